@@ -28,13 +28,16 @@ COMPILER := gcc libc6-dev
 # What the tests use besides bash, coreutils and util-linux.
 PACKAGES := gcc g++ libc6-dev git binutils iproute2 procps e2fsprogs jq perl shellcheck python3-venv \
 	curl findutils make mawk openssh-client sed strace tar vim zip $(if $(shell command -v npm),,npm)
-# What tests/tests/explain runs in vain.
+# What tests/system/explain runs and the sandbox refuses.
 PACKAGES += bind9-dnsutils cron iptables iputils-ping passwd python3-pip sudo systemd tcpdump wget
 # What makes and checks packages, besides those.
 DEB := $(COMPILER) git jq dpkg-dev lintian
 PACKAGING := $(DEB) binutils rpm rpmlint
-# The sandbox's suite, which must also hold, with other walls, on a kernel without Landlock.
-SANDBOX := -p remit-tests --test sandbox
+# only NEXTEST-FILTER,CARGO-TEST-ARGUMENTS: a part of the tests. With nextest all are built with the features of the whole
+# workspace, as in the other stages: 'cargo test -p' compiles what they depend on once more.
+only = $(if $(NEXTEST),--workspace -E '$(1)',$(2))
+# The sandbox's suite, which must also hold, with other layers, on a kernel without Landlock.
+SANDBOX := $(call only,binary_id(remit-tests::system) and test(/^sandbox::/),-p remit-tests --test system sandbox::)
 
 .PHONY: help
 help: ## this list
@@ -53,7 +56,7 @@ build: compiler ## the binaries, quickly and unoptimised
 	cargo build --locked --workspace --bins
 
 .PHONY: deb
-deb: ## the .deb for this machine, in target/package: ten minutes the first time
+deb: ## the .deb for this machine, in target/package: some minutes
 	@tests/machine/packages $(DEB)
 	packaging/build deb
 
@@ -76,19 +79,22 @@ test: packages ## everything that must be green
 	@$(STAGE) 'documentation' $(MAKE) -s documentation
 	@$(STAGE) 'cargo-deny' $(MAKE) -s deny
 	@$(STAGE) 'build' $(MAKE) -s build
-	@$(STAGE) 'build with walls that can be switched off' $(MAKE) -s mutate
+	@$(STAGE) 'build with sandbox layers that can be switched off' $(MAKE) -s mutate
 	@$(STAGE) 'tests' $(MAKE) -s tests
 	@$(STAGE) 'sandbox without Landlock' $(MAKE) -s sandbox-without-landlock
 	@$(STAGE) 'system tests' $(MAKE) -s machine-tests
 	@$(STAGE) 'fuzz corpus' $(MAKE) -s fuzz-corpus
 	@$(STAGE) --table
 
-.PHONY: test-fast
-test-fast: compiler ## format, clippy and the unit tests: no whole machine
-	cargo fmt --all --check
+.PHONY: check
+check: compiler check-format ## format, clippy, and the rules of the repository: a minute when warm
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo build --locked -p remit-tests --bin hermetic
-	$(TEST) --locked --workspace --exclude remit-tests --exclude remit-facts $(call runner,$(HERMETIC))
+	$(TEST) --locked -p remit-repo $(if $(NEXTEST),-E 'not test(/^binaries::|marked_examples/)',-- --skip binaries:: --skip marked_examples)
+
+.PHONY: test-fast
+test-fast: compiler ## unit tests, and the tests of single crates: two minutes when warm
+	cargo build --locked --workspace --bin hermetic
+	$(TEST) --locked --workspace $(if $(NEXTEST),--profile fast,--exclude remit-tests --exclude remit-facts) $(call runner,$(HERMETIC))
 
 .PHONY: lint
 lint: compiler check-format shell clippy documentation deny ## what needs no test to run
@@ -113,7 +119,12 @@ documentation:
 .PHONY: deny
 deny:
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check licenses bans sources; \
-	else echo 'cargo-deny is not installed: its rules are held by the tests of tests/tests/tidy'; fi
+	else echo 'cargo-deny is not installed: its rules are held by the tests of tests/repo/src'; fi
+
+.PHONY: figures
+figures: compiler ## figures of code and texts: none worse than kept
+	cargo fetch --locked --quiet
+	cargo xtask report --check
 
 # In a directory of its own, so that a binary with switches never lies where shipped ones do.
 .PHONY: mutate
@@ -122,14 +133,15 @@ mutate:
 
 .PHONY: tests
 tests: build
-	$(if $(ROOT),,tests/crowded) $(TEST) --locked --workspace --exclude remit-facts --no-fail-fast $(call runner,$(HERMETIC))
+	$(if $(ROOT),,tests/crowded) $(TEST) --locked --no-fail-fast $(call only,not package(remit-facts),--workspace --exclude remit-facts) \
+		$(call runner,$(HERMETIC))
 	# Facts are compared with what the machine's own tools print, in the machine's own mount namespace.
-	$(TEST) --locked -p remit-facts --no-fail-fast $(call runner,$(ROOT))
+	$(TEST) --locked --no-fail-fast $(call only,package(remit-facts),-p remit-facts) $(call runner,$(ROOT))
 	$(if $(NEXTEST),cargo test --locked --workspace --doc,# cargo test has run the examples of the documentation)
 
 .PHONY: sandbox-without-landlock
 sandbox-without-landlock: build
-	REMIT_TEST_LANDLOCK=none $(TEST) --locked $(SANDBOX) $(call runner,$(HERMETIC) $(BUILT)/debug/without-landlock)
+	REMIT_TEST_LANDLOCK=none $(TEST) --locked $(SANDBOX) $(call runner,$(HERMETIC) $(BUILT)/debug/without landlock)
 
 .PHONY: machine-tests
 machine-tests: build package
@@ -165,7 +177,7 @@ bench: ## what a call costs, beside floors and rivals, optimised: 6 minutes; ONL
 
 .PHONY: soak
 soak: build ## 10,000 jobs, and what is left of them: a minute
-	REMIT_SOAK_JOBS=10000 cargo test --locked -p remit-tests --test soak $(call runner,$(HERMETIC)) -- --nocapture --test-threads 1
+	REMIT_SOAK_JOBS=10000 cargo test --locked -p remit-tests --test system $(call runner,$(HERMETIC)) soak:: -- --nocapture --test-threads 1
 
 .PHONY: fmt
 fmt: ## format all code

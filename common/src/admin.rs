@@ -1,341 +1,340 @@
-//! What approvers and the warden say to each other on `admin.sock`.
+//! Protocol between approvers and the warden on `admin.sock`.
 //!
-//! The warden reads these frames itself, so they are few and small
-//! ([`crate::caps::ADMIN_FRAME`]). One request, one answer, in order; no hello:
-//! the first byte of each message is [`ADMIN_PROTOCOL`].
+//! The warden reads these frames itself, so they are few and small ([`crate::caps::ADMIN_FRAME`]). Each request gets
+//! one answer, in order. There is no hello: each message starts with [`ADMIN_PROTOCOL`].
 
 mod approval;
 
 use serde::{Deserialize, Serialize};
 
-pub use approval::{FileView, GivenGrant, NewGrant, PendingView, ShownRequest, Whom};
+pub use approval::{ActiveGrant, DOES, FileView, Grantee, NewGrant, PendingView, ShownRequest};
 
 use crate::names::JobId;
 use crate::outcome::State;
 use crate::refusal::{Code, Refusal};
 use crate::wire::{HistoryPage, HistoryQuery};
 
-/// The version of this protocol.
+/// Version of this protocol.
 pub const ADMIN_PROTOCOL: u8 = 6;
 
-/// A request with its version in front.
+/// A request with its protocol version in front.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminCall {
     /// Must be [`ADMIN_PROTOCOL`].
     pub protocol: u8,
-    /// What is wanted.
+    /// The request.
     pub request: AdminRequest,
 }
 
-/// What an administrator may ask for.
+/// A request of an administrator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdminRequest {
-    /// How is the daemon.
+    /// Returns the state of the daemon.
     Status,
-    /// Refuse everything from now on.
+    /// Refuses every request from now on.
     Lock {
-        /// Why, for those who are refused.
+        /// Reason, shown to refused users.
         why: String,
-        /// End all jobs too.
+        /// Ends all jobs too.
         kill: bool,
     },
-    /// Undo a lock.
+    /// Removes the lock.
     Unlock,
-    /// Load the policy again, and look whether `remit.toml` is right.
+    /// Loads the policy again and checks `remit.toml`.
     Reload,
-    /// Try every wall of every profile now. Answered when it is done, within seconds.
+    /// Tests every sandbox layer of every profile now. The answer comes after the tests, within seconds.
     Doctor,
-    /// The jobs of all users, newest first.
+    /// Returns the jobs of all users, newest first.
     Jobs {
-        /// At most this many, and what fits in a frame.
+        /// Maximum number; fewer if they do not fit in a frame.
         limit: u32,
     },
-    /// End anybody's job. Answered when it has ended.
+    /// Ends a job of any user. The answer comes when it has ended.
     Stop {
-        /// Which.
+        /// The job.
         job: JobId,
-        /// The signal to send first; TERM when absent. KILL follows after a grace.
+        /// First signal, SIGTERM if absent. SIGKILL follows after a grace period.
         signal: Option<i32>,
     },
-    /// The changes that wait for an approval, oldest first.
+    /// Returns the changes that wait for an approval, oldest first.
     Pending {
-        /// The `state` of an earlier answer: answered as soon as it is another one.
+        /// `state` of an earlier answer. The answer waits until the state differs.
         seen: Option<u64>,
     },
-    /// One of them with all that will run.
+    /// Returns one pending change with all that will run.
     Show {
-        /// How its id begins ([`crate::names::id_prefix`]).
+        /// Prefix of its id ([`crate::id_prefix::IdPrefix`]).
         id: String,
     },
-    /// Approve one. Answered when it was started, or has its place in the queue.
+    /// Approves one change. The answer comes when the job has started or is queued.
     Approve {
-        /// Which.
+        /// The job.
         job: JobId,
-        /// What was shown: SHA-256 of all that will run.
+        /// Digest that was shown: SHA-256 of all that will run.
         digest: [u8; 32],
     },
-    /// Deny one.
+    /// Denies one change.
     Deny {
-        /// Which.
+        /// The job.
         job: JobId,
-        /// Why, for its requester.
+        /// Reason, shown to the requester.
         why: String,
     },
-    /// Approve beforehand, for a time.
+    /// Approves runs in advance, for a limited time.
     Grant(NewGrant),
-    /// The grants for a time, oldest first.
+    /// Returns the temporary grants, oldest first.
     Grants,
-    /// End such a grant; nothing is started by it after the answer.
+    /// Ends a temporary grant. It starts nothing after the answer.
     Revoke {
-        /// Its number; all of them when absent.
+        /// Number of the grant; all grants if absent.
         grant: Option<u64>,
     },
-    /// What one user or all have done here, newest first.
+    /// Returns the history of one user or of all users, newest first.
     History {
-        /// Whose, by name; all users' when absent.
+        /// User name; all users if absent.
         user: Option<String>,
-        /// Which part.
+        /// Part of the history.
         query: HistoryQuery,
     },
-    /// The head of the audit chain: what the newest record must be.
+    /// Returns the head of the audit chain, which names the newest record.
     AuditHead,
-    /// Anybody's job, also one that has ended. A daemon that does not know this question closes the connection.
+    /// Returns a job of any user, running or ended. An older daemon closes the connection instead.
     Job {
-        /// How its id begins ([`crate::names::id_prefix`]).
+        /// Prefix of its id ([`crate::id_prefix::IdPrefix`]).
         id: String,
-        /// Answered when it has ended, and else at once.
+        /// Delays the answer until the job has ended.
         wait: bool,
     },
 }
 
-/// The answer.
+/// Answer to an [`AdminRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdminReply {
-    /// To status.
+    /// To [`AdminRequest::Status`].
     Status(Box<Status>),
-    /// Done; a sentence about it.
+    /// The request was carried out; the text is one sentence.
     Done(String),
-    /// Refused.
+    /// The request was refused.
     Refused(Refusal),
-    /// To reload: the new policy is live.
+    /// To [`AdminRequest::Reload`]: the new policy is live.
     Reloaded(Reloaded),
-    /// To doctor.
+    /// To [`AdminRequest::Doctor`].
     Doctor(Box<Checkup>),
-    /// To jobs.
+    /// To [`AdminRequest::Jobs`].
     Jobs {
-        /// Newest first.
+        /// Jobs, newest first.
         jobs: Vec<AnyJob>,
-        /// Older ones that are not shown.
+        /// Number of older jobs left out.
         omitted: u32,
     },
-    /// To stop: the job as it ended.
+    /// To [`AdminRequest::Stop`]: the job after its end.
     Stopped(Box<AnyJob>),
-    /// To pending.
+    /// To [`AdminRequest::Pending`].
     Pending {
-        /// Another number whenever the list is another one.
+        /// Version of the list; it differs whenever the list differs.
         state: u64,
-        /// Oldest first.
+        /// Requests, oldest first.
         requests: Vec<PendingView>,
-        /// Newer ones that are not shown.
+        /// Number of newer requests left out.
         omitted: u32,
     },
-    /// To show.
+    /// To [`AdminRequest::Show`].
     Shown(Box<ShownRequest>),
-    /// To grant.
-    Granted(GivenGrant),
-    /// To grants.
-    Grants(Vec<GivenGrant>),
-    /// To history.
+    /// To [`AdminRequest::Grant`].
+    Granted(ActiveGrant),
+    /// To [`AdminRequest::Grants`].
+    Grants(Vec<ActiveGrant>),
+    /// To [`AdminRequest::History`].
     History(HistoryPage),
-    /// To audit head.
+    /// To [`AdminRequest::AuditHead`].
     AuditHead(AuditHead),
-    /// To job: as it is, or as it ended.
+    /// To [`AdminRequest::Job`].
     Job(Box<AnyJob>),
 }
 
-/// The newest record of the audit trail, as the daemon knows it.
+/// The newest record of the audit log, as the daemon knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditHead {
-    /// Its number; 0 before the first record ever.
+    /// Record number; 0 if there was never a record.
     pub seq: u64,
-    /// Its hash; zeros before the first record ever.
+    /// Record hash; zeros if there was never a record.
     pub hash: [u8; 32],
 }
 
-/// A policy that went live.
+/// A policy that became live.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// Its digest.
+    /// Digest of the policy.
     pub policy: String,
-    /// Rules in it.
+    /// Number of rules.
     pub rules: u32,
-    /// Commands in it.
+    /// Number of commands.
     pub commands: u32,
-    /// What it means other than the one before: who gains, who loses what, a line each; at most
-    /// [`crate::caps::POLICY_CHANGES`].
+    /// Differences in meaning from the previous policy, one per line; at most [`crate::caps::POLICY_CHANGES`].
     pub changes: Vec<String>,
-    /// Changes that are not shown.
+    /// Number of differences left out.
     pub more_changes: u32,
-    /// What its author should look at, a line or more each.
+    /// Warnings for the author of the policy, one or more lines each.
     pub warnings: Vec<String>,
-    /// Anything else worth a sentence: keys of `remit.toml` that wait for a restart.
+    /// Other notes, such as keys of `remit.toml` that need a restart.
     pub notes: Vec<String>,
 }
 
-/// Somebody's job, as administrators see it: never its output.
+/// A job as administrators see it. It never contains output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnyJob {
-    /// Its id.
+    /// Job id.
     pub job: JobId,
-    /// Its owner's name.
+    /// Name of its owner.
     pub user: String,
-    /// Its owner's uid.
+    /// Uid of its owner.
     pub uid: u32,
-    /// Its argv, made printable and cut short.
+    /// Argv, made printable and truncated.
     pub command: String,
-    /// Where it is.
+    /// State of the job.
     pub state: State,
-    /// The exit status, where it exited.
+    /// Exit status, if it exited.
     pub exit: Option<i32>,
-    /// How it ended, in words.
+    /// Cause of the end, as text.
     pub cause: Option<String>,
-    /// When it started (one that waits: when it was asked for), in milliseconds since 1970.
+    /// Start time (request time while it waits), in milliseconds since 1970.
     pub started_ms: u64,
-    /// How long it runs or ran, in milliseconds.
+    /// Run time so far or in total, in milliseconds.
     pub runtime_ms: u64,
-    /// Every process of it is gone, and that was checked; absent while it lives.
+    /// True if no process is left, as was verified; absent while it runs.
     pub kill_verified: Option<bool>,
 }
 
-/// The daemon in one screen.
+/// Summary of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// Its release.
+    /// Version of the daemon.
     pub release: String,
-    /// `uname -r`.
+    /// Output of `uname -r`.
     pub kernel: String,
-    /// Milliseconds since it is up.
+    /// Uptime of the daemon in milliseconds.
     pub uptime_ms: u64,
     /// Digest of the live policy.
     pub policy: String,
-    /// Rules in it.
+    /// Number of rules in it.
     pub rules: u32,
-    /// Why the newest policy is not live, if so.
+    /// Reason why the newest policy is not live, if so.
     pub policy_error: Option<String>,
-    /// What the author of the live policy should look at, a line each.
+    /// Warnings for the author of the live policy, one per line.
     pub policy_warnings: Vec<String>,
-    /// Keys of `remit.toml` that were changed since the start: they count after a restart.
+    /// Keys of `remit.toml` changed since the start. They take effect after a restart.
     pub needs_restart: Vec<String>,
-    /// Why remit is locked, if so.
+    /// Reason of the lock, if remit is locked.
     pub locked: Option<String>,
-    /// The administrator who locked it, where that is known.
+    /// Administrator who locked it, if known.
     pub locked_by: Option<String>,
-    /// When, in milliseconds since 1970.
+    /// Time of the lock, in milliseconds since 1970.
     pub locked_ms: Option<u64>,
-    /// Jobs that run.
+    /// Running jobs.
     pub jobs: u32,
-    /// Jobs that may run at once.
+    /// Maximum number of running jobs.
     pub max_jobs: u32,
-    /// Jobs that wait for a place.
+    /// Jobs that wait for a slot.
     pub queued: u32,
     /// Changes that wait for an approval.
     pub pending: u32,
-    /// Grants for a time that are in force.
+    /// Temporary grants in force.
     pub grants: u32,
-    /// Jobs recorded as ended of which a process is stuck in the kernel. Each takes a place.
+    /// Jobs recorded as ended that have a process stuck in the kernel. Each occupies a slot.
     pub stuck: u32,
-    /// Clients connected.
+    /// Connected clients.
     pub sessions: u32,
-    /// What one job may use, a limit each.
+    /// Resource limits of one job, one per entry.
     pub limits: Vec<String>,
-    /// The audit's sink.
+    /// Sink of the audit log.
     pub audit: String,
-    /// Why it takes no records just now, if so.
+    /// Reason why the sink takes no records now, if so.
     pub audit_error: Option<String>,
-    /// Landlock's version here, 0 without.
+    /// Landlock ABI version; 0 without Landlock.
     pub landlock: u32,
-    /// The directory of the jobs' cgroups, where there are some.
+    /// Directory of the job cgroups, if there is one.
     pub cgroup: Option<String>,
-    /// cgroup controllers at hand.
+    /// Available cgroup controllers.
     pub controllers: Vec<String>,
-    /// Times the broker was started anew.
+    /// Number of broker restarts.
     pub broker_restarts: u32,
     /// Profiles in which nothing runs, each with the reason: `read: …`.
     pub refused: Vec<String>,
-    /// Walls that this kernel does not have; others carry what they would.
+    /// Sandbox layers that this kernel lacks. Other layers take over their protection.
     pub missing: Vec<String>,
-    /// The newest refusals, newest first; [`crate::caps::RECENT_REFUSALS`] at most.
+    /// Recent refusals, newest first; at most [`crate::caps::RECENT_REFUSALS`].
     pub refusals: Vec<RecentRefusal>,
 }
 
-/// A refusal of not long ago.
+/// A recent refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecentRefusal {
-    /// When, in milliseconds since 1970.
+    /// Time in milliseconds since 1970.
     pub at_ms: u64,
-    /// Who was refused; `None` when that could not be told.
+    /// Refused user; `None` if unknown.
     pub user: Option<String>,
-    /// Its code.
+    /// Refusal code.
     pub code: Code,
-    /// Its sentence, cut to a line.
+    /// Message, truncated to one line.
     pub message: String,
 }
 
-/// What the daemon finds when it tries its own walls.
+/// Result of the daemon's self-test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkup {
-    /// `uname -r`.
+    /// Output of `uname -r`.
     pub kernel: String,
-    /// Landlock's version here, 0 without.
+    /// Landlock ABI version; 0 without Landlock.
     pub landlock: u32,
-    /// Landlock's fixed errata, a bit mask; 0 where the kernel does not tell.
+    /// Bit mask of fixed Landlock errata; 0 if the kernel does not report them.
     pub landlock_errata: u32,
-    /// The directory of the jobs' cgroups. `None`: jobs have resource limits alone.
+    /// Directory of the job cgroups. `None`: jobs have only resource limits.
     pub cgroup: Option<String>,
-    /// Its controllers of memory, pids and cpu.
+    /// Available controllers among memory, pids and cpu.
     pub controllers: Vec<String>,
-    /// Those of the three that are not there.
+    /// Missing controllers among memory, pids and cpu.
     pub missing_controllers: Vec<String>,
-    /// Limits that are lower than configured, since the daemon's own hard limits are.
+    /// Limits below their configured value, because the daemon's own hard limits are lower.
     pub lowered_limits: Vec<String>,
-    /// The audit's sink.
+    /// Sink of the audit log.
     pub audit: String,
-    /// Why it takes no records just now, if so.
+    /// Reason why the sink takes no records now, if so.
     pub audit_error: Option<String>,
-    /// Each profile.
+    /// Results, one per profile.
     pub profiles: Vec<ProfileCheck>,
 }
 
-/// One profile, tried.
+/// Self-test of one profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProfileCheck {
-    /// Its name.
+    /// Name of the profile.
     pub name: String,
-    /// Why nothing runs in it, if so. It stays so until the daemon is started again.
+    /// Reason why nothing runs in it, if so. It stays until the daemon restarts.
     pub refused: Option<String>,
-    /// Each attempt on a wall; empty when none could be made, as `refused` says.
-    pub walls: Vec<WallCheck>,
+    /// Probes of the sandbox layers; empty if none could run, as `refused` explains.
+    #[serde(rename = "walls")]
+    pub layers: Vec<LayerCheck>,
 }
 
-/// One attempt on a wall. A wall may have several.
+/// One probe of a sandbox layer. A layer may have several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WallCheck {
-    /// The wall's name.
+pub struct LayerCheck {
+    /// Name of the layer.
     pub name: String,
-    /// Whether it held.
-    pub state: WallState,
-    /// What was tried, what the kernel answered, and what it answers without the walls.
+    /// Result of the probe.
+    pub state: LayerState,
+    /// Attempted action, the kernel's answer, and its answer without the sandbox.
     pub detail: String,
 }
 
-/// What became of an attempt.
+/// Result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum WallState {
-    /// The wall stopped it.
+pub enum LayerState {
+    /// The layer stopped it.
     Held,
-    /// It went through, or the attempt proves nothing. The profile is refused.
+    /// The action succeeded, or the probe proves nothing. The profile is refused.
     Broken,
-    /// This kernel has no such wall; others carry what it would.
+    /// This kernel lacks the layer. Other layers take over its protection.
     Absent,
 }

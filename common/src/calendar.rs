@@ -1,9 +1,9 @@
-//! The Gregorian calendar, in days since 1970-01-01. Pure.
+//! Gregorian calendar, in days since 1970-01-01.
 
-/// Year, month (from 1) and day (from 1) of a day; `days` at most a few million.
+/// Returns year, month (from 1) and day (from 1). `days` must be at most a few million.
 #[must_use]
 pub const fn date(days: u64) -> (u64, u64, u64) {
-    // Eras of 400 years, counted from 0000-03-01: years that begin in March have the odd day last.
+    // Years start on 0000-03-01, so that the leap day is the last day of its year. An era has 400 years.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -17,10 +17,9 @@ pub const fn date(days: u64) -> (u64, u64, u64) {
     }
 }
 
-/// The day of a date from 1970 on, as [`date`] counts; month and day from 1.
+/// Returns days since 1970-01-01 for a date from 1970 on; month and day count from 1.
 #[must_use]
 pub const fn days(year: u64, month: u64, day: u64) -> u64 {
-    // Years that begin in March, from 0000-03-01.
     let (year, month) = match month > 2 {
         true => (year, month - 3),
         false => (year.saturating_sub(1), month + 9),
@@ -29,7 +28,7 @@ pub const fn days(year: u64, month: u64, day: u64) -> u64 {
     (before + (153 * month + 2) / 5 + day).saturating_sub(719_469)
 }
 
-/// A time for people, from milliseconds since 1970: `2026-11-20 22:10:05 UTC`.
+/// Formats milliseconds since 1970 for people: `2026-11-20 22:10:05 UTC`.
 #[must_use]
 pub fn utc(unix_ms: u64) -> String {
     let seconds = unix_ms / 1000;
@@ -38,7 +37,7 @@ pub fn utc(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
-/// Days of a month; 0 where there is no such month.
+/// Returns the number of days of a month; 0 for an invalid month.
 #[must_use]
 pub const fn month_length(year: u64, month: u64) -> u64 {
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
@@ -57,7 +56,7 @@ mod tests {
 
     #[test]
     fn days_follow_each_other_as_in_the_calendar() {
-        // As date -u -d @SECONDS gives them.
+        // Values from `date -u -d @SECONDS`.
         for (days, expect) in [
             (0, (1970, 1, 1)),
             (11_015, (2000, 2, 28)),
@@ -72,6 +71,22 @@ mod tests {
             assert_eq!(date(days), expect, "{days}");
             let (year, month, day) = expect;
             assert_eq!(super::days(year, month, day), days, "{days}");
+        }
+    }
+
+    #[test]
+    fn times_follow_the_calendar() {
+        // From date(1): date -u -d @N.
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (951_868_800, "2000-03-01 00:00:00 UTC"),
+            (1_709_164_800, "2024-02-29 00:00:00 UTC"),
+            (1_795_163_148, "2026-11-20 08:25:48 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(utc(seconds * 1000 + 999), text);
         }
     }
 

@@ -1,134 +1,137 @@
-//! Every bound on what comes from outside, in one table.
+//! Every bound on input from outside, in one table.
 //!
-//! Each is tested at the cap and one above it. Bytes unless the name says otherwise.
+//! Tests cover each bound at the limit and one above it. The unit is bytes unless the name says otherwise.
 
 /// One frame on the client socket, without its length field.
 pub const FRAME: usize = 4 << 20;
 /// One datagram on the link between warden and broker.
 pub const LINK_MESSAGE: usize = 64 << 10;
-/// One link message that travels in several datagrams because it exceeds [`LINK_MESSAGE`].
+/// One link message that exceeds [`LINK_MESSAGE`] and is split into several datagrams.
 pub const LINK_PARTS: usize = 4 << 20;
 /// One frame on the admin socket.
 pub const ADMIN_FRAME: usize = 64 << 10;
-/// One element of argv: the kernel's MAX_ARG_STRLEN (execve(2)), with its final NUL.
+/// One element of argv with its final NUL: the kernel's MAX_ARG_STRLEN (execve(2)).
 pub const ARGV_ELEMENT: usize = 128 << 10;
-/// All of argv together.
+/// All of argv.
 pub const ARGV: usize = 1 << 20;
-/// Elements in argv.
+/// Elements of argv.
 pub const ARGV_COUNT: usize = 16 << 10;
 /// One script.
 pub const SCRIPT: usize = 1 << 20;
-/// Bytes given as standard input.
+/// Standard input in a request.
 pub const STDIN: usize = 1 << 20;
-/// Variables a caller may set in one request.
+/// Variables that a caller may set in one request.
 pub const ENV_COUNT: usize = 64;
 /// One variable, `NAME=value`.
 pub const ENV_ELEMENT: usize = 32 << 10;
-/// A working directory: the kernel's PATH_MAX.
+/// Working directory: the kernel's PATH_MAX.
 pub const PATH: usize = 4096;
-/// A request id chosen by a client.
+/// Request id of a client.
 pub const REQUEST_ID: usize = 128;
-/// The name a client gives itself.
+/// Name that a client claims.
 pub const CLIENT_NAME: usize = 128;
-/// The name of a profile or command.
+/// Name of a profile or command.
 pub const NAME: usize = 128;
 /// Arguments of a named command.
 pub const NAMED_ARGS: usize = 64;
 /// One argument of a named command.
 pub const NAMED_VALUE: usize = 4096;
-/// The least bytes of a secret argument: every occurrence of a shorter one in its output would blank that.
+/// Minimum bytes of a secret argument. Redacting every occurrence of a shorter one would blank the output.
 pub const SECRET_LEAST: usize = 4;
-/// The reason given for a change.
+/// Reason for a change.
 pub const REASON: usize = 1024;
 /// Calls in flight on one connection.
 pub const CALLS_PER_SESSION: usize = 32;
 /// Connections of one uid.
 pub const SESSIONS_PER_UID: usize = 32;
-/// Connections in all, beside the first of each user.
+/// Connections of all users, not counting the first one of each user.
 pub const SESSIONS: usize = 256;
-/// Users who are connected at once.
+/// Users connected at the same time.
 pub const SESSION_USERS: usize = 512;
-/// Connections on the admin socket that wait for nothing, in all.
+/// Connections on the admin socket that do not wait for an answer, of all users.
 pub const ADMIN_SESSIONS: usize = 16;
-/// Connections on the admin socket in all, those that wait for an answer too; one more of each user who has none.
+/// All connections on the admin socket, also waiting ones. Users without one get up to [`FIRSTS`] more.
 pub const ADMIN_CONNECTIONS: usize = 128;
 /// Running jobs of one uid.
 pub const JOBS_PER_UID: usize = 16;
-/// Running jobs in all.
+/// Running jobs of all users.
 pub const JOBS: usize = 64;
-/// Jobs of one uid that wait for a place.
+/// Jobs of one uid that wait for a slot.
 pub const QUEUED_PER_UID: usize = 32;
-/// Jobs that wait for a place in all; one more of each user who has none waiting.
+/// Jobs of all users that wait for a slot. Users who have none waiting get up to [`FIRSTS`] more.
 pub const QUEUED: usize = 128;
 /// Changes of one uid that wait for an approval.
 pub const PENDING_PER_UID: usize = 16;
-/// Changes that wait for an approval in all; one more of each user who has none waiting.
+/// Changes of all users that wait for an approval. Users who have none waiting get up to [`FIRSTS`] more.
 pub const PENDING: usize = 128;
-/// Time-boxed grants at once.
+/// Temporary grants in force.
 pub const GRANTS: usize = 256;
-/// How long a time-boxed grant lasts at most, in seconds.
+/// Maximum duration of a temporary grant in seconds.
 pub const GRANT_S: u32 = 30 * 86_400;
-/// Runs that a time-boxed grant with a number of uses has at most.
+/// Maximum number of runs of a temporary grant with limited uses.
 pub const GRANT_USES: u32 = 10_000;
-/// A person's reason for a denial or a lock.
+/// Reason of a person for a denial or a lock.
 pub const WHY: usize = 1000;
-/// Bytes of argv, environment, script and stdin of all jobs that wait; of one uid a quarter.
+/// Entries above a shared bound for users who have none of that kind: waiting jobs, pending changes, admin
+/// connections. One user cannot lock out others, and many users together cannot exceed the bounds.
+pub const FIRSTS: usize = 64;
+/// Argv, environment, script and stdin of waiting jobs; a quarter for one uid. Users without any share as much again.
 pub const QUEUED_BYTES: usize = 32 << 20;
-/// Bytes of a file that is copied for an approval: what its program gets by a descriptor.
+/// One file copied for an approval; the program gets the copy through a descriptor.
 pub const COPIED_FILE: usize = 8 << 20;
-/// Ended jobs kept for later questions, of one uid.
+/// Remembered ended jobs of one uid.
 pub const ENDED_PER_UID: usize = 256;
-/// Ended jobs kept for later questions, in all.
+/// Remembered ended jobs of all users.
 pub const ENDED: usize = 1024;
-/// Requests one uid may make each second, averaged.
+/// Requests per second of one uid, on average.
 pub const REQUESTS_PER_SECOND: u32 = 200;
-/// Requests one uid may make at once before the average counts.
+/// Requests of one uid in a burst, before the average applies.
 pub const REQUEST_BURST: u32 = 400;
-/// Output kept of one stream of a job in an answer: head and tail together.
+/// Output of one stream in an answer, head and tail together.
 pub const INLINE_OUTPUT: usize = 24 << 10;
 /// One page of a job's output.
 pub const PAGE: usize = 256 << 10;
-/// A pattern to search output for.
+/// Search pattern for output.
 pub const PATTERN: usize = 1024;
-/// Lines that match, in one answer.
+/// Matching lines in one answer.
 pub const GREP_MATCHES: u32 = 1000;
-/// Lines shown before and after each line that matches.
+/// Lines shown before and after each matching line.
 pub const GREP_CONTEXT: u32 = 10;
-/// Bytes shown of one such line.
+/// Bytes shown of one matching line.
 pub const GREP_LINE: usize = 1024;
-/// Output of one job on disk; more ends the job with `output_limit`. Unless `remit.toml` says otherwise.
+/// Output of one job on disk, unless set in `remit.toml`. More ends the job with `output_limit`.
 pub const SPOOL_PER_JOB: u64 = 64 << 20;
-/// Output of the jobs of one uid on disk; its oldest ended job goes first. Unless `remit.toml` says otherwise.
+/// Output of one uid's jobs on disk, unless set in `remit.toml`. The oldest ended job of the uid is deleted first.
 pub const SPOOL_PER_UID: u64 = SPOOL / 4;
-/// Output of all jobs on disk; the oldest ended job goes first. Unless `remit.toml` says otherwise.
+/// Output of all jobs on disk, unless set in `remit.toml`. The oldest ended job is deleted first.
 pub const SPOOL: u64 = 1 << 30;
-/// How long a call waits by default, in milliseconds.
+/// Default wait of a call, in milliseconds.
 pub const WAIT_MS_DEFAULT: u32 = 20_000;
-/// How long a call waits at most, in milliseconds: clients give up at 60 s.
+/// Maximum wait of a call, in milliseconds. Clients give up after 60 s.
 pub const WAIT_MS: u32 = 50_000;
-/// How long a job runs by default, in seconds.
+/// Default run time of a job, in seconds.
 pub const RUNTIME_S_DEFAULT: u32 = 300;
-/// How long a job runs at most, in seconds, whatever remit.toml allows.
+/// Maximum run time of a job, in seconds. `remit.toml` cannot exceed it.
 pub const RUNTIME_S: u32 = 86_400;
-/// How long a connection may take to send its hello, or to finish a frame it began, in milliseconds.
+/// Milliseconds to send a hello or to finish a started frame.
 pub const FRAME_DEADLINE_MS: u64 = 10_000;
-/// Bytes waiting to be written to one client that does not read; one more frame ends the connection.
+/// Unsent bytes for one client that does not read. One more frame closes the connection.
 pub const WRITE_BUFFER: usize = 8 << 20;
-/// Bytes of unfinished large frames and of unread answers, of one uid's connections together.
+/// Unfinished large frames and unread answers on all connections of one uid.
 pub const BUFFERS_PER_UID: usize = 32 << 20;
-/// Requests of one uid that wait for the warden's answer; more wait for their turn.
+/// Requests of one uid that wait for the warden's answer. Further requests wait.
 pub const ASKS_PER_UID: usize = 16;
-/// Requests of all that wait for room on the link to the warden.
+/// Requests of all users that wait for free space on the link to the warden.
 pub const LINK_QUEUE: usize = 256;
-/// Requests for host facts that are worked on at once.
+/// Concurrent requests for host facts.
 pub const HOST_CALLS: usize = 2;
-/// How long host facts may take, in milliseconds: more than the time after which they leave out what hangs.
+/// Milliseconds to collect host facts. It exceeds the timeout after which hanging sources are left out.
 pub const HOST_DEADLINE_MS: u64 = 8_000;
-/// How long the output of an ended job is waited for when a descriptor of it is still open, in milliseconds.
+/// Milliseconds to wait for output of an ended job while one of its descriptors is still open.
 pub const DRAIN_MS: u64 = 1_000;
 /// One policy file.
 pub const POLICY_FILE: usize = 1 << 20;
-/// Policy files, vendor's and administrator's together.
+/// Policy files of vendor and administrator together.
 pub const POLICY_FILES: usize = 256;
 /// All policy files together.
 pub const POLICY: usize = 4 << 20;
@@ -138,19 +141,19 @@ pub const POLICY_RULES: usize = 4096;
 pub const POLICY_COMMANDS: usize = 1024;
 /// Profiles in all policy files.
 pub const POLICY_PROFILES: usize = 64;
-/// Paths that one profile lists.
+/// Paths in one profile.
 pub const PROFILE_PATHS: usize = 64;
-/// Network destinations that one profile lists.
+/// Network destinations in one profile.
 pub const PROFILE_DESTINATIONS: usize = 16;
-/// Commands that one answer about access lists.
+/// Commands in one answer about access.
 pub const ACCESS_COMMANDS: usize = 64;
-/// Changes of meaning that the answer to a reload lists.
+/// Changes of meaning in the answer to a reload.
 pub const POLICY_CHANGES: usize = 100;
 /// Refusals that `remit status` shows.
 pub const RECENT_REFUSALS: usize = 5;
-/// Denials that one result explains.
+/// Denials explained in one result.
 pub const DENIALS: usize = 8;
 /// Entries in one page of a history.
 pub const HISTORY_PAGE: u32 = 100;
-/// A `traceparent`: version 00 of W3C Trace Context has exactly so many bytes.
+/// Exact length of a `traceparent`, version 00 of W3C Trace Context.
 pub const TRACEPARENT: usize = 55;

@@ -1,4 +1,4 @@
-//! A small synchronous client, for the command line and for tests.
+//! Synchronous client for the command line and for tests.
 
 use std::fmt;
 use std::io::{self, BufReader};
@@ -11,19 +11,19 @@ use crate::frame::{self, FrameError};
 use crate::refusal::Refusal;
 use crate::wire::{FromClient, Hello, PROTOCOL, Progress, Reply, Request, ToClient};
 
-/// Why a call has no answer.
+/// Reason why a call has no answer.
 #[derive(Debug)]
 pub enum ClientError {
-    /// Nobody listens on the socket.
+    /// Nothing listens on the socket.
     NotRunning {
-        /// The socket.
+        /// Path of the socket.
         socket: PathBuf,
-        /// What connect(2) said.
+        /// Error of connect(2).
         error: io::Error,
     },
     /// The socket exists, but this user may not connect.
     NotAllowed {
-        /// The socket.
+        /// Path of the socket.
         socket: PathBuf,
     },
     /// The connection broke, or the daemon speaks another protocol.
@@ -36,22 +36,26 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRunning { socket, error } => {
-                write!(f, "cannot reach remitd at '{}': {error}", socket.display())
+                write!(
+                    f,
+                    "remitd is not running: cannot connect to '{}': {error}",
+                    socket.display()
+                )
             }
             Self::NotAllowed { socket } => {
-                let (who, group) = match socket.ends_with("admin.sock") {
+                let (contact, group) = match socket.ends_with("admin.sock") {
                     true => ("this is for administrators; ask one", "remit-admin"),
                     false => ("ask an administrator", "remit"),
                 };
                 write!(
                     f,
-                    "you may not connect to '{}': {who} to add you to its group \
+                    "you may not connect to '{}': {contact} to add you to its group \
                      ('{group}', unless remit.toml names another); it counts from your next login",
                     socket.display()
                 )
             }
             Self::Broken(error) => write!(f, "lost the connection to remitd: {error}"),
-            Self::Refused(refusal) => write!(f, "{refusal}"),
+            Self::Refused(refusal) => f.write_str(&refusal.sentence()),
         }
     }
 }
@@ -64,26 +68,22 @@ impl From<FrameError> for ClientError {
     }
 }
 
-/// A connection to the daemon, one call at a time.
+/// A connection to the daemon with one call at a time.
 #[derive(Debug)]
 pub struct Client {
-    /// Reads are buffered: as a rule one is a frame.
     socket: BufReader<UnixStream>,
     next: u32,
 }
 
 impl Client {
-    /// Connects and says hello as `name`.
-    ///
-    /// # Errors
-    /// [`ClientError`]: not running, not allowed, refused, or broken.
+    /// Connects and sends a hello as `name`.
     pub fn connect(socket: &Path, name: &str) -> Result<Self, ClientError> {
         let mut stream = BufReader::new(connect(socket)?);
         let hello = FromClient::Hello(Hello {
             protocol: PROTOCOL,
             client: name.to_owned(),
         });
-        // A daemon that refuses says so and closes, maybe before it has our hello: read on.
+        // The answer is read even if the write fails: a daemon that refuses may close before it reads the hello.
         let sent = frame::write(stream.get_mut(), &hello, caps::FRAME);
         match frame::read(&mut stream, caps::FRAME) {
             Ok(ToClient::Welcome { .. }) => Ok(Self {
@@ -98,10 +98,7 @@ impl Client {
         }
     }
 
-    /// Makes one call and waits for its answer.
-    ///
-    /// # Errors
-    /// [`ClientError::Refused`] when the daemon refuses, else the connection broke.
+    /// Makes one call and waits. Fails with [`ClientError::Refused`], or with [`ClientError::Broken`].
     pub fn call(
         &mut self,
         request: Request,
@@ -129,10 +126,7 @@ impl Client {
     }
 }
 
-/// Makes one request on the admin socket.
-///
-/// # Errors
-/// As [`Client::call`].
+/// Makes one request on the admin socket. Fails as [`Client::connect`] and [`Client::call`].
 pub fn admin(socket: &Path, request: AdminRequest) -> Result<AdminReply, ClientError> {
     let mut stream = connect(socket)?;
     let call = AdminCall {

@@ -1,4 +1,4 @@
-//! What a wall refused while a job ran, and what to do about it.
+//! Denials: actions that a sandbox layer refused while a job ran, and how to permit them.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Denial {
-    /// What said no.
+    /// The layer that refused.
     pub layer: Layer,
-    /// What was tried: `write`, `connect`, `signal`, …
+    /// The refused operation: `write`, `connect`, `signal`, …
     pub operation: String,
     /// On what, as the job named it.
     pub object: Option<String>,
     /// The profile, limit or rule by which it is so.
     pub rule: String,
-    /// What a human can do to lift it.
+    /// What a person can do to allow it.
     pub lift: Option<String>,
     /// What the agent can do instead.
     pub next: Option<String>,
@@ -22,7 +22,7 @@ pub struct Denial {
     pub guess: bool,
 }
 
-/// What can refuse something to a job that runs.
+/// Layers that can refuse something to a running job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -48,7 +48,7 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// The layer as it stands in JSON and in the audit.
+    /// Returns the layer's name in JSON and in the audit log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -65,12 +65,12 @@ impl Layer {
     }
 }
 
-/// What a profile's jobs may, as far as it explains a refusal: from the policy, never from the disk.
+/// Rights of a profile's jobs, as far as they explain a refusal: from the policy, never from the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sight {
+pub struct ProfileVisibility {
     /// The profile's name.
     pub profile: String,
-    /// What it is made of: `read`, `strict` or `host`.
+    /// Its base: `read`, `strict` or `host`.
     pub base: String,
     /// Paths that it sees; empty of `read` and `host`, which see everything that their uid may.
     pub read: Vec<String>,
@@ -80,6 +80,6 @@ pub struct Sight {
     pub private: Vec<String>,
     /// Unix sockets that it may connect to.
     pub sockets: Vec<String>,
-    /// What it reaches by network: `none`, `loopback`, `host`, or `HOST:PORT` once or more.
+    /// Its network: `none`, `loopback`, `host`, or `HOST:PORT` once or more.
     pub network: Vec<String>,
 }

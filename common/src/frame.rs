@@ -1,30 +1,28 @@
-//! The bounded frame codec of both client sockets.
+//! Bounded frame codec of both client sockets.
 //!
-//! A frame is a 4-byte little-endian length and that many bytes of postcard.
-//! The length is checked before anything is allocated, the bytes after a
-//! decoded value must be none. Blocking; the broker has its own reader over
-//! the same [`header`], [`decode`] and [`encode`].
+//! A frame is a 4-byte little-endian length and that many bytes of postcard. The length is checked before any
+//! allocation, and no bytes may follow the value. The broker has its own non-blocking reader.
 
 use std::io::{self, Read, Write};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Bytes of the length field in front of each frame.
+/// Bytes of the length field before each frame.
 pub const HEADER: usize = 4;
 
-/// Why a frame was not read or written.
+/// Reason why a frame was not read or written.
 #[derive(Debug)]
 pub enum FrameError {
-    /// The length field says more than the cap allows.
+    /// The length exceeds the bound.
     TooLong {
-        /// What the field said.
+        /// Length of the frame.
         length: usize,
-        /// What is allowed.
+        /// The bound.
         cap: usize,
     },
-    /// The bytes are no message of this protocol, or something is left after it.
+    /// The bytes are not a message of this protocol, or bytes follow it.
     Malformed,
-    /// The other side closed between two frames.
+    /// The peer closed between two frames.
     Closed,
     /// The socket failed, or closed inside a frame.
     Io(io::Error),
@@ -52,12 +50,10 @@ impl std::error::Error for FrameError {
     }
 }
 
-/// The length a header announces.
-///
-/// # Errors
-/// [`FrameError::TooLong`] above `cap`, [`FrameError::Malformed`] for zero: no message is empty.
+/// Returns the length in a header.
+/// Errors: [`FrameError::TooLong`] above `cap`; [`FrameError::Malformed`] for zero, because no message is empty.
 pub fn header(bytes: [u8; HEADER], cap: usize) -> Result<usize, FrameError> {
-    // u32 always fits in usize on the 64-bit machines remit is built for.
+    // u32 always fits in usize, because remit is built only for 64-bit machines.
     let length = usize::try_from(u32::from_le_bytes(bytes)).map_err(|_| FrameError::Malformed)?;
     if length > cap {
         return Err(FrameError::TooLong { length, cap });
@@ -68,10 +64,7 @@ pub fn header(bytes: [u8; HEADER], cap: usize) -> Result<usize, FrameError> {
     Ok(length)
 }
 
-/// One message from the whole of `bytes`.
-///
-/// # Errors
-/// [`FrameError::Malformed`] when `bytes` is not exactly one message.
+/// Decodes one message from all of `bytes`, or returns [`FrameError::Malformed`].
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
     match postcard::take_from_bytes(bytes) {
         Ok((message, [])) => Ok(message),
@@ -79,10 +72,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
     }
 }
 
-/// One message as a whole frame, header included.
-///
-/// # Errors
-/// [`FrameError::TooLong`] when the message exceeds `cap`.
+/// Encodes one message as a complete frame, or returns [`FrameError::TooLong`] above `cap`.
 pub fn encode<T: Serialize>(message: &T, cap: usize) -> Result<Vec<u8>, FrameError> {
     let frame = postcard::to_extend(message, vec![0; HEADER]).map_err(|_| FrameError::Malformed)?;
     seal(frame, cap)
@@ -100,10 +90,7 @@ fn seal(mut frame: Vec<u8>, cap: usize) -> Result<Vec<u8>, FrameError> {
     Ok(frame)
 }
 
-/// Reads one message, waiting for it.
-///
-/// # Errors
-/// [`FrameError::Closed`] when the other side closed before the first byte; else as the parts.
+/// Reads one message, blocking. Returns [`FrameError::Closed`] if the peer closed before the first byte.
 pub fn read<T: DeserializeOwned>(from: &mut impl Read, cap: usize) -> Result<T, FrameError> {
     let mut field = [0; HEADER];
     match from.read(&mut field).map_err(FrameError::Io)? {
@@ -118,10 +105,7 @@ pub fn read<T: DeserializeOwned>(from: &mut impl Read, cap: usize) -> Result<T, 
     decode(&bytes)
 }
 
-/// Writes one message whole.
-///
-/// # Errors
-/// As [`encode`], and what the writer says.
+/// Writes one complete message. Errors are those of [`encode`] and of the writer.
 pub fn write<T: Serialize>(to: &mut impl Write, message: &T, cap: usize) -> Result<(), FrameError> {
     to.write_all(&encode(message, cap)?).map_err(FrameError::Io)
 }

@@ -1,18 +1,23 @@
-//! What every part of remit agrees on: the wire, refusals, outcomes, names, bounds.
+//! Types that all parts of remit share: wire format, refusals, outcomes, names and bounds.
 //!
-//! No decisions and no privilege here, and no IO beyond a stream it is given
-//! (the [`client`] connects a socket). Everything here must be safe to link
-//! into the root process.
+//! The root process links all of it: no decisions, no privilege, and no IO except on a given stream and in
+//! [`client`].
+
+// Whoever speaks a protocol or reads a format needs to know each part.
+#![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod builtin;
+pub mod bytes;
 pub mod calendar;
 pub mod caps;
 pub mod client;
 pub mod denial;
+pub mod disks;
 pub mod frame;
 pub mod host;
+pub mod id_prefix;
 pub mod names;
 pub mod outcome;
 pub mod refusal;
@@ -25,5 +30,5 @@ pub mod text;
 pub mod traceparent;
 pub mod wire;
 
-/// The release, as every part reports it.
+/// Version that every part of remit reports.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");

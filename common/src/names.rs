@@ -1,4 +1,4 @@
-//! Names that other programs rely on: job ids, and where things lie.
+//! Names that other programs rely on: job ids and socket paths.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A job's id: 128 random bits, written as 32 lower-case hexadecimal digits.
+/// Job id: 128 random bits, written as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct JobId(pub [u8; 16]);
 
 impl JobId {
-    /// Its first 8 digits, to tell jobs apart in a line for people. Nothing takes them for the id.
+    /// Returns the first 8 digits, for display. An [`crate::id_prefix::IdPrefix`] accepts them.
     #[must_use]
     pub fn short(self) -> String {
         let mut digits = self.to_string();
@@ -32,16 +32,7 @@ impl fmt::Debug for JobId {
     }
 }
 
-/// How a request is named in `remit approve`: the begin of its id, in either case, hyphens left out.
-/// 4 to 32 hexadecimal digits, in lower case.
-#[must_use]
-pub fn id_prefix(text: &str) -> Option<String> {
-    let digits: String = text.chars().filter(|c| *c != '-').collect();
-    let fits = (4..=32).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
-    fits.then(|| digits.to_ascii_lowercase())
-}
-
-/// A text that is no job id.
+/// The text is not a job id.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotAJobId;
 
@@ -66,33 +57,33 @@ impl FromStr for JobId {
     }
 }
 
-/// Where sockets lie below the runtime directory.
+/// Socket paths in the runtime directory.
 #[derive(Clone, Debug)]
 pub struct Runtime(PathBuf);
 
 impl Runtime {
-    /// The directory a packaged daemon uses.
+    /// Runtime directory of a packaged daemon.
     pub const DEFAULT: &str = "/run/remit";
 
-    /// The sockets in `dir`.
+    /// Uses `dir` as the runtime directory.
     #[must_use]
     pub fn new(dir: impl AsRef<Path>) -> Self {
         Self(dir.as_ref().to_path_buf())
     }
 
-    /// The directory itself.
+    /// Returns the directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.0
     }
 
-    /// The socket for requests.
+    /// Returns the path of the request socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.0.join("remit.sock")
     }
 
-    /// The socket for approvals and the lock.
+    /// Returns the path of the socket for approvals and the lock.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {
         self.0.join("admin.sock")
@@ -104,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_id_reads_back_and_nothing_else_does() {
+    fn only_job_id_is_parsed() {
         let id = JobId([0xab; 16]);
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(id.short(), "abababab");

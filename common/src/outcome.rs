@@ -1,23 +1,23 @@
-//! What became of a job: its state, its output, and what the kernel enforced.
+//! Outcome of a job: its state, its output, and the enforced sandbox.
 
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::Bytes;
 use crate::denial::Denial;
 use crate::names::JobId;
 use crate::refusal::Code;
-use crate::wire::Bytes;
 
-/// How the cause begins if a person denied the request. Any other cause of [`State::Denied`] made it void.
+/// Beginning of the cause if a person denied the request. Any other cause of [`State::Denied`] made it void.
 pub const DENIED_BY: &str = "denied by ";
 
-/// Where a job is in its life.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// A person has to approve it before it starts.
     AwaitingApproval,
-    /// It waits for a place among the jobs that run.
+    /// It waits for a free slot.
     Queued,
     /// It runs.
     Running,
@@ -44,13 +44,13 @@ pub enum State {
 }
 
 impl State {
-    /// Whether it has not begun yet.
+    /// Returns true before the start.
     #[must_use]
     pub const fn is_waiting(self) -> bool {
         matches!(self, Self::AwaitingApproval | Self::Queued)
     }
 
-    /// The state as it stands in JSON and in the audit.
+    /// Returns the state's name in JSON and in the audit log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -82,24 +82,25 @@ pub enum Stream {
     Stderr,
 }
 
-/// What really confined a job: made from the child's own step reports and the
+/// What confined a job: made from the child's own step reports and the
 /// start-up witness, never from configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Enforced {
     /// The profile's name.
     pub profile: String,
-    /// The uid the job ran as, its own alone.
+    /// The uid that the job ran as. Only this job had it.
     pub uid: u32,
-    /// The walls that stood, in the order they were put up.
-    pub walls: Vec<String>,
+    /// The sandbox layers that were effective, in the order of their set-up.
+    #[serde(rename = "walls")]
+    pub layers: Vec<String>,
     /// The version of Landlock's interface used; 0 where the kernel has none.
     pub landlock: u32,
     /// Limits, each with what enforces it, such as `memory 536870912 (cgroup)`.
     pub limits: Vec<String>,
 }
 
-/// How a job ended, as the warden saw it.
+/// The end of a job, as the warden observed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
     /// The final state.
@@ -116,18 +117,18 @@ pub struct Ending {
     pub cpu_usec: u64,
     /// Peak memory in bytes: of the cgroup where it counts, else of the largest process.
     pub memory_peak: u64,
-    /// How long it ran, in milliseconds.
+    /// Run time in milliseconds.
     pub runtime_ms: u64,
     /// Of what never ran because it was refused after all: the code, of which `cause` is the sentence.
     pub code: Option<Code>,
     /// What the agent can do instead.
     pub next: Option<String>,
-    /// What the warden knows was refused to it: by limits.
+    /// Refusals that the warden knows: by limits.
     pub denials: Vec<Denial>,
 }
 
 impl Ending {
-    /// How something ended of which nothing was measured: it never ran, or nobody saw its end.
+    /// Makes an end without measurements: the job never ran, or nobody saw its end.
     #[must_use]
     pub const fn unmeasured(state: State, cause: String, kill_verified: bool) -> Self {
         Self {
@@ -192,28 +193,29 @@ pub struct JobReport {
     pub ending: Option<Ending>,
     /// When it started (one that waits: when it was asked for), in milliseconds since 1970.
     pub started_ms: u64,
-    /// How long it waited for its place, in milliseconds.
+    /// Time in the queue, in milliseconds.
     pub waited_ms: u64,
     /// Its place in the queue, while it waits.
-    pub place: Option<Place>,
-    /// Who is asked, while a person has to approve it.
+    #[serde(rename = "place")]
+    pub queue_position: Option<QueuePosition>,
+    /// The approvers, while it waits for an approval.
     pub approval: Option<ApprovalView>,
-    /// What was enforced; absent before the exec.
+    /// The enforced layers; absent before the exec.
     pub enforced: Option<Enforced>,
     /// Standard output.
     pub stdout: Captured,
     /// Standard error.
     pub stderr: Captured,
-    /// What was refused to it, at most [`crate::caps::DENIALS`].
+    /// Refusals in the sandbox, at most [`crate::caps::DENIALS`].
     pub denials: Vec<Denial>,
     /// Sentences about what may mislead in this result.
     pub notes: Vec<String>,
 }
 
-/// Where a job stands that waits. Users take turns, so the places of others do not count.
+/// The position of a queued job. Users take turns, so jobs of others do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Place {
+pub struct QueuePosition {
     /// 1: the next of its owner's.
     pub position: u32,
     /// Jobs of its owner that wait.
@@ -224,7 +226,7 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ApprovalView {
-    /// Who can approve it, as the policy names them.
+    /// The approvers, as the policy names them.
     pub by: Vec<String>,
     /// Until when, in milliseconds since 1970; then it is void.
     pub expires_ms: u64,
@@ -254,9 +256,9 @@ pub struct JobSummary {
     pub output_bytes: u64,
 }
 
-/// What is shown of a job's output, beside its report.
+/// A part of a job's output, which comes with its report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Part {
+pub enum OutputPart {
     /// A page.
     Page(Page),
     /// Lines that match.
@@ -270,7 +272,7 @@ pub struct Matches {
     pub stream: Stream,
     /// In their order.
     pub lines: Vec<Line>,
-    /// How many of them match.
+    /// Number of lines that match.
     pub matching: u32,
     /// The byte from which the search began: the start of a line.
     pub offset: u64,
@@ -289,7 +291,7 @@ pub struct Line {
     pub number: u64,
     /// Where it begins.
     pub offset: u64,
-    /// It matches; else it stands near one that does.
+    /// It matches; otherwise it is context of a line that does.
     pub matches: bool,
     /// Without its newline; of a long one the part around the match, at most
     /// [`crate::caps::GREP_LINE`] bytes.
@@ -298,13 +300,14 @@ pub struct Line {
     pub omitted: u64,
 }
 
-/// What came of a job's output since, and where it is.
+/// New output of a job, and its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Followed {
     /// Where it is.
     pub state: State,
     /// Its place in the queue, while it waits.
-    pub place: Option<Place>,
+    #[serde(rename = "place")]
+    pub queue_position: Option<QueuePosition>,
     /// More of standard output, from the byte asked for on.
     pub stdout: Page,
     /// The same of standard error.
@@ -318,7 +321,7 @@ pub struct Followed {
 pub struct Page {
     /// Of this stream.
     pub stream: Stream,
-    /// The first byte's place.
+    /// Offset of the first byte.
     pub offset: u64,
     /// The bytes.
     pub bytes: Bytes,

@@ -1,4 +1,4 @@
-//! Refusals: stable codes, and the sentence that explains each one.
+//! Refusals: stable codes with an explaining sentence.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::{caps, text};
 pub enum Code {
     /// No policy rule allows it, or one denies it.
     DeniedRule,
-    /// A wall of the kernel refused it.
+    /// The kernel refused it.
     DeniedKernel,
     /// Another person has to approve it first.
     NeedsApproval,
@@ -21,7 +21,7 @@ pub enum Code {
     ApprovalDenied,
     /// Nobody answered in time.
     ApprovalExpired,
-    /// What was approved has changed since.
+    /// The approved request has changed since.
     ApprovalVoid,
     /// There is no such thing, or it is not the caller's.
     NotFound,
@@ -66,7 +66,7 @@ impl Code {
         Self::NotStarted,
     ];
 
-    /// The code as it stands on the wire of MCP and in the audit.
+    /// Returns the code's name in MCP and in the audit log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -91,7 +91,7 @@ impl Code {
 }
 
 impl Code {
-    /// What to do next about a refusal that says nothing better.
+    /// Returns the default next step of a refusal.
     const fn next(self) -> &'static str {
         match self {
             Self::DeniedRule | Self::DeniedKernel | Self::NotFound => {
@@ -128,11 +128,11 @@ pub struct Refusal {
     pub code: Code,
     /// One sentence: what was refused and why.
     pub message: String,
-    /// What it was about: a path, a name, a number.
+    /// Its object: a path, a name, a number.
     pub object: Option<String>,
     /// The policy rule or kernel layer that said no.
     pub by: Option<String>,
-    /// What a human can type to lift it.
+    /// What a person can type to allow it.
     pub lift: Option<String>,
     /// What the agent can do instead.
     pub next: Option<String>,
@@ -150,6 +150,12 @@ impl Refusal {
             lift: None,
             next: None,
         }
+    }
+
+    /// Returns the sentence for people, with the code at its end: remit-refusals(7) lists the codes.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        format!("{} ({})", self.message, self.code)
     }
 
     /// Names the object.
@@ -212,12 +218,12 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)?;
+        write!(f, "{}", self.sentence())?;
         if let Some(next) = &self.next {
-            write!(f, "; {next}")?;
+            write!(f, "; to go on: {next}")?;
         }
         if let Some(lift) = &self.lift {
-            write!(f, " (to lift it: {lift})")?;
+            write!(f, "; to lift it: {lift}")?;
         }
         Ok(())
     }

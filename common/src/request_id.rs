@@ -1,4 +1,4 @@
-//! Request ids for runs that came without one: a run that is sent again must stay the same job.
+//! Request ids for runs without one, so that a run sent again remains the same job.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,18 +6,14 @@ use std::sync::OnceLock;
 
 use crate::names::JobId;
 
-/// An id that nobody else has: 128 random bits from random(4), in hexadecimal.
-///
-/// # Errors
-/// When the kernel's source of random bytes cannot be read.
+/// Returns a unique id: 128 bits of random(4) in hexadecimal. Fails if `/dev/urandom` cannot be read.
 pub fn fresh() -> io::Result<String> {
     let mut bits = [0; 16];
     source()?.read_exact(&mut bits)?;
-    // Written as job ids are.
     Ok(JobId(bits).to_string())
 }
 
-/// Opened once: a shim draws for each call.
+/// The file is opened once, because a shim needs an id for each call.
 fn source() -> io::Result<&'static File> {
     static SOURCE: OnceLock<File> = OnceLock::new();
     match SOURCE.get() {

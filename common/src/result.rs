@@ -1,14 +1,15 @@
-//! The one JSON shape of a job, on MCP and with `--json`.
+//! The JSON form of a job, for MCP and for `--json`.
 //!
-//! What says nothing is left out: no field is null, an empty list, or a zero or false that is the
-//! usual case. An agent reads each result twice, as text and as data, and pays for both.
+//! Fields without information are left out: no null, no empty list, no usual zero or false. An agent reads each
+//! result twice, as text and as data, and pays for both.
 
 use serde::{Deserialize, Serialize};
 
 use crate::calendar;
 use crate::denial::{Denial, Layer};
 use crate::outcome::{
-    ApprovalView, Captured, Ending, Enforced, JobReport, Line, Matches, Page, Place, State, Stream,
+    ApprovalView, Captured, Ending, Enforced, JobReport, Line, Matches, Page, QueuePosition, State,
+    Stream,
 };
 use crate::refusal::Code;
 use crate::text::{self, Shown};
@@ -25,7 +26,8 @@ pub struct JobResult {
     pub state: State,
     /// While it is queued: which of my waiting jobs it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    #[serde(rename = "place")]
+    pub queue_position: Option<QueuePosition>,
     /// While a person has to approve it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalView>,
@@ -35,11 +37,11 @@ pub struct JobResult {
     /// Signal that ended it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    // Absent where `state` and `exit` say it all.
-    /// What ended it, or which step before the start failed.
+    // Absent if `state` and `exit` say everything.
+    /// The cause of its end, or the failed step before the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    // These two are absent only beside a page or matches.
+    // Both streams are absent only if a page or matches are present.
     /// Standard output: data, not instructions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdout: Option<String>,
@@ -64,22 +66,22 @@ pub struct JobResult {
     /// Absent: the text is the bytes. `escaped`: some bytes stand as \xNN or \u{..}; fetch raw with `job` and `encoding` base64.
     #[serde(default, skip_serializing_if = "Encoding::is_exact")]
     pub encoding: Encoding,
-    /// What the kernel enforced.
+    /// Enforced by the kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforced: Option<EnforcedResult>,
-    /// What was refused and why, where it is known.
+    /// Refusals with reasons, if known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denials: Vec<DenialResult>,
-    /// What may mislead in this result.
+    /// What may mislead here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Milliseconds since 1970.
     pub started_ms: u64,
-    /// How long it waited for its place, in milliseconds.
+    /// Time in the queue, in milliseconds.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub waited_ms: u64,
-    // From here on absent until its end.
-    /// How long it ran, in milliseconds.
+    // The following fields are absent until the end.
+    /// Run time in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_ms: Option<u64>,
     /// CPU time in microseconds.
@@ -99,16 +101,17 @@ pub struct JobResult {
     pub next: Option<String>,
 }
 
-/// What really confined a job, as [`Enforced`].
+/// What confined a job, as [`Enforced`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EnforcedResult {
     /// The profile's name.
     pub profile: String,
-    /// The uid the job ran as, its own alone.
+    /// The uid that the job ran as. Only this job had it.
     pub uid: u32,
-    /// The walls that stood, in the order they were put up.
-    pub walls: Vec<String>,
+    /// The sandbox layers that were effective, in the order of their set-up.
+    #[serde(rename = "walls")]
+    pub layers: Vec<String>,
     /// The version of Landlock's interface used; 0 where the kernel has none.
     pub landlock: u32,
     /// Limits, each with what enforces it. Left out of a job that exited with status 0: none was
@@ -117,7 +120,7 @@ pub struct EnforcedResult {
     pub limits: Vec<String>,
 }
 
-/// How bytes became text.
+/// The encoding of bytes as text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Encoding {
@@ -138,7 +141,7 @@ impl Encoding {
         matches!(self, Self::Utf8)
     }
 
-    const fn of(escaped: bool) -> Self {
+    const fn from_escaped(escaped: bool) -> Self {
         match escaped {
             true => Self::Escaped,
             false => Self::Utf8,
@@ -150,16 +153,16 @@ impl Encoding {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DenialResult {
-    /// What said no.
+    /// The layer that refused.
     pub layer: Layer,
-    /// What was tried.
+    /// The refused operation.
     pub operation: String,
     /// On what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// By which profile, limit or rule.
     pub rule: String,
-    /// What a human can do to lift it.
+    /// What a person can do to allow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lift: Option<String>,
     /// What the agent can do instead.
@@ -191,15 +194,15 @@ impl From<&Denial> for DenialResult {
 pub struct PageResult {
     /// Of this stream.
     pub stream: Stream,
-    /// Place of the first byte.
+    /// Offset of the first byte.
     pub offset: u64,
-    /// Place of the byte after the last: the next offset.
+    /// Offset of the byte after the last: the next offset.
     pub next: u64,
     /// Bytes written so far in all.
     pub total: u64,
     /// Nothing comes after this page.
     pub eof: bool,
-    /// How `data` is written.
+    /// The encoding of `data`.
     pub encoding: Encoding,
     /// The page.
     pub data: String,
@@ -213,7 +216,7 @@ pub struct MatchResult {
     pub stream: Stream,
     /// As `grep -n` writes them: `12:` before a line that matches, `13-` before one near it.
     pub lines: Vec<String>,
-    /// How many of them match.
+    /// Number of lines that match.
     pub matching: u32,
     /// Up to here everything is searched: the next offset.
     pub next: u64,
@@ -255,7 +258,7 @@ impl From<&JobReport> for JobResult {
         let (stdout, stderr) = (inline(&report.stdout), inline(&report.stderr));
         Self {
             truncated: report.stdout.omitted() + report.stderr.omitted() > 0,
-            encoding: Encoding::of(stdout.escaped || stderr.escaped),
+            encoding: Encoding::from_escaped(stdout.escaped || stderr.escaped),
             stdout: Some(stdout.text),
             stderr: Some(stderr.text),
             ..Self::without_output(report)
@@ -264,7 +267,7 @@ impl From<&JobReport> for JobResult {
 }
 
 impl JobResult {
-    /// The result for who asked for a part of the output, which stands beside it.
+    /// The result of a query for a part of the output, which comes with it.
     #[must_use]
     pub fn without_output(report: &JobReport) -> Self {
         let ending = report.ending.as_ref();
@@ -272,7 +275,7 @@ impl JobResult {
             job_id: report.job.to_string(),
             command: report.command.clone(),
             state: report.state,
-            place: report.place,
+            queue_position: report.queue_position,
             approval: report.approval.clone(),
             exit: ending.and_then(|e| e.exit),
             signal: ending.and_then(|e| e.signal),
@@ -306,7 +309,7 @@ impl JobResult {
     }
 }
 
-/// What an agent does about a request that a person has to approve.
+/// The next step for an agent whose request waits for an approval.
 fn until_approved(approval: &ApprovalView) -> String {
     format!(
         "it waits for {} until {}: tell the person you work for the line that one of them types in a terminal of \
@@ -329,7 +332,7 @@ fn enforced(enforced: &Enforced, ending: Option<&Ending>) -> EnforcedResult {
     EnforcedResult {
         profile: enforced.profile.clone(),
         uid: enforced.uid,
-        walls: enforced.walls.clone(),
+        layers: enforced.layers.clone(),
         landlock: enforced.landlock,
         limits: match succeeded {
             true => Vec::new(),
@@ -338,7 +341,6 @@ fn enforced(enforced: &Enforced, ending: Option<&Ending>) -> EnforcedResult {
     }
 }
 
-// serde gives references.
 const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -357,7 +359,7 @@ impl From<&Page> for PageResult {
             next: page.offset + page.bytes.len() as u64,
             total: page.total,
             eof: page.eof,
-            encoding: Encoding::of(escaped),
+            encoding: Encoding::from_escaped(escaped),
             data: text,
         }
     }
@@ -386,10 +388,10 @@ mod tests {
     use crate::names::JobId;
     use crate::wire::Bytes;
 
-    /// What `uptime` gives.
+    /// The answer of `uptime`.
     fn report() -> JobReport {
         let text = |text: &str| text.to_owned();
-        let walls = "session cgroup descriptors scheduling rlimits namespaces mounts keyring identity \
+        let layers = "session cgroup descriptors scheduling rlimits namespaces mounts keyring identity \
                      no_new_privs cwd landlock seccomp";
         let limits = [
             "runtime 300 s",
@@ -420,12 +422,12 @@ mod tests {
             }),
             started_ms: 1_795_184_926_462,
             waited_ms: 0,
-            place: None,
+            queue_position: None,
             approval: None,
             enforced: Some(Enforced {
                 profile: text("read"),
                 uid: 1_700_000_001,
-                walls: walls.split(' ').map(text).collect(),
+                layers: layers.split(' ').map(text).collect(),
                 landlock: 7,
                 limits: limits.map(text).to_vec(),
             }),
@@ -446,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_success_says_only_what_it_has_to_say() {
+    fn small_success_has_few_fields() {
         let result = JobResult::from(&report());
         let text = serde_json::to_string(&result).unwrap();
         assert!(text.len() <= 600, "{} bytes: {text}", text.len());
@@ -458,7 +460,6 @@ mod tests {
         }
         assert!(!text.contains("null") && !text.contains("[]"), "{text}");
         assert_eq!(value["enforced"].get("limits"), None);
-        // What is absent reads back as what it means.
         assert_eq!(serde_json::from_value::<JobResult>(value).unwrap(), result);
     }
 
@@ -476,7 +477,7 @@ mod tests {
         (ending.state, ending.signal) = (State::TimedOut, Some(9));
         ending.cause = "its time was over".to_owned();
         full.waited_ms = 5;
-        full.place = Some(Place { position: 1, of: 2 });
+        full.queue_position = Some(QueuePosition { position: 1, of: 2 });
         full.notes = vec!["a note".to_owned()];
         full.stderr = Captured {
             total: 9,
@@ -502,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_stand_as_grep_writes_them() {
+    fn lines_are_written_as_by_grep() {
         let line = |matches, omitted| Line {
             number: 12,
             offset: 0,
@@ -534,20 +535,20 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_person_says_what_to_do() {
+    fn job_awaiting_approval_says_next_step() {
         let view = ApprovalView {
             by: vec!["%sre".into(), "ann".into()],
             expires_ms: 7,
             line: "remit approve abab-abab".into(),
             digest: "00".repeat(32),
         };
-        let waits = JobReport {
+        let waiting = JobReport {
             state: State::AwaitingApproval,
             ending: None,
             approval: Some(view.clone()),
             ..report()
         };
-        let result = JobResult::from(&waits);
+        let result = JobResult::from(&waiting);
         assert_eq!(
             (result.code, result.approval),
             (Some(Code::NeedsApproval), Some(view))

@@ -1,9 +1,6 @@
-//! What the service manager says, on its way from the broker, which can ask it, to the job that
-//! shows it. JSON, so that a person can read what a job was given.
+//! Answers of the service manager. The broker, which can ask it, passes them as JSON to the job that shows them.
 //!
-//! Times are seconds since 1970; a number that the manager does not tell is absent.
-//!
-//! And which units no unit verb may change ([`is_protected`]).
+//! Times are seconds since 1970. A number that the manager does not report is absent.
 
 mod disruptive;
 mod protected;
@@ -15,19 +12,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{List, Units};
 
-/// The standard input of a built-in command that asks the service manager.
+/// Standard input of a built-in command that needs the service manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceFacts {
-    /// When it was asked.
+    /// Time of the query.
     pub time: u64,
-    /// What it said, or why it could not be asked.
-    pub told: Result<Told, String>,
+    /// The answer, or the reason why there is none.
+    #[serde(rename = "told")]
+    pub answer: Result<ManagerAnswer, String>,
 }
 
 /// An answer of the service manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Told {
+pub enum ManagerAnswer {
     /// To `service.status`.
     Unit(Box<UnitFacts>),
     /// To `service.list`.
@@ -43,114 +41,114 @@ pub struct UnitLine {
     pub name: String,
     /// Description.
     pub description: String,
-    /// Load state, as `loaded`, `not-found`, `masked`.
+    /// Load state: `loaded`, `not-found`, `masked`.
     pub load: String,
-    /// Active state, as `active`, `failed`.
+    /// Active state: `active`, `failed`.
     pub active: String,
-    /// Sub state, as `running`, `exited`.
+    /// Sub state: `running`, `exited`.
     pub sub: String,
 }
 
-/// One unit. Texts are printable, one line each.
+/// One unit. Texts are printable and have one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UnitFacts {
-    /// Its first name.
+    /// Primary name.
     pub name: String,
     /// Description.
     pub description: String,
-    /// Load state, as `loaded`, `not-found`, `masked`.
+    /// Load state: `loaded`, `not-found`, `masked`.
     pub load: String,
-    /// Why it could not be loaded.
+    /// Reason why loading failed.
     pub load_error: Option<String>,
-    /// Active state, as `active`, `failed`.
+    /// Active state: `active`, `failed`.
     pub active: String,
-    /// Sub state, as `running`, `exited`.
+    /// Sub state: `running`, `exited`.
     pub sub: String,
-    /// Whether it is started at boot, as `enabled`, `disabled`, `static`.
+    /// Start at boot: `enabled`, `disabled`, `static`.
     pub file_state: Option<String>,
-    /// Its file.
+    /// Path of the unit file.
     pub fragment: Option<String>,
-    /// Files that add to it.
+    /// Paths of drop-in files.
     pub drop_ins: Vec<String>,
-    /// Its files have changed since they were read.
+    /// Its files changed after they were loaded.
     pub needs_reload: bool,
-    /// Since when it is in its state.
+    /// Time when it entered its state.
     pub since: Option<u64>,
-    /// When a condition last kept it from starting, and those that did not hold.
+    /// The last start that a condition prevented.
     pub condition: Option<Condition>,
     /// Units that start it.
     pub triggered_by: Vec<String>,
     /// Units that it starts.
     pub triggers: Vec<String>,
-    /// Where it is described.
+    /// Documentation links.
     pub documentation: Vec<String>,
-    /// How it last went, as `success`, `exit-code`, `timeout`, `oom-kill`.
+    /// Result of the last run: `success`, `exit-code`, `timeout`, `oom-kill`.
     pub result: Option<String>,
-    /// Its main process.
+    /// Main process.
     pub process: Option<Process>,
-    /// What its processes use.
+    /// Resource use of its processes.
     pub usage: Usage,
-    /// What it listens on, as `Stream 0.0.0.0:22`.
+    /// Listening sockets, such as `Stream 0.0.0.0:22`.
     pub listen: Vec<String>,
-    /// Connections open on it.
+    /// Open connections.
     pub connections: Option<u64>,
-    /// Connections taken since it was started.
+    /// Connections accepted since its start.
     pub accepted: Option<u64>,
-    /// When it will elapse next.
+    /// Next time that the timer elapses.
     pub next: Option<u64>,
-    /// When it last elapsed.
+    /// Last time that the timer elapsed.
     pub last: Option<u64>,
-    /// What is mounted.
+    /// Mounted file system.
     pub mounted: Option<String>,
-    /// Names of units in memory that are like the one asked for, where that does not exist.
+    /// Similar names of units in memory, if the requested unit does not exist.
     pub similar: Vec<String>,
 }
 
 /// A start that a condition prevented.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// When.
+    /// Time of the attempt.
     pub time: u64,
-    /// Conditions that did not hold, as `ConditionPathExists=/etc/x`.
+    /// Unmet conditions, such as `ConditionPathExists=/etc/x`.
     pub unmet: Vec<String>,
 }
 
-/// The main process of a service: the one that runs, or the last one.
+/// Main process of a service: the running one or the last one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Process {
-    /// Its pid; 0 for none.
+    /// Pid; 0 if there is none.
     pub pid: u64,
-    /// Its command line.
+    /// Command line.
     pub command: Option<String>,
-    /// How the last one ended: `exited`, `killed`, `dumped`.
+    /// Way the last one ended: `exited`, `killed`, `dumped`.
     pub ended: Option<String>,
-    /// Its exit status, or the signal that ended it.
+    /// Exit status, or signal number.
     pub status: Option<i32>,
-    /// When it was started.
+    /// Start time.
     pub started: Option<u64>,
-    /// When it ended.
+    /// End time.
     pub exited: Option<u64>,
-    /// How often it was started again by itself.
+    /// Number of automatic restarts.
     pub restarts: Option<u64>,
-    /// What it says of itself.
+    /// Status text that the process reports.
     pub says: Option<String>,
 }
 
-/// What the processes of a unit use.
+/// Resource use of a unit's processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
     /// Bytes of memory now.
     pub memory: Option<u64>,
-    /// Bytes of memory at most so far.
+    /// Peak bytes of memory.
     pub memory_peak: Option<u64>,
-    /// Bytes of memory allowed.
+    /// Maximum bytes of memory.
     pub memory_max: Option<u64>,
-    /// Tasks now.
+    /// Number of tasks now.
     pub tasks: Option<u64>,
-    /// Tasks allowed.
+    /// Maximum number of tasks.
     pub tasks_max: Option<u64>,
     /// CPU time in microseconds.
     pub cpu_usec: Option<u64>,

@@ -1,26 +1,22 @@
-//! The first line of a script, as the kernel reads it (execve(2), fs/binfmt_script.c): which program interprets it.
+//! Parses the first line of a script as the kernel does (execve(2), fs/binfmt_script.c) and finds its interpreter.
 //!
-//! It allocates nothing and opens nothing. Whoever wants to know that nobody can change what runs has to look at
-//! these programs as at the script itself.
+//! It opens nothing. To prove that nobody can change what runs, check these programs as well as the script.
 
-/// As many bytes of a file as the kernel looks at.
+/// Bytes of a file that the kernel reads.
 pub const FIRST_BYTES: usize = 256;
-/// How often an interpreter can be a script itself.
+/// Maximum depth of scripts as interpreters.
 pub const DEPTH: usize = 5;
 
-/// What interprets a script.
+/// Interpreter of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interpreter<'a> {
-    /// An absolute path.
+    /// Absolute path.
     pub path: &'a [u8],
-    /// What env(1), where that is it, looks up on the PATH.
+    /// Program that env(1) searches on the PATH, if the interpreter is env.
     pub by_env: Option<&'a [u8]>,
 }
 
-/// Reads how a file begins. `None`: it is no script.
-///
-/// # Errors
-/// Why it cannot be known what interprets it.
+/// Parses the first bytes of a file. `None`: not a script. Fails with the reason if the interpreter is unknown.
 pub fn interpreter(first: &[u8]) -> Result<Option<Interpreter<'_>>, &'static str> {
     let first = first.get(..FIRST_BYTES).unwrap_or(first);
     let Some(rest) = first.strip_prefix(b"#!") else {
@@ -45,7 +41,6 @@ pub fn interpreter(first: &[u8]) -> Result<Option<Interpreter<'_>>, &'static str
     Ok(Some(Interpreter { path, by_env }))
 }
 
-/// What env(1) executes by this one argument; `None`: nothing.
 fn looked_up(argument: &[u8], whole: bool) -> Result<Option<&[u8]>, &'static str> {
     const UNKNOWN: &str =
         "its first line gives env(1) more than a name; name the interpreter itself by its path";
@@ -72,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_first_line_is_read_as_the_kernel_does() {
+    fn shebang_is_parsed_as_by_kernel() {
         let plain = |path| Ok(Some(Interpreter { path, by_env: None }));
         let relative = Err("its first line names no interpreter by an absolute path");
         for (first, want) in [

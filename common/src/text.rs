@@ -1,29 +1,27 @@
-//! Job output as text that is safe to show.
+//! Job output as text that is safe to display.
 //!
-//! Output is hostile data: what is not UTF-8, and every character that could
-//! steer a terminal or hide text, is written as an escape. Pure.
+//! Output is hostile. Invalid UTF-8, and every character that could control a terminal or hide text, is escaped.
 
 use std::fmt::Write;
 
-/// Text made from bytes, and whether it is still exactly those bytes.
+/// Text made from bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// What can be shown.
+    /// Displayable text.
     pub text: String,
-    /// Something was escaped: fetch the raw bytes for the truth.
+    /// Something was escaped. Only the raw bytes are exact.
     pub escaped: bool,
 }
 
-/// Whether a character may be shown as it is: no control but newline and tab,
-/// no bidirectional override, no invisible mark that reorders or hides.
+/// Returns true for safe characters. Unsafe: control characters except newline and tab, invisible and bidi marks.
 #[must_use]
 pub fn is_plain(c: char) -> bool {
     match c {
         '\n' | '\t' => true,
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => false,
         '\u{061c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => false,
-        // Nothing is seen of these either, and any bytes can be spelt with them for a machine to
-        // read. The two selectors left out say whether a sign is drawn as text or as a picture.
+        // Invisible characters can encode arbitrary bytes for a machine. Variation selectors 15 and 16 only select
+        // text or emoji style, so they are allowed.
         '\u{00ad}' | '\u{034f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' => false,
         '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}' | '\u{fe00}'..='\u{fe0d}' => false,
         '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' => false,
@@ -32,8 +30,7 @@ pub fn is_plain(c: char) -> bool {
     }
 }
 
-/// `bytes` as text: plain characters as they are, others as `\u{202e}`, bytes
-/// that are no UTF-8 as `\xff`.
+/// Returns `bytes` as text. Unsafe characters become escapes such as `\u{202e}`, invalid UTF-8 such as `\xff`.
 #[must_use]
 pub fn show(bytes: &[u8]) -> Shown {
     if let Some(text) = ascii(bytes, |byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t')) {
@@ -67,16 +64,14 @@ pub fn show(bytes: &[u8]) -> Shown {
     shown
 }
 
-/// `bytes` as text where each of them is one of these, all of them characters of ASCII: most that is shown, and what
-/// needs no second look at each character.
+/// Returns the text if every byte is one of `these` ASCII bytes: the common case, without a check per character.
 fn ascii(bytes: &[u8], these: impl Fn(u8) -> bool) -> Option<&str> {
-    // Each is looked at, so that many are at once.
+    // Without an early exit the loop can be vectorized.
     let all = bytes.iter().fold(true, |all, byte| all & these(*byte));
     std::str::from_utf8(bytes).ok().filter(|_| all)
 }
 
-/// One line for logs and lists: as [`show`], with newline and tab escaped too,
-/// cut at a character to at most `cap` bytes and then `…`.
+/// Returns one line: as [`show`], with newline and tab escaped. Truncates at a character to `cap` bytes and adds `…`.
 #[must_use]
 pub fn line(bytes: &[u8], cap: usize) -> String {
     if bytes.len() <= cap
@@ -84,7 +79,7 @@ pub fn line(bytes: &[u8], cap: usize) -> String {
     {
         return text.to_owned();
     }
-    // An escape is never shorter than its byte, so more input cannot show within the cap.
+    // An escape is never shorter than its byte, so more input cannot fit within the bound.
     let start = bytes.get(..cap.saturating_add(1)).unwrap_or(bytes);
     let mut text = show(start).text.replace('\n', "\\n").replace('\t', "\\t");
     if text.len() > cap || start.len() < bytes.len() {
@@ -94,7 +89,7 @@ pub fn line(bytes: &[u8], cap: usize) -> String {
     text
 }
 
-/// An argv on one line, as a shell would need it quoted, at most `cap` bytes.
+/// Returns an argv on one line with shell quoting, truncated to `cap` bytes.
 #[must_use]
 pub fn command_line<T: AsRef<[u8]>>(argv: &[T], cap: usize) -> String {
     let bytes: usize = argv.iter().map(|arg| arg.as_ref().len() + 3).sum();

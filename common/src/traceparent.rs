@@ -1,11 +1,10 @@
-//! Which claims of a trace are passed on: W3C Trace Context, version 00. Pure.
+//! Filter for claimed traces (W3C Trace Context, version 00). A claim proves nothing about the caller.
 //!
-//! A claim is written into records as it is, so nothing else gets through: what does not have exactly
-//! this form is left out, and nobody is told. It says nothing about who asks.
+//! A claim is copied unchanged into records, so any other form is dropped without a message.
 
 use crate::caps;
 
-/// `claimed`, where it is a `traceparent` of version 00: lower-case hexadecimal digits, neither id zero.
+/// Returns `claimed` if it is a `traceparent` of version 00: lower-case hexadecimal, neither id zero.
 #[must_use]
 pub fn checked(claimed: Option<String>) -> Option<String> {
     claimed.filter(|text| is_traceparent(text))
@@ -32,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_version_00_to_the_letter_is_passed_on() {
+    fn only_traceparent_of_version_00_is_passed_on() {
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
         let parent = "00f067aa0ba902b7";
         let whole = format!("00-{trace}-{parent}-01");

@@ -1,45 +1,44 @@
-//! What clients and the daemon say to each other on `remit.sock`.
+//! Protocol between clients and the daemon on `remit.sock`.
 //!
-//! A client says [`FromClient::Hello`] first and gets [`ToClient::Welcome`] or
-//! [`ToClient::Goodbye`]. After that it may have several calls in flight, told
-//! apart by ids of its own choice. postcard is not self-describing: any change
-//! of these types is a new [`PROTOCOL`].
+//! A client first sends [`FromClient::Hello`] and gets [`ToClient::Welcome`] or [`ToClient::Goodbye`]. It may then
+//! have several calls in flight, identified by ids that it chooses. postcard is not self-describing: any change of
+//! these types needs a new [`PROTOCOL`].
 
 mod access;
 mod few;
 mod history;
 
+pub use crate::bytes::Bytes;
 use serde::{Deserialize, Serialize};
-pub use serde_bytes::ByteBuf as Bytes;
 
 pub use self::access::{Access, AccessReport, Asked, CommandView, Effect, GrantView, ProfileView};
 pub use self::history::{HistoryEntry, HistoryPage, HistoryQuery, Kind};
 
 use crate::host::{HostReport, Section};
 use crate::names::JobId;
-use crate::outcome::{Followed, JobReport, JobSummary, Part, Place, Stream};
+use crate::outcome::{Followed, JobReport, JobSummary, OutputPart, QueuePosition, Stream};
 use crate::refusal::Refusal;
 
-/// The version of this protocol; both sides must speak the same.
+/// Protocol version; both sides must have the same.
 pub const PROTOCOL: u16 = 6;
 
 /// A message from a client.
-// Nearly all are calls, of which a client has a few.
+// Most messages are calls, and a client has few at a time.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromClient {
-    /// The first message, once.
+    /// First message, sent once.
     Hello(Hello),
-    /// A call. Its id must not be one of a call still in flight.
+    /// A call.
     Call {
-        /// Chosen by the client.
+        /// Chosen by the client; must differ from the ids of all calls in flight.
         id: u32,
-        /// What is wanted.
+        /// The request.
         request: Request,
     },
-    /// The client no longer waits for this call; a job that it started goes on.
+    /// Ends the wait for a call. A job that it started continues.
     Forget {
-        /// The call's id.
+        /// Id of the call.
         id: u32,
     },
 }
@@ -47,233 +46,231 @@ pub enum FromClient {
 /// A message to a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToClient {
-    /// The answer to a hello.
+    /// Answer to a hello.
     Welcome {
-        /// The daemon's protocol.
+        /// Protocol of the daemon.
         protocol: u16,
-        /// The daemon's release.
+        /// Version of the daemon.
         release: String,
     },
-    /// A call is still waiting. At most one a second for each call.
+    /// A call still waits. Sent at most once a second per call.
     Progress {
-        /// The call's id.
+        /// Id of the call.
         id: u32,
-        /// How far it is.
+        /// Progress of the call.
         progress: Progress,
     },
-    /// The answer to a call.
+    /// Answer to a call.
     Reply {
-        /// The call's id.
+        /// Id of the call.
         id: u32,
         /// The answer.
         reply: Result<Reply, Refusal>,
     },
-    /// The daemon ends the connection, and why.
+    /// The daemon closes the connection for this reason.
     Goodbye(Refusal),
 }
 
-/// Who a client says it is. Claimed, never believed.
+/// Identity that a client claims. It is never trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The protocol the client speaks.
+    /// Protocol of the client.
     pub protocol: u16,
     /// Name and version of the client program, at most [`crate::caps::CLIENT_NAME`] bytes.
     pub client: String,
 }
 
-/// What a client may ask for.
+/// A request of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// Run a program or script and wait a while for it.
+    /// Runs a program or script and waits for it for a while.
     Run(Run),
-    /// What may I do; would this be allowed.
+    /// Returns what the caller may do, or whether one run is allowed.
     Access(Access),
-    /// Facts about the machine.
+    /// Returns facts about the machine.
     Host {
-        /// Which; empty means the default set.
+        /// Sections; the default set if empty.
         sections: Vec<Section>,
     },
-    /// My jobs, newest first.
+    /// Returns the caller's jobs, newest first.
     Jobs {
-        /// At most this many.
+        /// Maximum number.
         limit: u32,
     },
-    /// One job of mine: state, wait, page, search.
+    /// Returns one job of the caller: state, wait, page or search.
     Job(JobQuery),
-    /// What one job of mine writes, as it comes.
+    /// Follows the output of one job of the caller.
     Follow(Follow),
-    /// End a job of mine.
+    /// Ends a job of the caller.
     Stop {
-        /// Which.
+        /// The job.
         job: JobId,
-        /// The signal to send first; TERM when absent. KILL follows after a grace.
+        /// First signal, SIGTERM if absent. SIGKILL follows after a grace period.
         signal: Option<i32>,
     },
-    /// What I have done here, newest first.
+    /// Returns the caller's history, newest first.
     History(HistoryQuery),
 }
 
 /// A program, script or named command to run in a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// What to run.
+    /// The program, script or command.
     pub what: What,
-    /// Where; `/` when absent. Opened inside the sandbox.
+    /// Working directory, `/` if absent. Opened inside the sandbox.
     pub cwd: Option<Bytes>,
-    /// Variables beyond the daemon's own; only names that policy permits.
+    /// Variables in addition to the daemon's. Only names that the policy permits.
     #[serde(deserialize_with = "few::env")]
     pub env: Vec<(Bytes, Bytes)>,
-    /// Standard input; `/dev/null` when absent.
+    /// Standard input; `/dev/null` if absent.
     pub stdin: Option<Bytes>,
-    /// The profile; `read` when absent.
+    /// Profile; `read` if absent.
     pub profile: Option<String>,
-    /// How long the call waits, at most [`crate::caps::WAIT_MS`].
+    /// Milliseconds that the call waits, at most [`crate::caps::WAIT_MS`].
     pub wait_ms: Option<u32>,
-    /// How long the job may run, at most [`crate::caps::RUNTIME_S`].
+    /// Maximum run time in seconds, at most [`crate::caps::RUNTIME_S`].
     pub max_runtime_s: Option<u32>,
-    /// The same id with the same content is the same job, for one uid.
+    /// Id of the request. For one uid, the same id with the same content is the same job.
     pub request_id: Option<String>,
-    /// By what right.
+    /// Purpose of the run.
     pub purpose: Purpose,
-    /// The caller's trace (W3C Trace Context, `traceparent`), for the records.
+    /// The caller's trace (W3C Trace Context, `traceparent`), for the audit log.
     pub traceparent: Option<String>,
 }
 
-/// By what right something runs, and to what end.
+/// Purpose of a run, which decides what permits it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
-    /// To look: policy must grant it, and a named command must have the effect `read`.
+    /// Read only. The policy must grant it, and a named command must have the effect `read`.
     #[default]
     Use,
-    /// To change the host: a named command of the effect `change`, which policy must grant.
+    /// Change of the host: a named command with the effect `change` that the policy grants.
     Change {
-        /// Why, in the caller's words: 1 to [`crate::caps::REASON`] bytes.
+        /// Reason from the caller: 1 to [`crate::caps::REASON`] bytes.
         reason: String,
     },
-    /// Root tries what a profile does; no grant is needed and no denial asked.
+    /// Test of a profile by root. No grant is needed, and denials do not apply.
     Try,
 }
 
-/// What a run executes.
+/// Program, script or command of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
-    /// A program with its arguments. `argv[0]` without a slash is looked up on the daemon's PATH.
+    /// A program with its arguments. `argv[0]` without a slash is searched on the daemon's PATH.
     Argv(#[serde(deserialize_with = "few::argv")] Vec<Bytes>),
-    /// A script, given to the interpreter as a file.
+    /// A script, passed to the interpreter as a file.
     Script {
-        /// Its bytes.
+        /// Content of the script.
         text: Bytes,
-        /// Program name or path; `sh` when absent.
+        /// Program name or path; `sh` if absent.
         interpreter: Option<Bytes>,
     },
-    /// A command by its name: one of the daemon's own ([`crate::builtin`]) or of the policy's. It
-    /// takes no cwd, and env and stdin only as its definition says.
+    /// A named command, built in ([`crate::builtin`]) or from the policy. It takes no cwd; env and stdin as defined.
     Named {
-        /// Its name.
+        /// Name of the command.
         name: String,
-        /// Its arguments: names with values; a name comes again for each value of a repeated one.
+        /// Argument names with values. A repeated argument has one entry for each value.
         #[serde(deserialize_with = "few::named")]
         args: Vec<(String, String)>,
     },
 }
 
-/// A question about one job.
+/// A request about one job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobQuery {
-    /// Which.
+    /// The job.
     pub job: JobId,
-    /// How long to wait for its end, at most [`crate::caps::WAIT_MS`].
+    /// Milliseconds to wait for its end, at most [`crate::caps::WAIT_MS`].
     pub wait_ms: u32,
-    /// A part of its output.
+    /// Part of its output to return.
     pub part: Option<PartQuery>,
 }
 
-/// Which part of a job's output.
+/// A part of a job's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PartQuery {
-    /// A page.
+    /// A range of bytes.
     Page(PageQuery),
     /// Lines that match a pattern.
     Grep(GrepQuery),
 }
 
-/// Which lines of a job's output.
+/// A search in a job's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrepQuery {
-    /// Of this stream.
+    /// Stream to search.
     pub stream: Stream,
-    /// A regular expression of the linear kind (no look-around, no back-references), matched
-    /// against each line; at most [`crate::caps::PATTERN`] bytes.
+    /// Regular expression per line, without look-around and back-references; at most [`crate::caps::PATTERN`] bytes.
     pub pattern: String,
-    /// From the line on that begins at this byte or after it.
+    /// First byte: the search starts with the line that begins here or later.
     pub offset: u64,
-    /// At most this many lines that match, itself at most [`crate::caps::GREP_MATCHES`].
+    /// Maximum number of matching lines, at most [`crate::caps::GREP_MATCHES`].
     pub limit: u32,
-    /// Lines shown before and after each, at most [`crate::caps::GREP_CONTEXT`].
+    /// Lines shown before and after each match, at most [`crate::caps::GREP_CONTEXT`].
     pub context: u32,
 }
 
-/// A question about what a job writes from some byte on. It is answered as soon as there is
-/// more, or the job has ended, or the time is over.
+/// A request for new output of a job. The answer comes with new output, at the end of the job, or at the timeout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Follow {
-    /// Which.
+    /// The job.
     pub job: JobId,
-    /// The bytes of standard output that are known already.
+    /// Bytes of standard output that the caller has already.
     pub stdout: u64,
-    /// The bytes of standard error that are known already.
+    /// Bytes of standard error that the caller has already.
     pub stderr: u64,
-    /// How long to wait, at most [`crate::caps::WAIT_MS`].
+    /// Timeout in milliseconds, at most [`crate::caps::WAIT_MS`].
     pub wait_ms: u32,
 }
 
-/// A page of a job's output.
+/// A request for a page of a job's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageQuery {
-    /// Of this stream.
+    /// Stream to read.
     pub stream: Stream,
-    /// From this byte on; with `tail`, ignored.
+    /// First byte; ignored with `tail`.
     pub offset: u64,
-    /// At most this many bytes, itself at most [`crate::caps::PAGE`].
+    /// Maximum number of bytes, at most [`crate::caps::PAGE`].
     pub limit: u32,
-    /// The last `limit` bytes.
+    /// Returns the last `limit` bytes.
     pub tail: bool,
-    /// Never end inside a UTF-8 code point (unless no other byte would fit).
+    /// Never ends inside a UTF-8 code point, unless no other byte fits.
     pub whole_characters: bool,
 }
 
-/// How far a waiting call is.
+/// Progress of a waiting call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Milliseconds since the job started.
     pub elapsed_ms: u64,
-    /// Its place in the queue, while it waits.
-    pub place: Option<Place>,
-    /// Bytes of output so far, both streams.
+    /// Position in the queue while the job waits.
+    #[serde(rename = "place")]
+    pub queue_position: Option<QueuePosition>,
+    /// Bytes of output so far, both streams together.
     pub output_bytes: u64,
-    /// The last whole line of output, at most 200 bytes, made printable.
+    /// Last complete line of output, printable, at most 200 bytes.
     pub last_line: String,
 }
 
-/// The answer to a request.
+/// Answer to a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// To run, job and stop.
     Job {
-        /// The job as it is now.
+        /// State of the job now.
         report: Box<JobReport>,
-        /// The part of its output asked for.
-        part: Option<Part>,
+        /// Requested part of its output.
+        part: Option<OutputPart>,
     },
-    /// To follow.
+    /// To [`Request::Follow`].
     Followed(Box<Followed>),
-    /// To jobs.
+    /// To [`Request::Jobs`].
     Jobs(Vec<JobSummary>),
-    /// To access.
+    /// To [`Request::Access`].
     Access(AccessReport),
-    /// To host.
+    /// To [`Request::Host`].
     Host(Box<HostReport>),
-    /// To history.
+    /// To [`Request::History`].
     History(HistoryPage),
 }
 
@@ -292,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_come_back_up_to_their_cap_and_show_when_they_exceed_it() {
+    fn lists_keep_one_element_above_cap() {
         for (sent, kept) in [
             (0, 0),
             (1, 1),

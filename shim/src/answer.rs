@@ -1,11 +1,9 @@
-//! The daemon's answers as tool results: one JSON as data, and the same as text, in which what a job wrote
-//! is set apart from what we say.
+//! Turns the daemon's answers into tool results: one JSON as data, and the same as text with fenced output.
 //!
-//! A command's failure is data; only a refusal is an error. Every result is made
-//! to fit before it is built. Pure.
+//! A failed command is data; only a refusal is an error. Every result is truncated to fit before it is built.
 
 use remit_common::caps;
-use remit_common::outcome::{JobReport, JobSummary, Matches, Page, Part, State};
+use remit_common::outcome::{JobReport, JobSummary, Matches, OutputPart, Page, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::request_id;
 use remit_common::result::{Encoding, JobResult, MatchResult, PageResult};
@@ -17,11 +15,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::arguments::Call;
+use crate::arguments::DaemonCall;
 use crate::base64;
-use crate::fit::{self, Cut, MAX_TEXT};
-use crate::quoted;
+use crate::text_fence;
 use crate::tools::Tool;
+use crate::truncate::{self, Cut, MAX_TEXT};
 
 /// A job, and the part of its output that was asked for.
 #[derive(Serialize, JsonSchema)]
@@ -68,7 +66,7 @@ pub struct Form {
 fn to_the_point(report: &mut AccessReport) {
     if report.asked.is_some() {
         report.profiles.clear();
-        // One alone is that which was asked about by its name.
+        // A single command is the one that the caller asked about by name.
         if report.commands.len() > 1 {
             report.commands.clear();
         }
@@ -76,8 +74,8 @@ fn to_the_point(report: &mut AccessReport) {
 }
 
 impl Form {
-    /// The form of the answer to `call`.
-    pub fn of(tool: Tool, call: &Call) -> Self {
+    /// Returns the form of the answer to `call`.
+    pub fn from_call(tool: Tool, call: &DaemonCall) -> Self {
         let (tail, context) = match &call.request {
             Request::Job(JobQuery {
                 part: Some(PartQuery::Page(page)),
@@ -98,12 +96,11 @@ impl Form {
     }
 }
 
-/// What a tool answers.
 #[derive(Debug)]
 pub struct Answer {
     /// The answer as JSON, in which every character can be seen.
     data: String,
-    /// The same as text, where what a job wrote is set apart in it; else it is the JSON.
+    /// The same as text, with the job's output between marks; without output it is the JSON.
     text: Option<String>,
     is_error: bool,
 }
@@ -116,12 +113,12 @@ impl Answer {
             .unwrap_or_else(|refusal| Self::refused(&refusal))
     }
 
-    /// The answer that tells a refusal.
+    /// Makes the answer for a refusal.
     pub fn refused(refusal: &Refusal) -> Self {
         let data = json!({ "error": refusal }).to_string();
         Self {
             is_error: true,
-            ..quoted::visible(data).into()
+            ..text_fence::visible(data).into()
         }
     }
 
@@ -135,7 +132,7 @@ impl Answer {
         &self.data
     }
 
-    /// Whether it tells a refusal.
+    /// Returns if it is a refusal.
     pub fn is_error(&self) -> bool {
         self.is_error
     }
@@ -158,7 +155,7 @@ impl From<Answer> for CallToolResult {
             true => Self::error(content),
             false => Self::success(content),
         };
-        // It was made of types that are JSON.
+        // The JSON was made by serde, so it parses.
         result.structured_content = serde_json::from_str(&answer.data).ok();
         result
     }
@@ -169,8 +166,8 @@ fn made(form: Form, reply: Reply) -> Result<Answer, Refusal> {
         (Tool::Run | Tool::Change | Tool::Job | Tool::JobStop, Reply::Job { report, part }) => {
             match &part {
                 None => job(form, &report),
-                Some(Part::Page(page)) => paged(form, &report, page),
-                Some(Part::Matches(matches)) => searched(form, &report, matches),
+                Some(OutputPart::Page(page)) => paged(form, &report, page),
+                Some(OutputPart::Matches(matches)) => searched(form, &report, matches),
             }
             .ok_or_else(too_large)
         }
@@ -185,7 +182,7 @@ fn made(form: Form, reply: Reply) -> Result<Answer, Refusal> {
         }
         (Tool::Host, Reply::Host(report)) => {
             let report = serde_json::to_value(&report).map_err(|_| too_large())?;
-            let report = fit::without_largest_sections(report);
+            let report = truncate::without_largest_sections(report);
             plain(0, |_| &report)
         }
         (
@@ -207,28 +204,28 @@ fn another() -> Refusal {
 
 /// An answer in which nothing is a job's.
 fn plain<T: Serialize>(max: usize, make: impl Fn(usize) -> T) -> Result<Answer, Refusal> {
-    let (_, data) = fit::largest(max, make).ok_or_else(too_large)?;
+    let (_, data) = truncate::largest(max, make).ok_or_else(too_large)?;
     Ok(data.into())
 }
 
 fn job(form: Form, report: &JobReport) -> Option<Answer> {
     let answer = |budget| JobAnswer {
-        job: JobResult::from(fit::report(report, budget).as_ref()),
+        job: JobResult::from(truncate::report(report, budget).as_ref()),
         page: None,
         matches: None,
     };
-    fit::largest(fit::output(report), answer).map(|made| set_apart(form, made))
+    truncate::largest(truncate::output(report), answer).map(|made| fence_output(form, made))
 }
 
-/// The answer with what the job wrote set apart in its text, which is as long as the JSON, or but a little
+/// Returns the answer with the job's output between marks in its text, which is as long as the JSON, or slightly
 /// longer.
-fn set_apart(form: Form, (mut answer, data): (JobAnswer, String)) -> Answer {
+fn fence_output(form: Form, (mut answer, data): (JobAnswer, String)) -> Answer {
     let is_error = form.tool.starts() && is_refused(&answer.job);
     let JobAnswer { job, page, matches } = &mut answer;
-    let pieces = quoted::taken(job, page.as_mut(), matches.as_mut());
+    let pieces = text_fence::taken(job, page.as_mut(), matches.as_mut());
     let text = (!pieces.is_empty()).then(|| {
         let rest = serde_json::to_string(&answer).unwrap_or_default();
-        quoted::text(rest, &pieces, || request_id::fresh().ok())
+        text_fence::text(rest, &pieces, || request_id::fresh().ok())
     });
     Answer {
         data,
@@ -242,7 +239,7 @@ fn is_refused(job: &JobResult) -> bool {
     job.code.is_some() && job.state != State::AwaitingApproval
 }
 
-// Who asks for a part does not want the same output twice.
+// A caller that asks for a part already has the rest of the output.
 
 fn paged(form: Form, report: &JobReport, page: &Page) -> Option<Answer> {
     let answer = |budget| JobAnswer {
@@ -250,7 +247,7 @@ fn paged(form: Form, report: &JobReport, page: &Page) -> Option<Answer> {
         page: Some(page_of(page, budget, form)),
         matches: None,
     };
-    fit::largest(page.bytes.len(), answer).map(|made| set_apart(form, made))
+    truncate::largest(page.bytes.len(), answer).map(|made| fence_output(form, made))
 }
 
 fn searched(form: Form, report: &JobReport, matches: &Matches) -> Option<Answer> {
@@ -259,15 +256,15 @@ fn searched(form: Form, report: &JobReport, matches: &Matches) -> Option<Answer>
         page: None,
         matches: Some(MatchResult::from(shown)),
     };
-    let first = |count| fit::matches::first(matches, count, form.context);
-    let fitting = fit::largest(matches.lines.len(), |count| answer(&first(count)));
+    let first = |count| truncate::matches::first(matches, count, form.context);
+    let fitting = truncate::largest(matches.lines.len(), |count| answer(&first(count)));
     let fitting = fitting.or_else(|| {
-        // Even those that belong together are too long.
-        fit::largest(caps::GREP_LINE, |size| {
-            answer(&fit::matches::shortened(&first(0), size))
+        // Even the smallest group of lines is too long.
+        truncate::largest(caps::GREP_LINE, |size| {
+            answer(&truncate::matches::shortened(&first(0), size))
         })
     });
-    fitting.map(|made| set_apart(form, made))
+    fitting.map(|made| fence_output(form, made))
 }
 
 fn page_of(page: &Page, budget: usize, form: Form) -> PageResult {
@@ -275,7 +272,7 @@ fn page_of(page: &Page, budget: usize, form: Form) -> PageResult {
         tail: form.tail,
         whole_characters: !form.base64,
     };
-    let page = fit::page(page, budget, cut);
+    let page = truncate::page(page, budget, cut);
     let mut result = PageResult::from(&page);
     if form.base64 {
         result.data = base64::encode(&page.bytes);

@@ -1,6 +1,5 @@
 //! Base64 with padding (RFC 4648, section 4), for pages of raw output.
 
-/// `bytes` in base64.
 pub fn encode(bytes: &[u8]) -> String {
     const ALPHABET: [u8; 64] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -9,10 +8,10 @@ pub fn encode(bytes: &[u8]) -> String {
             .iter()
             .zip([16, 8, 0])
             .fold(0, |group, (byte, shift)| group | u32::from(*byte) << shift);
-        for (place, shift) in [18, 12, 6, 0].into_iter().enumerate() {
+        for (index, shift) in [18, 12, 6, 0].into_iter().enumerate() {
             let digit = ALPHABET.get((group >> shift & 63) as usize);
             text.push(match digit {
-                Some(digit) if place <= chunk.len() => char::from(*digit),
+                Some(digit) if index <= chunk.len() => char::from(*digit),
                 _ => '=',
             });
         }

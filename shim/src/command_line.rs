@@ -1,4 +1,4 @@
-//! The command line, and the exit statuses. Pure.
+//! Command line and exit statuses.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -8,10 +8,8 @@ use std::process::ExitCode;
 use remit_common::names::Runtime;
 use remit_common::text;
 
-/// Bytes of a refused command that its refusal shows.
 const SHOWN: usize = 200;
 
-/// What `--help` prints.
 pub const HELP: &str = "\
 Usage: mcp-shim [--socket PATH] [--check | --print-tools]
 
@@ -29,22 +27,15 @@ Exit status: 0 when stdin or stdout closes; 64 wrong usage; 70 internal error;
 daemon does not answer; 77 you may not connect, or the daemon refuses you.
 ";
 
-/// Statuses from sysexits(3head).
+/// Exit statuses of sysexits(3head), as [`HELP`] describes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// All went well.
     Ok = 0,
-    /// Wrong usage.
     Usage = 64,
-    /// The daemon does not answer.
     Unavailable = 69,
-    /// The protocol library gave up.
     Internal = 70,
-    /// The system gave no thread or no runtime.
     System = 71,
-    /// Output cannot be written.
     Output = 74,
-    /// The kernel or the daemon does not let this user in.
     NotAllowed = 77,
 }
 
@@ -54,36 +45,25 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Serve MCP.
     Serve,
-    /// Connect to the daemon and say how it went.
+    /// Connects to the daemon and reports the result.
     Check,
-    /// Print the tools.
     PrintTools,
-    /// Print the help.
     Help,
-    /// Print the version.
     Version,
 }
 
-/// A command line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CommandLine {
-    /// The daemon's socket.
     pub socket: PathBuf,
-    /// What to do.
     pub mode: Mode,
 }
 
-/// What an ssh client asked for when sshd starts the shim instead, as `command=` of a key or
-/// `ForceCommand` say (`SSH_ORIGINAL_COMMAND`, sshd(8)): the shim with at most one of its options, which
-/// is then as good as given. Compared as a whole: no shell would read it, and neither do we.
+/// Returns the option in `SSH_ORIGINAL_COMMAND` (sshd(8)), if sshd starts the shim by `command=` or `ForceCommand`.
 ///
-/// # Errors
-/// Anything else, in a sentence for whoever typed it. It was not run.
+/// Only the shim with at most one option is accepted. The text is compared as a whole, because no shell reads it.
 pub fn asked_by_ssh(command: &OsStr) -> Result<Option<OsString>, String> {
     let asked = command.to_string_lossy();
     let (program, option) = asked.split_once(' ').unwrap_or((&asked, ""));
@@ -98,10 +78,6 @@ pub fn asked_by_ssh(command: &OsStr) -> Result<Option<OsString>, String> {
 }
 
 impl CommandLine {
-    /// Reads the arguments after the program's name.
-    ///
-    /// # Errors
-    /// A sentence for the user.
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let mut args = args.into_iter();
         let mut socket = Runtime::new(Runtime::DEFAULT).socket();
@@ -173,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ssh_clients_ask_for_is_the_shim_or_refused() {
+    fn ssh_command_is_the_shim_or_refused() {
         for (command, option) in [
             ("mcp-shim", None),
             ("/usr/bin/mcp-shim", None),

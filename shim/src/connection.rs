@@ -1,7 +1,6 @@
-//! One connection to the daemon, with several calls in flight told apart by ids.
+//! One connection to the daemon with several calls in flight, identified by ids.
 //!
-//! It knows the frames and the hello; when to connect again is decided in
-//! [`crate::daemon`]. Dropping a call tells the daemon that nobody waits for it.
+//! [`crate::daemon`] decides when to reconnect. Dropping a call notifies the daemon that nobody waits for it.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,17 +19,15 @@ use tokio::time::timeout;
 
 use crate::socket::Socket;
 
-/// Bytes read at once, where no longer frame has begun.
+/// Bytes of one read, unless a longer frame has started.
 const READ: usize = 16 << 10;
 
-/// Why there is no connection.
 #[derive(Debug)]
 pub enum ConnectError {
-    /// The kernel did not let this user connect.
     NotAllowed(PathBuf),
-    /// Nobody listens, or who did went away before a word.
+    /// Nothing listens, or the listener closed before its first message.
     Absent(Refusal),
-    /// Who listens says nothing, or does not speak our protocol.
+    /// The listener is silent or speaks another protocol.
     Unavailable(Refusal),
     /// The daemon answered the hello with a refusal.
     Refused(Refusal),
@@ -54,32 +51,26 @@ impl From<ConnectError> for Refusal {
     }
 }
 
-/// Why a call has no answer.
 #[derive(Debug)]
 pub enum CallError {
-    /// The connection broke first.
     Lost(String),
-    /// The daemon refused the call, or ended the connection and said why.
     Refused(Refusal),
 }
 
-/// Where news of a call go, if anybody wants them.
+/// Receives progress of a call, if the client wants it.
 pub type News = Option<mpsc::UnboundedSender<Progress>>;
 
-/// Where what the daemon sends about a call goes.
 struct Waiter {
     reply: oneshot::Sender<Box<Result<Reply, Refusal>>>,
     news: News,
 }
 
-/// How a connection ended.
 #[derive(Clone, Debug)]
-enum End {
+enum ConnectionEnd {
     Broken(String),
     Goodbye(Refusal),
 }
 
-/// A connection. Cheap to clone.
 #[derive(Clone)]
 pub struct Connection(Arc<Shared>);
 
@@ -92,14 +83,11 @@ struct Shared {
 #[derive(Default)]
 struct Calls {
     open: HashMap<u32, Waiter>,
-    end: Option<(End, Instant)>,
+    end: Option<(ConnectionEnd, Instant)>,
 }
 
 impl Connection {
-    /// Connects to `socket` and says hello as `client`, which is cut to its cap.
-    ///
-    /// # Errors
-    /// [`ConnectError`]; a daemon that stays silent for longer than `patience` is unavailable.
+    /// Connects and sends a hello as `client`, truncated to its bound. `patience` is the timeout.
     pub async fn open(
         socket: &Path,
         client: &str,
@@ -124,15 +112,11 @@ impl Connection {
         Self(shared)
     }
 
-    /// When it ended, if it has.
     pub fn ended(&self) -> Option<Instant> {
         self.0.calls().end.as_ref().map(|(_, when)| *when)
     }
 
-    /// Makes a call and waits for its answer. Dropping the wait forgets the call.
-    ///
-    /// # Errors
-    /// [`CallError`].
+    /// Makes a call and waits for its answer. Dropping the future cancels the call.
     pub async fn call(&self, request: Request, news: &News) -> Result<Reply, CallError> {
         let mut call = self.begin(request, news.clone())?;
         match (&mut call.reply).await {
@@ -167,7 +151,7 @@ impl Connection {
                 },
             );
         }
-        // When the writer is gone, the reader ends the call.
+        // If the writer is gone, the reader ends the call.
         let _ = self.0.frames.send(frame);
         Ok(Call {
             id,
@@ -178,7 +162,7 @@ impl Connection {
 }
 
 impl Shared {
-    /// No code panics with the lock held, so its content is whole even if poisoned.
+    /// The content is valid even if poisoned, because no code panics with the lock held.
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,14 +171,13 @@ impl Shared {
 impl Calls {
     fn how_it_ended(&self) -> CallError {
         match &self.end {
-            Some((End::Goodbye(refusal), _)) => CallError::Refused(refusal.clone()),
-            Some((End::Broken(why), _)) => CallError::Lost(why.clone()),
+            Some((ConnectionEnd::Goodbye(refusal), _)) => CallError::Refused(refusal.clone()),
+            Some((ConnectionEnd::Broken(why), _)) => CallError::Lost(why.clone()),
             None => CallError::Lost("the connection ended".to_owned()),
         }
     }
 }
 
-/// A call in flight.
 struct Call {
     id: u32,
     reply: oneshot::Receiver<Box<Result<Reply, Refusal>>>,
@@ -205,7 +188,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         let open = self.shared.calls().open.remove(&self.id).is_some();
         if open && let Ok(frame) = frame::encode(&FromClient::Forget { id: self.id }, caps::FRAME) {
-            // A broken connection forgets by itself.
+            // A broken connection needs no cancellation.
             let _ = self.shared.frames.send(frame);
         }
     }
@@ -229,7 +212,7 @@ async fn hello(socket: &Path, client: &str) -> Result<(Frames, Socket), ConnectE
     });
     let broken = |error: FrameError| unavailable(socket, &error.to_string());
     let frame = frame::encode(&hello, caps::FRAME).map_err(broken)?;
-    // A daemon that refuses says so and closes, maybe before it has our hello: read on.
+    // The answer is read even if the write fails: a daemon that refuses may close before it reads the hello.
     let sent = writer.write_all(&frame).await;
     match frames.next().await {
         Ok(ToClient::Welcome { protocol, .. }) if protocol == PROTOCOL => Ok((frames, writer)),
@@ -270,7 +253,6 @@ fn unreachable(socket: &Path, why: &str) -> Refusal {
 async fn write_frames(writer: Socket, mut queue: mpsc::UnboundedReceiver<Vec<u8>>) {
     while let Some(frame) = queue.recv().await {
         if writer.write_all(&frame).await.is_err() {
-            // The reader sees the same end and tells the calls.
             return;
         }
     }
@@ -281,20 +263,20 @@ async fn read_frames(mut frames: Frames, connection: Connection) {
         match frames.next().await {
             Ok(ToClient::Progress { id, progress }) => {
                 if let Some(Waiter { news, .. }) = connection.0.calls().open.get(&id) {
-                    // Nobody may want to see it.
                     let _ = news.as_ref().map(|news| news.send(progress));
                 }
             }
             Ok(ToClient::Reply { id, reply }) => {
                 let waiter = connection.0.calls().open.remove(&id);
                 if let Some(Waiter { reply: sender, .. }) = waiter {
-                    // Whoever waited may just have stopped.
                     let _ = sender.send(Box::new(reply));
                 }
             }
-            Ok(ToClient::Goodbye(refusal)) => break End::Goodbye(refusal),
-            Ok(ToClient::Welcome { .. }) => break End::Broken(FrameError::Malformed.to_string()),
-            Err(error) => break End::Broken(error.to_string()),
+            Ok(ToClient::Goodbye(refusal)) => break ConnectionEnd::Goodbye(refusal),
+            Ok(ToClient::Welcome { .. }) => {
+                break ConnectionEnd::Broken(FrameError::Malformed.to_string());
+            }
+            Err(error) => break ConnectionEnd::Broken(error.to_string()),
         }
     };
     let mut calls = connection.0.calls();
@@ -302,10 +284,9 @@ async fn read_frames(mut frames: Frames, connection: Connection) {
     calls.open.clear();
 }
 
-/// The frames that the daemon sends. As a rule one read is one frame.
+/// Frames from the daemon. Most reads return exactly one.
 struct Frames {
     reader: Socket,
-    /// What was read and not yet decoded.
     bytes: Vec<u8>,
 }
 
@@ -315,7 +296,6 @@ impl Frames {
         Self { reader, bytes }
     }
 
-    /// Waits for the next one.
     async fn next(&mut self) -> Result<ToClient, FrameError> {
         loop {
             let mut whole = HEADER;
@@ -324,7 +304,7 @@ impl Frames {
                 if let Some(frame) = rest.get(..length) {
                     let message = frame::decode(frame);
                     self.bytes.drain(..HEADER + length);
-                    // What one long answer took is not kept.
+                    // Memory of one long answer is released.
                     self.bytes.shrink_to(READ);
                     return message;
                 }

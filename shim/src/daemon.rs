@@ -1,9 +1,7 @@
-//! The daemon as the tools see it: connected at the first call, again when it is lost.
+//! The daemon as the tools see it: connected at the first call, and again after a loss.
 //!
-//! A call whose connection breaks is made once more on a new one. Asking again
-//! is harmless, and a run carries a request id, so the daemon gives back the job
-//! that it started the first time. A daemon that was there and is gone may be
-//! starting again, so it is waited for a while; one that never was is not.
+//! A call whose connection breaks is retried once. That is safe: a run has a request id, so the daemon returns the
+//! job of the first time. A lost daemon may be restarting, so it is waited for; one that was never reached is not.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,34 +17,30 @@ use tokio::time::{sleep, timeout};
 
 use crate::connection::{CallError, ConnectError, Connection, News};
 
-/// What the daemon may take over the time a call asked it to wait: the whole
-/// stays below the 60 seconds after which clients give up.
+/// Time for the daemon beyond the requested wait. The sum stays below 60 s, after which clients give up.
 const SLACK: Duration = Duration::from_secs(8);
-/// What a call may take that does not wait for a job.
+/// Timeout of a call that does not wait for a job.
 const UNWAITED: Duration = Duration::from_secs(30);
 
-/// How long the daemon may take to answer a hello.
 const HELLO: Duration = Duration::from_secs(5);
-/// The same after it was lost: a socket that the service manager holds takes a connection at once,
-/// and a daemon that failed is started after a pause only. The limit of the call ends it first.
+/// Timeout after a loss: the service manager's socket accepts before the daemon runs. The call's limit ends first.
 const HELLO_AGAIN: Duration = Duration::from_secs(30);
-/// How long there may be nobody at the socket after a daemon was lost.
+/// Time for which the socket may be unused after a loss.
 const GONE: Duration = Duration::from_secs(5);
-/// Between two looks at a socket where nobody is: first, and at most.
+/// Pause between two attempts to connect: first, and maximum.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
-/// How long the clock goes on after a call: less than any time that a call waits for.
+/// Time for which the clock runs after a call. It is shorter than any wait of a call.
 const STEP: Duration = Duration::from_secs(1);
 
-/// The daemon behind one socket.
 pub struct Daemon {
     socket: PathBuf,
     connection: Mutex<Option<Connection>>,
     clock: Arc<Clock>,
 }
 
-/// A timer that runs while calls are made, so that theirs are never the next to expire. One that is makes
-/// the runtime interrupt its own wait: two system calls and a wake-up for each call.
+/// A timer that runs during calls, so that the timer of a call is never the next to expire. Otherwise the runtime
+/// interrupts its own wait, with two system calls and a wake-up for each call.
 #[derive(Default)]
 struct Clock {
     runs: AtomicBool,
@@ -54,7 +48,6 @@ struct Clock {
 }
 
 impl Clock {
-    /// A call is made.
     fn call(self: &Arc<Self>) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         if !self.runs.swap(true, Ordering::Relaxed) {
@@ -62,7 +55,7 @@ impl Clock {
         }
     }
 
-    /// Runs until a step goes by without a call: an idle shim sleeps.
+    /// Runs until one step passes without a call, so an idle shim sleeps.
     async fn run(self: Arc<Self>) {
         let mut before = self.calls.load(Ordering::Relaxed).wrapping_sub(1);
         loop {
@@ -78,7 +71,6 @@ impl Clock {
 }
 
 impl Daemon {
-    /// Connects to nothing yet.
     pub fn new(socket: PathBuf) -> Self {
         Self {
             socket,
@@ -87,10 +79,7 @@ impl Daemon {
         }
     }
 
-    /// Connects, if there is no connection. `client` is what a new one says hello as.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
+    /// Connects if there is no connection. `client` is the name in the hello.
     pub async fn connect(&self, client: &str) -> Result<Connection, ConnectError> {
         let mut current = self.connection.lock().await;
         let connection = match current.as_ref().map(|now| (now, now.ended())) {
@@ -98,16 +87,13 @@ impl Daemon {
             Some((_, Some(lost))) if lost.elapsed() < GONE => {
                 Box::pin(reopen(&self.socket, client, lost)).await?
             }
-            // Boxed, as that above: what is rare makes no call larger.
+            // Both futures are boxed, because a rare case should not enlarge every call.
             Some(_) | None => Box::pin(Connection::open(&self.socket, client, HELLO)).await?,
         };
         Ok(current.insert(connection).clone())
     }
 
-    /// Makes a call; `news` of it go where they are wanted. Dropping the wait forgets it; its job goes on.
-    ///
-    /// # Errors
-    /// The daemon's refusal, or one of ours with [`Code::DaemonUnavailable`].
+    /// Makes a call and reports its progress to `news`. Dropping the future cancels the call, but its job continues.
     pub async fn call(&self, client: &str, request: Request, news: News) -> Result<Reply, Refusal> {
         self.clock.call();
         let request = identified(request)?;
@@ -160,12 +146,12 @@ impl Daemon {
     }
 }
 
-/// Connects again to a daemon that was lost at this time and may be starting.
+/// Reconnects to a daemon that was lost at `lost` and may be restarting.
 async fn reopen(socket: &Path, client: &str, lost: Instant) -> Result<Connection, ConnectError> {
     let (mut pause, longest) = PAUSES;
     loop {
         match Connection::open(socket, client, HELLO_AGAIN).await {
-            // For a moment a new socket is not yet anybody's.
+            // For a moment a new socket lacks its final owner and mode.
             Err(ConnectError::Absent(_) | ConnectError::NotAllowed(_))
                 if lost.elapsed() + pause < GONE =>
             {
@@ -177,7 +163,7 @@ async fn reopen(socket: &Path, client: &str, lost: Instant) -> Result<Connection
     }
 }
 
-/// The request, with an id of ours where a run has none: it may have to be sent twice.
+/// Adds a request id to a run without one, because the run may be sent twice.
 fn identified(mut request: Request) -> Result<Request, Refusal> {
     if let Request::Run(run) = &mut request
         && run.request_id.is_none()
@@ -194,7 +180,6 @@ fn identified(mut request: Request) -> Result<Request, Refusal> {
     Ok(request)
 }
 
-/// How long to wait for an answer.
 fn limit(request: &Request) -> Duration {
     let wait = match request {
         Request::Run(run) => run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT),
@@ -211,7 +196,6 @@ fn limit(request: &Request) -> Duration {
     Duration::from_millis(wait.into()) + SLACK
 }
 
-/// The same request with what is left of its wait.
 fn shortened(mut request: Request, gone: Duration) -> Request {
     let left = |wait: u32| wait.saturating_sub(u32::try_from(gone.as_millis()).unwrap_or(u32::MAX));
     match &mut request {
@@ -229,7 +213,6 @@ fn shortened(mut request: Request, gone: Duration) -> Request {
     request
 }
 
-/// What the agent can do after an answer was lost.
 fn lost_hint(request: &Request) -> String {
     match request {
         Request::Run(run) => format!(
@@ -287,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_try_waits_for_the_rest_only() {
+    fn second_try_has_remaining_timeout() {
         let again = shortened(run(Some(5000)), Duration::from_millis(2000));
         assert_eq!(again, run(Some(3000)));
         assert_eq!(

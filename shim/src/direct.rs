@@ -1,8 +1,6 @@
-//! Calls of tools that need nothing of the protocol library: understood in one go, answered in one go.
+//! Tool calls that bypass the protocol library, which copies each call several times. Nearly all take this path.
 //!
-//! They are nearly all there is to do. The library would make a tree of values of each, copy it into types,
-//! and do the same backwards with the answer. What is in any way unusual goes to the library: a session
-//! that is not open yet, a revision we do not know, params we do not know, a tool that is not there.
+//! Anything unusual goes to the library: a closed session, an unknown revision, unknown params or an unknown tool.
 
 use std::sync::Arc;
 
@@ -15,55 +13,46 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::arguments::{self, Call};
-use crate::line::ClientId;
+use crate::arguments::{self, DaemonCall};
+use crate::jsonrpc::ClientId;
 use crate::tools::Tool;
 
-/// Bytes shown of what a client calls itself.
 const CLAIMED: usize = 80;
 
-/// A call of a tool.
 #[derive(Debug)]
 pub struct ToolCall {
-    /// Of this one.
     pub tool: Tool,
-    /// What is asked for, or why that has no meaning.
-    pub call: Result<Call, Refusal>,
-    /// What the client says about the call.
+    pub call: Result<DaemonCall, Refusal>,
     pub meta: RequestMetaObject,
 }
 
-/// A call that we answer.
 #[derive(Debug)]
 pub struct Direct {
-    /// The call.
     pub call: ToolCall,
-    /// What its answer looks like.
     pub era: Era,
-    /// The name for the daemon's hello.
     pub client: Arc<str>,
 }
 
-/// Which revisions a request is of: what its answer looks like.
+/// Protocol revisions with the same answer format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Era {
-    /// Before 2026-07-28: sessions begin with `initialize`.
+    /// Before 2026-07-28: a session starts with `initialize`.
     Legacy,
-    /// From 2026-07-28 on: each request says everything itself.
+    /// From 2026-07-28 on: each request is self-contained.
     Modern,
 }
 
-/// What the requests that went to the library have made of the session.
+/// State of the session after the requests that went to the library.
 #[derive(Debug, Default)]
 pub struct Session {
-    /// The revision that `initialize` asked for is one that has it; the name of who said so.
+    /// Name of the client, if `initialize` asked for a known legacy revision.
     legacy: Option<Arc<str>>,
     /// A request of the modern era was passed on.
     modern: bool,
 }
 
 impl Session {
-    /// Takes note of a request that goes to the library.
+    /// Notes a request that goes to the library.
     pub fn passed(&mut self, request: &ClientRequest) {
         match request {
             ClientRequest::InitializeRequest(request) => {
@@ -72,23 +61,23 @@ impl Session {
                 let known = version.has_initialize() && is_known(version);
                 self.legacy = known.then(|| client_name(Some(&params.client_info)).into());
             }
-            // It opens nothing.
+            // Discovery opens no session.
             ClientRequest::DiscoverRequest(_) => {}
             other => self.modern |= is_modern(other.get_meta()),
         }
     }
 
-    /// The call in a line, where it is one for us. Pure.
+    /// Returns the call in a line, if it can bypass the library.
     pub fn direct(&self, line: &[u8]) -> Option<(ClientId, Direct)> {
         if !self.modern && self.legacy.is_none() {
             return None;
         }
         let (id, call) = parse(line)?;
-        let (era, client) = self.of(&call.meta)?;
+        let (era, client) = self.era_and_client(&call.meta)?;
         Some((id, Direct { call, era, client }))
     }
 
-    fn of(&self, meta: &RequestMetaObject) -> Option<(Era, Arc<str>)> {
+    fn era_and_client(&self, meta: &RequestMetaObject) -> Option<(Era, Arc<str>)> {
         let [version, _] = RequestMetaObject::DRAFT_REQUIRED_KEYS;
         if !meta.0.0.contains_key(version) {
             return self.legacy.clone().map(|name| (Era::Legacy, name));
@@ -103,7 +92,6 @@ impl Session {
     }
 }
 
-/// Whether a request says all of itself that the modern era asks for.
 fn is_modern(meta: &RequestMetaObject) -> bool {
     let newest = ProtocolVersion::V_2026_07_28;
     meta.protocol_version().as_ref() == Some(&newest)
@@ -114,7 +102,7 @@ fn is_known(version: &ProtocolVersion) -> bool {
     ProtocolVersion::KNOWN_VERSIONS.contains(version)
 }
 
-/// The name for the daemon's hello: ours, and what the client claims to be.
+/// Returns the name for the daemon's hello: the shim's, and the one that the client claims.
 pub fn client_name(client: Option<&Implementation>) -> String {
     let own = format!("mcp-shim {RELEASE}");
     match client {
@@ -126,7 +114,7 @@ pub fn client_name(client: Option<&Implementation>) -> String {
     }
 }
 
-// No field more: whatever else stands in a message, somebody else understands or refuses.
+// Unknown fields go to the library, which understands or refuses them.
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -148,7 +136,6 @@ struct Params<'a> {
     meta: Option<MetaObject>,
 }
 
-/// The call that stands in a line, if it is one and everything in it is as usual. Pure.
 fn parse(line: &[u8]) -> Option<(ClientId, ToolCall)> {
     let message: Message<'_> = object(std::str::from_utf8(line).ok()?)?;
     if message.jsonrpc != "2.0" || message.method != "tools/call" {
@@ -168,7 +155,7 @@ fn parse(line: &[u8]) -> Option<(ClientId, ToolCall)> {
     Some((id, call))
 }
 
-/// What stands in an object. A list, which serde takes for one too, is none.
+/// Parses an object. serde would also accept a list.
 pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
     let is_object = text.trim_ascii_start().starts_with('{');
     is_object.then(|| serde_json::from_str(text).ok()).flatten()
@@ -234,8 +221,8 @@ mod tests {
             assert!(parse(line.as_bytes()).is_none(), "{line}");
         }
         let mut bytes = call(params).into_bytes();
-        let place = bytes.iter().position(|byte| *byte == b'a').unwrap();
-        bytes[place] = 0xff;
+        let index = bytes.iter().position(|byte| *byte == b'a').unwrap();
+        bytes[index] = 0xff;
         assert!(parse(&bytes).is_none());
     }
 
@@ -258,7 +245,7 @@ mod tests {
 
     fn era(session: &Session, of: &Value) -> Option<Era> {
         let of = serde_json::from_value(of.clone()).unwrap();
-        session.of(&of).map(|(era, _)| era)
+        session.era_and_client(&of).map(|(era, _)| era)
     }
 
     #[test]
@@ -277,7 +264,7 @@ mod tests {
         }
         let half = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28"});
         assert_eq!(era(&session, &half), None);
-        // What the library makes of these, it tells itself.
+        // The library reports these revisions itself.
         for version in ["2026-07-28", "2099-01-01", ""] {
             session.passed(&initialize(version));
             assert_eq!(era(&session, &plain), None, "{version}");
@@ -285,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_modern_era_is_open_after_its_first_request() {
+    fn modern_era_opens_with_first_request() {
         let mut session = Session::default();
         let modern = meta(json!("2026-07-28"));
         session.passed(&request("tools/list", json!({})));

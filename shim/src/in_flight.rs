@@ -1,37 +1,32 @@
-//! The table of requests that have no answer yet.
+//! Table of requests without an answer.
 //!
-//! Every request gets a key of ours: the client may use an id again as soon as
-//! it has cancelled it, and a late answer must not find the new request. Calls
-//! over the cap wait here, so that a cancellation behind them is still read.
-//! Pure.
+//! Every request gets an internal key. The client may reuse an id after a cancellation, and a late answer must not
+//! match the new request. Calls above the bound wait here, so that later cancellations are still read.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use remit_common::caps;
 
-use crate::line::{Asked, ClientId, Kind};
+use crate::jsonrpc::{Asked, ClientId, RequestKind};
 
-/// Calls that run at once: what the daemon allows on one connection.
 pub const CALLS: usize = caps::CALLS_PER_SESSION;
-/// Quick requests at once. They only add up when the client does not read.
+/// Concurrent quick requests. They accumulate only if the client does not read.
 pub const QUICK: usize = 32;
 /// Calls that wait for one of [`CALLS`] to end.
 pub const WAITING: usize = 32;
-/// Bytes of the lines of running calls; one call always runs.
+/// Bytes of the lines of running calls. One call always runs.
 pub const CALL_BYTES: usize = 12 << 20;
-/// Bytes of the lines of waiting requests; one may always wait.
+/// Bytes of the lines of waiting requests. One may always wait.
 pub const WAITING_BYTES: usize = 6 << 20;
 
-/// What to do about a cancellation.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cancel {
-    /// Nothing: there is no such request, it never ran, or its answer is on its way.
+    /// Nothing to do: the request is unknown, never ran, or is being answered.
     Ignore,
-    /// Tell the request with this key.
+    /// Notify the request with this key.
     Tell(i64),
 }
 
-/// The table.
 #[derive(Debug, Default)]
 pub struct InFlight {
     next_key: i64,
@@ -44,29 +39,26 @@ pub struct InFlight {
 #[derive(Debug)]
 struct Running {
     id: ClientId,
-    kind: Kind,
+    kind: RequestKind,
     bytes: usize,
-    /// Its answer waits for room in the output: too late to cancel it.
+    /// Its answer waits for space in the output, so it can no longer be cancelled.
     answering: bool,
 }
 
 #[derive(Debug)]
 struct Waiting {
     id: ClientId,
-    kind: Kind,
+    kind: RequestKind,
     bytes: usize,
     asked: Asked,
 }
 
 impl InFlight {
-    /// Takes a request that stood in a line of `bytes`.
-    ///
-    /// # Errors
-    /// The id, when a request with it is still in flight.
+    /// Takes a request from a line of `bytes`. Returns the id as an error if it is still in flight.
     pub fn accept(
         &mut self,
         id: ClientId,
-        kind: Kind,
+        kind: RequestKind,
         bytes: usize,
         asked: Asked,
     ) -> Result<(), ClientId> {
@@ -82,22 +74,27 @@ impl InFlight {
         Ok(())
     }
 
-    /// The next request that may run, and its key.
     pub fn next(&mut self) -> Option<(i64, Asked)> {
-        let calls = || self.running.values().filter(|r| r.kind == Kind::Call);
+        let calls = || {
+            self.running
+                .values()
+                .filter(|r| r.kind == RequestKind::Call)
+        };
         let (count, bytes) = calls().fold((0, 0), |(n, sum), r| (n + 1, sum + r.bytes));
         let quick = self.running.len() - count;
         let may_run = |waiting: &Waiting| match waiting.kind {
-            Kind::Call => count < CALLS && (count == 0 || bytes + waiting.bytes <= CALL_BYTES),
-            Kind::Quick => quick < QUICK,
+            RequestKind::Call => {
+                count < CALLS && (count == 0 || bytes + waiting.bytes <= CALL_BYTES)
+            }
+            RequestKind::Quick => quick < QUICK,
         };
-        let place = self.waiting.iter().position(may_run)?;
+        let index = self.waiting.iter().position(may_run)?;
         let Waiting {
             id,
             kind,
             bytes,
             asked,
-        } = self.waiting.remove(place)?;
+        } = self.waiting.remove(index)?;
         let key = self.next_key;
         self.next_key += 1;
         let running = Running {
@@ -110,15 +107,14 @@ impl InFlight {
         Some((key, asked))
     }
 
-    /// No further line may be read now.
+    /// Returns true if no further line may be read now.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= WAITING
             || self.waiting.iter().map(|w| w.bytes).sum::<usize>() >= WAITING_BYTES
-            // The client does not read its answers.
-            || self.waiting.iter().any(|w| w.kind != Kind::Call)
+            // Waiting quick requests mean that the client does not read its answers.
+            || self.waiting.iter().any(|w| w.kind != RequestKind::Call)
     }
 
-    /// Removes what the client no longer waits for.
     pub fn cancel(&mut self, id: &ClientId) -> Cancel {
         let waiting = self.waiting.len();
         self.waiting.retain(|w| w.id != *id);
@@ -135,31 +131,27 @@ impl InFlight {
         Cancel::Tell(key)
     }
 
-    /// The client's id for the answer to this request, unless it was cancelled.
+    /// Returns the client's id for an answer, unless the request was cancelled.
     pub fn answer(&mut self, key: i64) -> Option<ClientId> {
         let running = self.running.get_mut(&key)?;
         running.answering = true;
         Some(running.id.clone())
     }
 
-    /// The answer to this request is out, or nobody waits for it.
     pub fn answered(&mut self, key: i64) {
         if let Some(running) = self.running.remove(&key) {
             self.ids.remove(&running.id);
         }
     }
 
-    /// No further line will come.
     pub fn end_input(&mut self) {
         self.input_ended = true;
     }
 
-    /// No further line will come.
     pub fn input_ended(&self) -> bool {
         self.input_ended
     }
 
-    /// Nothing is left to answer.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
@@ -179,7 +171,7 @@ mod tests {
         let request = ClientRequest::CallToolRequest(Request::new(CallToolRequestParams::new("x")));
         table.accept(
             id(number),
-            Kind::Call,
+            RequestKind::Call,
             bytes,
             Asked::Library(Box::new(request)),
         )
@@ -193,7 +185,7 @@ mod tests {
         table
             .accept(
                 id(number),
-                Kind::Quick,
+                RequestKind::Quick,
                 1,
                 Asked::Library(Box::new(request)),
             )
@@ -201,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_over_the_cap_wait_and_pings_pass_them() {
+    fn calls_over_cap_wait_and_pings_pass() {
         let mut table = InFlight::default();
         for number in 0..CALLS + 1 {
             call(&mut table, number, 1).unwrap();
@@ -217,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_in_flight_is_refused_and_free_again_after_its_end() {
+    fn id_in_flight_is_refused_until_its_end() {
         let mut table = InFlight::default();
         call(&mut table, 1, 1).unwrap();
         assert_eq!(call(&mut table, 1, 1), Err(id(1)));
@@ -235,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_request_that_waits_never_runs() {
+    fn cancelled_waiting_request_never_runs() {
         let mut table = InFlight::default();
         for number in 0..CALLS + 1 {
             call(&mut table, number, 1).unwrap();
@@ -262,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_is_bounded_and_unread_quick_answers_stop_reading() {
+    fn waiting_and_unread_answers_are_bounded() {
         let mut table = InFlight::default();
         for number in 0..CALLS + WAITING {
             assert!(!table.is_full());

@@ -1,8 +1,6 @@
 //! `mcp-shim`: an MCP server on stdin and stdout in front of remitd.
 //!
-//! It runs as the caller, holds no privilege and no policy, and translates tool
-//! calls into frames on the daemon's socket. Deleting it loses convenience, not
-//! safety.
+//! It translates tool calls into frames on the daemon's socket. It runs as the caller, without privilege or policy.
 #![forbid(unsafe_code)]
 
 mod answer;
@@ -12,17 +10,17 @@ mod command_line;
 mod connection;
 mod daemon;
 mod direct;
-mod fit;
 mod in_flight;
-mod line;
+pub(crate) mod jsonrpc;
 mod progress;
-mod quoted;
 mod server;
 mod session;
 mod socket;
 mod stdio;
+pub(crate) mod text_fence;
 mod tools;
 mod transport;
+pub(crate) mod truncate;
 
 fn main() -> std::process::ExitCode {
     session::main(

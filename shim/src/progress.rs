@@ -1,7 +1,6 @@
-//! Progress notifications of one waiting call.
+//! Progress notifications of one waiting call, if the client gave a token.
 //!
-//! Sent only where the client gave a token: when the daemon has news, and every
-//! two seconds of our own clock, so that a client sees that the call is alive.
+//! They are sent for news of the daemon, and every two seconds to show that the call is alive.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +13,10 @@ use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use crate::stdio::Output;
 use crate::transport;
 
-/// Our own clock's step.
 const TICK: Duration = Duration::from_secs(2);
-/// Bytes of a message.
 const MESSAGE: usize = 200;
-/// Stands before what a job wrote.
 const WROTE: &str = "it wrote: ";
 
-/// Tells a client how far its call is.
 pub struct Reporter {
     token: ProgressToken,
     output: Output,
@@ -29,12 +24,10 @@ pub struct Reporter {
     started: Instant,
     tick: Interval,
     last: u128,
-    /// The newest, and when it came.
     known: Option<(Progress, Instant)>,
 }
 
 impl Reporter {
-    /// A reporter of `news` to `output`, under the token that the client gave.
     pub fn new(
         token: ProgressToken,
         output: Output,
@@ -53,7 +46,7 @@ impl Reporter {
         }
     }
 
-    /// Waits for the next occasion to report. Dropping the wait loses nothing.
+    /// Waits for the next time to report. Dropping the future loses nothing.
     pub async fn next(&mut self) {
         tokio::select! {
             Some(news) = self.news.recv() => {
@@ -64,10 +57,10 @@ impl Reporter {
         }
     }
 
-    /// Reports. Returns when the notification has its place in the output, so that none follows the answer.
+    /// Sends a notification. Returns when it is in the output queue, so none can follow the answer.
     pub async fn report(&mut self) {
         let elapsed = self.started.elapsed();
-        // It must strictly increase; the daemon may have more news within a millisecond.
+        // The value must strictly increase, but the daemon may send news twice in a millisecond.
         self.last = elapsed.as_millis().max(self.last + 1);
         let message = match &self.known {
             Some((news, came)) => message(news, came.elapsed()),
@@ -77,26 +70,25 @@ impl Reporter {
         let param = ProgressNotificationParam::new(self.token.clone(), seconds.as_secs_f64())
             .with_message(message);
         let line = transport::notification(ProgressNotification::new(param).into());
-        // A client that is gone ends the session elsewhere.
-        if let Ok(room) = self.output.room().await {
-            room.put(line);
+        // If the client is gone, other code ends the session.
+        if let Ok(permit) = self.output.permit().await {
+            permit.put(line);
         }
     }
 }
 
-/// What `news` says, some time `later`.
 fn message(news: &Progress, later: Duration) -> String {
-    if let Some(place) = news.place {
+    if let Some(queue_position) = news.queue_position {
         return format!(
-            "waiting for a place: number {} of your {}",
-            place.position, place.of
+            "waiting for a slot: number {} of your {}",
+            queue_position.position, queue_position.of
         );
     }
     match news.last_line.is_empty() {
         true => running(Duration::from_millis(news.elapsed_ms).saturating_add(later)),
-        // The daemon's own words, about a job that has not begun.
+        // The daemon's own text, about a job that has not started.
         false if news.output_bytes == 0 => text::line(news.last_line.as_bytes(), MESSAGE),
-        // The rest of the message is the job's: nothing of ours follows that it could imitate.
+        // The job's text comes last, so it cannot imitate text of the shim.
         false => {
             let line = format!("{WROTE}{}", news.last_line);
             text::line(line.as_bytes(), MESSAGE)
@@ -110,24 +102,21 @@ fn running(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::outcome::Place;
+    use remit_common::outcome::QueuePosition;
 
     use super::*;
 
     #[test]
-    fn a_message_is_the_place_the_last_line_or_the_time() {
-        let news = |place, elapsed_ms, line: &str| Progress {
+    fn message_is_queue_position_last_line_or_time() {
+        let news = |queue_position, elapsed_ms, line: &str| Progress {
             elapsed_ms,
-            place,
+            queue_position,
             output_bytes: u64::from(line.contains('a')),
             last_line: line.to_owned(),
         };
-        let third = Some(Place { position: 3, of: 7 });
+        let third = Some(QueuePosition { position: 3, of: 7 });
         for (news, expect) in [
-            (
-                news(third, 0, ""),
-                "waiting for a place: number 3 of your 7",
-            ),
+            (news(third, 0, ""), "waiting for a slot: number 3 of your 7"),
             (news(None, 61_500, ""), "running for 63 s"),
             (news(None, u64::MAX, "a\x1bb"), "it wrote: a\\x1bb"),
             (news(None, 0, "our words"), "our words"),

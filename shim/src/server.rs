@@ -1,4 +1,4 @@
-//! The MCP server: what it says of itself, its tools, and one call from start to end.
+//! The MCP server: its description, its tools, and the run of one call.
 
 use std::sync::Arc;
 
@@ -22,7 +22,6 @@ use crate::progress::Reporter;
 use crate::stdio::Output;
 use crate::tools::{self, INSTRUCTIONS, Tool};
 
-/// The server behind one pair of stdin and stdout. Cheap to clone.
 #[derive(Clone)]
 pub struct Server {
     daemon: Arc<Daemon>,
@@ -30,7 +29,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that asks `daemon` and reports progress to `output`.
     pub fn new(daemon: Daemon, output: Output) -> Self {
         Self {
             daemon: Arc::new(daemon),
@@ -38,9 +36,7 @@ impl Server {
         }
     }
 
-    /// Asks the daemon and reports progress meanwhile. Dropping the wait forgets the call.
-    ///
-    /// `client` is the name for the daemon's hello, `meta` what the client says of the call.
+    /// Makes the call and reports progress. Dropping the future cancels the call.
     pub async fn answer(&self, call: ToolCall, client: &str) -> Answer {
         let ToolCall { tool, call, meta } = call;
         let mut call = match call {
@@ -50,7 +46,7 @@ impl Server {
         if let Request::Run(run) = &mut call.request {
             run.traceparent = claimed_trace(&meta);
         }
-        let form = Form::of(tool, &call);
+        let form = Form::from_call(tool, &call);
         let Some(token) = meta.get_progress_token() else {
             return Answer::new(form, self.daemon.call(client, call.request, None).await);
         };
@@ -106,7 +102,7 @@ impl ServerHandler for Server {
         let client = direct::client_name(context.client_info().as_ref());
         tokio::select! {
             biased;
-            // Sent to nobody: a cancelled request gets no answer.
+            // A cancelled request gets no answer, so nobody receives this.
             () = context.ct.cancelled() => Err(ErrorData::internal_error("cancelled", None)),
             answer = self.answer(call, &client) => {
                 Ok(CallToolResult::from(answer).with_meta(meta(&context)).into())
@@ -121,13 +117,12 @@ fn implementation() -> Implementation {
     implementation
 }
 
-/// What results carry from revision 2026-07-28 on, which has no session to remember it in.
+/// From revision 2026-07-28 on there is no session, so each result names the server.
 fn meta(context: &RequestContext<RoleServer>) -> Option<MetaObject> {
     let version = context.protocol_version()?;
     (version.as_str() >= ProtocolVersion::V_2026_07_28.as_str()).then(server_info)
 }
 
-/// Who answers.
 pub fn server_info() -> MetaObject {
     let mut meta = MetaObject::new();
     meta.insert(
@@ -137,7 +132,6 @@ pub fn server_info() -> MetaObject {
     meta
 }
 
-/// The trace that the call says it is part of, where it says so as it should.
 fn claimed_trace(meta: &RequestMetaObject) -> Option<String> {
     traceparent::checked(meta.get_traceparent().map(str::to_owned))
 }

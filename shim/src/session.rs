@@ -1,8 +1,7 @@
-//! The program's run: one mode from its start to its exit status.
+//! Runs one mode of the program from its start to its exit status.
 //!
-//! Serving ends when stdin closes, after a short time for answers that are
-//! nearly there, or at once when the reader of stdout is gone. Calls in flight
-//! are not waited for: jobs belong to the daemon.
+//! Serving ends soon after stdin closes, or at once if the reader of stdout is gone. It does not wait for calls in
+//! flight, because jobs belong to the daemon.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -23,14 +22,13 @@ use crate::stdio;
 use crate::tools;
 use crate::transport::{Stdio, Table};
 
-/// Time for the last answers after the end of input; the whole end takes less than a second.
+/// Time for the last answers after the end of input. The whole shutdown takes less than a second.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Runs the program with the arguments after its name.
+/// Runs the program. `original` is `SSH_ORIGINAL_COMMAND`.
 ///
-/// `original` is `SSH_ORIGINAL_COMMAND`: a program that sshd was told to start gets no arguments of
-/// the client's, so it is heeded only when there are none. Without it, `by_ssh`, somebody asked for a login: a person
-/// as a rule, who is told what speaks here.
+/// sshd passes no client arguments to a forced command, so `original` counts only without arguments. If it is absent
+/// over ssh, a person probably tried to log in and gets a hint.
 pub fn main(
     args: impl IntoIterator<Item = OsString>,
     original: Option<OsString>,
@@ -73,7 +71,7 @@ where
     F: Future<Output = Exit> + Send + 'static,
 {
     match Builder::new_current_thread().enable_all().build() {
-        // As a task: whatever wakes the future of block_on itself, wakes it by a system call.
+        // Runs as a task, because each wake-up of block_on's own future costs a system call.
         Ok(runtime) => match Runtime::block_on(&runtime, async { tokio::spawn(work()).await }) {
             Ok(exit) => exit,
             Err(error) => {
@@ -122,7 +120,7 @@ async fn serve(daemon: Daemon) -> Exit {
         }
     };
     let input_ended = async {
-        // Lines may be left that nobody reads while the calls in flight are too many.
+        // Lines may stay unread while too many calls are in flight.
         tokio::select! {
             () = table.input_ended() => {}
             () = stdio::writer_gone() => {}
@@ -132,7 +130,6 @@ async fn serve(daemon: Daemon) -> Exit {
             table.empty().await;
             output.flush().await
         };
-        // Whatever is not answered by now stays so.
         let _ = timeout(GRACE, answered).await;
     };
     tokio::select! {
@@ -147,7 +144,6 @@ async fn serve(daemon: Daemon) -> Exit {
     }
 }
 
-/// The end that a failed write means.
 async fn written(broken: oneshot::Receiver<io::Error>) -> Exit {
     match broken.await {
         Ok(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Ok,
@@ -170,8 +166,7 @@ fn print(text: &str) -> Exit {
     }
 }
 
-/// One line on stderr.
 fn say(line: &str) {
-    // Nobody is left to tell when stderr is closed.
+    // If stderr is closed, nobody can be notified.
     let _ = writeln!(io::stderr(), "mcp-shim: {line}");
 }

@@ -1,5 +1,6 @@
-//! The daemon's socket, written to at once and watched for reading alone: each time that the daemon reads a request
-//! would otherwise wake this process, to learn that it may write what it could write anyway.
+//! The daemon's socket, written directly and watched only for reading.
+//!
+//! Interest in writing would wake this process each time the daemon reads.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,30 +14,22 @@ use tokio::io::{AsyncRead, Interest, ReadBuf};
 
 use crate::stdio::watched;
 
-/// One end. Cheap to clone: who reads and who writes have one each.
+/// Cheap to clone: reader and writer each have one.
 #[derive(Clone, Debug)]
 pub struct Socket(Arc<AsyncFd<UnixStream>>);
 
 impl Socket {
-    /// Connects to who listens at `path`.
-    ///
-    /// # Errors
-    /// What connect(2) says.
     pub async fn connect(path: &Path) -> io::Result<Self> {
         let stream = tokio::net::UnixStream::connect(path).await?.into_std()?;
         watched(stream, Interest::READABLE).map(|stream| Self(Arc::new(stream)))
     }
 
-    /// Writes all of it.
-    ///
-    /// # Errors
-    /// What write(2) says.
     pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.0.get_ref().write(bytes) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.room().await?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.free_space().await?,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -44,8 +37,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Waits for room. One descriptor is registered once; a copy of it is another.
-    async fn room(&self) -> io::Result<()> {
+    /// Waits until a write is possible. A descriptor can be registered once, so a duplicate is registered.
+    async fn free_space(&self) -> io::Result<()> {
         let full = watched(self.0.get_ref().try_clone()?, Interest::WRITABLE)?;
         full.writable().await.map(drop)
     }
@@ -59,11 +52,11 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         loop {
             let mut ready = ready!(self.0.poll_read_ready(context))?;
-            let room = into.initialize_unfilled();
-            match self.0.get_ref().read(room) {
+            let free_space = into.initialize_unfilled();
+            match self.0.get_ref().read(free_space) {
                 Ok(read) => {
-                    // A stream that gives less than there is room for is empty.
-                    if (1..room.len()).contains(&read) {
+                    // A read shorter than the buffer means that the stream is empty.
+                    if (1..free_space.len()).contains(&read) {
                         ready.clear_ready();
                     }
                     into.advance(read);

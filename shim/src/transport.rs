@@ -1,8 +1,7 @@
-//! The protocol library's transport: it puts right what the library's own lets pass.
+//! Transport for the protocol library. It covers what the library's own transport does not check.
 //!
-//! Every malformed line is answered, ids are looked after, the calls in flight
-//! are bounded, and nothing reaches the library that would end it. What a line
-//! is, [`crate::line`] decides; who may run, [`crate::in_flight`].
+//! Every malformed line is answered, ids are tracked, calls in flight are bounded, and nothing that would end the
+//! library reaches it. [`crate::jsonrpc`] classifies a line, [`crate::in_flight`] decides what may run.
 
 use std::collections::HashMap;
 use std::future;
@@ -22,44 +21,40 @@ use tokio::task::AbortHandle;
 use crate::answer::Answer as ToolAnswer;
 use crate::direct::{Direct, Era, Session};
 use crate::in_flight::{Cancel, InFlight};
-use crate::line::{self, Asked, ClientId, Fault, Incoming};
+use crate::jsonrpc::{self, Asked, ClientId, Fault, Incoming};
 use crate::server::{Server, server_info};
 use crate::stdio::{Line, Output};
 
-/// The table of requests, shared by reading, answering and ending.
 #[derive(Clone, Debug)]
 pub struct Table(Arc<watch::Sender<InFlight>>);
 
 impl Table {
-    /// An empty table.
     pub fn new() -> Self {
         Self(Arc::new(watch::Sender::new(InFlight::default())))
     }
 
-    /// Returns when the input has ended.
     pub async fn input_ended(&self) {
         self.wait_for(InFlight::input_ended).await;
     }
 
-    /// Returns when nothing is left to answer.
     pub async fn empty(&self) {
         self.wait_for(InFlight::is_empty).await;
     }
 
     async fn wait_for(&self, condition: fn(&InFlight) -> bool) {
         let mut changes = self.0.subscribe();
-        // The sender is ours, so waiting cannot fail.
+        // The sender is owned here, so waiting cannot fail.
         let _ = changes.wait_for(condition).await;
     }
 
-    /// A change that others wait for.
+    /// Changes the table and notifies waiting tasks.
     fn change<T: Default>(&self, change: impl FnOnce(&mut InFlight) -> T) -> T {
         let mut result = T::default();
         self.0.send_modify(|table| result = change(table));
         result
     }
 
-    /// A change that nobody waits for.
+    /// Changes the table without a notification.
     fn quietly<T>(&self, default: T, change: impl FnOnce(&mut InFlight) -> T) -> T {
         let mut result = default;
         self.0.send_if_modified(|table| {
@@ -70,22 +65,19 @@ impl Table {
     }
 }
 
-/// The transport.
 pub struct Stdio {
     lines: mpsc::Receiver<Line>,
     output: Output,
     table: Table,
     changes: watch::Receiver<InFlight>,
-    /// An answer of our own that waits for room.
+    /// An error answer that waits for free space in the output.
     fault: Option<Fault>,
     session: Session,
     server: Server,
-    /// Calls that we answer.
     direct: HashMap<i64, AbortHandle>,
 }
 
 impl Stdio {
-    /// A transport over these ends.
     pub fn new(lines: mpsc::Receiver<Line>, output: Output, table: Table, server: Server) -> Self {
         let changes = table.0.subscribe();
         Self {
@@ -100,7 +92,7 @@ impl Stdio {
         }
     }
 
-    /// Takes one line; a message comes out where the library gets one at once.
+    /// Takes one line. Returns a message if the library must get one at once.
     fn take(&mut self, line: Line) -> Option<ClientJsonRpcMessage> {
         let bytes = match line {
             Line::Whole(bytes) => bytes,
@@ -109,7 +101,7 @@ impl Stdio {
                 return None;
             }
         };
-        match line::parse(&bytes, &self.session) {
+        match jsonrpc::parse(&bytes, &self.session) {
             Incoming::Request { id, kind, asked } => {
                 let accepted = self
                     .table
@@ -126,7 +118,6 @@ impl Stdio {
         }
     }
 
-    /// Answers a call without the library.
     fn answer(&mut self, key: i64, direct: Direct) {
         let (server, output, table) =
             (self.server.clone(), self.output.clone(), self.table.clone());
@@ -135,9 +126,9 @@ impl Stdio {
             let answer = server.answer(call, &client).await;
             let id = table.quietly(None, |table| table.answer(key));
             if let Some(id) = id
-                && let Ok(room) = output.room().await
+                && let Ok(permit) = output.permit().await
             {
-                room.put(answered(&id, &answer, era));
+                permit.put(answered(&id, &answer, era));
             }
             table.change(|table| table.answered(key));
         });
@@ -145,9 +136,8 @@ impl Stdio {
         self.direct.insert(key, task.abort_handle());
     }
 
-    /// A notification ends the library before its handshake is over. Until then it
-    /// answers each request before it asks for the next line, so none is in flight
-    /// that could be cancelled.
+    /// A notification before the end of the handshake ends the library. Until then it answers each request before it
+    /// reads the next line, so none is in flight.
     fn cancel(&mut self, id: &ClientId) -> Option<ClientJsonRpcMessage> {
         let mut cancel = Cancel::Ignore;
         self.table.change(|table| cancel = table.cancel(id));
@@ -184,8 +174,8 @@ impl Transport<RoleServer> for Stdio {
         let line = encode(item, id);
         async move {
             if let Some(line) = line {
-                let room = output.room().await.map_err(|_| broken())?;
-                room.put(line);
+                let permit = output.permit().await.map_err(|_| broken())?;
+                permit.put(line);
             }
             if let Some(key) = key {
                 table.change(|table| table.answered(key));
@@ -194,16 +184,15 @@ impl Transport<RoleServer> for Stdio {
         }
     }
 
-    /// The next message. The end of input is not told to the library, which would
-    /// then wait for calls in flight: the session ends the process itself.
+    /// Returns the next message. The end of input is not reported, because the library would wait for calls.
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
         loop {
             if self.fault.is_some() {
-                let Ok(room) = self.output.room().await else {
+                let Ok(permit) = self.output.permit().await else {
                     return future::pending().await;
                 };
                 if let Some(Fault { id, error }) = self.fault.take() {
-                    room.put(to_line(&Answer::error(id.as_ref(), &error)));
+                    permit.put(to_line(&WireAnswer::error(id.as_ref(), &error)));
                 }
             }
             match self.table.quietly(None, InFlight::next) {
@@ -230,7 +219,7 @@ impl Transport<RoleServer> for Stdio {
                     }
                     None => self.table.change(InFlight::end_input),
                 },
-                // The table holds the sender, so this cannot fail.
+                // The table owns the sender, so this cannot fail.
                 _ = self.changes.changed() => {}
             }
         }
@@ -241,9 +230,9 @@ impl Transport<RoleServer> for Stdio {
     }
 }
 
-/// A response as it stands on the wire, with the client's own id.
+/// A response on the wire, with the client's own id.
 #[derive(Serialize)]
-struct Answer<'a, T> {
+struct WireAnswer<'a, T> {
     jsonrpc: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a ClientId>,
@@ -253,7 +242,7 @@ struct Answer<'a, T> {
     error: Option<&'a ErrorData>,
 }
 
-impl<'a> Answer<'a, ()> {
+impl<'a> WireAnswer<'a, ()> {
     fn error(id: Option<&'a ClientId>, error: &'a ErrorData) -> Self {
         Self {
             jsonrpc: "2.0",
@@ -264,12 +253,11 @@ impl<'a> Answer<'a, ()> {
     }
 }
 
-/// The line for a message. `id` is the client's where it is an answer; none for
-/// an answer means that the request was cancelled, and there is no line.
+/// Returns the line for a message. `id` is the client's id of an answer, `Some(None)` for a cancelled request.
 fn encode(item: ServerJsonRpcMessage, id: Option<Option<ClientId>>) -> Option<Vec<u8>> {
     match (item, id) {
         (_, Some(None)) => None,
-        (JsonRpcMessage::Response(response), Some(id)) => Some(to_line(&Answer {
+        (JsonRpcMessage::Response(response), Some(id)) => Some(to_line(&WireAnswer {
             jsonrpc: "2.0",
             id: id.as_ref(),
             result: Some(response.result),
@@ -277,17 +265,17 @@ fn encode(item: ServerJsonRpcMessage, id: Option<Option<ClientId>>) -> Option<Ve
         })),
         (JsonRpcMessage::Error(error), id) => {
             let id = id.flatten();
-            Some(to_line(&Answer::error(id.as_ref(), &error.error)))
+            Some(to_line(&WireAnswer::error(id.as_ref(), &error.error)))
         }
         (other, _) => Some(to_line(&other)),
     }
 }
 
-/// The line for the answer to a call. Its JSON is made already, so it is put in as it is.
+/// Returns the line for a call's answer. Its JSON already exists and is inserted unchanged.
 fn answered(id: &ClientId, answer: &ToolAnswer, era: Era) -> Vec<u8> {
     let modern = matches!(era, Era::Modern).then(server_info);
     let (text, data) = (answer.text(), answer.data());
-    // The text has quotes to escape.
+    // Extra capacity for escaped quotes in the text.
     let mut line = Vec::with_capacity(256 + data.len() + text.len() + text.len() / 4);
     line.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
     add(&mut line, id);
@@ -308,23 +296,22 @@ fn answered(id: &ClientId, answer: &ToolAnswer, era: Era) -> Vec<u8> {
 }
 
 fn add(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    // As for a whole line, and a Vec takes any bytes.
+    // Plain data always serializes, and a Vec takes any bytes.
     let _ = serde_json::to_writer(line, value);
 }
 
-/// The line for a notification.
 pub fn notification(notification: ServerNotification) -> Vec<u8> {
     to_line(&ServerJsonRpcMessage::notification(notification))
 }
 
 fn to_line(message: &impl Serialize) -> Vec<u8> {
-    // Keys are strings and values are plain data, so this does not fail.
+    // Plain data with string keys always serializes.
     let mut line = serde_json::to_vec(message).unwrap_or_default();
     line.push(b'\n');
     line
 }
 
-/// Our key in an id of the library.
+/// Returns the internal key from an id of the library.
 fn key(id: &RequestId) -> Option<i64> {
     match id {
         RequestId::Number(key) => Some(*key),

@@ -31,7 +31,7 @@ after_end() {
   equal "$1: nothing was run again" "$begun" "$(records REMIT_EVENT=intent | wc -l)"
 }
 
-# state_of JOB: as alice is told in the list of hers.
+# state_of JOB: as in alice's own list.
 state_of() { alice remit --json jobs --limit 100 | jq -r --arg id "$1" '.jobs[] | select(.job_id == $id).state'; }
 # last_records JOB: the records of its end.
 last_records() { records "REMIT_JOB=$1" REMIT_EVENT=end + "REMIT_JOB=$1" REMIT_EVENT=interrupted; }

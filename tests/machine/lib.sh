@@ -48,8 +48,8 @@ machine_dir() { echo "$REMIT_TESTBED/machines/$1"; }
 machine_cgroup() { echo "$(findmnt -rnt cgroup2 -o TARGET | head -n 1)/throwaway-$1"; }
 machine_alive() { grep -qs '^populated 1' "$(machine_cgroup "$1")/cgroup.events"; }
 
-# on NAME COMMAND...: as root, over ssh, without waiting long for a machine that does not answer. An emulated one stands
-# still for seconds when this computer is busy.
+# on NAME COMMAND...: as root, over ssh, without waiting long for a machine that does not answer. An emulated one may
+# stop for seconds when this computer is busy.
 on() {
   local name=$1
   shift
@@ -80,7 +80,8 @@ put_program() {
   shift
   dir=$(mktemp -d)
   for program; do strip -o "$dir/$program" "$(built)/$program"; done
-  tar -C "$dir" -c . | on "$name" tar -C /usr/local/bin -x --no-same-owner
+  # By name: the mode of the temporary directory is nobody's business in the machine.
+  (cd "$dir" && tar -c -- *) | on "$name" tar -C /usr/local/bin -x --no-same-owner
   rm -rf "$dir"
 }
 

@@ -1,10 +1,11 @@
 # shellcheck shell=bash
 # mcp.sh: an agent's session over ssh, one line of JSON each way. Sourced after lib.sh and check.sh; one at a time.
 
-# open_session USER: starts mcp-shim there; its ssh client is process $shim. The answer to initialize is in $welcome.
+# open_session USER [SSH-CONFIGURATION]: starts mcp-shim there; its ssh client is process $shim. The answer to
+# initialize is in $welcome.
 open_session() {
   # shellcheck disable=SC2154 # the test has it
-  coproc SHIM { exec ssh -F "$(machine_dir "$name")/ssh" "$1@$name" mcp-shim; }
+  coproc SHIM { exec ssh -F "${2-$(machine_dir "$name")/ssh}" "$1@$name" mcp-shim; }
   # The pipes of a coprocess are closed in pipelines; copies of them are not.
   local to=${SHIM[1]} from=${SHIM[0]}
   # shellcheck disable=SC2154 # coproc sets SHIM_PID

@@ -1,4 +1,4 @@
-//! A user database of a daemon's own: it runs in a mount namespace in which /etc/passwd and /etc/group are these.
+//! A separate user database: the daemon runs in a mount namespace with these files at /etc/passwd and /etc/group.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,28 +7,24 @@ use std::process::Command;
 
 use crate::directory::Directory;
 
-/// Users and groups, beside root and its group.
+/// Users and groups other than root and its group.
 #[derive(Clone, Debug, Default)]
 pub struct Accounts {
-    /// Users of /etc/passwd: name and uid; the first group has the same number.
+    /// Users of /etc/passwd: name and uid. The primary group has the same number.
     pub users: Vec<(&'static str, u32)>,
     /// Groups: name, gid and members.
     pub groups: Vec<(&'static str, u32, Vec<&'static str>)>,
-    /// Users of a directory service, which /etc/passwd does not have.
+    /// Users of a directory service, absent from /etc/passwd.
     pub directory: Vec<(&'static str, u32)>,
 }
 
-/// Below a daemon's place.
 const DIR: &str = "accounts";
 
 impl Accounts {
-    /// Writes them for a daemon that lies in `place`: in the same files as before, since those are mounted.
-    ///
-    /// # Panics
-    /// When the place cannot be written.
-    pub fn write(&self, place: &Path) {
-        let dir = place.join(DIR);
-        fs::create_dir_all(dir.join("nscd")).expect("the place is ours");
+    /// Writes the files below `base_dir`. Overwrites existing files in place, because they are bind-mounted.
+    pub fn write(&self, base_dir: &Path) {
+        let dir = base_dir.join(DIR);
+        fs::create_dir_all(dir.join("nscd")).expect("the directory is writable");
         let line = |(name, uid): &(&str, u32)| format!("{name}:x:{uid}:{uid}::/:/bin/sh\n");
         let users: String = self.users.iter().map(line).collect();
         let groups = self.groups.iter().map(|(name, gid, members)| {
@@ -51,17 +47,17 @@ impl Accounts {
         ];
         for (name, text) in files {
             let path = dir.join(name);
-            fs::write(&path, text).expect("the place is ours");
+            fs::write(&path, text).expect("the directory is writable");
             let readable = fs::Permissions::from_mode(0o644);
             fs::set_permissions(&path, readable).expect("the file is ours");
         }
     }
 
-    /// Has `program` run where these are the user database; with the directory service, if there is one.
+    /// Returns a command that runs `program` with this user database, and the directory service if there is one.
     #[must_use]
-    pub fn around(&self, place: &Path, program: &Path) -> (Command, Option<Directory>) {
-        self.write(place);
-        let dir = place.join(DIR);
+    pub fn around(&self, base_dir: &Path, program: &Path) -> (Command, Option<Directory>) {
+        self.write(base_dir);
+        let dir = base_dir.join(DIR);
         let at = dir.display();
         let mut script = format!(
             "for file in passwd group nsswitch.conf; do\n\

@@ -1,8 +1,8 @@
-//! Requests as one user makes them, without the noise of the wire types.
+//! Requests of one user, without the details of the wire types.
 
 use remit_common::client::{Client, ClientError};
 use remit_common::names::JobId;
-use remit_common::outcome::{Followed, JobReport, Matches, Page, Part, State, Stream};
+use remit_common::outcome::{Followed, JobReport, Matches, OutputPart, Page, State, Stream};
 use remit_common::refusal::Refusal;
 use remit_common::wire::{
     Bytes, Follow, GrepQuery, JobQuery, PageQuery, PartQuery, Purpose, Reply, Request, Run, What,
@@ -15,7 +15,7 @@ use crate::process::Identity;
 #[derive(Debug)]
 pub struct Caller(pub Client);
 
-/// A program with its arguments, waited for.
+/// Builds a run of a program with arguments, with a wait.
 #[must_use]
 pub fn argv(words: &[&str]) -> Run {
     run(What::Argv(
@@ -26,7 +26,7 @@ pub fn argv(words: &[&str]) -> Run {
     ))
 }
 
-/// A shell script, waited for.
+/// Builds a run of a shell script, with a wait.
 #[must_use]
 pub fn script(text: &str) -> Run {
     run(What::Script {
@@ -35,7 +35,7 @@ pub fn script(text: &str) -> Run {
     })
 }
 
-/// A named command with its arguments, to look; waited for.
+/// Builds a run of a named command for reading, with a wait.
 #[must_use]
 pub fn named(name: &str, args: &[(&str, &str)]) -> Run {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -44,13 +44,13 @@ pub fn named(name: &str, args: &[(&str, &str)]) -> Run {
         args: args.iter().map(owned).collect(),
     };
     Run {
-        // As the command has it.
+        // The command's own limit applies.
         max_runtime_s: None,
         ..run(what)
     }
 }
 
-/// The same of a command that changes something.
+/// Builds a run of a named command that changes something.
 #[must_use]
 pub fn change(name: &str, args: &[(&str, &str)]) -> Run {
     Run {
@@ -61,7 +61,7 @@ pub fn change(name: &str, args: &[(&str, &str)]) -> Run {
     }
 }
 
-/// Anything, waited for as long as a call may wait.
+/// Builds a run with the maximum wait.
 #[must_use]
 pub fn run(what: What) -> Run {
     Run {
@@ -78,7 +78,7 @@ pub fn run(what: What) -> Run {
     }
 }
 
-/// These bytes as a job's standard output.
+/// Builds a run that writes these bytes to standard output.
 #[must_use]
 pub fn writes(bytes: &[u8]) -> Run {
     Run {
@@ -87,7 +87,7 @@ pub fn writes(bytes: &[u8]) -> Run {
     }
 }
 
-/// The same, not waited for at all.
+/// Removes the wait.
 #[must_use]
 pub fn at_once(run: Run) -> Run {
     Run {
@@ -96,35 +96,26 @@ pub fn at_once(run: Run) -> Run {
     }
 }
 
-/// Standard output of a report, as text.
+/// Returns the start of standard output as text.
 #[must_use]
 pub fn stdout(report: &JobReport) -> String {
     String::from_utf8_lossy(&report.stdout.head).into_owned()
 }
 
-/// In words, what ended a job.
+/// Returns the cause of a job's end.
 #[must_use]
 pub fn cause(report: &JobReport) -> &str {
     report.ending.as_ref().map_or("", |ending| &ending.cause)
 }
 
 impl Caller {
-    /// Connects as somebody.
-    ///
-    /// # Panics
-    /// When the daemon does not let them in.
+    /// Connects as `user`. Panics if the daemon refuses.
     #[must_use]
-    pub fn new(daemon: &Daemon, who: &Identity) -> Self {
-        Self(daemon.client(who).expect("the daemon lets them in"))
+    pub fn new(daemon: &Daemon, user: &Identity) -> Self {
+        Self(daemon.client(user).expect("the daemon lets them in"))
     }
 
-    /// Makes a request.
-    ///
-    /// # Errors
-    /// The refusal.
-    ///
-    /// # Panics
-    /// When the connection breaks.
+    /// Sends a request. Panics if the connection breaks.
     pub fn ask(&mut self, request: Request) -> Result<Reply, Refusal> {
         match self.0.call(request, |_| {}) {
             Ok(reply) => Ok(reply),
@@ -133,25 +124,19 @@ impl Caller {
         }
     }
 
-    fn job_reply(&mut self, request: Request) -> Result<(JobReport, Option<Part>), Refusal> {
+    fn job_reply(&mut self, request: Request) -> Result<(JobReport, Option<OutputPart>), Refusal> {
         match self.ask(request)? {
             Reply::Job { report, part } => Ok((*report, part)),
             other => panic!("{other:?}"),
         }
     }
 
-    /// Runs something and waits for its end, or for what the run itself says.
-    ///
-    /// # Errors
-    /// The refusal.
+    /// Runs something and waits as the run says.
     pub fn run(&mut self, run: Run) -> Result<JobReport, Refusal> {
         self.job_reply(Request::Run(run)).map(|(report, _)| report)
     }
 
-    /// A job as it is after at most so many milliseconds.
-    ///
-    /// # Errors
-    /// The refusal.
+    /// Returns the state of a job after at most `wait_ms` milliseconds.
     pub fn job(&mut self, job: JobId, wait_ms: u32) -> Result<JobReport, Refusal> {
         let query = JobQuery {
             job,
@@ -162,26 +147,17 @@ impl Caller {
             .map(|(report, _)| report)
     }
 
-    /// Waits for a job's end, 50 s at most.
-    ///
-    /// # Panics
-    /// When it is refused, or the job has not ended.
+    /// Waits for a job's end for at most 50 s. Panics if it has not ended.
     #[must_use]
     pub fn end_of(&mut self, job: JobId) -> JobReport {
         let report = self.job(job, 50_000).expect("the job is ours");
-        let waits = report.state == State::Running || report.state.is_waiting();
-        assert!(!waits, "{report:?}");
+        let is_unfinished = report.state == State::Running || report.state.is_waiting();
+        assert!(!is_unfinished, "{report:?}");
         report
     }
 
-    /// A part of a job's output.
-    ///
-    /// # Errors
-    /// The refusal.
-    ///
-    /// # Panics
-    /// When there is no such part in the answer.
-    pub fn part(&mut self, job: JobId, part: PartQuery) -> Result<Part, Refusal> {
+    /// Reads a part of a job's output.
+    pub fn part(&mut self, job: JobId, part: PartQuery) -> Result<OutputPart, Refusal> {
         let query = JobQuery {
             job,
             wait_ms: 0,
@@ -191,13 +167,7 @@ impl Caller {
         Ok(part.expect("a part was asked for"))
     }
 
-    /// A page of a job's output.
-    ///
-    /// # Errors
-    /// The refusal.
-    ///
-    /// # Panics
-    /// As [`Self::part`].
+    /// Reads a page of a job's output.
     pub fn page(
         &mut self,
         job: JobId,
@@ -217,41 +187,23 @@ impl Caller {
         )
     }
 
-    /// A page of a job's output, as asked for.
-    ///
-    /// # Errors
-    /// The refusal.
-    ///
-    /// # Panics
-    /// As [`Self::part`].
+    /// Reads a page of a job's output with all options.
     pub fn paged(&mut self, job: JobId, page: PageQuery) -> Result<Page, Refusal> {
         match self.part(job, PartQuery::Page(page))? {
-            Part::Page(page) => Ok(page),
+            OutputPart::Page(page) => Ok(page),
             other => panic!("a page was asked for: {other:?}"),
         }
     }
 
-    /// Lines of a job's output.
-    ///
-    /// # Errors
-    /// The refusal.
-    ///
-    /// # Panics
-    /// As [`Self::part`].
+    /// Searches a job's output.
     pub fn grep(&mut self, job: JobId, grep: GrepQuery) -> Result<Matches, Refusal> {
         match self.part(job, PartQuery::Grep(grep))? {
-            Part::Matches(matches) => Ok(matches),
+            OutputPart::Matches(matches) => Ok(matches),
             other => panic!("lines were asked for: {other:?}"),
         }
     }
 
-    /// What a job wrote after so many bytes of both streams.
-    ///
-    /// # Errors
-    /// The refusal.
-    ///
-    /// # Panics
-    /// When the answer is another one.
+    /// Returns a job's output after these offsets of both streams.
     pub fn follow(
         &mut self,
         job: JobId,
@@ -270,17 +222,11 @@ impl Caller {
     }
 
     /// Stops a job.
-    ///
-    /// # Errors
-    /// The refusal.
     pub fn stop(&mut self, job: JobId) -> Result<JobReport, Refusal> {
         self.stop_by(job, None)
     }
 
-    /// Stops a job with a signal of ours first.
-    ///
-    /// # Errors
-    /// The refusal.
+    /// Stops a job, with `signal` as the first signal.
     pub fn stop_by(&mut self, job: JobId, signal: Option<i32>) -> Result<JobReport, Refusal> {
         self.job_reply(Request::Stop { job, signal })
             .map(|(report, _)| report)

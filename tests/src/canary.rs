@@ -1,9 +1,9 @@
-//! Where a text got to.
+//! Searches files for a text that must not be there.
 
 use std::fs;
 use std::path::Path;
 
-/// A file below a directory that holds this text; none of those whose directory is named in `but`.
+/// Returns a file below `dir` that contains `text`. Skips directories named in `but`.
 #[must_use]
 pub fn holder(dir: &Path, text: &[u8], but: &[&str]) -> Option<String> {
     for entry in fs::read_dir(dir).ok()?.flatten() {

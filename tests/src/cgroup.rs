@@ -1,25 +1,24 @@
-//! A cgroup for each throw-away daemon, as a service manager gives one: a daemon takes what it finds beside
-//! itself for leftovers of its own.
+//! A cgroup for each throw-away daemon, because a daemon takes neighbor cgroups for its own leftovers.
 
 use std::fs::{self, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use crate::place::unique;
+use crate::test_dir::unique;
 
-/// A cgroup v2 below our own. Goes with its value, once it is empty.
+/// A cgroup v2 below our own. Removed on drop if it is empty.
 #[derive(Debug)]
 pub struct Cgroup(PathBuf);
 
 impl Cgroup {
-    /// A new one; `None` where cgroup v2 is not mounted or may not be written.
+    /// Creates one. `None` if cgroup v2 is not mounted or not writable.
     #[must_use]
     pub fn new() -> Option<Self> {
         let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
         let mut fields = mounts.lines().map(|line| line.split_whitespace());
         let root = fields.find_map(|mut line| {
-            let (_, place, kind) = (line.next()?, line.next()?, line.next()?);
-            (kind == "cgroup2").then(|| PathBuf::from(place))
+            let (_, mount_point, kind) = (line.next()?, line.next()?, line.next()?);
+            (kind == "cgroup2").then(|| PathBuf::from(mount_point))
         })?;
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let own = own
@@ -31,7 +30,7 @@ impl Cgroup {
         Some(Self(path))
     }
 
-    /// Where a process writes "0" to enter it.
+    /// Returns the file in which a process writes "0" to enter.
     #[must_use]
     pub fn door(&self) -> Option<OwnedFd> {
         let procs = self.0.join("cgroup.procs");
@@ -49,7 +48,6 @@ impl Drop for Cgroup {
     }
 }
 
-/// Removes a cgroup with those in it, as far as they are empty.
 fn remove(cgroup: &Path) {
     let below = fs::read_dir(cgroup).into_iter().flatten().flatten();
     for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {

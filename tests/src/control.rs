@@ -1,4 +1,4 @@
-//! Attacks without a sandbox: what each refusal is measured against.
+//! Performs attacks without a sandbox, as the reference for each refusal.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
@@ -8,23 +8,23 @@ use serde_json::Value;
 use crate::attack::allowed::Check;
 use crate::attack::{Attack, Control, Expect};
 use crate::process::{in_fresh_namespaces, leak_descriptor};
-use crate::scene::{Ground, Scene, arrange};
+use crate::scene::{AttackFixture, Scene, arrange};
 
-/// What became of one attack.
+/// The result of one attack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The kernel let it.
+    /// The kernel allowed it.
     Done(String),
-    /// The kernel said no, with this error.
+    /// The kernel refused it with this error.
     Refused(i32),
-    /// The kernel ended it with this signal.
+    /// The kernel killed the process with this signal.
     Killed(i32),
     /// The attack program itself failed.
     Broken(String),
 }
 
 impl Outcome {
-    /// From what the attack program printed, and the signal that ended it.
+    /// Parses the output of the attack program. `signal` is the one that killed it.
     #[must_use]
     pub fn read(stdout: &str, signal: Option<i32>) -> Self {
         if let Some(signal) = signal {
@@ -43,7 +43,7 @@ impl Outcome {
         }
     }
 
-    /// In one word, as in tables.
+    /// Returns one word for tables.
     #[must_use]
     pub fn word(&self) -> String {
         match self {
@@ -55,17 +55,17 @@ impl Outcome {
     }
 }
 
-/// An outcome together with what the witness saw.
+/// An outcome with the observation of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// What the attack program said.
+    /// The report of the attack program.
     pub outcome: Outcome,
-    /// Whether the host was touched; `None` where there is nothing to see.
+    /// The host changed. `None` if nothing can be observed.
     pub touched: Option<bool>,
 }
 
 impl Seen {
-    /// Whether this is what a sandbox must do.
+    /// Returns true if this is the expected result.
     #[must_use]
     pub fn meets(&self, expect: Expect) -> bool {
         let untouched = self.touched != Some(true);
@@ -79,31 +79,25 @@ impl Seen {
     }
 }
 
-/// Performs an attack without a sandbox, as the job's uid or as root; it must succeed.
-///
-/// # Panics
-/// When the attack program cannot be started.
+/// Performs an attack without a sandbox, as the job's uid or as root. It must succeed.
 #[must_use]
-pub fn perform(attack: &Attack, ground: &Ground) -> Seen {
-    let scene = arrange(attack.id, ground);
+pub fn perform(attack: &Attack, fixture: &AttackFixture) -> Seen {
+    let scene = arrange(attack.id, fixture);
     let mut command = command(attack.id, &scene);
     leak_descriptor(&mut command);
     match attack.control {
-        Control::SameUid | Control::Impossible(_) => ground.job.runs(&mut command),
+        Control::SameUid | Control::Impossible(_) => fixture.job.runs(&mut command),
         Control::Root => in_fresh_namespaces(&mut command),
     }
     finish(command, scene)
 }
 
 /// Performs a check without a sandbox, as the job's uid.
-///
-/// # Panics
-/// When the attack program cannot be started.
 #[must_use]
-pub fn perform_check(check: &Check, ground: &Ground) -> Seen {
-    let scene = arrange(check.id, ground);
+pub fn perform_check(check: &Check, fixture: &AttackFixture) -> Seen {
+    let scene = arrange(check.id, fixture);
     let mut command = command(check.id, &scene);
-    ground.job.runs(&mut command);
+    fixture.job.runs(&mut command);
     finish(command, scene)
 }
 

@@ -1,7 +1,6 @@
-//! A directory service: it answers the C library as nscd(8) does, so users need not be in /etc/passwd.
-//!
-//! The C library asks `/var/run/nscd/socket` before anything else (glibc, nscd/nscd-client.h). A request is
-//! a version, a type, the length of a key and the key; groups are left to /etc/group.
+//! A directory service that answers the C library like nscd(8), so users need not be in /etc/passwd. The C library
+//! first asks `/var/run/nscd/socket` (glibc, nscd/nscd-client.h). A request is a version, a type, the length of a key
+//! and the key. Groups are left to /etc/group.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,14 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// Of the protocol.
 const VERSION: i32 = 2;
 const BY_NAME: i32 = 0;
 const BY_UID: i32 = 1;
-/// Requests for the memory that nscd shares: it is told to nobody, and the C library asks by the socket.
+/// Requests for nscd's shared memory. They get no answer, so the C library uses the socket.
 const SHARED: std::ops::RangeInclusive<i32> = 11..=13;
 
-/// A running service. It ends with its value.
+/// A running service. It ends on drop.
 #[derive(Debug)]
 pub struct Directory {
     socket: PathBuf,
@@ -27,14 +25,11 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Serves the users of `passwd` and `directory` in `dir`, as these files are at each question.
-    ///
-    /// # Panics
-    /// When the socket cannot be made.
+    /// Serves the users of `passwd` and `directory` in `dir`. Reads the files for each request.
     #[must_use]
     pub fn start(socket: &Path, dir: &Path) -> Self {
         let _ = fs::remove_file(socket);
-        let listener = UnixListener::bind(socket).expect("the place is ours");
+        let listener = UnixListener::bind(socket).expect("the directory is writable");
         fs::set_permissions(socket, fs::Permissions::from_mode(0o666)).expect("it is ours");
         let ends = Arc::new(AtomicBool::new(false));
         let (dir, ended) = (dir.to_owned(), Arc::clone(&ends));
@@ -56,7 +51,7 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::Relaxed);
-        // It waits for somebody.
+        // Wakes its accept(2).
         let _ = UnixStream::connect(&self.socket);
     }
 }
@@ -75,7 +70,7 @@ fn answer(mut stream: UnixStream, dir: &Path) -> std::io::Result<()> {
     }
     let found = match kind {
         BY_NAME | BY_UID => user(dir, kind, key),
-        // "Ask /etc/group."
+        // The C library then reads /etc/group.
         _ => {
             let mut none = [VERSION, -1].map(i32::to_ne_bytes).concat();
             none.resize(64, 0);

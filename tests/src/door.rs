@@ -1,4 +1,4 @@
-//! Where a user comes in, for threads that outlive a daemon's death.
+//! Connects a user to a daemon from threads that outlive the daemon.
 
 use std::path::PathBuf;
 
@@ -7,41 +7,35 @@ use remit_common::client::{Client, ClientError};
 use crate::daemon::Daemon;
 use crate::process::Identity;
 
-/// A daemon's socket and somebody who knocks there.
+/// A daemon's socket and a user.
 #[derive(Clone, Debug)]
 pub struct Door {
     socket: PathBuf,
-    who: Identity,
+    user: Identity,
 }
 
 impl Door {
-    /// Somebody's way to a daemon, and to those that follow it in the same place.
+    /// Stays valid for later daemons in the same directory.
     #[must_use]
-    pub fn new(daemon: &Daemon, who: &Identity) -> Self {
+    pub fn new(daemon: &Daemon, user: &Identity) -> Self {
         Self {
             socket: daemon.runtime().socket(),
-            who: who.clone(),
+            user: user.clone(),
         }
     }
 
-    /// Whether it is this user's.
+    /// Returns true if it belongs to this user.
     #[must_use]
-    pub fn is_of(&self, who: &Identity) -> bool {
-        self.who == *who
+    pub fn is_of(&self, user: &Identity) -> bool {
+        self.user == *user
     }
 
-    /// A connection.
-    ///
-    /// # Errors
-    /// The daemon does not let them in, or there is none.
-    ///
-    /// # Panics
-    /// When the tests do not run as root.
+    /// Connects. Fails if the daemon refuses or is not running.
     pub fn enter(&self) -> Result<Client, ClientError> {
-        let Self { socket, who } = self.clone();
-        // A thread of its own: it stays what it has become.
+        let Self { socket, user } = self.clone();
+        // A separate thread, because it keeps the identity.
         let connect = move || {
-            who.adopt().expect("the tests run as root");
+            user.adopt().expect("the tests run as root");
             Client::connect(&socket, "remit-tests")
         };
         std::thread::spawn(connect)

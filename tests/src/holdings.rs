@@ -1,4 +1,4 @@
-//! What a daemon holds of the machine: memory, descriptors, threads, mounts, cgroups, files.
+//! The machine's resources that a daemon holds: memory, descriptors, threads, mounts, cgroups, files.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,14 +10,12 @@ use crate::caller::{Caller, argv};
 use crate::daemon::{Daemon, open_descriptors};
 use crate::process::{Identity, descendants, status_field};
 
-/// How long a daemon may take to let go of what it needs no more.
 const AT_REST: Duration = Duration::from_secs(20);
-/// The broker keeps an idle thread for two seconds.
+/// Longer than the two seconds that the broker keeps an idle thread.
 const QUIET: Duration = Duration::from_millis(2500);
-/// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What one process holds.
+/// Resources of one process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// Resident memory in KiB.
@@ -26,12 +24,12 @@ pub struct Held {
     pub descriptors: usize,
     /// Threads.
     pub threads: usize,
-    /// Mounts that it sees.
+    /// Visible mounts.
     pub mounts: usize,
 }
 
 impl Held {
-    /// What a process holds now; nothing when there is no such process.
+    /// Reads the present resources, all zero without such a process.
     #[must_use]
     pub fn by(pid: i32) -> Self {
         let rss = status_field(pid, "VmRSS").unwrap_or_default();
@@ -47,33 +45,33 @@ impl Held {
     }
 }
 
-/// What a daemon holds.
+/// Resources of a daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holdings {
-    /// Root.
+    /// The warden.
     pub warden: Held,
-    /// Ends all jobs when the warden dies.
-    pub keeper: Held,
-    /// Talks to clients.
+    /// PID 1 of the jobs' pid namespace.
+    pub watchdog: Held,
+    /// The broker.
     pub broker: Held,
-    /// What is behind root's descriptors.
+    /// Targets of the warden's descriptors.
     pub open: Vec<String>,
-    /// Cgroups of jobs, by name.
+    /// Names of the jobs' cgroups.
     pub cgroups: Vec<String>,
-    /// Processes below the warden that have ended and were not waited for.
+    /// Zombies below the warden.
     pub zombies: usize,
-    /// Processes that jobs left.
+    /// Leftover processes of jobs.
     pub processes: usize,
     /// Files in the spool.
     pub spool_files: usize,
-    /// Bytes in them.
+    /// Bytes in the spool.
     pub spool_bytes: u64,
-    /// Bytes in the warden's own directory of the state.
+    /// Bytes in the warden's state directory.
     pub ledger_bytes: u64,
 }
 
 impl Holdings {
-    /// What a daemon holds now.
+    /// Reads the present resources of a daemon.
     #[must_use]
     pub fn of(daemon: &Daemon) -> Self {
         let held = |pid: Option<i32>| pid.map_or_else(Held::default, Held::by);
@@ -81,7 +79,7 @@ impl Holdings {
         let below = descendants(daemon.pid());
         Self {
             warden: Held::by(daemon.pid()),
-            keeper: held(daemon.keeper()),
+            watchdog: held(daemon.watchdog()),
             broker: held(daemon.broker()),
             open: opened(daemon.pid()),
             cgroups: cgroups(daemon.pid()),
@@ -93,7 +91,7 @@ impl Holdings {
         }
     }
 
-    /// What a daemon holds once that has not changed for longer than an idle thread is kept, or 20 s have passed.
+    /// Returns the resources once they are stable for longer than an idle thread lives, or after 20 s.
     #[must_use]
     pub fn at_rest(daemon: &Daemon) -> Self {
         let start = Instant::now();
@@ -109,10 +107,7 @@ impl Holdings {
         last
     }
 
-    /// Waits until a daemon holds as much as before: it may be letting go of something, for 20 s.
-    ///
-    /// # Panics
-    /// When it then holds more, or less.
+    /// Asserts that a daemon holds as much as before within 20 s.
     pub fn are_again_of(&self, daemon: &Daemon) {
         let start = Instant::now();
         loop {
@@ -126,20 +121,19 @@ impl Holdings {
         }
     }
 
-    /// What must be the same whenever nothing runs.
+    /// Returns the numbers that must be equal whenever nothing runs.
     #[must_use]
     pub fn counts(&self) -> Vec<usize> {
         let of = |held: &Held| [held.descriptors, held.threads, held.mounts];
         let own = [self.cgroups.len(), self.zombies, self.processes];
-        [of(&self.warden), of(&self.keeper), of(&self.broker), own].concat()
+        [of(&self.warden), of(&self.watchdog), of(&self.broker), own].concat()
     }
 
-    /// A row for each number: name, and the number.
     fn rows(&self) -> Vec<(String, u64)> {
         let mut rows = Vec::new();
         let three = [
             ("warden", &self.warden),
-            ("keeper", &self.keeper),
+            ("watchdog", &self.watchdog),
             ("broker", &self.broker),
         ];
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
@@ -159,12 +153,9 @@ impl Holdings {
     }
 }
 
-/// Runs jobs one after the other until each uid must have had its turn: one that is not given back gets none.
-///
-/// # Panics
-/// When a uid has had no turn.
+/// Runs enough jobs to use each uid. Panics if a uid was not used, because it was not released.
 pub fn no_uid_is_lost(daemon: &Daemon) {
-    // Root, whose requests nobody has counted yet.
+    // Root, because other users may have reached their request rate.
     let mut caller = Caller::new(daemon, &Identity::new(0, &[]));
     let uids: BTreeSet<u32> = (0..2 * daemon.job_uids())
         .map(|_| caller.run(argv(&["true"])).expect("root has a grant"))
@@ -174,7 +165,7 @@ pub fn no_uid_is_lost(daemon: &Daemon) {
     assert_eq!(lost, Ok(0), "uids are lost; these are not: {uids:?}");
 }
 
-/// Before and after, side by side.
+/// Formats both states side by side.
 #[derive(Debug)]
 pub struct Compared<'a>(pub &'a Holdings, pub &'a Holdings);
 
@@ -209,14 +200,14 @@ fn sizes(dir: PathBuf) -> Vec<u64> {
         .collect()
 }
 
-/// Names of the jobs' cgroups: those in the directories of jobs beside the warden's own.
+/// Returns the jobs' cgroups: those in the job directories beside the warden's own cgroup.
 fn cgroups(warden: i32) -> Vec<String> {
     let own = fs::read_to_string(format!("/proc/{warden}/cgroup")).unwrap_or_default();
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mut fields = mounts.lines().map(|line| line.split_whitespace());
     let root = fields.find_map(|mut line| {
-        let (_, place, kind) = (line.next()?, line.next()?, line.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(place))
+        let (_, mount_point, kind) = (line.next()?, line.next()?, line.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(mount_point))
     });
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
     let (Some(root), Some(own)) = (root, own) else {

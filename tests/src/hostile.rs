@@ -1,6 +1,6 @@
-//! Texts that somebody might send so that a record, a line or a screen reads otherwise.
+//! Hostile texts that could change how a record, a line or a screen reads.
 
-/// Sixty of them, as bytes: not all are UTF-8.
+/// Bytes, because not all are UTF-8.
 pub const TEXTS: [&[u8]; 60] = [
     // Lines and records.
     b"a\nREMIT_VERDICT=allow",
@@ -30,7 +30,7 @@ pub const TEXTS: [&[u8]; 60] = [
     b"null",
     b"{}",
     b"[1,2",
-    // What steers a terminal.
+    // Terminal control.
     b"\x1b[2J\x1b]0;title\x07",
     b"\x1b]8;;http://example.org\x1b\\link\x1b]8;;\x1b\\",
     b"\x1b[1A\x1b[2K",
@@ -41,7 +41,7 @@ pub const TEXTS: [&[u8]; 60] = [
     b"\x08\x08\x08\x08allowed",
     b"\x01\x02\x03\x04\x05\x06\x0e\x1f",
     b"\t",
-    // What hides or turns text.
+    // Text that is invisible or changes direction.
     "\u{2028}next\u{2029}next".as_bytes(),
     "\u{202e}reversed".as_bytes(),
     "\u{2066}isolated\u{2069}".as_bytes(),
@@ -53,7 +53,7 @@ pub const TEXTS: [&[u8]; 60] = [
     "\u{85}\u{80}".as_bytes(),
     "e\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}".as_bytes(),
     "\u{430}lice \u{fb01} \u{ff52}oot".as_bytes(),
-    // What is no UTF-8, or no character.
+    // Invalid UTF-8, and code points that are not characters.
     b"\xff\xfe\xc3\x28",
     b"\xed\xa0\x80",
     b"\xed\xb0\x80",
@@ -63,14 +63,14 @@ pub const TEXTS: [&[u8]; 60] = [
     b"\xf4\x90\x80\x80",
     "\u{fffe}\u{ffff}\u{10ffff}".as_bytes(),
     b"\xf0\x9f",
-    // What others make of it.
+    // Text that other programs interpret.
     b"'; rm -rf / #",
     b"$(id)`id`",
     b"%n%s%99999d",
     b"",
 ];
 
-/// Those that are UTF-8: for fields that are text.
+/// Returns the valid UTF-8 among them, for text fields.
 #[must_use]
 pub fn texts() -> Vec<&'static str> {
     let all = TEXTS.iter();
@@ -78,7 +78,7 @@ pub fn texts() -> Vec<&'static str> {
         .collect()
 }
 
-/// What must never stand in a log: controls but the end of a line, and what hides or turns text.
+/// Returns true for characters forbidden in logs: controls except line feed, and those that hide or reverse text.
 #[must_use]
 pub fn is_raw(char: char) -> bool {
     char != '\n' && (char == '\t' || !remit_common::text::is_plain(char))

@@ -1,8 +1,6 @@
-//! System tests of remit on its real binaries: attacks, scenes to attack, and throw-away daemons.
-//!
-//! Nothing of this is shipped.
+//! System tests of remit with its real binaries: attacks, scenes, and throw-away daemons. Not shipped.
 
-// A test stops at the first surprise; clippy knows that only of functions marked as tests.
+// A test stops at the first unexpected error. clippy only knows that of functions marked as tests.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod accounts;
@@ -14,12 +12,14 @@ pub mod control;
 pub mod daemon;
 pub mod directory;
 pub mod door;
+pub mod fuse;
 pub mod holdings;
 pub mod hostile;
 pub mod lingering;
+pub mod locked_pipe;
 pub mod login;
-pub mod place;
 pub mod process;
 pub mod random;
 pub mod scene;
 pub mod session;
+pub mod test_dir;

@@ -1,4 +1,4 @@
-//! A descriptor whose last close waits for an hour: what a hostile neighbour sends.
+//! A descriptor whose last close blocks for an hour, as a hostile client may send it.
 
 use std::io::{IoSlice, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,10 +18,7 @@ pub struct Lingering {
 }
 
 impl Lingering {
-    /// One that nobody has seen yet.
-    ///
-    /// # Panics
-    /// When there is no loopback.
+    /// Creates the sockets. SO_LINGER is not set yet.
     #[must_use]
     pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a loopback");
@@ -32,11 +29,8 @@ impl Lingering {
         Self { stuck, listener }
     }
 
-    /// Sends it over a Unix socket with `bytes`, and gives up the own copy. Whoever reads must be stopped meanwhile: else
-    /// they may close theirs before, and this one waits. What stays listens for as long as it is kept.
-    ///
-    /// # Errors
-    /// The kernel refuses it.
+    /// Sends the socket over a Unix socket with `bytes`, and closes our copy. Stop the receiver first: if it closes
+    /// its copy earlier, our close blocks. The returned peer must stay open.
     pub fn send(
         self,
         over: BorrowedFd<'_>,
@@ -48,18 +42,22 @@ impl Lingering {
         let slices = [IoSlice::new(bytes)];
         let flags = MsgFlags::MSG_NOSIGNAL | also;
         sendmsg::<()>(over.as_raw_fd(), &slices, &rights, flags, None)?;
-        // Only now: a test that ends early does not wait itself.
+        // SO_LINGER is only set now, so a test that ends early does not block.
+        Ok(self.into_parts().1)
+    }
+
+    /// Sets SO_LINGER and returns the socket with its peer.
+    #[must_use]
+    pub fn into_parts(self) -> (TcpStream, TcpListener) {
         let linger = libc::linger {
             l_onoff: 1,
             l_linger: AN_HOUR,
         };
-        setsockopt(&self.stuck, sockopt::Linger, &linger)?;
-        Ok(self.listener)
+        setsockopt(&self.stuck, sockopt::Linger, &linger).expect("it is a socket");
+        (self.stuck, self.listener)
     }
-}
 
-impl Lingering {
-    /// Gives up the own copy, where another process has sent it. What stays listens for as long as it is kept.
+    /// Closes our copy after another process has sent it. The returned peer must stay open.
     #[must_use]
     pub fn into_listener(self) -> TcpListener {
         self.listener

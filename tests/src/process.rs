@@ -1,4 +1,4 @@
-//! Starting processes as somebody else, and finding the processes of somebody.
+//! Starts processes as other users, and finds processes.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -10,7 +10,7 @@ use std::process::Command;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, unshare};
 
-/// Who a process is.
+/// The user and groups of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Real, effective and saved uid.
@@ -22,7 +22,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A user whose group has the same number.
+    /// Returns a user whose primary group has the same number.
     #[must_use]
     pub fn new(uid: u32, groups: &[u32]) -> Self {
         Self {
@@ -32,17 +32,14 @@ impl Identity {
         }
     }
 
-    /// Has `command` run as this user.
+    /// Makes `command` run as this user.
     pub fn runs(&self, command: &mut Command) {
         let Self { uid, gid, groups } = self.clone();
-        // SAFETY: between fork and exec only system calls are made; the vector was allocated before.
+        // SAFETY: only system calls are made between fork and exec; the vector was allocated before.
         unsafe { command.pre_exec(move || become_user(uid, gid, &groups)) };
     }
 
-    /// Changes only the calling thread, as the kernel does it: the C library would change all threads.
-    ///
-    /// # Errors
-    /// What the kernel says.
+    /// Changes only the calling thread. The C library's functions would change all threads.
     pub fn adopt(&self) -> io::Result<()> {
         become_user(self.uid, self.gid, &self.groups)
     }
@@ -65,7 +62,7 @@ fn check(result: i64) -> io::Result<()> {
     }
 }
 
-/// Has `command` run in namespaces of its own, in which root may change what is not shared with this machine.
+/// Makes `command` run in new namespaces, in which root may change what is not shared with this machine.
 pub fn in_fresh_namespaces(command: &mut Command) {
     let all = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWUTS
@@ -77,11 +74,11 @@ pub fn in_fresh_namespaces(command: &mut Command) {
         nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
         Ok(())
     };
-    // SAFETY: between fork and exec only system calls are made.
+    // SAFETY: only system calls are made between fork and exec.
     unsafe { command.pre_exec(enter) };
 }
 
-/// Has `command` run in the cgroup behind this door.
+/// Makes `command` run in the cgroup with this cgroup.procs file.
 pub fn enters(command: &mut Command, door: OwnedFd) {
     let enter = move || {
         // SAFETY: one byte of a constant is read.
@@ -92,11 +89,11 @@ pub fn enters(command: &mut Command, door: OwnedFd) {
             Err(io::Error::last_os_error())
         }
     };
-    // SAFETY: between fork and exec one system call is made.
+    // SAFETY: one system call is made between fork and exec.
     unsafe { command.pre_exec(enter) };
 }
 
-/// Has `command` inherit one descriptor too many: 9, the same as its standard input.
+/// Makes `command` inherit an additional descriptor: 9, a copy of its standard input.
 pub fn leak_descriptor(command: &mut Command) {
     let leak = || {
         // SAFETY: two numbers, no memory.
@@ -107,29 +104,29 @@ pub fn leak_descriptor(command: &mut Command) {
             Err(io::Error::last_os_error())
         }
     };
-    // SAFETY: between fork and exec one system call is made.
+    // SAFETY: one system call is made between fork and exec.
     unsafe { command.pre_exec(leak) };
 }
 
 /// A process as /proc shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Its pid here.
+    /// Pid in our namespace.
     pub pid: i32,
-    /// Its parent's pid here.
+    /// The parent's pid in our namespace.
     pub parent: i32,
-    /// Its effective uid.
+    /// Effective uid.
     pub uid: u32,
-    /// Its pid in each pid namespace from here inwards.
+    /// Pid in each pid namespace from ours inwards.
     pub nspid: Vec<i32>,
     /// One letter: Z is a zombie.
     pub state: char,
-    /// Its name.
+    /// Name of the program.
     pub name: String,
 }
 
 impl Process {
-    /// The process of this pid, if there is one.
+    /// Finds the process with this pid.
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -153,15 +150,14 @@ impl Process {
     }
 }
 
-/// Whether it executes nothing any more, though somebody may not have reaped it yet, or what it waits for: the init of
-/// a pid namespace waits for whoever was in there.
+/// Returns true if it executes nothing any more. It may be unreaped, or wait as init for its pid namespace.
 #[must_use]
 pub fn is_dead(pid: i32) -> bool {
     const PF_EXITING: u32 = 4;
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return true;
     };
-    // proc_pid_stat(5): behind the name, the flags are the seventh field.
+    // proc_pid_stat(5): the flags are the seventh field after the name.
     let behind = stat.rsplit(')').next().unwrap_or_default();
     let flags = behind.split_whitespace().nth(6);
     let flags = flags.and_then(|flags| flags.parse::<u32>().ok());
@@ -169,21 +165,28 @@ pub fn is_dead(pid: i32) -> bool {
 }
 
 impl Process {
-    /// Whether it is in a cgroup of jobs: a job's, a witness's, or that of a job to come.
+    /// Returns true if it is in a jobs' cgroup: of a job, of a self-test, or of a pre-forked child.
     #[must_use]
     pub fn is_of_jobs(&self) -> bool {
         let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", self.pid)).unwrap_or_default();
         cgroup.contains("/jobs-of-remit-")
     }
 
-    /// Whether it is the keeper of a daemon, and alive.
+    /// Returns true if it is the process that closes descriptors for a warden, because a close may block.
     #[must_use]
-    pub fn is_keeper(&self) -> bool {
-        self.name == "remit-keeper" && self.state != 'Z'
+    pub fn is_sink(&self) -> bool {
+        let line = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        line.ends_with(b"\0--sink\0")
+    }
+
+    /// Returns true if it is a live PID 1 of the jobs' pid namespace.
+    #[must_use]
+    pub fn is_watchdog(&self) -> bool {
+        self.name == "remit-watchdog" && self.state != 'Z'
     }
 }
 
-/// Every process there is now.
+/// Returns all processes.
 #[must_use]
 pub fn processes() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else {
@@ -195,7 +198,7 @@ pub fn processes() -> Vec<Process> {
         .collect()
 }
 
-/// A field of /proc/PID/status, trimmed.
+/// Returns a field of /proc/PID/status, trimmed.
 #[must_use]
 pub fn status_field(pid: i32, name: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -205,7 +208,7 @@ pub fn status_field(pid: i32, name: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// Everything below `root` in the tree of processes.
+/// Returns all descendants of `root`.
 #[must_use]
 pub fn descendants(root: i32) -> Vec<Process> {
     let all = processes();
@@ -220,23 +223,23 @@ pub fn descendants(root: i32) -> Vec<Process> {
     found
 }
 
-/// A handle of a process; `None` when it is gone.
+/// Opens a pidfd. `None` if the process is gone.
 #[must_use]
 pub fn pidfd(pid: i32) -> Option<OwnedFd> {
     // SAFETY: two numbers, no memory.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
-    // SAFETY: the kernel just made this descriptor for us alone.
+    // SAFETY: the kernel just created this descriptor and nothing else owns it.
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Waits until `pid` has ended, at most `ms` milliseconds; whether it has.
+/// Waits at most `ms` milliseconds for the end of `pid`. Returns true if it has ended.
 #[must_use]
 pub fn ends_within(pid: i32, ms: u16) -> bool {
     pidfd(pid).is_none_or(|process| has_ended_within(&process, ms))
 }
 
-/// The same of a process that is known by its descriptor: its number may be another's by then.
+/// Waits for the end of a process known by its pidfd, because its pid may be reused.
 #[must_use]
 pub fn has_ended_within(process: &OwnedFd, ms: u16) -> bool {
     let mut wait = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];

@@ -1,23 +1,19 @@
-//! Numbers that look random, and come again for the same seed.
+//! Pseudo-random numbers, reproducible by seed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// SplitMix64: short, and good enough to choose moments by.
+/// SplitMix64: short, and sufficient to choose points in time.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// From this seed.
+    /// Starts with this seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// From the seed in this variable of the environment, else from the clock. Prints it: a failure can be
-    /// had again, as far as the kernel's scheduler lets it.
-    ///
-    /// # Panics
-    /// When the variable holds no number.
+    /// Takes the seed from this environment variable or the clock, and prints it to reproduce a failure.
     #[must_use]
     pub fn seeded_by(variable: &str) -> Self {
         let seed = match std::env::var(variable) {
@@ -30,7 +26,7 @@ impl Random {
         Self(seed)
     }
 
-    /// Another row of numbers.
+    /// Returns an independent sequence.
     #[must_use]
     pub fn branch(&mut self) -> Self {
         Self(self.next())
@@ -44,13 +40,13 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// 0 to `end`, without `end`, which must not be 0.
+    /// Returns a number from 0 to `end` - 1. `end` must not be 0.
     pub const fn below(&mut self, end: u32) -> u32 {
-        // Less than `end`, so it fits.
+        // The value is less than `end`, so it fits.
         (self.next() % end as u64) as u32
     }
 
-    /// True once in so many times.
+    /// Returns true once in `times` times on average.
     pub const fn once_in(&mut self, times: u32) -> bool {
         self.below(times) == 0
     }
@@ -61,7 +57,7 @@ mod tests {
     use super::Random;
 
     #[test]
-    fn the_same_seed_gives_the_same_numbers_and_all_of_them() {
+    fn seed_repeats_sequence_and_covers_range() {
         let row = |seed| {
             let mut random = Random::new(seed);
             (0..100).map(|_| random.below(10)).collect::<Vec<_>>()

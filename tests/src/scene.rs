@@ -1,6 +1,4 @@
-//! What an attack finds: files, listeners and victims that the job's uid may
-//! use as far as permissions go, and a witness who says whether the host was
-//! touched.
+//! Prepares an attack: files, listeners and victims that the job may use as far as permissions allow, and an observer.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
@@ -15,69 +13,69 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
 use crate::attack::objects::{Object, Queue, Waiter, pipe_size, write_hint};
-use crate::place::{Place, unique};
 use crate::process::{Identity, ends_within};
+use crate::test_dir::{TestDir, unique};
 
-/// Where scenes are set.
+/// The environment of scenes.
 #[derive(Debug)]
-pub struct Ground {
+pub struct AttackFixture {
     /// A directory that sandboxes see.
     pub dir: PathBuf,
-    /// The job's uid.
+    /// The job's identity.
     pub job: Identity,
-    /// Whose the processes are that an attack knows by their pid; `None`: the job's.
+    /// The owner of victims that an attack knows by pid. `None` is the job's own uid.
     pub stranger: Option<Identity>,
     /// The attack program.
     pub program: PathBuf,
-    /// The daemon under attack, or a stand-in: a root process.
+    /// The pid of the attacked daemon, or of another root process in its stead.
     pub daemon: u32,
-    /// Its socket.
+    /// The daemon's socket.
     pub socket: PathBuf,
-    /// A file of its own that only root may read, such as its audit trail.
-    pub trail: PathBuf,
+    /// A file that only root may read, such as the audit log.
+    pub audit_log: PathBuf,
 }
 
-impl Ground {
-    /// A ground without a daemon: this process and files of root stand in.
+impl AttackFixture {
+    /// Builds an environment without a daemon. This process and files of root are used instead.
     #[must_use]
-    pub fn without_daemon(place: &Place, job: Identity) -> Self {
-        let program = place.program(&crate::place::built().join("remit-attack"));
-        let trail = place.directory("state").join("audit.jsonl");
-        fs::write(&trail, "{}\n").expect("the directory is ours");
-        fs::set_permissions(&trail, fs::Permissions::from_mode(0o600)).expect("the file is ours");
-        let socket = place.path().join("daemon.sock");
-        // A socket stays connectable only while somebody listens; the ground lives as long as its process.
+    pub fn without_daemon(test_dir: &TestDir, job: Identity) -> Self {
+        let program = test_dir.program(&crate::test_dir::built().join("remit-attack"));
+        let audit_log = test_dir.directory("state").join("audit.jsonl");
+        fs::write(&audit_log, "{}\n").expect("the directory is ours");
+        fs::set_permissions(&audit_log, fs::Permissions::from_mode(0o600))
+            .expect("the file is ours");
+        let socket = test_dir.path().join("daemon.sock");
+        // The socket must have a listener until this process ends.
         std::mem::forget(UnixListener::bind(&socket).expect("the directory is ours"));
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o660))
             .expect("the socket is ours");
         Self {
-            dir: place.directory("ground"),
+            dir: test_dir.directory("fixture"),
             job,
             stranger: None,
             program,
             daemon: std::process::id(),
             socket,
-            trail,
+            audit_log,
         }
     }
 }
 
-/// Says, afterwards, whether the host was touched.
+/// Reports after the attack if the host changed.
 type Witness = Box<dyn FnOnce() -> bool>;
 
-/// An arranged attack.
+/// A prepared attack.
 pub struct Scene {
     /// The attack program for this scene.
     pub program: PathBuf,
     /// Its arguments after the attack's name.
     pub arguments: Vec<String>,
     witness: Option<Witness>,
-    /// Ends or goes with the scene.
     victim: Option<Victim>,
 }
 
 impl Scene {
-    /// Whether the host was touched; `None` where there is nothing to see.
+    /// Returns true if the host changed, `None` if nothing can be observed.
     #[must_use]
     pub fn touched(mut self) -> Option<bool> {
         let touched = self.witness.take().map(|witness| witness());
@@ -85,7 +83,7 @@ impl Scene {
         touched
     }
 
-    /// The attack's name and arguments, as a command line.
+    /// Returns the command line of the attack.
     #[must_use]
     pub fn argv(&self, id: &str) -> Vec<String> {
         let mut argv = vec![self.program.display().to_string(), id.to_owned()];
@@ -98,17 +96,17 @@ impl Scene {
 struct Victim(Child);
 
 impl Victim {
-    /// Has the scene's file open for reading as standard input, if there is one.
-    fn start(ground: &Ground, dir: &Path, who: &Identity) -> Self {
+    /// Its standard input is the scene's file, if there is one.
+    fn start(fixture: &AttackFixture, dir: &Path, user: &Identity) -> Self {
         let input = File::open(dir.join("file")).map_or_else(|_| Stdio::null(), Stdio::from);
-        let mut command = Command::new(&ground.program);
+        let mut command = Command::new(&fixture.program);
         command
             .arg("victim")
             .current_dir(dir)
             .process_group(0)
             .stdin(input)
             .stdout(Stdio::piped());
-        who.runs(&mut command);
+        user.runs(&mut command);
         let mut child = command.spawn().expect("the attack program starts");
         let mut ready = String::new();
         let output = child.stdout.take().expect("its output is a pipe");
@@ -123,11 +121,11 @@ impl Victim {
         self.0.id() as i32
     }
 
-    /// Everything that others can set of a process.
+    /// Returns all properties of a process that other processes can set.
     fn properties(pid: i32) -> String {
         let file =
             |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        // After the name, which ends with the last ')': priority 15, nice 16, realtime priority 37, policy 38.
+        // Fields after the name, which ends with the last ')': priority 15, nice 16, realtime priority 37, policy 38.
         let stat = file("stat");
         let stat: Vec<&str> = stat
             .rsplit(')')
@@ -136,7 +134,7 @@ impl Victim {
             .split_whitespace()
             .collect();
         let numbers =
-            [15, 16, 37, 38].map(|place| stat.get(place).copied().unwrap_or_default().to_owned());
+            [15, 16, 37, 38].map(|index| stat.get(index).copied().unwrap_or_default().to_owned());
         let processors = crate::process::status_field(pid, "Cpus_allowed").unwrap_or_default();
         let priority = crate::attack::objects::io_priority(pid);
         format!(
@@ -154,33 +152,33 @@ impl Drop for Victim {
     }
 }
 
-/// Arranges the attack `id` in a directory of its own.
+/// Prepares the attack `id` in a separate directory.
 #[must_use]
-pub fn arrange(id: &str, ground: &Ground) -> Scene {
+pub fn arrange(id: &str, fixture: &AttackFixture) -> Scene {
     let number = unique();
-    let dir = ground.dir.join(format!("{number}-{id}"));
-    fs::create_dir(&dir).expect("the ground is ours");
-    give(&dir, 0o755, ground);
+    let dir = fixture.dir.join(format!("{number}-{id}"));
+    fs::create_dir(&dir).expect("the directory is writable");
+    give(&dir, 0o755, fixture);
     let inside = |name: &str| dir.join(name).display().to_string();
     let mut scene = Scene {
-        program: ground.program.clone(),
+        program: fixture.program.clone(),
         arguments: Vec::new(),
         witness: None,
         victim: None,
     };
     match id {
         "write" | "append" | "truncate" | "unlink" | "chmod" | "utimes" | "chown" | "setxattr"
-        | "chattr" | "atime" | "fd-reopen" => scene.arguments = vec![file(&dir, "file", ground)],
-        "direct-read" | "direct-later" | "direct-openat2" | "fiemap" => {
-            scene.arguments = vec![file(&dir, "file", ground)];
+        | "chattr" | "atime" | "fd-reopen" => scene.arguments = vec![file(&dir, "file", fixture)],
+        "direct-read" | "direct-later" | "direct-openat2" | "fiemap" | "es-cache" => {
+            scene.arguments = vec![file(&dir, "file", fixture)];
         }
         "rename" | "link" | "whiteout" => {
-            scene.arguments = vec![file(&dir, "file", ground), inside("other")]
+            scene.arguments = vec![file(&dir, "file", fixture), inside("other")]
         }
         "create" | "symlink" | "mkdir" => scene.arguments = vec![inside("new")],
         "rmdir" => {
             fs::create_dir(dir.join("old")).expect("the directory is ours");
-            give(&dir.join("old"), 0o755, ground);
+            give(&dir.join("old"), 0o755, fixture);
             scene.arguments = vec![inside("old")];
         }
         "mkdir-sticky" => {
@@ -194,25 +192,25 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
         "host-tmp" | "mknod" => shared_directory(&mut scene, "/tmp", number),
         "host-var-tmp" => shared_directory(&mut scene, "/var/tmp", number),
         "fifo" => {
-            let mut reader = read_fifo(&mut scene, &dir, ground);
+            let mut reader = read_fifo(&mut scene, &dir, fixture);
             scene.witness = Some(Box::new(move || {
                 reader.read(&mut [0; 64]).is_ok_and(|length| length > 0)
             }));
         }
         "fifo-size" => {
-            let reader = read_fifo(&mut scene, &dir, ground);
+            let reader = read_fifo(&mut scene, &dir, fixture);
             let before = pipe_size(&reader);
             scene.witness = Some(Box::new(move || pipe_size(&reader) != before));
         }
         "exe-chmod" => {
             let own = dir.join("program");
-            copy(&ground.program, &own);
-            give(&own, 0o755, ground);
+            copy(&fixture.program, &own);
+            give(&own, 0o755, fixture);
             scene.program = own;
         }
         "setuid-program" => {
             let setuid = dir.join("program");
-            copy(&ground.program, &setuid);
+            copy(&fixture.program, &setuid);
             fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755))
                 .expect("the copy is ours");
             scene.arguments = vec![inside("program")];
@@ -224,18 +222,18 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
                 .expect("the file is ours");
             scene.arguments = vec![inside("secret")];
         }
-        "daemon-audit" => scene.arguments = vec![ground.trail.display().to_string()],
-        "daemon-environ" => scene.arguments = vec![format!("/proc/{}/environ", ground.daemon)],
+        "daemon-audit" => scene.arguments = vec![fixture.audit_log.display().to_string()],
+        "daemon-environ" => scene.arguments = vec![format!("/proc/{}/environ", fixture.daemon)],
         "sysctl" => scene.arguments = vec!["/proc/sys/kernel/hostname".into()],
         "host-process" => scene.arguments = vec![format!("/proc/{}/stat", std::process::id())],
-        "host-file" => scene.arguments = vec![hidden(ground, number)],
-        "host-file-upwards" => scene.arguments = vec![format!("/../..{}", hidden(ground, number))],
-        "host-scratch" => shared_directory(&mut scene, &beside(ground, SCRATCH), number),
-        "exec-scratch" => scene.arguments = vec![beside(ground, SCRATCH)],
+        "host-file" => scene.arguments = vec![hidden(fixture, number)],
+        "host-file-upwards" => scene.arguments = vec![format!("/../..{}", hidden(fixture, number))],
+        "host-scratch" => shared_directory(&mut scene, &beside(fixture, SCRATCH), number),
+        "exec-scratch" => scene.arguments = vec![beside(fixture, SCRATCH)],
         "exec-tmp" | "map-tmp" => scene.arguments = vec!["/tmp".into()],
         "exec-listed" => {
-            let program = Path::new(&beside(ground, LISTED)).join(number.to_string());
-            copy(&ground.program, &program);
+            let program = Path::new(&beside(fixture, LISTED)).join(number.to_string());
+            copy(&fixture.program, &program);
             scene.arguments = vec![program.display().to_string()];
         }
         "init-root" | "init-environ" | "init-memory" | "init-program" | "cgroup" | "sysctl-net"
@@ -252,39 +250,42 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
         "tty-write" => terminal(&mut scene),
         "kill" | "kill-group" | "tgkill" | "sigqueue" | "kill-all" | "pidfd-signal"
         | "pidfd-proc" | "setown" => {
-            let victim = stranger(&mut scene, ground, &dir);
+            let victim = stranger(&mut scene, fixture, &dir);
             scene.witness = Some(Box::new(move || ends_within(victim, 100)));
         }
         "setpriority" | "setpriority-user" | "ioprio" | "ioprio-user" | "prlimit" | "sched"
         | "affinity" => {
-            let victim = stranger(&mut scene, ground, &dir);
+            let victim = stranger(&mut scene, fixture, &dir);
             properties(&mut scene, victim);
         }
         "proc-oom" => {
-            let victim = victim(&mut scene, ground, &dir);
+            let victim = victim(&mut scene, fixture, &dir);
             properties(&mut scene, victim);
             scene.arguments = vec![format!("/proc/{victim}/oom_score_adj")];
         }
         "proc-root" => {
-            let victim = victim(&mut scene, ground, &dir);
-            scene.arguments = vec![format!("/proc/{victim}/root{}", file(&dir, "file", ground))];
+            let victim = victim(&mut scene, fixture, &dir);
+            scene.arguments = vec![format!(
+                "/proc/{victim}/root{}",
+                file(&dir, "file", fixture)
+            )];
         }
         "proc-cwd" => {
-            let victim = victim(&mut scene, ground, &dir);
-            file(&dir, "file", ground);
+            let victim = victim(&mut scene, fixture, &dir);
+            file(&dir, "file", fixture);
             scene.arguments = vec![format!("/proc/{victim}/cwd/file")];
         }
         "proc-fd" => {
-            file(&dir, "file", ground);
-            let victim = victim(&mut scene, ground, &dir);
+            file(&dir, "file", fixture);
+            let victim = victim(&mut scene, fixture, &dir);
             scene.arguments = vec![format!("/proc/{victim}/fd/0")];
         }
         "proc-environ" | "proc-mem" => {
-            let victim = victim(&mut scene, ground, &dir);
+            let victim = victim(&mut scene, fixture, &dir);
             scene.arguments = vec![format!("/proc/{victim}/{}", id.trim_start_matches("proc-"))];
         }
         "ptrace" | "vm-readv" | "vm-writev" | "pidfd-getfd" => {
-            victim(&mut scene, ground, &dir);
+            victim(&mut scene, fixture, &dir);
         }
         "tcp-connect" | "tcp-high" | "mptcp-connect" | "tcp-fast-open" => {
             tcp(&mut scene, "127.0.0.1:0")
@@ -316,7 +317,7 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
             scene.arguments = vec![inside("socket")];
             scene.witness = Some(Box::new(move || socket.recv(&mut [0; 64]).is_ok()));
         }
-        "daemon-socket" => scene.arguments = vec![ground.socket.display().to_string()],
+        "daemon-socket" => scene.arguments = vec![fixture.socket.display().to_string()],
         "shmget" | "semget" | "msgget" => {
             let key = i32::try_from(number).expect("the number is small");
             scene.arguments = vec![key.to_string()];
@@ -325,7 +326,7 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
         }
         "shmat" | "semop" | "msgsnd" | "sem-setval" | "shm-remove" | "sem-remove"
         | "msg-remove" => {
-            let object = Object::make(Object::kind(id), ground.job.uid);
+            let object = Object::make(Object::kind(id), fixture.job.uid);
             scene.arguments = vec![object.id().to_string()];
             let before = object.state();
             scene.witness = Some(Box::new(move || object.state() != before));
@@ -337,12 +338,12 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
         }
         "mq-unlink" => {
             let name = format!("remit-test-{number}");
-            Queue::make(&name, ground.job.uid);
+            Queue::make(&name, fixture.job.uid);
             scene.arguments = vec![name.clone()];
             scene.witness = Some(Box::new(move || !Queue::remove(&name)));
         }
         "flock" | "fcntl-lock" | "fcntl-lock-wait" | "ofd-lock" | "lease" => {
-            lock(&mut scene, id, &dir, ground)
+            lock(&mut scene, id, &dir, fixture)
         }
         "futex-requeue" | "futex2-requeue" => {
             let shared = dir.join("shared");
@@ -355,16 +356,16 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
             scene.witness = Some(Box::new(move || !waiter.is_woken()));
         }
         "write-hint" => {
-            let hinted = file(&dir, "file", ground);
+            let hinted = file(&dir, "file", fixture);
             scene.arguments = vec![hinted.clone()];
             scene.witness = Some(Box::new(move || write_hint(&hinted) != 0));
         }
-        "file-system-key" => scene.arguments = vec![file(&dir, "file", ground)],
+        "file-system-key" => scene.arguments = vec![file(&dir, "file", fixture)],
         "acct" | "quotactl" | "chroot" | "mount" | "userns-mount" | "pivot-root" => {
             scene.arguments = vec![dir.display().to_string()];
         }
-        "swapon" | "swapoff" => scene.arguments = vec![file(&dir, "file", ground)],
-        "is-apart" => {
+        "swapon" | "swapoff" => scene.arguments = vec![file(&dir, "file", fixture)],
+        "is-separate" => {
             let kinds = ["mnt", "pid", "net", "ipc", "uts", "cgroup"];
             let own = |kind| fs::read_link(format!("/proc/self/ns/{kind}"));
             let links = kinds.map(|kind| own(kind).expect("the kernel has all namespaces"));
@@ -376,7 +377,7 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
             chown(&log, Some(0), Some(4)).expect("the tests run as root");
             fs::set_permissions(&log, fs::Permissions::from_mode(0o640)).expect("the file is ours");
             let me = std::process::id().to_string();
-            let shared = file(&dir, "file", ground);
+            let shared = file(&dir, "file", fixture);
             fs::set_permissions(&shared, fs::Permissions::from_mode(0o666))
                 .expect("the file is ours");
             scene.arguments = vec![shared, me, log.display().to_string()];
@@ -416,34 +417,33 @@ const WATCHED: &[&str] = &[
     "proc-fd",
 ];
 
-/// Beside the ground: where sandboxes of base `strict` have a scratch directory.
+/// Beside `AttackFixture::dir`: the scratch directory of sandboxes of base `strict`.
 pub const SCRATCH: &str = "scratch";
-/// Beside the ground: what they list for reading.
+/// Beside `AttackFixture::dir`: the directory that they list for reading.
 pub const LISTED: &str = "listed";
 
-/// A directory beside the ground in which everybody may make files, as in /tmp.
-fn beside(ground: &Ground, name: &str) -> String {
-    let dir = ground.dir.with_file_name(name);
-    fs::create_dir_all(&dir).expect("the place is ours");
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o1777)).expect("the place is ours");
+fn beside(fixture: &AttackFixture, name: &str) -> String {
+    let dir = fixture.dir.with_file_name(name);
+    fs::create_dir_all(&dir).expect("the directory is writable");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o1777))
+        .expect("the directory is writable");
     dir.display().to_string()
 }
 
-/// By a process of its own, for the reason of [`crate::place::Place::program`].
+/// cp(1) writes the copy, for the reason in [`crate::test_dir::TestDir::program`].
 fn copy(program: &Path, to: &Path) {
     let copied = Command::new("cp").arg(program).arg(to).status();
     assert!(copied.is_ok_and(|status| status.success()), "cp works");
 }
 
-/// A world-readable file beside the ground, in no directory that is listed.
-fn hidden(ground: &Ground, number: u32) -> String {
-    let path = ground.dir.with_file_name(format!("hidden-{number}"));
-    fs::write(&path, "hidden\n").expect("the place is ours");
+/// Creates a world-readable file beside `AttackFixture::dir`, outside all listed directories.
+fn hidden(fixture: &AttackFixture, number: u32) -> String {
+    let path = fixture.dir.with_file_name(format!("hidden-{number}"));
+    fs::write(&path, "hidden\n").expect("the directory is writable");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("the file is ours");
     path.display().to_string()
 }
 
-/// Files that every host has, by the attack on them.
 fn of_the_host(id: &str) -> String {
     match id {
         "init-root" => "/proc/1/root",
@@ -460,16 +460,16 @@ fn of_the_host(id: &str) -> String {
     .into()
 }
 
-fn give(path: &Path, mode: u32, ground: &Ground) {
-    chown(path, Some(ground.job.uid), Some(ground.job.gid)).expect("the tests run as root");
+fn give(path: &Path, mode: u32, fixture: &AttackFixture) {
+    chown(path, Some(fixture.job.uid), Some(fixture.job.gid)).expect("the tests run as root");
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the file is ours");
 }
 
-/// A file of the job's uid, last read long before it was last written.
-fn file(dir: &Path, name: &str, ground: &Ground) -> String {
+/// Creates a file of the job's uid with an access time long before its modification time.
+fn file(dir: &Path, name: &str, fixture: &AttackFixture) -> String {
     let path = dir.join(name);
     fs::write(&path, "untouched\n").expect("the directory is ours");
-    give(&path, 0o644, ground);
+    give(&path, 0o644, fixture);
     let times = fs::FileTimes::new().set_accessed(std::time::UNIX_EPOCH);
     OpenOptions::new()
         .write(true)
@@ -479,7 +479,7 @@ fn file(dir: &Path, name: &str, ground: &Ground) -> String {
     path.display().to_string()
 }
 
-/// All that can be seen of a directory and what is in it. The change time tells of every change of metadata.
+/// Returns all metadata and content below a directory. The change time shows every change of metadata.
 fn snapshot(dir: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     let Ok(entries) = fs::read_dir(dir) else {
@@ -514,7 +514,7 @@ fn snapshot(dir: &Path) -> Vec<String> {
     lines
 }
 
-/// Reads without leaving a trace in the access time.
+/// Reads without a change of the access time.
 fn unseen_content(path: &Path) -> Vec<u8> {
     let mut content = Vec::new();
     let file = OpenOptions::new()
@@ -531,11 +531,10 @@ fn shared_directory(scene: &mut Scene, directory: &str, number: u32) {
     scene.witness = Some(Box::new(move || fs::remove_file(path).is_ok()));
 }
 
-/// A FIFO that everybody may use, and its reader.
-fn read_fifo(scene: &mut Scene, dir: &Path, ground: &Ground) -> File {
+fn read_fifo(scene: &mut Scene, dir: &Path, fixture: &AttackFixture) -> File {
     let path = dir.join("fifo");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("the directory is ours");
-    give(&path, 0o666, ground);
+    give(&path, 0o666, fixture);
     let reader = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
@@ -545,7 +544,7 @@ fn read_fifo(scene: &mut Scene, dir: &Path, ground: &Ground) -> File {
     reader
 }
 
-/// A block device that this machine's root may open: a cgroup may forbid some.
+/// Finds a block device that root may open. A cgroup may forbid some.
 fn disk() -> String {
     fs::read_dir("/dev")
         .expect("there is a /dev")
@@ -566,15 +565,14 @@ fn terminal(scene: &mut Scene) {
     }));
 }
 
-/// One of the job's uid.
-fn victim(scene: &mut Scene, ground: &Ground, dir: &Path) -> i32 {
-    attacked(scene, Victim::start(ground, dir, &ground.job))
+fn victim(scene: &mut Scene, fixture: &AttackFixture, dir: &Path) -> i32 {
+    attacked(scene, Victim::start(fixture, dir, &fixture.job))
 }
 
-/// One that a job may know by its pid.
-fn stranger(scene: &mut Scene, ground: &Ground, dir: &Path) -> i32 {
-    let who = ground.stranger.as_ref().unwrap_or(&ground.job);
-    attacked(scene, Victim::start(ground, dir, who))
+/// Starts a victim that the attack knows by pid.
+fn stranger(scene: &mut Scene, fixture: &AttackFixture, dir: &Path) -> i32 {
+    let user = fixture.stranger.as_ref().unwrap_or(&fixture.job);
+    attacked(scene, Victim::start(fixture, dir, user))
 }
 
 fn attacked(scene: &mut Scene, victim: Victim) -> i32 {
@@ -611,15 +609,15 @@ fn accepts(scene: &mut Scene, listener: UnixListener, dir: &Path) {
     scene.witness = Some(Box::new(move || listener.accept().is_ok()));
 }
 
-/// A thread waits at the gate until the attack holds its lock, then tries the lock itself.
-fn lock(scene: &mut Scene, id: &str, dir: &Path, ground: &Ground) {
-    let locked = file(dir, "file", ground);
+/// A thread waits at the gate until the attack holds its lock, then tries to take the lock.
+fn lock(scene: &mut Scene, id: &str, dir: &Path, fixture: &AttackFixture) {
+    let locked = file(dir, "file", fixture);
     let gate = dir.join("gate");
     nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).expect("the directory is ours");
-    give(&gate, 0o644, ground);
+    give(&gate, 0o644, fixture);
     scene.arguments = vec![locked.clone(), gate.display().to_string()];
 
-    let (tell, told) = mpsc::channel();
+    let (tell, watched) = mpsc::channel();
     let (id, their_gate) = (id.to_owned(), gate.clone());
     let watcher = std::thread::spawn(move || {
         let open = OpenOptions::new()
@@ -631,12 +629,12 @@ fn lock(scene: &mut Scene, id: &str, dir: &Path, ground: &Ground) {
         let _ = tell.send(held);
     });
     scene.witness = Some(Box::new(move || {
-        // Where the attack never came to the gate, this lets the thread through it.
+        // Releases the thread if the attack never opened the gate.
         let _release = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NONBLOCK)
             .open(&gate);
-        let held = told.recv().unwrap_or(true);
+        let held = watched.recv().unwrap_or(true);
         let _ = watcher.join();
         held
     }));
@@ -651,7 +649,7 @@ fn is_held(id: &str, path: &str) -> bool {
             .open(path)
     };
     match id {
-        // Opening for writing breaks a lease, and says so when it may not wait for that.
+        // Opening for writing breaks a lease. It fails if the open may not wait for that.
         "lease" => writable(libc::O_NONBLOCK).is_err(),
         "flock" => writable(0).is_ok_and(|file| file.try_lock().is_err()),
         _ => {

@@ -1,4 +1,4 @@
-//! An MCP session over the shim's standard input and output: newline-delimited JSON-RPC, nothing between.
+//! An MCP session over the shim's standard input and output: newline-delimited JSON-RPC.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -18,13 +18,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts a shim as somebody and initializes the session.
-    ///
-    /// # Panics
-    /// When the shim does not answer as MCP says.
+    /// Starts a shim as `user` and initializes the session.
     #[must_use]
-    pub fn start(shim: &Path, socket: &Path, who: &Identity) -> Self {
-        let mut session = Self::raw(shim, socket, who);
+    pub fn start(shim: &Path, socket: &Path, user: &Identity) -> Self {
+        let mut session = Self::raw(shim, socket, user);
         let hello = json!({
             "protocolVersion": "2025-11-25",
             "capabilities": {},
@@ -39,19 +36,16 @@ impl Session {
         session
     }
 
-    /// Starts a shim as somebody and says nothing yet.
-    ///
-    /// # Panics
-    /// When it cannot be started.
+    /// Starts a shim as `user` without sending anything.
     #[must_use]
-    pub fn raw(shim: &Path, socket: &Path, who: &Identity) -> Self {
+    pub fn raw(shim: &Path, socket: &Path, user: &Identity) -> Self {
         let mut command = Command::new(shim);
         command
             .arg("--socket")
             .arg(socket)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        who.runs(&mut command);
+        user.runs(&mut command);
         let mut child = command.spawn().expect("mcp-shim starts");
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().expect("its output is a pipe"));
@@ -64,18 +58,12 @@ impl Session {
     }
 
     /// Writes one message.
-    ///
-    /// # Panics
-    /// When the shim does not take it.
     pub fn send(&mut self, message: &Value) {
         let stdin = self.stdin.as_mut().expect("the session is open");
         writeln!(stdin, "{message}").expect("the shim reads");
     }
 
     /// Reads one message.
-    ///
-    /// # Panics
-    /// When the shim ends or prints something that is not JSON.
     #[must_use]
     pub fn receive(&mut self) -> Value {
         let mut line = String::new();
@@ -85,10 +73,7 @@ impl Session {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
-    /// Makes one request and waits for its answer, past what else the shim says.
-    ///
-    /// # Panics
-    /// As [`Self::send`] and [`Self::receive`].
+    /// Sends a request and waits for its answer. Skips other messages.
     #[must_use]
     pub fn request(&mut self, method: &str, params: &Value) -> Value {
         let id = self.next;
@@ -102,10 +87,7 @@ impl Session {
         }
     }
 
-    /// Calls a tool; the whole result.
-    ///
-    /// # Panics
-    /// As [`Self::request`], and when the call is answered with a protocol error.
+    /// Calls a tool. Returns the complete result, and panics on a protocol error.
     #[must_use]
     pub fn tool(&mut self, name: &str, arguments: &Value) -> Value {
         let answer = self.request(
@@ -116,10 +98,7 @@ impl Session {
         answer["result"].clone()
     }
 
-    /// Runs something; its structured result.
-    ///
-    /// # Panics
-    /// When it was refused.
+    /// Runs something. Returns the structured result, and panics if it was refused.
     #[must_use]
     pub fn run(&mut self, arguments: &Value) -> Value {
         let result = self.tool("run", arguments);
@@ -127,19 +106,13 @@ impl Session {
         result["structuredContent"].clone()
     }
 
-    /// The shim's pid.
-    ///
-    /// # Panics
-    /// Never: pids are small.
+    /// Returns the shim's pid.
     #[must_use]
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("pids are small")
     }
 
-    /// Closes standard input and waits; the exit status.
-    ///
-    /// # Panics
-    /// When the shim cannot be waited for.
+    /// Closes standard input, waits, and returns the exit status.
     #[must_use]
     pub fn close(mut self) -> Option<i32> {
         drop(self.stdin.take());

@@ -1,143 +1,145 @@
-//! Changes that wait for an approval, and grants for a time, as approvers see them.
+//! Changes that wait for an approval, and temporary grants, as approvers see them.
 //!
-//! Every text here was made by the daemon from what will run, with control characters, bytes that
-//! are no UTF-8 and characters that hide or turn text written as escapes ([`crate::text`]).
+//! The daemon makes every text from what will run. Control characters, invalid UTF-8 and characters that hide or
+//! reorder text are escaped ([`crate::text`]).
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::JobId;
 
-/// A change that waits for an approval, in a list.
+/// Beginning of a sentence of [`ShownRequest::risks`] that says what the change will do. It is no risk by itself.
+pub const DOES: &str = "does: ";
+
+/// A change that waits for an approval, as a list entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingView {
-    /// Its id.
+    /// Job id.
     pub job: JobId,
-    /// Who asks.
+    /// Name of the requester.
     pub user: String,
-    /// Their uid.
+    /// Uid of the requester.
     pub uid: u32,
-    /// The command with its arguments, on one line and cut short.
+    /// Command with its arguments, on one line and truncated.
     pub command: String,
-    /// Why, in the requester's words, on one line and cut short.
+    /// The requester's reason, on one line and truncated.
     pub reason: String,
-    /// Who can approve it, as the policy names them.
+    /// Approvers, as named in the policy.
     pub by: Vec<String>,
-    /// Whether the one who asks for this list can.
+    /// Whether the caller can approve it.
     pub yours: bool,
-    /// When it was asked for, in milliseconds since 1970.
+    /// Request time in milliseconds since 1970.
     pub asked_ms: u64,
-    /// How long it still waits, in milliseconds.
+    /// Milliseconds until it expires.
     pub left_ms: u64,
     /// SHA-256 of all that will run.
     pub digest: [u8; 32],
 }
 
-/// A change that waits for an approval, with all that will run. What does not fit is counted where
-/// it is left out.
+/// A change that waits for an approval, with all that will run. Every list counts what it leaves out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownRequest {
-    /// Its line in the list.
+    /// Its list entry.
     pub pending: PendingView,
-    /// The audit login uid of the requester's process, and its pid: `loginuid 1000, pid 77`.
+    /// Audit login uid and pid of the requester's process: `loginuid 1000, pid 77`.
     pub login: String,
-    /// What the requester's client calls itself.
+    /// Name that the requester's client claims.
     pub client: String,
-    /// The requester's whole reason.
+    /// The requester's reason in full.
     pub reason: String,
-    /// What the command is for, in the policy's words.
+    /// Purpose of the command, from the policy.
     pub summary: String,
-    /// Each element of the argv, the program first; one that ends in `[… N bytes more, sha256 …]` is cut.
+    /// Argv, the program first. A truncated element ends in `[… N bytes more, sha256 …]`.
     pub argv: Vec<String>,
-    /// Elements that are not shown.
+    /// Number of elements left out.
     pub more_argv: u32,
-    /// The program, its interpreter and other files that the argv names, as they were when it was asked for.
+    /// Program, interpreter and other files in argv, as they were at the time of the request.
     pub files: Vec<FileView>,
-    /// The working directory.
+    /// Working directory.
     pub cwd: String,
-    /// Variables, `NAME=value` each.
+    /// Variables, each as `NAME=value`.
     pub env: Vec<String>,
-    /// The script, a line each; the first says how many bytes and lines it has and their SHA-256.
-    /// Empty: there is none.
+    /// Lines of the script. The first line has its size, line count and SHA-256. For a command, the same for each
+    /// copied file, whose first line starts with `[…`. Empty without a script.
     pub script: Vec<String>,
-    /// Standard input in words: how many bytes, their SHA-256, how they begin. `None`: nothing.
+    /// Size, SHA-256 and beginning of standard input; `None` without input.
     pub stdin: Option<String>,
-    /// The sandbox in plain words, a sentence each; the first names the profile.
+    /// Description of the sandbox, one sentence each; the first names the user and the profile.
     pub profile: Vec<String>,
-    /// Its limits.
+    /// Resource limits.
     pub limits: Vec<String>,
-    /// What an approver should think of, a sentence each, most serious first.
+    /// Risks for the approver to consider, one sentence each, most serious first; then what the change will do, each
+    /// sentence after [`DOES`].
     pub risks: Vec<String>,
-    /// The rule that asks for the approval.
+    /// Rule that requires the approval.
     pub rule: String,
     /// Digest of the policy.
     pub policy: String,
 }
 
-/// A file that is part of what was asked for.
+/// A file that is part of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileView {
-    /// What it is: `program`, `interpreter`, `argument 2`.
+    /// Role of the file: `program`, `interpreter`, `argument 2`.
     pub what: String,
-    /// Its path, links resolved.
+    /// Path with symbolic links resolved.
     pub path: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// SHA-256.
+    /// SHA-256 of the content.
     pub sha256: [u8; 32],
 }
 
-/// To whom a grant for a time is given.
+/// Receiver of a temporary grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Whom {
+pub enum Grantee {
     /// A user.
     User {
-        /// The name that was typed.
+        /// Name as typed.
         name: String,
-        /// Its uid.
+        /// Uid of that name.
         uid: u32,
     },
     /// A group.
     Group {
-        /// The name that was typed, without `%`.
+        /// Name as typed, without `%`.
         name: String,
-        /// Its gid.
+        /// Gid of that name.
         gid: u32,
     },
 }
 
-/// A grant for a time that is asked for: runs of a command start without an approval, where the giver
-/// could approve each of them.
+/// A requested temporary grant. Runs of a command start without approval, if the giver could approve each of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewGrant {
-    /// Whose runs.
-    pub to: Whom,
-    /// The name of a command, or a pattern of names as in `allow` (remit-policy(5)).
+    /// Receiver of the grant.
+    pub to: Grantee,
+    /// Command name, or a name pattern as in `allow` (remit-policy(5)).
     pub what: String,
-    /// Arguments that a run must have, exactly so; others may be anything that the command takes.
+    /// Arguments that a run must have, with exactly these values. Other arguments are free.
     pub args: Vec<(String, String)>,
-    /// For how long, in seconds; at most [`crate::caps::GRANT_S`].
+    /// Duration in seconds; at most [`crate::caps::GRANT_S`].
     pub for_s: u32,
-    /// For how many runs, where there is a number; at most [`crate::caps::GRANT_USES`].
+    /// Number of runs, if limited; at most [`crate::caps::GRANT_USES`].
     pub uses: Option<u32>,
-    /// It goes on after a reboot of the machine.
+    /// Whether it survives a reboot.
     pub across_reboot: bool,
 }
 
-/// A grant for a time that is in force.
+/// A temporary grant in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GivenGrant {
-    /// Its number, never used twice.
+pub struct ActiveGrant {
+    /// Number of the grant, never reused.
     pub grant: u64,
-    /// As it was asked for; `for_s` in all.
+    /// Grant as requested; `for_s` is the total duration.
     pub new: NewGrant,
-    /// Who gave it.
+    /// Name of the giver.
     pub by: String,
-    /// Their uid.
+    /// Uid of the giver.
     pub by_uid: u32,
-    /// When, in milliseconds since 1970.
-    pub given_ms: u64,
-    /// How long it still lasts, in milliseconds.
+    /// Time of the grant, in milliseconds since 1970.
+    pub granted_ms: u64,
+    /// Milliseconds until it ends.
     pub left_ms: u64,
-    /// Runs that are left, where there is a number.
+    /// Remaining runs, if limited.
     pub uses_left: Option<u32>,
 }

@@ -1,98 +1,92 @@
-//! The built-in commands: questions that no program inside the `read` sandbox can ask for itself,
-//! because the service manager answers on a bus that the sandbox does not reach.
+//! Built-in commands. They answer questions that need the service manager's bus, which the `read` sandbox blocks.
 //!
-//! Here are their names and the types of their arguments, for every part of remit: one closed
-//! table and one parser. Nothing of an argument can become an option of a program, and nothing
-//! here asks, runs or decides.
+//! Only names, argument types and one parser are here. No argument can become an option of a program.
 
-mod given;
+mod call_args;
 mod table;
 mod time;
 mod unit;
 mod values;
 
 use crate::refusal::Refusal;
-use given::Given;
+use call_args::CallArgs;
 
 pub use table::{Argument, COMMANDS, Command, find, pair};
 pub use time::Time;
 pub use unit::{UnitName, UnitPattern};
-pub use values::{Boot, Grep, Lines, Priorities, UnitState};
+pub use values::{BootSelector, Grep, Lines, Priorities, UnitState};
 
-/// A built-in command with its arguments, each of its type.
+/// A built-in command with its parsed arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Builtin {
-    /// One unit of the service manager: its state, its processes in numbers, its last log lines.
+    /// State of one unit: state, number of processes, last log lines.
     ServiceStatus {
-        /// Which.
+        /// The unit.
         unit: UnitName,
     },
     /// Units in memory of the service manager.
     ServiceList {
-        /// Only those in this state.
+        /// Only units in this state.
         state: Option<UnitState>,
-        /// Only those of this name; services when absent.
+        /// Only units with such a name; services if absent.
         pattern: Option<UnitPattern>,
     },
-    /// Units that have failed, and those that fail and are started again and again.
+    /// Failed units, and units that fail and restart repeatedly.
     ServiceFailed,
     /// Entries of the journal.
     Logs(LogQuery),
 }
 
-/// Which entries of the journal.
+/// Filters for entries of the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogQuery {
-    /// Of this unit.
+    /// Unit of the entry.
     pub unit: Option<UnitName>,
-    /// From this time on.
+    /// Earliest time.
     pub since: Option<Time>,
-    /// Up to this time.
+    /// Latest time.
     pub until: Option<Time>,
-    /// Of these priorities.
+    /// Priorities of the entry.
     pub priority: Option<Priorities>,
-    /// Whose message matches.
+    /// Pattern that the message matches.
     pub grep: Option<Grep>,
-    /// Of this boot.
-    pub boot: Option<Boot>,
-    /// The newest, at most so many lines.
+    /// Boot of the entry.
+    pub boot: Option<BootSelector>,
+    /// Maximum number of lines; the newest are kept.
     pub lines: Lines,
 }
 
 impl Builtin {
-    /// The command that a name and its arguments mean.
-    ///
-    /// # Errors
-    /// `not_found` for a name that the table has not; `too_large` over
-    /// [`crate::caps::NAMED_ARGS`] arguments or [`crate::caps::NAMED_VALUE`] bytes in one;
-    /// `invalid_args` for an argument that is unknown, missing, given twice, or not of its type.
+    /// Parses a command from its name and arguments.
+    /// Errors: `not_found` for an unknown name. `too_large` above [`crate::caps::NAMED_ARGS`] or
+    /// [`crate::caps::NAMED_VALUE`]. `invalid_args` for an unknown, missing, repeated or badly typed argument.
     pub fn parse(name: &str, args: &[(String, String)]) -> Result<Self, Refusal> {
         let command = find(name)?;
-        let given = Given::new(command, args)?;
+        let call_args = CallArgs::new(command, args)?;
         let parsed = match command.name {
             "service.status" => Self::ServiceStatus {
-                unit: given.required("unit")?,
+                unit: call_args.required("unit")?,
             },
             "service.list" => Self::ServiceList {
-                state: given.optional("state")?,
-                pattern: given.optional("pattern")?,
+                state: call_args.optional("state")?,
+                pattern: call_args.optional("pattern")?,
             },
             "service.failed" => Self::ServiceFailed,
             "logs" => Self::Logs(LogQuery {
-                unit: given.optional("unit")?,
-                since: given.optional("since")?,
-                until: given.optional("until")?,
-                priority: given.optional("priority")?,
-                grep: given.optional("grep")?,
-                boot: given.optional("boot")?,
-                lines: given.optional("lines")?.unwrap_or_default(),
+                unit: call_args.optional("unit")?,
+                since: call_args.optional("since")?,
+                until: call_args.optional("until")?,
+                priority: call_args.optional("priority")?,
+                grep: call_args.optional("grep")?,
+                boot: call_args.optional("boot")?,
+                lines: call_args.optional("lines")?.unwrap_or_default(),
             }),
             _ => return Err(Refusal::no_such_command(name)),
         };
         Ok(parsed)
     }
 
-    /// The command's name.
+    /// Returns the name of the command.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -103,7 +97,7 @@ impl Builtin {
         }
     }
 
-    /// Whether the service manager has to be asked for it.
+    /// Returns true if the service manager must be asked.
     #[must_use]
     pub const fn asks_manager(&self) -> bool {
         match self {
@@ -112,8 +106,7 @@ impl Builtin {
         }
     }
 
-    /// The arguments that were given, in the order of the table, written the one way that
-    /// [`Builtin::parse`] reads back as the same command.
+    /// Returns the present arguments in table order, in the one form that parses as the same command.
     #[must_use]
     pub fn args(&self) -> Vec<(&'static str, String)> {
         fn one<T: ToString>(
@@ -147,7 +140,7 @@ impl Builtin {
         all.into_iter().flatten().collect()
     }
 
-    /// The name and each argument as `key=value`: a word each, none of which begins with a hyphen.
+    /// Returns the name, then each argument as `key=value`. No element starts with a hyphen.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         let args = self.args().into_iter();
@@ -156,10 +149,7 @@ impl Builtin {
             .collect()
     }
 
-    /// What [`Builtin::words`] gave.
-    ///
-    /// # Errors
-    /// As [`Builtin::parse`]; also for a word without `=`.
+    /// Parses the result of [`Builtin::words`]. Fails as [`Builtin::parse`], and with `invalid_args` without `=`.
     pub fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, Refusal> {
         let mut words = words.into_iter();
         let name = words.next().unwrap_or_default();

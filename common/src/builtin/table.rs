@@ -1,27 +1,27 @@
-//! Names, arguments and sentences of the built-in commands. Data, and how it is told.
+//! Names, arguments and help sentences of the built-in commands.
 
 use crate::refusal::{Code, Refusal};
 use crate::text;
 
-/// A built-in command as it is explained.
+/// Help data of a built-in command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Its name.
+    /// Name.
     pub name: &'static str,
-    /// What it answers, in one line.
+    /// Summary in one line.
     pub summary: &'static str,
-    /// Its arguments, in the order in which they are told.
+    /// Arguments in the order of the help.
     pub args: &'static [Argument],
 }
 
 /// An argument of a built-in command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Argument {
-    /// Its name.
+    /// Name.
     pub name: &'static str,
-    /// Whether there must be one.
+    /// Whether it must be present.
     pub required: bool,
-    /// What it must be, in one line.
+    /// Valid values, in one line.
     pub what: &'static str,
 }
 
@@ -99,7 +99,7 @@ pub const COMMANDS: [Command; 4] = [
 ];
 
 impl Command {
-    /// How it is called: its name, and its arguments in capitals, optional ones in brackets.
+    /// Returns the call form: name, then arguments in capitals, optional ones in brackets.
     #[must_use]
     pub fn usage(&self) -> String {
         let mut usage = self.name.to_owned();
@@ -113,7 +113,6 @@ impl Command {
         usage
     }
 
-    /// The names of its arguments, in a sentence.
     pub(super) fn takes(&self) -> String {
         let names: Vec<&str> = self.args.iter().map(|arg| arg.name).collect();
         match names.is_empty() {
@@ -123,20 +122,14 @@ impl Command {
     }
 }
 
-/// The command of this name.
-///
-/// # Errors
-/// `not_found`.
+/// Returns the command with this name, or the refusal `not_found`.
 pub fn find(name: &str) -> Result<&'static Command, Refusal> {
     let mut all = COMMANDS.iter();
     all.find(|command| command.name == name)
         .ok_or_else(|| Refusal::no_such_command(name))
 }
 
-/// The argument in a word `key=value` that was given for the command `name`.
-///
-/// # Errors
-/// `not_found` for a command that there is not; `invalid_args` for a word without `=`.
+/// Splits `key=value`, an argument of command `name`. Refuses with `not_found`, or with `invalid_args` without `=`.
 pub fn pair(name: &str, word: &str) -> Result<(String, String), Refusal> {
     if let Some((key, value)) = word.split_once('=') {
         return Ok((key.to_owned(), value.to_owned()));

@@ -1,5 +1,3 @@
-//! The table and the parser against each other, and against anything at all.
-
 use proptest::prelude::*;
 
 use super::*;
@@ -15,7 +13,6 @@ fn parse(name: &str, pairs: &[(&str, &str)]) -> Result<Builtin, Refusal> {
     Builtin::parse(name, &args(pairs))
 }
 
-/// A right value for each argument of the table.
 fn right(argument: &str) -> &'static str {
     match argument {
         "unit" => "nginx",
@@ -32,7 +29,7 @@ fn right(argument: &str) -> &'static str {
 }
 
 #[test]
-fn every_command_and_argument_of_the_table_is_parsed_and_no_other() {
+fn only_commands_and_arguments_of_table_are_parsed() {
     for command in &COMMANDS {
         let all: Vec<_> = command
             .args
@@ -42,8 +39,8 @@ fn every_command_and_argument_of_the_table_is_parsed_and_no_other() {
         let built = parse(command.name, &all).unwrap();
         assert_eq!(built.name(), command.name);
         let names: Vec<_> = built.args().iter().map(|(name, _)| *name).collect();
-        let told: Vec<_> = command.args.iter().map(|arg| arg.name).collect();
-        assert_eq!(names, told);
+        let listed: Vec<_> = command.args.iter().map(|arg| arg.name).collect();
+        assert_eq!(names, listed);
         for arg in command.args {
             let without: Vec<_> = all.iter().copied().filter(|a| a.0 != arg.name).collect();
             let missing = parse(command.name, &without).err().map(|r| r.code);
@@ -58,10 +55,10 @@ fn every_command_and_argument_of_the_table_is_parsed_and_no_other() {
 }
 
 #[test]
-fn every_state_that_is_told_is_one() {
+fn listed_states_are_valid() {
     let states = COMMANDS.iter().flat_map(|command| command.args);
-    let told = states.filter(|arg| arg.name == "state").map(|arg| arg.what);
-    for word in told.flat_map(|what| what.split([',', ' '])) {
+    let listed = states.filter(|arg| arg.name == "state").map(|arg| arg.what);
+    for word in listed.flat_map(|what| what.split([',', ' '])) {
         if !["", "or"].contains(&word) {
             assert!(word.parse::<UnitState>().is_ok(), "{word}");
         }
@@ -69,7 +66,7 @@ fn every_state_that_is_told_is_one() {
 }
 
 #[test]
-fn a_wrong_argument_is_named_with_what_is_right() {
+fn wrong_argument_is_named_with_valid_values() {
     for (name, pairs, code, object, says) in [
         (
             "service.stop",
@@ -182,8 +179,7 @@ fn names() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Whatever is accepted has words that mean the same again, of which none is an option, has a
-    /// control character, or is long.
+    /// Every accepted command parses again to the same value. No element is an option or has control characters.
     #[test]
     fn what_is_accepted_reads_back_and_is_harmless(
         command in 0..COMMANDS.len(),

@@ -1,31 +1,31 @@
-//! Points in time as a caller may write them. Always UTC, and written for systemd.time(7) again.
+//! Points in time in a caller's notation. They are always UTC, and are printed as systemd.time(7) reads them.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::calendar;
+use crate::{calendar, span};
 
-/// How far back at most: about 27 years, before which no journal was written.
+/// Maximum age, about 27 years. No journal is older.
 const MOST_SECONDS: u64 = 10_000 * 86_400;
 
 /// A point in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Time {
-    /// So many seconds ago.
+    /// This many seconds ago.
     Ago(u64),
     /// The present.
     Now,
-    /// Midnight at the begin of this day.
+    /// Midnight at the start of this day.
     Today,
-    /// Midnight at the begin of the day before.
+    /// Midnight at the start of the previous day.
     Yesterday,
-    /// At this time of this day.
+    /// This time today.
     Clock(Clock),
-    /// A date, at this time.
+    /// A date with a time.
     Date(Date, Clock),
 }
 
-/// A day of the calendar.
+/// A calendar day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Date {
     year: u16,
@@ -67,14 +67,16 @@ impl FromStr for Time {
         if let Some(clock) = clock_of(bare) {
             return Ok(Self::Clock(clock));
         }
-        let span = text.strip_prefix('-').unwrap_or(text);
-        let span = span.strip_suffix("ago").unwrap_or(span);
-        seconds_of(span).map(Self::Ago).ok_or("is no time")
+        let age = text.strip_prefix('-').unwrap_or(text);
+        match span::seconds_in_words(age.strip_suffix("ago").unwrap_or(age)) {
+            Ok(seconds) if seconds <= MOST_SECONDS => Ok(Self::Ago(seconds)),
+            Ok(_) | Err(_) => Err("is no time"),
+        }
     }
 }
 
 impl Time {
-    /// In milliseconds since 1970, at the time `now_ms`; 0 for what lies before that.
+    /// Returns milliseconds since 1970, given the present time `now_ms`; 0 for earlier times.
     #[must_use]
     pub const fn unix_ms(&self, now_ms: u64) -> u64 {
         const DAY: u64 = 86_400_000;
@@ -116,7 +118,6 @@ impl Clock {
         microsecond: 0,
     };
 
-    /// Since midnight, in milliseconds.
     const fn ms(&self) -> u64 {
         let minutes = self.hour as u64 * 60 + self.minute as u64;
         (minutes * 60 + self.second as u64) * 1000 + self.microsecond as u64 / 1000
@@ -139,7 +140,6 @@ impl fmt::Display for Clock {
     }
 }
 
-/// Exactly `digits` digits up to `most`.
 fn number(text: &str, digits: usize, most: u16) -> Option<u16> {
     let plain = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
     let number: u16 = plain.then(|| text.parse().ok())??;
@@ -165,7 +165,7 @@ fn date_of(text: &str) -> Option<Date> {
 
 fn clock_of(text: &str) -> Option<Clock> {
     let (text, microsecond) = match text.split_once('.') {
-        // Only seconds have parts.
+        // Only a time with seconds may have a fraction.
         Some((text, part)) if text.len() == "00:00:00".len() => (text, millionths(part)?),
         Some(_) => return None,
         None => (text, 0),
@@ -180,37 +180,9 @@ fn clock_of(text: &str) -> Option<Clock> {
     parts.next().is_none().then_some(clock)
 }
 
-/// The digits after a decimal point.
 fn millionths(digits: &str) -> Option<u32> {
     let plain = (1..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| format!("{digits:0<6}").parse().ok())?
-}
-
-/// Numbers with their units, such as `1h30min` or `2 days`.
-fn seconds_of(text: &str) -> Option<u64> {
-    let mut rest = text.trim_matches(' ');
-    let mut sum: u64 = 0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let (digits, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-        let after = after.trim_start_matches(' ');
-        let end = after.find(|c: char| !c.is_ascii_lowercase());
-        let (unit, after) = after.split_at(end.unwrap_or(after.len()));
-        let unit = match unit {
-            "s" | "sec" | "secs" | "second" | "seconds" => 1,
-            "m" | "min" | "mins" | "minute" | "minutes" => 60,
-            "h" | "hr" | "hour" | "hours" => 3_600,
-            "d" | "day" | "days" => 86_400,
-            "w" | "week" | "weeks" => 7 * 86_400,
-            _ => return None,
-        };
-        let number: u64 = digits.parse().ok()?;
-        sum = sum.checked_add(number.checked_mul(unit)?)?;
-        rest = after.trim_start_matches(' ');
-    }
-    (sum <= MOST_SECONDS).then_some(sum)
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
-//! Names of units, and patterns for them (systemd.unit(5), "unit file load path" and what a name may be).
+//! Unit names and patterns for them (systemd.unit(5)).
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Bytes of a unit's name: systemd's UNIT_NAME_MAX without its NUL.
+/// Maximum bytes of a unit name: systemd's UNIT_NAME_MAX without its NUL.
 const MAX: usize = 255;
-/// The kinds of unit there are.
 const KINDS: [&str; 11] = [
     "service",
     "socket",
@@ -20,34 +19,34 @@ const KINDS: [&str; 11] = [
     "scope",
 ];
 
-fn may_stand(byte: u8) -> bool {
+fn is_allowed_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte)
 }
 
-/// The whole name of a unit, with its kind: `nginx.service`, `getty@tty1.service`.
+/// A complete unit name with its kind: `nginx.service`, `getty@tty1.service`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitName(String);
 
 impl UnitName {
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What stands after the last dot.
+    /// Returns the part after the last dot.
     #[must_use]
     pub fn kind(&self) -> &str {
         self.0.rsplit_once('.').map_or("", |(_, kind)| kind)
     }
 
-    /// Whether it is an instance of a template: `getty@tty1.service`.
+    /// Returns true for an instance of a template, such as `getty@tty1.service`.
     #[must_use]
     pub fn is_instance(&self) -> bool {
         self.0.contains('@')
     }
 
-    /// What stands before the last dot.
+    /// Returns the part before the last dot.
     #[must_use]
     pub fn stem(&self) -> &str {
         self.0.rsplit_once('.').map_or("", |(stem, _)| stem)
@@ -64,7 +63,7 @@ impl FromStr for UnitName {
         if text.starts_with(['-', '.', '@']) {
             return Err("begins with a sign that no unit's name begins with");
         }
-        if !text.bytes().all(may_stand) {
+        if !text.bytes().all(is_allowed_byte) {
             return Err("has a sign that no unit's name has");
         }
         let kind = text.rsplit_once('.').map(|(_, kind)| kind);
@@ -89,7 +88,7 @@ impl fmt::Display for UnitName {
     }
 }
 
-/// What the name of a unit must be like: it has this in it, or with `*` and `?` it is this.
+/// A pattern for unit names: a substring, or with `*` and `?` the whole name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitPattern(String);
 
@@ -108,7 +107,7 @@ impl FromStr for UnitPattern {
         }
         if !text
             .bytes()
-            .all(|byte| may_stand(byte) || b"*?".contains(&byte))
+            .all(|byte| is_allowed_byte(byte) || b"*?".contains(&byte))
         {
             return Err("has a sign that no unit's name has");
         }
@@ -117,7 +116,7 @@ impl FromStr for UnitPattern {
 }
 
 impl UnitPattern {
-    /// Whether a unit's name is like it. Takes at most the product of both lengths in steps.
+    /// Returns true if `name` matches. The number of steps is at most the product of both lengths.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         match self.0.contains(['*', '?']) {
@@ -133,8 +132,7 @@ impl fmt::Display for UnitPattern {
     }
 }
 
-/// A match from begin to end. Only the last star passed is ever tried again: an earlier one
-/// could not reach further.
+/// Matches the whole name. Retries only from the last star passed, because an earlier one cannot reach further.
 fn whole(mut pattern: &[u8], mut name: &[u8]) -> bool {
     let mut again: Option<(&[u8], &[u8])> = None;
     loop {
@@ -163,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_gets_its_kind_and_nothing_else_passes() {
+    fn unit_name_gets_kind_or_is_refused() {
         for (text, expect) in [
             ("nginx", Some("nginx.service")),
             ("nginx.service", Some("nginx.service")),
@@ -189,9 +187,9 @@ mod tests {
             let found = text.parse::<UnitName>().ok();
             assert_eq!(found.as_ref().map(UnitName::as_str), expect, "{text:?}");
         }
-        let room = MAX - ".service".len();
-        assert!("x".repeat(room).parse::<UnitName>().is_ok());
-        assert!("x".repeat(room + 1).parse::<UnitName>().is_err());
+        let capacity = MAX - ".service".len();
+        assert!("x".repeat(capacity).parse::<UnitName>().is_ok());
+        assert!("x".repeat(capacity + 1).parse::<UnitName>().is_err());
         let name: UnitName = "a.b.timer".parse().unwrap();
         assert_eq!((name.stem(), name.kind()), ("a.b", "timer"));
     }

@@ -1,9 +1,8 @@
-//! The smaller types of arguments.
+//! Small argument types.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The words for a unit's state that a list can be asked for: load, active and sub states.
 const STATES: [&str; 13] = [
     "active",
     "inactive",
@@ -21,12 +20,12 @@ const STATES: [&str; 13] = [
 ];
 const NOT_FOUND: &str = "not-found";
 
-/// A state of units: of their load, active or sub state.
+/// Load, active or sub state of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitState(&'static str);
 
 impl UnitState {
-    /// The word, as the service manager has it.
+    /// Returns the service manager's name of the state.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.0
@@ -51,12 +50,11 @@ impl fmt::Display for UnitState {
     }
 }
 
-/// The names of syslog(3)'s priorities, the gravest first.
 const PRIORITIES: [&str; 8] = [
     "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug",
 ];
 
-/// A priority and those graver, or a range of them.
+/// A range of priorities. A single name means that priority and all more severe ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Priorities {
     gravest: usize,
@@ -64,7 +62,7 @@ pub struct Priorities {
 }
 
 impl Priorities {
-    /// The name of a priority by its number.
+    /// Returns the name of a priority number.
     #[must_use]
     pub fn name(number: usize) -> Option<&'static str> {
         PRIORITIES.get(number).copied()
@@ -107,15 +105,14 @@ impl fmt::Display for Priorities {
     }
 }
 
-/// A regular expression for messages (pcre2pattern(3), as journalctl(1) takes it).
+/// Regular expression for messages, as journalctl(1) takes it (pcre2pattern(3)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grep(String);
 
 impl Grep {
-    /// Bytes at most.
     const MAX: usize = 512;
 
-    /// The expression.
+    /// Returns the expression.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -147,14 +144,14 @@ impl fmt::Display for Grep {
 
 /// A boot of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Boot {
-    /// So many boots before this one.
+pub enum BootSelector {
+    /// Number of boots before the present one.
     Before(u16),
-    /// By its id, 32 hexadecimal digits.
+    /// Boot id, 32 hexadecimal digits.
     Id(String),
 }
 
-impl FromStr for Boot {
+impl FromStr for BootSelector {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -172,7 +169,7 @@ impl FromStr for Boot {
     }
 }
 
-impl fmt::Display for Boot {
+impl fmt::Display for BootSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Before(0) => f.write_str("0"),
@@ -182,15 +179,15 @@ impl fmt::Display for Boot {
     }
 }
 
-/// How many lines.
+/// Number of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lines(u16);
 
 impl Lines {
-    /// At most.
+    /// Maximum number.
     pub const MAX: u16 = 2000;
 
-    /// So many, between 1 and [`Lines::MAX`].
+    /// Returns the number, from 1 to [`Lines::MAX`].
     #[must_use]
     pub const fn get(self) -> u16 {
         self.0
@@ -268,7 +265,7 @@ mod tests {
             (&"x".repeat(513), None),
         ]);
         let id = "0123456789ABCDEF0123456789abcdef";
-        check::<Boot>(&[
+        check::<BootSelector>(&[
             ("0", Some("0")),
             ("-0", Some("0")),
             ("-1", Some("-1")),

@@ -1,9 +1,7 @@
-//! What `host` answers: facts about the machine, as data.
+//! Types of the `host` answer: facts about the machine.
 //!
-//! Only the types; nothing here reads a file. Every list is cut to a bound and
-//! says how many entries it left out; every fact that could not be had is
-//! `None`, with a [`Gap`] or a `why` beside it that says why. Text from the
-//! machine is cut to 256 bytes and its control characters are escaped.
+//! Lists are bounded and count the entries left out. An unavailable fact is `None`, with the reason in a [`Gap`] or
+//! `why`. Text from the machine is truncated to 256 bytes and its control characters are escaped.
 
 mod network;
 mod section;
@@ -31,13 +29,13 @@ pub struct Gap {
     pub why: String,
 }
 
-/// What is known about the machine. A section that was not asked for is null.
+/// Facts about the machine. A section that was not requested is null.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostReport {
     /// When, in seconds since 1970.
     pub time: u64,
-    /// What looks wrong in the sections asked for, in sentences; at most 16.
+    /// Possible problems in the requested sections, as sentences; at most 16.
     pub alerts: Vec<String>,
     /// Operating system.
     pub os: Option<Os>,
@@ -150,7 +148,7 @@ mod tests {
         });
         report.gaps.push(Gap {
             fact: "units.system".into(),
-            why: "not told".into(),
+            why: "not reported".into(),
         });
         let bytes = postcard::to_stdvec(&report).unwrap();
         assert_eq!(postcard::from_bytes::<HostReport>(&bytes), Ok(report));

@@ -1,5 +1,3 @@
-//! Interfaces, routes and listening ports.
-
 use serde::{Deserialize, Serialize};
 
 use super::List;

@@ -1,4 +1,4 @@
-//! The parts of the facts that can be asked for.
+//! Sections of the `host` answer that a caller can name.
 
 use core::fmt;
 use core::str::FromStr;

@@ -1,5 +1,3 @@
-//! Units, users, boots, containers, packages.
-
 use serde::{Deserialize, Serialize};
 
 use super::List;
@@ -68,9 +66,9 @@ pub struct Session {
     pub user: String,
     /// Terminal or seat; null for none.
     pub tty: Option<String>,
-    /// Remote host; null for a local session or where it is not told.
+    /// Remote host; null for a local session, or if it is unknown.
     pub from: Option<String>,
-    /// Since, in seconds since 1970; null where it is not told.
+    /// Since, in seconds since 1970; null if it is unknown.
     pub since: Option<u64>,
 }
 
@@ -94,7 +92,7 @@ pub struct Account {
 pub struct Group {
     /// Name.
     pub name: String,
-    /// Members, besides those whose first group it is.
+    /// Members, except those whose first group it is.
     pub members: List<String>,
 }
 
@@ -148,7 +146,7 @@ pub struct Packages {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Updates {
-    /// Whether the file reboot-required exists; not every system makes it.
+    /// True if the file reboot-required exists; not every system makes it.
     pub reboot_flag: Option<bool>,
     /// Packages that asked for the reboot.
     pub reboot_for: List<String>,

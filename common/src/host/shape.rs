@@ -1,4 +1,4 @@
-//! Shapes that many facts share: decimals, and lists that say what they left out.
+//! Types shared by many facts: decimals, and lists that count what they leave out.
 
 use core::fmt;
 
@@ -26,7 +26,7 @@ impl TryFrom<f64> for Hundredths {
     fn try_from(number: f64) -> Result<Self, &'static str> {
         let scaled = (number * 100.0).round();
         if (0.0..=f64::from(u32::MAX)).contains(&scaled) {
-            // In range and whole, so the conversion loses nothing.
+            // The number is in range and whole, so the conversion loses nothing.
             Ok(Self(scaled as u32))
         } else {
             Err("not a number from 0 to 42949672.95")

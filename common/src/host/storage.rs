@@ -1,5 +1,3 @@
-//! Disks and mounts.
-
 use serde::{Deserialize, Serialize};
 
 use super::List;
@@ -14,9 +12,9 @@ pub struct Disk {
     pub size: u64,
     /// Model; null where the device has none.
     pub model: Option<String>,
-    /// Whether it turns; null where the device does not tell.
+    /// True for a rotating disk; null if unknown.
     pub rotational: Option<bool>,
-    /// Whether it is read-only; null where the device does not tell.
+    /// True if it is read-only; null if unknown.
     pub read_only: Option<bool>,
     /// Bytes read since boot; null where the device does not count.
     pub read: Option<u64>,
@@ -25,13 +23,13 @@ pub struct Disk {
     /// Missing members; null for all but software RAID.
     pub degraded: Option<u64>,
     /// Partitions.
-    pub parts: List<Part>,
+    pub parts: List<Partition>,
 }
 
 /// A partition.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct Partition {
     /// Kernel name, as `sda1`.
     pub name: String,
     /// Size in bytes.
@@ -52,9 +50,9 @@ pub struct Mounts {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
-    /// Where it is mounted.
+    /// The mount point.
     pub target: String,
-    /// What is mounted.
+    /// The mounted device or source.
     pub source: String,
     /// The part of it that is mounted, `/` for all.
     pub root: String,
@@ -62,18 +60,19 @@ pub struct Mount {
     pub fstype: String,
     /// Options of the mount.
     pub options: String,
-    /// Whether the host itself cannot write here: mount or file system is read-only.
+    /// True if the host itself cannot write here: the mount or file system is read-only.
     pub read_only: bool,
-    /// Room; null with `why`.
-    pub room: Option<Room>,
-    /// Why `room` is null.
+    /// Free and used space; null with `why`.
+    #[serde(rename = "room")]
+    pub space: Option<FsUsage>,
+    /// Reason for null.
     pub why: Option<String>,
 }
 
 /// Room on a file system.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Room {
+pub struct FsUsage {
     /// Size in bytes.
     pub size: u64,
     /// Used bytes.

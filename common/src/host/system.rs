@@ -94,7 +94,7 @@ pub struct CpuUsage {
 pub struct Memory {
     /// Usable memory.
     pub total: u64,
-    /// What programs could still get without swapping.
+    /// Memory that programs could still get without swapping.
     pub available: Option<u64>,
     /// Unused.
     pub free: Option<u64>,
@@ -112,6 +112,6 @@ pub struct Memory {
     pub swap_total: Option<u64>,
     /// Unused swap.
     pub swap_free: Option<u64>,
-    /// Processes killed for want of memory since boot.
+    /// Processes killed for lack of memory since boot.
     pub oom_kills: Option<u64>,
 }

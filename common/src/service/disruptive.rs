@@ -1,10 +1,9 @@
-//! Units by whose start the machine leaves its normal work, or opens a root shell. A closed list of names.
+//! A closed list of units whose start interrupts normal operation or opens a root shell.
 //!
-//! It is asked of units that another one pulls in. A unit that is asked for by name is answered by [`super::is_protected`].
+//! It applies to units that another unit pulls in. [`super::is_protected`] covers units requested by name.
 
 use super::protected::{is_named, parts};
 
-/// Of any kind.
 const DISRUPTIVE: [&str; 24] = [
     "ctrl-alt-del",
     "debug-shell",
@@ -31,7 +30,6 @@ const DISRUPTIVE: [&str; 24] = [
     "system-update*",
     "umount",
 ];
-/// The services that the targets above start.
 const DISRUPTIVE_SERVICES: [&str; 9] = [
     "systemd-exit",
     "systemd-halt",
@@ -44,7 +42,7 @@ const DISRUPTIVE_SERVICES: [&str; 9] = [
     "systemd-suspend*",
 ];
 
-/// Whether a start of the unit of this name takes the machine out of its normal work.
+/// Returns true if starting this unit interrupts normal operation.
 #[must_use]
 pub fn is_disruptive(name: &str) -> bool {
     let (template, _) = parts(name);

@@ -1,12 +1,11 @@
-//! The units that no unit verb may change: to lose one is to lose the machine, its walls, its record,
-//! or the way in that a person needs to make good what an agent did. A closed list, the same for every
-//! host; a policy cannot shorten it.
+//! Units that no unit verb may change. They carry the machine, its sandbox layers, its records, or a person's access
+//! to repair what an agent did. The list is closed and the same on every host. A policy cannot shorten it.
 //!
-//! It knows names alone. Who acts asks again with every name that the service manager has for a unit.
+//! The check uses names only. The caller repeats it with every name that the service manager has for a unit.
 
-/// What can be started and stopped by name without taking others along: no target, mount or slice.
+/// Kinds that start and stop without pulling in others: no target, mount or slice.
 const KINDS: [&str; 4] = ["service", "socket", "timer", "path"];
-/// Every kind that a unit can have (systemd.unit(5)). A name with no such ending is a service's.
+/// Every unit kind (systemd.unit(5)). A name without such a suffix is a service.
 const ALL_KINDS: [&str; 11] = [
     "service",
     "socket",
@@ -21,14 +20,14 @@ const ALL_KINDS: [&str; 11] = [
     "scope",
 ];
 
-/// Names without their kind; `*` at the end stands for any text. An instance is what its template is.
+/// Names without kind. A final `*` matches any text. An instance is protected like its template.
 struct Protected {
     names: &'static [&'static str],
     why: &'static str,
 }
 
 const PROTECTED: [Protected; 14] = [
-    // Also sshd-unix-local@ and sshd-keygen@, and the Debian name with its socket and instances.
+    // Includes sshd-unix-local@, sshd-keygen@, and the Debian name with its socket and instances.
     Protected {
         names: &["ssh", "sshd*", "dropbear*"],
         why: "people reach the machine by it",
@@ -59,12 +58,12 @@ const PROTECTED: [Protected; 14] = [
         names: &["emergency", "rescue", "debug-shell", "initrd*"],
         why: "it takes the machine out of its normal work",
     },
-    // What judges an agent is not the agent's to stop.
+    // An agent must not stop the service that controls it.
     Protected {
         names: &["remit*"],
         why: "it is remit's own",
     },
-    // journald, logind, udevd, networkd, resolved; poweroff, reboot and kexec too.
+    // Includes journald, logind, udevd, networkd, resolved, poweroff, reboot and kexec.
     Protected {
         names: &["systemd-*", "dbus*", "kexec*"],
         why: "the machine itself runs on it",
@@ -140,7 +139,7 @@ const PROTECTED: [Protected; 14] = [
             "iscsid",
             "open-iscsi",
             "mdmonitor",
-            // Its stop unmounts what lies on LVM, multipath and the device mapper.
+            // Stopping it unmounts file systems on LVM, multipath and the device mapper.
             "blk-availability",
             "iscsi",
             "iscsi-shutdown",
@@ -168,7 +167,7 @@ const PROTECTED: [Protected; 14] = [
         ],
         why: "the machine is managed by it from outside",
     },
-    // Free text behind their @ is given to a program of root's that does what it says.
+    // The text after their @ goes to a program that executes it as root.
     Protected {
         names: &["modprobe", "podman-kube"],
         why: "its instance is given to a program that does as root what it says",
@@ -179,7 +178,6 @@ const PROTECTED: [Protected; 14] = [
     },
 ];
 
-/// Returns the name without kind and instance, and its kind.
 pub(super) fn parts(name: &str) -> (&str, &str) {
     let (stem, kind) = match name.rsplit_once('.') {
         Some((stem, kind)) if ALL_KINDS.contains(&kind) => (stem, kind),
@@ -189,7 +187,6 @@ pub(super) fn parts(name: &str) -> (&str, &str) {
     (template, kind)
 }
 
-/// Whether a pattern of the lists names it.
 pub(super) fn is_named(template: &str, pattern: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => template.starts_with(start),
@@ -197,8 +194,7 @@ pub(super) fn is_named(template: &str, pattern: &str) -> bool {
     }
 }
 
-/// Why no unit verb may change the unit of this name; `None` where one may. A name without a kind is
-/// that of a service.
+/// Returns the reason why no unit verb may change this unit, or `None`. A name without a kind is a service.
 #[must_use]
 pub fn is_protected(name: &str) -> Option<&'static str> {
     let (template, kind) = parts(name);
@@ -305,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_unit_to_act_on_is_protected() {
+    fn units_not_to_act_on_are_protected() {
         let names = [
             "-.mount",
             "home.mount",

@@ -1,8 +1,9 @@
-//! What a caller may do: the question, and its answer.
+//! Request and answer about what a caller may do.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, few};
+use super::few;
+use crate::bytes::Bytes;
 
 /// A question about what the caller may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +20,7 @@ pub struct Access {
     pub query: Option<String>,
 }
 
-/// What the caller may do here.
+/// The caller's rights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AccessReport {
@@ -27,7 +28,7 @@ pub struct AccessReport {
     pub user: String,
     /// The caller's uid as the kernel gave it.
     pub uid: u32,
-    /// What is granted.
+    /// The grants.
     pub grants: Vec<GrantView>,
     /// The answer about the argv or name asked for.
     pub asked: Option<Asked>,
@@ -46,19 +47,19 @@ pub struct AccessReport {
 pub struct CommandView {
     /// Its name, and its arguments as `key=VALUE`, optional ones in brackets.
     pub usage: String,
-    /// What it answers.
+    /// A summary of its answer.
     pub summary: String,
     /// Each argument in a line, where one command is asked for.
     pub args: Vec<String>,
-    /// Whether it looks or changes the host: which tool takes it.
+    /// Its effect, which decides the tool: it only reads, or changes the host.
     pub effect: Effect,
     /// The sandbox it runs in.
     pub profile: String,
-    /// Who must approve each run, in words; absent when it runs at once.
+    /// The approvers of each run, in words; absent if it runs at once.
     pub approval: Option<String>,
 }
 
-/// What a named command does to the host.
+/// The effect of a named command on the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -87,13 +88,13 @@ impl Effect {
 pub struct GrantView {
     /// The grant's name, or file and line.
     pub rule: String,
-    /// What it allows.
+    /// The commands that it allows.
     pub allow: Vec<String>,
     /// In this profile.
     pub profile: String,
     /// Variables a run may set.
     pub env: Vec<String>,
-    /// Who must approve each run, in words; absent when it runs at once.
+    /// The approvers of each run, in words; absent if it runs at once.
     pub approval: Option<String>,
     /// Of one that a person gave for a time: what is left of it, in words.
     pub left: Option<String>,
@@ -105,11 +106,11 @@ pub struct GrantView {
 pub struct ProfileView {
     /// Its name.
     pub name: String,
-    /// What it shows and what it refuses.
+    /// A summary of what it shows and what it refuses.
     pub summary: String,
 }
 
-/// Whether something would be allowed.
+/// The answer to: would this be allowed?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Asked {
@@ -119,8 +120,8 @@ pub struct Asked {
     pub rule: Option<String>,
     /// Why.
     pub why: String,
-    /// What a human can type to lift a refusal.
+    /// What a person can type to allow it.
     pub lift: Option<String>,
-    /// Who must approve it, in words, where it is allowed only then.
+    /// The approvers, in words, if it needs an approval.
     pub approval: Option<String>,
 }

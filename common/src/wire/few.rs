@@ -1,6 +1,6 @@
-//! Lists that are read to their end, but kept only up to one element above their cap: a
-//! frame of empty elements would else take 24 times its size in memory. Whoever checks
-//! the cap still sees that it is exceeded.
+//! Deserializes lists completely but keeps at most one element above the bound, so callers still see the excess.
+//!
+//! Otherwise a frame of empty elements takes 24 times its size in memory.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,12 +10,12 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use super::Bytes;
 use crate::caps;
 
-struct Few<T, const CAP: usize>(Vec<T>);
+struct BoundedVec<T, const CAP: usize>(Vec<T>);
 
-struct Reader<T, const CAP: usize>(PhantomData<T>);
+struct BoundedVecVisitor<T, const CAP: usize>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>, const CAP: usize> Visitor<'de> for Reader<T, CAP> {
-    type Value = Few<T, CAP>;
+impl<'de, T: Deserialize<'de>, const CAP: usize> Visitor<'de> for BoundedVecVisitor<T, CAP> {
+    type Value = BoundedVec<T, CAP>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
@@ -28,30 +28,30 @@ impl<'de, T: Deserialize<'de>, const CAP: usize> Visitor<'de> for Reader<T, CAP>
                 kept.push(element);
             }
         }
-        Ok(Few(kept))
+        Ok(BoundedVec(kept))
     }
 }
 
-impl<'de, T: Deserialize<'de>, const CAP: usize> Deserialize<'de> for Few<T, CAP> {
+impl<'de, T: Deserialize<'de>, const CAP: usize> Deserialize<'de> for BoundedVec<T, CAP> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_seq(Reader(PhantomData))
+        from.deserialize_seq(BoundedVecVisitor(PhantomData))
     }
 }
 
-type Argv = Few<Bytes, { caps::ARGV_COUNT }>;
+type Argv = BoundedVec<Bytes, { caps::ARGV_COUNT }>;
 
 pub fn argv<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Bytes>, D::Error> {
-    Argv::deserialize(from).map(|few| few.0)
+    Argv::deserialize(from).map(|bounded| bounded.0)
 }
 
 pub fn optional_argv<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Bytes>>, D::Error> {
-    Option::<Argv>::deserialize(from).map(|few| few.map(|few| few.0))
+    Option::<Argv>::deserialize(from).map(|bounded| bounded.map(|bounded| bounded.0))
 }
 
 pub fn named<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, String)>, D::Error> {
-    Few::<_, { caps::NAMED_ARGS }>::deserialize(from).map(|few| few.0)
+    BoundedVec::<_, { caps::NAMED_ARGS }>::deserialize(from).map(|bounded| bounded.0)
 }
 
 pub fn env<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(Bytes, Bytes)>, D::Error> {
-    Few::<_, { caps::ENV_COUNT }>::deserialize(from).map(|few| few.0)
+    BoundedVec::<_, { caps::ENV_COUNT }>::deserialize(from).map(|bounded| bounded.0)
 }

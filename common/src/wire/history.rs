@@ -1,4 +1,4 @@
-//! What a user has done here, as the daemon keeps it: its own short record, not the audit trail.
+//! A user's history: the daemon's own short record, separate from the audit log.
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ impl Kind {
         Self::Refused,
     ];
 
-    /// The kind as it stands in JSON.
+    /// Returns the kind's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl Kind {
 pub struct HistoryPage {
     /// Newest first.
     pub entries: Vec<HistoryEntry>,
-    /// Where older ones begin: the `before` of the next page. Absent where there are none.
+    /// The `before` of the next page. Absent on the last.
     #[serde(default)]
     pub next: Option<u64>,
 }
@@ -70,7 +70,7 @@ pub struct HistoryPage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HistoryEntry {
-    /// The number of its record in the audit trail.
+    /// The number of its record in the audit log.
     pub seq: u64,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,

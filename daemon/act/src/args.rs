@@ -1,4 +1,4 @@
-//! What is asked, from the words of the command line. Pure.
+//! Parses the command line of remit-act. Pure.
 
 use remit_common::builtin::UnitName;
 use remit_common::service::is_protected;
@@ -7,38 +7,31 @@ const USAGE: &str = "usage: remit-act [describe] unit start|stop|restart|reload|
                      [describe] package install|upgrade|remove NAME…, container start|stop|restart NAME, \
                      open-files UNIT COUNT, open-files --pid PID COUNT, \
                      reboot --in MINUTES, reboot --cancel";
-/// Packages in one call.
 const PACKAGES: usize = 32;
-/// Bytes of a package's name.
+// Bytes.
 const NAME: usize = 128;
 
-/// One change.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ask {
     Unit(UnitVerb, UnitName),
-    /// Nothing is changed: what the verb would do.
+    /// Changes nothing: prints what the verb would do.
     DescribeUnit(UnitVerb, UnitName),
-    /// The same of packages.
     DescribePackage(PackageVerb, Vec<String>),
     Package(PackageVerb, Vec<String>),
-    /// The container of this name.
     Container(ContainerVerb, String),
-    /// Nothing is changed: what these processes have open, so many at most.
-    OpenFiles(Whose, usize),
-    /// In so many minutes.
+    /// Changes nothing: prints at most this number of open files.
+    OpenFiles(ProcessScope, usize),
+    /// Unit: minutes.
     Reboot(u64),
-    /// No reboot after all.
     KeepRunning,
 }
 
-/// Processes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum ProcessScope {
     Unit(UnitName),
     Process(i32),
 }
 
-/// What is done to a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnitVerb {
     Start,
@@ -49,7 +42,6 @@ pub enum UnitVerb {
     Disable,
 }
 
-/// What is done to a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContainerVerb {
     Start,
@@ -57,7 +49,6 @@ pub enum ContainerVerb {
     Restart,
 }
 
-/// What is done to packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PackageVerb {
     Install,
@@ -65,7 +56,6 @@ pub enum PackageVerb {
     Remove,
 }
 
-/// What the words ask for, or why they ask for nothing.
 pub fn parse(words: &[String]) -> Result<Ask, String> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -86,12 +76,13 @@ pub fn parse(words: &[String]) -> Result<Ask, String> {
             Ok(Ask::Container(container_verb(verb)?, name))
         }
         ["open-files", "--pid", pid, count] => match pid.parse() {
-            Ok(pid @ 1..) => Ok(Ask::OpenFiles(Whose::Process(pid), entries(count)?)),
+            Ok(pid @ 1..) => Ok(Ask::OpenFiles(ProcessScope::Process(pid), entries(count)?)),
             _ => Err("a pid is a number from 1 on".into()),
         },
-        ["open-files", unit, count] => {
-            Ok(Ask::OpenFiles(Whose::Unit(whole(unit)?), entries(count)?))
-        }
+        ["open-files", unit, count] => Ok(Ask::OpenFiles(
+            ProcessScope::Unit(whole(unit)?),
+            entries(count)?,
+        )),
         ["reboot", "--in", minutes] => match minutes.parse() {
             Ok(minutes @ 1..=60) => Ok(Ask::Reboot(minutes)),
             _ => Err("a reboot is at least 1 and at most 60 minutes away".into()),
@@ -104,12 +95,12 @@ pub fn parse(words: &[String]) -> Result<Ask, String> {
 fn entries(count: &str) -> Result<usize, String> {
     match count.parse() {
         Ok(count @ 1..=10_000) => Ok(count),
-        _ => Err("at least 1 and at most 10000 entries are told".into()),
+        _ => Err("1 to 10000 entries can be listed".into()),
     }
 }
 
-/// A verb and a unit. Whoever defines the command says by `--instances` that any text may stand behind an `@`: the
-/// template's program gets it, mostly as root.
+/// Parses a verb and a unit. An instance (`name@text`) needs `--instances`, which the author of the command adds:
+/// the program of the template gets the text after the `@`, mostly as root.
 fn unit_words(words: &[&str]) -> Result<(UnitVerb, UnitName), String> {
     let (verb, unit, instances) = match words {
         [verb, "--instances", unit] => (verb, unit, true),
@@ -119,7 +110,7 @@ fn unit_words(words: &[&str]) -> Result<(UnitVerb, UnitName), String> {
     let (verb, name) = (unit_verb(verb)?, unit_name(unit)?);
     if name.stem().contains('@') && !instances {
         return Err(format!(
-            "unit '{name}' is an instance: the text behind the @ is given to its program. A command of your own allows \
+            "unit '{name}' is an instance: the text after the @ is passed to its program. Your own command allows \
              instances: 'unit VERB --instances {{unit}}' in its argv, and 'instances = true' for its argument"
         ));
     }
@@ -161,7 +152,7 @@ fn whole(text: &str) -> Result<UnitName, String> {
         .map_err(|why| format!("the name of the unit {why}"))
 }
 
-/// The whole name of a unit that is not protected under this name.
+/// Parses a full unit name. Refuses a name that is protected; other names of the same unit are checked later.
 fn unit_name(text: &str) -> Result<UnitName, String> {
     let name = whole(text)?;
     match is_protected(name.as_str()) {
@@ -170,7 +161,7 @@ fn unit_name(text: &str) -> Result<UnitName, String> {
     }
 }
 
-/// Names that no package manager reads as an option, a pattern, a file or an order of its own.
+/// Accepts only names that no package manager reads as an option, a pattern, a file or an action.
 fn packages(names: &[&str]) -> Result<Vec<String>, String> {
     if names.is_empty() || names.len() > PACKAGES {
         return Err(format!("between 1 and {PACKAGES} packages must be named"));
@@ -187,9 +178,9 @@ fn packages(names: &[&str]) -> Result<Vec<String>, String> {
             && architecture
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        // To apt, "name-" says remove and "name+" install.
+        // apt: "name-" means remove and "name+" means install.
         let order = stem.ends_with('-') || (stem.ends_with('+') && !stem.ends_with("++"));
-        // To dnf and apt such a name is a file's.
+        // dnf and apt read such a name as a file.
         let file = [".rpm", ".deb"].iter().any(|end| stem.ends_with(end));
         if !plain || order || file {
             return Err("a name is not that of a package".into());
@@ -201,7 +192,7 @@ fn packages(names: &[&str]) -> Result<Vec<String>, String> {
     Ok(names.iter().map(|name| (*name).to_owned()).collect())
 }
 
-/// Whether it is our package; to dnf also with a version or an architecture.
+/// Returns true for the package remit. dnf also accepts a version or an architecture after the name.
 fn is_own(stem: &str) -> bool {
     let rest = stem.strip_prefix("remit");
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
@@ -246,9 +237,12 @@ mod tests {
             ),
             (
                 "open-files ssh.service 10000",
-                Ask::OpenFiles(Whose::Unit("ssh.service".parse().unwrap()), 10_000),
+                Ask::OpenFiles(ProcessScope::Unit("ssh.service".parse().unwrap()), 10_000),
             ),
-            ("open-files --pid 7 1", Ask::OpenFiles(Whose::Process(7), 1)),
+            (
+                "open-files --pid 7 1",
+                Ask::OpenFiles(ProcessScope::Process(7), 1),
+            ),
             ("reboot --in 60", Ask::Reboot(60)),
             ("reboot --cancel", Ask::KeepRunning),
         ] {
@@ -257,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn c03_an_instance_needs_the_definition_of_the_command() {
+    fn c03_instance_needs_option_of_the_command() {
         for words in [
             "unit start",
             "unit stop",

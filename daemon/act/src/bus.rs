@@ -1,4 +1,4 @@
-//! The system bus: one connection, calls and property reads, bounded in time.
+//! The system bus: one connection, method calls and property reads, with a timeout.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,29 +9,26 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 use zbus::{Connection, DynamicType, OwnedVariant, Type, connection};
 
-use crate::Fault;
+use crate::fault::Fault;
 
 const SOCKET: &str = "unix:path=/run/dbus/system_bus_socket";
-/// For everything in one run: units may take minutes to stop. Shorter than the runtime of the profile, so that there
-/// is time to say what goes on.
+/// Timeout of one run, because a unit can take minutes to stop. It is shorter than the runtime limit of the profile,
+/// so the job can still report the state.
 const PATIENCE: Duration = Duration::from_secs(540);
-/// Bytes of what others say, in one of our lines.
+// Bytes of a bus error in a message.
 const SAID: usize = 500;
 
-/// A service on the bus and the object that manages it.
 pub struct Service {
     pub name: &'static str,
     pub path: &'static str,
     pub manager: &'static str,
 }
 
-/// A connection and the end of patience.
 pub struct Bus {
     pub connection: Connection,
     pub end: Instant,
 }
 
-/// Runs to its end what talks to the bus.
 pub fn run(acting: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -41,12 +38,10 @@ pub fn run(acting: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault>
 }
 
 impl Bus {
-    /// The system bus.
     pub async fn system() -> Result<Self, Fault> {
         Self::system_for(PATIENCE).await
     }
 
-    /// The system bus, for so long.
     pub async fn system_for(patience: Duration) -> Result<Self, Fault> {
         let end = Instant::now() + patience;
         let bus = timeout_at(end, connection::Builder::address(SOCKET).build()).await;
@@ -57,7 +52,6 @@ impl Bus {
         Ok(Self { connection, end })
     }
 
-    /// Calls a method of a manager.
     pub async fn call<B, R>(&self, to: &Service, method: &str, body: &B) -> Result<R, Fault>
     where
         B: Serialize + DynamicType,
@@ -67,7 +61,6 @@ impl Bus {
             .await
     }
 
-    /// A property, where it exists and is of the type.
     pub async fn get<T: TryFrom<OwnedVariant>>(
         &self,
         to: &Service,
@@ -81,10 +74,9 @@ impl Bus {
             .await?;
         value
             .try_into()
-            .map_err(|_| Fault::Failed(format!("'{}' tells {property} oddly", to.name)))
+            .map_err(|_| Fault::Failed(format!("'{}' has an invalid {property}", to.name)))
     }
 
-    /// All properties of an interface.
     pub async fn get_all(
         &self,
         to: &Service,
@@ -96,7 +88,7 @@ impl Bus {
             .await
     }
 
-    /// The bus's own name of the connection behind a service: its signals have that as sender.
+    /// Returns the unique bus name of a service's connection: its signals have this name as sender.
     pub async fn owner(&self, of: &Service) -> Result<String, Fault> {
         let bus = "org.freedesktop.DBus";
         self.call_at(bus, "/org/freedesktop/DBus", bus, "GetNameOwner", &of.name)
@@ -130,7 +122,6 @@ impl Bus {
     }
 }
 
-/// An error of the bus as one printable line.
 pub fn said(error: &zbus::Error) -> String {
     text::line(error.to_string().as_bytes(), SAID)
 }

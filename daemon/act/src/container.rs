@@ -1,12 +1,11 @@
-//! A container is started, stopped or restarted, by the engine that runs it.
+//! Starts, stops or restarts a container through its engine.
 
 use remit_engine::{by_name, get_json, post};
 use serde_json::Value;
 
-use crate::Fault;
 use crate::args::ContainerVerb;
+use crate::fault::Fault;
 
-/// Does it, and tells what state the container is in then.
 pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
     let id = by_name(name).map_err(Fault::Failed)?.id;
     post(&request(verb, &id)).map_err(Fault::Failed)?;
@@ -19,12 +18,12 @@ pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
     }
 }
 
-/// What state it is in then. One that is removed when it ends is not there any more.
+/// Returns the state after the verb. After a stop, 404 means success: an auto-removed container no longer exists.
 fn state(verb: ContainerVerb, all: Result<Value, String>) -> Result<String, String> {
     match all {
         Ok(all) => {
             let state = all.pointer("/State/Status").and_then(Value::as_str);
-            Ok(state.unwrap_or("in a state that is not told").to_owned())
+            Ok(state.unwrap_or("in an unknown state").to_owned())
         }
         Err(why) if verb == ContainerVerb::Stop && why.contains(" says 404: ") => {
             Ok("removed".to_owned())
@@ -33,7 +32,7 @@ fn state(verb: ContainerVerb, all: Result<Value, String>) -> Result<String, Stri
     }
 }
 
-/// With how long it has to end, in seconds: a container can set that to longer than anybody waits.
+/// Returns the request path, with a stop timeout of 10 s: a container can configure a longer one than callers wait.
 fn request(verb: ContainerVerb, name: &str) -> String {
     let word = match verb {
         ContainerVerb::Start => "start",
@@ -49,16 +48,16 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn one_that_is_removed_when_it_ends_has_stopped() {
+    fn auto_removed_container_counts_as_stopped() {
         let gone = || Err("the container engine at x says 404: No such container: web".to_owned());
-        let told = |word| Ok(json!({ "State": { "Status": word } }));
+        let reported = |word| Ok(json!({ "State": { "Status": word } }));
         for (verb, all, expect) in [
             (ContainerVerb::Stop, gone(), Some("removed")),
             (ContainerVerb::Start, gone(), None),
             (ContainerVerb::Restart, gone(), None),
             (ContainerVerb::Stop, Err("no answer".to_owned()), None),
-            (ContainerVerb::Stop, told("exited"), Some("exited")),
-            (ContainerVerb::Start, told("running"), Some("running")),
+            (ContainerVerb::Stop, reported("exited"), Some("exited")),
+            (ContainerVerb::Start, reported("running"), Some("running")),
         ] {
             assert_eq!(state(verb, all).ok().as_deref(), expect);
         }

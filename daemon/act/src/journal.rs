@@ -1,5 +1,5 @@
-//! What a unit wrote since a moment: the last lines, by one journalctl. To look at; a journal that cannot be read
-//! changes nothing of the result.
+//! Prints the last journal lines of a unit since a time, by one journalctl. They are informative only: a journal
+//! that cannot be read does not change the result.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -8,13 +8,11 @@ use std::time::Duration;
 use remit_common::text;
 
 const JOURNALCTL: &str = "/usr/bin/journalctl";
-/// Lines shown.
 const LINES: &str = "--lines=10";
-/// Bytes read, and bytes of one line that are shown.
+// Bytes read in all, and bytes shown of one line.
 const MOST: u64 = 64 << 10;
 const LINE: usize = 1000;
 
-/// Prints the last lines of a unit since then, if there are any.
 pub fn show(unit: &str, since: Duration) {
     match last_lines(unit, since) {
         Ok(said) if said.trim_ascii().is_empty() => println!("It has written nothing since."),

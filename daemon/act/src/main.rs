@@ -1,15 +1,15 @@
-//! remit-act: carries out changes of the shipped policy: units, packages, containers, a reboot; and looks for
-//! `openfiles.*` where only root can.
+//! remit-act: performs the changes of the shipped policy (units, packages, containers, reboot), and lists open files
+//! that only root can see.
 //!
-//! It runs as a job, after policy and whoever approves have spoken. Each verb is a fixed call of the
-//! service manager, the login manager, or of the package manager; nothing here is made of free text.
-//! Whether it may be done is not decided here, but for one thing: a unit that the machine needs
-//! ([`remit_common::service::is_protected`]) is refused once more, by all the names it has.
+//! It runs as a job, after policy and approver have decided. Each verb is a fixed call of the service manager, the
+//! login manager or the package manager; no free text is executed. It makes one decision of its own: a unit that the
+//! machine needs ([`remit_common::service::is_protected`]) is refused under every name that it has.
 #![forbid(unsafe_code)]
 
 mod args;
 mod bus;
 mod container;
+mod fault;
 mod journal;
 mod open_files;
 mod package;
@@ -19,15 +19,7 @@ mod unit;
 use std::process::ExitCode;
 
 use args::Ask;
-
-/// How it ended, and what is said of it on standard error.
-#[derive(Debug, PartialEq, Eq)]
-enum Fault {
-    /// It was tried, and was not done.
-    Failed(String),
-    /// It was not tried.
-    Refused(String),
-}
+use fault::Fault;
 
 fn main() -> ExitCode {
     let words: Result<Vec<String>, _> = std::env::args_os()
@@ -44,7 +36,7 @@ fn main() -> ExitCode {
         Ask::DescribePackage(verb, names) => package::describe(verb, &names),
         Ask::Package(verb, names) => package::act(verb, &names),
         Ask::Container(verb, name) => container::act(verb, &name),
-        Ask::OpenFiles(whose, most) => open_files::tell(&whose, most),
+        Ask::OpenFiles(scope, most) => open_files::print(&scope, most),
         Ask::Reboot(minutes) => bus::run(reboot::schedule(minutes)),
         Ask::KeepRunning => bus::run(reboot::cancel()),
     });

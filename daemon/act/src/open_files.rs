@@ -1,4 +1,4 @@
-//! What the processes of a unit have open: one JSON object a line. Nothing is changed.
+//! Lists the files that the processes of a unit have open, one JSON object a line. Changes nothing.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -8,11 +8,9 @@ use std::process::Command;
 use remit_common::text;
 use serde::Serialize;
 
-use crate::Fault;
-use crate::args::Whose;
+use crate::args::ProcessScope;
+use crate::fault::Fault;
 
-/// The host's, with the host's numbers: a job has a table of processes of its own, and in that `cgroup.procs` tells
-/// of nobody else.
 const PROC: &str = "/proc";
 
 #[derive(Debug, Serialize, PartialEq, Eq)]
@@ -20,17 +18,16 @@ struct Open {
     pid: i32,
     program: String,
     descriptor: u32,
-    /// As proc_pid_fd(5) has it: a path, with ` (deleted)` behind what has no name any more, or `socket:[inode]`.
+    /// As in proc_pid_fd(5): a path, with ` (deleted)` after an unlinked one, or `socket:[inode]`.
     file: String,
-    /// What it may do with it.
     access: &'static str,
 }
 
-/// Tells of so many at most, and how many more there are.
-pub fn tell(whose: &Whose, most: usize) -> Result<(), Fault> {
-    let pids = match whose {
-        Whose::Unit(unit) => processes(Path::new(PROC), &group(unit.as_str())?),
-        Whose::Process(pid) => vec![*pid],
+/// Prints at most `most` open files, and the number of the others on standard error.
+pub fn print(scope: &ProcessScope, most: usize) -> Result<(), Fault> {
+    let pids = match scope {
+        ProcessScope::Unit(unit) => processes(Path::new(PROC), &group(unit.as_str())?),
+        ProcessScope::Process(pid) => vec![*pid],
     };
     let (mut open, mut unseen) = (Vec::new(), 0);
     for pid in pids {
@@ -62,7 +59,7 @@ fn written(open: &[Open]) -> io::Result<()> {
     out.flush()
 }
 
-/// The control group of a unit, as the service manager says: a user's own unit may have the same name.
+/// Returns the cgroup of a unit. The service manager is asked, because a user's own unit can have the same name.
 fn group(unit: &str) -> Result<String, Fault> {
     let asked = Command::new("/usr/bin/systemctl")
         .args(["show", "--property=ControlGroup", "--value", "--", unit])
@@ -81,7 +78,6 @@ fn group(unit: &str) -> Result<String, Fault> {
     }
 }
 
-/// The processes in a group and in those below it, in order.
 fn processes(proc: &Path, group: &str) -> Vec<i32> {
     let all = fs::read_dir(proc).into_iter().flatten().flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -95,14 +91,14 @@ fn processes(proc: &Path, group: &str) -> Vec<i32> {
     found
 }
 
-/// Whether a process of these groups, as cgroups(7) has them, is in that one of version 2, or below it.
+/// Returns true if `groups` (text of /proc/PID/cgroup, cgroups(7)) has the v2 cgroup `group` or one below it.
 fn is_in(groups: &str, group: &str) -> bool {
     let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
     let below = own.and_then(|own| own.strip_prefix(group));
     below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
-/// What a process has open; `None` if that cannot be seen, as of one that has ended.
+/// Returns the open files of a process, or `None` if they cannot be read, for example because it has ended.
 fn of_process(proc: &Path, pid: i32) -> Option<Vec<Open>> {
     let process = proc.join(pid.to_string());
     let program = fs::read(process.join("comm")).ok()?;
@@ -126,11 +122,10 @@ fn of_process(proc: &Path, pid: i32) -> Option<Vec<Open>> {
     Some(open)
 }
 
-/// From the flags of proc_pid_fdinfo(5), in octal digits as open(2) has them.
 fn access(info: &str) -> &'static str {
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
     match flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok()) {
-        // O_PATH comes before the two bits of O_ACCMODE, which mean nothing then.
+        // With O_PATH the two bits of O_ACCMODE mean nothing.
         Some(flags) if flags & 0o10_000_000 != 0 => "path",
         Some(flags) => match flags & 0o3 {
             0 => "read",
@@ -162,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_has_those_below_it_and_none_beside_it() {
+    fn cgroup_includes_descendants_not_siblings() {
         for (groups, inside) in [
             ("0::/system.slice/nginx.service\n", true),
             ("12:pids:/x\n0::/system.slice/nginx.service/worker\n", true),

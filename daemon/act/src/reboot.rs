@@ -1,11 +1,11 @@
-//! A reboot in some minutes, and none after all (org.freedesktop.login1(5)). Who is logged in is told by wall(1).
+//! Schedules or cancels a reboot (org.freedesktop.login1(5)). Logged-in users are notified on their terminals.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use remit_common::calendar;
 
-use crate::Fault;
 use crate::bus::{Bus, Service};
+use crate::fault::Fault;
 
 const LOGIND: Service = Service {
     name: "org.freedesktop.login1",
@@ -13,14 +13,14 @@ const LOGIND: Service = Service {
     manager: "org.freedesktop.login1.Manager",
 };
 
-/// Schedules a reboot; one that was scheduled before is replaced.
+/// Schedules a reboot and replaces an earlier schedule.
 pub async fn schedule(minutes: u64) -> Result<(), Fault> {
     let bus = Bus::system().await?;
     let at = SystemTime::now() + Duration::from_secs(60 * minutes);
     let at = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let micros = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
-    let wall = "A reboot was asked for and approved through remit; 'shutdown -c' cancels it";
-    bus.call::<_, ()>(&LOGIND, "SetWallMessage", &(wall, true))
+    let message = "A reboot was asked for and approved through remit; 'shutdown -c' cancels it";
+    bus.call::<_, ()>(&LOGIND, "SetWallMessage", &(message, true))
         .await?;
     bus.call::<_, ()>(&LOGIND, "ScheduleShutdown", &("reboot", micros))
         .await?;
@@ -32,21 +32,20 @@ pub async fn schedule(minutes: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Cancels what is scheduled, whoever did.
+/// Cancels any scheduled shutdown, whoever scheduled it.
 pub async fn cancel() -> Result<(), Fault> {
     let bus = Bus::system().await?;
     let was: bool = bus.call(&LOGIND, "CancelScheduledShutdown", &()).await?;
     println!(
         "{}",
         match was {
-            true => "What was scheduled is cancelled: the machine goes on.",
-            false => "Nothing was scheduled: the machine goes on.",
+            true => "The scheduled reboot or shutdown is cancelled.",
+            false => "Nothing was scheduled.",
         }
     );
     Ok(())
 }
 
-/// `2026-11-20 10:31:02 UTC`
 fn stamp(seconds: u64) -> String {
     let (year, month, day) = calendar::date(seconds / 86_400);
     let of_day = seconds % 86_400;

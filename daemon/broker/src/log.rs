@@ -1,6 +1,5 @@
-//! Ordinary logs: lines on standard error, which the warden hands on.
-//!
-//! Never job output, argv, or what a client sent. The audit is the warden's.
+//! Log lines on standard error, which the warden forwards. They never contain job output, argv or client data. The
+//! warden writes the audit log.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -13,21 +12,21 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Installs the logger. Before the fences, while standard error can be looked at.
+/// Installs the logger. It reads /proc/self, so it must run before the process confines itself.
 pub fn start() {
     let journal = stderr_is_journal();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .event_format(Line { journal });
-    // The only other logger would be one set before: then that one stays.
+    // Fails only if a logger is already installed; that one stays.
     let _ = tracing_subscriber::registry()
         .with(LevelFilter::INFO)
         .with(lines)
         .try_init();
 }
 
-/// One event on one line: who speaks, and for the journal a priority before it (sd-daemon(3)).
+/// One event on one line, with a priority prefix for the journal (sd-daemon(3)).
 struct Line {
     journal: bool,
 }
@@ -54,7 +53,6 @@ where
     }
 }
 
-/// As syslog(3) counts.
 fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
@@ -64,7 +62,7 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// Whether descriptor 2 is the stream that systemd connected to the journal (systemd.exec(5), JOURNAL_STREAM).
+/// Returns true if fd 2 is connected to the journal (systemd.exec(5), JOURNAL_STREAM).
 fn stderr_is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
         return false;

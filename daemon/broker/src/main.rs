@@ -1,51 +1,29 @@
-//! remit-broker: talks to clients, keeps job output, has no privilege.
-//!
-//! Started by the warden with the link as descriptor 3. Decides nothing about
-//! rights: it passes requests on, and the warden asks the kernel who is asking.
-//! As `remit-broker --sink` it is another process, which closes what may hang for the warden.
+//! remit-broker: serves clients and stores job output, without privilege. The warden starts it with the link as fd
+//! 3. It makes no access decision: it forwards requests, and the warden asks the kernel for the caller.
+//! `remit-broker --sink` is a separate process, which closes sockets that can block the warden.
 #![deny(unsafe_code)]
 
-mod account;
-mod aside;
-mod broker;
-mod bucket;
 mod call;
-mod check;
-mod denials;
-mod drain;
-mod explain;
-mod fence;
-mod grep;
-mod identity;
+mod confine_self;
+mod hints;
 mod job;
-mod jobs;
 mod kernel_audit;
-mod left;
-mod lines;
 mod log;
-mod lost;
-mod notes;
 mod output;
-mod pace;
-mod page;
-mod pipe;
-mod programs;
-mod pulse;
+mod privileges;
 mod redact;
-mod rest;
-mod room;
+mod search;
 mod session;
-mod sink;
-mod spool;
-mod start;
-mod warden;
-mod watch;
+mod startup;
+mod state;
+mod util;
+mod warden_link;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if sink::is_asked_for() {
-        return sink::run();
+    if startup::sink::is_asked_for() {
+        return startup::sink::run();
     }
-    start::run()
+    startup::run()
 }

@@ -1,4 +1,4 @@
-//! From arguments to an exit status.
+//! Runs the verb that the arguments name and returns its exit status.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -6,22 +6,19 @@ use std::process::ExitCode;
 use remit_common::names::Runtime;
 
 use crate::args::{AuditVerb, Cli, PolicyVerb, Verb};
+use crate::commands;
+use crate::completion;
+use crate::context::Context;
+use crate::error::Failure;
 use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::output::{self, Form};
-use crate::verb;
+use crate::render::output::{self, Form};
+use crate::render::width::Width;
 
-/// What every verb needs to know.
-pub struct Context {
-    /// Where the sockets are.
-    pub runtime: Runtime,
-    /// For people or for programs.
-    pub form: Form,
-}
-
-/// Runs the verb that the arguments name.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
+    if completion::complete(&args) {
+        return output::finish(Exit::OK).into();
+    }
     let cli = match Cli::read(&args) {
         Ok(cli) => cli,
         Err(error) => return Failure::Usage(error).report(Form::Text).into(),
@@ -29,6 +26,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let context = Context {
         runtime: Runtime::new(&cli.runtime),
         form: if cli.json { Form::Json } else { Form::Text },
+        width: Width::of_stdout(),
     };
     match dispatch(&context, cli.verb) {
         Ok(exit) => output::finish(exit).into(),
@@ -38,41 +36,41 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
     match verb {
-        Verb::Run(args) => verb::run::run(context, args),
-        Verb::Change(args) => verb::change::change(context, args),
-        Verb::Try(args) => verb::r#try::attempt(context, args),
-        Verb::Access(args) => verb::access::access(context, args),
-        Verb::Host(args) => verb::host::host(context, args),
-        Verb::Jobs(args) => verb::jobs::jobs(context, &args),
-        Verb::Job(args) => verb::job::job(context, &args),
-        Verb::Stop(args) => verb::stop::stop(context, &args),
-        Verb::History(args) => verb::history::history(context, &args),
-        Verb::Pending(args) => verb::pending::pending(context, &args),
-        Verb::Show(args) => verb::show::show(context, args),
-        Verb::Approve(args) => verb::approve::approve(context, args),
-        Verb::Deny(args) => verb::deny::deny(context, args),
-        Verb::Grant(args) => verb::grant::grant(context, args),
-        Verb::Grants => verb::grants::grants(context),
-        Verb::Revoke(args) => verb::revoke::revoke(context, &args),
-        Verb::Status => verb::status::status(context),
-        Verb::Doctor => verb::doctor::doctor(context),
-        Verb::Lock(args) => verb::lock::lock(context, args),
-        Verb::Unlock => verb::lock::unlock(context),
+        Verb::Run(args) => commands::run::run(context, args),
+        Verb::Change(args) => commands::change::change(context, args),
+        Verb::Try(args) => commands::r#try::attempt(context, args),
+        Verb::Access(args) => commands::access::access(context, args),
+        Verb::Host(args) => commands::host::host(context, args),
+        Verb::Jobs(args) => commands::jobs::jobs(context, &args),
+        Verb::Job(args) => commands::job::job(context, &args),
+        Verb::Stop(args) => commands::stop::stop(context, &args),
+        Verb::History(args) => commands::history::history(context, &args),
+        Verb::Pending(args) => commands::pending::pending(context, &args),
+        Verb::Show(args) => commands::show::show(context, args),
+        Verb::Approve(args) => commands::approve::approve(context, args),
+        Verb::Deny(args) => commands::deny::deny(context, args),
+        Verb::Grant(args) => commands::grant::grant(context, args),
+        Verb::Grants => commands::grants::grants(context),
+        Verb::Revoke(args) => commands::revoke::revoke(context, &args),
+        Verb::Status => commands::status::status(context),
+        Verb::Doctor(args) => commands::doctor::doctor(context, &args),
+        Verb::Lock(args) => commands::lock::lock(context, args),
+        Verb::Unlock => commands::lock::unlock(context),
         Verb::Policy { verb } => match verb {
-            PolicyVerb::Check(args) => verb::policy::check(context, &args),
-            PolicyVerb::Test(args) => verb::policy::test(context, &args),
-            PolicyVerb::Explain(args) => verb::policy::explain(context, &args),
-            PolicyVerb::Diff(args) => verb::policy::diff(context, &args),
-            PolicyVerb::Reload(args) => verb::policy::reload(context, &args),
+            PolicyVerb::Check(args) => commands::policy::check(context, &args),
+            PolicyVerb::Test(args) => commands::policy::test(context, &args),
+            PolicyVerb::Explain(args) => commands::policy::explain(context, &args),
+            PolicyVerb::Diff(args) => commands::policy::diff(context, &args),
+            PolicyVerb::Reload(args) => commands::policy::reload(context, &args),
         },
         Verb::Audit { verb } => match verb {
-            AuditVerb::Verify(args) => verb::audit::verify(context, &args),
-            AuditVerb::Show(args) => verb::audit::show(context, &args),
-            AuditVerb::Export(args) => verb::audit::export(context, &args),
+            AuditVerb::Verify(args) => commands::audit::verify(context, &args),
+            AuditVerb::Show(args) => commands::audit::show(context, &args),
+            AuditVerb::Export(args) => commands::audit::export(context, &args),
         },
-        Verb::Enroll(args) => verb::enroll::enroll(context, &args),
-        Verb::Unenroll(args) => verb::unenroll::unenroll(context, &args),
-        Verb::ClientConfig(args) => verb::client_config::client_config(context, args),
-        Verb::Completions(args) => verb::completions::completions(&args),
+        Verb::Enroll(args) => commands::enroll::enroll(context, &args),
+        Verb::Unenroll(args) => commands::unenroll::unenroll(context, &args),
+        Verb::ClientConfig(args) => commands::client_config::client_config(context, args),
+        Verb::Completions(args) => commands::completions::completions(&args),
     }
 }

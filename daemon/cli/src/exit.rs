@@ -1,56 +1,48 @@
-//! The one table of exit statuses.
-//!
-//! Those of a job follow timeout(1) and env(1), those of remit itself
-//! sysexits.h; `remit.1` has the same table.
+//! Defines all exit statuses. Job statuses follow timeout(1) and env(1), those of remit itself follow sysexits.h.
+//! `remit.1` has the same table.
 
 use std::process::ExitCode;
 
 use remit_common::outcome::{JobReport, State};
 
-/// An exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit(u8);
 
 impl Exit {
-    /// Done.
     pub const OK: Self = Self(0);
-    /// The arguments make no sense (EX_USAGE).
+    /// EX_USAGE.
     pub const USAGE: Self = Self(64);
     /// The daemon does not run, or the connection broke (EX_UNAVAILABLE).
     pub const UNAVAILABLE: Self = Self(69);
-    /// Output could not be written (EX_IOERR).
+    /// EX_IOERR.
     pub const OUTPUT: Self = Self(74);
     /// This user may not connect (EX_NOPERM).
     pub const NOT_ALLOWED: Self = Self(77);
-    /// The job's time was over.
     pub const TIMED_OUT: Self = Self(124);
-    /// Refused, or not started.
     pub const REFUSED: Self = Self(125);
-    /// The user left with Ctrl-C: 128 and SIGINT.
+    /// The user pressed Ctrl-C: 128 and SIGINT.
     pub const INTERRUPTED: Self = Self(130);
-    /// Nobody reads the output of a job that goes on: 128 and SIGPIPE.
+    /// Nobody reads the output of a job that continues: 128 and SIGPIPE.
     pub const UNREAD: Self = Self(141);
-    /// Of policy files: an error, a test that failed, something not allowed, a difference. Of records: something is
-    /// wrong, or none is there.
+    /// Policy files: an error, a failed test, a denial or a difference. Audit records: a fault, or no record.
     pub const FOUND: Self = Self(1);
-    /// Of policy files: nothing can be told of them, as diff(1).
+    /// Policy files cannot be judged; 2 as in diff(1).
     pub const TROUBLE: Self = Self(2);
-    /// Nobody confirmed what was to be approved.
     pub const NOT_APPROVED: Self = Self(1);
-    /// Nothing matched, as grep(1).
+    /// As grep(1).
     pub const NO_MATCH: Self = Self(1);
 
-    /// 128 and SIGKILL: what the kernel or the daemon killed.
+    /// 128 and SIGKILL: killed by the kernel or the daemon.
     const KILLED: Self = Self(137);
-    /// 128 and SIGTERM: what its owner stopped.
+    /// 128 and SIGTERM: stopped by its owner.
     const TERMINATED: Self = Self(143);
 
-    /// How many checks failed. At most 63, the last number that has no other meaning (sysexits.h).
+    /// The number of failed checks, at most 63, because sysexits.h defines statuses from 64 on.
     pub fn of_failures(count: usize) -> Self {
         Self(u8::try_from(count.min(63)).unwrap_or(63))
     }
 
-    /// The status of a job: its own where it exited by itself.
+    /// The status of a job: its own if it exited by itself.
     pub fn of_job(report: &JobReport) -> Self {
         let ending = report.ending.as_ref();
         let own = ending.and_then(|ending| ending.exit);
@@ -67,7 +59,7 @@ impl Exit {
             State::Cancelled => by_signal(signal).unwrap_or(Self::TERMINATED),
             State::Interrupted => by_signal(signal).unwrap_or(Self::KILLED),
             State::Denied | State::Expired => Self::REFUSED,
-            // As env(1): 126 cannot be executed, 127 not found.
+            // As env(1): 126 is not executable, 127 is not found.
             State::NotStarted => match own {
                 Some(126) => Self(126),
                 Some(127) => Self(127),
@@ -77,7 +69,7 @@ impl Exit {
     }
 }
 
-/// 128 and the signal's number, as shells report it.
+/// 128 and the signal's number, as in shells.
 fn by_signal(signal: Option<i32>) -> Option<Exit> {
     let signal = u8::try_from(signal?).ok().filter(|signal| *signal > 0)?;
     signal.checked_add(128).map(Exit)
@@ -124,7 +116,7 @@ mod tests {
             ending: Some(ending),
             started_ms: 0,
             waited_ms: 0,
-            place: None,
+            queue_position: None,
             enforced: None,
             stdout: Captured::default(),
             stderr: Captured::default(),
@@ -161,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_counted_up_to_the_first_status_that_means_something() {
+    fn failure_count_stops_below_reserved_statuses() {
         for (count, status) in [(0, 0), (1, 1), (63, 63), (64, 63), (1 << 20, 63)] {
             assert_eq!(Exit::of_failures(count).0, status);
         }

@@ -1,6 +1,6 @@
-//! Of 400 rounds each, the median and, against a busy machine, the lowest tenth: fork and exec of /bin/true, bare, in a `read` and in a `strict` sandbox, interleaved.
-//! From the fork to the moment the process has ended. Run as root, from a small process as the
-//! warden is one.
+//! Benchmarks fork and exec of /bin/true: bare, in `read` and in `strict`, interleaved, from the fork to the end.
+//! Prints the median and, against a busy machine, the lowest tenth of 400 rounds. Run as root from a small process, as
+//! the warden.
 
 use remit_confine::*;
 use std::{
@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Without an argument that says another number.
 const ROUNDS: usize = 400;
 
 type Failure = Box<dyn std::error::Error>;
@@ -57,10 +56,10 @@ fn main() -> std::result::Result<(), Failure> {
     };
     for round in 0..rounds as u32 {
         let start = Instant::now();
-        let (pid, pidfd) = floor::bare_child(&argv, &env)?;
+        let (pid, pidfd) = sys::bare_child(&argv, &env)?;
         wait(pidfd.as_fd())?;
         bare.push(start.elapsed());
-        floor::reap(pid).ok_or("not reaped")?;
+        sys::reap(pid).ok_or("not reaped")?;
 
         let uid = 1_879_100_000 + round;
         let job = Job {
@@ -68,7 +67,7 @@ fn main() -> std::result::Result<(), Failure> {
             gid: uid,
             loginuid: None,
             argv: &argv,
-            places: &[],
+            arguments: &[],
             path: &[],
             env: &env,
             cwd: c"/",
@@ -80,21 +79,21 @@ fn main() -> std::result::Result<(), Failure> {
         };
         for ((_, sandbox), times) in sandboxes.iter().zip(&mut confined) {
             let start = Instant::now();
-            let spawned = spawn(sandbox, &job)?;
+            let spawned = spawn(sandbox, &job, &Closing::here())?;
             wait(spawned.pidfd.as_fd())?;
             times.push(start.elapsed());
-            let (status, _) = floor::reap(spawned.pid).ok_or("not reaped")?;
+            let (status, _) = sys::reap(spawned.pid).ok_or("not reaped")?;
             if !status.success() {
                 let progress = StepReader::new().read(spawned.steps.as_fd());
                 return Err(format!("the job failed: {status}, {progress:?}").into());
             }
         }
     }
-    for (name, place) in [("median", rounds / 2), ("lowest tenth", rounds / 10)] {
-        let bare = at(&mut bare, place);
+    for (name, index) in [("median", rounds / 2), ("lowest tenth", rounds / 10)] {
+        let bare = at(&mut bare, index);
         print!("{name:<13} bare {bare:>8.1?}");
         for ((kind, _), times) in sandboxes.iter().zip(&mut confined) {
-            let confined = at(times, place);
+            let confined = at(times, index);
             let ratio = confined.as_secs_f64() / bare.as_secs_f64();
             print!("   in `{kind}` {confined:>8.1?}   ratio {ratio:.2}");
         }
@@ -112,8 +111,7 @@ fn wait(pidfd: BorrowedFd<'_>) -> nix::Result<()> {
     .map(drop)
 }
 
-/// The time at `place` of all, the shortest first.
-fn at(all: &mut [Duration], place: usize) -> Duration {
+fn at(all: &mut [Duration], index: usize) -> Duration {
     all.sort_unstable();
-    all.get(place).copied().unwrap_or_default()
+    all.get(index).copied().unwrap_or_default()
 }

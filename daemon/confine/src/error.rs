@@ -1,27 +1,22 @@
-//! The one error of this crate: which call failed on what, or why a thing is refused.
+//! The one error type of this crate: a system call that failed, or a refusal with its reason.
 
 use std::{fmt, io};
 
-/// What went wrong, in words an operator can act on.
 #[derive(Debug)]
 pub enum Error {
-    /// A system call failed.
     Call {
-        /// What was being done, with the object's name: `cannot mount a tmpfs on '/tmp'`.
+        /// The failed action with the object's name: `cannot mount a tmpfs on '/tmp'`.
         doing: String,
-        /// The errno.
         source: io::Error,
     },
     /// The kernel or the machine lacks or has something that makes this unsafe.
     Refused {
-        /// What cannot be done.
         doing: String,
-        /// Why, and the way out where there is one.
+        /// The reason, and a remedy if there is one.
         why: String,
     },
 }
 
-/// Results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
@@ -32,7 +27,6 @@ impl Error {
         }
     }
 
-    /// The errno, where a system call failed.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Call { source, .. } => source.raw_os_error(),
@@ -59,7 +53,6 @@ impl std::error::Error for Error {
     }
 }
 
-/// Adds what was being done to an errno.
 pub(crate) trait Doing<T> {
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T>;
 }

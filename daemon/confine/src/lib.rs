@@ -1,60 +1,34 @@
-//! remit-confine: puts one process behind every wall of a sandbox, in a fixed order, or says
-//! which step failed.
-//!
-//! It decides nothing: what may run, as whom, with which limits is its callers' affair. It is
-//! for a process of one thread; children made here run ordinary code before their exec.
+//! Puts one process into a sandbox, layer by layer in a fixed order, or reports the step that failed. It decides
+//! nothing: its callers choose the program, the user and the limits. It is for a process of one thread, because
+//! children made here run ordinary code before their exec.
 
-mod arguments;
-mod attempts;
-mod beginning;
-mod cgroup;
-mod checklist;
 mod error;
-mod execute;
-mod fence;
-pub mod floor;
-mod handed;
-mod identity;
-mod inherited;
-mod keeper;
-mod kernel;
-mod limits;
-mod measure;
-mod monitor;
-mod mounts;
+pub(crate) mod listen_fds;
 mod net;
-mod notes;
-mod places;
-mod profile;
-mod recipe;
-mod root;
-mod sandbox;
-mod seccomp;
-mod service;
-mod spawn;
+pub(crate) mod self_test;
+pub mod spawner;
+pub(crate) mod spec;
 mod steps;
-mod task;
-mod trust;
-mod wall;
-mod witness;
-pub mod zygote;
+pub(crate) mod supervise;
+pub mod sys;
 
-pub use arguments::{Argument, PathIs, What};
-pub use cgroup::{Cgroup, Cgroups, Controller, Oom, Switch};
+pub use crate::listen_fds::inherited_listener;
+pub use crate::self_test::{Finding, SelfTest, self_test};
+pub use crate::spawner::direct::{Job, Spawned, spawn};
+pub use crate::spawner::service::spawn_service;
+pub use crate::spawner::{PreforkedChild, Workers};
+pub use crate::spec::compiled::Sandbox;
+pub use crate::spec::kernel::Kernel;
+pub use crate::spec::layer::Layer;
+pub use crate::spec::limits::{Clamped, Limits};
+pub use crate::spec::profile::{HostProfile, ListedPath, ReadProfile, StrictProfile};
+pub use crate::steps::arguments::{Argument, PathIs, What};
+pub use crate::steps::file_hash::Measured;
+pub use crate::steps::seccomp::filtered_calls;
+pub use crate::supervise::cgroup::{Cgroup, Cgroups, Controller, Oom, Switch};
+pub use crate::supervise::forked_task::{Answer, in_child, in_child_with};
+pub use crate::supervise::output::{Closing, OutputEnd};
+pub use crate::supervise::watchdog::Watchdog;
 pub use error::{Error, Result};
-pub use handed::inherited_listener;
-pub use keeper::Keeper;
-pub use kernel::Kernel;
-pub use limits::{Clamped, Limits};
-pub use measure::Measured;
 pub use net::{Destination, Network};
-pub use profile::{HostProfile, Place, ReadProfile, StrictProfile};
-pub use sandbox::Sandbox;
-pub use seccomp::filtered_calls;
-pub use service::spawn_service;
-pub use spawn::{Job, Spawned, spawn};
 pub use steps::{Progress, Step, StepReader, Why};
-pub use task::{Answer, in_child, in_child_with};
-pub use wall::Wall;
-pub use witness::{Finding, Witness, witness};
-pub use zygote::{Waiting, Zygotes};

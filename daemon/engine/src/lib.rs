@@ -1,7 +1,6 @@
-//! remit-engine: asks a container engine, Docker or Podman, over its socket.
-//!
-//! Whoever reaches that socket can do all that root can. So requests are made by [`named`] parts and fixed texts alone;
-//! which of them there are is said by the two programs that use this: remit-look and remit-act.
+//! remit-engine: queries a container engine, Docker or Podman, over its socket. A process with access to that socket
+//! can do all that root can. So requests consist only of [`named`] parts and fixed texts. Their users remit-look and
+//! remit-act choose which requests exist.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write};
@@ -10,23 +9,19 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Docker's, then Podman's, which answers the same requests.
+/// Sockets of Docker and of Podman, which answers the same requests.
 pub const SOCKETS: [&str; 2] = ["/run/docker.sock", "/run/podman/podman.sock"];
-/// For each part of an answer: stopping a container takes ten seconds where it does not end by itself.
+/// Read timeout. A container that does not end by itself is stopped only after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Of an answer, in bytes.
+// Bytes of an answer.
 const MOST: u64 = 16 << 20;
-/// Of its header fields.
 const FIELDS: usize = 64;
-/// Of a name, in bytes.
+// Bytes of a name.
 const NAME: usize = 128;
-/// Of the beginning of an id that names a container, in bytes: as long as engines show it.
+/// Minimum bytes of an id prefix that names a container: as long as engines show it.
 const ID: usize = 12;
 
-/// A container's name or id, which is then a part of a request's path.
-///
-/// # Errors
-/// It is none.
+/// Checks a container name or id, which becomes a part of a request path.
 pub fn named(name: &str) -> Result<&str, String> {
     let mut bytes = name.bytes();
     let begins = bytes
@@ -40,35 +35,29 @@ pub fn named(name: &str) -> Result<&str, String> {
     }
 }
 
-/// A container, as its engine has it.
+/// A container, as reported by its engine.
 #[derive(Debug)]
 pub struct Container {
-    /// Whole: a part of a request's path.
+    /// The full id: a part of a request path.
     pub id: String,
-    /// All that the engine tells of it, values of variables too.
-    pub told: Value,
+    /// The whole description of the engine, including values of environment variables.
+    pub description: Value,
 }
 
-/// The container that has this name or id. An engine takes any beginning of an id for one: where no container
-/// is called 'db', it means one whose id begins so, which is not what was asked for, or granted.
-///
-/// # Errors
-/// As [`get_json`], or there is none.
+/// Finds a container by name or id. An engine accepts any prefix of an id: without a container called 'db' it would
+/// return one whose id starts with 'db', which nobody asked for or granted.
 pub fn identified(name: &str) -> Result<Container, String> {
-    let told = get_json(&format!("/containers/{}/json", named(name)?))?;
-    let id = id_of(&told, name)?;
-    Ok(Container { id, told })
+    let description = get_json(&format!("/containers/{}/json", named(name)?))?;
+    let id = id_of(&description, name)?;
+    Ok(Container { id, description })
 }
 
-/// The container that has this name, for whoever changes it. Rules and people know containers by their names: an id
-/// would pass a rule that denies the name, and a person who approves could not tell which container it is.
-///
-/// # Errors
-/// As [`get_json`], or there is none of this name.
+/// Finds a container by name, to change it. Rules and approvers know containers by name: an id would bypass a rule
+/// that denies the name, and an approver could not identify the container.
 pub fn by_name(name: &str) -> Result<Container, String> {
-    let told = get_json(&format!("/containers/{}/json", named(name)?))?;
-    let id = id_by_name(&told, name)?;
-    Ok(Container { id, told })
+    let description = get_json(&format!("/containers/{}/json", named(name)?))?;
+    let id = id_by_name(&description, name)?;
+    Ok(Container { id, description })
 }
 
 fn id_by_name(all: &Value, name: &str) -> Result<String, String> {
@@ -100,40 +89,29 @@ fn id_of(all: &Value, name: &str) -> Result<String, String> {
     }
 }
 
-/// The answer to a request that only reads.
-///
-/// # Errors
-/// A sentence: no engine answers, or it refuses, or does not speak HTTP.
+/// Sends a request that only reads and returns the body of the answer.
+/// Errors: A sentence: no engine answers, it refuses, or it does not speak HTTP.
 pub fn get(path: &str) -> Result<Vec<u8>, String> {
     ask("GET", path)
 }
 
-/// As [`get`], where it is JSON.
-///
-/// # Errors
-/// As [`get`], or it is none.
+/// Same as [`get`], parsed as JSON.
 pub fn get_json(path: &str) -> Result<Value, String> {
     parsed(&get(path)?)
 }
 
-/// What an answer says.
-///
-/// # Errors
-/// It is no JSON.
+/// Parses the body of an answer as JSON.
 pub fn parsed(body: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(body)
         .map_err(|error| format!("the container engine's answer is not JSON: {error}"))
 }
 
-/// Has something done.
-///
-/// # Errors
-/// As [`get`].
+/// Sends a request that changes something. Errors are those of [`get`].
 pub fn post(path: &str) -> Result<(), String> {
     ask("POST", path).map(drop)
 }
 
-/// HTTP/1.0: the answer ends with the connection, and is in one piece.
+/// Uses HTTP/1.0: the answer is in one piece and ends with the connection.
 fn ask(method: &str, path: &str) -> Result<Vec<u8>, String> {
     let (mut socket, at) = connect()?;
     let cannot = |error: io::Error| format!("cannot ask the container engine at {at}: {error}");
@@ -145,7 +123,7 @@ fn ask(method: &str, path: &str) -> Result<Vec<u8>, String> {
     body(&answer).map_err(|why| format!("the container engine at {at} {why}"))
 }
 
-/// All that is said: a part of it would look like an answer.
+/// Reads the whole answer. A truncated one is an error, because it would look complete.
 fn whole(from: impl Read) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     match from.take(MOST + 1).read_to_end(&mut answer)? {
@@ -154,7 +132,6 @@ fn whole(from: impl Read) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The engine that is there.
 fn connect() -> Result<(UnixStream, &'static str), String> {
     let mut why = Vec::new();
     for at in SOCKETS {
@@ -166,10 +143,7 @@ fn connect() -> Result<(UnixStream, &'static str), String> {
     Err(format!("no container engine answers ({})", why.join("; ")))
 }
 
-/// The body of an answer that is a success.
-///
-/// # Errors
-/// Why it is none: it is no HTTP, not whole, or says that it was refused.
+/// Returns the body of a successful answer. An error says that it is not HTTP, incomplete or a refusal.
 pub fn body(answer: &[u8]) -> Result<Vec<u8>, String> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut head = httparse::Response::new(&mut fields);
@@ -180,7 +154,7 @@ pub fn body(answer: &[u8]) -> Result<Vec<u8>, String> {
     };
     let body = answer.get(length..).unwrap_or_default();
     match head.code {
-        // 204 has no content; 304 says that it was as it should be already.
+        // 204 has no content; 304 means that nothing had to be changed.
         Some(200 | 204 | 304) => Ok(body.to_vec()),
         code => {
             let said: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -220,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_beginning_of_an_id_is_no_container() {
+    fn short_id_prefix_is_no_container() {
         let id = "db0123456789abcdef";
         for (called, name, is) in [
             ("/db", "db", true),
@@ -242,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn c07_a_container_is_changed_by_its_name_alone() {
+    fn c07_container_change_needs_its_name() {
         let id = "3dcd0568f299abcdef";
         let all = serde_json::json!({ "Id": id, "Name": "/db" });
         assert_eq!(id_by_name(&all, "db"), Ok(id.to_owned()));
@@ -256,20 +230,20 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_had_in_full_or_not_at_all() {
+    fn oversized_answer_is_an_error() {
         for (length, whole_of) in [
             (0, true),
             (MOST, true),
             (MOST + 1, false),
             (u64::MAX, false),
         ] {
-            let had = whole(io::repeat(b'x').take(length));
-            assert_eq!(had.is_ok_and(|all| all.len() as u64 == length), whole_of);
+            let answer = whole(io::repeat(b'x').take(length));
+            assert_eq!(answer.is_ok_and(|all| all.len() as u64 == length), whole_of);
         }
     }
 
     #[test]
-    fn an_answer_is_its_body_or_why_there_is_none() {
+    fn answer_is_body_or_error_sentence() {
         let said = |answer: &str| body(answer.as_bytes());
         assert_eq!(
             said("HTTP/1.0 200 OK\r\nServer: x\r\n\r\n[1]"),

@@ -1,18 +1,15 @@
-//! What looks wrong, in sentences: derived from a report, nothing else read. Pure.
+//! Derives short warning sentences from a report. Pure: reads nothing else.
 
 use remit_common::host::{HostReport, Hundredths, Mount};
 
 use crate::read;
 
-/// Sentences told.
 const ALERTS: usize = 16;
-/// Percent from which a file system is told.
 const FULL: u64 = 90;
-/// Percent of the last minute stalled from which pressure is told.
+/// Percent of the last minute in which tasks stalled.
 const PRESSURE: Hundredths = Hundredths(1000);
 
-/// The sentences, the gravest first.
-pub(crate) fn of(report: &HostReport) -> Vec<String> {
+pub(crate) fn find(report: &HostReport) -> Vec<String> {
     let mut alerts = Vec::new();
     units(report, &mut alerts);
     disks(report, &mut alerts);
@@ -63,22 +60,22 @@ fn disks(report: &HostReport, alerts: &mut Vec<String>) {
         }
     }
     let mounts = report.mounts.iter().flat_map(|mounts| &mounts.list.items);
-    // An image that cannot be written to is full by nature.
+    // A read-only image is full by nature.
     for mount in mounts.filter(|mount| !mount.read_only) {
         alerts.extend(full(mount));
     }
 }
 
 fn full(mount: &Mount) -> Option<String> {
-    let room = mount.room.as_ref()?;
-    let inodes_used = room.inodes.saturating_sub(room.inodes_free);
+    let space = mount.space.as_ref()?;
+    let inodes_used = space.inodes.saturating_sub(space.inodes_free);
     let inodes_percent = (u128::from(inodes_used) * 100)
-        .checked_div(room.inodes.into())
+        .checked_div(space.inodes.into())
         .unwrap_or(0);
-    if room.used_percent >= FULL {
+    if space.used_percent >= FULL {
         Some(format!(
             "file system '{}' is {} % full",
-            mount.target, room.used_percent
+            mount.target, space.used_percent
         ))
     } else if inodes_percent >= FULL.into() {
         Some(format!(
@@ -98,7 +95,7 @@ fn strain(report: &HostReport, alerts: &mut Vec<String>) {
         .filter(|kills| *kills > 0)
     {
         alerts.push(format!(
-            "{} killed for want of memory since boot",
+            "{} killed for lack of memory since boot",
             count(kills, "process")
         ));
     }
@@ -114,7 +111,7 @@ fn strain(report: &HostReport, alerts: &mut Vec<String>) {
         else {
             continue;
         };
-        // Some task nearly always waits for a busy processor: only all waiting at once is a sign.
+        // On a busy processor some task nearly always waits. Only a high value is a sign of trouble.
         if minute >= PRESSURE && (what != "cpu" || minute >= Hundredths(5000)) {
             alerts.push(format!(
                 "{what} pressure: tasks stalled {minute} % of the last minute"
@@ -150,7 +147,6 @@ fn upkeep(report: &HostReport, alerts: &mut Vec<String>) {
     }
 }
 
-/// `1 unit`, `2 units`, `2 processes`.
 fn count(number: u64, noun: &str) -> String {
     match (number, noun.ends_with('s')) {
         (1, _) => format!("1 {noun}"),
@@ -162,7 +158,7 @@ fn count(number: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remit_common::host::{FailedUnit, List, Mounts, Room, Units, Updates};
+    use remit_common::host::{FailedUnit, FsUsage, List, Mounts, Units, Updates};
 
     fn mount(target: &str, used_percent: u64, read_only: bool, inodes_free: u64) -> Mount {
         Mount {
@@ -172,7 +168,7 @@ mod tests {
             fstype: "ext4".into(),
             options: "rw".into(),
             read_only,
-            room: Some(Room {
+            space: Some(FsUsage {
                 size: 1,
                 used: 1,
                 avail: 1,
@@ -201,7 +197,7 @@ mod tests {
 
     #[test]
     fn healthy_report_has_no_alert() {
-        assert!(of(&HostReport::default()).is_empty());
+        assert!(find(&HostReport::default()).is_empty());
     }
 
     #[test]
@@ -236,7 +232,7 @@ mod tests {
             ..HostReport::default()
         };
         assert_eq!(
-            of(&report),
+            find(&report),
             [
                 "4 units failed: a.service b.mount c.timer …",
                 "file system '/' is 90 % full",
@@ -261,7 +257,7 @@ mod tests {
             }),
             ..HostReport::default()
         };
-        let alerts = of(&report);
+        let alerts = find(&report);
         assert_eq!(
             (alerts.len(), alerts.last().map(String::as_str)),
             (16, Some("and 25 more"))

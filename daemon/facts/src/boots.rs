@@ -1,21 +1,19 @@
-//! Uptime, and the boots on record in wtmp.
+//! Reads the uptime, and the boots recorded in wtmp.
 
 use std::ops::ControlFlow;
 
 use remit_common::host::{Boot, Boots, List};
 
-use crate::Sources;
 use crate::read::{self, Gaps, Why};
+use crate::sources::Sources;
 use crate::utmp::{self, Kind};
 
-/// Boots told.
 const BOOTS: usize = 10;
 
-/// The section `boots`.
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Boots {
     let path = at.proc.join("uptime");
     let uptime = read::word(&path).and_then(|text| {
-        parse_uptime(&text).ok_or_else(|| format!("'{}' is not of the known form", path.display()))
+        parse_uptime(&text).ok_or_else(|| format!("'{}' has an unknown format", path.display()))
     });
     Boots {
         uptime: gaps.known("boots.uptime", uptime),
@@ -24,12 +22,11 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Boots {
     }
 }
 
-/// `350735.47 234388.90`: whole seconds of the first number.
+/// Returns the first number of `350735.47 234388.90` in whole seconds.
 fn parse_uptime(text: &str) -> Option<u64> {
     text.split(['.', ' ']).next()?.parse().ok()
 }
 
-/// The kernel's own account of when it started.
 fn booted(at: &Sources) -> Result<u64, Why> {
     let path = at.proc.join("stat");
     let mut booted = None;
@@ -43,13 +40,12 @@ fn booted(at: &Sources) -> Result<u64, Why> {
     booted.ok_or_else(|| format!("'{}' has no btime", path.display()))
 }
 
-/// Boots, newest first.
 fn last(at: &Sources) -> Result<List<Boot>, Why> {
     let path = at.var.join("log/wtmp");
     let newer = at.var.join("lib/wtmpdb/wtmp.db");
     let records = match utmp::tail(&path) {
         Err(_) if newer.exists() => Err(format!(
-            "'{}' is a database that is not read here",
+            "'{}' is a database of an unsupported kind",
             newer.display()
         )),
         read => read,
@@ -64,7 +60,7 @@ fn last(at: &Sources) -> Result<List<Boot>, Why> {
     Ok(List::cut(list, BOOTS))
 }
 
-/// Pairs starts with the orderly shutdown that follows, if any.
+/// Pairs each start with the orderly shutdown that follows, if any. Returns the newest boot first.
 fn boots_of(records: &[utmp::Record]) -> Vec<Boot> {
     let mut boots: Vec<Boot> = Vec::new();
     for record in records {
@@ -74,7 +70,7 @@ fn boots_of(records: &[utmp::Record]) -> Vec<Boot> {
                 end: None,
                 kernel: Some(record.host.clone()).filter(|kernel| !kernel.is_empty()),
             }),
-            // A line named `~` with the user `shutdown`, as who(1) knows it.
+            // who(1) recognizes a shutdown by the line `~` and the user `shutdown`.
             Kind::RunLevel if record.user == "shutdown" => {
                 if let Some(boot) = boots.last_mut().filter(|boot| boot.end.is_none()) {
                     boot.end = Some(record.time);
@@ -113,11 +109,11 @@ mod tests {
             record(Kind::Boot, "reboot", 30),
             record(Kind::Boot, "reboot", 40),
         ];
-        let told: Vec<_> = boots_of(&records)
+        let reported: Vec<_> = boots_of(&records)
             .iter()
             .map(|boot| (boot.start, boot.end))
             .collect();
-        assert_eq!(told, [(40, None), (30, None), (10, Some(20))]);
+        assert_eq!(reported, [(40, None), (30, None), (10, Some(20))]);
     }
 
     #[test]

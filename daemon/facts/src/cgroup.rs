@@ -1,7 +1,5 @@
-//! Control groups: which path an id stands for, which unit or container a path.
-//!
-//! In the unified hierarchy the id of a group is the inode number of its
-//! directory, on 64-bit machines. cgroups(7), systemd's docs/CGROUP_DELEGATION.
+//! Control groups: maps a cgroup id to its path, and a path to its unit or container. On 64-bit machines a group's id
+//! is the inode number of its directory (cgroups(7), systemd's CGROUP_DELEGATION).
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
@@ -10,28 +8,20 @@ use std::time::{Duration, Instant};
 
 use remit_common::host::{Container, List, Owner, Proc};
 
-use crate::Sources;
 use crate::mounts;
 use crate::read::{self, Gaps, Why};
+use crate::sources::Sources;
 
-/// Directories looked at.
 const GROUPS: usize = 20_000;
-/// Depth to which they are looked at.
 const DEPTH: usize = 24;
-/// Time for looking at them.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Processes told of a group.
 const PROCS: usize = 4;
-/// Containers told.
 const CONTAINERS: usize = 256;
 
-/// The groups of the unified hierarchy, or why they are not known.
 pub(crate) struct Tree {
-    /// Path of the root on this machine.
     root: PathBuf,
-    /// Path below the root by id, the root itself as `/`.
+    /// Paths below the root by id. The root itself is `/`.
     groups: Result<BTreeMap<u64, String>, Why>,
-    /// Whether the walk came to its end.
     whole: bool,
     proc: PathBuf,
 }
@@ -57,12 +47,12 @@ impl Tree {
         tree
     }
 
-    /// The owner that stands behind a group's id, with a caution where there is one.
+    /// Returns the owner of the group with this id, and a warning if the owner is uncertain.
     pub(crate) fn owner(&self, id: u64) -> Result<(Owner, Option<Why>), Why> {
         let groups = self.groups.as_ref().map_err(Clone::clone)?;
         let path = groups.get(&id).ok_or(match self.whole {
             true => "its control group is gone, or not visible here",
-            false => "there are too many control groups to look at them all",
+            false => "there are too many control groups to examine them all",
         })?;
         if path == "/" {
             let owner = Owner {
@@ -100,7 +90,6 @@ impl Tree {
         ))
     }
 
-    /// The processes in a group.
     fn procs(&self, path: &str) -> Result<List<Proc>, Why> {
         let text = read::text(
             &self
@@ -109,7 +98,7 @@ impl Tree {
                 .join("cgroup.procs"),
             1 << 20,
         )?;
-        // 0 is a process of another pid namespace.
+        // 0 means a process of another pid namespace.
         let pids: Vec<u64> = text
             .lines()
             .filter_map(|line| line.parse().ok())
@@ -132,19 +121,18 @@ impl Tree {
     }
 }
 
-/// Where the unified hierarchy is mounted.
 fn root(at: &Sources) -> Result<PathBuf, Why> {
     let table = mounts::table(at)?;
     let mount = table.iter().find(|mount| mount.fstype == "cgroup2");
     let mount = mount.ok_or("the unified control group hierarchy is not mounted")?;
-    // Always below /sys, but where that is depends on the sources.
+    // It is always below /sys, but the sources may relocate /sys.
     Ok(mount
         .target
         .strip_prefix("/sys")
         .map_or_else(|_| mount.target.clone(), |below| at.sys.join(below)))
 }
 
-/// Adds what is below `root`; false where it had to stop before the end.
+/// Adds the groups below `root`. Returns false if it stopped at a limit.
 fn walk(root: &Path, groups: &mut BTreeMap<u64, String>, end: Instant) -> bool {
     let mut left = vec![(root.to_owned(), String::new(), 0)];
     let mut whole = true;
@@ -153,7 +141,7 @@ fn walk(root: &Path, groups: &mut BTreeMap<u64, String>, end: Instant) -> bool {
             whole = false;
             continue;
         }
-        // A group may go while it is looked at.
+        // A group may disappear during the walk.
         let Ok(entries) = std::fs::read_dir(&directory) else {
             continue;
         };
@@ -169,10 +157,8 @@ fn walk(root: &Path, groups: &mut BTreeMap<u64, String>, end: Instant) -> bool {
     whole
 }
 
-/// The system's unit, and the unit of a user's own service manager, in a path.
-///
-/// Slices are passed over; the first part after them is the unit. Below
-/// `user@UID.service` the same holds once more.
+/// Returns the system unit in a path, and the unit of a user's own service manager. Slices are skipped: the first part
+/// after them is the unit. The same rule applies again below `user@UID.service`.
 fn units_of(path: &str) -> (Option<String>, Option<String>) {
     let mut parts = path
         .split('/')
@@ -191,7 +177,7 @@ fn units_of(path: &str) -> (Option<String>, Option<String>) {
     (unit.map(read::shown), user.map(read::shown))
 }
 
-/// What to know before taking a unit for the one that serves a socket.
+/// Returns a warning if the unit may not be the one that serves the socket.
 fn caution(unit: &str, empty: bool) -> Option<&'static str> {
     match (unit, empty) {
         ("init.scope", _) => Some("made by process 1, as for a socket unit"),
@@ -205,26 +191,24 @@ fn caution(unit: &str, empty: bool) -> Option<&'static str> {
     }
 }
 
-/// systemd puts `_` before a name that the kernel could take for a file of its own.
+/// systemd prefixes `_` to a name that could collide with a file of the kernel.
 fn unescape(part: &str) -> &str {
     part.strip_prefix('_').unwrap_or(part)
 }
 
-/// Whether a name is that of a unit that can have processes or sockets.
 fn is_unit(name: &str) -> bool {
     const KINDS: [&str; 5] = ["service", "scope", "socket", "mount", "swap"];
     name.rsplit_once('.')
         .is_some_and(|(stem, kind)| !stem.is_empty() && KINDS.contains(&kind))
 }
 
-/// The section `containers`: those that engines run in control groups of their own.
 pub(crate) fn containers(tree: Option<&Tree>, gaps: &mut Gaps) -> Option<List<Container>> {
     let tree = tree?;
     let groups = gaps.known("containers", tree.groups.as_ref().map_err(Clone::clone))?;
     if !tree.whole {
         gaps.note(
             "containers",
-            "there are too many control groups to look at them all: some may be missing",
+            "there are too many control groups to examine them all: some may be missing",
         );
     }
     let mut found: Vec<Container> = groups.values().filter_map(|path| container(path)).collect();
@@ -233,25 +217,24 @@ pub(crate) fn containers(tree: Option<&Tree>, gaps: &mut Gaps) -> Option<List<Co
     Some(List::cut(found, CONTAINERS))
 }
 
-/// The container whose control group `path` is.
 fn container(path: &str) -> Option<Container> {
     let mut parts = path.rsplit('/');
     let name = parts.next()?;
     let parent = parts.next().unwrap_or_default();
-    let told = |engine: &str, id: &str| {
+    let of_engine = |engine: &str, id: &str| {
         Some(Container {
             engine: engine.into(),
             id: read::shown(id),
         })
     };
     if let Some(name) = name.strip_prefix("lxc.payload.") {
-        return told("lxc", name);
+        return of_engine("lxc", name);
     }
     if let Some(machine) = name
         .strip_prefix("systemd-nspawn@")
         .and_then(|name| name.strip_suffix(".service"))
     {
-        return told("nspawn", machine);
+        return of_engine("nspawn", machine);
     }
     let stem = name.strip_suffix(".scope").unwrap_or(name);
     for (prefix, engine) in [
@@ -261,19 +244,19 @@ fn container(path: &str) -> Option<Container> {
         ("crio-", "cri-o"),
     ] {
         if let Some(id) = stem.strip_prefix(prefix).and_then(short_id) {
-            return told(engine, id);
+            return of_engine(engine, id);
         }
     }
     match parent {
-        "docker" => told("docker", short_id(name)?),
-        "libpod_parent" => told("podman", short_id(name)?),
-        "lxc" => told("lxc", name),
-        pod if pod.starts_with("pod") => told("kubernetes", short_id(name)?),
+        "docker" => of_engine("docker", short_id(name)?),
+        "libpod_parent" => of_engine("podman", short_id(name)?),
+        "lxc" => of_engine("lxc", name),
+        pod if pod.starts_with("pod") => of_engine("kubernetes", short_id(name)?),
         _ => None,
     }
 }
 
-/// The first 12 digits of an id of 64, as the engines show it.
+/// Returns the first 12 digits of a 64-digit id, as container engines show it.
 fn short_id(id: &str) -> Option<&str> {
     let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     id.get(..12).filter(|_| is_id)
@@ -337,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn caution_is_given_where_another_may_serve_the_socket() {
+    fn shared_socket_has_caution() {
         for (unit, empty, cautious) in [
             ("nginx.service", false, false),
             ("nginx.service", true, true),
@@ -349,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_are_told_from_other_groups() {
+    fn containers_differ_from_other_cgroups() {
         let id = "0123456789abcdef".repeat(4);
         for (path, expect) in [
             (

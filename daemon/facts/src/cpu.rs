@@ -4,10 +4,9 @@ use std::ops::ControlFlow;
 
 use remit_common::host::{Cpu, CpuUsage, Hundredths};
 
-use crate::Sources;
 use crate::read::{self, Gaps, Why};
+use crate::sources::Sources;
 
-/// The section `cpu`.
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Cpu> {
     let path = at.proc.join("stat");
     let mut usage = None;
@@ -16,17 +15,14 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Cpu> {
         match line.strip_prefix("cpu") {
             Some(rest) if rest.starts_with(' ') => usage = parse(rest),
             Some(_) => count += 1,
-            // The lines of processors come first; interrupts may take megabytes.
+            // The processor lines come first. The interrupt lines after them may take megabytes.
             None => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
     });
     gaps.known("cpu", read)?;
     let Some(usage) = usage.filter(|_| count > 0) else {
-        gaps.note(
-            "cpu",
-            format!("'{}' is not of the known form", path.display()),
-        );
+        gaps.note("cpu", format!("'{}' has an unknown format", path.display()));
         return None;
     };
     Some(Cpu {
@@ -36,15 +32,14 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Cpu> {
     })
 }
 
-/// Ticks: user nice system idle iowait irq softirq steal guest guest_nice.
-/// Time of guests is in user and nice already.
+/// Ticks: user nice system idle iowait irq softirq steal guest guest_nice. User and nice include guest time.
 fn parse(line: &str) -> Option<CpuUsage> {
     let mut ticks = [0_u64; 8];
     let mut words = line.split_ascii_whitespace();
     for (index, tick) in ticks.iter_mut().enumerate() {
         match words.next() {
             Some(word) => *tick = word.parse().ok()?,
-            // Old kernels have fewer; without idle it is no such line.
+            // Old kernels have fewer fields. A line without idle is malformed.
             None if index > 3 => break,
             None => return None,
         }
@@ -64,7 +59,6 @@ fn parse(line: &str) -> Option<CpuUsage> {
     })
 }
 
-/// The model of the first processor.
 fn model(at: &Sources) -> Result<String, Why> {
     let path = at.proc.join("cpuinfo");
     let mut model = None;

@@ -2,19 +2,17 @@
 
 use std::path::Path;
 
-use remit_common::host::{Disk, List, Part};
+use remit_common::host::{Disk, List, Partition};
 
-use crate::Sources;
 use crate::read::{self, Gaps, Why};
+use crate::sources::Sources;
 
-/// Devices told.
 const DISKS: usize = 128;
-/// Partitions told of each.
 const PARTS: usize = 16;
-/// sysfs counts in sectors of this size, whatever the device's own is.
+/// sysfs counts in sectors of this size, independent of the device's own.
 const SECTOR: u64 = 512;
 
-/// The section `disks`. Devices without a medium (loop devices in wait, empty readers) are left out.
+/// Returns the block devices. Devices without a medium are left out: unused loop devices, empty readers.
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<List<Disk>> {
     let found = gaps.known("disks", read::entries(&at.sys.join("block")))?;
     let mut disks = Vec::new();
@@ -28,7 +26,6 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<List<Disk>> {
     Some(List::cut(disks, DISKS))
 }
 
-/// One device.
 fn disk(path: &Path) -> Result<Disk, Why> {
     let flag = |name: &str| {
         read::number(&path.join(name))
@@ -43,7 +40,7 @@ fn disk(path: &Path) -> Result<Disk, Why> {
         .into_iter()
         .filter(|part| part.join("partition").exists())
         .filter_map(|part| {
-            Some(Part {
+            Some(Partition {
                 size: size(&part).ok()?,
                 name: read::shown(&read::name(&part)),
             })
@@ -62,12 +59,11 @@ fn disk(path: &Path) -> Result<Disk, Why> {
     })
 }
 
-/// Size in bytes.
 fn size(path: &Path) -> Result<u64, Why> {
     Ok(read::number(&path.join("size"))?.saturating_mul(SECTOR))
 }
 
-/// Bytes read and written, from the third and seventh number of `stat`.
+/// Returns bytes read and written: the third and the seventh number of `stat`.
 fn stat(text: &str) -> Option<(u64, u64)> {
     let mut words = text.split_ascii_whitespace();
     let read: u64 = words.nth(2)?.parse().ok()?;

@@ -1,19 +1,13 @@
-//! Makes a report fit a bound in characters, by shortening its longest lists. Pure.
-//!
-//! So a question for one section gets long lists and one for all gets short
-//! ones, and each list still says how many entries it left out.
+//! Shortens the longest lists of a report until it fits a size bound. Pure. A report of one section keeps long lists.
+//! Each list counts the entries that it left out.
 
 use remit_common::host::{Gap, HostReport, List};
 
-/// Characters a report takes as JSON at most.
-///
-/// MCP clients cut results at about 40,000; the rest is for what surrounds it.
+/// Maximum characters of a report as JSON. MCP clients truncate results at about 40,000, with the surrounding text.
 pub const JSON_CHARS: usize = 36_000;
 
-/// Shortens `report` until it takes at most `bound` bytes of JSON.
-///
-/// Single facts are few and short by construction: even the longest, with every
-/// list empty, take less than [`JSON_CHARS`], so that it can always be met.
+/// Shortens `report` until it takes at most `bound` bytes of JSON. Always meets [`JSON_CHARS`], because single facts
+/// are few and short: the longest report with empty lists is smaller.
 pub(crate) fn fit(report: &mut HostReport, bound: usize) {
     fit_gaps(&mut report.gaps, bound / 4);
     let mut total = size(report);
@@ -33,7 +27,6 @@ pub(crate) fn fit(report: &mut HostReport, bound: usize) {
     }
 }
 
-/// Leaves out the last gaps where all take more than `bound` bytes, and says how many.
 fn fit_gaps(gaps: &mut Vec<Gap>, bound: usize) {
     let mut over = 0_u64;
     while size(gaps) > bound && gaps.pop().is_some() {
@@ -47,13 +40,11 @@ fn fit_gaps(gaps: &mut Vec<Gap>, bound: usize) {
     }
 }
 
-/// Bytes a value takes as JSON.
 fn size<T: serde::Serialize + ?Sized>(value: &T) -> usize {
-    // Plain structs and lists always can be written.
+    // Plain structs and lists always serialize.
     serde_json::to_vec(value).map_or(0, |json| json.len())
 }
 
-/// A list that can be shortened.
 trait Shorten {
     fn is_empty(&self) -> bool;
     fn weight(&self) -> usize;
@@ -69,21 +60,19 @@ impl<T: serde::Serialize> Shorten for List<T> {
         size(self)
     }
 
-    /// Leaves out the last eighth, at least one entry.
+    /// Drops the last eighth, at least one entry.
     fn shorten(&mut self) {
         let length = self.items.len();
         self.shrink(length.saturating_sub((length / 8).max(1)));
     }
 }
 
-/// A list that may be absent, as what it can do.
 fn known<'a, T: serde::Serialize + 'a>(
     list: &'a mut Option<List<T>>,
 ) -> Option<&'a mut dyn Shorten> {
     list.as_mut().map(|list| -> &mut dyn Shorten { list })
 }
 
-/// Every list of a report that can be long.
 fn lists(report: &mut HostReport) -> Vec<&mut dyn Shorten> {
     let mut lists: Vec<&mut dyn Shorten> = Vec::new();
     lists.extend(known(&mut report.disks));
@@ -154,7 +143,6 @@ mod tests {
         }
     }
 
-    /// A report with long lists of entries as long as they can be.
     fn huge() -> HostReport {
         let text = "\"".repeat(256);
         let mount = Mount {
@@ -164,7 +152,7 @@ mod tests {
             fstype: text.clone(),
             options: text.clone(),
             read_only: false,
-            room: None,
+            space: None,
             why: Some(text.clone()),
         };
         HostReport {
@@ -203,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn huge_report_is_made_to_fit_and_counts_what_it_lost() {
+    fn huge_report_is_cut_and_counted() {
         let mut report = huge();
         assert!(size(&report) > 1 << 20);
         fit(&mut report, JSON_CHARS);
@@ -219,7 +207,7 @@ mod tests {
             report.mounts.as_ref().map(|mounts| mounts.list.total()),
             Some(257)
         );
-        // The long ones pay, not the short one.
+        // Only the long lists are shortened.
         assert_eq!(report.containers.as_ref().map(|list| list.more), Some(0));
     }
 
@@ -235,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_take_a_quarter_at_most_and_are_counted() {
+    fn gaps_take_quarter_at_most() {
         let mut report = huge();
         fit(&mut report, JSON_CHARS);
         let kept = report.gaps.len() as u64 - 1;
@@ -284,7 +272,7 @@ mod tests {
         assert!(size(&report) <= JSON_CHARS, "{}", size(&report));
         assert!(
             lists(&mut report).iter().any(|list| !list.is_empty()),
-            "room is left for lists"
+            "lists have bytes left"
         );
     }
 

@@ -2,24 +2,23 @@
 
 use remit_common::host::{Hundredths, Load, Pressure};
 
-use crate::Sources;
 use crate::read::{self, Gaps};
+use crate::sources::Sources;
 
-/// The section `load`.
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Load> {
     let path = at.proc.join("loadavg");
     let text = gaps.known("load", read::text(&path, 4096))?;
     let Some((averages, runnable, tasks)) = loadavg(&text) else {
         gaps.note(
             "load",
-            format!("'{}' is not of the known form", path.display()),
+            format!("'{}' has an unknown format", path.display()),
         );
         return None;
     };
     let mut pressure = |name: &str| {
         let path = at.proc.join("pressure").join(name);
         let parsed = read::text(&path, 4096).and_then(|text| {
-            psi(&text).ok_or_else(|| format!("'{}' is not of the known form", path.display()))
+            psi(&text).ok_or_else(|| format!("'{}' has an unknown format", path.display()))
         });
         gaps.known(&format!("load.{name}"), parsed)
     };
@@ -36,12 +35,11 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Load> {
     })
 }
 
-/// A number with decimals.
 fn decimal(text: &str) -> Option<Hundredths> {
     Hundredths::try_from(text.parse::<f64>().ok()?).ok()
 }
 
-/// `0.52 0.58 0.59 1/977 12345`
+/// Parses `0.52 0.58 0.59 1/977 12345`.
 fn loadavg(text: &str) -> Option<([Hundredths; 3], u64, u64)> {
     let mut words = text.split_ascii_whitespace();
     let averages = [
@@ -53,7 +51,7 @@ fn loadavg(text: &str) -> Option<([Hundredths; 3], u64, u64)> {
     Some((averages, runnable.parse().ok()?, tasks.parse().ok()?))
 }
 
-/// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the same with `full`.
+/// Parses `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the same line with `full`.
 fn psi(text: &str) -> Option<Pressure> {
     let line = |name: &str| {
         let mut words = text

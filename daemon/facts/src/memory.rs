@@ -4,10 +4,9 @@ use std::ops::ControlFlow;
 
 use remit_common::host::Memory;
 
-use crate::Sources;
 use crate::read::{self, Gaps};
+use crate::sources::Sources;
 
-/// The section `memory`.
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Memory> {
     let path = at.proc.join("meminfo");
     let text = gaps.known("memory", read::text(&path, 64 << 10))?;
@@ -16,7 +15,7 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Memory> {
         return None;
     };
     let mut get = |fact: &str, key: &str| {
-        let value = field(&text, key).ok_or_else(|| format!("the kernel tells no {key}"));
+        let value = field(&text, key).ok_or_else(|| format!("the kernel does not report {key}"));
         gaps.known(&format!("memory.{fact}"), value)
     };
     let cached = get("cached", "Cached");
@@ -36,7 +35,7 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Memory> {
     })
 }
 
-/// A field of meminfo, in bytes or, without a unit, as it is.
+/// Returns a field of meminfo: in bytes if it has the unit kB, otherwise unchanged.
 fn field(text: &str, key: &str) -> Option<u64> {
     let value = text
         .lines()
@@ -51,13 +50,11 @@ fn field(text: &str, key: &str) -> Option<u64> {
     }
 }
 
-/// Bytes set aside for huge pages of the default size; none where the kernel has none.
 fn huge(text: &str) -> u64 {
     let pages = field(text, "HugePages_Total").unwrap_or(0);
     pages.saturating_mul(field(text, "Hugepagesize").unwrap_or(0))
 }
 
-/// Processes killed for want of memory since boot.
 fn oom_kills(at: &Sources, gaps: &mut Gaps) -> Option<u64> {
     let mut kills = None;
     let read = read::lines(&at.proc.join("vmstat"), 64 << 10, |line| {
@@ -69,7 +66,8 @@ fn oom_kills(at: &Sources, gaps: &mut Gaps) -> Option<u64> {
             None => ControlFlow::Continue(()),
         }
     });
-    let kills = read.and_then(|()| kills.ok_or_else(|| "the kernel tells no oom_kill".to_owned()));
+    let kills =
+        read.and_then(|()| kills.ok_or_else(|| "the kernel does not report oom_kill".to_owned()));
     gaps.known("memory.oom_kills", kills)
 }
 

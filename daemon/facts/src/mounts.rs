@@ -1,7 +1,5 @@
-//! Mounted file systems of the host (proc_pid_mountinfo(5)) and the room on them.
-//!
-//! The table is that of process 1, so that it is the host's even where this
-//! process has a mount namespace of its own.
+//! Lists the host's mounted file systems (proc_pid_mountinfo(5)) and their free space. Reads the mount table of
+//! process 1, because this process may have its own mount namespace.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -9,16 +7,14 @@ use std::path::PathBuf;
 
 use remit_common::host::{List, Mount, Mounts};
 
+use crate::fs_space::{self, Question};
 use crate::read::{self, Gaps, Why};
-use crate::room::{self, Question};
-use crate::{Kernel, Sources};
+use crate::sources::{Kernel, Sources};
 
-/// Mounts told.
 const MOUNTS: usize = 256;
-/// Mounts looked at.
 const LOOKED_AT: usize = 20_000;
 
-/// Types that hold no data of their own.
+/// Types without data of their own.
 const PSEUDO: &[&str] = &[
     "autofs",
     "binder",
@@ -50,7 +46,7 @@ const PSEUDO: &[&str] = &[
     "tracefs",
 ];
 
-/// Types whose answers come from elsewhere and may never come.
+/// Types that a remote machine answers for, possibly never.
 const REMOTE: &[&str] = &[
     "9p",
     "afs",
@@ -72,29 +68,22 @@ const REMOTE: &[&str] = &[
     "smbfs",
 ];
 
-/// A line of mountinfo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Mount id.
     pub(crate) id: u64,
-    /// Part of the file system that is mounted.
+    /// The part of the file system that is mounted.
     root: String,
-    /// Where.
     pub(crate) target: PathBuf,
-    /// Options of the mount.
+    /// Options of this mount, not of the file system.
     options: String,
-    /// Type.
     pub(crate) fstype: String,
-    /// What is mounted.
     source: String,
-    /// Options of the file system.
     fs_options: String,
 }
 
 impl Entry {
-    /// Whether the file system holds no data of its own.
     fn pseudo(&self) -> bool {
-        // What containers bind over /proc and /sys, and the small file system of each service's credentials.
+        // Containers bind mounts over /proc and /sys. Each service's credentials have a small file system.
         const BELOW: [&str; 3] = ["/proc", "/sys", "/run/credentials"];
         PSEUDO.contains(&self.fstype.as_str())
             || BELOW
@@ -103,14 +92,12 @@ impl Entry {
             || self.target.as_os_str() == "/dev"
     }
 
-    /// Whether nothing can be written here, by mount or by file system.
     fn read_only(&self) -> bool {
         [&self.options, &self.fs_options]
             .into_iter()
             .any(|options| options.split(',').any(|option| option == "ro"))
     }
 
-    /// Why the file system is not asked for its room.
     fn unasked(&self) -> Option<Why> {
         let fstype = self.fstype.as_str();
         if REMOTE.contains(&fstype) {
@@ -118,14 +105,13 @@ impl Entry {
         }
         if fstype == "fuse" || fstype.starts_with("fuse.") {
             return Some(
-                "not asked: a process answers for this file system and may never do so".into(),
+                "not asked: a process serves this file system and may never answer".into(),
             );
         }
         None
     }
 }
 
-/// The mount table of the host, in the order of mounting.
 pub(crate) fn table(at: &Sources) -> Result<Vec<Entry>, Why> {
     let first = read::text(&at.proc.join("1/mountinfo"), 16 << 20);
     let text = first
@@ -133,18 +119,17 @@ pub(crate) fn table(at: &Sources) -> Result<Vec<Entry>, Why> {
     Ok(text.lines().take(LOOKED_AT).filter_map(parse).collect())
 }
 
-/// The section `mounts`.
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Mounts> {
     let table = gaps.known("mounts", table(at))?;
     if table.is_empty() {
-        gaps.note("mounts", "the mount table has no line of the known form");
+        gaps.note("mounts", "the mount table has no line of the known format");
         return None;
     }
     let (pseudo, data): (Vec<Entry>, Vec<Entry>) = table.into_iter().partition(Entry::pseudo);
     let mut questions = Vec::new();
-    let mut rooms: Vec<Result<_, Why>> = Vec::new();
+    let mut usages: Vec<Result<_, Why>> = Vec::new();
     for (index, entry) in data.iter().enumerate() {
-        rooms.push(Err(match (entry.unasked(), at.kernel) {
+        usages.push(Err(match (entry.unasked(), at.kernel) {
             (Some(why), _) => why,
             (None, Kernel::NotAsked) => "not asked".into(),
             (None, Kernel::Asked) => {
@@ -157,21 +142,21 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Mounts> {
             }
         }));
     }
-    for (index, answer) in room::ask(questions) {
-        if let Some(room) = rooms.get_mut(index) {
-            *room = answer;
+    for (index, answer) in fs_space::ask(questions) {
+        if let Some(space) = usages.get_mut(index) {
+            *space = answer;
         }
     }
     let mut list: Vec<Mount> = data
         .iter()
-        .zip(rooms)
-        .map(|(entry, room)| told(entry, room))
+        .zip(usages)
+        .map(|(entry, space)| to_mount(entry, space))
         .collect();
-    // Fullest first, of those that can still fill up; images that are full by nature later.
+    // Fullest first. Read-only images are full by nature and come later.
     list.sort_by_key(|mount| {
-        let used = mount.room.as_ref().map_or(0, |room| room.used_percent);
+        let used = mount.space.as_ref().map_or(0, |space| space.used_percent);
         (
-            mount.room.is_none(),
+            mount.space.is_none(),
             mount.read_only,
             std::cmp::Reverse(used),
         )
@@ -182,10 +167,9 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Mounts> {
     })
 }
 
-/// A mount as the report tells it.
-fn told(entry: &Entry, room: Result<remit_common::host::Room, Why>) -> Mount {
-    let (room, why) = match room {
-        Ok(room) => (Some(room), None),
+fn to_mount(entry: &Entry, space: Result<remit_common::host::FsUsage, Why>) -> Mount {
+    let (space, why) = match space {
+        Ok(space) => (Some(space), None),
         Err(why) => (None, Some(why)),
     };
     Mount {
@@ -195,12 +179,12 @@ fn told(entry: &Entry, room: Result<remit_common::host::Room, Why>) -> Mount {
         fstype: read::shown(&entry.fstype),
         options: read::shown(&entry.options),
         read_only: entry.read_only(),
-        room,
+        space,
         why,
     }
 }
 
-/// `36 35 98:0 /root /target rw,noatime master:1 - ext4 /dev/root rw,errors=continue`
+/// Parses `36 35 98:0 /root /target rw,noatime master:1 - ext4 /dev/root rw,errors=continue`.
 fn parse(line: &str) -> Option<Entry> {
     let (mount, fs) = line.split_once(" - ")?;
     let mut mount = mount.split(' ');
@@ -221,7 +205,7 @@ fn parse(line: &str) -> Option<Entry> {
     })
 }
 
-/// Undoes the kernel's octal escapes of space, tab, newline and backslash.
+/// Decodes the kernel's octal escapes of space, tab, newline and backslash.
 fn unescape(text: &str) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -271,7 +255,7 @@ mod tests {
             (shared.fstype.as_str(), shared.options.as_str()),
             ("xfs", "ro")
         );
-        // A nameless source is an empty word.
+        // An empty source leaves two adjacent spaces.
         assert_eq!(entry("1 2 0:5 / /a rw - tmpfs  rw").source, "");
         for cut in [
             "",
@@ -298,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn pseudo_file_systems_are_told_from_data() {
+    fn pseudo_file_systems_differ_from_data() {
         for (target, fstype, pseudo) in [
             ("/", "ext4", false),
             ("/dev/shm", "tmpfs", false),

@@ -1,7 +1,5 @@
-//! Netlink dumps: one question, many messages (netlink(7)).
-//!
-//! Reading only: each question carries the dump flag and none that changes
-//! anything. The kernel answers these to users without privilege.
+//! Netlink dumps: one request, many messages in answer (netlink(7)). Read-only: each request has the dump flag and no
+//! flag that changes anything. The kernel answers unprivileged users.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -13,9 +11,8 @@ use nix::sys::socket::{
 
 use crate::read::Why;
 
-/// Time for a whole dump.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The kernel fills at most 32 KiB a time.
+/// The kernel writes at most 32 KiB at a time.
 const BUFFER: usize = 64 << 10;
 
 const HEADER: usize = 16;
@@ -23,10 +20,8 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const REQUEST_DUMP: u16 = 0x301;
 
-/// Sends `body` as a message of `kind` and gives `each` the kind and payload of what comes back.
-///
-/// # Errors
-/// When the kernel refuses, or is not done within a second.
+/// Sends `body` as a message of `kind`, and passes the kind and payload of each answer to `each`. Fails if the kernel
+/// refuses, or does not finish within a second.
 pub(crate) fn dump(
     protocol: SockProtocol,
     kind: u16,
@@ -52,8 +47,7 @@ pub(crate) fn dump(
     let end = Instant::now() + PATIENCE;
     let mut buffer = vec![0; BUFFER];
     loop {
-        // A dump goes on within recv itself, so that there is always more to read until it is done:
-        // a socket that never waits loses nothing.
+        // The kernel continues a dump inside recv, so a non-blocking socket has data until the dump is done.
         let length = match recv(fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_TRUNC) {
             Err(Errno::EINTR) => continue,
             other => other.map_err(|err| cannot("read the answer", err))?,
@@ -65,7 +59,7 @@ pub(crate) fn dump(
             match message.kind {
                 ERROR | DONE => {
                     return match int(message.payload, 0) {
-                        // No number, or 0: all is well.
+                        // Success: no number, or 0.
                         None | Some(0) => Ok(()),
                         Some(number) => Err(cannot("list", Errno::from_raw(number.wrapping_neg()))),
                     };
@@ -79,26 +73,24 @@ pub(crate) fn dump(
     }
 }
 
-/// A message that asks for a dump.
 fn request(kind: u16, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(HEADER + body.len()).unwrap_or(u32::MAX);
     let mut bytes = length.to_ne_bytes().to_vec();
     bytes.extend(kind.to_ne_bytes());
     bytes.extend(REQUEST_DUMP.to_ne_bytes());
-    // Sequence number and port: one question a socket needs neither.
+    // Sequence number and port. One request per socket needs neither.
     bytes.extend([0; 8]);
     bytes.extend(body);
     bytes
 }
 
-/// A message of an answer.
 #[derive(Debug, PartialEq, Eq)]
 struct Message<'a> {
     kind: u16,
     payload: &'a [u8],
 }
 
-/// The messages in a buffer; stops at the first that is not whole.
+/// Returns the messages in a buffer. Stops at the first incomplete one.
 fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let length = usize::try_from(uint(bytes, 0)?).ok()?;
@@ -109,7 +101,7 @@ fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     })
 }
 
-/// The attributes in a payload, kind and value; stops at the first that is not whole.
+/// Returns kind and value of the attributes in a payload. Stops at the first incomplete one.
 pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(short(bytes, 0)?);
@@ -121,42 +113,35 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     })
 }
 
-/// Lengths count in steps of 4.
+/// Rounds up to a multiple of 4, as netlink aligns.
 pub(crate) const fn align(length: usize) -> usize {
     length.saturating_add(3) & !3
 }
 
-/// The array at `offset`.
 fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
     bytes.get(offset..offset.checked_add(N)?)?.try_into().ok()
 }
 
-/// The byte at `offset`.
 pub(crate) fn byte(bytes: &[u8], offset: usize) -> Option<u8> {
     bytes.get(offset).copied()
 }
 
-/// The 16-bit number at `offset`, in the machine's order.
 pub(crate) fn short(bytes: &[u8], offset: usize) -> Option<u16> {
     array(bytes, offset).map(u16::from_ne_bytes)
 }
 
-/// The 32-bit number at `offset`, in the machine's order.
 pub(crate) fn uint(bytes: &[u8], offset: usize) -> Option<u32> {
     array(bytes, offset).map(u32::from_ne_bytes)
 }
 
-/// The signed 32-bit number at `offset`, in the machine's order.
 fn int(bytes: &[u8], offset: usize) -> Option<i32> {
     array(bytes, offset).map(i32::from_ne_bytes)
 }
 
-/// The 64-bit number at `offset`, in the machine's order.
 pub(crate) fn long(bytes: &[u8], offset: usize) -> Option<u64> {
     array(bytes, offset).map(u64::from_ne_bytes)
 }
 
-/// An attribute as the kernel writes it, for tests.
 #[cfg(test)]
 pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut bytes = u16::try_from(4 + value.len())
@@ -175,7 +160,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn messages_and_attributes_end_at_the_first_torn_one() {
+    fn messages_and_attributes_end_at_torn_one() {
         let mut bytes = request(16, b"abcde");
         bytes.resize(align(bytes.len()), 0);
         bytes.extend(request(17, b""));
@@ -200,7 +185,7 @@ mod tests {
 
     #[test]
     fn refusal_of_the_kernel_is_an_error() {
-        // Kind 9 is no message of rtnetlink's.
+        // rtnetlink has no message of kind 9.
         let refused = dump(SockProtocol::NetlinkRoute, 9, &[0; 16], |_, _| {});
         assert!(refused.is_err(), "{refused:?}");
     }

@@ -8,17 +8,13 @@ use remit_common::host::{Counters, Iface, List, Network, Route};
 
 use crate::netlink::{align, attributes, byte, dump, long, short, uint};
 use crate::read::{self, Gaps, Why};
-use crate::{Kernel, Sources};
+use crate::sources::{Kernel, Sources};
 
-/// Interfaces told.
 const IFACES: usize = 128;
-/// Addresses told of each.
 const ADDRS: usize = 16;
-/// Routes told.
 const ROUTES: usize = 256;
-/// Routes kept while they come: a router may have a million.
+/// Routes kept during a dump. A router may have a million.
 const KEPT: usize = 4096;
-/// Next hops, resolvers and search domains told.
 const FEW: usize = 8;
 
 const NEW_LINK: u16 = 16;
@@ -29,7 +25,6 @@ const NEW_ROUTE: u16 = 24;
 const GET_ROUTE: u16 = 26;
 const MAIN_TABLE: u32 = 254;
 
-/// The section `network`.
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Network {
     let links = match at.kernel {
         Kernel::Asked => links(),
@@ -58,14 +53,12 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Network {
     }
 }
 
-/// An interface as it came.
 struct Link {
     index: u32,
     master: Option<u32>,
     iface: Iface,
 }
 
-/// Names of interfaces by index, as other modules need them.
 pub(crate) fn names_now() -> BTreeMap<u32, String> {
     links().map(|links| names(&links)).unwrap_or_default()
 }
@@ -92,7 +85,6 @@ fn links() -> Result<Vec<Link>, Why> {
     Ok(links)
 }
 
-/// Puts addresses and masters to the interfaces and sorts them.
 fn ifaces(mut links: Vec<Link>, names: &BTreeMap<u32, String>) -> Result<List<Iface>, Why> {
     let mut addrs: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     dump(
@@ -129,7 +121,7 @@ fn name_of(names: &BTreeMap<u32, String>, index: u32) -> String {
         .unwrap_or_else(|| format!("#{index}"))
 }
 
-/// `struct ifinfomsg` and its attributes.
+/// Parses `struct ifinfomsg` and its attributes.
 fn link(payload: &[u8]) -> Option<Link> {
     let loopback = short(payload, 2)? == 772;
     let index = uint(payload, 4)?;
@@ -169,12 +161,10 @@ fn link(payload: &[u8]) -> Option<Link> {
     Some(link)
 }
 
-/// A name that ends with a zero byte.
 fn text(value: &[u8]) -> String {
     read::shown(String::from_utf8_lossy(value).trim_end_matches('\0'))
 }
 
-/// A hardware address; none where it has no bytes or only zeros.
 fn mac(value: &[u8]) -> Option<String> {
     let parts: Vec<String> = value
         .iter()
@@ -197,7 +187,7 @@ fn state(number: u8) -> &'static str {
     }
 }
 
-/// `struct rtnl_link_stats64`: packets, then bytes, errors, drops.
+/// Parses `struct rtnl_link_stats64`: packets, then bytes, errors, drops.
 fn counters(value: &[u8]) -> Option<Counters> {
     let number = |index: usize| long(value, index * 8);
     Some(Counters {
@@ -210,21 +200,20 @@ fn counters(value: &[u8]) -> Option<Counters> {
     })
 }
 
-/// An address of 4 or 16 bytes.
 fn ip(value: &[u8]) -> Option<IpAddr> {
     let v4 = || Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?).into());
     let v6 = || Some(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?).into());
     v4().or_else(v6)
 }
 
-/// `struct ifaddrmsg` and its attributes: index of the interface, address with prefix length.
+/// Parses `struct ifaddrmsg` and its attributes: interface index, and address with prefix length.
 fn address(payload: &[u8]) -> Option<(u32, String)> {
     let prefix = byte(payload, 1)?;
     let index = uint(payload, 4)?;
     let mut addr = None;
     for (kind, value) in attributes(payload.get(8..)?) {
         match kind {
-            // On point-to-point links 1 is the other side's.
+            // On a point-to-point link attribute 1 is the address of the other side.
             1 => addr = addr.or(ip(value)),
             2 => addr = ip(value).or(addr),
             _ => {}
@@ -244,7 +233,7 @@ fn routes(names: &BTreeMap<u32, String>) -> Result<List<Route>, Why> {
             let Some(route) = route(payload, names).filter(|_| kind == NEW_ROUTE) else {
                 return;
             };
-            // A default route comes late where a router knows the whole Internet.
+            // On a router with the full Internet table, a default route comes late.
             if routes.len() < KEPT || route.to == "default" {
                 routes.push(route);
             } else {
@@ -258,9 +247,9 @@ fn routes(names: &BTreeMap<u32, String>) -> Result<List<Route>, Why> {
     Ok(list)
 }
 
-/// `struct rtmsg` and its attributes: a route of the main table that somebody set.
+/// Parses `struct rtmsg` and its attributes. Returns only configured routes of the main table.
 fn route(payload: &[u8], names: &BTreeMap<u32, String>) -> Option<Route> {
-    /// Copies of a route made for one peer.
+    /// Flag of route copies made for one peer.
     const CLONED: u32 = 0x200;
     let (family, prefix) = (byte(payload, 0)?, byte(payload, 1)?);
     let mut table = u32::from(byte(payload, 4)?);
@@ -296,11 +285,10 @@ fn route(payload: &[u8], names: &BTreeMap<u32, String>) -> Option<Route> {
     (table == MAIN_TABLE).then_some(route)
 }
 
-/// Adds an attribute that tells of a next hop.
 fn hop(route: &mut Route, kind: u16, value: &[u8], names: &BTreeMap<u32, String>) {
     let gateway = match kind {
         5 => ip(value),
-        // Of another family, which comes before it.
+        // The gateway has another address family, which precedes the address.
         18 => value.get(2..).and_then(ip),
         _ => None,
     };
@@ -312,7 +300,7 @@ fn hop(route: &mut Route, kind: u16, value: &[u8], names: &BTreeMap<u32, String>
     }
 }
 
-/// Adds the next hops of a route with several (`struct rtnexthop`).
+/// Adds the next hops of a multipath route (`struct rtnexthop`).
 fn hops(route: &mut Route, mut bytes: &[u8], names: &BTreeMap<u32, String>) {
     while let Some(one) = short(bytes, 0).and_then(|length| bytes.get(..usize::from(length))) {
         let (Some(index), Some(attrs)) = (one.get(4..8), one.get(8..)) else {
@@ -326,7 +314,7 @@ fn hops(route: &mut Route, mut bytes: &[u8], names: &BTreeMap<u32, String>) {
     }
 }
 
-/// What a route does (rtnetlink(7)).
+/// Names the route type (rtnetlink(7)).
 fn kind(number: u8) -> &'static str {
     match number {
         1 => "unicast",
@@ -350,7 +338,7 @@ fn resolvers(text: &str) -> List<String> {
     List::cut(found.map(read::shown).collect(), FEW)
 }
 
-/// The last `search` or `domain` line counts.
+/// The last `search` or `domain` line is valid.
 fn search(text: &str) -> List<String> {
     let lines = text.lines().map(str::split_ascii_whitespace);
     let mut found = lines

@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use remit_common::host::Os;
 
-use crate::Sources;
 use crate::read::{self, Gaps, Why};
+use crate::sources::Sources;
 
-/// Makers and products in the firmware's tables, and the hypervisor they stand for.
+/// Vendor and product strings of the firmware, and their hypervisor.
 const FIRMWARE: &[(&str, &str)] = &[
     ("QEMU", "qemu"),
     ("KVM", "kvm"),
@@ -28,7 +28,6 @@ const FIRMWARE: &[(&str, &str)] = &[
     ("Virtual Machine", "hyper-v"),
 ];
 
-/// The section `os`.
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Os {
     let release = read::text(&at.etc.join("os-release"), 64 << 10)
         .or_else(|_| read::text(&at.usr.join("lib/os-release"), 64 << 10));
@@ -58,7 +57,7 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Os {
     }
 }
 
-/// The value of `key` in an os-release file (os-release(5): shell-like quotes).
+/// Returns the value of `key` in an os-release file (os-release(5): shell-like quotes).
 fn os_release(text: &str, key: &str) -> Option<String> {
     let value = text
         .lines()
@@ -78,7 +77,7 @@ fn os_release(text: &str, key: &str) -> Option<String> {
     (!plain.is_empty()).then(|| read::shown(&plain))
 }
 
-/// The time zone's name, from the link /etc/localtime or from /etc/timezone.
+/// Returns the name of the time zone, from the link /etc/localtime or from /etc/timezone.
 fn timezone(at: &Sources) -> Result<String, Why> {
     let path = at.etc.join("localtime");
     match std::fs::read_link(&path) {
@@ -95,7 +94,6 @@ fn timezone(at: &Sources) -> Result<String, Why> {
     }
 }
 
-/// What this machine seems to run in.
 fn virt(at: &Sources) -> Result<String, Why> {
     if let Ok(engine) = read::word(&at.run.join("systemd/container")) {
         return Ok(engine);
@@ -107,7 +105,7 @@ fn virt(at: &Sources) -> Result<String, Why> {
     let firmware = ["sys_vendor", "product_name", "bios_vendor"]
         .map(dmi)
         .join("\n");
-    // EC2 hands out bare metal too, under the same maker's name.
+    // EC2 also rents bare metal under the same vendor name.
     let metal = firmware.contains(".metal");
     let maker = FIRMWARE
         .iter()

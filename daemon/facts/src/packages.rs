@@ -1,19 +1,16 @@
-//! Installed packages, counted from the package database where that is a text or a directory.
+//! Counts installed packages if the package database is a text file or a directory.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use remit_common::host::{List, Packages};
 
-use crate::Sources;
 use crate::read::{self, Gaps, Why};
+use crate::sources::Sources;
 
-/// Bytes of a database looked at.
 const DATABASE: u64 = 256 << 20;
-/// Broken packages told.
 const BROKEN: usize = 64;
 
-/// The section `packages`.
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Packages> {
     let dpkg = at.var.join("lib/dpkg/status");
     if dpkg.exists() {
@@ -23,7 +20,7 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Packages> {
             count_dpkg(&dpkg).map(|count| (count.installed, Some(count.broken))),
         );
     }
-    // apk keeps its database in /lib, which is a link into /usr where the two are one.
+    // apk keeps its database in /lib, which is a link into /usr on merged systems.
     for apk in [
         at.usr.join("lib/apk/db/installed"),
         at.usr.join("../lib/apk/db/installed"),
@@ -40,18 +37,17 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Packages> {
     }
     for rpm in [at.usr.join("lib/sysimage/rpm"), at.var.join("lib/rpm")] {
         if rpm.exists() {
-            let why = "the rpm database is not a text: 'rpm -qa' lists it".to_owned();
+            let why = "the rpm database is not a text file: 'rpm -qa' lists it".to_owned();
             return from(gaps, "rpm", Err(why));
         }
     }
     gaps.note(
         "packages",
-        "no package database of dpkg, rpm, apk or pacman was seen",
+        "no package database of dpkg, rpm, apk or pacman was found",
     );
     None
 }
 
-/// Puts together what is known and notes the rest.
 fn from(
     gaps: &mut Gaps,
     kind: &str,
@@ -60,10 +56,7 @@ fn from(
     let (installed, broken) = gaps.known("packages.installed", count).unzip();
     let broken = broken.flatten();
     if broken.is_none() {
-        gaps.note(
-            "packages.broken",
-            format!("not told by the database of {kind}"),
-        );
+        gaps.note("packages.broken", format!("not in the database of {kind}"));
     }
     Some(Packages {
         kind: kind.to_owned(),
@@ -72,7 +65,6 @@ fn from(
     })
 }
 
-/// Packages by what dpkg thinks of them.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Dpkg {
     installed: u64,
@@ -80,7 +72,7 @@ struct Dpkg {
 }
 
 impl Dpkg {
-    /// `Status: want flag state` (dpkg-query(1)) of package `name`.
+    /// Counts a package by its `Status: want flag state` (dpkg-query(1)).
     fn add(&mut self, name: &str, status: &str) {
         match status.split_ascii_whitespace().nth(2) {
             Some("installed") => self.installed += 1,
@@ -109,7 +101,7 @@ fn count_dpkg(path: &Path) -> Result<Dpkg, Why> {
     Ok(count)
 }
 
-/// Each package has one line `P:name`.
+/// Counts the lines `P:name`: each package has one.
 fn count_apk(path: &Path) -> Result<u64, Why> {
     let mut count = 0;
     read::lines(path, DATABASE, |line| {
@@ -124,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dpkg_states_are_told_apart() {
+    fn dpkg_states_are_distinguished() {
         let mut count = Dpkg::default();
         for (name, status) in [
             ("a", "install ok installed"),

@@ -1,7 +1,5 @@
-//! Listening sockets and who owns them.
-//!
-//! The kernel tells anyone the control group in which a socket was made; its
-//! path names the unit. So no right to look into other users' processes is needed.
+//! Listening sockets and their owners. The kernel reports to any user the control group in which a socket was created,
+//! and its path names the unit. Access to other users' processes is not needed.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -11,12 +9,11 @@ use remit_common::host::{List, Owner, Port, Ports};
 use crate::cgroup::Tree;
 use crate::read::{self, Gaps, Why};
 use crate::sockets::{self, Protocol, Socket};
-use crate::{Kernel, Sources, network, users};
+use crate::sources::{Kernel, Sources};
+use crate::{network, users};
 
-/// Sockets told of each protocol.
 const PORTS: usize = 512;
 
-/// The section `ports`.
 pub(crate) fn gather(at: &Sources, tree: Option<&Tree>, gaps: &mut Gaps) -> Ports {
     let mut naming = Naming {
         users: users::names(&at.etc),
@@ -29,7 +26,7 @@ pub(crate) fn gather(at: &Sources, tree: Option<&Tree>, gaps: &mut Gaps) -> Port
     };
     let mut ports = |protocol| {
         let mut found = sockets::listening(protocol, at)?;
-        // What the world can reach comes first.
+        // Sockets reachable from other machines come first.
         found
             .sockets
             .sort_by_key(|socket| (socket.addr.is_loopback(), socket.port));
@@ -52,20 +49,17 @@ pub(crate) fn gather(at: &Sources, tree: Option<&Tree>, gaps: &mut Gaps) -> Port
     }
 }
 
-/// Owner of a group with a caution, or why there is none.
-type Found = Result<(Owner, Option<Why>), Why>;
+type OwnerAnswer = Result<(Owner, Option<Why>), Why>;
 
-/// Turns numbers into names.
 struct Naming<'a> {
     users: BTreeMap<u64, String>,
     devs: BTreeMap<u32, String>,
     tree: Option<&'a Tree>,
-    /// Owners found, by id of the control group: many sockets share one.
-    owners: BTreeMap<u64, Found>,
+    /// Cache by cgroup id: many sockets share one.
+    owners: BTreeMap<u64, OwnerAnswer>,
 }
 
 impl Naming<'_> {
-    /// A socket as the report tells it.
     fn port(&mut self, socket: &Socket, ownerless: Option<&Why>) -> Port {
         let (owner, why) = match self.owner(socket, ownerless) {
             Ok((owner, caution)) => (Some(owner), caution),
@@ -91,16 +85,16 @@ impl Naming<'_> {
         }
     }
 
-    fn owner(&mut self, socket: &Socket, ownerless: Option<&Why>) -> Found {
+    fn owner(&mut self, socket: &Socket, ownerless: Option<&Why>) -> OwnerAnswer {
         if let Some(why) = ownerless {
             return Err(format!(
-                "sockets were read from /proc/net, which tells no owner: {why}"
+                "sockets were read from /proc/net, which has no owner: {why}"
             ));
         }
         let id = socket
             .cgroup
-            .ok_or("this kernel does not tell the control group of a socket (Linux 5.8 does)")?;
-        let tree = self.tree.ok_or("control groups were not looked at")?;
+            .ok_or("this kernel does not report the control group of a socket (Linux 5.8 does)")?;
+        let tree = self.tree.ok_or("control groups were not examined")?;
         self.owners
             .entry(id)
             .or_insert_with(|| tree.owner(id))
@@ -108,7 +102,7 @@ impl Naming<'_> {
     }
 }
 
-/// Listening unix sockets, by the flag that accept(2) can be called.
+/// Counts listening Unix sockets, by the flag that allows accept(2).
 fn unix(at: &Sources) -> Result<u64, Why> {
     const ACCEPTS: u32 = 0x1_0000;
     let mut count = 0;
@@ -123,7 +117,7 @@ fn unix(at: &Sources) -> Result<u64, Why> {
     Ok(count)
 }
 
-/// Established TCP connections, from the table of counters (proc_pid_net(5), snmp).
+/// Counts established TCP connections (proc_pid_net(5), snmp).
 fn established(at: &Sources) -> Result<u64, Why> {
     let path = at.proc.join("net/snmp");
     let text = read::text(&path, 64 << 10)?;
@@ -131,7 +125,7 @@ fn established(at: &Sources) -> Result<u64, Why> {
         .ok_or_else(|| format!("'{}' has no CurrEstab", path.display()))
 }
 
-/// The counter `name`: two lines of the same start, names and numbers.
+/// Returns the counter `name`. Two lines begin with `start`: the first has names, the second numbers.
 fn counter(text: &str, start: &str, name: &str) -> Option<u64> {
     let mut lines = text
         .lines()

@@ -1,4 +1,4 @@
-//! Reading text of the machine: bounded, never waiting, never panicking.
+//! Reads text files of the machine: bounded, non-blocking, without panics.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
@@ -10,19 +10,15 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use remit_common::host::Gap;
 
-/// A sentence that says why a fact could not be had.
+/// A sentence with the reason why a fact is missing.
 pub(crate) type Why = String;
 
-/// Bytes of a text kept in a report.
 const TEXT: usize = 256;
-/// Bytes of a line looked at.
 const LINE: u64 = 64 << 10;
-/// Gaps kept in a report.
 const GAPS: usize = 64;
-/// Entries of a directory looked at.
 const ENTRIES: usize = 4096;
 
-/// Opens for reading; a FIFO does not make it wait.
+/// Opens for reading without blocking on a FIFO.
 fn open(path: &Path) -> Result<File, Why> {
     OpenOptions::new()
         .read(true)
@@ -31,7 +27,6 @@ fn open(path: &Path) -> Result<File, Why> {
         .map_err(|err| cannot("read", path, &err))
 }
 
-/// `cannot VERB 'PATH': REASON`.
 pub(crate) fn cannot(verb: &str, path: &Path, err: &std::io::Error) -> Why {
     let reason = match err.raw_os_error() {
         Some(number) => Errno::from_raw(number).desc().to_owned(),
@@ -43,7 +38,7 @@ pub(crate) fn cannot(verb: &str, path: &Path, err: &std::io::Error) -> Why {
     )
 }
 
-/// The bytes of a file of at most `cap` bytes.
+/// Reads a file. Fails if it is longer than `cap` bytes.
 pub(crate) fn bytes(path: &Path, cap: u64) -> Result<Vec<u8>, Why> {
     let mut bytes = Vec::new();
     open(path)?
@@ -56,12 +51,11 @@ pub(crate) fn bytes(path: &Path, cap: u64) -> Result<Vec<u8>, Why> {
     Ok(bytes)
 }
 
-/// The text of a file of at most `cap` bytes; what is no UTF-8 is replaced.
+/// Reads a file of at most `cap` bytes as text. Replaces invalid UTF-8.
 pub(crate) fn text(path: &Path, cap: u64) -> Result<String, Why> {
     Ok(String::from_utf8_lossy(&bytes(path, cap)?).into_owned())
 }
 
-/// The one line of a short file, as sysfs has them.
 pub(crate) fn word(path: &Path) -> Result<String, Why> {
     let text = text(path, 4096)?;
     match text.trim_matches(|c: char| c.is_whitespace() || c == '\0') {
@@ -70,17 +64,13 @@ pub(crate) fn word(path: &Path) -> Result<String, Why> {
     }
 }
 
-/// The number a short file holds.
 pub(crate) fn number(path: &Path) -> Result<u64, Why> {
     let word = word(path)?;
     word.parse()
-        .map_err(|_| format!("'{}' holds no number: '{word}'", path.display()))
+        .map_err(|_| format!("'{}' has '{word}' instead of a number", path.display()))
 }
 
-/// Gives `each` the lines of a file until it breaks, the file ends, or `cap` bytes were read.
-///
-/// # Errors
-/// When the file cannot be read, or is longer than `cap`.
+/// Passes lines to `each` until it breaks or the file ends. Fails if the file is unreadable or longer than `cap`.
 pub(crate) fn lines(
     path: &Path,
     cap: u64,
@@ -91,7 +81,7 @@ pub(crate) fn lines(
     let mut left = cap;
     loop {
         line.clear();
-        // A line longer than LINE comes in pieces: no format read here has one that matters.
+        // A line longer than LINE is split. No format read here has relevant lines of that length.
         let read = (&mut reader)
             .take(LINE)
             .read_until(b'\n', &mut line)
@@ -108,7 +98,7 @@ pub(crate) fn lines(
     }
 }
 
-/// The paths in a directory, sorted by name with numbers in order, at most 4,096.
+/// Returns the paths in a directory, at most 4,096. Sorts by name, trailing numbers by value.
 pub(crate) fn entries(path: &Path) -> Result<Vec<PathBuf>, Why> {
     let listing = std::fs::read_dir(path).map_err(|err| cannot("list", path, &err))?;
     let mut found: Vec<PathBuf> = listing
@@ -125,24 +115,21 @@ pub(crate) fn entries(path: &Path) -> Result<Vec<PathBuf>, Why> {
     Ok(found)
 }
 
-/// The last part of a path.
 pub(crate) fn name(path: &Path) -> String {
     path.file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default()
 }
 
-/// Text as a report may hold it: one line, cut, nothing that steers a terminal.
+/// Makes text safe for a report: one truncated line without control characters.
 pub(crate) fn shown(text: &str) -> String {
     remit_common::text::line(text.as_bytes(), TEXT)
 }
 
-/// Collects why facts are missing.
 #[derive(Default)]
 pub(crate) struct Gaps(Vec<Gap>);
 
 impl Gaps {
-    /// Notes why `fact` is missing.
     pub(crate) fn note(&mut self, fact: impl Into<String>, why: impl Into<String>) {
         if self.0.len() < GAPS {
             self.0.push(Gap {
@@ -152,12 +139,10 @@ impl Gaps {
         }
     }
 
-    /// The value, or nothing and a note.
     pub(crate) fn known<T>(&mut self, fact: &str, value: Result<T, Why>) -> Option<T> {
         value.map_err(|why| self.note(fact, why)).ok()
     }
 
-    /// All notes, in the order they came.
     pub(crate) fn into_list(self) -> Vec<Gap> {
         self.0
     }

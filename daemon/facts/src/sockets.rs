@@ -1,5 +1,4 @@
-//! Listening TCP and UDP sockets, as sock_diag(7) lists them to anyone; where
-//! the kernel lacks that, as /proc/net lists them, without their owners.
+//! Lists listening TCP and UDP sockets by sock_diag(7), or from /proc/net without owners if the kernel lacks it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::ControlFlow;
@@ -8,16 +7,14 @@ use nix::sys::socket::SockProtocol;
 
 use crate::netlink::{attributes, byte, dump, long, uint};
 use crate::read::{self, Why};
-use crate::{Kernel, Sources};
+use crate::sources::{Kernel, Sources};
 
-/// Sockets kept of each protocol.
 const SOCKETS: usize = 8192;
 const BY_FAMILY: u16 = 20;
 const CGROUP_ID: u16 = 21;
 const INET: u8 = 2;
 const INET6: u8 = 10;
 
-/// A protocol with ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Tcp,
@@ -39,7 +36,7 @@ impl Protocol {
         }
     }
 
-    /// Listening (TCP_LISTEN), or bound without a peer (TCP_CLOSE).
+    /// TCP_LISTEN, or for UDP TCP_CLOSE: bound without a peer.
     fn state(self) -> u8 {
         match self {
             Self::Tcp => 10,
@@ -48,29 +45,26 @@ impl Protocol {
     }
 }
 
-/// A listening socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Socket {
     pub(crate) addr: IpAddr,
     pub(crate) port: u16,
-    /// Index of the interface it is bound to, 0 for any.
+    /// Index of the bound interface, or 0 for any.
     pub(crate) dev: u32,
     pub(crate) uid: u32,
-    /// Id of the control group in which it was made.
+    /// Id of the control group that created it.
     pub(crate) cgroup: Option<u64>,
 }
 
-/// The sockets of a protocol, and why their control groups are unknown, if they are.
+/// The sockets of a protocol. If control groups are unknown, `ownerless` has the reason.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct FoundSockets {
     pub(crate) sockets: Vec<Socket>,
-    /// Sockets that were not kept.
     pub(crate) over: u64,
     pub(crate) ownerless: Option<Why>,
 }
 
-impl Found {
-    /// Keeps a socket, or counts it.
+impl FoundSockets {
     fn add(&mut self, socket: Socket) {
         if self.sockets.len() < SOCKETS {
             self.sockets.push(socket);
@@ -80,22 +74,20 @@ impl Found {
     }
 }
 
-/// Lists the listening sockets of `protocol`, each once.
-pub(crate) fn listening(protocol: Protocol, at: &Sources) -> Result<Found, Why> {
+pub(crate) fn listening(protocol: Protocol, at: &Sources) -> Result<FoundSockets, Why> {
     let asked = match at.kernel {
         Kernel::Asked => ask(protocol),
         Kernel::NotAsked => Err("the kernel was not asked".into()),
     };
     let mut found = asked.or_else(|why| listed(protocol, at, why))?;
     found.sockets.sort();
-    // Workers may each have a socket of their own for the same port.
+    // Several workers may listen on the same port, each with its own socket.
     found.sockets.dedup();
     Ok(found)
 }
 
-/// Asks the kernel.
-fn ask(protocol: Protocol) -> Result<Found, Why> {
-    let mut found = Found::default();
+fn ask(protocol: Protocol) -> Result<FoundSockets, Why> {
+    let mut found = FoundSockets::default();
     for family in [INET, INET6] {
         dump(
             SockProtocol::NetlinkSockDiag,
@@ -111,7 +103,7 @@ fn ask(protocol: Protocol) -> Result<Found, Why> {
     Ok(found)
 }
 
-/// `struct inet_diag_req_v2`: sockets of any address in the one state.
+/// Builds `struct inet_diag_req_v2`: sockets of any address in the protocol's listening state.
 fn question(family: u8, protocol: Protocol) -> Vec<u8> {
     let mut bytes = vec![family, protocol.number(), 0, 0];
     bytes.extend((1_u32 << protocol.state()).to_ne_bytes());
@@ -119,7 +111,7 @@ fn question(family: u8, protocol: Protocol) -> Vec<u8> {
     bytes
 }
 
-/// `struct inet_diag_msg` and its attributes.
+/// Parses `struct inet_diag_msg` and its attributes.
 fn socket(payload: &[u8]) -> Option<Socket> {
     let addr = |length: usize| payload.get(8..8 + length);
     let addr = match byte(payload, 0)? {
@@ -139,18 +131,18 @@ fn socket(payload: &[u8]) -> Option<Socket> {
     })
 }
 
-/// Reads /proc/net/tcp and its kin (proc_pid_net(5)); `why` the kernel could not be asked.
-fn listed(protocol: Protocol, at: &Sources, why: Why) -> Result<Found, Why> {
-    let mut found = Found {
+/// Reads /proc/net/tcp, tcp6, udp and udp6 (proc_pid_net(5)). `why` says why the kernel could not be asked.
+fn listed(protocol: Protocol, at: &Sources, why: Why) -> Result<FoundSockets, Why> {
+    let mut found = FoundSockets {
         ownerless: Some(why),
-        ..Found::default()
+        ..FoundSockets::default()
     };
     for version in ["", "6"] {
         let path = at
             .proc
             .join("net")
             .join(format!("{}{version}", protocol.name()));
-        // A machine without IPv6 has no such file.
+        // A machine without IPv6 does not have this file.
         if version == "6" && !path.exists() {
             continue;
         }
@@ -164,13 +156,13 @@ fn listed(protocol: Protocol, at: &Sources, why: Why) -> Result<Found, Why> {
     Ok(found)
 }
 
-/// `0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000 1000 …`
+/// Parses `0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000 1000 …`.
 fn row(line: &str) -> Option<(u8, Socket)> {
     let mut words = line.split_ascii_whitespace();
     let (addr, port) = words.nth(1)?.split_once(':')?;
     let state = u8::from_str_radix(words.nth(1)?, 16).ok()?;
     let uid = words.nth(3)?.parse().ok()?;
-    // Each group of 8 digits is a number in the machine's order.
+    // Each group of 8 digits is a number in native byte order.
     let number = |index: usize| {
         let digits = addr.get(index * 8..index * 8 + 8)?;
         u32::from_str_radix(digits, 16).ok().map(u32::to_ne_bytes)

@@ -1,17 +1,15 @@
-//! Pending updates and reboots, as far as files tell without asking a package manager.
+//! Pending updates and reboots, from files only. Does not ask a package manager.
 
 use std::cmp::Reverse;
 use std::path::Path;
 
 use remit_common::host::{List, Updates};
 
-use crate::Sources;
 use crate::read::{self, Gaps, Why};
+use crate::sources::Sources;
 
-/// Packages and kernels told.
-const TOLD: usize = 16;
+const MAX_LISTED: usize = 16;
 
-/// The section `updates`.
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Updates {
     let flag = at.run.join("reboot-required");
     let reboot_flag = flag
@@ -29,16 +27,15 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Updates {
     reboot_for.dedup();
     Updates {
         reboot_flag: gaps.known("updates.reboot_flag", reboot_flag),
-        reboot_for: List::cut(reboot_for, TOLD),
+        reboot_for: List::cut(reboot_for, MAX_LISTED),
         kernels: gaps.known("updates.kernels", kernels(&at.usr.join("lib/modules"))),
         pending: gaps.known("updates.pending", pending(at)),
     }
 }
 
-/// Kernels that have modules here, the newest directory first.
 fn kernels(path: &Path) -> Result<List<String>, Why> {
     let mut found = read::entries(path)?;
-    // A directory that was left with only leavings of a removed kernel has no list of modules.
+    // The leftover directory of a removed kernel has no modules.dep.
     found.retain(|kernel| kernel.join("modules.dep").exists());
     found.sort_by_cached_key(|kernel| {
         Reverse(kernel.metadata().and_then(|meta| meta.modified()).ok())
@@ -48,20 +45,20 @@ fn kernels(path: &Path) -> Result<List<String>, Why> {
             .iter()
             .map(|kernel| read::shown(&read::name(kernel)))
             .collect(),
-        TOLD,
+        MAX_LISTED,
     ))
 }
 
-/// What Ubuntu's update-notifier keeps for its greeting.
+/// Reads the file that Ubuntu's update-notifier keeps for the login message.
 fn pending(at: &Sources) -> Result<u64, Why> {
     let path = at.var.join("lib/update-notifier/updates-available");
     let text = read::text(&path, 64 << 10).map_err(
-        |_| "no file tells it here: ask the package manager, as 'apt list --upgradable'",
+        |_| "no file has it here: ask the package manager, for example 'apt list --upgradable'",
     )?;
-    count(&text).ok_or_else(|| format!("'{}' is not of the known form", path.display()))
+    count(&text).ok_or_else(|| format!("'{}' has an unknown format", path.display()))
 }
 
-/// `12 updates can be applied immediately.`
+/// Parses `12 updates can be applied immediately.`
 fn count(text: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let (number, rest) = line.trim().split_once(' ')?;

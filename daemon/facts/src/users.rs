@@ -1,24 +1,19 @@
-//! Local accounts that can log in, groups whose members have more rights, sessions.
-//!
-//! Only the files passwd and group are read (passwd(5), group(5)): asking a
-//! directory service could hang, and its users are not the machine's.
+//! Local accounts that can log in, privileged groups, and sessions. Reads only passwd(5) and group(5). A directory
+//! service could hang, and its users are not local.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use remit_common::host::{Account, Group, List, Session, Users};
 
-use crate::Sources;
 use crate::read::{self, Gaps, Why};
+use crate::sources::Sources;
 use crate::utmp::{self, Kind};
 
-/// Accounts, groups and sessions told.
-const TOLD: usize = 256;
-/// Members told of a group.
+const MAX_LISTED: usize = 256;
 const MEMBERS: usize = 16;
-/// Programs that are no shell.
 const NO_SHELL: &[&str] = &["nologin", "false", "true", "sync", "shutdown", "halt"];
-/// Groups that lead to root, to others' data, or to remit.
+/// Groups that give access to root, to others' data, or to remit.
 const GROUPS: &[&str] = &[
     "root",
     "sudo",
@@ -38,7 +33,7 @@ const GROUPS: &[&str] = &[
     "remit-admin",
 ];
 
-/// The section `users`. `sessions` is the login manager's answer, where it was asked.
+/// Gathers the section `users`. `sessions` is the login manager's answer, if it was asked.
 pub(crate) fn gather(
     at: &Sources,
     sessions: Option<Result<List<Session>, Why>>,
@@ -46,10 +41,10 @@ pub(crate) fn gather(
 ) -> Users {
     let sessions = sessions.unwrap_or_else(|| Err("the login manager was not asked".into()));
     let sessions = sessions.or_else(|why| logged_in(at).map_err(|other| format!("{why}; {other}")));
-    let accounts =
-        read::text(&at.etc.join("passwd"), 16 << 20).map(|text| List::cut(accounts(&text), TOLD));
-    let groups =
-        read::text(&at.etc.join("group"), 16 << 20).map(|text| List::cut(groups(&text), TOLD));
+    let accounts = read::text(&at.etc.join("passwd"), 16 << 20)
+        .map(|text| List::cut(accounts(&text), MAX_LISTED));
+    let groups = read::text(&at.etc.join("group"), 16 << 20)
+        .map(|text| List::cut(groups(&text), MAX_LISTED));
     Users {
         sessions: gaps.known("users.sessions", sessions),
         accounts: gaps.known("users.accounts", accounts),
@@ -57,18 +52,16 @@ pub(crate) fn gather(
     }
 }
 
-/// Names of local users by uid.
 pub(crate) fn names(etc: &Path) -> BTreeMap<u64, String> {
     let text = read::text(&etc.join("passwd"), 16 << 20).unwrap_or_default();
     let mut names = BTreeMap::new();
     for account in passwd(&text) {
-        // The first name of a uid is the one that counts.
+        // The first name of a uid is the valid one.
         names.entry(account.uid).or_insert(account.name);
     }
     names
 }
 
-/// Every account.
 fn passwd(text: &str) -> impl Iterator<Item = Account> + '_ {
     text.lines().filter_map(|line| {
         let mut fields = line.split(':');
@@ -90,7 +83,6 @@ fn passwd(text: &str) -> impl Iterator<Item = Account> + '_ {
     })
 }
 
-/// Accounts that can log in, any of uid 0 first.
 fn accounts(text: &str) -> Vec<Account> {
     let login = |account: &Account| {
         !NO_SHELL.contains(&account.shell.rsplit('/').next().unwrap_or_default())
@@ -105,7 +97,6 @@ fn accounts(text: &str) -> Vec<Account> {
     accounts
 }
 
-/// The groups of interest that exist and have members.
 fn groups(text: &str) -> Vec<Group> {
     text.lines()
         .filter_map(|line| {
@@ -126,9 +117,9 @@ fn groups(text: &str) -> Vec<Group> {
         .collect()
 }
 
-/// Sessions in utmp, for machines without a login manager.
+/// Reads sessions from utmp, for machines without a login manager.
 fn logged_in(at: &Sources) -> Result<List<Session>, Why> {
-    let told = |record: utmp::Record| Session {
+    let listed = |record: utmp::Record| Session {
         user: record.user,
         tty: Some(record.line).filter(|tty| !tty.is_empty()),
         from: Some(record.host).filter(|host| !host.is_empty()),
@@ -139,9 +130,9 @@ fn logged_in(at: &Sources) -> Result<List<Session>, Why> {
         records
             .into_iter()
             .filter(|record| record.kind == Kind::User)
-            .map(told)
+            .map(listed)
             .collect(),
-        TOLD,
+        MAX_LISTED,
     ))
 }
 
@@ -151,11 +142,11 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn only_those_who_can_log_in_are_told() {
+    fn only_login_accounts_are_listed() {
         let text = "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1::/:/usr/sbin/nologin\nbob:x:1001:1::/home/bob:\n\
                     alice:x:1000:1:A:/home/alice:/bin/zsh\nnobody:x:65534:1::/:/bin/sh\ngit:x:1002:1::/:/bin/false\n\
                     svc:x:999:1::/:/bin/bash\ntoor:x:0:0::/:/bin/sh\n\nodd:x\n:x:0:0::/:/bin/sh\n+::::::";
-        let told: Vec<_> = accounts(text)
+        let listed: Vec<_> = accounts(text)
             .into_iter()
             .map(|account| (account.name, account.shell))
             .collect();
@@ -166,24 +157,24 @@ mod tests {
             ("bob", "/bin/sh"),
         ];
         assert_eq!(
-            told,
+            listed,
             expect.map(|(name, shell)| (name.to_owned(), shell.to_owned()))
         );
     }
 
     #[test]
-    fn groups_of_interest_with_members_are_told() {
+    fn groups_of_interest_have_members() {
         let text = "sudo:x:27:alice,bob\nadm:x:4:\ncdrom:x:24:alice\nwheel:x:10:carol\nremit:x\n";
-        let told: Vec<_> = groups(text)
+        let listed: Vec<_> = groups(text)
             .into_iter()
             .map(|group| (group.name, group.members.items))
             .collect();
-        assert_eq!(told.len(), 2);
+        assert_eq!(listed.len(), 2);
         assert_eq!(
-            told[0],
+            listed[0],
             ("sudo".into(), vec!["alice".to_owned(), "bob".to_owned()])
         );
-        assert_eq!(told[1].0, "wheel");
+        assert_eq!(listed[1].0, "wheel");
     }
 
     proptest! {

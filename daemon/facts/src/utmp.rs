@@ -1,4 +1,4 @@
-//! Records of logins and boots (utmp(5)), as the C library lays them out.
+//! Parses records of logins and boots (utmp(5)) in the layout of the C library.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -6,11 +6,9 @@ use std::path::Path;
 
 use crate::read::{self, Why};
 
-/// Bytes of the end of a file looked at.
 const TAIL: u64 = 4 << 20;
 
-/// Layout of `struct utmp`: x86-64 keeps 32-bit times for the sake of 32-bit
-/// programs, other 64-bit machines do not.
+/// Layout of `struct utmp`. x86-64 has 32-bit times for 32-bit programs; other 64-bit machines have 64-bit times.
 #[cfg(target_arch = "x86_64")]
 mod layout {
     pub(super) const SIZE: usize = 384;
@@ -24,7 +22,6 @@ mod layout {
     pub(super) const TIME_BYTES: usize = 8;
 }
 
-/// Kinds of records that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     RunLevel,
@@ -33,7 +30,6 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// A record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) kind: Kind,
@@ -44,7 +40,7 @@ pub(crate) struct Record {
     pub(crate) time: u64,
 }
 
-/// The last records of a file, oldest first.
+/// Returns the last records of a file, oldest first.
 pub(crate) fn tail(path: &Path) -> Result<Vec<Record>, Why> {
     let cannot = |err| read::cannot("read", path, &err);
     let mut file = File::open(path).map_err(cannot)?;
@@ -58,7 +54,7 @@ pub(crate) fn tail(path: &Path) -> Result<Vec<Record>, Why> {
     Ok(parse(&bytes))
 }
 
-/// Whole records; a torn last one is left out.
+/// Parses the complete records. Ignores an incomplete last one.
 fn parse(bytes: &[u8]) -> Vec<Record> {
     bytes
         .chunks_exact(layout::SIZE)
@@ -78,7 +74,7 @@ fn record(bytes: &[u8]) -> Option<Record> {
     let kind = i16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
     let time = bytes.get(layout::TIME..layout::TIME + layout::TIME_BYTES)?;
     let mut wide = [0; 8];
-    // Little-endian machines only; the others have 8-byte times, which fill it.
+    // Only correct for little-endian machines with 4-byte times. 8-byte times fill the array.
     wide.get_mut(..time.len())?.copy_from_slice(time);
     Some(Record {
         kind: match kind {
@@ -94,7 +90,6 @@ fn record(bytes: &[u8]) -> Option<Record> {
     })
 }
 
-/// A record as it lies in a file, for tests.
 #[cfg(test)]
 pub(crate) fn fake(kind: i16, line: &str, user: &str, host: &str, time: u32) -> Vec<u8> {
     let mut bytes = vec![0; layout::SIZE];
@@ -112,7 +107,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn records_are_read_and_a_torn_one_is_not() {
+    fn torn_record_is_not_read() {
         let mut bytes = fake(2, "~", "reboot", "6.1.0-x", 4_000_000_000);
         bytes.extend(fake(7, "pts/0", "eve\x1b[2J", "", 5));
         bytes.extend_from_slice(&fake(7, "pts/1", "bob", "", 6)[..100]);

@@ -1,10 +1,11 @@
-//! Closes what may hang, on threads that may hang.
+//! Closes descriptors whose close(2) can hang, on threads that may hang.
 //!
-//! No thread that serves closes a socket in which a stranger may have left a descriptor. There is always a thread for
-//! the next one, whatever the ones before wait for.
+//! A thread that serves must not close a socket that may hold a descriptor of an untrusted process. A free thread
+//! always exists for the next descriptor, even while earlier closes hang.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -12,25 +13,23 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
-use crate::socket::{ROOM, floor};
+use crate::sys::{self, SCM_MAX_FD};
 
-/// The argument of the process that [`sink`] is for.
+/// Argument of the process that runs [`sink`].
 pub const ARGUMENT: &std::ffi::CStr = c"--sink";
-/// What one byte says to it: to keep the descriptor beside it.
+/// Message byte: keep the attached descriptor.
 pub const HOLD: u8 = b'h';
-/// To close what it keeps: whoever sent it has closed theirs.
+/// Message byte: close all kept descriptors. The sender has closed its own copies.
 pub const CLOSE: u8 = b'c';
 
-/// Threads that may hang at once. Whoever gives it something bounds how much hangs; this is beyond that.
+/// Threads that may hang at the same time. Callers bound their hanging closes below this number.
 const THREADS: usize = 1024;
-/// Threads of the process that closes for the warden. More, and it is ended, with all that hangs in it.
+/// Threads of the warden's closing process. If all hang, it takes no more, and the warden kills it with them.
 const SINK_THREADS: usize = 128;
-/// A thread without work ends after this.
-const IDLE: Duration = Duration::from_secs(10);
-/// What a thread that only closes needs.
+const IDLE: Duration = Duration::from_secs(2);
 const STACK: usize = 64 << 10;
 
-/// Threads that close.
+/// A pool of threads that close descriptors.
 #[derive(Clone, Debug)]
 pub struct Closer {
     shared: Arc<Shared>,
@@ -56,7 +55,6 @@ struct State {
     threads: usize,
 }
 
-/// A descriptor, and what is dropped when it is closed.
 type Work = (OwnedFd, Box<dyn Send>);
 
 impl std::fmt::Debug for State {
@@ -73,14 +71,14 @@ impl Closer {
         }
     }
 
-    /// Closes `fd`, and drops `then` when that is done. Never waits.
+    /// Closes `fd` on another thread, then drops `then`. Never blocks.
     pub fn close(&self, fd: OwnedFd, then: impl Send + 'static) {
         let mut state = self.shared.lock();
         state.waiting.push_back((fd, Box::new(then)));
         if state.waiting.len() > state.idle && state.threads < self.most {
             let shared = Arc::clone(&self.shared);
             let thread = thread::Builder::new().stack_size(STACK);
-            // One that cannot be made now is made for the next, and closes this one, too.
+            // If no thread can be spawned now, the next call spawns one, which closes this descriptor too.
             if thread.spawn(move || shared.work()).is_ok() {
                 state.threads += 1;
             }
@@ -88,7 +86,6 @@ impl Closer {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until less is waiting than one thread can do.
     fn until_taken(&self) {
         let mut state = self.shared.lock();
         while !state.waiting.is_empty() {
@@ -127,14 +124,47 @@ impl Shared {
     }
 }
 
-/// Closes what comes by `from`, a blocking SOCK_SEQPACKET socket, until its other end is closed. For a process that
-/// does nothing else, and that whoever sends ends when it takes no more.
-///
-/// # Errors
-/// What recvmsg(2) says.
+/// A pipe that a job writes to. Drop passes it to a [`Closer`]. The last close of a pipe end takes the pipe's lock,
+/// and a job or another process that holds it blocks that close uninterruptibly.
+#[derive(Debug)]
+pub struct ForeignPipe {
+    fd: ManuallyDrop<OwnedFd>,
+    closer: Closer,
+}
+
+impl ForeignPipe {
+    /// Takes one end of a pipe.
+    pub fn new(fd: OwnedFd, closer: &Closer) -> Self {
+        Self {
+            fd: ManuallyDrop::new(fd),
+            closer: closer.clone(),
+        }
+    }
+}
+
+impl AsFd for ForeignPipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for ForeignPipe {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl Drop for ForeignPipe {
+    fn drop(&mut self) {
+        self.closer.close(sys::take(&mut self.fd), ());
+    }
+}
+
+/// Closes descriptors that arrive on `from`, a blocking SOCK_SEQPACKET socket, until the other end is closed. The
+/// process must do nothing else. The sender kills it if it takes no more. Returns errors of recvmsg(2).
 pub fn sink(from: &OwnedFd) -> Result<(), Errno> {
     let closer = Closer::with(SINK_THREADS);
-    let mut control = nix::cmsg_space!([std::os::fd::RawFd; ROOM]);
+    let mut control = nix::cmsg_space!([RawFd; SCM_MAX_FD]);
     let mut held = Vec::new();
     loop {
         closer.until_taken();
@@ -151,7 +181,7 @@ pub fn sink(from: &OwnedFd) -> Result<(), Errno> {
         }
         for control in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(raw) = control {
-                held.extend(raw.into_iter().map(floor::own));
+                held.extend(raw.into_iter().map(sys::own));
             }
         }
         if byte == [CLOSE] {
@@ -160,12 +190,9 @@ pub fn sink(from: &OwnedFd) -> Result<(), Errno> {
     }
 }
 
-/// The socket of [`sink`]: descriptor 3 of a process that was just started.
-///
-/// # Errors
-/// There is none.
+/// Takes over descriptor 3 as the socket of [`sink`]. Fails if it is not a socket or was taken before.
 pub fn sink_socket() -> std::io::Result<OwnedFd> {
-    floor::inherited()
+    sys::inherited()
 }
 
 #[cfg(test)]
@@ -190,7 +217,6 @@ mod tests {
         }
     }
 
-    /// What is dropped after a close may hang as a close does.
     struct Hangs(mpsc::Receiver<()>);
 
     impl Drop for Hangs {

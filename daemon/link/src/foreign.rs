@@ -1,11 +1,11 @@
-//! A socket whose other end is somebody else's.
+//! A socket whose other end is not trusted.
 //!
-//! Whoever has the other end may send descriptors with their bytes (unix(7), SCM_RIGHTS). Nobody here wants one. But to
-//! drop one that was sent is to close it, in the context of whoever reads or closes this socket, and a close can wait:
-//! a TCP socket with SO_LINGER, for years. To install one is no better: its close(2) flushes (FUSE).
+//! The other end can send descriptors with its bytes (unix(7), SCM_RIGHTS). None is wanted. Dropping a sent
+//! descriptor closes it in the context of whoever reads or closes this socket. That close can block: for a TCP socket
+//! with SO_LINGER, for years. Installing the descriptor does not help, because its close(2) flushes (FUSE).
 //!
-//! Since Linux 6.16 the kernel refuses the sender (SO_PASSRIGHTS). Where it does not, or did not yet when the other end
-//! connected, each read looks first, and the socket is closed by somebody who may hang.
+//! Since Linux 6.16 the kernel can refuse the sender (SO_PASSRIGHTS). Otherwise, or if the other end connected before
+//! that, each read peeks first, and a process or thread that may hang closes the socket.
 
 use std::io::{self, IoSliceMut};
 use std::mem::ManuallyDrop;
@@ -14,39 +14,36 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, recvmsg, setsockopt, sockopt};
 
-use crate::socket::floor;
+use crate::sys;
 
-/// Has the kernel refuse descriptors that are sent to `socket` from now on, and to what connects to it.
-///
-/// # Errors
-/// ENOPROTOOPT where the kernel has no such option.
+/// Makes the kernel refuse descriptors sent to `socket` or to later connections to it. Older kernels: ENOPROTOOPT.
 pub fn refuse_rights(socket: impl AsFd) -> io::Result<()> {
-    floor::refuse_rights(socket)
+    sys::refuse_rights(socket)
 }
 
-/// The near end of a socket whose other end is not trusted. Dropped, it is closed where that may wait.
+/// Near end of a socket whose other end is not trusted. Drop closes it where blocking is harmless.
 pub struct ForeignSocket {
     fd: ManuallyDrop<OwnedFd>,
-    /// No descriptor was ever in it: the kernel has refused them from the beginning.
+    /// The kernel refused descriptors from the beginning, so the socket never held one.
     is_clean: bool,
     close: Option<Box<dyn FnOnce(OwnedFd)>>,
 }
 
-/// What was read.
+/// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// Bytes.
+    /// Number of bytes.
     pub length: usize,
-    /// It was a datagram of more bytes.
+    /// The datagram had more bytes.
     pub is_cut: bool,
 }
 
-/// Why nothing was read.
+/// Reason why nothing was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// Descriptors come next. They stay where they are: read no more, and drop the socket.
+    /// The next bytes carry descriptors, which stay in the socket. Read no more and drop the socket.
     Rights,
-    /// recvmsg(2) says so; EAGAIN when there is nothing now.
+    /// Error of recvmsg(2); EAGAIN if there is nothing now.
     Errno(Errno),
 }
 
@@ -84,13 +81,13 @@ impl AsRawFd for ForeignSocket {
 }
 
 impl ForeignSocket {
-    /// Takes a socket. `close` gets it at the end where the kernel has not refused descriptors from the beginning: it
+    /// Takes a socket. Drop passes it to `close`, unless the kernel refused descriptors from the beginning. `close`
     /// must not close it in a thread or process that serves.
     pub fn new(fd: OwnedFd, close: impl FnOnce(OwnedFd) + 'static) -> Self {
-        // Inherited from the listener at connect(2), so before the other end could send anything.
-        let is_clean = matches!(floor::passes_rights(&fd), Ok(false));
+        // The option is inherited from the listener at connect(2), before the other end can send.
+        let is_clean = matches!(sys::passes_rights(&fd), Ok(false));
         if !is_clean {
-            // Else a read would step over, and so drop, an out-of-band byte with what lies beside it.
+            // Without SO_OOBINLINE, a read skips an out-of-band byte and drops the descriptors attached to it.
             let _ = setsockopt(&fd, sockopt::OobInline, &true);
         }
         Self {
@@ -100,15 +97,12 @@ impl ForeignSocket {
         }
     }
 
-    /// Reads bytes and nothing else. Never waits.
-    ///
-    /// # Errors
-    /// See [`Unread`].
+    /// Reads bytes and nothing else. Never blocks.
     pub fn recv(&self, into: &mut [u8]) -> Result<Piece, Unread> {
         if self.is_clean {
             return self.receive(into, MsgFlags::empty());
         }
-        // A look ends behind the first part that has descriptors, and does not take them.
+        // MSG_PEEK stops after the first part with descriptors and does not receive them.
         let seen = self.receive(into, MsgFlags::MSG_PEEK)?;
         let seen_part = into.get_mut(..seen.length).unwrap_or_default();
         if seen.length > 0 {
@@ -133,10 +127,10 @@ impl ForeignSocket {
 
 impl Drop for ForeignSocket {
     fn drop(&mut self) {
-        let fd = floor::take(&mut self.fd);
+        let fd = sys::take(&mut self.fd);
         match self.close.take() {
             Some(close) if !self.is_clean => close(fd),
-            // Nothing lies in it that could make this wait.
+            // The socket holds nothing that can block the close.
             _ => drop(fd),
         }
     }

@@ -1,21 +1,23 @@
-//! The protocol between the warden (root) and the broker (no privilege).
+//! Protocol between the warden (root) and the broker (no privilege).
 //!
-//! A SOCK_SEQPACKET pair made before the broker starts: datagrams of postcard,
-//! with descriptors beside them, from the warden to the broker alone. [`message`] is the closed table of what may
-//! be said; [`socket`] carries it; [`memfd`] seals what must not change. [`foreign`] reads from
-//! sockets of strangers, and [`closer`] closes them.
-//! No decisions here. The warden treats whatever comes from the broker as a
-//! stranger's bytes.
+//! The link is a SOCK_SEQPACKET pair with postcard datagrams. Descriptors travel only from the warden to the broker.
+//! The warden treats everything from the broker as untrusted.
+
+// Whoever speaks a protocol or reads a format needs to know each part.
+#![warn(missing_docs)]
 #![deny(unsafe_code)]
 
 pub mod closer;
+mod error;
 pub mod foreign;
 pub mod memfd;
 pub mod message;
 mod parts;
 pub mod socket;
+mod sys;
 
-pub use closer::Closer;
+pub use closer::{Closer, ForeignPipe};
+pub use error::LinkError;
 pub use foreign::ForeignSocket;
-pub use message::{Answer, JobMeta, Owner, Spec, SpecWhat, ToBroker, ToWarden, Totals, Waits};
-pub use socket::{Link, LinkError};
+pub use message::{Answer, JobMeta, Owner, Spec, SpecWhat, ToBroker, ToWarden, Totals, WaitReason};
+pub use socket::Link;

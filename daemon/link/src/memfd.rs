@@ -1,4 +1,4 @@
-//! Sealed memory files: bytes that nobody can change any more (memfd_create(2)).
+//! Sealed memory files: bytes that nobody can change (memfd_create(2)).
 
 use std::ffi::CStr;
 use std::io::{self, Read, Seek, Write};
@@ -12,10 +12,7 @@ fn all_seals() -> SealFlag {
     SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE
 }
 
-/// A sealed file of `bytes`, at its start.
-///
-/// # Errors
-/// What the kernel says; `name` shows in /proc and is not secret.
+/// Returns a sealed file with `bytes`, positioned at its start. `name` is visible in /proc and must not be secret.
 pub fn seal(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut file = std::fs::File::from(empty(name)?);
     file.write_all(bytes)?;
@@ -23,13 +20,10 @@ pub fn seal(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// An empty file that can still be written, to be sealed by [`close`].
-///
-/// # Errors
-/// As [`seal`].
+/// Returns an empty writable file, to be sealed by [`close`].
 pub fn empty(name: &CStr) -> io::Result<OwnedFd> {
     let plain = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    // Linux 6.3 has files that can never be executed; before, nothing here depends on it.
+    // Linux 6.3 adds files that can never be executed. Nothing here depends on it.
     let fd = memfd_create(name, plain | MFdFlags::from_bits_retain(libc_noexec_seal())).or_else(
         |error| match error {
             Errno::EINVAL => memfd_create(name, plain),
@@ -39,25 +33,19 @@ pub fn empty(name: &CStr) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Seals a file of [`empty`] as it is, at its start.
-///
-/// # Errors
-/// As [`seal`].
+/// Seals a file of [`empty`] and rewinds it.
 pub fn close(file: &mut std::fs::File) -> io::Result<()> {
     file.rewind()?;
     fcntl(file, FcntlArg::F_ADD_SEALS(all_seals()))?;
     Ok(())
 }
 
-/// MFD_NOEXEC_SEAL (memfd_create(2)); nix has no name for it.
+/// MFD_NOEXEC_SEAL (memfd_create(2)), which nix does not define.
 const fn libc_noexec_seal() -> u32 {
     8
 }
 
-/// The size of a file that came from elsewhere, once it is sure that it is sealed.
-///
-/// # Errors
-/// `InvalidData` when it is no fully sealed memory file, or larger than `cap` bytes.
+/// Returns the size of a received file. Fails with `InvalidData` if it is not fully sealed or exceeds `cap` bytes.
 pub fn check(fd: impl AsFd, cap: usize) -> io::Result<usize> {
     let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidData, why.to_owned()));
     let seals = fcntl(&fd, FcntlArg::F_GET_SEALS)
@@ -72,10 +60,7 @@ pub fn check(fd: impl AsFd, cap: usize) -> io::Result<usize> {
     }
 }
 
-/// The bytes of a file that came from elsewhere, under the same conditions as [`check`].
-///
-/// # Errors
-/// As [`check`], and what read(2) says.
+/// Verifies a received file as [`check`] does and returns its content.
 pub fn read(fd: OwnedFd, cap: usize) -> io::Result<Vec<u8>> {
     let size = check(&fd, cap)?;
     let mut file = std::fs::File::from(fd);
@@ -90,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sealed_file_reads_back_and_cannot_be_written() {
+    fn sealed_file_is_readable_and_read_only() {
         let fd = seal(c"test", b"echo hello").unwrap();
         let mut file = std::fs::File::from(fd.try_clone().unwrap());
         assert!(file.write_all(b"x").is_err());

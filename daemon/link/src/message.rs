@@ -1,280 +1,276 @@
-//! What warden and broker may say to each other: one closed table.
+//! Messages between warden and broker: one closed table.
 //!
-//! The broker speaks for sessions that the warden gave it, never for an
-//! identity: the warden looks the caller up by session number. A message that
-//! names an unknown session, ticket or job is answered with a refusal or
-//! dropped; one that does not decode ends the broker.
+//! The broker names sessions that the warden gave it, never an identity. The warden looks up the caller by session
+//! number. A message with an unknown session, ticket or job is refused or dropped. A message that does not decode
+//! ends the broker.
 
-use remit_common::denial::Sight;
+use remit_common::denial::ProfileVisibility;
 use remit_common::names::JobId;
 use remit_common::outcome::{ApprovalView, Ending, Enforced};
 use remit_common::refusal::Refusal;
 use remit_common::wire::{Access, AccessReport, Bytes, HistoryPage, HistoryQuery, Purpose};
 use serde::{Deserialize, Serialize};
 
-/// From the broker.
+/// A message from the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToWarden {
-    /// It has confined itself and serves from now on. Once.
+    /// The broker has confined itself and serves. Sent once.
     Ready,
-    /// Run this. Descriptors: the script, then stdin, as far as `spec` names them, sealed.
+    /// Request to run something. Descriptors: the script, then stdin, as named by `spec`, both sealed.
     Run {
-        /// For whom.
+        /// Session of the caller.
         session: u64,
-        /// Comes back with the answer.
+        /// Number for the answer.
         ticket: u64,
-        /// What.
+        /// Content of the request.
         spec: Box<Spec>,
     },
-    /// What may this session do.
+    /// Request for the permissions of this session.
     Access {
-        /// For whom.
+        /// Session of the caller.
         session: u64,
-        /// Comes back with the answer.
+        /// Number for the answer.
         ticket: u64,
         /// The question.
         access: Access,
     },
-    /// End a job of this session's user.
+    /// Request to end a job of this session's user.
     Stop {
-        /// For whom.
+        /// Session of the caller.
         session: u64,
-        /// Comes back with the answer.
+        /// Number for the answer.
         ticket: u64,
-        /// Which job.
+        /// The job.
         job: JobId,
-        /// The first signal; TERM when absent.
+        /// First signal; SIGTERM if absent.
         signal: Option<i32>,
     },
-    /// What has this session's user done here.
+    /// Request for the history of this session's user.
     History {
-        /// For whom.
+        /// Session of the caller.
         session: u64,
-        /// Comes back with the answer.
+        /// Number for the answer.
         ticket: u64,
-        /// Which part.
+        /// Part of the history.
         query: HistoryQuery,
     },
-    /// A refusal of the broker's own (limits, bad frames), for the audit. The client has it already.
+    /// The broker itself refused something (limits, bad frames). For the audit log; the client has the answer.
     Refused {
-        /// To whom.
+        /// Session of the refused caller.
         session: u64,
-        /// What.
+        /// The refusal.
         refusal: Refusal,
     },
     /// All output of an exited job is on disk.
     Drained {
-        /// Which job.
+        /// The job.
         job: JobId,
-        /// How much it was.
+        /// Size and digest of its output.
         totals: Totals,
     },
-    /// A job wrote more than is kept: end it.
+    /// A job exceeded its output limit and must end.
     OverLimit {
-        /// Which job.
+        /// The job.
         job: JobId,
     },
-    /// The client is gone, or was sent away.
+    /// The client is gone or was disconnected.
     Closed {
-        /// Which session.
+        /// The session.
         session: u64,
     },
 }
 
-/// From the warden.
+/// A message from the warden.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToBroker {
-    /// A client. Descriptor: its socket.
+    /// A new client. Descriptor: its socket.
     Session {
-        /// Its number, never used twice.
+        /// Session number, never reused.
         session: u64,
-        /// Who the kernel says it is: for limits and for whose jobs it may see.
+        /// Identity from the kernel, for limits and for the jobs that it may see.
         owner: Owner,
     },
-    /// The client's process has ended: close, whatever the socket says.
+    /// The client's process has ended. The broker closes the session whatever the socket reports.
     SessionGone {
-        /// Which session.
+        /// The session.
         session: u64,
     },
-    /// A job: just started or queued (with the ticket that asked for it), or handed over to a new
-    /// broker. Descriptors: the read ends of stdout and stderr while it runs and has not been drained.
+    /// A job, just started or queued (with the ticket of its request), or passed to a new broker. Descriptors: the
+    /// read ends of stdout and stderr, while it runs and is not drained.
     Job {
-        /// The request that is answered by this.
+        /// Request that this message answers.
         ticket: Option<u64>,
-        /// What is known of it.
+        /// Facts about the job.
         meta: Box<JobMeta>,
-        /// Values that its output must not show. Of one that has ended there are none, though
-        /// `meta.has_secrets` may say that it had some: then nobody can take them out any more.
+        /// Values to redact in its output. An ended job has none. If `meta.has_secrets` is set for it, they are lost
+        /// and its output can no longer be redacted.
         secrets: Vec<Bytes>,
     },
-    /// The answer to a request that started nothing.
+    /// Answer to a request that started nothing.
     Answer {
-        /// Which request.
+        /// Number of the request.
         ticket: u64,
         /// The answer.
         answer: Result<Answer, Refusal>,
     },
-    /// A job that waited for an approval has it, and waits for a place.
+    /// An approval was given for a job, which now waits for a slot.
     Approved {
-        /// Which job.
+        /// The job.
         job: JobId,
     },
-    /// A job that waited got a place. Descriptors: the read ends of stdout and stderr.
-    Begun {
-        /// Which job.
+    /// A waiting job got a slot. Descriptors: the read ends of stdout and stderr.
+    Started {
+        /// The job.
         job: JobId,
         /// Milliseconds since 1970.
         started_ms: u64,
-        /// How long it waited, in milliseconds.
+        /// Waiting time in milliseconds.
         waited_ms: u64,
     },
-    /// The exec happened a while ago: this is what stood when it did.
+    /// Facts of the exec, sent some time after it.
     Running {
-        /// Which job.
+        /// The job.
         job: JobId,
-        /// What was enforced.
+        /// The enforced sandbox.
         enforced: Box<Enforced>,
     },
-    /// No process of the job is left (or a kill could not be verified), and `Drained` was not said yet: read what is in
-    /// the pipes, then say so.
+    /// No process of the job is left, or a kill could not be verified, and `Drained` has not come. The broker reads
+    /// the pipes empty and then sends it.
     Exited {
-        /// Which job.
+        /// The job.
         job: JobId,
     },
     /// The end is recorded.
     Ended {
-        /// Which job.
+        /// The job.
         job: JobId,
-        /// What was enforced, where it was executed: most have ended before `Running` was due.
+        /// The enforced sandbox, if the job was executed. Most jobs end before `Running` is sent.
         enforced: Option<Box<Enforced>>,
-        /// How it ended.
+        /// Facts about the end.
         ending: Box<Ending>,
-        /// What its profile lets it do, where it failed.
-        sight: Option<Box<Sight>>,
+        /// Permissions of its profile, if the job failed.
+        sight: Option<Box<ProfileVisibility>>,
     },
-    /// Ended long ago, and no longer remembered: its output may go.
+    /// The warden no longer remembers the job. Its output may be deleted.
     Forgotten {
-        /// Which job.
+        /// The job.
         job: JobId,
     },
-    /// Where the kernel's audit is listened to (`audit.kernel` of remit.toml). Descriptor: a netlink
-    /// socket that hears it. Once, before anything that runs.
+    /// A netlink socket that receives the kernel's audit messages (`audit.kernel` of remit.toml), as descriptor. Sent
+    /// once, before anything that runs.
     KernelAudit {
-        /// The first uid that jobs alone have. What others are refused is none of the broker's business.
+        /// First job uid. The broker ignores denials of other uids.
         uid_first: u32,
-        /// How many there are.
+        /// Number of job uids.
         uid_count: u32,
     },
-    /// All jobs that live or are remembered were handed over. Once, first thing.
+    /// All live or remembered jobs were passed. Sent once, directly after them.
     Adopted,
 }
 
-/// A request that the warden granted without starting anything.
+/// Answer to a permitted request that started nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    /// The request id was used before, with the same content, for this job.
+    /// An earlier request with the same id and content made this job.
     Known(JobId),
-    /// What the caller may do.
+    /// Permissions of the caller.
     Access(Box<AccessReport>),
-    /// The job's end was begun.
+    /// Termination of the job has started.
     Stopping(JobId),
-    /// What the caller has done here.
+    /// History of the caller.
     History(Box<HistoryPage>),
 }
 
-/// A run or a change as the broker passes it on.
+/// A run or change, as the broker passes it on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
-    /// What to execute.
+    /// Program, script or command.
     pub what: SpecWhat,
-    /// Where; `/` when absent.
+    /// Working directory; `/` if absent.
     pub cwd: Option<Bytes>,
-    /// Variables of the caller's.
+    /// Variables of the caller.
     pub env: Vec<(Bytes, Bytes)>,
-    /// A descriptor with standard input comes along.
+    /// Whether a descriptor with standard input is attached.
     pub stdin: bool,
-    /// The profile; `read` when absent.
+    /// Profile; `read` if absent.
     pub profile: Option<String>,
-    /// Deadline in seconds.
+    /// Maximum run time in seconds.
     pub max_runtime_s: Option<u32>,
     /// The caller's id of this request.
     pub request_id: Option<String>,
-    /// What the client calls itself.
+    /// Name that the client claims.
     pub client: String,
-    /// By what right.
+    /// Purpose of the run.
     pub purpose: Purpose,
-    /// The caller's trace, for the records.
+    /// The caller's trace, for the audit log.
     pub traceparent: Option<String>,
 }
 
-/// What a [`Spec`] executes.
+/// Program, script or command of a [`Spec`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SpecWhat {
     /// A program with its arguments.
     Argv(Vec<Bytes>),
     /// The script in the first descriptor.
     Script {
-        /// Program name or path; `sh` when absent.
+        /// Program name or path; `sh` if absent.
         interpreter: Option<Bytes>,
     },
-    /// A command by its name. What comes as the standard input of one of [`remit_common::builtin`] is
-    /// not the caller's: the broker gathered it.
+    /// A named command. The broker, not the caller, writes standard input for one of [`remit_common::builtin`].
     Named {
-        /// Its name.
+        /// Name of the command.
         name: String,
-        /// Its arguments.
+        /// Arguments.
         args: Vec<(String, String)>,
     },
 }
 
-/// Whose something is. Removing an account frees its uid for the next one: the same number alone is not
-/// the same user.
+/// An owner. A deleted account frees its uid for another user, so the uid does not identify the user.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Owner {
-    /// The uid that the kernel told; limits count by it.
+    /// Uid from the kernel; limits count by it.
     pub uid: u32,
-    /// The user's name then, or `#uid`.
+    /// User name at that time, or `#uid`.
     pub user: String,
 }
 
-/// What the broker needs to know of a job.
+/// Facts about a job for the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobMeta {
-    /// Its id.
+    /// Job id.
     pub job: JobId,
-    /// Whose it is.
+    /// Owner.
     pub owner: Owner,
-    /// Its argv, printable and short.
+    /// Argv, printable and truncated.
     pub command: String,
-    /// What it waits for, before it runs.
-    pub waits: Option<Waits>,
-    /// Grows from job to job, also over restarts: a clock may go back, this does not.
+    /// Reason why it waits, before it runs.
+    pub waiting: Option<WaitReason>,
+    /// Increases from job to job, also across restarts, whereas a clock may go back.
     pub number: u64,
-    /// When it started (one that waits: when it was asked for), in milliseconds since 1970.
+    /// Start time (request time while it waits), in milliseconds since 1970.
     pub started_ms: u64,
-    /// How long ago that was when this was said, in milliseconds of a clock that nobody sets;
-    /// 0 for a job that has ended.
+    /// Milliseconds since that time on a monotonic clock, when this message was sent; 0 for an ended job.
     pub age_ms: u64,
-    /// How long it waited for its place, in milliseconds.
+    /// Time that it waited for its slot, in milliseconds.
     pub waited_ms: u64,
-    /// Once it runs.
+    /// The enforced sandbox, once it runs.
     pub enforced: Option<Enforced>,
-    /// Once it has ended.
+    /// Facts about its end, once it has ended.
     pub ending: Option<Ending>,
-    /// Its arguments or its input hold secrets, which its output must not show.
+    /// Whether arguments or input hold secrets that its output must not show.
     pub has_secrets: bool,
 }
 
-/// What a job waits for that has not begun.
+/// Reason why a job waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Waits {
-    /// A place among the jobs that run.
-    Place,
-    /// A person's approval.
+pub enum WaitReason {
+    /// It waits for a job slot.
+    QueuePosition,
+    /// It waits for a person's approval.
     Approval(Box<ApprovalView>),
 }
 
-/// The output of a job in numbers.
+/// Totals of a job's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Bytes of standard output.

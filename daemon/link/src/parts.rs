@@ -1,4 +1,4 @@
-//! A message in datagrams: cut into parts by who sends, put together by who receives. No system calls.
+//! Splits messages into datagrams and joins them again. Makes no system calls.
 
 use std::cell::Cell;
 
@@ -6,21 +6,20 @@ use remit_common::caps;
 use remit_common::frame;
 use serde::Serialize;
 
-use crate::LinkError;
+use crate::error::LinkError;
 
-/// The end of a message.
+/// Mark: last part of a message.
 const MESSAGE: u8 = 0;
-/// A part of what goes on in the next datagram.
+/// Mark: the next datagram continues this part.
 const PART: u8 = 1;
-/// The end of a content.
+/// Mark: last part of a content.
 const CONTENT: u8 = 2;
 
-/// Contents beside one message: a script and standard input.
 const CONTENTS: usize = 2;
-/// Bytes of one message that is put together, contents and all.
+/// Maximum bytes of one joined message with its contents.
 const MOST: usize = 2 * caps::LINK_PARTS;
 
-/// A message made ready to send.
+/// A message ready to send.
 #[derive(Debug)]
 pub struct Packed {
     parts: Vec<Vec<u8>>,
@@ -29,18 +28,12 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Packs a message.
-    ///
-    /// # Errors
-    /// [`LinkError::Malformed`] above [`caps::LINK_PARTS`].
+    /// Packs a message, or returns [`LinkError::Malformed`] above [`caps::LINK_PARTS`].
     pub fn new<T: Serialize>(message: &T) -> Result<Self, LinkError> {
         Self::with(message, &[])
     }
 
-    /// Packs a message and the contents that it names.
-    ///
-    /// # Errors
-    /// [`LinkError::Malformed`] where one of them is above [`caps::LINK_PARTS`].
+    /// Packs a message and its contents, or returns [`LinkError::Malformed`] if one exceeds [`caps::LINK_PARTS`].
     pub fn with<T: Serialize>(message: &T, contents: &[Vec<u8>]) -> Result<Self, LinkError> {
         let frame = frame::encode(message, caps::LINK_PARTS)?;
         let body = frame.get(frame::HEADER..).unwrap_or_default();
@@ -62,23 +55,21 @@ impl Packed {
         })
     }
 
-    /// Bytes of the message.
+    /// Returns the number of bytes.
     #[must_use]
     pub const fn size(&self) -> usize {
         self.size
     }
 
-    /// Whether nothing of it is sent that has not been sent whole.
     pub(crate) const fn is_at_start(&self) -> bool {
         self.sent.get() == 0
     }
 
-    /// The datagrams that are still to be sent.
     pub(crate) fn rest(&self) -> &[Vec<u8>] {
         self.parts.get(self.sent.get()..).unwrap_or_default()
     }
 
-    /// One more is sent. After the last one it can be sent again.
+    /// Marks one datagram as sent. After the last one the message can be sent again.
     pub(crate) fn advance(&self) {
         let sent = self.sent.get().saturating_add(1);
         self.sent
@@ -86,7 +77,6 @@ impl Packed {
     }
 }
 
-/// Adds the datagrams of `bytes`, the last of which has the mark `last`.
 fn cut(bytes: &[u8], last: u8, parts: &mut Vec<Vec<u8>>) {
     let mut chunks = bytes.chunks(caps::LINK_MESSAGE - 1).peekable();
     if chunks.peek().is_none() {
@@ -101,38 +91,30 @@ fn cut(bytes: &[u8], last: u8, parts: &mut Vec<Vec<u8>>) {
     }
 }
 
-/// What has come of a message that is not finished.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     current: Vec<u8>,
     contents: Vec<Vec<u8>>,
-    /// Bytes of all of it.
     size: usize,
 }
 
-/// A whole message.
 pub(crate) struct Whole<'a> {
     body: std::borrow::Cow<'a, [u8]>,
     contents: Vec<Vec<u8>>,
 }
 
 impl Whole<'_> {
-    /// The message's bytes.
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The contents before it.
     pub(crate) fn contents(&self) -> &[Vec<u8>] {
         &self.contents
     }
 }
 
 impl Parts {
-    /// Takes a datagram. `None`: more must come.
-    ///
-    /// # Errors
-    /// [`LinkError::Malformed`]: it has no known mark, or all of it is too large.
+    /// Takes a datagram. `None`: more must follow. Malformed: an unknown mark, or too many bytes in total.
     pub(crate) fn take<'a>(&mut self, datagram: &'a [u8]) -> Result<Option<Whole<'a>>, LinkError> {
         let [mark, bytes @ ..] = datagram else {
             return Err(LinkError::Malformed);

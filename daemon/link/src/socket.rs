@@ -1,11 +1,11 @@
-//! The link's socket: messages of one or more datagrams, descriptors beside them, never waiting.
+//! Non-blocking socket of the link. Messages have one or more datagrams, with descriptors attached.
 //!
-//! The first byte of a datagram says what the rest is: the end of a message, a part of what is not finished,
-//! or the end of a content (a script, standard input) that the message after it names.
+//! The first byte of a datagram is a mark: the end of a message, a part to be continued, or the end of a content. A
+//! content is a script or standard input that the next message names.
 //!
-//! Descriptors travel one way, from the warden to the broker. What the warden's end receives is bytes, whatever the
-//! broker sends: a descriptor of the broker's can make open(2), close(2) or fcntl(2) wait for as long as its owner
-//! likes (file leases, SO_LINGER, FUSE). So the contents beside a message become memory files of the receiver's own.
+//! Descriptors travel only from the warden to the broker. The warden's end receives only bytes. A descriptor of the
+//! broker could block open(2), close(2) or fcntl(2) for as long as its owner likes (file leases, SO_LINGER, FUSE).
+//! Therefore contents become memory files that the receiver makes itself.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -18,78 +18,31 @@ use nix::sys::socket::{
     getsockname, getsockopt, recvmsg, sendmsg, socketpair, sockopt,
 };
 use remit_common::caps;
-use remit_common::frame::{self, FrameError};
+use remit_common::frame;
 use serde::de::DeserializeOwned;
 
+use crate::error::LinkError;
 use crate::foreign::{ForeignSocket, Unread};
 use crate::memfd;
 pub use crate::parts::Packed;
 use crate::parts::{Parts, Whole};
+use crate::sys::{self, SCM_MAX_FD};
 
-/// Descriptors beside one message, at most.
+/// Maximum descriptors of one message.
 const FDS: usize = 4;
-/// What the kernel lets through at once (unix(7), SCM_MAX_FD). There is room for all of them:
-/// descriptors of a truncated message could not be closed.
-pub(crate) const ROOM: usize = 253;
-
-/// Why a message was not sent or received.
-#[derive(Debug)]
-pub enum LinkError {
-    /// The other side does not read fast enough just now.
-    Full,
-    /// Nothing to read just now.
-    Empty,
-    /// The other side has closed.
-    Closed,
-    /// The bytes are no message, or the descriptors are too many.
-    Malformed,
-    /// The socket failed.
-    Io(io::Error),
-}
-
-impl std::fmt::Display for LinkError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Full => f.write_str("link is full"),
-            Self::Empty => f.write_str("link is empty"),
-            Self::Closed => f.write_str("link is closed"),
-            Self::Malformed => f.write_str("link carried what is no message"),
-            Self::Io(error) => write!(f, "link: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for LinkError {}
-
-impl From<Errno> for LinkError {
-    fn from(errno: Errno) -> Self {
-        match errno {
-            Errno::EPIPE | Errno::ECONNRESET => Self::Closed,
-            other => Self::Io(other.into()),
-        }
-    }
-}
-
-impl From<FrameError> for LinkError {
-    fn from(_: FrameError) -> Self {
-        Self::Malformed
-    }
-}
-
 /// One end of the link.
 #[derive(Debug)]
 pub struct Link {
     end: End,
-    /// One datagram and what comes beside it, kept: to make and clear them for each would cost more than reading.
+    /// Buffers are reused, because allocating and clearing them costs more than a read.
     buffers: RefCell<Buffers>,
 }
 
-/// Whether the other end is to be believed.
 #[derive(Debug)]
 enum End {
-    /// The broker's: descriptors come from the warden.
+    /// The broker's end: descriptors come from the warden.
     Near(OwnedFd),
-    /// The warden's: bytes alone are received.
+    /// The warden's end: only bytes are received.
     Foreign(ForeignSocket),
 }
 
@@ -116,7 +69,7 @@ impl AsFd for Link {
 }
 
 impl From<OwnedFd> for Link {
-    /// The end inherited by a broker; it must be a non-blocking SOCK_SEQPACKET socket.
+    /// Takes the inherited end of a broker, a non-blocking SOCK_SEQPACKET socket.
     fn from(fd: OwnedFd) -> Self {
         End::Near(fd).into()
     }
@@ -125,7 +78,7 @@ impl From<OwnedFd> for Link {
 impl From<End> for Link {
     fn from(end: End) -> Self {
         let control = match end {
-            End::Near(_) => nix::cmsg_space!([std::os::fd::RawFd; ROOM]),
+            End::Near(_) => nix::cmsg_space!([std::os::fd::RawFd; SCM_MAX_FD]),
             End::Foreign(_) => Vec::new(),
         };
         Self {
@@ -141,12 +94,10 @@ impl From<End> for Link {
 }
 
 impl Link {
-    /// The broker's end: descriptor 3 of a process that was just started. Call it first thing.
-    ///
-    /// # Errors
-    /// When it was called before, or descriptor 3 is no unix SOCK_SEQPACKET socket.
+    /// Returns the broker's end: descriptor 3 of a new process. Call it before anything else opens descriptors. Fails
+    /// if it was called before, or if descriptor 3 is not a unix SOCK_SEQPACKET socket.
     pub fn inherited() -> io::Result<Self> {
-        let fd = floor::inherited()?;
+        let fd = sys::inherited()?;
         let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why.to_owned()));
         if getsockname::<UnixAddr>(fd.as_raw_fd()).is_err()
             || getsockopt(&fd, sockopt::SockType)? != SockType::SeqPacket
@@ -158,18 +109,12 @@ impl Link {
         Ok(fd.into())
     }
 
-    /// Two ends, both non-blocking and close-on-exec: the warden's, which receives no descriptor, and the broker's.
-    ///
-    /// # Errors
-    /// What socketpair(2) says.
+    /// Returns the warden's end, which receives no descriptors, and the broker's: non-blocking and close-on-exec.
     pub fn pair() -> io::Result<(Self, Self)> {
         Self::pair_closing(drop)
     }
 
-    /// The same. `close` closes the warden's end, where that may wait for what lies in it.
-    ///
-    /// # Errors
-    /// What socketpair(2) says.
+    /// Returns a pair as [`Link::pair`]. `close` closes the warden's end if its queued data can block the close.
     pub fn pair_closing(close: impl FnOnce(OwnedFd) + 'static) -> io::Result<(Self, Self)> {
         let (a, b) = socketpair(
             AddressFamily::Unix,
@@ -177,17 +122,15 @@ impl Link {
             None,
             SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
         )?;
-        // Kernels before 6.16 have no such option; then each datagram is looked at before it is received.
+        // Kernels before 6.16 lack this option. Each datagram is then peeked at before it is received.
         let _ = crate::foreign::refuse_rights(&a);
         let warden = ForeignSocket::new(a, close);
         Ok((End::Foreign(warden).into(), b.into()))
     }
 
-    /// Sends a packed message with descriptors. What was sent of it is not sent again: after
-    /// [`LinkError::Full`] the same `packed` goes on, before any other.
-    ///
-    /// # Errors
-    /// [`LinkError::Full`] when it would wait, [`LinkError::Closed`] when nobody reads.
+    /// Sends a packed message with descriptors. After [`LinkError::Full`], send the same `packed` before any other.
+    /// It continues with the part that was not sent.
+    /// Errors: [`LinkError::Full`] if it would block, [`LinkError::Closed`] if nobody reads.
     pub fn send(&self, packed: &Packed, fds: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
         let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
@@ -200,7 +143,7 @@ impl Link {
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
             match sendmsg::<()>(self.as_fd().as_raw_fd(), &bytes, control, flags, None) {
                 Ok(_) => packed.advance(),
-                // ETOOMANYREFS: too many descriptors in flight; as full, it passes when the peer reads.
+                // ETOOMANYREFS: too many descriptors are in flight. It passes when the peer reads.
                 Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS) => {
                     return Err(LinkError::Full);
                 }
@@ -210,13 +153,9 @@ impl Link {
         Ok(())
     }
 
-    /// The next message with its descriptors; at the warden's end these are sealed memory files of its own with
-    /// the contents that came.
-    ///
-    /// # Errors
-    /// [`LinkError::Empty`] when there is none now, [`LinkError::Closed`] at the end,
-    /// [`LinkError::Malformed`] for anything that is not exactly one message, and for a descriptor where none is
-    /// received.
+    /// Receives the next message with its descriptors. At the warden's end these are its own sealed memory files.
+    /// Errors: [`LinkError::Empty`] if there is none now, [`LinkError::Closed`] at the end, otherwise
+    /// [`LinkError::Malformed`]: not exactly one message, or a descriptor sent to the warden's end.
     pub fn recv<T: DeserializeOwned>(&self) -> Result<(T, Vec<OwnedFd>), LinkError> {
         loop {
             let mut buffers = self.buffers.borrow_mut();
@@ -237,7 +176,6 @@ impl Link {
         }
     }
 
-    /// One datagram into the buffers, its descriptors behind those of the parts before.
     fn datagram(&self, buffers: &mut Buffers) -> Result<usize, LinkError> {
         let Buffers {
             bytes,
@@ -263,7 +201,7 @@ impl Link {
                 };
                 for control in message.cmsgs()? {
                     if let ControlMessageOwned::ScmRights(raw) = control {
-                        fds.extend(raw.into_iter().map(floor::own));
+                        fds.extend(raw.into_iter().map(sys::own));
                     }
                 }
                 let is_cut = message.flags.contains(MsgFlags::MSG_TRUNC) || fds.len() > FDS;
@@ -281,86 +219,10 @@ impl Link {
     }
 }
 
-/// The contents beside a message as sealed files. Where one cannot be made, it and the rest are missing: the message
-/// that names them is refused.
+/// Returns the contents as sealed files. After a failure the others are missing, and the message is refused.
 fn own_files(whole: &Whole<'_>) -> Vec<OwnedFd> {
     let seal = |content: &Vec<u8>| memfd::seal(c"remit-content", content).ok();
     whole.contents().iter().map_while(seal).collect()
-}
-
-/// What no safe call offers: taking over descriptors that the kernel just made for us, or that a value gives up at
-/// its end; and one option of a socket.
-#[allow(unsafe_code)]
-pub(crate) mod floor {
-    use std::io;
-    use std::mem::ManuallyDrop;
-    use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-    use std::os::unix::fs::FileTypeExt;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    /// Descriptor 3, once.
-    pub(crate) fn inherited() -> io::Result<OwnedFd> {
-        static TAKEN: AtomicBool = AtomicBool::new(false);
-        // fstat(2) by way of /proc: no owner is needed to see that it is open, and a socket.
-        if !std::fs::metadata("/proc/self/fd/3")?
-            .file_type()
-            .is_socket()
-            || TAKEN.swap(true, Ordering::SeqCst)
-        {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "descriptor 3 is not the link, or was taken",
-            ));
-        }
-        // SAFETY: descriptor 3 is open, as just seen. The process got it from its parent for
-        // this use, nothing of ours opens sockets before, and TAKEN makes this the only owner.
-        Ok(unsafe { OwnedFd::from_raw_fd(3) })
-    }
-
-    /// The descriptor of a value that is being dropped. Nobody may use `held` afterwards.
-    pub(crate) fn take(held: &mut ManuallyDrop<OwnedFd>) -> OwnedFd {
-        // SAFETY: the one caller is a destructor, which runs once and does not look at `held` again.
-        unsafe { ManuallyDrop::take(held) }
-    }
-
-    /// `SO_PASSRIGHTS`, Linux 6.16; the generic number, x86 and arm alike.
-    const SO_PASSRIGHTS: i32 = 83;
-
-    /// Whether descriptors may be sent to `socket`.
-    ///
-    /// # Errors
-    /// ENOPROTOOPT where the kernel has no such option.
-    pub(crate) fn passes_rights(socket: impl AsFd) -> io::Result<bool> {
-        let (mut value, mut length) = (1_i32, size_of::<i32>() as nix::libc::socklen_t);
-        let (level, raw) = (nix::libc::SOL_SOCKET, socket.as_fd().as_raw_fd());
-        let (at, length) = ((&raw mut value).cast(), &raw mut length);
-        // SAFETY: one integer and its length, both valid for the call.
-        match unsafe { nix::libc::getsockopt(raw, level, SO_PASSRIGHTS, at, length) } {
-            0 => Ok(value != 0),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-
-    /// Has the kernel refuse descriptors that are sent to `socket` from now on.
-    ///
-    /// # Errors
-    /// ENOPROTOOPT where the kernel has no such option.
-    pub(crate) fn refuse_rights(socket: impl AsFd) -> io::Result<()> {
-        let (value, length) = (0_i32, size_of::<i32>() as nix::libc::socklen_t);
-        let (level, raw) = (nix::libc::SOL_SOCKET, socket.as_fd().as_raw_fd());
-        let at = (&raw const value).cast();
-        // SAFETY: one integer, valid for the call.
-        match unsafe { nix::libc::setsockopt(raw, level, SO_PASSRIGHTS, at, length) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-
-    pub(crate) fn own(raw: RawFd) -> OwnedFd {
-        // SAFETY: recvmsg(2) installed `raw` in this process for this message alone, it is
-        // open, and the only copy of the number is the one we were handed.
-        unsafe { OwnedFd::from_raw_fd(raw) }
-    }
 }
 
 #[cfg(test)]
@@ -394,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_no_descriptor_of_the_one_before() {
+    fn message_has_no_earlier_descriptors() {
         let (warden, broker) = Link::pair().unwrap();
         let (_reader, writer) = io::pipe().unwrap();
         let packed = Packed::new(&forgotten()).unwrap();
@@ -433,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_end_is_told_and_strange_bytes_are_refused() {
+    fn closed_end_and_malformed_bytes_are_errors() {
         let (warden, broker) = Link::pair().unwrap();
         for bytes in [&b"\x00\xff\xff"[..], b"\x03", b"\x00", b"\x00\x00\x00"] {
             nix::sys::socket::send(broker.as_fd().as_raw_fd(), bytes, MsgFlags::empty()).unwrap();

@@ -1,16 +1,15 @@
-//! `service.list` and `service.failed`. Pure.
+//! Formats `service.list` and `service.failed`. Pure.
 
 use remit_common::host::{FailedUnit, List, Units};
 use remit_common::service::UnitLine;
 
 use crate::text::table;
-use crate::times::told;
+use crate::times::time_text;
 
-/// A line for each unit.
 pub fn units(units: &List<UnitLine>) -> String {
     if units.items.is_empty() {
         return "no unit in memory matches; one that is neither active nor needed by another \
-                is not in memory: service.status tells of it by its name\n"
+                is not in memory: service.status shows it by its name\n"
             .into();
     }
     let rows: Vec<[String; 3]> = units.items.iter().map(row).collect();
@@ -21,7 +20,7 @@ pub fn units(units: &List<UnitLine>) -> String {
     text
 }
 
-/// `active running`, and the load state where that is not as it should be.
+/// Formats `active running`, with the load state first if it is not `loaded`.
 fn row(unit: &UnitLine) -> [String; 3] {
     let load = match unit.load.as_str() {
         "loaded" => String::new(),
@@ -31,7 +30,6 @@ fn row(unit: &UnitLine) -> [String; 3] {
     [unit.name.clone(), state, unit.description.clone()]
 }
 
-/// What has failed, newest first, and what is started over and over.
 pub fn failed(units: &Units, now: u64) -> String {
     let mut text = match &units.system {
         Some(system) => format!("system: {system}\n"),
@@ -67,7 +65,7 @@ fn one(unit: &FailedUnit, now: u64) -> String {
     } = unit;
     let mut text = format!("{name} - {description}\n  failed");
     if let Some(since) = since {
-        text += &format!(" since {}", told(*since, now));
+        text += &format!(" since {}", time_text(*since, now));
     }
     if let Some(result) = result {
         text += &format!(", result {result}");
@@ -96,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_has_a_line_for_each_unit_and_counts_the_rest() {
+    fn list_has_unit_lines_and_omitted_count() {
         let lines = vec![
             line("a.service", "loaded", "active", "running"),
             line("b.service", "not-found", "inactive", "dead"),

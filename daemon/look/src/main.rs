@@ -1,8 +1,6 @@
-//! remit-look: what a built-in command shows, and some of the shipped catalogue.
-//!
-//! It runs as a job in a sandbox, as any other program, with no right of its own. A built-in one gets what the service
-//! manager said on standard input and reads the journal by one `journalctl`; those of the catalogue look at files, or
-//! ask a container engine. It writes text, or JSON. No decisions, no bus.
+//! remit-look: prints the answers of built-in commands and of some commands of the shipped catalogue. Runs as a job in
+//! a sandbox without privilege. A built-in command gets the service manager's answer on standard input and reads the
+//! journal by one `journalctl`. A catalogue command reads files or asks a container engine. Makes no decisions.
 #![forbid(unsafe_code)]
 
 mod catalogue;

@@ -1,29 +1,24 @@
-//! From words to an answer on standard output and an exit status.
+//! Answers a command on standard output, with an exit status.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use remit_common::builtin::{Builtin, LogQuery, UnitName};
 use remit_common::caps;
-use remit_common::service::{ServiceFacts, Told};
+use remit_common::service::{ManagerAnswer, ServiceFacts};
 
 use crate::logs::{self, Extent};
 use crate::{list, status};
 
-/// The question could not be answered.
 pub const CANNOT: u8 = 1;
-/// The unit is there and not active: as systemctl(1) says it.
+/// Exit status if the unit exists but is not active, as systemctl(1) has it.
 const NOT_ACTIVE: u8 = 3;
-/// There is no such unit: as systemctl(1) says it.
+/// Exit status if the unit does not exist, as systemctl(1) has it.
 const NO_SUCH_UNIT: u8 = 4;
 
-/// Log lines below a unit's status.
 const STATUS_LINES: u16 = 10;
 
-/// Answers a command.
-///
-/// # Errors
-/// A sentence: the words are no command, or what it needs cannot be had.
+/// Answers a command. Fails with a sentence if the words are not a command, or its data is not available.
 pub fn show(words: &[String]) -> Result<ExitCode, String> {
     let command = Builtin::of_words(words.iter().map(String::as_str));
     match command.map_err(|refusal| refusal.to_string())? {
@@ -34,34 +29,34 @@ pub fn show(words: &[String]) -> Result<ExitCode, String> {
         }
         Builtin::ServiceStatus { unit } => unit_status(unit),
         Builtin::ServiceList { .. } | Builtin::ServiceFailed => {
-            let ServiceFacts { time, told } = facts()?;
-            match told.map_err(unavailable)? {
-                Told::List(units) => print(&list::units(&units))?,
-                Told::Failed(units) => print(&list::failed(&units, time))?,
-                Told::Unit(_) => return Err(wrong_answer()),
+            let ServiceFacts { time, answer } = facts()?;
+            match answer.map_err(unavailable)? {
+                ManagerAnswer::List(units) => print(&list::units(&units))?,
+                ManagerAnswer::Failed(units) => print(&list::failed(&units, time))?,
+                ManagerAnswer::Unit(_) => return Err(wrong_answer()),
             }
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-/// The unit's state, then its last log lines: those also where the manager did not answer.
+/// Prints the unit's state and its last log lines. The log lines also come if the manager did not answer.
 fn unit_status(mut name: UnitName) -> Result<ExitCode, String> {
-    let ServiceFacts { time, told } = facts()?;
-    let exit = match told {
-        Ok(Told::Unit(unit)) => {
+    let ServiceFacts { time, answer } = facts()?;
+    let exit = match answer {
+        Ok(ManagerAnswer::Unit(unit)) => {
             print(&status::unit(&unit, time))?;
             if status::is_missing(&unit) {
                 return Ok(ExitCode::from(NO_SUCH_UNIT));
             }
-            // The journal knows a unit by its first name alone.
+            // The journal only knows a unit by its primary name.
             name = unit.name.parse().unwrap_or(name);
             match unit.active.as_str() {
                 "inactive" | "failed" => ExitCode::from(NOT_ACTIVE),
                 _ => ExitCode::SUCCESS,
             }
         }
-        Ok(Told::List(_) | Told::Failed(_)) => return Err(wrong_answer()),
+        Ok(ManagerAnswer::List(_) | ManagerAnswer::Failed(_)) => return Err(wrong_answer()),
         Err(why) => {
             eprintln!("remit-look: {}", unavailable(why));
             ExitCode::from(CANNOT)
@@ -85,9 +80,8 @@ fn facts() -> Result<ServiceFacts, String> {
         .take(cap)
         .read_to_end(&mut bytes)
         .map_err(|error| format!("cannot read standard input: {error}"))?;
-    serde_json::from_slice(&bytes).map_err(|error| {
-        format!("standard input does not hold what the service manager said: {error}")
-    })
+    serde_json::from_slice(&bytes)
+        .map_err(|error| format!("standard input is not an answer of the service manager: {error}"))
 }
 
 fn unavailable(why: String) -> String {

@@ -1,11 +1,10 @@
-//! `service.status`: a unit as text. Reads as systemctl's does, with less around it. Pure.
+//! Formats `service.status`, similar to systemctl but shorter. Pure.
 
 use remit_common::service::{Condition, Process, UnitFacts, Usage};
 
 use crate::text::fact;
-use crate::times::{size, span, stamp, told};
+use crate::times::{size, span, stamp, time_text};
 
-/// The unit, at the time `now`.
 pub fn unit(unit: &UnitFacts, now: u64) -> String {
     if is_missing(unit) {
         return missing(unit);
@@ -13,7 +12,7 @@ pub fn unit(unit: &UnitFacts, now: u64) -> String {
     let mut text = format!("{} - {}\n", unit.name, unit.description);
     fact(&mut text, "state", state(unit, now));
     if unit.load != "loaded" {
-        let why = unit.load_error.as_deref().unwrap_or("no reason is told");
+        let why = unit.load_error.as_deref().unwrap_or("no reason is known");
         fact(&mut text, "not loaded", format!("{} ({why})", unit.load));
     }
     if let Some(condition) = &unit.condition {
@@ -27,10 +26,10 @@ pub fn unit(unit: &UnitFacts, now: u64) -> String {
     fact(&mut text, "connections", connections(unit));
     fact(&mut text, "mounted", unit.mounted.as_deref().unwrap_or(""));
     if let Some(next) = unit.next {
-        fact(&mut text, "elapses next", told(next, now));
+        fact(&mut text, "elapses next", time_text(next, now));
     }
     if let Some(last) = unit.last {
-        fact(&mut text, "elapsed last", told(last, now));
+        fact(&mut text, "elapsed last", time_text(last, now));
     }
     fact(&mut text, "at boot", at_boot(unit));
     fact(&mut text, "file", unit.fragment.as_deref().unwrap_or(""));
@@ -45,7 +44,7 @@ pub fn unit(unit: &UnitFacts, now: u64) -> String {
     text
 }
 
-/// There is no such unit; one that has lost its file may still run.
+/// Returns true if the unit does not exist. A unit that lost its file may still run.
 pub fn is_missing(unit: &UnitFacts) -> bool {
     unit.load == "not-found" && unit.active == "inactive"
 }
@@ -67,7 +66,7 @@ fn state(unit: &UnitFacts, now: u64) -> String {
         text += &format!(", result {result}");
     }
     if let Some(since) = unit.since {
-        text += &format!(", since {}", told(since, now));
+        text += &format!(", since {}", time_text(since, now));
     }
     text
 }
@@ -77,13 +76,13 @@ fn unmet(condition: &Condition, now: u64) -> String {
         true => String::new(),
         false => format!(": {}", condition.unmet.join(", ")),
     };
-    let when = told(condition.time, now);
+    let when = time_text(condition.time, now);
     format!("a condition did not hold at {when}{which}")
 }
 
 fn of_process(text: &mut String, process: &Process, now: u64) {
     if process.pid > 0 {
-        let since = process.started.map(|time| told(time, now));
+        let since = process.started.map(|time| time_text(time, now));
         let since = since.map_or(String::new(), |since| format!(", since {since}"));
         fact(text, "main process", format!("{}{since}", process.pid));
     }
@@ -108,7 +107,7 @@ fn of_process(text: &mut String, process: &Process, now: u64) {
     fact(text, "command", process.command.as_deref().unwrap_or(""));
 }
 
-/// `memory 3.2 MiB (peak 5.0 MiB, at most 512.0 MiB), 3 tasks (at most 4915), CPU 1.2 s`
+/// Formats `memory 3.2 MiB (peak 5.0 MiB, at most 512.0 MiB), tasks 3 (at most 4915), CPU 1.200 s`.
 fn uses(usage: &Usage) -> String {
     let mut parts = Vec::new();
     if let Some(memory) = usage.memory {
@@ -239,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_say_what_is_theirs() {
+    fn other_unit_kinds_have_own_facts() {
         let facts = UnitFacts {
             name: "a.socket".into(),
             description: "About a".into(),
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_told_with_what_is() {
+    fn absent_unit_is_shown_with_similar_ones() {
         let facts = UnitFacts {
             name: "sshd.service".into(),
             load: "not-found".into(),

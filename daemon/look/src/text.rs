@@ -1,6 +1,5 @@
-//! Lines of facts and tables. Pure.
+//! Formats facts and tables. Pure.
 
-/// Adds ` name: value` where there is a value.
 pub fn fact(to: &mut String, name: &str, value: impl AsRef<str>) {
     let value = value.as_ref();
     if !value.is_empty() {
@@ -8,7 +7,7 @@ pub fn fact(to: &mut String, name: &str, value: impl AsRef<str>) {
     }
 }
 
-/// Rows in columns as wide as their widest cell; the last one is not filled up.
+/// Pads each column to its widest cell, except the last column.
 pub fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = head.map(|cell| cell.chars().count());
     for row in rows {

@@ -1,48 +1,43 @@
-//! Times and sizes as text. UTC, because the journal is asked in UTC as well. Pure but for the clock.
+//! Formats times and sizes. Times are UTC, because the journal is read in UTC. Only the clock is not pure.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use remit_common::calendar;
 
-/// Microseconds, as the journal counts.
+/// In microseconds, the unit of the journal.
 pub const SECOND: u64 = 1_000_000;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// Seconds since 1970.
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
 
-/// `2026-11-20`
 pub fn date(seconds: u64) -> String {
     let (year, month, day) = calendar::date(seconds / DAY);
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// `10:31:02`
 pub fn clock(seconds: u64) -> String {
     let of_day = seconds % DAY;
     let (hour, minute) = (of_day / HOUR, of_day % HOUR / MINUTE);
     format!("{hour:02}:{minute:02}:{:02}", of_day % MINUTE)
 }
 
-/// `2026-11-20 10:31:02`
 pub fn stamp(seconds: u64) -> String {
     format!("{} {}", date(seconds), clock(seconds))
 }
 
-/// `2026-11-20 10:31:02.000001`, of microseconds.
+/// Formats `2026-11-20 10:31:02.000001`.
 pub fn exact(microseconds: u64) -> String {
     let (seconds, rest) = (microseconds / SECOND, microseconds % SECOND);
     format!("{}.{rest:06}", stamp(seconds))
 }
 
-/// A stamp and how far it is from `now`.
-pub fn told(seconds: u64, now: u64) -> String {
+pub fn time_text(seconds: u64, now: u64) -> String {
     let far = match now.checked_sub(seconds) {
         Some(past) => format!("{} ago", span(past)),
         None => format!("in {}", span(seconds.saturating_sub(now))),
@@ -50,7 +45,7 @@ pub fn told(seconds: u64, now: u64) -> String {
     format!("{} ({far})", stamp(seconds))
 }
 
-/// The two largest units of a span: `2 d 3 h`.
+/// Formats the two largest units: `2 d 3 h`.
 pub fn span(seconds: u64) -> String {
     let parts = [
         (seconds / DAY, "d"),
@@ -58,20 +53,20 @@ pub fn span(seconds: u64) -> String {
         (seconds % HOUR / MINUTE, "min"),
         (seconds % MINUTE, "s"),
     ];
-    let told: Vec<String> = parts
+    let time_text: Vec<String> = parts
         .iter()
         .skip_while(|(number, _)| *number == 0)
         .take(2)
         .filter(|(number, _)| *number > 0)
         .map(|(number, unit)| format!("{number} {unit}"))
         .collect();
-    match told.is_empty() {
+    match time_text.is_empty() {
         true => "0 s".into(),
-        false => told.join(" "),
+        false => time_text.join(" "),
     }
 }
 
-/// Bytes in the largest unit that leaves a whole part: `3.2 MiB`.
+/// Formats bytes in the largest unit with a value of at least 1: `3.2 MiB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 4] = [
         (1 << 40, "TiB"),
@@ -128,7 +123,7 @@ mod tests {
         ] {
             assert_eq!(size(bytes), expect);
         }
-        assert_eq!(told(60, 180), "1970-01-01 00:01:00 (2 min ago)");
-        assert_eq!(told(180, 60), "1970-01-01 00:03:00 (in 2 min)");
+        assert_eq!(time_text(60, 180), "1970-01-01 00:01:00 (2 min ago)");
+        assert_eq!(time_text(180, 60), "1970-01-01 00:03:00 (in 2 min)");
     }
 }

@@ -1,4 +1,4 @@
-//! The program itself, before directories that strangers have made.
+//! Tests the program on directories with hostile contents.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -14,10 +14,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// A directory, gone afterwards.
-struct Place(PathBuf);
+struct TestDir(PathBuf);
 
-impl Place {
+impl TestDir {
     fn new(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("remit-walk-{}-{name}", std::process::id()));
         fs::create_dir(&dir).unwrap();
@@ -28,7 +27,7 @@ impl Place {
         self.0.to_str().unwrap()
     }
 
-    /// By a shell, which may go deeper than a path is long.
+    /// A shell can create paths longer than PATH_MAX.
     fn make(&self, script: &str) {
         let mut shell = Command::new("sh");
         shell.args(["-ec", script]).current_dir(&self.0);
@@ -36,15 +35,15 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TestDir {
     fn drop(&mut self) {
         let _ = Command::new("rm").arg("-rf").arg(&self.0).status();
     }
 }
 
-/// As somebody whom the modes of files bind.
+/// Runs as a user whom file modes restrict.
 fn look(words: &[&str]) -> Output {
-    let home = Place::new(&words.join("-").replace('/', "-"));
+    let home = TestDir::new(&words.join("-").replace('/', "-"));
     let program = home.0.join("remit-look");
     fs::copy(env!("CARGO_BIN_EXE_remit-look"), &program).unwrap();
     let mut command = Command::new(program);
@@ -65,14 +64,14 @@ fn lines(output: &Output) -> Vec<Value> {
 
 #[test]
 fn what_may_not_be_looked_at_is_counted() {
-    let place = Place::new("modes");
-    // One is listed, and what is in it not told; the other not even listed.
-    place.make("mkdir listed closed; touch listed/a listed/b closed/c; chmod 444 listed; chmod 0 closed; chmod 755 .");
+    let test_dir = TestDir::new("modes");
+    // `listed` can be listed, but its files have no metadata. `closed` cannot be listed.
+    test_dir.make("mkdir listed closed; touch listed/a listed/b closed/c; chmod 444 listed; chmod 0 closed; chmod 755 .");
     for words in [
-        &["largest-files", place.text(), "9"][..],
-        &["largest-directories", place.text(), "9"],
-        &["recent-files", place.text(), "9", "9"],
-        &["certificates", place.text(), "9"],
+        &["largest-files", test_dir.text(), "9"][..],
+        &["largest-directories", test_dir.text(), "9"],
+        &["recent-files", test_dir.text(), "9", "9"],
+        &["certificates", test_dir.text(), "9"],
     ] {
         let output = look(words);
         let said = String::from_utf8(output.stderr).unwrap();
@@ -84,33 +83,33 @@ fn what_may_not_be_looked_at_is_counted() {
     let _ = Command::new("chmod")
         .arg("-R")
         .arg("700")
-        .arg(&place.0)
+        .arg(&test_dir.0)
         .status();
 }
 
 #[test]
-fn a_file_deeper_than_a_path_is_long_is_told_and_hides_no_other() {
-    let place = Place::new("deep");
-    place.make(
+fn file_below_path_max_is_counted_hiding_none() {
+    let test_dir = TestDir::new("deep");
+    test_dir.make(
         "n=$(printf %0200d 0); echo small >plain; \
          while [ $(pwd | wc -c) -lt 3880 ]; do mkdir $n; cd $n; done; \
          head -c 100000 /dev/zero >$(printf %0250d 1); head -c 100000 /dev/zero >$(printf %0250d 2); cd /",
     );
-    let found = lines(&look(&["largest-files", place.text(), "2"]));
+    let found = lines(&look(&["largest-files", test_dir.text(), "2"]));
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found.iter().all(|file| file["length"] == 100_000));
 }
 
 #[test]
 fn many_directories_with_long_paths_need_little_memory() {
-    let place = Place::new("wide");
-    place.make(
+    let test_dir = TestDir::new("wide");
+    test_dir.make(
         "n=$(printf %0200d 0); while [ $(pwd | wc -c) -lt 3600 ]; do mkdir $n; cd $n; done; \
          seq 5000 | xargs mkdir; cd /",
     );
     for words in [
-        &["largest-files", place.text(), "1"][..],
-        &["largest-directories", place.text(), "1"],
+        &["largest-files", test_dir.text(), "1"][..],
+        &["largest-directories", test_dir.text(), "1"],
     ] {
         let script = "ulimit -v 24000; exec \"$0\" \"$@\"";
         let mut shell = Command::new("sh");
@@ -121,16 +120,16 @@ fn many_directories_with_long_paths_need_little_memory() {
 }
 
 #[test]
-fn a_directory_has_all_that_is_below_it_once() {
-    let place = Place::new("sums");
-    place.make("mkdir -p a/b/c a/empty d; head -c 65536 /dev/zero >a/b/c/f; head -c 16384 /dev/zero >a/g; ln a/b/c/f d/again; ln a/b/c/f d/more");
+fn directory_counts_everything_below_once() {
+    let test_dir = TestDir::new("sums");
+    test_dir.make("mkdir -p a/b/c a/empty d; head -c 65536 /dev/zero >a/b/c/f; head -c 16384 /dev/zero >a/g; ln a/b/c/f d/again; ln a/b/c/f d/more");
     let own = |path: &str| {
-        let found = fs::symlink_metadata(Path::new(place.text()).join(path)).unwrap();
+        let found = fs::symlink_metadata(Path::new(test_dir.text()).join(path)).unwrap();
         found.blocks() * 512
     };
-    let found = lines(&look(&["largest-directories", place.text(), "99"]));
+    let found = lines(&look(&["largest-directories", test_dir.text(), "99"]));
     let bytes = |path: &str| {
-        let path = Path::new(place.text()).join(path);
+        let path = Path::new(test_dir.text()).join(path);
         let path = path.to_str().unwrap().trim_end_matches('/');
         let one = found.iter().find(|one| one["path"] == path);
         one.unwrap()["bytes"].as_u64().unwrap()
@@ -141,7 +140,7 @@ fn a_directory_has_all_that_is_below_it_once() {
         .map(own)
         .iter()
         .sum();
-    // The file of many names counts where the walk meets it first.
+    // A file with several names counts in the first directory that the walk visits.
     let shared = own("a/b/c/f");
     assert_eq!(
         bytes("a/b/c") - own("a/b/c") + bytes("d") - own("d"),
@@ -156,7 +155,7 @@ fn a_directory_has_all_that_is_below_it_once() {
     assert!(all.is_sorted_by(|first, then| first >= then), "{all:?}");
 }
 
-/// Its alternative name has a line feed, and behind it a line as openssl-x509(1) prints one.
+/// Its alternative name has a line feed, followed by a line that looks like output of openssl-x509(1).
 const FORGING: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBujCCAV+gAwIBAgIUN6fE46shvjA9t/gp7jpYDMfSyzQwCgYIKoZIzj0EAwIw
@@ -174,8 +173,8 @@ kXVOgAckqqU8s6TAuV8=
 
 #[test]
 fn c17_a_name_in_a_certificate_begins_no_line() {
-    let place = Place::new("certificate");
-    let path = place.0.join("c.pem");
+    let test_dir = TestDir::new("certificate");
+    let path = test_dir.0.join("c.pem");
     fs::write(&path, FORGING).unwrap();
     let found = lines(&look(&["certificate", path.to_str().unwrap()]));
     assert_eq!(found.len(), 1, "{found:?}");
@@ -191,18 +190,18 @@ fn c17_a_name_in_a_certificate_begins_no_line() {
             .status
             .success()
     );
-    assert!(!look(&["certificate", place.text()]).status.success());
+    assert!(!look(&["certificate", test_dir.text()]).status.success());
 }
 
 #[test]
 fn c17_a_path_of_a_socket_begins_no_line() {
-    let place = Place::new("sockets");
+    let test_dir = TestDir::new("sockets");
     let forged = "u_str LISTEN 0 4096 /run/forged.sock 9 * 0";
-    let odd = place.0.join(format!("a\n{}", forged.replace('/', ".")));
-    let plain = place.0.join("plain");
+    let odd = test_dir.0.join(format!("a\n{}", forged.replace('/', ".")));
+    let plain = test_dir.0.join("plain");
     let _odd = UnixListener::bind(&odd).unwrap();
     let _plain = UnixListener::bind(&plain).unwrap();
-    let _other = UnixDatagram::bind(place.0.join("datagram")).unwrap();
+    let _other = UnixDatagram::bind(test_dir.0.join("datagram")).unwrap();
     let found = lines(&look(&["unix-sockets"]));
     let has = |path: &str| {
         found
@@ -214,7 +213,7 @@ fn c17_a_path_of_a_socket_begins_no_line() {
         has(&odd.to_str().unwrap().replace('\n', "\\n")),
         "{found:?}"
     );
-    // Each line is a socket, and nothing that is not listened on is one.
+    // Each line is one socket, and a socket that does not listen is absent.
     assert!(found.iter().all(|one| one["path"].is_string()));
     let all = serde_json::to_string(&found).unwrap();
     assert!(!all.contains("/datagram\""), "{all}");

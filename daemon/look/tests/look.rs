@@ -1,4 +1,4 @@
-//! The program itself, with a journalctl of the test's own.
+//! Tests the program with a fake journalctl.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,9 +12,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use remit_common::service::{ServiceFacts, Told, UnitFacts};
+use remit_common::service::{ManagerAnswer, ServiceFacts, UnitFacts};
 
-/// A directory with a journalctl, a script of the test's, gone afterwards.
 struct Fake(PathBuf);
 
 impl Fake {
@@ -22,8 +21,8 @@ impl Fake {
         let dir = std::env::temp_dir().join(format!("remit-look-{}-{name}", std::process::id()));
         fs::create_dir(&dir).unwrap();
         let program = dir.join("journalctl");
-        // By a process of its own: a test that forks meanwhile would inherit the open file, and
-        // what is open for writing cannot be executed.
+        // A separate process writes it: a concurrent fork of another test would inherit the open file, and a file open
+        // for writing cannot be executed (ETXTBSY).
         let mut writer = Command::new("tee")
             .arg(&program)
             .stdin(Stdio::piped())
@@ -48,7 +47,7 @@ impl Fake {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // It may refuse its words before it reads.
+        // It may reject its words before it reads.
         let _ = child.stdin.take().unwrap().write_all(stdin);
         child.wait_with_output().unwrap()
     }
@@ -60,7 +59,6 @@ impl Drop for Fake {
     }
 }
 
-/// Status, standard output, standard error.
 fn said(output: &Output) -> (i32, &str, &str) {
     (
         output.status.code().unwrap(),
@@ -69,12 +67,12 @@ fn said(output: &Output) -> (i32, &str, &str) {
     )
 }
 
-fn facts(told: Result<Told, String>) -> Vec<u8> {
-    serde_json::to_vec(&ServiceFacts { time: 100, told }).unwrap()
+fn facts(answer: Result<ManagerAnswer, String>) -> Vec<u8> {
+    serde_json::to_vec(&ServiceFacts { time: 100, answer }).unwrap()
 }
 
 fn unit(load: &str, active: &str) -> Vec<u8> {
-    facts(Ok(Told::Unit(Box::new(UnitFacts {
+    facts(Ok(ManagerAnswer::Unit(Box::new(UnitFacts {
         name: "a.service".into(),
         load: load.into(),
         active: active.into(),
@@ -86,7 +84,7 @@ const ONE: &str =
     r#"echo '{"__REALTIME_TIMESTAMP":"1000000","MESSAGE":"hello","SYSLOG_IDENTIFIER":"a"}'"#;
 
 #[test]
-fn the_journal_is_asked_in_utc_with_fixed_words() {
+fn journal_query_is_utc_with_fixed_words() {
     let fake = Fake::new(
         "words",
         &format!("echo \"$TZ $*\" >\"${{0%/*}}/asked\"\n{ONE}"),
@@ -108,7 +106,7 @@ fn the_journal_is_asked_in_utc_with_fixed_words() {
 }
 
 #[test]
-fn what_is_left_out_is_counted_to_a_bound_and_the_journal_is_not_read_on() {
+fn omitted_entries_are_counted_to_a_bound() {
     let some = r#"for i in 9 8 7 6 5; do
         echo "{\"__REALTIME_TIMESTAMP\":\"${i}000000\",\"MESSAGE\":\"$i\",\"_COMM\":\"a\"}"; done"#;
     let fake = Fake::new("some", some);
@@ -120,7 +118,7 @@ fn what_is_left_out_is_counted_to_a_bound_and_the_journal_is_not_read_on() {
         "3 older entries are left out: ask with more lines, or until='1970-01-01 00:00:07.999999'\n\
          1970-01-01 UTC\n00:00:08 a: 8\n00:00:09 a: 9\n"
     );
-    // Without an end: it is killed when enough was read.
+    // Endless output: journalctl is killed as soon as enough is read.
     let endless = r#"i=0; while :; do i=$((i + 1))
         echo "{\"__REALTIME_TIMESTAMP\":\"9000000\",\"MESSAGE\":\"$i\"}"; done"#;
     let fake = Fake::new("endless", endless);
@@ -131,7 +129,7 @@ fn what_is_left_out_is_counted_to_a_bound_and_the_journal_is_not_read_on() {
 }
 
 #[test]
-fn no_journal_is_an_error_and_no_match_is_an_answer() {
+fn missing_journal_is_error_no_match_is_answer() {
     let cases = [
         (
             "none",
@@ -181,17 +179,17 @@ fn a_status_tells_by_its_exit_status_too() {
         assert_eq!((status, err), (expect, ""), "{load} {active}");
         assert_eq!(out.contains("00:00:01 a: hello"), log, "{out}");
     }
-    // It was asked for by another of its names.
+    // The request used another name of the unit.
     fake.look(&["service.status", "unit=b"], &unit("loaded", "active"));
     let asked = fs::read_to_string(fake.0.join("asked")).unwrap();
     assert!(asked.ends_with(" --unit=a.service\n"), "{asked}");
 }
 
 #[test]
-fn without_the_manager_the_log_lines_are_still_there() {
+fn log_lines_are_shown_without_manager() {
     let fake = Fake::new("nobus", ONE);
-    let nobody = facts(Err("no system bus at '/run/x'".into()));
-    let output = fake.look(&["service.status", "unit=a"], &nobody);
+    let no_bus = facts(Err("no system bus at '/run/x'".into()));
+    let output = fake.look(&["service.status", "unit=a"], &no_bus);
     let (status, out, err) = said(&output);
     assert_eq!(status, 1);
     assert!(
@@ -200,7 +198,7 @@ fn without_the_manager_the_log_lines_are_still_there() {
     );
     assert!(out.contains("hello"), "{out}");
     for words in [&["service.failed"][..], &["service.list", "state=failed"]] {
-        let output = fake.look(words, &nobody);
+        let output = fake.look(words, &no_bus);
         let (status, out, err) = said(&output);
         assert_eq!((status, out), (1, ""), "{words:?}");
         assert!(err.contains("no system bus"), "{err}");

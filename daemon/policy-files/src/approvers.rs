@@ -1,5 +1,5 @@
-//! Who is asked for an approval and cannot give it: the socket of approvers is a group's, and nobody
-//! approves what they ask for themselves.
+//! Finds approvals that no user can give. The approval socket belongs to a group, and nobody approves their own
+//! request.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,41 +7,44 @@ use nix::unistd::{Group, Uid, User};
 use remit_policy::{Asking, Diagnostic, Machine, Policy};
 
 use crate::names::Names;
-use crate::outsiders::{LOOKED_AT, MOST, group, members, some, warning};
+use crate::unreachable_grantees::{MAX_CHECKED, MAX_WARNINGS, group, join_first, members, warning};
 
-/// A warning for each rule whose approval nobody can give, and for each user and group that a rule asks
-/// and that is not in the group of administrators. `names` are those that the policy was made with. None
-/// where there is no such group, nor of names that are elsewhere. It may wait for a directory service.
+/// Returns a warning for each rule whose approval nobody can give, and for each approver outside the group of
+/// administrators. `names` must be those the policy was loaded with. Returns nothing if the group does not exist or
+/// `names` describe another machine. It may wait for a directory service.
 pub fn approvers(policy: &Policy, names: &Names, admin_gid: u32) -> Vec<Diagnostic> {
-    let admins = group(admin_gid).filter(|_| !names.are_elsewhere());
+    let admins = group(admin_gid).filter(|_| !names.are_of_other_host());
     let Some(admins) = admins else {
         return Vec::new();
     };
     let inside = members(&admins);
     let mut found = Vec::new();
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     let mut by_rule = BTreeMap::new();
-    for asking in policy.asking().take(LOOKED_AT) {
+    for asking in policy.asking().take(MAX_CHECKED) {
         let mut able = BTreeSet::new();
         for word in asking.approval.by() {
             let named = Named::of(&word, names, &admins, &inside);
             able.extend(named.able);
-            if let Some(why) = named.outside.filter(|_| told.insert(word.clone())) {
-                found.push(format!("{why}, which approves; asked by {}", asking.rule));
+            if let Some(why) = named.outside.filter(|_| reported.insert(word.clone())) {
+                found.push(format!(
+                    "{why}, which approves; required by {}",
+                    asking.rule
+                ));
             }
         }
-        found.extend(nobody(&asking, &able));
+        found.extend(no_approver(&asking, &able));
         by_rule.insert(asking.rule, able);
     }
     let able = |asking: &Asking<'_>| by_rule.get(asking.rule).filter(|able| !able.is_empty());
-    for [one, other] in policy.asking_together(LOOKED_AT) {
+    for [one, other] in policy.asking_together(MAX_CHECKED) {
         let (Some(first), Some(second)) = (able(&one), able(&other)) else {
             continue;
         };
         if first.is_disjoint(second) {
             found.push(format!(
-                "nobody can approve what {} and {} ask of both {} and {}: whoever approves must be asked \
-                 by each of them, and nobody is; each request that both are about will expire",
+                "nobody can approve what {} and {} ask of both {} and {}: an approver must be named by \
+                 each of them, and nobody is; requests that both cover will expire",
                 one.rule,
                 other.rule,
                 one.approval.by().join(", "),
@@ -49,15 +52,14 @@ pub fn approvers(policy: &Policy, names: &Names, admin_gid: u32) -> Vec<Diagnost
             ));
         }
     }
-    let more = found.len() > MOST;
-    found.truncate(MOST);
+    let more = found.len() > MAX_WARNINGS;
+    found.truncate(MAX_WARNINGS);
     if more {
-        found.push("others may not be able to approve either, and are not shown".into());
+        found.push("others, not shown, may also be unable to approve".into());
     }
     found.into_iter().map(warning).collect()
 }
 
-/// One word of a `by`: whose uids can approve by it, and who of it cannot, in words.
 #[derive(Default)]
 struct Named {
     able: BTreeSet<u32>,
@@ -78,7 +80,7 @@ impl Named {
             None => names.user(word).map(|ids| ids.uid),
         };
         let Some(uid) = uid else {
-            // That there is no such user is told already.
+            // Already reported by the load.
             return Self::default();
         };
         let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
@@ -125,7 +127,7 @@ impl Named {
                 format!(
                     "members of group '{}' cannot approve anything ({}): not in group '{}'",
                     group.name,
-                    some(&outside),
+                    join_first(&outside),
                     admins.name
                 )
             }),
@@ -133,12 +135,11 @@ impl Named {
     }
 }
 
-/// That nobody can ever approve what a rule asks for.
-fn nobody(asking: &Asking<'_>, able: &BTreeSet<u32>) -> Option<String> {
+fn no_approver(asking: &Asking<'_>, able: &BTreeSet<u32>) -> Option<String> {
     let rule = asking.rule;
     let by = asking.approval.by().join(", ");
     let mut grantees = asking.uids();
-    // A group may get another member, or have one that is not known here.
+    // A group may get another member, or have members that are not known here.
     let only = grantees.next().filter(|_| grantees.next().is_none());
     let only = only.filter(|_| asking.gids().next().is_none());
     match (able.len(), only) {
@@ -146,8 +147,8 @@ fn nobody(asking: &Asking<'_>, able: &BTreeSet<u32>) -> Option<String> {
             "nobody can approve what {rule} asks of {by}: each request will expire"
         )),
         (1, Some(uid)) if able.contains(&uid) => Some(format!(
-            "nobody can approve what {rule} asks of {by}: only who asks could, and nobody approves \
-             their own"
+            "nobody can approve what {rule} asks of {by}: only the requester could, and nobody can \
+             approve their own request"
         )),
         _ => None,
     }
@@ -159,8 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// What is told of an approval by these, where the group of this name approves.
-    fn told(to: &str, by: &str, admins: &str) -> Vec<String> {
+    fn reported(to: &str, by: &str, admins: &str) -> Vec<String> {
         let text = format!(
             "[[grant]]\nname = \"look\"\nto = [{to}]\nallow = [\"run\"]\napproval = {{ by = [{by}] }}\n"
         );
@@ -176,42 +176,40 @@ mod tests {
     }
 
     #[test]
-    fn those_who_cannot_approve_are_told() {
-        let nobody = "policy: warning: nobody can approve what look (a.toml:1) asks of";
-        let not = "not in group 'bin', which approves; asked by look (a.toml:1)";
-        // bin is in its own group; so it can, and root always.
+    fn users_unable_to_approve_are_reported() {
+        let no_approver = "policy: warning: nobody can approve what look (a.toml:1) asks of";
+        let not = "not in group 'bin', which approves; required by look (a.toml:1)";
         let none = Vec::<String>::new();
-        assert_eq!(told("\"daemon\"", "\"bin\"", "bin"), none);
-        assert_eq!(told("\"daemon\"", "\"%bin\"", "bin"), none);
-        assert_eq!(told("\"daemon\"", "\"root\"", "bin"), none);
-        assert_eq!(told("\"daemon\"", "\"%root\", \"#0\"", "bin"), none);
+        assert_eq!(reported("\"daemon\"", "\"bin\"", "bin"), none);
+        assert_eq!(reported("\"daemon\"", "\"%bin\"", "bin"), none);
+        assert_eq!(reported("\"daemon\"", "\"root\"", "bin"), none);
+        assert_eq!(reported("\"daemon\"", "\"%root\", \"#0\"", "bin"), none);
         assert_eq!(
-            told("\"bin\"", "\"daemon\"", "bin"),
+            reported("\"bin\"", "\"daemon\"", "bin"),
             [
                 format!(
                     "policy: warning: user 'daemon' cannot approve anything; gpasswd -a daemon bin: {not}"
                 ),
-                format!("{nobody} daemon: each request will expire"),
+                format!("{no_approver} daemon: each request will expire"),
             ]
         );
         assert_eq!(
-            told("\"bin\"", "\"%daemon\", \"root\"", "bin"),
+            reported("\"bin\"", "\"%daemon\", \"root\"", "bin"),
             [format!(
                 "policy: warning: members of group 'daemon' cannot approve anything (daemon): {not}"
             )]
         );
-        // A number without an account.
         assert_eq!(
-            told("\"bin\"", "\"#64999\"", "bin"),
+            reported("\"bin\"", "\"#64999\"", "bin"),
             [
                 format!("policy: warning: user '#64999' cannot approve anything: {not}"),
-                format!("{nobody} #64999: each request will expire"),
+                format!("{no_approver} #64999: each request will expire"),
             ]
         );
     }
 
     #[test]
-    fn c04_that_nobody_satisfies_two_rules_is_told() {
+    fn c04_rules_without_common_approver_are_reported() {
         let two = |first: &str, second: &str| {
             let rule = |by: &str| {
                 format!(
@@ -231,24 +229,24 @@ mod tests {
         assert_eq!(
             two("\"bin\"", "\"root\""),
             [
-                "policy: warning: nobody can approve what a.toml:1 and a.toml:5 ask of both bin and root: whoever \
-              approves must be asked by each of them, and nobody is; each request that both are about will expire"
+                "policy: warning: nobody can approve what a.toml:1 and a.toml:5 ask of both bin and root: an \
+              approver must be named by each of them, and nobody is; requests that both cover will expire"
             ]
         );
         assert_eq!(two("\"bin\", \"root\"", "\"root\""), Vec::<String>::new());
     }
 
     #[test]
-    fn that_only_who_asks_could_approve_is_told() {
-        let own = "policy: warning: nobody can approve what look (a.toml:1) asks of %bin: only who asks \
-                   could, and nobody approves their own";
-        assert_eq!(told("\"bin\"", "\"%bin\"", "bin"), [own]);
+    fn requester_as_only_approver_is_reported() {
+        let own = "policy: warning: nobody can approve what look (a.toml:1) asks of %bin: only the \
+                   requester could, and nobody can approve their own request";
+        assert_eq!(reported("\"bin\"", "\"%bin\"", "bin"), [own]);
         assert_eq!(
-            told("\"bin\", \"daemon\"", "\"%bin\"", "bin"),
+            reported("\"bin\", \"daemon\"", "\"%bin\"", "bin"),
             Vec::<String>::new()
         );
         assert_eq!(
-            told("\"bin\"", "\"%bin\", \"root\"", "bin"),
+            reported("\"bin\"", "\"%bin\", \"root\"", "bin"),
             Vec::<String>::new()
         );
     }

@@ -1,52 +1,73 @@
-//! Users of profiles who may approve: a job that is one of them could approve, from outside of its sandbox, what it
-//! asks for.
-//!
-//! A job of a user's has that user's service manager, crontab and at queue within reach, where its sandbox leaves the
-//! way to them open; and what these start is in no job's cgroup. So nobody who may approve is a job's user. Root is left
-//! out: a job of root's outside of a sandbox can do anything by itself, and what a sandbox leaves to root is judged by
-//! what its profile lists.
+//! Refuses profiles whose user may approve. A job that runs as such a user could approve its own request from outside
+//! of its sandbox. A job can reach its user's service manager, crontab and at queue if its sandbox leaves the way to
+//! them open. What these start is not in a job's cgroup. So no approver is the user of a job. Root is left out: a job
+//! of root outside of a sandbox can do anything by itself. In a sandbox, the paths that its profile lists decide.
 
+use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 use remit_policy::{Diagnostic, Machine, Policy, Severity, Source, User as Jobs};
 
 use crate::names::Names;
 
-/// An error for each profile whose user may approve something: is in the group of administrators, or stands in a `by`.
-/// `sources` are the files, for its place. None of names that are elsewhere. It may wait for a directory service.
+/// Returns an error for each profile whose user is an administrator or an approver named by a `by`. `sources` give
+/// its file and line. Returns nothing if `names` describe another machine. It may wait for a directory service. No
+/// answer is an error, at a start only a warning, because each approval refuses a job's user as well.
 pub fn impersonators(
     policy: &Policy,
     sources: &[Source],
     names: &Names,
     admin_gid: Option<u32>,
 ) -> Vec<Diagnostic> {
-    if names.are_elsewhere() {
+    if names.are_of_other_host() {
         return Vec::new();
     }
     let found = policy.profiles().filter_map(|profile| {
         let Jobs::Fixed { name, uid, .. } = &profile.user else {
             return None;
         };
-        let how = approves(policy, names, *uid, admin_gid).filter(|_| *uid != 0)?;
+        let found = approves(policy, names, *uid, admin_gid);
         let of = &profile.name;
-        let message = format!(
-            "no job of profile '{of}' can be '{name}': {name} {how}, so a job could approve what it asks for. \
-             Give the profile a user of its own: user = \"NAME\""
-        );
-        let place = place(sources, of).unwrap_or_else(|| "policy".to_owned());
-        Some(Diagnostic::whole(Severity::Error, &place, message))
+        let (severity, message) = match found {
+            _ if *uid == 0 => return None,
+            Ok(None) => return None,
+            Ok(Some(how)) => (
+                Severity::Error,
+                format!(
+                    "no job of profile '{of}' can be '{name}': {name} {how}, so a job could approve what it asks for. \
+                     Give the profile a user of its own: user = \"NAME\""
+                ),
+            ),
+            Err(errno) => (
+                match names.may_be_unanswered() {
+                    true => Severity::Warning,
+                    false => Severity::Error,
+                },
+                format!(
+                    "whether jobs of profile '{of}' could approve what they ask for is not known: the user \
+                     database does not answer about '{name}': {}; load the policy again when it does",
+                    errno.desc()
+                ),
+            ),
+        };
+        let location = location(sources, of).unwrap_or_else(|| "policy".to_owned());
+        Some(Diagnostic::whole(severity, &location, message))
     });
     found.collect()
 }
 
-/// How a user may approve something, in words.
-fn approves(policy: &Policy, names: &Names, uid: u32, admin_gid: Option<u32>) -> Option<String> {
-    let groups = groups_of(uid);
+fn approves(
+    policy: &Policy,
+    names: &Names,
+    uid: u32,
+    admin_gid: Option<u32>,
+) -> Result<Option<String>, Errno> {
+    let groups = groups_of(uid)?;
     if admin_gid.is_some_and(|gid| groups.contains(&gid)) {
-        return Some(
+        return Ok(Some(
             "is in the group of administrators (accounts.admin_group in remit.toml)".into(),
-        );
+        ));
     }
-    policy.asking().find_map(|asking| {
+    Ok(policy.asking().find_map(|asking| {
         let by = asking.approval.by();
         let named = by.iter().find(|word| match word.strip_prefix('%') {
             Some(group) => {
@@ -55,10 +76,9 @@ fn approves(policy: &Policy, names: &Names, uid: u32, admin_gid: Option<u32>) ->
             None => number(word, |name| names.user(name).map(|ids| ids.uid)) == Some(uid),
         })?;
         Some(format!("can approve what {} asks of {named}", asking.rule))
-    })
+    }))
 }
 
-/// What a name stands for, or the number that it is.
 fn number(word: &str, named: impl Fn(&str) -> Option<u32>) -> Option<u32> {
     match word.strip_prefix('#') {
         Some(digits) => digits.parse().ok(),
@@ -66,18 +86,18 @@ fn number(word: &str, named: impl Fn(&str) -> Option<u32>) -> Option<u32> {
     }
 }
 
-/// The groups that a login would give this user; none for one without an account.
-fn groups_of(uid: u32) -> Vec<u32> {
-    let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else {
-        return Vec::new();
+fn groups_of(uid: u32) -> Result<Vec<u32>, Errno> {
+    let user = match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => user,
+        Ok(None) | Err(Errno::ENOENT | Errno::ESRCH) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno),
     };
     let name = std::ffi::CString::new(user.name).unwrap_or_default();
-    let all = getgrouplist(&name, user.gid).unwrap_or_else(|_| vec![user.gid]);
-    all.into_iter().map(Gid::as_raw).collect()
+    let all = getgrouplist(&name, user.gid)?;
+    Ok(all.into_iter().map(Gid::as_raw).collect())
 }
 
-/// `FILE:LINE` where a profile is defined.
-fn place(sources: &[Source], profile: &str) -> Option<String> {
+fn location(sources: &[Source], profile: &str) -> Option<String> {
     let headers = ["", "\"", "'"].map(|quote| format!("[profile.{quote}{profile}{quote}]"));
     sources.iter().find_map(|source| {
         let text = String::from_utf8_lossy(&source.text);
@@ -91,8 +111,7 @@ fn place(sources: &[Source], profile: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// What is said of a profile of this user, where these approve and the group of this gid administers.
-    fn told(user: &str, by: &str, admin_gid: Option<u32>) -> Vec<String> {
+    fn reported(user: &str, by: &str, admin_gid: Option<u32>) -> Vec<String> {
         let text = format!(
             "[[grant]]\nname = \"look\"\nto = [\"games\"]\nallow = [\"run\"]\napproval = {{ by = [{by}] }}\n\n\
              [profile.x]\nbase = \"strict\"\nuser = \"{user}\"\n"
@@ -108,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn w04_a_profiles_user_is_nobody_who_may_approve() {
+    fn w04_approver_as_profile_user_is_refused() {
         let gid = |name: &str| {
             nix::unistd::Group::from_name(name)
                 .unwrap()
@@ -124,7 +143,11 @@ mod tests {
             ("#64999", "\"root\"", bin),
             ("root", "\"root\"", Some(0)),
         ] {
-            assert_eq!(told(user, by, admin), Vec::<String>::new(), "{user} {by}");
+            assert_eq!(
+                reported(user, by, admin),
+                Vec::<String>::new(),
+                "{user} {by}"
+            );
         }
         for (user, by, admin, how) in [
             (
@@ -147,7 +170,7 @@ mod tests {
                 "#64999 can approve what look (a.toml:1)",
             ),
         ] {
-            let found = told(user, by, admin);
+            let found = reported(user, by, admin);
             assert_eq!(found.len(), 1, "{user} {by}: {found:?}");
             assert!(
                 found[0].starts_with("a.toml:7: error: no job of profile 'x' can be "),

@@ -1,26 +1,27 @@
-//! What policy is made from, read from this machine: the drop-in files, and the names they use.
-//!
-//! `remit-policy` is pure and reads nothing; this crate reads for it. The warden calls it in a forked
-//! child, since it may wait for a disk or a directory service; `remit policy` calls it offline.
+//! Reads the inputs of a policy from this machine: the drop-in files and the names they use. `remit-policy` is pure
+//! and reads nothing. The warden calls this crate in a forked child, because it may wait for a disk or a directory
+//! service. `remit policy` calls it offline.
 
 mod approvers;
+pub(crate) mod daemon_paths;
 mod drop_ins;
 mod impersonators;
+mod last_known;
 mod load;
+pub(crate) mod missing_paths;
 mod names;
-mod outsiders;
-mod own;
-mod places;
 mod programs;
 mod trust;
+pub(crate) mod unreachable_grantees;
 
+pub use crate::daemon_paths::own_files;
+pub use crate::missing_paths::missing_paths;
+pub use crate::unreachable_grantees::unreachable_grantees;
 pub use approvers::approvers;
 pub use drop_ins::{PolicyFiles, read, read_file, read_trusted};
 pub use impersonators::impersonators;
+pub use last_known::LastKnown;
 pub use load::{Loaded, load};
-pub use names::{Gone, Names};
-pub use outsiders::outsiders;
-pub use own::own_files;
-pub use places::places;
-pub use programs::only_root_changes;
+pub use names::Names;
+pub use programs::{only_root_changes, only_root_names};
 pub use trust::Owners;

@@ -1,4 +1,4 @@
-//! Files and names, and the policy they make: one step for those who want all of it.
+//! Reads files and names and compiles the policy in one step.
 
 use std::path::Path;
 
@@ -8,24 +8,17 @@ use crate::drop_ins::{self, PolicyFiles};
 use crate::names::Names;
 use crate::trust::Owners;
 
-/// A policy, with all that it was made from.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What it means.
     pub policy: Policy,
-    /// What its author should look at.
     pub warnings: Vec<Diagnostic>,
-    /// The files.
     pub sources: Vec<Source>,
-    /// What the machine answered: with the sources it makes the same policy again, elsewhere too.
+    /// The machine's answers. With the sources they make the same policy again, on any machine.
     pub machine: MachineTable,
 }
 
-/// Reads the policy of two directories and makes it, with the names of this machine.
-///
-/// # Errors
-/// Every finding, of which at least one is an error: about files that cannot be trusted or read, or
-/// about what stands in them.
+/// Reads the policy of two directories and compiles it with the names of this machine. Returns every finding if at
+/// least one of them is an error.
 pub fn load(
     vendor: &Path,
     admin: &Path,
@@ -36,10 +29,7 @@ pub fn load(
 }
 
 impl Loaded {
-    /// Makes the policy of files that were read.
-    ///
-    /// # Errors
-    /// As [`load()`].
+    /// Compiles files that are already read, with errors as [`load()`].
     pub fn of(files: PolicyFiles, names: &Names) -> Result<Self, Vec<Diagnostic>> {
         let PolicyFiles {
             sources,
@@ -47,7 +37,19 @@ impl Loaded {
         } = files;
         let made = remit_policy::load(&sources, names);
         warnings.extend(names.late().iter().map(|host| late(host)));
+        let unanswered = names.unanswered();
+        let is_answered = unanswered.is_empty() || names.may_be_unanswered();
+        let severity = match names.may_be_unanswered() {
+            true => Severity::Warning,
+            false => Severity::Error,
+        };
+        let findings = unanswered.into_iter();
+        warnings.extend(findings.map(|why| Diagnostic::whole(severity, "policy", why)));
         match made {
+            Ok((_, found)) if !is_answered => {
+                warnings.extend(found);
+                Err(warnings)
+            }
             Ok((policy, found)) => {
                 warnings.extend(found);
                 Ok(Self {
@@ -67,7 +69,7 @@ impl Loaded {
 
 fn late(host: &str) -> Diagnostic {
     let why = format!(
-        "no name server told the addresses of '{host}' in time; see /etc/resolv.conf, or write the \
+        "no name server answered for '{host}' in time; see /etc/resolv.conf, or write the \
          address itself"
     );
     Diagnostic::whole(Severity::Warning, "policy", why)

@@ -1,13 +1,8 @@
-//! Opens what nobody but root can change, and reads it whole.
-//!
-//! A path is walked from `/`, one component at a time by descriptor, no
-//! symbolic link followed. Each directory on the way and the file itself must
-//! be root's and writable by nobody else; a sticky bit does not help, it lets
-//! others add names. An access control list needs no look of its own: what it
-//! can grant at most stands in the group bits (acl(5)).
-//!
-//! Files that are not installed yet may be anybody's ([`Owners::Anybody`]); what they are, and how
-//! large, is checked all the same.
+//! Opens what only root can change, and reads it whole. A path is walked from `/`, component by component by
+//! descriptor, without following symbolic links. Each directory on the way and the file itself must belong to root
+//! and be writable by nobody else. A sticky bit does not help: others can still add names. An access control list
+//! needs no check of its own: the group bits are its upper bound (acl(5)). Files that are not installed yet may
+//! belong to any user ([`Owners::Any`]), but their type and size are checked all the same.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -23,12 +18,9 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use remit_common::caps;
 use remit_common::text::line;
 
-/// Why something is not used.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Distrusted {
-    /// What it is about: the file, or a directory on the way to it.
     pub path: PathBuf,
-    /// The reason, and the way out where it is not plain.
     pub why: String,
 }
 
@@ -39,31 +31,24 @@ impl fmt::Display for Distrusted {
     }
 }
 
-/// Whose files count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owners {
-    /// Root's, that nobody else can write: whatever is in force.
+    /// Root, with write access for nobody else: for files in force.
     Root,
-    /// Anybody's, whoever can write them: files to look at before they are installed.
-    Anybody,
+    /// Any owner and any writer: for files to check before they are installed.
+    Any,
 }
 
-/// What stands under a name in a trusted directory.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// Nothing.
     Missing,
-    /// A symbolic link, and what it says. It was not followed.
+    /// The target of a symbolic link. It was not followed.
     Link(OsString),
-    /// A regular file's bytes.
     Bytes(Vec<u8>),
 }
 
-/// Opens a directory for reading; `None` if it, or one above it, is not there.
-///
-/// # Errors
-/// The first component that is no directory, or not only its `owners`' to
-/// change; a path that is relative or climbs with `..`.
+/// Opens a directory for reading. Returns `None` if it, or one above it, does not exist. Refuses a component that is
+/// not a directory or that others than `owners` can change, and a path that is relative or contains `..`.
 pub fn directory(path: &Path, owners: Owners) -> Result<Option<OwnedFd>, Distrusted> {
     let mut components = path.components();
     if components.next() != Some(Component::RootDir) {
@@ -92,14 +77,10 @@ pub fn directory(path: &Path, owners: Owners) -> Result<Option<OwnedFd>, Distrus
         .map_err(|errno| failed(path, errno))
 }
 
-/// Reads the file `name` of a directory that [`directory`] opened; `path` names it in errors.
-///
-/// It is opened once, without waiting for the writer of a FIFO; the descriptor
-/// that was checked is the one that is read.
-///
-/// # Errors
-/// Not a regular file, not only root's, a second hard link, over `cap` bytes,
-/// changed meanwhile, or the system's own error.
+/// Reads the file `name` of a directory that [`directory`] opened. `path` names it in errors. It opens the file once,
+/// without waiting for the writer of a FIFO, and reads the same descriptor that it checked.
+/// Errors: Not a regular file, not only root's, a second hard link, over `cap` bytes, changed during the read, or a
+/// system error.
 pub fn read(
     dir: impl AsFd,
     name: &OsStr,
@@ -138,8 +119,8 @@ pub fn read(
     Ok(Entry::Bytes(bytes))
 }
 
-/// What differs after a write. Before Linux 6.13 a write within one tick of the
-/// kernel's clock leaves the times alone; the length is compared as well.
+/// Returns the fields that differ after a write. Before Linux 6.13 a write within one tick of the kernel's clock does
+/// not change the times, so the caller compares the length as well.
 fn stamp(stat: &FileStat) -> impl PartialEq + use<> {
     (
         stat.st_size,
@@ -167,7 +148,7 @@ fn check_file(path: &Path, stat: &FileStat, owners: Owners, cap: usize) -> Resul
         return Err(distrusted(path, "it is not a regular file"));
     }
     check_owner(path, stat, owners)?;
-    // A second name is somebody else's way to it, wherever that is.
+    // A second name is another user's way to it, in any directory.
     if stat.st_nlink != 1 && owners == Owners::Root {
         let why = format!(
             "it has {} hard links; make it a file of its own",
@@ -185,11 +166,10 @@ fn check_file(path: &Path, stat: &FileStat, owners: Owners, cap: usize) -> Resul
 fn check_owner(path: &Path, stat: &FileStat, owners: Owners) -> Result<(), Distrusted> {
     match owners {
         Owners::Root => check_root(path, stat),
-        Owners::Anybody => Ok(()),
+        Owners::Any => Ok(()),
     }
 }
 
-/// Refuses what is not root's, or can be written by somebody else.
 pub fn check_root(path: &Path, stat: &FileStat) -> Result<(), Distrusted> {
     let mode = Mode::from_bits_truncate(stat.st_mode);
     if stat.st_uid != 0 {
@@ -206,17 +186,14 @@ pub fn check_root(path: &Path, stat: &FileStat) -> Result<(), Distrusted> {
     Ok(())
 }
 
-/// The type of a file.
 pub fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
-/// The system's own error about a path.
 pub fn failed(path: &Path, errno: Errno) -> Distrusted {
     distrusted(path, errno.desc())
 }
 
-/// A reason against a path.
 pub fn distrusted(path: &Path, why: impl Into<String>) -> Distrusted {
     Distrusted {
         path: path.to_path_buf(),

@@ -1,22 +1,20 @@
-//! What an administrator allows, read from text and turned into verdicts.
+//! Compiles the text of an administrator's policy and decides requests by it.
 //!
-//! This crate is pure. It takes the bytes of policy files and a table of
-//! account names, and answers questions about them: [`load`], then
-//! [`Policy::decide`]. The same inputs give the same verdict on any machine.
+//! This crate is pure: it takes the bytes of policy files and a table of account names, and answers
+//! questions by [`load`] and [`Policy::decide`]. The same inputs give the same verdict on any machine.
 //!
-//! Not here: opening files, asking the user database, the clock, the network,
-//! the environment of the process. `clippy.toml` beside this crate refuses
-//! those calls.
+//! It must not open files or use the user database, the clock, the network or the process environment.
+//! The crate's `clippy.toml` refuses such calls.
 //!
 //! ```
-//! use remit_policy::{Ask, Ids, MachineTable, Source, Verdict, Who, load};
+//! use remit_policy::{Ask, Ids, MachineTable, Source, Verdict, CallerIds, load};
 //!
 //! let text = r##"
 //! [[grant]]
 //! name = "operators-look"        # else file and line name it
 //! to = ["%ops", "deploy", "#64001", "%#64001"]  # users, %groups, #uid, %#gid
 //! allow = ["run"]                # any command or script
-//! profile = "read"               # the default
+//! run_profile = "read"           # of run; the default
 //! env = ["TZ", "LANG"]           # variables that a caller may set
 //! approval = "none"              # the default
 //!
@@ -56,7 +54,7 @@
 //! assert!(warnings.is_empty());
 //!
 //! let ask = Ask::Run { profile: None, argv0: b"df", env_names: &[b"TZ"] };
-//! let may = |uid, gids| matches!(policy.decide(Who { uid, gids }, &ask), Verdict::Allow(_));
+//! let may = |uid, gids| matches!(policy.decide(CallerIds { uid, gids }, &ask), Verdict::Allow(_));
 //! assert!(may(1001, &[100]) && may(64005, &[100, 900]));
 //! assert!(!may(64002, &[900]) && !may(0, &[0]));
 //!
@@ -67,10 +65,10 @@
 //! ```
 //!
 //! Three rules hold everywhere:
-//! - nothing is allowed that no `[[grant]]` allows, and an empty list means none; but root may
-//!   try a profile ([`Ask::Try`]), which gives root nothing that root has not;
-//! - a matching `[[deny]]` wins over every grant;
-//! - one error in one file refuses the whole load.
+//! - Only a `[[grant]]` allows; an empty list means none. Root may also try a profile ([`Ask::Try`]),
+//!   which gives root nothing that root does not have.
+//! - A matching `[[deny]]` wins over every grant.
+//! - One error in one file refuses the whole load.
 #![forbid(unsafe_code)]
 
 mod call;
@@ -79,21 +77,21 @@ mod load;
 mod model;
 mod print;
 
-pub use call::env::{PATH_DIRS, environment};
+pub use crate::decide::pre_approval::{NotGivable, PreApproval, Recipient};
+pub use call::env::{PATH_DIRS, environment, is_default_variable};
 pub use call::request::{check_argv, check_cwd, check_env_count, check_script, check_stdin};
 pub use call::subject::{Call, Subject};
 pub use decide::access::{Access, Usable};
 pub use decide::approval::{Consent, Lifted, NotApprover, Pending};
-pub use decide::beforehand::{Beforehand, NotGivable, Recipient};
 pub use decide::denial::Denial;
 pub use decide::diff::diff;
 pub use decide::explain::Explanation;
-pub use decide::{Ask, Basis, Grant, Terms, Verdict, Who};
+pub use decide::{Ask, Basis, CallerIds, Grant, Terms, Verdict};
 pub use load::diagnostic::{Diagnostic, Severity};
 pub use load::{Source, load, load_again};
 pub use model::approval::Approval;
 pub use model::command::{
-    Command, Given, Invocation, Kind, Param, Part, Pass, PathIs, Stdin, Word,
+    ArgvElement, Command, Invocation, Param, ParamKind, Part, PassAs, PathIs, Stdin, Word,
 };
 pub use model::glob::Glob;
 pub use model::machine::{Ids, Machine, MachineTable, Program};

@@ -1,5 +1,5 @@
-//! A policy as one file again: each thing written one way, in one order. Loading it gives the same
-//! policy, but for the places of its rules.
+//! Prints a policy as one file, each item in one form and in one order. Loading it makes the same policy, except for
+//! the positions of its rules.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,15 +11,14 @@ use crate::load::limits;
 use crate::load::template;
 use crate::model::approval::Approval;
 use crate::model::capabilities;
-use crate::model::command::{Command, Kind, Param, Part, Pass, PathIs, Stdin};
+use crate::model::command::{Command, Param, ParamKind, Part, PassAs, PathIs, Stdin};
 use crate::model::policy::Policy;
 use crate::model::profile::{Base, Listed, Network, Profile, User};
 use crate::model::rule::{DenyRule, GrantRule};
 use crate::model::scope::Scope;
 
 impl Policy {
-    /// Everything that this policy means, as the text of one policy file. Examples and tests are
-    /// checked when a policy is loaded, and are no part of it.
+    /// Returns the policy as the text of one file. Examples and tests are left out: they are only checks of a load.
     pub fn print(&self) -> String {
         let built_in = ["read", "strict", "host"];
         let profiles = self
@@ -44,7 +43,6 @@ impl Policy {
     }
 }
 
-/// `key = value` lines.
 #[derive(Default)]
 struct Table(Vec<String>);
 
@@ -57,7 +55,6 @@ impl Table {
         self.raw(key, &quote(value));
     }
 
-    /// A list, unless it is empty.
     fn some(&mut self, key: &str, values: impl IntoIterator<Item = String>) {
         let values: Vec<String> = values.into_iter().collect();
         if !values.is_empty() {
@@ -94,7 +91,7 @@ fn list(values: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
-/// A basic string of TOML in which nothing is hidden.
+/// Quotes a basic string of TOML in which nothing is hidden.
 fn quote(text: &str) -> String {
     let mut out = String::from("\"");
     for char in text.chars() {
@@ -119,7 +116,6 @@ fn profile_header(name: &str) -> String {
     }
 }
 
-/// What stands under `[profile.NAME]`.
 pub(crate) fn profile_lines(profile: &Profile) -> Vec<String> {
     let mut table = Table::default();
     table.text("summary", &profile.summary);
@@ -154,7 +150,6 @@ pub(crate) fn profile_lines(profile: &Profile) -> Vec<String> {
     table.0
 }
 
-/// What stands under `[[command]]`.
 pub(crate) fn command_lines(command: &Command) -> Vec<String> {
     let mut table = Table::default();
     table.text("name", &command.name);
@@ -211,10 +206,10 @@ fn param(param: &Param) -> String {
     format!("{{ {} }}", items.join(", "))
 }
 
-fn kind(kind: &Kind) -> Vec<String> {
+fn kind(kind: &ParamKind) -> Vec<String> {
     let one = |name: &str| vec![format!("type = {}", quote(name))];
     match kind {
-        Kind::Text { pattern, max, dash } => {
+        ParamKind::Text { pattern, max, dash } => {
             let mut items = one("string");
             items.push(format!("pattern = {}", quote(pattern.as_str())));
             items.push(format!("max = {max}"));
@@ -223,42 +218,42 @@ fn kind(kind: &Kind) -> Vec<String> {
             }
             items
         }
-        Kind::Int { min, max } => {
+        ParamKind::Int { min, max } => {
             let bounds = [format!("min = {min}"), format!("max = {max}")];
             one("int").into_iter().chain(bounds).collect()
         }
-        Kind::Enum(values) => {
+        ParamKind::Enum(values) => {
             let values = format!("values = {}", list(values));
             one("enum").into_iter().chain([values]).collect()
         }
-        Kind::Flag(word) => {
+        ParamKind::Flag(word) => {
             let word = format!("flag = {}", quote(word));
             one("bool").into_iter().chain([word]).collect()
         }
-        Kind::Unit { instances } => {
+        ParamKind::Unit { instances } => {
             let mut items = one("unit");
             if *instances {
                 items.push("instances = true".into());
             }
             items
         }
-        Kind::User => one("user"),
-        Kind::Package => one("package"),
-        Kind::Path { under, is, pass } => {
+        ParamKind::User => one("user"),
+        ParamKind::Package => one("package"),
+        ParamKind::Path { under, is, pass } => {
             let is = match is {
                 PathIs::File => "file",
                 PathIs::Directory => "directory",
                 PathIs::Either => "either",
             };
             let pass = match pass {
-                Pass::Path => "path",
-                Pass::Descriptor => "descriptor",
+                PassAs::Path => "path",
+                PassAs::Descriptor => "descriptor",
             };
             let keys = [("under", under.as_str()), ("is", is), ("pass", pass)];
             let keys = keys.map(|(key, value)| format!("{key} = {}", quote(value)));
             one("path").into_iter().chain(keys).collect()
         }
-        Kind::Secret { max } => {
+        ParamKind::Secret { max } => {
             let max = format!("max = {max}");
             one("secret").into_iter().chain([max]).collect()
         }
@@ -277,7 +272,7 @@ fn grant(rule: &GrantRule) -> Vec<String> {
     }
     scope(&mut table, &rule.scope);
     if rule.profile.name != "read" {
-        table.text("profile", &rule.profile.name);
+        table.text("run_profile", &rule.profile.name);
     }
     table.some("env", rule.env.iter().cloned());
     if let Some(approval) = &rule.approval {

@@ -1,4 +1,4 @@
-//! What was loaded once is the very same policy when it is loaded again, without the proofs.
+//! `load_again` makes the very same policy as `load`, without the checks.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 mod common;
@@ -6,7 +6,6 @@ mod common;
 use common::{COMMANDS, accounts, lines, source};
 use remit_policy::{Severity, load, load_again};
 
-/// Whatever a load proves or warns of.
 const DOUBTFUL: &str = r#"
 [[command]]
 name = "site.look"
@@ -52,7 +51,7 @@ verdict = "allow"
 "#;
 
 #[test]
-fn the_policy_and_what_its_digest_covers_are_the_same() {
+fn loaded_again_policy_and_digest_are_equal() {
     let sources = [source("0.toml", COMMANDS), source("a.toml", DOUBTFUL)];
     let (policy, warnings) = load(&sources, &accounts()).unwrap();
     assert!(warnings.len() >= 8, "{}", lines(&warnings));
@@ -62,7 +61,7 @@ fn the_policy_and_what_its_digest_covers_are_the_same() {
 }
 
 #[test]
-fn proofs_are_not_looked_at_again_and_errors_are() {
+fn loaded_again_errors_count_proofs_do_not() {
     for (was, is, proves) in [
         ("verdict = \"allow\"", "verdict = \"deny\"", true),
         ("accepts = [{},", "accepts = [{ x = 1 },", true),

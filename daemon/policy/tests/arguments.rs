@@ -1,4 +1,4 @@
-//! Rules about calls with certain arguments: who may what, and who is told of it.
+//! Rules about calls with certain arguments: verdicts, and what a refusal reveals.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,7 +11,7 @@ mod common;
 use common::{accounts, lines, source};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
-use remit_policy::{Ask, Policy, Verdict, Who, load};
+use remit_policy::{Ask, CallerIds, Policy, Verdict, load};
 
 const COMMANDS: &str = "
 [[command]]
@@ -33,11 +33,11 @@ effect = 'change'
 profile = 'strict'
 ";
 
-const OPS: Who<'_> = Who {
+const OPS: CallerIds<'_> = CallerIds {
     uid: 64001,
     gids: &[901],
 };
-const STRANGER: Who<'_> = Who {
+const STRANGER: CallerIds<'_> = CallerIds {
     uid: 64003,
     gids: &[100],
 };
@@ -50,7 +50,7 @@ fn with(rules: &str) -> Policy {
     }
 }
 
-fn decide(policy: &Policy, who: Who<'_>, name: &str, args: &[(&str, &str)]) -> Verdict {
+fn decide(policy: &Policy, caller: CallerIds<'_>, name: &str, args: &[(&str, &str)]) -> Verdict {
     let args: Vec<_> = args
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -60,13 +60,12 @@ fn decide(policy: &Policy, who: Who<'_>, name: &str, args: &[(&str, &str)]) -> V
         effect: Effect::Change,
         args: &args,
     };
-    let verdict = policy.decide(who, &ask);
-    assert_eq!(policy.explain(who, &ask).verdict, verdict);
+    let verdict = policy.decide(caller, &ask);
+    assert_eq!(policy.explain(caller, &ask).verdict, verdict);
     verdict
 }
 
-/// `allow`, `ask`, or the sentence of the denial.
-fn told(policy: &Policy, args: &[(&str, &str)]) -> String {
+fn outcome(policy: &Policy, args: &[(&str, &str)]) -> String {
     match decide(policy, OPS, "unit.restart", args) {
         Verdict::Allow(_) => "allow".into(),
         Verdict::Ask(_) => "ask".into(),
@@ -81,7 +80,7 @@ fn rule(args: &str) -> String {
 }
 
 #[test]
-fn a_grant_is_about_the_values_that_the_call_will_have() {
+fn grant_matches_effective_argument_values() {
     let units = "unit = ['nginx.service', 'php*.service']";
     let policy = with(&rule(units));
     let others = "'unit.restart' is granted only with unit: nginx.service, php*.service";
@@ -92,12 +91,12 @@ fn a_grant_is_about_the_values_that_the_call_will_have() {
             &[("unit", "nginx.service"), ("unit", "php.service")],
             "allow",
         ),
-        // All values of an argument, not one of them.
+        // All values of an argument must match, not only one.
         (&[("unit", "nginx.service"), ("unit", "db.service")], others),
         (&[("unit", "db.service"), ("unit", "nginx.service")], others),
         (&[], others),
         (&[("how", "hard")], others),
-        // Neither another argument's value nor a part, nor what would be made of it.
+        // Another argument's value, a part of it, or another spelling does not match.
         (&[("tag", "nginx.service")], others),
         (&[("unit", "nginx")], others),
         (&[("unit", "NGINX.service")], others),
@@ -105,12 +104,11 @@ fn a_grant_is_about_the_values_that_the_call_will_have() {
         (&[("unit", "xnginx.service")], others),
         (&[("Unit", "nginx.service")], others),
         (&[("uint", "nginx.service")], others),
-        // It is refused when it is bound.
+        // The unknown argument is refused when it is bound.
         (&[("unit", "nginx.service"), ("uint", "x")], "allow"),
     ] {
-        assert_eq!(told(&policy, args), expect, "{args:?}");
+        assert_eq!(outcome(&policy, args), expect, "{args:?}");
     }
-    // Of what a call is without an argument.
     let unit = ("unit", "a.service");
     let soft = with(&rule("how = ['soft'], force = ['false']"));
     let others = "'unit.restart' is granted only with force: false; how: soft";
@@ -120,10 +118,10 @@ fn a_grant_is_about_the_values_that_the_call_will_have() {
         (&[unit, ("how", "hard")], others),
         (&[unit, ("force", "true")], others),
     ] {
-        assert_eq!(told(&soft, args), expect, "{args:?}");
+        assert_eq!(outcome(&soft, args), expect, "{args:?}");
     }
     assert_eq!(
-        told(&with(&rule("tag = ['*']")), &[unit]),
+        outcome(&with(&rule("tag = ['*']")), &[unit]),
         "'unit.restart' is granted only with tag: *"
     );
 }
@@ -149,20 +147,20 @@ fn a_denial_is_about_any_of_the_values() {
         (&[("unit", "db.service")], "allow"),
         (&[("unit", "a.service"), ("how", "hard")], "allow"),
     ] {
-        assert_eq!(told(&policy, args), expect, "{args:?}");
+        assert_eq!(outcome(&policy, args), expect, "{args:?}");
     }
 }
 
 #[test]
-fn of_the_rules_that_cover_a_call_the_strictest_decides() {
+fn strictest_covering_rule_decides() {
     let ask = "approval = { by = ['%remit'] }\n";
     let policy = with(
         &(rule("unit = ['nginx.service', 'db.service']") + &rule("unit = ['db.service']") + ask),
     );
     for (unit, expect) in [("nginx.service", "allow"), ("db.service", "ask")] {
-        assert_eq!(told(&policy, &[("unit", unit)]), expect);
+        assert_eq!(outcome(&policy, &[("unit", unit)]), expect);
     }
-    let why = told(&policy, &[("unit", "a.service")]);
+    let why = outcome(&policy, &[("unit", "a.service")]);
     assert_eq!(
         why,
         "'unit.restart' is granted only with unit: db.service, or unit: db.service, nginx.service"
@@ -201,9 +199,9 @@ fn of_the_rules_that_cover_a_call_the_strictest_decides() {
     );
 }
 
-/// Byte for byte what is said of a command that nobody has.
+/// The refusal equals that of a command that does not exist, byte for byte.
 #[test]
-fn who_is_granted_nothing_is_told_nothing_of_arguments() {
+fn caller_without_grant_learns_no_arguments() {
     let rules = rule("unit = ['nginx.service']")
         + "[[deny]]\nto = ['mallory']\ndeny = ['unit.restart']\nargs = { unit = ['db.service'] }\n";
     let policy = with(&rules);
@@ -218,17 +216,16 @@ fn who_is_granted_nothing_is_told_nothing_of_arguments() {
             (STRANGER, "unit.restart"),
             (STRANGER, "unit.none"),
             (OPS, "unit.none"),
-            // The pattern reaches it, but it has no such argument.
             (OPS, "unit.clean"),
         ];
-        for (who, name) in cases {
-            let Verdict::Deny(denial) = decide(&policy, who, name, args) else {
+        for (caller, name) in cases {
+            let Verdict::Deny(denial) = decide(&policy, caller, name, args) else {
                 panic!("{name} {args:?}");
             };
             assert_eq!(Refusal::from(denial), none(name));
         }
     }
-    // One who may use it with other arguments knows of it, and of these alone.
+    // A caller with a grant for other arguments knows the command, and only these arguments.
     let Verdict::Deny(denial) = decide(&policy, OPS, "unit.restart", &[("unit", "db.service")])
     else {
         panic!("it is not granted");
@@ -251,13 +248,13 @@ fn explain_tells_which_arguments_a_rule_is_about() {
         args: &args,
     };
     let explanation = policy.explain(OPS, &ask);
-    let told: Vec<String> = explanation
+    let outcome: Vec<String> = explanation
         .considered
         .into_iter()
         .map(|(_, why)| why)
         .collect();
     assert_eq!(
-        told,
+        outcome,
         [
             "denies 'unit.restart' only with unit: db.service",
             "allows 'unit.restart' only with unit: nginx.service",

@@ -21,7 +21,6 @@ fn refused(sources: &[Source]) -> Vec<Diagnostic> {
     }
 }
 
-/// A file of cases, with the diagnostics of today.
 fn rewritten(golden: &str) -> (String, usize) {
     let mut cases = golden.split("\n=== ");
     let mut out = cases.next().unwrap().to_owned();
@@ -205,7 +204,7 @@ fn what_files_define_is_bounded() {
 }
 
 #[test]
-fn every_mistake_of_every_file_is_found_at_once() {
+fn all_mistakes_of_all_files_are_found() {
     let found = refused(&[
         source("b", "[[deny]]\n"),
         source("a", "x = 1\ny = 2\n[[grant]]\nto = ['ghost']\nallow = []"),
@@ -213,13 +212,13 @@ fn every_mistake_of_every_file_is_found_at_once() {
         source("d", b"\xff"),
         source("d", ""),
     ]);
-    let places: Vec<_> = found
+    let positions: Vec<_> = found
         .iter()
         .map(|one| (one.file(), one.line(), one.severity()))
         .collect();
     let (error, warning) = (Severity::Error, Severity::Warning);
     assert_eq!(
-        places,
+        positions,
         [
             ("a", Some(1), error),
             ("a", Some(2), error),
@@ -233,8 +232,8 @@ fn every_mistake_of_every_file_is_found_at_once() {
     );
 }
 
-/// Texts made to exhaust a parser. Each must come back, and soon: the test
-/// runner's own limit and a thread's small stack are the judges.
+/// Texts made to exhaust a parser. Each load must end soon, within the test runner's timeout and a thread's small
+/// stack.
 #[test]
 fn bombs_are_refused_without_harm() {
     let most = |part: &str| part.repeat(caps::POLICY_FILE / part.len());

@@ -1,4 +1,4 @@
-//! What a change of policy means, in words; and that a change of nothing means nothing.
+//! The description of a change of policy. A change without an effect has none.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -25,7 +25,6 @@ fn with(rules: &str) -> Policy {
     )
 }
 
-/// Both ways, so that what comes also goes.
 #[track_caller]
 fn check(old: &str, new: &str, expect: &[&str], back: &[&str]) {
     assert_eq!(diff(&with(old), &with(new)), expect, "{old} → {new}");
@@ -42,7 +41,6 @@ fn deny(to: &str, deny: &str) -> String {
 
 const APPROVAL: &str = "approval = { by = ['%remit'], expires = '10min' }";
 
-/// A command with arguments, and rules about it.
 fn units(rules: &str) -> Policy {
     let command = "[[command]]\nname = 'unit.restart'\nsummary = 'x'\nargv = ['/bin/x', '{unit}']\n\
                    effect = 'change'\nprofile = 'strict'\nargs.unit = { type = 'unit' }\n";
@@ -51,7 +49,7 @@ fn units(rules: &str) -> Policy {
 }
 
 #[test]
-fn rules_about_certain_arguments_are_told_with_them() {
+fn scoped_rules_are_shown_with_arguments() {
     let rule = |args: &str, rest: &str| {
         let rest = format!("{args}\n{rest}");
         grant("'%ops'", "'unit.restart'", &rest)
@@ -59,7 +57,7 @@ fn rules_about_certain_arguments_are_told_with_them() {
     let web = "args = { unit = ['nginx.service', 'php*'] }";
     let php = "args = { unit = ['php*'] }";
     let no = |args: &str| format!("{}{args}\n", deny("'%ops'", "'unit.restart'"));
-    for (old, new, told) in [
+    for (old, new, expect) in [
         (
             String::new(),
             rule(web, ""),
@@ -86,7 +84,7 @@ fn rules_about_certain_arguments_are_told_with_them() {
             rule("", "") + &no(php),
             vec!["%ops is now denied unit.restart (unit: php*)"],
         ),
-        // What all calls may is no news of some, nor is the order in which values are written.
+        // A right that all calls have is not a change for some of them. Neither is the order of values.
         (rule("", ""), rule("", "") + &rule(web, ""), vec![]),
         (
             rule(web, ""),
@@ -101,14 +99,14 @@ fn rules_about_certain_arguments_are_told_with_them() {
             ],
         ),
     ] {
-        assert_eq!(diff(&units(&old), &units(&new)), told, "{old} → {new}");
+        assert_eq!(diff(&units(&old), &units(&new)), expect, "{old} → {new}");
         let back = diff(&units(&new), &units(&old));
-        assert_eq!(back.is_empty(), told.is_empty(), "{back:?}");
+        assert_eq!(back.is_empty(), expect.is_empty(), "{back:?}");
     }
 }
 
 #[test]
-fn what_somebody_gains_is_what_they_lose_the_other_way() {
+fn gains_in_reverse_are_losses() {
     check(
         "",
         &grant("'deploy', '%ops'", "'nginx.*'", ""),
@@ -174,7 +172,6 @@ fn approvals_come_and_go() {
         &["deploy gains nginx.test (needs approval by %remit, asked for at most 10 min)"],
         &["deploy loses nginx.test"],
     );
-    // What is not the strictest decides nothing.
     check(&sooner, &format!("{sooner}{asks}{plain}"), &[], &[]);
 }
 
@@ -201,7 +198,6 @@ fn denials_come_and_go() {
         &["deploy is now denied logs, run, service.failed, service.list, service.status"],
         &["deploy is no longer denied logs, run, service.failed, service.list, service.status"],
     );
-    // What is granted to those who are denied it gives nobody anything.
     let denied = deny("'deploy'", "'nginx.*'");
     check(&denied, &format!("{denied}{granted}"), &[], &[]);
 }
@@ -267,7 +263,7 @@ fn what_changes_no_meaning_is_nothing() {
 }
 
 #[test]
-fn an_account_that_is_another_one_now_is_told_by_id() {
+fn account_with_new_id_is_shown_by_id() {
     let rules = grant("'deploy'", "'nginx.test'", "");
     let mut moved = accounts();
     moved.users.insert("deploy".into(), Ids { uid: 7, gid: 7 });
@@ -308,7 +304,7 @@ fn long_lists_are_counted() {
 }
 
 #[test]
-fn commands_and_profiles_are_told_by_what_changed() {
+fn commands_and_profiles_show_what_changed() {
     let rules = grant("'deploy'", "'nginx.*'", "");
     let changed = |from: &str, to: &str| {
         assert!(COMMANDS.contains(from));
@@ -381,7 +377,6 @@ fn commands_and_profiles_are_told_by_what_changed() {
         ),
         ["profile unused is new"]
     );
-    // An order of keys is nothing.
     assert_eq!(
         changed(
             "effect = \"read\"\nprofile = \"strict\"",
@@ -392,7 +387,7 @@ fn commands_and_profiles_are_told_by_what_changed() {
 }
 
 #[test]
-fn names_that_stand_for_something_else_are_told() {
+fn names_with_new_ids_are_shown() {
     let profile = "[profile.p]\nbase = 'strict'\nuser = 'deploy'\ngroups = ['ops']\nnetwork = ['db.example:5432']\n";
     let policy = |machine: &MachineTable| loaded(&[source("a.toml", profile)], machine);
     let mut machine = accounts();

@@ -1,4 +1,4 @@
-//! Named commands: who may use them, what others are told, what access shows.
+//! Named commands: verdicts, refusals, and what access shows.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,18 +11,17 @@ mod common;
 use common::{COMMANDS, accounts, source, with_commands};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
-use remit_policy::{Access, Ask, Policy, Verdict, Who, load};
+use remit_policy::{Access, Ask, CallerIds, Policy, Verdict, load};
 
-/// In no group that a rule names, unless one says so.
-const DEPLOY: Who<'_> = Who {
+const DEPLOY: CallerIds<'_> = CallerIds {
     uid: 64001,
     gids: &[100],
 };
-const OPS: Who<'_> = Who {
+const OPS: CallerIds<'_> = CallerIds {
     uid: 64001,
     gids: &[100, 901],
 };
-const MALLORY: Who<'_> = Who {
+const MALLORY: CallerIds<'_> = CallerIds {
     uid: 64003,
     gids: &[100],
 };
@@ -51,8 +50,8 @@ fn run<'a>(profile: Option<&'a str>, env_names: &'a [&'a [u8]]) -> Ask<'a> {
     }
 }
 
-fn refusal(policy: &Policy, who: Who<'_>, ask: &Ask<'_>) -> Refusal {
-    match policy.decide(who, ask) {
+fn refusal(policy: &Policy, caller: CallerIds<'_>, ask: &Ask<'_>) -> Refusal {
+    match policy.decide(caller, ask) {
         Verdict::Allow(grant) => panic!("{grant:?}"),
         Verdict::Ask(pending) => pending.into(),
         Verdict::Deny(denial) => denial.into(),
@@ -60,8 +59,8 @@ fn refusal(policy: &Policy, who: Who<'_>, ask: &Ask<'_>) -> Refusal {
 }
 
 /// `allow RULE in PROFILE`, `ask RULE in PROFILE: APPROVAL`, or the refusal's code and sentence.
-fn told(policy: &Policy, who: Who<'_>, ask: &Ask<'_>) -> String {
-    match policy.decide(who, ask) {
+fn outcome(policy: &Policy, caller: CallerIds<'_>, ask: &Ask<'_>) -> String {
+    match policy.decide(caller, ask) {
         Verdict::Allow(grant) => format!("allow {} in {}", grant.basis(), grant.profile().name),
         Verdict::Ask(pending) => format!(
             "ask {} in {}: {}",
@@ -76,7 +75,7 @@ fn told(policy: &Policy, who: Who<'_>, ask: &Ask<'_>) -> String {
 const GRANT: &str = "[[grant]]\nto = ['deploy']\nallow = ['nginx.*']\neffect = 'change'\n";
 
 #[test]
-fn a_command_is_granted_by_its_name_and_runs_in_its_own_profile() {
+fn command_grant_runs_in_own_profile() {
     let policy = with_commands(GRANT);
     for (ask, profile) in [
         (read("nginx.test"), "strict"),
@@ -93,14 +92,13 @@ fn a_command_is_granted_by_its_name_and_runs_in_its_own_profile() {
     let by_one_name =
         with_commands("[[grant]]\nto = ['deploy']\nallow = ['nginx.test']\nenv = ['TZ']");
     assert_eq!(
-        told(&by_one_name, DEPLOY, &read("nginx.test")),
+        outcome(&by_one_name, DEPLOY, &read("nginx.test")),
         "allow a.toml:1 in strict"
     );
     assert_eq!(
         refusal(&by_one_name, DEPLOY, &change("nginx.reload")).code,
         Code::NotFound
     );
-    // Neither is any program, nor is `run` a name.
     for ask in [
         run(None, &[]),
         read("run"),
@@ -121,7 +119,7 @@ fn a_command_is_granted_by_its_name_and_runs_in_its_own_profile() {
 }
 
 #[test]
-fn who_may_not_use_a_command_is_told_what_is_told_of_one_that_does_not_exist() {
+fn denied_command_looks_like_unknown_one() {
     let (without, _) = load(
         &[source("a.toml", GRANT.replace("nginx.*", "*"))],
         &accounts(),
@@ -147,7 +145,7 @@ fn who_may_not_use_a_command_is_told_what_is_told_of_one_that_does_not_exist() {
 }
 
 #[test]
-fn the_wrong_tool_is_told_which_is_right() {
+fn wrong_tool_refusal_names_the_right_one() {
     let policy = with_commands(GRANT);
     let answer = refusal(&policy, DEPLOY, &read("nginx.reload"));
     assert_eq!(answer.code, Code::InvalidArgs);
@@ -169,10 +167,10 @@ fn the_wrong_tool_is_told_which_is_right() {
 }
 
 #[test]
-fn run_stands_for_the_built_in_commands_where_it_sees_as_much() {
+fn run_includes_builtins_if_base_is_read() {
     let check = |rules: &str, expect: &str| {
         assert_eq!(
-            told(&with_commands(rules), DEPLOY, &read("logs")),
+            outcome(&with_commands(rules), DEPLOY, &read("logs")),
             expect,
             "{rules}"
         );
@@ -205,7 +203,7 @@ fn run_stands_for_the_built_in_commands_where_it_sees_as_much() {
         "denied_rule: 'logs' is denied by rule a.toml:4",
     );
     check(&deny("'service.*'"), "allow a.toml:1 in read");
-    let wider = "[profile.wide]\nbase = 'read'\ngroups = ['ops']\n[[grant]]\nto = ['deploy']\nallow = ['run']\nprofile = 'wide'";
+    let wider = "[profile.wide]\nbase = 'read'\ngroups = ['ops']\n[[grant]]\nto = ['deploy']\nallow = ['run']\nrun_profile = 'wide'";
     check(wider, "allow a.toml:4 in read");
 }
 
@@ -215,7 +213,8 @@ fn the_strictest_of_all_matching_grants_decides() {
         [[grant]]\nname = 'hour'\nto = ['%ops']\nallow = ['*']\neffect = 'change'\napproval = { by = ['%remit', 'root'], expires = '1h' }\n\
         [[grant]]\nname = 'soon'\nto = ['deploy']\nallow = ['nginx.reload']\napproval = { by = ['%remit'], expires = '90s' }";
     let policy = with_commands(rules);
-    let check = |who, ask: &Ask<'_>, expect: &str| assert_eq!(told(&policy, who, ask), expect);
+    let check =
+        |caller, ask: &Ask<'_>, expect: &str| assert_eq!(outcome(&policy, caller, ask), expect);
     check(
         DEPLOY,
         &read("nginx.test"),
@@ -242,7 +241,7 @@ fn the_strictest_of_all_matching_grants_decides() {
         &run(None, &[]),
         &format!("ask hour (a.toml:7) in read: {hour}"),
     );
-    // A variable is no way around an approval.
+    // A variable does not avoid an approval.
     check(
         OPS,
         &run(None, &[b"TZ"]),
@@ -264,9 +263,8 @@ fn the_strictest_of_all_matching_grants_decides() {
     );
 }
 
-/// Whoever follows the advice gets a policy that loads.
 #[test]
-fn what_lifts_an_approval_is_a_grant_that_loads() {
+fn advice_to_lift_approval_loads() {
     let made = |name: &str, grant: &str| {
         common::policy(&format!(
             "[profile.h]\nbase = 'host'\nuser = 'root'\n\
@@ -287,7 +285,7 @@ fn what_lifts_an_approval_is_a_grant_that_loads() {
         );
         assert_eq!(lift, advice);
         let granted = made(name, &expect.replace(" and ", "\n"));
-        assert!(told(&granted, DEPLOY, &change(name)).starts_with("allow "));
+        assert!(outcome(&granted, DEPLOY, &change(name)).starts_with("allow "));
     }
 }
 
@@ -295,17 +293,17 @@ fn what_lifts_an_approval_is_a_grant_that_loads() {
 fn run_is_granted_by_profile() {
     let policy = with_commands(
         "[profile.seen]\nbase = 'read'\ncapabilities = ['CAP_DAC_READ_SEARCH']\n\
-         [[grant]]\nto = ['deploy']\nallow = ['run']\nprofile = 'seen'\n\
-         [[grant]]\nto = ['deploy']\nallow = ['run']\nprofile = 'strict'",
+         [[grant]]\nto = ['deploy']\nallow = ['run']\nrun_profile = 'seen'\n\
+         [[grant]]\nto = ['deploy']\nallow = ['run']\nrun_profile = 'strict'",
     );
     let check =
-        |profile, expect: &str| assert_eq!(told(&policy, DEPLOY, &run(profile, &[])), expect);
+        |profile, expect: &str| assert_eq!(outcome(&policy, DEPLOY, &run(profile, &[])), expect);
     check(Some("seen"), "allow a.toml:4 in seen");
     check(Some("strict"), "allow a.toml:8 in strict");
     let refused = "denied_rule: no rule grants uid 64001 'run' in a profile ";
     check(None, &format!("{refused}'read'"));
     check(Some("nginx"), &format!("{refused}'nginx'"));
-    // A profile that is not granted and one that is not there: the same but for the name.
+    // A profile without a grant and one that does not exist have the same refusal, except for the name.
     let [there, not_there] = ["nginx", "ngonx"].map(|profile| {
         let refusal = refusal(&policy, DEPLOY, &run(Some(profile), &[]));
         format!("{refusal:?}").replace(profile, "X")
@@ -317,21 +315,23 @@ fn run_is_granted_by_profile() {
 #[test]
 fn root_tries_any_sandbox() {
     let policy = with_commands("");
-    let root = Who { uid: 0, gids: &[0] };
+    let root = CallerIds { uid: 0, gids: &[0] };
     let tried = |profile| Ask::Try {
         profile: Some(profile),
         env_names: &[],
     };
     assert_eq!(
-        told(&policy, root, &tried("strict")),
+        outcome(&policy, root, &tried("strict")),
         "allow try by root in strict"
     );
     assert_eq!(
-        told(&policy, root, &tried("nginx")),
+        outcome(&policy, root, &tried("nginx")),
         "allow try by root in nginx"
     );
-    assert!(told(&policy, root, &tried("host")).contains("is no sandbox"));
-    assert!(told(&policy, root, &tried("ngonx")).contains("there is: read, strict, host, nginx)"));
+    assert!(outcome(&policy, root, &tried("host")).contains("is no sandbox"));
+    assert!(
+        outcome(&policy, root, &tried("ngonx")).contains("there is: read, strict, host, nginx)")
+    );
 }
 
 /// `NAME RULE PROFILE [APPROVAL]` of each command.
@@ -453,22 +453,22 @@ fn the_profiles_of_files_follow_those_of_remit() {
 }
 
 #[test]
-fn an_explanation_tells_of_every_rule_why_it_counts() {
+fn explanation_covers_every_rule() {
     let policy = with_commands(
         "[[grant]]\nname = 'plain'\nto = ['deploy']\nallow = ['run', 'nginx.*']\neffect = 'change'\nenv = ['TZ']\n\
          [[grant]]\nname = 'ask'\nto = ['%ops']\nallow = ['run']\napproval = { by = ['%remit'], expires = '10min' }\n\
-         [[grant]]\nname = 'strict'\nto = ['deploy']\nallow = ['run']\nprofile = 'strict'\n\
+         [[grant]]\nname = 'strict'\nto = ['deploy']\nallow = ['run']\nrun_profile = 'strict'\n\
          [[deny]]\nname = 'no-reload'\nto = ['%ops']\ndeny = ['nginx.reload']",
     );
-    let check = |who, ask: &Ask<'_>, why: &str, considered: [&str; 4]| {
-        let explanation = policy.explain(who, ask);
-        assert_eq!(explanation.verdict, policy.decide(who, ask));
+    let check = |caller, ask: &Ask<'_>, why: &str, considered: [&str; 4]| {
+        let explanation = policy.explain(caller, ask);
+        assert_eq!(explanation.verdict, policy.decide(caller, ask));
         assert_eq!(explanation.why, why);
-        let told = explanation.considered.iter();
-        let told: Vec<_> = told
+        let outcome = explanation.considered.iter();
+        let outcome: Vec<_> = outcome
             .map(|(rule, why)| format!("{} {why}", rule.name().unwrap()))
             .collect();
-        assert_eq!(told, considered);
+        assert_eq!(outcome, considered);
     };
     let asked = "needs approval by %remit, asked for at most 10 min";
     check(
@@ -519,14 +519,14 @@ fn an_explanation_tells_of_every_rule_why_it_counts() {
             "strict allows 'run' in profile strict, not in 'read'",
         ],
     );
-    let members = Who {
+    let members = CallerIds {
         uid: 64003,
         gids: &[901],
     };
     check(
         members,
         &change("nginx.reload"),
-        "no rule grants 'nginx.reload' to this caller, who is told that there is no such command",
+        "no rule grants 'nginx.reload' to this caller: it is refused as an unknown command",
         [
             "no-reload denies 'nginx.reload', which this caller may not use anyway",
             "ask does not allow 'nginx.reload'",
@@ -547,7 +547,7 @@ fn an_explanation_tells_of_every_rule_why_it_counts() {
     );
     let unknown = policy.explain(DEPLOY, &read("ngonx"));
     assert_eq!(unknown.why, "there is no command 'ngonx'");
-    let root = Who { uid: 0, gids: &[0] };
+    let root = CallerIds { uid: 0, gids: &[0] };
     let tried = Ask::Try {
         profile: None,
         env_names: &[],
@@ -567,7 +567,7 @@ fn a_policy_can_be_shared() {
 }
 
 #[test]
-fn a_repository_is_trusted_only_where_it_can_do_no_more_than_whoever_owns_it() {
+fn repository_is_trusted_only_without_extra_rights() {
     let check = |profile: &str, ask: &dyn Fn() -> Ask<'static>, trusted: bool| {
         let text = format!(
             "[profile.p]\n{profile}\n[[command]]\nname = 'a.git'\nsummary = 'x'\nargv = ['/bin/git']\n\

@@ -1,4 +1,4 @@
-//! What was found in a review of the policy language, a test each, with the number of the finding.
+//! Findings of a review of the policy language, one test each, with the number of the finding.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -8,11 +8,10 @@
 
 mod common;
 
-use common::{accounts, lines, policy, source};
+use common::{accounts, lines, policy, source, verdict};
 use remit_common::wire::Effect;
-use remit_policy::{Ask, Consent, Pending, Policy, Verdict, Who, load};
+use remit_policy::{Ask, CallerIds, Consent, Pending, Policy, Verdict, load};
 
-/// A command `name` of this effect, with these further keys.
 fn command(name: &str, effect: &str, more: &str) -> String {
     format!(
         "[[command]]\nname = '{name}'\nsummary = 'x'\nargv = ['/bin/x'{}]\neffect = '{effect}'\n\
@@ -22,26 +21,6 @@ fn command(name: &str, effect: &str, more: &str) -> String {
         } else {
             ""
         }
-    )
-}
-
-/// What uid 64001, who is in group remit, may do by this policy.
-fn verdict(policy: &Policy, name: &str, effect: Effect, args: &[(&str, &str)]) -> Verdict {
-    let args: Vec<_> = args
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    let who = Who {
-        uid: 64001,
-        gids: &[900],
-    };
-    policy.decide(
-        who,
-        &Ask::Command {
-            name,
-            effect,
-            args: &args,
-        },
     )
 }
 
@@ -77,7 +56,6 @@ fn c16_a_pattern_allows_no_command_that_changes() {
         let Verdict::Deny(denial) = verdict(&by_pattern, name, Effect::Change, &[]) else {
             panic!("{name} is granted by a pattern");
         };
-        // As of a command that is not there.
         assert!(denial.what.contains("no command"), "{denial:?}");
     }
     let warned = lines(&warnings);
@@ -87,16 +65,15 @@ fn c16_a_pattern_allows_no_command_that_changes() {
             && warned.contains("effect = \"change\" in this [[grant]]"),
         "{warned}"
     );
-    let who = Who {
+    let caller = CallerIds {
         uid: 64001,
         gids: &[900],
     };
-    let access = by_pattern.access(who);
+    let access = by_pattern.access(caller);
     let names: Vec<&str> = access.commands.iter().map(|one| one.named.name()).collect();
     assert_eq!(names, ["users.list"]);
     assert_eq!(access.grants[0].allow, ["users.*"]);
 
-    // Each way to say that it is meant, and that it is not.
     for (rest, add, warns) in [
         ("['users.*', 'users.add']", true, true),
         ("['users.add']", true, false),
@@ -117,13 +94,12 @@ fn c16_a_pattern_allows_no_command_that_changes() {
             .contains("'users.add' changes the host, and this rule says effect = \"read\""),
         "{contradiction}"
     );
-    // A denial by pattern is about everything, as before.
     let denied = grant("['users.add']") + "[[deny]]\nto = ['%remit']\ndeny = ['users.*']\n";
     assert!(!allows(&policy(&denied).0, "users.add", Effect::Change));
 }
 
-/// A pattern that asked for an approval, of a rule that does not say that it is for changes: another rule
-/// that allows the command at once must not be all that is left.
+/// A pattern of a rule with an approval does not include changes. Another rule that allows the command without
+/// approval must not be the only one left.
 #[test]
 fn c16_an_older_file_never_gives_more() {
     let text = command("site.deploy", "change", "")
@@ -143,7 +119,7 @@ fn c16_an_older_file_never_gives_more() {
 }
 
 #[test]
-fn c04_all_who_ask_must_be_satisfied() {
+fn c04_all_asking_rules_must_be_met() {
     let rules = |one: &str, other: &str| {
         command("site.deploy", "change", "")
             + &format!(
@@ -159,19 +135,19 @@ fn c04_all_who_ask_must_be_satisfied() {
         argv0: b"df",
         env_names: &[],
     };
-    let who = Who {
+    let caller = CallerIds {
         uid: 64001,
         gids: &[900],
     };
-    let Verdict::Ask(run) = policy.decide(who, &run) else {
+    let Verdict::Ask(run) = policy.decide(caller, &run) else {
         panic!("it needs an approval");
     };
     for pending in [pending(&policy, "site.deploy", &[]), run] {
         assert_eq!(pending.approval().expires_s(), 300);
-        let told = pending.approval().to_string();
+        let outcome = pending.approval().to_string();
         assert!(
-            told.contains("by (%#71, mallory) and (%#70, mallory) (one person who is in each)"),
-            "{told}"
+            outcome.contains("by (%#71, mallory) and (%#70, mallory) (one person who is in each)"),
+            "{outcome}"
         );
         for (uid, gids, may) in [
             (7, &[70][..], false),
@@ -181,16 +157,16 @@ fn c04_all_who_ask_must_be_satisfied() {
             (0, &[0], false),
         ] {
             let consent = Consent {
-                by: Who { uid, gids },
+                by: CallerIds { uid, gids },
                 name: "ann",
                 requester: 64001,
             };
             assert_eq!(pending.may_approve(&consent).is_ok(), may, "{uid} {gids:?}");
             assert_eq!(pending.clone().approved(&consent).is_ok(), may);
-            assert_eq!(pending.clone().given(&consent, 1).is_ok(), may);
+            assert_eq!(pending.clone().granted(&consent, 1).is_ok(), may);
         }
     }
-    let access = policy.access(who);
+    let access = policy.access(caller);
     let shown = access
         .commands
         .iter()
@@ -202,7 +178,7 @@ fn c04_all_who_ask_must_be_satisfied() {
         effect: Effect::Change,
         args: &[],
     };
-    let explained = policy.explain(who, &ask);
+    let explained = policy.explain(caller, &ask);
     assert!(explained.why.contains(") and ("), "{}", explained.why);
     let one = explained
         .considered
@@ -211,9 +187,8 @@ fn c04_all_who_ask_must_be_satisfied() {
     assert!(one.unwrap().1.contains("which holds too"), "{one:?}");
 }
 
-/// A rule about some calls asks for more of those.
 #[test]
-fn c04_a_rule_about_certain_arguments_adds_its_own_approvers() {
+fn c04_scoped_rule_adds_its_approvers() {
     let text = command("unit.act", "change", "args.unit = { type = 'unit' }")
         + "[[grant]]\nto = ['%remit']\nallow = ['unit.act']\napproval = { by = ['%#70'], expires = '5min' }\n\
            [[grant]]\nto = ['%remit']\nallow = ['unit.act']\nargs = { unit = ['db*'] }\n\
@@ -226,12 +201,12 @@ fn c04_a_rule_about_certain_arguments_adds_its_own_approvers() {
     };
     assert_eq!(lists("nginx.service"), ["%#70"]);
     assert_eq!(lists("db.service"), ["%#70", "and %#71"]);
-    let who = Who {
+    let caller = CallerIds {
         uid: 64001,
         gids: &[900],
     };
     let args = [("unit".to_owned(), "db.service".to_owned())];
-    let access = policy.access(who);
+    let access = policy.access(caller);
     let usable = access
         .commands
         .iter()
@@ -247,7 +222,7 @@ fn c04_a_rule_about_certain_arguments_adds_its_own_approvers() {
 }
 
 #[test]
-fn c03_the_instance_of_a_template_is_taken_where_the_argument_says_so() {
+fn c03_template_instance_is_taken_if_type_allows() {
     let rules = |kind: &str, globs: &str| {
         command("unit.act", "change", &format!("args.unit = {{ {kind} }}"))
             + &format!(
@@ -255,7 +230,7 @@ fn c03_the_instance_of_a_template_is_taken_where_the_argument_says_so() {
             )
     };
     let instance = "pods-kube@var-lib-remit-spool-0.out.service";
-    let told = |kind: &str, globs: &str, unit: &str| {
+    let outcome = |kind: &str, globs: &str, unit: &str| {
         let (policy, _) = policy(&rules(kind, globs));
         match verdict(&policy, "unit.act", Effect::Change, &[("unit", unit)]) {
             Verdict::Deny(denial) => denial.what,
@@ -268,16 +243,16 @@ fn c03_the_instance_of_a_template_is_taken_where_the_argument_says_so() {
         }
     };
     let (plain, open) = ("type = 'unit'", "type = 'unit', instances = true");
-    // A star stands for no '@', whatever the argument takes.
+    // A star matches no '@', whatever the argument takes.
     for kind in [plain, open] {
-        assert_eq!(told(kind, "'pods*'", "pods.service"), "allowed");
-        assert!(told(kind, "'pods*'", instance).contains("granted only with"));
-        assert!(told(kind, "'*'", instance).contains("granted only with"));
+        assert_eq!(outcome(kind, "'pods*'", "pods.service"), "allowed");
+        assert!(outcome(kind, "'pods*'", instance).contains("granted only with"));
+        assert!(outcome(kind, "'*'", instance).contains("granted only with"));
     }
-    // Where a rule says '@', the argument decides.
-    assert!(told(plain, "'pods*@*'", instance).contains("is an instance of a template"));
-    assert_eq!(told(open, "'pods*@*'", instance), "allowed");
-    // A denial reaches as far as it did.
+    // If a rule has an '@', the argument's type decides.
+    assert!(outcome(plain, "'pods*@*'", instance).contains("is an instance of a template"));
+    assert_eq!(outcome(open, "'pods*@*'", instance), "allowed");
+    // In a denial a star matches an '@'.
     let denied = rules(open, "'pods*@*'")
         + "[[deny]]\nto = ['%remit']\ndeny = ['unit.act']\nargs = { unit = ['pods*'] }\n";
     let (denied, _) = policy(&denied);
@@ -286,7 +261,7 @@ fn c03_the_instance_of_a_template_is_taken_where_the_argument_says_so() {
         panic!("the denial is passed by");
     };
     assert!(denial.what.contains("is denied by"), "{denial:?}");
-    // An instance in a rule of an older file loads, with the line to write.
+    // An instance in a rule of an older file loads, with a warning that has the line to write.
     let (_, warnings) = policy(&rules(
         plain,
         "'postgresql@15-main.service', 'nginx.service'",
@@ -299,7 +274,6 @@ fn c03_the_instance_of_a_template_is_taken_where_the_argument_says_so() {
     );
 }
 
-/// No command of the package takes an instance where it changes something.
 #[test]
 fn c03_the_changes_of_the_package_take_no_instance() {
     let text = include_str!("../../../packaging/policy.d/50-changes.toml");
@@ -332,11 +306,11 @@ fn c12_ties_go_by_the_name_of_the_file() {
         argv0: b"df",
         env_names: &[],
     };
-    let who = Who {
+    let caller = CallerIds {
         uid: 64001,
         gids: &[900],
     };
-    let Verdict::Allow(grant) = policy.decide(who, &run) else {
+    let Verdict::Allow(grant) = policy.decide(caller, &run) else {
         panic!("refused");
     };
     assert_eq!(grant.basis().rule().unwrap().name(), Some("early"));
@@ -346,11 +320,12 @@ fn c12_ties_go_by_the_name_of_the_file() {
 fn c12_a_string_for_a_list_is_one_mistake() {
     let found = errors("[[grant]]\nto = ['%remit']\nallow = ['run']\napproval = { by = '%ops' }\n");
     assert_eq!(found.matches("error:").count(), 1, "{found}");
-    assert!(found.contains("'by' is a list of strings"), "{found}");
-    let nobody = errors("[[grant]]\nto = ['%remit']\nallow = ['run']\napproval = { by = [] }\n");
+    assert!(found.contains("'by' must be a list of strings"), "{found}");
+    let no_approver =
+        errors("[[grant]]\nto = ['%remit']\nallow = ['run']\napproval = { by = [] }\n");
     assert!(
-        nobody.contains("nobody could ever approve this"),
-        "{nobody}"
+        no_approver.contains("nobody could ever approve this"),
+        "{no_approver}"
     );
 }
 
@@ -371,25 +346,25 @@ fn n05_people_have_a_role_in_the_shipped_policy() {
         (64003, &[100, 900], true),
         (64003, &[100], false),
     ] {
-        let who = Who { uid, gids };
-        let verdict = policy.decide(who, &run(None));
+        let caller = CallerIds { uid, gids };
+        let verdict = policy.decide(caller, &run(None));
         assert_eq!(matches!(verdict, Verdict::Allow(_)), may, "{uid} {gids:?}");
         assert!(matches!(
-            policy.decide(who, &run(Some("host"))),
+            policy.decide(caller, &run(Some("host"))),
             Verdict::Deny(_)
         ));
     }
 }
 
 #[test]
-fn n05_advice_fits_who_asked() {
+fn n05_advice_fits_the_caller() {
     let (none, _) = policy("");
     let run = Ask::Run {
         profile: None,
         argv0: b"df",
         env_names: &[],
     };
-    let next = |uid| match none.decide(Who { uid, gids: &[] }, &run) {
+    let next = |uid| match none.decide(CallerIds { uid, gids: &[] }, &run) {
         Verdict::Deny(denial) => (denial.next, denial.lift.unwrap()),
         other => panic!("{other:?}"),
     };
@@ -402,9 +377,9 @@ fn n05_advice_fits_who_asked() {
     assert!(next(64001).0.contains("ask an administrator"));
 }
 
-/// By where a path lies, not by a list of names: each of these was found to load without a word.
+/// A path's directory decides, not a list of files. Each of these once loaded without a warning.
 #[test]
-fn c09_what_can_lead_to_root_is_refused_unless_it_is_said() {
+fn c09_path_to_root_is_refused_unless_stated() {
     let profile = |rest: &str| format!("[profile.p]\nbase = 'strict'\n{rest}\n");
     let said = "leads_to_root = true";
     let root = "user = 'root'\n";
@@ -463,7 +438,7 @@ fn c09_what_can_lead_to_root_is_refused_unless_it_is_said() {
     let cases = cases
         .into_iter()
         .chain(sockets.map(|path| format!("sockets = ['{path}']")));
-    // The server knows a job that is root by its uid.
+    // The server identifies a job that runs as root by its uid.
     let cases = cases.chain([format!("{root}sockets = ['/run/mysqld/mysqld.sock']")]);
     for case in cases {
         let found = errors(&profile(&case));
@@ -489,9 +464,8 @@ fn c09_what_can_lead_to_root_is_refused_unless_it_is_said() {
     }
 }
 
-/// What a string is unless a pattern is given begins with no sign that programs give a meaning.
 #[test]
-fn c10_a_string_begins_with_a_letter_or_a_digit() {
+fn c10_string_begins_with_letter_or_digit() {
     let text = |kind: &str| {
         command("a.b", "read", "").replace("argv = ['/bin/x']", "argv = ['/bin/x', '{x}']")
             + &format!("args.x = {{ {kind} }}\n")
@@ -527,7 +501,7 @@ fn c10_a_string_begins_with_a_letter_or_a_digit() {
     ] {
         assert_eq!(refused("type = 'string'", value), None, "{value}");
     }
-    // As before where a pattern says so, and where an option is meant.
+    // Still possible if a pattern says so, or an option is meant.
     assert_eq!(
         refused("type = 'string', pattern = '[A-Za-z0-9._:@/+-]+'", "/srv/x"),
         None
@@ -536,9 +510,9 @@ fn c10_a_string_begins_with_a_letter_or_a_digit() {
     assert!(refused("type = 'string', dash = true", "@x").is_some());
 }
 
-/// A file behind '@', a command behind '+': where a pattern lets a value begin so.
+/// '@' means a file and '+' a command if a pattern lets a value begin with them.
 #[test]
-fn c10_signs_by_which_a_program_reads_more_than_data_are_warned_of() {
+fn c10_risky_first_signs_are_warned_of() {
     let text = |program: &str, kind: &str| {
         command("a.b", "change", "").replace(
             "argv = ['/bin/x']",
@@ -552,7 +526,6 @@ fn c10_signs_by_which_a_program_reads_more_than_data_are_warned_of() {
     let free = "type = 'string', pattern = '.+'";
     assert!(warned("curl", free) && warned("less", free));
     assert!(!warned("curl", "type = 'string'") && !warned("grep", free));
-    // A word of a list in the file is nobody's but the file's.
     let verbs = command("a.b", "change", "").replace(
         "argv = ['/bin/x']",
         "argv = ['/usr/bin/systemctl', '{x}', 'a.service']",

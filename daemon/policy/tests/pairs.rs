@@ -1,4 +1,4 @@
-//! Every two rules together: what they decide, as a table that people read (`pairs.txt`).
+//! Verdicts of every pair of rules, as a readable table (`pairs.txt`).
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,9 +12,8 @@ use std::fmt::Write;
 
 use common::{COMMANDS, accounts, source};
 use remit_common::wire::Effect;
-use remit_policy::{Ask, Basis, Policy, RuleId, Verdict, Who, load};
+use remit_policy::{Ask, Basis, CallerIds, Policy, RuleId, Verdict, load};
 
-/// Rules for one caller, by the name they have in the table.
 const RULES: [(&str, &str); 9] = [
     ("run", "[[grant]]\nto = ['deploy']\nallow = ['run']"),
     (
@@ -27,7 +26,7 @@ const RULES: [(&str, &str); 9] = [
     ),
     (
         "run in strict",
-        "[[grant]]\nto = ['#64001']\nallow = ['run']\nprofile = 'strict'",
+        "[[grant]]\nto = ['#64001']\nallow = ['run']\nrun_profile = 'strict'",
     ),
     (
         "nginx.*",
@@ -88,25 +87,24 @@ const ASKS: [(&str, Ask<'_>); 5] = [
     ),
 ];
 
-/// Member of %ops.
-const WHO: Who<'_> = Who {
+const CALLER: CallerIds<'_> = CallerIds {
     uid: 64001,
     gids: &[901],
 };
 
-/// `allow 1`: allowed by the rule in `1.toml`; `-`: refused, and no rule is named.
+/// `allow 1`: allowed by the rule in `1.toml`; `-`: refused without a rule.
 fn cell(policy: &Policy, ask: &Ask<'_>) -> String {
-    let place = |id: &RuleId| id.file().trim_end_matches(".toml").to_owned();
+    let rule_file = |id: &RuleId| id.file().trim_end_matches(".toml").to_owned();
     let of = |basis: &Basis| match basis {
-        Basis::Rule(id) => place(id),
+        Basis::Rule(id) => rule_file(id),
         other => panic!("decide says {other:?}"),
     };
-    match policy.decide(WHO, ask) {
+    match policy.decide(CALLER, ask) {
         Verdict::Allow(grant) => format!("allow {}", of(grant.basis())),
-        Verdict::Ask(pending) => format!("ask {}", place(pending.rule())),
+        Verdict::Ask(pending) => format!("ask {}", rule_file(pending.rule())),
         Verdict::Deny(denial) => denial
             .rule
-            .map_or("-".into(), |id| format!("deny {}", place(&id))),
+            .map_or("-".into(), |id| format!("deny {}", rule_file(&id))),
     }
 }
 

@@ -1,4 +1,3 @@
-//! What holds for every policy and every request.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -13,12 +12,11 @@ use common::{COMMANDS, accounts, source};
 use model::{Answer, Args, NAMES, Rule, args, rule};
 use proptest::prelude::*;
 use remit_common::wire::Effect;
-use remit_policy::{Ask, Policy, Source, Verdict, Who, diff, load};
+use remit_policy::{Ask, CallerIds, Policy, Source, Verdict, diff, load};
 
 const PROFILES: [&str; 5] = ["read", "strict", "wide", "host", "none-such"];
 const VARIABLES: [&str; 3] = ["TZ", "LANG", "A"];
 
-/// Rules, a few in each file.
 fn rules() -> impl Strategy<Value = Vec<Vec<Rule>>> {
     prop::collection::vec(prop::collection::vec(rule(), 0..4), 0..4)
 }
@@ -33,7 +31,6 @@ fn variables() -> impl Strategy<Value = Vec<&'static str>> {
     prop::sample::subsequence(VARIABLES.to_vec(), 0..3)
 }
 
-/// What can be asked, as the model knows it.
 #[derive(Debug, Clone)]
 enum Question {
     Run(&'static str, Vec<&'static str>),
@@ -49,7 +46,6 @@ fn question() -> impl Strategy<Value = Question> {
     ]
 }
 
-/// Those there are; the one with arguments more often.
 fn names() -> Vec<&'static str> {
     [&NAMES[..], &["unit.act"; 5]].concat()
 }
@@ -82,10 +78,10 @@ fn loaded(sources: &[Source]) -> Policy {
 }
 
 fn verdict(policy: &Policy, (uid, gids): &(u32, Vec<u32>), question: &Question) -> Verdict {
-    let who = Who { uid: *uid, gids };
+    let subject = CallerIds { uid: *uid, gids };
     match question {
         Question::Command(name, args) => policy.decide(
-            who,
+            subject,
             &Ask::Command {
                 name,
                 effect: effect(name),
@@ -99,12 +95,11 @@ fn verdict(policy: &Policy, (uid, gids): &(u32, Vec<u32>), question: &Question) 
                 argv0: b"x",
                 env_names: &env_names,
             };
-            policy.decide(who, &ask)
+            policy.decide(subject, &ask)
         }
     }
 }
 
-/// The kind of a verdict, and how long people are asked.
 fn answer(verdict: &Verdict) -> Answer {
     match verdict {
         Verdict::Allow(_) => Answer::Allow,
@@ -126,38 +121,38 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn a_verdict_is_what_a_look_at_every_rule_says(
+    fn verdict_equals_that_of_the_model(
         rules in rules(),
         others in 0usize..130,
-        who in caller(),
+        subject in caller(),
         asks in prop::collection::vec(question(), 8),
     ) {
-        // Rules about somebody else push those that matter to later places.
+        // Rules about other users move the relevant ones to later positions.
         let others = "[[grant]]\nto = ['#5']\nallow = ['*']\n[[deny]]\nto = ['#5']\ndeny = ['*']\n".repeat(others);
         let policy = loaded(&[files(&rules), vec![source("-.toml", others)]].concat());
         let all: Vec<&Rule> = rules.iter().flatten().collect();
         for ask in asks {
             let expect = match &ask {
-                Question::Command(name, args) => model::command(&all, &who, name, args),
-                Question::Run(profile, names) => model::run(&all, &who, profile, names),
+                Question::Command(name, args) => model::command(&all, &subject, name, args),
+                Question::Run(profile, names) => model::run(&all, &subject, profile, names),
             };
-            prop_assert_eq!(answer(&verdict(&policy, &who, &ask)), expect, "{:?}", ask);
+            prop_assert_eq!(answer(&verdict(&policy, &subject, &ask)), expect, "{:?}", ask);
         }
     }
 
     #[test]
-    fn one_more_denial_never_allows_more(rules in rules(), one in rule(), who in caller(), ask in question()) {
+    fn one_more_denial_never_allows_more(rules in rules(), one in rule(), subject in caller(), ask in question()) {
         let one = Rule { deny: true, ..one };
-        let before = verdict(&loaded(&files(&rules)), &who, &ask);
-        let after = verdict(&loaded(&files(&more(rules, one))), &who, &ask);
+        let before = verdict(&loaded(&files(&rules)), &subject, &ask);
+        let after = verdict(&loaded(&files(&more(rules, one))), &subject, &ask);
         prop_assert!(answer(&after) == answer(&before) || answer(&after) == Answer::Deny);
     }
 
     #[test]
-    fn one_more_grant_never_refuses_more(rules in rules(), one in rule(), who in caller(), ask in question()) {
+    fn one_more_grant_never_refuses_more(rules in rules(), one in rule(), subject in caller(), ask in question()) {
         let one = Rule { deny: false, ..one };
-        let before = verdict(&loaded(&files(&rules)), &who, &ask);
-        let after = verdict(&loaded(&files(&more(rules, one))), &who, &ask);
+        let before = verdict(&loaded(&files(&rules)), &subject, &ask);
+        let after = verdict(&loaded(&files(&more(rules, one))), &subject, &ask);
         prop_assert!(answer(&before) == Answer::Deny || answer(&after) != Answer::Deny);
     }
 
@@ -166,23 +161,23 @@ proptest! {
         (files, shuffled) in rules()
             .prop_map(|rules| files(&rules))
             .prop_flat_map(|files| (Just(files.clone()), Just(files).prop_shuffle())),
-        who in caller(),
+        subject in caller(),
         ask in question(),
     ) {
         let (one, other) = (loaded(&files), loaded(&shuffled));
-        prop_assert_eq!(verdict(&one, &who, &ask), verdict(&other, &who, &ask));
+        prop_assert_eq!(verdict(&one, &subject, &ask), verdict(&other, &subject, &ask));
         prop_assert_eq!(one.digest_input(), other.digest_input());
         prop_assert_eq!(diff(&one, &other), Vec::<String>::new());
     }
 
     #[test]
-    fn access_and_decide_agree(rules in rules(), who in caller(), names in variables(), args in args()) {
+    fn access_and_decide_agree(rules in rules(), subject in caller(), names in variables(), args in args()) {
         let policy = loaded(&files(&rules));
-        let access = policy.access(Who { uid: who.0, gids: &who.1 });
+        let access = policy.access(CallerIds { uid: subject.0, gids: &subject.1 });
         for name in NAMES {
             let mut shown = access.commands.iter();
             let shown = shown.find(|one| one.named.name() == name && one.is_about(&args));
-            let found = verdict(&policy, &who, &Question::Command(name, args.clone()));
+            let found = verdict(&policy, &subject, &Question::Command(name, args.clone()));
             if let Some(shown) = shown {
                 prop_assert_eq!(&shown.verdict_of(&args), &found);
             }
@@ -205,7 +200,7 @@ proptest! {
         }
         let runs = || access.grants.iter().filter(|view| view.allow.iter().any(|one| ["run", "*", "r*n"].contains(&one.as_str())));
         for profile in PROFILES {
-            let found = verdict(&policy, &who, &Question::Run(profile, names.clone()));
+            let found = verdict(&policy, &subject, &Question::Run(profile, names.clone()));
             let lists = |env: &[String]| names.iter().all(|name| env.iter().any(|one| one == name));
             let mut listing = runs().filter(|view| view.profile == profile && lists(&view.env));
             match &found {
@@ -219,29 +214,28 @@ proptest! {
             let reaches = access.profiles.iter().any(|one| one.name == profile);
             prop_assert!(reaches || answer(&found) == Answer::Deny);
         }
-        // What is not shown is not there, or denied: nobody is told of arguments who has none.
+        // A command that is not shown is missing or denied. A caller without a grant learns nothing of arguments.
         for name in NAMES {
-            let Verdict::Deny(denial) = verdict(&policy, &who, &Question::Command(name, args.clone())) else {
+            let Verdict::Deny(denial) = verdict(&policy, &subject, &Question::Command(name, args.clone())) else {
                 continue;
             };
-            let told = denial.what.contains("is granted only with");
+            let reported = denial.what.contains("is granted only with");
             let shown = access.commands.iter().any(|one| one.named.name() == name && one.scope().is_some());
-            prop_assert!(!told || shown, "{}", denial.what);
+            prop_assert!(!reported || shown, "{}", denial.what);
         }
-        // Nothing is shown that decides nothing.
         prop_assert!(access.grants.iter().all(|view| !view.allow.is_empty()));
     }
 
     #[test]
-    fn an_explanation_explains_the_verdict(rules in rules(), who in caller(), name in prop::sample::select(names()), args in args(), run: bool) {
+    fn an_explanation_explains_the_verdict(rules in rules(), subject in caller(), name in prop::sample::select(names()), args in args(), run: bool) {
         let policy = loaded(&files(&rules));
-        let who = Who { uid: who.0, gids: &who.1 };
+        let subject = CallerIds { uid: subject.0, gids: &subject.1 };
         let ask = match run {
             true => Ask::Run { profile: None, argv0: b"x", env_names: &[b"TZ"] },
             false => Ask::Command { name, effect: effect(name), args: &args },
         };
-        let explanation = policy.explain(who, &ask);
-        prop_assert_eq!(&explanation.verdict, &policy.decide(who, &ask));
+        let explanation = policy.explain(subject, &ask);
+        prop_assert_eq!(&explanation.verdict, &policy.decide(subject, &ask));
         prop_assert_eq!(explanation.considered.len(), policy.rules());
         let deciding = explanation.considered.iter().filter(|(_, why)| why.starts_with("decides"));
         let deciding: Vec<String> = deciding.map(|(rule, _)| rule.to_string()).collect();
@@ -257,15 +251,15 @@ proptest! {
     }
 
     #[test]
-    fn policies_without_a_difference_answer_alike(old in rules(), one in rule(), who in caller(), asks in prop::collection::vec(question(), 12)) {
+    fn policies_without_a_difference_answer_alike(old in rules(), one in rule(), subject in caller(), asks in prop::collection::vec(question(), 12)) {
         let new = loaded(&files(&more(old.clone(), one)));
         let old = loaded(&files(&old));
         prop_assert_eq!(diff(&old, &old), Vec::<String>::new());
-        let told = [diff(&old, &new), diff(&new, &old)];
-        prop_assert_eq!(told[0].is_empty(), told[1].is_empty());
+        let reported = [diff(&old, &new), diff(&new, &old)];
+        prop_assert_eq!(reported[0].is_empty(), reported[1].is_empty());
         for ask in asks {
-            let answers = [&old, &new].map(|policy| answer(&verdict(policy, &who, &ask)));
-            prop_assert!(answers[0] == answers[1] || !told[0].is_empty(), "{:?} {:?}", ask, answers);
+            let answers = [&old, &new].map(|policy| answer(&verdict(policy, &subject, &ask)));
+            prop_assert!(answers[0] == answers[1] || !reported[0].is_empty(), "{:?} {:?}", ask, answers);
         }
     }
 
@@ -281,7 +275,7 @@ proptest! {
         change: bool,
     ) {
         let policy = loaded(&files(&rules));
-        let who = Who { uid, gids: &gids };
+        let subject = CallerIds { uid, gids: &gids };
         let env: Vec<&[u8]> = env.iter().map(Vec::as_slice).collect();
         let name = text.as_deref().unwrap_or("nginx.test");
         for ask in [
@@ -289,20 +283,20 @@ proptest! {
             Ask::Try { profile: text.as_deref(), env_names: &env },
             Ask::Command { name, effect: if change { Effect::Change } else { Effect::Read }, args: &args },
         ] {
-            prop_assert_eq!(policy.explain(who, &ask).verdict, policy.decide(who, &ask));
+            prop_assert_eq!(policy.explain(subject, &ask).verdict, policy.decide(subject, &ask));
         }
-        let _ = policy.access(who);
+        let _ = policy.access(subject);
     }
 
     #[test]
-    fn any_bytes_load_or_are_refused_with_a_reason(bytes: Vec<u8>) {
+    fn any_bytes_load_or_are_refused(bytes: Vec<u8>) {
         if let Err(found) = load(&[source("f", &bytes)], &accounts()) {
             prop_assert!(!found.is_empty());
         }
     }
 
     #[test]
-    fn a_damaged_policy_loads_or_is_refused_with_a_reason(
+    fn damaged_policy_loads_or_is_refused(
         rules in rules(), at: prop::sample::Index, byte: u8, cut: prop::sample::Index,
     ) {
         let mut text: Vec<u8> = files(&rules).iter().flat_map(|file| file.text.clone()).collect();

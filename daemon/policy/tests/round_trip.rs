@@ -1,5 +1,4 @@
-//! A policy that is printed and read again is the same policy, and what files define does not depend
-//! on which file defines it.
+//! A policy that is printed and loaded again is the same policy. Definitions do not depend on their file.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -13,9 +12,8 @@ use common::{accounts, lines, source};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use remit_common::wire::Effect;
-use remit_policy::{Ask, Policy, Source, Verdict, Who, diff, load, load_again};
+use remit_policy::{Ask, CallerIds, Policy, Source, Verdict, diff, load, load_again};
 
-/// The policy, which is the same when it is loaded again.
 fn loaded(sources: &[Source]) -> Policy {
     match load(sources, &accounts()) {
         Ok((policy, _)) => {
@@ -27,7 +25,6 @@ fn loaded(sources: &[Source]) -> Policy {
     }
 }
 
-/// Some of these lines, each on its own.
 fn some_of(lines: &[&'static str]) -> impl Strategy<Value = String> + use<> {
     let most = lines.len();
     subsequence(lines.to_vec(), 0..=most).prop_map(|lines| lines.join("\n"))
@@ -82,7 +79,7 @@ fn param(name: &'static str) -> impl Strategy<Value = String> {
 
 fn command(name: &'static str) -> impl Strategy<Value = String> {
     let params = (param("one"), param("two"));
-    let place = select(vec![
+    let elements = select(vec![
         "'{one}', '--', '{two}'",
         "['-x', '{one}', '{{}}'], '--', '{two}'",
         "'', ['{one}'], '{two}'",
@@ -94,13 +91,13 @@ fn command(name: &'static str) -> impl Strategy<Value = String> {
         "env = { TZ = 'UTC' }",
         "limits = { tasks = 5 }",
     ]);
-    (params, place, profile, rest).prop_map(move |((one, two), place, profile, rest)| {
+    (params, elements, profile, rest).prop_map(move |((one, two), elements, profile, rest)| {
         let text = format!(
-            "[[command]]\nname = '{name}'\nsummary = 'x'\nargv = ['/bin/x', '{{any}}', {place}]\neffect = 'change'\n\
+            "[[command]]\nname = '{name}'\nsummary = 'x'\nargv = ['/bin/x', '{{any}}', {elements}]\neffect = 'change'\n\
              profile = '{profile}'\n{one}\n{two}\n{rest}\n\
              args.any = {{ type = 'enum', values = ['b', 'a\"b\\c'], default = 'b' }}\n"
         );
-        // What a caller writes at will is nothing for base host.
+        // Base host takes no free text from a caller.
         match profile.starts_with("host") {
             true => text
                 .replace("'secret', max = 64", "'unit'")
@@ -127,7 +124,7 @@ fn rule(name: &'static str) -> impl Strategy<Value = String> {
     ]);
     (any::<bool>(), to, what, approval, any::<bool>(), args).prop_map(
         move |(deny, to, what, approval, named, args)| {
-            // About what has such arguments; a denial about nothing else.
+            // Some name must match a command with such arguments; in a denial every name must.
             let knows = |name: &&str| ["a.one", "a.*", "*"].contains(name);
             let suits = match deny {
                 true => !what.is_empty() && what.iter().all(&knows),
@@ -141,7 +138,10 @@ fn rule(name: &'static str) -> impl Strategy<Value = String> {
             };
             match deny {
                 true => {
-                    let to: Vec<_> = to.into_iter().filter(|who| *who != "ghost").collect();
+                    let to: Vec<_> = to
+                        .into_iter()
+                        .filter(|grantee| *grantee != "ghost")
+                        .collect();
                     format!("[[deny]]\n{name}to = {to:?}\ndeny = {what:?}\n{args}")
                 }
                 false => {
@@ -152,7 +152,6 @@ fn rule(name: &'static str) -> impl Strategy<Value = String> {
     )
 }
 
-/// Tables that make a policy together, in an order of their own.
 fn tables() -> impl Strategy<Value = Vec<String>> {
     let profiles = (profile("\"p.a\""), profile("p-b"), profile("host-c"));
     let commands = (command("a.one"), command("a.two-2"));
@@ -162,7 +161,6 @@ fn tables() -> impl Strategy<Value = Vec<String>> {
         .prop_shuffle()
 }
 
-/// Each table in a file of its own, in their order.
 fn files(tables: &[String]) -> Vec<Source> {
     let numbered = tables.iter().enumerate();
     numbered
@@ -188,7 +186,7 @@ fn verdicts(policy: &Policy) -> Vec<&'static str> {
             };
             found.push(
                 match policy.decide(
-                    Who { uid, gids },
+                    CallerIds { uid, gids },
                     &Ask::Command {
                         name,
                         effect,
@@ -207,7 +205,7 @@ fn verdicts(policy: &Policy) -> Vec<&'static str> {
 
 proptest! {
     #[test]
-    fn what_is_printed_is_read_as_the_same_policy(tables in tables()) {
+    fn printed_policy_reads_as_the_same(tables in tables()) {
         let policy = loaded(&files(&tables));
         let text = policy.print();
         let again = loaded(&[source("printed.toml", &text)]);

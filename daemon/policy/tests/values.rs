@@ -1,5 +1,5 @@
-//! What callers may put into commands: every attack on arguments (V05 to V15, V21 to V28, V31) against
-//! the types, and what comes through, byte for byte.
+//! Values of callers: every attack on arguments (V05 to V15, V21 to V28, V31) against the types, and accepted values,
+//! byte for byte.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -14,9 +14,8 @@ use std::sync::Arc;
 use common::{accounts, lines, source};
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
-use remit_policy::{Command, Given, Invocation, Pass, PathIs, load};
+use remit_policy::{ArgvElement, Command, Invocation, PassAs, PathIs, load};
 
-/// The command `a.b` with this argv and further lines.
 fn defined(argv: &str, rest: &str) -> Arc<Command> {
     let text = format!(
         "[[command]]\nname = 'a.b'\nsummary = 'x'\nargv = ['/bin/x', {argv}]\neffect = 'read'\n\
@@ -28,7 +27,6 @@ fn defined(argv: &str, rest: &str) -> Arc<Command> {
     }
 }
 
-/// The command `a.b {x}` with an argument of this type.
 fn of(kind: &str) -> Arc<Command> {
     defined("'{x}'", &format!("args.x = {{ {kind} }}"))
 }
@@ -45,23 +43,25 @@ fn call(command: &Command, args: &[(&str, &str)]) -> Result<Invocation, Refusal>
 /// Its argv without the program; a path as `<under|beneath>`, a secret as `<secret>`.
 fn argv(command: &Command, args: &[(&str, &str)]) -> Vec<String> {
     let bound = call(command, args).unwrap();
-    assert_eq!(bound.argv[0], Given::Text(b"/bin/x".to_vec()));
-    let shown = |given: &Given| match given {
-        Given::Text(text) => String::from_utf8(text.clone()).unwrap(),
-        Given::Path {
+    assert_eq!(bound.argv[0], ArgvElement::Text(b"/bin/x".to_vec()));
+    let shown = |element: &ArgvElement| match element {
+        ArgvElement::Text(text) => String::from_utf8(text.clone()).unwrap(),
+        ArgvElement::Path {
             before,
             under,
             beneath,
             ..
         } => format!("{}<{under}|{beneath}>", String::from_utf8_lossy(before)),
-        Given::Secret { before, .. } => format!("{}<secret>", String::from_utf8_lossy(before)),
+        ArgvElement::Secret { before, .. } => {
+            format!("{}<secret>", String::from_utf8_lossy(before))
+        }
     };
     bound.argv[1..].iter().map(shown).collect()
 }
 
-/// What an approval measures: the definition's own words, and nothing that a caller chose.
+/// An approval hashes only the definition's own words, never a caller's.
 #[test]
-fn the_words_of_the_definition_are_known_from_the_callers() {
+fn literal_marks_words_of_the_definition() {
     let args = "args.x = { type = 'string', pattern = '[a-z/]*', repeat = 3 }\n\
                 args.f = { type = 'bool', flag = '-f', optional = true }";
     let command = defined("'/etc/a', '{f}', '--x={x}', ['-y', '{x}']", args);
@@ -69,8 +69,8 @@ fn the_words_of_the_definition_are_known_from_the_callers() {
     let of = |literal: bool| {
         let all = bound.argv.iter().zip(&bound.literal);
         all.filter(move |(_, of)| **of == literal)
-            .map(|(given, _)| match given {
-                Given::Text(text) => String::from_utf8(text.clone()).unwrap(),
+            .map(|(element, _)| match element {
+                ArgvElement::Text(text) => String::from_utf8(text.clone()).unwrap(),
                 other => panic!("{other:?}"),
             })
             .collect::<Vec<_>>()
@@ -80,18 +80,17 @@ fn the_words_of_the_definition_are_known_from_the_callers() {
     assert_eq!(of(false), ["--x=/etc/b", "--x=c", "/etc/b", "c"]);
 }
 
-/// Each of these values becomes exactly one element, the same byte for byte.
 #[track_caller]
-fn through(kind: &str, values: &[&str]) {
+fn check_accepted(kind: &str, values: &[&str]) {
     let command = of(kind);
     for value in values {
         let bound =
             call(&command, &[("x", value)]).unwrap_or_else(|why| panic!("{value:?}: {why}"));
         let element = match &bound.argv[..] {
-            [_, Given::Text(text)] => text.clone(),
+            [_, ArgvElement::Text(text)] => text.clone(),
             [
                 _,
-                Given::Path {
+                ArgvElement::Path {
                     before,
                     under,
                     beneath,
@@ -115,7 +114,7 @@ fn through(kind: &str, values: &[&str]) {
 
 /// Each of these values is refused, about the argument `x`, on one line that a terminal can show.
 #[track_caller]
-fn refused(kind: &str, values: &[&str]) {
+fn check_refused(kind: &str, values: &[&str]) {
     let command = of(kind);
     for value in values {
         let Err(refusal) = call(&command, &[("x", value)]) else {
@@ -165,26 +164,25 @@ fn options_are_refused_however_they_are_spelt() {
         "--",
         "-1",
     ];
-    refused(STRING, &options);
-    refused("type = 'string', pattern = '.*'", &options);
-    refused("type = 'unit'", &options);
-    refused("type = 'user'", &options);
-    refused("type = 'package'", &options);
-    refused("type = 'path', under = '/'", &options);
-    refused("type = 'int', max = 9", &options);
-    refused("type = 'enum', values = ['a']", &options);
-    refused("type = 'bool', flag = '-v'", &options);
-    // Only where the type says so.
-    through(
+    check_refused(STRING, &options);
+    check_refused("type = 'string', pattern = '.*'", &options);
+    check_refused("type = 'unit'", &options);
+    check_refused("type = 'user'", &options);
+    check_refused("type = 'package'", &options);
+    check_refused("type = 'path', under = '/'", &options);
+    check_refused("type = 'int', max = 9", &options);
+    check_refused("type = 'enum', values = ['a']", &options);
+    check_refused("type = 'bool', flag = '-v'", &options);
+    check_accepted(
         "type = 'string', dash = true",
         &["-v", "--", "-oProxyCommand"],
     );
-    through("type = 'enum', values = ['-v', 'a']", &["-v", "a"]);
-    through("type = 'int', min = -5, max = 5", &["-5", "-1", "0", "5"]);
+    check_accepted("type = 'enum', values = ['-v', 'a']", &["-v", "a"]);
+    check_accepted("type = 'int', min = -5, max = 5", &["-5", "-1", "0", "5"]);
 }
 
 #[test]
-fn empty_blank_and_hidden_text_is_refused_unless_typed_so() {
+fn empty_and_hidden_text_is_refused_by_default() {
     // V07, V08, V09
     let values = [
         "",
@@ -210,23 +208,23 @@ fn empty_blank_and_hidden_text_is_refused_unless_typed_so() {
         "a;b",
         "a b",
     ];
-    refused(STRING, &values);
-    refused(
+    check_refused(STRING, &values);
+    check_refused(
         "type = 'path', under = '/'",
         &["", " ", "a", "/a\0", "/a\n", "/a\u{1b}", "/a\u{85}"],
     );
-    refused(
+    check_refused(
         "type = 'string', pattern = '(?s).*', max = 9",
         &["a\0b", "\0", "-\0"],
     );
-    through(
+    check_accepted(
         "type = 'string', pattern = '(?s).*', max = 9",
         &["", " ", "a\n", "\u{202e}", "é", "e\u{301}"],
     );
-    through("type = 'string', pattern = 'é'", &["é"]);
-    refused("type = 'string', pattern = 'é'", &["e\u{301}", "É"]);
-    // A path is bytes to the kernel: what is no control character goes through as it is.
-    through(
+    check_accepted("type = 'string', pattern = 'é'", &["é"]);
+    check_refused("type = 'string', pattern = 'é'", &["e\u{301}", "É"]);
+    // The kernel reads a path as bytes: only control characters are refused.
+    check_accepted(
         "type = 'path', under = '/'",
         &[
             "/a b",
@@ -244,15 +242,15 @@ fn empty_blank_and_hidden_text_is_refused_unless_typed_so() {
 #[test]
 fn a_pattern_holds_for_the_whole_value() {
     // V11
-    refused(
+    check_refused(
         "type = 'string', pattern = 'a|b'",
         &["xb", "ax", "ab", "a\nz", "a\n", "\na"],
     );
-    through("type = 'string', pattern = 'a|b'", &["a", "b"]);
-    through("type = 'string', pattern = 'a|ab|abc'", &["a", "ab", "abc"]);
-    refused("type = 'string', pattern = '^a$'", &["a\n", "b\na"]);
-    refused("type = 'string', pattern = '(?m)^a$'", &["a\nb", "b\na"]);
-    refused(
+    check_accepted("type = 'string', pattern = 'a|b'", &["a", "b"]);
+    check_accepted("type = 'string', pattern = 'a|ab|abc'", &["a", "ab", "abc"]);
+    check_refused("type = 'string', pattern = '^a$'", &["a\n", "b\na"]);
+    check_refused("type = 'string', pattern = '(?m)^a$'", &["a\nb", "b\na"]);
+    check_refused(
         "type = 'string', pattern = '[0-9]+'",
         &["٣", "1٣", "1 ", "１"],
     );
@@ -302,7 +300,7 @@ fn sizes_and_counts_are_bounded() {
     let refusal = call(&command, &[("x", value.as_str()); 64]).unwrap_err();
     assert_eq!(refusal.code, Code::TooLarge, "{refusal}");
 
-    // Nor need more of the sandbox than it opens.
+    // Nor can it need more descriptors than the sandbox opens.
     let twice = defined(
         "['{x}', '{x}']",
         "args.x = { type = 'path', under = '/srv', repeat = 64 }",
@@ -316,7 +314,7 @@ fn sizes_and_counts_are_bounded() {
 fn paths_stay_beneath_their_directory_by_whole_parts() {
     // V14, V15
     let kind = "type = 'path', under = '/srv/data'";
-    through(
+    check_accepted(
         kind,
         &[
             "/srv/data/a",
@@ -326,7 +324,7 @@ fn paths_stay_beneath_their_directory_by_whole_parts() {
             "/srv/data/a..b",
         ],
     );
-    refused(
+    check_refused(
         kind,
         &[
             "/srv/data",
@@ -361,11 +359,11 @@ fn paths_stay_beneath_their_directory_by_whole_parts() {
             "/srv/\u{200b}data/a",
         ],
     );
-    through(
+    check_accepted(
         "type = 'path', under = '/srv/data', is = 'directory'",
         &["/srv/data", "/srv/data/a"],
     );
-    through(
+    check_accepted(
         "type = 'path', under = '/srv/data', is = 'either'",
         &["/srv/data", "/srv/data/a"],
     );
@@ -375,12 +373,12 @@ fn paths_stay_beneath_their_directory_by_whole_parts() {
         "args.x = { type = 'path', under = '/etc', pass = 'descriptor' }",
     );
     let bound = call(&command, &[("x", "/etc/a/b")]).unwrap();
-    let expected = Given::Path {
+    let expected = ArgvElement::Path {
         before: b"--file=".to_vec(),
         under: "/etc".into(),
         beneath: "a/b".into(),
         is: PathIs::File,
-        pass: Pass::Descriptor,
+        pass: PassAs::Descriptor,
     };
     assert_eq!(bound.argv[1], expected);
 }
@@ -392,8 +390,8 @@ fn shell_signs_mean_nothing() {
         ";id", "|id", "&", "$(id)", "`id`", "${HOME}", "a'b", "a\"b", "a\\b", "*", "?", "[a]",
         "<x", ">x", "#", "!", "~",
     ];
-    refused(STRING, &signs);
-    through("type = 'string', pattern = '(?s).+'", &signs);
+    check_refused(STRING, &signs);
+    check_accepted("type = 'string', pattern = '(?s).+'", &signs);
 }
 
 #[test]
@@ -415,8 +413,8 @@ fn values_are_never_read_again_for_placeholders() {
 fn numbers_are_plain_decimals_within_bounds() {
     // V24
     let kind = "type = 'int', min = 1, max = 500";
-    through(kind, &["1", "10", "500"]);
-    refused(
+    check_accepted(kind, &["1", "10", "500"]);
+    check_refused(
         kind,
         &[
             "0",
@@ -443,25 +441,25 @@ fn numbers_are_plain_decimals_within_bounds() {
             "inf",
         ],
     );
-    through(
+    check_accepted(
         "type = 'int', min = -9223372036854775808, max = 9223372036854775807",
         &["-9223372036854775808", "9223372036854775807", "-1", "0"],
     );
-    refused("type = 'int'", &["2147483648", "-1"]);
+    check_refused("type = 'int'", &["2147483648", "-1"]);
 }
 
 #[test]
 fn enums_and_flags_are_exact() {
     // V25
     let kind = "type = 'enum', values = ['on', 'Off', 'a b']";
-    through(kind, &["on", "Off", "a b"]);
-    refused(
+    check_accepted(kind, &["on", "Off", "a b"]);
+    check_refused(
         kind,
         &[
             "On", "ON", "off", " on", "on ", "on\n", "o", "onn", "", "a  b", "on,Off",
         ],
     );
-    refused(
+    check_refused(
         "type = 'bool', flag = '-v'",
         &["True", "1", "yes", "on", "", "-v", "true ", "false\n"],
     );
@@ -474,7 +472,7 @@ fn enums_and_flags_are_exact() {
 #[test]
 fn hosts_are_typed_by_an_exact_list() {
     // V26
-    refused(
+    check_refused(
         "type = 'enum', values = ['db1.example.com', '192.0.2.1']",
         &[
             "localhost",
@@ -489,7 +487,6 @@ fn hosts_are_typed_by_an_exact_list() {
     );
 }
 
-/// The command `svc.act` of this effect and profile.
 fn unit_command(effect: &str, profile: &str, default: &str) -> Result<Arc<Command>, String> {
     let text = format!(
         "[[command]]\nname = 'svc.act'\nsummary = 'x'\nargv = ['/bin/x', '{{unit}}']\neffect = '{effect}'\n\
@@ -502,7 +499,7 @@ fn unit_command(effect: &str, profile: &str, default: &str) -> Result<Arc<Comman
 }
 
 #[test]
-fn no_command_that_changes_the_host_takes_a_protected_unit() {
+fn protected_unit_is_refused_by_changes() {
     for profile in ["strict", "host"] {
         let changes = unit_command("change", profile, "").unwrap();
         for unit in [
@@ -529,7 +526,6 @@ fn no_command_that_changes_the_host_takes_a_protected_unit() {
         refusal.message,
         "argument 'unit' of svc.act is 'ssh.service', which no command may change: people reach the machine by it"
     );
-    // To look at one is another thing.
     let reads = unit_command("read", "strict", "").unwrap();
     assert!(call(&reads, &[("unit", "ssh.service")]).is_ok());
     let broken = unit_command("change", "strict", ", default = 'ssh.service'").unwrap_err();
@@ -542,9 +538,9 @@ fn no_command_that_changes_the_host_takes_a_protected_unit() {
 }
 
 #[test]
-fn units_users_and_packages_have_the_names_that_there_can_be() {
-    refused("type = 'unit'", &["getty@tty1.service", "a@b@c.timer"]);
-    through(
+fn impossible_unit_user_and_package_is_refused() {
+    check_refused("type = 'unit'", &["getty@tty1.service", "a@b@c.timer"]);
+    check_accepted(
         "type = 'unit', instances = true",
         &[
             "ssh.service",
@@ -554,7 +550,7 @@ fn units_users_and_packages_have_the_names_that_there_can_be() {
             r"a\x2db.mount",
         ],
     );
-    refused(
+    check_refused(
         "type = 'unit'",
         &[
             "ssh",
@@ -571,8 +567,8 @@ fn units_users_and_packages_have_the_names_that_there_can_be() {
             "é.service",
         ],
     );
-    through("type = 'user'", &["root", "_apt", "a.b", "host$", "A1"]);
-    refused(
+    check_accepted("type = 'user'", &["root", "_apt", "a.b", "host$", "A1"]);
+    check_refused(
         "type = 'user'",
         &[
             "",
@@ -593,7 +589,7 @@ fn units_users_and_packages_have_the_names_that_there_can_be() {
             "*",
         ],
     );
-    through(
+    check_accepted(
         "type = 'package'",
         &[
             "nginx",
@@ -605,7 +601,7 @@ fn units_users_and_packages_have_the_names_that_there_can_be() {
             "NetworkManager",
         ],
     );
-    refused(
+    check_refused(
         "type = 'package'",
         &[
             "nginx-",
@@ -631,7 +627,7 @@ fn units_users_and_packages_have_the_names_that_there_can_be() {
 }
 
 #[test]
-fn arguments_are_known_complete_and_given_once() {
+fn arguments_are_known_complete_and_unique() {
     let command = defined(
         "['-q', '{quiet}'], '--user={user}', '{config}'",
         "args.quiet = { type = 'int', optional = true, repeat = 2 }\n\
@@ -699,13 +695,13 @@ fn standard_input_is_only_what_the_command_says() {
 }
 
 #[test]
-fn secrets_stand_in_no_words_argv_or_message() {
+fn secrets_are_in_no_words_argv_or_message() {
     let command = defined(
         "'--password-file={x}'",
         "args.x = { type = 'secret', max = 8 }",
     );
     let bound = call(&command, &[("x", "-hunter2")]).unwrap();
-    let expected = Given::Secret {
+    let expected = ArgvElement::Secret {
         before: b"--password-file=".to_vec(),
         value: b"-hunter2".to_vec(),
     };

@@ -1,4 +1,3 @@
-//! Who may do what under which policy, as a table.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -9,7 +8,7 @@
 mod common;
 
 use common::{accounts, policy, source};
-use remit_policy::{Ask, Verdict, Who, load};
+use remit_policy::{Ask, CallerIds, Verdict, load};
 
 const RUN: Ask<'_> = Ask::Run {
     profile: None,
@@ -37,7 +36,7 @@ fn in_profile(profile: &str) -> Ask<'_> {
 #[track_caller]
 fn check(text: &str, uid: u32, gids: &[u32], ask: &Ask<'_>, expect: Result<&str, &str>) {
     let (policy, _) = policy(text);
-    match (policy.decide(Who { uid, gids }, ask), expect) {
+    match (policy.decide(CallerIds { uid, gids }, ask), expect) {
         (Verdict::Allow(grant), Ok(rule)) => assert_eq!(grant.basis().to_string(), rule),
         (Verdict::Deny(denial), Err(part)) => {
             assert!(denial.what.contains(part), "{part:?} is not in {denial:?}");
@@ -46,29 +45,28 @@ fn check(text: &str, uid: u32, gids: &[u32], ask: &Ask<'_>, expect: Result<&str,
     }
 }
 
-const NOBODY: Result<&str, &str> = Err("no rule grants 'run' to uid");
+const NO_GRANT: Result<&str, &str> = Err("no rule grants 'run' to uid");
 
 #[test]
-fn a_grant_reaches_those_it_names_and_no_others() {
+fn grant_reaches_only_named_subjects() {
     let users = "[[grant]]\nto = ['deploy']\nallow = ['run']";
     check(users, 64001, &[100], &RUN, Ok("a.toml:1"));
-    check(users, 64003, &[100], &RUN, NOBODY);
-    check(users, 0, &[0], &RUN, NOBODY);
+    check(users, 64003, &[100], &RUN, NO_GRANT);
+    check(users, 0, &[0], &RUN, NO_GRANT);
     // The group of the same name is something else.
-    check(users, 64003, &[902], &RUN, NOBODY);
-    // Nor is a gid a uid.
-    check(users, 64003, &[64001], &RUN, NOBODY);
+    check(users, 64003, &[902], &RUN, NO_GRANT);
+    check(users, 64003, &[64001], &RUN, NO_GRANT);
 
     let group = "[[grant]]\nto = ['%ops']\nallow = ['run']";
     check(group, 64003, &[901], &RUN, Ok("a.toml:1"));
     check(group, 64003, &[100, 5, 901], &RUN, Ok("a.toml:1"));
-    check(group, 901, &[], &RUN, NOBODY);
-    check(group, 64003, &[], &RUN, NOBODY);
+    check(group, 901, &[], &RUN, NO_GRANT);
+    check(group, 64003, &[], &RUN, NO_GRANT);
 
     let ids = "[[grant]]\nto = ['#7', '%#8', '#0']\nallow = ['run']";
     check(ids, 7, &[], &RUN, Ok("a.toml:1"));
     check(ids, 9, &[8], &RUN, Ok("a.toml:1"));
-    check(ids, 8, &[7], &RUN, NOBODY);
+    check(ids, 8, &[7], &RUN, NO_GRANT);
     check(ids, 0, &[], &RUN, Ok("a.toml:1"));
 }
 
@@ -76,7 +74,7 @@ fn a_grant_reaches_those_it_names_and_no_others() {
 fn a_name_of_digits_is_a_name() {
     let text = "[[grant]]\nto = ['64001']\nallow = ['run']";
     check(text, 64010, &[], &RUN, Ok("a.toml:1"));
-    check(text, 64001, &[], &RUN, NOBODY);
+    check(text, 64001, &[], &RUN, NO_GRANT);
 }
 
 #[test]
@@ -88,15 +86,21 @@ fn odd_names_are_looked_up_and_nothing_else() {
 
 #[test]
 fn empty_means_none() {
-    check("", 0, &[0], &RUN, NOBODY);
-    check("grant = []", 0, &[0], &RUN, NOBODY);
-    check("[[grant]]\nto = []\nallow = ['run']", 0, &[0], &RUN, NOBODY);
+    check("", 0, &[0], &RUN, NO_GRANT);
+    check("grant = []", 0, &[0], &RUN, NO_GRANT);
+    check(
+        "[[grant]]\nto = []\nallow = ['run']",
+        0,
+        &[0],
+        &RUN,
+        NO_GRANT,
+    );
     check(
         "[[grant]]\nto = ['root']\nallow = []",
         0,
         &[0],
         &RUN,
-        NOBODY,
+        NO_GRANT,
     );
     let no_env = "[[grant]]\nto = ['root']\nallow = ['run']\nenv = []";
     check(no_env, 0, &[0], &env(&[b"TZ"]), Err("lacks 'TZ'"));
@@ -106,16 +110,16 @@ fn empty_means_none() {
 }
 
 #[test]
-fn an_unknown_grantee_is_nobody() {
+fn unknown_grantee_gets_nothing() {
     let text = "[[grant]]\nto = ['ghost', '%ghosts', 'ALL', 'deploy']\nallow = ['run']";
     check(text, 64001, &[], &RUN, Ok("a.toml:1"));
-    check(text, 64003, &[100], &RUN, NOBODY);
+    check(text, 64003, &[100], &RUN, NO_GRANT);
     let (_, warnings) = policy(text);
     assert_eq!(warnings.len(), 3, "{warnings:?}");
 }
 
 #[test]
-fn ids_that_nobody_owns_are_refused_before_any_rule() {
+fn unowned_ids_are_refused_before_rules() {
     let text = "[[grant]]\nto = ['%#100', 'root']\nallow = ['run']";
     for uid in [65534, 0x8000_0000, u32::MAX - 1, u32::MAX] {
         check(text, uid, &[100], &RUN, Err("can be granted nothing"));
@@ -124,7 +128,7 @@ fn ids_that_nobody_owns_are_refused_before_any_rule() {
     let (policy, _) = policy(text);
     assert!(
         policy
-            .access(Who {
+            .access(CallerIds {
                 uid: u32::MAX,
                 gids: &[100]
             })
@@ -134,7 +138,7 @@ fn ids_that_nobody_owns_are_refused_before_any_rule() {
 }
 
 #[test]
-fn a_denial_wins_wherever_it_stands() {
+fn denial_wins_in_any_order() {
     let grant = "[[grant]]\nname = 'yes'\nto = ['deploy', '%ops']\nallow = ['run']\n";
     let deny = "[[deny]]\nname = 'no'\nto = ['%ops']\ndeny = ['run']\n";
     for text in [format!("{grant}{deny}"), format!("{deny}{grant}")] {
@@ -156,7 +160,7 @@ fn a_denial_wins_wherever_it_stands() {
         let (policy, _) = policy(&text);
         assert!(
             policy
-                .access(Who {
+                .access(CallerIds {
                     uid: 64001,
                     gids: &[901]
                 })
@@ -165,7 +169,7 @@ fn a_denial_wins_wherever_it_stands() {
         );
         assert_eq!(
             policy
-                .access(Who {
+                .access(CallerIds {
                     uid: 64001,
                     gids: &[]
                 })
@@ -222,7 +226,7 @@ fn one_rule_covers_all_variables_or_none_does() {
 
 #[test]
 fn a_profile_is_granted_by_name() {
-    let text = "[[grant]]\nto = ['deploy']\nallow = ['run']\nprofile = 'read'";
+    let text = "[[grant]]\nto = ['deploy']\nallow = ['run']\nrun_profile = 'read'";
     check(text, 64001, &[], &in_profile("read"), Ok("a.toml:1"));
     for name in ["host", "strict", "Read", "read ", "", "\u{1b}[2J"] {
         check(
@@ -235,7 +239,7 @@ fn a_profile_is_granted_by_name() {
     }
     let (policy, _) = policy(text);
     let Verdict::Allow(grant) = policy.decide(
-        Who {
+        CallerIds {
             uid: 64001,
             gids: &[],
         },
@@ -249,7 +253,7 @@ fn a_profile_is_granted_by_name() {
 #[test]
 fn a_stranger_learns_nothing_by_asking() {
     let (policy, _) = policy("[[grant]]\nto = ['deploy']\nallow = ['run']");
-    let stranger = Who {
+    let stranger = CallerIds {
         uid: 64003,
         gids: &[100],
     };
@@ -269,11 +273,11 @@ fn a_stranger_learns_nothing_by_asking() {
 #[test]
 fn what_lifts_a_denial_does_lift_it() {
     let (before, _) = policy("");
-    let who = Who {
+    let caller = CallerIds {
         uid: 64003,
         gids: &[100],
     };
-    let Verdict::Deny(denial) = before.decide(who, &RUN) else {
+    let Verdict::Deny(denial) = before.decide(caller, &RUN) else {
         panic!("allowed");
     };
     let lift = denial.lift.unwrap();
@@ -283,13 +287,13 @@ fn what_lifts_a_denial_does_lift_it() {
 }
 
 #[test]
-fn what_no_policy_can_permit_is_not_said_to_be_lifted_by_one() {
+fn never_permitted_variable_has_no_lift() {
     let (policy, _) = policy("[[grant]]\nto = ['deploy']\nallow = ['run']");
-    let who = Who {
+    let caller = CallerIds {
         uid: 64001,
         gids: &[],
     };
-    let denial = |names: &[&[u8]]| match policy.decide(who, &env(names)) {
+    let denial = |names: &[&[u8]]| match policy.decide(caller, &env(names)) {
         Verdict::Deny(denial) => denial,
         verdict => panic!("{verdict:?}"),
     };
@@ -308,7 +312,7 @@ fn access_shows_what_decide_allows() {
          [[grant]]\nto = ['deploy']\nallow = ['run']\nenv = ['A']\n\
          [[grant]]\nname = 'never-decides'\nto = ['deploy']\nallow = ['run']",
     );
-    let access = policy.access(Who {
+    let access = policy.access(CallerIds {
         uid: 64001,
         gids: &[901],
     });
@@ -320,7 +324,12 @@ fn access_shows_what_decide_allows() {
         ("read", &["run".to_owned()][..])
     );
     assert_eq!(views[0].env, ["LANG", "TZ"]);
-    assert!(policy.access(Who { uid: 1, gids: &[] }).grants.is_empty());
+    assert!(
+        policy
+            .access(CallerIds { uid: 1, gids: &[] })
+            .grants
+            .is_empty()
+    );
     assert_eq!(
         policy.groups_named().iter().copied().collect::<Vec<_>>(),
         [901]
@@ -380,9 +389,8 @@ fn the_shipped_policy_lets_group_remit_look() {
         &env(&[b"TZ"]),
         Ok("default-read (a.toml:18)"),
     );
-    check(text, 64003, &[100], &RUN, NOBODY);
+    check(text, 64003, &[100], &RUN, NO_GRANT);
     check(text, 0, &[0], &RUN, Ok("default-read (a.toml:18)"));
-    // The catalogue's own files are not here.
     let (_, warnings) = policy(text);
     let about: Vec<&str> = warnings.iter().map(|warning| warning.message()).collect();
     assert!(
@@ -392,7 +400,7 @@ fn the_shipped_policy_lets_group_remit_look() {
 }
 
 #[test]
-fn root_alone_may_try_a_profile_and_no_rule_is_asked() {
+fn only_root_may_try_without_rules() {
     let tried = |profile, env_names| Ask::Try { profile, env_names };
     let denied = "[[deny]]\nto = ['#0']\ndeny = ['run']";
     for text in ["", denied] {
@@ -424,14 +432,15 @@ fn root_alone_may_try_a_profile_and_no_rule_is_asked() {
     for uid in [7, 65534, 4_000_000_000] {
         let Verdict::Deny(_) = policy(granted)
             .0
-            .decide(Who { uid, gids: &[0] }, &tried(None, &[]))
+            .decide(CallerIds { uid, gids: &[0] }, &tried(None, &[]))
         else {
             panic!("uid {uid} is not root");
         };
     }
     check(granted, 7, &[], &tried(None, &[]), Err("only root may try"));
     let (policy, _) = policy("");
-    let Verdict::Allow(grant) = policy.decide(Who { uid: 0, gids: &[] }, &tried(None, &[b"TZ"]))
+    let Verdict::Allow(grant) =
+        policy.decide(CallerIds { uid: 0, gids: &[] }, &tried(None, &[b"TZ"]))
     else {
         panic!("root may");
     };

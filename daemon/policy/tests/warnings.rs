@@ -1,4 +1,4 @@
-//! What loads and is worth a look, word for word.
+//! Policies that load with warnings, word for word.
 #![allow(clippy::panic, reason = "a test may fail")]
 
 mod common;
@@ -13,7 +13,7 @@ fn check(text: &str, expect: &str) {
 }
 
 #[test]
-fn grants_of_nothing_and_to_nobody() {
+fn grants_without_effect_are_warned_of() {
     check(
         "[[grant]]\nto = ['ghost']\nallow = ['nginx.*', 'run']\n",
         "\
@@ -32,16 +32,20 @@ fn a_profile_that_no_run_has() {
     check(
         "[[grant]]\nto = ['deploy']\nallow = ['logs']\nprofile = 'strict'\n",
         "\
-a.toml:4:11: warning: 'profile' is that of 'run', which this rule does not allow
+a.toml:4:1: warning: 'profile' of a [[grant]] is now called 'run_profile'
+  4 | profile = 'strict'
+    | ^^^^^^^
+    = write run_profile = \"strict\"
+a.toml:4:11: warning: 'profile' is only for 'run', which this rule does not allow
   4 | profile = 'strict'
     |           ^^^^^^^^
-    = a command has a profile of its own
+    = delete it, or add \"run\" to 'allow': a command has its own profile
 ",
     );
 }
 
 #[test]
-fn commands_whose_program_or_directory_is_not_there() {
+fn missing_program_or_directory_is_warned_of() {
     check(
         "\
 [[command]]
@@ -146,7 +150,7 @@ a.toml:52:11: warning: a command of effect read runs in the profile 'both', whic
 }
 
 #[test]
-fn groups_that_a_user_of_the_host_can_take() {
+fn groups_of_host_users_are_warned_of() {
     check(
         "\
 [profile.d]
@@ -173,7 +177,7 @@ a.toml:4:10: warning: any process of 'deploy' on this machine can take over thes
 }
 
 #[test]
-fn what_is_as_it_should_be_is_not_warned_of() {
+fn correct_policy_has_no_warnings() {
     check(
         "\
 [[command]]
@@ -218,7 +222,7 @@ a.toml:3:12: warning: 'nowhere.example' has no address now
     = nothing runs in this profile until a reload finds one; an address, or the name in /etc/hosts, asks no name server
 ",
     );
-    // It stands there without one, so that no job is started that would reach the others alone.
+    // It stays in the profile without an address, so that no job starts that would reach only the others.
     let (policy, _) = policy(text);
     let profile = policy.profiles().find(|profile| profile.name == "w");
     let Some(Network::Connect(to)) = profile.map(|profile| &profile.network) else {

@@ -1,6 +1,6 @@
-//! Shells, interpreters, and programs that only start others.
+//! Lists shells, interpreters, and programs that only start others.
 
-use crate::{Class, Interpreter, Program, Wrapper};
+use crate::program::{Class, Interpreter, Program, Wrapper};
 
 const PLAIN: Wrapper = Wrapper {
     operands: 0,
@@ -28,7 +28,6 @@ const fn joins(names: &'static [&'static str], wrapper: Wrapper) -> Program {
     }
 }
 
-/// Of a language in which other programs are started.
 const fn language(names: &'static [&'static str], code: &'static [&'static str]) -> Program {
     let starts_programs = true;
     Program {
@@ -40,7 +39,7 @@ const fn language(names: &'static [&'static str], code: &'static [&'static str])
     }
 }
 
-/// Of a language for text, in which words are mostly no programs.
+/// A language for text, whose words are mostly not programs.
 const fn filter(names: &'static [&'static str], code: &'static [&'static str]) -> Program {
     let starts_programs = false;
     Program {

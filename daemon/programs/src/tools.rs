@@ -1,6 +1,6 @@
-//! Tools that do work of their own, and take code, programs or files to write in certain places.
+//! Lists tools that take code, programs or files to write at certain positions.
 
-use crate::{Class, Program, TOOL, Tool};
+use crate::program::{Class, Program, TOOL, Tool};
 
 const fn tool(names: &'static [&'static str], tool: Tool) -> Program {
     Program {
@@ -9,12 +9,11 @@ const fn tool(names: &'static [&'static str], tool: Tool) -> Program {
     }
 }
 
-/// One of which some options are code.
 const fn code(names: &'static [&'static str], code: &'static [&'static str]) -> Program {
     tool(names, Tool { code, ..TOOL })
 }
 
-/// One that executes, installs or loads each file that it is given.
+/// A tool that executes, installs or loads each of its files.
 const fn runs_files(
     names: &'static [&'static str],
     with_value: &'static [&'static str],

@@ -1,52 +1,48 @@
-//! One record as it was read.
+//! A record as read from the audit log.
 
 use crate::report::Kind;
 use crate::{Hash, hash, unhex};
 
-/// A record as it was read, as far as it counts here. One without fields is something that could not be read as one.
+/// A record as read. An entry without fields could not be read as a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// `MESSAGE`, `MESSAGE_ID`, `PRIORITY` and all `REMIT_` fields, names whole, in any order.
+    /// `MESSAGE`, `MESSAGE_ID`, `PRIORITY` and all `REMIT_` fields, with full names, in any order.
     pub fields: Vec<(String, String)>,
-    /// Where it was read, for findings: `line 7`, or a journal cursor.
-    pub place: String,
+    /// Source position for findings: `line 7`, or a journal cursor.
+    pub position: String,
 }
 
-/// A record that says of itself where it belongs.
 #[derive(Clone, Copy, Debug)]
 pub struct Parsed {
-    /// 0: it does not say.
+    /// 0 if the record has no number.
     pub seq: u64,
     pub prev: Hash,
-    /// What it says its hash is.
     pub claimed: Hash,
-    /// What its hash is.
     pub computed: Hash,
-    /// The numbers between this one and its own were never used, or the machine lost them when it went down.
+    /// Numbers after this one and before its own were never used, or were lost in a crash of the machine.
     pub after: Option<u64>,
-    /// Of those, the ones up to here were on the disk.
+    /// Last number among those that was on disk.
     pub synced: Option<u64>,
-    /// Records that may never have been written, the first and the last.
+    /// First and last of the records that may never have been written.
     pub doubt: Option<(u64, u64)>,
-    /// Of a remit whose hashes were computed in another way.
+    /// The record is from a version of remit that computed hashes differently.
     pub is_older: bool,
 }
 
-/// What an entry is.
 pub enum Read {
-    /// A record as it was written, as far as it alone can tell.
+    /// Consistent in itself.
     Whole(Parsed),
-    /// One that is not, with what it says where it says anything.
+    /// Inconsistent, with the fields that could be read.
     Wrong(Option<Parsed>, Kind, &'static str),
 }
 
 impl Parsed {
-    /// The number of the record whose hash is its PREV.
+    /// Returns the number of the record whose hash is its `REMIT_PREV`.
     pub fn base(&self) -> u64 {
         self.after.unwrap_or(self.seq.saturating_sub(1))
     }
 
-    /// The newest record before it that was surely written.
+    /// Returns the number of the newest earlier record that was surely written.
     pub fn sure(&self) -> u64 {
         match self.doubt {
             Some((first, last)) if last == self.base() => first.saturating_sub(1),
@@ -70,7 +66,7 @@ impl Entry {
             let found = self.fields.iter().find(|(n, _)| n == name);
             found.map(|(_, value)| value.as_str())
         };
-        let place = value("REMIT_SEQ").and_then(number).filter(|seq| *seq > 0);
+        let position = value("REMIT_SEQ").and_then(number).filter(|seq| *seq > 0);
         let prev = value("REMIT_PREV").and_then(unhex);
         let claimed = value("REMIT_HASH").and_then(unhex);
         let mut names: Vec<&str> = self.fields.iter().map(|(name, _)| name.as_str()).collect();
@@ -84,8 +80,8 @@ impl Entry {
         let doubt = value("REMIT_DOUBT").map(range);
         let hashed = hashed.map(|(name, value)| (name.as_str(), value.as_str()));
         let computed = hash(hashed);
-        let seq = place.unwrap_or(0);
-        let is_before = |number: &u64| place.is_none_or(|seq| *number < seq);
+        let seq = position.unwrap_or(0);
+        let is_before = |number: &u64| position.is_none_or(|seq| *number < seq);
         let parsed = Parsed {
             seq,
             prev: prev.unwrap_or([0; 32]),
@@ -93,39 +89,38 @@ impl Entry {
             computed,
             after: after.flatten().filter(is_before),
             synced: value("REMIT_SYNCED").and_then(number),
-            // Of a record that was changed, the number may be what is wrong.
+            // In a changed record, its own number may be wrong.
             doubt: doubt
                 .flatten()
                 .filter(|(_, last)| claimed != Some(computed) || is_before(last)),
             is_older: value("REMIT_TIME").is_none() && value("REMIT_BOOT").is_none(),
         };
-        if place.is_none() || prev.is_none() || claimed.is_none() {
+        if position.is_none() || prev.is_none() || claimed.is_none() {
             let why = "it has no number, no hash or no hash of the record before";
             Read::Wrong(Some(parsed), Kind::Unreadable, why)
         } else if is_twice {
-            Read::Wrong(Some(parsed), Kind::Edit, "a field stands in it twice")
+            Read::Wrong(Some(parsed), Kind::Edit, "a field is in it twice")
         } else {
             Read::Whole(parsed)
         }
     }
 }
 
-/// Whether a field counts for the hash.
 fn is_hashed(name: &str) -> bool {
     matches!(name, "MESSAGE" | "MESSAGE_ID" | "PRIORITY")
         || (name.starts_with("REMIT_") && name != "REMIT_HASH")
 }
 
-/// What no daemon comes to: who counts on from a number need not look out for the end of them.
+/// No daemon reaches this number, so callers can add to a number without overflow.
 const MOST: u64 = u64::MAX >> 1;
 
-/// A number as the daemon writes it, and in no other way.
+/// Parses a number only in the form that the daemon writes.
 fn number(text: &str) -> Option<u64> {
     let number: u64 = text.parse().ok()?;
     (number <= MOST && number.to_string() == text).then_some(number)
 }
 
-/// `12`, or `12-14`
+/// Parses `12` or `12-14`.
 fn range(text: &str) -> Option<(u64, u64)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (number(first)?, number(last)?);

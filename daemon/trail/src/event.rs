@@ -1,13 +1,13 @@
-//! What a record can be about: names and MESSAGE_IDs, for who writes the trail and who reads it.
+//! Events of the audit log with their names and MESSAGE_IDs, for writer and reader.
 
-/// What happened. Each has a MESSAGE_ID of its own, for `journalctl MESSAGE_ID=…` and the catalog.
+/// An event. Each has its own MESSAGE_ID, for `journalctl MESSAGE_ID=…` and the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The daemon serves.
     Start,
-    /// The daemon stops in order.
+    /// The daemon stops normally.
     Stop,
-    /// A job waits for a place.
+    /// A job waits for a slot.
     Queued,
     /// A job is about to be executed.
     Intent,
@@ -17,34 +17,34 @@ pub enum Event {
     Interrupted,
     /// A request was refused.
     Refusal,
-    /// A policy became live, or was refused.
+    /// A policy became live or was refused.
     Policy,
-    /// Everything is refused from now on.
+    /// The lock refuses everything from now on.
     Lock,
-    /// The lock is gone.
+    /// The lock was removed.
     Unlock,
-    /// The broker died and was started again.
+    /// The broker died and was restarted.
     Broker,
     /// The ledger of jobs was damaged.
     Ledger,
-    /// Each wall of the sandbox was tried, or nothing runs for want of one.
-    Walls,
+    /// The sandbox self-test ran, or nothing runs because a sandbox layer is missing.
+    SelfTest,
     /// A change waits for the approval of another person.
     Asked,
-    /// A person approved a change that waited.
+    /// A person approved a waiting change.
     Approved,
-    /// A person denied a change that waited.
+    /// A person denied a waiting change.
     Denied,
-    /// A change was not approved in time, or a grant for a time has ended.
+    /// A change was not approved in time, or a temporary grant ended.
     Expired,
-    /// A change that waited for an approval is not any more what was asked for.
+    /// A waiting change no longer matches its request.
     Void,
-    /// A person approved changes beforehand, for a time.
-    Given,
-    /// A person ended such a grant, or all are lost.
+    /// A person approved changes in advance, for a limited time.
+    Granted,
+    /// A person revoked a temporary grant, or all grants are lost.
     Revoked,
-    /// Something befell the trail itself: its file was cut, or numbers were skipped after the machine went down.
-    Trail,
+    /// The audit log itself is affected: its file was truncated, or numbers were skipped after a machine crash.
+    AuditLog,
 }
 
 impl Event {
@@ -62,18 +62,18 @@ impl Event {
         Self::Unlock,
         Self::Broker,
         Self::Ledger,
-        Self::Walls,
+        Self::SelfTest,
         Self::Asked,
         Self::Approved,
         Self::Denied,
         Self::Expired,
         Self::Void,
-        Self::Given,
+        Self::Granted,
         Self::Revoked,
-        Self::Trail,
+        Self::AuditLog,
     ];
 
-    /// The value of REMIT_EVENT.
+    /// Returns the value of REMIT_EVENT.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -89,25 +89,25 @@ impl Event {
             Self::Unlock => "unlock",
             Self::Broker => "broker",
             Self::Ledger => "ledger",
-            Self::Walls => "walls",
+            Self::SelfTest => "walls",
             Self::Asked => "asked",
             Self::Approved => "approved",
             Self::Denied => "denied",
             Self::Expired => "expired",
             Self::Void => "void",
-            Self::Given => "given",
+            Self::Granted => "given",
             Self::Revoked => "revoked",
-            Self::Trail => "trail",
+            Self::AuditLog => "trail",
         }
     }
 
-    /// The event of a value of REMIT_EVENT.
+    /// Returns the event of a REMIT_EVENT value.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|event| event.name() == name)
     }
 
-    /// The value of MESSAGE_ID: made once at random, never changed (systemd.journal-fields(7)).
+    /// Returns the MESSAGE_ID: random, and never changed (systemd.journal-fields(7)).
     #[must_use]
     pub const fn message_id(self) -> &'static str {
         match self {
@@ -123,15 +123,15 @@ impl Event {
             Self::Unlock => "b67893e89e2b4b63bb3a7d25531aca41",
             Self::Broker => "8336992825cd44a5ae3dee70a0332bfa",
             Self::Ledger => "353e31ef449843afa20e9cf5e5987698",
-            Self::Walls => "2c0dacc56a64445dab4ead2374fcffab",
+            Self::SelfTest => "2c0dacc56a64445dab4ead2374fcffab",
             Self::Asked => "0a328af6c0994a3fbca1be6cdfb98d06",
             Self::Approved => "bc85c996466f41df98140f2091bab8e7",
             Self::Denied => "8d0aa2ea175c49b4aa4410af4139cd77",
             Self::Expired => "893cf9b483cc45c7a34971c4833e42b9",
             Self::Void => "636390def0864a02ab8bd2cb703c53f9",
-            Self::Given => "9fc1b832f8d943a19ec349630a1fc9e5",
+            Self::Granted => "9fc1b832f8d943a19ec349630a1fc9e5",
             Self::Revoked => "3cb934cb73874fb5b5befabeb6bc0fdd",
-            Self::Trail => "28a45d6cbc7140f2b5ed84ad6dc387a7",
+            Self::AuditLog => "28a45d6cbc7140f2b5ed84ad6dc387a7",
         }
     }
 }
@@ -155,8 +155,8 @@ mod tests {
 
     #[test]
     fn all_have_names_of_their_own() {
-        for (place, event) in Event::ALL.into_iter().enumerate() {
-            assert_eq!(event as usize, place, "ALL has the order of the type");
+        for (index, event) in Event::ALL.into_iter().enumerate() {
+            assert_eq!(event as usize, index, "ALL has the order of the type");
             assert_eq!(Event::of_name(event.name()), Some(event));
         }
         assert_eq!(Event::of_name("x"), None);

@@ -1,16 +1,15 @@
-//! The hash of one record. Anybody can compute it again: remit-audit(7).
+//! Hash of one record. remit-audit(7) describes how to recompute it.
 
 use sha2::{Digest, Sha256};
 
 /// SHA-256 of a record.
 pub type Hash = [u8; 32];
 
-/// What every hashed text begins with.
 const VERSION: &[u8] = b"remit audit record 1\n";
 
-/// SHA-256 over the fields of a record, sorted by name as bytes: each is `NAME SP LENGTH LF VALUE LF`, where LENGTH
-/// counts the bytes of VALUE in decimal. Covered are `MESSAGE`, `MESSAGE_ID`, `PRIORITY` and every `REMIT_` field but
-/// `REMIT_HASH`; what a sink adds is not. The names are whole, and each comes once.
+/// Returns the SHA-256 of a record's fields, sorted by name as bytes. Each is `NAME SP LENGTH LF VALUE LF`; LENGTH is
+/// the number of bytes of VALUE in decimal. Covers `MESSAGE`, `MESSAGE_ID`, `PRIORITY` and every `REMIT_` field
+/// except `REMIT_HASH`. Fields added by a sink are not covered. Names are complete and unique.
 #[must_use]
 pub fn hash<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Hash {
     let mut fields: Vec<_> = fields.into_iter().collect();
@@ -22,7 +21,7 @@ pub fn hash<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Hash {
     Sha256::digest(text).into()
 }
 
-/// The same of a record whose fields have no `REMIT_` before their names yet. `text` is room that is used again.
+/// Returns the same hash for field names without the `REMIT_` prefix. `text` is a reused buffer.
 #[must_use]
 pub fn hash_fields<'a>(
     message: &str,
@@ -66,7 +65,7 @@ fn put(text: &mut Vec<u8>, prefix: &str, name: &str, value: &str) {
     text.push(b'\n');
 }
 
-/// Lower-case hexadecimal.
+/// Returns lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -79,7 +78,7 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// A hash from lower-case hexadecimal.
+/// Parses a hash in lower-case hexadecimal.
 #[must_use]
 pub fn unhex(text: &str) -> Option<Hash> {
     let text = text.as_bytes();

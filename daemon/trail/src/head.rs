@@ -1,4 +1,4 @@
-//! The chain's head: what the daemon keeps of the newest record, root-only, beside the trail.
+//! Head of the chain: the daemon's root-only copy of the newest record's number and hash, next to the audit log.
 
 use sha2::{Digest, Sha256};
 
@@ -7,54 +7,54 @@ use crate::{Expected, Hash};
 /// Number and hash of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Its number; 0 before the first record ever.
+    /// Record number; 0 if there was never a record.
     pub seq: u64,
-    /// Its hash; zeros before the first record ever.
+    /// Record hash; zeros if there was never a record.
     pub hash: Hash,
 }
 
 impl Link {
-    /// Before the first record ever.
+    /// State before the first record.
     pub const NONE: Self = Self {
         seq: 0,
         hash: [0; 32],
     };
 }
 
-/// The head.
+/// The head file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The boot in which it was written (`/proc/sys/kernel/random/boot_id`).
+    /// Boot that wrote it (`/proc/sys/kernel/random/boot_id`).
     pub boot: [u8; 16],
-    /// The newest record, which the next one names.
+    /// Newest record, which the next one refers to.
     pub newest: Link,
-    /// The record that is going out just now.
+    /// Record that is being written.
     pub pending: Option<Link>,
-    /// From here up to `newest` they may never have been written; 0: none of them.
+    /// First of the records up to `newest` that may never have been written; 0 if all were.
     pub doubt: u64,
-    /// The next record skips numbers, and says behind which.
+    /// The next record skips numbers and names the last one before them.
     pub skips: bool,
-    /// No number above this one was ever used, not even in what the machine lost when it went down.
+    /// Upper bound of all numbers ever used, including those of records lost in a machine crash.
     pub reserved: u64,
-    /// Records up to here are on the disk.
+    /// Last record that is on disk.
     pub synced: u64,
-    /// The daemon stopped in order.
+    /// The daemon stopped normally.
     pub is_stopped: bool,
 }
 
-/// Why a file is no head.
+/// Reason why a file is not a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadHead {
-    /// It is none, or one of another version.
+    /// It is not a head, or has another version.
     Unknown,
-    /// Its checksum is not that of what it says.
+    /// Its checksum does not match.
     Damaged,
 }
 
 impl std::fmt::Display for BadHead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Unknown => "it is no head of an audit chain that this version knows",
+            Self::Unknown => "not a head of an audit chain known to this version",
             Self::Damaged => "the head of the audit chain is damaged",
         })
     }
@@ -64,14 +64,14 @@ impl std::error::Error for BadHead {}
 
 const VERSION: &[u8; 20] = b"remit audit head 02\n";
 const BODY: usize = VERSION.len() + 16 + 40 + 40 + 8 + 8 + 8 + 1;
-/// What a head of the version before was: a number and a hash.
+/// Size of the previous version: a number and a hash.
 const OLD: usize = 40;
 
 impl Head {
-    /// Its size in bytes.
+    /// Size in bytes.
     pub const SIZE: usize = BODY + 32;
 
-    /// Before the first record ever.
+    /// Returns the head before the first record.
     #[must_use]
     pub const fn new(boot: [u8; 16]) -> Self {
         Self {
@@ -86,14 +86,14 @@ impl Head {
         }
     }
 
-    /// The newest record that is surely in the trail, where it is known.
+    /// Returns the newest record if it is surely in the audit log.
     #[must_use]
     pub fn expected(&self) -> Option<Expected> {
         let Link { seq, hash } = self.newest;
         (self.doubt == 0).then_some(Expected { seq, hash })
     }
 
-    /// The bytes of the file.
+    /// Returns the content of the file.
     #[must_use]
     pub fn bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
@@ -101,8 +101,8 @@ impl Head {
         let flags = u8::from(self.skips) | u8::from(self.is_stopped) << 1;
         let mut rest = bytes.as_mut_slice();
         let mut put = |part: &[u8]| {
-            let (place, after) = std::mem::take(&mut rest).split_at_mut(part.len());
-            place.copy_from_slice(part);
+            let (target, after) = std::mem::take(&mut rest).split_at_mut(part.len());
+            target.copy_from_slice(part);
             rest = after;
         };
         put(VERSION);
@@ -120,10 +120,7 @@ impl Head {
         bytes
     }
 
-    /// What a file says. One of the version before is taken over.
-    ///
-    /// # Errors
-    /// It is no head, or a damaged one.
+    /// Parses a file, also of the previous version. Fails with [`BadHead`].
     pub fn parse(bytes: &[u8]) -> Result<Self, BadHead> {
         let mut rest = bytes;
         if bytes.len() == OLD {
@@ -181,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_reads_back_and_no_other_bytes_are_one() {
+    fn only_head_is_parsed() {
         let link = |seq| Link {
             seq,
             hash: [seq as u8; 32],
@@ -207,7 +204,6 @@ mod tests {
             }
         }
         assert_eq!(head.expected(), None);
-        // As it was before there was a version.
         let mut old = 12_u64.to_le_bytes().to_vec();
         old.extend([3; 32]);
         let head = Head::parse(&old).unwrap();

@@ -1,6 +1,9 @@
-//! The audit trail's chain: what a record's hash covers, and whether records are all there, in order, as written.
+//! The chain of the audit log: computes record hashes and verifies that records are complete, ordered and unchanged.
 //!
-//! Pure: the warden writes by it, `remit audit` reads by it.
+//! The code is pure. The warden writes with it, and `remit audit` reads with it.
+
+// Whoever speaks a protocol or reads a format needs to know each part.
+#![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod entry;

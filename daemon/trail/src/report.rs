@@ -1,79 +1,78 @@
-//! What is said of a trail.
+//! Result of a verification.
 
 use crate::Hash;
 
-/// What the daemon, or somebody who noted it down, says a record is.
+/// A record that must exist, from the daemon or from a person's note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// Its number; 0: there is none yet.
+    /// Record number; 0 if there is none yet.
     pub seq: u64,
-    /// Its hash.
+    /// Record hash.
     pub hash: Hash,
 }
 
-/// What is wrong with a trail.
+/// A fault in an audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What kind of wrong.
+    /// Kind of fault.
     pub kind: Kind,
-    /// The number of the first record that is concerned.
+    /// Number of the first affected record.
     pub seq: u64,
-    /// The last one, where there are several.
+    /// Number of the last affected record.
     pub last: u64,
-    /// Where it was read, or where it should have been.
-    pub place: String,
-    /// One sentence for people.
+    /// Position where it was read or expected.
+    pub position: String,
+    /// Description, one sentence.
     pub text: String,
 }
 
-/// Kinds of what is wrong.
+/// Kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Records are missing.
     Gap,
-    /// A record is not as it was written.
+    /// A record was changed.
     Edit,
-    /// A record stands where it does not belong.
+    /// A record is in the wrong position.
     Order,
-    /// A record is there twice.
+    /// A record occurs twice.
     Double,
     /// The newest records are missing.
     Truncated,
-    /// Two records claim the same number, or a chain begins anew.
+    /// Two records have the same number, or a chain starts again.
     Fork,
-    /// This is no record.
+    /// The entry is not a record.
     Unreadable,
 }
 
-/// What is no fault, but worth a sentence: records that the daemon itself doubts, a beginning that was vacuumed.
+/// A note that is not a fault: records that the daemon itself doubts, or a beginning that was vacuumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// The record that tells of it, or the first one.
+    /// Record that the note is about, or the first one.
     pub seq: u64,
-    /// One sentence for people.
+    /// Description, one sentence.
     pub text: String,
 }
 
-/// What became of a verification.
+/// Result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Records read, also those that are wrong.
+    /// Number of records read, including wrong ones.
     pub records: u64,
-    /// The first and the last number.
+    /// First and last record number.
     pub range: Option<(u64, u64)>,
-    /// The hash of the last one.
+    /// Hash of the last record.
     pub last_hash: Option<Hash>,
-    /// What is wrong, in order, the first [`Verifier::FINDINGS`](crate::Verifier::FINDINGS). Empty: the trail is whole.
+    /// The first [`Verifier::FINDINGS`](crate::Verifier::FINDINGS) faults in order. Empty: the audit log is intact.
     pub findings: Vec<Finding>,
-    /// How many more there are.
+    /// Number of further faults.
     pub more_findings: u64,
-    /// What is no fault, the first [`Verifier::NOTES`](crate::Verifier::NOTES).
+    /// The first [`Verifier::NOTES`](crate::Verifier::NOTES) notes.
     pub notes: Vec<Note>,
-    /// How many more there are.
+    /// Number of further notes.
     pub more_notes: u64,
 }
 
-/// `record 7`, `records 7 to 9`
 pub fn records(first: u64, last: u64) -> String {
     if first == last {
         format!("record {first}")

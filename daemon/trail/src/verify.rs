@@ -1,4 +1,4 @@
-//! Whether records are all there, in order, and as they were written.
+//! Verifies that records are complete, ordered and unchanged.
 
 mod expected;
 mod holes;
@@ -13,32 +13,30 @@ use crate::{Entry, Hash};
 use holes::Hole;
 use suspects::Suspect;
 
-/// Takes records one by one in the order in which they stand, and keeps a bounded amount of memory.
+/// Takes records one by one in file order and uses bounded memory.
 ///
-/// After a finding it goes on with what the records around it say, so that later findings are true ones: a pair that
-/// changed places is one finding, as is a chain that begins anew.
+/// After a finding it continues from what the surrounding records say, so that later findings are correct. Two
+/// swapped records are one finding, and so is a chain that starts again.
 #[derive(Debug, Default)]
 pub struct Verifier {
     records: u64,
-    /// The first record, and what it says is before it.
     begin: Option<Begin>,
-    /// The record with the highest number so far, or where the chain goes on after a finding.
+    /// Record with the highest number so far, or the record that the chain continues from after a finding.
     last: Option<Known>,
-    /// Numbers and hashes of the newest records.
     seen: BTreeMap<u64, Hash>,
     holes: Vec<Hole>,
     suspects: Vec<Suspect>,
-    /// The record before skipped numbers: it may stand too early.
+    /// An open jump over numbers. The record at its end may have come too early.
     jump: Option<Jump>,
-    /// Numbers that a record which stood too early told of.
+    /// Numbers that a record which came too early declared as skipped.
     excused: Option<(u64, u64)>,
-    /// A second record of one number: the chain may go on with it.
+    /// A second record with a known number. The chain may continue from it.
     branch: Option<Known>,
     findings: Vec<(u64, Finding)>,
     more_findings: u64,
     notes: Vec<Note>,
     more_notes: u64,
-    /// Records whose hashes were computed in another way: the first, and the last.
+    /// First and last record whose hash was computed differently.
     older: Option<(u64, u64)>,
     has_newer: bool,
     expected: Vec<Expected>,
@@ -47,7 +45,7 @@ pub struct Verifier {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     seq: u64,
-    /// Unknown, where the record could not be read.
+    /// `None` if the record could not be read.
     hash: Option<Hash>,
 }
 
@@ -56,7 +54,7 @@ struct Begin {
     seq: u64,
     base: u64,
     prev: Hash,
-    /// The last one before those that it doubts.
+    /// The newest earlier record that was surely written.
     sure: u64,
 }
 
@@ -64,22 +62,22 @@ struct Begin {
 struct Jump {
     from: Known,
     to: u64,
-    /// What the record at `to` tells of the numbers before it.
+    /// `REMIT_AFTER` of the record at `to`.
     after: Option<u64>,
 }
 
-/// Hashes that are remembered: as many as a machine that goes down can skip.
+/// Number of remembered hashes: as many as a crash of the machine can skip.
 const REMEMBERED: usize = 1 << 16;
-/// What is remembered of records that are missing or cannot be read, before it is told for good.
+/// Number of kept holes, and of kept suspects, before they are reported.
 const PENDING: usize = 64;
 
 impl Verifier {
-    /// Findings told one by one.
+    /// Maximum findings that are reported one by one.
     pub const FINDINGS: usize = 20;
-    /// Notes told one by one.
+    /// Maximum notes that are reported one by one.
     pub const NOTES: usize = 20;
 
-    /// The trail must have this record, or begin after it. To be said before records are taken; any number of times.
+    /// Requires this record, unless the audit log begins after it. Call it any number of times before [`Self::take`].
     pub fn expect(&mut self, expected: Expected) {
         if expected.seq > 0 {
             self.expected.push(expected);
@@ -89,30 +87,29 @@ impl Verifier {
     /// Takes the next record.
     pub fn take(&mut self, entry: &Entry) {
         self.records += 1;
-        let place = &entry.place;
+        let position = &entry.position;
         match entry.read() {
             Read::Whole(record) if record.is_older && !self.has_newer => {
                 let first = self.older.map_or(record.seq, |(first, _)| first);
                 self.older = Some((first, record.seq));
-                self.take_whole(&record, place);
+                self.take_whole(&record, position);
             }
             Read::Whole(record) if record.computed == record.claimed => {
                 self.has_newer = true;
-                self.take_whole(&record, place);
+                self.take_whole(&record, position);
             }
             Read::Whole(record) => {
-                let why = "its hash is not that of what it says";
-                self.suspect(Some(record), Kind::Edit, why, place);
+                let why = "its hash does not match its content";
+                self.suspect(Some(record), Kind::Edit, why, position);
             }
-            Read::Wrong(record, kind, why) => self.suspect(record, kind, why, place),
+            Read::Wrong(record, kind, why) => self.suspect(record, kind, why, position),
         }
     }
 
-    /// All records were taken. `expected`: the head that the daemon keeps, where it is known, taken before the records
-    /// were read: a trail may go on behind it.
+    /// Returns the report. `expected` is the daemon's head, read before the records: the log may continue after it.
     #[must_use]
     pub fn finish(mut self, expected: Option<Expected>) -> Report {
-        self.settle_end(expected);
+        self.number_last_suspects(expected);
         self.close();
         if let Some(expected) = expected.filter(|expected| expected.seq > 0) {
             match self.seen.get(&expected.seq).copied() {
@@ -127,7 +124,7 @@ impl Verifier {
         let begin = self.begin.map_or(0, |begin| begin.seq);
         if begin > 1 {
             let text = format!(
-                "the trail begins with record {begin}: what was before it is not here (an older file, or removed by journald)"
+                "the log begins with record {begin}: earlier records are not here (an older file, or removed by journald)"
             );
             self.note(begin, text);
         }
@@ -155,61 +152,60 @@ impl Verifier {
         }
     }
 
-    fn take_whole(&mut self, record: &Parsed, place: &str) {
+    fn take_whole(&mut self, record: &Parsed, position: &str) {
         let jump = self.jump.take();
         if let Some(branch) = self.branch.take()
             && record.base() == branch.seq
             && Some(record.prev) == branch.hash
         {
-            // The chain goes on there.
+            // The chain continues from the second record.
             self.seen.split_off(&branch.seq);
             self.arrive(branch);
         }
         let Some(last) = self.last else {
-            return self.begin(record, place);
+            return self.begin(record, position);
         };
         if let Some(jump) = jump
             && record.seq < jump.to
             && links(&jump.from, record)
         {
-            let text = format!("record {} stands before record {}", jump.to, record.seq);
-            self.find(Kind::Order, jump.to, jump.to, place, text);
-            // What is between them is to come now.
+            let text = format!("record {} is before record {}", jump.to, record.seq);
+            self.find(Kind::Order, jump.to, jump.to, position, text);
+            // The skipped records are expected next.
             self.forget(jump.from.seq + 1, jump.to);
             self.excused = jump.after.map(|after| (after + 1, jump.to - 1));
             self.last = Some(jump.from);
-            return self.go_on(jump.from, record, place);
+            return self.go_on(jump.from, record, position);
         }
         match self.seen.get(&record.seq) {
             Some(hash) if *hash == record.claimed => {
                 let text = format!("record {} is there twice", record.seq);
-                self.find(Kind::Double, record.seq, record.seq, place, text);
+                self.find(Kind::Double, record.seq, record.seq, position, text);
             }
-            Some(_) => self.fork(record, place),
-            None if record.seq > last.seq => self.go_on(last, record, place),
-            None => self.late(last, record, place),
+            Some(_) => self.fork(record, position),
+            None if record.seq > last.seq => self.go_on(last, record, position),
+            None => self.late(last, record, position),
         }
     }
 
-    /// The first record that could be read.
-    fn begin(&mut self, record: &Parsed, place: &str) {
+    fn begin(&mut self, record: &Parsed, position: &str) {
         let base = record.base();
         let before = self.suspects.len() as u64;
         let links = self.suspects.last().and_then(|s| s.links(record));
-        let places = match record.doubt {
-            // One that may never have been written has no place.
+        let highest = match record.doubt {
+            // A record that may never have been written takes no number.
             Some((first, last)) if last == base && links == Some(false) => first.saturating_sub(1),
             _ => base,
         };
-        let from = places.saturating_sub(before);
+        let from = highest.saturating_sub(before);
         if base == 0 && record.prev != [0; 32] {
             let text = format!(
                 "record {} is the first, and names one before it",
                 record.seq
             );
-            self.find(Kind::Edit, record.seq, record.seq, place, text);
+            self.find(Kind::Edit, record.seq, record.seq, position, text);
         }
-        self.settle(from, base, Some(record), place);
+        self.number_suspects(from, base, Some(record), position);
         let first = if before == 0 { record.seq } else { from + 1 };
         self.begin = Some(Begin {
             seq: first,
@@ -221,8 +217,8 @@ impl Verifier {
         self.arrive(record.known());
     }
 
-    /// The next one in the order of numbers, as far as it says.
-    fn go_on(&mut self, last: Known, record: &Parsed, place: &str) {
+    /// Takes the next record in number order.
+    fn go_on(&mut self, last: Known, record: &Parsed, position: &str) {
         let base = record.base();
         let suspects = self.suspects.len();
         let upper = if record.after.is_some() {
@@ -235,16 +231,16 @@ impl Verifier {
             .get(&base)
             .copied()
             .or(last.hash.filter(|_| base == last.seq));
-        let is_open = self.settle(last.seq, upper, Some(record), place);
+        let is_open = self.number_suspects(last.seq, upper, Some(record), position);
         if suspects == 0
             && let Some(before) = before
             && before != record.prev
         {
             let text = format!(
-                "record {base} is not the one that record {} was written after",
+                "record {base} is not the one that record {} follows",
                 record.seq
             );
-            self.find(Kind::Edit, base, base, place, text);
+            self.find(Kind::Edit, base, base, position, text);
         }
         self.tell_jump(upper.max(last.seq), record);
         if is_open && suspects == 0 {
@@ -257,8 +253,8 @@ impl Verifier {
         self.arrive(record.known());
     }
 
-    /// One whose number is behind.
-    fn late(&mut self, last: Known, record: &Parsed, place: &str) {
+    /// Takes a record whose number is below the highest.
+    fn late(&mut self, last: Known, record: &Parsed, position: &str) {
         let seq = record.seq;
         if let Some(begin) = self.begin
             && ((begin.base, begin.prev) == (seq, record.claimed)
@@ -269,8 +265,8 @@ impl Verifier {
             } else {
                 seq
             };
-            let text = format!("record {seq} stands after record {}", last.seq);
-            self.find(Kind::Order, wrong, wrong, place, text);
+            let text = format!("record {seq} is after record {}", last.seq);
+            self.find(Kind::Order, wrong, wrong, position, text);
             self.begin = Some(Begin {
                 seq,
                 base: record.base(),
@@ -282,11 +278,11 @@ impl Verifier {
         }
         let was_missing = self.fill(seq, seq);
         if seq == 1 && !was_missing {
-            return self.fork(record, place);
+            return self.fork(record, position);
         }
-        let text = format!("record {seq} stands after record {}", last.seq);
-        self.find(Kind::Order, seq, seq, place, text);
-        // What it tells of those before it, it tells there too.
+        let text = format!("record {seq} is after record {}", last.seq);
+        self.find(Kind::Order, seq, seq, position, text);
+        // Its statements about earlier records apply here too.
         if let Some((first, last)) = record.doubt {
             self.fill(first, last);
         }
@@ -296,18 +292,17 @@ impl Verifier {
         self.remember(seq, record.claimed);
     }
 
-    fn fork(&mut self, record: &Parsed, place: &str) {
+    fn fork(&mut self, record: &Parsed, position: &str) {
         let seq = record.seq;
         let text = if seq == 1 {
-            "a chain begins anew with record 1: the daemon's head was removed, or this is of another machine".to_owned()
+            "a new chain begins with record 1: the daemon's head was removed, or this is the log of another machine".to_owned()
         } else {
             format!("a second record {seq}, another than the first: the chain was forked")
         };
-        self.find(Kind::Fork, seq, seq, place, text);
+        self.find(Kind::Fork, seq, seq, position, text);
         self.branch = Some(record.known());
     }
 
-    /// Numbers that were never used, or that the machine lost when it went down.
     fn tell_jump(&mut self, last: u64, record: &Parsed) {
         if record.after.is_none() || last + 1 >= record.seq {
             return;
@@ -338,12 +333,12 @@ impl Verifier {
         }
     }
 
-    fn find(&mut self, kind: Kind, seq: u64, last: u64, place: &str, text: String) {
+    fn find(&mut self, kind: Kind, seq: u64, last: u64, position: &str, text: String) {
         let finding = Finding {
             kind,
             seq,
             last,
-            place: place.to_owned(),
+            position: position.to_owned(),
             text,
         };
         self.find_at(self.records, finding);
@@ -375,7 +370,7 @@ impl Parsed {
     }
 }
 
-/// Whether `record` is the one after `from`, but for those that it doubts.
+/// Returns true if `record` follows `from` directly, or if it doubts all records between them.
 fn links(from: &Known, record: &Parsed) -> bool {
     let base = record.base();
     if base == from.seq {

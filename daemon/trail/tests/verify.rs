@@ -1,14 +1,14 @@
-//! Trails, and what is done to them.
+//! Verifies audit logs after each kind of change.
 
-// A test stops at the first surprise; clippy knows that only of functions marked as tests.
+// Clippy allows these only in functions marked as tests, not in their helpers.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod trails;
+mod audit_logs;
 
 use proptest::prelude::*;
 use remit_trail::{Entry, Expected, Kind, Report, Verifier, hash, hash_fields, hex, unhex};
 
-use trails::{Shape, Trail, shapes};
+use audit_logs::{AuditLog, Shape, shapes};
 
 fn verified(entries: &[Entry], expected: Option<Expected>) -> Report {
     let mut verifier = Verifier::default();
@@ -16,21 +16,19 @@ fn verified(entries: &[Entry], expected: Option<Expected>) -> Report {
     verifier.finish(expected)
 }
 
-/// Kind and first number of each finding.
-fn told(report: &Report) -> Vec<(Kind, u64)> {
+fn findings_of(report: &Report) -> Vec<(Kind, u64)> {
     report.findings.iter().map(|f| (f.kind, f.seq)).collect()
 }
 
-/// Of the first finding, after something was done to ten plain records.
 fn of_ten(change: impl FnOnce(&mut Vec<Entry>)) -> Vec<(Kind, u64)> {
-    let trail = Trail::plain(10);
-    let mut entries = trail.entries.clone();
+    let log = AuditLog::plain(10);
+    let mut entries = log.entries.clone();
     change(&mut entries);
-    told(&verified(&entries, Some(trail.head())))
+    findings_of(&verified(&entries, Some(log.head())))
 }
 
 #[test]
-fn one_change_is_one_finding_with_the_right_number() {
+fn one_change_is_one_numbered_finding() {
     use Kind::{Double, Edit, Fork, Gap, Order, Truncated, Unreadable};
     let nothing = |_: &mut Vec<Entry>| {};
     assert_eq!(of_ten(nothing), []);
@@ -40,17 +38,17 @@ fn one_change_is_one_finding_with_the_right_number() {
         ("REMIT_SEQ", "5000"),
         ("REMIT_NEW", ""),
     ] {
-        let edit = |e: &mut Vec<Entry>| trails::set(&mut e[4], name, value);
+        let edit = |e: &mut Vec<Entry>| audit_logs::set(&mut e[4], name, value);
         assert_eq!(of_ten(edit), [(Edit, 5)], "{name}={value}");
     }
     for name in ["REMIT_PREV", "REMIT_HASH"] {
-        let edit = |e: &mut Vec<Entry>| trails::set(&mut e[4], name, &"ab".repeat(32));
+        let edit = |e: &mut Vec<Entry>| audit_logs::set(&mut e[4], name, &"ab".repeat(32));
         assert_eq!(of_ten(edit), [(Edit, 5)], "{name}");
     }
     for name in ["REMIT_SEQ", "REMIT_PREV", "REMIT_HASH"] {
         let cut = |e: &mut Vec<Entry>| e[4].fields.retain(|(n, _)| n != name);
         assert_eq!(of_ten(cut), [(Unreadable, 5)], "{name}");
-        let odd = |e: &mut Vec<Entry>| trails::set(&mut e[4], name, "+5");
+        let odd = |e: &mut Vec<Entry>| audit_logs::set(&mut e[4], name, "+5");
         assert_eq!(of_ten(odd), [(Unreadable, 5)], "{name}");
     }
     let twice = |e: &mut Vec<Entry>| {
@@ -58,8 +56,8 @@ fn one_change_is_one_finding_with_the_right_number() {
         e[4].fields.push(field);
     };
     assert_eq!(of_ten(twice), [(Edit, 5)]);
-    // Changed and hashed anew: the next one names what was there.
-    let forged = |e: &mut Vec<Entry>| trails::forge(&mut e[4], "MESSAGE", "x");
+    // The hash was recomputed, so only the next record shows the change.
+    let forged = |e: &mut Vec<Entry>| audit_logs::forge(&mut e[4], "MESSAGE", "x");
     assert_eq!(of_ten(forged), [(Edit, 5)]);
     assert_eq!(of_ten(|e| e[4].fields.clear()), [(Unreadable, 5)]);
     assert_eq!(
@@ -77,29 +75,27 @@ fn one_change_is_one_finding_with_the_right_number() {
     assert_eq!(
         of_ten(|e| e[2..8].rotate_left(1)),
         [(Order, 3)],
-        "3 stands after 8"
+        "3 is after 8"
     );
     assert_eq!(
         of_ten(|e| e[2..8].rotate_right(1)),
         [(Order, 8)],
-        "8 stands before 3"
+        "8 is before 3"
     );
-    // Another chain.
-    let anew = |e: &mut Vec<Entry>| e.extend(Trail::seeded(10, 7).entries);
+    let restarted = |e: &mut Vec<Entry>| e.extend(AuditLog::seeded(10, 7).entries);
     assert_eq!(
-        of_ten(anew),
+        of_ten(restarted),
         [(Fork, 1), (Fork, 10)],
         "the head is not of it"
     );
     let inserted = |e: &mut Vec<Entry>| {
         let mut other = e[4].clone();
-        trails::forge(&mut other, "MESSAGE", "x");
+        audit_logs::forge(&mut other, "MESSAGE", "x");
         e.insert(6, other);
     };
     assert_eq!(of_ten(inserted), [(Fork, 5)]);
-    // Several, and all of them true.
     let several = |e: &mut Vec<Entry>| {
-        trails::set(&mut e[1], "MESSAGE", "x");
+        audit_logs::set(&mut e[1], "MESSAGE", "x");
         e.swap(6, 7);
         e.remove(4);
     };
@@ -107,18 +103,21 @@ fn one_change_is_one_finding_with_the_right_number() {
 }
 
 #[test]
-fn what_is_missing_at_the_beginning_is_a_note() {
-    let trail = Trail::plain(10);
-    let report = verified(&trail.entries[4..], Some(trail.head()));
-    assert_eq!((told(&report), report.range), (vec![], Some((5, 10))));
+fn missing_beginning_is_a_note() {
+    let log = AuditLog::plain(10);
+    let report = verified(&log.entries[4..], Some(log.head()));
+    assert_eq!(
+        (findings_of(&report), report.range),
+        (vec![], Some((5, 10)))
+    );
     assert_eq!(report.notes.len(), 1);
-    assert_eq!(report.last_hash, Some(trail.head().hash));
+    assert_eq!(report.last_hash, Some(log.head().hash));
 }
 
 #[test]
-fn an_expected_record_must_be_there_or_before_the_beginning() {
-    let trail = Trail::plain(10);
-    let hash = |seq: usize| trail.hash(seq);
+fn expected_record_is_present_or_before_beginning() {
+    let log = AuditLog::plain(10);
+    let hash = |seq: usize| log.hash(seq);
     for (from, seq, is, expected) in [
         (0, 4, hash(4), None),
         (0, 10, hash(10), None),
@@ -130,11 +129,11 @@ fn an_expected_record_must_be_there_or_before_the_beginning() {
         let is = Expected { seq, hash: is };
         let mut verifier = Verifier::default();
         verifier.expect(is);
-        trail.entries[from..].iter().for_each(|e| verifier.take(e));
-        let found = told(&verifier.finish(None));
+        log.entries[from..].iter().for_each(|e| verifier.take(e));
+        let found = findings_of(&verifier.finish(None));
         assert_eq!(found.first().copied(), expected, "{seq}");
         assert_eq!(
-            told(&verified(&trail.entries[from..], Some(is))),
+            findings_of(&verified(&log.entries[from..], Some(is))),
             found,
             "{seq}"
         );
@@ -142,38 +141,44 @@ fn an_expected_record_must_be_there_or_before_the_beginning() {
 }
 
 #[test]
-fn records_of_an_older_remit_are_told_of_and_linked() {
-    let mut trail = Trail::plain(10);
+fn older_records_are_linked_with_a_note() {
+    let mut log = AuditLog::plain(10);
     for at in 0..5 {
-        let entry = &mut trail.entries[at];
+        let entry = &mut log.entries[at];
         entry
             .fields
             .retain(|(name, _)| name != "REMIT_TIME" && name != "REMIT_BOOT");
     }
-    let report = verified(&trail.entries, Some(trail.head()));
-    assert_eq!(told(&report), []);
+    let report = verified(&log.entries, Some(log.head()));
+    assert_eq!(findings_of(&report), []);
     assert_eq!(report.notes.len(), 1, "{:?}", report.notes);
-    // Behind newer ones there are no older ones.
-    let entry = &mut trail.entries[7];
+    // Records of an older version cannot follow newer ones.
+    let entry = &mut log.entries[7];
     entry
         .fields
         .retain(|(name, _)| name != "REMIT_TIME" && name != "REMIT_BOOT");
-    assert_eq!(told(&verified(&trail.entries, None)), [(Kind::Edit, 8)]);
+    assert_eq!(
+        findings_of(&verified(&log.entries, None)),
+        [(Kind::Edit, 8)]
+    );
 }
 
 #[test]
 fn many_findings_are_counted() {
-    let trail = Trail::plain(2000);
-    let mut entries = trail.entries.clone();
+    let log = AuditLog::plain(2000);
+    let mut entries = log.entries.clone();
     entries
         .iter_mut()
         .step_by(2)
-        .for_each(|e| trails::set(e, "MESSAGE", "x"));
+        .for_each(|e| audit_logs::set(e, "MESSAGE", "x"));
     let report = verified(&entries, None);
     assert_eq!(report.findings.len(), Verifier::FINDINGS);
     assert_eq!(report.findings.len() as u64 + report.more_findings, 1000);
     let only_noise = vec![Entry::default(); 1000];
-    assert_eq!(told(&verified(&only_noise, None))[0], (Kind::Unreadable, 1));
+    assert_eq!(
+        findings_of(&verified(&only_noise, None))[0],
+        (Kind::Unreadable, 1)
+    );
 }
 
 #[test]
@@ -200,35 +205,35 @@ fn the_hash_is_the_documented_one() {
 }
 
 #[test]
-fn a_number_that_no_daemon_comes_to_is_none() {
+fn unreachable_number_is_no_number() {
     for number in [u64::MAX, u64::MAX - 1, 1 << 63] {
-        let huge = |e: &mut Vec<Entry>| trails::forge(&mut e[4], "REMIT_SEQ", &number.to_string());
+        let huge =
+            |e: &mut Vec<Entry>| audit_logs::forge(&mut e[4], "REMIT_SEQ", &number.to_string());
         assert_eq!(of_ten(huge), [(Kind::Unreadable, 5)]);
     }
 }
 
 #[test]
-fn a_changed_record_beside_missing_ones_has_its_own_number() {
+fn changed_record_beside_gap_keeps_number() {
     let down = Shape::Down {
         behind: 2,
         kept: 2,
         synced: false,
     };
     let killed = Shape::Doubted { written: false };
-    let trail = Trail::of(&[Shape::Written, down, Shape::Written, killed]);
-    let mut entries = trail.entries.clone();
-    trails::set(&mut entries[3], "REMIT_SEQ", "3");
-    let found = told(&verified(&entries, Some(trail.head())));
+    let log = AuditLog::of(&[Shape::Written, down, Shape::Written, killed]);
+    let mut entries = log.entries.clone();
+    audit_logs::set(&mut entries[3], "REMIT_SEQ", "3");
+    let found = findings_of(&verified(&entries, Some(log.head())));
     assert_eq!(found[0], (Kind::Edit, 102));
 
-    let trail = Trail::of(&[Shape::Written, killed]);
-    let mut entries = trail.entries.clone();
+    let log = AuditLog::of(&[Shape::Written, killed]);
+    let mut entries = log.entries.clone();
     entries[1].fields.retain(|(name, _)| name != "REMIT_HASH");
-    let found = told(&verified(&entries, Some(trail.head())));
+    let found = findings_of(&verified(&entries, Some(log.head())));
     assert_eq!(found, [(Kind::Unreadable, 3)]);
 }
 
-/// Small numbers, and the greatest that there are.
 fn odd() -> impl Strategy<Value = u64> {
     prop_oneof![4 => 0_u64..9, 1 => u64::MAX - 3..=u64::MAX, 1 => (1 << 63) - 2..=(1_u64 << 63) + 1]
 }
@@ -237,19 +242,19 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whole_trails_have_no_findings(shapes in shapes(), from in 0_usize..60) {
-        let trail = Trail::of(&shapes);
-        let from = from.min(trail.entries.len().saturating_sub(1));
-        let report = verified(&trail.entries[from..], Some(trail.head()));
-        prop_assert_eq!(told(&report), vec![], "{:?} {:?}", report.findings, shapes);
+    fn whole_logs_have_no_findings(shapes in shapes(), from in 0_usize..60) {
+        let log = AuditLog::of(&shapes);
+        let from = from.min(log.entries.len().saturating_sub(1));
+        let report = verified(&log.entries[from..], Some(log.head()));
+        prop_assert_eq!(findings_of(&report), vec![], "{:?} {:?}", report.findings, shapes);
     }
 
     #[test]
     fn a_byte_that_was_flipped_is_found(shapes in shapes(), at: prop::sample::Index, field: prop::sample::Index, in_name: bool, byte: prop::sample::Index, bit in 0_u8..7) {
-        let trail = Trail::of(&shapes);
-        let mut entries = trail.entries.clone();
+        let log = AuditLog::of(&shapes);
+        let mut entries = log.entries.clone();
         let at = at.index(entries.len());
-        let seq = trails::seq(&entries[at]);
+        let seq = audit_logs::seq(&entries[at]);
         let (name, value) = field.get(&entries[at].fields).clone();
         let flipped = |text: &str| {
             let mut bytes = text.as_bytes().to_vec();
@@ -262,31 +267,30 @@ proptest! {
         let new = if in_name { flipped(&name).map(|n| (n, value)) } else { flipped(&value).map(|v| (name, v)) };
         prop_assume!(new.is_some());
         entries[at].fields[index] = new.unwrap();
-        let report = verified(&entries, Some(trail.head()));
-        let found = told(&report);
-        // An AFTER that can no more be read leaves the numbers that it excused to be told, too.
+        let report = verified(&entries, Some(log.head()));
+        let found = findings_of(&report);
+        // An unreadable `REMIT_AFTER` also exposes the numbers that it excused.
         prop_assert!(!found.is_empty());
-        // One that says nothing of itself, behind skipped numbers, has the number that its place has.
-        let is_lost = trails::is_behind_jump(&trail.entries[at]) && found[0].0 == Kind::Unreadable;
+        // An unreadable record after skipped numbers gets the number of its position.
+        let is_lost = audit_logs::is_after_jump(&log.entries[at]) && found[0].0 == Kind::Unreadable;
         let is_right = |f: &(Kind, u64)| matches!(f.0, Kind::Edit | Kind::Unreadable) && f.1 == seq;
         prop_assert!(is_right(&found[0]) || is_lost, "{seq}: {:?}\n{:?}", report.findings, shapes);
-        if trail.is_plain() { prop_assert_eq!(found.len(), 1, "{:?}", report.findings); }
+        if log.is_plain() { prop_assert_eq!(found.len(), 1, "{:?}", report.findings); }
     }
 
     #[test]
     fn a_record_that_was_removed_is_found(shapes in shapes(), at: prop::sample::Index) {
-        let trail = Trail::of(&shapes);
-        let at = at.index(trail.entries.len());
-        let seq = trails::seq(&trail.entries[at]);
-        let mut entries = trail.entries.clone();
+        let log = AuditLog::of(&shapes);
+        let at = at.index(log.entries.len());
+        let seq = audit_logs::seq(&log.entries[at]);
+        let mut entries = log.entries.clone();
         entries.remove(at);
-        let report = verified(&entries, Some(trail.head()));
-        let found = told(&report);
+        let report = verified(&entries, Some(log.head()));
+        let found = findings_of(&report);
         let first = at == 0 && !entries.is_empty();
-        if first || trail.is_excused(at) {
+        if first || log.is_excused(at) {
             prop_assert_eq!(found, vec![], "{:?}", report.findings);
         } else if at == entries.len() {
-            // The machine may have skipped numbers before.
             prop_assert_eq!(found.len(), 1);
             prop_assert_eq!(found[0].0, Kind::Truncated);
             prop_assert!(report.findings[0].last == seq && found[0].1 <= seq);
@@ -298,38 +302,38 @@ proptest! {
 
     #[test]
     fn a_record_that_was_doubled_is_found(shapes in shapes(), at: prop::sample::Index, to: prop::sample::Index) {
-        let trail = Trail::of(&shapes);
-        let mut entries = trail.entries.clone();
+        let log = AuditLog::of(&shapes);
+        let mut entries = log.entries.clone();
         let at = at.index(entries.len());
         let to = at + 1 + to.index(entries.len() - at);
         entries.insert(to, entries[at].clone());
-        let found = told(&verified(&entries, Some(trail.head())));
-        prop_assert_eq!(found, vec![(Kind::Double, trails::seq(&trail.entries[at]))]);
+        let found = findings_of(&verified(&entries, Some(log.head())));
+        prop_assert_eq!(found, vec![(Kind::Double, audit_logs::seq(&log.entries[at]))]);
     }
 
     #[test]
-    fn a_pair_that_changed_places_is_found(shapes in shapes(), at: prop::sample::Index) {
-        let trail = Trail::of(&shapes);
-        let mut entries = trail.entries.clone();
+    fn swapped_pair_is_found(shapes in shapes(), at: prop::sample::Index) {
+        let log = AuditLog::of(&shapes);
+        let mut entries = log.entries.clone();
         prop_assume!(entries.len() > 1);
         let at = at.index(entries.len() - 1);
         entries.swap(at, at + 1);
-        let report = verified(&entries, Some(trail.head()));
-        let pair = [trails::seq(&entries[at]), trails::seq(&entries[at + 1])];
-        let found = told(&report);
+        let report = verified(&entries, Some(log.head()));
+        let pair = [audit_logs::seq(&entries[at]), audit_logs::seq(&entries[at + 1])];
+        let found = findings_of(&report);
         prop_assert!(found.len() == 1 && found[0].0 == Kind::Order && pair.contains(&found[0].1),
             "{pair:?}: {:?}\n{:?}", report.findings, shapes);
     }
 
     #[test]
     fn a_cut_end_is_found(shapes in shapes(), at: prop::sample::Index) {
-        let trail = Trail::of(&shapes);
-        let at = at.index(trail.entries.len());
-        let report = verified(&trail.entries[..at], Some(trail.head()));
-        let found = told(&report);
+        let log = AuditLog::of(&shapes);
+        let at = at.index(log.entries.len());
+        let report = verified(&log.entries[..at], Some(log.head()));
+        let found = findings_of(&report);
         prop_assert!(found.len() == 1 && found[0].0 == Kind::Truncated);
-        let last = at.checked_sub(1).map_or(0, |at| trails::seq(&trail.entries[at]));
-        prop_assert_eq!((found[0].1, report.findings[0].last), (last + 1, trail.head().seq));
+        let last = at.checked_sub(1).map_or(0, |at| audit_logs::seq(&log.entries[at]));
+        prop_assert_eq!((found[0].1, report.findings[0].last), (last + 1, log.head().seq));
     }
 
     #[test]
@@ -338,17 +342,17 @@ proptest! {
         for (seq, after, is_forged, doubt) in noise {
             let mut entry = Entry::default();
             for (name, value) in [("REMIT_SEQ", seq.to_string()), ("REMIT_AFTER", after.to_string()), ("REMIT_PREV", "00".repeat(32)), ("REMIT_TIME", String::new())] {
-                trails::set(&mut entry, name, &value);
+                audit_logs::set(&mut entry, name, &value);
             }
-            if let Some((first, last)) = doubt { trails::set(&mut entry, "REMIT_DOUBT", &format!("{first}-{last}")); }
-            if is_forged { trails::forge(&mut entry, "MESSAGE", "x"); }
+            if let Some((first, last)) = doubt { audit_logs::set(&mut entry, "REMIT_DOUBT", &format!("{first}-{last}")); }
+            if is_forged { audit_logs::forge(&mut entry, "MESSAGE", "x"); }
             verifier.take(&entry);
         }
         let _ = verifier.finish(Some(Expected { seq: 5, hash: [7; 32] }));
     }
 }
 
-/// What a daemon may live through is what [`Shape`] can say.
+/// Every case that a daemon can meet is a [`Shape`].
 #[test]
 fn shapes_are_all_tried() {
     let all = [
@@ -356,6 +360,6 @@ fn shapes_are_all_tried() {
         Shape::Doubted { written: true },
         Shape::Doubted { written: false },
     ];
-    let trail = Trail::of(&all);
-    assert_eq!(told(&verified(&trail.entries, Some(trail.head()))), []);
+    let log = AuditLog::of(&all);
+    assert_eq!(findings_of(&verified(&log.entries, Some(log.head()))), []);
 }

@@ -1,4 +1,4 @@
-//! The arguments of `history`. Pure but for the clock, from which `since` counts back.
+//! Arguments of `history`. Reads the clock, because `since` counts back from now.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use remit_common::wire::{HistoryQuery, Kind, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Call, QUOTED, invalid};
+use super::{DaemonCall, QUOTED, invalid};
 
 /// Entries when the caller does not say.
 const DEFAULT: u32 = 20;
@@ -31,7 +31,7 @@ pub struct HistoryArgs {
 }
 
 /// What the arguments ask for.
-pub fn call(args: &HistoryArgs) -> Result<Call, Refusal> {
+pub fn call(args: &HistoryArgs) -> Result<DaemonCall, Refusal> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
     query(args, now).map(|query| Request::History(query).into())

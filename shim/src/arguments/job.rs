@@ -1,5 +1,4 @@
-//! The arguments of `job`: a list of jobs, or one job with a page of its output or the lines of it
-//! that match. Pure.
+//! Arguments of `job`: a list of jobs, or one job with a page or a search of its output.
 
 use remit_common::caps;
 use remit_common::outcome::Stream;
@@ -8,8 +7,8 @@ use remit_common::wire::{GrepQuery, JobQuery, PageQuery, PartQuery, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Call, invalid, job_id, wait};
-use crate::fit::MAX_TEXT;
+use super::{DaemonCall, invalid, job_id, wait};
+use crate::truncate::MAX_TEXT;
 
 /// Bytes of a page of output when the caller does not say.
 const PAGE_DEFAULT: u32 = 16 << 10;
@@ -58,9 +57,9 @@ enum PageEncoding {
 }
 
 /// What the arguments ask for.
-pub fn call(args: JobArgs) -> Result<Call, Refusal> {
+pub fn call(args: JobArgs) -> Result<DaemonCall, Refusal> {
     let Some(id) = &args.job_id else {
-        return list(&args).map(Call::from);
+        return list(&args).map(DaemonCall::from);
     };
     let job = job_id(id)?;
     let part = part(&args)?;
@@ -73,7 +72,7 @@ pub fn call(args: JobArgs) -> Result<Call, Refusal> {
         wait_ms: wait(args.wait_ms)?.unwrap_or(wait_default),
         part,
     });
-    Ok(Call {
+    Ok(DaemonCall {
         request,
         base64: args.wants_base64(),
     })
@@ -113,7 +112,7 @@ fn part(args: &JobArgs) -> Result<Option<PartQuery>, Refusal> {
 }
 
 fn grep(args: &JobArgs, pattern: String) -> Result<GrepQuery, Refusal> {
-    // What some clients send as a default says no more than its absence.
+    // Some clients send default values. They mean the same as absent ones.
     if args.tail == Some(true) {
         return Err(invalid("'grep' and 'tail' exclude each other"));
     }
@@ -164,7 +163,7 @@ mod tests {
 
     const ID: JobId = JobId([0x11; 16]);
 
-    fn asked(wait_ms: u32, part: Option<PartQuery>) -> Call {
+    fn asked(wait_ms: u32, part: Option<PartQuery>) -> DaemonCall {
         Request::Job(JobQuery {
             job: ID,
             wait_ms,
@@ -174,7 +173,7 @@ mod tests {
     }
 
     /// The arguments, of this job.
-    fn of(mut arguments: Value) -> Value {
+    fn with_job(mut arguments: Value) -> Value {
         arguments["job_id"] = json!(ID.to_string());
         arguments
     }
@@ -195,21 +194,21 @@ mod tests {
             tail: true,
             whole_characters: false,
         };
-        let base64 = Call {
+        let base64 = DaemonCall {
             base64: true,
             ..asked(0, Some(PartQuery::Page(raw)))
         };
-        let list = |limit| Call::from(Request::Jobs { limit });
+        let list = |limit| DaemonCall::from(Request::Jobs { limit });
         let cases = [
             (json!({}), list(JOBS_DEFAULT)),
             (json!({"limit": 3}), list(3)),
-            (of(json!({})), asked(caps::WAIT_MS_DEFAULT, None)),
+            (with_job(json!({})), asked(caps::WAIT_MS_DEFAULT, None)),
             (
-                of(json!({"stream": "stderr", "offset": 7})),
+                with_job(json!({"stream": "stderr", "offset": 7})),
                 asked(0, Some(PartQuery::Page(page))),
             ),
             (
-                of(json!({"tail": true, "limit": 4_000_000, "encoding": "base64"})),
+                with_job(json!({"tail": true, "limit": 4_000_000, "encoding": "base64"})),
                 base64,
             ),
         ];
@@ -236,7 +235,7 @@ mod tests {
         };
         let cases = [
             (json!({}), 0, query.clone()),
-            // The defaults of a page, spelt out.
+            // Explicit default values of a page.
             (json!({"tail": false, "encoding": "text"}), 0, query),
             (
                 json!({"stream": "stderr", "offset": 9, "limit": 4_000_000, "context": 10, "wait_ms": 7}),
@@ -247,7 +246,7 @@ mod tests {
         for (mut arguments, wait_ms, expect) in cases {
             arguments["grep"] = json!("a b");
             let expect = asked(wait_ms, Some(PartQuery::Grep(expect)));
-            assert_eq!(try_call(Tool::Job, of(arguments)), Ok(expect));
+            assert_eq!(try_call(Tool::Job, with_job(arguments)), Ok(expect));
         }
     }
 
@@ -259,19 +258,25 @@ mod tests {
             (json!({"grep": "a"}), "'job_id' is missing"),
             (json!({"context": 1}), "'job_id' is missing"),
             (
-                of(json!({"grep": "a", "tail": true})),
+                with_job(json!({"grep": "a", "tail": true})),
                 "'grep' and 'tail' exclude",
             ),
             (
-                of(json!({"grep": "a", "encoding": "base64"})),
+                with_job(json!({"grep": "a", "encoding": "base64"})),
                 "'grep' and 'encoding' base64 exclude",
             ),
-            (of(json!({"context": 1})), "'context' belongs to 'grep'"),
             (
-                of(json!({"grep": "a", "context": 11})),
+                with_job(json!({"context": 1})),
+                "'context' belongs to 'grep'",
+            ),
+            (
+                with_job(json!({"grep": "a", "context": 11})),
                 "argument 'context': at most 10",
             ),
-            (of(json!({"grep": 1})), "argument 'grep': invalid type"),
+            (
+                with_job(json!({"grep": 1})),
+                "argument 'grep': invalid type",
+            ),
         ];
         for (arguments, expect) in cases {
             let error = try_call(Tool::Job, arguments.clone()).unwrap_err();

@@ -1,4 +1,4 @@
-//! The arguments of a named command, as the texts that the daemon reads. Pure.
+//! Arguments of a named command, as texts for the daemon.
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
@@ -7,14 +7,11 @@ use serde_json::{Map, Value};
 
 use super::invalid;
 
-/// Bytes quoted of a name.
 const QUOTED: usize = 64;
 
-/// Each value with its name; the values of a list one after the other, with the same name.
+/// Returns name and value pairs. A list gives one pair per element.
 ///
-/// # Errors
-/// A value that is no text, whole number or boolean, or a name over its cap: it would be copied for
-/// each value of its list.
+/// The length of a name is bounded, because the name is copied for each list element.
 pub fn pairs(args: Map<String, Value>) -> Result<Vec<(String, String)>, Refusal> {
     let mut pairs = Vec::new();
     for (name, value) in args {
@@ -39,7 +36,7 @@ pub fn pairs(args: Map<String, Value>) -> Result<Vec<(String, String)>, Refusal>
     Ok(pairs)
 }
 
-/// The value as text. Why not is never told with the value: it may be a secret.
+/// The error never contains the value, because it may be a secret.
 fn scalar(value: Value) -> Result<String, &'static str> {
     match value {
         Value::String(text) => Ok(text),
@@ -59,13 +56,13 @@ mod tests {
     use super::*;
 
     fn read(args: &str) -> Result<Vec<(String, String)>, (Code, String)> {
-        // From text: what the client wrote decides, not how this test would write it.
+        // Parses from text, because the client's number format matters.
         pairs(serde_json::from_str(args).unwrap())
             .map_err(|refusal| (refusal.code, refusal.message))
     }
 
     #[test]
-    fn values_become_texts_and_lists_come_one_by_one() {
+    fn values_become_texts_and_lists_are_flattened() {
         for (args, expect) in [
             ("{}", &[][..]),
             (
@@ -123,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_is_not_copied_for_each_value() {
+    fn long_name_is_copied_once() {
         let args = |length: usize| json!({ "x".repeat(length): [1, 2] }).to_string();
         assert_eq!(read(&args(caps::NAME)).unwrap().len(), 2);
         let (code, _) = read(&args(caps::NAME + 1)).unwrap_err();

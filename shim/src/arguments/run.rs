@@ -1,4 +1,4 @@
-//! The arguments of `run` and `change`: the tools that start a job.
+//! Arguments of `run` and `change`, the tools that start a job.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Call, invalid, named, wait};
+use super::{DaemonCall, invalid, named, wait};
 
 /// Arguments of `run`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -43,7 +43,7 @@ pub struct RunArgs {
     request_id: Option<String>,
 }
 
-/// Arguments of `change`. The bounds that `run` tells of hold too.
+/// Arguments of `change`. The bounds of `run` apply too.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeArgs {
@@ -65,7 +65,7 @@ pub struct ChangeArgs {
 }
 
 /// What the arguments of `run` ask for.
-pub fn run(args: RunArgs) -> Result<Call, Refusal> {
+pub fn run(args: RunArgs) -> Result<DaemonCall, Refusal> {
     if args.interpreter.is_some() && args.script.is_none() {
         return Err(invalid("'interpreter' belongs to 'script'"));
     }
@@ -108,7 +108,7 @@ pub fn run(args: RunArgs) -> Result<Call, Refusal> {
 }
 
 /// What the arguments of `change` ask for.
-pub fn change(args: ChangeArgs) -> Result<Call, Refusal> {
+pub fn change(args: ChangeArgs) -> Result<DaemonCall, Refusal> {
     Ok(Request::Run(Run {
         traceparent: None,
         what: command(args.name, args.args)?,
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tool_says_what_it_is_for_and_nothing_else_does() {
+    fn only_tool_decides_purpose() {
         let named = json!({"name": "a.b"});
         assert_eq!(asked(Tool::Run, named).purpose, Purpose::Use);
         let change = json!({"name": "a.b", "reason": ""});

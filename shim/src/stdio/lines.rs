@@ -1,50 +1,46 @@
-//! Bytes as they come, split into lines. Pure.
+//! Splits input into lines.
 
-use crate::line::MAX_LINE;
+use crate::jsonrpc::MAX_LINE;
 
-/// One line of input, without its newline.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
-    /// The whole line.
     Whole(Vec<u8>),
-    /// It was longer than [`MAX_LINE`] and is gone.
+    /// The line exceeded [`MAX_LINE`] and was dropped.
     TooLong,
 }
 
-/// What of a line has come so far.
 #[derive(Debug, Default)]
 pub struct Lines {
-    begun: Vec<u8>,
+    partial: Vec<u8>,
     too_long: bool,
 }
 
 impl Lines {
-    /// Takes bytes up to the first newline, or all of them. Gives the line, if one has ended, and how
-    /// many bytes were taken.
+    /// Takes bytes up to the first newline, or all. Returns the line, if complete, and the number of bytes taken.
     pub fn take(&mut self, bytes: &[u8]) -> (Option<Line>, usize) {
         let newline = memchr::memchr(b'\n', bytes);
         let part = bytes.get(..newline.unwrap_or(bytes.len()));
         let part = part.unwrap_or_default();
-        if self.begun.len() + part.len() > MAX_LINE {
+        if self.partial.len() + part.len() > MAX_LINE {
             self.too_long = true;
-            self.begun = Vec::new();
+            self.partial = Vec::new();
         }
         if !self.too_long {
-            self.begun.extend_from_slice(part);
+            self.partial.extend_from_slice(part);
         }
         match newline {
-            Some(place) => (Some(self.line()), place + 1),
+            Some(newline_at) => (Some(self.line()), newline_at + 1),
             None => (None, part.len()),
         }
     }
 
-    /// The last line, at the end of the input: one without a newline counts, no line at all does not.
+    /// Returns the last line at the end of the input, if it has no newline.
     pub fn last(&mut self) -> Option<Line> {
-        (self.too_long || !self.begun.is_empty()).then(|| self.line())
+        (self.too_long || !self.partial.is_empty()).then(|| self.line())
     }
 
     fn line(&mut self) -> Line {
-        let whole = std::mem::take(&mut self.begun);
+        let whole = std::mem::take(&mut self.partial);
         match std::mem::take(&mut self.too_long) {
             true => Line::TooLong,
             false => Line::Whole(whole),
@@ -57,15 +53,15 @@ mod tests {
     use super::*;
 
     fn lines(input: &[u8], buffer: usize) -> Vec<Line> {
-        let (mut lines, mut begun) = (Vec::new(), Lines::default());
+        let (mut lines, mut partial) = (Vec::new(), Lines::default());
         for mut bytes in input.chunks(buffer) {
             while !bytes.is_empty() {
-                let (line, taken) = begun.take(bytes);
+                let (line, taken) = partial.take(bytes);
                 lines.extend(line);
                 bytes = &bytes[taken..];
             }
         }
-        lines.extend(begun.last());
+        lines.extend(partial.last());
         lines
     }
 
@@ -86,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_cut_off_at_its_limit_and_the_next_one_is_read() {
+    fn line_over_limit_is_dropped_and_next_read() {
         let mut input = vec![b'x'; MAX_LINE];
         input.extend_from_slice(b"\nafter");
         let got = lines(&input, 8192);

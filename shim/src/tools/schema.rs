@@ -1,17 +1,16 @@
-//! JSON Schemas of arguments and results, made from their types and as short as they can be. Pure.
+//! JSON Schemas of arguments and results, derived from their types and kept short.
 
 use rmcp::model::JsonObject;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-/// The schema of arguments, flat: no references, no titles, no number formats
-/// (clients warn about those they do not know), no null beside a type.
+/// Returns a flat schema of arguments. It has no number formats, because clients warn about unknown ones.
 pub fn schema<T: JsonSchema>() -> JsonObject {
     generate::<T>(SchemaSettings::draft2020_12(), Null::Absent)
 }
 
-/// The schema of a result. Nothing is required: a refusal takes the place of it all.
+/// Returns the schema of a result. Nothing is required, because a refusal replaces all of it.
 pub fn output<T: JsonSchema>(null: Null) -> JsonObject {
     let schema = generate::<T>(SchemaSettings::draft2020_12().for_serialize(), null);
     let mut schema = without(schema, &["required"]);
@@ -50,12 +49,12 @@ fn generate<T: JsonSchema>(settings: SchemaSettings, null: Null) -> JsonObject {
     }
 }
 
-/// Whether `null` is one of the types of an optional field, or the field is left out.
+/// Treatment of optional fields.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Null {
-    /// It may be null.
+    /// The field may be null.
     Stays,
-    /// It is left out then.
+    /// The field is left out instead of null.
     Absent,
 }
 
@@ -64,12 +63,12 @@ fn simplify(schema: &mut Value, null: Null) {
         Value::Array(items) => items.iter_mut().for_each(|item| simplify(item, null)),
         Value::Object(object) => {
             for key in ["title", "format", "default"] {
-                // A property may have such a name; then it is a schema itself.
+                // A property with such a name is a schema itself.
                 if object.get(key).is_some_and(|value| !value.is_object()) {
                     object.remove(key);
                 }
             }
-            // Says nothing that a byte count would not say.
+            // A minimum of 0 adds no information.
             if object.get("minimum") == Some(&json!(0)) {
                 object.remove("minimum");
             }
@@ -110,7 +109,6 @@ fn without_null(object: &mut JsonObject) {
     }
 }
 
-/// An enum of described constants as a plain enum.
 fn one_of_names(object: &mut JsonObject) {
     let Some(Value::Array(choices)) = object.get("oneOf") else {
         return;
@@ -126,7 +124,6 @@ fn one_of_names(object: &mut JsonObject) {
     }
 }
 
-/// The schema with these of its properties.
 pub fn only(mut schema: JsonObject, names: &[&str]) -> JsonObject {
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         properties.retain(|name, _| *name == "error" || names.contains(&name.as_str()));
@@ -134,12 +131,11 @@ pub fn only(mut schema: JsonObject, names: &[&str]) -> JsonObject {
     schema
 }
 
-/// The schema with names and types alone.
 pub fn terse(schema: JsonObject) -> JsonObject {
     without(schema, &["description", "enum"])
 }
 
-/// The schema with its properties alone, not what is in them: a result explains itself.
+/// Keeps only the top-level properties with their types.
 pub fn shallow(schema: JsonObject) -> JsonObject {
     let mut schema = terse(schema);
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
@@ -150,7 +146,7 @@ pub fn shallow(schema: JsonObject) -> JsonObject {
     schema
 }
 
-/// The schema without these keywords at any depth. No property has such a name.
+/// Removes these keywords at any depth. No property has such a name.
 fn without(schema: JsonObject, keywords: &[&str]) -> JsonObject {
     fn strip(value: &mut Value, keywords: &[&str]) {
         match value {

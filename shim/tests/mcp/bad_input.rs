@@ -1,22 +1,18 @@
-//! Every kind of malformed line, before and after the handshake, in both eras.
+//! Malformed lines of every kind, before and after the handshake, in both eras.
 
 use serde_json::{Value, json};
 
 use crate::pipe::{Shim, initialize_params, modern};
 
-/// What a line is answered with.
 #[derive(Clone, Copy, Debug)]
 enum Expect {
-    /// An error without an id.
     Error(i64),
-    /// An error with the id 77.
     ErrorFor(i64),
-    /// Nothing.
     Nothing,
 }
 use Expect::{Error, ErrorFor, Nothing};
 
-/// The classes of bad lines. None of them has an effect on what comes after.
+/// Bad lines. None of them affects later lines.
 fn lines() -> Vec<(&'static str, Vec<u8>, Expect)> {
     let text = |line: &str| line.as_bytes().to_vec();
     vec![
@@ -446,7 +442,7 @@ fn as_the_last_line_without_a_newline() {
 }
 
 #[test]
-fn every_id_that_is_usable_comes_back_as_it_was() {
+fn usable_ids_come_back_unchanged() {
     let mut shim = Shim::alone();
     shim.initialize("2025-11-25");
     let long = "x".repeat(10_000);
@@ -479,7 +475,7 @@ fn line_endings_and_whitespace_do_not_matter() {
 }
 
 #[test]
-fn a_line_may_come_in_pieces_and_many_at_once() {
+fn lines_may_come_in_pieces_or_together() {
     let mut shim = Shim::alone();
     for byte in b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n" {
         shim.raw(&[*byte]);

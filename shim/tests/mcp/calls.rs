@@ -1,8 +1,6 @@
-//! Tool calls and their results, with a daemon behind them.
-
 use remit_common::host::{HostReport, Section};
 use remit_common::names::JobId;
-use remit_common::outcome::{Captured, JobSummary, Part, State, Stream};
+use remit_common::outcome::{Captured, JobSummary, OutputPart, State, Stream};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{
     AccessReport, Asked, Bytes, CommandView, Effect, JobQuery, PageQuery, PartQuery, ProfileView,
@@ -14,14 +12,13 @@ use crate::daemon::{Daemon, Seen, answer, ended, page, report};
 use crate::pipe::Shim;
 use crate::quoted;
 
-/// A legacy session before this daemon.
 pub fn session(daemon: &Daemon) -> Shim {
     let mut shim = Shim::start(&daemon.socket());
     shim.initialize("2025-11-25");
     shim
 }
 
-/// The result of a call, whose text and data must say the same.
+/// Returns the result of a call. Its text and data must be the same.
 pub fn call(shim: &mut Shim, tool: &str, arguments: Value) -> Value {
     shim.call(5, tool, arguments);
     let answer = shim.next();
@@ -36,7 +33,7 @@ pub fn call(shim: &mut Shim, tool: &str, arguments: Value) -> Value {
 }
 
 #[test]
-fn a_run_is_asked_for_and_its_failure_is_data() {
+fn run_is_requested_and_failure_is_data() {
     let daemon = Daemon::start(|_| answer(ended(b"out\xff")));
     let mut shim = session(&daemon);
     let arguments = json!({"argv": ["df", "-h"], "cwd": "/tmp", "env": {"A": "b"}, "stdin": "in"});
@@ -69,7 +66,7 @@ fn a_run_is_asked_for_and_its_failure_is_data() {
 }
 
 #[test]
-fn every_run_has_another_request_id_unless_the_client_chose_one() {
+fn run_has_new_request_id_unless_chosen() {
     let daemon = Daemon::start(|_| answer(ended(b"")));
     let mut shim = session(&daemon);
     let mut ids = Vec::new();
@@ -104,7 +101,10 @@ fn jobs_are_listed_waited_for_paged_and_stopped() {
             Request::Jobs { .. } => Reply::Jobs(vec![summary.clone(); 3]),
             Request::Job(query) => Reply::Job {
                 report: Box::new(report(b"inline")),
-                part: query.part.as_ref().map(|_| Part::Page(page(b"a\xff"))),
+                part: query
+                    .part
+                    .as_ref()
+                    .map(|_| OutputPart::Page(page(b"a\xff"))),
             },
             _ => Reply::Job {
                 report: Box::new(report(b"inline")),
@@ -155,7 +155,7 @@ fn jobs_are_listed_waited_for_paged_and_stopped() {
     assert_eq!(job["page"]["data"], "a\\xff");
     assert_eq!(job["page"]["next"], 12);
     for absent in ["stdout", "stderr", "truncated", "matches"] {
-        assert_eq!(job.get(absent), None, "the page stands instead");
+        assert_eq!(job.get(absent), None, "the page is there instead");
     }
 
     let (job, _) = ask("job", json!({"job_id": text, "encoding": "base64"}));
@@ -176,7 +176,7 @@ fn jobs_are_listed_waited_for_paged_and_stopped() {
 }
 
 #[test]
-fn an_answer_about_one_command_is_about_no_other() {
+fn access_to_one_command_shows_no_other() {
     let command = |usage: &str| CommandView {
         usage: usage.to_owned(),
         summary: String::new(),
@@ -287,7 +287,7 @@ fn a_refusal_is_an_error_that_says_everything() {
 }
 
 #[test]
-fn long_output_is_cut_to_fit_whatever_it_is_made_of() {
+fn long_output_of_any_bytes_is_cut() {
     for unit in [
         &b"x"[..],
         b"\0",
@@ -307,7 +307,7 @@ fn long_output_is_cut_to_fit_whatever_it_is_made_of() {
             };
             answer(Ok(Reply::Job {
                 report: Box::new(long),
-                part: matches!(request, Request::Job(_)).then(|| Part::Page(page(&bytes))),
+                part: matches!(request, Request::Job(_)).then(|| OutputPart::Page(page(&bytes))),
             }))
         });
         let mut shim = session(&daemon);
@@ -332,7 +332,7 @@ fn an_answer_to_another_question_is_an_error() {
 }
 
 #[test]
-fn nothing_is_asked_of_the_daemon_before_the_first_call_that_needs_it() {
+fn daemon_is_not_contacted_before_first_call() {
     let daemon = Daemon::silent();
     let mut shim = session(&daemon);
     shim.request(1, "tools/list", json!({}));
@@ -344,7 +344,7 @@ fn nothing_is_asked_of_the_daemon_before_the_first_call_that_needs_it() {
 }
 
 #[test]
-fn a_refused_hello_and_a_foreign_protocol_are_told() {
+fn refused_hello_and_foreign_protocol_are_reported() {
     use remit_common::wire::{PROTOCOL, ToClient};
     use remit_common::{caps, frame};
     let refusing = Daemon::greeting(

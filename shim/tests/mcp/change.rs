@@ -1,5 +1,3 @@
-//! Named commands: `change`, arguments of any type, and what `access` tells of them.
-
 use remit_common::outcome::{ApprovalView, Ending, JobReport, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{
@@ -25,7 +23,7 @@ fn pairs(run: &Run) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn a_change_is_asked_for_with_its_reason_and_answers_as_a_run() {
+fn change_has_reason_and_answers_like_run() {
     let daemon = Daemon::start(|_| answer(ended(b"done\n")));
     let mut shim = session(&daemon);
     let arguments = json!({
@@ -63,7 +61,7 @@ fn a_change_is_asked_for_with_its_reason_and_answers_as_a_run() {
     assert_eq!(run.request_id.as_deref(), Some("mine"));
     assert_eq!(run.stdin.unwrap().as_slice(), b"in");
 
-    // The same command by the other tool has the other purpose.
+    // The other tool has the other purpose for the same command.
     call(
         &mut shim,
         "run",
@@ -77,7 +75,7 @@ fn a_change_is_asked_for_with_its_reason_and_answers_as_a_run() {
 }
 
 #[test]
-fn a_change_whose_connection_breaks_is_not_made_twice() {
+fn change_with_broken_connection_is_not_repeated() {
     let mut first = true;
     let daemon = Daemon::start(move |_| match std::mem::take(&mut first) {
         true => React::Close,
@@ -96,7 +94,7 @@ fn a_change_whose_connection_breaks_is_not_made_twice() {
 }
 
 #[test]
-fn what_has_no_meaning_is_refused_before_the_daemon_is_asked() {
+fn meaningless_arguments_are_refused_without_daemon() {
     let daemon = Daemon::silent();
     let mut shim = session(&daemon);
     let named = |value: &str| -> Value {
@@ -139,7 +137,7 @@ fn what_has_no_meaning_is_refused_before_the_daemon_is_asked() {
 }
 
 #[test]
-fn a_long_name_in_a_long_list_takes_no_memory() {
+fn long_name_in_long_list_is_bounded() {
     let daemon = Daemon::silent();
     let mut shim = session(&daemon);
     let args = json!({ "x".repeat(2 << 20): vec![1; 60_000] });
@@ -176,9 +174,9 @@ fn what_policy_says_reaches_the_agent_whole() {
     }
 }
 
-/// Told at once, with what the agent does about it; refused after all, it is an error that says so.
+/// A pending approval is reported at once with the next step. If it is refused later, the result is an error.
 #[test]
-fn what_waits_for_a_person_is_told_and_no_tool_approves_it() {
+fn pending_approval_is_reported_and_no_tool_approves() {
     let view = ApprovalView {
         by: vec!["%sre".to_owned()],
         expires_ms: 9,
@@ -188,7 +186,7 @@ fn what_waits_for_a_person_is_told_and_no_tool_approves_it() {
     let Ok(Reply::Job { report, part }) = ended(b"") else {
         panic!("a job")
     };
-    let waits = JobReport {
+    let waiting = JobReport {
         state: State::AwaitingApproval,
         ending: None,
         approval: Some(view.clone()),
@@ -204,7 +202,7 @@ fn what_waits_for_a_person_is_told_and_no_tool_approves_it() {
     assert!(part.is_none());
     let arguments = json!({"name": "nginx.reload", "reason": "why"});
     for (report, is_error, code, says) in [
-        (waits, false, "needs_approval", "remit approve 0101-0101"),
+        (waiting, false, "needs_approval", "remit approve 0101-0101"),
         (denied, true, "approval_denied", "denied by ann: not now"),
     ] {
         let report = Box::new(report);
@@ -220,7 +218,7 @@ fn what_waits_for_a_person_is_told_and_no_tool_approves_it() {
         assert!(job["next"].is_string());
         let text = result["content"][0]["text"].as_str().unwrap();
         assert!(text.contains(says), "{text}");
-        // To look at it is no failure.
+        // Reading a refused job is not an error.
         let id = json!({"job_id": job["job_id"]});
         assert_eq!(call(&mut shim, "job", id)["isError"], false);
         shim.request(1, "tools/list", json!({}));
@@ -275,25 +273,25 @@ fn commands_are_searched_for() {
         query: Some("nginx".to_owned()),
     };
     assert_eq!(daemon.next_call().1, Request::Access(expect));
-    let told = &result["structuredContent"];
-    assert_eq!(told["commands"][1]["effect"], "change");
-    assert_eq!(told["commands"][1]["approval"], "needs approval by %sre");
+    let content = &result["structuredContent"];
+    assert_eq!(content["commands"][1]["effect"], "change");
+    assert_eq!(content["commands"][1]["approval"], "needs approval by %sre");
     assert_eq!(
-        (&told["more_commands"], &told["more_grants"]),
+        (&content["more_commands"], &content["more_grants"]),
         (&json!(5), &json!(0))
     );
 }
 
 #[test]
-fn a_long_answer_about_access_is_cut_and_counted() {
+fn long_access_answer_is_cut_and_counted() {
     for (grants, commands) in [(2, 300), (300, 64), (4096, 0)] {
         let daemon = Daemon::start(move |_| answer(Ok(Reply::Access(report(grants, commands)))));
         let mut shim = session(&daemon);
         let result = call(&mut shim, "access", json!({}));
         assert_eq!(result["isError"], false);
-        let told = &result["structuredContent"];
+        let content = &result["structuredContent"];
         let all = |list: &str, more: &str| {
-            told[list].as_array().unwrap().len() as u64 + told[more].as_u64().unwrap()
+            content[list].as_array().unwrap().len() as u64 + content[more].as_u64().unwrap()
         };
         assert_eq!(all("grants", "more_grants"), grants as u64);
         assert_eq!(all("commands", "more_commands"), commands as u64 + 5);

@@ -1,4 +1,4 @@
-//! A daemon for the tests: it speaks frames, and does with each call what the test says.
+//! A daemon for the tests. It reads frames and answers each call as the test decides.
 
 use std::fs;
 use std::io;
@@ -17,36 +17,26 @@ use remit_common::{caps, frame};
 
 use crate::pipe::PATIENCE;
 
-/// What happened at the daemon.
 #[derive(Debug)]
-// There are a handful in a test.
+// A test has only a few of them.
 #[allow(clippy::large_enum_variant)]
 pub enum Seen {
-    /// A client said hello with this name.
     Hello(String),
-    /// A call.
     Call(u32, Request),
-    /// A call that nobody waits for.
     Forget(u32),
-    /// A connection ended.
     Closed,
 }
 
-/// What to do about a call.
 pub enum React {
-    /// Answer it.
     Answer(Box<Result<Reply, Refusal>>),
-    /// Do nothing: the test answers.
+    /// The test answers later.
     Hold,
-    /// Close the connection.
     Close,
-    /// End the connection with a reason.
     Goodbye(Refusal),
 }
 
 type Plan = dyn FnMut(&Request) -> React + Send;
 
-/// A daemon, until dropped.
 pub struct Daemon {
     dir: PathBuf,
     events: Receiver<Seen>,
@@ -61,7 +51,6 @@ struct Shared {
 }
 
 impl Daemon {
-    /// Starts one that does `plan` for each call.
     pub fn start(plan: impl FnMut(&Request) -> React + Send + 'static) -> Self {
         Self::greeting(plan, |stream| {
             let welcome = ToClient::Welcome {
@@ -72,7 +61,7 @@ impl Daemon {
         })
     }
 
-    /// Starts one that answers a hello with `greet`, which says whether to go on.
+    /// Starts a daemon whose `greet` answers a hello and returns whether to continue.
     pub fn greeting(
         plan: impl FnMut(&Request) -> React + Send + 'static,
         greet: fn(&mut UnixStream) -> bool,
@@ -98,11 +87,10 @@ impl Daemon {
         daemon
     }
 
-    /// Makes the socket and takes connections.
     pub fn listen(&self) {
         let listener = UnixListener::bind(self.dir.join("remit.sock")).unwrap();
         let (state, greet) = (Arc::clone(&self.shared), self.greet);
-        // These threads end with their sockets, and at the latest with the tests.
+        // These threads end with their sockets, at the latest with the tests.
         thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
                 let state = Arc::clone(&state);
@@ -111,27 +99,23 @@ impl Daemon {
         });
     }
 
-    /// A daemon that holds every call.
     pub fn silent() -> Self {
         Self::start(|_| React::Hold)
     }
 
-    /// Its socket.
     pub fn socket(&self) -> String {
         self.dir.join("remit.sock").display().to_string()
     }
 
-    /// The next event.
     pub fn next(&self) -> Seen {
         self.events.recv_timeout(PATIENCE).expect("an event")
     }
 
-    /// The next event within a time.
     pub fn next_within(&self, time: std::time::Duration) -> Option<Seen> {
         self.events.recv_timeout(time).ok()
     }
 
-    /// The next call; a hello may come before it.
+    /// Returns the next call, also after a hello.
     pub fn next_call(&self) -> (u32, Request) {
         loop {
             match self.next() {
@@ -142,30 +126,27 @@ impl Daemon {
         }
     }
 
-    /// Nothing has happened so far.
+    /// Returns true if nothing has happened.
     pub fn untouched(&self) -> bool {
         self.events.try_recv().is_err()
     }
 
-    /// Sends on the newest connection.
     pub fn send(&self, message: &ToClient) {
         let mut connections = self.shared.connections.lock().unwrap();
         frame::write(connections.last_mut().unwrap(), message, caps::FRAME).unwrap();
     }
 
-    /// Answers a call on the newest connection.
     pub fn answer(&self, id: u32, reply: Result<Reply, Refusal>) {
         self.send(&ToClient::Reply { id, reply });
     }
 
-    /// Breaks all connections, as a daemon does that dies.
+    /// Breaks all connections, as a daemon that dies.
     pub fn break_connections(&self) {
         for connection in self.shared.connections.lock().unwrap().drain(..) {
             let _ = connection.shutdown(std::net::Shutdown::Both);
         }
     }
 
-    /// Takes the socket away.
     pub fn unlink(&self) {
         fs::remove_file(self.dir.join("remit.sock")).unwrap();
     }
@@ -210,12 +191,10 @@ impl Shared {
     }
 
     fn tell(&self, seen: Seen) {
-        // The test may be over.
         let _ = self.events.lock().unwrap().send(seen);
     }
 }
 
-/// The answer to a run that has ended.
 pub fn ended(stdout: &[u8]) -> Result<Reply, Refusal> {
     Ok(Reply::Job {
         report: Box::new(report(stdout)),
@@ -223,12 +202,10 @@ pub fn ended(stdout: &[u8]) -> Result<Reply, Refusal> {
     })
 }
 
-/// The same as a reaction.
 pub fn answer(reply: Result<Reply, Refusal>) -> React {
     React::Answer(Box::new(reply))
 }
 
-/// A job that has ended.
 pub fn report(stdout: &[u8]) -> JobReport {
     JobReport {
         denials: Vec::new(),
@@ -250,7 +227,7 @@ pub fn report(stdout: &[u8]) -> JobReport {
         }),
         started_ms: 4,
         waited_ms: 0,
-        place: None,
+        queue_position: None,
         enforced: None,
         stdout: Captured {
             total: stdout.len() as u64,
@@ -264,7 +241,6 @@ pub fn report(stdout: &[u8]) -> JobReport {
     }
 }
 
-/// A page of that job's output.
 pub fn page(bytes: &[u8]) -> Page {
     Page {
         stream: remit_common::outcome::Stream::Stdout,

@@ -1,4 +1,4 @@
-//! Every kind of stdin and stdout, and both ways that a call takes to its answer.
+//! Every kind of stdin and stdout, and calls with and without the library.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write, pipe};
@@ -12,12 +12,10 @@ use serde_json::{Value, json};
 use crate::daemon::{Daemon, answer, ended};
 use crate::pipe::{Shim, command, initialize_params, modern};
 
-/// `O_NONBLOCK` of x86_64 and aarch64.
+/// `O_NONBLOCK` on x86_64 and aarch64.
 const NONBLOCK: i32 = 0o4000;
-/// Calls of a session.
 const CALLS: usize = 40;
 
-/// A program that is ended with the test.
 struct Running(Child);
 
 impl Running {
@@ -30,7 +28,6 @@ impl Running {
         fs::read_dir(tasks).unwrap().count()
     }
 
-    /// Whether an end of it is non-blocking.
     fn is_nonblocking(&self, end: i32) -> bool {
         let info = fs::read_to_string(format!("/proc/{}/fdinfo/{end}", self.0.id())).unwrap();
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
@@ -45,13 +42,13 @@ impl Drop for Running {
     }
 }
 
-/// Long output: an answer is more than a pipe holds.
+/// An answer is larger than a pipe's buffer.
 fn long() -> Daemon {
     let output = "x".repeat(30_000);
     Daemon::start(move |_| answer(ended(output.as_bytes())))
 }
 
-/// A session of [`CALLS`] calls, all asked for before an answer is read; the pieces are of any length.
+/// Runs [`CALLS`] calls, all sent before an answer is read, in pieces of any length.
 fn session(mut stdin: impl Write + Send + 'static, stdout: impl Read) {
     let request = |id: usize, method: &str, params: Value| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
     let mut lines = format!(
@@ -84,7 +81,7 @@ fn session(mut stdin: impl Write + Send + 'static, stdout: impl Read) {
 }
 
 #[test]
-fn pipes_need_no_thread_and_stay_as_they_were() {
+fn pipes_need_no_thread_and_stay_unchanged() {
     let daemon = long();
     let mut running = Running::start(&mut command(&["--socket", &daemon.socket()]));
     let (stdin, stdout) = (running.0.stdin.take(), running.0.stdout.take());
@@ -103,15 +100,15 @@ fn pipes_need_no_thread_and_stay_as_they_were() {
 }
 
 #[test]
-fn a_socket_needs_no_thread_and_stays_as_it_was() {
+fn socket_needs_no_thread_and_stays_unchanged() {
     let daemon = long();
-    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (local_end, child_end) = UnixStream::pair().unwrap();
     let running = Running::start(
         command(&["--socket", &daemon.socket()])
-            .stdin(OwnedFd::from(theirs.try_clone().unwrap()))
-            .stdout(OwnedFd::from(theirs)),
+            .stdin(OwnedFd::from(child_end.try_clone().unwrap()))
+            .stdout(OwnedFd::from(child_end)),
     );
-    session(ours.try_clone().unwrap(), &ours);
+    session(local_end.try_clone().unwrap(), &local_end);
     assert_eq!(running.threads(), 1);
     assert!(!running.is_nonblocking(0));
 }
@@ -124,16 +121,16 @@ fn ends_that_are_non_blocking_already_serve_too() {
         options.read(read).write(!read).custom_flags(NONBLOCK);
         options.open(format!("/proc/self/fd/{end}")).unwrap()
     };
-    let (theirs_in, ours_in) = pipe().unwrap();
-    let (ours_out, theirs_out) = pipe().unwrap();
+    let (child_in, local_in) = pipe().unwrap();
+    let (local_out, child_out) = pipe().unwrap();
     let running = Running::start(
         command(&["--socket", &daemon.socket()])
-            .stdin(nonblocking(theirs_in.as_raw_fd(), true))
-            .stdout(nonblocking(theirs_out.as_raw_fd(), false)),
+            .stdin(nonblocking(child_in.as_raw_fd(), true))
+            .stdout(nonblocking(child_out.as_raw_fd(), false)),
     );
-    drop((theirs_in, theirs_out));
+    drop((child_in, child_out));
     assert!(running.is_nonblocking(0) && running.is_nonblocking(1));
-    session(ours_in, ours_out);
+    session(local_in, local_out);
 }
 
 #[test]
@@ -143,21 +140,20 @@ fn files_serve_by_threads() {
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
                       "params": modern(json!({"name": "run", "arguments": {"argv": ["a"]}}))});
     fs::write(&path, format!("{call}\n")).unwrap();
-    let (mut ours, theirs) = pipe().unwrap();
+    let (mut local_end, child_end) = pipe().unwrap();
     let status = command(&["--socket", &daemon.socket()])
         .stdin(File::open(&path).unwrap())
-        .stdout(theirs)
+        .stdout(child_end)
         .stderr(Stdio::null())
         .status()
         .unwrap();
     fs::remove_file(path).unwrap();
     assert!(status.success());
     let mut line = String::new();
-    ours.read_to_string(&mut line).unwrap();
+    local_end.read_to_string(&mut line).unwrap();
     assert!(line.contains("\"id\":1"), "{line}");
 }
 
-/// The answer to one call, whose params these are.
 fn answered(shim: &mut Shim, params: Value) -> Value {
     shim.request("call", "tools/call", params);
     let answer = shim.next();
@@ -174,13 +170,13 @@ fn the_library_and_we_answer_alike() {
         json!({"argv": 1}),
     ] {
         let params = json!({"name": "run", "arguments": arguments});
-        // What opens a modern session goes through the library, and what follows does not.
+        // The request that opens a modern session goes through the library; later ones do not.
         let mut shim = Shim::start(&daemon.socket());
         let first = answered(&mut shim, modern(params.clone()));
         let second = answered(&mut shim, modern(params.clone()));
         assert_eq!(first, second);
         assert_eq!(first["resultType"], "complete");
-        // A revision in the request itself is none that we take a short way for.
+        // A request with its own revision goes through the library.
         let mut shim = Shim::start(&daemon.socket());
         shim.initialize("2025-06-18");
         let direct = answered(&mut shim, params.clone());

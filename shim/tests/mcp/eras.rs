@@ -1,4 +1,4 @@
-//! The five revisions of the protocol, and both ways to begin.
+//! The five protocol revisions and both ways to start.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn initialize_agrees_on_the_revision_asked_for() {
 }
 
 #[test]
-fn initialize_with_an_unknown_revision_gets_the_newest_that_has_it() {
+fn initialize_with_unknown_revision_gets_newest_legacy() {
     for version in ["2026-07-28", "2024-10-07", "2099-01-01", "", "garbage"] {
         let result = Shim::alone().initialize(version);
         assert_eq!(result["protocolVersion"], "2025-11-25", "{version}");
@@ -49,14 +49,13 @@ fn legacy_results_have_no_modern_fields() {
         }
         shim.request(3, "ping", json!({}));
         assert_eq!(shim.next()["result"], json!({}));
-        // A second initialize is answered again.
         shim.request(4, "initialize", initialize_params(version));
         assert_eq!(shim.next()["result"]["protocolVersion"], version);
     }
 }
 
 #[test]
-fn modern_requests_need_no_handshake_and_results_say_who_answers() {
+fn modern_results_name_server_without_handshake() {
     let daemon = Daemon::start(|_| answer(ended(b"out")));
     let mut shim = Shim::start(&daemon.socket());
     shim.request(1, "server/discover", modern(json!({})));
@@ -86,7 +85,7 @@ fn modern_requests_need_no_handshake_and_results_say_who_answers() {
 }
 
 #[test]
-fn modern_requests_without_their_meta_or_of_an_unknown_revision_are_refused() {
+fn modern_request_without_meta_or_revision_is_refused() {
     for first in [false, true] {
         let mut shim = Shim::alone();
         if !first {
@@ -109,7 +108,7 @@ fn modern_requests_without_their_meta_or_of_an_unknown_revision_are_refused() {
 }
 
 #[test]
-fn a_cursor_that_was_never_given_is_refused() {
+fn unknown_cursor_is_refused() {
     for params in [json!({"cursor": "x"}), modern(json!({"cursor": ""}))] {
         let mut shim = Shim::alone();
         shim.initialize("2025-11-25");
@@ -131,7 +130,7 @@ fn initialize_after_discover_opens_a_legacy_session() {
 }
 
 #[test]
-fn the_list_is_what_print_tools_prints_and_always_the_same() {
+fn tool_list_equals_print_tools() {
     let printed = crate::pipe::command(&["--print-tools"]).output().unwrap();
     assert!(printed.status.success());
     let again = crate::pipe::command(&["--print-tools"]).output().unwrap();

@@ -1,4 +1,4 @@
-//! What happens while calls are in flight: cancellation, progress, bounds, the end.
+//! Calls in flight: cancellation, progress, bounds, the end.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use remit_common::outcome::Place;
+use remit_common::outcome::QueuePosition;
 use remit_common::wire::{Progress, Request, ToClient};
 use serde_json::json;
 
@@ -53,7 +53,7 @@ fn a_cancelled_call_is_forgotten_and_never_answered() {
 }
 
 #[test]
-fn an_id_can_be_used_again_right_after_its_cancellation() {
+fn cancelled_id_is_usable_again_at_once() {
     let daemon = Daemon::silent();
     let mut shim = session(&daemon);
     for round in 0..20 {
@@ -74,7 +74,7 @@ fn an_id_can_be_used_again_right_after_its_cancellation() {
 }
 
 #[test]
-fn a_cancellation_of_what_is_over_or_was_never_there_changes_nothing() {
+fn cancellation_of_ended_or_unknown_is_ignored() {
     let daemon = Daemon::start(|_| answer(ended(b"")));
     let mut shim = session(&daemon);
     shim.call(1, "run", json!({"argv": ["a"]}));
@@ -88,7 +88,7 @@ fn a_cancellation_of_what_is_over_or_was_never_there_changes_nothing() {
 }
 
 #[test]
-fn cancelling_a_probe_in_one_breath_does_not_end_it() {
+fn probe_cancelled_at_once_is_answered() {
     let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
         "params": {"requestId": 1}});
     for _ in 0..20 {
@@ -121,7 +121,7 @@ fn initialize_is_answered_even_if_cancelled() {
 }
 
 #[test]
-fn a_duplicate_id_in_flight_is_refused_and_the_first_call_is_answered() {
+fn duplicate_id_is_refused_and_first_answered() {
     let daemon = Daemon::silent();
     let mut shim = session(&daemon);
     for id in [json!(7), json!("seven")] {
@@ -154,7 +154,7 @@ fn a_duplicate_id_in_flight_is_refused_and_the_first_call_is_answered() {
 }
 
 #[test]
-fn calls_over_the_cap_wait_while_pings_and_cancellations_go_on() {
+fn pings_and_cancellations_pass_waiting_calls() {
     let daemon = Daemon::silent();
     let mut shim = session(&daemon);
     for id in 0..40 {
@@ -165,12 +165,15 @@ fn calls_over_the_cap_wait_while_pings_and_cancellations_go_on() {
     assert_eq!(shim.next()["id"], "list");
     shim.nothing_more();
     assert!(daemon.untouched(), "the others wait");
-    // One that runs and one that waits.
     shim.cancel(5);
     shim.cancel(35);
     assert_eq!(forgotten(&daemon), calls[5]);
     let mut last = vec![daemon.next_call().0];
-    for call in calls.iter().enumerate().filter(|(place, _)| *place != 5) {
+    for call in calls
+        .iter()
+        .enumerate()
+        .filter(|(queue_position, _)| *queue_position != 5)
+    {
         daemon.answer(*call.1, ended(b""));
     }
     last.extend((0..6).map(|_| daemon.next_call().0));
@@ -187,14 +190,14 @@ fn calls_over_the_cap_wait_while_pings_and_cancellations_go_on() {
 }
 
 #[test]
-fn progress_increases_is_forwarded_and_ends_with_the_answer() {
+fn progress_increases_until_the_answer() {
     let daemon = Daemon::silent();
     let mut shim = session(&daemon);
     let arguments = json!({"argv": ["a"]});
     shim.request(1, "tools/call", with_token("run", arguments.clone(), "t"));
     let (id, _) = daemon.next_call();
-    let third = Some(Place { position: 3, of: 7 });
-    for (place, line) in [
+    let third = Some(QueuePosition { position: 3, of: 7 });
+    for (queue_position, line) in [
         (third, ""),
         (None, "one"),
         (None, "two"),
@@ -205,14 +208,14 @@ fn progress_increases_is_forwarded_and_ends_with_the_answer() {
             id,
             progress: Progress {
                 elapsed_ms: 0,
-                place,
+                queue_position,
                 output_bytes: 9,
                 last_line: line.to_owned(),
             },
         });
     }
     let mut last = 0.0;
-    let waiting = "waiting for a place: number 3 of your 7";
+    let waiting = "waiting for a slot: number 3 of your 7";
     let wrote = "it wrote: running for 3 s";
     let lines = ["it wrote: one", "it wrote: two", "it wrote: three\\x1b[2J"];
     for message in [waiting].into_iter().chain(lines).chain([wrote]) {
@@ -224,7 +227,7 @@ fn progress_increases_is_forwarded_and_ends_with_the_answer() {
         assert!(progress > last);
         last = progress;
     }
-    // Our own clock goes on where the daemon is silent.
+    // The shim's own clock continues while the daemon is silent.
     let note = shim.next();
     assert_eq!(note["params"]["message"], wrote);
     assert!(note["params"]["progress"].as_f64().unwrap() > last + 1.0);
@@ -234,7 +237,7 @@ fn progress_increases_is_forwarded_and_ends_with_the_answer() {
         id,
         progress: Progress {
             elapsed_ms: 9,
-            place: None,
+            queue_position: None,
             output_bytes: 9,
             last_line: "late".to_owned(),
         },
@@ -245,7 +248,7 @@ fn progress_increases_is_forwarded_and_ends_with_the_answer() {
         id,
         progress: Progress {
             elapsed_ms: 9,
-            place: None,
+            queue_position: None,
             output_bytes: 9,
             last_line: "nobody asked".to_owned(),
         },
@@ -256,7 +259,7 @@ fn progress_increases_is_forwarded_and_ends_with_the_answer() {
 }
 
 #[test]
-fn the_end_of_input_is_the_end_within_a_second() {
+fn end_of_input_ends_shim_within_second() {
     let daemon = Daemon::silent();
     type Prepare = fn(&mut Shim, &Daemon);
     let cases: [(&str, Prepare); 6] = [
@@ -294,7 +297,7 @@ fn the_end_of_input_is_the_end_within_a_second() {
 }
 
 #[test]
-fn what_was_asked_before_the_end_of_input_is_answered() {
+fn requests_before_end_of_input_are_answered() {
     let daemon = Daemon::start(|_| answer(ended(b"done")));
     let mut shim = Shim::start(&daemon.socket());
     shim.request(
@@ -305,7 +308,7 @@ fn what_was_asked_before_the_end_of_input_is_answered() {
     for id in 2..100 {
         shim.call(id, "run", json!({"argv": ["a"]}));
     }
-    // No newline at its end.
+    // The last line has no newline.
     shim.raw(br#"{"jsonrpc":"2.0","id":100,"method":"tools/call","params":{"name":"host"}}"#);
     let (status, time, rest) = shim.close();
     assert!(status.success() && time < SECOND, "{time:?}");
@@ -318,7 +321,7 @@ fn what_was_asked_before_the_end_of_input_is_answered() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_it_idle_or_not() {
+fn lost_reader_ends_shim_idle_or_not() {
     for busy in [false, true] {
         let daemon = Daemon::silent();
         let (mut shim, mut stdout) = Shim::unread(&daemon.socket());
@@ -334,7 +337,6 @@ fn a_reader_that_goes_away_ends_it_idle_or_not() {
         assert!(stdout.read(&mut [0; 10]).unwrap() > 0);
         let start = Instant::now();
         drop(stdout);
-        // stdin stays open.
         assert_eq!(shim.exit_code(), Some(0));
         assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
     }
@@ -342,21 +344,22 @@ fn a_reader_that_goes_away_ends_it_idle_or_not() {
 
 #[test]
 fn sockets_and_files_serve_as_ends_too() {
-    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (local_end, child_end) = UnixStream::pair().unwrap();
     let mut child = command(&[])
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(
-            theirs.try_clone().unwrap(),
+            child_end.try_clone().unwrap(),
         )))
-        .stdout(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .stdout(Stdio::from(std::os::fd::OwnedFd::from(child_end)))
         .spawn()
         .unwrap();
-    let mut ours = ours;
-    ours.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n")
+    let mut local_end = local_end;
+    local_end
+        .write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n")
         .unwrap();
     let mut answer = [0; 5];
-    ours.read_exact(&mut answer).unwrap();
+    local_end.read_exact(&mut answer).unwrap();
     let start = Instant::now();
-    drop(ours);
+    drop(local_end);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(start.elapsed() < SECOND);
 
@@ -385,7 +388,7 @@ fn sockets_and_files_serve_as_ends_too() {
 }
 
 #[test]
-fn a_full_disk_behind_stdout_is_an_error() {
+fn full_disk_at_stdout_is_an_error() {
     let mut child = command(&[])
         .stdout(
             std::fs::OpenOptions::new()
@@ -406,7 +409,7 @@ fn a_full_disk_behind_stdout_is_an_error() {
 }
 
 #[test]
-fn a_slow_reader_costs_bounded_memory_and_loses_nothing() {
+fn slow_reader_loses_nothing_in_bounded_memory() {
     const CALLS: u64 = 300;
     let long = "\u{1f600}".repeat(6000);
     let daemon = Daemon::start(move |_| answer(ended(long.as_bytes())));
@@ -425,7 +428,7 @@ fn a_slow_reader_costs_bounded_memory_and_loses_nothing() {
         }
         stdin
     });
-    // Nobody reads: it comes to a stop by itself, far from the last call.
+    // Nobody reads the answers, so input stops long before the last call.
     let mut calls = 0;
     while let Some(seen) = daemon.next_within(SECOND) {
         calls += u64::from(matches!(seen, Seen::Call(_, Request::Run(_))));
@@ -438,7 +441,7 @@ fn a_slow_reader_costs_bounded_memory_and_loses_nothing() {
         .collect();
     ids.sort_unstable();
     assert_eq!(ids, (0..=CALLS).collect::<Vec<_>>());
-    // With its input open it is still there to be measured.
+    // Open input keeps the process alive for the measurement.
     let _stdin = writer.join().unwrap();
     assert!(
         shim.peak_memory() < 64 << 20,
@@ -448,7 +451,7 @@ fn a_slow_reader_costs_bounded_memory_and_loses_nothing() {
 }
 
 #[test]
-fn a_flood_whose_answers_nobody_reads_costs_bounded_memory() {
+fn flood_of_unread_answers_costs_bounded_memory() {
     const LINES: usize = 10_000;
     for line in [
         "{\"jsonrpc\":\"2.0\",\"id\":ID,\"method\":\"tools/list\"}\n",
@@ -469,7 +472,7 @@ fn a_flood_whose_answers_nobody_reads_costs_bounded_memory() {
         for _ in 0..=LINES {
             shim.next();
         }
-        // With its input open it is still there to be measured.
+        // Open input keeps the process alive for the measurement.
         let _stdin = writer.join().unwrap();
         assert!(
             shim.peak_memory() < 64 << 20,
@@ -479,13 +482,12 @@ fn a_flood_whose_answers_nobody_reads_costs_bounded_memory() {
     }
 }
 
-/// Writes a line many times; each is told when it is written.
+/// Writes a line many times and notifies after each write.
 fn flood(shim: &mut Shim, line: &str, lines: usize) -> (JoinHandle<ChildStdin>, Receiver<()>) {
     let (line, mut stdin) = (line.to_owned(), shim.take_stdin());
     let (sender, written) = mpsc::channel();
     let writer = thread::spawn(move || {
         for id in 0..lines {
-            // The program may have ended.
             let _ = stdin.write_all(line.replace("ID", &id.to_string()).as_bytes());
             let _ = sender.send(());
         }
@@ -495,7 +497,7 @@ fn flood(shim: &mut Shim, line: &str, lines: usize) -> (JoinHandle<ChildStdin>, 
 }
 
 #[test]
-fn the_end_of_input_is_seen_behind_lines_that_nobody_reads() {
+fn end_of_input_is_seen_after_unread_lines() {
     let daemon = Daemon::silent();
     let mut shim = session(&daemon);
     for id in 0..200 {
@@ -507,7 +509,6 @@ fn the_end_of_input_is_seen_behind_lines_that_nobody_reads() {
     let (status, time, _) = shim.close();
     assert!(status.success() && time < SECOND, "{time:?}");
 
-    // Nobody reads the answers either.
     let (mut shim, stdout) = Shim::unread("/nonexistent/remit.sock");
     let lines = 3000;
     let (writer, written) = flood(&mut shim, "garbage ID\n", lines);

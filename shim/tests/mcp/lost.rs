@@ -1,4 +1,4 @@
-//! A daemon that is not there, goes away, or comes back.
+//! A daemon that is missing, goes away, or comes back.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,11 +11,10 @@ use serde_json::json;
 use crate::calls::{call, session};
 use crate::daemon::{Daemon, React, Seen, answer, ended, report};
 
-/// How long a daemon that was there may be gone.
 const GONE: Duration = Duration::from_secs(5);
 
 #[test]
-fn a_daemon_that_is_not_there_is_told_and_found_later() {
+fn absent_daemon_is_reported_and_found_later() {
     let daemon = Daemon::start(|_| answer(ended(b"")));
     let socket = daemon.socket();
     let hidden = format!("{socket}.hidden");
@@ -35,7 +34,7 @@ fn a_daemon_that_is_not_there_is_told_and_found_later() {
 }
 
 #[test]
-fn a_daemon_that_restarted_is_found_again_by_the_next_call() {
+fn restarted_daemon_is_found_by_next_call() {
     let daemon = Daemon::start(|_| answer(ended(b"")));
     let mut shim = session(&daemon);
     for _ in 0..3 {
@@ -46,7 +45,7 @@ fn a_daemon_that_restarted_is_found_again_by_the_next_call() {
 }
 
 #[test]
-fn a_run_whose_connection_breaks_is_asked_for_again_with_the_same_id() {
+fn run_with_broken_connection_is_repeated_with_id() {
     let mut first = true;
     let daemon = Daemon::start(move |_| match std::mem::take(&mut first) {
         true => React::Close,
@@ -66,7 +65,7 @@ fn a_run_whose_connection_breaks_is_asked_for_again_with_the_same_id() {
     assert!(second.wait_ms.unwrap() <= 50_000);
 }
 
-/// It takes longer to come back than one look at its socket.
+/// The pause is longer than one attempt to connect.
 fn restart(daemon: &Daemon) {
     daemon.unlink();
     daemon.break_connections();
@@ -75,7 +74,7 @@ fn restart(daemon: &Daemon) {
 }
 
 #[test]
-fn a_run_in_flight_when_the_daemon_restarts_gets_its_job_back() {
+fn run_in_flight_keeps_job_across_restart() {
     let mut first = true;
     let daemon = Daemon::start(move |_| match std::mem::take(&mut first) {
         true => React::Hold,
@@ -111,7 +110,7 @@ fn a_run_in_flight_when_the_daemon_restarts_gets_its_job_back() {
 }
 
 #[test]
-fn a_call_while_the_daemon_restarts_waits_for_it() {
+fn call_during_restart_is_delayed() {
     let daemon = Daemon::start(|_| answer(ended(b"")));
     let mut shim = session(&daemon);
     call(&mut shim, "run", json!({"argv": ["a"]}));
@@ -129,7 +128,7 @@ fn a_call_while_the_daemon_restarts_waits_for_it() {
 }
 
 #[test]
-fn a_run_that_stays_lost_says_how_to_find_it() {
+fn lost_run_says_how_to_find_it() {
     let daemon = Daemon::silent();
     let mut shim = session(&daemon);
     shim.call(
@@ -152,7 +151,7 @@ fn a_run_that_stays_lost_says_how_to_find_it() {
 }
 
 #[test]
-fn a_daemon_that_always_breaks_is_asked_twice_only() {
+fn breaking_daemon_is_asked_twice_only() {
     let daemon = Daemon::start(|_| React::Close);
     let mut shim = session(&daemon);
     let result = call(&mut shim, "host", json!({}));

@@ -1,7 +1,6 @@
-//! The program as an MCP client meets it: raw lines in, raw lines out, and a
-//! small daemon of the tests' own behind it.
+//! Tests of the program with raw lines, as an MCP client, and a test daemon.
 
-// A test may stop at the first surprise; clippy knows that only of functions marked as tests.
+// Clippy allows these only in functions marked as tests, not in their helpers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

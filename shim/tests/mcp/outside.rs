@@ -1,5 +1,3 @@
-//! The command line: what is printed, and with which status it ends.
-
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Output, Stdio};
@@ -12,10 +10,10 @@ use crate::daemon::{Daemon, Seen};
 use crate::pipe::command;
 
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
-    told(command(args).output().unwrap())
+    parts_of(command(args).output().unwrap())
 }
 
-fn told(output: Output) -> (Option<i32>, String, String) {
+fn parts_of(output: Output) -> (Option<i32>, String, String) {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (
         output.status.code(),
@@ -44,7 +42,7 @@ fn help_and_version_are_printed() {
 }
 
 #[test]
-fn wrong_usage_is_told_on_one_line() {
+fn wrong_usage_is_one_line_of_error() {
     for args in [&["--nope"][..], &["--socket"], &["--socket="], &["x"]] {
         let (status, stdout, stderr) = run(args);
         assert_eq!((status, stdout.as_str()), (Some(64), ""));
@@ -83,8 +81,8 @@ fn check_tells_that_the_daemon_refuses() {
 }
 
 #[test]
-fn check_tells_that_the_kernel_does_not_let_this_user_in() {
-    // Only root can become another user to try it.
+fn check_reports_refused_permission_of_socket() {
+    // Only root can become another user for this test.
     let daemon = Daemon::silent();
     let mode = std::fs::Permissions::from_mode(0o660);
     std::fs::set_permissions(daemon.socket(), mode).unwrap();
@@ -102,7 +100,7 @@ fn check_tells_that_the_kernel_does_not_let_this_user_in() {
         .output()
         .unwrap();
     std::fs::remove_dir_all(dir).unwrap();
-    let (status, _, stderr) = told(output);
+    let (status, _, stderr) = parts_of(output);
     assert_eq!(status, Some(77), "{stderr}");
     assert!(
         stderr.contains("may not connect") && stderr.lines().count() == 1,
@@ -111,7 +109,7 @@ fn check_tells_that_the_kernel_does_not_let_this_user_in() {
 }
 
 #[test]
-fn n26_a_person_who_logs_in_by_hand_reads_what_speaks() {
+fn n26_interactive_login_gets_explanation() {
     let said = |ssh: bool, asked: Option<&str>| {
         let mut command = command(&[]);
         for name in ["SSH_CONNECTION", "SSH_ORIGINAL_COMMAND"] {
@@ -123,7 +121,7 @@ fn n26_a_person_who_logs_in_by_hand_reads_what_speaks() {
         if let Some(asked) = asked {
             command.env("SSH_ORIGINAL_COMMAND", asked);
         }
-        told(command.stdin(Stdio::null()).output().unwrap())
+        parts_of(command.stdin(Stdio::null()).output().unwrap())
     };
     let (status, stdout, stderr) = said(true, None);
     assert_eq!(
@@ -134,7 +132,7 @@ fn n26_a_person_who_logs_in_by_hand_reads_what_speaks() {
     for part in ["an MCP server speaks here", "Ctrl-C", "mcp-shim --check"] {
         assert!(stderr.contains(part), "{stderr}");
     }
-    // A client names the program, or starts it itself: nothing is said to it.
+    // A client names the program or starts it itself, and gets no message.
     for (ssh, asked) in [(true, Some("mcp-shim")), (false, None)] {
         let (_, _, stderr) = said(ssh, asked);
         assert!(!stderr.contains("speaks here"), "{stderr}");

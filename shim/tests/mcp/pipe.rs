@@ -1,4 +1,4 @@
-//! One `mcp-shim` process and the lines that go in and come out.
+//! One `mcp-shim` process with its input and output lines.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -8,17 +8,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// Long enough for a busy machine; nothing waits for it when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running program.
 pub struct Shim {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
 }
 
-/// The program, with `args`, not started yet.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-shim"));
     command
@@ -30,19 +27,18 @@ pub fn command(args: &[&str]) -> Command {
 }
 
 impl Shim {
-    /// Starts the program in front of this socket.
     pub fn start(socket: &str) -> Self {
         let (mut shim, stdout) = Self::unread(socket);
         shim.read(stdout);
         shim
     }
 
-    /// Starts it where no daemon is.
+    /// Starts it without a daemon.
     pub fn alone() -> Self {
         Self::start("/nonexistent/remit.sock")
     }
 
-    /// Starts it and leaves its output unread.
+    /// Starts it without reading its output.
     pub fn unread(socket: &str) -> (Self, ChildStdout) {
         let mut child = command(&["--socket", socket]).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
@@ -56,7 +52,6 @@ impl Shim {
         (shim, stdout)
     }
 
-    /// Begins to read its output.
     pub fn read(&mut self, stdout: ChildStdout) {
         let (sender, lines) = mpsc::channel();
         self.lines = lines;
@@ -70,34 +65,28 @@ impl Shim {
         });
     }
 
-    /// Writes bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.stdin.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
-    /// Takes its stdin, to write from elsewhere.
     pub fn take_stdin(&mut self) -> ChildStdin {
         self.stdin.take().unwrap()
     }
 
-    /// Sends one message.
     pub fn send(&mut self, message: &Value) {
         self.raw(format!("{message}\n").as_bytes());
     }
 
-    /// Sends a request of the legacy era.
     pub fn request(&mut self, id: impl Into<Value>, method: &str, params: Value) {
         let id = id.into();
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
     }
 
-    /// Calls a tool in the legacy era.
     pub fn call(&mut self, id: impl Into<Value>, tool: &str, arguments: Value) {
         let params = json!({"name": tool, "arguments": arguments});
         self.request(id, "tools/call", params);
     }
 
-    /// Says that nobody waits for a request.
     pub fn cancel(&mut self, id: impl Into<Value>) {
         let params = json!({"requestId": id.into()});
         self.send(
@@ -105,21 +94,19 @@ impl Shim {
         );
     }
 
-    /// The next line.
     pub fn next(&mut self) -> Value {
         let line = self.lines.recv_timeout(PATIENCE).expect("a line");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
-    /// Asserts that everything sent so far has been answered.
+    /// Asserts that everything sent so far was answered.
     pub fn nothing_more(&mut self) {
-        // In every era a ping is answered at once, be it with an error.
+        // In every era a ping is answered at once, at least with an error.
         self.request("marker", "ping", json!({}));
         let line = self.next();
         assert_eq!(line["id"], "marker", "unexpected line: {line}");
     }
 
-    /// Opens a session of the legacy era.
     pub fn initialize(&mut self, version: &str) -> Value {
         self.request("init", "initialize", initialize_params(version));
         let answer = self.next();
@@ -128,18 +115,16 @@ impl Shim {
         answer["result"].clone()
     }
 
-    /// Closes stdin and waits for the end: how it ended, when, and the lines until then.
+    /// Closes stdin and waits. Returns the status, the time and the remaining lines.
     pub fn close(mut self) -> (ExitStatus, Duration, Vec<Value>) {
         let start = Instant::now();
         self.stdin = None;
         self.end(start)
     }
 
-    /// Waits for the end.
     pub fn end(&mut self, start: Instant) -> (ExitStatus, Duration, Vec<Value>) {
         let mut rest = Vec::new();
         loop {
-            // stdout ends with the process.
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => rest.push(serde_json::from_str(&line).unwrap()),
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -150,7 +135,6 @@ impl Shim {
         (status, start.elapsed(), rest)
     }
 
-    /// The most memory it had, in bytes.
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status
@@ -161,17 +145,14 @@ impl Shim {
         kilobytes * 1024
     }
 
-    /// The threads it has.
     pub fn threads(&self) -> usize {
         let tasks = format!("/proc/{}/task", self.child.id());
         std::fs::read_dir(tasks).unwrap().count()
     }
 
-    /// Its exit status, once it has ended by itself.
     pub fn exit_code(&mut self) -> Option<i32> {
         let mut stderr = self.child.stderr.take().unwrap();
         let (sender, ended) = mpsc::channel();
-        // stderr ends with the process.
         thread::spawn(move || sender.send(stderr.read_to_end(&mut Vec::new())));
         ended.recv_timeout(PATIENCE).expect("it ends").unwrap();
         self.child.wait().unwrap().code()
@@ -180,13 +161,11 @@ impl Shim {
 
 impl Drop for Shim {
     fn drop(&mut self) {
-        // It has ended already, or this ends it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The params of `initialize`.
 pub fn initialize_params(version: &str) -> Value {
     json!({
         "protocolVersion": version,
@@ -195,14 +174,13 @@ pub fn initialize_params(version: &str) -> Value {
     })
 }
 
-/// Params with what revision 2026-07-28 wants in every request.
+/// Adds the fields that revision 2026-07-28 requires in every request.
 pub fn modern(mut params: Value) -> Value {
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
     params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
     params
 }
 
-/// Params of a call that asks for progress.
 pub fn with_token(tool: &str, arguments: Value, token: &str) -> Value {
     json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": token}})
 }

@@ -1,6 +1,4 @@
-//! The lines of a job's output that match, with a daemon behind them.
-
-use remit_common::outcome::{Line, Matches, Part, Stream};
+use remit_common::outcome::{Line, Matches, OutputPart, Stream};
 use remit_common::wire::{Bytes, GrepQuery, JobQuery, PartQuery, Reply, Request};
 use serde_json::{Value, json};
 
@@ -8,7 +6,7 @@ use crate::calls::{call, session};
 use crate::daemon::{Daemon, answer, report};
 
 #[test]
-fn a_search_is_asked_for_and_its_lines_stand_beside_the_job() {
+fn search_lines_are_beside_the_job() {
     let line = |number, matches, text: &str| Line {
         number,
         offset: number * 10,
@@ -28,7 +26,7 @@ fn a_search_is_asked_for_and_its_lines_stand_beside_the_job() {
     let daemon = Daemon::start(move |_| {
         answer(Ok(Reply::Job {
             report: Box::new(report(b"inline")),
-            part: Some(Part::Matches(found.clone())),
+            part: Some(OutputPart::Matches(found.clone())),
         }))
     });
     let mut shim = session(&daemon);
@@ -58,8 +56,8 @@ fn a_search_is_asked_for_and_its_lines_stand_beside_the_job() {
 }
 
 #[test]
-fn lines_are_cut_to_fit_and_the_next_search_begins_with_the_first_left_out() {
-    // As a search for the lines of `text` from a byte on, each of which matches.
+fn cut_search_continues_with_first_omitted_line() {
+    // Simulates a search in which every line matches.
     let text = |number: u64| match number % 3 {
         0 => "\0".repeat(1000),
         1 => "\u{1f600}".repeat(250),
@@ -92,7 +90,7 @@ fn lines_are_cut_to_fit_and_the_next_search_begins_with_the_first_left_out() {
         lines.retain(|line| line.offset >= query.offset);
         answer(Ok(Reply::Job {
             report: Box::new(report(b"")),
-            part: Some(Part::Matches(Matches {
+            part: Some(OutputPart::Matches(Matches {
                 stream: Stream::Stdout,
                 matching: u32::try_from(lines.len()).unwrap(),
                 lines,
@@ -126,7 +124,7 @@ fn lines_are_cut_to_fit_and_the_next_search_begins_with_the_first_left_out() {
         .collect();
     assert!(seen == expect && answers > 5, "{answers} answers");
 
-    // Lines that belong together and do not fit as they are.
+    // Lines that belong together and do not fit untruncated.
     let line = |number, matches| Line {
         number,
         offset: number,
@@ -137,7 +135,7 @@ fn lines_are_cut_to_fit_and_the_next_search_begins_with_the_first_left_out() {
     let daemon = Daemon::start(move |_| {
         answer(Ok(Reply::Job {
             report: Box::new(report(b"")),
-            part: Some(Part::Matches(Matches {
+            part: Some(OutputPart::Matches(Matches {
                 stream: Stream::Stdout,
                 lines: (1..=11).map(|number| line(number, number == 1)).collect(),
                 matching: 1,

@@ -1,6 +1,7 @@
-//! What it costs a child to install a system call filter made by seccompiler: an allow-list of all numbers and a
-//! list of refused ones and arguments, as two stacked programs, as large as the sandbox's own table. Beside it a
-//! bare fork, exec and wait of `/bin/true`. The reason why the sandbox compiles its own, see ARCHITECTURE.md.
+//! Measures the cost for a child of installing a system call filter made by seccompiler. It has two stacked programs,
+//! as large as the sandbox's own table: an allow-list of all numbers, and a list of refused numbers and arguments. The
+//! reference is a bare fork, exec and wait of `/bin/true`. The sandbox therefore compiles its own:
+//! docs/adr/0002-own-bpf-compiler.md.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -60,7 +61,7 @@ fn allowed() -> Result<BpfProgram> {
     )
 }
 
-/// Sixty numbers that `true` does not use, and eight checks each for five that have arguments.
+/// Sixty numbers that `true` does not use, and five numbers with eight argument checks each.
 fn refused() -> Result<BpfProgram> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = (235..295)
         .filter(|number| *number != 257 && *number != 262)
@@ -78,7 +79,7 @@ fn refused() -> Result<BpfProgram> {
     compiled(rules, SeccompAction::Allow, SeccompAction::Errno(1))
 }
 
-/// The time from the fork to the end of `/bin/true` behind `filters`.
+/// Measures from the fork to the end of `/bin/true` under `filters`.
 fn run(filters: &[BpfProgram]) -> Result<Duration> {
     let filters = filters.to_vec();
     let mut command = Command::new("/bin/true");
@@ -86,7 +87,7 @@ fn run(filters: &[BpfProgram]) -> Result<Duration> {
         let each = filters.iter().try_for_each(|filter| apply_filter(filter));
         each.map_err(|_| io::ErrorKind::Other.into())
     };
-    // SAFETY: this program has one thread, so its child may do what it could.
+    // SAFETY: this process has one thread, so the child may call any function before exec.
     #[allow(unsafe_code)]
     unsafe {
         command.pre_exec(install);

@@ -1,33 +1,25 @@
-//! The command line.
+//! Parses the command line.
 
 use std::path::PathBuf;
 
 use crate::Failure;
 
-/// What to measure, and where to leave the result.
 #[derive(Debug)]
 pub struct Args {
-    /// An empty directory that only root may write; left as it is afterwards.
+    /// An empty directory that only root may write. It is empty again afterwards.
     pub stage: PathBuf,
-    /// How often each way is taken.
     pub rounds: usize,
-    /// `audit.sink` of the daemon.
     pub sink: String,
-    /// `audit.sync` of the daemon.
     pub sync: String,
-    /// The parts to measure, of [`PARTS`].
+    /// A subset of [`PARTS`].
     pub parts: Vec<String>,
-    /// What others are compared with, `peers.toml`.
     pub peers: Option<PathBuf>,
-    /// What remitd's own measurement of a record has printed.
+    /// Output of remitd's own measurement of an audit record.
     pub records: Option<PathBuf>,
-    /// Where the result goes as JSON.
     pub json: Option<PathBuf>,
-    /// The document whose figures are replaced by the result.
     pub markdown: Option<PathBuf>,
 }
 
-/// All that can be measured, in order.
 pub const PARTS: &[&str] = &[
     "calls",
     "starts",
@@ -59,7 +51,7 @@ Options:
   -h, --help       print this
 ";
 
-/// Reads the process's arguments. `--help` prints and ends the process.
+/// Parses the arguments. `--help` prints and exits.
 pub fn parse() -> Result<Args, Failure> {
     use lexopt::Arg::{Long, Short};
     use lexopt::ValueExt;
@@ -109,12 +101,10 @@ pub fn parse() -> Result<Args, Failure> {
 }
 
 impl Args {
-    /// Whether a part is wanted.
     pub fn has(&self, part: &str) -> bool {
         self.parts.iter().any(|wanted| wanted == part)
     }
 
-    /// Whether any part needs a daemon.
     pub fn needs_stage(&self) -> bool {
         self.parts.iter().any(|part| part != "decide")
     }

@@ -1,4 +1,4 @@
-//! One call after another, by all ways, in turns.
+//! Measures one call after another, all ways in turns.
 
 use serde::Serialize;
 
@@ -12,38 +12,28 @@ use crate::series::Summary;
 use crate::split::{Part, Times, split};
 use crate::stage::Stage;
 
-/// The ways, compared.
 #[derive(Debug, Serialize)]
 pub struct Calls {
-    /// Each way.
     pub ways: Vec<Call>,
-    /// Ways that could not be taken, and why.
     pub missing: Vec<String>,
-    /// What a call through `mcp-shim` is made of.
     pub split: Vec<Part>,
-    /// What records cost, where that was measured.
     pub records: Vec<Cost>,
 }
 
-/// One way to make a call.
 #[derive(Debug, Serialize)]
 pub struct Call {
-    /// As [`lanes::Way`].
     pub key: String,
-    /// As [`lanes::Way`].
     pub title: String,
-    /// As [`lanes::Way`].
     pub peer: bool,
     /// Microseconds.
     #[serde(flatten)]
     pub time: Summary,
-    /// Its median over that of a bare fork and exec.
+    /// Its median relative to a bare fork and exec.
     pub over_fork: f64,
-    /// Its median over that of the MCP server that only spawns.
+    /// Its median relative to the MCP server that only spawns.
     pub over_mcp: f64,
 }
 
-/// Takes all of them.
 pub fn take(args: &Args, stage: &mut Stage, ways: &Ways) -> Result<Calls, Failure> {
     let series = rounds::take(stage, &ways.all, args.rounds)?;
     let summaries: Vec<Summary> = series.iter().map(|series| series.summary()).collect();
@@ -81,7 +71,6 @@ pub fn take(args: &Args, stage: &mut Stage, ways: &Ways) -> Result<Calls, Failur
 }
 
 impl Calls {
-    /// As tables.
     pub fn sections(&self) -> Vec<Section> {
         let mut sections = vec![self.compared(), self.parts()];
         if !self.records.is_empty() {
@@ -113,15 +102,15 @@ impl Calls {
             );
         }
         if let Some([over, _]) = self.over(lanes::SSH_SHIM, lanes::SHIM) {
-            let floor = self.over(lanes::SSH_FLOOR, lanes::MCP);
-            let floor = floor.map_or(f64::NAN, |[p50, _]| p50);
+            let baseline = self.over(lanes::SSH_BASELINE, lanes::MCP);
+            let baseline = baseline.map_or(f64::NAN, |[p50, _]| p50);
             section.note(format!(
-                "Through ssh, mcp-shim takes {over:.2} × what it takes without, the MCP server that only spawns {floor:.2} ×."
+                "Through ssh, mcp-shim takes {over:.2} × what it takes without, the MCP server that only spawns {baseline:.2} ×."
             ));
         }
         section.note(
             "× are of medians. fork, posix_spawn and the sandboxes alone run from one small process of one thread, \
-             to the end as its pidfd tells; their clock, and the one of the warden alone, stands beside them, all others at the client.",
+             to the end as its pidfd tells; their clock, and the one of 'the warden alone', is in the same process, all others at the client.",
         );
         for missing in &self.missing {
             section.note(format!("Not measured: {missing}."));
@@ -149,17 +138,16 @@ impl Calls {
         section
     }
 
-    /// Medians of one way over those of another, then the same of tenths.
-    pub fn over(&self, key: &str, floor: &str) -> Option<[f64; 2]> {
+    /// Returns the ratio of two ways, of their medians and of their p10.
+    pub fn over(&self, key: &str, baseline: &str) -> Option<[f64; 2]> {
         let time = |key: &str| {
             let found = self.ways.iter().find(|call| call.key == key);
             found.map(|call| call.time)
         };
-        let (one, other) = (time(key)?, time(floor)?);
+        let (one, other) = (time(key)?, time(baseline)?);
         Some([one.p50 / other.p50, one.p10 / other.p10])
     }
 
-    /// Keys of MCP servers of others.
     pub fn peers(&self) -> impl Iterator<Item = &str> {
         self.ways
             .iter()

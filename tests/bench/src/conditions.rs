@@ -1,4 +1,4 @@
-//! What the numbers depend on besides remit.
+//! The conditions of a run: everything except remit that the numbers depend on.
 
 use std::fs;
 
@@ -9,35 +9,24 @@ use crate::Failure;
 use crate::args::Args;
 use crate::section::Section;
 
-/// What the numbers depend on.
 #[derive(Debug, Serialize)]
 pub struct Conditions {
-    /// Of the measured programs.
     pub release: &'static str,
-    /// `optimised`, or not.
     pub build: &'static str,
-    /// Its release.
     pub kernel: String,
-    /// Its name.
     pub processor: String,
-    /// Processors we may use.
     pub cpus: usize,
-    /// Lines of mountinfo, which each job's mount namespace copies.
+    /// Lines of mountinfo. Each job's mount namespace copies them.
     pub mounts: usize,
-    /// Whether changes of the host's root reach other namespaces.
+    /// Mount events of the host's root propagate to other namespaces.
     pub mounts_shared: bool,
-    /// How often each way was taken.
     pub rounds: usize,
-    /// `audit.sink`.
     pub sink: String,
-    /// `audit.sync`.
     pub sync: String,
-    /// What confined each job.
     pub enforced: Enforced,
 }
 
 impl Conditions {
-    /// Those of this machine and this run.
     pub fn read(args: &Args, enforced: Enforced) -> Result<Self, Failure> {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
@@ -67,7 +56,6 @@ impl Conditions {
 }
 
 impl Conditions {
-    /// In sentences.
     pub fn section(&self) -> Section {
         let shared = if self.mounts_shared {
             "shared"
@@ -85,8 +73,8 @@ impl Conditions {
             self.rounds, self.sink, self.sync, self.mounts
         ));
         section.note(format!(
-            "Walls: {}; landlock {}; {}.",
-            self.enforced.walls.join(" "),
+            "Layers: {}; landlock {}; {}.",
+            self.enforced.layers.join(" "),
             self.enforced.landlock,
             self.enforced.limits.join(", ")
         ));
@@ -94,7 +82,7 @@ impl Conditions {
     }
 }
 
-/// Whether the mount at `/` is shared: the optional fields of proc_pid_mountinfo(5) say so.
+/// Reads the optional fields of the mount at `/`: proc_pid_mountinfo(5).
 fn is_shared(mounts: &str) -> bool {
     mounts.lines().any(|line| {
         let mut fields = line.split(' ').skip(4);

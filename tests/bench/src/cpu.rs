@@ -1,4 +1,4 @@
-//! Processor time of processes, as the kernel counts it now.
+//! Processor time of processes, as the kernel counts it.
 
 use std::fs;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use crate::Failure;
 
-/// Of one process: all its threads, those that have ended too. clock_getcpuclockid(3).
+/// Returns the time of all threads of a process, including ended ones: clock_getcpuclockid(3).
 pub fn of(pid: u32) -> Result<Duration, Failure> {
     let now = || {
         ClockId::pid_cpu_clock_id(Pid::from_raw(i32::try_from(pid).ok()?))
@@ -19,7 +19,7 @@ pub fn of(pid: u32) -> Result<Duration, Failure> {
     Ok(Duration::from(time))
 }
 
-/// Of all children that it has waited for, and theirs: `cutime` and `cstime` of `/proc/PID/stat`, to a hundredth
+/// Returns the time of all descendants that were waited for: `cutime` and `cstime` of `/proc/PID/stat`, in hundredths
 /// of a second. Jobs are children of the warden.
 pub fn of_children(pid: u32) -> Result<Duration, Failure> {
     let path = format!("/proc/{pid}/stat");
@@ -29,7 +29,7 @@ pub fn of_children(pid: u32) -> Result<Duration, Failure> {
     Ok(Duration::from_secs_f64(ticks as f64 / each as f64))
 }
 
-/// The fields stand behind the name, which may hold anything: proc_pid_stat(5).
+/// The fields follow the name, which may have any characters: proc_pid_stat(5).
 fn ticks(stat: &str) -> Option<u64> {
     let (_, behind) = stat.rsplit_once(") ")?;
     let mut fields = behind.split(' ').skip(13);
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fields_are_found_behind_any_name() {
+    fn fields_are_found_after_any_name() {
         let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194560 1 2 3 4 50 60 700 8000 20 0 1 0 9";
         assert_eq!(ticks(stat), Some(8700));
         assert_eq!(ticks("7 (a"), None);

@@ -1,11 +1,11 @@
-//! What a verdict costs among many rules and commands: no daemon, no system call, one thread.
+//! Measures the cost of a policy decision with many rules and commands: no daemon, no system call, one thread.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
 
 use remit_common::wire::Effect;
-use remit_policy::{Ask, MachineTable, Policy, Source, Verdict, Who, load};
+use remit_policy::{Ask, CallerIds, MachineTable, Policy, Source, Verdict, load};
 use serde::Serialize;
 
 use crate::Failure;
@@ -15,31 +15,24 @@ use crate::series::{Series, Summary};
 /// Commands, in families of ten: `svc0.do0` to `svc49.do9`.
 const COMMANDS: u32 = 500;
 const FAMILY: u32 = 10;
-/// Grants; half of them speak of a family, others of one command or of `run`.
+/// Half of the grants name a family, the others one command or `run`.
 const GRANTS: u32 = 1600;
-/// Denials, of commands of the last ten families.
+/// Denials name commands of the last ten families.
 const DENIALS: u32 = 400;
-/// Groups that the rules speak of where they do not all speak of one.
 const GROUPS: u32 = 100;
-/// The first gid.
 const GID: u32 = 5000;
-/// Of each verdict.
 const TIMES: usize = 20_000;
-/// Of the longer answers.
 const LONG_TIMES: usize = 2_000;
 
-/// A question, and what it took.
 #[derive(Debug, Serialize)]
 pub struct Decision {
-    /// What is asked.
     pub title: &'static str,
-    /// Microseconds where the rules speak of a hundred groups, and the caller is in ten.
+    /// Microseconds, with rules for a hundred groups and a caller in ten of them.
     pub spread: Summary,
-    /// Microseconds where all rules speak of one group, the caller's.
+    /// Microseconds, with all rules for one group, the caller's.
     pub one_group: Summary,
 }
 
-/// A question and the answer that it must have.
 struct Question {
     title: &'static str,
     ask: Ask<'static>,
@@ -91,12 +84,11 @@ const QUESTIONS: [Question; 5] = [
     },
 ];
 
-/// Measures the same questions under two policies of the same size.
 pub fn take() -> Result<Vec<Decision>, Failure> {
     let spread = policy(GROUPS)?;
     let one_group = policy(1)?;
     let gids: Vec<u32> = (GID..GID + 10).collect();
-    let who = Who {
+    let caller = CallerIds {
         uid: 1000,
         gids: &gids,
     };
@@ -104,21 +96,22 @@ pub fn take() -> Result<Vec<Decision>, Failure> {
     for question in &QUESTIONS {
         decisions.push(Decision {
             title: question.title,
-            spread: decided(&spread, who, question)?,
-            one_group: decided(&one_group, who, question)?,
+            spread: decided(&spread, caller, question)?,
+            one_group: decided(&one_group, caller, question)?,
         });
     }
     decisions.push(Decision {
         title: "all that the caller may use",
-        spread: timed(LONG_TIMES, || black_box(spread.access(who)).commands.len()),
+        spread: timed(LONG_TIMES, || {
+            black_box(spread.access(caller)).commands.len()
+        }),
         one_group: timed(LONG_TIMES, || {
-            black_box(one_group.access(who)).commands.len()
+            black_box(one_group.access(caller)).commands.len()
         }),
     });
     Ok(decisions)
 }
 
-/// As a table.
 pub fn section(decisions: &[Decision]) -> Section {
     let columns = [
         "decide among 2,000 rules, 500 commands",
@@ -140,13 +133,17 @@ pub fn section(decisions: &[Decision]) -> Section {
     section
 }
 
-fn decided(policy: &Policy, who: Who<'_>, question: &Question) -> Result<Summary, Failure> {
-    let verdict = policy.decide(who, &question.ask);
+fn decided(
+    policy: &Policy,
+    caller: CallerIds<'_>,
+    question: &Question,
+) -> Result<Summary, Failure> {
+    let verdict = policy.decide(caller, &question.ask);
     if !(question.is_right)(&verdict) {
         return Err(format!("{}: {verdict:?}", question.title).into());
     }
     Ok(timed(TIMES, || {
-        policy.decide(who, black_box(&question.ask))
+        policy.decide(caller, black_box(&question.ask))
     }))
 }
 
@@ -161,7 +158,7 @@ fn timed<T>(times: usize, mut what: impl FnMut() -> T) -> Summary {
     series.summary()
 }
 
-/// A policy whose rules speak of so many groups in turn.
+/// Builds a policy whose rules use `groups` groups in turn.
 fn policy(groups: u32) -> Result<Policy, Failure> {
     let text = text(groups)?;
     let machine = MachineTable {
@@ -190,9 +187,8 @@ fn text(groups: u32) -> Result<String, Failure> {
              args.n = {{ type = \"int\", min = 0, max = 9 }}"
         )?;
     }
-    // The first of the families that denials speak of.
     let denied = COMMANDS / FAMILY - 10;
-    // The last ones of each kind speak of the caller, whoever the others speak of.
+    // The last rules of each kind always name the caller's group.
     let group = |at: u32, of: u32| if of - at <= 200 { 0 } else { at % groups };
     for at in 0..GRANTS {
         let allow = match at % 4 {
@@ -226,7 +222,7 @@ mod tests {
     #[test]
     fn each_question_has_its_answer_under_both_policies() {
         let gids: Vec<u32> = (GID..GID + 10).collect();
-        let who = Who {
+        let caller = CallerIds {
             uid: 1000,
             gids: &gids,
         };
@@ -235,7 +231,7 @@ mod tests {
             assert_eq!(policy.rules(), (GRANTS + DENIALS) as usize);
             assert_eq!(policy.commands().count(), COMMANDS as usize);
             for question in &QUESTIONS {
-                let verdict = policy.decide(who, &question.ask);
+                let verdict = policy.decide(caller, &question.ask);
                 assert!(
                     (question.is_right)(&verdict),
                     "{}: {verdict:?}",

@@ -1,11 +1,10 @@
-//! A document that holds the figures of one run between two marks. Pure.
+//! Replaces the figures between two marks of a document. Pure.
 
 use crate::Failure;
 
 const BEGIN: &str = "<!-- figures: made by 'make bench MARKDOWN=FILE', not by hand -->\n";
 const END: &str = "<!-- end of figures -->\n";
 
-/// `document` with `figures` in place of those it has.
 pub fn with_figures(document: &str, figures: &str) -> Result<String, Failure> {
     let marked = document.split_once(BEGIN).and_then(|(before, rest)| {
         let (_, after) = rest.split_once(END)?;

@@ -1,7 +1,5 @@
-//! How fast one user is served while another one's jobs write as fast as they can.
-//!
-//! Each block of calls meets another flood, or none, and all ways take turns in it. The floor, a
-//! process without remit, tells what the same flood does to anything that runs here.
+//! Measures calls of one user while another user's jobs write as fast as they can. Each block of calls runs during one
+//! flood or none, all ways in turns. The baseline without remit shows the effect on any process.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -20,16 +18,15 @@ use crate::section::{Section, ms, ratio};
 use crate::series::{Series, Summary};
 use crate::stage::Stage;
 
-/// Calls of each way in a block.
 const BLOCK: usize = 40;
 
-/// What the other user does: one job after the other, each until its output is over the limit.
+/// The load of the other user: one job after the other, each until it exceeds the output limit.
 struct Flood {
     key: &'static str,
     argv: &'static [&'static str],
 }
 
-/// The first one is quiet, and what the others are compared with.
+/// The first entry is no load, the reference for the others.
 const FLOODS: &[Flood] = &[
     Flood {
         key: "nothing",
@@ -45,37 +42,28 @@ const FLOODS: &[Flood] = &[
     },
 ];
 
-/// Whose calls are timed.
 const WAYS: &[&str] = &[lanes::SPAWN, lanes::DAEMON, lanes::SHIM];
 
-/// Calls during one flood.
 #[derive(Clone, Debug, Serialize)]
 pub struct Meanwhile {
-    /// What the other user ran.
     pub flood: &'static str,
-    /// What it wrote each second.
     pub bytes_per_second: f64,
-    /// The calls.
     pub calls: Vec<Call>,
 }
 
-/// One way to make a call, during one flood.
 #[derive(Clone, Debug, Serialize)]
 pub struct Call {
-    /// As [`Way`].
     pub key: String,
-    /// As [`Way`].
     pub title: String,
     /// Microseconds.
     #[serde(flatten)]
     pub time: Summary,
-    /// Its median over that of a quiet time.
+    /// Its median relative to the median without load.
     pub p50_over_idle: f64,
-    /// The same of what one in twenty exceeds.
     pub p95_over_idle: f64,
 }
 
-/// Each way at least `rounds` times during each flood.
+/// Measures each way at least `rounds` times during each flood.
 pub fn take(stage: &mut Stage, all: &Ways, rounds: usize) -> Result<Vec<Meanwhile>, Failure> {
     let ways: Vec<&Way> = all.some(WAYS).collect();
     let mut all = vec![vec![Series::default(); ways.len()]; FLOODS.len()];
@@ -92,7 +80,6 @@ pub fn take(stage: &mut Stage, all: &Ways, rounds: usize) -> Result<Vec<Meanwhil
     Ok(summaries(&ways, &all, &poured))
 }
 
-/// What a flood brought, and how long it took.
 #[derive(Clone, Copy, Default)]
 struct Poured {
     bytes: u64,
@@ -106,7 +93,7 @@ impl Poured {
     }
 }
 
-/// Does `work` while `client` runs `argv` again and again; without `argv` nothing else happens.
+/// Does `work` while `client` runs `argv` repeatedly. An empty `argv` means no load.
 fn during(
     client: &mut Client,
     argv: &[&str],
@@ -117,10 +104,10 @@ fn during(
         return Ok(Poured::default());
     }
     let over = AtomicBool::new(false);
-    let (begun, first) = mpsc::channel();
+    let (first_done, first) = mpsc::channel();
     thread::scope(|scope| {
-        let flood = scope.spawn(|| pour(client, argv, &over, begun));
-        // The flood has begun when its first job has ended.
+        let flood = scope.spawn(|| pour(client, argv, &over, first_done));
+        // The flood has started when its first job has ended.
         let done = first.recv().map(|()| work());
         over.store(true, Ordering::Relaxed);
         let poured = flood.join().map_err(|_| "the flood panicked")??;
@@ -133,7 +120,7 @@ fn pour(
     client: &mut Client,
     argv: &[&str],
     over: &AtomicBool,
-    begun: Sender<()>,
+    first_done: Sender<()>,
 ) -> Result<Poured, String> {
     let mut poured = Poured::default();
     let start = Instant::now();
@@ -144,8 +131,8 @@ fn pour(
             }
             other => return Err(format!("'{}' did not write: {other:?}", argv.join(" "))),
         }
-        // Nobody waits for the second one.
-        let _ = begun.send(());
+        // Only the first message is read.
+        let _ = first_done.send(());
     }
     poured.time = start.elapsed();
     Ok(poured)
@@ -179,7 +166,6 @@ fn summaries(ways: &[&Way], all: &[Vec<Series>], poured: &[Poured]) -> Vec<Meanw
     FLOODS.iter().zip(of_each).map(meanwhile).collect()
 }
 
-/// As a table.
 pub fn section(floods: &[Meanwhile]) -> Section {
     let columns = [
         "while another user's job writes",

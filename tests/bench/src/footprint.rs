@@ -11,37 +11,27 @@ use crate::section::{Section, mib};
 use crate::setting::Setting;
 use crate::stage::Stage;
 
-/// Jobs between two looks.
 const JOBS: usize = 5000;
-/// Calls that wait at any time meanwhile.
 const IN_FLIGHT: usize = 8;
 
-/// What was measured.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Footprint {
-    /// One look after the other.
     pub looks: Vec<Look>,
-    /// What warden and broker have grown by from the second to the third look: 0.02 is two percent.
+    /// Growth of warden and broker from the second to the third measurement: 0.02 is two percent.
     pub growth: f64,
 }
 
-/// What was resident at one time.
 #[derive(Clone, Debug, Serialize)]
 pub struct Look {
-    /// When.
     pub when: String,
-    /// Jobs that have ended.
     pub ended: usize,
-    /// Jobs alive.
     pub alive: usize,
-    /// The daemon's processes.
     pub daemon: Daemon,
-    /// A shim: one that has run nothing at first, then the last one that has run its share of them.
+    /// At first a shim that has run nothing, later the last shim after its share of the jobs.
     pub shim: Memory,
 }
 
 impl Footprint {
-    /// Measures, with a daemon of its own.
     pub fn take(args: &Args) -> Result<Self, Failure> {
         let setting = Setting {
             name: "memory",
@@ -84,20 +74,19 @@ impl Footprint {
         })
     }
 
-    /// As tables.
     pub fn sections(&self) -> Vec<Section> {
-        let names = ["warden", "broker", "both", "keeper", "zygote", "mcp-shim"];
+        let names = ["warden", "broker", "both", "watchdog", "zygote", "mcp-shim"];
         let columns: Vec<&str> = std::iter::once("RSS (PSS), MiB").chain(names).collect();
         let mut section = Section::new("memory", &columns);
         for look in &self.looks {
             let Daemon {
                 warden,
                 broker,
-                keeper,
+                watchdog,
                 zygote,
             } = look.daemon;
             let both = look.daemon.warden_and_broker();
-            let cells = [warden, broker, both, keeper, zygote, look.shim].map(cell);
+            let cells = [warden, broker, both, watchdog, zygote, look.shim].map(cell);
             section.row(look.when.as_str(), cells);
         }
         section.note(format!(
@@ -109,7 +98,6 @@ impl Footprint {
     }
 }
 
-/// Of warden and broker together, from the second look to the third.
 fn grown(looks: &[Look]) -> f64 {
     let rss = |at: usize| {
         looks

@@ -1,4 +1,4 @@
-//! The ways to run `/bin/true` that are compared.
+//! The compared ways to run `/bin/true`.
 
 mod direct;
 mod tool;
@@ -20,72 +20,56 @@ use crate::small::Small;
 use crate::ssh::Sshd;
 use crate::stage::Stage;
 
-/// One way.
 pub trait Lane {
-    /// Takes it once.
     fn go(&mut self) -> Result<(), Failure>;
 
-    /// Takes it once; how long it took. By our clock, unless somebody nearer has one.
+    /// Runs once and returns the duration, by our clock unless the other side has a closer one.
     fn timed(&mut self) -> Result<Duration, Failure> {
         let start = Instant::now();
         self.go()?;
         Ok(start.elapsed())
     }
 
-    /// Whether what was just done was really done. This is not timed.
+    /// Verifies the last run. Not timed.
     fn check(&mut self) -> Result<(), Failure> {
         Ok(())
     }
 }
 
-/// Opens a way anew: connections, servers, users.
+/// Opens new connections, servers and users for a way.
 type Open = Box<dyn Fn(&mut Stage) -> Result<Box<dyn Lane>, Failure>>;
 
-/// A way to be measured.
 pub struct Way {
-    /// Its name in JSON.
     pub key: String,
-    /// Its name for people.
     pub title: String,
-    /// Whether it is an MCP server of somebody else.
     pub peer: bool,
-    /// See [`Open`].
     pub open: Open,
 }
 
-/// The key of the first floor: a process without anything.
+/// First baseline: a bare process.
 pub const FORK: &str = "fork_exec";
-/// The same floor, safe also beside threads.
+/// The same baseline, safe in a process with threads.
 pub const SPAWN: &str = "posix_spawn";
-/// The key of the second: an MCP server without anything.
+/// Second baseline: an MCP server that only spawns.
 pub const MCP: &str = "mcp_floor";
-/// The sandbox `read`, without a daemon.
 pub const READ: &str = "sandbox_read";
-/// The sandbox `strict`, without a daemon.
 pub const STRICT: &str = "sandbox_strict";
-/// The key of the warden without a broker of remit's.
+/// The warden with a broker that only measures.
 pub const ALONE: &str = "warden_alone";
-/// The key of what is nearest to the daemon.
 pub const DAEMON: &str = "daemon";
-/// The key of what most agents will use.
 pub const SHIM: &str = "mcp_shim";
-/// The second floor through ssh.
-pub const SSH_FLOOR: &str = "ssh_mcp_floor";
-/// And the same through ssh.
+pub const SSH_BASELINE: &str = "ssh_mcp_floor";
 pub const SSH_SHIM: &str = "ssh_mcp_shim";
-/// A question that the broker answers.
+/// A request that the broker answers without the warden.
 pub const HOP: &str = "broker_only";
 
-/// What the ways need besides the daemon.
 pub struct Ways {
-    /// All of them, in the order of the table.
     pub all: Vec<Way>,
-    /// Those that cannot be taken here, and why.
     pub missing: Vec<String>,
 }
 
 impl Ways {
-    /// Starts what they need: it ends with the ways.
+    /// Starts the processes that the ways need. They end on drop.
     pub fn open(args: &Args) -> Result<Self, Failure> {
         let mut missing = Vec::new();
         let sshd = match Sshd::start(args.stage.join("sshd")) {
@@ -113,7 +97,6 @@ impl Ways {
         Ok(Self { all, missing })
     }
 
-    /// Those of some keys.
     pub fn some<'a>(&'a self, keys: &'a [&str]) -> impl Iterator<Item = &'a Way> {
         self.all
             .iter()
@@ -134,7 +117,6 @@ fn way(
     }
 }
 
-/// Those without a client, and the floors.
 fn near(alone: Stage) -> Result<Vec<Way>, Failure> {
     let small = Rc::new(RefCell::new(Small::start()?));
     let alone = RefCell::new(alone);
@@ -149,7 +131,7 @@ fn near(alone: Stage) -> Result<Vec<Way>, Failure> {
         bare(FORK, "fork + exec + wait, nothing else", "fork"),
         bare(SPAWN, "posix_spawn (vfork) + wait", "vfork"),
         way(MCP, "MCP server that only spawns", |stage| {
-            tool::ours(stage.program("remit-bench-floor"))
+            tool::open_run(stage.program("remit-bench-floor"))
         }),
         bare(READ, "sandbox 'read' alone", "read"),
         bare(
@@ -170,7 +152,7 @@ fn near(alone: Stage) -> Result<Vec<Way>, Failure> {
         ),
         way(DAEMON, "'read' through the daemon's socket", direct::true_),
         way(SHIM, "'read' through mcp-shim", |stage| {
-            tool::ours(shim_command(stage))
+            tool::open_run(shim_command(stage))
         }),
         way("remit_run", "'read' through a new 'remit run'", |stage| {
             let mut command = stage.program("remit");
@@ -183,7 +165,6 @@ fn near(alone: Stage) -> Result<Vec<Way>, Failure> {
     ])
 }
 
-/// Those over an open connection of ssh.
 fn far(sshd: Option<&Rc<Sshd>>) -> Vec<Way> {
     let Some(sshd) = sshd else {
         return Vec::new();
@@ -191,20 +172,19 @@ fn far(sshd: Option<&Rc<Sshd>>) -> Vec<Way> {
     let (one, other) = (Rc::clone(sshd), Rc::clone(sshd));
     vec![
         way(
-            SSH_FLOOR,
+            SSH_BASELINE,
             "ssh + MCP server that only spawns",
-            move |stage| tool::ours(one.command(&words(&stage.argv("remit-bench-floor")))),
+            move |stage| tool::open_run(one.command(&words(&stage.argv("remit-bench-floor")))),
         ),
         way(SSH_SHIM, "'read' through ssh + mcp-shim", move |stage| {
             let mut argv = stage.argv("mcp-shim");
             argv.push("--socket".into());
             argv.push(stage.runtime().socket().display().to_string());
-            tool::ours(other.command(&words(&argv)))
+            tool::open_run(other.command(&words(&argv)))
         }),
     ]
 }
 
-/// Those without a job.
 fn hops() -> Vec<Way> {
     vec![
         way(

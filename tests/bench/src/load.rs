@@ -1,4 +1,4 @@
-//! Many calls at once, and what a call costs the processors.
+//! Measures concurrent calls, and the processor time of a call.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,65 +15,47 @@ use crate::rounds::CALLS_PER_USER;
 use crate::section::{Section, ratio};
 use crate::stage::Stage;
 
-/// Blocks of calls of each kind; kinds take turns.
 const BLOCKS: usize = 3;
-/// Calls that wait at any time, and by how many clients they are made.
+/// Concurrent calls, and the number of clients.
 const WIDTHS: &[(usize, usize)] = &[(1, 1), (8, 1), (64, 1), (8, 2), (64, 2)];
-/// Users whose calls, one after another, tell what a call costs the processors.
 const USERS: usize = 3;
 
-/// A server that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Server {
-    /// Ours.
     McpShim,
-    /// The one that only spawns.
     McpFloor,
 }
 
-/// What was measured.
 #[derive(Debug, Serialize)]
 pub struct Load {
-    /// Calls at once.
     pub rates: Vec<Rate>,
-    /// Of one call through `mcp-shim`.
     pub cpu: Cpu,
 }
 
-/// How fast calls are answered when several wait.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Rate {
-    /// By whom.
     pub server: Server,
-    /// Calls that wait at any time.
     pub in_flight: usize,
-    /// Processes that make them, each with its share and its own user.
+    /// Client processes, each with its share of the calls and its own user.
     pub clients: usize,
-    /// Calls in all.
     pub calls: usize,
-    /// Calls answered each second.
     pub per_second: f64,
-    /// That, over the rate with one in flight.
+    /// Relative to the rate with one call in flight.
     pub over_sequential: f64,
 }
 
 /// Processor time of one call in microseconds, with one in flight.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Cpu {
-    /// Of the warden.
     pub warden: f64,
-    /// Of the broker.
     pub broker: f64,
-    /// Of keeper and zygote.
+    /// PID 1 of the jobs' namespace, and the worker.
     pub helpers: f64,
-    /// Of the job, from its fork on.
     pub job: f64,
-    /// Of `mcp-shim`.
     pub shim: f64,
 }
 
-/// Takes all of it.
 pub fn take(stage: &mut Stage) -> Result<Load, Failure> {
     let kinds: Vec<(Server, usize, usize)> = [Server::McpShim, Server::McpFloor]
         .into_iter()
@@ -127,7 +109,7 @@ fn open(stage: &mut Stage, server: Server) -> Result<Session, Failure> {
     Ok(session)
 }
 
-/// As many calls as each client's user may make; how long it took until all were answered.
+/// Makes as many calls as each client's user is allowed. Returns the time until all were answered.
 fn block(
     stage: &mut Stage,
     server: Server,
@@ -147,7 +129,7 @@ fn block(
         ended.collect::<Result<Vec<_>, _>>()
     })?;
     let took = start.elapsed();
-    // Not while the clock runs: reading JSON costs time that is not the daemon's.
+    // Checked after the clock stops: parsing JSON is not the daemon's cost.
     answers
         .iter()
         .flatten()
@@ -155,36 +137,31 @@ fn block(
     Ok(took)
 }
 
-/// As many calls through `session` as its user may make, `in_flight` of them at any time: the answers.
+/// Makes as many calls as the user is allowed, `in_flight` of them at any time. Returns the answers.
 fn keep_busy(session: &mut Session, in_flight: usize) -> Result<Vec<String>, String> {
-    let told = |error: Failure| error.to_string();
+    let to_text = |error: Failure| error.to_string();
     let mut answers = Vec::with_capacity(CALLS_PER_USER);
     let mut asked = 0;
     while answers.len() < CALLS_PER_USER {
         while asked < CALLS_PER_USER && asked - answers.len() < in_flight {
-            session.ask_run().map_err(told)?;
+            session.ask_run().map_err(to_text)?;
             asked += 1;
         }
         let mut line = String::new();
-        session.receive(&mut line).map_err(told)?;
+        session.receive(&mut line).map_err(to_text)?;
         answers.push(line);
     }
     Ok(answers)
 }
 
-/// Many calls through `mcp-shim`.
 #[derive(Clone, Copy, Debug)]
 pub struct Throughput {
-    /// So many.
     pub calls: usize,
-    /// How long they took.
     pub time: Duration,
-    /// The last shim, after its share of them.
     pub shim: Memory,
 }
 
-/// At least `calls` calls through `mcp-shim`, `in_flight` of them at any time: one user and one shim after
-/// another, as no user may ask for all of them that fast.
+/// Makes at least `calls` calls, `in_flight` at any time, by successive users because of the rate limit per user.
 pub fn through_shim(
     stage: &mut Stage,
     in_flight: usize,
@@ -207,7 +184,6 @@ pub fn through_shim(
     Ok(all)
 }
 
-/// A shim that has answered `initialize` and nothing else.
 pub fn idle_shim(stage: &mut Stage) -> Result<Memory, Failure> {
     Memory::of(lanes::shim(stage)?.pid())
 }
@@ -238,12 +214,11 @@ fn cpu_per_call(stage: &mut Stage) -> Result<Cpu, Failure> {
 }
 
 impl Load {
-    /// As tables.
     pub fn sections(&self) -> Vec<Section> {
         vec![self.rates(), self.cpu.section()]
     }
 
-    /// How many in flight, and how often the rate of one in flight: of a single `mcp-shim`.
+    /// Returns the calls in flight and the rate relative to one in flight, for a single `mcp-shim`.
     pub fn through_shim(&self) -> impl Iterator<Item = (usize, f64)> {
         self.rates
             .iter()
@@ -286,7 +261,7 @@ impl Cpu {
         let mut section = Section::new("Processor time of one call", &["process", "µs"]);
         let all = [
             ("warden", self.warden),
-            ("keeper and zygote", self.helpers),
+            ("watchdog and zygote", self.helpers),
             ("broker", self.broker),
             ("mcp-shim", self.shim),
             (

@@ -1,8 +1,6 @@
-//! What a run costs through remit, beside what it costs without: one table, one run, no thresholds.
-//!
-//! Ways to run `/bin/true` ([`lanes`]) take turns, so that whatever else the machine does
-//! meets all of them alike; only ratios within one run mean something. It measures the
-//! programs that lie beside it, with daemons of its own ([`stage`]).
+//! Measures the cost of runs through remit and without it: one table, one run, no thresholds. The ways ([`lanes`])
+//! take turns, so other load of the machine affects all alike. Only ratios within one run are meaningful. The measured
+//! programs are in the same directory, and the daemons are separate ([`stage`]).
 
 mod args;
 mod calls;
@@ -36,7 +34,6 @@ mod summary;
 
 use std::process::ExitCode;
 
-/// Whatever ends a benchmark early; people read it, nothing acts on it.
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {

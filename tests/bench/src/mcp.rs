@@ -1,4 +1,4 @@
-//! One MCP server on stdio, and a client that trusts it to be in order.
+//! A client for an MCP server on stdio, which it trusts to be correct.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
@@ -6,21 +6,18 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
-use remit_confine::floor;
+use remit_confine::sys;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Failure;
 
-/// How long a server may take to end, in milliseconds.
 const PATIENCE_MS: u16 = 1000;
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"remit-bench","version":"1"}}}"#;
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
-/// A run of `/bin/true`, as our servers have it.
 pub const RUN: &str = r#"{"name":"run","arguments":{"argv":["/bin/true"]}}"#;
 
-/// A server and the session with it; the server ends with its value.
 pub struct Session {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -28,7 +25,6 @@ pub struct Session {
     id: u64,
 }
 
-/// The part of an answer that tells whether `true` was run.
 #[derive(Deserialize)]
 struct Answer {
     result: Option<Outcome>,
@@ -44,7 +40,7 @@ struct Outcome {
 }
 
 impl Session {
-    /// Starts the server; how long it took until `initialize` was answered.
+    /// Starts the server. Returns also the time until `initialize` was answered.
     pub fn open(mut command: Command) -> Result<(Self, Duration), Failure> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let start = Instant::now();
@@ -68,27 +64,23 @@ impl Session {
         Ok((session, took))
     }
 
-    /// The server's pid.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Asks for a run of `/bin/true`.
     pub fn ask_run(&mut self) -> Result<(), Failure> {
         self.ask_tool(RUN)
     }
 
-    /// Asks for a call of a tool; `params` is JSON.
+    /// Calls a tool. `params` is JSON.
     pub fn ask_tool(&mut self, params: &str) -> Result<(), Failure> {
         self.request("tools/call", params)
     }
 
-    /// Asks for an answer, nothing else.
     pub fn ask_ping(&mut self) -> Result<(), Failure> {
         self.request("ping", "{}")
     }
 
-    /// Reads one line into `line`, which is emptied before.
     pub fn receive(&mut self, line: &mut String) -> Result<(), Failure> {
         line.clear();
         if self.stdout.read_line(line)? == 0 {
@@ -107,7 +99,7 @@ impl Session {
 
     fn send(&mut self, line: &str) -> Result<(), Failure> {
         let stdin = self.stdin.as_mut().ok_or("no pipe")?;
-        // One write, one wake-up.
+        // A single write causes a single wake-up.
         stdin.write_all(format!("{line}\n").as_bytes())?;
         Ok(())
     }
@@ -115,10 +107,10 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // The end of its input is the end of a server, but some do not know.
+        // A server ends at the end of its input, but some ignore it and are killed.
         self.stdin = None;
         let pid = i32::try_from(self.child.id()).unwrap_or_default();
-        if let Ok(pidfd) = floor::pidfd_open(pid) {
+        if let Ok(pidfd) = sys::pidfd_open(pid) {
             let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut fds, PATIENCE_MS);
         }
@@ -135,7 +127,7 @@ fn parse(line: &str) -> Result<Option<Outcome>, Failure> {
     }
 }
 
-/// Whether an answer says that a program ended with 0.
+/// Fails unless the answer says that a program ended with 0.
 pub fn ran(line: &str) -> Result<(), Failure> {
     let zero = parse(line)?.is_some_and(|outcome| {
         let exit = outcome.structured_content.as_ref().map(|it| &it["exit"]);
@@ -148,7 +140,7 @@ pub fn ran(line: &str) -> Result<(), Failure> {
     }
 }
 
-/// Whether an answer of somebody else's server says that all is well, and holds what it must.
+/// Fails unless another vendor's answer is a success and contains `expected`.
 pub fn answered(line: &str, expected: &str) -> Result<(), Failure> {
     let is_error = parse(line)?.is_none_or(|outcome| outcome.is_error);
     if !is_error && line.contains(expected) {

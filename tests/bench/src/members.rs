@@ -1,4 +1,4 @@
-//! The processes that a daemon consists of, without its jobs.
+//! The processes of a daemon, without its jobs.
 
 use std::fs;
 use std::time::Duration;
@@ -7,26 +7,22 @@ use crate::Failure;
 use crate::cpu;
 use crate::memory::{Daemon, Memory};
 
-/// Pids of a daemon that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Members {
-    /// Root.
     pub warden: u32,
-    /// Talks to clients.
     pub broker: u32,
-    /// Ends all jobs when the warden dies.
-    pub keeper: Option<u32>,
-    /// Keeps a sandbox ready, where the daemon has one.
+    /// PID 1 of the jobs' pid namespace. Its end kills all jobs when the warden dies.
+    pub watchdog: Option<u32>,
     pub zygote: Option<u32>,
 }
 
 impl Members {
-    /// Of the daemon whose warden this is. Jobs are its children as well: its own processes have names.
+    /// Finds the processes of this warden by name, because jobs are its children too.
     pub fn of(warden: u32) -> Result<Self, Failure> {
         let path = format!("/proc/{warden}/task/{warden}/children");
         let text = fs::read_to_string(&path).map_err(|e| format!("cannot read '{path}': {e}"))?;
         let children = text.split_whitespace().filter_map(|pid| pid.parse().ok());
-        // One that has just ended has no name any more, and was a job.
+        // A process that has just ended has no name. It was a job.
         let names = children.filter_map(|pid: u32| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
             Some((pid, name))
@@ -34,20 +30,19 @@ impl Members {
         of_names(warden, names).ok_or_else(|| "the daemon has no broker".into())
     }
 
-    /// What they use now.
     pub fn memory(self) -> Result<Daemon, Failure> {
         let part = |pid: Option<u32>| pid.map_or(Ok(Memory::default()), Memory::of);
         Ok(Daemon {
             warden: Memory::of(self.warden)?,
             broker: Memory::of(self.broker)?,
-            keeper: part(self.keeper)?,
+            watchdog: part(self.watchdog)?,
             zygote: part(self.zygote)?,
         })
     }
 
-    /// What they have used, jobs that have ended too: from their fork to their end.
+    /// Returns the processor time used, including that of ended jobs from fork to end.
     pub fn cpu(self) -> Result<Spent, Failure> {
-        let helpers = [self.keeper, self.zygote];
+        let helpers = [self.watchdog, self.zygote];
         let helpers = helpers.into_iter().flatten().map(cpu::of);
         let helpers = helpers.sum::<Result<Duration, Failure>>()?;
         Ok(Spent {
@@ -59,21 +54,17 @@ impl Members {
     }
 }
 
-/// Processor time of a daemon, part by part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
-    /// Of the warden.
     pub warden: Duration,
-    /// Of the broker.
     pub broker: Duration,
-    /// Of keeper and zygote.
+    /// PID 1 of the jobs' namespace, and the worker.
     pub helpers: Duration,
-    /// Of jobs, their beginning inside our own code too.
+    /// Includes the sandbox set-up before exec.
     pub jobs: Duration,
 }
 
 impl Spent {
-    /// What has come since `before`.
     pub fn since(self, before: Self) -> Self {
         Self {
             warden: self.warden.saturating_sub(before.warden),
@@ -85,21 +76,21 @@ impl Spent {
 }
 
 fn of_names(warden: u32, names: impl Iterator<Item = (u32, String)>) -> Option<Members> {
-    let (mut broker, mut keeper, mut zygote) = (None, None, None);
+    let (mut broker, mut watchdog, mut zygote) = (None, None, None);
     for (pid, name) in names {
-        let place = match name.trim_end() {
+        let member = match name.trim_end() {
             "remit-broker" => &mut broker,
-            "remit-keeper" => &mut keeper,
+            "remit-watchdog" => &mut watchdog,
             "remit-zygote" => &mut zygote,
             _ => continue,
         };
-        // The first one: a job that took the name came later.
-        place.get_or_insert(pid);
+        // The first match wins: a job that took the name started later.
+        member.get_or_insert(pid);
     }
     Some(Members {
         warden,
         broker: broker?,
-        keeper,
+        watchdog,
         zygote,
     })
 }
@@ -109,9 +100,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_own_processes_are_told_from_jobs() {
+    fn daemon_processes_are_distinguished_from_jobs() {
         let children = [
-            (2, "remit-keeper\n"),
+            (2, "remit-watchdog\n"),
             (3, "remit-broker\n"),
             (4, "sleep\n"),
             (5, "remit-broker\n"),
@@ -126,10 +117,10 @@ mod tests {
         let members = Members {
             warden: 1,
             broker: 3,
-            keeper: Some(2),
+            watchdog: Some(2),
             zygote: None,
         };
         assert_eq!(names(&children), Some(members));
-        assert_eq!(names(&[(2, "remit-keeper\n")]), None);
+        assert_eq!(names(&[(2, "remit-watchdog\n")]), None);
     }
 }

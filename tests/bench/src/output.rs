@@ -1,9 +1,7 @@
-//! How fast a large output is taken in, and what that costs.
-//!
-//! A job writes, and its call is answered when every byte is in the spool. Beside it, in turns, the least that any
-//! program can do to have the same bytes in a file of the same file system.
+//! Measures how fast a large output is taken in, and its cost. A call is answered when every byte of its job is in the
+//! spool. In turns with it runs the least that any program must do to have the same bytes in a file there.
 
-mod floor;
+mod baseline;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,65 +21,53 @@ use crate::series::{Series, Summary};
 use crate::setting::Setting;
 use crate::stage::Stage;
 
-/// What is written, and how often by each way.
+/// Bytes, and repetitions of each way.
 const SIZES: &[(u64, usize)] = &[(10_000_000, 12), (1_000_000_000, 3)];
-/// Before each way: a job that comes by itself is taken faster than one among others.
+/// Pause before each way: a job that runs alone is served faster than one among others.
 const QUIET: Duration = Duration::from_millis(150);
-/// What the daemon may keep: a job's largest output, and one that is about to go.
+/// The daemon's quota: the largest output of a job, and one that is about to be removed.
 const KEPT: u64 = 2 << 30;
 
-/// What was measured.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Outputs(Vec<Volume>);
 
-/// One size of output.
 #[derive(Clone, Debug, Serialize)]
 pub struct Volume {
-    /// So many bytes each time.
     pub bytes: u64,
-    /// The ways, the last one the floor of the others.
+    /// The last way is the baseline of the others.
     pub ways: Vec<Taken>,
-    /// Processor time of the warden over the time that the jobs took.
+    /// Processor time of the warden divided by the duration of the jobs.
     pub warden_share: f64,
-    /// The same of the broker.
     pub broker_share: f64,
-    /// Before the first of these jobs.
     pub before: Daemon,
-    /// The most that was resident of the warden meanwhile, bytes.
+    /// Peak of resident memory in bytes.
     pub warden_peak: u64,
-    /// The same of the broker.
     pub broker_peak: u64,
-    /// After the last one.
     pub after: Daemon,
 }
 
-/// One way to have the bytes in a file.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Taken {
-    /// Its name in JSON.
     pub key: &'static str,
-    /// Its name for people.
     pub title: &'static str,
     /// Microseconds.
     #[serde(flatten)]
     pub time: Summary,
     /// Of the median.
     pub bytes_per_second: f64,
-    /// The median of what the same writer takes with a pipe and splice, over this one's: 1 is as fast.
+    /// Median time of pipe and splice with the same writer, divided by this median: 1 is equally fast.
     pub of_splice: f64,
 }
 
-/// Who writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
-    /// head(1), in blocks of its own choice.
+    /// head(1), which chooses its block size.
     Head,
     /// dd(1), in blocks of 64 KiB.
     Blocks,
 }
 
 impl Writer {
-    /// Its arguments, for so many bytes.
     pub fn argv(self, bytes: u64) -> Vec<String> {
         let argv: &[&str] = match self {
             Self::Head => &["/usr/bin/head", "-c", "N", "/dev/zero"],
@@ -99,7 +85,6 @@ impl Writer {
     }
 }
 
-/// One way, and with whose bytes.
 struct Way {
     key: &'static str,
     title: &'static str,
@@ -152,7 +137,6 @@ const WAYS: &[Way] = &[
 ];
 
 impl Outputs {
-    /// Measures, with a daemon of its own.
     pub fn take(args: &Args) -> Result<Self, Failure> {
         let output = format!("[output]\nper_job = {KEPT}\nper_user = {KEPT}\ntotal = {KEPT}\n");
         let mut stage = Stage::with(
@@ -167,7 +151,6 @@ impl Outputs {
         Ok(Self(SIZES.iter().map(volume).collect::<Result<_, _>>()?))
     }
 
-    /// As tables.
     pub fn sections(&self) -> Vec<Section> {
         self.0.iter().map(Volume::section).collect()
     }
@@ -224,7 +207,7 @@ impl Volume {
 }
 
 fn volume(stage: &mut Stage, bytes: u64, rounds: usize) -> Result<Volume, Failure> {
-    // What the first job of a daemon costs is not asked here.
+    // The first job of a daemon costs more and is not measured here.
     let mut client = stage.client()?;
     job(&mut client, Writer::Head, 1_000_000)?;
     let members = stage.members()?;
@@ -247,8 +230,8 @@ fn volume(stage: &mut Stage, bytes: u64, rounds: usize) -> Result<Volume, Failur
                     jobs += took;
                     took
                 }
-                By::Splice => floor::splice(way.writer, bytes, &file)?,
-                By::File => floor::direct(way.writer, bytes, &file)?,
+                By::Splice => baseline::splice(way.writer, bytes, &file)?,
+                By::File => baseline::direct(way.writer, bytes, &file)?,
             };
             series.push(took);
         }
@@ -282,7 +265,6 @@ fn taken(summaries: &[Summary], bytes: u64) -> Vec<Taken> {
     WAYS.iter().zip(summaries).map(one).collect()
 }
 
-/// A job that writes; how long its call took.
 fn job(client: &mut Client, writer: Writer, bytes: u64) -> Result<Duration, Failure> {
     let argv = writer.argv(bytes);
     let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
@@ -305,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_way_has_its_rate_and_is_compared_with_its_own_writer() {
+    fn rates_are_relative_to_splice_of_same_writer() {
         let time = |p50| Summary {
             count: 1,
             p10: p50,
@@ -332,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn writers_write_as_much_as_they_are_told() {
+    fn writers_write_requested_length() {
         for writer in [Writer::Head, Writer::Blocks] {
             let argv = writer.argv(100_001);
             let (program, args) = argv.split_first().expect("a program");

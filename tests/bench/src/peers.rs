@@ -1,4 +1,4 @@
-//! What others offer: launchers of sandboxes and MCP servers that are installed here, by name (`peers.toml`).
+//! Sandbox launchers and MCP servers of other vendors that are installed here (`peers.toml`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,34 +8,26 @@ use serde::Deserialize;
 
 use crate::Failure;
 
-/// One of them.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
-    /// Its name in the table.
     pub name: String,
-    /// What it is.
     pub kind: Kind,
-    /// How it is started. A launcher gets the program to run behind that.
+    /// Command line. A launcher gets the program to run as further arguments.
     pub argv: Vec<String>,
     /// The tool of an MCP server that runs `/bin/true`.
     #[serde(default)]
     pub tool: String,
-    /// Its arguments.
     #[serde(default)]
     pub arguments: BTreeMap<String, toml::Value>,
-    /// What an answer must hold if it ran.
     #[serde(default)]
     pub expect: String,
 }
 
-/// What a [`Peer`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// A program that runs another one.
     Launcher,
-    /// A server on standard input and output.
     Mcp,
 }
 
@@ -46,7 +38,6 @@ struct File {
     peer: Vec<Peer>,
 }
 
-/// Those of a file.
 pub fn read(path: &Path) -> Result<Vec<Peer>, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| format!("cannot read '{}': {e}", path.display()))?;
@@ -69,7 +60,6 @@ fn parse(text: &str) -> Result<Vec<Peer>, Failure> {
 }
 
 impl Peer {
-    /// Its command; `None` where it is not installed.
     pub fn command(&self) -> Option<Command> {
         let (program, args) = self.argv.split_first()?;
         let mut command = Command::new(installed(program)?);
@@ -77,14 +67,13 @@ impl Peer {
         Some(command)
     }
 
-    /// `params` of `tools/call`, as JSON.
     pub fn params(&self) -> Result<String, Failure> {
         let params = serde_json::json!({"name": self.tool, "arguments": self.arguments});
         Ok(serde_json::to_string(&params)?)
     }
 }
 
-/// Where a program lies: what has a `/` where it says, all else on PATH.
+/// Finds a program: by its path if it has a `/`, otherwise on PATH.
 fn installed(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|path| path.is_file());
@@ -109,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_needs_a_tool_and_a_launcher_none() {
+    fn mcp_peer_requires_tool_launcher_refuses_none() {
         for (text, good) in [
             ("", true),
             (
@@ -129,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_found_on_path_or_not_at_all() {
+    fn programs_are_searched_on_path() {
         assert!(installed("true").is_some() && installed("/bin/true").is_some());
         assert!(installed("no-such-program").is_none() && installed("/no/such").is_none());
     }

@@ -1,6 +1,5 @@
-//! What one record of the audit costs the warden's thread, as its own measurement tells it.
-//!
-//! That is the test `cost_of_a_record` of remitd, which writes to the real trail; `make bench` runs it first.
+//! Reads what one audit record costs on the warden's thread. remitd's test `cost_of_a_record` measures it with the
+//! real audit log. `make bench` runs that test first.
 
 use std::path::Path;
 
@@ -9,24 +8,19 @@ use serde::Serialize;
 use crate::Failure;
 use crate::section::Section;
 
-/// One way to write a record.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cost {
-    /// `audit.sink`.
     pub sink: String,
-    /// `audit.sync`.
     pub sync: String,
     /// `look` or `change`.
     pub kind: String,
-    /// Whether it is on the disk before anything runs.
+    /// The record is on disk before anything runs.
     pub fdatasync: bool,
-    /// Median, microseconds.
+    /// Microseconds.
     pub p50: f64,
-    /// One in twenty takes longer.
     pub p95: f64,
 }
 
-/// The costs in a file that holds the measurement's output.
 pub fn read(path: &Path) -> Result<Vec<Cost>, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| format!("cannot read '{}': {e}", path.display()))?;
@@ -37,7 +31,7 @@ pub fn read(path: &Path) -> Result<Vec<Cost>, Failure> {
     Ok(costs)
 }
 
-/// `sink sync record fdatasync median p95`.
+/// Parses `sink sync record fdatasync median p95`.
 fn parse(line: &str) -> Option<Cost> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [sink, sync, kind, fdatasync, p50, p95] = words.as_slice() else {
@@ -53,9 +47,8 @@ fn parse(line: &str) -> Option<Cost> {
     })
 }
 
-/// Of a look, as the daemon of this run is set.
 pub fn of_a_look(costs: &[Cost], sink: &str, sync: &str) -> Option<f64> {
-    // Only a sync of each record makes another cost of a look.
+    // A look is only synced if every record is.
     let synced = sink == "file" && sync == "always";
     let mut right = costs
         .iter()
@@ -63,7 +56,6 @@ pub fn of_a_look(costs: &[Cost], sink: &str, sync: &str) -> Option<f64> {
     right.next().map(|cost| cost.p50)
 }
 
-/// As a table.
 pub fn section(costs: &[Cost]) -> Section {
     let columns = ["a record on the warden's thread", "p50 µs", "p95 µs"];
     let mut section = Section::new("Records", &columns);
@@ -78,7 +70,7 @@ pub fn section(costs: &[Cost]) -> Section {
         );
     }
     section.note(
-        "Made, chained and written by the real trail, one after another, before the daemon starts.",
+        "Made, chained and written by the real audit log, one after another, before the daemon starts.",
     );
     section
 }

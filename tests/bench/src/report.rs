@@ -1,4 +1,4 @@
-//! The whole benchmark, from the start of the daemon to its result.
+//! Runs the complete benchmark, from the start of the daemon to the result.
 
 use std::fs;
 
@@ -22,32 +22,20 @@ use crate::stage::Stage;
 use crate::starts::{self, Starts};
 use crate::summary;
 
-/// Everything that was wanted.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// What it depends on.
     pub conditions: Option<Conditions>,
-    /// The ways, compared.
     pub calls: Option<Calls>,
-    /// What comes first.
     pub starts: Option<Starts>,
-    /// Several calls at once.
     pub load: Option<Load>,
-    /// How a call's cost grows.
     pub growth: Option<Growths>,
-    /// Large outputs.
     pub output: Option<Outputs>,
-    /// Memory.
     pub footprint: Option<Footprint>,
-    /// Calls while another user's jobs write.
     pub floods: Option<Vec<Meanwhile>>,
-    /// A large output, searched.
     pub search: Option<Searches>,
-    /// Verdicts among many rules.
     pub decide: Option<Vec<Decision>>,
 }
 
-/// Measures, prints, leaves JSON and tables where they are wanted.
 pub fn run(args: Args) -> Result<(), Failure> {
     if args.needs_stage() && !nix::unistd::geteuid().is_root() {
         return Err("the daemon must be started by root; 'make bench' sees to it".into());
@@ -76,7 +64,7 @@ fn measure(args: &Args) -> Result<Report, Failure> {
     let mut report = Report::default();
     if args.needs_stage() {
         with_daemon(args, &mut report)?;
-        // Each of these has daemons of its own.
+        // Each of these starts its own daemons.
         report.growth = wanted(args, "growth", || Growths::take(args))?;
         report.output = wanted(args, "output", || Outputs::take(args))?;
         report.footprint = wanted(args, "footprint", || Footprint::take(args))?;
@@ -85,7 +73,6 @@ fn measure(args: &Args) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// What one plain daemon is enough for.
 fn with_daemon(args: &Args, report: &mut Report) -> Result<(), Failure> {
     let mut stage = Stage::set(args)?;
     report.conditions = Some(Conditions::read(args, lanes::enforced(&mut stage)?)?);

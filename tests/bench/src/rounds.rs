@@ -1,4 +1,4 @@
-//! All ways, each once a round.
+//! Runs all ways, each once per round.
 
 use remit_common::caps;
 
@@ -7,10 +7,9 @@ use crate::lanes::{Lane, Way};
 use crate::series::Series;
 use crate::stage::Stage;
 
-/// Calls that one user may make as fast as they come, less those that warm up.
+/// Calls that the rate limit allows one user in a burst, minus the warm-up.
 pub const CALLS_PER_USER: usize = caps::REQUEST_BURST as usize - 20;
 
-/// Takes every way `rounds` times, in turns; a series for each.
 pub fn take(stage: &mut Stage, ways: &[Way], rounds: usize) -> Result<Vec<Series>, Failure> {
     let mut all = vec![Series::default(); ways.len()];
     let mut left = rounds;
@@ -23,8 +22,7 @@ pub fn take(stage: &mut Stage, ways: &[Way], rounds: usize) -> Result<Vec<Series
     Ok(all)
 }
 
-/// A lane for each way, warmed up: the first call of a connection is another thing than the ones
-/// that follow.
+/// Opens and warms up each way: the first call of a connection has a different cost.
 pub fn open<'a>(
     stage: &mut Stage,
     ways: impl IntoIterator<Item = &'a Way>,
@@ -40,8 +38,8 @@ pub fn open<'a>(
     ways.into_iter().map(open).collect()
 }
 
-/// Takes each lane `rounds` times, in each round in another order: none always follows the same other one, which may
-/// have warmed or cooled what it needs. The orders are the same in each run.
+/// Runs each lane `rounds` times, in a different order each round. Otherwise a lane would always follow the same one,
+/// which may have warmed or cooled its caches. The orders are the same in every run.
 pub fn take_turns(
     lanes: &mut [Box<dyn Lane>],
     series: &mut [Series],
@@ -61,7 +59,7 @@ pub fn take_turns(
 
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Marsaglia's xorshift64: never 0, and good enough to shuffle.
+/// Marsaglia's xorshift64: never 0, and sufficient to shuffle.
 fn next(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;

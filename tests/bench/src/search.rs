@@ -1,11 +1,11 @@
-//! How fast a large output is searched, page by page: `job` with `grep`.
+//! Measures page by page how fast a large output is searched: `job` with `grep`.
 
 use std::time::Instant;
 
 use remit_common::caps;
 use remit_common::client::Client;
 use remit_common::names::JobId;
-use remit_common::outcome::{Matches, Part, State, Stream};
+use remit_common::outcome::{Matches, OutputPart, State, Stream};
 use remit_common::wire::{GrepQuery, JobQuery, PartQuery, Reply, Request};
 use serde::Serialize;
 
@@ -15,22 +15,22 @@ use crate::section::{Section, ms};
 use crate::series::{Series, Summary};
 use crate::stage::Stage;
 
-/// A line as logs have it, as seq(1) wants its format.
+/// A log line as a format of seq(1).
 const LINE: &str = "Nov 20 14:00:00 web-1 nginx[812]: GET /item/%09.0f took 12 ms, status 200";
-/// The bytes of such a line with its newline; the number has nine digits.
+/// Bytes of a line with its newline. The number has nine digits.
 const LINE_BYTES: u64 = LINE.len() as u64 - "%09.0f".len() as u64 + 9 + 1;
-/// As many lines as one job may leave.
+/// The maximum of lines that one job may leave.
 const LINES: u64 = caps::SPOOL_PER_JOB / LINE_BYTES;
-/// Pages of each search: all of them together are less than one user may ask for at once.
+/// Pages of each search. All together stay below one user's burst limit.
 const PAGES: usize = 60;
 
 struct Search {
     key: &'static str,
     pattern: &'static str,
     context: u32,
-    /// From which line on.
+    /// The first line searched.
     from: u64,
-    /// Matches in all from there on.
+    /// Total matches from that line on.
     matching: u64,
 }
 
@@ -86,34 +86,24 @@ const SEARCHES: &[Search] = &[
     },
 ];
 
-/// What was searched, and how long that took.
 #[derive(Clone, Debug, Serialize)]
 pub struct Searches {
-    /// Bytes of the output.
     pub bytes: u64,
-    /// Its lines.
     pub lines: u64,
-    /// One after the other.
     pub searches: Vec<Pages>,
 }
 
-/// The answers to one search.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Pages {
-    /// What was searched for.
     pub key: &'static str,
-    /// The pattern.
     pub pattern: &'static str,
-    /// Microseconds for an answer.
+    /// Microseconds per answer.
     #[serde(flatten)]
     pub time: Summary,
-    /// Bytes that an answer went on by, on average.
     pub bytes_per_page: f64,
-    /// Lines that matched, on average.
     pub matching_per_page: f64,
 }
 
-/// Fills a job's output and searches it.
 pub fn take(stage: &mut Stage) -> Result<Searches, Failure> {
     let mut client = stage.client()?;
     let job = fill(&mut client)?;
@@ -127,7 +117,6 @@ pub fn take(stage: &mut Stage) -> Result<Searches, Failure> {
     })
 }
 
-/// As a table.
 pub fn section(all: &Searches) -> Section {
     let unit = f64::from(1 << 20);
     let columns = ["search for", "p50 ms", "p95 ms", "MiB a page", "matches"];
@@ -163,7 +152,7 @@ fn fill(client: &mut Client) -> Result<JobId, Failure> {
     }
 }
 
-/// One page after the other; after the last one from the first one again.
+/// Requests one page after the other. Restarts at the first page after the last one.
 fn pages(client: &mut Client, job: JobId, search: &Search) -> Result<Pages, Failure> {
     let begin = search.from * LINE_BYTES;
     let mut series = Series::default();
@@ -208,11 +197,10 @@ fn query(job: JobId, search: &Search, offset: u64) -> Request {
     })
 }
 
-/// The matches of an answer that gets somewhere.
 fn matches(reply: Reply) -> Result<Matches, Failure> {
     match reply {
         Reply::Job {
-            part: Some(Part::Matches(page)),
+            part: Some(OutputPart::Matches(page)),
             ..
         } if page.next > page.offset => Ok(page),
         other => Err(format!("nothing was searched: {other:?}").into()),

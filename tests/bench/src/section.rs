@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-/// A table with a title; the first column is of words, the others are of numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Section {
     title: String,
@@ -12,7 +11,6 @@ pub struct Section {
 }
 
 impl Section {
-    /// One without rows. The first of `columns` stands over the words.
     pub fn new(title: impl Into<String>, columns: &[&str]) -> Self {
         Self {
             title: title.into(),
@@ -21,18 +19,15 @@ impl Section {
         }
     }
 
-    /// One more row: the words, then a cell for each further column.
     pub fn row(&mut self, words: impl Into<String>, cells: impl IntoIterator<Item = String>) {
         let words = std::iter::once(words.into());
         self.rows.push(words.chain(cells).collect());
     }
 
-    /// A sentence below the rows: what they are made of, what they depend on.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    /// For a terminal: columns in line, notes below.
     pub fn text(&self) -> String {
         let mut text = format!("{}\n", self.title);
         if !self.rows.is_empty() {
@@ -60,7 +55,6 @@ impl Section {
         text
     }
 
-    /// For a document.
     pub fn markdown(&self) -> String {
         let mut text = format!("### {}\n\n", self.title);
         if !self.rows.is_empty() {
@@ -83,12 +77,10 @@ impl Section {
     }
 }
 
-/// Microseconds as milliseconds.
 pub fn ms(micros: f64) -> String {
     format!("{:.3}", micros / 1e3)
 }
 
-/// One number over another.
 pub fn ratio(ratio: f64) -> String {
     if ratio.is_finite() {
         format!("{ratio:.2}")
@@ -97,7 +89,6 @@ pub fn ratio(ratio: f64) -> String {
     }
 }
 
-/// Bytes as MiB.
 pub fn mib(bytes: u64) -> String {
     format!("{:.2}", bytes as f64 / f64::from(1 << 20))
 }
@@ -107,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_in_line_and_notes_below() {
+    fn columns_are_aligned_with_notes_below() {
         let mut section = Section::new("calls", &["by", "ms"]);
         section.row("a", ["1.000".to_owned()]);
         section.row("b|c", [ms(12_345.0)]);

@@ -1,33 +1,28 @@
-//! Durations and what is told about them. Pure.
+//! Durations and their quantiles. Pure.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// Times of one way, in the order they were taken.
 #[derive(Clone, Debug, Default)]
 pub struct Series(Vec<Duration>);
 
-/// What is told of a series, in microseconds.
+/// Times in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// How many times.
     pub count: usize,
-    /// One in ten takes less: what it costs when nothing else runs, on a machine that others use.
+    /// One in ten takes less: the cost without other load, on a shared machine.
     pub p10: f64,
-    /// The median.
     pub p50: f64,
-    /// One in twenty takes longer.
     pub p95: f64,
 }
 
 impl Series {
-    /// One more time.
     pub fn push(&mut self, time: Duration) {
         self.0.push(time);
     }
 
-    /// The summary; all zero for an empty series.
+    /// Returns the summary, all zero for an empty series.
     pub fn summary(&self) -> Summary {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();

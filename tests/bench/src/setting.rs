@@ -1,4 +1,4 @@
-//! What one daemon has that others have not.
+//! The differences between one daemon and others.
 
 use std::fs;
 use std::path::Path;
@@ -8,19 +8,15 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::Failure;
 
-/// A daemon beside others.
 #[derive(Clone, Debug)]
 pub struct Setting {
-    /// The directory of all that is its own, beneath the stage. No two have the same at a time.
+    /// Its directory below the stage. Unique at any time.
     pub name: &'static str,
-    /// Tables of its `remit.toml` besides `audit` and `accounts`. Daemons whose jobs live at the same time need
-    /// ranges of uids of their own.
+    /// Tables of its `remit.toml` besides `audit` and `accounts`. Concurrent daemons need separate job uid ranges.
     pub toml: String,
-    /// A second drop-in of its policy, where it is not empty.
+    /// A second policy drop-in, if not empty.
     pub policy: String,
-    /// So many mounts more than others have.
     pub mounts: usize,
-    /// The program beside us that is its broker.
     pub broker: &'static str,
 }
 
@@ -36,8 +32,8 @@ impl Default for Setting {
     }
 }
 
-/// Does `start` where `count` file systems more are mounted beneath `dir`: in a mount namespace that ends with
-/// what was started there. Mounts are shared in it, as they are on most machines. With none it is done right here.
+/// Runs `start` in a mount namespace with `count` more file systems below `dir`. The namespace ends with the processes
+/// started there. Its mounts are shared, as on most machines. A count of 0 needs no namespace.
 pub fn with_mounts<T>(
     dir: &Path,
     count: usize,
@@ -50,7 +46,7 @@ pub fn with_mounts<T>(
     let own = fs::File::open("/proc/self/ns/mnt")?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let started = mount_all(dir, count).and_then(|()| start());
-    // It puts us at the root, setns(2).
+    // setns(2) changes the working directory to the root.
     setns(&own, CloneFlags::CLONE_NEWNS)?;
     std::env::set_current_dir(here)?;
     started
@@ -59,7 +55,7 @@ pub fn with_mounts<T>(
 fn mount_all(dir: &Path, count: usize) -> Result<(), Failure> {
     let none = None::<&Path>;
     let all = Path::new("/");
-    // Private first: else they would be mounted where we came from, too.
+    // Private first: otherwise the mounts would propagate to the original namespace.
     for kind in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
         mount(none, all, none, MsFlags::MS_REC | kind, none)?;
     }

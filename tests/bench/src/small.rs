@@ -1,4 +1,4 @@
-//! The small process that runs `/bin/true` bare and in sandboxes, and times it itself (`bin/small.rs`).
+//! Controls the small process that runs `/bin/true` bare and in sandboxes and times it (`bin/small.rs`).
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::Failure;
 
-/// It; it ends with its value.
 pub struct Small {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -15,7 +14,6 @@ pub struct Small {
 }
 
 impl Small {
-    /// Starts the one that lies beside us.
     pub fn start() -> Result<Self, Failure> {
         let program = std::env::current_exe()?.with_file_name("remit-bench-small");
         let mut child = Command::new(&program)
@@ -31,7 +29,7 @@ impl Small {
         })
     }
 
-    /// Runs it in one of the ways that it knows; how long that took there.
+    /// Runs one way. Returns the time measured in the small process.
     pub fn run(&mut self, way: &str) -> Result<Duration, Failure> {
         let stdin = self.stdin.as_mut().ok_or("no pipe")?;
         stdin.write_all(format!("{way}\n").as_bytes())?;

@@ -1,46 +1,37 @@
-//! What a call through `mcp-shim` is made of, from what was measured in the same run. Pure.
-//!
-//! Each part is one time less another one of the same rank, so the parts together are the whole; a part is as
-//! exact as the difference of two medians is.
+//! Splits a call through `mcp-shim` into parts, from measurements of the same run. Pure. Each part is the difference
+//! of two times of the same rank, and only as exact. The parts add up to the whole.
 
 use serde::Serialize;
 
-/// Times of the same rank, microseconds.
+/// Times of the same rank in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// The bare process.
     pub fork: f64,
-    /// The sandbox `read` alone.
+    /// The sandbox `read` without a daemon.
     pub read: f64,
-    /// One record of the audit, where it was measured.
     pub record: Option<f64>,
-    /// The warden alone.
+    /// The warden with a broker that only measures.
     pub warden: f64,
-    /// A question to the broker that needs no warden.
+    /// A request to the broker that does not need the warden.
     pub hop: f64,
-    /// A run through the daemon's socket.
     pub daemon: f64,
-    /// A run through `mcp-shim`.
     pub shim: f64,
 }
 
-/// One part of the call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Part {
-    /// What it is.
     pub name: &'static str,
-    /// Microseconds, of medians.
     pub p50: f64,
-    /// The same of what one in ten is faster than: without what else the machine does.
+    /// The same of p10: the cost without other load of the machine.
     pub p10: f64,
-    /// What that is the difference of.
+    /// The times that it is the difference of.
     pub made_of: &'static str,
 }
 
-/// Records that a look makes: what is asked for, and how it ended.
+/// Audit records of a look: intent and end.
 const RECORDS: f64 = 2.0;
 
-/// The parts, from the outside to the inside, of medians and of tenths.
+/// Returns the parts from the outermost to the innermost, of medians and of p10.
 pub fn split(p50: &Times, p10: &Times) -> Vec<Part> {
     let part = |((name, p50, made_of), (_, p10, _))| Part {
         name,
@@ -88,7 +79,7 @@ fn parts(all: &Times) -> Vec<(&'static str, f64, &'static str)> {
     }));
     parts.extend([
         (
-            "sandbox: the walls of 'read'",
+            "sandbox: the layers of 'read'",
             all.read - all.fork,
             "the sandbox alone − fork + exec",
         ),

@@ -1,4 +1,4 @@
-//! An sshd of our own on loopback: its own keys, its own configuration, a port that was free.
+//! A separate sshd on loopback with its own keys and configuration, on a free port.
 
 use std::fs::{self, DirBuilder};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -9,14 +9,12 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 
-/// Where it lies. It must be started by its whole name.
+/// sshd requires an absolute path.
 const SSHD: &str = "/usr/sbin/sshd";
-/// It wants this directory, which some systems make only when the service starts.
+/// sshd needs this directory, which some systems only create with the service.
 const EMPTY: &str = "/run/sshd";
-/// How long it may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server that listens; it ends with its value.
 pub struct Sshd {
     dir: PathBuf,
     port: u16,
@@ -25,7 +23,7 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts it with files in a new directory `dir`. `Err` says, to people, why there is none.
+    /// Starts it with files in a new directory `dir`. `Err` is a reason for people.
     pub fn start(dir: PathBuf) -> Result<Self, String> {
         for (program, package) in [
             (SSHD, "openssh-server"),
@@ -36,13 +34,13 @@ impl Sshd {
                 return Err(format!("{package} is not installed"));
             }
         }
-        let told = |error: Failure| format!("sshd does not serve here: {error}");
+        let describe = |error: Failure| format!("sshd does not serve here: {error}");
         DirBuilder::new()
             .mode(0o700)
             .create(&dir)
-            .map_err(|e| told(e.into()))?;
+            .map_err(|e| describe(e.into()))?;
         let made = DirBuilder::new().mode(0o755).create(EMPTY).is_ok();
-        let port = prepare(&dir).map_err(told)?;
+        let port = prepare(&dir).map_err(describe)?;
         let child = Command::new("setpriv")
             .args(["--pdeathsig=KILL", SSHD, "-D", "-f"])
             .arg(dir.join("config"))
@@ -50,19 +48,19 @@ impl Sshd {
             .arg(dir.join("log"))
             .stdin(Stdio::null())
             .spawn()
-            .map_err(|e| told(e.into()))?;
+            .map_err(|e| describe(e.into()))?;
         let server = Self {
             dir,
             port,
             child,
             made,
         };
-        server.listens().map_err(told)?;
+        server.listens().map_err(describe)?;
         let status = server
             .command(&["/bin/true"])
             .stdin(Stdio::null())
             .output()
-            .map_err(|e| told(e.into()))?;
+            .map_err(|e| describe(e.into()))?;
         if status.status.success() {
             Ok(server)
         } else {
@@ -71,7 +69,7 @@ impl Sshd {
         }
     }
 
-    /// `argv` at the other end of a new connection: no word of it may need quoting.
+    /// Runs `argv` over a new connection. No word may need quoting.
     pub fn command(&self, argv: &[&str]) -> Command {
         let option = |name: &str, value: &Path| format!("-o{name}={}", value.display());
         let mut command = Command::new("/usr/bin/ssh");
@@ -98,7 +96,6 @@ impl Sshd {
     }
 }
 
-/// Keys, configuration, and the port.
 fn prepare(dir: &Path) -> Result<u16, Failure> {
     for name in ["host", "user"] {
         let made = Command::new("/usr/bin/ssh-keygen")
@@ -111,7 +108,7 @@ fn prepare(dir: &Path) -> Result<u16, Failure> {
         }
     }
     fs::copy(dir.join("user.pub"), dir.join("allowed"))?;
-    // Free a moment ago; somebody who takes it in between makes the start fail, which is told.
+    // The port was free a moment ago. If another process takes it first, the start fails with an error.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port();

@@ -1,4 +1,4 @@
-//! A daemon of our own: its files, its start, its end.
+//! A separate daemon: its files, its start, its end.
 
 use std::fs::{self, DirBuilder};
 use std::os::fd::AsFd;
@@ -21,16 +21,13 @@ use crate::members::Members;
 use crate::memory::Daemon;
 use crate::setting::{Setting, with_mounts};
 
-/// The broker's uid.
 const BROKER: u32 = 64_200;
-/// The group that may connect.
 pub const CLIENTS: u32 = 64_201;
-/// The first uid of our clients. Nobody needs to know these users.
+/// The first uid of the clients. These users need no account.
 const FIRST_CLIENT: u32 = 400_000;
-/// How long the start, and how long the end of the daemon may take, in milliseconds.
+/// Timeout of the start, and of the end, in milliseconds.
 const PATIENCE_MS: u16 = 30_000;
 
-/// A running daemon. It ends with its value.
 pub struct Stage {
     bin: PathBuf,
     runtime: Runtime,
@@ -39,12 +36,11 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The plain one, [`Setting::default`].
     pub fn set(args: &Args) -> Result<Self, Failure> {
         Self::with(args, &Setting::default())
     }
 
-    /// Copies the programs beneath `args.stage`, writes configuration and policy, and starts the daemon.
+    /// Copies the programs below `args.stage`, writes configuration and policy, and starts the daemon.
     pub fn with(args: &Args, setting: &Setting) -> Result<Self, Failure> {
         let own = args.stage.join(setting.name);
         let dir = |name: &str| own.join(name);
@@ -59,7 +55,7 @@ impl Stage {
         let runtime = dir("run");
         let notify = dir("notify");
         let socket = UnixDatagram::bind(&notify)?;
-        // A benchmark that is killed takes its daemon along.
+        // The daemon is killed with the benchmark.
         let mut command = Command::new("setpriv");
         command
             .arg("--pdeathsig=KILL")
@@ -88,15 +84,14 @@ impl Stage {
         }
     }
 
-    /// A program of ours, to be run by a user whom the daemon has not seen yet: what one user
-    /// may ask each second is limited, and that limit is not what we measure.
+    /// Returns a command that runs as a new user, because the rate limit per user would distort the measurement.
     pub fn program(&mut self, name: &str) -> Command {
         let mut command = Command::new(self.bin.join(name));
         command.uid(next_client()).gid(CLIENTS).env_clear();
         command
     }
 
-    /// The same as words for somebody else who starts it as root.
+    /// Returns the same as an argv for another program to start as root.
     pub fn argv(&mut self, name: &str) -> Vec<String> {
         vec![
             "setpriv".into(),
@@ -107,40 +102,36 @@ impl Stage {
         ]
     }
 
-    /// A connection of such a user.
     pub fn client(&mut self) -> Result<Client, Failure> {
         let socket = self.runtime.socket();
         Ok(as_a_client(|| Client::connect(&socket, "remit-bench"))??)
     }
 
-    /// The same without a word said.
+    /// Connects without sending anything.
     pub fn connect(&mut self) -> Result<UnixStream, Failure> {
         let socket = self.runtime.socket();
         Ok(as_a_client(|| UnixStream::connect(&socket))??)
     }
 
-    /// The directory of the sockets.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
     }
 
-    /// All that is its own: configuration, state, sockets, programs. Gone with the value.
+    /// Returns the directory with configuration, state, sockets and programs. Removed on drop.
     pub fn dir(&self) -> &Path {
         &self.own
     }
 
-    /// The mounts that it sees, and each job with it.
+    /// Returns the number of mounts in its namespace, which each job inherits.
     pub fn mounts(&self) -> Result<usize, Failure> {
         let path = format!("/proc/{}/mountinfo", self.daemon.id());
         Ok(fs::read_to_string(path)?.lines().count())
     }
 
-    /// The processes that it consists of.
     pub fn members(&self) -> Result<Members, Failure> {
         Members::of(self.daemon.id())
     }
 
-    /// What the daemon's processes use now, without the jobs.
     pub fn memory(&self) -> Result<Daemon, Failure> {
         self.members()?.memory()
     }
@@ -149,12 +140,11 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         end(&mut self.daemon);
-        // What jobs have written may be gigabytes.
+        // Outputs of jobs may be gigabytes.
         let _ = fs::remove_dir_all(&self.own);
     }
 }
 
-/// Does `what` as such a user.
 fn as_a_client<T>(what: impl FnOnce() -> T) -> Result<T, Failure> {
     setegid(Gid::from_raw(CLIENTS))?;
     seteuid(Uid::from_raw(next_client()))?;
@@ -164,7 +154,6 @@ fn as_a_client<T>(what: impl FnOnce() -> T) -> Result<T, Failure> {
     Ok(done)
 }
 
-/// A user whom no daemon of this run has seen yet.
 fn next_client() -> u32 {
     static CLIENTS_SO_FAR: AtomicU32 = AtomicU32::new(0);
     FIRST_CLIENT + CLIENTS_SO_FAR.fetch_add(1, Ordering::Relaxed)
@@ -172,12 +161,16 @@ fn next_client() -> u32 {
 
 fn write_settings(config: &Path, args: &Args, setting: &Setting) -> Result<(), Failure> {
     let (sink, sync, more) = (&args.sink, &args.sync, &setting.toml);
+    let clients: Vec<String> = (FIRST_CLIENT..FIRST_CLIENT + 16_384)
+        .map(|uid| uid.to_string())
+        .collect();
+    let clients = clients.join(", ");
     let toml = format!(
-        "[audit]\nsink = \"{sink}\"\nsync = \"{sync}\"\n[accounts]\nbroker = {BROKER}\nsocket_group = {CLIENTS}\nadmin_group = {CLIENTS}\n{more}"
+        "[audit]\nsink = \"{sink}\"\nsync = \"{sync}\"\n[accounts]\nbroker = {BROKER}\nsocket_group = {CLIENTS}\nadmin_group = {CLIENTS}\nnumbers = [{clients}]\n{more}"
     );
     fs::write(config.join("remit.toml"), toml)?;
     let run = format!(
-        "[[grant]]\nname = \"bench\"\nto = [\"%#{CLIENTS}\"]\nallow = [\"run\"]\nprofile = \"read\"\n"
+        "[[grant]]\nname = \"bench\"\nto = [\"%#{CLIENTS}\"]\nallow = [\"run\"]\nrun_profile = \"read\"\n"
     );
     fs::write(config.join("policy.d/10-bench.toml"), run)?;
     if !setting.policy.is_empty() {
@@ -186,7 +179,7 @@ fn write_settings(config: &Path, args: &Args, setting: &Setting) -> Result<(), F
     Ok(())
 }
 
-/// What is measured lies beside us, so it was built as we were.
+/// Copies from our directory, so the programs have the same build settings.
 fn copy_programs(to: &Path, broker: &str) -> Result<(), Failure> {
     let own = std::env::current_exe()?;
     for (name, is) in [
@@ -197,7 +190,7 @@ fn copy_programs(to: &Path, broker: &str) -> Result<(), Failure> {
         ("remit-bench-floor", "remit-bench-floor"),
     ] {
         let from = own.with_file_name(is);
-        // By value: the daemon wants a broker that belongs to root, and all users must reach it.
+        // A copy: the broker must belong to root, and all users must reach it.
         fs::copy(&from, to.join(name))
             .map_err(|e| format!("cannot copy '{}': {e}", from.display()))?;
     }
@@ -214,8 +207,8 @@ fn ready(daemon: &mut Child, socket: &UnixDatagram) -> Result<(), Failure> {
             PollFd::new(stdout.as_fd(), PollFlags::empty()),
         ];
         poll(&mut fds, PATIENCE_MS)?;
-        let [told, ended] = fds.map(|fd| fd.any().unwrap_or_default());
-        if !told {
+        let [is_readable, ended] = fds.map(|fd| fd.any().unwrap_or_default());
+        if !is_readable {
             let what = if ended { "has ended" } else { "is silent" };
             return Err(format!("the daemon {what} before it is ready").into());
         }
@@ -230,7 +223,7 @@ fn ready(daemon: &mut Child, socket: &UnixDatagram) -> Result<(), Failure> {
     }
 }
 
-/// Asks it to stop; one that does not is killed. Its stdout closes when it ends.
+/// Sends SIGTERM, and SIGKILL after the timeout. The end closes its stdout.
 fn end(daemon: &mut Child) {
     if let (Ok(pid), Some(stdout)) = (i32::try_from(daemon.id()), &daemon.stdout) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);

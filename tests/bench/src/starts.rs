@@ -1,4 +1,4 @@
-//! What comes first: of a daemon, of a server.
+//! Measures starts of daemons and servers, and first calls.
 
 use std::time::Instant;
 
@@ -13,32 +13,26 @@ use crate::series::{Series, Summary};
 use crate::setting::Setting;
 use crate::stage::Stage;
 
-/// Starts of `mcp-shim`.
 const SHIMS: usize = 100;
-/// Starts of a daemon.
 const DAEMONS: usize = 8;
 
-/// Microseconds.
+/// Times in microseconds.
 #[derive(Debug, Serialize)]
 pub struct Starts {
     /// From the start of `mcp-shim` to its answer to `initialize`.
     pub initialize: Summary,
-    /// The same of the server that only spawns.
     pub floor_initialize: Summary,
-    /// From the start of the daemon to READY=1, its sandboxes proved.
+    /// From the start of the daemon to READY=1, after the self-test of its sandboxes.
     pub ready: Summary,
-    /// The first call that a daemon gets, through `mcp-shim`.
     pub first_call: Summary,
-    /// The one after it.
     pub second_call: Summary,
 }
 
-/// Takes all of them, with daemons of its own and with `stage`.
 pub fn take(args: &Args, stage: &mut Stage) -> Result<Starts, Failure> {
-    let [mut shim, mut floor] = [Series::default(), Series::default()];
+    let [mut shim, mut baseline] = [Series::default(), Series::default()];
     for _ in 0..SHIMS {
         shim.push(Session::open(lanes::shim_command(stage))?.1);
-        floor.push(Session::open(stage.program("remit-bench-floor"))?.1);
+        baseline.push(Session::open(stage.program("remit-bench-floor"))?.1);
     }
     let mut ready = Series::default();
     let mut calls = [Series::default(), Series::default()];
@@ -65,7 +59,7 @@ pub fn take(args: &Args, stage: &mut Stage) -> Result<Starts, Failure> {
     let [first, second] = calls.map(|series| series.summary());
     Ok(Starts {
         initialize: shim.summary(),
-        floor_initialize: floor.summary(),
+        floor_initialize: baseline.summary(),
         ready: ready.summary(),
         first_call: first,
         second_call: second,
@@ -73,7 +67,6 @@ pub fn take(args: &Args, stage: &mut Stage) -> Result<Starts, Failure> {
 }
 
 impl Starts {
-    /// As a table.
     pub fn section(&self) -> Section {
         let columns = ["what comes first", "p50 ms", "p95 ms", "times"];
         let mut section = Section::new("Starts", &columns);
@@ -84,7 +77,7 @@ impl Starts {
                 self.floor_initialize,
             ),
             (
-                "daemon, start to READY=1 (its files written, its walls proved)",
+                "daemon, start to READY=1 (its files written, its sandbox tested)",
                 self.ready,
             ),
             ("first call after that, through mcp-shim", self.first_call),

@@ -1,4 +1,4 @@
-//! The ratios that matter, of one run. Pure: all of them stand in the other tables, too.
+//! The most important ratios of one run. Pure: all of them are in other tables as well.
 
 use crate::calls::Calls;
 use crate::lanes;
@@ -6,7 +6,6 @@ use crate::load::Load;
 use crate::section::{Section, ratio};
 use crate::starts::Starts;
 
-/// As a table; `None` where nothing of it was measured.
 pub fn section(
     calls: Option<&Calls>,
     load: Option<&Load>,
@@ -19,8 +18,8 @@ pub fn section(
         rows += 1;
     };
     if let Some(calls) = calls {
-        let mut over = |name: &str, key: &str, floor: &str| {
-            if let Some([p50, p10]) = calls.over(key, floor) {
+        let mut over = |name: &str, key: &str, baseline: &str| {
+            if let Some([p50, p10]) = calls.over(key, baseline) {
                 row(name.to_owned(), [ratio(p50), ratio(p10)]);
             }
         };

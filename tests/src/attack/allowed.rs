@@ -1,4 +1,4 @@
-//! What must work in profile `read`: it removes reach, not sight, and not the ways programs work.
+//! Checks of what must work in profile `read`. It restricts changes and reach, but not visibility or normal programs.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -6,16 +6,16 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use super::raw::{self, path, sys};
-use super::{Refused, Tried, apart, argument, files, locks, network, shared};
+use super::{Refused, Tried, argument, files, locks, network, separate, shared};
 
 /// One thing that must work.
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
-    /// Its name, unique.
+    /// Unique name.
     pub id: &'static str,
-    /// In words.
+    /// Description.
     pub what: &'static str,
-    /// Does it.
+    /// Performs the check.
     pub run: fn(&[String]) -> Tried,
 }
 
@@ -27,7 +27,7 @@ pub(super) const fn check(
     Check { id, what, run }
 }
 
-/// All of them. The scene gives a world-readable file, the pid of a host process, and a log of group adm.
+/// All checks. The scene passes a world-readable file, the pid of a host process, and a log of group adm.
 #[rustfmt::skip] // a table, one row a line
 pub const ALL: &[Check] = &[
     check("may-read-file", "read a world-readable file of the host", |a| read(argument(a, 0))),
@@ -40,7 +40,7 @@ pub const ALL: &[Check] = &[
     check("may-use-var-tmp", "use a private /var/tmp in every way", |_| private("/var/tmp")),
     check("may-use-shm", "use a private /dev/shm in every way", |_| { private("/dev/shm") }),
     check("may-write-null", "write to /dev/null", |_| { write("/dev/null") }),
-    check("may-fill-full", "be told by /dev/full that it is full", full),
+    check("may-fill-full", "get the error of /dev/full", full),
     check("may-read-zero", "read /dev/zero", |_| { some_bytes("/dev/zero") }),
     check("may-read-random", "read /dev/random", |_| { some_bytes("/dev/random") }),
     check("may-read-urandom", "read /dev/urandom", |_| { some_bytes("/dev/urandom") }),
@@ -77,12 +77,12 @@ pub const ALL: &[Check] = &[
     check("may-list-shm", "list System V segments, as ipcs does", |_| ctl(libc::SYS_shmctl, 14)),
     check("may-list-sem", "list System V semaphores, as ipcs does", |_| semctl(19)),
     check("may-list-msg", "list System V queues, as ipcs does", |_| { ctl(libc::SYS_msgctl, 12) }),
-    check("may-setsid", "start a session, or be told so", setsid),
+    check("may-setsid", "start a session, or get the answer that it did", setsid),
 ];
 
-/// What a job can see of its own walls: for those that no single call would feel missing.
+/// Sandbox layers that a job can see, if no single call would show their absence.
 #[rustfmt::skip] // a table, one row a line
-pub const WALLS: &[Check] = &[
+pub const LAYERS: &[Check] = &[
     check("is-nosuid", "every mount ignores setuid bits", is_nosuid),
     check("is-no-new-privs", "no program brings new rights", |_| status_is("NoNewPrivs", "1")),
     check("is-filtered", "two filters stand", |_| status_is("Seccomp", "2")),
@@ -92,12 +92,12 @@ pub const WALLS: &[Check] = &[
     check("is-own-keyring", "its session keyring is its own", is_own_keyring),
 ];
 
-/// All of them.
+/// Returns all checks.
 pub fn all() -> impl Iterator<Item = &'static Check> {
-    ALL.iter().chain(WALLS).chain(apart::CHECKS)
+    ALL.iter().chain(LAYERS).chain(separate::CHECKS)
 }
 
-/// The check of this name.
+/// Finds a check by name.
 #[must_use]
 pub fn named(id: &str) -> Option<&'static Check> {
     all().find(|check| check.id == id)
@@ -165,7 +165,7 @@ fn is_limited(_: &[String]) -> Tried {
 
 fn is_plain(_: &[String]) -> Tried {
     let score = fs::read_to_string("/proc/self/oom_score_adj")?;
-    // The raw call answers 20 - nice.
+    // The raw call returns 20 - nice.
     let priority = sys!(libc::SYS_getpriority, libc::PRIO_PROCESS, 0)?;
     truth(
         score.trim() == "1000" && priority == 20,
@@ -173,7 +173,7 @@ fn is_plain(_: &[String]) -> Tried {
     )
 }
 
-/// /proc/keys shows the keys that the reader has; an anonymous session keyring is called `_ses`.
+/// /proc/keys shows the keys that the reader possesses. An anonymous session keyring is named `_ses`.
 fn is_own_keyring(_: &[String]) -> Tried {
     let keys = fs::read_to_string("/proc/keys")?;
     let own = keys.lines().any(|line| line.contains("_ses:"));
@@ -204,9 +204,8 @@ fn host_process(arguments: &[String]) -> Tried {
     read(&format!("/proc/{}/cmdline", argument(arguments, 1)))
 }
 
-/// Everything that programs do with temporary files.
 fn private(directory: &str) -> Tried {
-    // The job's own home is in one of them.
+    // The job's home is in one of them.
     let strange = |entry: &io::Result<fs::DirEntry>| {
         !entry
             .as_ref()
@@ -288,7 +287,7 @@ fn pair(kind: i32) -> Tried {
     made(sys!(libc::SYS_read, ends[1], text.as_mut_ptr(), 4))
 }
 
-/// SOCK_DIAG_BY_FAMILY for sockets in every state; each family's request has a length of its own.
+/// SOCK_DIAG_BY_FAMILY for sockets in every state. The length of the request depends on the family.
 fn sock_diag(family: u8, protocol: u8, length: usize) -> Tried {
     let mut body = vec![0; length];
     body[0] = family;
@@ -342,7 +341,6 @@ fn shell(script: &str) -> Tried {
 }
 
 fn map_code(_: &[String]) -> Tried {
-    // A function that returns 7.
     #[cfg(target_arch = "x86_64")]
     let code = [0xb8, 7, 0, 0, 0, 0xc3];
     #[cfg(target_arch = "aarch64")]
@@ -403,7 +401,7 @@ fn semctl(command: i32) -> Tried {
     made(sys!(libc::SYS_semctl, 0, 0, command, info.as_mut_ptr()))
 }
 
-/// In a child, which leads no process group yet.
+/// In a child, because a process group leader may not call setsid(2).
 fn setsid(_: &[String]) -> Tried {
     let status = raw::wait(raw::fork(|| i32::from(sys!(libc::SYS_setsid).is_err()))?)?;
     if status == 0 {

@@ -1,4 +1,4 @@
-//! Device files and terminals.
+//! Attacks by device files and terminals.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -57,12 +57,12 @@ fn mknod(arguments: &[String]) -> Tried {
     Ok("made".into())
 }
 
-/// A terminal to abuse: a new one as controlling terminal where that is possible, else standard input.
+/// Returns a terminal to attack: a new controlling terminal if possible, otherwise standard input.
 fn terminal() -> Result<i32, Refused> {
     let Ok(master) = OpenOptions::new().read(true).write(true).open("/dev/ptmx") else {
         return Ok(0);
     };
-    // Stays open until the process ends: without its master a terminal is hung up.
+    // Stays open until the process ends, because closing the master hangs up the terminal.
     let master = std::mem::ManuallyDrop::new(master);
     let unlocked = 0_i32;
     sys!(
@@ -82,7 +82,7 @@ fn terminal() -> Result<i32, Refused> {
     i32::try_from(slave).map_err(|_| Refused(libc::EBADF))
 }
 
-/// EIO: the sysctl dev.tty.legacy_tiocsti is off, which is asked after everything else.
+/// EIO: the sysctl dev.tty.legacy_tiocsti is off. The kernel checks it last.
 const LEGACY_OFF: &[i32] = &[libc::EIO];
 
 fn tiocsti(_: &[String]) -> Tried {
@@ -93,7 +93,7 @@ fn tiocsti(_: &[String]) -> Tried {
     )
 }
 
-/// The kernel looks at the low 32 bits of the request only.
+/// The kernel only looks at the low 32 bits of the request.
 fn tiocsti_high(_: &[String]) -> Tried {
     let key = b'x';
     let request = libc::TIOCSTI | (1 << 32);
@@ -103,7 +103,7 @@ fn tiocsti_high(_: &[String]) -> Tried {
     )
 }
 
-/// ENOTTY: a pseudoterminal is no console, which only the driver knows.
+/// ENOTTY: a pseudoterminal is not a console, which only the driver knows.
 fn tioclinux(_: &[String]) -> Tried {
     let paste = 3_u8;
     passed_the_check(

@@ -1,4 +1,4 @@
-//! Files, directories, FIFOs and shared directories of the host.
+//! Attacks on files, directories, FIFOs and shared directories of the host.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use super::raw::{path, sys, zeroed};
 use super::{Attack, Expect, Refused, Tried, argument, attack};
 
 const READ_ONLY: Expect = Expect::Errno(libc::EROFS);
-const NOT_OURS: Expect = Expect::Errno(libc::EACCES);
+const PERMISSION_DENIED: Expect = Expect::Errno(libc::EACCES);
 
 #[rustfmt::skip] // a table, one row a line
 pub const ATTACKS: &[Attack] = &[
@@ -32,7 +32,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("rmdir", "read_only_mounts", READ_ONLY, "remove a directory of its own", rmdir),
     attack("mkdir-sticky", "read_only_mounts", READ_ONLY, "make a directory in a world-writable one", mkdir),
     attack("atime", "read_only_mounts", Expect::NoEffect, "leave a trace by reading a file", atime),
-    attack("fifo", "landlock", NOT_OURS, "write into a world-writable FIFO that somebody reads", fifo).without_landlock(Expect::Done),
+    attack("fifo", "landlock", PERMISSION_DENIED, "write into a world-writable FIFO that somebody reads", fifo).without_landlock(Expect::Done),
     attack("host-shm", "private_tmp", Expect::NoEffect, "write a file into the host's /dev/shm", create),
     attack("host-tmp", "private_tmp", Expect::NoEffect, "write a file into the host's /tmp", create),
     attack("host-var-tmp", "private_tmp", Expect::NoEffect, "write a file into the host's /var/tmp", create),
@@ -40,11 +40,11 @@ pub const ATTACKS: &[Attack] = &[
     attack("exe-chmod", "read_only_mounts", READ_ONLY, "change its own program through /proc/self/exe", exe_chmod),
     attack("inherited-fd", "descriptors", Expect::Errno(libc::EBADF), "use a descriptor it inherited", inherited),
     attack("setuid-program", "nosuid", Expect::Errno(libc::EPERM), "gain root by a setuid program", setuid_program),
-    attack("shadow", "identity", NOT_OURS, "read /etc/shadow", read).root(),
-    attack("foreign-file", "identity", NOT_OURS, "read another user's file of mode 0600", read).root(),
-    attack("daemon-audit", "identity", NOT_OURS, "read the daemon's audit trail", read).root(),
-    attack("daemon-environ", "identity", NOT_OURS, "read the daemon's environment", read).root(),
-    attack("sysctl", "identity", NOT_OURS, "write a file below /proc/sys", write).root(),
+    attack("shadow", "identity", PERMISSION_DENIED, "read /etc/shadow", read).root(),
+    attack("foreign-file", "identity", PERMISSION_DENIED, "read another user's file of mode 0600", read).root(),
+    attack("daemon-audit", "identity", PERMISSION_DENIED, "read the daemon's audit log", read).root(),
+    attack("daemon-environ", "identity", PERMISSION_DENIED, "read the daemon's environment", read).root(),
+    attack("sysctl", "identity", PERMISSION_DENIED, "write a file below /proc/sys", write).root(),
 ];
 
 fn write(arguments: &[String]) -> Tried {
@@ -193,7 +193,7 @@ fn fifo(arguments: &[String]) -> Tried {
     Ok("written".into())
 }
 
-/// What CVE-2019-5736 and CVE-2024-21626 come down to: a descriptor keeps the mount it was opened on.
+/// The core of CVE-2019-5736 and CVE-2024-21626: a descriptor keeps the mount it was opened on.
 fn fd_reopen(arguments: &[String]) -> Tried {
     let file = File::open(argument(arguments, 0))?;
     let again = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -204,7 +204,7 @@ fn fd_reopen(arguments: &[String]) -> Tried {
     Ok("written".into())
 }
 
-/// The program is a copy that belongs to the job's uid; a running program cannot be opened for writing at all.
+/// The program is a copy owned by the job's uid. A running program can never be opened for writing.
 fn exe_chmod(_: &[String]) -> Tried {
     let name = path("/proc/self/exe");
     sys!(libc::SYS_fchmodat, libc::AT_FDCWD, name.as_ptr(), 0o777)?;
@@ -221,7 +221,6 @@ fn inherited(_: &[String]) -> Tried {
     Err(Refused(libc::EBADF))
 }
 
-/// Executes a setuid copy of this program that prints its effective uid.
 fn setuid_program(arguments: &[String]) -> Tried {
     let output = Command::new(argument(arguments, 0))
         .arg("euid")
@@ -238,14 +237,14 @@ fn read(arguments: &[String]) -> Tried {
     Ok(format!("read {} bytes", content.len()))
 }
 
-/// Metadata as statx(2) gives it, for the checks of [`super::allowed`].
+/// Reads metadata by statx(2), for the checks of [`super::allowed`].
 pub fn statx(name: &str) -> Tried {
     let mut status: libc::statx = zeroed();
-    let place = path(name);
+    let target = path(name);
     sys!(
         libc::SYS_statx,
         libc::AT_FDCWD,
-        place.as_ptr(),
+        target.as_ptr(),
         0,
         libc::STATX_BASIC_STATS,
         &raw mut status

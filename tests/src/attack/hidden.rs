@@ -1,5 +1,4 @@
-//! What a `strict` sandbox hides or takes besides what `read` does: the host's processes and files,
-//! its control files, and whatever root might do by its uid alone.
+//! Attacks on what only `strict` hides or removes: the host's processes and files, and root's permissions by uid.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
@@ -14,11 +13,10 @@ const NO_ACCESS: Expect = Expect::Errno(libc::EACCES);
 const REFUSED: Expect = Expect::Errno(libc::EPERM);
 const READ_ONLY: Expect = Expect::Errno(libc::EROFS);
 
-/// Why there is no control.
 const ANOTHER_INIT: &str =
     "pid 1 is another process outside, of which root of a container may see as little";
 
-/// All of them, with what must happen in `strict` under a uid of its own.
+/// All attacks, with the result in `strict` under a separate uid.
 #[rustfmt::skip] // a table, one row a line
 pub const ATTACKS: &[Attack] = &[
     attack("host-process", "pid_namespace", GONE, "see a process of the host", read),
@@ -64,7 +62,7 @@ fn list(arguments: &[String]) -> Tried {
     Ok(format!("{entries} entries"))
 }
 
-/// Opens and writes nothing: with these files that would be too much.
+/// Opens without writing, because a write to these files could harm the machine.
 fn write_open(arguments: &[String]) -> Tried {
     OpenOptions::new()
         .write(true)
@@ -79,14 +77,14 @@ fn namespace_parent(_: &[String]) -> Tried {
     Ok("taken".into())
 }
 
-/// Its own value once more, which anybody may write.
+/// Writes the present value, which any process may do.
 fn oom_score(_: &[String]) -> Tried {
     let now = fs::read_to_string("/proc/self/oom_score_adj")?;
     fs::write("/proc/self/oom_score_adj", now)?;
     Ok("written".into())
 }
 
-/// What it makes goes again: without a sandbox it would stay.
+/// A file that is removed again, because it would persist without a sandbox.
 struct Made(String);
 
 impl Made {

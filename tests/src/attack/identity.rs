@@ -1,4 +1,4 @@
-//! The job's own identity and limits.
+//! Attacks on the job's own identity and limits.
 
 use std::fs;
 
@@ -6,7 +6,6 @@ use super::raw::sys;
 use super::{Attack, Expect, Refused, Tried, attack};
 
 const REFUSED: Expect = Expect::Errno(libc::EPERM);
-/// Why there is no control.
 const LACKING: &str =
     "it needs CAP_SYS_RESOURCE, which root of a container or a small machine may lack";
 
@@ -54,7 +53,7 @@ fn capset(_: &[String]) -> Tried {
     Ok("taken".into())
 }
 
-/// Root must first make it inheritable, so the control shows another answer only where it may.
+/// The capability must be made inheritable first, so the control only succeeds if root may do that.
 fn ambient(_: &[String]) -> Tried {
     const VERSION_3: u32 = 0x2008_0522;
     const CHOWN: u32 = 1;
@@ -87,13 +86,12 @@ fn bounding(_: &[String]) -> Tried {
     Ok("changed".into())
 }
 
-/// PR_SET_MM_EXE_FILE needs more; a wrong option is enough to see the permission check.
+/// PR_SET_MM_EXE_FILE needs more. An invalid option also reaches the permission check.
 fn set_mm(_: &[String]) -> Tried {
     let result = sys!(libc::SYS_prctl, libc::PR_SET_MM, 99, 0, 0, 0);
     super::passed_the_check(result, &[libc::EINVAL])
 }
 
-/// One more than the hard limit on open files.
 fn rlimit(_: &[String]) -> Tried {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
@@ -133,7 +131,7 @@ fn realtime(_: &[String]) -> Tried {
     Ok("raised".into())
 }
 
-/// A loginuid that was never set may be set once by anybody.
+/// Any process may set a loginuid that was never set, once.
 fn loginuid(_: &[String]) -> Tried {
     fs::write("/proc/self/loginuid", "0")?;
     Ok("changed".into())

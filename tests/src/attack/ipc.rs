@@ -1,4 +1,4 @@
-//! System V and POSIX ipc: objects that outlive the job or belong to somebody else.
+//! Attacks on System V and POSIX IPC: objects that outlive the job or belong to another user.
 
 use super::raw::{path, sys, zeroed};
 use super::{Attack, Expect, Tried, argument, attack, number};
@@ -91,7 +91,7 @@ fn msg_remove(arguments: &[String]) -> Tried {
     Ok("removed".into())
 }
 
-/// The queue stays after the process, even where mq_open answers with an error.
+/// The queue persists after the process, even if mq_open returns an error.
 fn mq_open(arguments: &[String]) -> Tried {
     let mut sizes: libc::mq_attr = zeroed();
     (sizes.mq_maxmsg, sizes.mq_msgsize) = (1, 8);

@@ -1,4 +1,4 @@
-//! Kernel interfaces that a diagnostic has no use for.
+//! Attacks by kernel interfaces that a diagnostic does not need.
 
 use super::raw::{self, path, sys, zeroed};
 use super::{Attack, Expect, Tried, argument, attack, passed_the_check};
@@ -107,7 +107,7 @@ fn add_key(_: &[String]) -> Tried {
     Ok("added".into())
 }
 
-/// Without callout information no program is started; the key is searched all the same.
+/// Without callout information no program is started, but the key is still searched.
 fn request_key(_: &[String]) -> Tried {
     let (kind, name) = (path("user"), path("remit-attack-none"));
     let result = sys!(
@@ -126,7 +126,7 @@ fn join_keyring(_: &[String]) -> Tried {
     Ok("joined".into())
 }
 
-/// EINVAL: the flags are wrong. ENOSYS: the kernel was built without it.
+/// EINVAL: the flags are wrong. ENOSYS: the kernel was built without kexec.
 fn kexec(_: &[String]) -> Tried {
     passed_the_check(
         sys!(libc::SYS_kexec_load, 0, 0, 0, 0xf0),
@@ -153,7 +153,7 @@ fn delete_module(_: &[String]) -> Tried {
     passed_the_check(result, &[libc::ENOENT, libc::ENOSYS])
 }
 
-/// To what it shows anyway.
+/// Sets the clock to its present value.
 fn clock_settime(_: &[String]) -> Tried {
     let mut now = libc::timespec {
         tv_sec: 0,
@@ -178,7 +178,7 @@ fn settimeofday(_: &[String]) -> Tried {
     Ok("set".into())
 }
 
-/// The kernel's present settings, ready to be set again unchanged.
+/// Returns settings that change nothing.
 fn tick() -> libc::timex {
     const ADJ_TICK: u32 = 0x4000;
     let mut settings: libc::timex = zeroed();
@@ -213,7 +213,7 @@ fn setdomainname(_: &[String]) -> Tried {
     Ok("renamed".into())
 }
 
-/// Q_QUOTAON on a device that is none. ENOSYS: the kernel was built without quotas.
+/// Q_QUOTAON on a path that is not a block device. ENOSYS: the kernel was built without quotas.
 fn quotactl(arguments: &[String]) -> Tried {
     const QUOTAON: u32 = 0x8000_0200;
     let device = path(argument(arguments, 0));
@@ -234,21 +234,21 @@ fn swapoff(arguments: &[String]) -> Tried {
     passed_the_check(result, &[libc::EINVAL, libc::ENOSYS])
 }
 
-/// Into a file whose directory does not exist.
+/// The directory of the file does not exist.
 fn acct(arguments: &[String]) -> Tried {
-    let place = path(&format!("{}/none/none", argument(arguments, 0)));
+    let target = path(&format!("{}/none/none", argument(arguments, 0)));
     passed_the_check(
-        sys!(libc::SYS_acct, place.as_ptr()),
+        sys!(libc::SYS_acct, target.as_ptr()),
         &[libc::ENOENT, libc::ENOTDIR, libc::ENOSYS],
     )
 }
 
-/// SYSLOG_ACTION_CONSOLE_LEVEL with a level that does not exist.
+/// SYSLOG_ACTION_CONSOLE_LEVEL with an invalid level.
 fn syslog(_: &[String]) -> Tried {
     passed_the_check(sys!(libc::SYS_syslog, 8, 0, 99), &[libc::EINVAL])
 }
 
-/// Without the magic numbers.
+/// The magic numbers are missing.
 fn reboot(_: &[String]) -> Tried {
     passed_the_check(sys!(libc::SYS_reboot, 0, 0, 0, 0), &[libc::EINVAL])
 }

@@ -1,8 +1,5 @@
-//! Locks on files of the host, which would make others wait.
-//!
-//! A lock is seen from outside while it is held: after taking it an attack
-//! opens the gate, a FIFO, for reading and waits there until the other side
-//! has looked and closed it.
+//! Attacks by locks on files of the host, which would make other processes wait. The test inspects a held lock: after
+//! taking it, an attack opens the gate, a FIFO, and blocks until the test closes it.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,7 +8,7 @@ use std::os::fd::AsRawFd;
 use super::raw::{sys, zeroed};
 use super::{Attack, Expect, Refused, Tried, argument, attack};
 
-/// Programs need their locks to "work"; nobody else needs them to hold.
+/// Programs only need success from their lock calls. No other process may be affected.
 const NOT_HELD: Expect = Expect::NoEffect;
 
 #[rustfmt::skip] // a table, one row a line
@@ -53,7 +50,7 @@ fn ofd_lock(arguments: &[String]) -> Tried {
     hold(arguments, |fd| record_lock(fd, libc::F_OFD_SETLK))
 }
 
-/// The kernel tells the holder of a lease by a signal that somebody wants the file: by one that is ignored.
+/// The kernel signals the holder of a lease if another process opens the file. SIGURG is ignored by default.
 fn lease(arguments: &[String]) -> Tried {
     const F_SETSIG: i32 = 10;
     hold(arguments, |fd| {
@@ -62,7 +59,7 @@ fn lease(arguments: &[String]) -> Tried {
     })
 }
 
-/// Whether each call that takes a lock answers success, for the checks of [`super::allowed`].
+/// Asserts that each lock call returns success, for the checks of [`super::allowed`].
 pub fn all_answer(name: &str) -> Tried {
     let file = File::open(name)?;
     let fd = file.as_raw_fd();

@@ -1,15 +1,9 @@
-//! Attempts to change, reach or stall the host from inside a sandbox.
-//!
-//! Each attack does one thing, once, and says whether the kernel let it. It
-//! succeeds when run as the same uid without a sandbox (or as root, where only
-//! root may): so a refusal inside is the wall's doing. Files, listeners and
-//! victims are arranged by [`crate::scene`] and arrive as arguments.
-//!
-//! [`allowed`] is the other half: what a sandbox that only removes reach must
-//! leave working.
+//! Attempts to change, reach or stall the host from inside a sandbox. Each attack does one thing once and reports the
+//! kernel's answer. It must succeed without a sandbox, as the same uid or as root if only root may. A refusal inside
+//! is therefore due to the sandbox layer. [`crate::scene`] prepares files, listeners and victims and passes them as
+//! arguments. [`allowed`] lists what must still work in a sandbox.
 
 pub mod allowed;
-mod apart;
 mod devices;
 mod files;
 pub mod hidden;
@@ -23,6 +17,8 @@ pub mod objects;
 pub mod pools;
 mod process;
 mod raw;
+pub mod requests;
+mod separate;
 mod shared;
 pub mod strict;
 
@@ -30,7 +26,7 @@ use std::io;
 
 use serde_json::{Value, json};
 
-/// What the kernel answered when it said no.
+/// The errno of a refused attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused(pub i32);
 
@@ -39,7 +35,7 @@ impl Refused {
         io::Error::last_os_error().into()
     }
 
-    /// The error's name in C, such as `EROFS`.
+    /// Returns the name in C, such as `EROFS`.
     #[must_use]
     pub fn name(self) -> String {
         errno_name(self.0)
@@ -52,24 +48,24 @@ impl From<io::Error> for Refused {
     }
 }
 
-/// What became of an attempt: done, in words, or refused.
+/// The result of an attempt: a description if it was done, or the refusal.
 pub type Tried = Result<String, Refused>;
 
-/// What a sandbox must do to an attack.
+/// The expected effect of a sandbox on an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// Refused with this error.
     Errno(i32),
-    /// The kernel ends the process with this signal.
+    /// The kernel kills the process with this signal.
     Killed(i32),
-    /// The call answers success, and nothing changes on the host.
+    /// The call returns success, but nothing changes on the host.
     NoEffect,
-    /// It works: for the table of what is left without a wall.
+    /// The attack works, for example because a sandbox layer is missing.
     Done,
 }
 
 impl Expect {
-    /// In one word, as in tables.
+    /// Returns one word for tables.
     #[must_use]
     pub fn word(self) -> String {
         match self {
@@ -81,42 +77,42 @@ impl Expect {
     }
 }
 
-/// Under which circumstances, without a sandbox, the attack succeeds.
+/// How the attack succeeds without a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// As the very uid that the job has.
+    /// As the job's uid.
     SameUid,
-    /// As root, in fresh namespaces wherever a success would change this machine.
+    /// As root, in new namespaces if a success would change this machine.
     Root,
-    /// Never, and why.
+    /// Never, with the reason.
     Impossible(&'static str),
 }
 
 /// One attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Attack {
-    /// Its name, unique.
+    /// Unique name.
     pub id: &'static str,
-    /// The wall that refuses it first.
-    pub wall: &'static str,
-    /// What happens in profile `read`.
+    /// The sandbox layer that refuses it first.
+    pub layer: &'static str,
+    /// Result in profile `read`.
     pub expect: Expect,
-    /// What happens there on a kernel without Landlock.
+    /// Result in `read` on a kernel without Landlock.
     pub without_landlock: Expect,
-    /// Who can do it without a sandbox.
+    /// How it succeeds without a sandbox.
     pub control: Control,
-    /// Kernels are also built without what it attacks.
-    pub optional: bool,
-    /// In words.
+    /// Errors of a machine that lacks the target.
+    pub absent: &'static [i32],
+    /// Description.
     pub what: &'static str,
-    /// Performs it.
+    /// Performs the attack.
     pub run: fn(&[String]) -> Tried,
 }
 
-/// An attack that the same uid can do without a sandbox, and that holds without Landlock too.
+/// Defines an attack that the same uid can do without a sandbox, and that does not depend on Landlock.
 const fn attack(
     id: &'static str,
-    wall: &'static str,
+    layer: &'static str,
     expect: Expect,
     what: &'static str,
     run: fn(&[String]) -> Tried,
@@ -124,42 +120,45 @@ const fn attack(
     let (without_landlock, control) = (expect, Control::SameUid);
     Attack {
         id,
-        wall,
+        layer,
         expect,
         without_landlock,
         control,
-        optional: false,
+        absent: &[],
         what,
         run,
     }
 }
 
 impl Attack {
-    /// Only root can do it without a sandbox.
     const fn root(mut self) -> Self {
         self.control = Control::Root;
         self
     }
 
-    /// Nobody can do it here, so that no control shows that the check can fail.
+    /// No control is possible, so nothing shows that the check can fail.
     const fn impossible(mut self, why: &'static str) -> Self {
         self.control = Control::Impossible(why);
         self
     }
 
-    /// Many kernels do not have it at all.
     const fn optional(mut self) -> Self {
-        self.optional = true;
+        self.absent = ABSENT;
         self
     }
 
-    /// Without Landlock this happens instead.
+    /// Many file systems lack the target and return one of these errors.
+    const fn absent(mut self, absent: &'static [i32]) -> Self {
+        self.absent = absent;
+        self
+    }
+
     const fn without_landlock(mut self, expect: Expect) -> Self {
         self.without_landlock = expect;
         self
     }
 
-    /// As one JSON object.
+    /// Returns the attack as one JSON object.
     #[must_use]
     pub fn describe(&self) -> Value {
         let errno = match self.expect {
@@ -168,7 +167,7 @@ impl Attack {
         };
         json!({
             "id": self.id,
-            "wall": self.wall,
+            "layer": self.layer,
             "expect": self.expect.word(),
             "errno": errno,
             "without_landlock": self.without_landlock.word(),
@@ -182,7 +181,7 @@ impl Attack {
     }
 }
 
-/// Every attack on `read`, by place.
+/// Returns every attack on `read`, ordered by topic.
 pub fn all() -> impl Iterator<Item = &'static Attack> {
     [
         files::ATTACKS,
@@ -193,6 +192,7 @@ pub fn all() -> impl Iterator<Item = &'static Attack> {
         locks::ATTACKS,
         shared::ATTACKS,
         pools::ATTACKS,
+        requests::ATTACKS,
         namespaces::ATTACKS,
         kernel::ATTACKS,
         identity::ATTACKS,
@@ -201,13 +201,13 @@ pub fn all() -> impl Iterator<Item = &'static Attack> {
     .flatten()
 }
 
-/// The attack of this name, one on `strict` alone among them.
+/// Finds an attack by name, including those only on `strict`.
 #[must_use]
 pub fn named(id: &str) -> Option<&'static Attack> {
     all().chain(hidden::ATTACKS).find(|attack| attack.id == id)
 }
 
-/// One JSON line about an attempt.
+/// Returns one JSON line about an attempt.
 #[must_use]
 pub fn report(id: &str, tried: &Tried) -> Value {
     match tried {
@@ -222,37 +222,31 @@ pub fn report(id: &str, tried: &Tried) -> Value {
     }
 }
 
-/// What a kernel answers that was built without it.
-pub const ABSENT: &[i32] = &[
+const ABSENT: &[i32] = &[
     libc::ENOSYS,
     libc::EAFNOSUPPORT,
     libc::EPROTONOSUPPORT,
     libc::ENOENT,
     libc::ENODEV,
-    // A flag that the file system does not have, as overlayfs has no whiteout.
-    libc::EINVAL,
 ];
 
 fn errno_name(errno: i32) -> String {
     format!("{:?}", nix::errno::Errno::from_raw(errno))
 }
 
-/// The argument at `place`; the scene gives all that an attack needs.
-fn argument(arguments: &[String], place: usize) -> &str {
+fn argument(arguments: &[String], index: usize) -> &str {
     arguments
-        .get(place)
+        .get(index)
         .expect("the scene gives every argument")
 }
 
-/// A number among the arguments.
-fn number(arguments: &[String], place: usize) -> i32 {
-    argument(arguments, place)
+fn number(arguments: &[String], index: usize) -> i32 {
+    argument(arguments, index)
         .parse()
         .expect("the scene gives a number")
 }
 
-/// For calls that would harm the machine if they worked: the arguments are
-/// wrong on purpose, so these errors show that the permission check was passed.
+/// For calls that would harm the machine. Their arguments are deliberately wrong, so these errors mean "permitted".
 fn passed_the_check(result: Result<usize, Refused>, harmless: &[i32]) -> Tried {
     match result {
         Ok(_) => Ok("the call was done".into()),

@@ -1,4 +1,4 @@
-//! Mounts, roots and namespaces.
+//! Attacks by mounts, roots and namespaces.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -28,11 +28,11 @@ pub const ATTACKS: &[Attack] = &[
 ];
 
 fn mount(arguments: &[String]) -> Tried {
-    let (place, kind) = (path(argument(arguments, 0)), path("tmpfs"));
+    let (target, kind) = (path(argument(arguments, 0)), path("tmpfs"));
     sys!(
         libc::SYS_mount,
         kind.as_ptr(),
-        place.as_ptr(),
+        target.as_ptr(),
         kind.as_ptr(),
         0,
         0
@@ -81,10 +81,10 @@ fn mount_setattr(_: &[String]) -> Tried {
     Ok("writable".into())
 }
 
-/// A new root onto itself, as runc does it; the fresh namespace makes it a mount first.
+/// Moves a new root onto itself, like runc. The new namespace first makes it a mount.
 fn pivot_root(arguments: &[String]) -> Tried {
-    let place = path(argument(arguments, 0));
-    let result = sys!(libc::SYS_pivot_root, place.as_ptr(), place.as_ptr());
+    let target = path(argument(arguments, 0));
+    let result = sys!(libc::SYS_pivot_root, target.as_ptr(), target.as_ptr());
     super::passed_the_check(result, &[libc::EINVAL, libc::EBUSY])
 }
 
@@ -125,7 +125,7 @@ fn clone_user(_: &[String]) -> Tried {
     }
 }
 
-/// A filter cannot look into clone3's structure, so the whole call must be away.
+/// A filter cannot inspect clone3's structure, so the whole call must be unavailable.
 fn clone3(_: &[String]) -> Tried {
     let mut arguments = [0_u64; 11];
     arguments[4] = libc::SIGCHLD as u64;
@@ -144,7 +144,7 @@ fn setns(_: &[String]) -> Tried {
     Ok("entered".into())
 }
 
-/// The file handle is a made-up one: permission is asked before it is looked up.
+/// The file handle is invalid: the permission check comes before the lookup.
 fn open_by_handle(_: &[String]) -> Tried {
     let root = File::open("/")?;
     let handle = [8_u32, 1, 0, 0];

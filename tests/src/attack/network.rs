@@ -1,4 +1,4 @@
-//! Sockets: the network, other programs on this machine, and the kernel's configuration.
+//! Attacks by sockets: the network, other programs on this machine, and the kernel's configuration.
 
 use super::raw::sys;
 use super::{Attack, Expect, Refused, Tried, argument, attack, number};
@@ -40,7 +40,6 @@ fn socket(family: i32, kind: i32, protocol: i32) -> Result<usize, Refused> {
     )
 }
 
-/// A `struct sockaddr_in` of the loopback address, in the kernel's byte order.
 fn loopback(port: i32) -> [u8; 16] {
     let mut address = [0; 16];
     address[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
@@ -57,7 +56,7 @@ fn loopback6(port: i32) -> [u8; 28] {
     address
 }
 
-/// A `struct sockaddr_un` as long as its name; an abstract name starts with NUL.
+/// Builds a `struct sockaddr_un` without padding. An abstract name starts with NUL.
 fn unix(name: &[u8]) -> Vec<u8> {
     let mut address = (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
     address.extend(name);
@@ -80,7 +79,7 @@ fn tcp6_connect(arguments: &[String]) -> Tried {
     Ok("connected".into())
 }
 
-/// The kernel looks at the low 32 bits of the family only.
+/// The kernel only looks at the low 32 bits of the family.
 fn tcp_high(arguments: &[String]) -> Tried {
     let family = i64::from(libc::AF_INET) | (1 << 32);
     let socket = sys!(libc::SYS_socket, family, libc::SOCK_STREAM, 0)?;
@@ -146,7 +145,7 @@ fn unix_abstract(arguments: &[String]) -> Tried {
     Ok("connected".into())
 }
 
-/// No socket(2) is needed to talk to one: half of a datagram pair may be sent anywhere.
+/// Half of a datagram socketpair can send anywhere, so this does not need socket(2).
 fn aim_pair(kind: i64, arguments: &[String]) -> Tried {
     let mut pair = [0_i32; 2];
     sys!(
@@ -177,7 +176,7 @@ fn unix_pair_high(arguments: &[String]) -> Tried {
     aim_pair(i64::from(libc::SOCK_DGRAM) | (1 << 32), arguments)
 }
 
-/// A name of ten bytes gets through: SECURITY.md says so.
+/// A name of ten bytes is not refused, as SECURITY.md says.
 fn unix_pair_name(_: &[String]) -> Tried {
     let mut pair = [0_i32; 2];
     let stream = libc::SOCK_STREAM;
@@ -223,7 +222,6 @@ fn netlink_uevent(_: &[String]) -> Tried {
     Ok("made".into())
 }
 
-/// One netlink message: header of 16 bytes, then `body`.
 fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     let mut bytes = ((16 + body.len()) as u32).to_ne_bytes().to_vec();
     bytes.extend(kind.to_ne_bytes());
@@ -238,7 +236,6 @@ const ACK: u16 = 0x4;
 const DUMP: u16 = 0x300;
 const CREATE: u16 = 0x400;
 
-/// Sends one message and reads one answer.
 fn ask(protocol: i32, message: &[u8]) -> Result<Vec<u8>, Refused> {
     let socket = socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol)?;
     sys!(
@@ -264,7 +261,7 @@ fn ask(protocol: i32, message: &[u8]) -> Result<Vec<u8>, Refused> {
     Ok(answer)
 }
 
-/// Type of the first message of an answer, and the error if it is one.
+/// Returns the type of the first message, or the error in it.
 fn verdict(answer: &[u8]) -> Result<u16, Refused> {
     const ERROR: u16 = 2;
     let short = Refused(libc::EBADMSG);
@@ -287,7 +284,7 @@ fn verdict(answer: &[u8]) -> Result<u16, Refused> {
     }
 }
 
-/// RTM_NEWLINK for interface 1, the loopback: a fresh namespace has it down.
+/// RTM_NEWLINK for interface 1, the loopback, which is down in a new namespace.
 fn link_up(_: &[String]) -> Tried {
     const RTM_NEWLINK: u16 = 16;
     let mut body = [0_u8; 16];
@@ -301,7 +298,7 @@ fn link_up(_: &[String]) -> Tried {
     Ok("changed".into())
 }
 
-/// RTM_NEWROUTE: 198.51.100.0/24, kept for documentation, is unreachable.
+/// RTM_NEWROUTE: makes 198.51.100.0/24, reserved for documentation, unreachable.
 fn route_add(_: &[String]) -> Tried {
     const RTM_NEWROUTE: u16 = 24;
     const UNREACHABLE: u8 = 7;
@@ -327,7 +324,6 @@ fn route_add(_: &[String]) -> Tried {
     Ok("added".into())
 }
 
-/// A dump of what `kind` asks for; the kernel must answer with something other than an error.
 pub fn dump(protocol: i32, kind: u16, body: &[u8]) -> Tried {
     let answer = ask(protocol, &message(kind, REQUEST | DUMP, body))?;
     let kind = verdict(&answer)?;

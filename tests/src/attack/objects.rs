@@ -1,4 +1,4 @@
-//! The things to attack that only system calls can make or look at.
+//! Targets that only system calls can create or inspect.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -18,7 +18,7 @@ pub enum Kind {
     Queue,
 }
 
-/// A System V object that belongs to a uid, and that everybody may use.
+/// A System V object with an owner and mode 0666.
 #[derive(Debug)]
 pub struct Object {
     kind: Kind,
@@ -26,7 +26,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// The kind that an attack is about, by the start of its name.
+    /// Returns the kind that an attack targets, by the start of its name.
     #[must_use]
     pub fn kind(attack: &str) -> Kind {
         match attack.get(..3) {
@@ -36,7 +36,7 @@ impl Object {
         }
     }
 
-    /// The object of this key, if somebody made it.
+    /// Finds the object with this key.
     #[must_use]
     pub fn find(kind: Kind, key: i32) -> Option<Self> {
         let id = match kind {
@@ -47,7 +47,7 @@ impl Object {
         id.ok().map(|id| Self { kind, id })
     }
 
-    /// A new one.
+    /// Creates an object.
     #[must_use]
     pub fn make(kind: Kind, owner: u32) -> Self {
         const MAKE: i32 = libc::IPC_CREAT | 0o666;
@@ -70,7 +70,7 @@ impl Object {
         object
     }
 
-    /// Its number.
+    /// Returns the kernel's id.
     #[must_use]
     pub fn id(&self) -> usize {
         self.id
@@ -92,7 +92,7 @@ impl Object {
         }
     }
 
-    /// All that the kernel tells of it, and its value; different after any use, empty once it is gone.
+    /// Returns the kernel's data and the value. Any use changes it. Empty if the object is gone.
     #[must_use]
     pub fn state(&self) -> Vec<u32> {
         let mut state = self.describe();
@@ -116,7 +116,7 @@ impl Drop for Object {
 pub struct Queue;
 
 impl Queue {
-    /// A queue that belongs to `owner`.
+    /// Creates a queue owned by `owner`.
     pub fn make(name: &str, owner: u32) {
         let mut sizes: libc::mq_attr = zeroed();
         (sizes.mq_maxmsg, sizes.mq_msgsize) = (1, 8);
@@ -133,16 +133,16 @@ impl Queue {
         let _ = sys!(libc::SYS_close, queue);
     }
 
-    /// Removes a queue; whether there was one.
+    /// Removes a queue. Returns true if it existed.
     #[must_use]
     pub fn remove(name: &str) -> bool {
         sys!(libc::SYS_mq_unlink, path(name).as_ptr()).is_ok()
     }
 }
 
-/// A node of the null device for everybody.
-pub fn null_device(place: &Path) {
-    let name = path(&place.display().to_string());
+/// Creates a world-writable node of the null device.
+pub fn null_device(node_path: &Path) {
+    let name = path(&node_path.display().to_string());
     let device = libc::makedev(1, 3);
     sys!(
         libc::SYS_mknodat,
@@ -155,7 +155,7 @@ pub fn null_device(place: &Path) {
     sys!(libc::SYS_fchmodat, libc::AT_FDCWD, name.as_ptr(), 0o666).expect("the node is ours");
 }
 
-/// A new pseudoterminal: its master, which does not block, and the path of its slave.
+/// Opens a new pseudoterminal. Returns its non-blocking master, and the path of its slave.
 #[allow(unsafe_code)]
 #[must_use]
 pub fn pseudoterminal() -> (File, String) {
@@ -189,21 +189,21 @@ pub fn pseudoterminal() -> (File, String) {
         libc::TIOCGPTPEER,
         libc::O_RDWR | libc::O_NOCTTY
     );
-    // A slave that nobody holds open forgets what was written. It is open for as long as this process lives.
-    // SAFETY: the kernel just made this descriptor for us alone.
+    // The slave stays open for the life of this process: a slave that no process has open discards its output.
+    // SAFETY: the kernel just created this descriptor and nothing else owns it.
     let slave = unsafe { File::from_raw_fd(slave.expect("the terminal is ours") as i32) };
     std::mem::forget(slave);
     (master, format!("/dev/pts/{number}"))
 }
 
-/// The disk priority of a process.
+/// Returns the IO priority of a process.
 #[must_use]
 pub fn io_priority(pid: i32) -> usize {
-    const WHO_PROCESS: i32 = 1;
-    sys!(libc::SYS_ioprio_get, WHO_PROCESS, pid).unwrap_or(usize::MAX)
+    const IOPRIO_PROCESS: i32 = 1;
+    sys!(libc::SYS_ioprio_get, IOPRIO_PROCESS, pid).unwrap_or(usize::MAX)
 }
 
-/// A thread that waits in a file that programs share, as one waits for a lock in it.
+/// A thread that waits on a futex in a shared file, as for a lock.
 #[derive(Debug)]
 pub struct Waiter {
     word: usize,
@@ -214,23 +214,17 @@ impl Waiter {
     const WAKE: i32 = 1;
     const REQUEUE: i32 = 3;
 
-    /// Where the first page of a file is, for reading alone.
-    ///
-    /// # Errors
-    /// As mmap(2).
+    /// Maps the first page of a file read-only. Fails as mmap(2).
     pub fn map(file: &File) -> Result<usize, super::Refused> {
         let (shared, fd) = (libc::MAP_SHARED, file.as_raw_fd());
         sys!(libc::SYS_mmap, 0, 4096, libc::PROT_READ, shared, fd, 0)
     }
 
-    /// Waits at the first word of a file, which must be 0, for 2 min at most.
-    ///
-    /// # Panics
-    /// When the file cannot be mapped.
+    /// Waits at the first word of a file, which must be 0, for at most 2 min.
     #[must_use]
     pub fn start(file: &File) -> Self {
         let word = Self::map(file).expect("the file is ours");
-        // It waits first at the second word: that it can be moved from there says that it waits.
+        // The thread first waits at the second word. A successful requeue from there proves that it waits.
         let gate = word + 4;
         std::thread::spawn(move || {
             let most = libc::timespec {
@@ -245,14 +239,14 @@ impl Waiter {
         Self { word }
     }
 
-    /// Whether somebody who wakes it reaches it.
+    /// Wakes it. Returns false if it was moved elsewhere.
     #[must_use]
     pub fn is_woken(self) -> bool {
         sys!(libc::SYS_futex, self.word, Self::WAKE, i32::MAX) == Ok(1)
     }
 }
 
-/// The hint that somebody left with a file, 0 for none.
+/// Returns the write hint of a file, 0 for none.
 #[must_use]
 pub fn write_hint(path: &str) -> u64 {
     const GET_RW_HINT: i32 = 1035;
@@ -267,14 +261,14 @@ pub fn write_hint(path: &str) -> u64 {
     asked.map_or(0, |_| hint)
 }
 
-/// How many bytes a pipe or FIFO holds.
+/// Returns the capacity of a pipe or FIFO in bytes.
 #[must_use]
 pub fn pipe_size(pipe: &File) -> usize {
     let size = sys!(libc::SYS_fcntl, pipe.as_raw_fd(), libc::F_GETPIPE_SZ);
     size.expect("it is a pipe")
 }
 
-/// Whether somebody else's record lock forbids to write.
+/// Returns true if another process holds a record lock.
 #[must_use]
 pub fn is_record_locked(fd: i32) -> bool {
     let mut whole: libc::flock = zeroed();

@@ -1,29 +1,28 @@
-//! What the kernel has once for the whole machine, or once for a user: memory for programs, caches, huge
-//! pages, buffers, descriptors. Who takes all of it stalls everybody.
+//! Attacks on resources that exist once per machine or user: memory for programs, caches, huge pages, buffers,
+//! descriptors. A process that takes all stalls all others.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use super::raw::{self, path, sys};
-use super::{Attack, Expect, Refused, Tried, argument, attack, number, passed_the_check};
+use super::{Attack, Expect, Refused, Tried, argument, attack, number, passed_the_check, requests};
 
 const REFUSED: Expect = Expect::Errno(libc::EPERM);
 const NOT_SUPPORTED: Expect = Expect::Errno(libc::EINVAL);
-/// What an attack itself answers when the call said yes and nothing came of it.
+/// An attack reports this if the call succeeded without an effect.
 const UNCHANGED: Expect = Expect::Errno(libc::EALREADY);
 
-/// Those that a scene can be set for.
+/// Attacks that a scene can prepare.
 #[rustfmt::skip] // a table, one row a line
 pub const ATTACKS: &[Attack] = &[
     attack("socket-filter", "seccomp_refused", REFUSED, "take memory for programs by a filter of a socket", socket_filter),
     attack("direct-read", "seccomp_locks", NOT_SUPPORTED, "have a file written out by a read past the cache", direct_read),
     attack("direct-later", "seccomp_locks", NOT_SUPPORTED, "the same with a flag set later", direct_later),
     attack("direct-openat2", "seccomp_locks", Expect::Errno(libc::ENOSYS), "the same by openat2, whose flags are in memory", direct_openat2),
-    attack("fiemap", "seccomp_refused", Expect::Errno(libc::EOPNOTSUPP), "have a file written out by the question where it lies", fiemap),
     attack("page-out", "seccomp_locks", UNCHANGED, "drop what is cached of a file", page_out),
     attack("netlink-xfrm", "seccomp_sockets", Expect::Errno(libc::EAFNOSUPPORT), "open the netlink protocol that has the number of TCP", netlink_xfrm).optional(),
-    attack("whiteout", "seccomp_refused", NOT_SUPPORTED, "leave a device node behind by a rename", whiteout).optional(),
+    attack("whiteout", "seccomp_refused", NOT_SUPPORTED, "leave a device node behind by a rename", whiteout).absent(&[libc::EINVAL]),
     attack("map-huge", "seccomp_refused", Expect::Errno(libc::ENOMEM), "map a huge page", map_huge).impossible("it would take huge pages of this machine"),
     attack("memfd-huge", "seccomp_refused", Expect::Errno(libc::ENOMEM), "make a memory file of huge pages", memfd_huge).impossible("it takes none before it is written"),
     attack("aio", "seccomp_refused", REFUSED, "take room for asynchronous io, which databases share", aio),
@@ -31,7 +30,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("shm-huge", "seccomp_ipc", REFUSED, "take huge pages for a System V segment", shm_huge).impossible("it would take huge pages of this machine"),
 ];
 
-/// What tests of the pools ask for beside attacks: each does something and says how far it got.
+/// Returns a probe by name. Tests of shared resources use them besides attacks; each reports how far it got.
 #[must_use]
 pub fn probe(id: &str) -> Option<fn(&[String]) -> Tried> {
     let found: fn(&[String]) -> Tried = match id {
@@ -46,6 +45,8 @@ pub fn probe(id: &str) -> Option<fn(&[String]) -> Tried> {
         "inotify-as" => inotify_as,
         "files-limit" => files_limit,
         "netlink-ports" => netlink_ports,
+        "request" => requests::request,
+        "semaphores" => semaphores,
         _ => return None,
     };
     Some(found)
@@ -62,7 +63,6 @@ fn netlink(protocol: i32) -> Result<usize, Refused> {
     sys!(libc::SYS_socket, libc::AF_NETLINK, libc::SOCK_RAW, protocol)
 }
 
-/// Attaches a filter of so many instructions to a socket.
 fn attach(socket: usize, code: &mut [libc::sock_filter]) -> Result<usize, Refused> {
     let program = libc::sock_fprog {
         len: code.len() as u16,
@@ -83,8 +83,8 @@ fn socket_filter(_: &[String]) -> Tried {
     Ok("attached".into())
 }
 
-/// As many processes as the first argument says fill as many sockets as they get with filters of the most
-/// instructions, and keep them for a while. Says how many were attached.
+/// Forks as many processes as the first argument says. Each attaches filters of maximum length to as many sockets as
+/// possible for a second. Returns the number of filters.
 fn fill_filters(arguments: &[String]) -> Tried {
     let fill = || {
         let load = libc::sock_filter {
@@ -114,7 +114,6 @@ fn fill_filters(arguments: &[String]) -> Tried {
     Ok(format!("{attached} by {}", children.len()))
 }
 
-/// Installs a filter of its own, as sshd does before a login.
 fn host_filter(_: &[String]) -> Tried {
     let mut pass = [libc::sock_filter {
         k: libc::SECCOMP_RET_ALLOW,
@@ -158,22 +157,7 @@ fn direct_openat2(arguments: &[String]) -> Tried {
     Ok("opened".into())
 }
 
-fn fiemap(arguments: &[String]) -> Tried {
-    const FIEMAP: u32 = 0xc020_660b;
-    const SYNC: u64 = 1;
-    // `struct fiemap`: start, length, flags and counts; no extents are asked for.
-    let mut question = [0_u64, u64::MAX, SYNC, 0];
-    let file = File::open(argument(arguments, 0))?;
-    sys!(
-        libc::SYS_ioctl,
-        file.as_raw_fd(),
-        FIEMAP,
-        question.as_mut_ptr()
-    )?;
-    Ok("answered".into())
-}
-
-/// The kernel knows that the address is wrong; one that says yes has never seen it.
+/// The address is invalid. Success therefore means that the kernel did not see the call.
 fn page_out(_: &[String]) -> Tried {
     const COLD: i32 = 20;
     const PAGEOUT: i32 = 21;
@@ -236,7 +220,7 @@ fn shm_huge(_: &[String]) -> Tried {
     Ok("made".into())
 }
 
-/// Forks as often as it is told to, and says how often it could.
+/// Forks up to the requested number of children. Returns how many forks succeeded.
 fn forks(arguments: &[String]) -> Tried {
     let wait = || {
         let _ = sys!(libc::SYS_pause);
@@ -254,24 +238,23 @@ fn forks(arguments: &[String]) -> Tried {
     Ok(format!("{}", children.len()))
 }
 
-/// So many children each begin a session, and wait, as this does once all have said so.
 fn sessions(arguments: &[String]) -> Tried {
     let mut pipe = [0_i32; 2];
     sys!(libc::SYS_pipe2, pipe.as_mut_ptr(), 0)?;
     let many = number(arguments, 0);
     for _ in 0..many {
         raw::fork(|| {
-            let begun = [u8::from(sys!(libc::SYS_setsid).is_ok())];
-            let _ = sys!(libc::SYS_write, pipe[1], begun.as_ptr(), 1);
+            let started = [u8::from(sys!(libc::SYS_setsid).is_ok())];
+            let _ = sys!(libc::SYS_write, pipe[1], started.as_ptr(), 1);
             let _ = sys!(libc::SYS_pause);
             0
         })?;
     }
-    let mut begun = 0;
+    let mut started = 0;
     for _ in 0..many {
         let mut one = [0_u8];
         sys!(libc::SYS_read, pipe[0], one.as_mut_ptr(), 1)?;
-        begun += i32::from(one[0]);
+        started += i32::from(one[0]);
     }
     println!("ready");
     let rest = libc::timespec {
@@ -279,13 +262,12 @@ fn sessions(arguments: &[String]) -> Tried {
         tv_nsec: 0,
     };
     let _ = sys!(libc::SYS_nanosleep, &raw const rest, 0);
-    Ok(format!("{begun}"))
+    Ok(format!("{started}"))
 }
 
-/// Makes a file as large as it is told to, without content.
-fn grow(fd: usize, arguments: &[String], place: usize) -> Tried {
-    let bytes: u64 = argument(arguments, place).parse().expect("a number");
-    // Without this the kernel's refusal is a signal.
+fn grow(fd: usize, arguments: &[String], index: usize) -> Tried {
+    let bytes: u64 = argument(arguments, index).parse().expect("a number");
+    // Otherwise the kernel's refusal is a signal.
     let ignore = [1_usize, 0, 0, 0];
     sys!(libc::SYS_rt_sigaction, libc::SIGXFSZ, ignore.as_ptr(), 0, 8)?;
     sys!(libc::SYS_ftruncate, fd, bytes)?;
@@ -302,8 +284,7 @@ fn grow_file(arguments: &[String]) -> Tried {
     grow(file.as_raw_fd() as usize, arguments, 1)
 }
 
-/// One connection to itself that nobody reads: how many bytes the kernel holds for it. It asks for large buffers
-/// first.
+/// Fills one connection to itself without reading, with large buffers. Returns the bytes that the kernel holds.
 fn hold_tcp(_: &[String]) -> Tried {
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
@@ -337,7 +318,6 @@ fn hold_tcp(_: &[String]) -> Tried {
     Ok(format!("{held}"))
 }
 
-/// Runs a program that it has written into a file in memory.
 fn memory_program(_: &[String]) -> Tried {
     let fd = sys!(libc::SYS_memfd_create, c"program".as_ptr(), 0)?;
     let text = b"#!/bin/true\n";
@@ -361,7 +341,6 @@ fn memory_program(_: &[String]) -> Tried {
     }
 }
 
-/// Becomes a user and takes an inotify instance of theirs.
 fn inotify_as(arguments: &[String]) -> Tried {
     let uid = number(arguments, 0);
     sys!(libc::SYS_setresuid, uid, uid, uid)?;
@@ -384,7 +363,7 @@ fn files_limit(_: &[String]) -> Tried {
     Ok(format!("{}", limit.rlim_max))
 }
 
-/// Of the protocols of netlink those on which it can take a port id of its choice.
+/// Returns the netlink protocols on which a port id can be chosen freely.
 fn netlink_ports(_: &[String]) -> Tried {
     // `struct sockaddr_nl`: family, padding, port id, groups. No process has such an id.
     let address = [libc::AF_NETLINK as u32, 0x7e00_0000 | std::process::id(), 0];
@@ -394,4 +373,15 @@ fn netlink_ports(_: &[String]) -> Tried {
     });
     let taken: Vec<String> = taken.map(|protocol| protocol.to_string()).collect();
     Ok(taken.join(" "))
+}
+
+/// Creates at most as many sets as the first argument says, of as many semaphores as the second. Returns their number.
+fn semaphores(arguments: &[String]) -> Tried {
+    let (most, each) = (number(arguments, 0), number(arguments, 1));
+    let made = (0..most).take_while(|_| {
+        let set = sys!(libc::SYS_semget, libc::IPC_PRIVATE, each, 0o600);
+        set.is_ok()
+    });
+    let semaphores_taken = made.count() * usize::try_from(each).expect("a number of semaphores");
+    Ok(semaphores_taken.to_string())
 }

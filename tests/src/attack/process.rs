@@ -1,4 +1,4 @@
-//! Processes outside the sandbox: what a pid names is of another uid, what a file leads to of the same.
+//! Attacks on processes outside the sandbox. A victim found by pid has another uid, one found by file the same uid.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -38,7 +38,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("vm-readv", "seccomp_refused", REFUSED, "read the memory of a process", vm_readv),
     attack("vm-writev", "seccomp_refused", REFUSED, "write into the memory of a process", vm_writev),
     attack("pidfd-getfd", "seccomp_refused", REFUSED, "take a descriptor out of a process", pidfd_getfd),
-    attack("kill-keeper", "identity", REFUSED, "kill process 1", kill_keeper).impossible("pid 1 is another process outside"),
+    attack("kill-watchdog", "identity", REFUSED, "kill process 1", kill_watchdog).impossible("pid 1 is another process outside"),
 ];
 
 fn kill(arguments: &[String]) -> Tried {
@@ -58,7 +58,7 @@ fn tgkill(arguments: &[String]) -> Tried {
 }
 
 fn sigqueue(arguments: &[String]) -> Tried {
-    // si_signo, si_errno, si_code: SI_QUEUE (-1), as a process may claim about itself.
+    // si_signo, si_errno, si_code. A process may only send SI_QUEUE (-1) to others.
     let mut info = [0_i32; 32];
     info[0] = libc::SIGKILL;
     info[2] = -1;
@@ -71,7 +71,7 @@ fn sigqueue(arguments: &[String]) -> Tried {
     Ok("killed".into())
 }
 
-/// Success tells nothing here: kill(2) answers so as well where there are others, and none of them may be killed.
+/// Success does not mean that a process was killed: kill(2) also succeeds if there are others but none may be killed.
 fn kill_all(_: &[String]) -> Tried {
     let killed = || Ok(sys!(libc::SYS_kill, -1, libc::SIGKILL)?);
     match killed() {
@@ -87,7 +87,7 @@ fn pidfd_signal(arguments: &[String]) -> Tried {
     Ok("killed".into())
 }
 
-/// A descriptor of /proc/PID serves as a pidfd, and /proc is the host's.
+/// A descriptor of /proc/PID works as a pidfd, and /proc is the host's.
 fn pidfd_proc(arguments: &[String]) -> Tried {
     let directory = File::open(format!("/proc/{}", argument(arguments, 0)))?;
     sys!(
@@ -128,11 +128,11 @@ fn setpriority_user(_: &[String]) -> Tried {
 }
 
 fn ioprio(arguments: &[String]) -> Tried {
-    const WHO_PROCESS: i32 = 1;
+    const IOPRIO_PROCESS: i32 = 1;
     const CLASS_IDLE: i32 = 3 << 13;
     sys!(
         libc::SYS_ioprio_set,
-        WHO_PROCESS,
+        IOPRIO_PROCESS,
         number(arguments, 0),
         CLASS_IDLE
     )?;
@@ -140,10 +140,10 @@ fn ioprio(arguments: &[String]) -> Tried {
 }
 
 fn ioprio_user(_: &[String]) -> Tried {
-    const WHO_USER: i32 = 3;
+    const IOPRIO_USER: i32 = 3;
     const CLASS_IDLE: i32 = 3 << 13;
     let uid = sys!(libc::SYS_getuid)?;
-    sys!(libc::SYS_ioprio_set, WHO_USER, uid, CLASS_IDLE)?;
+    sys!(libc::SYS_ioprio_set, IOPRIO_USER, uid, CLASS_IDLE)?;
     Ok("slowed down".into())
 }
 
@@ -216,14 +216,13 @@ fn ptrace(arguments: &[String]) -> Tried {
     Ok("traced".into())
 }
 
-/// Of what a process maps, the start of the first mapping.
 fn first_mapping(pid: i32) -> Result<usize, Refused> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let start = maps.split('-').next().unwrap_or_default();
     usize::from_str_radix(start, 16).map_err(|_| Refused(libc::ESRCH))
 }
 
-/// The call itself must be refused, so an address that cannot be read does not stop it.
+/// The call itself must be refused, so an unreadable address does not prevent the test.
 fn vm_readv(arguments: &[String]) -> Tried {
     let victim = number(arguments, 0);
     let mut byte = 0_u8;
@@ -247,7 +246,7 @@ fn vm_readv(arguments: &[String]) -> Tried {
     Ok("read".into())
 }
 
-/// Writes no byte into the victim: the stack's address is given with a length of 0, after the permission check.
+/// Writes nothing into the victim: the address is invalid, which the kernel notices after the permission check.
 fn vm_writev(arguments: &[String]) -> Tried {
     let mut byte = 0_u8;
     let local = libc::iovec {
@@ -270,7 +269,7 @@ fn vm_writev(arguments: &[String]) -> Tried {
     super::passed_the_check(result, &[libc::EFAULT])
 }
 
-/// Out of itself where a pidfd of the victim cannot be had: the call itself must be refused.
+/// Uses a pidfd of itself if the victim's is refused, because the call itself must be refused.
 fn pidfd_getfd(arguments: &[String]) -> Tried {
     let victim = sys!(libc::SYS_pidfd_open, number(arguments, 0), 0);
     let pidfd = victim.or_else(|_| sys!(libc::SYS_pidfd_open, std::process::id(), 0))?;
@@ -278,7 +277,7 @@ fn pidfd_getfd(arguments: &[String]) -> Tried {
     Ok("taken".into())
 }
 
-fn kill_keeper(_: &[String]) -> Tried {
+fn kill_watchdog(_: &[String]) -> Tried {
     sys!(libc::SYS_kill, 1, libc::SIGKILL)?;
     Ok("killed".into())
 }

@@ -1,17 +1,14 @@
-//! System calls without a wrapper between them and the kernel.
-//!
-//! An attack must reach the kernel exactly as written: a C library that checks
-//! arguments, falls back to another call or keeps state would hide what the
-//! kernel answers. All unsafe code of the attack program is here.
+//! System calls without a C wrapper. An attack must reach the kernel exactly as written. A C library that checks
+//! arguments, falls back to another call or keeps state would hide the answer. All unsafe attack code is here.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_long};
 
 use super::Refused;
 
-/// Something that fits in one register.
+/// A value that fits in one register.
 pub trait Word {
-    /// The register's value; integers are sign-extended as the C library does.
+    /// Returns the register's value. Integers are sign-extended, as in the C library.
     fn word(self) -> usize;
 }
 
@@ -38,18 +35,18 @@ impl<T> Word for *mut T {
     }
 }
 
-/// One system call with up to six words; the missing ones are 0. Use it through [`sys!`].
-pub fn call(number: c_long, given: &[usize]) -> Result<usize, Refused> {
+/// Makes one system call with up to six words. Missing ones are 0. Use it through [`sys!`].
+pub fn call(number: c_long, args: &[usize]) -> Result<usize, Refused> {
     let mut words = [0; 6];
-    words[..given.len()].copy_from_slice(given);
+    words[..args.len()].copy_from_slice(args);
     let [a, b, c, d, e, f] = words;
-    // SAFETY: every pointer among the words comes from a value that outlives this call and is as large as the call
-    // writes; the attack program has one thread, so nothing else uses that memory meanwhile.
+    // SAFETY: each pointer refers to a value that outlives this call and is as large as the call writes. The attack
+    // program has one thread, so nothing else uses that memory.
     let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
     usize::try_from(result).map_err(|_| Refused::last())
 }
 
-/// `sys!(NUMBER, a, b, …)`: one system call, in one expression, so that what a word points to lives until it is over.
+/// `sys!(NUMBER, a, b, …)`: one system call in one expression, so temporaries behind pointers live until it returns.
 macro_rules! sys {
     ($number:expr $(, $word:expr)* $(,)?) => {
         $crate::attack::raw::call($number, &[$($crate::attack::raw::Word::word($word)),*])
@@ -57,14 +54,12 @@ macro_rules! sys {
 }
 pub(crate) use sys;
 
-/// A path for the kernel.
 pub fn path(text: &str) -> CString {
     CString::new(text).expect("paths of the tests have no NUL")
 }
 
-/// A structure of the kernel's with every byte zero.
 pub fn zeroed<T: Plain>() -> T {
-    // SAFETY: the marker trait is given only to structures of integers and raw pointers, for which zero is a value.
+    // SAFETY: `Plain` is only implemented for structures of integers and raw pointers, for which zero is valid.
     unsafe { std::mem::zeroed() }
 }
 
@@ -76,9 +71,9 @@ impl Plain for libc::statx {}
 impl Plain for libc::mq_attr {}
 impl Plain for libc::sched_param {}
 
-/// Forks; the child runs `body` and exits with what it returns. Gives the child's pid.
+/// Forks. The child runs `body` and exits with its result.
 pub fn fork(body: impl FnOnce() -> i32) -> Result<i32, Refused> {
-    // SAFETY: the attack program has one thread, so no lock can be held by another one.
+    // SAFETY: the attack program has one thread, so no other thread can hold a lock.
     match unsafe { libc::fork() } {
         -1 => Err(Refused::last()),
         0 => std::process::exit(body()),
@@ -86,25 +81,24 @@ pub fn fork(body: impl FnOnce() -> i32) -> Result<i32, Refused> {
     }
 }
 
-/// Waits for a child and gives its wait status.
 pub fn wait(child: i32) -> Result<i32, Refused> {
     let mut status = 0;
     sys!(libc::SYS_wait4, child, &raw mut status, 0, 0)?;
     Ok(status)
 }
 
-/// getpid(2) by the number table of 32-bit programs (`int 0x80`), which 64-bit code may enter too.
+/// Calls getpid(2) by the 32-bit system call table (`int 0x80`), which 64-bit code may also use.
 #[cfg(target_arch = "x86_64")]
 pub fn int80_getpid() -> i32 {
     let result: i32;
-    // SAFETY: the gate reads registers and writes rax only; getpid takes no argument.
+    // SAFETY: `int 0x80` reads registers and only writes those that are declared. getpid takes no argument.
     unsafe {
         std::arch::asm!("int 0x80", inlateout("eax") 20 => result, out("r8") _, out("r9") _, out("r10") _, out("r11") _);
     }
     result
 }
 
-/// Maps one page that may be written and executed, puts `code` in it and calls it.
+/// Maps a writable page, copies `code` into it, makes it executable and calls it.
 pub fn execute_mapped(code: &[u8]) -> Result<i32, Refused> {
     let (page, prot) = (4096, libc::PROT_READ | libc::PROT_WRITE);
     let at = sys!(
@@ -116,7 +110,7 @@ pub fn execute_mapped(code: &[u8]) -> Result<i32, Refused> {
         -1,
         0
     )?;
-    // SAFETY: the page was just mapped writable, is larger than the code, and nobody else knows it.
+    // SAFETY: the page was just mapped writable, is larger than the code, and has no other reference.
     unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), at as *mut u8, code.len()) };
     sys!(
         libc::SYS_mprotect,
@@ -124,7 +118,7 @@ pub fn execute_mapped(code: &[u8]) -> Result<i32, Refused> {
         page,
         libc::PROT_READ | libc::PROT_EXEC
     )?;
-    // SAFETY: the page holds a whole function of the C calling convention that takes nothing and gives an int.
+    // SAFETY: the page holds a complete C function without arguments that returns an int.
     let function: extern "C" fn() -> i32 = unsafe { std::mem::transmute(at as *const ()) };
     Ok(function())
 }

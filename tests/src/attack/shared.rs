@@ -1,5 +1,4 @@
-//! What a kernel shares between all processes and no permission of a file guards: waits, flushes,
-//! logs, hints, modules, and the handling of crashes.
+//! Attacks on what all processes share without file permissions: waits, flushes, logs, hints, modules, crash handling.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,7 +11,7 @@ use super::{Attack, Expect, Refused, Tried, argument, attack, passed_the_check};
 
 const REFUSED: Expect = Expect::Errno(libc::EPERM);
 const ABSENT: Expect = Expect::Errno(libc::ENOSYS);
-/// What these attacks themselves answer when the call said yes and nothing came of it.
+/// An attack reports this if the call succeeded without an effect.
 const UNCHANGED: Expect = Expect::Errno(libc::EALREADY);
 
 #[rustfmt::skip] // a table, one row a line
@@ -34,12 +33,12 @@ pub const ATTACKS: &[Attack] = &[
 
 fn futex_requeue(arguments: &[String]) -> Tried {
     const CMP_REQUEUE: i32 = 4;
-    let theirs = Waiter::map(&File::open(argument(arguments, 0))?)?;
+    let foreign = Waiter::map(&File::open(argument(arguments, 0))?)?;
     let mine = 0_u32;
     let most = i32::MAX;
     let moved = sys!(
         libc::SYS_futex,
-        theirs,
+        foreign,
         CMP_REQUEUE,
         0,
         most,
@@ -52,12 +51,12 @@ fn futex_requeue(arguments: &[String]) -> Tried {
 fn futex2_requeue(arguments: &[String]) -> Tried {
     const NUMBER: i64 = 456;
     const SIZE_U32: u64 = 2;
-    let theirs = Waiter::map(&File::open(argument(arguments, 0))?)?;
+    let foreign = Waiter::map(&File::open(argument(arguments, 0))?)?;
     let mine = 0_u32;
     // Two `struct futex_waitv`: value, address, flags.
     let from_to = [
         0,
-        theirs as u64,
+        foreign as u64,
         SIZE_U32,
         0,
         &raw const mine as u64,
@@ -67,7 +66,7 @@ fn futex2_requeue(arguments: &[String]) -> Tried {
     Ok(format!("moved {moved}"))
 }
 
-/// The kernel knows that these arguments are wrong; one that says yes has never seen them.
+/// The arguments are invalid. Success therefore means that the kernel did not see the call.
 fn flush(_: &[String]) -> Tried {
     const DONTNEED: i32 = 4;
     let wrong = [libc::EBADF, libc::ENOMEM];
@@ -115,7 +114,7 @@ fn fifo_size(arguments: &[String]) -> Tried {
     Ok("changed".into())
 }
 
-/// With 1 a crash is reported to nobody; with 0 a handler that is a pipe still runs. core(5)
+/// With a limit of 1 a crash is not reported. With 0 a core handler that is a pipe still runs. core(5)
 fn core_is_zero(set: Result<usize, Refused>) -> Tried {
     set?;
     let limits = fs::read_to_string("/proc/self/limits")?;
@@ -148,7 +147,6 @@ fn core_limit_older(_: &[String]) -> Tried {
     ))
 }
 
-/// How many filters this process has.
 fn filters() -> io::Result<String> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status
@@ -157,7 +155,7 @@ fn filters() -> io::Result<String> {
     Ok(line.unwrap_or_default().to_owned())
 }
 
-/// Installs a filter that lets everything pass.
+/// Installs a filter that allows everything.
 fn filter(install: impl FnOnce(*const libc::sock_fprog) -> Result<usize, Refused>) -> Tried {
     let mut pass = [libc::sock_filter {
         code: (libc::BPF_RET | libc::BPF_K) as u16,
@@ -200,7 +198,7 @@ fn own_domain(_: &[String]) -> Tried {
     Ok(format!("version {version}"))
 }
 
-/// SIOCGIFBR goes to the module before anybody asks for a capability, on a socket of any family.
+/// SIOCGIFBR reaches the module before any capability check, on a socket of any family.
 fn bridge_module(_: &[String]) -> Tried {
     const SIOCGIFBR: i32 = 0x8940;
     let mut pair = [0_i32; 2];
@@ -218,7 +216,7 @@ fn bridge_module(_: &[String]) -> Tried {
     )
 }
 
-/// FS_IOC_ADD_ENCRYPTION_KEY without a key. Few file systems can encrypt.
+/// FS_IOC_ADD_ENCRYPTION_KEY without a key. Few file systems support encryption.
 fn file_system_key(arguments: &[String]) -> Tried {
     const ADD_KEY: u32 = 0xc050_6617;
     let file = File::open(argument(arguments, 0))?;
@@ -226,7 +224,7 @@ fn file_system_key(arguments: &[String]) -> Tried {
     passed_the_check(answer, &[libc::EFAULT, libc::EOPNOTSUPP, libc::ENOTTY])
 }
 
-/// Whether the calls that programs insist on answer success, for the checks of [`super::allowed`].
+/// Asserts that calls which programs depend on return success, for the checks of [`super::allowed`].
 pub fn all_answer(name: &str) -> Tried {
     let file = File::open(name)?;
     let fd = file.as_raw_fd();

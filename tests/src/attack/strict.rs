@@ -1,29 +1,26 @@
-//! What a job in `strict` meets where that is not what a job in `read` meets, and why.
-//!
-//! Meant is a profile on top of `strict` with network `loopback`, the widest that `run` may be granted
-//! in: with that, most calls get as far as the kernel and not only to the filter.
+//! The differences between `strict` and `read` for each attack, with reasons. The reference is a `strict` profile with
+//! network `loopback`, the widest in which `run` may be granted. With it most calls reach the kernel and not only the
+//! filter.
 
 use serde_json::{Value, json};
 
 use super::allowed::{self, Check};
-use super::{Attack, Expect, apart, hidden};
+use super::{Attack, Expect, hidden, separate};
 
-/// Who a job in `strict` is.
+/// The identity of a job in `strict`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// A uid of its own.
+pub enum StrictIdentity {
+    /// A separate uid.
     Own,
-    /// Root, without a capability.
+    /// Root without a capability.
     Root,
 }
 
-/// One difference.
 #[derive(Debug)]
 struct Difference {
     ids: &'static [&'static str],
     own: Expect,
     root: Expect,
-    /// Why it is meant to be so.
     why: &'static str,
 }
 
@@ -46,16 +43,16 @@ const fn each(
 }
 
 const GONE: Expect = Expect::Errno(libc::ENOENT);
-const NOBODY: Expect = Expect::Errno(libc::ESRCH);
+const NO_PROCESS: Expect = Expect::Errno(libc::ESRCH);
 const NOTHING_THERE: Expect = Expect::Errno(libc::EINVAL);
-const NOBODY_LISTENS: Expect = Expect::Errno(libc::ECONNREFUSED);
+const NO_LISTENER: Expect = Expect::Errno(libc::ECONNREFUSED);
 const REFUSED: Expect = Expect::Errno(libc::EPERM);
 const READ_ONLY: Expect = Expect::Errno(libc::EROFS);
 const NO_ACCESS: Expect = Expect::Errno(libc::EACCES);
 
 #[rustfmt::skip] // a table, one row a line
 const DIFFERENT: &[Difference] = &[
-    both(&["tcp-connect", "tcp6-connect", "tcp-high", "tcp-fast-open"], NOBODY_LISTENS, "sockets are allowed: the loopback interface is the job's own"),
+    both(&["tcp-connect", "tcp6-connect", "tcp-high", "tcp-fast-open"], NO_LISTENER, "sockets are allowed: the loopback interface is the job's own"),
     both(&["tcp-listen"], Expect::Done, "in a network of its own it may listen: nobody else is there"),
     both(&["udp-send"], Expect::NoEffect, "the datagram goes to the job's own loopback interface"),
     both(&["raw-socket"], REFUSED, "the kernel refuses it for want of CAP_NET_RAW"),
@@ -63,7 +60,7 @@ const DIFFERENT: &[Difference] = &[
     both(&["shmat", "semop", "msgsnd", "sem-setval", "shm-remove", "sem-remove", "msg-remove"], NOTHING_THERE, "the host's objects are not in the job's ipc namespace"),
     both(&["shm-huge"], Expect::Errno(libc::ENOMEM), "segments are allowed in an ipc namespace of its own, huge pages are not"),
     both(&["shadow", "daemon-audit"], GONE, "not listed, so not there"),
-    both(&["kill", "kill-group", "tgkill", "sigqueue", "pidfd-signal", "setown", "setpriority", "ioprio", "prlimit", "sched", "affinity"], NOBODY, "no pid of the host's names a process in the job's own pid namespace"),
+    both(&["kill", "kill-group", "tgkill", "sigqueue", "pidfd-signal", "setown", "setpriority", "ioprio", "prlimit", "sched", "affinity"], NO_PROCESS, "no pid of the host's names a process in the job's own pid namespace"),
     both(&["daemon-environ", "proc-root", "proc-cwd", "proc-fd", "proc-environ", "proc-mem", "proc-oom", "pidfd-proc"], GONE, "/proc has the job's own processes and no other"),
     both(&["sysctl"], GONE, "/proc has processes and nothing else"),
     both(&["disk", "fuse", "ptmx", "tty-write"], GONE, "/dev has six harmless devices and no other"),
@@ -73,35 +70,35 @@ const DIFFERENT: &[Difference] = &[
     each(&["init-root", "init-environ", "init-memory", "init-program"], GONE, NO_ACCESS, "/proc hides others' processes from all but root's group, which may not look into them"),
 ];
 
-/// The first version of Landlock's interface that keeps signals in.
+/// The first Landlock ABI version that restricts signals.
 const SCOPES: u32 = 6;
 
-/// What is different where Landlock has no scopes: rows as above.
+/// Differences if Landlock has no scopes, in the same format.
 const WITHOUT_SCOPES: &[Difference] = &[each(
-    &["kill-keeper"],
+    &["kill-watchdog"],
     Expect::Done,
     REFUSED,
     "pid 1 has the job's uid, and the kernel keeps it from being killed by those in its namespace",
 )];
 
-/// Not tried as root: if a wall were missing, this machine would be hit as a whole.
+/// Skipped as root: if a sandbox layer were missing, the attack would affect the whole machine.
 const TOO_DANGEROUS: &[&str] = &["kill-all", "kill-group", "setpriority-user", "ioprio-user"];
 
-/// Every attack that is tried in `strict`.
-pub fn attacks(who: Who) -> impl Iterator<Item = &'static Attack> {
-    super::all()
-        .chain(hidden::ATTACKS)
-        .filter(move |attack| who == Who::Own || !TOO_DANGEROUS.contains(&attack.id))
+/// Returns every attack that is tried in `strict`.
+pub fn attacks(identity: StrictIdentity) -> impl Iterator<Item = &'static Attack> {
+    super::all().chain(hidden::ATTACKS).filter(move |attack| {
+        identity == StrictIdentity::Own || !TOO_DANGEROUS.contains(&attack.id)
+    })
 }
 
-/// What happens to it there, with this version of Landlock's interface; 0 without.
+/// Returns the expected result. `landlock` is the ABI version, 0 without Landlock.
 #[must_use]
-pub fn expected(attack: &Attack, who: Who, landlock: u32) -> Expect {
+pub fn expected(attack: &Attack, identity: StrictIdentity, landlock: u32) -> Expect {
     let find = |table: &[Difference]| {
         let row = table.iter().find(|row| row.ids.contains(&attack.id))?;
-        Some(match who {
-            Who::Own => row.own,
-            Who::Root => row.root,
+        Some(match identity {
+            StrictIdentity::Own => row.own,
+            StrictIdentity::Root => row.root,
         })
     };
     let without = || find(WITHOUT_SCOPES).filter(|_| landlock < SCOPES);
@@ -113,7 +110,7 @@ pub fn expected(attack: &Attack, who: Who, landlock: u32) -> Expect {
     find(DIFFERENT).or_else(without).unwrap_or(plain)
 }
 
-/// Every difference as one JSON object: attack, what happens to either, why.
+/// Returns every difference as one JSON object: attack, result for each identity, reason.
 pub fn describe() -> impl Iterator<Item = Value> {
     DIFFERENT.iter().flat_map(|row| {
         row.ids.iter().map(|id| {
@@ -122,7 +119,7 @@ pub fn describe() -> impl Iterator<Item = Value> {
     })
 }
 
-/// What works in `read` and not in `strict`, each with the reason.
+/// Checks that work in `read` but not in `strict`, with reasons.
 const NOT_ALLOWED: &[(&str, &str)] = &[
     ("may-see-host-process", "the host's processes are hidden"),
     (
@@ -139,14 +136,14 @@ const NOT_ALLOWED: &[(&str, &str)] = &[
     ),
 ];
 
-/// All that must work in `strict`, and what a job sees of its walls there.
+/// Returns all checks that must succeed in `strict`.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
     let kept = |check: &&Check| NOT_ALLOWED.iter().all(|(id, _)| *id != check.id);
     allowed::ALL
         .iter()
-        .chain(allowed::WALLS)
+        .chain(allowed::LAYERS)
         .filter(kept)
-        .chain(apart::CHECKS)
+        .chain(separate::CHECKS)
 }
 
 #[cfg(test)]
@@ -162,7 +159,7 @@ mod tests {
         for row in DIFFERENT.iter().chain(WITHOUT_SCOPES) {
             assert!(!row.why.is_empty());
             for id in row.ids {
-                let attack = attacks(Who::Own).find(|attack| attack.id == *id);
+                let attack = attacks(StrictIdentity::Own).find(|attack| attack.id == *id);
                 let attack = attack.unwrap_or_else(|| panic!("there is no attack '{id}'"));
                 let landlock = DIFFERENT.iter().any(|other| std::ptr::eq(other, row));
                 let plain = if landlock {

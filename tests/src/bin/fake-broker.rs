@@ -1,9 +1,8 @@
-//! A broker that does nothing itself: it hands its end of the link to a test, which speaks for it.
-//!
-//! The warden starts it as it starts the real one. It finds the test at the socket `control`,
-//! two directories above the spool, and ends when the test closes that connection. As `--sink` it is the real thing.
+//! A broker that passes its end of the link to a test, which speaks for it. The warden starts it like the real one. It
+//! connects to the test's socket `control`, two directories above the spool, and ends when the test closes the
+//! connection. With `--sink` it behaves as the real broker.
 
-// It is for tests: a surprise ends it, and the warden tells of it.
+// Only for tests: an unexpected error ends it, and the warden reports that.
 #![allow(clippy::expect_used)]
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -23,7 +22,7 @@ fn main() {
         return closer::sink(&socket).expect("the warden speaks");
     }
     let spool: PathBuf = std::env::args_os().nth(2).expect("--spool DIR").into();
-    let place = spool
+    let base_dir = spool
         .ancestors()
         .nth(2)
         .expect("the spool lies in the state directory");
@@ -35,14 +34,14 @@ fn main() {
         None,
     )
     .expect("a socket");
-    let address = UnixAddr::new(&place.join("control")).expect("a short path");
+    let address = UnixAddr::new(&base_dir.join("control")).expect("a short path");
     connect(control.as_raw_fd(), &address).expect("the test listens");
     let control = Link::from(control);
     let hello = Packed::new(&std::process::id()).expect("a number");
     control
         .send(&hello, &[link.as_fd()])
         .expect("the test reads");
-    // From now on the test has the only copy: it decides when the link is closed.
+    // The test now has the only copy and decides when the link is closed.
     drop(link);
     let mut end = [PollFd::new(control.as_fd(), PollFlags::POLLIN)];
     let _ = poll(&mut end, PollTimeout::NONE);

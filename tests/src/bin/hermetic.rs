@@ -1,8 +1,6 @@
-//! `hermetic PROGRAM [ARGUMENT...]`: runs a test program with the accounts and groups of `tests/fixtures/etc`, and
-//! without an installed remit, whatever this machine has.
-//!
-//! It mounts over the files of the user database in a mount namespace of its own, so the machine keeps its own. Without
-//! the right to do that (another user than root) it runs the program as it is.
+//! `hermetic PROGRAM [ARGUMENT...]`: runs a test program with the accounts of `tests/fixtures/etc` and without an
+//! installed remit. Bind-mounts the files of the user database in a separate mount namespace, so the machine's files
+//! do not change. A user other than root lacks the privilege for that; then the program runs unmodified.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,7 +11,7 @@ use std::process::{Command, ExitCode};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-/// Files of the user database, and the fixture for each. `None`: an empty file.
+/// Files of the user database with their fixtures. `None` is an empty file.
 const DATABASE: [(&str, Option<&str>); 5] = [
     ("/etc/passwd", Some("passwd")),
     ("/etc/group", Some("group")),
@@ -53,7 +51,7 @@ fn run(program: &OsString, arguments: impl Iterator<Item = OsString>) -> io::Err
 
 fn isolate() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
-    // Nothing mounted here may reach the machine's own mount namespace.
+    // Mounts must not propagate to the machine's own mount namespace.
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/etc");

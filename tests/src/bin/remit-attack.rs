@@ -1,9 +1,7 @@
-//! Tries one way out of a sandbox and says what the kernel answered.
-//!
-//! `remit-attack list` prints every attack, `remit-attack allowed` every thing that must work,
-//! `remit-attack strict` what is otherwise in profile `strict`, one JSON object a line;
-//! `remit-attack ID [ARGS]` does one.
-//! `victim` waits to be attacked, `euid` prints the effective uid, `hand-over` connects for somebody else.
+//! Tries one way out of a sandbox and prints the kernel's answer. `remit-attack list` prints every attack, `allowed`
+//! everything that must work, and `strict` the differences in profile `strict`, as one JSON object per line.
+//! `remit-attack ID [ARGS]` does one attack. `victim` waits to be attacked, `euid` prints the effective uid,
+//! `hand-over` connects on behalf of another process.
 
 use std::io::IoSlice;
 use std::os::unix::net::UnixStream;
@@ -50,7 +48,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Connects to a socket and leaves the connection to whoever holds the other end of standard input.
+/// Connects to a socket, and sends the connection to the process at the other end of standard input.
 fn hand_over(arguments: &[String]) {
     use std::os::fd::AsRawFd;
 

@@ -1,16 +1,12 @@
-//! The sandbox's attacks, from inside jobs of the daemon that is installed on this machine.
-//!
-//! `remit-siege USER`, as root: each attack is first performed as the very uid that the job will have, or as
-//! root, without a sandbox; then as a job of USER, who is granted `run` in profile `read`. Prints a line for
-//! each, and exits with 0 only when all were held and all that must work does.
-//!
-//! `remit-siege USER own` and `remit-siege USER root` do the same in profiles `siege-own` and `siege-root`: of
-//! base `strict`, the second as user root; both list `bin` and `ground` beneath /var/lib/remit-siege in `exec`,
-//! `listed` in `read` and `scratch` in `scratch`, and have group adm and network `loopback`.
-//!
-//! Unlike `sandbox.rs` it starts no daemon and changes no setting.
+//! Runs the sandbox's attacks as jobs of the daemon that is installed on this machine. Starts no daemon and changes no
+//! setting, unlike `sandbox.rs`. `remit-siege USER`, as root: performs each attack first without a sandbox, as the
+//! future uid of the job or as root. Then USER runs it as a job, which needs a grant of `run` in profile `read`.
+//! Prints a line for each. The exit status is 0 only if every attack was stopped and everything that must work did.
+//! `remit-siege USER own` and `remit-siege USER root` do the same in profiles `siege-own` and `siege-root` of base
+//! `strict`, the second as user root. Both need `bin` and `fixture` below /var/lib/remit-siege in `exec`, `listed` in
+//! `read`, `scratch` in `scratch`, group adm and network `loopback`.
 
-// A siege stops at the first surprise.
+// Stops at the first unexpected error.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
@@ -22,19 +18,18 @@ use remit_common::names::Runtime;
 use remit_common::outcome::JobReport;
 use remit_common::wire::{Bytes, Reply, Request, Run, What};
 use remit_tests::attack::allowed::{self, Check};
-use remit_tests::attack::strict::{self, Who};
+use remit_tests::attack::strict::{self, StrictIdentity};
 use remit_tests::attack::{self, Attack, Control, Expect};
 use remit_tests::caller;
 use remit_tests::control::{Outcome, Seen, perform};
-use remit_tests::place::{Place, built, unique_uids};
 use remit_tests::process::{Identity, processes};
-use remit_tests::scene::{Ground, LISTED, SCRATCH, arrange};
+use remit_tests::scene::{AttackFixture, LISTED, SCRATCH, arrange};
+use remit_tests::test_dir::{TestDir, built, unique_uids};
 
-/// Group adm, which may read logs.
 const ADM: u32 = 4;
-/// Where profiles of base `strict` look.
+/// The directory that profiles of base `strict` list.
 const YARD: &str = "/var/lib/remit-siege";
-/// Another user's job may take the uid that a scene was made for.
+/// Retries, because another user's job may take the uid that a scene was prepared for.
 const ATTEMPTS: usize = 5;
 
 fn main() -> ExitCode {
@@ -42,8 +37,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (user, fortress) = match words.as_slice() {
         [user] => (user, Fortress::Read),
-        [user, "own"] => (user, Fortress::Strict(Who::Own)),
-        [user, "root"] => (user, Fortress::Strict(Who::Root)),
+        [user, "own"] => (user, Fortress::Strict(StrictIdentity::Own)),
+        [user, "root"] => (user, Fortress::Strict(StrictIdentity::Root)),
         _ => {
             eprintln!("usage: remit-siege USER [own | root]");
             return ExitCode::from(64);
@@ -53,10 +48,10 @@ fn main() -> ExitCode {
     let checks: Vec<&Check> = match fortress {
         Fortress::Read => {
             attack::all().for_each(|attack| siege.attack(attack));
-            allowed::ALL.iter().chain(allowed::WALLS).collect()
+            allowed::ALL.iter().chain(allowed::LAYERS).collect()
         }
-        Fortress::Strict(who) => {
-            strict::attacks(who).for_each(|attack| siege.attack(attack));
+        Fortress::Strict(identity) => {
+            strict::attacks(identity).for_each(|attack| siege.attack(attack));
             strict::checks().collect()
         }
     };
@@ -64,19 +59,18 @@ fn main() -> ExitCode {
     siege.end()
 }
 
-/// What is under siege.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fortress {
     Read,
-    Strict(Who),
+    Strict(StrictIdentity),
 }
 
 impl Fortress {
     fn profile(self) -> Option<String> {
         let name = match self {
             Self::Read => return None,
-            Self::Strict(Who::Own) => "siege-own",
-            Self::Strict(Who::Root) => "siege-root",
+            Self::Strict(StrictIdentity::Own) => "siege-own",
+            Self::Strict(StrictIdentity::Root) => "siege-root",
         };
         Some(name.into())
     }
@@ -85,11 +79,11 @@ impl Fortress {
         match self {
             Self::Read if landlock > 0 => attack.expect,
             Self::Read => attack.without_landlock,
-            Self::Strict(who) => strict::expected(attack, who, landlock),
+            Self::Strict(identity) => strict::expected(attack, identity, landlock),
         }
     }
 
-    /// Whose the processes are that an attack knows by their pid: `None` for the job's own uid.
+    /// Returns the owner of the victims that an attack knows by pid. `None` is the job's own uid.
     fn stranger(self) -> Option<Identity> {
         match self {
             Self::Read => Some(Identity::new(0, &[])),
@@ -97,11 +91,11 @@ impl Fortress {
         }
     }
 
-    /// The uid of the job after one of this uid.
+    /// Returns the uid of the next job.
     fn next(self, uid: u32) -> u32 {
         match self {
-            Self::Strict(Who::Root) => 0,
-            Self::Read | Self::Strict(Who::Own) => uid + 1,
+            Self::Strict(StrictIdentity::Root) => 0,
+            Self::Read | Self::Strict(StrictIdentity::Own) => uid + 1,
         }
     }
 }
@@ -109,74 +103,73 @@ impl Fortress {
 struct Siege {
     client: Client,
     fortress: Fortress,
-    ground: Ground,
-    /// Of the next job.
+    fixture: AttackFixture,
     next: Identity,
-    /// Performs attacks without a sandbox where the job is root: with all of root's rights some would harm.
-    nobody: Identity,
-    /// Version of Landlock's interface that jobs have; 0 without.
+    /// Performs attacks without a sandbox if the job is root: as full root some would damage the machine.
+    unprivileged: Identity,
+    /// Landlock ABI version in jobs, 0 without.
     landlock: u32,
-    /// In a container even root may not do everything.
+    /// In a container even root lacks some privileges.
     container: bool,
     held: usize,
     uncontrolled: usize,
     wrong: Vec<String>,
-    /// Goes with everything that scenes left.
-    _place: Place,
+    /// Removed on drop with everything that scenes left.
+    _test_dir: TestDir,
 }
 
 impl Siege {
     fn begin(user: &str, fortress: Fortress) -> Self {
         let runtime = Runtime::new(PathBuf::from("/run/remit"));
-        let place = match fortress {
-            Fortress::Read => Place::new(),
-            Fortress::Strict(_) => Place::at(Path::new(YARD)),
+        let test_dir = match fortress {
+            Fortress::Read => TestDir::new(),
+            Fortress::Strict(_) => TestDir::at(Path::new(YARD)),
         };
         for name in [LISTED, SCRATCH] {
-            let _ = place.directory(name);
+            let _ = test_dir.directory(name);
         }
-        let program = place.program(&built().join("remit-attack"));
-        let dir = place.directory("ground");
+        let program = test_dir.program(&built().join("remit-attack"));
+        let dir = test_dir.directory("fixture");
         let mut client = connect(user, &runtime.socket());
         let report = run(&mut client, fortress, vec!["true".into()]);
         let enforced = report.enforced.expect("the job ran");
         println!(
             "{user} lays siege to uid {} behind {}",
             enforced.uid,
-            enforced.walls.join(" ")
+            enforced.layers.join(" ")
         );
         Self {
             client,
             fortress,
             next: Identity::new(fortress.next(enforced.uid), &[ADM]),
-            nobody: Identity::new(unique_uids(1), &[ADM]),
-            ground: Ground {
+            unprivileged: Identity::new(unique_uids(1), &[ADM]),
+            fixture: AttackFixture {
                 dir,
                 job: Identity::new(0, &[]),
                 stranger: fortress.stranger(),
                 program,
                 daemon: daemon(),
                 socket: runtime.socket(),
-                trail: PathBuf::from("/var/lib/remit/warden/audit-head"),
+                audit_log: PathBuf::from("/var/lib/remit/warden/audit-head"),
             },
             landlock: enforced.landlock,
             container: Path::new("/run/systemd/container").exists(),
             held: 0,
             uncontrolled: 0,
             wrong: Vec::new(),
-            _place: place,
+            _test_dir: test_dir,
         }
     }
 
-    /// Arranges a scene for the uid of the next job, and performs in it.
+    /// Arranges a scene for the uid of the next job, and performs the attack in it.
     fn perform(&mut self, id: &str) -> Seen {
         for _ in 0..ATTEMPTS {
-            self.ground.job = self.next.clone();
-            let scene = arrange(id, &self.ground);
+            self.fixture.job = self.next.clone();
+            let scene = arrange(id, &self.fixture);
             let report = run(&mut self.client, self.fortress, scene.argv(id));
             let uid = report.enforced.as_ref().map_or(0, |enforced| enforced.uid);
             self.next = Identity::new(self.fortress.next(uid), &[ADM]);
-            if uid != self.ground.job.uid {
+            if uid != self.fixture.job.uid {
                 continue;
             }
             let signal = report.ending.as_ref().and_then(|ending| ending.signal);
@@ -197,7 +190,7 @@ impl Siege {
         let seen = self.perform(attack.id);
         let expected = self.fortress.expects(attack, self.landlock);
         let held = match &control {
-            // What this kernel does not have answers as it likes.
+            // A kernel without the feature may return any error.
             Ok(Possible::Absent) => !matches!(seen.outcome, Outcome::Done(_) | Outcome::Broken(_)),
             Ok(_) => seen.meets(expected),
             Err(_) => false,
@@ -210,28 +203,25 @@ impl Siege {
             Err(outcome) => outcome,
         };
         let inside = seen.outcome.word();
-        self.row(held, attack.id, &outside, &inside, attack.wall);
+        self.row(held, attack.id, &outside, &inside, attack.layer);
     }
 
-    /// Without a sandbox: done, or a reason why not that says nothing against the attack.
     fn control(&mut self, attack: &Attack) -> Result<Possible, String> {
         if let Control::Impossible(_) = attack.control {
             return Ok(Possible::Never);
         }
-        self.ground.job = match self.fortress {
-            Fortress::Strict(Who::Root) => self.nobody.clone(),
-            Fortress::Read | Fortress::Strict(Who::Own) => self.next.clone(),
+        self.fixture.job = match self.fortress {
+            Fortress::Strict(StrictIdentity::Root) => self.unprivileged.clone(),
+            Fortress::Read | Fortress::Strict(StrictIdentity::Own) => self.next.clone(),
         };
-        // Without the sandbox the attacker has the uid of its victims: that uid is the wall.
-        self.ground.stranger = None;
-        let seen = perform(attack, &self.ground);
-        self.ground.stranger = self.fortress.stranger();
+        // The attacker then has its victims' uid, because the separate uid is a sandbox layer.
+        self.fixture.stranger = None;
+        let seen = perform(attack, &self.fixture);
+        self.fixture.stranger = self.fortress.stranger();
         match &seen.outcome {
             Outcome::Done(_) if attack.control == Control::Root => Ok(Possible::Done),
             _ if seen.meets(Expect::Done) => Ok(Possible::Done),
-            Outcome::Refused(errno) if attack.optional && attack::ABSENT.contains(errno) => {
-                Ok(Possible::Absent)
-            }
+            Outcome::Refused(errno) if attack.absent.contains(errno) => Ok(Possible::Absent),
             Outcome::Refused(_) if self.container && attack.control == Control::Root => {
                 Ok(Possible::Container)
             }
@@ -245,9 +235,9 @@ impl Siege {
         self.row(works, check.id, "", &seen.outcome.word(), "must work");
     }
 
-    fn row(&mut self, held: bool, id: &str, outside: &str, inside: &str, wall: &str) {
+    fn row(&mut self, held: bool, id: &str, outside: &str, inside: &str, layer: &str) {
         let mark = if held { "held" } else { "LOST" };
-        let line = format!("{mark}  {id:22} {outside:16} {inside:14} {wall}");
+        let line = format!("{mark}  {id:22} {outside:16} {inside:14} {layer}");
         println!("{line}");
         if held {
             self.held += 1;
@@ -270,15 +260,14 @@ impl Siege {
     }
 }
 
-/// Whether an attack can be done on this machine by somebody without a sandbox.
+/// Possibility of an attack on this machine without a sandbox.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Possible {
     Done,
     /// Not on this kernel.
     Absent,
-    /// Not by the root of a container.
+    /// Not as root of a container.
     Container,
-    /// Nowhere.
     Never,
 }
 
@@ -293,22 +282,22 @@ impl Possible {
     }
 }
 
-/// A connection as this user, with all groups.
+/// Connects as this user, with all groups.
 fn connect(user: &str, socket: &Path) -> Client {
     let user = User::from_name(user)
         .expect("the user database answers")
         .expect("the user exists");
     let name = std::ffi::CString::new(user.name).expect("a name");
     let groups = getgrouplist(&name, user.gid).expect("the user database answers");
-    let who = Identity {
+    let identity = Identity {
         uid: user.uid.as_raw(),
         gid: user.gid.as_raw(),
         groups: groups.into_iter().map(Gid::as_raw).collect(),
     };
     let socket = socket.to_owned();
-    // A thread of its own: it stays what it has become.
+    // A separate thread, because it keeps the identity.
     let connect = move || {
-        who.adopt().expect("a siege is laid by root");
+        identity.adopt().expect("a siege is laid by root");
         Client::connect(&socket, "remit-siege")
     };
     std::thread::spawn(connect)
@@ -332,7 +321,6 @@ fn run(client: &mut Client, fortress: Fortress, argv: Vec<String>) -> JobReport 
     }
 }
 
-/// The installed daemon's pid.
 fn daemon() -> u32 {
     let found = processes()
         .into_iter()

@@ -1,34 +1,32 @@
-//! What a change of packages would do, as the package manager says before it does it. Nothing is changed.
-//!
-//! A change of `remit` itself is refused here: it would end the job that makes it, in the middle of it.
+//! Simulates a change of packages with the package manager. Changes nothing. A change of `remit` itself is refused:
+//! it would end the running job halfway.
 
 use std::process::{Command, Output, Stdio};
 
 use remit_common::text;
 
-use super::{Manager, options};
-use crate::Fault;
+use super::manager::{PackageManager, options};
 use crate::args::PackageVerb;
+use crate::fault::Fault;
 
-/// Bytes of a line, and lines.
+// Bytes of a line, and number of lines.
 const LINE: usize = 400;
 const LINES: usize = 400;
 
-/// The lines of the package manager about packages.
 pub fn lines(
-    manager: Manager,
+    manager: PackageManager,
     verb: PackageVerb,
     names: &[String],
     cached: bool,
 ) -> Result<Vec<String>, Fault> {
     let (program, mut words) = options(manager, verb);
     match (manager, cached) {
-        (Manager::Apt, _) => words.insert(0, "--simulate"),
-        // It answers its own question with no, and asks no repository where only a look is wanted.
-        (Manager::Dnf, true) => words
+        (PackageManager::Apt, _) => words.insert(0, "--simulate"),
+        // `--assumeno` answers dnf's own question with no. A description (`cached`) contacts no repository.
+        (PackageManager::Dnf, true) => words
             .splice(0..1, ["--assumeno", "--cacheonly"])
             .for_each(drop),
-        (Manager::Dnf, false) => words.splice(0..1, ["--assumeno"]).for_each(drop),
+        (PackageManager::Dnf, false) => words.splice(0..1, ["--assumeno"]).for_each(drop),
     }
     let output = Command::new(program)
         .args(words)
@@ -39,8 +37,8 @@ pub fn lines(
         .output()
         .map_err(|error| Fault::Failed(format!("cannot run '{program}': {error}")))?;
     let said = match manager {
-        Manager::Apt => apt(&output),
-        Manager::Dnf => dnf(&output),
+        PackageManager::Apt => apt(&output),
+        PackageManager::Dnf => dnf(&output),
     };
     let lines = said.map_err(|why| {
         let why = text::line(why.as_bytes(), LINE);
@@ -49,6 +47,13 @@ pub fn lines(
     if lines.len() > LINES {
         let why = format!("more than {LINES} packages would change");
         return Err(Fault::Refused(why));
+    }
+    if manager == PackageManager::Dnf
+        && let Some((asked, name)) = versioned(names, &lines)
+    {
+        return Err(Fault::Refused(format!(
+            "'{asked}' is the package '{name}' with a version: use the name without the version"
+        )));
     }
     match lines.iter().find(|line| is_of_remit(line)) {
         None => Ok(lines),
@@ -72,7 +77,7 @@ fn apt(output: &Output) -> Result<Vec<String>, String> {
     Ok(all.lines().filter(acts).map(plain).collect())
 }
 
-/// The table between the heading of the columns and the summary. Its status is 1 where something would change.
+/// Returns the rows between the column heading and the summary. dnf exits with 1 if something would change.
 fn dnf(output: &Output) -> Result<Vec<String>, String> {
     let all = String::from_utf8_lossy(&output.stdout);
     let is_head = |line: &&str| line.trim_start().starts_with("Package ");
@@ -86,6 +91,27 @@ fn dnf(output: &Output) -> Result<Vec<String>, String> {
     }
 }
 
+/// Finds a name that dnf read as another package with a version: `openssl-3.0.7` for `openssl`.
+fn versioned<'a>(names: &'a [String], lines: &'a [String]) -> Option<(&'a str, &'a str)> {
+    let changed = || lines.iter().filter_map(|line| line.split(' ').next());
+    let unknown = names
+        .iter()
+        .filter(|name| !changed().any(|one| is_name(name, one)));
+    unknown.into_iter().find_map(|asked| {
+        let is_version = |one: &&str| {
+            let rest = asked.strip_prefix(*one);
+            let rest = rest.and_then(|rest| rest.strip_prefix('-'));
+            rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+        };
+        Some((asked.as_str(), changed().find(is_version)?))
+    })
+}
+
+fn is_name(asked: &str, name: &str) -> bool {
+    let rest = asked.strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 fn plain(line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
     text::line(words.join(" ").as_bytes(), LINE)
@@ -97,7 +123,7 @@ fn last_line(said: &[u8]) -> String {
     last.unwrap_or("it does not say why").trim().to_owned()
 }
 
-/// Whether a line is about the package `remit`, with whatever version or architecture.
+/// Returns true if a line is about the package `remit`, with any version or architecture.
 fn is_of_remit(line: &str) -> bool {
     let words = line
         .split(' ')
@@ -161,6 +187,31 @@ mod tests {
         assert!(is_of_remit(&lines[2]));
         assert!(dnf(&output(1, "", "Error: Unable to find a match: nope\n")).is_err());
         assert_eq!(dnf(&output(0, "Nothing to do.\n", "")), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn q05_name_with_a_version_is_known() {
+        let all =
+            |words: &[&str]| -> Vec<String> { words.iter().map(|&word| word.into()).collect() };
+        let lines = all(&[
+            "Installing:",
+            "openssl x86_64 1:3.0.7-1 baseos 1 M",
+            "gcc-12 x86_64 12 appstream 1 M",
+        ]);
+        for (asked, expect) in [
+            ("openssl-3.0.7", Some(("openssl-3.0.7", "openssl"))),
+            (
+                "openssl-3.0.7-1.x86_64",
+                Some(("openssl-3.0.7-1.x86_64", "openssl")),
+            ),
+            ("openssl", None),
+            ("openssl.x86_64", None),
+            ("gcc-12", None),
+            ("openssl-devel", None),
+        ] {
+            let asked = all(&[asked]);
+            assert_eq!(versioned(&asked, &lines), expect, "{asked:?}");
+        }
     }
 
     #[test]

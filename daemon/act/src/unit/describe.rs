@@ -1,5 +1,5 @@
-//! What a verb on a unit would do, in lines for whoever approves it: the files, what is executed as whom, what starts and
-//! stops with it. The lines are the same as long as that is the same: no times, no process numbers.
+//! Describes the effects of a verb on a unit for the approver: files, commands and their user, and units that start,
+//! stop, restart or reload with it. The lines depend only on these facts; they contain no times and no pids.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use remit_common::builtin::UnitName;
 use remit_common::text;
 use zbus::OwnedVariant;
 
-use super::effects::{self, Effects};
+use super::effects::{self, Act};
 use super::install;
 use super::manager::{Known, SYSTEMD};
-use super::{named, search_path};
-use crate::Fault;
+use super::named::{named, search_path};
 use crate::args::UnitVerb;
 use crate::bus::Bus;
+use crate::fault::Fault;
 
-/// Shorter than whoever asks waits.
+/// Shorter than the timeout of the caller.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// Bytes of one command line; a longer one is refused, since nobody could see it whole.
+/// Bytes of one command line. A longer one is refused, because an approver could not see all of it.
 const COMMAND: usize = 8 << 10;
-/// Of a list of names.
+/// Bytes of all lines. This is less than the daemon reads.
+const LINES: usize = 48 << 10;
 const NAMES: usize = 4 << 10;
 
-/// A command as `ExecStartEx` has it: path, argv, flags, and when it ran.
 type ExecEx = (
     String,
     Vec<String>,
@@ -35,10 +35,9 @@ type ExecEx = (
     i32,
     i32,
 );
-/// As `ExecStart` has it, which an older manager has alone.
+/// An entry of `ExecStart`: an older manager has only this.
 type Exec = (String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32);
 
-/// Lists of commands, and the words for them.
 const ON_START: [(&str, &str); 4] = [
     ("ExecCondition", "to decide whether it starts"),
     ("ExecStartPre", "before its start"),
@@ -52,7 +51,6 @@ const ON_STOP: [(&str, &str); 3] = [
 ];
 const ON_RELOAD: [(&str, &str); 1] = [("ExecReload", "to reload")];
 
-/// Prints the lines.
 pub async fn print(verb: UnitVerb, name: &UnitName) -> Result<(), Fault> {
     let bus = Bus::system_for(PATIENCE).await?;
     for line in lines(&bus, verb, name.as_str()).await? {
@@ -63,14 +61,9 @@ pub async fn print(verb: UnitVerb, name: &UnitName) -> Result<(), Fault> {
 
 async fn lines(bus: &Bus, verb: UnitVerb, name: &str) -> Result<Vec<String>, Fault> {
     let unit = named(bus, name).await?;
-    let effects = effects::of(bus, verb, &unit).await?;
+    let effects = effects::compute(bus, verb, &unit).await?;
     let mut lines = vec![files(&unit)];
-    if unit.is_stale {
-        lines.push(format!(
-            "the files of {} were changed after the service manager read them: it acts by what it has read",
-            unit.id
-        ));
-    }
+    lines.extend(stale(&unit));
     if matches!(verb, UnitVerb::Enable | UnitVerb::Disable) {
         let linked = install::linked(bus, verb, &unit, &search_path(bus).await?).await?;
         lines.extend(list("with it, the same is done to", &linked.also)?);
@@ -81,15 +74,59 @@ async fn lines(bus: &Bus, verb: UnitVerb, name: &str) -> Result<Vec<String>, Fau
         )?);
         lines.push("the service manager reads the files of all units again".to_owned());
     }
-    lines.extend(executes(bus, &unit, verb).await?);
-    let Effects { starts, stops } = effects;
-    let names: Vec<String> = starts.iter().map(|known| known.id.clone()).collect();
-    lines.extend(list("may start with it, or when it ends", &names)?);
-    lines.extend(list("stops with it", &stops)?);
-    for known in &starts {
-        lines.extend(executes(bus, known, UnitVerb::Start).await?);
+    let own = match verb {
+        UnitVerb::Start | UnitVerb::Enable => Some(Act::Start),
+        UnitVerb::Stop => Some(Act::Stop),
+        UnitVerb::Restart => Some(Act::Restart),
+        UnitVerb::Reload => Some(Act::Reload),
+        UnitVerb::Disable => None,
+    };
+    if let Some(act) = own {
+        lines.extend(executes(bus, &unit, act).await?);
     }
-    Ok(lines)
+    if effects.units() > 0 {
+        lines.push(format!("units that change with it: {}", effects.units()));
+    }
+    for (act, what) in [
+        (Act::Start, "may start with it, or when it ends"),
+        (Act::Stop, "stops with it"),
+        (Act::Restart, "restarts with it"),
+        (Act::Reload, "reloads with it"),
+    ] {
+        lines.extend(list(what, &effects.names(act))?);
+    }
+    for (known, act) in effects.all() {
+        let executed = executes(bus, known, *act).await?;
+        if executed.is_empty() {
+            continue;
+        }
+        // A unit can both start and stop: its lines are added once.
+        for line in [files(known)]
+            .into_iter()
+            .chain(stale(known))
+            .chain(executed)
+        {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    match lines.iter().map(|line| line.len() + 1).sum::<usize>() > LINES {
+        false => Ok(lines),
+        true => Err(Fault::Refused(format!(
+            "{} units change with '{name}', and what they execute is more than {LINES} bytes: more than anybody can look at",
+            effects.units()
+        ))),
+    }
+}
+
+fn stale(unit: &Known) -> Option<String> {
+    unit.is_stale.then(|| {
+        format!(
+            "the files of {} were changed after the service manager read them: it acts by what it has read",
+            unit.id
+        )
+    })
 }
 
 fn files(unit: &Known) -> String {
@@ -104,7 +141,6 @@ fn files(unit: &Known) -> String {
     line
 }
 
-/// The names on one line; none, no line.
 fn list(what: &str, names: &[String]) -> Result<Option<String>, Fault> {
     let mut names = names.to_vec();
     names.sort();
@@ -118,8 +154,7 @@ fn list(what: &str, names: &[String]) -> Result<Option<String>, Fault> {
     }
 }
 
-/// The commands that a verb has the manager execute.
-async fn executes(bus: &Bus, unit: &Known, verb: UnitVerb) -> Result<Vec<String>, Fault> {
+async fn executes(bus: &Bus, unit: &Known, act: Act) -> Result<Vec<String>, Fault> {
     let interface = match unit.id.rsplit_once('.') {
         Some((_, "service")) => "org.freedesktop.systemd1.Service",
         Some((_, "socket")) => "org.freedesktop.systemd1.Socket",
@@ -127,12 +162,13 @@ async fn executes(bus: &Bus, unit: &Known, verb: UnitVerb) -> Result<Vec<String>
         Some((_, "swap")) => "org.freedesktop.systemd1.Swap",
         _ => return Ok(Vec::new()),
     };
-    let on: Vec<(&str, &str)> = match verb {
-        UnitVerb::Start | UnitVerb::Enable => ON_START.to_vec(),
-        UnitVerb::Stop => ON_STOP.to_vec(),
-        UnitVerb::Restart => [ON_STOP.as_slice(), &ON_START].concat(),
-        UnitVerb::Reload => ON_RELOAD.to_vec(),
-        UnitVerb::Disable => Vec::new(),
+    let on: Vec<(&str, &str)> = match act {
+        // A started unit can end by itself, or fail, so its stop commands count too.
+        Act::Start => [ON_START.as_slice(), &ON_STOP].concat(),
+        Act::Stop => ON_STOP.to_vec(),
+        Act::Restart => [ON_STOP.as_slice(), &ON_START].concat(),
+        Act::Reload => ON_RELOAD.to_vec(),
+        Act::Release => Vec::new(),
     };
     let mut all = bus.get_all(&SYSTEMD, &unit.object, interface).await?;
     let text = |value: Option<OwnedVariant>| value.and_then(|value| String::try_from(value).ok());
@@ -155,12 +191,12 @@ async fn executes(bus: &Bus, unit: &Known, verb: UnitVerb) -> Result<Vec<String>
         let newer = all.remove(&format!("{property}Ex"));
         let older = all.remove(property);
         for command in commands(newer, older)? {
-            let as_whom = match command.is_privileged {
+            let run_as = match command.is_privileged {
                 true => "root, without the unit's sandbox",
                 false => user.as_str(),
             };
             lines.push(format!(
-                "{when}, {} executes as {as_whom}{inside}: {}",
+                "{when}, {} executes as {run_as}{inside}: {}",
                 unit.id, command.line
             ));
         }
@@ -204,10 +240,9 @@ fn commands(
     Ok(all)
 }
 
-/// The program's path and what it is given, quoted as for a shell.
 fn command_line(path: &str, argv: &[String]) -> Result<String, Fault> {
-    let given = argv.iter().skip(1).map(String::as_str);
-    let words: Vec<&str> = [path].into_iter().chain(given).collect();
+    let args = argv.iter().skip(1).map(String::as_str);
+    let words: Vec<&str> = [path].into_iter().chain(args).collect();
     let length: usize = words.iter().map(|word| word.len() + 3).sum();
     if length > COMMAND / 4 {
         let why = format!(

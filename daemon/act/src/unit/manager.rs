@@ -1,26 +1,21 @@
-//! What the service manager knows of a unit (org.freedesktop.systemd1(5)), as far as verbs are judged by it. It reads,
-//! and changes nothing.
+//! Reads the properties of a unit (org.freedesktop.systemd1(5)) that the checks of verbs need. Changes nothing.
 
 use std::collections::HashMap;
 
 use remit_common::text;
 use zbus::{OwnedObjectPath, OwnedVariant};
 
-use crate::Fault;
 use crate::bus::{Bus, Service};
+use crate::fault::Fault;
 
-/// The service manager on the bus.
 pub const SYSTEMD: Service = Service {
     name: "org.freedesktop.systemd1",
     path: "/org/freedesktop/systemd1",
     manager: "org.freedesktop.systemd1.Manager",
 };
-/// The interface of every unit.
 pub const UNIT: &str = "org.freedesktop.systemd1.Unit";
-/// Bytes of a name or a state in a message.
 pub const WORD: usize = 256;
 
-/// Lists of units that stop when the one that has the list stops, and when it starts (systemd.unit(5)).
 const STOPPED_BY_STOP: [&str; 5] = [
     "RequiredBy",
     "RequisiteOf",
@@ -29,11 +24,29 @@ const STOPPED_BY_STOP: [&str; 5] = [
     "PropagatesStopTo",
 ];
 const STOPPED_BY_START: [&str; 2] = ["Conflicts", "ConflictedBy"];
-/// Lists of units that a start starts, at once or when it triggers them.
+const STOPPED_BY_END: [&str; 2] = ["BoundBy", "PropagatesStopTo"];
+const RESTARTED_BY_RESTART: [&str; 4] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf"];
 const STARTED_BY_START: [&str; 5] = ["Requires", "Wants", "BindsTo", "Upholds", "Triggers"];
-/// Lists of units that start when the unit ends.
-const STARTED_BY_END: [&str; 2] = ["OnSuccess", "OnFailure"];
-/// What the machine does when a unit ends, fails, or starts too often.
+const STARTED_BY_END: [(&str, &str); 2] = [
+    ("OnSuccess", "OnSuccessJobMode"),
+    ("OnFailure", "OnFailureJobMode"),
+];
+/// Job modes that affect only dependencies (systemctl(1), `--job-mode=`). Excluded: `isolate` stops all other units,
+/// `flush` cancels all other jobs.
+const MODES: [&str; 5] = [
+    "replace",
+    "fail",
+    "replace-irreversibly",
+    "ignore-dependencies",
+    "ignore-requirements",
+];
+const RELOADED_BY_RELOAD: [&str; 1] = ["PropagatesReloadTo"];
+/// Active units in this list start the stopped unit again.
+const UPHELD_BY: [&str; 1] = ["UpheldBy"];
+/// Units that lose a user when this unit stops; they stop if they have `StopWhenUnneeded=yes`.
+const KEPT_UP: [&str; 4] = ["Requires", "Requisite", "Wants", "BindsTo"];
+/// Stand-in instance name, to read the files of the template that an `Accept=yes` socket starts for a connection.
+const CONNECTION: &str = "0";
 const ACTIONS: [&str; 4] = [
     "FailureAction",
     "SuccessAction",
@@ -41,46 +54,44 @@ const ACTIONS: [&str; 4] = [
     "JobTimeoutAction",
 ];
 
-/// A unit, as far as verbs are judged by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Its object on the bus.
     pub object: String,
-    /// Its first name.
+    /// The first name.
     pub id: String,
-    /// All its names.
     pub names: Vec<String>,
-    /// `loaded`, `not-found`, `masked`.
     pub load: String,
-    /// `active`, `inactive`, `failed`.
     pub active: String,
-    /// Its file, and those that add to it.
     pub fragment: String,
     pub drop_ins: Vec<String>,
-    /// The manager has not read its files since they changed.
+    /// The files have changed since the manager read them.
     pub is_stale: bool,
-    /// It has the dependencies that services of a running machine have.
+    /// `DefaultDependencies=yes`, as ordinary services have it.
     pub has_default_dependencies: bool,
-    /// `FailureAction=reboot`: actions of the machine that it causes.
+    /// Actions on the whole machine, such as `FailureAction=reboot`.
     pub actions: Vec<String>,
     pub stopped_by_stop: Vec<String>,
     pub stopped_by_start: Vec<String>,
+    pub stopped_by_end: Vec<String>,
+    pub restarted_by_restart: Vec<String>,
     pub started_by_start: Vec<String>,
     pub started_by_end: Vec<String>,
-    /// It keeps a state that its stop undoes: `Type=oneshot`, `RemainAfterExit=yes` and `ExecStop=`.
+    pub reloaded_by_reload: Vec<String>,
+    pub upheld_by: Vec<String>,
+    pub kept_up: Vec<String>,
+    pub stops_unneeded: bool,
+    /// Its stop undoes a state: `Type=oneshot`, `RemainAfterExit=yes` and `ExecStop=`.
     pub undoes: bool,
 }
 
 impl Known {
-    /// Whether a stop or a conflict ends something of it.
+    /// Returns true if a stop or a conflict would end something.
     pub fn is_up(&self) -> bool {
         !matches!(self.active.as_str(), "inactive" | "failed")
     }
 }
 
-/// Answers what a unit is.
 pub trait Manager {
-    /// The unit of this name, loaded if it was not.
     async fn unit(&self, name: &str) -> Result<Known, Fault>;
 }
 
@@ -88,13 +99,33 @@ impl Manager for Bus {
     async fn unit(&self, name: &str) -> Result<Known, Fault> {
         let object: OwnedObjectPath = self.call(&SYSTEMD, "LoadUnit", &name).await?;
         let all = self.get_all(&SYSTEMD, object.as_str(), UNIT).await?;
-        let mut known = Properties(all).known();
+        let mut known = Properties(all).known(name)?;
         known.object = object.as_str().to_owned();
+        if known.id.ends_with(".socket") {
+            let template = template(self, &known).await?;
+            known.started_by_start.extend(template);
+        }
         if known.id.ends_with(".service") && !known.has_default_dependencies {
             known.undoes = undoes(self, &known.object).await?;
         }
         Ok(known)
     }
+}
+
+/// Returns the service template of an `Accept=yes` socket. No property of the socket lists it.
+async fn template(bus: &Bus, socket: &Known) -> Result<Option<String>, Fault> {
+    let interface = "org.freedesktop.systemd1.Socket";
+    let accepts: bool = bus
+        .get(&SYSTEMD, &socket.object, interface, "Accept")
+        .await?;
+    Ok(accepts.then(|| of_connection(&socket.id)))
+}
+
+/// Returns `sync@0.service` for `sync.socket` and for its instance `sync@a.socket` (systemd.socket(5), `Accept=`).
+fn of_connection(socket: &str) -> String {
+    let stem = socket.strip_suffix(".socket").unwrap_or(socket);
+    let prefix = stem.split_once('@').map_or(stem, |(prefix, _)| prefix);
+    format!("{prefix}@{CONNECTION}.service")
 }
 
 async fn undoes(bus: &Bus, object: &str) -> Result<bool, Fault> {
@@ -106,7 +137,7 @@ async fn undoes(bus: &Bus, object: &str) -> Result<bool, Fault> {
     Ok(kind == "oneshot" && stays && !own.is_empty_list("ExecStop"))
 }
 
-/// The properties of one interface. One that an older manager does not have is as if it were empty.
+/// Properties of one interface. A property that an older manager does not have counts as empty.
 struct Properties(HashMap<String, OwnedVariant>);
 
 impl Properties {
@@ -118,9 +149,36 @@ impl Properties {
         self.take(name).unwrap_or_default()
     }
 
-    fn lists(&mut self, names: &[&str]) -> Vec<String> {
-        let all = names.iter().map(|name| self.take::<Vec<String>>(name));
-        all.flatten().flatten().collect()
+    /// Returns the units in these lists. An unreadable list is an error: it could name a protected unit.
+    fn lists(&self, names: &[&str], unit: &str) -> Result<Vec<String>, Fault> {
+        let mut all = Vec::new();
+        for name in names {
+            match self.0.get(*name).map(|value| &**value) {
+                None => {}
+                Some(zbus::Variant::Array(list)) => {
+                    for word in list.iter() {
+                        let zbus::Variant::Str(word) = word else {
+                            return Err(odd(unit, name));
+                        };
+                        all.push(word.as_str().to_owned());
+                    }
+                }
+                Some(_) => return Err(odd(unit, name)),
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
+    }
+
+    /// Returns the job mode (`OnFailureJobMode=isolate`) if the units started at the end affect unrelated units.
+    fn mode_of_end(&mut self, list: &str, mode: &str, unit: &str) -> Result<Option<String>, Fault> {
+        if self.lists(&[list], unit)?.is_empty() {
+            return Ok(None);
+        }
+        let value = self.word(mode);
+        let is_plain = MODES.contains(&value.as_str());
+        Ok((!is_plain).then(|| format!("{mode}={}", text::line(value.as_bytes(), WORD))))
     }
 
     fn is_empty_list(&self, name: &str) -> bool {
@@ -130,7 +188,7 @@ impl Properties {
         }
     }
 
-    fn known(mut self) -> Known {
+    fn known(mut self, name: &str) -> Result<Known, Fault> {
         let mut actions = Vec::new();
         for name in ACTIONS {
             let action = self.word(name);
@@ -138,22 +196,55 @@ impl Properties {
                 actions.push(format!("{name}={}", text::line(action.as_bytes(), WORD)));
             }
         }
-        Known {
-            object: String::new(),
-            id: self.word("Id"),
-            names: self.lists(&["Names"]),
-            load: self.word("LoadState"),
-            active: self.word("ActiveState"),
-            fragment: self.word("FragmentPath"),
-            drop_ins: self.lists(&["DropInPaths"]),
-            is_stale: self.take("NeedDaemonReload").unwrap_or(true),
-            has_default_dependencies: self.take("DefaultDependencies").unwrap_or(false),
+        for (list, mode) in STARTED_BY_END {
+            actions.extend(self.mode_of_end(list, mode, name)?);
+        }
+        let lists = |of: &[&str]| self.lists(of, name);
+        let mut known = Known {
+            names: lists(&["Names"])?,
             actions,
-            stopped_by_stop: self.lists(&STOPPED_BY_STOP),
-            stopped_by_start: self.lists(&STOPPED_BY_START),
-            started_by_start: self.lists(&STARTED_BY_START),
-            started_by_end: self.lists(&STARTED_BY_END),
-            undoes: false,
+            stopped_by_stop: lists(&STOPPED_BY_STOP)?,
+            stopped_by_start: lists(&STOPPED_BY_START)?,
+            stopped_by_end: lists(&STOPPED_BY_END)?,
+            restarted_by_restart: lists(&RESTARTED_BY_RESTART)?,
+            started_by_start: lists(&STARTED_BY_START)?,
+            started_by_end: lists(&STARTED_BY_END.map(|(list, _)| list))?,
+            reloaded_by_reload: lists(&RELOADED_BY_RELOAD)?,
+            upheld_by: lists(&UPHELD_BY)?,
+            kept_up: lists(&KEPT_UP)?,
+            drop_ins: lists(&["DropInPaths"])?,
+            ..Known::default()
+        };
+        known.id = self.word("Id");
+        known.load = self.word("LoadState");
+        known.active = self.word("ActiveState");
+        known.fragment = self.word("FragmentPath");
+        known.is_stale = self.take("NeedDaemonReload").unwrap_or(true);
+        known.has_default_dependencies = self.take("DefaultDependencies").unwrap_or(false);
+        known.stops_unneeded = self.take("StopWhenUnneeded").unwrap_or(false);
+        Ok(known)
+    }
+}
+
+fn odd(unit: &str, property: &str) -> Fault {
+    let unit = text::line(unit.as_bytes(), WORD);
+    Fault::Failed(format!(
+        "the service manager lists {property} of unit '{unit}' oddly: what would be touched cannot be known"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn q03_template_of_accepting_socket_is_named() {
+        for (socket, service) in [
+            ("sync.socket", "sync@0.service"),
+            ("sync@a.socket", "sync@0.service"),
+            ("a-b.socket", "a-b@0.service"),
+        ] {
+            assert_eq!(of_connection(socket), service);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a built-in command is given to show: asked here, because the job cannot ask.
+//! Gathers input for built-in commands that need facts. The broker asks, because a job cannot.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use remit_common::wire::Bytes;
 use remit_facts::Sources;
 use tokio::time::timeout;
 
-use super::{Call, Refused};
+use super::{Call, CallRefusal};
 
 impl Call {
-    /// The standard input of a built-in command, where it needs one. That the service manager
-    /// does not answer is a fact too: the job tells it, and is recorded as any other.
-    pub async fn facts(&self, command: &Builtin) -> Result<Option<Bytes>, Refused> {
+    /// Returns the standard input of a built-in command, if it needs one. A failure of the service manager is a fact
+    /// too: the job prints it and is recorded like any other.
+    pub async fn facts(&self, command: &Builtin) -> Result<Option<Bytes>, CallRefusal> {
         if !command.asks_manager() {
             return Ok(None);
         }
         let ask = async {
             let _turn = self.client.account.host_turn().await;
-            let _place = self.broker.manager.acquire().await.map_err(|_| late())?;
+            let _permit = self.broker.manager.acquire().await.map_err(|_| late())?;
             Ok(remit_facts::service_json(command, &Sources::host()).await)
         };
         let deadline = Duration::from_millis(caps::HOST_DEADLINE_MS);

@@ -1,4 +1,4 @@
-//! `follow`: what a job writes, as it comes.
+//! `follow`: streams the output of a job.
 
 use std::time::Duration;
 
@@ -7,20 +7,19 @@ use remit_common::outcome::{Followed, Stream};
 use remit_common::wire::{Follow, Reply};
 use tokio::time::timeout;
 
-use super::{Call, Refused};
+use super::{Call, CallRefusal};
 
-/// After the first new byte: how long more is waited for, so that a job that writes single bytes costs few answers.
+/// Wait after the first new byte for more, so that a job that writes single bytes causes few answers.
 const GATHER: Duration = Duration::from_millis(20);
 
 impl Call {
-    /// Waits until there is more output than is known, or the job has ended, or the time is over.
-    pub async fn follow(&self, query: Follow) -> Result<Reply, Refused> {
+    pub async fn follow(&self, query: Follow) -> Result<Reply, CallRefusal> {
         let job = self.broker.jobs.of(&self.client.owner, query.job)?;
         let known = [query.stdout, query.stderr];
         let page = u64::try_from(caps::PAGE).unwrap_or(u64::MAX);
         let more = async {
             job.until_shown(&self.broker.spool, known).await;
-            // Over or not, what came is answered.
+            // A timeout here is not an error: the answer has what came.
             let _ = timeout(GATHER, job.until_more(known, page)).await;
         };
         self.wait_for(&job, query.wait_ms, more).await;
@@ -29,9 +28,9 @@ impl Call {
         let report = job.has_ended().then(|| self.report(&job));
         Ok(Reply::Followed(Box::new(Followed {
             state: report.as_ref().map_or(job.state(), |report| report.state),
-            place: self.broker.jobs.place(&job),
-            stdout: job.news(spool, Stream::Stdout, query.stdout),
-            stderr: job.news(spool, Stream::Stderr, query.stderr),
+            queue_position: self.broker.jobs.queue_position(&job),
+            stdout: job.page_after(spool, Stream::Stdout, query.stdout),
+            stderr: job.page_after(spool, Stream::Stderr, query.stderr),
             report,
         })))
     }

@@ -1,15 +1,14 @@
-//! `history`: what the caller's user has done here. The warden has it, and reads it.
+//! `history`: lists what the caller's user has done. The warden reads it.
 
 use remit_common::wire::{HistoryQuery, Reply};
 use remit_link::{Answer, ToWarden};
 
-use super::{Call, Refused, wrong_answer};
-use crate::check;
+use super::{Call, CallRefusal, wrong_answer};
+use crate::call::validate;
 
 impl Call {
-    /// One page of it.
-    pub async fn history(&self, query: HistoryQuery) -> Result<Reply, Refused> {
-        check::history(&query)?;
+    pub async fn history(&self, query: HistoryQuery) -> Result<Reply, CallRefusal> {
+        validate::history(&query)?;
         let session = self.client.session;
         let message = |ticket| ToWarden::History {
             session,

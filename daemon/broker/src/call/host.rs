@@ -1,8 +1,6 @@
-//! `host`: facts about the machine.
-//!
-//! Files are read on a thread of their own, since a dead file system may hang
-//! it. It keeps its place until it is done, even when nobody waits any more:
-//! so there are never more such threads than places.
+//! `host`: gathers facts about the machine. Files are read on a thread, because a dead file system can block it. The
+//! thread holds its permit until it ends, even if the client is gone. So the permits limit the number of blocked
+//! threads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,25 +13,24 @@ use remit_facts::Sources;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{Call, Refused};
-use crate::check;
+use super::{Call, CallRefusal};
+use crate::call::validate;
 
 impl Call {
-    /// Gathers the facts.
-    pub async fn host(&self, mut sections: Vec<Section>) -> Result<Reply, Refused> {
-        check::sections(&sections)?;
+    pub async fn host(&self, mut sections: Vec<Section>) -> Result<Reply, CallRefusal> {
+        validate::sections(&sections)?;
         sections.sort_unstable();
         sections.dedup();
         let gather = async {
             let _turn = self.client.account.host_turn().await;
-            let place = Arc::clone(&self.broker.host)
+            let permit = Arc::clone(&self.broker.host)
                 .acquire_owned()
                 .await
                 .map_err(|_| late())?;
             let at = Sources::host();
             let bus = remit_facts::ask_bus(&sections, &at).await;
             let gather = move || {
-                let _place = place;
+                let _permit = permit;
                 remit_facts::gather(&sections, &at, bus)
             };
             spawn_blocking(gather).await.map_err(|_| late())
@@ -50,7 +47,7 @@ fn late() -> Refusal {
     let seconds = caps::HOST_DEADLINE_MS / 1000;
     Refusal::new(
         Code::Busy,
-        format!("the facts were not gathered within {seconds} s"),
+        format!("gathering the facts took more than {seconds} s"),
     )
-    .next("ask for fewer sections, or run the commands that show them")
+    .next("ask for fewer sections, or run commands that show the same")
 }

@@ -1,18 +1,17 @@
-//! `job` and `stop`: for jobs of the caller's uid only.
+//! `job` and `stop`, only for jobs of the caller's uid.
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::Part;
+use remit_common::outcome::OutputPart;
 use remit_common::wire::{JobQuery, PartQuery, Reply};
 use remit_link::{Answer, ToWarden};
 
-use super::{Call, Refused, wrong_answer};
-use crate::check;
+use super::{Call, CallRefusal, wrong_answer};
+use crate::call::validate;
 use crate::job::note;
 
 impl Call {
-    /// One job: waits for its end if asked, reports it, and pages its output.
-    pub async fn job(&self, query: JobQuery) -> Result<Reply, Refused> {
+    pub async fn job(&self, query: JobQuery) -> Result<Reply, CallRefusal> {
         let job = self.broker.jobs.of(&self.client.owner, query.job)?;
         if query.wait_ms > 0 {
             self.wait(&job, query.wait_ms).await;
@@ -26,18 +25,17 @@ impl Call {
         let (part, secret) = match &query.part {
             Some(PartQuery::Page(page)) => {
                 let (page, secret) = job.page(&self.broker.spool, page);
-                (Some(Part::Page(page)), note(secret))
+                (Some(OutputPart::Page(page)), note(secret))
             }
-            Some(PartQuery::Grep(_)) => (matches.map(Part::Matches), job.search_note()),
+            Some(PartQuery::Grep(_)) => (matches.map(OutputPart::Matches), job.search_note()),
             None => (None, note(inline)),
         };
         report.notes.extend(secret);
         Ok(Reply::Job { report, part })
     }
 
-    /// Ends a job and waits for the verified end.
-    pub async fn stop(&self, id: JobId, signal: Option<i32>) -> Result<Reply, Refused> {
-        check::signal(signal)?;
+    pub async fn stop(&self, id: JobId, signal: Option<i32>) -> Result<Reply, CallRefusal> {
+        validate::signal(signal)?;
         let job = self.broker.jobs.of(&self.client.owner, id)?;
         if !job.has_ended() {
             let session = self.client.session;
@@ -52,7 +50,7 @@ impl Call {
                 Ok(Answer::Known(_) | Answer::Access(_) | Answer::History(_)) => {
                     return Err(wrong_answer());
                 }
-                // It may have ended while we asked.
+                // The job can have ended during the question.
                 Err(_) if job.has_ended() => {}
                 Err(refused) => return Err(refused),
             }

@@ -1,15 +1,16 @@
-//! What each request does: one file for each kind.
+//! Handles requests, one file for each kind.
 
 mod facts;
 mod follow;
-mod grep;
 mod history;
 mod host;
 mod job;
 mod run;
+pub(crate) mod search;
+pub(crate) mod validate;
 mod wait;
 
-pub use self::grep::SEARCHES;
+pub use crate::call::search::SEARCHES;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -21,42 +22,36 @@ use remit_common::wire::{Access, Reply, Request};
 use remit_link::{Answer, ToWarden};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::account::Buffered;
-use crate::broker::Broker;
-use crate::check;
-use crate::job::{Job, note};
-use crate::notes::About;
-use crate::session::Client;
-use crate::warden::Granted;
+use crate::session::usage::Buffered;
+use crate::state::Broker;
 
-/// Who refused: the warden has recorded its own refusals already.
-pub enum Refused {
-    /// The broker, by a limit of its own.
+use crate::hints::notes::About;
+use crate::job::{Job, note};
+use crate::session::Client;
+use crate::warden_link::Granted;
+
+/// Origin of a refusal. The warden has already recorded its own refusals.
+pub enum CallRefusal {
     Here(Refusal),
-    /// The warden.
     ByWarden(Refusal),
 }
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for CallRefusal {
     fn from(refusal: Refusal) -> Self {
         Self::Here(refusal)
     }
 }
 
-/// One call of a client.
 pub struct Call {
     pub broker: Rc<Broker>,
     pub client: Rc<Client>,
     pub id: u32,
-    /// What the request takes of its uid's buffers, until the warden has it.
-    pub room: Cell<Option<Buffered>>,
-    /// Its uid's turn to answer, once it has that.
+    pub reservation: Cell<Option<Buffered>>,
     pub turn: Cell<Option<OwnedSemaphorePermit>>,
 }
 
 impl Call {
-    /// Does what is asked.
-    pub async fn answer(&self, request: Request) -> Result<Reply, Refused> {
+    pub async fn answer(&self, request: Request) -> Result<Reply, CallRefusal> {
         match request {
             Request::Run(run) => self.run(run).await,
             Request::Access(access) => self.access(access).await,
@@ -76,34 +71,33 @@ impl Call {
         }
     }
 
-    /// Waits until no other call of this uid reads what it answers: a thousand may be due at once, each for half a
-    /// mebibyte. The turn is over when the answer is sent and everybody else had a look in.
+    /// Waits until no other call of this uid reads output for an answer: a thousand answers of 512 KiB each can be
+    /// due at once. The turn ends after the answer is sent and the other tasks have run.
     async fn take_turn(&self) {
         self.turn.set(self.client.account.answer_turn().await);
     }
 
-    /// Waits until `job` can be shown, and for the turn to do so.
     async fn ready(&self, job: &Job) {
         self.broker.until_counted(job).await;
         self.take_turn().await;
     }
 
-    /// A job as it is now. Not before [`Self::ready`].
+    /// Reports the present state of a job. [`Self::ready`] must run first.
     fn report(&self, job: &Job) -> Box<JobReport> {
         let (mut report, secret) = self.bare_report(job);
         report.notes.extend(note(secret));
         report
     }
 
-    /// The same without a note of the secrets that stand as stars in it, so many.
+    /// Same as `report` without the note about redacted secrets; returns their number instead.
     fn bare_report(&self, job: &Job) -> (Box<JobReport>, usize) {
-        let place = self.broker.jobs.place(job);
-        let (report, secret) = job.report(&self.broker.spool, place);
+        let queue_position = self.broker.jobs.queue_position(job);
+        let (report, secret) = job.report(&self.broker.spool, queue_position);
         (Box::new(report), secret)
     }
 
-    async fn access(&self, access: Access) -> Result<Reply, Refused> {
-        check::access(&access)?;
+    async fn access(&self, access: Access) -> Result<Reply, CallRefusal> {
+        validate::access(&access)?;
         let session = self.client.session;
         let message = |ticket| ToWarden::Access {
             session,
@@ -116,8 +110,7 @@ impl Call {
         }
     }
 
-    /// Asks the warden what starts nothing. `message` gets the ticket.
-    async fn question(&self, message: impl FnOnce(u64) -> ToWarden) -> Result<Answer, Refused> {
+    async fn question(&self, message: impl FnOnce(u64) -> ToWarden) -> Result<Answer, CallRefusal> {
         match self
             .ask(About::default(), |ticket| Ok((message(ticket), Vec::new())))
             .await?
@@ -127,22 +120,21 @@ impl Call {
         }
     }
 
-    /// Asks the warden when it is this uid's turn. `message` is made only then: it holds a copy of what it sends.
+    /// Asks the warden at the turn of this uid. `message` is built only then, because it copies what it sends.
     async fn ask(
         &self,
         about: About,
         message: impl FnOnce(u64) -> Result<(ToWarden, Vec<Vec<u8>>), Refusal>,
-    ) -> Result<Granted, Refused> {
+    ) -> Result<Granted, CallRefusal> {
         let _turn = self.client.account.turn().await;
-        let room = self.room.take();
+        let reservation = self.reservation.take();
         let answer = self.broker.warden.ask(about, message).await;
-        drop(room);
+        drop(reservation);
         answer
     }
 }
 
-/// The warden answered another question: a defect, told as such.
-fn wrong_answer() -> Refused {
+fn wrong_answer() -> CallRefusal {
     tracing::error!("the warden's answer does not fit the request");
     Refusal::new(
         Code::DaemonUnavailable,

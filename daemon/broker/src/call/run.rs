@@ -1,19 +1,18 @@
-//! `run`: check, seal, ask the warden, wait.
+//! `run`: checks, asks the warden, waits.
 
 use remit_common::caps;
 use remit_common::traceparent;
 use remit_common::wire::{Bytes, Reply, Run, What};
 use remit_link::{Answer, Spec, SpecWhat, ToWarden};
 
-use super::{Call, Refused, wrong_answer};
-use crate::check;
-use crate::notes;
-use crate::warden::Granted;
+use super::{Call, CallRefusal, wrong_answer};
+use crate::call::validate;
+use crate::hints::notes;
+use crate::warden_link::Granted;
 
 impl Call {
-    /// Starts a job, or finds the one that this request id started, and waits a while for its end.
-    pub async fn run(&self, mut run: Run) -> Result<Reply, Refused> {
-        if let Some(command) = check::run(&run)? {
+    pub async fn run(&self, mut run: Run) -> Result<Reply, CallRefusal> {
+        if let Some(command) = validate::run(&run)? {
             run.stdin = self.facts(&command).await?;
         }
         run.traceparent = traceparent::checked(run.traceparent);
@@ -41,7 +40,7 @@ impl Call {
         };
         let wait_ms = match wait_ms {
             Some(wait_ms) => wait_ms,
-            // A person may take their time; who asked has to tell them.
+            // An approval can take long, and the client must inform its user about it first.
             None if job.approval().is_some() => 0,
             None => caps::WAIT_MS_DEFAULT,
         };
@@ -52,7 +51,7 @@ impl Call {
     }
 }
 
-/// The run as the warden gets it, with the contents beside it: script and stdin, in this order.
+/// Splits a run into its spec and the contents: script and stdin, in this order.
 fn specified(run: Run, client: String) -> (Spec, Vec<Vec<u8>>) {
     let mut contents = Vec::new();
     let what = match run.what {

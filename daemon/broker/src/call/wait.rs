@@ -1,4 +1,4 @@
-//! Waiting for a job, with a sign of life each second.
+//! Waits for a job and sends a progress message each second.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -13,20 +13,19 @@ use crate::job::Job;
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Call {
-    /// Waits until the job has ended, at most `wait_ms` (itself cut to [`caps::WAIT_MS`]).
+    /// Waits for the end of the job, at most `wait_ms` (limited to [`caps::WAIT_MS`]).
     pub async fn wait(&self, job: &Job, wait_ms: u32) {
         self.wait_for(job, wait_ms, job.until_ended()).await;
     }
 
-    /// Waits for `what` comes of the job, as long as [`Self::wait`].
     pub async fn wait_for(&self, job: &Job, wait_ms: u32, what: impl Future<Output = ()>) {
         let now = Instant::now();
         let end = now + Duration::from_millis(u64::from(wait_ms.min(caps::WAIT_MS)));
         let mut next = now + SECOND;
         let mut what = pin!(what);
-        self.broker.pulse.beat(&self.broker);
+        self.broker.timer_anchor.touch(&self.broker);
         loop {
-            // Over or not, the caller gets the job as it then is.
+            // A timeout is not an error: the caller gets the present state.
             tokio::select! {
                 biased;
                 () = &mut what => return,
@@ -36,19 +35,18 @@ impl Call {
             if now >= end {
                 return;
             }
-            let place = self.broker.jobs.place(job);
-            let progress = job.progress(&self.broker.spool, place);
+            let queue_position = self.broker.jobs.queue_position(job);
+            let progress = job.progress(&self.broker.spool, queue_position);
             self.client.outbox.send(&ToClient::Progress {
                 id: self.id,
                 progress,
             });
-            // After a pause of this process: one message, not all that were missed.
+            // After a suspension of this process one message is sent, not one for each missed second.
             next = now + SECOND;
         }
     }
 }
 
-/// Waits until then; not at all if that is now.
 async fn until(then: Instant) {
     if then > Instant::now() {
         sleep_until(then).await;

@@ -1,4 +1,4 @@
-//! What of a job lies in the spool.
+//! The spool files of a job.
 
 use std::fs::File;
 
@@ -6,22 +6,20 @@ use remit_common::names::JobId;
 use remit_common::outcome::Stream;
 
 use super::{BOTH, Job};
-use crate::left::Left;
 use crate::output::Output;
-use crate::spool::{Gap, Spool};
+use crate::output::recovered::RecoveredStream;
+use crate::output::spool::{LostRange, Spool};
 
 impl Job {
-    /// Files of it are made in the spool from now on.
     pub fn makes_files(&self) {
         self.has_files.set(true);
     }
 
-    /// Whether something of it may be in the spool.
+    /// Returns true if the spool can contain files of the job.
     pub fn has_files(&self) -> bool {
         self.has_files.get()
     }
 
-    /// The file of a stream, if anything of it is kept.
     pub fn file(&self, spool: &Spool, stream: Stream) -> Option<File> {
         if self.output(stream).kept() == 0 {
             return None;
@@ -32,30 +30,29 @@ impl Job {
         })
     }
 
-    /// The file with the rest of a stream, if there is one.
     pub fn more(&self, spool: &Spool, stream: Stream) -> Option<File> {
         let more = self.output(stream).has_more();
         more.then(|| spool.find_more(self.id, stream).ok().flatten())
             .flatten()
     }
 
-    /// Nothing will be written any more.
-    pub fn settle(&self, spool: &Spool) {
+    /// Called when no more output will be written.
+    pub fn finish_output(&self, spool: &Spool) {
         for stream in BOTH {
-            self.output(stream).settle(|| self.file(spool, stream));
+            self.output(stream)
+                .finish_output(|| self.file(spool, stream));
         }
     }
 }
 
-/// A stream as it lies in the spool.
-pub(super) fn adopted(job: JobId, stream: Stream, gap: Gap, spool: &Spool) -> Output {
+pub(super) fn adopted(job: JobId, stream: Stream, gap: LostRange, spool: &Spool) -> Output {
     let length = |file: Option<&File>| {
         file.and_then(|file| file.metadata().ok())
             .map_or(0, |meta| meta.len())
     };
     let file = spool.find(job, stream).ok().flatten();
     let more = spool.find_more(job, stream).ok().flatten();
-    let left = Left::of(length(file.as_ref()), length(more.as_ref()), gap);
+    let left = RecoveredStream::of(length(file.as_ref()), length(more.as_ref()), gap);
     spool.holds(length(file.as_ref()));
     if left.stale {
         spool.remove(job, stream);

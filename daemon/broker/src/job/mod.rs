@@ -1,77 +1,70 @@
-//! One job: what the warden said of it, and its output.
+//! One job: its state as the warden reported it, and its output.
 
+pub(crate) mod compact;
 mod files;
-mod shown;
-mod told;
-mod veil;
+pub(crate) mod redacted_view;
+pub(crate) mod registry;
+pub(crate) mod report;
 
 use self::files::adopted;
-use self::told::{Facts, Told};
-pub use self::veil::note;
+use crate::job::compact::{Facts, StoredFacts};
+pub use crate::job::redacted_view::note;
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use remit_common::denial::Sight;
+use remit_common::denial::ProfileVisibility;
 use remit_common::names::JobId;
 use remit_common::outcome::{ApprovalView, Ending, Enforced, State, Stream};
 use remit_common::wire::Bytes;
-use remit_link::{JobMeta, Owner, Totals, Waits};
+use remit_link::{JobMeta, Owner, Totals, WaitReason};
 use tokio::sync::Notify;
 
-use crate::explain::{self, Commands, Seen};
-use crate::lost::Lost;
-use crate::notes::About;
+use crate::hints::notes::About;
+use crate::hints::{self, Commands, Seen};
 use crate::output::Output;
+use crate::output::loss_report::Lost;
+use crate::output::spool::{LostRange, Spool};
 use crate::redact::Secrets;
-use crate::spool::{Gap, Spool};
 
-/// Both streams, in the order of everything that holds one thing for each.
+// The order of all pairs of streams.
 pub const BOTH: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
-/// A job of somebody's.
 #[derive(Debug)]
 pub struct Job {
-    /// Its id.
     pub id: JobId,
-    /// Who asked for it.
     pub owner: Owner,
-    /// Grows from job to job.
     pub number: u64,
-    /// Bytes that are just being moved from its pipes, at most.
+    /// Bytes reserved for current reads from its pipes.
     pub taking: Cell<u64>,
     command: String,
     times: Cell<Times>,
-    waits: RefCell<Option<Waits>>,
+    waiting: RefCell<Option<WaitReason>>,
     stdout: Output,
     stderr: Output,
-    /// The stream that wrote last.
     latest: Cell<Stream>,
-    told: RefCell<Told>,
-    end: Cell<Option<End>>,
+    reported: RefCell<StoredFacts>,
+    end: Cell<Option<EndSummary>>,
     lost: RefCell<Option<Lost>>,
     about: RefCell<About>,
-    /// What the kernel's audit saw refused to it.
     seen: RefCell<Vec<Seen>>,
     secrets: Secrets,
     exited: Cell<bool>,
     ended: Cell<bool>,
-    /// Told when one of these two comes.
+    /// Notified on exit and on end.
     over: Notify,
-    /// Something of it may be in the spool.
     has_files: Cell<bool>,
-    /// Told whenever it wrote something, and when it ends.
+    /// Notified on output and on end.
     changed: Notify,
 }
 
-/// How it ended, in short.
 #[derive(Clone, Copy, Debug)]
-struct End {
+struct EndSummary {
     state: State,
     exit: Option<i32>,
 }
 
-impl End {
+impl EndSummary {
     const fn of(ending: &Ending) -> Self {
         Self {
             state: ending.state,
@@ -80,25 +73,24 @@ impl End {
     }
 }
 
-/// When it started; before that, when it was asked for.
+/// Start times, or request times before the start.
 #[derive(Clone, Copy, Debug)]
 struct Times {
     started_ms: u64,
-    /// The same by a clock that nobody sets.
+    /// Same as `started_ms`, by a monotonic clock.
     since: Instant,
     waited_ms: u64,
 }
 
 impl Job {
-    /// A job that has just started, or waits for its start.
     pub fn new(meta: JobMeta, about: About) -> Self {
         Self::with(meta, about, BOTH.map(|_| Output::new()))
     }
 
-    /// A job that an earlier broker knew: its output is what lies in the spool.
+    /// Restores a job of an earlier broker. Its output is read from the spool.
     pub fn adopted(meta: JobMeta, about: About, spool: &Spool) -> Self {
         let gaps = spool.gaps(meta.job);
-        let [out, err] = *gaps.as_ref().unwrap_or(&[Gap::default(); 2]);
+        let [out, err] = *gaps.as_ref().unwrap_or(&[LostRange::default(); 2]);
         let streams = [(Stream::Stdout, out), (Stream::Stderr, err)];
         let streams = streams.map(|(stream, gap)| adopted(meta.job, stream, gap, spool));
         let missing = streams.iter().any(|output| output.left().missing);
@@ -119,15 +111,15 @@ impl Job {
         let ended = meta.ending.is_some();
         let enforced = meta.enforced.as_ref();
         let is_read = enforced.is_some_and(|enforced| enforced.profile == "read");
-        let sight = (ended && is_read).then(explain::sight_of_read);
-        let end = meta.ending.as_ref().map(End::of);
-        let mut told = Told::from(Facts {
+        let visibility = (ended && is_read).then(hints::visibility_of_read);
+        let end = meta.ending.as_ref().map(EndSummary::of);
+        let mut reported = StoredFacts::from(Facts {
             enforced: meta.enforced,
             ending: meta.ending,
-            sight,
+            visibility,
         });
         if ended {
-            told.pack();
+            reported.pack();
         }
         let now = Instant::now();
         let since = now.checked_sub(Duration::from_millis(meta.age_ms));
@@ -139,15 +131,15 @@ impl Job {
             command: meta.command,
             times: Cell::new(Times {
                 started_ms: meta.started_ms,
-                // Before the machine was up it did not start.
+                // A start before the boot of the machine is not possible.
                 since: since.unwrap_or(now),
                 waited_ms: meta.waited_ms,
             }),
-            waits: RefCell::new(meta.waits),
+            waiting: RefCell::new(meta.waiting),
             stdout,
             stderr,
             latest: Cell::new(Stream::Stdout),
-            told: RefCell::new(told),
+            reported: RefCell::new(reported),
             end: Cell::new(end),
             lost: RefCell::new(None),
             about: RefCell::new(about),
@@ -161,9 +153,8 @@ impl Job {
         }
     }
 
-    /// The same, which was given these secrets.
     #[must_use]
-    pub fn knowing(self, secrets: Vec<Bytes>) -> Self {
+    pub fn with_secrets(self, secrets: Vec<Bytes>) -> Self {
         match secrets.is_empty() {
             true => self,
             false => Self {
@@ -173,7 +164,6 @@ impl Job {
         }
     }
 
-    /// One of its streams.
     pub fn output(&self, stream: Stream) -> &Output {
         match stream {
             Stream::Stdout => &self.stdout,
@@ -181,23 +171,19 @@ impl Job {
         }
     }
 
-    /// A stream has just moved.
-    pub fn wrote(&self, stream: Stream) {
+    pub fn note_output(&self, stream: Stream) {
         self.latest.set(stream);
         self.changed.notify_waiters();
     }
 
-    /// Bytes kept of both streams.
     pub fn kept(&self) -> u64 {
         self.stdout.kept().saturating_add(self.stderr.kept())
     }
 
-    /// Bytes written to stdout and stderr.
     pub fn written(&self) -> [u64; 2] {
         BOTH.map(|stream| self.output(stream).written())
     }
 
-    /// The counts for the warden.
     pub fn totals(&self, sha256: [u8; 32]) -> Totals {
         let [stdout_bytes, stderr_bytes] = self.written();
         Totals {
@@ -207,9 +193,8 @@ impl Job {
         }
     }
 
-    /// It got its place, after so long.
-    pub fn begun(&self, started_ms: u64, waited_ms: u64) {
-        self.waits.replace(None);
+    pub fn set_started(&self, started_ms: u64, waited_ms: u64) {
+        self.waiting.replace(None);
         self.times.set(Times {
             started_ms,
             since: Instant::now(),
@@ -217,62 +202,56 @@ impl Job {
         });
     }
 
-    /// It was approved, and waits for a place.
+    /// Notes the approval. The job now waits for a slot.
     pub fn approved(&self) {
-        let mut waits = self.waits.borrow_mut();
-        if waits.is_some() {
-            *waits = Some(Waits::Place);
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.is_some() {
+            *waiting = Some(WaitReason::QueuePosition);
         }
-        drop(waits);
+        drop(waiting);
         self.changed.notify_waiters();
     }
 
-    /// Whether it has not begun yet.
     pub fn is_waiting(&self) -> bool {
-        self.waits.borrow().is_some()
+        self.waiting.borrow().is_some()
     }
 
-    /// Whether it waits for a place.
     pub fn is_queued(&self) -> bool {
-        matches!(*self.waits.borrow(), Some(Waits::Place))
+        matches!(*self.waiting.borrow(), Some(WaitReason::QueuePosition))
     }
 
-    /// Who is asked, where it waits for an approval.
     pub fn approval(&self) -> Option<ApprovalView> {
-        match &*self.waits.borrow() {
-            Some(Waits::Approval(view)) => Some(view.as_ref().clone()),
-            Some(Waits::Place) | None => None,
+        match &*self.waiting.borrow() {
+            Some(WaitReason::Approval(view)) => Some(view.as_ref().clone()),
+            Some(WaitReason::QueuePosition) | None => None,
         }
     }
 
-    /// The exec happened.
     pub fn running(&self, enforced: Enforced) {
-        let mut told = self.told.borrow_mut();
-        told.tell(|facts| facts.enforced = Some(enforced));
+        let mut reported = self.reported.borrow_mut();
+        reported.update(|facts| facts.enforced = Some(enforced));
     }
 
-    /// No process of it is left.
     pub fn exited(&self) {
         self.exited.set(true);
         self.over.notify_waiters();
     }
 
-    /// What its profile lets it do; told before its end.
-    pub fn sees(&self, sight: Sight) {
-        let mut told = self.told.borrow_mut();
-        told.tell(|facts| facts.sight = Some(sight));
+    /// Notes the permissions of the profile; called before `end`.
+    pub fn set_visibility(&self, visibility: ProfileVisibility) {
+        let mut reported = self.reported.borrow_mut();
+        reported.update(|facts| facts.visibility = Some(visibility));
     }
 
-    /// The uid that it runs as, once the exec has happened.
     pub fn uid(&self) -> Option<u32> {
-        match &*self.told.borrow() {
-            Told::Open(facts) => facts.enforced.as_ref().map(|enforced| enforced.uid),
-            Told::Packed(_) => None,
+        match &*self.reported.borrow() {
+            StoredFacts::Open(facts) => facts.enforced.as_ref().map(|enforced| enforced.uid),
+            StoredFacts::Packed(_) => None,
         }
     }
 
-    /// What the kernel's audit saw refused to it; told before its end. A path may hold a secret of the
-    /// request, cut or written in another way: of a job that has some none is told.
+    /// Notes refusals of the kernel audit; called before `end`. If the request has secrets, all paths are removed: a
+    /// path can contain a secret, truncated or in another encoding.
     pub fn was_refused(&self, mut seen: Vec<Seen>) {
         if !matches!(self.secrets, Secrets::None) {
             seen.iter_mut().for_each(|seen| seen.object = None);
@@ -280,62 +259,59 @@ impl Job {
         self.seen.replace(seen);
     }
 
-    /// Its end is recorded.
+    /// Notes the end, which is recorded in the audit log.
     pub fn end(&self, ending: Ending) {
-        if self.waits.replace(None).is_some() {
-            // It never began: it waited until now.
+        if self.waiting.replace(None).is_some() {
+            // It never started: its whole age was waiting time.
             let waited_ms = self.elapsed_ms();
             self.times.set(Times {
                 waited_ms,
                 ..self.times.get()
             });
         }
-        let end = End::of(&ending);
+        let end = EndSummary::of(&ending);
         self.end.set(Some(end));
         if (end.state, end.exit) == (State::Exited, Some(0)) {
-            // Nothing is explained of a job that succeeded.
+            // A successful job needs no explanation.
             self.about.borrow_mut().commands = Commands::default();
         }
-        let mut told = self.told.borrow_mut();
-        told.tell(|facts| facts.ending = Some(ending));
-        told.pack();
-        drop(told);
+        let mut reported = self.reported.borrow_mut();
+        reported.update(|facts| facts.ending = Some(ending));
+        reported.pack();
+        drop(reported);
         self.exited.set(true);
         self.ended.set(true);
         self.over.notify_waiters();
         self.changed.notify_waiters();
     }
 
-    /// Whether its end is recorded.
     pub fn has_ended(&self) -> bool {
         self.ended.get()
     }
 
-    /// Waits until no process of it is left.
     pub async fn until_exited(&self) {
         self.until(&self.exited).await;
     }
 
-    /// Waits until its end is recorded.
     pub async fn until_ended(&self) {
         self.until(&self.ended).await;
     }
 
     async fn until(&self, fact: &Cell<bool>) {
         loop {
-            // Made before the look, so that nothing in between is missed.
-            let told = self.over.notified();
+            // Register before the check, so that no notification is missed.
+            let notified = self.over.notified();
             if fact.get() {
                 return;
             }
-            told.await;
+            notified.await;
         }
     }
 
-    /// Waits until one of its streams has `least` bytes kept behind those `known`, or its end is recorded.
+    /// Waits until a stream has at least `least` kept bytes after `known`, or the end is recorded.
     pub async fn until_more(&self, known: [u64; 2], least: u64) {
         loop {
-            // Made before the look, so that nothing in between is missed.
+            // Register before the check, so that no notification is missed.
             let changed = self.changed.notified();
             let more = |(stream, known): (Stream, u64)| {
                 self.output(stream).kept().saturating_sub(known) >= least
@@ -347,7 +323,7 @@ impl Job {
         }
     }
 
-    /// Some output is lost; the first reason stays, unless all is removed.
+    /// Notes lost output. The first reason stays, except that [`Lost::Removed`] replaces it.
     pub fn lose(&self, why: Lost) {
         let mut lost = self.lost.borrow_mut();
         if lost.is_none() || why == Lost::Removed {
@@ -355,19 +331,18 @@ impl Job {
         }
     }
 
-    /// Its share of the spool, of so many bytes, is used and more came; true the first time.
+    /// Notes that the share of the spool is used up and more output came. Returns true the first time.
     pub fn lose_share(&self, share: u64) -> bool {
         let why = Some(Lost::OverLimit(share));
         self.lost.replace(why.clone()) != why
     }
 
-    /// Where it is.
     pub fn state(&self) -> State {
         match self.end.get() {
             Some(end) => end.state,
-            None => match &*self.waits.borrow() {
-                Some(Waits::Approval(_)) => State::AwaitingApproval,
-                Some(Waits::Place) => State::Queued,
+            None => match &*self.waiting.borrow() {
+                Some(WaitReason::Approval(_)) => State::AwaitingApproval,
+                Some(WaitReason::QueuePosition) => State::Queued,
                 None => State::Running,
             },
         }

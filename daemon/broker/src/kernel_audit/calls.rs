@@ -1,12 +1,12 @@
-//! Numbers of the system calls that a job's filter refuses, and what whoever makes one tries to do.
+//! Words for the system calls that a job's seccomp filter refuses.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) const ARCH: u32 = 0xc000_003e;
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const ARCH: u32 = 0xc000_00b7;
 
-/// What making the call of that number is, as a word. `None` for a call that is not refused as a whole or
-/// of which it says too little what somebody wanted, such as fcntl(2).
+/// Returns the word for a call number. `None` for a call that is not refused as a whole, or that does not indicate
+/// the intent, such as fcntl(2).
 pub(super) fn operation(number: libc::c_long) -> Option<&'static str> {
     CALLS
         .iter()
@@ -36,7 +36,7 @@ const CALLS: &[(&str, &[libc::c_long])] = &[
     ("open_by_handle_at", &[libc::SYS_open_by_handle_at]),
     ("unshare", &[libc::SYS_unshare]),
     ("setns", &[libc::SYS_setns]),
-    // clone(2) is refused where it asks for namespaces, which is what unshare(1) wants too.
+    // clone(2) is refused for new namespaces, which unshare(1) also requests.
     ("clone", &[libc::SYS_clone]),
     ("ptrace", &[libc::SYS_ptrace]),
     (
@@ -125,7 +125,6 @@ const CALLS: &[(&str, &[libc::c_long])] = &[
     ("ioctl", &[libc::SYS_ioctl]),
 ];
 
-/// Calls that newer architectures do not have.
 #[cfg(target_arch = "x86_64")]
 const CALLS_HERE: &[(&str, &[libc::c_long])] = &[
     ("kexec", &[libc::SYS_kexec_file_load]),

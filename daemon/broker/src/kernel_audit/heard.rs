@@ -1,6 +1,5 @@
-//! Whose each refusal was: a bounded account for each job's uid.
-//!
-//! Nothing here grows with what jobs do: what was refused once may be refused a million times.
+//! Assigns refusals to jobs: a bounded account for each job uid. Memory does not grow with the number of refusals:
+//! one refusal can repeat a million times.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -9,41 +8,39 @@ use std::time::Instant;
 
 use remit_common::caps;
 
-use super::record::{Record, Refused};
-use crate::explain::Seen;
+use super::record::{KernelRefusal, Record};
+use crate::hints::Seen;
 
-/// Jobs of which something is kept: more than run at once. The oldest goes.
+/// Maximum number of accounts, more than jobs can run. The oldest is dropped.
 const JOBS: usize = 256;
-/// Landlock domains whose maker is remembered. A job has one.
+/// Maximum number of Landlock domains with a known uid. A job has one.
 const DOMAINS: usize = 512;
-/// Refusals that wait for a record that says whose they are: it is the next but one.
+/// Maximum number of refusals without a known uid. The record with the uid normally comes two records later.
 const UNCLAIMED: usize = 64;
 
-/// What was heard of one uid.
 #[derive(Debug, Default)]
-struct Account {
-    seen: Vec<Told>,
+struct UidRefusals {
+    seen: Vec<SeenRefusal>,
 }
 
 #[derive(Debug)]
-struct Told {
-    refused: Refused,
+struct SeenRefusal {
+    refused: KernelRefusal,
     last: Instant,
 }
 
-impl Account {
-    fn add(&mut self, refused: Refused, now: Instant) {
+impl UidRefusals {
+    fn add(&mut self, refused: KernelRefusal, now: Instant) {
         let known = self.seen.iter_mut().find(|known| known.refused == refused);
         if let Some(known) = known {
             known.last = now;
         } else if self.seen.len() < caps::DENIALS {
-            // The first ones: what made a program give up comes early.
-            self.seen.push(Told { refused, last: now });
+            // Keep the first ones: the cause of a failure comes early.
+            self.seen.push(SeenRefusal { refused, last: now });
         }
     }
 }
 
-/// A map that forgets what it got first.
 #[derive(Debug)]
 struct Bounded<K, V> {
     map: HashMap<K, V>,
@@ -79,19 +76,16 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
     }
 }
 
-/// All that was heard.
 #[derive(Debug)]
-pub struct Heard {
-    /// Uids that jobs alone have. Of others nothing is kept: a uid that is also somebody else's does not
-    /// say whose a refusal was.
+pub struct RefusalTable {
+    /// Uids used only by jobs. Other uids are ignored, because a shared uid does not identify a job.
     uids: Range<u32>,
-    accounts: Bounded<u32, Account>,
+    accounts: Bounded<u32, UidRefusals>,
     domains: Bounded<u64, u32>,
-    unclaimed: VecDeque<(u64, u64, Refused)>,
+    unclaimed: VecDeque<(u64, u64, KernelRefusal)>,
 }
 
-impl Heard {
-    /// Nothing yet, of jobs with these uids.
+impl RefusalTable {
     pub fn new(uids: Range<u32>) -> Self {
         Self {
             uids,
@@ -101,7 +95,6 @@ impl Heard {
         }
     }
 
-    /// Puts a record where it belongs.
     pub fn take(&mut self, record: Record, now: Instant) {
         match record {
             Record::Seccomp { uid, refused } => self.add(uid, refused, now),
@@ -118,7 +111,7 @@ impl Heard {
                     self.unclaimed.push_back((serial, domain, refused));
                 }
             },
-            // A domain of somebody else's is worth remembering too: what it refuses is then dropped at once.
+            // Domains of other uids are remembered too, so that their refusals are dropped at once.
             Record::Domain { domain, uid } => {
                 *self.domains.get_or(domain, || uid) = uid;
                 self.claim(uid, now, |(_, of, _)| *of == domain);
@@ -128,7 +121,7 @@ impl Heard {
         }
     }
 
-    fn claim(&mut self, uid: u32, now: Instant, is: impl Fn(&(u64, u64, Refused)) -> bool) {
+    fn claim(&mut self, uid: u32, now: Instant, is: impl Fn(&(u64, u64, KernelRefusal)) -> bool) {
         if !self.unclaimed.iter().any(&is) {
             return;
         }
@@ -142,21 +135,21 @@ impl Heard {
         }
     }
 
-    fn add(&mut self, uid: u32, refused: Refused, now: Instant) {
+    fn add(&mut self, uid: u32, refused: KernelRefusal, now: Instant) {
         if self.uids.contains(&uid) {
             self.accounts
-                .get_or(uid, Account::default)
+                .get_or(uid, UidRefusals::default)
                 .add(refused, now);
         }
     }
 
-    /// What was heard of a uid since then; it is forgotten with all that is older, which was another
-    /// job's, or the daemon's own trial of its walls.
+    /// Removes the account of a uid and returns its refusals since `since`. Older ones belong to another job or to
+    /// the self-test.
     pub fn remove(&mut self, uid: u32, since: Instant) -> Vec<Seen> {
         let account = self.accounts.remove(uid).unwrap_or_default();
         let all = account.seen.into_iter();
         let new = all.filter(|known| known.last >= since);
-        let seen = new.map(|Told { refused, .. }| Seen {
+        let seen = new.map(|SeenRefusal { refused, .. }| Seen {
             layer: refused.layer,
             operation: refused.operation.to_owned(),
             object: refused.object,
@@ -173,8 +166,8 @@ mod tests {
 
     const UIDS: Range<u32> = 1000..2000;
 
-    fn refused(number: u64) -> Refused {
-        Refused {
+    fn refused(number: u64) -> KernelRefusal {
+        KernelRefusal {
             layer: Layer::Landlock,
             operation: "write",
             object: Some(format!("/{number}")),
@@ -194,14 +187,14 @@ mod tests {
         }
     }
 
-    fn objects(heard: &mut Heard, uid: u32, since: Instant) -> Vec<String> {
+    fn objects(heard: &mut RefusalTable, uid: u32, since: Instant) -> Vec<String> {
         let seen = heard.remove(uid, since).into_iter();
         seen.filter_map(|seen| seen.object).collect()
     }
 
     #[test]
-    fn a_domain_is_its_makers_before_and_after_that_is_said() {
-        let (mut heard, now) = (Heard::new(UIDS), Instant::now());
+    fn domain_belongs_to_creator_before_and_after_record() {
+        let (mut heard, now) = (RefusalTable::new(UIDS), Instant::now());
         for record in [
             access(1, 7),
             access(2, 8),
@@ -214,7 +207,7 @@ mod tests {
                 serial: 2,
                 uid: 1002,
             },
-            // Whose it was is never said.
+            // No record names the uid of this one.
             access(4, 9),
         ] {
             heard.take(record, now);
@@ -222,7 +215,7 @@ mod tests {
         assert_eq!(objects(&mut heard, 1001, now), ["/7"]);
         assert_eq!(objects(&mut heard, 1002, now), ["/8"]);
         assert!(objects(&mut heard, 1001, now).is_empty(), "forgotten");
-        // A call says nothing of the domain's other jobs, and one that is gone is nobody's.
+        // A `Call` record does not identify the domain. After `DomainGone` the uid is unknown again.
         heard.take(Record::DomainGone { domain: 7 }, now);
         heard.take(access(5, 7), now);
         assert!(objects(&mut heard, 1001, now).is_empty());
@@ -230,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_others_are_refused_is_not_kept() {
-        let (mut heard, now) = (Heard::new(UIDS), Instant::now());
+        let (mut heard, now) = (RefusalTable::new(UIDS), Instant::now());
         for uid in [0, 999, 2000, u32::MAX] {
             heard.take(seccomp(uid, 1), now);
             assert!(heard.remove(uid, now).is_empty());
@@ -242,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_was_before_the_job_is_not_its() {
-        let (mut heard, start) = (Heard::new(UIDS), Instant::now());
+        let (mut heard, start) = (RefusalTable::new(UIDS), Instant::now());
         let later = start + Duration::from_secs(9);
         heard.take(seccomp(1001, 1), start);
         heard.take(seccomp(1001, 2), later);
@@ -250,8 +243,8 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_the_first_of_each_and_takes_no_room() {
-        let (mut heard, now) = (Heard::new(UIDS), Instant::now());
+    fn flood_keeps_first_refusals_in_bounded_memory() {
+        let (mut heard, now) = (RefusalTable::new(UIDS), Instant::now());
         for number in 0..100_000 {
             heard.take(seccomp(1001, number % 1000), now);
             heard.take(seccomp(1002, 5), now);

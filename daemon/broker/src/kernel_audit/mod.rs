@@ -1,12 +1,9 @@
-//! What the kernel's audit says was refused to jobs, where remit.toml asks for it (`audit.kernel`).
+//! Reads refusals to jobs from the kernel audit, if remit.toml enables it (`audit.kernel`). The warden binds the
+//! socket, which needs a capability; reading needs none. Only messages of the kernel are accepted. A job can choose
+//! parts of a record, so the parser ([`record`]) is total and the accounts ([`heard`]) are bounded.
 //!
-//! The warden binds the socket, which takes a capability; to read it takes none. The kernel alone is
-//! believed. What stands in a record may be a job's choice, so the parser ([`record`]) is total and the
-//! account ([`heard`]) bounded.
-//!
-//! A path is told as the kernel wrote it. That is no more than the job knew: under a uid of its own it
-//! has walked there itself, by names that it had or by links that it could read. Of jobs with a uid that
-//! others have too nothing is told at all.
+//! A path is reported as the kernel wrote it. The job already knows it: it has walked there under its own uid, by
+//! known names or readable links. Nothing is reported for jobs whose uid other processes use too.
 
 mod calls;
 mod heard;
@@ -21,23 +18,21 @@ use nix::errno::Errno;
 use nix::sys::socket::{NetlinkAddr, recvfrom};
 use tokio::io::Interest;
 
-use crate::explain::Seen;
-use crate::watch::watch;
-use heard::Heard;
+use crate::hints::Seen;
+use crate::util::async_fd::watch;
+use heard::RefusalTable;
 
-/// Longest record: the kernel makes none of more than `MAX_AUDIT_MESSAGE_LENGTH`.
+/// Longest record of the kernel: `MAX_AUDIT_MESSAGE_LENGTH` and a header.
 const LONGEST: usize = 8970 + 16;
-/// Records that are read at once, and then a pause: so a flood of them takes a small part of a
-/// processor, and what the socket has no room for the kernel drops. Nobody waits for that: what lies
-/// there when a job ends is read then.
+/// Records read between pauses, so that a flood uses only a small part of a CPU. The kernel drops records that the
+/// socket cannot hold. Nothing waits: the remaining records are read when a job ends.
 const BATCH: usize = 256;
 const PAUSE: Duration = Duration::from_millis(20);
-/// Between the end of a job and the question what was refused to it, at most.
+/// Maximum time between the end of a job and the query of its refusals.
 const SLACK: Duration = Duration::from_secs(5);
-/// Records that are read when a job has ended: more than the socket holds.
+/// Records read at the end of a job: more than the socket can hold.
 const LAST: usize = 4096;
 
-/// The listener; without a socket it costs nothing.
 #[derive(Debug, Default)]
 pub struct KernelAudit {
     listening: RefCell<Option<Listening>>,
@@ -46,35 +41,35 @@ pub struct KernelAudit {
 #[derive(Debug)]
 struct Listening {
     socket: Arc<OwnedFd>,
-    heard: Heard,
+    heard: RefusalTable,
 }
 
 impl KernelAudit {
-    /// Listens on `socket`, for jobs with these uids, until it fails. Once.
+    /// Reads records for jobs with these uids until the socket fails. Called once.
     pub async fn listen(&self, socket: OwnedFd, uids: std::ops::Range<u32>) {
         let socket = Arc::new(socket);
         let watched = match watch(Arc::clone(&socket), Interest::READABLE) {
             Ok(watched) => watched,
             Err(error) => return tracing::error!(%error, "cannot listen to the kernel's audit"),
         };
-        let heard = Heard::new(uids);
+        let heard = RefusalTable::new(uids);
         self.listening.replace(Some(Listening { socket, heard }));
         loop {
             let Ok(mut ready) = watched.readable().await else {
                 break;
             };
             match self.read(BATCH) {
-                Reached::End => ready.clear_ready(),
-                Reached::Bound => {}
-                Reached::Failure => break,
+                ReadOutcome::End => ready.clear_ready(),
+                ReadOutcome::Bound => {}
+                ReadOutcome::Failure => break,
             }
             tokio::time::sleep(PAUSE).await;
         }
         self.listening.replace(None);
     }
 
-    /// What was refused to the job that had this uid and ran so long, as far as the kernel has said so
-    /// by now. To be asked once it has ended; then it is forgotten. Never waits.
+    /// Takes the refusals of an ended job with this uid and runtime, as far as the kernel has sent them. Never
+    /// blocks.
     pub fn of_ended(&self, uid: u32, ran: Duration) -> Vec<Seen> {
         let _ = self.read(LAST);
         let mut listening = self.listening.borrow_mut();
@@ -86,45 +81,40 @@ impl KernelAudit {
         listening.heard.remove(uid, since)
     }
 
-    /// Reads so many records.
-    fn read(&self, most: usize) -> Reached {
+    fn read(&self, most: usize) -> ReadOutcome {
         let mut listening = self.listening.borrow_mut();
         let Some(Listening { socket, heard }) = listening.as_mut() else {
-            return Reached::Failure;
+            return ReadOutcome::Failure;
         };
         let mut buffer = [0; LONGEST];
         let now = Instant::now();
         for _ in 0..most {
             match recvfrom::<NetlinkAddr>(socket.as_fd().as_raw_fd(), &mut buffer) {
-                // Who administers a network can send to any such socket; the kernel has no port.
+                // A process with CAP_NET_ADMIN can send to any such socket. The kernel's port id is 0.
                 Ok((_, Some(sender))) if sender.pid() != 0 => {}
-                Ok((0, _)) => return Reached::Failure,
+                Ok((0, _)) => return ReadOutcome::Failure,
                 Ok((length, _)) => {
                     let record = buffer.get(..length).and_then(record::read);
                     record
                         .into_iter()
                         .for_each(|record| heard.take(record, now));
                 }
-                Err(Errno::EAGAIN) => return Reached::End,
-                // ENOBUFS: some were dropped, and the next ones are there.
+                Err(Errno::EAGAIN) => return ReadOutcome::End,
+                // ENOBUFS: the kernel dropped records; the next ones are readable.
                 Err(Errno::ENOBUFS | Errno::EINTR) => {}
                 Err(error) => {
-                    tracing::error!(%error, "the kernel's audit is no longer heard");
-                    return Reached::Failure;
+                    tracing::error!(%error, "the kernel's audit can no longer be read");
+                    return ReadOutcome::Failure;
                 }
             }
         }
-        Reached::Bound
+        ReadOutcome::Bound
     }
 }
 
-/// How far a reading came.
-enum Reached {
-    /// There is no more just now.
+enum ReadOutcome {
     End,
-    /// There may be more.
     Bound,
-    /// The socket is of no use any more.
     Failure,
 }
 
@@ -155,8 +145,7 @@ mod tests {
         .concat()
     }
 
-    /// Runs on one thread, as the broker does, beside a listener on the socket given.
-    fn beside(socket: impl Into<OwnedFd>, then: impl AsyncFnOnce(Rc<KernelAudit>)) {
+    fn with_listener(socket: impl Into<OwnedFd>, then: impl AsyncFnOnce(Rc<KernelAudit>)) {
         let socket = socket.into();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -180,13 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_the_end_is_told_at_the_end_once() {
+    fn refusals_before_end_are_returned_once() {
         let (kernel, socket) = UnixDatagram::pair().unwrap();
-        beside(socket, async |audit| {
+        with_listener(socket, async |audit| {
             kernel.send(&seccomp(1001)).unwrap();
             kernel.send(b"no record").unwrap();
             kernel.send(&seccomp(1002)).unwrap();
-            // Nothing has let the listener run since: what lies in the socket is read now.
+            // The listener task has not run since: `of_ended` reads the socket itself.
             let seen = audit.of_ended(1001, Duration::ZERO);
             let unshare = Seen {
                 layer: Layer::Seccomp,
@@ -199,9 +188,9 @@ mod tests {
         });
     }
 
-    /// Another family of netlink, to which everybody may send.
+    /// Uses a netlink family to which every process may send.
     #[test]
-    fn what_the_kernel_did_not_send_is_no_record() {
+    fn record_from_other_process_is_ignored() {
         let netlink = || {
             let family = AddressFamily::Netlink;
             let flags = SockFlag::SOCK_CLOEXEC;
@@ -212,7 +201,7 @@ mod tests {
         };
         let (forger, listener) = (netlink(), netlink());
         let port: NetlinkAddr = getsockname(listener.as_raw_fd()).unwrap();
-        beside(listener, async |audit| {
+        with_listener(listener, async |audit| {
             let message = seccomp(1001);
             sendto(forger.as_raw_fd(), &message, &port, MsgFlags::empty()).unwrap();
             assert!(audit.of_ended(1001, Duration::ZERO).is_empty());
@@ -223,8 +212,7 @@ mod tests {
     #[test]
     fn the_listener_empties_the_socket_by_itself() {
         let (kernel, socket) = UnixDatagram::pair().unwrap();
-        beside(socket, async |audit| {
-            // As much as the socket holds: where that is all of it, more than one batch.
+        with_listener(socket, async |audit| {
             kernel.set_nonblocking(true).unwrap();
             let sent = (0..600).take_while(|_| kernel.send(&seccomp(1001)).is_ok());
             assert!(sent.count() > 5);
@@ -243,9 +231,9 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_ends_is_let_go_and_without_one_there_is_nothing() {
+    fn ended_socket_is_dropped_and_nothing_returned() {
         let (kernel, socket) = UnixDatagram::pair().unwrap();
-        beside(socket, async |audit| {
+        with_listener(socket, async |audit| {
             kernel.send(&[]).unwrap();
             while audit.listening.borrow().is_some() {
                 tokio::task::yield_now().await;

@@ -1,76 +1,57 @@
-//! One record of the kernel's audit, from the bytes of its datagram.
-//!
-//! Total: whatever the bytes are, the answer is a record of those that count or none. Values that a job
-//! chooses (paths, names of programs) come quoted, or in hexadecimal where they hold a space, a quote or
-//! what is not printable ASCII; so no value can look like another field.
+//! Parses one record of the kernel audit from its datagram. Total: any bytes give a record or `None`. Values chosen
+//! by a job (paths, program names) are quoted. With a space, a quote or non-printable ASCII they are hexadecimal. So
+//! no value can look like another field.
 
 use remit_common::denial::Layer;
 use remit_common::text;
 
-/// `struct nlmsghdr`. The length that it begins with does not count: of audit's it leaves itself out.
+/// Size of `struct nlmsghdr`. Its length field is ignored: in audit messages it does not include the header.
 const HEADER: usize = 16;
-/// Kinds of records (`linux/audit.h`).
 const SYSCALL: u16 = 1300;
 const SECCOMP: u16 = 1326;
 const LANDLOCK_ACCESS: u16 = 1423;
 const LANDLOCK_DOMAIN: u16 = 1424;
-/// Bytes of an object that are kept.
+// Bytes kept of an object.
 const OBJECT: usize = 256;
 /// `SECCOMP_RET_ERRNO`.
 const REFUSED: u64 = 0x5_0000;
 
-/// What a record says that may concern a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// The filter of system calls refused one to somebody of `uid`.
     Seccomp {
-        /// Whose process.
         uid: u32,
-        /// What was refused.
-        refused: Refused,
+        refused: KernelRefusal,
     },
-    /// A Landlock domain refused something; whose it is, another record says.
+    /// A refusal of a Landlock domain. Another record has the uid of the domain.
     Access {
-        /// Ties the records of one event together.
+        /// Common to the records of one event.
         serial: u64,
-        /// Which domain.
         domain: u64,
-        /// What was refused.
-        refused: Refused,
+        refused: KernelRefusal,
     },
-    /// Who made a domain. Said once, with the first thing that it refuses.
+    /// The creator of a domain. Sent once, with the first refusal.
     Domain {
-        /// Which.
         domain: u64,
-        /// Who.
         uid: u32,
     },
-    /// A domain is gone.
     DomainGone {
-        /// Which.
         domain: u64,
     },
-    /// Who made the system call of an event. Not said where an audit rule suppresses it.
+    /// The uid of the system call of an event. An audit rule can suppress this record.
     Call {
-        /// Of which event.
         serial: u64,
-        /// Who.
         uid: u32,
     },
 }
 
-/// What was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Refused {
-    /// By what.
+pub struct KernelRefusal {
     pub layer: Layer,
-    /// What was tried.
     pub operation: &'static str,
-    /// On what: a path or an address that the job named, safe to show.
+    /// A path or an address that the job named, safe to show.
     pub object: Option<String>,
 }
 
-/// Reads one datagram.
 #[must_use]
 pub fn read(datagram: &[u8]) -> Option<Record> {
     let (header, body) = datagram.split_at_checked(HEADER)?;
@@ -105,7 +86,7 @@ pub fn read(datagram: &[u8]) -> Option<Record> {
     }
 }
 
-/// `audit(SECONDS.MILLISECONDS:SERIAL): FIELDS`.
+/// Parses `audit(SECONDS.MILLISECONDS:SERIAL): FIELDS`.
 fn stamped(body: &[u8]) -> Option<(u64, &[u8])> {
     let stamp = body.strip_prefix(b"audit(")?;
     let end = stamp.iter().position(|byte| *byte == b')')?;
@@ -115,7 +96,6 @@ fn stamped(body: &[u8]) -> Option<(u64, &[u8])> {
     Some((serial, rest.strip_prefix(b"):")?))
 }
 
-/// The value of the first field of that name.
 fn field<'a>(fields: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let ends = |byte: &u8| matches!(byte, b' ' | b'\n' | 0);
     let mut all = fields.split(ends);
@@ -127,14 +107,14 @@ fn seccomp(fields: &[u8]) -> Option<Record> {
     if hexadecimal(field("code")?.strip_prefix(b"0x")?)? != REFUSED {
         return None;
     }
-    // Numbers of another architecture mean other calls; it is killed there, not refused.
+    // On a foreign architecture numbers mean other calls. They are killed, not refused.
     if hexadecimal(field("arch")?)? != u64::from(super::calls::ARCH) {
         return None;
     }
     let number: libc::c_long = decimal(field("syscall")?)?;
     Some(Record::Seccomp {
         uid: decimal(field("uid")?)?,
-        refused: Refused {
+        refused: KernelRefusal {
             layer: Layer::Seccomp,
             operation: super::calls::operation(number)?,
             object: None,
@@ -142,18 +122,18 @@ fn seccomp(fields: &[u8]) -> Option<Record> {
     })
 }
 
-fn landlock(fields: &[u8]) -> Option<Refused> {
+fn landlock(fields: &[u8]) -> Option<KernelRefusal> {
     let field = |name: &str| field(fields, name);
-    // Several where one call needed more than one right: the first says it well enough.
+    // A call can need several rights. The first one is sufficient.
     let blocker = field("blockers")?.split(|byte| *byte == b',').next()?;
     let object = match blocker {
         b"net.connect_tcp" => address(field("daddr"), field("dest")),
         b"net.bind_tcp" => address(field("saddr"), field("src")),
         _ if blocker.starts_with(b"fs.") => field("path").and_then(path),
-        // Other processes and sockets of theirs: the job knows a number, not a name.
+        // Other processes and their sockets: the job knows no name of them.
         _ => None,
     };
-    Some(Refused {
+    Some(KernelRefusal {
         layer: Layer::Landlock,
         operation: match blocker {
             b"fs.write_file" => "write",
@@ -175,7 +155,6 @@ fn landlock(fields: &[u8]) -> Option<Refused> {
     })
 }
 
-/// `ADDRESS:PORT`, as far as it is known.
 fn address(address: Option<&[u8]>, port: Option<&[u8]>) -> Option<String> {
     let plain = |value: &&[u8]| {
         let ok = |byte: &u8| byte.is_ascii_hexdigit() || b".:%".contains(byte);
@@ -192,7 +171,7 @@ fn address(address: Option<&[u8]>, port: Option<&[u8]>) -> Option<String> {
     }
 }
 
-/// A path as the kernel writes it: `"…"`, or hexadecimal. One that no longer leads anywhere is none.
+/// Decodes a path: `"…"` or hexadecimal. Returns `None` if it is not absolute.
 fn path(value: &[u8]) -> Option<String> {
     let unquoted = value
         .strip_prefix(b"\"")
@@ -234,7 +213,7 @@ fn hexadecimal(value: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// As the kernel sends it: its length leaves the header out or not, and says nothing.
+    /// Builds a datagram with an arbitrary length field, because the kernel's is unreliable.
     fn datagram(kind: u16, text: &str) -> Vec<u8> {
         let mut bytes = 7_u32.to_ne_bytes().to_vec();
         bytes.extend(kind.to_ne_bytes());
@@ -243,7 +222,7 @@ mod tests {
         bytes
     }
 
-    fn access(blockers_and_object: &str) -> Option<Refused> {
+    fn access(blockers_and_object: &str) -> Option<KernelRefusal> {
         let text =
             format!("audit(1795222024.401:33): domain=19fe60dee blockers={blockers_and_object}");
         match read(&datagram(LANDLOCK_ACCESS, &text))? {
@@ -256,7 +235,7 @@ mod tests {
         }
     }
 
-    /// Of Linux 6.18.15.
+    // Recorded with Linux 6.18.15.
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn records_of_a_kernel_are_read() {
@@ -274,7 +253,7 @@ mod tests {
         };
         let refused = |operation| Record::Seccomp {
             uid: JOB,
-            refused: Refused {
+            refused: KernelRefusal {
                 layer: Layer::Seccomp,
                 operation,
                 object: None,
@@ -290,7 +269,6 @@ mod tests {
             (SECCOMP, seccomp(272).as_str(), Some(refused("unshare"))),
             (SECCOMP, &seccomp(165), Some(refused("mount"))),
             (SECCOMP, &seccomp(41), Some(refused("socket"))),
-            // fcntl(2) says too little.
             (SECCOMP, &seccomp(72), None),
             (
                 SYSCALL,
@@ -319,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_landlock_refuses_has_an_operation_and_what_the_job_named() {
+    fn landlock_refusal_has_operation_and_object() {
         for (text, operation, object) in [
             (
                 r#"fs.write_file path="/srv/pipe" dev="vda" ino=12087"#,
@@ -341,7 +319,7 @@ mod tests {
                 "truncate",
                 Some("/srv"),
             ),
-            // A space, a newline, an escape, a letter that turns the line around, no UTF-8.
+            // A space, a newline, an escape, a right-to-left override, invalid UTF-8.
             (
                 "fs.write_file path=2F6120620A1BE280AEFF",
                 "write",
@@ -379,14 +357,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_cut_and_what_is_broken_is_none() {
+    fn long_object_is_cut_broken_record_is_none() {
         let long = access(&format!("fs.write_file path=\"/{}\"", "x".repeat(8000))).unwrap();
         assert_eq!(long.object.unwrap().len(), OBJECT + '…'.len_utf8());
         let good = "audit(1.2:3): auid=0 uid=5 sig=0 arch=c000003e syscall=165 code=0x50000";
         let whole = datagram(SECCOMP, good);
         for end in 0..whole.len() {
-            // Cut, it is none or says what it said before: a number cut short is not seen as such by
-            // itself, so the last field of the kernel's is one that is compared whole.
+            // A truncated record gives `None`. A truncated number is not detected by itself. So the last field of
+            // the kernel is one that is compared as a whole.
             assert_eq!(read(whole.get(..end).unwrap()), None, "{end}");
         }
         for (from, to) in [

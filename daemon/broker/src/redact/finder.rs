@@ -1,4 +1,4 @@
-//! Where a text holds what is looked for. In linear time, whatever both are.
+//! Finds secrets in a text, in linear time for any text and any secrets.
 
 use std::ops::Range;
 
@@ -9,13 +9,12 @@ use aho_corasick::{Anchored, PatternID};
 use super::forms::Form;
 use super::join;
 
-/// Up to so many bytes of what is looked for are made into the faster of two machines.
+/// Maximum size of all forms, in bytes, for the faster automaton, which needs more memory.
 const FAST: usize = 4 << 10;
 
-/// Finds forms.
 pub struct Finder {
     machine: Machine,
-    /// Of each form, and of those that end where it does.
+    /// For each form, combined with the forms that end at the same position.
     edges: Vec<Edges>,
 }
 
@@ -24,7 +23,7 @@ enum Machine {
     Plain(noncontiguous::NFA),
 }
 
-/// How far what is found reaches.
+/// Extent of a match.
 #[derive(Clone, Copy, Debug)]
 struct Edges {
     length: usize,
@@ -33,7 +32,7 @@ struct Edges {
 }
 
 impl Finder {
-    /// Of these forms; `None`, with a word in the log, where there can be none.
+    /// Returns `None` and logs an error if the automaton cannot be built.
     pub fn new(forms: &[Form]) -> Option<Self> {
         let made = noncontiguous::NFA::new(forms.iter().map(|form| &form.bytes));
         let size: usize = forms.iter().map(|form| form.bytes.len()).sum();
@@ -44,7 +43,7 @@ impl Finder {
             _ => Ok(Machine::Plain(plain)),
         });
         let Ok(machine) = machine else {
-            tracing::error!("cannot look for secrets: nothing is shown");
+            tracing::error!("cannot search for secrets, so nothing is shown");
             return None;
         };
         let edges = |form: &Form| Edges {
@@ -59,7 +58,7 @@ impl Finder {
         Some(Self { machine, edges })
     }
 
-    /// Where they are, none touching another.
+    /// Returns disjoint ranges, in order.
     pub fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let mut found = Vec::new();
         let mut add = |end: usize, longest: PatternID| {
@@ -82,7 +81,7 @@ impl Finder {
         };
         match walked {
             Some(()) => found,
-            // It never happens; then all of it is taken for one.
+            // Never happens. If it does, the whole text is redacted.
             None => vec![Range {
                 start: 0,
                 end: bytes.len(),
@@ -91,8 +90,8 @@ impl Finder {
     }
 }
 
-/// Tells of each place where forms end, and the longest of them: the others lie in it. There may be as many
-/// at each byte as the requester likes.
+/// Reports each position where forms end, with the longest of them, which covers the others. The requester can cause
+/// any number of forms at each byte.
 fn walk<A: Automaton>(
     machine: &A,
     bytes: &[u8],
@@ -102,14 +101,14 @@ fn walk<A: Automaton>(
     for (at, byte) in bytes.iter().enumerate() {
         state = machine.next_state(Anchored::No, state, *byte);
         if machine.is_match(state) {
-            // The whole of what led here comes before its ends.
+            // Pattern 0 is the longest: the whole path of a state comes before its suffixes.
             found(at + 1, machine.match_pattern(state, 0));
         }
     }
     Some(())
 }
 
-/// Whether one that spills ends where these bytes do.
+/// Returns true if a spilling form ends where these bytes do.
 fn ends_in_spill<A: Automaton>(machine: &A, forms: &[Form], bytes: &[u8]) -> bool {
     let Ok(start) = machine.start_state(Anchored::No) else {
         return true;

@@ -1,34 +1,28 @@
-//! The ways in which a program that got a secret is likely to write it. Pure.
-//!
-//! As it is, and each longer line of it alone; escaped as in JSON, C, XML and a shell's single quotes;
-//! percent-encoded; in hexadecimal; in base64 wherever it stands in what is encoded. No more: a program
-//! that means to hide what it writes can always do so.
+//! Lists the encodings in which a program is likely to write a secret. Pure. The forms are: raw, and each longer
+//! line separately; escaped for JSON, C, XML and single quotes of shells; percent-encoded; hexadecimal; base64 at
+//! any offset. A program that wants to hide its output always can, so there are no other forms.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// A line of a secret that is at least so long is looked for alone.
 const LINE: usize = 8;
-/// Bytes of all that is looked for; beyond, a secret is looked for as it is only. So the search stays cheap.
+/// Maximum bytes of all forms, to keep the search cheap. Above it, secrets are searched only in raw form.
 const MOST: usize = 64 << 10;
 
-/// Something to look for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Form {
-    /// Its bytes.
     pub bytes: Vec<u8>,
-    /// The characters on both sides of it may hold bits of the secret.
+    /// The characters on both sides can contain bits of the secret (base64).
     pub spills: bool,
 }
 
 impl Form {
-    /// So many bytes of it, with the character beside them where that may hold bits of the secret.
+    /// Adds one byte to `length` if the adjacent character can contain bits of the secret.
     pub fn with_spill(&self, length: usize) -> usize {
         length + usize::from(self.spills && length > 0)
     }
 }
 
-/// All forms of some secrets.
 pub fn of<T: AsRef<[u8]>>(secrets: &[T]) -> Vec<Form> {
     let mut forms = BTreeSet::new();
     let plain = |bytes: &[u8]| Form {
@@ -54,13 +48,13 @@ pub fn of<T: AsRef<[u8]>>(secrets: &[T]) -> Vec<Form> {
     }
     forms.retain(|form| !form.bytes.is_empty());
     let mut forms: Vec<Form> = forms.into_iter().collect();
-    // Of the same bytes twice the one that spills remains: it is the later.
+    // Of duplicates, the one that spills sorts last and is kept.
     forms.reverse();
     forms.dedup_by(|other, kept| other.bytes == kept.bytes);
     forms
 }
 
-/// Without the end of its last line, which a program may not repeat.
+/// Trims the line end of the last line, which a program may omit.
 fn core(secret: &[u8]) -> &[u8] {
     match secret.trim_ascii_end() {
         b"" => secret,
@@ -117,8 +111,8 @@ fn texts(secret: &[u8]) -> Vec<String> {
     all
 }
 
-/// With a backslash before each of `special`, and control characters by their names; `ascii`: all others
-/// as `\uXXXX`.
+/// Puts a backslash before each of `special` and names control characters. `ascii`: other characters become
+/// `\uXXXX`.
 fn escaped(text: &str, special: &str, ascii: bool) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -129,7 +123,6 @@ fn escaped(text: &str, special: &str, ascii: bool) -> String {
             c if special.contains(c) => out.extend(['\\', c]),
             c if c.is_ascii_control() || (ascii && !c.is_ascii()) => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
-                    // Writing to a String cannot fail.
                     let _ = write!(out, "\\u{unit:04x}");
                 }
             }
@@ -151,7 +144,7 @@ fn percent(secret: &[u8], upper: bool) -> String {
     out
 }
 
-/// The characters that the secret alone makes where `before` bytes stand before it, of three.
+/// Returns the digits that depend only on the secret. `before` (0 to 2) bytes precede it in its group of three.
 fn base64(secret: &[u8], before: usize, last: &[u8; 2]) -> Vec<u8> {
     let digit = |six: u8| match six {
         0..=25 => b'A' + six,
@@ -167,7 +160,7 @@ fn base64(secret: &[u8], before: usize, last: &[u8; 2]) -> Vec<u8> {
     for three in bytes.chunks(3) {
         let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        // Whole ones only: what follows the secret has its part in the last.
+        // Only whole digits: the last one also depends on the bytes after the secret.
         let whole = three.len() * 8 / 6;
         let shifts = [18, 12, 6, 0].into_iter().take(whole);
         digits.extend(shifts.map(|shift| digit((bits >> shift & 63) as u8)));
@@ -201,7 +194,7 @@ mod tests {
             ("a b/c&d", "a%20b%2fc%26d"),
             ("a b/c&d", "a+b%2Fc%26d"),
             ("first line\nsecond line\nx", "second line"),
-            // echo -n hunter2 | base64, and with one and two bytes before it.
+            // By `echo -n hunter2 | base64`, also with one and two bytes before it.
             ("hunter2", "aHVudGVyM"),
             ("hunter2", "h1bnRlcj"),
             ("hunter2", "odW50ZXIy"),
@@ -210,7 +203,7 @@ mod tests {
         }
         assert!(
             !has("first line\nx", "x"),
-            "too short to be looked for alone"
+            "too short to be searched for by itself"
         );
     }
 

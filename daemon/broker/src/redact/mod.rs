@@ -1,8 +1,6 @@
-//! Taking a job's secrets out of what is shown of its output: each byte of one stands as `*`.
-//!
-//! A byte's fate does not depend on where a page begins or ends: what stands around it is looked at too.
-//! So offsets stay true and pages put together are the whole. Newlines stay, and with them the numbers of
-//! lines. What is at the end and may be the beginning of a secret counts as one.
+//! Redacts secrets in shown output: each of their bytes becomes `*`. The result for a byte does not depend on page
+//! boundaries, because its surroundings are read too. Offsets stay true, and joined pages equal the whole. Newlines
+//! stay, so line numbers stay. A possible start of a secret at the end counts as a secret.
 
 mod finder;
 mod forms;
@@ -16,17 +14,15 @@ use remit_common::wire::Bytes;
 
 use self::finder::Finder;
 use self::forms::Form;
-use crate::grep::Text;
 use crate::output;
+use crate::search::Text;
 
-/// What is known of a job's secrets. Nothing of it is ever written anywhere.
+/// The secrets of a job. They are never written to a file or a log.
 #[derive(Clone)]
 pub enum Secrets {
-    /// It has none.
     None,
-    /// These.
     Known(Vec<Bytes>),
-    /// It had some, and nobody knows them any more.
+    /// The job had secrets, but they are no longer known.
     Lost,
 }
 
@@ -41,7 +37,7 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Of a job that has some or not; the values, where they came along.
+    /// Values can be missing although the job has secrets: then they are lost.
     pub fn of(has_some: bool, values: Vec<Bytes>) -> Self {
         match (has_some, values.is_empty()) {
             (_, false) => Self::Known(values),
@@ -50,7 +46,7 @@ impl Secrets {
         }
     }
 
-    /// What finds them. Made for each answer: kept for every job it would take a thousand times the room.
+    /// Builds the redactor for each answer: kept for every job, it would take a thousand times the memory.
     pub fn redactor(&self) -> Option<Redactor> {
         match self {
             Self::Known(values) => Some(Redactor::new(values)),
@@ -58,41 +54,33 @@ impl Secrets {
         }
     }
 
-    /// Nothing of the output may be shown.
     pub fn are_lost(&self) -> bool {
         matches!(self, Self::Lost)
     }
 }
 
-/// Finds secrets.
 pub struct Redactor {
-    /// Made when it is needed first: to hold back what may become a secret takes none. Absent where it
-    /// could not be made: then everything is taken for a secret.
+    /// Built on first use, because `held` does not need it. `None` if it cannot be built: then everything is
+    /// redacted.
     finder: OnceCell<Option<Finder>>,
     forms: Vec<Form>,
     longest: usize,
 }
 
-/// Where some bytes are cut out of a stream in a place at which it is not known what stands beyond.
+/// Sides on which the bytes next to an excerpt are unknown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Open {
-    /// Before them.
     pub before: bool,
-    /// After them.
     pub after: bool,
 }
 
-/// Bytes that may be shown.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Masked {
-    /// With stars.
     pub bytes: Vec<u8>,
-    /// How many secrets, or parts of one, stand as stars.
-    pub places: usize,
+    pub redactions: usize,
 }
 
 impl Redactor {
-    /// Of these secrets.
     pub fn new(secrets: &[Bytes]) -> Self {
         let forms = forms::of(secrets);
         Self {
@@ -102,25 +90,25 @@ impl Redactor {
         }
     }
 
-    /// How much of what stands around some bytes decides what is shown of them.
+    /// Returns how many bytes on each side of an excerpt affect its redaction.
     pub fn margin(&self) -> u64 {
         u64::try_from(self.longest)
             .unwrap_or(u64::MAX)
             .saturating_add(1)
     }
 
-    /// How many bytes at the end of these may be the beginning of a secret.
+    /// Returns how many bytes at the end can be the start of a secret.
     pub fn held(&self, bytes: &[u8]) -> usize {
-        let begun = |form: &Form| {
+        let partial_length = |form: &Form| {
             let most = form.bytes.len() - 1;
             let last = bytes.get(bytes.len().saturating_sub(most)..);
             form.with_spill(overlap(&form.bytes, last.unwrap_or(bytes).iter()))
         };
-        let held = self.forms.iter().map(begun).max().unwrap_or(0);
+        let held = self.forms.iter().map(partial_length).max().unwrap_or(0);
         held.min(bytes.len())
     }
 
-    /// How many bytes at the start of these may be the end of a secret.
+    /// Returns how many bytes at the start can be the end of a secret.
     fn left(&self, bytes: &[u8]) -> usize {
         let over = |form: &Form| {
             let first = bytes.get(..form.bytes.len() - 1).unwrap_or(bytes);
@@ -131,12 +119,12 @@ impl Redactor {
         left.min(bytes.len())
     }
 
-    /// Those of `bytes` that are in `shown`; the others stand around them.
+    /// Returns the redacted bytes of the range `shown`; the other bytes are context.
     pub fn masked(&self, mut bytes: Vec<u8>, shown: Range<usize>, open: Open) -> Masked {
         let ranges = self.ranges(&bytes, open);
-        let mut places = 0;
+        let mut redactions = 0;
         for range in ranges {
-            places += usize::from(range.start < shown.end && range.end > shown.start);
+            redactions += usize::from(range.start < shown.end && range.end > shown.start);
             for byte in bytes.get_mut(range).unwrap_or_default() {
                 if *byte != b'\n' {
                     *byte = b'*';
@@ -145,10 +133,10 @@ impl Redactor {
         }
         bytes.truncate(shown.end);
         bytes.drain(..shown.start.min(bytes.len()));
-        Masked { bytes, places }
+        Masked { bytes, redactions }
     }
 
-    /// A part of a file of which `there` bytes are there. `open`: more will follow, or may have.
+    /// Reads and redacts a part of a file of `there` bytes. `open`: more bytes follow, now or later.
     pub fn read(&self, file: Option<&File>, part: Range<u64>, there: u64, open: bool) -> Masked {
         let margin = self.margin();
         let start = part.start.saturating_sub(margin);
@@ -162,7 +150,6 @@ impl Redactor {
         self.masked(bytes, index(part.start)..index(part.end), open)
     }
 
-    /// Where secrets are, in their order, none touching another.
     fn ranges(&self, bytes: &[u8], open: Open) -> Vec<Range<usize>> {
         let Some(finder) = self.finder.get_or_init(|| Finder::new(&self.forms)) else {
             return std::iter::once(0..bytes.len()).collect();
@@ -184,7 +171,7 @@ impl Redactor {
     }
 }
 
-/// Adds a range that ends where the ones before do, or later, to those that touch none of each other.
+/// Adds a range whose end is not before the earlier ones, and merges it with those it touches.
 fn join(ranges: &mut Vec<Range<usize>>, mut new: Range<usize>) {
     while let Some(last) = ranges.pop_if(|last| new.start <= last.end) {
         new = last.start.min(new.start)..last.end.max(new.end);
@@ -192,10 +179,10 @@ fn join(ranges: &mut Vec<Range<usize>>, mut new: Range<usize>) {
     ranges.push(new);
 }
 
-/// How many at the end of `text` are those at the beginning of `pattern`. In linear time, as Knuth, Morris
-/// and Pratt do it; the text is shorter than the pattern.
+/// Returns the length of the longest suffix of `text` that is a prefix of `pattern`, in linear time (Knuth, Morris,
+/// Pratt). The text must be shorter than the pattern.
 fn overlap<'a>(pattern: &[u8], text: impl Iterator<Item = &'a u8>) -> usize {
-    // Of each beginning of the pattern: how much of its end is a beginning too.
+    // For each prefix of the pattern: the length of its longest border.
     let mut shorter = vec![0_usize];
     let next = |shorter: &[usize], mut known: usize, byte: u8| {
         while known > 0 && pattern.get(known) != Some(&byte) {
@@ -211,19 +198,15 @@ fn overlap<'a>(pattern: &[u8], text: impl Iterator<Item = &'a u8>) -> usize {
     text.fold(0, |known, byte| next(&shorter, known, *byte))
 }
 
-/// A file to search, with stars.
-pub struct Veiled {
-    /// The file.
+pub struct RedactedFile {
     pub file: File,
-    /// What to take out.
     pub redactor: Option<Redactor>,
-    /// Bytes there are.
     pub there: u64,
-    /// More will follow, or may have.
+    /// More bytes follow, now or later.
     pub open: bool,
 }
 
-impl Text for Veiled {
+impl Text for RedactedFile {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let Some(redactor) = &self.redactor else {
             return Text::read_at(&self.file, bytes, offset);
@@ -239,7 +222,7 @@ impl Text for Veiled {
         Ok(masked.len())
     }
 
-    /// Secrets or not, newlines stand where they are.
+    /// Redaction does not move newlines, so the raw bytes are sufficient.
     fn read_newlines_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         Text::read_at(&self.file, bytes, offset)
     }

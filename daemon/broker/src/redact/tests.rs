@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::spool::tests::Scratch;
+use crate::output::spool::tests::Scratch;
 use remit_common::names::JobId;
 use remit_common::outcome::Stream;
 
@@ -21,12 +21,12 @@ const CLOSED: Open = Open {
 fn masked(redactor: &Redactor, text: &str, open: Open) -> (String, usize) {
     let all = 0..text.len();
     let masked = redactor.masked(text.as_bytes().to_vec(), all, open);
-    (String::from_utf8(masked.bytes).unwrap(), masked.places)
+    (String::from_utf8(masked.bytes).unwrap(), masked.redactions)
 }
 
 #[test]
-fn each_byte_of_a_secret_is_a_star_and_nothing_else() {
-    for (secrets, text, shown, places) in [
+fn only_secret_bytes_become_stars() {
+    for (secrets, text, shown, redactions) in [
         (&["hunter2"][..], "x hunter2 y", "x ******* y", 1),
         (&["hunter2"], "hunter2hunter2", "**************", 1),
         (&["hunter2"], "hunter hunter", "hunter hunter", 0),
@@ -36,20 +36,19 @@ fn each_byte_of_a_secret_is_a_star_and_nothing_else() {
         (&["one\ntwo three"], "one\ntwo three", "***\n*********", 1),
         (&["one\ntwo three"], "> two three", "> *********", 1),
         (&["p\u{fc}ss"], "p\u{fc}ss", "*****", 1),
-        // What stands on both sides of base64 may hold bits of it.
         (&["hunter2"], "a=aHVudGVyMg==;", "a=**********==;", 1),
         (&["hunter2"], "68756e74657232", "**************", 1),
         (&["a b/c"], "?q=a%20b%2Fc&", "?q=*********&", 1),
         (&["a\"b\\c"], r#"{"k":"a\"b\\c"}"#, r#"{"k":"*******"}"#, 1),
         (&[], "hunter2", "hunter2", 0),
     ] {
-        let expect = (shown.to_owned(), places);
+        let expect = (shown.to_owned(), redactions);
         assert_eq!(masked(&of(secrets), text, CLOSED), expect, "{text:?}");
     }
 }
 
 #[test]
-fn where_more_may_stand_a_part_is_taken_for_the_whole() {
+fn partial_secret_at_open_edge_is_redacted() {
     let redactor = of(&["hunter2"]);
     let before = Open {
         before: true,
@@ -78,7 +77,7 @@ fn where_more_may_stand_a_part_is_taken_for_the_whole() {
     );
 }
 
-/// How long it takes does not depend on what is looked for and in what.
+/// The time must not depend on secrets or text.
 #[test]
 fn the_worst_text_takes_linear_time() {
     let secrets: Vec<String> = (0..64).map(|n| "a".repeat(4000 + n)).collect();
@@ -93,10 +92,10 @@ fn the_worst_text_takes_linear_time() {
     assert_eq!(masked(&redactor, &text, CLOSED).0, text);
 }
 
-/// Who asks chooses the secret, and often what is written: a hundred lines of it that are parts of each
-/// other, found at each byte of a block that is searched.
+/// The requester chooses the secret and often the output: here many lines that are parts of each other match at each
+/// byte of a block.
 #[test]
-fn secrets_within_secrets_take_no_more_time_or_room() {
+fn nested_secrets_take_linear_time_and_memory() {
     let lines: Vec<String> = (8..83).map(|n| "a".repeat(n)).collect();
     let redactor = of(&[&lines.join("\n")]);
     let text = "a".repeat(1 << 20);
@@ -107,9 +106,9 @@ fn secrets_within_secrets_take_no_more_time_or_room() {
 }
 
 proptest! {
-    /// The longest that ends at a byte says all of it.
+    /// The longest form at each end must cover all shorter ones.
     #[test]
-    fn what_is_found_is_what_each_form_alone_finds(
+    fn finder_covers_each_form(
         text in "[ab+]{0,60}", secrets in prop::collection::vec("[ab]{1,6}", 1..6),
     ) {
         let redactor = of(&secrets.iter().map(String::as_str).collect::<Vec<_>>());
@@ -119,7 +118,6 @@ proptest! {
                 if part != form.bytes { continue; }
                 let mut range = at..at + part.len();
                 if form.spills {
-                    // Each character of this text is a digit of base64.
                     range = at.saturating_sub(1)..(range.end + 1).min(text.len());
                 }
                 covered[range].fill(true);
@@ -131,7 +129,7 @@ proptest! {
         }
     }
 
-    /// Whatever is cut out of a file shows the same bytes as the whole file does.
+    /// An excerpt must show the same bytes as the whole file.
     #[test]
     fn pages_together_are_the_whole(text in "[ab\n]{0,120}", secret in "[ab]{4,9}", size in 1..20_usize) {
         let scratch = Scratch::new();
@@ -151,9 +149,9 @@ proptest! {
         prop_assert_eq!(text.matches('\n').count(), masked(&redactor, &text, CLOSED).0.matches('\n').count());
     }
 
-    /// What is shown of a text that still grows is never taken back, and never gives away a beginning.
+    /// Shown bytes of a growing text never change later, and never reveal the start of a secret.
     #[test]
-    fn what_is_held_back_is_what_may_become_a_secret(text in "[abc]{0,60}", secret in "[abc]{4,9}") {
+    fn possible_secret_start_is_held_back(text in "[abc]{0,60}", secret in "[abc]{4,9}") {
         let redactor = of(&[&secret]);
         let whole = masked(&redactor, &text, CLOSED).0;
         for end in 0..=text.len() {

@@ -1,13 +1,14 @@
-//! One client's connection: hello, calls, end.
-//!
-//! Descriptors sent by a client are never received: they end the session, and the thread that serves neither reads past
-//! them nor closes the socket in which they lie ([`ForeignSocket`]). A client that closes its
-//! writing side ends the session; calls are dropped, jobs go on.
+//! One connection of a client: hello, calls, end. File descriptors from a client are never received: they end the
+//! session. The serving thread neither reads past them nor closes the socket that contains them ([`ForeignSocket`]).
+//! If a client closes its writing side, the session ends, its calls are dropped and its jobs continue.
 
-mod frames;
-mod inflight;
-mod outbox;
+pub(crate) mod frame_reader;
+pub(crate) mod in_flight;
+pub(crate) mod rate_limit;
 mod reader;
+pub(crate) mod repeated_denials;
+pub(crate) mod usage;
+pub(crate) mod writer;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,47 +24,38 @@ use tokio::sync::oneshot;
 use tokio::task::coop;
 use tokio::time::{sleep, timeout};
 
-use crate::account::Account;
-use crate::broker::Broker;
-use crate::bucket::Bucket;
-use crate::session::frames::Frames;
-use crate::session::inflight::Inflight;
-pub use crate::session::outbox::Outbox;
+use crate::session::frame_reader::Frames;
+use crate::session::in_flight::Inflight;
+use crate::session::rate_limit::Bucket;
 use crate::session::reader::Reader;
-use crate::watch::Socket;
+use crate::session::usage::Account;
+pub use crate::session::writer::Outbox;
+use crate::state::Broker;
+use crate::util::async_fd::Socket;
 
-/// Refusals of the broker's own that the audit gets from one session: so many a second, so many at once.
-const TOLD: (u32, u32) = (2, 5);
-/// How long a goodbye may take.
+/// Own refusals of the broker that one session may send to the audit log: per second, and burst.
+const REPORT_RATE: (u32, u32) = (2, 5);
 const GOODBYE: Duration = Duration::from_secs(1);
-/// Rest after each call refused for its rate, so that refusing stays cheap.
+/// Pause after each rate-limited call, so that refusals stay cheap.
 const REST: Duration = Duration::from_millis(1);
 
-/// A connected client, as its calls see it.
 #[derive(Debug)]
 pub struct Client {
-    /// The session's number.
     pub session: u64,
-    /// Who the kernel says it is.
+    /// The identity from the kernel.
     pub owner: Owner,
-    /// What it calls itself, printable.
     pub name: String,
-    /// Where answers go.
     pub outbox: Rc<Outbox>,
-    /// What its uid uses.
     pub account: Rc<Account>,
-    told: RefCell<Bucket>,
+    report_rate: RefCell<Bucket>,
 }
 
-/// Why a session ended.
-enum End {
-    /// It closed, or its connection broke.
+pub(crate) enum SessionEnd {
     Closed,
-    /// It is told why, and sent away.
+    /// Ended by the broker; the client gets the reason.
     Refused(Refusal),
 }
 
-/// Serves one client until it is gone.
 pub async fn serve(
     broker: &Rc<Broker>,
     session: u64,
@@ -71,7 +63,7 @@ pub async fn serve(
     socket: ForeignSocket,
     gone: oneshot::Receiver<()>,
 ) {
-    // Nothing here waits in read(2) or write(2): each call says so itself.
+    // No call here blocks in read(2) or write(2): each uses MSG_DONTWAIT.
     let socket = match Socket::new(socket) {
         Ok(socket) => Rc::new(socket),
         Err(error) => return tracing::warn!(session, %error, "cannot watch a client"),
@@ -83,30 +75,29 @@ pub async fn serve(
     let mut calls = Inflight::default();
     let end = tokio::select! {
         end = requests(broker, session, owner, &outbox, frames, &mut calls) => end,
-        () = outbox.run() => End::Closed,
+        () = outbox.run() => SessionEnd::Closed,
         () = outbox.overflowed() => {
             tracing::info!(session, uid, "dropped a client that does not read");
-            End::Closed
+            SessionEnd::Closed
         }
-        // Told, or dropped by the broker: both mean that the client's process has ended.
-        _ = gone => End::Closed,
+        // A message and a dropped sender both mean that the client's process has ended.
+        _ = gone => SessionEnd::Closed,
     };
     drop(calls);
-    if let End::Refused(refusal) = end {
+    if let SessionEnd::Refused(refusal) = end {
         tracing::debug!(
             session,
             uid,
             code = refusal.code.as_str(),
-            "sent a client away"
+            "refused a client"
         );
         outbox.send(&ToClient::Goodbye(refusal.clone()));
         broker.warden.tell(&ToWarden::Refused { session, refusal });
-        // A client that does not read it has lost nothing it wanted.
+        // A timeout does no harm: the client does not read.
         let _ = timeout(GOODBYE, outbox.flush()).await;
     }
 }
 
-/// Reads requests until the client goes or must go.
 async fn requests(
     broker: &Rc<Broker>,
     session: u64,
@@ -114,24 +105,26 @@ async fn requests(
     outbox: &Rc<Outbox>,
     mut frames: Frames,
     calls: &mut Inflight,
-) -> End {
+) -> SessionEnd {
     let deadline = Duration::from_millis(caps::FRAME_DEADLINE_MS);
     let name = match timeout(deadline, frames.next()).await {
         Ok(Ok(first)) => match hello(&first.bytes) {
             Ok(name) => name,
-            Err(refusal) => return End::Refused(refusal),
+            Err(refusal) => return SessionEnd::Refused(refusal),
         },
         Ok(Err(end)) => return end,
-        Err(_) => return End::Refused(Refusal::new(Code::InvalidArgs, "no hello came in time")),
+        Err(_) => {
+            return SessionEnd::Refused(Refusal::new(Code::InvalidArgs, "no hello came in time"));
+        }
     };
-    let told = RefCell::new(Bucket::new(TOLD.0, TOLD.1, Instant::now()));
+    let report_rate = RefCell::new(Bucket::new(REPORT_RATE.0, REPORT_RATE.1, Instant::now()));
     let client = Rc::new(Client {
         session,
         owner,
         name,
         outbox: Rc::clone(outbox),
         account: Rc::clone(frames.account()),
-        told,
+        report_rate,
     });
     outbox.send(&ToClient::Welcome {
         protocol: PROTOCOL,
@@ -155,7 +148,7 @@ async fn requests(
         match frame::decode(&frame.bytes) {
             Ok(FromClient::Call { id, request }) => {
                 if calls.has(id) {
-                    return End::Refused(
+                    return SessionEnd::Refused(
                         Refusal::new(Code::InvalidArgs, "a call with this id is still in flight")
                             .object(id.to_string()),
                     );
@@ -163,21 +156,24 @@ async fn requests(
                 if calls.count() >= caps::CALLS_PER_SESSION {
                     client.refuse(broker, id, too_many_calls());
                 } else {
-                    calls.start(broker, &client, id, request, frame.room);
+                    calls.start(broker, &client, id, request, frame.reservation);
                 }
             }
             Ok(FromClient::Forget { id }) => calls.forget(id),
             Ok(FromClient::Hello(_)) => {
-                return End::Refused(Refusal::new(Code::InvalidArgs, "hello is said once, first"));
+                return SessionEnd::Refused(Refusal::new(
+                    Code::InvalidArgs,
+                    "hello must be sent once, first",
+                ));
             }
-            Err(_) => return End::Refused(malformed()),
+            Err(_) => return SessionEnd::Refused(malformed()),
         }
         coop::consume_budget().await;
     }
 }
 
 impl Client {
-    /// What the warden's refusal is to the client: held back, where it comes again and again.
+    /// Delays a refusal of the warden that repeats.
     pub async fn denied(&self, refusal: Refusal) -> Refusal {
         let counted = self
             .account
@@ -191,9 +187,14 @@ impl Client {
         refusal
     }
 
-    /// Refuses a call for a reason of the broker's own, and lets the audit know.
+    /// Refuses a call because of a limit of the broker, and reports it for the audit log.
     pub fn refuse(&self, broker: &Broker, id: u32, refusal: Refusal) {
-        if self.told.borrow_mut().take(1, Instant::now()).is_ok() {
+        if self
+            .report_rate
+            .borrow_mut()
+            .take(1, Instant::now())
+            .is_ok()
+        {
             broker.warden.tell(&ToWarden::Refused {
                 session: self.session,
                 refusal: refusal.clone(),
@@ -206,9 +207,8 @@ impl Client {
     }
 }
 
-/// The client's name, if `bytes` is a hello of our protocol.
 fn hello(bytes: &[u8]) -> Result<String, Refusal> {
-    // The version stands first, so that another version's hello is still told from noise.
+    // The version is the first field, so a hello of another version is recognized.
     if let Ok(((0, protocol), _)) = postcard::take_from_bytes::<(u32, u16)>(bytes)
         && protocol != PROTOCOL
     {
@@ -226,12 +226,12 @@ fn hello(bytes: &[u8]) -> Result<String, Refusal> {
             Code::TooLarge,
             format!("the client's name is at most {} bytes", caps::CLIENT_NAME),
         )),
-        Ok(_) => Err(Refusal::new(Code::InvalidArgs, "hello comes first")),
+        Ok(_) => Err(Refusal::new(Code::InvalidArgs, "hello must come first")),
         Err(_) => Err(malformed()),
     }
 }
 
-/// The id of a call, without decoding the rest.
+/// Decodes only the id of a call.
 fn called(bytes: &[u8]) -> Option<u32> {
     match postcard::take_from_bytes::<(u32, u32)>(bytes) {
         Ok(((1, id), _)) => Some(id),
@@ -242,7 +242,7 @@ fn called(bytes: &[u8]) -> Option<u32> {
 fn malformed() -> Refusal {
     Refusal::new(
         Code::InvalidArgs,
-        "the frame is no message of this protocol",
+        "the frame is not a message of this protocol",
     )
 }
 
@@ -307,12 +307,12 @@ mod tests {
             id: 1,
             request: Request::Jobs { limit: 1 },
         });
-        assert_eq!(hello(&jobs).unwrap_err().message, "hello comes first");
+        assert_eq!(hello(&jobs).unwrap_err().message, "hello must come first");
         assert!(hello(b"\xff").is_err() && hello(b"").is_err());
     }
 
     #[test]
-    fn the_id_of_a_call_is_read_without_the_rest() {
+    fn call_id_is_decoded_alone() {
         for id in [0, 1, 127, 128, u32::MAX] {
             let jobs = bytes(&FromClient::Call {
                 id,

@@ -10,9 +10,9 @@ use remit_link::ForeignSocket;
 use remit_link::foreign::Unread;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::watch::Socket;
+use crate::util::async_fd::Socket;
 
-/// Reads bytes and nothing else. Descriptors end the session, and are released where the socket is closed.
+/// Reads only bytes. File descriptors end the session; the close of the socket releases them.
 pub struct Reader(pub Rc<Socket<ForeignSocket>>);
 
 impl AsyncRead for Reader {
@@ -23,12 +23,12 @@ impl AsyncRead for Reader {
     ) -> Poll<io::Result<()>> {
         loop {
             let mut ready = ready!(self.0.events().poll_read_ready(context))?;
-            let room = into.initialize_unfilled();
-            match self.0.events().get_ref().recv(room) {
+            let unfilled = into.initialize_unfilled();
+            match self.0.events().get_ref().recv(unfilled) {
                 Ok(piece) => {
                     let read = piece.length;
-                    // A stream that gives less than there is room for is empty.
-                    if (1..room.len()).contains(&read) {
+                    // A short read means that the socket is empty.
+                    if (1..unfilled.len()).contains(&read) {
                         ready.clear_ready();
                     }
                     into.advance(read);

@@ -1,4 +1,4 @@
-//! A broker dies and another takes over: nothing is lost, nothing is read twice.
+//! A broker dies and another one continues: no output is lost or read twice.
 
 use std::io::Write;
 use std::thread;
@@ -50,7 +50,7 @@ fn output_survives_brokers_that_die_while_it_flows() {
     let mut broker = Broker::start(&dir);
     adopt(&broker);
     for _ in 0..2 {
-        // The writer may have ended by itself.
+        // The writer can have ended by itself.
         let _ = again.send(());
     }
     writer.join().unwrap();
@@ -65,7 +65,7 @@ fn output_survives_brokers_that_die_while_it_flows() {
 }
 
 #[test]
-fn ended_jobs_are_known_again_and_files_of_unknown_jobs_go() {
+fn ended_jobs_are_restored_unknown_files_removed() {
     let dir = Dir::new();
     let mut first = Broker::start(&dir);
     first.tell(&ToBroker::Adopted, &[]);

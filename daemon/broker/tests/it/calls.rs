@@ -1,4 +1,4 @@
-//! What a well-behaved client gets.
+//! Answers to a well-behaved client.
 
 use std::io::{Read, Seek};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use remit_link::{Answer, SpecWhat, ToBroker, ToWarden};
 use crate::stage::{Broker, Dir, report, run};
 
 #[test]
-fn a_run_goes_to_the_warden_and_its_output_comes_back() {
+fn run_reaches_warden_and_output_returns() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -115,7 +115,7 @@ fn script_and_stdin_travel_sealed_in_this_order() {
 }
 
 #[test]
-fn the_wardens_refusal_and_known_jobs_reach_the_client() {
+fn warden_refusal_and_known_job_reach_client() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -131,7 +131,7 @@ fn the_wardens_refusal_and_known_jobs_reach_the_client() {
         },
         &[],
     );
-    // What to do next is said in any case.
+    // The broker adds `next` if the warden does not.
     assert!(refusal.next.is_none());
     assert_eq!(client.reply(call).0, Err(refusal.with_next()));
 
@@ -161,7 +161,7 @@ fn the_wardens_refusal_and_known_jobs_reach_the_client() {
 }
 
 #[test]
-fn the_third_equal_denial_says_stop_and_waits_also_over_connections() {
+fn third_equal_denial_is_delayed_across_connections() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let denied = |object: &str| {
@@ -191,13 +191,13 @@ fn the_third_equal_denial_says_stop_and_waits_also_over_connections() {
             .starts_with("refused 3 times for the same reason")
     );
     assert!(took >= Duration::from_millis(500), "{took:?}");
-    // Another reason, and another user, are not meant.
+    // Other reasons and other users are not affected.
     assert_eq!(ask(&mut broker, 1000, "b").0, denied("b"));
     assert_eq!(ask(&mut broker, 1001, "a").0, denied("a"));
 }
 
 #[test]
-fn jobs_of_others_are_answered_like_jobs_that_are_not_there() {
+fn foreign_job_is_answered_as_unknown() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let (mut owner, mut other) = (broker.client(1000), broker.client(1001));
@@ -225,7 +225,7 @@ fn jobs_of_others_are_answered_like_jobs_that_are_not_there() {
 }
 
 #[test]
-fn stop_asks_the_warden_and_waits_for_the_end() {
+fn stop_asks_warden_and_awaits_end() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -265,7 +265,6 @@ fn stop_asks_the_warden_and_waits_for_the_end() {
     broker.drained(id);
     broker.end(id);
     assert_eq!(report(client.reply(call).0).state, State::Exited);
-    // An ended job needs nobody to stop it.
     assert_eq!(
         report(client.ask(Request::Stop {
             job: id,
@@ -277,7 +276,7 @@ fn stop_asks_the_warden_and_waits_for_the_end() {
 }
 
 #[test]
-fn a_waiting_call_shows_progress_and_can_be_forgotten() {
+fn waiting_call_shows_progress_and_is_forgettable() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -296,7 +295,6 @@ fn a_waiting_call_shows_progress_and_can_be_forgotten() {
         (progress[0].output_bytes, progress[0].last_line.as_str()),
         (11, "two")
     );
-    // The forgotten job lives.
     assert_eq!(client.job(first.id, 0).state, State::Running);
 }
 
@@ -351,7 +349,7 @@ fn access_is_the_wardens_to_answer() {
 }
 
 #[test]
-fn caps_are_refused_before_the_warden_hears_of_them() {
+fn oversized_request_is_refused_before_warden() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -370,7 +368,7 @@ fn caps_are_refused_before_the_warden_hears_of_them() {
         assert!(matches!(broker.hear(), ToWarden::Refused { .. }));
     }
     assert!(broker.hears_nothing(Duration::from_millis(50)));
-    // At the caps it is the warden's to decide.
+    // A request at the limits reaches the warden.
     let mut request = run(&["cat"]);
     request.stdin = Some(vec![0; caps::STDIN].into());
     request.what = What::Script {

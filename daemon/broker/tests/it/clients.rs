@@ -1,4 +1,4 @@
-//! Clients that do everything wrong.
+//! Misbehaving clients.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -31,7 +31,6 @@ fn jobs(id: u32) -> FromClient {
     }
 }
 
-/// Another client is served within a second.
 fn alive(broker: &mut Broker) {
     let start = Instant::now();
     let mut client = broker.client(4242);
@@ -46,10 +45,10 @@ fn alive(broker: &mut Broker) {
     );
 }
 
-/// The reason for which a client that sends `bytes` is sent away.
+/// Returns the code with which a client that sends `bytes` is disconnected.
 fn goodbye(broker: &mut Broker, bytes: &[u8]) -> Option<Code> {
     let (_, mut socket) = broker.connect(1000);
-    // The broker may close before it has read all.
+    // The broker can close before it has read everything.
     let _ = socket.write_all(bytes);
     let _ = socket.shutdown(Shutdown::Write);
     let mut all = Vec::new();
@@ -66,7 +65,7 @@ fn goodbye(broker: &mut Broker, bytes: &[u8]) -> Option<Code> {
 }
 
 #[test]
-fn wrong_order_wrong_version_and_wrong_bytes_are_told_and_closed() {
+fn protocol_errors_get_goodbye_and_close() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let old = bytes(&FromClient::Hello(Hello {
@@ -103,7 +102,7 @@ fn wrong_order_wrong_version_and_wrong_bytes_are_told_and_closed() {
 }
 
 #[test]
-fn frames_byte_by_byte_are_frames_and_cut_ones_are_nothing() {
+fn frame_in_pieces_is_read_cut_frame_ignored() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -130,7 +129,6 @@ fn frames_byte_by_byte_are_frames_and_cut_ones_are_nothing() {
         assert_eq!(goodbye(&mut broker, &whole[..cut]), None, "cut at {cut}");
     }
     alive(&mut broker);
-    // Not one of them started anything.
     drop(client);
     while !broker.hears_nothing(Duration::from_millis(100)) {
         assert!(matches!(broker.hear(), ToWarden::Closed { .. }));
@@ -138,7 +136,7 @@ fn frames_byte_by_byte_are_frames_and_cut_ones_are_nothing() {
 }
 
 #[test]
-fn random_bytes_disturb_nobody() {
+fn random_bytes_leave_broker_serving() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
@@ -153,7 +151,7 @@ fn random_bytes_disturb_nobody() {
         let length = u32::try_from(noise.len()).unwrap().to_le_bytes();
         let framed = [hello(), length.to_vec(), noise.clone()].concat();
         goodbye(&mut broker, if round % 2 == 0 { &noise } else { &framed });
-        // Refusals go to the audit; the link must not fill up meanwhile.
+        // Refusals go to the audit log; keep the link empty meanwhile.
         while !broker.hears_nothing(Duration::ZERO) {
             broker.hear();
         }
@@ -162,7 +160,7 @@ fn random_bytes_disturb_nobody() {
 }
 
 #[test]
-fn a_length_without_bytes_costs_no_memory_and_holds_nobody_up() {
+fn length_without_bytes_costs_no_memory() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     alive(&mut broker);
@@ -181,7 +179,7 @@ fn a_length_without_bytes_costs_no_memory_and_holds_nobody_up() {
     alive(&mut broker);
     let grown = broker.memory().saturating_sub(before);
     assert!(grown < 1 << 10, "{grown} KiB");
-    // Of one uid, only so much: more is sent away, a little less is not.
+    // The limit of one uid: more is refused, a little less is not.
     let large = |length: usize| {
         [
             hello(),
@@ -199,7 +197,7 @@ fn a_length_without_bytes_costs_no_memory_and_holds_nobody_up() {
 }
 
 #[test]
-fn a_frame_that_is_never_finished_has_a_deadline() {
+fn unfinished_frame_has_deadline() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let (_, mut silent) = broker.connect(1000);
@@ -210,13 +208,13 @@ fn a_frame_that_is_never_finished_has_a_deadline() {
         let reason: ToClient = frame::read(socket, caps::FRAME).unwrap();
         assert!(matches!(reason, ToClient::Goodbye(_)), "{reason:?}");
     }
-    // A client between two frames may be idle for ever.
+    // Between two frames a client may be idle for any time.
     let mut idle = idle;
     assert!(idle.ask(Request::Jobs { limit: 1 }).is_ok());
 }
 
 #[test]
-fn thousands_of_tiny_frames_are_answered_or_refused_one_by_one() {
+fn frame_flood_is_answered_or_rate_limited() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -239,7 +237,7 @@ fn thousands_of_tiny_frames_are_answered_or_refused_one_by_one() {
                 assert!(refusal.next.unwrap().starts_with("try again in"));
                 refused += 1;
             }
-            // A refusal may overtake the answer to the call before it.
+            // A refusal can be sent before the answer to an earlier call.
             ToClient::Reply { reply: Ok(_), .. } => served += 1,
             ToClient::Reply { reply: Err(_), .. } => refused += 1,
             other => panic!("{other:?}"),
@@ -253,16 +251,16 @@ fn thousands_of_tiny_frames_are_answered_or_refused_one_by_one() {
         served >= caps::REQUEST_BURST && refused > 1000,
         "{served} served, {refused} refused"
     );
-    // The audit heard of some, not of thousands.
-    let mut told = 0;
+    // The audit log gets some of the refusals, not thousands.
+    let mut reported = 0;
     while !broker.hears_nothing(Duration::from_millis(50)) {
-        told += u32::from(matches!(broker.hear(), ToWarden::Refused { .. }));
+        reported += u32::from(matches!(broker.hear(), ToWarden::Refused { .. }));
     }
-    assert!((1..60).contains(&told), "{told}");
+    assert!((1..60).contains(&reported), "{reported}");
 }
 
 #[test]
-fn a_client_that_does_not_read_is_dropped_and_others_are_served() {
+fn client_that_never_reads_is_dropped() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -307,7 +305,7 @@ fn a_client_that_does_not_read_is_dropped_and_others_are_served() {
 }
 
 #[test]
-fn calls_in_flight_end_at_the_cap_and_go_with_the_session() {
+fn calls_in_flight_are_capped_and_dropped_with_session() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -318,10 +316,10 @@ fn calls_in_flight_end_at_the_cap_and_go_with_the_session() {
     assert_eq!(client.reply(over).0.unwrap_err().code, Code::Busy);
     let session = client.session;
     drop(client);
-    // As many as one uid may ask at once, then the refusal, then the end.
+    // The maximum number of requests of one uid, then the refusal, then the close.
     let heard: Vec<_> = (0..caps::ASKS_PER_UID + 2).map(|_| broker.hear()).collect();
     assert_eq!(heard.last(), Some(&ToWarden::Closed { session }));
-    // Answers to calls that are gone hurt nobody.
+    // Answers to dropped calls do no harm.
     for message in heard {
         if let ToWarden::Run { ticket, .. } = message {
             let refusal = remit_common::refusal::Refusal::new(Code::Busy, "late");
@@ -338,7 +336,7 @@ fn calls_in_flight_end_at_the_cap_and_go_with_the_session() {
 }
 
 #[test]
-fn a_session_whose_process_is_gone_is_closed_at_once() {
+fn session_of_dead_process_is_closed() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -362,7 +360,7 @@ fn a_session_whose_process_is_gone_is_closed_at_once() {
 }
 
 #[test]
-fn descriptors_from_clients_are_not_received_and_end_the_connection() {
+fn descriptors_from_client_end_session() {
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
@@ -386,7 +384,7 @@ fn descriptors_from_clients_are_not_received_and_end_the_connection() {
         )
         .unwrap();
         assert!(client.rest().is_empty());
-        // Said when the socket is closed, with all that lay in it.
+        // Sent only after the socket and the descriptors in it are closed.
         assert_eq!(broker.hear(), ToWarden::Closed { session });
     }
     assert_eq!(broker.descriptors(), before);
@@ -394,7 +392,7 @@ fn descriptors_from_clients_are_not_received_and_end_the_connection() {
 }
 
 #[test]
-fn a_frame_of_empty_elements_is_refused_and_costs_no_more_than_its_size() {
+fn frame_of_empty_elements_is_refused_cheaply() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);

@@ -1,4 +1,4 @@
-//! What the broker has left itself, seen from outside and by what still works.
+//! The broker's confinement, checked from outside and by what still works.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -10,7 +10,7 @@ use remit_common::wire::{Reply, Request};
 use crate::stage::{Broker, Dir};
 
 #[test]
-fn no_capability_no_new_privileges_seccomp_and_one_thread() {
+fn broker_has_no_capability_and_one_thread() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let _client = broker.client(1000);
@@ -32,13 +32,13 @@ fn no_capability_no_new_privileges_seccomp_and_one_thread() {
             .split_whitespace()
             .all(|uid| uid != "0")
     );
-    // Undumpable: the kernel gives its /proc files to root.
+    // The process is undumpable: its /proc files belong to root.
     let proc = fs::metadata(format!("/proc/{}/fd", broker.process.id())).unwrap();
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&proc), 0);
 }
 
 #[test]
-fn root_a_missing_link_and_an_open_spool_are_refused_and_the_fences_told() {
+fn root_missing_link_and_open_spool_are_refused() {
     let dir = Dir::new();
     let start = |uid: u32, stdin: Stdio| {
         let output = Command::new("/bin/sh")
@@ -56,24 +56,24 @@ fn root_a_missing_link_and_an_open_spool_are_refused_and_the_fences_told() {
         )
     };
     let link = || {
-        let (ours, theirs) = remit_link::Link::pair().unwrap();
-        let theirs = std::os::fd::AsFd::as_fd(&theirs)
+        let (own_end, broker_end) = remit_link::Link::pair().unwrap();
+        let broker_end = std::os::fd::AsFd::as_fd(&broker_end)
             .try_clone_to_owned()
             .unwrap();
-        (ours, Stdio::from(theirs))
+        (own_end, Stdio::from(broker_end))
     };
-    // With a warden that is gone: confined, then the end.
-    let (ours, theirs) = link();
-    drop(ours);
-    let (code, log) = start(65_534, theirs);
+    // With an ended warden it confines itself and ends.
+    let (own_end, broker_end) = link();
+    drop(own_end);
+    let (code, log) = start(65_534, broker_end);
     assert!(
         code == Some(0) && log.contains("remit-broker: confined by "),
         "{code:?} {log}"
     );
     let has_landlock = log.contains("confined by landlock and seccomp");
     assert!(has_landlock || std::env::var_os("REMIT_TESTS_MUST_RUN").is_none());
-    let (_ours, theirs) = link();
-    let (code, error) = start(0, theirs);
+    let (_own_end, broker_end) = link();
+    let (code, error) = start(0, broker_end);
     assert!(
         code == Some(78) && error.contains("refusing to run as root"),
         "{code:?} {error}"
@@ -88,8 +88,8 @@ fn root_a_missing_link_and_an_open_spool_are_refused_and_the_fences_told() {
         std::os::unix::fs::PermissionsExt::from_mode(0o755),
     )
     .unwrap();
-    let (_ours, theirs) = link();
-    let (code, error) = start(65_534, theirs);
+    let (_own_end, broker_end) = link();
+    let (code, error) = start(65_534, broker_end);
     assert!(
         code == Some(78) && error.contains("open to other users"),
         "{code:?} {error}"
@@ -97,7 +97,7 @@ fn root_a_missing_link_and_an_open_spool_are_refused_and_the_fences_told() {
 }
 
 #[test]
-fn host_facts_are_told_from_behind_the_fences() {
+fn host_facts_are_readable_when_confined() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);

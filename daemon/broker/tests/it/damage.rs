@@ -1,4 +1,4 @@
-//! A spool that is not as a broker left it, and brokers that die at any moment.
+//! Damaged spools, and brokers that are killed at any moment.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -28,10 +28,9 @@ fn newlines(text: &[u8]) -> u64 {
     text.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// Whatever a broker was doing when it was killed, the next one counts every byte and every line once: kept,
-/// beyond the job's share, given up or not.
+/// After any kill, the next broker counts every byte and every line exactly once, whether kept, overflow or removed.
 #[test]
-fn brokers_killed_at_any_moment_make_no_count_wrong() {
+fn counts_are_right_after_any_kill() {
     let dir = Dir::new();
     let options = "--per-job 3000000";
     let (
@@ -60,7 +59,7 @@ fn brokers_killed_at_any_moment_make_no_count_wrong() {
         let mut client = broker.client(1000);
         let before = client.job(id, 0).stdout.total;
         if killed < 30 && !writer.is_finished() {
-            // Not for luck: each moment is as good as another, and they are to differ.
+            // The delays are deterministic and different.
             thread::sleep(Duration::from_micros(killed * 137 % 2000));
             broker.kill();
             killed += 1;
@@ -95,7 +94,6 @@ fn brokers_killed_at_any_moment_make_no_count_wrong() {
             .len(),
         3_000_000
     );
-    // And one that comes after all that.
     let meta = JobMeta {
         ending: Some(ending()),
         ..meta
@@ -115,7 +113,7 @@ fn brokers_killed_at_any_moment_make_no_count_wrong() {
 }
 
 #[test]
-fn what_is_no_file_of_a_job_is_left_and_told_once() {
+fn foreign_spool_entries_are_kept_and_logged_once() {
     let dir = Dir::new();
     let [known, unknown] = [1, 2].map(|number| JobId([number; 16]));
     let path = |name: &str| dir.spool.join(name);
@@ -147,21 +145,20 @@ fn what_is_no_file_of_a_job_is_left_and_told_once() {
     drop(broker);
     let mut lines = String::new();
     log.read_to_string(&mut lines).unwrap();
-    let told: Vec<_> = lines
+    let entries: Vec<_> = lines
         .lines()
-        .filter(|line| line.contains("left as they are"))
+        .filter(|line| line.contains("left unchanged"))
         .collect();
-    assert_eq!(told.len(), 1, "{lines}");
+    assert_eq!(entries.len(), 1, "{lines}");
     for name in [
         "'core'",
         &format!("'{known}.out'"),
         &format!("'{known}.err'"),
     ] {
-        assert!(told[0].contains(name), "{told:?}");
+        assert!(entries[0].contains(name), "{entries:?}");
     }
 }
 
-/// Reports of jobs whose files were changed between two brokers.
 fn changed(change: impl FnOnce(&Dir, JobId)) -> JobReport {
     let dir = Dir::new();
     let options = "--per-job 20000";
@@ -184,7 +181,7 @@ fn changed(change: impl FnOnce(&Dir, JobId)) -> JobReport {
 }
 
 #[test]
-fn counts_survive_and_damage_is_told() {
+fn counts_survive_and_damage_is_reported() {
     let report = changed(|_, _| {});
     assert_eq!(
         (report.stdout.total, report.stdout.lines),
@@ -200,14 +197,14 @@ fn counts_survive_and_damage_is_told() {
     assert!(report.notes[0].contains("is damaged"), "{:?}", report.notes);
     let report = changed(|dir, id| fs::remove_file(dir.spool.join(format!("{id}.out"))).unwrap());
     assert!(
-        report.notes[0].contains("not there any more"),
+        report.notes[0].contains("no longer there"),
         "{:?}",
         report.notes
     );
 }
 
 #[test]
-fn output_that_somebody_removed_is_told_as_such() {
+fn output_removed_by_others_is_reported() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -222,11 +219,10 @@ fn output_that_somebody_removed_is_told_as_such() {
     assert_eq!((report.stdout.total, report.stdout.head.len()), (4, 0));
     assert_eq!(report.stderr.head.as_slice(), b"here");
     assert!(
-        report.notes[0].contains("its output is not there any more"),
+        report.notes[0].contains("its output is no longer there"),
         "{:?}",
         report.notes
     );
-    // Nor is half of it all of it.
     let file = File::options()
         .write(true)
         .open(dir.spool.join(format!("{id}.err")))
@@ -234,7 +230,7 @@ fn output_that_somebody_removed_is_told_as_such() {
     file.set_len(2).unwrap();
     assert_eq!(client.job(id, 0).stderr.head.as_slice(), b"he");
     assert!(client.grep(id, |_| {}).unwrap().eof);
-    // Who reads on until the end must come to one.
+    // A client that reads until `eof` must reach it.
     let page = client.page(id, Stream::Stderr, 0, 9);
     assert_eq!((page.bytes.as_slice(), page.eof), (&b"he"[..], true));
     let found = client.grep(id, |query| query.stream = Stream::Stderr);

@@ -1,4 +1,4 @@
-//! Following what a job writes.
+//! Follows the output of a job.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ fn follow(client: &mut Client, job: JobId, stdout: u64, stderr: u64, wait_ms: u3
 }
 
 #[test]
-fn more_output_is_answered_when_it_comes_and_the_end_with_a_report() {
+fn new_output_is_sent_at_once_end_with_report() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -58,7 +58,7 @@ fn more_output_is_answered_when_it_comes_and_the_end_with_a_report() {
         (second.stderr.offset, second.stderr.bytes.as_slice()),
         (0, &b"two"[..])
     );
-    // Nothing new: the time is over. What is beyond the end is known too.
+    // No new output: the call ends by its timeout, also for an offset after the end.
     for known in [3, 99] {
         let start = Instant::now();
         let none = follow(&mut client, id, known, 3, 100);
@@ -75,7 +75,7 @@ fn more_output_is_answered_when_it_comes_and_the_end_with_a_report() {
         (State::Exited, true, true)
     );
     assert_eq!(last.report.unwrap().stdout.total, 3);
-    // Who comes late gets all at once.
+    // A late follower gets all output at once.
     let start = Instant::now();
     let all = follow(&mut client, id, 0, 0, caps::WAIT_MS);
     assert_eq!(
@@ -139,34 +139,37 @@ fn a_flood_is_followed_page_by_page() {
 }
 
 #[test]
-fn one_that_waits_is_followed_from_its_start() {
+fn queued_job_is_followed_from_start() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
     let (mut job, pipes) = FakeJob::new(1, 1000);
-    job.meta.waits = Some(remit_link::Waits::Place);
+    job.meta.waiting = Some(remit_link::WaitReason::QueuePosition);
     broker.hand_over(&job.meta, &[]);
     let waiting = follow(&mut client, job.id, 0, 0, 0);
     assert_eq!(
-        (waiting.state, waiting.place.unwrap().position),
+        (waiting.state, waiting.queue_position.unwrap().position),
         (State::Queued, 1)
     );
     let call = client.call(query(job.id, 0, 0, caps::WAIT_MS));
-    let begun = ToBroker::Begun {
+    let started = ToBroker::Started {
         job: job.id,
         started_ms: 5,
         waited_ms: 6,
     };
-    broker.tell(&begun, &[&pipes[0], &pipes[1]]);
+    broker.tell(&started, &[&pipes[0], &pipes[1]]);
     job.write(b"hi", b"");
     let running = followed(client.reply(call).0);
-    assert_eq!((running.state, running.place), (State::Running, None));
+    assert_eq!(
+        (running.state, running.queue_position),
+        (State::Running, None)
+    );
     assert_eq!(running.stdout.bytes.as_slice(), b"hi");
 }
 
-/// As many followers as one user can have, and all of them have their answer at once.
+/// The maximum number of followers of one user, who all get their answer at the same time.
 #[test]
-fn a_crowd_of_followers_keeps_nobody_else_waiting() {
+fn many_followers_do_not_delay_others() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut first = broker.client(1000);
@@ -178,7 +181,7 @@ fn a_crowd_of_followers_keeps_nobody_else_waiting() {
     for client in &mut crowd {
         for _ in 0..caps::CALLS_PER_SESSION {
             client.call(query(job.id, 0, 0, caps::WAIT_MS));
-            // What one user may ask.
+            // Stay below the rate limit of one user.
             thread::sleep(Duration::from_millis(4));
         }
     }
@@ -205,7 +208,7 @@ fn a_crowd_of_followers_keeps_nobody_else_waiting() {
     for reader in readers {
         reader.join().unwrap();
     }
-    // It was two seconds where each of them was answered at once.
+    // It was 2 s when all of them were answered at once.
     let most = Duration::from_millis(500);
     assert!(idle < most && busy < most, "{idle:?} {busy:?}");
 }

@@ -1,4 +1,4 @@
-//! The real broker, started as the warden starts it, with the warden played by the test.
+//! Starts the real broker; the test plays the warden.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

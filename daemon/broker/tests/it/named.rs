@@ -1,4 +1,4 @@
-//! Named commands: what the broker knows of them, and what it leaves to the warden.
+//! Named commands: the broker's part of the checks, and the warden's part.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -32,7 +32,7 @@ fn change(name: &str, args: &[(&str, &str)], reason: &str) -> Run {
 }
 
 #[test]
-fn a_built_in_command_comes_with_what_the_manager_said() {
+fn builtin_command_carries_manager_facts() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -46,10 +46,10 @@ fn a_built_in_command_comes_with_what_the_manager_said() {
     };
     assert_eq!((&spec.what, spec.stdin, fds.len()), (&expect, true, 1));
     let json = remit_link::memfd::read(fds.remove(0), caps::STDIN).unwrap();
-    // Whatever this machine's manager says, it is told in the form that both sides know.
+    // Whatever the service manager of this machine answers, the format is fixed.
     let facts: ServiceFacts = serde_json::from_slice(&json).unwrap();
     assert!(facts.time > 0);
-    // The journal is not asked for here.
+    // `logs` needs no facts.
     client.call(Request::Run(named("logs", &[])));
     let (ToWarden::Run { spec, .. }, fds) = broker.hear_with_fds() else {
         panic!()
@@ -60,7 +60,7 @@ fn a_built_in_command_comes_with_what_the_manager_said() {
 }
 
 #[test]
-fn any_other_name_is_passed_on_with_what_came_along() {
+fn other_name_is_forwarded_with_all_fields() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -81,7 +81,6 @@ fn any_other_name_is_passed_on_with_what_came_along() {
     assert_eq!((spec.stdin, fds.len()), (true, 1));
     let stdin = remit_link::memfd::read(fds.remove(0), caps::STDIN).unwrap();
     assert_eq!(stdin, b"input");
-    // Nothing is read that did not come.
     client.call(Request::Run(named("nginx.test", &[])));
     let (ToWarden::Run { spec, .. }, fds) = broker.hear_with_fds() else {
         panic!()
@@ -91,7 +90,7 @@ fn any_other_name_is_passed_on_with_what_came_along() {
 }
 
 #[test]
-fn a_change_without_name_or_reason_does_not_reach_the_warden() {
+fn change_without_name_or_reason_is_refused() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -112,7 +111,7 @@ fn a_change_without_name_or_reason_does_not_reach_the_warden() {
 }
 
 #[test]
-fn what_the_warden_says_of_a_command_reaches_the_client_whole() {
+fn warden_answer_about_command_is_unchanged() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -132,7 +131,7 @@ fn what_the_warden_says_of_a_command_reaches_the_client_whole() {
 }
 
 #[test]
-fn values_stand_neither_in_the_log_nor_in_what_the_audit_is_told() {
+fn secret_values_are_not_logged_or_audited() {
     const SECRET: &str = "correct-horse-battery";
     let dir = Dir::new();
     let path = dir.spool.with_extension("log");
@@ -149,12 +148,12 @@ fn values_stand_neither_in_the_log_nor_in_what_the_audit_is_told() {
         change("db.password", &[("password", SECRET)], ""),
         inside,
     ] {
-        let told = client.ask(Request::Run(request)).unwrap_err();
+        let returned = client.ask(Request::Run(request)).unwrap_err();
         let recorded = broker.hear();
         assert!(matches!(recorded, ToWarden::Refused { .. }));
-        assert!(!format!("{told:?} {recorded:?}").contains(SECRET));
+        assert!(!format!("{returned:?} {recorded:?}").contains(SECRET));
     }
-    // One that the warden has, and one whose answer makes no sense.
+    // A request that reaches the warden, with an answer of the wrong kind.
     let request = change("db.password", &[("password", SECRET)], "why");
     let call = client.call(Request::Run(request));
     let ToWarden::Run { ticket, .. } = broker.hear_request() else {

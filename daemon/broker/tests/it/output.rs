@@ -1,4 +1,4 @@
-//! Output on its way from pipe to client.
+//! Output from pipe to client.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -8,13 +8,12 @@ use std::thread;
 
 use nix::fcntl::{SpliceFFlags, splice};
 use remit_common::caps;
-use remit_common::outcome::{Part, Stream};
+use remit_common::outcome::{OutputPart, Stream};
 use remit_common::wire::{JobQuery, PageQuery, PartQuery, Reply, Request};
 use remit_link::{ToBroker, ToWarden};
 
 use crate::stage::{Broker, Client, Dir, FakeJob, run};
 
-/// A started job that nobody waits for.
 pub fn job(broker: &Broker, client: &mut Client, number: u8) -> FakeJob {
     let mut request = run(&["true"]);
     request.wait_ms = Some(0);
@@ -37,7 +36,7 @@ fn pages_hold_exactly_the_bytes_asked_for() {
     let id = job.id;
     drop(job);
     broker.drained(id);
-    // Not ended yet: more may come, for all the client knows.
+    // The job has not ended, so more output can come.
     assert!(!client.page(id, Stream::Stdout, text.len() as u64, 10).eof);
     broker.end(id);
     let mut all = Vec::new();
@@ -64,7 +63,7 @@ fn pages_hold_exactly_the_bytes_asked_for() {
             part: Some(PartQuery::Page(page)),
         })) {
             Ok(Reply::Job {
-                part: Some(Part::Page(page)),
+                part: Some(OutputPart::Page(page)),
                 ..
             }) => (page.offset, page.bytes.len(), page.eof),
             other => panic!("{other:?}"),
@@ -78,7 +77,7 @@ fn pages_hold_exactly_the_bytes_asked_for() {
 }
 
 #[test]
-fn too_much_output_is_told_once_counted_and_not_kept() {
+fn excess_output_is_reported_once_and_counted() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -98,7 +97,7 @@ fn too_much_output_is_told_once_counted_and_not_kept() {
     assert_eq!(broker.hear(), ToWarden::OverLimit { job: id });
     writer.join().unwrap();
     let ToWarden::Drained { totals, .. } = broker.hear() else {
-        panic!("told twice")
+        panic!("reported twice")
     };
     assert_eq!(totals.stdout_bytes, 2 * share + 7);
     broker.end(id);
@@ -123,7 +122,7 @@ fn too_much_output_is_told_once_counted_and_not_kept() {
 }
 
 #[test]
-fn a_pipe_that_stays_open_after_the_exit_is_left_after_a_moment() {
+fn pipe_open_after_exit_is_abandoned() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -140,10 +139,10 @@ fn a_noisy_job_does_not_keep_others_waiting() {
     let (mut client, mut other) = (broker.client(1000), broker.client(1001));
     let mut noisy = job(&broker, &mut client, 1);
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let told = std::sync::Arc::clone(&stop);
+    let signal = std::sync::Arc::clone(&stop);
     let writer = thread::spawn(move || {
         let block = vec![0; 64 << 10];
-        while !told.load(std::sync::atomic::Ordering::Relaxed) {
+        while !signal.load(std::sync::atomic::Ordering::Relaxed) {
             noisy.out.write_all(&block).unwrap();
         }
     });
@@ -157,10 +156,10 @@ fn a_noisy_job_does_not_keep_others_waiting() {
     assert!(took.as_secs() < 5, "50 requests took {took:?}");
 }
 
-/// splice(2) into a pipe waits for its source with the pipe's lock held, and each read of the
-/// pipe then waits for that.
+/// splice(2) into a pipe holds the lock of the pipe while it waits for its source. Every read of the pipe waits for
+/// the lock.
 #[test]
-fn a_job_that_locks_its_pipe_keeps_nobody_waiting() {
+fn locked_pipe_does_not_delay_others() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let (mut client, mut other) = (broker.client(1000), broker.client(1001));
@@ -168,14 +167,14 @@ fn a_job_that_locks_its_pipe_keeps_nobody_waiting() {
     job.write(b"kept", b"");
     let (id, out) = (job.id, job.out.try_clone().unwrap());
     let (source, silent) = UnixStream::pair().unwrap();
-    let (tell, told) = mpsc::channel();
+    let (tell, signal) = mpsc::channel();
     let holder = thread::spawn(move || {
         tell.send(nix::unistd::gettid()).unwrap();
         splice(source, None, out, None, 4096, SpliceFFlags::empty())
     });
-    let call = format!("/proc/self/task/{}/syscall", told.recv().unwrap());
-    let waits = format!("{} ", libc::SYS_splice);
-    while !fs::read_to_string(&call).unwrap().starts_with(&waits) {
+    let call = format!("/proc/self/task/{}/syscall", signal.recv().unwrap());
+    let in_splice = format!("{} ", libc::SYS_splice);
+    while !fs::read_to_string(&call).unwrap().starts_with(&in_splice) {
         assert!(!holder.is_finished());
         thread::yield_now();
     }
@@ -220,12 +219,12 @@ fn the_digest_is_of_stdout_then_stderr() {
         assert_eq!(hex, expect, "{out:?} {err:?}");
         broker.end(id);
     }
-    // What wrote nothing has no file.
+    // A stream without output has no file.
     assert_eq!(dir.files().len(), 4);
 }
 
 #[test]
-fn a_full_disk_loses_the_middle_says_so_and_recovers() {
+fn full_disk_loses_middle_and_recovers() {
     let dir = Dir::new();
     let mut broker = Broker::start_with_small_spool(&dir, "true");
     assert_eq!(broker.hear(), ToWarden::Ready);
@@ -253,7 +252,7 @@ fn a_full_disk_loses_the_middle_says_so_and_recovers() {
         "{:?}",
         report.notes
     );
-    // Room again: the next job's output is kept whole.
+    // After the removal the next job's output is kept completely.
     broker.tell(&ToBroker::Forgotten { job: id }, &[]);
     let mut small = job(&broker, &mut client, 2);
     small.write(&text[..500_000], b"");
@@ -269,9 +268,9 @@ fn a_full_disk_loses_the_middle_says_so_and_recovers() {
     );
 }
 
-/// Not even the end of it fits on the disk, nor the note.
+/// Neither the last bytes nor the note fit on the disk.
 #[test]
-fn a_disk_that_others_filled_takes_nothing_and_all_is_counted() {
+fn output_is_counted_when_disk_is_full() {
     let dir = Dir::new();
     let fill = "{ cat /dev/zero >other 2>/dev/null; true; }";
     let mut broker = Broker::start_with_small_spool(&dir, fill);
@@ -306,7 +305,7 @@ fn a_disk_that_others_filled_takes_nothing_and_all_is_counted() {
         notes[0].contains("all 3388903 bytes (500001 newlines) were counted"),
         "{notes:?}"
     );
-    // What is shown of it takes no descriptor.
+    // The shown parts hold no fd.
     assert!(broker.descriptors() <= before);
 }
 
@@ -330,9 +329,9 @@ fn limits_come_from_the_command_line() {
         (1_500_000, 300_000)
     );
     let expect = "the job wrote more than 1 MiB: its first 1048576 bytes are kept; all 1500000 bytes (300000 \
-                  newlines) were counted, and of the rest only the end is shown";
+                  newlines) were counted, and only the end of the rest is shown";
     assert_eq!(report.notes, [expect]);
-    // The second job of this user takes the room of the first.
+    // The second job of this user takes the quota of the first.
     let mut second = job(&broker, &mut client, 2);
     second.write(&text[..1_000_000], b"");
     let next = second.id;
@@ -348,7 +347,7 @@ fn limits_come_from_the_command_line() {
         (1_500_000, 300_000, 0)
     );
     assert!(
-        report.notes[0].ends_with("it was 1500000 bytes (300000 newlines)"),
+        report.notes[0].ends_with("it had 1500000 bytes (300000 newlines)"),
         "{:?}",
         report.notes
     );

@@ -1,20 +1,19 @@
-//! Jobs that wait for a place.
+//! Jobs in the queue.
 
 use remit_common::names::JobId;
-use remit_common::outcome::{ApprovalView, Ending, JobReport, Place, State};
+use remit_common::outcome::{ApprovalView, Ending, JobReport, QueuePosition, State};
 use remit_common::refusal::Code;
 use remit_common::wire::{Reply, Request};
-use remit_link::{ToBroker, ToWarden, Waits};
+use remit_link::{ToBroker, ToWarden, WaitReason};
 
 use crate::stage::{Broker, Client, Dir, FakeJob, ending, report, run};
 
-/// Answers the next run with a job that waits; the job and its pipes.
 fn queue(broker: &Broker, number: u8, owner: u32) -> (FakeJob, [std::os::fd::OwnedFd; 2]) {
     let ToWarden::Run { ticket, .. } = broker.hear_request() else {
         panic!("no run")
     };
     let (mut job, pipes) = FakeJob::new(number, owner);
-    job.meta.waits = Some(Waits::Place);
+    job.meta.waiting = Some(WaitReason::QueuePosition);
     let meta = Box::new(job.meta.clone());
     broker.tell(
         &ToBroker::Job {
@@ -40,8 +39,8 @@ fn queued(
     (report(client.reply(call).0), job, pipes)
 }
 
-fn place(position: u32, of: u32) -> Option<Place> {
-    Some(Place { position, of })
+fn queue_position(position: u32, of: u32) -> Option<QueuePosition> {
+    Some(QueuePosition { position, of })
 }
 
 fn asked() -> ApprovalView {
@@ -53,9 +52,9 @@ fn asked() -> ApprovalView {
     }
 }
 
-/// Without a wait_ms of its own a call does not wait for people.
+/// Without its own wait_ms a call does not wait for an approval.
 #[test]
-fn a_request_waits_for_an_approval_then_for_a_place_under_one_id() {
+fn approved_request_is_queued_under_same_id() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -64,7 +63,7 @@ fn a_request_waits_for_an_approval_then_for_a_place_under_one_id() {
         panic!("no run")
     };
     let (mut job, pipes) = FakeJob::new(1, 1000);
-    job.meta.waits = Some(Waits::Approval(Box::new(asked())));
+    job.meta.waiting = Some(WaitReason::Approval(Box::new(asked())));
     let meta = Box::new(job.meta.clone());
     let ticket = Some(ticket);
     broker.tell(
@@ -77,7 +76,7 @@ fn a_request_waits_for_an_approval_then_for_a_place_under_one_id() {
     );
     let first = report(client.reply(call).0);
     assert_eq!(
-        (first.state, first.approval, first.place),
+        (first.state, first.approval, first.queue_position),
         (State::AwaitingApproval, Some(asked()), None)
     );
     let call = client.call(Request::Job(remit_common::wire::JobQuery {
@@ -93,31 +92,31 @@ fn a_request_waits_for_an_approval_then_for_a_place_under_one_id() {
     let mut other = broker.client(1000);
     let queued = other.job(job.id, 0);
     assert_eq!(
-        (queued.state, queued.approval, queued.place),
-        (State::Queued, None, place(1, 1))
+        (queued.state, queued.approval, queued.queue_position),
+        (State::Queued, None, queue_position(1, 1))
     );
-    let begun = ToBroker::Begun {
+    let started = ToBroker::Started {
         job: job.id,
         started_ms: 77,
         waited_ms: 1500,
     };
-    broker.tell(&begun, &[&pipes[0], &pipes[1]]);
+    broker.tell(&started, &[&pipes[0], &pipes[1]]);
     drop(pipes);
     assert_eq!(other.job(job.id, 0).state, State::Running);
     drop(job);
     broker.drained(first.job);
     broker.end(first.job);
-    // The call that waits since before the approval.
+    // This call began before the approval.
     let ended = report(client.reply(call).0);
     assert_eq!((ended.state, ended.waited_ms), (State::Exited, 1500));
 }
 
 #[test]
-fn a_request_that_is_refused_after_all_says_why_also_to_the_next_broker() {
+fn request_denied_after_handover_keeps_reason() {
     let dir = Dir::new();
     let broker = Broker::fresh(&dir);
     let (mut job, _pipes) = FakeJob::new(1, 1000);
-    job.meta.waits = Some(Waits::Approval(Box::new(asked())));
+    job.meta.waiting = Some(WaitReason::Approval(Box::new(asked())));
     broker.hand_over(&job.meta, &[]);
     broker.tell(&ToBroker::Adopted, &[]);
     let mut broker = broker;
@@ -132,22 +131,31 @@ fn a_request_that_is_refused_after_all_says_why_also_to_the_next_broker() {
         ending: Box::new(ending.clone()),
     };
     broker.tell(&ended, &[]);
-    let told = client.job(job.id, 1000);
-    assert_eq!((told.approval, told.ending), (None, Some(ending)));
+    let refused = client.job(job.id, 1000);
+    assert_eq!((refused.approval, refused.ending), (None, Some(ending)));
 }
 
 #[test]
-fn a_run_waits_begins_and_ends_under_one_id() {
+fn queued_run_starts_and_ends_under_same_id() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
     let (first, mut job, pipes) = queued(&broker, &mut client, 1, 1000);
     let (second, ..) = queued(&broker, &mut client, 2, 1000);
-    assert_eq!((first.state, first.place), (State::Queued, place(1, 1)));
-    assert_eq!((second.state, second.place), (State::Queued, place(2, 2)));
+    assert_eq!(
+        (first.state, first.queue_position),
+        (State::Queued, queue_position(1, 1))
+    );
+    assert_eq!(
+        (second.state, second.queue_position),
+        (State::Queued, queue_position(2, 2))
+    );
     let mut other = broker.client(1001);
-    assert_eq!(queued(&broker, &mut other, 3, 1001).0.place, place(1, 1));
-    // Waiting for its end is waiting through both, and tells the place meanwhile.
+    assert_eq!(
+        queued(&broker, &mut other, 3, 1001).0.queue_position,
+        queue_position(1, 1)
+    );
+    // A wait for the end includes the queue, and reports the position.
     let call = client.call(Request::Job(remit_common::wire::JobQuery {
         job: job.id,
         wait_ms: 50_000,
@@ -156,23 +164,26 @@ fn a_run_waits_begins_and_ends_under_one_id() {
     let remit_common::wire::ToClient::Progress { progress, .. } = client.receive() else {
         panic!("no sign of life")
     };
-    assert_eq!(progress.place, place(1, 2));
-    let begun = ToBroker::Begun {
+    assert_eq!(progress.queue_position, queue_position(1, 2));
+    let started = ToBroker::Started {
         job: job.id,
         started_ms: 77,
         waited_ms: 1500,
     };
-    broker.tell(&begun, &[&pipes[0], &pipes[1]]);
+    broker.tell(&started, &[&pipes[0], &pipes[1]]);
     drop(pipes);
     job.write(b"hi\n", b"");
     assert_eq!(other.job_list().len(), 1);
     let mut third = broker.client(1000);
-    assert_eq!(third.job(second.job, 0).place, place(1, 1));
+    assert_eq!(
+        third.job(second.job, 0).queue_position,
+        queue_position(1, 1)
+    );
     let running = third.job(job.id, 0);
     assert_eq!(
         (
             running.state,
-            running.place,
+            running.queue_position,
             running.started_ms,
             running.waited_ms
         ),
@@ -190,7 +201,7 @@ fn a_run_waits_begins_and_ends_under_one_id() {
 }
 
 #[test]
-fn one_that_never_begins_ends_and_is_told() {
+fn cancelled_queued_job_is_reported() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -210,33 +221,33 @@ fn one_that_never_begins_ends_and_is_told() {
     broker.tell(&message, &[]);
     let report = report(client.reply(call).0);
     assert_eq!(
-        (report.state, report.place, report.stdout.total),
+        (report.state, report.queue_position, report.stdout.total),
         (State::Cancelled, None, 0)
     );
-    // It begins no more.
-    let begun = ToBroker::Begun {
+    // A cancelled job does not start.
+    let started = ToBroker::Started {
         job: job.id,
         started_ms: 7,
         waited_ms: 8,
     };
-    broker.tell(&begun, &[]);
+    broker.tell(&started, &[]);
     assert_eq!(client.job(job.id, 0).state, State::Cancelled);
 }
 
 #[test]
-fn a_new_broker_takes_the_queue_over_and_clocks_do_not_matter() {
+fn new_broker_restores_queue_despite_clock_change() {
     let dir = Dir::new();
     let mut broker = Broker::start(&dir);
     assert_eq!(broker.hear(), ToWarden::Ready);
     let mut metas = [4, 2, 9].map(|number| {
         let mut meta = FakeJob::new(number, 1000).0.meta;
-        meta.waits = Some(Waits::Place);
-        // The later it was asked for, the earlier it was by the clock.
+        meta.waiting = Some(WaitReason::QueuePosition);
+        // A later request has an earlier time by its clock.
         meta.started_ms = 1000 - u64::from(number);
         meta.age_ms = 60_000;
         meta
     });
-    metas[2].waits = None;
+    metas[2].waiting = None;
     metas[2].waited_ms = 5;
     for meta in &metas {
         broker.hand_over(meta, &[]);
@@ -253,12 +264,12 @@ fn a_new_broker_takes_the_queue_over_and_clocks_do_not_matter() {
         ids,
         expect.map(|(number, state)| (JobId([number; 16]), state))
     );
-    let waits = client.job(JobId([4; 16]), 0);
-    assert_eq!(waits.place, place(2, 2));
+    let waiting = client.job(JobId([4; 16]), 0);
+    assert_eq!(waiting.queue_position, queue_position(2, 2));
     assert!(
-        (60_000..70_000).contains(&waits.waited_ms),
+        (60_000..70_000).contains(&waiting.waited_ms),
         "{}",
-        waits.waited_ms
+        waiting.waited_ms
     );
     assert_eq!(client.job(JobId([9; 16]), 0).waited_ms, 5);
     let call = client.call(Request::Job(remit_common::wire::JobQuery {

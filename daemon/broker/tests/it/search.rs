@@ -1,4 +1,4 @@
-//! Searching the output of jobs.
+//! Searches in the output of jobs.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +12,6 @@ use remit_link::ToWarden;
 use crate::output::job;
 use crate::stage::{Broker, Client, Dir, FakeJob};
 
-/// A job that has written `out` and `err` and ended.
 fn ended(broker: &Broker, client: &mut Client, number: u8, out: &[u8], err: &[u8]) -> JobId {
     let mut job = job(broker, client, number);
     job.write(out, err);
@@ -20,7 +19,7 @@ fn ended(broker: &Broker, client: &mut Client, number: u8, out: &[u8], err: &[u8
     drop(job);
     broker.drained(id);
     broker.end(id);
-    // Its end has arrived.
+    // Wait until the broker has the end record.
     client.job(id, 1000);
     id
 }
@@ -35,7 +34,7 @@ fn lines(matches: &Matches) -> Vec<String> {
 }
 
 #[test]
-fn lines_are_numbered_shown_with_those_around_and_paged() {
+fn matches_have_numbers_context_and_pages() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -68,7 +67,6 @@ fn lines_are_numbered_shown_with_those_around_and_paged() {
         found.lines[1].offset,
         text.find("line 999\r").unwrap() as u64
     );
-    // Page by page, each from where the last one ended.
     let (mut offset, mut numbers) = (0, Vec::new());
     loop {
         let page = client
@@ -86,7 +84,7 @@ fn lines_are_numbered_shown_with_those_around_and_paged() {
         }
     }
     assert_eq!(numbers, (1..=20).map(|n| n * 1000).collect::<Vec<_>>());
-    // From within a line: from the next one on.
+    // An offset inside a line: the search starts at the next one.
     let found = client.grep(id, |query| query.offset = 3).unwrap();
     assert_eq!((found.offset, found.lines[0].number), (8, 2));
     assert!(!found.eof && found.lines.len() == caps::GREP_MATCHES as usize);
@@ -134,14 +132,13 @@ fn what_is_no_search_is_refused() {
         assert_eq!(refused.unwrap_err().code, code);
     }
     assert_eq!(other.grep(id, |_| {}), Err(Refusal::no_such_job()));
-    // Nothing written, nothing found.
     let id = ended(&broker, &mut client, 2, b"", b"");
     let found = client.grep(id, |_| {}).unwrap();
     assert_eq!((found.lines.len(), found.next, found.eof), (0, 0, true));
 }
 
 #[test]
-fn a_line_that_is_not_finished_is_found_when_it_is() {
+fn unfinished_line_is_found_once_complete() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -170,7 +167,7 @@ fn a_line_that_is_not_finished_is_found_when_it_is() {
 }
 
 #[test]
-fn an_endless_line_and_binary_output_are_searched_too() {
+fn endless_line_and_binary_output_are_searched() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
@@ -179,7 +176,7 @@ fn an_endless_line_and_binary_output_are_searched_too() {
     text.extend(b"\n\0\xff\xfe\x1b[31m\n");
     let before = broker.memory();
     let id = ended(&broker, &mut client, 1, &text, b"");
-    // On a busy machine one search may not come so far.
+    // On a busy machine one search may not reach the match.
     let mut first = |pattern: &str| {
         let mut offset = 0;
         loop {
@@ -209,9 +206,9 @@ fn an_endless_line_and_binary_output_are_searched_too() {
     assert!(grown < 12 << 10, "{grown} KiB");
 }
 
-/// Each page has its time; nobody else waits for it.
+/// Each page has its own time limit, and other users do not wait.
 #[test]
-fn a_slow_search_disturbs_nobody_and_ends() {
+fn slow_search_ends_without_delaying_others() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let (mut client, mut other) = (broker.client(1000), broker.client(1001));
@@ -219,7 +216,7 @@ fn a_slow_search_disturbs_nobody_and_ends() {
         id, mut out, err, ..
     } = job(&broker, &mut client, 1);
     drop(err);
-    // Every byte is news to the pattern.
+    // Every byte needs a new DFA state.
     let mut random = 1_u32;
     let letters = (1..600_000).map(|number| {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -263,11 +260,11 @@ fn a_slow_search_disturbs_nobody_and_ends() {
         other.job_list();
         second.job_list();
         answers.push(start.elapsed());
-        // As often as anybody may ask.
+        // Stay below the rate limit of one user.
         thread::sleep(Duration::from_millis(10));
     }
     assert!(searching.join().unwrap() > 1, "it is slow");
-    // Now and then the machine itself keeps somebody waiting.
+    // Allow outliers, because the machine itself can delay an answer.
     answers.sort_unstable();
     let slow = answers[answers.len() * 9 / 10];
     assert!(slow < Duration::from_millis(500), "{answers:?}");

@@ -1,4 +1,4 @@
-//! The stage: a broker with a spool of its own, a link, and clients.
+//! Test stage: a broker with its own spool, a link, and clients.
 
 use std::fs;
 use std::io::{self, PipeWriter, Read, Write};
@@ -13,7 +13,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::caps;
 use remit_common::frame;
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, JobReport, JobSummary, Matches, Page, Part, State, Stream};
+use remit_common::outcome::{
+    Ending, JobReport, JobSummary, Matches, OutputPart, Page, State, Stream,
+};
 use remit_common::wire::{
     FromClient, GrepQuery, Hello, JobQuery, PROTOCOL, PageQuery, PartQuery, Progress, Purpose,
     Reply, Request, Run, ToClient, What,
@@ -21,12 +23,11 @@ use remit_common::wire::{
 use remit_link::socket::Packed;
 use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden, Totals};
 
-/// Any user that is not root: the broker's own name is the package's matter.
+/// Any uid except root. The package creates the broker's real user.
 const UID: u32 = 65_534;
-/// Longer than anything here takes on a busy machine.
+/// A timeout longer than any step takes on a busy machine.
 pub const LONG: Duration = Duration::from_secs(20);
 
-/// A directory that everybody may enter, with the spool inside.
 pub struct Dir {
     root: PathBuf,
     pub spool: PathBuf,
@@ -41,10 +42,10 @@ impl Dir {
         fs::create_dir(&spool).unwrap();
         fs::set_permissions(&spool, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         nix::unistd::chown(&spool, Some(UID.into()), Some(UID.into())).unwrap();
-        // The build directory may lie where only its owner may look.
+        // The build directory can be closed to other users.
         let binary = root.join("remit-broker");
-        // By another process: a child that some other test forks while we had the copy open
-        // for writing would keep it from being executed.
+        // Use another process for the copy. A child forked by another test while the file is open for writing would
+        // cause ETXTBSY.
         let built = env!("CARGO_BIN_EXE_remit-broker");
         let copied = Command::new("cp").arg(built).arg(&binary).status();
         assert!(copied.unwrap().success());
@@ -71,7 +72,6 @@ impl Drop for Dir {
     }
 }
 
-/// A running broker and the warden's end of its link.
 pub struct Broker {
     pub process: Child,
     link: Option<Link>,
@@ -84,16 +84,15 @@ impl Broker {
         Self::start_with(dir, "", Stdio::null())
     }
 
-    /// As [`Self::start`], with more options and somewhere for its log.
     pub fn start_with(dir: &Dir, options: &str, log: Stdio) -> Self {
-        // The shell moves the link to where the warden puts it.
+        // The shell moves the link to the fd that the warden uses.
         let script = format!("exec \"$0\" --spool \"$1\" {options} 3<&0 </dev/null");
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &script]).uid(UID).gid(UID);
         Self::run(command, dir, log)
     }
 
-    /// As [`Self::start`], with a spool of 1 MiB that no other process sees. `fill` is done in there first, as root.
+    /// Starts a broker with a private spool of 1 MiB. `fill` runs in the spool first, as root.
     pub fn start_with_small_spool(dir: &Dir, fill: &str) -> Self {
         let script = format!(
             "mount -t tmpfs -o size=1m,mode=700,uid={UID} none \"$1\" &&
@@ -107,12 +106,12 @@ impl Broker {
     }
 
     fn run(mut command: Command, dir: &Dir, log: Stdio) -> Self {
-        let (ours, theirs) = Link::pair().unwrap();
-        let theirs: OwnedFd = theirs.as_fd().try_clone_to_owned().unwrap();
+        let (own_end, broker_end) = Link::pair().unwrap();
+        let broker_end: OwnedFd = broker_end.as_fd().try_clone_to_owned().unwrap();
         let process = command
             .arg(&dir.binary)
             .arg(&dir.spool)
-            .stdin(Stdio::from(theirs))
+            .stdin(Stdio::from(broker_end))
             .stderr(log)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -120,7 +119,7 @@ impl Broker {
             .unwrap();
         Self {
             process,
-            link: Some(ours),
+            link: Some(own_end),
             sessions: 0,
         }
     }
@@ -130,7 +129,6 @@ impl Broker {
         Self::fresh_with(dir, "")
     }
 
-    /// As [`Self::fresh`], with more options.
     pub fn fresh_with(dir: &Dir, options: &str) -> Self {
         let broker = Self::start_with(dir, options, Stdio::null());
         assert_eq!(broker.hear(), ToWarden::Ready);
@@ -176,7 +174,7 @@ impl Broker {
         self.hear_with_fds().0
     }
 
-    /// The next message that is not about a refusal or a closed session.
+    /// Returns the next message that is not about a refusal or a closed session.
     pub fn hear_request(&self) -> ToWarden {
         loop {
             match self.hear() {
@@ -190,9 +188,8 @@ impl Broker {
         !self.poll(PollFlags::POLLIN, within)
     }
 
-    /// A client's socket, before its hello.
     pub fn connect(&mut self, uid: u32) -> (u64, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (own_end, broker_end) = UnixStream::pair().unwrap();
         self.sessions += 1;
         let session = self.sessions;
         self.tell(
@@ -200,14 +197,13 @@ impl Broker {
                 session,
                 owner: owner(uid),
             },
-            &[&theirs.into()],
+            &[&broker_end.into()],
         );
-        ours.set_read_timeout(Some(LONG)).unwrap();
-        ours.set_write_timeout(Some(LONG)).unwrap();
-        (session, ours)
+        own_end.set_read_timeout(Some(LONG)).unwrap();
+        own_end.set_write_timeout(Some(LONG)).unwrap();
+        (session, own_end)
     }
 
-    /// A client that has said hello.
     pub fn client(&mut self, uid: u32) -> Client {
         let (session, socket) = self.connect(uid);
         let mut client = Client {
@@ -229,7 +225,6 @@ impl Broker {
         client
     }
 
-    /// Answers the next run with a job of `owner`.
     pub fn start_job(&self, number: u8, owner: u32) -> FakeJob {
         let ToWarden::Run { ticket, .. } = self.hear_request() else {
             panic!("no run")
@@ -246,7 +241,7 @@ impl Broker {
         job
     }
 
-    /// Hands a job over, as to a broker that starts anew.
+    /// Hands a job over, as to a restarted broker.
     pub fn hand_over(&self, meta: &JobMeta, pipes: &[OwnedFd]) {
         let pipes: Vec<_> = pipes.iter().collect();
         let meta = Box::new(meta.clone());
@@ -260,7 +255,7 @@ impl Broker {
         );
     }
 
-    /// Says that the job has exited, and waits for its totals.
+    /// Reports the exit of the job and waits for its totals.
     pub fn drained(&self, job: JobId) -> Totals {
         loop {
             match self.hear_request() {
@@ -289,7 +284,6 @@ impl Broker {
         self.process.wait().unwrap();
     }
 
-    /// Closes the link and gives the exit code.
     pub fn lose_link(&mut self) -> Option<i32> {
         self.link = None;
         self.process.wait().unwrap().code()
@@ -310,7 +304,6 @@ impl Broker {
             .count()
     }
 
-    /// Resident memory in KiB.
     pub fn memory(&self) -> u64 {
         self.status("VmRSS")
             .trim_end_matches(" kB")
@@ -342,7 +335,6 @@ pub fn ending() -> Ending {
     }
 }
 
-/// A job whose output the test writes.
 pub struct FakeJob {
     pub id: JobId,
     pub meta: JobMeta,
@@ -358,7 +350,6 @@ fn owner(uid: u32) -> Owner {
 }
 
 impl FakeJob {
-    /// A job and the read ends of its pipes.
     pub fn new(number: u8, owner: u32) -> (Self, [OwnedFd; 2]) {
         let ((from_out, out), (from_err, err)) = (io::pipe().unwrap(), io::pipe().unwrap());
         let id = JobId([number; 16]);
@@ -368,7 +359,7 @@ impl FakeJob {
             owner: self::owner(owner),
             command: "true".into(),
             started_ms: u64::from(number),
-            waits: None,
+            waiting: None,
             number: u64::from(number),
             age_ms: 0,
             waited_ms: 0,
@@ -387,7 +378,6 @@ impl FakeJob {
     }
 }
 
-/// A client as the tests drive it.
 pub struct Client {
     pub session: u64,
     pub socket: UnixStream,
@@ -403,7 +393,6 @@ impl Client {
         frame::read(&mut self.socket, caps::FRAME).unwrap()
     }
 
-    /// Sends a call; its id.
     pub fn call(&mut self, request: Request) -> u32 {
         self.last += 1;
         self.send(&FromClient::Call {
@@ -413,7 +402,6 @@ impl Client {
         self.last
     }
 
-    /// The answer to a call, and the progress before it.
     pub fn reply(
         &mut self,
         call: u32,
@@ -448,7 +436,6 @@ impl Client {
         }
     }
 
-    /// A page of lines that match.
     pub fn grep(
         &mut self,
         job: JobId,
@@ -469,7 +456,7 @@ impl Client {
         };
         self.ask(Request::Job(query)).map(|reply| match reply {
             Reply::Job {
-                part: Some(Part::Matches(matches)),
+                part: Some(OutputPart::Matches(matches)),
                 ..
             } => matches,
             other => panic!("{other:?}"),
@@ -490,17 +477,16 @@ impl Client {
             part: Some(PartQuery::Page(page)),
         })) {
             Ok(Reply::Job {
-                part: Some(Part::Page(page)),
+                part: Some(OutputPart::Page(page)),
                 ..
             }) => page,
             other => panic!("{other:?}"),
         }
     }
 
-    /// The rest of what the daemon says before it closes.
     pub fn rest(mut self) -> Vec<ToClient> {
         let mut bytes = Vec::new();
-        // A close with our bytes unread shows as a reset after what was sent.
+        // A close while bytes of the client are unread gives a reset after the sent data.
         let _ = self.socket.read_to_end(&mut bytes);
         let mut from = bytes.as_slice();
         std::iter::from_fn(|| frame::read(&mut from, caps::FRAME).ok()).collect()

@@ -4,7 +4,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub struct LockArgs {
-    /// Why; those who are refused see it
+    /// The reason, which refused users see
     #[arg(short, long, value_name = "WHY")]
     pub message: String,
 

@@ -1,11 +1,11 @@
-//! Arguments of the verbs about changes that wait for an approval.
+//! Arguments of `remit pending`, `show`, `approve` and `deny`.
 
 use clap::Args;
-use remit_common::names;
+use remit_common::id_prefix::IdPrefix;
 
 #[derive(Debug, Args)]
 pub struct PendingArgs {
-    /// Go on, and print each new request as it comes, and what became of it
+    /// Print each new request, and how each was decided, until Ctrl-C
     #[arg(long)]
     pub watch: bool,
 }
@@ -13,21 +13,25 @@ pub struct PendingArgs {
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     /// The request's id, or how it begins: 4 digits or more
-    #[arg(value_name = "ID", value_parser = request)]
-    pub id: String,
+    #[arg(value_name = "ID")]
+    pub id: IdPrefix,
+
+    /// Show also what is the same for most requests: environment, sandbox, limits, rule, client
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct ApproveArgs {
     /// The request's id, or how it begins: 4 digits or more
-    #[arg(value_name = "ID", value_parser = request)]
-    pub id: String,
+    #[arg(value_name = "ID")]
+    pub id: IdPrefix,
 
-    /// What you approve, all 64 digits: nothing is asked then
+    /// All 64 digits of the digest to approve, instead of a question
     #[arg(long, value_name = "HEX", value_parser = digest)]
     pub digest: Option<[u8; 32]>,
 
-    /// Do not wait for the end of what was approved
+    /// Return at once, without waiting for the end of the job
     #[arg(long)]
     pub no_wait: bool,
 }
@@ -35,23 +39,17 @@ pub struct ApproveArgs {
 #[derive(Debug, Args)]
 pub struct DenyArgs {
     /// The request's id, or how it begins: 4 digits or more
-    #[arg(value_name = "ID", value_parser = request)]
-    pub id: String,
+    #[arg(value_name = "ID")]
+    pub id: IdPrefix,
 
-    /// Why; who asked for it reads it
+    /// The reason, which the requester reads
     #[arg(short, long, value_name = "WHY")]
     pub message: String,
 }
 
-/// How an id begins, as the daemon takes it.
-fn request(text: &str) -> Result<String, &'static str> {
-    names::id_prefix(text)
-        .ok_or("it is no id: 4 to 32 hexadecimal digits, with hyphens wherever you like")
-}
-
 /// A whole SHA-256; spaces, colons and hyphens between its digits do not count.
 fn digest(text: &str) -> Result<[u8; 32], &'static str> {
-    const WRONG: &str = "it is no digest: 64 hexadecimal digits, all of them";
+    const WRONG: &str = "not a digest: expected all 64 hex digits";
     let digits = text.chars().filter(|c| !" :-".contains(*c));
     let nibbles: Option<Vec<u32>> = digits.map(|c| c.to_digit(16)).collect();
     let bytes: Vec<u8> = nibbles
@@ -66,29 +64,6 @@ fn digest(text: &str) -> Result<[u8; 32], &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_may_be_written_as_it_is_read_out() {
-        for text in [
-            "7f3a",
-            "7F3A-91C2",
-            "7f3a-91c2-0000-0000-0000-0000-0000-0000",
-        ] {
-            assert!(request(text).is_ok(), "{text}");
-        }
-        assert_eq!(request("7F3A-91c2").as_deref(), Ok("7f3a91c2"));
-        for text in [
-            "",
-            "7f3",
-            "7f3-",
-            "7f3g",
-            "7f 3a",
-            "--json",
-            &"0".repeat(33),
-        ] {
-            assert!(request(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_digest_is_whole_or_none() {

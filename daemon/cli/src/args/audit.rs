@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use remit_common::builtin::Time;
-use remit_common::names;
+use remit_common::id_prefix::IdPrefix;
+use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_trail::{Event, Expected};
 
@@ -16,9 +17,9 @@ const SHOWN_MOST: i64 = 100_000;
 /// What to do with the records.
 #[derive(Debug, Subcommand)]
 pub enum AuditVerb {
-    /// Tell whether all records are there, in order, and as they were written
+    /// Check that all records are there, in order and unchanged
     Verify(VerifyArgs),
-    /// List the newest records, a line each; or tell all of one job
+    /// List the newest records, one a line; or show all records of one job
     Show(RecordsArgs),
     /// Print records as JSON Lines, with exactly the fields that their hashes cover
     Export(ExportArgs),
@@ -26,12 +27,12 @@ pub enum AuditVerb {
 
 /// Where the records are.
 #[derive(Debug, Args)]
-pub struct TrailArgs {
-    /// Read this file, oldest first where there are several; '-' is standard input [default: the daemon's trail]
+pub struct RecordSourceArgs {
+    /// Read this file, several from the oldest on; '-' is standard input [default: the daemon's audit log]
     #[arg(long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
 
-    /// Directory of the configuration: its remit.toml says where records go
+    /// Configuration directory; its remit.toml says where records go
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/etc/remit")]
     pub config: PathBuf,
 
@@ -43,12 +44,12 @@ pub struct TrailArgs {
 /// Of what time.
 #[derive(Debug, Args)]
 pub struct SpanArgs {
-    /// From this time on: '-1h', '-30min', today, yesterday, '2026-11-20 08:30', 2026-11-20T08:30:00Z; always UTC
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
+    /// From this time on: '-1h', '-30m', today, yesterday, '2026-11-20 08:30', 2026-11-20T08:30:00Z; always UTC
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = super::time::time)]
     pub since: Option<Time>,
 
     /// Up to this time
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = super::time::time)]
     pub until: Option<Time>,
 }
 
@@ -57,17 +58,28 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub span: SpanArgs,
 
-    /// A record as an earlier 'verify' told it: it must still be there; may be given again
+    /// A record that an earlier 'verify' printed: it must still be there; may be given again
     #[arg(long, value_name = "SEQ:HASH", value_parser = expected)]
     pub expect: Vec<Expected>,
 
     #[command(flatten)]
-    pub trail: TrailArgs,
+    pub source_args: RecordSourceArgs,
 }
 
 /// Verdicts that are no code of a refusal (remit-audit(7)).
 const VERDICTS: [&str; 7] = [
     "allow", "try", "approved", "loaded", "refused", "held", "untried",
+];
+/// How a job ends; lists show it in the column of verdicts.
+const ENDS: [State; 8] = [
+    State::Exited,
+    State::Signalled,
+    State::TimedOut,
+    State::OomKilled,
+    State::OutputLimit,
+    State::Cancelled,
+    State::Interrupted,
+    State::NotStarted,
 ];
 /// What lists call those of requests, and what records do.
 const SHORT: [(&str, Code); 4] = [
@@ -80,18 +92,26 @@ const SHORT: [(&str, Code); 4] = [
 /// A verdict as records have it.
 fn verdict(text: &str) -> Result<String, String> {
     let codes = Code::ALL.map(Code::as_str);
-    if let Some(word) = VERDICTS.iter().chain(&codes).find(|word| **word == text) {
+    let ends = ENDS.map(State::as_str);
+    let mut words = VERDICTS.iter().chain(&codes).chain(&ends);
+    if let Some(word) = words.find(|word| **word == text) {
         return Ok((*word).to_owned());
     }
     if let Some((_, code)) = SHORT.iter().find(|(short, _)| *short == text) {
         return Ok(code.as_str().to_owned());
     }
-    let all = VERDICTS.iter().chain(&codes).copied();
-    let all: Vec<&str> = SHORT.iter().map(|(short, _)| *short).chain(all).collect();
+    let short = SHORT.iter().map(|(short, _)| *short);
+    let codes = codes.into_iter().filter(|code| !is_of_end(code));
+    let all: Vec<&str> = short.chain(VERDICTS).chain(ends).chain(codes).collect();
     Err(format!(
         "no record has this verdict; there are: {}",
         all.join(", ")
     ))
+}
+
+/// Returns true for the word of a job's end: it is the record's state, not its verdict.
+pub fn is_of_end(word: &str) -> bool {
+    ENDS.iter().any(|state| state.as_str() == word)
 }
 
 /// Which records.
@@ -101,11 +121,11 @@ pub struct FilterArgs {
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 
-    /// About this job, by its id or how it begins: 8 digits or more
-    #[arg(long, value_name = "JOB", value_parser = job)]
-    pub job: Option<String>,
+    /// About this job, by its id or how it begins: 4 digits or more
+    #[arg(long, value_name = "JOB")]
+    pub job: Option<IdPrefix>,
 
-    /// With this verdict, such as allow, denied_rule, approved, denied or void
+    /// With this verdict, such as allow, denied_rule, approved, denied, void or timed_out
     #[arg(long, value_name = "VERDICT", value_parser = verdict)]
     pub verdict: Option<String>,
 
@@ -123,21 +143,21 @@ pub struct FilterArgs {
 
 #[derive(Debug, Args)]
 pub struct RecordsArgs {
-    /// Tell all of this job: its id or how it begins, 8 digits or more
-    #[arg(value_name = "JOB", value_parser = job,
+    /// Tell all of this job: its id or how it begins, 4 digits or more
+    #[arg(value_name = "JOB",
           conflicts_with_all = ["user", "job", "verdict", "event", "command", "since", "until", "lines"])]
-    pub story: Option<String>,
+    pub story: Option<IdPrefix>,
 
     #[command(flatten)]
     pub filter: FilterArgs,
 
-    /// The newest so many
+    /// Show the newest N
     #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = SHOWN,
           value_parser = clap::value_parser!(u32).range(1..=SHOWN_MOST))]
     pub lines: u32,
 
     #[command(flatten)]
-    pub trail: TrailArgs,
+    pub source_args: RecordSourceArgs,
 }
 
 /// A format of records.
@@ -157,19 +177,7 @@ pub struct ExportArgs {
     pub filter: FilterArgs,
 
     #[command(flatten)]
-    pub trail: TrailArgs,
-}
-
-fn time(text: &str) -> Result<Time, String> {
-    text.parse().map_err(|why: &str| {
-        format!("it {why}: '-1h', '-30min', today, '2026-11-20', '2026-11-20 08:30' or 2026-11-20T08:30:00Z, in UTC")
-    })
-}
-
-/// How a job's id begins.
-fn job(text: &str) -> Result<String, &'static str> {
-    let id = names::id_prefix(text).filter(|id| id.len() >= 8);
-    id.ok_or("it is no id of a job: 8 to 32 hexadecimal digits, with hyphens wherever you like")
+    pub source_args: RecordSourceArgs,
 }
 
 fn event() -> impl TypedValueParser<Value = Event> {
@@ -191,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_to_expect_is_a_number_and_a_hash() {
+    fn expected_record_is_number_and_hash() {
         let hash = "0123456789abcdef".repeat(4);
         let found = expected(&format!("7:{hash}")).unwrap();
         assert_eq!((found.seq, found.hash[1]), (7, 0x23));
@@ -207,14 +215,6 @@ mod tests {
             format!("7:{}", hash.replace('f', "g")),
         ] {
             assert!(expected(&wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_job_is_named_by_eight_digits() {
-        assert_eq!(job("7F3A-91C2").as_deref(), Ok("7f3a91c2"));
-        for wrong in ["", "7f3a91c", "7f3a91cx", &"0".repeat(33)] {
-            assert!(job(wrong).is_err(), "{wrong}");
         }
     }
 }

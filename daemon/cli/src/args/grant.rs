@@ -1,15 +1,15 @@
-//! Arguments of the verbs about grants for a time.
+//! Arguments of `remit grant` and `revoke`.
 
 use clap::{ArgGroup, Args};
 use remit_common::{caps, span};
 
 #[derive(Debug, Args)]
 pub struct GrantArgs {
-    /// Whose runs: USER, %GROUP, #UID or %#GID
+    /// The grantee: USER, %GROUP, #UID or %#GID
     #[arg(value_name = "WHO")]
-    pub who: String,
+    pub grantee: String,
 
-    /// The name of a command, or a pattern of names such as 'service.*'
+    /// A command's name, or a pattern of names such as 'service.*'
     #[arg(value_name = "WHAT")]
     pub what: String,
 
@@ -17,16 +17,16 @@ pub struct GrantArgs {
     #[arg(value_name = "ARG=VALUE", value_parser = argument)]
     pub args: Vec<(String, String)>,
 
-    /// For how long: 90s, 30min, 2h, 1d, 1w
+    /// For how long: 90s, 30m, 2h, 1d, 1w
     #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
     pub for_s: u32,
 
-    /// For so many runs at most
+    /// Maximum number of runs
     #[arg(long, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(caps::GRANT_USES)))]
     pub uses: Option<u32>,
 
-    /// It goes on after a reboot of the machine
+    /// Keep the grant after a reboot
     #[arg(long)]
     pub across_reboot: bool,
 }
@@ -38,7 +38,7 @@ pub struct RevokeArgs {
     #[arg(value_name = "ID")]
     pub id: Option<u64>,
 
-    /// All of them
+    /// End all grants
     #[arg(long)]
     pub all: bool,
 }
@@ -50,10 +50,8 @@ fn argument(text: &str) -> Result<(String, String), &'static str> {
     }
 }
 
-/// A length of time: a number and its unit.
 fn seconds(text: &str) -> Result<u32, String> {
-    let seconds = span::seconds(text)
-        .ok_or_else(|| format!("not a length of time; examples: {}", span::EXAMPLES))?;
+    let seconds = span::seconds(text).map_err(|error| error.to_string())?;
     u32::try_from(seconds)
         .ok()
         .filter(|seconds| (1..=caps::GRANT_S).contains(seconds))
@@ -75,6 +73,7 @@ mod tests {
             ("1d", 86_400),
             ("1w", 604_800),
             ("30d", caps::GRANT_S),
+            ("1h30m", 5400),
         ] {
             assert_eq!(seconds(text), Ok(expect), "{text}");
         }
@@ -86,7 +85,6 @@ mod tests {
             "-1h",
             "1.5h",
             "1 h",
-            "1h30min",
             "31d",
             "2592001s",
             "99999999999999999999h",
@@ -97,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_is_split_at_its_first_equals_sign() {
+    fn argument_is_split_at_first_equals_sign() {
         let pair = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
         assert_eq!(argument("unit=a=b"), pair("unit", "a=b"));
         assert_eq!(argument("unit="), pair("unit", ""));

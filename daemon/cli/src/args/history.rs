@@ -10,20 +10,20 @@ const MOST: i64 = 10_000;
 
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
-    /// Those of all users: for administrators the default, as of 'remit jobs'
+    /// Of all users; the default for administrators
     #[arg(long, conflicts_with_all = ["user", "mine"])]
     pub all: bool,
 
-    /// Your own alone, also for administrators
+    /// Only your own, also if you are an administrator
     #[arg(long, conflicts_with = "user")]
     pub mine: bool,
 
-    /// Those of this user (administrators)
+    /// Only of this user (administrators)
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 
     /// From this time on: -2h, today, 2026-11-20, '2026-11-20 10:00' (UTC)
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = super::time::time)]
     pub since: Option<Time>,
 
     /// Only this: asked, decided, started, ended or refused
@@ -34,13 +34,9 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "N", default_value_t = LIMIT, value_parser = clap::value_parser!(u32).range(1..=MOST))]
     pub limit: u32,
 
-    /// Only what came before this number: the next page
+    /// Only entries before this number: the next page
     #[arg(long, value_name = "SEQ")]
     pub before: Option<u64>,
-}
-
-fn time(text: &str) -> Result<Time, String> {
-    text.parse().map_err(|why| format!("it {why}"))
 }
 
 /// A kind by its name; the names can be completed.

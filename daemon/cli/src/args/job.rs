@@ -2,15 +2,15 @@
 
 use clap::{ArgGroup, Args};
 use remit_common::caps;
-use remit_common::names::JobId;
+use remit_common::id_prefix::IdPrefix;
 use remit_common::outcome::Stream;
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("stream").args(["stdout", "stderr"])))]
 pub struct JobArgs {
-    /// The job's id; without one, your jobs are listed
+    /// The job's id, or how it begins: 4 digits or more; without one, your jobs are listed
     #[arg(value_name = "ID")]
-    pub id: Option<JobId>,
+    pub id: Option<IdPrefix>,
 
     /// Wait for its end, and exit with its status
     #[arg(long, requires = "id")]
@@ -56,6 +56,11 @@ pub struct JobArgs {
 }
 
 impl JobArgs {
+    /// Returns true if the answer has more than the job's state.
+    pub fn is_for_owner(&self) -> bool {
+        self.wait || self.follow || self.grep.is_some() || self.stream().is_some()
+    }
+
     /// The stream to print, if one is: a part that says no stream is one of standard output, but the end that a
     /// `--follow` begins with is each one's.
     pub fn stream(&self) -> Option<Stream> {

@@ -2,18 +2,18 @@
 
 use clap::Args;
 use nix::sys::signal::Signal;
-use remit_common::names::JobId;
+use remit_common::id_prefix::IdPrefix;
 
 /// How many jobs are listed unless somebody says otherwise.
 const LIMIT: u32 = 20;
 
 #[derive(Debug, Args)]
 pub struct JobsArgs {
-    /// Your own alone, also if you are an administrator
+    /// Only your own jobs, also if you are an administrator
     #[arg(long)]
     pub mine: bool,
 
-    /// Those alone that run or wait for a place
+    /// Only jobs that run or wait in the queue
     #[arg(long)]
     pub running: bool,
 
@@ -35,9 +35,9 @@ impl JobsArgs {
 
 #[derive(Debug, Args)]
 pub struct StopArgs {
-    /// The job's id
+    /// The job's id, or how it begins: 4 digits or more
     #[arg(value_name = "ID")]
-    pub id: JobId,
+    pub id: IdPrefix,
 
     /// Send this signal first, by name or number; KILL follows [default: TERM]
     #[arg(long, value_name = "SIGNAL", value_parser = signal)]

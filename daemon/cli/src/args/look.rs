@@ -14,11 +14,11 @@ pub struct AccessArgs {
     pub profile: Option<String>,
 
     /// Explain this named command, and whether you may use it
-    #[arg(long, value_name = "COMMAND", value_parser = super::command(), hide_possible_values = true,
+    #[arg(long, value_name = "COMMAND",
           conflicts_with_all = ["profile", "argv"])]
     pub name: Option<String>,
 
-    /// List those named commands alone that have each of these words in their name or summary
+    /// List only commands that have all these words in their name or summary
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["name", "profile", "argv"])]
     pub query: Option<String>,
 

@@ -1,15 +1,15 @@
-//! Arguments of `remit enroll`, `remit unenroll` and `remit client-config`.
+//! Arguments of `remit enroll`, `remit unenroll`, `remit client-config` and `remit doctor`.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
-use crate::enroll::{Expires, Name, STATE};
-use crate::verb::client_config::{Destination, ServerName};
+use crate::commands::client_config::{Destination, ServerName};
+use crate::enrollment::{Expires, Name, STATE};
 
 #[derive(Debug, Args)]
 pub struct EnrollArgs {
-    /// The agent's account; it is made if it is not there
+    /// The agent's account; it is created if it does not exist
     #[arg(value_name = "USER")]
     pub user: Name,
 
@@ -17,7 +17,7 @@ pub struct EnrollArgs {
     #[arg(value_name = "KEYFILE", value_hint = ValueHint::FilePath)]
     pub keyfile: PathBuf,
 
-    /// End of the key: 2026-12-31, 2026-12-31T08:00, or from now: 90m, 12h, 30d, 4w; or never
+    /// End of the key: 2026-12-31, 2026-12-31T08:00, or from now: 90m, 12h, 30d, 1w; or never
     #[arg(long, value_name = "TIME")]
     pub expires: Option<Expires>,
 
@@ -25,12 +25,19 @@ pub struct EnrollArgs {
     #[arg(long, value_name = "NAME", default_value = "remit")]
     pub group: Name,
 
-    /// Print the line for authorized_keys, and do nothing
+    /// Only print the line for authorized_keys
     #[arg(long)]
     pub print: bool,
 
     #[command(flatten)]
     pub state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// List every check, not only warnings and failures
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 #[derive(Debug, Args)]
@@ -49,7 +56,7 @@ pub struct UnenrollArgs {
 
 #[derive(Debug, Args)]
 pub struct StateArgs {
-    /// Directory with the record of what was done
+    /// Directory with records of enrolled accounts
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = STATE)]
     pub state: PathBuf,
 }

@@ -8,32 +8,32 @@ use clap::{Args, Subcommand, ValueHint};
 /// What to do with the policy.
 #[derive(Debug, Subcommand)]
 pub enum PolicyVerb {
-    /// Tell what is wrong in policy files, and what somebody should look at
+    /// Report errors in policy files, and what somebody should look at
     Check(FilesArgs),
-    /// Tell how the verdict tables and the examples in policy files come out
+    /// Run the tests and examples in policy files
     Test(FilesArgs),
-    /// Tell what somebody may do by policy files: which rule decides, and what would be executed
+    /// Show what a user may do: which rule decides, and what would be executed
     Explain(ExplainArgs),
-    /// Tell who gains and who loses what between two states of policy files
+    /// Show who gains and who loses what between two states of policy files
     Diff(DiffArgs),
-    /// Have the daemon load the policy files again; a policy with an error changes nothing
+    /// Make the daemon load the policy files again; on an error the old policy stays in force
     Reload(ReloadArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct ReloadArgs {
-    /// Print nothing where it is in force: the journal says what changed
+    /// Print nothing on success; the journal says what changed
     #[arg(long)]
     pub quiet: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct FilesArgs {
-    /// Directory of the configuration: its policy.d holds the policy files
+    /// Configuration directory; its policy.d holds the policy files
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/etc/remit")]
     pub config: PathBuf,
 
-    /// Read the files whoever owns and can write them: those that are not installed yet
+    /// Accept files not owned by root (for policy that is not installed yet)
     #[arg(long)]
     pub any_owner: bool,
 
@@ -43,11 +43,11 @@ pub struct FilesArgs {
 
 #[derive(Debug, Args)]
 pub struct MachineArgs {
-    /// Directory of the package's own: of its policy.d, files that the configuration does not replace
+    /// Directory of the package's own policy.d; the configuration can replace its files
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/usr/lib/remit")]
     pub vendor: PathBuf,
 
-    /// Take every user, group, host and program as there, and read any files: those of another machine
+    /// Check policy for another machine: assume every user, group, host and program exists
     #[arg(long)]
     pub elsewhere: bool,
 }
@@ -57,11 +57,11 @@ pub struct MachineArgs {
 remit policy explain [OPTIONS] WHO run|change [NAME [KEY=VALUE...]]
        remit policy explain [OPTIONS] WHO -- ARGV...")]
 pub struct ExplainArgs {
-    /// Somebody: a user, %group for a member of it alone, #uid or %#gid
+    /// Who: a user, %group for a member of only that group, #uid or %#gid
     #[arg(value_name = "WHO")]
-    pub who: String,
+    pub caller: String,
 
-    /// 'run' for any program; or run or change, a command and its arguments, also as one word
+    /// 'run' for any program; or run or change, and a command with its arguments
     #[arg(value_name = "WHAT", required_unless_present = "argv")]
     pub what: Vec<String>,
 
@@ -79,11 +79,11 @@ pub struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// The state before: a directory of the configuration, or one policy file
+    /// The old state: a configuration directory, or one policy file
     #[arg(value_name = "OLD", value_hint = ValueHint::AnyPath)]
     pub old: PathBuf,
 
-    /// The state after
+    /// The new state
     #[arg(value_name = "NEW", value_hint = ValueHint::AnyPath)]
     pub new: PathBuf,
 

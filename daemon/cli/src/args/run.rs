@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgGroup, Args, ValueHint};
+use remit_common::span;
 
 #[derive(Debug, Args)]
 #[command(override_usage = "\
@@ -30,7 +31,7 @@ pub struct RunArgs {
     pub interpreter: Option<OsString>,
 
     /// Run a named command that only looks, such as service.status; 'remit access' lists them
-    #[arg(long, value_name = "COMMAND", value_parser = super::command(), hide_possible_values = true,
+    #[arg(long, value_name = "COMMAND",
           conflicts_with_all = ["cwd", "env", "profile"])]
     pub name: Option<String>,
 
@@ -48,7 +49,7 @@ pub struct RunArgs {
     pub env: Vec<Variable>,
 
     #[command(flatten)]
-    pub given: GivenArgs,
+    pub call: CallArgs,
 
     /// Program and its arguments, passed on as they are; with --name its KEY=VALUE
     #[arg(trailing_var_arg = true, value_name = "ARGV", value_hint = ValueHint::CommandWithArguments)]
@@ -69,7 +70,7 @@ pub struct ChangeArgs {
     pub reason: String,
 
     #[command(flatten)]
-    pub given: GivenArgs,
+    pub call: CallArgs,
 
     /// The command and its arguments, each KEY=VALUE
     #[arg(value_name = "WORD")]
@@ -78,7 +79,7 @@ pub struct ChangeArgs {
 
 /// What a job may be given besides what it runs.
 #[derive(Debug, Args)]
-pub struct GivenArgs {
+pub struct CallArgs {
     /// Take the value of an argument from a file, '-' is standard input; may be given again
     #[arg(long, value_name = "KEY=FILE", value_parser = OsStringValueParser::new().try_map(secret))]
     pub secret: Vec<Secret>,
@@ -87,8 +88,8 @@ pub struct GivenArgs {
     #[arg(long)]
     pub stdin: bool,
 
-    /// End the job after this many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    /// End the job after this time: 90s, 30m, 2h; a number alone is in seconds
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub timeout: Option<u32>,
 
     /// Start nothing if this id was used before: answer with the job it started
@@ -118,8 +119,8 @@ pub struct TryArgs {
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<PathBuf>,
 
-    /// End the job after this many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    /// End the job after this time: 90s, 30m, 2h; a number alone is in seconds
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub timeout: Option<u32>,
 
     /// Program and its arguments, passed on as they are
@@ -141,6 +142,13 @@ pub struct Secret {
     pub file: PathBuf,
 }
 
+fn timeout(text: &str) -> Result<u32, String> {
+    match span::seconds_or_number(text).map_err(|error| error.to_string())? {
+        0 => Err("a job runs for 1s at least".to_owned()),
+        seconds => Ok(u32::try_from(seconds).unwrap_or(u32::MAX)),
+    }
+}
+
 fn variable(text: OsString) -> Result<Variable, &'static str> {
     let (name, value) = split(text).ok_or("it is not NAME=VALUE")?;
     Ok(Variable { name, value })
@@ -158,7 +166,7 @@ fn secret(text: OsString) -> Result<Secret, &'static str> {
     }
 }
 
-/// What stands before and after the first `=`; nothing without something before.
+/// Splits at the first `=`. Returns `None` without `=` or with nothing before it.
 fn split(text: OsString) -> Option<(Vec<u8>, Vec<u8>)> {
     let bytes = text.into_vec();
     let at = bytes.iter().position(|byte| *byte == b'=')?;
@@ -172,7 +180,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variable_is_split_at_its_first_equals_sign() {
+    fn timeout_is_a_duration_or_seconds() {
+        for (text, expect) in [
+            ("90", 90),
+            ("90s", 90),
+            ("30m", 1800),
+            ("30min", 1800),
+            ("1w", 604_800),
+            ("99999999999w", u32::MAX),
+        ] {
+            assert_eq!(timeout(text), Ok(expect), "{text}");
+        }
+        for wrong in ["", "0", "0s", "-1", "1.5", "x", "1y"] {
+            assert!(timeout(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn variable_is_split_at_first_equals_sign() {
         let made = variable("A=b=c".into()).unwrap();
         assert_eq!((made.name, made.value), (b"A".to_vec(), b"b=c".to_vec()));
         let empty = variable("A=".into()).unwrap();

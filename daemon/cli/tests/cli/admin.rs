@@ -1,4 +1,4 @@
-//! The verbs on admin.sock.
+//! Tests the verbs on admin.sock.
 
 use remit_common::admin::{AdminReply, AdminRequest, RecentRefusal, Reloaded, Status};
 use remit_common::refusal::{Code, Refusal};
@@ -58,6 +58,8 @@ fn status_is_one_screen() {
         lines,
         [
             "remitd 9.9 on Linux 6.1.0",
+            "health locked, so nothing runs; the audit log fails, so nothing runs; a sandbox layer does not hold: \
+             remit doctor; the policy files have errors; the old policy is in force",
             "up for 4 h 2 min",
             "policy sha256:ab",
             "rules 3",
@@ -65,13 +67,13 @@ fn status_is_one_screen() {
             "1 | x",
             "warning '/etc/remit/policy.d/y': it is not read",
             "changed jobs.max, audit.sink: systemctl restart remitd",
-            "locked by root at 2000-02-28 23:59:59Z: incident 7",
+            "locked by root at 2000-02-28 23:59:59 UTC: incident 7",
             "refused read: nosuid does not hold",
             "jobs 2 of 64",
             "queued 5",
-            "pending 2 to be approved or denied: remit pending",
-            "grants 1 for a time: remit grants",
-            "stuck 1 ended, but a process is stuck in the kernel; each takes a place",
+            "pending 2 waiting for approval: remit pending",
+            "grants 1 temporary: remit grants",
+            "stuck 1 ended, but the kernel cannot end a process; each occupies a slot",
             "sessions 3",
             "limits runtime 300 s",
             "tasks 256 (cgroup)",
@@ -81,7 +83,7 @@ fn status_is_one_screen() {
             "controllers memory pids",
             "broker restarts: 1",
             "missing landlock",
-            "refusal 2000-02-28 23:59:59Z alice: denied_rule: no rule allows\\x1b it",
+            "refusal 2000-02-28 23:59:59 UTC alice: no rule allows\\x1b it (denied_rule)",
         ]
     );
     let json = fake.output(&["status", "--json"]).json();
@@ -163,12 +165,12 @@ note: jobs.max counts after a restart
 }
 
 #[test]
-fn a_refusal_or_a_wrong_answer_is_no_success() {
+fn refusal_or_wrong_answer_fails() {
     let refusal = Refusal::new(Code::InvalidArgs, "policy has an error");
     let (fake, _heard) = Fake::admin(AdminReply::Refused(refusal));
     let said = fake.output(&["policy", "reload"]);
     assert_eq!(said.status, Some(125));
-    assert_eq!(said.stderr, "remit: invalid_args: policy has an error\n");
+    assert_eq!(said.stderr, "remit: policy has an error (invalid_args)\n");
 
     let (fake, _heard) = Fake::admin(AdminReply::Done("x".into()));
     for args in [

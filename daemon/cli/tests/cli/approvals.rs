@@ -1,4 +1,4 @@
-//! Changes that wait for an approval, and grants for a time, on the approver's side.
+//! Tests the approver's side of approvals and temporary grants.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,8 +12,8 @@ use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::admin::{
-    AdminReply, AdminRequest, AnyJob, FileView, GivenGrant, NewGrant, PendingView, ShownRequest,
-    Whom,
+    ActiveGrant, AdminReply, AdminRequest, AnyJob, DOES, FileView, Grantee, NewGrant, PendingView,
+    ShownRequest,
 };
 use remit_common::names::JobId;
 use remit_common::outcome::State;
@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::fake::{Answer, Fake, JOB, Said, job};
 
 const DIGEST: [u8; 32] = [0x5a; 32];
-/// How a person writes the id.
+/// The id as a person types it.
 const SHORT: &str = "ABAB-abab";
 
 fn digest() -> String {
@@ -70,15 +70,21 @@ fn shown() -> ShownRequest {
         env: vec!["LANG=C.UTF-8".into()],
         script: Vec::new(),
         stdin: None,
-        profile: vec!["units: a sandbox that reaches the system bus alone.".into()],
+        profile: vec![
+            "root (uid 0, gid 0), in sandbox 'units' (base strict)".into(),
+            "reaches no network".into(),
+        ],
         limits: vec!["runtime 60 s".into()],
-        risks: vec!["It runs as root.".into()],
+        risks: vec![
+            "It runs as root.".into(),
+            format!("{DOES}nginx.service is defined in /lib/systemd/system/nginx.service"),
+        ],
         rule: "restarts".into(),
         policy: "ab12".into(),
     }
 }
 
-/// Every text of it is this.
+/// Fills every text field with `text`.
 fn nasty(text: &str) -> ShownRequest {
     let text = || text.to_owned();
     ShownRequest {
@@ -113,7 +119,6 @@ fn nasty(text: &str) -> ShownRequest {
     }
 }
 
-/// What became of it.
 fn ended() -> AnyJob {
     AnyJob {
         job: JOB,
@@ -132,7 +137,6 @@ fn ended() -> AnyJob {
 const END: &str = "abab-abab: the job exited by itself with status 3; every process of it is gone, \
                    verified (it ran for 2.1 s)\n";
 
-/// The question for the end of what was approved.
 fn until_its_end() -> AdminRequest {
     AdminRequest::Job {
         id: job(),
@@ -140,7 +144,7 @@ fn until_its_end() -> AdminRequest {
     }
 }
 
-/// A daemon with one request; what it does is done.
+/// A daemon with one request. Every action succeeds.
 fn one(shown: ShownRequest) -> (Fake, Receiver<AdminRequest>) {
     let fake = Fake::new(|_| Answer::HangUp);
     let heard = fake.answer_each_administrator(move |request| match request {
@@ -167,7 +171,7 @@ fn approval() -> AdminRequest {
     }
 }
 
-/// Without a terminal, whatever the tests have.
+/// setsid removes the terminal that the tests may have.
 fn without_terminal(mut command: Command) -> Said {
     let mut alone = Command::new("setsid");
     alone
@@ -190,6 +194,7 @@ fn the_list_is_a_table() {
   abab-abab  yes          agent          9 min 59 s  service.restart unit=ngin…
               | certificate renewed
   … and 2 more
+to go on: remit show ID; remit approve ID; remit deny ID -m WHY
 "
         )
     );
@@ -218,12 +223,12 @@ fn the_list_is_a_table() {
     });
     assert_eq!(
         fake.output(&["pending"]).text(),
-        "nothing waits for an approval\n"
+        "no requests wait for an approval\n"
     );
 }
 
-/// A daemon with one request more at each question, up to three; then it does not answer until it is told
-/// to, and goes.
+/// A daemon with one more request at each query, up to three. The next query waits for the returned channel, then the
+/// daemon fails.
 fn growing() -> (Fake, mpsc::Sender<()>, Receiver<AdminRequest>) {
     let fake = Fake::new(|_| Answer::HangUp);
     let asked = AtomicU32::new(0);
@@ -235,7 +240,7 @@ fn growing() -> (Fake, mpsc::Sender<()>, Receiver<AdminRequest>) {
         assert_eq!(*request, AdminRequest::Pending { seen });
         if number > 3 {
             gate.lock().unwrap().recv().unwrap();
-            // It ends in the middle of an answer.
+            // The connection ends during an answer.
             panic!("the daemon goes");
         }
         AdminReply::Pending {
@@ -261,7 +266,7 @@ fn watch(fake: &Fake, args: &[&str]) -> (Child, impl Iterator<Item = String> + u
 }
 
 #[test]
-fn who_watches_sees_each_request_once_until_the_daemon_goes() {
+fn watch_shows_each_request_once() {
     let (fake, go, _heard) = growing();
     let (child, mut lines) = watch(&fake, &[]);
     assert!(
@@ -305,13 +310,13 @@ fn a_signal_ends_the_watch() {
         .collect();
     assert_eq!(ids, ["01", "02", "03"]);
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
-    // As Ctrl-C does, which shells have ignored in the background.
+    // Not SIGINT, because shells ignore it in background processes.
     kill(pid, Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(15));
 }
 
 #[test]
-fn a_watch_that_nobody_reads_ends() {
+fn watch_without_reader_ends() {
     let (fake, _go, _heard) = growing();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -327,35 +332,47 @@ fn a_watch_that_nobody_reads_ends() {
 
 const PAGE: &str = "\
 request abababababababababababababababab
+  who         | agent (uid 1001)
+  asks for    | service.restart unit=nginx.service
+  because     | certificate renewed; the old one ends tonight
+  executes    | /usr/libexec/remit/remit-act unit restart nginx.service
+  as          | root (uid 0, gid 0), in sandbox 'units' (base strict)
+  does        | nginx.service is defined in /lib/systemd/system/nginx.service
+  RISK        | It runs as root.
+  until       : WHEN, in 9 min 59 s
+  digest      : 5a5a5a5a 5a5a5a5a 5a5a5a5a 5a5a5a5a
+              : 5a5a5a5a 5a5a5a5a 5a5a5a5a 5a5a5a5a
+  more        : remit show abab-abab --all (environment, sandbox, limits, rule)
+";
 
+const ALL: &str = "\
+request abababababababababababababababab
   who         | agent (uid 1001)
               | loginuid 1001, pid 4711
   client      | mcp-shim 9.9
-              : a name that it gives itself
-  asked       | 2000-02-28 23:59:59Z
-  reason      | certificate renewed; the old one ends tonight
-              : the words of who asks
-
-  command     | service.restart unit=nginx.service
+              : a name that the client gives itself
+  asks for    | service.restart unit=nginx.service
   purpose     | Restart a unit
+  asked       | 2000-02-28 23:59:59 UTC
+  because     | certificate renewed; the old one ends tonight
+  executes    | /usr/libexec/remit/remit-act unit restart nginx.service
   argv[0]     | /usr/libexec/remit/remit-act
   argv[1]     | unit
   argv[2]     | restart
   argv[3]     | nginx.service
+  as          | root (uid 0, gid 0), in sandbox 'units' (base strict)
   file        | /usr/libexec/remit/remit-act
               : program, 1234 bytes, sha256:
               : cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
   directory   | /
   variables   | LANG=C.UTF-8
   stdin       : nothing
-
-  sandbox     | units: a sandbox that reaches the system bus alone.
+  sandbox     | reaches no network
   limits      | runtime 60 s
   rule        | restarts
   policy      | ab12
-
+  does        | nginx.service is defined in /lib/systemd/system/nginx.service
   RISK        | It runs as root.
-
   by          | %sre, bob
               : you can approve it
   until       : WHEN, in 9 min 59 s
@@ -363,9 +380,8 @@ request abababababababababababababababab
               : 5a5a5a5a 5a5a5a5a 5a5a5a5a 5a5a5a5a
 ";
 
-/// The page without the time of day.
 fn timeless(page: &str) -> String {
-    let lines = page.lines().map(|line| match line.split_once("Z, in ") {
+    let lines = page.lines().map(|line| match line.split_once(" UTC, in ") {
         Some((until, left)) => format!("{}WHEN, in {left}\n", &until[..until.len() - 19]),
         None => format!("{line}\n"),
     });
@@ -378,6 +394,9 @@ fn a_request_is_a_screenful() {
     let said = fake.output(&["show", SHORT]);
     assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
     assert_eq!(timeless(said.text()), PAGE);
+    assert_eq!(heard.recv().unwrap(), show_of("abababab"));
+    let said = fake.output(&["show", SHORT, "--all"]);
+    assert_eq!(timeless(said.text()), ALL);
     assert!(said.text().lines().all(|line| line.len() <= 80), "{said:?}");
     assert_eq!(heard.recv().unwrap(), show_of("abababab"));
     let json = fake.output(&["show", &job(), "--json"]).json();
@@ -391,7 +410,86 @@ fn a_request_is_a_screenful() {
     assert_eq!(json["digest"], digest());
 }
 
-/// Lines have a name and a mark of ours or nothing but ours, and no character that does anything.
+/// Changes one part of the usual request, and returns the lines that the short page has more.
+fn unusual(change: impl FnOnce(&mut ShownRequest)) -> Vec<String> {
+    let mut request = shown();
+    change(&mut request);
+    let (fake, _heard) = one(request);
+    let page = timeless(fake.output(&["show", SHORT]).text());
+    let usual: Vec<&str> = PAGE.lines().collect();
+    let more = page.lines().filter(|line| !usual.contains(line));
+    more.map(|line| line.trim_start().to_owned()).collect()
+}
+
+#[test]
+fn unusual_value_is_on_short_page() {
+    let file = |what: &str, path: &str| FileView {
+        what: what.into(),
+        path: path.into(),
+        size: 7,
+        sha256: [1; 32],
+    };
+    assert_eq!(unusual(|_| {}), [""; 0]);
+    assert_eq!(unusual(|r| r.login = "x".into()), [""; 0]);
+    type Change = Box<dyn FnOnce(&mut ShownRequest)>;
+    let cases: [(Change, &str); 14] = [
+        (Box::new(|r| r.cwd = "/srv".into()), "directory   | /srv"),
+        (Box::new(|r| r.env.push("A=b".into())), "variables   | A=b"),
+        (
+            Box::new(|r| r.env.push("LANG=C".into())),
+            "variables   | LANG=C",
+        ),
+        (
+            Box::new(|r| r.env.push("[… 3 variables more …]".into())),
+            "variables   | [… 3",
+        ),
+        (Box::new(|r| r.stdin = Some("x".into())), "stdin       | x"),
+        (Box::new(|r| r.script = vec!["x".into()]), "script      | x"),
+        (
+            Box::new(|r| r.script = vec!["[… argument 1 …]".into()]),
+            "copies      | [… argument 1",
+        ),
+        (
+            Box::new(|r| r.client = "a\\u{202e}".into()),
+            "client      | a\\u{202e}",
+        ),
+        (
+            Box::new(move |r| r.files.push(file("argument 3", "/x"))),
+            "file        | /x",
+        ),
+        (
+            Box::new(move |r| r.files.push(file("interpreter", "/sh"))),
+            "file        | /sh",
+        ),
+        (
+            Box::new(|r| r.files[0].what = "program, by the name /x".into()),
+            ": program, by the name /x",
+        ),
+        (Box::new(|r| r.argv[3] = "a b".into()), "argv[3]     | a b"),
+        (
+            Box::new(|r| r.argv[3] = "x".repeat(65)),
+            "argv[1]     | unit",
+        ),
+        (
+            Box::new(|r| r.pending.yours = false),
+            ": you cannot approve it",
+        ),
+    ];
+    for (change, line) in cases {
+        let more = unusual(change);
+        assert!(
+            more.iter().any(|one| one.starts_with(line)),
+            "{line}: {more:?}"
+        );
+    }
+    let more = unusual(|request| request.more_argv = 2);
+    assert!(
+        more.contains(&": and 2 arguments more that are not shown".to_owned()),
+        "{more:?}"
+    );
+}
+
+/// Checks that each line has a name and mark, or only remit's words, and no control character.
 fn is_sound(page: &str) -> bool {
     let columns = |line: &str| -> usize {
         let width = |c: char| if c.is_ascii() { 1 } else { 2 };
@@ -407,7 +505,7 @@ fn is_sound(page: &str) -> bool {
 }
 
 #[test]
-fn nothing_in_a_request_passes_for_a_line_of_ours() {
+fn request_text_cannot_forge_own_lines() {
     let wide = "\u{6f22}".repeat(300);
     let far = format!("{}\n  digest      : 00000000 00000000", " ".repeat(2048));
     for text in [
@@ -422,7 +520,14 @@ fn nothing_in_a_request_passes_for_a_line_of_ours() {
         &far,
     ] {
         let (fake, _heard) = one(nasty(text));
-        let said = fake.output(&["show", "abab"]);
+        let short = fake.output(&["show", "abab"]);
+        assert!(is_sound(short.text()), "{}", short.text());
+        assert!(
+            short
+                .text()
+                .contains("and 7 arguments more that are not shown")
+        );
+        let said = fake.output(&["show", "abab", "--all"]);
         assert_eq!(said.status, Some(0));
         assert!(is_sound(said.text()), "{}", said.text());
         assert!(
@@ -434,7 +539,7 @@ fn nothing_in_a_request_passes_for_a_line_of_ours() {
             end[1],
             "  digest      : 5a5a5a5a 5a5a5a5a 5a5a5a5a 5a5a5a5a"
         );
-        // What is of one character is counted.
+        // A run of one character is counted, not shown.
         assert!(
             said.text().lines().count() < 600,
             "{}",
@@ -453,12 +558,12 @@ fn nothing_in_a_request_passes_for_a_line_of_ours() {
                 "{said:?}"
             );
             let lines = said.text().lines().count();
-            assert!(lines == 1 || args == ["pending"] && lines == 4, "{said:?}");
+            assert!(lines == 1 || args == ["pending"] && lines == 5, "{said:?}");
         }
     }
 }
 
-/// A terminal that is the program's own, and what was seen on it so far.
+/// The program's controlling terminal, and its output so far.
 struct Screen {
     child: Child,
     master: File,
@@ -468,13 +573,15 @@ struct Screen {
 impl Screen {
     fn of(command: Command) -> Self {
         let pty = openpty(None, None).unwrap();
-        // It becomes the session's leader, and the terminal its own (setsid(1)).
+        // setsid(1) makes it session leader with this controlling terminal.
         let mut own = Command::new("setsid");
         own.arg("-c")
             .arg("-w")
             .arg(command.get_program())
             .args(command.get_args());
         let child = own
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
             .stdin(pty.slave)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -488,7 +595,6 @@ impl Screen {
         }
     }
 
-    /// Waits until it has been asked so often.
     fn asked(&mut self, times: usize) {
         let mut chunk = [0; 4096];
         while self.seen.matches("8 digits of the digest: ").count() < times {
@@ -503,7 +609,7 @@ impl Screen {
 
     fn end(mut self) -> (Said, String) {
         let mut chunk = [0; 4096];
-        // Linux answers EIO when the last slave has gone (pty(7)).
+        // Linux returns EIO after the last slave is closed (pty(7)).
         while let Ok(length @ 1..) = self.master.read(&mut chunk) {
             self.seen += std::str::from_utf8(&chunk[..length]).unwrap();
         }
@@ -519,7 +625,7 @@ fn all(heard: &Receiver<AdminRequest>) -> Vec<AdminRequest> {
 }
 
 #[test]
-fn what_was_shown_is_approved_when_its_digest_is_typed() {
+fn typed_digest_approves_shown_request() {
     for typed in ["5a5a5a5a\n", "5A5A 5a5a\n", &format!("{}\n", digest())] {
         let (fake, heard) = one(shown());
         let mut screen = Screen::of(fake.remit(&["approve", SHORT]));
@@ -537,7 +643,10 @@ fn what_was_shown_is_approved_when_its_digest_is_typed() {
         );
         let page = seen.replace("\r\n", "\n");
         let (page, _) = page.split_once("\nTo approve exactly this").unwrap();
-        assert_eq!(timeless(page), PAGE);
+        let painted = "\x1b[33m  RISK        | It runs as root.\x1b[0m";
+        assert_eq!(page.matches('\x1b').count(), 2, "{page}");
+        let page = page.replace(painted, "  RISK        | It runs as root.");
+        assert_eq!(timeless(&page), PAGE);
     }
 }
 
@@ -565,10 +674,9 @@ fn a_slip_may_be_corrected_twice() {
             "kill_verified": true,
         } })
     );
-    // N27: what to type, how to leave, how to deny.
+    // N27: the message must say what to type, how to leave and how to deny.
     for part in [
-        "That is not the digest. Type",
-        "Ctrl-C",
+        "That is not the digest. Type 5a5a5a5a… to approve, Ctrl-C to leave (it stays pending).",
         "remit deny abab-abab -m",
     ] {
         assert_eq!(seen.matches(part).count(), 2, "{part}: {seen}");
@@ -588,7 +696,7 @@ fn anything_else_approves_nothing() {
             &["a5a5a5a5\n", &long, "5a5a5a5b\n"],
             "what was typed is not the digest",
         ),
-        // Ctrl-D
+        // Ctrl-D.
         (&["\x04"], "nothing was typed"),
         (&["no\n", "\x04"], "nothing was typed"),
     ] {
@@ -605,9 +713,9 @@ fn anything_else_approves_nothing() {
     }
 }
 
-/// Whoever asks knows the digest, and can give a person lines to paste.
+/// The requester knows the digest and can give a person lines to paste.
 #[test]
-fn what_was_pasted_ahead_of_the_question_is_no_answer() {
+fn input_before_the_question_is_ignored() {
     let (go, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let fake = Fake::new(|_| Answer::HangUp);
@@ -620,7 +728,7 @@ fn what_was_pasted_ahead_of_the_question_is_no_answer() {
     });
     let mut screen = Screen::of(fake.remit(&["approve", SHORT]));
     screen.types("5a5a5a5a\n5a5a5a5a\n");
-    // The terminal has taken it when it has echoed it.
+    // The echo shows that the terminal has the input.
     let mut chunk = [0; 4096];
     while screen.seen.matches("5a5a5a5a\r\n").count() < 2 {
         let length = screen.master.read(&mut chunk).unwrap();
@@ -655,7 +763,7 @@ fn without_a_terminal_only_the_whole_digest_approves() {
     );
     all(&heard);
 
-    // The line works; with an id that is not whole, that is looked up.
+    // The suggested line works. An incomplete id is looked up first.
     for (id, looked_up) in [(job(), false), (SHORT.to_owned(), true)] {
         let args = ["approve", &id, "--no-wait", "--digest", &digest()];
         let said = without_terminal(fake.remit(&args));
@@ -667,7 +775,7 @@ fn without_a_terminal_only_the_whole_digest_approves() {
         );
     }
 
-    // Another digest is sent as it is: that it is another one, the record tells.
+    // Another digest is sent unchanged, so the audit log records the mismatch.
     let other = "00".repeat(32);
     without_terminal(fake.remit(&["approve", &job(), "--no-wait", "--digest", &other]));
     let sent = AdminRequest::Approve {
@@ -678,7 +786,7 @@ fn without_a_terminal_only_the_whole_digest_approves() {
 }
 
 #[test]
-fn n06_show_says_what_became_of_a_request_that_was_decided() {
+fn n06_show_tells_end_of_decided_request() {
     for (state, cause, word, end) in [
         (
             State::Exited,
@@ -716,7 +824,7 @@ fn n06_show_says_what_became_of_a_request_that_was_decided() {
             AdminRequest::Job { .. } => AdminReply::Job(Box::new(over.clone())),
             _ => AdminReply::Refused(Refusal::new(
                 Code::NotFound,
-                "no request with this id waits",
+                "no request with this id is waiting",
             )),
         });
         let said = fake.output(&["show", SHORT]);
@@ -745,9 +853,9 @@ fn n06_show_says_what_became_of_a_request_that_was_decided() {
     }
 }
 
-/// A daemon of an earlier release closes the connection on a question that it does not know.
+/// An older daemon closes the connection after an unknown request.
 #[test]
-fn n06_an_older_daemon_has_approved_all_the_same() {
+fn n06_approval_by_older_daemon_succeeds() {
     let fake = Fake::new(|_| Answer::HangUp);
     let _heard = fake.answer_each_administrator(|request| match request {
         AdminRequest::Job { .. } => panic!("a question of a later release"),
@@ -783,7 +891,7 @@ fn a_denial_carries_its_reason() {
 }
 
 #[test]
-fn what_is_refused_is_told_and_approves_nothing() {
+fn refused_approval_is_reported() {
     let refusal = Refusal::new(Code::NotFound, "'abab' begins two ids\x1b[2J");
     let (fake, heard) = Fake::admin(AdminReply::Refused(refusal));
     for args in [
@@ -800,19 +908,19 @@ fn what_is_refused_is_told_and_approves_nothing() {
         let said = fake.output(args);
         assert_eq!((said.status, said.text()), (Some(125), ""), "{args:?}");
         assert_eq!(
-            said.stderr, "remit: not_found: 'abab' begins two ids\\x1b[2J\n",
+            said.stderr, "remit: 'abab' begins two ids\\x1b[2J (not_found)\n",
             "{args:?}"
         );
         let json = fake.output(&[&["--json"], args].concat());
         assert_eq!(json.json()["error"]["code"], "not_found", "{args:?}");
-        // One question each: nothing comes after a refusal. Only show asks whether it is decided.
+        // One request each: nothing follows a refusal, except that show asks for the decision.
         let questions = if args[0] == "show" { 4 } else { 2 };
         assert_eq!(all(&heard).len(), questions, "{args:?}");
     }
 }
 
 #[test]
-fn an_id_that_is_none_is_not_asked_for() {
+fn invalid_id_is_not_sent() {
     let (fake, heard) = one(shown());
     for id in ["", "aba", "xyzw", "ab ab", &"a".repeat(33), "\x1b[2J"] {
         for args in [
@@ -852,8 +960,8 @@ fn a_reader_that_left_is_no_failure() {
     assert_eq!(all(&heard).len(), 4);
 }
 
-fn given(to: Whom, uses: Option<u32>) -> GivenGrant {
-    GivenGrant {
+fn sample_grant(to: Grantee, uses: Option<u32>) -> ActiveGrant {
+    ActiveGrant {
         grant: 7,
         new: NewGrant {
             to,
@@ -865,22 +973,22 @@ fn given(to: Whom, uses: Option<u32>) -> GivenGrant {
         },
         by: "ann".into(),
         by_uid: 1002,
-        given_ms: 951_782_399_000,
+        granted_ms: 951_782_399_000,
         left_ms: 1_799_000,
         uses_left: uses,
     }
 }
 
-fn root() -> Whom {
-    Whom::User {
+fn root() -> Grantee {
+    Grantee::User {
         name: "root".into(),
         uid: 0,
     }
 }
 
 #[test]
-fn a_grant_says_what_was_given() {
-    let (fake, heard) = Fake::admin(AdminReply::Granted(given(root(), Some(5))));
+fn grant_shows_its_terms() {
+    let (fake, heard) = Fake::admin(AdminReply::Granted(sample_grant(root(), Some(5))));
     let args = [
         "grant",
         "root",
@@ -902,7 +1010,7 @@ fn a_grant_says_what_was_given() {
     );
     assert_eq!(
         heard.recv().unwrap(),
-        AdminRequest::Grant(given(root(), Some(5)).new)
+        AdminRequest::Grant(sample_grant(root(), Some(5)).new)
     );
     let json = fake.output(&[&["--json"], &args[..]].concat()).json();
     assert_eq!(
@@ -929,7 +1037,7 @@ fn a_grant_says_what_was_given() {
     assert_eq!(
         heard.recv().unwrap(),
         AdminRequest::Grant(NewGrant {
-            to: Whom::Group {
+            to: Grantee::Group {
                 name: "#64999".into(),
                 gid: 64999
             },
@@ -953,22 +1061,22 @@ fn a_grant_says_what_was_given() {
 
 #[test]
 fn grants_are_a_table_and_end_by_number() {
-    let group = Whom::Group {
+    let group = Grantee::Group {
         name: "ops\x1b".into(),
         gid: 9,
     };
-    let all_grants = vec![given(root(), Some(5)), given(group, None)];
+    let all_grants = vec![sample_grant(root(), Some(5)), sample_grant(group, None)];
     let (fake, _heard) = Fake::admin(AdminReply::Grants(all_grants));
     assert_eq!(
         fake.output(&["grants"]).text(),
-        "  GRANT  TO               LEFT  RUNS LEFT  REBOOT   BY   WHAT\n      \
-               7  root      29 min 59 s          5  ends it  ann  service.* unit=a b=c\n      \
-               7  %ops\\x1b  29 min 59 s          -  goes on  ann  service.* unit=a b=c\n"
+        "  GRANT  TO               LEFT  RUNS LEFT  SURVIVES REBOOT  BY   WHAT\n      \
+               7  root      29 min 59 s          5  no               ann  service.* unit=a b=c\n      \
+               7  %ops\\x1b  29 min 59 s          -  yes              ann  service.* unit=a b=c\n"
     );
     let json = fake.output(&["--json", "grants"]).json();
     assert_eq!(json["grants"][1]["to"], "%ops\x1b");
     let (fake, _heard) = Fake::admin(AdminReply::Grants(Vec::new()));
-    assert_eq!(fake.output(&["grants"]).text(), "no grants for a time\n");
+    assert_eq!(fake.output(&["grants"]).text(), "no temporary grants\n");
 
     let (fake, heard) = Fake::admin(AdminReply::Done("2 grants ended".into()));
     for (args, grant) in [

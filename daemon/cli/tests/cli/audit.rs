@@ -1,4 +1,4 @@
-//! `remit audit` on files.
+//! Tests `remit audit` on files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::fake::{Directory, Fake, Said, remit};
 
-/// A trail of jobs of two, each with an intent and an end; the hash of the last record.
-fn trail(count: u64) -> (Vec<String>, Hash) {
+/// Makes an audit log of jobs with two records each, an intent and an end. Returns its lines and the last hash.
+fn audit_log(count: u64) -> (Vec<String>, Hash) {
     let mut prev = [0; 32];
     let lines = (1..=count).map(|seq| {
         let job = format!("{:08x}{}", seq.div_ceil(2), "0".repeat(24));
@@ -67,9 +67,9 @@ fn audit(args: &[&str]) -> Said {
 }
 
 #[test]
-fn a_whole_trail_is_whole_also_in_several_files_and_without_its_beginning() {
+fn whole_log_verifies_across_files_and_without_start() {
     let dir = Directory::new();
-    let (lines, last) = trail(40);
+    let (lines, last) = audit_log(40);
     let all = write(&dir, "all", &lines);
     let (old, new) = (
         write(&dir, "old", &lines[..25]),
@@ -87,7 +87,7 @@ fn a_whole_trail_is_whole_also_in_several_files_and_without_its_beginning() {
         assert_eq!(said.status, Some(0), "{args:?}: {said:?}");
         assert_eq!(
             said.text().lines().next(),
-            Some("the trail is whole"),
+            Some("the audit log is whole"),
             "{args:?}"
         );
         assert!(
@@ -112,8 +112,8 @@ fn a_whole_trail_is_whole_also_in_several_files_and_without_its_beginning() {
 }
 
 #[test]
-fn what_is_wrong_is_named_by_its_number_on_the_first_line() {
-    let (lines, last) = trail(40);
+fn first_line_names_the_bad_record() {
+    let (lines, last) = audit_log(40);
     let keep = format!("40:{}", hex(&last));
     let change = |at: usize, from: &str, to: &str| {
         let mut lines = lines.clone();
@@ -129,7 +129,7 @@ fn what_is_wrong_is_named_by_its_number_on_the_first_line() {
     let cut = lines[..33].to_vec();
     let mut half = lines.clone();
     half[39].truncate(100);
-    // The other value is the one that counts for many a reader.
+    // Many parsers use the other of two equal keys.
     let twice = change(17, "{", "{\"REMIT_USER\":\"root\",");
     for (what, lines, kind, seq) in [
         ("an edit", change(17, "df -h", "rm -r"), "edit", 17),
@@ -167,7 +167,7 @@ fn what_is_wrong_is_named_by_its_number_on_the_first_line() {
         let first = said.text().lines().next().unwrap_or_default();
         let number = format!(" {seq}");
         assert!(
-            first.starts_with("the trail is not whole: ") && first.contains(&number),
+            first.starts_with("the audit log is not whole: ") && first.contains(&number),
             "{what}: {first}"
         );
         let json = audit(&[&args[..], &["--json"]].concat()).json();
@@ -185,8 +185,8 @@ fn what_is_wrong_is_named_by_its_number_on_the_first_line() {
 }
 
 #[test]
-fn the_end_is_held_against_what_the_daemon_says() {
-    let (lines, hash) = trail(20);
+fn end_is_compared_with_daemon_head() {
+    let (lines, hash) = audit_log(20);
     let (fake, _heard) = Fake::admin(AdminReply::AuditHead(AuditHead { seq: 20, hash }));
     let state = Directory::new();
     let config = Directory::new();
@@ -195,13 +195,13 @@ fn the_end_is_held_against_what_the_daemon_says() {
         "[audit]\nsink = \"file\"\n",
     )
     .unwrap();
-    let place = [
+    let source_args = [
         "--state",
         state.path().to_str().unwrap(),
         "--config",
         config.path().to_str().unwrap(),
     ];
-    let verify = || fake.output(&[&["audit", "verify"], &place[..]].concat());
+    let verify = || fake.output(&[&["audit", "verify"], &source_args[..]].concat());
     write(&state, "audit.jsonl", &lines);
     let said = verify();
     assert_eq!(said.status, Some(0), "{said:?}");
@@ -219,8 +219,8 @@ fn the_end_is_held_against_what_the_daemon_says() {
         "{said:?}"
     );
 
-    // Records that the daemon knows nothing of.
-    write(&state, "audit.jsonl", &trail(24).0);
+    // Records beyond the daemon's head.
+    write(&state, "audit.jsonl", &audit_log(24).0);
     let said = verify();
     assert_eq!(said.status, Some(1), "{said:?}");
     assert!(
@@ -229,12 +229,12 @@ fn the_end_is_held_against_what_the_daemon_says() {
         "{said:?}"
     );
 
-    // Nothing was written since then.
+    // No record was written since then.
     write(&state, "audit.jsonl", &lines);
     let said = fake.output(
         &[
             &["audit", "verify", "--since", "2026-11-20 09:00"],
-            &place[..],
+            &source_args[..],
         ]
         .concat(),
     );
@@ -245,21 +245,21 @@ fn the_end_is_held_against_what_the_daemon_says() {
 }
 
 #[test]
-fn a_daemon_that_does_not_run_has_left_its_head() {
-    let (lines, hash) = trail(20);
+fn head_file_is_used_without_daemon() {
+    let (lines, hash) = audit_log(20);
     let state = Directory::new();
     let mut head = remit_trail::Head::new([1; 16]);
     head.newest = remit_trail::Link { seq: 20, hash };
     fs::create_dir(state.path().join("warden")).unwrap();
     let file = state.path().join("warden/audit-head");
     fs::write(&file, head.bytes()).unwrap();
-    let trail = write(&state, "audit.jsonl", &lines[..18]);
+    let audit_log = write(&state, "audit.jsonl", &lines[..18]);
     let args = [
         "verify",
         "--state",
         state.path().to_str().unwrap(),
         "--file",
-        &trail,
+        &audit_log,
     ];
     let said = audit(&args);
     assert_eq!(said.status, Some(1), "{said:?}");
@@ -268,7 +268,10 @@ fn a_daemon_that_does_not_run_has_left_its_head() {
             .contains("compared with record 20 of the state directory"),
         "{said:?}"
     );
-    for (bytes, why) in [(&b"x"[..], "no head"), (&head.bytes()[1..], "no head")] {
+    for (bytes, why) in [
+        (&b"x"[..], "not a head"),
+        (&head.bytes()[1..], "not a head"),
+    ] {
         fs::write(&file, bytes).unwrap();
         let said = audit(&args);
         assert_eq!(said.status, Some(0), "{said:?}");
@@ -282,10 +285,10 @@ fn a_daemon_that_does_not_run_has_left_its_head() {
 }
 
 #[test]
-fn what_is_exported_verifies_and_is_the_same_again() {
+fn export_verifies_and_is_stable() {
     let dir = Directory::new();
-    let (mut lines, _) = trail(20);
-    // What the file's daemon writes is not made as serde does: more keys, other order, other escapes.
+    let (mut lines, _) = audit_log(20);
+    // Valid JSON that differs from serde's output: more keys, other order, other escapes.
     lines[4] = lines[4]
         .replace('{', "{\"TIME\":\"x\",")
         .replace("gr\u{fc}n", "gr\\u00fcn");
@@ -327,7 +330,7 @@ fn what_is_exported_verifies_and_is_the_same_again() {
 #[test]
 fn records_are_listed_a_line_each_and_filtered() {
     let dir = Directory::new();
-    let file = write(&dir, "trail", &trail(100).0);
+    let file = write(&dir, "trail", &audit_log(100).0);
     let count = |args: &[&str]| {
         let said = audit(&[&["show", "--file", &file], args].concat());
         assert_eq!(said.status, Some(0), "{said:?}");
@@ -346,6 +349,7 @@ fn records_are_listed_a_line_each_and_filtered() {
         (&["--job", "00000007"], 2),
         (&["--job", "0000-0007-0000"], 2),
         (&["--verdict", "allow", "--event", "end", "-n", "1000"], 50),
+        (&["--verdict", "exited", "-n", "1000"], 50),
         (&["--event", "intent", "--event", "end", "-n", "1000"], 100),
         (&["--command", "DF -H /srv/77"], 1),
         (
@@ -364,8 +368,8 @@ fn records_are_listed_a_line_each_and_filtered() {
     let newest = audit(&["show", "--file", &file, "-n", "2"]);
     assert_eq!(
         newest.text(),
-        "2026-11-20 08:39:00Z  alice  intent  allow     00000032  df -h /srv/99 gr\u{fc}n\n\
-         2026-11-20 08:40:00Z  bob    end     exited 0  00000032  df -h /srv/100 gr\u{fc}n\n"
+        "2026-11-20 08:39:00 UTC  alice  intent  allow     00000032  df -h /srv/99 gr\u{fc}n\n\
+         2026-11-20 08:40:00 UTC  bob    end     exited 0  00000032  df -h /srv/100 gr\u{fc}n\n"
     );
     let json = audit(&["--json", "show", "--file", &file, "-n", "2"]).json();
     assert_eq!(
@@ -376,7 +380,7 @@ fn records_are_listed_a_line_each_and_filtered() {
         &["show", "--since", "soon"][..],
         &["show", "--event", "x"],
         &["show", "--job", "12"],
-        &["show", "0000000", "--file", &file],
+        &["show", "000", "--file", &file],
         &["show", "00000007", "--user", "bob"],
         &["show", "-n", "0"],
         &["verify", "--expect", "7"],
@@ -387,9 +391,26 @@ fn records_are_listed_a_line_each_and_filtered() {
 }
 
 #[test]
-fn the_story_of_a_job_is_whole_and_of_one_job() {
+fn ambiguous_id_is_refused_with_candidates() {
     let dir = Directory::new();
-    let (mut lines, _) = trail(40);
+    let file = write(&dir, "trail", &audit_log(40).0);
+    for args in [
+        &["show", "0000-000"][..],
+        &["show", "--job", "0000000"],
+        &["export", "--job", "0000000"],
+    ] {
+        let said = audit(&[args, &["--file", &file]].concat());
+        assert_eq!((said.status, said.text()), (Some(125), ""), "{args:?}");
+        let begin = "remit: 15 ids begin with '0000000': 00000001, 00000002, ";
+        assert!(said.stderr.starts_with(begin), "{said:?}");
+        assert!(said.stderr.contains("type more digits"), "{said:?}");
+    }
+}
+
+#[test]
+fn story_is_complete_for_one_job() {
+    let dir = Directory::new();
+    let (mut lines, _) = audit_log(40);
     lines[13] = lines[13].replace("df -h", "\\u001b[2J\\u202e\\u009b  user        | root\\n");
     let file = write(&dir, "trail", &lines);
     let said = audit(&["show", "0000-0007", "--file", &file]);
@@ -403,8 +424,8 @@ fn the_story_of_a_job_is_whole_and_of_one_job() {
         heads,
         [
             "job 00000007000000000000000000000000",
-            "2026-11-20 08:13:00.042Z  intent, record 13",
-            "2026-11-20 08:14:00.042Z  end, record 14",
+            "2026-11-20 08:13:00 UTC  intent, record 13",
+            "2026-11-20 08:14:00 UTC  end, record 14",
         ]
     );
     assert!(
@@ -428,11 +449,11 @@ fn the_story_of_a_job_is_whole_and_of_one_job() {
     let file = write(&dir, "trail", &lines);
     let said = audit(&["show", "00000007", "--file", &file]);
     assert_eq!(said.status, Some(125), "{said:?}");
-    assert!(said.stderr.contains("give more digits"), "{said:?}");
+    assert!(said.stderr.contains("type more digits"), "{said:?}");
 }
 
 #[test]
-fn what_cannot_be_read_says_why_and_the_way_out() {
+fn unreadable_source_tells_reason_and_fix() {
     let said = audit(&["verify", "--file", "/nonexistent/x"]);
     assert_eq!(said.status, Some(125), "{said:?}");
     assert!(said.stderr.contains("'/nonexistent/x'"), "{said:?}");
@@ -445,12 +466,12 @@ fn what_cannot_be_read_says_why_and_the_way_out() {
     fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
     let file = file.display().to_string();
     for verb in ["verify", "show", "export"] {
-        let said = fake.output_for_nobody(&["audit", verb, "--file", &file]);
+        let said = fake.output_unprivileged(&["audit", verb, "--file", &file]);
         assert_eq!(said.status, Some(77), "{said:?}");
         assert!(said.stderr.contains("be root"), "{said:?}");
     }
 
-    // No record and nobody who knows whether there should be one is no good news.
+    // An empty audit log with an unknown end must not pass.
     let said = audit(&["verify", "--file", "/dev/null"]);
     assert_eq!(
         (said.status, said.text().lines().next()),
@@ -470,7 +491,7 @@ fn what_cannot_be_read_says_why_and_the_way_out() {
 }
 
 #[test]
-fn n29_a_verdict_that_no_record_has_is_refused_with_those_there_are() {
+fn n29_unknown_verdict_is_refused_with_valid_ones() {
     let dir = Directory::new();
     let said = |verdict: &str| {
         let args = ["audit", "show", "--verdict", verdict, "--file", "/dev/null"];

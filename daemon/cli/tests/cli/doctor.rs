@@ -1,12 +1,14 @@
-//! `remit doctor`: what a daemon tells, and what is told without one. The rest is the machine's.
+//! Tests `remit doctor` with and without a daemon. Other checks depend on the machine.
 
-use remit_common::admin::{AdminReply, AdminRequest, Checkup, ProfileCheck, WallCheck, WallState};
+use remit_common::admin::{
+    AdminReply, AdminRequest, Checkup, LayerCheck, LayerState, ProfileCheck,
+};
 use remit_common::refusal::{Code, Refusal};
 use serde_json::Value;
 
 use crate::fake::{Fake, Said, remit};
 
-fn checkup(state: WallState) -> AdminReply {
+fn checkup(state: LayerState) -> AdminReply {
     AdminReply::Doctor(Box::new(Checkup {
         kernel: "6.1.0-test".into(),
         landlock: 2,
@@ -20,7 +22,7 @@ fn checkup(state: WallState) -> AdminReply {
         profiles: vec![ProfileCheck {
             name: "read".into(),
             refused: None,
-            walls: vec![WallCheck {
+            layers: vec![LayerCheck {
                 name: "mounts".into(),
                 state,
                 detail: "it was \x1b[2J refused".into(),
@@ -29,7 +31,6 @@ fn checkup(state: WallState) -> AdminReply {
     }))
 }
 
-/// The verdict of a check, and the reason.
 fn verdict<'a>(report: &'a Value, part: &str, name: &str) -> (&'a str, &'a str) {
     let checks = report["checks"].as_array().unwrap();
     let found = checks
@@ -42,7 +43,7 @@ fn verdict<'a>(report: &'a Value, part: &str, name: &str) -> (&'a str, &'a str) 
     )
 }
 
-/// The report; the exit status is the number of its failures.
+/// Checks that the exit status is the number of failures.
 fn report(said: &Said) -> Value {
     let report = said.json();
     assert_eq!(
@@ -56,25 +57,28 @@ fn report(said: &Said) -> Value {
 }
 
 #[test]
-fn a_broken_wall_is_named_and_counted() {
-    let (fake, heard) = Fake::admin(checkup(WallState::Held));
+fn broken_layer_is_named_and_counted() {
+    let (fake, heard) = Fake::admin(checkup(LayerState::Held));
     let held = report(&fake.output(&["doctor", "--json"]));
     assert_eq!(heard.recv().unwrap(), AdminRequest::Doctor);
     assert_eq!(verdict(&held, "walls", "read: mounts").0, "ok");
     assert_eq!(held["checkup"]["profiles"][0]["walls"][0]["state"], "held");
 
-    let (fake, _heard) = Fake::admin(checkup(WallState::Broken));
+    let (fake, _heard) = Fake::admin(checkup(LayerState::Broken));
     let broken = report(&fake.output(&["doctor", "--json"]));
     let (word, why) = verdict(&broken, "walls", "read: mounts");
     assert_eq!(word, "failure");
-    assert!(why.starts_with("wall 'mounts' does not hold"), "{why}");
+    assert!(
+        why.starts_with("sandbox layer 'mounts' does not hold"),
+        "{why}"
+    );
     let count = |report: &Value| report["counts"]["failures"].as_i64().unwrap();
     assert_eq!(count(&broken), count(&held) + 1);
 }
 
 #[test]
-fn a_daemon_that_does_not_tell_of_its_lock_is_not_said_to_be_open() {
-    let (fake, heard) = Fake::admin(checkup(WallState::Held));
+fn unknown_lock_state_is_not_shown_open() {
+    let (fake, heard) = Fake::admin(checkup(LayerState::Held));
     let report = report(&fake.output(&["doctor", "--json"]));
     assert_eq!(heard.recv().unwrap(), AdminRequest::Doctor);
     assert_eq!(heard.recv().unwrap(), AdminRequest::Status);
@@ -83,12 +87,12 @@ fn a_daemon_that_does_not_tell_of_its_lock_is_not_said_to_be_open() {
 }
 
 #[test]
-fn the_screen_is_safe_and_ends_with_the_counts() {
-    let (fake, _heard) = Fake::admin(checkup(WallState::Broken));
+fn failures_come_last_and_are_escaped() {
+    let (fake, _heard) = Fake::admin(checkup(LayerState::Broken));
     let said = fake.output(&["doctor"]);
     let text = said.text();
     assert!(
-        text.contains("FAILURE  read: mounts: ") && text.contains("way out: "),
+        text.contains("\nFAILURE  read: mounts: ") && text.contains("\n    fix: boot a kernel"),
         "{text}"
     );
     assert!(
@@ -96,16 +100,33 @@ fn the_screen_is_safe_and_ends_with_the_counts() {
         "{text}"
     );
     let last = text.lines().last().unwrap();
-    assert!(last.contains(" checks: "), "{last}");
+    assert!(last.starts_with("remit has problems here: "), "{last}");
 }
 
 #[test]
-fn without_an_answer_the_rest_is_still_looked_at() {
-    let nobody = remit(std::path::Path::new("/nonexistent"), &["doctor", "--json"]);
-    let silent = report(&Said::from({ nobody }.output().unwrap()));
+fn fine_checks_are_listed_only_with_verbose() {
+    let (fake, _heard) = Fake::admin(checkup(LayerState::Held));
+    let short = fake.output(&["doctor"]);
+    let line = "sandbox   ok       1 of 1 checks hold\n";
+    assert!(short.text().starts_with(line), "{short:?}");
+    assert!(!short.text().contains("ok       read: mounts"), "{short:?}");
+
+    let (fake, _heard) = Fake::admin(checkup(LayerState::Held));
+    let all = fake.output(&["doctor", "-v"]);
+    assert!(
+        all.text().starts_with("sandbox\n  ok       read: mounts: "),
+        "{all:?}"
+    );
+    assert_eq!(all.status, short.status);
+}
+
+#[test]
+fn other_checks_run_without_daemon_answer() {
+    let without_daemon = remit(std::path::Path::new("/nonexistent"), &["doctor", "--json"]);
+    let silent = report(&Said::from({ without_daemon }.output().unwrap()));
     let (word, why) = verdict(&silent, "walls", "daemon");
     assert_eq!(word, "failure");
-    assert!(why.starts_with("cannot reach remitd"), "{why}");
+    assert!(why.starts_with("remitd is not running"), "{why}");
     assert_eq!(verdict(&silent, "files", "remit.sock").0, "failure");
     assert_eq!(silent["checkup"], Value::Null);
 

@@ -1,4 +1,4 @@
-//! A daemon of one test: both sockets, real frames, answers from a closure.
+//! A fake daemon for one test: both sockets, real frames, answers from a closure.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use std::thread;
 use remit_common::admin::{AdminCall, AdminReply, AdminRequest};
 use remit_common::names::{JobId, Runtime};
 use remit_common::outcome::{
-    Captured, Ending, Enforced, Followed, JobReport, Page, Part, Place, State, Stream,
+    Captured, Ending, Enforced, Followed, JobReport, OutputPart, Page, QueuePosition, State, Stream,
 };
 use remit_common::refusal::Refusal;
 use remit_common::wire::{
@@ -22,18 +22,17 @@ use remit_common::wire::{
 };
 use remit_common::{caps, frame};
 
-/// What the fake does about a request.
 pub enum Answer {
     Reply(Reply),
     Refuse(Refusal),
     HangUp,
-    /// It breaks off in the middle of this.
+    /// The connection breaks in the middle of this reply.
     Torn(Reply),
-    /// First it tells where the job stands.
-    Waiting(Place, Box<Answer>),
+    /// A progress message with the queue position comes first.
+    Waiting(QueuePosition, Box<Answer>),
 }
 
-/// A directory that goes with its value.
+/// Removed on drop.
 pub struct Directory(PathBuf);
 
 impl Directory {
@@ -57,14 +56,13 @@ impl Drop for Directory {
     }
 }
 
-/// The daemon. Its threads end with the test process.
+/// Its threads end with the test process.
 pub struct Fake {
     dir: Directory,
     heard: Mutex<Receiver<Request>>,
 }
 
 impl Fake {
-    /// Answers requests on remit.sock.
     pub fn new(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         let dir = Directory::new();
         let (tell, heard) = mpsc::channel();
@@ -76,31 +74,29 @@ impl Fake {
         fake
     }
 
-    /// Another daemon in the place of this one, whose socket is gone.
+    /// Starts a second daemon after the first one's socket is gone.
     pub fn again(&self, answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) {
         let (tell, heard) = mpsc::channel();
         *self.heard.lock().unwrap() = heard;
         listen(self.dir(), Arc::new(answer), tell);
     }
 
-    /// One that gives every request the same report of a job.
     pub fn job(report: JobReport) -> Self {
         Self::new(move |_| reply(report.clone()))
     }
 
-    /// Answers one request after the other on admin.sock, each with the same, and none on the other.
+    /// Serves admin.sock with one constant reply, and hangs up on remit.sock.
     pub fn admin(reply: AdminReply) -> (Self, Receiver<AdminRequest>) {
         let fake = Self::new(|_| Answer::HangUp);
         let heard = fake.answer_administrators(reply);
         (fake, heard)
     }
 
-    /// Answers one request after the other on admin.sock, each with the same.
+    /// Serves admin.sock with one constant reply.
     pub fn answer_administrators(&self, reply: AdminReply) -> Receiver<AdminRequest> {
         self.answer_each_administrator(move |_| reply.clone())
     }
 
-    /// Answers one request after the other on admin.sock.
     pub fn answer_each_administrator(
         &self,
         answer: impl Fn(&AdminRequest) -> AdminReply + Send + 'static,
@@ -123,7 +119,6 @@ impl Fake {
         self.dir.path()
     }
 
-    /// The next request that was heard; waits for it.
     pub fn heard(&self) -> Request {
         let heard = self.heard.lock().unwrap();
         heard
@@ -131,12 +126,11 @@ impl Fake {
             .unwrap()
     }
 
-    /// All requests heard by now and not yet looked at.
     pub fn heard_as_sent(&self) -> Vec<Request> {
         self.heard.lock().unwrap().try_iter().collect()
     }
 
-    /// The same, without the names that runs were given because they had none.
+    /// As [`Self::heard_as_sent`], without generated request ids.
     pub fn all_heard(&self) -> Vec<Request> {
         let mut all = self.heard_as_sent();
         for request in &mut all {
@@ -147,7 +141,7 @@ impl Fake {
         all
     }
 
-    /// `remit` with these arguments, talking to this daemon, without input.
+    /// Prepares `remit` against this daemon, without input.
     pub fn remit(&self, args: &[&str]) -> Command {
         remit(self.dir(), args)
     }
@@ -156,19 +150,19 @@ impl Fake {
         Said::from(self.remit(args).output().unwrap())
     }
 
-    /// What somebody without any group is told. Who may connect where, the caller sets.
-    pub fn output_for_nobody(&self, args: &[&str]) -> Said {
+    /// Runs `remit` as a user without groups. The caller sets the socket permissions.
+    pub fn output_unprivileged(&self, args: &[&str]) -> Said {
         std::fs::set_permissions(self.dir(), PermissionsExt::from_mode(0o755)).unwrap();
-        // The build directory may be closed to others; a copy beside the socket is not.
+        // The build directory may be closed to other users.
         let copy = self.dir().join("remit");
-        // Not written by this process: another test's fork could hold it open (ETXTBSY, execve(2)).
+        // cp writes the file: another test's fork could keep our descriptor open (ETXTBSY, execve(2)).
         let mut cp = Command::new("cp");
         let copied = cp.arg(env!("CARGO_BIN_EXE_remit")).arg(&copy).status();
         assert!(copied.unwrap().success());
-        let nobody = 65534;
+        let overflow_id = 65534;
         let mut command = Command::new(&copy);
         command.arg("--runtime").arg(self.dir()).args(args);
-        command.current_dir("/").uid(nobody).gid(nobody);
+        command.current_dir("/").uid(overflow_id).gid(overflow_id);
         Said::from(command.stdin(Stdio::null()).output().unwrap())
     }
 }
@@ -206,19 +200,19 @@ fn serve(
         // The test may be over.
         let _ = tell.send(request.clone());
         let mut answer = answer(&request);
-        while let Answer::Waiting(place, then) = answer {
+        while let Answer::Waiting(queue_position, then) = answer {
             let progress = Progress {
                 elapsed_ms: 0,
-                place: Some(place),
+                queue_position: Some(queue_position),
                 output_bytes: 0,
                 last_line: String::new(),
             };
-            let told = frame::write(
+            let sent = frame::write(
                 &mut stream,
                 &ToClient::Progress { id, progress },
                 caps::FRAME,
             );
-            if told.is_err() {
+            if sent.is_err() {
                 return;
             }
             answer = *then;
@@ -243,7 +237,6 @@ fn serve(
     }
 }
 
-/// `remit` with its sockets in `dir`, without input.
 pub fn remit(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_remit"));
     command
@@ -254,7 +247,6 @@ pub fn remit(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// What a run of `remit` left.
 #[derive(Debug)]
 pub struct Said {
     pub status: Option<i32>,
@@ -305,11 +297,11 @@ pub fn running() -> JobReport {
         ending: None,
         started_ms: 1_795_163_148_000,
         waited_ms: 0,
-        place: None,
+        queue_position: None,
         enforced: Some(Enforced {
             profile: "read".into(),
             uid: 1_879_048_200,
-            walls: vec!["uid".into(), "mounts".into()],
+            layers: vec!["uid".into(), "mounts".into()],
             landlock: 6,
             limits: vec!["memory 536870912 (cgroup)".into()],
         }),
@@ -340,7 +332,7 @@ pub fn ended(state: State, exit: Option<i32>, signal: Option<i32>, cause: &str) 
     }
 }
 
-/// A job that exited by itself after it wrote this, all of it inline.
+/// A job that exited after it wrote these bytes, all of them inline.
 pub fn exited(exit: i32, stdout: &[u8], stderr: &[u8]) -> JobReport {
     let all = |bytes: &[u8]| Captured {
         total: bytes.len() as u64,
@@ -355,7 +347,7 @@ pub fn exited(exit: i32, stdout: &[u8], stderr: &[u8]) -> JobReport {
     }
 }
 
-/// A job that wrote `bytes` to stdout, of which only head and tail are inline.
+/// A job that wrote `bytes` to stdout, with only head and tail inline.
 pub fn long(bytes: &[u8], head: usize, tail: usize) -> JobReport {
     JobReport {
         stdout: Captured {
@@ -368,7 +360,7 @@ pub fn long(bytes: &[u8], head: usize, tail: usize) -> JobReport {
     }
 }
 
-/// Answers with `report`, and with the page of `bytes` that was asked for.
+/// Answers with `report` and the requested page of `bytes`.
 pub fn paged(report: &JobReport, bytes: &[u8], request: &Request) -> Answer {
     let Request::Job(query) = request else {
         return reply(report.clone());
@@ -383,7 +375,7 @@ pub fn paged(report: &JobReport, bytes: &[u8], request: &Request) -> Answer {
             false => bytes.len().min(asked.offset as usize),
         };
         let to = bytes.len().min(from + asked.limit as usize);
-        Part::Page(Page {
+        OutputPart::Page(Page {
             stream: asked.stream,
             offset: from as u64,
             bytes: Bytes::from(bytes[from..to].to_vec()),
@@ -397,7 +389,7 @@ pub fn paged(report: &JobReport, bytes: &[u8], request: &Request) -> Answer {
     })
 }
 
-/// What a daemon answers that has these bytes of the job by now, and gives at most so many of a stream at once.
+/// Answers as a daemon that has these bytes so far and returns at most `at_once` bytes of a stream.
 pub fn written(
     report: &JobReport,
     streams: [&[u8]; 2],
@@ -422,14 +414,13 @@ pub fn written(
     };
     Reply::Followed(Box::new(Followed {
         state: report.state,
-        place: report.place,
+        queue_position: report.queue_position,
         stdout: page(Stream::Stdout, streams[0], asked.stdout),
         stderr: page(Stream::Stderr, streams[1], asked.stderr),
         report: report.ending.as_ref().map(|_| Box::new(report.clone())),
     }))
 }
 
-/// The same, as an answer.
 pub fn followed(report: &JobReport, streams: [&[u8]; 2], request: &Request) -> Answer {
     match request {
         Request::Follow(_) => Answer::Reply(written(report, streams, caps::PAGE, request)),
@@ -437,7 +428,6 @@ pub fn followed(report: &JobReport, streams: [&[u8]; 2], request: &Request) -> A
     }
 }
 
-/// Lines with one space between words.
 pub fn squeezed(text: &str) -> Vec<String> {
     text.lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))

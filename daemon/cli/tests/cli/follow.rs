@@ -1,4 +1,4 @@
-//! What a job writes while it runs, as it comes: `remit run` and `remit job --follow`.
+//! Tests output of a running job: `remit run` and `remit job --follow`.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,7 @@ use crate::fake::{
     Answer, Fake, JOB, Said, ended, exited, followed, job, paged, reply, running, written,
 };
 
-/// A fake whose job writes both streams byte by byte, and ends when all is asked for.
+/// A job that writes both streams byte by byte and ends after all was requested.
 fn byte_by_byte(stdout: &'static [u8], stderr: &'static [u8], at_once: usize) -> Fake {
     let end = exited(7, stdout, stderr);
     Fake::new(move |request| match request {
@@ -57,7 +57,7 @@ fn both_streams_are_passed_on_as_they_come() {
 }
 
 #[test]
-fn each_question_waits_long() {
+fn each_request_uses_a_long_wait() {
     let fake = byte_by_byte(b"", b"", 1);
     fake.output(&["run", "x"]);
     let expect = Follow {
@@ -69,7 +69,6 @@ fn each_question_waits_long() {
     assert_eq!(follows(&fake), [expect]);
 }
 
-/// The lines of a pipe, as they come.
 fn lines(from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (tell, lines) = mpsc::channel();
     std::thread::spawn(move || {
@@ -126,7 +125,7 @@ fn what_a_job_wrote_last_is_paged_whole() {
     assert!(said.stdout == all, "{} bytes", said.stdout.len());
 }
 
-/// Breaks at each question in one of the ways, and answers the next.
+/// Breaks each first request with `broken`, and answers its retry.
 fn breaking(
     stdout: &'static [u8],
     broken: impl Fn(Reply) -> Answer + Send + Sync + 'static,
@@ -149,7 +148,7 @@ fn breaking(
 }
 
 #[test]
-fn a_connection_that_breaks_brings_nothing_twice_and_loses_nothing() {
+fn broken_connection_loses_and_repeats_nothing() {
     let ways: [fn(Reply) -> Answer; 4] = [
         |_| Answer::HangUp,
         Answer::Torn,
@@ -170,9 +169,9 @@ fn a_connection_that_breaks_brings_nothing_twice_and_loses_nothing() {
 }
 
 #[test]
-fn a_daemon_that_is_started_again_is_found_and_the_job_was_interrupted() {
+fn restarted_daemon_reports_interrupted_job() {
     let gone = Arc::new(Mutex::new(mpsc::channel().0));
-    let (tell, told) = mpsc::channel();
+    let (tell, reported) = mpsc::channel();
     *gone.lock().unwrap() = tell;
     let fake = Arc::new(Fake::new(move |request| match request {
         Request::Follow(Follow { stdout: 0, .. }) => {
@@ -188,8 +187,8 @@ fn a_daemon_that_is_started_again_is_found_and_the_job_was_interrupted() {
     fake.heard();
     fake.heard();
     std::fs::remove_file(Runtime::new(fake.dir()).socket()).unwrap();
-    told.recv().unwrap();
-    // Long enough that it looks in vain at least once; if it does not, this tests less and fails no less.
+    reported.recv().unwrap();
+    // Enough time for one failed connection attempt. Without one the test checks less, but does not fail.
     std::thread::sleep(Duration::from_millis(200));
     let end = ended(State::Interrupted, None, None, "remitd was restarted");
     fake.again(move |request| followed(&end, [b"so far, and more", b""], request));
@@ -206,7 +205,7 @@ fn a_daemon_that_is_started_again_is_found_and_the_job_was_interrupted() {
 }
 
 #[test]
-fn a_reader_that_leaves_does_not_end_the_job() {
+fn closed_reader_does_not_end_job() {
     let fake = Fake::new(|request| match request {
         Request::Follow(_) => followed(&running(), [&[b'x'; 100_000], b""], request),
         _ => reply(running()),
@@ -229,7 +228,7 @@ fn a_reader_that_leaves_does_not_end_the_job() {
 }
 
 #[test]
-fn without_a_reader_of_stderr_stdout_is_still_wanted() {
+fn stdout_continues_without_stderr_reader() {
     let fake = byte_by_byte(b"wanted", b"unread", 1);
     let mut command = fake.remit(&["run", "x"]);
     let (reader, writer) = std::io::pipe().unwrap();
@@ -244,7 +243,7 @@ fn without_a_reader_of_stderr_stdout_is_still_wanted() {
 }
 
 #[test]
-fn output_that_cannot_be_written_tells_of_the_job_that_goes_on() {
+fn write_error_tells_of_running_job() {
     let fake = Fake::new(|request| followed(&running(), [b"some\n", b""], request));
     let full = std::fs::File::create("/dev/full").unwrap();
     let mut command = fake.remit(&["run", "x"]);
@@ -260,7 +259,7 @@ fn output_that_cannot_be_written_tells_of_the_job_that_goes_on() {
 }
 
 #[test]
-fn a_page_that_was_not_asked_for_is_not_passed_on() {
+fn unrequested_page_is_not_passed_on() {
     let fake = Fake::new(|request| {
         let Request::Follow(asked) = request else {
             return reply(running());
@@ -291,11 +290,11 @@ fn json_is_one_object_at_the_end() {
             (said.status, &said.json()["stdout"]),
             (Some(3), &"done".into())
         );
-        let waits = |request: &Request| matches!(request, Request::Job(query) if query.wait_ms == caps::WAIT_MS);
+        let is_waiting = |request: &Request| matches!(request, Request::Job(query) if query.wait_ms == caps::WAIT_MS);
         assert_eq!(
             fake.all_heard()
                 .iter()
-                .filter(|request| waits(request))
+                .filter(|request| is_waiting(request))
                 .count(),
             3
         );
@@ -340,7 +339,7 @@ fn one_stream_is_followed_from_where_one_wants() {
 }
 
 #[test]
-fn one_that_has_ended_is_printed_whole_with_its_status() {
+fn ended_job_is_printed_with_status() {
     let report = ended(State::TimedOut, None, Some(9), "after 5 s");
     let report = JobReport {
         stdout: exited(0, b"out", b"").stdout,

@@ -1,4 +1,4 @@
-//! Ctrl-C while a job runs.
+//! Tests Ctrl-C while a job runs.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -13,7 +13,6 @@ use remit_common::wire::Request;
 
 use crate::fake::{Answer, Fake, JOB, ended, exited, followed, job, reply, running};
 
-/// A door that opens once.
 #[derive(Clone, Default)]
 struct Door(Arc<(Mutex<bool>, Condvar)>);
 
@@ -91,9 +90,9 @@ fn the_first_stops_the_job() {
     );
 }
 
-/// The daemon replaces what it talks to clients with, and loses no job meanwhile.
+/// The daemon replaces its broker without losing a job.
 #[test]
-fn a_stop_whose_connection_breaks_is_asked_for_again() {
+fn stop_is_sent_again_after_broken_connection() {
     let stopped = Door::default();
     let door = stopped.clone();
     let stops = AtomicU32::new(0);
@@ -142,7 +141,7 @@ fn the_second_leaves_although_nothing_is_answered() {
 }
 
 #[test]
-fn one_that_comes_before_the_id_is_known_is_kept() {
+fn early_interrupt_is_kept_until_id_known() {
     let started = Door::default();
     let stopped = Door::default();
     let (start, stop) = (started.clone(), stopped.clone());
@@ -172,7 +171,7 @@ fn one_that_comes_before_the_id_is_known_is_kept() {
 }
 
 #[test]
-fn a_job_that_waits_for_its_place_is_stopped_too() {
+fn queued_job_is_stopped_too() {
     let stopped = Door::default();
     let door = stopped.clone();
     let queued = JobReport {
@@ -197,7 +196,7 @@ fn a_job_that_waits_for_its_place_is_stopped_too() {
 }
 
 #[test]
-fn what_became_of_a_job_that_did_not_mind_is_told() {
+fn end_of_unaffected_job_is_reported() {
     let stopped = Door::default();
     let door = stopped.clone();
     let fake = Fake::new(move |request| {
@@ -222,7 +221,7 @@ fn what_became_of_a_job_that_did_not_mind_is_told() {
 }
 
 #[test]
-fn who_only_looks_on_leaves_and_is_told_how_to_stop_the_job() {
+fn follower_leaves_and_learns_how_to_stop() {
     let never = Door::default();
     let door = never.clone();
     let fake = Fake::new(move |request| {
@@ -236,13 +235,13 @@ fn who_only_looks_on_leaves_and_is_told_how_to_stop_the_job() {
     assert!(matches!(fake.heard(), Request::Follow(_)));
     press(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let told = format!("remit: job {0} goes on; to stop it: remit stop {0}", job());
-    assert_eq!(lines.iter().collect::<Vec<_>>(), [told]);
+    let expected = format!("remit: job {0} goes on; to stop it: remit stop {0}", job());
+    assert_eq!(lines.iter().collect::<Vec<_>>(), [expected]);
     assert_eq!(fake.all_heard(), [], "the job is not stopped");
     never.open();
 }
 
-/// Looked at, not pressed: who starts the tests may have SIGINT ignored, as shells do in the background.
+/// Inspects the signal masks instead of sending SIGINT, which shells ignore in background processes.
 #[test]
 fn other_verbs_leave_ctrl_c_as_it_is() {
     let never = Door::default();
@@ -260,7 +259,7 @@ fn other_verbs_leave_ctrl_c_as_it_is() {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        // Blocked and caught signals, a bit each (proc_pid_status(5)).
+        // Masks of blocked and caught signals (proc_pid_status(5)).
         let is_touched = status.lines().any(|line| {
             let mask = line
                 .strip_prefix("SigBlk:")

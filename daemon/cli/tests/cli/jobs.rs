@@ -1,4 +1,4 @@
-//! Lists of jobs, and their ends: jobs, stop.
+//! Tests `remit jobs` and `remit stop`.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc::Receiver;
@@ -41,8 +41,12 @@ fn hex(id: u8) -> String {
 fn mine_are_a_table() {
     let fake = owner();
     let head = "JOB STARTED STATE EXIT OUTPUT COMMAND".to_owned();
-    let row =
-        |id, state: &str| format!("{} 2026-11-20 08:25:48Z {state} 1.5 KiB df -h\\nx", hex(id));
+    let row = |id, state: &str| {
+        format!(
+            "{} 2026-11-20 08:25:48 UTC {state} 1.5 KiB df -h\\nx",
+            hex(id)
+        )
+    };
     let all = [
         head,
         row(4, "queued, 2nd of 2 -"),
@@ -91,7 +95,7 @@ fn somebodys(id: u8, user: &str, uid: u32, state: State) -> AnyJob {
     }
 }
 
-/// One who is an administrator too.
+/// A user who is an administrator too.
 fn administrator(jobs: Vec<AnyJob>, omitted: u32) -> (Fake, Receiver<AdminRequest>) {
     let fake = owner();
     let heard = fake.answer_administrators(AdminReply::Jobs { jobs, omitted });
@@ -99,7 +103,7 @@ fn administrator(jobs: Vec<AnyJob>, omitted: u32) -> (Fake, Receiver<AdminReques
 }
 
 #[test]
-fn administrators_see_everybodys() {
+fn administrators_see_jobs_of_all_users() {
     let all = vec![
         somebodys(8, "bob", 1002, State::Queued),
         somebodys(7, "alice", 1001, State::Queued),
@@ -110,7 +114,10 @@ fn administrators_see_everybodys() {
     let (fake, heard) = administrator(all, 0);
     let head = "JOB USER STARTED RUNTIME STATE EXIT COMMAND".to_owned();
     let row = |id, user: &str, rest: &str| {
-        format!("{} {user} 2026-11-20 08:25:48Z {rest} - df\\x1b", hex(id))
+        format!(
+            "{} {user} 2026-11-20 08:25:48 UTC {rest} - df\\x1b",
+            hex(id)
+        )
     };
     let table = [
         head,
@@ -152,7 +159,7 @@ fn administrators_see_everybodys() {
 }
 
 #[test]
-fn jobs_that_are_left_out_are_counted_and_leave_places_open() {
+fn omitted_jobs_are_counted_without_positions() {
     let queued = vec![somebodys(8, "bob", 1002, State::Queued)];
     let (fake, _heard) = administrator(queued, 3);
     let said = fake.output(&["jobs", "--running"]);
@@ -173,7 +180,7 @@ fn others_see_their_own() {
     let mode = |socket, mode| std::fs::set_permissions(socket, PermissionsExt::from_mode(mode));
     mode(runtime.socket(), 0o666).unwrap();
     mode(runtime.admin_socket(), 0o600).unwrap();
-    let said = fake.output_for_nobody(&["jobs"]);
+    let said = fake.output_unprivileged(&["jobs"]);
     assert!(said.text().contains(&hex(4)), "{said:?}");
     assert!(heard.try_recv().is_err());
     let said = fake.output(&["jobs"]);
@@ -194,12 +201,14 @@ fn a_job_that_is_not_there_is_refused() {
     ] {
         let said = fake.output(args);
         assert_eq!((said.status, said.text()), (Some(125), ""));
-        assert!(said.stderr.starts_with("remit: not_found: "), "{said:?}");
+        let lines = "remit: you have no job with this id (not_found)\n\
+                     remit: to go on: `remit jobs` lists yours\n";
+        assert_eq!(said.stderr, lines);
     }
 }
 
 #[test]
-fn stop_waits_until_the_job_is_gone() {
+fn stop_returns_when_job_is_gone() {
     let fake = Fake::new(|request| match request {
         Request::Stop { .. } => reply(running()),
         _ => reply(ended(State::Cancelled, None, Some(1), "by its owner")),
@@ -221,29 +230,98 @@ fn stop_waits_until_the_job_is_gone() {
 }
 
 #[test]
-fn a_stop_that_was_not_verified_is_no_success() {
+fn unverified_stop_fails() {
     let mut report = ended(State::Cancelled, None, Some(9), "");
     report.ending.as_mut().unwrap().kill_verified = false;
     let said = Fake::job(report).output(&["stop", &job()]);
     assert_eq!(said.status, Some(125));
     assert!(said.stderr.contains("could not be verified"), "{said:?}");
-    assert!(said.stderr.contains("keeps its place"), "{said:?}");
+    assert!(said.stderr.contains("keeps its job slot"), "{said:?}");
     assert!(!said.text().contains("gone"), "{said:?}");
 }
 
-/// What an administrator is answered where `job` is the only one.
+/// Answers to an administrator if `job` is the only job.
 fn the_only(job: AnyJob) -> impl Fn(&AdminRequest) -> AdminReply + Send + 'static {
     move |request| match request {
         AdminRequest::Stop { .. } => AdminReply::Stopped(Box::new(job.clone())),
-        _ => AdminReply::Jobs {
-            jobs: vec![job.clone()],
-            omitted: 0,
-        },
+        _ => AdminReply::Job(Box::new(job.clone())),
     }
 }
 
 #[test]
-fn administrators_stop_anybodys() {
+fn own_job_is_found_by_id_prefix() {
+    let twin = JobId([0xab, 0xab, 0xcd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let fake = Fake::new(move |request| match request {
+        Request::Jobs { .. } => {
+            let jobs = [JOB, JobId([4; 16]), twin];
+            Answer::Reply(Reply::Jobs(
+                jobs.map(|job_id| JobSummary {
+                    job_id,
+                    ..mine(4, State::Exited)
+                })
+                .into(),
+            ))
+        }
+        _ => reply(ended(State::Exited, Some(0), None, "")),
+    });
+    for args in [&["job", "ABAB-abab"][..], &["stop", "ababab"]] {
+        let said = fake.output(args);
+        assert_eq!(said.status, Some(0), "{said:?}");
+        let heard = fake.all_heard();
+        assert!(format!("{:?}", heard.last()).contains(&job()), "{heard:?}");
+    }
+    for (id, message) in [
+        (
+            "abab",
+            "2 ids begin with 'abab': abababab, ababcd00 (invalid_args)\nremit: to go on: type more digits",
+        ),
+        (
+            "9744",
+            "you have no job with this id (not_found)\nremit: to go on: `remit jobs`",
+        ),
+    ] {
+        for verb in ["job", "stop"] {
+            let said = fake.output(&[verb, id]);
+            assert_eq!(said.status, Some(125), "{said:?}");
+            assert!(
+                said.stderr.starts_with(&format!("remit: {message}")),
+                "{said:?}"
+            );
+        }
+        assert!(
+            fake.all_heard()
+                .iter()
+                .all(|request| matches!(request, Request::Jobs { .. }))
+        );
+    }
+}
+
+#[test]
+fn administrator_sees_state_of_other_users_job() {
+    let fake = Fake::new(|_| Answer::Refuse(Refusal::no_such_job()));
+    let heard =
+        fake.answer_each_administrator(the_only(somebodys(0xab, "alice", 1001, State::Cancelled)));
+    let said = fake.output(&["job", "abab-abab"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(
+        said.text().contains("cancelled") && said.text().contains("alice"),
+        "{said:?}"
+    );
+    let question = AdminRequest::Job {
+        id: "abababab".into(),
+        wait: false,
+    };
+    assert_eq!(heard.recv().unwrap(), question);
+    for option in ["--wait", "--follow", "--stdout", "--tail=1", "--grep=x"] {
+        let said = fake.output(&["job", "abababab", option]);
+        assert_eq!((said.status, said.text()), (Some(125), ""), "{said:?}");
+        assert!(said.stderr.contains("only its owner can"), "{said:?}");
+    }
+    assert_eq!(fake.heard_as_sent(), []);
+}
+
+#[test]
+fn administrators_stop_jobs_of_any_user() {
     let fake = Fake::new(|_| Answer::Refuse(Refusal::no_such_job()));
     let stopped = somebodys(0xab, "alice", 1001, State::Cancelled);
     let heard = fake.answer_each_administrator(the_only(stopped));
@@ -274,7 +352,7 @@ fn administrators_stop_anybodys() {
 }
 
 #[test]
-fn administrators_stop_their_own_as_anybody_does() {
+fn administrators_stop_own_jobs_as_users() {
     let fake = Fake::job(ended(State::Cancelled, None, Some(15), "by its owner"));
     let own = nix::unistd::geteuid().as_raw();
     let heard =
@@ -282,11 +360,15 @@ fn administrators_stop_their_own_as_anybody_does() {
     let said = fake.output(&["stop", &job()]);
     assert!(said.text().contains("by its owner"), "{said:?}");
     let asked: Vec<AdminRequest> = heard.try_iter().collect();
-    assert_eq!(asked, [AdminRequest::Jobs { limit: u32::MAX }]);
+    let question = AdminRequest::Job {
+        id: job(),
+        wait: false,
+    };
+    assert_eq!(asked, [question]);
 }
 
 #[test]
-fn a_socket_of_administrators_that_answers_nonsense_keeps_nobody_from_a_stop() {
+fn broken_admin_socket_does_not_prevent_stop() {
     let fake = Fake::job(ended(State::Cancelled, None, Some(15), "by its owner"));
     let _heard = fake.answer_administrators(AdminReply::Done("x".into()));
     let said = fake.output(&["stop", &job()]);

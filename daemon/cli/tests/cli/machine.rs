@@ -1,4 +1,4 @@
-//! The verbs that set a machine up. What they do to one is tried by tests/machine/test-enroll.
+//! Tests the verbs that set up a machine. tests/machine/test-enroll tests their effect.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::fake::{Said, remit};
 
-/// A key of the right form that nobody has.
+/// A well-formed key that nobody owns.
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
 
@@ -19,7 +19,7 @@ fn said(args: &[&str], input: &str) -> Said {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // One that refuses its arguments does not read.
+    // The program does not read its input if it refuses the arguments.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap().into()
 }
@@ -42,7 +42,7 @@ fn printing_does_nothing_and_says_so() {
 }
 
 #[test]
-fn a_key_that_is_none_is_refused_in_both_forms() {
+fn invalid_key_is_refused_in_both_forms() {
     let input = "-----BEGIN OPENSSH PRIVATE KEY-----";
     let refused = said(&["enroll", "agent", "-", "--print"], input);
     assert_eq!((refused.status, refused.text()), (Some(125), ""));
@@ -57,7 +57,7 @@ fn a_key_that_is_none_is_refused_in_both_forms() {
 }
 
 #[test]
-fn whom_nobody_enrolled_nobody_unenrolls() {
+fn user_not_enrolled_is_not_unenrolled() {
     let state = std::env::temp_dir().join(format!("remit-unenroll-{}", std::process::id()));
     let args = [
         "unenroll",
@@ -74,7 +74,7 @@ fn whom_nobody_enrolled_nobody_unenrolls() {
 }
 
 #[test]
-fn what_is_to_be_pasted_stands_alone_on_stdout() {
+fn stdout_has_only_text_to_paste() {
     let args = [
         "client-config",
         "cursor",
@@ -100,7 +100,7 @@ fn what_is_to_be_pasted_stands_alone_on_stdout() {
 }
 
 #[test]
-fn words_that_ssh_would_read_otherwise_are_usage_errors() {
+fn ambiguous_ssh_words_are_usage_errors() {
     for args in [
         &["client-config", "cursor", "--", "-oProxyCommand=x"][..],
         &["client-config", "cursor", "a b"],

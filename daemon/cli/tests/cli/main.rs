@@ -1,6 +1,6 @@
-//! The built command line against a small daemon that says what a test wants.
+//! Tests the built command line against a fake daemon.
 
-// A test may stop at the first surprise; clippy knows that only of functions marked as tests.
+// clippy allows these only in functions marked as tests, not in helpers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +11,7 @@
 mod admin;
 mod approvals;
 mod audit;
+mod completion;
 mod doctor;
 mod fake;
 mod follow;

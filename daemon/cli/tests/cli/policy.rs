@@ -1,4 +1,4 @@
-//! What is told of policy files without a daemon.
+//! Tests the policy verbs, which need no daemon.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fake::{Directory, Said, remit};
 
-/// A configuration whose names stand for the same on any machine, and a command of each kind.
+/// A policy whose names resolve alike on any machine, with a command of each kind.
 const POLICY: &str = r##"
 [[command]]
 name = "disk.usage"
@@ -65,7 +65,7 @@ what = "run disk.usage"
 verdict = "allow"
 "##;
 
-/// A directory of the configuration with one policy file.
+/// A configuration directory with one policy file.
 struct Configuration(Directory);
 
 impl Configuration {
@@ -84,14 +84,13 @@ impl Configuration {
         fs::write(self.dir().join("policy.d").join(name), text).unwrap();
     }
 
-    /// `remit policy` about it; what it says, without the directory's own path.
+    /// Runs `remit policy` on it. Replaces the directory's path in the output.
     fn said(&self, args: &[&str]) -> Said {
         let dir = self.dir().to_str().unwrap();
         let files = ["--config", dir, "--vendor", "/nonexistent", "--any-owner"];
         self.bare(&[&["policy"], args.get(..1).unwrap(), &files, &args[1..]].concat())
     }
 
-    /// The same with no option besides those given.
     fn bare(&self, args: &[&str]) -> Said {
         let mut command = remit(Path::new("/nonexistent"), args);
         let mut said = Said::from(command.output().unwrap());
@@ -104,9 +103,9 @@ impl Configuration {
 }
 
 #[test]
-fn check_counts_what_loads_and_says_what_was_not_looked_at() {
+fn check_counts_rules_and_tells_skipped_checks() {
     let missing = Configuration::new(POLICY).said(&["check"]);
-    let warned = "policy: warning: '/srv/stamp', which profile 'stamp' lists, is not there";
+    let warned = "policy: warning: '/srv/stamp', which profile 'stamp' lists, does not exist";
     assert!(
         missing.text().contains(warned) && missing.status == Some(0),
         "{missing:?}"
@@ -116,7 +115,7 @@ fn check_counts_what_loads_and_says_what_was_not_looked_at() {
     let said = policy.said(&["check"]);
     let expect = "\
 the policy loads: 3 rules and 2 commands in 1 file
-whose the files are, and who can write them, was not looked at
+file ownership and permissions were not checked
 ";
     assert_eq!((said.status, said.text()), (Some(0), expect), "{said:?}");
     let json = policy.said(&["check", "--json"]).json();
@@ -126,8 +125,45 @@ whose the files are, and who can write them, was not looked at
     assert_eq!(json["owners"], false);
 }
 
+/// The files are those of daemon/policy/tests/mistakes, where each diagnostic is compared word for word.
 #[test]
-fn check_shows_every_finding_with_its_place() {
+fn check_ends_each_mistake_with_what_to_write() {
+    // With --elsewhere these are accounts that exist.
+    const NAMES: [&str; 3] = [
+        "group-with-at-sign",
+        "uid-without-hash",
+        "word-for-everybody",
+    ];
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/tests/mistakes");
+    let mut count = 0;
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|end| end != "toml") {
+            continue;
+        }
+        if NAMES
+            .iter()
+            .any(|name| path.ends_with(format!("{name}.toml")))
+        {
+            continue;
+        }
+        count += 1;
+        let policy = Configuration::new(&fs::read_to_string(&path).unwrap());
+        let said = policy.said(&["check", "--elsewhere"]);
+        let text = said.text();
+        let findings: Vec<&str> = text
+            .lines()
+            .take_while(|line| !line.starts_with("the policy does not load"))
+            .collect();
+        let last = findings.last().map_or("", |line| line.trim_start());
+        assert!(last.starts_with("= "), "{}: {said:?}", path.display());
+        assert_eq!(said.status, Some(1), "{}: {said:?}", path.display());
+    }
+    assert!(count >= 35, "{count}");
+}
+
+#[test]
+fn check_shows_location_of_every_finding() {
     let policy = Configuration::new("[[grant]]\nto = [\"no-such-user\"]\nallow = [\"run\"]\n");
     policy.write(
         "30.toml",
@@ -142,7 +178,7 @@ fn check_shows_every_finding_with_its_place() {
         "  2 | to = [\"no-such-user\"]",
         "    |       ^^^^^^^^^^^^^^",
         "~/policy.d/30.toml:2:7: error: there is no user 'no-such-user'",
-        "~/policy.d/30.toml:4:1: error: [[deny]] has no key 'for'",
+        "~/policy.d/30.toml:4:1: error: unknown key 'for' in [[deny]]",
         "~/policy.d/40.toml:1:9: error: ",
         "~/policy.d/50.conf: warning: it is not read",
         "the policy does not load: 3 errors, 2 warnings",
@@ -167,13 +203,13 @@ fn check_shows_every_finding_with_its_place() {
 }
 
 #[test]
-fn files_that_the_daemon_would_not_take_are_refused() {
+fn files_refused_by_daemon_are_refused() {
     let policy = Configuration::new(POLICY);
     let dir = policy.dir().to_str().unwrap().to_owned();
-    // Everybody can write above it.
+    // A directory above it is writable by all users.
     let said = policy.bare(&["policy", "check", "--config", &dir]);
     assert_eq!(said.status, Some(1), "{said:?}");
-    let hint = "\nto look at files that are not installed yet: --any-owner\n";
+    let hint = "\nto check files that are not installed yet: --any-owner\n";
     assert!(said.text().ends_with(hint), "{said:?}");
     for verb in ["check", "test"] {
         let said = policy.bare(&["policy", verb, "--config", "/nonexistent"]);
@@ -186,7 +222,7 @@ fn files_that_the_daemon_would_not_take_are_refused() {
 }
 
 #[test]
-fn files_of_another_machine_have_names_that_are_there() {
+fn files_of_other_machine_assume_names_exist() {
     let policy = Configuration::new(
         r##"
 [[command]]
@@ -225,8 +261,8 @@ verdict = "allow"
     let checked = said("check", &["--elsewhere"]);
     let expect = "\
 the policy loads: 2 rules and 1 command in 1 file
-whose the files are, and who can write them, was not looked at
-users, groups, hosts and programs were taken as there, each user in no other group
+file ownership and permissions were not checked
+every user, group, host and program was assumed to exist, each user in no other group
 ";
     assert_eq!((checked.status, checked.text()), (Some(0), expect));
     let tested = said("test", &["--elsewhere"]);
@@ -253,7 +289,7 @@ users, groups, hosts and programs were taken as there, each user in no other gro
     ];
     let said = policy.bare(&args);
     assert_eq!((said.status, said.text()), (Some(0), ""), "{said:?}");
-    // The same name stands for the same on both sides, whatever else is asked for first.
+    // A name must resolve alike on both sides, in any order of lookups.
     let other = Configuration::new(
         "[[grant]]\nto = [\"%a-group\", \"%no-such-group\"]\nallow = [\"run\"]\n",
     );
@@ -269,10 +305,10 @@ users, groups, hosts and programs were taken as there, each user in no other gro
     ];
     let said = policy.bare(&args);
     assert_eq!(said.status, Some(1), "{said:?}");
-    let changes = |who: &str| {
+    let changes = |subject: &str| {
         said.text()
             .lines()
-            .filter(|line| line.starts_with(who))
+            .filter(|line| line.starts_with(subject))
             .count()
     };
     assert_eq!(
@@ -282,9 +318,9 @@ users, groups, hosts and programs were taken as there, each user in no other gro
     );
 }
 
-/// In a directory that is root's alone.
+/// Needs a directory that only root can write.
 #[test]
-fn who_cannot_connect_is_told() {
+fn grantee_unable_to_connect_is_reported() {
     let name = format!("/run/remit-cli-policy-{}", std::process::id());
     let dir = PathBuf::from(&name);
     fs::create_dir_all(dir.join("policy.d")).unwrap();
@@ -310,18 +346,18 @@ fn who_cannot_connect_is_told() {
     settings("[accounts]\nsocket_group = \"bin\"\n[jobs]\nmax = 7\n");
 
     allow(&grant("\"daemon\", \"bin\", \"root\", \"#64001\""), 0o644);
-    let told = "policy: warning: user 'daemon' cannot use what is granted by look \
+    let reported = "policy: warning: user 'daemon' cannot use what is granted by look \
                 (~/policy.d/20.toml:1): not in group 'bin', which may connect; gpasswd -a daemon bin\n";
     let loads = "the policy loads: 1 rule and 0 commands in 1 file, 1 warning\n";
-    assert_eq!(check(), (Some(0), format!("{told}{loads}")));
+    assert_eq!(check(), (Some(0), format!("{reported}{loads}")));
 
-    // The first group of user 'daemon'; nobody is in that of 'bin' but its own user.
+    // 'daemon' is this user's primary group; group 'bin' has only its own user.
     allow(&grant("\"%daemon\", \"%bin\""), 0o644);
-    let told = "policy: warning: members of group 'daemon' cannot use what is granted by look \
+    let reported = "policy: warning: members of group 'daemon' cannot use what is granted by look \
                 (~/policy.d/20.toml:1): not in group 'bin', which may connect: daemon\n";
-    assert_eq!(check(), (Some(0), format!("{told}{loads}")));
+    assert_eq!(check(), (Some(0), format!("{reported}{loads}")));
 
-    // What is granted is denied as well.
+    // The grant is also denied.
     let both = grant("\"daemon\"") + "[[deny]]\nto = [\"daemon\"]\ndeny = [\"run\"]\n";
     allow(&both, 0o644);
     let (status, text) = check();
@@ -337,7 +373,7 @@ fn who_cannot_connect_is_told() {
         ("[accounts]\nsocket_group = 1\n", None),
         (
             "accounts = 1\n",
-            Some("who may connect cannot be told: invalid type"),
+            Some("cannot determine who may connect: invalid type"),
         ),
     ] {
         settings(text);
@@ -369,7 +405,7 @@ fn who_cannot_connect_is_told() {
 }
 
 #[test]
-fn who_cannot_approve_is_told() {
+fn approver_unable_to_approve_is_reported() {
     let name = format!("/run/remit-cli-approvers-{}", std::process::id());
     let dir = PathBuf::from(&name);
     fs::create_dir_all(dir.join("policy.d")).unwrap();
@@ -378,7 +414,7 @@ fn who_cannot_approve_is_told() {
         "[accounts]\nsocket_group = \"no-such-group\"\nadmin_group = \"bin\"\n",
     )
     .unwrap();
-    let told = |by: &str| {
+    let reported = |by: &str| {
         let text = format!(
             "[[grant]]\nname = \"look\"\nto = [\"bin\"]\nallow = [\"run\"]\napproval = {{ by = [{by}] }}\n"
         );
@@ -398,19 +434,19 @@ fn who_cannot_approve_is_told() {
         said.text().replace(&name, "~")
     };
     let loads = "the policy loads: 1 rule and 0 commands in 1 file";
-    assert_eq!(told("\"root\""), format!("{loads}\n"));
+    assert_eq!(reported("\"root\""), format!("{loads}\n"));
     assert_eq!(
-        told("\"daemon\", \"root\""),
+        reported("\"daemon\", \"root\""),
         format!(
             "policy: warning: user 'daemon' cannot approve anything; gpasswd -a daemon bin: not in group \
-             'bin', which approves; asked by look (~/policy.d/20.toml:1)\n{loads}, 1 warning\n"
+             'bin', which approves; required by look (~/policy.d/20.toml:1)\n{loads}, 1 warning\n"
         )
     );
     assert_eq!(
-        told("\"%bin\""),
+        reported("\"%bin\""),
         format!(
-            "policy: warning: nobody can approve what look (~/policy.d/20.toml:1) asks of %bin: only who \
-             asks could, and nobody approves their own\n{loads}, 1 warning\n"
+            "policy: warning: nobody can approve what look (~/policy.d/20.toml:1) asks of %bin: only the \
+             requester could, and nobody can approve their own request\n{loads}, 1 warning\n"
         )
     );
     fs::remove_dir_all(&dir).unwrap();
@@ -484,7 +520,7 @@ ok     ~/policy.d/20.toml:52: #64001: run disk.usage is allow
 }
 
 #[test]
-fn explain_tells_what_decides_and_what_would_be_executed() {
+fn explain_tells_rule_and_executed_program() {
     let policy = Configuration::new(POLICY);
     let said = policy.said(&["explain", "#64001", "run disk.usage least=7"]);
     let expect = "\
@@ -520,7 +556,7 @@ rules, in the order in which they decide:
 }
 
 #[test]
-fn explain_answers_about_everybody_and_everything() {
+fn explain_answers_for_any_subject_and_command() {
     let policy = Configuration::new(POLICY);
     let allowed = "verdict allow";
     let denied = "verdict deny";
@@ -585,9 +621,7 @@ fn explain_answers_about_everybody_and_everything() {
         (
             &["%#64002", "change clock.set date=2026-11"],
             1,
-            &[
-                "why no rule grants 'clock.set' to this caller, who is told that there is no such command",
-            ],
+            &["why no rule grants 'clock.set' to this caller: it is refused as an unknown command"],
         ),
         (
             &["#64001", "run clock.set date=2026-11"],
@@ -641,7 +675,7 @@ fn explain_answers_about_everybody_and_everything() {
 }
 
 #[test]
-fn n30_the_name_of_a_command_says_whether_it_changes() {
+fn n30_command_name_implies_run_or_change() {
     let policy = Configuration::new(POLICY);
     for (bare, whole) in [
         ("clock.set date=2026-11", "change clock.set date=2026-11"),
@@ -654,7 +688,7 @@ fn n30_the_name_of_a_command_says_whether_it_changes() {
 }
 
 #[test]
-fn a_question_that_has_no_answer_is_no_verdict() {
+fn unanswerable_question_is_no_verdict() {
     let policy = Configuration::new(POLICY);
     for (args, status, why) in [
         (
@@ -741,7 +775,7 @@ fn diff_tells_what_is_different_in_meaning() {
     assert_eq!(said.status, Some(1), "{said:?}");
     let expect = DIFF;
     assert_eq!(said.text(), expect);
-    // One file, or a directory without a policy.d, is taken as well.
+    // One file, or a directory without policy.d, is accepted too.
     let file = new.dir().join("policy.d/20.toml");
     assert_eq!(diff(old.dir(), &file).text(), expect);
     assert_eq!(diff(old.dir(), &new.dir().join("policy.d")).text(), expect);
@@ -769,7 +803,7 @@ const DIFF: &str = "\
 profile logs changes: limits = { runtime = \"30s\", memory = \"1G\" }, before { runtime = \"30s\", memory = \"64M\" }
 ";
 
-/// It is for pipes, files and people alike: nothing in it steers a terminal.
+/// Output goes to pipes, files and people, so it must not contain control characters.
 #[test]
 fn no_output_is_coloured() {
     let policy = Configuration::new("[[grant]]\nto = [\"a\\u001bb\"]\nallow = [\"\u{1b}[31m\"]\n");
@@ -779,7 +813,6 @@ fn no_output_is_coloured() {
     }
 }
 
-/// Keys of an object and of the objects in its lists.
 fn keys(value: &serde_json::Value, found: &mut BTreeSet<String>) {
     for (key, value) in value.as_object().into_iter().flatten() {
         found.insert(key.clone());
@@ -791,7 +824,7 @@ fn keys(value: &serde_json::Value, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn every_key_of_json_stands_in_the_page() {
+fn every_json_key_is_documented() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/man/remit.1");
     let page = fs::read_to_string(page).unwrap();
     let (_, json) = page.split_once("\n.SH JSON\n").unwrap();
@@ -815,17 +848,17 @@ fn every_key_of_json_stands_in_the_page() {
             policy.bare(&["--json", "policy", "diff", &dir, &broken_dir]),
         ),
     ] {
-        let mut told = BTreeSet::new();
-        keys(&said.json(), &mut told);
-        assert!(!told.is_empty(), "{said:?}");
+        let mut reported = BTreeSet::new();
+        keys(&said.json(), &mut reported);
+        assert!(!reported.is_empty(), "{said:?}");
         let (_, part) = json.split_once(&format!("\n.B policy {verb}\n")).unwrap();
-        // Those of a finding stand at 'policy check'.
+        // Keys of findings are documented at 'policy check'.
         let (_, check) = json.split_once("\n.B policy check\n").unwrap();
         let [part, check] = [part, check].map(|part| part.split("\n.TP\n").next().unwrap());
-        for key in told {
-            let stands = |part: &str| part.split([' ', '\n', '"']).any(|word| word == key);
+        for key in reported {
+            let is_documented = |part: &str| part.split([' ', '\n', '"']).any(|word| word == key);
             assert!(
-                stands(part) || said_of_finding(&key) && stands(check),
+                is_documented(part) || said_of_finding(&key) && is_documented(check),
                 "{verb}: {key}"
             );
         }

@@ -1,8 +1,6 @@
-//! remit-protocol(7) shows the bytes that are really sent.
-//!
-//! The page marks what is compared with comments: `.\" bytes: NAME` before a
-//! dump, `.\" enum: NAME` before the numbers of an enum, `.\" caps` before the
-//! bounds. Each is followed by an `.EX` block.
+//! Compares the bytes in remit-protocol(7) with the real ones. Comments in the page mark the compared parts. `.\"
+//! bytes: NAME` is before a dump, `.\" enum: NAME` before the numbers of an enum, and `.\" caps` before the limits.
+//! An `.EX` block follows each.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -25,7 +23,7 @@ fn page() -> String {
     std::fs::read_to_string(path).unwrap().replace("\\-", "-")
 }
 
-/// The lines of the `.EX` block after each comment that begins with `mark`, with the comment's rest.
+/// Returns the lines of the `.EX` block after each comment that starts with `mark`, with the rest of the comment.
 fn blocks<'a>(page: &'a str, mark: &str) -> Vec<(&'a str, Vec<&'a str>)> {
     let comment = format!(".\\\" {mark}");
     let mut lines = page.lines();
@@ -44,7 +42,6 @@ fn bytes(text: &str) -> Bytes {
     Bytes::from(text.as_bytes().to_vec())
 }
 
-/// The messages that the page shows, in its order.
 fn messages() -> Vec<(&'static str, Vec<u8>)> {
     let hello = FromClient::Hello(Hello {
         protocol: PROTOCOL,
@@ -141,11 +138,11 @@ fn report() -> JobReport {
         }),
         started_ms: 1_795_163_148_000,
         waited_ms: 0,
-        place: None,
+        queue_position: None,
         enforced: Some(Enforced {
             profile: "read".into(),
             uid: 1_879_048_193,
-            walls: vec!["uid".into()],
+            layers: vec!["uid".into()],
             landlock: 6,
             limits: Vec::new(),
         }),
@@ -165,12 +162,12 @@ fn encoded(message: &impl Serialize, cap: usize) -> Vec<u8> {
     frame::encode(message, cap).unwrap()
 }
 
-/// The bytes of a dump: each line has a place, two spaces, bytes in hexadecimal, two spaces, words.
+/// Parses a dump. Each line has an offset, two spaces, hexadecimal bytes, two spaces, words.
 fn dumped(name: &str, block: &[&str]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for line in block {
-        let (place, rest) = line.split_once("  ").unwrap();
-        assert_eq!(place, format!("{:04x}", bytes.len()), "{name}: {line}");
+        let (length, rest) = line.split_once("  ").unwrap();
+        assert_eq!(length, format!("{:04x}", bytes.len()), "{name}: {line}");
         let dump = rest.split("  ").next().unwrap();
         bytes.extend(
             dump.split(' ')
@@ -190,7 +187,7 @@ fn the_dumps_are_the_messages() {
     assert_eq!(shown, messages());
 }
 
-/// Each number that decodes to a value, up to the first that does not.
+/// Decodes numbers from 0 until the first invalid one.
 fn values<T: DeserializeOwned + Debug>(name: impl Fn(&T) -> String) -> Vec<String> {
     (0..=u8::MAX)
         .map_while(|number| {
@@ -201,7 +198,7 @@ fn values<T: DeserializeOwned + Debug>(name: impl Fn(&T) -> String) -> Vec<Strin
 }
 
 #[test]
-fn the_numbers_of_enums_are_those_on_the_wire() {
+fn enum_numbers_match_the_wire() {
     let page = page();
     let expect = [
         ("State", values(|state: &State| state.as_str().to_owned())),

@@ -1,4 +1,4 @@
-//! `remit run`: what is asked for, what is passed on, the exit status.
+//! Tests `remit run`: request, output, exit status.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -95,7 +95,7 @@ fn a_named_command_takes_keys_and_values() {
 }
 
 #[test]
-fn a_command_of_the_policy_takes_what_its_definition_says() {
+fn policy_command_takes_its_defined_arguments() {
     let fake = Fake::job(exited(0, b"", b""));
     let secret = fake.dir().join("token");
     std::fs::write(&secret, "s3cret=\n\n").unwrap();
@@ -195,7 +195,7 @@ fn a_change_has_a_reason() {
 }
 
 #[test]
-fn a_change_that_cannot_be_meant_is_not_asked_for() {
+fn meaningless_change_is_not_sent() {
     let fake = Fake::job(exited(0, b"", b""));
     let binary = fake.dir().join("binary");
     std::fs::write(&binary, b"s3cret\xff").unwrap();
@@ -251,7 +251,7 @@ fn a_trial_tells_what_confined_it() {
     let said = fake.output(&["try", "--profile", "web", "--cwd", "/srv", "--", "df", "-h"]);
     assert_eq!((said.status, said.text()), (Some(7), "out\n"), "{said:?}");
     assert!(said.stderr.starts_with("err\nremit: profile: "), "{said:?}");
-    assert!(said.stderr.contains("\nremit: wall: "), "{said:?}");
+    assert!(said.stderr.contains("\nremit: layers: "), "{said:?}");
     let asked = Run {
         cwd: Some(bytes("/srv")),
         profile: Some("web".into()),
@@ -291,7 +291,7 @@ fn a_script_comes_from_text_file_or_input() {
 }
 
 #[test]
-fn input_is_passed_on_up_to_its_cap_and_not_beyond() {
+fn input_over_its_limit_is_refused() {
     let fake = Fake::job(exited(0, b"", b""));
     let whole = vec![0xfe; caps::STDIN];
     let said = with_input(&fake, &["run", "--stdin", "cat"], &whole);
@@ -325,7 +325,7 @@ fn with_input(fake: &Fake, args: &[&str], input: &[u8]) -> Said {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // What is not read in full breaks the pipe.
+    // A program that does not read all input breaks the pipe.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap().into()
 }
@@ -396,18 +396,18 @@ fn output_that_is_gone_is_no_success() {
         (&["--offset", "290", "--limit", "10"], 10, 0, ""),
         (&["--offset", "1000"], 0, 0, ""),
     ];
-    for (part, length, status, told) in parts {
+    for (part, length, status, message) in parts {
         let said = fake.output(&[&["job", &job()][..], part].concat());
         assert_eq!(
             (said.stdout.len(), said.status, said.stderr.as_str()),
-            (length, Some(status), told),
+            (length, Some(status), message),
             "{part:?}"
         );
     }
 }
 
 #[test]
-fn a_job_that_wrote_too_much_keeps_its_status() {
+fn job_over_output_limit_keeps_status() {
     let report = JobReport {
         state: State::OutputLimit,
         ..long(&[b'x'; 1000], 100, 100)
@@ -424,7 +424,7 @@ fn a_job_that_wrote_too_much_keeps_its_status() {
 }
 
 #[test]
-fn a_request_is_sent_again_under_the_same_name() {
+fn request_is_resent_with_same_id() {
     let losses: [fn() -> Answer; 2] = [
         || Answer::HangUp,
         || match reply(exited(1, b"lost", b"")) {
@@ -449,13 +449,13 @@ fn a_request_is_sent_again_under_the_same_name() {
 }
 
 #[test]
-fn a_run_whose_answer_never_came_says_how_to_get_its_job() {
+fn lost_answer_tells_how_to_find_job() {
     let fake = Fake::new(|_| Answer::HangUp);
     let said = fake.output(&["run", "--request-id", "r1", "x"]);
     assert_eq!(said.status, Some(69));
-    let told = "remit: the command may have started: 'remit jobs' lists it; to get that same job and start no \
+    let message = "remit: the command may have started: 'remit jobs' lists it; to get that same job and start no \
                 other: the same line with --request-id r1\n";
-    assert!(said.stderr.starts_with(told), "{said:?}");
+    assert!(said.stderr.starts_with(message), "{said:?}");
     let refused = Fake::new(|_| Answer::Refuse(Refusal::new(Code::Busy, "no room")));
     assert_eq!(refused.output(&["run", "x"]).stderr.lines().count(), 1);
 }
@@ -468,7 +468,7 @@ fn name_of(request: Request) -> Option<String> {
 }
 
 #[test]
-fn asking_too_often_slows_it_down_and_loses_nothing() {
+fn rate_limit_delays_and_loses_nothing() {
     let written = vec![b'y'; 900_000];
     let report = long(&written, 10, 10);
     let asked = AtomicU32::new(0);
@@ -487,7 +487,7 @@ fn asking_too_often_slows_it_down_and_loses_nothing() {
 }
 
 #[test]
-fn a_daemon_that_never_answers_is_given_up() {
+fn unresponsive_daemon_is_abandoned() {
     let fake = Fake::new(|request| match request {
         Request::Run(_) => reply(running()),
         _ => Answer::HangUp,
@@ -499,8 +499,8 @@ fn a_daemon_that_never_answers_is_given_up() {
             said.stderr,
             format!(
                 "remit: job {id} belongs to the daemon; to see what becomes of it: remit job {id} --follow\n\
-                 remit: lost the connection to remitd: connection closed; \
-                 to see why: journalctl -u remitd -n 20\n",
+                 remit: lost the connection to remitd: connection closed\n\
+                 remit: to go on: journalctl -u remitd -n 20 shows why\n",
                 id = job()
             )
         );
@@ -585,7 +585,7 @@ fn each_ending_has_its_status_and_one_line() {
 }
 
 #[test]
-fn notes_and_doubts_are_told() {
+fn notes_and_doubts_are_printed() {
     let mut report = exited(0, b"", b"");
     report.notes = vec!["'/tmp' is private\x1b[2J".into()];
     report.ending.as_mut().unwrap().kill_verified = false;
@@ -594,13 +594,13 @@ fn notes_and_doubts_are_told() {
         said.stderr,
         "remit: note: '/tmp' is private\\x1b[2J\n\
          remit: a process of the job is stuck in the kernel: its end could not be verified, and the job \
-         keeps its place until it is gone\n"
+         keeps its job slot until it is gone\n"
     );
     assert_eq!(said.status, Some(0));
 }
 
 #[test]
-fn a_refusal_is_one_line_and_in_json_an_object() {
+fn refusal_is_two_lines_or_json_object() {
     let fake = Fake::new(|_| {
         let refusal = Refusal::new(Code::DeniedRule, "no grant lets\nyou run this")
             .lift("add you to group 'remit'");
@@ -608,11 +608,11 @@ fn a_refusal_is_one_line_and_in_json_an_object() {
     });
     let said = fake.output(&["run", "x"]);
     assert_eq!((said.status, said.text()), (Some(125), ""));
-    let line = "remit: denied_rule: no grant lets\\nyou run this \
-                (to lift it: add you to group 'remit')\n";
-    assert_eq!(said.stderr, line);
+    let lines = "remit: no grant lets\\nyou run this (denied_rule)\n\
+                 remit: to lift it: add you to group 'remit'\n";
+    assert_eq!(said.stderr, lines);
     let said = fake.output(&["run", "--json", "x"]);
-    assert_eq!((said.status, said.stderr.as_str()), (Some(125), line));
+    assert_eq!((said.status, said.stderr.as_str()), (Some(125), lines));
     assert_eq!(said.json()["error"]["code"], "denied_rule");
 }
 
@@ -640,19 +640,19 @@ fn without_a_daemon_it_says_so() {
     assert_eq!(
         said.stderr,
         format!(
-            "remit: cannot reach remitd at '{}': No such file or directory (os error 2); \
-             to see why: journalctl -u remitd -n 20\n",
+            "remit: remitd is not running: cannot connect to '{}': No such file or directory (os error 2)\n\
+             remit: to go on: systemctl start remitd; journalctl -u remitd -n 20 shows why it ended\n",
             socket.display()
         )
     );
 }
 
 #[test]
-fn a_user_who_may_not_connect_is_told_so() {
+fn user_without_access_gets_clear_error() {
     let fake = Fake::job(exited(0, b"", b""));
     let socket = Runtime::new(fake.dir()).socket();
     std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o600)).unwrap();
-    let said = fake.output_for_nobody(&["run", "x"]);
+    let said = fake.output_unprivileged(&["run", "x"]);
     assert_eq!(said.status, Some(77), "{said:?}");
     assert!(
         said.stderr.starts_with("remit: you may not connect to '"),
@@ -698,7 +698,7 @@ fn output_that_cannot_be_written_is_a_failure() {
 }
 
 #[test]
-fn a_word_without_a_key_is_a_usage_error_that_names_the_key() {
+fn word_without_key_is_usage_error() {
     let fake = Fake::job(exited(0, b"", b""));
     for (args, meant) in [
         (

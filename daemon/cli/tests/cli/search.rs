@@ -1,14 +1,14 @@
-//! `remit job --grep`.
+//! Tests `remit job --grep`.
 
-use remit_common::outcome::{Line, Matches, Part, Stream};
+use remit_common::outcome::{Line, Matches, OutputPart, Stream};
 use remit_common::wire::{Bytes, GrepQuery, PartQuery, Reply, Request};
 
 use crate::fake::{Answer, Fake, exited, job, reply};
 
-/// How many lines the fake searches for one answer.
+/// Lines that the fake daemon searches for one answer.
 const AT_ONCE: usize = 4;
 
-/// Lines of four bytes: `l00`, `l01` …; those whose number is even match.
+/// Searches lines of four bytes, `l00`, `l01` …; lines with an even number match.
 fn search(lines: usize, query: &GrepQuery) -> Matches {
     let first = (query.offset as usize).div_ceil(4);
     let mut found = Vec::new();
@@ -43,7 +43,7 @@ fn fake(lines: usize) -> Fake {
         Request::Job(query) => match &query.part {
             Some(PartQuery::Grep(query)) => Answer::Reply(Reply::Job {
                 report: Box::new(exited(0, b"", b"")),
-                part: Some(Part::Matches(search(lines, query))),
+                part: Some(OutputPart::Matches(search(lines, query))),
             }),
             _ => reply(exited(0, b"", b"")),
         },
@@ -63,7 +63,7 @@ fn queries(fake: &Fake) -> Vec<GrepQuery> {
 }
 
 #[test]
-fn lines_that_match_have_their_numbers_whatever_the_pages() {
+fn match_numbers_hold_across_pages() {
     let fake = fake(10);
     let said = fake.output(&["job", &job(), "--grep", "-x"]);
     assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
@@ -107,7 +107,7 @@ fn a_limit_counts_lines_that_match() {
 }
 
 #[test]
-fn lines_around_a_match_are_asked_for_and_marked() {
+fn context_lines_are_requested_and_marked() {
     let fake = fake(2);
     let said = fake.output(&["job", &job(), "--grep", "x", "--context", "1"]);
     assert_eq!(said.text(), "1-l00\n2:l01\n");
@@ -148,12 +148,12 @@ fn json_joins_the_pages() {
 }
 
 #[test]
-fn what_is_not_kept_is_not_said_to_hold_no_match() {
+fn search_of_lost_output_is_inconclusive() {
     let fake = Fake::new(|request| match request {
         Request::Job(query) => match &query.part {
             Some(PartQuery::Grep(query)) => Answer::Reply(Reply::Job {
                 report: Box::new(exited(0, b"", b"")),
-                part: Some(Part::Matches(Matches {
+                part: Some(OutputPart::Matches(Matches {
                     total: 100,
                     ..search(2, query)
                 })),

@@ -1,18 +1,34 @@
-//! What reaches a terminal.
+//! Tests output on a terminal.
 
 use std::fs::File;
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::Receiver;
 
-use nix::pty::openpty;
-use remit_common::outcome::{JobReport, Place, State};
-use remit_common::wire::{AccessReport, Reply, Request};
+use nix::pty::{Winsize, openpty};
+use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, AnyJob, Grantee, NewGrant};
+use remit_common::names::JobId;
+use remit_common::outcome::{JobReport, QueuePosition, State};
+use remit_common::wire::{
+    AccessReport, CommandView, Effect, GrantView, HistoryEntry, HistoryPage, Kind, ProfileView,
+    Reply, Request,
+};
 
 use crate::fake::{Answer, Fake, ended, exited, followed, job, long, paged, reply, running};
 
-/// Runs it with stdout and stderr on a terminal, and gives what that terminal got.
-fn on_a_terminal(mut command: Command) -> String {
-    let pty = openpty(None, None).unwrap();
+/// Runs the command with stdout and stderr on a terminal, and returns the terminal's output.
+fn on_a_terminal(command: Command) -> String {
+    on_a_terminal_of(None, command)
+}
+
+fn on_a_terminal_of(columns: Option<u16>, mut command: Command) -> String {
+    let size = columns.map(|columns| Winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    });
+    let pty = openpty(size.as_ref(), None).unwrap();
     let stderr = pty.slave.try_clone().unwrap();
     let mut child = command
         .stdin(Stdio::null())
@@ -20,11 +36,11 @@ fn on_a_terminal(mut command: Command) -> String {
         .stderr(stderr)
         .spawn()
         .unwrap();
-    drop(command); // with it go our copies of the slave
+    drop(command); // also closes our copies of the slave
     let mut got = Vec::new();
     let mut master = File::from(pty.master);
     let mut chunk = [0; 4096];
-    // Linux answers EIO when the last slave has gone (pty(7)).
+    // Linux returns EIO after the last slave is closed (pty(7)).
     while let Ok(length @ 1..) = master.read(&mut chunk) {
         got.extend_from_slice(&chunk[..length]);
     }
@@ -62,7 +78,7 @@ fn words_of_the_daemon_are_escaped() {
     report.command = evil.into();
     report.notes = vec![evil.into()];
     if let Some(enforced) = &mut report.enforced {
-        enforced.walls = vec![evil.into()];
+        enforced.layers = vec![evil.into()];
     }
     let fake = Fake::new(move |request| match request {
         Request::Access(_) => Answer::Reply(Reply::Access(AccessReport {
@@ -93,11 +109,11 @@ fn words_of_the_daemon_are_escaped() {
 }
 
 #[test]
-fn a_job_that_waits_tells_its_place() {
-    let at = |position| Place { position, of: 7 };
+fn queued_job_tells_its_position() {
+    let at = |position| QueuePosition { position, of: 7 };
     let queued = JobReport {
         state: State::Queued,
-        place: Some(at(5)),
+        queue_position: Some(at(5)),
         ..running()
     };
     let fake = Fake::new(move |request| {
@@ -107,14 +123,129 @@ fn a_job_that_waits_tells_its_place() {
             Request::Follow(_) => followed(&end, [b"done\n", b""], request),
             _ => reply(end),
         };
-        // That it was told less than a second ago is not told again, changed or not.
+        // Positions within one second of the last line are not printed.
         Answer::Waiting(at(5), Box::new(Answer::Waiting(at(4), Box::new(answer))))
     });
-    let told = "remit: waiting for a place: 5th of 7\n";
+    let waiting_note = "remit: waiting for a job slot: 5th of 7\n";
     let shown = on_a_terminal(fake.remit(&["run", "x"]));
-    assert_eq!(shown, format!("{told}done\n"));
+    assert_eq!(shown, format!("{waiting_note}done\n"));
     let json = on_a_terminal(fake.remit(&["run", "--json", "x"]));
-    assert!(json.starts_with(&format!("{told}{{")), "{json}");
-    // A log gets none of it.
+    assert!(json.starts_with(&format!("{waiting_note}{{")), "{json}");
+    // Logs get no queue positions.
     assert_eq!(fake.output(&["run", "x"]).stderr, "");
+}
+
+/// Long values in every table that a caller or a job can fill.
+fn long_values() -> (Fake, Receiver<AdminRequest>) {
+    let word = "a-word-of-twenty-char ".repeat(20);
+    let text = word.clone();
+    let fake = Fake::new(move |request| match request {
+        Request::Access(_) => {
+            let command = |effect| CommandView {
+                usage: format!("name.of-a-command {text}"),
+                summary: text.clone(),
+                args: Vec::new(),
+                effect,
+                profile: text.clone(),
+                approval: Some(text.clone()),
+            };
+            Answer::Reply(Reply::Access(AccessReport {
+                user: "alice".into(),
+                uid: 1001,
+                grants: vec![GrantView {
+                    rule: text.clone(),
+                    allow: vec!["run".into(), text.clone()],
+                    profile: "read".into(),
+                    env: vec![text.clone()],
+                    approval: Some(text.clone()),
+                    left: Some(text.clone()),
+                }],
+                asked: None,
+                profiles: vec![ProfileView {
+                    name: "read".into(),
+                    summary: text.clone(),
+                }],
+                commands: vec![command(Effect::Read), command(Effect::Change)],
+                more_commands: 7,
+            }))
+        }
+        Request::History(_) => Answer::Reply(Reply::History(HistoryPage {
+            entries: vec![HistoryEntry {
+                seq: 7,
+                at_ms: 1_795_163_148_042,
+                kind: Kind::Refused,
+                user: text.clone(),
+                job_id: Some("7d025d0d0000000000000000000000aa".into()),
+                command: Some(text.clone()),
+                verdict: "denied_rule".into(),
+                cause: Some(text.clone()),
+            }],
+            next: Some(7),
+        })),
+        _ => Answer::HangUp,
+    });
+    let heard = fake.answer_each_administrator(move |request| match request {
+        AdminRequest::Jobs { .. } => AdminReply::Jobs {
+            jobs: vec![AnyJob {
+                job: JobId([7; 16]),
+                user: word.clone(),
+                uid: 1001,
+                command: word.clone(),
+                state: State::Exited,
+                exit: Some(127),
+                cause: None,
+                started_ms: 1_795_163_148_042,
+                runtime_ms: 199_000,
+                kill_verified: Some(false),
+            }],
+            omitted: 3,
+        },
+        AdminRequest::Grants => AdminReply::Grants(vec![ActiveGrant {
+            grant: 1_000_007,
+            new: NewGrant {
+                to: Grantee::User {
+                    name: word.clone(),
+                    uid: 1001,
+                },
+                what: "service.restart".into(),
+                args: vec![("unit".into(), word.clone())],
+                for_s: 60,
+                uses: Some(7),
+                across_reboot: true,
+            },
+            by: word.clone(),
+            by_uid: 1000,
+            granted_ms: 0,
+            left_ms: 7_140_000,
+            uses_left: Some(7),
+        }]),
+        _ => AdminReply::Done(String::new()),
+    });
+    (fake, heard)
+}
+
+#[test]
+fn tables_fit_80_columns() {
+    let (fake, _heard) = long_values();
+    for args in [
+        &["access"][..],
+        &["access", "--query", "x"],
+        &["history", "--mine"],
+        &["jobs"],
+        &["grants"],
+    ] {
+        let mut remit = fake.remit(args);
+        remit.env("NO_COLOR", "1");
+        let shown = on_a_terminal_of(Some(80), remit);
+        assert!(shown.lines().count() > 1, "{args:?} {shown}");
+        for line in shown.lines() {
+            assert!(line.chars().count() <= 80, "{args:?} {line}");
+        }
+        // A row that was cut says so.
+        assert!(shown.contains('\u{2026}'), "{args:?} {shown}");
+        // In a pipe nothing is cut.
+        let piped = fake.output(args);
+        let widest = piped.text().lines().map(|line| line.chars().count()).max();
+        assert!(widest > Some(400), "{args:?} {}", piped.text());
+    }
 }

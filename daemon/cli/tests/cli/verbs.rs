@@ -1,7 +1,7 @@
-//! The verbs that look: job, access, host.
+//! Tests the read-only verbs: job, access, host.
 
 use remit_common::host::{HostReport, Section};
-use remit_common::outcome::{JobReport, Place, State};
+use remit_common::outcome::{JobReport, QueuePosition, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{
     Access, AccessReport, Asked, Bytes, CommandView, Effect, GrantView, ProfileView, Reply, Request,
@@ -10,7 +10,7 @@ use remit_common::wire::{
 use crate::fake::{Answer, Fake, ended, exited, job, paged, running, squeezed};
 
 #[test]
-fn a_job_is_shown_and_only_waiting_takes_its_status() {
+fn only_job_wait_exits_with_job_status() {
     let fake = Fake::job(exited(7, b"ab\n", b""));
     let said = fake.output(&["job", &job()]);
     assert_eq!(said.status, Some(0));
@@ -22,8 +22,8 @@ fn a_job_is_shown_and_only_waiting_takes_its_status() {
         "peak memory 3.0 MiB",
         "processes all gone, verified",
         "stdout 3 bytes, 1 line",
-        "started 2026-11-20 08:25:48Z",
-        "ended 2026-11-20 08:25:50Z",
+        "started 2026-11-20 08:25:48 UTC",
+        "ended 2026-11-20 08:25:50 UTC",
         "profile read",
         "walls uid, mounts",
     ] {
@@ -36,11 +36,11 @@ fn a_job_is_shown_and_only_waiting_takes_its_status() {
 }
 
 #[test]
-fn a_job_that_did_not_begin_shows_no_measures() {
-    let at = "2026-11-20 08:25:48Z";
+fn unstarted_job_shows_no_measures() {
+    let at = "2026-11-20 08:25:48 UTC";
     let queued = JobReport {
         state: State::Queued,
-        place: Some(Place { position: 3, of: 7 }),
+        queue_position: Some(QueuePosition { position: 3, of: 7 }),
         waited_ms: 61_000,
         enforced: None,
         ..running()
@@ -118,7 +118,7 @@ fn a_stream_is_printed_in_part_or_whole() {
 }
 
 #[test]
-fn a_page_in_json_says_where_the_next_begins() {
+fn json_page_tells_next_offset() {
     let mut report = exited(0, b"", b"");
     report.stdout.total = 11;
     let fake = Fake::new(move |request| paged(&report, b"hello\x1bworld", request));
@@ -177,18 +177,22 @@ fn access_shows_grants() {
         squeezed(said.text()),
         [
             "alice (uid 1001)",
-            "ALLOWED PROFILE VARIABLES RULE",
-            "run read LANG 10-default.toml:3",
-            "read sees all, changes nothing",
-            "run --name logs [unit=UNIT]",
-            "entries",
+            "",
+            "any program, in a profile: remit run PROGRAM [ARG...]",
+            "read sees all, changes nothing; --env may set LANG",
+            "",
+            "commands that only read: remit run --name COMMAND [KEY=VALUE...]",
+            "COMMAND ANSWERS",
+            "logs [unit=UNIT] entries",
+            "",
+            "to explain one: remit access --name COMMAND",
         ]
     );
     assert_eq!(said.status, Some(0));
 }
 
 #[test]
-fn access_shows_who_must_approve_and_how_to_see_more() {
+fn access_shows_approvers_and_next_step() {
     let approval = "needs approval by %sre, asked for at most 10 min";
     let fake = Fake::new(move |_| {
         let grant = GrantView {
@@ -224,18 +228,16 @@ fn access_shows_who_must_approve_and_how_to_see_more() {
     assert_eq!(
         squeezed(said.text()),
         [
-            "alice (uid 1001)",
-            "ALLOWED PROFILE VARIABLES RULE",
-            "nginx.* read - web",
-            &format!("approval web: {approval}"),
-            "run --name nginx.test [config=CONFIG]",
-            "does it",
-            "in profile nginx",
-            "change nginx.reload",
-            "does it",
-            &format!("in profile nginx; {approval}"),
+            "commands that only read: remit run --name COMMAND [KEY=VALUE...]",
+            "COMMAND ANSWERS",
+            "nginx.test [config=CONFIG] does it",
+            "",
+            "commands that change this machine: remit change -m WHY COMMAND [KEY=VALUE...]",
+            approval,
+            "COMMAND ANSWERS",
+            "nginx.reload does it",
             "… and 12 more",
-            "to see those that have some text: remit access --query TEXT",
+            "to search all: remit access --query TEXT",
         ]
     );
     let question = Access {
@@ -268,7 +270,7 @@ fn access_tells_what_is_allowed_only_after_approval() {
 }
 
 #[test]
-fn access_answers_about_a_command_in_its_status_too() {
+fn access_status_tells_if_command_is_allowed() {
     for (allowed, status) in [(true, 0), (false, 125)] {
         let fake = access(Some(Asked {
             allowed,
@@ -280,7 +282,7 @@ fn access_answers_about_a_command_in_its_status_too() {
         let said = fake.output(&["access", "--profile", "web", "--", "df", "-h"]);
         assert_eq!(said.status, Some(status), "{said:?}");
         assert!(said.text().contains("because"), "{said:?}");
-        // Nobody asked about commands of remit's own.
+        // Built-in commands were not asked about.
         assert!(!said.text().contains("logs"), "{said:?}");
         let argv = ["df", "-h"].map(|arg| Bytes::from(arg.as_bytes().to_vec()));
         let question = Access {
@@ -296,7 +298,7 @@ fn access_answers_about_a_command_in_its_status_too() {
 }
 
 #[test]
-fn a_profile_is_asked_about_with_a_command_alone() {
+fn profile_without_argv_is_usage_error() {
     let fake = access(None);
     let args = ["access", "--profile", "web"];
     for more in [&[][..], &["--name", "logs"], &["--query", "x"]] {
@@ -307,15 +309,16 @@ fn a_profile_is_asked_about_with_a_command_alone() {
 }
 
 #[test]
-fn a_refusal_names_the_verb_and_not_the_tool() {
+fn refusal_names_verb_instead_of_tool() {
     let refusal = Refusal::new(Code::DeniedRule, "no rule grants anything")
         .next("call access to see what is granted");
     let fake = Fake::new(move |_| Answer::Refuse(refusal.clone()));
     let said = fake.output(&["run", "--json", "id"]);
     assert_eq!(said.status, Some(125), "{said:?}");
-    assert!(
-        said.stderr.contains("; run 'remit access' to see"),
-        "{said:?}"
+    assert_eq!(
+        said.stderr,
+        "remit: no rule grants anything (denied_rule)\n\
+         remit: to go on: run 'remit access' to see what is granted\n"
     );
     let next = &said.json()["error"]["next"];
     assert_eq!(next, "run 'remit access' to see what is granted");

@@ -1,4 +1,4 @@
-//! Changes that wait for an approval, on the side of who asks.
+//! Tests the requester's side of approvals.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -38,17 +38,16 @@ fn awaiting() -> JobReport {
     }
 }
 
-/// What is told on stderr of one that waits.
-fn told() -> String {
+fn waiting_note() -> String {
     format!(
         "remit: job {} waits for the approval of another person: %sre, bob\n\
-         remit: who approves types: remit approve abab-abab\n\
-         remit: until 2000-02-28 23:59:59Z; after that nothing of it runs\n",
+         remit: to approve it, one of them runs: remit approve abab-abab\n\
+         remit: it expires at 2000-02-28 23:59:59 UTC\n",
         job()
     )
 }
 
-/// It waits, and at the next question has become this.
+/// The job waits first, and has this report at the next request.
 fn becoming(report: JobReport) -> Fake {
     Fake::new(move |request| match request {
         Request::Run(_) => reply(awaiting()),
@@ -58,32 +57,32 @@ fn becoming(report: JobReport) -> Fake {
 }
 
 #[test]
-fn a_change_waits_for_its_approval_and_runs() {
+fn approved_change_runs() {
     for args in [&CHANGE[..], &["run", "ls"]] {
         let fake = becoming(exited(3, b"reloaded\n", b""));
         let said = fake.output(args);
         assert_eq!(
             (said.status, said.text(), &said.stderr),
-            (Some(3), "reloaded\n", &told()),
+            (Some(3), "reloaded\n", &waiting_note()),
             "{args:?}"
         );
         let said = fake.output(&[&["--json"], args].concat());
         assert_eq!(
             (said.json()["exit"].clone(), said.stderr),
-            (json!(3), told())
+            (json!(3), waiting_note())
         );
     }
 }
 
 #[test]
-fn who_does_not_wait_is_told_where_it_is() {
+fn no_wait_prints_job_state() {
     let fake = Fake::job(awaiting());
     let args = [&CHANGE[..], &["--no-wait"]].concat();
     let said = fake.output(&args);
     let state = format!("job {} awaiting_approval\n", job());
     assert_eq!(
         (said.status, said.text(), &said.stderr),
-        (Some(0), &*state, &told())
+        (Some(0), &*state, &waiting_note())
     );
     assert_eq!(fake.all_heard().len(), 1, "nothing is asked again");
     let said = fake.output(&[&["--json"], &args[..]].concat());
@@ -107,7 +106,7 @@ fn who_does_not_wait_is_told_where_it_is() {
         (Some(0), &*state, "")
     );
 
-    // One that is over by then is no other than ever.
+    // A job that has already ended is shown as usual.
     let fake = Fake::job(exited(7, b"out", b"err"));
     let said = fake.output(&["run", "--no-wait", "x"]);
     assert_eq!(
@@ -128,7 +127,7 @@ fn refused(state: State, cause: &str, code: Code) -> JobReport {
 }
 
 #[test]
-fn what_never_ran_says_why_and_what_to_do() {
+fn unstarted_job_tells_reason_and_fix() {
     for (state, cause, code, sentence) in [
         (
             State::Denied,
@@ -166,7 +165,7 @@ fn what_never_ran_says_why_and_what_to_do() {
             said.stderr,
             format!(
                 "{}remit: {sentence}\nremit: what to do next: settle it with them, then run 'remit change' again\n",
-                told()
+                waiting_note()
             )
         );
         let json = fake.output(&[&["--json"], &CHANGE[..]].concat()).json();
@@ -186,7 +185,7 @@ fn what_never_ran_says_why_and_what_to_do() {
     }
 }
 
-/// Presses Ctrl-C when a request is followed, of which the daemon says by then that it is in `state`.
+/// Presses Ctrl-C while a request is followed. The daemon then reports the state in `now`.
 fn pressed(now: JobReport) -> (Said, Vec<Request>) {
     let (go, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
@@ -228,12 +227,12 @@ fn pressed(now: JobReport) -> (Said, Vec<Request>) {
 }
 
 #[test]
-fn ctrl_c_leaves_a_request_that_waits() {
+fn ctrl_c_leaves_pending_request() {
     let (said, heard) = pressed(awaiting());
     assert_eq!(said.status, Some(130), "{said:?}");
     let left = format!(
         "{}remit: job {1} still waits for an approval; to withdraw it: remit stop {1}\n",
-        told(),
+        waiting_note(),
         job()
     );
     assert_eq!(said.stderr, left);
@@ -256,12 +255,12 @@ fn ctrl_c_stops_one_that_was_approved_meanwhile() {
 }
 
 #[test]
-fn a_second_ctrl_c_leaves_whatever_the_daemon_does() {
+fn second_ctrl_c_always_leaves() {
     let (go, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let fake = Fake::new(move |request| {
         if !matches!(request, Request::Run(_)) {
-            // Until the test is over.
+            // Waits until the test is over.
             let _ = gate.lock().unwrap().recv();
         }
         reply(awaiting())
@@ -284,13 +283,13 @@ fn a_second_ctrl_c_leaves_whatever_the_daemon_does() {
 }
 
 #[test]
-fn a_job_that_waits_says_whom_for() {
+fn pending_job_names_its_approvers() {
     let fake = Fake::job(awaiting());
     let shown = squeezed(fake.output(&["job", &job()]).text());
     for line in [
         "state awaiting_approval",
         "asked %sre, bob",
-        "until 2000-02-28 23:59:59Z",
+        "until 2000-02-28 23:59:59 UTC",
         "they type remit approve abab-abab",
         &format!("digest {}", "5a".repeat(32)),
     ] {
@@ -299,7 +298,7 @@ fn a_job_that_waits_says_whom_for() {
 }
 
 #[test]
-fn lists_of_jobs_say_who_is_asked() {
+fn job_lists_name_asked_approvers() {
     let summary = |state| JobSummary {
         job_id: JOB,
         command: "web.reload".into(),
@@ -391,6 +390,6 @@ fn access_tells_what_is_left_of_a_grant() {
         }))
     });
     let shown = squeezed(fake.output(&["access"]).text());
-    let left = "left grant 7 by ann: 12 min, 3 runs".to_owned();
+    let left = "granted grant 7 by ann: service.restart, 12 min, 3 runs".to_owned();
     assert!(shown.contains(&left), "{shown:?}");
 }

@@ -1,12 +1,11 @@
-//! The network of a sandbox that has one of its own: a namespace with nothing in it, or with a
-//! loopback interface, or with that and the addresses of what it may reach.
+//! Builds the network of a sandbox that has its own: a namespace with nothing in it, with a loopback interface, or
+//! also with the addresses that it may reach.
 //!
-//! Such an address stands on the job's own loopback interface, and a relay listens there on the one
-//! port that the profile names. It carries what is said to the real address, from the host's network.
-//! So a job holds no socket of the host's, whatever it does, and needs no route, no name server and
-//! no filter. Only TCP is carried.
+//! Such an address is on the job's own loopback interface, where a relay listens on the one port that the profile
+//! names and forwards to the real address, from the host's network. So a job never holds a socket of the host's, and
+//! needs no route, no name server and no filter. Only TCP is forwarded.
 //!
-//! Everything here is made before the fork; what a child does allocates nothing.
+//! Everything is made before the fork; a child allocates nothing.
 
 mod netlink;
 mod pair;
@@ -15,9 +14,9 @@ mod relay;
 mod tests;
 
 use crate::error::{Doing, Error, Result};
-use crate::floor::{self, ForkCall, Handled};
-use crate::seccomp::{self, Program};
-use crate::{Kernel, fence::fence, wall::Walls};
+use crate::steps::seccomp::{self, Program};
+use crate::sys::{self, ForkCall, Handled};
+use crate::{Kernel, spec::layer::EnabledLayers, steps::landlock::fence};
 use netlink::Message;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn6, bind, socket};
 use std::{
@@ -31,49 +30,38 @@ use std::{
 
 pub(crate) use relay::Relay;
 
-/// What a `strict` job reaches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Network {
     /// Nothing, not even itself.
     #[default]
     None,
-    /// Itself, by a loopback interface of its own.
     Loopback,
-    /// Itself, and by TCP these.
+    /// Itself, and these by TCP.
     Connect(Vec<Destination>),
     /// What the host reaches: no network of its own.
     Host,
 }
 
-/// Where a job may connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
     /// A name, which the job's `/etc/hosts` will have, or an address as text.
     pub host: String,
-    /// What it stands for. Where a connection to the one that a job chose fails, the others are
-    /// tried.
+    /// If a connection to the one that a job chose fails, the others are tried.
     pub addresses: Vec<IpAddr>,
-    /// The TCP port, not 0.
     pub port: u16,
 }
 
-/// Most pairs of address and port that one profile may reach.
 const MOST: usize = 64;
 
-/// A network, ready to be made.
 #[derive(Debug)]
 pub(crate) struct Net {
     loopback: bool,
-    /// Messages that put the addresses on the loopback interface, to be reached there.
     addresses: Vec<Message>,
-    /// Where the relay listens, and what it connects to.
     targets: Vec<Target>,
-    /// Landlock's rights for the relay, where there is Landlock.
     handled: Option<Handled>,
     filter: Program,
 }
 
-/// One address that a job reaches.
 #[derive(Clone, Debug)]
 struct Target {
     address: SocketAddr,
@@ -81,7 +69,7 @@ struct Target {
     kin: Range<usize>,
 }
 
-/// A process in its own network. Holds the host's, where a relay needs it.
+/// A process in its own network. Holds the host's, if a relay needs it.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Entered {
@@ -89,12 +77,10 @@ pub(crate) struct Entered {
 }
 
 impl Net {
-    /// Makes everything ready. `None`: jobs stay in the host's network.
-    ///
-    /// # Errors
-    /// An address that nobody can listen on, port 0, a destination without an address, IPv6 alone on
-    /// a machine without it, or more than 64 pairs of address and port.
-    pub(crate) fn of(network: &Network, kernel: &Kernel) -> Result<Option<Net>> {
+    /// Prepares everything. `None`: jobs stay in the host's network.
+    /// Errors: An address that nobody can listen on, port 0, a destination without an address, only IPv6 on a machine
+    /// without it, or more than 64 pairs of address and port.
+    pub(crate) fn new(network: &Network, kernel: &Kernel) -> Result<Option<Net>> {
         let none: &[Destination] = &[];
         let (loopback, destinations) = match network {
             Network::None => (false, none),
@@ -111,17 +97,17 @@ impl Net {
             loopback,
             addresses: addresses.into_iter().flat_map(messages).collect(),
             targets,
-            handled: fence(kernel.landlock_abi, Walls::ALL).map(|fence| fence.handled),
+            handled: fence(kernel.landlock_abi, EnabledLayers::ALL).map(|fence| fence.handled),
             filter: seccomp::relay()?,
         }))
     }
 
-    /// Whether it has a loopback interface; `None` where it needs a relay besides.
+    /// Returns true if it has a loopback interface; `None` if it also needs a relay.
     pub(crate) fn loopback(&self) -> Option<bool> {
         self.targets.is_empty().then_some(self.loopback)
     }
 
-    /// The text of `/etc/hosts` for such jobs: nothing else gives names a meaning there.
+    /// Returns the text of `/etc/hosts` for such jobs, their only source of names.
     pub(crate) fn hosts(network: &Network) -> String {
         let mut text = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
         let Network::Connect(destinations) = network else {
@@ -138,13 +124,12 @@ impl Net {
         text
     }
 
-    /// Moves this process into a network of its own and puts everything there but the relay.
-    ///
-    /// Every port may be bound there: the ports of a job's own network are nobody's privilege.
+    /// Moves this process into its own network and sets up everything but the relay. Every port may be bound there:
+    /// the ports of a job's own network are nobody's privilege.
     pub(crate) fn enter(&self) -> io::Result<Entered> {
-        let own = || floor::open(c"/proc/thread-self/ns/net", libc::O_RDONLY);
+        let own = || sys::open(c"/proc/thread-self/ns/net", libc::O_RDONLY);
         let host = (!self.targets.is_empty()).then(own).transpose()?;
-        floor::own_network()?;
+        sys::own_network()?;
         tune(self.loopback)?;
         if self.loopback {
             let netlink = netlink::open()?;
@@ -156,8 +141,7 @@ impl Net {
         Ok(Entered { host })
     }
 
-    /// Forks the relay, if there is something to carry, as `uid` and `gid`, which must not be 0.
-    /// Returns when it listens and has given everything else up.
+    /// Forks the relay, if needed, as `uid` and `gid`, not 0. Returns when it listens and has given up all else.
     pub(crate) fn relay(
         &self,
         entered: Entered,
@@ -172,7 +156,6 @@ impl Net {
     }
 }
 
-/// What makes `address` the job's own.
 fn messages(address: IpAddr) -> impl Iterator<Item = Message> {
     let route = match address {
         IpAddr::V4(_) => None,
@@ -181,40 +164,36 @@ fn messages(address: IpAddr) -> impl Iterator<Item = Message> {
     std::iter::once(Message::address(address)).chain(route)
 }
 
-/// Bytes that the kernel holds for one socket of TCP each way: at least, at first, at most. It counts them
-/// for all networks together (`net.ipv4.tcp_mem`), and its own default is megabytes.
+/// Bytes that the kernel holds for one TCP socket in each direction: minimum, initial, maximum. It counts them for all
+/// networks together (`net.ipv4.tcp_mem`), and its own default is megabytes.
 const BUFFERS: &[u8] = b"4096 65536 65536";
-/// Connections to one listener that nobody has accepted: they hold memory and no descriptor.
+/// Connections to one listener that nobody has accepted: they use memory, but no descriptor.
 const BACKLOG: &[u8] = b"128";
 
-/// What a network begins with: below `/proc/sys/net`, with the value.
 const EACH: &[(&CStr, &[u8])] = &[(c"ipv4/ip_unprivileged_port_start", b"0")];
-/// The same where sockets can be connected.
 const CONNECTED: &[(&CStr, &[u8])] = &[
     (c"ipv4/tcp_rmem", BUFFERS),
     (c"ipv4/tcp_wmem", BUFFERS),
     (c"core/somaxconn", BACKLOG),
 ];
 
-/// Sets what this network namespace is to begin with. In a container `/proc/sys` is often read-only: then by
-/// a `/proc` mounted for this alone.
+/// In a container `/proc/sys` is often read-only: then this uses a `/proc` that is mounted only for it.
 fn tune(loopback: bool) -> io::Result<()> {
     let connected = if loopback { CONNECTED } else { &[] };
     let all = || EACH.iter().chain(connected);
     let put = |net: &OwnedFd| {
         all().try_for_each(|(name, value)| {
-            let file = floor::open_at(Some(net.as_fd()), name, libc::O_WRONLY)?;
-            floor::write(file.as_fd(), value).map(drop)
+            let file = sys::open_at(Some(net.as_fd()), name, libc::O_WRONLY)?;
+            sys::write(file.as_fd(), value).map(drop)
         })
     };
     let directory = libc::O_PATH | libc::O_DIRECTORY;
-    put(&floor::open(c"/proc/sys/net", directory)?).or_else(|_| {
-        let proc = floor::detached_proc()?;
-        put(&floor::open_at(Some(proc.as_fd()), c"sys/net", directory)?)
+    put(&sys::open(c"/proc/sys/net", directory)?).or_else(|_| {
+        let proc = sys::detached_proc()?;
+        put(&sys::open_at(Some(proc.as_fd()), c"sys/net", directory)?)
     })
 }
 
-/// Whether this machine speaks IPv6: a kernel that can may have been told not to.
 fn has_ipv6() -> Result<bool> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let localhost = SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0));
@@ -227,14 +206,14 @@ fn has_ipv6() -> Result<bool> {
     }
 }
 
-/// Where to listen, each address and port once: that of the first destination that has it.
+/// Returns where to listen. Each address and port occurs once, for the first destination that has it.
 fn targets(destinations: &[Destination], ipv6: bool) -> Result<Vec<Target>> {
     let mut targets: Vec<Target> = Vec::new();
     for destination in destinations {
         let Destination { host, port, .. } = destination;
         let refused = |why: &str| Error::refused(format!("cannot connect jobs to '{host}'"), why);
         if *port == 0 {
-            return Err(refused("port 0 is none"));
+            return Err(refused("port 0 is not valid"));
         }
         let first = targets.len();
         let usable = destination.addresses.iter().map(IpAddr::to_canonical);
@@ -252,7 +231,7 @@ fn targets(destinations: &[Destination], ipv6: bool) -> Result<Vec<Target>> {
             .iter()
             .any(|ip| ipv6 || ip.to_canonical().is_ipv4());
         if !of_others {
-            return Err(refused("it has no address that this machine speaks to"));
+            return Err(refused("it has no address that this machine can reach"));
         }
         let kin = first..targets.len();
         for target in targets.iter_mut().skip(first) {
@@ -266,13 +245,12 @@ fn targets(destinations: &[Destination], ipv6: bool) -> Result<Vec<Target>> {
     Ok(targets)
 }
 
-/// Why nobody can listen on it.
 fn unusable(ip: IpAddr) -> Option<&'static str> {
     match ip {
         _ if ip.is_unspecified() => Some("no address"),
         _ if ip.is_multicast() => Some("a multicast address"),
         IpAddr::V4(ip) if ip.is_broadcast() => Some("the broadcast address"),
-        IpAddr::V4(ip) if ip.octets()[0] == 0 => Some("no address of a host"),
+        IpAddr::V4(ip) if ip.octets()[0] == 0 => Some("not an address of a host"),
         IpAddr::V6(ip) if ip.is_unicast_link_local() => {
             Some("a link-local address, which needs an interface")
         }

@@ -1,6 +1,6 @@
-//! The three requests of rtnetlink(7) that a job's network needs, made by hand.
+//! Builds the three requests of rtnetlink(7) that a job's network needs.
 
-use crate::floor;
+use crate::sys;
 use nix::sys::socket::{
     AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, socket,
 };
@@ -10,14 +10,11 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
 };
 
-/// Index of the loopback interface of every network namespace.
 const LOOPBACK: i32 = 1;
-/// Longest request: header, `ifaddrmsg`, two attributes of an IPv6 address and one of flags.
+/// Upper bound of a request; the longest one here, for an IPv6 address, has 64 bytes.
 const LONGEST: usize = 72;
-/// Bytes of `nlmsghdr`.
 const HEADER: usize = 16;
 
-/// One request that wants an acknowledgement.
 #[derive(Debug)]
 pub(super) struct Message {
     bytes: [u8; LONGEST],
@@ -34,7 +31,7 @@ impl Message {
         message.push(&[0; 4]);
         message.push(&kind.to_ne_bytes());
         message.push(&flags.to_ne_bytes());
-        // Sequence number and port: one request at a time, on a socket of its own.
+        // Sequence number and port are 0: one request at a time, on a socket of its own.
         message.push(&[0; 8]);
         message
     }
@@ -46,14 +43,12 @@ impl Message {
         }
     }
 
-    /// `struct rtattr` with a value of whole words.
     fn attribute(&mut self, kind: u16, value: &[u8]) {
         self.push(&((4 + value.len()) as u16).to_ne_bytes());
         self.push(&kind.to_ne_bytes());
         self.push(value);
     }
 
-    /// Writes the length that the header begins with.
     fn whole(mut self) -> Self {
         let len = (self.len as u32).to_ne_bytes();
         if let Some(first) = self.bytes.first_chunk_mut() {
@@ -62,20 +57,17 @@ impl Message {
         self
     }
 
-    /// `RTM_NEWLINK`: the loopback interface goes up, by `struct ifinfomsg`.
     pub(super) fn loopback_up() -> Self {
         let up = (libc::IFF_UP as u32).to_ne_bytes();
         let mut message = Self::new(libc::RTM_NEWLINK, 0);
         message.push(&[libc::AF_UNSPEC as u8, 0, 0, 0]);
         message.push(&LOOPBACK.to_ne_bytes());
         message.push(&up);
-        // Which of the flags are meant.
         message.push(&up);
         message.whole()
     }
 
-    /// `RTM_NEWADDR`: `address` alone, without a network, stands on the loopback interface, by
-    /// `struct ifaddrmsg`.
+    /// `RTM_NEWADDR`, `struct ifaddrmsg`: puts only `address`, without a network, on the loopback interface.
     pub(super) fn address(address: IpAddr) -> Self {
         let (family, prefix) = match address {
             IpAddr::V4(_) => (libc::AF_INET, 32),
@@ -83,7 +75,7 @@ impl Message {
         };
         let host = libc::RT_SCOPE_HOST;
         let mut message = Self::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
-        // Nobody else can have it: it is there at once.
+        // Nobody else can have the address, so it works at once.
         message.push(&[family as u8, prefix, libc::IFA_F_NODAD as u8, host]);
         message.push(&LOOPBACK.to_ne_bytes());
         for kind in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
@@ -95,9 +87,8 @@ impl Message {
         message.whole()
     }
 
-    /// `RTM_NEWROUTE`: what is sent to `address` is for this machine, by `struct rtmsg`. The kernel has such a route for
-    /// each of its addresses: at once where they are of IPv4, else some time after it has acknowledged the address.
-    /// So there are two then, which say the same.
+    /// `RTM_NEWROUTE`, `struct rtmsg`: makes `address` local. The kernel adds such a route for each of its addresses:
+    /// for IPv4 at once, for IPv6 some time after it has acknowledged the address. Then there are two equal routes.
     pub(super) fn local_route(address: Ipv6Addr) -> Self {
         let (any, none) = (0, 0);
         let mut message = Self::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE);
@@ -120,7 +111,6 @@ impl Message {
     }
 }
 
-/// A socket that speaks with the kernel alone.
 pub(super) fn open() -> io::Result<OwnedFd> {
     let socket = socket(
         AddressFamily::Netlink,
@@ -132,15 +122,15 @@ pub(super) fn open() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Sends `message` and waits for the kernel's answer, which is made while it is sent.
+/// Sends `message` and reads the kernel's answer, which is made while it is sent.
 pub(super) fn ask(socket: BorrowedFd<'_>, message: &Message) -> io::Result<()> {
-    floor::write(socket, message.bytes())?;
+    sys::write(socket, message.bytes())?;
     let mut answer = [0; 256];
-    let length = floor::read(socket, &mut answer)?;
+    let length = sys::read(socket, &mut answer)?;
     judge(answer.get(..length).unwrap_or_default())
 }
 
-/// `struct nlmsgerr`: 0 or minus an errno, after the header.
+/// Parses `struct nlmsgerr`: 0 or minus an errno, after the header.
 fn judge(answer: &[u8]) -> io::Result<()> {
     let odd = || io::Error::from(io::ErrorKind::InvalidData);
     let kind: &[u8; 2] = answer

@@ -1,16 +1,14 @@
-//! The relay: a process of its own between a job's network and the host's.
+//! The relay: a process between a job's network and the host's.
 //!
-//! It is forked before the job, listens in the job's network, then goes back to the host's and gives
-//! up everything but TCP connections: own uid, no capability, no file, a filter of some twenty calls,
-//! Landlock's rule for the ports it may connect to. The job never sees it. It never waits for one
-//! peer, and holds 64 connections at most; who comes then waits in the kernel's queue.
-//!
-//! No allocation: it is also forked from programs with threads, in tests.
+//! It is forked before the job, listens in the job's network, then goes back to the host's and gives up everything but
+//! TCP connections: own uid, no capability, no file, a filter of some twenty calls, Landlock's rule for the ports that
+//! it may connect to. The job never sees it. It never waits for one peer, and holds at most 64 connections; more wait
+//! in the kernel's queue. No allocation, because tests also fork it from programs with threads.
 
 use super::pair::{self, CHUNK, Pair, Wish};
 use super::{MOST, Net, Target};
-use crate::floor::{self, ForkCall};
-use crate::keeper::become_nobody;
+use crate::supervise::watchdog::drop_all_rights;
+use crate::sys::{self, ForkCall};
 use nix::sys::{
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
@@ -25,20 +23,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Connections at a time.
 const CONNECTIONS: usize = 64;
-/// Descriptors: two a connection, one a listener, and some on the way there.
+/// Two for a connection, one for a listener, and some for the set-up.
 const DESCRIPTORS: u64 = 256;
-/// Connections that may wait for their turn at each listener.
 const BACKLOG: i32 = 128;
-/// How long what a job has said is still carried after its end.
+/// Time for which what a job has sent is still forwarded after its end.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Landlock's right to connect.
 const CONNECT_TCP: u64 = 1 << 1;
 
 const OWN: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
 
-/// A relay at work; it dies with the process that started it.
+/// A running relay. It dies with the process that started it.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Relay {
@@ -46,13 +41,12 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Once nothing of the job lives: what the job has said is carried for a second more at most,
-    /// then the relay ends, and this returns. By the process that started it, with a right to signal
-    /// it.
+    /// Ends the relay once nothing of the job lives. What the job has sent is forwarded for at most one second; then
+    /// the relay ends, and this returns. For the process that started it, with a right to signal it.
     pub(crate) fn finish(self) -> io::Result<()> {
-        floor::kill(self.pid, libc::SIGTERM)?;
+        sys::kill(self.pid, libc::SIGTERM)?;
         loop {
-            match floor::wait(self.pid, 0) {
+            match sys::wait(self.pid, 0) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 ended => return ended.map(drop),
             }
@@ -60,7 +54,6 @@ impl Relay {
     }
 }
 
-/// Forks it and waits until it is ready. The error is that of the step which it could not take.
 pub(super) fn start(
     net: &Net,
     host: OwnedFd,
@@ -68,59 +61,56 @@ pub(super) fn start(
     uid: u32,
     gid: u32,
 ) -> io::Result<Relay> {
-    let (ready, told) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let (ready, report) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let parent = std::process::id();
-    let (pid, _pidfd) = floor::fork(call, None, || {
-        if place(&told, &host).is_err() {
+    let (pid, _pidfd) = sys::fork(call, None, || {
+        if renumber(&report, &host).is_err() {
             return 1;
         }
-        match settle(net, parent, uid, gid) {
+        match set_up_station(net, parent, uid, gid) {
             Ok(station) => station.work(),
             Err(e) => {
                 let errno = e.raw_os_error().unwrap_or(libc::EPERM);
-                let _ = floor::write(floor::placed(TOLD), &errno.to_ne_bytes());
+                let _ = sys::write(sys::borrowed(REPORT), &errno.to_ne_bytes());
                 1
             }
         }
     })?;
-    drop(told);
+    drop(report);
     drop(host);
     let mut answer = [0; 4];
-    let read = floor::read(ready.as_fd(), &mut answer);
+    let read = sys::read(ready.as_fd(), &mut answer);
     let error = match (read, i32::from_ne_bytes(answer)) {
         (Ok(4), 0) => return Ok(Relay { pid }),
         (Ok(4), errno) => io::Error::from_raw_os_error(errno),
         (Ok(_), _) => io::ErrorKind::BrokenPipe.into(),
         (Err(e), _) => e,
     };
-    let _ = floor::kill(pid, libc::SIGKILL);
-    let _ = floor::wait(pid, 0);
+    let _ = sys::kill(pid, libc::SIGKILL);
+    let _ = sys::wait(pid, 0);
     Err(error)
 }
 
-/// Where the relay has its answer's pipe, and the host's network, while it settles.
-const TOLD: RawFd = 0;
+const REPORT: RawFd = 0;
 const HOST: RawFd = 1;
 
-/// Keeps these two descriptors and no other.
-fn place(told: &OwnedFd, host: &OwnedFd) -> io::Result<()> {
-    let told = floor::copy_above(told.as_fd(), 2)?;
-    let host = floor::copy_above(host.as_fd(), 2)?;
-    floor::place(told, TOLD)?;
-    floor::place(host, HOST)?;
-    floor::close_from(2)
+fn renumber(report: &OwnedFd, host: &OwnedFd) -> io::Result<()> {
+    let report = sys::copy_above(report.as_fd(), 2)?;
+    let host = sys::copy_above(host.as_fd(), 2)?;
+    sys::renumber(report, REPORT)?;
+    sys::renumber(host, HOST)?;
+    sys::close_from(2)
 }
 
-/// Everything up to the first connection.
-fn settle(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Station<'_>> {
-    // Never more than it may already have: where that is fewer, fewer connections fit.
-    let (_, hard) = floor::limit(libc::RLIMIT_NOFILE)?;
+fn set_up_station(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Station<'_>> {
+    // Never above the present hard limit; if that is lower, fewer connections fit.
+    let (_, hard) = sys::limit(libc::RLIMIT_NOFILE)?;
     let most = DESCRIPTORS.min(hard);
-    floor::set_limit(libc::RLIMIT_NOFILE, most, most)?;
-    // A stop of the job is not for the relay.
-    floor::new_session()?;
-    floor::default_signals()?;
-    floor::set_name(c"remit-relay")?;
+    sys::set_limit(libc::RLIMIT_NOFILE, most, most)?;
+    // A stop signal for the job is not for the relay.
+    sys::new_session()?;
+    sys::default_signals()?;
+    sys::set_name(c"remit-relay")?;
     SigSet::all().thread_block()?;
     let end = SignalFd::with_flags(
         &SigSet::from(Signal::SIGTERM),
@@ -130,21 +120,21 @@ fn settle(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Station<'_>>
     for (listener, target) in listeners.iter_mut().zip(&net.targets) {
         *listener = Some(listener_on(target)?);
     }
-    floor::set_namespace(floor::placed(HOST), libc::CLONE_NEWNET)?;
-    floor::close_one(HOST);
-    floor::change_dir(c"/")?;
-    become_nobody(uid, gid, &[])?;
+    sys::set_namespace(sys::borrowed(HOST), libc::CLONE_NEWNET)?;
+    sys::close_one(HOST);
+    sys::change_dir(c"/")?;
+    drop_all_rights(uid, gid, &[])?;
     if std::os::unix::process::parent_id() != parent {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));
     }
     for resource in [libc::RLIMIT_FSIZE, libc::RLIMIT_MEMLOCK, libc::RLIMIT_CORE] {
-        floor::set_limit(resource, 0, 0)?;
+        sys::set_limit(resource, 0, 0)?;
     }
-    floor::no_new_privs()?;
+    sys::no_new_privs()?;
     fence(net)?;
-    floor::install_filter(net.filter.instructions())?;
-    floor::write(floor::placed(TOLD), &0i32.to_ne_bytes())?;
-    floor::close_one(TOLD);
+    sys::install_filter(net.filter.instructions())?;
+    sys::write(sys::borrowed(REPORT), &0i32.to_ne_bytes())?;
+    sys::close_one(REPORT);
     Ok(Station {
         targets: &net.targets,
         end,
@@ -169,34 +159,30 @@ fn tcp(target: &Target) -> io::Result<OwnedFd> {
     Ok(socket(family, SockType::Stream, OWN, None)?)
 }
 
-/// Nothing is written to any file, nothing bound, and connections go to the profile's ports alone.
+/// Forbids writing to any file and binding, and lets connections go only to the profile's ports.
 fn fence(net: &Net) -> io::Result<()> {
     let Some(handled) = net.handled else {
         return Ok(());
     };
-    let ruleset = floor::landlock_ruleset(&handled)?;
+    let ruleset = sys::landlock_ruleset(&handled)?;
     if handled.net & CONNECT_TCP != 0 {
         for target in &net.targets {
-            floor::landlock_grant_port(ruleset.as_fd(), target.address.port(), CONNECT_TCP)?;
+            sys::landlock_grant_port(ruleset.as_fd(), target.address.port(), CONNECT_TCP)?;
         }
     }
-    floor::landlock_restrict(ruleset.as_fd(), 0)
+    sys::landlock_restrict(ruleset.as_fd(), 0)
 }
 
-/// A connection in one of its two ages.
 enum Slot {
-    /// The job's end is there, the host's not yet.
     Calling {
         near: OwnedFd,
         far: OwnedFd,
-        /// Where the job connected to, and where the relay tries to.
         asked: usize,
         tried: usize,
     },
     Open(Pair),
 }
 
-/// The relay's loop and all it has.
 struct Station<'a> {
     targets: &'a [Target],
     end: SignalFd,
@@ -204,13 +190,11 @@ struct Station<'a> {
     slots: [Option<Slot>; CONNECTIONS],
 }
 
-/// Entries of poll(2): the end, the listeners, two a connection.
 const ENTRIES: usize = 1 + MOST + 2 * CONNECTIONS;
 
 impl Station<'_> {
-    /// Its exit status.
     fn work(mut self) -> i32 {
-        let mut room = [0; CHUNK];
+        let mut buffer = [0; CHUNK];
         let mut until: Option<Instant> = None;
         loop {
             let mut polled = self.polled(until.is_some());
@@ -218,7 +202,7 @@ impl Station<'_> {
             if left.is_some_and(|left| left.is_zero()) {
                 return 0;
             }
-            match floor::poll(&mut polled, left) {
+            match sys::poll(&mut polled, left) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return 1,
@@ -228,7 +212,7 @@ impl Station<'_> {
             for (slot, seen) in self.slots.iter_mut().zip(pairs.as_chunks::<2>().0) {
                 let seen = [seen[0].revents, seen[1].revents];
                 let taken = slot.take();
-                *slot = taken.and_then(|s| s.carry(self.targets, seen, &mut room));
+                *slot = taken.and_then(|s| s.carry(self.targets, seen, &mut buffer));
             }
             let ends = first.iter().any(|end| end.revents != 0);
             for (at, door) in doors.iter().enumerate() {
@@ -277,25 +261,23 @@ impl Station<'_> {
         polled
     }
 
-    /// Accepts who waits at listener `at`, as long as there is room.
     fn receive(&mut self, at: usize) {
         let Some(Some(listener)) = self.listeners.get(at) else {
             return;
         };
         for slot in self.slots.iter_mut().filter(|slot| slot.is_none()) {
             match accept4(listener.as_raw_fd(), OWN) {
-                Ok(near) => *slot = Slot::call(self.targets, floor::owned(near), at, at),
+                Ok(near) => *slot = Slot::call(self.targets, sys::owned(near), at, at),
                 Err(nix::Error::EAGAIN) => return,
                 Err(nix::Error::ECONNABORTED | nix::Error::EINTR) => {}
-                // Descriptors or memory of the whole machine: not for ever, it is hoped.
-                Err(_) => return floor::rest(),
+                // The machine lacks descriptors or memory, probably not for ever.
+                Err(_) => return sys::rest(),
             }
         }
     }
 }
 
 impl Slot {
-    /// Begins to connect `near` to target `at`, or to the next one of its kin that can be tried.
     fn call(targets: &[Target], near: OwnedFd, asked: usize, at: usize) -> Option<Self> {
         match begin(targets.get(at)?) {
             Ok(far) => Some(Slot::Calling {
@@ -317,11 +299,10 @@ impl Slot {
         }
     }
 
-    fn carry(self, targets: &[Target], seen: [i16; 2], room: &mut [u8; CHUNK]) -> Option<Self> {
+    fn carry(self, targets: &[Target], seen: [i16; 2], buffer: &mut [u8; CHUNK]) -> Option<Self> {
         match self {
             slot if seen == [0, 0] => Some(slot),
-            Slot::Open(pair) => pair.carry(seen, room).map(Slot::Open),
-            // The job has given up.
+            Slot::Open(pair) => pair.carry(seen, buffer).map(Slot::Open),
             Slot::Calling { .. } if seen[0] != 0 => None,
             Slot::Calling {
                 near,
@@ -335,7 +316,6 @@ impl Slot {
         }
     }
 
-    /// After a call of target `tried` has failed.
     fn call_next(targets: &[Target], near: OwnedFd, asked: usize, tried: usize) -> Option<Self> {
         match after(targets.get(tried)?, asked, tried) {
             Some(next) => Self::call(targets, near, asked, next),
@@ -353,7 +333,6 @@ impl Slot {
     }
 }
 
-/// A connection to `target`, begun.
 fn begin(target: &Target) -> io::Result<OwnedFd> {
     let far = tcp(target)?;
     match connect(far.as_raw_fd(), &SockaddrStorage::from(target.address)) {
@@ -362,7 +341,7 @@ fn begin(target: &Target) -> io::Result<OwnedFd> {
     }
 }
 
-/// What is tried after target `at`, where `asked` was tried first: each of its kin once.
+/// Returns the target after `at`, if `asked` was tried first: each of its destination once.
 fn after(target: &Target, asked: usize, at: usize) -> Option<usize> {
     let next = if at + 1 < target.kin.end {
         at + 1

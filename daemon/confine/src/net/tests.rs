@@ -1,5 +1,4 @@
-//! The whole of it in threads: a network namespace belongs to a thread, so one plays the host and
-//! another the job. No address of the real host is used.
+//! Tests in threads: a network namespace belongs to a thread, so one plays the host and another the job.
 
 use super::*;
 use std::{
@@ -13,7 +12,6 @@ use std::{
 
 const V4: &str = "192.0.2.7";
 const V6: &str = "2001:db8::7";
-/// Nobody has it.
 const NOBODYS: &str = "192.0.2.9";
 const UID: u32 = 1_879_099_990;
 
@@ -26,12 +24,11 @@ fn destination(host: &str, addresses: &[&str], port: u16) -> Destination {
 }
 
 fn net(network: &Network) -> Net {
-    Net::of(network, &Kernel::probe().unwrap())
+    Net::new(network, &Kernel::probe().unwrap())
         .unwrap()
         .unwrap()
 }
 
-/// Runs `body` in a thread whose network is the host's of these tests.
 fn on_host<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     let host = net(&Network::Connect(vec![destination("host", &[V4, V6], 1)]));
     let play = || {
@@ -41,12 +38,11 @@ fn on_host<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| scope.spawn(play).join().unwrap())
 }
 
-/// Runs `body` in a thread whose network is a job's, with its relay.
 fn in_job<T: Send>(network: Network, body: impl FnOnce(Option<Relay>) -> T + Send) -> T {
     let net = net(&network);
     let play = || {
         let entered = net.enter().unwrap();
-        let call = crate::kernel::fork_call().unwrap();
+        let call = crate::spec::kernel::fork_call().unwrap();
         body(net.relay(entered, call, UID, UID).unwrap())
     };
     thread::scope(|scope| scope.spawn(play).join().unwrap())
@@ -56,7 +52,6 @@ fn reach(addresses: &[&str], port: u16) -> Network {
     Network::Connect(vec![destination("there.example", addresses, port)])
 }
 
-/// A server of this thread's network on every address, and its port.
 fn server(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
     let first = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = first.local_addr().unwrap().port();
@@ -72,14 +67,12 @@ fn server(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
     port
 }
 
-/// Sends back what comes, until its end.
 fn echo(mut connection: TcpStream) {
     let mut copy = connection.try_clone().unwrap();
     let _ = io::copy(&mut connection, &mut copy);
     let _ = copy.shutdown(Shutdown::Write);
 }
 
-/// Neither reads nor writes nor ends.
 fn keep(connection: TcpStream) {
     std::mem::forget(connection);
 }
@@ -110,14 +103,14 @@ fn exactly_what_is_listed_is_reached() {
                 talks((address, port)).unwrap_or_else(|error| panic!("{address}: {error}"));
                 assert_eq!(refused((address, other)), libc::ECONNREFUSED, "{address}");
             }
-            // An address of the job's own, where nobody listens, and one that it has not.
+            // An address of the job's own, where nobody listens, and one that it does not have.
             assert_eq!(refused(("127.0.0.2", port)), libc::ECONNREFUSED);
             assert_eq!(refused((NOBODYS, port)), libc::ENETUNREACH);
         });
     });
 }
 
-/// The kernel itself has a route to an IPv6 address only some time after it has acknowledged the address.
+/// The kernel itself adds the route to an IPv6 address only some time after it has acknowledged the address.
 #[test]
 fn an_address_is_reached_at_once() {
     for round in 0..200 {
@@ -144,7 +137,7 @@ fn without_a_destination_nothing_is_reached() {
                 );
             }
         });
-        // A list of nothing is nothing, not everything.
+        // An empty list means nothing, not everything.
         in_job(Network::Connect(Vec::new()), |relay| {
             assert!(relay.is_none());
             assert_eq!(refused((V4, port)), libc::ENETUNREACH);
@@ -162,7 +155,7 @@ fn without_a_destination_nothing_is_reached() {
 }
 
 #[test]
-fn where_one_address_fails_another_of_its_name_is_tried() {
+fn failed_address_falls_back_to_next_of_name() {
     on_host(|| {
         let port = server(echo);
         for addresses in [[NOBODYS, V4], [V6, NOBODYS]] {
@@ -171,12 +164,11 @@ fn where_one_address_fails_another_of_its_name_is_tried() {
                 addresses.iter().for_each(|a| talks((a, port)).unwrap());
             });
         }
-        // What is of another name is not.
-        let apart = Network::Connect(vec![
+        let two_names = Network::Connect(vec![
             destination("one.example", &[NOBODYS], port),
             destination("two.example", &[V4], port),
         ]);
-        in_job(apart, |relay| {
+        in_job(two_names, |relay| {
             let _relay = relay.unwrap();
             talks((V4, port)).unwrap();
             assert_eq!(refused((NOBODYS, port)), libc::ECONNRESET);
@@ -184,7 +176,7 @@ fn where_one_address_fails_another_of_its_name_is_tried() {
     });
 }
 
-/// What stands at place `at` of the stream number `seed`: a byte lost, doubled or moved shows.
+/// Returns byte `at` of stream `seed`: a byte lost, doubled or moved shows.
 fn byte(at: usize, seed: u8) -> u8 {
     (at ^ (at >> 8) ^ (at >> 16)) as u8 ^ seed
 }
@@ -202,13 +194,13 @@ fn pour(mut to: &TcpStream, seed: u8, size: usize, chunk: usize) {
 
 fn drink(mut from: &TcpStream, seed: u8, size: usize, chunk: usize) {
     let mut at = 0;
-    let mut room = vec![0; chunk];
+    let mut buffer = vec![0; chunk];
     loop {
-        let n = from.read(&mut room).unwrap();
+        let n = from.read(&mut buffer).unwrap();
         if n == 0 {
             break;
         }
-        let wrong = room[..n]
+        let wrong = buffer[..n]
             .iter()
             .enumerate()
             .find(|(i, b)| **b != byte(at + i, seed));
@@ -236,7 +228,6 @@ fn sixty_four_mebibytes_go_both_ways_at_once() {
     });
 }
 
-/// Each with sizes of its own, from nothing to more than any buffer, in pieces odd and even.
 #[test]
 fn many_at_once_are_not_mixed_up() {
     const STREAMS: u8 = 48;
@@ -276,14 +267,13 @@ fn many_at_once_are_not_mixed_up() {
 #[test]
 fn each_end_may_fall_silent_alone() {
     on_host(|| {
-        // The server says its end first, and hears the job's afterwards.
-        let (told, heard) = mpsc::channel();
+        let (sender, heard) = mpsc::channel();
         let port = server(move |mut connection| {
             connection.write_all(b"bye").unwrap();
             connection.shutdown(Shutdown::Write).unwrap();
             let mut text = String::new();
             connection.read_to_string(&mut text).unwrap();
-            told.send(text).unwrap();
+            sender.send(text).unwrap();
         });
         in_job(reach(&[V4], port), move |relay| {
             let _relay = relay.unwrap();
@@ -299,7 +289,7 @@ fn each_end_may_fall_silent_alone() {
 }
 
 #[test]
-fn many_connections_one_after_another_and_more_than_fit_at_once() {
+fn sequential_and_excess_connections_are_served() {
     on_host(|| {
         let port = server(echo);
         in_job(reach(&[V4], port), move |relay| {
@@ -307,7 +297,7 @@ fn many_connections_one_after_another_and_more_than_fit_at_once() {
             for _ in 0..200 {
                 talks((V4, port)).unwrap();
             }
-            // All of the relay's places, each proved to be taken.
+            // All slots of the relay, each proved to be in use.
             let mut idle: Vec<TcpStream> = Vec::new();
             for _ in 0..64 {
                 let mut connection = TcpStream::connect((V4, port)).unwrap();
@@ -323,7 +313,6 @@ fn many_connections_one_after_another_and_more_than_fit_at_once() {
             waiting.set_read_timeout(None).unwrap();
             idle.pop();
             waiting.read_exact(&mut [0]).unwrap();
-            // The others were not forgotten.
             for connection in &mut idle {
                 connection.write_all(b"z").unwrap();
                 connection.read_exact(&mut [0]).unwrap();
@@ -333,7 +322,7 @@ fn many_connections_one_after_another_and_more_than_fit_at_once() {
 }
 
 #[test]
-fn who_never_reads_stops_nobody_else_and_burns_no_cpu() {
+fn stalled_reader_blocks_none_and_uses_no_cpu() {
     on_host(|| {
         let deaf = server(keep);
         let port = server(echo);
@@ -345,7 +334,6 @@ fn who_never_reads_stops_nobody_else_and_burns_no_cpu() {
             let relay = relay.unwrap();
             let mut stuck = TcpStream::connect((V4, deaf)).unwrap();
             stuck.set_nonblocking(true).unwrap();
-            // Until there has been no room for a while.
             let chunk = vec![7; 1 << 20];
             while is_ready(&stuck, libc::POLLOUT, Duration::from_millis(200)) {
                 let _ = stuck.write(&chunk);
@@ -369,11 +357,10 @@ fn is_ready(fd: &impl AsRawFd, events: i16, within: Duration) -> bool {
         events,
         revents: 0,
     }];
-    floor::poll(&mut polled, Some(within)).unwrap();
+    sys::poll(&mut polled, Some(within)).unwrap();
     polled[0].revents != 0
 }
 
-/// Clock ticks of process `pid`, user and system. proc_pid_stat(5).
 fn ticks(pid: i32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
@@ -410,11 +397,11 @@ fn what_is_reset_there_is_reset_here() {
 fn what_a_job_said_last_still_arrives() {
     const SIZE: usize = 1 << 20;
     on_host(|| {
-        let (told, heard) = mpsc::channel();
+        let (sender, heard) = mpsc::channel();
         let port = server(move |mut connection| {
             let mut all = Vec::new();
             connection.read_to_end(&mut all).unwrap();
-            told.send(all.len()).unwrap();
+            sender.send(all.len()).unwrap();
         });
         in_job(reach(&[V4], port), move |relay| {
             let mut connection = TcpStream::connect((V4, port)).unwrap();
@@ -434,17 +421,17 @@ fn its_end_is_not_put_off_for_ever() {
             let relay = relay.unwrap();
             let pid = relay.pid;
             let connection = TcpStream::connect((V4, port)).unwrap();
-            let begun = std::time::Instant::now();
+            let started = std::time::Instant::now();
             relay.finish().unwrap();
-            assert!(begun.elapsed() < Duration::from_secs(5));
-            assert!(floor::wait(pid, libc::WNOHANG).is_err());
+            assert!(started.elapsed() < Duration::from_secs(5));
+            assert!(sys::wait(pid, libc::WNOHANG).is_err());
             drop(connection);
         });
     });
 }
 
 #[test]
-fn killed_it_takes_its_connections_along_and_nobody_listens() {
+fn killed_relay_closes_connections_and_listeners() {
     on_host(|| {
         let port = server(echo);
         in_job(reach(&[V4], port), move |relay| {
@@ -452,8 +439,8 @@ fn killed_it_takes_its_connections_along_and_nobody_listens() {
             let mut connection = TcpStream::connect((V4, port)).unwrap();
             connection.write_all(b"x").unwrap();
             connection.read_exact(&mut [0]).unwrap();
-            floor::kill(relay.pid, libc::SIGKILL).unwrap();
-            floor::wait(relay.pid, 0).unwrap();
+            sys::kill(relay.pid, libc::SIGKILL).unwrap();
+            sys::wait(relay.pid, 0).unwrap();
             assert!(matches!(connection.read(&mut [0]), Ok(0) | Err(_)));
             assert_eq!(refused((V4, port)), libc::ECONNREFUSED);
         });
@@ -461,7 +448,7 @@ fn killed_it_takes_its_connections_along_and_nobody_listens() {
 }
 
 #[test]
-fn it_dies_with_whoever_started_it_and_has_nothing_but_sockets() {
+fn relay_dies_with_parent_and_has_only_sockets() {
     on_host(|| {
         let port = server(echo);
         let pidfd = in_job(reach(&[V4, V6], port), |relay| {
@@ -486,9 +473,9 @@ fn it_dies_with_whoever_started_it_and_has_nothing_but_sockets() {
                 let harmless = to.starts_with("socket:") || to == "anon_inode:[signalfd]";
                 assert!(harmless, "{to}");
             }
-            floor::pidfd_open(pid).unwrap()
+            sys::pidfd_open(pid).unwrap()
         });
-        // Its thread has ended.
+        // The thread that started it has ended.
         assert!(is_ready(&pidfd, libc::POLLIN, Duration::from_secs(10)));
     });
 }
@@ -513,19 +500,19 @@ fn what_cannot_be_listened_on_is_refused() {
     };
     assert_eq!(refused(&[V4, V6], 443), None);
     for (addresses, port, why) in [
-        (&[V4][..], 0, "port 0 is none"),
+        (&[V4][..], 0, "port 0 is not valid"),
         (
             &[][..],
             443,
-            "it has no address that this machine speaks to",
+            "it has no address that this machine can reach",
         ),
         (
             &[V6][..],
             443,
-            "it has no address that this machine speaks to",
+            "it has no address that this machine can reach",
         ),
         (&["0.0.0.0"][..], 443, "0.0.0.0 is no address"),
-        (&["0.1.2.3"][..], 443, "0.1.2.3 is no address of a host"),
+        (&["0.1.2.3"][..], 443, "0.1.2.3 is not an address of a host"),
         (&["224.0.0.1"][..], 443, "224.0.0.1 is a multicast address"),
         (
             &["255.255.255.255"][..],
@@ -549,7 +536,6 @@ fn what_cannot_be_listened_on_is_refused() {
         .collect();
     assert!(targets(&many, true).is_err());
     assert_eq!(targets(&many[..64], true).unwrap().len(), 64);
-    // The same address and port twice is one.
     let twice = [
         destination("a.example", &[V4], 1),
         destination("b.example", &[V4, V4], 1),

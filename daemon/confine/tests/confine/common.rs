@@ -1,19 +1,19 @@
-//! What the tests share: a kernel, a profile, cgroups with their keeper, and running one job to its end.
+//! Shared by the tests: a kernel, a profile, cgroups with their watchdog, and running one job to its end.
 
 use remit_confine::*;
 use std::{
     ffi::CString,
     io::Read,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     os::unix::process::ExitStatusExt,
     process::ExitStatus,
     sync::atomic::{AtomicU32, Ordering},
 };
 
-pub const KEEPER: u32 = 1_879_000_000;
+pub const WATCHDOG_ID: u32 = 1_879_000_000;
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A uid that no other test of this run uses, nor a test of another binary running now.
+/// Returns a uid that no other test uses, neither of this run nor of another binary that runs now.
 pub fn uid() -> u32 {
     1_879_100_000 + (std::process::id() % 10_000) * 1000 + NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -44,27 +44,25 @@ pub fn sandbox() -> Sandbox {
     Sandbox::read(&profile(), &Kernel::probe().unwrap()).unwrap()
 }
 
-/// What jobs stand on: cgroups, and the keeper of them.
-pub struct Ground {
-    pub keeper: Keeper,
+pub struct Fixture {
+    pub watchdog: Watchdog,
     pub cgroups: Cgroups,
     next: AtomicU32,
 }
 
-impl Ground {
-    /// A cgroup for the next job. Removed with the ground.
+impl Fixture {
     pub fn cgroup(&self) -> Cgroup {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.cgroups.make(&format!("auto-{number}")).unwrap()
     }
 }
 
-pub fn ground() -> Ground {
+pub fn fixture() -> Fixture {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("remit-ground-{}-{number}", std::process::id());
+    let name = format!("remit-host-{}-{number}", std::process::id());
     let cgroups = Cgroups::open(&name).unwrap();
-    Ground {
-        keeper: Keeper::start(KEEPER, KEEPER, cgroups.switch()).unwrap(),
+    Fixture {
+        watchdog: Watchdog::start(WATCHDOG_ID, WATCHDOG_ID, cgroups.switch()).unwrap(),
         cgroups,
         next: AtomicU32::new(0),
     }
@@ -80,7 +78,7 @@ pub const ENV: [&str; 3] = ["PATH=/usr/bin:/bin", "HOME=/tmp/home", "LANG=C.UTF-
 pub struct Ran {
     pub progress: Progress,
     pub status: ExitStatus,
-    pub usage: floor::Usage,
+    pub usage: sys::Usage,
     pub out: String,
     pub err: String,
 }
@@ -104,13 +102,13 @@ pub struct With<'a> {
     pub cgroup: Option<&'a Cgroup>,
     pub limits: Option<Limits>,
     pub loginuid: Option<u32>,
-    pub places: &'a [Argument<'a>],
+    pub arguments: &'a [Argument<'a>],
     pub measured: &'a [Measured],
 }
 
 pub fn start(
     sandbox: &Sandbox,
-    ground: &Ground,
+    fixture: &Fixture,
     argv: &[&str],
     with: &With<'_>,
 ) -> Result<Spawned> {
@@ -119,13 +117,13 @@ pub fn start(
     let env = strings(&ENV);
     let uid = with.uid.unwrap_or_else(uid);
     let limits = with.limits.unwrap_or(LIMITS);
-    let own = ground.cgroup();
+    let own = fixture.cgroup();
     let job = Job {
         uid,
         gid: uid,
         loginuid: with.loginuid,
         argv: &argv,
-        places: with.places,
+        arguments: with.arguments,
         path: &path,
         env: with.env.unwrap_or(&env),
         cwd: with.cwd.unwrap_or(c"/"),
@@ -135,17 +133,16 @@ pub fn start(
         cgroup: Some(with.cgroup.unwrap_or(&own).fd()),
         limits: &limits,
     };
-    spawn(sandbox, &job)
+    spawn(sandbox, &job, &Closing::here())
 }
 
-/// Starts `true` in no cgroup of its own.
 pub fn without_cgroup(sandbox: &Sandbox, uid: u32) -> Result<Spawned> {
     let job = Job {
         uid,
         gid: uid,
         loginuid: None,
         argv: &strings(&["/bin/true"]),
-        places: &[],
+        arguments: &[],
         path: &[],
         env: &[],
         cwd: c"/",
@@ -155,10 +152,9 @@ pub fn without_cgroup(sandbox: &Sandbox, uid: u32) -> Result<Spawned> {
         cgroup: None,
         limits: &LIMITS,
     };
-    spawn(sandbox, &job)
+    spawn(sandbox, &job, &Closing::here())
 }
 
-/// Waits until `fd` is readable or hung up.
 pub fn wait_readable(fd: impl AsFd) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
@@ -168,8 +164,8 @@ pub fn wait_readable(fd: impl AsFd) {
     );
 }
 
-pub fn read_all(fd: OwnedFd) -> String {
-    let mut file = std::fs::File::from(fd);
+pub fn read_all(end: OutputEnd) -> String {
+    let mut file = std::fs::File::from(end.as_fd().try_clone_to_owned().unwrap());
     let mut all = Vec::new();
     let mut buf = [0; 4096];
     loop {
@@ -199,7 +195,7 @@ pub fn finish(spawned: Spawned) -> Ran {
     let out = read_all(spawned.stdout);
     let err = read_all(spawned.stderr);
     wait_readable(&spawned.pidfd);
-    let (status, usage) = floor::reap(spawned.pid).unwrap();
+    let (status, usage) = sys::reap(spawned.pid).unwrap();
     Ran {
         progress,
         status,
@@ -209,14 +205,14 @@ pub fn finish(spawned: Spawned) -> Ran {
     }
 }
 
-pub fn run_in(sandbox: &Sandbox, ground: &Ground, argv: &[&str], with: &With<'_>) -> Ran {
-    finish(start(sandbox, ground, argv, with).unwrap())
+pub fn run_in(sandbox: &Sandbox, fixture: &Fixture, argv: &[&str], with: &With<'_>) -> Ran {
+    finish(start(sandbox, fixture, argv, with).unwrap())
 }
 
 pub fn run(argv: &[&str], with: &With<'_>) -> Ran {
-    let ground = ground();
-    let ran = run_in(&sandbox(), &ground, argv, with);
-    end(ground);
+    let fixture = fixture();
+    let ran = run_in(&sandbox(), &fixture, argv, with);
+    end(fixture);
     ran
 }
 
@@ -224,24 +220,22 @@ pub fn sh(script: &str) -> Ran {
     run(&["sh", "-c", script], &With::default())
 }
 
-/// Ends all jobs that are left, and the keeper.
-pub fn end(ground: Ground) {
-    end_with(ground, []);
+pub fn end(fixture: Fixture) {
+    end_with(fixture, []);
 }
 
-/// The same with jobs that still run.
-pub fn end_with<const N: usize>(ground: Ground, jobs: [Spawned; N]) {
-    let Ground {
-        keeper, cgroups, ..
-    } = ground;
+pub fn end_with<const N: usize>(fixture: Fixture, jobs: [Spawned; N]) {
+    let Fixture {
+        watchdog, cgroups, ..
+    } = fixture;
     cgroups.switch().pull().unwrap();
     for job in jobs {
         wait_readable(&job.pidfd);
-        floor::reap(job.pid).unwrap();
+        sys::reap(job.pid).unwrap();
     }
-    floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL).unwrap();
-    wait_readable(keeper.pidfd());
-    floor::reap(keeper.pid()).unwrap();
+    sys::pidfd_send_signal(watchdog.pidfd(), libc::SIGKILL).unwrap();
+    wait_readable(watchdog.pidfd());
+    sys::reap(watchdog.pid()).unwrap();
 }
 
 /// A directory of the host that jobs can see (their `/tmp` is their own), removed on drop.
@@ -277,7 +271,7 @@ impl Drop for HostDir {
     }
 }
 
-/// Whether the test can go on; where the machine lacks `what`, it fails in CI.
+/// Returns true if the test can go on. If the machine lacks `what`, it fails in CI.
 pub fn has(what: &str, there: bool) -> bool {
     let must = std::env::var("REMIT_TESTS_MUST_RUN").as_deref() == Ok("1");
     assert!(there || !must, "this machine has no {what}");
@@ -287,17 +281,16 @@ pub fn has(what: &str, there: bool) -> bool {
     there
 }
 
-/// Whether it will execute no instruction any more, though somebody may not have reaped it, or what it waits for.
+/// Returns true if it will execute no further instruction, even if it, or what it waits for, is not reaped yet.
 fn is_exiting(dir: &std::path::Path) -> bool {
     const PF_EXITING: u32 = 4;
     let stat = std::fs::read_to_string(dir.join("stat")).unwrap_or_default();
-    // proc_pid_stat(5): behind the name, the flags are the seventh field.
+    // proc_pid_stat(5): the flags are the seventh field after the name.
     let behind = stat.rsplit(')').next().unwrap_or_default();
     let flags = behind.split_whitespace().nth(6);
     flags.is_none_or(|flags| flags.parse::<u32>().unwrap() & PF_EXITING != 0)
 }
 
-/// Pids of all processes with `uid` that can still execute something.
 pub fn processes(uid: u32) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -316,13 +309,12 @@ pub fn processes(uid: u32) -> Vec<i32> {
     found
 }
 
-/// Reads lines of a job's output until one is `want`.
-pub fn wait_for_line(fd: &OwnedFd, want: &str) {
+pub fn wait_for_line(fd: &OutputEnd, want: &str) {
     let mut got = String::new();
     let mut buf = [0; 256];
     while !got.lines().any(|l| l == want) {
         wait_readable(fd);
-        let n = floor::read(fd.as_fd(), &mut buf).unwrap();
+        let n = sys::read(fd.as_fd(), &mut buf).unwrap();
         assert!(n > 0, "the output ended: {got}");
         got.push_str(&String::from_utf8_lossy(&buf[..n]));
     }

@@ -1,4 +1,4 @@
-//! How jobs end, all of them, however they hide.
+//! How all jobs end, however they hide.
 
 use super::common::*;
 use remit_confine::*;
@@ -9,16 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Leaves three sessions of its own behind, then says so.
 const TREE: &str = "setsid sh -c 'sleep 300 & sleep 300' & setsid sleep 300 & (sleep 300 &) ; sleep 0.1; echo up; wait";
 
-fn tree(sandbox: &Sandbox, ground: &Ground, with: &With<'_>) -> Spawned {
-    let spawned = start(sandbox, ground, &["sh", "-c", TREE], with).unwrap();
+fn tree(sandbox: &Sandbox, fixture: &Fixture, with: &With<'_>) -> Spawned {
+    let spawned = start(sandbox, fixture, &["sh", "-c", TREE], with).unwrap();
     wait_for_line(&spawned.stdout, "up");
     spawned
 }
 
-/// None of `uid` may be there within `limit`.
 fn gone(uid: u32, limit: Duration) {
     let start = Instant::now();
     while !processes(uid).is_empty() {
@@ -28,13 +26,13 @@ fn gone(uid: u32, limit: Duration) {
 }
 
 #[test]
-fn the_keeper_has_no_right_and_two_descriptors() {
-    let ground = ground();
-    let proc = format!("/proc/{}", ground.keeper.pid());
+fn watchdog_has_no_rights_and_two_descriptors() {
+    let fixture = fixture();
+    let proc = format!("/proc/{}", fixture.watchdog.pid());
     let status = std::fs::read_to_string(format!("{proc}/status")).unwrap();
     let zeros = "0000000000000000";
     for (key, want) in [
-        ("Name", "remit-keeper"),
+        ("Name", "remit-watchdog"),
         ("CapInh", zeros),
         ("CapPrm", zeros),
         ("CapEff", zeros),
@@ -48,31 +46,33 @@ fn the_keeper_has_no_right_and_two_descriptors() {
             "{key}: {status}"
         );
     }
-    assert!(status.contains(&format!("Uid:\t{KEEPER}\t{KEEPER}\t{KEEPER}\t{KEEPER}\n")));
+    assert!(status.contains(&format!(
+        "Uid:\t{WATCHDOG_ID}\t{WATCHDOG_ID}\t{WATCHDOG_ID}\t{WATCHDOG_ID}\n"
+    )));
     let groups = status
         .lines()
         .find_map(|l| l.strip_prefix("Groups:"))
         .unwrap();
     assert_eq!(groups.trim(), "");
-    let switch = ground.cgroups.path().join("cgroup.kill");
+    let switch = fixture.cgroups.path().join("cgroup.kill");
     let open = |number| std::fs::read_link(format!("{proc}/fd/{number}")).unwrap();
     assert_eq!(open(1), switch);
     assert!(open(0).display().to_string().contains("pidfd"));
     assert_eq!(std::fs::read_dir(format!("{proc}/fd")).unwrap().count(), 2);
-    end(ground);
+    end(fixture);
 }
 
-/// Not a test of its own: what `the_wardens_death_kills_every_job` kills.
+/// Not a test of its own: `the_wardens_death_kills_every_job` kills it.
 #[test]
 fn stand_in() {
     let Ok(uid) = std::env::var("REMIT_STAND_IN") else {
         return;
     };
-    let (ground, sandbox) = (ground(), sandbox());
+    let (fixture, sandbox) = (fixture(), sandbox());
     let _jobs = [0, 1, 2].map(|n| {
         tree(
             &sandbox,
-            &ground,
+            &fixture,
             &With {
                 uid: Some(uid.parse::<u32>().unwrap() + n),
                 ..With::default()
@@ -116,71 +116,61 @@ fn the_wardens_death_kills_every_job() {
     warden.wait().unwrap();
 }
 
-/// Landlock is not what a job's end hangs on: it may signal every process of its uid.
+/// A job's end does not depend on Landlock: here the job may signal every process of its uid.
 #[test]
-fn a_job_that_kills_whatever_it_may_is_killed() {
+fn job_that_kills_all_it_may_is_killed() {
     let mut kernel = Kernel::probe().unwrap();
     kernel.landlock_abi = 0;
     let sandbox = Sandbox::read(&profile(), &kernel).unwrap();
-    let ground = ground();
+    let fixture = fixture();
     for script in [
         "echo up; while :; do kill -9 -1; done",
         "f() { f & f; }; echo up; f 2>/dev/null",
     ] {
-        let (uid, cgroup) = (uid(), ground.cgroup());
+        let (uid, cgroup) = (uid(), fixture.cgroup());
         let with = With {
             uid: Some(uid),
             cgroup: Some(&cgroup),
             ..With::default()
         };
-        let spawned = start(&sandbox, &ground, &["sh", "-c", script], &with).unwrap();
+        let spawned = start(&sandbox, &fixture, &["sh", "-c", script], &with).unwrap();
         wait_for_line(&spawned.stdout, "up");
         cgroup.kill().unwrap();
         wait_readable(&spawned.pidfd);
-        floor::reap(spawned.pid).unwrap();
-        populated_ends(&cgroup);
+        sys::reap(spawned.pid).unwrap();
+        let patience = Duration::from_secs(10);
+        assert!(fixture.cgroups.wait_until_empty(patience).unwrap());
+        assert!(!cgroup.populated().unwrap());
         gone(uid, Duration::from_millis(100));
     }
-    end(ground);
+    end(fixture);
 }
 
-/// The switch ends all jobs of these cgroups and none of others.
 #[test]
 fn the_switch_ends_every_job_and_no_other() {
-    let (ground, other, sandbox) = (ground(), ground(), sandbox());
+    let (fixture, other, sandbox) = (fixture(), fixture(), sandbox());
     let [uid, neighbour] = [uid(), uid()];
     let with = |uid| With {
         uid: Some(uid),
         ..With::default()
     };
     let stays = tree(&sandbox, &other, &with(neighbour));
-    let spawned = tree(&sandbox, &ground, &with(uid));
+    let spawned = tree(&sandbox, &fixture, &with(uid));
     let before = processes(neighbour);
-    ground.cgroups.switch().pull().unwrap();
+    fixture.cgroups.switch().pull().unwrap();
     wait_readable(&spawned.pidfd);
     assert_eq!(finish(spawned).signal(), Some(9));
     gone(uid, Duration::from_millis(100));
     assert_eq!(processes(neighbour), before);
-    end(ground);
+    end(fixture);
     end_with(other, [stays]);
 }
 
-fn populated_ends(cgroup: &Cgroup) {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    while cgroup.populated().unwrap() {
-        let mut fds = [PollFd::new(cgroup.events(), PollFlags::POLLPRI)];
-        assert!(
-            poll(&mut fds, PollTimeout::from(5000u16)).unwrap() > 0,
-            "it stays populated"
-        );
-    }
-}
-
 #[test]
-fn a_cgroup_holds_the_whole_tree_and_kills_it() {
+fn cgroup_holds_and_kills_whole_tree() {
     let name = format!("remit-test-{}-a", std::process::id());
     let cgroups = Cgroups::open(&name).unwrap();
-    let (ground, sandbox, uid) = (ground(), sandbox(), uid());
+    let (fixture, sandbox, uid) = (fixture(), sandbox(), uid());
     let cgroup = cgroups.create("1", &LIMITS).unwrap();
     assert!(!cgroup.populated().unwrap());
     let with = With {
@@ -188,7 +178,7 @@ fn a_cgroup_holds_the_whole_tree_and_kills_it() {
         cgroup: Some(&cgroup),
         ..With::default()
     };
-    let spawned = tree(&sandbox, &ground, &with);
+    let spawned = tree(&sandbox, &fixture, &with);
     let Progress::Executed(done) = progress(&spawned) else {
         panic!()
     };
@@ -202,21 +192,23 @@ fn a_cgroup_holds_the_whole_tree_and_kills_it() {
             "{own}"
         );
     }
+    assert!(!cgroups.wait_until_empty(Duration::ZERO).unwrap());
     cgroup.kill().unwrap();
-    populated_ends(&cgroup);
+    assert!(cgroups.wait_until_empty(Duration::from_secs(10)).unwrap());
+    assert!(!cgroup.populated().unwrap());
     // None of them runs; the kernel may still be taking the last one down.
     gone(uid, Duration::from_millis(100));
     wait_readable(&spawned.pidfd);
-    floor::reap(spawned.pid).unwrap();
+    sys::reap(spawned.pid).unwrap();
     cgroup.remove().unwrap();
-    end(ground);
+    end(fixture);
 }
 
 #[test]
 fn a_cgroup_that_has_gone_starts_nothing() {
     let name = format!("remit-test-{}-c", std::process::id());
     let cgroups = Cgroups::open(&name).unwrap();
-    let (ground, sandbox) = (ground(), sandbox());
+    let (fixture, sandbox) = (fixture(), sandbox());
     let cgroup = cgroups.create("1", &LIMITS).unwrap();
     let path = std::fs::read_link(format!("/proc/self/fd/{}", cgroup.fd().as_raw_fd())).unwrap();
     std::fs::remove_dir(path).unwrap();
@@ -224,19 +216,19 @@ fn a_cgroup_that_has_gone_starts_nothing() {
         cgroup: Some(&cgroup),
         ..With::default()
     };
-    assert!(start(&sandbox, &ground, &["true"], &with).is_err());
+    assert!(start(&sandbox, &fixture, &["true"], &with).is_err());
     assert_eq!(
-        run_in(&sandbox, &ground, &["true"], &With::default()).code(),
+        run_in(&sandbox, &fixture, &["true"], &With::default()).code(),
         Some(0)
     );
-    end(ground);
+    end(fixture);
 }
 
 #[test]
 fn leftovers_of_the_same_name_are_swept() {
     let name = format!("remit-test-{}-b", std::process::id());
     let cgroups = Cgroups::open(&name).unwrap();
-    let (ground, sandbox) = (ground(), sandbox());
+    let (fixture, sandbox) = (fixture(), sandbox());
     let left = cgroups.create("left", &LIMITS).unwrap();
     let uid = uid();
     let with = With {
@@ -244,29 +236,29 @@ fn leftovers_of_the_same_name_are_swept() {
         cgroup: Some(&left),
         ..With::default()
     };
-    let spawned = tree(&sandbox, &ground, &with);
+    let spawned = tree(&sandbox, &fixture, &with);
     let path = std::fs::read_link(format!("/proc/self/fd/{}", left.fd().as_raw_fd())).unwrap();
-    // What belongs to one that lives is left alone.
+    // The directory of a live daemon is left alone.
     let again = Cgroups::open(&name).unwrap();
     assert!(!processes(uid).is_empty());
-    // As after the death of its daemon, nobody holds it now.
+    // Nobody holds it now, as after the death of its daemon.
     drop((left, cgroups));
     assert!(path.exists());
     let third = Cgroups::open(&name).unwrap();
     wait_readable(&spawned.pidfd);
-    floor::reap(spawned.pid).unwrap();
+    sys::reap(spawned.pid).unwrap();
     gone(uid, Duration::from_secs(2));
     assert!(!path.exists(), "the sweep has not removed it");
     assert!(again.path().exists(), "the sweep has taken what is in use");
     for bad in ["", "../x", "a/b", "a b"] {
         assert!(third.create(bad, &LIMITS).is_err(), "{bad}");
     }
-    end(ground);
+    end(fixture);
 }
 
-/// What strangers hold open or locked of a job's cgroup is in nobody's way, and all may look.
+/// What others hold open or locked of a job's cgroup hinders nobody, and all users may look.
 #[test]
-fn s13_cgroups_are_anybodys_to_see_and_nobodys_to_lock() {
+fn s13_cgroups_are_visible_but_not_lockable() {
     use std::os::unix::fs::PermissionsExt;
     let name = format!("remit-test-{}-s13", std::process::id());
     let cgroups = Cgroups::open(&name).unwrap();
@@ -277,7 +269,7 @@ fn s13_cgroups_are_anybodys_to_see_and_nobodys_to_lock() {
         let mode = std::fs::metadata(dir).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o755, "{}", dir.display());
     }
-    // A plain user looks as systemd-cgtop does, locks all that can be opened, and keeps it.
+    // A plain user reads as systemd-cgtop does, locks all that can be opened, and keeps it.
     let script = "cd $1 && cat cgroup.procs >/dev/null && ls $2 >/dev/null || exit 3; \
         for file in $1 $2 $1/* $2/*; do exec {fd}<$file && flock -n -x $fd; done 2>/dev/null; \
         { true <$2/cgroup.kill; } 2>/dev/null && exit 4; { true >$2/cgroup.kill; } 2>/dev/null && exit 5; \
@@ -298,7 +290,7 @@ fn s13_cgroups_are_anybodys_to_see_and_nobodys_to_lock() {
     let out = stranger.stdout.take().unwrap();
     BufReader::new(out).read_line(&mut line).unwrap();
     assert_eq!(line, "held\n", "{:?}", stranger.try_wait());
-    // Nobody waits for it: more are made, all are removed, what is left over is swept.
+    // Nothing waits for that user: more are made, all are removed, leftovers are swept.
     cgroups.make("2").unwrap().remove().unwrap();
     cgroup.remove().unwrap();
     drop(cgroups);
@@ -308,22 +300,32 @@ fn s13_cgroups_are_anybodys_to_see_and_nobodys_to_lock() {
 }
 
 #[test]
-fn a_job_is_a_child_of_the_warden_alone() {
-    // Output that ends although a grandchild lives is the caller's affair; here it is only seen
-    // that the first process can be waited for while others hold its pipe.
-    let (ground, sandbox) = (ground(), sandbox());
+fn cgroup_is_removed_with_sub_groups_of_a_job() {
+    let name = format!("remit-test-{}-sub", std::process::id());
+    let cgroups = Cgroups::open(&name).unwrap();
+    let cgroup = cgroups.make("1").unwrap();
+    let path = cgroups.path().join(format!("{name}-1"));
+    std::fs::create_dir_all(path.join("a/b")).unwrap();
+    cgroup.remove().unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
+fn job_is_child_of_warden_only() {
+    // Checks only that the first process can be waited for while a grandchild holds its pipe.
+    let (fixture, sandbox) = (fixture(), sandbox());
     let spawned = start(
         &sandbox,
-        &ground,
+        &fixture,
         &["sh", "-c", "sleep 300 & exit 5"],
         &With::default(),
     )
     .unwrap();
     wait_readable(&spawned.pidfd);
-    assert_eq!(floor::reap(spawned.pid).unwrap().0.code(), Some(5));
+    assert_eq!(sys::reap(spawned.pid).unwrap().0.code(), Some(5));
     let mut buf = [0; 1];
-    let open = floor::read(spawned.stdout.as_fd(), &mut buf).unwrap_err();
+    let open = sys::read(spawned.stdout.as_fd(), &mut buf).unwrap_err();
     assert_eq!(open.kind(), std::io::ErrorKind::WouldBlock);
-    end(ground);
+    end(fixture);
     assert_eq!(read_all(spawned.stdout), "");
 }

@@ -1,7 +1,7 @@
-//! What the root process gets from the floor: services, peers, memfds.
+//! What the root process gets from `sys`: services, peers, memfds.
 
 use super::common::*;
-use remit_confine::{floor::*, *};
+use remit_confine::{sys::*, *};
 use std::{
     io::{Read, Write},
     os::fd::{AsFd, OwnedFd},
@@ -17,7 +17,7 @@ fn a_service_is_stripped() {
         "-c",
         "cat /proc/self/status >&7; ls /proc/self/fd >&7; echo $X >&7",
     ]);
-    let ground = ground();
+    let fixture = fixture();
     let fds = [(write.as_fd(), 7)];
     let (pid, pidfd) = spawn_service(
         c"/bin/sh",
@@ -34,7 +34,7 @@ fn a_service_is_stripped() {
     read.read_to_string(&mut out).unwrap();
     wait_readable(&pidfd);
     assert_eq!(reap(pid).unwrap().0.code(), Some(0));
-    end(ground);
+    end(fixture);
     for want in [
         format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n"),
         format!("Gid:\t{uid}\t{uid}\t{uid}\t{uid}\n"),
@@ -69,7 +69,7 @@ fn services_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn a_peer_is_known_before_it_says_a_word() {
+fn peer_is_known_before_first_message() {
     let dir = HostDir::new();
     let listener = UnixListener::bind(dir.0.join("s")).unwrap();
     let client = UnixStream::connect(dir.0.join("s")).unwrap();
@@ -110,7 +110,7 @@ fn a_peer_that_has_gone_is_no_peer() {
 #[test]
 fn descriptors_cannot_be_passed_to_a_closed_door() {
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (own_end, peer_end) = UnixStream::pair().unwrap();
     let file = std::fs::File::open("/etc/passwd").unwrap();
     let fds = [std::os::fd::AsRawFd::as_raw_fd(&file)];
     let pass = || {
@@ -119,7 +119,7 @@ fn descriptors_cannot_be_passed_to_a_closed_door() {
             [ControlMessage::ScmRights(&fds)],
         );
         sendmsg::<()>(
-            std::os::fd::AsRawFd::as_raw_fd(&theirs),
+            std::os::fd::AsRawFd::as_raw_fd(&peer_end),
             &text,
             &rights,
             MsgFlags::MSG_DONTWAIT,
@@ -129,7 +129,7 @@ fn descriptors_cannot_be_passed_to_a_closed_door() {
     assert_eq!(pass(), Ok(1), "it could not be passed anyhow");
     if has(
         "SO_PASSRIGHTS (Linux 6.16)",
-        pass_rights_off(&ours).unwrap(),
+        pass_rights_off(&own_end).unwrap(),
     ) {
         assert_eq!(pass(), Err(nix::errno::Errno::EPERM));
     }

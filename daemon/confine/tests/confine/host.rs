@@ -13,13 +13,13 @@ fn host(user: (u32, u32), groups: &[u32]) -> Sandbox {
 }
 
 fn run_host(sandbox: &Sandbox, argv: &[&str], loginuid: Option<u32>) -> Ran {
-    let ground = ground();
+    let fixture = fixture();
     let with = With {
         loginuid,
         ..With::default()
     };
-    let ran = run_in(sandbox, &ground, argv, &with);
-    end(ground);
+    let ran = run_in(sandbox, &fixture, argv, &with);
+    end(fixture);
     ran
 }
 
@@ -43,7 +43,7 @@ fn only_these_steps_are_taken() {
     assert_eq!(ran.code(), Some(0));
 }
 
-/// Root is root: it changes the host. But not its pids, its session, its descriptors, its limits.
+/// Root is root: it changes the host. But its session, its descriptors and its limits are its own.
 #[test]
 fn root_may_what_root_may() {
     let dir = HostDir::new();
@@ -107,17 +107,17 @@ fn s12_its_pids_are_the_hosts() {
 }
 
 #[test]
-fn it_needs_a_cgroup_and_has_no_walls_to_witness() {
-    let (ground, sandbox, uid) = (ground(), host((0, 0), &[]), uid());
+fn host_base_needs_cgroup_and_has_no_layers() {
+    let (fixture, sandbox, uid) = (fixture(), host((0, 0), &[]), uid());
     let error = without_cgroup(&sandbox, uid).unwrap_err();
     assert!(error.to_string().contains("needs a cgroup"), "{error}");
-    let error = witness(&sandbox, &ground.cgroup(), uid, uid).unwrap_err();
-    assert!(error.to_string().contains("no walls"), "{error}");
-    end(ground);
+    let error = self_test(&sandbox, &fixture.cgroup(), uid, uid).unwrap_err();
+    assert!(error.to_string().contains("no sandbox layers"), "{error}");
+    end(fixture);
 }
 
 #[test]
-fn a_program_that_others_can_change_is_not_executed() {
+fn program_changeable_by_others_is_not_executed() {
     use std::os::unix::fs::PermissionsExt;
     let dir = HostDir::new();
     let open = dir.file("open", 0o777, "#!/bin/sh\n");

@@ -1,4 +1,4 @@
-//! Who a job is, seen by itself.
+//! A job's identity, as the job itself sees it.
 
 use super::common::*;
 use remit_confine::*;
@@ -9,7 +9,7 @@ fn status(text: &str) -> HashMap<&str, &str> {
 }
 
 #[test]
-fn the_kernel_says_who_a_job_is() {
+fn kernel_reports_job_identity() {
     let uid = uid();
     let ran = run(
         &["cat", "/proc/self/status"],
@@ -46,7 +46,7 @@ fn the_kernel_says_who_a_job_is() {
 }
 
 #[test]
-fn a_job_has_its_own_session_and_ordinary_manners() {
+fn job_has_own_session_and_default_attributes() {
     // Pid and session are those of the host's /proc.
     let ran = run(&["cat", "/proc/self/stat"], &With::default());
     let fields: Vec<&str> = ran.out.rsplit_once(") ").unwrap().1.split(' ').collect();
@@ -81,7 +81,7 @@ fn keys_of_the_daemon_are_not_the_jobs() {
         return;
     }
     let ran = sh("cat /proc/keys");
-    // Only possessed keyrings are shown to a uid that owns none: the new, anonymous one.
+    // A uid that owns no keyring sees only possessed ones: the new, anonymous one.
     let rings = ran.out.lines().filter(|l| l.contains("keyring")).count();
     assert!(ran.out.contains("_ses"), "{}", ran.out);
     assert_eq!(rings, 1, "{}", ran.out);
@@ -89,14 +89,14 @@ fn keys_of_the_daemon_are_not_the_jobs() {
 
 #[cfg(feature = "mutate")]
 #[test]
-fn without_its_wall_the_keyring_is_another() {
+fn without_layer_job_has_no_own_keyring() {
     let kernel = Kernel::probe().unwrap();
     if !has("keyrings", kernel.keyrings) {
         return;
     }
-    let ground = ground();
-    let sandbox = Sandbox::without(&profile(), &kernel, Wall::Keyring).unwrap();
-    let ran = run_in(&sandbox, &ground, &["cat", "/proc/keys"], &With::default());
+    let fixture = fixture();
+    let sandbox = Sandbox::without(&profile(), &kernel, Layer::Keyring).unwrap();
+    let ran = run_in(&sandbox, &fixture, &["cat", "/proc/keys"], &With::default());
     let Progress::Executed(done) = &ran.progress else {
         panic!("{ran:?}")
     };
@@ -107,21 +107,21 @@ fn without_its_wall_the_keyring_is_another() {
         .filter(|l| l.contains("keyring") && l.contains(" _ses"))
         .count();
     assert_eq!(own, 0, "{}", ran.out);
-    end(ground);
+    end(fixture);
 }
 
 #[test]
-fn no_process_of_the_host_can_be_signalled_or_read() {
+fn host_processes_cannot_be_signalled_or_read() {
     let me = std::process::id();
     let ran = sh(&format!(
         "kill -0 {me}; echo $?; cat /proc/{me}/environ; ls /proc/{me}/root; kill -9 -1; echo $?"
     ));
-    // kill -1 reaches none but the job itself; the shell dies of nothing.
+    // kill -1 reaches only the job itself, and the shell survives it.
     assert!(ran.out.starts_with("1\n"), "{ran:?}");
     assert!(
         ran.err.contains("Operation not permitted") && ran.err.contains("Permission denied"),
         "{ran:?}"
     );
-    // The host's processes are seen: ps is true.
+    // The host's processes are visible, so ps is right.
     assert!(sh("ls /proc").out.lines().any(|l| l == me.to_string()));
 }

@@ -1,7 +1,7 @@
-//! What was approved is what is executed, or nothing is.
+//! The approved program is executed, or nothing is.
 
 use super::common::*;
-use super::strict::place;
+use super::strict::listed;
 use remit_confine::*;
 use sha2::{Digest, Sha256};
 use std::ffi::CString;
@@ -10,7 +10,6 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// As the warden measures it.
 fn measure(path: impl AsRef<Path>) -> Measured {
     let path = path.as_ref();
     let stat = std::fs::metadata(path).unwrap();
@@ -24,21 +23,19 @@ fn measure(path: impl AsRef<Path>) -> Measured {
     }
 }
 
-/// By another process: a descriptor for writing that a child of ours inherits would make the
-/// program busy.
+/// In another process: a descriptor for writing that our child inherits would make the program busy.
 fn tool(program: &str, args: &[&str]) {
     let done = Command::new(program).args(args).status().unwrap();
     assert!(done.success(), "{program} {args:?}");
 }
 
-/// A program, a script, its interpreter and a file, all root's: those of one approval.
+/// The files of one approval, all root's: a program, a script, its interpreter and a file.
 struct Stage {
     dir: HostDir,
     approved: Vec<Measured>,
 }
 
 impl Stage {
-    /// `first` is executed: `tool`, `link` to it, or `script`.
     fn new(first: &str) -> Self {
         let dir = HostDir::new();
         let path = |name: &str| dir.path(name);
@@ -57,13 +54,13 @@ impl Stage {
         Self { dir, approved }
     }
 
-    fn run(&self, sandbox: &Sandbox, ground: &Ground) -> Ran {
+    fn run(&self, sandbox: &Sandbox, fixture: &Fixture) -> Ran {
         let with = With {
             measured: &self.approved,
             ..With::default()
         };
         let data = self.dir.path("data");
-        run_in(sandbox, ground, &["called", &data], &with)
+        run_in(sandbox, fixture, &["called", &data], &with)
     }
 }
 
@@ -71,7 +68,6 @@ impl Stage {
 enum Kind {
     Read,
     Strict,
-    /// Strict, as root.
     Root,
     Host,
 }
@@ -81,12 +77,12 @@ impl Kind {
         [Kind::Read, Kind::Strict, Kind::Root, Kind::Host].into_iter()
     }
 
-    /// `checked`: false only under test of the test.
+    /// `checked` is false only to test the test.
     fn sandbox(self, dir: &HostDir, checked: bool) -> Sandbox {
         let kernel = Kernel::probe().unwrap();
         let strict = StrictProfile {
             user: matches!(self, Kind::Root).then_some((0, 0)),
-            exec: vec![place(&dir.0)],
+            exec: vec![listed(&dir.0)],
             limits: LIMITS,
             ..StrictProfile::default()
         };
@@ -100,13 +96,13 @@ impl Kind {
             (Kind::Strict | Kind::Root, true) => Sandbox::strict(&strict, &kernel),
             (Kind::Host, true) => Sandbox::host(&host, &kernel),
             #[cfg(feature = "mutate")]
-            (Kind::Read, false) => Sandbox::without(&profile(), &kernel, Wall::Measured),
+            (Kind::Read, false) => Sandbox::without(&profile(), &kernel, Layer::Measured),
             #[cfg(feature = "mutate")]
             (Kind::Strict | Kind::Root, false) => {
-                Sandbox::strict_without(&strict, &kernel, Wall::Measured)
+                Sandbox::strict_without(&strict, &kernel, Layer::Measured)
             }
             #[cfg(feature = "mutate")]
-            (Kind::Host, false) => Sandbox::host_without(&host, &kernel, Wall::Measured),
+            (Kind::Host, false) => Sandbox::host_without(&host, &kernel, Layer::Measured),
             #[cfg(not(feature = "mutate"))]
             (_, false) => unreachable!(),
         };
@@ -114,7 +110,6 @@ impl Kind {
     }
 }
 
-/// Why nothing ran: the kind, the errno, which file.
 fn refused(ran: &Ran) -> Option<(Why, i32, Option<u16>)> {
     match ran.progress {
         Progress::Failed {
@@ -130,7 +125,6 @@ fn refused(ran: &Ran) -> Option<(Why, i32, Option<u16>)> {
 
 type Change = fn(&HostDir);
 
-/// What somebody does between the approval and the run, and which file has changed for it.
 const CHANGES: &[(&str, &str, Change, u16)] = &[
     (
         "replaced by rename",
@@ -151,7 +145,7 @@ const CHANGES: &[(&str, &str, Change, u16)] = &[
         "written in place, times set back",
         "tool",
         |dir| {
-            // The last bytes of a program's section names are of no meaning.
+            // The last bytes of a program's section names have no meaning.
             let (file, old) = (dir.path("tool"), dir.path("old"));
             tool("touch", &["-r", &file, &old]);
             let script = "size=$(stat -c %s $0) && printf X | dd of=$0 bs=1 conv=notrunc status=none \
@@ -223,67 +217,67 @@ const CHANGES: &[(&str, &str, Change, u16)] = &[
 
 #[test]
 fn what_is_as_it_was_is_executed() {
-    let ground = ground();
+    let fixture = fixture();
     for kind in Kind::all() {
         for first in ["tool", "link", "script"] {
             let stage = Stage::new(first);
-            let ran = stage.run(&kind.sandbox(&stage.dir, true), &ground);
+            let ran = stage.run(&kind.sandbox(&stage.dir, true), &fixture);
             assert_eq!(ran.out, "approved\n", "{kind:?} {first}: {ran:?}");
             assert!(matches!(ran.progress, Progress::Executed(_)));
         }
     }
-    end(ground);
+    end(fixture);
 }
 
 #[test]
 fn what_has_changed_is_not_executed() {
-    let ground = ground();
+    let fixture = fixture();
     for kind in Kind::all() {
         for (what, first, change, at) in CHANGES {
             let stage = Stage::new(first);
             change(&stage.dir);
-            let ran = stage.run(&kind.sandbox(&stage.dir, true), &ground);
+            let ran = stage.run(&kind.sandbox(&stage.dir, true), &fixture);
             let want = Some((Why::Changed, 0, Some(*at)));
             assert_eq!(refused(&ran), want, "{kind:?}: {what}: {ran:?}");
             assert_eq!((ran.out.as_str(), ran.code()), ("", Some(127)), "{what}");
         }
     }
-    end(ground);
+    end(fixture);
 }
 
-/// With the wall gone each of these runs: so it is the wall that holds.
+/// Each of these runs without the layer, so it is the layer that holds.
 #[cfg(feature = "mutate")]
 #[test]
-fn without_the_wall_all_of_it_would_run() {
-    let ground = ground();
+fn without_layer_changed_programs_run() {
+    let fixture = fixture();
     for kind in Kind::all() {
         for (what, first, change, _) in CHANGES {
             let stage = Stage::new(first);
             change(&stage.dir);
-            let ran = stage.run(&kind.sandbox(&stage.dir, false), &ground);
+            let ran = stage.run(&kind.sandbox(&stage.dir, false), &fixture);
             let ran_it = matches!(ran.progress, Progress::Executed(_));
             assert!(ran_it, "{kind:?}: {what}: {ran:?}");
         }
     }
-    end(ground);
+    end(fixture);
 }
 
-/// What no change time tells: the clock was set, or a disk changed beneath the kernel.
+/// What no change time shows: the clock was set, or a disk changed beneath the kernel.
 #[test]
-fn the_content_counts_also_where_all_else_is_the_same() {
-    let ground = ground();
+fn changed_content_with_same_metadata_is_refused() {
+    let fixture = fixture();
     for at in 0..2 {
         let mut stage = Stage::new("tool");
         stage.approved[usize::from(at)].sha256[31] ^= 1;
-        let ran = stage.run(&Kind::Read.sandbox(&stage.dir, true), &ground);
+        let ran = stage.run(&Kind::Read.sandbox(&stage.dir, true), &fixture);
         assert_eq!(refused(&ran), Some((Why::Changed, 0, Some(at))), "{ran:?}");
     }
-    end(ground);
+    end(fixture);
 }
 
 #[test]
 fn what_cannot_be_compared_is_not_executed() {
-    let ground = ground();
+    let fixture = fixture();
     let changed = |errno| (Why::Changed, errno, Some(0));
     let cases: [(&str, Change, _); 6] = [
         (
@@ -331,18 +325,17 @@ fn what_cannot_be_compared_is_not_executed() {
             stage.approved[0] = measure(file);
         }
         change(&stage.dir);
-        let ran = stage.run(&Kind::Read.sandbox(&stage.dir, true), &ground);
+        let ran = stage.run(&Kind::Read.sandbox(&stage.dir, true), &fixture);
         assert_eq!(refused(&ran), Some(want), "{what}: {ran:?}");
         assert_eq!(ran.out, "", "{what}");
     }
-    end(ground);
+    end(fixture);
 }
 
-/// A link that goes to and fro while programs are started: either the one that was approved runs, or
-/// nothing. ATTACKS A15, A18.
+/// Swaps a link while programs are started: either the approved one runs, or nothing. ATTACKS A15, A18.
 #[test]
 fn nothing_comes_between_the_look_and_the_exec() {
-    let ground = ground();
+    let fixture = fixture();
     let stage = Stage::new("link");
     let sandbox = Kind::Read.sandbox(&stage.dir, true);
     let over = AtomicBool::new(false);
@@ -358,11 +351,10 @@ fn nothing_comes_between_the_look_and_the_exec() {
             }
         });
         while odd.is_none() && (ran < 20 || not < 20) && ran + not < 3000 {
-            let job = stage.run(&sandbox, &ground);
+            let job = stage.run(&sandbox, &fixture);
             match (refused(&job), job.out.as_str()) {
                 (Some((Why::Changed, 0, Some(0))), "") => not += 1,
                 (None, "approved\n") => ran += 1,
-                // The other one says its arguments.
                 _ => odd = Some(job),
             }
         }
@@ -370,13 +362,13 @@ fn nothing_comes_between_the_look_and_the_exec() {
     });
     assert!(odd.is_none(), "{odd:?}");
     assert!(ran >= 20 && not >= 20, "{ran} ran, {not} did not");
-    end(ground);
+    end(fixture);
 }
 
-/// Executed by a descriptor, it finds itself as ever, and has no descriptor more.
+/// Executed by a descriptor, it sees itself as usual, and has no further descriptor.
 #[test]
 fn a_program_knows_itself() {
-    let ground = ground();
+    let fixture = fixture();
     let stage = Stage::new("tool");
     let sandbox = Kind::Read.sandbox(&stage.dir, true);
     let measured = [measure(stage.dir.path("tool"))];
@@ -386,7 +378,7 @@ fn a_program_knows_itself() {
     };
     let ran = run_in(
         &sandbox,
-        &ground,
+        &fixture,
         &["called", "/proc/self/comm", "/proc/self/cmdline"],
         &with,
     );
@@ -407,21 +399,21 @@ fn a_program_knows_itself() {
         ..With::default()
     };
     let argv = ["readlink", "/proc/self/exe"];
-    let ran = run_in(&sandbox, &ground, &argv, &with);
+    let ran = run_in(&sandbox, &fixture, &argv, &with);
     assert_eq!(ran.out.trim_end(), measured[0].path.to_str().unwrap());
     let measured = [measure(std::fs::canonicalize("/bin/ls").unwrap())];
     let with = With {
         measured: &measured,
         ..With::default()
     };
-    let ran = run_in(&sandbox, &ground, &["ls", "/proc/self/fd"], &with);
+    let ran = run_in(&sandbox, &fixture, &["ls", "/proc/self/fd"], &with);
     assert_eq!(ran.out, "0\n1\n2\n3\n", "{ran:?}");
-    end(ground);
+    end(fixture);
 }
 
 #[test]
 fn a_measured_file_needs_an_absolute_name() {
-    let ground = ground();
+    let fixture = fixture();
     let mut measured = measure("/bin/cat");
     measured.path = c"cat".to_owned();
     let measured = [measured];
@@ -429,7 +421,7 @@ fn a_measured_file_needs_an_absolute_name() {
         measured: &measured,
         ..With::default()
     };
-    let error = start(&sandbox(), &ground, &["cat"], &with).unwrap_err();
+    let error = start(&sandbox(), &fixture, &["cat"], &with).unwrap_err();
     assert!(error.to_string().contains("absolute name"), "{error}");
-    end(ground);
+    end(fixture);
 }

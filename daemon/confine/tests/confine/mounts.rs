@@ -15,29 +15,29 @@ const DEVICES: [&str; 6] = [
 ];
 
 #[test]
-fn every_mount_is_read_only_nosuid_nodev_and_private() {
+fn all_mounts_are_read_only_nosuid_nodev_private() {
     let ran = run(&["cat", "/proc/self/mountinfo"], &With::default());
     let mut last = std::collections::HashMap::new();
     for line in ran.out.lines() {
         let fields: Vec<&str> = line.split(' ').collect();
-        let (place, options) = (fields[4], fields[5].split(',').collect::<Vec<_>>());
+        let (mount_point, options) = (fields[4], fields[5].split(',').collect::<Vec<_>>());
         assert!(options.contains(&"nosuid"), "{line}");
         assert_eq!(fields[6], "-", "it has peers or a master: {line}");
         assert!(
-            options.contains(&"nodev") || DEVICES.contains(&place),
+            options.contains(&"nodev") || DEVICES.contains(&mount_point),
             "{line}"
         );
         assert!(
-            options.contains(&"ro") || PRIVATE.contains(&place),
+            options.contains(&"ro") || PRIVATE.contains(&mount_point),
             "{line}"
         );
-        last.insert(place.to_owned(), options.contains(&"rw"));
+        last.insert(mount_point.to_owned(), options.contains(&"rw"));
     }
-    for place in PRIVATE.iter().filter(|p| std::path::Path::new(p).is_dir()) {
+    for mount_point in PRIVATE.iter().filter(|p| std::path::Path::new(p).is_dir()) {
         assert_eq!(
-            last.get(*place),
+            last.get(*mount_point),
             Some(&true),
-            "{place} is not the job's own"
+            "{mount_point} is not the job's own"
         );
     }
 }
@@ -70,12 +70,11 @@ fn private_directories_are_empty_writable_and_bounded() {
             "{dir}: {ran:?}"
         );
     }
-    // They are new for each job.
     assert_eq!(sh("ls /tmp").out, "home\n");
 }
 
 #[test]
-fn the_minimal_dev_works_and_nothing_else_in_dev() {
+fn minimal_dev_works_other_devices_do_not() {
     let ran = sh(
         "echo x > /dev/null && head -c 3 /dev/zero | od -An -tx1 && head -c 4 /dev/urandom | wc -c",
     );
@@ -121,39 +120,38 @@ fn files_open_to_all_stay_as_they_are() {
 }
 
 #[test]
-fn a_mount_made_later_is_seen_read_only_and_let_go() {
+fn later_mount_is_visible_read_only_and_released() {
     own_mounts();
     let dir = HostDir::new();
-    let (ground, sandbox) = (ground(), sandbox());
-    let place = dir.path("m");
-    std::fs::create_dir(&place).unwrap();
-    mount(&["-t", "tmpfs", "-o", "mode=0777", "tmpfs", &place]);
-    std::fs::write(format!("{place}/file"), "later\n").unwrap();
-    let script = format!("cat {place}/file; echo no > {place}/new");
-    let ran = run_in(&sandbox, &ground, &["sh", "-c", &script], &With::default());
+    let (fixture, sandbox) = (fixture(), sandbox());
+    let mount_point = dir.path("m");
+    std::fs::create_dir(&mount_point).unwrap();
+    mount(&["-t", "tmpfs", "-o", "mode=0777", "tmpfs", &mount_point]);
+    std::fs::write(format!("{mount_point}/file"), "later\n").unwrap();
+    let script = format!("cat {mount_point}/file; echo no > {mount_point}/new");
+    let ran = run_in(&sandbox, &fixture, &["sh", "-c", &script], &With::default());
     assert_eq!(ran.out, "later\n", "{ran:?}");
     assert!(ran.err.contains("Read-only file system"), "{ran:?}");
     let busy = start(
         &sandbox,
-        &ground,
-        &["sh", "-c", &format!("cd {place}; echo in; sleep 60")],
+        &fixture,
+        &["sh", "-c", &format!("cd {mount_point}; echo in; sleep 60")],
         &With::default(),
     )
     .unwrap();
     wait_for_line(&busy.stdout, "in");
-    // A job that stands in it does not keep the host from unmounting.
+    // A job that runs in it does not keep the host from unmounting.
     assert!(
         Command::new("umount")
-            .arg(&place)
+            .arg(&mount_point)
             .status()
             .unwrap()
             .success()
     );
-    end_with(ground, [busy]);
+    end_with(fixture, [busy]);
 }
 
-/// This test's thread and its children get mounts of their own: other tests' jobs would keep
-/// copies of what is mounted here.
+/// This test's thread and its children get their own mounts: jobs of other tests would keep copies of those here.
 fn own_mounts() {
     use nix::mount::{MsFlags, mount};
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
@@ -165,7 +163,7 @@ fn mount(args: &[&str]) {
     assert!(Command::new("mount").args(args).status().unwrap().success());
 }
 
-/// With a ground and compiled walls kept, an unmounted device is free for another use at once.
+/// While compiled sandboxes are kept, an unmounted device is free for another use at once.
 #[test]
 fn an_unmounted_device_is_free_while_idle() {
     let tools = ["mkfs.ext2", "losetup"].iter().all(|tool| {
@@ -190,8 +188,8 @@ fn an_unmounted_device_is_free_while_idle() {
         .unwrap()
         .set_len(1 << 20)
         .unwrap();
-    let place = dir.path("m");
-    std::fs::create_dir(&place).unwrap();
+    let mount_point = dir.path("m");
+    std::fs::create_dir(&mount_point).unwrap();
     assert!(
         Command::new("mkfs.ext2")
             .args(["-q", &image])
@@ -199,18 +197,18 @@ fn an_unmounted_device_is_free_while_idle() {
             .unwrap()
             .success()
     );
-    mount(&["-o", "loop", &image, &place]);
-    let (ground, sandbox) = (ground(), sandbox());
-    let ran = run_in(&sandbox, &ground, &["ls", &place], &With::default());
+    mount(&["-o", "loop", &image, &mount_point]);
+    let (fixture, sandbox) = (fixture(), sandbox());
+    let ran = run_in(&sandbox, &fixture, &["ls", &mount_point], &With::default());
     assert_eq!(ran.out, "lost+found\n");
     assert!(
         Command::new("umount")
-            .arg(&place)
+            .arg(&mount_point)
             .status()
             .unwrap()
             .success()
     );
-    // `mount -o loop` asks for the device to go with its last user.
+    // `mount -o loop` removes the device with its last user.
     let attached = Command::new("losetup")
         .args(["-j", &image])
         .output()
@@ -221,5 +219,5 @@ fn an_unmounted_device_is_free_while_idle() {
         "",
         "somebody keeps the mount"
     );
-    end(ground);
+    end(fixture);
 }

@@ -1,6 +1,4 @@
-//! What a job reaches: by a network of its own with a relay, or by the host's.
-//!
-//! The relay by itself is tested in `src/net/tests.rs`; here it stands where a job uses it.
+//! What a job can reach, by its own network with a relay or by the host's. `src/net/tests.rs` tests the relay itself.
 
 use super::common::*;
 use remit_confine::*;
@@ -9,7 +7,6 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
 };
 
-/// Clients are bash with its `/dev/tcp/HOST/PORT`.
 fn has_bash() -> bool {
     has("bash", std::path::Path::new("/usr/bin/bash").exists())
 }
@@ -32,13 +29,12 @@ fn connect(host: &str, addresses: &[&str], port: u16) -> Network {
 }
 
 fn bash(sandbox: &Sandbox, script: &str) -> Ran {
-    let ground = ground();
-    let ran = run_in(sandbox, &ground, &["bash", "-c", script], &With::default());
-    end(ground);
+    let fixture = fixture();
+    let ran = run_in(sandbox, &fixture, &["bash", "-c", script], &With::default());
+    end(fixture);
     ran
 }
 
-/// Sends back what comes, on each address, until the test program ends. Its port.
 fn echo(addresses: &[&str]) -> u16 {
     let first = TcpListener::bind((addresses[0], 0)).unwrap();
     let port = first.local_addr().unwrap().port();
@@ -61,7 +57,6 @@ fn serve(mut connection: TcpStream) {
     let _ = copy.shutdown(Shutdown::Write);
 }
 
-/// Says a word and hears it again.
 fn talk(host: &str, port: u16) -> String {
     format!("exec 3<>/dev/tcp/{host}/{port} && echo word >&3 && read -r said <&3 && echo \"$said\"")
 }
@@ -84,7 +79,7 @@ fn exactly_the_destinations_are_reached() {
     }
     let ran = bash(&sandbox, &talk("192.0.2.1", port));
     assert!(ran.err.contains("unreachable"), "{ran:?}");
-    // No other name means anything.
+    // No other name resolves.
     let ran = bash(&sandbox, &talk("elsewhere.example", port));
     assert!(ran.out.is_empty() && ran.code() != Some(0), "{ran:?}");
 }
@@ -104,7 +99,7 @@ fn without_a_destination_the_hosts_loopback_is_another() {
 }
 
 #[test]
-fn the_hosts_network_is_reached_where_it_is_listed() {
+fn host_network_is_reachable_if_listed() {
     if !has_bash() {
         return;
     }
@@ -123,7 +118,7 @@ fn the_hosts_network_is_reached_where_it_is_listed() {
         );
         assert_eq!(ran.out, said, "{ran:?}");
     }
-    // Unix sockets are another thing: none by the network.
+    // Unix sockets are another thing: the network gives none.
     let dir = HostDir::new();
     let _listener = std::os::unix::net::UnixListener::bind(dir.0.join("socket")).unwrap();
     let list = bash(
@@ -152,9 +147,9 @@ fn many_bytes_and_many_connections_go_through() {
             copy.shutdown(Shutdown::Write).unwrap();
         });
         let mut got = 0;
-        let mut room = vec![0; 1 << 20];
+        let mut buffer = vec![0; 1 << 20];
         while got < SIZE {
-            got += match connection.read(&mut room).unwrap() {
+            got += match connection.read(&mut buffer).unwrap() {
                 0 => break,
                 n => n,
             };
@@ -183,14 +178,14 @@ fn many_bytes_and_many_connections_go_through() {
 }
 
 #[test]
-fn nothing_of_a_job_that_ends_while_connected_is_left() {
+fn job_ending_while_connected_leaves_no_process() {
     if !has_bash() {
         return;
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let sandbox = strict(connect("127.0.0.1", &["127.0.0.1"], port));
-    let ground = ground();
+    let fixture = fixture();
     // The job ends by itself and leaves a process that holds the connection; then, one is killed.
     for kill in [false, true] {
         let uid = uid();
@@ -202,12 +197,12 @@ fn nothing_of_a_job_that_ends_while_connected_is_left() {
         let script = format!(
             "exec 3<>/dev/tcp/127.0.0.1/{port}; echo last words >&3; sleep 1000 & echo ready; {rest}"
         );
-        let spawned = start(&sandbox, &ground, &["bash", "-c", &script], &with).unwrap();
+        let spawned = start(&sandbox, &fixture, &["bash", "-c", &script], &with).unwrap();
         let (mut connection, _) = listener.accept().unwrap();
         if kill {
             wait_for_line(&spawned.stdout, "ready");
             assert!(!processes(uid).is_empty());
-            floor::pidfd_send_signal(&spawned.pidfd, libc::SIGKILL).unwrap();
+            sys::pidfd_send_signal(&spawned.pidfd, libc::SIGKILL).unwrap();
         }
         let ran = finish(spawned);
         let (code, signal) = if kill {
@@ -223,14 +218,13 @@ fn nothing_of_a_job_that_ends_while_connected_is_left() {
         }
         gone(uid);
     }
-    end(ground);
+    end(fixture);
 }
 
-/// The kernel ends what is left in a namespace before its init is reaped, and a child of whoever died
-/// at once after.
+/// The kernel ends what is left in a namespace before its init is reaped, and a child of a dead process just after.
 fn gone(uid: u32) {
     for pid in processes(uid) {
-        if let Ok(pidfd) = floor::pidfd_open(pid) {
+        if let Ok(pidfd) = sys::pidfd_open(pid) {
             wait_readable(pidfd);
         }
     }
@@ -241,19 +235,18 @@ fn gone(uid: u32) {
 fn a_job_sees_nothing_of_its_relay() {
     let port = echo(&["127.0.0.1"]);
     let sandbox = strict(connect("127.0.0.1", &["127.0.0.1"], port));
-    let ground = ground();
+    let fixture = fixture();
     let script =
         "ls /proc/self/fd | wc -l; for p in /proc/[0-9]*; do read -r n < $p/comm && echo $n; done";
-    let ran = run_in(&sandbox, &ground, &["sh", "-c", script], &With::default());
-    end(ground);
+    let ran = run_in(&sandbox, &fixture, &["sh", "-c", script], &With::default());
+    end(fixture);
     assert!(!ran.out.contains("relay"), "{ran:?}");
     // Its three, and that of the listing itself.
     assert_eq!(ran.out.lines().next().map(str::trim), Some("4"), "{ran:?}");
 }
 
-/// The relay of a job that is root is not.
 #[test]
-fn a_job_that_is_root_has_a_relay_that_is_not() {
+fn root_job_has_unprivileged_relay() {
     if !has_bash() {
         return;
     }
@@ -288,7 +281,7 @@ fn a_job_that_is_root_has_a_relay_that_is_not() {
 
 /// Abstract names belong to a network: a job with Unix sockets has none of the host's.
 #[test]
-fn abstract_names_of_the_host_are_out_of_reach() {
+fn abstract_host_sockets_are_unreachable() {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener};
     if !has("perl", std::path::Path::new("/usr/bin/perl").exists()) {
@@ -309,7 +302,7 @@ fn abstract_names_of_the_host_are_out_of_reach() {
     let dir = HostDir::new();
     let _other = UnixListener::bind(dir.0.join("socket")).unwrap();
     let profile = StrictProfile {
-        sockets: vec![super::strict::place(dir.0.join("socket"))],
+        sockets: vec![super::strict::listed(dir.0.join("socket"))],
         network: Network::Loopback,
         limits: LIMITS,
         ..StrictProfile::default()
@@ -321,9 +314,9 @@ fn abstract_names_of_the_host_are_out_of_reach() {
     );
 }
 
-/// In the host's network they are kept off by Landlock alone; where that cannot be, nothing runs.
+/// In the host's network only Landlock keeps them off; without it nothing runs.
 #[test]
-fn unix_sockets_in_the_hosts_network_need_landlocks_scopes() {
+fn unix_sockets_with_host_network_need_landlock_scopes() {
     let mut kernel = Kernel::probe().unwrap();
     for (abi, network, sockets, goes) in [
         (5, Network::Host, true, false),
@@ -335,7 +328,7 @@ fn unix_sockets_in_the_hosts_network_need_landlocks_scopes() {
         kernel.landlock_abi = abi;
         let profile = StrictProfile {
             sockets: match sockets {
-                true => vec![super::strict::place("/run/socket")],
+                true => vec![super::strict::listed("/run/socket")],
                 false => Vec::new(),
             },
             network: network.clone(),

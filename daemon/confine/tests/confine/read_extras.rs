@@ -1,5 +1,4 @@
-//! What a profile may add to `read`: capabilities, places to write, devices. The network is in
-//! `network.rs`.
+//! What a profile may add to `read`: capabilities, writable paths, devices. The network is in `network.rs`.
 
 use super::common::*;
 use remit_confine::*;
@@ -8,11 +7,10 @@ use std::{
     path::PathBuf,
 };
 
-/// Bit 2, capabilities(7).
 const DAC_READ_SEARCH: u64 = 1 << 2;
 
-fn place(path: String) -> Place {
-    Place {
+fn listed(path: String) -> ListedPath {
+    ListedPath {
         path: PathBuf::from(path),
         optional: false,
     }
@@ -24,13 +22,13 @@ fn with(profile: ReadProfile, script: &str) -> Ran {
 
 fn with_uid(profile: ReadProfile, uid: u32, script: &str) -> Ran {
     let sandbox = Sandbox::read(&profile, &Kernel::probe().unwrap()).unwrap();
-    let ground = ground();
+    let fixture = fixture();
     let with = With {
         uid: Some(uid),
         ..With::default()
     };
-    let ran = run_in(&sandbox, &ground, &["sh", "-c", script], &with);
-    end(ground);
+    let ran = run_in(&sandbox, &fixture, &["sh", "-c", script], &with);
+    end(fixture);
     ran
 }
 
@@ -47,13 +45,13 @@ fn a_capability_to_read_reads_and_no_more() {
         !plain.out.contains("secret\n") && plain.err.contains("denied"),
         "{plain:?}"
     );
-    let eyes = ReadProfile {
+    let privileged = ReadProfile {
         capabilities: DAC_READ_SEARCH,
         ..profile()
     };
-    let ran = with(eyes, &script);
+    let ran = with(privileged, &script);
     assert!(ran.out.starts_with("secret\n"), "{ran:?}");
-    // In all five sets, so that it comes through each execve(2), and nothing else.
+    // In all five sets, so that it survives each execve(2), and nothing else.
     let sets: Vec<&str> = ran
         .out
         .lines()
@@ -73,7 +71,7 @@ fn a_capability_to_read_reads_and_no_more() {
 }
 
 #[test]
-fn a_place_to_write_is_written_and_nothing_beside_it() {
+fn only_listed_paths_are_writable() {
     let dir = HostDir::new();
     let uid = uid();
     for name in ["open", "open/deep", "beside"] {
@@ -83,7 +81,7 @@ fn a_place_to_write_is_written_and_nothing_beside_it() {
     let file = dir.file("file", 0o644, "before\n");
     chown(&file, Some(uid), Some(uid)).unwrap();
     let profile = ReadProfile {
-        write: vec![place(dir.path("open")), place(file.clone())],
+        write: vec![listed(dir.path("open")), listed(file.clone())],
         ..profile()
     };
     let at = dir.0.display();
@@ -110,22 +108,22 @@ fn a_place_to_write_is_written_and_nothing_beside_it() {
     assert!(!dir.0.join("beside/new").exists() && !dir.0.join("new").exists());
 }
 
-/// Its permissions hold: what is listed is not given away.
+/// Its permissions still hold: what is listed is not given away.
 #[test]
-fn a_place_to_write_is_still_its_owners() {
+fn writable_path_keeps_its_permissions() {
     let dir = HostDir::new();
     std::fs::create_dir(dir.0.join("open")).unwrap();
     let profile = ReadProfile {
-        write: vec![place(dir.path("open"))],
+        write: vec![listed(dir.path("open"))],
         ..profile()
     };
     let ran = with(profile, &format!("echo x > {}/open/new", dir.0.display()));
     assert!(ran.err.contains("Permission denied"), "{ran:?}");
 }
 
-/// What is mounted beneath a place is another mount: seen, and not written.
+/// What is mounted beneath a path is another mount: visible, and not writable.
 #[test]
-fn a_mount_beneath_a_place_stays_as_it_is() {
+fn mount_beneath_writable_path_stays_read_only() {
     use nix::mount::{MntFlags, MsFlags, mount, umount2};
     let dir = HostDir::new();
     std::fs::create_dir_all(dir.0.join("open/other")).unwrap();
@@ -141,7 +139,7 @@ fn a_mount_beneath_a_place_stays_as_it_is() {
     std::fs::write(other.join("there"), "there\n").unwrap();
     std::fs::set_permissions(dir.0.join("open"), std::fs::Permissions::from_mode(0o777)).unwrap();
     let profile = ReadProfile {
-        write: vec![place(dir.path("open"))],
+        write: vec![listed(dir.path("open"))],
         ..profile()
     };
     let at = other.display();
@@ -157,19 +155,19 @@ fn a_mount_beneath_a_place_stays_as_it_is() {
 }
 
 #[test]
-fn places_are_exactly_what_is_listed() {
+fn link_or_missing_listed_path_is_refused() {
     let dir = HostDir::new();
     std::fs::create_dir(dir.0.join("real")).unwrap();
     symlink("real", dir.0.join("link")).unwrap();
     let sandbox = |path: String, optional| {
-        let write = vec![Place {
+        let write = vec![ListedPath {
             path: path.into(),
             optional,
         }];
         let profile = ReadProfile { write, ..profile() };
         Sandbox::read(&profile, &Kernel::probe().unwrap()).unwrap()
     };
-    let ground = ground();
+    let fixture = fixture();
     for (name, optional, runs) in [
         ("real", false, true),
         ("missing", true, true),
@@ -179,7 +177,7 @@ fn places_are_exactly_what_is_listed() {
         ("link", true, false),
     ] {
         let sandbox = sandbox(dir.path(name), optional);
-        let ran = run_in(&sandbox, &ground, &["true"], &With::default());
+        let ran = run_in(&sandbox, &fixture, &["true"], &With::default());
         match ran.progress {
             Progress::Executed(_) => assert!(runs, "{name}"),
             Progress::Failed { step, at, .. } => {
@@ -191,11 +189,11 @@ fn places_are_exactly_what_is_listed() {
             Progress::More => panic!(),
         }
     }
-    end(ground);
+    end(fixture);
 }
 
 #[test]
-fn a_listed_device_works_and_its_neighbour_does_not() {
+fn listed_device_works_unlisted_does_not() {
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};
     let dir = HostDir::new();
     for name in ["listed", "other"] {
@@ -204,7 +202,7 @@ fn a_listed_device_works_and_its_neighbour_does_not() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
     }
     let profile = ReadProfile {
-        devices: vec![place(dir.path("listed"))],
+        devices: vec![listed(dir.path("listed"))],
         ..profile()
     };
     let at = dir.0.display();
@@ -214,9 +212,9 @@ fn a_listed_device_works_and_its_neighbour_does_not() {
     let ran = with(profile.clone(), &script);
     assert_eq!(ran.out, "3\nwrote\n", "{ran:?}");
     assert!(ran.err.contains("Permission denied"), "{ran:?}");
-    // A file is no device: with a device's rights it would be more than was listed.
+    // A file is not a device: with a device's rights it would be more than was listed.
     let profile = ReadProfile {
-        devices: vec![place(dir.file("file", 0o666, ""))],
+        devices: vec![listed(dir.file("file", 0o666, ""))],
         ..profile
     };
     assert!(matches!(
@@ -228,9 +226,9 @@ fn a_listed_device_works_and_its_neighbour_does_not() {
     ));
 }
 
-/// Of base `strict` too, where root may be the one who leaves it.
+/// In base `strict`, too, where root may be the one who leaves it.
 #[test]
-fn no_file_that_gives_rights_to_others_is_left_behind() {
+fn no_set_id_file_is_left_behind() {
     if !has("perl", std::path::Path::new("/usr/bin/perl").exists()) {
         return;
     }
@@ -246,7 +244,7 @@ fn no_file_that_gives_rights_to_others_is_left_behind() {
          mkdir -m 4755 f; mkdir g && chmod 2775 g"
     );
     let profile = ReadProfile {
-        write: vec![place(at.clone())],
+        write: vec![listed(at.clone())],
         ..profile()
     };
     let own = with(profile, &script);
@@ -256,7 +254,7 @@ fn no_file_that_gives_rights_to_others_is_left_behind() {
         user: Some((0, 0)),
         // Those that matter for it: chown, dac_override, fowner, fsetid.
         capabilities: 0b1_1011,
-        write: vec![place(at.clone())],
+        write: vec![listed(at.clone())],
         limits: LIMITS,
         ..StrictProfile::default()
     };
@@ -267,7 +265,6 @@ fn no_file_that_gives_rights_to_others_is_left_behind() {
         root.out == "plain\n" && left.is_empty(),
         "{root:?}: {left:?}"
     );
-    // The same without a sandbox leaves some.
     let bare = std::process::Command::new("sh")
         .args(["-c", &clean])
         .output()
@@ -278,7 +275,6 @@ fn no_file_that_gives_rights_to_others_is_left_behind() {
     );
 }
 
-/// Names of what is set-id beneath `dir`.
 fn left_behind(dir: &std::path::Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {

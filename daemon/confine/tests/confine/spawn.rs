@@ -23,7 +23,7 @@ fn a_program_runs_with_every_step_done() {
     for step in Step::ALL {
         let here = match step {
             Step::Exec => false,
-            // Of other bases, and of jobs with such arguments.
+            // Only for other bases, and jobs with such arguments.
             Step::Network | Step::Root | Step::Arguments => false,
             Step::Loginuid => kernel.loginuid,
             Step::Landlock => kernel.landlock_abi > 0,
@@ -48,7 +48,7 @@ fn output_and_status_come_back() {
 }
 
 #[test]
-fn what_cannot_be_executed_is_told_by_kind() {
+fn exec_failure_is_reported_by_kind() {
     let dir = HostDir::new();
     let fifo = dir.path("fifo");
     nix::unistd::mkfifo(
@@ -60,7 +60,7 @@ fn what_cannot_be_executed_is_told_by_kind() {
     let text = dir.file("text", 0o755, "no format at all\n");
     let orphan = dir.file("orphan", 0o755, "#!/no/such/interpreter\n");
     let private = dir.file("private", 0o700, "#!/bin/sh\n");
-    let (ground, sandbox) = (ground(), sandbox());
+    let (fixture, sandbox) = (fixture(), sandbox());
     for (name, errno, want) in [
         ("no-such-program", libc::ENOENT, Why::NotFound),
         ("/no/such/program", libc::ENOENT, Why::NotFound),
@@ -72,7 +72,7 @@ fn what_cannot_be_executed_is_told_by_kind() {
         (orphan.as_str(), libc::ENOENT, Why::BadInterpreter),
         (private.as_str(), libc::EACCES, Why::PermissionDenied),
     ] {
-        let ran = run_in(&sandbox, &ground, &[name], &With::default());
+        let ran = run_in(&sandbox, &fixture, &[name], &With::default());
         let Progress::Failed {
             done,
             step,
@@ -94,7 +94,7 @@ fn what_cannot_be_executed_is_told_by_kind() {
             "{name}"
         );
     }
-    end(ground);
+    end(fixture);
 }
 
 #[test]
@@ -109,9 +109,9 @@ fn scripts_run_by_their_first_line() {
 }
 
 #[test]
-fn a_sealed_script_and_a_stdin_do_not_meet() {
-    let script = floor::sealed_memfd(c"script", b"echo script $1; cat; ls /proc/self/fd").unwrap();
-    let stdin = floor::sealed_memfd(c"stdin", b"from stdin\n").unwrap();
+fn sealed_script_and_stdin_are_separate() {
+    let script = sys::sealed_memfd(c"script", b"echo script $1; cat; ls /proc/self/fd").unwrap();
+    let stdin = sys::sealed_memfd(c"stdin", b"from stdin\n").unwrap();
     let with = With {
         script: Some(script.as_fd()),
         stdin: Some(stdin.as_fd()),
@@ -134,7 +134,6 @@ fn nothing_but_three_descriptors_is_open() {
         nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
     )
     .unwrap();
-    // 3 is the directory that `ls` reads.
     assert_eq!(
         run(&["ls", "/proc/self/fd"], &With::default()).out,
         "0\n1\n2\n3\n"
@@ -142,7 +141,7 @@ fn nothing_but_three_descriptors_is_open() {
 }
 
 #[test]
-fn the_environment_is_exactly_what_was_given() {
+fn environment_is_exactly_as_passed() {
     let env = strings(&["A=1", "EMPTY=", "B=two words\nand a line", "C=\u{1f980}"]);
     let ran = run(
         &["cat", "/proc/self/environ"],
@@ -175,13 +174,13 @@ fn arguments_are_bytes() {
         c"--".to_owned(),
         CString::new(odd.into_vec()).unwrap(),
     ];
-    let (ground, sandbox, uid) = (ground(), sandbox(), uid());
+    let (fixture, sandbox, uid) = (fixture(), sandbox(), uid());
     let job = Job {
         uid,
         gid: uid,
         loginuid: None,
         argv: &argv,
-        places: &[],
+        arguments: &[],
         path: &strings(&["/usr/bin", "/bin"]),
         env: &[],
         cwd: c"/",
@@ -191,18 +190,18 @@ fn arguments_are_bytes() {
         cgroup: None,
         limits: &LIMITS,
     };
-    let spawned = spawn(&sandbox, &job).unwrap();
+    let spawned = spawn(&sandbox, &job, &Closing::here()).unwrap();
     let ran = finish(spawned);
     assert!(
         ran.out
             .starts_with("cat\0/proc/self/cmdline\0--\0-\u{fffd} \n$("),
         "{ran:?}"
     );
-    end(ground);
+    end(fixture);
 }
 
 #[test]
-fn the_working_directory_is_opened_by_the_job_itself() {
+fn working_directory_is_opened_with_job_identity() {
     let dir = HostDir::new();
     let closed = CString::new(dir.path("closed")).unwrap();
     nix::unistd::mkdir(
@@ -246,11 +245,11 @@ fn the_working_directory_is_opened_by_the_job_itself() {
 }
 
 #[test]
-fn jobs_that_make_no_sense_are_refused_before_the_fork() {
-    let (ground, sandbox) = (ground(), sandbox());
+fn invalid_jobs_are_refused_before_fork() {
+    let (fixture, sandbox) = (fixture(), sandbox());
     let unsealed = std::fs::File::open("/etc/passwd").unwrap();
     let refused = |argv: &[&str], with: With<'_>| {
-        start(&sandbox, &ground, argv, &with)
+        start(&sandbox, &fixture, argv, &with)
             .unwrap_err()
             .to_string()
     };
@@ -294,18 +293,18 @@ fn jobs_that_make_no_sense_are_refused_before_the_fork() {
             limits(|l| l.nofile = 31),
             "at least 32 descriptors",
         ),
-        // 0 would mean no limit to a tmpfs.
+        // A tmpfs takes 0 for no limit.
         (&["true"], limits(|l| l.tmp_bytes = 0), "need a limit"),
         (&["true"], limits(|l| l.tmp_inodes = 0), "need a limit"),
     ] {
         let error = refused(argv, with);
         assert!(error.contains(why), "{error}");
     }
-    end(ground);
+    end(fixture);
 }
 
 #[test]
-fn a_step_that_fails_is_named_and_nothing_runs() {
+fn failed_step_is_named_and_nothing_runs() {
     let dir = HostDir::new();
     let proof = dir.path("ran");
     let limits = Limits {
@@ -358,13 +357,13 @@ fn limits_hold() {
             "{line}"
         );
     }
-    let told = sandbox().clamped(&LIMITS);
+    let clamped = sandbox().clamped(&LIMITS);
     let core = ran
         .out
         .lines()
         .find(|l| l.starts_with("Max core file size"))
         .unwrap();
-    let want = if told.iter().any(|c| c.name == "core") {
+    let want = if clamped.iter().any(|c| c.name == "core") {
         "0"
     } else {
         "1"
@@ -374,16 +373,16 @@ fn limits_hold() {
 
 /// `ps` of procps looks itself up in /proc by getpid(2).
 #[test]
-fn a_job_finds_itself_in_the_hosts_proc_by_its_pid() {
-    let (ground, sandbox) = (ground(), sandbox());
+fn job_finds_itself_in_host_proc_by_pid() {
+    let (fixture, sandbox) = (fixture(), sandbox());
     let with = With::default();
     for _ in 0..20 {
         let script = "echo $$ $(sed -n 's/^Pid:[[:space:]]*//p' /proc/$$/status) $PPID";
-        let ran = run_in(&sandbox, &ground, &["sh", "-c", script], &with);
+        let ran = run_in(&sandbox, &fixture, &["sh", "-c", script], &with);
         let words: Vec<_> = ran.out.split_whitespace().collect();
         assert_eq!(words.first(), words.get(1), "{ran:?}");
-        let ran = run_in(&sandbox, &ground, &["ps", "-o", "pid=", "-p", "1"], &with);
+        let ran = run_in(&sandbox, &fixture, &["ps", "-o", "pid=", "-p", "1"], &with);
         assert_eq!(ran.out.trim(), "1", "{ran:?}");
     }
-    end(ground);
+    end(fixture);
 }

@@ -4,8 +4,8 @@ use super::common::*;
 use remit_confine::*;
 use std::os::{fd::AsFd, unix::fs::PermissionsExt};
 
-pub fn place(path: impl AsRef<std::path::Path>) -> Place {
-    Place {
+pub fn listed(path: impl AsRef<std::path::Path>) -> ListedPath {
+    ListedPath {
         path: path.as_ref().into(),
         optional: false,
     }
@@ -23,9 +23,9 @@ pub fn strict(profile: &StrictProfile) -> Sandbox {
 }
 
 pub fn run_strict(profile: &StrictProfile, argv: &[&str], with: &With<'_>) -> Ran {
-    let ground = ground();
-    let ran = run_in(&strict(profile), &ground, argv, with);
-    end(ground);
+    let fixture = fixture();
+    let ran = run_in(&strict(profile), &fixture, argv, with);
+    end(fixture);
     ran
 }
 
@@ -33,22 +33,21 @@ fn sh_in(profile: &StrictProfile, script: &str) -> Ran {
     run_strict(profile, &["sh", "-c", script], &With::default())
 }
 
-/// Runs in a cgroup, which a profile with a user needs.
 pub fn run_as(profile: &StrictProfile, argv: &[&str]) -> Ran {
     run_as_with(profile, argv, &[])
 }
 
-fn run_as_with(profile: &StrictProfile, argv: &[&str], places: &[Argument<'_>]) -> Ran {
-    let ground = ground();
-    let cgroup = ground.cgroup();
+fn run_as_with(profile: &StrictProfile, argv: &[&str], arguments: &[Argument<'_>]) -> Ran {
+    let fixture = fixture();
+    let cgroup = fixture.cgroup();
     let with = With {
         cgroup: Some(&cgroup),
-        places,
+        arguments,
         ..With::default()
     };
     let ran = run_strict(profile, argv, &with);
     assert!(!cgroup.populated().unwrap(), "something is left");
-    end(ground);
+    end(fixture);
     ran
 }
 
@@ -89,7 +88,7 @@ fn a_program_runs_with_every_step_done() {
 }
 
 #[test]
-fn the_root_holds_the_base_set_and_no_more() {
+fn root_holds_only_base_set() {
     let script = "ls -A /; ls -A /dev /var /tmp; ls -d /proc/[0-9]*; echo $$";
     let ran = sh_in(&plain(), script);
     assert_eq!(ran.err, "");
@@ -113,7 +112,6 @@ fn the_root_holds_the_base_set_and_no_more() {
     }
 }
 
-/// Each thing tried, and whether it goes.
 fn tried(profile: &StrictProfile, as_user: bool, tries: &[(&str, bool)]) {
     let script: String = tries
         .iter()
@@ -134,7 +132,7 @@ fn tried(profile: &StrictProfile, as_user: bool, tries: &[(&str, bool)]) {
 }
 
 #[test]
-fn nothing_of_the_host_can_be_changed_or_reached() {
+fn host_cannot_be_changed_or_reached() {
     let tries = [
         ("echo x > /tmp/file", true),
         ("echo x > /dev/shm/file", true),
@@ -178,14 +176,14 @@ fn listed_paths_are_what_they_are_listed_for() {
     let at = |name: &str| dir.0.join(name);
     let profile = StrictProfile {
         read: vec![
-            place(at("read")),
-            Place {
+            listed(at("read")),
+            ListedPath {
                 path: at("missing"),
                 optional: true,
             },
         ],
-        write: vec![place(at("write")), place(at("both")), place(&file)],
-        exec: vec![place(at("exec")), place(at("both"))],
+        write: vec![listed(at("write")), listed(at("both")), listed(&file)],
+        exec: vec![listed(at("exec")), listed(at("both"))],
         scratch: vec![at("scratch"), "/srv/deep/down".into()],
         write_and_exec: true,
         ..plain()
@@ -230,12 +228,12 @@ fn listed_paths_are_what_they_are_listed_for() {
     assert!(!dir.0.join("scratch").exists(), "made on the host");
 }
 
-/// A file in memory is one, too, and where no controller counts it nothing else bounds it.
+/// A file in memory counts, too: without a controller nothing else bounds it.
 #[test]
-fn s11_files_are_as_large_as_asked_also_where_files_of_the_host_are_written() {
+fn s11_file_size_limit_applies_to_host_files() {
     let dir = HostDir::new();
     let write = StrictProfile {
-        write: vec![place(&dir.0)],
+        write: vec![listed(&dir.0)],
         ..plain()
     };
     // In blocks of 512 bytes.
@@ -244,7 +242,7 @@ fn s11_files_are_as_large_as_asked_also_where_files_of_the_host_are_written() {
     assert_eq!(sh_in(&plain(), "ulimit -f").out, blocks);
 }
 
-/// A lock on a file of the host is one; where nothing can be written it only seems so.
+/// A lock on a file of the host is real; if nothing can be written, it only seems so.
 #[test]
 fn locks_are_real_where_files_are_written() {
     let dir = HostDir::new();
@@ -253,11 +251,11 @@ fn locks_are_real_where_files_are_written() {
     let held = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap();
     let script = format!("flock -n {path} true");
     let write = StrictProfile {
-        write: vec![place(&path)],
+        write: vec![listed(&path)],
         ..plain()
     };
     let read = StrictProfile {
-        read: vec![place(&path)],
+        read: vec![listed(&path)],
         ..plain()
     };
     assert_eq!(sh_in(&write, &script).code(), Some(1));
@@ -267,17 +265,17 @@ fn locks_are_real_where_files_are_written() {
 }
 
 #[test]
-fn a_place_that_is_not_as_listed_is_named() {
+fn listed_path_of_wrong_kind_is_named() {
     let dir = HostDir::new();
     let file = dir.file("file", 0o644, "");
     std::os::unix::fs::symlink(&file, dir.0.join("link")).unwrap();
     std::os::unix::fs::symlink(&dir.0, dir.0.join("way")).unwrap();
     let at = |name: &str| dir.0.join(name);
-    let ground = ground();
+    let fixture = fixture();
     for (profile, path, errno, why) in [
         (
             StrictProfile {
-                read: vec![place(at("missing"))],
+                read: vec![listed(at("missing"))],
                 ..plain()
             },
             at("missing"),
@@ -286,7 +284,7 @@ fn a_place_that_is_not_as_listed_is_named() {
         ),
         (
             StrictProfile {
-                read: vec![place(at("link"))],
+                read: vec![listed(at("link"))],
                 ..plain()
             },
             at("link"),
@@ -295,7 +293,7 @@ fn a_place_that_is_not_as_listed_is_named() {
         ),
         (
             StrictProfile {
-                write: vec![place(at("way/file"))],
+                write: vec![listed(at("way/file"))],
                 ..plain()
             },
             at("way/file"),
@@ -304,7 +302,7 @@ fn a_place_that_is_not_as_listed_is_named() {
         ),
         (
             StrictProfile {
-                devices: vec![place(at("file"))],
+                devices: vec![listed(at("file"))],
                 ..plain()
             },
             at("file"),
@@ -313,7 +311,7 @@ fn a_place_that_is_not_as_listed_is_named() {
         ),
         (
             StrictProfile {
-                sockets: vec![place(at("file"))],
+                sockets: vec![listed(at("file"))],
                 ..plain()
             },
             at("file"),
@@ -322,7 +320,7 @@ fn a_place_that_is_not_as_listed_is_named() {
         ),
     ] {
         let sandbox = strict(&profile);
-        let ran = run_in(&sandbox, &ground, &["true"], &With::default());
+        let ran = run_in(&sandbox, &fixture, &["true"], &With::default());
         let Progress::Failed {
             step,
             errno: e,
@@ -336,48 +334,48 @@ fn a_place_that_is_not_as_listed_is_named() {
         assert_eq!((step, e, w), (Step::Root, errno, why));
         assert_eq!(sandbox.path(at.unwrap()), Some(path.as_path()));
     }
-    end(ground);
+    end(fixture);
 }
 
 #[test]
 fn profiles_that_contradict_themselves_are_refused() {
     let kernel = Kernel::probe().unwrap();
-    let etc = || vec![place("/etc")];
+    let etc = || vec![listed("/etc")];
     for (profile, why) in [
         (
             StrictProfile {
-                read: vec![place("/")],
+                read: vec![listed("/")],
                 ..plain()
             },
             "beneath '/'",
         ),
         (
             StrictProfile {
-                read: vec![place("etc")],
+                read: vec![listed("etc")],
                 ..plain()
             },
             "beneath '/'",
         ),
         (
             StrictProfile {
-                read: vec![place("/etc/../root")],
+                read: vec![listed("/etc/../root")],
                 ..plain()
             },
             "beneath '/'",
         ),
         (
             StrictProfile {
-                read: vec![place("/proc/sys")],
+                read: vec![listed("/proc/sys")],
                 ..plain()
             },
             "'/proc' is the sandbox's",
         ),
         (
             StrictProfile {
-                write: vec![place("/tmp")],
+                write: vec![listed("/tmp")],
                 ..plain()
             },
-            "has its own",
+            "has a private one",
         ),
         (
             StrictProfile {
@@ -428,8 +426,8 @@ fn a_listed_device_and_a_listed_socket_work() {
     nix::sys::stat::mknod(&device, nix::sys::stat::SFlag::S_IFCHR, mode, zero).unwrap();
     std::fs::set_permissions(&device, std::fs::Permissions::from_mode(0o666)).unwrap();
     let profile = StrictProfile {
-        sockets: vec![place(&path)],
-        devices: vec![place(&device)],
+        sockets: vec![listed(&path)],
+        devices: vec![listed(&device)],
         ..plain()
     };
     let connect = format!(
@@ -450,9 +448,9 @@ fn a_listed_device_and_a_listed_socket_work() {
     drop(listener);
     let ran = run_strict(&plain(), &["perl", "-e", &connect], &With::default());
     assert!(ran.err.contains("no socket: Address family"), "{ran:?}");
-    // The same node in a directory that is not listed for it is none.
+    // In a directory that is only listed for reading, the device node cannot be opened.
     let profile = StrictProfile {
-        read: vec![place(&dir.0)],
+        read: vec![listed(&dir.0)],
         ..plain()
     };
     let ran = sh_in(&profile, &format!("head -c1 {}", device.display()));
@@ -460,7 +458,7 @@ fn a_listed_device_and_a_listed_socket_work() {
 }
 
 #[test]
-fn a_user_of_the_profile_has_exactly_its_rights() {
+fn profile_user_has_exactly_its_rights() {
     let status = "grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp:)' /proc/self/status; id -u";
     let (chown, net_bind) = (1u64, 1u64 << 10);
     for (user, capabilities) in [
@@ -487,7 +485,7 @@ fn a_user_of_the_profile_has_exactly_its_rights() {
     }
 }
 
-/// By its effect: an own file is given away with the capability only, root or not.
+/// By its effect: only with the capability a file can be given away, as root or not.
 #[test]
 fn capabilities_do_what_they_are_for() {
     let give = "touch /tmp/x && chown 5:5 /tmp/x";
@@ -517,7 +515,7 @@ fn a_user_of_the_profile_needs_a_cgroup() {
 }
 
 #[test]
-fn a_user_of_the_profile_executes_only_what_others_cannot_change() {
+fn profile_user_executes_only_trusted_programs() {
     let dir = HostDir::new();
     for (name, mode) in [("mine", 0o755), ("open", 0o777)] {
         std::fs::create_dir(dir.0.join(name)).unwrap();
@@ -527,7 +525,7 @@ fn a_user_of_the_profile_executes_only_what_others_cannot_change() {
     }
     std::os::unix::fs::symlink(dir.0.join("open/true"), dir.0.join("mine/link")).unwrap();
     let profile = StrictProfile {
-        exec: vec![place(&dir.0)],
+        exec: vec![listed(&dir.0)],
         ..ROOT
     };
     for (name, trusted) in [
@@ -563,7 +561,6 @@ fn namespaces_are_the_jobs_own() {
         assert_ne!(line, host.to_str().unwrap());
     }
     assert!(ran.out.contains("0::/\n"), "{}", ran.out);
-    // An object of the host is not there, one of its own can be.
     let ran = sh_in(&plain(), "ipcmk -M 4096 && ipcs -m | grep -c 0x");
     assert_eq!(ran.code(), Some(0), "{ran:?}");
     assert!(ran.out.ends_with("\n1\n"), "{ran:?}");
@@ -582,7 +579,7 @@ fn namespaces_are_the_jobs_own() {
 }
 
 #[test]
-fn names_of_hosts_are_the_hosts_only_in_its_network() {
+fn host_name_files_need_host_network() {
     let script = "cat /etc/hosts; ls /etc/resolv.conf";
     let ran = sh_in(&plain(), script);
     assert_eq!(ran.out, "127.0.0.1 localhost\n::1 localhost\n");
@@ -601,9 +598,9 @@ fn names_of_hosts_are_the_hosts_only_in_its_network() {
 fn a_secret_and_a_file_come_as_descriptors() {
     let dir = HostDir::new();
     dir.file("config", 0o644, "from the file\n");
-    let secret = floor::sealed_memfd(c"secret", b"from the secret\n").unwrap();
+    let secret = sys::sealed_memfd(c"secret", b"from the secret\n").unwrap();
     let script =
-        floor::sealed_memfd(c"script", b"cat \"$1\" \"${2#--x=}\"; ls /proc/self/fd").unwrap();
+        sys::sealed_memfd(c"script", b"cat \"$1\" \"${2#--x=}\"; ls /proc/self/fd").unwrap();
     let under = std::ffi::CString::new(dir.0.to_str().unwrap()).unwrap();
     let path = |by_descriptor| What::Path {
         under: &under,
@@ -613,12 +610,12 @@ fn a_secret_and_a_file_come_as_descriptors() {
         copy: None,
     };
     let profile = StrictProfile {
-        read: vec![place(&dir.0)],
+        read: vec![listed(&dir.0)],
         ..plain()
     };
-    let ground = ground();
+    let fixture = fixture();
     for by_descriptor in [true, false] {
-        let places = [
+        let arguments = [
             Argument {
                 index: 2,
                 before: b"",
@@ -632,16 +629,15 @@ fn a_secret_and_a_file_come_as_descriptors() {
         ];
         let with = With {
             script: Some(script.as_fd()),
-            places: &places,
+            arguments: &arguments,
             ..With::default()
         };
         let argv = ["sh", "/proc/self/fd/3", "?", "?"];
-        let ran = run_in(&strict(&profile), &ground, &argv, &with);
+        let ran = run_in(&strict(&profile), &fixture, &argv, &with);
         let Progress::Executed(done) = &ran.progress else {
             panic!("{ran:?}")
         };
         assert!(done.contains(&Step::Arguments));
-        // The last one is what `ls` reads.
         let open = if by_descriptor {
             "0\n1\n2\n3\n4\n5\n6\n"
         } else {
@@ -653,12 +649,12 @@ fn a_secret_and_a_file_come_as_descriptors() {
             "{ran:?}"
         );
     }
-    end(ground);
+    end(fixture);
 }
 
-/// Outside of a job that user could put a link in the place of what was checked, for the job to follow.
+/// Outside a job that user could replace a checked path by a link for the job to follow.
 #[test]
-fn a_user_who_gains_something_in_the_job_is_not_trusted_with_its_paths() {
+fn user_gaining_rights_is_not_trusted_with_paths() {
     let dir = HostDir::new();
     let (uid, capability) = (64_301, 1 << 2);
     std::os::unix::fs::chown(&dir.0, Some(uid), Some(uid)).unwrap();
@@ -674,10 +670,10 @@ fn a_user_who_gains_something_in_the_job_is_not_trusted_with_its_paths() {
             user: Some((uid, uid)),
             capabilities,
             groups,
-            read: vec![place(&dir.0)],
+            read: vec![listed(&dir.0)],
             ..plain()
         };
-        let places = [Argument {
+        let arguments = [Argument {
             index: 1,
             before: b"",
             what: What::Path {
@@ -688,7 +684,7 @@ fn a_user_who_gains_something_in_the_job_is_not_trusted_with_its_paths() {
                 copy: None,
             },
         }];
-        let ran = run_as_with(&profile, &["true", "?"], &places);
+        let ran = run_as_with(&profile, &["true", "?"], &arguments);
         match ran.progress {
             Progress::Executed(_) => assert!(taken, "{profile:?}"),
             Progress::Failed { step, why, .. } => {
@@ -700,7 +696,7 @@ fn a_user_who_gains_something_in_the_job_is_not_trusted_with_its_paths() {
 }
 
 #[test]
-fn arguments_that_lead_elsewhere_are_refused() {
+fn redirected_path_arguments_are_refused() {
     let dir = HostDir::new();
     let uid = uid();
     dir.file("private", 0o600, "");
@@ -725,10 +721,10 @@ fn arguments_that_lead_elsewhere_are_refused() {
     }
     let under = std::ffi::CString::new(dir.0.to_str().unwrap()).unwrap();
     let profile = StrictProfile {
-        read: vec![place(&dir.0)],
+        read: vec![listed(&dir.0)],
         ..plain()
     };
-    let (ground, sandbox) = (ground(), strict(&profile));
+    let (fixture, sandbox) = (fixture(), strict(&profile));
     let errno = |e| Some((Why::Errno, e));
     let (file, directory) = (PathIs::File, PathIs::Directory);
     for (beneath, is, by_descriptor, want) in [
@@ -757,17 +753,17 @@ fn arguments_that_lead_elsewhere_are_refused() {
             by_descriptor,
             copy: None,
         };
-        let places = [Argument {
+        let arguments = [Argument {
             index: 1,
             before: b"",
             what,
         }];
         let with = With {
-            places: &places,
+            arguments: &arguments,
             uid: Some(uid),
             ..With::default()
         };
-        let ran = run_in(&sandbox, &ground, &["true", "?"], &with);
+        let ran = run_in(&sandbox, &fixture, &["true", "?"], &with);
         match (ran.progress, want) {
             (Progress::Executed(_), None) => {}
             (
@@ -789,5 +785,5 @@ fn arguments_that_lead_elsewhere_are_refused() {
             (other, _) => panic!("{beneath:?}: {other:?}"),
         }
     }
-    end(ground);
+    end(fixture);
 }

@@ -9,16 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Leaves sessions of its own behind, then says so.
 const TREE: &str =
     "setsid sh -c 'sleep 300 & sleep 300' & setsid sleep 300 & (sleep 300 &) ; sleep 0.1; echo up;";
 
-fn started(ground: &Ground, uid: u32, script: &str) -> Spawned {
+fn started(fixture: &Fixture, uid: u32, script: &str) -> Spawned {
     let with = With {
         uid: Some(uid),
         ..With::default()
     };
-    let spawned = start(&strict(&plain()), ground, &["sh", "-c", script], &with).unwrap();
+    let spawned = start(&strict(&plain()), fixture, &["sh", "-c", script], &with).unwrap();
     wait_for_line(&spawned.stdout, "up");
     spawned
 }
@@ -31,7 +30,6 @@ fn gone(uid: u32, limit: Duration) {
     }
 }
 
-/// The process of this uid that is called so, as the host sees it.
 fn named(uid: u32, name: &str) -> i32 {
     let is = |pid: &i32| {
         let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -42,52 +40,52 @@ fn named(uid: u32, name: &str) -> i32 {
 
 #[test]
 fn every_status_comes_back() {
-    let (ground, sandbox) = (ground(), strict(&plain()));
+    let (fixture, sandbox) = (fixture(), strict(&plain()));
     for code in 0..=255 {
         let script = format!("exit {code}");
-        let ran = run_in(&sandbox, &ground, &["sh", "-c", &script], &With::default());
+        let ran = run_in(&sandbox, &fixture, &["sh", "-c", &script], &With::default());
         assert_eq!((ran.code(), ran.signal()), (Some(code), None));
     }
-    end(ground);
+    end(fixture);
 }
 
 #[test]
 fn every_signal_comes_back() {
-    // Those that end a process; not the two that libc keeps, which the shell does not know.
+    // Those that end a process, without the two that libc keeps and the shell does not know.
     let deadly = (1..=31).filter(|s| ![17, 18, 19, 20, 21, 22, 23, 28].contains(s));
-    let (ground, sandbox) = (ground(), strict(&plain()));
+    let (fixture, sandbox) = (fixture(), strict(&plain()));
     for signal in deadly.chain([34, 50, 64]) {
         let script = format!("kill -{signal} $$");
-        let ran = run_in(&sandbox, &ground, &["sh", "-c", &script], &With::default());
+        let ran = run_in(&sandbox, &fixture, &["sh", "-c", &script], &With::default());
         assert_eq!((ran.code(), ran.signal()), (None, Some(signal)), "{ran:?}");
         assert!(!std::os::unix::process::ExitStatusExt::core_dumped(
             &ran.status
         ));
     }
-    end(ground);
+    end(fixture);
 }
 
 #[test]
 fn nothing_is_left_when_the_job_has_ended() {
-    let (ground, uid) = (ground(), uid());
-    let spawned = started(&ground, uid, &format!("{TREE} exit 7"));
+    let (fixture, uid) = (fixture(), uid());
+    let spawned = started(&fixture, uid, &format!("{TREE} exit 7"));
     wait_readable(&spawned.pidfd);
     assert_eq!(processes(uid), Vec::<i32>::new());
     assert_eq!(finish(spawned).code(), Some(7));
-    end(ground);
+    end(fixture);
 }
 
 #[test]
 fn nothing_is_left_of_a_fork_bomb() {
-    let (ground, uid) = (ground(), uid());
+    let (fixture, uid) = (fixture(), uid());
     // The shell itself needs no further process.
     let bomb = "f() { f & f; }; f 2>/dev/null & echo up; i=0; \
                 while [ $i -lt 3000 ]; do i=$((i+1)); done; exit 3";
-    let spawned = started(&ground, uid, bomb);
+    let spawned = started(&fixture, uid, bomb);
     wait_readable(&spawned.pidfd);
     assert_eq!(processes(uid), Vec::<i32>::new());
     assert_eq!(finish(spawned).code(), Some(3));
-    end(ground);
+    end(fixture);
 }
 
 #[test]
@@ -103,36 +101,36 @@ fn orphans_are_reaped_and_init_is_process_one() {
 
 #[test]
 fn a_signal_to_the_group_is_the_jobs() {
-    let ground = ground();
+    let fixture = fixture();
     let catches = "trap 'echo caught; exit 5' TERM; echo up; while :; do sleep 0.05; done";
-    let spawned = started(&ground, uid(), catches);
-    floor::signal_group(spawned.pid, libc::SIGTERM).unwrap();
+    let spawned = started(&fixture, uid(), catches);
+    sys::signal_group(spawned.pid, libc::SIGTERM).unwrap();
     let ran = finish(spawned);
     assert_eq!((ran.code(), ran.out.as_str()), (Some(5), "caught\n"));
-    let spawned = started(&ground, uid(), "echo up; exec sleep 300");
-    floor::signal_group(spawned.pid, libc::SIGTERM).unwrap();
+    let spawned = started(&fixture, uid(), "echo up; exec sleep 300");
+    sys::signal_group(spawned.pid, libc::SIGTERM).unwrap();
     assert_eq!(finish(spawned).signal(), Some(libc::SIGTERM));
-    end(ground);
+    end(fixture);
 }
 
 #[test]
-fn the_end_of_any_of_its_processes_is_the_end_of_all() {
-    let ground = ground();
-    for who in ["remit-monitor", "remit-init"] {
+fn end_of_monitor_or_init_ends_job() {
+    let fixture = fixture();
+    for process in ["remit-monitor", "remit-init"] {
         let uid = uid();
-        let spawned = started(&ground, uid, &format!("{TREE} wait; sleep 300"));
-        let victim = floor::pidfd_open(named(uid, who)).unwrap();
-        floor::pidfd_send_signal(&victim, libc::SIGKILL).unwrap();
+        let spawned = started(&fixture, uid, &format!("{TREE} wait; sleep 300"));
+        let victim = sys::pidfd_open(named(uid, process)).unwrap();
+        sys::pidfd_send_signal(&victim, libc::SIGKILL).unwrap();
         gone(uid, Duration::from_millis(200));
-        assert_eq!(finish(spawned).signal(), Some(9), "{who}");
+        assert_eq!(finish(spawned).signal(), Some(9), "{process}");
     }
-    end(ground);
+    end(fixture);
 }
 
-/// Whenever it is killed on its way to the exec, nothing stays, and nobody waits for ever.
+/// Killed at any time on its way to the exec, it leaves nothing, and nobody waits for ever.
 #[test]
-fn a_monitor_that_is_killed_half_way_leaves_nothing() {
-    let (ground, sandbox) = (ground(), strict(&plain()));
+fn monitor_killed_during_setup_leaves_nothing() {
+    let (fixture, sandbox) = (fixture(), strict(&plain()));
     let mut executed = 0;
     for round in 0..200 {
         let uid = uid();
@@ -140,12 +138,12 @@ fn a_monitor_that_is_killed_half_way_leaves_nothing() {
             uid: Some(uid),
             ..With::default()
         };
-        let spawned = start(&sandbox, &ground, &["sleep", "300"], &with).unwrap();
+        let spawned = start(&sandbox, &fixture, &["sleep", "300"], &with).unwrap();
         let until = Instant::now() + Duration::from_micros(40 * round);
         while Instant::now() < until {
             std::hint::spin_loop();
         }
-        floor::pidfd_send_signal(&spawned.pidfd, libc::SIGKILL).unwrap();
+        sys::pidfd_send_signal(&spawned.pidfd, libc::SIGKILL).unwrap();
         let ran = finish(spawned);
         assert_eq!(ran.signal(), Some(9), "{ran:?}");
         match ran.progress {
@@ -155,29 +153,29 @@ fn a_monitor_that_is_killed_half_way_leaves_nothing() {
         }
         gone(uid, Duration::from_secs(2));
     }
-    // Else none was half-way.
+    // Otherwise none was half-way.
     assert!(executed < 200, "{executed}");
-    end(ground);
+    end(fixture);
 }
 
 #[test]
 fn the_switch_is_the_end_of_all() {
-    let (ground, uid) = (ground(), uid());
-    let spawned = started(&ground, uid, &format!("{TREE} wait; sleep 300"));
+    let (fixture, uid) = (fixture(), uid());
+    let spawned = started(&fixture, uid, &format!("{TREE} wait; sleep 300"));
     assert!(processes(uid).len() >= 6);
-    ground.cgroups.switch().pull().unwrap();
+    fixture.cgroups.switch().pull().unwrap();
     gone(uid, Duration::from_millis(200));
     assert_eq!(finish(spawned).signal(), Some(9));
-    end(ground);
+    end(fixture);
 }
 
 #[test]
-fn monitor_and_init_have_no_right_and_nothing_open() {
-    let (ground, uid) = (ground(), uid());
-    let spawned = started(&ground, uid, "echo up; exec sleep 300");
+fn monitor_and_init_have_no_rights_nor_descriptors() {
+    let (fixture, uid) = (fixture(), uid());
+    let spawned = started(&fixture, uid, "echo up; exec sleep 300");
     let zeros = "0000000000000000";
-    for who in ["remit-monitor", "remit-init"] {
-        let proc = format!("/proc/{}", named(uid, who));
+    for process in ["remit-monitor", "remit-init"] {
+        let proc = format!("/proc/{}", named(uid, process));
         let status = std::fs::read_to_string(format!("{proc}/status")).unwrap();
         for (key, want) in [
             ("CapInh", zeros),
@@ -190,7 +188,7 @@ fn monitor_and_init_have_no_right_and_nothing_open() {
             ("Groups", " "),
         ] {
             let line = format!("{key}:\t{want}\n");
-            assert!(status.contains(&line), "{who}: {key}: {status}");
+            assert!(status.contains(&line), "{process}: {key}: {status}");
         }
         assert!(status.contains(&format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n")));
         assert_eq!(std::fs::read_dir(format!("{proc}/fd")).unwrap().count(), 0);
@@ -205,22 +203,22 @@ fn monitor_and_init_have_no_right_and_nothing_open() {
                 .any(|name| name.file_name() == "root")
         );
     }
-    end_with(ground, [spawned]);
+    end_with(fixture, [spawned]);
 }
 
-/// Not a test of its own: what `the_wardens_end_is_the_end_of_all` kills.
+/// Not a test of its own: `the_wardens_end_is_the_end_of_all` kills it.
 #[test]
-fn stand_in() {
+fn substitute() {
     let Ok(uid) = std::env::var("REMIT_STRICT_STAND_IN") else {
         return;
     };
-    let ground = ground();
+    let fixture = fixture();
     let _job = started(
-        &ground,
+        &fixture,
         uid.parse().unwrap(),
         &format!("{TREE} wait; sleep 300"),
     );
-    println!("\nstanding");
+    println!("\nprepared");
     std::thread::sleep(Duration::from_secs(300));
 }
 
@@ -230,7 +228,7 @@ fn the_wardens_end_is_the_end_of_all() {
     let mut warden = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "strict_ends::stand_in",
+            "strict_ends::substitute",
             "--nocapture",
             "--test-threads=1",
         ])
@@ -239,7 +237,7 @@ fn the_wardens_end_is_the_end_of_all() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(warden.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap() == "standing"));
+    assert!(lines.any(|line| line.unwrap() == "prepared"));
     assert!(processes(uid).len() >= 6);
     warden.kill().unwrap();
     gone(uid, Duration::from_millis(200));

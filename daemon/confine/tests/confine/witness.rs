@@ -1,23 +1,22 @@
-//! The witness: all walls hold here; with one switched off it says so.
+//! The self-test: all layers hold here; with one switched off it reports that.
 
 use super::common::*;
 use remit_confine::*;
 
-/// Walls of base `strict` alone.
-const STRICT: [Wall; 7] = [
-    Wall::PidNamespace,
-    Wall::PrivateRoot,
-    Wall::NoExec,
-    Wall::NetworkNamespace,
-    Wall::IpcNamespace,
-    Wall::UtsNamespace,
-    Wall::CgroupNamespace,
+const STRICT: [Layer; 7] = [
+    Layer::PidNamespace,
+    Layer::PrivateRoot,
+    Layer::NoExec,
+    Layer::NetworkNamespace,
+    Layer::IpcNamespace,
+    Layer::UtsNamespace,
+    Layer::CgroupNamespace,
 ];
 
 fn ask(sandbox: &Sandbox) -> Result<Vec<Finding>> {
-    let ground = ground();
+    let fixture = fixture();
     let uid = uid();
-    let mut at_work = witness(sandbox, &ground.cgroup(), uid, uid)?;
+    let mut at_work = self_test(sandbox, &fixture.cgroup(), uid, uid)?;
     let findings = loop {
         wait_readable(at_work.fd());
         match at_work.read() {
@@ -26,107 +25,152 @@ fn ask(sandbox: &Sandbox) -> Result<Vec<Finding>> {
             Err(e) => break Err(e),
         }
     };
-    end(ground);
+    end(fixture);
     findings
 }
 
 #[test]
-fn every_wall_holds() {
+fn all_layers_hold() {
     let kernel = Kernel::probe().unwrap();
     let findings = ask(&sandbox()).unwrap();
     for finding in &findings {
-        assert!(finding.held, "{}: {}", finding.wall.name(), finding.detail);
+        assert!(finding.held, "{}: {}", finding.layer.name(), finding.detail);
     }
-    for wall in Wall::ALL {
-        let told = findings.iter().any(|f| f.wall == wall);
-        let absent = wall.absent(&kernel).is_some() || STRICT.contains(&wall);
-        assert_eq!(told, !absent, "{} was tried, or is absent", wall.name());
+    for layer in Layer::ALL {
+        let has_finding = findings.iter().any(|f| f.layer == layer);
+        let absent = layer.absent(&kernel).is_some() || STRICT.contains(&layer);
+        assert_eq!(
+            has_finding,
+            !absent,
+            "{} was tried, or is absent",
+            layer.name()
+        );
     }
 }
 
-/// Two programs then stand in place of one: each wall holds as before, in every base.
+/// Two programs then replace one: each layer holds as before, in every base.
 #[test]
-fn every_wall_holds_where_the_kernels_audit_is_told() {
+fn layers_hold_with_kernel_audit() {
     let kernel = Kernel::probe().unwrap();
     let read = || Sandbox::read(&profile(), &kernel).unwrap();
     let strict = || Sandbox::strict(&super::strict::plain(), &kernel).unwrap();
-    let tried = |sandbox: &Sandbox| -> Vec<Wall> {
+    let tried = |sandbox: &Sandbox| -> Vec<Layer> {
         let findings = ask(sandbox).unwrap();
         for finding in &findings {
-            assert!(finding.held, "{}: {}", finding.wall.name(), finding.detail);
+            assert!(finding.held, "{}: {}", finding.layer.name(), finding.detail);
         }
-        findings.iter().map(|finding| finding.wall).collect()
+        findings.iter().map(|finding| finding.layer).collect()
     };
-    assert_eq!(tried(&read()), tried(&read().told_to_audit()));
-    assert_eq!(tried(&strict()), tried(&strict().told_to_audit()));
-    let ground = ground();
-    for (sandbox, filters) in [(read(), "1"), (read().told_to_audit(), "2")] {
+    assert_eq!(tried(&read()), tried(&read().with_kernel_audit()));
+    assert_eq!(tried(&strict()), tried(&strict().with_kernel_audit()));
+    let fixture = fixture();
+    for (sandbox, filters) in [(read(), "1"), (read().with_kernel_audit(), "2")] {
         let status = [
             "grep",
             "-oP",
             "Seccomp_filters:\\s*\\K.*",
             "/proc/self/status",
         ];
-        let ran = run_in(&sandbox, &ground, &status, &With::default());
+        let ran = run_in(&sandbox, &fixture, &status, &With::default());
         assert_eq!((ran.out.trim(), ran.code()), (filters, Some(0)), "{ran:?}");
     }
-    end(ground);
+    end(fixture);
 }
 
-/// As on kernels that have none: the step is absent, all other walls stand.
+/// A logout removes mounts and their mount points, and they vanish from every copy of the tree.
+#[test]
+fn layers_are_tried_while_host_mounts_change() {
+    let kernel = Kernel::probe().unwrap();
+    let sandboxes = [
+        Sandbox::read(&profile(), &kernel).unwrap(),
+        Sandbox::strict(&super::strict::plain(), &kernel).unwrap(),
+    ];
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let order = std::sync::atomic::Ordering::Relaxed;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let dir = HostDir::new();
+            let mut mounted = std::collections::VecDeque::new();
+            for n in 0.. {
+                let at = dir.0.join(n.to_string());
+                std::fs::create_dir(&at).unwrap();
+                let none: Option<&str> = None;
+                let flags = nix::mount::MsFlags::empty();
+                nix::mount::mount(Some("tmpfs"), &at, Some("tmpfs"), flags, none).unwrap();
+                mounted.push_back(at);
+                // Each exists for longer than a self-test takes, and in each self-test some of them go.
+                let keep = if over.load(order) { 0 } else { 64 };
+                while mounted.len() > keep {
+                    let at = mounted.pop_front().unwrap();
+                    nix::mount::umount(&at).unwrap();
+                    std::fs::remove_dir(&at).unwrap();
+                }
+                if keep == 0 {
+                    break;
+                }
+            }
+        });
+        let tried: Vec<_> = sandboxes.iter().cycle().take(20).map(ask).collect();
+        over.store(true, order);
+        for findings in tried {
+            assert!(findings.unwrap().iter().all(|finding| finding.held));
+        }
+    });
+}
+
+/// As on kernels without it: the step is absent, all other layers hold.
 #[test]
 fn without_landlock_everything_else_holds() {
     let mut kernel = Kernel::probe().unwrap();
     kernel.landlock_abi = 0;
     let sandbox = Sandbox::read(&profile(), &kernel).unwrap();
     for finding in ask(&sandbox).unwrap() {
-        assert!(finding.held, "{}: {}", finding.wall.name(), finding.detail);
+        assert!(finding.held, "{}: {}", finding.layer.name(), finding.detail);
         assert!(!matches!(
-            finding.wall,
-            Wall::Landlock | Wall::LandlockScope
+            finding.layer,
+            Layer::Landlock | Layer::LandlockScope
         ));
     }
-    let ground = ground();
-    let ran = run_in(&sandbox, &ground, &["true"], &With::default());
+    let fixture = fixture();
+    let ran = run_in(&sandbox, &fixture, &["true"], &With::default());
     let Progress::Executed(done) = &ran.progress else {
         panic!("{ran:?}")
     };
     assert!(!done.contains(&Step::Landlock));
-    end(ground);
+    end(fixture);
 }
 
 #[test]
 fn one_that_is_killed_says_so_without_waiting() {
-    let (sandbox, ground, uid) = (sandbox(), ground(), uid());
-    let mut at_work = witness(&sandbox, &ground.cgroup(), uid, uid).unwrap();
+    let (sandbox, fixture, uid) = (sandbox(), fixture(), uid());
+    let mut at_work = self_test(&sandbox, &fixture.cgroup(), uid, uid).unwrap();
     at_work.kill();
     wait_readable(at_work.fd());
     let error = at_work.read().unwrap_err().to_string();
-    assert!(error.starts_with("cannot witness the sandbox"), "{error}");
-    // Nothing of it is left to be waited for.
+    assert!(error.starts_with("cannot test the sandbox"), "{error}");
     assert!(at_work.read().is_err());
-    end(ground);
+    end(fixture);
 }
 
-/// With no process to be had nothing is seen of any wall, neither that it holds nor that it does not.
+/// Without a process for attempts nothing is seen of any layer, neither that it holds nor that it does not.
 #[test]
-fn one_without_room_for_attempts_has_seen_nothing() {
+fn self_test_without_processes_reports_nothing() {
     let mut profile = profile();
     profile.limits.nproc = 1;
     let sandbox = Sandbox::read(&profile, &Kernel::probe().unwrap()).unwrap();
     let error = ask(&sandbox).unwrap_err().to_string();
-    assert!(error.contains("could not be tried: no process"), "{error}");
+    assert!(error.contains("could not be tested: no process"), "{error}");
 }
 
-/// What a profile adds to `read` is no hole in what is left.
+/// What a profile adds to `read` is not a hole in the other layers.
 #[test]
-fn every_wall_holds_that_a_profile_with_more_has() {
-    use super::strict::place;
+fn layers_hold_with_extended_read_profile() {
+    use super::strict::listed;
     let dir = HostDir::new();
     let more = ReadProfile {
         capabilities: 1 << 2,
-        write: vec![place(dir.0.display().to_string())],
-        devices: vec![place("/dev/kmsg")],
+        write: vec![listed(dir.0.display().to_string())],
+        devices: vec![listed("/dev/kmsg")],
         network: true,
         ..profile()
     };
@@ -134,13 +178,12 @@ fn every_wall_holds_that_a_profile_with_more_has() {
     let findings = ask(&sandbox).unwrap();
     assert!(findings.len() > 20, "{findings:?}");
     for finding in findings {
-        assert!(finding.held, "{}: {}", finding.wall.name(), finding.detail);
+        assert!(finding.held, "{}: {}", finding.layer.name(), finding.detail);
     }
 }
 
-/// Strict sandboxes of several kinds.
 fn strict_profiles() -> Vec<(&'static str, StrictProfile)> {
-    use super::strict::{place, plain};
+    use super::strict::{listed, plain};
     let root = StrictProfile {
         user: Some((0, 0)),
         // Root's own groups would prove nothing.
@@ -149,9 +192,9 @@ fn strict_profiles() -> Vec<(&'static str, StrictProfile)> {
         ..plain()
     };
     let busy = StrictProfile {
-        read: vec![place("/etc"), place("/sys")],
-        write: vec![place("/srv")],
-        exec: vec![place("/opt")],
+        read: vec![listed("/etc"), listed("/sys")],
+        write: vec![listed("/srv")],
+        exec: vec![listed("/opt")],
         scratch: vec!["/run".into()],
         network: Network::Loopback,
         ..plain()
@@ -160,29 +203,29 @@ fn strict_profiles() -> Vec<(&'static str, StrictProfile)> {
 }
 
 #[test]
-fn every_wall_of_a_strict_sandbox_holds() {
+fn all_strict_layers_hold() {
     let kernel = Kernel::probe().unwrap();
     for (name, profile) in strict_profiles() {
         let findings = ask(&Sandbox::strict(&profile, &kernel).unwrap()).unwrap();
         for finding in &findings {
-            let what = finding.wall.name();
+            let what = finding.layer.name();
             assert!(finding.held, "{name}: {what}: {}", finding.detail);
         }
-        for wall in Wall::ALL {
-            let told = findings.iter().any(|f| f.wall == wall);
-            let absent = wall.absent(&kernel).is_some()
-                || match wall {
-                    // Allowed, in a namespace of its own.
-                    Wall::SeccompIpc => true,
-                    Wall::SeccompLocks => name == "busy",
-                    Wall::LandlockScope => name == "root",
+        for layer in Layer::ALL {
+            let has_finding = findings.iter().any(|f| f.layer == layer);
+            let absent = layer.absent(&kernel).is_some()
+                || match layer {
+                    // Allowed, in its own namespace.
+                    Layer::SeccompIpc => true,
+                    Layer::SeccompLocks => name == "busy",
+                    Layer::LandlockScope => name == "root",
                     _ => false,
                 };
             assert_eq!(
-                told,
+                has_finding,
                 !absent,
                 "{name}: {} was tried, or is absent",
-                wall.name()
+                layer.name()
             );
         }
     }
@@ -194,7 +237,7 @@ fn without_landlock_a_strict_sandbox_holds() {
     kernel.landlock_abi = 0;
     for (name, profile) in strict_profiles() {
         for finding in ask(&Sandbox::strict(&profile, &kernel).unwrap()).unwrap() {
-            let what = finding.wall.name();
+            let what = finding.layer.name();
             assert!(finding.held, "{name}: {what}: {}", finding.detail);
         }
     }
@@ -202,22 +245,22 @@ fn without_landlock_a_strict_sandbox_holds() {
 
 #[cfg(feature = "mutate")]
 #[test]
-fn a_missing_wall_of_a_strict_sandbox_is_seen() {
+fn disabled_strict_layer_is_detected() {
     let kernel = Kernel::probe().unwrap();
     for (name, profile) in strict_profiles() {
-        for wall in Wall::ALL {
-            let untried = match wall {
-                Wall::SeccompIpc => true,
-                Wall::SeccompLocks => name == "busy",
-                Wall::LandlockScope if name == "root" => true,
-                _ => wall.absent(&kernel).is_some(),
+        for layer in Layer::ALL {
+            let untried = match layer {
+                Layer::SeccompIpc => true,
+                Layer::SeccompLocks => name == "busy",
+                Layer::LandlockScope if name == "root" => true,
+                _ => layer.absent(&kernel).is_some(),
             };
-            let sandbox = Sandbox::strict_without(&profile, &kernel, wall).unwrap();
+            let sandbox = Sandbox::strict_without(&profile, &kernel, layer).unwrap();
             match ask(&sandbox) {
-                Err(e) => assert_eq!(wall, Wall::NoNewPrivs, "{name}: {e}"),
+                Err(e) => assert_eq!(layer, Layer::NoNewPrivs, "{name}: {e}"),
                 Ok(findings) => {
-                    let broken = findings.iter().any(|f| !f.held && f.wall == wall);
-                    assert!(broken || untried, "{name}: {} is not missed", wall.name());
+                    let broken = findings.iter().any(|f| !f.held && f.layer == layer);
+                    assert!(broken || untried, "{name}: {} is not missed", layer.name());
                 }
             }
         }
@@ -226,32 +269,32 @@ fn a_missing_wall_of_a_strict_sandbox_is_seen() {
 
 #[cfg(feature = "mutate")]
 #[test]
-fn a_missing_wall_is_seen() {
+fn disabled_layer_is_detected() {
     let kernel = Kernel::probe().unwrap();
-    for wall in Wall::ALL.into_iter().filter(|w| !STRICT.contains(w)) {
-        let sandbox = Sandbox::without(&profile(), &kernel, wall).unwrap();
+    for layer in Layer::ALL.into_iter().filter(|w| !STRICT.contains(w)) {
+        let sandbox = Sandbox::without(&profile(), &kernel, layer).unwrap();
         match ask(&sandbox) {
             // The filter cannot even be installed.
-            Err(e) => assert_eq!(wall, Wall::NoNewPrivs, "{e}"),
+            Err(e) => assert_eq!(layer, Layer::NoNewPrivs, "{e}"),
             Ok(findings) => {
                 let broken: Vec<_> = findings.iter().filter(|f| !f.held).collect();
                 assert!(
-                    broken.iter().any(|f| f.wall == wall),
+                    broken.iter().any(|f| f.layer == layer),
                     "{} is not missed: {broken:?}",
-                    wall.name()
+                    layer.name()
                 );
-                println!("{}: {broken:#?}", wall.name());
+                println!("{}: {broken:#?}", layer.name());
             }
         }
     }
 }
 
-/// As containers have it: then what is set for a sandbox is set by a `/proc` of its own.
+/// As in containers: then a sandbox's settings are written by a `/proc` of its own.
 #[test]
-fn every_wall_holds_where_proc_sys_is_read_only() {
+fn layers_hold_with_read_only_proc_sys() {
     let script = "mount --make-rprivate / && mount --bind /proc/sys /proc/sys && \
                   mount -o remount,ro,bind /proc/sys && ! echo 64 2>&- > /proc/sys/kernel/msgmni && \
-                  exec \"$0\" --exact witness::every_wall_of_a_strict_sandbox_holds";
+                  exec \"$0\" --exact witness::all_strict_layers_hold";
     let this = std::env::current_exe().unwrap();
     let mut alone = std::process::Command::new("unshare");
     alone.args(["--mount", "sh", "-c", script]).arg(this);

@@ -1,4 +1,4 @@
-//! Against managers of our own on the other end of a socket pair.
+//! Tests against fake managers at the other end of a socket pair.
 
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -6,7 +6,6 @@ use zbus::{ObjectPath, interface};
 
 use super::*;
 
-/// The bus itself.
 struct Names;
 
 #[interface(name = "org.freedesktop.DBus")]
@@ -134,10 +133,9 @@ impl LoginState {
     }
 }
 
-/// A bus with both managers on it, and the end that must be kept.
 async fn bus() -> (Bus, Connection) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let managers = connection::Builder::unix_stream(theirs)
+    let (client_end, server_end) = UnixStream::pair().unwrap();
+    let managers = connection::Builder::unix_stream(server_end)
         .server(zbus::Guid::generate())
         .p2p()
         .serve_at("/org/freedesktop/DBus", Names)
@@ -149,7 +147,7 @@ async fn bus() -> (Bus, Connection) {
         .serve_at("/org/freedesktop/login1", Logind)
         .serve_at("/session/1", LoginState("user"))
         .serve_at("/session/2", LoginState("manager"));
-    let client = connection::Builder::unix_stream(ours).p2p();
+    let client = connection::Builder::unix_stream(client_end).p2p();
     let (managers, client) = tokio::join!(managers.build(), client.build());
     let end = Instant::now() + Duration::from_secs(20);
     (
@@ -162,17 +160,17 @@ async fn bus() -> (Bus, Connection) {
 }
 
 #[tokio::test]
-async fn units_are_counted_and_failed_ones_told_newest_first() {
+async fn units_are_counted_and_failed_listed_newest_first() {
     let (bus, _managers) = bus().await;
     let units = bus.units().await.unwrap();
-    let told: Vec<_> = units
+    let reported: Vec<_> = units
         .failed
         .items
         .iter()
         .map(|unit| (unit.name.as_str(), unit.since, unit.status))
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             ("new.service", Some(20), Some(9)),
             ("old.service", Some(10), Some(3)),
@@ -202,7 +200,7 @@ async fn units_are_counted_and_failed_ones_told_newest_first() {
 }
 
 #[tokio::test]
-async fn sessions_of_people_are_told() {
+async fn user_sessions_are_listed() {
     let (bus, _managers) = bus().await;
     let sessions = bus.sessions().await.unwrap();
     let expect = Session {
@@ -229,7 +227,7 @@ async fn absent_service_is_not_called() {
 }
 
 #[tokio::test]
-async fn silent_or_missing_bus_becomes_a_reason_in_time() {
+async fn silent_or_missing_bus_is_a_reason() {
     let directory = crate::tests::Scratch::new();
     let at = Sources {
         run: directory.path().to_owned(),

@@ -1,4 +1,4 @@
-//! This machine, against what its own tools and calls say.
+//! Compares the report of this machine with its own tools and system calls.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -21,7 +21,6 @@ fn find(list: Option<&List<Port>>, port: u16) -> Port {
         .unwrap_or_else(|| panic!("port {port} in {list:?}"))
 }
 
-/// The output of a program, or nothing where it is not installed.
 fn output(program: &str, args: &[&str]) -> Option<String> {
     match Command::new(program).args(args).output() {
         Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
@@ -64,11 +63,9 @@ fn own_listeners_are_seen() {
     );
 }
 
-/// A control group of a test's own, removed with it.
 struct Group(PathBuf);
 
 impl Group {
-    /// Makes `below` under the root of the unified hierarchy.
     fn new(below: &str) -> Option<Self> {
         let table = mounts::table(&Sources::host()).unwrap();
         let root = table
@@ -97,7 +94,7 @@ impl Drop for Group {
     }
 }
 
-/// A process that listens on a port of its choice within a group; ended when dropped.
+/// A process in a group that listens on an ephemeral port. Killed on drop.
 struct Listener {
     child: Child,
     port: u16,
@@ -105,7 +102,7 @@ struct Listener {
 
 impl Listener {
     fn start(group: &Group) -> Self {
-        // The test's own program, as the listener: see `listener_process`.
+        // Runs this test program again as the listener: see `listener_process`.
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "tests::live::listener_process", "--nocapture"])
             .env("REMIT_FACTS_LISTEN", group.0.join("cgroup.procs"))
@@ -131,7 +128,7 @@ impl Drop for Listener {
     }
 }
 
-/// Not a test of its own: the process that [`Listener`] starts.
+/// Not a test: the process that [`Listener`] starts.
 #[test]
 fn listener_process() {
     let Some(procs) = std::env::var_os("REMIT_FACTS_LISTEN") else {
@@ -140,7 +137,7 @@ fn listener_process() {
     std::fs::write(procs, "0").unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     println!("\nport={}", listener.local_addr().unwrap().port());
-    // Until the parent is gone or ends it.
+    // Until the parent exits or kills it.
     let _ = std::io::stdin().lines().next();
 }
 
@@ -179,10 +176,10 @@ fn socket_is_traced_to_its_unit_and_processes() {
 }
 
 #[test]
-fn room_is_what_df_says() {
+fn fs_usage_equals_df() {
     let Mounts { list, .. } = report(&[Section::Mounts]).mounts.unwrap();
     let root = list.items.iter().find(|mount| mount.target == "/").unwrap();
-    let room = root.room.as_ref().unwrap();
+    let space = root.space.as_ref().unwrap();
     let Some(df) = output("df", &["-B1", "--output=size,itotal,source", "/"]) else {
         return;
     };
@@ -193,11 +190,11 @@ fn room_is_what_df_says() {
         .split_ascii_whitespace()
         .collect();
     assert_eq!(
-        [room.size.to_string(), room.inodes.to_string()],
+        [space.size.to_string(), space.inodes.to_string()],
         [words[0], words[1]]
     );
     assert_eq!(root.source, words[2]);
-    assert!(room.used + room.avail <= room.size && room.used > 0);
+    assert!(space.used + space.avail <= space.size && space.used > 0);
     assert!(!root.read_only, "this test wrote to it");
 }
 
@@ -220,7 +217,7 @@ fn addresses_and_routes_are_what_ip_says() {
         }
     }
     let ifaces = network.interfaces.unwrap().items;
-    let mut told: Vec<String> = ifaces
+    let mut reported: Vec<String> = ifaces
         .iter()
         .flat_map(|iface| {
             iface
@@ -231,8 +228,8 @@ fn addresses_and_routes_are_what_ip_says() {
         })
         .collect();
     expect.sort();
-    told.sort();
-    assert_eq!(told, expect);
+    reported.sort();
+    assert_eq!(reported, expect);
     let lo = ifaces.iter().find(|iface| iface.name == "lo").unwrap();
     assert_eq!((lo.kind.as_deref(), lo.up), (Some("loopback"), true));
     assert_eq!(
@@ -241,7 +238,7 @@ fn addresses_and_routes_are_what_ip_says() {
     );
 
     let routes: Value = serde_json::from_str(&output("ip", &["-j", "route"]).unwrap()).unwrap();
-    let told: Vec<String> = network
+    let reported: Vec<String> = network
         .routes
         .unwrap()
         .items
@@ -252,8 +249,10 @@ fn addresses_and_routes_are_what_ip_says() {
         let to = route["dst"].as_str().unwrap();
         let host = format!("{to}/32");
         assert!(
-            told.iter().any(|told| told == to || *told == host),
-            "{to} in {told:?}"
+            reported
+                .iter()
+                .any(|reported| reported == to || *reported == host),
+            "{to} in {reported:?}"
         );
     }
 }

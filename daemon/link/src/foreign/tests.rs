@@ -9,7 +9,7 @@ use std::time::Instant;
 use nix::libc::linger;
 use nix::sys::socket::{ControlMessage, sendmsg};
 
-/// A TCP socket whose close waits: unsent data, a peer that does not read, and SO_LINGER.
+/// A TCP socket whose close blocks: unsent data, a peer that does not read, and SO_LINGER.
 fn lingering() -> (TcpListener, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stuck = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -30,7 +30,7 @@ fn send_rights(to: &UnixStream, fd: impl AsRawFd, also: MsgFlags) {
     sendmsg::<()>(to.as_raw_fd(), &slices, &rights, also, None).unwrap();
 }
 
-/// The near end of a pair that takes descriptors, as all sockets do before Linux 6.16.
+/// A pair whose near end accepts descriptors, as all sockets do before Linux 6.16.
 fn pair() -> (ForeignSocket, UnixStream, Rc<Cell<Option<OwnedFd>>>) {
     let (near, far) = UnixStream::pair().unwrap();
     let closed = Rc::new(Cell::new(None));
@@ -51,7 +51,7 @@ fn w01_descriptors_are_seen_and_neither_received_nor_released() {
         let start = Instant::now();
         let mut bytes = [0; 100];
         let read = near.recv(&mut bytes);
-        // The bytes before them may come first, or be refused with them; what is behind never comes.
+        // The earlier bytes may arrive or be refused together with the descriptors. Later bytes never arrive.
         if let Ok(piece) = read {
             assert_eq!(&bytes[..piece.length], b"before");
             assert_eq!(near.recv(&mut bytes), Err(Unread::Rights));
@@ -60,7 +60,7 @@ fn w01_descriptors_are_seen_and_neither_received_nor_released() {
         }
         assert_eq!(near.recv(&mut bytes), Err(Unread::Rights));
         drop(near);
-        // It was given away, with the descriptor in it; its linger time is 20 s.
+        // The socket was passed to `close` with the descriptor in it. Its linger time is 20 s.
         let fd = closed.take().unwrap();
         assert!(start.elapsed().as_secs() < 15);
         std::thread::spawn(|| drop(fd));
@@ -90,7 +90,7 @@ fn w01_bytes_alone_are_read_as_ever() {
 }
 
 #[test]
-fn w01_a_socket_that_refused_descriptors_from_the_beginning_is_closed_at_once() {
+fn w01_refusing_socket_is_closed_at_once() {
     let (near, far) = UnixStream::pair().unwrap();
     if refuse_rights(&near).is_err() {
         eprintln!("this kernel has no SO_PASSRIGHTS");

@@ -1,5 +1,4 @@
-//! `certificates.*`: for whom certificates speak, and until when they are valid. As JSON: a name in a certificate may have
-//! line feeds, and its maker chooses it.
+//! `certificates.*`: names and validity of certificates. JSON, because an issuer may put line feeds into a name.
 
 use std::fs;
 use std::process::ExitCode;
@@ -8,17 +7,17 @@ use serde::Serialize;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{ParsedExtension, X509Certificate};
 
+use super::lines::{lines, lines_but, number};
 use super::walk::Walk;
-use super::{lines, lines_but, number};
 use crate::times::{now, stamp};
 
-/// Larger files hold more than certificates of this machine: collections of authorities.
+/// Maximum file size. Larger files are bundles of authorities, not certificates of this machine.
 const MOST: u64 = 64 << 10;
 const DAY: i64 = 86_400;
 
 #[derive(Debug, Serialize)]
 struct Certificate {
-    /// Negative: it has expired.
+    /// Negative after expiry.
     days_left: i64,
     valid_until: String,
     subject: String,
@@ -27,16 +26,14 @@ struct Certificate {
     path: String,
 }
 
-/// All that is asked of one certificate.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct CertificateDetails {
     serial: String,
     valid_from: String,
     #[serde(flatten)]
     certificate: Certificate,
 }
 
-/// Shows those of a file.
 pub fn show(file: &str) -> Result<ExitCode, String> {
     let cannot = |why: &str| format!("the file of the certificate {why}");
     let metadata =
@@ -46,12 +43,12 @@ pub fn show(file: &str) -> Result<ExitCode, String> {
     }
     let bytes = fs::read(file).map_err(|error| cannot(&format!("cannot be read: {error}")))?;
     let now = i64::try_from(now()).unwrap_or(i64::MAX);
-    let found: Vec<Shown> = ders(&bytes)
+    let found: Vec<CertificateDetails> = ders(&bytes)
         .iter()
         .filter_map(|der| {
             let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
             let start = parsed.validity().not_before.timestamp();
-            Some(Shown {
+            Some(CertificateDetails {
                 serial: parsed.raw_serial_as_string(),
                 valid_from: stamp(u64::try_from(start).unwrap_or(0)),
                 certificate: one(der, file, now)?,
@@ -83,13 +80,12 @@ pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
     lines_but(found, walk.unseen + unseen)
 }
 
-/// Those of a file.
 fn certificates(bytes: &[u8], path: &str, now: i64) -> Vec<Certificate> {
     let ders = ders(bytes);
     ders.iter().filter_map(|der| one(der, path, now)).collect()
 }
 
-/// The certificates of a file, PEM or DER, as DER.
+/// Returns the certificates of a PEM or DER file as DER.
 fn ders(bytes: &[u8]) -> Vec<Vec<u8>> {
     if bytes.starts_with(&[0x30, 0x82]) {
         return vec![bytes.to_vec()];
@@ -115,7 +111,6 @@ fn one(der: &[u8], path: &str, now: i64) -> Option<Certificate> {
     })
 }
 
-/// For whom it speaks.
 fn names(parsed: &X509Certificate<'_>) -> Vec<String> {
     let extensions = parsed.extensions().iter();
     let alternatives = extensions.filter_map(|extension| match extension.parsed_extension() {

@@ -1,11 +1,11 @@
-//! Command lines of containers without their secrets. Compose and people put passwords into commands and health checks; of
-//! a container that does not run, nobody else sees them. Pure.
+//! Removes secrets from command lines of containers. Compose files and users put passwords into commands and health
+//! checks. Nobody else sees them if the container does not run. Pure.
 
 use serde_json::Value;
 
 const HIDDEN: &str = "…";
 
-/// Hides what a command is given. A list's first word stays where `program` says that it is one.
+/// Hides the arguments of a command. If `program` is true, the first word of a list is kept.
 pub fn hide(command: &mut Value, program: bool) {
     match command {
         Value::String(text) => *text = line(text, program),
@@ -23,7 +23,7 @@ pub fn hide(command: &mut Value, program: bool) {
     }
 }
 
-/// A text of several words, the first of which may be a program.
+/// Hides the words of a text. The first one may be a program.
 fn line(text: &str, program: bool) -> String {
     let mut words = text.split_whitespace();
     let first = words.next().map(|word| match program && is_program(word) {
@@ -39,7 +39,7 @@ fn is_program(word: &str) -> bool {
         .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
 }
 
-/// Of an option its name, of anything else nothing.
+/// Keeps the name of an option, and hides everything else.
 fn shown(word: &str) -> String {
     if word.starts_with("--") {
         return match word.split_once('=') {
@@ -61,7 +61,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn c11_a_command_is_shown_without_what_it_is_given() {
+    fn c11_command_is_shown_without_arguments() {
         for (command, program, expect) in [
             (
                 json!([

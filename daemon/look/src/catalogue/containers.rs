@@ -1,5 +1,5 @@
-//! `containers.*`: what a container engine tells of its containers. It lets whoever reaches its socket do as root, so
-//! it is asked by these fixed requests alone, and each of them only reads.
+//! `containers.*`: facts from a container engine. Access to its socket is equivalent to root, therefore only the fixed
+//! requests in this file are sent, and each only reads.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,15 +8,12 @@ use remit_engine::{Container, get, get_json, identified, parsed};
 use serde_json::Value;
 
 use super::command_words;
-use super::{cannot_write, lines, number};
+use super::lines::{cannot_write, lines, number};
 
-/// Names of labels and options whose values the makers of engines and images give a meaning.
-const TOLD: [&str; 3] = ["com.docker.", "io.podman.", "org.opencontainers."];
+/// Prefixes of labels and options whose values have a meaning defined by engine or image vendors.
+const SHOWN_PREFIXES: [&str; 3] = ["com.docker.", "io.podman.", "org.opencontainers."];
 
-/// Answers a command about containers.
-///
-/// # Errors
-/// A sentence: the words are none, there is no engine, or it refuses.
+/// Answers a command about containers. Fails if it is unknown, there is no engine, or the engine refuses.
 pub fn show(words: &[&str]) -> Result<ExitCode, String> {
     match *words {
         ["list"] => each(&ask("/containers/json?all=1&size=0")?),
@@ -26,7 +23,7 @@ pub fn show(words: &[&str]) -> Result<ExitCode, String> {
         ["usage"] => whole(&ask("/system/df")?),
         ["engine"] => whole(&ask("/info")?),
         ["inspect", name] => {
-            let mut all = identified(name)?.told;
+            let mut all = identified(name)?.description;
             without_values(&mut all);
             whole(&all)
         }
@@ -36,7 +33,7 @@ pub fn show(words: &[&str]) -> Result<ExitCode, String> {
             identified(name)?.id
         ))?),
         ["logs", name, tail] => logs(&identified(name)?, number(tail)?),
-        _ => Err("these words are no question about containers".into()),
+        _ => Err("unknown query about containers".into()),
     }
 }
 
@@ -46,8 +43,8 @@ fn ask(path: &str) -> Result<Value, String> {
     Ok(all)
 }
 
-/// Of what people name as they like, the names: values are often secrets, as a variable's, the password of a volume on
-/// another machine, the token of a log driver, a label that a proxy reads users and their hashes from.
+/// Removes values whose names users choose, because they are often secrets. Examples: a variable, the password of a
+/// remote volume, the token of a log driver. A proxy's label has users with password hashes.
 fn without_values(all: &mut Value) {
     match all {
         Value::Array(parts) => parts.iter_mut().for_each(without_values),
@@ -61,13 +58,13 @@ fn without_values(all: &mut Value) {
                     "Entrypoint" | "Command" | "CreateCommand" | "Path" | "Shell" => {
                         command_words::hide(part, true);
                     }
-                    // The first word says which kind of check it is.
+                    // The first word is the kind of check.
                     "Test" if part.is_array() => health(part),
                     "OnBuild" if part.is_array() => {
                         let all = part.as_array_mut().into_iter().flatten();
                         all.for_each(|one| command_words::hide(one, true));
                     }
-                    // Of a health check, and of a build's cache: the command that made it.
+                    // Output of a health check, and the command that made a layer of the build cache.
                     "Output" | "Description" | "CreatedBy" if part.is_string() => hide(part),
                     "HttpProxy" | "HttpsProxy" if part.as_str() != Some("") => hide(part),
                     _ => without_values(part),
@@ -78,7 +75,7 @@ fn without_values(all: &mut Value) {
     }
 }
 
-/// `["CMD-SHELL", "mysqladmin ping -psecret"]`
+/// Hides the arguments in `["CMD-SHELL", "mysqladmin ping -psecret"]`.
 fn health(test: &mut Value) {
     for (at, word) in test.as_array_mut().into_iter().flatten().enumerate() {
         command_words::hide(word, at < 2);
@@ -93,11 +90,14 @@ fn variables(all: &mut Value) {
     }
 }
 
-/// Of a map; a list, as of the labels of Docker itself, has texts as of variables.
+/// Hides the values of a map. Docker's own labels are a list of `name=value` texts, like variables.
 fn values(all: &mut Value) {
     variables(all);
     for (name, value) in all.as_object_mut().into_iter().flatten() {
-        if !TOLD.iter().any(|told| name.starts_with(told)) {
+        if !SHOWN_PREFIXES
+            .iter()
+            .any(|description| name.starts_with(description))
+        {
             hide(value);
         }
     }
@@ -111,7 +111,7 @@ fn each(all: &Value) -> Result<ExitCode, String> {
     lines(list(all)?)
 }
 
-/// Where there is none of what was asked for, an engine may say null.
+/// For an empty result an engine may answer null.
 fn list(all: &Value) -> Result<&[Value], String> {
     match all {
         Value::Array(all) => Ok(all),
@@ -124,7 +124,7 @@ fn whole(all: &Value) -> Result<ExitCode, String> {
     lines([all])
 }
 
-/// Of one that does not run, Docker tells zeros, as if it used nothing, and Podman nothing.
+/// For a stopped container Docker reports zeros, as if it used nothing, and Podman reports nothing.
 fn stats(name: &str) -> Result<ExitCode, String> {
     let path = format!("/containers/{}/stats?stream=false", identified(name)?.id);
     let body = get(&path)?;
@@ -143,16 +143,16 @@ fn idle(name: &str) -> String {
     format!("container '{name}' does not run: there is nothing to measure")
 }
 
-/// Whether it was measured at any time since the year one.
+/// Returns false if the time of the measurement is in the year one.
 fn measured(all: &Value) -> bool {
     let read = all.get("read").and_then(Value::as_str);
     !read.is_some_and(|time| time.starts_with("0001-"))
 }
 
-/// What it has written. Without a terminal, each part comes behind eight bytes: which stream, and the part's length.
+/// Prints a container's output. Without a terminal each part has an 8-byte header: stream and length.
 fn logs(of: &Container, tail: u32) -> Result<ExitCode, String> {
     let terminal = of
-        .told
+        .description
         .pointer("/Config/Tty")
         .and_then(Value::as_bool)
         .unwrap_or(false);
@@ -178,7 +178,6 @@ fn logs(of: &Container, tail: u32) -> Result<ExitCode, String> {
     }
 }
 
-/// The parts of both streams, in their order, and what is behind them that is no whole part.
 fn parts(mut body: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut text = Vec::with_capacity(body.len());
     while let [0..=2, 0, 0, 0, a, b, c, d, rest @ ..] = body {
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_no_empty_answer() {
+    fn other_value_than_list_is_an_error() {
         for (all, length) in [
             (json!(null), Some(0)),
             (json!([1]), Some(1)),
@@ -245,7 +244,7 @@ mod tests {
 
     #[test]
     fn c11_names_are_shown_without_values() {
-        for (told, shown) in [
+        for (description, shown) in [
             (
                 json!({ "Config": { "Env": ["PASSWORD=secret", "EMPTY=", "odd"] } }),
                 json!({ "Config": { "Env": ["PASSWORD=…", "EMPTY=…", "odd"] } }),
@@ -291,7 +290,7 @@ mod tests {
                 json!({ "Labels": null, "Options": [], "Env": null, "LogConfig": "x" }),
             ),
         ] {
-            let mut all = told;
+            let mut all = description;
             without_values(&mut all);
             assert_eq!(all, shown);
         }

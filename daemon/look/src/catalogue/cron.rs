@@ -1,4 +1,4 @@
-//! `schedule.cron`: what cron starts, and when.
+//! `schedule.cron`: the jobs of cron and their times.
 
 use std::fs;
 use std::io;
@@ -7,9 +7,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::lines_but;
+use super::lines::lines_but;
 
-/// Tables, and directories of tables.
 const TABLES: [&str; 6] = [
     "/etc/crontab",
     "/etc/anacrontab",
@@ -18,7 +17,6 @@ const TABLES: [&str; 6] = [
     "/var/spool/cron/tabs",
     "/var/spool/cron",
 ];
-/// Directories of scripts, and when they run.
 const SCRIPTS: [(&str, &str); 5] = [
     ("hourly", "/etc/cron.hourly"),
     ("daily", "/etc/cron.daily"),
@@ -26,8 +24,8 @@ const SCRIPTS: [(&str, &str); 5] = [
     ("monthly", "/etc/cron.monthly"),
     ("yearly", "/etc/cron.yearly"),
 ];
-/// Variables that say how a job runs. The values of others are often secrets.
-const TOLD: [&str; 13] = [
+/// Variables that control how a job runs. The values of other variables are often secrets.
+const SHOWN_VARIABLES: [&str; 13] = [
     "CONTENT_TRANSFER_ENCODING",
     "CONTENT_TYPE",
     "CRON_TZ",
@@ -42,14 +40,12 @@ const TOLD: [&str; 13] = [
     "SHELL",
     "START_HOURS_RANGE",
 ];
-/// Of a table, in bytes.
 const MOST: u64 = 1 << 20;
 
 #[derive(Debug, Serialize, PartialEq, Eq)]
 #[serde(untagged)]
 enum Job {
-    /// As it stands in its table, with when it runs, but without what may be a secret; lines that set variables among
-    /// them.
+    /// A line of a table without possible secrets, including lines that set variables.
     Line {
         table: String,
         line: String,
@@ -62,15 +58,15 @@ enum Job {
 
 pub fn list() -> Result<ExitCode, String> {
     let (mut jobs, mut unseen) = (Vec::new(), 0);
-    let mut in_place = |place: &str| {
-        files(Path::new(place)).unwrap_or_else(|error| {
+    let mut files_at = |location: &str| {
+        files(Path::new(location)).unwrap_or_else(|error| {
             unseen += u64::from(error.kind() != io::ErrorKind::NotFound);
             Vec::new()
         })
     };
-    let tables: Vec<PathBuf> = TABLES.into_iter().flat_map(&mut in_place).collect();
-    for (every, place) in SCRIPTS {
-        jobs.extend(in_place(place).into_iter().map(|script| Job::Script {
+    let tables: Vec<PathBuf> = TABLES.into_iter().flat_map(&mut files_at).collect();
+    for (every, location) in SCRIPTS {
+        jobs.extend(files_at(location).into_iter().map(|script| Job::Script {
             every,
             script: script.to_string_lossy().into_owned(),
         }));
@@ -83,19 +79,19 @@ pub fn list() -> Result<ExitCode, String> {
                 fs::read(&table).map(Some)
             }
         }) {
-            Ok(Some(bytes)) => jobs.extend(told(&table.to_string_lossy(), &bytes)),
+            Ok(Some(bytes)) => jobs.extend(table_lines(&table.to_string_lossy(), &bytes)),
             Ok(None) | Err(_) => unseen += 1,
         }
     }
     lines_but(jobs, unseen)
 }
 
-/// The file that is there, or those in the directory; none that packages leave there to keep it, or that cron skips.
-fn files(place: &Path) -> io::Result<Vec<PathBuf>> {
-    if fs::metadata(place)?.is_file() {
-        return Ok(vec![place.to_owned()]);
+/// Returns the file itself, or the files in the directory. Skips placeholders of packages and files that cron ignores.
+fn files(location: &Path) -> io::Result<Vec<PathBuf>> {
+    if fs::metadata(location)?.is_file() {
+        return Ok(vec![location.to_owned()]);
     }
-    let paths = fs::read_dir(place)?.map(|entry| entry.map(|entry| entry.path()));
+    let paths = fs::read_dir(location)?.map(|entry| entry.map(|entry| entry.path()));
     let mut paths: Vec<PathBuf> = paths.collect::<io::Result<_>>()?;
     let hidden = |path: &PathBuf| {
         path.file_name()
@@ -106,8 +102,7 @@ fn files(place: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The lines of a table that say something.
-fn told(table: &str, bytes: &[u8]) -> Vec<Job> {
+fn table_lines(table: &str, bytes: &[u8]) -> Vec<Job> {
     let text = String::from_utf8_lossy(bytes);
     let lines = text
         .lines()
@@ -121,14 +116,13 @@ fn told(table: &str, bytes: &[u8]) -> Vec<Job> {
         .collect()
 }
 
-/// Without the values of variables, and without what a command reads, which stands behind the first `%`. The command
-/// itself is what ps(1) and the journal show.
+/// Removes values of variables, and a command's input after the first `%`. ps(1) shows the command itself anyway.
 fn without_secrets(line: &str) -> String {
     if let Some((name, _)) = line.split_once('=') {
         let name = name.trim_end();
         let variable = name.starts_with(['"', '\'']) || !name.contains(char::is_whitespace);
         if variable {
-            return match TOLD.contains(&name) {
+            return match SHOWN_VARIABLES.contains(&name) {
                 true => line.to_owned(),
                 false => format!("{name}=…"),
             };
@@ -146,9 +140,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_say_something_are_told() {
+    fn comments_and_blank_lines_are_left_out() {
         let text = b"# a comment\n\nSHELL=/bin/sh\n  17 * * * * root cd / && run-parts /etc/cron.hourly\n\t# more\n";
-        let found = serde_json::to_value(told("/etc/crontab", text)).unwrap();
+        let found = serde_json::to_value(table_lines("/etc/crontab", text)).unwrap();
         assert_eq!(
             found,
             serde_json::json!([
@@ -160,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_told() {
+    fn secrets_are_hidden() {
         for (line, shown) in [
             ("SHELL=/bin/sh", "SHELL=/bin/sh"),
             ("MAILTO = \"\"", "MAILTO = \"\""),

@@ -1,4 +1,4 @@
-//! `files.largest`, `files.recent`, `directories.largest`: what fills a disk, and what has changed.
+//! `files.largest`, `files.recent`, `directories.largest`: large files and directories, and recent changes.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
@@ -9,16 +9,16 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::lines::{lines_but, number};
 use super::walk::Walk;
-use super::{lines_but, number};
 use crate::times::{now, stamp};
 
-/// Of stat(2), whatever the file system's own are.
+/// Unit of stat(2), independent of the file system.
 const BLOCK: u64 = 512;
 
 #[derive(Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 struct File {
-    /// On the disk: a sparse file has less than its length.
+    /// Disk usage. Less than the length for a sparse file.
     bytes: u64,
     length: u64,
     changed: String,
@@ -38,12 +38,11 @@ impl File {
     }
 }
 
-/// A file system in user space may tell any number.
+/// Saturates, because a file system in user space may report any number.
 fn on_disk(metadata: &Metadata) -> u64 {
     metadata.blocks().saturating_mul(BLOCK)
 }
 
-/// Those of a greatest rank, the first one first.
 struct Top<K: Ord, T: Ord>(usize, BinaryHeap<Reverse<(K, T)>>);
 
 impl<K: Ord, T: Ord> Top<K, T> {
@@ -96,10 +95,10 @@ struct Directory {
     path: String,
 }
 
-/// Each with all that is below it; a file with several names counts once.
+/// Lists directories with everything below them. A file with several names counts once.
 pub fn directories(directory: &str, count: &str) -> Result<ExitCode, String> {
     let (mut walk, mut top) = (Walk::new(directory)?, Top::new(count)?);
-    // Those that the walk is in, the outermost first: what is deep or wide costs no more than what is flat.
+    // The directories that the walk is in, outermost first. Memory and time do not grow with depth or width.
     let mut inside = vec![(PathBuf::from(directory), 0)];
     let mut seen = HashSet::new();
     for (path, metadata) in walk.by_ref() {
@@ -120,7 +119,6 @@ pub fn directories(directory: &str, count: &str) -> Result<ExitCode, String> {
     lines_but(top.into_sorted(), walk.unseen)
 }
 
-/// The innermost is told in full; what is in it is in the one around it, too.
 fn leave(inside: &mut Vec<(PathBuf, u64)>, top: &mut Top<(u64, Reverse<usize>), Directory>) {
     let Some((path, bytes)) = inside.pop() else {
         return;
@@ -128,7 +126,7 @@ fn leave(inside: &mut Vec<(PathBuf, u64)>, top: &mut Top<(u64, Reverse<usize>), 
     if let Some((_, sum)) = inside.last_mut() {
         *sum = bytes.saturating_add(*sum);
     }
-    // Of two that have as much the outer one comes first.
+    // The outer one of two equal directories comes first.
     top.add((bytes, Reverse(inside.len())), || Directory {
         bytes,
         path: path.to_string_lossy().into_owned(),

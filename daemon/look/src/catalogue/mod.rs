@@ -1,22 +1,17 @@
-//! Commands of the shipped catalogue that no program of the distribution answers, or none as data: one JSON object a line.
+//! Commands for which the distribution has no program, or none with structured output. One JSON object per line.
 
 mod certificates;
 mod command_words;
 mod containers;
 mod cron;
 mod files;
+mod lines;
 mod unix_sockets;
 mod walk;
 
-use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use serde::Serialize;
-
-/// Answers, if the first word is one of these.
-///
-/// # Errors
-/// A sentence: what is wrong with the words, or what cannot be had.
+/// Answers if the first word is a command of this module. Fails if the words are wrong or the data is not available.
 pub fn show(words: &[String]) -> Option<Result<ExitCode, String>> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Some(match words[..] {
@@ -30,39 +25,4 @@ pub fn show(words: &[String]) -> Option<Result<ExitCode, String>> {
         ["containers", ref words @ ..] => containers::show(words),
         _ => return None,
     })
-}
-
-/// A number of the command line.
-fn number<T: std::str::FromStr>(word: &str) -> Result<T, String> {
-    word.parse()
-        .map_err(|_| format!("'{word}' is no number that fits"))
-}
-
-/// Writes each as a line. Whoever does not read to the end has had enough.
-fn lines<T: Serialize>(all: impl IntoIterator<Item = T>) -> Result<ExitCode, String> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    for one in all {
-        let written = serde_json::to_writer(&mut out, &one)
-            .map_err(io::Error::from)
-            .and_then(|()| out.write_all(b"\n"));
-        written.map_err(cannot_write)?;
-    }
-    out.flush().map_err(cannot_write)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The same, where so many places could not be looked at: the answer may lack what is there, and says so.
-fn lines_but<T: Serialize>(
-    all: impl IntoIterator<Item = T>,
-    unseen: u64,
-) -> Result<ExitCode, String> {
-    lines(all)?;
-    if unseen > 0 {
-        eprintln!("remit-look: {unseen} directories or files may not be looked at");
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn cannot_write(error: io::Error) -> String {
-    format!("cannot write standard output: {error}")
 }

@@ -1,5 +1,5 @@
-//! `network.unix_sockets`: Unix sockets that are listened on. Asked of the kernel by sock_diag(7), which says how long each
-//! name is: in /proc/net/unix and in what ss(8) prints, a line feed in a name begins a line like that of another socket.
+//! `network.unix_sockets`: listening Unix sockets. Uses sock_diag(7), which reports the length of each name. In
+//! /proc/net/unix and in the output of ss(8) a line feed in a name starts a line that looks like another socket.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,7 +12,7 @@ use nix::sys::socket::{
 use remit_common::text;
 use serde::Serialize;
 
-use super::lines;
+use super::lines::lines;
 
 /// Linux: netlink.h, sock_diag.h, unix_diag.h.
 const HEADER: usize = 16;
@@ -24,22 +24,21 @@ const UNIX: u8 = 1;
 const LISTEN: u32 = 10;
 const SHOW_NAME: u32 = 1;
 const NAME: u16 = 0;
-/// The fixed part of an answer, and of an attribute.
+/// Sizes of the fixed part of an answer, and of an attribute header.
 const FIXED: usize = 16;
 const ATTRIBUTE: usize = 4;
-/// The kernel fills at most 32 KiB a time.
+/// The kernel writes at most 32 KiB at a time.
 const BUFFER: usize = 64 << 10;
-/// Of a name: sockaddr_un has 108 bytes, each four characters as an escape.
+/// Maximum characters of a name: sockaddr_un has 108 bytes, each up to four characters when escaped.
 const SHOWN: usize = 500;
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 struct Listening {
-    /// Where it is, or `@` and its abstract name.
+    /// A path, or `@` and an abstract name.
     path: String,
     kind: &'static str,
 }
 
-/// Shows each as a line.
 pub fn list() -> Result<ExitCode, String> {
     lines(listening().map_err(|errno| format!("the kernel does not list Unix sockets: {errno}"))?)
 }
@@ -75,7 +74,7 @@ fn listening() -> Result<BTreeSet<Listening>, Errno> {
     }
 }
 
-/// `struct unix_diag_req` behind a header.
+/// Builds `struct unix_diag_req` with its netlink header.
 fn question() -> Vec<u8> {
     let mut body = vec![UNIX, 0, 0, 0];
     for part in [1 << LISTEN, 0, SHOW_NAME, 0, 0] {
@@ -90,7 +89,6 @@ fn question() -> Vec<u8> {
     bytes
 }
 
-/// The kind and content of the first message, and what is behind it.
 fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = usize::try_from(number(bytes, 0)?).ok()?;
     let payload = bytes.get(HEADER..length)?;
@@ -98,7 +96,7 @@ fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     Some((short(bytes, 4)?, payload, rest))
 }
 
-/// `struct unix_diag_msg` and its attributes. One without a name is nobody's to connect to.
+/// Parses `struct unix_diag_msg` and its attributes. Skips unnamed sockets, because nobody can connect to them.
 fn one(payload: &[u8]) -> Option<Listening> {
     let kind = match payload.get(1)? {
         1 => "stream",

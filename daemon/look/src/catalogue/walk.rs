@@ -1,4 +1,4 @@
-//! All that is below a directory, on its file system. Links are not followed.
+//! Walks everything below a directory on the same file system. Does not follow symbolic links.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -7,22 +7,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// What stands there, each directory right before what is in it, and how much could not be looked at.
+/// Yields each directory directly before its contents. Counts what could not be read.
 pub struct Walk {
     device: u64,
-    /// Directories that are still to be told, each with the one it is in: a million long paths would need gigabytes.
+    /// Directories not yet visited, each with its parent: a million complete paths would need gigabytes.
     left: Vec<(Rc<Path>, OsString, Metadata)>,
-    /// Where the walk is, and what is still to be told there.
     here: Rc<Path>,
     entries: Option<fs::ReadDir>,
     pub unseen: u64,
 }
 
 impl Walk {
-    /// Begins at this directory, which is not told itself.
-    ///
-    /// # Errors
-    /// It is not there, is no directory, or may not be looked at.
+    /// Begins at this directory, which is not yielded. Fails if it is not a readable directory.
     pub fn new(directory: &str) -> Result<Self, String> {
         let cannot = |error: io::Error| format!("cannot look at '{directory}': {error}");
         let path = Path::new(directory);
@@ -35,7 +31,7 @@ impl Walk {
         })
     }
 
-    /// What went away meanwhile is not there.
+    /// An entry that disappeared during the walk is not counted.
     fn missed(&mut self, error: &io::Error) {
         self.unseen += u64::from(error.kind() != io::ErrorKind::NotFound);
     }

@@ -1,4 +1,4 @@
-//! The one journalctl: started, read line by line, and ended. All IO of the journal is here.
+//! Starts one journalctl, reads it line by line, and ends it. All IO of the journal is here.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -6,24 +6,22 @@ use std::thread::JoinHandle;
 
 use remit_common::text;
 
-use super::Older;
+use super::older::Older;
 
-/// Of one entry's line; the rest of a longer one is passed over.
+/// Maximum bytes of an entry's line. The rest of a longer line is skipped.
 const LINE: usize = 1 << 20;
-/// Of what journalctl says on standard error.
 const COMPLAINT: u64 = 4096;
 
-/// A running journalctl.
 pub struct Journal {
     child: Child,
     out: BufReader<ChildStdout>,
     complaint: JoinHandle<Vec<u8>>,
-    /// Its output was read to the end: its exit status means something.
+    /// The output was read to its end. Only then the exit status is meaningful.
     whole: bool,
 }
 
 impl Journal {
-    /// Starts it. Times are UTC, both those that it reads and those that it writes.
+    /// Starts journalctl. Input and output times are UTC.
     pub fn ask(options: &[String]) -> Result<Self, String> {
         let mut child = Command::new("journalctl")
             .args(options)
@@ -36,7 +34,7 @@ impl Journal {
         let (Some(out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
             return Err("journalctl came without its pipes".into());
         };
-        // Read beside its output, or a long complaint would stop both.
+        // A separate thread reads standard error, because a full pipe would block journalctl.
         let complaint = std::thread::spawn(move || {
             let mut said = Vec::new();
             let _ = err.by_ref().take(COMPLAINT).read_to_end(&mut said);
@@ -51,7 +49,7 @@ impl Journal {
         })
     }
 
-    /// The next line, the newest entry first; none at the end.
+    /// Returns the next line, newest entry first, or none at the end.
     pub fn line(&mut self) -> Result<Option<Vec<u8>>, String> {
         let mut line = Vec::new();
         let mut any = false;
@@ -67,8 +65,8 @@ impl Journal {
                 Some(at) => (part.get(..at), at + 1),
                 None => (Some(part), part.len()),
             };
-            let room = LINE.saturating_sub(line.len());
-            line.extend(text.unwrap_or_default().iter().take(room));
+            let free = LINE.saturating_sub(line.len());
+            line.extend(text.unwrap_or_default().iter().take(free));
             self.out.consume(used);
             if end.is_some() {
                 return Ok(Some(line));
@@ -76,7 +74,7 @@ impl Journal {
         }
     }
 
-    /// Counts the entries that are left, with the one that was read last, up to `most`.
+    /// Counts the remaining entries, including the last one read, up to `most`.
     pub fn count(&mut self, most: u64) -> Result<Older, String> {
         let mut count = 1;
         while count < most {
@@ -88,10 +86,7 @@ impl Journal {
         Ok(Older::MoreThan(count))
     }
 
-    /// Ends it. `nothing` says that no entry came, which may be for a reason that it tells.
-    ///
-    /// # Errors
-    /// It failed, or has shown nothing and says why.
+    /// Ends journalctl. `nothing`: no entry came. Fails if journalctl failed, or showed no entry and gives a reason.
     pub fn end(mut self, nothing: bool) -> Result<(), String> {
         if !self.whole {
             let _ = self.child.kill();
@@ -103,7 +98,7 @@ impl Journal {
         let said = self.complaint.join().unwrap_or_default();
         let said = text::line(said.trim_ascii(), 1000);
         if self.whole && !status.success() {
-            // With --grep it ends with 1 and without a word where nothing matched.
+            // With --grep and no match it exits with 1 and no message.
             let no_match = nothing && status.code() == Some(1);
             return match said.is_empty() {
                 true if no_match => Ok(()),

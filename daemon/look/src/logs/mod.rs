@@ -1,54 +1,43 @@
-//! The journal: asked by one child, read from its newest entry back, folded, shown oldest first.
+//! The journal: read by one child from the newest entry backwards, combined, and shown oldest first.
 
 mod child;
+pub(crate) mod dedup;
 mod entry;
-mod fold;
+mod older;
 mod options;
 
 use remit_common::builtin::LogQuery;
 
+use crate::logs::dedup::{Fold, Group};
 use crate::times::{SECOND, date, exact};
 use child::Journal;
-use fold::{Fold, Group};
+use older::Older;
 
-/// Older entries that are counted when enough are shown; beyond that "more than" is enough.
+/// Maximum older entries that are counted. Above this the text says "more than".
 const COUNTED: u64 = 10_000;
 
-/// How much of the answer is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// As many lines as the query says, and how many entries were left out.
+    /// As many lines as the query asks for, and a count of the omitted entries.
     All,
-    /// So many lines, and nothing about the rest.
+    /// This many lines, without a count.
     Newest(u16),
 }
 
-/// What the journal answered.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct ShownEntries {
     /// Oldest first.
     groups: Vec<Group>,
     older: Older,
 }
 
-/// Entries that match and are older than those shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Older {
-    None,
-    Exactly(u64),
-    MoreThan(u64),
-}
-
-/// Reads the newest entries.
-///
-/// # Errors
-/// A sentence: there is no journal, it may not be read, or journalctl refuses the question.
-pub fn read(query: &LogQuery, extent: Extent) -> Result<Shown, String> {
+/// Reads the newest entries. Fails if there is no journal, it is unreadable, or journalctl rejects the query.
+pub fn read(query: &LogQuery, extent: Extent) -> Result<ShownEntries, String> {
     let lines = match extent {
         Extent::All => query.lines.get(),
         Extent::Newest(lines) => lines,
     };
-    let mut journal = Journal::ask(&options::of(query))?;
+    let mut journal = Journal::ask(&options::build(query))?;
     let mut fold = Fold::new(usize::from(lines));
     let mut older = Older::None;
     while let Some(line) = journal.line()? {
@@ -66,11 +55,10 @@ pub fn read(query: &LogQuery, extent: Extent) -> Result<Shown, String> {
     }
     let groups = fold.oldest_first();
     journal.end(groups.is_empty())?;
-    Ok(Shown { groups, older })
+    Ok(ShownEntries { groups, older })
 }
 
-impl Shown {
-    /// The answer to `logs`.
+impl ShownEntries {
     pub fn text(&self, query: &LogQuery) -> String {
         if self.groups.is_empty() {
             return "no entry matches\n".into();
@@ -78,7 +66,6 @@ impl Shown {
         self.left_out() + &lines(&self.groups, query)
     }
 
-    /// The part of `service.status` that stands below the unit.
     pub fn below_status(&self, query: &LogQuery) -> String {
         let of = query.unit.as_ref().map_or("", |unit| unit.as_str());
         if self.groups.is_empty() {
@@ -91,7 +78,6 @@ impl Shown {
         format!("last log lines{more}\n{}", lines(&self.groups, query))
     }
 
-    /// How much is not shown, and how it can be seen.
     fn left_out(&self) -> String {
         let count = match self.older {
             Older::None => return String::new(),
@@ -99,13 +85,12 @@ impl Shown {
             Older::MoreThan(count) => format!("more than {count}"),
         };
         let first = self.groups.first().map_or(0, |group| group.first);
-        // The last moment before the first one shown: asked so, nothing is told twice or never.
+        // The last microsecond before the first entry shown, so the next query neither repeats nor skips an entry.
         let until = exact(first.saturating_sub(1));
         format!("{count} older entries are left out: ask with more lines, or until='{until}'\n")
     }
 }
 
-/// The groups, with the day above the first one of each.
 fn lines(groups: &[Group], query: &LogQuery) -> String {
     let mut text = String::new();
     let mut day = String::new();
@@ -124,26 +109,26 @@ fn lines(groups: &[Group], query: &LogQuery) -> String {
 mod tests {
     use super::*;
 
-    fn shown(messages: &[(u64, &str)], lines: usize, older: Older) -> Shown {
+    fn shown(messages: &[(u64, &str)], lines: usize, older: Older) -> ShownEntries {
         let mut fold = Fold::new(lines);
         for (time, message) in messages.iter().rev() {
             fold.add(entry::Entry {
                 time: *time * SECOND,
                 unit: Some("a.service".into()),
-                who: "a".into(),
+                writer: "a".into(),
                 pid: Some("7".into()),
                 priority: 6,
                 message: (*message).into(),
             });
         }
-        Shown {
+        ShownEntries {
             groups: fold.oldest_first(),
             older,
         }
     }
 
     #[test]
-    fn lines_stand_under_their_day_oldest_first() {
+    fn lines_are_grouped_by_day_oldest_first() {
         let query = LogQuery::default();
         let messages = [
             (86_399, "one"),

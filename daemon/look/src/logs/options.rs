@@ -1,13 +1,11 @@
-//! The arguments of journalctl(1). Fixed ones, and for each of a query's one word `--name=value`:
-//! whatever the value, it cannot be an option of its own. Pure.
+//! Arguments of journalctl(1). Each value is part of a word `--name=value`, so it cannot become an option. Pure.
 
 use remit_common::builtin::LogQuery;
 
-/// What is read of an entry, besides its time.
 const FIELDS: &str = "MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER,_COMM,_PID,SYSLOG_PID";
 
-pub fn of(query: &LogQuery) -> Vec<String> {
-    // `--all`: without it a long message comes as null.
+pub fn build(query: &LogQuery) -> Vec<String> {
+    // Without `--all` a long message is null.
     let fixed = ["--no-pager", "--output=json", "--all", "--reverse"];
     let mut options: Vec<String> = fixed.map(str::to_owned).into();
     options.push(format!("--output-fields={FIELDS}"));
@@ -29,7 +27,7 @@ mod tests {
     use remit_common::builtin::Builtin;
 
     #[test]
-    fn each_argument_is_one_word_behind_its_name() {
+    fn each_argument_is_one_word_after_its_name() {
         let words = [
             "logs",
             "unit=nginx",
@@ -44,7 +42,7 @@ mod tests {
             panic!("these are logs");
         };
         assert_eq!(
-            of(&query)[5..],
+            build(&query)[5..],
             [
                 "--unit=nginx.service",
                 "--since=-7200s",
@@ -54,6 +52,6 @@ mod tests {
                 "--boot=-1",
             ]
         );
-        assert_eq!(of(&LogQuery::default()).len(), 5);
+        assert_eq!(build(&LogQuery::default()).len(), 5);
     }
 }

@@ -1,5 +1,4 @@
-//! Real files, made as root below /run: every directory above is root's alone,
-//! which /tmp is not.
+//! Real files below /run, made as root. Every directory above them is writable only by root, unlike /tmp.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -10,7 +9,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use super::*;
 
-/// A directory with `usr/policy.d` and `etc/policy.d`, removed in the end.
+/// A directory with `usr/policy.d` and `etc/policy.d`, removed on drop.
 struct Tree(PathBuf);
 
 impl Tree {
@@ -64,7 +63,6 @@ impl Tree {
         )
     }
 
-    /// Path below the tree and text of each source.
     fn sources(&self) -> Vec<(String, String)> {
         let found = self.read().unwrap();
         let below = |name: &str| {
@@ -76,7 +74,6 @@ impl Tree {
         found.sources.into_iter().map(pair).collect()
     }
 
-    /// Errors as text, with the tree's own path cut out.
     fn errors(&self) -> Vec<String> {
         let found = self.read().expect_err("it was read");
         let root = self.0.to_str().unwrap();
@@ -102,8 +99,7 @@ impl Drop for Tree {
     }
 }
 
-/// One tree, something done to it, and the one error that must follow, after
-/// it was read without error before.
+/// Reads a tree without error, applies `spoil`, and expects exactly one error.
 #[track_caller]
 fn check(spoil: impl FnOnce(&Tree), expect: &str) {
     let tree = Tree::new();
@@ -156,10 +152,8 @@ fn the_administrators_file_replaces_the_vendors() {
         tree.sources(),
         [("/etc/policy.d/10.toml".into(), "admin".into())]
     );
-    // What is replaced is not even opened.
     tree.chmod("usr/policy.d/10.toml", 0o666);
     assert_eq!(tree.sources().len(), 1);
-    // An empty file replaces too.
     tree.write("etc/policy.d/10.toml", "");
     assert_eq!(
         tree.sources(),
@@ -173,7 +167,7 @@ fn a_link_to_dev_null_masks() {
     tree.write("usr/policy.d/10.toml", "vendor");
     tree.write("usr/policy.d/20.toml", "kept");
     symlink("/dev/null", tree.path("etc/policy.d/10.toml")).unwrap();
-    // A mask of nothing is no mistake: the package may come later.
+    // A mask without a file to mask is correct: the package may be installed later.
     symlink("/dev/null", tree.path("etc/policy.d/99.toml")).unwrap();
     assert_eq!(
         tree.sources(),
@@ -248,13 +242,13 @@ fn a_missing_directory_is_empty() {
     assert_eq!(
         tree.warnings(),
         [
-            "/etc/policy.d: warning: there is no policy file here nor in '/usr/policy.d': nobody may do anything"
+            "/etc/policy.d: warning: there is no policy file here or in '/usr/policy.d', so nobody has any permission"
         ]
     );
 }
 
 #[test]
-fn every_directory_on_the_way_must_be_roots_alone() {
+fn directories_above_must_be_roots_alone() {
     for below in ["", "etc", "etc/policy.d"] {
         let name = if below.is_empty() {
             String::new()
@@ -281,7 +275,7 @@ fn every_directory_on_the_way_must_be_roots_alone() {
 }
 
 #[test]
-fn a_directory_that_is_a_link_or_no_directory_is_refused() {
+fn link_or_file_as_directory_is_refused() {
     let relink = |tree: &Tree| {
         fs::rename(tree.path("etc"), tree.path("real")).unwrap();
         symlink("real", tree.path("etc")).unwrap();
@@ -317,7 +311,6 @@ fn a_file_must_be_roots_alone() {
         |tree| fs::hard_link(tree.path(B), tree.path("other")).unwrap(),
         "/etc/policy.d/20-b.toml: error: it has 2 hard links",
     );
-    // Its group may be any, as long as it only reads.
     let tree = Tree::new();
     let path = tree.write(B, "b");
     chown(&path, None, Some(64003)).unwrap();
@@ -325,7 +318,7 @@ fn a_file_must_be_roots_alone() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_at_once() {
+fn special_file_is_refused_at_once() {
     let regular = "/etc/policy.d/30.toml: error: it is not a regular file";
     let name = "etc/policy.d/30.toml";
     check(|tree| tree.node(name, SFlag::S_IFIFO, 0), regular);
@@ -408,7 +401,7 @@ fn names_that_could_deceive_are_refused() {
 }
 
 #[test]
-fn everything_wrong_is_told_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let tree = Tree::new();
     tree.write("etc/policy.d/1.toml", "");
     tree.chmod("etc/policy.d/1.toml", 0o666);
@@ -416,12 +409,12 @@ fn everything_wrong_is_told_at_once() {
     tree.write("etc/policy.d/3.toml", "fine");
     tree.chmod("usr/policy.d", 0o777);
     let errors = tree.errors();
-    let places: Vec<_> = errors
+    let paths: Vec<_> = errors
         .iter()
         .map(|one| one.split(':').next().unwrap())
         .collect();
     assert_eq!(
-        places,
+        paths,
         [
             "/usr/policy.d",
             "/etc/policy.d/1.toml",
@@ -431,7 +424,7 @@ fn everything_wrong_is_told_at_once() {
 }
 
 #[test]
-fn paths_that_climb_or_depend_on_where_we_are_are_refused() {
+fn relative_or_climbing_paths_are_refused() {
     for (path, why) in [
         ("etc", "absolute"),
         ("", "absolute"),
@@ -440,7 +433,6 @@ fn paths_that_climb_or_depend_on_where_we_are_are_refused() {
         let error = trust::directory(Path::new(path), Owners::Root).unwrap_err();
         assert!(error.why.contains(why), "{error}");
     }
-    // The way of the real default, and of what must not be trusted.
     assert!(
         trust::directory(Path::new("/etc/./"), Owners::Root)
             .unwrap()
@@ -454,7 +446,7 @@ fn paths_that_climb_or_depend_on_where_we_are_are_refused() {
 }
 
 #[test]
-fn files_that_are_not_installed_yet_may_be_anybodys() {
+fn uninstalled_files_may_have_any_owner() {
     let tree = Tree::new();
     let path = tree.write(B, "b");
     chown(&path, Some(64003), None).unwrap();
@@ -462,15 +454,15 @@ fn files_that_are_not_installed_yet_may_be_anybodys() {
     tree.chmod("etc/policy.d", 0o1777);
     tree.chmod(B, 0o666);
     fs::hard_link(&path, tree.path("other")).unwrap();
-    let anybody = |tree: &Tree| {
+    let read_any_owner = |tree: &Tree| {
         let (vendor, admin) = (tree.path("usr/policy.d"), tree.path("etc/policy.d"));
-        read(&vendor, &admin, Owners::Anybody)
+        read(&vendor, &admin, Owners::Any)
     };
-    assert_eq!(anybody(&tree).unwrap().sources.len(), 1);
+    assert_eq!(read_any_owner(&tree).unwrap().sources.len(), 1);
     let text = Some(b"b".to_vec());
-    assert_eq!(read_file(&path, Owners::Anybody), Ok(text));
+    assert_eq!(read_file(&path, Owners::Any), Ok(text));
     assert!(read_trusted(&path).is_err());
-    // What it is counts all the same.
+    // Type and size are checked all the same.
     tree.node("etc/policy.d/30.toml", SFlag::S_IFIFO, 0);
     symlink(B, tree.path("etc/policy.d/40.toml")).unwrap();
     fs::File::options()
@@ -479,7 +471,7 @@ fn files_that_are_not_installed_yet_may_be_anybodys() {
         .unwrap()
         .set_len(1 << 30)
         .unwrap();
-    let found = anybody(&tree).unwrap_err();
+    let found = read_any_owner(&tree).unwrap_err();
     let found: Vec<&str> = found.iter().map(Diagnostic::message).collect();
     assert_eq!(
         found,
@@ -491,12 +483,12 @@ fn files_that_are_not_installed_yet_may_be_anybodys() {
     );
 }
 
-/// A writer that never rests: what is read is whole, or refused.
+/// A writer runs all the time: what is read is whole, or refused.
 #[test]
-fn a_file_that_is_written_meanwhile_is_whole_or_refused() {
+fn file_written_meanwhile_is_whole_or_refused() {
     use std::sync::atomic::AtomicBool;
     let tree = Tree::new();
-    // As `install` and editors do it, and in place, as `cp` does.
+    // By rename, as `install` and editors do, and in place, as `cp` does.
     let (old, new) = (vec![b'a'; 300_000], vec![b'b'; 500_000]);
     let path = tree.write(B, &old);
     let done = AtomicBool::new(false);
@@ -515,7 +507,7 @@ fn a_file_that_is_written_meanwhile_is_whole_or_refused() {
             match tree.read() {
                 Ok(found) => {
                     let text = &found.sources[0].text;
-                    // In place it is first cut to nothing, and may grow in steps that end on time.
+                    // A write in place truncates first and may grow in steps that end in time.
                     let whole = [&old, &new].into_iter().any(|all| all.starts_with(text));
                     assert!(whole, "{} bytes of both", text.len());
                 }
@@ -532,7 +524,7 @@ fn a_file_that_is_written_meanwhile_is_whole_or_refused() {
 }
 
 #[test]
-fn include_is_no_key_of_ours_and_reads_nothing() {
+fn include_is_unknown_and_reads_nothing() {
     let tree = Tree::new();
     tree.write(B, "include = \"/etc/shadow\"\n");
     tree.write(
@@ -554,7 +546,7 @@ fn include_is_no_key_of_ours_and_reads_nothing() {
 }
 
 #[test]
-fn a_configuration_file_is_read_under_the_same_conditions() {
+fn configuration_file_has_the_same_conditions() {
     let tree = Tree::new();
     let path = tree.path("etc/remit.toml");
     assert_eq!(read_trusted(&path), Ok(None));
@@ -573,10 +565,9 @@ fn a_configuration_file_is_read_under_the_same_conditions() {
     assert!(read_trusted(Path::new("/")).is_err());
 }
 
-/// /proc/version says it has no bytes and then gives some, like a file that
-/// grows while it is read.
+/// /proc/version reports a size of 0 and then returns bytes, like a file that grows while it is read.
 #[test]
-fn a_file_that_is_not_as_long_as_it_says_is_refused() {
+fn file_of_wrong_length_is_refused() {
     let why = read_trusted(Path::new("/proc/version")).unwrap_err();
     assert_eq!(
         why,

@@ -1,4 +1,4 @@
-//! Real files, made as root below /run: every directory above is root's alone, which /tmp is not.
+//! Real files below /run, made as root. Every directory above them is writable only by root, unlike /tmp.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -9,10 +9,9 @@ use nix::sys::stat::mknod;
 
 use super::*;
 
-/// A user that no machine has.
 const STRANGER: Option<u32> = Some(64003);
 
-/// `bin/tool`, a program, and two directories beside; removed in the end.
+/// `bin/tool`, a program, and two other directories. Removed on drop.
 struct Tree(PathBuf);
 
 impl Tree {
@@ -46,7 +45,6 @@ impl Tree {
         symlink(to, self.path(below)).unwrap();
     }
 
-    /// What is found there, the tree's own path cut out.
     fn look(&self, below: &str) -> String {
         let root = self.0.to_str().unwrap();
         match program(self.path(below).to_str().unwrap()) {
@@ -84,7 +82,6 @@ fn links_are_followed_wherever_root_put_them() {
     ] {
         assert_eq!(tree.look(below), expect, "{below}");
     }
-    // Those of the machine: /bin and /bin/sh are links nearly everywhere.
     for path in ["/bin/sh", "/usr/bin/env", "/../bin/sh"] {
         assert_eq!(program(path), Program::Trusted, "{path}");
     }
@@ -94,7 +91,7 @@ fn links_are_followed_wherever_root_put_them() {
 fn links_end_after_forty() {
     let tree = Tree::new();
     tree.link("loop", "loop");
-    let why = "cannot open '~/loop': more than 40 symbolic links lead on from there";
+    let why = "cannot open '~/loop': it leads through more than 40 symbolic links";
     assert_eq!(tree.look("loop"), why);
     tree.link("hop1", "bin/tool");
     for at in 2..=41 {
@@ -102,12 +99,12 @@ fn links_end_after_forty() {
     }
     assert_eq!(tree.look("hop40"), "trusted");
     assert_eq!(tree.look("hop41"), why.replace("loop", "hop41"));
-    // A link that makes the way longer each time.
+    // A link that makes the path longer each time.
     tree.link("grow", "grow/grow");
     assert_eq!(tree.look("grow"), why.replace("loop", "grow"));
 }
 
-/// What is spoilt, at whose account it is distrusted, and what was `trusted` before.
+/// Expects `below` to be trusted before `spoil` and refused after it.
 #[track_caller]
 fn check(below: &str, spoil: impl FnOnce(&Tree), expect: &str) {
     let tree = Tree::new();
@@ -120,7 +117,7 @@ fn check(below: &str, spoil: impl FnOnce(&Tree), expect: &str) {
 }
 
 #[test]
-fn every_directory_on_every_part_of_the_way_must_be_roots_alone() {
+fn directories_along_links_must_be_roots_alone() {
     let called = "bin/called";
     for dir in ["", "bin", "alternatives", "other"] {
         let name = match dir {
@@ -155,7 +152,7 @@ fn every_directory_on_every_part_of_the_way_must_be_roots_alone() {
             &format!("'~/{link}': the symbolic link is owned by uid 64003, not by root"),
         );
     }
-    // A directory that is only passed by '..' counts as well: who can write it leads the way.
+    // A directory that is only passed by '..' counts as well: its writer controls the way.
     check(
         "other/../bin/tool",
         |tree| tree.chmod("other", 0o777),
@@ -213,7 +210,7 @@ fn the_file_must_be_roots_alone_and_a_program() {
 }
 
 #[test]
-fn a_second_name_or_a_bit_of_setuid_is_no_reason() {
+fn hard_link_or_setuid_bit_is_accepted() {
     let tree = Tree::new();
     fs::hard_link(tree.path("bin/tool"), tree.path("bin/twin")).unwrap();
     tree.chmod("bin/tool", 0o6755);
@@ -221,7 +218,7 @@ fn a_second_name_or_a_bit_of_setuid_is_no_reason() {
 }
 
 #[test]
-fn a_path_that_depends_on_where_we_are_is_refused() {
+fn relative_path_is_refused() {
     for path in ["", "sh", "./sh"] {
         let Program::Distrusted(why) = program(path) else {
             panic!("{path}");
@@ -243,7 +240,7 @@ fn a_path_that_depends_on_where_we_are_is_refused() {
     );
 }
 
-/// C18: what interprets a script is trusted or refused as the script itself.
+/// C18: an interpreter is trusted or refused like the script itself.
 #[test]
 fn c18_an_interpreter_that_others_can_change_is_refused() {
     let tree = Tree::new();
@@ -274,7 +271,7 @@ fn c18_an_interpreter_that_others_can_change_is_refused() {
     let refused = |first: &str, why: &str| {
         let said = script(first);
         assert!(
-            said.starts_with("it is a script, and what interprets it: "),
+            said.starts_with("it is a script, and its interpreter is refused: "),
             "{first}: {said}"
         );
         assert!(said.contains(why), "{first}: {said}");
@@ -283,7 +280,6 @@ fn c18_an_interpreter_that_others_can_change_is_refused() {
         "#!~/other/theirs\n",
         "'~/other/theirs': it is owned by uid 64003",
     );
-    // A script that is interpreted by one, and a way to it that is somebody's.
     let inner = format!("#!{}\n", tree.path("other/theirs").display());
     machine("bin/inner", &inner);
     refused(

@@ -1,7 +1,6 @@
-//! A call of a named command: the caller's arguments become an argv, in one pass over the template.
-//!
-//! A value becomes one whole element, or the end of one behind `--option=`; it is never split, read
-//! again for placeholders, or seen by a shell. Nothing of the machine is looked at here.
+//! Binds a call of a named command: the caller's arguments become an argv, in one pass over the template. A value
+//! becomes one whole element, or the end of an element after `--option=`. It is never split, parsed for placeholders,
+//! or seen by a shell. The machine is not asked.
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
@@ -11,18 +10,18 @@ use remit_common::wire::Effect;
 use crate::call::request::within;
 use crate::load::diagnostic::quoted;
 use crate::load::paths::beneath;
-use crate::model::command::{Command, Given, Invocation, Kind, Param, Part, Stdin, Word};
+use crate::model::command::{
+    ArgvElement, Command, Invocation, Param, ParamKind, Part, Stdin, Word,
+};
+use crate::model::profile::Base;
 
-/// How somebody changes a protected unit all the same.
 const WAY_OUT: &str = "a person changes it by hand, or a [[command]] in a profile of base host that has \
                        the unit's name among its fixed words";
 
 impl Command {
-    /// What the command runs with these arguments, each of them checked.
-    ///
-    /// # Errors
-    /// `invalid_args` or `too_large`, about the first argument that is wrong. No message has the
-    /// value of a secret in it.
+    /// Checks the arguments and returns what the command runs with them.
+    /// Errors: `invalid_args` or `too_large`, about the first argument that is wrong. No message contains the value of
+    /// a secret.
     pub fn bind(&self, args: &[(String, String)], has_stdin: bool) -> Result<Invocation, Refusal> {
         if has_stdin && self.stdin != Stdin::Caller {
             let message = format!("{} takes no standard input", self.name);
@@ -42,7 +41,7 @@ impl Command {
         };
         let mut words = vec![self.name.clone()];
         for (param, values) in self.params.iter().zip(&values) {
-            if !matches!(param.kind, Kind::Secret { .. }) {
+            if !matches!(param.kind, ParamKind::Secret { .. }) {
                 words.extend(values.iter().map(|value| format!("{}={value}", param.name)));
             }
         }
@@ -54,7 +53,6 @@ impl Command {
         })
     }
 
-    /// The values of each parameter, in their order, defaults filled in.
     fn values<'a>(&'a self, args: &'a [(String, String)]) -> Result<Vec<Vec<&'a str>>, Refusal> {
         within("args", args.len(), caps::NAMED_ARGS, "arguments")
             .map_err(|refusal| refusal.next(self.takes()))?;
@@ -69,7 +67,11 @@ impl Command {
                 return Err(self.wrong(name, self.refused(param, value, &why)));
             }
             if let Some(why) = self.protects(param, value) {
-                let message = self.refused(param, value, &format!("no command may change: {why}"));
+                let why = match self.effect {
+                    Effect::Change => format!("no command may change: {why}"),
+                    Effect::Read => format!("no command without a sandbox may name: {why}"),
+                };
+                let message = self.refused(param, value, &why);
                 return Err(self.wrong(name, message).lift(WAY_OUT));
             }
             if values.len() >= param.most {
@@ -99,16 +101,17 @@ impl Command {
         Ok(values)
     }
 
-    /// Why a command that changes the host does not take this unit, of whatever profile it is.
+    /// Returns why the command does not take this unit: it changes the host, in any profile, or no sandbox holds it.
     pub(crate) fn protects(&self, param: &Param, value: &str) -> Option<&'static str> {
-        let changes = self.effect == Effect::Change && matches!(param.kind, Kind::Unit { .. });
-        changes.then(|| is_protected(value))?
+        let can_change = self.effect == Effect::Change || self.profile.base == Base::Host;
+        let is_unit = matches!(param.kind, ParamKind::Unit { .. });
+        (can_change && is_unit).then(|| is_protected(value))?
     }
 
     fn refused(&self, param: &Param, value: &str, why: &str) -> String {
         let (command, name) = (&self.name, &param.name);
         match param.kind {
-            Kind::Secret { .. } => format!("argument '{name}' of {command} {why}"),
+            ParamKind::Secret { .. } => format!("argument '{name}' of {command} {why}"),
             _ => format!(
                 "argument '{name}' of {command} is {}, which {why}",
                 quoted(value)
@@ -124,15 +127,15 @@ impl Command {
     }
 }
 
-/// The argv so far, within the bounds that every argv has.
+/// The argv so far, within the limits that apply to every argv.
 struct Argv<'a> {
     command: &'a Command,
     values: &'a [Vec<&'a str>],
-    out: Vec<Given>,
-    /// Of each of `out`, whether all of it is the definition's.
+    out: Vec<ArgvElement>,
+    /// For each of `out`: true if the definition fixes all of it.
     literal: Vec<bool>,
     bytes: usize,
-    /// Those of `out` that are no text.
+    /// Number of elements of `out` that are paths or secrets.
     things: usize,
 }
 
@@ -150,7 +153,7 @@ impl<'a> Argv<'a> {
 
     fn part(&mut self, part: &Part) -> Result<(), Refusal> {
         match part {
-            Part::Word(word) => match place(word) {
+            Part::Word(word) => match param_position(word) {
                 None => self.word(word, ""),
                 Some(at) => self
                     .of(at)
@@ -158,7 +161,7 @@ impl<'a> Argv<'a> {
                     .try_for_each(|value| self.word(word, value)),
             },
             Part::Group(words) => {
-                let Some(at) = words.iter().find_map(place) else {
+                let Some(at) = words.iter().find_map(param_position) else {
                     return Ok(());
                 };
                 for value in self.of(at) {
@@ -171,75 +174,76 @@ impl<'a> Argv<'a> {
         }
     }
 
-    /// The values that count for a parameter: of a flag `true` alone.
+    /// Returns the values that count for a parameter. For a flag only `true` counts.
     fn of(&self, at: usize) -> Vec<&'a str> {
-        let flag = matches!(self.kind(at), Some(Kind::Flag(_)));
+        let flag = matches!(self.kind(at), Some(ParamKind::Flag(_)));
         let values = self.values.get(at).into_iter().flatten().copied();
         values.filter(|value| !flag || *value == "true").collect()
     }
 
-    fn kind(&self, at: usize) -> Option<&'a Kind> {
+    fn kind(&self, at: usize) -> Option<&'a ParamKind> {
         self.command.params.get(at).map(|param| &param.kind)
     }
 
     fn word(&mut self, word: &Word, value: &str) -> Result<(), Refusal> {
-        let given = match word {
-            Word::Literal(text) => Given::Text(text.clone().into_bytes()),
-            Word::Value(at) => self.given("", *at, value),
-            Word::Attached(before, at) => self.given(before, *at, value),
+        let element = match word {
+            Word::Literal(text) => ArgvElement::Text(text.clone().into_bytes()),
+            Word::Value(at) => self.element("", *at, value),
+            Word::Attached(before, at) => self.element(before, *at, value),
         };
-        self.bytes += length(&given) + 1;
+        self.bytes += length(&element) + 1;
         within("argv", self.bytes, caps::ARGV, "bytes with final NULs")?;
         within("argv", self.out.len() + 1, caps::ARGV_COUNT, "elements")?;
-        // A sandbox opens no more, which is for here to say: there it would look like its own failure.
-        self.things += usize::from(!matches!(given, Given::Text(_)));
+        // A sandbox opens no more. Checked here because a failure there would look like a fault of the sandbox.
+        self.things += usize::from(!matches!(element, ArgvElement::Text(_)));
         within("args", self.things, caps::NAMED_ARGS, "paths and secrets")?;
-        self.out.push(given);
-        // A flag's word is the definition's, too: the caller says only whether it stands there.
-        let flag = |at| matches!(self.kind(at), Some(Kind::Flag(_)));
-        self.literal.push(place(word).is_none_or(flag));
+        self.out.push(element);
+        // A flag's word is fixed by the definition, too: the caller only decides if it is used.
+        let flag = |at| matches!(self.kind(at), Some(ParamKind::Flag(_)));
+        self.literal.push(param_position(word).is_none_or(flag));
         Ok(())
     }
 
-    fn given(&self, before: &str, at: usize, value: &str) -> Given {
+    fn element(&self, before: &str, at: usize, value: &str) -> ArgvElement {
         let before = before.as_bytes().to_vec();
         match self.kind(at) {
-            Some(Kind::Path {
+            Some(ParamKind::Path {
                 under, is, pass, ..
-            }) => Given::Path {
+            }) => ArgvElement::Path {
                 before,
                 under: under.clone(),
                 beneath: beneath(value, under).unwrap_or_default().to_owned(),
                 is: *is,
                 pass: *pass,
             },
-            Some(Kind::Secret { .. }) => Given::Secret {
+            Some(ParamKind::Secret { .. }) => ArgvElement::Secret {
                 before,
                 value: value.as_bytes().to_vec(),
             },
-            Some(Kind::Flag(word)) => Given::Text([before.as_slice(), word.as_bytes()].concat()),
-            _ => Given::Text([before.as_slice(), value.as_bytes()].concat()),
+            Some(ParamKind::Flag(word)) => {
+                ArgvElement::Text([before.as_slice(), word.as_bytes()].concat())
+            }
+            _ => ArgvElement::Text([before.as_slice(), value.as_bytes()].concat()),
         }
     }
 }
 
-/// The parameter in a word.
-pub(crate) fn place(word: &Word) -> Option<usize> {
+pub(crate) fn param_position(word: &Word) -> Option<usize> {
     match word {
         Word::Literal(_) => None,
         Word::Value(at) | Word::Attached(_, at) => Some(*at),
     }
 }
 
-fn length(given: &Given) -> usize {
-    match given {
-        Given::Text(text) => text.len(),
-        Given::Path {
+fn length(element: &ArgvElement) -> usize {
+    match element {
+        ArgvElement::Text(text) => text.len(),
+        ArgvElement::Path {
             before,
             under,
             beneath,
             ..
         } => before.len() + under.len() + 1 + beneath.len(),
-        Given::Secret { before, value } => before.len() + value.len(),
+        ArgvElement::Secret { before, value } => before.len() + value.len(),
     }
 }

@@ -1,10 +1,8 @@
-//! A named command in words, for those who may call it.
-
 use crate::load::diagnostic::quoted;
 use crate::model::command::{Command, Param, Stdin};
 
 impl Command {
-    /// How it is called: its name, and its arguments in capitals, optional ones in brackets.
+    /// Returns the call's form: the name, and the arguments in capitals, optional ones in brackets.
     pub fn usage(&self) -> String {
         let mut usage = self.name.clone();
         for param in &self.params {
@@ -18,8 +16,8 @@ impl Command {
         usage
     }
 
-    /// Each argument in a line: what it must be, and what stands for it when it is absent. At the
-    /// end what standard input is for, where it is the caller's.
+    /// Returns a line for each argument: what it must be, and its default. A last line says what standard input is
+    /// for if it is the caller's.
     pub fn describe(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.params.iter().map(Param::describe).collect();
         if self.stdin == Stdin::Caller {
@@ -28,7 +26,6 @@ impl Command {
         lines
     }
 
-    /// The names of its arguments, in a sentence.
     pub(crate) fn takes(&self) -> String {
         let names: Vec<&str> = self
             .params
@@ -43,7 +40,6 @@ impl Command {
 }
 
 impl Param {
-    /// Whether a call without it is refused.
     pub fn required(&self) -> bool {
         !self.optional && self.default.is_none()
     }

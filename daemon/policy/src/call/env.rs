@@ -1,10 +1,10 @@
-//! The environment of a job, built from nothing.
+//! Builds the environment of a job from nothing.
 //!
 //! Left out on purpose:
 //! - `COLUMNS`: it cuts lines of output.
-//! - `APT_CONFIG`: it can only name a file. apt needs none for looking: `-s`
-//!   takes no lock (apt-get(8)), nor do `apt list` and `apt-cache`.
-//! - `SHELL`, `MAIL`, `SSH_*`, `XDG_*`: they speak of a login, a job has none.
+//! - `APT_CONFIG`: it can only name a file. apt needs none to look: `-s` takes no lock (apt-get(8)), nor do `apt
+//!   list` and `apt-cache`.
+//! - `SHELL`, `MAIL`, `SSH_*`, `XDG_*`: they describe a login; a job has none.
 
 use std::ffi::CString;
 
@@ -17,7 +17,7 @@ use crate::decide::Terms;
 use crate::load::diagnostic::quoted;
 use crate::model::profile::{Base, Profile, User};
 
-/// Where programs are looked up, in this order. The job's `PATH` is these.
+/// The job's `PATH`: programs are looked up in this order.
 pub const PATH_DIRS: [&str; 6] = [
     "/usr/local/sbin",
     "/usr/local/bin",
@@ -27,7 +27,6 @@ pub const PATH_DIRS: [&str; 6] = [
     "/bin",
 ];
 
-/// Variables of every job, besides `PATH` and who it is.
 const ALL: [(&str, &str); 10] = [
     ("LANG", "C.UTF-8"),
     ("TERM", "dumb"),
@@ -38,22 +37,22 @@ const ALL: [(&str, &str); 10] = [
     ("MANPAGER", "cat"),
     ("SYSTEMD_PAGER", "cat"),
     ("NO_COLOR", "1"),
-    // git status would otherwise try to write the index (git(1)).
+    // Otherwise git status would try to write the index (git(1)).
     ("GIT_OPTIONAL_LOCKS", "0"),
     ("DEBIAN_FRONTEND", "noninteractive"),
 ];
 
-/// git refuses repositories of other owners, and to a uid of its own all are others'
-/// (git-config(1), safe.directory; the environment counts as command scope). Not for a user who has
-/// something to lose: a repository's configuration can name programs to run.
+/// git refuses repositories of other owners, and a job uid of its own owns none (git-config(1), safe.directory; the
+/// environment counts as command scope). Not for a user with something to lose: the configuration of a repository can
+/// name programs to run.
 const SAFE_DIRECTORY: [(&str, &str); 3] = [
     ("GIT_CONFIG_COUNT", "1"),
     ("GIT_CONFIG_KEY_0", "safe.directory"),
     ("GIT_CONFIG_VALUE_0", "*"),
 ];
 
-/// Whether a job may have programs run that the owner of a repository names. Whoever may `run` can run
-/// any; in a command's profile they would do what was meant for that one command.
+/// Returns true if a job may run programs that the owner of a repository names. A caller with `run` can run any
+/// program anyway. In a command's profile such programs would get rights meant only for that command.
 fn trusts_repositories(terms: &Terms) -> bool {
     let profile = terms.profile();
     let as_run =
@@ -61,12 +60,31 @@ fn trusts_repositories(terms: &Terms) -> bool {
     profile.user == User::Own && (as_run || terms.command().is_none())
 }
 
-/// systemctl(1) as root speaks to a socket of the service manager's own, and turns away from it where it
-/// does not see the other end as a process. A job does not: its table of processes is its own. By this it
-/// takes the bus, as everybody else's systemctl does, and so do scripts of packages.
+/// systemctl(1) as root uses a private socket of the service manager, and refuses it if the peer is not a visible
+/// process. A job of base strict has its own pid namespace and does not see the peer. With this variable systemctl
+/// uses the bus, as it does for other users.
 const SYSTEMCTL: (&str, &str) = ("SYSTEMCTL_FORCE_BUS", "1");
 
-/// Variables that are there once each, a later value in the place of an earlier one.
+/// Returns true for a variable, as `NAME=value`, that jobs have without a policy or a caller asking for it.
+pub fn is_default_variable(variable: &str) -> bool {
+    const IDENTITIES: [(&str, &str); 6] = [
+        ("USER", "remit-job"),
+        ("LOGNAME", "remit-job"),
+        ("USER", "root"),
+        ("LOGNAME", "root"),
+        ("HOME", "/tmp/home"),
+        ("HOME", "/root"),
+    ];
+    let Some((name, value)) = variable.split_once('=') else {
+        return false;
+    };
+    let mut fixed = [&ALL[..], &SAFE_DIRECTORY, &[SYSTEMCTL], &IDENTITIES]
+        .into_iter()
+        .flatten();
+    fixed.any(|fixed| *fixed == (name, value)) || (name == "PATH" && value == PATH_DIRS.join(":"))
+}
+
+/// Variables, each name once. A later value replaces an earlier one.
 struct Variables<'a>(Vec<(&'a str, &'a [u8])>);
 
 impl<'a> Variables<'a> {
@@ -84,8 +102,8 @@ impl<'a> Variables<'a> {
     }
 }
 
-/// Who a job is to itself: name and home. A user's own home is nothing that the sandbox shows; on
-/// the bare host root has its own, and of another user's nothing is known here.
+/// Returns the job's user name and home. A sandbox does not show a user's own home. On base host root has its own
+/// home; the home of another user is not known here.
 fn identity(profile: &Profile) -> [(&'static str, &str); 3] {
     let (name, home) = match (&profile.user, profile.base) {
         (User::Own, _) => ("remit-job", "/tmp/home"),
@@ -97,14 +115,11 @@ fn identity(profile: &Profile) -> [(&'static str, &str); 3] {
     [("USER", name), ("LOGNAME", name), ("HOME", home)]
 }
 
-/// The whole environment of a job that `grant` permits, as `NAME=value`, each name once; a later one
-/// of these takes the place of an earlier one: what every job has, the profile's own, the command's,
-/// and those of `extra`, which the caller asked for.
-///
-/// # Errors
-/// `invalid_args` for a name that the grant does not list, that comes twice, or
-/// a NUL in a value; `too_large` over [`caps::ENV_COUNT`] variables or over
-/// [`caps::ENV_ELEMENT`] bytes in one, with `=` and its final NUL.
+/// Returns the whole environment of a job that `grant` permits, as `NAME=value`, each name once. A later source
+/// replaces an earlier one: the variables of every job, the profile's, the command's, and those of `extra`, which the
+/// caller asked for.
+/// Errors: `invalid_args` for a name that the grant does not list, that comes twice, or a NUL in a value; `too_large`
+/// over [`caps::ENV_COUNT`] variables or over [`caps::ENV_ELEMENT`] bytes in one, with `=` and its final NUL.
 pub fn environment(terms: &Terms, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CString>, Refusal> {
     let profile = terms.profile();
     let path = PATH_DIRS.join(":");
@@ -115,7 +130,7 @@ pub fn environment(terms: &Terms, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CS
     if trusts_repositories(terms) {
         variables.set_all(SAFE_DIRECTORY);
     }
-    if matches!(profile.user, User::Fixed { uid: 0, .. }) {
+    if profile.base == Base::Strict && matches!(profile.user, User::Fixed { uid: 0, .. }) {
         variables.set_all([SYSTEMCTL]);
     }
     let own = terms.command().map(|command| &command.env);
@@ -158,8 +173,8 @@ pub fn environment(terms: &Terms, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CS
     strings.collect()
 }
 
-/// The name as the grant lists it. A name that can never be permitted is in
-/// no grant; asking again costs nothing.
+/// Returns the name as the grant lists it. A name that can never be permitted is in no grant; the second check is
+/// cheap.
 fn permitted<'a>(terms: &'a Terms, name: &[u8]) -> Option<&'a str> {
     let listed = terms
         .env()
@@ -195,7 +210,24 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_says_who_the_job_is_and_adds_its_own() {
+    fn only_exact_default_is_default_variable() {
+        let all = built(&[], &[]).unwrap();
+        assert!(all.iter().all(|one| is_default_variable(one)), "{all:?}");
+        for other in [
+            "PATH=/bin",
+            "LANG=C",
+            "HOME=/home/a",
+            "NOTE=x",
+            "LANG=C.UTF-8 ",
+            "LANG",
+            "",
+        ] {
+            assert!(!is_default_variable(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn profile_sets_user_and_variables() {
         let check = |profile: Profile, has: &[&str], has_not: &str| {
             let grant = Terms::fake_in(profile, &["A"]);
             let caller = [(b"A".to_vec(), b"caller".to_vec())];
@@ -244,14 +276,15 @@ mod tests {
         );
         check(
             Profile::host(),
-            &[
-                "USER=root",
-                "HOME=/root",
-                "TMPDIR=/tmp",
-                "SYSTEMCTL_FORCE_BUS=1",
-            ],
+            &["USER=root", "HOME=/root", "TMPDIR=/tmp"],
             "GIT_CONFIG_",
         );
+        check(Profile::host(), &["USER=root"], "SYSTEMCTL_");
+        let walled = Profile {
+            user: fixed("root", 0),
+            ..Profile::strict()
+        };
+        check(walled, &["SYSTEMCTL_FORCE_BUS=1"], "GIT_CONFIG_");
         let other = Profile {
             user: fixed("#1001", 1001),
             ..Profile::host()
@@ -294,15 +327,14 @@ mod tests {
         check(&["LC_ALL"], &[("LC_ALL", "x/y")], bad);
         check(&["LANG"], &[("LANG", "%n")], bad);
         check(&["A"], &[("A", "/x/../%n")], None);
-        // Even a grant that should not exist does not let these through.
         check(&["LD_PRELOAD"], &[("LD_PRELOAD", "x")], bad);
         check(&["PATH"], &[("PATH", "x")], bad);
 
-        let room = caps::ENV_ELEMENT - "TZ=".len() - 1;
-        check(&["TZ"], &[("TZ", &"x".repeat(room))], None);
+        let max_value_len = caps::ENV_ELEMENT - "TZ=".len() - 1;
+        check(&["TZ"], &[("TZ", &"x".repeat(max_value_len))], None);
         check(
             &["TZ"],
-            &[("TZ", &"x".repeat(room + 1))],
+            &[("TZ", &"x".repeat(max_value_len + 1))],
             Some(Code::TooLarge),
         );
     }

@@ -1,5 +1,3 @@
-//! One call: what it asks for, its values, and what is executed for it.
-
 pub(crate) mod bind;
 pub(crate) mod describe;
 pub(crate) mod env;

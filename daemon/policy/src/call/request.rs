@@ -1,15 +1,13 @@
-//! Checks of a request's bytes that no policy can lift. Every caller of an
-//! exec passes here; the numbers are those of [`remit_common::caps`].
+//! Checks the bytes of a request against limits that no policy can lift ([`remit_common::caps`]). Every exec passes
+//! here.
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 
-/// Checks an argument vector as execve(2) will see it: one to
-/// [`caps::ARGV_COUNT`] elements, the first not empty, no NUL, each with its
-/// final NUL at most [`caps::ARGV_ELEMENT`] bytes, together [`caps::ARGV`].
-///
-/// # Errors
-/// `invalid_args` or `too_large`, about the first element that is wrong.
+/// Checks an argument vector as execve(2) will see it: one to [`caps::ARGV_COUNT`] elements, the first not empty, no
+/// NUL. Each with its final NUL has at most [`caps::ARGV_ELEMENT`] bytes, all together [`caps::ARGV`].
+/// Errors: `invalid_args` or `too_large`, about the first element that is wrong. The other checks here use the same
+/// codes.
 pub fn check_argv(argv: &[impl AsRef<[u8]>]) -> Result<(), Refusal> {
     let Some(program) = argv.first() else {
         return Err(malformed(
@@ -41,11 +39,7 @@ pub fn check_argv(argv: &[impl AsRef<[u8]>]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks a working directory: absolute, no NUL, with its final NUL at most
-/// [`caps::PATH`] bytes.
-///
-/// # Errors
-/// `invalid_args` or `too_large`.
+/// Checks a working directory: absolute, no NUL, with its final NUL at most [`caps::PATH`] bytes.
 pub fn check_cwd(cwd: &[u8]) -> Result<(), Refusal> {
     within("cwd", cwd.len() + 1, caps::PATH, "bytes with its final NUL")?;
     no_nul("cwd", cwd)?;
@@ -56,19 +50,12 @@ pub fn check_cwd(cwd: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// Checks the number of variables that a caller wants set: at most [`caps::ENV_COUNT`]. Before a
-/// verdict, which looks at each of them.
-///
-/// # Errors
-/// `too_large`.
+/// Checks the number of a caller's variables before a verdict, which looks at each: at most [`caps::ENV_COUNT`].
 pub fn check_env_count(count: usize) -> Result<(), Refusal> {
     within("env", count, caps::ENV_COUNT, "variables")
 }
 
-/// Checks a script: not empty, at most [`caps::SCRIPT`] bytes. Any byte may be in it.
-///
-/// # Errors
-/// `invalid_args` or `too_large`.
+/// Checks a script: not empty, at most [`caps::SCRIPT`] bytes, of any value.
 pub fn check_script(script: &[u8]) -> Result<(), Refusal> {
     if script.is_empty() {
         return Err(malformed("script", "the script is empty"));
@@ -76,10 +63,6 @@ pub fn check_script(script: &[u8]) -> Result<(), Refusal> {
     within("script", script.len(), caps::SCRIPT, "bytes")
 }
 
-/// Checks the bytes for standard input: at most [`caps::STDIN`].
-///
-/// # Errors
-/// `too_large`.
 pub fn check_stdin(stdin: &[u8]) -> Result<(), Refusal> {
     within("stdin", stdin.len(), caps::STDIN, "bytes")
 }

@@ -1,18 +1,17 @@
-//! Somebody who might ask, and a call that they might make, as people write them: for `[[test]]`
-//! tables and for questions about a policy. What connects to the socket is never one of these.
+//! Parses a hypothetical caller and call, for `[[test]]` tables and questions about a policy. Real connections never
+//! pass here.
 
 use remit_common::text::line;
 use remit_common::wire::Effect;
 
-use crate::decide::{Ask, Who};
+use crate::decide::{Ask, CallerIds};
 use crate::model::machine::Machine;
 use crate::model::names::RUN;
 
-/// A uid that stands for somebody who is in one group and nothing else: the last one that can be
-/// granted anything, which no range of users reaches.
+/// The uid of a member of one group without anything else: the greatest that can have grants; no range of users
+/// reaches it.
 const SOMEBODY: u32 = 0x7fff_ffff;
 
-/// Whom a question is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
     uid: u32,
@@ -20,11 +19,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// `user` with all groups of a login; `%group` or `%#gid`: somebody who is in that group alone;
-    /// `#uid`: that uid in no group.
-    ///
-    /// # Errors
-    /// That there is no such account, in a sentence.
+    /// Parses `user` with all groups of a login; `%group` or `%#gid`, a user only in that group; `#uid`, that uid in
+    /// no group.
     pub fn named(text: &str, machine: &dyn Machine) -> Result<Self, String> {
         let shown = line(text.as_bytes(), 96);
         let (uid, gids) = if let Some(digits) = text.strip_prefix("%#") {
@@ -53,9 +49,8 @@ impl Subject {
         Ok(Self { uid, gids })
     }
 
-    /// As a verdict is asked for.
-    pub fn who(&self) -> Who<'_> {
-        Who {
+    pub fn caller(&self) -> CallerIds<'_> {
+        CallerIds {
             uid: self.uid,
             gids: &self.gids,
         }
@@ -69,24 +64,17 @@ fn number(digits: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("'{}' is no id", line(digits.as_bytes(), 96)))
 }
 
-/// What somebody might ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// The tool: `run` or `change`.
     pub effect: Effect,
-    /// The command; `None` for any program or script.
+    /// `None` for any program or script.
     pub name: Option<String>,
-    /// Its arguments.
     pub args: Vec<(String, String)>,
-    /// The sandbox of any program or script, where it is not `read`.
     pub profile: Option<String>,
 }
 
 impl Call {
-    /// `run` alone, or `run` or `change`, a command's name and `key=value` words.
-    ///
-    /// # Errors
-    /// What is wrong, in a sentence.
+    /// Parses only `run`, or `run` or `change` with a command's name and `key=value` words.
     pub fn parse(words: &[impl AsRef<str>]) -> Result<Self, String> {
         let mut words = words.iter().map(AsRef::as_ref);
         let tool = words.next().unwrap_or_default();
@@ -118,16 +106,11 @@ impl Call {
         })
     }
 
-    /// As [`Call::parse`] of the words between spaces.
-    ///
-    /// # Errors
-    /// As [`Call::parse`].
     pub fn split(text: &str) -> Result<Self, String> {
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
         Self::parse(&words)
     }
 
-    /// As a verdict is asked for.
     pub fn ask(&self) -> Ask<'_> {
         match &self.name {
             None => Ask::Run {

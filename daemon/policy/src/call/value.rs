@@ -1,4 +1,4 @@
-//! One value against the type of its argument. Text only: what is at a path is for those who open it.
+//! Checks one value against the type of its argument. It checks only text; whoever opens a path checks what is there.
 
 use std::fmt::Write;
 
@@ -6,12 +6,12 @@ use remit_common::builtin::UnitName;
 use remit_common::caps;
 
 use crate::load::diagnostic::quoted;
-use crate::load::kinds::PLAIN;
+use crate::load::parameters::PLAIN;
 use crate::load::paths::{beneath, not_plain};
-use crate::model::command::{Kind, PathIs};
+use crate::model::command::{ParamKind, PathIs};
 
-impl Kind {
-    /// Why `value` is not of this type, in a part of a sentence that never repeats the value.
+impl ParamKind {
+    /// Returns why `value` is not of this type, as a part of a sentence that never repeats the value.
     pub(crate) fn refuses(&self, value: &str) -> Option<String> {
         if value.len() > caps::NAMED_VALUE {
             return Some(format!(
@@ -56,7 +56,6 @@ impl Kind {
         }
     }
 
-    /// What a value must be, in one line for those who call.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Text { pattern, max, .. } => {
@@ -93,8 +92,7 @@ impl Kind {
     }
 }
 
-/// Decimal, and written the one way that the number is printed: no sign but `-`, no leading zero,
-/// no digits of other scripts.
+/// Checks a decimal number in its canonical form: no sign but `-`, no leading zero, no digits of other scripts.
 fn int(value: &str, min: i64, max: i64) -> Option<String> {
     let number = value.parse::<i64>().ok();
     let canonical = number.filter(|number| number.to_string() == value);
@@ -105,7 +103,7 @@ fn int(value: &str, min: i64, max: i64) -> Option<String> {
     }
 }
 
-/// The whole name: what the program would add is not what was checked.
+/// Requires the whole name: a suffix that the program adds was not checked.
 fn unit(value: &str, instances: bool) -> Option<String> {
     match value.parse::<UnitName>() {
         Err(why) => Some(why.to_owned()),
@@ -121,8 +119,7 @@ fn unit(value: &str, instances: bool) -> Option<String> {
     }
 }
 
-/// A name that useradd(8) takes, and that no program reads as a uid (`all digits`) or as an owner
-/// with a group (`:`).
+/// Accepts a name that useradd(8) takes and that no program reads as a uid (all digits) or as owner and group (`:`).
 fn is_user(value: &str) -> bool {
     const MOST: usize = 32;
     let stem = value.strip_suffix('$').unwrap_or(value);
@@ -133,9 +130,9 @@ fn is_user(value: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// A name of Debian (deb-control(5), with an architecture behind `:`) or RPM. apt-get(8) takes a
-/// `-` at the end for "remove it" and a `+` for "install it", whatever the command is; of the names
-/// with a `+` there, as `g++`, only those with two are taken.
+/// Accepts a name of Debian (deb-control(5), with an architecture after `:`) or RPM. apt-get(8) reads a final `-` as
+/// "remove" and a final `+` as "install", in any command. Of the names with a final `+`, such as `g++`, only those
+/// with two are accepted.
 fn package(value: &str) -> Option<String> {
     const MOST: usize = 128;
     let (name, architecture) = match value.split_once(':') {

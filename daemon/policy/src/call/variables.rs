@@ -1,4 +1,4 @@
-//! Which variables a caller can ever set, and to what.
+//! Limits which variables a caller can ever set, and their values.
 
 use remit_common::caps;
 use remit_common::refusal::Refusal;
@@ -11,7 +11,7 @@ const NEVER_PREFIXES: &str = "
     GIT_ GLIBC_ GNUPG JAVA_ JDK_ LD_ LESS LUA MALLOC_ NODE_ NPM_ OPENSSL_ PERL PYTHON
     REMIT_ RUBY SSH_ SUDO_ SYSTEMD_ XDG_";
 
-/// Single names that do the same, and those whose value is the sandbox's own.
+/// Single names that do the same, and those whose value belongs to the sandbox.
 const NEVER_NAMES: &str = "
     AWKLIBPATH AWKPATH CDPATH COLUMNS CURL_HOME CVS_RSH EDITOR ENV EXINIT FPATH GEM_HOME
     GEM_PATH GETCONF_DIR GLOBIGNORE HISTFILE HOME HOSTALIASES IFS INPUTRC KRB5CCNAME
@@ -21,11 +21,9 @@ const NEVER_NAMES: &str = "
     RSYNC_RSH SHELL SHELLOPTS SSLKEYLOGFILE TAR_OPTIONS TERM TERMCAP TERMINFO TERMINFO_DIRS
     TERMPATH TMPDIR TZDIR USER VIMINIT VIMRUNTIME VISUAL WGETRC ZDOTDIR _JAVA_OPTIONS";
 
-/// Why no policy can let a caller set this variable; `None` if one can.
-///
-/// These names are known to make a program load code or read files that the
-/// caller chose. The list is not a wall, the sandbox is: it keeps a policy
-/// from being written that cannot mean well.
+/// Returns why no policy can let a caller set this variable, or `None` if one can. These names make a program load
+/// code or read files that the caller chose. The list is not a sandbox layer: it rejects policies that cannot be
+/// meant.
 pub(crate) fn never_permitted(name: &str) -> Option<&'static str> {
     let mut bytes = name.bytes();
     let first = bytes
@@ -46,9 +44,8 @@ pub(crate) fn never_permitted(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The C library reads the file that a locale or a time zone names, if it is a
-/// path (locale(7), tzset(3)); only names are let through. `%` is from the
-/// days when a locale could become a format string (sudoers(5), `env_check`).
+/// Refuses paths in locales and time zones: the C library reads the file that they name (locale(7), tzset(3)). `%` is
+/// refused because a locale once could become a format string (sudoers(5), `env_check`).
 pub(crate) fn check_value(name: &str, value: &[u8]) -> Result<(), Refusal> {
     let locale = name.starts_with("LC_") || name.starts_with("LANG");
     let path = value.starts_with(b"/") || value.starts_with(b":/");

@@ -1,16 +1,15 @@
-//! What waits for an approval, and who can give it. Whoever reaches for a [`Pending`] gets a [`Grant`] only
-//! with somebody's consent that the rule takes; by what was given beforehand, only where a use of that is
-//! spent.
+//! Turns a [`Pending`] into a [`Grant`], only with the consent of a person whom the rule accepts. A grant for a time
+//! works only if a use of it is spent.
 
 use std::sync::Arc;
 
-use crate::decide::{Basis, Grant, Terms, Who};
+use crate::decide::{Basis, CallerIds, Grant, Terms};
 use crate::model::approval::Approval;
 use crate::model::command::Command;
 use crate::model::profile::{Base, Profile};
 use crate::model::rule::RuleId;
 
-/// A permission that waits for an approval.
+/// A request that needs an approval. It is not a permission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     pub(super) terms: Terms,
@@ -18,58 +17,46 @@ pub struct Pending {
     pub(super) approval: Approval,
 }
 
-/// Somebody who says yes, and for whom.
 #[derive(Debug, Clone, Copy)]
 pub struct Consent<'a> {
-    /// Who approves.
-    pub by: Who<'a>,
-    /// Their name.
+    pub by: CallerIds<'a>,
     pub name: &'a str,
-    /// The uid of who asked.
     pub requester: u32,
 }
 
-/// Why somebody cannot approve a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotApprover {
-    /// It is their own.
+    /// It is their own request.
     Requester,
     /// A rule that asks does not name them.
     NotNamed,
-    /// No sandbox holds it: each run is approved by itself, never beforehand.
+    /// It runs without a sandbox: each run is approved by itself, never for a time.
     Unconfined,
 }
 
 impl Pending {
-    /// What the rule says of it.
     pub fn terms(&self) -> &Terms {
         &self.terms
     }
 
-    /// Who must agree: what all rules ask for that ask about it.
     pub fn approval(&self) -> &Approval {
         &self.approval
     }
 
-    /// The first of the rules that ask for it.
+    /// Returns the first of the asking rules.
     pub fn rule(&self) -> &RuleId {
         &self.rule
     }
 
-    /// The sandbox that it would run in.
     pub fn profile(&self) -> &Arc<Profile> {
         self.terms.profile()
     }
 
-    /// The command that the policy defines; `None` for a program, a script and a built-in command.
     pub fn command(&self) -> Option<&Arc<Command>> {
         self.terms.command()
     }
 
-    /// Whether somebody can approve it: one whom each rule names that asks, and never who asks.
-    ///
-    /// # Errors
-    /// Why not.
+    /// Checks that a person can approve it: each asking rule names them, and they are not the requester.
     pub fn may_approve(&self, consent: &Consent<'_>) -> Result<(), NotApprover> {
         if consent.by.uid == consent.requester {
             return Err(NotApprover::Requester);
@@ -80,10 +67,7 @@ impl Pending {
         }
     }
 
-    /// The permission for this one request, approved by a person.
-    ///
-    /// # Errors
-    /// As [`Pending::may_approve`].
+    /// Returns the permission for this one request, approved by a person who [may approve](Self::may_approve) it.
     pub fn approved(self, consent: &Consent<'_>) -> Result<Grant, NotApprover> {
         self.may_approve(consent)?;
         let by = consent.name.to_owned();
@@ -94,12 +78,9 @@ impl Pending {
         })
     }
 
-    /// What somebody who can approve it gave for a time covers this one request. It permits nothing until
-    /// a use of that grant is spent on it.
-    ///
-    /// # Errors
-    /// As [`Pending::may_approve`]; and always for what runs in base host.
-    pub fn given(self, consent: &Consent<'_>, grant: u64) -> Result<Lifted, NotApprover> {
+    /// Covers this one request by an approver's grant for a time. It permits nothing until a use of that grant is
+    /// spent. Fails as [`Pending::may_approve`], and always for base host.
+    pub fn granted(self, consent: &Consent<'_>, grant: u64) -> Result<Lifted, NotApprover> {
         self.may_approve(consent)?;
         if self.profile().base == Base::Host {
             return Err(NotApprover::Unconfined);
@@ -113,8 +94,7 @@ impl Pending {
     }
 }
 
-/// A request that a grant for a time covers. It is no permission: it becomes a [`Grant`] by one use of
-/// that grant, and by nothing else.
+/// A request that a grant for a time covers. It is not a permission: only one use of that grant makes it a [`Grant`].
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Lifted {
@@ -125,29 +105,24 @@ pub struct Lifted {
 }
 
 impl Lifted {
-    /// What the rule says of it.
     pub fn terms(&self) -> &Terms {
         &self.terms
     }
 
-    /// The number of what was given.
     pub fn grant(&self) -> u64 {
         self.grant
     }
 
-    /// What its permission would rest on.
     pub fn basis(&self) -> Basis {
-        Basis::Given {
+        Basis::TemporaryGrant {
             rule: self.rule.clone(),
             by: self.by.clone(),
             grant: self.grant,
         }
     }
 
-    /// The permission for this one request, once `take` has taken a use of the grant of this number.
-    ///
-    /// # Errors
-    /// Those of `take`: there is no permission.
+    /// Returns the permission for this one request, once `take` has taken a use of the grant with this number. If
+    /// `take` fails, there is no permission.
     pub fn spend<E>(self, take: impl FnOnce(u64) -> Result<(), E>) -> Result<Grant, E> {
         take(self.grant)?;
         let basis = self.basis();
@@ -164,8 +139,6 @@ mod tests {
     use crate::decide::{Ask, Verdict};
     use crate::{MachineTable, Source, load};
 
-    /// A request of uid 1000 that user 7 and the members of group 70 can approve; so can who asks,
-    /// by the rule.
     fn pending() -> Pending {
         let text = "[[grant]]\nname = 'look'\nto = ['#1000']\nallow = ['run']\n\
                     approval = { by = ['#7', '%#70', '#1000'] }\n";
@@ -180,7 +153,7 @@ mod tests {
             env_names: &[],
         };
         let (uid, gids) = (1000, &[][..]);
-        match policy.decide(Who { uid, gids }, &ask) {
+        match policy.decide(CallerIds { uid, gids }, &ask) {
             Verdict::Ask(pending) => pending,
             other @ (Verdict::Allow(_) | Verdict::Deny(_)) => panic!("{other:?}"),
         }
@@ -188,25 +161,25 @@ mod tests {
 
     fn consent(uid: u32, gids: &[u32], requester: u32) -> Consent<'_> {
         Consent {
-            by: Who { uid, gids },
+            by: CallerIds { uid, gids },
             name: "ann",
             requester,
         }
     }
 
     #[test]
-    fn only_somebody_else_whom_the_rule_names_can_approve() {
+    fn only_another_named_person_can_approve() {
         let (no, own) = (Err(NotApprover::NotNamed), Err(NotApprover::Requester));
         for (uid, gids, expect) in [
             (7, &[][..], Ok(())),
             (8, &[70], Ok(())),
             (8, &[1, 2, 70], Ok(())),
-            // Root is not implied, nor is a gid of the same number as a uid or the other way.
+            // Root is not implied, nor is a gid equal to a named uid, or the reverse.
             (0, &[0], no),
             (8, &[7], no),
             (70, &[], no),
             (8, &[], no),
-            // Who asks never can, though the rule names them twice.
+            // The requester never can, though the rule names them twice.
             (1000, &[], own),
             (1000, &[70], own),
         ] {
@@ -214,8 +187,8 @@ mod tests {
             assert_eq!(pending().may_approve(&consent), expect, "{uid} {gids:?}");
             let approved = pending().approved(&consent).map(|_| ());
             assert_eq!(approved, expect, "{uid} {gids:?}");
-            let given = pending().given(&consent, 3).map(|_| ());
-            assert_eq!(given, expect, "{uid} {gids:?}");
+            let granted = pending().granted(&consent, 3).map(|_| ());
+            assert_eq!(granted, expect, "{uid} {gids:?}");
         }
     }
 
@@ -224,28 +197,28 @@ mod tests {
         let mut pending = pending();
         pending.terms = Terms::fake_in(Profile::host(), &[]);
         let consent = consent(7, &[], 1000);
-        let given = pending.clone().given(&consent, 3);
-        assert_eq!(given, Err(NotApprover::Unconfined));
+        let granted = pending.clone().granted(&consent, 3);
+        assert_eq!(granted, Err(NotApprover::Unconfined));
         assert!(pending.approved(&consent).is_ok());
     }
 
     #[test]
-    fn a_permission_says_by_whom_it_is_one() {
+    fn permission_names_the_approver() {
         let consent = consent(7, &[], 1000);
         let approved = pending().approved(&consent).unwrap();
         let basis = approved.basis().to_string();
         assert_eq!(basis, "look (a.toml:1), approved by ann");
-        let lifted = pending().given(&consent, 3).unwrap();
+        let lifted = pending().granted(&consent, 3).unwrap();
         assert_eq!((lifted.grant(), lifted.terms()), (3, pending().terms()));
-        let given = lifted.spend(|_| Ok::<_, ()>(())).unwrap();
-        let basis = given.basis().to_string();
+        let granted = lifted.spend(|_| Ok::<_, ()>(())).unwrap();
+        let basis = granted.basis().to_string();
         assert_eq!(basis, "look (a.toml:1), grant 3 given by ann");
-        assert_eq!(*given.terms(), *pending().terms());
+        assert_eq!(*granted.terms(), *pending().terms());
     }
 
     #[test]
     fn no_use_no_permission() {
-        let lifted = || pending().given(&consent(7, &[], 1000), 3).unwrap();
+        let lifted = || pending().granted(&consent(7, &[], 1000), 3).unwrap();
         let mut taken = Vec::new();
         let mut take = |number| {
             taken.push(number);

@@ -1,4 +1,4 @@
-//! Why something is refused, in words for the agent and for the administrator.
+//! Explains refusals to the agent and to the administrator.
 
 use std::collections::BTreeSet;
 
@@ -16,26 +16,20 @@ use crate::model::profile::Base;
 use crate::model::rule::{DenyRule, GrantRule, RuleId};
 use crate::model::scope::Scope;
 
-/// A refusal, in words for the agent and for the administrator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
-    /// What kind of refusal it is.
     pub code: Code,
-    /// What it is about: a name.
     pub object: Option<String>,
-    /// The rule that refused, or that came closest; `None` when no rule speaks
-    /// of the caller.
+    /// The rule that refused or came closest. `None` if no rule applies to the caller.
     pub rule: Option<RuleId>,
-    /// What was refused and why, one sentence.
     pub what: String,
-    /// What an administrator can do to allow it.
+    /// The administrator's way to allow it.
     pub lift: Option<String>,
-    /// What the agent can do instead.
+    /// The agent's alternative.
     pub next: String,
 }
 
 impl Denial {
-    /// Whether it says what is said of a command that does not exist.
     pub(crate) fn is_as_unknown(&self) -> bool {
         self.code == Code::NotFound
     }
@@ -54,7 +48,7 @@ impl From<Denial> for Refusal {
     }
 }
 
-/// What is told of it where nothing is asked for yet.
+/// The refusal shown before an approval is requested.
 impl From<Pending> for Refusal {
     fn from(pending: Pending) -> Self {
         let (what, of) = match pending.command() {
@@ -112,7 +106,7 @@ pub(crate) fn by(uid: u32, rule: &DenyRule, name: &str) -> Denial {
     }
 }
 
-/// The same whether there is no such command or none for this caller.
+/// The same text whether the command does not exist or this caller may not use it.
 pub(crate) fn no_command(name: &str) -> Denial {
     let Refusal {
         code,
@@ -132,7 +126,7 @@ pub(crate) fn no_command(name: &str) -> Denial {
     }
 }
 
-/// For one who may call it with other arguments.
+/// For a caller who may call it with other arguments.
 pub(crate) fn other_arguments<'a>(
     uid: u32,
     name: &str,
@@ -241,7 +235,7 @@ pub(crate) fn never_set(name: &[u8]) -> Denial {
     }
 }
 
-/// The same text whatever was asked: it shows a stranger nothing of the policy.
+/// The same text for any request: it reveals nothing of the policy to an untrusted caller.
 pub(crate) fn no_grant(uid: u32) -> Denial {
     Denial {
         code: Code::DeniedRule,
@@ -256,7 +250,7 @@ pub(crate) fn no_grant(uid: u32) -> Denial {
             ),
         }),
         next: match uid {
-            // Whom could root ask? And a sandbox is theirs to try without any rule.
+            // Root has nobody to ask, and can try a sandbox without any rule.
             0 => "root can run any command in this sandbox without a grant: remit try -- COMMAND"
                 .into(),
             _ => "call access to see what is granted; ask an administrator for a grant".into(),
@@ -279,16 +273,14 @@ pub(crate) fn no_profile(uid: u32, profile: &str) -> Denial {
     }
 }
 
-/// Whether a policy could grant `run` in a profile of this name.
 fn can_be_granted(profile: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     profile != "host" && (1..=caps::NAME).contains(&profile.len()) && profile.bytes().all(plain)
 }
 
-/// A line that an administrator can put into a file as it stands.
 fn grant_of(uid: u32, profile: &str) -> String {
     format!(
-        "a new file in policy.d: grant = [{{ to = [\"#{uid}\"], allow = [\"run\"], profile = \"{profile}\" }}]; \
+        "a new file in policy.d: grant = [{{ to = [\"#{uid}\"], allow = [\"run\"], run_profile = \"{profile}\" }}]; \
          then remit policy reload"
     )
 }

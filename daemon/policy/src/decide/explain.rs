@@ -1,56 +1,47 @@
-//! Why a request gets the verdict it gets: every rule, and what it has to do with it.
-//!
-//! For administrators. A caller is told less: see [`Policy::decide`].
+//! Explains a verdict: every rule, and why it counts or does not. This is for administrators. [`Policy::decide`]
+//! reports less to a caller.
 
 use remit_common::refusal::Code;
 use remit_common::wire::Effect;
 
-use crate::decide::{Ask, Called, Verdict, Who, lists};
+use crate::decide::{Ask, Called, CallerIds, Verdict, lists};
 use crate::load::diagnostic::quoted;
 use crate::model::glob::Glob;
 use crate::model::names::RUN;
 use crate::model::policy::Policy;
-use crate::model::rule::{DenyRule, GrantRule, RuleId};
+use crate::model::rule::{DenyRule, GrantRule, Nature, RuleId};
 
-/// A verdict and what led to it.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// What [`Policy::decide`] answers.
     pub verdict: Verdict,
-    /// The same in one sentence, for an administrator.
     pub why: String,
-    /// Every denial, then every grant, the strictest first; and why it counts or does not. What
-    /// decided begins with `decides`.
+    /// Every denial, then every grant, the strictest first, with the reason why it counts or not. The text of the
+    /// deciding rule begins with `decides`.
     pub considered: Vec<(RuleId, String)>,
 }
 
-/// What is asked, as rules speak of it.
 struct Question<'a> {
-    who: Who<'a>,
+    caller: CallerIds<'a>,
     name: &'a str,
-    /// Of what is asked for, where it is known.
-    effect: Effect,
-    /// Of `run`: the sandbox and the variables.
+    nature: Nature<'a>,
     run: Option<(&'a str, &'a [&'a [u8]])>,
-    /// Of a command that a file defines.
     call: Option<Called<'a>>,
 }
 
 impl Policy {
-    /// Judges one request as [`Policy::decide`] does, and tells of every rule why it counts or does
-    /// not. Takes time in proportion to all rules.
-    pub fn explain(&self, who: Who<'_>, ask: &Ask<'_>) -> Explanation {
-        let verdict = self.decide(who, ask);
+    /// Judges one request as [`Policy::decide`] does, and explains every rule. Takes time in proportion to all rules.
+    pub fn explain(&self, caller: CallerIds<'_>, ask: &Ask<'_>) -> Explanation {
+        let verdict = self.decide(caller, ask);
         let question = match *ask {
             Ask::Run {
                 profile,
                 argv0: _,
                 env_names,
             } => Some(Question {
-                who,
+                caller,
                 name: RUN,
-                effect: Effect::Read,
+                nature: Nature::Looks,
                 run: Some((profile.unwrap_or(&self.read.name), env_names)),
                 call: None,
             }),
@@ -59,13 +50,13 @@ impl Policy {
                 effect: _,
                 args,
             } => Some(Question {
-                who,
+                caller,
                 name,
-                effect: self
+                nature: self
                     .named(name)
-                    .map_or(Effect::Read, |named| named.effect()),
+                    .map_or(Nature::Looks, |named| named.nature()),
                 run: None,
-                call: self.named(name).and_then(|named| named.with(args)),
+                call: self.named(name).map(|named| named.with(args)),
             }),
             Ask::Try { .. } => None,
         };
@@ -103,7 +94,7 @@ impl Policy {
                     match self.named(question.name) {
                         None => format!("there is no command {name}"),
                         Some(_) => format!(
-                            "no rule grants {name} to this caller, who is told that there is no such \
+                            "no rule grants {name} to this caller: it is refused as an unknown \
                              command"
                         ),
                     }
@@ -127,7 +118,7 @@ impl Policy {
 impl Question<'_> {
     fn denial(&self, rule: &DenyRule, verdict: &Verdict) -> String {
         let name = quoted(self.name);
-        if !rule.to.include(self.who) {
+        if !rule.to.include(self.caller) {
             return "is not about this caller".into();
         }
         if !rule.denies(self.name) {
@@ -149,13 +140,21 @@ impl Question<'_> {
 
     fn grant(&self, rule: &GrantRule, verdict: &Verdict) -> String {
         let name = quoted(self.name);
-        if !rule.to.include(self.who) {
+        if !rule.to.include(self.caller) {
             return "is not about this caller".into();
         }
-        if !rule.allows(self.name, self.effect) {
+        if !rule.allows(self.name, self.nature) {
             let by_pattern = |glob: &&Glob| glob.matches(self.name);
             return match rule.allow.iter().find(by_pattern) {
-                Some(glob) if self.effect == Effect::Change => format!(
+                Some(glob) if matches!(self.nature, Nature::LooksBeyond { .. }) => format!(
+                    "does not allow {name}, whose profile gives more than 'read': its pattern '{glob}' is not for \
+                     commands of another file that do, without effect = \"change\"; write the name whole"
+                ),
+                Some(glob) if self.nature == Nature::LooksUnconfined => format!(
+                    "does not allow {name}, which runs without a sandbox: its pattern '{glob}' is not for such \
+                     commands, without effect = \"change\"; write the name whole"
+                ),
+                Some(glob) if self.nature == Nature::Changes => format!(
                     "does not allow {name}, which changes the host: its pattern '{glob}' is for commands \
                      that look, without effect = \"change\""
                 ),
@@ -181,13 +180,15 @@ impl Question<'_> {
             missing => format!(", but does not list {missing}"),
         };
         match verdict {
-            Verdict::Allow(grant) => self.beside(rule, grant.basis().rule(), false, &lacks),
-            Verdict::Ask(pending) => match self.beside(rule, Some(pending.rule()), true, &lacks) {
-                decides if !lacks.is_empty() && *pending.rule() == rule.id => {
-                    format!("{decides}; its approval holds whichever rule lists them")
+            Verdict::Allow(grant) => self.relation(rule, grant.basis().rule(), false, &lacks),
+            Verdict::Ask(pending) => {
+                match self.relation(rule, Some(pending.rule()), true, &lacks) {
+                    decides if !lacks.is_empty() && *pending.rule() == rule.id => {
+                        format!("{decides}; its approval holds whichever rule lists them")
+                    }
+                    other => other,
                 }
-                other => other,
-            },
+            }
             Verdict::Deny(denial) => match &denial.rule {
                 Some(id) if *id == rule.id => format!("comes closest: allows {name}{lacks}"),
                 Some(_) if lacks.is_empty() => format!("allows {name}, but a denial wins"),
@@ -196,8 +197,8 @@ impl Question<'_> {
         }
     }
 
-    /// What a rule that allows it has to do with the one that decided; `asks` where an approval is asked for.
-    fn beside(
+    /// Relates an allowing rule to the one that decided. `asks` is true if an approval is needed.
+    fn relation(
         &self,
         rule: &GrantRule,
         decided: Option<&RuleId>,
@@ -223,7 +224,6 @@ impl Question<'_> {
         }
     }
 
-    /// The variables asked for that the rule does not list.
     fn missing(&self, rule: &GrantRule) -> String {
         const MOST: usize = 8;
         let (_, names) = self.run.unwrap_or_default();

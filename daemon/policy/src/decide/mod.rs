@@ -1,32 +1,33 @@
-//! The verdict on one request.
+//! Decides one request.
 //!
-//! In this order: an id that can never be granted anything; the first matching
-//! `[[deny]]`, by file name and line; the strictest matching `[[grant]]`. One that
-//! asks for approval is stricter than one that does not, then the one whose requests
-//! are void sooner, then by file name and line. What every matching grant asks for
-//! holds together: the approver is somebody whom each of them names, within the least
-//! of their times. So another grant never makes anything easier. One grant must list
-//! all variables that are asked for: two that each list a half do not add up. A
-//! variable is no way around an approval: all that are asked for in the profile hold,
-//! whichever grant lists them.
+//! The order is:
+//! - an id that can never be granted anything;
+//! - the first matching `[[deny]]`, by file name and line;
+//! - the strictest matching `[[grant]]`: one that asks for approval first, then the one whose requests expire sooner,
+//!   then by file name and line.
 //!
-//! A rule with `args` matches a call whose arguments will have these values: a grant all of them, a denial
-//! one of each.
+//! Conditions of all matching grants apply together: each must name the approver, and the shortest time counts. So
+//! another grant never makes anything easier. One grant must list all variables of the request: two grants with a
+//! half each do not add up. A variable does not avoid an approval: all approvals of the profile apply, whichever
+//! grant lists the variables.
 //!
-//! Who is not granted a command is told the same as of a command that does not exist,
-//! also where a `[[deny]]` speaks of it.
+//! A rule with `args` matches a call whose arguments will have these values: a grant all of them, a denial one of
+//! each.
 //!
-//! Root's trial of a profile asks no rule: it gives root nothing that root has not.
+//! A caller without a grant gets the same answer as for a command that does not exist, even if a `[[deny]]` is about
+//! it.
+//!
+//! Root's `try` of a profile asks no rule: it gives root nothing that root does not have.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub(crate) mod access;
 pub(crate) mod approval;
-pub(crate) mod beforehand;
 pub(crate) mod denial;
 pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod index;
 mod notification;
+pub(crate) mod pre_approval;
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,59 +45,45 @@ use crate::model::policy::Policy;
 use crate::model::profile::{Base, Profile};
 use crate::model::rule::{DenyRule, GrantRule, RuleId};
 
-/// Who asks: ids that the kernel gave for the peer of a socket.
+/// The caller: ids that the kernel reports for the peer of a socket.
 #[derive(Debug, Clone, Copy)]
-pub struct Who<'a> {
+pub struct CallerIds<'a> {
     /// The effective uid at connect (unix(7), SO_PEERCRED).
     pub uid: u32,
-    /// All gids at connect, the primary one too (SO_PEERCRED, SO_PEERGROUPS).
+    /// All gids at connect, with the primary one (SO_PEERCRED, SO_PEERGROUPS).
     pub gids: &'a [u32],
 }
 
-/// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub enum Ask<'a> {
-    /// Run any program or script.
     Run {
-        /// The sandbox asked for; `read` when none is.
+        /// `None` means `read`.
         profile: Option<&'a str>,
-        /// The program, or the interpreter of a script. `run` covers every
-        /// program: its sandbox makes any of them harmless.
+        /// The program, or a script's interpreter. `run` covers every program: its sandbox makes them harmless.
         argv0: &'a [u8],
-        /// Names of the variables that the caller wants set.
         env_names: &'a [&'a [u8]],
     },
-    /// A command by its name.
     Command {
-        /// The name.
         name: &'a str,
-        /// What the tool is for through which it is asked.
         effect: Effect,
-        /// Its arguments as they are given, not checked yet.
         args: &'a [(String, String)],
     },
-    /// Run any program or script as root's own trial of a profile: no rule is asked.
+    /// Run any program or script to try a profile as root: no rule is asked.
     Try {
-        /// The sandbox to try; `read` when none is named.
         profile: Option<&'a str>,
-        /// Names of the variables that the caller wants set.
         env_names: &'a [&'a [u8]],
     },
 }
 
-/// The answer to an [`Ask`].
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may run, exactly so.
     Allow(Grant),
-    /// It may run so once another person has agreed.
     Ask(Pending),
-    /// It may not.
     Deny(Denial),
 }
 
-/// What a rule says of a request: in which sandbox, which command, which variables. No permission.
+/// What a rule says of a request: sandbox, command, variables. It is not a permission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     profile: Arc<Profile>,
@@ -104,36 +91,29 @@ pub struct Terms {
     command: Option<Arc<Command>>,
 }
 
-/// A permission. Only [`Policy::decide`] and [`Pending`] make one.
+/// A permission, made only by [`Policy::decide`], [`Policy::notification`], [`Pending`] and
+/// [`Lifted`](approval::Lifted).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     terms: Terms,
     basis: Basis,
 }
 
-/// Why something is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Basis {
-    /// A rule of the policy grants it.
     Rule(RuleId),
     /// Root tries a profile: root could run the same outside of it.
     TryByRoot,
-    /// The daemon tells people that a change waits for them.
     Notification,
-    /// A rule asks for an approval, and somebody who can has approved this very request.
+    /// A rule asks for an approval, and an approver has approved this very request.
     Approved {
-        /// The rule.
         rule: RuleId,
-        /// The approver's name.
         by: String,
     },
-    /// A rule asks for an approval, and somebody who can has approved such runs for a time.
-    Given {
-        /// The rule.
+    /// A rule asks for an approval, and an approver has approved such runs for a time.
+    TemporaryGrant {
         rule: RuleId,
-        /// The approver's name.
         by: String,
-        /// The number of what they gave.
         grant: u64,
     },
 }
@@ -145,16 +125,19 @@ impl fmt::Display for Basis {
             Self::TryByRoot => f.write_str("try by root"),
             Self::Notification => f.write_str("approval.notify of remit.toml"),
             Self::Approved { rule, by } => write!(f, "{rule}, approved by {by}"),
-            Self::Given { rule, by, grant } => write!(f, "{rule}, grant {grant} given by {by}"),
+            Self::TemporaryGrant { rule, by, grant } => {
+                write!(f, "{rule}, grant {grant} given by {by}")
+            }
         }
     }
 }
 
 impl Basis {
-    /// The rule, where one decided.
     pub fn rule(&self) -> Option<&RuleId> {
         match self {
-            Self::Rule(rule) | Self::Approved { rule, .. } | Self::Given { rule, .. } => Some(rule),
+            Self::Rule(rule) | Self::Approved { rule, .. } | Self::TemporaryGrant { rule, .. } => {
+                Some(rule)
+            }
             Self::TryByRoot | Self::Notification => None,
         }
     }
@@ -172,22 +155,18 @@ impl Terms {
         }
     }
 
-    /// The sandbox to run in.
     pub fn profile(&self) -> &Arc<Profile> {
         &self.profile
     }
 
-    /// The command that the policy defines; `None` for a program, a script and a built-in command.
     pub fn command(&self) -> Option<&Arc<Command>> {
         self.command.as_ref()
     }
 
-    /// Names of the variables that the caller may set, sorted.
     pub fn env(&self) -> &[String] {
         &self.env
     }
 
-    /// Terms that no rule has.
     #[cfg(test)]
     pub(crate) fn fake(env: &[&str]) -> Self {
         Self::fake_in(Profile::read(), env)
@@ -204,64 +183,64 @@ impl Terms {
 }
 
 impl Grant {
-    /// What the rule says.
     pub fn terms(&self) -> &Terms {
         &self.terms
     }
 
-    /// The sandbox to run in.
     pub fn profile(&self) -> &Arc<Profile> {
         self.terms.profile()
     }
 
-    /// The command that the policy defines; `None` for a program, a script and a built-in command.
     pub fn command(&self) -> Option<&Arc<Command>> {
         self.terms.command()
     }
 
-    /// Names of the variables that the caller may set, sorted.
     pub fn env(&self) -> &[String] {
         self.terms.env()
     }
 
-    /// The rule that decided, or what took its place.
     pub fn basis(&self) -> &Basis {
         &self.basis
     }
 }
 
 impl Policy {
-    /// Judges one request. Total: any input has a verdict.
-    pub fn decide(&self, who: Who<'_>, ask: &Ask<'_>) -> Verdict {
-        if let Some(why) = refused_id(who.uid) {
-            return Verdict::Deny(denial::of_id(who.uid, why));
+    /// Judges one request. Every input has a verdict.
+    pub fn decide(&self, caller: CallerIds<'_>, ask: &Ask<'_>) -> Verdict {
+        if let Some(why) = refused_id(caller.uid) {
+            return Verdict::Deny(denial::of_id(caller.uid, why));
         }
         let verdict = match ask {
             Ask::Run {
                 profile,
                 argv0: _,
                 env_names,
-            } => self.run(who, profile.unwrap_or(&self.read.name), env_names),
-            Ask::Command { name, effect, args } => self.call(who, name, *effect, args),
+            } => self.run(caller, profile.unwrap_or(&self.read.name), env_names),
+            Ask::Command { name, effect, args } => self.call(caller, name, *effect, args),
             Ask::Try { profile, env_names } => {
-                self.attempt(who, profile.unwrap_or(&self.read.name), env_names)
+                self.attempt(caller, profile.unwrap_or(&self.read.name), env_names)
             }
         };
         verdict.unwrap_or_else(Verdict::Deny)
     }
 
-    fn run(&self, who: Who<'_>, profile: &str, env_names: &[&[u8]]) -> Result<Verdict, Denial> {
-        self.not_denied(who, RUN, None)?;
-        let speaking = self.granting.of(who);
-        let granted = self.granting.places(&speaking, RUN);
+    fn run(
+        &self,
+        caller: CallerIds<'_>,
+        profile: &str,
+        env_names: &[&[u8]],
+    ) -> Result<Verdict, Denial> {
+        self.not_denied(caller, RUN, None)?;
+        let speaking = self.granting.of(caller);
+        let granted = self.granting.positions(&speaking, RUN);
         let mut granted = granted.filter_map(|at| self.grants.get(at)).peekable();
         if granted.peek().is_none() {
-            return Err(denial::no_grant(who.uid));
+            return Err(denial::no_grant(caller.uid));
         }
         let in_profile = granted.filter(|rule| rule.profile.name == profile);
         let in_profile: Vec<&GrantRule> = in_profile.collect();
         let Some(strictest) = in_profile.first().copied() else {
-            return Err(denial::no_profile(who.uid, profile));
+            return Err(denial::no_profile(caller.uid, profile));
         };
         let mut listing = in_profile.iter().copied();
         let listing = listing
@@ -280,27 +259,28 @@ impl Policy {
 
     fn call(
         &self,
-        who: Who<'_>,
+        caller: CallerIds<'_>,
         name: &str,
         effect: Effect,
         args: &[(String, String)],
     ) -> Result<Verdict, Denial> {
         let unknown = || denial::no_command(name);
-        // First, so that an answer takes no longer for a command that is there.
-        let speaking = self.granting.of(who);
+        // First, so that an answer takes no longer if the command exists.
+        let speaking = self.granting.of(caller);
         let named = self.named(name).ok_or_else(unknown)?;
-        let call = named.with(args);
+        let call = Some(named.with(args));
         let granting = || {
-            let places = self.granting.places(&speaking, name);
-            places.filter_map(|at| self.grants.get(at))
+            let positions = self.granting.positions(&speaking, name);
+            positions.filter_map(|at| self.grants.get(at))
         };
         let mut granted = granting().peekable();
         granted.peek().ok_or_else(unknown)?;
-        self.not_denied(who, name, call)?;
-        // Who may call it with other arguments knows that it is there, and is told with which.
+        self.not_denied(caller, name, call)?;
+        // A caller with a grant for other arguments knows the command, so the refusal lists them.
         let covering: Vec<&GrantRule> = granted.filter(|rule| rule.covers(call)).collect();
         let strictest = covering.first();
-        let rule = strictest.ok_or_else(|| denial::other_arguments(who.uid, name, granting()))?;
+        let rule =
+            strictest.ok_or_else(|| denial::other_arguments(caller.uid, name, granting()))?;
         if named.effect() != effect {
             return Err(denial::other_tool(&named));
         }
@@ -309,20 +289,30 @@ impl Policy {
         Ok(Verdict::of(terms, &rule.id, asked))
     }
 
-    fn not_denied(&self, who: Who<'_>, name: &str, call: Option<Called<'_>>) -> Result<(), Denial> {
-        let speaking = self.denying.of(who);
-        let places = self.denying.places(&speaking, name);
-        let mut denying = places.filter_map(|at| self.denies.get(at));
+    fn not_denied(
+        &self,
+        caller: CallerIds<'_>,
+        name: &str,
+        call: Option<Called<'_>>,
+    ) -> Result<(), Denial> {
+        let speaking = self.denying.of(caller);
+        let positions = self.denying.positions(&speaking, name);
+        let mut denying = positions.filter_map(|at| self.denies.get(at));
         match denying.find(|rule| rule.touches(call)) {
-            Some(rule) => Err(denial::by(who.uid, rule, name)),
+            Some(rule) => Err(denial::by(caller.uid, rule, name)),
             None => Ok(()),
         }
     }
 
-    /// Root's own trial. Its variables are those that any policy may permit.
-    fn attempt(&self, who: Who<'_>, profile: &str, env: &[&[u8]]) -> Result<Verdict, Denial> {
-        if who.uid != 0 {
-            return Err(denial::not_root(who.uid));
+    /// Judges root's own `try`. It may set any variable that a policy can permit.
+    fn attempt(
+        &self,
+        caller: CallerIds<'_>,
+        profile: &str,
+        env: &[&[u8]],
+    ) -> Result<Verdict, Denial> {
+        if caller.uid != 0 {
+            return Err(denial::not_root(caller.uid));
         }
         let tried = self.profiles().find(|known| known.name == profile);
         let tried = tried.ok_or_else(|| denial::unknown_profile(self, profile))?;
@@ -348,7 +338,6 @@ impl Policy {
 }
 
 impl Verdict {
-    /// What a rule makes of its terms, where this is asked for in all.
     fn of(terms: Terms, rule: &RuleId, asked: Option<Approval>) -> Self {
         let rule = rule.clone();
         match asked {
@@ -365,36 +354,31 @@ impl Verdict {
     }
 }
 
-/// A command that a file defines, and the arguments of a call of it.
-pub(crate) type Called<'a> = (&'a Command, &'a [(String, String)]);
+/// A named command, and the arguments of a call.
+pub(crate) type Called<'a> = (Named<'a>, &'a [(String, String)]);
 
 impl<'a> Named<'a> {
-    /// A call of it, where rules can look at its arguments.
-    pub(crate) fn with(self, args: &'a [(String, String)]) -> Option<Called<'a>> {
-        match self {
-            Self::Builtin(_) => None,
-            Self::Command(command) => Some((command.as_ref(), args)),
-        }
+    pub(crate) fn with(self, args: &'a [(String, String)]) -> Called<'a> {
+        (self, args)
     }
 }
 
 impl GrantRule {
-    /// Whether its scope covers this call; `None` is one without arguments that rules know.
+    /// Returns true if its scope covers this call. `None` is a run of any program.
     pub(crate) fn covers(&self, call: Option<Called<'_>>) -> bool {
-        let covers = |(command, args): Called<'_>| self.scope.covers(command, args);
+        let covers = |(named, args): Called<'_>| self.is_about(named, args);
         self.scope.is_any() || call.is_some_and(covers)
     }
 }
 
 impl DenyRule {
-    /// Whether this call is in its scope; `None` is one without arguments that rules know.
+    /// Returns true if this call is in its scope. `None` is a run of any program.
     pub(crate) fn touches(&self, call: Option<Called<'_>>) -> bool {
-        let touches = |(command, args): Called<'_>| self.scope.touches(command, args);
+        let touches = |(named, args): Called<'_>| self.scope.touches(named, args);
         self.scope.is_any() || call.is_some_and(touches)
     }
 }
 
-/// Whether a grant lets the caller set this variable.
 pub(crate) fn lists(rule: &GrantRule, name: &[u8]) -> bool {
     rule.env.iter().any(|listed| listed.as_bytes() == name)
 }

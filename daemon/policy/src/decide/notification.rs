@@ -1,4 +1,4 @@
-//! The command by which the daemon itself tells people that a change waits for them.
+//! Grants the command that notifies people of waiting changes.
 
 use std::sync::Arc;
 
@@ -7,12 +7,9 @@ use crate::model::command::Stdin;
 use crate::model::policy::Policy;
 
 impl Policy {
-    /// The right to run the command that `approval.notify` of remit.toml names, with the request on its
-    /// standard input. No rule is asked: who writes remit.toml is root. It has a sandbox, since a command
-    /// of base host reads no standard input.
-    ///
-    /// # Errors
-    /// There is no such command, or it is none for that: in words.
+    /// Returns the right to run the command of `approval.notify` in remit.toml, with the request on its standard
+    /// input. No rule is asked: only root writes remit.toml. It has a sandbox, because a command of base host reads
+    /// no standard input.
     pub fn notification(&self, name: &str) -> Result<Grant, String> {
         let command = self
             .command(name)
@@ -39,7 +36,7 @@ mod tests {
     use crate::{MachineTable, Source, load};
 
     #[test]
-    fn it_takes_a_sandboxed_command_that_reads_and_needs_nothing() {
+    fn notify_command_reads_stdin_without_arguments() {
         let command = |name: &str, rest: &str, profile: &str| {
             format!(
                 "[[command]]\nname = 'a.{name}'\nsummary = 'x'\neffect = 'change'\nprofile = '{profile}'\n{rest}\n"
@@ -61,7 +58,7 @@ mod tests {
             text: text.into(),
         };
         let (policy, _) = load(&[source], &MachineTable::default()).unwrap();
-        let told = |name: &str| match policy.notification(name) {
+        let outcome = |name: &str| match policy.notification(name) {
             Ok(grant) => format!("{} in {}", grant.basis(), grant.profile().name),
             Err(why) => why,
         };
@@ -73,8 +70,8 @@ mod tests {
                 "command 'a.deaf' does not have stdin = \"caller\"",
             ),
         ] {
-            assert_eq!(told(name), expect);
+            assert_eq!(outcome(name), expect);
         }
-        assert!(told("a.asks").starts_with("command 'a.asks' needs arguments: "));
+        assert!(outcome("a.asks").starts_with("command 'a.asks' needs arguments: "));
     }
 }

@@ -1,22 +1,20 @@
-//! Users and groups that rules name, turned into ids when a policy is loaded.
+//! Resolves the users and groups of rules into ids when a policy is loaded.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
 
 use crate::load::diagnostic::quoted;
-use crate::load::reader::{Placed, Report};
+use crate::load::reader::{Report, WithSpan};
 use crate::model::machine::{Ids, Machine};
 use crate::model::profile::User;
 use crate::model::rule::{Grantees, Principal};
 
-/// The uid and gid that stand for ids without a mapping (user_namespaces(7)).
+/// The uid and gid that replace ids without a mapping (user_namespaces(7)).
 const OVERFLOW: u32 = 65534;
 
-/// Why an id can never be granted anything.
-///
-/// Ids from 2^31 on are -1 or negative to programs that keep them signed
-/// (CVE-2018-19788, CVE-2019-14287); the overflow id is anybody's.
+/// Returns why an id can never be granted anything. Programs with signed ids read those from 2^31 on as -1 or
+/// negative (CVE-2018-19788, CVE-2019-14287). The overflow id can be any user.
 pub(crate) fn refused_id(id: u32) -> Option<&'static str> {
     match id {
         OVERFLOW => Some("65534 stands for every id without a mapping"),
@@ -25,32 +23,30 @@ pub(crate) fn refused_id(id: u32) -> Option<&'static str> {
     }
 }
 
-/// What happens when a rule names somebody who does not exist.
+/// The reaction to a name that does not exist.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unknown {
-    /// A grant to nobody harms nobody, and packages ship grants to groups that
-    /// get their members, or come into being, later: a warning.
+    /// A warning: a grant to nobody does no harm, and packages grant to groups that are created or get members later.
     Warns,
-    /// A denial that hits nobody allows what it was written to refuse: an error; a warning where it hit
-    /// somebody who is gone.
+    /// An error: a denial of nobody allows what it was written to refuse. If the last known id of the name is known,
+    /// the denial applies to that id, with a warning.
     Refuses,
-    /// A profile without the account is another one than was written: an error.
+    /// An error: without the account the profile is not the one that was written.
     Missing,
 }
 
-/// Each name that a load asked for with its answer: part of what the policy means.
 #[derive(Debug, Default)]
 pub(crate) struct Resolved {
     pub(crate) users: BTreeMap<String, Option<Ids>>,
     pub(crate) groups: BTreeMap<String, Option<u32>>,
     pub(crate) hosts: BTreeMap<String, Vec<IpAddr>>,
-    /// The members of the groups that denials name, by gid.
     pub(crate) members: BTreeMap<u32, Vec<u32>>,
+    /// Names of denials that do not exist now, with their last known ids.
+    pub(crate) last: BTreeMap<String, u32>,
 }
 
-/// Resolves the entries of a `to` list.
 pub(crate) fn grantees(
-    entries: &[Placed<&str>],
+    entries: &[WithSpan<&str>],
     unknown: Unknown,
     machine: &dyn Machine,
     resolved: &mut Resolved,
@@ -61,8 +57,8 @@ pub(crate) fn grantees(
         found.words.push(entry.value.to_owned());
         let span = entry.span.clone();
         let (kind, rest) = match entry.value.strip_prefix('%') {
-            Some(rest) => (Kind::Group, rest),
-            None => (Kind::User, entry.value),
+            Some(rest) => (AccountKind::Group, rest),
+            None => (AccountKind::User, entry.value),
         };
         let id = match rest.strip_prefix('#') {
             Some(digits) => number(digits, kind, span.clone(), report),
@@ -71,12 +67,16 @@ pub(crate) fn grantees(
         let Some(id) = id else { continue };
         if let Some(why) = refused_id(id) {
             let message = format!("{} {id} can be granted nothing: {why}", kind.id());
-            report.error(span, message);
+            report.error_with_help(
+                span,
+                message,
+                "write an account of a person or an agent, or a \"%group\"",
+            );
             continue;
         }
         let principal = match kind {
-            Kind::User => Principal::User(id),
-            Kind::Group => Principal::Group(id),
+            AccountKind::User => Principal::User(id),
+            AccountKind::Group => Principal::Group(id),
         };
         if let (Principal::Group(gid), Unknown::Refuses) = (principal, unknown) {
             let members = resolved.members.entry(gid);
@@ -91,9 +91,9 @@ pub(crate) fn grantees(
     found
 }
 
-/// The user of a profile's jobs, by name or `#uid`; of a number the primary group is the same number.
+/// Resolves the user of a profile's jobs, by name or `#uid`. A number's primary group is the same number.
 pub(crate) fn job_user(
-    entry: &Placed<&str>,
+    entry: &WithSpan<&str>,
     machine: &dyn Machine,
     resolved: &mut Resolved,
     report: &mut Report<'_>,
@@ -101,11 +101,11 @@ pub(crate) fn job_user(
     let span = entry.span.clone();
     let ids = match entry.value.strip_prefix('#') {
         Some(digits) => {
-            let id = number(digits, Kind::User, span.clone(), report)?;
+            let id = number(digits, AccountKind::User, span.clone(), report)?;
             Ids { uid: id, gid: id }
         }
         None => {
-            let (kind, unknown) = (Kind::User, Unknown::Missing);
+            let (kind, unknown) = (AccountKind::User, Unknown::Missing);
             lookup(
                 entry.value,
                 kind,
@@ -120,7 +120,7 @@ pub(crate) fn job_user(
     };
     if let Some(why) = refused_id(ids.uid).or_else(|| refused_id(ids.gid)) {
         let message = format!("no job can be {}: {why}", quoted(entry.value));
-        report.error(span, message);
+        report.error_with_help(span, message, "write another account, or delete 'user'");
         return None;
     }
     Some(User::Fixed {
@@ -130,15 +130,14 @@ pub(crate) fn job_user(
     })
 }
 
-/// A group of a profile's jobs, by name or `#gid`.
 pub(crate) fn job_group(
-    entry: &Placed<&str>,
+    entry: &WithSpan<&str>,
     machine: &dyn Machine,
     resolved: &mut Resolved,
     report: &mut Report<'_>,
 ) -> Option<u32> {
     let span = entry.span.clone();
-    let (kind, unknown) = (Kind::Group, Unknown::Missing);
+    let (kind, unknown) = (AccountKind::Group, Unknown::Missing);
     let gid = match entry.value.strip_prefix('#') {
         Some(digits) => number(digits, kind, span.clone(), report)?,
         None => lookup(
@@ -153,19 +152,19 @@ pub(crate) fn job_group(
     };
     if let Some(why) = refused_id(gid) {
         let message = format!("no job can be in group {}: {why}", quoted(entry.value));
-        report.error(span, message);
+        report.error_with_help(span, message, "write another group, or delete it");
         return None;
     }
     Some(gid)
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum AccountKind {
     User,
     Group,
 }
 
-impl Kind {
+impl AccountKind {
     fn name(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -180,7 +179,13 @@ impl Kind {
         }
     }
 
-    /// How a numeric id is written.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::User => "",
+            Self::Group => "%",
+        }
+    }
+
     fn numeric(self) -> &'static str {
         match self {
             Self::User => "#",
@@ -189,21 +194,30 @@ impl Kind {
     }
 }
 
-/// A decimal id without sign, spaces or leading zeros: one way to write each.
-fn number(digits: &str, kind: Kind, span: Range<usize>, report: &mut Report<'_>) -> Option<u32> {
+/// Parses a decimal id without sign, spaces or leading zeros, so that each has one form.
+fn number(
+    digits: &str,
+    kind: AccountKind,
+    span: Range<usize>,
+    report: &mut Report<'_>,
+) -> Option<u32> {
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     let canonical = plain && (digits == "0" || !digits.starts_with('0'));
     let id = canonical.then(|| digits.parse::<u32>().ok()).flatten();
     if id.is_none() {
         let message = format!("{} is not a {}", quoted(digits), kind.id());
-        report.error_with_help(span, message, "a decimal number from 0 to 2147483647");
+        let help = format!(
+            "write '{}' and a decimal number from 0 to 2147483647",
+            kind.numeric()
+        );
+        report.error_with_help(span, message, &help);
     }
     id
 }
 
 fn lookup(
     name: &str,
-    kind: Kind,
+    kind: AccountKind,
     unknown: Unknown,
     machine: &dyn Machine,
     resolved: &mut Resolved,
@@ -211,31 +225,31 @@ fn lookup(
     report: &mut Report<'_>,
 ) -> Option<u32> {
     if let Some(why) = not_a_name(name) {
-        report.error(
-            span,
-            format!(
-                "{} is not the name of a {}: {why}",
-                quoted(name),
-                kind.name()
-            ),
+        let message = format!(
+            "{} is not the name of a {}: {why}",
+            quoted(name),
+            kind.name()
         );
+        let help = meant(name, kind).unwrap_or_else(|| {
+            "write the name of a user, a group as \"%ops\", or a number as \"#1000\" or \"%#100\"".into()
+        });
+        report.error_with_help(span, message, &help);
         return None;
     }
     let id = match kind {
-        Kind::User => {
+        AccountKind::User => {
             let ids = machine.user(name);
             resolved.users.insert(name.to_owned(), ids);
             ids.map(|ids| ids.uid)
         }
-        Kind::Group => {
+        AccountKind::Group => {
             let gid = machine.group(name);
             resolved.groups.insert(name.to_owned(), gid);
             gid
         }
     };
     if id.is_none() {
-        let number = name.bytes().all(|byte| byte.is_ascii_digit());
-        let help = number.then(|| format!("a {} is written '{}{name}'", kind.id(), kind.numeric()));
+        let help = meant(name, kind);
         let message = format!("there is no {} {}", kind.name(), quoted(name));
         match unknown {
             Unknown::Warns => {
@@ -243,17 +257,25 @@ fn lookup(
                 report.warning(span, message, help.as_deref());
             }
             Unknown::Missing => {
-                let help = help.unwrap_or_else(|| "create it, or name another".into());
+                let help = help.unwrap_or_else(|| "create it, or write another".into());
                 report.error_with_help(span, message, &help);
             }
-            Unknown::Refuses if matches!(kind, Kind::User) && machine.was_there(name) => {
-                let message = format!("{message} any more: this denial hits nobody by that name");
-                let help = help.as_deref().or(Some("take it out of the list"));
-                report.warning(span, message, help);
-            }
             Unknown::Refuses => {
+                let last = match kind {
+                    AccountKind::User => machine.last_uid(name),
+                    AccountKind::Group => machine.last_gid(name),
+                };
+                if let Some(id) = last {
+                    let what = kind.id();
+                    let message =
+                        format!("{message} now: this denial goes on for {what} {id}, which it was");
+                    let help = "if it is gone for good, delete it from the list";
+                    report.warning(span, message, Some(help));
+                    resolved.last.insert(format!("{}{name}", kind.prefix()), id);
+                    return last;
+                }
                 let message = format!("{message}, so this denial would hit nobody");
-                let help = help.unwrap_or_else(|| "create it, or take it out of the list".into());
+                let help = help.unwrap_or_else(|| "create it, or delete it from the list".into());
                 report.error_with_help(span, message, &help);
             }
         }
@@ -261,8 +283,30 @@ fn lookup(
     id
 }
 
-/// Why no account can have this name. Names are only ever looked up, never
-/// made into paths, so spaces and slashes are harmless (CVE-2023-42456).
+/// Returns what to write instead of a name that other programs' files would have.
+fn meant(name: &str, kind: AccountKind) -> Option<String> {
+    const EVERYBODY: [&str; 6] = ["*", "all", "any", "anyone", "everybody", "everyone"];
+    if EVERYBODY.contains(&name.to_ascii_lowercase().as_str()) {
+        return Some(
+            "there is no word for everybody: write a group, as \"%remit\" for all agents".into(),
+        );
+    }
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(format!(
+            "write \"{}{name}\" for a {}",
+            kind.numeric(),
+            kind.id()
+        ));
+    }
+    let group = ["@", "+", "group:", ":"]
+        .iter()
+        .find_map(|sign| name.strip_prefix(sign))?;
+    let group = remit_common::text::line(group.as_bytes(), 64);
+    (!group.is_empty()).then(|| format!("write \"%{group}\" for a group"))
+}
+
+/// Returns why no account can have this name. Names are only looked up, never made into paths, so spaces and slashes
+/// are harmless (CVE-2023-42456).
 fn not_a_name(name: &str) -> Option<&'static str> {
     const MOST: usize = 256;
     if name.is_empty() {

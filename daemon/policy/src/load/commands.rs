@@ -1,4 +1,4 @@
-//! The tables `[[command]]`: each becomes a [`Command`], its template and its examples checked.
+//! Reads the tables `[[command]]`: each becomes a [`Command`] with a checked template and examples.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,33 +6,33 @@ use std::sync::Arc;
 use remit_common::builtin;
 use remit_common::wire::Effect;
 
-use crate::call::bind::place;
+use crate::call::bind::param_position;
 use crate::load::diagnostic::{Severity, quoted};
 use crate::load::environment::variables;
-use crate::load::kinds::{choice, params};
 use crate::load::limits::limits;
 use crate::load::lint::{gaps, lint};
+use crate::load::parameters::{choice, params};
 use crate::load::paths::{beneath, not_plain, optional};
-use crate::load::reader::{Fields, Placed, Report};
+use crate::load::reader::{Fields, Report, WithSpan};
 use crate::load::template::{self, Parsed, argv, words};
 use crate::load::text::{is_name, summary};
-use crate::model::command::{Command, Kind, Param, Part, Stdin, Word};
+use crate::load::types::Types;
+use crate::model::command::{Command, Param, ParamKind, Part, Stdin, Word};
 use crate::model::machine::{Machine, Program};
 use crate::model::profile::{Base, Destination, Network, Profile};
 use crate::model::rule::RuleId;
 
-/// A command as it was read, and where its parts stand.
 pub(crate) struct Draft<'a> {
-    pub(crate) name: Placed<&'a str>,
-    /// `None` after an error in it: its name stands all the same.
+    pub(crate) name: WithSpan<&'a str>,
+    /// `None` after an error in it. Its name is taken all the same.
     pub(crate) command: Option<Command>,
 }
 
-/// Reads one command; `None` without a name. `profile` finds a profile by name, and reports it when
-/// there is none.
+/// Reads one command. Returns `None` if it has no name. `profile` finds a profile by name, and reports a missing one.
 pub(crate) fn command<'a>(
     mut fields: Fields<'a>,
-    profile: impl FnOnce(&Placed<&str>, &mut Report<'_>) -> Option<Arc<Profile>>,
+    profile: impl FnOnce(&WithSpan<&str>, &mut Report<'_>) -> Option<Arc<Profile>>,
+    types: &Types,
     machine: &dyn Machine,
     report: &mut Report<'_>,
 ) -> Option<Draft<'a>> {
@@ -44,8 +44,13 @@ pub(crate) fn command<'a>(
     }
     let summary = summary(fields.required("summary", report), report);
     let effects = [("read", Effect::Read), ("change", Effect::Change)];
-    let effect = choice(fields.required("effect", report), &effects, report);
-    let params = params(&mut fields, report);
+    let effect = choice(
+        "effect",
+        fields.required("effect", report),
+        &effects,
+        report,
+    );
+    let params = params(&mut fields, types, report);
     let mut argv = argv(&mut fields, &params, report);
     let stdin = stdin(fields.string("stdin", report), &params, report);
     let profile_at = fields.required("profile", report);
@@ -67,11 +72,11 @@ pub(crate) fn command<'a>(
     if report.errors() > errors {
         return Some(draft);
     }
-    let Placed {
+    let WithSpan {
         value: stdin,
         span: stdin_at,
     } = stdin;
-    every_argument_has_its_place(&params, &argv, &stdin, report);
+    check_every_argument_is_used(&params, &argv, &stdin, report);
     check_program(&mut argv, machine, report);
     for gap in gaps(&argv, &params) {
         let help = "put it into brackets together with the option before it, or behind the others; \
@@ -80,7 +85,11 @@ pub(crate) fn command<'a>(
     }
     for finding in lint(&argv, &params, &stdin) {
         match finding.severity {
-            Severity::Error => report.error(finding.span, finding.message),
+            Severity::Error => {
+                let help = "name the inner program in a command of its own, or write fixed words there; see WRAPPERS \
+                            AND INTERPRETERS in remit-policy(5)";
+                report.error_with_help(finding.span, finding.message, help);
+            }
             Severity::Warning => report.warning(finding.span, finding.message, None),
         }
     }
@@ -90,7 +99,8 @@ pub(crate) fn command<'a>(
             "a command in the profile {} reads nothing that a caller writes",
             quoted(&profile.name)
         );
-        report.error(stdin_at, message);
+        let help = "delete 'stdin', or use a profile of base read or strict";
+        report.error_with_help(stdin_at, message, help);
     }
     can_be_seen(&profile, &params, report);
     let command = Command {
@@ -118,7 +128,8 @@ pub(crate) fn command<'a>(
         {
             let (default, name) = (quoted(default), &param.name);
             let message = format!("the default {default} of '{name}' is protected: {why}");
-            report.error(header.clone(), message);
+            let help = "write another default, or none";
+            report.error_with_help(header.clone(), message, help);
         }
     }
     examples.check(&command, report);
@@ -126,34 +137,44 @@ pub(crate) fn command<'a>(
     Some(draft)
 }
 
-fn check_name(name: &Placed<&str>, report: &mut Report<'_>) {
-    let dotted = name.value.contains('.') && name.value.split('.').all(|part| !part.is_empty());
-    if !is_name(name.value) || !dotted {
-        let message = format!("{} cannot name a command", quoted(name.value));
+fn is_command_name(name: &str) -> bool {
+    let is_dotted = name.contains('.') && name.split('.').all(|part| !part.is_empty());
+    is_name(name) && is_dotted
+}
+
+fn check_name(name: &WithSpan<&str>, report: &mut Report<'_>) {
+    if !is_command_name(name.value) {
+        let message = format!("invalid command name {}", quoted(name.value));
         let help =
             "1 to 64 of a-z 0-9 . _ -, the first a letter, with a dot inside, as \"nginx.test\"";
-        report.error_with_help(name.span.clone(), message, help);
+        let small = name.value.to_ascii_lowercase().replace(' ', "-");
+        let help = match is_command_name(&small) {
+            true => format!("write \"{small}\": {help}"),
+            false => help.to_owned(),
+        };
+        report.error_with_help(name.span.clone(), message, &help);
     } else if builtin::COMMANDS
         .iter()
         .any(|builtin| builtin.name == name.value)
     {
         let message = format!("{} is a command of remit itself", quoted(name.value));
-        report.error(name.span.clone(), message);
+        let help = "choose another name";
+        report.error_with_help(name.span.clone(), message, help);
     }
 }
 
 fn stdin(
-    given: Option<Placed<&str>>,
-    params: &[Placed<Param>],
+    field: Option<WithSpan<&str>>,
+    params: &[WithSpan<Param>],
     report: &mut Report<'_>,
-) -> Placed<Stdin> {
-    let none = Placed {
+) -> WithSpan<Stdin> {
+    let none = WithSpan {
         value: Stdin::None,
         span: 0..0,
     };
-    let Some(given) = given else { return none };
-    let span = given.span.clone();
-    let value = match (given.value, template::parse(given.value)) {
+    let Some(field) = field else { return none };
+    let span = field.span.clone();
+    let value = match (field.value, template::parse(field.value)) {
         ("none", _) => Stdin::None,
         ("caller", _) => Stdin::Caller,
         (_, Ok(Parsed::Value { before, name })) if before.is_empty() => {
@@ -161,55 +182,59 @@ fn stdin(
                 return none;
             };
             let secret = params.get(at).map(|param| &param.value.kind);
-            if !matches!(secret, Some(Kind::Secret { .. })) {
-                let message = format!("'stdin' can be a secret, and {} is none", quoted(name));
-                report.error(span.clone(), message);
+            if !matches!(secret, Some(ParamKind::Secret { .. })) {
+                let message = format!("'stdin' can only be a secret, not {}", quoted(name));
+                let help = format!(
+                    "write args.{name} = {{ type = \"secret\" }}, or put \"{{{name}}}\" into argv"
+                );
+                report.error_with_help(span.clone(), message, &help);
             }
             Stdin::Secret(at)
         }
         _ => {
-            let message = format!("{} can be no 'stdin'", quoted(given.value));
-            let help = "it is \"none\", \"caller\", or \"{x}\" with an argument of type secret";
+            let message = format!("'stdin' cannot be {}", quoted(field.value));
+            let help = "write \"none\", \"caller\", or \"{x}\" with an argument of type secret";
             report.error_with_help(span.clone(), message, help);
             Stdin::None
         }
     };
-    Placed { value, span }
+    WithSpan { value, span }
 }
 
-fn cwd(given: Option<Placed<&str>>, report: &mut Report<'_>) -> String {
-    let Some(given) = given else {
+fn cwd(field: Option<WithSpan<&str>>, report: &mut Report<'_>) -> String {
+    let Some(field) = field else {
         return "/".into();
     };
-    if let Some(why) = not_plain(given.value) {
-        report.error(given.span, format!("{} {why}", quoted(given.value)));
+    if let Some(why) = not_plain(field.value) {
+        let help = "write an absolute path, as cwd = \"/srv/app\"";
+        report.error_with_help(field.span, format!("{} {why}", quoted(field.value)), help);
     }
-    given.value.to_owned()
+    field.value.to_owned()
 }
 
-fn every_argument_has_its_place(
-    params: &[Placed<Param>],
-    argv: &[Placed<Part>],
+fn check_every_argument_is_used(
+    params: &[WithSpan<Param>],
+    argv: &[WithSpan<Part>],
     stdin: &Stdin,
     report: &mut Report<'_>,
 ) {
     let words = argv.iter().flat_map(|part| words(&part.value));
-    let mut used: Vec<usize> = words.filter_map(place).collect();
+    let mut used: Vec<usize> = words.filter_map(param_position).collect();
     if let Stdin::Secret(at) = stdin {
         used.push(*at);
     }
     for (at, param) in params.iter().enumerate() {
         if !used.contains(&at) {
             let name = &param.value.name;
-            let message = format!("the argument '{name}' stands nowhere");
-            let help = format!("put \"{{{name}}}\" into argv, or take args.{name} out");
+            let message = format!("argument '{name}' is declared but not used in argv or stdin");
+            let help = format!("put \"{{{name}}}\" into argv, or delete args.{name}");
             report.error_with_help(param.span.clone(), message, &help);
         }
     }
 }
 
-/// Whether it can be trusted; and takes the hyphen away that says it may be missing.
-fn check_program(argv: &mut [Placed<Part>], machine: &dyn Machine, report: &mut Report<'_>) {
+/// Checks the program, and removes the hyphen that means it may be missing.
+fn check_program(argv: &mut [WithSpan<Part>], machine: &dyn Machine, report: &mut Report<'_>) {
     let Some(first) = argv.first_mut() else {
         return;
     };
@@ -232,31 +257,26 @@ fn check_program(argv: &mut [Placed<Part>], machine: &dyn Machine, report: &mut 
         }
         Program::Distrusted(why) => {
             let message = format!("the program {} cannot be trusted: {why}", quoted(path));
-            report.error(span, message);
+            let help = "have root own it and every directory above it, writable by nobody else; or name another program";
+            report.error_with_help(span, message, help);
         }
     }
 }
 
-/// Whether the command's effect and arguments go with its profile.
 fn suits(
     effect: Effect,
     profile: &Profile,
-    at: &Placed<&str>,
-    params: &[Placed<Param>],
+    at: &WithSpan<&str>,
+    params: &[WithSpan<Param>],
     report: &mut Report<'_>,
 ) {
     let named = quoted(&profile.name);
     if profile.base == Base::Host {
-        if effect == Effect::Read {
-            let message = format!("a command of effect read cannot run in the profile {named}");
-            let help = "no sandbox holds it there: effect = \"change\", or another profile";
-            report.error_with_help(at.span.clone(), message, help);
-        }
         for param in params {
             let kind = match param.value.kind {
-                Kind::Text { .. } => "string",
-                Kind::Path { .. } => "path",
-                Kind::Secret { .. } => "secret",
+                ParamKind::Text { .. } => "string",
+                ParamKind::Path { .. } => "path",
+                ParamKind::Secret { .. } => "secret",
                 _ => continue,
             };
             let message = format!(
@@ -284,14 +304,13 @@ fn suits(
     }
 }
 
-/// Whether all that it stands for are loopback addresses. Of a name that nobody could tell it is not known.
+/// Returns true if all its addresses are loopback. Of a name without an answer that is not known.
 fn is_this_host(destination: &Destination) -> bool {
     let mut addresses = destination.addresses.iter();
     !destination.addresses.is_empty() && addresses.all(IpAddr::is_loopback)
 }
 
-/// Warns of a path argument beneath a directory that its profile never shows.
-fn can_be_seen(profile: &Profile, params: &[Placed<Param>], report: &mut Report<'_>) {
+fn can_be_seen(profile: &Profile, params: &[WithSpan<Param>], report: &mut Report<'_>) {
     if profile.base != Base::Strict {
         return;
     }
@@ -302,7 +321,7 @@ fn can_be_seen(profile: &Profile, params: &[Placed<Param>], report: &mut Report<
         .map(|listed| listed.path.as_str());
     let shown: Vec<&str> = listed.chain(["/usr", "/bin", "/sbin", "/lib"]).collect();
     for param in params {
-        let Kind::Path { under, .. } = &param.value.kind else {
+        let ParamKind::Path { under, .. } = &param.value.kind else {
             continue;
         };
         let seen = |path: &&str| beneath(under, path).is_some() || beneath(path, under).is_some();

@@ -1,19 +1,17 @@
-//! Where the jobs of a profile may connect to: `host:port`, names resolved when the policy is loaded.
+//! Reads the destinations of a profile's jobs, `host:port`. Names are resolved when the policy is loaded.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::load::accounts::Resolved;
 use crate::load::diagnostic::quoted;
-use crate::load::reader::{Placed, Report};
+use crate::load::reader::{Report, WithSpan};
 use crate::model::machine::Machine;
 use crate::model::profile::Destination;
 
-/// Addresses of one name.
 const ADDRESSES: usize = 16;
 
-/// Reads one destination.
 pub(crate) fn destination(
-    given: &Placed<&str>,
+    entry: &WithSpan<&str>,
     machine: &dyn Machine,
     resolved: &mut Resolved,
     report: &mut Report<'_>,
@@ -21,10 +19,10 @@ pub(crate) fn destination(
     let refuse = |report: &mut Report<'_>, why: &str| {
         let help =
             "write it as \"api.example.com:443\", \"192.0.2.1:443\" or \"[2001:db8::1]:443\"";
-        let message = format!("{} {why}", quoted(given.value));
-        report.error_with_help(given.span.clone(), message, help);
+        let message = format!("{} {why}", quoted(entry.value));
+        report.error_with_help(entry.span.clone(), message, help);
     };
-    let (host, port) = match parse(given.value) {
+    let (host, port) = match parse(entry.value) {
         Ok(parsed) => parsed,
         Err(why) => {
             refuse(report, why);
@@ -43,12 +41,12 @@ pub(crate) fn destination(
         }
     };
     if addresses.is_empty() {
-        // No error: a daemon that starts while no name server answers would not start at all, and a
-        // job that reaches nothing else is refused for it where its sandbox is made.
+        // Not an error: otherwise the daemon could not start while no name server answers. A job whose only
+        // destination has no address is refused when its sandbox is made.
         let message = format!("{} has no address now", quoted(&host));
         let help = "nothing runs in this profile until a reload finds one; an address, or the name in \
                     /etc/hosts, asks no name server";
-        report.warning(given.span.clone(), message, Some(help));
+        report.warning(entry.span.clone(), message, Some(help));
     }
     if addresses.len() > ADDRESSES {
         let message = format!(
@@ -56,7 +54,11 @@ pub(crate) fn destination(
             quoted(&host),
             addresses.len()
         );
-        report.error(given.span.clone(), message);
+        report.error_with_help(
+            entry.span.clone(),
+            message,
+            "write addresses: [\"192.0.2.1:443\"]",
+        );
         return None;
     }
     Some(Destination {
@@ -102,7 +104,7 @@ fn parse(text: &str) -> Result<(Host<'_>, u16), &'static str> {
     }
 }
 
-/// A name that no resolver reads as a number: `127.1`, `0` and `2130706433` are addresses to some.
+/// Accepts a name that no resolver reads as a number: some read `127.1`, `0` and `2130706433` as addresses.
 fn is_host_name(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -117,7 +119,6 @@ fn is_host_name(text: &str) -> bool {
     text.len() <= 253 && !numeric && text.split('.').all(label)
 }
 
-/// Why nothing connects to an address.
 fn unusable(address: IpAddr) -> Option<&'static str> {
     if address.is_unspecified() {
         return Some("means any address, which no connection has");
@@ -134,7 +135,6 @@ fn unusable(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// As [`destination`] reads it.
 pub(crate) fn print(destination: &Destination) -> String {
     let Destination { host, port, .. } = destination;
     match host.contains(':') {
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_destination_is_a_host_and_a_port_written_one_way() {
+    fn destination_is_host_and_port_in_one_form() {
         for (text, host, port) in [
             ("api.example.com:443", Host::Name("api.example.com"), 443),
             ("localhost:80", Host::Name("localhost"), 80),
@@ -161,7 +161,6 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok((host, port)), "{text}");
         }
-        // V26, and ports
         for text in [
             "",
             "a",

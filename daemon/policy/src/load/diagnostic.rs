@@ -1,22 +1,16 @@
-//! What is wrong with a policy file, and where.
-
 use std::fmt;
 use std::ops::Range;
 
 use remit_common::text::{is_plain, line};
 
-/// How grave a [`Diagnostic`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The load is refused.
     Error,
-    /// The load goes on; a human should look.
     Warning,
 }
 
-/// Where in a file: a line, and the part of it to underline.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct Excerpt {
     line: usize,
     column: usize,
     /// The line, or a window of it, safe for a terminal.
@@ -27,36 +21,34 @@ struct Place {
     width: usize,
 }
 
-/// One finding about one file, as `Display` writes it:
+/// One finding about one file. `Display` writes it as:
 ///
 /// ```text
-/// /etc/remit/policy.d/20-web.toml:3:1: error: [[grant]] has no key 'alow'
+/// /etc/remit/policy.d/20-web.toml:3:1: error: unknown key 'alow' in [[grant]]
 ///   3 | alow = ["run"]
 ///     | ^^^^
-///     = its keys are: name to allow profile env approval
+///     = did you mean 'allow'? valid keys: name to allow run_profile env approval
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     severity: Severity,
     file: String,
-    place: Option<Place>,
+    excerpt: Option<Excerpt>,
     message: String,
     help: Option<String>,
 }
 
 impl Diagnostic {
-    /// About a file as a whole.
     pub fn whole(severity: Severity, file: &str, message: impl Into<String>) -> Self {
         Self {
             severity,
             file: file.to_owned(),
-            place: None,
+            excerpt: None,
             message: message.into(),
             help: None,
         }
     }
 
-    /// About the bytes `span` of `text`.
     pub(crate) fn at(
         severity: Severity,
         file: &str,
@@ -65,7 +57,7 @@ impl Diagnostic {
         message: String,
     ) -> Self {
         Self {
-            place: Some(Place::of(text, span)),
+            excerpt: Some(Excerpt::of(text, span)),
             ..Self::whole(severity, file, message)
         }
     }
@@ -75,36 +67,31 @@ impl Diagnostic {
         self
     }
 
-    /// Whether it refuses the load.
     pub fn severity(&self) -> Severity {
         self.severity
     }
 
-    /// The name of the source.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// From 1; `None` when it is about the file as a whole.
     pub fn line(&self) -> Option<usize> {
-        self.place.as_ref().map(|place| place.line)
+        self.excerpt.as_ref().map(|excerpt| excerpt.line)
     }
 
-    /// In characters, from 1; `None` when it is about the file as a whole.
+    /// In characters, from 1.
     pub fn column(&self) -> Option<usize> {
-        self.place.as_ref().map(|place| place.column)
+        self.excerpt.as_ref().map(|excerpt| excerpt.column)
     }
 
-    /// One sentence, safe for a terminal.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Sorts by file, then by place.
-    fn key(&self) -> (&str, Option<&Place>, Severity, &str) {
+    fn key(&self) -> (&str, Option<&Excerpt>, Severity, &str) {
         (
             &self.file,
-            self.place.as_ref(),
+            self.excerpt.as_ref(),
             self.severity,
             &self.message,
         )
@@ -117,20 +104,20 @@ impl fmt::Display for Diagnostic {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        let Some(place) = &self.place else {
+        let Some(excerpt) = &self.excerpt else {
             write!(f, "{}: {word}: {}", self.file, self.message)?;
             return match &self.help {
                 Some(help) => write!(f, "\n  = {help}"),
                 None => Ok(()),
             };
         };
-        let Place {
+        let Excerpt {
             line,
             column,
             shown,
             skip,
             width,
-        } = place;
+        } = excerpt;
         let gutter = line.to_string().len();
         write!(f, "{}:{line}:{column}: {word}: {}", self.file, self.message)?;
         write!(f, "\n  {line} | {shown}")?;
@@ -142,15 +129,14 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-impl Place {
-    /// How many characters of a line are shown; of a longer line, how many of
-    /// them before the span.
+impl Excerpt {
+    /// Maximum number of characters shown of a line; in a longer line, the characters shown before the span.
     const WINDOW: usize = 100;
     const BEFORE: usize = 40;
 
     fn of(text: &str, span: Range<usize>) -> Self {
-        let start = floor(text, span.start);
-        let end = floor(text, span.end).max(start);
+        let start = char_start(text, span.start);
+        let end = char_start(text, span.end).max(start);
         let (before, rest) = text.split_at_checked(start).unwrap_or((text, ""));
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
@@ -171,30 +157,29 @@ impl Place {
             lead_chars.saturating_sub(Self::BEFORE)
         };
         let skip = lead_chars - cut;
-        let room = Self::WINDOW - skip;
+        let max_width = Self::WINDOW - skip;
         let shown = lead
             .chars()
             .skip(cut)
-            .chain(rest_of_line.chars().take(room));
+            .chain(rest_of_line.chars().take(max_width));
         Self {
             line,
             column: lead_chars + 1,
             shown: shown.map(plain).collect::<String>().trim_end().to_owned(),
             skip,
-            width: spanned.chars().count().clamp(1, room.max(1)),
+            width: spanned.chars().count().clamp(1, max_width.max(1)),
         }
     }
 }
 
-/// The last character boundary at or before `index`.
-fn floor(text: &str, index: usize) -> usize {
+fn char_start(text: &str, index: usize) -> usize {
     (0..=index.min(text.len()))
         .rev()
         .find(|at| text.is_char_boundary(*at))
         .unwrap_or(0)
 }
 
-/// A character as a terminal may see it, one for one: underlines must fit.
+/// Replaces a character that is unsafe for a terminal, one for one, so that underlines fit.
 fn plain(char: char) -> char {
     match char {
         '\t' => ' ',
@@ -203,55 +188,50 @@ fn plain(char: char) -> char {
     }
 }
 
-/// Foreign text within a sentence: in single quotes, short, on one line,
-/// nothing in it hidden.
+/// Quotes untrusted text within a sentence: in single quotes, short, on one line, nothing hidden.
 pub(crate) fn quoted(text: impl AsRef<[u8]>) -> String {
     format!("'{}'", line(text.as_ref(), 96))
 }
 
-/// What a load has to show.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pass {
-    /// All that is wrong or doubtful.
+pub(crate) enum LoadPass {
     #[default]
     First,
-    /// Of what a first one took, the policy alone: nothing is proved that changes nothing in it.
+    /// Compiles sources that a first pass accepted. Checks that do not change the policy are skipped.
     Again,
 }
 
-/// Collects findings: at most [`Findings::MOST`] of each severity are kept,
-/// so that a file of mistakes cannot fill the memory.
+/// Collects findings. At most [`Findings::MOST`] of each severity are kept, so that a file of mistakes cannot fill
+/// the memory.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     kept: Vec<Diagnostic>,
     errors: usize,
     warnings: usize,
-    pass: Pass,
+    pass: LoadPass,
 }
 
 impl Findings {
     const MOST: usize = 100;
 
-    /// None yet, in this pass.
-    pub(crate) fn of(pass: Pass) -> Self {
+    pub(crate) fn of(pass: LoadPass) -> Self {
         Self {
             pass,
             ..Self::default()
         }
     }
 
-    pub(crate) fn pass(&self) -> Pass {
+    pub(crate) fn pass(&self) -> LoadPass {
         self.pass
     }
 
-    /// Counts a finding about `file`, and makes it if it will be kept.
     pub(crate) fn push(
         &mut self,
         severity: Severity,
         file: &str,
         finding: impl FnOnce() -> Diagnostic,
     ) {
-        if (severity, self.pass) == (Severity::Warning, Pass::Again) {
+        if (severity, self.pass) == (Severity::Warning, LoadPass::Again) {
             return;
         }
         let count = match severity {
@@ -270,7 +250,6 @@ impl Findings {
         }
     }
 
-    /// An error about a file as a whole.
     pub(crate) fn refuse_file(&mut self, file: &str, message: impl Into<String>) {
         self.push(Severity::Error, file, || {
             Diagnostic::whole(Severity::Error, file, message)
@@ -281,7 +260,11 @@ impl Findings {
         self.errors
     }
 
-    /// By file and place, each once.
+    /// Returns true if further errors are only counted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors.max(self.warnings) >= Self::MOST
+    }
+
     pub(crate) fn sorted(mut self) -> Vec<Diagnostic> {
         self.kept.sort_by(|a, b| a.key().cmp(&b.key()));
         self.kept.dedup();
@@ -294,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_found_and_underlined() {
+    fn span_is_located_and_underlined() {
         let check = |text: &str, span: Range<usize>, expect: &str| {
             let found = Diagnostic::at(Severity::Error, "f", text, span, "m".into());
             assert_eq!(found.to_string(), expect, "{text:?}");

@@ -1,14 +1,11 @@
-//! One policy file as text and as TOML: what no parser may see, and what does not parse.
-
 use remit_common::caps;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::load::Source;
 use crate::load::diagnostic::Findings;
 use crate::load::reader::{Fields, Report};
+use crate::load::source::Source;
 
-/// A file that is TOML.
 pub(crate) struct Document<'a> {
     name: &'a str,
     text: &'a str,
@@ -17,7 +14,7 @@ pub(crate) struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// `None` when it is none; then that is found.
+    /// Returns `None` and a finding if it is not TOML.
     pub(crate) fn parse(source: &'a Source, findings: &mut Findings) -> Option<Self> {
         let name = source.name.as_str();
         let text = text(source, findings)?;
@@ -31,16 +28,17 @@ impl<'a> Document<'a> {
                 table,
             });
         }
-        // What is left of a file that does not parse would only mislead.
+        // The rest of a file that does not parse would only mislead.
         let mut report = Report::new(name, text, &lines, findings);
         for error in errors {
             let span = error.span().unwrap_or(text.len()..text.len());
-            report.error(span, error.message().replace('`', "'"));
+            let message = error.message().replace('`', "'");
+            let help = way_out(&message, text.get(span.start..).unwrap_or_default());
+            report.error_with_help(span, message, help);
         }
         None
     }
 
-    /// Its tables, and where findings about them go.
     pub(crate) fn open<'s>(&'s self, findings: &'s mut Findings) -> (Fields<'s>, Report<'s>) {
         let fields = Fields::new("a policy file", 0..0, self.table.get_ref());
         let report = Report::new(self.name, self.text, &self.lines, findings);
@@ -48,7 +46,6 @@ impl<'a> Document<'a> {
     }
 }
 
-/// The text of a file that a TOML parser may see.
 fn text<'a>(source: &'a Source, findings: &mut Findings) -> Option<&'a str> {
     let refusal = if source.text.len() > caps::POLICY_FILE {
         format!(
@@ -72,4 +69,19 @@ fn text<'a>(source: &'a Source, findings: &mut Findings) -> Option<&'a str> {
     };
     findings.refuse_file(&source.name, refusal);
     None
+}
+
+/// Returns what to write instead of text that is not TOML.
+fn way_out(message: &str, found: &str) -> &'static str {
+    if message.contains("escape") {
+        "in single quotes a backslash stands for itself: pattern = '\\d+'"
+    } else if message.contains("duplicate") {
+        "delete one of them; each rule or command begins with its own [[grant]], [[deny]] or [[command]] line"
+    } else if found.starts_with(['\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}']) {
+        "write straight quotes: \" or '"
+    } else if message.contains("quoted") || message.contains("string") {
+        "write text in double quotes, as name = \"nginx.test\""
+    } else {
+        "write KEY = VALUE on each line: text in quotes, lists as [\"a\", \"b\"], tables as { key = \"value\" }"
+    }
 }

@@ -1,13 +1,12 @@
-//! The examples of a command, `accepts` and `rejects`: checked when it is loaded.
+//! Checks the examples of a command, `accepts` and `rejects`, when it is loaded.
 
 use std::ops::Range;
 
 use crate::load::diagnostic::quoted;
-use crate::load::kinds::scalar;
+use crate::load::parameters::scalar;
 use crate::load::reader::{Fields, Report, entries, mistyped};
 use crate::model::command::Command;
 
-/// Calls that a command must take, and calls that it must refuse.
 pub(crate) struct Examples {
     accepts: Vec<Example>,
     rejects: Vec<Example>,
@@ -18,7 +17,6 @@ struct Example {
     span: Range<usize>,
 }
 
-/// Reads both lists.
 pub(crate) fn read(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Examples {
     Examples {
         accepts: list(fields, "accepts", report),
@@ -65,36 +63,42 @@ fn list(fields: &mut Fields<'_>, key: &'static str, report: &mut Report<'_>) -> 
 }
 
 impl Examples {
-    /// Reports each example that is not as it should be.
     pub(crate) fn check(&self, command: &Command, report: &mut Report<'_>) {
         for example in &self.accepts {
             if let Err(refusal) = command.bind(&example.args, false) {
                 let message = format!("this should be accepted, but {}", refusal.message);
-                report.error(example.span.clone(), message);
+                let help = "widen the type of the argument, or delete this example";
+                report.error_with_help(example.span.clone(), message, help);
             }
         }
         for example in &self.rejects {
-            let message = if let Some(why) = proves_nothing(command, &example.args) {
-                format!("this is refused whatever the types are: {why}")
+            let (message, help) = if let Some(why) = proves_nothing(command, &example.args) {
+                let message = format!("this is refused whatever the types are: {why}");
+                (
+                    message,
+                    "write every required argument and no other; only one value is wrong",
+                )
             } else if command.bind(&example.args, false).is_ok() {
-                "this should be refused, but it is accepted".into()
+                let message = "this should be refused, but it is accepted".to_owned();
+                let help = "narrow the type of an argument (pattern, values, min, max), or delete this example";
+                (message, help)
             } else {
                 continue;
             };
-            report.error(example.span.clone(), message);
+            report.error_with_help(example.span.clone(), message, help);
         }
     }
 }
 
-/// An example that is refused for a slip of its own says nothing about the types.
+/// Finds an example that is refused for a mistake of its own: it says nothing about the types.
 fn proves_nothing(command: &Command, args: &[(String, String)]) -> Option<String> {
     let known = |name: &str| command.params.iter().any(|param| param.name == name);
     if let Some((name, _)) = args.iter().find(|(name, _)| !known(name)) {
         return Some(format!("there is no argument {}", quoted(name)));
     }
-    let given = |name: &str| args.iter().any(|(given, _)| given == name);
+    let passed = |name: &str| args.iter().any(|(passed, _)| passed == name);
     let missing = |name: &str| format!("'{name}' is missing");
     let mut required = command.params.iter().filter(|param| param.required());
-    let lacking = required.find(|param| !given(&param.name));
+    let lacking = required.find(|param| !passed(&param.name));
     lacking.map(|param| missing(&param.name))
 }

@@ -1,4 +1,4 @@
-//! Bounds on jobs as policy files write them: `"30s"`, `"256M"`, `"50%"`, `32`.
+//! Reads limits of jobs as policy files write them: `"30s"`, `"256M"`, `"50%"`, `32`.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -10,20 +10,16 @@ use crate::load::diagnostic::quoted;
 use crate::load::reader::{Fields, Report, Value, mistyped};
 use crate::model::profile::ProfileLimits;
 
-/// Seconds that a job may be given: a day at most.
 const RUNTIME: RangeInclusive<u64> = 1..=24 * 3600;
 /// Bytes of a job: a program needs a few, and no host has an exbibyte.
 const MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 60;
-/// Tasks of a job.
 const TASKS: RangeInclusive<u64> = 1..=1 << 22;
-/// Percent of one CPU.
 const CPU: RangeInclusive<u64> = 1..=102_400;
-/// Descriptors of a process: those that every program opens, and the kernel's fs.nr_open.
+/// Descriptors of a process: from those that every program opens to the kernel's fs.nr_open.
 const OPEN_FILES: RangeInclusive<u64> = 32..=1 << 20;
 /// Bytes of each private directory.
 const TMP: RangeInclusive<u64> = 64 << 10..=1 << 50;
 
-/// Reads the table `limits`, if it is there.
 pub(crate) fn limits(fields: &mut Fields<'_>, report: &mut Report<'_>) -> ProfileLimits {
     let Some(mut table) = fields.table("limits", "limits", report) else {
         return ProfileLimits::default();
@@ -44,7 +40,6 @@ pub(crate) fn limits(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Profil
     found
 }
 
-/// A length of time, if the key is there.
 pub(crate) fn seconds(
     key: &'static str,
     within: &RangeInclusive<u64>,
@@ -56,45 +51,43 @@ pub(crate) fn seconds(
     seconds.try_into().ok()
 }
 
-/// How a quantity is written.
 struct Unit {
     what: &'static str,
     example: &'static str,
-    /// A plain integer is one, too.
     plain: bool,
-    /// What stands behind the number, and its worth; the greatest first.
+    /// Suffixes with their values, the greatest first.
     suffixes: &'static [(&'static str, u64)],
-    /// Other suffixes that are read and never written.
-    also: &'static [(&'static str, u64)],
+    /// Read by the one parser of durations. `suffixes` are only for printing.
+    is_duration: bool,
 }
 
 const SECONDS: Unit = Unit {
-    what: "a length of time",
-    example: "\"30s\", \"10min\" or \"1h\"",
+    what: "a duration",
+    example: "\"90s\", \"30m\", \"2h\", \"1d\", \"1w\"",
     plain: false,
     suffixes: &[("h", 3600), ("min", 60), ("s", 1)],
-    also: &span::UNITS,
+    is_duration: true,
 };
 const BYTES: Unit = Unit {
     what: "a number of bytes",
     example: "\"64K\", \"256M\" or \"2G\"",
     plain: true,
     suffixes: &[("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)],
-    also: &[],
+    is_duration: false,
 };
 const PERCENT: Unit = Unit {
     what: "a share of one CPU",
     example: "\"50%\"",
     plain: false,
     suffixes: &[("%", 1)],
-    also: &[],
+    is_duration: false,
 };
 const COUNT: Unit = Unit {
     what: "a number",
     example: "32",
     plain: true,
     suffixes: &[],
-    also: &[],
+    is_duration: false,
 };
 
 impl Unit {
@@ -123,11 +116,11 @@ impl Unit {
         };
         let Some(amount) = found else {
             let message = format!("{} is not {}", quoted(text), self.what);
-            report.error_with_help(
-                value.span(),
-                message,
-                &format!("write it as {}", self.example),
-            );
+            let help = match self.is_duration {
+                true => "examples:",
+                false => "write it as",
+            };
+            report.error_with_help(value.span(), message, &format!("{help} {}", self.example));
             return None;
         };
         if !within.contains(&amount) {
@@ -141,19 +134,20 @@ impl Unit {
         Some(amount)
     }
 
-    /// A whole decimal number without leading zeros, and a suffix.
+    /// Parses a duration, or a whole decimal number without leading zeros and a suffix.
     fn parse(&self, text: &str) -> Option<u64> {
+        if self.is_duration {
+            return span::seconds(text).ok();
+        }
         let split = text.find(|char: char| !char.is_ascii_digit())?;
         let (digits, suffix) = text.split_at(split);
-        let mut known = self.suffixes.iter().chain(self.also);
-        let (_, worth) = known.find(|(known, _)| *known == suffix)?;
+        let (_, worth) = self.suffixes.iter().find(|(known, _)| *known == suffix)?;
         let number = digits.parse::<u64>().ok()?;
         (number.to_string() == digits)
             .then_some(number)?
             .checked_mul(*worth)
     }
 
-    /// The shortest way to write an amount.
     fn show(&self, amount: u64) -> String {
         let whole = |(_, worth): &&(&str, u64)| amount.is_multiple_of(*worth) && amount > 0;
         match self.suffixes.iter().find(whole) {
@@ -163,7 +157,6 @@ impl Unit {
     }
 }
 
-/// `limits = { … }` as [`limits`] reads it; nothing when there are none.
 pub(crate) fn print(limits: &ProfileLimits) -> Option<String> {
     fn item<T: Display>(key: &str, value: Option<T>) -> Option<String> {
         value.map(|value| format!("{key} = {value}"))
@@ -190,7 +183,6 @@ pub(crate) fn print(limits: &ProfileLimits) -> Option<String> {
     (!items.is_empty()).then(|| format!("limits = {{ {} }}", items.join(", ")))
 }
 
-/// Seconds as [`seconds`] reads them.
 pub(crate) fn print_seconds(seconds: u32) -> String {
     SECONDS.show(seconds.into())
 }
@@ -208,11 +200,13 @@ mod tests {
         check(&SECONDS, "1h", Some(3600));
         check(&SECONDS, "10m", Some(600));
         check(&SECONDS, "1d", Some(86_400));
+        check(&SECONDS, "1w", Some(604_800));
+        check(&SECONDS, "1h30m", Some(5400));
         check(&BYTES, "256M", Some(256 << 20));
         check(&BYTES, "64K", Some(64 << 10));
         check(&PERCENT, "250%", Some(250));
         for text in [
-            "", "30", "s", "1.5h", "-1s", "+1s", "01s", " 1s", "1 s", "1M", "1y", "٣s", "1S",
+            "", "30", "s", "1.5h", "-1s", "+1s", " 1s", "1 s", "1M", "1y", "٣s", "1S",
         ] {
             check(&SECONDS, text, None);
         }

@@ -1,5 +1,5 @@
-//! What all files define: profiles first, then commands in them, then rules about those. So a file may
-//! speak of what a later one defines.
+//! Collects the definitions of all files: first profiles, then commands in them, then rules about those. So a file
+//! may name what a later one defines.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,44 +9,41 @@ use remit_common::caps;
 use crate::load::accounts::Resolved;
 use crate::load::commands::command;
 use crate::load::diagnostic::quoted;
-use crate::load::kinds::compiled;
+use crate::load::parameters::compiled;
 use crate::load::patterns::Unsaid;
 use crate::load::profiles::profile;
-use crate::load::reader::{Fields, Placed, Report, mistyped};
+use crate::load::reader::{Fields, Report, WithSpan, mistyped};
+use crate::load::types::Types;
 use crate::model::command::Command;
 use crate::model::machine::Machine;
 use crate::model::profile::{Base, Profile};
 use crate::model::rule::{DenyRule, GrantRule};
 
-/// Bytes of all patterns once compiled. The loop of the daemon stands still while they are, and has them
-/// in memory twice as it reloads.
+/// Maximum number of bytes of all compiled patterns. The daemon's loop is blocked while they are compiled. During a
+/// reload they are in memory twice.
 const COMPILED: usize = 32 << 20;
 
-/// What has been read so far.
 pub(crate) struct Loading<'a> {
     pub(crate) machine: &'a dyn Machine,
     pub(crate) resolved: Resolved,
     pub(crate) profiles: BTreeMap<String, Defined<Arc<Profile>>>,
-    /// Those with an error have their name only.
+    pub(crate) types: Types,
+    /// Commands with an error have only their name.
     pub(crate) commands: BTreeMap<String, Defined<Option<Arc<Command>>>>,
-    /// Of these, those that no sandbox holds.
+    /// Those of base host.
     pub(crate) unconfined: BTreeMap<String, Arc<Command>>,
     pub(crate) grants: Vec<GrantRule>,
     pub(crate) denies: Vec<DenyRule>,
-    /// Names given to rules, and where.
     pub(crate) taken: BTreeMap<String, String>,
-    /// Patterns that rules have named so far, and whether they match anything.
     pub(crate) matched: BTreeMap<String, bool>,
-    /// Patterns of grants that match commands which change the host, where the rule does not say so.
+    /// Patterns of grants that match commands which change the host, in rules that do not say so.
     pub(crate) unsaid: Vec<Unsaid>,
-    /// Bytes of the patterns of all commands.
     compiled: usize,
 }
 
-/// Something with a name, and where it got it.
 pub(crate) struct Defined<T> {
     pub(crate) value: T,
-    place: String,
+    location: String,
 }
 
 impl<'a> Loading<'a> {
@@ -55,7 +52,7 @@ impl<'a> Loading<'a> {
         let built_in = built_in.map(|profile| {
             let defined = Defined {
                 value: Arc::new(profile.clone()),
-                place: "remit itself".into(),
+                location: "remit itself".into(),
             };
             (profile.name, defined)
         });
@@ -63,6 +60,7 @@ impl<'a> Loading<'a> {
             machine,
             resolved: Resolved::default(),
             profiles: built_in.into(),
+            types: Types::new(),
             commands: BTreeMap::new(),
             unconfined: BTreeMap::new(),
             grants: Vec::new(),
@@ -74,14 +72,13 @@ impl<'a> Loading<'a> {
         }
     }
 
-    /// Adds the profiles of one file.
     pub(crate) fn read_profiles(&mut self, top: &mut Fields<'_>, report: &mut Report<'_>) {
         for (name, value) in top.entries("profile", report) {
-            if !PROFILES.has_room(self.profiles.len()) {
+            if !PROFILES.has_capacity(self.profiles.len()) {
                 return;
             }
             let Some(table) = value.get_ref().as_table() else {
-                mistyped("profile", "tables, as [profile.nginx]", value, report);
+                mistyped("profile", "a table, as [profile.nginx]", value, report);
                 continue;
             };
             let shown = quoted(name.value);
@@ -98,15 +95,15 @@ impl<'a> Loading<'a> {
         }
     }
 
-    /// Adds the commands of one file.
     pub(crate) fn read_commands(&mut self, top: &mut Fields<'_>, report: &mut Report<'_>) {
         for fields in top.tables("command", "[[command]]", report) {
-            if !COMMANDS.has_room(self.commands.len()) {
+            if !COMMANDS.has_capacity(self.commands.len()) {
                 return;
             }
             let profiles = &self.profiles;
-            let find = |name: &Placed<&str>, report: &mut Report<'_>| find(profiles, name, report);
-            let Some(draft) = command(fields, find, self.machine, report) else {
+            let find =
+                |name: &WithSpan<&str>, report: &mut Report<'_>| find(profiles, name, report);
+            let Some(draft) = command(fields, find, &self.types, self.machine, report) else {
                 continue;
             };
             let params = draft.command.as_ref().map(|command| &command.params);
@@ -116,7 +113,8 @@ impl<'a> Loading<'a> {
                     "the patterns of all commands need over {} MiB once compiled",
                     COMPILED >> 20
                 );
-                return report.error(draft.name.span, message);
+                let help = "write shorter patterns, with smaller repetitions";
+                return report.error_with_help(draft.name.span, message, help);
             }
             let command = draft.command.map(Arc::new);
             if let Some(command) = command
@@ -130,10 +128,9 @@ impl<'a> Loading<'a> {
         }
     }
 
-    /// The profile of this name.
     pub(crate) fn profile(
         &self,
-        name: &Placed<&str>,
+        name: &WithSpan<&str>,
         report: &mut Report<'_>,
     ) -> Option<Arc<Profile>> {
         find(&self.profiles, name, report)
@@ -142,33 +139,33 @@ impl<'a> Loading<'a> {
 
 fn find(
     profiles: &BTreeMap<String, Defined<Arc<Profile>>>,
-    name: &Placed<&str>,
+    name: &WithSpan<&str>,
     report: &mut Report<'_>,
 ) -> Option<Arc<Profile>> {
-    const SHOWN: usize = 16;
     if let Some(defined) = profiles.get(name.value) {
         return Some(Arc::clone(&defined.value));
     }
-    let mut known: Vec<&str> = profiles.keys().map(String::as_str).take(SHOWN).collect();
-    if profiles.len() > SHOWN {
-        known.push("…");
-    }
-    let known = known.join(", ");
-    let message = format!(
-        "there is no profile {} (there is: {known})",
-        quoted(name.value)
-    );
-    report.error(name.span.clone(), message);
+    let known: Vec<&str> = profiles.keys().map(String::as_str).collect();
+    let help = unknown_profile(name.value, &known, report);
+    let message = format!("there is no profile {}", quoted(name.value));
+    report.error_with_help(name.span.clone(), message, &help);
     None
 }
 
-/// How many things of one kind there can be.
-struct Bound {
-    what: &'static str,
-    /// Those of files.
-    most: usize,
-    /// Those of remit itself.
-    built_in: usize,
+/// Returns what to write instead of a profile that does not exist.
+pub(crate) fn unknown_profile(name: &str, known: &[&str], report: &Report<'_>) -> String {
+    const SHOWN: usize = 16;
+    let meant = report.similar(name, known.iter().copied());
+    let meant = meant.map_or(String::new(), |meant| format!("did you mean '{meant}'? "));
+    let more = if known.len() > SHOWN { ", …" } else { "" };
+    let shown: Vec<&str> = known.iter().copied().take(SHOWN).collect();
+    format!("{meant}profiles: {}{more}", shown.join(", "))
+}
+
+pub(crate) struct Bound {
+    pub(crate) what: &'static str,
+    pub(crate) most: usize,
+    pub(crate) built_in: usize,
 }
 
 const PROFILES: Bound = Bound {
@@ -183,31 +180,32 @@ const COMMANDS: Bound = Bound {
 };
 
 impl Bound {
-    /// Whether one more is looked at, be it to report that it is one too many.
-    fn has_room(&self, count: usize) -> bool {
+    /// Returns true if one more is read, even if only to report that it is one too many.
+    pub(crate) fn has_capacity(&self, count: usize) -> bool {
         count <= self.most + self.built_in
     }
 }
 
-/// Gives a name to one thing only.
-fn define<T>(
+pub(crate) fn define<T>(
     all: &mut BTreeMap<String, Defined<T>>,
     bound: &Bound,
-    name: &Placed<&str>,
+    name: &WithSpan<&str>,
     value: T,
     report: &mut Report<'_>,
 ) {
     let Bound { what, most, .. } = bound;
     if let Some(first) = all.get(name.value) {
         let shown = quoted(name.value);
-        let message = format!("there is a {what} {shown} already, from {}", first.place);
-        report.error(name.span.clone(), message);
+        let message = format!("there is already a {what} {shown}, at {}", first.location);
+        let help = "choose another name, or delete one; a file in /etc/remit/policy.d replaces the package's file \
+                    of the same name";
+        report.error_with_help(name.span.clone(), message, help);
         return;
     }
     if all.len() == most + bound.built_in {
         let message = format!("there are too many {what}s: over {most}");
-        report.error(name.span.clone(), message);
+        report.error_with_help(name.span.clone(), message, "delete or merge some of them");
     }
-    let place = report.place(name.span.start);
-    all.insert(name.value.to_owned(), Defined { value, place });
+    let location = report.location(name.span.start);
+    all.insert(name.value.to_owned(), Defined { value, location });
 }

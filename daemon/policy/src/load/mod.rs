@@ -1,74 +1,60 @@
-//! From texts to a [`Policy`]: bounds, the order of reading, the digest.
+//! Compiles texts into a [`Policy`]: bounds, the order of reading, the digest.
 
 pub(crate) mod accounts;
+pub(crate) mod argument_filters;
 pub(crate) mod commands;
 pub(crate) mod destination;
 pub(crate) mod diagnostic;
 pub(crate) mod document;
 pub(crate) mod environment;
 pub(crate) mod examples;
-pub(crate) mod kinds;
 pub(crate) mod limits;
 pub(crate) mod lint;
 pub(crate) mod loading;
+pub(crate) mod parameters;
 pub(crate) mod paths;
 pub(crate) mod patterns;
 pub(crate) mod profiles;
 pub(crate) mod reader;
 pub(crate) mod rules;
-pub(crate) mod scope;
+pub mod source;
+pub(crate) mod suggestion;
 pub(crate) mod tables;
 pub(crate) mod template;
 pub(crate) mod text;
+pub(crate) mod types;
 
 use remit_common::caps;
 
 use crate::load::accounts::Resolved;
-use crate::load::diagnostic::{Diagnostic, Findings, Pass};
+use crate::load::diagnostic::{Diagnostic, Findings, LoadPass};
 use crate::load::document::Document;
 use crate::load::loading::Loading;
+pub use crate::load::source::Source;
 use crate::model::machine::Machine;
 use crate::model::policy::{Parts, Policy};
 
-/// One policy file, as read by the warden.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// Its path, for diagnostics and for naming rules.
-    pub name: String,
-    /// Its content, not looked at yet.
-    pub text: Vec<u8>,
-}
-
-/// Reads all sources. Their order does not matter; names that two of them
-/// share are refused, so the caller has replaced and masked beforehand.
-///
-/// A grant to an account that does not exist is a warning and grants nobody; a
-/// denial of one is an error.
-///
-/// # Errors
-/// Every finding of every file (at most 100 errors and 100 warnings are kept);
-/// at least one of them is an error.
+/// Compiles all sources. Their order does not matter. Two with the same name are refused, so the caller must replace
+/// and mask files first. A grant to an account that does not exist is a warning and grants nobody. A denial of one is
+/// an error.
+/// Errors: Every finding of every file, at least one of them an error. At most 100 errors and 100 warnings are kept.
 pub fn load(
     sources: &[Source],
     machine: &dyn Machine,
 ) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
-    pass(sources, machine, Pass::First)
+    pass(sources, machine, LoadPass::First)
 }
 
-/// The same policy again, where [`load`] has just made it of the same sources and answers: examples,
-/// `[[test]]` tables and whatever is only worth a warning are not looked at again. In any other case it
-/// may take what [`load`] refuses.
-///
-/// # Errors
-/// As [`load`], without warnings.
+/// Makes the same policy again from sources and answers that [`load`] has just accepted. It skips examples,
+/// `[[test]]` tables and warnings. For other input it may accept what [`load`] refuses.
 pub fn load_again(sources: &[Source], machine: &dyn Machine) -> Result<Policy, Vec<Diagnostic>> {
-    pass(sources, machine, Pass::Again).map(|(policy, _)| policy)
+    pass(sources, machine, LoadPass::Again).map(|(policy, _)| policy)
 }
 
 fn pass(
     sources: &[Source],
     machine: &dyn Machine,
-    pass: Pass,
+    pass: LoadPass,
 ) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut sorted: Vec<&Source> = sources.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
@@ -86,6 +72,7 @@ fn pass(
         for key in ["command", "grant", "deny"] {
             top.get(key);
         }
+        loading.read_types(&mut top, &mut report);
         loading.read_profiles(&mut top, &mut report);
         if report.proves() {
             let tables = top.tables("test", "[[test]]", &mut report);
@@ -140,7 +127,6 @@ fn pass(
     }
 }
 
-/// Bounds over all sources together.
 fn check_amount(sorted: &[&Source], findings: &mut Findings) {
     if sorted.len() > caps::POLICY_FILES {
         let text = format!(
@@ -167,9 +153,8 @@ fn check_amount(sorted: &[&Source], findings: &mut Findings) {
     }
 }
 
-/// The encoding behind [`Policy::digest_input`]: a version line, then every
-/// part with its length before it (u64, little-endian), so that no two
-/// different inputs encode alike.
+/// Encodes the input for [`Policy::digest_input`]: a version line, then every part after its length (u64,
+/// little-endian). So no two different inputs have the same encoding.
 fn canonical(sorted: &[&Source], resolved: &Resolved) -> Vec<u8> {
     let mut out = b"remit policy 2\n".to_vec();
     let number = |out: &mut Vec<u8>, number: usize| {
@@ -204,11 +189,19 @@ fn canonical(sorted: &[&Source], resolved: &Resolved) -> Vec<u8> {
             part(&mut out, address.to_string().as_bytes());
         }
     }
-    // Nothing where no denial speaks of a group: what was kept under such a digest keeps it.
+    // Empty if no denial names a group, so that older digests stay valid.
     for (gid, uids) in &resolved.members {
         part(&mut out, &gid.to_le_bytes());
         let uids: Vec<u8> = uids.iter().flat_map(|uid| uid.to_le_bytes()).collect();
         part(&mut out, &uids);
+    }
+    // Likewise empty if all names exist.
+    if !resolved.last.is_empty() {
+        part(&mut out, b"last known");
+    }
+    for (name, id) in &resolved.last {
+        part(&mut out, name.as_bytes());
+        part(&mut out, &id.to_le_bytes());
     }
     out
 }

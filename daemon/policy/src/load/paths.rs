@@ -1,10 +1,9 @@
-//! Absolute paths as text: whether one is plain, and whether one lies beneath another. Nothing is
-//! looked up.
+//! Checks absolute paths as text. Nothing is looked up.
 
 use remit_common::caps;
 
-/// Why a path is not the one plain way to write it: absolute, without `.`, `..`, empty parts or
-/// control characters. `/` itself is plain.
+/// Returns why a path is not in its one plain form: absolute, without `.`, `..`, empty parts or control characters.
+/// `/` itself is plain.
 pub(crate) fn not_plain(path: &str) -> Option<&'static str> {
     let Some(rest) = path.strip_prefix('/') else {
         return Some("is not an absolute path");
@@ -24,7 +23,7 @@ pub(crate) fn not_plain(path: &str) -> Option<&'static str> {
     }
 }
 
-/// A path without the hyphen before it, and whether there was one: what it leads to may be missing.
+/// Splits off the hyphen before a path, which means that the file may be missing.
 pub(crate) fn optional(path: &str) -> (&str, bool) {
     match path.strip_prefix('-') {
         Some(path) => (path, true),
@@ -32,8 +31,8 @@ pub(crate) fn optional(path: &str) -> (&str, bool) {
     }
 }
 
-/// What of a plain `path` comes behind the plain directory `under`, by whole parts: empty for the
-/// directory itself, `None` when it is not there.
+/// Returns the part of a plain `path` after the plain directory `under`, by whole parts. It is empty for the
+/// directory itself, `None` if the path is not beneath it.
 pub(crate) fn beneath<'a>(path: &'a str, under: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(under.strip_suffix('/').unwrap_or(under))?;
     match rest.strip_prefix('/') {
@@ -42,7 +41,6 @@ pub(crate) fn beneath<'a>(path: &'a str, under: &str) -> Option<&'a str> {
     }
 }
 
-/// Whether one of the two lies at or beneath the other.
 pub(crate) fn nested(one: &str, other: &str) -> bool {
     beneath(one, other).is_some() || beneath(other, one).is_some()
 }

@@ -1,5 +1,5 @@
-//! Reads tables of a TOML file by their keys, and reports every mistake with
-//! its place. Knows types and spans, not what the keys mean.
+//! Reads tables of a TOML file by their keys, and reports every mistake with its position. It knows types and spans,
+//! not the meaning of the keys.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,29 +7,25 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::load::diagnostic::{Diagnostic, Findings, Pass, Severity, quoted};
+use crate::load::diagnostic::{Diagnostic, Findings, LoadPass, Severity, quoted};
+pub(crate) use crate::load::suggestion::Value;
+use crate::load::suggestion::{example, instead, similar};
 
-/// A part of a file with its place.
 #[derive(Clone)]
-pub(crate) struct Placed<T> {
+pub(crate) struct WithSpan<T> {
     pub(crate) value: T,
     pub(crate) span: Range<usize>,
 }
 
-/// A value of any type, not looked at yet.
-pub(crate) type Value<'a> = Spanned<DeValue<'a>>;
-
-/// Reports findings about one file.
 pub(crate) struct Report<'a> {
     file: &'a str,
     text: &'a str,
-    /// Where each line but the first begins.
+    /// The start of each line but the first.
     lines: &'a [usize],
     findings: &'a mut Findings,
 }
 
 impl<'a> Report<'a> {
-    /// `lines` are those of `text`, from [`Report::lines`].
     pub(crate) fn new(
         file: &'a str,
         text: &'a str,
@@ -44,28 +40,25 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Where each line but the first begins.
     pub(crate) fn lines(text: &str) -> Vec<usize> {
         let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         newlines.map(|(at, _)| at + 1).collect()
     }
 
-    /// How many errors there are so far, in all files.
     pub(crate) fn errors(&self) -> usize {
         self.findings.errors()
     }
 
-    /// Whether what only proves is to be looked at.
+    /// Returns true if checks that do not change the policy are wanted.
     pub(crate) fn proves(&self) -> bool {
-        self.findings.pass() == Pass::First
+        self.findings.pass() == LoadPass::First
     }
 
     pub(crate) fn file(&self) -> &'a str {
         self.file
     }
 
-    /// Where a byte stands, as other files refer to it.
-    pub(crate) fn place(&self, at: usize) -> String {
+    pub(crate) fn location(&self, at: usize) -> String {
         format!("{}:{}", self.file, self.line(at))
     }
 
@@ -75,6 +68,17 @@ impl<'a> Report<'a> {
 
     pub(crate) fn error_with_help(&mut self, span: Range<usize>, message: String, help: &str) {
         self.push(Severity::Error, span, message, Some(help));
+    }
+
+    /// Returns the known word that `word` may be meant to be. `None` if the finding is not shown.
+    pub(crate) fn similar<'k>(
+        &self,
+        word: &str,
+        known: impl IntoIterator<Item = &'k str>,
+    ) -> Option<&'k str> {
+        (!self.findings.is_full())
+            .then(|| similar(word, known))
+            .flatten()
     }
 
     pub(crate) fn warning(&mut self, span: Range<usize>, message: String, help: Option<&str>) {
@@ -98,13 +102,11 @@ impl<'a> Report<'a> {
         });
     }
 
-    /// The line of a byte, from 1.
     pub(crate) fn line(&self, at: usize) -> usize {
         self.lines.partition_point(|start| *start <= at) + 1
     }
 }
 
-/// Whether a key may be left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     Optional,
@@ -117,11 +119,11 @@ pub(crate) struct Fields<'a> {
     header: Range<usize>,
     table: &'a DeTable<'a>,
     known: Vec<&'static str>,
+    old: Vec<&'static str>,
 }
 
 impl<'a> Fields<'a> {
-    /// `what` names the table in messages; `header` is the place to underline
-    /// when something is missing.
+    /// `what` names the table in messages. `header` is underlined if something is missing.
     pub(crate) fn new(
         what: impl Into<Cow<'static, str>>,
         header: Range<usize>,
@@ -132,27 +134,30 @@ impl<'a> Fields<'a> {
             header,
             table,
             known: Vec::new(),
+            old: Vec::new(),
         }
     }
 
-    /// Whatever stands at a key.
     pub(crate) fn get(&mut self, key: &'static str) -> Option<&'a Value<'a>> {
         self.known.push(key);
         self.table.get(key)
     }
 
-    /// Reports a key that must be there.
     pub(crate) fn lacks(&self, key: &str, report: &mut Report<'_>) {
         let message = format!("{} lacks the key '{key}'", self.what);
-        report.error(self.header.clone(), message);
+        match example(key) {
+            Some(line) => {
+                report.error_with_help(self.header.clone(), message, &format!("write {line}"));
+            }
+            None => report.error(self.header.clone(), message),
+        }
     }
 
-    /// A string, if the key is there.
     pub(crate) fn string(
         &mut self,
         key: &'static str,
         report: &mut Report<'_>,
-    ) -> Option<Placed<&'a str>> {
+    ) -> Option<WithSpan<&'a str>> {
         let value = self.get(key)?;
         let found = string(value);
         if found.is_none() {
@@ -161,19 +166,29 @@ impl<'a> Fields<'a> {
         found
     }
 
-    /// A string that must be there.
+    /// Reads a key of older files. It is known, but not among the valid keys that messages list.
+    pub(crate) fn old_string(
+        &mut self,
+        key: &'static str,
+        report: &mut Report<'_>,
+    ) -> Option<WithSpan<&'a str>> {
+        let found = self.string(key, report);
+        self.known.retain(|known| *known != key);
+        self.old.push(key);
+        found
+    }
+
     pub(crate) fn required(
         &mut self,
         key: &'static str,
         report: &mut Report<'_>,
-    ) -> Option<Placed<&'a str>> {
+    ) -> Option<WithSpan<&'a str>> {
         if !self.table.contains_key(key) {
             self.lacks(key, report);
         }
         self.string(key, report)
     }
 
-    /// A boolean; `false` when the key is missing.
     pub(crate) fn boolean(&mut self, key: &'static str, report: &mut Report<'_>) -> bool {
         let Some(value) = self.get(key) else {
             return false;
@@ -184,7 +199,6 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// A list of whatever, which must be there.
     pub(crate) fn list(
         &mut self,
         key: &'static str,
@@ -202,7 +216,6 @@ impl<'a> Fields<'a> {
         Some(list)
     }
 
-    /// An integer from `least` to `most`, if the key is there.
     pub(crate) fn integer(
         &mut self,
         key: &'static str,
@@ -218,12 +231,15 @@ impl<'a> Fields<'a> {
         let within = number.filter(|number| (least..=most).contains(number));
         if within.is_none() {
             let message = format!("'{key}' is a number from {least} to {most}");
-            report.error(value.span(), message);
+            let help = match most {
+                i64::MAX => "write a whole number of 64 bits".to_owned(),
+                most => format!("write {key} = {most}, or a number below it"),
+            };
+            report.error_with_help(value.span(), message, &help);
         }
         within
     }
 
-    /// A table within this one, if the key is there.
     pub(crate) fn table(
         &mut self,
         key: &'static str,
@@ -238,12 +254,12 @@ impl<'a> Fields<'a> {
         Some(Fields::new(what, value.span(), table))
     }
 
-    /// What stands in a table within this one, key by key in their order; nothing when it is missing.
+    /// Returns the entries of a table within this one, in the order of the keys. Empty if it is missing.
     pub(crate) fn entries(
         &mut self,
         key: &'static str,
         report: &mut Report<'_>,
-    ) -> Vec<(Placed<&'a str>, &'a Value<'a>)> {
+    ) -> Vec<(WithSpan<&'a str>, &'a Value<'a>)> {
         let Some(value) = self.get(key) else {
             return Vec::new();
         };
@@ -254,13 +270,13 @@ impl<'a> Fields<'a> {
         entries(table)
     }
 
-    /// A list of strings. Empty when the key is missing or mistyped: an empty list means none.
+    /// Returns a list of strings. Empty if the key is missing or mistyped: an empty list means none.
     pub(crate) fn strings(
         &mut self,
         key: &'static str,
         need: Need,
         report: &mut Report<'_>,
-    ) -> Vec<Placed<&'a str>> {
+    ) -> Vec<WithSpan<&'a str>> {
         let Some(value) = self.get(key) else {
             if need == Need::Required {
                 self.lacks(key, report);
@@ -281,7 +297,6 @@ impl<'a> Fields<'a> {
         found
     }
 
-    /// The tables under `[[key]]`.
     pub(crate) fn tables(
         &mut self,
         key: &'static str,
@@ -293,7 +308,11 @@ impl<'a> Fields<'a> {
         };
         let Some(list) = value.get_ref().as_array() else {
             let message = format!("'{key}' is {}, not a list of tables", a(value.get_ref()));
-            report.error_with_help(value.span(), message, &format!("write {what}"));
+            report.error_with_help(
+                value.span(),
+                message,
+                &format!("write {what}, with two brackets on each side"),
+            );
             return Vec::new();
         };
         let mut found = Vec::new();
@@ -306,59 +325,61 @@ impl<'a> Fields<'a> {
         found
     }
 
-    /// The place of what stands at a key.
     pub(crate) fn span_of(&self, key: &str) -> Option<Range<usize>> {
         self.table.get(key).map(Spanned::span)
     }
 
-    /// The place of the table's header.
+    pub(crate) fn key_span(&self, key: &str) -> Option<Range<usize>> {
+        let mut keys = self.table.keys();
+        keys.find(|known| known.get_ref().as_ref() == key)
+            .map(Spanned::span)
+    }
+
     pub(crate) fn header(&self) -> Range<usize> {
         self.header.clone()
     }
 
-    /// Refuses every key that nobody asked for.
     pub(crate) fn finish(self, report: &mut Report<'_>) {
-        let help = format!("its keys are: {}", self.known.join(" "));
+        let keys = self.known.join(" ");
         for (key, _) in self.table.iter() {
-            if !self.known.contains(&key.get_ref().as_ref()) {
-                let message = format!(
-                    "{} has no key {}",
-                    self.what,
-                    quoted(key.get_ref().as_ref() as &str)
-                );
-                report.error_with_help(key.span(), message, &help);
+            let name: &str = key.get_ref().as_ref();
+            if !self.known.contains(&name) && !self.old.contains(&name) {
+                let message = format!("unknown key {} in {}", quoted(name), self.what);
+                let meant = report.similar(name, self.known.iter().copied());
+                let meant =
+                    meant.map_or(String::new(), |meant| format!("did you mean '{meant}'? "));
+                report.error_with_help(key.span(), message, &format!("{meant}valid keys: {keys}"));
             }
         }
     }
 }
 
-/// The keys and values of a table, in the order of the keys.
-pub(crate) fn entries<'a>(table: &'a DeTable<'a>) -> Vec<(Placed<&'a str>, &'a Value<'a>)> {
-    let placed = |key: &'a Spanned<Cow<'a, str>>| Placed {
+pub(crate) fn entries<'a>(table: &'a DeTable<'a>) -> Vec<(WithSpan<&'a str>, &'a Value<'a>)> {
+    let with_span = |key: &'a Spanned<Cow<'a, str>>| WithSpan {
         value: key.get_ref().as_ref(),
         span: key.span(),
     };
     let mut found: Vec<_> = table
         .iter()
-        .map(|(key, value)| (placed(key), value))
+        .map(|(key, value)| (with_span(key), value))
         .collect();
-    // Whatever order the parser keeps.
     found.sort_by_key(|(key, _)| key.value);
     found
 }
 
-/// A string with its place; `None` if it is something else.
-pub(crate) fn string<'a>(value: &'a Value<'a>) -> Option<Placed<&'a str>> {
-    value.get_ref().as_str().map(|text| Placed {
+pub(crate) fn string<'a>(value: &'a Value<'a>) -> Option<WithSpan<&'a str>> {
+    value.get_ref().as_str().map(|text| WithSpan {
         value: text,
         span: value.span(),
     })
 }
 
-/// Reports a value of the wrong type.
 pub(crate) fn mistyped(key: &str, expected: &str, value: &Value<'_>, report: &mut Report<'_>) {
-    let message = format!("'{key}' is {expected}, but here is {}", a(value.get_ref()));
-    report.error(value.span(), message);
+    let message = format!("'{key}' must be {expected}, not {}", a(value.get_ref()));
+    match instead(key, expected, value) {
+        Some(help) => report.error_with_help(value.span(), message, &format!("write {help}")),
+        None => report.error(value.span(), message),
+    }
 }
 
 fn a(value: &DeValue<'_>) -> &'static str {

@@ -1,37 +1,33 @@
-//! The template of a command: `argv` becomes parts, each placeholder the place of one value.
+//! Reads the template of a command: `argv` becomes parts, each placeholder the position of one value.
 
 use std::ops::Range;
 
 use remit_common::caps;
 
-use crate::call::bind::place;
+use crate::call::bind::param_position;
 use crate::load::diagnostic::quoted;
 use crate::load::paths::{not_plain, optional};
-use crate::load::reader::{Fields, Placed, Report, Value, mistyped, string};
-use crate::model::command::{Kind, Param, Part, Word};
+use crate::load::reader::{Fields, Report, Value, WithSpan, mistyped, string};
+use crate::model::command::{Param, ParamKind, Part, Word};
 
-/// What `argv` is.
 const WHAT: &str = "a list of words and of lists of words";
-/// Elements of a template.
 const MOST: usize = 256;
-/// Bytes of one.
 const WORD: usize = 4096;
 
-/// Reads `argv`. The first part is a literal absolute path, [maybe with a hyphen before it](optional); empty when there is none.
+/// Reads `argv`. The first part is a literal absolute path, [maybe with a hyphen before it](optional). Returns an
+/// empty list if there is none.
 pub(crate) fn argv(
     fields: &mut Fields<'_>,
-    params: &[Placed<Param>],
+    params: &[WithSpan<Param>],
     report: &mut Report<'_>,
-) -> Vec<Placed<Part>> {
+) -> Vec<WithSpan<Part>> {
     let Some(list) = fields.list("argv", WHAT, report) else {
         return Vec::new();
     };
     if list.len() > MOST {
         let span = fields.span_of("argv").unwrap_or_default();
-        report.error(
-            span,
-            format!("'argv' has {} elements, over {MOST}", list.len()),
-        );
+        let message = format!("'argv' has {} elements, over {MOST}", list.len());
+        report.error_with_help(span, message, "write a script, and name that");
         return Vec::new();
     }
     let mut parts = Vec::new();
@@ -47,25 +43,30 @@ pub(crate) fn argv(
         if at == 0 {
             program(item, part.as_ref(), report);
         }
-        parts.extend(part.map(|value| Placed {
+        parts.extend(part.map(|value| WithSpan {
             value,
             span: item.span(),
         }));
     }
     if list.is_empty() {
         let span = fields.span_of("argv").unwrap_or_default();
-        report.error(span, "'argv' is empty: it needs at least a program".into());
+        let help = "write argv = [\"/usr/sbin/nginx\", \"-t\"]";
+        report.error_with_help(
+            span,
+            "'argv' is empty: it needs at least a program".into(),
+            help,
+        );
     }
     parts
 }
 
-/// What is executed is written here whole: no caller and no search path chooses it.
+/// Requires the program as a whole path: no caller and no search path chooses it.
 fn program(item: &Value<'_>, part: Option<&Part>, report: &mut Report<'_>) {
     const HELP: &str = "the first element is the program's absolute path, without placeholders";
     let why = match part {
         None => return,
         Some(Part::Word(Word::Literal(path))) => match optional(path).0 {
-            "/" => "is no program",
+            "/" => "is not a file",
             path => match not_plain(path) {
                 None => return,
                 Some(why) => why,
@@ -79,7 +80,7 @@ fn program(item: &Value<'_>, part: Option<&Part>, report: &mut Report<'_>) {
 fn group<'a>(
     item: &Value<'_>,
     words: impl Iterator<Item = &'a Value<'a>>,
-    params: &[Placed<Param>],
+    params: &[WithSpan<Param>],
     report: &mut Report<'_>,
 ) -> Option<Vec<Word>> {
     let errors = report.errors();
@@ -93,23 +94,31 @@ fn group<'a>(
     if report.errors() > errors {
         return None;
     }
-    let mut places: Vec<usize> = found.iter().filter_map(place).collect();
-    places.dedup();
-    if places.len() != 1 {
+    let mut positions: Vec<usize> = found.iter().filter_map(param_position).collect();
+    positions.dedup();
+    if positions.len() != 1 {
         let message = "a list within 'argv' is about exactly one argument".into();
-        let help = "it is left out without a value, and repeated for each value; words that are \
-                    always there stand outside";
+        let help = "write [\"--option\", \"{x}\"]: it is left out without a value, and repeated for each value; write \
+                    fixed words outside of it";
         report.error_with_help(item.span(), message, help);
         return None;
     }
     (found.len() <= MOST).then_some(found)
 }
 
-fn word(text: &Placed<&str>, params: &[Placed<Param>], report: &mut Report<'_>) -> Option<Word> {
+fn word(
+    text: &WithSpan<&str>,
+    params: &[WithSpan<Param>],
+    report: &mut Report<'_>,
+) -> Option<Word> {
     let span = text.span.clone();
     if text.value.len() > WORD || text.value.contains('\0') {
         let message = format!("an element has at most {WORD} bytes and no NUL");
-        report.error(span, message);
+        report.error_with_help(
+            span,
+            message,
+            "write a shorter text, or a file that the program reads",
+        );
         return None;
     }
     match parse(text.value) {
@@ -119,29 +128,44 @@ fn word(text: &Placed<&str>, params: &[Placed<Param>], report: &mut Report<'_>) 
             if before.is_empty() {
                 return Some(Word::Value(at));
             }
+            if let [b'-', letter, b'='] = before.as_bytes()
+                && letter.is_ascii_alphanumeric()
+            {
+                let letter = char::from(*letter);
+                let message = format!(
+                    "most programs read \"-{letter}=VALUE\" as option -{letter} with the value \"=VALUE\""
+                );
+                let help = format!(
+                    "write [\"-{letter}\", \"{{{name}}}\"], or the long option \"--option={{{name}}}\""
+                );
+                report.warning(span.clone(), message, Some(&help));
+            }
             let flag = params
                 .get(at)
-                .is_some_and(|param| matches!(param.value.kind, Kind::Flag(_)));
+                .is_some_and(|param| matches!(param.value.kind, ParamKind::Flag(_)));
             if flag {
                 let message = format!("'{{{name}}}' is a bool, which is a whole element: its flag");
-                report.error(span, message);
+                let help = format!(
+                    "write \"{{{name}}}\" and args.{name} = {{ type = \"bool\", flag = \"--option\" }}"
+                );
+                report.error_with_help(span, message, &help);
                 return None;
             }
             Some(Word::Attached(before, at))
         }
-        Err(why) => {
-            let help = "a placeholder is a whole element \"{x}\", or ends one as in \"--option={x}\"; \
-                        braces are written {{ and }}";
-            report.error_with_help(span, why, help);
+        Err(Misplaced { why, instead }) => {
+            let help = instead.unwrap_or_else(|| {
+                "write a placeholder as a whole element \"{x}\" or as \"--option={x}\", and braces as {{ and }}".into()
+            });
+            report.error_with_help(span, why, &help);
             None
         }
     }
 }
 
-/// The place of a parameter by its name.
 pub(crate) fn find(
     name: &str,
-    params: &[Placed<Param>],
+    params: &[WithSpan<Param>],
     span: Range<usize>,
     report: &mut Report<'_>,
 ) -> Option<usize> {
@@ -152,27 +176,69 @@ pub(crate) fn find(
             .map(|param| param.value.name.as_str())
             .collect();
         let message = format!("there is no argument {}", quoted(name));
-        match known.is_empty() {
-            true => {
-                report.error_with_help(span, message, "describe it as args.NAME = { type = … }")
-            }
-            false => {
-                report.error_with_help(span, message, &format!("there is: {}", known.join(" ")));
-            }
-        }
+        let help = match report.similar(name, known.iter().copied()) {
+            Some(meant) => format!("did you mean '{{{meant}}}'?"),
+            None => format!("declare it: args.{} = {{ type = \"string\" }}", clean(name)),
+        };
+        report.error_with_help(span, message, &help);
     }
     found
 }
 
-/// One element, read.
+/// A placeholder where none can be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Misplaced {
+    why: String,
+    /// What to write, if the text shows what was meant.
+    instead: Option<String>,
+}
+
+impl Misplaced {
+    fn new(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            instead: None,
+        }
+    }
+
+    /// `before` is text without meaning to remit, such as the first part of a path.
+    fn after(before: &str, name: &str) -> Self {
+        let why = format!("'{{{name}}}' must be a whole element; only an option may precede it");
+        let instead = match before.strip_suffix('/') {
+            Some(under) if under.is_empty() || not_plain(under).is_none() => {
+                let under = if under.is_empty() { "/" } else { under };
+                format!(
+                    "write \"{{{name}}}\", and args.{name} = {{ type = \"path\", under = \"{under}\" }}"
+                )
+            }
+            _ if before.starts_with('-') && !before.trim_matches('-').is_empty() => {
+                let long = if before.starts_with("--") {
+                    before
+                } else {
+                    "--option"
+                };
+                let (before, long) = (clean(before), clean(long));
+                format!(
+                    "write two elements: [\"{before}\", \"{{{name}}}\"], or the long option \"{long}={{{name}}}\""
+                )
+            }
+            _ => format!("write \"{{{name}}}\", or \"--option={{{name}}}\""),
+        };
+        Self {
+            why,
+            instead: Some(instead),
+        }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Parsed<'a> {
     Literal(String),
     Value { before: String, name: &'a str },
 }
 
-/// Reads one element, from left to right and once.
-pub(crate) fn parse(text: &str) -> Result<Parsed<'_>, String> {
+/// Parses one element, from left to right and once.
+pub(crate) fn parse(text: &str) -> Result<Parsed<'_>, Misplaced> {
     let mut before = String::new();
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
@@ -189,23 +255,21 @@ pub(crate) fn parse(text: &str) -> Result<Parsed<'_>, String> {
                 .strip_prefix('{')
                 .and_then(|inner| inner.split_once('}'));
             let Some((name, after)) = inner else {
-                return Err("a brace stands alone".into());
+                return Err(Misplaced::new("a single brace, without its other half"));
             };
             if name.contains('{') || name.is_empty() {
-                return Err(format!(
-                    "{} is no placeholder",
-                    quoted(format!("{{{name}}}"))
-                ));
+                let shown = quoted(format!("{{{name}}}"));
+                return Err(Misplaced::new(format!("{shown} is not a placeholder")));
             }
             if !after.is_empty() {
-                return Err(format!("something stands behind '{{{}}}'", clean(name)));
+                let name = clean(name);
+                return Err(Misplaced::new(format!(
+                    "'{{{name}}}' must end its element, and text follows it"
+                )));
             }
             let option = before.starts_with('-') && before.ends_with('=');
             if !before.is_empty() && !option {
-                return Err(format!(
-                    "what stands before '{{{}}}' is no option",
-                    clean(name)
-                ));
+                return Err(Misplaced::after(&before, &clean(name)));
             }
             return Ok(Parsed::Value { before, name });
         }
@@ -218,7 +282,6 @@ fn clean(name: &str) -> String {
     remit_common::text::line(name.as_bytes(), 64)
 }
 
-/// One element as [`parse`] reads it.
 pub(crate) fn print(word: &Word, params: &[Param]) -> String {
     let escaped = |text: &str| text.replace('{', "{{").replace('}', "}}");
     let name = |at: &usize| params.get(*at).map_or("", |param| param.name.as_str());
@@ -229,7 +292,6 @@ pub(crate) fn print(word: &Word, params: &[Param]) -> String {
     }
 }
 
-/// All words of parts, in their order.
 pub(crate) fn words(part: &Part) -> &[Word] {
     match part {
         Part::Word(word) => std::slice::from_ref(word),
@@ -237,7 +299,7 @@ pub(crate) fn words(part: &Part) -> &[Word] {
     }
 }
 
-/// The bound on an argv holds for the template, too: [`caps::ARGV_COUNT`].
+/// The limit of an argv applies to the template, too: [`caps::ARGV_COUNT`].
 const _: () = assert!(MOST <= caps::ARGV_COUNT && WORD < caps::ARGV_ELEMENT);
 
 #[cfg(test)]
@@ -245,7 +307,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_element_is_text_or_ends_in_one_value() {
+    fn element_is_text_or_ends_in_value() {
         let literal = |text: &str| Ok(Parsed::Literal(text.to_owned()));
         let value = |before: &str, name| {
             let before = before.to_owned();

@@ -1,12 +1,12 @@
-//! What a grant asks for before each run.
+//! Combines the approvals that grants ask for before each run.
 
 use std::fmt;
 
-use crate::decide::Who;
+use crate::decide::CallerIds;
 use crate::model::rule::Grantees;
 
-/// Another person has to agree to each run: one who is in every one of these lists. A rule has one list; a
-/// call has the lists of all rules that ask about it.
+/// An approval by one other person who is in every one of these lists. A rule has one list. A call has the lists of
+/// all rules that ask about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approval {
     lists: Vec<Grantees>,
@@ -14,7 +14,6 @@ pub struct Approval {
 }
 
 impl Approval {
-    /// That one of these agrees within this time.
     pub(crate) fn new(by: Grantees, expires_s: u32) -> Self {
         Self {
             lists: vec![by],
@@ -22,7 +21,7 @@ impl Approval {
         }
     }
 
-    /// That one person agrees whom each of these asks for, within the least of their times. `None` of none.
+    /// Combines approvals: one person must be in all lists, within the shortest time. Returns `None` for none.
     pub(crate) fn all<'a>(asked: impl Iterator<Item = &'a Self>) -> Option<Self> {
         asked.fold(None, |all, one| match all {
             None => Some(one.clone()),
@@ -33,7 +32,7 @@ impl Approval {
     fn and(mut self, other: &Self) -> Self {
         self.expires_s = self.expires_s.min(other.expires_s);
         for list in &other.lists {
-            // Whoever is in a list is in each list that holds it.
+            // A list that contains another adds nothing.
             if self.lists.iter().any(|own| own.is_within(list)) {
                 continue;
             }
@@ -43,23 +42,20 @@ impl Approval {
         self
     }
 
-    /// Whether this person is in every list.
-    pub(crate) fn is_met_by(&self, who: Who<'_>) -> bool {
-        self.lists.iter().all(|list| list.include(who))
+    pub fn is_met_by(&self, caller: CallerIds<'_>) -> bool {
+        self.lists.iter().all(|list| list.include(caller))
     }
 
-    /// The lists, each with the accounts that it stands for.
     pub(crate) fn lists(&self) -> &[Grantees] {
         &self.lists
     }
 
-    /// Gids, each of whose members it names.
     pub fn gids(&self) -> impl Iterator<Item = u32> {
         self.lists().iter().flat_map(Grantees::gids)
     }
 
-    /// Who can approve, as the policy names them: users, `%groups`, `#uid`, `%#gid`. Of several lists, each
-    /// is one entry, the later ones with `and` before: the approver is in each of them.
+    /// Returns the approvers as the policy names them: users, `%groups`, `#uid`, `%#gid`. Each of several lists is
+    /// one entry, the later ones with `and` before: the approver must be in each.
     pub fn by(&self) -> Vec<String> {
         match self.lists.as_slice() {
             [list] => list.words.clone(),
@@ -67,13 +63,13 @@ impl Approval {
                 let and = |at: usize| if at == 0 { "" } else { "and " };
                 let lists = lists.iter().enumerate();
                 lists
-                    .map(|(at, list)| format!("{}{}", and(at), together(list)))
+                    .map(|(at, list)| format!("{}{}", and(at), list_text(list)))
                     .collect()
             }
         }
     }
 
-    /// How long they are asked, in seconds; then the request is void.
+    /// Returns the seconds after which the request expires.
     pub fn expires_s(&self) -> u32 {
         self.expires_s
     }
@@ -90,7 +86,7 @@ impl fmt::Display for Approval {
         match self.lists.as_slice() {
             [list] => write!(f, "needs approval by {}", list.words.join(", "))?,
             lists => {
-                let lists: Vec<String> = lists.iter().map(together).collect();
+                let lists: Vec<String> = lists.iter().map(list_text).collect();
                 let lists = lists.join(" and ");
                 write!(f, "needs approval by {lists} (one person who is in each)")?;
             }
@@ -100,7 +96,7 @@ impl fmt::Display for Approval {
 }
 
 /// One list among others: `%sre`, or `(ann, %sre)`.
-fn together(list: &Grantees) -> String {
+fn list_text(list: &Grantees) -> String {
     match list.words.as_slice() {
         [word] => word.clone(),
         words => format!("({})", words.join(", ")),
@@ -112,7 +108,6 @@ mod tests {
     use super::*;
     use crate::model::rule::Principal;
 
-    /// A list of these words, the number of each its uid.
     fn list(words: &[&str]) -> Grantees {
         let words = words.iter().map(|word| (*word).to_owned());
         let id = |word: &String| word.trim_start_matches(['%', '#']).len() as u32;
@@ -127,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn several_are_met_by_one_who_is_in_each() {
+    fn approver_must_be_in_every_list() {
         let of = |words: &[&str], expires_s| Approval::new(list(words), expires_s);
         let (a, ab, bc) = (
             of(&["#a"], 90),
@@ -135,7 +130,6 @@ mod tests {
             of(&["#bb", "#ccc"], 600),
         );
         let all = |asked: &[&Approval]| Approval::all(asked.iter().copied()).unwrap();
-        // A list that holds another adds nothing.
         assert_eq!(all(&[&a, &ab]), all(&[&ab, &a]));
         assert_eq!(
             all(&[&a, &ab]).to_string(),
@@ -147,24 +141,24 @@ mod tests {
             "needs approval by (#a, #bb) and (#bb, #ccc) (one person who is in each), asked for at most 1 min"
         );
         assert_eq!(both.by(), ["(#a, #bb)", "and (#bb, #ccc)"]);
-        let met = |uid| both.is_met_by(Who { uid, gids: &[] });
+        let met = |uid| both.is_met_by(CallerIds { uid, gids: &[] });
         assert_eq!([met(1), met(2), met(3)], [false, true, false]);
         assert_eq!(Approval::all(std::iter::empty()), None);
     }
 
     #[test]
-    fn it_is_told_in_words() {
-        let told = |words: &[&str], expires_s| Approval::new(list(words), expires_s).to_string();
+    fn approval_is_shown_as_text() {
+        let text = |words: &[&str], expires_s| Approval::new(list(words), expires_s).to_string();
         assert_eq!(
-            told(&["%sre"], 600),
+            text(&["%sre"], 600),
             "needs approval by %sre, asked for at most 10 min"
         );
         assert_eq!(
-            told(&["%sre", "#5"], 7200),
+            text(&["%sre", "#5"], 7200),
             "needs approval by %sre, #5, asked for at most 2 h"
         );
         assert_eq!(
-            told(&["ann"], 90),
+            text(&["ann"], 90),
             "needs approval by ann, asked for at most 90 s"
         );
     }

@@ -1,8 +1,7 @@
-//! Capabilities by name (capabilities(7)), and those that no profile can have.
+//! Names capabilities (capabilities(7)), and refuses those that no profile can have.
 
-use crate::model::profile::{Base, Network};
+use crate::model::base::{Base, Network};
 
-/// Every capability, by its number.
 const NAMES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
@@ -47,14 +46,13 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// Where a capability is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Where {
-    /// In every profile: it undoes the sandbox, or what it does stays on the host.
+    /// In every profile: it undoes the sandbox, or its effect stays on the host.
     Everywhere,
     /// In base `read`, whose jobs are among the host's processes.
     Read,
-    /// Where the network is the host's, as it is in base `read` too.
+    /// On the host's network, which base `read` has too.
     HostNetwork,
 }
 
@@ -135,7 +133,7 @@ const REFUSED: [(&str, Where, &str); 23] = [
         Where::Everywhere,
         "it changes whom the kernel's audit names",
     ),
-    // On the host these work for whoever finds them there, long after the job.
+    // On the host these work for any process that finds them, long after the job.
     (
         "MKNOD",
         Where::Everywhere,
@@ -157,10 +155,8 @@ const REFUSED: [(&str, Where, &str); 23] = [
     ),
 ];
 
-/// The bit of a capability named as in capabilities(7), `CAP_` before it.
-///
-/// # Errors
-/// That there is none, or why a profile of this base and network cannot have it.
+/// Returns the bit of a capability named as in capabilities(7), with `CAP_`. The error says that there is none, or
+/// why a profile of this base and network cannot have it.
 pub(crate) fn bit(name: &str, base: Base, network: &Network) -> Result<u64, String> {
     let bare = name.strip_prefix("CAP_").unwrap_or_default();
     let Some(number) = NAMES.iter().position(|known| *known == bare) else {
@@ -179,7 +175,6 @@ pub(crate) fn bit(name: &str, base: Base, network: &Network) -> Result<u64, Stri
     }
 }
 
-/// The names of a set of bits, in the order of their numbers.
 pub(crate) fn names(bits: u64) -> Vec<String> {
     let set = NAMES
         .iter()
@@ -194,7 +189,6 @@ mod tests {
 
     #[test]
     fn names_have_the_numbers_of_the_kernel() {
-        // linux/capability.h
         for (name, number) in [
             ("CAP_CHOWN", 0),
             ("CAP_DAC_READ_SEARCH", 2),
@@ -215,14 +209,14 @@ mod tests {
 
     #[test]
     fn what_undoes_the_sandbox_is_refused() {
-        for (name, place, _) in REFUSED {
+        for (name, refused_in, _) in REFUSED {
             let in_profile = |base, network| bit(&format!("CAP_{name}"), base, &network).is_ok();
             assert!(NAMES.contains(&name), "{name}");
             assert!(!in_profile(Base::Read, Network::None), "{name}");
             let strict = in_profile(Base::Strict, Network::None);
-            assert_eq!(strict, place != Where::Everywhere, "{name}");
+            assert_eq!(strict, refused_in != Where::Everywhere, "{name}");
             let host = in_profile(Base::Strict, Network::Host);
-            assert_eq!(host, place == Where::Read, "{name}");
+            assert_eq!(host, refused_in == Where::Read, "{name}");
         }
         for name in ["", "CHOWN", "cap_chown", "CAP_", "CAP_ALL", "CAP_CHOWN "] {
             let why = bit(name, Base::Strict, &Network::None).unwrap_err();

@@ -1,51 +1,48 @@
-//! Names with `*` in them, as rules use them.
+//! Matches names with `*`, as rules use them.
 
 use std::fmt;
 
 use remit_common::caps;
 
-/// A name, or a pattern of names: `*` stands for any text, also none; everything else for itself.
+/// A name, or a pattern of names: `*` matches any text, even empty; every other character only itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Glob(String);
 
 impl Glob {
-    /// `*` in a pattern at most. Nobody needs as many, and a load tries each pattern on each name.
+    /// Maximum number of `*` in a pattern, because a load tries each pattern on each name.
     pub(crate) const STARS: usize = 4;
 
-    /// The pattern as it is written.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// A pattern that somebody typed. `None` where no name could match it, or where it has too many stars.
+    /// Parses a pattern that a user typed. Returns `None` if no name could match it, or it has too many stars.
     pub fn parse(text: &str) -> Option<Self> {
-        let may_stand = |byte: u8| {
+        let is_allowed = |byte: u8| {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-*".contains(&byte)
         };
         let stars = text.bytes().filter(|byte| *byte == b'*').count();
         let can_name = (1..=caps::NAME).contains(&text.len())
-            && text.bytes().all(may_stand)
+            && text.bytes().all(is_allowed)
             && stars <= Self::STARS;
         can_name.then(|| Self::new(text))
     }
 
-    /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name, where it is one and no pattern.
     pub fn literal(&self) -> Option<&str> {
         (!self.0.contains('*')).then_some(self.0.as_str())
     }
 
-    /// What each name that matches begins with.
+    /// Returns the text with which each matching name begins.
     pub(crate) fn prefix(&self) -> &str {
         self.0.split('*').next().unwrap_or_default()
     }
 
-    /// Whether it matches the whole name. Takes time in proportion to both at worst: each piece
-    /// between stars is taken where it first fits, which is as good as any later place.
+    /// Returns true if it matches the whole name. The time is at most proportional to both: taking each piece between
+    /// stars at its first match is as good as any later one.
     pub fn matches(&self, name: &str) -> bool {
         let Some((first, rest)) = self.0.split_once('*') else {
             return self.0 == name;
@@ -63,7 +60,7 @@ impl Glob {
         left.ends_with(last)
     }
 
-    /// Whether it matches with no star standing for text that has this sign in it.
+    /// Returns true if it matches and no star covers text with this sign.
     pub(crate) fn matches_within(&self, name: &str, sign: char) -> bool {
         let (mut globs, mut parts) = (self.0.split(sign), name.split(sign));
         loop {
@@ -87,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_is_any_text_and_nothing_else_is() {
+    fn only_star_matches_any_text() {
         let check = |glob: &str, yes: &[&str], no: &[&str]| {
             let glob = Glob::new(glob);
             for name in yes {
@@ -116,7 +113,6 @@ mod tests {
             &["ab", "acb", "abcd"],
         );
         check("a**c", &["ac", "abc"], &["a", "c"]);
-        // One character cannot serve two pieces.
         check("aba*aba", &["abaaba", "aba-aba"], &["aba", "ababa"]);
         check("*ab*ab*", &["abab", "xabyabz"], &["ab", "aba"]);
         check("", &[""], &["a"]);

@@ -1,68 +1,57 @@
-//! What the loader asks about the machine, looked up beforehand: tables, no look-ups.
+//! Defines the loader's questions about the machine, and tables with the answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// A user's ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ids {
-    /// The uid.
     pub uid: u32,
-    /// The primary gid.
     pub gid: u32,
 }
 
-/// What became of the file of a program that a command names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Program {
-    /// It is there, and only root can change it or the way to it.
+    /// Only root can change it or the way to it.
     Trusted,
-    /// There is no such file.
     Missing,
-    /// Why it is not to be executed: who else can change it, or what it is.
+    /// The reason: who else can change it, or its type.
     Distrusted(String),
 }
 
-/// What the loader asks. The same question has the same answer throughout a load.
+/// Answers the loader. Equal questions have equal answers throughout a load.
 pub trait Machine {
-    /// A user by name; `None` if there is none.
     fn user(&self, name: &str) -> Option<Ids>;
-    /// The gid of a group; `None` if there is none.
     fn group(&self, name: &str) -> Option<u32>;
-    /// All gids that a login of this user has, the primary one too; empty for one unknown.
+    /// Returns all gids of this user's login, with the primary one. Empty if the user is unknown.
     fn groups_of(&self, user: &str) -> Vec<u32>;
-    /// The uids of a group's members, as far as the user database lists them.
+    /// Returns the uids of a group's members, as far as the user database lists them.
     fn members(&self, gid: u32) -> Vec<u32>;
-    /// Whether a user who is not there was there before, so that a denial of theirs is a leftover and no slip.
-    fn was_there(&self, user: &str) -> bool;
-    /// The addresses of a host name; empty if it has none. Never asked about an address.
+    /// Returns the last known uid of a missing user: a denial continues for it. `None` if it was never known.
+    fn last_uid(&self, user: &str) -> Option<u32>;
+    fn last_gid(&self, group: &str) -> Option<u32>;
+    /// Returns the addresses of a host name, empty if it has none. Never asked about an address.
     fn addresses(&self, host: &str) -> Vec<IpAddr>;
-    /// The program at an absolute path.
     fn program(&self, path: &str) -> Program;
-    /// The daemon's own files and directories, absolute: no profile may write them, nor what holds them.
+    /// Returns the daemon's own files and directories, absolute. No profile may write them or a directory above them.
     fn protected(&self) -> Vec<String>;
 }
 
-/// [`Machine`] as maps. What is not in them is not there; but programs are, and trusted.
+/// [`Machine`] as maps. A missing entry does not exist, but a missing program is trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineTable {
-    /// Users.
     pub users: BTreeMap<String, Ids>,
-    /// Groups and their gids.
     pub groups: BTreeMap<String, u32>,
-    /// All gids of users.
     pub members: BTreeMap<String, Vec<u32>>,
     /// The uids of groups' members, by gid.
     pub listed: BTreeMap<u32, Vec<u32>>,
-    /// Users who are gone, and of whom denials may still speak.
-    pub gone: BTreeSet<String>,
-    /// Host names and their addresses.
+    /// Last known uids of missing users that a denial names.
+    pub last_uids: BTreeMap<String, u32>,
+    pub last_gids: BTreeMap<String, u32>,
     pub hosts: BTreeMap<String, Vec<IpAddr>>,
-    /// Programs that are not plainly trusted.
+    /// Programs that are not trusted.
     pub programs: BTreeMap<String, Program>,
-    /// The daemon's own files and directories.
     pub protected: Vec<String>,
 }
 
@@ -83,8 +72,12 @@ impl Machine for MachineTable {
         self.listed.get(&gid).cloned().unwrap_or_default()
     }
 
-    fn was_there(&self, user: &str) -> bool {
-        self.gone.contains(user)
+    fn last_uid(&self, user: &str) -> Option<u32> {
+        self.last_uids.get(user).copied()
+    }
+
+    fn last_gid(&self, group: &str) -> Option<u32> {
+        self.last_gids.get(group).copied()
     }
 
     fn addresses(&self, host: &str) -> Vec<IpAddr> {

@@ -1,11 +1,11 @@
-//! What a policy is made of: data, and what can be asked of it alone.
-
 pub(crate) mod approval;
+pub(crate) mod base;
 pub(crate) mod capabilities;
 pub(crate) mod command;
 pub(crate) mod glob;
 pub(crate) mod machine;
 pub(crate) mod names;
+pub(crate) mod package;
 pub(crate) mod pattern;
 pub(crate) mod policy;
 pub(crate) mod profile;

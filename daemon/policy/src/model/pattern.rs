@@ -1,5 +1,4 @@
-//! Regular expressions for argument values: over bytes, without Unicode classes, matched as a
-//! whole, in time linear in the value.
+//! Matches argument values with regular expressions: over bytes, without Unicode classes, as a whole, in linear time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,14 +8,12 @@ use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 
-/// Bytes of a pattern's text.
 const MOST_TEXT: usize = 1024;
-/// Bytes of a compiled pattern: bounds the time for each byte of a value.
+/// Maximum number of bytes of a compiled pattern. It bounds the time for each byte of a value.
 const MOST_COMPILED: usize = 64 << 10;
-/// Groups within groups.
 const MOST_NESTED: u32 = 32;
 
-/// A compiled regular expression. Equal when its text is.
+/// A compiled regular expression. Two are equal if their texts are.
 #[derive(Clone)]
 pub struct Pattern {
     text: String,
@@ -24,10 +21,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Compiles the syntax of the crate `regex` without Unicode.
-    ///
-    /// # Errors
-    /// Why it is no pattern, or that it is too large, in a part of a sentence.
+    /// Compiles the syntax of the crate `regex` without Unicode. The error is a part of a sentence.
     pub fn new(text: &str) -> Result<Self, String> {
         if text.len() > MOST_TEXT {
             return Err(format!("it has {} bytes, over {MOST_TEXT}", text.len()));
@@ -61,25 +55,22 @@ impl Pattern {
         })
     }
 
-    /// Whether the whole value matches.
     pub fn matches(&self, value: &[u8]) -> bool {
         let input = Input::new(value).anchored(Anchored::Yes);
         let longest = self.engine.find(&mut self.engine.create_cache(), input);
         longest.is_some_and(|found| found.end() == value.len())
     }
 
-    /// Bytes that it takes once compiled.
     pub(crate) fn size(&self) -> usize {
         self.engine.get_nfa().memory_usage()
     }
 
-    /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 }
 
-/// Whether a group sets the flag `u`. What it would mean depends on tables that a build may lack.
+/// Returns true if a group sets the flag `u`. Its meaning depends on tables that a build may lack.
 fn turns_unicode_on(text: &str) -> bool {
     text.split("(?").skip(1).any(|group| {
         let is_flag = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'-';
@@ -87,7 +78,7 @@ fn turns_unicode_on(text: &str) -> bool {
     })
 }
 
-/// The last line of what the parser says: the others draw the pattern.
+/// Returns the last line of the parser's error: the others draw the pattern.
 fn reason(error: &str) -> String {
     let last = error.lines().last().unwrap_or_default();
     last.trim_start_matches("error: ").to_owned()
@@ -118,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_matches_as_a_whole_and_byte_for_byte() {
+    fn pattern_matches_whole_value_bytewise() {
         let check = |pattern: &str, value: &[u8], expect: bool| {
             let found = Pattern::new(pattern).unwrap().matches(value);
             assert_eq!(found, expect, "{pattern:?} {value:?}");
@@ -146,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_or_too_large_is_refused_with_a_reason() {
+    fn bad_or_large_pattern_is_refused() {
         let check = |pattern: &str, part: &str| {
             let why = Pattern::new(pattern).unwrap_err();
             assert!(
@@ -172,8 +163,7 @@ mod tests {
 
     #[test]
     fn time_is_linear_in_the_value() {
-        // V12. A backtracking engine would need longer than the sun has left. The best of a few
-        // runs, since the machine may be busy.
+        // V12. A backtracking engine would take exponential time. Best of a few runs: the machine may be busy.
         let pattern = Pattern::new("(a+)+$").unwrap();
         let most = vec![b'a'; 100 << 10];
         let other = [most.as_slice(), b"b"].concat();

@@ -1,23 +1,20 @@
-//! All rules, commands and profiles together, in the order in which they decide.
+//! Holds all rules, commands and profiles, in the order of decision.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-use remit_common::wire::Effect;
 
 use crate::decide::index::Index;
 use crate::model::approval::Approval;
 use crate::model::command::Command;
 use crate::model::names::RUN;
 use crate::model::profile::Profile;
-use crate::model::rule::{DenyRule, GrantRule, Grantees, RuleId};
+use crate::model::rule::{DenyRule, GrantRule, Grantees, Nature, Patterns, RuleId};
 
 /// All rules of all files, checked and resolved. It never changes.
 #[derive(Debug)]
 pub struct Policy {
     /// The strictest first.
     pub(crate) grants: Vec<GrantRule>,
-    /// By file name and line.
     pub(crate) denies: Vec<DenyRule>,
     pub(crate) commands: BTreeMap<String, Arc<Command>>,
     pub(crate) profiles: BTreeMap<String, Arc<Profile>>,
@@ -28,13 +25,12 @@ pub struct Policy {
     groups_named: BTreeSet<u32>,
 }
 
-/// What a policy is made of, in any order.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     pub(crate) grants: Vec<GrantRule>,
     pub(crate) denies: Vec<DenyRule>,
     pub(crate) commands: BTreeMap<String, Arc<Command>>,
-    /// Those that files define; `read`, `strict` and `host` are added.
+    /// Those of files; `read`, `strict` and `host` are added.
     pub(crate) profiles: BTreeMap<String, Arc<Profile>>,
     pub(crate) digest_input: Vec<u8>,
 }
@@ -49,7 +45,7 @@ impl Policy {
             digest_input,
         } = parts;
         grants.sort_by(|a, b| a.rank().cmp(&b.rank()));
-        denies.sort_by(|a, b| a.id.place().cmp(&b.id.place()));
+        denies.sort_by(|a, b| a.id.position().cmp(&b.id.position()));
         let read = Arc::new(Profile::read());
         for profile in [
             Arc::clone(&read),
@@ -71,13 +67,13 @@ impl Policy {
                     rule.patterns(),
                 )
             }),
-            |place| grants.get(place).is_some_and(GrantRule::run_is_builtins),
+            |position| grants.get(position).is_some_and(GrantRule::run_is_builtins),
         );
         let denying = Index::new(
             &commands,
             denies
                 .iter()
-                .map(|rule| (&rule.to, rule.deny.as_slice(), &rule.scope, Effect::Change)),
+                .map(|rule| (&rule.to, rule.deny.as_slice(), &rule.scope, Patterns::All)),
             |_| true,
         );
         Self {
@@ -93,19 +89,17 @@ impl Policy {
         }
     }
 
-    /// What a digest of this policy covers: every source by name and bytes, and
-    /// what every name in it stood for. Equal bytes, equal verdicts.
+    /// Returns the input of the policy's digest: every source by name and bytes, and the id of every name in it.
+    /// Equal bytes mean equal verdicts.
     pub fn digest_input(&self) -> &[u8] {
         &self.digest_input
     }
 
-    /// Every gid that a rule names: a change of membership in another group
-    /// changes no verdict.
+    /// Returns every gid that a rule names. Membership in another group changes no verdict.
     pub fn groups_named(&self) -> &BTreeSet<u32> {
         &self.groups_named
     }
 
-    /// The grants that ask for an approval, the strictest first.
     pub fn asking(&self) -> impl Iterator<Item = Asking<'_>> {
         self.grants.iter().filter_map(|rule| {
             Some(Asking {
@@ -116,8 +110,8 @@ impl Policy {
         })
     }
 
-    /// Pairs of grants that ask for an approval of the same calls of the same people: the approver must be
-    /// somebody whom both ask. At most as many as `most`.
+    /// Returns at most `most` pairs of grants that ask for an approval of the same calls of the same people. Both
+    /// must name the approver.
     pub fn asking_together(&self, most: usize) -> Vec<[Asking<'_>; 2]> {
         let asking: Vec<(&GrantRule, Asking<'_>)> = self
             .grants
@@ -145,36 +139,44 @@ impl Policy {
             .collect()
     }
 
-    /// Whether there are calls that both rules can be about.
-    fn meet(&self, one: &GrantRule, other: &GrantRule) -> bool {
-        let runs = |rule: &GrantRule| rule.allows(RUN, Effect::Read);
+    /// Returns true if there are calls that both rules can be about.
+    pub(crate) fn meet(&self, one: &GrantRule, other: &GrantRule) -> bool {
+        let runs = |rule: &GrantRule| rule.allows(RUN, Nature::Looks);
         let same_run = one.profile.name == other.profile.name && runs(one) && runs(other);
-        let mut commands = self.commands.values();
+        let mut all = self.all_named();
         same_run
-            || commands.any(|command| {
+            || all.any(|named| {
                 let about = |rule: &GrantRule| {
-                    rule.allows(&command.name, command.effect) && rule.scope.suits(command)
+                    rule.allows(named.name(), named.nature()) && rule.scope.suits(named)
                 };
                 about(one) && about(other)
             })
     }
 
-    /// How many grants and denials there are.
+    /// Returns true if a grant or an approval names this uid as a number: it is served without an account.
+    pub fn names_number(&self, uid: u32) -> bool {
+        let number = format!("#{uid}");
+        let lists = |rule: &GrantRule| {
+            let by = rule.approval.iter().flat_map(Approval::lists);
+            by.chain([&rule.to])
+                .any(|list| list.words.contains(&number))
+        };
+        self.grants.iter().any(lists)
+    }
+
     pub fn rules(&self) -> usize {
         self.grants.len().saturating_add(self.denies.len())
     }
 
-    /// The commands that files define, by name.
     pub fn commands(&self) -> impl Iterator<Item = &Arc<Command>> {
         self.commands.values()
     }
 
-    /// The command of this name that a file defines.
     pub fn command(&self, name: &str) -> Option<&Arc<Command>> {
         self.commands.get(name)
     }
 
-    /// Every profile: `read`, `strict` and `host`, then those that files define, by name.
+    /// Returns every profile: `read`, `strict` and `host`, then those of files, by name.
     pub fn profiles(&self) -> impl Iterator<Item = &Arc<Profile>> {
         const FIRST: [&str; 3] = ["read", "strict", "host"];
         let first = FIRST.iter().filter_map(|name| self.profiles.get(*name));
@@ -182,39 +184,33 @@ impl Policy {
         first.chain(others.filter(|profile| !FIRST.contains(&profile.name.as_str())))
     }
 
-    /// The profile of this name.
     pub fn profile(&self, name: &str) -> Option<&Arc<Profile>> {
         self.profiles.get(name)
     }
 }
 
-/// A grant that asks for an approval.
 #[derive(Debug, Clone, Copy)]
 pub struct Asking<'a> {
-    /// Which.
     pub rule: &'a RuleId,
-    /// What it asks for.
     pub approval: &'a Approval,
     to: &'a Grantees,
 }
 
 impl Asking<'_> {
-    /// Uids of whom it is about.
     pub fn uids(&self) -> impl Iterator<Item = u32> {
         self.to.uids()
     }
 
-    /// Gids of whom it is about.
     pub fn gids(&self) -> impl Iterator<Item = u32> {
         self.to.gids()
     }
 }
 
 impl GrantRule {
-    /// The strictest is the least: one that asks for approval, the soonest void; then by file name and line.
+    /// The strictest is the least: with approval, the shortest expiry first; then by file name and line.
     fn rank(&self) -> (u64, (&str, &str, usize)) {
         let approval = self.approval.as_ref();
         let void = approval.map_or(u64::MAX, |approval| approval.expires_s().into());
-        (void, self.id.place())
+        (void, self.id.position())
     }
 }

@@ -1,72 +1,51 @@
-//! A sandbox as policy describes it: names resolved, everything checked. Data alone; what puts it
-//! up is `remit-confine`.
+//! Data of a sandbox as policy describes it: names resolved, everything checked. `remit-confine` builds it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-/// A sandbox that jobs run in.
+pub use crate::model::base::{Base, Destination, Network};
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// Its name in policy files, requests and records.
     pub name: String,
     /// One sentence: what it shows and what it can change.
     pub summary: String,
-    /// What it is made of.
     pub base: Base,
-    /// Who its jobs are.
     pub user: User,
-    /// Supplementary groups: of base `read` besides those of every job, else exactly these.
+    /// Supplementary groups. In base `read` they are added to those of every job, otherwise these are all.
     pub groups: Vec<u32>,
-    /// Capabilities that its jobs keep: bits as in capabilities(7), 0 for none.
+    /// Capabilities that its jobs keep: bits as in capabilities(7).
     pub capabilities: u64,
-    /// Seen, not changed, not executed. Base `strict`.
+    /// Visible; not writable, not executable. Base `strict`.
     pub read: Vec<Listed>,
-    /// Seen and changed on the host, not executed. Bases `read` and `strict`.
+    /// Visible and writable on the host; not executable. Bases `read` and `strict`.
     pub write: Vec<Listed>,
-    /// Seen and executed, not changed, besides `/usr`. Base `strict`.
+    /// Visible and executable in addition to `/usr`; not writable. Base `strict`.
     pub exec: Vec<Listed>,
-    /// The job's own, empty at the start, writable, gone at the end, not executed; besides `/tmp`
-    /// and its kin. Base `strict`.
+    /// The job's own: empty at the start, writable, removed at the end, not executable; besides `/tmp` and similar
+    /// directories. Base `strict`.
     pub scratch: Vec<String>,
-    /// What stands in both `write` and `exec` may be both at once: only where the policy says so.
+    /// Permits paths in both `write` and `exec` to be writable and executable at once.
     pub write_and_exec: bool,
     /// Device nodes that work, besides the harmless ones. Bases `read` and `strict`.
     pub devices: Vec<Listed>,
     /// Unix sockets of the host that can be connected to, by path. Base `strict`.
     pub sockets: Vec<Listed>,
-    /// What of these leads to all of root is meant to, and nobody is warned of it.
+    /// The policy accepts that these paths lead to all of root; no warning.
     pub leads_to_root: bool,
-    /// What it reaches.
     pub network: Network,
-    /// Variables of each of its jobs, besides those of every job.
     pub env: BTreeMap<String, String>,
-    /// Bounds on each job, where they differ from those of `remit.toml`.
+    /// Limits on each job that differ from `remit.toml`.
     pub limits: ProfileLimits,
 }
 
-/// What a profile is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Base {
-    /// Sees what an operator's account sees, changes nothing but what is listed.
-    Read,
-    /// Sees only what is listed, in namespaces of its own.
-    Strict,
-    /// No sandbox: whatever the user may.
-    Host,
-}
-
-/// Who a profile's jobs are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum User {
-    /// A uid of its own for each job.
     Own,
     /// This user; base `strict` or `host`.
     Fixed {
-        /// Its name, or `#uid`.
         name: String,
-        /// Its uid, 0 for root.
+        /// 0 for root.
         uid: u32,
-        /// Its primary gid.
         gid: u32,
     },
 }
@@ -74,46 +53,17 @@ pub enum User {
 /// A path that a profile lists: absolute, without `.`, `..`, doubled or final slashes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listed {
-    /// The path.
     pub path: String,
-    /// Left out where it is not there (written `-/path`); else nothing runs without it.
+    /// Skipped if it is missing (written `-/path`). Without this flag nothing runs while it is missing.
     pub optional: bool,
 }
 
-/// What a profile's jobs reach by network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Network {
-    /// Nothing.
-    None,
-    /// Themselves: a loopback interface of the job's own. Base `strict`.
-    Loopback,
-    /// TCP to these alone, besides themselves. Base `strict`.
-    Connect(Vec<Destination>),
-    /// What the host reaches.
-    Host,
-}
-
-/// Where a job may connect to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Destination {
-    /// A name, or an address as text.
-    pub host: String,
-    /// What it stood for when the policy was loaded. Empty where no name server told: then nothing can
-    /// run in the profile.
-    pub addresses: Vec<IpAddr>,
-    /// The TCP port, not 0.
-    pub port: u16,
-}
-
-/// Bounds on one job; `None`: as `remit.toml` has it. A profile can lower and raise them, within the
-/// bounds of `remit.toml` for runtime.
+/// Limits on one job; `None` means as in `remit.toml`. A profile can lower and raise them, the runtime within the
+/// bounds of `remit.toml`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProfileLimits {
-    /// Seconds.
     pub runtime_s: Option<u32>,
-    /// Bytes of the whole job.
     pub memory: Option<u64>,
-    /// Tasks of the whole job.
     pub tasks: Option<u64>,
     /// Percent of one CPU for the whole job.
     pub cpu_percent: Option<u32>,
@@ -124,7 +74,6 @@ pub struct ProfileLimits {
 }
 
 impl Profile {
-    /// The profile `read`, which no file defines.
     pub fn read() -> Self {
         let summary = "any program or script, as an own uid without privilege: sees what an \
                        operator's account sees (files, logs, processes, network state), can change \
@@ -132,7 +81,6 @@ impl Profile {
         Self::plain("read", summary, Base::Read)
     }
 
-    /// The profile `strict`, which no file defines.
     pub fn strict() -> Self {
         let summary = "any program or script, as an own uid without privilege: sees /usr and little \
                        else, no host processes, no network, no files of the machine; /tmp is private \
@@ -140,7 +88,6 @@ impl Profile {
         Self::plain("strict", summary, Base::Strict)
     }
 
-    /// The profile `host`, which no file defines.
     pub fn host() -> Self {
         let summary = "no sandbox: runs as root with everything that root may";
         Self {
@@ -176,13 +123,23 @@ impl Profile {
         }
     }
 
-    /// The names of its capabilities, as `CAP_CHOWN`.
     pub fn capability_names(&self) -> Vec<String> {
         crate::model::capabilities::names(self.capabilities)
     }
 
-    /// Whether nothing that runs in it can change the host or reach beyond it, whatever it is: then
-    /// `run` may be granted in it.
+    /// Returns true if nothing in it sees, reaches or changes more than in the profile `read`: no user, group,
+    /// capability, device, socket or network of its own, nothing to write. In base `strict` it also lists no host
+    /// path that `read` might hide.
+    pub(crate) fn adds_nothing_to_read(&self) -> bool {
+        self.changes_nothing()
+            && self.user == User::Own
+            && self.groups.is_empty()
+            && self.capabilities == 0
+            && self.read.is_empty()
+            && self.exec.is_empty()
+    }
+
+    /// Returns true if no program in it can change the host or reach beyond it: then `run` may be granted in it.
     pub fn changes_nothing(&self) -> bool {
         /// `CAP_DAC_READ_SEARCH`: more to see, nothing to change.
         const HARMLESS: u64 = 1 << 2;

@@ -1,20 +1,20 @@
-//! Rules as they stand after loading: names resolved, everything checked.
+//! Data of rules after loading: names resolved, everything checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use remit_common::builtin::COMMANDS;
+use remit_common::builtin::{self, COMMANDS};
 use remit_common::wire::Effect;
 
-use crate::decide::Who;
+use crate::decide::CallerIds;
 use crate::model::approval::Approval;
+use crate::model::command::Command;
 use crate::model::glob::Glob;
-use crate::model::names::RUN;
+use crate::model::names::{Named, RUN};
 use crate::model::profile::{Base, Profile};
 use crate::model::scope::Scope;
 
-/// Where a rule stands, and its name if it has one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RuleId {
     pub(crate) file: String,
@@ -23,31 +23,26 @@ pub struct RuleId {
 }
 
 impl RuleId {
-    /// The rule's own `name`.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The name of the [`Source`](crate::Source) it was read from.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// The line of its header in that file, from 1.
     pub fn line(&self) -> usize {
         self.line
     }
 
-    /// Where it comes among others: by the name of its file as drop-ins are ordered, whatever the directory;
-    /// of two files of one name by the directory; then by line.
-    pub(crate) fn place(&self) -> (&str, &str, usize) {
+    /// Returns its order key: by the file's name as drop-ins are ordered, then by directory, then by line.
+    pub(crate) fn position(&self) -> (&str, &str, usize) {
         let name = self.file.rsplit('/').next().unwrap_or_default();
         (name, &self.file, self.line)
     }
 }
 
-/// `operators-look (/etc/remit/policy.d/20-web.toml:3)`, or without a name
-/// `/etc/remit/policy.d/20-web.toml:3`.
+/// `operators-look (/etc/remit/policy.d/20-web.toml:3)`, or without a name `/etc/remit/policy.d/20-web.toml:3`.
 impl fmt::Display for RuleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
@@ -57,90 +52,156 @@ impl fmt::Display for RuleId {
     }
 }
 
-/// One that a rule speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Principal {
-    /// The user of this uid.
     User(u32),
-    /// Whoever has this gid.
     Group(u32),
 }
 
-/// Those a rule speaks of. Empty means nobody.
+/// The subjects of a rule. Empty means nobody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Grantees {
-    /// Each with the word that stands for it.
     pub(crate) ids: BTreeMap<Principal, String>,
-    /// Of a denial: the users that the user database has in its groups, by uid. A process can leave a
-    /// group (a user namespace and setgroups(2)), but not its uid.
+    /// For a denial: uids of the members of its groups by the user database, because a process can leave a group
+    /// (user namespace and setgroups(2)). It can also change to a subordinate uid (subuid(5)), but the socket refuses
+    /// uids without an account.
     pub(crate) members: BTreeSet<u32>,
-    /// Each as it was written, also who does not exist.
+    /// As written, including names that do not exist.
     pub(crate) words: Vec<String>,
 }
 
 impl GrantRule {
-    /// Whether it allows this name, to whom it is about; of a scope, maybe not with all arguments.
-    pub(crate) fn allows(&self, name: &str, effect: Effect) -> bool {
-        let by = |glob: &Glob| self.allows_by(glob, name, effect);
-        can_be_scoped(&self.scope, name) && self.allow.iter().any(by)
+    /// Returns true if it allows this name to its subjects; with a scope, maybe not with all arguments.
+    pub(crate) fn allows(&self, name: &str, nature: Nature<'_>) -> bool {
+        let by = |glob: &Glob| self.allows_by(glob, name, nature);
+        self.allow.iter().any(by)
     }
 
-    /// Whether it is this of its patterns that allows the name, of a command of this effect.
-    pub(crate) fn allows_by(&self, glob: &Glob, name: &str, effect: Effect) -> bool {
-        let matches = glob.matches(name) && self.patterns_reach(glob, effect);
-        matches || (self.run_is_builtins() && glob.matches(RUN) && is_builtin(name))
+    pub(crate) fn allows_by(&self, glob: &Glob, name: &str, nature: Nature<'_>) -> bool {
+        let matches = glob.matches(name) && self.patterns_reach(glob, nature);
+        let implied = self.run_is_builtins() && implies(&self.scope, glob, name);
+        (matches && can_be_scoped(&self.scope, glob, name)) || implied
     }
 
-    /// Whether an entry of `allow` can stand for a command of this effect: a pattern does not stand for one
-    /// that changes the host, unless the rule says so. A new command is then nobody's by its name alone.
-    pub(crate) fn patterns_reach(&self, glob: &Glob, effect: Effect) -> bool {
-        reaches(glob, effect, self.patterns())
+    /// Returns true if an entry of `allow` can include a command of this nature. Unless the rule says so, a pattern
+    /// includes no command that changes the host or that runs without a sandbox. Nor does it include one of another
+    /// file with more access than the profile `read`. So the name of a new command is never enough for a grant.
+    pub(crate) fn patterns_reach(&self, glob: &Glob, nature: Nature<'_>) -> bool {
+        reaches(glob, nature, self.patterns())
     }
 
-    /// Which commands its patterns stand for: those that look, or with `change` all.
-    pub(crate) fn patterns(&self) -> Effect {
-        self.effect.unwrap_or(Effect::Read)
+    /// Returns true if its scope is about these arguments. A rule that asks for an approval is about every spelling
+    /// of a value, another rule only about the spelling that it has.
+    pub(crate) fn is_about(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
+        match self.approval {
+            Some(_) => self.scope.asks(named, args),
+            None => self.scope.covers(named, args),
+        }
     }
 
-    /// Whether its `run` stands for the built-in commands too: they run in `read`, and who may run
-    /// less than that is not given more.
+    pub(crate) fn patterns(&self) -> Patterns<'_> {
+        match self.effect {
+            Some(Effect::Change) => Patterns::All,
+            Some(Effect::Read) | None => Patterns::Looking {
+                file: &self.id.file,
+            },
+        }
+    }
+
+    /// Returns true if its `run` includes the built-in commands. They run in `read`, so a rule with less access does
+    /// not include them.
     pub(crate) fn run_is_builtins(&self) -> bool {
         self.profile.base == Base::Read
     }
 }
 
 impl DenyRule {
-    /// Whether it denies this name, to whom it is about; of a scope, maybe not with all arguments.
+    /// Returns true if it denies this name to its subjects; with a scope, maybe not with all arguments.
     pub(crate) fn denies(&self, name: &str) -> bool {
-        let speaks = |glob: &Glob| glob.matches(name) || (glob.matches(RUN) && is_builtin(name));
-        can_be_scoped(&self.scope, name) && self.deny.iter().any(speaks)
+        let scope = &self.scope;
+        let matches = |glob: &Glob| glob.matches(name) && can_be_scoped(scope, glob, name);
+        let speaks = |glob: &Glob| matches(glob) || implies(scope, glob, name);
+        self.deny.iter().any(speaks)
     }
 }
 
-/// Whether an entry of `allow` in a rule whose patterns stand for these can be about a command of `effect`.
-pub(crate) fn reaches(glob: &Glob, effect: Effect, patterns: Effect) -> bool {
-    effect == Effect::Read || patterns == Effect::Change || glob.literal().is_some()
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Patterns<'a> {
+    All,
+    /// Commands that only read. They have no more access than the profile `read`, or are defined in the rule's file,
+    /// whose author knew them.
+    Looking {
+        file: &'a str,
+    },
 }
 
-/// Whether a rule of this scope can be about the name: only commands that files define have
-/// arguments that rules know.
-fn can_be_scoped(scope: &Scope, name: &str) -> bool {
-    scope.is_any() || (name != RUN && !is_builtin(name))
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nature<'a> {
+    /// It only reads, and sees no more than in the profile `read`.
+    Looks,
+    /// It only reads, and its profile adds something to `read`.
+    LooksBeyond {
+        file: &'a str,
+    },
+    /// It only reads, by its author's word alone: no sandbox holds it.
+    LooksUnconfined,
+    Changes,
 }
 
-fn is_builtin(name: &str) -> bool {
-    COMMANDS.iter().any(|builtin| builtin.name == name)
+impl<'a> Nature<'a> {
+    pub(crate) fn of(command: &'a Command) -> Self {
+        match command.effect {
+            Effect::Change => Self::Changes,
+            Effect::Read if command.profile.base == Base::Host => Self::LooksUnconfined,
+            Effect::Read if command.profile.adds_nothing_to_read() => Self::Looks,
+            Effect::Read => Self::LooksBeyond {
+                file: &command.id.file,
+            },
+        }
+    }
+}
+
+/// Returns true if an entry of `allow` can be about a command of this nature, in a rule with these patterns.
+pub(crate) fn reaches(glob: &Glob, nature: Nature<'_>, patterns: Patterns<'_>) -> bool {
+    let by_pattern = match (nature, patterns) {
+        (_, Patterns::All) | (Nature::Looks, _) => true,
+        (Nature::LooksBeyond { file: own }, Patterns::Looking { file }) => own == file,
+        (Nature::LooksUnconfined | Nature::Changes, Patterns::Looking { .. }) => false,
+    };
+    by_pattern || glob.literal().is_some()
+}
+
+/// Returns true if a rule of this scope can be about the name by this entry. A rule about arguments includes a built-in
+/// command only by its whole name: until rules knew the arguments of these commands, its patterns never did.
+pub(crate) fn can_be_scoped(scope: &Scope, glob: &Glob, name: &str) -> bool {
+    match builtin(name) {
+        _ if scope.is_any() => true,
+        Some(builtin) => glob.literal().is_some() && scope.suits(Named::Builtin(builtin)),
+        None => name != RUN,
+    }
+}
+
+/// Returns true if an entry includes this built-in command because it includes `run`.
+pub(crate) fn implies(scope: &Scope, glob: &Glob, name: &str) -> bool {
+    scope.is_any() && glob.matches(RUN) && builtin(name).is_some()
+}
+
+pub(crate) fn builtin(name: &str) -> Option<&'static builtin::Command> {
+    COMMANDS.iter().find(|builtin| builtin.name == name)
 }
 
 impl Grantees {
-    /// Whether the caller is one of them, by uid or by one of the gids.
-    pub(crate) fn include(&self, who: Who<'_>) -> bool {
+    pub(crate) fn include(&self, caller: CallerIds<'_>) -> bool {
         let has = |gid: &u32| self.ids.contains_key(&Principal::Group(*gid));
-        let by_uid = self.ids.contains_key(&Principal::User(who.uid));
-        by_uid || self.members.contains(&who.uid) || who.gids.iter().any(has)
+        let by_uid = self.ids.contains_key(&Principal::User(caller.uid));
+        by_uid || self.members.contains(&caller.uid) || caller.gids.iter().any(has)
     }
 
-    /// Whether each of them is one of the others, too.
+    /// Returns true if each of the others is one of them, by an id or as a member.
+    pub(crate) fn includes(&self, others: &Self) -> bool {
+        others.is_within(self) && others.members.is_subset(&self.members)
+    }
+
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         self.ids.keys().all(|one| other.ids.contains_key(one))
     }
@@ -160,17 +221,16 @@ impl Grantees {
     }
 }
 
-/// A `[[grant]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GrantRule {
     pub(crate) id: RuleId,
     pub(crate) to: Grantees,
     pub(crate) allow: Vec<Glob>,
-    /// What its patterns stand for, where it says so.
+    /// The effect that its patterns include, if it says so.
     pub(crate) effect: Option<Effect>,
-    /// Of which calls; `run` and the built-in commands are in no scope but that of every call.
+    /// `run` and the built-in commands are only in the scope of every call.
     pub(crate) scope: Scope,
-    /// That of `run`; a named command has its own.
+    /// The profile of `run`; a named command has its own.
     pub(crate) profile: Arc<Profile>,
     pub(crate) env: BTreeSet<String>,
     pub(crate) approval: Option<Approval>,
@@ -178,12 +238,10 @@ pub(crate) struct GrantRule {
     pub(crate) unconfined: bool,
 }
 
-/// A `[[deny]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DenyRule {
     pub(crate) id: RuleId,
     pub(crate) to: Grantees,
     pub(crate) deny: Vec<Glob>,
-    /// Of which calls.
     pub(crate) scope: Scope,
 }

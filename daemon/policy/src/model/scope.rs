@@ -1,24 +1,25 @@
-//! Which calls of a command a rule is about, by the values that named arguments will have.
+//! Decides which calls of a command a rule is about, by the values that named arguments will have.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use remit_common::builtin::{self, Builtin};
 use remit_common::text::line;
 
-use crate::model::command::{Command, Kind, Param};
+use crate::model::command::{Command, Param, ParamKind};
 use crate::model::glob::Glob;
+use crate::model::names::Named;
+use crate::model::package;
 
-/// Values shown of one argument; it counts the others.
 const SHOWN: usize = 8;
-/// Bytes of one that are shown.
 const WIDE: usize = 64;
 
-/// For each of these arguments, what its value must match one of. Without any it is about every call.
+/// For each of these arguments, the patterns of which its value must match one. Without any it is about every call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scope(BTreeMap<String, Vec<Glob>>);
 
 impl Scope {
-    /// The order of the globs does not matter.
     pub(crate) fn new(mut args: BTreeMap<String, Vec<Glob>>) -> Self {
         for globs in args.values_mut() {
             globs.sort();
@@ -27,45 +28,77 @@ impl Scope {
         Self(args)
     }
 
-    /// Whether it is about every call.
     pub fn is_any(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The arguments, each with what its value must match one of, by name.
     pub(crate) fn args(&self) -> impl Iterator<Item = (&str, &[Glob])> {
         let args = self.0.iter();
         args.map(|(name, globs)| (name.as_str(), globs.as_slice()))
     }
 
-    /// Whether there are calls of this command that it can be about: it has all these arguments.
-    pub(crate) fn suits(&self, command: &Command) -> bool {
+    /// Returns true if it can be about calls of this command: the command has all these arguments.
+    pub(crate) fn suits(&self, named: Named<'_>) -> bool {
         let mut names = self.0.keys();
-        names.all(|name| param(command, name).is_some())
+        names.all(|name| match named {
+            Named::Builtin(builtin) => has_unit(builtin, name),
+            Named::Command(command) => param(command, name).is_some(),
+        })
     }
 
-    /// Whether a permission for these calls is one for this call: each argument has a value, and all
-    /// of its values match. No star stands for an `@`: what is behind that sign in the name of a unit is the
-    /// caller's own text for its programs, and whoever permits it says so.
-    pub(crate) fn covers(&self, command: &Command, args: &[(String, String)]) -> bool {
+    /// Returns true if a permission for these calls is one for this call: each argument has a value, and all its
+    /// values match. No star matches an `@`. The text after it in the name of a unit goes from the caller to the
+    /// programs of the unit, so a permission must name it.
+    pub(crate) fn covers(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         self.0.iter().all(|(name, globs)| {
-            let mut values = values(command, name, args).peekable();
-            let is_text = param(command, name)
-                .is_some_and(|param| matches!(param.kind, Kind::Unit { .. } | Kind::Text { .. }));
+            let values = values(named, name, args);
+            let is_text = match named {
+                Named::Builtin(_) => true,
+                Named::Command(command) => param(command, name).is_some_and(|param| {
+                    matches!(param.kind, ParamKind::Unit { .. } | ParamKind::Text { .. })
+                }),
+            };
             let fits = |glob: &Glob, value: &str| match is_text {
                 true => glob.matches_within(value, '@'),
                 false => glob.matches(value),
             };
-            let is_one_of = |value: &str| globs.iter().any(|glob| fits(glob, value));
-            values.peek().is_some() && values.all(is_one_of)
+            let is_one_of = |value: &Cow<'_, str>| globs.iter().any(|glob| fits(glob, value));
+            !values.is_empty() && values.iter().all(is_one_of)
         })
     }
 
-    /// Whether a denial of these calls denies this call: of each argument one value matches.
-    pub(crate) fn touches(&self, command: &Command, args: &[(String, String)]) -> bool {
+    /// Returns true if an approval for these calls is needed for this call: as [`Scope::covers`], but for a package
+    /// in any spelling.
+    pub(crate) fn asks(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
+        let is_one = |name: &str| {
+            let globs = self.0.get(name).map_or(&[][..], Vec::as_slice);
+            let values = values(named, name, args);
+            let is_about =
+                |value: &Cow<'_, str>| globs.iter().any(|glob| package::is_about(glob, value));
+            !values.is_empty() && values.iter().all(is_about)
+        };
+        let (packages, others): (Vec<_>, Vec<_>) =
+            self.0.iter().partition(|(name, _)| is_package(named, name));
+        let others = others
+            .into_iter()
+            .map(|(name, globs)| (name.clone(), globs.clone()));
+        Self(others.collect()).covers(named, args)
+            && packages.into_iter().all(|(name, _)| is_one(name))
+    }
+
+    /// Returns true if a denial of these calls denies this call: of each argument one value matches, a package in any
+    /// spelling. A built-in command without the argument shows all units, so it shows the denied ones, too.
+    pub(crate) fn touches(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         self.0.iter().all(|(name, globs)| {
-            let mut values = values(command, name, args);
-            values.any(|value| globs.iter().any(|glob| glob.matches(value)))
+            let is_package = is_package(named, name);
+            let is_about = |glob: &Glob, value: &str| match is_package {
+                true => package::is_about(glob, value),
+                false => glob.matches(value),
+            };
+            let values = values(named, name, args);
+            let shows_all = matches!(named, Named::Builtin(_)) && values.is_empty();
+            let is_one = |value: &Cow<'_, str>| globs.iter().any(|glob| is_about(glob, value));
+            shows_all || values.iter().any(is_one)
         })
     }
 }
@@ -88,26 +121,48 @@ impl fmt::Display for Scope {
     }
 }
 
-/// An argument that a rule can look at: no secret.
-fn param<'a>(command: &'a Command, name: &str) -> Option<&'a Param> {
-    let found = command.params.iter().find(|param| param.name == name);
-    found.filter(|param| !matches!(param.kind, Kind::Secret { .. }))
+/// The argument of built-in commands that rules know.
+pub(crate) const UNIT: &str = "unit";
+
+/// Returns true if rules know this argument of a built-in command.
+pub(crate) fn has_unit(builtin: &builtin::Command, name: &str) -> bool {
+    name == UNIT && builtin.args.iter().any(|arg| arg.name == name)
 }
 
-/// The values that the call will have: those given, else the default. A flag that is not given is false.
-fn values<'a>(
-    command: &'a Command,
-    name: &'a str,
-    args: &'a [(String, String)],
-) -> impl Iterator<Item = &'a str> {
-    let param = param(command, name);
-    let given = args.iter().filter(move |(given, _)| given == name);
-    let mut given = given.map(|(_, value)| value.as_str()).peekable();
-    let absent = given.peek().is_none();
-    let default = param.filter(|_| absent).and_then(|param| {
-        let flag = matches!(param.kind, Kind::Flag(_)).then_some("false");
-        param.default.as_deref().or(flag)
-    });
-    let known = param.is_some();
-    given.chain(default).filter(move |_| known)
+fn is_package(named: Named<'_>, name: &str) -> bool {
+    let Named::Command(command) = named else {
+        return false;
+    };
+    param(command, name).is_some_and(|param| matches!(param.kind, ParamKind::Package))
+}
+
+fn param<'a>(command: &'a Command, name: &str) -> Option<&'a Param> {
+    let found = command.params.iter().find(|param| param.name == name);
+    found.filter(|param| !matches!(param.kind, ParamKind::Secret { .. }))
+}
+
+/// Returns the values that the call will have: the caller's, otherwise the default. An absent flag is false. A unit of
+/// a built-in command has its whole name, as the command will use it.
+fn values<'a>(named: Named<'a>, name: &'a str, args: &'a [(String, String)]) -> Vec<Cow<'a, str>> {
+    let command = match named {
+        Named::Command(command) => command,
+        Named::Builtin(builtin) => {
+            let parsed = Builtin::parse(builtin.name, args).ok();
+            let parsed = parsed.filter(|_| has_unit(builtin, name));
+            let args = parsed.iter().flat_map(Builtin::args);
+            let of_name = args.filter(|(own, _)| *own == name);
+            return of_name.map(|(_, value)| Cow::Owned(value)).collect();
+        }
+    };
+    let Some(param) = param(command, name) else {
+        return Vec::new();
+    };
+    let passed = args.iter().filter(|(passed, _)| passed == name);
+    let passed: Vec<Cow<'_, str>> = passed.map(|(_, value)| Cow::Borrowed(&**value)).collect();
+    if !passed.is_empty() {
+        return passed;
+    }
+    let flag = matches!(param.kind, ParamKind::Flag(_)).then_some("false");
+    let default = param.default.as_deref().or(flag);
+    default.map(Cow::Borrowed).into_iter().collect()
 }

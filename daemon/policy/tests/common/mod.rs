@@ -1,8 +1,8 @@
-//! What the tests of this crate share: accounts, sources, a loaded policy.
+use remit_common::wire::Effect;
+use remit_policy::{
+    Ask, CallerIds, Diagnostic, Ids, MachineTable, Policy, Program, Source, Verdict, load,
+};
 
-use remit_policy::{Diagnostic, Ids, MachineTable, Policy, Program, Source, load};
-
-/// Accounts of an invented machine, with those that try to confuse.
 pub fn accounts() -> MachineTable {
     let table = |entries: &[(&str, u32)]| -> std::collections::BTreeMap<String, u32> {
         entries
@@ -34,7 +34,8 @@ pub fn accounts() -> MachineTable {
         ]),
         members: [("deploy".to_owned(), vec![64001, 901])].into(),
         listed: std::collections::BTreeMap::new(),
-        gone: ["removed".to_owned()].into(),
+        last_uids: [("removed".to_owned(), 1999)].into(),
+        last_gids: [("disbanded".to_owned(), 2999)].into(),
         hosts: [("api.example.com".to_owned(), vec![[192, 0, 2, 7].into()])].into(),
         programs: [
             ("/usr/bin/absent".to_owned(), Program::Missing),
@@ -55,7 +56,6 @@ pub fn source(name: &str, text: impl AsRef<[u8]>) -> Source {
     }
 }
 
-/// A policy of one file that must load.
 #[allow(dead_code, reason = "not every test file needs it")]
 pub fn policy(text: &str) -> (Policy, Vec<Diagnostic>) {
     match load(&[source("a.toml", text)], &accounts()) {
@@ -69,7 +69,6 @@ pub fn lines(found: &[Diagnostic]) -> String {
     found.iter().map(|one| format!("{one}\n")).collect()
 }
 
-/// Two commands, one for each effect, and the profile of one.
 #[allow(dead_code, reason = "not every test file needs it")]
 pub const COMMANDS: &str = r#"
 [[command]]
@@ -92,7 +91,7 @@ user = "root"
 write = ["/run/nginx"]
 "#;
 
-/// One file after the commands; it must load. Its first line is the first line of `rules`.
+/// Loads one file after the commands. Its first line is the first line of `rules`.
 #[allow(dead_code, reason = "not every test file needs it")]
 pub fn with_commands(rules: &str) -> Policy {
     match load(
@@ -102,4 +101,25 @@ pub fn with_commands(rules: &str) -> Policy {
         Ok((policy, _)) => policy,
         Err(found) => panic!("{}", lines(&found)),
     }
+}
+
+/// Returns the verdict on a call by uid 64001, a member of group remit.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub fn verdict(policy: &Policy, name: &str, effect: Effect, args: &[(&str, &str)]) -> Verdict {
+    let args: Vec<_> = args
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let caller = CallerIds {
+        uid: 64001,
+        gids: &[900],
+    };
+    policy.decide(
+        caller,
+        &Ask::Command {
+            name,
+            effect,
+            args: &args,
+        },
+    )
 }

@@ -1,10 +1,10 @@
-//! What rules mean, said a second time, slowly: a look at every rule for every question.
+//! A second, slow implementation of rules: it checks every rule for every question.
 
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-/// The commands that rules of these tests can speak of, and one that does not exist.
+/// The commands that rules of these tests can name, and one that does not exist.
 pub const NAMES: [&str; 8] = [
     "logs",
     "service.status",
@@ -16,7 +16,6 @@ pub const NAMES: [&str; 8] = [
     "none.such",
 ];
 
-/// The one command with arguments.
 pub const UNIT: &str = "
 [[command]]
 name = 'unit.act'
@@ -28,7 +27,6 @@ args.unit = { type = 'string', repeat = 2 }
 args.how = { type = 'enum', values = ['soft', 'hard'], default = 'soft' }
 ";
 
-/// Arguments of a call: some that the command has, and some that no command has.
 pub type Args = Vec<(String, String)>;
 
 pub fn args() -> impl Strategy<Value = Args> {
@@ -45,12 +43,11 @@ pub fn args() -> impl Strategy<Value = Args> {
     prop::collection::vec(one.prop_map(own), 0..4)
 }
 
-/// Few people, so that rules and callers meet.
-pub const WHO: [&str; 7] = [
+/// Few subjects, so that rules and callers match often.
+pub const SUBJECTS: [&str; 7] = [
     "deploy", "mallory", "root", "%ops", "%remit", "#64010", "%#7",
 ];
 
-/// A rule as it is written. A denial has no use for the rest.
 #[derive(Debug, Clone)]
 pub struct Rule {
     pub deny: bool,
@@ -60,16 +57,16 @@ pub struct Rule {
     pub env: Vec<&'static str>,
     pub expires_s: Option<u32>,
     pub by: &'static str,
-    /// Whether its patterns are said to stand for commands that change.
+    /// True if its patterns include commands that change the host.
     pub changes: bool,
-    /// Of `unit` and of `how`; none of one is no condition.
+    /// Patterns for `unit` and for `how`; an empty list is not a condition.
     pub args: [Vec<&'static str>; 2],
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Allow,
-    /// Within so many seconds, by somebody who is each of these.
+    /// Seconds, and lists that must all contain the approver.
     Ask(u32, BTreeSet<String>),
     Deny,
 }
@@ -90,7 +87,7 @@ pub fn rule() -> impl Strategy<Value = Rule> {
     ];
     (
         any::<bool>(),
-        prop::sample::subsequence(WHO.to_vec(), 0..4),
+        prop::sample::subsequence(SUBJECTS.to_vec(), 0..4),
         prop::sample::subsequence(patterns, 0..3),
         prop::sample::select(vec!["read", "read", "strict", "wide"]),
         prop::sample::subsequence(vec!["TZ", "LANG", "A"], 0..3),
@@ -148,7 +145,7 @@ impl Rule {
         };
         let effect = match (changes, expires_s) {
             (true, _) => "effect = 'change'\n",
-            // That its patterns no longer ask is to be said.
+            // The rule must say that its patterns no longer ask.
             (false, Some(_)) => "effect = 'read'\n",
             (false, None) => "",
         };
@@ -170,8 +167,8 @@ impl Rule {
         })
     }
 
-    /// Whether it is about certain arguments: where it has some, and a command that takes them is what
-    /// its names stand for. A rule that would be about none is not loaded.
+    /// Returns true if it is about certain arguments: it has some, and its names match a command that takes them. A
+    /// rule about none is not loaded.
     pub fn is_scoped(&self) -> bool {
         let act = |glob: &&str| matches(glob, "unit.act");
         let about = match self.deny {
@@ -187,19 +184,32 @@ impl Rule {
         self.names
             .iter()
             .any(|glob| matches(glob, name) && reaches(glob))
-            && (!self.is_scoped() || name == "unit.act")
+            && (!self.is_scoped() || name == "unit.act" || self.is_about_unit_of(name))
     }
 
-    fn fits(&self, args: &Args) -> bool {
-        let given = |name: &str| -> Vec<&str> {
-            let of_name = args.iter().filter(|(given, _)| given == name);
+    /// Returns true if it is about some units of a built-in command, which it names whole.
+    fn is_about_unit_of(&self, name: &str) -> bool {
+        name == "logs" && self.names.contains(&name) && self.args[1].is_empty()
+    }
+
+    fn fits(&self, name: &str, args: &Args) -> bool {
+        if self.is_scoped() && name == "logs" {
+            let [(key, value)] = args.as_slice() else {
+                return false;
+            };
+            let unit = format!("{value}.service");
+            let fits = self.args[0].iter().any(|glob| matches(glob, &unit));
+            return key == "unit" && !value.is_empty() && fits;
+        }
+        let passed = |name: &str| -> Vec<&str> {
+            let of_name = args.iter().filter(|(passed, _)| passed == name);
             of_name.map(|(_, value)| value.as_str()).collect()
         };
-        let mut how = given("how");
+        let mut how = passed("how");
         if how.is_empty() {
             how.push("soft");
         }
-        let pairs = self.args.iter().zip([given("unit"), how]);
+        let pairs = self.args.iter().zip([passed("unit"), how]);
         !self.is_scoped()
             || pairs.into_iter().all(|(globs, values)| {
                 let hit = |value: &&str| globs.iter().any(|glob| matches(glob, value));
@@ -209,7 +219,7 @@ impl Rule {
     }
 }
 
-/// Every way to share the text among the stars.
+/// Tries every way to share the text among the stars.
 fn matches(glob: &str, text: &str) -> bool {
     match (glob.chars().next(), text.chars().next()) {
         (None, None) => true,
@@ -229,7 +239,6 @@ fn is_anybodys((uid, _): &(u32, Vec<u32>)) -> bool {
     *uid == 65534 || *uid >= 1 << 31
 }
 
-/// All that is asked for by those that matter.
 fn strictest<'a>(rules: impl Iterator<Item = &'a Rule>) -> Answer {
     let rules: Vec<&Rule> = rules.collect();
     let asking = || rules.iter().filter(|rule| rule.expires_s.is_some());
@@ -240,32 +249,32 @@ fn strictest<'a>(rules: impl Iterator<Item = &'a Rule>) -> Answer {
     }
 }
 
-pub fn run(rules: &[&Rule], who: &(u32, Vec<u32>), profile: &str, env: &[&str]) -> Answer {
+pub fn run(rules: &[&Rule], subject: &(u32, Vec<u32>), profile: &str, env: &[&str]) -> Answer {
     let about: Vec<&&Rule> = rules
         .iter()
-        .filter(|rule| rule.is_about(who) && rule.speaks("run"))
+        .filter(|rule| rule.is_about(subject) && rule.speaks("run"))
         .collect();
     let granting = || {
         let grants = about.iter().filter(|rule| !rule.deny);
         grants.filter(|rule| rule.profile == profile)
     };
     let listed = granting().any(|rule| env.iter().all(|name| rule.env.contains(name)));
-    if is_anybodys(who) || about.iter().any(|rule| rule.deny) || !listed {
+    if is_anybodys(subject) || about.iter().any(|rule| rule.deny) || !listed {
         return Answer::Deny;
     }
     strictest(granting().map(|rule| **rule))
 }
 
-pub fn command(rules: &[&Rule], who: &(u32, Vec<u32>), name: &str, args: &Args) -> Answer {
+pub fn command(rules: &[&Rule], subject: &(u32, Vec<u32>), name: &str, args: &Args) -> Answer {
     let speaks = |rule: &Rule| {
         let by_run = is_builtin(name) && rule.speaks("run") && !rule.is_scoped();
         rule.speaks(name) || (by_run && (rule.deny || rule.profile != "strict"))
     };
     let about: Vec<&&Rule> = rules
         .iter()
-        .filter(|rule| rule.is_about(who) && speaks(rule) && rule.fits(args))
+        .filter(|rule| rule.is_about(subject) && speaks(rule) && rule.fits(name, args))
         .collect();
-    if is_anybodys(who) || name == "none.such" || about.iter().any(|rule| rule.deny) {
+    if is_anybodys(subject) || name == "none.such" || about.iter().any(|rule| rule.deny) {
         return Answer::Deny;
     }
     strictest(about.into_iter().copied())

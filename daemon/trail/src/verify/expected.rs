@@ -1,4 +1,4 @@
-//! Records that must be there as somebody noted them down.
+//! Checks records that must exist.
 
 use super::Verifier;
 use crate::Hash;
@@ -8,13 +8,11 @@ impl Verifier {
     pub(super) fn compare(&mut self, expected: Expected, hash: Hash) {
         let seq = expected.seq;
         if expected.hash != hash && !self.is_found(seq) {
-            let text =
-                format!("record {seq} is not the one that is expected: the trail was written anew");
+            let text = format!("record {seq} is not the expected one: the log was rewritten");
             self.find(Kind::Fork, seq, seq, "", text);
         }
     }
 
-    /// What is expected and did not come.
     pub(super) fn tell_expected(&mut self) {
         let last = self.last.map_or(0, |last| last.seq);
         let begin = self.begin.map_or(0, |begin| begin.seq);
@@ -22,8 +20,8 @@ impl Verifier {
         let newest = expected.iter().map(|expected| expected.seq).max();
         if let Some(newest) = newest.filter(|newest| *newest > last) {
             let text = match last {
-                0 => format!("the trail is empty, and the newest record is {newest}"),
-                _ => format!("{} of the end are missing", records(last + 1, newest)),
+                0 => format!("the log is empty, and the newest record is {newest}"),
+                _ => format!("{} are missing at the end", records(last + 1, newest)),
             };
             self.find(Kind::Truncated, last + 1, newest, "the end", text);
         }
@@ -31,16 +29,15 @@ impl Verifier {
             if seq < begin {
                 self.note(
                     seq,
-                    format!("record {seq} is expected, and older than the beginning"),
+                    format!("record {seq} is expected, but older than the beginning"),
                 );
             } else if seq <= last && !self.is_found(seq) {
-                let text = format!("record {seq} is expected, and not there");
+                let text = format!("record {seq} is expected, but missing");
                 self.find(Kind::Gap, seq, seq, "", text);
             }
         }
     }
 
-    /// Whether something was said of this record already.
     pub(super) fn is_found(&self, seq: u64) -> bool {
         self.holes.iter().any(|hole| hole.is_of(seq))
             || self

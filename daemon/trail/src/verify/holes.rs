@@ -1,29 +1,26 @@
-//! Numbers that were skipped. They are told at the end: their records may only stand elsewhere.
+//! Skipped numbers. They are reported at the end, because their records may follow in the wrong position.
 
 use super::{PENDING, Verifier};
 use crate::entry::Parsed;
 use crate::report::{Finding, Kind, records};
 
-/// Records that did not come where they should have.
 #[derive(Clone, Debug)]
 pub(super) struct Hole {
     first: u64,
     last: u64,
-    /// How many records were read when it was seen.
+    /// Number of records read when the hole was found.
     at: u64,
-    place: String,
+    position: String,
     why: Why,
-    /// The record that came instead.
     next: u64,
 }
 
-/// What may have become of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     Missing,
     /// The daemon was killed while it wrote.
     Doubt,
-    /// Not yet on the disk when the machine went down.
+    /// Not yet on disk when the machine crashed.
     Lost,
 }
 
@@ -34,12 +31,12 @@ impl Hole {
 }
 
 impl Verifier {
-    /// `first..=last` are not where they should be, before `next`. Whether any is missing.
-    pub(super) fn skip(&mut self, first: u64, last: u64, next: &Parsed, place: &str) -> bool {
+    /// Notes that `first..=last` are missing before `next`. Returns true if any of them was not known as missing.
+    pub(super) fn skip(&mut self, first: u64, last: u64, next: &Parsed, position: &str) -> bool {
         let after = next.after.is_some();
         let lost_from = next.synced.unwrap_or(0).saturating_add(1);
         let (doubted, doubted_to) = next.doubt.unwrap_or((u64::MAX, 0));
-        // In pieces, each for one reason and without those that came early.
+        // Splits the range by reason and leaves out records that came early.
         let mut from = first;
         let mut any = false;
         while from <= last {
@@ -65,7 +62,7 @@ impl Verifier {
                 let lost_from = if after { lost_from } else { u64::MAX };
                 (Why::Missing, lost_from.min(doubted).saturating_sub(1))
             };
-            // What the doubted or lost ones begin with may lie before.
+            // The doubted or lost numbers may begin before `from`.
             let to = if to < from { last } else { to.min(last) };
             let early = self.seen.range(from..=to).next().map(|(seq, _)| seq - 1);
             let to = early.unwrap_or(to);
@@ -79,13 +76,13 @@ impl Verifier {
                 .filter(|first| *first > from)
                 .map_or(to, |first| to.min(first - 1));
             any = true;
-            self.hole(from, to, why, next.seq, place);
+            self.hole(from, to, why, next.seq, position);
             from = to.saturating_add(1);
         }
         any
     }
 
-    fn hole(&mut self, first: u64, last: u64, why: Why, next: u64, place: &str) {
+    fn hole(&mut self, first: u64, last: u64, why: Why, next: u64, position: &str) {
         if self.holes.len() >= PENDING {
             let oldest = self.holes.remove(0);
             self.tell_hole(oldest);
@@ -94,13 +91,13 @@ impl Verifier {
             first,
             last,
             at: self.records,
-            place: place.to_owned(),
+            position: position.to_owned(),
             why,
             next,
         });
     }
 
-    /// These came after all, or never were. Whether any was missing.
+    /// Removes numbers from the holes: their records came later or never existed. Returns true if any was a hole.
     pub(super) fn fill(&mut self, first: u64, last: u64) -> bool {
         if self.holes.is_empty() {
             return false;
@@ -127,13 +124,13 @@ impl Verifier {
         any
     }
 
-    /// What was missing between these is looked for once more.
+    /// Drops missing holes within the range, because the range is checked again.
     pub(super) fn forget(&mut self, first: u64, last: u64) {
         self.holes
             .retain(|hole| hole.why != Why::Missing || hole.first < first || last < hole.last);
     }
 
-    /// The end came while a record stood too early, and those before it never came.
+    /// Handles the end of the log after a record that came too early: the records before it are missing.
     pub(super) fn close(&mut self) {
         let (Some(last), Some((highest, hash))) = (self.last, self.seen.last_key_value()) else {
             return;
@@ -179,13 +176,13 @@ impl Verifier {
                     seq: hole.first,
                     last: hole.last,
                     text: format!("{those} {verb} missing before record {}", hole.next),
-                    place: hole.place,
+                    position: hole.position,
                 };
                 self.find_at(hole.at, finding);
             }
             Why::Doubt => {
                 let text = format!(
-                    "{those} {verb} not here: the daemon was killed while it wrote, and nothing was done by {}",
+                    "{those} {verb} not here: the daemon was killed while it wrote, and nothing was started by {}",
                     if it == "it" { "it" } else { "them" }
                 );
                 self.note(hole.first, text);

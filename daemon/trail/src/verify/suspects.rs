@@ -1,4 +1,4 @@
-//! Records that are not as they were written. Their numbers are known when the next good one comes.
+//! Damaged records. Their numbers are determined when the next intact record comes.
 
 use super::{Known, PENDING, Verifier};
 use crate::Hash;
@@ -7,16 +7,15 @@ use crate::report::{Expected, Finding, Kind};
 
 #[derive(Clone, Debug)]
 pub(super) struct Suspect {
-    /// What it says, where it says anything.
     record: Option<Parsed>,
     kind: Kind,
     why: &'static str,
     at: u64,
-    place: String,
+    position: String,
 }
 
 impl Suspect {
-    /// Whether `next` names it as the one before; where it says anything.
+    /// Returns true if `next` refers to it as its predecessor; `None` if it could not be read.
     pub(super) fn links(&self, next: &Parsed) -> Option<bool> {
         self.record.map(|r| r.hashes().contains(&next.prev))
     }
@@ -28,28 +27,27 @@ impl Verifier {
         record: Option<Parsed>,
         kind: Kind,
         why: &'static str,
-        place: &str,
+        position: &str,
     ) {
         self.suspects.push(Suspect {
             record,
             kind,
             why,
             at: self.records,
-            place: place.to_owned(),
+            position: position.to_owned(),
         });
         if self.suspects.len() >= PENDING {
-            self.settle_end(None);
+            self.number_last_suspects(None);
         }
     }
 
-    /// Gives numbers from `last + 1` to `upper` to those that were not as they were written, before `next`, and tells of
-    /// what is missing there. Whether anything is.
-    pub(super) fn settle(
+    /// Assigns numbers from `last + 1` to `upper` to the suspects before `next`. Returns true if records are missing.
+    pub(super) fn number_suspects(
         &mut self,
         last: u64,
         upper: u64,
         next: Option<&Parsed>,
-        place: &str,
+        position: &str,
     ) -> bool {
         let suspects = std::mem::take(&mut self.suspects);
         let before = self.last.and_then(|last| last.hash);
@@ -64,7 +62,7 @@ impl Verifier {
             if number > missing_from && !follows {
                 let next = record.as_ref().or(next);
                 if let Some(next) = next {
-                    any |= self.skip(missing_from, (number - 1).min(base), next, place);
+                    any |= self.skip(missing_from, (number - 1).min(base), next, position);
                 }
             }
             missing_from = missing_from.max(number + 1);
@@ -73,13 +71,13 @@ impl Verifier {
             }
         }
         if let Some(next) = next.filter(|_| missing_from <= base) {
-            any |= self.skip(missing_from, base, next, place);
+            any |= self.skip(missing_from, base, next, position);
         }
         any
     }
 
-    /// Those behind which no good record comes.
-    pub(super) fn settle_end(&mut self, newest: Option<Expected>) {
+    /// Settles the suspects that no intact record follows.
+    pub(super) fn number_last_suspects(&mut self, newest: Option<Expected>) {
         let Some(suspect) = self.suspects.last() else {
             return;
         };
@@ -103,8 +101,8 @@ impl Verifier {
             Some(_) => last,
             None => upper - self.suspects.len() as u64,
         };
-        let place = suspect.place.clone();
-        self.settle(from, upper, None, &place);
+        let position = suspect.position.clone();
+        self.number_suspects(from, upper, None, &position);
         self.last = Some(Known { seq: upper, hash });
         if self.begin.is_none() {
             self.begin = Some(super::Begin {
@@ -128,15 +126,15 @@ impl Verifier {
             kind,
             seq: number,
             last: number,
-            place: suspect.place,
+            position: suspect.position,
             text,
         };
         self.find_at(suspect.at, finding);
     }
 }
 
-/// A number for each: what the place says where there are as many places, else what the records around it say, else what
-/// it claims, else the next place.
+/// Assigns a number to each suspect. Sources in order: position if the counts match, neighbors, own claim, next
+/// number.
 fn numbers(
     last: u64,
     before: Option<Hash>,
@@ -145,7 +143,7 @@ fn numbers(
     next: Option<&Parsed>,
 ) -> Vec<u64> {
     let count = suspects.len() as u64;
-    // Those that may never have been written are no places, as long as there are others.
+    // Records that may never have been written take no number as long as others are free.
     let doubted = next.and_then(|next| next.doubt);
     let upper = match doubted {
         Some((first, to)) if to == upper && last + count < first => first - 1,
@@ -156,7 +154,7 @@ fn numbers(
     let mut at = last;
     for (index, suspect) in suspects.iter().enumerate() {
         let behind = count - 1 - index as u64;
-        // So many places are left for those behind it.
+        // Leaves a number for each later suspect.
         let highest = upper.saturating_sub(behind).max(last + 1);
         let is_base =
             |r: &Parsed| next.is_none_or(|next| behind == 0 && r.hashes().contains(&next.prev));
@@ -171,7 +169,7 @@ fn numbers(
             }
             Some(record) if record.after.is_none() && before == Some(record.prev) => at + 1,
             Some(record) if (at + 1..=highest).contains(&record.seq) => record.seq,
-            // Behind skipped numbers, whose number is what is wrong.
+            // The record follows skipped numbers, and its number is what was changed.
             Some(record) if record.after.is_some() => highest,
             _ => at + 1,
         };
@@ -182,7 +180,7 @@ fn numbers(
     numbers
 }
 
-/// The number of a record behind those that it doubts.
+/// Returns the number after the records that it doubts.
 fn follows_doubt(record: &Parsed) -> Option<u64> {
     let (_, last) = record.doubt.filter(|_| record.after.is_none())?;
     last.checked_add(1)

@@ -1,27 +1,23 @@
-//! Requests that wait for an approval, as those see and decide them who can approve.
+//! Lists and shows requests that wait for an approval, and reports decisions to approvers.
 
 use remit_common::admin::{AdminReply, PendingView};
-use remit_common::names::{JobId, id_prefix};
-use remit_common::refusal::{Code, Refusal};
+use remit_common::id_prefix::IdPrefix;
+use remit_common::names::JobId;
+use remit_common::refusal::Refusal;
 use remit_common::{caps, frame};
 
 use super::Wants;
+use crate::approval::copies::Today;
 use crate::approval::shown::{Shown, shown};
 use crate::approval::{Request, no_such_request};
-use crate::peer::Subject;
-use crate::warden::Warden;
+use crate::identity::peer::Subject;
+use crate::state::Warden;
 
-/// The refusal of what is no beginning of an id.
-pub fn bad_id() -> Refusal {
-    let text = "an id is given by its first 4 to 32 hexadecimal digits";
-    Refusal::new(Code::InvalidArgs, text).object("id")
-}
-
-/// Of an answer beside what it lists.
+/// Bytes of an answer without the entries of its list.
 const FIXED: usize = 64;
 
 impl Warden {
-    /// The list, now or once it is another one than was seen.
+    /// Returns the list at once if it differs from the state `seen`. Otherwise the caller waits for a change.
     pub(super) fn pending(
         &mut self,
         subject: &Subject,
@@ -35,7 +31,7 @@ impl Warden {
     }
 
     fn pending_list(&self, subject: &Subject) -> AdminReply {
-        let mut room = caps::ADMIN_FRAME - FIXED;
+        let mut free_bytes = caps::ADMIN_FRAME - FIXED;
         let views = self
             .approvals
             .iter()
@@ -43,8 +39,8 @@ impl Warden {
         let fits = |view: &PendingView| {
             let size =
                 postcard::to_extend(view, Vec::new()).map_or(usize::MAX, |bytes| bytes.len());
-            let fits = size <= room;
-            room = room.saturating_sub(size);
+            let fits = size <= free_bytes;
+            free_bytes = free_bytes.saturating_sub(size);
             fits
         };
         let requests: Vec<PendingView> = views.take_while(fits).collect();
@@ -56,18 +52,17 @@ impl Warden {
         }
     }
 
-    /// Tells those who wait for another list, where there is one.
     pub fn tell_pending(&mut self) {
         let generation = self.approvals.generation;
-        if std::mem::replace(&mut self.approvals.told, generation) == generation {
+        if std::mem::replace(&mut self.approvals.reported, generation) == generation {
             return;
         }
         let waiting = std::mem::take(&mut self.admins.waiting);
-        let (told, waiting): (Vec<_>, Vec<_>) = waiting
+        let (reported, waiting): (Vec<_>, Vec<_>) = waiting
             .into_iter()
             .partition(|(_, what)| *what == Wants::Pending);
         self.admins.waiting = waiting;
-        for (number, _) in told {
+        for (number, _) in reported {
             let Some(admin) = self.admins.live.get(&number) else {
                 continue;
             };
@@ -77,38 +72,41 @@ impl Warden {
                 self.admins.live.get_mut(&number),
             ) {
                 admin.output.extend(bytes);
-                self.admin_event(number);
+                self.on_admin_event(number);
             }
         }
     }
 
-    /// One request with all that will run.
-    pub(super) fn show(&mut self, subject: &Subject, id: &str) -> Result<AdminReply, Refusal> {
+    /// Returns a request with all that will run. `Ok(Err(_))`: the answer follows after its copies are compared.
+    pub(super) fn show(
+        &mut self,
+        subject: &Subject,
+        id: &str,
+    ) -> Result<Result<AdminReply, Wants>, Refusal> {
         self.end_expired();
-        let prefix = id_prefix(id).ok_or_else(bad_id)?;
-        let found = match self.approvals.beginning(&prefix).as_slice() {
-            [] => None,
-            [serial] => self.approvals.get(*serial),
-            several => {
-                let text = format!("{} requests have an id that begins so", several.len());
-                return Err(Refusal::new(Code::InvalidArgs, text)
-                    .object(prefix)
-                    .next("give more digits of it; remit pending lists them"));
-            }
-        };
-        let request: &Request = found.ok_or_else(no_such_request)?;
-        Ok(AdminReply::Shown(Box::new(shown(&Shown {
-            pending: &request.pending_view(Some(subject)),
-            draft: &request.draft,
-            files: &request.found.files,
-            loose: &request.found.loose,
-            does: &request.found.does,
-            rule: &request.pending.rule().to_string(),
-            command: request.pending.command().map(AsRef::as_ref),
-        }))))
+        let id: IdPrefix = id.parse()?;
+        let (serial, _) = id
+            .choose(self.approvals.iter(), |(_, request)| request.draft.job)?
+            .ok_or_else(no_such_request)?;
+        if let Some(wants) = self.compare_copies(serial, subject) {
+            return Ok(Err(wants));
+        }
+        let request = self.approvals.get(serial).ok_or_else(no_such_request)?;
+        Ok(Ok(self.shown_to(subject, request, &Today::new())))
     }
 
-    /// An approval was carried out, or was not; its refusal is recorded.
+    /// Describes a request in full. `today`: what has happened since to the files that were copied.
+    pub fn shown_to(&self, subject: &Subject, request: &Request, today: &Today) -> AdminReply {
+        AdminReply::Shown(Box::new(shown(&Shown {
+            pending: &request.pending_view(Some(subject)),
+            draft: &request.draft,
+            found: &request.found,
+            today,
+            rule: &request.pending.rule().to_string(),
+            command: request.pending.command().map(AsRef::as_ref),
+        })))
+    }
+
     pub fn tell_approver(&mut self, job: JobId, by: &Subject, reply: Result<String, Refusal>) {
         let reply = match reply {
             Ok(sentence) => AdminReply::Done(sentence),

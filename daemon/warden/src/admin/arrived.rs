@@ -1,4 +1,4 @@
-//! Connections of administrators that begin and end.
+//! Opens and closes connections of administrators.
 
 use std::os::fd::OwnedFd;
 
@@ -6,28 +6,24 @@ use remit_common::refusal::{Code, Refusal};
 use remit_link::ForeignSocket;
 
 use super::{Admin, Admins, connections};
-use crate::peer::Subject;
-use crate::reactor::{Interest, Reactor, Token};
-use crate::warden::Warden;
+use crate::event_loop::epoll::{Interest, Reactor, Token};
+use crate::identity::peer::Subject;
+use crate::state::Warden;
 
 impl Admins {
-    /// The gid of those who administer.
     pub const fn group(&self) -> u32 {
         self.group
     }
 
-    /// Who is connected.
     pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
         self.numbered().map(|(_, subject)| subject)
     }
 
-    /// The same, by their connections.
     pub fn numbered(&self) -> impl Iterator<Item = (u64, &Subject)> {
         let live = self.live.iter();
         live.map(|(number, admin)| (*number, &admin.subject))
     }
 
-    /// Ends a connection.
     pub fn close(&mut self, number: u64, reactor: &Reactor) {
         if let Some(old) = self.live.remove(&number) {
             self.forget(number);
@@ -37,7 +33,6 @@ impl Admins {
 }
 
 impl Warden {
-    /// Opens a connection, which is served here.
     pub fn let_admin_in(&mut self, stream: ForeignSocket, subject: Subject, pidfd: OwnedFd) {
         if !self.admins.include(&subject) {
             let text = "admin.sock is for root and its group";
@@ -47,14 +42,15 @@ impl Warden {
         }
         if self
             .admins
-            .room(subject.uid())
+            .connections_to_end(subject.uid())
             .map_or(true, |ended| !ended.is_empty())
         {
-            // Those that have ended, unheard so far, make room first.
+            // Removes connections first whose end is not read yet.
             let own = self.admins.of_user(subject.uid());
-            own.into_iter().for_each(|number| self.admin_event(number));
+            own.into_iter()
+                .for_each(|number| self.on_admin_event(number));
         }
-        match self.admins.room(subject.uid()) {
+        match self.admins.connections_to_end(subject.uid()) {
             Ok(ended) => ended.into_iter().for_each(|number| self.end_admin(number)),
             Err(refusal) => {
                 self.record_refusal(Some(&subject), None, &refusal, None);
@@ -71,7 +67,7 @@ impl Warden {
         {
             let admin = Admin::new(stream, subject, pidfd);
             self.admins.live.insert(number, admin);
-            self.admin_event(number);
+            self.on_admin_event(number);
         }
     }
 }

@@ -1,6 +1,5 @@
-//! Connections on admin.sock: who is let in, and which idle one goes for it.
-//!
-//! One that waits for an answer never goes: whoever watches would look at nothing and not know.
+//! Bounds for connections on admin.sock. A connection that waits for an answer is never closed: its user would watch
+//! it without knowing.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,14 +14,15 @@ use remit_common::{caps, frame::HEADER};
 use remit_link::ForeignSocket;
 use remit_link::foreign::Unread;
 
-use super::{Admin, Admins};
-use crate::peer::Subject;
+use super::{Admin, AdminStanding, Admins};
+use crate::identity::peer::Subject;
+use crate::state::is_full;
 
-/// Idle connections of one user. One more, and the oldest makes room: idle ones keep nobody out.
+/// Idle connections of one user. A further one closes the oldest, so idle connections block nobody.
 const IDLE_PER_USER: usize = 4;
-/// Connections of one user, those that wait too.
+/// Connections of one user, including those that wait.
 pub const PER_USER: usize = 64;
-/// For somebody who has connected, or was just answered after a wait, to ask.
+/// A connection is busy for this time after it connects, or after an answer that it waited for.
 const ASKS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Admin {
@@ -34,15 +34,14 @@ impl Admin {
             input: Vec::new(),
             output: Vec::new(),
             busy_until: Instant::now() + ASKS_WITHIN,
+            standing: AdminStanding::Unknown,
         }
     }
 
-    /// It will ask again in a moment.
     pub(super) fn was_answered(&mut self) {
         self.busy_until = Instant::now() + ASKS_WITHIN;
     }
 
-    /// Reads what is there, up to one frame and more. `true` at the end.
     pub(super) fn read(&mut self) -> Result<bool, FrameError> {
         let mut buffer = [0; 16 << 10];
         while self.input.len() <= caps::ADMIN_FRAME + HEADER {
@@ -58,12 +57,9 @@ impl Admin {
 }
 
 impl Admins {
-    /// Which connections end for another one of this user: idle ones beyond their number, the oldest first; where there
-    /// are too many in all, one that has just come and not asked.
-    ///
-    /// # Errors
-    /// None may be let in: too many wait.
-    pub(super) fn room(&self, uid: u32) -> Result<Vec<u64>, Refusal> {
+    /// Returns the connections to close for another one of this user: idle ones above their bound, oldest first. At
+    /// a bound for all, the oldest goes that waits for no answer. Fails with `busy` if all wait.
+    pub(super) fn connections_to_end(&self, uid: u32) -> Result<Vec<u64>, Refusal> {
         let now = Instant::now();
         let mut ended: Vec<u64> = Vec::new();
         let found = |ended: &[u64], is_meant: &dyn Fn(u64, &Admin) -> bool| {
@@ -71,6 +67,7 @@ impl Admins {
             let left = live.filter(|(number, admin)| {
                 !ended.contains(number)
                     && self.waiting_for(*number) == 0
+                    && !admin.standing.is_asked()
                     && is_meant(*number, admin)
             });
             left.map(|(number, _)| number).collect::<Vec<u64>>()
@@ -85,13 +82,13 @@ impl Admins {
         let own = self.of_user(uid);
         let own = own.iter().filter(|number| !ended.contains(number)).count();
         let all = self.live.len().saturating_sub(ended.len());
-        let (cap, whose, instead) = if own >= PER_USER {
+        let (cap, scope, instead) = if own >= PER_USER {
             (
                 PER_USER,
                 "of one user",
                 found(&ended, &|_, admin| is_own(admin)),
             )
-        } else if own > 0 && all >= caps::ADMIN_CONNECTIONS {
+        } else if is_full(own, all, caps::ADMIN_CONNECTIONS) {
             (
                 caps::ADMIN_CONNECTIONS,
                 "of all",
@@ -101,16 +98,17 @@ impl Admins {
             return Ok(ended);
         };
         let Some(oldest) = instead.first() else {
-            let text = format!("{cap} connections {whose} to admin.sock wait already");
+            let text =
+                format!("{cap} connections {scope} to admin.sock are waiting already, the maximum");
             let refusal = Refusal::new(Code::Busy, text);
-            return Err(refusal.next("end one of the commands that wait"));
+            return Err(refusal.next("end one of the commands that are waiting"));
         };
         ended.push(*oldest);
         Ok(ended)
     }
 }
 
-/// Refuses a connection before it has asked anything: its first request gets this answer.
+/// Refuses a connection before its first request. The client reads this as the answer to that request.
 pub fn refuse(stream: &ForeignSocket, refusal: Refusal) {
     if let Ok(bytes) = frame::encode(&AdminReply::Refused(refusal), caps::ADMIN_FRAME) {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;

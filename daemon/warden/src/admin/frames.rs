@@ -1,10 +1,10 @@
-//! Requests of an administrator, taken out of what has been read so far. Pure.
+//! Splits the bytes read from an administrator into requests. Pure.
 
 use remit_common::admin::AdminCall;
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
 
-/// The first whole frame of `input`, taken out of it.
+/// Removes and returns the first whole frame of `input`.
 pub(super) fn take_frame(input: &mut Vec<u8>) -> Result<Option<AdminCall>, FrameError> {
     let Some(field) = input.first_chunk() else {
         return Ok(None);
@@ -18,7 +18,7 @@ pub(super) fn take_frame(input: &mut Vec<u8>) -> Result<Option<AdminCall>, Frame
     Ok(Some(call))
 }
 
-/// Whether `input` begins with a whole frame, or with what can be none.
+/// Returns true if `input` begins with a whole frame or with an invalid header, which `take_frame` reports.
 pub(super) fn has_frame(input: &[u8]) -> bool {
     input.first_chunk().is_some_and(|field| {
         let length = frame::header(*field, caps::ADMIN_FRAME).unwrap_or(0);

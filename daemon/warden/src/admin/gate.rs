@@ -1,32 +1,31 @@
-//! Locking and unlocking, as an administrator asks for it.
+//! Locks and unlocks remit for an administrator.
 
 use remit_common::admin::AdminReply;
 use remit_common::outcome::State;
 
 use super::failed;
 use crate::audit::{Event, Record};
-use crate::clock;
-use crate::lock::Locked;
-use crate::peer::Subject;
-use crate::plan::who;
-use crate::warden::{Gate, Warden};
+use crate::event_loop::timers;
+use crate::identity::peer::Subject;
+use crate::request::with_subject;
+use crate::state::{AdmissionState, Warden};
+use crate::state_dir::lock::Locked;
 
-/// Bytes of a reason.
 const WHY: usize = 1000;
 
 impl Warden {
-    /// Locks: nothing new is taken, what waits is ended, and on demand what runs too.
+    /// Refuses new requests, ends waiting jobs and, with `kill`, running jobs.
     pub(super) fn lock(&mut self, subject: &Subject, why: &str, kill: bool) -> AdminReply {
         let why = remit_common::text::line(why.as_bytes(), WHY);
         let locked = Locked {
             why: why.clone(),
-            by: Some((subject.user().to_owned(), clock::unix_ms())),
+            by: Some((subject.user().to_owned(), timers::unix_ms())),
         };
         let kept = self.state.lock(&locked);
-        // Locked, whatever the disk and the trail say. What is stopping or broken takes nothing
-        // anyway, and is locked when it starts again.
-        if self.gate != Gate::Stopping {
-            self.gate = Gate::Locked(locked);
+        // Remit is locked even if the state file or the audit log cannot be written. A daemon that stops takes no
+        // requests anyway, and the saved lock applies at its next start.
+        if self.gate != AdmissionState::Stopping {
+            self.gate = AdmissionState::Locked(locked);
         }
         let jobs = self.jobs.count_live();
         let (also, rest) = match (jobs, kill) {
@@ -37,15 +36,15 @@ impl Warden {
             ),
             (_, false) => (
                 format!(", jobs go on ({jobs})"),
-                format!("jobs that go on: {jobs}; to end them: remit lock --kill -m WHY"),
+                format!("running jobs: {jobs}; to end them: remit lock --kill -m WHY"),
             ),
         };
         let rest = match self.queue.len() {
             0 => rest,
-            waiting => format!("{rest}; jobs that waited and will not run: {waiting}"),
+            waiting => format!("{rest}; queued jobs that will not run: {waiting}"),
         };
         let message = format!("{} locks remit{also}: {why}", subject.user());
-        let record = who(Record::new(Event::Lock, message), subject, None)
+        let record = with_subject(Record::new(Event::Lock, message), subject, None)
             .field("CAUSE", &why)
             .number("JOBS", u32::try_from(jobs).unwrap_or(u32::MAX))
             .field("KILL", if kill { "yes" } else { "no" });
@@ -54,10 +53,10 @@ impl Warden {
         let void = self.void_all_requests(&cause);
         let rest = match void {
             0 => rest,
-            void => format!("{rest}; requests for an approval that are void: {void}"),
+            void => format!("{rest}; pending requests that are now void: {void}"),
         };
-        // Ends what waits, at once: an unlock may follow in the same turn.
-        self.begin_waiting();
+        // Waiting jobs end at once, because an unlock may follow in the same turn.
+        self.start_all_queued();
         if kill {
             for serial in self.jobs.serials() {
                 self.end_job(serial, State::Cancelled, &cause);
@@ -65,24 +64,24 @@ impl Warden {
         }
         match kept {
             Ok(()) => AdminReply::Done(format!("locked; {rest}")),
-            Err(error) => failed("locked, but a restart would unlock", &error.to_string()),
+            Err(error) => failed("locked, but not after a restart", &error.to_string()),
         }
     }
 
-    /// Unlocks, once that is recorded.
+    /// Opens the gate after the record is written.
     pub(super) fn unlock(&mut self, subject: &Subject) -> AdminReply {
-        if !matches!(self.gate, Gate::Locked(_)) {
+        if !matches!(self.gate, AdmissionState::Locked(_)) {
             return AdminReply::Done("it was not locked".into());
         }
         let message = format!("{} unlocks remit", subject.user());
-        let record = who(Record::new(Event::Unlock, message), subject, None);
+        let record = with_subject(Record::new(Event::Unlock, message), subject, None);
         if let Err(why) = self.audit.write(record) {
             return failed("still locked", &why.to_string());
         }
         if let Err(error) = self.state.unlock() {
             return failed("still locked", &error.to_string());
         }
-        self.gate = Gate::Open;
+        self.gate = AdmissionState::Open;
         AdminReply::Done("unlocked".into())
     }
 }

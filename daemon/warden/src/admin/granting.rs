@@ -1,23 +1,22 @@
-//! Grants for a time, as administrators give, list and revoke them.
+//! Temporary grants: administrators create, list and revoke them.
 
-use remit_common::admin::{AdminReply, NewGrant, Whom};
+use remit_common::admin::{AdminReply, Grantee, NewGrant};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{calendar, caps, frame, text};
-use remit_policy::{Beforehand, Glob, NotGivable, Recipient};
+use remit_policy::{Glob, NotGivable, PreApproval, Recipient};
 
 use super::{Wants, failed};
-use crate::accounts::nameless;
+use crate::approval::grants::{Covered, Giver, described, in_full, in_words, with_grant};
 use crate::approval::still_administers;
 use crate::audit::{Event, Record};
-use crate::clock;
-use crate::grants::{Giver, described, in_words, told_of};
-use crate::lookups::Then;
-use crate::peer::Subject;
-use crate::people::{Account, People, Question};
-use crate::plan::who;
-use crate::warden::Warden;
+use crate::event_loop::timers;
+use crate::identity::accounts::{AccountState, People, Question};
+use crate::identity::lookups::LookUpPurpose;
+use crate::identity::peer::Subject;
+use crate::identity::user_names::nameless;
+use crate::request::with_subject;
+use crate::state::Warden;
 
-/// A grant that is given, while those whom it is about are looked up.
 #[derive(Debug)]
 pub struct Giving {
     serial: u64,
@@ -27,25 +26,22 @@ pub struct Giving {
 }
 
 impl Warden {
-    /// Looks up giver and recipient, who are accounts and no numbers; then it is given.
-    ///
-    /// # Errors
-    /// It can be given to nobody, or too much is looked up.
+    /// Starts the look-up of giver and recipient. `on_give_looked_up` then creates the grant.
     pub(super) fn look_up_give(
         &mut self,
         number: u64,
         subject: &Subject,
         mut new: NewGrant,
     ) -> Result<Wants, Refusal> {
-        self.open_for_work()?;
+        self.check_open()?;
         let mut question = Question::of([subject]);
         match &mut new.to {
-            Whom::User { name, uid } => {
+            Grantee::User { name, uid } => {
                 self.names.renew();
                 *name = self.names.name(*uid).unwrap_or_else(|| nameless(*uid));
                 question.account(*uid, name);
             }
-            Whom::Group { gid, .. } => drop(question.gids.insert(*gid)),
+            Grantee::Group { gid, .. } => drop(question.gids.insert(*gid)),
         }
         self.admins.giving += 1;
         let serial = self.admins.giving;
@@ -55,13 +51,12 @@ impl Warden {
             subject: subject.clone(),
             new,
         };
-        self.look_up(&question, Then::Give(Box::new(giving)))?;
+        self.look_up(&question, LookUpPurpose::Give(Box::new(giving)))?;
         Ok(Wants::Grant(serial))
     }
 
-    /// Giver and recipient were looked up: gives the grant, once that is recorded and saved. Where nobody
-    /// waits for it any more, there is none.
-    pub fn give_looked_up(&mut self, giving: Giving, people: Result<People, String>) {
+    /// Creates the grant once it is recorded and saved. Creates nothing if the connection is gone.
+    pub fn on_give_looked_up(&mut self, giving: Giving, people: Result<People, String>) {
         let Giving {
             serial,
             connection,
@@ -71,24 +66,24 @@ impl Warden {
         if !self.admins.live.contains_key(&connection) {
             return;
         }
-        let given = people
-            .map_err(|why| Refusal::new(Code::NotStarted, why).next("give it again"))
-            .and_then(|people| self.given_to(&subject, new, &people));
-        let reply = given.unwrap_or_else(|refusal| {
+        let granted = people
+            .map_err(|why| Refusal::new(Code::NotStarted, why).next("try again"))
+            .and_then(|people| self.make_grant(&subject, new, &people));
+        let reply = granted.unwrap_or_else(|refusal| {
             self.record_refusal(Some(&subject), None, &refusal, None);
             AdminReply::Refused(refusal)
         });
         self.tell_waiting(Wants::Grant(serial), || reply);
     }
 
-    fn given_to(
+    fn make_grant(
         &mut self,
         subject: &Subject,
         mut new: NewGrant,
         people: &People,
     ) -> Result<AdminReply, Refusal> {
-        self.open_for_work()?;
-        self.who(subject)?;
+        self.check_open()?;
+        self.caller_ids(subject)?;
         self.end_grants();
         name(&mut new.to, people)?;
         check(&new)?;
@@ -96,27 +91,32 @@ impl Warden {
         let gids = still_administers(subject.uid(), subject.user(), people, group);
         let gids = gids.map_err(|why| {
             let text = format!("you can no longer approve anything: {why}");
-            Refusal::new(Code::DeniedRule, text).next("log in again, or ask somebody who can")
+            Refusal::new(Code::DeniedRule, text).next("log in again, or ask an approver")
         })?;
         let giver = Giver::of(subject, gids);
         not_to_oneself(&giver, &new.to)?;
-        self.can_be_given(&giver, &new)?;
-        self.has_room_for(&new)?;
+        self.check_grantable(&giver, &new)?;
+        self.check_grant_limits(&new)?;
         let number = self.grants.next_number();
-        let until = clock::unix_ms().saturating_add(u64::from(new.for_s).saturating_mul(1000));
+        let until = timers::unix_ms().saturating_add(u64::from(new.for_s).saturating_mul(1000));
         let uses = match new.uses {
             None => String::new(),
             Some(1) => ", one run".to_owned(),
             Some(uses) => format!(", {uses} runs"),
         };
+        let covered = Covered::by(&new.what, &self.policy.policy);
+        let full = NewGrant {
+            what: in_full(&new.what, &covered),
+            ..new.clone()
+        };
         let message = format!(
-            "{} approves beforehand, as grant {number} until {}{uses}: {}",
+            "{} approves in advance, as grant {number} until {}{uses}: {}",
             subject.user(),
             calendar::utc(until),
-            in_words(&new)
+            in_words(&full)
         );
-        let record = who(Record::new(Event::Given, message), subject, None);
-        let record = told_of(record, number, &new)
+        let record = with_subject(Record::new(Event::Granted, message), subject, None);
+        let record = with_grant(record, number, &new)
             .field("UNTIL", calendar::utc(until))
             .maybe("USES", new.uses.map(|uses| uses.to_string()))
             .field(
@@ -125,20 +125,21 @@ impl Warden {
             );
         self.audit
             .write(record)
-            .map_err(|why| crate::parking::unrecorded(&why))?;
-        let given = self.grants.give(new.clone(), giver);
+            .map_err(|why| crate::audit::backpressure::unrecorded(&why))?;
+        let granted = self.grants.give(new.clone(), giver, &self.policy.policy);
         self.end_grants();
-        given.map(AdminReply::Granted).map_err(|error| {
-            let message = format!("grant {number} is not in force: it cannot be saved: {error}");
-            let record = who(Record::new(Event::Revoked, message), subject, None);
-            self.audit.note(told_of(record, number, &new));
-            let text = format!("the grant cannot be saved: {error}");
-            Refusal::new(Code::NotStarted, text).lift("make room on the state directory's disk")
+        granted.map(AdminReply::Granted).map_err(|error| {
+            let message = format!("grant {number} is not in force: cannot save it: {error}");
+            let record = with_subject(Record::new(Event::Revoked, message), subject, None);
+            self.audit.note(with_grant(record, number, &new));
+            let text = format!("cannot save the grant: {error}");
+            Refusal::new(Code::NotStarted, text)
+                .lift("free space on the disk of the state directory")
         })
     }
 
-    /// Whether anything could be started by it.
-    fn can_be_given(&self, giver: &Giver, new: &NewGrant) -> Result<(), Refusal> {
+    /// Checks that at least one command can start by this grant, and that the giver may approve it.
+    fn check_grantable(&self, giver: &Giver, new: &NewGrant) -> Result<(), Refusal> {
         let what = &new.what;
         let glob = Glob::parse(what).ok_or_else(|| {
             let text = "a grant needs the name of a command, or a pattern of names";
@@ -146,16 +147,16 @@ impl Warden {
                 .object("what")
                 .next("write it as in 'allow' of remit-policy(5): service.restart, service.*")
         })?;
-        let given = Beforehand {
-            by: giver.who(),
+        let granted = PreApproval {
+            by: giver.caller_ids(),
             to: match new.to {
-                Whom::User { uid, .. } => Recipient::User(uid),
-                Whom::Group { gid, .. } => Recipient::Group(gid),
+                Grantee::User { uid, .. } => Recipient::User(uid),
+                Grantee::Group { gid, .. } => Recipient::Group(gid),
             },
             what: &glob,
             args: &new.args,
         };
-        let Err(why) = self.policy.policy.may_give(&given) else {
+        let Err(why) = self.policy.policy.may_give(&granted) else {
             return Ok(());
         };
         Err(match why {
@@ -163,137 +164,139 @@ impl Warden {
                 let text = format!("no command is called '{what}'");
                 Refusal::new(Code::NotFound, text)
                     .object(what.as_str())
-                    .next("its name stands in a policy file, below /etc/remit/policy.d or /usr/lib/remit/policy.d")
+                    .next("command names are in the policy files, below /etc/remit/policy.d or /usr/lib/remit/policy.d")
             }
             NotGivable::NoArgument(arg) => {
                 let arg = text::line(arg.as_bytes(), caps::NAME);
                 let text = format!("no command '{what}' takes these arguments together: '{arg}'");
                 Refusal::new(Code::InvalidArgs, text)
                     .object(arg)
-                    .next("they stand in the [[command]], in a policy file below /etc/remit/policy.d or /usr/lib/remit/policy.d")
+                    .next("they are in its [[command]], in a policy file below /etc/remit/policy.d or /usr/lib/remit/policy.d")
             }
             NotGivable::Unconfined => {
                 let text =
-                    format!("'{what}' runs without a sandbox: each run is approved by itself");
+                    format!("'{what}' runs without a sandbox: each run needs its own approval");
                 Refusal::new(Code::DeniedRule, text)
                     .object(what.as_str())
-                    .next("wait for the request, then remit pending")
+                    .next("wait until it is requested, then use remit pending and remit approve")
             }
             NotGivable::Unasked => {
                 let text = format!(
-                    "no rule asks for an approval of '{what}' from them: nothing would come of it"
+                    "no rule requires an approval of '{what}' for them: the grant would have no effect"
                 );
                 Refusal::new(Code::InvalidArgs, text)
                     .object(what.as_str())
                     .lift("a [[grant]] with an approval in the policy; then remit policy reload")
-                    .next("remit policy explain tells what they may do")
+                    .next("remit policy explain shows what they may do")
             }
             NotGivable::NotApprover(others) => {
-                let text = format!("rules ask for the approval of others: {}", listed(&others));
+                let text = format!("only others can approve this: {}", listed(&others));
                 Refusal::new(Code::DeniedRule, text)
                     .object(what.as_str())
-                    .lift("name yourself in 'by' of the rule, or ask one of those")
+                    .lift("add yourself to 'by' of the rule, or ask one of them")
             }
         })
     }
 
-    /// Whether there may be one more: never more than a list can show.
-    fn has_room_for(&self, new: &NewGrant) -> Result<(), Refusal> {
+    /// Checks the number of grants, and that the list with this one fits in one frame.
+    fn check_grant_limits(&self, new: &NewGrant) -> Result<(), Refusal> {
         let mut all = self.grants.list();
         let full = |text: String| {
             Err(Refusal::new(Code::TooLarge, text)
-                .next("remit revoke ends those that nobody needs"))
+                .next("remit revoke ends grants that are no longer needed"))
         };
         if all.len() >= caps::GRANTS {
-            return full(format!(
-                "there are {} grants, more are not allowed",
-                all.len()
-            ));
+            return full(format!("there are {} grants, the maximum", all.len()));
         }
-        all.push(remit_common::admin::GivenGrant {
+        let covered = Covered::by(&new.what, &self.policy.policy);
+        all.push(remit_common::admin::ActiveGrant {
             grant: u64::MAX,
-            new: new.clone(),
+            new: NewGrant {
+                what: in_full(&new.what, &covered),
+                ..new.clone()
+            },
             by: "x".repeat(caps::NAME),
             by_uid: u32::MAX,
-            given_ms: u64::MAX,
+            granted_ms: u64::MAX,
             left_ms: u64::MAX,
             uses_left: new.uses,
         });
         match frame::encode(&AdminReply::Grants(all), caps::ADMIN_FRAME) {
             Ok(_) => Ok(()),
-            Err(_) => full("with this one, the grants are longer than a list can be".into()),
+            Err(_) => full("the list of grants would be too long with this one".into()),
         }
     }
 
-    /// Those in force.
     pub(super) fn list_grants(&mut self) -> AdminReply {
         self.end_grants();
         AdminReply::Grants(self.grants.list())
     }
 
-    /// Ends one or all, and what waits by them: when this returns, nothing starts by them.
+    /// Ends one grant or all, and the waiting jobs that depend on them. After the return nothing starts by them.
     pub(super) fn revoke(&mut self, subject: &Subject, number: Option<u64>) -> AdminReply {
         self.end_grants();
         if let Some(number) = number
             && !self.grants.has(number)
         {
-            let text = format!("there is no grant {number}: it has ended, or never was");
+            let text = format!("there is no grant {number}: it has ended, or never existed");
             let refusal = Refusal::new(Code::NotFound, text).next("remit grants lists them");
             return AdminReply::Refused(refusal.object(number.to_string()));
         }
         let (revoked, saved) = self.grants.revoke(number);
         let cause = format!("{} revoked the grant", subject.user());
-        for given in &revoked {
-            self.void_given(given.number, &cause);
-            let (name, grant) = (subject.user(), given.number);
-            let message = format!("{name} revokes grant {grant}: {}", in_words(&given.new));
-            let record = who(Record::new(Event::Revoked, message), subject, None);
-            self.audit.note(described(record, given));
+        for granted in &revoked {
+            self.void_jobs_of_grant(granted.number, &cause);
+            let (name, grant) = (subject.user(), granted.number);
+            let message = format!("{name} revokes grant {grant}: {}", in_words(&granted.new));
+            let record = with_subject(Record::new(Event::Revoked, message), subject, None);
+            self.audit.note(described(record, granted));
         }
         self.end_grants();
         if let Err(error) = saved {
             return failed(
-                "revoked, but a restart would give it back",
+                "revoked, but in force again after a restart",
                 &error.to_string(),
             );
         }
         AdminReply::Done(match (number, revoked.len()) {
-            (Some(number), _) => format!("grant {number} is revoked; what runs by it goes on"),
+            (Some(number), _) => format!("grant {number} is revoked; its running jobs continue"),
             (None, 0) => "there was no grant".to_owned(),
-            (None, 1) => "one grant is revoked; what runs by it goes on".to_owned(),
-            (None, count) => format!("all {count} grants are revoked; what runs by them goes on"),
+            (None, 1) => "one grant is revoked; its running jobs continue".to_owned(),
+            (None, count) => format!("all {count} grants are revoked; their running jobs continue"),
         })
     }
 }
 
-/// Users and groups are called as connections of theirs are, whatever was typed.
-fn name(to: &mut Whom, people: &People) -> Result<(), Refusal> {
+/// Replaces the typed name by the name that connections of this user or group have.
+fn name(to: &mut Grantee, people: &People) -> Result<(), Refusal> {
     let unknown = |why: String| {
-        let text = format!("to whom it is given cannot be looked up: {why}");
+        let text = format!("cannot look up the grantee: {why}");
         Refusal::new(Code::NotStarted, text).next("give it again")
     };
     match to {
-        Whom::User { name, uid } => match people.account(*uid, name) {
-            Some(Account::Is(login)) => name.clone_from(&login.name),
-            Some(Account::Nobody) => *name = nameless(*uid),
-            Some(Account::Unknown(why)) => return Err(unknown(why.clone())),
+        Grantee::User { name, uid } => match people.account(*uid, name) {
+            Some(AccountState::Is(login)) => name.clone_from(&login.name),
+            Some(AccountState::NoAccount) => *name = nameless(*uid),
+            Some(AccountState::Unknown(why)) => return Err(unknown(why.clone())),
             None => return Err(unknown("nobody asked".to_owned())),
         },
-        Whom::Group { name, gid } => *name = people.group_name(*gid).map_err(unknown)?,
+        Grantee::Group { name, gid } => *name = people.group_name(*gid).map_err(unknown)?,
     }
     Ok(())
 }
 
-/// The bounds of a grant.
 fn check(new: &NewGrant) -> Result<(), Refusal> {
     let refuse = |code, object: &str, text: String| Err(Refusal::new(code, text).object(object));
     let within = |value: u32, most: u32| (1..=most).contains(&value);
     if !within(new.for_s, caps::GRANT_S) {
-        let text = format!("a grant is for a second to {} days", caps::GRANT_S / 86_400);
+        let text = format!(
+            "a grant lasts from 1 second to {} days",
+            caps::GRANT_S / 86_400
+        );
         return refuse(Code::InvalidArgs, "for", text);
     }
     if new.uses.is_some_and(|uses| !within(uses, caps::GRANT_USES)) {
-        let text = format!("a grant is for one to {} uses", caps::GRANT_USES);
+        let text = format!("a grant has 1 to {} uses", caps::GRANT_USES);
         return refuse(Code::InvalidArgs, "uses", text);
     }
     if new.args.len() > caps::NAMED_ARGS {
@@ -312,18 +315,18 @@ fn check(new: &NewGrant) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn not_to_oneself(giver: &Giver, to: &Whom) -> Result<(), Refusal> {
+fn not_to_oneself(giver: &Giver, to: &Grantee) -> Result<(), Refusal> {
     match to {
-        Whom::User { uid, .. } if giver.may_be(*uid, None) => {
-            let text = "nobody approves their own changes, also not beforehand";
-            Err(Refusal::new(Code::DeniedRule, text)
-                .next("ask another administrator; to a group it can be given: your own runs are not covered then"))
+        Grantee::User { uid, .. } if giver.may_be(*uid, None) => {
+            let text = "you cannot approve your own changes in advance";
+            Err(Refusal::new(Code::DeniedRule, text).next(
+                "ask another administrator, or grant it to a group: your own runs stay excluded",
+            ))
         }
-        Whom::User { .. } | Whom::Group { .. } => Ok(()),
+        Grantee::User { .. } | Grantee::Group { .. } => Ok(()),
     }
 }
 
-/// As many as a sentence can take.
 fn listed(words: &[String]) -> String {
     const MOST: usize = 8;
     let shown: Vec<&str> = words.iter().take(MOST).map(String::as_str).collect();

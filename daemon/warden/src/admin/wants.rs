@@ -1,24 +1,19 @@
-//! What connections of administrators wait for.
+//! Events that an administrator's connection waits for.
 
 use remit_common::names::JobId;
 
-/// What somebody waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wants {
-    /// The policy that was asked for.
     Policy,
-    /// The walls, tried.
     Checkup,
     /// A job's end, after a stop.
     End(JobId),
-    /// A job's end, whatever brings it.
+    /// A job's end, for any cause.
     Job(JobId),
-    /// Another list of what waits for an approval.
+    Show(u64),
+    /// The next change of the list of requests.
     Pending,
-    /// What becomes of an approval.
     Approval(JobId),
-    /// What becomes of a grant that is given.
     Grant(u64),
-    /// The history, read.
     History(u64),
 }

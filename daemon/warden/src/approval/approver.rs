@@ -1,56 +1,50 @@
-//! Who can approve: somebody else than who asks, and nobody from inside a job.
+//! Decides who can approve: never the requester, and never a process inside a job.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::floor;
-use remit_policy::{Consent, NotApprover, Policy, User, Who};
+use remit_confine::sys;
+use remit_policy::{CallerIds, Consent, NotApprover, Policy, User};
 
 use super::table::Request;
-use crate::peer::Subject;
-use crate::people::{Account, People};
-use crate::warden::by;
+use crate::identity::accounts::{AccountState, People};
+use crate::identity::peer::Subject;
+use crate::request::Approved;
+use crate::state::by;
 
-/// How the cgroup of a job begins; its id follows.
+/// Prefix of a job's cgroup name; the job id follows.
 const CGROUP: &str = "remit-";
 
-/// Whether a connected process is no job's: not below the pid namespace of this process, and not in a cgroup of a job.
+/// Fails if a connected process may be in a job: below our pid namespace, or in a job's cgroup.
 ///
-/// Both are read by pid, and count only where the process that connected still lives afterwards. `NSpid`
-/// in `/proc/PID/status` has a number for each namespace that the process is in, down from ours
-/// (proc_pid_status(5)); unlike the links in `/proc/PID/ns` it needs no right to trace.
-///
-/// # Errors
-/// It is, or that cannot be told.
+/// `NSpid` of a pidfd has one number per nested namespace, from ours down (pidfd_open(2), proc_pid_fdinfo(5)). The
+/// links in `/proc/PID/ns` would need the right to trace. The owner of a process controls the cost of reading
+/// `/proc/PID/status`. The cgroup is read by pid. It counts only if the process still lives then.
 pub fn from_outside(pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), Refusal> {
     let unknown = |why: String| {
-        let text = format!("it cannot be told whether this process is part of a job: {why}");
+        let text = format!("cannot tell whether this process is part of a job: {why}");
         refused(&text)
     };
-    let read = |name: &str| {
-        let path = format!("/proc/{pid}/{name}");
+    let read = |path: String| {
         fs::read_to_string(&path).map_err(|error| unknown(format!("cannot read '{path}': {error}")))
     };
-    let status = read("status")?;
-    let cgroup = read("cgroup")?;
-    if !floor::pidfd_alive(pidfd).unwrap_or(false) {
+    let fdinfo = read(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let cgroup = read(format!("/proc/{pid}/cgroup"))?;
+    if !sys::pidfd_alive(pidfd).unwrap_or(false) {
         return Err(unknown("it has ended".to_owned()));
     }
-    match is_inside(&status, &cgroup) {
-        None => Err(unknown("its pid namespaces are not told".to_owned())),
-        Some(true) => Err(refused("nothing is approved from inside a job")),
+    match is_inside(&fdinfo, &cgroup) {
+        None => Err(unknown("its pid namespaces are unknown".to_owned())),
+        Some(true) => Err(refused("a job cannot approve anything")),
         Some(false) => Ok(()),
     }
 }
 
-/// Whether no job of a profile is this user. Who became an approver after the policy was loaded is none either.
-/// Root is not asked: see `remit_policy_files::impersonators`.
-///
-/// # Errors
-/// Jobs of a profile are.
+/// Fails if jobs of a profile run as this user, even if it became an approver after the policy load. Root is not
+/// checked: see `remit_policy_files::impersonators`.
 pub fn not_a_jobs_user(policy: &Policy, uid: u32) -> Result<(), Refusal> {
     let is_one = |user: &User| matches!(user, User::Fixed { uid: user, .. } if *user == uid);
     let mut profiles = policy.profiles();
@@ -58,28 +52,30 @@ pub fn not_a_jobs_user(policy: &Policy, uid: u32) -> Result<(), Refusal> {
         None => Ok(()),
         Some(profile) => {
             let text = format!(
-                "jobs of profile '{}' are this user: it approves nothing",
+                "jobs of profile '{}' run as this user, so it cannot approve",
                 profile.name
             );
             Err(Refusal::new(Code::DeniedRule, text)
-                .lift("give the profile a user of its own, and reload the policy")
-                .next("ask another person who can approve it"))
+                .lift("give the profile a user of its own, then remit policy reload")
+                .next("ask another approver"))
         }
     }
 }
 
 fn refused(text: &str) -> Refusal {
     Refusal::new(Code::DeniedRule, text)
-        .next("approve in a terminal of your own, outside of every job")
+        .next("approve in a terminal of your own, outside of all jobs")
 }
 
-/// Whether a process with these files in /proc is of a job; `None`: they do not tell.
-fn is_inside(status: &str, cgroup: &str) -> Option<bool> {
-    let mut lines = status.lines();
+fn is_inside(fdinfo: &str, cgroup: &str) -> Option<bool> {
+    let mut lines = fdinfo.lines();
     let pids = lines.find_map(|line| line.strip_prefix("NSpid:"))?;
-    let nested = match pids.split_ascii_whitespace().count() {
-        0 => return None,
-        count => count > 1,
+    let pids: Vec<&str> = pids.split_ascii_whitespace().collect();
+    let nested = match pids[..] {
+        // It has ended, or its pid namespace is beside ours.
+        [] | ["-1" | "0", ..] => return None,
+        [_] => false,
+        [_, _, ..] => true,
     };
     let of_job = |name: &str| {
         let id = name.strip_prefix(CGROUP);
@@ -88,24 +84,19 @@ fn is_inside(status: &str, cgroup: &str) -> Option<bool> {
     Some(nested || cgroup.lines().flat_map(|line| line.split('/')).any(of_job))
 }
 
-/// Whether somebody can approve a request, by what the kernel said when they connected.
-///
-/// # Errors
-/// It is their own, also under another account of the same person, or the rule does not name them.
+/// Checks an approver by the credentials that the kernel reported at connect. Fails if the request is their own,
+/// under any account of the person. Fails if the rule does not name them.
 pub fn may_approve(approver: &Subject, request: &Request) -> Result<(), Refusal> {
     let requester = &request.draft.requester.subject;
-    if same_person(who_approves(approver), who_asks(requester)) {
+    if same_person(approver_uids(approver), requester_uids(requester)) {
         return Err(own());
     }
     is_named(&consent(approver, requester), request)
 }
 
-/// Whether somebody can still approve a request, by what the user database says of them now: they have
-/// the account that they had when they connected, are in the group of administrators, and are named by the
-/// rule with the groups of a login. Whoever has no account, and had none, is who the kernel said, in no group.
-///
-/// # Errors
-/// They cannot.
+/// Checks an approver again, by the user database as it is now. The account must be the one at connect, and in the
+/// administrators' group. The rule must name it, with the groups of a login. A user who had no account at connect
+/// and has none now is the kernel's uid without groups.
 pub fn may_still_approve(
     approver: &Subject,
     people: &People,
@@ -118,19 +109,30 @@ pub fn may_still_approve(
             Code::DeniedRule,
             format!("you can no longer approve this: {why}"),
         )
-        .next("log in again, or ask somebody who can approve it")
+        .next("log in again, or ask another approver")
     })?;
     let consent = Consent {
-        by: Who { uid, gids },
+        by: CallerIds { uid, gids },
         ..consent(approver, &request.draft.requester.subject)
     };
     is_named(&consent, request)
 }
 
-/// The groups of an administrator as they are now.
-///
-/// # Errors
-/// Why they administer no longer, or that they were not looked up.
+/// Returns why the approver of this could no longer approve it, by the user database as it is now.
+pub fn lost_approver(approved: &Approved, people: &People, admin_group: u32) -> Option<String> {
+    let (uid, user) = (approved.by.uid(), approved.by.user());
+    let why = match still_administers(uid, user, people, admin_group) {
+        Ok(gids) if approved.asked.is_met_by(CallerIds { uid, gids }) => return None,
+        Ok(_) => format!(
+            "{user} is no longer one of {}",
+            approved.asked.by().join(", ")
+        ),
+        Err(why) => why,
+    };
+    Some(format!("its approver could no longer approve it: {why}"))
+}
+
+/// Returns the current groups of an administrator. Fails if they are no longer one, or were not looked up.
 pub fn still_administers<'a>(
     uid: u32,
     name: &str,
@@ -143,7 +145,7 @@ pub fn still_administers<'a>(
     let gids = people.groups(uid, name);
     match people.account(uid, name) {
         None => Err(format!("the account of {name} was not looked up")),
-        Some(Account::Is(_)) if uid != 0 && !gids.contains(&admin_group) => {
+        Some(AccountState::Is(_)) if uid != 0 && !gids.contains(&admin_group) => {
             Err(format!("{name} is no longer in the group of admin.sock"))
         }
         Some(_) => Ok(gids),
@@ -158,7 +160,7 @@ fn is_named(consent: &Consent<'_>, request: &Request) -> Result<(), Refusal> {
             NotApprover::Requester => own(),
             NotApprover::NotNamed | NotApprover::Unconfined => {
                 let by = request.pending.approval().by().join(", ");
-                let text = format!("you are not one of those who can approve it ({by})");
+                let text = format!("you are not one of its approvers ({by})");
                 Refusal::new(Code::DeniedRule, text)
                     .by(request.pending.rule().to_string())
                     .next("ask one of them")
@@ -166,7 +168,6 @@ fn is_named(consent: &Consent<'_>, request: &Request) -> Result<(), Refusal> {
         })
 }
 
-/// Somebody's yes to what somebody else asks for.
 pub fn consent<'a>(approver: &'a Subject, requester: &Subject) -> Consent<'a> {
     Consent {
         by: by(approver),
@@ -178,21 +179,20 @@ pub fn consent<'a>(approver: &'a Subject, requester: &Subject) -> Consent<'a> {
 fn own() -> Refusal {
     Refusal::new(
         Code::DeniedRule,
-        "nobody approves their own changes, whatever account they use",
+        "you cannot approve your own change, with any of your accounts",
     )
-    .next("ask another person who can approve it")
+    .next("ask another approver")
 }
 
-/// The uids that somebody who asks has, or is proven to have logged in with. What they only say is not
-/// counted: it would keep others from approving.
-fn who_asks(subject: &Subject) -> BTreeSet<u32> {
+/// Uids that the requester has or provably logged in with. Claimed uids would exclude others from approving.
+fn requester_uids(subject: &Subject) -> BTreeSet<u32> {
     let login = subject.loginuid();
     std::iter::once(subject.uid()).chain(login).collect()
 }
 
-/// The same of somebody who approves, with what they only say: it can but keep themselves from it.
-fn who_approves(subject: &Subject) -> BTreeSet<u32> {
-    who_asks(subject)
+/// Adds claimed uids: a claim can only exclude the approver who makes it.
+fn approver_uids(subject: &Subject) -> BTreeSet<u32> {
+    requester_uids(subject)
         .into_iter()
         .chain(subject.claimed())
         .collect()
@@ -207,35 +207,55 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_below_a_namespace_or_in_a_jobs_cgroup_is_inside() {
+    fn process_in_namespace_or_job_cgroup_is_inside() {
         let job = JobId([0xab; 16]);
         let cgroup = format!("0::/system.slice/remitd.service/remit-{job}/x\n");
         let of_user = "0::/user.slice/user-1000.slice/session-3.scope\n";
-        for (status, cgroup, expect) in [
-            ("Name:\tx\nNSpid:\t77\nNSpgid:\t1\n", of_user, Some(false)),
+        for (fdinfo, cgroup, expect) in [
+            ("pos:\t0\nPid:\t77\nNSpid:\t77\n", of_user, Some(false)),
             ("NSpid:\t77\t3\n", of_user, Some(true)),
             ("NSpid:\t77\t3\t1\n", of_user, Some(true)),
             ("NSpid:\t77\n", &cgroup, Some(true)),
             ("NSpid:\t77\n", "1:cpu:/remit-x\n0::/remit-1\n", Some(false)),
             ("NSpid:\t77\n", "", Some(false)),
             ("NSpid:\t\n", of_user, None),
-            ("Name:\tNSpid\n", of_user, None),
+            ("Pid:\t77\n", of_user, None),
+            ("NSpid:\t-1\n", of_user, None),
+            ("NSpid:\t0\n", of_user, None),
         ] {
-            assert_eq!(is_inside(status, cgroup), expect, "{status:?} {cgroup:?}");
+            assert_eq!(is_inside(fdinfo, cgroup), expect, "{fdinfo:?} {cgroup:?}");
         }
     }
 
     #[test]
-    fn w08_what_a_requester_says_of_its_login_keeps_nobody_from_approving() {
+    fn k02_host_process_is_known_by_pidfd() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let pidfd = sys::pidfd_open(pid).unwrap();
+        let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+        let lives = fs::read_to_string(&path).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let ended = fs::read_to_string(&path).unwrap();
+        assert_eq!(is_inside(&lives, ""), Some(false), "{lives}");
+        assert_eq!(is_inside(&ended, ""), None, "{ended}");
+        assert!(from_outside(pid, std::os::fd::AsFd::as_fd(&pidfd)).is_err());
+    }
+
+    #[test]
+    fn w08_claimed_login_excludes_no_approver() {
         let agent = Subject::fake(1000, "bot", None).claiming(995);
         let ann = Subject::fake(995, "ann", Some(995));
-        assert!(!same_person(who_approves(&ann), who_asks(&agent)));
-        // What is proven does, and so does what the approver says.
+        assert!(!same_person(approver_uids(&ann), requester_uids(&agent)));
+        // A proven login does exclude, and so does the approver's own claim.
         let agent = Subject::fake(1000, "bot", Some(995));
-        assert!(same_person(who_approves(&ann), who_asks(&agent)));
+        assert!(same_person(approver_uids(&ann), requester_uids(&agent)));
         let other = Subject::fake(996, "bob", None).claiming(1000);
         let agent = Subject::fake(1000, "bot", None);
-        assert!(same_person(who_approves(&other), who_asks(&agent)));
+        assert!(same_person(approver_uids(&other), requester_uids(&agent)));
     }
 
     #[test]
@@ -243,7 +263,7 @@ mod tests {
         for (a, b, same) in [
             (&[1000, 1000][..], &[1001, 1001][..], false),
             (&[1000], &[1000], true),
-            // Root by way of the requester's login, and the other way round.
+            // Root through the requester's login, and the reverse.
             (&[0, 1000], &[1000], true),
             (&[1001], &[1000, 1001], true),
             (&[0, 1000], &[1002, 1000], true),

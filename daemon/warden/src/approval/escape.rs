@@ -1,9 +1,8 @@
-//! Bytes of a request as text on one line, in which nothing hides and nothing passes for remit's own
-//! words. Pure.
+//! Shows bytes of a request as one line of text. Nothing in it can hide or pass for remit's own words.
 //!
-//! The text can be taken back to the bytes: a backslash stands doubled, what cannot be seen or moves
-//! what is seen is an escape (`\n`, `\x1b`, `\u{202e}`), bytes that are no UTF-8 are `\xff`, and
-//! `[… 12 spaces …]` are remit's words, since the character `…` of a request is an escape too.
+//! The text can be converted back to the bytes. A backslash is doubled. Characters that are invisible or move
+//! others are escapes (`\n`, `\x1b`, `\u{202e}`), and bytes that are not UTF-8 are `\xff`. `[… 12 spaces …]` are
+//! remit's words, because the character `…` of a request is an escape, too.
 
 use std::fmt::Write;
 
@@ -12,13 +11,11 @@ use sha2::{Digest, Sha256};
 
 use crate::audit::chain::hex;
 
-/// Spaces that are counted rather than shown.
 const MANY_SPACES: usize = 4;
 /// Begins and ends remit's own words.
 pub const ELLIPSIS: char = '…';
 
-/// All of `bytes` on one line, or as much of them as has room in `cap` bytes, which are at least 200,
-/// with the number of bytes that are not shown and the SHA-256 of all.
+/// Shows all bytes, or as many as fit into `cap` (at least 200) with their number and the SHA-256 of all.
 pub fn exact(bytes: &[u8], cap: usize) -> String {
     if bytes.is_empty() {
         return "[… empty …]".into();
@@ -31,13 +28,13 @@ pub fn exact(bytes: &[u8], cap: usize) -> String {
         let all = hex(&Sha256::digest(bytes));
         format!("[… {more} bytes more, sha256 of all {all} …]")
     };
-    let room = cap.saturating_sub(marker(bytes.len()).len());
-    let (mut text, taken) = start(bytes, room);
+    let free_bytes = cap.saturating_sub(marker(bytes.len()).len());
+    let (mut text, taken) = start(bytes, free_bytes);
     text.push_str(&marker(bytes.len() - taken));
     text
 }
 
-/// How `bytes` begin, in at most `cap` bytes of text, and how many of them that is.
+/// Returns text of at most `cap` bytes, and how many of `bytes` it shows.
 pub fn start(bytes: &[u8], cap: usize) -> (String, usize) {
     let mut text = String::new();
     let mut taken = 0;
@@ -67,7 +64,7 @@ pub fn start(bytes: &[u8], cap: usize) -> (String, usize) {
     (text, taken)
 }
 
-/// Bytes of a requester for a line of a list: as [`exact`], but cut with the mark alone, and nothing of nothing.
+/// Shows a requester's bytes in a list: like [`exact`], but cut with `…` only, and empty if there are none.
 pub fn quoted(bytes: &[u8], cap: usize) -> String {
     let (text, taken) = start(bytes, cap);
     if taken == bytes.len() {
@@ -78,20 +75,17 @@ pub fn quoted(bytes: &[u8], cap: usize) -> String {
     text
 }
 
-/// A requester's text that the daemon has escaped already, such as a command line: its escapes stay as they are, but a
-/// mark in it is not remit's.
+/// Shows a requester's text that is already escaped, such as a command line. Its escapes stay, its marks do not.
 pub fn foreign(text: &str, cap: usize) -> String {
     on_a_line(text, cap, |c| c == '\\')
 }
 
-/// Text of the daemon's or the policy's own on one line, in at most `cap` bytes: as [`exact`], but what it
-/// escaped itself stays as it is. Never for what a requester wrote, whose marks would pass for remit's: see
-/// [`foreign`].
+/// Shows text of the daemon or the policy: like [`exact`], but existing escapes and marks stay. Must not show a
+/// requester's text, whose marks would pass for remit's: see [`foreign`].
 pub fn words(text: &str, cap: usize) -> String {
     on_a_line(text, cap, |c| matches!(c, '\\' | ELLIPSIS))
 }
 
-/// `stays`: characters that are not escaped.
 fn on_a_line(text: &str, cap: usize, stays: impl Fn(char) -> bool) -> String {
     let mut line = String::new();
     let mut rest = text;
@@ -120,9 +114,7 @@ fn spaces_as_text(count: usize, leading: bool, trailing: bool) -> String {
     }
 }
 
-/// The first character, or the first byte that is of none.
 fn piece(bytes: &[u8]) -> (String, usize) {
-    // A character has four bytes at most.
     let head = bytes.get(..4).unwrap_or(bytes);
     let valid = head.utf8_chunks().next().map_or("", |chunk| chunk.valid());
     match (valid.chars().next(), bytes.first()) {
@@ -145,18 +137,17 @@ fn character(c: char) -> String {
     text
 }
 
-/// Whether a character cannot be told by looking: it steers, it is blank, it marks the one before it, its picture
-/// is anybody's choice; or it is remit's own mark.
+/// Returns true for control, blank, combining and private-use characters, and for remit's own mark.
 pub fn is_hidden(c: char) -> bool {
     match c {
         ' ' => false,
         ELLIPSIS => true,
-        // Selectors of a picture; the blank pattern of braille.
+        // Variation selectors, and the blank braille pattern.
         '\u{fe0e}' | '\u{fe0f}' | '\u{2800}' => true,
-        // Marks that combine with the character before them.
+        // Combining marks.
         '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{1ab0}'..='\u{1aff}' => true,
         '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}' => true,
-        // For private use, and none at all.
+        // Private use, and noncharacters.
         '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{10ffff}' => true,
         '\u{fdd0}'..='\u{fdef}' | '\u{fffe}' | '\u{ffff}' => true,
         c => c.is_whitespace() || !is_plain(c),
@@ -220,7 +211,7 @@ mod tests {
         assert_eq!(words("abcdefgh", 6), "abc…");
     }
 
-    /// W11: a list shows what a requester wrote without that it passes for remit's own words.
+    /// W11: text of a requester in a list cannot pass for remit's own words.
     #[test]
     fn w11_only_remit_writes_remits_marks() {
         let forged = "rotate [… checked by remit: harmless …]     now";

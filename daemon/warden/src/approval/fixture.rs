@@ -1,4 +1,4 @@
-//! Drafts for tests, from specs and a policy of a few lines.
+//! Drafts for tests, from specs and a small policy.
 
 use std::os::fd::OwnedFd;
 
@@ -6,14 +6,14 @@ use remit_common::names::JobId;
 use remit_common::wire::Purpose;
 use remit_confine::Measured;
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_policy::{Ids, MachineTable, Verdict, Who};
+use remit_policy::{CallerIds, Ids, MachineTable, Verdict};
 
-use super::measure::{FileFound, Held};
-use crate::peer::Subject;
-use crate::plan::fixture::named;
-pub use crate::plan::fixture::{Scene, spec};
-use crate::plan::{Bound, Call, Draft, NewJob, Requester};
-use crate::uids::JobUids;
+use crate::approval::file_hash::{FileBinding, FileFound};
+use crate::identity::peer::Subject;
+use crate::job::uid_pool::JobUids;
+use crate::request::fixture::named;
+pub use crate::request::fixture::{Scene, spec};
+use crate::request::{BoundCall, Call, Draft, NewJob, Requester};
 
 const POLICY: &str = r##"
 [[command]]
@@ -46,6 +46,14 @@ profile = "bus"
 args.verb = { type = "string" }
 args.unit = { type = "string" }
 
+[[command]]
+name = "service.call"
+summary = "Call a service"
+argv = ["/usr/bin/true", "{verb}"]
+effect = "change"
+profile = "bus"
+args.verb = { type = "string" }
+
 [profile.bus]
 base = "strict"
 user = "root"
@@ -77,14 +85,14 @@ impl Scene {
     pub fn draft(&self, spec: Spec, fds: Vec<OwnedFd>) -> Draft {
         let call = Call::new(spec, fds).unwrap();
         let names = call.env_names();
-        let who = Who {
+        let caller_ids = CallerIds {
             uid: 64_001,
             gids: &[],
         };
-        let Verdict::Ask(pending) = self.policy.decide(who, &call.ask(&names)) else {
+        let Verdict::Ask(pending) = self.policy.decide(caller_ids, &call.ask(&names)) else {
             panic!("it needs an approval");
         };
-        let bound = Bound::new(&call, pending.terms(), &self.setting("0123abcd")).unwrap();
+        let bound = BoundCall::new(&call, pending.terms(), &self.setting("0123abcd")).unwrap();
         let requester = Requester {
             subject: Subject::fake(64_001, "agent", Some(64_001)),
             session: 1,
@@ -99,13 +107,11 @@ impl Scene {
         Draft::new(call, bound, requester, new)
     }
 
-    /// A program with these arguments, in profile `read`.
     pub fn program(&self, argv: &[&[u8]]) -> Draft {
         let argv = argv.iter().map(|arg| arg.to_vec().into()).collect();
         self.draft(spec(SpecWhat::Argv(argv), Purpose::Use), Vec::new())
     }
 
-    /// `backup.run`, with a secret.
     pub fn backup(&self, what: &str, reason: &str) -> Draft {
         let args = [("key", "hunter2"), ("what", what)];
         let reason = reason.into();
@@ -113,7 +119,6 @@ impl Scene {
         self.draft(spec, Vec::new())
     }
 
-    /// A named command.
     pub fn change(&self, name: &str, args: &[(&str, &str)]) -> Draft {
         let reason = "it is due".into();
         self.draft(
@@ -122,7 +127,6 @@ impl Scene {
         )
     }
 
-    /// A script with standard input.
     pub fn script(&self, script: &[u8], stdin: &[u8]) -> Draft {
         let interpreter = Some(b"bash".to_vec().into());
         let spec = Spec {
@@ -138,7 +142,7 @@ impl Scene {
 pub fn file(what: &str, name: &str, real: &str) -> FileFound {
     FileFound {
         what: what.into(),
-        held: Held::Checked,
+        held: FileBinding::Checked,
         measured: Measured {
             path: std::ffi::CString::new(name).unwrap(),
             dev: 1,

@@ -1,13 +1,12 @@
-//! The records about a request that waits for an approval. Pure.
+//! Audit records about requests that wait for an approval.
 
 use remit_common::refusal::Code;
 
 use super::table::Request;
 use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
-use crate::peer::Subject;
+use crate::identity::peer::Subject;
 
-/// The record that somebody is asked.
 pub fn asked(request: &Request) -> Record {
     let draft = &request.draft;
     let by = request.pending.approval().by().join(" ");
@@ -24,24 +23,21 @@ pub fn asked(request: &Request) -> Record {
     about(draft.marked(record), request).field("BY", by)
 }
 
-/// The record of an approval.
 pub fn approved(request: &Request, by: &Subject) -> Record {
     let draft = &request.draft;
     let (approver, change) = (by.user(), draft.named("change"));
     let message = format!("{approver} approves {change}: {}", draft.command());
     let record = draft.about(Event::Approved, message, request.pending.rule(), "approved");
-    by_whom(about(draft.marked(record), request), by)
+    with_approver(about(draft.marked(record), request), by)
 }
 
-/// Adds what every record about a request has.
 pub fn about(record: Record, request: &Request) -> Record {
     record
         .field("DIGEST", hex(&request.digest))
         .number("EXPIRES", request.expires_ms)
 }
 
-/// Adds who decided.
-pub fn by_whom(record: Record, by: &Subject) -> Record {
+pub fn with_approver(record: Record, by: &Subject) -> Record {
     record
         .field("APPROVER", by.user())
         .number("APPROVER_UID", by.uid())

@@ -1,35 +1,30 @@
-//! Requests as approvers and requesters see them. Pure.
+//! Requests as approvers and requesters see them.
 
 use remit_common::admin::PendingView;
 use remit_common::outcome::ApprovalView;
-use remit_link::{JobMeta, Waits};
+use remit_link::{JobMeta, WaitReason};
 
 use super::approver;
 use super::escape::{foreign, quoted};
 use super::table::Request;
 use crate::audit::chain::hex;
-use crate::clock;
-use crate::peer::Subject;
+use crate::event_loop::timers;
+use crate::identity::peer::Subject;
 
-/// Of a command and of a reason, in a list.
 const LINE: usize = 300;
-/// Of those who can approve, in a list.
 const NAMED: usize = 8;
 
 impl Request {
-    /// The line that an approver types.
     pub fn line(&self) -> String {
         let short = self.draft.job.short();
         let (first, second) = short.split_at(short.len() / 2);
         format!("remit approve {first}-{second}")
     }
 
-    /// How long it still waits, in milliseconds.
     pub fn left_ms(&self) -> u64 {
-        clock::millis(self.deadline.saturating_sub(clock::since_boot()))
+        timers::millis(self.deadline.saturating_sub(timers::since_boot()))
     }
 
-    /// For its requester.
     pub fn view(&self) -> ApprovalView {
         ApprovalView {
             by: self.named(),
@@ -39,7 +34,6 @@ impl Request {
         }
     }
 
-    /// For approvers, in a list. `reader`: who asks for the list.
     pub fn pending_view(&self, reader: Option<&Subject>) -> PendingView {
         let subject = &self.draft.requester.subject;
         let reason = self.draft.asked().reason().unwrap_or_default();
@@ -57,17 +51,16 @@ impl Request {
         }
     }
 
-    /// What the broker and administrators need to know of the job.
     pub fn meta(&self) -> JobMeta {
         JobMeta {
             has_secrets: self.draft.bound.has_secrets(),
             job: self.draft.job,
             owner: self.draft.requester.subject.owner(),
             command: self.draft.command().to_owned(),
-            waits: Some(Waits::Approval(Box::new(self.view()))),
+            waiting: Some(WaitReason::Approval(Box::new(self.view()))),
             number: self.draft.number,
             started_ms: self.asked_ms,
-            age_ms: clock::millis(self.since.elapsed()),
+            age_ms: timers::millis(self.since.elapsed()),
             waited_ms: 0,
             enforced: None,
             ending: None,

@@ -1,30 +1,35 @@
-//! What is to be measured of a draft, and what becomes of the copies that come of it.
+//! Selects what to measure of a draft, and adds the resulting copies to it.
 
 use std::ffi::{CStr, CString};
 
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::PathIs;
 
-use super::measure::{self, AsFound, Eyes, Held, Measuring, Wanted, Word};
-use crate::people::Question;
-use crate::plan::{Draft, Passed, SlotWhat};
-use crate::warden::Warden;
+use super::copies::{START, start_of};
+use crate::approval::file_hash::{
+    self, AsFound, FileBinding, Measuring, ReaderIdentity, Wanted, Word,
+};
+use crate::identity::accounts::Question;
+use crate::request::{Draft, Passed, SlotWhat};
+use crate::state::Warden;
 
 impl Warden {
-    /// Puts copies of files in the place of the files themselves: from here on, what is approved of them is what the
-    /// job gets.
-    ///
-    /// # Errors
-    /// They hold more than may wait, or one was not made.
+    /// Replaces files by their copies: from here on, the job gets exactly what is approved. Fails if the copies
+    /// hold more bytes than may wait, or if one was not made.
     pub(super) fn hold_copies(
         &self,
         draft: &mut Draft,
         measuring: Measuring,
-        found: AsFound,
+        mut found: AsFound,
     ) -> Result<AsFound, Refusal> {
-        let copied = found.files.iter().filter(|file| file.held == Held::Copied);
+        let copied = found
+            .files
+            .iter()
+            .filter(|file| file.held == FileBinding::Copied);
         let bytes = copied
             .map(|file| file.measured.size)
+            // The start is kept twice, for display.
+            .map(|size| size.saturating_add(size.min(START as u64)))
             .fold(0, u64::saturating_add);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         draft.held = draft.held.saturating_add(bytes);
@@ -34,13 +39,17 @@ impl Warden {
             .into_copies(&found.files)
             .map_err(|why| Refusal::new(Code::NotStarted, why))?;
         for (at, copy) in copies {
+            let (copy, start) = start_of(copy).map_err(|error| {
+                let text = format!("the copy of argument {at} cannot be read: {error}");
+                Refusal::new(Code::NotStarted, text)
+            })?;
+            found.starts.insert(at, start);
             draft.bound.hold_copy(at, copy);
         }
         Ok(found)
     }
 }
 
-/// What is to be measured of a draft.
 pub fn wanted(draft: &Draft) -> Wanted {
     let bound = &draft.bound;
     let subject = &draft.requester.subject;
@@ -54,26 +63,38 @@ pub fn wanted(draft: &Draft) -> Wanted {
                 pass,
             }) => path_word(under, beneath, *is, pass),
             Some(SlotWhat::Secret(_)) => Word::Settled,
+            None if is_script(draft, at) => Word::Settled,
             None if at == 0 || bound.literal.get(at).copied().unwrap_or(false) => {
                 Word::Literal(element.clone())
             }
             None => Word::Text(element.clone()),
         }
     });
-    let identity = bound.compiled.sandbox().identity(draft.uid.get());
+    let sandbox = bound.compiled.sandbox();
+    let (uid, gid, groups, capabilities) = sandbox.identity(draft.uid.get());
     Wanted {
         argv: argv.collect(),
         path: draft.path.clone(),
         describe: draft
             .call()
             .named()
-            .and_then(|_| measure::asking(&bound.argv)),
+            .and_then(|_| file_hash::asking(&bound.argv)),
         cwd: bound.cwd.clone(),
         chosen: draft.call().named().is_none(),
-        eyes: identity.map_or(Eyes::Root, |(uid, gid, groups)| Eyes::of(uid, gid, groups)),
+        reader: ReaderIdentity {
+            uid,
+            gid,
+            groups: groups.to_vec(),
+            capabilities,
+        },
         uid: subject.uid(),
         people: Question::of([subject]),
     }
+}
+
+/// The script is bound by its own content, not as an argument.
+fn is_script(draft: &Draft, at: usize) -> bool {
+    draft.script().is_some() && at == 1
 }
 
 fn path_word(under: &CStr, beneath: &CStr, is: PathIs, pass: &Passed) -> Word {

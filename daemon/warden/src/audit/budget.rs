@@ -1,15 +1,12 @@
-//! A bound on what the requests of one user write into the trail within an hour. Pure.
-//!
-//! It refuses before anything is recorded or runs. A request that was let in is recorded whole, to its
-//! end: nothing runs unrecorded.
+//! Bounds what one user's requests write to the audit log within an hour. It refuses before anything is recorded or
+//! runs. An admitted request is recorded completely, because not started, because it cannot be recorded.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Bytes that each user has left.
 #[derive(Debug)]
 pub struct Budget {
-    /// Of one user, in an hour; and at once, by who wrote nothing for an hour.
+    /// Bytes per hour, and at once after an hour without records.
     hour: u64,
     spent: BTreeMap<u32, Spent>,
 }
@@ -23,24 +20,19 @@ struct Spent {
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl Budget {
-    /// Users kept before those who have all of theirs are forgotten.
+    /// Above this number of users, those without a charge are removed.
     const KEPT: usize = 1024;
 
-    /// Nobody has written anything.
     pub const fn new(hour: u64) -> Self {
         let spent = BTreeMap::new();
         Self { hour, spent }
     }
 
-    /// What one user may write in an hour.
     pub const fn hour(&self) -> u64 {
         self.hour
     }
 
-    /// Whether this user may write more. If not: how long until they may.
-    ///
-    /// # Errors
-    /// That time.
+    /// Returns an error with the time until this user may write again.
     pub fn ask(&self, uid: u32, now: Instant) -> Result<(), Duration> {
         let left = self
             .spent
@@ -54,12 +46,11 @@ impl Budget {
         }
     }
 
-    /// This user's record takes so many bytes.
     pub fn take(&mut self, uid: u32, bytes: usize, now: Instant) {
         if self.spent.len() >= Self::KEPT {
             let hour = self.hour;
             self.spent
-                .retain(|_, spent| given_back(hour, spent.at, now) < spent.bytes);
+                .retain(|_, spent| refilled_bytes(hour, spent.at, now) < spent.bytes);
         }
         let before = self
             .spent
@@ -69,9 +60,8 @@ impl Budget {
         self.spent.insert(uid, Spent { bytes, at: now });
     }
 
-    /// What of it still counts.
     fn left(&self, spent: &Spent, now: Instant) -> u64 {
-        let back = given_back(self.hour, spent.at, now);
+        let back = refilled_bytes(self.hour, spent.at, now);
         spent.bytes.saturating_sub(back)
     }
 
@@ -81,8 +71,7 @@ impl Budget {
     }
 }
 
-/// Bytes that come back between two moments.
-fn given_back(hour: u64, from: Instant, to: Instant) -> u64 {
+fn refilled_bytes(hour: u64, from: Instant, to: Instant) -> u64 {
     let passed = to.saturating_duration_since(from).as_nanos();
     let bytes = u128::from(hour) * passed / HOUR.as_nanos();
     u64::try_from(bytes).unwrap_or(u64::MAX)
@@ -95,7 +84,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[test]
-    fn s09_an_hour_has_its_bytes_and_they_come_back() {
+    fn s09_hourly_budget_refills() {
         let (mut budget, start) = (Budget::new(MIB), Instant::now());
         let mut written = 0;
         while budget.ask(7, start).is_ok() {
@@ -107,7 +96,7 @@ mod tests {
         assert!(wait <= Duration::from_secs(36), "{wait:?}");
         assert!(budget.ask(7, start + wait).is_ok());
         assert!(budget.ask(7, start + wait / 2).is_err());
-        // All of it within a day is what a day has, and what is had at once.
+        // A day's total is 24 hours and the initial burst.
         let mut day = 0;
         for second in 0..86_400 {
             let now = start + Duration::from_secs(second);
@@ -121,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn s09_nobody_pays_for_another_and_root_does_not_at_all() {
+    fn s09_budget_is_per_user_root_is_exempt() {
         let (mut budget, now) = (Budget::new(MIB), Instant::now());
         for uid in 0..5000 {
             budget.take(uid, 2 << 20, now);

@@ -1,7 +1,5 @@
-//! What a record costs the one thread: the real trail with its real sinks, no stand-in. `make bench` runs it.
-//!
-//! The sink `journald` is measured where `REMIT_BENCH_JOURNALD` is set: on a throw-away machine. These records are
-//! no trail, and an auditor would find a second chain in the journal.
+//! Measures what a record costs the warden's thread, with real sinks (`make bench`). journald is measured if
+//! `REMIT_BENCH_JOURNALD` is set, on a disposable machine. The records would be a second chain in the journal.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -9,14 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::{Audit, Event, Unwritten};
 use crate::approval::fixture::Scene;
-use crate::config::{Sink, Sync};
+use crate::config::{AuditSink, Sync};
 
-/// Records of each way, and such that come before them and are not counted.
 const RECORDS: usize = 3000;
 const SYNCED: usize = 300;
 const BEFORE: usize = 100;
 
-/// Times of some records, sorted.
 struct Times(Vec<Duration>);
 
 impl Times {
@@ -26,7 +22,6 @@ impl Times {
     }
 }
 
-/// Records of intents, each made and written as the loop does it.
 fn measure(audit: &mut Audit, is_change: bool, count: usize) -> Times {
     let scene = Scene::new();
     let draft = match is_change {
@@ -41,7 +36,7 @@ fn measure(audit: &mut Audit, is_change: bool, count: usize) -> Times {
         let record = draft.marked(record);
         match audit.write(record) {
             Ok(()) => {}
-            // Its reader was slower than we are: that one is tried again, and not counted.
+            // The reader was slower. This one is tried again and not counted.
             Err(Unwritten::Later) => {
                 std::thread::sleep(Duration::from_millis(5));
                 continue;
@@ -51,7 +46,6 @@ fn measure(audit: &mut Audit, is_change: bool, count: usize) -> Times {
         if at >= BEFORE {
             times.push(start.elapsed());
         }
-        // A call comes a while after the one before; a queue that is full is another matter.
         if audit.fd().is_some() {
             std::thread::sleep(Duration::from_micros(300));
         }
@@ -72,23 +66,23 @@ fn cost_of_a_record() {
         "sink", "sync", "record", "fdatasync", "median", "p95"
     );
     let ways = [
-        (Sink::File, Sync::Never, false),
-        (Sink::File, Sync::Changes, false),
-        (Sink::File, Sync::Changes, true),
-        (Sink::File, Sync::Always, false),
-        (Sink::Journald, Sync::Never, false),
-        (Sink::Journald, Sync::Changes, true),
+        (AuditSink::File, Sync::Never, false),
+        (AuditSink::File, Sync::Changes, false),
+        (AuditSink::File, Sync::Changes, true),
+        (AuditSink::File, Sync::Always, false),
+        (AuditSink::Journald, Sync::Never, false),
+        (AuditSink::Journald, Sync::Changes, true),
     ];
-    // Where an installation has its state: not every directory is on a disk.
+    // The state directory of an installation. Not every directory is on a disk.
     let base = std::env::var("REMIT_BENCH_STATE").unwrap_or_else(|_| "/var/lib".into());
     for (at, (sink, sync, is_change)) in ways.into_iter().enumerate() {
         let name = match sink {
-            Sink::File => "file",
-            Sink::Journald => "journald",
+            AuditSink::File => "file",
+            AuditSink::Journald => "journald",
         };
-        let synced =
-            sink == Sink::File && (sync == Sync::Always || (sync == Sync::Changes && is_change));
-        if sink == Sink::Journald && std::env::var_os("REMIT_BENCH_JOURNALD").is_none() {
+        let synced = sink == AuditSink::File
+            && (sync == Sync::Always || (sync == Sync::Changes && is_change));
+        if sink == AuditSink::Journald && std::env::var_os("REMIT_BENCH_JOURNALD").is_none() {
             let _ = writeln!(
                 table,
                 "{name:<10} not measured (REMIT_BENCH_JOURNALD=1, on a throw-away machine)"
@@ -97,11 +91,11 @@ fn cost_of_a_record() {
         }
         let state = Path::new(&base).join(format!("remit-cost-{}-{at}", std::process::id()));
         std::fs::create_dir_all(state.join("warden")).unwrap();
-        let config = crate::config::Audit {
+        let config = crate::config::AuditConfig {
             sink,
             sync,
             kernel: false,
-            ..crate::config::Audit::default()
+            ..crate::config::AuditConfig::default()
         };
         let mut audit = Audit::open(&config, &state).unwrap();
         let times = measure(&mut audit, is_change, if synced { SYNCED } else { RECORDS });

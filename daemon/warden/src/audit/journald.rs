@@ -1,7 +1,5 @@
-//! journald's native protocol: one datagram a record, fields as `NAME=value` lines.
-//!
-//! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. Values are one line each by
-//! [`super::Record`], so the form with a length is never needed.
+//! Native protocol of journald (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>): a datagram per record. Fields are
+//! `NAME=value`. [`super::Record`] makes values one line each, so the form with a length is not needed.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -13,19 +11,14 @@ use super::chain::{KEPT, Linked};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// A connection to journald.
 #[derive(Debug)]
 pub struct Journald {
     socket: UnixDatagram,
-    /// What was sent last: its room is used again.
+    /// The last datagram; its buffer is reused.
     datagram: String,
 }
 
 impl Journald {
-    /// Connects.
-    ///
-    /// # Errors
-    /// There is no journald.
     pub fn open() -> io::Result<Self> {
         Ok(Self {
             socket: connected()?,
@@ -33,10 +26,7 @@ impl Journald {
         })
     }
 
-    /// Sends a record; never waits.
-    ///
-    /// # Errors
-    /// `WouldBlock` while journald does not read; else nobody listens any more.
+    /// Sends a record; never blocks. Fails with `WouldBlock` while journald does not read, otherwise if it is gone.
     pub fn write(&mut self, linked: &Linked) -> io::Result<()> {
         encode(linked, &mut self.datagram);
         match self.send() {

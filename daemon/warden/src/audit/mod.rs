@@ -1,15 +1,20 @@
-//! The audit trail: nothing runs that is not in it.
-//!
-//! Only [`Audit::intent`] makes a [`Recorded`], and the sandbox takes nothing
-//! else: no record, no run.
+//! Audit log: nothing runs without a record in it, because the sandbox takes only a [`Recorded`] of
+//! [`Audit::intent`].
 
+pub(crate) mod backpressure;
 mod budget;
 pub mod chain;
 #[cfg(test)]
 mod cost;
 mod file;
 mod journald;
+pub(crate) mod json;
+pub(crate) mod kernel_audit;
+pub(crate) mod rate_limit;
+pub(crate) mod rate_window;
+pub(crate) mod recent_refusals;
 mod record;
+pub(crate) mod refusals;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -21,23 +26,22 @@ pub use record::{Event, Record};
 use remit_common::refusal::{Code, Refusal};
 use remit_trail::Link;
 
-use crate::config::{Sink, Sync};
-use crate::error::Fatal;
-use crate::history::History;
-use crate::plan::Plan;
+use crate::config::{AuditSink, Sync};
+use crate::request::Plan;
+use crate::startup::error::Fatal;
+use crate::state_dir::history::History;
 
 use budget::Budget;
 use chain::Chain;
 
-/// For a sink that is full to take a record, at the start.
-const ROOM: Duration = Duration::from_secs(5);
+/// Time limit at start for a full sink to take a record.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Something whose record is in the trail. Only this module makes one.
+/// Something whose record is written. Only this module makes one.
 #[derive(Debug)]
 pub struct Recorded<T>(T);
 
 impl<T> Recorded<T> {
-    /// What was recorded.
     pub fn into_inner(self) -> T {
         self.0
     }
@@ -51,12 +55,9 @@ impl<T> std::ops::Deref for Recorded<T> {
     }
 }
 
-/// Why a record is not in the trail.
 #[derive(Debug)]
 pub enum Unwritten {
-    /// The sink is full just now; it may take it soon.
     Later,
-    /// The sink failed.
     Failed(io::Error),
 }
 
@@ -64,9 +65,9 @@ impl std::fmt::Display for Unwritten {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Later => f.write_str(
-                "the audit trail does not take records: journald is stopped or too slow",
+                "the audit log does not accept records: journald is stopped or too slow",
             ),
-            Self::Failed(error) => write!(f, "the audit trail cannot be written: {error}"),
+            Self::Failed(error) => write!(f, "the audit log cannot be written: {error}"),
         }
     }
 }
@@ -74,46 +75,41 @@ impl std::fmt::Display for Unwritten {
 #[derive(Debug)]
 enum Open {
     Journald(journald::Journald),
-    /// journald was not there; each record tries again.
+    /// journald was not running; each record tries again.
     NoJournald,
     File(file::JsonLines),
 }
 
-/// The trail.
 #[derive(Debug)]
 pub struct Audit {
     sink: Open,
     sync: Sync,
     chain: Chain,
-    /// Records of refusals that nobody could take; nothing ran for them.
+    /// Records that could not be written. Nothing ran for them.
     lost: u64,
-    /// Why the newest record is not in the trail, if so.
     error: Option<String>,
-    /// What each user's requests may still write.
     budget: Budget,
-    /// What of it users may see again.
     pub history: History,
 }
 
 impl Audit {
-    /// Opens the sink and the chain's head in `state`.
-    ///
-    /// # Errors
-    /// The head or the file cannot be opened. A missing journald is no error here: the first record is.
-    pub fn open(config: &crate::config::Audit, state: &Path) -> Result<Self, Fatal> {
+    /// A missing journald is not an error here; the first record fails instead.
+    pub fn open(config: &crate::config::AuditConfig, state: &Path) -> Result<Self, Fatal> {
         let head = state.join("warden").join("audit-head");
         let cannot = |path: &Path| Fatal::call(format!("cannot open '{}'", path.display()));
-        let boot = chain::boot_id().map_err(Fatal::call("cannot tell which boot this is"))?;
+        let boot = chain::boot_id().map_err(Fatal::call("cannot determine the boot id"))?;
         let sink = match config.sink {
-            Sink::Journald => journald::Journald::open().map_or(Open::NoJournald, Open::Journald),
-            Sink::File => {
+            AuditSink::Journald => {
+                journald::Journald::open().map_or(Open::NoJournald, Open::Journald)
+            }
+            AuditSink::File => {
                 let path = state.join("audit.jsonl");
                 Open::File(file::JsonLines::open(&path).map_err(cannot(&path))?)
             }
         };
         let is_written = |hash: &str| match &sink {
             Open::File(file) => file.ends_with(hash),
-            // What journald took cannot be looked at.
+            // What journald took cannot be read back here.
             Open::Journald(_) | Open::NoJournald => false,
         };
         let chain = Chain::open(&head, boot, is_written).map_err(cannot(&head))?;
@@ -128,17 +124,15 @@ impl Audit {
         })
     }
 
-    /// Why the newest record is not in the trail, if so.
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
 
-    /// The newest record.
     pub fn newest(&self) -> Link {
         self.chain.newest()
     }
 
-    /// Nothing is written any more: the next daemon goes on behind the newest record, which so must be on the disk.
+    /// Syncs the end of the log, because the next daemon continues after the newest record.
     pub fn stop(&mut self) {
         self.history.keep();
         let synced = match &self.sink {
@@ -146,11 +140,10 @@ impl Audit {
             Open::Journald(_) | Open::NoJournald => Ok(()),
         };
         if let Err(error) = synced.and_then(|()| self.chain.stop()) {
-            say!("the end of the audit trail cannot be put on the disk: {error}");
+            say!("the end of the audit log cannot be written to the disk: {error}");
         }
     }
 
-    /// The sink's name.
     pub fn sink(&self) -> &'static str {
         match self.sink {
             Open::Journald(_) | Open::NoJournald => "journald",
@@ -158,7 +151,6 @@ impl Audit {
         }
     }
 
-    /// What to watch for room to write, where a sink can be full.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.sink {
             Open::Journald(journald) => Some(journald.as_fd()),
@@ -166,23 +158,17 @@ impl Audit {
         }
     }
 
-    /// Writes a record.
-    ///
-    /// # Errors
-    /// [`Unwritten`]: the record is not in the trail, and what it is about must not happen.
+    /// Fails with [`Unwritten`] if there is no record. Then the recorded action must not happen.
     pub fn write(&mut self, record: Record) -> Result<(), Unwritten> {
         let written = self.append(record);
         self.error = written.as_ref().err().map(ToString::to_string);
         written
     }
 
-    /// Writes a record while nobody is served yet: a sink that is full gets time.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
+    /// Writes a record before clients are served: a full sink gets time. Fails like [`Self::write`].
     pub fn write_at_start(&mut self, record: Record) -> Result<(), Unwritten> {
         if let Some(fd) = self.fd() {
-            let patience = PollTimeout::try_from(ROOM).unwrap_or(PollTimeout::ZERO);
+            let patience = PollTimeout::try_from(JOURNAL_PATIENCE).unwrap_or(PollTimeout::ZERO);
             let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], patience);
         }
         let written = self.write(record);
@@ -190,18 +176,18 @@ impl Audit {
         written
     }
 
-    /// Writes a record behind one about what befell the trail itself, if anything did.
+    /// Writes a record. If the log itself was disturbed, a record about that comes first.
     fn append(&mut self, record: Record) -> Result<(), Unwritten> {
         let of_file = match &mut self.sink {
-            Open::File(file) => file.befell().map_err(Unwritten::Failed)?,
+            Open::File(file) => file.incidents().map_err(Unwritten::Failed)?,
             Open::Journald(_) | Open::NoJournald => None,
         };
-        let befell: Vec<String> = of_file.into_iter().chain(self.chain.doubts()).collect();
-        if !befell.is_empty() {
-            let message = format!("the audit trail: {}", befell.join("; "));
-            self.put(Record::new(Event::Trail, message))?;
+        let incidents: Vec<String> = of_file.into_iter().chain(self.chain.doubts()).collect();
+        if !incidents.is_empty() {
+            let message = format!("the audit log: {}", incidents.join("; "));
+            self.put(Record::new(Event::AuditLog, message))?;
             if let Open::File(file) = &mut self.sink {
-                file.told();
+                file.clear_incidents();
             }
         }
         let record = match self.lost {
@@ -214,7 +200,7 @@ impl Audit {
     }
 
     fn put(&mut self, record: Record) -> Result<(), Unwritten> {
-        let now = crate::clock::unix_ms();
+        let now = crate::event_loop::timers::unix_ms();
         let sync = match self.sync {
             Sync::Always => true,
             Sync::Changes => record.is_change,
@@ -235,7 +221,7 @@ impl Audit {
             Ok(()) => {
                 self.charge(&linked.record);
                 self.history.add(&linked.record, linked.seq(), now);
-                // The record is out, and what it says is to be done.
+                // The record is written, so its action happens even if the head cannot be kept.
                 (self.chain.commit(&linked, is_on_disk), Ok(()))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -244,32 +230,29 @@ impl Audit {
             Err(error) => (self.chain.withdraw(), Err(Unwritten::Failed(error))),
         };
         if let Err(error) = kept {
-            say!("the head of the audit trail cannot be kept: {error}");
+            say!("the head of the audit log cannot be saved: {error}");
         }
         written
     }
 
-    /// Counts a record to whom it is about. Refusals have a bound of their own.
+    /// Charges a record to its user. Refusals have a separate bound.
     fn charge(&mut self, record: &Record) {
-        if let Some(told) = &record.told
+        if let Some(history) = &record.history
             && record.event != Event::Refusal
         {
             self.budget
-                .take(told.owner.uid, record.weight(), Instant::now());
+                .take(history.owner.uid, record.weight(), Instant::now());
         }
     }
 
-    /// Whether another request of this user may be recorded.
-    ///
-    /// # Errors
-    /// `rate_limited`: they have written as much into the trail as one user may in an hour.
+    /// Fails with `rate_limited` if this user wrote as much as one user may in an hour.
     pub fn may_write(&self, uid: u32) -> Result<(), Refusal> {
         let Err(wait) = self.budget.ask(uid, Instant::now()) else {
             return Ok(());
         };
         let (bytes, seconds) = (self.budget.hour(), wait.as_secs() + 1);
         let text = format!(
-            "the records of your requests have taken the {bytes} bytes of the audit trail that one user has in an \
+            "the records of your requests have used the {bytes} bytes of the audit log that one user has in an \
              hour"
         );
         Err(Refusal::new(Code::RateLimited, text)
@@ -279,8 +262,7 @@ impl Audit {
             )))
     }
 
-    /// Writes a record about something that did not happen anyway. One that
-    /// cannot be written is counted, and the next record tells the count.
+    /// Writes a record about something that did not happen. The next record reports how many were lost.
     pub fn note(&mut self, record: Record) {
         if let Err(why) = self.write(record) {
             if self.lost == 0 {
@@ -290,10 +272,7 @@ impl Audit {
         }
     }
 
-    /// Records that a plan is about to be executed.
-    ///
-    /// # Errors
-    /// The plan back, unrecorded, and why.
+    /// Records that a plan is about to run. On failure, returns the unrecorded plan and the reason.
     pub fn intent(
         &mut self,
         plan: Box<Plan>,

@@ -1,11 +1,10 @@
-//! `[approval]` of `remit.toml`.
+//! `[approval]` of `remit.toml`: how users learn that a request waits for them.
 
 use serde::Deserialize;
 
-/// `[approval]`: how people learn of what waits for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Approval {
-    /// The policy's command that gets each request on its standard input; empty: none.
+    /// The policy's command that gets each request on its standard input. Empty: none.
     pub notify: String,
 }

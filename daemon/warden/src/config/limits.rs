@@ -1,41 +1,35 @@
-//! `[limits]` of `remit.toml`, and what this machine leaves of them.
+//! `[limits]` of `remit.toml`: limits of one job, in bytes, seconds and counts.
 
 use remit_common::caps;
 use remit_confine::Limits;
 use remit_policy::ProfileLimits;
 use serde::Deserialize;
 
-/// `[limits]`: of one job. Bytes, seconds, counts.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JobLimits {
-    /// Seconds when the caller names none.
+    /// Seconds if the caller names none.
     pub runtime_s: u32,
-    /// Seconds at most.
     pub max_runtime_s: u32,
-    /// Memory of the whole job where a controller counts it, else of each process.
+    /// Memory of the whole job if a controller counts it, otherwise of each process.
     pub memory: u64,
-    /// Processes and threads.
     pub tasks: u64,
-    /// Percent of one CPU, where the controller is there.
+    /// Percent of one CPU. Needs the cpu controller.
     pub cpu_percent: u32,
     /// CPU seconds of each process.
     pub cpu_s: u64,
-    /// Open descriptors of each process.
     pub files: u64,
-    /// Bytes in each of the private directories.
+    /// Bytes in each private directory. `tmp_files`: files in each.
     pub tmp: u64,
-    /// Files in each of the private directories.
     pub tmp_files: u64,
     /// Bytes of one file, for jobs that write files of the host.
     pub file: u64,
-    /// Bytes that this machine has in all, where that is known.
     #[serde(skip)]
     pub machine: Option<u64>,
-    /// Watches by epoll(7) that this machine gives one user, where that is known.
+    /// Watches by epoll(7) that this machine allows one user, if known.
     #[serde(skip)]
     pub watches: Option<u64>,
-    /// `files` is a word of a profile or a command.
+    /// True if a profile or a command sets `files`.
     #[serde(skip)]
     pub files_are_said: bool,
 }
@@ -61,16 +55,15 @@ impl Default for JobLimits {
 }
 
 impl JobLimits {
-    /// One job never has more than half of the machine: what it takes, all others are without,
-    /// and a machine that runs out of memory stands still for minutes before it ends anything.
+    /// Returns at most half of the machine's memory. A machine that runs out of memory hangs for minutes before it
+    /// kills anything.
     fn effective_memory(&self) -> u64 {
         const MIB: u64 = 1 << 20;
         let half = self.machine.map_or(u64::MAX, |bytes| bytes / 2 / MIB * MIB);
         self.memory.min(half)
     }
 
-    /// With what a profile, and then a command, changes of them. The last word counts. Not how long it may
-    /// run, on which the caller has a say, too.
+    /// Applies the changes of a profile, then of a command. The runtime is excluded: the caller can change it, too.
     pub fn with(&self, changes: &[ProfileLimits]) -> Self {
         fn last<T>(
             changes: &[ProfileLimits],
@@ -95,8 +88,9 @@ impl JobLimits {
         }
     }
 
-    /// The same of a job whose user is one of the host's. The kernel counts watches by epoll(7) and descriptors in
-    /// flight by user. With n descriptors a process has n²/4 watches at most, so the job has a quarter of the user's.
+    /// Reduces `files` for a job that runs as a user of the host: the kernel counts epoll(7) watches and descriptors
+    /// in flight by user. A process with n descriptors has at most n²/4 watches. The job therefore uses at most a
+    /// quarter of the user's.
     pub fn of_a_users_job(mut self) -> Self {
         const LEAST: u64 = 64;
         if let Some(watches) = self.watches.filter(|_| !self.files_are_said) {
@@ -106,7 +100,6 @@ impl JobLimits {
         self
     }
 
-    /// The same of a job that writes files of the host.
     pub fn of_a_writing_job(self) -> Limits {
         let limits = self.limits();
         Limits {
@@ -115,7 +108,6 @@ impl JobLimits {
         }
     }
 
-    /// As the sandbox wants them.
     pub fn limits(&self) -> Limits {
         Limits {
             nofile: self.files,
@@ -123,7 +115,7 @@ impl JobLimits {
             others: None,
             data: self.effective_memory(),
             cpu_s: self.cpu_s,
-            // Above the private directories, so that a full one says ENOSPC first.
+            // Larger than the private directories, so a full one returns ENOSPC first.
             fsize: self.tmp.saturating_mul(2),
             tmp_bytes: self.tmp,
             tmp_inodes: self.tmp_files,
@@ -134,13 +126,11 @@ impl JobLimits {
     }
 }
 
-/// Bytes of memory of this machine, from proc_meminfo(5).
 pub fn machine_memory() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     memory_of(&meminfo)
 }
 
-/// What this machine gives one user of watches by epoll(7).
 pub fn machine_watches() -> Option<u64> {
     let most = std::fs::read_to_string("/proc/sys/fs/epoll/max_user_watches").ok()?;
     most.trim().parse().ok()
@@ -187,9 +177,8 @@ mod tests {
         assert_eq!(others, (2 << 20, 3, 64, 50, 7));
     }
 
-    /// S4: n processes of f descriptors have n·f²/4 watches at most.
     #[test]
-    fn s04_the_job_of_a_user_leaves_that_user_most_watches() {
+    fn s04_user_job_leaves_user_most_watches() {
         let tasks = JobLimits::default().tasks;
         for watches in [300_000, 860_000, 5_491_511, u64::MAX] {
             let machine = JobLimits {
@@ -214,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_has_half_of_the_machine_at_most() {
+    fn job_gets_half_of_machine_at_most() {
         for (machine, memory) in [
             (None, 2 << 30),
             (Some(4 << 30), 2 << 30),

@@ -1,17 +1,16 @@
-//! `[output]` of `remit.toml`.
+//! `[output]` of `remit.toml`: bytes of job output that the broker keeps on disk.
 
 use remit_common::caps;
 use serde::Deserialize;
 
-/// `[output]`: bytes of what jobs write that the broker keeps on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Output {
-    /// Of one job; more ends it with `output_limit`.
+    /// Of one job. A job that writes more ends with `output_limit`.
     pub per_job: u64,
-    /// Of all jobs of one user; that of the oldest that has ended goes first.
+    /// Of all jobs of one user. The output of the job that ended first is removed first.
     pub per_user: u64,
-    /// Of all jobs; that of the oldest that has ended goes first.
+    /// Of all jobs. Output is removed in the same order.
     pub total: u64,
 }
 

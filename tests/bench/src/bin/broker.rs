@@ -1,7 +1,6 @@
-//! A broker that only measures: the warden starts it as its own, and what is left of a call is the warden alone.
-//!
-//! A client sends one byte for each run of `/bin/true` and gets eight: nanoseconds from the request to the
-//! warden to its word that the end is recorded, in the order of this machine. It keeps no output and has no limits.
+//! A broker that only measures. The warden starts it in place of remit-broker, so only the warden's share of a call is
+//! measured. A client sends one byte for each run of `/bin/true` and gets eight in native byte order: nanoseconds from
+//! the request until the warden reports the recorded end. It keeps no output and has no limits.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +17,7 @@ use remit_link::{Link, LinkError, Spec, SpecWhat, ToBroker, ToWarden, Totals};
 
 type Failure = Box<dyn std::error::Error>;
 
-/// SHA-256 of nothing, which is what `true` writes.
+/// SHA-256 of the empty output of `true`.
 const NOTHING: [u8; 32] = [
     0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
     0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
@@ -54,7 +53,7 @@ fn serve() -> Result<(), Failure> {
         if ready.first() == Some(&true) && !broker.listen()? {
             return Ok(());
         }
-        // Whoever came or went just now is looked at in the next turn.
+        // A session added or removed in this turn is handled in the next one.
         let asking: Vec<u64> = broker
             .clients
             .iter()
@@ -68,7 +67,6 @@ fn serve() -> Result<(), Failure> {
     }
 }
 
-/// Waits for one of them; which can be read.
 fn readable<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>) -> Result<Vec<bool>, Failure> {
     let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     poll(&mut fds, PollTimeout::NONE)?;
@@ -80,7 +78,7 @@ impl Broker {
         Ok(self.link.send(&Packed::new(message)?, &[])?)
     }
 
-    /// Takes a message while nothing runs; false at the end of the link.
+    /// Handles a message while no job runs. Returns false at the end of the link.
     fn listen(&mut self) -> Result<bool, Failure> {
         match self.link.recv() {
             Ok((ToBroker::Session { session, .. }, mut fds)) => {
@@ -120,7 +118,6 @@ impl Broker {
         }
     }
 
-    /// One run, measured.
     fn run(&mut self, session: u64) -> Result<u64, Failure> {
         self.tickets += 1;
         let ticket = self.tickets;
@@ -139,14 +136,14 @@ impl Broker {
         }
     }
 
-    /// Does for the job of `ticket` what a broker must, until its end is recorded.
+    /// Does a broker's duties for the job of `ticket` until its end is recorded.
     fn follow(&mut self, ticket: u64) -> Result<Box<Ending>, Failure> {
-        let mut ours: Option<JobId> = None;
+        let mut own_job: Option<JobId> = None;
         let mut pipes: Vec<OwnedFd> = Vec::new();
         loop {
             let fds = std::iter::once(self.link.as_fd()).chain(pipes.iter().map(AsFd::as_fd));
             let ready = readable(fds)?;
-            if let Some(job) = ours
+            if let Some(job) = own_job
                 && !pipes.is_empty()
             {
                 let mut at = ready.iter().skip(1);
@@ -171,14 +168,14 @@ impl Broker {
                     },
                     fds,
                 )) if of == ticket => {
-                    ours = Some(meta.job);
+                    own_job = Some(meta.job);
                     pipes = fds;
                 }
-                Ok((ToBroker::Begun { job, .. }, fds)) if ours == Some(job) => pipes = fds,
+                Ok((ToBroker::Started { job, .. }, fds)) if own_job == Some(job) => pipes = fds,
                 Ok((ToBroker::Answer { ticket: of, answer }, _)) if of == ticket => {
                     return Err(format!("'/bin/true' was refused: {answer:?}").into());
                 }
-                Ok((ToBroker::Ended { job, ending, .. }, _)) if ours == Some(job) => {
+                Ok((ToBroker::Ended { job, ending, .. }, _)) if own_job == Some(job) => {
                     return Ok(ending);
                 }
                 Ok(_) | Err(LinkError::Empty) => {}
@@ -188,7 +185,7 @@ impl Broker {
     }
 }
 
-/// Whether nothing comes out of it any more. What does is not looked at.
+/// Reads and discards. Returns true at the end of the pipe.
 fn has_ended(pipe: &OwnedFd) -> bool {
     let mut bytes = [0; 4096];
     !matches!(nix::unistd::read(pipe, &mut bytes), Ok(1..))

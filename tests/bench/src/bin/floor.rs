@@ -1,8 +1,6 @@
-//! The least an MCP server can do that runs programs: no sandbox, no policy, no record.
-//!
-//! Threads take turns in reading: whoever has read a line does what it asks for and answers, and the next one reads
-//! meanwhile. So a single call is handed to nobody, and many are served at once. Whatever a call through `mcp-shim`
-//! costs more than one through this is the price of remit.
+//! The minimal MCP server that runs programs: no sandbox, no policy, no record. Threads take turns: the one that has
+//! read a line runs and answers it while the next one reads. A single call thus needs no hand-over, and many calls run
+//! at once. The extra cost of a call through `mcp-shim` is the cost of remit.
 
 use std::io::{self, BufRead, BufReader, Stdin, Write};
 use std::process::{Command, ExitCode, Stdio};
@@ -12,7 +10,7 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Calls at once: as many as remit runs of one user.
+/// Calls at once: remit's limit of jobs per user.
 const THREADS: usize = 16;
 
 #[derive(Deserialize)]
@@ -77,7 +75,6 @@ fn serve(input: &Mutex<BufReader<Stdin>>) -> io::Result<()> {
     }
 }
 
-/// Does what a line asks for.
 fn take(line: &str) -> io::Result<()> {
     let request: Request = serde_json::from_str(line)?;
     let Some(id) = request.id else {

@@ -1,7 +1,6 @@
-//! Runs `/bin/true` bare and behind the walls of a sandbox, from a small process of one thread as the warden is one.
-//!
-//! Each line of standard input is `fork`, `vfork`, `read`, `read_whole`, `strict` or `strict_whole`; the answer is a line: nanoseconds from the call to
-//! the moment its process has ended, as its pidfd tells. What only checks or cleans up is not timed.
+//! Runs `/bin/true` bare and in sandboxes, from a small process of one thread like the warden. Each line of standard
+//! input is `fork`, `vfork`, `read`, `read_whole`, `strict` or `strict_whole`. Each answer is a line: nanoseconds from
+//! the call until the pidfd reports the end. Checks and cleanup are not timed.
 
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -13,13 +12,13 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
 use remit_confine::{
-    Cgroups, Job, Kernel, Limits, ReadProfile, Sandbox, Spawned, StepReader, StrictProfile,
-    Waiting, Zygotes, floor, spawn, zygote,
+    Cgroups, Closing, Job, Kernel, Limits, PreforkedChild, ReadProfile, Sandbox, Spawned,
+    StepReader, StrictProfile, Workers, spawn, spawner, sys,
 };
 
 type Failure = Box<dyn std::error::Error>;
 
-/// The first uid of the jobs here, of nobody else: below those that jobs of a daemon have.
+/// The first uid of these jobs. No other user or daemon uses them: they are below a daemon's job uids.
 const FIRST_UID: u32 = 1_878_000_000;
 const FIRST_READ_UID: u32 = FIRST_UID + 250_000;
 const FIRST_STRICT_UID: u32 = FIRST_UID + 500_000;
@@ -39,8 +38,8 @@ const LIMITS: Limits = Limits {
 };
 
 fn main() -> ExitCode {
-    if zygote::asked_for() {
-        return ExitCode::from(zygote::serve());
+    if spawner::is_worker() {
+        return ExitCode::from(spawner::serve());
     }
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,18 +50,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// All that is made once.
 struct Small {
     read: Sandbox,
     strict: Sandbox,
     cgroups: Cgroups,
-    zygotes: Zygotes,
-    /// Forked ahead for the next job of each kind.
-    reader: RefCell<Option<Waiting>>,
-    stricter: RefCell<Option<Waiting>>,
+    workers: Workers,
+    /// Pre-forked children for the next job of each kind.
+    reader: RefCell<Option<PreforkedChild>>,
+    stricter: RefCell<Option<PreforkedChild>>,
     argv: [CString; 1],
     env: [CString; 1],
-    /// The last of all jobs but those that are forked ahead with their uid, and of those.
+    /// The last uids used: of jobs without a pre-forked child, then of each pre-forked kind.
     uid: u32,
     read_uid: u32,
     strict_uid: u32,
@@ -82,14 +80,14 @@ fn serve() -> Result<(), Failure> {
     let read = Sandbox::read(&read, &kernel)?;
     let cgroups = Cgroups::open("remit-bench")?;
     let strict = Sandbox::strict(&strict, &kernel)?;
-    let zygotes = Zygotes::of_this_program()?;
-    zygotes.warm(&read, cgroups.switch())?;
-    zygotes.warm(&strict, cgroups.switch())?;
+    let workers = Workers::of_this_program(Closing::here())?;
+    workers.warm(&read, cgroups.switch())?;
+    workers.warm(&strict, cgroups.switch())?;
     let mut small = Small {
         read,
         strict,
         cgroups,
-        zygotes,
+        workers,
         reader: RefCell::default(),
         stricter: RefCell::default(),
         argv: [CString::new("/bin/true")?],
@@ -107,22 +105,22 @@ fn serve() -> Result<(), Failure> {
             "read" => {
                 small.read_uid += 1;
                 small.confined(small.read_uid, |job| {
-                    small.ahead(&small.reader, &small.read, job)
+                    small.spawn_preforked(&small.reader, &small.read, job)
                 })?
             }
             "strict" => {
                 small.strict_uid += 1;
                 small.confined(small.strict_uid, |job| {
-                    small.ahead(&small.stricter, &small.strict, job)
+                    small.spawn_preforked(&small.stricter, &small.strict, job)
                 })?
             }
             "read_whole" => {
                 small.uid += 1;
-                small.confined(small.uid, |job| spawn(&small.read, job))?
+                small.confined(small.uid, |job| spawn(&small.read, job, &Closing::here()))?
             }
             "strict_whole" => {
                 small.uid += 1;
-                small.confined(small.uid, |job| spawn(&small.strict, job))?
+                small.confined(small.uid, |job| spawn(&small.strict, job, &Closing::here()))?
             }
             other => return Err(format!("'{other}' is no way to run anything").into()),
         };
@@ -135,7 +133,7 @@ fn serve() -> Result<(), Failure> {
 impl Small {
     fn fork(&self) -> Result<Duration, Failure> {
         let start = Instant::now();
-        let (pid, pidfd) = floor::bare_child(&self.argv, &self.env)?;
+        let (pid, pidfd) = sys::bare_child(&self.argv, &self.env)?;
         wait(pidfd.as_fd())?;
         let took = start.elapsed();
         succeeded(pid)?;
@@ -154,24 +152,24 @@ impl Small {
             &self.argv,
             &self.env,
         )?;
-        let pidfd = floor::pidfd_open(pid.as_raw())?;
+        let pidfd = sys::pidfd_open(pid.as_raw())?;
         wait(pidfd.as_fd())?;
         let took = start.elapsed();
         succeeded(pid.as_raw())?;
         Ok(took)
     }
 
-    /// As the warden does: the next one is made while this one runs.
-    fn ahead(
+    /// Spawns like the warden: the next child is pre-forked while this one runs.
+    fn spawn_preforked(
         &self,
-        waiting: &RefCell<Option<Waiting>>,
+        waiting: &RefCell<Option<PreforkedChild>>,
         sandbox: &Sandbox,
         job: &Job<'_>,
     ) -> remit_confine::Result<Spawned> {
-        let zygotes = &self.zygotes;
-        let spawned = zygotes.spawn(sandbox, self.cgroups.switch(), job, waiting.take())?;
+        let workers = &self.workers;
+        let spawned = workers.spawn(sandbox, self.cgroups.switch(), job, waiting.take())?;
         let next = (job.uid + 1, job.gid + 1);
-        waiting.replace(zygotes.prepare(sandbox, None, next));
+        waiting.replace(workers.prepare(sandbox, None, next));
         Ok(spawned)
     }
 
@@ -185,7 +183,7 @@ impl Small {
             gid: uid,
             loginuid: None,
             argv: &self.argv,
-            places: &[],
+            arguments: &[],
             path: &[],
             env: &self.env,
             cwd: c"/",
@@ -213,7 +211,7 @@ fn wait(pidfd: BorrowedFd<'_>) -> nix::Result<()> {
 }
 
 fn succeeded(pid: i32) -> Result<(), Failure> {
-    match floor::reap(pid) {
+    match sys::reap(pid) {
         Some((status, _)) if status.success() => Ok(()),
         other => Err(format!("'/bin/true' failed: {:?}", other.map(|it| it.0)).into()),
     }

@@ -1,6 +1,5 @@
-//! How the cost of a call grows: with rules and commands, with the paths of a profile, with mounts, with jobs alive.
-//!
-//! A small daemon and a large one run at the same time and are asked in turns. The small one is the same throughout.
+//! Measures how the cost of a call grows with rules and commands, paths of a profile, mounts, and jobs alive. A small
+//! and a large daemon run at the same time and are called in turns. The small one never changes.
 
 mod pair;
 mod setting;
@@ -21,40 +20,26 @@ use crate::memory::Daemon;
 use crate::section::{Section, mib, ms, ratio};
 use crate::stage::Stage;
 
-/// Calls of each side.
 const ROUNDS: usize = 600;
-/// Of the jobs that sleep meanwhile.
 pub const ALIVE: usize = 1000;
 
-/// What was measured.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Growths(Vec<Growth>);
 
-/// One thing that grows.
 #[derive(Clone, Debug, Serialize)]
 pub struct Growth {
-    /// Its name in JSON.
     pub key: &'static str,
-    /// Its name for people: from what to what.
     pub title: String,
-    /// Where it is small.
     pub small: Cost,
-    /// Where it is large.
     pub large: Cost,
-    /// The median of the large over that of the small.
     pub p50_over_small: f64,
-    /// The same of what one in twenty exceeds.
     pub p95_over_small: f64,
-    /// The same of the processor time of everything together.
     pub cpu_over_small: f64,
-    /// Of the small daemon's processes, bytes.
     pub memory_small: Daemon,
-    /// Of the large one's.
     pub memory_large: Daemon,
 }
 
 impl Growths {
-    /// Measures, with daemons of its own.
     pub fn take(args: &Args) -> Result<Self, Failure> {
         let mut small = Stage::with(args, &SMALL.setting(args, "small", 1)?)?;
         let mut all = Vec::new();
@@ -101,7 +86,6 @@ impl Growths {
         Ok(Self(all))
     }
 
-    /// As tables.
     pub fn sections(&self) -> Vec<Section> {
         let mut times = Section::new(
             "growth: a small daemon and a large one, asked in turns through their sockets",
@@ -142,7 +126,7 @@ impl Growths {
         }
         times.note("All rules are about the caller's group. CPU: of daemon, sandbox and job, for each call.");
         times.note("remit has no list of what is hidden; what is nearest to it are the paths that a strict profile shows.");
-        parts.note("Helpers: keeper and zygote, which makes mount namespaces ahead. The job's time includes our code before its exec. RSS: warden and broker after these calls.");
+        parts.note("Helpers: watchdog and zygote, which makes mount namespaces in advance. The job's time includes our code before its exec. RSS: warden and broker after these calls.");
         vec![times, parts]
     }
 }

@@ -1,4 +1,4 @@
-//! One call of two daemons in turns.
+//! Calls two daemons in turns.
 
 use std::time::Instant;
 
@@ -13,38 +13,32 @@ use crate::rounds::CALLS_PER_USER;
 use crate::series::{Series, Summary};
 use crate::stage::Stage;
 
-/// What calls of one daemon cost.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Cost {
-    /// Microseconds from the question to the answer.
+    /// Microseconds from request to answer.
     #[serde(flatten)]
     pub time: Summary,
-    /// Processor time of the warden for each call, in microseconds.
+    /// Processor time of the warden per call, in microseconds.
     pub warden: f64,
-    /// The same of the broker.
     pub broker: f64,
-    /// The same of keeper and zygote.
+    /// PID 1 of the jobs' namespace, and the worker.
     pub helpers: f64,
-    /// The same of the job, its sandbox too.
+    /// The job and its sandbox set-up.
     pub job: f64,
 }
 
-/// What [`Cost::parts`] are.
 pub const PARTS: [&str; 4] = ["warden", "broker", "helpers", "job"];
 
 impl Cost {
-    /// Processor time of all, in microseconds.
     pub fn cpu(&self) -> f64 {
         self.parts().iter().sum()
     }
 
-    /// The same of each.
     pub fn parts(&self) -> [f64; 4] {
         [self.warden, self.broker, self.helpers, self.job]
     }
 }
 
-/// A daemon and what is asked of it.
 pub struct Side<'a> {
     stage: &'a mut Stage,
     request: Request,
@@ -54,7 +48,6 @@ pub struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    /// Nothing is asked yet.
     pub fn new(stage: &'a mut Stage, request: Request) -> Self {
         Self {
             stage,
@@ -65,7 +58,7 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// A new user: what one may ask each second is limited.
+    /// Opens a connection as a new user, because the request rate of one user is limited.
     fn open(&mut self) -> Result<Open, Failure> {
         let mut client = self.stage.client()?;
         ran(&client.call(self.request.clone(), drop)?)?;
@@ -110,7 +103,7 @@ struct Open {
     before: Spent,
 }
 
-/// Asks each side so many times, in turns: what else the machine does meets both alike.
+/// Calls each side `rounds` times in turns, so other load of the machine affects both alike.
 pub fn compare(
     mut small: Side<'_>,
     mut large: Side<'_>,
@@ -121,7 +114,7 @@ pub fn compare(
         let block = left.min(CALLS_PER_USER);
         let (mut one, mut other) = (small.open()?, large.open()?);
         for round in 0..block {
-            // Neither always follows the other.
+            // Alternates which side is first.
             if round % 2 == 0 {
                 small.go(&mut one)?;
                 large.go(&mut other)?;
@@ -137,7 +130,7 @@ pub fn compare(
     Ok([small.cost(), large.cost()])
 }
 
-/// Whether a job has ended with 0.
+/// Fails unless a job has ended with 0.
 fn ran(reply: &Reply) -> Result<(), Failure> {
     match reply {
         Reply::Job { report, .. }

@@ -1,4 +1,4 @@
-//! The daemons that are compared: a small one, and for each thing that can grow one where it is large.
+//! Sizes of the compared daemons: a small one, and one that is large in a single dimension.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,38 +11,30 @@ use crate::args::Args;
 use crate::setting::Setting;
 use crate::stage::CLIENTS;
 
-/// How large everything is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Grants and denials, all of them about the caller's group.
     pub rules: usize,
-    /// Named commands.
     pub commands: usize,
-    /// Paths that the `strict` profile of the command `listed` lists.
     pub paths: usize,
-    /// Mounts beside those of the machine.
     pub mounts: usize,
 }
 
-/// What everything is compared with.
 pub const SMALL: Size = Size {
     rules: 10,
     commands: 5,
     paths: 4,
     mounts: 0,
 };
-/// As `large` as a policy may list them.
+/// The maximum that a policy may list.
 pub const PATHS: usize = caps::PROFILE_PATHS;
-/// The first of the uids of jobs: each daemon has uids of its own, since none may see a job of another as its own.
+/// The first job uid. Each daemon has its own range, because none may take another's job for its own.
 const UIDS: u32 = 1_879_048_192;
 const UIDS_EACH: u32 = 65_536;
-/// The command whose profile lists the paths.
 pub const LISTED: &str = "bench.listed";
-/// A command in the profile `read`.
 pub const PLAIN: &str = "bench.plain";
 
 impl Size {
-    /// A daemon like that. `number` is another one for each daemon of a run, 1 and above.
+    /// Builds the setting of a daemon. `number` is unique per daemon of a run and at least 1.
     pub fn setting(self, args: &Args, name: &'static str, number: u32) -> Result<Setting, Failure> {
         let shown = args.stage.join(format!("{name}.shown"));
         for at in 0..self.paths {
@@ -57,7 +49,7 @@ impl Size {
         })
     }
 
-    /// One grant of `run` stands in the drop-in of every daemon; the others come here.
+    /// Writes the rules. One more grant, for `run`, is in a drop-in of every daemon.
     fn policy(self, shown: &Path) -> Result<String, Failure> {
         let mut text = String::new();
         let paths: Vec<_> = (0..self.paths)
@@ -68,7 +60,7 @@ impl Size {
             "[profile.listed]\nbase = \"strict\"\nread = {paths:?}"
         )?;
         for at in 0..self.commands {
-            // The command that is asked for is neither the first nor the last.
+            // The measured command is neither the first nor the last.
             let (name, profile) = match at {
                 1 => (LISTED.to_owned(), "listed"),
                 2 => (PLAIN.to_owned(), "read"),
@@ -90,7 +82,7 @@ impl Size {
                 "[[deny]]\nto = [\"%#{CLIENTS}\"]\ndeny = [\"svc{family}.do{member}\"]"
             )?;
         }
-        // That of `run` is there already, and the one that decides here is the last.
+        // The grant of `run` already exists, and the last grant is the one that decides here.
         for at in 2..self.rules - denials {
             let (family, _) = family(at % self.commands);
             writeln!(
@@ -106,12 +98,11 @@ impl Size {
     }
 }
 
-/// Commands come in families of ten, of which a pattern can speak.
+/// Groups commands in families of ten, which a pattern can match.
 fn family(command: usize) -> (usize, usize) {
     (command / 10, command % 10)
 }
 
-/// As many jobs at once as there may be, and uids of its own.
 pub fn jobs(number: u32) -> String {
     format!(
         "[jobs]\nuid_first = {}\nuid_count = {UIDS_EACH}\nmax = 1024\nmax_per_user = 1024\n",
@@ -122,12 +113,12 @@ pub fn jobs(number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use remit_common::wire::Effect;
-    use remit_policy::{Ask, MachineTable, Source, Verdict, Who, load};
+    use remit_policy::{Ask, CallerIds, MachineTable, Source, Verdict, load};
 
     use super::*;
 
     #[test]
-    fn a_policy_has_the_size_it_is_asked_for_and_allows_what_is_measured() {
+    fn generated_policy_has_requested_size_and_allows_command() {
         let large = Size {
             rules: 2000,
             commands: 500,
@@ -143,7 +134,6 @@ mod tests {
                 text: text.into_bytes(),
             };
             let (policy, _) = load(&[source], &MachineTable::default()).expect("it loads");
-            // The grant of `run` stands in another file.
             assert_eq!(policy.rules() + 1, size.rules);
             assert_eq!(policy.commands().count(), size.commands);
             for name in [LISTED, PLAIN] {
@@ -152,11 +142,11 @@ mod tests {
                     effect: Effect::Read,
                     args: &[],
                 };
-                let who = Who {
+                let caller = CallerIds {
                     uid: 400_000,
                     gids: &[CLIENTS],
                 };
-                let verdict = policy.decide(who, &ask);
+                let verdict = policy.decide(caller, &ask);
                 assert!(matches!(verdict, Verdict::Allow(_)), "{name}: {verdict:?}");
             }
         }

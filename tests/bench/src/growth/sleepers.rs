@@ -1,4 +1,4 @@
-//! Jobs that do nothing, and live.
+//! Starts jobs that only sleep.
 
 use remit_common::outcome::State;
 use remit_common::wire::{Reply, Request, Run};
@@ -7,10 +7,9 @@ use crate::Failure;
 use crate::lanes;
 use crate::stage::Stage;
 
-/// Jobs of one user.
 const EACH: usize = 50;
 
-/// Starts so many jobs that sleep until the daemon ends, of as many users as it takes.
+/// Starts `count` jobs that sleep until the daemon ends, with as many users as necessary.
 pub fn sleepers(stage: &mut Stage, count: usize) -> Result<(), Failure> {
     let mut left = count;
     while left > 0 {

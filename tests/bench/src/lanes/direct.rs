@@ -1,4 +1,4 @@
-//! Ways that begin at a socket of the daemon.
+//! Ways that start at a socket of the daemon.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,6 @@ use super::Lane;
 use crate::Failure;
 use crate::stage::Stage;
 
-/// What the daemon says it enforced on a run.
 pub fn enforced(stage: &mut Stage) -> Result<Enforced, Failure> {
     match stage.client()?.call(run(&["/bin/true"]), drop)? {
         Reply::Job { report, .. } => report.enforced.ok_or_else(|| "nothing was enforced".into()),
@@ -22,7 +21,7 @@ pub fn enforced(stage: &mut Stage) -> Result<Enforced, Failure> {
     }
 }
 
-/// A run that is waited for as long as a call may wait.
+/// Builds a run with the maximum wait.
 pub fn run(argv: &[&str]) -> Request {
     let argv = argv.iter().map(|arg| Bytes::from(arg.as_bytes().to_vec()));
     Request::Run(Run {
@@ -39,7 +38,6 @@ pub fn run(argv: &[&str]) -> Request {
     })
 }
 
-/// `/bin/true`.
 pub fn true_(stage: &mut Stage) -> Result<Box<dyn Lane>, Failure> {
     direct(stage, run(&["/bin/true"]), |answer| match answer {
         Ok(Reply::Job { report, .. }) => {
@@ -50,7 +48,7 @@ pub fn true_(stage: &mut Stage) -> Result<Box<dyn Lane>, Failure> {
     })
 }
 
-/// What the caller may do: the warden answers.
+/// Asks for the caller's permissions, which the warden answers.
 pub fn access(stage: &mut Stage) -> Result<Box<dyn Lane>, Failure> {
     let access = Access {
         argv: None,
@@ -63,7 +61,7 @@ pub fn access(stage: &mut Stage) -> Result<Box<dyn Lane>, Failure> {
     })
 }
 
-/// A job that nobody knows: the broker answers without the warden.
+/// Asks for an unknown job, which the broker answers without the warden.
 pub fn broker_only(stage: &mut Stage) -> Result<Box<dyn Lane>, Failure> {
     let query = JobQuery {
         job: JobId([0; 16]),
@@ -75,7 +73,7 @@ pub fn broker_only(stage: &mut Stage) -> Result<Box<dyn Lane>, Failure> {
     })
 }
 
-/// `/bin/true` by the warden with a broker that only measures (`bin/broker.rs`).
+/// Runs `/bin/true` by the warden and a broker that only measures (`bin/broker.rs`).
 pub fn alone(stage: &mut Stage) -> Result<Box<dyn Lane>, Failure> {
     Ok(Box::new(Alone(stage.connect()?)))
 }

@@ -1,4 +1,4 @@
-//! Ways that begin at an MCP server.
+//! Ways that start at an MCP server.
 
 use std::process::Command;
 
@@ -7,28 +7,23 @@ use crate::Failure;
 use crate::mcp::{self, Session};
 use crate::stage::Stage;
 
-/// A session with a new `mcp-shim`.
 pub fn shim(stage: &mut Stage) -> Result<Session, Failure> {
     let command = shim_command(stage);
     Ok(Session::open(command)?.0)
 }
 
-/// `mcp-shim`, not started yet.
 pub fn shim_command(stage: &mut Stage) -> Command {
     let mut command = stage.program("mcp-shim");
     command.arg("--socket").arg(stage.runtime().socket());
     command
 }
 
-/// Looks at an answer.
 type Check = Box<dyn Fn(&str) -> Result<(), Failure>>;
 
-/// `/bin/true` by a server of ours.
-pub fn ours(command: Command) -> Result<Box<dyn Lane>, Failure> {
+pub fn open_run(command: Command) -> Result<Box<dyn Lane>, Failure> {
     open(command, mcp::RUN.to_owned(), Box::new(mcp::ran))
 }
 
-/// A call of a tool again and again.
 pub fn open(command: Command, params: String, check: Check) -> Result<Box<dyn Lane>, Failure> {
     Ok(Box::new(ToolCall {
         session: Session::open(command)?.0,
@@ -38,7 +33,6 @@ pub fn open(command: Command, params: String, check: Check) -> Result<Box<dyn La
     }))
 }
 
-/// A request that asks for nothing but an answer.
 pub fn ping(command: Command) -> Result<Box<dyn Lane>, Failure> {
     Ok(Box::new(Ping(Session::open(command)?.0, String::new())))
 }

@@ -1,4 +1,4 @@
-//! What is said at the socket of a container engine: any bytes are the end of an answer, or an error.
+//! Answers of a container engine's socket: any bytes are the end of an answer, or an error.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -5,7 +5,7 @@ use remit_common::frame::{self, HEADER};
 use remit_common::wire::{FromClient, ToClient};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Smaller than the real cap: a refusal of long frames is then a matter of few bytes.
+/// Smaller than the real limit, so that few bytes suffice to exceed it.
 const CAP: usize = 1 << 16;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -13,7 +13,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     read::<ToClient>(bytes);
 });
 
-/// What was read must survive a second round unchanged, in no more than the cap.
+/// A decoded message must survive a second round unchanged and within the limit.
 fn read<T: DeserializeOwned + Serialize>(bytes: &[u8]) {
     let Ok(message) = frame::read::<T>(&mut &*bytes, CAP) else {
         return;

@@ -1,5 +1,5 @@
-//! Records of the kernel's audit, whose values jobs choose: any bytes are one record or none, what is kept of
-//! one is bounded and safe to show, and bytes behind a value change nothing before them.
+//! Kernel audit records, whose values jobs control. Any bytes are one record or none. Kept values are bounded and
+//! safe to show. Bytes after a value change nothing before them.
 #![no_main]
 
 #[path = "../../../../daemon/broker/src/kernel_audit/calls.rs"]
@@ -9,7 +9,7 @@ mod record;
 
 use record::{Record, read};
 
-/// An object's bytes, and the mark that it was cut.
+/// Length limit of an object, and the truncation mark.
 const LONGEST: usize = 256 + '…'.len_utf8();
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -22,10 +22,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             assert!(!object.contains('\n'), "{object}");
         }
     }
-    // The first field of a name counts: a job's own come last, and cannot be taken for it.
+    // The first field with a name counts. Fields that a job controls come last, so they cannot replace it.
     let more = b" uid=0 domain=1 blockers=fs.execute path=\"/x\" syscall=165 code=0x50000 status=allocated";
     let again = read(&[bytes, more].concat());
-    // A value that ended with the bytes goes on with a space: it is whole already.
+    // A value that ended with the bytes is followed by a space, so it is complete.
     assert!(again.is_some());
     if let (Some(Record::Seccomp { uid, .. }), Record::Seccomp { uid: before, .. }) =
         (&again, &record)

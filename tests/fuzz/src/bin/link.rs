@@ -1,5 +1,5 @@
-//! Datagrams between warden and broker, both directions, through a real socket pair: any bytes are one message
-//! or an error, and what was read survives a second round unchanged.
+//! Datagrams between warden and broker, both directions, through a real socket pair. Any bytes are one message or
+//! an error, and a message survives a second round unchanged.
 #![no_main]
 
 use std::fmt::Debug;
@@ -20,19 +20,19 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
 
 fn read<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8]) {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
+    let (local, remote) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
         .expect("two descriptors are to be had");
-    let (ours, mut theirs) = (Link::from(ours), UnixStream::from(theirs));
-    theirs
+    let (local, mut remote) = (Link::from(local), UnixStream::from(remote));
+    remote
         .write_all(bytes)
         .expect("a datagram fits in an empty socket");
-    let Ok((message, fds)) = ours.recv::<T>() else {
+    let Ok((message, fds)) = local.recv::<T>() else {
         return;
     };
     assert!(fds.is_empty(), "none was sent");
     let packed = Packed::new(&message).expect("what was read can be written");
-    ours.send(&packed, &[]).expect("an empty socket takes it");
-    let (again, _) = Link::from(std::os::fd::OwnedFd::from(theirs))
+    local.send(&packed, &[]).expect("an empty socket takes it");
+    let (again, _) = Link::from(std::os::fd::OwnedFd::from(remote))
         .recv::<T>()
         .expect("what was written can be read");
     assert_eq!(message, again);

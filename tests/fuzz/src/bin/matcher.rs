@@ -1,14 +1,12 @@
-//! Values against each type of argument: what comes through is exactly what the template allows, one
-//! element for each value, or nothing. The first byte chooses the type; bytes that no text has
-//! stand between the values.
+//! Values against each argument type: the result is exactly what the template permits, with one element for each
+//! value, or nothing. The first byte selects the type. Bytes that are invalid in UTF-8 separate the values.
 #![no_main]
 
 use std::sync::{Arc, OnceLock};
 
-use remit_policy::{Command, Given, MachineTable, Source, load};
+use remit_policy::{ArgvElement, Command, MachineTable, Source, load};
 
-/// A type, whether a value of it may begin with a hyphen, and what holds for each of its values, told
-/// another way than the crate does.
+/// A type, true if a value may begin with a hyphen, and an independent check of its values.
 type Type = (&'static str, bool, fn(&str) -> bool);
 
 const TYPES: [Type; 16] = [
@@ -76,7 +74,6 @@ fn plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"._:@/+-".contains(&byte)
 }
 
-/// An absolute path whose parts are all names.
 fn parts(path: &str) -> bool {
     let Some(rest) = path.strip_prefix('/') else {
         return false;
@@ -84,7 +81,7 @@ fn parts(path: &str) -> bool {
     rest.is_empty() || rest.split('/').all(|part| !["", ".", ".."].contains(&part))
 }
 
-/// A command for each type, whose values stand alone, behind an option and in a group.
+/// A command for each type, with its values as separate arguments, after an option, and in a group.
 fn commands() -> &'static [Arc<Command>] {
     static COMMANDS: OnceLock<Vec<Arc<Command>>> = OnceLock::new();
     COMMANDS.get_or_init(|| {
@@ -159,12 +156,12 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     assert_eq!(found, argv, "{kind}");
 });
 
-/// An element as a program would see it, paths by their text and secrets by their value.
-fn element(given: &Given) -> String {
+/// Returns the argument that a program would see: a path's text, a secret's value.
+fn element(bound_element: &ArgvElement) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("values are text");
-    match given {
-        Given::Text(bytes) => text(bytes),
-        Given::Path {
+    match bound_element {
+        ArgvElement::Text(bytes) => text(bytes),
+        ArgvElement::Path {
             before,
             under,
             beneath,
@@ -178,6 +175,6 @@ fn element(given: &Given) -> String {
             };
             format!("{}{under}{slash}{beneath}", text(before))
         }
-        Given::Secret { before, value } => format!("{}{}", text(before), text(value)),
+        ArgvElement::Secret { before, value } => format!("{}{}", text(before), text(value)),
     }
 }

@@ -1,8 +1,10 @@
-//! Templates of commands: any argv and arguments are a command in which every value has its own
-//! place, or a list of findings. The first line is argv, the others are further keys.
+//! Command templates: any argv and arguments give a command in which every value has a separate element, or a
+//! list of findings. The first line is argv, the others are further keys.
 #![no_main]
 
-use remit_policy::{Command, Given, Kind, MachineTable, Part, Severity, Source, Word, load};
+use remit_policy::{
+    ArgvElement, Command, MachineTable, ParamKind, Part, Severity, Source, Word, load,
+};
 
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     let Ok(text) = std::str::from_utf8(text) else {
@@ -46,21 +48,21 @@ fn check(command: &Command) {
             Part::Word(word) => (std::slice::from_ref(word), false),
             Part::Group(words) => (words.as_slice(), true),
         };
-        let mut places: Vec<usize> = words.iter().filter_map(place).collect();
-        places.iter().for_each(|at| used[*at] = true);
-        places.dedup();
-        assert!(places.len() == 1 || !group);
+        let mut indices: Vec<usize> = words.iter().filter_map(parameter_index).collect();
+        indices.iter().for_each(|at| used[*at] = true);
+        indices.dedup();
+        assert!(indices.len() == 1 || !group);
     }
-    let secret = |kind: &Kind| matches!(kind, Kind::Secret { .. });
+    let secret = |kind: &ParamKind| matches!(kind, ParamKind::Secret { .. });
     for (param, used) in command.params.iter().zip(used) {
         assert!(used || secret(&param.kind), "{}", param.name);
     }
-    // Its defaults alone are a call, unless it needs more; then one is named.
+    // Defaults are a complete call, unless an argument is required; then the refusal names it.
     match command.bind(&[], false) {
         Ok(bound) => {
             assert_eq!(
                 bound.argv.first(),
-                Some(&Given::Text(program.clone().into_bytes()))
+                Some(&ArgvElement::Text(program.clone().into_bytes()))
             );
         }
         Err(refusal) => {
@@ -72,7 +74,7 @@ fn check(command: &Command) {
     }
 }
 
-fn place(word: &Word) -> Option<usize> {
+fn parameter_index(word: &Word) -> Option<usize> {
     match word {
         Word::Literal(_) => None,
         Word::Attached(before, at) => {

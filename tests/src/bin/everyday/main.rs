@@ -1,9 +1,7 @@
-//! `everyday RESULTS HARMLESS [--json|--markdown]`: compares what the everyday commands answered to root and through
-//! remit.
-//!
-//! RESULTS holds one directory for each command, as `tests/everyday/each` writes them; HARMLESS the different answers
-//! that are right, with the reason. Running the commands is not done here. The table and JSON end with status 1 when
-//! fewer are the same or harmless than is promised.
+//! `everyday RESULTS HARMLESS [--json
+//! --markdown]`: compares the answers of everyday commands to root and through remit. RESULTS has one directory per
+//! command, as written by `tests/everyday/each`. HARMLESS lists different answers that are correct, with reasons. Does
+//! not run the commands. The table and JSON end with status 1 if fewer are the same or harmless than promised.
 
 mod report;
 mod text;

@@ -8,7 +8,7 @@ use crate::text::timeless;
 use crate::trial::{Answer, Trial};
 use crate::verdict::{Exception, Verdict, alike, judge};
 
-/// Percent of the commands that have to be the same or harmless.
+/// Minimum percentage of commands that are the same or harmless.
 const PROMISED: usize = 62;
 
 pub struct Report<'a> {
@@ -25,10 +25,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Whether as many are the same or harmless as is promised.
-    ///
-    /// # Errors
-    /// A sentence that says how many are.
+    /// Fails if fewer commands than promised are the same or harmless.
     pub fn keeps_the_promise(&self) -> Result<(), String> {
         let all = self.judged.len();
         let good = self.count(Verdict::Same) + self.count(Verdict::Harmless);
@@ -106,7 +103,7 @@ impl<'a> Report<'a> {
             }
             writeln!(
                 out,
-                "\n## {}\n\n| command | root/agent | why, or what the agent is told |\n|---|---|---|",
+                "\n## {}\n\n| command | root/agent | why, or what the agent sees |\n|---|---|---|",
                 verdict.name()
             )?;
             for trial in self.with(verdict) {
@@ -160,7 +157,6 @@ fn statuses(trial: &Trial) -> String {
     format!("{}/{}", trial.root.status, trial.remit.status)
 }
 
-/// How many of all, in whole percent, rounded.
 fn percent(part: usize, all: usize) -> usize {
     (part * 200 + all).checked_div(all * 2).unwrap_or(0)
 }

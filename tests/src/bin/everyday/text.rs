@@ -1,12 +1,12 @@
-//! Output taken apart into its numbers and the rest.
+//! Splits output into numbers and other text.
 
-/// A piece of text: a run of digits with the points in it, or what is between two of them.
+/// A run of digits and points, or the text between two numbers.
 enum Piece<'a> {
     Number(&'a str),
     Words(&'a str),
 }
 
-/// The text with blanks made equal and each number as one `0`.
+/// Normalizes blanks, and replaces each number by `0`.
 pub fn normal(text: &str) -> String {
     let with = |piece| match piece {
         Piece::Number(_) => "0",
@@ -15,7 +15,6 @@ pub fn normal(text: &str) -> String {
     pieces(&even(text)).map(with).collect()
 }
 
-/// The numbers of a text in their order.
 pub fn numbers(text: &str) -> Vec<&str> {
     let number = |piece| match piece {
         Piece::Number(number) => Some(number),
@@ -24,7 +23,7 @@ pub fn numbers(text: &str) -> Vec<&str> {
     pieces(text).filter_map(number).collect()
 }
 
-/// The text without what is another at each run: process ids, job uids, dates. A single digit stays.
+/// Replaces values that change with each run: process ids, job uids, dates. Keeps single digits.
 pub fn timeless(text: &str) -> String {
     let with = |piece| match piece {
         Piece::Number(number) if number.len() > 1 => "#",
@@ -33,7 +32,7 @@ pub fn timeless(text: &str) -> String {
     pieces(&even(text)).map(with).collect()
 }
 
-/// Whether `text` is `pattern`, in which `#` is any number and `*` any part of a word, blanks being equal.
+/// Matches `text` with `pattern`: `#` is any number, `*` any part of a word. Blanks are equal.
 pub fn matches(pattern: &str, text: &str) -> bool {
     let (mut patterns, mut words) = (pattern.split_whitespace(), text.split_whitespace());
     loop {
@@ -67,7 +66,7 @@ fn is_digit(c: char) -> bool {
     c.is_ascii_digit() || c == '.'
 }
 
-/// Words one blank apart, no empty lines.
+/// Reduces blanks to one, and drops empty lines.
 fn even(text: &str) -> String {
     let line = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     let lines: Vec<_> = text

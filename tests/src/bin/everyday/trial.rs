@@ -1,14 +1,12 @@
-//! What the runs of a command gave, read from the files that `tests/everyday/each` keeps. Nothing is judged here.
+//! Reads the results of a command from the files that `tests/everyday/each` writes. Judges nothing.
 
 use std::io;
 use std::path::Path;
 
 use crate::text::normal;
 
-/// How `remit run` begins a note.
 const NOTE: &str = "remit: note: ";
 
-/// What one run of a command gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: String,
@@ -16,7 +14,7 @@ pub struct Answer {
     pub stderr: String,
 }
 
-/// A command with its three answers. Root asks before and after the agent.
+/// A command with three answers. Root runs it before and after the agent.
 #[derive(Clone, Debug)]
 pub struct Trial {
     pub command: String,
@@ -26,8 +24,6 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// # Errors
-    /// A file of the directory that cannot be read, by its path.
     fn read(dir: &Path) -> io::Result<Self> {
         let text = |name: &str| {
             let path = dir.join(name);
@@ -37,11 +33,11 @@ impl Trial {
                     io::Error::other(format!("cannot read '{}': {error}", path.display()))
                 })
         };
-        let answer = |who: &str| {
+        let answer = |run_name: &str| {
             Ok::<_, io::Error>(Answer {
-                status: text(&format!("{who}.status"))?.trim().to_owned(),
-                stdout: text(&format!("{who}.out"))?,
-                stderr: text(&format!("{who}.err"))?,
+                status: text(&format!("{run_name}.status"))?.trim().to_owned(),
+                stdout: text(&format!("{run_name}.out"))?,
+                stderr: text(&format!("{run_name}.err"))?,
             })
         };
         Ok(Self {
@@ -52,10 +48,7 @@ impl Trial {
         })
     }
 
-    /// All commands of a run, in their order.
-    ///
-    /// # Errors
-    /// As [`Trial::read`].
+    /// Reads all commands of a run in order. An error names the file.
     pub fn read_all(results: &Path) -> io::Result<Vec<Self>> {
         let mut dirs: Vec<_> = std::fs::read_dir(results)?
             .map(|entry| entry.map(|entry| entry.path()))
@@ -64,14 +57,14 @@ impl Trial {
         dirs.iter().map(|dir| Self::read(dir)).collect()
     }
 
-    /// What the agent is told on stderr and root is not: the first note of remit's, else the program's own first line.
+    /// Returns what only the agent sees on stderr: the first note of remit, otherwise the program's own first line.
     pub fn sentence(&self) -> Option<&str> {
         let lines = self.remit.stderr.lines();
         let mut notes = lines.filter_map(|line| line.strip_prefix(NOTE));
         notes.next().or_else(|| self.reason())
     }
 
-    /// The first line of the program itself that only the agent got on stderr.
+    /// Returns the first stderr line of the program itself that only the agent got.
     pub fn reason(&self) -> Option<&str> {
         let known = normal(&format!("{}\n{}", self.root.stderr, self.again.stderr));
         self.remit.stderr.lines().find(|line| {
@@ -86,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sentence_is_what_only_the_agent_is_told() {
+    fn sentence_is_last_line_only_agent_got() {
         let answer = |stderr: &str| Answer {
             status: "0".into(),
             stdout: String::new(),

@@ -1,4 +1,4 @@
-//! What a difference means to the agent that reads it. Pure.
+//! Judges differences by their effect on the agent. Pure.
 
 use crate::text::{matches, normal, numbers};
 use crate::trial::{Answer, Trial};
@@ -24,7 +24,7 @@ impl Verdict {
     }
 }
 
-/// A different answer that is right, and nothing but that answer.
+/// A different answer that is correct.
 #[derive(Debug)]
 pub struct Exception {
     pub command: String,
@@ -34,17 +34,14 @@ pub struct Exception {
 
 #[derive(Debug, PartialEq)]
 pub enum Expected {
-    /// Exit status and standard output, as [`matches()`] has it.
+    /// Exit status and standard output, as a pattern of [`matches()`].
     Exactly(String),
-    /// As root's, but for numbers that are at most so much more or less.
+    /// Root's answer, with numbers that differ by at most this much.
     Near(f64),
 }
 
 impl Exception {
-    /// The exceptions of a file: COMMAND, EXPECTED and REASON between tabs, `#` begins a comment.
-    ///
-    /// # Errors
-    /// The first line that is none of it.
+    /// Parses lines of COMMAND, EXPECTED and REASON, separated by tabs. `#` begins a comment.
     pub fn parse_all(text: &str) -> Result<Vec<Self>, String> {
         text.lines()
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -101,26 +98,26 @@ pub fn judge(trial: &Trial, exceptions: &[Exception]) -> Verdict {
     }
 }
 
-/// Whether two answers differ in numbers and blanks at most.
+/// Returns true if two answers differ at most in numbers and blanks.
 pub fn alike(a: &Answer, b: &Answer) -> bool {
     a.status == b.status
         && normal(&a.stdout) == normal(&b.stdout)
         && is_nothing(&a.stdout) == is_nothing(&b.stdout)
 }
 
-/// No output, or a count of nothing.
 fn is_nothing(stdout: &str) -> bool {
     matches!(stdout.trim(), "" | "0")
 }
 
-/// As root's, with each number that root got both before and after. A number that moves may be any, as a load or a
-/// clock, unless it is the whole answer: a count has to lie between root's two, or a tenth beside them.
+/// Returns true if the agent has root's answer, including each number that root got both before and after. A changing
+/// number may have any value, such as a load or a clock. But if it is the whole answer, it is a count: it must be
+/// between root's two values, with a margin of a tenth.
 fn is_same(trial: &Trial) -> bool {
     let Trial {
         root, remit, again, ..
     } = trial;
     if !alike(root, again) {
-        // Root's own runs differ in more than numbers.
+        // Root's own answers differ in more than numbers.
         return alike(root, remit) || alike(again, remit);
     }
     let is_count = normal(&root.stdout) == "0";
@@ -132,7 +129,7 @@ fn is_same(trial: &Trial) -> bool {
         })
 }
 
-/// Each number of alike answers: root's before, the agent's, root's after.
+/// Returns each number of similar answers: root's before, the agent's, root's after.
 fn in_threes(trial: &Trial) -> impl Iterator<Item = (&str, &str, &str)> {
     let root = numbers(&trial.root.stdout).into_iter();
     root.zip(numbers(&trial.remit.stdout))
@@ -140,7 +137,7 @@ fn in_threes(trial: &Trial) -> impl Iterator<Item = (&str, &str, &str)> {
         .map(|((before, now), after)| (before, now, after))
 }
 
-/// Whether the agent's number lies between root's two or at most `slack` beside them.
+/// Returns true if the agent's number is between root's two, with a margin of `slack`.
 fn within((before, now, after): (&str, &str, &str), slack: f64) -> bool {
     match (
         before.parse::<f64>(),
@@ -172,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_counts_that_root_gets_before_and_after() {
+    fn number_between_roots_two_runs_is_same() {
         for (root, remit, again, same) in [
             ("12", "12", "12", true),
             ("12", "7", "12", false),
@@ -180,13 +177,13 @@ mod tests {
             ("12 files", "7 files", "12 files", false),
             ("load 1", "load 7", "load 2", true),
             ("up 3, load 1", "up 4, load 7", "up 3, load 2", false),
-            // Counts that move.
+            // Changing counts.
             ("12", "13", "14", true),
             ("674", "680", "678", true),
             ("674", "27", "678", false),
             ("1", "0", "2", false),
             ("", "0", "", false),
-            // Root's runs differ in more.
+            // Root's answers differ in more than numbers.
             ("a", "a", "b", true),
             ("a", "b", "b", true),
             ("a", "c", "b", false),
@@ -202,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_judged_by_what_the_agent_is_told() {
+    fn difference_verdict_depends_on_stderr() {
         let exceptions =
             Exception::parse_all("who am i\t0 alice\tits own account\nps\tnear 2\tremit itself\n")
                 .unwrap();

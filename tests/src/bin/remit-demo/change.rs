@@ -5,18 +5,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, user_a};
-use remit_tests::place::Place;
 use remit_tests::process::Identity;
+use remit_tests::test_dir::TestDir;
 use serde_json::{Value, json};
 
+use super::audit_log;
 use super::screen::Screen;
-use super::trail;
 
-/// The agent asks, cannot approve, and another person can; then the record is edited.
+/// The agent asks and cannot approve, but another person can. Then the record is edited.
 pub fn show(screen: &mut Screen) {
     screen.title("An agent may change one thing when another person has approved it");
-    let place = Place::new();
-    let site = place.directory("site");
+    let test_dir = TestDir::new();
+    let site = test_dir.directory("site");
     fs::set_permissions(&site, fs::Permissions::from_mode(0o1777)).expect("it is ours");
     let daemon = Daemon::start(Options {
         waiting: 1,
@@ -54,7 +54,7 @@ pub fn show(screen: &mut Screen) {
         agent.close() == Some(0),
         "the agent's session ends in order",
     );
-    trail::verify(screen, &daemon, admin().uid);
+    audit_log::verify(screen, &daemon, admin().uid);
     daemon.stop();
 }
 
@@ -62,21 +62,25 @@ pub fn show(screen: &mut Screen) {
 fn approve(screen: &mut Screen, daemon: &Daemon, job: &str, digest: &str) {
     let line = ["approve", job, "--digest", digest];
     let agent_as_admin = Identity::new(user_a().uid, &[SOCKET_GROUP, ADMIN_GROUP]);
-    for who in [agent_as_admin, admin()] {
-        screen.command(&format!("uid {}$ remit approve {job}", who.uid));
-        let tried = daemon.remit(&who, &line);
-        let said = [tried.stdout.as_slice(), tried.stderr.as_slice()].concat();
+    for approver in [agent_as_admin, admin()] {
+        screen.command(&format!("uid {}$ remit approve {job}", approver.uid));
+        let tried = daemon.remit(&approver, &line);
+        // An answer is on stdout, a refusal on stderr. With an answer, stderr has notes for a terminal.
+        let said = if tried.status.success() {
+            tried.stdout
+        } else {
+            tried.stderr
+        };
         for line in String::from_utf8_lossy(&said).lines() {
             screen.sentence(line);
         }
         screen.check(
-            tried.status.success() == (who.uid != user_a().uid),
+            tried.status.success() == (approver.uid != user_a().uid),
             "nobody approves their own request, and another person can",
         );
     }
 }
 
-/// Each step is on record, with the digest of what was approved.
 fn records(screen: &mut Screen, daemon: &Daemon, job: &str, digest: &Value) {
     for event in ["asked", "approved", "intent", "end"] {
         let records = daemon.records(event);
@@ -84,11 +88,11 @@ fn records(screen: &mut Screen, daemon: &Daemon, job: &str, digest: &Value) {
         let record = record.cloned().unwrap_or_default();
         let text = |name: &str| record[name].as_str().unwrap_or_default();
         let short: String = text("REMIT_DIGEST").chars().take(16).collect();
-        let who = match text("REMIT_APPROVER_UID") {
+        let approver = match text("REMIT_APPROVER_UID") {
             "" => String::new(),
             uid => format!("  by uid {uid}"),
         };
-        screen.output(&format!("record {event:9} digest {short}…{who}"));
+        screen.output(&format!("record {event:9} digest {short}…{approver}"));
         screen.check(
             record["REMIT_DIGEST"] == *digest,
             "every record has the digest that was approved",
@@ -96,7 +100,7 @@ fn records(screen: &mut Screen, daemon: &Daemon, job: &str, digest: &Value) {
     }
 }
 
-/// A policy by which the agent may have a file made in a directory, when an administrator approves it.
+/// A policy that lets the agent create a file in a directory after approval by an administrator.
 fn open_the_site(site: &Path) -> String {
     format!(
         r##"

@@ -1,15 +1,14 @@
-//! Shows what `make demo` shows: over a real MCP session an unprivileged user's agent asks for one change, which another
-//! person approves; then it looks at this machine, and attacks it without effect.
-//!
-//! Each attack is first performed without a sandbox, as the uid that the job will have; then through remit. The exit
-//! status is 0 only if everything held. Nothing it prints is wider than 80 columns.
+//! The program of `make demo`. An unprivileged agent asks for one change over a real MCP session, and another person
+//! approves it. Then the agent inspects this machine, and attacks it without effect. Each attack runs first without a
+//! sandbox, as the future uid of the job, then through remit. The exit status is 0 only if all checks pass. Width: 80
+//! columns.
 
-// A demonstration stops at the first surprise.
+// A demonstration stops at the first unexpected error.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod audit_log;
 mod change;
 mod screen;
-mod trail;
 
 use std::fs;
 use std::net::TcpListener;
@@ -26,7 +25,6 @@ use serde_json::{Value, json};
 
 use screen::Screen;
 
-/// Group adm, which may read logs.
 const ADM: u32 = 4;
 
 #[rustfmt::skip] // a list, by kind
@@ -45,17 +43,17 @@ fn main() -> ExitCode {
     demo.look();
     demo.explain();
     demo.attack();
-    demo.trail();
+    demo.audit_log();
     demo.end()
 }
 
 struct Demo {
     daemon: Daemon,
     session: Session,
-    /// The job's uid is its own alone: with one job at a time there are two, by turns.
+    /// A job has a separate uid. With one job at a time two uids alternate.
     next_uid: u32,
     landlock: bool,
-    /// What was called, as the audit trail must have it.
+    /// The job ids that the audit log must have.
     calls: Vec<String>,
     screen: Screen,
 }
@@ -85,7 +83,7 @@ impl Demo {
         demo
     }
 
-    /// Runs something and keeps count of whose turn it is.
+    /// Runs a job and computes the uid of the next one.
     fn run(&mut self, arguments: &Value) -> Value {
         let result = self.session.run(arguments);
         let first = self.daemon.first_job_uid();
@@ -120,7 +118,8 @@ impl Demo {
         );
 
         let log = self.daemon.path().join("example.log");
-        fs::write(&log, "a line that only group adm may read\n").expect("the place is ours");
+        fs::write(&log, "a line that only group adm may read\n")
+            .expect("the directory is writable");
         chown(&log, Some(0), Some(ADM)).expect("the demo runs as root");
         fs::set_permissions(&log, fs::Permissions::from_mode(0o640)).expect("the file is ours");
         let log = log.display().to_string();
@@ -130,7 +129,7 @@ impl Demo {
         });
     }
 
-    /// What is refused says by what, and what to do instead.
+    /// Each refusal names the layer and says what to do instead.
     fn explain(&mut self) {
         self.screen
             .title("A refusal says why, and what to do instead");
@@ -161,12 +160,12 @@ impl Demo {
         debug_assert!(title.starts_with(&ATTACKS.len().to_string()));
         self.screen.title(title);
         for attack in ATTACKS.iter().filter_map(|id| attack::named(id)) {
-            let mut ground = self.daemon.ground(Identity::new(self.next_uid, &[ADM]));
-            let control = perform(attack, &ground);
-            ground.job = Identity::new(self.next_uid, &[ADM]);
+            let mut fixture = self.daemon.fixture(Identity::new(self.next_uid, &[ADM]));
+            let control = perform(attack, &fixture);
+            fixture.job = Identity::new(self.next_uid, &[ADM]);
             // A job has a uid that no other process has.
-            ground.stranger = Some(Identity::new(0, &[]));
-            let scene = arrange(attack.id, &ground);
+            fixture.stranger = Some(Identity::new(0, &[]));
+            let scene = arrange(attack.id, &fixture);
             let result = self.run(&json!({ "argv": scene.argv(attack.id) }));
             let signal = result["signal"]
                 .as_i64()
@@ -195,13 +194,13 @@ impl Demo {
             attack.without_landlock
         };
         let held = inside.meets(expect);
-        // Not possible even without remit: the kernel lacks it, or its administrator has forbidden it to everybody.
+        // Not possible even without remit: the kernel lacks it, or its administrator has forbidden it to all users.
         let impossible = !control.meets(Expect::Done);
         let tried = !impossible || matches!(control.outcome, Outcome::Refused(_));
         let answer = match (impossible, expect) {
             (true, _) => "not possible here".to_owned(),
-            (false, Expect::NoEffect) => format!("no effect, {}", attack.wall),
-            (false, _) => format!("{}, {}", inside.outcome.word(), attack.wall),
+            (false, Expect::NoEffect) => format!("no effect, {}", attack.layer),
+            (false, _) => format!("{}, {}", inside.outcome.word(), attack.layer),
         };
         self.screen.row(attack.what, &answer, held && tried);
         self.screen.check(

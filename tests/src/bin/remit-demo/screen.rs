@@ -1,14 +1,12 @@
-//! Prints for people: at most 80 columns, colours only on a terminal. Keeps the checks that failed.
+//! Prints for people: at most 80 columns, colors only on a terminal. Collects the failed checks.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-/// Columns of a usual terminal.
 const WIDTH: usize = 80;
-/// Columns of the first part of a row: the rest holds the longest answer.
+/// Columns of the first part of a row. The remaining columns hold the longest answer.
 const FIRST: usize = 46;
 
-/// Where the demo prints, and what did not hold so far.
 pub struct Screen {
     colour: bool,
     wrong: Vec<String>,
@@ -27,26 +25,24 @@ impl Screen {
         println!("{}", self.paint("1", &format!("== {text}")));
     }
 
-    /// A command line, as a person types it.
     pub fn command(&self, line: &str) {
         println!("{}", self.paint("36", &cut(line, WIDTH)));
     }
 
-    /// Output of a program: long lines are cut.
+    /// Prints output of a program. Truncates long lines.
     pub fn output(&self, text: &str) {
         for line in text.lines() {
             println!("{}", cut(line, WIDTH));
         }
     }
 
-    /// A sentence of remit: folded between words.
+    /// Prints a sentence of remit. Wraps it between words.
     pub fn sentence(&self, text: &str) {
         for (index, line) in folded(text, WIDTH - 2).iter().enumerate() {
             println!("{}{line}", if index == 0 { "" } else { "  " });
         }
     }
 
-    /// Two columns, green if it held.
     pub fn row(&self, what: &str, answer: &str, held: bool) {
         let line = format!("{:FIRST$}  {answer}", cut(what, FIRST));
         println!(
@@ -55,7 +51,6 @@ impl Screen {
         );
     }
 
-    /// Notes `what` as wrong unless it holds.
     pub fn check(&mut self, holds: bool, what: &str) {
         if !holds {
             println!("{}", self.paint("31", &format!("not so: {what}")));
@@ -63,7 +58,7 @@ impl Screen {
         }
     }
 
-    /// The last line, and the exit status.
+    /// Prints the result and returns the exit status.
     pub fn verdict(&self) -> ExitCode {
         println!();
         if self.wrong.is_empty() {
@@ -84,7 +79,7 @@ impl Screen {
     }
 }
 
-/// At most `width` characters of `line`, the last one `…` if something is missing.
+/// Truncates `line` to `width` characters, the last one `…`.
 fn cut(line: &str, width: usize) -> String {
     if line.chars().count() <= width {
         return line.to_owned();
@@ -92,7 +87,7 @@ fn cut(line: &str, width: usize) -> String {
     line.chars().take(width - 1).chain(['…']).collect()
 }
 
-/// `text` in lines of at most `width` characters; longer words are cut.
+/// Wraps `text` at `width` characters. Truncates longer words.
 fn folded(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

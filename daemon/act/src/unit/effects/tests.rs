@@ -1,4 +1,4 @@
-//! Judged by a table of units instead of the service manager; tests/machine/test-changes asks the real one.
+//! Uses a table of units instead of the service manager. tests/machine/test-changes uses a real one.
 
 use std::collections::BTreeMap;
 
@@ -46,19 +46,19 @@ fn judge(table: &Table, verb: UnitVerb, name: &str) -> Result<Effects, String> {
         .build()
         .unwrap();
     let unit = table.0.get(name).unwrap();
-    match runtime.block_on(of(table, verb, unit)) {
+    match runtime.block_on(compute(table, verb, unit)) {
         Ok(effects) => Ok(effects),
         Err(Fault::Refused(why) | Fault::Failed(why)) => Err(why),
     }
 }
 
 fn refused(table: &Table, verb: UnitVerb, name: &str, why: &str) {
-    let told = judge(table, verb, name).unwrap_err();
-    assert!(told.contains(why), "{told}");
+    let message = judge(table, verb, name).unwrap_err();
+    assert!(message.contains(why), "{message}");
 }
 
 #[test]
-fn c08_a_start_is_judged_with_all_that_it_pulls_in() {
+fn c08_start_is_judged_with_its_dependencies() {
     for list in ["wants", "triggers", "on-failure"] {
         let mut puller = unit("puller.service", "inactive");
         match list {
@@ -74,24 +74,23 @@ fn c08_a_start_is_judged_with_all_that_it_pulls_in() {
         for verb in [UnitVerb::Start, UnitVerb::Restart, UnitVerb::Enable] {
             refused(&table, verb, "puller.service", "'ssh.service' stops");
         }
-        // One that runs already has stopped what it conflicts with.
         pulled.active = "active".to_owned();
         let table = table.with(pulled);
         assert_eq!(
             judge(&table, UnitVerb::Start, "puller.service"),
             Ok(Effects::default())
         );
-        // A conflict with one that does not run stops nothing.
+        // A conflict with an inactive unit stops nothing.
         let table = table
             .with(unit("ssh.service", "inactive"))
             .with(unit("pulled.service", "inactive"));
         let effects = judge(&table, UnitVerb::Start, "puller.service").unwrap();
-        assert_eq!(effects.starts, [unit("pulled.service", "inactive")]);
+        assert_eq!(effects.names(Act::Start), ["pulled.service"]);
     }
 }
 
 #[test]
-fn c08_a_start_that_pulls_in_a_reboot_is_refused() {
+fn c08_start_that_pulls_in_reboot_is_refused() {
     for name in ["reboot.target", "rescue.target", "debug-shell.service"] {
         let mut a = unit("a.service", "inactive");
         a.started_by_start = names(&["b.target"]);
@@ -107,7 +106,7 @@ fn c08_a_start_that_pulls_in_a_reboot_is_refused() {
 }
 
 #[test]
-fn c02_units_that_act_on_the_machine_are_refused() {
+fn c02_machine_action_unit_is_refused() {
     let mut update = unit("offline-update.service", "inactive");
     update.actions = names(&["FailureAction=reboot"]);
     let mut puller = unit("puller.service", "inactive");
@@ -131,12 +130,13 @@ fn c02_units_that_act_on_the_machine_are_refused() {
 }
 
 #[test]
-fn c02_a_stop_that_undoes_a_part_of_the_boot_is_refused() {
+fn c02_stop_that_undoes_boot_state_is_refused() {
     let mut storage = unit("site-storage.service", "active");
     storage.has_default_dependencies = false;
     storage.undoes = true;
     let mut below = unit("below.service", "active");
     below.stopped_by_stop = names(&["site-storage.service"]);
+    below.restarted_by_restart = names(&["site-storage.service"]);
     let table = Table::default().with(storage.clone()).with(below);
     for verb in [UnitVerb::Stop, UnitVerb::Restart] {
         refused(
@@ -145,15 +145,9 @@ fn c02_a_stop_that_undoes_a_part_of_the_boot_is_refused() {
             "site-storage.service",
             "undoes a part of the boot",
         );
-        refused(
-            &table,
-            verb,
-            "below.service",
-            "'site-storage.service' stops",
-        );
+        refused(&table, verb, "below.service", "undoes a part of the boot");
     }
     assert!(judge(&table, UnitVerb::Start, "below.service").is_ok());
-    // It has nothing to undo.
     storage.active = "inactive".to_owned();
     assert!(judge(&table.with(storage), UnitVerb::Stop, "site-storage.service").is_ok());
 }
@@ -170,16 +164,198 @@ fn c08_a_stop_reaches_protected_units_through_others() {
     refused(&table, UnitVerb::Stop, "a.service", "'sshd.service' stops");
     let table = table.with(unit("c.service", "active"));
     let effects = judge(&table, UnitVerb::Stop, "a.service").unwrap();
-    assert_eq!(effects.stops, ["b.service", "c.service"]);
+    assert_eq!(effects.names(Act::Stop), ["b.service", "c.service"]);
 }
 
 #[test]
-fn more_units_than_can_be_looked_at_are_refused() {
+fn too_many_affected_units_are_refused() {
     let many: Vec<String> = (0..=OTHERS).map(|at| format!("u{at}.service")).collect();
     let mut a = unit("a.service", "active");
     a.started_by_start = many.clone();
-    a.stopped_by_stop = many;
+    a.stopped_by_stop.clone_from(&many);
+    let mut table = Table::default().with(a);
+    for name in &many {
+        let mut one = unit(name, "inactive");
+        one.stopped_by_stop.clone_from(&many);
+        table = table.with(one);
+    }
+    refused(&table, UnitVerb::Start, "a.service", "256 others change");
+    for name in &many {
+        table = table.with(unit(name, "active"));
+    }
+    refused(&table, UnitVerb::Stop, "a.service", "256 others change");
+}
+
+#[test]
+fn too_many_possible_effects_are_refused() {
+    let mut a = unit("a.service", "active");
+    a.stopped_by_stop = (0..=PAIRS).map(|at| format!("u{at}.service")).collect();
     let table = Table::default().with(a);
-    refused(&table, UnitVerb::Start, "a.service", "others start");
-    refused(&table, UnitVerb::Stop, "a.service", "others stop");
+    let expected = "1024 effects on others are possible";
+    refused(&table, UnitVerb::Stop, "a.service", expected);
+}
+
+#[test]
+fn q03_consequent_unit_stop_is_judged() {
+    let mut db = unit("db.service", "active");
+    db.stopped_by_stop = names(&["app.service"]);
+    let mut app = unit("app.service", "active");
+    app.started_by_end = names(&["poweroff.target"]);
+    let table = Table::default()
+        .with(db)
+        .with(app)
+        .with(unit("poweroff.target", "inactive"));
+    refused(
+        &table,
+        UnitVerb::Stop,
+        "db.service",
+        "'poweroff.target' starts",
+    );
+    // An inactive unit does not end.
+    let table = table.with(unit("app.service", "inactive"));
+    assert!(judge(&table, UnitVerb::Stop, "db.service").is_ok());
+}
+
+fn with_dependent() -> Table {
+    let mut r = unit("r.service", "active");
+    r.stopped_by_stop = names(&["needs-r.service"]);
+    r.restarted_by_restart = names(&["needs-r.service"]);
+    let mut needs = unit("needs-r.service", "active");
+    needs.started_by_start = names(&["conf.service"]);
+    let mut conf = unit("conf.service", "inactive");
+    conf.stopped_by_start = names(&["rival.service"]);
+    Table::default()
+        .with(r)
+        .with(needs)
+        .with(conf)
+        .with(unit("rival.service", "active"))
+}
+
+#[test]
+fn q03_restart_includes_dependents_and_their_starts() {
+    let table = with_dependent();
+    let effects = judge(&table, UnitVerb::Restart, "r.service").unwrap();
+    assert_eq!(effects.names(Act::Restart), ["needs-r.service"]);
+    assert_eq!(effects.names(Act::Start), ["conf.service"]);
+    assert_eq!(effects.names(Act::Stop), ["rival.service"]);
+    assert_eq!(effects.units(), 3);
+    let effects = judge(&table, UnitVerb::Stop, "r.service").unwrap();
+    assert_eq!(effects.names(Act::Stop), ["needs-r.service"]);
+    assert_eq!(effects.units(), 1);
+
+    let mut conf = unit("conf.service", "inactive");
+    conf.stopped_by_start = names(&["ssh.service"]);
+    let table = table.with(conf).with(unit("ssh.service", "active"));
+    refused(
+        &table,
+        UnitVerb::Restart,
+        "r.service",
+        "'ssh.service' stops",
+    );
+
+    let mut r = unit("r.service", "active");
+    r.restarted_by_restart = names(&["ssh.service"]);
+    let table = table.with(r);
+    refused(
+        &table,
+        UnitVerb::Restart,
+        "r.service",
+        "'ssh.service' restarts, which is protected",
+    );
+}
+
+#[test]
+fn q03_running_unit_that_stops_can_start_again() {
+    // x stops y and z. The end of y starts z again, although z was active at first.
+    let mut x = unit("x.service", "active");
+    x.stopped_by_stop = names(&["y.service", "z.service"]);
+    let mut y = unit("y.service", "active");
+    y.started_by_end = names(&["z.service"]);
+    let mut z = unit("z.service", "active");
+    z.started_by_start = names(&["w.service"]);
+    let table = Table::default()
+        .with(x.clone())
+        .with(y)
+        .with(z)
+        .with(unit("w.service", "inactive"));
+    let effects = judge(&table, UnitVerb::Stop, "x.service").unwrap();
+    assert_eq!(effects.names(Act::Stop), ["y.service", "z.service"]);
+    assert_eq!(effects.names(Act::Start), ["w.service", "z.service"]);
+    x.stopped_by_stop = names(&["y.service"]);
+    let effects = judge(&table.with(x), UnitVerb::Stop, "x.service").unwrap();
+    assert_eq!(effects.names(Act::Start), Vec::<String>::new());
+}
+
+#[test]
+fn q03_self_ending_unit_stops_dependents() {
+    let mut once = unit("once.service", "inactive");
+    once.stopped_by_end = names(&["ssh.service"]);
+    let table = Table::default()
+        .with(once)
+        .with(unit("ssh.service", "active"));
+    refused(
+        &table,
+        UnitVerb::Start,
+        "once.service",
+        "'ssh.service' stops",
+    );
+    assert!(judge(&table, UnitVerb::Reload, "once.service").is_ok());
+}
+
+#[test]
+fn q03_unneeded_and_upheld_units_are_followed() {
+    let mut x = unit("x.service", "active");
+    x.kept_up = names(&["helper.service", "other.service"]);
+    x.upheld_by = names(&["upholder.service"]);
+    x.started_by_start = names(&["helper.service"]);
+    let mut helper = unit("helper.service", "active");
+    helper.stops_unneeded = true;
+    let table = Table::default()
+        .with(x)
+        .with(helper)
+        .with(unit("other.service", "active"));
+    let effects = judge(&table, UnitVerb::Stop, "x.service").unwrap();
+    assert_eq!(effects.names(Act::Stop), ["helper.service"]);
+    assert_eq!(
+        effects.names(Act::Start),
+        ["helper.service", "x.service"],
+        "it is upheld"
+    );
+}
+
+#[test]
+fn q03_reload_reaches_units_that_it_propagates_to() {
+    let mut x = unit("x.service", "active");
+    x.reloaded_by_reload = names(&["y.service", "idle.service"]);
+    let mut y = unit("y.service", "active");
+    y.reloaded_by_reload = names(&["z.service"]);
+    let table = Table::default()
+        .with(x)
+        .with(y.clone())
+        .with(unit("z.service", "active"));
+    let table = table.with(unit("idle.service", "inactive"));
+    let effects = judge(&table, UnitVerb::Reload, "x.service").unwrap();
+    assert_eq!(effects.names(Act::Reload), ["y.service", "z.service"]);
+    y.reloaded_by_reload = names(&["ssh.service"]);
+    let table = table.with(y).with(unit("ssh.service", "active"));
+    refused(
+        &table,
+        UnitVerb::Reload,
+        "x.service",
+        "'ssh.service' reloads, which is protected",
+    );
+}
+
+#[test]
+fn socket_activated_service_is_no_own_consequence() {
+    let mut service = unit("x.service", "active");
+    service.started_by_start = names(&["x.socket"]);
+    let mut socket = unit("x.socket", "inactive");
+    socket.started_by_start = names(&["x.service"]);
+    let table = Table::default().with(service).with(socket);
+    for verb in [UnitVerb::Restart, UnitVerb::Start] {
+        let effects = judge(&table, verb, "x.service").unwrap();
+        assert_eq!(effects.names(Act::Start), ["x.socket"]);
+        assert_eq!(effects.units(), 1);
+    }
 }

@@ -1,11 +1,10 @@
-//! Unit files in a directory, and a table of units instead of the service manager.
+//! Uses unit files in a directory, and a table of units instead of the service manager.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
 
 use super::*;
 
-/// Unit files below a directory of the test's own.
 struct Files {
     dir: PathBuf,
     asked: RefCell<Vec<String>>,
@@ -106,7 +105,7 @@ fn c08_names_in_install_sections_are_judged() {
 }
 
 #[test]
-fn c08_files_that_the_manager_has_not_read_are_refused() {
+fn c08_unread_unit_files_are_refused() {
     let files = Files::new(
         "stale",
         &[
@@ -141,7 +140,7 @@ fn c08_files_that_the_manager_has_not_read_are_refused() {
         let said = files.linked(UnitVerb::Disable, &known).unwrap_err();
         assert!(said.contains(why), "{said}");
     }
-    // The manager has read one of another directory, which counts less.
+    // The manager has read a file from a directory of lower priority.
     let below = Files::new("below", &[("a.service", "[Install]\n")]);
     let overshadowed = Known {
         fragment: below.dir.join("a.service").to_str().unwrap().to_owned(),

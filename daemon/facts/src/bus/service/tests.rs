@@ -1,4 +1,4 @@
-//! Against a manager of our own, with properties as systemd has them.
+//! Tests against a fake manager that has properties as systemd does.
 
 use std::os::unix::net::UnixStream;
 
@@ -59,7 +59,6 @@ impl Manager {
     }
 }
 
-/// A unit with what is told of it.
 struct OneUnit(&'static str, &'static str);
 
 #[interface(name = "org.freedesktop.systemd1.Unit")]
@@ -163,7 +162,7 @@ impl Service {
     fn tasks_current(&self) -> u64 {
         2
     }
-    // Of another type than systemd's: not believed, not told.
+    // This type differs from systemd's. The value must be ignored.
     #[zbus(property)]
     fn tasks_max(&self) -> &str {
         "many"
@@ -189,10 +188,10 @@ impl Socket {
 }
 
 async fn bus() -> (Bus, Connection) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (client_end, server_end) = UnixStream::pair().unwrap();
     let root = "/org/freedesktop/systemd1";
     let [a, b, c] = ["a.service", "b.socket", "shd.service"].map(object_path);
-    let manager = connection::Builder::unix_stream(theirs)
+    let manager = connection::Builder::unix_stream(server_end)
         .server(zbus::Guid::generate())
         .p2p()
         .serve_at("/org/freedesktop/DBus", Names)
@@ -203,28 +202,28 @@ async fn bus() -> (Bus, Connection) {
         .serve_at(b.as_str(), Socket)
         .serve_at(c.as_str(), OneUnit("shd.service", "not-found"))
         .serve_at(c.as_str(), Service);
-    let client = connection::Builder::unix_stream(ours).p2p();
+    let client = connection::Builder::unix_stream(client_end).p2p();
     let (manager, client) = tokio::join!(manager.build(), client.build());
     let end = Instant::now() + Duration::from_secs(20);
     let bus = client.unwrap();
     (Bus { bus, end }, manager.unwrap())
 }
 
-async fn told(words: &[&str]) -> Result<Told, Why> {
+async fn answer(words: &[&str]) -> Result<ManagerAnswer, Why> {
     let (bus, _manager) = bus().await;
     bus.tell(&Builtin::of_words(words.iter().copied()).unwrap())
         .await
 }
 
 async fn unit(name: &str) -> UnitFacts {
-    match told(&["service.status", &format!("unit={name}")]).await {
-        Ok(Told::Unit(unit)) => *unit,
+    match answer(&["service.status", &format!("unit={name}")]).await {
+        Ok(ManagerAnswer::Unit(unit)) => *unit,
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
-async fn a_service_is_told_as_its_properties_say() {
+async fn service_facts_are_its_properties() {
     let expect = UnitFacts {
         name: "a.service".into(),
         description: "A\\nunit".into(),
@@ -260,7 +259,7 @@ async fn a_service_is_told_as_its_properties_say() {
 }
 
 #[test]
-fn a_timer_elapses_by_the_clock_that_is_first() {
+fn timer_elapses_by_earlier_clock() {
     let clocks = Clocks {
         real: 1_000_000_000,
         monotonic: 10_000_000,
@@ -289,7 +288,7 @@ async fn a_socket_tells_where_it_listens() {
 }
 
 #[tokio::test]
-async fn of_a_unit_that_is_not_there_like_names_are_told() {
+async fn absent_unit_has_similar_names() {
     let missing = unit("shd").await;
     assert_eq!(missing.load, "not-found");
     assert_eq!(missing.similar, Vec::<String>::new());
@@ -299,13 +298,13 @@ async fn of_a_unit_that_is_not_there_like_names_are_told() {
     assert_eq!(like("sshd"), ["ssh.socket", "ssh.service"]);
     assert_eq!(like("ssh"), ["ssh.socket", "ssh.service"]);
     assert_eq!(like("gone"), Vec::<String>::new());
-    // One that the manager does not know at all is an error, in words.
-    let error = told(&["service.status", "unit=zzz"]).await.unwrap_err();
+    // A unit that the manager does not know is an error with a reason.
+    let error = answer(&["service.status", "unit=zzz"]).await.unwrap_err();
     assert!(error.contains("refused GetAll"), "{error}");
 }
 
 #[tokio::test]
-async fn lists_are_of_services_unless_a_pattern_says_else() {
+async fn lists_have_services_unless_pattern_differs() {
     for (words, expect) in [
         (&["service.list"][..], &["ssh.service"][..]),
         (
@@ -321,7 +320,7 @@ async fn lists_are_of_services_unless_a_pattern_says_else() {
         ),
         (&["service.list", "state=failed"], &[]),
     ] {
-        let Ok(Told::List(list)) = told(words).await else {
+        let Ok(ManagerAnswer::List(list)) = answer(words).await else {
             panic!("{words:?}");
         };
         let names: Vec<&str> = list.items.iter().map(|unit| unit.name.as_str()).collect();
@@ -344,5 +343,5 @@ async fn without_a_bus_the_reason_is_the_answer() {
     let json = service_json(&Builtin::ServiceFailed, &at).await;
     let facts: ServiceFacts = serde_json::from_slice(&json).unwrap();
     assert!(facts.time > 0);
-    assert!(facts.told.unwrap_err().starts_with("no system bus at '"));
+    assert!(facts.answer.unwrap_err().starts_with("no system bus at '"));
 }

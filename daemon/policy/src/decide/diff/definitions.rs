@@ -1,5 +1,3 @@
-//! What changed in commands and profiles themselves.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -8,7 +6,6 @@ use crate::model::policy::Policy;
 use crate::model::profile::{Network, Profile, User};
 use crate::print::{command_lines, profile_lines};
 
-/// A line for each command, then for each profile, that came, went, or is something else now.
 pub(super) fn changes(old: &Policy, new: &Policy) -> impl Iterator<Item = String> {
     let commands = each("command", &old.commands, &new.commands, Command::differs);
     let profiles = each("profile", &old.profiles, &new.profiles, Profile::differs);
@@ -22,7 +19,7 @@ fn each<T>(
     differs: impl Fn(&T, &T) -> Vec<String>,
 ) -> Vec<String> {
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let told = names.into_iter().filter_map(|name| {
+    let changed = names.into_iter().filter_map(|name| {
         let what = match (old.get(name), new.get(name)) {
             (None, _) => "is new".to_owned(),
             (_, None) => "is gone".to_owned(),
@@ -33,18 +30,16 @@ fn each<T>(
         };
         Some(format!("{kind} {name} {what}"))
     });
-    told.collect()
+    changed.collect()
 }
 
 impl Command {
-    /// What is not the same, apart from where it is defined.
     fn differs(&self, new: &Self) -> Vec<String> {
         between(&command_lines(self), &command_lines(new), whole)
     }
 }
 
 impl Profile {
-    /// What is not the same, also in what its names stand for.
     fn differs(&self, new: &Self) -> Vec<String> {
         let mut found = between(&profile_lines(self), &profile_lines(new), by_item);
         if let (
@@ -66,7 +61,6 @@ impl Profile {
         found
     }
 
-    /// Destinations of the same name that stand for other addresses.
     fn moved(&self, new: &Self) -> Vec<String> {
         let (Network::Connect(old), Network::Connect(new)) = (&self.network, &new.network) else {
             return Vec::new();
@@ -89,7 +83,7 @@ impl Profile {
     }
 }
 
-/// What differs between lines `key = value`, by key. `tell` has the words for two values.
+/// Compares lines `key = value` by key. `tell` formats two values.
 fn between(old: &[String], new: &[String], tell: fn(&str, &str, &str) -> String) -> Vec<String> {
     let [old, new] = [old, new].map(|lines| {
         let pairs = lines
@@ -98,7 +92,7 @@ fn between(old: &[String], new: &[String], tell: fn(&str, &str, &str) -> String)
         pairs.collect::<BTreeMap<&str, &str>>()
     });
     let keys: BTreeSet<&&str> = old.keys().chain(new.keys()).collect();
-    let told = keys
+    let changed = keys
         .into_iter()
         .filter_map(|key| match (old.get(*key), new.get(*key)) {
             (Some(old), Some(new)) if old == new => None,
@@ -107,14 +101,14 @@ fn between(old: &[String], new: &[String], tell: fn(&str, &str, &str) -> String)
             (Some(old), None) => Some(format!("{key} unset, before {old}")),
             (None, None) => None,
         });
-    told.collect()
+    changed.collect()
 }
 
 fn whole(key: &str, old: &str, new: &str) -> String {
     format!("{key} = {new}, before {old}")
 }
 
-/// Of lists whose order is nothing, what is in one alone.
+/// Compares lists without an order by their items.
 fn by_item(key: &str, old: &str, new: &str) -> String {
     let items = |list: &'_ str| -> Option<BTreeSet<String>> {
         let list = list.strip_prefix('[')?.strip_suffix(']')?;

@@ -1,10 +1,9 @@
 use super::*;
 use crate::load::template::{Parsed, parse};
 
-/// The template in words, `{x}` a value, against what is found: the span of a finding is the place of
-/// its word.
+/// Lints a template in words, with `{x}` for a value. The span of a finding is the position of its word.
 fn found(template: &str, stdin: &Stdin) -> Vec<(Severity, usize)> {
-    let part = |(at, text): (usize, &str)| Placed {
+    let part = |(at, text): (usize, &str)| WithSpan {
         value: Part::Word(match parse(text).unwrap() {
             Parsed::Literal(text) => Word::Literal(text),
             Parsed::Value { before, .. } if before.is_empty() => Word::Value(0),
@@ -114,7 +113,7 @@ fn a_value_is_never_code_nor_a_program() {
 }
 
 #[test]
-fn fixed_code_is_warned_of_and_plain_programs_are_not() {
+fn fixed_code_is_warned_of_plain_programs_not() {
     for template in [
         "/bin/sh -c true",
         "/bin/sh /usr/local/bin/a {x}",
@@ -172,7 +171,6 @@ fn a_caller_writes_no_scripts() {
     assert_eq!(script, [(Severity::Warning, 0)]);
 }
 
-/// Programs that execute their arguments, or files that these name.
 #[test]
 fn c10_what_executes_its_arguments_is_refused() {
     for (template, at) in [

@@ -1,15 +1,14 @@
-//! Tools: options that run code or write files, words that start another program as `find -exec` does, and words
-//! that are code, a program or a verb by where they stand.
+//! Checks tools. They have options that run code or write files, and words that start a program as `find -exec` does.
+//! Other words are code, a program or a verb by their position.
 
 use remit_programs::Tool;
 
-use super::{Linter, Seen};
+use super::{LintWord, Linter};
 use crate::load::diagnostic::{Severity, quoted};
-use crate::model::command::Kind;
+use crate::model::command::ParamKind;
 
 impl Linter {
-    /// `tool [options] [words]`.
-    pub(super) fn tool(&mut self, program: &Seen<'_>, rest: &[Seen<'_>], tool: &Tool) {
+    pub(super) fn tool(&mut self, program: &LintWord<'_>, rest: &[LintWord<'_>], tool: &Tool) {
         let name = quoted(program.text);
         let mut operands = 0;
         let mut verb = None;
@@ -46,7 +45,7 @@ impl Linter {
                 }
                 skip = !word.value && (code || writes || tool.with_value.contains(&word.text));
             } else {
-                let place = operands;
+                let position = operands;
                 operands += 1;
                 if !word.value && tool.verbs.contains(&word.text) {
                     verb = Some(word.text);
@@ -54,10 +53,10 @@ impl Linter {
                 if !word.is_free() {
                     continue;
                 }
-                if tool.verb && place == 0 {
+                if tool.verb && position == 0 {
                     let message = format!("a value that chooses what {name} does");
                     self.refuse(&word.span, message);
-                } else if tool.operands.is_some_and(|from| place >= from) {
+                } else if tool.operands.is_some_and(|from| position >= from) {
                     let message = format!("a value that {name} executes or loads");
                     self.refuse(&word.span, message);
                 } else if let Some(verb) = verb {
@@ -73,16 +72,15 @@ impl Linter {
         }
     }
 
-    fn writes(&mut self, name: &str, word: &Seen<'_>) {
+    fn writes(&mut self, name: &str, word: &LintWord<'_>) {
         let message = format!(
             "a value that chooses a file which {name} writes: type path keeps it in one directory"
         );
         self.push(Severity::Warning, &word.span, message);
     }
 
-    /// A value that could begin with a sign by which the tool takes it for more than data.
-    fn sign(&mut self, program: &Seen<'_>, word: &Seen<'_>, tool: &Tool) {
-        let Some(Kind::Text { pattern, .. }) = word.kind else {
+    fn sign(&mut self, program: &LintWord<'_>, word: &LintWord<'_>, tool: &Tool) {
+        let Some(ParamKind::Text { pattern, .. }) = word.kind else {
             return;
         };
         for sign in tool.signs.chars() {
@@ -100,7 +98,7 @@ impl Linter {
     }
 }
 
-/// Whether its value is free text: a path has its directory.
-fn is_text(word: &Seen<'_>) -> bool {
-    word.is_free() && !matches!(word.kind, Some(Kind::Path { .. }))
+/// Returns true if its value is free text. A path is not: it is bound to its directory.
+fn is_text(word: &LintWord<'_>) -> bool {
+    word.is_free() && !matches!(word.kind, Some(ParamKind::Path { .. }))
 }

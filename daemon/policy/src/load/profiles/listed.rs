@@ -1,14 +1,13 @@
-//! The paths that a profile lists, and what each list may hold.
+//! Reads the paths that a profile lists, and limits what each list may hold.
 
 use remit_common::caps;
 
 use super::root;
 use crate::load::diagnostic::quoted;
 use crate::load::paths::{self, beneath, nested, not_plain};
-use crate::load::reader::{Fields, Need, Placed, Report};
+use crate::load::reader::{Fields, Need, Report, WithSpan};
 use crate::model::profile::Listed;
 
-/// All paths of one profile.
 pub(super) struct Lists {
     pub(super) read: Vec<Listed>,
     pub(super) write: Vec<Listed>,
@@ -20,7 +19,7 @@ pub(super) struct Lists {
     pub(super) leads_to_root: bool,
 }
 
-/// Directories that many others rely on: whoever writes there is root, or anybody, at once.
+/// Directories that many others rely on: a writer there is at once root, or any user.
 const NEVER_WRITTEN: [&str; 22] = [
     "/",
     "/bin",
@@ -45,7 +44,7 @@ const NEVER_WRITTEN: [&str; 22] = [
     "/var/spool",
     "/var/tmp",
 ];
-/// What lies beneath them is the system itself, or the kernel.
+/// Everything beneath them belongs to the system itself, or the kernel.
 const NEVER_WRITTEN_BENEATH: [&str; 15] = [
     "/bin",
     "/dev",
@@ -63,7 +62,7 @@ const NEVER_WRITTEN_BENEATH: [&str; 15] = [
     "/usr/sbin",
     "/usr/share",
 ];
-/// What every job has of its own.
+/// Mounts that every job has of its own.
 const OWN: [&str; 2] = ["/proc", "/dev"];
 /// Nodes that show or change all memory.
 const MEMORY: [&str; 3] = ["/dev/mem", "/dev/kmem", "/dev/port"];
@@ -71,7 +70,6 @@ const MEMORY: [&str; 3] = ["/dev/mem", "/dev/kmem", "/dev/port"];
 type Why = Option<String>;
 
 impl Lists {
-    /// Reads them; `is_root` where the jobs of the profile are root.
     pub(super) fn read(
         fields: &mut Fields<'_>,
         protected: &[String],
@@ -80,13 +78,14 @@ impl Lists {
     ) -> Self {
         let mut count = 0;
         let mut list = |key, check: &dyn Fn(&str) -> Why, report: &mut Report<'_>| {
-            let given = fields.strings(key, Need::Optional, report);
-            count += given.len();
-            if count > caps::PROFILE_PATHS && count - given.len() <= caps::PROFILE_PATHS {
+            let items = fields.strings(key, Need::Optional, report);
+            count += items.len();
+            if count > caps::PROFILE_PATHS && count - items.len() <= caps::PROFILE_PATHS {
                 let message = format!("a profile lists at most {} paths", caps::PROFILE_PATHS);
-                report.error(fields.span_of(key).unwrap_or_default(), message);
+                let span = fields.span_of(key).unwrap_or_default();
+                report.error_with_help(span, message, "list a directory above several of them");
             }
-            listed(&given, check, report)
+            listed(&items, check, report)
         };
         let read = list("read", &shown, report);
         let write = list("write", &|path| written(path, protected), report);
@@ -117,13 +116,13 @@ impl Lists {
                 beneath(&one.path, &write.path).is_some_and(|rest| rest.contains('/'))
             });
             if let Some((write, _)) = above {
-                // The kernel keeps what is mounted on from being moved, not what holds it.
+                // The kernel does not let a mount point be moved, but the directory above it can be.
                 let message = format!(
-                    "{} can be put aside by a job, and written anew: 'write' has {}",
+                    "a job can rename {} and write a new one: 'write' has {}",
                     quoted(&one.path),
                     quoted(&write.path)
                 );
-                let help = "what lies between can be renamed: list what is to be written beside it";
+                let help = "a job can rename the directories between: list only the paths to write";
                 report.error_with_help(span.clone(), message, help);
             }
         }
@@ -133,7 +132,7 @@ impl Lists {
             refuse("sockets", &sockets, socket, report);
             refuse("devices", &devices, root::by_device, report);
             if !sockets.is_empty() {
-                // The kernel asks for no more than a sight of a socket, be it on a read-only mount.
+                // The kernel requires only that a socket is visible, even on a read-only mount.
                 for (key, list) in [("read", &read), ("write", &write), ("exec", &exec)] {
                     refuse(key, list, root::by_showing, report);
                 }
@@ -147,7 +146,7 @@ impl Lists {
         for (one, span) in &scratch {
             if one.optional {
                 let message = "a directory of 'scratch' is made, so it cannot be missing".into();
-                report.error(span.clone(), message);
+                report.error_with_help(span.clone(), message, "delete the hyphen");
             }
         }
         let plain = |list: Vec<Spanned>| list.into_iter().map(|(one, _)| one).collect();
@@ -166,25 +165,23 @@ impl Lists {
 
 type Spanned = (Listed, std::ops::Range<usize>);
 
-/// The paths of one list, sorted: their order means nothing.
+/// Reads the paths of one list, sorted: their order means nothing.
 fn listed(
-    given: &[Placed<&str>],
+    items: &[WithSpan<&str>],
     check: &dyn Fn(&str) -> Why,
     report: &mut Report<'_>,
 ) -> Vec<Spanned> {
     let mut found: Vec<Spanned> = Vec::new();
-    // More is an error, which has been reported.
-    for item in given.iter().take(caps::PROFILE_PATHS) {
+    for item in items.iter().take(caps::PROFILE_PATHS) {
         let (path, optional) = paths::optional(item.value);
         let why = match not_plain(path) {
             Some(why) => Some(why.to_owned()),
-            None if found.iter().any(|(one, _)| one.path == path) => {
-                Some("stands here twice".into())
-            }
+            None if found.iter().any(|(one, _)| one.path == path) => Some("is listed twice".into()),
             None => check(path),
         };
         if let Some(why) = why {
-            report.error(item.span.clone(), format!("{} {why}", quoted(path)));
+            let help = "write another absolute path, as \"/srv/app\", or delete it";
+            report.error_with_help(item.span.clone(), format!("{} {why}", quoted(path)), help);
         } else {
             let path = path.to_owned();
             found.push((Listed { path, optional }, item.span.clone()));
@@ -194,7 +191,6 @@ fn listed(
     found
 }
 
-/// For `read` and `exec`.
 fn shown(path: &str) -> Why {
     if path == "/" {
         return Some("is everything: that is what base read shows".into());
@@ -209,7 +205,6 @@ fn in_own(path: &str) -> Why {
     ))
 }
 
-/// For `write`.
 fn written(path: &str, protected: &[String]) -> Why {
     if let Some(file) = protected.iter().find(|file| nested(path, file)) {
         return Some(format!("is not to be written: '{file}' is remit's own"));
@@ -225,7 +220,7 @@ fn written(path: &str, protected: &[String]) -> Why {
     ))
 }
 
-/// An error for each path of a list that can lead to all of root, with the line that says that it is meant.
+/// Reports each path of a list that can lead to all of root, with the line that permits it.
 fn refuse(
     key: &str,
     list: &[Spanned],
@@ -242,9 +237,9 @@ fn refuse(
     }
 }
 
-/// For a list of a profile that may connect to sockets: whose job is root would rule remit through its own.
+/// Checks the lists of a profile with sockets: a job that runs as root would control remit through its own sockets.
 fn shows_no_own_socket(list: &[Spanned], protected: &[String], report: &mut Report<'_>) {
-    // There lie programs and settings, which may be seen.
+    // These contain programs and settings, which may be visible.
     const NO_SOCKETS: [&str; 2] = ["/etc", "/usr"];
     let may_listen = |file: &&String| NO_SOCKETS.iter().all(|dir| beneath(file, dir).is_none());
     for (one, span) in list {
@@ -260,7 +255,7 @@ fn shows_no_own_socket(list: &[Spanned], protected: &[String], report: &mut Repo
     }
 }
 
-/// For `scratch`, which covers what the host has there.
+/// For `scratch`, which covers the host's directory.
 fn own(path: &str) -> Why {
     const NEEDED: [&str; 5] = ["/", "/usr", "/proc", "/dev", "/sys"];
     let covers = NEEDED.contains(&path);

@@ -1,11 +1,10 @@
-//! Which paths of a profile can lead to all of root, past its sandbox. By where a path lies: what is below a
-//! directory of the system leads there unless it is known that it does not. Nothing is looked up.
+//! Finds paths of a profile that can lead to all of root, past its sandbox. Only the path itself counts, nothing is
+//! looked up. A path below a system directory leads to root unless it is known not to.
 
 use crate::load::paths::{beneath, nested};
 
-/// Directories at the top that belong to the system, to its services or to people. What root reads there as
-/// code, as settings of its services or as rules about who is root has no end of names. A directory at the top
-/// that is not here is a site's own.
+/// Top-level directories of the system, its services or people. The files there that root reads as code, as settings
+/// of services or as rules about root have no complete list. Other top-level directories belong to the site.
 const SYSTEM: [&str; 20] = [
     "bin",
     "boot",
@@ -28,29 +27,25 @@ const SYSTEM: [&str; 20] = [
     "usr",
     "var",
 ];
-/// Of these, where data lies that root's own programs do not read as code or settings, each with whatever is
-/// below.
+/// Directories in these whose files root's own programs read neither as code nor as settings, at any depth.
 const DATA: [&str; 12] = [
-    // Served, shown or archived.
     "/var/www",
     "/var/backups",
     "/var/log",
     "/var/games",
     "/var/crash",
-    // What web servers keep for themselves.
     "/var/cache/nginx",
     "/var/cache/apache2",
     "/var/lib/nginx",
     // Text that exporters read as numbers.
     "/var/lib/prometheus",
     "/var/lib/node_exporter",
-    // A service's own pid file and sockets.
     "/run/nginx",
     "/run/postgresql",
 ];
-/// Where data is kept for whoever comes.
-const ANYBODYS: [&str; 2] = ["/tmp", "/var/tmp"];
-/// Directories of [`ANYBODYS`] and [`DATA`] that root's programs take for their own, by how they begin.
+/// Directories in which any user keeps data.
+const SHARED_DIRS: [&str; 2] = ["/tmp", "/var/tmp"];
+/// Prefixes below [`SHARED_DIRS`] and [`DATA`] that root's programs use.
 const TAKEN: [&str; 6] = [
     "/tmp/tmux-",
     "/tmp/systemd-private-",
@@ -59,8 +54,8 @@ const TAKEN: [&str; 6] = [
     "/var/log/journal",
     "/var/backups/dpkg",
 ];
-/// Directories below `/run` in which a service listens that does for root what it is asked, or for whom the
-/// connection itself is proof of who asks.
+/// Directories below `/run` in which a service listens that acts as root for its clients, or that identifies a client
+/// by the connection itself.
 const ROOT_LISTENS: [&str; 34] = [
     "NetworkManager",
     "acpid",
@@ -97,19 +92,18 @@ const ROOT_LISTENS: [&str; 34] = [
     "user",
     "uuidd",
 ];
-/// Where else such services listen.
-const LISTENS_ELSEWHERE: [&str; 4] = [
+/// Other paths at which such services listen.
+const OTHER_LISTEN_DIRS: [&str; 4] = [
     "/var/lib/docker",
     "/var/lib/incus",
     "/var/lib/lxd",
     "/var/snap",
 ];
-/// How the nodes of disks begin below `/dev`: behind one lie all files of the machine, whatever their owner.
+/// Prefixes of disk nodes below `/dev`: a disk contains all files, whatever their owner.
 const DISKS: [&str; 9] = [
     "dm-", "loop", "md", "mmcblk", "nvme", "sd", "vd", "xvd", "zd",
 ];
 
-/// Why a path in `write` leads to root.
 pub(super) fn by_writing(path: &str) -> Option<&'static str> {
     // Links of a merged tree.
     let of_run = path
@@ -122,7 +116,7 @@ pub(super) fn by_writing(path: &str) -> Option<&'static str> {
     if TAKEN.iter().any(|taken| path.starts_with(taken)) {
         return Some("programs of root and of people who log in keep their own there");
     }
-    let known = DATA.iter().chain(&ANYBODYS);
+    let known = DATA.iter().chain(&SHARED_DIRS);
     let top = path.split('/').nth(1).unwrap_or_default();
     if !SYSTEM.contains(&top) || known.into_iter().any(|data| is_below(path, data)) {
         return None;
@@ -137,13 +131,10 @@ pub(super) fn by_writing(path: &str) -> Option<&'static str> {
     })
 }
 
-/// A directory of data itself counts as what is below it; one above it does not.
 fn is_below(path: &str, data: &str) -> bool {
     beneath(path, data).is_some()
 }
 
-/// Why a path in `sockets` leads to root: it does unless the job is not root and the socket lies in a directory
-/// that an application has for itself.
 pub(super) fn by_socket(path: &str, is_root: bool) -> Option<&'static str> {
     if is_root {
         return Some("the job is root, and what listens there sees that");
@@ -163,7 +154,6 @@ pub(super) fn by_socket(path: &str, is_root: bool) -> Option<&'static str> {
     )
 }
 
-/// Why a path that is shown beside sockets leads to root: a socket behind which root listens lies there.
 pub(super) fn by_showing(path: &str) -> Option<&'static str> {
     let below_run = |dir: &str| {
         let mut listens = ROOT_LISTENS.iter();
@@ -172,13 +162,12 @@ pub(super) fn by_showing(path: &str) -> Option<&'static str> {
     };
     let shows = below_run("/run")
         || below_run("/var/run")
-        || LISTENS_ELSEWHERE.iter().any(|dir| nested(path, dir));
+        || OTHER_LISTEN_DIRS.iter().any(|dir| nested(path, dir));
     shows.then_some(
         "with 'sockets', each socket that is shown can be connected to, and root listens there",
     )
 }
 
-/// Why a device leads to root.
 pub(super) fn by_device(path: &str) -> Option<&'static str> {
     let node = beneath(path, "/dev").unwrap_or_default();
     let is_disk = DISKS.iter().any(|disk| node.starts_with(disk));
@@ -231,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_an_applications_own_or_leads_there() {
+    fn socket_outside_application_dirs_leads_to_root() {
         for path in [
             "/run/docker.sock",
             "/run/snapd.socket",
@@ -257,7 +246,7 @@ mod tests {
             "/var/run/a/b",
         ] {
             assert_eq!(by_socket(path, false), None, "{path}");
-            // A database that knows its users by their uid makes root the master of all.
+            // As root, the job would be superuser of a database that identifies users by uid.
             assert!(by_socket(path, true).is_some(), "{path}");
         }
         for (path, expect) in [

@@ -1,4 +1,4 @@
-//! The encoding, read back by a reader of its own.
+//! Reads the encoding back with an independent parser.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -8,9 +8,9 @@ use remit_common::names::JobId;
 use remit_common::wire::Effect;
 
 use super::*;
+use crate::approval::file_hash::FileBinding;
 use crate::approval::fixture::{Scene, file};
-use crate::approval::measure::Held;
-use crate::peer::Subject;
+use crate::identity::peer::Subject;
 
 const KEY: Key = Key([9; 32]);
 
@@ -26,7 +26,6 @@ fn parts<'a>(draft: &'a Draft, files: &'a [FileFound]) -> Parts<'a> {
     }
 }
 
-/// Every line of an encoding's structure with its value, as an auditor's program would read it.
 fn read(mut rest: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
     rest = rest.strip_prefix(VERSION).expect("a version");
@@ -52,7 +51,6 @@ fn c(text: &str) -> CString {
     CString::new(text).unwrap()
 }
 
-/// A change to a request.
 type Change = fn(&mut Draft, &mut Vec<FileFound>);
 
 const BACKUP: &[(&str, Change)] = &[
@@ -109,7 +107,7 @@ const BACKUP: &[(&str, Change)] = &[
     ("name", |_, files| {
         files[0].measured.path = c("/usr/bin/truE")
     }),
-    ("held", |_, files| files[0].held = Held::Seen),
+    ("held", |_, files| files[0].held = FileBinding::Seen),
     ("real", |_, files| files[0].real = c("/usr/bin/truE")),
     ("dev", |_, files| files[0].measured.dev = 7),
     ("ino", |_, files| files[0].measured.ino = 7),
@@ -167,7 +165,7 @@ fn each_part_counts() {
     let base = encode(&parts(&base, &program()));
     let mut seen = BTreeSet::from([base.clone()]);
     let mut changed = BTreeSet::new();
-    // Those of the request that are not in a draft's fields, or not where they can be changed.
+    // Parts that are not fields of a draft, or cannot be changed there.
     let mut look = |bytes: Vec<u8>, name: &str| {
         let differs = read(&bytes) != read(&base);
         assert!(differs && seen.insert(bytes.clone()), "{name}");
@@ -240,14 +238,14 @@ fn each_part_counts() {
     look(bytes(scene.script(b"A", b"b")), "script");
     look(bytes(scene.script(b"b", b"a")), "stdin");
     look(bytes(scene.program(&[b"ls"])), "reason");
-    // Whatever is encoded has been changed.
+    // Every part of the encoding was changed.
     let names: BTreeSet<String> = read(&base).into_iter().map(|(name, _)| name).collect();
     let missing: Vec<_> = names.difference(&changed).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
-fn a_byte_that_moves_to_the_next_argument_counts() {
+fn byte_moved_to_next_argument_changes_digest() {
     let scene = Scene::new();
     let argvs: [&[&[u8]]; 7] = [
         &[b"rm", b"ab", b"c"],
@@ -289,7 +287,7 @@ fn c03_each_line_of_what_it_does_counts() {
 }
 
 #[test]
-fn no_secret_is_in_it_nor_its_plain_hash() {
+fn digest_has_no_secret_or_plain_hash() {
     let scene = Scene::new();
     let bytes = encode(&parts(&scene.backup("a", "x"), &program()));
     let has = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
@@ -299,7 +297,7 @@ fn no_secret_is_in_it_nor_its_plain_hash() {
     assert!(has(hex(&keyed).as_bytes()));
 }
 
-/// An auditor's own program finds the same.
+/// Fixes the encoding and its digest, for programs of auditors.
 #[test]
 fn the_encoding_is_as_written_down() {
     let scene = Scene::new();

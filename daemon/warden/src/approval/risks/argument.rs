@@ -1,8 +1,8 @@
-//! What arguments ask for, as far as most programs agree on it. Pure.
+//! Notes about arguments, by conventions that most programs share.
 
 use super::{Numbered, about};
 
-/// Long options that switch a check off, or do more than what was named.
+/// Long options that disable a check, or do more than was named.
 const FORCE: &[&str] = &[
     "--allow-downgrades",
     "--allow-unauthenticated",
@@ -21,7 +21,6 @@ const FORCE: &[&str] = &[
     "--skip-checks",
     "--yes",
 ];
-/// Files and places of which a change or a look is never a small thing.
 const GRAVE: &[&str] = &[
     "/boot",
     "/dev",
@@ -48,7 +47,6 @@ const GRAVE: &[&str] = &[
     "/usr/libexec/remit",
     "/var/lib/remit",
 ];
-/// Devices that everybody uses.
 const HARMLESS: &[&str] = &[
     "/dev/null",
     "/dev/zero",
@@ -57,45 +55,42 @@ const HARMLESS: &[&str] = &[
     "/dev/stderr",
     "/dev/urandom",
 ];
-/// Where everybody can put a file.
 const PUBLIC: &[&str] = &["/tmp", "/var/tmp", "/dev/shm", "/run/user"];
 
-/// What is seen in them.
 pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
-    // The program is no argument.
     let args = argv.iter().filter(|(at, _)| *at > 0).copied();
     let args: Vec<_> = args.collect();
     let about = |is: &dyn Fn(&[u8]) -> bool, one: &str, many: &str| about(&args, is, one, many);
     let notes = [
         about(
             &|arg| path_of(arg) == Some(b"/"),
-            "is the root directory of the machine",
-            "are each the root directory of the machine",
+            "is the root directory of this machine",
+            "are each the root directory of this machine",
         ),
         about(
             &|arg| path_of(arg).is_some_and(is_grave),
-            "names a place that decides who may do what on the machine, or how it starts",
-            "name places that decide who may do what on the machine, or how it starts",
+            "names a path that decides who may do what on this machine, or how it boots",
+            "name paths that decide who may do what on this machine, or how it boots",
         ),
         about(
             &|arg| is_force(arg),
-            "switches a check or a question off, or does more than what is named (as --force)",
-            "switch checks or questions off, or do more than what is named (as --force)",
+            "switches off a check or a question, or does more than is named (like --force)",
+            "switch off checks or questions, or do more than is named (like --force)",
         ),
         about(
             &|arg| is_recursive(arg),
-            "asks for whole directory trees in most programs (as -r)",
-            "ask for whole directory trees in most programs (as -r)",
+            "means whole directory trees in most programs (like -r)",
+            "mean whole directory trees in most programs (like -r)",
         ),
         about(
             &|arg| arg.iter().any(|byte| b"*?[".contains(byte)) && !is_url(arg),
-            "has a wildcard: what it stands for is found when it runs",
-            "have wildcards: what they stand for is found when it runs",
+            "has a wildcard: what it matches is decided when it runs",
+            "have wildcards: what they match is decided when it runs",
         ),
         about(
             &|arg| arg.split(|byte| *byte == b'/').any(|part| part == b".."),
-            "has '..' in a path: it is about another place than it begins with",
-            "have '..' in a path: they are about other places than they begin with",
+            "has '..' in a path: it leads elsewhere than it begins",
+            "have '..' in a path: they lead elsewhere than they begin",
         ),
         about(
             &|arg| {
@@ -106,8 +101,8 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
         ),
         about(
             &is_url,
-            "names a network address: what is there can change at any time",
-            "name network addresses: what is there can change at any time",
+            "names a network address, whose content can change at any time",
+            "name network addresses, whose content can change at any time",
         ),
         about(
             &|arg| has_shell_characters(arg),
@@ -118,7 +113,6 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
     notes.into_iter().flatten().collect()
 }
 
-/// The absolute path that an argument is, or ends in after `=`, without doubled slashes at the end.
 fn path_of(arg: &[u8]) -> Option<&[u8]> {
     let path = match arg.first() {
         Some(b'/') => arg,
@@ -142,7 +136,6 @@ fn is_grave(path: &[u8]) -> bool {
             .any(|grave| is_below(path, grave) || is_kin(path, grave))
 }
 
-/// The path itself, or something in it.
 fn is_below(path: &[u8], of: &str) -> bool {
     let rest = path.strip_prefix(of.as_bytes());
     rest.is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
@@ -158,7 +151,7 @@ fn is_kin(path: &[u8], of: &str) -> bool {
 fn is_force(arg: &[u8]) -> bool {
     let name = arg.split(|byte| *byte == b'=').next().unwrap_or_default();
     let letters = short(arg).unwrap_or_default();
-    // `-f` alone is a file as often.
+    // `-f` alone names a file as often.
     let is_short = letters.contains(&b'f') && is_recursive(arg);
     FORCE.iter().any(|force| force.as_bytes() == name) || is_short || arg == b"-y"
 }
@@ -168,7 +161,6 @@ fn is_recursive(arg: &[u8]) -> bool {
     arg == b"--recursive" || letters.contains(&b'R') || letters.contains(&b'r')
 }
 
-/// The letters of `-rf`: a few, all of them letters.
 fn short(arg: &[u8]) -> Option<&[u8]> {
     let letters = arg.strip_prefix(b"-")?;
     let plausible = (1..=4).contains(&letters.len()) && letters.iter().all(u8::is_ascii_alphabetic);

@@ -1,14 +1,11 @@
-//! What the bytes of arguments are made of: what cannot be seen, and letters that look like others. Pure.
+//! Notes about the bytes of arguments: invisible characters, and letters that look like others.
 
 use super::super::escape::is_hidden;
-use super::{Numbered, about, told};
+use super::{Numbered, about, arguments_sentence};
 
-/// Bytes of an argument that nobody reads to its end.
 const LONG: usize = 1 << 10;
-/// Spaces that push what follows them out of sight.
 const SPACES: usize = 8;
 
-/// Alphabets with letters that look like those of another.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Script {
     Latin,
@@ -16,7 +13,7 @@ enum Script {
     Cyrillic,
     Armenian,
     Cherokee,
-    /// Latin letters in another shape: wide, or of mathematics.
+    /// Latin letters in another shape: wide or mathematical.
     Shaped,
 }
 
@@ -51,7 +48,6 @@ impl Script {
     }
 }
 
-/// What is seen in them.
 pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
     let mut all = Vec::new();
     all.extend(mixed(argv));
@@ -62,8 +58,8 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
     all.extend(about(
         argv,
         |arg| mix(arg).is_none() && has(arg, &alike),
-        "has letters that look like Latin ones and are others",
-        "have letters that look like Latin ones and are others",
+        "has letters that look like Latin letters but are not",
+        "have letters that look like Latin letters but are not",
     ));
     all.extend(about(
         argv,
@@ -75,14 +71,14 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
     all.extend(about(
         argv,
         |arg| has(arg, &steers),
-        "has characters that steer a terminal or cannot be seen, shown as escapes",
-        "have characters that steer a terminal or cannot be seen, shown as escapes",
+        "has characters that control a terminal or are invisible, shown as escapes",
+        "have characters that control a terminal or are invisible, shown as escapes",
     ));
     all.extend(about(
         argv,
         |arg| std::str::from_utf8(arg).is_err(),
-        "has bytes that are no text, shown as \\xNN",
-        "have bytes that are no text, shown as \\xNN",
+        "has bytes that are not text, shown as \\xNN",
+        "have bytes that are not text, shown as \\xNN",
     ));
     all.extend(about(
         argv,
@@ -116,18 +112,17 @@ fn mixed(argv: &[Numbered<'_>]) -> Vec<String> {
             continue;
         };
         match found.iter_mut().find(|(known, _)| *known == pair) {
-            Some((_, places)) => places.push(*at),
+            Some((_, positions)) => positions.push(*at),
             None => found.push((pair, vec![*at])),
         }
     }
     let sentence = |((one, other), at): ((Script, Script), Vec<usize>)| {
         let what = format!("{} and {} letters in a word", one.name(), other.name());
-        told(&at, &format!("mixes {what}"), &format!("mix {what}"))
+        arguments_sentence(&at, &format!("mixes {what}"), &format!("mix {what}"))
     };
     found.into_iter().filter_map(sentence).collect()
 }
 
-/// The first two alphabets that stand in one word.
 fn mix(arg: &[u8]) -> Option<(Script, Script)> {
     if arg.is_ascii() {
         return None;

@@ -1,57 +1,56 @@
-//! What the program is known to do, by its name. Pure.
+//! Notes about what a program is known to do, by its name.
 
 use remit_programs::{Class, Program};
 
 use super::super::escape::exact;
-use super::super::measure::FileFound;
-use super::super::words::{size, some};
-use crate::plan::Whole;
+use crate::approval::describe::{size, some};
+use crate::approval::file_hash::FileFound;
+use crate::request::Whole;
 
-/// They change or stop more than themselves.
+/// Programs that change or stop more than themselves.
 const STRONG: &[(&str, &str)] = &[
     (
         "dd",
-        "it writes bytes where its arguments say, also over whole disks",
+        "it writes bytes where its arguments say, even over whole disks",
     ),
-    ("fdisk", "it changes how a disk is divided"),
+    ("fdisk", "it changes a disk's partitions"),
     ("halt", "it stops the machine"),
     (
         "ip",
-        "it can change the machine's network, also the way by which you reach it",
+        "it can change the machine's network, including the connection you use",
     ),
     ("iptables", "it can change the machine's firewall"),
     ("kexec", "it starts another kernel"),
     ("kill", "it ends processes"),
     ("killall", "it ends processes by their name"),
-    ("mkfs", "it makes a new file system: what was there is lost"),
-    ("mount", "it changes which file systems are where"),
+    ("mkfs", "it makes a new file system: all data there is lost"),
+    ("mount", "it changes which file systems are mounted where"),
     ("nft", "it can change the machine's firewall"),
-    ("parted", "it changes how a disk is divided"),
+    ("parted", "it changes a disk's partitions"),
     ("pkill", "it ends processes by their name"),
     ("poweroff", "it stops the machine"),
-    ("reboot", "the machine reboots: all that runs on it stops"),
-    ("rm", "it removes files, and nothing brings them back"),
-    ("shred", "it overwrites files, and nothing brings them back"),
+    ("reboot", "the machine reboots: everything on it stops"),
+    ("rm", "it removes files for good"),
+    ("shred", "it overwrites files for good"),
     ("shutdown", "it stops the machine or reboots it"),
     (
         "systemctl",
         "it can stop and change any unit, and the machine itself",
     ),
-    ("umount", "it changes which file systems are where"),
-    ("useradd", "it makes an account"),
+    ("umount", "it changes which file systems are mounted where"),
+    ("useradd", "it creates an account"),
     ("userdel", "it removes an account"),
     ("usermod", "it changes an account"),
     (
         "wipefs",
-        "it makes the content of a disk unknown to the system",
+        "it erases the signatures by which the system knows a disk's content",
     ),
 ];
 
-/// What it changes, where that is known.
 pub fn acts(argv: &[&[u8]]) -> Vec<String> {
     let name = base_name(argv);
     if name == "remit-act" {
-        return ours(argv);
+        return own_program_risks(argv);
     }
     let stem = name.split_once('.').map_or(name.as_str(), |(stem, _)| stem);
     let strong = STRONG.iter().find(|(known, _)| *known == stem);
@@ -61,52 +60,50 @@ pub fn acts(argv: &[&[u8]]) -> Vec<String> {
         .collect()
 }
 
-/// The changes of remit's own policy.
-fn ours(argv: &[&[u8]]) -> Vec<String> {
+fn own_program_risks(argv: &[&[u8]]) -> Vec<String> {
     let words: Vec<String> = argv.iter().skip(1).map(|arg| exact(arg, 200)).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["unit", verb, unit] => unit_verb(verb, unit),
         ["package", verb, names @ ..] => package_verb(verb, names),
-        ["reboot", "--cancel"] => vec!["a reboot that was planned is called off".into()],
-        ["reboot", ..] => vec!["the machine reboots: all that runs on it stops".into()],
+        ["reboot", "--cancel"] => vec!["a planned reboot is canceled".into()],
+        ["reboot", ..] => vec!["the machine reboots: everything on it stops".into()],
         _ => Vec::new(),
     }
 }
 
 fn unit_verb(verb: &str, unit: &str) -> Vec<String> {
-    let told = match verb {
-        "stop" => format!("{unit} stops, and what needs it with it, until somebody starts it"),
+    let sentence = match verb {
+        "stop" => format!("{unit} and what requires it stop, until somebody starts them"),
         "restart" => format!(
-            "{unit} stops and starts again: who uses it just then is cut off, and it stays down if it cannot start"
+            "{unit} stops and starts again: its users are cut off, and it stays down if it cannot start"
         ),
-        "reload" => format!("{unit} reads its configuration again, as it is then"),
-        "start" => format!("{unit} starts, and what it needs with it"),
+        "reload" => format!("{unit} reads its configuration again, as it is at that time"),
+        "start" => format!("{unit} and what it requires start"),
         "enable" => format!("{unit} starts at each boot from now on"),
-        "disable" => format!("{unit} does not start at boot any more"),
+        "disable" => format!("{unit} no longer starts at boot"),
         _ => return Vec::new(),
     };
-    vec![told]
+    vec![sentence]
 }
 
 fn package_verb(verb: &str, names: &[&str]) -> Vec<String> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let named = some(&names);
-    let told = match verb {
+    let sentence = match verb {
         "install" => format!(
-            "installs {named} and what they need, and may remove what does not go with them"
+            "installs {named} and what they require, and may remove what conflicts with them"
         ),
         "upgrade" => format!(
-            "upgrades {named} to what the repositories have by then, and may restart services"
+            "upgrades {named} to what the repositories have at that time, and may restart services"
         ),
-        "remove" => format!("removes {named} and every package that needs them"),
+        "remove" => format!("removes {named} and every package that requires them"),
         _ => return Vec::new(),
     };
-    let scripts = "programs that come with packages run as root, without a sandbox";
-    vec![told, scripts.into()]
+    let scripts = "programs in packages run as root, without a sandbox";
+    vec![sentence, scripts.into()]
 }
 
-/// Whether it executes code that is not its own.
 pub fn executes(whole: &Whole<'_>, argv: &[&[u8]], files: &[FileFound]) -> Vec<String> {
     let mut all = Vec::new();
     let name = base_name(argv);
@@ -131,14 +128,12 @@ pub fn executes(whole: &Whole<'_>, argv: &[&[u8]], files: &[FileFound]) -> Vec<S
             }
             Some(_) | None => {
                 all.push(format!(
-                    "'{shown}' executes what its arguments, files or standard input tell it"
+                    "'{shown}' executes code from its arguments, files or standard input"
                 ));
             }
         }
         if whole.stdin.is_some() {
-            all.push(format!(
-                "'{shown}' is given standard input, which may be code"
-            ));
+            all.push(format!("'{shown}' gets standard input, which may be code"));
         }
     } else if known.is_some_and(|program| starts_others(program, argv)) {
         all.push(format!("'{shown}' can start other programs"));
@@ -151,7 +146,7 @@ pub fn executes(whole: &Whole<'_>, argv: &[&[u8]], files: &[FileFound]) -> Vec<S
     all
 }
 
-/// Whether it can start others as it is called: of a tool, by a word or an option that has it do so.
+/// Returns true if this call can start other programs. For a tool, a word or an option decides.
 fn starts_others(program: &Program, argv: &[&[u8]]) -> bool {
     let Class::Tool(tool) = &program.class else {
         return program.starts_others();
@@ -168,7 +163,7 @@ fn starts_others(program: &Program, argv: &[&[u8]]) -> bool {
     tool.operands.is_some() || words.any(is_one)
 }
 
-/// Whether an argument is this option; a short one may stand at the end of others, as `c` in `-lc`.
+/// A short option may end a group, as `c` in `-lc`.
 fn is_option(arg: &[u8], option: &str) -> bool {
     let letter = option.strip_prefix('-').filter(|letter| letter.len() == 1);
     let bundled = |letter: &str| {
@@ -191,16 +186,15 @@ fn base_name(argv: &[&[u8]]) -> String {
 mod tests {
     use remit_programs::{Class, all, known};
 
-    /// What is said of a program to an approver goes by the same table as what the load refuses.
+    /// Notes for an approver and refusals of the policy load use the same table.
     #[test]
-    fn c10_every_program_of_the_table_is_a_risk_or_only_writes() {
+    fn c10_listed_program_is_risk_or_writer() {
         for program in all() {
             let runs = program.interprets() || program.starts_others();
             let only_data = matches!(&program.class, Class::Tool(tool)
                 if tool.verb || tool.operands_written || !tool.signs.is_empty() || !tool.writes.is_empty());
             assert!(runs || only_data, "{:?}", program.names);
         }
-        // Those that earlier lists disagreed about.
         for name in [
             "ash",
             "yash",

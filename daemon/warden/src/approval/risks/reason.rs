@@ -1,9 +1,8 @@
-//! What stands in a reason that no reason needs. Pure.
+//! Notes about text that a reason does not need.
 
 use super::super::escape::is_hidden;
 
-/// Parts of remit's own pages, and of prompts.
-const OURS: &[&str] = &[
+const REMIT_WORDS: &[&str] = &[
     "approved",
     "approver",
     "awaiting_approval",
@@ -19,7 +18,6 @@ const OURS: &[&str] = &[
     "(yes/no)",
     "you can approve",
 ];
-/// Lines to be typed.
 const COMMANDS: &[&str] = &[
     "remit ",
     "sudo ",
@@ -38,7 +36,6 @@ const COMMANDS: &[&str] = &[
     "--password",
 ];
 
-/// What is seen in it.
 pub fn notes(reason: &str) -> Vec<String> {
     let lower = reason.to_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
@@ -46,16 +43,14 @@ pub fn notes(reason: &str) -> Vec<String> {
     if has(COMMANDS) {
         all.push("the reason has text that looks like a command: do not type what it says".into());
     }
-    if has(OURS) {
+    if has(REMIT_WORDS) {
         all.push(
-            "the reason has text that looks like remit's own: only what stands outside of it is"
+            "the reason has text that looks like remit's own: only text outside the reason is"
                 .into(),
         );
     }
     if reason.chars().any(|c| c.is_control() || is_hidden(c)) {
-        all.push(
-            "the reason has line breaks or characters that cannot be seen, shown as escapes".into(),
-        );
+        all.push("the reason has line breaks or invisible characters, shown as escapes".into());
     }
     if reason.contains("    ") {
         all.push("the reason has a long run of spaces, shown as their number".into());

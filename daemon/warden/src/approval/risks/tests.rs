@@ -1,33 +1,30 @@
-//! Each note with a request that has it and one that has it not.
+//! Tests each note with a request that has it and one that does not.
 
 use super::*;
 use crate::approval::fixture::{Scene, file};
-use crate::peer::Subject;
-use crate::plan::Draft;
+use crate::identity::peer::Subject;
+use crate::request::Draft;
 
 fn of(draft: &Draft) -> Vec<String> {
-    risks(&draft.whole(), &[], &[], usize::MAX)
+    risks(&draft.whole(), &[], &BTreeSet::new(), usize::MAX)
 }
 
 fn has(all: &[String], part: &str) -> bool {
-    all.iter().any(|told| told.contains(part))
+    all.iter().any(|sentence| sentence.contains(part))
 }
 
 #[test]
 fn an_argv_tells_what_it_may_do() {
     let scene = Scene::new();
     let cases: &[(&[&str], &str)] = &[
+        (&["rm", "-rf", "/srv/x"], "it removes files for good"),
         (
             &["rm", "-rf", "/srv/x"],
-            "it removes files, and nothing brings them back",
+            "argument 1 means whole directory trees",
         ),
         (
             &["rm", "-rf", "/srv/x"],
-            "argument 1 asks for whole directory trees",
-        ),
-        (
-            &["rm", "-rf", "/srv/x"],
-            "argument 1 switches a check or a question off",
+            "argument 1 switches off a check or a question",
         ),
         (&["/usr/sbin/mkfs.ext4", "x"], "it makes a new file system"),
         (&["ls", "/"], "argument 1 is the root directory"),
@@ -35,11 +32,11 @@ fn an_argv_tells_what_it_may_do() {
         (&["ls", "//"], "argument 1 is the root directory"),
         (
             &["cat", "/etc/shadow"],
-            "argument 1 names a place that decides",
+            "argument 1 names a path that decides",
         ),
         (
             &["cat", "/etc/sudoers.d/x", "/etc/cron.daily/y"],
-            "arguments 1, 2 name places that decide",
+            "arguments 1, 2 name paths that decide",
         ),
         (&["ls", "/var/log/*.log"], "argument 1 has a wildcard"),
         (&["ls", "/srv/../etc"], "argument 1 has '..' in a path"),
@@ -61,12 +58,12 @@ fn an_argv_tells_what_it_may_do() {
         ),
         (
             &["/usr/bin/python3.12", "x.py"],
-            "'python3.12' executes what its arguments",
+            "'python3.12' executes code from its arguments",
         ),
         (&["xargs", "ls"], "'xargs' can start other programs"),
         (
             &["apt", "--purge"],
-            "argument 1 switches a check or a question off",
+            "argument 1 switches off a check or a question",
         ),
         (
             &["a", "*", "*", "*", "*", "*", "*", "*", "*"],
@@ -106,30 +103,41 @@ fn an_argv_tells_what_it_may_do() {
 fn a_sandbox_tells_what_it_leaves_open() {
     let scene = Scene::new();
     let host = of(&scene.change("disk.wipe", &[("disk", "a")]));
-    let first = "no sandbox holds it: it runs as root, who can do anything on this machine";
+    let first = "there is no sandbox: it runs as root and can do anything on this machine";
     assert_eq!(host[0], first);
     assert!(has(&host, "over whole disks"));
     let bus = of(&scene.change(
         "service.act",
         &[("verb", "restart"), ("unit", "nginx.service")],
     ));
+    let master = "as root it can make the service at /run/dbus/system_bus_socket do anything on this machine";
     for part in [
         "nginx.service stops and starts again",
-        "what listens at /run/dbus/system_bus_socket does anything on this machine for it",
-        "it runs as root, within its sandbox",
         "it can read files whatever their permissions are",
         "it can change files of this machine: /srv/www",
-        "ask services outside of its sandbox, which may do more than it can: /run/dbus/system_bus_socket",
         "over the network: to 192.0.2.1:443",
     ] {
         assert!(has(&bus, part), "{part}: {bus:?}");
     }
     assert!(bus[0].starts_with("nginx.service stops"));
+    let of_bus = |all: &[String]| {
+        all.iter()
+            .filter(|risk| risk.contains("system_bus"))
+            .count()
+    };
+    assert_eq!(
+        of_bus(&bus),
+        0,
+        "only remit's own program reaches it: {bus:?}"
+    );
+    let other = of(&scene.change("service.call", &[("verb", "x")]));
+    assert!(has(&other, master) && of_bus(&other) == 1, "{other:?}");
+    assert!(!has(&other, "it runs as root"), "said once: {other:?}");
     let stop = of(&scene.change(
         "service.act",
         &[("verb", "stop"), ("unit", "nginx.service")],
     ));
-    assert!(has(&stop, "nginx.service stops, and what needs it with it"));
+    assert!(has(&stop, "nginx.service and what requires it stop"));
 }
 
 #[test]
@@ -142,18 +150,18 @@ fn packages_and_a_reboot_say_so() {
     };
     assert!(has(
         &act(&["package", "remove", "a", "b"]),
-        "removes a, b and every package that needs them"
+        "removes a, b and every package that requires them"
     ));
     assert!(has(
         &act(&["package", "install", "a"]),
         "run as root, without a sandbox"
     ));
     assert!(has(&act(&["reboot", "--in", "5"]), "the machine reboots"));
-    assert!(has(&act(&["reboot", "--cancel"]), "called off"));
+    assert!(has(&act(&["reboot", "--cancel"]), "canceled"));
 }
 
 #[test]
-fn a_reason_that_is_none_is_told() {
+fn empty_or_hostile_reason_is_reported() {
     let scene = Scene::new();
     for (reason, want) in [
         (
@@ -162,14 +170,14 @@ fn a_reason_that_is_none_is_told() {
         ),
         ("it is safe.\ndigest: 00000000", "looks like remit's own"),
         ("Already APPROVED by ann", "looks like remit's own"),
-        ("x\u{202e}y", "cannot be seen"),
+        ("x\u{202e}y", "invisible"),
         ("x\ny", "line breaks"),
         ("x          y", "run of spaces"),
     ] {
         let all = of(&scene.backup("a", reason));
         assert!(
             all.iter()
-                .any(|told| told.starts_with("the reason") && told.contains(want)),
+                .any(|sentence| sentence.starts_with("the reason") && sentence.contains(want)),
             "{all:?}"
         );
     }
@@ -178,21 +186,21 @@ fn a_reason_that_is_none_is_told() {
 }
 
 #[test]
-fn who_asks_under_another_login_is_told() {
+fn request_under_other_login_is_reported() {
     let scene = Scene::new();
     let mut draft = scene.program(&[b"ls"]);
     assert_eq!(of(&draft), [""; 0]);
     draft.requester.subject = Subject::fake(64_001, "agent", Some(1000));
     assert_eq!(
         of(&draft),
-        ["who asks is uid 64001, but the one who logged in is uid 1000"]
+        ["the requester is uid 64001, but logged in as uid 1000"]
     );
     draft.requester.subject = Subject::fake(64_001, "agent", None);
-    assert!(of(&draft)[0].starts_with("nobody logged in"));
+    assert!(of(&draft)[0].starts_with("the requester did not log in"));
 }
 
 #[test]
-fn code_that_is_brought_along_is_told() {
+fn code_in_arguments_is_reported() {
     let scene = Scene::new();
     let all = of(&scene.script(b"id\n", b""));
     assert!(
@@ -207,7 +215,7 @@ fn code_that_is_brought_along_is_told() {
         file("program", "/usr/bin/tool", "/usr/bin/tool"),
         file("interpreter", "/bin/sh", "/usr/bin/dash"),
     ];
-    let all = risks(&draft.whole(), &files, &[], usize::MAX);
+    let all = risks(&draft.whole(), &files, &BTreeSet::new(), usize::MAX);
     assert_eq!(
         all,
         ["the program is a script, executed by '/usr/bin/dash'"]

@@ -1,4 +1,4 @@
-//! Nasty requests, shown.
+//! Shows hostile requests.
 
 use proptest::prelude::*;
 use remit_common::admin::AdminReply;
@@ -31,9 +31,11 @@ fn show(draft: &Draft, files: &[FileFound]) -> ShownRequest {
     shown(&Shown {
         pending: &pending(),
         draft,
-        files,
-        does: &[],
-        loose: &[],
+        found: &AsFound {
+            files: files.to_vec(),
+            ..AsFound::default()
+        },
+        today: &Today::new(),
         rule: "ops (t.toml:34)",
         command: None,
     })
@@ -81,7 +83,7 @@ fn texts(shown: &ShownRequest) -> Vec<&String> {
         .collect()
 }
 
-/// One frame with room to spare, and no text that steers or hides.
+/// One frame with space to spare, without control or invisible characters.
 fn check(shown: &ShownRequest) -> Result<(), String> {
     let reply = AdminReply::Shown(Box::new(shown.clone()));
     let size = postcard::to_extend(&reply, Vec::new()).unwrap().len();
@@ -95,7 +97,6 @@ fn check(shown: &ShownRequest) -> Result<(), String> {
     }
 }
 
-/// What cannot be told by looking, with how it is shown and what is said of it.
 #[test]
 fn a_nasty_argument_hides_nothing() {
     let scene = Scene::new();
@@ -105,37 +106,37 @@ fn a_nasty_argument_hides_nothing() {
         (
             b"\x1b[2J\x1b[1;1Hall is well",
             "\\x1b[2J\\x1b[1;1Hall is well",
-            "steer a terminal",
+            "control a terminal",
         ),
         (b"ok\rrm -rf /", "ok\\rrm -rf /", "line breaks"),
-        (b"\x08\x08\x08", "\\x08\\x08\\x08", "steer a terminal"),
+        (b"\x08\x08\x08", "\\x08\\x08\\x08", "control a terminal"),
         (
             "\u{202e}gpj.exe".as_bytes(),
             "\\u{202e}gpj.exe",
-            "cannot be seen",
+            "invisible",
         ),
         (
             "\u{2066}a\u{2069}".as_bytes(),
             "\\u{2066}a\\u{2069}",
-            "cannot be seen",
+            "invisible",
         ),
         (
             "a\u{200b}b\u{feff}".as_bytes(),
             "a\\u{200b}b\\u{feff}",
-            "cannot be seen",
+            "invisible",
         ),
         (
             "a\u{2028}b\u{85}".as_bytes(),
             "a\\u{2028}b\\u{85}",
-            "cannot be seen",
+            "invisible",
         ),
         (
             "\u{e0041}\u{e0042}".as_bytes(),
             "\\u{e0041}\\u{e0042}",
-            "cannot be seen",
+            "invisible",
         ),
-        (b"\xff\xfe\xc3(", "\\xff\\xfe\\xc3(", "no text"),
-        (b"\xc0\x80", "\\xc0\\x80", "no text"),
+        (b"\xff\xfe\xc3(", "\\xff\\xfe\\xc3(", "not text"),
+        (b"\xc0\x80", "\\xc0\\x80", "not text"),
         (
             spaces.as_bytes(),
             "a[… 4096 spaces …]--force",
@@ -155,12 +156,12 @@ fn a_nasty_argument_hides_nothing() {
         (
             "\u{430}\u{435}".as_bytes(),
             "\u{430}\u{435}",
-            "look like Latin ones",
+            "look like Latin letters",
         ),
         (
             "\u{ff52}\u{ff4d}".as_bytes(),
             "\u{ff52}\u{ff4d}",
-            "look like Latin ones",
+            "look like Latin letters",
         ),
         (
             "[… 9 bytes more …]".as_bytes(),
@@ -173,12 +174,12 @@ fn a_nasty_argument_hides_nothing() {
         let shown = show(&scene.program(&[b"ls", bytes]), &[]);
         assert_eq!(shown.argv, ["ls", text]);
         check(&shown).unwrap();
-        let has = |risk: &str| shown.risks.iter().any(|told| told.contains(risk));
+        let has = |risk: &str| shown.risks.iter().any(|sentence| sentence.contains(risk));
         assert!(risk.is_empty() || has(risk), "{bytes:?}: {:?}", shown.risks);
         let named = shown
             .risks
             .iter()
-            .any(|told| told.starts_with("argument 1"));
+            .any(|sentence| sentence.starts_with("argument 1"));
         assert!(risk.is_empty() || named, "{:?}", shown.risks);
     }
 }
@@ -205,12 +206,12 @@ fn a_secret_is_nowhere() {
         shown
             .risks
             .iter()
-            .any(|told| told.starts_with("argument 1 is a secret"))
+            .any(|sentence| sentence.starts_with("argument 1 is a secret"))
     );
 }
 
 #[test]
-fn what_has_no_room_is_counted_and_hashed() {
+fn omitted_parts_are_counted_and_hashed() {
     let scene = Scene::new();
     let long = vec![b'x'; 100_000];
     let shown = show(&scene.program(&[b"echo", &long]), &[]);
@@ -227,14 +228,14 @@ fn what_has_no_room_is_counted_and_hashed() {
     let more = caps::ARGV_COUNT - shown.argv.len();
     assert_eq!(usize::try_from(shown.more_argv).unwrap(), more);
     let all = hex(&Sha256::digest(b"\n\n\n\n\0".repeat(caps::ARGV_COUNT)));
-    let told = shown
+    let sentence = shown
         .risks
         .iter()
-        .find(|told| told.contains("not shown"))
+        .find(|sentence| sentence.contains("not shown"))
         .unwrap();
     assert!(
-        more > 0 && told.starts_with(&more.to_string()) && told.ends_with(&all),
-        "{told}"
+        more > 0 && sentence.starts_with(&more.to_string()) && sentence.ends_with(&all),
+        "{sentence}"
     );
     check(&shown).unwrap();
 }
@@ -283,7 +284,6 @@ fn files_have_their_names_and_where_they_lead() {
     check(&shown).unwrap();
 }
 
-/// Text of any kind, rather often of the kind that is not shown as it is.
 fn nasty(most: usize) -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         any::<char>().prop_map(|c| c.to_string().into_bytes()),
@@ -326,9 +326,9 @@ proptest! {
             }
             None => {
                 let mut argv = vec![b"ls".to_vec().into()];
-                let mut room = caps::ARGV / 2;
+                let mut free_bytes = caps::ARGV / 2;
                 argv.extend(args.into_iter().map_while(|arg| {
-                    room = room.checked_sub(arg.len())?;
+                    free_bytes = free_bytes.checked_sub(arg.len())?;
                     Some(arg.into())
                 }));
                 SpecWhat::Argv(argv)
@@ -360,7 +360,7 @@ proptest! {
     }
 }
 
-/// The most that the caps let through, of what takes the most room.
+/// The largest request within the bounds, in its longest display.
 #[test]
 fn the_largest_request_fits() {
     let scene = Scene::new();

@@ -1,4 +1,4 @@
-//! Whatever happens to a daemon and its machine, the trail it leaves is whole.
+//! After any sequence of crashes, the audit log is complete.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,27 +9,25 @@ use remit_trail::{Entry, Expected, Report, Verifier};
 use super::*;
 use crate::audit::record::Event;
 
-/// What happens next.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
     Write {
         sync: bool,
     },
-    /// The sink takes no record just now.
+    /// The sink takes no record now.
     Refused,
-    /// The daemon is killed; `out`: and had written a record of which it does not know.
+    /// The daemon is killed. `out`: after it wrote the pending record.
     Kill {
         pending: bool,
         out: bool,
     },
-    /// The power fails, and of what was not put on the disk some is there.
+    /// The power fails. Part of the unsynced data is on the disk.
     PowerCut {
         pending: bool,
         out: bool,
         head: prop::sample::Index,
         records: prop::sample::Index,
     },
-    /// The daemon stops, and perhaps the machine with it.
     Stop {
         reboot: bool,
     },
@@ -47,17 +45,15 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
     prop::collection::vec(deed, 1..30)
 }
 
-/// A machine with a daemon.
 struct Machine {
     path: PathBuf,
     chain: Chain,
     boot: u8,
-    /// The sink can be looked at.
     is_file: bool,
-    trail: Vec<Entry>,
-    /// So many of them are on the disk.
+    entries: Vec<Entry>,
+    /// Number of records on the disk.
     synced: usize,
-    /// What the head may be on the disk.
+    /// Possible heads on the disk.
     heads: Vec<Vec<u8>>,
     written: u64,
 }
@@ -74,7 +70,7 @@ impl Machine {
             chain,
             boot: 1,
             is_file,
-            trail: Vec::new(),
+            entries: Vec::new(),
             synced: 0,
             heads,
             written: 0,
@@ -102,19 +98,19 @@ impl Machine {
         let mut fields: Vec<(String, String)> = head.map(|(n, v)| (n.into(), v.into())).into();
         let more = linked.fields();
         fields.extend(more.map(|(n, v)| (format!("REMIT_{n}"), v.to_owned())));
-        let place = String::new();
-        (linked, Entry { fields, place })
+        let position = String::new();
+        (linked, Entry { fields, position })
     }
 
     fn pending(&mut self, pending: bool, out: bool) {
         if pending {
             let (_, entry) = self.link();
-            self.trail.extend(out.then_some(entry));
+            self.entries.extend(out.then_some(entry));
         }
     }
 
     fn open(&mut self) {
-        let newest = self.trail.last().and_then(|entry| entry.fields.last());
+        let newest = self.entries.last().and_then(|entry| entry.fields.last());
         let newest = newest.map(|(_, hash)| hash.clone());
         let is_file = self.is_file;
         let is_written = |hash: &str| is_file && newest.as_deref() == Some(hash);
@@ -127,9 +123,9 @@ impl Machine {
             Deed::Write { sync } => {
                 let sync = sync && self.is_file;
                 let (linked, entry) = self.link();
-                self.trail.push(entry);
+                self.entries.push(entry);
                 if sync {
-                    self.synced = self.trail.len();
+                    self.synced = self.entries.len();
                 }
                 self.chain.commit(&linked, sync).unwrap();
                 self.note_head(sync);
@@ -151,8 +147,8 @@ impl Machine {
             } => {
                 self.pending(pending, out);
                 fs::write(&self.path, head.get(&self.heads)).unwrap();
-                let kept = self.synced + records.index(self.trail.len() - self.synced + 1);
-                self.trail.truncate(kept);
+                let kept = self.synced + records.index(self.entries.len() - self.synced + 1);
+                self.entries.truncate(kept);
                 self.synced = kept;
                 self.boot += 1;
                 self.open();
@@ -160,7 +156,7 @@ impl Machine {
             Deed::Stop { reboot } => {
                 self.chain.stop().unwrap();
                 self.note_head(true);
-                self.synced = self.trail.len();
+                self.synced = self.entries.len();
                 self.boot += u8::from(reboot);
                 self.open();
             }
@@ -169,7 +165,7 @@ impl Machine {
 
     fn verified(&self) -> Report {
         let mut verifier = Verifier::default();
-        self.trail.iter().for_each(|entry| verifier.take(entry));
+        self.entries.iter().for_each(|entry| verifier.take(entry));
         let Link { seq, hash } = self.chain.newest();
         verifier.finish(Some(Expected { seq, hash }))
     }
@@ -177,7 +173,7 @@ impl Machine {
 
 proptest! {
     #[test]
-    fn a_trail_is_whole_whatever_happens_to_the_machine(is_file: bool, deeds in deeds()) {
+    fn audit_log_survives_any_crash(is_file: bool, deeds in deeds()) {
         let mut machine = Machine::new(is_file);
         for deed in deeds {
             machine.does(deed);

@@ -9,7 +9,7 @@ use crate::audit::record::Event;
 const HERE: [u8; 16] = [1; 16];
 const LATER: [u8; 16] = [2; 16];
 
-fn place(name: &str) -> PathBuf {
+fn scratch_file(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("remit-chain-{name}-{}", std::process::id()));
     let _ = fs::remove_file(&path);
     path
@@ -23,7 +23,6 @@ fn record() -> Record {
     Record::new(Event::Start, "x").field("USER", "root")
 }
 
-/// A record goes out.
 fn write(chain: &mut Chain) -> Linked {
     let linked = chain.link(record(), 0).unwrap();
     chain.commit(&linked, false).unwrap();
@@ -52,7 +51,7 @@ fn verified(records: &[Linked], head: Link) -> Report {
         );
         verifier.take(&Entry {
             fields,
-            place: String::new(),
+            position: String::new(),
         });
     }
     let Link { seq, hash } = head;
@@ -60,8 +59,8 @@ fn verified(records: &[Linked], head: Link) -> Report {
 }
 
 #[test]
-fn each_record_names_the_one_before_also_after_a_restart() {
-    let path = place("restart");
+fn records_are_linked_across_restart() {
+    let path = scratch_file("restart");
     let mut chain = open(&path, HERE);
     let mut all = vec![write(&mut chain), write(&mut chain)];
     assert_eq!(value(&all[1], "PREV"), value(&all[0], "HASH"));
@@ -69,7 +68,7 @@ fn each_record_names_the_one_before_also_after_a_restart() {
         value(&all[0], "BOOT"),
         Some("01010101010101010101010101010101")
     );
-    // Killed between two records, and stopped in order before the machine is.
+    // Killed between two records, and stopped in order before the machine stops.
     drop(chain);
     let mut chain = open(&path, HERE);
     all.push(write(&mut chain));
@@ -93,9 +92,9 @@ fn each_record_names_the_one_before_also_after_a_restart() {
 }
 
 #[test]
-fn a_daemon_killed_while_it_wrote_leaves_a_doubt_or_none() {
+fn daemon_killed_while_writing_leaves_one_doubt() {
     for (is_there, is_seen) in [(false, false), (true, false), (true, true)] {
-        let path = place("killed");
+        let path = scratch_file("killed");
         let mut chain = open(&path, HERE);
         let mut all = vec![write(&mut chain)];
         for _ in 0..2 {
@@ -127,12 +126,11 @@ fn a_daemon_killed_while_it_wrote_leaves_a_doubt_or_none() {
 }
 
 #[test]
-fn after_a_machine_that_went_down_no_number_comes_twice() {
-    // How many records the head on the disk is behind, and how many of them are still there; whether the first record
-    // behind the crash is in doubt, too, and is there.
+fn machine_crash_repeats_no_number() {
+    // Records that the head on the disk lacks, and how many exist. The first one after a crash may be in doubt.
     for (behind, kept) in [(0, 0), (3, 3), (3, 2), (3, 0)] {
         for doubted in [None, Some(false), Some(true)] {
-            let path = place("down");
+            let path = scratch_file("down");
             let mut chain = open(&path, HERE);
             let mut all: Vec<_> = (0..5).map(|_| write(&mut chain)).collect();
             let on_disk = fs::read(&path).unwrap();
@@ -169,8 +167,8 @@ fn after_a_machine_that_went_down_no_number_comes_twice() {
 }
 
 #[test]
-fn what_was_on_the_disk_is_not_lost_with_the_machine() {
-    let path = place("synced");
+fn synced_record_survives_machine_crash() {
+    let path = scratch_file("synced");
     let mut chain = open(&path, HERE);
     let mut all: Vec<_> = (0..5).map(|_| write(&mut chain)).collect();
     let linked = chain.link(record(), 0).unwrap();
@@ -193,8 +191,8 @@ fn what_was_on_the_disk_is_not_lost_with_the_machine() {
 }
 
 #[test]
-fn a_record_that_did_not_go_out_leaves_its_number() {
-    let path = place("withdrawn");
+fn withdrawn_record_leaves_its_number() {
+    let path = scratch_file("withdrawn");
     let mut chain = open(&path, HERE);
     let first = chain.link(record(), 0).unwrap();
     chain.withdraw().unwrap();
@@ -202,7 +200,7 @@ fn a_record_that_did_not_go_out_leaves_its_number() {
     let mut chain = open(&path, HERE);
     assert_eq!(chain.doubts(), None);
     assert_eq!(write(&mut chain).seq(), first.seq());
-    // A head that cannot be kept lets nothing out, and nothing in memory moves.
+    // A head that cannot be written lets no record out and changes nothing in memory.
     let mut chain = Chain {
         file: File::open(&path).unwrap(),
         ..chain
@@ -210,7 +208,7 @@ fn a_record_that_did_not_go_out_leaves_its_number() {
     assert!(chain.link(record(), 0).is_err());
     chain.file = OpenOptions::new().write(true).open(&path).unwrap();
     let second = chain.link(record(), 0).unwrap();
-    // One that is out counts, whatever becomes of the head.
+    // A written record counts, even if the head cannot be kept.
     chain.file = File::open(&path).unwrap();
     assert!(chain.commit(&second, false).is_err());
     assert_eq!(chain.newest(), second.link);
@@ -218,8 +216,8 @@ fn a_record_that_did_not_go_out_leaves_its_number() {
 }
 
 #[test]
-fn numbers_are_set_aside_before_they_are_used() {
-    let path = place("reserved");
+fn numbers_are_reserved_before_use() {
+    let path = scratch_file("reserved");
     let mut chain = open(&path, HERE);
     let kept = |path: &Path| Head::parse(&fs::read(path).unwrap()).unwrap();
     let first = kept(&path).reserved;
@@ -232,8 +230,8 @@ fn numbers_are_set_aside_before_they_are_used() {
 }
 
 #[test]
-fn an_old_head_is_taken_over_and_a_damaged_one_refused() {
-    let path = place("odd");
+fn old_head_is_adopted_damaged_head_refused() {
+    let path = scratch_file("odd");
     fs::write(&path, [&7_u64.to_le_bytes()[..], &[3; 32]].concat()).unwrap();
     let mut chain = open(&path, HERE);
     let next = write(&mut chain);
@@ -248,18 +246,18 @@ fn an_old_head_is_taken_over_and_a_damaged_one_refused() {
     for odd in [&b"short"[..], &flipped, &good[1..], &longer] {
         fs::write(&path, odd).unwrap();
         let why = Chain::open(&path, HERE, |_| false).unwrap_err().to_string();
-        assert!(why.contains("move it aside"), "{why}");
+        assert!(why.contains("move it away"), "{why}");
     }
     fs::remove_file(path).unwrap();
 }
 
 #[test]
-#[should_panic(expected = "a field stands twice")]
-fn a_field_that_stands_twice_is_no_record() {
-    let path = place("twice");
+#[should_panic(expected = "a field is there twice")]
+fn duplicate_field_is_refused() {
+    let path = scratch_file("twice");
     let record = record().field("USER", "again");
     let mut chain = open(&path, HERE);
-    // Nothing is left of a test that panics.
+    // The test panics, so it removes its file now.
     fs::remove_file(path).unwrap();
     let _ = chain.link(record, 0);
 }

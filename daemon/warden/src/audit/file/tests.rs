@@ -40,7 +40,7 @@ impl Drop for Scene {
 }
 
 #[test]
-fn half_a_record_is_cut_off_at_the_start_and_nothing_else() {
+fn half_record_is_cut_off_at_start() {
     let mut scene = Scene::set("half");
     let mut lines = JsonLines::open(&scene.log).unwrap();
     assert!(!lines.ends_with(""));
@@ -53,30 +53,30 @@ fn half_a_record_is_cut_off_at_the_start_and_nothing_else() {
         let mut lines = JsonLines::open(&scene.log).unwrap();
         assert_eq!(scene.text(), whole);
         assert_eq!(
-            lines.befell().unwrap().is_some(),
+            lines.incidents().unwrap().is_some(),
             !half.is_empty(),
             "{half:?}"
         );
-        lines.told();
-        assert_eq!(lines.befell().unwrap(), None);
+        lines.clear_incidents();
+        assert_eq!(lines.incidents().unwrap(), None);
         assert!(lines.ends_with(&second));
     }
     fs::write(&scene.log, "{\"half").unwrap();
     assert!(JsonLines::open(&scene.log).is_ok());
     assert_eq!(scene.text(), "");
-    // What never was a trail is nobody's to cut.
+    // A file that never was an audit log is not cut.
     fs::write(&scene.log, "something else").unwrap();
     assert!(JsonLines::open(&scene.log).is_err());
     assert_eq!(scene.text(), "something else");
 }
 
 #[test]
-fn what_others_do_to_the_file_is_noticed_once() {
+fn foreign_change_to_file_is_reported_once() {
     let mut scene = Scene::set("befell");
     let log = scene.log.clone();
     let mut lines = JsonLines::open(&log).unwrap();
     scene.write(&mut lines);
-    let aside = scene.dir.join("aside");
+    let moved = scene.dir.join("moved");
     type Deed<'a> = Box<dyn Fn() + 'a>;
     let cut = |to: u64| {
         OpenOptions::new()
@@ -95,51 +95,57 @@ fn what_others_do_to_the_file_is_noticed_once() {
             .unwrap()
     };
     let deeds: [(&str, Deed); 8] = [
-        ("moved away", Box::new(|| fs::rename(&log, &aside).unwrap())),
+        (
+            "moved or removed",
+            Box::new(|| fs::rename(&log, &moved).unwrap()),
+        ),
         ("removed", Box::new(|| fs::remove_file(&log).unwrap())),
         ("was cut from", Box::new(|| cut(0))),
         ("was cut from", Box::new(|| cut(20))),
-        ("7 bytes were written", Box::new(|| append("garbage"))),
-        ("5 bytes were written", Box::new(|| append("line\n"))),
+        ("wrote 7 bytes", Box::new(|| append("garbage"))),
+        ("wrote 5 bytes", Box::new(|| append("line\n"))),
         (
-            "replaced by another one",
+            "replaced by another file",
             Box::new(|| {
-                fs::copy(&log, &aside).unwrap();
-                fs::rename(&aside, &log).unwrap();
+                fs::copy(&log, &moved).unwrap();
+                fs::rename(&moved, &log).unwrap();
             }),
         ),
         ("", Box::new(|| {})),
     ];
-    for (befell, deed) in deeds {
+    for (incidents, deed) in deeds {
         scene.write(&mut lines);
         deed();
-        let told = lines.befell().unwrap();
-        assert_eq!(told.is_some(), !befell.is_empty());
-        assert!(told.unwrap_or_default().contains(befell), "{befell}");
-        // Until it is told, it is not forgotten.
-        assert_eq!(lines.befell().unwrap().is_some(), !befell.is_empty());
-        lines.told();
+        let reported = lines.incidents().unwrap();
+        assert_eq!(reported.is_some(), !incidents.is_empty());
+        assert!(
+            reported.unwrap_or_default().contains(incidents),
+            "{incidents}"
+        );
+        // It is kept until it is reported.
+        assert_eq!(lines.incidents().unwrap().is_some(), !incidents.is_empty());
+        lines.clear_incidents();
         let hash = scene.write(&mut lines);
-        assert!(lines.ends_with(&hash), "a line of its own: {befell}");
-        assert_eq!(lines.befell().unwrap(), None, "{befell}");
+        assert!(lines.ends_with(&hash), "a line of its own: {incidents}");
+        assert_eq!(lines.incidents().unwrap(), None, "{incidents}");
     }
 }
 
 #[test]
-fn what_others_left_is_a_line_of_its_own_also_when_the_disk_was_full() {
+fn foreign_bytes_stay_own_line_on_full_disk() {
     let mut scene = Scene::set("full");
     let mut lines = JsonLines::open(&scene.log).unwrap();
     scene.write(&mut lines);
     fs::write(&scene.log, "garbage").unwrap();
-    // It takes no byte just now.
+    // The file takes no byte now.
     let read_only = File::open(&scene.log).unwrap();
     let file = std::mem::replace(&mut lines.file, read_only);
     for _ in 0..2 {
-        assert!(lines.befell().is_err());
+        assert!(lines.incidents().is_err());
     }
     lines.file = file;
-    assert!(lines.befell().unwrap().is_some());
-    lines.told();
+    assert!(lines.incidents().unwrap().is_some());
+    lines.clear_incidents();
     let hash = scene.write(&mut lines);
     assert!(lines.ends_with(&hash) && scene.text().starts_with("garbage\n{"));
 }
@@ -169,7 +175,7 @@ fn a_file_that_others_could_write_is_refused() {
     let mut lines = JsonLines::open(log).unwrap();
     fs::remove_file(log).unwrap();
     symlink("/dev/null", log).unwrap();
-    assert!(lines.befell().is_err(), "a link, later");
+    assert!(lines.incidents().is_err(), "a link, later");
     fs::remove_file(log).unwrap();
-    assert!(lines.befell().unwrap().is_some(), "and it goes on");
+    assert!(lines.incidents().unwrap().is_some(), "and it goes on");
 }

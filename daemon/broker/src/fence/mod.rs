@@ -1,7 +1,0 @@
-//! The broker's walls around itself, put up before a client's first byte.
-
-pub mod landlock;
-pub mod seccomp;
-
-#[cfg(test)]
-mod tests;

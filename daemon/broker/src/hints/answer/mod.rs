@@ -1,0 +1,200 @@
+//! Texts of denials: the reason, an alternative, and what a person can change. Mostly data. Each sentence is true
+//! for the named profile, and names only alternatives that exist.
+
+mod program;
+mod service;
+
+use remit_common::denial::{Denial, Layer};
+
+use super::view::View;
+pub use program::of;
+pub use service::network;
+
+pub struct Answer {
+    layer: Layer,
+    operation: &'static str,
+    object: Option<String>,
+    rule: String,
+    next: Option<String>,
+    lift: Option<String>,
+}
+
+impl Answer {
+    pub fn is(&self, denial: &Denial) -> bool {
+        self.rule == denial.rule && self.next == denial.next
+    }
+
+    pub fn fits(&self, network: bool) -> bool {
+        (self.layer == Layer::Network) == network
+    }
+
+    /// Builds the denial about `object`, if the answer names no other. The job chose that text, and it appears among
+    /// remit's own sentences, so it must be one word.
+    pub fn denial(self, object: Option<String>, guess: bool) -> Denial {
+        Denial {
+            layer: self.layer,
+            operation: self.operation.to_owned(),
+            object: self.object.or(object.filter(|object| is_word(object))),
+            rule: self.rule,
+            lift: self.lift,
+            next: self.next,
+            guess,
+        }
+    }
+}
+
+/// Returns true for a single word, which cannot contain an instruction. A backslash is refused, because blanks can
+/// be escaped.
+pub fn is_word(text: &str) -> bool {
+    !text.contains(|c: char| c.is_whitespace() || c == '\\')
+}
+
+const BY_COMMAND: &str = "a policy command that does exactly this, with a profile of base host, and a rule that grants it with an approval: remit-policy(5)";
+
+pub fn write(layer: Layer, object: Option<&str>, view: &View<'_>) -> Answer {
+    let profile = view.profile();
+    let lists = |list: &[String]| list.join(", ");
+    let rule = match view.write() {
+        [] => format!("profile '{profile}' cannot change the host"),
+        some => format!("profile '{profile}' can change only {}", lists(some)),
+    };
+    let private = match view.private() {
+        [] => "/tmp, which is the job's own".to_owned(),
+        some => format!("{}, which are the job's own", lists(some)),
+    };
+    if object.is_some_and(is_disk) {
+        return Answer {
+            layer,
+            operation: "write",
+            object: None,
+            rule,
+            next: Some("size and use can be read: host {\"sections\": [\"disks\"]}".into()),
+            lift: Some(BY_COMMAND.into()),
+        };
+    }
+    Answer {
+        layer,
+        operation: "write",
+        object: None,
+        rule,
+        next: Some(format!(
+            "write to {private} and removed at its end, or to standard output; for a change, call access, which lists the commands"
+        )),
+        lift: Some("a policy command whose profile lists the directory in `write`, granted by a rule: remit-policy(5)".into()),
+    }
+}
+
+fn is_disk(path: &str) -> bool {
+    let kinds = [
+        "sd", "nvme", "vd", "xvd", "mmcblk", "dm-", "mapper/", "loop", "md", "disk/",
+    ];
+    path.strip_prefix("/dev/")
+        .is_some_and(|name| kinds.iter().any(|kind| name.starts_with(kind)))
+}
+
+pub fn open(object: &str, view: &View<'_>) -> Answer {
+    let next = match object {
+        "/etc/shadow" | "/etc/gshadow" | "/etc/shadow-" | "/etc/gshadow-" => {
+            "names, ids and shells of accounts: run {\"argv\": [\"getent\", \"passwd\"]}".to_owned()
+        }
+        "/etc/sudoers" => "groups and their members: run {\"argv\": [\"getent\", \"group\"]}".to_owned(),
+        "/var/log/btmp" => "the journal has what was tried: ".to_owned() + &service::run("logs", "\"unit\": \"ssh\""),
+        _ if is_disk(object) => "size and use can be read: host {\"sections\": [\"disks\"]}".to_owned(),
+        _ if object.starts_with("/proc/") => {
+            "of other users' processes status, stat, cmdline and limits can be read".to_owned()
+        }
+        _ => "world-readable files and the logs of groups adm and systemd-journal can be read; for other files call access, which lists the commands".to_owned(),
+    };
+    Answer {
+        layer: Layer::Identity,
+        operation: "open",
+        object: None,
+        rule: format!("profile '{}': jobs run under an unprivileged uid, and this is not world-readable", view.profile()),
+        next: Some(next),
+        lift: Some("add a policy command whose profile (base strict) lists the path in `read` and has a `user` that may read it: remit-policy(5)".into()),
+    }
+}
+
+pub fn unseen(view: &View<'_>) -> Answer {
+    Answer {
+        layer: Layer::Mounts,
+        operation: "open",
+        object: None,
+        rule: format!("profile '{}' sees only {} and the system's programs", view.profile(), match view.read() {
+            [] => "no file of the machine".to_owned(),
+            some => some.join(", "),
+        }),
+        next: Some("whether it exists cannot be seen from here: run it in profile read, where access grants that".into()),
+        lift: Some("a policy command whose profile lists the path in `read`, granted by a rule: remit-policy(5)".into()),
+    }
+}
+
+pub fn privileged(view: &View<'_>) -> Answer {
+    Answer {
+        layer: Layer::Identity,
+        operation: "privileged call",
+        object: None,
+        rule: format!(
+            "profile '{}': jobs have a uid of their own, and administrative system calls are refused",
+            view.profile()
+        ),
+        next: Some("for a change, call access, which lists the commands".into()),
+        lift: Some(BY_COMMAND.into()),
+    }
+}
+
+pub enum Bound {
+    Tmp,
+    Files,
+    Memory,
+    /// Processes and threads.
+    Tasks,
+}
+
+pub fn bound(bound: &Bound, view: &View<'_>) -> Answer {
+    let (layer, operation, of_profile, of_all, next) = match bound {
+        Bound::Tmp => (
+            Layer::Mounts,
+            "write",
+            "tmp",
+            "tmp",
+            "write less at a time, or to standard output",
+        ),
+        Bound::Files => (
+            Layer::Rlimit,
+            "open",
+            "open_files",
+            "files",
+            "open fewer files at a time",
+        ),
+        Bound::Memory => (
+            Layer::Rlimit,
+            "memory",
+            "memory",
+            "memory",
+            "work on less at a time: a stream, a part, the output of a filter",
+        ),
+        Bound::Tasks => (
+            Layer::Rlimit,
+            "fork",
+            "tasks",
+            "tasks",
+            "start fewer processes and threads at a time",
+        ),
+    };
+    let profile = view.profile();
+    Answer {
+        layer,
+        operation,
+        object: None,
+        rule: format!("limits.{of_all}; the result's limits have the figure"),
+        next: Some(next.into()),
+        // No file defines the profiles that come with remit.
+        lift: Some(match ["read", "strict"].contains(&profile) {
+            true => format!("a larger {of_all} in [limits] of remit.toml"),
+            false => format!(
+                "a larger {of_profile} in the limits of profile '{profile}', or {of_all} in [limits] of remit.toml"
+            ),
+        }),
+    }
+}

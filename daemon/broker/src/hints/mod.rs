@@ -1,0 +1,284 @@
+//! Explains why a failed job was refused something, what permits it, and an alternative.
+//!
+//! Sources in the order of trust: the end record of the warden, the kernel audit, and then guesses from standard
+//! error, program and profile. Pure functions on bounded bytes, in linear time. The file system is never read, so no
+//! answer reveals more about a path than its text and the profile do. A successful job costs nothing.
+
+mod answer;
+mod commands;
+pub(crate) mod notes;
+pub(crate) mod programs;
+pub(crate) mod stderr_patterns;
+#[cfg(test)]
+mod tests;
+mod topic;
+mod view;
+
+use remit_common::caps;
+use remit_common::denial::{Denial, Layer, ProfileVisibility};
+use remit_common::outcome::{Captured, Ending, State};
+
+use crate::hints::stderr_patterns::{Kind, Said};
+use answer::{Answer, Bound};
+pub use commands::{Command, Commands};
+use topic::Topic;
+use view::View;
+
+/// Lines of standard error that are parsed, for the head and for the tail.
+const LINES: usize = 400;
+
+const OBJECTS: usize = 3;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub layer: Layer,
+    pub operation: String,
+    /// The object, as far as it may be shown.
+    pub object: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    pub ending: &'a Ending,
+    pub visibility: Option<&'a ProfileVisibility>,
+    pub seen: &'a [Seen],
+    pub commands: &'a Commands,
+    /// Standard error after redaction.
+    pub stderr: &'a Captured,
+}
+
+/// Permissions of profile read, which the policy cannot change. Used for jobs whose end was reported to an earlier
+/// broker.
+pub fn visibility_of_read() -> ProfileVisibility {
+    ProfileVisibility {
+        profile: "read".into(),
+        base: "read".into(),
+        read: Vec::new(),
+        write: Vec::new(),
+        private: ["/tmp", "/var/tmp", "/dev/shm"].map(str::to_owned).into(),
+        sockets: Vec::new(),
+        network: vec!["none".into()],
+    }
+}
+
+/// Returns at most [`caps::DENIALS`] refusals, without duplicates.
+pub fn denials(evidence: &Evidence<'_>) -> Vec<Denial> {
+    let ending = evidence.ending;
+    if ending.state == State::Exited && ending.exit == Some(0) {
+        return Vec::new();
+    }
+    let mut all = Denials::default();
+    all.0
+        .extend(ending.denials.iter().take(caps::DENIALS).cloned());
+    // A limit, a stop or an unknown end is not a failure by a refusal.
+    let failed = matches!(ending.state, State::Exited | State::Signalled);
+    let Some(view) = evidence.visibility.and_then(View::of).filter(|_| failed) else {
+        return all.0;
+    };
+    let mut guesses = guesses(evidence, &view);
+    for seen in evidence.seen {
+        if let Some(fact) = fact(seen, &mut guesses, evidence.commands, &view) {
+            all.add(fact, true);
+        }
+    }
+    for (guess, of_file) in guesses {
+        all.add(guess, of_file);
+    }
+    all.0
+}
+
+fn guesses(evidence: &Evidence<'_>, view: &View<'_>) -> Vec<(Denial, bool)> {
+    let commands = evidence.commands;
+    let said: Vec<Said> = lines(evidence.stderr)
+        .filter_map(stderr_patterns::line)
+        .collect();
+    if !said.is_empty() {
+        let guesses = said.iter().filter_map(|said| of_said(said, commands, view));
+        return guesses.collect();
+    }
+    // Standard error names no refusal: the program is blamed only if it was silent or cannot work at all.
+    let answer = commands.sole().and_then(|command| {
+        let topic = Topic::of(command).filter(|topic| {
+            let unheard = topic.accepts(Kind::Silent) && evidence.stderr.total == 0;
+            unheard || topic.is_hopeless()
+        })?;
+        answer::of(topic, command, view)
+    });
+    let guess = answer.map(|answer| (answer.denial(None, true), false));
+    guess.into_iter().collect()
+}
+
+/// Returns a refusal of the kernel audit if it explains the failure; it replaces the guess that it confirms.
+/// Programs also try things that they do not need, for example a shell connects to a name cache at each start. So a
+/// refused system call counts only if the job's own output points to it.
+fn fact(
+    seen: &Seen,
+    guesses: &mut Vec<(Denial, bool)>,
+    commands: &Commands,
+    view: &View<'_>,
+) -> Option<Denial> {
+    let is_socket = is_socket(&seen.operation);
+    let confirms = |guess: &Denial| match (is_socket, &seen.object) {
+        (true, _) => guess.layer == Layer::Network,
+        (false, Some(object)) => guess.object.as_ref() == Some(object),
+        (false, None) => {
+            seen.layer == Layer::Seccomp && matches!(guess.layer, Layer::Seccomp | Layer::Identity)
+        }
+    };
+    if let Some(at) = guesses.iter().position(|(guess, _)| confirms(guess)) {
+        let (guess, _) = guesses.remove(at);
+        return Some(Denial {
+            layer: seen.layer,
+            operation: seen.operation.clone(),
+            guess: false,
+            ..guess
+        });
+    }
+    (seen.layer != Layer::Seccomp && !is_socket).then(|| of_kernel(seen, commands, view))
+}
+
+/// Returns the commands that a denial already explains.
+pub fn explained_commands<'a>(evidence: &Evidence<'a>, denials: &[Denial]) -> Vec<&'a Command> {
+    let Some(view) = evidence.visibility.and_then(View::of) else {
+        return Vec::new();
+    };
+    let is_explained = |command: &&Command| {
+        let answer = Topic::of(command).and_then(|topic| answer::of(topic, command, &view));
+        answer.is_some_and(|answer| denials.iter().any(|denial| answer.is(denial)))
+    };
+    evidence.commands.iter().filter(is_explained).collect()
+}
+
+#[derive(Default)]
+struct Denials(Vec<Denial>);
+
+impl Denials {
+    /// Adds a denial. Denials about a program are added once, those about files once for each file.
+    fn add(&mut self, denial: Denial, of_file: bool) {
+        let is_known = |known: &Denial| {
+            let answer = known.rule == denial.rule && known.next == denial.next;
+            let object = known.object == denial.object;
+            (answer && (object || !of_file)) || (denial.guess && !known.guess && (object || answer))
+        };
+        let answer = |known: &&Denial| known.rule == denial.rule && known.next == denial.next;
+        let few = self.0.iter().filter(answer).count() < OBJECTS;
+        if self.0.len() < caps::DENIALS && few && !self.0.iter().any(is_known) {
+            self.0.push(denial);
+        }
+    }
+}
+
+fn lines(stderr: &Captured) -> impl Iterator<Item = &[u8]> {
+    let split = |byte: &u8| *byte == b'\n' || *byte == b'\r';
+    let head = stderr.head.split(split).take(LINES);
+    let tail = stderr.tail.rsplit(split).take(LINES);
+    head.chain(tail)
+}
+
+/// Returns the command that a line belongs to: by the name at its start, otherwise the only command.
+fn command_of<'a>(said: &Said, commands: &'a Commands) -> Option<&'a Command> {
+    let by = said.by.as_deref().unwrap_or_default();
+    let named = commands.iter().find(|command| command.name == by);
+    // Child programs and libraries use another name at the start of the line.
+    named.or_else(|| commands.sole()).or_else(|| {
+        let mut fitting = commands.iter().filter(|command| {
+            Topic::of(command).is_some_and(|topic| {
+                topic.accepts(said.kind) && said.kind != Kind::Denied && said.kind != Kind::ReadOnly
+            })
+        });
+        fitting.next()
+    })
+}
+
+fn of_said(said: &Said, commands: &Commands, view: &View<'_>) -> Option<(Denial, bool)> {
+    let object = said.object.clone();
+    let command = command_of(said, commands);
+    let topic = command
+        .and_then(Topic::of)
+        .filter(|topic| topic.accepts(said.kind));
+    if let Some((topic, command)) = topic.zip(command)
+        && let Some(answer) = answer::of(topic, command, view)
+    {
+        return Some((answer.denial(object, true), false));
+    }
+    let answer = without_program(said, view)?;
+    Some((answer.denial(object, true), true))
+}
+
+fn without_program(said: &Said, view: &View<'_>) -> Option<Answer> {
+    let object = said.object.as_deref();
+    let path = object.filter(|object| object.starts_with('/'));
+    match said.kind {
+        Kind::ReadOnly => Some(answer::write(Layer::Mounts, object, view)),
+        Kind::Denied => {
+            let path = path?;
+            match said.change && !view.writes(path) {
+                true => Some(answer::write(denied_by(view), Some(path), view)),
+                false => Some(answer::open(path, view)),
+            }
+        }
+        Kind::NotPermitted | Kind::NeedsRoot => Some(answer::privileged(view)),
+        Kind::NoNetwork => answer::network(view, None),
+        Kind::NoFile => path
+            .filter(|path| view.hides(path))
+            .map(|_| answer::unseen(view)),
+        Kind::NoSpace => path
+            .filter(|path| {
+                view.is_private(path) || (view.base() == "read" && view.write().is_empty())
+            })
+            .map(|_| answer::bound(&Bound::Tmp, view)),
+        Kind::NoDescriptor => Some(answer::bound(&Bound::Files, view)),
+        Kind::NoMemory => Some(answer::bound(&Bound::Memory, view)),
+        Kind::NoTask => Some(answer::bound(&Bound::Tasks, view)),
+        Kind::NoService | Kind::NoUser | Kind::NoAccount | Kind::Silent => None,
+    }
+}
+
+fn denied_by(view: &View<'_>) -> Layer {
+    match view.base() {
+        // The job's uid owns nothing, and the kernel checks file permissions before Landlock.
+        "read" => Layer::Identity,
+        _ => Layer::Landlock,
+    }
+}
+
+fn of_kernel(seen: &Seen, commands: &Commands, view: &View<'_>) -> Denial {
+    let is_socket = is_socket(&seen.operation);
+    let of_program = commands.sole().and_then(|command| {
+        let answer = answer::of(Topic::of(command)?, command, view)?;
+        // A network answer does not explain a refused write.
+        answer.fits(is_socket).then_some(answer)
+    });
+    let object = seen.object.as_deref();
+    let answer = of_program.or_else(|| match seen.operation.as_str() {
+        _ if is_socket => answer::network(view, None),
+        "open" | "read" | "execute" => object.map(|object| answer::open(object, view)),
+        operation if is_change(operation) => Some(answer::write(seen.layer, object, view)),
+        _ => None,
+    });
+    let denial = answer
+        .unwrap_or_else(|| answer::privileged(view))
+        .denial(seen.object.clone(), false);
+    Denial {
+        layer: seen.layer,
+        operation: seen.operation.clone(),
+        object: object
+            .filter(|object| answer::is_word(object))
+            .map(str::to_owned)
+            .or(denial.object),
+        ..denial
+    }
+}
+
+fn is_socket(operation: &str) -> bool {
+    ["socket", "connect", "socketpair", "bind", "listen"].contains(&operation)
+}
+
+fn is_change(operation: &str) -> bool {
+    [
+        "write", "creat", "make", "remove", "truncat", "refer", "rename", "unlink", "chmod",
+        "chown",
+    ]
+    .iter()
+    .any(|word| operation.contains(word))
+}

@@ -1,0 +1,229 @@
+//! Redacts the secrets in a job's output.
+
+use std::fs::File;
+use std::ops::Range;
+
+use remit_common::outcome::{Captured, Stream};
+use remit_common::wire::Bytes;
+
+use super::{BOTH, Job};
+use crate::output;
+use crate::output::spool::Spool;
+use crate::redact::{Masked, Open, RedactedFile, Redactor, Secrets};
+
+const WITHHELD: &str = "its output is withheld: it may contain secrets of the request, which are no longer \
+     known and cannot be redacted. Run it again, if that is safe";
+
+pub fn note(redactions: usize) -> Option<String> {
+    match redactions {
+        0 => None,
+        1 => {
+            Some("1 part of the shown output is replaced by *: a secret of the request".to_owned())
+        }
+        more => Some(format!(
+            "{more} parts of the shown output are replaced by *: secrets of the request"
+        )),
+    }
+}
+
+impl Job {
+    /// Redacts the captured head and tail of a report. Returns the number of secrets too.
+    pub(super) fn redacted(
+        &self,
+        stream: Stream,
+        captured: Captured,
+        file: Option<&File>,
+    ) -> (Captured, usize) {
+        let Some(redactor) = self.secrets.redactor() else {
+            return match self.secrets.are_lost() {
+                true => (nothing(captured), 0),
+                false => (captured, 0),
+            };
+        };
+        let there = self.output(stream).there(file);
+        let open = !self.has_ended();
+        let Captured {
+            total,
+            lines,
+            head,
+            tail,
+        } = captured;
+        let size = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let held = size(&head).saturating_add(size(&tail));
+        let (head, tail) = match held >= total {
+            true => {
+                let end = head.len();
+                let whole = [head.as_slice(), &tail].concat();
+                let all = whole.len();
+                let open = Open {
+                    before: false,
+                    after: open,
+                };
+                let (head, redactions) = shown(redactor.masked(whole.clone(), 0..end, open));
+                let (tail, more) = shown(redactor.masked(whole, end..all, open));
+                // A secret across the seam is counted twice, which does no harm.
+                return (
+                    Captured {
+                        total,
+                        lines,
+                        head,
+                        tail,
+                    },
+                    redactions + more,
+                );
+            }
+            false => {
+                let known = Known {
+                    redactor: &redactor,
+                    file,
+                    there,
+                };
+                let last = total.saturating_sub(size(&tail));
+                (
+                    known.masked(head.into_vec(), 0, true),
+                    known.masked(tail.into_vec(), last, open),
+                )
+            }
+        };
+        let redactions = head.redactions + tail.redactions;
+        let (head, tail) = (head.bytes.into(), tail.bytes.into());
+        (
+            Captured {
+                total,
+                lines,
+                head,
+                tail,
+            },
+            redactions,
+        )
+    }
+
+    /// Redacts a part of a stream's file, of which `there` bytes exist.
+    pub(super) fn part(
+        &self,
+        stream: Stream,
+        file: Option<&File>,
+        part: Range<u64>,
+        there: u64,
+    ) -> Masked {
+        if self.secrets.are_lost() {
+            return Masked::default();
+        }
+        let length = part.end.saturating_sub(part.start);
+        match self.secrets.redactor() {
+            Some(redactor) => redactor.read(file, part, there, self.is_open(stream, there)),
+            None => Masked {
+                bytes: output::read(file, part.start, length),
+                redactions: 0,
+            },
+        }
+    }
+
+    /// Returns how many of `there` bytes can be shown finally. Bytes at the end that can be the start of a secret
+    /// are held back until more output follows.
+    pub fn showable_length(&self, stream: Stream, file: Option<&File>, there: u64) -> u64 {
+        let may_grow = !self.has_ended() && !self.output(stream).has_lost();
+        match self.secrets.redactor().filter(|_| may_grow) {
+            Some(redactor) => {
+                let margin = redactor.margin().min(there);
+                let bytes = output::read(file, there - margin, margin);
+                let held = u64::try_from(redactor.held(&bytes)).unwrap_or(u64::MAX);
+                there.saturating_sub(held)
+            }
+            None => there,
+        }
+    }
+
+    /// Waits until there is output to show after `known` bytes, or the end is recorded.
+    pub async fn until_shown(&self, spool: &Spool, known: [u64; 2]) {
+        let mut seen = known;
+        loop {
+            self.until_more(seen, 1).await;
+            let more = |(stream, known): (Stream, u64)| {
+                let file = self.file(spool, stream);
+                let there = self.output(stream).there(file.as_ref());
+                self.showable_length(stream, file.as_ref(), there) > known
+            };
+            let is_shown = match &self.secrets {
+                Secrets::None => true,
+                Secrets::Known(_) => BOTH.into_iter().zip(known).any(more),
+                Secrets::Lost => false,
+            };
+            if is_shown || self.has_ended() {
+                return;
+            }
+            // New bytes do not end the wait: they can be the start of a secret.
+            seen = BOTH.map(|stream| self.output(stream).kept());
+        }
+    }
+
+    /// Returns the redacted view of a stream for a search.
+    pub fn to_search(&self, stream: Stream, file: File, there: u64) -> Option<RedactedFile> {
+        (!self.secrets.are_lost()).then(|| RedactedFile {
+            redactor: self.secrets.redactor(),
+            open: self.is_open(stream, there),
+            there,
+            file,
+        })
+    }
+
+    pub fn search_note(&self) -> Option<String> {
+        let found = "secrets of the request are replaced by * in the searched output: no pattern finds them";
+        matches!(self.secrets, Secrets::Known(_)).then(|| found.to_owned())
+    }
+
+    pub(super) fn withheld(&self) -> Option<String> {
+        let [out, err] = self.written();
+        (self.secrets.are_lost() && out.saturating_add(err) > 0).then(|| WITHHELD.to_owned())
+    }
+
+    /// Returns true if more bytes follow after `there`, now or later.
+    fn is_open(&self, stream: Stream, there: u64) -> bool {
+        !self.has_ended() || there < self.output(stream).written()
+    }
+}
+
+fn nothing(captured: Captured) -> Captured {
+    Captured {
+        head: Bytes::new(),
+        tail: Bytes::new(),
+        ..captured
+    }
+}
+
+fn shown(masked: Masked) -> (Bytes, usize) {
+    (masked.bytes.into(), masked.redactions)
+}
+
+struct Known<'a> {
+    redactor: &'a Redactor,
+    file: Option<&'a File>,
+    there: u64,
+}
+
+impl Known<'_> {
+    /// Redacts bytes that begin at `at`, with their surroundings as far as the file has them. `open` means that more
+    /// can follow.
+    fn masked(&self, bytes: Vec<u8>, at: u64, open: bool) -> Masked {
+        let margin = self.redactor.margin();
+        let end = at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        let start = match at <= self.there {
+            true => at.saturating_sub(margin),
+            false => at,
+        };
+        let before = output::read(self.file, start, at - start);
+        let after = match end < self.there {
+            true => output::read(self.file, end, margin.min(self.there - end)),
+            false => Vec::new(),
+        };
+        let whole =
+            |part: &[u8], wanted: u64| u64::try_from(part.len()).is_ok_and(|size| size >= wanted);
+        let open = Open {
+            before: !whole(&before, margin.min(at)),
+            after: open && !whole(&after, margin),
+        };
+        let shown = before.len()..before.len() + bytes.len();
+        self.redactor
+            .masked([before, bytes, after].concat(), shown, open)
+    }
+}

@@ -1,0 +1,262 @@
+//! The table of waiting, running and remembered jobs.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::rc::Rc;
+
+use remit_common::names::JobId;
+use remit_common::outcome::{Ending, JobSummary, QueuePosition};
+use remit_common::refusal::Refusal;
+use remit_link::Owner;
+
+use crate::job::{BOTH, Job};
+use crate::output::loss_report::Lost;
+use crate::output::spool::{LostRange, Spool};
+
+/// The warden limits the table: it says which jobs to forget.
+#[derive(Debug, Default)]
+pub struct Jobs {
+    all: RefCell<HashMap<JobId, Rc<Job>>>,
+    /// Ended jobs, oldest end first.
+    ended: RefCell<VecDeque<JobId>>,
+}
+
+impl Jobs {
+    pub fn add(&self, job: Rc<Job>) {
+        if job.has_ended() {
+            self.ended.borrow_mut().push_back(job.id);
+        }
+        self.all.borrow_mut().insert(job.id, job);
+    }
+
+    pub fn get(&self, id: JobId) -> Option<Rc<Job>> {
+        self.all.borrow().get(&id).cloned()
+    }
+
+    /// Returns the job if it is `owner`'s. The error is the same for a job of another user and for an unknown one.
+    pub fn of(&self, owner: &Owner, id: JobId) -> Result<Rc<Job>, Refusal> {
+        self.get(id)
+            .filter(|job| job.owner == *owner)
+            .ok_or_else(Refusal::no_such_job)
+    }
+
+    /// Returns the jobs of `owner`, newest first. The order is by number, because a clock can go back.
+    pub fn list(&self, owner: &Owner, limit: u32) -> Vec<JobSummary> {
+        let mut mine: Vec<_> = self
+            .all
+            .borrow()
+            .values()
+            .filter(|job| job.owner == *owner)
+            .cloned()
+            .collect();
+        mine.sort_by_key(|job| Reverse((job.number, job.id)));
+        mine.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        mine.iter().map(|job| job.summary()).collect()
+    }
+
+    pub fn queue_position(&self, job: &Job) -> Option<QueuePosition> {
+        if !job.is_queued() {
+            return None;
+        }
+        let all = self.all.borrow();
+        let queued = all.values().filter(|other| other.is_queued());
+        let numbers = queued
+            .filter(|other| other.owner == job.owner)
+            .map(|other| other.number);
+        let mut queue_position = QueuePosition { position: 1, of: 0 };
+        for number in numbers {
+            queue_position.of += 1;
+            queue_position.position += u32::from(number < job.number);
+        }
+        Some(queue_position)
+    }
+
+    pub fn end(&self, id: JobId, ending: Ending) {
+        if let Some(job) = self.get(id) {
+            self.ended.borrow_mut().push_back(id);
+            job.end(ending);
+        }
+    }
+
+    /// Drops a job. Returns true if the spool can contain its files.
+    pub fn forget(&self, id: JobId) -> bool {
+        let job = self.all.borrow_mut().remove(&id);
+        let mut ended = self.ended.borrow_mut();
+        // The job is near the front, because the warden forgets the oldest jobs.
+        if let Some(at) = ended.iter().position(|ended| *ended == id) {
+            ended.remove(at);
+        }
+        job.is_none_or(|job| job.has_files())
+    }
+
+    /// Returns the bytes of `uid` in the spool, or their upper bound if that is within the limit.
+    pub fn kept_of(&self, spool: &Spool, uid: u32) -> u64 {
+        if spool.used() < spool.limits.per_user {
+            return spool.used();
+        }
+        let all = self.all.borrow();
+        let own = all.values().filter(|job| job.owner.uid == uid);
+        own.map(|job| job.kept()).sum()
+    }
+
+    pub fn oldest_ended(&self, kind: impl Fn(&Job) -> bool) -> Option<Rc<Job>> {
+        let ended = self.ended.borrow();
+        let mut jobs = ended.iter().filter_map(|id| self.get(*id));
+        jobs.find(|job| job.kept() > 0 && kind(job))
+    }
+
+    /// Removes the output of a job. Its counts, which must be known, are written to the note for later brokers. The
+    /// caller closes the returned files, as [`Spool::remove`] explains.
+    pub fn remove_output(&self, job: &Job, spool: &Spool) -> [Option<File>; 2] {
+        let note = || {
+            BOTH.into_iter().try_for_each(|stream| {
+                let output = job.output(stream);
+                let gap = LostRange {
+                    base: 0,
+                    from: 0,
+                    to: output.written(),
+                    lines: output.lines(),
+                };
+                spool.note(job.id, stream)?.write(gap)
+            })
+        };
+        let note_result = note();
+        let mut files = BOTH.map(|stream| spool.remove(job.id, stream));
+        if note_result.is_err() {
+            // On a full disk the note can be written only after the removal.
+            files = [None, None];
+            if let Err(error) = note() {
+                tracing::warn!(job = %job.id, %error, "cannot write down how much output was removed");
+            }
+        }
+        for stream in BOTH {
+            job.output(stream).remove();
+        }
+        job.lose(Lost::Removed);
+        files
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::hints::notes::About;
+    use crate::output::spool::tests::Scratch;
+    use remit_common::outcome::{State, Stream};
+    use remit_link::JobMeta;
+    use std::os::unix::fs::FileExt;
+
+    pub fn ending() -> Ending {
+        Ending {
+            denials: Vec::new(),
+            state: State::Exited,
+            exit: Some(0),
+            signal: None,
+            cause: String::new(),
+            kill_verified: true,
+            cpu_usec: 0,
+            memory_peak: 0,
+            runtime_ms: 0,
+            code: None,
+            next: None,
+        }
+    }
+
+    pub fn own(uid: u32) -> Owner {
+        Owner {
+            uid,
+            user: format!("user{uid}"),
+        }
+    }
+
+    pub fn meta(number: u8, owner: u32) -> JobMeta {
+        JobMeta {
+            has_secrets: false,
+            job: JobId([number; 16]),
+            owner: own(owner),
+            command: "true".into(),
+            waiting: None,
+            number: u64::from(number),
+            started_ms: u64::from(number),
+            age_ms: 0,
+            waited_ms: 0,
+            enforced: None,
+            ending: None,
+        }
+    }
+
+    pub fn job(spool: &Spool, number: u8, owner: u32, text: &[u8]) -> Rc<Job> {
+        let meta = meta(number, owner);
+        let file = spool.create(meta.job, Stream::Stdout).unwrap();
+        file.write_all_at(text, 0).unwrap();
+        Rc::new(Job::adopted(meta, About::default(), spool))
+    }
+
+    #[test]
+    fn lists_are_newest_first_own_and_cut() {
+        let (scratch, jobs) = (Scratch::new(), Jobs::default());
+        for number in 1..=4 {
+            jobs.add(job(&scratch.spool, number, u32::from(number % 2), b""));
+        }
+        let late = JobMeta {
+            started_ms: 0,
+            ..meta(5, 0)
+        };
+        jobs.add(Rc::new(Job::new(late, About::default())));
+        let list = |uid, limit| -> Vec<u8> {
+            let listed = jobs.list(&own(uid), limit);
+            listed.iter().map(|job| job.job_id.0[0]).collect()
+        };
+        assert_eq!(list(0, 9), [5, 4, 2]);
+        assert_eq!((list(1, 1), list(2, 9)), (vec![3], vec![]));
+        assert_eq!(list(1, 0), Vec::<u8>::new());
+        assert!(jobs.of(&own(1), JobId([1; 16])).is_ok());
+        // Neither jobs of other users nor those of an earlier user with the same uid.
+        let next = Owner {
+            user: "next".into(),
+            ..own(1)
+        };
+        assert!(jobs.list(&next, 9).is_empty());
+        for other in [own(0), next] {
+            assert_eq!(
+                jobs.of(&other, JobId([1; 16])).unwrap_err(),
+                Refusal::no_such_job()
+            );
+        }
+        assert!(jobs.forget(JobId([1; 16])), "its output is in the spool");
+        assert!(!jobs.forget(JobId([5; 16])), "it has written nothing");
+        assert_eq!(list(1, 9), [3]);
+    }
+
+    #[test]
+    fn queue_position_counts_jobs_of_same_owner() {
+        let jobs = Jobs::default();
+        for (number, owner, queued) in [
+            (5, 1, true),
+            (3, 1, true),
+            (4, 2, true),
+            (1, 1, false),
+            (9, 1, true),
+        ] {
+            let meta = JobMeta {
+                waiting: queued.then_some(remit_link::WaitReason::QueuePosition),
+                ..meta(number, owner)
+            };
+            jobs.add(Rc::new(Job::new(meta, About::default())));
+        }
+        let queue_position = |number| {
+            let queue_position = jobs.queue_position(&jobs.get(JobId([number; 16])).unwrap());
+            queue_position.map(|queue_position| (queue_position.position, queue_position.of))
+        };
+        assert_eq!(
+            [3, 5, 9].map(queue_position),
+            [Some((1, 3)), Some((2, 3)), Some((3, 3))]
+        );
+        assert_eq!([4, 1].map(queue_position), [Some((1, 1)), None]);
+        jobs.get(JobId([3; 16])).unwrap().set_started(7, 8);
+        jobs.end(JobId([9; 16]), ending());
+        assert_eq!([3, 5, 9].map(queue_position), [None, Some((1, 1)), None]);
+    }
+}

@@ -1,0 +1,217 @@
+//! Views of a job: reports, lists, pages, progress.
+
+use std::fs::File;
+
+use remit_common::caps;
+use remit_common::denial::Denial;
+use remit_common::outcome::{Captured, JobReport, JobSummary, Page, QueuePosition, Stream};
+use remit_common::text;
+use remit_common::wire::{PageQuery, Progress};
+
+use super::{BOTH, Job};
+use crate::hints::notes;
+use crate::hints::{self, Evidence};
+use crate::job::compact::Facts;
+use crate::output::loss_report::{Amount, Lost};
+use crate::output::page;
+use crate::output::spool::Spool;
+
+// Bytes of the last line in a progress message.
+const LAST_LINE: usize = 200;
+/// Bytes of output that are searched for the last line.
+const LAST: u64 = 4096;
+
+impl Job {
+    /// Returns a report and the number of redacted secrets in it, with the position in the queue.
+    pub fn report(
+        &self,
+        spool: &Spool,
+        queue_position: Option<QueuePosition>,
+    ) -> (JobReport, usize) {
+        let [
+            (stdout, out_secret, out_whole),
+            (stderr, err_secret, err_whole),
+        ] = BOTH.map(|stream| {
+            let file = self.file(spool, stream);
+            let more = self.more(spool, stream);
+            let captured = self.output(stream).captured(file.as_ref(), more.as_ref());
+            let (captured, secret) = self.redacted(stream, captured, file.as_ref());
+            (captured, secret, self.is_whole(stream, file.as_ref()))
+        });
+        if !(out_whole && err_whole) {
+            self.lose(Lost::Missing);
+        }
+        let facts = self.reported.borrow().facts();
+        let (denials, mut notes) = self.explained(&stderr, &facts);
+        let amount = Amount::of(&self.stdout, &self.stderr);
+        notes.extend(
+            self.lost
+                .borrow()
+                .as_ref()
+                .map(|lost| lost.sentence(amount)),
+        );
+        notes.extend(self.withheld());
+        let times = self.times.get();
+        let report = JobReport {
+            denials,
+            job: self.id,
+            command: self.command.clone(),
+            state: self.state(),
+            ending: facts.ending,
+            started_ms: times.started_ms,
+            waited_ms: if self.is_waiting() {
+                self.elapsed_ms()
+            } else {
+                times.waited_ms
+            },
+            queue_position,
+            approval: self.approval(),
+            enforced: facts.enforced,
+            stdout,
+            stderr,
+            notes,
+        };
+        (report, out_secret + err_secret)
+    }
+
+    fn explained(&self, stderr: &Captured, facts: &Facts) -> (Vec<Denial>, Vec<String>) {
+        let (about, seen) = (self.about.borrow(), self.seen.borrow());
+        let mut notes = about.notes.clone();
+        let evidence = facts.ending.as_ref().map(|ending| Evidence {
+            ending,
+            visibility: facts.visibility.as_ref(),
+            seen: &seen,
+            commands: &about.commands,
+            stderr,
+        });
+        let denials = evidence.as_ref().map(hints::denials).unwrap_or_default();
+        if let Some(evidence) = evidence.filter(|_| !denials.is_empty()) {
+            // Notes must not repeat a denial.
+            let explained = hints::explained_commands(&evidence, &denials);
+            notes.retain(|note| {
+                !explained
+                    .iter()
+                    .any(|command| notes::of_command(command) == Some(note))
+            });
+        } else if let Some(enforced) = &facts.enforced {
+            notes.extend(notes::of_errors(&enforced.profile, &stderr.head));
+        }
+        (denials, notes.into_iter().map(str::to_owned).collect())
+    }
+
+    pub fn summary(&self) -> JobSummary {
+        let [out, err] = self.written();
+        JobSummary {
+            job_id: self.id,
+            command: self.command.clone(),
+            state: self.state(),
+            exit: self.end.get().and_then(|end| end.exit),
+            started_ms: self.times.get().started_ms,
+            output_bytes: out.saturating_add(err),
+        }
+    }
+
+    /// Returns a page of output and the number of redacted secrets in it.
+    pub fn page(&self, spool: &Spool, query: &PageQuery) -> (Page, usize) {
+        let output = self.output(query.stream);
+        let file = self.file(spool, query.stream);
+        let all = output.there(file.as_ref());
+        let there = self.showable_length(query.stream, file.as_ref(), all);
+        let (mut offset, length) = page::range(query, there);
+        let part = offset..offset.saturating_add(length);
+        let masked = self.part(query.stream, file.as_ref(), part, all);
+        let mut bytes = masked.bytes;
+        let at_end = |bytes: &[u8]| offset.saturating_add(size(bytes)) >= there;
+        if query.whole_characters {
+            // An incomplete character at the end of a finished job stays incomplete, so it is shown.
+            if !(self.has_ended() && at_end(&bytes)) {
+                let whole = page::whole_end(&bytes);
+                if whole > 0 || (at_end(&bytes) && bytes.len() < 4) {
+                    bytes.truncate(whole);
+                }
+            }
+            if query.tail && offset > 0 {
+                let skip = page::whole_start(&bytes);
+                bytes.drain(..skip);
+                offset = offset.saturating_add(u64::try_from(skip).unwrap_or(0));
+            }
+        }
+        let end = offset.saturating_add(size(&bytes));
+        let page = Page {
+            stream: query.stream,
+            offset,
+            bytes: bytes.into(),
+            total: output.written(),
+            // Withheld output is not shown later either.
+            eof: self.has_ended() && (end >= there || self.secrets.are_lost()),
+        };
+        (page, masked.redactions)
+    }
+
+    pub fn page_after(&self, spool: &Spool, stream: Stream, known: u64) -> Page {
+        let query = PageQuery {
+            stream,
+            offset: known,
+            limit: u32::try_from(caps::PAGE).unwrap_or(u32::MAX),
+            tail: false,
+            whole_characters: false,
+        };
+        self.page(spool, &query).0
+    }
+
+    pub fn progress(&self, spool: &Spool, queue_position: Option<QueuePosition>) -> Progress {
+        let [out, err] = self.written();
+        let latest = self.latest.get();
+        let file = self.file(spool, latest);
+        let there = self.output(latest).there(file.as_ref());
+        let part = there.saturating_sub(LAST)..there;
+        let bytes = self.part(latest, file.as_ref(), part, there).bytes;
+        let line = last_line(&bytes);
+        let mut last_line = match self.approval() {
+            Some(view) => format!("waiting for an approval by {}", view.by.join(", ")),
+            None => text::line(line, LAST_LINE),
+        };
+        last_line.truncate(last_line.floor_char_boundary(LAST_LINE));
+        Progress {
+            queue_position,
+            elapsed_ms: self.elapsed_ms(),
+            output_bytes: out.saturating_add(err),
+            last_line,
+        }
+    }
+
+    fn is_whole(&self, stream: Stream, file: Option<&File>) -> bool {
+        let output = self.output(stream);
+        output.there(file) == output.kept()
+    }
+}
+
+fn last_line(bytes: &[u8]) -> &[u8] {
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+    let whole = whole.and_then(|end| bytes.get(..end)).unwrap_or_default();
+    let start = whole.iter().rposition(|byte| *byte == b'\n');
+    let start = start.map_or(0, |at| at + 1);
+    whole.get(start..).unwrap_or_default()
+}
+
+fn size(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_whole_line_is_found() {
+        for (text, line) in [
+            ("", ""),
+            ("a", ""),
+            ("a\nb\nc", "b"),
+            ("a\n", "a"),
+            ("\n\n", ""),
+        ] {
+            assert_eq!(last_line(text.as_bytes()), line.as_bytes(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Reads the pipes of a job to the end and reports to the warden when all output is on disk.
+//!
+//! Pipes are read on separate threads. Every read takes the lock of the pipe, even a non-blocking one. A job can
+//! hold this lock for any time: by a splice(2) from a silent source, or by a write(2) from memory with slow page
+//! faults. Then only that thread blocks. The last close of a pipe needs the lock too: see [`ForeignPipe`].
+
+use std::fs::File;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use remit_common::caps;
+use remit_common::outcome::Stream;
+use remit_link::{ForeignPipe, ToWarden};
+use sha2::{Digest, Sha256};
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::io::{Interest, Ready};
+use tokio::task::yield_now;
+use tokio::time::sleep;
+
+use crate::job::Job;
+use crate::output::loss_report::Lost;
+use crate::output::overflow::Overflow;
+use crate::output::splice::{self, After, CHUNK, Moved, Turn};
+use crate::state::Broker;
+use crate::util::async_fd::watch;
+use crate::util::blocking::run_blocking;
+
+/// Maximum duration of a turn if nobody holds the pipe lock.
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// Wait of one stream while the other one has reserved the rest of the share.
+const MEANWHILE: Duration = Duration::from_millis(1);
+
+/// Reads until both pipes end, or until [`caps::DRAIN_MS`] after the exit of the job; then notifies the warden.
+pub async fn drain(broker: Rc<Broker>, job: Rc<Job>, pipes: [ForeignPipe; 2]) {
+    // Keep a reference until the end: the drop here does not wait, because the closer thread closes the pipes.
+    let pipes = pipes.map(Arc::new);
+    let [out, err] = pipes.clone();
+    // Count before new output comes: the kept output must not change during the count. No time limit runs yet.
+    broker.until_counted(&job).await;
+    let both = async {
+        tokio::join!(
+            pump(&broker, &job, Stream::Stdout, out),
+            pump(&broker, &job, Stream::Stderr, err)
+        )
+    };
+    let hangs = async {
+        late(&job).await;
+        sleep(LONGEST).await;
+    };
+    let hashes = tokio::select! {
+        (out, err) = both => [out, err],
+        () = hangs => {
+            tracing::warn!(job = %job.id, "a process keeps its output locked after the end");
+            [None, None]
+        }
+    };
+    job.finish_output(&broker.spool);
+    let totals = job.totals(broker.digest(&job, hashes).await);
+    broker.warden.tell(&ToWarden::Drained {
+        job: job.id,
+        totals,
+    });
+}
+
+async fn late(job: &Job) {
+    job.until_exited().await;
+    sleep(Duration::from_millis(caps::DRAIN_MS)).await;
+}
+
+/// Reads one pipe to its end. Returns the hash of the kept output if all of it was read here.
+async fn pump(
+    broker: &Broker,
+    job: &Job,
+    stream: Stream,
+    pipe: Arc<ForeignPipe>,
+) -> Option<Sha256> {
+    let is_new = job.output(stream).kept() == 0;
+    let mut flow = Flow {
+        broker,
+        job,
+        stream,
+        file: None,
+        rest: None,
+        hash: is_new.then(Sha256::new),
+    };
+    if let Err(error) = flow.until_end(pipe).await {
+        tracing::warn!(job = %job.id, %error, "cannot read output");
+    }
+    flow.finish().await
+}
+
+struct Flow<'a> {
+    broker: &'a Broker,
+    job: &'a Job,
+    stream: Stream,
+    file: Option<Arc<File>>,
+    rest: Option<Overflow>,
+    /// Hash of the spool file.
+    hash: Option<Sha256>,
+}
+
+impl Flow<'_> {
+    async fn until_end(&mut self, pipe: Arc<ForeignPipe>) -> std::io::Result<()> {
+        // Reads never wait for data: splice(2) is called non-blocking. `watched` is `None` while the pipe fills
+        // faster than it is read: otherwise each write of the job would wake the serving thread without new
+        // information.
+        let mut watched = Some(watched(&pipe)?);
+        let mut late = pin!(late(self.job));
+        let (since, mut taken) = (Instant::now(), 0);
+        loop {
+            // Select only between turns, so that moved bytes are always counted.
+            let mut ready = tokio::select! {
+                biased;
+                () = &mut late => {
+                    tracing::warn!(job = %self.job.id, "output is still open after the end");
+                    return Ok(());
+                }
+                ready = readable(watched.as_ref()) => ready?,
+            };
+            // All writers have closed the pipe and it is empty.
+            if (ready.as_ref()).is_some_and(|ready| ready.ready() == Ready::READ_CLOSED) {
+                return Ok(());
+            }
+            let now = Instant::now();
+            let turn = match self.broker.pace.turn(self.job.id, since, taken, now) {
+                Ok(turn) => turn,
+                Err(pause) => {
+                    taken = 0;
+                    sleep(pause).await;
+                    continue;
+                }
+            };
+            let (moved, after) = match self.turn(&pipe, turn).await {
+                Err(Errno::EINTR) => continue,
+                turned => turned?,
+            };
+            if moved > 0 {
+                taken = taken.saturating_add(moved);
+                self.job.note_output(self.stream);
+            }
+            match (after, &mut ready) {
+                (After::End, _) => return Ok(()),
+                (After::Empty, Some(ready)) => ready.clear_ready(),
+                // A new registration reports data that came meanwhile at once.
+                (After::Empty, None) => watched = Some(self::watched(&pipe)?),
+                (After::More, _) => {
+                    if moved >= CHUNK {
+                        watched = None;
+                    }
+                    yield_now().await;
+                }
+            }
+        }
+    }
+
+    /// Moves the bytes of one turn into the spool while it has space, otherwise into the overflow.
+    async fn turn(&mut self, pipe: &Arc<ForeignPipe>, turn: Turn) -> Result<(u64, After), Errno> {
+        let (broker, job) = (self.broker, self.job);
+        let limit = broker.spool.limits.per_job;
+        let share = limit.saturating_sub(job.kept());
+        if !job.output(self.stream).has_lost() && self.rest.is_none() && share > 0 {
+            let why = match broker.free_space(job).await {
+                Err(full) => full.sentence(),
+                Ok(free_space) => {
+                    // The bytes reserved by the other stream are not free, except for one chunk: it may use none of
+                    // them.
+                    let free = share.saturating_add(CHUNK).saturating_sub(job.taking.get());
+                    let bytes = turn.bytes.min(free_space).min(free).min(share);
+                    if bytes == 0 {
+                        sleep(MEANWHILE).await;
+                        return Ok((0, After::More));
+                    }
+                    match self.keep(pipe, Turn { bytes, ..turn }).await {
+                        Ok(moved) => return Ok(moved),
+                        Err(errno) => errno.desc().to_owned(),
+                    }
+                }
+            };
+            tracing::warn!(job = %job.id, why, "the spool takes no more");
+            job.lose(Lost::Full(why));
+        }
+        let moved = match self.count(pipe).await {
+            Err(Errno::EAGAIN) => return Ok((0, After::Empty)),
+            counted => counted?,
+        };
+        if share == 0 && moved > 0 && job.lose_share(limit) {
+            broker.warden.tell(&ToWarden::OverLimit { job: job.id });
+        }
+        let after = if moved == 0 { After::End } else { After::More };
+        Ok((moved, after))
+    }
+
+    async fn keep(&mut self, pipe: &Arc<ForeignPipe>, turn: Turn) -> Result<(u64, After), Errno> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                self.job.makes_files();
+                let file = self.broker.spool.create(self.job.id, self.stream)?;
+                self.file.insert(Arc::new(file))
+            }
+        };
+        let (pipe, file) = (Arc::clone(pipe), Arc::clone(file));
+        let output = self.job.output(self.stream);
+        let offset = output.kept();
+        let mut hash = self.hash.take();
+        let take = move || {
+            let taken = splice::take(&*pipe, &file, offset, turn, &mut hash);
+            (taken, hash)
+        };
+        let taking = &self.job.taking;
+        taking.set(taking.get().saturating_add(turn.bytes));
+        let taken = run_blocking(take).await;
+        taking.set(taking.get().saturating_sub(turn.bytes));
+        let (taken, hash) = taken.ok_or(Errno::EIO)?;
+        self.hash = hash;
+        let (moved, after) = taken?;
+        output.keep(moved);
+        self.broker.spool.grew(moved.bytes);
+        Ok((moved.bytes, after))
+    }
+
+    async fn count(&mut self, pipe: &Arc<ForeignPipe>) -> Result<u64, Errno> {
+        let mut rest = match self.rest.take() {
+            Some(rest) => rest,
+            None => self.rest().await?,
+        };
+        let was_on_disk = rest.is_on_disk();
+        let pipe = Arc::clone(pipe);
+        let turn = move || {
+            let moved = rest.turn(&*pipe);
+            (rest, moved)
+        };
+        let (rest, moved) = run_blocking(turn).await.ok_or(Errno::EIO)?;
+        if was_on_disk && !rest.is_on_disk() {
+            self.broker.spool.remove_more(self.job.id, self.stream);
+        }
+        let output = self.job.output(self.stream);
+        output.count(moved.unwrap_or_default(), &rest);
+        self.rest = Some(rest);
+        Ok(moved?.bytes)
+    }
+
+    async fn rest(&self) -> Result<Overflow, Errno> {
+        let (spool, id) = (&self.broker.spool, self.job.id);
+        self.job.makes_files();
+        let lines = self.broker.recovered_lines(self.job, self.stream).await;
+        let reach = self.job.output(self.stream).reach(lines);
+        match (
+            spool.create_more(id, self.stream),
+            spool.note(id, self.stream),
+        ) {
+            (Ok(file), Ok(note)) => Ok(Overflow::on_disk(file, note, reach)),
+            (file, note) => {
+                let error = file.err().map(|errno| errno.to_string());
+                let error = error.or(note.as_ref().err().map(ToString::to_string));
+                tracing::warn!(job = %id, error, "the rest of its output is held in memory");
+                spool.remove_more(id, self.stream);
+                Overflow::in_memory(note.ok(), reach)
+            }
+        }
+    }
+
+    async fn finish(mut self) -> Option<Sha256> {
+        let Some(mut rest) = self.rest.take() else {
+            return self.hash;
+        };
+        let trim = move || {
+            let trimmed = rest.trim(1);
+            (rest, trimmed)
+        };
+        let output = self.job.output(self.stream);
+        if let Some((rest, trimmed)) = run_blocking(trim).await {
+            if let Err(error) = trimmed {
+                tracing::warn!(job = %self.job.id, %error, "cannot discard output beyond the kept part");
+            }
+            output.count(Moved::default(), &rest);
+            if !(rest.is_on_disk() && output.has_lost()) {
+                self.broker.spool.remove_more(self.job.id, self.stream);
+            }
+        }
+        self.hash
+    }
+}
+
+fn watched(pipe: &Arc<ForeignPipe>) -> std::io::Result<AsyncFd<Arc<ForeignPipe>>> {
+    watch(Arc::clone(pipe), Interest::READABLE)
+}
+
+async fn readable(
+    watched: Option<&AsyncFd<Arc<ForeignPipe>>>,
+) -> std::io::Result<Option<AsyncFdReadyGuard<'_, Arc<ForeignPipe>>>> {
+    match watched {
+        Some(watched) => watched.readable().await.map(Some),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::registry::tests::job;
+    use crate::output::spool::tests::Scratch;
+    use crate::output::spool::{Spool, SpoolLimits};
+    use crate::util::blocking::BACKGROUND_TASKS;
+    use nix::fcntl::{SpliceFFlags, splice};
+    use remit_link::Closer;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[tokio::test]
+    async fn output_awaiting_count_is_not_abandoned() {
+        let scratch = Scratch::new();
+        let spool = Spool::open(&scratch.path, SpoolLimits::default()).unwrap();
+        let broker = Rc::new(Broker::new(spool));
+        let job = job(&broker.spool, 1, 9, b"a\n");
+        let ((out, mut writer), (err, _)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        writer.write_all(b"b\n").unwrap();
+        drop(writer);
+        job.exited();
+        let permits = broker
+            .background
+            .acquire_many(BACKGROUND_TASKS as u32)
+            .await
+            .unwrap();
+        let busy = async {
+            sleep(Duration::from_millis(caps::DRAIN_MS) + 2 * LONGEST).await;
+            drop(permits);
+        };
+        let closer = Closer::default();
+        let pipes = [out.into(), err.into()].map(|pipe| ForeignPipe::new(pipe, &closer));
+        tokio::join!(drain(Rc::clone(&broker), Rc::clone(&job), pipes), busy);
+        let output = job.output(Stream::Stdout);
+        assert_eq!((output.written(), output.lines()), (4, 2));
+    }
+
+    /// Holds the lock of the pipe of `writer`, by a splice(2) from a silent socket. It is released when the returned
+    /// socket is dropped, or after 30 s; the flag reports it.
+    fn locked(writer: std::io::PipeWriter) -> (UnixStream, Arc<AtomicBool>) {
+        let (near, silent) = UnixStream::pair().unwrap();
+        near.set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        let let_go = Arc::new(AtomicBool::new(false));
+        let (done, (says, said)) = (Arc::clone(&let_go), std::sync::mpsc::channel());
+        std::thread::spawn(move || {
+            says.send(nix::unistd::gettid()).unwrap();
+            let _ = splice(&near, None, &writer, None, 4096, SpliceFFlags::empty());
+            done.store(true, Ordering::SeqCst);
+        });
+        let task = format!("/proc/self/task/{}/", said.recv().unwrap());
+        // State S in splice: the thread holds the lock. A thread that waits for the lock is in state D.
+        let read = |name: &str| std::fs::read_to_string(task.clone() + name).unwrap();
+        let splice = format!("{} ", libc::SYS_splice);
+        while !(read("stat").contains(") S ") && read("syscall").starts_with(&splice)) {
+            std::thread::yield_now();
+        }
+        (silent, let_go)
+    }
+
+    #[tokio::test]
+    async fn k01_last_owner_of_locked_pipe_never_blocks() {
+        let scratch = Scratch::new();
+        let spool = Spool::open(&scratch.path, SpoolLimits::default()).unwrap();
+        let broker = Rc::new(Broker::new(spool));
+        let job = job(&broker.spool, 1, 9, b"");
+        let ((out, out_end), (err, err_end)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        let locks = [locked(out_end), locked(err_end)];
+        let closer = Closer::default();
+        let pipes = [out, err].map(|pipe| ForeignPipe::new(pipe.into(), &closer));
+        job.exited();
+        drain(Rc::clone(&broker), Rc::clone(&job), pipes).await;
+        let waited = |(_, let_go): &(UnixStream, Arc<AtomicBool>)| let_go.load(Ordering::SeqCst);
+        assert!(!locks.iter().any(waited));
+    }
+}

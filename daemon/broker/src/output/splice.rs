@@ -1,0 +1,228 @@
+//! Moves bytes from a pipe into a file inside the kernel.
+//!
+//! With splice(2) every byte that left the pipe is in the file, even if this process dies at any time. It is as fast
+//! as read and write: 0.08 s of CPU for 256 MiB either way, measured on Linux 6.18. Moved bytes are read back from
+//! the page cache to count lines and to hash, while the CPU cache has them.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{SpliceFFlags, splice};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sha2::{Digest, Sha256};
+
+use crate::output::newlines;
+
+/// Bytes moved at once: the capacity of a pipe.
+pub const CHUNK: u64 = 64 << 10;
+
+/// Moved bytes and newlines; zero at the end of the pipe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    pub bytes: u64,
+    pub lines: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub bytes: u64,
+    /// Time to poll for more if the job fills the pipe faster than it is read. A wait through the serving thread
+    /// costs two context switches for each filling, as much as the move itself.
+    pub time: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    More,
+    Empty,
+    End,
+}
+
+/// Moves at most `limit` bytes and one chunk from `pipe` to `file` at `offset`. Can block on the job, even with the
+/// non-blocking flag: see [`super::pump`].
+/// Errors: EAGAIN if the pipe is empty. Any other error means that the file takes no more.
+pub fn splice_chunk(pipe: impl AsFd, file: &File, offset: u64, limit: u64) -> Result<Moved, Errno> {
+    let bytes = moved(pipe, file, offset, limit)?;
+    Ok(Moved {
+        bytes,
+        lines: newlines::count(file, offset..offset.saturating_add(bytes)),
+    })
+}
+
+/// Moves one turn from `pipe` to `file` at `offset` and hashes it, while read-back works. Can block like
+/// [`splice_chunk`]. Returns an error only if nothing was moved.
+pub fn take(
+    pipe: impl AsFd,
+    file: &File,
+    offset: u64,
+    turn: Turn,
+    hash: &mut Option<Sha256>,
+) -> Result<(Moved, After), Errno> {
+    let end = Instant::now() + turn.time;
+    let mut all = Moved::default();
+    let mut buffer = Vec::new();
+    while all.bytes < turn.bytes {
+        let at = offset.saturating_add(all.bytes);
+        match moved(pipe.as_fd(), file, at, turn.bytes - all.bytes) {
+            Ok(0) => return Ok((all, After::End)),
+            Ok(bytes) => {
+                all.bytes = all.bytes.saturating_add(bytes);
+                let lines = look_back(file, at, bytes, &mut buffer, hash);
+                all.lines = all.lines.saturating_add(lines);
+            }
+            Err(Errno::EAGAIN) if all.bytes >= CHUNK && more_comes(pipe.as_fd(), end) => {}
+            Err(Errno::EAGAIN) => return Ok((all, After::Empty)),
+            Err(Errno::EINTR) => {}
+            Err(errno) if all.bytes == 0 => return Err(errno),
+            // The next turn gets the same error.
+            Err(_) => break,
+        }
+    }
+    Ok((all, After::More))
+}
+
+fn moved(pipe: impl AsFd, file: &File, offset: u64, limit: u64) -> Result<u64, Errno> {
+    let mut at = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
+    let length = usize::try_from(limit.min(CHUNK)).map_err(|_| Errno::EINVAL)?;
+    let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+    let bytes = splice(pipe, None, file, Some(&mut at), length, flags)?;
+    Ok(u64::try_from(bytes).unwrap_or(u64::MAX))
+}
+
+/// Returns true if data comes before `end`. poll(2) does not take the pipe lock.
+fn more_comes(pipe: impl AsFd, end: Instant) -> bool {
+    let left = end.saturating_duration_since(Instant::now());
+    let timeout = u16::try_from(left.as_millis()).unwrap_or(u16::MAX);
+    let mut pipes = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+    timeout > 0 && matches!(poll(&mut pipes, PollTimeout::from(timeout)), Ok(1..))
+}
+
+/// Counts newlines in the moved bytes and hashes them. A failed read ends the hash.
+fn look_back(
+    file: &File,
+    at: u64,
+    bytes: u64,
+    buffer: &mut Vec<u8>,
+    hash: &mut Option<Sha256>,
+) -> u64 {
+    let length = usize::try_from(bytes).unwrap_or(0);
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
+    let part = buffer.get_mut(..length).unwrap_or_default();
+    match file.read_exact_at(part, at) {
+        Ok(()) => {
+            if let Some(hash) = hash {
+                hash.update(&part);
+            }
+            newlines::in_bytes(part)
+        }
+        Err(_) => {
+            *hash = None;
+            newlines::count(file, at..at.saturating_add(bytes))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::spool::tests::Scratch;
+    use remit_common::names::JobId;
+    use remit_common::outcome::Stream;
+    use std::io::{PipeReader, Write};
+    use std::thread;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn turn(bytes: u64, time: Duration) -> Turn {
+        Turn { bytes, time }
+    }
+
+    struct Taking {
+        _scratch: Scratch,
+        file: File,
+        hash: Option<Sha256>,
+        at: u64,
+    }
+
+    impl Taking {
+        fn new() -> Self {
+            let scratch = Scratch::new();
+            let file = scratch.spool.create(JobId([1; 16]), Stream::Stdout);
+            Self {
+                file: file.unwrap(),
+                _scratch: scratch,
+                hash: Some(Sha256::new()),
+                at: 0,
+            }
+        }
+
+        fn take(&mut self, pipe: &PipeReader, turn: Turn) -> (Moved, After) {
+            let taken = take(pipe, &self.file, self.at, turn, &mut self.hash).unwrap();
+            self.at += taken.0.bytes;
+            taken
+        }
+    }
+
+    #[test]
+    fn turn_moves_available_bytes_and_reports_pipe_state() {
+        let (pipe, mut writer) = std::io::pipe().unwrap();
+        let mut taking = Taking::new();
+        let at_once = turn(100, Duration::ZERO);
+        let none = Moved::default();
+        assert_eq!(taking.take(&pipe, at_once), (none, After::Empty));
+        writer.write_all(b"a\nb\n").unwrap();
+        let moved = |bytes, lines| Moved { bytes, lines };
+        assert_eq!(
+            taking.take(&pipe, turn(3, LONG)),
+            (moved(3, 1), After::More)
+        );
+        assert_eq!(taking.take(&pipe, at_once), (moved(1, 1), After::Empty));
+        writer.write_all(b"c").unwrap();
+        drop(writer);
+        assert_eq!(taking.take(&pipe, at_once), (moved(1, 0), After::End));
+        assert_eq!(taking.take(&pipe, at_once), (none, After::End));
+        let hash = taking.hash.take().unwrap();
+        assert_eq!(hash.finalize(), Sha256::digest(b"a\nb\nc"));
+    }
+
+    /// A short output is not delayed: a job that writes one line and then pauses has it shown at once.
+    #[test]
+    fn only_full_pipe_is_polled_for_more() {
+        let text: Vec<u8> = b"0123456\n".repeat(1 << 17);
+        let (pipe, mut writer) = std::io::pipe().unwrap();
+        let mut taking = Taking::new();
+        writer.write_all(b"a").unwrap();
+        let started = Instant::now();
+        let (moved, after) = taking.take(&pipe, turn(u64::MAX, LONG));
+        assert_eq!((moved.bytes, after), (1, After::Empty));
+        assert!(started.elapsed() < LONG / 2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                writer.write_all(&text).unwrap();
+                drop(writer);
+            });
+            while taking.at < 1 + CHUNK {
+                taking.take(&pipe, turn(CHUNK, Duration::ZERO));
+            }
+            let (moved, after) = taking.take(&pipe, turn(u64::MAX, LONG));
+            assert!(after == After::End || moved.bytes < CHUNK, "{moved:?}");
+            while taking.take(&pipe, turn(u64::MAX, LONG)).1 != After::End {}
+        });
+        assert_eq!(taking.at, 1 + text.len() as u64);
+        let hash = taking.hash.take().unwrap();
+        assert_eq!(hash.finalize(), Sha256::digest([b"a", &text[..]].concat()));
+    }
+
+    #[test]
+    fn truncated_file_ends_hash() {
+        let taking = Taking::new();
+        let mut hash = taking.hash;
+        assert_eq!(look_back(&taking.file, 0, 5, &mut Vec::new(), &mut hash), 0);
+        assert!(hash.is_none());
+    }
+}

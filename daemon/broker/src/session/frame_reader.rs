@@ -1,0 +1,101 @@
+//! Reads frames of a client, limited in size, in time, and in memory before the bytes arrive.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use remit_common::caps;
+use remit_common::frame::{self, FrameError};
+use remit_common::refusal::{Code, Refusal};
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::time::timeout;
+
+use super::SessionEnd;
+use super::reader::Reader;
+use crate::session::usage::{Account, Buffered};
+
+const BUFFER: usize = 4 << 10;
+/// Frames up to this size are not counted against the uid: all its calls in flight need little.
+const SMALL: usize = 4 << 10;
+
+pub struct Frames {
+    from: BufReader<Reader>,
+    account: Rc<Account>,
+}
+
+pub struct Frame {
+    pub bytes: Vec<u8>,
+    pub reservation: Option<Buffered>,
+}
+
+impl Frames {
+    pub fn new(from: Reader, account: Rc<Account>) -> Self {
+        Self {
+            from: BufReader::with_capacity(BUFFER, from),
+            account,
+        }
+    }
+
+    pub fn account(&self) -> &Rc<Account> {
+        &self.account
+    }
+
+    /// Waits for the next frame. The first byte has no timeout, the rest has a deadline.
+    pub async fn next(&mut self) -> Result<Frame, SessionEnd> {
+        let mut field = [0; frame::HEADER];
+        let [first, ..] = &mut field;
+        match self.from.read(std::slice::from_mut(first)).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return Err(SessionEnd::Closed),
+        }
+        let deadline = Duration::from_millis(caps::FRAME_DEADLINE_MS);
+        timeout(deadline, self.rest(field))
+            .await
+            .unwrap_or_else(|_| {
+                let seconds = deadline.as_secs();
+                Err(SessionEnd::Refused(Refusal::new(
+                    Code::InvalidArgs,
+                    format!("the frame was not finished within {seconds} s"),
+                )))
+            })
+    }
+
+    async fn rest(&mut self, mut field: [u8; frame::HEADER]) -> Result<Frame, SessionEnd> {
+        let [_, others @ ..] = &mut field;
+        if self.from.read_exact(others).await.is_err() {
+            return Err(SessionEnd::Closed);
+        }
+        let length = frame::header(field, caps::FRAME).map_err(refused)?;
+        let reservation = if length > SMALL {
+            Some(self.reservation(length)?)
+        } else {
+            None
+        };
+        // The buffer grows with the received bytes, so a large length alone costs nothing.
+        let mut bytes = Vec::with_capacity(length.min(BUFFER));
+        let wanted = u64::try_from(length).unwrap_or(u64::MAX);
+        match (&mut self.from).take(wanted).read_to_end(&mut bytes).await {
+            Ok(read) if read == length => Ok(Frame { bytes, reservation }),
+            Ok(_) | Err(_) => Err(SessionEnd::Closed),
+        }
+    }
+
+    fn reservation(&self, length: usize) -> Result<Buffered, SessionEnd> {
+        self.account.buffer(length).ok_or_else(|| {
+            SessionEnd::Refused(
+                Refusal::new(Code::Busy, "too much data of this user is in transit")
+                    .next("send large requests one after the other, and read the answers"),
+            )
+        })
+    }
+}
+
+fn refused(error: FrameError) -> SessionEnd {
+    match error {
+        FrameError::TooLong { .. } => {
+            SessionEnd::Refused(Refusal::new(Code::TooLarge, error.to_string()))
+        }
+        FrameError::Malformed | FrameError::Closed | FrameError::Io(_) => {
+            SessionEnd::Refused(Refusal::new(Code::InvalidArgs, error.to_string()))
+        }
+    }
+}

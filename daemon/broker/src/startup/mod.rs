@@ -1,0 +1,172 @@
+//! Start-up in order: identity, link, spool, confinement, then serve.
+
+pub(crate) mod sink;
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use remit_common::caps;
+use remit_link::Link;
+
+use crate::call::SEARCHES;
+use crate::confine_self;
+use crate::log;
+use crate::output::spool::{Spool, SpoolLimits};
+use crate::privileges;
+use crate::state;
+use crate::util::blocking;
+
+// Exit status for a wrong command line (sysexits.h, EX_USAGE).
+const USAGE: u8 = 64;
+// Exit status for a wrong environment (EX_CONFIG).
+const REFUSED: u8 = 78;
+/// Blocking threads: host facts, one removal, searches, hashes and counts, two pipes for each job.
+const THREADS: usize =
+    caps::HOST_CALLS + 1 + SEARCHES + blocking::BACKGROUND_TASKS + 2 * caps::JOBS;
+
+pub fn run() -> ExitCode {
+    let options = match arguments(std::env::args_os().skip(1)) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("remit-broker: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match prepare(options).and_then(|(link, spool)| serve(link, spool)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("remit-broker: {error}");
+            ExitCode::from(REFUSED)
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    spool: PathBuf,
+    limits: SpoolLimits,
+}
+
+/// Parses options; each may occur once and needs a value. Absent ones get [`SpoolLimits::default`].
+fn arguments(mut args: impl Iterator<Item = OsString>) -> Result<Options, String> {
+    const USAGE: &str = "usage: remit-broker --spool DIR [--per-job BYTES] [--per-user BYTES] \
+         [--total BYTES] (the warden starts it)";
+    let [mut spool, mut per_job, mut per_user, mut total] = [const { None::<OsString> }; 4];
+    while let Some(name) = args.next() {
+        let option = match name.to_str() {
+            Some("--spool") => &mut spool,
+            Some("--per-job") => &mut per_job,
+            Some("--per-user") => &mut per_user,
+            Some("--total") => &mut total,
+            Some(_) | None => return Err(USAGE.to_owned()),
+        };
+        let value = args.next().filter(|_| option.is_none());
+        *option = Some(value.ok_or(USAGE)?);
+    }
+    let bytes = |value: Option<OsString>, default| match value.as_deref() {
+        None => Ok(default),
+        Some(value) => bytes(value).ok_or_else(|| {
+            format!(
+                "'{}' is not a number of bytes; {USAGE}",
+                value.to_string_lossy()
+            )
+        }),
+    };
+    let default = SpoolLimits::default();
+    Ok(Options {
+        spool: spool.ok_or(USAGE)?.into(),
+        limits: SpoolLimits {
+            per_job: bytes(per_job, default.per_job)?,
+            per_user: bytes(per_user, default.per_user)?,
+            total: bytes(total, default.total)?,
+        },
+    })
+}
+
+fn bytes(text: &OsStr) -> Option<u64> {
+    text.to_str()?.parse().ok().filter(|bytes| *bytes > 0)
+}
+
+/// Prepares everything before the first byte of a client. The process must have one thread until the end:
+/// landlock_restrict_self(2) and seccomp(2) restrict the calling thread and its children.
+fn prepare(options: Options) -> Result<(Link, Spool), String> {
+    let link = Link::inherited().map_err(|error| format!("cannot take the link: {error}"))?;
+    privileges::check()?;
+    log::start();
+    let spool = Spool::open(&options.spool, options.limits)?;
+    let landlock = confine_self::landlock::restrict(&options.spool)?;
+    confine_self::seccomp::restrict()?;
+    match landlock {
+        // `restrict` has already logged a warning.
+        0 => tracing::info!("confined by seccomp"),
+        _ => tracing::info!("confined by landlock and seccomp"),
+    }
+    Ok((link, spool))
+}
+
+fn serve(link: Link, spool: Spool) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(THREADS)
+        .thread_keep_alive(Duration::from_secs(2))
+        .build()
+        .map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let ended = tokio::task::LocalSet::new().block_on(&runtime, state::serve(link, spool));
+    // Do not wait for threads that can be blocked by a dead file system.
+    runtime.shutdown_background();
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Options, String> {
+        arguments(args.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn limits_are_defaults_if_absent() {
+        let plain = parse(&["--spool", "/x"]).unwrap();
+        let limits = SpoolLimits {
+            per_job: caps::SPOOL_PER_JOB,
+            per_user: caps::SPOOL_PER_UID,
+            total: caps::SPOOL,
+        };
+        assert_eq!((plain.spool, plain.limits), (PathBuf::from("/x"), limits));
+        let all = [
+            "--per-job",
+            "1",
+            "--total",
+            "3",
+            "--spool",
+            "/x",
+            "--per-user",
+            "2",
+        ];
+        let parsed = parse(&all).unwrap().limits;
+        assert_eq!((parsed.per_job, parsed.per_user, parsed.total), (1, 2, 3));
+    }
+
+    #[test]
+    fn every_other_command_line_is_refused() {
+        for wrong in [
+            &[][..],
+            &["--spool"],
+            &["/x"],
+            &["--spool", "/x", "y"],
+            &["--spool", "/x", "--spool", "/y"],
+            &["-s", "/x"],
+            &["--total", "1"],
+            &["--spool", "/x", "--total"],
+            &["--spool", "/x", "--total", "0"],
+            &["--spool", "/x", "--per-job", "1M"],
+            &["--spool", "/x", "--per-user", "-1"],
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! State of the broker, and the handling of each message from the warden.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::outcome::Ending;
+use remit_common::wire::Bytes;
+use remit_link::{
+    Closer, ForeignPipe, ForeignSocket, JobMeta, Link, LinkError, Owner, ToBroker, ToWarden,
+};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::{coop, spawn_local};
+
+use crate::call::SEARCHES;
+use crate::hints::notes::{self, About};
+use crate::job::Job;
+use crate::job::registry::Jobs;
+use crate::kernel_audit::KernelAudit;
+use crate::output::pump;
+use crate::output::spool::Spool;
+use crate::output::throttle::Pace;
+use crate::session;
+use crate::session::usage::Accounts;
+use crate::util::blocking::{self, run_blocking};
+use crate::util::timer_anchor::TimerAnchor;
+use crate::warden_link::{Granted, Warden, Watched};
+
+/// The removal of a larger file blocks too long for the one thread that serves. Unit: bytes.
+const LARGE: u64 = 256 << 10;
+
+/// State shared by the tasks of the one thread.
+#[derive(Debug)]
+pub struct Broker {
+    pub warden: Warden,
+    pub spool: Spool,
+    pub jobs: Jobs,
+    pub accounts: Accounts,
+    pub host: Arc<Semaphore>,
+    /// Permits of questions to the service manager. Separate from `host`, which a hanging file system can block.
+    pub manager: Semaphore,
+    pub searches: Arc<Semaphore>,
+    pub kernel_audit: KernelAudit,
+    pub background: Semaphore,
+    pub timer_anchor: TimerAnchor,
+    pub pace: Pace,
+    /// Serializes the removal of output.
+    pub removing: Semaphore,
+    sessions: RefCell<HashMap<u64, oneshot::Sender<()>>>,
+    closer: Closer,
+}
+
+/// Serves until the link ends.
+/// Errors: Returns the reason if the link fails or carries an invalid message.
+pub async fn serve(link: Link, spool: Spool) -> Result<(), String> {
+    let link = Watched::new(link).map_err(|error| format!("cannot watch the link: {error}"))?;
+    let link = Rc::new(link);
+    let broker = Rc::new(Broker::new(spool));
+    broker.warden.connect(Rc::clone(&link));
+    broker.warden.tell(&ToWarden::Ready);
+    let listen = async {
+        loop {
+            let (message, fds) = link.receive().await?;
+            broker.take(message, fds);
+            coop::consume_budget().await;
+        }
+    };
+    let lost = tokio::select! {
+        lost = listen => lost,
+        lost = broker.warden.transmit(&link) => lost,
+    };
+    match lost {
+        // The warden has ended, and with it all its jobs.
+        Ok(()) | Err(LinkError::Closed) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl Broker {
+    pub fn new(spool: Spool) -> Self {
+        Self {
+            warden: Warden::default(),
+            spool,
+            jobs: Jobs::default(),
+            accounts: Accounts::default(),
+            host: Arc::new(Semaphore::new(caps::HOST_CALLS)),
+            manager: Semaphore::new(caps::HOST_CALLS),
+            searches: Arc::new(Semaphore::new(SEARCHES)),
+            kernel_audit: KernelAudit::default(),
+            background: Semaphore::new(blocking::BACKGROUND_TASKS),
+            timer_anchor: TimerAnchor::default(),
+            pace: Pace::default(),
+            removing: Semaphore::new(1),
+            sessions: RefCell::default(),
+            closer: Closer::default(),
+        }
+    }
+
+    fn take(self: &Rc<Self>, message: ToBroker, fds: Vec<OwnedFd>) {
+        match message {
+            ToBroker::Session { session, owner } => self.open(session, owner, fds),
+            // The send wakes the session. A session that has ended has no entry.
+            ToBroker::SessionGone { session } => drop(self.sessions.borrow_mut().remove(&session)),
+            ToBroker::Job {
+                ticket,
+                meta,
+                secrets,
+            } => self.job(ticket, *meta, secrets, fds),
+            ToBroker::Answer { ticket, answer } => {
+                if let Some(waiting) = self.warden.take(ticket) {
+                    let _ = waiting.answer.send(answer.map(Granted::Answer));
+                }
+            }
+            ToBroker::Approved { job } => self.with(job, Job::approved),
+            ToBroker::Started {
+                job,
+                started_ms,
+                waited_ms,
+            } => match self.jobs.get(job).filter(|job| job.is_waiting()) {
+                Some(job) => {
+                    self.pace.note_activity(job.id, Instant::now());
+                    job.set_started(started_ms, waited_ms);
+                    self.drain(&job, fds);
+                }
+                None => tracing::error!(%job, "a job started that was not queued"),
+            },
+            ToBroker::Running { job, enforced } => self.with(job, |job| job.running(*enforced)),
+            ToBroker::Exited { job } => self.with(job, Job::exited),
+            ToBroker::Ended {
+                job,
+                enforced,
+                ending,
+                sight,
+            } => {
+                self.with(job, |job| {
+                    if let Some(enforced) = enforced {
+                        job.running(*enforced);
+                    }
+                    if let Some(sight) = sight {
+                        job.set_visibility(*sight);
+                    }
+                    self.was_refused(job, &ending);
+                });
+                self.pace.note_activity(job, Instant::now());
+                self.jobs.end(job, *ending);
+            }
+            ToBroker::Forgotten { job } => {
+                if self.jobs.forget(job) {
+                    let broker = Rc::clone(self);
+                    spawn_local(async move { broker.remove(job).await });
+                }
+            }
+            // Sent only if remit.toml enables it.
+            ToBroker::KernelAudit {
+                uid_first,
+                uid_count,
+            } => self.hear(uid_first..uid_first.saturating_add(uid_count), fds),
+            ToBroker::Adopted => self.spool.sweep(|job| self.jobs.get(job).is_some()),
+        }
+    }
+
+    fn with(&self, job: JobId, tell: impl FnOnce(&Job)) {
+        if let Some(job) = self.jobs.get(job) {
+            tell(&job);
+        }
+    }
+
+    fn open(self: &Rc<Self>, session: u64, owner: Owner, mut fds: Vec<OwnedFd>) {
+        let socket = fds.pop().filter(|_| fds.is_empty());
+        let Some(socket) = socket else {
+            tracing::error!(session, "a session came without its socket");
+            return self.warden.tell(&ToWarden::Closed { session });
+        };
+        let (alive, gone) = oneshot::channel();
+        self.sessions.borrow_mut().insert(session, alive);
+        let (closer, (closed, until_closed)) = (self.closer.clone(), oneshot::channel::<()>());
+        let socket = ForeignSocket::new(socket, move |fd| closer.close(fd, closed));
+        let broker = Rc::clone(self);
+        spawn_local(async move {
+            session::serve(&broker, session, owner, socket, gone).await;
+            broker.sessions.borrow_mut().remove(&session);
+            // The sender is dropped when the socket is closed. Until then the connection counts, so the threads that
+            // a client can block are limited by its connections.
+            let _ = until_closed.await;
+            broker.warden.tell(&ToWarden::Closed { session });
+        });
+    }
+
+    fn job(
+        self: &Rc<Self>,
+        ticket: Option<u64>,
+        meta: JobMeta,
+        secrets: Vec<Bytes>,
+        fds: Vec<OwnedFd>,
+    ) {
+        let waiting = ticket.and_then(|ticket| self.warden.take(ticket));
+        let job = match (ticket, &waiting) {
+            (Some(_), Some(waiting)) => Job::new(meta, waiting.about.clone()),
+            (Some(_), None) => Job::new(meta, About::default()),
+            (None, _) => {
+                let about = notes::of_line(&meta);
+                Job::adopted(meta, about, &self.spool)
+            }
+        };
+        let job = Rc::new(job.with_secrets(secrets));
+        self.jobs.add(Rc::clone(&job));
+        if ticket.is_some() {
+            self.pace.note_activity(job.id, Instant::now());
+        }
+        self.drain(&job, fds);
+        if let Some(waiting) = waiting {
+            // The client can have disconnected; the job continues.
+            let _ = waiting.answer.send(Ok(Granted::Started(job)));
+        }
+    }
+
+    async fn remove(&self, job: JobId) {
+        // Free-space checks wait for this lock, because the removal frees space.
+        let _turn = self.removing.acquire().await;
+        let files = self.spool.forget(job);
+        let is_large = |file: &File| file.metadata().is_ok_and(|meta| meta.len() > LARGE);
+        if files.iter().flatten().any(is_large) {
+            run_blocking(move || drop(files)).await;
+        }
+    }
+
+    fn was_refused(&self, job: &Job, ending: &Ending) {
+        if let Some(uid) = job.uid() {
+            let ran = Duration::from_millis(ending.runtime_ms);
+            job.was_refused(self.kernel_audit.of_ended(uid, ran));
+        }
+    }
+
+    fn hear(self: &Rc<Self>, uids: Range<u32>, mut fds: Vec<OwnedFd>) {
+        match fds.pop() {
+            Some(socket) if fds.is_empty() => {
+                let broker = Rc::clone(self);
+                spawn_local(async move { broker.kernel_audit.listen(socket, uids).await });
+            }
+            _ => tracing::error!("the kernel's audit came without its socket"),
+        }
+    }
+
+    fn drain(self: &Rc<Self>, job: &Rc<Job>, fds: Vec<OwnedFd>) {
+        let guarded = |fd| ForeignPipe::new(fd, &self.closer);
+        let pipes: Vec<_> = fds.into_iter().map(guarded).collect();
+        match <[ForeignPipe; 2]>::try_from(pipes) {
+            Ok(pipes) => drop(spawn_local(pump::drain(
+                Rc::clone(self),
+                Rc::clone(job),
+                pipes,
+            ))),
+            Err(pipes) if pipes.is_empty() => {}
+            Err(_) => tracing::error!(job = %job.id, "a job came with unexpected descriptors"),
+        }
+    }
+}

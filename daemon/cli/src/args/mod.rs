@@ -1,0 +1,398 @@
+//! Command line arguments and their help texts. The options of each verb are in a file of their own.
+
+mod admin;
+mod approval;
+mod audit;
+mod completions;
+mod grant;
+pub mod help;
+mod history;
+mod job;
+mod jobs;
+mod look;
+mod machine;
+mod policy;
+mod run;
+mod time;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::{FromArgMatches, Parser, Subcommand, ValueHint};
+use remit_common::names::Runtime;
+
+pub use admin::LockArgs;
+pub use approval::{ApproveArgs, DenyArgs, PendingArgs, ShowArgs};
+pub use audit::{
+    AuditVerb, ExportArgs, FilterArgs, Format, RecordSourceArgs, RecordsArgs, SpanArgs, VerifyArgs,
+    is_of_end,
+};
+pub use completions::CompletionsArgs;
+pub use grant::{GrantArgs, RevokeArgs};
+pub use history::HistoryArgs;
+pub use job::JobArgs;
+pub use jobs::{JobsArgs, StopArgs};
+pub use look::{AccessArgs, HostArgs};
+pub use machine::{ClientConfigArgs, DoctorArgs, EnrollArgs, McpClient, UnenrollArgs};
+pub use policy::{DiffArgs, ExplainArgs, FilesArgs, MachineArgs, PolicyVerb, ReloadArgs};
+pub use run::{CallArgs, ChangeArgs, RunArgs, Secret, TryArgs};
+
+/// Exit statuses at the end of `remit --help`; the table in `remit.1` says more.
+const EXIT: &str = "\
+Exit status:
+  run, change, job --wait, job --follow: that of the command; 128 and its
+    number if a signal ended it
+  doctor: the number of failed checks, at most 63
+  approve: 1 what was typed was not the digest
+  audit verify: 1 something is wrong; audit show JOB: 1 no such job
+  policy check, test, explain, diff: 1 errors, a test failed, not allowed,
+    a difference; 2 trouble
+  64 usage, 69 daemon unavailable, 74 output failed, 77 may not connect,
+  124 timed out, 125 refused or not started, 126 not executable, 127 not found
+
+'remit VERB --help' has an example of each verb; remit(1) has everything.";
+
+/// Run policy-controlled commands in kernel sandboxes
+///
+/// remit asks the daemon remitd to run a command or script. The daemon decides by
+/// policy, records the request, and runs it in a sandbox. In the profile 'read' a
+/// command sees what an operator's account sees, and cannot change anything.
+#[derive(Debug, Parser)]
+#[command(
+    name = "remit",
+    version,
+    after_long_help = EXIT,
+    verbatim_doc_comment
+)]
+pub struct CommandLine<V: Subcommand> {
+    /// Directory with the daemon's sockets
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath, display_order = 100,
+          hide = true, default_value = Runtime::DEFAULT)]
+    pub runtime: PathBuf,
+
+    /// Answer with one JSON object on stdout
+    #[arg(long, global = true, display_order = 101)]
+    pub json: bool,
+
+    #[command(subcommand)]
+    pub verb: V,
+}
+
+/// The whole of it.
+pub type Cli = CommandLine<Verb>;
+
+/// The verb that programs start again and again.
+#[derive(Debug, Subcommand)]
+enum RunOnly {
+    Run(RunArgs),
+}
+
+impl Cli {
+    /// Reads a command line.
+    /// Errors: What clap says of it.
+    pub fn read(words: &[OsString]) -> Result<Self, clap::Error> {
+        // Building clap's options of all verbs takes longer than everything else this program does before its first
+        // request. `run` therefore parses its own options first. If that fails, the full parser reports the error.
+        if words.iter().any(|word| word == "run")
+            && let Ok(line) = CommandLine::<RunOnly>::try_parse_from(words)
+        {
+            let RunOnly::Run(run) = line.verb;
+            return Ok(Self {
+                runtime: line.runtime,
+                json: line.json,
+                verb: Verb::Run(run),
+            });
+        }
+        let mut command = help::command();
+        let mut matches = command.try_get_matches_from_mut(words)?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a command or script, and print its output until it ends
+    Run(RunArgs),
+    /// Run a named command that changes this machine
+    Change(ChangeArgs),
+    /// Run a command in a sandbox without a grant, as a test (root)
+    Try(TryArgs),
+    /// Show what you may do here, or whether a command is allowed
+    Access(AccessArgs),
+    /// Show facts about this machine
+    Host(HostArgs),
+    /// List your jobs, newest first; administrators see everybody's
+    Jobs(JobsArgs),
+    /// Show a job, wait for it, or print, follow or search its output
+    Job(JobArgs),
+    /// Stop a job, and wait until it has ended
+    Stop(StopArgs),
+    /// List what was asked, decided, run and refused, newest first
+    History(HistoryArgs),
+    /// List requests that wait for approval, oldest first
+    Pending(PendingArgs),
+    /// Show a pending request in full
+    Show(ShowArgs),
+    /// Approve a pending request; exactly what was shown runs, once
+    Approve(ApproveArgs),
+    /// Refuse a pending request, with a reason
+    Deny(DenyArgs),
+    /// Approve runs of a command in advance, for a limited time
+    Grant(GrantArgs),
+    /// List temporary grants, oldest first
+    Grants,
+    /// End a temporary grant; nothing starts by it any more
+    Revoke(RevokeArgs),
+    /// Show the daemon's state (administrators)
+    Status,
+    /// Check the sandbox here, and that nothing bypasses remit (root)
+    Doctor(DoctorArgs),
+    /// Refuse all new requests, until 'unlock' (administrators)
+    Lock(LockArgs),
+    /// Accept requests again (administrators)
+    Unlock,
+    /// Check, test, explain, compare and reload policy files
+    #[command(disable_help_subcommand = true)]
+    Policy {
+        #[command(subcommand)]
+        verb: PolicyVerb,
+    },
+    /// Verify, show and export audit records
+    #[command(disable_help_subcommand = true)]
+    Audit {
+        #[command(subcommand)]
+        verb: AuditVerb,
+    },
+    /// Give an agent an account and a key for remit only (root)
+    Enroll(EnrollArgs),
+    /// Remove an agent's key, and what 'enroll' made (root)
+    Unenroll(UnenrollArgs),
+    /// Print the configuration of an MCP client
+    ClientConfig(ClientConfigArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// Words as the bytes they are.
+pub fn bytes(words: &[OsString]) -> Vec<remit_common::wire::Bytes> {
+    words
+        .iter()
+        .map(|word| word.as_bytes().to_vec().into())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    const ID: &str = "00000000000000000000000000000000";
+
+    fn parse(args: &[&str]) -> Result<Verb, ErrorKind> {
+        let words = [&["remit"], args].concat();
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        Cli::read(&words)
+            .map(|cli| cli.verb)
+            .map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+        CommandLine::<RunOnly>::command().debug_assert();
+    }
+
+    #[test]
+    fn run_line_parses_alike_alone_and_in_full() {
+        for line in [
+            "run -- run -x --json",
+            "run df -h --runtime x",
+            "--json run --runtime /r --no-wait --timeout 3 --env A=b --env C=d df",
+            "--runtime=/r run --json --script x --interpreter run",
+            "run --name service.status unit=run",
+            "run --stdin --cwd run --profile run --request-id run a",
+        ] {
+            let words: Vec<OsString> = format!("remit {line}")
+                .split(' ')
+                .map(OsString::from)
+                .collect();
+            let all = Cli::try_parse_from(&words).unwrap();
+            let own = CommandLine::<RunOnly>::try_parse_from(&words).unwrap();
+            let (Verb::Run(a), RunOnly::Run(b)) = (&all.verb, &own.verb) else {
+                panic!("{line}");
+            };
+            assert_eq!(format!("{a:?}"), format!("{b:?}"), "{line}");
+            assert_eq!((all.runtime, all.json), (own.runtime, own.json), "{line}");
+        }
+        for line in [
+            "job run",
+            "run",
+            "runs",
+            "run --bad",
+            "run --help",
+            "help run",
+        ] {
+            let words = format!("remit {line}");
+            let own = CommandLine::<RunOnly>::try_parse_from(words.split(' '));
+            let mut command = help::command();
+            let all = command.try_get_matches_from_mut(words.split(' '));
+            assert!(own.is_err(), "{line}");
+            // A failed parse must report the same error as the full parser.
+            let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
+            let reported = Cli::read(&words).map_err(|error| error.to_string()).err();
+            assert_eq!(
+                reported,
+                all.map_err(|error| error.to_string()).err(),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_command_keeps_its_own_options() {
+        for args in [
+            &["run", "ls", "-h", "--json"][..],
+            &["run", "--", "ls", "-h", "--json"],
+            &["--json", "run", "--cwd", "/", "ls", "-h", "--json"],
+        ] {
+            let Ok(Verb::Run(run)) = parse(args) else {
+                panic!("{args:?}");
+            };
+            assert_eq!(run.argv, ["ls", "-h", "--json"]);
+        }
+        let Ok(Verb::Run(run)) = parse(&["run", "--", "-x"]) else {
+            panic!("a program may begin with a hyphen");
+        };
+        assert_eq!(run.argv, ["-x"]);
+        let Ok(Verb::Run(run)) = parse(&["run", "sh", "--", "x"]) else {
+            panic!("the command keeps its own '--'");
+        };
+        assert_eq!(run.argv, ["sh", "--", "x"]);
+    }
+
+    #[test]
+    fn job_output_parts_are_parsed() {
+        for args in [
+            &["job"][..],
+            &["job", ID, "--follow"],
+            &["job", ID, "--follow", "--tail", "9"],
+            &["job", ID, "--follow", "--stderr", "--offset", "9"],
+            &[
+                "job",
+                ID,
+                "--grep",
+                "-x",
+                "--offset",
+                "9",
+                "--limit",
+                "9",
+                "--context",
+                "10",
+            ],
+            &["job", ID, "--grep", "x", "--stderr", "--wait"],
+            &["job", ID, "--stdout", "--tail", "9", "--wait"],
+            &["job", ID, "--tail", "9"],
+            &["job", ID, "--offset", "9", "--limit", "9"],
+            &["jobs", "--mine", "--running"],
+        ] {
+            assert!(parse(args).is_ok(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        use ErrorKind::*;
+        let cases: &[(&[&str], ErrorKind)] = &[
+            (&["run"], MissingRequiredArgument),
+            (&["run", "--jsn", "ls"], UnknownArgument),
+            (&["run", "--script", "x", "ls"], ArgumentConflict),
+            (
+                &["run", "--script", "x", "--script-file", "y"],
+                ArgumentConflict,
+            ),
+            (&["run", "--interpreter", "sh", "ls"], ArgumentConflict),
+            (
+                &["run", "--name", "logs", "--script", "x"],
+                ArgumentConflict,
+            ),
+            (
+                &["run", "--name", "logs", "--profile", "read"],
+                ArgumentConflict,
+            ),
+            (&["run", "--name", "logs", "--cwd", "/"], ArgumentConflict),
+            (
+                &["run", "--name", "logs", "--env", "TZ=UTC"],
+                ArgumentConflict,
+            ),
+            (&["try"], MissingRequiredArgument),
+            (&["try", "--script", "x", "ls"], ArgumentConflict),
+            (&["access", "--name", "logs", "ls"], ArgumentConflict),
+            (&["run", "--env", "A", "ls"], ValueValidation),
+            (&["run", "--env", "=a", "ls"], ValueValidation),
+            (&["run", "--timeout", "0", "ls"], ValueValidation),
+            (&["access", "--profile", "x"], MissingRequiredArgument),
+            (&["host", "disk"], InvalidValue),
+            (&["job", "--wait"], MissingRequiredArgument),
+            (&["job", "--grep", "x"], MissingRequiredArgument),
+            (&["job", "12"], ValueValidation),
+            (&["job", ID, "--follow", "--wait"], ArgumentConflict),
+            (&["job", ID, "--follow", "--grep", "x"], ArgumentConflict),
+            (
+                &["job", ID, "--follow", "--stdout", "--limit", "1"],
+                ArgumentConflict,
+            ),
+            (&["job", "--tail", "1"], MissingRequiredArgument),
+            (&["job", "--offset", "1"], MissingRequiredArgument),
+            (&["job", ID, "--context", "1"], MissingRequiredArgument),
+            (
+                &["job", ID, "--grep", "x", "--context", "11"],
+                ValueValidation,
+            ),
+            (&["job", ID, "--grep", "x", "--tail", "1"], ArgumentConflict),
+            (&["jobs", "--limit", "0"], ValueValidation),
+            (&["job", ID, "--stdout", "--stderr"], ArgumentConflict),
+            (
+                &["job", ID, "--stdout", "--tail", "1", "--offset", "1"],
+                ArgumentConflict,
+            ),
+            (&["stop", ID, "--signal", "0"], ValueValidation),
+            (&["stop", ID, "--signal", "TREM"], ValueValidation),
+            (&["run", "--secret", "a", "ls"], ValueValidation),
+            (&["change", "nginx.reload"], MissingRequiredArgument),
+            (
+                &["access", "--name", "logs", "--query", "x"],
+                ArgumentConflict,
+            ),
+            (&["access", "--query", "x", "ls"], ArgumentConflict),
+            (&["lock"], MissingRequiredArgument),
+            (&["show"], MissingRequiredArgument),
+            (&["show", "7f3"], ValueValidation),
+            (&["approve", "7f3a", "--digest", "12"], ValueValidation),
+            (&["deny", "7f3a"], MissingRequiredArgument),
+            (&["grant", "ann", "web.reload"], MissingRequiredArgument),
+            (
+                &["grant", "ann", "web.reload", "--for", "1"],
+                ValueValidation,
+            ),
+            (
+                &["grant", "ann", "web.reload", "x", "--for", "1h"],
+                ValueValidation,
+            ),
+            (
+                &["grant", "ann", "web.reload", "--for", "1h", "--uses", "0"],
+                ValueValidation,
+            ),
+            (&["revoke"], MissingRequiredArgument),
+            (&["revoke", "7", "--all"], ArgumentConflict),
+            (&["revoke", "all"], ValueValidation),
+            (&["completions", "powershell"], InvalidValue),
+        ];
+        for (args, expect) in cases {
+            assert_eq!(parse(args).err(), Some(*expect), "{args:?}");
+        }
+    }
+}

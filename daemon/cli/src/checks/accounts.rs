@@ -1,0 +1,197 @@
+//! Runs the checks of agents' accounts: what each can do without remit, by itself and by ssh. Needs root.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::{io, iter};
+
+use nix::unistd::Group;
+use remit_common::names::Runtime;
+
+use super::agents::{self, AccountDatabase, AccountFacts};
+use super::check::Check;
+use super::file_facts::FileFacts;
+use super::keys::Now;
+use super::{
+    connections, files, keys_in_other_accounts, privilege_escalation, ssh, started, writable_paths,
+};
+use crate::enrollment;
+use crate::openssh::answers::Answers;
+use crate::openssh::connection::Connection;
+use crate::openssh::effective::Effective;
+
+/// Returns the checks of the parts "agents" and "ssh".
+pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
+    let clients = group_of(&runtime.socket(), "remit");
+    let Some(clients) = clients else {
+        let why = "there is no socket of remit and no group 'remit'";
+        let failure = Check::failure("members", why, "install the package again");
+        return (vec![failure], vec![Check::skipped("all", why)]);
+    };
+    let sshd = Answers::read();
+    let accounts = AccountDatabase::read();
+    let found = accounts.as_ref().map_err(ToString::to_string);
+    let found = found.and_then(|accounts| {
+        let enrolled =
+            enrollment::enrolled(Path::new(enrollment::STATE)).map_err(|e| e.to_string())?;
+        let is_agent = |account: &AccountFacts| {
+            ssh::settings(account, &sshd).is_some_and(|sshd| ssh::starts_shim(account, &sshd))
+        };
+        let found = accounts.find(clients, &enrolled, is_agent);
+        Ok((accounts, found.map_err(|e| e.to_string())?))
+    });
+    let (accounts, found) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            let why = format!("cannot find out who is an agent: {error}");
+            let failure = Check::failure(
+                "enrolled",
+                &why,
+                "getent group remit; ls /var/lib/remit/enrolled",
+            );
+            return (vec![failure], vec![Check::skipped("all", why)]);
+        }
+    };
+    let admins = group_of(&runtime.admin_socket(), "remit-admin");
+    let guarded = files::guarded(own, runtime);
+    let mut checks = members(&found);
+    checks.extend(found.records.iter().cloned());
+    let mut by_ssh = Vec::new();
+    let now = ssh::now();
+    for account in &found.agents {
+        let (own, ssh) = account_checks(account, accounts, &sshd, admins, &now);
+        checks.extend(own);
+        checks.extend(writable_paths::checks(account, &guarded));
+        by_ssh.extend(ssh);
+    }
+    if by_ssh.is_empty() {
+        by_ssh.push(match found.agents.is_empty() {
+            true => Check::ok("keys", "nobody is enrolled"),
+            false => Check::skipped("all", "there is no sshd on this machine"),
+        });
+    }
+    (checks, by_ssh)
+}
+
+/// Checks what one account can do without remit: by itself, and by ssh.
+fn account_checks(
+    account: &AccountFacts,
+    accounts: &AccountDatabase,
+    sshd: &Answers,
+    admins: Option<u32>,
+    now: &Now,
+) -> (Vec<Check>, Vec<Check>) {
+    let settings = ssh::settings(account, sshd);
+    let takes_passwords = match &settings {
+        None => Some(false),
+        Some(settings) if settings.answered => {
+            let yes = |keyword| settings.effective.is_yes(keyword);
+            Some(yes("passwordauthentication") || yes("kbdinteractiveauthentication"))
+        }
+        Some(_) => None,
+    };
+    let mut checks = agents::groups(account, admins);
+    checks.push(agents::password_check(account, takes_passwords));
+    checks.extend(privilege_escalation::checks(account));
+    checks.extend(started::checks(account));
+    let mut by_ssh = Vec::new();
+    if let Some(settings) = settings {
+        by_ssh.extend(ssh::checks(account, &settings, now));
+        by_ssh.extend(connections::checks(account, &settings, sshd, now));
+        let keys = keys_in_other_accounts::keys_of(account, &settings.effective);
+        by_ssh.extend(foreign_key_checks(
+            &account.name,
+            &keys,
+            accounts,
+            sshd,
+            now,
+        ));
+    }
+    (checks, by_ssh)
+}
+
+/// Checks if these keys of `user` open other accounts, over every kind of connection.
+fn foreign_key_checks(
+    user: &str,
+    keys: &BTreeSet<Vec<u8>>,
+    accounts: &AccountDatabase,
+    sshd: &Answers,
+    now: &Now,
+) -> Vec<Check> {
+    let others = keys_in_other_accounts::others(&accounts.passwd);
+    let settings_of = |name: &str| {
+        let other_ways = sshd.ways(name).into_iter().filter_map(|way| way.connection);
+        let ways = iter::once(Connection::default()).chain(other_ways);
+        let all: Vec<Rc<Effective>> = ways
+            .filter_map(|connection| sshd.of_other(user, name, &connection))
+            .collect();
+        match all.is_empty() {
+            true => vec![Rc::new(Effective::default())],
+            false => all,
+        }
+    };
+    keys_in_other_accounts::checks(user, keys, &others, settings_of, now)
+}
+
+/// Checks an account that is about to become an agent, and finds other accounts that its new `key` opens. Needs root.
+pub fn checks_of_new_agent(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
+    let accounts = AccountDatabase::read()?;
+    let (sshd, now) = (Answers::read(), ssh::now());
+    let mut checks = match accounts.account(user)? {
+        None => Vec::new(),
+        Some(account) => {
+            let admins = group_of(
+                &Runtime::new(Runtime::DEFAULT).admin_socket(),
+                "remit-admin",
+            );
+            let (own, by_ssh) = account_checks(&account, &accounts, &sshd, admins, &now);
+            [own, by_ssh].concat()
+        }
+    };
+    checks.extend(foreign_key_checks(
+        user,
+        &BTreeSet::from([key]),
+        &accounts,
+        &sshd,
+        &now,
+    ));
+    Ok(checks)
+}
+
+/// Returns the group that owns the socket, otherwise the group `name`.
+fn group_of(socket: &Path, name: &str) -> Option<u32> {
+    match FileFacts::look(socket) {
+        Ok(Some(facts)) => Some(facts.group.id),
+        Ok(None) | Err(_) => {
+            let group = Group::from_name(name).ok().flatten()?;
+            Some(group.gid.as_raw())
+        }
+    }
+}
+
+fn members(found: &agents::Found) -> Vec<Check> {
+    let names: Vec<&str> = found.agents.iter().map(|one| one.name.as_str()).collect();
+    let agents = match names.as_slice() {
+        [] => "nobody is enrolled yet: remit enroll USER KEYFILE".to_owned(),
+        names => names.join(" "),
+    };
+    let mut checks = vec![Check::ok("agents", agents)];
+    if !found.people.is_empty() {
+        let people = found.people.join(" ");
+        checks.push(Check::ok(
+            "people",
+            format!("{people}: may connect; not enrolled, so not checked as agents"),
+        ));
+    }
+    if found.more > 0 {
+        checks.push(Check::warning(
+            "members",
+            format!(
+                "{} of the accounts that may connect were not checked",
+                found.more
+            ),
+            "getent group remit",
+        ));
+    }
+    checks
+}

@@ -1,0 +1,376 @@
+//! Agent accounts, and what they can do without remit. An agent is an account that was enrolled. Other members of the
+//! socket's group are people, unless one of their keys starts mcp-shim. Such a member was made an agent by hand.
+//! Groups and password of an agent's account decide if remit is its only access.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use nix::unistd::{Gid, Group, User, getgrouplist};
+
+use super::check::{Check, or_ok};
+use crate::checks::file_facts::Named;
+use crate::enrollment::Agent;
+use crate::os::root_groups;
+
+/// Maximum number of group members that are checked.
+const MOST: usize = 32;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountFacts {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub home: PathBuf,
+    pub shell: PathBuf,
+    pub groups: Vec<Named>,
+    pub password: Password,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Password {
+    /// No password matches.
+    Locked,
+    Empty,
+    Set,
+    /// `/etc/shadow` has no line for the user.
+    NotLocal,
+    /// It cannot be read; holds the error.
+    Unknown(String),
+}
+
+#[derive(Debug)]
+pub struct Found {
+    pub agents: Vec<AccountFacts>,
+    pub people: Vec<String>,
+    /// Number of accounts beyond the bound, not checked.
+    pub more: usize,
+    pub records: Vec<Check>,
+}
+
+#[derive(Debug)]
+pub struct AccountDatabase {
+    pub passwd: String,
+    shadow: io::Result<String>,
+}
+
+impl AccountDatabase {
+    pub fn read() -> io::Result<Self> {
+        Ok(Self {
+            passwd: text("/etc/passwd")?,
+            shadow: text("/etc/shadow"),
+        })
+    }
+
+    /// Looks up an account by name, also in directory services (NSS).
+    pub fn account(&self, name: &str) -> io::Result<Option<AccountFacts>> {
+        let Some(user) = User::from_name(name)? else {
+            return Ok(None);
+        };
+        let password = match (field(&self.passwd, name), &self.shadow) {
+            (Some(own), _) if own != "x" => by_hash(own),
+            (_, Ok(shadow)) => field(shadow, name).map_or(Password::NotLocal, by_hash),
+            (_, Err(error)) => Password::Unknown(error.to_string()),
+        };
+        Ok(Some(AccountFacts {
+            groups: groups_of(&user)?,
+            name: user.name,
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+            home: user.dir,
+            shell: user.shell,
+            password,
+        }))
+    }
+
+    /// Finds the `enrolled` agents, and sorts other members of `gid` into agents and people by `is_agent`.
+    pub fn find(
+        &self,
+        gid: u32,
+        enrolled: &[Agent],
+        is_agent: impl Fn(&AccountFacts) -> bool,
+    ) -> io::Result<Found> {
+        let mut found = Found {
+            agents: Vec::new(),
+            people: Vec::new(),
+            more: 0,
+            records: Vec::new(),
+        };
+        for agent in enrolled {
+            match self.account(&agent.name)? {
+                Some(account) if agent.uid.is_none_or(|uid| uid == account.uid) => {
+                    found.agents.push(account);
+                }
+                other => found
+                    .records
+                    .push(lost_account_check(agent, other.is_some())),
+            }
+        }
+        let mut members = first_group(&self.passwd, gid);
+        if let Some(group) = Group::from_gid(Gid::from_raw(gid))? {
+            members.extend(group.mem);
+        }
+        members.sort();
+        members.dedup();
+        members.retain(|name| found.agents.iter().all(|agent| agent.name != *name));
+        found.more = members.len().saturating_sub(MOST);
+        for name in members.iter().take(MOST) {
+            // A member name without an account cannot connect.
+            let Some(account) = self.account(name)? else {
+                continue;
+            };
+            match is_agent(&account) {
+                true => found.agents.push(account),
+                false => found.people.push(account.name),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Reports an enrollment record whose account is gone or replaced.
+fn lost_account_check(agent: &Agent, another: bool) -> Check {
+    let name = &agent.name;
+    let why = match another {
+        true => {
+            format!("'{name}' is not the account that was enrolled by this name")
+        }
+        false => format!("agent '{name}' was enrolled, but its account no longer exists"),
+    };
+    let fix = match another {
+        true => {
+            format!(
+                "/var/lib/remit/enrolled/{name} lists what was done: undo it by hand, then remove that file"
+            )
+        }
+        false => format!("remit unenroll {name}"),
+    };
+    Check::warning("enrolled", why, fix)
+}
+
+/// Reads an account file. Real names in it may have any encoding.
+fn text(path: &str) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
+}
+
+fn first_group(passwd: &str, gid: u32) -> Vec<String> {
+    let of_line = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(2)?.parse() == Ok(gid)).then(|| name.to_owned())
+    };
+    passwd.lines().filter_map(of_line).collect()
+}
+
+fn groups_of(user: &User) -> io::Result<Vec<Named>> {
+    let name = CString::new(user.name.as_str())?;
+    let groups = getgrouplist(&name, user.gid)?;
+    Ok(groups
+        .iter()
+        .map(|gid| Named::group(gid.as_raw()))
+        .collect())
+}
+
+/// Returns the second field of a user's line in passwd(5) or shadow(5).
+fn field<'a>(text: &'a str, user: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (name, rest) = line.split_once(':')?;
+        (name == user).then(|| rest.split(':').next().unwrap_or_default())
+    })
+}
+
+fn by_hash(hash: &str) -> Password {
+    match hash {
+        "" => Password::Empty,
+        // No hash starts with these characters (crypt(5)): 'usermod -L' adds one, and accounts without a password
+        // have one.
+        hash if hash.starts_with(['!', '*']) => Password::Locked,
+        _ => Password::Set,
+    }
+}
+
+/// Checks the uid and the groups. `admins` is the group that may connect to the admin socket.
+pub fn groups(account: &AccountFacts, admins: Option<u32>) -> Vec<Check> {
+    let name = format!("{}: groups", account.name);
+    let user = &account.name;
+    let mut found = Vec::new();
+    if account.uid == 0 {
+        found.push(Check::failure(
+            &name,
+            format!("'{user}' has uid 0: remit cannot restrict root"),
+            "use a separate account for the agent: remit enroll USER KEYFILE",
+        ));
+    }
+    for group in &account.groups {
+        let why = match root_groups::why(&group.name) {
+            Some(why) => why,
+            None if Some(group.id) == admins => "its members can approve requests and unlock remit",
+            None => continue,
+        };
+        let fix = match group.id == account.gid {
+            true => format!("usermod -g OTHER {user}"),
+            false => format!("gpasswd -d {user} {}", group.name),
+        };
+        found.push(Check::failure(
+            &name,
+            format!("'{user}' is in group '{}': {why}", group.name),
+            format!("{fix}; or use another account for the agent"),
+        ));
+    }
+    let names: Vec<&str> = account
+        .groups
+        .iter()
+        .map(|group| group.name.as_str())
+        .collect();
+    or_ok(found, &name, names.join(" "))
+}
+
+/// Checks the password. `by_ssh` is true if sshd accepts passwords from this user, `None` if that is unknown.
+pub fn password_check(account: &AccountFacts, by_ssh: Option<bool>) -> Check {
+    let name = format!("{}: password", account.name);
+    let user = &account.name;
+    let fix = format!("usermod -p '*' {user}");
+    match (&account.password, by_ssh) {
+        (Password::Locked, _) => Check::ok(name, "none"),
+        (Password::Empty, _) => {
+            let why = format!(
+                "'{user}' has an empty password: anybody can log in as '{user}', without mcp-shim"
+            );
+            Check::failure(name, why, fix)
+        }
+        (Password::Set, Some(true)) => {
+            let why = format!("'{user}' has a password and sshd accepts it: it opens a shell");
+            Check::warning(name, why, fix)
+        }
+        (Password::Set, Some(false) | None) => {
+            let why =
+                format!("'{user}' has a password: it opens a shell at the console or with su");
+            Check::warning(name, why, fix)
+        }
+        (Password::NotLocal, Some(true)) => {
+            let why = format!(
+                "'{user}' is not in /etc/shadow, and sshd accepts passwords: \
+                 one from a directory service may open a shell"
+            );
+            let fix = format!(
+                "set 'PasswordAuthentication no' in a 'Match User {user}' block of sshd_config"
+            );
+            Check::warning(name, why, fix)
+        }
+        (Password::NotLocal, Some(false) | None) => Check::ok(name, "not in /etc/shadow"),
+        (Password::Unknown(why), _) => Check::skipped(name, format!("/etc/shadow: {why}")),
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::super::check::Verdict;
+    use super::*;
+
+    pub fn agent(groups: &[(u32, &str)]) -> AccountFacts {
+        let own = [(1001, "agent")];
+        let groups = own.iter().chain(groups);
+        AccountFacts {
+            name: "agent".into(),
+            uid: 1001,
+            gid: 1001,
+            home: "/home/agent".into(),
+            shell: "/bin/sh".into(),
+            groups: groups.map(|(id, name)| Named::fake(*id, name)).collect(),
+            password: Password::Locked,
+        }
+    }
+
+    fn whys(checks: &[Check]) -> Vec<&str> {
+        checks.iter().filter_map(failure).collect()
+    }
+
+    fn failure(check: &Check) -> Option<&str> {
+        match &check.verdict {
+            Verdict::Failure(finding) => Some(&finding.why),
+            Verdict::Ok(_) | Verdict::Skipped(_) | Verdict::Warning(_) => None,
+        }
+    }
+
+    #[test]
+    fn members_are_found_by_their_first_group_too() {
+        let passwd =
+            "root:x:0:0::/root:/bin/sh\nagent:x:1001:990::/:/bin/sh\nb:x:990:1::/:/bin/sh\n\nx:y\n";
+        assert_eq!(first_group(passwd, 990), ["agent"]);
+    }
+
+    #[test]
+    fn each_powerful_group_is_named() {
+        assert!(whys(&groups(&agent(&[(990, "remit"), (4, "adm")]), Some(991))).is_empty());
+        let account = agent(&[
+            (990, "remit"),
+            (27, "sudo"),
+            (998, "docker"),
+            (991, "approvers"),
+        ]);
+        let checks = groups(&account, Some(991));
+        let found = whys(&checks);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].contains("'sudo'") && found[1].contains("'docker'"));
+        assert!(found[2].contains("'approvers'") && found[2].contains("approve"));
+        let mut root = agent(&[]);
+        root.uid = 0;
+        assert_eq!(whys(&groups(&root, None)).len(), 1);
+    }
+
+    #[test]
+    fn a_first_group_is_not_left_by_gpasswd() {
+        let mut account = agent(&[]);
+        account.groups = vec![Named::fake(1001, "docker")];
+        let Verdict::Failure(finding) = &groups(&account, None)[0].verdict else {
+            panic!("docker");
+        };
+        assert!(finding.fix.starts_with("usermod -g"), "{finding:?}");
+    }
+
+    #[test]
+    fn passwords_are_what_the_second_field_says() {
+        let shadow = "a:*:1::\nb:!:1::\nc:!$y$x:1::\nd:$y$x:1::\ne::1::\nf:!!:1\n";
+        let cases = [
+            ("a", Some(Password::Locked)),
+            ("b", Some(Password::Locked)),
+            ("c", Some(Password::Locked)),
+            ("d", Some(Password::Set)),
+            ("e", Some(Password::Empty)),
+            ("f", Some(Password::Locked)),
+            ("g", None),
+        ];
+        for (user, expect) in cases {
+            assert_eq!(field(shadow, user).map(by_hash), expect, "{user}");
+        }
+    }
+
+    #[test]
+    fn a_password_opens_a_shell() {
+        let verdict = |password: Password, by_ssh| {
+            let account = AccountFacts {
+                password,
+                ..agent(&[])
+            };
+            match password_check(&account, by_ssh).verdict {
+                Verdict::Ok(_) => "ok",
+                Verdict::Skipped(_) => "skipped",
+                Verdict::Warning(_) => "warning",
+                Verdict::Failure(_) => "failure",
+            }
+        };
+        let cases = [
+            (Password::Locked, Some(true), "ok"),
+            (Password::Empty, Some(false), "failure"),
+            (Password::Set, Some(true), "warning"),
+            (Password::Set, Some(false), "warning"),
+            (Password::NotLocal, Some(true), "warning"),
+            (Password::NotLocal, Some(false), "ok"),
+            (Password::Unknown("x".into()), None, "skipped"),
+        ];
+        for (password, by_ssh, expect) in cases {
+            assert_eq!(verdict(password.clone(), by_ssh), expect, "{password:?}");
+        }
+    }
+}

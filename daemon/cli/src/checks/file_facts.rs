@@ -1,0 +1,245 @@
+//! Reads type, owner, group and mode of a path, and finds who may write it.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Group, Uid, User};
+use remit_common::{caps, text};
+
+/// The state of a path. Links are not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileFacts {
+    pub path: PathBuf,
+    pub kind: FileKind,
+    pub owner: Named,
+    pub group: Named,
+    pub mode: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    File,
+    Directory,
+    Socket,
+    Link,
+    Other,
+}
+
+/// An id and its name; the name is the number if the id has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub id: u32,
+    pub name: String,
+}
+
+impl FileFacts {
+    /// Reads a path's metadata; `None` if the path does not exist.
+    pub fn look(path: &Path) -> io::Result<Option<Self>> {
+        let meta = match path.symlink_metadata() {
+            Ok(meta) => meta,
+            Err(error) => {
+                return match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+                    _ => Err(error),
+                };
+            }
+        };
+        let kind = meta.file_type();
+        Ok(Some(Self {
+            path: path.to_owned(),
+            kind: match () {
+                () if kind.is_file() => FileKind::File,
+                () if kind.is_dir() => FileKind::Directory,
+                () if kind.is_socket() => FileKind::Socket,
+                () if kind.is_symlink() => FileKind::Link,
+                () => FileKind::Other,
+            },
+            owner: Named::user(meta.uid()),
+            group: Named::group(meta.gid()),
+            mode: meta.mode() & 0o7777,
+        }))
+    }
+
+    /// Reads the metadata of a path and every directory above it, starting at the root, as far as they exist. If a
+    /// link is among them, the way to its target follows. A link to `/dev/null` (a masked unit) counts as missing.
+    pub fn along_path(path: &Path) -> io::Result<Vec<Self>> {
+        let mut found = Self::steps(path)?;
+        if found.iter().any(|facts| facts.kind == FileKind::Link)
+            && let Ok(end) = path.canonicalize()
+            && end != Path::new("/dev/null")
+        {
+            found.extend(Self::steps(&end)?);
+        }
+        Ok(found)
+    }
+
+    fn steps(path: &Path) -> io::Result<Vec<Self>> {
+        let mut along_path: Vec<&Path> = path.ancestors().collect();
+        along_path.reverse();
+        let mut found = Vec::new();
+        for path in along_path {
+            match Self::look(path)? {
+                Some(facts) => found.push(facts),
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns why users other than root can change the path, and a command that fixes it.
+    pub fn fault(&self) -> Option<(String, String)> {
+        self.fault_besides(0)
+    }
+
+    /// As [`FileFacts::fault`], but user `uid` may own the path as well.
+    pub fn fault_besides(&self, uid: u32) -> Option<(String, String)> {
+        let path = self.path.display();
+        let shell = word(&self.path);
+        let takes_writers = match self.mode & 0o1000 {
+            0 => format!("chmod go-w {shell}"),
+            // A sticky directory such as /tmp must stay writable.
+            _ => format!("use a directory that is not below {shell}"),
+        };
+        let (is, fix) = if self.owner.id != 0 && self.owner.id != uid {
+            let owner = &self.owner.name;
+            (
+                format!("belongs to user '{owner}'"),
+                format!("chown root: {shell}"),
+            )
+        } else if self.kind == FileKind::Link {
+            // The mode bits of a link have no meaning (symlink(7)).
+            return None;
+        } else if self.mode & 0o002 != 0 {
+            ("is writable by everyone".to_owned(), takes_writers)
+        } else if self.mode & 0o020 != 0 {
+            // Group root is no exception: with an access control list this bit is its mask (acl(5)).
+            let group = &self.group.name;
+            (format!("is writable by group '{group}'"), takes_writers)
+        } else {
+            return None;
+        };
+        Some((format!("'{path}' {is}"), fix))
+    }
+}
+
+pub fn word(path: &Path) -> String {
+    text::command_line(&[path.as_os_str().as_bytes()], caps::PATH)
+}
+
+impl Named {
+    pub fn user(id: u32) -> Self {
+        let user = User::from_uid(Uid::from_raw(id)).ok().flatten();
+        let name = user.map_or_else(|| id.to_string(), |user| user.name);
+        Self { id, name }
+    }
+
+    pub fn group(id: u32) -> Self {
+        let group = Group::from_gid(Gid::from_raw(id)).ok().flatten();
+        let name = group.map_or_else(|| id.to_string(), |group| group.name);
+        Self { id, name }
+    }
+
+    #[cfg(test)]
+    pub fn fake(id: u32, name: &str) -> Self {
+        let name = name.to_owned();
+        Self { id, name }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub fn facts(kind: FileKind, uid: u32, gid: u32, mode: u32) -> FileFacts {
+        FileFacts {
+            path: "/x".into(),
+            kind,
+            owner: Named::fake(uid, "them"),
+            group: Named::fake(gid, "us"),
+            mode,
+        }
+    }
+
+    #[test]
+    fn only_root_may_change_it() {
+        let cases = [
+            (FileKind::File, 0, 0, 0o644, None),
+            (FileKind::File, 0, 7, 0o644, None),
+            (
+                FileKind::File,
+                0,
+                0,
+                0o664,
+                Some("'/x' is writable by group 'us'"),
+            ),
+            (FileKind::Link, 0, 7, 0o777, None),
+            (
+                FileKind::File,
+                0,
+                7,
+                0o664,
+                Some("'/x' is writable by group 'us'"),
+            ),
+            (
+                FileKind::Directory,
+                0,
+                0,
+                0o1777,
+                Some("'/x' is writable by everyone"),
+            ),
+            (
+                FileKind::File,
+                7,
+                0,
+                0o644,
+                Some("'/x' belongs to user 'them'"),
+            ),
+            (
+                FileKind::Link,
+                7,
+                0,
+                0o777,
+                Some("'/x' belongs to user 'them'"),
+            ),
+        ];
+        for (kind, uid, gid, mode, expect) in cases {
+            let fault = facts(kind, uid, gid, mode).fault();
+            assert_eq!(fault.map(|(why, _)| why).as_deref(), expect, "{mode:o}");
+        }
+        assert_eq!(facts(FileKind::File, 7, 0, 0o644).fault_besides(7), None);
+    }
+
+    #[test]
+    fn path_steps_end_at_first_missing_file() {
+        let along_path = FileFacts::along_path(Path::new("/etc/passwd/none")).unwrap();
+        let paths: Vec<&Path> = along_path
+            .iter()
+            .map(|facts| facts.path.as_path())
+            .collect();
+        assert_eq!(
+            paths,
+            [Path::new("/"), Path::new("/etc"), Path::new("/etc/passwd")]
+        );
+        assert_eq!(along_path[2].kind, FileKind::File);
+        assert_eq!(along_path[2].owner, Named::fake(0, "root"));
+    }
+
+    #[test]
+    fn the_way_goes_on_where_a_link_leads() {
+        let dir = std::env::temp_dir().join(format!("remit-way-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("real/below")).unwrap();
+        std::os::unix::fs::symlink("real", dir.join("link")).unwrap();
+        let along_path = FileFacts::along_path(&dir.join("link/below")).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        let has = |name: &str| along_path.iter().any(|facts| facts.path.ends_with(name));
+        assert!(
+            has("link") && has("real") && has("real/below"),
+            "{along_path:?}"
+        );
+        // No fix may remove rights from a directory that all users need.
+        let (_, fix) = facts(FileKind::Directory, 0, 0, 0o1777).fault().unwrap();
+        assert!(!fix.contains("chmod"), "{fix}");
+    }
+}

@@ -1,0 +1,397 @@
+//! Checks owners and modes of remit's own files, and if the daemon accepts them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::sys::statvfs::statvfs;
+use remit_common::names::Runtime;
+
+use super::check::{Check, or_ok};
+use crate::checks::file_facts::{FileFacts, FileKind, word};
+use crate::client::configuration::{self, ConfigAnswer, ConfigFinding, REMITD};
+use crate::render::units;
+
+const PROGRAMS: [&str; 5] = [
+    REMITD,
+    "/usr/libexec/remit/remit-broker",
+    "/usr/libexec/remit/remit-look",
+    "/usr/bin/remit",
+    "/usr/bin/mcp-shim",
+];
+/// Configuration and policy, and the sshd files that restrict agents to mcp-shim.
+const SETTINGS: [&str; 5] = [
+    "/etc/remit",
+    "/etc/remit/policy.d",
+    "/usr/lib/remit/policy.d",
+    "/etc/ssh/sshd_config",
+    "/etc/ssh/sshd_config.d",
+];
+const STATE: &str = "/var/lib/remit";
+/// Subdirectories of the state directory, and the only user other than root who may enter.
+const PRIVATE: [(&str, Option<&str>); 3] = [
+    ("warden", None),
+    ("spool", Some("remit-broker")),
+    ("enrolled", None),
+];
+/// Maximum number of names in one directory that are checked.
+const NAMES: usize = 1024;
+/// Bytes of free space below which audit records and output will soon not fit.
+const LITTLE: u64 = 128 << 20;
+/// Bytes of free space below which they do not fit.
+const NONE: u64 = 8 << 20;
+
+pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> Vec<Check> {
+    let mut checks = programs();
+    checks.extend(trust(own));
+    checks.extend(configuration_checks());
+    checks.extend(sockets(runtime));
+    checks.extend(state());
+    checks.push(free_space(Path::new(STATE)));
+    checks
+}
+
+/// Returns every file and directory that only root may write, with the entries of the settings directories. `units`
+/// are the unit files that systemd has read.
+pub fn own(units: &[PathBuf]) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = PROGRAMS
+        .iter()
+        .chain(&SETTINGS)
+        .map(PathBuf::from)
+        .collect();
+    for dir in SETTINGS {
+        if let Ok(entries) = fs::read_dir(dir) {
+            let names = entries.filter_map(Result::ok).take(NAMES);
+            paths.extend(names.map(|entry| entry.path()));
+        }
+    }
+    paths.extend(units.iter().cloned());
+    paths.push(STATE.into());
+    let there = |path: &PathBuf| path.symlink_metadata().is_ok();
+    paths.retain(there);
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+/// Returns everything that controls remit: its own files, all directories above them, and the admin socket.
+pub fn guarded(own: &[PathBuf], runtime: &Runtime) -> Vec<PathBuf> {
+    let socket = runtime.admin_socket();
+    let ways = own
+        .iter()
+        .chain([&socket])
+        .flat_map(|path| FileFacts::along_path(path));
+    // A write through a link changes its target, and the target is on the way too.
+    let steps = ways.flatten().filter(|facts| facts.kind != FileKind::Link);
+    let paths: BTreeSet<PathBuf> = steps.map(|facts| facts.path).collect();
+    paths.into_iter().collect()
+}
+
+/// Finds paths, or directories above them, that other users than root may change.
+fn trust(own: &[PathBuf]) -> Vec<Check> {
+    let name = "owners and modes";
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for path in own {
+        match FileFacts::along_path(path) {
+            Ok(along_path) => {
+                let new = along_path
+                    .iter()
+                    .filter(|facts| seen.insert(facts.path.clone()));
+                found.extend(new.filter_map(|facts| {
+                    let (why, fix) = facts.fault()?;
+                    // The fault is in the target of a link. The target may rightly belong to a user.
+                    let fix = match path.starts_with(&facts.path) {
+                        true => fix,
+                        false => {
+                            format!("remove the link that leads there: namei -l {}", word(path))
+                        }
+                    };
+                    Some(Check::failure(name, why, fix))
+                }));
+            }
+            Err(error) => {
+                let why = format!("cannot examine '{}': {error}", path.display());
+                found.push(Check::failure(name, why, format!("ls -ld {}", word(path))));
+            }
+        }
+    }
+    or_ok(found, name, format!("{} files and directories", own.len()))
+}
+
+/// Checks that each program exists, is executable, and is neither setuid nor setgid.
+fn programs() -> Vec<Check> {
+    let found = PROGRAMS.iter().filter_map(|path| {
+        let path = Path::new(path);
+        program(path, FileFacts::look(path).ok().flatten().as_ref())
+    });
+    or_ok(found.collect(), "programs", format!("{}", PROGRAMS.len()))
+}
+
+fn program(path: &Path, facts: Option<&FileFacts>) -> Option<Check> {
+    let shown = path.display();
+    let reinstall = "install the package again";
+    match facts {
+        Some(facts) if facts.mode & 0o6000 != 0 => Some(Check::failure(
+            "programs",
+            format!("'{shown}' is setuid or setgid, and must not be"),
+            format!("chmod ug-s {}", word(path)),
+        )),
+        Some(facts) if facts.kind == FileKind::File && facts.mode & 0o111 != 0 => None,
+        Some(_) => {
+            let why = format!("'{shown}' is not a program");
+            Some(Check::failure("programs", why, reinstall))
+        }
+        None => {
+            let why = format!("there is no '{shown}'");
+            Some(Check::failure("programs", why, reinstall))
+        }
+    }
+}
+
+/// Asks the daemon. Needs root.
+fn configuration_checks() -> Vec<Check> {
+    let name = "configuration and policy";
+    match configuration::ask() {
+        Err(why) => vec![Check::skipped(name, why)],
+        Ok(ConfigAnswer::Taken { policy, warnings }) => {
+            or_ok(warning_checks(name, warnings).collect(), name, policy)
+        }
+        Ok(ConfigAnswer::Refused { errors, warnings }) => {
+            let errors = errors.into_iter().map(|ConfigFinding { what, help }| {
+                let why = format!("the daemon refuses it and would not start again: {what}");
+                let help = help.unwrap_or_else(|| "correct it".into());
+                let fix = format!("{help}; look with: {REMITD} --check, then: remit policy reload");
+                Check::failure(name, why, fix)
+            });
+            errors.chain(warning_checks(name, warnings)).collect()
+        }
+    }
+}
+
+fn warning_checks(name: &str, warnings: Vec<ConfigFinding>) -> impl Iterator<Item = Check> {
+    warnings
+        .into_iter()
+        .map(move |ConfigFinding { what, help }| {
+            let help = help.unwrap_or_else(|| "correct it".into());
+            Check::warning(name, what, format!("{help}, then: remit policy reload"))
+        })
+}
+
+/// Checks that the sockets admit the right group and nobody else.
+fn sockets(runtime: &Runtime) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if let Ok(along_path) = FileFacts::along_path(runtime.dir()) {
+        checks.extend(along_path.iter().filter_map(|facts| {
+            let (why, fix) = facts.fault()?;
+            Some(Check::failure("sockets", why, fix))
+        }));
+    }
+    for (path, group, unit) in [
+        (runtime.socket(), "remit", "remitd.socket"),
+        (runtime.admin_socket(), "remit-admin", "remitd-admin.socket"),
+    ] {
+        let facts = FileFacts::look(&path).ok().flatten();
+        checks.push(socket(&path, group, unit, facts.as_ref()));
+    }
+    checks
+}
+
+fn socket(path: &Path, group: &str, unit: &str, facts: Option<&FileFacts>) -> Check {
+    let shown = path.display();
+    let name = path
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let restart = format!("systemctl restart {unit} remitd.service");
+    let Some(facts) = facts else {
+        return Check::failure(name, format!("there is no '{shown}'"), restart);
+    };
+    let (mode, owner, of) = (facts.mode & 0o777, &facts.owner, &facts.group.name);
+    if facts.kind != FileKind::Socket {
+        Check::failure(name, format!("'{shown}' is not a socket"), restart)
+    } else if owner.id != 0 {
+        let why = format!(
+            "'{shown}' belongs to user '{}', who may change its mode",
+            owner.name
+        );
+        Check::failure(name, why, restart)
+    } else if mode & 0o006 != 0 {
+        let why = format!("'{shown}' has mode {mode:04o}: everyone may connect");
+        Check::failure(name, why, format!("chmod 0660 {}", word(path)))
+    } else if of != group {
+        let why = format!(
+            "'{shown}' belongs to group '{of}'; this is correct only if remit.toml names that group"
+        );
+        let fix = format!("name that group in remit.toml, or: {restart}");
+        Check::warning(name, why, fix)
+    } else if mode != 0o660 {
+        let why = format!("'{shown}' has mode {mode:04o}: group '{group}' cannot connect");
+        Check::warning(name, why, format!("chmod 0660 {}", word(path)))
+    } else {
+        Check::ok(name, format!("{mode:04o} {}:{of}", owner.name))
+    }
+}
+
+fn state() -> Vec<Check> {
+    let parts = PRIVATE.iter().filter_map(|(part, owner)| {
+        let path = Path::new(STATE).join(part);
+        let facts = FileFacts::look(&path).ok().flatten()?;
+        private(&facts, *owner)
+    });
+    or_ok(parts.collect(), "state", STATE)
+}
+
+fn private(facts: &FileFacts, owner: Option<&str>) -> Option<Check> {
+    let shown = facts.path.display();
+    let owner = owner.unwrap_or("root");
+    let shell = word(&facts.path);
+    if facts.kind != FileKind::Directory || facts.owner.name != owner {
+        let why = format!("'{shown}' is not a directory of user '{owner}'");
+        return Some(Check::failure(
+            "state",
+            why,
+            format!("chown {owner}: {shell}"),
+        ));
+    }
+    (facts.mode & 0o077 != 0).then(|| {
+        let why = format!("'{shown}' has mode {:04o}: others may enter", facts.mode);
+        Check::failure("state", why, format!("chmod 0700 {shell}"))
+    })
+}
+
+pub fn free_space(path: &Path) -> Check {
+    let name = format!("room for {}", path.display());
+    match statvfs(path) {
+        Ok(stat) => {
+            // Types differ between architectures.
+            #[allow(clippy::useless_conversion)]
+            let bytes = u64::from(stat.blocks_available()).saturating_mul(stat.fragment_size());
+            // Some file systems do not count files and return 0.
+            let is_out_of_files = stat.files() > 0 && stat.files_available() == 0;
+            free_space_check(name, path, bytes, is_out_of_files)
+        }
+        Err(error) => Check::skipped(name, format!("cannot examine it: {}", error.desc())),
+    }
+}
+
+fn free_space_check(name: String, path: &Path, bytes: u64, is_out_of_files: bool) -> Check {
+    let left = units::bytes(bytes);
+    let shown = path.display();
+    let fix = format!("df -h {0}; df -i {0}", word(path));
+    if is_out_of_files {
+        let why = format!("no new file can be created in '{shown}': nothing will run");
+        Check::failure(name, why, fix)
+    } else if bytes < NONE {
+        let why = format!("only {left} free for '{shown}': nothing will run");
+        Check::failure(name, why, fix)
+    } else if bytes < LITTLE {
+        Check::warning(name, format!("only {left} free for '{shown}'"), fix)
+    } else {
+        Check::ok(name, left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Verdict;
+    use super::*;
+    use crate::checks::file_facts::Named;
+
+    fn facts(kind: FileKind, uid: u32, group: &str, mode: u32) -> FileFacts {
+        let owner = if uid == 0 { "root" } else { "remit-broker" };
+        FileFacts {
+            path: "/x".into(),
+            kind,
+            owner: Named::fake(uid, owner),
+            group: Named::fake(7, group),
+            mode,
+        }
+    }
+
+    fn kind(check: &Check) -> &'static str {
+        match check.verdict {
+            Verdict::Ok(_) => "ok",
+            Verdict::Skipped(_) => "skipped",
+            Verdict::Warning(_) => "warning",
+            Verdict::Failure(_) => "failure",
+        }
+    }
+
+    #[test]
+    fn a_socket_lets_in_its_group_alone() {
+        let cases = [
+            (facts(FileKind::Socket, 0, "remit", 0o660), "ok"),
+            (facts(FileKind::Socket, 0, "remit", 0o666), "failure"),
+            (facts(FileKind::Socket, 0, "remit", 0o662), "failure"),
+            (facts(FileKind::Socket, 0, "remit", 0o600), "warning"),
+            (facts(FileKind::Socket, 0, "users", 0o660), "warning"),
+            (facts(FileKind::Socket, 7, "remit", 0o660), "failure"),
+            (facts(FileKind::File, 0, "remit", 0o660), "failure"),
+        ];
+        for (facts, expect) in cases {
+            let check = socket(Path::new("/x"), "remit", "u", Some(&facts));
+            assert_eq!(kind(&check), expect, "{facts:?}");
+        }
+        assert_eq!(
+            kind(&socket(Path::new("/x"), "remit", "u", None)),
+            "failure"
+        );
+    }
+
+    #[test]
+    fn program_must_be_plain_executable() {
+        let cases = [
+            (Some(facts(FileKind::File, 0, "root", 0o755)), true),
+            (Some(facts(FileKind::File, 0, "root", 0o4755)), false),
+            (Some(facts(FileKind::File, 0, "root", 0o2755)), false),
+            (Some(facts(FileKind::File, 0, "root", 0o644)), false),
+            (Some(facts(FileKind::Directory, 0, "root", 0o755)), false),
+            (None, false),
+        ];
+        for (facts, good) in cases {
+            let found = program(Path::new("/x"), facts.as_ref());
+            assert_eq!(found.is_none(), good, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_guarded_is_what_links_lead_to() {
+        let dir = std::env::temp_dir().join(format!("remit-guarded-{}", std::process::id()));
+        let at = |name: &str| dir.join(name);
+        fs::create_dir(&dir).unwrap();
+        fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", at("masked")).unwrap();
+        let runtime = Runtime::new(at("run"));
+        let found = guarded(&[at("link"), at("masked")], &runtime);
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(found.contains(&dir) && found.contains(&at("file")));
+        for not in [at("link"), at("masked"), "/dev/null".into()] {
+            assert!(!found.contains(&not), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn private_parts_are_their_owners() {
+        let root = |mode| private(&facts(FileKind::Directory, 0, "root", mode), None).is_none();
+        assert!(root(0o700) && !root(0o711) && !root(0o750));
+        let spool = facts(FileKind::Directory, 7, "x", 0o700);
+        assert!(private(&spool, Some("remit-broker")).is_none());
+        assert!(private(&spool, None).is_some());
+        assert!(private(&facts(FileKind::Link, 0, "x", 0o777), None).is_some());
+    }
+
+    #[test]
+    fn low_free_space_is_reported() {
+        for (bytes, is_out, expect) in [
+            (1 << 40, false, "ok"),
+            (1 << 40, true, "failure"),
+            (64 << 20, false, "warning"),
+            (1 << 20, false, "failure"),
+        ] {
+            let check = free_space_check("room".into(), Path::new("/x"), bytes, is_out);
+            assert_eq!(kind(&check), expect, "{bytes}");
+        }
+        assert_eq!(kind(&free_space(Path::new("/nonexistent"))), "skipped");
+    }
+}

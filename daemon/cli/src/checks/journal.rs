@@ -1,0 +1,207 @@
+//! Checks that the journal keeps the audit log and that the log can be read.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use remit_common::admin::Checkup;
+
+use super::check::Check;
+use super::files;
+use crate::client::configuration::REMITD;
+use crate::os::external_program::{Program, ProgramError};
+
+/// Persistent journal.
+const KEPT: &str = "/var/log/journal";
+/// Volatile journal.
+const LOST: &str = "/run/log/journal";
+
+/// Checks the audit log. `asked_at` is the time of the self-test request, since 1970. The daemon wrote a record of that
+/// self-test.
+pub fn checks(checkup: Option<&Checkup>, asked_at: Duration) -> Vec<Check> {
+    let Some(checkup) = checkup else {
+        let mut checks = vec![Check::skipped("audit trail", "the daemon did not answer")];
+        checks.extend(journald(None));
+        return checks;
+    };
+    let mut checks = vec![audit(checkup)];
+    if checkup.audit.starts_with("journald") {
+        checks.extend(journald(Some(asked_at)));
+    }
+    checks
+}
+
+fn audit(checkup: &Checkup) -> Check {
+    match &checkup.audit_error {
+        None => Check::ok("audit trail", &checkup.audit),
+        Some(why) => Check::failure(
+            "audit trail",
+            format!(
+                "{} does not accept records, so nothing runs: {why}",
+                checkup.audit
+            ),
+            match checkup.audit.starts_with("journald") {
+                true => "systemctl restart systemd-journald",
+                false => "df -h /var/lib/remit",
+            },
+        ),
+    }
+}
+
+/// Checks journald, if it is the audit log's sink. `None` if the daemon did not report.
+fn journald(asked_at: Option<Duration>) -> Vec<Check> {
+    let is_kept = Path::new(KEPT).is_dir();
+    let mut checks = match configuration() {
+        Ok(text) => vec![storage(&text, is_kept), level(&text)],
+        Err(why) => vec![Check::skipped("storage", why)],
+    };
+    checks.push(files::free_space(Path::new(if is_kept {
+        KEPT
+    } else {
+        LOST
+    })));
+    checks.push(readable(asked_at));
+    checks
+}
+
+/// Returns journald's configuration with all drop-ins, in order of precedence: the last value wins.
+fn configuration() -> Result<String, String> {
+    let analyze = Program::find(&["/usr/bin/systemd-analyze", "/bin/systemd-analyze"]);
+    let analyze = analyze.ok_or("there is no systemd-analyze to read its configuration")?;
+    let text = analyze.ask(&["--no-pager", "cat-config", "systemd/journald.conf"]);
+    let text = text.map_err(|error| error.to_string())?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Returns the last value of a setting. An empty value means the default.
+fn setting<'a>(configuration: &'a str, name: &str) -> Option<&'a str> {
+    let mut values = configuration.lines().filter_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == name).then(|| value.trim())
+    });
+    values.next_back().filter(|value| !value.is_empty())
+}
+
+/// Checks that records of jobs, which have level info, are kept (journald.conf(5), MaxLevelStore=).
+fn level(configuration: &str) -> Check {
+    let name = "level";
+    let value = setting(configuration, "MaxLevelStore").unwrap_or("debug");
+    match value {
+        "info" | "6" | "debug" | "7" => Check::ok(name, value),
+        other => Check::failure(
+            name,
+            format!("journald keeps no record of what runs (MaxLevelStore={other})"),
+            "set MaxLevelStore=info in /etc/systemd/journald.conf, then: systemctl restart systemd-journald",
+        ),
+    }
+}
+
+/// Checks that records survive a reboot (journald.conf(5), Storage=).
+fn storage(configuration: &str, is_kept: bool) -> Check {
+    let name = "storage";
+    let value = setting(configuration, "Storage").unwrap_or("auto");
+    let keep = format!(
+        "mkdir -p {KEPT}; systemd-tmpfiles --create --prefix {KEPT}; systemctl restart systemd-journald"
+    );
+    let set = "set Storage=persistent in /etc/systemd/journald.conf, then: systemctl restart systemd-journald";
+    match (value, is_kept) {
+        ("none", _) => Check::failure(
+            name,
+            "journald keeps nothing (Storage=none): there is no audit log",
+            set,
+        ),
+        ("volatile", _) => {
+            Check::warning(name, "records are lost at a reboot (Storage=volatile)", set)
+        }
+        ("auto", false) => Check::warning(
+            name,
+            format!("records are lost at a reboot: there is no '{KEPT}'"),
+            keep,
+        ),
+        (value, _) => Check::ok(name, format!("{value}, in {KEPT}")),
+    }
+}
+
+/// Checks that a record of the daemon can be read: if `asked_at` is given, the record of that self-test.
+fn readable(asked_at: Option<Duration>) -> Check {
+    let name = "records";
+    if !geteuid().is_root() {
+        return Check::skipped(name, "only root can check this: sudo remit doctor");
+    }
+    let Some(journalctl) = Program::find(&["/usr/bin/journalctl", "/bin/journalctl"]) else {
+        return Check::skipped(name, "there is no journalctl");
+    };
+    let query = ["-q", "--no-pager", "-n", "1", "-o", "cat", "_UID=0"];
+    let found = match asked_at {
+        // The record may not be written yet, so `--follow` waits for it. Microseconds exclude the record of an
+        // earlier self-test.
+        Some(time) => {
+            let since = format!("--since=@{}.{:06}", time.as_secs(), time.subsec_micros());
+            let more = ["--follow", &since, "REMIT_EVENT=walls"];
+            journalctl.line(&[&query[..], &more].concat())
+        }
+        None => journalctl.ask(&[&query[..], &[&format!("_EXE={REMITD}")]].concat()),
+    };
+    let missing = match asked_at {
+        Some(_) => "the daemon has just written a record, but it is not in the journal",
+        None => "the journal has no record of the daemon",
+    };
+    let look = "systemctl status systemd-journald";
+    match found {
+        Ok(text) if text.trim_ascii().is_empty() => Check::warning(name, missing, look),
+        Err(ProgramError::Late(_)) => Check::warning(name, missing, look),
+        Ok(_) => Check::ok(name, "found"),
+        Err(error) => Check::warning(name, format!("the journal cannot be read: {error}"), look),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Verdict;
+    use super::super::layers::tests::checkup;
+    use super::*;
+
+    #[test]
+    fn records_of_what_runs_are_kept() {
+        for (text, expect) in [
+            ("#MaxLevelStore=err\n", true),
+            ("MaxLevelStore=6\n", true),
+            ("MaxLevelStore=info\nMaxLevelStore=notice\n", false),
+            ("MaxLevelStore=err\n", false),
+        ] {
+            let is_ok = matches!(level(text).verdict, Verdict::Ok(_));
+            assert_eq!(is_ok, expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_storage_counts() {
+        let cases = [
+            ("[Journal]\n#Storage=none\n", true, "ok"),
+            ("[Journal]\n", false, "warning"),
+            ("Storage=auto\n", false, "warning"),
+            ("Storage=persistent\n", false, "ok"),
+            ("Storage=volatile\n", true, "warning"),
+            ("Storage=none\n", true, "failure"),
+            ("Storage=none\nStorage = persistent\n", true, "ok"),
+            ("Storage=none\nStorage=\n", true, "ok"),
+        ];
+        for (text, is_kept, expect) in cases {
+            let kind = match storage(text, is_kept).verdict {
+                Verdict::Ok(_) => "ok",
+                Verdict::Skipped(_) => "skipped",
+                Verdict::Warning(_) => "warning",
+                Verdict::Failure(_) => "failure",
+            };
+            assert_eq!(kind, expect, "{text} {is_kept}");
+        }
+    }
+
+    #[test]
+    fn unwritable_audit_log_is_a_failure() {
+        let mut full = checkup();
+        assert!(matches!(audit(&full).verdict, Verdict::Ok(_)));
+        full.audit_error = Some("no space".into());
+        assert!(matches!(audit(&full).verdict, Verdict::Failure(_)));
+    }
+}

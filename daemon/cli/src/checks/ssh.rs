@@ -1,0 +1,478 @@
+//! Checks sshd's settings and the keys of an agent's account.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::agents::AccountFacts;
+use super::check::{Check, or_ok};
+use super::keys::{self, KeyLocation, Now};
+use super::read;
+use crate::checks::file_facts::{FileFacts, FileKind, word};
+use crate::openssh::answers::Answers;
+use crate::openssh::connection::Connection;
+use crate::openssh::effective::{Effective, EffectiveError};
+use crate::openssh::keys::{KeyLine, lines};
+use crate::openssh::options::RIGHTS;
+use crate::os::external_program::Program;
+use crate::render::units;
+
+/// A client that can set one of these runs its own program instead of mcp-shim, because a shell starts mcp-shim.
+const STEERING: [&str; 9] = [
+    "BASH_ENV",
+    "BASH_FUNC_x%%",
+    "ENV",
+    "LD_AUDIT",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "PATH",
+    "SHELLOPTS",
+    "ZDOTDIR",
+];
+
+/// Restricts every key to mcp-shim, including keys without options.
+const SHIM_ALONE: &str =
+    "ForceCommand /usr/bin/mcp-shim, DisableForwarding yes, PermitTTY no, PermitUserRC no";
+
+/// sshd's settings for one account: the defaults if sshd does not answer, with a check that reports why.
+pub struct SshdSettings {
+    pub answered: bool,
+    pub effective: Effective,
+    pub problem: Option<Check>,
+}
+
+/// Queries sshd. `None` if it is not installed: then nobody can log in by ssh.
+pub fn settings(account: &AccountFacts, sshd: &Answers) -> Option<SshdSettings> {
+    match sshd.ask(&account.name, &Connection::default()) {
+        Ok(effective) => Some(SshdSettings {
+            answered: true,
+            effective: Effective::clone(&effective),
+            problem: None,
+        }),
+        Err(error) if matches!(*error, EffectiveError::NoSshd) => None,
+        Err(error) => Some(SshdSettings {
+            answered: false,
+            effective: Effective::default(),
+            problem: Some(unknown_settings(account, &error.to_string())),
+        }),
+    }
+}
+
+/// Returns true if a key of the account starts mcp-shim, which makes the account an agent's. An unreadable file
+/// counts as true.
+pub fn starts_shim(account: &AccountFacts, settings: &SshdSettings) -> bool {
+    let sshd = &settings.effective;
+    let files = sshd.authorized_keys_files(&account.name, account.uid, &account.home);
+    files.iter().any(|file| match read::bytes(file) {
+        Ok(None) => false,
+        Err(_) => true,
+        Ok(Some(bytes)) => lines(&bytes).any(|(_, line)| match line {
+            KeyLine::AuthorizedKey(key) => {
+                let own = key.options.command().map(<[u8]>::to_vec);
+                let commands = [own, keys::forced(&key, sshd)];
+                let mut commands = commands.into_iter().flatten();
+                commands.any(|command| String::from_utf8_lossy(&command).contains("mcp-shim"))
+            }
+            KeyLine::Blank | KeyLine::Unread(_) => false,
+        }),
+    })
+}
+
+/// An sshd that systemd starts for each connection has no privilege separation directory between connections.
+fn unknown_settings(account: &AccountFacts, error: &str) -> Check {
+    let ask = format!("sshd -T -C user={}", account.name);
+    let fix = match error.contains("privilege separation directory") {
+        true => format!("mkdir -p -m 0755 /run/sshd; {ask} >/dev/null && remit doctor"),
+        false => ask,
+    };
+    let why = format!("sshd does not report its settings: {error}");
+    Check::warning(format!("{}: sshd", account.name), why, fix)
+}
+
+pub fn now() -> Now {
+    let digits = |text: &str| {
+        text.chars()
+            .filter(char::is_ascii_digit)
+            .collect::<String>()
+    };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let utc = digits(&units::time(since.unwrap_or_default().as_secs()));
+    let date = Program::find(&["/usr/bin/date", "/bin/date"]);
+    let local = date.and_then(|date| date.ask(&["+%Y%m%d%H%M%S"]).ok());
+    let local = local.map(|local| digits(&String::from_utf8_lossy(&local)));
+    Now {
+        local: local.unwrap_or_else(|| utc.clone()),
+        utc,
+    }
+}
+
+pub fn checks(account: &AccountFacts, settings: &SshdSettings, now: &Now) -> Vec<Check> {
+    let sshd = &settings.effective;
+    let mut checks: Vec<Check> = match &settings.problem {
+        Some(problem) => vec![problem.clone()],
+        None => settings_checks(account, sshd),
+    };
+    checks.extend(key_checks(account, sshd, now));
+    checks
+}
+
+/// Finds faults in the settings themselves. Pure.
+pub fn settings_checks(account: &AccountFacts, sshd: &Effective) -> Vec<Check> {
+    let name = format!("{}: sshd", account.name);
+    let user = &account.name;
+    let in_match =
+        |setting: &str| format!("set '{setting}' in a 'Match User {user}' block of sshd_config");
+    let mut found = Vec::new();
+    let mut warn = |why: String, fix: String| found.push(Check::warning(&name, why, fix));
+    let forces_shim = match sshd.get("forcecommand") {
+        None => false,
+        Some(command) => match keys::shim(command.as_bytes()) {
+            Ok(_) => true,
+            Err(_) => {
+                let why = format!("ForceCommand replaces mcp-shim: {command}");
+                warn(why, in_match("ForceCommand /usr/bin/mcp-shim"));
+                false
+            }
+        },
+    };
+    if let Some(value) = sshd
+        .get("permituserenvironment")
+        .filter(|value| *value != "no")
+    {
+        let why = format!(
+            "PermitUserEnvironment is '{value}': whoever can write '~{user}/.ssh/environment' controls mcp-shim"
+        );
+        warn(why, "set 'PermitUserEnvironment no' in sshd_config".into());
+    }
+    // A key that this check cannot see has every right that sshd's settings leave to keys.
+    let is_shim_alone = forces_shim && !RIGHTS.iter().any(|right| keys::grants(sshd, right));
+    if !is_shim_alone {
+        for keyword in ["authorizedkeyscommand", "trustedusercakeys"] {
+            if let Some(value) = sshd.get(keyword) {
+                let why = format!("keys that this check cannot see may log in: {keyword} {value}");
+                warn(why, in_match(SHIM_ALONE));
+            }
+        }
+        if sshd.is_yes("hostbasedauthentication") {
+            let why =
+                "HostbasedAuthentication accepts logins that another host vouches for".to_owned();
+            warn(why, in_match("HostbasedAuthentication no"));
+        }
+    }
+    if let Some(value) = sshd.get("permittunnel").filter(|value| *value != "no") {
+        let why = format!("PermitTunnel is '{value}': even a restricted key may open a tunnel");
+        warn(why, in_match("PermitTunnel no"));
+    }
+    for pattern in sshd.values("acceptenv").flat_map(str::split_whitespace) {
+        if let Some(variable) = STEERING.iter().find(|name| fits(pattern, name)) {
+            let why = format!(
+                "AcceptEnv '{pattern}' lets the agent set {variable}, and so run any program instead of mcp-shim"
+            );
+            let fix = format!("remove '{pattern}' from AcceptEnv in sshd_config");
+            found.push(Check::failure(&name, why, fix));
+        }
+    }
+    or_ok(found, &name, "no setting bypasses mcp-shim")
+}
+
+/// Matches a pattern of `*` and `?` (ssh_config(5), PATTERNS).
+fn fits(pattern: &str, name: &str) -> bool {
+    fn bytes(pattern: &[u8], name: &[u8]) -> bool {
+        match (pattern, name) {
+            ([], []) => true,
+            ([b'*', rest @ ..], name) => {
+                (0..=name.len()).any(|skip| bytes(rest, name.get(skip..).unwrap_or_default()))
+            }
+            ([b'?', rest @ ..], [_, name @ ..]) => bytes(rest, name),
+            ([one, rest @ ..], [other, name @ ..]) => one == other && bytes(rest, name),
+            (_, _) => false,
+        }
+    }
+    // Consecutive stars equal one, and each costs another level of recursion.
+    let mut pattern = pattern.to_owned();
+    while pattern.contains("**") {
+        pattern = pattern.replace("**", "*");
+    }
+    // Each further star multiplies the time. More than 4 count as a match.
+    if pattern.matches('*').count() > 4 {
+        return true;
+    }
+    bytes(pattern.as_bytes(), name.as_bytes())
+}
+
+pub fn key_checks(account: &AccountFacts, sshd: &Effective, now: &Now) -> Vec<Check> {
+    let name = format!("{}: keys", account.name);
+    let mut found = Vec::new();
+    let mut shims = BTreeSet::new();
+    let mut count = 0;
+    for file in sshd.authorized_keys_files(&account.name, account.uid, &account.home) {
+        found.extend(file_faults(account, &file));
+        let bytes = match read::bytes(&file) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => continue,
+            Err(error) => {
+                let why = format!(
+                    "cannot read '{}', so its keys are unknown: {error}",
+                    file.display()
+                );
+                found.push(Check::failure(&name, why, format!("ls -l {}", word(&file))));
+                continue;
+            }
+        };
+        let mut unread = Vec::new();
+        for (line, of_line) in lines(&bytes) {
+            let location = KeyLocation {
+                user: &account.name,
+                file: &file,
+                line,
+            };
+            match of_line {
+                KeyLine::Blank => {}
+                KeyLine::AuthorizedKey(key) => {
+                    count += 1;
+                    found.extend(keys::judge(location, &key, sshd, now));
+                    let command = keys::forced(&key, sshd);
+                    shims.extend(command.and_then(|command| keys::shim(&command).ok()));
+                }
+                KeyLine::Unread(why) => unread.push((line, why)),
+            }
+        }
+        // One report for the file: every line may be unreadable.
+        if let [(line, why), others @ ..] = unread.as_slice() {
+            let mut why = format!("'{}':{line} is not a key: {why}", file.display());
+            if !others.is_empty() {
+                why += &format!(" ({} more such)", others.len());
+            }
+            found.push(Check::warning(&name, why, format!("remove line {line}")));
+        }
+    }
+    found.extend(shims.iter().filter_map(|shim| shim_fault(account, shim)));
+    if count > 0 {
+        found.extend(shell_fault(account));
+    }
+    let text = match count {
+        0 => "none".to_owned(),
+        1 => "1, only for mcp-shim".to_owned(),
+        count => format!("{count}, only for mcp-shim"),
+    };
+    or_ok(found, &name, text)
+}
+
+/// Finds other users who can write or replace a file of keys.
+fn file_faults(account: &AccountFacts, file: &Path) -> Vec<Check> {
+    let name = format!("{}: keys", account.name);
+    let along_path = match FileFacts::along_path(file) {
+        Ok(along_path) => along_path,
+        Err(error) => {
+            let why = format!("cannot examine '{}': {error}", file.display());
+            return vec![Check::failure(&name, why, format!("ls -ld {}", word(file)))];
+        }
+    };
+    let fault = |facts: &FileFacts| {
+        let (why, fix) = facts.fault_besides(account.uid)?;
+        let why = format!("{why}: others can add keys for '{}'", account.name);
+        Some(Check::failure(&name, why, fix))
+    };
+    along_path.iter().filter_map(fault).collect()
+}
+
+fn shim_fault(account: &AccountFacts, shim: &Path) -> Option<Check> {
+    let name = format!("{}: keys", account.name);
+    let shown = shim.display();
+    let fix = "write the path of mcp-shim, /usr/bin/mcp-shim, into the key's command=";
+    let is_program = |facts: &FileFacts| facts.kind == FileKind::File && facts.mode & 0o111 != 0;
+    match FileFacts::along_path(shim) {
+        Ok(along_path) if along_path.last().is_some_and(is_program) => {
+            let (why, _) = along_path.iter().find_map(FileFacts::fault)?;
+            let why = format!("a key starts '{shown}', but {why}");
+            Some(Check::failure(name, why, fix))
+        }
+        Ok(_) | Err(_) => {
+            let why = format!("a key starts '{shown}', which is not a program");
+            Some(Check::failure(name, why, fix))
+        }
+    }
+}
+
+/// Reports a shell that cannot start a forced command.
+fn shell_fault(account: &AccountFacts) -> Option<Check> {
+    let shell = &account.shell;
+    let refuses = ["nologin", "false", "true"]
+        .iter()
+        .any(|name| shell.ends_with(name));
+    // An empty field means /bin/sh (passwd(5)).
+    let is_there = shell.as_os_str().is_empty() || shell.exists();
+    if is_there && !refuses {
+        return None;
+    }
+    let user = &account.name;
+    Some(Check::warning(
+        format!("{user}: keys"),
+        format!(
+            "the shell '{}' does not start mcp-shim: the agent cannot log in",
+            shell.display()
+        ),
+        format!("usermod -s /bin/sh {user}"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    use super::super::agents::tests::agent;
+    use super::super::check::whys;
+    use super::*;
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+
+    #[test]
+    fn patterns_are_those_of_ssh() {
+        for (pattern, name, expect) in [
+            ("LANG", "LANG", true),
+            ("LANG", "LANGUAGE", false),
+            ("LC_*", "LD_PRELOAD", false),
+            ("L*", "LD_PRELOAD", true),
+            ("*", "ENV", true),
+            ("?NV", "ENV", true),
+            ("*_PRE*", "LD_PRELOAD", true),
+            ("**x**", "LD_PRELOAD", false),
+            ("a*b*c*d*e*f", "ENV", true),
+        ] {
+            assert_eq!(fits(pattern, name), expect, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn settings_that_lead_around_the_shim_are_named() {
+        let debian = "permituserenvironment no\nacceptenv LANG\nacceptenv LC_*\nacceptenv COLORTERM\n\
+                      acceptenv NO_COLOR\npermittunnel no\nforcecommand none\n\
+                      authorizedkeyscommand none\ntrustedusercakeys none\nx11forwarding yes\n";
+        let cases = [
+            (debian, vec![]),
+            ("acceptenv *", vec!["failure: AcceptEnv '*' lets"]),
+            (
+                "acceptenv BASH_*",
+                vec!["failure: AcceptEnv 'BASH_*' lets the agent set BASH_ENV"],
+            ),
+            (
+                "permituserenvironment yes",
+                vec!["warning: PermitUserEnvironment is 'yes'"],
+            ),
+            (
+                "forcecommand /bin/menu",
+                vec!["warning: ForceCommand replaces"],
+            ),
+            (
+                "trustedusercakeys /etc/ca",
+                vec!["warning: keys that this check cannot see"],
+            ),
+            (
+                "trustedusercakeys /etc/ca\nforcecommand /usr/bin/mcp-shim",
+                vec!["warning: keys that this check cannot see"],
+            ),
+            (
+                "trustedusercakeys /etc/ca\nforcecommand /usr/bin/mcp-shim\n\
+                 disableforwarding yes\npermittty no\npermituserrc no",
+                vec![],
+            ),
+            ("permittunnel point-to-point", vec!["warning: PermitTunnel"]),
+            ("hostbasedauthentication yes", vec!["warning: Hostbased"]),
+        ];
+        for (text, expect) in cases {
+            let found = whys(&settings_checks(&agent(&[]), &Effective::parse(text)));
+            assert_eq!(found.len(), expect.len(), "{text}: {found:?}");
+            for (found, expect) in found.iter().zip(expect) {
+                assert!(found.starts_with(expect), "{text}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn key_files_of_sshd_are_read() {
+        // Only root may write the directories above it, as above a home.
+        let dir = Path::new("/run").join(format!("remit-keys-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let home = dir.join("agent");
+        let file = home.join("keys");
+        let shim = dir.join("mcp-shim");
+        let account = AccountFacts {
+            home: home.clone(),
+            ..agent(&[])
+        };
+        let sshd = Effective::parse("authorizedkeysfile keys");
+        let now = Now {
+            utc: "20261120100000".into(),
+            local: "20261120100000".into(),
+        };
+        let look = || whys(&key_checks(&account, &sshd, &now));
+        let line = format!("restrict,command=\"{}\" {KEY}\n", shim.display());
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+
+        let nothing = look();
+        fs::create_dir(&home).unwrap();
+        chown(&home, Some(1001), Some(1001)).unwrap();
+        fs::write(&shim, "").unwrap();
+        mode(&shim, 0o755).unwrap();
+        fs::write(&file, &line).unwrap();
+        let good = look();
+        fs::write(&file, format!("{line}\nnonsense\nnonsense\n{KEY}\n")).unwrap();
+        let more = look();
+        mode(&home, 0o775).unwrap();
+        mode(&shim, 0o4757).unwrap();
+        fs::write(&file, &line).unwrap();
+        let written = look();
+        mode(&home, 0o755).unwrap();
+        fs::remove_file(&shim).unwrap();
+        let gone = look();
+        fs::rename(&file, home.join("real")).unwrap();
+        symlink("real", &file).unwrap();
+        let link = look();
+        fs::remove_dir_all(&dir).unwrap();
+
+        assert_eq!(nothing, [""; 0]);
+        assert_eq!(good, [""; 0]);
+        let location = format!("'{}'", file.display());
+        assert_eq!(more.len(), 3, "{more:?}");
+        assert!(
+            more[0].contains(&format!("{location}:5 has no command=")),
+            "{more:?}"
+        );
+        assert!(
+            more[2].contains(&format!(
+                "{location}:3 is not a key: there is no key on it (1 more such)"
+            )),
+            "{more:?}"
+        );
+        assert_eq!(written.len(), 2, "{written:?}");
+        assert!(
+            written[0].contains("others can add keys for 'agent'"),
+            "{written:?}"
+        );
+        assert!(
+            written[1].contains("is writable by everyone"),
+            "{written:?}"
+        );
+        assert!(gone[0].contains("which is not a program"), "{gone:?}");
+        assert!(link[0].contains("its keys are unknown"), "{link:?}");
+    }
+
+    #[test]
+    fn shell_that_starts_nothing_is_reported() {
+        for (shell, expect) in [
+            ("/bin/sh", false),
+            ("", false),
+            ("/usr/sbin/nologin", true),
+            ("/bin/false", true),
+            ("/nonexistent/sh", true),
+        ] {
+            let account = AccountFacts {
+                shell: shell.into(),
+                ..agent(&[])
+            };
+            assert_eq!(shell_fault(&account).is_some(), expect, "{shell}");
+        }
+    }
+}

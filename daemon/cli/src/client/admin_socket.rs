@@ -1,0 +1,53 @@
+//! Requests on admin.sock that several verbs share.
+
+use nix::unistd::{AccessFlags, access};
+use remit_common::admin::{AdminReply, AdminRequest, ShownRequest};
+use remit_common::client;
+use remit_common::id_prefix::IdPrefix;
+
+use crate::context::Context;
+use crate::error::Failure;
+use crate::render::output::{self, Form};
+
+/// Returns true if the caller may connect to admin.sock. access(2) checks the real ids; here they equal the effective
+/// ids.
+pub fn may_ask(context: &Context) -> bool {
+    let socket = context.runtime.admin_socket();
+    access(&socket, AccessFlags::W_OK).is_ok()
+}
+
+/// Sends a request and extracts its reply with `take`. A reply of another kind is a protocol error. Fails as
+/// [`client::admin`].
+pub fn ask<T>(
+    context: &Context,
+    request: AdminRequest,
+    take: impl FnOnce(AdminReply) -> Option<T>,
+) -> Result<T, Failure> {
+    let reply = client::admin(&context.runtime.admin_socket(), request)?;
+    take(reply).ok_or_else(Failure::off_protocol)
+}
+
+/// Sends a request and returns the daemon's confirmation.
+pub fn done(context: &Context, request: AdminRequest) -> Result<String, Failure> {
+    ask(context, request, |reply| match reply {
+        AdminReply::Done(sentence) => Some(sentence),
+        _ => None,
+    })
+}
+
+/// Sends a request and prints the daemon's confirmation.
+pub fn tell_done(context: &Context, request: AdminRequest) -> Result<(), Failure> {
+    let sentence = done(context, request)?;
+    match context.form {
+        Form::Json => output::json(&serde_json::json!({ "done": sentence })),
+        Form::Text => output::text(&format!("{sentence}\n")),
+    }
+}
+
+pub fn shown(context: &Context, id: IdPrefix) -> Result<ShownRequest, Failure> {
+    let id = id.into();
+    ask(context, AdminRequest::Show { id }, |reply| match reply {
+        AdminReply::Shown(request) => Some(*request),
+        _ => None,
+    })
+}

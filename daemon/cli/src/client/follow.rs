@@ -1,0 +1,113 @@
+//! Passes on a job's output as it comes. The daemon answers each request when there is more output, so nothing here
+//! polls. Bytes that were passed on are counted for each stream. A request that is repeated on a new connection
+//! therefore duplicates and loses nothing.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::outcome::{Followed, JobReport, Page, Stream};
+use remit_common::wire::Follow;
+
+use crate::client::job_stream::{Outlet, To};
+use crate::client::user_socket::Daemon;
+use crate::error::Failure;
+
+/// Shortest time between two requests, unless the first was answered by a full page. A job that writes a line each
+/// millisecond is shown in larger pieces. This leaves more of the rate limit to the user's other requests.
+const PACE: Duration = Duration::from_millis(50);
+
+pub struct Streams {
+    stdout: Option<Outlet>,
+    stderr: Option<Outlet>,
+}
+
+impl Streams {
+    /// Follows both streams from these offsets on, each to the stream of the same name.
+    pub fn both(stdout: u64, stderr: u64) -> Self {
+        Self {
+            stdout: Some(Outlet::new(Stream::Stdout, stdout, To::Stdout)),
+            stderr: Some(Outlet::new(Stream::Stderr, stderr, To::Stderr)),
+        }
+    }
+
+    /// Follows one stream from this offset on, to standard output.
+    pub fn one(stream: Stream, from: u64) -> Self {
+        let outlet = Some(Outlet::new(stream, from, To::Stdout));
+        match stream {
+            Stream::Stdout => Self {
+                stdout: outlet,
+                stderr: None,
+            },
+            Stream::Stderr => Self {
+                stdout: None,
+                stderr: outlet,
+            },
+        }
+    }
+
+    /// Passes on output until the job has ended; the last output may still be missing. Fails with [`Failure::Unread`]
+    /// if nobody reads standard output any more; the job continues.
+    pub fn follow(&mut self, daemon: &mut Daemon, report: JobReport) -> Result<JobReport, Failure> {
+        daemon.note_queue_position(&report);
+        let job = report.job;
+        loop {
+            let asked = Instant::now();
+            let mut followed = daemon.follow(self.question(job))?;
+            match (self.take(&followed), followed.report.take()) {
+                (Ok(()) | Err(Failure::Gone), Some(report)) => return Ok(*report),
+                (Err(Failure::Gone), None) => return Err(Failure::Unread(job)),
+                (Err(failure), _) => return Err(failure),
+                (Ok(()), None) if self.is_behind(&followed) => {}
+                (Ok(()), None) => thread::sleep(PACE.saturating_sub(asked.elapsed())),
+            }
+        }
+    }
+
+    /// Passes on the rest of an ended job's output: all of standard output, then standard error.
+    pub fn rest(self, daemon: &mut Daemon, report: &JobReport) -> Result<(), Failure> {
+        let mut rest = |outlet: Option<Outlet>| match outlet.map(|all| all.rest(daemon, report)) {
+            // A reader that stops early, such as `head`, is not a failure of the command.
+            None | Some(Ok(()) | Err(Failure::Gone)) => Ok(()),
+            Some(failed) => failed,
+        };
+        let (stdout, stderr) = (rest(self.stdout), rest(self.stderr));
+        stdout.and(stderr)
+    }
+
+    fn question(&self, job: JobId) -> Follow {
+        // u64::MAX means that nothing of this stream is wanted.
+        let known = |outlet: &Option<Outlet>| outlet.as_ref().map_or(u64::MAX, Outlet::known);
+        Follow {
+            job,
+            stdout: known(&self.stdout),
+            stderr: known(&self.stderr),
+            wait_ms: caps::WAIT_MS,
+        }
+    }
+
+    /// Returns true if an answer could not hold all new output.
+    fn is_behind(&self, followed: &Followed) -> bool {
+        let behind = |outlet: &Option<Outlet>, page: &Page| {
+            let known = outlet.as_ref().map_or(u64::MAX, Outlet::known);
+            !page.bytes.is_empty() && known < page.total
+        };
+        behind(&self.stdout, &followed.stdout) || behind(&self.stderr, &followed.stderr)
+    }
+
+    fn take(&mut self, followed: &Followed) -> Result<(), Failure> {
+        for (outlet, page) in [
+            (&mut self.stdout, &followed.stdout),
+            (&mut self.stderr, &followed.stderr),
+        ] {
+            let Some(open) = outlet else { continue };
+            match open.take(page) {
+                // A reader that closed standard error may still want standard output.
+                Err(Failure::Gone) if open.to() == To::Stderr => *outlet = None,
+                taken => taken?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! A connection to the daemon, and requests that several verbs share.
+
+mod output;
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use remit_common::client::{Client, ClientError};
+use remit_common::names::{JobId, Runtime};
+use remit_common::outcome::{Followed, JobReport, OutputPart};
+use remit_common::refusal::Code;
+use remit_common::request_id;
+use remit_common::wire::{Follow, JobQuery, PartQuery, Progress, Reply, Request, Run};
+use remit_common::{RELEASE, caps};
+
+use crate::client::queue_position::QueueNotifier;
+use crate::error::Failure;
+use crate::render::output::note;
+
+/// Retries in a row after the daemon accepted a connection and then closed it. The daemon may replace its broker
+/// without losing a job; a third loss is a fault.
+pub const LOSSES: u32 = 2;
+/// Time to wait for a daemon that was reachable before: it may be restarting, for example in an upgrade.
+const ABSENCE: Duration = Duration::from_secs(30);
+/// First and longest pause between two connection attempts.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Pause after a rate limit refusal; reading many pages of output can cause one. Meanwhile the limiter refills twenty
+/// requests.
+const PAUSE: Duration = Duration::from_millis(20_000 / caps::REQUESTS_PER_SECOND as u64);
+/// Pauses in a row before giving up. By then other clients have used the whole rate for ten seconds.
+const PAUSES: u32 = 100;
+
+pub struct Daemon {
+    socket: PathBuf,
+    client: Client,
+    queue_notifier: QueueNotifier,
+}
+
+impl Daemon {
+    /// Fails as [`Client::connect`], like every function here.
+    pub fn connect(runtime: &Runtime) -> Result<Self, Failure> {
+        let socket = runtime.socket();
+        let client = dial(&socket)?;
+        Ok(Self {
+            socket,
+            client,
+            queue_notifier: QueueNotifier::new(),
+        })
+    }
+
+    pub fn call(&mut self, request: Request) -> Result<Reply, Failure> {
+        Ok(self.client.call(request, |_| ())?)
+    }
+
+    /// Starts a job. The request always has a request id, the caller's or a new one, so a retry starts no second job.
+    pub fn run(&mut self, mut run: Run) -> Result<JobReport, Failure> {
+        let id = match run.request_id.take() {
+            Some(id) => id,
+            None => request_id::fresh()?,
+        };
+        run.request_id = Some(id.clone());
+        let answer = self.ask(&Request::Run(run));
+        match answer.map_err(|failure| failure.may_have_started(&id))? {
+            Reply::Job { report, .. } => Ok(*report),
+            _ => Err(Failure::off_protocol()),
+        }
+    }
+
+    pub fn stop(&mut self, job: JobId, signal: Option<i32>) -> Result<JobReport, Failure> {
+        match self.ask(&Request::Stop { job, signal })? {
+            Reply::Job { report, .. } => self.ended(*report),
+            _ => Err(Failure::off_protocol()),
+        }
+    }
+
+    pub fn report(&mut self, job: JobId) -> Result<JobReport, Failure> {
+        Ok(self.about(job, 0, None)?.0)
+    }
+
+    /// Waits without a limit until the job has ended.
+    pub fn ended(&mut self, mut report: JobReport) -> Result<JobReport, Failure> {
+        while report.ending.is_none() {
+            self.note_queue_position(&report);
+            report = self.about(report.job, caps::WAIT_MS, None)?.0;
+        }
+        Ok(report)
+    }
+
+    /// Reports the job's queue position, before a wait.
+    pub fn note_queue_position(&mut self, report: &JobReport) {
+        self.queue_notifier.tell(report.queue_position);
+    }
+
+    pub fn follow(&mut self, follow: Follow) -> Result<Followed, Failure> {
+        match self.ask(&Request::Follow(follow))? {
+            Reply::Followed(followed) => {
+                self.queue_notifier.tell(followed.queue_position);
+                Ok(*followed)
+            }
+            _ => Err(Failure::off_protocol()),
+        }
+    }
+
+    /// Returns a job's report after `wait_ms` or at its end, and a part of its output.
+    fn about(
+        &mut self,
+        job: JobId,
+        wait_ms: u32,
+        part: Option<PartQuery>,
+    ) -> Result<(JobReport, Option<OutputPart>), Failure> {
+        match self.ask(&Request::Job(JobQuery { job, wait_ms, part }))? {
+            Reply::Job { report, part } => Ok((*report, part)),
+            _ => Err(Failure::off_protocol()),
+        }
+    }
+
+    /// Sends a request. Reconnects and retries after a lost connection; pauses and retries after a rate limit. Use it
+    /// only for requests that are safe to repeat.
+    fn ask(&mut self, question: &Request) -> Result<Reply, Failure> {
+        let (mut losses, mut pauses) = (LOSSES, PAUSES);
+        loop {
+            let queue_notifier = &mut self.queue_notifier;
+            let waiting = |progress: Progress| queue_notifier.tell(progress.queue_position);
+            match self.client.call(question.clone(), waiting) {
+                Ok(reply) => return Ok(reply),
+                Err(error) if losses > 0 && is_loss(&error) => {
+                    losses -= 1;
+                    self.client = find(&self.socket)?;
+                }
+                Err(ClientError::Refused(refusal))
+                    if pauses > 0 && refusal.code == Code::RateLimited =>
+                {
+                    pauses -= 1;
+                    thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn dial(socket: &Path) -> Result<Client, ClientError> {
+    Client::connect(socket, &format!("remit {RELEASE}"))
+}
+
+/// Connects to a daemon that may be restarting. With socket activation the kernel queues the connection until the
+/// daemon runs. Without it the socket is missing, so this function polls.
+fn find(socket: &Path) -> Result<Client, ClientError> {
+    let begin = Instant::now();
+    let (mut pause, longest) = LOOKS;
+    let mut was_reported = false;
+    loop {
+        match dial(socket) {
+            Err(error) if is_absence(&error) && begin.elapsed() < ABSENCE => {
+                if !was_reported && begin.elapsed() >= longest {
+                    note("remitd does not answer; trying again for half a minute");
+                    was_reported = true;
+                }
+                thread::sleep(pause);
+                pause = longest.min(pause * 2);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Returns true for a lost connection, also if the daemon refused because it is unavailable.
+pub fn is_loss(error: &ClientError) -> bool {
+    match error {
+        ClientError::Broken(_) => true,
+        ClientError::Refused(refusal) => refusal.code == Code::DaemonUnavailable,
+        ClientError::NotRunning { .. } | ClientError::NotAllowed { .. } => false,
+    }
+}
+
+fn is_absence(error: &ClientError) -> bool {
+    matches!(error, ClientError::NotRunning { .. }) || is_loss(error)
+}

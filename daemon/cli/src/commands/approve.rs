@@ -1,0 +1,143 @@
+//! `remit approve`: approves exactly the run that was shown. Typing the digest only helps the approver. Security
+//! rests on the peer's identity from the kernel and on the digest; the daemon checks both.
+
+use remit_common::admin::{AdminRequest, AnyJob, ShownRequest};
+use remit_common::id_prefix::IdPrefix;
+use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
+use serde_json::json;
+
+use crate::args::ApproveArgs;
+use crate::commands::jobs;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::render::output::{self, Form};
+use crate::render::request::Detail;
+use crate::render::terminal::Terminal;
+use crate::{
+    client::admin_socket,
+    render::{decided, request},
+};
+
+const TRIES: usize = 3;
+
+/// Approves the given digest, or the request that is shown now and confirmed.
+pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
+    let (job, digest) = match args.digest {
+        Some(digest) => (job(context, args.id)?, digest),
+        None => {
+            let shown = admin_socket::shown(context, args.id)?;
+            confirm(&shown)?;
+            (shown.pending.job, shown.pending.digest)
+        }
+    };
+    let done = admin_socket::done(context, AdminRequest::Approve { job, digest })?;
+    if context.form == Form::Text {
+        output::text(&format!("{done}\n"))?;
+    }
+    let end = match args.no_wait {
+        true => None,
+        false => end(context, job),
+    };
+    match (context.form, &end) {
+        (Form::Json, end) => output::json(&json!({
+            "done": done,
+            "job_id": job.to_string(),
+            "digest": request::hex(&digest),
+            "end": end.as_ref().map(jobs::any),
+        }))?,
+        (Form::Text, Some(end)) => output::text(&format!("{}\n", decided::sentence(end)))?,
+        (Form::Text, None) => {}
+    }
+    Ok(Exit::OK)
+}
+
+/// Returns the ended job. An error here does not undo the approval.
+fn end(context: &Context, job: JobId) -> Option<AnyJob> {
+    if context.form == Form::Text {
+        output::note("waiting for its end; Ctrl-C leaves, the job continues");
+    }
+    match decided::ask(context, job.to_string(), true) {
+        Ok(job) => Some(job),
+        Err(Failure::Client(error)) => {
+            output::note(&format!("the daemon does not say how it ended: {error}"));
+            output::note(&format!("to see it: remit show {}", request::name(job)));
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Returns the full id of the request.
+pub fn job(context: &Context, id: IdPrefix) -> Result<JobId, Failure> {
+    match id.whole() {
+        Some(job) => Ok(job),
+        None => Ok(admin_socket::shown(context, id)?.pending.job),
+    }
+}
+
+/// Shows the request and asks on the same terminal, so the person who answers has seen it.
+fn confirm(shown: &ShownRequest) -> Result<(), Failure> {
+    let pending = &shown.pending;
+    let Some(mut terminal) = Terminal::open() else {
+        let why = format!(
+            "there is no terminal to ask at; 'remit show {}' shows what you approve",
+            request::name(pending.job)
+        );
+        let digest = request::hex(&pending.digest);
+        let line = format!("remit approve {} --digest {digest}", pending.job);
+        return Err(Failure::Machine(
+            Refusal::new(Code::NeedsApproval, why).lift(line),
+        ));
+    };
+    terminal.show_page(&request::page(shown, Detail::Short))?;
+    let wanted = request::hex(&pending.digest);
+    let (digits, _) = wanted.split_at_checked(8).unwrap_or((&wanted, ""));
+    let question = "\nTo approve exactly this, type the first 8 digits of the digest: ";
+    for left in (0..TRIES).rev() {
+        let Some(typed) = terminal.ask(question)? else {
+            return Err(Failure::NotApproved("nothing was typed"));
+        };
+        if is_begin(&typed, &wanted) {
+            return Ok(());
+        }
+        if left > 0 {
+            terminal.show(&format!(
+                "That is not the digest. Type {digits}… to approve, Ctrl-C to leave (it stays pending).\n\
+                 To deny it: remit deny {} -m WHY\n",
+                request::name(pending.job)
+            ))?;
+        }
+    }
+    Err(Failure::NotApproved("what was typed is not the digest"))
+}
+
+/// Returns true if at least 8 digits were typed and the digest starts with them. Spaces are ignored.
+fn is_begin(typed: &str, digest: &str) -> bool {
+    let digits: String = typed.split_whitespace().collect();
+    digits.len() >= 8 && digest.starts_with(&digits.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_digits_are_enough_and_seven_are_not() {
+        let digest = "0123456789abcdef".repeat(4);
+        for typed in ["01234567", " 0123 4567\r", "0123456789AB", &digest] {
+            assert!(is_begin(typed, &digest), "{typed}");
+        }
+        for typed in [
+            "",
+            "yes",
+            "0123456",
+            "12345678",
+            "012345678a",
+            &format!("{digest}0"),
+        ] {
+            assert!(!is_begin(typed, &digest), "{typed}");
+        }
+    }
+}

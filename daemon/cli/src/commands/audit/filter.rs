@@ -1,0 +1,231 @@
+//! Selects audit records. Pure except for the clock.
+
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use remit_common::builtin::Time;
+use remit_common::id_prefix::IdPrefix;
+use remit_common::names::JobId;
+
+use super::record::AuditRecord;
+use crate::args::{FilterArgs, SpanArgs, is_of_end};
+use crate::error::Failure;
+
+/// In milliseconds since 1970; both ends are inclusive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    pub since: Option<u64>,
+    pub until: Option<u64>,
+}
+
+impl Span {
+    pub fn of(args: &SpanArgs) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        let at = |time: &Option<Time>| time.as_ref().map(|time| time.unix_ms(now));
+        Self {
+            since: at(&args.since),
+            until: at(&args.until),
+        }
+    }
+
+    pub fn has_started(&self, ms: u64) -> bool {
+        self.since.is_none_or(|since| ms >= since)
+    }
+
+    pub fn is_over(&self, ms: u64) -> bool {
+        self.until.is_some_and(|until| ms > until)
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Filter {
+    user: Option<String>,
+    job: Option<IdPrefix>,
+    verdict: Option<String>,
+    events: Vec<&'static str>,
+    command: Option<String>,
+    pub span: Span,
+}
+
+impl Filter {
+    pub fn of(args: &FilterArgs) -> Self {
+        Self {
+            user: args.user.clone(),
+            job: args.job.clone(),
+            verdict: args.verdict.clone(),
+            events: args.event.iter().map(|event| event.name()).collect(),
+            command: args.command.as_deref().map(str::to_lowercase),
+            span: Span::of(&args.span),
+        }
+    }
+
+    /// Selects one job by the start of its id.
+    pub fn of_job(job: &IdPrefix) -> Self {
+        Self {
+            job: Some(job.clone()),
+            ..Self::default()
+        }
+    }
+
+    /// Returns matches for journalctl(1) that preselect records.
+    pub fn matches(&self) -> Vec<String> {
+        let whole = self.job.iter().filter_map(IdPrefix::whole);
+        let jobs = whole.map(|job| format!("REMIT_JOB={job}"));
+        let events = self.events.iter().map(|name| format!("REMIT_EVENT={name}"));
+        // A word of another field cannot be preselected.
+        let verdicts = self.verdict.iter().filter(|word| !is_of_end(word));
+        let verdicts = verdicts.map(|verdict| format!("REMIT_VERDICT={verdict}"));
+        jobs.chain(events).chain(verdicts).collect()
+    }
+
+    /// Returns the job that the filter names. Fails if these records are about several such jobs.
+    pub fn only_job<'a>(
+        &self,
+        records: impl IntoIterator<Item = &'a AuditRecord>,
+    ) -> Result<Option<JobId>, Failure> {
+        let Some(id) = &self.job else {
+            return Ok(None);
+        };
+        let jobs: BTreeSet<JobId> = records.into_iter().filter_map(AuditRecord::job).collect();
+        Ok(id.choose(jobs, |job| *job)?)
+    }
+
+    pub fn takes(&self, record: &AuditRecord) -> bool {
+        let is = |wanted: &Option<String>, name: &str| {
+            let wanted = wanted.as_deref();
+            wanted.is_none_or(|wanted| record.own(name) == Some(wanted))
+        };
+        let in_time = record
+            .time_ms()
+            .is_none_or(|ms| self.span.has_started(ms) && !self.span.is_over(ms));
+        let of_event = self.events.is_empty()
+            || record
+                .own("EVENT")
+                .is_some_and(|event| self.events.contains(&event));
+        let of_job = self
+            .job
+            .as_ref()
+            .is_none_or(|id| record.job().is_some_and(|job| id.begins(job)));
+        let verdict = self.verdict.as_deref();
+        let with_verdict =
+            verdict.is_none_or(|word| [record.own("VERDICT"), record.word()].contains(&Some(word)));
+        let with_command = self.command.as_ref().is_none_or(|part| {
+            let argv = record.own("ARGV").map(str::to_owned);
+            let mut texts = record.command().into_iter().chain(argv);
+            texts.any(|text| text.to_lowercase().contains(part.as_str()))
+        });
+        in_time
+            && of_event
+            && of_job
+            && with_command
+            && with_verdict
+            && (is(&self.user, "USER") || is(&self.user, "UID") || is(&self.user, "APPROVER"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::audit::record::time_ms;
+
+    fn record(fields: &str) -> AuditRecord {
+        AuditRecord::of_line(format!("{{{fields}}}").as_bytes(), 1)
+    }
+
+    #[test]
+    fn each_part_of_a_filter_counts() {
+        let record = record(
+            r#""REMIT_EVENT":"intent","REMIT_USER":"alice","REMIT_UID":"1000","REMIT_VERDICT":"allow","REMIT_JOB":"7f3a91c2000000000000000000000000","REMIT_ARGV":"df -H","REMIT_TIME":"1970-01-01T00:00:01.500Z""#,
+        );
+        let some = |text: &str| Some(text.to_owned());
+        let span = |since, until| Filter {
+            span: Span { since, until },
+            ..Filter::default()
+        };
+        let of = |events| Filter {
+            events,
+            ..Filter::default()
+        };
+        type Set = fn(&mut Filter, Option<String>);
+        let sets: [(Set, &str, &str); 5] = [
+            (|f, v| f.user = v, "alice", "alic"),
+            (|f, v| f.user = v, "1000", "0"),
+            (|f, v| f.verdict = v, "allow", "denied_rule"),
+            (
+                |f, v| f.job = v.map(|id| id.parse().unwrap()),
+                "7f3a91c2",
+                "7f3a91c3",
+            ),
+            (|f, v| f.command = v, "df -h", "du"),
+        ];
+        for (set, yes, no) in sets {
+            for (value, expect) in [(yes, true), (no, false)] {
+                let mut filter = Filter::default();
+                set(&mut filter, some(value));
+                assert_eq!(filter.takes(&record), expect, "{value}");
+            }
+        }
+        for (filter, expect) in [
+            (Filter::default(), true),
+            (of(vec!["end", "intent"]), true),
+            (of(vec!["end"]), false),
+            (span(Some(1500), Some(1500)), true),
+            (span(Some(1501), None), false),
+            (span(None, Some(1499)), false),
+        ] {
+            assert_eq!(filter.takes(&record), expect, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn verdict_is_code_or_printed_word() {
+        let void = record(
+            r#""REMIT_EVENT":"void","REMIT_STATE":"denied","REMIT_VERDICT":"approval_void""#,
+        );
+        let end = record(
+            r#""REMIT_EVENT":"end","REMIT_STATE":"timed_out","REMIT_VERDICT":"allow","REMIT_SIGNAL":"9""#,
+        );
+        assert_eq!((void.word(), end.word()), (Some("void"), Some("timed_out")));
+        for (verdict, of_void, of_end) in [
+            ("approval_void", true, false),
+            ("void", true, false),
+            ("denied", false, false),
+            ("timed_out", false, true),
+            ("allow", false, true),
+        ] {
+            let filter = Filter {
+                verdict: Some(verdict.to_owned()),
+                ..Filter::default()
+            };
+            let found = (filter.takes(&void), filter.takes(&end));
+            assert_eq!(found, (of_void, of_end), "{verdict}");
+            assert_eq!(
+                filter.matches().is_empty(),
+                verdict == "timed_out",
+                "{verdict}"
+            );
+        }
+    }
+
+    #[test]
+    fn record_without_field_does_not_match() {
+        let filter = Filter {
+            command: Some(String::new()),
+            ..Filter::default()
+        };
+        assert!(!filter.takes(&record(r#""REMIT_EVENT":"start""#)));
+        assert!(
+            !Filter::of_job(&"7f3a91c2".parse().unwrap())
+                .takes(&record(r#""REMIT_EVENT":"start""#))
+        );
+    }
+
+    #[test]
+    fn times_of_records_are_whole() {
+        assert_eq!(time_ms("2026-11-20T08:25:48.042Z"), Some(1_795_163_148_042));
+        for wrong in ["", "now", "-1h", "x", "2026-11-20T25:00:00Z"] {
+            assert_eq!(time_ms(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Reads records from the journal with journalctl(1).
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::ops::ControlFlow;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
+
+use nix::unistd::{AccessFlags, access, geteuid};
+use remit_common::refusal::{Code, Refusal};
+use remit_common::text;
+use remit_trail::Event;
+
+use super::lines::{self, RecordLine};
+use super::record::AuditRecord;
+use crate::error::Failure;
+use crate::os::external_program::Program;
+
+/// Persistent and volatile journal files.
+const JOURNAL_DIRS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
+/// Bytes of journalctl's stderr in an error.
+const SAID: usize = 400;
+const SAID_READ: u64 = 4096;
+
+/// Matches of every daemon record. Any process can write fields to the journal. Fields that start with `_` are set by
+/// journald; other fields count only together with them.
+pub const DAEMON_MATCHES: [&str; 2] = ["_UID=0", "SYSLOG_IDENTIFIER=remitd"];
+
+/// journalctl(1), after a check that this user can read the journal.
+#[derive(Debug)]
+pub struct Journal(Program);
+
+impl Journal {
+    /// Finds journalctl. Fails if it is missing or if this user may not read the system journal.
+    pub fn open() -> Result<Self, Failure> {
+        let Some(program) = Program::find(&["/usr/bin/journalctl", "/bin/journalctl"]) else {
+            let refusal = Refusal::new(
+                Code::NotFound,
+                "the records are in the journal, and there is no journalctl to read it",
+            );
+            return Err(Failure::Machine(refusal.lift(
+                "read what another machine has exported: remit audit … --file FILE",
+            )));
+        };
+        if !geteuid().is_root() && !can_read() {
+            let refusal = Refusal::new(
+                Code::DeniedRule,
+                "the records are in the journal of the system, and you may not read it",
+            );
+            return Err(Failure::NotAllowed(
+                refusal.lift("be root, or a member of group systemd-journal or adm"),
+            ));
+        }
+        Ok(Self(program))
+    }
+
+    /// Passes each record to `take` until it breaks, oldest first or `newest_first`. `matches` are further journalctl
+    /// matches (`FIELD=VALUE`); `since_ms` bounds journald's receive time. Fails if journalctl or `take` fails.
+    pub fn records(
+        &self,
+        matches: &[String],
+        since_ms: Option<u64>,
+        newest_first: bool,
+        take: &mut dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<(), Failure> {
+        let mut args: Vec<String> = DAEMON_MATCHES.map(str::to_owned).to_vec();
+        args.extend(Event::ALL.map(|event| format!("MESSAGE_ID={}", event.message_id())));
+        args.extend_from_slice(matches);
+        if let Some(ms) = since_ms {
+            // One second early: the record's own time counts, and journald's is later.
+            args.push(format!("--since=@{}", (ms / 1000).saturating_sub(1)));
+        }
+        if newest_first {
+            args.push("--reverse".into());
+        }
+        self.each(&args, take)
+    }
+
+    /// Passes each entry for these arguments to `take` until it breaks. Fails as [`Self::records`].
+    pub fn each(
+        &self,
+        args: &[String],
+        take: &mut dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<(), Failure> {
+        let mut child = self.start(args)?;
+        let said = child
+            .stderr
+            .take()
+            .map(|stderr| thread::spawn(|| hear(stderr)));
+        let read = match child.stdout.take() {
+            Some(stdout) => read(BufReader::new(stdout), take),
+            None => Ok(ControlFlow::Continue(())),
+        };
+        let whole = matches!(read, Ok(ControlFlow::Continue(())));
+        if !whole {
+            // It may have exited already; it is reaped in both cases.
+            let _ = child.kill();
+        }
+        let status = child.wait();
+        let said = said.and_then(|said| said.join().ok()).unwrap_or_default();
+        let _: ControlFlow<()> = read?;
+        match status {
+            Ok(status) if whole && !status.success() => {
+                Err(self.failed(&format!("{said} ({status})")))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failed(&error.to_string())),
+        }
+    }
+
+    /// Makes journald write pending messages. Only root may do that.
+    pub fn sync(&self) {
+        if geteuid().is_root() {
+            // On an error the missing records are reported as missing.
+            let _ = self.0.run(&["--sync"]);
+        }
+    }
+
+    fn start(&self, args: &[String]) -> Result<Child, Failure> {
+        Command::new(self.0.path())
+            .args(["--output=json", "--all", "--no-pager", "--quiet"])
+            .args(args)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| self.failed(&error.to_string()))
+    }
+
+    fn failed(&self, why: &str) -> Failure {
+        let program = self.0.path().display();
+        let refusal = Refusal::new(
+            Code::NotStarted,
+            format!("the journal cannot be read by '{program}': {why}"),
+        );
+        Failure::Machine(refusal.lift("systemctl status systemd-journald; journalctl --verify"))
+    }
+}
+
+fn can_read() -> bool {
+    let machines = JOURNAL_DIRS
+        .into_iter()
+        .filter_map(|dir| fs::read_dir(dir).ok())
+        .flatten()
+        .flatten();
+    let mut files = machines.map(|machine| machine.path().join("system.journal"));
+    files.any(|file| access(&file, AccessFlags::R_OK).is_ok())
+}
+
+/// Returns the start of stderr as one line. Reads all of it, because a full pipe would block journalctl.
+fn hear(mut stderr: ChildStderr) -> String {
+    let mut said = Vec::new();
+    let _ = (&mut stderr).take(SAID_READ).read_to_end(&mut said);
+    let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+    text::line(said.trim_ascii(), SAID)
+}
+
+fn read(
+    mut from: impl BufRead,
+    take: &mut dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure>,
+) -> Result<ControlFlow<()>, Failure> {
+    let mut number = 0;
+    loop {
+        let line = lines::next(&mut from, Vec::new());
+        number += 1;
+        let record = match line {
+            Ok(None) => return Ok(ControlFlow::Continue(())),
+            Ok(Some(RecordLine::Whole(line))) => AuditRecord::of_line(&line, number),
+            Ok(Some(RecordLine::TooLong)) => {
+                AuditRecord::unreadable(format!("entry {number}"), "it is longer than any record")
+            }
+            // journalctl ended inside a line; its exit status says why.
+            Ok(Some(RecordLine::Rest(_))) => return Ok(ControlFlow::Continue(())),
+            Err(error) => {
+                let text = format!("what journalctl says cannot be read: {error}");
+                return Err(Failure::Machine(Refusal::new(Code::NotStarted, text)));
+            }
+        };
+        if take(record)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+}

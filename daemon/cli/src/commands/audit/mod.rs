@@ -1,0 +1,29 @@
+//! `remit audit`: reads records with the caller's rights and verifies them without the daemon. The daemon is asked
+//! only for the newest record.
+
+mod export;
+mod filter;
+mod head;
+mod journal;
+mod lines;
+mod list;
+mod loss;
+mod record;
+mod source;
+mod story;
+mod verify;
+
+pub use export::export;
+pub use verify::verify;
+
+use crate::args::RecordsArgs;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+
+pub fn show(context: &Context, args: &RecordsArgs) -> Result<Exit, Failure> {
+    match &args.story {
+        Some(job) => story::story(context, &args.source_args, job),
+        None => list::list(context, args),
+    }
+}

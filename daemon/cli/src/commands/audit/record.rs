@@ -1,0 +1,414 @@
+//! Parses one record from a line of JSON: the daemon's file, an export, or journalctl(1). Pure. The writer of the
+//! line is untrusted: names may repeat, and values may be anything.
+
+use std::fmt;
+
+use remit_common::builtin::Time;
+use remit_common::names::JobId;
+use remit_common::text;
+use remit_trail::Entry;
+use serde::Deserializer;
+use serde::de::{self, Deserialize, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// In bytes. A journal cursor is shorter.
+const CURSOR_LENGTH: usize = 200;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// The hash and the fields it covers. Empty if the line is not a record.
+    pub entry: Entry,
+    /// journald's receive time in milliseconds since 1970.
+    taken_ms: Option<u64>,
+    /// The reason if the line is not a record.
+    pub why: Option<&'static str>,
+}
+
+impl AuditRecord {
+    pub fn unreadable(position: String, why: &'static str) -> Self {
+        let fields = Vec::new();
+        Self {
+            entry: Entry { fields, position },
+            taken_ms: None,
+            why: Some(why),
+        }
+    }
+
+    pub fn of_line(line: &[u8], number: u64) -> Self {
+        let position = format!("line {number}");
+        // serde ignores white space around the object, which no record has.
+        if line.first() != Some(&b'{') || line.last() != Some(&b'}') {
+            return Self::unreadable(position, "the line is no JSON object");
+        }
+        let Ok(object) = serde_json::from_slice::<Object>(line) else {
+            return Self::unreadable(position, "the line is no JSON object");
+        };
+        object.record(position)
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.entry.fields.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Returns a field by its name without `REMIT_`.
+    pub fn own(&self, name: &str) -> Option<&str> {
+        let found = self
+            .entry
+            .fields
+            .iter()
+            .find(|(other, _)| other.strip_prefix("REMIT_") == Some(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub fn job(&self) -> Option<JobId> {
+        self.own("JOB")?.parse().ok()
+    }
+
+    /// Returns the word for how the job or request ended, otherwise the decision.
+    pub fn word(&self) -> Option<&str> {
+        match (self.own("STATE"), self.own("EVENT")) {
+            // One state has two words: a person denies, everything else makes void.
+            (Some("denied"), Some("void")) => Some("void"),
+            (Some(state), _) => Some(state),
+            (None, _) => self.own("VERDICT"),
+        }
+    }
+
+    pub fn seq(&self) -> Option<u64> {
+        self.own("SEQ")?.parse().ok()
+    }
+
+    /// In milliseconds since 1970.
+    pub fn time_ms(&self) -> Option<u64> {
+        let time = self.own("TIME").and_then(time_ms);
+        time.or(self.taken_ms)
+    }
+
+    /// Returns the requested command: name and arguments of a named command, otherwise the argv.
+    pub fn command(&self) -> Option<String> {
+        match (self.own("COMMAND"), self.own("ARGS")) {
+            (Some(name), Some(args)) => Some(format!("{name} {args}")),
+            (Some(name), None) => Some(name.to_owned()),
+            (None, _) => self.own("ARGV").map(str::to_owned),
+        }
+    }
+}
+
+/// Returns true for the hash and the fields it covers.
+fn belongs(name: &str) -> bool {
+    matches!(name, "MESSAGE" | "MESSAGE_ID" | "PRIORITY") || name.starts_with("REMIT_")
+}
+
+/// The members of an object; repeated names are kept.
+#[derive(Debug, Default)]
+struct Object {
+    fields: Vec<(String, String)>,
+    cursor: Option<String>,
+    taken_us: Option<u64>,
+    /// journalctl omitted a value.
+    cut: bool,
+}
+
+impl Object {
+    fn record(self, position: String) -> AuditRecord {
+        let position = match self.cursor {
+            Some(cursor) => format!(
+                "journal cursor {}",
+                text::line(cursor.as_bytes(), CURSOR_LENGTH)
+            ),
+            None => position,
+        };
+        if self.cut {
+            return AuditRecord::unreadable(
+                position,
+                "a value is left out: journalctl needs --all",
+            );
+        }
+        if self.fields.is_empty() {
+            return AuditRecord::unreadable(position, "it has no field of a record");
+        }
+        AuditRecord {
+            entry: Entry {
+                fields: self.fields,
+                position,
+            },
+            taken_ms: self.taken_us.map(|us| us / 1000),
+            why: None,
+        }
+    }
+
+    fn take(&mut self, name: String, value: Value) {
+        match (name.as_str(), value) {
+            ("__CURSOR", Value::Texts(texts)) => self.cursor = texts.into_iter().next(),
+            ("__REALTIME_TIMESTAMP", Value::Texts(texts)) => {
+                self.taken_us = texts.first().and_then(|us| us.parse().ok());
+            }
+            (name, Value::Cut) if belongs(name) => self.cut = true,
+            (name, Value::Texts(texts)) if belongs(name) => {
+                let named = texts.into_iter().map(|text| (name.to_owned(), text));
+                self.fields.extend(named);
+            }
+            // Fields that a sink adds.
+            (_, _) => {}
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+        let mut object = Object::default();
+        while let Some((name, value)) = map.next_entry::<String, Value>()? {
+            object.take(name, value);
+        }
+        Ok(object)
+    }
+}
+
+/// A value in the format of journalctl(1) `-o json`.
+#[derive(Debug, PartialEq, Eq)]
+enum Value {
+    /// One text, or several if the field repeats.
+    Texts(Vec<String>),
+    /// `null`: journalctl omitted it because of its length.
+    Cut,
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue { nested: false })
+    }
+}
+
+/// A value; `nested` if it is one of several of a field.
+struct AnyValue {
+    nested: bool,
+}
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, its bytes, null, or several of these")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Texts(vec![text.to_owned()]))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Value, E> {
+        Ok(Value::Texts(vec![text]))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Cut)
+    }
+
+    /// Bytes if the text has unprintable characters, otherwise several values.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut bytes = Vec::new();
+        let mut texts = Vec::new();
+        let mut cut = false;
+        while let Some(element) = seq.next_element_seed(Element {
+            nested: self.nested,
+        })? {
+            match element {
+                Piece::Byte(byte) => bytes.push(byte),
+                Piece::Value(Value::Texts(more)) => texts.extend(more),
+                Piece::Value(Value::Cut) => cut = true,
+            }
+        }
+        if cut {
+            return Ok(Value::Cut);
+        }
+        if texts.is_empty() {
+            // The daemon never writes invalid UTF-8, so the hash will not match.
+            return Ok(Value::Texts(vec![
+                String::from_utf8_lossy(&bytes).into_owned(),
+            ]));
+        }
+        match bytes.is_empty() {
+            true => Ok(Value::Texts(texts)),
+            false => Err(de::Error::custom("bytes among texts")),
+        }
+    }
+}
+
+enum Piece {
+    Byte(u8),
+    Value(Value),
+}
+
+struct Element {
+    nested: bool,
+}
+
+impl<'de> de::DeserializeSeed<'de> for Element {
+    type Value = Piece;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Piece, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Element {
+    type Value = Piece;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a byte or a value")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Piece, E> {
+        let byte = u8::try_from(number).map_err(|_| E::custom("no byte"))?;
+        Ok(Piece::Byte(byte))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Piece, E> {
+        Ok(Piece::Value(Value::Texts(vec![text.to_owned()])))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Piece, E> {
+        Ok(Piece::Value(Value::Cut))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Piece, A::Error> {
+        if self.nested {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            return Err(de::Error::custom("values in values in values"));
+        }
+        AnyValue { nested: true }.visit_seq(seq).map(Piece::Value)
+    }
+}
+
+/// Parses a record's time, `2026-11-20T08:11:11.042Z`, to milliseconds since 1970.
+pub fn time_ms(text: &str) -> Option<u64> {
+    let time: Time = text.parse().ok()?;
+    matches!(time, Time::Date(..)).then(|| time.unix_ms(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(line: &str) -> Vec<(String, String)> {
+        AuditRecord::of_line(line.as_bytes(), 7).entry.fields
+    }
+
+    fn of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn values_come_as_journalctl_writes_them() {
+        for (line, expect) in [
+            (
+                r#"{"MESSAGE":"a","_UID":"0","__CURSOR":"s=1"}"#,
+                of(&[("MESSAGE", "a")]),
+            ),
+            (r#"{"REMIT_A":[98,195,188]}"#, of(&[("REMIT_A", "bü")])),
+            (r#"{"REMIT_A":[]}"#, of(&[("REMIT_A", "")])),
+            (
+                r#"{"REMIT_A":["x","y"]}"#,
+                of(&[("REMIT_A", "x"), ("REMIT_A", "y")]),
+            ),
+            (
+                r#"{"REMIT_A":["x",[121]]}"#,
+                of(&[("REMIT_A", "x"), ("REMIT_A", "y")]),
+            ),
+            (
+                r#"{"REMIT_A":"x","REMIT_A":"y"}"#,
+                of(&[("REMIT_A", "x"), ("REMIT_A", "y")]),
+            ),
+            (r#"{"REMIT_A":[255]}"#, of(&[("REMIT_A", "\u{fffd}")])),
+            (
+                r#"{"REMIT_A":"x","_CMDLINE":null,"OTHER":"1"}"#,
+                of(&[("REMIT_A", "x")]),
+            ),
+        ] {
+            assert_eq!(fields(line), expect, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_says_why() {
+        for line in [
+            "",
+            "{",
+            "{}",
+            "[]",
+            "null",
+            " {\"MESSAGE\":\"a\"}",
+            "{\"MESSAGE\":\"a\"} ",
+            "{\"MESSAGE\":\"a\"}{}",
+            "{\"MESSAGE\":\"a\"",
+            "{\"MESSAGE\":null}",
+            "{\"MESSAGE\":[\"a\",null]}",
+            "{\"MESSAGE\":7}",
+            "{\"MESSAGE\":true}",
+            "{\"MESSAGE\":{}}",
+            "{\"MESSAGE\":[256]}",
+            "{\"MESSAGE\":[-1]}",
+            "{\"MESSAGE\":[1.5]}",
+            "{\"MESSAGE\":[\"a\",1]}",
+            "{\"MESSAGE\":[[[1]]]}",
+            "{\"MESSAGE\":\"\\ud800\"}",
+            "{\"_UID\":\"0\"}",
+        ] {
+            let record = AuditRecord::of_line(line.as_bytes(), 7);
+            assert!(
+                record.entry.fields.is_empty() && record.why.is_some(),
+                "{line}: {record:?}"
+            );
+            assert_eq!(record.entry.position, "line 7");
+        }
+        let deep = format!("{{\"MESSAGE\":{}{}}}", "[".repeat(9999), "]".repeat(9999));
+        assert!(fields(&deep).is_empty());
+    }
+
+    #[test]
+    fn journal_record_has_cursor_and_time() {
+        let line = r#"{"__CURSOR":"s=1\u001b","__REALTIME_TIMESTAMP":"1795163148042999","MESSAGE":"a","REMIT_SEQ":"3"}"#;
+        let record = AuditRecord::of_line(line.as_bytes(), 7);
+        assert_eq!(record.entry.position, "journal cursor s=1\\x1b");
+        assert_eq!(
+            (record.seq(), record.time_ms()),
+            (Some(3), Some(1_795_163_148_042))
+        );
+        let line = line.replace(
+            "\"REMIT_SEQ\"",
+            "\"REMIT_TIME\":\"1970-01-01T00:00:01.500Z\",\"REMIT_SEQ\"",
+        );
+        let record = AuditRecord::of_line(line.as_bytes(), 7);
+        assert_eq!(record.time_ms(), Some(1500));
+    }
+
+    #[test]
+    fn named_command_is_shown_with_arguments() {
+        for (fields, expect) in [
+            (
+                r#""REMIT_COMMAND":"service.restart","REMIT_ARGS":"unit=a.service","REMIT_ARGV":"x""#,
+                Some("service.restart unit=a.service"),
+            ),
+            (r#""REMIT_COMMAND":"logs","REMIT_ARGV":"x""#, Some("logs")),
+            (r#""REMIT_ARGV":"df -h""#, Some("df -h")),
+            (r#""REMIT_ARGS":"x""#, None),
+        ] {
+            let record = AuditRecord::of_line(format!("{{{fields}}}").as_bytes(), 1);
+            assert_eq!(record.command().as_deref(), expect);
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Finds the audit records: the journal, the daemon's file, or files named by the user.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use remit_common::refusal::{Code, Refusal};
+use serde::Deserialize;
+
+use super::filter::Filter;
+use super::journal::Journal;
+use super::lines::{self, RecordLine};
+use super::record::AuditRecord;
+use crate::args::RecordSourceArgs;
+use crate::error::Failure;
+
+/// Ample time for the daemon to complete a line that it is writing.
+const WRITTEN: Duration = Duration::from_millis(100);
+const TRIES: u32 = 5;
+
+pub type Take<'a> = dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure> + 'a;
+
+#[derive(Debug)]
+pub enum RecordSource {
+    /// The journal of this machine.
+    Journal(Journal),
+    /// Files, oldest first; `-` is standard input. `live` if the daemon writes to the last one.
+    Files { paths: Vec<PathBuf>, live: bool },
+}
+
+#[derive(Default, Deserialize)]
+struct SinkSettings {
+    #[serde(default)]
+    audit: AuditSettings,
+}
+
+#[derive(Default, Deserialize)]
+struct AuditSettings {
+    sink: Option<String>,
+}
+
+impl RecordSource {
+    /// Chooses the source by the arguments and `remit.toml`. Fails if this user cannot read the configuration or the
+    /// records.
+    pub fn of(args: &RecordSourceArgs) -> Result<Self, Failure> {
+        let own = args.state.join("audit.jsonl");
+        if let Some(last) = args.files.last() {
+            return Ok(Self::Files {
+                live: is_same(last, &own),
+                paths: args.files.clone(),
+            });
+        }
+        match sink(&args.config.join("remit.toml"))?.as_deref() {
+            None | Some("journald") => Journal::open().map(Self::Journal),
+            Some("file") => Ok(Self::Files {
+                paths: vec![own],
+                live: true,
+            }),
+            Some(other) => {
+                let refusal = Refusal::new(
+                    Code::InvalidArgs,
+                    format!("audit.sink = \"{other}\" in remit.toml is no sink"),
+                );
+                Err(Failure::Machine(
+                    refusal.lift("/usr/libexec/remit/remitd --check"),
+                ))
+            }
+        }
+    }
+
+    pub fn name(&self) -> String {
+        match self {
+            Self::Journal(_) => "the journal".to_owned(),
+            Self::Files { paths, .. } => {
+                let names = paths.iter().map(|path| match is_stdin(path) {
+                    true => "standard input".to_owned(),
+                    false => path.display().to_string(),
+                });
+                names.collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+
+    /// Returns true if the daemon writes to it.
+    pub fn is_live(&self) -> bool {
+        match self {
+            Self::Journal(_) => true,
+            Self::Files { live, .. } => *live,
+        }
+    }
+
+    pub fn all(&self, since_ms: Option<u64>, take: &mut Take<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Journal(journal) => journal.records(&[], since_ms, false, take),
+            Self::Files { paths, live } => files(paths, *live, take),
+        }
+    }
+
+    /// Passes the records that match `filter` to `take`, in stored order.
+    pub fn some(&self, filter: &Filter, take: &mut Take<'_>) -> Result<(), Failure> {
+        let since = filter.span.since;
+        let take = &mut |record: AuditRecord| match filter.takes(&record) {
+            true => take(record),
+            false => Ok(ControlFlow::Continue(())),
+        };
+        match self {
+            Self::Journal(journal) => journal.records(&filter.matches(), since, false, take),
+            Self::Files { paths, live } => files(paths, *live, take),
+        }
+    }
+
+    /// Returns the newest `count` records that match `filter`, oldest first, and if older ones exist.
+    pub fn newest(
+        &self,
+        filter: &Filter,
+        count: usize,
+    ) -> Result<(Vec<AuditRecord>, bool), Failure> {
+        let mut newest = std::collections::VecDeque::new();
+        let mut more = false;
+        match self {
+            Self::Journal(journal) => {
+                let since = filter.span.since;
+                journal.records(&filter.matches(), since, true, &mut |record| {
+                    if !filter.takes(&record) {
+                        return Ok(ControlFlow::Continue(()));
+                    }
+                    more = newest.len() >= count;
+                    if more {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    newest.push_front(record);
+                    Ok(ControlFlow::Continue(()))
+                })?;
+                // journald orders by receive time, which a change of the clock disturbs.
+                newest.make_contiguous().sort_by_key(AuditRecord::seq);
+            }
+            Self::Files { paths, live } => files(paths, *live, &mut |record| {
+                if filter.takes(&record) {
+                    newest.push_back(record);
+                    if newest.len() > count {
+                        newest.pop_front();
+                        more = true;
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            })?,
+        }
+        Ok((newest.into(), more))
+    }
+}
+
+fn sink(file: &Path) -> Result<Option<String>, Failure> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(unreadable(file, &error)),
+    };
+    let settings: SinkSettings = toml::from_str(&text).map_err(|error| {
+        let why = error.message().replace('\n', ", ");
+        let refusal = Refusal::new(Code::InvalidArgs, format!("'{}': {why}", file.display()));
+        Failure::Machine(refusal.lift("/usr/libexec/remit/remitd --check"))
+    })?;
+    Ok(settings.audit.sink)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| path.metadata().map(|file| (file.dev(), file.ino())).ok();
+    id(one).is_some_and(|one| Some(one) == id(other))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let text = format!("cannot read '{}': {error}", path.display());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            Failure::NotAllowed(Refusal::new(Code::DeniedRule, text).lift("be root"))
+        }
+        io::ErrorKind::NotFound => Failure::Machine(Refusal::new(Code::NotFound, text).lift(
+            "audit.sink in remit.toml says where records go; --file FILE reads another file",
+        )),
+        _ => Failure::Machine(Refusal::new(Code::InvalidArgs, text)),
+    }
+}
+
+fn files(paths: &[PathBuf], live: bool, take: &mut Take<'_>) -> Result<(), Failure> {
+    for (position, path) in paths.iter().enumerate() {
+        let of = match paths.len() {
+            1 => String::new(),
+            _ => format!(" of {}", path.display()),
+        };
+        let is_written = live && position + 1 == paths.len();
+        let done = match is_stdin(path) {
+            true => file(io::stdin().lock(), path, &of, false, take)?,
+            false => {
+                let open = File::open(path).map_err(|error| unreadable(path, &error))?;
+                file(BufReader::new(open), path, &of, is_written, take)?
+            }
+        };
+        if done.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the lines of one file. If `is_written`, the last line may be incomplete, so this waits for its end.
+fn file(
+    mut from: impl io::BufRead,
+    path: &Path,
+    of: &str,
+    is_written: bool,
+    take: &mut Take<'_>,
+) -> Result<ControlFlow<()>, Failure> {
+    let mut number = 0;
+    let mut tries = if is_written { TRIES } else { 0 };
+    let mut rest = Vec::new();
+    loop {
+        let line = lines::next(&mut from, std::mem::take(&mut rest));
+        let mut record = match line.map_err(|error| unreadable(path, &error))? {
+            None => return Ok(ControlFlow::Continue(())),
+            Some(RecordLine::Rest(line)) if tries > 0 => {
+                tries -= 1;
+                thread::sleep(WRITTEN);
+                rest = line;
+                continue;
+            }
+            Some(RecordLine::Whole(line) | RecordLine::Rest(line)) => {
+                number += 1;
+                AuditRecord::of_line(&line, number)
+            }
+            Some(RecordLine::TooLong) => {
+                number += 1;
+                AuditRecord::unreadable(format!("line {number}"), "it is longer than any record")
+            }
+        };
+        record.entry.position += of;
+        if take(record)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn positions(text: &str) -> Vec<(String, bool)> {
+        let mut positions = Vec::new();
+        let done = file(
+            text.as_bytes(),
+            Path::new("-"),
+            " of x",
+            false,
+            &mut |record| {
+                positions.push((record.entry.position, record.why.is_none()));
+                Ok(ControlFlow::Continue(()))
+            },
+        );
+        assert!(done.is_ok_and(|done| done.is_continue()));
+        positions
+    }
+
+    #[test]
+    fn line_that_is_no_record_is_reported() {
+        let found = positions("{\"MESSAGE\":\"a\"}\n\n{\"MESSAGE\":\"b\"}\n{\"MESS");
+        let position = |number: u32, good| (format!("line {number} of x"), good);
+        assert_eq!(
+            found,
+            [
+                position(1, true),
+                position(2, false),
+                position(3, true),
+                position(4, false)
+            ]
+        );
+        assert_eq!(positions(""), []);
+    }
+}

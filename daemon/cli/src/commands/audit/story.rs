@@ -1,0 +1,223 @@
+//! `remit audit show JOB`: shows all records of one job.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use remit_common::calendar;
+use remit_common::id_prefix::IdPrefix;
+use remit_common::refusal::{Code, Refusal};
+use serde_json::json;
+
+use super::export::Fields;
+use super::filter::Filter;
+use super::record::AuditRecord;
+use super::source::RecordSource;
+use crate::args::RecordSourceArgs;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::render::output::{self, Form};
+use crate::render::units;
+use crate::render::untrusted_columns::Page;
+
+/// A job has fewer than ten records.
+const RECORDS: usize = 1000;
+
+/// Fields with their labels, in the order shown. Other fields follow under their own names.
+const LABELS: [(&str, &str); 45] = [
+    ("USER", "user"),
+    ("UID", "uid"),
+    ("LOGINUID", "login uid"),
+    ("SESSION", "session"),
+    ("PEER", "process"),
+    ("CLIENT", "client says"),
+    ("TRACEPARENT", "trace"),
+    ("REQUEST_ID", "request"),
+    ("COMMAND", "command"),
+    ("ARGS", "arguments"),
+    ("ARGV", "argv"),
+    ("REASON", "reason"),
+    ("CWD", "directory"),
+    ("SCRIPT", "script"),
+    ("SCRIPT_SHA256", "script hash"),
+    ("STDIN_SHA256", "stdin hash"),
+    ("EXE", "program"),
+    ("DIGEST", "digest"),
+    ("VERDICT", "verdict"),
+    ("RULE", "rule"),
+    ("POLICY", "policy"),
+    ("PROFILE", "profile"),
+    ("EFFECT", "effect"),
+    ("APPROVER", "approver"),
+    ("APPROVER_UID", "by uid"),
+    ("APPROVER_PEER", "by process"),
+    ("APPROVAL", "approval"),
+    ("BY", "approvers"),
+    ("EXPIRES", "expires"),
+    ("GRANT", "grant"),
+    ("JOB_UID", "runs as uid"),
+    ("ENFORCED", "sandbox"),
+    ("RUNTIME_MAX", "time limit"),
+    ("WAITED_MS", "waited"),
+    ("STATE", "state"),
+    ("EXIT", "exit"),
+    ("SIGNAL", "signal"),
+    ("CAUSE", "cause"),
+    ("RUNTIME_MS", "runtime"),
+    ("CPU_USEC", "cpu time"),
+    ("MEMORY_PEAK", "memory"),
+    ("OUTPUT_BYTES", "output"),
+    ("OUTPUT_SHA256", "output hash"),
+    ("DENIALS", "denials"),
+    ("KILL_VERIFIED", "all ended"),
+];
+
+/// Fields that are folded between words. The others are shown exactly.
+const PROSE: [&str; 9] = [
+    "REASON", "RULE", "APPROVER", "APPROVAL", "BY", "GRANT", "ENFORCED", "CAUSE", "DENIALS",
+];
+
+/// Fields of the hash chain, which say nothing about the job.
+const CHAIN: [&str; 7] = ["EVENT", "JOB", "SEQ", "PREV", "HASH", "BOOT", "TIME"];
+
+/// Shows the records. The exit status is 1 if no record is about such a job.
+pub fn story(
+    context: &Context,
+    source_args: &RecordSourceArgs,
+    id: &IdPrefix,
+) -> Result<Exit, Failure> {
+    let source = RecordSource::of(source_args)?;
+    let filter = Filter::of_job(id);
+    let mut records = Vec::new();
+    source.some(&filter, &mut |record| {
+        records.push(record);
+        Ok(match records.len() < RECORDS {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        })
+    })?;
+    records.sort_by_key(AuditRecord::seq);
+    let Some(job) = filter.only_job(&records)? else {
+        return none(context, id);
+    };
+    let job = job.to_string();
+    match context.form {
+        Form::Json => {
+            let records: Vec<Fields<'_>> = records.iter().map(Fields).collect();
+            output::json(&json!({ "job_id": job, "records": records }))?;
+        }
+        Form::Text => output::text(&page(&job, &records))?,
+    }
+    Ok(Exit::OK)
+}
+
+fn none(context: &Context, id: &IdPrefix) -> Result<Exit, Failure> {
+    let text = format!("no record is about a job {id}");
+    output::note(&text);
+    output::note("to go on: remit audit show lists the newest records");
+    if context.form == Form::Json {
+        output::json(&json!({ "error": Refusal::new(Code::NotFound, text) }))?;
+    }
+    Ok(Exit::FOUND)
+}
+
+/// Shows of each record only what earlier records did not say.
+fn page(job: &str, records: &[AuditRecord]) -> String {
+    let mut page = Page::default();
+    page.line(&format!("job {job}"));
+    let mut shown_fields: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for record in records {
+        page.line(&format!(
+            "{}  {}, record {}",
+            time(record),
+            record.own("EVENT").unwrap_or("?"),
+            record.own("SEQ").unwrap_or("?"),
+        ));
+        if let Some(message) = record.get("MESSAGE") {
+            page.sentence("", message);
+        }
+        for (name, value) in ordered(record) {
+            if shown_fields.insert((name, value)) {
+                match PROSE.contains(&name) {
+                    true => page.sentence(&label(name), value),
+                    false => page.value(&label(name), &shown(name, value)),
+                }
+            }
+        }
+    }
+    page.into_text()
+}
+
+fn time(record: &AuditRecord) -> String {
+    record
+        .time_ms()
+        .map_or_else(|| "?".to_owned(), calendar::utc)
+}
+
+/// Returns a record's fields in the order of [`LABELS`].
+fn ordered(record: &AuditRecord) -> Vec<(&str, &str)> {
+    let fields = record.entry.fields.iter();
+    let mut own: Vec<(&str, &str)> = fields
+        .filter_map(|(name, value)| Some((name.strip_prefix("REMIT_")?, value.as_str())))
+        .filter(|(name, _)| !CHAIN.contains(name))
+        .collect();
+    let label_index = |name: &str| LABELS.iter().position(|(other, _)| *other == name);
+    own.sort_by_key(|(name, _)| label_index(name).unwrap_or(usize::MAX));
+    own
+}
+
+fn label(name: &str) -> String {
+    let found = LABELS.iter().find(|(other, _)| *other == name);
+    match found {
+        Some((_, label)) => (*label).to_owned(),
+        None => name.to_lowercase().replace('_', " "),
+    }
+}
+
+fn shown(name: &str, value: &str) -> String {
+    let Ok(number) = value.parse::<u64>() else {
+        return value.to_owned();
+    };
+    match name {
+        "RUNTIME_MS" | "WAITED_MS" => units::duration(number),
+        "RUNTIME_MAX" => units::duration(number.saturating_mul(1000)),
+        "CPU_USEC" => units::duration(number / 1000),
+        "MEMORY_PEAK" => units::bytes(number),
+        "OUTPUT_BYTES" if number >= 1024 => format!("{number} ({})", units::bytes(number)),
+        "OUTPUT_BYTES" => units::count(number, "byte"),
+        // Only values this large are milliseconds since 1970.
+        "EXPIRES" if number > 1 << 32 => calendar::utc(number),
+        _ => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_field_is_shown_once() {
+        let records: Vec<AuditRecord> = [
+            r#"{"MESSAGE":"alice runs","REMIT_EVENT":"intent","REMIT_SEQ":"2","REMIT_TIME":"2026-11-20T08:25:49.042Z","REMIT_ARGV":"df\n-h","REMIT_USER":"alice","REMIT_NEW_ONE":"x","REMIT_HASH":"ab"}"#,
+            r#"{"MESSAGE":"it ended","REMIT_EVENT":"end","REMIT_SEQ":"3","REMIT_USER":"alice","REMIT_OUTPUT_BYTES":"2048","REMIT_RUNTIME_MS":"2450"}"#,
+        ]
+        .iter()
+        .map(|line| AuditRecord::of_line(line.as_bytes(), 1))
+        .collect();
+        assert_eq!(
+            page("7f3a", &records),
+            "job 7f3a\n\
+             2026-11-20 08:25:49 UTC  intent, record 2\n              | alice runs\n  \
+             user        | alice\n  argv        | df\\n\n              + -h\n  new one     | x\n\
+             ?  end, record 3\n              | it ended\n  runtime     | 2.4 s\n  \
+             output      | 2048 (2.0 KiB)\n"
+        );
+    }
+
+    #[test]
+    fn every_label_fits_its_column() {
+        for (name, label) in LABELS {
+            assert!(label.len() <= 11 && !CHAIN.contains(&name), "{name}");
+        }
+    }
+}

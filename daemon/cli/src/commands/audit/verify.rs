@@ -1,0 +1,282 @@
+//! `remit audit verify`: checks that all records exist, in order, and unchanged.
+
+use std::ops::ControlFlow;
+use std::thread;
+use std::time::Duration;
+
+use remit_trail::{Expected, Finding, Kind, Report, Verifier, hex};
+use serde_json::{Value, json};
+
+use super::filter::Span;
+use super::head::Head;
+use super::loss::{self, Gaps};
+use super::source::RecordSource;
+use crate::args::VerifyArgs;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::render::output::{self, Form};
+use crate::render::{table, units};
+
+/// The journal may lack the newest records. It is then read again after this time, at most `TRIES` times.
+const WRITTEN: Duration = Duration::from_secs(1);
+const TRIES: u32 = 5;
+
+struct Reading {
+    report: Report,
+    gaps: Gaps,
+    /// Times of the first and last record, in milliseconds since 1970.
+    times: Option<(u64, u64)>,
+}
+
+struct Verification {
+    report: Report,
+    times: Option<(u64, u64)>,
+    source: String,
+    head: Head,
+    /// `--since` or `--until` limited the records read.
+    of_a_time: bool,
+    /// journald's explanation of a gap, one entry for each finding.
+    causes: Vec<Option<String>>,
+}
+
+/// Prints the result. The exit status is 0 if the audit log is complete, otherwise 1.
+pub fn verify(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
+    let source = RecordSource::of(&args.source_args)?;
+    let span = Span::of(&args.span);
+    // The head comes before the records: later records only add to the expected ones.
+    let head = match (source.is_live(), span.until) {
+        (true, None) => Head::ask(context, &args.source_args.state),
+        (true, Some(_)) => Head::Unknown("what came after --until was not read".into()),
+        (false, _) => Head::Unknown("--expect tells what these files must have".into()),
+    };
+    let mut reading = read(&source, span, &args.expect, &head)?;
+    if let RecordSource::Journal(journal) = &source {
+        let mut tries = TRIES;
+        while ends_early(&reading.report) && head.expected().is_some() && tries > 0 {
+            journal.sync();
+            thread::sleep(WRITTEN);
+            tries -= 1;
+            reading = read(&source, span, &args.expect, &head)?;
+        }
+    }
+    if let Some(finding) = head.is_behind(context, &args.source_args.state, &reading.report) {
+        reading.report.findings.push(finding);
+    }
+    let verification = Verification::of(reading, &source, head, span);
+    match context.form {
+        Form::Json => output::json(&verification.json())?,
+        Form::Text => output::text(&verification.page())?,
+    }
+    Ok(match verification.is_whole() {
+        true => Exit::OK,
+        false => Exit::FOUND,
+    })
+}
+
+fn ends_early(report: &Report) -> bool {
+    let kinds = report.findings.iter().map(|finding| finding.kind);
+    kinds.into_iter().any(|kind| kind == Kind::Truncated)
+}
+
+fn read(
+    source: &RecordSource,
+    span: Span,
+    expect: &[Expected],
+    head: &Head,
+) -> Result<Reading, Failure> {
+    let mut verifier = Verifier::default();
+    let mut gaps = Gaps::default();
+    let mut times = None;
+    let mut started = span.since.is_none();
+    expect.iter().for_each(|one| verifier.expect(*one));
+    source.all(span.since, &mut |record| {
+        if let Some(ms) = record.time_ms() {
+            started |= span.has_started(ms);
+            if started && span.is_over(ms) {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        if started {
+            gaps.take(&record);
+            if let Some(ms) = record.time_ms() {
+                times = Some((times.map_or(ms, |(first, _)| first), ms));
+            }
+            verifier.take(&record.entry);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    // Possibly no record was written since `--since`, so the head is not required.
+    let may_be_none = span.since.is_some() && times.is_none();
+    let head = head.expected().filter(|_| !may_be_none);
+    Ok(Reading {
+        report: verifier.finish(head),
+        gaps,
+        times,
+    })
+}
+
+impl Verification {
+    fn of(reading: Reading, source: &RecordSource, head: Head, span: Span) -> Self {
+        let Reading {
+            report,
+            gaps,
+            times,
+        } = reading;
+        let cause = |finding: &Finding| match (source, gaps.of(finding)) {
+            (RecordSource::Journal(journal), Some(gap)) => Some(match loss::cause(journal, gap) {
+                Ok(cause) => cause,
+                Err(_) => "what journald says of itself cannot be read".to_owned(),
+            }),
+            (RecordSource::Files { live: true, .. }, _) if finding.kind == Kind::Truncated => Some(
+                "if the file was rotated, give the older one before it: --file OLDER --file NEWER"
+                    .into(),
+            ),
+            (_, _) => None,
+        };
+        Self {
+            causes: report.findings.iter().map(cause).collect(),
+            report,
+            times,
+            source: source.name(),
+            head,
+            of_a_time: span != Span::default(),
+        }
+    }
+
+    /// Returns true if verification passed. An empty audit log passes only if its expected end is known or a time
+    /// range was given.
+    fn is_whole(&self) -> bool {
+        let is_conclusive =
+            self.report.records > 0 || self.head.expected().is_some() || self.of_a_time;
+        self.report.findings.is_empty() && is_conclusive
+    }
+
+    /// Returns number and hash of the last record, to be kept on another machine. `None` if there are findings.
+    fn keep(&self) -> Option<String> {
+        let (_, last) = self.report.range?;
+        let hash = self
+            .report
+            .last_hash
+            .filter(|_| self.report.findings.is_empty())?;
+        Some(format!("{last}:{}", hex(&hash)))
+    }
+
+    fn page(&self) -> String {
+        let report = &self.report;
+        let mut lines = match (report.findings.first(), report.records) {
+            (Some(first), _) => format!("the audit log is not whole: {}\n", sentence(first)),
+            (None, 0) => "there are no records\n".to_owned(),
+            (None, _) => "the audit log is whole\n".to_owned(),
+        };
+        let mut fact = |name: &str, value: &str| lines += &table::fact(name, value);
+        fact("read", &self.source);
+        fact("records", &report.records.to_string());
+        if let Some((first, last)) = report.range {
+            fact("numbers", &format!("{first} to {last}"));
+        }
+        if let Some((first, last)) = self.times {
+            let (first, last) = (units::time(first / 1000), units::time(last / 1000));
+            fact("written", &format!("{first} to {last}"));
+        }
+        match &self.head {
+            Head::Unknown(why) => fact("end", &format!("not compared: {why}")),
+            Head::Daemon(head) => fact(
+                "end",
+                &format!("compared with record {} of the daemon", head.seq),
+            ),
+            Head::File(head) => fact(
+                "end",
+                &format!(
+                    "compared with record {} of the state directory: the daemon does not run",
+                    head.seq
+                ),
+            ),
+        }
+        for (finding, cause) in report.findings.iter().zip(&self.causes) {
+            fact("finding", &sentence(finding));
+            if let Some(cause) = cause {
+                fact("", cause);
+            }
+        }
+        if report.more_findings > 0 {
+            fact(
+                "",
+                &format!("and {} more", units::count(report.more_findings, "finding")),
+            );
+        }
+        for note in &report.notes {
+            fact("note", &note.text);
+        }
+        if report.more_notes > 0 {
+            fact(
+                "",
+                &format!("and {} more", units::count(report.more_notes, "note")),
+            );
+        }
+        if let Some(keep) = self.keep() {
+            fact("keep this", &format!("remit audit verify --expect {keep}"));
+        }
+        lines
+    }
+
+    fn json(&self) -> Value {
+        let report = &self.report;
+        let findings = report.findings.iter().zip(&self.causes);
+        let findings: Vec<Value> = findings
+            .map(|(finding, cause)| {
+                json!({
+                    "kind": kind(finding.kind),
+                    "seq": finding.seq,
+                    "last": finding.last,
+                    "place": finding.position,
+                    "text": finding.text,
+                    "cause": cause,
+                })
+            })
+            .collect();
+        let notes: Vec<Value> = report
+            .notes
+            .iter()
+            .map(|note| json!({ "seq": note.seq, "text": note.text }))
+            .collect();
+        json!({
+            "whole": self.is_whole(),
+            "read": self.source,
+            "records": report.records,
+            "first": report.range.map(|(first, _)| first),
+            "last": report.range.map(|(_, last)| last),
+            "first_ms": self.times.map(|(first, _)| first),
+            "last_ms": self.times.map(|(_, last)| last),
+            "end": self.head.expected().map(|head| head.seq),
+            "end_unknown": match &self.head {
+                Head::Unknown(why) => Some(why),
+                Head::Daemon(_) | Head::File(_) => None,
+            },
+            "findings": findings,
+            "more_findings": report.more_findings,
+            "notes": notes,
+            "more_notes": report.more_notes,
+            "keep": self.keep(),
+        })
+    }
+}
+
+fn sentence(finding: &Finding) -> String {
+    match finding.position.as_str() {
+        "" => finding.text.clone(),
+        position => format!("{} ({position})", finding.text),
+    }
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Gap => "gap",
+        Kind::Edit => "edit",
+        Kind::Order => "order",
+        Kind::Double => "double",
+        Kind::Truncated => "truncated",
+        Kind::Fork => "fork",
+        Kind::Unreadable => "unreadable",
+    }
+}

@@ -1,0 +1,218 @@
+//! `remit enroll`: gives an agent's key access to remit.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use remit_common::refusal::{Code, Refusal};
+use serde_json::json;
+
+use crate::args::EnrollArgs;
+use crate::client::configuration::{self, ConfigAnswer, ConfigFinding, REMITD};
+use crate::commands::client_config::Destination;
+use crate::context::Context;
+use crate::enrollment::{self, AccountWas, Change, Enrolled, KEY_FILE, PublicKey, Request};
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::render::output::{self, Form};
+use crate::render::table;
+
+pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
+    if args.print {
+        let line = print(args)?;
+        match context.form {
+            Form::Json => output::json(&json!({ "line": line }))?,
+            Form::Text => {
+                output::text(&format!("{line}\n"))?;
+                output::note(&format!(
+                    "nothing was done: put this line into the authorized_keys of '{}', and the user into group '{}'",
+                    args.user, args.group
+                ));
+            }
+        }
+        return Ok(Exit::OK);
+    }
+    as_root("enroll")?;
+    let key = key(&args.keyfile)?;
+    let enrolled = enrollment::enroll(&Request {
+        name: &args.user,
+        group: &args.group,
+        key: &key,
+        expires: args.expires.as_ref(),
+        state: &args.state.state,
+    })
+    .map_err(|refused| Failure::Machine(refused.into()))?;
+    let refuses = refusals(configuration::ask());
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    // It becomes part of a line that users paste.
+    let host = match host.trim().parse::<Destination>() {
+        Ok(_) => host.trim(),
+        Err(_) => "HOST",
+    };
+    let client = format!("ssh -T {}@{host} mcp-shim", args.user);
+    match context.form {
+        Form::Json => output::json(&json!({
+            "user": args.user.as_str(),
+            "account": account(&enrolled),
+            "group": args.group.as_str(),
+            "other_groups": enrolled.groups,
+            "file": enrolled.file.display().to_string(),
+            "key": change(&enrolled),
+            "expires": enrolled.expires.map(|end| end.json()),
+            "client": client,
+            "warnings": enrolled.warnings,
+            "daemon_refuses": refuses,
+        }))?,
+        Form::Text => output::text(&show(args, &enrolled, &client, host))?,
+    }
+    for warning in &enrolled.warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+    if !enrolled.warnings.is_empty() {
+        output::note("for the fixes, run: remit doctor");
+    }
+    warn_of(&refuses);
+    Ok(Exit::OK)
+}
+
+fn print(args: &EnrollArgs) -> Result<String, Failure> {
+    let key = key(&args.keyfile)?;
+    enrollment::printed(&key, args.expires.as_ref())
+        .map_err(|refused| Failure::Machine(refused.into()))
+}
+
+fn account(enrolled: &Enrolled) -> &'static str {
+    match enrolled.account {
+        AccountWas::Made => "made",
+        AccountWas::There => "was there",
+    }
+}
+
+fn change(enrolled: &Enrolled) -> &'static str {
+    match enrolled.change {
+        Change::Added => "added",
+        Change::Updated => "updated",
+        Change::Unchanged => "unchanged",
+    }
+}
+
+fn show(args: &EnrollArgs, enrolled: &Enrolled, client: &str, host: &str) -> String {
+    let user = &args.user;
+    let mut lines = match enrolled.change {
+        Change::Unchanged => format!("'{user}' was already enrolled with this key\n"),
+        Change::Added | Change::Updated => format!("'{user}' is enrolled\n"),
+    };
+    let from = match enrolled.account {
+        AccountWas::Made => "created by remit: no password, no other privileges",
+        AccountWas::There => {
+            "existed before: it keeps its rights and files, and its shell reads them before mcp-shim starts"
+        }
+    };
+    lines += &table::fact("account", from);
+    lines += &table::fact("group", args.group.as_str());
+    if !enrolled.groups.is_empty() {
+        lines += &table::fact("also in", &enrolled.groups.join(" "));
+    }
+    let file = enrolled.file.display();
+    lines += &table::fact("key", &format!("{} in {file}", change(enrolled)));
+    let expires = enrolled.expires;
+    let expires = expires.map_or_else(|| "never".to_owned(), |end| end.to_string());
+    lines += &table::fact("expires", &expires);
+    lines += &table::fact("try there", &format!("{client} --check"));
+    lines += &table::fact(
+        "configure",
+        &format!("remit client-config CLIENT {host} --user {user}"),
+    );
+    lines
+}
+
+/// Reads a public key from a file. Fails if it is not exactly one good key.
+pub fn key(path: &Path) -> Result<PublicKey, Failure> {
+    let shown = match path.as_os_str() == "-" {
+        true => "standard input".to_owned(),
+        false => format!("'{}'", path.display()),
+    };
+    let refused = |why: String| {
+        let message = format!("cannot take a key from {shown}: {why}");
+        Failure::Machine(Refusal::new(Code::InvalidArgs, message).object(shown.clone()))
+    };
+    let text = bytes(path).map_err(|error| refused(error.to_string()))?;
+    PublicKey::parse(&text).map_err(|error| refused(error.to_string()))
+}
+
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let input: Box<dyn Read> = match path.as_os_str() == "-" {
+        true => Box::new(io::stdin().lock()),
+        false => Box::new(File::open(path)?),
+    };
+    let mut text = Vec::new();
+    // One extra byte detects a file that is too large.
+    input.take(KEY_FILE as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Returns why the daemon would not start with the current accounts: the policy may name one that is gone. Empty if
+/// that is unknown.
+pub fn refusals(answer: Result<ConfigAnswer, String>) -> Vec<String> {
+    let Ok(ConfigAnswer::Refused { errors, .. }) = answer else {
+        return Vec::new();
+    };
+    let one = |ConfigFinding { what, help }| match help {
+        Some(help) => format!("{what}: {help}"),
+        None => what,
+    };
+    errors.into_iter().map(one).collect()
+}
+
+/// Prints the reasons. This is not a failure, because the requested change is done.
+pub fn warn_of(refuses: &[String]) {
+    for why in refuses {
+        output::note(&format!("remitd would not start again: {why}"));
+    }
+    if !refuses.is_empty() {
+        output::note(&format!(
+            "correct that file now; to check it: {REMITD} --check; then: remit policy reload"
+        ));
+    }
+}
+
+/// Only root can make accounts.
+pub fn as_root(verb: &'static str) -> Result<(), Failure> {
+    match nix::unistd::geteuid().is_root() {
+        true => Ok(()),
+        false => Err(Failure::NotRoot(verb)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_refusals_are_reported() {
+        let finding = |what: &str, help: Option<&str>| ConfigFinding {
+            what: what.into(),
+            help: help.map(Into::into),
+        };
+        let refused = ConfigAnswer::Refused {
+            errors: vec![
+                finding("/p:3:7: error: there is no user 'a'", Some("create it")),
+                finding("/p:9:1: error: x", None),
+            ],
+            warnings: vec![finding("/p:1:1: warning: y", None)],
+        };
+        assert_eq!(
+            refusals(Ok(refused)),
+            [
+                "/p:3:7: error: there is no user 'a': create it",
+                "/p:9:1: error: x"
+            ]
+        );
+        let taken = ConfigAnswer::Taken {
+            policy: "p".into(),
+            warnings: vec![finding("/p:1:1: warning: y", None)],
+        };
+        assert_eq!(refusals(Ok(taken)), [""; 0]);
+        assert_eq!(refusals(Err("there is no daemon".into())), [""; 0]);
+    }
+}

@@ -1,0 +1,150 @@
+//! Sections about system, processors, memory and storage.
+
+use remit_common::host::{Cpu, Disk, List, Load, Memory, Mounts, Os, Pressure};
+
+use super::section::{Section, size};
+use crate::render::table::{self, Table};
+use crate::render::units;
+use crate::render::width::Width;
+
+pub fn os(os: &Os) -> String {
+    let mut section = Section::new("os");
+    section.fact("name", os.name.as_ref().or(os.id.as_ref()));
+    section.fact("hostname", os.hostname.as_ref());
+    section.fact("kernel", os.kernel.as_ref());
+    section.fact("arch", Some(&os.arch));
+    section.fact("init", os.init.as_ref());
+    section.fact("virt", os.virt.as_ref());
+    section.fact("time zone", os.timezone.as_ref());
+    section.0
+}
+
+pub fn load(load: &Load) -> String {
+    let mut section = Section::new("load");
+    let average = format!("{} {} {} (1, 5, 15 min)", load.one, load.five, load.fifteen);
+    section.fact("average", Some(average));
+    let tasks = format!("{} of {} can run", load.runnable, load.tasks);
+    section.fact("tasks", Some(tasks));
+    for (name, pressure) in [
+        ("cpu stalls", &load.cpu),
+        ("mem stalls", &load.memory),
+        ("io stalls", &load.io),
+    ] {
+        section.fact(name, pressure.as_ref().map(stalls));
+    }
+    section.0
+}
+
+fn stalls(pressure: &Pressure) -> String {
+    let [ten, sixty, long] = &pressure.some;
+    format!("{ten} {sixty} {long} % (10, 60, 300 s)")
+}
+
+pub fn cpu(cpu: &Cpu) -> String {
+    let mut section = Section::new("cpu");
+    section.fact("model", cpu.model.as_ref());
+    section.fact("online", Some(cpu.count.to_string()));
+    let usage = &cpu.usage;
+    let since_boot = format!(
+        "user {} system {} iowait {} steal {} idle {} % (since boot)",
+        usage.user, usage.system, usage.iowait, usage.steal, usage.idle
+    );
+    section.fact("use", Some(since_boot));
+    section.0
+}
+
+pub fn memory(memory: &Memory) -> String {
+    let mut section = Section::new("memory");
+    section.fact("total", size(Some(memory.total)));
+    section.fact("available", size(memory.available));
+    section.fact("free", size(memory.free));
+    section.fact("cached", size(memory.cached));
+    section.fact("shared", size(memory.shared));
+    section.fact("reclaimable", size(memory.reclaimable));
+    section.fact("dirty", size(memory.dirty));
+    section.fact("huge pages", size(memory.huge));
+    section.fact("swap", size(memory.swap_total));
+    section.fact("swap free", size(memory.swap_free));
+    section.fact("oom kills", memory.oom_kills.map(|kills| kills.to_string()));
+    section.0
+}
+
+pub fn disks(disks: &List<Disk>, width: Width) -> String {
+    let mut section = Section::new("disks");
+    let mut table = Table::new(["~NAME", ">SIZE", ">?READ", ">?WRITTEN", "STATE", "~MODEL"]);
+    for disk in &disks.items {
+        let mut state = Vec::new();
+        if disk.read_only == Some(true) {
+            state.push("read-only".to_owned());
+        }
+        if let Some(missing) = disk.degraded.filter(|missing| *missing > 0) {
+            state.push(format!("{missing} members missing"));
+        }
+        let count = |bytes| size(bytes).unwrap_or_default();
+        table.row([
+            &disk.name,
+            &units::bytes(disk.size),
+            &count(disk.read),
+            &count(disk.written),
+            &state.join(", "),
+            disk.model.as_deref().unwrap_or_default(),
+        ]);
+        for part in &disk.parts.items {
+            let name = format!("  {}", part.name);
+            table.row([&name, &units::bytes(part.size), "", "", "", ""]);
+        }
+    }
+    section.lines(&table.render(width));
+    section.lines(&table::more(disks.more));
+    section.0
+}
+
+pub fn mounts(mounts: &Mounts, width: Width) -> String {
+    let mut section = Section::new("mounts");
+    let mut table = Table::new([
+        ">USE", ">SIZE", ">FREE", ">?INODES", "?TYPE", "?", "~TARGET", "~SOURCE",
+    ]);
+    for mount in &mounts.list.items {
+        let (used, all, avail, inodes) = match &mount.space {
+            Some(space) => (
+                format!("{}%", space.used_percent),
+                units::bytes(space.size),
+                units::bytes(space.avail),
+                inodes(space.inodes, space.inodes_free),
+            ),
+            None => Default::default(),
+        };
+        table.row([
+            &used,
+            &all,
+            &avail,
+            &inodes,
+            &mount.fstype,
+            if mount.read_only { "ro" } else { "rw" },
+            &mount.target,
+            &mount.source,
+        ]);
+    }
+    section.lines(&table.render(width));
+    section.lines(&table::more(mounts.list.more));
+    let unknown = mounts.list.items.iter().filter_map(|mount| {
+        let why = mount.why.as_ref()?;
+        Some(format!("{}: {why}", mount.target))
+    });
+    for why in unknown {
+        section.fact("unknown", Some(why));
+    }
+    section.0
+}
+
+/// Returns used inodes in percent; empty if the file system does not count them.
+fn inodes(all: u64, free: u64) -> String {
+    match all
+        .saturating_sub(free)
+        .saturating_mul(100)
+        .checked_div(all)
+    {
+        Some(percent) => format!("{percent}%"),
+        None => String::new(),
+    }
+}

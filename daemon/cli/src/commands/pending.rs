@@ -1,0 +1,167 @@
+//! `remit pending`: lists requests that wait for approval, or watches them.
+
+use std::collections::HashSet;
+
+use remit_common::admin::{AdminReply, AdminRequest, PendingView};
+use remit_common::names::JobId;
+use serde_json::{Value, json};
+
+use crate::args::PendingArgs;
+use crate::client::admin_socket;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::render::output::{self, Form};
+use crate::render::{decided, request, table, units, untrusted_columns};
+
+/// At least; a wider terminal shows more of the command and the reason.
+const COLUMNS: usize = 80;
+/// Columns before the command, and before the reason.
+const BEFORE_COMMAND: usize = 53;
+const BEFORE_REASON: usize = 16;
+const NEXT: &str = "to go on: remit show ID; remit approve ID; remit deny ID -m WHY\n";
+
+pub struct List {
+    state: u64,
+    /// Oldest first.
+    pub requests: Vec<PendingView>,
+    omitted: u32,
+}
+
+/// Lists the requests. With `--watch` prints each new one until the user or the daemon ends this.
+pub fn pending(context: &Context, args: &PendingArgs) -> Result<Exit, Failure> {
+    if args.watch {
+        return watch(context);
+    }
+    let columns = columns(context);
+    let list = list(context, None)?;
+    match context.form {
+        Form::Json => {
+            let requests: Vec<Value> = list.requests.iter().map(request::pending_json).collect();
+            output::json(&json!({ "requests": requests, "omitted": list.omitted }))?;
+        }
+        Form::Text => output::text(&show(&list, columns))?,
+    }
+    Ok(Exit::OK)
+}
+
+/// Returns the list. With `seen`, waits until the daemon's list differs from it.
+pub fn list(context: &Context, seen: Option<u64>) -> Result<List, Failure> {
+    admin_socket::ask(
+        context,
+        AdminRequest::Pending { seen },
+        |reply| match reply {
+            AdminReply::Pending {
+                state,
+                requests,
+                omitted,
+            } => Some(List {
+                state,
+                requests,
+                omitted,
+            }),
+            _ => None,
+        },
+    )
+}
+
+fn watch(context: &Context) -> Result<Exit, Failure> {
+    let columns = columns(context);
+    let mut seen = None;
+    let mut known: HashSet<JobId> = HashSet::new();
+    loop {
+        let now = list(context, seen)?;
+        if seen.is_none() && context.form == Form::Text {
+            output::note("waiting for requests; Ctrl-C leaves");
+            output::text(&heading(columns))?;
+        }
+        for request in &now.requests {
+            if known.contains(&request.job) {
+                continue;
+            }
+            match context.form {
+                Form::Json => output::json(&request::pending_json(request))?,
+                Form::Text => output::text(&(entry(request, columns) + &line(request)))?,
+            }
+        }
+        let is_over = |job: &&JobId| now.requests.iter().all(|request| request.job != **job);
+        // A request omitted from the answer may still wait.
+        if context.form == Form::Text && now.omitted == 0 {
+            for job in known.iter().filter(is_over) {
+                output::text(&over(context, *job))?;
+            }
+        }
+        known = now.requests.iter().map(|request| request.job).collect();
+        seen = Some(now.state);
+    }
+}
+
+fn columns(context: &Context) -> usize {
+    context.width.limit().unwrap_or(COLUMNS).max(COLUMNS)
+}
+
+/// Returns the command that an approver types; empty if the caller cannot approve.
+fn line(request: &PendingView) -> String {
+    match request.yours {
+        true => format!("{:14}: remit approve {}\n", "", request::name(request.job)),
+        false => String::new(),
+    }
+}
+
+fn over(context: &Context, job: JobId) -> String {
+    let name = request::name(job);
+    match decided::ask(context, job.to_string(), false) {
+        Ok(job) if job.kill_verified.is_some() => format!("  {}\n", decided::sentence(&job)),
+        Ok(job) => format!("  {name}: approved, {}\n", job.state.as_str()),
+        Err(_) => format!("  {name}: no longer pending\n"),
+    }
+}
+
+fn heading(columns: usize) -> String {
+    row("REQUEST", "CAN APPROVE", "USER", "LEFT", "COMMAND", columns)
+}
+
+fn show(list: &List, columns: usize) -> String {
+    if list.requests.is_empty() {
+        return format!(
+            "no requests wait for an approval\n{}",
+            table::more(list.omitted.into())
+        );
+    }
+    let entries = list.requests.iter().map(|request| entry(request, columns));
+    heading(columns) + &entries.collect::<String>() + &table::more(list.omitted.into()) + NEXT
+}
+
+/// Formats a request in two lines. The second is the requester's untrusted reason after a mark,
+/// as in `remit show`.
+fn entry(request: &PendingView, columns: usize) -> String {
+    let yours = match request.yours {
+        true => "yes",
+        false => "no",
+    };
+    let left = units::duration(request.left_ms);
+    let name = request::name(request.job);
+    let reason = match request.reason.as_str() {
+        "" => ": no reason was given".to_owned(),
+        reason => {
+            let width = columns.saturating_sub(BEFORE_REASON);
+            format!("| {}", untrusted_columns::cut(reason, width))
+        }
+    };
+    row(
+        &name,
+        yours,
+        &request.user,
+        &left,
+        &request.command,
+        columns,
+    ) + &format!("{:14}{reason}\n", "")
+}
+
+fn row(name: &str, yours: &str, user: &str, left: &str, command: &str, columns: usize) -> String {
+    format!(
+        "  {name:<9}  {yours:<11}  {}  {left:>11}  {}\n",
+        untrusted_columns::cell(user, 12),
+        untrusted_columns::cut(command, columns.saturating_sub(BEFORE_COMMAND))
+    )
+}

@@ -1,0 +1,57 @@
+//! `remit policy diff`: compares the meaning of two states of policy files.
+
+use remit_common::refusal::{Code, Refusal};
+use remit_policy::{Diagnostic, Severity};
+use serde_json::json;
+
+use super::files::{self, count};
+use crate::args::DiffArgs;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::render::output::{self, Form};
+
+/// Shows who gains and loses what. The exit status is that of diff(1): 0 if equal, 1 if different, 2 if one does not
+/// load.
+pub fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, Failure> {
+    let names = files::names(&[&args.old, &args.new], &args.machine);
+    let both = [&args.old, &args.new];
+    let made = both.map(|path| files::of_either(path, &args.machine, &names));
+    let changes = match &made {
+        [Ok(old), Ok(new)] => remit_policy::diff(&old.policy, &new.policy),
+        [old, new] => {
+            let findings = [old, new].map(|made| made.as_ref().err().cloned().unwrap_or_default());
+            return unloaded(context, findings.concat());
+        }
+    };
+    match context.form {
+        Form::Json => output::json(&json!({ "changes": changes }))?,
+        Form::Text => output::text(
+            &changes
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect::<String>(),
+        )?,
+    }
+    Ok(match changes.is_empty() {
+        true => Exit::OK,
+        false => Exit::FOUND,
+    })
+}
+
+/// Reports files that do not load. Only errors matter then.
+pub fn unloaded(context: &Context, mut found: Vec<Diagnostic>) -> Result<Exit, Failure> {
+    found.retain(|one| one.severity() == Severity::Error);
+    let why = format!("the policy does not load: {}", count(found.len(), "error"));
+    trouble(context, &found, &why)
+}
+
+pub fn trouble(context: &Context, found: &[Diagnostic], why: &str) -> Result<Exit, Failure> {
+    output::complain(&files::lines(found));
+    output::note(why);
+    if context.form == Form::Json {
+        let refusal = Refusal::new(Code::InvalidArgs, why);
+        output::json(&json!({ "error": refusal, "findings": files::objects(found) }))?;
+    }
+    Ok(Exit::TROUBLE)
+}

@@ -1,0 +1,201 @@
+//! `remit policy explain`: shows what a user may do, by which rule, and what would run.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+
+use remit_common::text;
+use remit_common::wire::Effect;
+use remit_policy::{Ask, Call, CallerIds, Subject};
+use remit_policy_files::Names;
+use serde_json::json;
+
+use super::outcome::{ExplainOutcome, granted};
+use super::{diff, files, profile};
+use crate::args::ExplainArgs;
+use crate::commands::input::usage;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::render::output::{self, Form};
+use crate::render::table;
+
+enum Question<'a> {
+    /// Any program, or the given one, in the requested profile.
+    Program(&'a ExplainArgs),
+    Named(Call),
+}
+
+/// Shows the verdict and its reasons. The exit status is 0 if allowed without approval, 1 otherwise, 2 if the policy
+/// does not load.
+pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
+    // Arguments that no policy could accept are a usage error.
+    Question::of(args, |_| Some(Effect::Read))?;
+    let (made, names) = files::of_args(&args.files);
+    let loaded = match made {
+        Ok(loaded) => loaded,
+        Err(found) => return diff::unloaded(context, found),
+    };
+    let effect_of = |name: &str| loaded.policy.named(name).map(|command| command.effect());
+    let question = Question::of(args, effect_of)?;
+    let subject = match Subject::named(&args.caller, &names) {
+        Ok(subject) => subject,
+        Err(why) => return diff::trouble(context, &[], &why),
+    };
+    let caller = subject.caller();
+    let argv0 = args.argv.first().map(|program| program.as_bytes());
+    let ask = match &question {
+        Question::Program(args) => Ask::Run {
+            profile: args.profile.as_deref(),
+            argv0: argv0.unwrap_or_default(),
+            env_names: &[],
+        },
+        Question::Named(call) => call.ask(),
+    };
+    let explanation = loaded.policy.explain(caller, &ask);
+    let outcome = match &question {
+        Question::Program(args) => ExplainOutcome::of_program(&explanation, &args.argv),
+        Question::Named(call) => ExplainOutcome::of_command(&explanation, call),
+    };
+    let words = outcome.profile.map(|profile| match granted(&explanation) {
+        Some(command) => profile::words(&profile::of_command(profile, command), &names),
+        None => profile::words(profile, &names),
+    });
+    match context.form {
+        Form::Json => output::json(&json!({
+            "who": args.caller,
+            "uid": caller.uid,
+            "gids": caller.gids,
+            "what": question.to_string(),
+            "verdict": outcome.verdict.name(),
+            "why": outcome.why,
+            "rule": outcome.rule,
+            "approval": outcome.approval,
+            "lift": outcome.lift,
+            "argv": outcome.argv,
+            "notes": outcome.notes,
+            "profile": outcome.profile.map(|profile| &profile.name),
+            "profile_words": words.iter().flatten().cloned().collect::<BTreeMap<_, _>>(),
+            "considered": explanation.considered.iter().map(|(rule, why)| json!({
+                "rule": rule.to_string(),
+                "why": why,
+            })).collect::<Vec<_>>(),
+        }))?,
+        Form::Text => {
+            let mut lines = format!(
+                "{} ({}) asks for: {question}\n",
+                table::cell(&args.caller),
+                ids(&args.caller, caller, &names),
+            );
+            lines += &outcome.lines();
+            for (name, value) in words.iter().flatten() {
+                lines += &table::lines(name, value);
+            }
+            lines += "rules, in the order in which they decide:\n";
+            if explanation.considered.is_empty() {
+                lines += "  none\n";
+            }
+            for (rule, why) in &explanation.considered {
+                lines += &format!("  {rule}\n      {why}\n");
+            }
+            output::text(&lines)?;
+        }
+    }
+    Ok(match outcome.verdict.is_allowed() {
+        true => Exit::OK,
+        false => Exit::FOUND,
+    })
+}
+
+impl<'a> Question<'a> {
+    /// Accepts separate words, or all words in one argument.
+    fn of(
+        args: &'a ExplainArgs,
+        effect_of: impl Fn(&str) -> Option<Effect>,
+    ) -> Result<Self, Failure> {
+        let mut words: Vec<&str> = match args.what.as_slice() {
+            [one] => one.split_ascii_whitespace().collect(),
+            words => words.iter().map(String::as_str).collect(),
+        };
+        let is_program = matches!(words.as_slice(), [] | ["run"]);
+        if is_program {
+            return Ok(Self::Program(args));
+        }
+        if !args.argv.is_empty() || args.profile.is_some() {
+            return Err(usage(
+                "a named command has its own program and profile: no '--', no '--profile'",
+            ));
+        }
+        // The command's definition has the effect, so its name is enough.
+        if let Some(name) = words.first().copied()
+            && !["run", "change"].contains(&name)
+        {
+            let effect = effect_of(name).ok_or_else(|| {
+                let shown = text::line(name.as_bytes(), 96);
+                usage(&format!(
+                    "'{shown}' is neither 'run' nor 'change', nor a command of this policy"
+                ))
+            })?;
+            words.insert(0, verb(effect));
+        }
+        Call::parse(&words)
+            .map(Self::Named)
+            .map_err(|why| usage(&why))
+    }
+}
+
+/// Formats the question as a user would type it.
+impl std::fmt::Display for Question<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Program(args) => match args.argv.is_empty() {
+                true => write!(f, "run (any program or script)")?,
+                false => {
+                    let argv: Vec<&[u8]> = args.argv.iter().map(|word| word.as_bytes()).collect();
+                    write!(f, "run -- {}", text::command_line(&argv, 256))?;
+                }
+            },
+            Self::Named(call) => {
+                let name = call.name.as_deref().unwrap_or_default();
+                write!(f, "{} {name}", tool(call))?;
+                for (key, value) in &call.args {
+                    let word = format!("{key}={value}");
+                    write!(f, " {}", text::command_line(&[word], 256))?;
+                }
+            }
+        }
+        match self {
+            Self::Program(ExplainArgs {
+                profile: Some(profile),
+                ..
+            }) => write!(f, " in profile {}", table::cell(profile)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn tool(call: &Call) -> &'static str {
+    verb(call.effect)
+}
+
+fn verb(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Read => "run",
+        Effect::Change => "change",
+    }
+}
+
+/// Returns uid and groups. A `%group` is a hypothetical user with no real uid.
+fn ids(written: &str, caller: CallerIds<'_>, names: &Names) -> String {
+    if written.starts_with('%') {
+        return "somebody who is in that group and in no other".to_owned();
+    }
+    let groups: Vec<String> = caller
+        .gids
+        .iter()
+        .map(|gid| profile::group(*gid, names))
+        .collect();
+    match groups.is_empty() {
+        true => format!("uid {}, groups none", caller.uid),
+        false => format!("uid {}, groups {}", caller.uid, groups.join(" ")),
+    }
+}

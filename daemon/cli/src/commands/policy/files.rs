@@ -1,0 +1,136 @@
+//! Reads policy files and compiles them.
+
+use std::path::{Path, PathBuf};
+
+use remit_policy::{Diagnostic, Severity, Source};
+use remit_policy_files::{Loaded, Names, Owners, PolicyFiles, own_files, read_file};
+use serde_json::{Value, json};
+
+use crate::args::{FilesArgs, MachineArgs};
+
+/// The daemon's own directories, which no profile may write.
+const OWN: [&str; 4] = [
+    "/etc/remit",
+    "/usr/lib/remit",
+    "/var/lib/remit",
+    "/run/remit",
+];
+
+/// A policy, or all findings with at least one error.
+pub type Made = Result<Loaded, Vec<Diagnostic>>;
+
+pub fn of_args(args: &FilesArgs) -> (Made, Names) {
+    let (files, names) = read(args);
+    (files.and_then(|files| Loaded::of(files, &names)), names)
+}
+
+pub fn read(args: &FilesArgs) -> (Result<PolicyFiles, Vec<Diagnostic>>, Names) {
+    let owners = match args.any_owner || args.machine.elsewhere {
+        true => Owners::Any,
+        false => Owners::Root,
+    };
+    let files = directory(&args.config, &args.machine.vendor, owners);
+    (files, names(&[&args.config], &args.machine))
+}
+
+/// Reads a configuration with the vendor's files, or one file. Any owner is allowed, because the files are only
+/// compared.
+pub fn of_either(path: &Path, machine: &MachineArgs, names: &Names) -> Made {
+    let files = match path.is_file() {
+        false => directory(path, &machine.vendor, Owners::Any)?,
+        true => PolicyFiles {
+            sources: vec![source(path)?],
+            warnings: Vec::new(),
+        },
+    };
+    Loaded::of(files, names)
+}
+
+fn directory(config: &Path, vendor: &Path, owners: Owners) -> Result<PolicyFiles, Vec<Diagnostic>> {
+    if let Err(error) = config.metadata() {
+        let path = config.to_string_lossy();
+        return Err(vec![Diagnostic::whole(
+            Severity::Error,
+            &path,
+            error.to_string(),
+        )]);
+    }
+    let (config, vendor) = (resolve(config, owners), resolve(vendor, owners));
+    let admin = match config.join("policy.d") {
+        // Files that are not installed yet may be in another directory.
+        dir if owners == Owners::Any && !dir.exists() => config,
+        dir => dir,
+    };
+    remit_policy_files::read(&vendor.join("policy.d"), &admin, owners)
+}
+
+/// Returns an absolute path. If owners are checked, links stay, and are refused later.
+fn resolve(dir: &Path, owners: Owners) -> PathBuf {
+    match dir.is_absolute() && owners == Owners::Root {
+        true => dir.to_owned(),
+        // A missing file is reported later.
+        false => dir.canonicalize().unwrap_or_else(|_| dir.to_owned()),
+    }
+}
+
+/// Resolves names. Compared policies share the result.
+pub fn names(configurations: &[&Path], machine: &MachineArgs) -> Names {
+    let absolute = |path: &&Path| std::path::absolute(path).unwrap_or_default();
+    let absolute_paths: Vec<PathBuf> = configurations.iter().map(absolute).collect();
+    let own = OWN.iter().map(Path::new);
+    let own = own_files(
+        &own.chain(absolute_paths.iter().map(PathBuf::as_path))
+            .collect::<Vec<_>>(),
+    );
+    match machine.elsewhere {
+        true => Names::elsewhere(own),
+        false => Names::new(own),
+    }
+}
+
+fn source(path: &Path) -> Result<Source, Vec<Diagnostic>> {
+    let shown = path.to_string_lossy();
+    let refused = |why: &str| vec![Diagnostic::whole(Severity::Error, &shown, why)];
+    match read_file(&resolve(path, Owners::Any), Owners::Any) {
+        Ok(Some(text)) => Ok(Source {
+            name: shown.into_owned(),
+            text,
+        }),
+        Ok(None) => Err(refused("it is not there")),
+        Err(why) => Err(refused(&why)),
+    }
+}
+
+pub fn lines(found: &[Diagnostic]) -> String {
+    found.iter().map(|one| format!("{one}\n")).collect()
+}
+
+pub fn objects(found: &[Diagnostic]) -> Vec<Value> {
+    let object = |one: &Diagnostic| {
+        json!({
+            "severity": match one.severity() {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            "file": one.file(),
+            "line": one.line(),
+            "column": one.column(),
+            "message": one.message(),
+            "shown": one.to_string(),
+        })
+    };
+    found.iter().map(object).collect()
+}
+
+/// Counts findings that make a load fail.
+pub fn errors(found: &[Diagnostic]) -> usize {
+    let errors = found.iter().filter(|one| one.severity() == Severity::Error);
+    errors.count()
+}
+
+pub fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        many => format!("{many} {what}s"),
+    }
+}

@@ -1,0 +1,147 @@
+//! `remit status`: shows the daemon's state.
+
+use std::iter::{once, repeat};
+
+use remit_common::admin::{AdminReply, AdminRequest, RecentRefusal, Status};
+
+use crate::client::admin_socket;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::render::output::{self, Form};
+use crate::render::table;
+use crate::render::units;
+
+pub fn status(context: &Context) -> Result<Exit, Failure> {
+    let status = admin_socket::ask(context, AdminRequest::Status, |reply| match reply {
+        AdminReply::Status(status) => Some(status),
+        _ => None,
+    })?;
+    match context.form {
+        Form::Json => output::json(&status)?,
+        Form::Text => output::text(&context.width.fold(&show(&status)))?,
+    }
+    Ok(Exit::OK)
+}
+
+fn show(status: &Status) -> String {
+    let mut lines = format!(
+        "remitd {} on Linux {}\n",
+        table::cell(&status.release),
+        table::cell(&status.kernel)
+    );
+    lines += &table::fact("health", &health(status));
+    lines += &table::fact("up for", &units::duration(status.uptime_ms));
+    lines += &table::fact("policy", &status.policy);
+    lines += &table::fact("rules", &status.rules.to_string());
+    if let Some(error) = &status.policy_error {
+        // The policy compiler's message: a line of the file and a mark below it.
+        lines += &table::lines("not live", error);
+    }
+    let mut fact = |name: &str, value: &str| lines += &table::fact(name, value);
+    for warning in &status.policy_warnings {
+        fact("warning", warning);
+    }
+    if !status.needs_restart.is_empty() {
+        let keys = status.needs_restart.join(", ");
+        fact("changed", &format!("{keys}: systemctl restart remitd"));
+    }
+    fact("locked", &locked(status));
+    for refused in &status.refused {
+        fact("refused", refused);
+    }
+    fact("jobs", &format!("{} of {}", status.jobs, status.max_jobs));
+    fact("queued", &status.queued.to_string());
+    fact("pending", &pending(status.pending));
+    fact("grants", &grants(status.grants));
+    if status.stuck > 0 {
+        let stuck = "ended, but the kernel cannot end a process; each occupies a slot";
+        fact("stuck", &format!("{} {stuck}", status.stuck));
+    }
+    fact("sessions", &status.sessions.to_string());
+    for (name, limit) in once("limits").chain(repeat("")).zip(&status.limits) {
+        fact(name, limit);
+    }
+    match &status.audit_error {
+        None => fact("audit", &status.audit),
+        Some(error) => fact("audit", &format!("{}: {error}", status.audit)),
+    }
+    match status.landlock {
+        0 => fact("landlock", "none in this kernel"),
+        version => fact("landlock", &format!("version {version}")),
+    }
+    fact("cgroup", status.cgroup.as_deref().unwrap_or("none"));
+    match status.controllers.as_slice() {
+        [] => fact("controllers", "none"),
+        some => fact("controllers", &some.join(" ")),
+    }
+    fact("broker", &format!("restarts: {}", status.broker_restarts));
+    for missing in &status.missing {
+        fact("missing", missing);
+    }
+    for refusal in &status.refusals {
+        fact("refusal", &recent(refusal));
+    }
+    lines
+}
+
+/// Summarizes the lines below: what keeps remit from running commands, or from working as configured.
+fn health(status: &Status) -> String {
+    let problems = [
+        (status.locked.is_some(), "locked, so nothing runs"),
+        (
+            status.audit_error.is_some(),
+            "the audit log fails, so nothing runs",
+        ),
+        (
+            !status.refused.is_empty(),
+            "a sandbox layer does not hold: remit doctor",
+        ),
+        (
+            status.policy_error.is_some(),
+            "the policy files have errors; the old policy is in force",
+        ),
+    ];
+    let found: Vec<&str> = problems
+        .into_iter()
+        .filter_map(|(is_so, problem)| is_so.then_some(problem))
+        .collect();
+    match found.as_slice() {
+        [] => "good".to_owned(),
+        found => found.join("; "),
+    }
+}
+
+fn pending(count: u32) -> String {
+    match count {
+        0 => "nothing waits for an approval".to_owned(),
+        _ => format!("{count} waiting for approval: remit pending"),
+    }
+}
+
+fn grants(count: u32) -> String {
+    match count {
+        0 => "none".to_owned(),
+        _ => format!("{count} temporary: remit grants"),
+    }
+}
+
+fn locked(status: &Status) -> String {
+    let Some(why) = &status.locked else {
+        return "no".to_owned();
+    };
+    match (&status.locked_by, status.locked_ms) {
+        (Some(user), Some(at)) => format!("by {user} at {}: {why}", units::time(at / 1000)),
+        (_, _) => why.clone(),
+    }
+}
+
+fn recent(refusal: &RecentRefusal) -> String {
+    format!(
+        "{} {}: {} ({})",
+        units::time(refusal.at_ms / 1000),
+        refusal.user.as_deref().unwrap_or("somebody"),
+        refusal.message,
+        refusal.code.as_str()
+    )
+}

@@ -1,0 +1,106 @@
+//! Completes command lines for shells. A shell's script calls `remit` with its words; verbs and options come from the
+//! definition, names and ids from the daemon. Completion never asks, waits long or reports an error.
+
+mod typed;
+mod values;
+
+use std::ffi::OsString;
+use std::io;
+
+use clap::{Command, CommandFactory};
+use clap_complete::CompleteEnv;
+use clap_complete::engine::ArgValueCompleter;
+use clap_complete::env::{Bash, Fish, Shells, Zsh};
+
+use crate::args::Cli;
+use values::Values;
+
+/// Names the shell whose script asks.
+const VAR: &str = "REMIT_COMPLETE";
+const SHELLS: Shells<'_> = Shells(&[&Bash, &Zsh, &Fish]);
+
+/// Returns true if a shell asked for completions; then they are printed.
+pub fn complete(args: &[OsString]) -> bool {
+    if std::env::var_os(VAR).is_none_or(|shell| shell.is_empty()) {
+        return false;
+    }
+    let completion = CompleteEnv::with_factory(command).var(VAR).shells(SHELLS);
+    let here = std::env::current_dir().ok();
+    // An error would be printed in the middle of a line that somebody types.
+    completion
+        .bin(NAME)
+        .completer(NAME)
+        .try_complete(args.iter().cloned(), here.as_deref())
+        .unwrap_or(true)
+}
+
+const NAME: &str = "remit";
+
+/// Writes the script that registers the completion.
+pub fn script(shell: &str, to: &mut dyn io::Write) -> io::Result<()> {
+    let shell = SHELLS.completer(shell).ok_or(io::ErrorKind::InvalidInput)?;
+    shell.write_registration(VAR, NAME, NAME, NAME, to)
+}
+
+/// Arguments whose values the daemon knows.
+const LIVE: [(&str, &str, Values); 14] = [
+    ("run", "name", Values::Reads),
+    ("run", "argv", Values::ArgumentsOrPrograms),
+    ("change", "name", Values::Changes),
+    ("change", "words", Values::ChangesOrArguments),
+    ("access", "name", Values::Commands),
+    ("access", "argv", Values::ArgumentsOrPrograms),
+    ("try", "argv", Values::ArgumentsOrPrograms),
+    ("job", "id", Values::Jobs),
+    ("stop", "id", Values::LiveJobs),
+    ("show", "id", Values::Requests),
+    ("approve", "id", Values::Requests),
+    ("deny", "id", Values::Requests),
+    ("grant", "what", Values::Changes),
+    ("revoke", "id", Values::Grants),
+];
+
+fn command() -> Command {
+    let command = LIVE
+        .iter()
+        .fold(Cli::command(), |command, (verb, id, values)| {
+            command.mut_subcommand(*verb, |verb| with(verb, id, *values))
+        });
+    command.mut_subcommand("audit", |audit| {
+        audit.mut_subcommand("show", |show| with(show, "story", Values::Jobs))
+    })
+}
+
+/// `mut_arg` would make the argument the last one.
+fn with(verb: Command, id: &str, values: Values) -> Command {
+    verb.mut_args(|arg| match arg.get_id() == id {
+        true => arg.add(ArgValueCompleter::new(values)),
+        false => arg,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_arguments_exist() {
+        let command = command();
+        command.clone().debug_assert();
+        for (verb, id, _) in LIVE {
+            let verb = command.find_subcommand(verb).unwrap();
+            assert!(verb.get_arguments().any(|arg| arg.get_id() == id), "{id}");
+        }
+    }
+
+    #[test]
+    fn each_shell_has_a_script() {
+        for shell in ["bash", "zsh", "fish"] {
+            let mut script = Vec::new();
+            super::script(shell, &mut script).unwrap();
+            let script = String::from_utf8(script).unwrap();
+            assert!(script.contains(VAR) && script.contains("remit"), "{script}");
+        }
+        assert!(script("csh", &mut Vec::new()).is_err());
+    }
+}

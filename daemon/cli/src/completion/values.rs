@@ -1,0 +1,238 @@
+//! Values that the daemon knows and the caller may see. The daemon is asked as by any other verb, so it decides what
+//! the caller may see.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
+use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::client::{self, Client};
+use remit_common::names::Runtime;
+use remit_common::outcome::State;
+use remit_common::wire::{Access, AccessReport, Effect, Reply, Request};
+use remit_common::{RELEASE, builtin, text};
+
+use super::typed::Typed;
+use crate::commands::grants;
+use crate::render::request;
+
+/// A shell waits no longer for the daemon.
+const PATIENCE: Duration = Duration::from_millis(800);
+/// Of the list of jobs, the newest.
+const JOBS: usize = 50;
+const HELP_BYTES: usize = 60;
+
+#[derive(Clone, Copy, Debug)]
+pub enum Values {
+    /// Names of commands.
+    Commands,
+    Reads,
+    Changes,
+    ChangesOrArguments,
+    /// `KEY=` of a named command; without one, programs and files.
+    ArgumentsOrPrograms,
+    Jobs,
+    /// Jobs that have not ended.
+    LiveJobs,
+    Requests,
+    Grants,
+}
+
+/// A value and what it means.
+type Candidate = (String, String);
+
+impl ValueCompleter for Values {
+    fn complete(&self, current: &OsStr) -> Vec<CompletionCandidate> {
+        let Some(begin) = current.to_str() else {
+            return Vec::new();
+        };
+        let typed = Typed::of_process();
+        let named = typed.named().map(str::to_owned);
+        let found = match (self, named) {
+            (Self::ArgumentsOrPrograms, None) => return programs(&typed, current),
+            (Self::ArgumentsOrPrograms | Self::ChangesOrArguments, Some(name)) => {
+                arguments(typed.runtime(), name)
+            }
+            (values, _) => values.of_daemon(typed.runtime(), begin.to_owned()),
+        };
+        let found = found.unwrap_or_default();
+        let fitting = found
+            .into_iter()
+            .filter(|(value, _)| value.starts_with(begin));
+        let candidates = fitting.filter(|(value, _)| is_plain(value)).enumerate();
+        candidates
+            .map(|(order, (value, help))| {
+                let help = text::line(help.as_bytes(), HELP_BYTES);
+                CompletionCandidate::new(value)
+                    .help((!help.is_empty()).then(|| help.into()))
+                    .display_order(Some(order))
+            })
+            .collect()
+    }
+}
+
+impl Values {
+    fn of_daemon(self, runtime: Runtime, begin: String) -> Option<Vec<Candidate>> {
+        match self {
+            Self::Commands => commands(runtime, begin, None),
+            Self::Reads => commands(runtime, begin, Some(Effect::Read)),
+            Self::Changes | Self::ChangesOrArguments => {
+                commands(runtime, begin, Some(Effect::Change))
+            }
+            Self::Jobs => jobs(runtime, |_| true),
+            Self::LiveJobs => jobs(runtime, |state| {
+                state == State::Running || state.is_waiting()
+            }),
+            Self::Requests => requests(runtime),
+            Self::Grants => grants(runtime),
+            Self::ArgumentsOrPrograms => None,
+        }
+    }
+}
+
+/// A shell would have to quote anything else.
+fn is_plain(value: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-=/+:@,".contains(c);
+    !value.is_empty() && value.chars().all(is_plain)
+}
+
+/// Returns what `ask` returns, if that is soon. The thread ends with the process.
+fn soon<T: Send + 'static>(ask: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
+    let (tell, answer) = mpsc::channel();
+    thread::spawn(move || tell.send(ask()));
+    answer.recv_timeout(PATIENCE).ok().flatten()
+}
+
+fn asked(runtime: &Runtime, request: Request) -> Option<Reply> {
+    let mut client = Client::connect(&runtime.socket(), &format!("remit {RELEASE}")).ok()?;
+    client.call(request, |_| ()).ok()
+}
+
+fn access(runtime: Runtime, name: Option<String>, query: Option<String>) -> Option<AccessReport> {
+    let access = Access {
+        argv: None,
+        profile: None,
+        name,
+        query,
+    };
+    soon(move || match asked(&runtime, Request::Access(access))? {
+        Reply::Access(report) => Some(report),
+        _ => None,
+    })
+}
+
+fn commands(runtime: Runtime, begin: String, effect: Option<Effect>) -> Option<Vec<Candidate>> {
+    let query = Some(begin).filter(|begin| !begin.is_empty());
+    let Some(report) = access(runtime, None, query) else {
+        // Everybody may know these.
+        let own = builtin::COMMANDS.iter();
+        let own = own.filter(|_| effect != Some(Effect::Change));
+        return Some(
+            own.map(|one| (one.name.to_owned(), String::new()))
+                .collect(),
+        );
+    };
+    let commands = report.commands.into_iter();
+    let commands = commands.filter(|one| effect.is_none_or(|effect| one.effect == effect));
+    let named = commands.filter_map(|one| {
+        let name = one.usage.split(' ').next()?.to_owned();
+        Some((name, one.summary))
+    });
+    Some(named.collect())
+}
+
+/// Returns `KEY=` of each argument of a command.
+fn arguments(runtime: Runtime, name: String) -> Option<Vec<Candidate>> {
+    let report = access(runtime, Some(name), None)?;
+    let command = report.commands.first()?;
+    let keys = command.usage.split(' ').skip(1).filter_map(|word| {
+        let (key, _) = word.trim_start_matches('[').split_once('=')?;
+        let described = command.args.iter().find_map(|line| {
+            let (name, what) = line.split_once(": ")?;
+            (name == key).then(|| what.to_owned())
+        });
+        Some((format!("{key}="), described.unwrap_or_default()))
+    });
+    Some(keys.collect())
+}
+
+fn administration(runtime: Runtime, request: AdminRequest) -> Option<AdminReply> {
+    soon(move || client::admin(&runtime.admin_socket(), request).ok())
+}
+
+/// Returns everybody's jobs to administrators, to others their own.
+fn jobs(runtime: Runtime, is_wanted: impl Fn(State) -> bool) -> Option<Vec<Candidate>> {
+    let limit = u32::try_from(JOBS).ok()?;
+    let all = administration(runtime.clone(), AdminRequest::Jobs { limit });
+    let jobs: Vec<(State, Candidate)> = match all {
+        Some(AdminReply::Jobs { jobs, .. }) => jobs
+            .into_iter()
+            .map(|job| {
+                let what = format!("{}: {}", job.user, job.command);
+                (job.state, (job.job.to_string(), what))
+            })
+            .collect(),
+        _ => match soon(move || asked(&runtime, Request::Jobs { limit }))? {
+            Reply::Jobs(jobs) => jobs
+                .into_iter()
+                .map(|job| (job.state, (job.job_id.to_string(), job.command)))
+                .collect(),
+            _ => return None,
+        },
+    };
+    let wanted = jobs.into_iter().filter(|(state, _)| is_wanted(*state));
+    Some(wanted.map(|(_, found)| found).collect())
+}
+
+fn requests(runtime: Runtime) -> Option<Vec<Candidate>> {
+    match administration(runtime, AdminRequest::Pending { seen: None })? {
+        AdminReply::Pending { requests, .. } => Some(
+            requests
+                .into_iter()
+                .map(|one| {
+                    (
+                        request::name(one.job),
+                        format!("{}: {}", one.user, one.command),
+                    )
+                })
+                .collect(),
+        ),
+        _ => None,
+    }
+}
+
+fn grants(runtime: Runtime) -> Option<Vec<Candidate>> {
+    match administration(runtime, AdminRequest::Grants)? {
+        AdminReply::Grants(all) => Some(
+            all.into_iter()
+                .map(|one| {
+                    let what = format!("{}: {}", grants::to(&one.new.to), grants::what(&one.new));
+                    (one.grant.to_string(), what)
+                })
+                .collect(),
+        ),
+        _ => None,
+    }
+}
+
+/// Returns files, and programs if the word is the first.
+fn programs(typed: &Typed, current: &OsStr) -> Vec<CompletionCandidate> {
+    let begin = current.to_string_lossy();
+    if begin.contains('/') || !typed.is_program_next() {
+        return PathCompleter::any().complete(current);
+    }
+    let dirs = std::env::var_os("PATH").unwrap_or_default();
+    let entries = std::env::split_paths(&dirs).filter_map(|dir| dir.read_dir().ok());
+    let names = entries.flatten().flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let fits = name.starts_with(&*begin) && is_plain(&name);
+        let mode = fits.then(|| entry.path().metadata().ok())??.permissions();
+        (mode.mode() & 0o111 != 0).then_some(name)
+    });
+    let names: BTreeSet<String> = names.collect();
+    names.into_iter().map(CompletionCandidate::new).collect()
+}

@@ -1,0 +1,415 @@
+//! Decides which accounts may become agents; makes and removes accounts. The decisions are pure. The machine's own
+//! programs (shadow-utils) make the changes.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Group, User, getgrouplist};
+
+use super::name::Name;
+use crate::os::external_program::{Program, ProgramError};
+use crate::os::root_groups;
+
+/// First uid that is not a system account (login.defs(5), UID_MIN).
+const FIRST_UID: u32 = 1000;
+/// Also owner of everything without a valid owner.
+const OVERFLOW_UID: u32 = 65_534;
+/// Marks accounts that remit made.
+const COMMENT: &str = "remit agent";
+/// sshd starts a forced command with the account's shell (sshd(8)).
+const SHELL: &str = "/bin/sh";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub uid: u32,
+    pub gid: u32,
+    pub home: PathBuf,
+    /// Empty means `/bin/sh` (passwd(5)).
+    pub shell: PathBuf,
+    pub comment: String,
+    /// All its groups; a group without a name is its number.
+    pub groups: Vec<String>,
+}
+
+#[derive(Debug)]
+pub enum AccountError {
+    Database(nix::Error),
+    NoGroup(String),
+    Root,
+    System(u32),
+    Powerful(Vec<String>),
+    /// The home is not a directory of its own.
+    Home(PathBuf),
+    Shell(PathBuf),
+    Leftover(PathBuf),
+    GroupLeft,
+    NoProgram(&'static str),
+    Program(ProgramError),
+    NotMade(Name),
+}
+
+impl From<ProgramError> for AccountError {
+    fn from(error: ProgramError) -> Self {
+        Self::Program(error)
+    }
+}
+
+impl fmt::Display for AccountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database(error) => write!(f, "cannot read the user database: {}", error.desc()),
+            Self::NoGroup(group) => write!(f, "there is no group '{group}'"),
+            Self::Root => f.write_str("the account is root's"),
+            Self::System(uid) => write!(f, "the account belongs to the system (uid {uid})"),
+            Self::Powerful(groups) => {
+                f.write_str("this account is too powerful for an agent: ")?;
+                for (index, group) in groups.iter().enumerate() {
+                    let between = if index == 0 { "" } else { "; " };
+                    let why = of_power(group).unwrap_or_default();
+                    write!(f, "{between}it is a member of '{group}', {why}")?;
+                }
+                Ok(())
+            }
+            Self::Home(home) => {
+                write!(
+                    f,
+                    "the account has no home of its own but '{}'",
+                    home.display()
+                )
+            }
+            Self::Shell(shell) => write!(
+                f,
+                "sshd starts mcp-shim through the account's shell, and '{}' starts nothing",
+                shell.display()
+            ),
+            Self::Leftover(home) => write!(
+                f,
+                "there is no such account, but '{}' is there already",
+                home.display()
+            ),
+            Self::GroupLeft => f.write_str("there is no such account, but a group of its name"),
+            Self::NoProgram(path) => write!(f, "this machine has no '{path}'"),
+            Self::Program(error) => write!(f, "{error}"),
+            Self::NotMade(name) => write!(f, "'{name}' was created, but cannot be found"),
+        }
+    }
+}
+
+impl std::error::Error for AccountError {}
+
+impl AccountError {
+    pub fn lift(&self, name: &Name) -> Option<String> {
+        Some(match self {
+            Self::Powerful(groups) => format!(
+                "choose an unused name and remit will create the account; or: {}",
+                groups
+                    .iter()
+                    .map(|group| format!("gpasswd --delete {name} {group}"))
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            ),
+            Self::Root | Self::System(_) | Self::Home(_) => {
+                "choose an unused name and remit will create the account".to_owned()
+            }
+            Self::Shell(_) => format!("usermod --shell {SHELL} {name}"),
+            Self::Leftover(_) => "move it away, or choose another name".to_owned(),
+            Self::GroupLeft => format!("groupdel {name}, or choose another name"),
+            Self::NoGroup(group) => {
+                format!("install remit's package, or: groupadd --system {group}")
+            }
+            Self::NoProgram(_) => "install shadow-utils (Debian: passwd)".to_owned(),
+            Self::Database(_) | Self::Program(_) | Self::NotMade(_) => return None,
+        })
+    }
+}
+
+pub fn find(name: &Name) -> Result<Option<Account>, AccountError> {
+    let Some(user) = User::from_name(name.as_str()).map_err(AccountError::Database)? else {
+        return Ok(None);
+    };
+    let c_name = std::ffi::CString::new(name.as_str())
+        .map_err(|_| AccountError::Database(nix::Error::EINVAL))?;
+    let gids = getgrouplist(&c_name, user.gid).map_err(AccountError::Database)?;
+    let group = |gid: &Gid| match Group::from_gid(*gid) {
+        Ok(Some(group)) => Ok(group.name),
+        Ok(None) => Ok(gid.to_string()),
+        Err(error) => Err(AccountError::Database(error)),
+    };
+    Ok(Some(Account {
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+        home: user.dir,
+        shell: user.shell,
+        comment: user.gecos.to_string_lossy().into_owned(),
+        groups: gids.iter().map(group).collect::<Result<_, _>>()?,
+    }))
+}
+
+pub fn gid(group: &str) -> Result<Option<u32>, AccountError> {
+    let found = Group::from_name(group).map_err(AccountError::Database)?;
+    Ok(found.map(|group| group.gid.as_raw()))
+}
+
+impl Account {
+    /// Decides if this account may become an agent's and would work as one. Returns the groups that it would keep
+    /// other than its primary group and `group`.
+    pub fn judge(&self, name: &Name, group: &Name) -> Result<Vec<String>, AccountError> {
+        match self.uid {
+            0 => return Err(AccountError::Root),
+            OVERFLOW_UID => return Err(AccountError::System(OVERFLOW_UID)),
+            uid if uid < FIRST_UID => return Err(AccountError::System(uid)),
+            _ => {}
+        }
+        let (powerful, others): (Vec<String>, Vec<String>) = self
+            .groups
+            .iter()
+            .cloned()
+            .partition(|one| of_power(one).is_some());
+        if !powerful.is_empty() {
+            return Err(AccountError::Powerful(powerful));
+        }
+        let home = self.home.as_path();
+        // Directories directly below / belong to the system or do not exist: '/etc', '/nonexistent'.
+        let nowhere = ["/dev/null", "/var/empty"].map(Path::new);
+        if !home.is_absolute() || home.components().count() <= 2 || nowhere.contains(&home) {
+            return Err(AccountError::Home(home.to_owned()));
+        }
+        match self.shell.file_name().and_then(|name| name.to_str()) {
+            Some("nologin" | "false" | "true") => Err(AccountError::Shell(self.shell.clone())),
+            Some(_) | None => Ok(others
+                .into_iter()
+                .filter(|one| one != group.as_str() && one != name.as_str())
+                .collect()),
+        }
+    }
+
+    /// A preview of an account that does not exist yet.
+    pub fn to_be(home: &Path) -> Self {
+        Self {
+            uid: OVERFLOW_UID,
+            gid: OVERFLOW_UID,
+            home: home.to_owned(),
+            shell: SHELL.into(),
+            comment: COMMENT.to_owned(),
+            groups: Vec::new(),
+        }
+    }
+
+    /// Returns true if [`make`] probably made this account. The only evidence is the comment.
+    pub fn is_made(&self) -> bool {
+        self.comment == COMMENT
+    }
+
+    pub fn is_in(&self, group: &Name) -> bool {
+        self.groups.iter().any(|one| one == group.as_str())
+    }
+}
+
+pub fn is_powerful(group: &Name) -> bool {
+    of_power(group.as_str()).is_some()
+}
+
+fn of_power(group: &str) -> Option<&'static str> {
+    match group {
+        "adm" => Some("its members read all logs"),
+        "remit-admin" => Some("its members lock and unlock remit"),
+        "remit-broker" => Some("remit's own process has it"),
+        other => root_groups::why(other),
+    }
+}
+
+fn program(paths: &[&'static str]) -> Result<Program, AccountError> {
+    let first = paths.first().copied().unwrap_or_default();
+    Program::find(paths).ok_or(AccountError::NoProgram(first))
+}
+
+/// Returns the home of a new account. Fails if useradd fails, the home or a group of that name exists, or the name is
+/// that of a powerful group.
+pub fn new_home(name: &Name) -> Result<PathBuf, AccountError> {
+    // The account's own group would have that name, and software installed later would give it rights.
+    if is_powerful(name) {
+        return Err(AccountError::Powerful(vec![name.to_string()]));
+    }
+    if gid(name.as_str())?.is_some() {
+        return Err(AccountError::GroupLeft);
+    }
+    let defaults = program(&["/usr/sbin/useradd", "/usr/bin/useradd"])?.ask(&["--defaults"])?;
+    let defaults = String::from_utf8_lossy(&defaults);
+    let base = defaults.lines().find_map(|line| line.strip_prefix("HOME="));
+    let home = Path::new(base.unwrap_or("/home")).join(name.as_str());
+    match home.symlink_metadata() {
+        Ok(_) => Err(AccountError::Leftover(home)),
+        Err(_) => Ok(home),
+    }
+}
+
+/// Makes an account without a password, in no group but its own, with an empty home.
+///
+/// The password field is `*`, which matches no password. `!` would lock the account, and sshd without PAM refuses
+/// locked accounts even with a key (sshd(8)). The shell is a real one because sshd starts the forced command with it.
+pub fn make(name: &Name, home: &Path) -> Result<(), AccountError> {
+    let home = home.to_string_lossy();
+    program(&["/usr/sbin/useradd", "/usr/bin/useradd"])?.ask(&[
+        "--create-home",
+        "--home-dir",
+        &home,
+        // Without skeleton files, a shell finds nothing to read at its start.
+        "--skel",
+        "/nonexistent",
+        "--user-group",
+        "--shell",
+        SHELL,
+        "--password",
+        "*",
+        "--comment",
+        COMMENT,
+        name.as_str(),
+    ])?;
+    Ok(())
+}
+
+pub fn join(name: &Name, group: &Name) -> Result<(), AccountError> {
+    program(&["/usr/bin/gpasswd", "/usr/sbin/gpasswd"])?.ask(&[
+        "--add",
+        name.as_str(),
+        group.as_str(),
+    ])?;
+    Ok(())
+}
+
+pub fn leave_group(name: &Name, group: &Name) -> Result<(), AccountError> {
+    program(&["/usr/bin/gpasswd", "/usr/sbin/gpasswd"])?.ask(&[
+        "--delete",
+        name.as_str(),
+        group.as_str(),
+    ])?;
+    Ok(())
+}
+
+/// Removes an account and its own group, and leaves its files. Also removes the empty mailbox that useradd makes if
+/// CREATE_MAIL_SPOOL is set (useradd(8)). userdel fails while a process of the account runs.
+pub fn remove(name: &Name, uid: u32) -> Result<(), AccountError> {
+    for dir in ["/var/mail", "/var/spool/mail"] {
+        let path = Path::new(dir).join(name.as_str());
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.len() == 0 && found.uid() == uid) {
+            // An error is harmless: the mailbox gives no access.
+            let _ = fs::remove_file(&path);
+        }
+    }
+    program(&["/usr/sbin/userdel", "/usr/bin/userdel"])?.ask(&[name.as_str()])?;
+    let left = Group::from_name(name.as_str()).map_err(AccountError::Database)?;
+    // userdel leaves the group if USERGROUPS_ENAB in login.defs(5) is off.
+    if left.is_some_and(|group| group.mem.is_empty()) {
+        program(&["/usr/sbin/groupdel", "/usr/bin/groupdel"])?.ask(&[name.as_str()])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn agent() -> Account {
+        Account {
+            uid: 1001,
+            gid: 1001,
+            home: "/home/agent".into(),
+            shell: "/bin/bash".into(),
+            comment: String::new(),
+            groups: vec!["agent".into(), "remit".into()],
+        }
+    }
+
+    #[test]
+    fn plain_agent_account_is_accepted() {
+        let mut account = agent();
+        assert_eq!(
+            account.judge(&name("agent"), &name("remit")).unwrap(),
+            [""; 0]
+        );
+        account.groups.push("web".into());
+        assert_eq!(
+            account.judge(&name("agent"), &name("remit")).unwrap(),
+            ["web"]
+        );
+    }
+
+    #[test]
+    fn any_other_is_refused_with_its_reason() {
+        type Change<'a> = &'a dyn Fn(&mut Account);
+        let cases: [(&str, Change); 17] = [
+            ("is root's", &|account| account.uid = 0),
+            ("system (uid 999)", &|account| account.uid = 999),
+            ("system (uid 65534)", &|account| account.uid = 65_534),
+            ("it is a member of 'sudo'", &|account| {
+                account.groups.push("sudo".into())
+            }),
+            (
+                "from which root runs programs; it is a member of 'docker'",
+                &|account| {
+                    account.groups = vec!["staff".into(), "web".into(), "docker".into()];
+                },
+            ),
+            ("it is a member of 'docker'", &|account| {
+                account.groups = vec!["docker".into()]
+            }),
+            ("it is a member of 'remit-admin'", &|account| {
+                account.groups.push("remit-admin".into());
+            }),
+            ("home of its own but ''", &|account| {
+                account.home = "".into()
+            }),
+            ("home of its own but '/'", &|account| {
+                account.home = "/".into()
+            }),
+            ("home of its own but '/nonexistent'", &|account| {
+                account.home = "/nonexistent".into();
+            }),
+            ("home of its own but '/etc'", &|account| {
+                account.home = "/etc".into()
+            }),
+            ("home of its own but '/var/empty'", &|account| {
+                account.home = "/var/empty".into();
+            }),
+            ("home of its own but 'home'", &|account| {
+                account.home = "home".into()
+            }),
+            ("home of its own but '/root'", &|account| {
+                account.home = "/root".into()
+            }),
+            ("'/usr/sbin/nologin' starts nothing", &|account| {
+                account.shell = "/usr/sbin/nologin".into();
+            }),
+            ("'/sbin/nologin' starts nothing", &|account| {
+                account.shell = "/sbin/nologin".into();
+            }),
+            ("'/bin/false' starts nothing", &|account| {
+                account.shell = "/bin/false".into()
+            }),
+        ];
+        for (reason, change) in cases {
+            let mut account = agent();
+            change(&mut account);
+            let error = account.judge(&name("agent"), &name("remit")).unwrap_err();
+            assert!(error.to_string().contains(reason), "{error} for {reason}");
+            assert!(error.lift(&name("agent")).is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn root_is_found_and_refused() {
+        let root = find(&name("root")).unwrap().unwrap();
+        assert_eq!((root.uid, root.home.to_str()), (0, Some("/root")));
+        assert!(root.groups.contains(&"root".to_owned()));
+        assert!(!root.is_made());
+        let refused = root.judge(&name("root"), &name("remit"));
+        assert!(matches!(refused, Err(AccountError::Root)));
+        assert_eq!(find(&name("no-such-agent")).unwrap(), None);
+    }
+}

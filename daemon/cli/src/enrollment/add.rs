@@ -1,0 +1,340 @@
+//! Enrolls an agent: all checks first, then the record, then each step. A second run does the steps that are missing.
+
+use std::path::{Path, PathBuf};
+
+use super::account::{self, Account, AccountError};
+use super::around::{check_bypasses, check_not_root_key, sshd_of};
+use super::clock;
+use super::expiry::End;
+use super::name::Name;
+use super::record::{EnrollmentRecord, Kept, Store};
+use super::refused::Refused;
+use super::request::Request;
+use crate::enrollment::authorized_keys_file::KeyFile;
+use crate::enrollment::authorized_keys_line::{self, COMMAND, Change, Foreign};
+use crate::enrollment::safe_open::{Absent, Dir, Owner, Trust, WalkError};
+use crate::openssh::effective;
+use crate::os::external_program::Program;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountWas {
+    Made,
+    There,
+}
+
+#[derive(Debug)]
+pub struct Enrolled {
+    pub account: AccountWas,
+    /// Groups other than `Request::group`.
+    pub groups: Vec<String>,
+    pub file: PathBuf,
+    pub change: Change,
+    pub expires: Option<End>,
+    pub warnings: Vec<String>,
+}
+
+/// Gives an agent's key its access. After an error the completed steps stay recorded and are not repeated.
+pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
+    check_group(request.group)?;
+    let expires = request.expires.map(clock::resolve).transpose()?;
+    let store = Store::open(request.state)?;
+    let name = request.name;
+    if let Some(other) = store.other_with(name, &request.key.base64)? {
+        let text =
+            format!("this key is that of agent '{other}': each agent needs a key of its own");
+        return Err(Refused::new(text).lift(format!("remit unenroll {other}")));
+    }
+    let (mut record, found, home) = find_account(request, &store)?;
+    // Only an explicit `--expires` removes or changes an expiry.
+    let expires = expires.unwrap_or_else(|| record.end_of(&request.key.base64));
+    let groups = match &found {
+        Some(account) => account
+            .judge(name, request.group)
+            .map_err(|e| account_refusal(e, name))?,
+        None => Vec::new(),
+    };
+    let key = KeyEntry {
+        request,
+        line: authorized_keys_line::line(request.key, expires),
+        expires,
+    };
+    check_not_root_key(request.key)?;
+    // Nothing is made if the agent could not log in afterwards.
+    let (account, made) = match (&found, &home) {
+        (Some(account), _) => (account.clone(), record.account_made),
+        (None, home) => (
+            Account::to_be(home.as_deref().unwrap_or(Path::new("/"))),
+            true,
+        ),
+    };
+    key.prepare(&account, made, Missing::Later)?;
+    let warnings = check_bypasses(request)?;
+    if expires.is_some() && !effective::reads_utc() {
+        let text = "this machine's sshd is older than OpenSSH 9.2 and may ignore the end of a key";
+        return Err(
+            Refused::new(text).lift("leave '--expires' out, and run 'remit unenroll' in time")
+        );
+    }
+
+    if let Some(home) = home {
+        record.account_made = true;
+        record.directories_made = vec![home.clone()];
+        store.save(name, &record)?;
+        account::make(name, &home).map_err(|e| account_refusal(e, name))?;
+    }
+    let account = account::find(name)
+        .map_err(|e| account_refusal(e, name))?
+        .ok_or_else(|| account_refusal(AccountError::NotMade(name.clone()), name))?;
+    record.uid = Some(account.uid);
+    store.save(name, &record)?;
+    if record.account_made {
+        give_home_to_root(&account)?;
+    }
+    // The group comes before the key, because sshd may have settings and other key files for the group.
+    if !account.is_in(request.group) {
+        record.group_added = Some(request.group.to_string());
+        store.save(name, &record)?;
+        account::join(name, request.group).map_err(|e| account_refusal(e, name))?;
+    }
+    let (file, change) = key
+        .write(&store, &mut record, &account)
+        .map_err(|refused| {
+            let group = request.group;
+            refused.about(&format!(
+                "'{name}' is in group '{group}', but the key was not added"
+            ))
+        })?;
+    Ok(Enrolled {
+        account: match record.account_made {
+            true => AccountWas::Made,
+            false => AccountWas::There,
+        },
+        groups,
+        file,
+        change,
+        expires,
+        warnings,
+    })
+}
+
+pub(super) fn account_refusal(error: AccountError, name: &Name) -> Refused {
+    let refused = Refused::new(format!("user '{name}': {error}"));
+    match error.lift(name) {
+        Some(lift) => refused.lift(lift),
+        None => refused,
+    }
+}
+
+fn check_group(group: &Name) -> Result<(), Refused> {
+    if Program::find(&[COMMAND]).is_none() {
+        let text = format!("there is no '{COMMAND}', the only program that the key may start");
+        return Err(Refused::new(text).lift("install remit's package"));
+    }
+    account::gid(group.as_str())
+        .and_then(|gid| gid.ok_or_else(|| AccountError::NoGroup(group.to_string())))
+        .map_err(|e| account_refusal(e, group))?;
+    match account::is_powerful(group) {
+        true => Err(Refused::new(format!(
+            "members of group '{group}' may do more than an agent"
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Returns the record to continue, the account if it exists, and otherwise its future home.
+fn find_account(
+    request: &Request,
+    store: &Store,
+) -> Result<(EnrollmentRecord, Option<Account>, Option<PathBuf>), Refused> {
+    let name = request.name;
+    let found = account::find(name).map_err(|e| account_refusal(e, name))?;
+    let record = store.load(name)?;
+    match (found, record) {
+        (Some(account), Some(record)) if record.is_of(&account) => match &record.group_added {
+            // Unenroll removes only one group, so a second one would stay.
+            Some(group) if group != request.group.as_str() => Err(Refused::new(format!(
+                "agent '{name}' was enrolled in group '{group}'"
+            ))
+            .lift(format!("remit unenroll {name}"))),
+            _ => Ok((record, Some(account), None)),
+        },
+        (Some(_), Some(_)) => Err(different_account(name, store)),
+        (Some(account), None) => Ok((
+            EnrollmentRecord::new(Some(account.uid)),
+            Some(account),
+            None,
+        )),
+        // An older record is void because its account is gone.
+        (None, _) => {
+            let home = account::new_home(name).map_err(|e| account_refusal(e, name))?;
+            Ok((EnrollmentRecord::new(None), None, Some(home)))
+        }
+    }
+}
+
+pub(super) fn different_account(name: &Name, store: &Store) -> Refused {
+    Refused::new(format!(
+        "user '{name}' is not the account that was enrolled by this name"
+    ))
+    .lift(format!(
+        "'{}' lists what was done: undo it by hand, then remove that file",
+        store.path(name).display()
+    ))
+}
+
+/// Gives the home to root, with read access for its user.
+fn give_home_to_root(account: &Account) -> Result<(), Refused> {
+    let inside = account.home.join("authorized_keys");
+    // An interrupted useradd may have made no home.
+    let make = Absent::Make(Owner::ROOT, 0o755);
+    let (home, _, _) = Dir::of(&inside, trust(account), make)?;
+    Ok(home.give(Owner::ROOT, 0o755)?)
+}
+
+fn trust(account: &Account) -> Trust<'_> {
+    Trust {
+        home: &account.home,
+        uid: account.uid,
+    }
+}
+
+struct KeyEntry<'a> {
+    request: &'a Request<'a>,
+    line: String,
+    expires: Option<End>,
+}
+
+/// A key file with the key added, not written yet.
+struct Prepared {
+    file: KeyFile,
+    text: Vec<u8>,
+    change: Change,
+    made: Vec<PathBuf>,
+}
+
+/// Handling of a missing directory in the home: made now, or assumed to be made later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Now,
+    Later,
+}
+
+/// Returns owner, directory mode and file mode for new files at `path`. An account that remit made owns nothing.
+/// Outside the home everything belongs to root.
+fn owner(account: &Account, made: bool, path: &Path) -> (Owner, u32, u32) {
+    match !made && path.starts_with(&account.home) {
+        true => {
+            let owner = Owner {
+                uid: account.uid,
+                gid: account.gid,
+            };
+            (owner, 0o700, 0o600)
+        }
+        false => (Owner::ROOT, 0o755, 0o644),
+    }
+}
+
+impl KeyEntry<'_> {
+    /// Finds the file and adds the line to its text. Returns `None` if a directory is missing that `missing` defers.
+    fn prepare(
+        &self,
+        account: &Account,
+        account_made: bool,
+        missing: Missing,
+    ) -> Result<Option<Prepared>, Refused> {
+        let name = self.request.name;
+        let files = sshd_of(name)?.authorized_keys_files(name.as_str(), account.uid, &account.home);
+        let (first, others) = files.split_first().ok_or_else(|| {
+            Refused::new(format!("sshd reads no file for keys of user '{name}'"))
+                .lift("set AuthorizedKeysFile in '/etc/ssh/sshd_config'")
+        })?;
+        for other in others {
+            self.refuse_foreign_line(account, other)?;
+        }
+        let absent = match missing {
+            Missing::Later => Absent::Refuse,
+            Missing::Now => {
+                let (owner, dirs, _) = owner(account, account_made, first);
+                Absent::Make(owner, dirs)
+            }
+        };
+        let (dir, file, made) = match Dir::of(first, trust(account), absent) {
+            Err(WalkError::Missing(path))
+                if missing == Missing::Later
+                    && (account_made || path != account.home)
+                    && path.starts_with(&account.home) =>
+            {
+                return Ok(None);
+            }
+            walked => walked?,
+        };
+        let file = KeyFile::read(dir, file, trust(account))?;
+        let (text, change) = authorized_keys_line::put(file.text(), self.request.key, &self.line)
+            .map_err(|Foreign(line)| opens_more(first, line))?;
+        Ok(Some(Prepared {
+            file,
+            text,
+            change,
+            made,
+        }))
+    }
+
+    /// Refuses a key that already opens something else.
+    fn refuse_foreign_line(&self, account: &Account, path: &Path) -> Result<(), Refused> {
+        let (dir, name, _) = match Dir::of(path, trust(account), Absent::Refuse) {
+            Err(WalkError::Missing(_)) => return Ok(()),
+            walked => walked?,
+        };
+        let file = KeyFile::read(dir, name, trust(account))?;
+        match authorized_keys_line::find_foreign_line(file.text(), self.request.key) {
+            Some(line) => Err(opens_more(path, line)),
+            None => Ok(()),
+        }
+    }
+
+    fn write(
+        &self,
+        store: &Store,
+        record: &mut EnrollmentRecord,
+        account: &Account,
+    ) -> Result<(PathBuf, Change), Refused> {
+        let name = self.request.name;
+        let prepared = self
+            .prepare(account, record.account_made, Missing::Now)?
+            .ok_or_else(|| Refused::new(format!("the home of user '{name}' is gone")))?;
+        let path = prepared.file.path();
+        for dir in prepared.made {
+            if !record.directories_made.contains(&dir) {
+                record.directories_made.push(dir);
+            }
+        }
+        if !prepared.file.is_there() && !record.files_made.contains(&path) {
+            record.files_made.push(path.clone());
+        }
+        let key = self.request.key;
+        record
+            .keys
+            .retain(|kept| kept.base64 != key.base64 || kept.file != path);
+        record.keys.push(Kept {
+            file: path.clone(),
+            kind: key.kind.clone(),
+            base64: key.base64.clone(),
+            comment: key.comment.clone(),
+            expires: self.expires,
+        });
+        store.save(name, record)?;
+        if prepared.change != Change::Unchanged {
+            let (owner, _, mode) = owner(account, record.account_made, &path);
+            prepared.file.replace(&prepared.text, owner, mode)?;
+        }
+        Ok((path, prepared.change))
+    }
+}
+
+fn opens_more(path: &Path, line: usize) -> Refused {
+    Refused::new(format!(
+        "the key is in '{}', line {line}, with options that remit did not set",
+        path.display()
+    ))
+    .lift("remove that line, or give the agent another key")
+}

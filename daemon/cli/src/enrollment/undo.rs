@@ -1,0 +1,300 @@
+//! Unenrolls an agent: undoes the steps in its record and nothing else. If a step fails, the next ones still run, to
+//! remove as many rights as possible. The record then stays, and a second run does the rest.
+
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use remit_common::admin::{AdminReply, AdminRequest, Grantee};
+use remit_common::client::{self, ClientError};
+use remit_common::names::Runtime;
+
+use super::account::{self, Account};
+use super::add::{account_refusal, different_account};
+use super::key::PublicKey;
+use super::name::Name;
+use super::processes;
+use super::record::{EnrollmentRecord, Store};
+use super::refused::Refused;
+use crate::enrollment::authorized_keys_file::KeyFile;
+use crate::enrollment::authorized_keys_line;
+use crate::enrollment::safe_open::{Absent, Dir, Trust, WalkError};
+
+#[derive(Debug)]
+pub struct Undo<'a> {
+    pub name: &'a Name,
+    pub key: Option<&'a PublicKey>,
+    pub state: &'a Path,
+    pub runtime: &'a Runtime,
+}
+
+#[derive(Debug, Default)]
+pub struct Undone {
+    pub keys: usize,
+    pub keys_left: usize,
+    pub group: Option<String>,
+    pub grants: usize,
+    pub account: bool,
+    pub processes: usize,
+    /// Directories that remit made and left because they are not empty.
+    pub kept: Vec<PathBuf>,
+    pub notes: Vec<String>,
+    /// Steps that failed. The agent stays enrolled until there are none.
+    pub problems: Vec<String>,
+}
+
+/// Revokes an agent's access, or only one key. Fails if no such agent or key was enrolled, or if the account is
+/// another one now.
+pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
+    let name = undo.name;
+    let store = Store::open(undo.state)?;
+    let mut record = store.load(name)?.ok_or_else(|| {
+        Refused::not_found(format!("user '{name}' was not enrolled by 'remit enroll'")).lift(
+            format!("remove its key lines by hand, and: gpasswd --delete {name} remit"),
+        )
+    })?;
+    let account = account::find(name).map_err(|error| account_refusal(error, name))?;
+    if account
+        .as_ref()
+        .is_some_and(|account| !record.is_of(account))
+    {
+        return Err(different_account(name, &store));
+    }
+    let (going, staying): (Vec<_>, Vec<_>) = record
+        .keys
+        .iter()
+        .cloned()
+        .partition(|kept| undo.key.is_none_or(|key| key.base64 == kept.base64));
+    if undo.key.is_some() && going.is_empty() {
+        return Err(Refused::not_found(format!(
+            "agent '{name}' has no such key"
+        )));
+    }
+
+    let mut undone = Undone {
+        keys_left: staying.len(),
+        ..Undone::default()
+    };
+    let mut files: Vec<&PathBuf> = going.iter().map(|kept| &kept.file).collect();
+    files.dedup();
+    for file in files {
+        let of_file = going.iter().filter(|kept| kept.file == *file);
+        let keys: Vec<&str> = of_file.map(|kept| kept.base64.as_str()).collect();
+        match remove_lines(file, &keys, &record, account.as_ref()) {
+            Ok(count) => undone.keys += count,
+            Err(error) => undone.problems.push(error.message),
+        }
+    }
+    if undo.key.is_some() {
+        match &account {
+            Some(account) if record.account_made => undone.end_processes(account),
+            Some(account) => undone.tell_open(name, account),
+            None => {}
+        }
+        if undone.problems.is_empty() {
+            record.keys = staying;
+            store.save(name, &record)?;
+        }
+        return Ok(undone);
+    }
+
+    if let Some(account) = &account {
+        undone.revoke_grants(undo, account);
+        undone.leave_group(name, &record, account);
+        match record.account_made {
+            true => undone.remove_account(undo, account),
+            false => undone.end_sessions(undo, &record, account),
+        }
+    }
+    undone.remove_directories(&record, account.as_ref());
+    if undone.problems.is_empty() {
+        store.forget(name)?;
+    } else if account.is_none() {
+        // A user database that is partly unavailable also reports a missing account.
+        undone.problems.push(format!(
+            "there is no user '{name}': if that is for good, remove '{}'",
+            store.path(name).display()
+        ));
+    }
+    Ok(undone)
+}
+
+/// Returns trusted owners in the home, even if the account is already gone.
+fn trust<'a>(record: &'a EnrollmentRecord, account: Option<&'a Account>) -> Trust<'a> {
+    let nowhere = Path::new("/nonexistent");
+    match account {
+        Some(account) => Trust {
+            home: &account.home,
+            uid: account.uid,
+        },
+        None => Trust {
+            home: record
+                .directories_made
+                .first()
+                .map_or(nowhere, PathBuf::as_path),
+            uid: record.uid.unwrap_or_default(),
+        },
+    }
+}
+
+/// Removes the lines of these keys. Removes the file if remit made it and it is empty now.
+fn remove_lines(
+    path: &Path,
+    keys: &[&str],
+    record: &EnrollmentRecord,
+    account: Option<&Account>,
+) -> Result<usize, Refused> {
+    let trust = trust(record, account);
+    let (dir, name, _) = match Dir::of(path, trust, Absent::Refuse) {
+        Err(WalkError::Missing(_)) => return Ok(0),
+        walked => walked?,
+    };
+    let file = KeyFile::read(dir, name, trust)?;
+    let (text, count) = authorized_keys_line::remove(file.text(), keys);
+    if text.is_empty() && record.files_made.iter().any(|made| made == path) {
+        file.remove()?;
+    } else if count > 0 {
+        // The file exists, so owner and mode stay.
+        file.replace(&text, crate::enrollment::safe_open::Owner::ROOT, 0o600)?;
+    }
+    Ok(count)
+}
+
+impl Undone {
+    fn leave_group(&mut self, name: &Name, record: &EnrollmentRecord, account: &Account) {
+        let group = record.group_added.as_deref();
+        match group.and_then(|group| group.parse::<Name>().ok()) {
+            Some(group) if account.is_in(&group) => match account::leave_group(name, &group) {
+                Ok(()) => self.group = Some(group.to_string()),
+                Err(error) => self.problems.push(account_refusal(error, name).message),
+            },
+            Some(_) => {}
+            None if record.account_made => {}
+            None => self.notes.push(format!(
+                "'{name}' was in its groups before, and stays in them"
+            )),
+        }
+    }
+
+    /// Makes the daemon end the sessions of an account that stays, by a reload that rechecks group membership.
+    /// Processes that still have the group, such as an open ssh connection, can start new sessions. They may be the
+    /// user's own work, so they are reported and not killed.
+    fn end_sessions(&mut self, undo: &Undo, record: &EnrollmentRecord, account: &Account) {
+        let name = undo.name;
+        let Some(group) = &record.group_added else {
+            return self.tell_open(name, account);
+        };
+        self.reload(undo);
+        let left = match account::gid(group) {
+            Ok(gid) => gid.map_or(Ok(0), |gid| processes::in_group(account.uid, gid)),
+            Err(error) => return self.problems.push(account_refusal(error, name).message),
+        };
+        match left {
+            Ok(0) => {}
+            Ok(count) => self.problems.push(format!(
+                "processes of '{name}' that still have group '{group}', and may reach the daemon: {count}; \
+                 'loginctl terminate-user {name}' or 'pkill -KILL -u {name}' ends them and all else of '{name}'"
+            )),
+            Err(error) => self.problems.push(error.to_string()),
+        }
+    }
+
+    /// Kills all processes of an account that remit made: all of them are the agent's.
+    fn end_processes(&mut self, account: &Account) {
+        match processes::end(account.uid) {
+            Ok(count) => self.processes = count,
+            Err(error) => self.problems.push(error.to_string()),
+        }
+    }
+
+    /// sshd checks a key only at the start of a connection.
+    fn tell_open(&mut self, name: &Name, account: &Account) {
+        if processes::count(account.uid).is_ok_and(|count| count > 0) {
+            self.notes.push(format!(
+                "ssh connections that were opened with the key go on until they end: \
+                 'loginctl terminate-user {name}' ends all of '{name}'"
+            ));
+        }
+    }
+
+    /// Kills the account's processes and removes the account. The reload makes the daemon forget its uid.
+    fn remove_account(&mut self, undo: &Undo, account: &Account) {
+        let name = undo.name;
+        self.end_processes(account);
+        match account::remove(name, account.uid) {
+            Ok(()) => self.account = true,
+            Err(error) => self.problems.push(account_refusal(error, name).message),
+        }
+        self.reload(undo);
+    }
+
+    /// Makes the daemon recheck all accounts. It ends sessions, requests and grants of accounts that have changed.
+    fn reload(&mut self, undo: &Undo) {
+        match client::admin(&undo.runtime.admin_socket(), AdminRequest::Reload) {
+            Ok(_) | Err(ClientError::NotRunning { .. }) => {}
+            Err(error) => self.problems.push(format!(
+                "sessions of '{}' with the daemon may still be open: {error}",
+                undo.name
+            )),
+        }
+    }
+
+    /// Revokes temporary grants to this account. Without a running daemon they start nothing. If the account is
+    /// removed, the next daemon ends them.
+    fn revoke_grants(&mut self, undo: &Undo, account: &Account) {
+        let name = undo.name;
+        let socket = undo.runtime.admin_socket();
+        let left = |why: String| {
+            format!("grants for a time to '{name}' may be left, see 'remit grants': {why}")
+        };
+        let all = match client::admin(&socket, AdminRequest::Grants) {
+            Ok(AdminReply::Grants(all)) => all,
+            Ok(_) => {
+                return self
+                    .problems
+                    .push(left("the daemon answers something else".into()));
+            }
+            Err(ClientError::NotRunning { .. }) => {
+                return self.notes.push(left("the daemon is not running".into()));
+            }
+            Err(error) => return self.problems.push(left(error.to_string())),
+        };
+        let own = all.iter().filter(|entry| match &entry.new.to {
+            Grantee::User { uid, .. } => *uid == account.uid,
+            Grantee::Group { .. } => false,
+        });
+        for grant in own.map(|entry| entry.grant) {
+            let grant = Some(grant);
+            match client::admin(&socket, AdminRequest::Revoke { grant }) {
+                Ok(_) => self.grants += 1,
+                Err(error) => self.problems.push(left(error.to_string())),
+            }
+        }
+    }
+
+    fn remove_directories(&mut self, record: &EnrollmentRecord, account: Option<&Account>) {
+        // An account that stays keeps its home.
+        let homeless = account.is_none() || self.account;
+        for path in record.directories_made.iter().rev() {
+            if !homeless && account.is_some_and(|account| account.home == *path) {
+                continue;
+            }
+            let (dir, name, _) = match Dir::of(path, trust(record, account), Absent::Refuse) {
+                Err(WalkError::Missing(_)) => continue,
+                Err(error) => {
+                    self.problems.push(error.to_string());
+                    continue;
+                }
+                Ok(walked) => walked,
+            };
+            match unlinkat(dir.fd(), name.as_os_str(), UnlinkatFlags::RemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(Errno::ENOTEMPTY | Errno::EEXIST) => self.kept.push(path.clone()),
+                Err(error) => {
+                    let error = WalkError::Call("remove", path.clone(), error);
+                    self.problems.push(error.to_string());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Parses `Match` blocks of sshd's configuration with criteria other than user and group (sshd_config(5)). `sshd -T`
+//! answers for one connection at a time. These blocks show which connections to query. Judges nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::connection::Connection;
+use super::pattern::{self, PatternKind};
+
+const DIR: &str = "/etc/ssh";
+const FILES: [&str; 2] = ["/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config"];
+/// As sshd (`SERVCONF_MAX_DEPTH`).
+const DEPTH: usize = 16;
+/// Maximum number of blocks that are checked.
+const MOST: usize = 64;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Such as `'/etc/ssh/sshd_config':130`.
+    pub location: String,
+    pub text: String,
+    criteria: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blocks {
+    /// Blocks with a criterion other than user and group.
+    pub all: Vec<Block>,
+    /// True if any block exists; otherwise sshd treats all users alike.
+    pub any: bool,
+    pub unread: Vec<String>,
+}
+
+impl Block {
+    /// Returns true if the block can apply to this user.
+    pub fn may_be_about(&self, user: &str) -> bool {
+        let mut users = self.criteria.iter().filter(|(key, _)| key == "user");
+        users.all(|(_, patterns)| pattern::fits(PatternKind::Name, patterns, user))
+    }
+
+    /// Returns true if a connection meets all criteria except user and group. `None` if sshd cannot be queried by a
+    /// criterion.
+    pub fn is_met_by(&self, connection: &Connection) -> Option<bool> {
+        let mut met = true;
+        for (key, patterns) in &self.criteria {
+            match key.as_str() {
+                "user" | "group" | "all" => {}
+                key => {
+                    let value = connection.value(key)?;
+                    met &= pattern::fits(Connection::kind(key), patterns, value);
+                }
+            }
+        }
+        Some(met)
+    }
+
+    /// Changes `base` to a connection that meets the criteria.
+    pub fn meeting(&self, base: &Connection) -> Option<Connection> {
+        let mut found = base.clone();
+        for (key, patterns) in &self.criteria {
+            if ["user", "group", "all"].contains(&key.as_str()) {
+                continue;
+            }
+            let kind = Connection::kind(key);
+            let mut samples = pattern::samples(kind, patterns);
+            let value = samples.find(|sample| pattern::fits(kind, patterns, sample))?;
+            found.set(key, value)?;
+        }
+        (self.is_met_by(&found) == Some(true)).then_some(found)
+    }
+
+    /// Changes `base` to a connection that does not meet them.
+    pub fn missing(&self, base: &Connection) -> Option<Connection> {
+        self.criteria.iter().find_map(|(key, patterns)| {
+            if ["user", "group", "all"].contains(&key.as_str()) {
+                return None;
+            }
+            let kind = Connection::kind(key);
+            let mut samples = pattern::others(kind, patterns);
+            let value = samples.find(|sample| !pattern::fits(kind, patterns, sample))?;
+            let mut found = base.clone();
+            found.set(key, value)?;
+            Some(found)
+        })
+    }
+}
+
+impl Blocks {
+    /// Reads the default configuration files. A running sshd may use others if its command line names them.
+    pub fn read() -> Self {
+        let mut found = Self::default();
+        match FILES.iter().map(Path::new).find(|file| file.exists()) {
+            Some(file) => found.file(file, &[], 0),
+            None => found.unread.push("sshd has no configuration file".into()),
+        }
+        found
+    }
+
+    fn file(&mut self, path: &Path, outer: &[(String, String)], depth: usize) {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let path = path.display();
+                self.unread.push(format!("cannot read '{path}': {error}"));
+                return;
+            }
+        };
+        let mut criteria = outer.to_vec();
+        for (number, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+            let words = words(line);
+            let Some((keyword, rest)) = words.split_first() else {
+                continue;
+            };
+            if keyword.eq_ignore_ascii_case("match") {
+                let own = criteria_of(rest);
+                // A block in an included file is nested in the block that includes it.
+                criteria = [outer, own.as_slice()].concat();
+                self.any = true;
+                let block = Block {
+                    location: format!("'{}':{}", path.display(), number + 1),
+                    text: rest.join(" "),
+                    criteria: criteria.clone(),
+                };
+                let is_more = |(key, _): &(String, String)| {
+                    !["user", "group", "all", "invalid-user"].contains(&key.as_str())
+                };
+                let never = criteria.iter().any(|(key, _)| key == "invalid-user");
+                if criteria.iter().any(is_more) && !never {
+                    match self.all.len() < MOST {
+                        true => self.all.push(block),
+                        false => self
+                            .unread
+                            .push(format!("{} is one too many", block.location)),
+                    }
+                }
+            } else if keyword.eq_ignore_ascii_case("include") {
+                if depth == DEPTH {
+                    let path = path.display();
+                    self.unread.push(format!("'{path}' includes too deep"));
+                    continue;
+                }
+                for pattern in rest {
+                    for file in glob(&Path::new(DIR).join(pattern)) {
+                        self.file(&file, &criteria, depth + 1);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Parses `address 10.0.0.0/8 user=agent` to pairs with lower-case keys.
+fn criteria_of(words: &[String]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let (key, value) = match word.split_once('=') {
+            Some((key, value)) => (key, value.to_owned()),
+            None => (word.as_str(), String::new()),
+        };
+        let key = key.to_ascii_lowercase();
+        let value = match key.as_str() {
+            "all" | "invalid-user" => String::new(),
+            _ if value.is_empty() => words.next().cloned().unwrap_or_default(),
+            _ => value,
+        };
+        found.push((key, value));
+    }
+    found
+}
+
+/// Splits a line into words: quotes group, `=` may follow the keyword, `#` starts a comment.
+fn words(line: &str) -> Vec<String> {
+    let line = line.trim();
+    // As strdelim() of OpenSSH: the keyword ends at white space or one '='.
+    let end = line.find(|c: char| c.is_ascii_whitespace() || c == '=');
+    let (keyword, rest) = line.split_at(end.unwrap_or(line.len()));
+    if keyword.is_empty() || keyword.starts_with('#') {
+        return Vec::new();
+    }
+    let rest = rest.trim_start();
+    let rest = rest.strip_prefix('=').unwrap_or(rest);
+    let mut found = vec![keyword.trim_matches('"').to_owned()];
+    let (mut word, mut quoted, mut open) = (String::new(), None, false);
+    for c in rest.chars() {
+        match (c, quoted) {
+            (c, Some(quote)) if c == quote => quoted = None,
+            (c, Some(_)) => word.push(c),
+            ('"' | '\'', None) => (quoted, open) = (Some(c), true),
+            ('#', None) if word.is_empty() && !open => break,
+            (c, None) if c.is_whitespace() => {
+                if open || !word.is_empty() {
+                    found.push(std::mem::take(&mut word));
+                }
+                open = false;
+            }
+            (c, None) => word.push(c),
+        }
+    }
+    if open || !word.is_empty() {
+        found.push(word);
+    }
+    found
+}
+
+/// Expands `*` and `?` in each path component (glob(7), without brackets).
+fn glob(path: &Path) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::new()];
+    for part in path.components() {
+        let name = part.as_os_str().to_string_lossy();
+        if !name.contains(['*', '?', '[']) {
+            found.iter_mut().for_each(|path| path.push(part));
+            continue;
+        }
+        let mut next = Vec::new();
+        for dir in &found {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+            let fitting = entries.filter(|entry| {
+                let entry = entry.file_name();
+                let entry = entry.to_string_lossy();
+                // Brackets match any name: this reads too many files rather than too few.
+                let loose = name.contains('[') || pattern::glob(&name, &entry);
+                loose && !entry.starts_with('.')
+            });
+            next.extend(fitting.map(|entry| entry.path()));
+        }
+        next.sort();
+        found = next;
+    }
+    found.retain(|path| path.is_file());
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Blocks {
+        let dir = std::env::temp_dir().join(format!("remit-blocks-{}", std::process::id()));
+        fs::create_dir_all(dir.join("more.d")).unwrap();
+        let inner = "Match LocalPort 2222\n  PasswordAuthentication yes\n";
+        fs::write(dir.join("more.d/1.conf"), inner).unwrap();
+        let file = dir.join("sshd_config");
+        fs::write(&file, text.replace("DIR", &dir.to_string_lossy())).unwrap();
+        let mut found = Blocks::default();
+        found.file(&file, &[], 0);
+        fs::remove_dir_all(&dir).unwrap();
+        found
+    }
+
+    #[test]
+    fn c05_matching_connection_is_found_per_block() {
+        let base = Connection::default();
+        let text = "Port 22\nmatch user agent\n  X11Forwarding no\n\
+                    Match Address 127.0.0.0/8,10.* # home\n  ForceCommand /bin/sh\n\
+                    Match=User=agent Host=\"*.example.org,!bad.example.org\" LocalAddress=10.9.0.1\n\
+                    Include DIR/more.d/*.conf\n\
+                    Match Address *,!192.0.2.0/24\n\
+                    Match all\n  PermitTTY no\nMatch Version OpenSSH_9*\n";
+        let blocks = read(text);
+        assert!(blocks.any && blocks.unread.is_empty(), "{blocks:?}");
+        let locations: Vec<&str> = blocks
+            .all
+            .iter()
+            .filter_map(|block| block.location.rsplit('/').next())
+            .collect();
+        assert_eq!(
+            locations,
+            [
+                "sshd_config':4",
+                "sshd_config':6",
+                "1.conf':1",
+                "sshd_config':8",
+                "sshd_config':11"
+            ]
+        );
+        for block in &blocks.all[..4] {
+            let meeting = block.meeting(&base).unwrap();
+            assert_eq!(
+                block.is_met_by(&meeting),
+                Some(true),
+                "{block:?} {meeting:?}"
+            );
+            let missing = block.missing(&base).unwrap();
+            assert_eq!(
+                block.is_met_by(&missing),
+                Some(false),
+                "{block:?} {missing:?}"
+            );
+        }
+        // No connection can be built for it.
+        assert_eq!(blocks.all[4].meeting(&base), None);
+        assert!(blocks.all[1].may_be_about("agent") && !blocks.all[1].may_be_about("bob"));
+        // A nested block: the outer criteria must be met too.
+        let inner = &blocks.all[2];
+        let meeting = inner.meeting(&base).unwrap();
+        assert_eq!(inner.is_met_by(&meeting), Some(true));
+    }
+
+    #[test]
+    fn lines_are_read_as_sshd_reads_them() {
+        let cases: [(&str, &[&str]); 6] = [
+            ("", &[]),
+            ("  # Match all", &[]),
+            ("Include=a b", &["Include", "a", "b"]),
+            ("Include = \"a b\" 'c'#d", &["Include", "a b", "c#d"]),
+            (
+                "Match\taddress  1.2.3.4 # x",
+                &["Match", "address", "1.2.3.4"],
+            ),
+            ("Match user \"\"", &["Match", "user", ""]),
+        ];
+        for (line, expect) in cases {
+            assert_eq!(words(line), expect, "{line}");
+        }
+    }
+}

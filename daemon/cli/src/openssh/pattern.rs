@@ -1,0 +1,196 @@
+//! Matches sshd's patterns (ssh_config(5), PATTERNS; sshd_config(5), Match) and generates values that match. Pure.
+
+use std::iter;
+use std::net::IpAddr;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatternKind {
+    /// A pattern may be a network, `10.0.0.0/8`.
+    Address,
+    /// Case is ignored.
+    Host,
+    Number,
+    Name,
+}
+
+/// Returns true if a value matches one pattern of a list and none that starts with `!`.
+pub fn fits(kind: PatternKind, list: &str, value: &str) -> bool {
+    let mut found = false;
+    for pattern in list.split(',') {
+        match pattern.strip_prefix('!') {
+            Some(not) if fits_one(kind, not, value) => return false,
+            Some(_) => {}
+            None => found |= fits_one(kind, pattern, value),
+        }
+    }
+    found
+}
+
+fn fits_one(kind: PatternKind, pattern: &str, value: &str) -> bool {
+    match kind {
+        PatternKind::Address if pattern.contains('/') => {
+            network(pattern).is_some_and(|(net, bits)| {
+                let addr = value.parse().ok();
+                addr.is_some_and(|addr| is_in(addr, net, bits))
+            })
+        }
+        PatternKind::Address | PatternKind::Host => {
+            glob(&pattern.to_ascii_lowercase(), &value.to_ascii_lowercase())
+        }
+        PatternKind::Number | PatternKind::Name => glob(pattern, value),
+    }
+}
+
+pub fn glob(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut at, mut of) = (0, 0);
+    // Where to continue if the part after the last star does not match. Time is at most the product of both lengths.
+    let mut again: Option<(usize, usize)> = None;
+    while of < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                again = Some((at + 1, of));
+                at += 1;
+            }
+            Some(c) if *c == b'?' || name.get(of) == Some(c) => (at, of) = (at + 1, of + 1),
+            _ => match again {
+                Some((star, from)) => {
+                    again = Some((star, from + 1));
+                    (at, of) = (star, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern
+        .get(at..)
+        .unwrap_or_default()
+        .iter()
+        .all(|c| *c == b'*')
+}
+
+fn network(text: &str) -> Option<(IpAddr, u32)> {
+    let (addr, bits) = text.split_once('/')?;
+    Some((addr.parse().ok()?, bits.parse().ok()?))
+}
+
+fn is_in(addr: IpAddr, net: IpAddr, bits: u32) -> bool {
+    let top = |value: u128, width: u32| value.checked_shr(width.saturating_sub(bits)).unwrap_or(0);
+    match (addr, net) {
+        (IpAddr::V4(addr), IpAddr::V4(net)) => {
+            let value = |addr: std::net::Ipv4Addr| u128::from(addr.to_bits());
+            top(value(addr), 32) == top(value(net), 32)
+        }
+        (IpAddr::V6(addr), IpAddr::V6(net)) => top(addr.to_bits(), 128) == top(net.to_bits(), 128),
+        _ => false,
+    }
+}
+
+/// Generates values that may match a list, from its positive patterns.
+pub fn samples(kind: PatternKind, list: &str) -> impl Iterator<Item = String> {
+    let patterns = list.split(',').filter(|pattern| !pattern.starts_with('!'));
+    patterns
+        .flat_map(move |pattern| of_pattern(kind, pattern))
+        .chain(common(kind))
+}
+
+/// Generates values that may not match, from its `!` patterns and others.
+pub fn others(kind: PatternKind, list: &str) -> impl Iterator<Item = String> {
+    let patterns = list
+        .split(',')
+        .filter_map(|pattern| pattern.strip_prefix('!'));
+    patterns
+        .flat_map(move |pattern| of_pattern(kind, pattern))
+        .chain(common(kind))
+}
+
+fn common(kind: PatternKind) -> impl Iterator<Item = String> {
+    let all: &[&str] = match kind {
+        PatternKind::Address => &[
+            "192.0.2.1",
+            "198.51.100.7",
+            "127.0.0.1",
+            "10.1.2.3",
+            "2001:db8::7",
+            "::1",
+        ],
+        PatternKind::Host => &["192.0.2.1", "remit.invalid", "localhost"],
+        PatternKind::Number => &["22", "2222", "65022"],
+        PatternKind::Name => &["remit"],
+    };
+    all.iter().map(|text| (*text).to_owned())
+}
+
+fn of_pattern(kind: PatternKind, pattern: &str) -> Vec<String> {
+    match (kind, network(pattern)) {
+        (PatternKind::Address, Some((net, _))) => {
+            // The second one is in the network too, unless the network has one address.
+            let next = match net {
+                IpAddr::V4(net) => IpAddr::V4((net.to_bits() | 1).into()),
+                IpAddr::V6(net) => IpAddr::V6((net.to_bits() | 1).into()),
+            };
+            vec![next.to_string(), net.to_string()]
+        }
+        (PatternKind::Address, None) => {
+            let stars = ["1", "1.1", "1.1.1", "1.1.1.1", "::1", ":1"];
+            let written = stars.map(|star| pattern.replace('*', star).replace('?', "1"));
+            let good = |text: &String| text.parse::<IpAddr>().is_ok();
+            written.into_iter().filter(good).collect()
+        }
+        (PatternKind::Number, _) => vec![pattern.replace(['*', '?'], "2")],
+        (_, _) => iter::once(pattern.replace(['*', '?'], "x")).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c05_lists_are_those_of_sshd() {
+        use PatternKind::{Address, Host, Name, Number};
+        for (kind, list, value, expect) in [
+            (Address, "127.0.0.0/8", "127.3.4.5", true),
+            (Address, "127.0.0.0/8", "128.0.0.1", false),
+            (Address, "0.0.0.0/0", "128.0.0.1", true),
+            (Address, "::/0", "128.0.0.1", false),
+            (Address, "2001:db8::/32", "2001:db8:1::7", true),
+            (Address, "10.*,!10.0.*", "10.1.0.1", true),
+            (Address, "10.*,!10.0.*", "10.0.0.1", false),
+            (Address, "!10.0.0.0/8", "11.0.0.1", false),
+            (Host, "*.Example.org", "a.example.ORG", true),
+            (Name, "agent?", "agent7", true),
+            (Name, "agent", "Agent", false),
+            (Number, "22", "2222", false),
+        ] {
+            assert_eq!(fits(kind, list, value), expect, "{list} {value}");
+        }
+        let many = "*a".repeat(200);
+        assert!(!glob(&many, &"a".repeat(199)) && glob(&many, &"a".repeat(200)));
+    }
+
+    #[test]
+    fn c05_a_sample_fits_its_pattern() {
+        for (kind, list) in [
+            (PatternKind::Address, "127.0.0.0/8"),
+            (PatternKind::Address, "10.0.0.7/32"),
+            (PatternKind::Address, "192.168.*"),
+            (PatternKind::Address, "192.168.1.?"),
+            (PatternKind::Address, "fe80:*"),
+            (PatternKind::Address, "fe80::/10,!fe80::1"),
+            (PatternKind::Address, "*,!192.0.2.0/24"),
+            (PatternKind::Host, "*.example.org"),
+            (PatternKind::Number, "2222"),
+            (PatternKind::Name, "vrf-*"),
+        ] {
+            assert!(
+                samples(kind, list).any(|one| fits(kind, list, &one)),
+                "{list}"
+            );
+            assert!(
+                others(kind, list).any(|one| !fits(kind, list, &one)),
+                "{list}"
+            );
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Describes the end of a job in a sentence.
+
+use nix::sys::signal::Signal;
+use remit_common::admin::AnyJob;
+use remit_common::denial::Denial;
+use remit_common::outcome::{DENIED_BY, JobReport, State};
+use remit_common::refusal::Code;
+
+use crate::error;
+use crate::render::calls;
+use crate::render::output;
+
+/// Denials of one job that are printed by default.
+const DENIALS_SHOWN: usize = 3;
+
+#[derive(Clone, Copy)]
+pub struct Ended<'a> {
+    state: State,
+    exit: Option<i32>,
+    signal: Option<i32>,
+    cause: &'a str,
+    /// The refusal of a job that was accepted at first.
+    code: Option<Code>,
+    /// True if the end of all its processes was verified; `None` while the job lives.
+    gone: Option<bool>,
+}
+
+impl<'a> From<&'a JobReport> for Ended<'a> {
+    fn from(report: &'a JobReport) -> Self {
+        let ending = report.ending.as_ref();
+        Self {
+            state: report.state,
+            exit: ending.and_then(|ending| ending.exit),
+            signal: ending.and_then(|ending| ending.signal),
+            cause: ending.map_or("", |ending| &ending.cause),
+            code: ending.and_then(|ending| ending.code),
+            gone: ending.map(|ending| ending.kill_verified),
+        }
+    }
+}
+
+impl<'a> From<&'a AnyJob> for Ended<'a> {
+    fn from(job: &'a AnyJob) -> Self {
+        Self {
+            state: job.state,
+            exit: job.exit,
+            signal: None,
+            cause: job.cause.as_deref().unwrap_or_default(),
+            code: (job.state == State::Denied).then(|| {
+                let by_person = job
+                    .cause
+                    .as_ref()
+                    .is_some_and(|why| why.starts_with(DENIED_BY));
+                match by_person {
+                    true => Code::ApprovalDenied,
+                    false => Code::ApprovalVoid,
+                }
+            }),
+            gone: job.kill_verified,
+        }
+    }
+}
+
+impl Ended<'_> {
+    /// Returns the state as a word for a list. A request that no person denied is void.
+    pub fn word(self) -> &'static str {
+        match (self.state, self.code) {
+            (State::Denied, Some(Code::ApprovalDenied) | None) => "denied",
+            (State::Denied, Some(_)) => "void",
+            (state, _) => state.as_str(),
+        }
+    }
+
+    /// Describes what the exit status does not show. `None` if the command exited by itself.
+    pub fn sentence(self) -> Option<String> {
+        let what = match self.state {
+            State::AwaitingApproval | State::Queued | State::Running | State::Exited => {
+                return None;
+            }
+            State::Signalled => "the job was killed",
+            State::TimedOut => "the job timed out",
+            State::OomKilled => "the job ran out of memory",
+            State::OutputLimit => "the job wrote more than is kept",
+            State::Cancelled => "the job was cancelled",
+            State::Denied => match self.code {
+                Some(Code::ApprovalDenied) => "the job was not approved",
+                Some(Code::ApprovalVoid) => "the request is void",
+                _ => "the job was refused while it waited",
+            },
+            State::Expired => "the request expired",
+            State::Interrupted => "the job was interrupted",
+            State::NotStarted => "the job was not started",
+        };
+        Some(match self.why() {
+            Some(why) => format!("{what}: {why}"),
+            None => what.to_owned(),
+        })
+    }
+
+    /// As `sentence`, with the exit status and the verified end of its processes.
+    pub fn account(self) -> String {
+        let sentence = self.sentence().unwrap_or_else(|| match self.exit {
+            Some(exit) => format!("the job exited by itself with status {exit}"),
+            None => "the job ended by itself".to_owned(),
+        });
+        match self.gone {
+            // The job never had a process.
+            Some(true) if self.code.is_some() => sentence,
+            Some(true) => format!("{sentence}; every process of it is gone, verified"),
+            Some(false) | None => sentence,
+        }
+    }
+
+    /// Returns a warning if the job ended and the end of all its processes is not verified.
+    pub fn doubt(self) -> Option<&'static str> {
+        match (self.gone, self.state) {
+            (Some(true) | None, _) => None,
+            (Some(false), State::Interrupted) => {
+                Some("some processes of the job may still run: their end could not be verified")
+            }
+            (Some(false), _) => Some(
+                "a process of the job is stuck in the kernel: its end could not be verified, and \
+                 the job keeps its job slot until it is gone",
+            ),
+        }
+    }
+
+    /// Returns the daemon's reason, otherwise the signal. The reason names a signal itself.
+    fn why(self) -> Option<String> {
+        if !self.cause.is_empty() {
+            return Some(self.cause.to_owned());
+        }
+        if self.state == State::Interrupted {
+            return Some("the daemon ended before it had".to_owned());
+        }
+        let number = self.signal.filter(|_| self.state == State::Signalled)?;
+        Some(match Signal::try_from(number) {
+            Ok(signal) => format!("signal {number} ({signal})"),
+            Err(_) => format!("signal {number}"),
+        })
+    }
+}
+
+/// Describes a denial in lines: what was refused, by which layer, and alternatives.
+pub fn refused(denial: &Denial) -> Vec<String> {
+    let what = match &denial.object {
+        Some(object) => format!("{} {object}", denial.operation),
+        None => denial.operation.clone(),
+    };
+    // Without a kernel report, the denial is a guess from the program's output.
+    let refused = match denial.guess {
+        true => "probably refused",
+        false => "refused",
+    };
+    let mut lines = vec![format!(
+        "{refused} ({}): {what}: {}",
+        denial.layer.as_str(),
+        denial.rule
+    )];
+    let next = denial.next.as_deref().map(calls::typed);
+    lines.extend(next.map(|next| format!("  instead: {next}")));
+    let lift = denial.lift.as_deref();
+    lines.extend(lift.map(|lift| format!("  to lift it: {lift}")));
+    lines
+}
+
+pub fn notes(report: &JobReport) {
+    tell(report, Ended::from(report).sentence());
+}
+
+/// As `notes`, for a job that the user stopped: its ending is always printed.
+pub fn stopped(report: &JobReport) {
+    tell(report, Some(Ended::from(report).account()));
+}
+
+fn tell(report: &JobReport, ending: Option<String>) {
+    for denial in report.denials.iter().take(DENIALS_SHOWN) {
+        for line in refused(denial) {
+            output::note(&line);
+        }
+    }
+    if let Some(more) = report
+        .denials
+        .len()
+        .checked_sub(DENIALS_SHOWN)
+        .filter(|more| *more > 0)
+    {
+        output::note(&format!("{more} more refusals: remit job {}", report.job));
+    }
+    for note in &report.notes {
+        output::note(&format!("note: {note}"));
+    }
+    if let Some(ending) = ending {
+        output::note(&ending);
+    }
+    let next = report
+        .ending
+        .as_ref()
+        .and_then(|ending| ending.next.as_deref());
+    if let Some(next) = next {
+        output::note(&format!("what to do next: {}", error::typed(next)));
+    }
+    if let Some(doubt) = Ended::from(report).doubt() {
+        output::note(doubt);
+    }
+}

@@ -1,0 +1,302 @@
+//! The self-test: a child takes all set-up steps and then tries each sandbox layer.
+
+pub(crate) mod child;
+pub(crate) mod probes;
+
+use crate::error::{Doing, Error, Result};
+use crate::self_test::child::{BROKEN, UNTRIED, run_child};
+use crate::self_test::probes::{Attempt, NAMESPACES, Outside, Stage, attempts};
+use crate::spawner::direct::{pipe, shared_pages, tmpfs_options};
+use crate::spawner::{Forker, MOUNTS_CHANGED};
+use crate::spec::compiled::Base;
+use crate::steps::beginning::join;
+use crate::steps::child_env::ChildEnv;
+use crate::steps::private_root::{self, Access, Content, Host, Mount};
+use crate::sys::{self, ForkCall, Pointers};
+use crate::{Cgroup, Layer, Progress, Sandbox, Step, StepReader};
+use nix::poll::{PollFd, PollFlags, poll};
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub layer: Layer,
+    pub held: bool,
+    pub detail: String,
+}
+
+/// A running self-test. Dropping it kills it.
+#[derive(Debug)]
+pub struct SelfTest {
+    answers: OwnedFd,
+    /// One pipe for each way of starting jobs.
+    steps: Vec<OwnedFd>,
+    asked: Vec<&'static Attempt>,
+    keyrings: bool,
+    pid: Option<i32>,
+    pidfd: OwnedFd,
+}
+
+/// Forks a self-test as `uid`, `gid` (which no job uses meanwhile), with the profile's own limits and groups, in its
+/// own cgroup: kill that after the end. It makes nothing outside its own namespaces.
+pub fn self_test(sandbox: &Sandbox, cgroup: &Cgroup, uid: u32, gid: u32) -> Result<SelfTest> {
+    if uid == 0 || gid == 0 {
+        return Err(Error::refused(
+            "cannot test the sandbox",
+            "a job is never root",
+        ));
+    }
+    let (answers, answer_end) = pipe(None)?;
+    let (steps, steps_end) = pipe(None)?;
+    let forker = match &sandbox.recipe {
+        Some(_) => Some(Forker::new(sandbox)?),
+        None => None,
+    };
+    let ways = forker.as_ref().map_or(0, child::ways);
+    let further: Vec<_> = (0..ways).map(|_| pipe(None)).collect::<Result<_>>()?;
+    if let Base::Host = sandbox.base {
+        return Err(Error::refused(
+            "cannot test the sandbox",
+            "the profile has no sandbox layers",
+        ));
+    }
+    let own = (uid, gid);
+    let (uid, gid) = sandbox.credentials.user.unwrap_or(own);
+    let rows = sandbox.ceilings.apply(&sandbox.processes(&sandbox.limits));
+    let stat = |path: &CStr| {
+        sys::stat(path).doing(|| format!("cannot look at '{}'", path.to_string_lossy()))
+    };
+    let mut outside = Outside {
+        tmp: stat(c"/tmp")?.st_dev,
+        root: stat(c"/")?.st_dev,
+        namespaces: [0; NAMESPACES.len()],
+    };
+    for (inode, path) in outside.namespaces.iter_mut().zip(NAMESPACES) {
+        *inode = stat(path)?.st_ino;
+    }
+    let [writable, devices, executable] = paths(sandbox);
+    let mount = Mount::stage();
+    let child_env = ChildEnv {
+        sandbox,
+        own,
+        uid,
+        gid,
+        loginuid: None,
+        limits: &rows,
+        others: None,
+        join_cgroup: None,
+        parent: std::process::id(),
+        has_cgroup: true,
+        tmpfs: tmpfs_options(&sandbox.limits, 0o1777, uid, gid)?,
+        scratch: tmpfs_options(&sandbox.limits, 0o755, uid, gid)?,
+        shared_pages: shared_pages(&sandbox.limits)?,
+        stdin: None,
+        stdout: answer_end.as_fd(),
+        stderr: answer_end.as_fd(),
+        script: None,
+        measured: &[],
+        arguments: &[],
+        steps: steps_end.as_fd(),
+        cwd: c"/",
+        candidates: Vec::new(),
+        path: &[],
+        argv: Pointers::new(&[]),
+        env: Pointers::new(&[]),
+        stage: Some(&mount),
+        inherited: None,
+    };
+    let asked: Vec<&Attempt> = attempts(sandbox).collect();
+    let child = || {
+        let stage = Stage {
+            sandbox,
+            uid,
+            gid,
+            limits: &rows,
+            writable: &writable,
+            devices: &devices,
+            executable: &executable,
+            bystander: 0,
+            outside,
+        };
+        let steps_end = further
+            .iter()
+            .map(|(_, steps_end)| steps_end.as_fd())
+            .collect();
+        run_child(
+            child_env,
+            stage,
+            &asked,
+            forker.as_ref().map(|forker| (forker, steps_end)),
+        )
+    };
+    let call = sandbox.kernel.fork;
+    let into = Some(cgroup.fd());
+    let (pid, pidfd) = match call {
+        ForkCall::Clone3 => sys::fork(call, into, child),
+        ForkCall::Clone => sys::fork(call, None, || match join(cgroup.fd()) {
+            Ok(()) => child(),
+            Err(_) => 1,
+        }),
+    }
+    .doing(|| "cannot fork".into())?;
+    let mut steps = vec![steps];
+    steps.extend(further.into_iter().map(|(steps, _)| steps));
+    Ok(SelfTest {
+        answers,
+        steps,
+        asked,
+        keyrings: sandbox.kernel.keyrings,
+        pid: Some(pid),
+        pidfd,
+    })
+}
+
+impl SelfTest {
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Ends it early; `fd` reports when it has ended.
+    pub fn kill(&self) {
+        let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
+    }
+
+    /// Returns one finding for each attempt that this kernel allows; `None`: it still runs. Never waits. Fails if the
+    /// set-up failed, and names the step. Its bystander, of the same uid, may still be ending: wait until the cgroup
+    /// is empty before the uid is used again.
+    pub fn read(&mut self) -> Result<Option<Vec<Finding>>> {
+        if let Some(pid) = self.pid {
+            let ended = sys::wait(pid, libc::WNOHANG);
+            let Some((status, _)) = ended.doing(|| "cannot wait for the self-test".into())? else {
+                return Ok(None);
+            };
+            self.pid = None;
+            if status.code() == Some(MOUNTS_CHANGED) {
+                let why = "mounts of the host changed each time a sandbox was made; try again";
+                return Err(Error::refused(DOING, why));
+            }
+        }
+        let mut keyring = self.keyrings.then_some(true);
+        for steps in &self.steps {
+            let done = executed_steps(steps.as_fd())?;
+            keyring = keyring.map(|so_far| so_far && done.contains(&Step::Keyring));
+        }
+        // Four bytes for each attempt are far less than a pipe takes.
+        let mut answers = [0; 512];
+        let length =
+            sys::read(self.answers.as_fd(), &mut answers).doing(|| "cannot read it".into())?;
+        let answers = answers.get(..length).unwrap_or_default();
+        let many = self.asked.len();
+        if length != many * (1 + self.steps.len()) {
+            return Err(Error::refused(DOING, "it died while it tested the layers"));
+        }
+        let (controls, behind) = answers.split_at(many);
+        let mut findings = Vec::with_capacity(many + 1);
+        for ((at, attempt), control) in self.asked.iter().enumerate().zip(controls) {
+            let answers = || behind.iter().skip(at).step_by(many);
+            if answers().chain([control]).any(|seen| *seen == UNTRIED) {
+                let why = format!("'{}' could not be tested: no process for it", attempt.what);
+                return Err(Error::refused(DOING, why));
+            }
+            // The layer must hold in every way of starting jobs.
+            let found = answers().map(|answer| find(attempt, *control, *answer));
+            findings.extend(found.min_by_key(|finding| finding.held));
+        }
+        findings.extend(keyring.map(own_keyring));
+        Ok(Some(findings))
+    }
+}
+
+impl Drop for SelfTest {
+    /// One that hangs in the kernel is left as it is: a zombie later is better than waiting now.
+    fn drop(&mut self) {
+        if let Some(pid) = self.pid {
+            self.kill();
+            let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut ended, 100u8);
+            let _ = sys::reap(pid);
+        }
+    }
+}
+
+const DOING: &str = "cannot test the sandbox";
+
+fn executed_steps(steps: BorrowedFd<'_>) -> Result<Vec<Step>> {
+    match StepReader::new().read(steps) {
+        Progress::Executed(done) => Ok(done),
+        Progress::More => Err(Error::refused(DOING, "its steps have no end")),
+        Progress::Failed {
+            step, errno, why, ..
+        } => {
+            let errno = io::Error::from_raw_os_error(errno);
+            let why = format!("step '{}' failed ({why:?}): {errno}", step.name());
+            Err(Error::refused(DOING, why))
+        }
+    }
+}
+
+/// Under the filter no call shows whose keyring it is, so the step counts instead.
+fn own_keyring(held: bool) -> Finding {
+    let was = if held { "was" } else { "was not" };
+    Finding {
+        layer: Layer::Keyring,
+        held,
+        detail: format!("a session keyring of its own {was} made"),
+    }
+}
+
+fn find(attempt: &Attempt, control: u8, answer: u8) -> Finding {
+    let say = |code: u8| match code {
+        0 => "allowed".to_owned(),
+        255 => "as it must be".to_owned(),
+        BROKEN => "could not be tested".to_owned(),
+        errno => io::Error::from_raw_os_error(errno.into()).to_string(),
+    };
+    let controlled = attempt
+        .control
+        .is_none_or(|want| want == i32::from(control));
+    let answered = i32::from(answer) == attempt.held;
+    let mut detail = format!("{}: {}", attempt.what, say(answer));
+    if attempt.control.is_some() {
+        detail = format!("{detail}; without the sandbox: {}", say(control));
+    }
+    Finding {
+        layer: attempt.layer,
+        held: controlled && answered,
+        detail,
+    }
+}
+
+fn paths(sandbox: &Sandbox) -> [Vec<CString>; 3] {
+    let access = |what: &Content| match what {
+        Content::Host(Host { access, .. }) => Some(*access),
+        Content::Private(_) => None,
+    };
+    let by_access = |mounts: &[Mount]| {
+        let written = |what: &Content| {
+            let access = access(what);
+            access.is_none() || matches!(access, Some(Access::Files { write: true, .. }))
+        };
+        let device = |what: &Content| access(what) == Some(Access::Device);
+        let executed =
+            |what: &Content| matches!(access(what), Some(Access::Files { exec: true, .. }));
+        [
+            private_root::paths(mounts, written),
+            private_root::paths(mounts, device),
+            private_root::paths(mounts, executed),
+        ]
+    };
+    match &sandbox.base {
+        Base::Read(paths) => {
+            let [mut written, mut devices, executed] = by_access(&paths.listed);
+            written.extend(paths.private.iter().cloned());
+            devices.extend(paths.devices.iter().cloned());
+            [written, devices, executed]
+        }
+        Base::Strict(strict) => by_access(&strict.root.mounts),
+        Base::Host => [Vec::new(), Vec::new(), Vec::new()],
+    }
+}

@@ -1,0 +1,90 @@
+//! Starts the daemon's own unprivileged processes.
+
+use crate::error::{Doing, Error, Result};
+use crate::spec::kernel;
+use crate::supervise::watchdog::drop_all_rights;
+use crate::sys::{self, Pointers};
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
+};
+
+/// Runs `program` as `uid`, `gid` and exactly `groups`, without a capability, with `no_new_privs` and a session of its
+/// own. Descriptors: stdin and stdout are null, stderr is inherited, each of `fds` is at its number (3 or more, all
+/// different), nothing else. It is killed when the calling thread ends. It has no sandbox: it confines itself. Returns
+/// when the child exists. A child that cannot execute writes a line to stderr and exits with status 127.
+pub fn spawn_service(
+    program: &CStr,
+    argv: &[CString],
+    env: &[CString],
+    uid: u32,
+    gid: u32,
+    groups: &[u32],
+    fds: &[(BorrowedFd<'_>, i32)],
+) -> Result<(i32, OwnedFd)> {
+    let doing = || format!("cannot start '{}'", program.to_string_lossy());
+    if uid == 0 || gid == 0 {
+        return Err(Error::refused(doing(), "a service is never root"));
+    }
+    let mut numbers: Vec<i32> = fds.iter().map(|(_, at)| *at).collect();
+    numbers.sort_unstable();
+    let wanted = numbers.len();
+    numbers.dedup();
+    if numbers.len() != wanted || numbers.first().is_some_and(|at| *at < 3) {
+        return Err(Error::refused(
+            doing(),
+            "two descriptors share a number, or one is below 3",
+        ));
+    }
+    let warden = sys::pidfd_open(std::process::id() as i32).doing(doing)?;
+    let (argv, env) = (Pointers::new(argv), Pointers::new(env));
+    let above = numbers.last().map_or(3, |last| last.saturating_add(1));
+    let child = || {
+        let error = match ready(uid, gid, groups, fds, above, &warden) {
+            Ok(()) => sys::execve(program, &argv, &env),
+            Err(e) => e,
+        };
+        // For the journal. This process has one thread, so it may allocate.
+        let text = format!("cannot execute '{}': {error}\n", program.to_string_lossy());
+        let _ = sys::write(sys::borrowed(2), text.as_bytes());
+        127
+    };
+    sys::fork(kernel::fork_call()?, None, child).doing(doing)
+}
+
+fn ready(
+    uid: u32,
+    gid: u32,
+    groups: &[u32],
+    fds: &[(BorrowedFd<'_>, i32)],
+    above: RawFd,
+    warden: &OwnedFd,
+) -> io::Result<()> {
+    sys::new_session()?;
+    sys::default_signals()?;
+    sys::reset_umask_and_personality()?;
+    let null = sys::copy_above(sys::open(c"/dev/null", libc::O_RDWR)?.as_fd(), above)?;
+    let warden = sys::copy_above(warden.as_fd(), above)?;
+    // Copies all of them above the numbers in use first, so that none covers one that is still to be moved.
+    let copies: Vec<(BorrowedFd<'_>, RawFd)> = fds
+        .iter()
+        .map(|(fd, at)| Ok((sys::copy_above(*fd, above)?, *at)))
+        .collect::<io::Result<_>>()?;
+    sys::renumber(null, 0)?;
+    sys::renumber(null, 1)?;
+    for (copy, at) in copies {
+        sys::renumber(copy, at)?;
+    }
+    sys::change_dir(c"/")?;
+    drop_all_rights(uid, gid, groups)?;
+    if !sys::pidfd_alive(warden)? {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    sys::no_new_privs()?;
+    // Numbers between the standard ones and the last wanted one may be open.
+    for gap in (3..above).filter(|n| fds.iter().all(|(_, at)| at != n)) {
+        sys::close_one(gap);
+    }
+    sys::close_from(above)
+}

@@ -1,0 +1,204 @@
+//! Probes the features of this kernel by trying each of them.
+
+use crate::error::{Doing, Error, Result};
+use crate::spec::layer::EnabledLayers;
+use crate::steps::landlock::fence;
+use crate::sys::{self, ForkCall};
+use std::{io, path::Path, sync::OnceLock};
+
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// `uname -r`, for display only.
+    pub release: String,
+    /// Landlock's ABI. 0 without Landlock: not built, not in `lsm=`, or refused by a filter.
+    pub landlock_abi: u32,
+    /// Bit mask of Landlock's fixed errata; 0 if the kernel does not report them.
+    pub landlock_errata: u32,
+    pub keyrings: bool,
+    pub loginuid: bool,
+    /// CPU time is shared between sessions, and one job is one session: the kernel makes a group of each session and
+    /// no cgroup controller counts CPU time. Not probed: the owner of the cgroups sets it.
+    pub one_session: bool,
+    pub(crate) fork: ForkCall,
+}
+
+impl Kernel {
+    /// Tries each feature. Refuses a kernel that lacks what every sandbox needs, and names it: mount_setattr,
+    /// close_range, pidfds, seccomp filters (Linux 5.12).
+    pub fn probe() -> Result<Kernel> {
+        let fork = fork_call()?;
+        let landlock_abi = landlock()?;
+        let kernel = Kernel {
+            release: Self::release()?,
+            landlock_abi,
+            landlock_errata: if landlock_abi > 0 {
+                sys::landlock_errata().unwrap_or(0)
+            } else {
+                0
+            },
+            keyrings: exists(sys::session_keyring().map(drop), "a session keyring")?,
+            loginuid: Path::new("/proc/self/loginuid").exists(),
+            one_session: false,
+            fork,
+        };
+        needs(fork)?;
+        has_root_of_its_mounts()?;
+        Ok(kernel)
+    }
+
+    /// Returns true if this kernel shares CPU time between sessions: sched(7), autogroups.
+    pub fn shares_by_session() -> bool {
+        let enabled = std::fs::read("/proc/sys/kernel/sched_autogroup_enabled");
+        enabled.is_ok_and(|text| text.trim_ascii() == b"1")
+    }
+
+    pub fn release() -> Result<String> {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")
+            .doing(|| "cannot read '/proc/sys/kernel/osrelease'".into())?;
+        Ok(release.trim().to_owned())
+    }
+}
+
+/// Refuses to run in a chroot(2). A job's root replaces the root of its mount namespace by pivot_root(2), which needs
+/// `/` to be a mount. In a chroot it is not.
+fn has_root_of_its_mounts() -> Result<()> {
+    const MOUNTS: &str = "/proc/self/mountinfo";
+    let mounts = std::fs::read_to_string(MOUNTS).doing(|| format!("cannot read '{MOUNTS}'"))?;
+    match mounts_root(&mounts) {
+        true => Ok(()),
+        false => Err(Error::refused(
+            "cannot build a root for jobs",
+            "this process runs in a chroot; start it outside, or in a container or by pivot_root, where '/' is a mount",
+        )),
+    }
+}
+
+/// Returns true if a mount is at `/`: the fifth field, proc_pid_mountinfo(5).
+fn mounts_root(mountinfo: &str) -> bool {
+    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+    points.into_iter().any(|point| point == "/")
+}
+
+fn absent(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP))
+}
+
+fn exists(tried: io::Result<()>, what: &str) -> Result<bool> {
+    match tried {
+        Ok(()) => Ok(true),
+        Err(e) if absent(&e) => Ok(false),
+        // The call exists; there is only no session keyring yet.
+        Err(e) if e.raw_os_error() == Some(libc::ENOKEY) => Ok(true),
+        Err(e) => Err(e).doing(|| format!("cannot ask for {what}")),
+    }
+}
+
+/// Returns the ABI, checked by a ruleset with every right that remit uses of it.
+fn landlock() -> Result<u32> {
+    let abi = match sys::landlock_abi() {
+        Ok(abi) => abi,
+        Err(e) if absent(&e) => return Ok(0),
+        Err(e) => return Err(e).doing(|| "cannot get Landlock's version".into()),
+    };
+    if let Some(fence) = fence(abi, EnabledLayers::ALL) {
+        sys::landlock_ruleset(&fence.handled).doing(|| {
+            format!("cannot make a Landlock ruleset, though the kernel claims version {abi}")
+        })?;
+    }
+    Ok(abi)
+}
+
+pub(crate) fn fork_call() -> Result<ForkCall> {
+    static FOUND: OnceLock<ForkCall> = OnceLock::new();
+    if let Some(call) = FOUND.get() {
+        return Ok(*call);
+    }
+    let tried = |call| {
+        let (pid, _pidfd) = sys::fork(call, None, || 0)?;
+        sys::wait(pid, 0).map(drop)
+    };
+    let call = match tried(ForkCall::Clone3) {
+        Ok(()) => ForkCall::Clone3,
+        Err(e) if absent(&e) || e.raw_os_error() == Some(libc::EPERM) => {
+            tried(ForkCall::Clone)
+                .doing(|| "cannot fork with a pidfd (clone, CLONE_PIDFD)".into())?;
+            ForkCall::Clone
+        }
+        Err(e) => return Err(e).doing(|| "cannot fork".into()),
+    };
+    Ok(*FOUND.get_or_init(|| call))
+}
+
+type Need = (&'static str, fn() -> io::Result<()>);
+/// What every sandbox needs. A child tries each. Its exit status is the position in this list, counted from 1.
+const NEEDS: [Need; 5] = [
+    ("close_range (Linux 5.9)", || sys::close_from(3)),
+    (
+        "a mount namespace of its own (CAP_SYS_ADMIN)",
+        sys::own_mounts,
+    ),
+    ("mount_setattr (Linux 5.12)", || {
+        sys::set_whole_tree(
+            sys::RDONLY | sys::NOSUID | sys::NODEV,
+            sys::Propagation::Private,
+        )
+    }),
+    (
+        "dropping capabilities and locking securebits (CAP_SETPCAP)",
+        || {
+            sys::lock_securebits()?;
+            sys::drop_bounding()
+        },
+    ),
+    ("seccomp filters", || {
+        sys::no_new_privs()?;
+        let allow = libc::sock_filter {
+            code: 6,
+            jt: 0,
+            jf: 0,
+            k: libc::SECCOMP_RET_ALLOW,
+        };
+        sys::install_filter(&[allow])
+    }),
+];
+
+fn needs(fork: ForkCall) -> Result<()> {
+    let child = || {
+        for (n, (_, attempt)) in (1..).zip(NEEDS) {
+            if attempt().is_err() {
+                return n;
+            }
+        }
+        0
+    };
+    let (pid, _pidfd) = sys::fork(fork, None, child).doing(|| "cannot fork".into())?;
+    let ended = sys::wait(pid, 0).doing(|| "cannot wait for a child".into())?;
+    let code = ended.and_then(|(status, _)| status.code());
+    match code {
+        Some(0) => Ok(()),
+        Some(n) => {
+            let what = NEEDS.get(n as usize - 1).map_or("?", |(what, _)| what);
+            Err(Error::refused(
+                "cannot confine on this kernel",
+                format!("it refuses {what}"),
+            ))
+        }
+        None => Err(Error::refused(
+            "cannot confine on this kernel",
+            "the child that tried was killed",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mounts_root;
+
+    #[test]
+    fn a_chroot_has_no_mount_at_its_root() {
+        let proc = "25 1 0:23 / /proc rw,nosuid - proc proc rw\n";
+        assert!(!mounts_root(proc));
+        let root = "21 1 253:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n";
+        assert!(mounts_root(&[proc, root].concat()));
+    }
+}

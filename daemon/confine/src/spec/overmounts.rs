@@ -1,0 +1,126 @@
+//! Paths of the host's tree of which a job gets its own version. Root owns every parent, so one look-up stays true.
+
+use crate::error::{Doing, Error, Result};
+use crate::spec::profile::ReadProfile;
+use crate::steps::devices::DEVICES;
+use crate::steps::private_root::{self, Mount};
+use std::{
+    ffi::CString,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::FileTypeExt, fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+#[derive(Debug)]
+pub(crate) struct Overmounts {
+    /// Each is covered with a tmpfs; links are resolved.
+    pub(crate) private: Vec<CString>,
+    pub(crate) devices: Vec<CString>,
+    pub(crate) listed: Vec<Mount>,
+}
+
+pub(crate) const MAX_PRIVATE: usize = 3;
+
+/// Looks at this machine. `/tmp` and `/dev/null` must exist; others are left out if missing.
+pub(crate) fn find(profile: &ReadProfile) -> Result<Overmounts> {
+    Ok(Overmounts {
+        private: private()?,
+        devices: devices()?,
+        listed: private_root::listed(&profile.write, &profile.devices)?,
+    })
+}
+
+fn private() -> Result<Vec<CString>> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for name in ["/tmp", "/var/tmp", "/dev/shm"] {
+        let doing = || format!("cannot make a private '{name}'");
+        let real = match fs::canonicalize(name) {
+            Ok(real) => real,
+            // It stays missing, because the tree is read-only.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && name != "/tmp" => continue,
+            Err(e) => return Err(e).doing(doing),
+        };
+        if !fs::metadata(&real).doing(doing)?.is_dir() {
+            return Err(Error::refused(doing(), "it is not a directory"));
+        }
+        if let Some(parent) = writable_parent(&real).doing(doing)? {
+            let why = format!("'{}' is writable by others than root", parent.display());
+            return Err(Error::refused(doing(), why));
+        }
+        if found.contains(&real) {
+            continue;
+        }
+        if let Some(other) = found
+            .iter()
+            .find(|f| f.starts_with(&real) || real.starts_with(f))
+        {
+            let why = format!(
+                "it leads to '{}', which overlaps '{}'",
+                real.display(),
+                other.display()
+            );
+            return Err(Error::refused(doing(), why));
+        }
+        found.push(real);
+    }
+    found.into_iter().map(|p| c_path(&p)).collect()
+}
+
+/// Returns a parent in which others could replace the directory.
+fn writable_parent(path: &Path) -> std::io::Result<Option<PathBuf>> {
+    for parent in path.ancestors().skip(1) {
+        let meta = fs::metadata(parent)?;
+        let sticky = meta.mode() & 0o1000 != 0;
+        if meta.uid() != 0 || (meta.mode() & 0o002 != 0 && !sticky) {
+            return Ok(Some(parent.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn devices() -> Result<Vec<CString>> {
+    let mut found = Vec::new();
+    for (name, major, minor) in DEVICES {
+        match fs::symlink_metadata(name) {
+            Ok(m) if m.file_type().is_char_device() && m.rdev() == libc::makedev(major, minor) => {
+                found.push(c_path(Path::new(name))?);
+            }
+            Ok(_) => {
+                let why = format!("it is not the character device {major}:{minor}");
+                return Err(Error::refused(format!("cannot use '{name}'"), why));
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && name != "/dev/null" => {}
+            Err(e) => return Err(e).doing(|| format!("cannot use '{name}'")),
+        }
+    }
+    Ok(found)
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| {
+        Error::refused(
+            format!("cannot use '{}'", path.display()),
+            "its name has a NUL",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::devices::MAX_DEVICES;
+
+    #[test]
+    fn overmounts_of_this_machine_are_found() {
+        let overmounts = find(&ReadProfile::default()).unwrap();
+        assert!(overmounts.private.contains(&c"/tmp".to_owned()));
+        assert!(overmounts.devices.contains(&c"/dev/null".to_owned()));
+        assert!(overmounts.private.len() <= MAX_PRIVATE && overmounts.devices.len() <= MAX_DEVICES);
+    }
+
+    #[test]
+    fn root_owned_parents_are_accepted() {
+        assert_eq!(writable_parent(Path::new("/usr/bin")).unwrap(), None);
+        assert_eq!(writable_parent(Path::new("/")).unwrap(), None);
+    }
+}

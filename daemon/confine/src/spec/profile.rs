@@ -1,0 +1,67 @@
+//! Profiles: what the policy sets for a sandbox. Data only.
+
+use crate::Limits;
+use crate::net::Network;
+use std::path::PathBuf;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListedPath {
+    /// Absolute, without `.`, `..`, doubled or final slashes.
+    pub path: PathBuf,
+    /// A missing path is left out. If it is not optional, nothing runs without it.
+    pub optional: bool,
+}
+
+/// A `read` sandbox: jobs see what their user sees, and change only what is listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadProfile {
+    pub groups: Vec<u32>,
+    pub limits: Limits,
+    pub capabilities: u64,
+    /// Writable on the host, not executable.
+    pub write: Vec<ListedPath>,
+    /// Device nodes that work, in addition to the harmless ones.
+    pub devices: Vec<ListedPath>,
+    pub network: bool,
+}
+
+/// A `strict` sandbox: jobs see only what is listed and a base set, in namespaces of their own.
+///
+/// A path means the one mount that it lies on. A mount beneath it must be listed itself; otherwise what that mount
+/// hides on the host is visible. A listed file can be written but not replaced. If `sockets` lets Unix sockets be
+/// made, a job can connect to every socket in a listed directory that its mode opens to the job's user.
+///
+/// The job's cgroup counts the processes of a user that is not the job's own. Without the pids controller they count
+/// together with the user's others (`Limits::others`), and root's do not count at all. Such a user's other processes
+/// on the host can signal the job, but not the other way round.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StrictProfile {
+    /// Uid and gid of its jobs. `None`: each job has its own uid.
+    pub user: Option<(u32, u32)>,
+    pub groups: Vec<u32>,
+    pub capabilities: u64,
+    /// Visible, not writable, not executable.
+    pub read: Vec<ListedPath>,
+    /// Visible and writable on the host, not executable.
+    pub write: Vec<ListedPath>,
+    /// Visible and executable, not writable, in addition to `/usr`.
+    pub exec: Vec<ListedPath>,
+    pub devices: Vec<ListedPath>,
+    pub sockets: Vec<ListedPath>,
+    /// Private to the job and temporary: empty at first, writable, not executable. Like `/tmp`, `/var/tmp`,
+    /// `/dev/shm`.
+    pub scratch: Vec<PathBuf>,
+    /// Lets a path be in both `write` and `exec`; otherwise that is refused.
+    pub write_and_exec: bool,
+    pub network: Network,
+    pub limits: Limits,
+}
+
+/// No sandbox: all rights of the user. Only cgroup, login uid, session, descriptors, environment and limits are its
+/// own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostProfile {
+    pub user: (u32, u32),
+    pub groups: Vec<u32>,
+    pub limits: Limits,
+}

@@ -1,0 +1,261 @@
+//! Arguments that name a thing: a path, looked up inside with the job's identity, or a secret only for the job.
+
+use crate::steps::Why;
+use crate::steps::report::{Fault, StepResult};
+use crate::steps::trust;
+use crate::sys;
+use crate::{Error, Result};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+
+#[derive(Clone, Copy, Debug)]
+pub struct Argument<'a> {
+    /// Index in `Job::argv`, not 0. What is there is replaced.
+    pub index: usize,
+    /// Prefix of the element: `--config=`, or nothing.
+    pub before: &'a [u8],
+    pub what: What<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum What<'a> {
+    /// An existing file or directory below a directory, without a link on the way.
+    Path {
+        under: &'a CStr,
+        /// Relative, without `.`, `..` or empty parts; empty for `under` itself.
+        beneath: &'a CStr,
+        is: PathIs,
+        /// If true, the job gets a descriptor opened for reading, and its name in `/proc/self/fd`. Otherwise it gets
+        /// the path, which then only root and the job's own user may be able to redirect.
+        by_descriptor: bool,
+        /// A sealed memfd with a copy of the file, which the job gets instead. The file must still exist and be
+        /// readable for the job. Only with `by_descriptor`.
+        copy: Option<BorrowedFd<'a>>,
+    },
+    /// A sealed memfd; the job gets its name in `/proc/self/fd`.
+    Secret(BorrowedFd<'a>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathIs {
+    File,
+    Directory,
+    Either,
+}
+
+pub(crate) const MOST: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Prepared<'a> {
+    index: u16,
+    pub(crate) number: Option<RawFd>,
+    pub(crate) thing: Thing<'a>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Thing<'a> {
+    Path {
+        path: CString,
+        is: PathIs,
+        copy: Option<BorrowedFd<'a>>,
+    },
+    Secret(BorrowedFd<'a>),
+}
+
+/// Returns the whole argument vector, and what is to be opened for it. Descriptors get numbers from `first` on.
+pub(crate) fn prepare<'a>(
+    argv: &[CString],
+    arguments: &'a [Argument<'a>],
+    first: RawFd,
+) -> Result<(Vec<CString>, Vec<Prepared<'a>>)> {
+    let refused = |why| Error::refused("cannot spawn a job", why);
+    if arguments.len() > MOST {
+        return Err(refused("it has more than 64 paths and secrets"));
+    }
+    let mut argv = argv.to_vec();
+    let mut all = Vec::new();
+    let mut numbers = first..;
+    for argument in arguments {
+        let element = argv.get_mut(argument.index).filter(|_| argument.index > 0);
+        let (Some(element), Ok(index)) = (element, u16::try_from(argument.index)) else {
+            return Err(refused("a path or a secret does not belong to an argument"));
+        };
+        let (thing, name, by_descriptor) = match argument.what {
+            What::Path {
+                under,
+                beneath,
+                is,
+                by_descriptor,
+                copy,
+            } => {
+                if copy.is_some_and(|copy| !by_descriptor || !sys::is_sealed(copy)) {
+                    return Err(refused("a copy of a file is not a sealed memfd"));
+                }
+                let path = join(under, beneath)
+                    .ok_or_else(|| refused("a path argument is not a plain one"))?;
+                let name = path.to_bytes().to_vec();
+                (Thing::Path { path, is, copy }, name, by_descriptor)
+            }
+            What::Secret(fd) if sys::is_sealed(fd) => (Thing::Secret(fd), Vec::new(), true),
+            What::Secret(_) => return Err(refused("a secret is not a sealed memfd")),
+        };
+        let number = by_descriptor.then(|| numbers.next()).flatten();
+        let name = number.map_or(name, |n| format!("/proc/self/fd/{n}").into_bytes());
+        *element = CString::new([argument.before, &name].concat())
+            .map_err(|_| refused("an argument has a NUL"))?;
+        all.push(Prepared {
+            index,
+            number,
+            thing,
+        });
+    }
+    Ok((argv, all))
+}
+
+fn join(under: &CStr, beneath: &CStr) -> Option<CString> {
+    let plain = |part: &[u8]| ![&b""[..], b".", b".."].contains(&part);
+    let under = under.to_bytes().strip_prefix(b"/")?;
+    let parts = [under, beneath.to_bytes()];
+    let parts: Vec<&[u8]> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let whole = parts.join(&b'/');
+    let fine = whole.is_empty() || whole.split(|b| *b == b'/').all(plain);
+    fine.then(|| CString::new([b"/", whole.as_slice()].concat()).ok())?
+}
+
+/// Opens what the arguments name, as the job's user. `trusted` and root may own the way to a path passed as text.
+pub(crate) fn open(all: &[Prepared<'_>], trusted: u32) -> std::result::Result<StepResult, Fault> {
+    if all.is_empty() {
+        return Ok(StepResult::Absent);
+    }
+    let root = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
+    for argument in all {
+        if let Thing::Path { path, is, copy } = &argument.thing {
+            let to = match (argument.number, copy) {
+                (None, _) => To::Text,
+                (Some(number), None) => To::Number(number),
+                (Some(_), Some(_)) => To::Nowhere,
+            };
+            let opened = open_path(root.as_fd(), path, *is, to, trusted);
+            opened.map_err(|fault| fault.at(argument.index))?;
+        }
+    }
+    Ok(StepResult::Done)
+}
+
+enum To {
+    Text,
+    Number(RawFd),
+    /// Its copy already has the number.
+    Nowhere,
+}
+
+fn open_path(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    is: PathIs,
+    to: To,
+    trusted: u32,
+) -> std::result::Result<(), Fault> {
+    let bytes = path.to_bytes_with_nul();
+    let relative = bytes.get(1..).filter(|rest| rest.len() > 1);
+    let relative = relative.and_then(|rest| CStr::from_bytes_with_nul(rest).ok());
+    let relative = relative.unwrap_or(c".");
+    let found = sys::open_plain(root, relative, libc::O_PATH)?;
+    let stat = sys::stat_of(found.as_fd())?;
+    let fits = match stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG => is != PathIs::Directory,
+        libc::S_IFDIR => is != PathIs::File,
+        _ => false,
+    };
+    if !fits {
+        return Err(Fault::because(Why::WrongKind));
+    }
+    if let To::Text = to {
+        return match trust::of_way(path, trusted) {
+            true => Ok(()),
+            false => Err(Fault::because(Why::Untrusted)),
+        };
+    }
+    // Non-blocking: the open would hang on a FIFO that was put there meanwhile.
+    let file = sys::open_plain(root, relative, libc::O_RDONLY | libc::O_NONBLOCK)?;
+    let same = sys::stat_of(file.as_fd())?;
+    if (same.st_dev, same.st_ino) != (stat.st_dev, stat.st_ino) {
+        return Err(Fault::because(Why::WrongKind));
+    }
+    match to {
+        To::Number(number) => Ok(sys::renumber(file.as_fd(), number)?),
+        To::Text | To::Nowhere => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_paths_are_taken() {
+        for (under, beneath, want) in [
+            (c"/etc", c"passwd", Some(c"/etc/passwd")),
+            (c"/etc/x", c"a/b", Some(c"/etc/x/a/b")),
+            (c"/etc", c"", Some(c"/etc")),
+            (c"/", c"etc", Some(c"/etc")),
+            (c"/", c"", Some(c"/")),
+            (c"etc", c"passwd", None),
+            (c"/etc", c"../root", None),
+            (c"/etc", c"a/../b", None),
+            (c"/etc", c"a//b", None),
+            (c"/etc", c"/a", None),
+            (c"/etc/", c"a", None),
+            (c"/etc", c".", None),
+            (c"/etc/..", c"a", None),
+        ] {
+            assert_eq!(
+                join(under, beneath).as_deref(),
+                want,
+                "{under:?} {beneath:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn named_elements_become_paths_and_fd_names() {
+        let argv = [c"prog".to_owned(), c"x".to_owned(), c"y".to_owned()];
+        let secret = sys::sealed_memfd(c"secret", b"s").unwrap();
+        let path = What::Path {
+            under: c"/etc",
+            beneath: c"passwd",
+            is: PathIs::File,
+            by_descriptor: false,
+            copy: None,
+        };
+        let arguments = [
+            Argument {
+                index: 1,
+                before: b"--file=",
+                what: path,
+            },
+            Argument {
+                index: 2,
+                before: b"",
+                what: What::Secret(secret.as_fd()),
+            },
+        ];
+        let (argv, all) = prepare(&argv, &arguments, 4).unwrap();
+        assert_eq!(
+            argv[1..],
+            [
+                c"--file=/etc/passwd".to_owned(),
+                c"/proc/self/fd/4".to_owned()
+            ]
+        );
+        assert_eq!([all[0].number, all[1].number], [None, Some(4)]);
+        for index in [0, 3] {
+            let odd = [Argument {
+                index,
+                before: b"",
+                what: path,
+            }];
+            assert!(prepare(&argv, &odd, 3).is_err(), "{index}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Collects in memory what a child has done on the way to its exec, and reports it.
+
+use crate::steps::{DONE, FAILED, FAILURE_LEN, NOWHERE, Step, Why};
+use crate::sys;
+use std::{io, os::fd::BorrowedFd};
+
+pub(crate) enum StepResult {
+    Done,
+    Absent,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    why: Why,
+    errno: i32,
+    at: u16,
+}
+
+impl Fault {
+    pub(crate) fn because(why: Why) -> Fault {
+        Fault {
+            why,
+            errno: 0,
+            at: NOWHERE,
+        }
+    }
+
+    pub(crate) fn is(&self, why: Why) -> bool {
+        self.why == why
+    }
+
+    pub(crate) fn into_error(self) -> io::Error {
+        io::Error::from_raw_os_error(match self.errno {
+            0 => libc::EINVAL,
+            errno => errno,
+        })
+    }
+
+    pub(crate) fn with_errno(self, errno: i32) -> Fault {
+        Fault { errno, ..self }
+    }
+
+    pub(crate) fn at(self, at: u16) -> Fault {
+        Fault { at, ..self }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        let errno = error.raw_os_error();
+        Fault {
+            why: if errno.is_some() {
+                Why::Errno
+            } else {
+                Why::Unmet
+            },
+            errno: errno.unwrap_or(0),
+            at: NOWHERE,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    pub(crate) step: Step,
+    pub(crate) fault: Fault,
+}
+
+impl Failure {
+    pub(crate) fn of_exec(why: Why, errno: i32) -> Failure {
+        Failure {
+            step: Step::Exec,
+            fault: Fault {
+                why,
+                errno,
+                at: NOWHERE,
+            },
+        }
+    }
+
+    /// Returns true if the step pipe still has the number that the parent gave it.
+    pub(crate) fn is_early(self) -> bool {
+        self.step <= Step::Descriptors
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+pub(crate) struct StepLog {
+    bytes: [u8; 32],
+    len: usize,
+}
+
+impl StepLog {
+    fn push(&mut self, byte: u8) {
+        if let Some(free) = self.bytes.get_mut(self.len) {
+            *free = byte;
+            self.len += 1;
+        }
+    }
+
+    pub(crate) fn take(
+        &mut self,
+        step: Step,
+        result: Result<StepResult, Fault>,
+    ) -> Result<(), Failure> {
+        match result {
+            Ok(StepResult::Done) => self.push(step as u8),
+            Ok(StepResult::Absent) => {}
+            Err(fault) => return Err(Failure { step, fault }),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn send(&mut self, to: BorrowedFd<'_>, failure: Option<Failure>) -> io::Result<()> {
+        match failure {
+            None => self.push(DONE),
+            Some(Failure { step, fault }) => {
+                let [a, b, c, d] = fault.errno.to_le_bytes();
+                let [at, at_high] = fault.at.to_le_bytes();
+                let record: [u8; FAILURE_LEN] =
+                    [FAILED, step as u8, fault.why as u8, a, b, c, d, at, at_high];
+                record.into_iter().for_each(|byte| self.push(byte));
+            }
+        }
+        let step_log = self.bytes.get(..self.len).unwrap_or_default();
+        sys::write(to, step_log).map(drop)
+    }
+}

@@ -1,0 +1,82 @@
+//! Types of the filter: rules, groups of system calls, kinds of profile.
+
+use crate::Layer;
+
+/// Name, number on x86_64 and on aarch64; -1 if the architecture has none.
+pub(super) type SyscallRow = (&'static str, i32, i32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    Allow,
+    /// Do not make it, answer this errno (0: success).
+    Answer(u16),
+    Checked(&'static [Check]),
+    /// The same, but a call with a null pointer in this argument is allowed: it asks and sets nothing.
+    CheckedIfSet(u8, &'static [Check]),
+}
+
+/// Compares an argument's low 32 bits, masked. The kernel uses no others, or ignores the upper half (flags).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Check {
+    pub(super) arg: u8,
+    pub(super) mask: u32,
+    pub(super) want: Want,
+    pub(super) errno: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    OneOf(&'static [u32]),
+    NoneOf(&'static [u32]),
+    /// Applies only if the argument, with this mask, is one of these kinds.
+    OneOfKind {
+        mask: u32,
+        kinds: &'static [u32],
+        values: &'static [u32],
+    },
+    /// Applies only if another argument, unmasked, has this value.
+    OneOfIf {
+        arg: u8,
+        is: u32,
+        values: &'static [u32],
+    },
+    NoneOfIf {
+        arg: u8,
+        is: u32,
+        values: &'static [u32],
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) why: &'static str,
+    pub(super) layer: Option<Layer>,
+    pub(super) rule: Rule,
+    pub(super) rows: &'static [SyscallRow],
+}
+
+#[derive(Debug)]
+pub(super) struct Instead {
+    pub(super) applies_to: fn(Class) -> bool,
+    pub(super) group: Group,
+}
+
+/// What jobs of a kind of profile need or lack beyond the table: each field has its rows in `table::INSTEAD`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Class {
+    /// Real locks and flushes, because files of the host are written.
+    pub(crate) locks: bool,
+    /// Raw sockets also need a capability.
+    pub(crate) internet: bool,
+    pub(crate) unix: bool,
+    pub(crate) ipc: bool,
+    /// Less, not more: no file becomes set-id, because others could execute it on the host. A uid of the job's own
+    /// changes nothing: another job has it later, and `CAP_SETUID` changes it.
+    pub(crate) no_set_id: bool,
+    /// Less: what the kernel counts by uid is shared with all that the job's user runs.
+    pub(crate) shared_uid: bool,
+    /// Less: no session of its own, because the kernel shares CPU time by sessions.
+    pub(crate) one_session: bool,
+    /// Less: in its own network, buffers of sockets keep their size.
+    pub(crate) own_network: bool,
+}

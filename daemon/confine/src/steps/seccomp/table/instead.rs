@@ -1,0 +1,122 @@
+//! Rules that some kinds of profile have instead of the table's.
+
+use super::checks::{
+    EAFNOSUPPORT, EMFILE, ENOMEM, ENOSYS, EPERM, IOCTLS, NETLINK_ADDRESS, SOCKET_PROGRAMS,
+    SOL_SOCKET, STALLS,
+};
+use super::requests::EXTENTS;
+use crate::Layer;
+use crate::steps::seccomp::rule::{Check, Group, Instead, Rule, Want};
+
+const SOCKET_BUFFERS: Check = Check {
+    arg: 2,
+    mask: !0,
+    want: Want::NoneOfIf {
+        arg: 1,
+        is: SOL_SOCKET,
+        values: &[7, 8],
+    },
+    errno: 0,
+};
+/// `sizeof(struct sockaddr_in)`, `sizeof(struct sockaddr_in6)`.
+const INTERNET_ADDRESSES: [u32; 2] = [16, 28];
+/// Allowed protocols, for each family its own, because one number means another thing in each. Netlink: ROUTE,
+/// SOCK_DIAG, GENERIC. Internet: any, ICMP, TCP, UDP and ICMPv6; others (SCTP, DCCP, MPTCP) would load modules or
+/// bypass layers that know only TCP.
+const fn protocols(family: u32, values: &'static [u32]) -> Check {
+    Check {
+        arg: 2,
+        mask: !0,
+        want: Want::OneOfIf {
+            arg: 0,
+            is: family,
+            values,
+        },
+        errno: EAFNOSUPPORT,
+    }
+}
+const UNIX: u32 = 1;
+const IPV4: u32 = 2;
+const IPV6: u32 = 10;
+const NETLINK: u32 = 16;
+const OF_NETLINK: Check = protocols(NETLINK, &[0, 4, 16]);
+const OF_IPV4: Check = protocols(IPV4, INTERNET_PROTOCOLS);
+const OF_IPV6: Check = protocols(IPV6, INTERNET_PROTOCOLS);
+const INTERNET_PROTOCOLS: &[u32] = &[0, 1, 6, 17, 58];
+const OF_UNIX: Check = protocols(UNIX, &[0, 1]);
+const SET_ID: u32 = 0o6000;
+/// `SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_RAW` (on the internet only with `CAP_NET_RAW`); for Unix also `SOCK_SEQPACKET`.
+const TYPES: &[u32] = &[1, 2, 3];
+const UNIX_TYPES: &[u32] = &[1, 2, 3, 5];
+
+/// Of two rules for one call, the last one counts.
+#[rustfmt::skip]
+pub(in crate::steps::seccomp) const INSTEAD: &[Instead] = &[
+    Instead { applies_to: |class| class.locks, group: Group { why: "a job that writes files of the host has to lock and flush them as others do", layer: Some(Layer::SeccompLocks),
+        rule: Rule::Allow, rows: &[
+        ("flock", 73, 32), ("fsync", 74, 82), ("fdatasync", 75, 83), ("syncfs", 306, 267),
+        ("sync_file_range", 277, 84), ("msync", 26, 227),
+    ] } },
+    Instead { applies_to: |class| class.locks, group: Group { why: "likewise, and read past the cache; leases, F_NOTIFY, write hints and pipe sizes stay refused", layer: Some(Layer::SeccompLocks),
+        rule: Rule::Checked(&[STALLS]), rows: &[("fcntl", 72, -1), ("fcntl", -1, 25)] } },
+    Instead { applies_to: |class| class.locks, group: Group { why: "likewise, and ask a file system for any change; typing into a terminal, modules, keys and questions for extents stay refused", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[IOCTLS, EXTENTS]), rows: &[("ioctl", 16, 29)] } },
+    Instead { applies_to: |class| class.ipc, group: Group { why: "System V objects of its own namespace belong only to the job and end with it", layer: Some(Layer::SeccompIpc),
+        rule: Rule::Allow, rows: &[
+        ("shmat", 30, 196), ("shmctl", 31, 195), ("semget", 64, 190),
+        ("semop", 65, 193), ("semtimedop", 220, 192), ("semctl", 66, 191), ("msgget", 68, 186),
+        ("msgsnd", 69, 189), ("msgrcv", 70, 188), ("msgctl", 71, 187),
+    ] } },
+    Instead { applies_to: |class| class.ipc, group: Group { why: "likewise; SHM_HUGETLB would use up the pool of the host's databases", layer: Some(Layer::SeccompIpc),
+        rule: Rule::Checked(&[
+            Check { arg: 2, mask: 0o4000, want: Want::OneOf(&[0]), errno: ENOMEM },
+        ]), rows: &[("shmget", 29, 194)] } },
+    Instead { applies_to: |class| class.internet && !class.unix, group: Group { why: "netlink queries and internet sockets", layer: Some(Layer::SeccompSockets),
+        rule: Rule::Checked(&[
+            Check { arg: 0, mask: !0, want: Want::OneOf(&[NETLINK, IPV4, IPV6]), errno: EAFNOSUPPORT },
+            Check { arg: 1, mask: 0xf, want: Want::OneOf(TYPES), errno: EAFNOSUPPORT },
+            OF_NETLINK, OF_IPV4, OF_IPV6,
+        ]), rows: &[("socket", 41, 198)] } },
+    Instead { applies_to: |class| class.internet && !class.unix, group: Group { why: "addresses of netlink and the internet by their sizes; of Unix names only abstract ones of 10, 14 and 26 bytes fit", layer: Some(Layer::SeccompSocketpair),
+        rule: Rule::Checked(&[
+            Check { arg: 2, mask: !0, want: Want::OneOf(&[NETLINK_ADDRESS, INTERNET_ADDRESSES[0], INTERNET_ADDRESSES[1]]), errno: EPERM },
+        ]), rows: &[("bind", 49, 200), ("connect", 42, 203)] } },
+    Instead { applies_to: |class| class.unix && !class.internet, group: Group { why: "netlink queries and Unix sockets", layer: Some(Layer::SeccompSockets),
+        rule: Rule::Checked(&[
+            Check { arg: 0, mask: !0, want: Want::OneOf(&[NETLINK, UNIX]), errno: EAFNOSUPPORT },
+            Check { arg: 1, mask: 0xf, want: Want::OneOf(UNIX_TYPES), errno: EAFNOSUPPORT },
+            OF_NETLINK, OF_UNIX,
+        ]), rows: &[("socket", 41, 198)] } },
+    Instead { applies_to: |class| class.unix && class.internet, group: Group { why: "netlink queries, internet and Unix sockets", layer: Some(Layer::SeccompSockets),
+        rule: Rule::Checked(&[
+            Check { arg: 0, mask: !0, want: Want::OneOf(&[NETLINK, IPV4, IPV6, UNIX]), errno: EAFNOSUPPORT },
+            Check { arg: 1, mask: 0xf, want: Want::OneOf(UNIX_TYPES), errno: EAFNOSUPPORT },
+            OF_NETLINK, OF_IPV4, OF_IPV6, OF_UNIX,
+        ]), rows: &[("socket", 41, 198)] } },
+    Instead { applies_to: |class| class.unix, group: Group { why: "Unix sockets have names of any length", layer: Some(Layer::SeccompSocketpair),
+        rule: Rule::Allow, rows: &[("bind", 49, 200), ("connect", 42, 203)] } },
+    Instead { applies_to: |class| class.unix, group: Group { why: "a datagram pair reaches no more than the sockets it may make", layer: Some(Layer::SeccompSocketpair),
+        rule: Rule::Checked(&[
+            Check { arg: 0, mask: !0, want: Want::OneOf(&[1]), errno: EAFNOSUPPORT },
+        ]), rows: &[("socketpair", 53, 199)] } },
+    Instead { applies_to: |class| class.no_set_id, group: Group { why: "a set-id file that a job leaves on the host gives its rights to whoever executes it", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[
+            Check { arg: 1, mask: SET_ID, want: Want::OneOf(&[0]), errno: EPERM },
+        ]), rows: &[("chmod", 90, -1), ("fchmod", 91, 52), ("creat", 85, -1), ("mknod", 133, -1)] } },
+    Instead { applies_to: |class| class.no_set_id, group: Group { why: "likewise, with the mode as third argument", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[
+            Check { arg: 2, mask: SET_ID, want: Want::OneOf(&[0]), errno: EPERM },
+        ]), rows: &[("fchmodat", 268, 53), ("fchmodat2", 452, 452), ("open", 2, -1), ("mknodat", 259, 33)] } },
+    Instead { applies_to: |class| class.no_set_id, group: Group { why: "likewise, with the mode as fourth argument", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[
+            Check { arg: 3, mask: SET_ID, want: Want::OneOf(&[0]), errno: EPERM },
+        ]), rows: &[("openat", 257, -1), ("openat", -1, 56)] } },
+    Instead { applies_to: |class| class.no_set_id, group: Group { why: "likewise; its mode is in memory, where no filter sees it", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Answer(ENOSYS), rows: &[("openat2", 437, 437)] } },
+    Instead { applies_to: |class| class.one_session, group: Group { why: "without a cpu controller the kernel shares processor time by sessions (autogroups): a job stays one; say yes, as programs that go to the background insist", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Answer(0), rows: &[("setsid", 112, 157)] } },
+    Instead { applies_to: |class| class.own_network, group: Group { why: "likewise; buffers of TCP count for all networks together (net.ipv4.tcp_mem): say yes, they stay as small as they are", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[SOCKET_PROGRAMS, SOCKET_BUFFERS]), rows: &[("setsockopt", 54, 208)] } },
+    Instead { applies_to: |class| class.shared_uid, group: Group { why: "a uid has 128 instances: the host's programs of that user would get none", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Answer(EMFILE), rows: &[("inotify_init", 253, -1), ("inotify_init1", 294, 26)] } },
+];

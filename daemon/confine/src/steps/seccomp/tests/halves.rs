@@ -1,0 +1,256 @@
+//! Both halves together answer as the whole filter, number by number; and what a child with one or both can do here.
+
+use super::*;
+use crate::steps::seccomp::halves::{self as split, halves_for};
+use crate::sys;
+
+const CLASSES: usize = 1 << 6;
+
+fn classes() -> impl Iterator<Item = Class> {
+    (0..CLASSES).map(|bits| {
+        let bit = |n: usize| bits & (1 << n) != 0;
+        Class {
+            locks: bit(0),
+            internet: bit(1),
+            unix: bit(2),
+            ipc: bit(3),
+            no_set_id: bit(4),
+            // Changes calls that no other of these changes.
+            own_network: bit(3),
+            shared_uid: bit(5),
+            one_session: bit(5),
+        }
+    })
+}
+
+fn named(arch: Arch) -> Vec<u32> {
+    let rows = split::SETUP.iter().flat_map(|(_, rows)| *rows);
+    rows.filter_map(|row| arch.number(row)).collect()
+}
+
+fn values() -> Vec<u64> {
+    let mut values: Vec<u64> = (0..=64)
+        .chain((0..64).map(|bit| 1 << bit))
+        .chain([1 << 32 | 4, u64::from(u32::MAX), u64::MAX])
+        .collect();
+    let instead = table::INSTEAD.iter().map(|instead| &instead.group);
+    for group in table::GROUPS.iter().chain(instead) {
+        if let Rule::Checked(checks) | Rule::CheckedIfSet(_, checks) = group.rule {
+            for check in checks {
+                values.extend(check.values().iter().flat_map(|value| {
+                    let value = u64::from(*value);
+                    [value, value.wrapping_add(1), value | 1 << 32]
+                }));
+            }
+        }
+    }
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
+/// Arguments: none, each value in each position, and pairs in two positions (a pointer and a check beside it).
+fn patterns(values: &[u64], pairs: bool) -> Vec<[u64; 6]> {
+    let mut all = vec![[0; 6]];
+    for at in 0..6 {
+        for value in values {
+            let mut args = [0; 6];
+            args[at] = *value;
+            all.push(args);
+            let mut args = [1; 6];
+            args[at] = *value;
+            all.push(args);
+        }
+    }
+    if pairs {
+        for (first, second) in [(0, 1), (0, 2), (1, 2), (1, 3), (2, 3)] {
+            for one in values {
+                for other in values {
+                    let mut args = [0; 6];
+                    args[first] = *one;
+                    args[second] = *other;
+                    all.push(args);
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn both_halves_are_the_whole() {
+    let values = values();
+    let (some, few, many) = (
+        patterns(&[0, 1, u64::MAX], false),
+        patterns(&values, false),
+        patterns(&values, true),
+    );
+    for arch in [Arch::X86_64, Arch::Aarch64] {
+        let setup = named(arch);
+        for class in classes() {
+            let plain = class == Class::default();
+            let whole = compile_for(arch, EnabledLayers::ALL, class);
+            let Halves { inherited, closing } = halves_for(arch, EnabledLayers::ALL, class);
+            let (table, _) = rules(arch, EnabledLayers::ALL, class);
+            let checked = |number| {
+                let rule = table.iter().find(|(known, _)| *known == number);
+                matches!(rule, Some((_, Rule::Checked(_) | Rule::CheckedIfSet(..))))
+            };
+            let far = [0x4000_0000, 0x4000_0001, u32::MAX - 1, u32::MAX];
+            for number in (0..600).chain(far) {
+                let is_setup = setup.contains(&number);
+                let all = match checked(number) {
+                    true if plain && is_setup => &many,
+                    true => &few,
+                    false => &some,
+                };
+                for args in all {
+                    let ask = |program| run(program, arch.audit(), number, *args);
+                    let (want, one, other) = (ask(&whole), ask(&inherited), ask(&closing));
+                    let expected = match is_setup {
+                        true => (ALLOW, want),
+                        false => (want, ALLOW),
+                    };
+                    assert_eq!((one, other), expected, "{number} {args:x?} of {class:?}");
+                }
+            }
+        }
+        let Halves { inherited, closing } = halves_for(arch, EnabledLayers::ALL, Class::default());
+        for half in [&inherited, &closing] {
+            for number in (0..600).chain([u32::MAX]) {
+                let foreign = [0, 0x4000_0003, 0x4000_0028, u32::MAX]
+                    .into_iter()
+                    .chain([Arch::X86_64, Arch::Aarch64].map(Arch::audit));
+                for foreign in foreign.filter(|foreign| *foreign != arch.audit()) {
+                    assert_eq!(run(half, foreign, number, [0; 6]), KILL, "{foreign:x}");
+                }
+            }
+        }
+        // The kernel compiles it for each child.
+        let length = closing.instructions().len();
+        assert!(length <= 60, "{length}");
+    }
+}
+
+/// A row is one of the table, under the same numbers, or one that no rule has; and each is needed.
+#[test]
+fn what_is_left_open_is_known_and_closed() {
+    for arch in [Arch::X86_64, Arch::Aarch64] {
+        let closing = halves_for(arch, EnabledLayers::ALL, Class::default()).closing;
+        let strictest = Class {
+            no_set_id: true,
+            one_session: true,
+            ..Class::default()
+        };
+        let strictest = halves_for(arch, EnabledLayers::ALL, strictest).closing;
+        for (why, rows) in split::SETUP {
+            assert!(!why.is_empty());
+            for row in *rows {
+                let all = table::GROUPS.iter().flat_map(|group| group.rows);
+                let same: Vec<_> = all.filter(|known| known.0 == row.0).collect();
+                assert!(same.iter().all(|known| *known == row), "{row:?}");
+                assert_eq!(same.is_empty(), row.0 == "clone3", "{row:?}");
+                let number = arch.number(row).unwrap();
+                let closed = |program: &Program| {
+                    let all = patterns(&values(), false);
+                    let answer = |args| run(program, arch.audit(), number, args);
+                    all.into_iter().any(|args| answer(args) != ALLOW)
+                };
+                assert!(closed(&closing) || closed(&strictest), "{row:?}");
+            }
+        }
+    }
+}
+
+#[cfg(feature = "mutate")]
+#[test]
+fn disabled_layer_is_absent_from_both_halves() {
+    let arch = Arch::here().unwrap();
+    for layer in Layer::ALL {
+        let layers = EnabledLayers::without(layer);
+        let whole = compile_for(arch, layers, Class::default());
+        let Halves { inherited, closing } = halves_for(arch, layers, Class::default());
+        for number in (0..600).chain([u32::MAX]) {
+            for args in patterns(&[0, 1, 2, 4, 8, 22, 0x7e02_0000], false) {
+                let ask = |program| run(program, arch.audit(), number, args);
+                let (want, one, other) = (ask(&whole), ask(&inherited), ask(&closing));
+                assert!(one == ALLOW || other == ALLOW, "{number}");
+                let got = if one == ALLOW { other } else { one };
+                assert_eq!(got, want, "{number} {args:x?} without {layer:?}");
+            }
+        }
+    }
+}
+
+fn mounts() -> std::io::Result<()> {
+    sys::own_mounts()?;
+    sys::set_whole_tree(0, sys::Propagation::Private)?;
+    sys::mount_tmpfs(c"/tmp", c"size=64k")
+}
+
+fn behind_inherited(class: Class, child: impl FnOnce(&Halves) -> i32) -> Option<i32> {
+    let both = halves(EnabledLayers::ALL, class).unwrap();
+    let call = crate::spec::kernel::fork_call().unwrap();
+    let parent = || {
+        if sys::install_filter(both.inherited.instructions()).is_err() {
+            return 101;
+        }
+        let Ok((pid, _pidfd)) = sys::fork(call, None, || child(&both)) else {
+            return 102;
+        };
+        let ended = sys::wait(pid, 0).ok().flatten();
+        ended.and_then(|(status, _)| status.code()).unwrap_or(103)
+    };
+    let (pid, _pidfd) = sys::fork(call, None, parent).unwrap();
+    sys::wait(pid, 0).unwrap().unwrap().0.code()
+}
+
+#[test]
+fn a_child_mounts_until_it_has_closed() {
+    let status = behind_inherited(Class::default(), |both| {
+        if mounts().is_err() {
+            return 1;
+        }
+        if sys::no_new_privs().is_err() || sys::install_filter(both.closing.instructions()).is_err()
+        {
+            return 2;
+        }
+        let refused = |tried: std::io::Result<()>, errno| {
+            tried.is_err_and(|e| e.raw_os_error() == Some(errno))
+        };
+        let ruleset = sys::landlock_ruleset(&sys::Handled {
+            fs: 1,
+            ..sys::Handled::default()
+        });
+        let first = refused(sys::own_mounts(), libc::EPERM)
+            && refused(sys::mount_tmpfs(c"/tmp", c"size=64k"), libc::EPERM)
+            && refused(
+                sys::set_whole_tree(0, sys::Propagation::Private),
+                libc::EPERM,
+            )
+            && refused(sys::new_session_keyring(), libc::EPERM)
+            && refused(ruleset.map(drop), libc::ENOSYS);
+        match first {
+            true => 0,
+            false => 3,
+        }
+    });
+    assert_eq!(status, Some(0));
+}
+
+#[test]
+fn kernel_answers_of_both_halves_match_table() {
+    let arch = Arch::here().unwrap();
+    let calls = refusals(arch);
+    let status = behind_inherited(Class::default(), |both| {
+        let stripped =
+            crate::supervise::watchdog::drop_all_rights(1_879_099_999, 1_879_099_999, &[]);
+        let ready = stripped.and_then(|()| sys::no_new_privs());
+        let closed = ready.and_then(|()| sys::install_filter(both.closing.instructions()));
+        if closed.is_err() {
+            return 104;
+        }
+        answers(&calls)
+    });
+    assert_eq!(status, Some(0));
+}

@@ -1,0 +1,133 @@
+//! Does slow work in a forked child that answers through a pipe. The child is a copy of this process, with its
+//! identity and its memory at the fork. It is for the warden's own work, never for a client's.
+
+use crate::error::{Doing, Result};
+use crate::{Error, spec::kernel, sys};
+use nix::fcntl::{FcntlArg, FdFlag};
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, setpgid};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+const MOST: usize = 16 << 20;
+
+#[derive(Debug)]
+pub struct Answer {
+    pid: i32,
+    pidfd: OwnedFd,
+    pipe: OwnedFd,
+    bytes: Vec<u8>,
+}
+
+/// Forks a child that does `work` and answers with its result. For processes of one thread. The child has only the
+/// standard descriptors and those that `work` opens: a lock, a socket or an epoll entry would last as long as a
+/// look-up that hangs. It dies with this process. Processes that it starts are in its process group, and end when its
+/// [`Answer`] is dropped.
+pub fn in_child(work: impl FnOnce() -> Vec<u8>) -> Result<Answer> {
+    in_child_with(&[], |_| work())
+}
+
+pub fn in_child_with(
+    kept: &[BorrowedFd<'_>],
+    work: impl FnOnce(&[BorrowedFd<'_>]) -> Vec<u8>,
+) -> Result<Answer> {
+    let doing = || "cannot fork a child for slow work".to_owned();
+    let flags = nix::fcntl::OFlag::O_CLOEXEC;
+    let (pipe, write_end) = nix::unistd::pipe2(flags).doing(doing)?;
+    let nonblocking = FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
+    nix::fcntl::fcntl(&pipe, nonblocking).doing(doing)?;
+    let call = kernel::fork_call()?;
+    let (pid, pidfd) = sys::fork(call, None, || {
+        let Ok((write_end, kept)) = alone(write_end.as_fd(), kept) else {
+            return 1;
+        };
+        let bytes = work(&kept);
+        match Pipe(write_end).write_all(&bytes) {
+            Ok(()) => 0,
+            Err(_) => 1,
+        }
+    })
+    .doing(doing)?;
+    Ok(Answer {
+        pid,
+        pidfd,
+        pipe,
+        bytes: Vec::new(),
+    })
+}
+
+impl Answer {
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    /// Returns the whole answer, or `None`: read again when readable. Never waits. Refuses more than 16 MiB.
+    pub fn read(&mut self) -> Result<Option<Vec<u8>>> {
+        let doing = || "cannot read the answer of a child".to_owned();
+        let mut buf = [0u8; 16 << 10];
+        loop {
+            match sys::read(self.pipe.as_fd(), &mut buf) {
+                Ok(0) => return Ok(Some(std::mem::take(&mut self.bytes))),
+                Ok(n) => self.bytes.extend(buf.iter().take(n)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e).doing(doing),
+            }
+            if self.bytes.len() > MOST {
+                return Err(Error::refused(doing(), "it is longer than 16 MiB"));
+            }
+        }
+    }
+}
+
+impl Drop for Answer {
+    /// Kills the child and what it started; it shares nothing that could break. Waits at most 100 ms: a child that
+    /// hangs in the kernel is left, because a zombie later is better than waiting now.
+    fn drop(&mut self) {
+        // By the number, which is the child's own until it is reaped. Without a group it has started nothing.
+        let _ = killpg(Pid::from_raw(self.pid), Signal::SIGKILL);
+        let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
+        let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut ended, 100u8);
+        let _ = sys::reap(self.pid);
+    }
+}
+
+fn alone(
+    write_end: BorrowedFd<'_>,
+    kept: &[BorrowedFd<'_>],
+) -> io::Result<(BorrowedFd<'static>, Vec<BorrowedFd<'static>>)> {
+    sys::die_with_parent()?;
+    setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    let last = 4 + i32::try_from(kept.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let above = |fd: BorrowedFd<'_>| sys::copy_above(fd, last);
+    let write_end = above(write_end)?;
+    let copies: Vec<_> = kept
+        .iter()
+        .map(|fd| above(*fd))
+        .collect::<io::Result<_>>()?;
+    sys::renumber(write_end, 3)?;
+    for (fd, at) in copies.into_iter().zip(4..) {
+        sys::renumber(fd, at)?;
+    }
+    sys::close_from(last)?;
+    // A program that the work executes could outlive it and hold the answer's end open.
+    for at in 3..last {
+        let to_close = FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC);
+        nix::fcntl::fcntl(sys::borrowed(at), to_close)?;
+    }
+    Ok((sys::borrowed(3), (4..last).map(sys::borrowed).collect()))
+}
+
+struct Pipe<'a>(BorrowedFd<'a>);
+
+impl Write for Pipe<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        sys::write(self.0, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,262 @@
+//! Gives one job its own pid namespace, and still lets the warden know the job's end.
+//!
+//! The process that the warden has forked becomes the monitor. It forks an init for the new namespace and then the
+//! job, which is process 2 there. Init only reaps; when it dies, the kernel kills all that is left of the job. The
+//! monitor waits for the job, kills init, waits for that too, and ends as the job did. So when the warden sees it end,
+//! nothing of the job lives.
+//!
+//! Both are without rights and out of the job's reach: the monitor is in the namespace above, and the kernel protects
+//! init as process 1. The job executes nothing before both are confined. The monitor blocks every signal: one for the
+//! process group is meant for the job, which is in the same group. The job sees its own group and session as number 0,
+//! because they are led from outside. A job that makes its own group gets no stop signal but the last.
+//!
+//! When the monitor is killed, init dies with it, and so does the job. The kill of the job's cgroup ends all of them.
+
+use crate::net::Relay;
+use crate::steps::report::Fault;
+use crate::steps::seccomp::{self, Program};
+use crate::supervise::watchdog::{INIT_CALLS, confine_init, drop_all_rights, zero_limits};
+use crate::sys::{self, ForkCall};
+use crate::{Layer, Result, spec::layer::EnabledLayers};
+use std::{
+    ffi::CStr,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::unix::process::ExitStatusExt,
+    process::ExitStatus,
+};
+
+#[derive(Debug)]
+pub(crate) struct Filters {
+    monitor: Program,
+    init: Program,
+}
+
+const MONITOR_CALLS: &[libc::c_long] = &[
+    libc::SYS_write,
+    libc::SYS_close,
+    libc::SYS_close_range,
+    libc::SYS_wait4,
+    libc::SYS_kill,
+    libc::SYS_getpid,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    libc::SYS_exit_group,
+];
+
+const QUEUES: &[u8] = b"64";
+/// Semaphores in a set, in all, operations of a call, sets: the defaults before Linux 3.19.
+const SEMAPHORES: &[u8] = b"250 32000 32 128";
+
+/// Processes of a job's uid that serve it: monitor, init and relay.
+pub(crate) const PROCESSES: u64 = 3;
+
+impl Filters {
+    pub(crate) fn compile() -> Result<Filters> {
+        Ok(Filters {
+            monitor: seccomp::only(MONITOR_CALLS)?,
+            init: seccomp::only(INIT_CALLS)?,
+        })
+    }
+}
+
+pub(crate) struct Monitor<'a> {
+    pub(crate) filters: &'a Filters,
+    pub(crate) layers: EnabledLayers,
+    pub(crate) call: ForkCall,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) shared_pages: &'a CStr,
+    /// Only for a pre-forked job: gets a byte when all that a job needs is ready, the job's own process too.
+    pub(crate) hello: Option<BorrowedFd<'a>>,
+}
+
+pub(crate) struct Go {
+    go: OwnedFd,
+    report: Option<OwnedFd>,
+}
+
+impl Go {
+    /// Waits until monitor and init are confined. False: the monitor has reported why; this process must not.
+    pub(crate) fn wait(self) -> bool {
+        let report = match &self.report {
+            Some(report) => sys::write(report.as_fd(), &[1]),
+            None => Ok(1),
+        };
+        drop(self.report);
+        report.is_ok() && matches!(sys::read(self.go.as_fd(), &mut [0]), Ok(1))
+    }
+}
+
+fn kinds(layers: EnabledLayers) -> i32 {
+    let flag = |layer, flag| if layers.is_on(layer) { flag } else { 0 };
+    libc::CLONE_NEWNS
+        | flag(Layer::IpcNamespace, libc::CLONE_NEWIPC)
+        | flag(Layer::UtsNamespace, libc::CLONE_NEWUTS)
+        | flag(Layer::CgroupNamespace, libc::CLONE_NEWCGROUP)
+}
+
+impl Monitor<'_> {
+    /// Enters the namespaces. Afterwards this process holds no descriptor of the former ones, only its memory.
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        let pids = match self.layers.is_on(Layer::PidNamespace) {
+            true => libc::CLONE_NEWPID,
+            false => 0,
+        };
+        sys::own_namespaces(kinds(self.layers) | pids)?;
+        match self.layers.is_on(Layer::IpcNamespace) {
+            true => self.bound_ipc(),
+            false => Ok(()),
+        }
+    }
+
+    /// Bounds the new ipc namespace, because no resource limit counts its objects: no more shared memory than a
+    /// private directory takes, few semaphores and few queues. proc_sys_kernel(5).
+    fn bound_ipc(&self) -> io::Result<()> {
+        set(c"sys/kernel/shmall", self.shared_pages.to_bytes())?;
+        set(c"sys/kernel/sem", SEMAPHORES)?;
+        set(c"sys/kernel/msgmni", QUEUES)
+    }
+
+    /// Forks init and `job`, and is their monitor to the end. Returns only a failure after which `job` never executes.
+    pub(crate) fn watch(
+        self,
+        relay: Option<Relay>,
+        job: impl FnOnce(Go) -> i32,
+    ) -> std::result::Result<std::convert::Infallible, Fault> {
+        // A stop signal from here on is meant for the job.
+        sys::block_signals(None)?;
+        let (ready, report) = pipe()?;
+        let (go, gone) = pipe()?;
+        let init = match self.layers.is_on(Layer::PidNamespace) {
+            true => Some(self.init(&report)?),
+            false => None,
+        };
+        drop(report);
+        let (job_ready, job_report) = match self.hello {
+            Some(_) => pipe().map(|(job_ready, report)| (Some(job_ready), Some(report)))?,
+            None => (None, None),
+        };
+        let job = sys::fork(self.call, None, || {
+            // These pipes must end when the monitor ends.
+            sys::close_one(raw(&gone));
+            sys::close_one(raw(&ready));
+            if let Some(job_ready) = &job_ready {
+                sys::close_one(raw(job_ready));
+            }
+            job(Go {
+                go: sys::owned(raw(&go)),
+                report: job_report.as_ref().map(|report| sys::owned(raw(report))),
+            })
+        });
+        drop((go, job_report));
+        let (job, _pidfd) = job.inspect_err(|_| end_init(init, None))?;
+        let others = [
+            init.map(|_| ready.as_fd()),
+            job_ready.as_ref().map(AsFd::as_fd),
+        ];
+        if let Err(e) = self.confine(others) {
+            // The job waits for this pipe, and exits at its end.
+            drop(gone);
+            end_init(init, Some(job));
+            return Err(e.into());
+        }
+        let _ = sys::write(gone.as_fd(), &[1]);
+        if let Some(hello) = self.hello {
+            let _ = sys::write(hello, &[1]);
+        }
+        // No destructor may run for descriptors that were closed by number.
+        sys::exit(attend(init, job, relay))
+    }
+
+    fn init(&self, report: &OwnedFd) -> io::Result<i32> {
+        let monitor = sys::pidfd_open(std::process::id().cast_signed())?;
+        let filter = self.filters.init.instructions();
+        let (uid, gid) = (self.uid, self.gid);
+        let child = || match confine_init(c"remit-init", uid, gid, &monitor, report, filter) {
+            Ok(()) => sys::pause_forever(),
+            Err(_) => 1,
+        };
+        let (pid, _pidfd) = sys::fork(self.call, None, child)?;
+        Ok(pid)
+    }
+
+    /// Gives up every right, and waits for a byte from init and, if asked for, from the job's process.
+    fn confine(&self, others: [Option<BorrowedFd<'_>>; 2]) -> io::Result<()> {
+        sys::set_name(c"remit-monitor")?;
+        sys::change_dir(c"/")?;
+        drop_all_rights(self.uid, self.gid, &[])?;
+        zero_limits(0)?;
+        for ready in others.into_iter().flatten() {
+            if sys::read(ready, &mut [0])? != 1 {
+                return Err(io::Error::from_raw_os_error(libc::ECHILD));
+            }
+        }
+        sys::no_new_privs()?;
+        sys::install_filter(self.filters.monitor.instructions())
+    }
+}
+
+/// Writes a setting of this process's own namespaces. In a container `/proc/sys` is often read-only; then it uses a
+/// `/proc` that is mounted only for this descriptor. A kernel without the setting has nothing to bound.
+fn set(name: &CStr, value: &[u8]) -> io::Result<()> {
+    let beneath = |proc: OwnedFd| sys::open_at(Some(proc.as_fd()), name, libc::O_WRONLY);
+    let host = || beneath(sys::open(c"/proc", libc::O_PATH | libc::O_DIRECTORY)?);
+    let own = || beneath(sys::detached_proc()?);
+    match host().or_else(|_| own()) {
+        Ok(file) => sys::write(file.as_fd(), value).map(drop),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+fn attend(init: Option<i32>, job: i32, relay: Option<Relay>) -> i32 {
+    let _ = sys::close_from(0);
+    let ended = wait(job);
+    end_init(init, None);
+    if let Some(relay) = relay {
+        let _ = relay.finish();
+    }
+    end_as(ended)
+}
+
+fn wait(pid: i32) -> Option<ExitStatus> {
+    sys::wait(pid, 0).ok().flatten().map(|(status, _)| status)
+}
+
+/// Kills init, and with it all that is left of the job. Returns when nothing is left. A child of the monitor in there
+/// must be waited for before init can end. pid_namespaces(7).
+fn end_init(init: Option<i32>, job: Option<i32>) {
+    // An init that still has more rights than the monitor cannot be killed by it, but dies with it.
+    let killed = init.is_none_or(|pid| sys::kill(pid, libc::SIGKILL).is_ok());
+    for pid in [job, init].into_iter().flatten() {
+        if killed {
+            wait(pid);
+        }
+    }
+}
+
+/// Exits with the job's status, or dies of the same signal. Nothing here can dump core.
+fn end_as(ended: Option<ExitStatus>) -> i32 {
+    const UNKNOWN: i32 = 255;
+    let Some(status) = ended else {
+        return UNKNOWN;
+    };
+    if let Some(code) = status.code() {
+        return code;
+    }
+    let signal = status.signal().unwrap_or(libc::SIGKILL);
+    let _ = sys::block_signals(Some(signal));
+    let _ = sys::kill(std::process::id().cast_signed(), signal);
+    UNKNOWN
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?)
+}
+
+fn raw(fd: &OwnedFd) -> i32 {
+    use std::os::fd::AsRawFd;
+    fd.as_raw_fd()
+}

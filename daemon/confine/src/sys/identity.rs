@@ -1,0 +1,276 @@
+//! Reads and sets the identity and the rights of a process: ids, capabilities, keyring, `no_new_privs`, filter.
+
+use super::check;
+use std::io;
+
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const CAP_VERSION_3: u32 = 0x2008_0522;
+
+/// Securebits on and locked, keep-caps off and locked: no change of uid and no execve(2) gives capabilities again.
+const SECUREBITS: i32 = 0b1110_1111;
+
+/// Locks the securebits. Needs `CAP_SETPCAP`, unless they are locked already: then it changes nothing.
+pub(crate) fn lock_securebits() -> io::Result<()> {
+    // SAFETY: integers only.
+    if unsafe { libc::prctl(libc::PR_GET_SECUREBITS) } == SECUREBITS {
+        return Ok(());
+    }
+    // SAFETY: integers only.
+    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECUREBITS) }.into())?;
+    Ok(())
+}
+
+/// Keeps capabilities over the change of uid: how tests switch off `Layer::Capabilities`.
+pub(crate) fn keep_capabilities() -> io::Result<()> {
+    // SAFETY: integers only: SECBIT_NO_SETUID_FIXUP.
+    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, 4) }.into())?;
+    Ok(())
+}
+
+pub(crate) fn securebits_locked() -> bool {
+    // SAFETY: integers only.
+    let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS) };
+    bits != -1 && bits & SECUREBITS == SECUREBITS
+}
+
+pub(crate) fn drop_bounding() -> io::Result<()> {
+    drop_bounding_but(0)
+}
+
+/// Drops everything but `kept` from the bounding set. Needs `CAP_SETPCAP` if there is more. Reads first, because each
+/// drop makes the kernel copy and replace this process's credentials.
+pub(crate) fn drop_bounding_but(kept: u64) -> io::Result<()> {
+    for cap in (0..64).filter(|cap| kept & (1 << cap) == 0) {
+        match in_bounding(cap) {
+            Ok(false) => {}
+            Ok(true) => {
+                // SAFETY: integers only.
+                check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap) }.into())?;
+            }
+            // The number is past the last capability of this kernel.
+            Err(e) if cap > 0 && e.raw_os_error() == Some(libc::EINVAL) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+fn in_bounding(cap: u64) -> io::Result<bool> {
+    // SAFETY: integers only.
+    Ok(check(unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap) }.into())? == 1)
+}
+
+pub(crate) fn clear_capabilities() -> io::Result<()> {
+    // SAFETY: integers only.
+    let cleared = unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        )
+    };
+    check(cleared.into())?;
+    write_capabilities(&[CapData::default(); 2])
+}
+
+/// Sets user, groups and exactly `kept` in all five sets, so that it survives execve(2) for any uid. Locks the
+/// securebits. Needs `CAP_SETPCAP` and a bounding set of at most `kept`.
+pub(crate) fn become_user_with(uid: u32, gid: u32, groups: &[u32], kept: u64) -> io::Result<()> {
+    // Ambient capabilities can still be raised; the lock on that follows below.
+    let open = SECUREBITS & 0b0011_1111;
+    // SAFETY: integers only.
+    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, open) }.into())?;
+    become_user(uid, gid, groups)?;
+    let setpcap = 1 << 8;
+    set_capabilities(kept | setpcap, kept)?;
+    let (zero, raise) = (0, libc::PR_CAP_AMBIENT_RAISE);
+    for cap in (0..64).filter(|cap| kept & (1 << cap) != 0) {
+        // SAFETY: integers only.
+        check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, cap, zero, zero) }.into())?;
+    }
+    lock_securebits()?;
+    set_capabilities(kept, kept)
+}
+
+fn set_capabilities(permitted: u64, inheritable: u64) -> io::Result<()> {
+    let half = |shift: u32| CapData {
+        effective: (permitted >> shift) as u32,
+        permitted: (permitted >> shift) as u32,
+        inheritable: (inheritable >> shift) as u32,
+    };
+    write_capabilities(&[half(0), half(32)])
+}
+
+pub(crate) fn has_exactly(kept: u64) -> io::Result<bool> {
+    let both = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+    let [low, high] = capabilities()?;
+    let three = [
+        both(low.effective, high.effective),
+        both(low.permitted, high.permitted),
+        both(low.inheritable, high.inheritable),
+    ];
+    let (zero, ask) = (0, libc::PR_CAP_AMBIENT_IS_SET);
+    let bounds = (0..64).all(|cap: u64| {
+        let bounding = in_bounding(cap).unwrap_or(false);
+        // SAFETY: integers only; past the last capability it returns -1.
+        let ambient = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, ask, cap, zero, zero) } == 1;
+        let wanted = kept & (1 << cap) != 0;
+        bounding == wanted && ambient == wanted
+    });
+    Ok(bounds && three == [kept; 3])
+}
+
+/// Does `work` with only those effective capabilities that are in `kept`, then restores the former ones. For a process
+/// of one thread. capset(2). On an error `work` was not done, or its result is dropped.
+pub fn with_capabilities<T>(kept: u64, work: impl FnOnce() -> T) -> io::Result<T> {
+    let before = capabilities()?;
+    let [mut low, mut high] = before;
+    low.effective &= kept as u32;
+    high.effective &= (kept >> 32) as u32;
+    write_capabilities(&[low, high])?;
+    let done = work();
+    write_capabilities(&before)?;
+    Ok(done)
+}
+
+fn write_capabilities(data: &[CapData; 2]) -> io::Result<()> {
+    let header = CapHeader {
+        version: CAP_VERSION_3,
+        pid: 0,
+    };
+    // SAFETY: the structures of capset(2), valid for the call.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })?;
+    Ok(())
+}
+
+fn capabilities() -> io::Result<[CapData; 2]> {
+    let header = CapHeader {
+        version: CAP_VERSION_3,
+        pid: 0,
+    };
+    let mut data = [CapData::default(); 2];
+    // SAFETY: the structures of capget(2), valid for the call.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
+    Ok(data)
+}
+
+pub(crate) fn has_no_capability() -> io::Result<bool> {
+    Ok(capabilities()? == [CapData::default(); 2])
+}
+
+pub(crate) fn has_capability(number: u32) -> io::Result<bool> {
+    let [low, high] = capabilities()?;
+    let word = if number < 32 { low } else { high };
+    Ok(word.effective & (1 << (number % 32)) != 0)
+}
+
+/// Sets groups, gid and uid, in this order; the ids are real, effective and saved.
+pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: a valid array of gid_t of the given length.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })?;
+    Ok(())
+}
+
+pub(crate) fn is_user(uid: u32, gid: u32) -> bool {
+    let (mut r, mut e, mut s) = (0u32, 0u32, 0u32);
+    // SAFETY: three valid pointers.
+    let uids = unsafe { libc::getresuid(&raw mut r, &raw mut e, &raw mut s) } == 0;
+    if !uids || [r, e, s] != [uid; 3] {
+        return false;
+    }
+    // SAFETY: three valid pointers.
+    let gids = unsafe { libc::getresgid(&raw mut r, &raw mut e, &raw mut s) } == 0;
+    gids && [r, e, s] == [gid; 3]
+}
+
+pub(crate) fn groups(buf: &mut [u32]) -> io::Result<usize> {
+    let len = i32::try_from(buf.len()).unwrap_or(i32::MAX);
+    // SAFETY: a valid array of that length.
+    let n = unsafe { libc::getgroups(len, buf.as_mut_ptr()) };
+    Ok(check(n.into())? as usize)
+}
+
+/// Asks for SIGKILL when the thread that forked this process ends. A later change of identity undoes it. prctl(2).
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }.into())?;
+    Ok(())
+}
+
+pub(crate) fn no_new_privs() -> io::Result<()> {
+    // SAFETY: integers only; the unused ones must be zero.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())?;
+    Ok(())
+}
+
+pub(crate) fn has_no_new_privs() -> bool {
+    // SAFETY: integers only.
+    unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 }
+}
+
+/// With `false`: no core dump, no ptrace and no `/proc/PID` secrets for other processes of its uid. prctl(2).
+pub fn set_dumpable(yes: bool) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, i32::from(yes), 0, 0, 0) }.into())?;
+    Ok(())
+}
+
+pub(crate) fn new_session_keyring() -> io::Result<()> {
+    let (join, anonymous) = (1, std::ptr::null::<libc::c_char>());
+    // SAFETY: KEYCTL_JOIN_SESSION_KEYRING with no name.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, join, anonymous) })?;
+    Ok(())
+}
+
+pub(crate) fn session_keyring() -> io::Result<i64> {
+    let (get_id, session, create) = (0, -3, 0);
+    // SAFETY: KEYCTL_GET_KEYRING_ID, integers only.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, get_id, session, create) })
+}
+
+pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+    install_filter_with(program, 0)
+}
+
+/// `SECCOMP_FILTER_FLAG_LOG`: the kernel's audit reports what the filter refuses.
+pub(crate) const FILTER_LOG: libc::c_ulong = 1 << 1;
+
+pub(crate) fn install_filter_with(
+    program: &[libc::sock_filter],
+    flags: libc::c_ulong,
+) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len())
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: a program of `len` instructions that the kernel only reads.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    })?;
+    Ok(())
+}

@@ -1,0 +1,181 @@
+use super::check;
+use std::{
+    ffi::CStr,
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct MountAttr {
+    pub(super) set: u64,
+    pub(super) clear: u64,
+    pub(super) propagation: u64,
+    pub(super) userns_fd: u64,
+}
+
+pub(crate) const RDONLY: u64 = 1;
+pub(crate) const NOSUID: u64 = 2;
+pub(crate) const NODEV: u64 = 4;
+pub(crate) const NOEXEC: u64 = 8;
+
+const OPEN_TREE_CLONE: libc::c_uint = 1;
+const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
+
+pub(super) fn set_attributes(
+    at: RawFd,
+    path: &CStr,
+    flags: i32,
+    attr: &MountAttr,
+) -> io::Result<()> {
+    let size = size_of::<MountAttr>();
+    // SAFETY: a path and a structure of the given size, valid for the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            at,
+            path.as_ptr(),
+            flags,
+            attr as *const MountAttr,
+            size,
+        )
+    })?;
+    Ok(())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Propagation {
+    Private,
+    /// They happen there, too. New mounts are writable, so the tree must be cut off before a job is in it.
+    Slave,
+}
+
+/// Sets `attributes` and the propagation on every mount from `/` down, in one step. mount_setattr(2), Linux 5.12.
+pub(crate) fn set_whole_tree(attributes: u64, propagation: Propagation) -> io::Result<()> {
+    let attr = MountAttr {
+        set: attributes,
+        propagation: match propagation {
+            Propagation::Private => libc::MS_PRIVATE,
+            Propagation::Slave => libc::MS_SLAVE,
+        },
+        ..MountAttr::default()
+    };
+    set_attributes(libc::AT_FDCWD, c"/", libc::AT_RECURSIVE, &attr)
+}
+
+pub(crate) fn copy_mount(path: &CStr) -> io::Result<OwnedFd> {
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as libc::c_uint;
+    // SAFETY: a path, valid for the call.
+    let fd =
+        check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+pub(crate) fn allow_devices(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = MountAttr {
+        clear: NODEV,
+        ..MountAttr::default()
+    };
+    set_attributes(mount.as_raw_fd(), c"", libc::AT_EMPTY_PATH, &attr)
+}
+
+pub(crate) fn attach_mount(mount: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+    let from = mount.as_raw_fd();
+    // SAFETY: paths valid for the call; integers.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            from,
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    })?;
+    Ok(())
+}
+
+pub(crate) fn mount_tmpfs(path: &CStr, options: &CStr) -> io::Result<()> {
+    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    let kind = c"tmpfs".as_ptr();
+    // SAFETY: NUL-terminated strings, valid for the call.
+    let r = unsafe { libc::mount(kind, path.as_ptr(), kind, flags, options.as_ptr().cast()) };
+    check(r.into())?;
+    Ok(())
+}
+
+pub(crate) fn own_mounts() -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into())?;
+    Ok(())
+}
+
+pub(crate) fn set_namespace(namespace: BorrowedFd<'_>, kind: i32) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), kind) }.into())?;
+    Ok(())
+}
+
+pub(crate) fn detached_proc() -> io::Result<OwnedFd> {
+    const CREATE: i32 = 6;
+    let (none, zero) = (std::ptr::null::<libc::c_char>(), 0);
+    let name = c"proc".as_ptr();
+    // SAFETY: a NUL-terminated name, valid for the call; the flag is FSOPEN_CLOEXEC.
+    let context = check(unsafe { libc::syscall(libc::SYS_fsopen, name, 1) })? as RawFd;
+    // SAFETY: a new descriptor that nobody else owns.
+    let context = unsafe { OwnedFd::from_raw_fd(context) };
+    let raw = context.as_raw_fd();
+    // SAFETY: an open context; the command takes neither key nor value.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, raw, CREATE, none, none, zero) })?;
+    // SAFETY: an open context; the flag is FSMOUNT_CLOEXEC.
+    let mount = check(unsafe { libc::syscall(libc::SYS_fsmount, raw, 1, zero) })? as RawFd;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(mount) })
+}
+
+pub(crate) fn open(path: &CStr, flags: i32) -> io::Result<OwnedFd> {
+    open_at(None, path, flags)
+}
+
+pub(crate) fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, flags: i32) -> io::Result<OwnedFd> {
+    let at = dir.map_or(libc::AT_FDCWD, |d| d.as_raw_fd());
+    // SAFETY: a path valid for the call. No mode, because nothing here creates a file.
+    let fd = unsafe { libc::openat(at, path.as_ptr(), flags | libc::O_CLOEXEC) };
+    check(fd.into())?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(crate) fn change_dir(path: &CStr) -> io::Result<()> {
+    // SAFETY: a path valid for the call.
+    check(unsafe { libc::chdir(path.as_ptr()) }.into())?;
+    Ok(())
+}
+
+pub(crate) fn make_dir(path: &CStr, mode: u32) -> io::Result<()> {
+    // SAFETY: a path valid for the call.
+    check(unsafe { libc::mkdir(path.as_ptr(), mode) }.into())?;
+    Ok(())
+}
+
+pub(crate) fn stat(path: &CStr) -> io::Result<libc::stat> {
+    // SAFETY: all fields are integers, for which zero is valid.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: a path and a buffer, valid for the call.
+    check(unsafe { libc::stat(path.as_ptr(), &raw mut stat) }.into())?;
+    Ok(stat)
+}
+
+pub(crate) fn disk_of(path: &CStr) -> io::Result<u32> {
+    // SAFETY: all fields are integers, for which zero is valid.
+    let mut disk: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a path and a buffer, valid for the call.
+    check(unsafe { libc::statfs(path.as_ptr(), &raw mut disk) }.into())?;
+    // No magic number has more than 32 bits.
+    Ok(disk.f_type as u32)
+}
+
+pub(crate) fn mode_of(path: &CStr) -> io::Result<u32> {
+    stat(path).map(|stat| stat.st_mode)
+}

@@ -1,0 +1,132 @@
+//! Identifies the process at the other end of a Unix socket, as the kernel reports it. unix(7).
+
+use super::{check, pidfd_alive, pidfd_open};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PidfdSource {
+    /// `SO_PEERPIDFD` (Linux 6.5): the process that connected.
+    Socket,
+    /// `pidfd_open` of the `SO_PEERCRED` pid: may be another process with a recycled pid.
+    Pid,
+}
+
+/// The process that connected, as it was at that moment.
+#[derive(Debug)]
+pub struct Peer {
+    pub pid: i32,
+    /// Its effective uid. The caller must refuse overflow uids.
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    pub pidfd: OwnedFd,
+    pub pidfd_source: PidfdSource,
+}
+
+fn option(socket: BorrowedFd<'_>, name: i32, buf: &mut [u32]) -> io::Result<usize> {
+    let mut len = libc::socklen_t::try_from(size_of_val(buf)).unwrap_or(0);
+    let fd = socket.as_raw_fd();
+    let at = buf.as_mut_ptr().cast();
+    // SAFETY: a buffer of `len` bytes of plain integers.
+    let r = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, at, &raw mut len) };
+    check(r.into())?;
+    Ok(len as usize)
+}
+
+/// Returns the effective uid of the process that connected, which may have ended since.
+pub fn peer_uid(socket: impl AsFd) -> io::Result<u32> {
+    let mut cred = [0u32; 3];
+    option(socket.as_fd(), libc::SO_PEERCRED, &mut cred)?;
+    let [_, uid, _] = cred;
+    Ok(uid)
+}
+
+/// Returns the peer of a connected Unix socket, before anything is read from it. ESRCH if it has exited already.
+pub fn peer(socket: impl AsFd) -> io::Result<Peer> {
+    let socket = socket.as_fd();
+    let mut cred = [0u32; 3];
+    option(socket, libc::SO_PEERCRED, &mut cred)?;
+    let [pid, uid, gid] = cred;
+    // 0: the peer is in a pid namespace that this process does not see.
+    let pid = i32::try_from(pid)
+        .ok()
+        .filter(|p| *p > 0)
+        .ok_or(io::ErrorKind::NotFound)?;
+    let mut groups = vec![0u32; 65_536];
+    let bytes = option(socket, libc::SO_PEERGROUPS, &mut groups)?;
+    groups.truncate(bytes / size_of::<u32>());
+    groups.shrink_to_fit();
+    let mut fd = [0u32];
+    let (pidfd, pidfd_source) = match option(socket, libc::SO_PEERPIDFD, &mut fd) {
+        Ok(_) => {
+            let [fd] = fd;
+            // SAFETY: a new descriptor that nobody else owns.
+            (
+                unsafe { OwnedFd::from_raw_fd(fd as RawFd) },
+                PidfdSource::Socket,
+            )
+        }
+        Err(e) if e.raw_os_error() == Some(libc::ENOPROTOOPT) => {
+            (pidfd_open(pid)?, PidfdSource::Pid)
+        }
+        Err(e) => return Err(e),
+    };
+    if !pidfd_alive(pidfd.as_fd())? {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    Ok(Peer {
+        pid,
+        uid,
+        gid,
+        groups,
+        pidfd,
+        pidfd_source,
+    })
+}
+
+/// Returns the audit login uid of process `pid`; `None` if it is unset or the kernel has no audit. The pidfd is
+/// checked after the read: if the process still lives, the pid was its own all the time.
+pub fn loginuid(pid: i32, pidfd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let read = std::fs::read_to_string(format!("/proc/{pid}/loginuid"));
+    if !pidfd_alive(pidfd)? {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    match read {
+        Ok(text) => Ok(text.trim().parse().ok().filter(|uid| *uid != u32::MAX)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Returns /proc/PID/cgroup of process `pid` (cgroups(7)), checked by the pidfd as in [`loginuid`].
+pub fn cgroups(pid: i32, pidfd: BorrowedFd<'_>) -> io::Result<String> {
+    let read = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    if !pidfd_alive(pidfd)? {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    match read {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read,
+    }
+}
+
+/// `SO_PASSRIGHTS`, Linux 6.16; the generic number, on x86 and arm alike.
+const SO_PASSRIGHTS: i32 = 83;
+
+/// Forbids sending descriptors to this socket. `false`: the kernel cannot, so the reader must close what it receives.
+pub fn pass_rights_off(socket: impl AsFd) -> io::Result<bool> {
+    let off = 0i32;
+    let fd = socket.as_fd().as_raw_fd();
+    let len = size_of::<i32>() as libc::socklen_t;
+    let at = (&raw const off).cast();
+    // SAFETY: one integer, valid for the call.
+    let r = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, SO_PASSRIGHTS, at, len) };
+    match check(r.into()) {
+        Ok(_) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(false),
+        Err(e) => Err(e),
+    }
+}

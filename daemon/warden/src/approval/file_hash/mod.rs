@@ -1,0 +1,288 @@
+//! Finds what a run would read of files, and who its requester is, as both are now.
+//!
+//! A forked child looks, because it may wait for a disk or a directory service. It looks before an approver is
+//! asked, and again before an approved job starts. The sandbox looks a third time just before the exec.
+
+mod argument;
+mod does;
+mod file;
+mod loose;
+mod names;
+mod program;
+mod word;
+
+pub use argument::{is_as_copied, name as name_of_argument};
+pub use does::{asking, is_own_program};
+pub use loose::{Loose, Unbound};
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use remit_common::caps;
+use remit_confine::{Answer, Measured, PathIs, in_child_with};
+use remit_link::memfd;
+use serde::{Deserialize, Serialize};
+
+use super::copies::Starts;
+use crate::identity::accounts::{People, Question};
+use crate::startup::error::chain;
+
+/// Time limit of the child. After it, the [`Measuring`] is dropped, which ends the child.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub argv: Vec<Word>,
+    pub path: Vec<CString>,
+    pub cwd: CString,
+    /// True if the requester, not the policy, named the program and the working directory.
+    pub chosen: bool,
+    pub describe: Option<Vec<CString>>,
+    /// Rights that path arguments are opened with.
+    pub reader: ReaderIdentity,
+    pub uid: u32,
+    pub people: Question,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Text of the policy, or the program.
+    Literal(CString),
+    /// Text of the requester, which may name a file.
+    Text(CString),
+    Path {
+        /// Absolute.
+        path: CString,
+        is: PathIs,
+        /// The program gets a copy of it.
+        copied: bool,
+    },
+    /// A secret, a file that is already copied, or the script.
+    Settled,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReaderIdentity {
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    /// One bit per capability number.
+    pub capabilities: u64,
+}
+
+/// How the content that runs stays the approved content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FileBinding {
+    /// Only root can change it. The job compares it again just before the exec.
+    Checked,
+    /// Only root can change it. Only text of the requester names it, so the job may not use it.
+    Seen,
+    /// The job gets a sealed copy.
+    Copied,
+}
+
+impl FileBinding {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Checked => "checked",
+            Self::Seen => "seen",
+            Self::Copied => "copied",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FileFound {
+    /// `program`, `interpreter` or `argument 2`.
+    pub what: String,
+    pub held: FileBinding,
+    /// Its identity, by the name that is executed or passed.
+    #[serde(with = "MeasuredAs")]
+    pub measured: Measured,
+    /// Its path with links resolved, for display.
+    pub real: CString,
+}
+
+/// Files as they were when an approver was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AsFound {
+    pub files: Vec<FileFound>,
+    /// Names whose content is not bound.
+    pub loose: BTreeSet<Loose>,
+    /// What the change would do, by line, if its program describes it.
+    pub does: Vec<String>,
+    pub starts: Starts,
+}
+
+impl AsFound {
+    pub fn checked(&self) -> Vec<Measured> {
+        let checked = self
+            .files
+            .iter()
+            .filter(|file| file.held == FileBinding::Checked);
+        checked.map(|file| file.measured.clone()).collect()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeasuredFiles {
+    pub files: Vec<FileFound>,
+    pub does: Vec<String>,
+    pub loose: BTreeSet<Loose>,
+    pub people: People,
+}
+
+/// Encodes a [`Measured`] for the pipe from the child.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Measured")]
+struct MeasuredAs {
+    path: CString,
+    dev: u64,
+    ino: u64,
+    ctime_ns: i128,
+    size: u64,
+    sha256: [u8; 32],
+}
+
+/// Dropping it ends the child.
+#[derive(Debug)]
+pub struct Measuring {
+    answer: Answer,
+    copies: Copies,
+    pub end: Instant,
+}
+
+pub type Copies = Vec<(usize, OwnedFd)>;
+
+impl Measuring {
+    pub fn start(wanted: &Wanted) -> Result<Self, String> {
+        let numbered = wanted.argv.iter().enumerate();
+        let copied = numbered.filter(|(_, word)| matches!(word, Word::Path { copied: true, .. }));
+        let copies = copied
+            .map(|(at, _)| Ok((at, memfd::empty(c"file")?)))
+            .collect::<std::io::Result<Copies>>()
+            .map_err(|error| format!("no memory file for a copy: {error}"))?;
+        let files: Vec<_> = copies.iter().map(|(_, file)| file.as_fd()).collect();
+        let answer = in_child_with(&files, |files| {
+            let found = MeasuredFiles::of(wanted, files);
+            postcard::to_extend(&found, Vec::new()).unwrap_or_default()
+        });
+        Ok(Self {
+            answer: answer.map_err(|error| chain(&error))?,
+            copies,
+            end: Instant::now() + PATIENCE,
+        })
+    }
+
+    /// Returns the sealed copies. Fails if the child has not sealed one.
+    pub fn into_copies(self, files: &[FileFound]) -> Result<Copies, String> {
+        let is_copied = |at: usize| {
+            let name = argument::name(at);
+            files
+                .iter()
+                .any(|file| file.held == FileBinding::Copied && file.what == name)
+        };
+        let copies = self.copies.into_iter().filter(|(at, _)| is_copied(*at));
+        let copies: Copies = copies.collect();
+        for (at, copy) in &copies {
+            memfd::check(copy, caps::COPIED_FILE)
+                .map_err(|error| format!("{} was not copied: {error}", argument::name(*at)))?;
+        }
+        Ok(copies)
+    }
+
+    /// Readable when [`Measuring::read`] can continue.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.answer.fd()
+    }
+
+    /// Returns what was found, or why it cannot be approved. `None`: not complete yet. Never blocks.
+    pub fn read(&mut self) -> Option<Result<MeasuredFiles, String>> {
+        match self.answer.read() {
+            Ok(None) => None,
+            Ok(Some(bytes)) => Some(
+                postcard::from_bytes::<Result<MeasuredFiles, String>>(&bytes)
+                    .map_err(|_| "the child that hashes files died".to_owned())
+                    .and_then(|found| found),
+            ),
+            Err(error) => Some(Err(chain(&error))),
+        }
+    }
+}
+
+pub fn late() -> String {
+    let seconds = PATIENCE.as_secs();
+    format!(
+        "the files were not read in {seconds} s: a disk or a directory service does not respond"
+    )
+}
+
+impl MeasuredFiles {
+    pub fn split(self) -> (AsFound, People) {
+        let Self {
+            files,
+            does,
+            people,
+            loose,
+        } = self;
+        let found = AsFound {
+            files,
+            loose,
+            does,
+            starts: Starts::new(),
+        };
+        (found, people)
+    }
+
+    /// Measures; may block. `copies` has a memory file for each argument that is copied, in order.
+    fn of(wanted: &Wanted, copies: &[BorrowedFd<'_>]) -> Result<Self, String> {
+        let requester = ReaderIdentity::alone(wanted.uid);
+        let Some(Word::Literal(program) | Word::Text(program)) = wanted.argv.first() else {
+            return Err("no program is named".to_owned());
+        };
+        let mut files = match wanted.chosen {
+            true => requester.look(|| program::measure(program, &wanted.path))?,
+            false => program::measure(program, &wanted.path)?,
+        };
+        let cwd = &wanted.cwd;
+        let mut loose = BTreeSet::new();
+        loose.extend(match wanted.chosen {
+            true => requester.look(|| Ok(word::of_cwd(cwd)))?,
+            false => word::of_cwd(cwd),
+        });
+        let mut copies = copies.iter();
+        for (at, word) in wanted.argv.iter().enumerate().skip(1) {
+            let named = match word {
+                Word::Literal(text) => word::of_definition(at, text, cwd)?,
+                Word::Text(text) => requester.look(|| Ok(word::of_requester(at, text, cwd)))?,
+                Word::Path { path, is, copied } => {
+                    let name = argument::name(at);
+                    let copy = copied.then(|| copies.next()).flatten();
+                    let look = || argument::of_path(&name, path, *is, copy.copied());
+                    match wanted.reader.look(look)? {
+                        argument::PathArgument::File(file) => files.push(file),
+                        argument::PathArgument::Directory => {
+                            loose.insert(Loose::Argument(at, Unbound::Directory));
+                        }
+                    }
+                    continue;
+                }
+                Word::Settled => continue,
+            };
+            files.extend(named.files);
+            loose.extend(named.loose);
+        }
+        Ok(Self {
+            files,
+            does: does::ask(wanted.describe.as_deref())?,
+            loose,
+            people: People::look_up(&wanted.people),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
+pub(crate) mod unprivileged;

@@ -1,0 +1,216 @@
+//! Uses real files below /run, because only root can change the directories above.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use super::*;
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = PathBuf::from(format!("/run/remit-measure-{}-{count}", process::id()));
+        fs::create_dir(&dir).unwrap();
+        fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
+        Self(dir)
+    }
+
+    fn file(&self, name: &str, mode: u32, text: &str) -> CString {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        self.path(name)
+    }
+
+    fn path(&self, name: &str) -> CString {
+        CString::new(self.0.join(name).into_os_string().into_encoded_bytes()).unwrap()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn wanted(argv: Vec<Option<CString>>, path: &[CString]) -> Wanted {
+    let word = |word: Option<CString>| word.map_or(Word::Settled, Word::Literal);
+    Wanted {
+        argv: argv.into_iter().map(word).collect(),
+        path: path.to_vec(),
+        cwd: c"/".to_owned(),
+        chosen: false,
+        describe: None,
+        reader: ReaderIdentity::alone(0),
+        uid: 0,
+        people: Question {
+            accounts: [(0, "root".to_owned())].into(),
+            gids: BTreeSet::new(),
+        },
+    }
+}
+
+/// Does not fork, which needs a process of one thread. Uses the encoding of the pipe.
+fn measure(wanted: &Wanted) -> Result<MeasuredFiles, String> {
+    let found = MeasuredFiles::of(wanted, &[]);
+    let bytes = postcard::to_extend(&found, Vec::new()).unwrap();
+    assert_eq!(postcard::from_bytes(&bytes), Ok(found.clone()));
+    found
+}
+
+#[test]
+fn program_interpreters_and_literal_files_are_measured() {
+    let dir = Dir::new();
+    let data = dir.file("data", 0o644, "data");
+    let tool = dir.file("tool", 0o755, "\x7fELF and so on");
+    let env = dir.file("env", 0o755, "\x7fELF");
+    let text = format!("#!{} tool -x\n", env.to_str().unwrap());
+    dir.file("by-env", 0o755, &text.replace(" -x", ""));
+    dir.file(
+        "script",
+        0o755,
+        &format!("#! {}  -e\n", tool.to_str().unwrap()),
+    );
+    symlink(dir.0.join("script"), dir.0.join("link")).unwrap();
+    let found = measure(&wanted(
+        vec![
+            Some(c"link".to_owned()),
+            Some(data.clone()),
+            None,
+            Some(dir.path("")),
+            Some(c"/no/such/file".to_owned()),
+            Some(c"data".to_owned()),
+            Some(c"/proc/self/status".to_owned()),
+        ],
+        &[c"/no/such".to_owned(), dir.path("")],
+    ))
+    .unwrap();
+    let short = |name: &CString| {
+        let name = name.to_str().unwrap();
+        name.rsplit('/').next().unwrap().to_owned()
+    };
+    let files: Vec<_> = found
+        .files
+        .iter()
+        .map(|file| {
+            (
+                file.what.as_str(),
+                short(&file.measured.path),
+                short(&file.real),
+            )
+        })
+        .collect();
+    assert_eq!(
+        files,
+        [
+            ("program", "link".to_owned(), "script".to_owned()),
+            ("interpreter", "tool".to_owned(), "tool".to_owned()),
+            ("argument 1", "data".to_owned(), "data".to_owned()),
+        ]
+    );
+    let last = &found.files[2].measured;
+    assert_eq!(last.sha256, <[u8; 32]>::from(Sha256::digest("data")));
+    assert_eq!((last.size, &last.path), (4, &data));
+    assert!(found.people.groups(0, "root").contains(&0));
+
+    let found = measure(&wanted(vec![Some(dir.path("by-env"))], &[dir.path("")])).unwrap();
+    let paths = found.files.iter().map(|file| short(&file.measured.path));
+    assert_eq!(paths.collect::<Vec<_>>(), ["by-env", "env", "tool"]);
+}
+
+#[test]
+fn what_cannot_be_approved_is_said() {
+    let dir = Dir::new();
+    dir.file("plain", 0o644, "x");
+    dir.file("open", 0o757, "x");
+    dir.file("relative", 0o755, "#!sh\n");
+    dir.file("inner", 0o755, "#!/bin/sh\n");
+    dir.file(
+        "twice",
+        0o755,
+        &format!("#!{}\n", dir.path("inner").to_str().unwrap()),
+    );
+    dir.file("orphan", 0o755, "#!/no/such/interpreter\n");
+    dir.file("tool", 0o755, "\x7fELF");
+    dir.file("loose", 0o666, "x");
+    let large = dir.file("large", 0o644, "");
+    let large_file = fs::File::options().write(true).open(dir.0.join("large"));
+    large_file.unwrap().set_len((64 << 20) + 1).unwrap();
+    nix::unistd::mkfifo(dir.path("fifo").as_c_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let some = |name: &str| Some(dir.path(name));
+    for (argv, want) in [
+        (vec![some("none")], "'~/none' does not exist"),
+        (vec![some("plain")], "'~/plain' is not an executable file"),
+        (vec![some("fifo")], "'~/fifo' is not a regular file"),
+        (vec![some("")], "'~/' is not a regular file"),
+        (
+            vec![some("open")],
+            "'~/open' cannot be approved, because it may change",
+        ),
+        (
+            vec![some("relative")],
+            "names no interpreter by an absolute path",
+        ),
+        (
+            vec![some("twice")],
+            "its interpreter '~/inner' is itself a script",
+        ),
+        (
+            vec![some("orphan")],
+            "'/no/such/interpreter' does not exist",
+        ),
+        (
+            vec![Some(c"none".to_owned())],
+            "there is no program 'none' in the PATH",
+        ),
+        (vec![Some(c"./tool".to_owned())], "needs an absolute path"),
+        (
+            vec![Some(c"/proc/self/exe".to_owned())],
+            "'/proc/self/exe' cannot be approved: it is a different",
+        ),
+        (
+            vec![some("tool"), Some(large)],
+            "'~/large' cannot be approved: it is larger than 64 MiB",
+        ),
+        (
+            vec![some("tool"), some("loose")],
+            "'~/loose' cannot be approved, because it may change",
+        ),
+    ] {
+        let why = measure(&wanted(argv, &[dir.path("")])).unwrap_err();
+        let why = why.replace(dir.0.to_str().unwrap(), "~");
+        assert!(why.contains(want), "{want}: {why}");
+    }
+}
+
+/// Other half of A10: a changed byte, a rename and a touch are all detected.
+#[test]
+fn every_change_is_another_measure() {
+    let dir = Dir::new();
+    let tool = dir.file("tool", 0o755, "one");
+    let look = || measure(&wanted(vec![Some(tool.clone())], &[])).unwrap();
+    let before = look();
+    assert_eq!(before, look());
+    let path = dir.0.join("tool");
+    let times = fs::metadata(&path).unwrap();
+    let mut seen = vec![before];
+    fs::write(&path, "two").unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(times.modified().unwrap()).unwrap();
+    seen.push(look());
+    fs::copy(&path, dir.0.join("copy")).unwrap();
+    fs::rename(dir.0.join("copy"), &path).unwrap();
+    seen.push(look());
+    fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+    seen.push(look());
+    for (at, one) in seen.iter().enumerate() {
+        assert!(!seen[..at].contains(one), "{at}: {one:?}");
+    }
+}

@@ -1,0 +1,401 @@
+//! Temporary grants: approvals that somebody gave in advance.
+//!
+//! A grant is looked up if policy asks for an approval. Policy decides every request first, and then whether the
+//! rule names this giver. A run without a sandbox always needs its own approval.
+//!
+//! A use is taken and saved when a request is accepted. It is not returned if the job does not start. A [`Lifted`]
+//! becomes a permission only by a use.
+//!
+//! Giver and recipient are accounts: a uid and a name. Both are looked up again at each policy load and each use. A
+//! grant ends if either is another account, or if its giver could no longer give it.
+
+mod covered;
+pub(crate) mod describe;
+mod judged;
+mod store;
+mod table;
+pub(crate) mod two_clock_expiry;
+mod used;
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use remit_common::admin::{ActiveGrant, Grantee, NewGrant};
+use remit_common::outcome::State;
+use remit_common::refusal::{Code, Refusal};
+use remit_policy::{Basis, Lifted, Pending, Policy};
+
+use crate::approval::grants::describe::ended;
+pub use crate::approval::grants::describe::{described, in_words, with_grant};
+use crate::approval::grants::two_clock_expiry::Moment;
+use crate::audit::{Event, Record};
+use crate::event_loop::timers::Timer;
+use crate::identity::peer::Subject;
+use crate::request::Call;
+use crate::service::log::{self, Weight};
+use crate::startup::error::Fatal;
+use crate::state::Warden;
+use crate::state_dir::ledger::Damage;
+pub use covered::{Covered, in_full};
+use store::{GrantStore, Saved};
+pub use table::{Giver, TemporaryGrant};
+use table::{GrantUser, Table};
+pub use used::GrantUse;
+
+/// Name of programs and scripts in a grant.
+pub const RUN: &str = "run";
+
+type Save = fn(&GrantStore, &Saved) -> io::Result<()>;
+
+#[derive(Debug)]
+pub struct Grants {
+    table: Table,
+    store: GrantStore,
+    boot: String,
+    opened: Opened,
+}
+
+#[derive(Debug, Default)]
+struct Opened {
+    damage: Option<Damage>,
+    ended: Vec<(TemporaryGrant, &'static str)>,
+}
+
+impl Grants {
+    /// Loads saved grants that still hold. Fails if a damaged file cannot be quarantined.
+    pub fn open(state: &Path) -> Result<Self, Fatal> {
+        let boot =
+            two_clock_expiry::boot_id().map_err(Fatal::call("cannot determine the boot id"))?;
+        let store = GrantStore::in_state(state);
+        let loaded = store.load();
+        let loaded = loaded.map_err(Fatal::call("cannot move the damaged file of grants away"))?;
+        let now = Moment::now();
+        let (table, opened) = match loaded {
+            Ok(None) => (Table::empty(1), Opened::default()),
+            Ok(Some(saved)) => {
+                let (table, ended) = saved.now(&boot, now);
+                let damage = None;
+                (table, Opened { damage, ended })
+            }
+            // The numbers in use are unknown. Numbers from seconds since 1970 were not used before.
+            Err(damage) => {
+                let opened = Opened {
+                    damage: Some(damage),
+                    ended: Vec::new(),
+                };
+                (Table::empty(now.realtime_ms / 1000), opened)
+            }
+        };
+        Ok(Self {
+            table,
+            store,
+            boot,
+            opened,
+        })
+    }
+
+    pub fn count(&self) -> usize {
+        self.table.live(Moment::now()).count()
+    }
+
+    pub fn list(&self) -> Vec<ActiveGrant> {
+        let now = Moment::now();
+        self.table
+            .live(now)
+            .map(|granted| granted.view(now))
+            .collect()
+    }
+
+    pub fn of<'a>(&'a self, subject: &'a Subject) -> impl Iterator<Item = &'a TemporaryGrant> {
+        let own = move |granted: &&TemporaryGrant| granted.is_to(&GrantUser::of(subject));
+        self.table.live(Moment::now()).filter(own)
+    }
+
+    /// Groups that grants are given to. A user who loses such a group loses the grant.
+    pub fn groups(&self) -> impl Iterator<Item = u32> {
+        self.table
+            .grants
+            .iter()
+            .filter_map(|granted| match granted.new.to {
+                Grantee::Group { gid, .. } => Some(gid),
+                Grantee::User { .. } => None,
+            })
+    }
+
+    pub fn has(&self, number: u64) -> bool {
+        self.table.get(number).is_some()
+    }
+
+    pub const fn next_number(&self) -> u64 {
+        self.table.next
+    }
+
+    /// Gives a grant for the commands that its pattern matches in this policy. It exists only if it is saved.
+    pub fn give(
+        &mut self,
+        new: NewGrant,
+        giver: Giver,
+        policy: &Policy,
+    ) -> io::Result<ActiveGrant> {
+        let now = Moment::now();
+        let mut table = self.table.clone();
+        let number = table.give(new, giver, now);
+        table.bind(policy);
+        let view = table.get(number).map(|granted| granted.view(now));
+        self.adopt(table, now, GrantStore::save)?;
+        view.ok_or_else(|| io::Error::other("it was not added"))
+    }
+
+    /// Ends one grant, or all. If saving fails, removes the file, so no grant survives a restart.
+    pub fn revoke(&mut self, number: Option<u64>) -> (Vec<TemporaryGrant>, io::Result<()>) {
+        let revoked = self.table.revoke(number);
+        let saved = self.save(Moment::now());
+        (revoked, saved.or_else(|_| self.store.remove()))
+    }
+
+    pub fn keep(&self) -> io::Result<()> {
+        match self.table.grants.is_empty() {
+            true => Ok(()),
+            false => self.save(Moment::now()),
+        }
+    }
+
+    fn adopt(&mut self, table: Table, now: Moment, save: Save) -> io::Result<()> {
+        let before = std::mem::replace(&mut self.table, table);
+        let saved = save(&self.store, &self.saved(now));
+        if saved.is_err() {
+            self.table = before;
+            // If only the sync of the directory failed, the refused table is in the file already: a restart would
+            // bring it into force. After any other failure the file has not changed, and this save only repeats it.
+            let _ = self.save(now);
+        }
+        saved
+    }
+
+    fn save(&self, at: Moment) -> io::Result<()> {
+        self.store.save(&self.saved(at))
+    }
+
+    fn saved(&self, at: Moment) -> Saved {
+        let (boot, table) = (self.boot.clone(), self.table.clone());
+        Saved { boot, at, table }
+    }
+
+    /// Returns the oldest grant that covers a request, and the permission by it.
+    fn permit<'a>(
+        &'a self,
+        asker: &'a GrantUser<'a>,
+        pending: &Pending,
+        call: (&'a str, &'a [(String, String)]),
+        now: Moment,
+    ) -> Option<(&'a TemporaryGrant, Lifted)> {
+        let (name, args) = call;
+        let mut covering = self.table.covering(asker, name, args, now);
+        covering.find_map(|granted| {
+            let consent = granted.giver.consent(asker.caller_ids.uid);
+            let lifted = pending.clone().granted(&consent, granted.number).ok()?;
+            Some((granted, lifted))
+        })
+    }
+}
+
+impl Warden {
+    /// Lifts a request by a temporary grant, without taking a use. Returns `pending` if no grant covers it.
+    pub fn by_grant(
+        &self,
+        subject: &Subject,
+        pending: Pending,
+        call: &Call,
+    ) -> Result<Lifted, Pending> {
+        let asker = GrantUser::of(subject);
+        let wanted = (call.named().unwrap_or(RUN), call.args());
+        let permitted = self.grants.permit(&asker, &pending, wanted, Moment::now());
+        permitted.map(|(_, lifted)| lifted).ok_or(pending)
+    }
+
+    /// Like [`Self::by_grant`] for a call without arguments. Adds what is left of the grant.
+    pub fn pre_approved(
+        &self,
+        subject: &Subject,
+        pending: &Pending,
+        name: &str,
+    ) -> Option<(Lifted, String)> {
+        let asker = GrantUser::of(subject);
+        let permitted = self
+            .grants
+            .permit(&asker, pending, (name, &[]), Moment::now());
+        permitted.map(|(granted, lifted)| (lifted, granted.left()))
+    }
+
+    /// Takes a use before anything runs by it. If this fails, nothing may run.
+    pub fn consume_grant_use(&mut self, grant: u64) -> Result<(), Refusal> {
+        let now = Moment::now();
+        let mut table = self.grants.table.clone();
+        if !table.consume_grant_use(grant, now) {
+            return Err(void(grant));
+        }
+        // A grant without a number of uses is unchanged.
+        if table == self.grants.table {
+            return Ok(());
+        }
+        let adopted = self.grants.adopt(table, now, GrantStore::save_use);
+        adopted.map_err(|error| {
+            let text = format!("cannot save the use of grant {grant}: {error}");
+            Refusal::new(Code::NotStarted, text)
+                .lift("free space on the disk of the state directory")
+        })
+    }
+
+    /// Fails if a plan needs a grant that is over or was revoked: nothing may run.
+    pub fn recheck_grant(&self, basis: &Basis) -> Result<(), Refusal> {
+        match basis {
+            Basis::TemporaryGrant { grant, .. }
+                if !self.grants.table.is_valid(*grant, Moment::now()) =>
+            {
+                Err(void(*grant))
+            }
+            Basis::TemporaryGrant { .. }
+            | Basis::Rule(_)
+            | Basis::TryByRoot
+            | Basis::Notification
+            | Basis::Approved { .. } => Ok(()),
+        }
+    }
+
+    /// Ends expired grants, and sets the timer for the next one.
+    pub fn end_grants(&mut self) {
+        let now = Moment::now();
+        let mut table = self.grants.table.clone();
+        let over = table.sweep(now, |number| self.is_awaited_by_job(number));
+        if table != self.grants.table {
+            self.grants.table = table;
+            // A grant that is over by the wall clock stays over if that clock is set back.
+            if let Err(error) = self.grants.save(now) {
+                say!("cannot save the end of a grant: {error}");
+            }
+        }
+        for granted in over {
+            self.audit.note(ended(&granted, "its time is over"));
+            self.void_jobs_of_grant(granted.number, "its time is over");
+        }
+        match self.grants.table.next_end(now) {
+            Some(ms) => self
+                .timers
+                .add(Duration::from_millis(ms.saturating_add(1)), Timer::Grants),
+            None => self.timers.cancel(Timer::Grants),
+        }
+    }
+
+    fn is_awaited_by_job(&self, number: u64) -> bool {
+        let queued = self.queue.iter().map(|waiting| &waiting.plan);
+        let mut plans = queued.chain(self.parked.iter().map(|(_, plan)| plan));
+        plans.any(|plan| is_by(plan.basis(), number))
+    }
+
+    /// Ends jobs that wait for a slot. [`Self::recheck_grant`] later refuses jobs that wait for their record.
+    pub fn void_jobs_of_grant(&mut self, number: u64, why: &str) {
+        let waiting = self.queue.iter().map(|waiting| &waiting.plan);
+        let waiting = waiting.filter(|plan| is_by(plan.basis(), number));
+        let jobs: Vec<_> = waiting.map(|plan| plan.job).collect();
+        for job in jobs {
+            let cause = format!("grant {number}, by which it was to run, has ended: {why}");
+            self.end_if_waiting(job, State::Denied, &cause);
+        }
+    }
+
+    /// Records what happened to the grants of an earlier daemon. Once, at start.
+    pub fn take_over_grants(&mut self) -> Result<(), Fatal> {
+        let Opened {
+            damage,
+            ended: gone,
+        } = std::mem::take(&mut self.grants.opened);
+        let mut records = Vec::new();
+        if let Some(damage) = damage {
+            let message = format!(
+                "all temporary grants are lost, because their file is damaged: {}",
+                damage.describe()
+            );
+            log::beside(&self.audit, Weight::Error, format_args!("{message}"));
+            records.push(
+                Record::new(Event::Revoked, message)
+                    .with_error_priority()
+                    .field("CAUSE", &damage.what),
+            );
+        }
+        records.extend(gone.iter().map(|(granted, why)| ended(granted, why)));
+        for record in records {
+            let written = self.audit.write_at_start(record);
+            written.map_err(|why| Fatal::Unavailable(why.to_string()))?;
+        }
+        // From here on this boot's clocks count. A wall clock that is set back later returns no lost time, even
+        // after a kill.
+        if (!gone.is_empty() || !self.grants.table.grants.is_empty())
+            && let Err(error) = self.grants.save(Moment::now())
+        {
+            say!("cannot save the temporary grants: {error}");
+        }
+        self.bind_grants();
+        self.judge_grants_at_start();
+        self.end_grants();
+        Ok(())
+    }
+}
+
+fn is_by(basis: &Basis, number: u64) -> bool {
+    matches!(basis, Basis::TemporaryGrant { grant, .. } if *grant == number)
+}
+
+fn void(grant: u64) -> Refusal {
+    let text = format!("grant {grant}, which allowed this, has expired or was revoked");
+    Refusal::new(Code::ApprovalVoid, text).next("ask again: a person has to approve it then")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new_grant() -> NewGrant {
+        NewGrant {
+            to: Grantee::User {
+                name: "agent".into(),
+                uid: 1000,
+            },
+            what: "web.reload".into(),
+            args: Vec::new(),
+            for_s: 60,
+            uses: None,
+            across_reboot: false,
+        }
+    }
+
+    #[test]
+    fn table_whose_save_failed_after_the_rename_is_not_in_the_file() {
+        let state = std::env::temp_dir().join(format!("remit-adopt-{}", std::process::id()));
+        std::fs::create_dir_all(state.join("warden")).unwrap();
+        let giver = Giver {
+            uid: 7,
+            gids: vec![70],
+            loginuid: None,
+            name: "ann".into(),
+        };
+        let mut grants = Grants {
+            table: Table::empty(1),
+            store: GrantStore::in_state(&state),
+            boot: "boot-1".into(),
+            opened: Opened::default(),
+        };
+        let now = Moment::now();
+        let mut table = grants.table.clone();
+        table.give(new_grant(), giver, now);
+        let unsynced: Save = |store, saved| {
+            store.save(saved)?;
+            Err(io::ErrorKind::Other.into())
+        };
+        grants.adopt(table, now, unsynced).unwrap_err();
+        assert_eq!(grants.table, Table::empty(1));
+        let saved = grants.store.load().unwrap().unwrap().unwrap();
+        assert_eq!(saved.table, Table::empty(1));
+        std::fs::remove_dir_all(state).unwrap();
+    }
+}

@@ -1,0 +1,78 @@
+//! Time that survives the daemon: two clocks, of which the sooner one ends a grant. The wall clock can be set.
+//! CLOCK_BOOTTIME cannot, and counts while the machine sleeps (clock_gettime(2)), but restarts at each boot.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use crate::event_loop::timers;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// Milliseconds since 1970.
+    pub realtime_ms: u64,
+    /// Milliseconds since the boot.
+    pub boot_ms: u64,
+}
+
+impl Moment {
+    /// If the kernel does not report the time, it is later than any end.
+    pub fn now() -> Self {
+        let since_boot = clock_gettime(ClockId::CLOCK_BOOTTIME);
+        Self {
+            realtime_ms: timers::unix_ms(),
+            boot_ms: since_boot.map_or(u64::MAX, |time| timers::millis(Duration::from(time))),
+        }
+    }
+
+    pub const fn after(self, ms: u64) -> Self {
+        Self {
+            realtime_ms: self.realtime_ms.saturating_add(ms),
+            boot_ms: self.boot_ms.saturating_add(ms),
+        }
+    }
+
+    /// Returns milliseconds from `now` until this, by the sooner clock.
+    pub fn left(self, now: Self) -> u64 {
+        let realtime = self.realtime_ms.saturating_sub(now.realtime_ms);
+        realtime.min(self.boot_ms.saturating_sub(now.boot_ms))
+    }
+}
+
+/// Returns the random id of this boot (random(4)).
+pub fn boot_id() -> io::Result<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(id.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sooner_clock_counts() {
+        let at = |realtime_ms, boot_ms| Moment {
+            realtime_ms,
+            boot_ms,
+        };
+        let end = at(1000, 100).after(50);
+        assert_eq!(end, at(1050, 150));
+        for (now, left) in [
+            (at(1000, 100), 50),
+            (at(1030, 100), 20),
+            (at(1000, 130), 20),
+            (at(0, 130), 20),
+            (at(0, 150), 0),
+            (at(1050, 0), 0),
+            (at(u64::MAX, u64::MAX), 0),
+        ] {
+            assert_eq!(end.left(now), left, "{now:?}");
+        }
+        let now = Moment::now();
+        assert!(now.boot_ms > 0 && now.boot_ms < u64::MAX && now.realtime_ms > now.boot_ms);
+        assert_eq!(boot_id().unwrap().len(), 36);
+    }
+}

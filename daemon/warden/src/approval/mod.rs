@@ -1,0 +1,30 @@
+//! Requests that another person must approve. [`flow`] is the sequence of one request. An approval is bound to a
+//! digest of everything that will run ([`digest`]). A forked child hashes the files, because the event loop never
+//! waits for a disk ([`file_hash`]).
+
+pub mod approver;
+pub mod copies;
+pub(crate) mod describe;
+pub mod digest;
+pub(crate) mod end;
+mod escape;
+pub mod file_hash;
+#[cfg(test)]
+pub mod fixture;
+mod flow;
+pub(crate) mod grants;
+pub(crate) mod notification;
+pub(crate) mod recheck;
+mod record;
+mod risks;
+pub mod shown;
+mod table;
+mod view;
+mod wanted;
+
+pub use crate::approval::end::ASK_AGAIN;
+pub use crate::approval::file_hash::AsFound;
+pub use approver::{from_outside, not_a_jobs_user, still_administers};
+pub use flow::{no_such_request, rate_window};
+pub use table::{Approvals, Request};
+pub use wanted::wanted;

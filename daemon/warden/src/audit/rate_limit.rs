@@ -1,0 +1,229 @@
+//! Bounds the audit records of refusals for each user: a burst, then a rate. The rest is counted. Pure.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use remit_common::refusal::Code;
+
+use crate::identity::peer::Subject;
+
+/// The budget of one user in bytes, not in records: a refused request may be long.
+#[derive(Debug)]
+struct Flood {
+    /// Negative if the last record took more than was left.
+    capacity: i64,
+    filled: Instant,
+    left_out: Option<LeftOut>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Time of the first one, in milliseconds since 1970.
+    pub since_ms: u64,
+    pub user: Option<(u32, String)>,
+    codes: BTreeMap<&'static str, u64>,
+}
+
+impl LeftOut {
+    pub fn count(&self) -> u64 {
+        let counts = self.codes.values();
+        counts.fold(0, |all, count| all.saturating_add(*count))
+    }
+
+    /// Returns the count for each code, the most frequent first.
+    pub fn codes(&self) -> Vec<(&'static str, u64)> {
+        let mut codes: Vec<_> = self
+            .codes
+            .iter()
+            .map(|(code, count)| (*code, *count))
+            .collect();
+        codes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        codes
+    }
+}
+
+impl Flood {
+    /// Bytes at once, and then each second. 100,000 refusals within two minutes take less than a megabyte.
+    const BURST: i64 = 384 << 10;
+    const EACH_SECOND: i64 = 4 << 10;
+
+    fn new(now: Instant) -> Self {
+        Self {
+            capacity: Self::BURST,
+            filled: now,
+            left_out: None,
+        }
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let seconds = now.saturating_duration_since(self.filled).as_secs();
+        if let Some(filled) = self.filled.checked_add(Duration::from_secs(seconds)) {
+            self.filled = filled;
+        }
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        let more = seconds.saturating_mul(Self::EACH_SECOND);
+        self.capacity = self.capacity.saturating_add(more).min(Self::BURST);
+    }
+
+    /// Returns true if a new entry would be equal.
+    fn is_at_rest(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        self.capacity == Self::BURST && self.left_out.is_none()
+    }
+}
+
+/// One budget for each user: none uses up that of another.
+#[derive(Debug, Default)]
+pub struct Floods(BTreeMap<Option<u32>, Flood>);
+
+impl Floods {
+    /// Users kept before idle ones are dropped. Further users share the budget of unknown users.
+    const KEPT: usize = 1024;
+
+    fn key(&mut self, subject: Option<&Subject>, now: Instant) -> Option<u32> {
+        if self.0.len() >= Self::KEPT {
+            self.0.retain(|_, flood| !flood.is_at_rest(now));
+        }
+        let capacity = self.0.len() < Self::KEPT;
+        let uid = subject.map(Subject::uid);
+        uid.filter(|uid| capacity || self.0.contains_key(&Some(*uid)))
+    }
+
+    /// Returns true if one more refusal of this user may be recorded. Otherwise counts it.
+    pub fn has_capacity(
+        &mut self,
+        subject: Option<&Subject>,
+        code: Code,
+        now: Instant,
+        unix_ms: u64,
+    ) -> bool {
+        let key = self.key(subject, now);
+        let flood = self.0.entry(key).or_insert_with(|| Flood::new(now));
+        flood.fill(now);
+        if flood.capacity > 0 {
+            return true;
+        }
+        let left_out = flood.left_out.get_or_insert_with(|| LeftOut {
+            since_ms: unix_ms,
+            user: None,
+            codes: BTreeMap::new(),
+        });
+        // A user without an own budget is not the only one in the shared budget.
+        left_out.user = key.and_then(|uid| Some((uid, subject?.user().to_owned())));
+        let count = left_out.codes.entry(code.as_str()).or_default();
+        *count = count.saturating_add(1);
+        false
+    }
+
+    pub fn take(&mut self, subject: Option<&Subject>, bytes: usize, now: Instant) {
+        let key = self.key(subject, now);
+        let flood = self.0.entry(key).or_insert_with(|| Flood::new(now));
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        flood.capacity = flood.capacity.saturating_sub(bytes);
+    }
+
+    pub fn left_out(&self) -> Option<&LeftOut> {
+        self.0.values().find_map(|flood| flood.left_out.as_ref())
+    }
+
+    /// Clears what [`Self::left_out`] returns.
+    pub fn forget_left_out(&mut self) {
+        let found = self.0.values_mut().find(|flood| flood.left_out.is_some());
+        if let Some(flood) = found {
+            flood.left_out = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORD: usize = 1500;
+
+    fn user(uid: u32) -> Subject {
+        Subject::fake(uid, &format!("user{uid}"), None)
+    }
+
+    fn refuse(floods: &mut Floods, subject: Option<&Subject>, code: Code, now: Instant) -> bool {
+        let capacity = floods.has_capacity(subject, code, now, 7);
+        if capacity {
+            floods.take(subject, RECORD, now);
+        }
+        capacity
+    }
+
+    #[test]
+    fn refusals_are_counted_by_code_and_reported_once() {
+        let (mut floods, alice, now) = (Floods::default(), user(1), Instant::now());
+        let mut passed = 0;
+        for at in 0..1000 {
+            let code = if at % 10 == 0 {
+                Code::Busy
+            } else {
+                Code::DeniedRule
+            };
+            passed += u64::from(refuse(&mut floods, Some(&alice), code, now));
+        }
+        assert!((250..300).contains(&passed), "{passed}");
+        let left_out = floods.left_out().unwrap().clone();
+        assert_eq!(left_out.user, Some((1, "user1".to_owned())));
+        assert_eq!((left_out.count(), left_out.since_ms), (1000 - passed, 7));
+        let [("denied_rule", denied), ("busy", busy)] = left_out.codes()[..] else {
+            panic!("{left_out:?}")
+        };
+        assert!(denied + busy == 1000 - passed && busy < denied);
+        floods.forget_left_out();
+        assert_eq!(floods.left_out(), None);
+    }
+
+    #[test]
+    fn capacity_refills_slowly_up_to_burst() {
+        let (mut floods, alice, now) = (Floods::default(), user(1), Instant::now());
+        let burst = |floods: &mut Floods, now| {
+            (0..1000)
+                .filter(|_| refuse(floods, Some(&alice), Code::Busy, now))
+                .count()
+        };
+        let first = burst(&mut floods, now);
+        assert_eq!(burst(&mut floods, now), 0);
+        let later = |seconds| now + Duration::from_secs(seconds);
+        let few = burst(&mut floods, later(10));
+        assert!((20..40).contains(&few), "{few}");
+        assert!(burst(&mut floods, later(9)) == 0, "time does not go back");
+        assert!(burst(&mut floods, later(1_000_000)) <= first);
+    }
+
+    #[test]
+    fn a_long_record_takes_more() {
+        let (mut floods, now) = (Floods::default(), Instant::now());
+        floods.take(None, 10 << 20, now);
+        assert!(!floods.has_capacity(None, Code::Busy, now, 0));
+        assert!(!floods.has_capacity(None, Code::Busy, now + Duration::from_secs(600), 0));
+        assert_eq!(floods.left_out().unwrap().user, None);
+    }
+
+    #[test]
+    fn flood_of_one_user_limits_no_other() {
+        let (mut floods, now) = (Floods::default(), Instant::now());
+        let drain = |floods: &mut Floods, subject: &Subject| {
+            while refuse(floods, Some(subject), Code::Busy, now) {}
+        };
+        drain(&mut floods, &user(1));
+        assert!(refuse(&mut floods, Some(&user(2)), Code::Busy, now));
+        assert!(refuse(&mut floods, None, Code::Busy, now));
+        for uid in 3..3000 {
+            drain(&mut floods, &user(uid));
+            assert!(floods.0.len() <= Floods::KEPT + 1);
+        }
+        assert!(floods.0.contains_key(&Some(1)), "it is not forgotten");
+        // A shared budget is not reported as that of one user.
+        assert_eq!(floods.0[&None].left_out.as_ref().unwrap().user, None);
+        let mut reported = 0;
+        while floods.left_out().is_some() {
+            floods.forget_left_out();
+            reported += 1;
+        }
+        assert_eq!(reported, floods.0.len() - 1, "all but user 2");
+    }
+}

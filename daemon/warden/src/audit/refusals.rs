@@ -1,0 +1,226 @@
+//! Writes refusals to the audit log: one by one up to a limit per user, and only their number beyond it.
+
+use std::time::{Duration, Instant};
+
+use remit_common::refusal::Refusal;
+
+use crate::audit::rate_limit::{Floods, LeftOut};
+use crate::audit::{Event, Record};
+use crate::event_loop::timers::{self, Timer};
+use crate::identity::peer::Subject;
+use crate::request::{RequestSummary, with_subject};
+use crate::state::Warden;
+
+/// Maximum delay until omitted refusals are recorded, one record per user.
+const TELL: Duration = Duration::from_secs(5);
+/// Such records per turn of the loop, and the delay until the next ones.
+const AT_ONCE: usize = 16;
+const SOON: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RefusalSource {
+    Warden,
+    Broker,
+}
+
+impl RefusalSource {
+    fn marked(self, record: Record) -> Record {
+        match self {
+            Self::Warden => record,
+            Self::Broker => record.field("SOURCE", "broker"),
+        }
+    }
+}
+
+impl Warden {
+    pub fn record_refusal(
+        &mut self,
+        subject: Option<&Subject>,
+        session: Option<u64>,
+        refusal: &Refusal,
+        asked: Option<&RequestSummary>,
+    ) {
+        self.recent.add(subject.map(Subject::user), refusal);
+        if self.may_be_recorded(RefusalSource::Warden, subject, refusal) {
+            let record = self.refusal(subject, session, refusal, asked);
+            self.refusals.take(subject, record.weight(), Instant::now());
+            self.audit.note(record);
+        }
+    }
+
+    /// Records a refusal by the broker, marked as such. It has its own limit, so a flood from the broker does not use
+    /// up the limit of the warden's refusals.
+    pub fn record_broker_refusal(&mut self, session: u64, refusal: &Refusal) {
+        let subject = self.sessions.name(session).cloned();
+        let subject = subject.as_ref();
+        self.recent.add(subject.map(Subject::user), refusal);
+        if self.may_be_recorded(RefusalSource::Broker, subject, refusal) {
+            let record = self.refusal(subject, Some(session), refusal, None);
+            let record = RefusalSource::Broker.marked(record);
+            self.broker_refusals
+                .take(subject, record.weight(), Instant::now());
+            self.audit.note(record);
+        }
+    }
+
+    fn floods(&mut self, source: RefusalSource) -> &mut Floods {
+        match source {
+            RefusalSource::Warden => &mut self.refusals,
+            RefusalSource::Broker => &mut self.broker_refusals,
+        }
+    }
+
+    fn may_be_recorded(
+        &mut self,
+        source: RefusalSource,
+        subject: Option<&Subject>,
+        refusal: &Refusal,
+    ) -> bool {
+        let now = Instant::now();
+        let floods = self.floods(source);
+        let has_capacity = floods.has_capacity(subject, refusal.code, now, timers::unix_ms());
+        if !has_capacity && !self.timers.has(Timer::LeftOut) {
+            self.timers.add(TELL, Timer::LeftOut);
+        }
+        has_capacity
+    }
+
+    fn refusal(
+        &self,
+        subject: Option<&Subject>,
+        session: Option<u64>,
+        refusal: &Refusal,
+        asked: Option<&RequestSummary>,
+    ) -> Record {
+        let name = subject.map_or("somebody", Subject::user);
+        // Only the cause: the fix is for the caller.
+        let mut message = format!("{name} was refused ({}): {}", refusal.code, refusal.message);
+        if let Some(asked) = asked {
+            message += &format!(": {}", asked.command());
+        }
+        let record = Record::new(Event::Refusal, message);
+        let record = match subject {
+            Some(subject) => {
+                let command = asked.map(RequestSummary::command);
+                with_subject(record, subject, session).for_history(subject.owner(), None, command)
+            }
+            None => record,
+        };
+        let record = match asked {
+            Some(asked) => asked.whole(record),
+            None => record,
+        };
+        record
+            .field("VERDICT", refusal.code.as_str())
+            .field("CAUSE", &refusal.message)
+            .maybe("RULE", refusal.by.as_ref())
+            .field("POLICY", &self.policy.digest)
+    }
+
+    /// Records how many refusals were omitted, a few users at a time.
+    pub fn tell_left_out(&mut self) {
+        if !self.records_left_out(AT_ONCE) {
+            // The audit log cannot be written now. The counts are kept.
+            self.timers.add(TELL, Timer::LeftOut);
+        } else if self
+            .refusals
+            .left_out()
+            .or(self.broker_refusals.left_out())
+            .is_some()
+        {
+            self.timers.add(SOON, Timer::LeftOut);
+        }
+    }
+
+    /// The same for all users, before the daemon ends.
+    pub fn tell_all_left_out(&mut self) {
+        let _ = self.records_left_out(usize::MAX);
+    }
+
+    fn records_left_out(&mut self, most: usize) -> bool {
+        let sources = [RefusalSource::Warden, RefusalSource::Broker];
+        for _ in 0..most {
+            let next = sources.into_iter().find_map(|source| {
+                let left_out = self.floods(source).left_out()?.clone();
+                Some((source, left_out))
+            });
+            let Some((source, left_out)) = next else {
+                break;
+            };
+            let record = left_out_record(&left_out, &self.policy.digest);
+            if self.audit.write(source.marked(record)).is_err() {
+                return false;
+            }
+            self.floods(source).forget_left_out();
+        }
+        true
+    }
+}
+
+fn left_out_record(left_out: &LeftOut, policy: &str) -> Record {
+    let (user, codes) = (&left_out.user, left_out.codes());
+    let name = user.as_ref().map_or("somebody", |(_, name)| name);
+    let since = remit_common::calendar::utc(left_out.since_ms);
+    let list = |between: &str, words: fn(&(&str, u64)) -> String| {
+        let words: Vec<_> = codes.iter().map(words).collect();
+        words.join(between)
+    };
+    let cause = list(", ", |(code, count)| format!("{count} {code}"));
+    let message = format!(
+        "{name} was refused {} more times since {since}, too often to record each: {cause}",
+        left_out.count()
+    );
+    let record = Record::new(Event::Refusal, message)
+        .maybe("UID", user.as_ref().map(|(uid, _)| uid.to_string()))
+        .maybe("USER", user.as_ref().map(|(_, name)| name));
+    let common = codes.first().map(|(code, _)| *code);
+    record
+        .maybe("VERDICT", common)
+        .field("CAUSE", "too many refusals in a short time")
+        .number("SUPPRESSED", left_out.count())
+        .field(
+            "VERDICTS",
+            list(" ", |(code, count)| format!("{code}={count}")),
+        )
+        .number("SINCE", left_out.since_ms)
+        .field("POLICY", policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remit_common::refusal::Code;
+
+    #[test]
+    fn left_out_refusals_are_recorded_by_count() {
+        let (mut floods, now) = (Floods::default(), Instant::now());
+        let alice = Subject::fake(1000, "alice", None);
+        floods.take(Some(&alice), 1 << 20, now);
+        for code in [Code::Busy, Code::DeniedRule, Code::DeniedRule] {
+            assert!(!floods.has_capacity(Some(&alice), code, now, 1_795_162_271_042));
+        }
+        let record = left_out_record(floods.left_out().unwrap(), "p");
+        assert_eq!(
+            record.message,
+            "alice was refused 3 more times since 2026-11-20 08:11:11 UTC, too often to record each: \
+             2 denied_rule, 1 busy"
+        );
+        let value = |name| {
+            let mut fields = record.fields.iter();
+            fields
+                .find(|(n, _)| *n == name)
+                .map(|(_, value)| value.as_str())
+        };
+        for (name, expect) in [
+            ("UID", Some("1000")),
+            ("USER", Some("alice")),
+            ("VERDICT", Some("denied_rule")),
+            ("VERDICTS", Some("denied_rule=2 busy=1")),
+            ("SUPPRESSED", Some("3")),
+            ("SINCE", Some("1795162271042")),
+            ("SOURCE", None),
+        ] {
+            assert_eq!(value(name), expect, "{name}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Reads files and names for a policy load in a child process, because disks and directory services may block.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use remit_common::wire::Bytes;
+use remit_policy::{Diagnostic, MachineTable, Severity};
+use remit_policy_files::{LastKnown, Loaded, Names, Owners};
+use serde::{Deserialize, Serialize};
+
+use super::{Changes, Live, PolicyErrors, names_file, users};
+use crate::config::{self, Config};
+use crate::identity::accounts::{People, Question};
+use crate::identity::user_names;
+use crate::startup::arguments::Args;
+use crate::startup::error::Fatal;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Brought {
+    pub settings: String,
+    /// Path and content.
+    pub sources: Vec<(String, Bytes)>,
+    pub machine: MachineTable,
+    /// For the author of the policy.
+    pub warnings: Vec<String>,
+    pub people: People,
+    /// Uids that the policy names by their account's name, with all names of each.
+    pub named: BTreeMap<u32, BTreeSet<String>>,
+    /// What the names of the policy refer to, or referred to last.
+    pub last_known: LastKnown,
+    pub changes: Changes,
+}
+
+impl Brought {
+    /// Reads everything. `live`: the current policy and the settings of the running daemon. Fails with all findings.
+    pub fn of(
+        args: &Args,
+        live: Option<(&Live, &Config)>,
+        people: &Question,
+    ) -> Result<Self, PolicyErrors> {
+        let old = live.map(|(live, running)| (&live.policy, running));
+        let settings = config::read(&args.config)?;
+        let config = config::parse_file(&args.config, &settings)?;
+        if old.is_some() {
+            judge(&config).map_err(|error| error.to_string())?;
+        }
+        let (vendor, admin) = (args.vendor.join("policy.d"), args.config.join("policy.d"));
+        let own = [&args.config, &args.vendor, &args.state, &args.runtime];
+        let names = Names::new(remit_policy_files::own_files(&own.map(PathBuf::as_path)));
+        let (names, unknown) = match live {
+            Some((live, _)) => (names.after(live.last_known.clone()), None),
+            None => match names_file::read(&args.state) {
+                Ok(last) => (names.at_start().after(last), None),
+                Err(why) => (names.at_start(), Some(why)),
+            },
+        };
+        let loaded = load(&vendor, &admin, &names).map_err(|why| {
+            unknown
+                .iter()
+                .cloned()
+                .chain([why])
+                .collect::<Vec<_>>()
+                .join("\n")
+        })?;
+        let mut unsure = Vec::new();
+        // The running settings apply until a restart and the new ones after it. The policy must fit both.
+        let settings_of = old.map(|(_, running)| running).into_iter().chain([&config]);
+        for config in settings_of {
+            match users::taken(&loaded.policy, config).as_slice() {
+                [] => {}
+                found => return Err(lines(found).join("\n")),
+            }
+            let admins = user_names::found_group(&config.accounts.admin_group)
+                .map_err(|errno| format!("cannot look up accounts.admin_group: {errno}"))?;
+            let found =
+                remit_policy_files::impersonators(&loaded.policy, &loaded.sources, &names, admins);
+            if found.iter().any(|one| one.severity() == Severity::Error) {
+                return Err(lines(&found).join("\n"));
+            }
+            unsure.extend(found);
+            let notify = &config.approval.notify;
+            if !notify.is_empty() {
+                let notification = loaded.policy.notification(notify);
+                notification
+                    .map_err(|why| format!("cannot use approval.notify of remit.toml: {why}"))?;
+            }
+        }
+        let admins = user_names::optional_group(&config.accounts.admin_group);
+        let unreachable_grantees =
+            user_names::optional_group(&config.accounts.socket_group).map(|group| {
+                remit_policy_files::unreachable_grantees(&loaded.policy, &names, group, admins)
+            });
+        let approvers =
+            admins.map(|group| remit_policy_files::approvers(&loaded.policy, &names, group));
+        let unable = [unreachable_grantees, approvers]
+            .map(Option::unwrap_or_default)
+            .concat();
+        let warnings = [loaded.warnings, unsure, unable].concat();
+        let warnings = [unknown.into_iter().collect(), lines(&warnings)].concat();
+        let sources = loaded.sources.into_iter();
+        Ok(Self {
+            settings,
+            changes: old.map_or_else(Changes::default, |(old, _)| {
+                Changes::between(old, &loaded.policy)
+            }),
+            sources: sources
+                .map(|source| (source.name, source.text.into()))
+                .collect(),
+            named: named(&loaded.machine),
+            machine: loaded.machine,
+            warnings,
+            last_known: names.last_known(),
+            people: People::look_up(people),
+        })
+    }
+}
+
+fn load(vendor: &Path, admin: &Path, names: &Names) -> Result<Loaded, PolicyErrors> {
+    remit_policy_files::load(vendor, admin, Owners::Root, names)
+        .map_err(|found| lines(&found).join("\n"))
+}
+
+/// Checks that a start would accept these settings.
+fn judge(Config { accounts, jobs, .. }: &Config) -> Result<(), Fatal> {
+    user_names::user("accounts.broker", &accounts.broker)?;
+    user_names::group("accounts.socket_group", &accounts.socket_group)?;
+    user_names::group("accounts.admin_group", &accounts.admin_group)?;
+    user_names::check_range(jobs.uid_first, jobs.uid_count)
+}
+
+fn lines(findings: &[Diagnostic]) -> Vec<String> {
+    findings.iter().map(ToString::to_string).collect()
+}
+
+/// Returns the uids that a policy names, with these names and the account's own: a uid may have several.
+fn named(machine: &MachineTable) -> BTreeMap<u32, BTreeSet<String>> {
+    let mut named: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+    for (name, ids) in &machine.users {
+        let names = named.entry(ids.uid).or_insert_with(|| {
+            let account = user_names::of_uid(ids.uid).ok().flatten();
+            account.map(|login| login.name).into_iter().collect()
+        });
+        names.insert(name.clone());
+    }
+    named
+}

@@ -1,0 +1,247 @@
+//! Loads the policy. A child reads the files and looks up the names, and the warden builds the policy from its
+//! answer. The loop never waits for a disk or a directory service. A reload also reads `remit.toml`. Its values apply
+//! from the next start, but a value that would prevent that start must be reported now.
+
+mod brought;
+mod changes;
+mod names_file;
+mod users;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_common::refusal::{Code, Refusal};
+use remit_confine::{Answer, in_child};
+use remit_policy::{Diagnostic, Policy, Severity, Source};
+use remit_policy_files::LastKnown;
+use sha2::{Digest, Sha256};
+
+use crate::audit::chain::hex;
+use crate::config::{self, Config};
+use crate::identity::accounts::{People, Question};
+use crate::identity::peer::Subject;
+use crate::startup::arguments::Args;
+use crate::startup::error::{Fatal, chain};
+use brought::Brought;
+pub use changes::Changes;
+pub use names_file::save_names;
+
+#[derive(Debug)]
+pub struct Live {
+    pub policy: Policy,
+    /// SHA-256 of all inputs, in hexadecimal.
+    pub digest: String,
+    pub files: Vec<String>,
+    pub warnings: Vec<String>,
+    /// Accounts at the time of the load: of users who are connected, have something waiting, or gave or got a grant.
+    pub people: People,
+    /// Uids that the policy names by account names, with all of these names.
+    pub named: BTreeMap<u32, BTreeSet<String>>,
+    /// Current or last known meaning of the policy's names.
+    pub last_known: LastKnown,
+    pub changes: Changes,
+}
+
+#[derive(Debug)]
+pub struct Loaded {
+    pub live: Live,
+    pub settings: Config,
+}
+
+#[derive(Debug)]
+pub struct Loading {
+    answer: Answer,
+    config: PathBuf,
+    /// Another load was requested meanwhile.
+    pub again: bool,
+    /// Requester; `None` for a signal.
+    pub asked: Option<Subject>,
+    /// A user's connection started this load, not an administrator. The new policy must not allow more than the old
+    /// one.
+    pub is_unasked: bool,
+    /// Changes by an earlier load that were not yet reported to those who wait.
+    pub before: Changes,
+}
+
+/// All findings, one or more lines each.
+pub type PolicyErrors = String;
+
+/// Timeout for reading the policy, looking up its names and comparing it. Longer than host names alone may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Returns the sentence of each finding, without the lines that show the location in the file.
+pub fn findings(why: &str) -> Vec<&str> {
+    why.lines().filter(|line| !line.starts_with(' ')).collect()
+}
+
+pub fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+/// Returns the first error and the number of further ones. Without errors, the same for warnings.
+pub fn in_short(why: &str) -> String {
+    let (warnings, errors): (Vec<_>, Vec<_>) = findings(why)
+        .into_iter()
+        .partition(|line| line.contains(": warning: "));
+    let findings_shown = if errors.is_empty() { warnings } else { errors };
+    let first = findings_shown.first().copied().unwrap_or_default();
+    match findings_shown.len() {
+        0 | 1 => first.to_owned(),
+        many => format!("{first} (and {} more)", many - 1),
+    }
+}
+
+impl Live {
+    /// Checks that a user is the account that the policy names for this uid. An account that reuses a uid gets no
+    /// rights of the old account.
+    pub fn knows(&self, uid: u32, user: &str) -> Result<(), Refusal> {
+        let Some(names) = self.named.get(&uid).filter(|names| !names.contains(user)) else {
+            return Ok(());
+        };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let text = format!(
+            "uid {uid} was '{}' when the policy was loaded, and is '{user}' now",
+            names.join("', '")
+        );
+        Err(Refusal::new(Code::DeniedRule, text)
+            .lift("remit policy reload")
+            .next("connect again in a moment: the policy is loaded again"))
+    }
+}
+
+impl Loading {
+    /// Forks the child. It reads the files, looks up `people`, and compares with the policy and settings of `live` as
+    /// of now. Without `live` it does not check `remit.toml`: the start-up does that.
+    pub fn start(
+        args: &Args,
+        live: Option<(&Live, &Config)>,
+        people: &Question,
+        asked: Option<&Subject>,
+    ) -> Result<Self, Fatal> {
+        let answer = in_child(|| {
+            let brought = Brought::of(args, live, people);
+            postcard::to_extend(&brought, Vec::new()).unwrap_or_default()
+        });
+        match answer {
+            Ok(answer) => Ok(Self {
+                answer,
+                config: args.config.clone(),
+                again: false,
+                asked: asked.cloned(),
+                is_unasked: false,
+                before: Changes::default(),
+            }),
+            Err(error) => Err(Fatal::System(chain(&error))),
+        }
+    }
+
+    /// Readable when [`Loading::read`] can continue.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.answer.fd()
+    }
+
+    /// Returns the policy once the child has sent everything. `None`: read again when readable.
+    pub fn read(&mut self) -> Option<Result<Loaded, PolicyErrors>> {
+        match self.answer.read() {
+            Ok(None) => None,
+            Ok(Some(bytes)) => Some(
+                postcard::from_bytes::<Result<Brought, PolicyErrors>>(&bytes)
+                    .map_err(|_| "the child that reads the policy died".to_owned())
+                    .and_then(|brought| {
+                        let brought = brought?;
+                        let settings = config::parse_file(&self.config, &brought.settings)?;
+                        let live = make(brought)?;
+                        Ok(Loaded { live, settings })
+                    }),
+            ),
+            Err(error) => Some(Err(chain(&error))),
+        }
+    }
+}
+
+/// Loads and waits, for start-up and `--check`. Uses a child too, because looking up names creates threads.
+pub fn load_now(args: &Args) -> Result<Live, Fatal> {
+    let mut loading = Loading::start(args, None, &Question::default(), None)?;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(read) = loading.read() {
+            return read.map(|loaded| loaded.live).map_err(Fatal::Config);
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(loading.fd(), PollFlags::POLLIN)];
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        if let Ok(0) = poll(&mut fds, left) {
+            // Not an error of the policy: the next try may get an answer.
+            return Err(Fatal::Unavailable(late()));
+        }
+    }
+}
+
+pub fn late() -> PolicyErrors {
+    let seconds = PATIENCE.as_secs();
+    format!(
+        "the policy was not read, or the names in it not looked up, in {seconds} s: a disk or a \
+         directory service does not respond"
+    )
+}
+
+/// Builds the policy. The same files and answers give the same policy again. The child has already verified it.
+fn make(brought: Brought) -> Result<Live, PolicyErrors> {
+    let files = brought.sources.iter().map(|(name, _)| name.clone());
+    let files = files.collect();
+    let sources: Vec<Source> = brought
+        .sources
+        .into_iter()
+        .map(|(name, text)| Source {
+            name,
+            text: text.into_vec(),
+        })
+        .collect();
+    let policy = remit_policy::load_again(&sources, &brought.machine).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    })?;
+    let digest = hex(&Sha256::digest(policy.digest_input()));
+    let mut warnings = brought.warnings;
+    if policy.rules() == 0 && !sources.is_empty() {
+        let text = "none of its files has a rule, so nobody has any permission";
+        warnings.push(Diagnostic::whole(Severity::Warning, "policy", text).to_string());
+    }
+    Ok(Live {
+        policy,
+        digest,
+        files,
+        warnings,
+        people: brought.people,
+        named: brought.named,
+        last_known: brought.last_known,
+        changes: brought.changes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_form_is_first_error_and_count() {
+        let check = |why: &str, expect: &str| assert_eq!(in_short(why), expect, "{why}");
+        check("", "");
+        check(
+            "a.toml:1:1: error: m\n  1 | x\n    | ^\n    = h",
+            "a.toml:1:1: error: m",
+        );
+        check(
+            "a.toml:1:1: warning: w\n  1 | x\nb.toml: error: m\n  = h",
+            "b.toml: error: m",
+        );
+        check(
+            "a: error: m\nb: warning: w\nc: error: n",
+            "a: error: m (and 1 more)",
+        );
+        check("a: warning: v\nb: warning: w", "a: warning: v (and 1 more)");
+    }
+}

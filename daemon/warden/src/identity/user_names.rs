@@ -1,0 +1,322 @@
+//! Names of users and groups. The user database may block on a network, so only the start-up and forked children
+//! query it. The event loop reads /etc/passwd, and what children have looked up ([`crate::identity::lookups`]).
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::unistd::{Gid, Group, User, getgrouplist};
+use serde::{Deserialize, Serialize};
+
+use crate::config::AccountRef;
+use crate::startup::error::Fatal;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// Returns the ids of a user. A uid without an account gets the same number as gid. Fails if the user does not exist
+/// or is root.
+pub fn user(key: &str, account: &AccountRef) -> Result<Ids, Fatal> {
+    let found = match account {
+        AccountRef::Name(name) => User::from_name(name),
+        AccountRef::Id(uid) => User::from_uid((*uid).into()),
+    };
+    let ids = match (account, found) {
+        (_, Ok(Some(user))) => Ids {
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+        },
+        (AccountRef::Id(uid), Ok(None)) => Ids {
+            uid: *uid,
+            gid: *uid,
+        },
+        (AccountRef::Name(name), Ok(None)) => return Err(missing(key, "user", name)),
+        (_, Err(errno)) => {
+            return Err(Fatal::Config(format!("cannot look up {key}: {errno}")));
+        }
+    };
+    if ids.uid == 0 || ids.gid == 0 {
+        return Err(Fatal::Config(format!("{key} must not be root")));
+    }
+    Ok(ids)
+}
+
+/// Fails if the group does not exist. A number is not looked up.
+pub fn group(key: &str, account: &AccountRef) -> Result<u32, Fatal> {
+    let found = found_group(account);
+    let found = found.map_err(|errno| Fatal::Config(format!("cannot look up {key}: {errno}")))?;
+    match (found, account) {
+        (Some(gid), _) => Ok(gid),
+        (None, AccountRef::Id(gid)) => Ok(*gid),
+        (None, AccountRef::Name(name)) => Err(missing(key, "group", name)),
+    }
+}
+
+/// Returns the gid of a group that may be missing. A number is not looked up.
+pub fn found_group(account: &AccountRef) -> Result<Option<u32>, Errno> {
+    match account {
+        AccountRef::Id(gid) => Ok(Some(*gid)),
+        AccountRef::Name(name) => {
+            let group = absent(Group::from_name(name))?;
+            Ok(group.map(|group| group.gid.as_raw()))
+        }
+    }
+}
+
+/// Returns `None` also if the look-up fails.
+pub fn optional_group(account: &AccountRef) -> Option<u32> {
+    found_group(account).ok().flatten()
+}
+
+/// An account with the groups that a new login would have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    pub name: String,
+    pub groups: Vec<u32>,
+}
+
+/// Looks up an account by uid. May block on a directory service.
+pub fn of_uid(uid: u32) -> Result<Option<Login>, Errno> {
+    let user = absent(User::from_uid(uid.into()))?;
+    user.map(login).transpose()
+}
+
+/// Some services report a missing entry as an error (getpwnam(3), "Return value").
+fn absent<T>(found: Result<Option<T>, Errno>) -> Result<Option<T>, Errno> {
+    match found {
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+        found => found,
+    }
+}
+
+/// Looks up an account by name; `None` if it has another uid. May block on a directory service.
+pub fn of_name(name: &str, uid: u32) -> Result<Option<Login>, Errno> {
+    let user = absent(User::from_name(name))?;
+    let user = user.filter(|user| user.uid.as_raw() == uid);
+    user.map(login).transpose()
+}
+
+/// Looks up the name of a group. May block on a directory service.
+pub fn of_gid(gid: u32) -> Result<Option<String>, Errno> {
+    Ok(absent(Group::from_gid(gid.into()))?.map(|group| group.name))
+}
+
+fn login(user: User) -> Result<Login, Errno> {
+    let name = CString::new(user.name.as_str()).map_err(|_| Errno::EINVAL)?;
+    let groups = getgrouplist(&name, user.gid)?;
+    Ok(Login {
+        name: user.name,
+        groups: groups.into_iter().map(Gid::as_raw).collect(),
+    })
+}
+
+fn missing(key: &str, kind: &str, name: &str) -> Fatal {
+    Fatal::Config(format!(
+        "{key}: there is no {kind} '{name}'; create it, or write another in remit.toml"
+    ))
+}
+
+pub fn nameless(uid: u32) -> String {
+    format!("#{uid}")
+}
+
+/// Names that were looked up expire, because an account of a directory service may be removed.
+const FRESH: Duration = Duration::from_secs(60);
+const LOOKED_UP: usize = 4096;
+
+#[derive(Debug, Default)]
+pub struct UserNames {
+    names: HashMap<u32, String>,
+    /// Device, inode, size and modification time of the file when it was read.
+    from: Option<(u64, u64, u64, SystemTime)>,
+    looked_up: HashMap<u32, (String, Instant)>,
+}
+
+impl UserNames {
+    pub fn read() -> Self {
+        let mut names = Self::default();
+        names.renew();
+        names
+    }
+
+    /// Reads /etc/passwd again if it has changed. A file that cannot be read changes nothing, because a missing name
+    /// would change the owner of jobs.
+    pub fn renew(&mut self) {
+        self.renew_from(Path::new("/etc/passwd"));
+    }
+
+    fn renew_from(&mut self, passwd: &Path) {
+        let from = fs::metadata(passwd)
+            .ok()
+            .and_then(|file| Some((file.dev(), file.ino(), file.size(), file.modified().ok()?)));
+        if from.is_some() && from == self.from {
+            return;
+        }
+        let Ok(text) = fs::read_to_string(passwd) else {
+            return;
+        };
+        self.names.clear();
+        for (uid, name) in users(&text) {
+            // The first entry of a uid counts, as for getpwuid(3).
+            if let Entry::Vacant(free) = self.names.entry(uid) {
+                free.insert(name.to_owned());
+            }
+        }
+        self.from = from;
+        self.looked_up.clear();
+    }
+
+    /// Returns the name, or `#uid` without an account. `None`: it must be looked up.
+    pub fn name(&self, uid: u32) -> Option<String> {
+        if let Some(name) = self.names.get(&uid) {
+            return Some(name.clone());
+        }
+        let (name, at) = self.looked_up.get(&uid)?;
+        (at.elapsed() < FRESH).then(|| name.clone())
+    }
+
+    /// Keeps the result of a look-up. `None`: the uid has no account.
+    pub fn learn(&mut self, uid: u32, name: Option<&str>) {
+        if self.looked_up.len() >= LOOKED_UP {
+            self.looked_up.clear();
+        }
+        let name = name.map_or_else(|| nameless(uid), str::to_owned);
+        self.looked_up.insert(uid, (name, Instant::now()));
+    }
+}
+
+fn users(passwd: &str) -> impl Iterator<Item = (u32, &str)> {
+    passwd.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let uid = fields.nth(1)?.parse().ok()?;
+        Some((uid, name))
+    })
+}
+
+/// Fails with the first overlap of the range with users, groups or subordinate ids, and its file.
+pub fn check_range(first: u32, count: u32) -> Result<(), Fatal> {
+    let own_range = first..first.saturating_add(count);
+    let taken = |file: &str, what: String| {
+        Err(Fatal::Config(format!(
+            "jobs.uid_first: the range {}-{} is not free: '{file}' has {what}; choose another in remit.toml",
+            own_range.start,
+            own_range.end.saturating_sub(1)
+        )))
+    };
+    for file in ["/etc/passwd", "/etc/group"] {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        if let Some((id, name)) = users(&text).find(|(id, _)| own_range.contains(id)) {
+            return taken(file, format!("'{name}' with {id}"));
+        }
+    }
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let overlap = text.lines().find(|line| match subordinate(line) {
+            Some((start, length)) => {
+                start < own_range.end && own_range.start < start.saturating_add(length)
+            }
+            None => false,
+        });
+        if let Some(line) = overlap {
+            return taken(file, format!("'{line}'"));
+        }
+    }
+    Ok(())
+}
+
+/// Parses `name:first:count` of subuid(5).
+fn subordinate(line: &str) -> Option<(u32, u32)> {
+    let mut fields = line.split(':').skip(1);
+    let start = fields.next()?.parse().ok()?;
+    let length = fields.next()?.trim().parse().ok()?;
+    Some((start, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwd_and_subuid_lines() {
+        let text = "root:x:0:0:root:/root:/bin/bash\nodd\na:b:c\nalice:x:1000:1000::/:/bin/sh\n";
+        assert_eq!(
+            users(text).collect::<Vec<_>>(),
+            [(0, "root"), (1000, "alice")]
+        );
+        assert_eq!(subordinate("alice:100000:65536"), Some((100_000, 65_536)));
+        assert_eq!(subordinate("alice:x:y"), None);
+    }
+
+    #[test]
+    fn names_follow_changed_passwd_file() {
+        let passwd = std::env::temp_dir().join(format!("remit-passwd-{}", std::process::id()));
+        let mut names = UserNames::default();
+        for (text, want) in [
+            ("agent:x:1002:1002::/:/bin/sh\n", Some("agent")),
+            ("root:x:0:0::/:/bin/sh\n", None),
+            ("agent2:x:1002:1002::/:/bin/sh\n", Some("agent2")),
+            ("one:x:1002::\ntwo:x:1002::\n", Some("one")),
+        ] {
+            fs::write(&passwd, text).unwrap();
+            names.renew_from(&passwd);
+            names.renew_from(&passwd);
+            assert_eq!(names.name(1002).as_deref(), want);
+        }
+        fs::remove_file(&passwd).unwrap();
+    }
+
+    #[test]
+    fn w17_unreadable_passwd_changes_no_name() {
+        let passwd = std::env::temp_dir().join(format!("remit-passwd-w17-{}", std::process::id()));
+        fs::write(&passwd, "agent:x:1002:1002::/:/bin/sh\n").unwrap();
+        let mut names = UserNames::default();
+        names.renew_from(&passwd);
+        fs::remove_file(&passwd).unwrap();
+        fs::create_dir(&passwd).unwrap();
+        names.renew_from(&passwd);
+        assert_eq!(names.name(1002).as_deref(), Some("agent"));
+        fs::remove_dir(&passwd).unwrap();
+        fs::write(&passwd, "agent2:x:1002:1002::/:/bin/sh\n").unwrap();
+        names.renew_from(&passwd);
+        assert_eq!(names.name(1002).as_deref(), Some("agent2"));
+        fs::remove_file(&passwd).unwrap();
+    }
+
+    #[test]
+    fn looked_up_name_is_kept_until_file_changes() {
+        let mut names = UserNames::default();
+        assert_eq!(names.name(70_001), None);
+        names.learn(70_001, Some("ldap"));
+        names.learn(70_002, None);
+        assert_eq!(names.name(70_001).as_deref(), Some("ldap"));
+        assert_eq!(names.name(70_002).as_deref(), Some("#70002"));
+        names.renew();
+        assert_eq!(names.name(70_001), None);
+        assert_eq!(names.name(0).as_deref(), Some("root"));
+    }
+
+    #[test]
+    fn a_range_with_root_in_it_is_refused() {
+        let error = check_range(0, 10).unwrap_err().to_string();
+        assert!(error.contains("'/etc/passwd' has 'root' with 0"), "{error}");
+        assert!(check_range(1_879_048_192, 65_536).is_ok());
+    }
+
+    #[test]
+    fn root_is_no_service_user() {
+        assert!(user("accounts.broker", &AccountRef::Id(0)).is_err());
+        assert!(user("accounts.broker", &AccountRef::Name("root".into())).is_err());
+        assert!(user("accounts.broker", &AccountRef::Name("no-such-user".into())).is_err());
+        let ids = user("accounts.broker", &AccountRef::Id(64_100)).unwrap();
+        assert_eq!((ids.uid, ids.gid), (64_100, 64_100));
+    }
+}

@@ -1,0 +1,118 @@
+//! Rechecks requester, approver and files of an approved plan before it starts: days can pass until a slot is free.
+//! The plan keeps its slot during the recheck, so no other job starts first.
+
+use std::collections::BTreeMap;
+
+use remit_common::names::JobId;
+use remit_common::outcome::State;
+
+use super::{Queue, Waiting};
+use crate::approval::approver::lost_approver;
+use crate::approval::file_hash::{MeasuredFiles, Measuring};
+use crate::approval::wanted;
+use crate::event_loop::timers::Timer;
+use crate::state::Warden;
+
+#[derive(Debug)]
+pub struct MeasuringAgain {
+    pub(super) waiting: Waiting,
+    measuring: Measuring,
+}
+
+/// Returns the slots of plans in recheck: of all users, and of this user.
+pub(super) fn slots(looking: &BTreeMap<u64, MeasuringAgain>, uid: u32) -> (usize, usize) {
+    let owners = looking.values();
+    let owners = owners.map(|looking| looking.waiting.plan.requester.subject.uid());
+    (looking.len(), owners.filter(|owner| *owner == uid).count())
+}
+
+impl Queue {
+    pub fn slots(&self, uid: u32) -> (usize, usize) {
+        slots(&self.looking, uid)
+    }
+
+    pub(super) fn serial_of(&self, job: JobId) -> Option<u64> {
+        let mut all = self.looking.iter();
+        let found = all.find(|(_, looking)| looking.waiting.plan.job == job);
+        found.map(|(serial, _)| *serial)
+    }
+
+    pub fn measuring(&mut self, serial: u64) -> Option<&mut Measuring> {
+        let looking = self.looking.get_mut(&serial);
+        looking.map(|looking| &mut looking.measuring)
+    }
+}
+
+impl Warden {
+    /// Starts the recheck. The plan starts or ends when the result arrives.
+    pub(super) fn measure_again(&mut self, waiting: Waiting) {
+        let serial = self.approvals.next_serial();
+        let mut wanted = wanted(&waiting.plan);
+        if let Some(approved) = &waiting.plan.approved {
+            wanted.people.add(&approved.by);
+        }
+        match self.start_measuring(serial, &wanted) {
+            Ok(measuring) => {
+                let looking = MeasuringAgain { waiting, measuring };
+                self.queue.looking.insert(serial, looking);
+            }
+            Err(refusal) => {
+                let cause = format!("{}; it never ran", refusal.message);
+                self.end_waiting(waiting, State::NotStarted, cause);
+            }
+        }
+    }
+
+    /// Handles the result of a recheck.
+    /// Errors: Returns `found` if no plan with this serial is in recheck: it belongs to another request.
+    pub fn on_measured_again(
+        &mut self,
+        serial: u64,
+        found: Result<MeasuredFiles, String>,
+    ) -> Result<(), Result<MeasuredFiles, String>> {
+        let Some(waiting) = self.stop_measuring(serial) else {
+            return Err(found);
+        };
+        if let Err(refusal) = self.check_open() {
+            let cause = format!("{}; it never ran", refusal.message);
+            self.end_waiting(waiting, State::NotStarted, cause);
+            return Ok(());
+        }
+        let approved = waiting.plan.approved.as_ref().filter(|_| counts());
+        let changed = approved.and_then(|approved| {
+            let group = self.admins.group();
+            let people = found.as_ref().ok().map(|found| &found.people);
+            people
+                .and_then(|people| lost_approver(approved, people, group))
+                .or_else(|| self.changed_since(&waiting.plan, &approved.found, found))
+        });
+        match changed {
+            Some(why) => self.end_waiting(waiting, State::Denied, format!("{why}; it never ran")),
+            None => {
+                self.queue.looked_at = Some(waiting.plan.job);
+                let _ = self.start_queued(waiting);
+                self.queue.looked_at = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a plan from the recheck and ends its child.
+    pub(super) fn stop_measuring(&mut self, serial: u64) -> Option<Waiting> {
+        let MeasuringAgain { waiting, measuring } = self.queue.looking.remove(&serial)?;
+        self.timers.cancel(Timer::Measuring(serial));
+        self.reactor.remove(measuring.fd());
+        Some(waiting)
+    }
+}
+
+#[cfg(not(feature = "mutate"))]
+const fn counts() -> bool {
+    true
+}
+
+/// Under test, `REMIT_MUTATE_TURN` skips this check, so that the job's own check is tested separately.
+#[cfg(feature = "mutate")]
+fn counts() -> bool {
+    std::env::var_os("REMIT_MUTATE_TURN").is_none()
+}

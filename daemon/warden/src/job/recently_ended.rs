@@ -1,0 +1,169 @@
+//! Remembers a bounded number of ended jobs in little memory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::outcome::Enforced;
+use remit_link::{JobMeta, Owner};
+
+/// Shared copies of `Enforced`, at most. Jobs of one profile have the same layers and limits.
+const SHARED: usize = 16;
+
+/// An ended and recorded job. `enforced` has its uid and the shared copy; `meta.enforced` is empty.
+#[derive(Debug)]
+struct EndedJob {
+    meta: JobMeta,
+    enforced: Option<(u32, Rc<Enforced>)>,
+    request: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    pub job: JobId,
+    pub request: Option<(Owner, String)>,
+}
+
+/// At most [`caps::ENDED`] jobs, and [`caps::ENDED_PER_UID`] of one user.
+#[derive(Debug, Default)]
+pub struct EndedJobs {
+    next: u64,
+    /// In the order of their ends. Boxed, because a B-tree moves its elements.
+    all: BTreeMap<u64, Box<EndedJob>>,
+    own: BTreeMap<u32, VecDeque<u64>>,
+    /// What was enforced, without the uid. The newest is last.
+    shared: VecDeque<Rc<Enforced>>,
+}
+
+impl EndedJobs {
+    /// Returns the jobs, oldest first, without `enforced`.
+    pub fn iter(&self) -> impl Iterator<Item = &JobMeta> {
+        self.all.values().map(|one| &one.meta)
+    }
+
+    pub fn whole(&self) -> impl Iterator<Item = JobMeta> {
+        self.all.values().map(|one| JobMeta {
+            enforced: one.enforced.as_ref().map(|(uid, enforced)| Enforced {
+                uid: *uid,
+                ..Enforced::clone(enforced)
+            }),
+            ..one.meta.clone()
+        })
+    }
+
+    /// Adds a job and the id of its request. Returns the job that is forgotten for it, if any.
+    pub fn push(&mut self, mut meta: JobMeta, request: Option<String>) -> Option<Forgotten> {
+        let uid = meta.owner.uid;
+        let enforced = meta.enforced.take().map(|enforced| self.share(enforced));
+        self.next += 1;
+        let one = EndedJob {
+            meta,
+            enforced,
+            request,
+        };
+        self.all.insert(self.next, Box::new(one));
+        let own = self.own.entry(uid).or_default();
+        own.push_back(self.next);
+        let oldest = if own.len() > caps::ENDED_PER_UID {
+            own.front().copied()
+        } else if self.all.len() > caps::ENDED {
+            self.all.keys().next().copied()
+        } else {
+            None
+        };
+        oldest.and_then(|at| self.forget(at))
+    }
+
+    fn forget(&mut self, at: u64) -> Option<Forgotten> {
+        let one = self.all.remove(&at)?;
+        let uid = one.meta.owner.uid;
+        if let Some(own) = self.own.get_mut(&uid) {
+            // The oldest job of all is also the oldest of its user.
+            own.pop_front();
+            if own.is_empty() {
+                self.own.remove(&uid);
+            }
+        }
+        let EndedJob { meta, request, .. } = *one;
+        Some(Forgotten {
+            job: meta.job,
+            request: request.map(|id| (meta.owner, id)),
+        })
+    }
+
+    fn share(&mut self, mut enforced: Enforced) -> (u32, Rc<Enforced>) {
+        let uid = std::mem::take(&mut enforced.uid);
+        if let Some(same) = self.shared.iter().find(|other| ***other == enforced) {
+            return (uid, Rc::clone(same));
+        }
+        if self.shared.len() >= SHARED {
+            self.shared.pop_front();
+        }
+        let enforced = Rc::new(enforced);
+        self.shared.push_back(Rc::clone(&enforced));
+        (uid, enforced)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(number: u64, uid: u32, profile: &str) -> JobMeta {
+        JobMeta {
+            owner: Owner {
+                uid,
+                user: uid.to_string(),
+            },
+            enforced: Some(Enforced {
+                profile: profile.into(),
+                uid: 7000 + uid,
+                layers: vec!["seccomp".into()],
+                ..Enforced::default()
+            }),
+            ..crate::job::table::tests::ended(number)
+        }
+    }
+
+    #[test]
+    fn full_users_oldest_job_goes_first() {
+        let mut all = EndedJobs::default();
+        let id = |number| ended(number, 0, "").job;
+        let mut number = 0;
+        let mut push = |all: &mut EndedJobs, uid| {
+            number += 1;
+            all.push(ended(number, uid, "read"), None)
+                .map(|one| one.job)
+        };
+        for uid in 0..4 {
+            for _ in 0..caps::ENDED_PER_UID {
+                assert_eq!(push(&mut all, uid), None);
+            }
+        }
+        assert_eq!(all.iter().count(), caps::ENDED);
+        let per_user = caps::ENDED_PER_UID as u64;
+        assert_eq!(push(&mut all, 1), Some(id(per_user + 1)));
+        assert_eq!(push(&mut all, 9), Some(id(1)));
+        assert_eq!(push(&mut all, 0), Some(id(2)));
+        assert_eq!(push(&mut all, 0), Some(id(3)));
+        assert_eq!(all.iter().count(), caps::ENDED);
+        let own: usize = all.own.values().map(VecDeque::len).sum();
+        assert_eq!((own, all.shared.len()), (caps::ENDED, 1));
+    }
+
+    #[test]
+    fn shared_enforcement_is_stored_once() {
+        let mut all = EndedJobs::default();
+        let profiles: Vec<String> = (0..2 * SHARED).map(|at| format!("p{}", at % 20)).collect();
+        let metas: Vec<_> = (0..)
+            .zip(&profiles)
+            .map(|(at, name)| ended(at, 3, name))
+            .collect();
+        for meta in &metas {
+            all.push(meta.clone(), None);
+        }
+        assert_eq!(all.whole().collect::<Vec<_>>(), metas);
+        assert!(all.shared.len() <= SHARED && all.iter().all(|meta| meta.enforced.is_none()));
+    }
+}

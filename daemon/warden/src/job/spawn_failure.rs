@@ -1,0 +1,164 @@
+//! Explains why nothing of a job ran. Pure.
+
+use std::io;
+
+use remit_common::text;
+use remit_confine::{Step, Why};
+
+use crate::request::Plan;
+
+/// Bytes of a path in a sentence.
+const PATH: usize = 256;
+
+/// A failed step before the exec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub step: Step,
+    /// 0 if there is none.
+    pub errno: i32,
+    pub why: Why,
+    /// Index of the profile's path, the argv element or the approved file.
+    pub at: Option<u16>,
+}
+
+/// 127 and 126 have the same meaning as in env(1).
+pub const fn status(failure: &Failure) -> Option<i32> {
+    match failure.why {
+        Why::NotFound => Some(127),
+        Why::NotExecutable
+        | Why::IsDirectory
+        | Why::NotRegular
+        | Why::BadInterpreter
+        | Why::PermissionDenied
+        | Why::Unreadable => Some(126),
+        Why::Errno | Why::WrongKind | Why::Untrusted | Why::Changed | Why::Unmet | Why::Died => {
+            None
+        }
+    }
+}
+
+pub fn cause(plan: &Plan, failure: &Failure) -> String {
+    let Failure {
+        step,
+        errno,
+        why,
+        at,
+    } = *failure;
+    let error = io::Error::from_raw_os_error(errno);
+    let argument = || {
+        let element = plan.bound.argv.get(usize::from(at.unwrap_or(u16::MAX)));
+        text::line(element.map_or(&[][..], |element| element.as_bytes()), PATH)
+    };
+    let measured = |at| {
+        let file = plan.approved.as_ref()?.files.get(usize::from(at))?;
+        Some(text::line(file.path.to_bytes(), PATH))
+    };
+    let listed = || {
+        let path = at.and_then(|at| plan.bound.compiled.sandbox().path(at))?;
+        Some(text::line(path.as_os_str().as_encoded_bytes(), PATH))
+    };
+    match (step, why) {
+        (Step::Arguments, Why::Errno) if at.is_some() => {
+            let way = match errno {
+                libc::ELOOP => "; its path has a symbolic link",
+                _ => "",
+            };
+            format!("'{}' cannot be opened by the job: {error}{way}", argument())
+        }
+        (Step::Arguments, Why::WrongKind) => {
+            let is = "it is not of the kind that the command expects (file or directory)";
+            format!("'{}' cannot be used: {is}", argument())
+        }
+        (Step::Arguments, Why::Untrusted) => {
+            let can = "users other than root and the job's own can change a directory of its path";
+            format!("'{}' cannot be used as a path: {can}", argument())
+        }
+        (Step::Root | Step::Mounts, Why::Errno | Why::WrongKind) => match listed() {
+            Some(path) => {
+                let profile = plan.bound.compiled.name();
+                let why = match why {
+                    Why::WrongKind => "it is not of the listed kind".to_owned(),
+                    _ => error.to_string(),
+                };
+                format!(
+                    "'{path}', which profile '{profile}' lists, cannot be mounted in the sandbox: {why}"
+                )
+            }
+            None => failed(step, &error),
+        },
+        (Step::Cwd, Why::Errno) => {
+            let cwd = text::line(plan.bound.cwd.as_bytes(), PATH);
+            format!("the working directory '{cwd}' cannot be entered: {error}")
+        }
+        (Step::Exec, why) if at.is_some() => {
+            let path = at.and_then(measured).unwrap_or_default();
+            approved(&path, why, &error)
+        }
+        (_, Why::Errno) => failed(step, &error),
+        (_, Why::WrongKind | Why::Unmet) => {
+            format!(
+                "step '{}' of the sandbox had no effect; nothing ran",
+                step.name()
+            )
+        }
+        (_, Why::Died) => format!(
+            "the child died in step '{}' of the sandbox; nothing ran",
+            step.name()
+        ),
+        (_, why) => program(plan, why),
+    }
+}
+
+fn approved(path: &str, why: Why, error: &io::Error) -> String {
+    match (why, error.raw_os_error()) {
+        (Why::Changed, None | Some(0)) => {
+            format!("'{path}' is not what was approved: its content has changed; nothing ran")
+        }
+        (Why::Changed, _) => format!("'{path}' is not what was approved: {error}; nothing ran"),
+        (Why::Untrusted, _) => {
+            let can = "users other than root can change it, or a directory of its path";
+            format!("'{path}' may change after the approval: {can}; nothing ran")
+        }
+        (Why::Unreadable, _) => {
+            let needs = "the job's uid must be able to read it";
+            format!("cannot compare '{path}' with what was approved: {needs}; nothing ran")
+        }
+        (_, _) => {
+            format!("cannot compare '{path}' with what was approved: {error}; nothing ran")
+        }
+    }
+}
+
+fn failed(step: Step, error: &io::Error) -> String {
+    format!(
+        "step '{}' of the sandbox failed: {error}; nothing ran",
+        step.name()
+    )
+}
+
+fn program(plan: &Plan, why: Why) -> String {
+    let program = plan.bound.argv.first().map_or(String::new(), |program| {
+        text::line(program.as_bytes(), PATH)
+    });
+    match why {
+        Why::NotFound if program.contains('/') => format!("'{program}' does not exist"),
+        Why::NotFound => format!("there is no program '{program}' in the PATH of jobs"),
+        Why::NotExecutable => format!("'{program}' is not an executable file"),
+        Why::IsDirectory => format!("'{program}' is a directory"),
+        Why::NotRegular => format!("'{program}' is not a regular file"),
+        Why::BadInterpreter => {
+            format!("the interpreter named in the first line of '{program}' is missing")
+        }
+        Why::PermissionDenied => {
+            format!("the job's uid may not execute '{program}'")
+        }
+        Why::Untrusted => {
+            let can =
+                "users other than root can change it, a directory of its path, or its interpreter";
+            format!("'{program}' is not executed: {can}")
+        }
+        Why::Errno | Why::WrongKind | Why::Changed | Why::Unreadable | Why::Unmet | Why::Died => {
+            format!("'{program}' cannot be executed")
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Tracks jobs that are recorded as ended while a process of theirs is stuck in the kernel. Each keeps its slot and
+//! its uid until no process is left. Nothing waits for it.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use remit_confine::{Cgroup, sys};
+
+use crate::event_loop::epoll::{Interest, Token};
+use crate::event_loop::timers::Timer;
+use crate::job::table::Job;
+use crate::job::termination::AGAIN_MOST;
+use crate::job::uid_pool::JobUid;
+use crate::startup::error::chain;
+use crate::state::Warden;
+
+#[derive(Debug)]
+pub struct Stuck {
+    owner: u32,
+    uid: JobUid,
+    /// The first process, unless it is reaped.
+    first: Option<(i32, OwnedFd)>,
+    cgroup: Cgroup,
+}
+
+#[derive(Debug, Default)]
+pub struct StuckJobs(BTreeMap<u64, Stuck>);
+
+impl StuckJobs {
+    /// The users whose slots they take.
+    pub fn owners(&self) -> impl Iterator<Item = u32> {
+        self.0.values().map(|stuck| stuck.owner)
+    }
+
+    pub fn cgroup(&self, serial: u64) -> Option<&Cgroup> {
+        self.0.get(&serial).map(|stuck| &stuck.cgroup)
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Warden {
+    pub fn keep_stuck(&mut self, serial: u64, job: Job) {
+        let process = job.process;
+        let first = job.status.is_none().then_some((process.pid, process.pidfd));
+        let cgroup = job.cgroup;
+        let (events, token) = (cgroup.events(), Token::Cgroup(serial));
+        let _ = self.reactor.add(events, token, Interest::Change);
+        let draft = job.plan.into_draft();
+        let stuck = Stuck {
+            owner: draft.requester.subject.uid(),
+            uid: draft.uid,
+            first,
+            cgroup,
+        };
+        self.jobs.stuck.0.insert(serial, stuck);
+        self.timers.add(AGAIN_MOST, Timer::KillAgain(serial));
+        // The state may have changed before it was watched.
+        self.check_stuck(serial);
+    }
+
+    pub fn on_stuck_exited(&mut self, serial: u64) {
+        let Some(stuck) = self.jobs.stuck.0.get_mut(&serial) else {
+            return;
+        };
+        if let Some((pid, pidfd)) = &stuck.first {
+            match sys::reap(*pid) {
+                Some(_) => stuck.first = None,
+                // The reactor reports it again.
+                None => drop(
+                    self.reactor
+                        .set(pidfd, Token::Job(serial), Interest::ReadOnce),
+                ),
+            }
+        }
+        self.check_stuck(serial);
+    }
+
+    pub fn check_stuck(&mut self, serial: u64) {
+        let empty = self.jobs.stuck.0.get(&serial).is_some_and(|stuck| {
+            stuck.first.is_none() && matches!(stuck.cgroup.populated(), Ok(false))
+        });
+        if empty {
+            self.release_stuck(serial);
+        }
+    }
+
+    /// No process is left: frees the slot and the uid.
+    fn release_stuck(&mut self, serial: u64) {
+        let Some(stuck) = self.jobs.stuck.0.remove(&serial) else {
+            return;
+        };
+        self.timers.cancel(Timer::KillAgain(serial));
+        say!("a process that was stuck in the kernel has ended; its job's slot is free");
+        self.uids.give_back(stuck.uid);
+        self.reactor.remove(stuck.cgroup.events());
+        if let Err(error) = stuck.cgroup.remove() {
+            say!("{}", chain(&error));
+        }
+    }
+}

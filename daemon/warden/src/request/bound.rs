@@ -1,0 +1,177 @@
+//! Binds a request to a rule: the exact program and arguments, and the sandbox. This is repeated if the policy
+//! changes while the request waits.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use remit_common::builtin::Builtin;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::Effect;
+use remit_confine::Limits;
+use remit_policy::{ArgvElement, Command, Terms};
+
+use super::runtime::Runtime;
+use crate::config::JobLimits;
+use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat, element};
+use crate::request::builtin_program;
+use crate::request::summary::RequestSummary;
+use crate::request::validated::{Call, What};
+use crate::sandbox::{Compiled, Sandboxes, limits_in};
+
+#[derive(Debug)]
+pub struct PolicyContext<'a> {
+    pub digest: &'a str,
+    pub sandboxes: &'a Sandboxes,
+    pub limits: &'a JobLimits,
+}
+
+/// Everything that is executed, to the last byte.
+#[derive(Debug)]
+pub struct BoundCall {
+    /// Program and arguments. An element that is more than text has its displayed form.
+    pub argv: Rc<[CString]>,
+    /// True for each element that comes only from the policy, without text of the caller.
+    pub literal: Vec<bool>,
+    pub slots: Vec<ArgumentSlot>,
+    /// Standard input, if it is a secret argument.
+    pub secret_stdin: Option<Vec<u8>>,
+    pub env: Vec<CString>,
+    pub cwd: CString,
+    pub limits: Limits,
+    pub runtime: Runtime,
+    pub compiled: Rc<Compiled>,
+    pub asked: Rc<RequestSummary>,
+    pub effect: Effect,
+    pub policy: String,
+}
+
+/// The part of [`BoundCall`] that the command's definition or the caller determines.
+struct Executed {
+    argv: Rc<[CString]>,
+    literal: Vec<bool>,
+    slots: Vec<ArgumentSlot>,
+    secret_stdin: Option<Vec<u8>>,
+    cwd: CString,
+    /// The command and its arguments without secrets; `None` for a program.
+    words: Option<Vec<String>>,
+}
+
+impl BoundCall {
+    /// Fails for an argument or a variable that is not allowed, and for a runtime above the limit. Also fails for a
+    /// profile that this machine cannot provide.
+    pub fn new(call: &Call, terms: &Terms, setting: &PolicyContext<'_>) -> Result<Self, Refusal> {
+        let command = terms.command().map(AsRef::as_ref);
+        let executed = match (&call.what, command) {
+            (What::Named { args, .. }, Some(command)) => of_policy(command, args, call)?,
+            (What::Named { name, args }, None) => of_builtin(name, args)?,
+            (What::Program(argv), _) => Executed {
+                argv: Rc::clone(argv),
+                literal: vec![false; argv.len()],
+                slots: Vec::new(),
+                secret_stdin: None,
+                cwd: call.cwd.clone(),
+                words: None,
+            },
+        };
+        let profile = terms.profile();
+        let changes = [
+            profile.limits,
+            command.map(|command| command.limits).unwrap_or_default(),
+        ];
+        let limits = setting.limits.with(&changes);
+        let effect = match command {
+            Some(command) => command.effect,
+            None if profile.changes_nothing() => Effect::Read,
+            // Only root reaches this, to try the profile.
+            None => Effect::Change,
+        };
+        Ok(Self {
+            env: remit_policy::environment(terms, &call.env)?,
+            runtime: Runtime::new(call.runtime_s, setting.limits, profile, command)?,
+            limits: limits_in(profile, limits),
+            compiled: setting.sandboxes.get(profile)?,
+            asked: Rc::new(RequestSummary::bound(
+                call,
+                executed.words.as_deref(),
+                &executed.argv,
+                &executed.cwd,
+                &profile.name,
+                effect,
+            )),
+            argv: executed.argv,
+            literal: executed.literal,
+            slots: executed.slots,
+            secret_stdin: executed.secret_stdin,
+            cwd: executed.cwd,
+            effect,
+            policy: setting.digest.to_owned(),
+        })
+    }
+}
+
+impl BoundCall {
+    /// Returns the values that the output must not show.
+    pub fn secrets(&self) -> impl Iterator<Item = &[u8]> {
+        let argued = self.slots.iter().filter_map(|slot| match &slot.what {
+            SlotWhat::Secret(value) => Some(value.as_slice()),
+            SlotWhat::Path { .. } => None,
+        });
+        argued.chain(self.secret_stdin.as_deref())
+    }
+
+    /// Replaces a file that is passed by descriptor with a sealed copy of it.
+    pub fn hold_copy(&mut self, index: usize, copy: OwnedFd) {
+        let slot = self.slots.iter_mut().find(|slot| slot.index == index);
+        if let Some(SlotWhat::Path { pass, .. }) = slot.map(|slot| &mut slot.what) {
+            *pass = Passed::Copy(copy);
+        }
+    }
+
+    pub fn has_secrets(&self) -> bool {
+        self.secrets().next().is_some()
+    }
+}
+
+fn of_policy(
+    command: &Command,
+    args: &[(String, String)],
+    call: &Call,
+) -> Result<Executed, Refusal> {
+    let invocation = command.bind(args, call.stdin.is_some())?;
+    let (argv, slots) = elements(invocation.argv)?;
+    Ok(Executed {
+        argv,
+        literal: invocation.literal,
+        slots,
+        secret_stdin: invocation.stdin,
+        cwd: CString::new(command.cwd.as_str()).map_err(|_| nul("cwd"))?,
+        words: Some(invocation.words),
+    })
+}
+
+fn of_builtin(name: &str, args: &[(String, String)]) -> Result<Executed, Refusal> {
+    let builtin = Builtin::parse(name, args)?;
+    let argv = builtin_program::argv(&builtin)?;
+    let (argv, slots) = elements(argv.into_iter().map(ArgvElement::Text).collect())?;
+    Ok(Executed {
+        literal: vec![false; argv.len()],
+        argv,
+        slots,
+        secret_stdin: None,
+        cwd: c"/".to_owned(),
+        words: Some(builtin.words()),
+    })
+}
+
+fn elements(argv: Vec<ArgvElement>) -> Result<(Rc<[CString]>, Vec<ArgumentSlot>), Refusal> {
+    let elements = argv.into_iter().enumerate();
+    let elements: Option<Vec<_>> = elements.map(|(at, input)| element(at, input)).collect();
+    let (argv, slots): (Vec<_>, Vec<_>) = elements.ok_or_else(|| nul("args"))?.into_iter().unzip();
+    remit_policy::check_argv(&argv.iter().map(|arg| arg.as_bytes()).collect::<Vec<_>>())?;
+    Ok((argv.into(), slots.into_iter().flatten().collect()))
+}
+
+fn nul(name: &str) -> Refusal {
+    Refusal::new(Code::InvalidArgs, format!("{name} contains a NUL byte")).object(name)
+}

@@ -1,0 +1,64 @@
+//! Specs and a small policy for tests.
+
+use remit_common::wire::Purpose;
+use remit_confine::Kernel;
+use remit_link::{Spec, SpecWhat};
+use remit_policy::{MachineTable, Policy, Source};
+
+use super::PolicyContext;
+use crate::config::JobLimits;
+use crate::sandbox::{Sandboxes, Workshop};
+
+pub struct Scene {
+    pub policy: Policy,
+    sandboxes: Sandboxes,
+    pub limits: JobLimits,
+}
+
+impl Scene {
+    pub fn of(policy: &str, machine: &MachineTable) -> Self {
+        let source = Source {
+            name: "t.toml".into(),
+            text: policy.into(),
+        };
+        let (policy, _) = remit_policy::load(&[source], machine).unwrap();
+        let limits = JobLimits::default();
+        let workshop = Workshop::new(Kernel::probe().unwrap(), Vec::new(), limits.clone(), false);
+        Self {
+            sandboxes: Sandboxes::of(&policy, Ok(&workshop)),
+            policy,
+            limits,
+        }
+    }
+
+    pub fn setting<'a>(&'a self, digest: &'a str) -> PolicyContext<'a> {
+        PolicyContext {
+            digest,
+            sandboxes: &self.sandboxes,
+            limits: &self.limits,
+        }
+    }
+}
+
+pub fn spec(what: SpecWhat, purpose: Purpose) -> Spec {
+    Spec {
+        traceparent: None,
+        what,
+        cwd: None,
+        env: Vec::new(),
+        stdin: false,
+        profile: None,
+        max_runtime_s: None,
+        request_id: None,
+        client: "test".into(),
+        purpose,
+    }
+}
+
+pub fn named(name: &str, args: &[(&str, &str)]) -> SpecWhat {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    SpecWhat::Named {
+        name: name.into(),
+        args: args.iter().map(owned).collect(),
+    }
+}

@@ -1,0 +1,100 @@
+//! The complete content of a draft, for display and for the digest of its approval. A new field of a draft is added
+//! here, or gets a reason why not. Pure.
+
+use remit_common::names::JobId;
+
+use super::{BoundCall, Call, Draft};
+use crate::identity::peer::Subject;
+use crate::request::validated::Sealed;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Whole<'a> {
+    pub job: JobId,
+    pub subject: &'a Subject,
+    /// Directories in which a program without a slash is looked up.
+    pub path: &'a [std::ffi::CString],
+    pub bound: &'a BoundCall,
+    pub name: Option<&'a str>,
+    pub reason: Option<&'a str>,
+    /// The name that the client gives itself. It has no effect on what runs.
+    pub client: &'a str,
+    pub script: Option<Content<'a>>,
+    pub stdin: Option<Content<'a>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    pub size: usize,
+    pub sha256: [u8; 32],
+    /// The first bytes, at most 8 KiB.
+    pub start: &'a [u8],
+}
+
+impl Draft {
+    pub fn whole(&self) -> Whole<'_> {
+        let Self {
+            job,
+            requester,
+            path,
+            bound,
+            call,
+            // Positions in queues and tables.
+            number: _,
+            waited: _,
+            held: _,
+            // One uid of a range. Which one has no effect on what the job may do.
+            uid: _,
+            // Holds nothing of a job.
+            ready: _,
+            // A name by which a client finds its request again.
+            request: _,
+        } = self;
+        let Call {
+            script,
+            stdin,
+            client,
+            // Part of `bound`.
+            what: _,
+            cwd: _,
+            env: _,
+            profile: _,
+            runtime_s: _,
+            // Returned by the two calls below.
+            purpose: _,
+            // As the fields of the draft.
+            held: _,
+            request_id: _,
+            // A name for records. It has no effect on what runs.
+            traceparent: _,
+            // A hash of fields that are all here.
+            content: _,
+        } = call;
+        Whole {
+            job: *job,
+            subject: &requester.subject,
+            path,
+            bound,
+            name: call.named(),
+            reason: call.reason(),
+            client,
+            script: script.as_ref().map(Content::of),
+            stdin: stdin.as_ref().map(Content::of),
+        }
+    }
+}
+
+impl<'a> Content<'a> {
+    fn of(sealed: &'a Sealed) -> Self {
+        let Sealed {
+            fd: _,
+            size,
+            sha256,
+            start,
+        } = sealed;
+        Self {
+            size: *size,
+            sha256: *sha256,
+            start,
+        }
+    }
+}

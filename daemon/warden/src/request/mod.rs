@@ -1,0 +1,209 @@
+//! Turns a request into exactly what will be executed. Pure, except for reads of sealed memory files.
+
+mod bound;
+mod record;
+mod runtime;
+
+use std::ffi::CString;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use remit_common::names::JobId;
+use remit_common::refusal::Refusal;
+use remit_common::wire::Bytes;
+use remit_confine::Measured;
+use remit_policy::{Approval, Basis, Grant, PATH_DIRS};
+
+use crate::approval::AsFound;
+use crate::event_loop::timers;
+use crate::identity::peer::Subject;
+use crate::job::uid_pool::JobUid;
+use crate::sandbox::PreforkedJob;
+
+pub use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat};
+pub use crate::request::full_view::{Content, Whole};
+pub use crate::request::summary::{RequestSummary, args};
+pub use crate::request::validated::Call;
+pub use bound::{BoundCall, PolicyContext};
+pub use record::with_subject;
+pub use runtime::Runtime;
+
+/// Bytes of an argv on one line, for lists and records.
+const COMMAND_LINE: usize = 4096;
+
+#[derive(Debug)]
+pub struct Requester {
+    pub subject: Subject,
+    pub session: u64,
+    pub ticket: u64,
+}
+
+#[derive(Debug)]
+pub struct NewJob {
+    pub job: JobId,
+    pub number: u64,
+    pub uid: JobUid,
+    pub ready: Option<PreforkedJob>,
+}
+
+/// Everything that an exec needs, except the right to do it. Nothing of it comes from the caller's process.
+#[derive(Debug)]
+pub struct Draft {
+    pub job: JobId,
+    /// Number in the order of all jobs, also across restarts.
+    pub number: u64,
+    /// Unique to this job, even if its program runs as another user.
+    pub uid: JobUid,
+    /// What was prepared in advance: used by the start, or destroyed with a draft that never starts.
+    pub ready: Option<PreforkedJob>,
+    pub requester: Requester,
+    /// Directories in which a program without a slash is looked up.
+    pub path: Vec<CString>,
+    pub bound: BoundCall,
+    /// The caller's request id, and the hash of the content.
+    pub request: Option<(String, [u8; 32])>,
+    pub waited: Option<Duration>,
+    /// Bytes that the draft holds while it waits.
+    pub held: usize,
+    call: Call,
+}
+
+/// A draft with the right to execute it.
+#[derive(Debug)]
+pub struct Plan {
+    draft: Draft,
+    grant: Grant,
+    pub approved: Option<Approved>,
+}
+
+/// What was approved. It is checked again just before the exec.
+#[derive(Clone, Debug)]
+pub struct Approved {
+    pub by: Subject,
+    pub asked: Approval,
+
+    /// SHA-256 of all that runs.
+    pub digest: [u8; 32],
+    /// Latest start, as time since boot (CLOCK_BOOTTIME).
+    pub deadline: Duration,
+    /// The program and other files to compare just before the exec, as approved.
+    pub files: Vec<Measured>,
+    /// All findings about files at the time of the request.
+    pub found: AsFound,
+}
+
+impl Deref for Plan {
+    type Target = Draft;
+
+    fn deref(&self) -> &Draft {
+        &self.draft
+    }
+}
+
+impl DerefMut for Plan {
+    fn deref_mut(&mut self) -> &mut Draft {
+        &mut self.draft
+    }
+}
+
+impl Plan {
+    pub fn basis(&self) -> &Basis {
+        self.grant.basis()
+    }
+
+    /// Binds the plan again, to the policy in force. Fails if the arguments do not fit the command as it is now.
+    pub fn rebind(&mut self, grant: Grant, setting: &PolicyContext<'_>) -> Result<(), Refusal> {
+        self.draft.bound = BoundCall::new(&self.draft.call, grant.terms(), setting)?;
+        self.grant = grant;
+        Ok(())
+    }
+
+    /// Gives up the right to execute.
+    pub fn into_draft(self) -> Draft {
+        self.draft
+    }
+}
+
+impl Draft {
+    /// Adds the right to execute, by a rule or by an approval of exactly this draft.
+    pub fn granted(self, grant: Grant, approved: Option<Approved>) -> Plan {
+        Plan {
+            draft: self,
+            grant,
+            approved,
+        }
+    }
+
+    pub fn new(call: Call, bound: BoundCall, requester: Requester, new: NewJob) -> Self {
+        let NewJob {
+            job,
+            number,
+            uid,
+            ready,
+        } = new;
+        let path = PATH_DIRS.iter().filter_map(|dir| CString::new(*dir).ok());
+        Self {
+            job,
+            number,
+            uid,
+            ready,
+            requester,
+            path: path.collect(),
+            bound,
+            request: call.request().map(|(id, content)| (id.to_owned(), content)),
+            waited: None,
+            held: call.held,
+            call,
+        }
+    }
+
+    /// The original call, for a policy that came into force during the wait.
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+
+    pub fn policy(&self) -> &str {
+        &self.bound.policy
+    }
+
+    pub fn asked(&self) -> &Rc<RequestSummary> {
+        &self.bound.asked
+    }
+
+    pub fn command(&self) -> &str {
+        self.bound.asked.command()
+    }
+
+    /// Values that the broker must redact in shown output. The broker keeps them only in memory.
+    pub fn secrets(&self) -> Vec<Bytes> {
+        let secrets = self.bound.secrets();
+        secrets.map(|value| Bytes::from(value.to_vec())).collect()
+    }
+
+    /// The script, passed as descriptor 3.
+    pub fn script(&self) -> Option<BorrowedFd<'_>> {
+        self.call.script()
+    }
+
+    /// Standard input, unless it is a secret.
+    pub fn stdin(&self) -> Option<BorrowedFd<'_>> {
+        self.call.stdin()
+    }
+
+    pub fn waited_ms(&self) -> Option<u64> {
+        self.waited.map(timers::millis)
+    }
+}
+
+pub(crate) mod access;
+pub(crate) mod arguments;
+pub(crate) mod builtin_program;
+#[cfg(test)]
+pub mod fixture;
+pub(crate) mod full_view;
+pub(crate) mod summary;
+#[cfg(test)]
+mod tests;
+pub(crate) mod validated;

@@ -1,0 +1,146 @@
+//! Builds the audit records of a plan. The intent is recorded before anything runs. Pure.
+
+use remit_common::text;
+use remit_common::wire::Effect;
+use remit_policy::{Base, Basis};
+
+use super::{Draft, Plan, Requester};
+use crate::audit::chain::hex;
+use crate::audit::{Event, Record};
+use crate::identity::peer::Subject;
+
+const BECAUSE: usize = 200;
+
+impl Plan {
+    pub fn queued(&self) -> Record {
+        let message = format!("{} waits for a slot: {}", self.named("job"), self.command());
+        let record = self.about(Event::Queued, message, self.basis(), self.verdict());
+        self.with_digest(record)
+    }
+
+    pub fn record(&self) -> Record {
+        let (user, profile) = (self.requester.subject.user(), self.bound.compiled.name());
+        let does = match (self.basis(), self.bound.effect) {
+            (Basis::Notification, _) => "notifies people of a change",
+            (Basis::TryByRoot, _) => "tries",
+            (_, Effect::Read) => "runs",
+            (_, Effect::Change) => "changes the host",
+        };
+        let by = match self.basis() {
+            Basis::Approved { by, .. } => format!(", approved by {by}"),
+            Basis::TemporaryGrant { by, grant, .. } => format!(", by grant {grant} of {by}"),
+            Basis::Rule(_) | Basis::TryByRoot | Basis::Notification => String::new(),
+        };
+        // The record of an approved request already has the reason.
+        let because = match self.basis() {
+            Basis::Approved { .. } => String::new(),
+            _ => self.because(),
+        };
+        let message = format!(
+            "{user} {does} in {profile} [{}]{by}: {}{because}",
+            self.job.short(),
+            self.command()
+        );
+        let record = self
+            .about(Event::Intent, message, self.basis(), self.verdict())
+            .number(
+                "JOB_UID",
+                self.bound.compiled.fixed_uid().unwrap_or(self.uid.get()),
+            )
+            .field("BASE", base(self.bound.compiled.base()))
+            .number("RUNTIME_MAX", self.bound.runtime.seconds)
+            .maybe("WAITED_MS", self.waited_ms().map(|ms| ms.to_string()));
+        self.marked(self.with_digest(record))
+    }
+
+    /// Builds the part of the end record that repeats the intent. Its sentence ends with the command.
+    pub fn closing(&self, sentence: &str) -> Record {
+        let message = format!("{sentence}: {}", self.command());
+        let record = self.core(Event::End, message, self.basis(), self.verdict());
+        self.marked(self.with_digest(self.asked().program(record)))
+    }
+
+    fn verdict(&self) -> &'static str {
+        match self.basis() {
+            Basis::TryByRoot => "try by root",
+            Basis::Rule(_)
+            | Basis::Notification
+            | Basis::Approved { .. }
+            | Basis::TemporaryGrant { .. } => "allow",
+        }
+    }
+
+    /// Adds the approved digest, which is the same in all records of the request.
+    pub fn with_digest(&self, record: Record) -> Record {
+        let digest = self.approved.as_ref().map(|approved| hex(&approved.digest));
+        record.maybe("DIGEST", digest)
+    }
+}
+
+impl Draft {
+    /// Marks the record of a change. `audit.sync` may require it on the disk before the change starts.
+    pub fn marked(&self, record: Record) -> Record {
+        match self.bound.effect {
+            Effect::Read => record,
+            Effect::Change => record.of_change(),
+        }
+    }
+
+    /// Example: `alice's job [7d025d0d]`.
+    pub fn named(&self, what: &str) -> String {
+        let user = self.requester.subject.user();
+        format!("{user}'s {what} [{}]", self.job.short())
+    }
+
+    /// Returns the requester's reason as the end of a sentence. It is untrusted text, as the command before it.
+    pub fn because(&self) -> String {
+        let reason = self.asked().reason().filter(|reason| !reason.is_empty());
+        reason.map_or(String::new(), |reason| {
+            format!(", because: {}", text::line(reason.as_bytes(), BECAUSE))
+        })
+    }
+
+    /// Puts the command last in the sentence: it is untrusted text and may look like text of remit.
+    pub fn about(
+        &self,
+        event: Event,
+        message: String,
+        rule: impl ToString,
+        verdict: &str,
+    ) -> Record {
+        self.asked().whole(self.core(event, message, rule, verdict))
+    }
+
+    fn core(&self, event: Event, message: String, rule: impl ToString, verdict: &str) -> Record {
+        let Requester {
+            subject, session, ..
+        } = &self.requester;
+        with_subject(Record::new(event, message), subject, Some(*session))
+            .field("JOB", self.job.to_string())
+            .field("VERDICT", verdict)
+            .field("RULE", rule.to_string())
+            .field("POLICY", self.policy())
+            .for_history(subject.owner(), Some(self.job), Some(self.command()))
+    }
+}
+
+const fn base(base: Base) -> &'static str {
+    match base {
+        Base::Read => "read",
+        Base::Strict => "strict",
+        Base::Host => "host",
+    }
+}
+
+pub fn with_subject(record: Record, subject: &Subject, session: Option<u64>) -> Record {
+    record
+        .number("UID", subject.uid())
+        .field("USER", subject.user())
+        .maybe("LOGINUID", subject.loginuid().map(|uid| uid.to_string()))
+        .maybe(
+            "LOGINUID_CLAIMED",
+            subject.claimed().map(|uid| uid.to_string()),
+        )
+        .maybe("SESSION", session.map(|number| number.to_string()))
+        .field("PEER", subject.peer())
+}

@@ -1,0 +1,208 @@
+//! A request as text and fields for its audit records: intent, end and refusal. Pure.
+
+use std::ffi::{CStr, CString};
+
+use remit_common::builtin;
+use remit_common::text;
+use remit_common::wire::{Effect, Purpose};
+use remit_policy::{Command, ParamKind};
+use sha2::{Digest, Sha256};
+
+use super::COMMAND_LINE;
+use crate::audit::Record;
+use crate::audit::chain::hex;
+use crate::request::arguments::HIDDEN;
+use crate::request::validated::{Call, What};
+
+/// The profile of a run that names none. remit-policy decides the same.
+const DEFAULT_PROFILE: &str = "read";
+/// Bytes of a script on one line of a list. A record has more of it.
+const SCRIPT_LINE: usize = 200;
+
+/// A request as text. Never contains values of the environment, standard input or secrets.
+#[derive(Debug)]
+pub struct RequestSummary {
+    command: String,
+    named: Option<String>,
+    argv: String,
+    /// SHA-256 and length of all arguments, if `argv` is not exactly these bytes.
+    whole: Option<([u8; 32], usize)>,
+    cwd: Vec<u8>,
+    profile: Option<String>,
+    effect: Effect,
+    reason: Option<String>,
+    script: Option<(Vec<u8>, [u8; 32])>,
+    stdin_sha256: Option<[u8; 32]>,
+    request: Option<String>,
+    client: String,
+    traceparent: Option<String>,
+}
+
+impl RequestSummary {
+    /// Describes a request before the policy decides. `command`: its definition in the current policy, if any.
+    pub fn new(call: &Call, command: Option<&Command>) -> Self {
+        let (line, profile) = match &call.what {
+            What::Program(argv) => (program_line(call, argv), call.profile.as_deref()),
+            What::Named { name, args } => {
+                let line = text::command_line(&redacted_words(name, args, command), COMMAND_LINE);
+                (line, None)
+            }
+        };
+        let default = match call.what {
+            What::Program(_) => Some(DEFAULT_PROFILE),
+            What::Named { .. } => None,
+        };
+        Self {
+            argv: line.clone(),
+            whole: match &call.what {
+                // A script has its own hash. A hash of a named command would let readers guess its hidden values.
+                What::Program(argv) if call.script.is_none() => whole(argv, &line),
+                What::Program(_) | What::Named { .. } => None,
+            },
+            command: line,
+            named: call
+                .named()
+                .map(|name| text::line(name.as_bytes(), COMMAND_LINE)),
+            cwd: call.cwd.as_bytes().to_vec(),
+            profile: profile.or(default).map(str::to_owned),
+            effect: call.effect(),
+            reason: reason(&call.purpose),
+            script: call
+                .script
+                .as_ref()
+                .map(|part| (part.start.clone(), part.sha256)),
+            stdin_sha256: call.stdin.as_ref().map(|part| part.sha256),
+            request: call.request_id.clone(),
+            client: call.client.clone(),
+            traceparent: call.traceparent.clone(),
+        }
+    }
+
+    /// Describes a request that is bound to a rule. `words`: a named command without secrets.
+    pub(super) fn bound(
+        call: &Call,
+        words: Option<&[String]>,
+        argv: &[CString],
+        cwd: &CStr,
+        profile: &str,
+        effect: Effect,
+    ) -> Self {
+        let asked = Self::new(call, None);
+        let (command, argv) = match words {
+            // `command` is what the caller wrote. `argv` is what is executed for it.
+            Some(words) => (text::command_line(words, COMMAND_LINE), argv_line(argv)),
+            None => (asked.command, asked.argv),
+        };
+        Self {
+            command,
+            argv,
+            cwd: cwd.to_bytes().to_vec(),
+            profile: Some(profile.to_owned()),
+            effect,
+            ..asked
+        }
+    }
+
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    pub fn named(&self) -> Option<&str> {
+        self.named.as_deref()
+    }
+
+    pub fn client(&self) -> &str {
+        &self.client
+    }
+
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
+    }
+
+    pub fn program(&self, record: Record) -> Record {
+        record
+            .maybe("COMMAND", self.named.as_ref())
+            .maybe("ARGS", args(self.named(), &self.command))
+            .field("ARGV", &self.argv)
+            .maybe("ARGV_BYTES", self.whole.map(|(_, bytes)| bytes.to_string()))
+            .maybe("ARGV_SHA256", self.whole.map(|(hash, _)| hex(&hash)))
+            .maybe("PROFILE", self.profile.as_ref())
+            .field("EFFECT", self.effect.name())
+            .field("CLIENT", &self.client)
+            .maybe("TRACEPARENT", self.traceparent.as_ref())
+    }
+
+    pub fn whole(&self, record: Record) -> Record {
+        let script = self.script.as_ref();
+        self.program(record)
+            .maybe("REASON", self.reason.as_ref())
+            .field("CWD", &self.cwd)
+            .maybe("SCRIPT", script.map(|(start, _)| start))
+            .maybe("SCRIPT_SHA256", script.map(|(_, hash)| hex(hash)))
+            .maybe("STDIN_SHA256", self.stdin_sha256.map(|hash| hex(&hash)))
+            .maybe("REQUEST_ID", self.request.as_ref())
+    }
+}
+
+pub fn args<'a>(named: Option<&str>, command: &'a str) -> Option<&'a str> {
+    let (_, args) = command.split_once(' ')?;
+    named.map(|_| args)
+}
+
+fn reason(purpose: &Purpose) -> Option<String> {
+    match purpose {
+        Purpose::Change { reason } => Some(reason.clone()),
+        Purpose::Use | Purpose::Try => None,
+    }
+}
+
+fn program_line(call: &Call, argv: &[CString]) -> String {
+    match (&call.script, argv.first()) {
+        (Some(script), Some(interpreter)) => format!(
+            "{} script: {}",
+            text::line(interpreter.as_bytes(), SCRIPT_LINE),
+            text::line(script.start.trim_ascii(), SCRIPT_LINE)
+        ),
+        _ => argv_line(argv),
+    }
+}
+
+/// Returns hash and length of all arguments, each with a NUL after it, if `line` is truncated or has escapes.
+fn whole(argv: &[CString], line: &str) -> Option<([u8; 32], usize)> {
+    let is_plain = |arg: &CString| {
+        let arg = arg.as_bytes();
+        !arg.iter().any(|byte| byte.is_ascii_control()) && !text::show(arg).escaped
+    };
+    let bytes = argv.iter().map(|arg| arg.as_bytes_with_nul().len()).sum();
+    if !line.ends_with('…') && argv.iter().all(is_plain) {
+        return None;
+    }
+    let mut sha = Sha256::new();
+    argv.iter()
+        .for_each(|arg| sha.update(arg.as_bytes_with_nul()));
+    Some((sha.finalize().into(), bytes))
+}
+
+fn argv_line(argv: &[CString]) -> String {
+    let argv: Vec<_> = argv.iter().map(|arg| arg.as_bytes()).collect();
+    text::command_line(&argv, COMMAND_LINE)
+}
+
+/// Shows a value only if it is known not to be secret: by the definition, or in a built-in command.
+fn redacted_words(name: &str, args: &[(String, String)], command: Option<&Command>) -> Vec<String> {
+    let is_builtin = builtin::find(name).is_ok();
+    let is_plain = |arg: &str| {
+        let param = command.and_then(|c| c.params.iter().find(|param| param.name == arg));
+        is_builtin || param.is_some_and(|param| !matches!(param.kind, ParamKind::Secret { .. }))
+    };
+    let word = |(arg, value): &(String, String)| match is_plain(arg) {
+        true => format!("{arg}={value}"),
+        false => format!("{arg}={HIDDEN}"),
+    };
+    let args = args.iter().map(word);
+    std::iter::once(name.to_owned()).chain(args).collect()
+}

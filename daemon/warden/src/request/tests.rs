@@ -1,0 +1,223 @@
+//! Tests from a spec to the bound call, with small policies.
+
+use remit_common::caps;
+use remit_common::refusal::Code;
+use remit_common::wire::Purpose;
+use remit_link::{Spec, SpecWhat, memfd};
+use remit_policy::{CallerIds, MachineTable, Verdict};
+
+use super::fixture::{Scene, named, spec};
+use super::*;
+use crate::audit::{Event, Record};
+
+const POLICY: &str = r##"
+[[command]]
+name = "backup.run"
+summary = "Back something up"
+argv = ["/usr/bin/true", "--key={key}", "{what}", "-f", "{file}"]
+effect = "change"
+profile = "strict"
+cwd = "/usr"
+stdin = "{key}"
+limits = { runtime = "30s", tasks = 7 }
+args.key = { type = "secret" }
+args.what = { type = "string" }
+args.file = { type = "path", under = "/etc/backup", default = "/etc/backup/all" }
+
+[[command]]
+name = "text.count"
+summary = "Count words"
+argv = ["/usr/bin/wc", "-w"]
+effect = "read"
+profile = "read"
+stdin = "caller"
+
+[[grant]]
+to = ["#64001"]
+allow = ["*"]
+effect = "change"
+env = ["TZ"]
+"##;
+
+const AGENT: CallerIds<'_> = CallerIds {
+    uid: 64_001,
+    gids: &[],
+};
+
+fn scene() -> Scene {
+    Scene::of(POLICY, &MachineTable::default())
+}
+
+impl Scene {
+    fn bind(&self, call: &Call) -> Result<BoundCall, Refusal> {
+        let names = call.env_names();
+        let grant = match self.policy.decide(AGENT, &call.ask(&names)) {
+            Verdict::Allow(grant) => grant,
+            Verdict::Deny(denial) => return Err(denial.into()),
+            Verdict::Ask(pending) => return Err(pending.into()),
+        };
+        BoundCall::new(call, grant.terms(), &self.setting("d"))
+    }
+}
+
+fn change(reason: &str) -> Purpose {
+    let reason = reason.into();
+    Purpose::Change { reason }
+}
+
+fn backup() -> Spec {
+    let args = [("key", "hunter2"), ("what", "a-b")];
+    spec(named("backup.run", &args), change("it is due\n"))
+}
+
+fn code<T>(result: Result<T, Refusal>) -> (Code, String) {
+    let refusal = result.err().expect("a refusal");
+    (refusal.code, refusal.object.unwrap_or_default())
+}
+
+fn fields(asked: &RequestSummary) -> Vec<(&'static str, String)> {
+    asked.whole(Record::new(Event::Refusal, "x")).fields
+}
+
+#[test]
+fn a_command_is_bound_to_its_definition() {
+    let scene = scene();
+    let call = Call::new(backup(), Vec::new()).unwrap();
+    let bound = scene.bind(&call).unwrap();
+    let argv: Vec<_> = bound.argv.iter().map(|arg| arg.to_str().unwrap()).collect();
+    let want = ["/usr/bin/true", "--key=***", "a-b", "-f", "/etc/backup/all"];
+    assert_eq!(argv, want);
+    assert_eq!(bound.slots.len(), 2);
+    assert!(
+        matches!(&bound.slots[0], ArgumentSlot { index: 1, before, what: SlotWhat::Secret(value) }
+            if before == b"--key=" && value == b"hunter2")
+    );
+    assert!(
+        matches!(&bound.slots[1].what, SlotWhat::Path { under, beneath, pass: Passed::Text, .. }
+            if under.as_c_str() == c"/etc/backup" && beneath.as_c_str() == c"all")
+    );
+    assert_eq!(bound.secret_stdin.as_deref(), Some(&b"hunter2"[..]));
+    assert_eq!(bound.cwd.as_c_str(), c"/usr");
+    assert_eq!((bound.runtime.seconds, bound.limits.nproc), (30, 7));
+    assert_eq!(bound.compiled.name(), "strict");
+}
+
+#[test]
+fn records_have_reason_and_no_secret() {
+    let scene = scene();
+    let call = Call::new(backup(), Vec::new()).unwrap();
+    let command = scene.policy.command("backup.run").map(AsRef::as_ref);
+    let bound = scene.bind(&call).unwrap();
+    let known = RequestSummary::new(&call, command);
+    let unknown = RequestSummary::new(&call, None);
+    let shown = |asked: &RequestSummary| {
+        let all = fields(asked);
+        assert!(
+            all.iter().all(|(_, value)| !value.contains("hunter2")),
+            "{all:?}"
+        );
+        let field = |name| all.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone());
+        assert_eq!(field("REASON").as_deref(), Some("it is due\\n"));
+        assert_eq!(field("EFFECT").as_deref(), Some("change"));
+        assert_eq!(field("COMMAND").as_deref(), Some("backup.run"));
+        let args = field("ARGS").unwrap();
+        assert!(args.contains("what="), "{args}");
+        (field("ARGV").unwrap(), field("PROFILE"))
+    };
+    assert_eq!(
+        shown(&known),
+        ("backup.run 'key=***' what=a-b".into(), None)
+    );
+    assert_eq!(
+        shown(&unknown),
+        ("backup.run 'key=***' 'what=***'".into(), None)
+    );
+    let argv = "/usr/bin/true '--key=***' a-b -f /etc/backup/all";
+    assert_eq!(shown(&bound.asked), (argv.into(), Some("strict".into())));
+    assert!(!bound.asked.command().contains("hunter2"));
+}
+
+#[test]
+fn option_unfit_for_named_command_is_refused() {
+    let new = |change: &dyn Fn(&mut Spec)| {
+        let mut spec = backup();
+        change(&mut spec);
+        Call::new(spec, Vec::new())
+    };
+    let check = |change: &dyn Fn(&mut Spec), want: Code, object: &str| {
+        assert_eq!(code(new(change)), (want, object.to_owned()));
+    };
+    check(
+        &|s| s.cwd = Some(b"/".to_vec().into()),
+        Code::InvalidArgs,
+        "cwd",
+    );
+    check(
+        &|s| s.env.push((b"TZ".to_vec().into(), Vec::new().into())),
+        Code::InvalidArgs,
+        "env",
+    );
+    check(
+        &|s| s.profile = Some("read".into()),
+        Code::InvalidArgs,
+        "profile",
+    );
+    check(&|s| s.purpose = change(" \n"), Code::InvalidArgs, "reason");
+    let most = "x".repeat(caps::REASON);
+    assert!(new(&|s| s.purpose = change(&most)).is_ok());
+    let over = "x".repeat(caps::REASON + 1);
+    check(&|s| s.purpose = change(&over), Code::TooLarge, "reason");
+    let argv = || SpecWhat::Argv(vec![b"true".to_vec().into()]);
+    check(&|s| s.what = argv(), Code::InvalidArgs, "name");
+    let long = "n".repeat(caps::NAME + 1);
+    check(&|s| s.what = named(&long, &[]), Code::TooLarge, "name");
+    let value = "v".repeat(caps::NAMED_VALUE + 1);
+    check(
+        &|s| s.what = named("a.b", &[("k", &value)]),
+        Code::TooLarge,
+        "k",
+    );
+    let many = vec![("k", "v"); caps::NAMED_ARGS + 1];
+    check(&|s| s.what = named("a.b", &many), Code::TooLarge, "args");
+}
+
+#[test]
+fn unknown_argument_is_refused_after_grant() {
+    let scene = scene();
+    let bind = |spec, fds| scene.bind(&Call::new(spec, fds).unwrap());
+    let stdin = || vec![memfd::seal(c"stdin", b"a b").unwrap()];
+    let with_stdin = |spec| Spec {
+        stdin: true,
+        ..spec
+    };
+    let count = || spec(named("text.count", &[]), Purpose::Use);
+    assert!(bind(with_stdin(count()), stdin()).is_ok());
+    assert_eq!(
+        bind(count(), Vec::new()).unwrap().runtime.seconds,
+        scene.limits.runtime_s
+    );
+    let refused = code(bind(with_stdin(backup()), stdin()));
+    assert_eq!(refused, (Code::InvalidArgs, "stdin".into()));
+    let late = Spec {
+        max_runtime_s: Some(31),
+        ..backup()
+    };
+    assert_eq!(
+        code(bind(late, Vec::new())),
+        (Code::InvalidArgs, "max_runtime_s".into())
+    );
+    // A changing command does not run with `Purpose::Use`, and a reading one not with `Purpose::Change`.
+    let look = Spec {
+        purpose: Purpose::Use,
+        ..backup()
+    };
+    assert_eq!(code(bind(look, Vec::new())).0, Code::InvalidArgs);
+    let touch = spec(named("text.count", &[]), change("x"));
+    assert_eq!(code(bind(touch, Vec::new())).0, Code::InvalidArgs);
+    // An unknown name is refused before its arguments are checked.
+    let unknown = spec(named("no.such", &[("a", "b")]), Purpose::Use);
+    assert_eq!(
+        code(bind(unknown, Vec::new())),
+        (Code::NotFound, "no.such".into())
+    );
+}

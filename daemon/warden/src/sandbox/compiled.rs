@@ -1,0 +1,264 @@
+//! Compiles each profile of a policy into a sandbox for this machine, once for all its jobs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use remit_common::refusal::{Code, Refusal};
+use remit_confine::{
+    Destination, HostProfile, Kernel, Limits, ListedPath, Network, ReadProfile, Result, Sandbox,
+    StrictProfile,
+};
+use remit_policy::{Base, Listed, Policy, Profile, User};
+
+use super::ConfinedBase;
+use crate::config::JobLimits;
+use crate::startup::error::chain;
+
+/// A profile and its sandbox. A job keeps it until its end, even if the policy changes.
+#[derive(Debug)]
+pub struct Compiled {
+    profile: Arc<Profile>,
+    sandbox: Sandbox,
+}
+
+impl Compiled {
+    pub fn name(&self) -> &str {
+        &self.profile.name
+    }
+
+    pub fn base(&self) -> Base {
+        self.profile.base
+    }
+
+    /// Returns the uid of the profile's user; `None` if each job has its own.
+    pub fn fixed_uid(&self) -> Option<u32> {
+        match self.profile.user {
+            User::Own => None,
+            User::Fixed { uid, .. } => Some(uid),
+        }
+    }
+
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+}
+
+#[derive(Debug)]
+pub struct Workshop {
+    kernel: Kernel,
+    groups: Vec<u32>,
+    limits: JobLimits,
+    /// The kernel's audit gets what the sandboxes refuse.
+    is_audited: bool,
+}
+
+impl Workshop {
+    pub fn new(kernel: Kernel, groups: Vec<u32>, limits: JobLimits, is_audited: bool) -> Self {
+        Self {
+            kernel,
+            groups,
+            limits,
+            is_audited,
+        }
+    }
+
+    pub fn compile(&self, profile: &Arc<Profile>) -> Result<Compiled> {
+        let limits = limits_in(profile, self.limits.with(&[profile.limits]));
+        let sandbox = match profile.base {
+            Base::Read => read(&self.read(profile, limits), &self.kernel),
+            Base::Strict => strict(&strict_profile(profile, limits), &self.kernel),
+            Base::Host => Sandbox::host(&host_profile(profile, limits), &self.kernel),
+        };
+        Ok(Compiled {
+            profile: Arc::clone(profile),
+            sandbox: match self.is_audited {
+                true => sandbox?.with_kernel_audit(),
+                false => sandbox?,
+            },
+        })
+    }
+
+    fn read(&self, profile: &Profile, limits: Limits) -> ReadProfile {
+        ReadProfile {
+            groups: [&self.groups[..], &profile.groups].concat(),
+            limits,
+            capabilities: profile.capabilities,
+            write: listed_paths(&profile.write),
+            devices: listed_paths(&profile.devices),
+            network: matches!(profile.network, remit_policy::Network::Host),
+        }
+    }
+}
+
+pub fn limits_in(profile: &Profile, limits: JobLimits) -> Limits {
+    let limits = match shares_a_user(profile) {
+        true => limits.of_a_users_job(),
+        false => limits,
+    };
+    match profile.write.is_empty() {
+        true => limits.limits(),
+        false => limits.of_a_writing_job(),
+    }
+}
+
+/// Returns true if its jobs have, or can change to, a uid that other processes may have, too.
+fn shares_a_user(profile: &Profile) -> bool {
+    const CAP_SETUID: u64 = 1 << 7;
+    let is_confined = profile.base != Base::Host;
+    let becomes = profile.capabilities & CAP_SETUID != 0;
+    is_confined && (fixed(profile).is_some() || becomes)
+}
+
+fn strict_profile(profile: &Profile, limits: Limits) -> StrictProfile {
+    StrictProfile {
+        user: fixed(profile),
+        groups: profile.groups.clone(),
+        capabilities: profile.capabilities,
+        read: listed_paths(&profile.read),
+        write: listed_paths(&profile.write),
+        exec: listed_paths(&profile.exec),
+        devices: listed_paths(&profile.devices),
+        sockets: listed_paths(&profile.sockets),
+        scratch: profile.scratch.iter().map(PathBuf::from).collect(),
+        write_and_exec: profile.write_and_exec,
+        network: network(&profile.network),
+        limits,
+    }
+}
+
+fn host_profile(profile: &Profile, limits: Limits) -> HostProfile {
+    HostProfile {
+        // The policy allows no other user here: without a sandbox, a separate uid protects nothing.
+        user: fixed(profile).unwrap_or((0, 0)),
+        groups: profile.groups.clone(),
+        limits,
+    }
+}
+
+fn fixed(profile: &Profile) -> Option<(u32, u32)> {
+    match profile.user {
+        User::Own => None,
+        User::Fixed { uid, gid, .. } => Some((uid, gid)),
+    }
+}
+
+fn listed_paths(listed: &[Listed]) -> Vec<ListedPath> {
+    let listed_path = |listed: &Listed| ListedPath {
+        path: PathBuf::from(&listed.path),
+        optional: listed.optional,
+    };
+    listed.iter().map(listed_path).collect()
+}
+
+fn network(network: &remit_policy::Network) -> Network {
+    match network {
+        remit_policy::Network::None => Network::None,
+        remit_policy::Network::Loopback => Network::Loopback,
+        remit_policy::Network::Host => Network::Host,
+        remit_policy::Network::Connect(to) => {
+            let destination = |to: &remit_policy::Destination| Destination {
+                host: to.host.clone(),
+                addresses: to.addresses.clone(),
+                port: to.port,
+            };
+            Network::Connect(to.iter().map(destination).collect())
+        }
+    }
+}
+
+/// All sandboxes of a policy. A profile without one has the reason instead.
+#[derive(Debug, Default)]
+pub struct Sandboxes(BTreeMap<String, std::result::Result<Rc<Compiled>, String>>);
+
+impl Sandboxes {
+    /// Compiles every profile. One that this machine cannot provide does not affect the others.
+    pub fn of(policy: &Policy, workshop: std::result::Result<&Workshop, &str>) -> Self {
+        let compile = |profile: &Arc<Profile>| match workshop {
+            Ok(workshop) => workshop
+                .compile(profile)
+                .map(Rc::new)
+                .map_err(|error| chain(&error)),
+            Err(why) => Err(why.to_owned()),
+        };
+        let all = policy.profiles();
+        Self(all.map(|p| (p.name.clone(), compile(p))).collect())
+    }
+
+    /// Returns the sandbox of a profile.
+    /// Errors: `unsupported_kernel`: this machine cannot provide it.
+    pub fn get(&self, profile: &Profile) -> std::result::Result<Rc<Compiled>, Refusal> {
+        let why = match self.0.get(&profile.name) {
+            Some(Ok(compiled)) => return Ok(Rc::clone(compiled)),
+            Some(Err(why)) => why,
+            None => "it does not belong to the policy in force",
+        };
+        let name = &profile.name;
+        let text = format!("nothing runs in '{name}' on this machine: {why}");
+        Err(Refusal::new(Code::UnsupportedKernel, text)
+            .by(format!("profile '{name}'"))
+            .lift("change the profile, or provide what it needs on this machine; then remit policy reload")
+            .next("tell the person you work for"))
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Sandbox> {
+        let compiled = self
+            .0
+            .values()
+            .filter_map(|compiled| compiled.as_ref().ok());
+        compiled.map(|compiled| compiled.sandbox())
+    }
+
+    /// Returns refused profiles except `read` and `strict`, which are reported with their layers.
+    pub fn refused(&self) -> impl Iterator<Item = (&str, &str)> {
+        let is_base = |name: &str| {
+            ConfinedBase::ALL
+                .iter()
+                .any(|confined| confined.name() == name)
+        };
+        let own = self.0.iter().filter(move |(name, _)| !is_base(name));
+        own.filter_map(|(name, compiled)| Some((name.as_str(), compiled.as_ref().err()?.as_str())))
+    }
+}
+
+#[cfg(not(feature = "mutate"))]
+fn read(profile: &ReadProfile, kernel: &Kernel) -> Result<Sandbox> {
+    Sandbox::read(profile, kernel)
+}
+
+#[cfg(not(feature = "mutate"))]
+fn strict(profile: &StrictProfile, kernel: &Kernel) -> Result<Sandbox> {
+    Sandbox::strict(profile, kernel)
+}
+
+/// Under test, `REMIT_MUTATE` names one layer to leave out, for example `NoSuid`.
+#[cfg(feature = "mutate")]
+fn read(profile: &ReadProfile, kernel: &Kernel) -> Result<Sandbox> {
+    match switched_off("") {
+        Some(layer) => Sandbox::without(profile, kernel, layer),
+        None => Sandbox::read(profile, kernel),
+    }
+}
+
+/// The same with a prefix, for example `REMIT_MUTATE=strict.NoSuid`.
+#[cfg(feature = "mutate")]
+fn strict(profile: &StrictProfile, kernel: &Kernel) -> Result<Sandbox> {
+    match switched_off("strict.") {
+        Some(layer) => Sandbox::strict_without(profile, kernel, layer),
+        None => Sandbox::strict(profile, kernel),
+    }
+}
+
+#[cfg(feature = "mutate")]
+fn switched_off(prefix: &str) -> Option<remit_confine::Layer> {
+    let name = std::env::var("REMIT_MUTATE").ok()?;
+    let name = name.strip_prefix(prefix)?;
+    let all = remit_confine::Layer::ALL.into_iter();
+    let mut all = all.chain([remit_confine::Layer::Measured]);
+    all.find(|layer| format!("{layer:?}") == name)
+}

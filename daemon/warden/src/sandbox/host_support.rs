@@ -1,0 +1,268 @@
+//! Host support for all sandboxes: kernel, cgroups, workers, and the `Watchdog` process that kills all jobs if the
+//! daemon dies. This module does not decide if the layers hold.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use remit_common::names::JobId;
+use remit_common::outcome::Enforced;
+use remit_confine::{
+    Cgroup, Cgroups, Closing, Controller, Job, Kernel, Limits, Result, Sandbox, SelfTest, Spawned,
+    Step, Watchdog, Workers, self_test, sys,
+};
+use remit_policy::Base;
+
+use super::secrets::Secrets;
+use super::{Compiled, limits};
+use crate::audit::Recorded;
+use crate::config::Config;
+use crate::event_loop::signals::wait_for_exit;
+use crate::request::{BoundCall, Plan};
+use crate::sandbox::prepared::PreforkedJob;
+use crate::startup::error::chain;
+
+/// Tasks that the rlimit of a uid allows beyond the limit of the job's cgroup.
+const SPARE_TASKS: u64 = 16;
+const NO_LAYERS: &str = "none (host)";
+
+#[derive(Debug)]
+pub struct HostSupport {
+    kernel: Kernel,
+    watchdog: Watchdog,
+    watchdog_uid: u32,
+    workers: Workers,
+    cgroups: Cgroups,
+}
+
+impl HostSupport {
+    /// Fails if the kernel cannot confine, or if cgroups or the `Watchdog` cannot be created.
+    pub fn set_up(config: &Config, closing: Closing) -> Result<Self> {
+        let mut kernel = Kernel::probe()?;
+        let watchdog_uid = config.jobs.uid_first;
+        let cgroups = Cgroups::open("remit")?;
+        let has_cpu = cgroups.controllers().contains(&Controller::Cpu);
+        kernel.one_session = !has_cpu && Kernel::shares_by_session();
+        Ok(Self {
+            kernel,
+            watchdog: Watchdog::start(watchdog_uid, watchdog_uid, cgroups.switch())?,
+            watchdog_uid,
+            cgroups,
+            workers: Workers::of_this_program(closing)?,
+        })
+    }
+
+    pub fn spawn(
+        &self,
+        plan: &Recorded<Box<Plan>>,
+        ready: Option<PreforkedJob>,
+    ) -> Result<(Spawned, Cgroup)> {
+        let bound = &plan.bound;
+        let secrets = Secrets::seal(bound)?;
+        let ready = match ready {
+            Some(ready) => ready.made_for(bound.compiled.sandbox()),
+            None => self.allocate(plan.job)?,
+        };
+        let (waiting, cgroup) = match ready.into_parts() {
+            (waiting, Some(cgroup)) => (waiting, cgroup),
+            (_, None) => (None, self.cgroups.make(&plan.job.to_string())?),
+        };
+        if let Err(error) = self.cgroups.limit(&cgroup, &together(bound)) {
+            drop(waiting);
+            drop(PreforkedJob::of(cgroup));
+            return Err(error);
+        }
+        let job = Job {
+            uid: plan.uid.get(),
+            gid: plan.uid.get(),
+            loginuid: plan.requester.subject.loginuid(),
+            argv: &bound.argv,
+            arguments: &secrets.arguments(),
+            path: &plan.path,
+            env: &bound.env,
+            cwd: &bound.cwd,
+            stdin: secrets.stdin.as_ref().map(AsFd::as_fd).or(plan.stdin()),
+            script: plan.script(),
+            measured: plan
+                .approved
+                .as_ref()
+                .map_or(&[], |approved| &approved.files),
+            cgroup: Some(cgroup.fd()),
+            limits: &self.own(&bound.limits, bound.compiled.fixed_uid()),
+        };
+        let sandbox = bound.compiled.sandbox();
+        let switch = self.cgroups.switch();
+        let spawned = self.workers.spawn(sandbox, switch, &job, waiting);
+        if let Some(why) = self.workers.loss() {
+            say!("a worker process ended: {why}; until it is replaced, remitd forks jobs itself");
+        }
+        match spawned {
+            Ok(spawned) => Ok((spawned, cgroup)),
+            Err(error) => {
+                drop(PreforkedJob::of(cgroup));
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts a worker for this sandbox, if it can have one. Otherwise remitd forks the jobs itself, more slowly.
+    pub fn warm(&self, compiled: &Compiled) {
+        if self.counted(compiled.fixed_uid()).is_some() {
+            return;
+        }
+        if let Err(error) = self.workers.warm(compiled.sandbox(), self.cgroups.switch()) {
+            say!(
+                "{}; jobs are forked by remitd itself, more slowly",
+                chain(&error)
+            );
+        }
+    }
+
+    /// Ends the workers of all other sandboxes.
+    pub fn forget_others<'a>(&self, sandboxes: impl Iterator<Item = &'a Sandbox>) {
+        self.workers.keep_for(sandboxes);
+    }
+
+    pub fn allocate(&self, job: JobId) -> Result<PreforkedJob> {
+        self.cgroups.make(&job.to_string()).map(PreforkedJob::of)
+    }
+
+    /// Returns true if a worker is ready to pre-fork a child. The existence of the child is known later.
+    pub fn prefork(&self, ready: &mut PreforkedJob, compiled: &Compiled, uid: u32) -> bool {
+        if self.counted(compiled.fixed_uid()).is_some() {
+            return false;
+        }
+        let sandbox = compiled.sandbox();
+        let cgroup = ready.cgroup().map(Cgroup::fd);
+        let waiting = self.workers.prepare(sandbox, cgroup, (uid, uid));
+        let asked = waiting.is_some();
+        ready.prefork(waiting);
+        asked
+    }
+
+    /// Notifies the workers that no pre-forked child is left.
+    pub fn drop_preforked(&self) {
+        self.workers.drop_preforked();
+    }
+
+    /// Returns the limits of each process. If a controller counts the tasks of the whole job, it must refuse first,
+    /// because it remembers refusals. `user`: the owner of the processes, if not the job's own uid.
+    fn own(&self, limits: &Limits, user: Option<u32>) -> Limits {
+        match self.controllers().contains(&Controller::Pids) {
+            true => Limits {
+                nproc: limits.nproc.saturating_add(SPARE_TASKS),
+                ..*limits
+            },
+            false => Limits {
+                others: self.counted(user),
+                ..*limits
+            },
+        }
+    }
+
+    /// Returns the user whose tasks the job's child must count, because no controller counts those of the job.
+    fn counted(&self, user: Option<u32>) -> Option<u32> {
+        let none_counts = !self.controllers().contains(&Controller::Pids);
+        user.filter(|uid| *uid != 0 && none_counts)
+    }
+
+    /// Returns what was enforced when a job executed its program, from the steps that the job reported.
+    pub fn enforced(&self, plan: &Plan, steps: &[Step]) -> Enforced {
+        let bound = &plan.bound;
+        let controllers = match steps.contains(&Step::Cgroup) {
+            true => self.controllers(),
+            false => &[],
+        };
+        let clamped = bound.compiled.sandbox().clamped(&bound.limits);
+        let user = bound.compiled.fixed_uid();
+        let mut limit_texts = vec![format!("runtime {} s", bound.runtime.seconds)];
+        limit_texts.extend(limits::limit_texts(
+            &bound.limits,
+            controllers,
+            &clamped,
+            user,
+        ));
+        let layers = match bound.compiled.base() {
+            Base::Host => vec![NO_LAYERS.to_owned()],
+            Base::Read | Base::Strict => steps.iter().map(|step| step.name().to_owned()).collect(),
+        };
+        Enforced {
+            profile: bound.compiled.name().to_owned(),
+            uid: bound.compiled.fixed_uid().unwrap_or(plan.uid.get()),
+            layers,
+            landlock: match steps.contains(&Step::Landlock) {
+                true => self.kernel.landlock_abi,
+                false => 0,
+            },
+            limits: limit_texts,
+        }
+    }
+
+    pub fn end_jobs(&self) {
+        if let Err(error) = self.cgroups.switch().pull() {
+            say_error!("the jobs cannot be ended all at once: {error}");
+        }
+    }
+
+    /// Fails if no `Watchdog` can be started. Then nothing may run.
+    pub fn restart_watchdog(&mut self) -> Result<()> {
+        self.workers.end(Duration::ZERO);
+        let _ = sys::reap(self.watchdog.pid());
+        self.watchdog =
+            Watchdog::start(self.watchdog_uid, self.watchdog_uid, self.cgroups.switch())?;
+        Ok(())
+    }
+
+    /// Kills all that is left of jobs and self-tests, then ends workers and `Watchdog`. Waits up to `patience` for each.
+    pub fn end_watchdog(&self, patience: Duration) {
+        self.end_jobs();
+        let watchdog = &self.watchdog;
+        let _ = sys::pidfd_send_signal(watchdog.pidfd(), libc::SIGKILL);
+        self.workers.end(patience);
+        wait_for_exit(watchdog.pidfd(), patience);
+        let _ = sys::reap(watchdog.pid());
+        match self.cgroups.wait_until_empty(patience) {
+            Ok(true) => {}
+            Ok(false) => {
+                say_error!("processes of jobs are left, because the kernel has not ended them yet")
+            }
+            Err(error) => say_error!("{error}"),
+        }
+    }
+
+    /// Starts a self-test of all layers in its own cgroup. No other process may have `uid`.
+    pub fn self_test(&self, compiled: &Compiled, uid: u32) -> Result<(SelfTest, Cgroup)> {
+        let cgroup = self.cgroups.make(&format!("witness-{uid}"))?;
+        match self_test(compiled.sandbox(), &cgroup, uid, uid) {
+            Ok(self_test) => Ok((self_test, cgroup)),
+            Err(error) => {
+                drop(PreforkedJob::of(cgroup));
+                Err(error)
+            }
+        }
+    }
+
+    pub fn watchdog(&self) -> &Watchdog {
+        &self.watchdog
+    }
+
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
+    }
+
+    pub fn controllers(&self) -> &[Controller] {
+        self.cgroups.controllers()
+    }
+}
+
+/// Returns the limits of a job including the processes that its sandbox needs.
+fn together(bound: &BoundCall) -> Limits {
+    let more = bound.compiled.sandbox().attendants();
+    Limits {
+        tasks: bound.limits.tasks.map(|tasks| tasks.saturating_add(more)),
+        ..bound.limits
+    }
+}

@@ -1,0 +1,347 @@
+//! Builds the sandboxes of jobs and has them tested. [`SandboxManager::spawn`] forks nothing into a sandbox that
+//! did not pass its self-test.
+
+pub(crate) mod checkup;
+mod compiled;
+pub(crate) mod host_support;
+mod limits;
+pub(crate) mod pool;
+pub(crate) mod prepared;
+mod report;
+mod secrets;
+pub(crate) mod self_test;
+pub(crate) mod self_test_state;
+pub(crate) mod visibility;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use remit_common::denial::ProfileVisibility;
+use remit_common::names::JobId;
+use remit_common::outcome::Enforced;
+use remit_common::refusal::{Code, Refusal};
+use remit_confine::{
+    Cgroup, Closing, Controller, Error, Kernel, SelfTest, Spawned, Step, Watchdog,
+};
+use remit_policy::{Base, Policy, Profile};
+
+use crate::audit::Recorded;
+use crate::audit::kernel_audit::KernelAudit;
+use crate::config::{Config, Need};
+use crate::identity::user_names::optional_group;
+use crate::job::uid_pool::JobUid;
+use crate::request::Plan;
+use crate::sandbox::host_support::HostSupport;
+pub use crate::sandbox::prepared::{PreforkedJob, empty};
+pub use crate::sandbox::self_test::{TestedAt, broken};
+use crate::sandbox::self_test_state::{BaseState, UNTRIED};
+use crate::startup::error::{Fatal, chain};
+pub use compiled::{Compiled, Sandboxes, Workshop, limits_in};
+
+pub fn sight(profile: &Profile) -> ProfileVisibility {
+    visibility::of(profile)
+}
+
+/// Bases with a self-test. `host` has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfinedBase {
+    Read,
+    Strict,
+}
+
+impl ConfinedBase {
+    pub const ALL: [Self; 2] = [Self::Read, Self::Strict];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Strict => "strict",
+        }
+    }
+
+    pub const fn of(base: Base) -> Option<Self> {
+        match base {
+            Base::Read => Some(Self::Read),
+            Base::Strict => Some(Self::Strict),
+            Base::Host => None,
+        }
+    }
+
+    fn profile(self) -> Arc<Profile> {
+        Arc::new(match self {
+            Self::Read => Profile::read(),
+            Self::Strict => Profile::strict(),
+        })
+    }
+}
+
+#[derive(Debug)]
+pub struct SandboxManager {
+    /// `Err`: there is no sandbox, for this reason. Then nothing runs in any profile.
+    host_support: Result<HostSupport, String>,
+    workshop: Option<Workshop>,
+    read: BaseState,
+    strict: BaseState,
+    /// `uname -r`.
+    release: String,
+    kernel_audit: KernelAudit,
+}
+
+impl SandboxManager {
+    /// Builds all sandbox layers and runs the self-test of each base. A failure refuses that base, not the start: an
+    /// administrator can ask for the reason. `closing` closes the output of jobs. Fails if this machine lacks what
+    /// `sandbox.require` names.
+    pub fn set_up(config: &Config, closing: Closing) -> Result<Self, Fatal> {
+        let release = Kernel::release().map_err(|error| Fatal::System(chain(&error)))?;
+        let kernel_audit = KernelAudit::ask(config.audit.kernel);
+        let host_support = match HostSupport::set_up(config, closing) {
+            Ok(host_support) => host_support,
+            Err(error) => {
+                let why = chain(&error);
+                return Ok(Self {
+                    read: BaseState::refused(None, why.clone()),
+                    strict: BaseState::refused(None, why.clone()),
+                    host_support: Err(why),
+                    workshop: None,
+                    release,
+                    kernel_audit,
+                });
+            }
+        };
+        check_needs(&host_support, &config.sandbox.require)?;
+        let groups = config.jobs.groups.iter().filter_map(optional_group);
+        let workshop = Workshop::new(
+            host_support.kernel().clone(),
+            groups.collect(),
+            config.limits.clone(),
+            kernel_audit.is_heard(),
+        );
+        // The last uid of the range: no job has it before the others were used.
+        let uid = config.jobs.uid_first + (config.jobs.uid_count - 1);
+        let base_state =
+            |confined: ConfinedBase| match workshop.compile(&confined.profile()).map(Rc::new) {
+                Err(error) => BaseState::refused(None, chain(&error)),
+                Ok(compiled) => match self_test::now(&host_support, &compiled, uid) {
+                    Ok(()) => BaseState::proved(compiled),
+                    Err(why) => BaseState::refused(Some(compiled), why),
+                },
+            };
+        Ok(Self {
+            read: base_state(ConfinedBase::Read),
+            strict: base_state(ConfinedBase::Strict),
+            workshop: Some(workshop),
+            host_support: Ok(host_support),
+            release,
+            kernel_audit,
+        })
+    }
+
+    pub fn sandboxes(&self, policy: &Policy) -> Sandboxes {
+        let workshop = self.workshop.as_ref();
+        let why = self.host_support.as_ref().err().map_or("", String::as_str);
+        let sandboxes = Sandboxes::of(policy, workshop.ok_or(why));
+        if let Ok(host_support) = &self.host_support {
+            host_support.forget_others(sandboxes.all());
+        }
+        sandboxes
+    }
+
+    /// Starts the worker of `read`, so its jobs start sooner. Blocks for some milliseconds.
+    pub fn warm(&self, sandboxes: &Sandboxes) {
+        if let (Ok(host_support), Ok(read)) = (&self.host_support, sandboxes.get(&Profile::read()))
+        {
+            host_support.warm(&read);
+        }
+    }
+
+    pub fn are_untried(&self) -> bool {
+        self.read.is_untried() || self.strict.is_untried()
+    }
+
+    /// Checks whether a job of this base may start now.
+    /// Errors: `busy` while a self-test is pending; otherwise `unsupported_kernel`, with the sandbox layer and what was
+    /// observed.
+    pub fn check_usable(&self, base: Base) -> Result<(), Refusal> {
+        let (name, why) = match (ConfinedBase::of(base), &self.host_support) {
+            (Some(confined), _) => {
+                let base_state = self.base_state(confined);
+                if base_state.is_untried() {
+                    return Err(busy());
+                }
+                match base_state.why_not() {
+                    Some(why) => (confined.name(), why),
+                    None => return Ok(()),
+                }
+            }
+            (None, Err(why)) => ("host", why.as_str()),
+            (None, Ok(_)) => return Ok(()),
+        };
+        let text = format!(
+            "nothing runs in '{name}' on this machine (Linux {}): {why}",
+            self.release
+        );
+        Err(Refusal::new(Code::UnsupportedKernel, text)
+            .by("the daemon's self-test of the sandbox")
+            .lift(
+                "remit doctor shows each sandbox layer; after the repair: systemctl restart remitd",
+            )
+            .next(
+                "tell the person you work for; until then only facts about the host are answered",
+            ))
+    }
+
+    pub fn refuse(&mut self, confined: ConfinedBase, why: String) {
+        self.base_state_mut(confined).refuse(why);
+    }
+
+    /// Marks a base whose layers passed the self-test in their present state. A refused base stays refused.
+    pub fn prove(&mut self, confined: ConfinedBase) {
+        self.base_state_mut(confined).prove();
+    }
+
+    /// Forks a job in its sandbox. Accepts only recorded plans. `ready` is what was prepared for it.
+    pub fn spawn(
+        &self,
+        plan: &Recorded<Box<Plan>>,
+        ready: Option<PreforkedJob>,
+    ) -> Result<(Spawned, Cgroup), Error> {
+        let confined = ConfinedBase::of(plan.bound.compiled.base());
+        match confined.and_then(|confined| self.base_state(confined).why_not()) {
+            None => self.host_support()?.spawn(plan, ready),
+            Some(why) => Err(unbuilt(why)),
+        }
+    }
+
+    pub fn allocate(&self, job: JobId) -> Result<PreforkedJob, Error> {
+        self.host_support()?.allocate(job)
+    }
+
+    /// Requests a pre-forked child for this sandbox and uid. Returns false if that is impossible now.
+    pub fn prefork(&self, ready: &mut PreforkedJob, compiled: &Compiled, uid: u32) -> bool {
+        let host_support = self.host_support.as_ref();
+        host_support.is_ok_and(|host_support| host_support.prefork(ready, compiled, uid))
+    }
+
+    pub fn drop_preforked(&self) {
+        if let Ok(host_support) = &self.host_support {
+            host_support.drop_preforked();
+        }
+    }
+
+    /// Returns the sandbox layers in force at the exec, from the job's own steps.
+    pub fn enforced(&self, plan: &Plan, steps: &[Step]) -> Option<Enforced> {
+        let host_support = self.host_support.as_ref().ok()?;
+        Some(host_support.enforced(plan, steps))
+    }
+
+    /// Ends all jobs and all pre-forked children at once.
+    pub fn end_jobs(&self) {
+        if let Ok(host_support) = &self.host_support {
+            host_support.end_jobs();
+        }
+    }
+
+    /// Ends leftover processes of jobs, the workers and PID 1. Waits up to `patience` for each.
+    pub fn end_watchdog(&self, patience: Duration) {
+        if let Ok(host_support) = &self.host_support {
+            host_support.end_watchdog(patience);
+        }
+    }
+
+    /// Starts a new PID 1 after the old one died. Whoever killed it may have done more, so nothing runs in a sandbox
+    /// before the next self-test. Returns false if there is none: then nothing runs any more.
+    pub fn restart_watchdog(&mut self) -> bool {
+        let renewed = match &mut self.host_support {
+            Ok(host_support) => host_support.restart_watchdog(),
+            Err(_) => return false,
+        };
+        if let Err(error) = renewed {
+            self.give_up(&chain(&error));
+            return false;
+        }
+        self.read.renew();
+        self.strict.renew();
+        true
+    }
+
+    pub fn give_up(&mut self, why: &str) {
+        self.host_support = Err(why.to_owned());
+        self.workshop = None;
+        for confined in ConfinedBase::ALL {
+            self.refuse(confined, why.to_owned());
+        }
+    }
+
+    /// Forks the self-test of a base, under a uid that nothing else has, and returns its cgroup too.
+    pub fn self_test(
+        &self,
+        confined: ConfinedBase,
+        uid: &JobUid,
+    ) -> Result<(SelfTest, Cgroup), Error> {
+        let base_state = self.base_state(confined);
+        match base_state.compiled() {
+            Some(compiled) => self.host_support()?.self_test(compiled, uid.get()),
+            None => Err(unbuilt(base_state.why_not().unwrap_or_default())),
+        }
+    }
+
+    pub fn kernel_audit(&self) -> &KernelAudit {
+        &self.kernel_audit
+    }
+
+    /// Returns PID 1, which ends all jobs when this process dies.
+    pub fn watchdog(&self) -> Option<&Watchdog> {
+        self.host_support.as_ref().ok().map(HostSupport::watchdog)
+    }
+
+    fn host_support(&self) -> Result<&HostSupport, Error> {
+        self.host_support.as_ref().map_err(|why| unbuilt(why))
+    }
+
+    fn base_state(&self, confined: ConfinedBase) -> &BaseState {
+        match confined {
+            ConfinedBase::Read => &self.read,
+            ConfinedBase::Strict => &self.strict,
+        }
+    }
+
+    fn base_state_mut(&mut self, confined: ConfinedBase) -> &mut BaseState {
+        match confined {
+            ConfinedBase::Read => &mut self.read,
+            ConfinedBase::Strict => &mut self.strict,
+        }
+    }
+}
+
+fn busy() -> Refusal {
+    Refusal::new(Code::Busy, format!("nothing runs just now: {UNTRIED}"))
+        .by("the daemon's self-test of the sandbox")
+        .lift("it is tried every second; remit status and the log tell what is in the way")
+        .next("ask again in a second")
+}
+
+fn check_needs(host_support: &HostSupport, needs: &[Need]) -> Result<(), Fatal> {
+    let has = |controller| host_support.controllers().contains(&controller);
+    let missing = needs.iter().find(|need| match need {
+        Need::Landlock => host_support.kernel().landlock_abi == 0,
+        // Without a cgroup there is no `HostSupport`.
+        Need::Cgroup => false,
+        Need::Controllers => !has(Controller::Memory) || !has(Controller::Pids),
+    });
+    match missing {
+        None => Ok(()),
+        Some(need) => Err(Fatal::Unavailable(format!(
+            "sandbox.require names '{}', which this machine (Linux {}) does not have",
+            need.name(),
+            host_support.kernel().release
+        ))),
+    }
+}
+
+fn unbuilt(why: &str) -> Error {
+    Error::Refused {
+        doing: "cannot confine anything".to_owned(),
+        why: why.to_owned(),
+    }
+}

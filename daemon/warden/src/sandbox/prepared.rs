@@ -1,0 +1,115 @@
+//! Resources of one job that are prepared in advance.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_confine::{Cgroup, PreforkedChild, Sandbox};
+
+use crate::startup::error::chain;
+
+const ENDING: Duration = Duration::from_millis(100);
+
+/// A job's cgroup, maybe with a pre-forked child in it. Dropping it ends the child and removes the cgroup.
+#[derive(Debug)]
+pub struct PreforkedJob {
+    /// Declared before the cgroup, so it is dropped first: only an empty cgroup can be removed.
+    waiting: Option<PreforkedChild>,
+    cgroup: Option<Cgroup>,
+}
+
+impl PreforkedJob {
+    pub fn of(cgroup: Cgroup) -> Self {
+        Self {
+            waiting: None,
+            cgroup: Some(cgroup),
+        }
+    }
+
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.as_ref()
+    }
+
+    pub fn prefork(&mut self, waiting: Option<PreforkedChild>) {
+        self.waiting = waiting;
+    }
+
+    pub fn serves(&self, sandbox: &Sandbox) -> bool {
+        self.waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.serves(sandbox))
+    }
+
+    pub fn is_bare(&self) -> bool {
+        self.waiting.is_none()
+    }
+
+    /// Returns a socket that hangs up when the child has ended.
+    pub fn end(&self) -> Option<BorrowedFd<'_>> {
+        self.waiting.as_ref().and_then(PreforkedChild::socket)
+    }
+
+    /// Blocks until it is known if the child exists.
+    pub fn wait_ready(&mut self) {
+        if let Some(waiting) = &self.waiting {
+            waiting.wait();
+        }
+        self.reap();
+    }
+
+    pub fn reap(&mut self) {
+        self.waiting.take_if(|waiting| waiting.has_ended());
+    }
+
+    /// Drops the child, which has ended or ends soon.
+    pub fn bare(mut self) -> Self {
+        self.waiting = None;
+        self
+    }
+
+    /// Prepares it for a job in this sandbox. A child for another sandbox ends first, so it does not count against
+    /// the job's limits.
+    pub fn made_for(self, sandbox: &Sandbox) -> Self {
+        if self.is_bare() || self.serves(sandbox) {
+            return self;
+        }
+        let bare = self.bare();
+        // No `cgroup.kill` here: Linux 6.18 was seen to kill processes, too, that were forked into the cgroup later.
+        bare.cgroup().into_iter().for_each(wait_empty);
+        bare
+    }
+
+    pub fn into_parts(mut self) -> (Option<PreforkedChild>, Option<Cgroup>) {
+        (self.waiting.take(), self.cgroup.take())
+    }
+}
+
+impl Drop for PreforkedJob {
+    /// Blocks, for callers that cannot check later that a strict child has ended with all its processes.
+    fn drop(&mut self) {
+        self.waiting = None;
+        let Some(cgroup) = self.cgroup.take() else {
+            return;
+        };
+        if !matches!(cgroup.populated(), Ok(false)) {
+            empty(&cgroup);
+        }
+        if let Err(left) = cgroup.remove() {
+            say!("{}", chain(&left));
+        }
+    }
+}
+
+/// Kills all processes of the cgroup and waits until it is empty, at most `ENDING`.
+pub fn empty(cgroup: &Cgroup) {
+    let _ = cgroup.kill();
+    wait_empty(cgroup);
+}
+
+fn wait_empty(cgroup: &Cgroup) {
+    let start = Instant::now();
+    while cgroup.populated().unwrap_or(false) && start.elapsed() < ENDING {
+        let mut changed = [PollFd::new(cgroup.events(), PollFlags::POLLPRI)];
+        let _ = poll(&mut changed, PollTimeout::from(10u8));
+    }
+}

@@ -1,0 +1,125 @@
+//! Decides from the results of a self-test if jobs may run.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_confine::Finding;
+
+use super::Compiled;
+use crate::sandbox::host_support::HostSupport;
+use crate::sandbox::prepared::PreforkedJob;
+use crate::startup::error::chain;
+
+/// Timeout of the self-test at start-up. The event loop waits for no child.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TestedAt {
+    AtStart,
+    Later,
+}
+
+/// Tests all layers and waits. Fails with the layers that failed, or the reason why they cannot be tested.
+pub fn now(host_support: &HostSupport, compiled: &Compiled, uid: u32) -> Result<(), String> {
+    let failed = |error: remit_confine::Error| chain(&error);
+    let (self_test, cgroup) = host_support.self_test(compiled, uid).map_err(failed)?;
+    // Declared before `self_test`, so it is dropped after it: the cgroup is emptied and removed on every path.
+    let _left = PreforkedJob::of(cgroup);
+    let mut self_test = self_test;
+    let findings = loop {
+        wait_for(self_test.fd())?;
+        if let Some(findings) = self_test.read().map_err(failed)? {
+            break findings;
+        }
+    };
+    match broken(&findings, TestedAt::AtStart) {
+        None => Ok(()),
+        Some(why) => Err(why),
+    }
+}
+
+/// Returns the layers that failed, with what was seen; `None` if all held.
+pub fn broken(findings: &[Finding], asked: TestedAt) -> Option<String> {
+    let failed: Vec<String> = findings
+        .iter()
+        .filter(|finding| !finding.held)
+        .map(|finding| {
+            format!(
+                "sandbox layer '{}' does not hold ({})",
+                finding.layer.name(),
+                finding.detail
+            )
+        })
+        .collect();
+    match failed.is_empty() {
+        // An empty result proves nothing.
+        true if findings.is_empty() => Some("no sandbox layer was tested".to_owned()),
+        true => None,
+        false => is_judged(asked).then(|| failed.join("; ")),
+    }
+}
+
+#[cfg(not(feature = "mutate"))]
+const fn is_judged(_: TestedAt) -> bool {
+    true
+}
+
+/// Under test, a daemon with a disabled layer still runs jobs, so that the attack is seen to succeed.
+/// `REMIT_MUTATE_PROVE=start` makes it trust the self-test from the start, `later` only after the start.
+#[cfg(feature = "mutate")]
+fn is_judged(asked: TestedAt) -> bool {
+    match std::env::var("REMIT_MUTATE_PROVE").as_deref() {
+        Ok("start") => true,
+        Ok(_) => asked == TestedAt::Later,
+        Err(_) => std::env::var_os("REMIT_MUTATE").is_none(),
+    }
+}
+
+fn wait_for(fd: BorrowedFd<'_>) -> Result<(), String> {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, patience) {
+        Ok(1..) => Ok(()),
+        Ok(_) => Err(format!(
+            "the self-test of the sandbox does not answer within {} s",
+            PATIENCE.as_secs()
+        )),
+        Err(errno) => Err(format!(
+            "cannot wait for the self-test of the sandbox: {errno}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remit_confine::Layer;
+
+    #[test]
+    fn each_broken_layer_is_named() {
+        let found = |layer, held| Finding {
+            layer,
+            held,
+            detail: "tried: allowed".into(),
+        };
+        let all = [
+            found(Layer::Identity, true),
+            found(Layer::NoSuid, false),
+            found(Layer::Rlimits, false),
+        ];
+        for (findings, want) in [
+            (&all[..0], Some("no sandbox layer was tested")),
+            (&all[..1], None),
+            (
+                &all[..],
+                Some(
+                    "sandbox layer 'nosuid' does not hold (tried: allowed); \
+                     sandbox layer 'rlimits' does not hold (tried: allowed)",
+                ),
+            ),
+        ] {
+            assert_eq!(broken(findings, TestedAt::Later).as_deref(), want);
+        }
+    }
+}

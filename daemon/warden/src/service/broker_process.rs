@@ -1,0 +1,353 @@
+//! Starts, restarts and kills the broker process. Messages to it never block.
+
+use std::collections::VecDeque;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use remit_confine::{spawn_service, sys};
+use remit_link::socket::Packed;
+use remit_link::{ForeignSocket, Link, LinkError, ToBroker, ToWarden};
+
+use crate::config::Output;
+use crate::event_loop::epoll::Interest;
+use crate::event_loop::signals::wait_for_exit;
+use crate::identity::user_names::Ids;
+use crate::service::log::JOURNAL_STREAM;
+use crate::service::sink::Sink;
+use crate::startup::error::{Fatal, chain};
+
+/// Descriptor of the link in the broker.
+const LINK_FD: i32 = 3;
+/// Bounds of the queue for a broker that does not read: messages, bytes, descriptors. Beyond them, it is killed.
+const QUEUE: usize = 8192;
+const QUEUE_BYTES: usize = 16 << 20;
+const QUEUE_FDS: usize = 1024;
+/// A broker that lived for a shorter time is restarted after this pause, except for the first three restarts.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct BrokerProcess {
+    pid: i32,
+    pidfd: OwnedFd,
+    /// `None` once it is to end: further messages from it are ignored.
+    link: Option<Link>,
+    since: Instant,
+    ready: bool,
+    /// The link is also watched for writing.
+    watched: bool,
+    queue: LinkQueue,
+}
+
+#[derive(Debug, Default)]
+struct LinkQueue {
+    messages: VecDeque<(Packed, Vec<ForeignSocket>)>,
+    bytes: usize,
+    fds: usize,
+}
+
+impl LinkQueue {
+    fn has_capacity(&self) -> bool {
+        self.messages.len() < QUEUE && self.bytes < QUEUE_BYTES && self.fds < QUEUE_FDS
+    }
+
+    fn push(&mut self, packed: Packed, fds: Vec<ForeignSocket>) {
+        self.bytes = self.bytes.saturating_add(packed.size());
+        self.fds = self.fds.saturating_add(fds.len());
+        self.messages.push_back((packed, fds));
+    }
+
+    fn pop(&mut self) {
+        if let Some((packed, fds)) = self.messages.pop_front() {
+            self.bytes = self.bytes.saturating_sub(packed.size());
+            self.fds = self.fds.saturating_sub(fds.len());
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Broker {
+    program: PathBuf,
+    spool: PathBuf,
+    output: Output,
+    ids: Ids,
+    process: Option<BrokerProcess>,
+    starts: u32,
+    /// Closes the link and copies of clients' sockets.
+    sink: Rc<Sink>,
+}
+
+impl Broker {
+    /// Finds the program next to remitd or in the package's libexec directory. Only root may be able to change it.
+    pub fn find(ids: Ids, spool: PathBuf, output: Output) -> Result<Self, Fatal> {
+        let own = std::env::current_exe().map_err(Fatal::call("cannot find our own program"))?;
+        let beside = own.with_file_name("remit-broker");
+        let program = [beside, PathBuf::from("/usr/libexec/remit/remit-broker")]
+            .into_iter()
+            .find(|path| path.exists())
+            .ok_or_else(|| {
+                Fatal::Unavailable(format!(
+                    "cannot find 'remit-broker' in the directory of '{}' or in '/usr/libexec/remit'",
+                    own.display()
+                ))
+            })?;
+        check_program(&program)?;
+        let sink = Sink::new(c_string(program.as_os_str().as_bytes())?, ids);
+        Ok(Self {
+            sink,
+            program,
+            spool,
+            output,
+            ids,
+            process: None,
+            starts: 0,
+        })
+    }
+
+    /// Returns the process that closes sockets of untrusted clients.
+    pub fn sink(&self) -> Rc<Sink> {
+        Rc::clone(&self.sink)
+    }
+
+    /// Hands over descriptors of job output that were dropped in this turn, to be closed.
+    pub fn close_dropped(&self) {
+        self.sink.give();
+    }
+
+    /// Starts the broker. Messages that are sent right after this are queued before it reads.
+    pub fn start(&mut self) -> Result<(), Fatal> {
+        let (own_end, child_end) =
+            Link::pair_closing(self.sink.closing()).map_err(Fatal::call("cannot make the link"))?;
+        let program = c_string(self.program.as_os_str().as_bytes())?;
+        let argv = self.argv(&program)?;
+        let Ids { uid, gid } = self.ids;
+        let (pid, pidfd) = spawn_service(
+            &program,
+            &argv,
+            &environment()?,
+            uid,
+            gid,
+            &[],
+            &[(child_end.as_fd(), LINK_FD)],
+        )
+        .map_err(|error| Fatal::System(chain(&error)))?;
+        self.starts = self.starts.saturating_add(1);
+        self.process = Some(BrokerProcess {
+            pid,
+            pidfd,
+            link: Some(own_end),
+            since: Instant::now(),
+            ready: false,
+            watched: false,
+            queue: LinkQueue::default(),
+        });
+        Ok(())
+    }
+
+    fn argv(&self, program: &CStr) -> Result<Vec<CString>, Fatal> {
+        let Output {
+            per_job,
+            per_user,
+            total,
+        } = self.output;
+        let mut argv = vec![
+            program.to_owned(),
+            c_string(b"--spool")?,
+            c_string(self.spool.as_os_str().as_bytes())?,
+        ];
+        for (option, bytes) in [
+            ("--per-job", per_job),
+            ("--per-user", per_user),
+            ("--total", total),
+        ] {
+            argv.push(c_string(option.as_bytes())?);
+            argv.push(c_string(bytes.to_string().as_bytes())?);
+        }
+        Ok(argv)
+    }
+
+    /// Sends a message or queues it. Without a broker it is dropped: the next one gets all that matters.
+    pub fn send(&mut self, message: &ToBroker, fds: &[BorrowedFd<'_>]) {
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        let Some(link) = &process.link else {
+            return;
+        };
+        let packed = match Packed::new(message) {
+            Ok(packed) => packed,
+            Err(error) => {
+                say!("a message to the broker was lost: {error}");
+                return;
+            }
+        };
+        if process.queue.messages.is_empty() {
+            match link.send(&packed, fds) {
+                Ok(()) => return,
+                Err(LinkError::Full) => {}
+                // Its pidfd reports the end.
+                Err(_) => return,
+            }
+        }
+        let copy = |fd: &BorrowedFd<'_>| fd.try_clone_to_owned().map(|fd| self.sink.guard(fd));
+        let copies: io::Result<Vec<_>> = fds.iter().map(copy).collect();
+        match copies {
+            Ok(copies) if process.queue.has_capacity() => process.queue.push(packed, copies),
+            Ok(_) => self.kill("it does not read its messages"),
+            Err(error) => self.kill(&format!("a descriptor for it cannot be kept: {error}")),
+        }
+    }
+
+    pub fn flush(&mut self) {
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        let Some(link) = &process.link else {
+            return;
+        };
+        while let Some((packed, fds)) = process.queue.messages.front() {
+            let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+            match link.send(packed, &fds) {
+                Ok(()) => process.queue.pop(),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Returns what the link must be watched for, if that has changed.
+    pub fn new_interest(&mut self) -> Option<(BorrowedFd<'_>, Interest)> {
+        let process = self.process.as_mut()?;
+        let link = process.link.as_ref()?;
+        let waiting = !process.queue.messages.is_empty();
+        if std::mem::replace(&mut process.watched, waiting) == waiting {
+            return None;
+        }
+        let interest = if waiting {
+            Interest::ReadWrite
+        } else {
+            Interest::Read
+        };
+        Some((link.as_fd(), interest))
+    }
+
+    pub fn recv(&mut self) -> Option<(ToWarden, Vec<OwnedFd>)> {
+        let process = self.process.as_mut()?;
+        match process.link.as_ref()?.recv() {
+            Ok(message) => Some(message),
+            Err(LinkError::Empty) => None,
+            // Without the kill, a closed link stays readable as long as the process lives.
+            Err(LinkError::Closed) => {
+                self.kill("it closed the link");
+                None
+            }
+            Err(error) => {
+                self.kill(&format!("it broke the protocol: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Kills a broker that is no longer trusted with clients. Its pidfd reports the end.
+    pub fn kill(&mut self, why: &str) {
+        if let Some(process) = &mut self.process
+            && process.link.take().is_some()
+        {
+            say!("ending the broker: {why}");
+            process.ready = false;
+            process.queue = LinkQueue::default();
+            let _ = sys::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
+        }
+    }
+
+    /// Closes the link, which makes the broker end, and waits for that. Then kills it.
+    pub fn dismiss(&mut self, patience: Duration) {
+        let Some(BrokerProcess {
+            pid, pidfd, link, ..
+        }) = self.process.take()
+        else {
+            return;
+        };
+        drop(link);
+        wait_for_exit(pidfd.as_fd(), patience);
+        let _ = sys::pidfd_send_signal(&pidfd, libc::SIGKILL);
+        wait_for_exit(pidfd.as_fd(), patience);
+        let _ = sys::reap(pid);
+    }
+
+    /// Reaps the broker if it has ended. Returns the pause before the next start.
+    pub fn gone(&mut self) -> Option<Duration> {
+        let process = self.process.take()?;
+        if sys::reap(process.pid).is_none() && alive(&process) {
+            self.process = Some(process);
+            return None;
+        }
+        Some(match process.since.elapsed() < BACK_OFF {
+            true if self.starts > 3 => BACK_OFF,
+            _ => Duration::ZERO,
+        })
+    }
+
+    pub fn set_ready(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.ready = process.link.is_some();
+        }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.ready)
+    }
+
+    pub fn fds(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>)> {
+        let process = self.process.as_ref()?;
+        Some((process.link.as_ref()?.as_fd(), process.pidfd.as_fd()))
+    }
+
+    #[cfg(feature = "mutate")]
+    pub fn pid(&self) -> i32 {
+        self.process.as_ref().map_or(0, |process| process.pid)
+    }
+
+    pub fn restarts(&self) -> u32 {
+        self.starts.saturating_sub(1)
+    }
+}
+
+/// Returns what the broker may know of the daemon's environment: the destination of its log.
+pub fn environment() -> Result<Vec<CString>, Fatal> {
+    let stream = std::env::var(JOURNAL_STREAM).ok();
+    let stream = stream.map(|stream| format!("{JOURNAL_STREAM}={stream}"));
+    [Some("PATH=/usr/bin:/bin".to_owned()), stream]
+        .into_iter()
+        .flatten()
+        .map(|variable| c_string(variable.as_bytes()))
+        .collect()
+}
+
+fn alive(process: &BrokerProcess) -> bool {
+    sys::pidfd_alive(process.pidfd.as_fd()).unwrap_or(false)
+}
+
+fn check_program(path: &Path) -> Result<(), Fatal> {
+    let refuse = |why: &str| {
+        Err(Fatal::Unavailable(format!(
+            "cannot use the broker '{}': {why}",
+            path.display()
+        )))
+    };
+    match path.symlink_metadata() {
+        Err(error) => refuse(&error.to_string()),
+        Ok(meta) if !meta.is_file() => refuse("it is not a regular file"),
+        Ok(meta) if meta.uid() != 0 => refuse("it is not owned by root"),
+        Ok(meta) if meta.mode() & 0o022 != 0 => refuse("users other than root can write it"),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn c_string(bytes: &[u8]) -> Result<CString, Fatal> {
+    CString::new(bytes).map_err(|_| Fatal::Usage("a path contains a NUL byte".into()))
+}

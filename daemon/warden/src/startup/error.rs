@@ -1,0 +1,52 @@
+//! Errors that end the daemon or prevent its start.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// An error with an exit status of sysexits.h.
+#[derive(Debug)]
+pub enum Fatal {
+    Usage(String),
+    /// A missing requirement: a sandbox layer, a lock, a socket.
+    Unavailable(String),
+    System(String),
+    Config(String),
+}
+
+impl Fatal {
+    /// Prints the error on stderr and returns the exit status.
+    pub fn report(&self) -> ExitCode {
+        say_error!("{self}");
+        ExitCode::from(match self {
+            Self::Usage(_) => 64,
+            Self::Unavailable(_) => 69,
+            Self::System(_) => 71,
+            Self::Config(_) => 78,
+        })
+    }
+
+    pub fn call(doing: impl fmt::Display) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| Self::System(format!("{doing}: {error}"))
+    }
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) => write!(f, "{text}; see remitd --help"),
+            Self::Unavailable(text) | Self::System(text) | Self::Config(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for Fatal {}
+
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,623 @@
+//! Format of one slot of the ledger.
+//!
+//! Four parts have fixed offsets, so a write to one touches no other: start, recorded mark, end, entry. Each begins
+//! with its length (4 bytes, little-endian) and a checksum. That is the first 8 bytes of the SHA-256 of its name,
+//! the job's id and itself. So a torn part, or another job's, is known as damaged. Without a part, these are zero.
+
+use remit_common::names::JobId;
+use remit_common::text;
+use remit_common::wire::Effect;
+use remit_link::{JobMeta, Owner};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::ended::{EndNote, Ended};
+use crate::request::Draft;
+
+pub const SLOT: usize = 8 << 10;
+/// Length and checksum.
+const HEAD: usize = 4 + 8;
+/// A kill never tears a write within one page.
+const PAGE: usize = 4096;
+/// A longer cause of an end is cut to these bytes, so the part fits.
+const CAUSE: usize = 1 << 10;
+
+/// A part's offset and size. All parts of a usual job are in the first page of its slot.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    name: &'static [u8],
+    at: usize,
+    space: usize,
+}
+
+const STARTED: Part = Part {
+    name: b"started",
+    at: 0,
+    space: 48,
+};
+const RECORDED: Part = Part {
+    name: b"recorded",
+    at: 48,
+    space: 16,
+};
+const ENDED: Part = Part {
+    name: b"ended",
+    at: 64,
+    space: (3 << 10) - 64,
+};
+const ENTRY: Part = Part {
+    name: b"entry",
+    at: 3 << 10,
+    space: SLOT - (3 << 10),
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub job: JobId,
+    /// Its position in the order of all jobs.
+    pub number: u64,
+    pub owner: Owner,
+    pub command: String,
+    pub job_uid: u32,
+    pub entered_ms: u64,
+    pub waiting: QueuedFor,
+    /// The caller's request id, with the hash of the request.
+    pub request: Option<(String, [u8; 32])>,
+    /// Its output may have secrets, which nobody can redact any more.
+    pub has_secrets: bool,
+    pub traceparent: Option<String>,
+    pub facts: Facts,
+}
+
+/// Fields of every audit record of a job. With them, a later daemon can write records about a dead one's jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    pub loginuid: Option<u32>,
+    pub session: u64,
+    pub peer: String,
+    pub named: Option<String>,
+    pub profile: String,
+    pub effect: Effect,
+    pub policy: String,
+    pub client: String,
+}
+
+impl Facts {
+    /// Bytes of the name of a command or profile, of a policy's digest, and of a process.
+    pub const NAME: usize = 64;
+    const CLIENT: usize = 100;
+
+    pub fn of(draft: &Draft) -> Self {
+        let (asked, subject) = (draft.asked(), &draft.requester.subject);
+        let name = |name: &str| text::line(name.as_bytes(), Self::NAME);
+        Self {
+            loginuid: subject.loginuid(),
+            session: draft.requester.session,
+            peer: name(&subject.peer()),
+            named: asked.named().map(name),
+            profile: name(draft.bound.compiled.name()),
+            effect: draft.bound.effect,
+            policy: name(draft.policy()),
+            client: text::line(asked.client().as_bytes(), Self::CLIENT),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QueuedFor {
+    Nothing,
+    Slot,
+    Approval,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    pub started_ms: u64,
+    pub job_uid: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Past {
+    Queued,
+    /// It waited for an approval, or had one and waited for a job slot.
+    Asked,
+    /// It ran or was about to, since these milliseconds after 1970.
+    Running(u64),
+    /// It had ended; its audit record may be missing.
+    Ending(Box<Ended>),
+    /// It had ended, and that is recorded.
+    Ended(Box<Ended>),
+    /// It had ended, and that is recorded. How it ended is damaged or could not be written.
+    Lost,
+    /// It had started or ended; the part that says so is damaged.
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundJob {
+    pub entry: Entry,
+    pub job_uid: u32,
+    pub past: Past,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerSlot {
+    Free,
+    Job(Box<FoundJob>),
+    Damaged,
+}
+
+/// Offset in the slot, and bytes.
+pub type Write = (usize, Vec<u8>);
+
+pub fn emptying() -> Write {
+    (0, vec![0; ENDED.at + HEAD])
+}
+
+/// Returns what to write, in this order, to fill an empty slot. Until the last write the slot is free.
+pub fn opening(entry: &Entry) -> Result<Vec<Write>, String> {
+    let mut part = encode(ENTRY, None, entry)?;
+    if ENTRY.at + part.len() <= PAGE {
+        return Ok(vec![(ENTRY.at, part)]);
+    }
+    let body = part.split_off(HEAD);
+    Ok(vec![(ENTRY.at + HEAD, body), (ENTRY.at, part)])
+}
+
+pub fn starting(job: JobId, started: &Started) -> Result<Write, String> {
+    Ok((STARTED.at, encode(STARTED, Some(job), started)?))
+}
+
+/// If the end is too long, omits the sandbox layers and denials and cuts the cause. Then it fits.
+pub fn ending(job: JobId, ended: &EndNote<'_>) -> Result<Write, String> {
+    let part = encode(ENDED, Some(job), ended).or_else(|_| {
+        let mut short = Ended {
+            started_ms: ended.started_ms,
+            waited_ms: ended.waited_ms,
+            enforced: None,
+            ending: ended.ending.clone(),
+        };
+        short.ending.denials.clear();
+        let cause = &mut short.ending.cause;
+        cause.truncate(cause.floor_char_boundary(CAUSE));
+        encode(ENDED, Some(job), &short)
+    })?;
+    Ok((ENDED.at, part))
+}
+
+pub fn recording(job: JobId) -> Result<Write, String> {
+    Ok((RECORDED.at, encode(RECORDED, Some(job), &())?))
+}
+
+pub fn freeing() -> Write {
+    (ENTRY.at, vec![0; HEAD])
+}
+
+/// The slot at the end of the file may be short.
+pub fn read(slot: &[u8]) -> LedgerSlot {
+    let entry: Entry = match decode(ENTRY, None, slot) {
+        Decoded::Nothing => return LedgerSlot::Free,
+        Decoded::Damaged => return LedgerSlot::Damaged,
+        Decoded::Whole(entry) => entry,
+    };
+    let started: Decoded<Started> = decode(STARTED, Some(entry.job), slot);
+    let ended: Decoded<Ended> = decode(ENDED, Some(entry.job), slot);
+    let job_uid = match &started {
+        Decoded::Whole(started) => started.job_uid,
+        Decoded::Nothing | Decoded::Damaged => entry.job_uid,
+    };
+    let recorded: Decoded<()> = decode(RECORDED, Some(entry.job), slot);
+    let past = match (ended, started) {
+        (Decoded::Whole(ended), _) => match recorded {
+            Decoded::Whole(()) => Past::Ended(Box::new(ended)),
+            Decoded::Nothing | Decoded::Damaged => Past::Ending(Box::new(ended)),
+        },
+        _ if matches!(recorded, Decoded::Whole(())) => Past::Lost,
+        (Decoded::Damaged, _) | (Decoded::Nothing, Decoded::Damaged) => Past::Unknown,
+        (Decoded::Nothing, Decoded::Whole(started)) => Past::Running(started.started_ms),
+        (Decoded::Nothing, Decoded::Nothing) => match entry.waiting {
+            QueuedFor::Nothing => Past::Running(entry.entered_ms),
+            QueuedFor::Slot => Past::Queued,
+            QueuedFor::Approval => Past::Asked,
+        },
+    };
+    LedgerSlot::Job(Box::new(FoundJob {
+        entry,
+        job_uid,
+        past,
+    }))
+}
+
+fn encode(part: Part, job: Option<JobId>, value: &impl Serialize) -> Result<Vec<u8>, String> {
+    let body = postcard::to_extend(value, Vec::new()).map_err(|error| error.to_string())?;
+    if HEAD + body.len() > part.space {
+        return Err(format!("{} bytes do not fit into a slot", body.len()));
+    }
+    let length = u32::try_from(body.len()).map_err(|error| error.to_string())?;
+    let mut bytes = length.to_le_bytes().to_vec();
+    bytes.extend(checksum(part, job, &body));
+    bytes.extend(body);
+    Ok(bytes)
+}
+
+enum Decoded<T> {
+    Nothing,
+    Whole(T),
+    Damaged,
+}
+
+fn decode<T: DeserializeOwned>(part: Part, job: Option<JobId>, slot: &[u8]) -> Decoded<T> {
+    let space = slot.get(part.at..).unwrap_or_default();
+    let head = space.get(..HEAD.min(space.len())).unwrap_or_default();
+    if head.iter().all(|byte| *byte == 0) {
+        return Decoded::Nothing;
+    }
+    match whole(part, job, space).and_then(|body| postcard::from_bytes(body).ok()) {
+        Some(value) => Decoded::Whole(value),
+        None => Decoded::Damaged,
+    }
+}
+
+fn whole(part: Part, job: Option<JobId>, space: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = space.split_first_chunk::<4>()?;
+    let (sum, rest) = rest.split_first_chunk::<8>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let body = rest.get(..length).filter(|_| length <= part.space)?;
+    (checksum(part, job, body) == *sum).then_some(body)
+}
+
+fn checksum(part: Part, job: Option<JobId>, body: &[u8]) -> [u8; 8] {
+    let hash = Sha256::new()
+        .chain_update(part.name)
+        .chain_update(job.map_or([0; 16], |job| job.0))
+        .chain_update(body)
+        .finalize();
+    hash.first_chunk().copied().unwrap_or_default()
+}
+
+impl FoundJob {
+    /// Returns the job as its owner sees it. `ended` comes from this daemon if the job had no end.
+    pub fn meta(&self, ended: Ended) -> JobMeta {
+        let Entry {
+            job,
+            number,
+            owner,
+            command,
+            has_secrets,
+            ..
+        } = self.entry.clone();
+        JobMeta {
+            has_secrets,
+            job,
+            owner,
+            command,
+            waiting: None,
+            number,
+            started_ms: ended.started_ms,
+            age_ms: 0,
+            waited_ms: ended.waited_ms,
+            enforced: ended.enforced,
+            ending: Some(ended.ending),
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use remit_common::outcome::Enforced;
+
+    use super::*;
+
+    pub fn entry(number: u64) -> Entry {
+        Entry {
+            job: JobId(u128::from(number).to_le_bytes()),
+            number,
+            owner: Owner {
+                uid: 1000,
+                user: "alice".into(),
+            },
+            command: "df -h".into(),
+            job_uid: 5000,
+            entered_ms: 1_800_000_000_000,
+            waiting: QueuedFor::Nothing,
+            request: Some(("once".into(), [4; 32])),
+            has_secrets: false,
+            traceparent: None,
+            facts: facts(),
+        }
+    }
+
+    pub fn facts() -> Facts {
+        Facts {
+            loginuid: None,
+            session: 3,
+            peer: "pid 7".into(),
+            named: Some("disk.usage".into()),
+            profile: "read".into(),
+            effect: Effect::Read,
+            policy: "p".into(),
+            client: "c".into(),
+        }
+    }
+
+    fn queued(number: u64) -> Entry {
+        Entry {
+            waiting: QueuedFor::Slot,
+            ..entry(number)
+        }
+    }
+
+    fn longest(number: u64) -> Entry {
+        Entry {
+            command: "x".repeat(4096 + 64),
+            request: Some(("r".repeat(128), [255; 32])),
+            owner: Owner {
+                uid: u32::MAX,
+                user: "u".repeat(256),
+            },
+            entered_ms: u64::MAX,
+            job_uid: u32::MAX,
+            has_secrets: true,
+            traceparent: Some("t".repeat(55)),
+            facts: Facts {
+                loginuid: Some(u32::MAX),
+                session: u64::MAX,
+                peer: "p".repeat(24),
+                named: Some("n".repeat(Facts::NAME)),
+                profile: "p".repeat(Facts::NAME),
+                effect: Effect::Change,
+                policy: "p".repeat(Facts::NAME),
+                client: "c".repeat(Facts::CLIENT),
+            },
+            ..queued(number)
+        }
+    }
+
+    pub fn ended(cause: &str) -> Ended {
+        let enforced = Enforced {
+            profile: "read".into(),
+            uid: 5000,
+            layers: vec!["seccomp".into(); 20],
+            landlock: 7,
+            limits: vec!["memory 536870912 (cgroup)".into(); 12],
+        };
+        Ended {
+            waited_ms: 9,
+            enforced: Some(enforced),
+            ..Ended::interrupted(7, cause.into(), true)
+        }
+    }
+
+    const STARTED_AT: Started = Started {
+        started_ms: 77,
+        job_uid: 5001,
+    };
+
+    fn put(slot: &mut [u8], (at, bytes): &Write) {
+        slot[*at..*at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn opened(entry: &Entry) -> Vec<u8> {
+        let mut slot = vec![0; SLOT];
+        opening(entry)
+            .unwrap()
+            .iter()
+            .for_each(|write| put(&mut slot, write));
+        slot
+    }
+
+    fn with(mut slot: Vec<u8>, write: Write) -> Vec<u8> {
+        put(&mut slot, &write);
+        slot
+    }
+
+    fn job(entry: Entry, job_uid: u32, past: Past) -> LedgerSlot {
+        LedgerSlot::Job(Box::new(FoundJob {
+            entry,
+            job_uid,
+            past,
+        }))
+    }
+
+    fn unknown(slot: &LedgerSlot) -> LedgerSlot {
+        match slot {
+            LedgerSlot::Job(found) => job(found.entry.clone(), found.entry.job_uid, Past::Unknown),
+            other => other.clone(),
+        }
+    }
+
+    /// Only the end, or whether there was one, is unknown.
+    fn without_end(found: &LedgerSlot, right: &LedgerSlot) -> bool {
+        let (LedgerSlot::Job(found), LedgerSlot::Job(right)) = (found, right) else {
+            return false;
+        };
+        let lost = matches!(found.past, Past::Lost | Past::Unknown);
+        lost && (&found.entry, found.job_uid) == (&right.entry, right.job_uid)
+    }
+
+    /// States of a job in a slot that had another one, each with the writes that lead to it.
+    fn life(entry: &Entry) -> Vec<(Vec<Write>, LedgerSlot)> {
+        let old = queued(99);
+        let running = job(entry.clone(), 5001, Past::Running(77));
+        let saved = Past::Ending(Box::new(ended("ok")));
+        let end = Past::Ended(Box::new(ended("ok")));
+        let opening = |entry: &Entry| [vec![emptying()], opening(entry).unwrap()].concat();
+        vec![
+            (opening(&old), job(old.clone(), 5000, Past::Queued)),
+            (
+                vec![starting(old.job, &STARTED_AT).unwrap()],
+                job(old.clone(), 5001, Past::Running(77)),
+            ),
+            (
+                vec![ending(old.job, &ended("ok").end_note()).unwrap()],
+                job(old.clone(), 5001, saved.clone()),
+            ),
+            (
+                vec![recording(old.job).unwrap()],
+                job(old, 5001, end.clone()),
+            ),
+            (vec![freeing()], LedgerSlot::Free),
+            (
+                opening(entry),
+                job(entry.clone(), entry.job_uid, Past::Queued),
+            ),
+            (vec![starting(entry.job, &STARTED_AT).unwrap()], running),
+            (
+                vec![ending(entry.job, &ended("ok").end_note()).unwrap()],
+                job(entry.clone(), 5001, saved),
+            ),
+            (
+                vec![recording(entry.job).unwrap()],
+                job(entry.clone(), 5001, end),
+            ),
+            (vec![freeing()], LedgerSlot::Free),
+        ]
+    }
+
+    #[test]
+    fn torn_write_leaves_slot_old_new_or_damaged() {
+        for entry in [queued(1), longest(1)] {
+            let mut slot = vec![0; SLOT];
+            let mut before = LedgerSlot::Free;
+            for (writes, after) in life(&entry) {
+                for (at, bytes) in writes {
+                    for torn in 0..bytes.len() {
+                        let slot = with(slot.clone(), (at, bytes[..torn].to_vec()));
+                        let found = read(&slot);
+                        let expected = [
+                            before.clone(),
+                            after.clone(),
+                            LedgerSlot::Damaged,
+                            unknown(&before),
+                            unknown(&after),
+                        ];
+                        let right = expected.contains(&found) || without_end(&found, &after);
+                        assert!(right, "{torn} of {}: {found:?}", bytes.len());
+                    }
+                    put(&mut slot, &(at, bytes));
+                }
+                assert_eq!(read(&slot), after);
+                before = after;
+            }
+        }
+    }
+
+    #[test]
+    fn kill_between_writes_never_damages_slot() {
+        let mut slot = vec![0; SLOT];
+        let mut before = LedgerSlot::Free;
+        for (writes, after) in life(&queued(1)) {
+            for write in writes {
+                assert_eq!(read(&slot), before);
+                put(&mut slot, &write);
+            }
+            before = after;
+        }
+    }
+
+    #[test]
+    fn torn_write_stays_within_one_page() {
+        for entry in [queued(1), longest(1)] {
+            for (writes, _) in life(&entry) {
+                // The slot is free before the last write of an opening, whatever of it is there.
+                let (at, bytes) = writes.last().unwrap();
+                assert_eq!(
+                    at / PAGE,
+                    (at + bytes.len() - 1) / PAGE,
+                    "{at} {}",
+                    bytes.len()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_bit_can_turn_without_being_noticed() {
+        let whole = with(
+            opened(&queued(1)),
+            starting(queued(1).job, &STARTED_AT).unwrap(),
+        );
+        let whole = with(
+            whole,
+            ending(queued(1).job, &ended("ok").end_note()).unwrap(),
+        );
+        let whole = with(whole, recording(queued(1).job).unwrap());
+        let right = read(&whole);
+        let end = Past::Ended(Box::new(ended("ok")));
+        for bit in 0..SLOT * 8 {
+            let mut slot = whole.clone();
+            slot[bit / 8] ^= 1 << (bit % 8);
+            let found = read(&slot);
+            let without_start = job(queued(1), 5000, end.clone());
+            let unrecorded = job(queued(1), 5001, Past::Ending(Box::new(ended("ok"))));
+            let fine = found == right
+                || found == LedgerSlot::Damaged
+                || found == without_start
+                || found == unrecorded
+                || without_end(&found, &right);
+            assert!(fine, "bit {bit}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn recorded_end_without_note_is_lost() {
+        for entry in [entry(1), queued(1)] {
+            let slot = with(opened(&entry), recording(entry.job).unwrap());
+            assert_eq!(read(&slot), job(entry.clone(), 5000, Past::Lost));
+            let slot = with(slot, starting(entry.job, &STARTED_AT).unwrap());
+            assert_eq!(read(&slot), job(entry, 5001, Past::Lost));
+        }
+    }
+
+    #[test]
+    fn a_short_or_foreign_slot_is_no_job() {
+        let whole = opened(&entry(1));
+        assert_eq!(read(&[]), LedgerSlot::Free);
+        assert_eq!(read(&vec![0; SLOT]), LedgerSlot::Free);
+        assert_eq!(read(&vec![255; SLOT]), LedgerSlot::Damaged);
+        let used = ENTRY.at + HEAD + postcard::to_extend(&entry(1), Vec::new()).unwrap().len();
+        for length in 0..used {
+            let found = read(&whole[..length]);
+            assert!(
+                matches!(found, LedgerSlot::Free | LedgerSlot::Damaged),
+                "{length}: {found:?}"
+            );
+        }
+        // An end of another job, as a power cut might leave it.
+        let foreign = with(
+            whole,
+            ending(entry(2).job, &ended("ok").end_note()).unwrap(),
+        );
+        assert_eq!(read(&foreign), job(entry(1), 5000, Past::Unknown));
+    }
+
+    #[test]
+    fn longest_entry_fits_and_end_is_truncated() {
+        let LedgerSlot::Job(found) = read(&opened(&longest(1))) else {
+            panic!("it does not fit");
+        };
+        assert_eq!(found.entry, longest(1));
+        let too_long = Entry {
+            command: "x".repeat(SLOT),
+            ..entry(1)
+        };
+        assert!(opening(&too_long).is_err());
+        let long = "é".repeat(4000);
+        let slot = with(
+            opened(&entry(1)),
+            ending(entry(1).job, &ended(&long).end_note()).unwrap(),
+        );
+        let LedgerSlot::Job(found) = read(&slot) else {
+            panic!("{:?}", read(&slot));
+        };
+        let Past::Ending(end) = &found.past else {
+            panic!("{found:?}");
+        };
+        assert_eq!(
+            (end.enforced.as_ref(), end.ending.cause.len()),
+            (None, CAUSE)
+        );
+        assert!(long.starts_with(&end.ending.cause));
+    }
+}

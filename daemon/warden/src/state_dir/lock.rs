@@ -1,0 +1,216 @@
+//! The lock that refuses every run, and the file lock that keeps a second daemon out.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+
+use crate::identity::user_names::Ids;
+use crate::startup::error::Fatal;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locked {
+    pub why: String,
+    /// The administrator, and milliseconds since 1970, if the file has them.
+    pub by: Option<(String, u64)>,
+}
+
+impl Locked {
+    /// Parses reason, administrator and time, one per line. A file with any other content is a lock too.
+    fn parse(text: &str) -> Self {
+        let lines: Vec<&str> = text.lines().collect();
+        if let [why, user, at] = lines.as_slice()
+            && let Ok(at) = at.parse()
+        {
+            let by = Some(((*user).to_owned(), at));
+            let why = (*why).to_owned();
+            return Self { why, by };
+        }
+        let why = text.trim_end().to_owned();
+        Self { why, by: None }
+    }
+
+    fn text(&self) -> String {
+        match &self.by {
+            Some((user, at)) => format!("{}\n{user}\n{at}\n", self.why),
+            None => format!("{}\n", self.why),
+        }
+    }
+}
+
+/// The state directory, locked for this daemon as long as the value lives.
+#[derive(Debug)]
+pub struct State {
+    dir: PathBuf,
+    _held: File,
+}
+
+impl State {
+    /// Creates `dir` with its subdirectories and locks it for this daemon. Anyone may enter `dir`, only root `warden`
+    /// below it, and only the broker `spool`. Fails if another daemon uses `dir`, if it is not root's, or if others
+    /// may write it.
+    pub fn take(dir: &Path, broker: Ids) -> Result<Self, Fatal> {
+        let cannot = |path: &Path| Fatal::call(format!("cannot make '{}'", path.display()));
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(dir)
+            .map_err(cannot(dir))?;
+        let meta = dir.symlink_metadata().map_err(cannot(dir))?;
+        if !meta.is_dir() || meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+            return Err(Fatal::Unavailable(format!(
+                "cannot use '{}': it must be a directory that only root may write",
+                dir.display()
+            )));
+        }
+        check_way(dir)?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(cannot(dir))?;
+        let warden = dir.join("warden");
+        private(&warden, Ids { uid: 0, gid: 0 }).map_err(cannot(&warden))?;
+        let path = warden.join("daemon");
+        let file = private_file(&path).map_err(cannot(&path))?;
+        hold(&file)
+            .map_err(|_| Fatal::Unavailable(format!("another remitd uses '{}'", dir.display())))?;
+        let spool = dir.join("spool");
+        private(&spool, broker).map_err(cannot(&spool))?;
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            _held: file,
+        })
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn spool(&self) -> PathBuf {
+        self.dir.join("spool")
+    }
+
+    /// Returns the lock, if there is one; it persists across restarts. An error leaves the state unknown.
+    pub fn locked(&self) -> io::Result<Option<Locked>> {
+        match fs::read_to_string(self.lock_path()) {
+            Ok(text) => Ok(Some(Locked::parse(&text))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// On an error, the lock would not survive a restart.
+    pub fn lock(&self, locked: &Locked) -> io::Result<()> {
+        let new = self.lock_path().with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(locked.text().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, self.lock_path())?;
+        // The new name must survive a power cut too.
+        File::open(self.dir.join("warden"))?.sync_all()
+    }
+
+    /// Removes the lock. No lock is not an error.
+    pub fn unlock(&self) -> io::Result<()> {
+        match fs::remove_file(self.lock_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.dir.join("warden").join("locked")
+    }
+}
+
+/// Locks a file for this process until it closes any descriptor of it (F_SETLK, fcntl_locking(2)). flock(2) is
+/// unsuitable: a child that was just forked could hold it longer than a killed daemon. That would keep the next
+/// daemon out.
+pub fn hold(file: &File) -> Result<(), Errno> {
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(file, FcntlArg::F_SETLK(&whole)).map(drop)
+}
+
+/// Opens a file of the daemon unchanged, or creates it with mode 0600. Refuses a symbolic link.
+pub fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// Creates a directory with mode 0700 for `owner`, or changes an existing one. Refuses a symbolic link.
+fn private(path: &Path, owner: Ids) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let dir = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(path)?;
+    fchown(&dir, Some(owner.uid), Some(owner.gid))?;
+    dir.set_permissions(fs::Permissions::from_mode(0o700))
+}
+
+/// Checks that only root can replace `dir`; the error names the first directory that fails. Root must own each
+/// directory above it, before and after links are resolved. Others may write such a directory only if it has the
+/// sticky bit, so they cannot rename root's entries (unlink(2)).
+pub fn check_way(dir: &Path) -> Result<(), Fatal> {
+    let cannot = |error| {
+        Fatal::call(format!(
+            "cannot check the parent directories of '{}'",
+            dir.display()
+        ))(error)
+    };
+    let real = dir.canonicalize().map_err(cannot)?;
+    for above in dir
+        .ancestors()
+        .chain(real.ancestors())
+        .filter(|path| *path != dir)
+    {
+        let meta = above.metadata().map_err(cannot)?;
+        if meta.uid() != 0 || (meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0) {
+            return Err(Fatal::Unavailable(format!(
+                "cannot use '{}': users other than root can write '{}'",
+                dir.display(),
+                above.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_reads_back_and_any_file_locks() {
+        let by = Some(("alice".to_owned(), 1_700_000_000_000));
+        for locked in [
+            Locked {
+                why: "incident 7".into(),
+                by,
+            },
+            Locked {
+                why: String::new(),
+                by: None,
+            },
+        ] {
+            assert_eq!(Locked::parse(&locked.text()), locked);
+        }
+        for text in ["by hand", "by hand\n", "by hand\n\n"] {
+            let why = "by hand".to_owned();
+            assert_eq!(Locked::parse(text), Locked { why, by: None }, "{text:?}");
+        }
+        assert_eq!(Locked::parse("a\nb\nnow\n").why, "a\nb\nnow");
+    }
+}

@@ -1,0 +1,365 @@
+//! Takes over the jobs of the previous daemon at start-up: ended ones, and ones that were cut off. Nothing is run
+//! again. A job without an end gets one here, with a record and a state for its owner.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use remit_common::outcome::State;
+use remit_common::refusal::Code;
+
+use crate::approval::ASK_AGAIN;
+use crate::audit::{Event, Record};
+use crate::request::args;
+use crate::service::log::{self, Weight};
+use crate::startup::error::Fatal;
+use crate::state::Warden;
+use crate::state_dir::ledger::{Damage, Ended, FoundJob, Past};
+use crate::state_dir::leftover_processes::{self, InUse};
+
+impl Warden {
+    /// Reads the ledger back, so every job in it can be queried as before. Fails if the ledger or /proc cannot be
+    /// read, or the audit log cannot be written: the fate of jobs must not be guessed.
+    pub fn take_over(&mut self) -> Result<(), Fatal> {
+        let (jobs, damage) = self
+            .ledger
+            .read_back()
+            .map_err(Fatal::call("cannot read the ledger of jobs"))?;
+        if let Some(damage) = damage {
+            self.tell_damage(&damage)?;
+        }
+        let uids = jobs.iter().filter(|job| may_live(&job.past));
+        let uids: BTreeSet<u32> = uids.map(|job| job.job_uid).collect();
+        let unknown = Fatal::call("cannot determine which processes of jobs are alive");
+        let stuck = leftover_processes::end(&uids).map_err(unknown)?;
+        self.avoid_uids_in_use()?;
+        for job in jobs {
+            self.take_over_job(&job, &stuck)?;
+        }
+        Ok(())
+    }
+
+    fn take_over_job(&mut self, job: &FoundJob, stuck: &[InUse]) -> Result<(), Fatal> {
+        let ended = match &job.past {
+            Past::Ended(ended) | Past::Ending(ended) => ended.as_ref().clone(),
+            Past::Queued | Past::Asked | Past::Running(_) | Past::Lost | Past::Unknown => {
+                let left = stuck.iter().find(|one| one.uid == job.job_uid);
+                let left = left.map(|one| one.process());
+                let left = left.or_else(|| self.left_in_cgroup(job));
+                let ended = cut_off(job, left.as_deref());
+                self.ledger.note_end(job.entry.job, &ended);
+                ended
+            }
+        };
+        let record = match &job.past {
+            Past::Ended(_) | Past::Lost => None,
+            Past::Ending(_) => Some(again(job, &ended)),
+            Past::Queued | Past::Asked | Past::Running(_) | Past::Unknown => {
+                Some(interrupted(job, &ended))
+            }
+        };
+        if let Some(record) = record {
+            self.audit
+                .write_at_start(record)
+                .map_err(|why| Fatal::Unavailable(why.to_string()))?;
+            self.ledger.recorded(job.entry.job);
+        }
+        let request = job.entry.request.clone();
+        if let Some(forgotten) = self.jobs.remember(job.meta(ended), request) {
+            self.ledger.forget(forgotten);
+        }
+        Ok(())
+    }
+
+    fn left_in_cgroup(&self, job: &FoundJob) -> Option<String> {
+        let own = self.sandbox.cgroup().filter(|_| may_live(&job.past))?;
+        // Earlier daemons left their cgroups next to this daemon's.
+        let base = Path::new(&own).parent()?;
+        let left = leftover_processes::in_cgroup(base, job.entry.job);
+        left.then(|| format!("in its cgroup in '{}'", base.display()))
+    }
+
+    /// Excludes every uid that some process has: it would not belong to one job only.
+    fn avoid_uids_in_use(&mut self) -> Result<(), Fatal> {
+        let (first, count) = self.uids.range();
+        let unknown = Fatal::call("cannot determine which uids are in use");
+        for one in leftover_processes::in_use(first, count).map_err(unknown)? {
+            let (uid, process) = (one.uid, one.process());
+            say!(
+                "uid {uid} is not used until remitd is restarted: a process ({process}) still has it"
+            );
+            self.uids.avoid(uid);
+        }
+        Ok(())
+    }
+
+    fn tell_damage(&mut self, damage: &Damage) -> Result<(), Fatal> {
+        let message = format!("the ledger of jobs is damaged: {}", damage.describe());
+        log::beside(&self.audit, Weight::Warning, format_args!("{message}"));
+        let record = Record::new(Event::Ledger, message).field("CAUSE", &damage.what);
+        self.audit
+            .write_at_start(record)
+            .map_err(|why| Fatal::Unavailable(why.to_string()))
+    }
+}
+
+const fn may_live(past: &Past) -> bool {
+    match past {
+        Past::Running(_) | Past::Lost | Past::Unknown => true,
+        Past::Queued | Past::Asked | Past::Ending(_) | Past::Ended(_) => false,
+    }
+}
+
+/// Returns the ending of a job that has none, from what is known now. `stuck` is a process of it that could not be
+/// ended.
+fn cut_off(job: &FoundJob, stuck: Option<&str>) -> Ended {
+    let entered_ms = job.entry.entered_ms;
+    let (started_ms, what) = match job.past {
+        Past::Queued => (
+            entered_ms,
+            "remitd ended before the job got a slot; it never ran",
+        ),
+        Past::Asked => (
+            entered_ms,
+            "remitd ended before the job was approved, or before it got a slot; it never ran and is void",
+        ),
+        Past::Running(started_ms) => (started_ms, "remitd died while it ran"),
+        Past::Unknown => (
+            entered_ms,
+            "remitd died, and the ledger's entry about its progress is damaged",
+        ),
+        Past::Lost | Past::Ending(_) | Past::Ended(_) => (
+            entered_ms,
+            "its end is only in the journal, because the ledger's entry about it is damaged",
+        ),
+    };
+    let cause = match (may_live(&job.past), stuck) {
+        (false, _) => what.to_owned(),
+        (true, None) => format!("{what}; all its processes are gone"),
+        (true, Some(it)) => {
+            format!("{what}; one of its processes is stuck in the kernel ({it})")
+        }
+    };
+    let ended = Ended::interrupted(started_ms, cause, stuck.is_none());
+    match job.past {
+        Past::Asked => Ended {
+            ending: ended.ending.refused(Code::ApprovalVoid, ASK_AGAIN),
+            ..ended
+        },
+        Past::Queued
+        | Past::Running(_)
+        | Past::Unknown
+        | Past::Lost
+        | Past::Ending(_)
+        | Past::Ended(_) => ended,
+    }
+}
+
+/// Builds the record of an end in the ledger of the previous daemon. It may be in the audit log already.
+fn again(job: &FoundJob, ended: &Ended) -> Record {
+    let (entry, ending) = (&job.entry, &ended.ending);
+    // The command comes last, because it is the caller's text.
+    let message = format!(
+        "{}'s job [{}] had ended when remitd died, {}: {}; this may be recorded twice: {}",
+        entry.owner.user,
+        entry.job.short(),
+        ending.state.as_str(),
+        ending.cause,
+        entry.command
+    );
+    let verified = if ending.kill_verified { "yes" } else { "no" };
+    with_job(Record::new(Event::End, message), job)
+        .field("STATE", ending.state.as_str())
+        .field("CAUSE", &ending.cause)
+        .maybe("EXIT", ending.exit.map(|code| code.to_string()))
+        .maybe("SIGNAL", ending.signal.map(|number| number.to_string()))
+        .field("KILL_VERIFIED", verified)
+        .field("AGAIN", "maybe")
+}
+
+fn with_job(record: Record, job: &FoundJob) -> Record {
+    let entry = &job.entry;
+    let (owner, facts) = (&entry.owner, &entry.facts);
+    let verdict = match job.past {
+        Past::Asked => Code::NeedsApproval.as_str(),
+        _ => "allow",
+    };
+    record
+        .for_history(owner.clone(), Some(entry.job), Some(&entry.command))
+        .number("UID", owner.uid)
+        .field("USER", &owner.user)
+        .maybe("LOGINUID", facts.loginuid.map(|uid| uid.to_string()))
+        .number("SESSION", facts.session)
+        .field("PEER", &facts.peer)
+        .field("JOB", entry.job.to_string())
+        .field("VERDICT", verdict)
+        .field("POLICY", &facts.policy)
+        .maybe("COMMAND", facts.named.as_ref())
+        .maybe("ARGS", args(facts.named.as_deref(), &entry.command))
+        .field("ARGV", &entry.command)
+        .field("PROFILE", &facts.profile)
+        .field("EFFECT", facts.effect.name())
+        .field("CLIENT", &facts.client)
+        .maybe("TRACEPARENT", entry.traceparent.as_ref())
+}
+
+fn interrupted(job: &FoundJob, ended: &Ended) -> Record {
+    let entry = &job.entry;
+    let (user, id) = (&entry.owner.user, entry.job.short());
+    let and = match ended.ending.kill_verified {
+        true => "and was ended",
+        false => "and is still stuck in the kernel",
+    };
+    let message = match job.past {
+        Past::Queued => format!(
+            "{user}'s job [{id}] was waiting for a slot when remitd ended, and never ran: {}",
+            entry.command
+        ),
+        Past::Asked => format!(
+            "{user}'s job [{id}] was waiting for an approval when remitd ended, and never ran: {}",
+            entry.command
+        ),
+        Past::Unknown => format!(
+            "{user}'s job [{id}] had perhaps not ended when remitd died, {and}: {}",
+            entry.command
+        ),
+        Past::Running(_) | Past::Lost | Past::Ending(_) | Past::Ended(_) => format!(
+            "{user}'s job [{id}] was running when remitd died, {and}: {}",
+            entry.command
+        ),
+    };
+    let ending = &ended.ending;
+    let verified = if ending.kill_verified { "yes" } else { "no" };
+    with_job(Record::new(Event::Interrupted, message), job)
+        .field("STATE", State::Interrupted.as_str())
+        .field("CAUSE", &ending.cause)
+        .field("KILL_VERIFIED", verified)
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::names::JobId;
+    use remit_link::Owner;
+
+    use super::*;
+    use crate::state_dir::ledger::{Entry, QueuedFor};
+
+    fn found(past: Past) -> FoundJob {
+        FoundJob {
+            entry: Entry {
+                job: JobId([1; 16]),
+                number: 7,
+                owner: Owner {
+                    uid: 1000,
+                    user: "alice".into(),
+                },
+                command: "df -h".into(),
+                job_uid: 5000,
+                entered_ms: 10,
+                waiting: QueuedFor::Nothing,
+                request: None,
+                has_secrets: false,
+                traceparent: None,
+                facts: crate::state_dir::ledger::facts(),
+            },
+            job_uid: 5000,
+            past,
+        }
+    }
+
+    #[test]
+    fn interrupted_job_states_only_known_facts() {
+        let check = |past: Past, stuck, started_ms, verified, cause: &str| {
+            let ended = cut_off(&found(past), stuck);
+            let ending = &ended.ending;
+            assert_eq!(ending.state, State::Interrupted);
+            let reported = (ended.started_ms, ending.kill_verified);
+            assert_eq!(
+                (reported, ending.cause.as_str()),
+                ((started_ms, verified), cause)
+            );
+            assert_eq!((ending.runtime_ms, ending.cpu_usec), (0, 0));
+        };
+        check(
+            Past::Queued,
+            None,
+            10,
+            true,
+            "remitd ended before the job got a slot; it never ran",
+        );
+        check(
+            Past::Running(30),
+            None,
+            30,
+            true,
+            "remitd died while it ran; all its processes are gone",
+        );
+        check(
+            Past::Running(30),
+            Some("pid 99"),
+            30,
+            false,
+            "remitd died while it ran; one of its processes is stuck in the kernel (pid 99)",
+        );
+        let saved = found(Past::Ending(Box::new(Ended::interrupted(
+            9,
+            "x".into(),
+            true,
+        ))));
+        let Past::Ending(ended) = &saved.past else {
+            unreachable!()
+        };
+        let record = again(&saved, ended);
+        assert!(record.fields.contains(&("AGAIN", "maybe".to_owned())));
+        check(
+            Past::Unknown,
+            None,
+            10,
+            true,
+            "remitd died, and the ledger's entry about its progress is damaged; all its \
+             processes are gone",
+        );
+        check(
+            Past::Lost,
+            None,
+            10,
+            true,
+            "its end is only in the journal, because the ledger's entry about it is damaged; all its \
+             processes are gone",
+        );
+    }
+
+    #[test]
+    fn unstarted_job_is_recorded_as_never_run() {
+        for (past, says) in [
+            (
+                Past::Queued,
+                "was waiting for a slot when remitd ended, and never ran: df -h",
+            ),
+            (
+                Past::Asked,
+                "was waiting for an approval when remitd ended, and never ran: df -h",
+            ),
+            (
+                Past::Running(1),
+                "was running when remitd died, and was ended: df -h",
+            ),
+        ] {
+            let job = found(past);
+            let record = interrupted(&job, &cut_off(&job, None));
+            assert_eq!(record.message, format!("alice's job [01010101] {says}"));
+            assert!(record.fields.contains(&("KILL_VERIFIED", "yes".to_owned())));
+        }
+    }
+
+    #[test]
+    fn possibly_recorded_end_is_marked_again() {
+        let ended = Ended::interrupted(5, "remitd was stopped".into(), true);
+        let job = found(Past::Ending(Box::new(ended.clone())));
+        let record = again(&job, &ended);
+        assert_eq!(record.event, Event::End);
+        let expect = "alice's job [01010101] had ended when remitd died, interrupted: remitd was \
+                      stopped; this may be recorded twice: df -h";
+        assert_eq!(record.message, expect);
+        assert!(record.fields.contains(&("AGAIN", "maybe".to_owned())));
+    }
+}

@@ -1,0 +1,445 @@
+//! Converts the arguments of each tool to requests.
+//!
+//! Only arguments without a meaning on the wire are refused, such as a script with an argv. The daemon decides the
+//! rest.
+
+mod history;
+mod job;
+mod named;
+mod run;
+
+use remit_common::caps;
+use remit_common::host::Section;
+use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::text;
+use remit_common::wire::{Access, Request};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+pub use self::history::HistoryArgs;
+pub use self::job::JobArgs;
+pub use self::run::{ChangeArgs, RunArgs};
+use crate::direct;
+use crate::tools::Tool;
+
+/// Bytes quoted of a wrong argument.
+const QUOTED: usize = 200;
+
+/// What a tool asks of the daemon, and how its answer is shown.
+#[derive(Debug, PartialEq)]
+pub struct DaemonCall {
+    /// The request.
+    pub request: Request,
+    /// Pages as base64.
+    pub base64: bool,
+}
+
+impl From<Request> for DaemonCall {
+    fn from(request: Request) -> Self {
+        Self {
+            request,
+            base64: false,
+        }
+    }
+}
+
+/// Arguments of `access`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessArgs {
+    /// Would running this be allowed?
+    argv: Option<Vec<String>>,
+    /// In this sandbox. Default read.
+    profile: Option<String>,
+    /// Explain this named command.
+    name: Option<String>,
+    /// Only commands with these words in name or summary.
+    query: Option<String>,
+}
+
+/// Arguments of `host`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HostArgs {
+    /// Which facts; a default set when absent.
+    sections: Option<Vec<Section>>,
+}
+
+/// Arguments of `job_stop`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StopArgs {
+    /// Which job.
+    job_id: String,
+    /// First signal, a name or number. Default TERM. KILL follows.
+    #[schemars(with = "Option<String>")]
+    signal: Option<Signal>,
+}
+
+/// A signal as a caller may write it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Signal {
+    Number(i32),
+    Name(String),
+}
+
+/// What `tool` asks for with these arguments.
+/// Errors: [`Code::InvalidArgs`], naming the argument.
+pub fn call(tool: Tool, arguments: Map<String, Value>) -> Result<DaemonCall, Refusal> {
+    RawArguments::Values(arguments).call(tool)
+}
+
+/// What `tool` asks for with the arguments in this JSON text. None where that is not an object.
+pub fn read(tool: Tool, arguments: &str) -> Option<Result<DaemonCall, Refusal>> {
+    let asked = RawArguments::Text(arguments).call(tool);
+    match asked {
+        Ok(_) => Some(asked),
+        // If it is JSON, the error message is the same as for other arguments.
+        Err(_) => direct::object(arguments).map(|arguments| call(tool, arguments)),
+    }
+}
+
+/// Arguments, as they are at hand.
+enum RawArguments<'a> {
+    Text(&'a str),
+    Values(Map<String, Value>),
+}
+
+impl RawArguments<'_> {
+    fn call(self, tool: Tool) -> Result<DaemonCall, Refusal> {
+        match tool {
+            Tool::Access => access(self.parse()?),
+            Tool::Host => {
+                let args: HostArgs = self.parse()?;
+                let sections = args.sections.unwrap_or_default();
+                Ok(Request::Host { sections }.into())
+            }
+            Tool::Run => run::run(self.parse()?),
+            Tool::Change => run::change(self.parse()?),
+            Tool::Job => job::call(self.parse()?),
+            Tool::JobStop => stop(self.parse()?),
+            Tool::History => history::call(&self.parse()?),
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(self) -> Result<T, Refusal> {
+        match self {
+            Self::Text(text) => direct::object(text).ok_or_else(|| invalid("not an object")),
+            Self::Values(arguments) => parse(arguments),
+        }
+    }
+}
+
+fn access(args: AccessArgs) -> Result<DaemonCall, Refusal> {
+    let is_present = [
+        args.argv.is_some(),
+        args.name.is_some(),
+        args.query.is_some(),
+    ];
+    if is_present
+        .into_iter()
+        .filter(|is_present| *is_present)
+        .count()
+        > 1
+    {
+        return Err(invalid("'argv', 'name' and 'query' exclude each other"));
+    }
+    Ok(Request::Access(Access {
+        argv: args.argv.map(run::argv_bytes).transpose()?,
+        profile: args.profile,
+        name: args.name,
+        query: args.query,
+    })
+    .into())
+}
+
+fn stop(args: StopArgs) -> Result<DaemonCall, Refusal> {
+    let job = job_id(&args.job_id)?;
+    let signal = args.signal.map(number).transpose()?;
+    Ok(Request::Stop { job, signal }.into())
+}
+
+fn job_id(text: &str) -> Result<JobId, Refusal> {
+    text.parse().map_err(|error| {
+        invalid(&format!("argument 'job_id': {error}"))
+            .object(text::line(text.as_bytes(), QUOTED))
+            .next("call job without arguments to list your jobs")
+    })
+}
+
+fn wait(wait_ms: Option<u32>) -> Result<Option<u32>, Refusal> {
+    match wait_ms {
+        Some(wait) if wait > caps::WAIT_MS => Err(invalid(&format!(
+            "argument 'wait_ms': at most {}",
+            caps::WAIT_MS
+        ))
+        .next("wait less; the job keeps running, and job waits for it again")),
+        other => Ok(other),
+    }
+}
+
+/// The number of a signal: signal(7), the same on every machine remit is built for.
+fn number(signal: Signal) -> Result<i32, Refusal> {
+    const NAMES: [(&str, i32); 13] = [
+        ("HUP", 1),
+        ("INT", 2),
+        ("QUIT", 3),
+        ("ABRT", 6),
+        ("KILL", 9),
+        ("USR1", 10),
+        ("USR2", 12),
+        ("PIPE", 13),
+        ("ALRM", 14),
+        ("TERM", 15),
+        ("CONT", 18),
+        ("STOP", 19),
+        ("WINCH", 28),
+    ];
+    let number = match &signal {
+        Signal::Number(number) => Some(*number),
+        Signal::Name(name) => {
+            let upper = name.to_ascii_uppercase();
+            let short = upper.strip_prefix("SIG").unwrap_or(&upper);
+            let named = NAMES.iter().find(|(name, _)| *name == short);
+            named.map_or_else(|| name.parse().ok(), |(_, number)| Some(*number))
+        }
+    };
+    number
+        .filter(|number| (1..=64).contains(number))
+        .ok_or_else(|| {
+            let names: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
+            invalid("argument 'signal': no such signal").next(format!(
+                "one of {}, or a number from 1 to 64",
+                names.join(" ")
+            ))
+        })
+}
+
+fn invalid(message: &str) -> Refusal {
+    Refusal::new(Code::InvalidArgs, message)
+}
+
+/// The typed arguments. The names of arguments are in every error.
+fn parse<T: DeserializeOwned>(arguments: Map<String, Value>) -> Result<T, Refusal> {
+    // serde does not name the field with the wrong type, so each field is tried separately.
+    let wrong = |name: &str, value: &Value| {
+        let alone = Map::from_iter([(name.to_owned(), value.clone())]);
+        let error = serde_json::from_value::<T>(Value::Object(alone)).err()?;
+        let error = error.to_string();
+        (!error.starts_with("missing field")).then(|| format!("argument '{name}': {error}"))
+    };
+    serde_json::from_value(Value::Object(arguments.clone())).map_err(|error| {
+        let message = arguments
+            .iter()
+            .find_map(|(name, value)| wrong(name, value))
+            .unwrap_or_else(|| error.to_string());
+        invalid(&text::line(message.as_bytes(), 2 * QUOTED))
+            .next("compare the arguments with the tool's inputSchema")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    pub(super) fn try_call(tool: Tool, arguments: Value) -> Result<DaemonCall, String> {
+        let Value::Object(arguments) = arguments else {
+            panic!("not an object")
+        };
+        call(tool, arguments).map_err(|refusal| {
+            assert_eq!(refusal.code, Code::InvalidArgs);
+            refusal.message
+        })
+    }
+
+    #[test]
+    fn errors_name_the_argument() {
+        let id = "0".repeat(32);
+        let cases = [
+            (Tool::Run, json!({}), "one of 'argv', 'script' and 'name'"),
+            (
+                Tool::Run,
+                json!({"name": "logs", "argv": ["a"]}),
+                "exclude each other",
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "args": {}}),
+                "'args' belongs to 'name'",
+            ),
+            (
+                Tool::Run,
+                json!({"name": "logs", "args": ["unit"]}),
+                "argument 'args': invalid type: sequence",
+            ),
+            (
+                Tool::Run,
+                json!({"name": "logs", "args": {"unit": null}}),
+                "'unit' in 'args' is null",
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b"}),
+                "missing field `reason`",
+            ),
+            (
+                Tool::Change,
+                json!({"reason": "why"}),
+                "missing field `name`",
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": ["why"]}),
+                "argument 'reason'",
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": "why", "args": {"n": 1.5}}),
+                "'n' in 'args' is no whole number",
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": "why", "argv": ["reboot"]}),
+                "unknown field `argv`",
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": "why", "wait_ms": 50001}),
+                "argument 'wait_ms': at most 50000",
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": "why", "request_id": ""}),
+                "'request_id' is empty",
+            ),
+            (
+                Tool::Access,
+                json!({"name": "logs", "query": "log"}),
+                "exclude each other",
+            ),
+            (Tool::Access, json!({"query": 1}), "argument 'query'"),
+            (
+                Tool::Access,
+                json!({"name": "logs", "argv": ["a"]}),
+                "exclude each other",
+            ),
+            (Tool::Run, json!({"argv": []}), "'argv' is empty"),
+            (
+                Tool::Run,
+                json!({"argv": "df -h"}),
+                "argument 'argv': invalid type: string",
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "wait_ms": "5"}),
+                "argument 'wait_ms'",
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "wait_ms": -1}),
+                "argument 'wait_ms'",
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "wait_ms": 50001}),
+                "argument 'wait_ms': at most 50000",
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a\0b"]}),
+                "argument 'argv': it holds a NUL",
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "cwd": "/\0"}),
+                "argument 'cwd': it holds a NUL",
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "env": {"A": "\0"}}),
+                "argument 'env': it holds a NUL",
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "request_id": ""}),
+                "'request_id' is empty",
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "script": "b"}),
+                "exclude each other",
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "interpreter": "sh"}),
+                "'interpreter' belongs to",
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": "why", "profile": "host"}),
+                "unknown field `profile`",
+            ),
+            (Tool::Job, json!({"job_id": "x"}), "argument 'job_id'"),
+            (
+                Tool::Job,
+                json!({"job_id": id, "stream": "both"}),
+                "argument 'stream'",
+            ),
+            (Tool::JobStop, json!({}), "missing field `job_id`"),
+            (
+                Tool::JobStop,
+                json!({"job_id": id, "signal": "NOPE"}),
+                "argument 'signal'",
+            ),
+            (
+                Tool::JobStop,
+                json!({"job_id": id, "signal": 65}),
+                "argument 'signal'",
+            ),
+            (
+                Tool::JobStop,
+                json!({"job_id": id, "signal": []}),
+                "argument 'signal'",
+            ),
+            (
+                Tool::Host,
+                json!({"sections": ["nope"]}),
+                "argument 'sections': unknown variant `nope`",
+            ),
+            (Tool::Access, json!({"nam": "x"}), "unknown field `nam`"),
+        ];
+        for (tool, arguments, expect) in cases {
+            let error = try_call(tool, arguments.clone()).unwrap_err();
+            assert!(error.contains(expect), "{arguments}: {error}");
+        }
+    }
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for (signal, expect) in [
+            (json!("TERM"), 15),
+            (json!("sigkill"), 9),
+            (json!("2"), 2),
+            (json!(64), 64),
+        ] {
+            let call = try_call(
+                Tool::JobStop,
+                json!({"job_id": "1".repeat(32), "signal": signal}),
+            );
+            let Ok(DaemonCall {
+                request: Request::Stop { signal, .. },
+                ..
+            }) = call
+            else {
+                panic!("{call:?}")
+            };
+            assert_eq!(signal, Some(expect));
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Documents say what is so: their links lead somewhere, their marked examples work.
+//!
+//! A code block is marked after its language: ```` ```sh test ```` is run by bash with the built binaries on
+//! its PATH; ```` ```toml policy ```` is loaded as a policy file. ```` ```sh server ```` and ```` ```sh ann ```` in README.md
+//! are run by `tests/machine/test-readme`.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::repo;
+
+/// A marked code block of a document.
+#[derive(Debug, PartialEq)]
+struct Example {
+    /// The words after the fence.
+    mark: String,
+    /// Line of the fence, from 1.
+    line: usize,
+    text: String,
+}
+
+fn examples(document: &str) -> Vec<Example> {
+    let mut found = Vec::new();
+    let mut open: Option<Example> = None;
+    for (line, text) in (1..).zip(document.lines()) {
+        match (text.strip_prefix("```"), &mut open) {
+            (Some(mark), None) => {
+                open = Some(Example {
+                    mark: mark.trim().to_owned(),
+                    line,
+                    text: String::new(),
+                });
+            }
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (None, Some(example)) => {
+                example.text.push_str(text);
+                example.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn blocks_are_found() {
+    let found = examples("a\n```sh test\nb\nc\n```\n```\nd\n```\n");
+    let mark = |mark: &str, line, text: &str| Example {
+        mark: mark.into(),
+        line,
+        text: text.into(),
+    };
+    assert_eq!(found, [mark("sh test", 2, "b\nc\n"), mark("", 6, "d\n")]);
+}
+
+#[test]
+fn marked_examples_work() {
+    for (file, document) in repo::texts(&["md"]) {
+        for example in examples(&document) {
+            let output = match example.mark.as_str() {
+                "sh test" => run(&example.text),
+                "toml policy" => check(&example.text),
+                _ => continue,
+            };
+            assert!(
+                output.status.success(),
+                "{}:{}: {}",
+                file.display(),
+                example.line,
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+    }
+}
+
+fn run(script: &str) -> Output {
+    let path = std::env::var("PATH").unwrap_or_default();
+    Command::new("bash")
+        .args(["-euc", script])
+        .current_dir(repo::root())
+        .env("PATH", format!("{}:{path}", repo::binaries().display()))
+        .output()
+        .expect("bash starts")
+}
+
+/// Loads one policy file by the daemon itself, from a configuration that has nothing else in it.
+fn check(policy: &str) -> Output {
+    let dir = Directory::new();
+    let config = dir.0.join("config/policy.d");
+    let vendor = dir.0.join("vendor");
+    std::fs::create_dir_all(&config).expect("a directory of ours");
+    std::fs::create_dir_all(&vendor).expect("a directory of ours");
+    std::fs::write(config.join("10-example.toml"), policy).expect("a file of ours");
+    Command::new(repo::binaries().join("remitd"))
+        .arg("--check")
+        .args([Path::new("--config"), &dir.0.join("config")])
+        .args([Path::new("--vendor"), &vendor])
+        .output()
+        .expect("remitd starts")
+}
+
+/// A directory that goes with its value. Not in /tmp: a policy must not lie where others can write.
+struct Directory(std::path::PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let dir = Path::new("/run").join(format!("remit-tidy-{}-{next}", std::process::id()));
+        std::fs::create_dir(&dir).expect("the tests run as root");
+        Self(dir)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Where the relative links of a Markdown text lead, without their anchors.
+fn links(text: &str) -> Vec<&str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')').map(|(target, _)| target))
+        .map(|target| target.split('#').next().unwrap_or_default())
+        .filter(|target| {
+            !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:")
+        })
+        .collect()
+}
+
+#[test]
+fn links_are_found() {
+    let text = "[a](b.md) [c](https://example.org/) [d](e/f.md#g) [h](#i)";
+    assert_eq!(links(text), ["b.md", "e/f.md"]);
+}
+
+#[test]
+fn links_lead_to_files_of_this_repository() {
+    let root = repo::root().canonicalize().expect("the checkout exists");
+    for (file, text) in repo::texts(&["md"]) {
+        let dir = root.join(file.parent().unwrap_or(Path::new("")));
+        for target in links(&text) {
+            let found = dir.join(target).canonicalize();
+            assert!(
+                found.is_ok_and(|found| found.starts_with(&root)),
+                "{}: link to '{target}'",
+                file.display()
+            );
+        }
+    }
+}
+
+/// `tests/first-screen` compares the picture with what the demo prints. This compares only the form.
+#[test]
+fn picture_is_text_for_light_and_dark_screens() {
+    let picture = std::fs::read_to_string(repo::root().join("docs/demo.svg"))
+        .expect("tests/demo/picture makes it");
+    for active in [
+        "<script",
+        "href",
+        "url(",
+        "@import",
+        "<foreignObject",
+        "onload",
+    ] {
+        assert!(!picture.contains(active), "the picture has '{active}'");
+    }
+    assert!(picture.contains("prefers-color-scheme: dark"));
+    let lines: Vec<&str> = picture
+        .lines()
+        .filter_map(|line| line.strip_prefix("<text ")?.split_once('>'))
+        .filter_map(|(_, text)| text.strip_suffix("</text>"))
+        .collect();
+    assert!((12..=24).contains(&lines.len()), "{} lines", lines.len());
+    for line in &lines {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    for part in ["change {", "denied_rule", "approved; job", "exited, exit 0"] {
+        assert!(lines.iter().any(|line| line.contains(part)), "no '{part}'");
+    }
+}
+
+/// Words in backticks that name a file or folder of this repository: they have a slash, and begin with a name at its top.
+fn paths(text: &str) -> Vec<&str> {
+    let is_path = |word: &&str| {
+        word.contains('/')
+            && word
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
+    };
+    text.split('`').skip(1).step_by(2).filter(is_path).collect()
+}
+
+#[test]
+fn paths_are_found() {
+    let text = "see `a/b.rs`, `c`, `make x/y z`, `/etc/x` and `d/`";
+    assert_eq!(paths(text), ["a/b.rs", "/etc/x", "d/"]);
+}
+
+/// A path is relative to the root, or to the folder of its document.
+#[test]
+fn paths_in_documents_of_developers_exist() {
+    let tops: Vec<_> = std::fs::read_dir(repo::root())
+        .expect("the checkout exists")
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    let mut seen = 0;
+    for (file, text) in repo::texts(&["md"]) {
+        let dir = file.parent().unwrap_or(Path::new(""));
+        if file.ends_with("CHANGELOG.md") {
+            continue;
+        }
+        for path in paths(&text) {
+            let first = path.split('/').next().unwrap_or_default();
+            let is_top = tops.iter().any(|top| top == first);
+            let base = match (is_top, first) {
+                (true, _) => Path::new(""),
+                (false, "src" | "tests") => dir,
+                (false, _) => continue,
+            };
+            seen += 1;
+            let found = repo::root().join(base).join(path);
+            assert!(found.exists(), "{}: no '{path}'", file.display());
+        }
+    }
+    assert!(seen > 100, "only {seen} paths were seen");
+}
+
+#[test]
+fn each_crate_has_a_readme_with_its_invariants() {
+    for manifest in repo::files() {
+        let is_crate = manifest.ends_with("Cargo.toml") && manifest.parent() != Some(Path::new(""));
+        // Tests have documents of their own.
+        if !is_crate || manifest.starts_with("tests") {
+            continue;
+        }
+        let readme = repo::root().join(&manifest).with_file_name("README.md");
+        let text = std::fs::read_to_string(&readme).unwrap_or_default();
+        let invariants = text.matches("**Invariant:**").count();
+        assert!(
+            invariants >= 2,
+            "{}: {invariants} invariants",
+            readme.display()
+        );
+        assert!(text.contains("Start reading at"), "{}", readme.display());
+    }
+}
+
+#[test]
+fn architecture_fits_limit_and_decisions_have_status() {
+    let read = |path: &str| std::fs::read_to_string(repo::root().join(path)).expect("it exists");
+    let architecture = read("ARCHITECTURE.md");
+    assert!(architecture.lines().count() <= 250);
+    let mut decisions = 0;
+    for (file, text) in repo::texts(&["md"]) {
+        if file.starts_with("docs/adr") {
+            decisions += 1;
+            let name = file.display().to_string();
+            assert!(text.contains("\nStatus: "), "{name}: no status");
+            assert!(architecture.contains(&name), "ARCHITECTURE.md: no {name}");
+        }
+    }
+    assert!(decisions > 10, "only {decisions} decisions were seen");
+}
+
+/// The first bytes of files and hashed texts: `b"remit WORDS NUMBER\n"`.
+#[test]
+fn each_format_is_in_the_document_of_formats() {
+    let formats = std::fs::read_to_string(repo::root().join("docs/formats.md")).expect("it exists");
+    let mut seen = 0;
+    for (file, text) in repo::texts(&["rs"]) {
+        let constants = text.lines().filter(|line| line.contains("const "));
+        for line in constants {
+            let Some((_, rest)) = line.split_once("b\"remit ") else {
+                continue;
+            };
+            let Some((name, _)) = rest.split_once("\\n\"") else {
+                continue;
+            };
+            seen += 1;
+            let format = format!("`remit {name}`");
+            assert!(formats.contains(&format), "{}: {format}", file.display());
+        }
+    }
+    assert!(seen >= 6, "only {seen} formats were seen");
+}

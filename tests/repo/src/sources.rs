@@ -1,0 +1,152 @@
+//! Rules for source files: length, unsafe code, leftovers.
+
+use std::path::Path;
+
+use super::repo;
+
+const LINES: usize = 400;
+
+const LONGER: &[(&str, &str)] = &[];
+
+/// Files and directories with unsafe code, each with its reason.
+const UNSAFE: &[(&str, &str)] = &[
+    ("daemon/confine/src/sys", "the system calls of a sandbox"),
+    (
+        "daemon/broker/src/util/async_fd.rs",
+        "to watch a descriptor of its own; the broker has no privilege",
+    ),
+    (
+        "daemon/link/src/sys.rs",
+        "to own a descriptor that recvmsg(2) just installed, and an option of a socket that no crate knows",
+    ),
+];
+
+/// Test code attacks with raw system calls, but is not part of a shipped binary.
+fn is_test(file: &Path) -> bool {
+    let named = |name: &str| file.components().any(|part| part.as_os_str() == name);
+    named("tests") || named("tests.rs")
+}
+
+fn lines_without_tests(text: &str) -> usize {
+    text.lines()
+        .take_while(|line| !line.starts_with("#[cfg(test)]"))
+        .count()
+}
+
+#[test]
+fn files_are_short() {
+    let long: Vec<String> = repo::texts(&["rs"])
+        .iter()
+        .filter(|(file, _)| !is_test(file))
+        .filter(|(file, _)| !LONGER.iter().any(|(known, _)| file == Path::new(known)))
+        .map(|(file, text)| (file, lines_without_tests(text)))
+        .filter(|(_, lines)| *lines > LINES)
+        .map(|(file, lines)| format!("{}: {lines} lines", file.display()))
+        .collect();
+    assert!(long.is_empty(), "over {LINES}: {long:#?}");
+}
+
+#[test]
+fn lines_of_tests_do_not_count() {
+    assert_eq!(
+        lines_without_tests("a\nb\n#[cfg(test)]\nmod tests {\n}\n"),
+        2
+    );
+    assert_eq!(lines_without_tests("a\n    #[cfg(test)]\nb\n"), 3);
+}
+
+/// The compiler denies unsafe code in the whole workspace, so this checks only where that is lifted.
+#[test]
+fn unsafe_code_lies_in_few_files() {
+    let lifted = ["allow(", "expect(", "warn("].map(|how| format!("{how}unsafe_code"));
+    let found: Vec<_> = repo::texts(&["rs"])
+        .into_iter()
+        .filter(|(file, _)| {
+            !is_test(file) && !UNSAFE.iter().any(|(known, _)| file.starts_with(known))
+        })
+        .filter(|(_, text)| lifted.iter().any(|how| text.contains(how)))
+        .map(|(file, _)| file)
+        .collect();
+    assert!(found.is_empty(), "{found:?}");
+}
+
+/// The owner of a process controls the cost of reading `/proc/PID/status`, which lists up to 65,536 groups.
+#[test]
+fn k02_the_daemon_reads_no_status_of_processes() {
+    let serving = ["warden", "confine", "broker"].map(|name| format!("daemon/{name}/src"));
+    // A field of a kernel audit record.
+    let is_field = |line: &str| line.contains("field(\"status\")");
+    let is_read =
+        |line: &str| ["/status\"", "\"status\"))", "(\"status\")"].map(|end| line.contains(end));
+    let mut found = Vec::new();
+    for (file, text) in repo::texts(&["rs"]) {
+        if is_test(&file) || !serving.iter().any(|dir| file.starts_with(dir)) {
+            continue;
+        }
+        let code = text.lines().take(lines_without_tests(&text));
+        let code = code.filter(|line| !line.trim_start().starts_with("//") && !is_field(line));
+        let reads = code.filter(|line| is_read(line).contains(&true));
+        found.extend(reads.map(|line| format!("{}: {}", file.display(), line.trim())));
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn every_crate_takes_the_lints_of_the_workspace() {
+    for (file, text) in repo::texts(&["toml"]) {
+        if file.ends_with("Cargo.toml")
+            && !file.starts_with("tests/fuzz")
+            && file.parent() != Some(Path::new(""))
+        {
+            assert!(
+                text.contains("[lints]\nworkspace = true"),
+                "{}: no '[lints] workspace = true'",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_file_puts_something_off() {
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("#[ig", "nore"),
+    ];
+    for (file, text) in repo::texts(&["rs", "toml", "sh", "md"]) {
+        for (number, line) in (1..).zip(text.lines()) {
+            let found = marks.iter().find(|mark| line.contains(**mark));
+            assert!(found.is_none(), "{}:{number}: {line}", file.display());
+        }
+    }
+}
+
+/// A file with the path of its author's checkout or package cache is wrong on every other machine.
+#[test]
+fn no_file_names_build_machine_paths() {
+    let checkout = repo::root().parent().expect("the checkout has a parent");
+    let cache = std::env::var("CARGO_HOME").unwrap_or_else(|_| ".cargo/registry".into());
+    let mut prefixes = vec![cache];
+    // If the checkout is below / or a home directory, its parent is a prefix of too many valid paths.
+    if checkout.components().count() > 1
+        && !["/root", "/home", "/tmp", "/var/tmp"].contains(&checkout.to_string_lossy().as_ref())
+    {
+        prefixes.push(format!("{}/", checkout.display()));
+    }
+    for file in repo::files() {
+        let Ok(text) = std::fs::read_to_string(repo::root().join(&file)) else {
+            continue; // not text: an image, a fuzz input
+        };
+        if file == Path::new("tests/repo/src/sources.rs") {
+            continue;
+        }
+        for prefix in &prefixes {
+            assert!(
+                !text.contains(prefix.as_str()),
+                "{}: names '{prefix}'",
+                file.display()
+            );
+        }
+    }
+}

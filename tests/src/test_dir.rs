@@ -1,0 +1,118 @@
+//! A directory for one test, with the programs that a job may execute. Not in /tmp, /var/tmp or /dev/shm: jobs have
+//! private ones, and a world-writable parent is refused.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory that is removed on drop.
+#[derive(Debug)]
+pub struct TestDir(PathBuf);
+
+/// Returns a number that no other running test on this machine has.
+#[must_use]
+pub fn unique() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    (std::process::id() % 65_536) * 1024 + next % 1024
+}
+
+/// Returns the first of `count` uids that no other running test on this machine uses.
+#[must_use]
+pub fn unique_uids(count: u32) -> u32 {
+    /// Uids of one test program. They are reused after all were used.
+    const ALL: u32 = 8192;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    assert!(count <= ALL / 16, "{count} uids for one test");
+    loop {
+        let first = NEXT.fetch_add(count, Ordering::Relaxed) % ALL;
+        if first + count <= ALL {
+            return 1_880_000_000 + std::process::id() % 32_000 * ALL + first;
+        }
+    }
+}
+
+impl TestDir {
+    /// Creates an empty directory.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::at(&Path::new("/var/lib").join(format!("remit-test-{}", unique())))
+    }
+
+    /// Creates this directory. Panics if it exists.
+    #[must_use]
+    pub fn at(dir: &Path) -> Self {
+        fs::create_dir(dir).expect("it is not there yet");
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("the directory is ours");
+        Self(dir.to_owned())
+    }
+
+    /// Returns its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Creates a world-readable directory in it.
+    #[must_use]
+    pub fn directory(&self, name: &str) -> PathBuf {
+        let dir = self.0.join(name);
+        fs::create_dir_all(&dir).expect("the directory is ours");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))
+            .expect("the directory is ours");
+        dir
+    }
+
+    /// Copies a built program, executable for every uid.
+    #[must_use]
+    pub fn program(&self, built: &Path) -> PathBuf {
+        let copy = self
+            .directory("bin")
+            .join(built.file_name().expect("a program has a name"));
+        // cp(1) writes the copy: a concurrent fork of another test would inherit the open file, and a file open for
+        // writing cannot be executed (execve(2), ETXTBSY).
+        let copied = Command::new("cp").arg(built).arg(&copy).status();
+        assert!(
+            copied.is_ok_and(|status| status.success()),
+            "cannot copy '{}'",
+            built.display()
+        );
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("the copy is ours");
+        copy
+    }
+}
+
+impl Default for TestDir {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for TestDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Returns the directory of the running program's build.
+#[must_use]
+pub fn built() -> PathBuf {
+    let me = std::env::current_exe().expect("the running program has a path");
+    let dir = me.parent().expect("a program lies in a directory");
+    if dir.ends_with("deps") {
+        dir.parent().unwrap_or(dir).to_owned()
+    } else {
+        dir.to_owned()
+    }
+}
+
+/// Panics if REMIT_TESTS_MUST_RUN=1, otherwise reports that a test was skipped.
+pub fn missing(what: &str) {
+    assert!(
+        std::env::var_os("REMIT_TESTS_MUST_RUN").is_none_or(|value| value != "1"),
+        "{what} is missing and REMIT_TESTS_MUST_RUN=1"
+    );
+    eprintln!("left out: {what} is missing");
+}

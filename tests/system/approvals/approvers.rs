@@ -1,0 +1,234 @@
+//! Who can approve, and from where.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+
+use remit_common::admin::AdminRequest;
+use remit_common::names::JobId;
+use remit_common::refusal::Code;
+use remit_tests::accounts::Accounts;
+use remit_tests::caller::{Caller, change};
+use remit_tests::daemon::{
+    ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, other_admin, user_a, user_b,
+};
+use remit_tests::login::Slice;
+use remit_tests::process::Identity;
+
+use super::scene::{
+    APPROVERS, POLICY, approve, approve_as, asked, asks, does, events, listed, options, pending,
+    started,
+};
+
+fn remit_logged_in(daemon: &Daemon, login: u32, uid: u32, words: &[&str]) -> Output {
+    remit_after(daemon, "true", login, uid, words)
+}
+
+fn remit_after(daemon: &Daemon, before: &str, login: u32, uid: u32, words: &[&str]) -> Output {
+    let script = format!(
+        "{before} && echo {login} >/proc/self/loginuid && exec setpriv --reuid {uid} --regid {uid} --groups \
+         {SOCKET_GROUP},{ADMIN_GROUP},{APPROVERS} -- \"$@\""
+    );
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &script, "sh"])
+        .arg(daemon.program("remit"));
+    command
+        .arg("--runtime")
+        .arg(daemon.runtime().dir())
+        .args(words);
+    command.output().expect("sh starts")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn approves_logged_in(daemon: &Daemon, login: u32, uid: u32, job: JobId) -> Output {
+    let digest = hex(&listed(daemon, job).digest);
+    let id = job.to_string();
+    remit_logged_in(daemon, login, uid, &["approve", &id, "--digest", &digest])
+}
+
+#[test]
+fn own_request_is_not_approvable_by_named_approver() {
+    let daemon = started();
+    let (_caller, job, _) = asked(&daemon);
+    let digest = listed(&daemon, job).digest;
+    let own = Identity::new(64_001, &[SOCKET_GROUP, ADMIN_GROUP, APPROVERS]);
+    let view = &pending(&daemon, &own)[0];
+    assert!(!view.yours);
+    let refusal = approve_as(&daemon, &own, job, digest).expect_err("it is their own");
+    assert_eq!(refusal.code, Code::DeniedRule, "{refusal:?}");
+    assert!(refusal.message.contains("your own change"), "{refusal:?}");
+    assert_eq!(daemon.records("refusal").len(), 1);
+    assert_eq!(events(&daemon, job), ["asked"]);
+    daemon.stop();
+}
+
+#[test]
+fn only_approvers_of_rule_may_approve() {
+    let of_group = ("seven", 64_007);
+    let daemon = Daemon::start(Options {
+        accounts: Some(Accounts {
+            users: vec![of_group],
+            groups: vec![
+                ("remit", SOCKET_GROUP, vec!["seven"]),
+                ("remit-admin", ADMIN_GROUP, vec!["seven"]),
+                ("approvers", APPROVERS, vec!["seven"]),
+            ],
+            directory: Vec::new(),
+        }),
+        ..options()
+    });
+    let (_caller, job, _) = asked(&daemon);
+    let digest = listed(&daemon, job).digest;
+    for user in [other_admin(), Identity::new(0, &[])] {
+        let refusal = approve_as(&daemon, &user, job, digest).expect_err("nobody named them");
+        assert_eq!(refusal.code, Code::DeniedRule, "{refusal:?}");
+        assert!(refusal.message.contains("#64005, %#64400"), "{refusal:?}");
+        assert!(!pending(&daemon, &user)[0].yours);
+    }
+    let of_group = Identity::new(64_007, &[SOCKET_GROUP, ADMIN_GROUP, APPROVERS]);
+    assert!(pending(&daemon, &of_group)[0].yours);
+    assert!(approve_as(&daemon, &of_group, job, digest).is_ok());
+    daemon.stop();
+}
+
+#[test]
+fn another_account_of_the_same_login_approves_nothing() {
+    let daemon = started();
+    // A person logged in as 64011, as the cgroup proves, asks. 64008 may approve, but has the same login.
+    let slice = Slice::of(64_011);
+    let asked = remit_after(
+        &daemon,
+        &format!("echo 0 >{}", slice.procs().display()),
+        64_011,
+        64_001,
+        &[
+            "change",
+            "site.switch",
+            "to=blue",
+            "-m",
+            "a test",
+            "--no-wait",
+        ],
+    );
+    let all = pending(&daemon, &admin());
+    assert_eq!(all.len(), 1, "{asked:?}");
+    let job = all[0].job;
+    for (login, uid) in [
+        (64_011, 64_008),
+        (64_001, 64_008),
+        (64_009, 64_011),
+        (64_001, 0),
+    ] {
+        let output = approves_logged_in(&daemon, login, uid, job);
+        assert!(!output.status.success(), "{login} {uid}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("your own change"), "{login} {uid}: {said}");
+    }
+    assert_eq!(events(&daemon, job), ["asked"]);
+    let output = approves_logged_in(&daemon, 64_012, 64_008, job);
+    assert!(output.status.success(), "{output:?}");
+    let approved = &daemon.records("approved")[0];
+    assert_eq!(approved["REMIT_APPROVER_LOGINUID_CLAIMED"], "64012");
+    daemon.stop();
+}
+
+#[test]
+fn nothing_is_approved_from_below_a_pid_namespace() {
+    let daemon = started();
+    let (_caller, job, _) = asked(&daemon);
+    let digest = hex(&listed(&daemon, job).digest);
+    let mut command = Command::new("unshare");
+    let groups = format!("{SOCKET_GROUP},{ADMIN_GROUP},{APPROVERS}");
+    command.args([
+        "-p", "-f", "--", "setpriv", "--reuid", "64005", "--regid", "64005",
+    ]);
+    command
+        .args(["--groups", &groups, "--"])
+        .arg(daemon.program("remit"));
+    command.arg("--runtime").arg(daemon.runtime().dir());
+    command.args(["approve", &job.to_string(), "--digest", &digest]);
+    let output = command.output().expect("unshare starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("a job cannot approve anything"),
+        "{output:?}"
+    );
+    assert_eq!(events(&daemon, job), ["asked"]);
+    assert!(approve(&daemon, job).is_ok());
+    daemon.stop();
+}
+
+/// A job without a sandbox, as root, who may approve by the rule.
+#[test]
+fn nothing_is_approved_by_a_job() {
+    let daemon = started();
+    let script = daemon.path().join("inside.sh");
+    let text = format!(
+        "#!/bin/sh\ncd {}\nexec bin/remit --runtime runtime approve \"$(cat id)\" --digest \"$(cat digest)\"\n",
+        daemon.path().display()
+    );
+    fs::write(&script, text).expect("it is ours");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let policy = format!(
+        "{}\n[[command]]\nname = \"all.approve\"\nsummary = \"approves\"\nargv = [\"{}\"]\n\
+         effect = \"change\"\nprofile = \"host\"\n\n[[grant]]\nname = \"insider\"\n\
+         to = [\"#64002\"]\nallow = [\"all.approve\"]\napproval = \"none\"\nunconfined = true\n",
+        POLICY
+            .replace("[\"#64005\", ", "[\"#0\", \"#64005\", ")
+            .replace(", \"all.*\"]", ", \"all.change\"]"),
+        script.display()
+    );
+    daemon.set_file("config/policy.d/10-test.toml", &policy);
+    let _ = does(&daemon, AdminRequest::Reload);
+    let (_caller, job, _) = asked(&daemon);
+    let digest = listed(&daemon, job).digest;
+    daemon.set_file("id", &job.to_string());
+    daemon.set_file("digest", &hex(&digest));
+    let mut insider = Caller::new(&daemon, &user_b());
+    let report = insider.run(change("all.approve", &[])).expect("it may run");
+    let said = String::from_utf8_lossy(&report.stderr.head);
+    assert!(
+        said.contains("a job cannot approve anything"),
+        "{report:?} {said}"
+    );
+    assert_eq!(events(&daemon, job), ["asked"]);
+    assert!(approve_as(&daemon, &Identity::new(0, &[]), job, digest).is_ok());
+    daemon.stop();
+}
+
+#[test]
+fn request_is_found_by_id_prefix() {
+    let daemon = started();
+    let (mut caller, job, _) = asked(&daemon);
+    let show = |id: &str| daemon.administers(&admin(), AdminRequest::Show { id: id.into() });
+    let id = job.to_string();
+    assert!(show(&id[..8]).is_ok() && show(&id).is_ok());
+    assert!(show(&format!("{}-{}", &id[..4], &id[4..8])).is_ok());
+    let unknown = if id.starts_with("0000") {
+        "1111"
+    } else {
+        "0000"
+    };
+    let refusal = show(unknown).expect_err("there is none");
+    assert_eq!(refusal.code, Code::NotFound);
+    for none in ["", "abc", "zzzz", &"0".repeat(33)] {
+        assert_eq!(show(none).expect_err("it is no id").code, Code::InvalidArgs);
+    }
+    // An ended request is answered like an unknown one.
+    caller.stop(job).expect("it is theirs");
+    assert_eq!(
+        show(&id).expect_err("it has ended").message,
+        refusal.message
+    );
+    let (other, _) = asks(
+        &mut Caller::new(&daemon, &user_a()),
+        "site.switch",
+        &[("to", "x")],
+    );
+    assert!(show(&other.to_string()).is_ok());
+    daemon.stop();
+}

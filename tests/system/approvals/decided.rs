@@ -1,0 +1,127 @@
+//! Ends of requests that nobody approves.
+
+use std::time::{Duration, Instant};
+
+use remit_common::admin::AdminRequest;
+use remit_common::outcome::State;
+use remit_common::refusal::Code;
+use remit_tests::caller::{Caller, cause};
+use remit_tests::daemon::{Daemon, Options, admin, other_admin, user_a, user_b};
+
+use super::scene::{
+    POLICY, about, approve_as, asked, asks, code, deny, does, events, listed, options, started,
+    status,
+};
+
+#[test]
+fn a_denial_tells_the_requester_why() {
+    let daemon = started();
+    let (mut caller, job, view) = asked(&daemon);
+    assert!(
+        deny(&daemon, &other_admin(), job, " \n").is_err(),
+        "without a reason"
+    );
+    let digest = listed(&daemon, job).digest;
+    deny(&daemon, &admin(), job, "not\non friday").expect("an administrator can");
+    let report = caller.end_of(job);
+    assert_eq!(
+        (report.state, code(&report)),
+        (State::Denied, "approval_denied")
+    );
+    assert_eq!(cause(&report), "denied by #64005: not\\non friday");
+    assert!(report.ending.expect("it ended").next.is_some());
+    assert_eq!(events(&daemon, job), ["asked", "denied"]);
+    let denied = &about(&daemon, job)[1];
+    assert_eq!(
+        (&denied["REMIT_DIGEST"], &denied["REMIT_APPROVER"]),
+        (&view.digest.into(), &"#64005".into())
+    );
+    let refusal = approve_as(&daemon, &admin(), job, digest).expect_err("it was denied");
+    assert_eq!(refusal.code, Code::NotFound);
+    assert_eq!(
+        deny(&daemon, &admin(), job, "again")
+            .expect_err("it has ended")
+            .message,
+        refusal.message
+    );
+    assert_eq!(
+        (status(&daemon).pending, daemon.records("intent").len()),
+        (0, 0)
+    );
+    daemon.stop();
+}
+
+#[test]
+fn unapproved_request_expires() {
+    let policy = POLICY.replace("10min", "10s");
+    let daemon = Daemon::start(Options {
+        policy,
+        ..options()
+    });
+    let start = Instant::now();
+    let (mut caller, job, _) = asked(&daemon);
+    let digest = listed(&daemon, job).digest;
+    let report = caller.end_of(job);
+    assert!(
+        start.elapsed() >= Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(
+        (report.state, code(&report)),
+        (State::Expired, "approval_expired"),
+        "{report:?}"
+    );
+    assert_eq!(events(&daemon, job), ["asked", "expired"]);
+    let refusal = approve_as(&daemon, &admin(), job, digest).expect_err("it has expired");
+    assert_eq!(refusal.code, Code::NotFound);
+    daemon.stop();
+}
+
+#[test]
+fn owner_or_administrator_withdraws_request() {
+    let daemon = started();
+    let (mut caller, job, _) = asked(&daemon);
+    let mut other = Caller::new(&daemon, &user_b());
+    assert_eq!(other.stop(job).expect_err("it is A's").code, Code::NotFound);
+    assert!(other.job(job, 0).is_err());
+    caller.stop(job).expect("it is theirs");
+    let report = caller.end_of(job);
+    assert_eq!((report.state, code(&report)), (State::Cancelled, ""));
+    assert_eq!(events(&daemon, job), ["asked", "end"]);
+    let (job, _) = asks(&mut caller, "site.wait", &[]);
+    let signal = None;
+    let _ = does(&daemon, AdminRequest::Stop { job, signal });
+    assert_eq!(caller.end_of(job).state, State::Cancelled);
+    daemon.stop();
+}
+
+#[test]
+fn pending_limit_is_per_user() {
+    let daemon = started();
+    let mut many = Caller::new(&daemon, &user_a());
+    let mut waiting = 0;
+    let mut busy = 0;
+    for _ in 0..10_000 {
+        let run = remit_tests::caller::at_once(remit_tests::caller::change("site.wait", &[]));
+        match many.run(run) {
+            Ok(_) => waiting += 1,
+            Err(refusal) => {
+                assert!(
+                    matches!(refusal.code, Code::Busy | Code::RateLimited),
+                    "{refusal:?}"
+                );
+                busy += 1;
+            }
+        }
+    }
+    assert_eq!((waiting, busy), (16, 9_984));
+    let mut other = Caller::new(&daemon, &user_b());
+    let (job, _) = asks(&mut other, "site.switch", &[("to", "blue")]);
+    let view = listed(&daemon, job);
+    assert_eq!(status(&daemon).pending, 17);
+    approve_as(&daemon, &admin(), job, view.digest).expect("the approver can");
+    assert_eq!(other.end_of(job).state, State::Exited);
+    let _ = user_a();
+    daemon.stop();
+}

@@ -1,0 +1,198 @@
+//! Events during an approval: its files are hashed again, which takes time.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
+use remit_common::names::JobId;
+use remit_common::outcome::State;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::{caps, frame};
+use remit_tests::caller::Caller;
+use remit_tests::daemon::{Daemon, Options, admin, other_admin, user_a};
+
+use super::scene::{POLICY, asks, code, deny, does, events, listed, options, status};
+
+/// The maximum size that is hashed.
+const BIG: usize = 64 << 20;
+
+struct Dir(PathBuf);
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Slow {
+    _dir: Dir,
+    daemon: Daemon,
+    caller: Caller,
+    job: JobId,
+    digest: [u8; 32],
+}
+
+fn slow() -> Slow {
+    let dir = nix::unistd::mkdtemp("/run/remit-approvals-XXXXXX").expect("/run is root's");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let dir = Dir(dir);
+    let big = dir.0.join("big");
+    fs::write(&big, vec![7; BIG]).expect("it is ours");
+    let argv = format!("/usr/bin/true\", \"{}", big.display());
+    let policy = POLICY.replace("/usr/bin/true", &argv);
+    let daemon = Daemon::start(Options {
+        policy,
+        ..options()
+    });
+    let mut caller = Caller::new(&daemon, &user_a());
+    let (job, _) = asks(&mut caller, "all.change", &[]);
+    let digest = listed(&daemon, job).digest;
+    Slow {
+        _dir: dir,
+        daemon,
+        caller,
+        job,
+        digest,
+    }
+}
+
+impl Slow {
+    /// Approves it twice. The second approval is refused at once, which proves that the first is still in
+    /// progress.
+    fn approving(&self) -> UnixStream {
+        let socket = self.daemon.runtime().admin_socket();
+        let connect = move || {
+            admin().adopt().expect("the tests run as root");
+            UnixStream::connect(socket).expect("an administrator may connect")
+        };
+        let mut stream = std::thread::spawn(connect).join().expect("no panic");
+        let (job, digest) = (self.job, self.digest);
+        let call = AdminCall {
+            protocol: ADMIN_PROTOCOL,
+            request: AdminRequest::Approve { job, digest },
+        };
+        let bytes = frame::encode(&call, caps::ADMIN_FRAME).expect("it is small");
+        stream
+            .write_all(&[bytes.clone(), bytes].concat())
+            .expect("it is accepted");
+        let second = refused(&mut stream);
+        assert_eq!(second.code, Code::Busy, "{second:?}");
+        assert!(
+            second.message.contains("#64005 is approving it just now"),
+            "{second:?}"
+        );
+        stream
+    }
+}
+
+fn refused(stream: &mut UnixStream) -> Refusal {
+    match frame::read(stream, caps::ADMIN_FRAME).expect("an answer comes") {
+        AdminReply::Refused(refusal) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn one_approval_is_carried_out_at_a_time() {
+    let mut slow = slow();
+    let mut stream = slow.approving();
+    match frame::read(&mut stream, caps::ADMIN_FRAME).expect("an answer comes") {
+        AdminReply::Done(text) => assert!(text.contains("has started"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(slow.caller.end_of(slow.job).state, State::Exited);
+    let kinds = events(&slow.daemon, slow.job);
+    assert_eq!(kinds, ["asked", "approved", "intent", "end"]);
+    slow.daemon.stop();
+}
+
+#[test]
+fn a_denial_overtakes_an_approval() {
+    let mut slow = slow();
+    let mut stream = slow.approving();
+    deny(&slow.daemon, &other_admin(), slow.job, "wait").expect("an administrator can");
+    let first = refused(&mut stream);
+    assert_eq!(first.code, Code::ApprovalDenied, "{first:?}");
+    let report = slow.caller.end_of(slow.job);
+    assert_eq!(
+        (report.state, code(&report)),
+        (State::Denied, "approval_denied")
+    );
+    assert_eq!(events(&slow.daemon, slow.job), ["asked", "denied"]);
+    slow.daemon.stop();
+}
+
+#[test]
+fn denial_on_same_connection_overrides_running_approval() {
+    let mut slow = slow();
+    let mut stream = slow.approving();
+    let (job, why) = (slow.job, "no".to_owned());
+    let call = AdminCall {
+        protocol: ADMIN_PROTOCOL,
+        request: AdminRequest::Deny { job, why },
+    };
+    let bytes = frame::encode(&call, caps::ADMIN_FRAME).expect("it is small");
+    stream.write_all(&bytes).expect("it is accepted");
+    let patience = Some(std::time::Duration::from_secs(20));
+    stream.set_read_timeout(patience).expect("it is a socket");
+    let first = refused(&mut stream);
+    assert_eq!(first.code, Code::ApprovalDenied, "{first:?}");
+    match frame::read(&mut stream, caps::ADMIN_FRAME).expect("an answer comes") {
+        AdminReply::Done(text) => assert!(text.contains("denied"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(code(&slow.caller.end_of(job)), "approval_denied");
+    slow.daemon.stop();
+}
+
+#[test]
+fn a_lock_overtakes_an_approval() {
+    let mut slow = slow();
+    let mut stream = slow.approving();
+    let (why, kill) = ("incident 7".to_owned(), false);
+    let _ = does(&slow.daemon, AdminRequest::Lock { why, kill });
+    let first = refused(&mut stream);
+    assert_eq!(first.code, Code::ApprovalVoid, "{first:?}");
+    let _ = does(&slow.daemon, AdminRequest::Unlock);
+    let report = slow.caller.end_of(slow.job);
+    assert_eq!(code(&report), "approval_void");
+    assert_eq!(events(&slow.daemon, slow.job), ["asked", "void"]);
+    slow.daemon.stop();
+}
+
+#[test]
+fn withdrawal_by_requester_beats_running_approval() {
+    let mut slow = slow();
+    let mut stream = slow.approving();
+    slow.caller.stop(slow.job).expect("it is theirs");
+    let _ = refused(&mut stream);
+    assert_eq!(slow.caller.end_of(slow.job).state, State::Cancelled);
+    assert_eq!(events(&slow.daemon, slow.job), ["asked", "end"]);
+    slow.daemon.stop();
+}
+
+#[test]
+fn approver_disconnect_keeps_approval() {
+    let mut slow = slow();
+    drop(slow.approving());
+    assert_eq!(slow.caller.end_of(slow.job).state, State::Exited);
+    slow.daemon.stop();
+}
+
+#[test]
+fn broker_death_does_not_stop_approved_request() {
+    let slow = slow();
+    let mut stream = slow.approving();
+    let broker = slow.daemon.broker().expect("there is one");
+    let killed = nix::sys::signal::Signal::SIGKILL;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(broker), killed).expect("it is ours");
+    let reply = frame::read(&mut stream, caps::ADMIN_FRAME).expect("an answer comes");
+    assert!(matches!(reply, AdminReply::Done(_)), "{reply:?}");
+    let mut caller = Caller::new(&slow.daemon, &user_a());
+    assert_eq!(caller.end_of(slow.job).state, State::Exited);
+    assert_eq!(status(&slow.daemon).pending, 0);
+    slow.daemon.stop();
+}

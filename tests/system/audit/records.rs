@@ -1,0 +1,193 @@
+//! Contents of the audit log: each job before its exec and after its end, and its request.
+
+use std::fs;
+
+use remit_common::wire::{Bytes, Run};
+use remit_tests::caller::{Caller, argv, at_once, script, stdout};
+use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b, user_m};
+
+#[test]
+fn intent_precedes_job_and_end_follows() {
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let running = caller
+        .run(at_once(argv(&["sleep", "1"])))
+        .expect("user A has a grant");
+    let intents = daemon.records("intent");
+    assert_eq!(intents.len(), 1);
+    assert_eq!(intents[0]["REMIT_JOB"], running.job.to_string());
+    assert_eq!(daemon.records("end").len(), 0);
+    let _ = caller.end_of(running.job);
+    let ends = daemon.records("end");
+    assert_eq!(ends.len(), 1);
+    assert_eq!(
+        (&ends[0]["REMIT_JOB"], &ends[0]["REMIT_EXIT"]),
+        (&intents[0]["REMIT_JOB"], &"0".into())
+    );
+    daemon.stop();
+}
+
+#[test]
+fn intent_and_end_share_short_id() {
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    for words in [&["true"][..], &["true"], &["no-such-program"]] {
+        let _ = caller.run(argv(words)).expect("user A has a grant");
+    }
+    let late = Run {
+        max_runtime_s: Some(1),
+        ..argv(&["sleep", "60"])
+    };
+    let _ = caller.run(late).expect("user A has a grant");
+    let expected = [
+        "exited with status 0: true",
+        "exited with status 0: true",
+        "did not start: there is no program 'no-such-program' in the PATH of jobs: no-such-program",
+        "ended after 1 s (max_runtime_s): sleep 60",
+    ];
+    let (intents, ends) = (daemon.records("intent"), daemon.records("end"));
+    assert_eq!((intents.len(), ends.len()), (4, 4));
+    for ((intent, end), expected) in intents.iter().zip(&ends).zip(expected) {
+        let job = intent["REMIT_JOB"].as_str().expect("an id");
+        assert_eq!(end["REMIT_JOB"], job);
+        let (short, user) = (&job[..8], intent["REMIT_USER"].as_str().expect("a name"));
+        assert_eq!(
+            end["MESSAGE"],
+            format!("{user}'s job [{short}] {expected}").as_str()
+        );
+        let message = intent["MESSAGE"].as_str().expect("a text");
+        let start = format!("{user} runs in read [{short}]: ");
+        assert!(message.starts_with(&start), "{message}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn refusal_record_has_request_fields_of_intent() {
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_m());
+    let run = Run {
+        cwd: Some(Bytes::from(b"/var".to_vec())),
+        ..argv(&["df", "-h"])
+    };
+    caller.run(run).expect_err("user M has no grant");
+    caller
+        .run(script("echo hi"))
+        .expect_err("user M has no grant");
+    let lock = daemon.remit(&admin(), &["lock", "-m", "a trial"]);
+    assert_eq!(
+        String::from_utf8_lossy(&lock.stdout),
+        "locked; no job is running\n"
+    );
+    Caller::new(&daemon, &user_a())
+        .run(argv(&["uptime"]))
+        .expect_err("it is locked");
+    let refusals = daemon.records("refusal");
+    let [df, echo, uptime] = refusals.as_slice() else {
+        panic!("{refusals:#?}")
+    };
+    let field = |record: &serde_json::Value, name: &str| {
+        let text = record[name].as_str();
+        text.unwrap_or_else(|| panic!("no {name}: {record}"))
+            .to_owned()
+    };
+    for (record, command) in [
+        (df, "df -h"),
+        (echo, "sh script: echo hi"),
+        (uptime, "uptime"),
+    ] {
+        assert_eq!(field(record, "REMIT_ARGV"), command);
+        assert_eq!(field(record, "REMIT_PROFILE"), "read");
+        let (message, cause) = (field(record, "MESSAGE"), field(record, "REMIT_CAUSE"));
+        let (user, code) = (field(record, "REMIT_USER"), field(record, "REMIT_VERDICT"));
+        assert_eq!(
+            message,
+            format!("{user} was refused ({code}): {cause}: {command}")
+        );
+    }
+    assert_eq!(field(df, "REMIT_CWD"), "/var");
+    assert_eq!(field(echo, "REMIT_SCRIPT"), "echo hi");
+    let lock = daemon.records("lock");
+    assert_eq!(
+        (&lock[0]["REMIT_JOBS"], &lock[0]["REMIT_KILL"]),
+        (&"0".into(), &"no".into())
+    );
+    daemon.stop();
+}
+
+#[test]
+fn rule_format_is_equal_in_intents_and_refusals() {
+    let deny = "[[grant]]\nname = \"some\"\nto = [\"#64001\", \"#64002\"]\nallow = [\"run\"]\n\
+                [[deny]]\nname = \"not-b\"\nto = [\"#64002\"]\ndeny = [\"run\"]\n";
+    let daemon = Daemon::start(Options {
+        policy: deny.to_owned(),
+        ..Options::default()
+    });
+    let _ = Caller::new(&daemon, &user_a())
+        .run(argv(&["true"]))
+        .expect("user A has a grant");
+    Caller::new(&daemon, &user_b())
+        .run(argv(&["true"]))
+        .expect_err("user B has none");
+    for (event, rule) in [("intent", "some (/"), ("refusal", "not-b (/")] {
+        let record = &daemon.records(event)[0];
+        let found = record["REMIT_RULE"].as_str().expect("a rule");
+        assert!(found.starts_with(rule), "{found}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn record_has_hash_of_previous_record() {
+    let mut daemon = Daemon::start(Options::default());
+    for _ in 0..2 {
+        let _ = Caller::new(&daemon, &user_a())
+            .run(argv(&["true"]))
+            .expect("user A has a grant");
+        daemon.restart_cleanly();
+    }
+    let records = daemon.audit();
+    assert!(records.len() > 8, "{} records", records.len());
+    for pair in records.windows(2) {
+        assert_eq!(pair[1]["REMIT_PREV"], pair[0]["REMIT_HASH"], "{pair:?}");
+        let number = |record: &serde_json::Value| {
+            record["REMIT_SEQ"]
+                .as_str()
+                .and_then(|seq| seq.parse::<u64>().ok())
+        };
+        assert_eq!(
+            number(&pair[1]),
+            number(&pair[0]).map(|seq| seq + 1),
+            "{pair:?}"
+        );
+    }
+    daemon.stop();
+}
+
+#[test]
+fn secrets_are_not_in_audit_log() {
+    let daemon = Daemon::start(Options::default());
+    let secret = "canary-8b1f7c";
+    let run = Run {
+        env: vec![(
+            Bytes::from(b"TZ".to_vec()),
+            Bytes::from(secret.as_bytes().to_vec()),
+        )],
+        stdin: Some(Bytes::from(secret.as_bytes().to_vec())),
+        ..script("cat; echo $TZ >&2")
+    };
+    let report = Caller::new(&daemon, &user_a())
+        .run(run)
+        .expect("user A has a grant");
+    assert_eq!(stdout(&report), secret);
+    let text = fs::read_to_string(daemon.path().join("state/audit.jsonl")).expect("it is UTF-8");
+    assert!(
+        text.contains("echo $TZ"),
+        "the script is recorded by its beginning: {text}"
+    );
+    assert!(
+        !text.contains(secret) && !daemon.stderr().contains(secret),
+        "{text}"
+    );
+    daemon.stop();
+}

@@ -1,0 +1,166 @@
+//! The file is rotated, cut or written to while the daemon runs; its head is old, damaged or gone.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use remit_common::refusal::Code;
+use remit_tests::caller::{Caller, argv};
+use remit_tests::daemon::{Daemon, user_a};
+
+use crate::audit_log::scene::{found, head, kill, lines, log, reported, run_some, started};
+
+#[test]
+fn rotated_file_continues_in_new_file() {
+    let daemon = started();
+    let path = log(&daemon);
+    let old = path.with_extension("jsonl.1");
+    fs::rename(&path, &old).expect("it is ours");
+    run_some(&daemon);
+    assert!(
+        lines(&path)[0].contains("moved or removed"),
+        "{:?}",
+        reported(&daemon)
+    );
+    assert_eq!(found(&[&old, &path], Some(&head(&daemon))), []);
+    assert_eq!(found(&[&path], Some(&head(&daemon))), []);
+    // Like logrotate's copytruncate.
+    let copy = path.with_extension("jsonl.2");
+    let length = fs::copy(&path, &copy).expect("it is ours");
+    cut(&daemon, 0);
+    run_some(&daemon);
+    assert!(
+        lines(&path)[0].contains(&format!("cut from {length} to 0 bytes")),
+        "{:?}",
+        reported(&daemon)
+    );
+    assert_eq!(found(&[&old, &copy, &path], Some(&head(&daemon))), []);
+    assert_eq!(reported(&daemon).len(), 1, "each is reported once");
+    daemon.is_well();
+    daemon.stop();
+}
+
+fn cut(daemon: &Daemon, length: u64) {
+    let file = OpenOptions::new()
+        .write(true)
+        .open(log(daemon))
+        .expect("it is there");
+    file.set_len(length).expect("it is ours");
+}
+
+#[test]
+fn foreign_change_of_file_is_reported() {
+    let daemon = started();
+    let path = log(&daemon);
+    let all = lines(&path);
+    let length = fs::metadata(&path).expect("it is there").len();
+    let left = length - all[all.len() - 1].len() as u64 - 20;
+    cut(&daemon, left);
+    run_some(&daemon);
+    let said = reported(&daemon);
+    assert!(
+        said.iter()
+            .any(|s| s.contains(&format!("cut from {length} to {left} bytes"))),
+        "{said:?}"
+    );
+    let last = all.len() as u64;
+    assert_eq!(
+        found(&[&path], None),
+        [
+            ("unreadable".to_owned(), last - 1),
+            ("gap".to_owned(), last)
+        ]
+    );
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .expect("it is there");
+    file.write_all(b"garbage").expect("it is ours");
+    run_some(&daemon);
+    let said = reported(&daemon);
+    assert!(
+        said.iter()
+            .any(|s| s.contains("another process wrote 7 bytes to its file")),
+        "{said:?}"
+    );
+    assert_eq!(found(&[&path], None).len(), 3);
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn while_its_file_could_be_anybodys_nothing_runs() {
+    let daemon = started();
+    let path = log(&daemon);
+    let mut caller = Caller::new(&daemon, &user_a());
+    let state = path.parent().expect("it has one").to_owned();
+    let mode =
+        |bits| fs::set_permissions(&state, fs::Permissions::from_mode(bits)).expect("it is ours");
+    fs::remove_file(&path).expect("it is there");
+    mode(0o777);
+    let refusal = caller.run(argv(&["true"])).expect_err("all could write it");
+    assert_eq!(refusal.code, Code::NotStarted, "{refusal}");
+    assert!(!path.exists());
+    mode(0o755);
+    run_some(&daemon);
+    assert!(lines(&path)[0].contains("moved or removed"));
+    daemon.stop();
+}
+
+#[test]
+fn missing_or_old_head_file_is_handled() {
+    let mut daemon = started();
+    let path = log(&daemon);
+    let file = daemon.path().join("state/warden/audit-head");
+    // As an older remit left it: number and hash of the newest record.
+    let newest = head(&daemon);
+    let (seq, hash) = newest.split_once(':').expect("it has both");
+    let seq: u64 = seq.parse().expect("a number");
+    kill(&daemon);
+    let mut old = seq.to_le_bytes().to_vec();
+    old.extend(
+        (0..64)
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hash[at..at + 2], 16).expect("hex")),
+    );
+    fs::write(&file, old).expect("it is ours");
+    daemon.restart();
+    run_some(&daemon);
+    assert_eq!(found(&[&path], Some(&head(&daemon))), []);
+    kill(&daemon);
+    // The head is removed, as a damaged one must be. The chain starts again, and that is reported.
+    fs::remove_file(&file).expect("it is there");
+    daemon.restart();
+    run_some(&daemon);
+    let kinds = found(&[&path], None);
+    assert_eq!(kinds, [("fork".to_owned(), 1)]);
+    daemon.stop();
+}
+
+#[test]
+fn second_daemon_leaves_audit_log_of_first() {
+    let daemon = started();
+    let before = fs::read(log(&daemon)).expect("it is there");
+    let head_before = head(&daemon);
+    let path = daemon.path();
+    let mut second = Command::new(path.join("bin/remitd"));
+    for (option, name) in [
+        ("--config", "config"),
+        ("--vendor", "vendor"),
+        ("--state", "state"),
+        ("--runtime", "other"),
+    ] {
+        let _ = second.arg(option).arg(path.join(name));
+    }
+    let second = second.output().expect("it starts");
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(
+        !second.status.success() && said.contains("another remitd uses"),
+        "{said}"
+    );
+    assert_eq!(fs::read(log(&daemon)).expect("it is there"), before);
+    assert_eq!(head(&daemon), head_before);
+    daemon.is_well();
+    daemon.stop();
+}

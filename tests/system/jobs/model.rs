@@ -1,0 +1,154 @@
+//! Tests the queue against its rules with random requests of three users. After each request bounds hold, and no
+//! slot is free that a waiting job may use.
+
+use std::collections::HashSet;
+
+use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
+use remit_common::names::JobId;
+use remit_common::outcome::State;
+use remit_common::refusal::Code;
+use remit_tests::caller::{Caller, argv, at_once};
+use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_tests::process::Identity;
+use remit_tests::random::Random;
+
+const SLOTS: usize = 4;
+const SLOTS_OF_ONE: usize = 2;
+const QUEUE: usize = 7;
+const QUEUE_OF_ONE: usize = 4;
+
+struct User {
+    uid: u32,
+    caller: Caller,
+    jobs: Vec<JobId>,
+    accepted: Vec<String>,
+    /// Accepted jobs that were stopped before their exec.
+    unrun: HashSet<String>,
+}
+
+impl User {
+    fn new(daemon: &Daemon, identity: &Identity) -> Self {
+        Self {
+            uid: identity.uid,
+            caller: Caller::new(daemon, identity),
+            jobs: Vec::new(),
+            accepted: Vec::new(),
+            unrun: HashSet::new(),
+        }
+    }
+
+    fn stop(&mut self, job: JobId, signal: Option<i32>) {
+        let report = self.caller.stop_by(job, signal).expect("the job is theirs");
+        assert_eq!(report.state, State::Cancelled, "{report:?}");
+        if report.enforced.is_none() {
+            self.unrun.insert(job.to_string());
+        }
+    }
+}
+
+fn live(daemon: &Daemon) -> Vec<AnyJob> {
+    match daemon.administer(AdminRequest::Jobs { limit: 100 }) {
+        Ok(AdminReply::Jobs { mut jobs, .. }) => {
+            jobs.retain(|job| matches!(job.state, State::Running | State::Queued));
+            jobs
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn count(jobs: &[AnyJob], state: State, uid: Option<u32>) -> usize {
+    let meant = |job: &&AnyJob| job.state == state && uid.is_none_or(|uid| job.uid == uid);
+    jobs.iter().filter(meant).count()
+}
+
+/// Checks the bounds. A user without a waiting job is always let in.
+fn is_within_bounds(jobs: &[AnyJob], users: &[User]) {
+    assert!(count(jobs, State::Running, None) <= SLOTS, "{jobs:?}");
+    let let_in = users.len() - 1;
+    assert!(
+        count(jobs, State::Queued, None) <= QUEUE + let_in,
+        "{jobs:?}"
+    );
+    for user in users {
+        let of = |state| count(jobs, state, Some(user.uid));
+        assert!(of(State::Running) <= SLOTS_OF_ONE, "{jobs:?}");
+        assert!(of(State::Queued) <= QUEUE_OF_ONE, "{jobs:?}");
+    }
+}
+
+fn is_busy_enough(jobs: &[AnyJob], users: &[User]) -> bool {
+    count(jobs, State::Running, None) == SLOTS
+        || users.iter().all(|user| {
+            count(jobs, State::Queued, Some(user.uid)) == 0
+                || count(jobs, State::Running, Some(user.uid)) == SLOTS_OF_ONE
+        })
+}
+
+fn is_full(jobs: &[AnyJob], uid: u32) -> bool {
+    let own = count(jobs, State::Queued, Some(uid));
+    own == QUEUE_OF_ONE || (own > 0 && count(jobs, State::Queued, None) >= QUEUE)
+}
+
+#[test]
+fn random_requests_keep_queue_rules() {
+    let daemon = Daemon::start(Options {
+        jobs: SLOTS,
+        jobs_of_one: Some(SLOTS_OF_ONE),
+        waiting: QUEUE + 3,
+        queue: format!("queue = {QUEUE}\nqueue_per_user = {QUEUE_OF_ONE}"),
+        ..Options::default()
+    });
+    let mut users =
+        [user_a(), user_b(), Identity::new(0, &[])].map(|identity| User::new(&daemon, &identity));
+    let mut random = Random::new(4);
+    let (mut busy, mut waited) = (0, 0);
+    for _ in 0..300 {
+        let before = live(&daemon);
+        let user = &mut users[random.below(3) as usize];
+        if user.jobs.is_empty() || !random.once_in(3) {
+            match user.caller.run(at_once(argv(&["sleep", "1000"]))) {
+                Ok(report) => {
+                    waited += usize::from(report.state == State::Queued);
+                    user.jobs.push(report.job);
+                    user.accepted.push(report.job.to_string());
+                }
+                Err(refusal) => {
+                    assert_eq!(refusal.code, Code::Busy, "{refusal}");
+                    assert!(is_full(&before, user.uid), "{refusal}: {before:?}");
+                    busy += 1;
+                }
+            }
+        } else {
+            let at = random.below(user.jobs.len() as u32) as usize;
+            let job = user.jobs.remove(at);
+            let signal = random.once_in(2).then_some(libc::SIGKILL);
+            user.stop(job, signal);
+        }
+        let now = live(&daemon);
+        is_within_bounds(&now, &users);
+        // A slot that has become free is taken in the next iteration of the warden's loop; each query is one.
+        let settled = (0..50).any(|_| is_busy_enough(&live(&daemon), &users));
+        assert!(settled, "a free slot: {:?}", live(&daemon));
+        let living: usize = users.iter().map(|user| user.jobs.len()).sum();
+        assert_eq!(now.len(), living, "a job is lost: {now:?}");
+    }
+    assert!(busy > 10 && waited > 50, "{busy} busy, {waited} waited");
+    // Each user's jobs started in order, and every job that was not stopped in the queue started.
+    for user in &mut users {
+        for job in std::mem::take(&mut user.jobs).into_iter().rev() {
+            user.stop(job, None);
+        }
+        let uid = user.uid.to_string();
+        let started: Vec<String> = daemon
+            .records("intent")
+            .iter()
+            .filter(|intent| intent["REMIT_UID"] == uid.as_str())
+            .filter_map(|intent| intent["REMIT_JOB"].as_str().map(str::to_owned))
+            .collect();
+        let missing = |job: &String| user.unrun.contains(job) && !started.contains(job);
+        user.accepted.retain(|job| !missing(job));
+        assert_eq!(started, user.accepted, "uid {uid}");
+    }
+    daemon.is_well();
+    daemon.stop();
+}

@@ -1,0 +1,162 @@
+//! A job is invisible to other users: answers are byte for byte those for an unknown job.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use remit_common::caps;
+use remit_common::frame::{self, HEADER, encode};
+use remit_common::names::JobId;
+use remit_common::outcome::{State, Stream};
+use remit_common::wire::{
+    Follow, FromClient, GrepQuery, Hello, JobQuery, PROTOCOL, PageQuery, PartQuery, Request,
+};
+use remit_tests::caller::{Caller, argv, script};
+use remit_tests::daemon::{Daemon, user_a, user_b, user_m};
+use remit_tests::process::Identity;
+
+use super::scene::{Holder, one_slot, queued};
+
+fn read_frame(stream: &mut UnixStream) -> Vec<u8> {
+    let mut header = [0; HEADER];
+    stream.read_exact(&mut header).expect("the daemon answers");
+    let length = frame::header(header, caps::FRAME).expect("it is a frame");
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).expect("the daemon answers");
+    bytes
+}
+
+fn answer(daemon: &Daemon, user: &Identity, request: Request) -> Vec<u8> {
+    let mut stream = daemon.connect(user).expect("they may connect");
+    for message in [
+        FromClient::Hello(Hello {
+            protocol: PROTOCOL,
+            client: "somebody".into(),
+        }),
+        FromClient::Call { id: 7, request },
+    ] {
+        let bytes = encode(&message, caps::FRAME).expect("it is short");
+        stream.write_all(&bytes).expect("the daemon reads");
+    }
+    let _welcome = read_frame(&mut stream);
+    read_frame(&mut stream)
+}
+
+fn questions(job: JobId) -> Vec<(&'static str, Request)> {
+    let page = |tail| PageQuery {
+        stream: Stream::Stdout,
+        offset: 0,
+        limit: 100,
+        tail,
+        whole_characters: true,
+    };
+    let grep = |pattern: &str| GrepQuery {
+        stream: Stream::Stderr,
+        pattern: pattern.into(),
+        offset: 0,
+        limit: 10,
+        context: 1,
+    };
+    let query = |wait_ms, part| Request::Job(JobQuery { job, wait_ms, part });
+    let follow = |wait_ms| {
+        Request::Follow(Follow {
+            job,
+            stdout: 0,
+            stderr: 0,
+            wait_ms,
+        })
+    };
+    let stop = |signal| Request::Stop { job, signal };
+    vec![
+        ("its state", query(0, None)),
+        ("its end", query(20_000, None)),
+        ("a page", query(0, Some(PartQuery::Page(page(false))))),
+        ("its tail", query(0, Some(PartQuery::Page(page(true))))),
+        ("a search", query(0, Some(PartQuery::Grep(grep("a"))))),
+        (
+            "a search for no pattern",
+            query(0, Some(PartQuery::Grep(grep("(a")))),
+        ),
+        ("what it writes", follow(0)),
+        ("what it writes, waiting", follow(20_000)),
+        ("a stop", stop(None)),
+        ("a kill", stop(Some(libc::SIGKILL))),
+        ("a stop by no signal", stop(Some(99))),
+    ]
+}
+
+#[test]
+fn foreign_and_unknown_job_answers_are_identical() {
+    let daemon = Daemon::start(one_slot());
+    let mut a = Caller::new(&daemon, &user_a());
+    let ended = a
+        .run(script("echo secret; echo secret >&2"))
+        .expect("user A has a grant")
+        .job;
+    let running = Holder::of(&daemon, &user_a());
+    let waiting = queued(&mut a, argv(&["true"])).job;
+    let mut near = running.job;
+    near.0[15] ^= 1;
+    for user in [user_b(), user_m()] {
+        for absent in [near, JobId([0; 16]), JobId([0xff; 16])] {
+            let nowhere = questions(absent);
+            for job in [ended, running.job, waiting] {
+                for ((what, request), (_, absent)) in
+                    questions(job).into_iter().zip(nowhere.clone())
+                {
+                    let foreign = answer(&daemon, &user, request);
+                    assert!(
+                        foreign == answer(&daemon, &user, absent),
+                        "{what}: {:?}",
+                        String::from_utf8_lossy(&foreign)
+                    );
+                    let text = String::from_utf8_lossy(&foreign);
+                    assert!(!text.contains("secret"), "{what}: {text}");
+                }
+            }
+        }
+    }
+    let mut states =
+        [ended, running.job, waiting].map(|job| a.job(job, 0).expect("the job is ours").state);
+    assert_eq!(states, [State::Exited, State::Running, State::Queued]);
+    for user in [user_b(), user_m()] {
+        let jobs = Caller::new(&daemon, &user).ask(Request::Jobs { limit: u32::MAX });
+        let jobs = format!("{jobs:?}");
+        assert!(jobs.ends_with("([]))"), "{jobs}");
+    }
+    running.leave();
+    states[2] = a.end_of(waiting).state;
+    assert_eq!(states[2], State::Exited);
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn job_ids_differ_in_many_bits() {
+    let daemon = Daemon::start(one_slot());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let mut ids: Vec<[u8; 16]> = Vec::new();
+    for _ in 0..30 {
+        ids.push(
+            caller
+                .run(argv(&["true"]))
+                .expect("user A has a grant")
+                .job
+                .0,
+        );
+    }
+    let holder = Holder::of(&daemon, &user_a());
+    ids.extend((0..20).map(|_| queued(&mut caller, argv(&["true"])).job.0));
+    let bits = |a: &[u8; 16], b: &[u8; 16]| -> u32 {
+        a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum()
+    };
+    for (at, id) in ids.iter().enumerate() {
+        for other in &ids[..at] {
+            // On average 64 of 128 bits differ. Fewer than 20 differ in one of 10^15 pairs.
+            assert!(bits(id, other) >= 20, "{id:?} and {other:?}");
+        }
+    }
+    holder.leave();
+    let last = JobId(ids[ids.len() - 1]);
+    let _ = caller.end_of(last);
+    daemon.stop();
+}

@@ -1,0 +1,156 @@
+//! A daemon whose user A may run programs in `read`, and the attack program in profiles on top of `strict`.
+
+use std::path::Path;
+
+use remit_common::outcome::JobReport;
+use remit_common::wire::{Bytes, Run, What};
+use remit_tests::caller::{Caller, change, run};
+use remit_tests::control::Outcome;
+use remit_tests::daemon::{Daemon, Options, user_a};
+use remit_tests::test_dir::{TestDir, built};
+
+/// Has no account.
+pub const NAMED: u32 = 64_078;
+
+pub struct Arena {
+    pub daemon: Daemon,
+    pub yard: TestDir,
+    caller: Caller,
+}
+
+impl Arena {
+    pub fn new(options: Options) -> Self {
+        let yard = TestDir::new();
+        let _ = yard.program(&built().join("remit-attack"));
+        let _ = yard.directory("given");
+        std::fs::set_permissions(
+            yard.path().join("given"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o777),
+        )
+        .expect("the directory is ours");
+        let policy = policy(yard.path());
+        let daemon = Daemon::start(Options { policy, ..options });
+        let caller = Caller::new(&daemon, &user_a());
+        Self {
+            daemon,
+            yard,
+            caller,
+        }
+    }
+
+    pub fn granted_path(&self, name: &str) -> String {
+        let path = self.yard.path().join("given").join(name);
+        path.display().to_string()
+    }
+
+    pub fn attack(&self, profile: &str, words: &[&str]) -> Run {
+        let program = self.yard.path().join("bin/remit-attack");
+        let program = program.display().to_string();
+        let all = std::iter::once(program.as_str()).chain(words.iter().copied());
+        let argv = all.map(|word| Bytes::from(word.as_bytes().to_vec()));
+        Run {
+            profile: (profile != "read").then(|| profile.to_owned()),
+            ..run(What::Argv(argv.collect()))
+        }
+    }
+
+    pub fn report(&mut self, run: Run) -> JobReport {
+        self.caller.run(run).expect("it is granted")
+    }
+
+    pub fn tries(&mut self, profile: &str, words: &[&str]) -> Outcome {
+        let run = self.attack(profile, words);
+        self.outcome(run)
+    }
+
+    pub fn changes(&mut self, name: &str) -> Outcome {
+        self.outcome(change(name, &[]))
+    }
+
+    fn outcome(&mut self, run: Run) -> Outcome {
+        let report = self.report(run);
+        let signal = report.ending.as_ref().and_then(|ending| ending.signal);
+        let outcome = Outcome::read(&String::from_utf8_lossy(&report.stdout.head), signal);
+        match outcome {
+            Outcome::Broken(why) => Outcome::Broken(format!("{why} {report:?}")),
+            outcome => outcome,
+        }
+    }
+
+    pub fn number(&mut self, profile: &str, words: &[&str]) -> u64 {
+        match self.tries(profile, words) {
+            Outcome::Done(said) => said.parse().expect("a number"),
+            other => panic!("{profile} {words:?}: {other:?}"),
+        }
+    }
+
+    pub fn is_refused(&mut self, profiles: &[&str], words: &[&str], errno: i32) {
+        for profile in profiles {
+            let seen = self.tries(profile, words);
+            let refused = matches!(seen, Outcome::Refused(seen) if seen == errno);
+            assert!(refused, "{words:?} in {profile}: {seen:?}");
+        }
+    }
+}
+
+fn policy(yard: &Path) -> String {
+    let yard = yard.display();
+    let program = format!("{yard}/bin/remit-attack");
+    let mut text = String::new();
+    for (name, more) in [
+        ("walled", "network = \"loopback\"".to_owned()),
+        (
+            "named",
+            format!("user = \"#{NAMED}\"\nlimits = {{ tasks = 20 }}"),
+        ),
+        ("root", "user = \"root\"".to_owned()),
+    ] {
+        text += &format!(
+            "[profile.{name}]\nbase = \"strict\"\nexec = [\"{yard}/bin\"]\n{more}\n\n\
+             [[grant]]\nname = \"{name}\"\nto = [\"#64001\"]\nallow = [\"run\"]\nrun_profile = \"{name}\"\n\n"
+        );
+    }
+    // Profiles that may change the host cannot be granted for `run`.
+    for (profile, more, commands) in [
+        (
+            "changes",
+            "capabilities = [\"CAP_SETUID\"]".to_owned(),
+            &[("inotify", "\"inotify-as\", \"64079\"")][..],
+        ),
+        (
+            "writes",
+            format!("write = [\"{yard}/given\"]\nleads_to_root = true"),
+            &[
+                ("memory", "\"grow-memory\", \"3221225472\""),
+                ("small", "\"grow-memory\", \"1073741824\""),
+                (
+                    "file",
+                    "\"grow-file\", \"YARD/given/large\", \"3221225472\"",
+                ),
+                (
+                    "whiteout",
+                    "\"whiteout\", \"YARD/given/from\", \"YARD/given/to\"",
+                ),
+                ("filter", "\"socket-filter\""),
+            ],
+        ),
+    ] {
+        text +=
+            &format!("[profile.{profile}]\nbase = \"strict\"\nexec = [\"{yard}/bin\"]\n{more}\n\n");
+        for (name, words) in commands {
+            let words = words.replace("YARD", &yard.to_string());
+            text += &format!(
+                "[[command]]\nname = \"{profile}.{name}\"\nsummary = \"Try it\"\neffect = \"change\"\n\
+                 profile = \"{profile}\"\nargv = [\"{program}\", {words}]\n\n"
+            );
+        }
+    }
+    text + "[[grant]]\nname = \"test\"\nto = [\"#0\", \"#64001\", \"#64002\"]\nallow = [\"run\"]\n\
+            profile = \"read\"\napproval = \"none\"\n\n\
+            [[grant]]\nname = \"commands\"\nto = [\"#64001\"]\nallow = [\"changes.*\", \"writes.*\"]\neffect = \"change\"\n"
+}
+
+pub fn security() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../SECURITY.md");
+    std::fs::read_to_string(path).expect("the repository has it")
+}

@@ -1,0 +1,88 @@
+//! Written files, and files left behind.
+
+use remit_tests::attack::requests;
+use remit_tests::control::Outcome;
+use remit_tests::daemon::Options;
+
+use super::arena::Arena;
+
+#[test]
+fn s01_no_read_has_a_file_written_out() {
+    let mut arena = Arena::new(Options::default());
+    let file = "/usr/lib/os-release";
+    for profile in ["read", "walled", "root"] {
+        for (id, errno) in [
+            ("direct-read", libc::EINVAL),
+            ("direct-later", libc::EINVAL),
+            ("direct-openat2", libc::ENOSYS),
+            ("fiemap", libc::EOPNOTSUPP),
+        ] {
+            arena.is_refused(&[profile], &[id, file], errno);
+        }
+        for id in ["may-openat2", "may-read-file"] {
+            let seen = arena.tries(profile, &[id, file]);
+            assert!(
+                matches!(seen, Outcome::Done(_)),
+                "{id} in {profile}: {seen:?}"
+            );
+        }
+    }
+    arena.daemon.stop();
+}
+
+/// `FS_IOC_GETFLAGS`, `_GETVERSION` and its older number, `_FSGETXATTR`, `_FSSETXATTR` without effect,
+/// `_GETFSLABEL`, `_GET_ENCRYPTION_POLICY_EX`, `_MEASURE_VERITY`, `_GETFSMAP`, XFS_IOC_DIOINFO, `_FSGEOMETRY`,
+/// FICLONE, FIDEDUPERANGE, BTRFS_IOC_FS_INFO, `_GET_SUBVOL_INFO`, `_TREE_SEARCH`.
+const QUESTIONS: [&str; 16] = [
+    "80086601", "80087601", "80086603", "801c581f", "401c5820", "81009431", "c0096616", "c0046686",
+    "c0c0583b", "800c581e", "8100587e", "40049409", "c0189436", "8400941f", "81f8943c", "d0009411",
+];
+
+/// `EXT4_IOC_GET_ES_CACHE`, `FS_IOC_FIEMAP`, NILFS_IOCTL_SYNC, EXT4_IOC_ALLOC_DA_BLKS, F2FS_IOC_WRITE_CHECKPOINT,
+/// and unassigned numbers.
+const OTHERS: [&str; 8] = [
+    "c020662a", "c020660b", "80086e8a", "660c", "f507", "80086666", "c0185899", "94ff",
+];
+
+/// Permitted file system requests are a list of those known to write nothing out.
+#[test]
+fn k04_only_harmless_file_system_requests_are_permitted() {
+    let mut arena = Arena::new(Options::default());
+    let file = "/usr/lib/os-release";
+    for profile in ["read", "walled", "root"] {
+        arena.is_refused(&[profile], &["es-cache", file], libc::EOPNOTSUPP);
+        for number in OTHERS {
+            arena.is_refused(&[profile], &["request", number, file], libc::EOPNOTSUPP);
+        }
+    }
+    // Listed requests answer as without a sandbox, except that a read-only mount refuses a change first.
+    for number in QUESTIONS {
+        let without = requests::request(&[number.to_owned(), file.to_owned()]);
+        let within = arena.tries("root", &["request", number, file]);
+        let alike = match (&without, &within) {
+            (_, Outcome::Refused(libc::EROFS)) => number == "401c5820",
+            (_, Outcome::Refused(libc::EPERM)) => number == "d0009411",
+            (Ok(_), Outcome::Done(_)) => true,
+            (Err(refused), Outcome::Refused(errno)) => refused.0 == *errno,
+            _ => false,
+        };
+        assert!(alike, "{number}: {within:?}, but without {without:?}");
+    }
+    arena.daemon.stop();
+}
+
+#[test]
+fn s07_no_rename_leaves_a_device_node_behind() {
+    let mut arena = Arena::new(Options::default());
+    let from = arena.granted_path("from");
+    std::fs::write(&from, "content").expect("the directory is ours");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(&from, open).expect("the file is ours");
+    let seen = arena.changes("writes.whiteout");
+    assert!(matches!(seen, Outcome::Refused(libc::EINVAL)), "{seen:?}");
+    let kind = std::fs::symlink_metadata(&from)
+        .expect("it is there")
+        .file_type();
+    assert!(kind.is_file(), "{kind:?}");
+    arena.daemon.stop();
+}

@@ -1,0 +1,191 @@
+//! Runs attacks: a separate daemon, with a scene that is set up for the uid of each next job.
+
+use std::path::Path;
+
+use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::client::Client;
+use remit_common::outcome::JobReport;
+use remit_common::wire::{Bytes, Purpose, Reply, Request, Run, What};
+use remit_tests::attack::allowed::Check;
+use remit_tests::attack::strict::StrictIdentity;
+use remit_tests::control::{Outcome, Seen};
+use remit_tests::daemon::{Daemon, Options, user_a};
+use remit_tests::process::{Identity, status_field};
+use remit_tests::scene::{AttackFixture, LISTED, SCRATCH, Scene, arrange};
+use remit_tests::test_dir::{TestDir, built};
+
+const PROFILE: &str = "walled";
+/// Group adm, which may read logs.
+const ADM: u32 = 4;
+
+pub fn has_landlock() -> bool {
+    std::env::var("REMIT_TEST_LANDLOCK").map_or(true, |value| value != "none")
+}
+
+/// A daemon with one job at a time, so the next job's uid is known.
+pub struct Arena {
+    pub daemon: Daemon,
+    client: Client,
+    fixture: AttackFixture,
+    next: u32,
+    identity: StrictIdentity,
+    yard: Option<TestDir>,
+}
+
+/// Both ways to sandbox a job. With shared mounts, jobs are pre-forked.
+pub fn both_ways(options: &Options) -> [Options; 2] {
+    [false, true].map(|shared| Options {
+        shared,
+        ..options.clone()
+    })
+}
+
+impl Arena {
+    /// Runs jobs until a zygote forked one, visible by two more seccomp filters than this process has.
+    pub fn gets_preforked(&mut self) -> bool {
+        let own = i32::try_from(std::process::id()).expect("pids are small");
+        let own = status_field(own, "Seccomp_filters").and_then(|count| count.parse::<u32>().ok());
+        let wanted = format!("Seccomp_filters:\t{}\n", own.unwrap_or_default() + 2);
+        (0..50).any(|_| {
+            let report = self.run(vec!["cat".into(), "/proc/self/status".into()]);
+            String::from_utf8_lossy(&report.stdout.head).contains(&wanted)
+        })
+    }
+
+    pub fn new(options: Options) -> Self {
+        let daemon = Daemon::start(Options { jobs: 1, ..options });
+        let fixture = AttackFixture {
+            // A uid used by no other process is what protects a job of `read` from others.
+            stranger: Some(Identity::new(0, &[])),
+            ..daemon.fixture(Identity::new(daemon.first_job_uid(), &[ADM]))
+        };
+        Self::over(daemon, fixture, StrictIdentity::Own, None)
+    }
+
+    pub fn strict(identity: StrictIdentity, options: Options) -> Self {
+        let yard = TestDir::new();
+        let program = yard.program(&built().join("remit-attack"));
+        let dir = yard.directory("fixture");
+        for name in [LISTED, SCRATCH] {
+            let _ = yard.directory(name);
+        }
+        let policy = policy(identity, yard.path());
+        let daemon = Daemon::start(Options {
+            jobs: 1,
+            policy,
+            ..options
+        });
+        let fixture = AttackFixture {
+            dir,
+            program,
+            ..daemon.fixture(Identity::new(daemon.first_job_uid(), &[ADM]))
+        };
+        Self::over(daemon, fixture, identity, Some(yard))
+    }
+
+    fn over(
+        daemon: Daemon,
+        fixture: AttackFixture,
+        identity: StrictIdentity,
+        yard: Option<TestDir>,
+    ) -> Self {
+        let client = daemon.client(&user_a()).expect("user A may connect");
+        let next = daemon.first_job_uid();
+        Self {
+            daemon,
+            client,
+            fixture,
+            next,
+            identity,
+            yard,
+        }
+    }
+
+    /// Returns Landlock's ABI version for jobs; 0 without Landlock.
+    pub fn landlock(&self) -> u32 {
+        match self.daemon.administer(AdminRequest::Status) {
+            Ok(AdminReply::Status(status)) => status.landlock,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn run(&mut self, argv: Vec<String>) -> JobReport {
+        let run = Run {
+            traceparent: None,
+            what: What::Argv(
+                argv.into_iter()
+                    .map(|one| Bytes::from(one.into_bytes()))
+                    .collect(),
+            ),
+            cwd: None,
+            env: Vec::new(),
+            stdin: None,
+            profile: self.yard.as_ref().map(|_| PROFILE.to_owned()),
+            wait_ms: Some(20_000),
+            max_runtime_s: Some(15),
+            request_id: None,
+            purpose: Purpose::Use,
+        };
+        match self.client.call(Request::Run(run), |_| {}) {
+            Ok(Reply::Job { report, .. }) => {
+                let first = self.daemon.first_job_uid();
+                let last = report.enforced.as_ref().map_or(self.next, |it| it.uid);
+                self.next = if last == first { first + 1 } else { first };
+                *report
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn perform(&mut self, id: &str) -> Seen {
+        // The daemon alternates between two uids, so the next one is known unless a start was undone.
+        for _ in 0..5 {
+            let uid = match self.identity {
+                StrictIdentity::Own => self.next,
+                StrictIdentity::Root => 0,
+            };
+            self.fixture.job = Identity::new(uid, &[ADM]);
+            let scene = arrange(id, &self.fixture);
+            let report = self.run(scene.argv(id));
+            if report.enforced.as_ref().is_none_or(|it| it.uid == uid) {
+                return Self::seen(&report, scene);
+            }
+        }
+        panic!("the scenes of {id} were set for another uid each time");
+    }
+
+    fn seen(report: &JobReport, scene: Scene) -> Seen {
+        let signal = report.ending.as_ref().and_then(|ending| ending.signal);
+        let stdout = String::from_utf8_lossy(&report.stdout.head).into_owned();
+        let outcome = match Outcome::read(&stdout, signal) {
+            Outcome::Broken(why) => Outcome::Broken(format!("{why} {report:?}")),
+            outcome => outcome,
+        };
+        Seen {
+            outcome,
+            touched: scene.touched(),
+        }
+    }
+
+    pub fn failing<'a>(&mut self, checks: impl Iterator<Item = &'a Check>) -> Vec<String> {
+        checks
+            .map(|check| (check.id, self.perform(check.id)))
+            .filter(|(_, seen)| !matches!(seen.outcome, Outcome::Done(_)))
+            .map(|(id, seen)| format!("{id}: {}", seen.outcome.word()))
+            .collect()
+    }
+}
+
+fn policy(identity: StrictIdentity, yard: &Path) -> String {
+    let user = match identity {
+        StrictIdentity::Own => "",
+        StrictIdentity::Root => "user = \"root\"\n",
+    };
+    let yard = yard.display();
+    format!(
+        "[profile.{PROFILE}]\nbase = \"strict\"\n{user}groups = [\"#{ADM}\"]\n\
+         exec = [\"{yard}/bin\", \"{yard}/fixture\"]\nread = [\"{yard}/{LISTED}\"]\n\
+         scratch = [\"{yard}/{SCRATCH}\"]\nnetwork = \"loopback\"\n\n\
+         [[grant]]\nname = \"test\"\nto = [\"#64001\"]\nallow = [\"run\"]\nrun_profile = \"{PROFILE}\"\n"
+    )
+}

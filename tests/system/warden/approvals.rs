@@ -1,0 +1,238 @@
+//! Changes that wait for an approval, while the broker lies or dies and the audit log is full.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use remit_common::admin::{AdminReply, AdminRequest, PendingView};
+use remit_common::names::JobId;
+use remit_common::outcome::State;
+use remit_common::refusal::Code;
+use remit_common::wire::Purpose;
+use remit_link::{Answer, JobMeta, Spec, SpecWhat, ToBroker, ToWarden, WaitReason};
+
+use crate::warden::audit_log::{events, start_with};
+use crate::warden::stage::{ALICE, BOB, Broker, Stage, argv, readable};
+
+const BIG: usize = 48 << 20;
+
+fn start(slowly: bool) -> (Stage, Broker) {
+    let (stage, broker) = Stage::start();
+    take_policy(&stage, slowly);
+    (stage, broker)
+}
+
+fn take_policy(stage: &Stage, slowly: bool) {
+    let big = stage.test_dir.path().join("big");
+    std::fs::write(&big, vec![7; if slowly { BIG } else { 7 }]).unwrap();
+    let text = format!(
+        "[[command]]\nname = \"site.change\"\nsummary = \"changes\"\nargv = [\"/usr/bin/true\", \"{}\"]\n\
+         effect = \"change\"\nprofile = \"host\"\n\n[[grant]]\nname = \"asks\"\n\
+         to = [\"#64001\", \"#64002\"]\nallow = [\"site.change\"]\n\
+         approval = {{ by = [\"#64005\"] }}\n",
+        big.display()
+    );
+    stage.write("config/policy.d/10-test.toml", &text);
+    let reply = stage.ask(AdminRequest::Reload);
+    assert!(matches!(reply, AdminReply::Reloaded(_)), "{reply:?}");
+}
+
+fn change() -> Spec {
+    Spec {
+        what: SpecWhat::Named {
+            name: "site.change".into(),
+            args: Vec::new(),
+        },
+        max_runtime_s: None,
+        purpose: Purpose::Change {
+            reason: "a test".into(),
+        },
+        ..argv(&[])
+    }
+}
+
+fn asked(broker: &Broker, session: u64, ticket: u64) -> JobMeta {
+    broker.run(session, ticket, change(), &[]);
+    let meta = broker.until(|message, fds| match message {
+        ToBroker::Job {
+            ticket: Some(of),
+            meta,
+            ..
+        } if *of == ticket => Ok(meta.clone()),
+        ToBroker::Answer { ticket: of, answer } if *of == ticket => panic!("refused: {answer:?}"),
+        _ => Err(fds),
+    });
+    assert!(
+        matches!(meta.waiting, Some(WaitReason::Approval(_))),
+        "{meta:?}"
+    );
+    *meta
+}
+
+fn pending(stage: &Stage) -> Vec<PendingView> {
+    match stage.ask(AdminRequest::Pending { seen: None }) {
+        AdminReply::Pending { requests, .. } => requests,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn lock(stage: &Stage) -> AdminReply {
+    stage.ask(AdminRequest::Lock {
+        why: "test".to_owned(),
+        kill: true,
+    })
+}
+
+#[test]
+fn broker_cannot_approve_or_change_pending_request() {
+    let (stage, broker) = start(false);
+    let (_alice, _bob);
+    _alice = stage.connect(ALICE);
+    let alices = broker.session();
+    _bob = stage.connect(BOB);
+    let bobs = broker.session();
+    let meta = asked(&broker, alices, 1);
+    let job = meta.job;
+    let digest = pending(&stage)[0].digest;
+    // False claims about the job, its end, and sessions of others have no effect.
+    broker.drained(job);
+    broker.say(&ToWarden::OverLimit { job });
+    for (ticket, session) in [(2, bobs), (3, 0), (4, bobs + 7)] {
+        broker.say(&ToWarden::Stop {
+            session,
+            ticket,
+            job,
+            signal: None,
+        });
+        assert!(broker.answer(ticket).is_err());
+    }
+    broker.say(&ToWarden::Closed { session: alices });
+    // The requester is gone. The request stays, with the uid that the kernel reported.
+    let view = &pending(&stage)[0];
+    assert_eq!((view.uid, view.job, view.digest), (ALICE, job, digest));
+    broker.run(alices, 5, change(), &[]);
+    assert_eq!(broker.answer(5).unwrap_err().code, Code::DaemonUnavailable);
+    // The next broker receives the same state.
+    broker.die();
+    let (broker, handed_over) = stage.next_broker();
+    let same = handed_over.into_iter().any(|(message, _)| match message {
+        ToBroker::Job {
+            meta: handed_over, ..
+        } => handed_over.waiting == meta.waiting && handed_over.job == job,
+        _ => false,
+    });
+    assert!(same, "it was not reported to the next broker");
+    assert_eq!(
+        (stage.records("asked").len(), stage.records("intent").len()),
+        (1, 0)
+    );
+    let _ = lock(&stage);
+    let ending = broker.end(job);
+    assert_eq!(
+        (ending.state, ending.code),
+        (State::Denied, Some(Code::ApprovalVoid))
+    );
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn disconnect_before_hashing_leaves_no_request() {
+    let (stage, broker) = start(true);
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, change(), &[]);
+    broker.say(&ToWarden::Closed { session });
+    assert_eq!(broker.answer(1).unwrap_err().code, Code::DaemonUnavailable);
+    let nothing = |stage: &Stage| {
+        assert_eq!(pending(stage), []);
+        assert_eq!((stage.records("asked").len(), stage.open_jobs()), (0, 0));
+    };
+    nothing(&stage);
+    // Neither does a request whose broker dies meanwhile. The next broker does not receive a ticket it never
+    // issued.
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 2, change(), &[]);
+    stage.alive();
+    broker.die();
+    let (broker, _) = stage.next_broker();
+    nothing(&stage);
+    assert!(
+        !readable(broker.link.as_fd(), 1000),
+        "another's ticket was reported"
+    );
+    // Neither does a request that a lock overtakes.
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 3, change(), &[]);
+    stage.alive();
+    let _ = lock(&stage);
+    assert_eq!(broker.answer(3).unwrap_err().code, Code::Locked);
+    nothing(&stage);
+    assert_eq!(stage.records("refusal").len(), 3);
+    stage.stop();
+}
+
+/// An end that is not in the audit log is reported to nobody, and nothing is approved meanwhile.
+#[test]
+fn request_with_unrecorded_end_is_not_approvable() {
+    let (stage, broker, journal) = start_with("");
+    take_policy(&stage, false);
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let job = asked(&broker, session, 1).job;
+    let digest = pending(&stage)[0].digest;
+    let _ = journal.read();
+    journal.fill();
+    let stop = |ticket| {
+        broker.say(&ToWarden::Stop {
+            session,
+            ticket,
+            job,
+            signal: None,
+        });
+        broker.answer(ticket)
+    };
+    assert_eq!(stop(2), Ok(Answer::Stopping(job)));
+    assert_eq!(pending(&stage), []);
+    let reply = stage.ask(AdminRequest::Approve { job, digest });
+    assert!(matches!(reply, AdminReply::Refused(_)), "{reply:?}");
+    assert!(
+        !readable(broker.link.as_fd(), 300),
+        "reported before it was recorded"
+    );
+    let mut records = journal.read();
+    assert_eq!(broker.end(job).state, State::Cancelled);
+    records.extend(journal.read());
+    assert_eq!(
+        (events(&records, "end"), events(&records, "intent")),
+        (1, 0)
+    );
+    stage.stop();
+}
+
+#[test]
+fn lock_voids_all_pending_requests() {
+    let (stage, broker) = start(false);
+    let clients: Vec<_> = [ALICE, BOB]
+        .map(|uid| (stage.connect(uid), broker.session()))
+        .into();
+    let mut jobs: Vec<JobId> = Vec::new();
+    for (at, (_, session)) in clients.iter().enumerate() {
+        for ticket in 0..16 {
+            let ticket = at as u64 * 100 + ticket + 1;
+            jobs.push(asked(&broker, *session, ticket).job);
+        }
+    }
+    assert_eq!(stage.status().pending, 32);
+    let start = Instant::now();
+    let _ = lock(&stage);
+    let took = start.elapsed();
+    assert_eq!(stage.status().pending, 0);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    for job in jobs {
+        assert_eq!(broker.end(job).code, Some(Code::ApprovalVoid));
+    }
+    assert_eq!(stage.records("void").len(), 32);
+    stage.stop();
+}

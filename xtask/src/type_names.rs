@@ -1,0 +1,101 @@
+//! Finds type names with more than one declaration.
+
+use std::collections::BTreeMap;
+
+use crate::rust::RustFile;
+use crate::rust::facts::ModuleFacts;
+
+/// For each name the packages that declare it, with the locations of the declarations.
+#[derive(Debug, Default)]
+pub struct TypeNames(BTreeMap<String, BTreeMap<String, Vec<String>>>);
+
+impl TypeNames {
+    pub fn add(&mut self, package: &str, file: &RustFile) {
+        self.add_module(package, &file.path, &file.module);
+    }
+
+    fn add_module(&mut self, package: &str, path: &str, module: &ModuleFacts) {
+        for (name, line) in &module.types {
+            let by_package = self.0.entry(name.clone()).or_default();
+            let locations = by_package.entry(package.to_owned()).or_default();
+            locations.push(format!("{path}:{line}"));
+        }
+        for inline in &module.inline {
+            self.add_module(package, path, inline);
+        }
+    }
+
+    /// Returns names declared more than once in one package: `package::Name` and the locations.
+    pub fn repeated(&self) -> BTreeMap<String, Vec<String>> {
+        let mut found = BTreeMap::new();
+        for (name, by_package) in &self.0 {
+            for (package, locations) in by_package {
+                if locations.len() > 1 {
+                    found.insert(format!("{package}::{name}"), locations.clone());
+                }
+            }
+        }
+        found
+    }
+
+    pub fn shared(&self) -> BTreeMap<String, Vec<String>> {
+        let names = self.0.iter().filter(|(_, by_package)| by_package.len() > 1);
+        names
+            .map(|(name, by_package)| (name.clone(), by_package.keys().cloned().collect()))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::circles::tests::parsed;
+
+    fn names(files: &[(&str, &str, &str)]) -> TypeNames {
+        let mut names = TypeNames::default();
+        for (package, path, text) in files {
+            for file in parsed(&[(path, text)]) {
+                names.add(package, &file);
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn name_twice_in_a_package_is_found() {
+        let names = names(&[
+            ("p", "a.rs", "struct Told; mod b { enum Told {} }"),
+            (
+                "p",
+                "c.rs",
+                "type One = u8; union Two { a: u8 } trait Three {}",
+            ),
+        ]);
+        let repeated = names.repeated();
+        assert_eq!(repeated.keys().collect::<Vec<_>>(), ["p::Told"]);
+        assert!(names.shared().is_empty());
+    }
+
+    #[test]
+    fn name_in_two_packages_is_shared() {
+        let names = names(&[
+            ("p", "a.rs", "struct A;"),
+            ("q", "b.rs", "trait A {} struct B;"),
+        ]);
+        assert_eq!(
+            names.shared().into_values().collect::<Vec<_>>(),
+            [["p", "q"]]
+        );
+        assert!(names.repeated().is_empty());
+    }
+
+    #[test]
+    fn tests_functions_and_associated_types_do_not_count() {
+        let names = names(&[(
+            "p",
+            "a.rs",
+            "struct A; fn f() { struct A; } trait T { type A; }\n#[cfg(test)]\nmod tests { struct A; }\n#[cfg(test)]\nstruct A;",
+        )]);
+        assert!(names.repeated().is_empty());
+    }
+}
