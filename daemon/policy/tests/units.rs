@@ -114,6 +114,66 @@ fn approval_is_asked_for_the_units_of_a_rule() {
 }
 
 #[test]
+fn approval_is_asked_for_logs_that_show_its_units_among_others() {
+    let rules = "[[grant]]\nto = ['%remit']\nallow = ['run', 'logs']\n\
+                 [[grant]]\nto = ['%remit']\nallow = ['logs']\nargs = { unit = ['ssh.service'] }\n\
+                 approval = { by = ['%ops'] }\n";
+    let policy = with(rules);
+    for args in [
+        &[][..],
+        &[("grep", "sshd")],
+        &[("unit", "system.slice")],
+        &[("unit", "init.scope")],
+    ] {
+        assert_eq!(answer(&policy, "logs", args), "ask", "{args:?}");
+    }
+    // The rule asks, but alone it allows no more than its units.
+    let alone = with(
+        "[[grant]]\nto = ['%remit']\nallow = ['logs']\nargs = { unit = ['ssh.service'] }\n\
+                      approval = { by = ['%ops'] }\n",
+    );
+    assert_eq!(answer(&alone, "logs", &[("unit", "ssh")]), "ask");
+    for args in [&[][..], &[("unit", "system.slice")]] {
+        assert_eq!(answer(&alone, "logs", args), "deny", "{args:?}");
+    }
+}
+
+#[test]
+fn slice_is_about_all_units_below_it() {
+    let denial = with(
+        "[[grant]]\nto = ['%remit']\nallow = ['run']\n\
+                       [[deny]]\nto = ['%remit']\ndeny = ['logs', 'service.status']\n\
+                       args = { unit = ['vault.service'] }\n",
+    );
+    let of = |units: &str| {
+        with(&format!(
+            "[[grant]]\nto = ['%remit']\nallow = ['logs', 'service.status']\nargs = {{ unit = [{units}] }}\n"
+        ))
+    };
+    let (stars, slices) = (of("'*'"), of("'app*.slice', 'init.scope'"));
+    for name in ["logs", "service.status"] {
+        for (policy, unit, expect) in [
+            (&denial, "vault.service", "deny"),
+            (&denial, "system.slice", "deny"),
+            (&denial, "init.scope", "deny"),
+            (&denial, "nginx.service", "allow"),
+            (&stars, "nginx.service", "allow"),
+            (&stars, "system.slice", "deny"),
+            (&stars, "init.scope", "deny"),
+            (&slices, "app-web.slice", "allow"),
+            (&slices, "system.slice", "deny"),
+            (&slices, "init.scope", "allow"),
+        ] {
+            assert_eq!(
+                answer(policy, name, &[("unit", unit)]),
+                expect,
+                "{name} {unit}"
+            );
+        }
+    }
+}
+
+#[test]
 fn values_and_arguments_that_cannot_be_are_refused() {
     let grant = |allow: &str, args: &str| {
         format!("[[grant]]\nto = ['%remit']\nallow = [{allow}]\nargs = {{ {args} }}\n")

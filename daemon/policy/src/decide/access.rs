@@ -43,21 +43,21 @@ pub struct Usable<'a> {
 impl Usable<'_> {
     /// Returns the verdict on a covered call that is not denied, if no rule about further arguments asks for more.
     pub fn verdict(&self) -> Verdict {
-        self.asked(self.approval.clone())
+        self.asked(&self.deciding.id, self.approval.clone())
     }
 
     /// Returns the verdict on this call, if this rule covers it and no earlier one does.
     pub fn verdict_of(&self, args: &[(String, String)]) -> Verdict {
         let call = Some(self.named.with(args));
-        let covering = self.asking.iter().filter(|rule| rule.covers(call));
-        self.asked(Approval::all(
-            covering.filter_map(|rule| rule.approval.as_ref()),
-        ))
+        let counting = || self.asking.iter().filter(|rule| rule.counts_for(call));
+        let asked = Approval::all(counting().filter_map(|rule| rule.approval.as_ref()));
+        // Rules with an approval come first.
+        let strictest = counting().next().map_or(self.deciding, |rule| rule);
+        self.asked(&strictest.id, asked)
     }
 
-    fn asked(&self, approval: Option<Approval>) -> Verdict {
-        let terms = Terms::of(self.named, self.profile);
-        Verdict::of(terms, &self.deciding.id, approval)
+    fn asked(&self, rule: &RuleId, approval: Option<Approval>) -> Verdict {
+        Verdict::of(Terms::of(self.named, self.profile), rule, approval)
     }
 
     /// Returns true if this rule allows a call with these arguments, provided that no earlier rule covers it.

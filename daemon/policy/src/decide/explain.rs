@@ -162,7 +162,21 @@ impl Question<'_> {
             };
         }
         if !rule.covers(self.call) {
-            return format!("allows {name} only with {}", rule.scope);
+            let asked = rule.approval.as_ref();
+            let asked = asked.filter(|_| rule.counts_for(self.call));
+            return match (asked, verdict) {
+                (Some(approval), Verdict::Ask(pending)) => {
+                    let decides = match *pending.rule() == rule.id {
+                        true => "decides: ",
+                        false => "",
+                    };
+                    format!(
+                        "{decides}{name} shows {} among others; it {approval}",
+                        rule.scope
+                    )
+                }
+                _ => format!("allows {name} only with {}", rule.scope),
+            };
         }
         if let Some((profile, _)) = self
             .run

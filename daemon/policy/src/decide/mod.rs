@@ -12,7 +12,7 @@
 //! grant lists the variables.
 //!
 //! A rule with `args` matches a call whose arguments will have these values: a grant all of them, a denial one of
-//! each.
+//! each. Logs of many units may show those that a rule names: its denial and its approval apply.
 //!
 //! A caller without a grant gets the same answer as for a command that does not exist, even if a `[[deny]]` is about
 //! it.
@@ -277,15 +277,16 @@ impl Policy {
         granted.peek().ok_or_else(unknown)?;
         self.not_denied(caller, name, call)?;
         // A caller with a grant for other arguments knows the command, so the refusal lists them.
-        let covering: Vec<&GrantRule> = granted.filter(|rule| rule.covers(call)).collect();
-        let strictest = covering.first();
-        let rule =
-            strictest.ok_or_else(|| denial::other_arguments(caller.uid, name, granting()))?;
+        if !granting().any(|rule| rule.covers(call)) {
+            return Err(denial::other_arguments(caller.uid, name, granting()));
+        }
+        let counting: Vec<&GrantRule> = granted.filter(|rule| rule.counts_for(call)).collect();
+        let rule = counting.first().ok_or_else(unknown)?;
         if named.effect() != effect {
             return Err(denial::other_tool(&named));
         }
         let terms = Terms::of(named, self.profile_of(named));
-        let asked = Approval::all(covering.iter().filter_map(|rule| rule.approval.as_ref()));
+        let asked = Approval::all(counting.iter().filter_map(|rule| rule.approval.as_ref()));
         Ok(Verdict::of(terms, &rule.id, asked))
     }
 
@@ -368,6 +369,13 @@ impl GrantRule {
     pub(crate) fn covers(&self, call: Option<Called<'_>>) -> bool {
         let covers = |(named, args): Called<'_>| self.is_about(named, args);
         self.scope.is_any() || call.is_some_and(covers)
+    }
+
+    /// Returns true if it covers this call, or if its approval is needed all the same: the call shows what the rule is
+    /// about among others. Then another rule must allow the call.
+    pub(crate) fn counts_for(&self, call: Option<Called<'_>>) -> bool {
+        let shows = |(named, args): Called<'_>| self.scope.is_shown_by(named, args);
+        self.covers(call) || (self.approval.is_some() && call.is_some_and(shows))
     }
 }
 

@@ -48,7 +48,7 @@ impl Scope {
 
     /// Returns true if a permission for these calls is one for this call: each argument has a value, and all its
     /// values match. No star matches an `@`. The text after it in the name of a unit goes from the caller to the
-    /// programs of the unit, so a permission must name it.
+    /// programs of the unit, so a permission must name it. It must also name the kind of a unit that shows others.
     pub(crate) fn covers(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         self.0.iter().all(|(name, globs)| {
             let values = values(named, name, args);
@@ -59,7 +59,7 @@ impl Scope {
                 }),
             };
             let fits = |glob: &Glob, value: &str| match is_text {
-                true => glob.matches_within(value, '@'),
+                true => glob.matches_within(value, '@') && names_kind(named, glob, value),
                 false => glob.matches(value),
             };
             let is_one_of = |value: &Cow<'_, str>| globs.iter().any(|glob| fits(glob, value));
@@ -86,8 +86,14 @@ impl Scope {
             && packages.into_iter().all(|(name, _)| is_one(name))
     }
 
+    /// Returns true if this call of a built-in command may show these units among others.
+    pub(crate) fn is_shown_by(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
+        let mut names = self.0.keys();
+        !self.is_any() && names.all(|name| shows_others(named, &values(named, name, args)))
+    }
+
     /// Returns true if a denial of these calls denies this call: of each argument one value matches, a package in any
-    /// spelling. A built-in command without the argument shows all units, so it shows the denied ones, too.
+    /// spelling. A built-in command that shows several units may show the denied ones, too.
     pub(crate) fn touches(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         self.0.iter().all(|(name, globs)| {
             let is_package = is_package(named, name);
@@ -96,9 +102,8 @@ impl Scope {
                 false => glob.matches(value),
             };
             let values = values(named, name, args);
-            let shows_all = matches!(named, Named::Builtin(_)) && values.is_empty();
             let is_one = |value: &Cow<'_, str>| globs.iter().any(|glob| is_about(glob, value));
-            shows_all || values.iter().any(is_one)
+            shows_others(named, &values) || values.iter().any(is_one)
         })
     }
 }
@@ -127,6 +132,21 @@ pub(crate) const UNIT: &str = "unit";
 /// Returns true if rules know this argument of a built-in command.
 pub(crate) fn has_unit(builtin: &builtin::Command, name: &str) -> bool {
     name == UNIT && builtin.args.iter().any(|arg| arg.name == name)
+}
+
+/// Returns true if a built-in command shows more units than the one that it names: all without a unit, those below a
+/// slice (journalctl(1), `--unit`), and all of which the manager itself writes.
+fn shows_others(named: Named<'_>, values: &[Cow<'_, str>]) -> bool {
+    matches!(named, Named::Builtin(_)) && values.iter().all(|unit| is_of_many(unit))
+}
+
+fn is_of_many(unit: &str) -> bool {
+    unit.ends_with(".slice") || unit == "init.scope"
+}
+
+fn names_kind(named: Named<'_>, glob: &Glob, unit: &str) -> bool {
+    let is_named = glob.literal().is_some() || glob.as_str().ends_with(".slice");
+    is_named || !matches!(named, Named::Builtin(_)) || !is_of_many(unit)
 }
 
 fn is_package(named: Named<'_>, name: &str) -> bool {

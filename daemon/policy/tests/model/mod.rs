@@ -192,14 +192,26 @@ impl Rule {
         name == "logs" && self.names.contains(&name) && self.args[1].is_empty()
     }
 
+    fn unit_of_logs(args: &Args) -> Option<String> {
+        match args.as_slice() {
+            [(key, value)] if key == "unit" && !value.is_empty() => {
+                Some(format!("{value}.service"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns true if the logs of all units show those of the rule, whose approval is needed then.
+    fn is_shown(&self, name: &str, args: &Args) -> bool {
+        let is_asking = self.expires_s.is_some() && !self.deny;
+        is_asking && self.is_scoped() && name == "logs" && Self::unit_of_logs(args).is_none()
+    }
+
     fn fits(&self, name: &str, args: &Args) -> bool {
         if self.is_scoped() && name == "logs" {
-            let [(key, value)] = args.as_slice() else {
-                return false;
-            };
-            let unit = format!("{value}.service");
-            let fits = self.args[0].iter().any(|glob| matches(glob, &unit));
-            return key == "unit" && !value.is_empty() && fits;
+            let unit = Self::unit_of_logs(args);
+            let fits = |unit: String| self.args[0].iter().any(|glob| matches(glob, &unit));
+            return unit.is_some_and(fits);
         }
         let passed = |name: &str| -> Vec<&str> {
             let of_name = args.iter().filter(|(passed, _)| passed == name);
@@ -272,9 +284,12 @@ pub fn command(rules: &[&Rule], subject: &(u32, Vec<u32>), name: &str, args: &Ar
     };
     let about: Vec<&&Rule> = rules
         .iter()
-        .filter(|rule| rule.is_about(subject) && speaks(rule) && rule.fits(name, args))
+        .filter(|rule| rule.is_about(subject) && speaks(rule))
+        .filter(|rule| rule.fits(name, args) || rule.is_shown(name, args))
         .collect();
-    if is_anybodys(subject) || name == "none.such" || about.iter().any(|rule| rule.deny) {
+    let is_allowed = about.iter().any(|rule| rule.fits(name, args));
+    let is_denied = about.iter().any(|rule| rule.deny) || !is_allowed;
+    if is_anybodys(subject) || name == "none.such" || is_denied {
         return Answer::Deny;
     }
     strictest(about.into_iter().copied())
