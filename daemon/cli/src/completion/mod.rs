@@ -19,9 +19,11 @@ use values::Values;
 const VAR: &str = "REMIT_COMPLETE";
 const SHELLS: Shells<'_> = Shells(&[&Bash, &Zsh, &Fish]);
 
-/// Returns true if a shell asked for completions; then they are printed.
+/// Returns true if a shell's script asked for completions, as `remit -- remit WORD...`; then they are printed. The
+/// variable alone is not enough: `remit lock` with it in the environment would do nothing and report success.
 pub fn complete(args: &[OsString]) -> bool {
-    if std::env::var_os(VAR).is_none_or(|shell| shell.is_empty()) {
+    let is_of_script = args.get(1).is_some_and(|word| word == "--");
+    if !is_of_script || std::env::var_os(VAR).is_none_or(|shell| shell.is_empty()) {
         return false;
     }
     let completion = CompleteEnv::with_factory(command).var(VAR).shells(SHELLS);

@@ -223,6 +223,17 @@ fn every_shell_gets_harmless_candidates() {
     }
 }
 
+#[test]
+fn variable_without_a_script_changes_no_verb() {
+    let away = Directory::new();
+    for shell in ["bash", "other"] {
+        let mut lock = remit(away.path(), &["lock", "-m", "x"]);
+        let said = Said::from(lock.env("REMIT_COMPLETE", shell).output().unwrap());
+        assert_ne!(said.status, Some(0), "{shell}: {}", said.text());
+        assert!(said.stderr.contains("admin.sock"), "{}", said.stderr);
+    }
+}
+
 /// zsh and fish are not on every machine.
 #[test]
 fn shells_can_read_their_scripts() {
