@@ -11,6 +11,8 @@ use crate::config::JobLimits;
 pub struct Runtime {
     /// Seconds from the start of the job; at least 1.
     pub seconds: u32,
+    /// As long as it would be if the caller asked for none.
+    usual: u32,
     source: RuntimeSource,
 }
 
@@ -51,6 +53,7 @@ impl Runtime {
         let (most, source) = own
             .filter(|(seconds, _)| *seconds <= all.max_runtime_s)
             .unwrap_or((all.max_runtime_s, RuntimeSource::Most));
+        let usual = default.as_ref().map_or(most, |(seconds, _)| *seconds);
         let (seconds, source) = match (asked, default) {
             (None, Some(default)) => default,
             (Some(seconds), _) if !(1..=most).contains(&seconds) => {
@@ -60,7 +63,16 @@ impl Runtime {
             (Some(seconds), _) if seconds < most => (seconds, RuntimeSource::Caller),
             (Some(_), _) | (None, None) => (most, source),
         };
-        Ok(Self { seconds, source })
+        Ok(Self {
+            seconds,
+            usual,
+            source,
+        })
+    }
+
+    /// Returns the usual seconds if the caller asked for another number.
+    pub fn other_than(&self) -> Option<u32> {
+        (self.seconds != self.usual).then_some(self.usual)
     }
 }
 

@@ -32,6 +32,8 @@ const MASTERS: [&str; 6] = [
     "/run/podman/podman.sock",
 ];
 const NAMED: usize = 6;
+/// More arguments than fit on a screen, each on its line, so that one among them is easily missed.
+const MANY: usize = 32;
 
 /// `loose`: names that are not bound. `shown`: number of argv elements that are shown.
 pub fn risks(
@@ -58,6 +60,7 @@ pub fn risks(
     all.extend(reason::notes(whole.reason.unwrap_or_default()));
     all.extend(program::executes(whole, &argv, files));
     all.extend(sandbox(bound, is_own));
+    all.extend(runtime(bound));
     let plain = plain(bound, &argv);
     all.extend(argument::notes(&plain));
     all.extend(character::notes(&plain));
@@ -77,12 +80,19 @@ fn no_sandbox(bound: &BoundCall) -> Option<String> {
 }
 
 fn hidden(argv: &[&[u8]], shown: usize) -> Option<String> {
-    let more = argv.len().checked_sub(shown).filter(|more| *more > 0)?;
-    let all = hex(&hash_of_all(argv));
-    Some(format!(
-        "{more} of {} arguments are not shown; sha256 of all, each with a NUL byte after it: {all}",
-        argv.len()
-    ))
+    let count = argv.len();
+    match count.saturating_sub(shown) {
+        0 if count > MANY => Some(format!(
+            "there are {count} arguments: read them to the last"
+        )),
+        0 => None,
+        more => {
+            let all = hex(&hash_of_all(argv));
+            Some(format!(
+                "{more} of {count} arguments are not shown; sha256 of all, each with a NUL byte after it: {all}"
+            ))
+        }
+    }
 }
 
 fn sandbox(bound: &BoundCall, is_own: bool) -> Vec<String> {
@@ -143,6 +153,15 @@ fn sandbox(bound: &BoundCall, is_own: bool) -> Vec<String> {
         ));
     }
     all
+}
+
+/// The requester chooses it, and a change that is ended early stays half done.
+fn runtime(bound: &BoundCall) -> Option<String> {
+    let usual = bound.runtime.other_than()?;
+    let seconds = bound.runtime.seconds;
+    Some(format!(
+        "the requester has it ended after {seconds} s, finished or not; usual are {usual} s"
+    ))
 }
 
 fn master(profile: &Profile) -> Option<&'static str> {

@@ -4,6 +4,9 @@ use super::*;
 use crate::approval::fixture::{Scene, file};
 use crate::identity::peer::Subject;
 use crate::request::Draft;
+use crate::request::fixture::{named, spec};
+use remit_common::wire::Purpose;
+use remit_link::Spec;
 
 fn of(draft: &Draft) -> Vec<String> {
     risks(&draft.whole(), &[], &BTreeSet::new(), usize::MAX)
@@ -226,4 +229,36 @@ fn code_in_arguments_is_reported() {
 fn no_secret_makes_a_note() {
     let all = of(&Scene::new().backup("a", "it is due"));
     assert!(!has(&all, "wildcard"), "{all:?}");
+}
+
+#[test]
+fn end_that_the_requester_chose_is_a_note() {
+    let scene = Scene::new();
+    let of_runtime = |max_runtime_s| {
+        let asked = spec(
+            named("service.act", &[("verb", "start"), ("unit", "a.service")]),
+            {
+                let reason = "it is due".into();
+                Purpose::Change { reason }
+            },
+        );
+        let draft = scene.draft(
+            Spec {
+                max_runtime_s,
+                ..asked
+            },
+            Vec::new(),
+        );
+        let notes = of(&draft).into_iter();
+        let ended: Vec<String> = notes.filter(|note| note.contains("ended after")).collect();
+        ended
+    };
+    assert_eq!(of_runtime(None), [""; 0]);
+    assert_eq!(of_runtime(Some(300)), [""; 0]);
+    for seconds in [1, 3600] {
+        let note = format!(
+            "the requester has it ended after {seconds} s, finished or not; usual are 300 s"
+        );
+        assert_eq!(of_runtime(Some(seconds)), [note]);
+    }
 }

@@ -270,7 +270,7 @@ fn view(file: &FileFound) -> FileView {
 
 fn script_lines(script: Content<'_>, mut free_bytes: usize) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut shortened) = (0, 0);
     let mut rest = script.start;
     while !rest.is_empty() {
         let end = rest.iter().position(|byte| *byte == b'\n');
@@ -288,6 +288,7 @@ fn script_lines(script: Content<'_>, mut free_bytes: usize) -> Vec<String> {
         };
         free_bytes = left;
         lines.push(text);
+        shortened += usize::from(escape::start(line, SCRIPT_LINE).1 < line.len());
         bytes += line.len() + usize::from(end.is_some());
         rest = after.unwrap_or_default();
     }
@@ -296,12 +297,15 @@ fn script_lines(script: Content<'_>, mut free_bytes: usize) -> Vec<String> {
         in_words::size(script.size as u64),
         hex(&script.sha256)
     );
-    match script.size.saturating_sub(bytes) {
-        0 => head.push_str(", all of it:"),
-        more => head.push_str(&format!(
-            "; the first {} lines, [… {more} bytes more …]:",
-            lines.len()
-        )),
+    match (script.size.saturating_sub(bytes), shortened) {
+        (0, 0) => head.push_str(", all of it:"),
+        (0, _) => head.push_str(&format!("; all lines, {shortened} of them cut:")),
+        (more, _) => {
+            let cut = format!("[… {more} bytes more …]");
+            head.push_str(&format!("; the first {} lines, {cut}:", lines.len()));
+            // Also where it ends: after hundreds of lines, the head has left the screen.
+            lines.push(cut);
+        }
     }
     lines.insert(0, head);
     lines

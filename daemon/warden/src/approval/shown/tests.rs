@@ -241,6 +241,14 @@ fn omitted_parts_are_counted_and_hashed() {
 }
 
 #[test]
+fn many_arguments_are_a_note_even_if_all_are_shown() {
+    let scene = Scene::new();
+    let of = |count| show(&scene.program(&vec![&b"x"[..]; count]), &[]).risks;
+    let note = "there are 33 arguments: read them to the last".to_owned();
+    assert!(of(33).contains(&note) && !of(32).iter().any(|risk| risk.contains("to the last")));
+}
+
+#[test]
 fn a_script_is_shown_line_by_line() {
     let scene = Scene::new();
     let script = b"#!/bin/sh\n\nrm -rf /srv\x1b[A\n";
@@ -253,7 +261,7 @@ fn a_script_is_shown_line_by_line() {
     assert!(shown.env.contains(&"TZ=UTC".to_owned()));
     let long = b"echo one more line\n".repeat(50_000);
     let shown = show(&scene.script(&long, &long), &[]);
-    let lines = shown.script.len() - 1;
+    let lines = shown.script.len() - 2;
     let more = long.len() - 19 * lines;
     let head = format!(
         "{} bytes, sha256 {}; the first {lines} lines, [… {more} bytes more …]:",
@@ -263,6 +271,16 @@ fn a_script_is_shown_line_by_line() {
     assert_eq!(shown.script[0], head);
     assert!(lines > 100);
     check(&shown).unwrap();
+    // The end of what is shown says so, too: the head may have left the screen.
+    assert_eq!(shown.script[lines + 1], format!("[… {more} bytes more …]"));
+    let wide = [&b"#"[..], &b" ".repeat(3), &b"x".repeat(1000), b"\nid\n"].concat();
+    let shown = show(&scene.script(&wide, b""), &[]);
+    assert!(
+        shown.script[0].ends_with("; all lines, 1 of them cut:"),
+        "{:?}",
+        shown.script
+    );
+    assert_eq!(shown.script[2], "id");
 }
 
 #[test]
