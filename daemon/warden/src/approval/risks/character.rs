@@ -63,6 +63,12 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
     ));
     all.extend(about(
         argv,
+        |arg| has(arg, &is_right_to_left),
+        "has letters that run from right to left: a terminal may show its parts in another order",
+        "have letters that run from right to left: a terminal may show their parts in another order",
+    ));
+    all.extend(about(
+        argv,
         |arg| arg.contains(&b'\n') || arg.contains(&b'\r'),
         "has line breaks, shown as \\n or \\r",
         "have line breaks, shown as \\n or \\r",
@@ -102,6 +108,14 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
         "are very long: read them to their end, or to where they are cut",
     ));
     all
+}
+
+/// Returns true for letters of Hebrew, Arabic and other scripts whose bidirectional class is R or AL (UAX 9). They
+/// order the digits and signs around them without any control character.
+const fn is_right_to_left(c: char) -> bool {
+    matches!(c,
+        '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}'
+        | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
 }
 
 /// `argument 2 mixes Latin and Cyrillic letters in a word`, for each pair of alphabets.

@@ -135,6 +135,11 @@ fn a_nasty_argument_hides_nothing() {
             "\\u{e0041}\\u{e0042}",
             "invisible",
         ),
+        (
+            "/srv/\u{5d0}1/2".as_bytes(),
+            "/srv/\u{5d0}1/2",
+            "run from right to left",
+        ),
         (b"\xff\xfe\xc3(", "\\xff\\xfe\\xc3(", "not text"),
         (b"\xc0\x80", "\\xc0\\x80", "not text"),
         (
