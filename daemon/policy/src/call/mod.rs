@@ -1,5 +1,4 @@
 pub(crate) mod bind;
-pub(crate) mod describe;
 pub(crate) mod env;
 pub(crate) mod request;
 pub(crate) mod subject;

@@ -5,7 +5,6 @@ pub(crate) mod command;
 pub(crate) mod glob;
 pub(crate) mod machine;
 pub(crate) mod names;
-pub(crate) mod package;
 pub(crate) mod pattern;
 pub(crate) mod policy;
 pub(crate) mod profile;
