@@ -3,7 +3,6 @@
 //! children made here run ordinary code before their exec.
 
 mod error;
-pub(crate) mod listen_fds;
 mod net;
 pub(crate) mod self_test;
 pub mod spawner;
@@ -12,7 +11,6 @@ mod steps;
 pub(crate) mod supervise;
 pub mod sys;
 
-pub use crate::listen_fds::inherited_listener;
 pub use crate::self_test::{Finding, SelfTest, self_test};
 pub use crate::spawner::direct::{Job, Spawned, spawn};
 pub use crate::spawner::service::spawn_service;
@@ -29,6 +27,7 @@ pub use crate::supervise::cgroup::{Cgroup, Cgroups, Controller, Oom, Switch};
 pub use crate::supervise::forked_task::{Answer, in_child, in_child_with};
 pub use crate::supervise::output::{Closing, OutputEnd};
 pub use crate::supervise::watchdog::Watchdog;
+pub use crate::sys::inherited_listener;
 pub use error::{Error, Result};
 pub use net::{Destination, Network};
 pub use steps::{Progress, Step, StepReader, Why};
