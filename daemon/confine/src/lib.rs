@@ -6,9 +6,26 @@ mod error;
 mod net;
 pub(crate) mod self_test;
 pub mod spawner;
-pub(crate) mod spec;
+/// Data that describes a sandbox: profiles, limits, kernel features, and the compiled form that a child needs.
+pub(crate) mod spec {
+    pub(crate) mod compiled;
+    pub(crate) mod kernel;
+    pub(crate) mod layer;
+    pub(crate) mod limits;
+    pub(crate) mod overmounts;
+    pub(crate) mod profile;
+    pub(crate) mod recipe;
+}
 mod steps;
-pub(crate) mod supervise;
+/// Processes and cgroups around jobs: the watchdog, the monitor of a strict job, forked tasks, counting and killing.
+pub(crate) mod supervise {
+    pub(crate) mod cgroup;
+    pub(crate) mod forked_task;
+    pub(crate) mod output;
+    pub(crate) mod pidns_monitor;
+    pub(crate) mod task_count;
+    pub(crate) mod watchdog;
+}
 pub mod sys;
 
 pub use crate::self_test::{Finding, SelfTest, self_test};
