@@ -5,19 +5,15 @@
 
 pub mod accounts;
 pub mod attack;
+pub mod blocking;
 pub mod caller;
-pub mod canary;
-mod cgroup;
+pub mod cgroup;
 pub mod control;
 pub mod daemon;
 pub mod directory;
-pub mod door;
 pub mod fuse;
 pub mod holdings;
 pub mod hostile;
-pub mod lingering;
-pub mod locked_pipe;
-pub mod login;
 pub mod process;
 pub mod random;
 pub mod scene;

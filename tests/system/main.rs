@@ -9,39 +9,173 @@
     clippy::unwrap_used
 )]
 
-mod approvals;
-mod audit;
-mod audit_log;
+/// Changes that another person approves, over the real daemon: what an approval starts, and what never starts.
+mod approvals {
+    mod approved;
+    mod approvers;
+    mod attacks;
+    mod clients;
+    mod decided;
+    mod described;
+    mod files;
+    mod killed;
+    mod meanwhile;
+    mod notified;
+    mod scene;
+    mod void;
+    mod words;
+}
+/// The audit log: written before the exec, complete, chained, and safe against secrets, forgeries and floods.
+mod audit {
+    mod corpus;
+    mod paths;
+    mod records;
+    mod stops;
+}
+/// The chain of records stays valid whatever happens to the daemon, and becomes invalid by any change of the
+/// file.
+mod audit_log {
+    mod changed;
+    mod killed;
+    mod scene;
+}
 mod broker_death;
 mod chaos;
 mod command_line;
 mod controls;
-mod explain;
-mod grants;
+/// Jobs refused by the kernel: the answer names the layer, the reason and the next step.
+mod explain {
+    mod everyday;
+    mod profiles;
+    mod scene;
+}
+/// Temporary grants, over the real daemon: what they permit, how they end, and what they never permit.
+mod grants {
+    mod ends;
+    mod granted;
+    mod refused;
+    mod restart;
+    mod revoked;
+    mod scene;
+}
 mod history;
 mod identity;
-mod injections;
-mod input;
-mod jobs;
+/// Arguments that make common tools execute programs or write files. Each works without remit, and has no effect
+/// as a value of a named command.
+mod injections {
+    mod attempts;
+    mod fixture;
+    mod table;
+}
+/// Bad input and misbehaving jobs end in a clear refusal or a named outcome. The daemon lives, others are served
+/// within a second, and no process is left.
+mod input {
+    mod connections;
+    mod frames;
+    mod jobs;
+    mod named;
+    mod requests;
+}
+/// Jobs under attack: floods of jobs and output, binary output, slow searches, full disks, and jobs that resist
+/// their end.
+mod jobs {
+    mod all_jobs;
+    mod clients;
+    mod denials;
+    mod disk;
+    mod endings;
+    mod follow;
+    mod grep;
+    mod looks;
+    mod model;
+    mod output;
+    mod owners;
+    mod queue;
+    mod queue_ends;
+    mod scene;
+    mod stop;
+    mod turns;
+}
 mod mcp_changes;
 mod mcp_clients;
 mod mcp_jobs;
 mod mounts;
 mod people;
 mod pids;
-mod policy;
-mod pools;
+/// Effects of a policy over the real daemon, and checks of the shipped examples.
+mod policy {
+    mod arguments;
+    mod broken;
+    mod catalogue;
+    mod commands;
+    mod documents;
+    mod interpreters;
+    mod paths;
+    mod profiles;
+    mod reload;
+    mod scene;
+    mod strangers;
+}
+/// Kernel resources that exist once a machine or once a user: no job can use them up.
+///
+/// Each row of the table 'Pools of the machine' in SECURITY.md names its test.
+mod pools {
+    mod arena;
+    mod files;
+    mod memory;
+    mod network;
+    mod table;
+    mod time;
+    mod users;
+}
 mod races;
 mod restart;
-mod rights;
-mod sandbox;
+/// Rights end at once if accounts are removed, renamed or leave a group.
+mod rights {
+    mod accounts;
+    mod administrators;
+    mod approvers;
+    mod away;
+    mod denials;
+    mod givers;
+    mod logins;
+    mod recipients;
+    mod scene;
+    mod uses;
+}
+/// Attacks on the sandboxes through the real daemon.
+///
+/// [`controls`] shows that each attack succeeds without them. Without Landlock (`make
+/// sandbox-without-landlock`), exactly the attacks succeed that only Landlock refuses: the table in SECURITY.md.
+mod sandbox {
+    mod approved;
+    mod arena;
+    mod read;
+    mod strict;
+}
 mod secrets;
 mod soak;
 mod steps;
 mod strangers;
-mod terminal;
 mod traceparent;
-mod warden;
+/// The warden against hostile peers: a broker played by the test, misbehaving administrators, and a wrong
+/// environment.
+#[allow(unsafe_code)]
+mod warden {
+    pub mod admin;
+    pub mod anything;
+    pub mod approvals;
+    pub mod audit_log;
+    pub mod flood;
+    pub mod ledger;
+    pub mod link;
+    pub mod profiles;
+    pub mod queue;
+    pub mod self_test;
+    pub mod service;
+    pub mod stage;
+    pub mod start;
+    pub mod strangers;
+}
 mod warden_death;
-mod without;
 mod zygote;

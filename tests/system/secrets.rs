@@ -8,9 +8,9 @@ use remit_common::names::JobId;
 use remit_common::outcome::{JobReport, Stream};
 use remit_common::wire::{GrepQuery, PageQuery, Request};
 use remit_tests::caller::{Caller, at_once, cause, named, stdout};
-use remit_tests::canary::holder;
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::process::ends_within;
+use remit_tests::test_dir::holder;
 use serde_json::json;
 
 const CANARY: &str = "hunter2-canary-8f3a";

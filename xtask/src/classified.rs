@@ -6,11 +6,10 @@ use serde::Serialize;
 
 use crate::graph::PackageModules;
 use crate::graph::circles::{circles, without_ancestors};
-use crate::impl_spread::ImplSpread;
 use crate::packages::{self, Package};
 use crate::repository::is_test_path;
 use crate::rust::RustFile;
-use crate::type_names::TypeNames;
+use crate::type_names::{ImplSpread, TypeNames};
 
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct LineCounts {

@@ -8,7 +8,6 @@ mod command;
 mod error;
 mod figures;
 mod graph;
-mod impl_spread;
 mod packages;
 mod print;
 mod report;

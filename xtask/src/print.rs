@@ -77,7 +77,7 @@ fn names(out: &mut String, report: &RepositoryReport) -> std::fmt::Result {
     writeln!(
         out,
         "\nTypes with inherent impl blocks in more than {} files: {}",
-        crate::impl_spread::LIMIT,
+        crate::type_names::LIMIT,
         report.impl_spread.len()
     )?;
     for (name, files) in &report.impl_spread {

@@ -3,16 +3,31 @@
 //! children made here run ordinary code before their exec.
 
 mod error;
-pub(crate) mod listen_fds;
 mod net;
 pub(crate) mod self_test;
 pub mod spawner;
-pub(crate) mod spec;
+/// Data that describes a sandbox: profiles, limits, kernel features, and the compiled form that a child needs.
+pub(crate) mod spec {
+    pub(crate) mod compiled;
+    pub(crate) mod kernel;
+    pub(crate) mod layer;
+    pub(crate) mod limits;
+    pub(crate) mod overmounts;
+    pub(crate) mod profile;
+    pub(crate) mod recipe;
+}
 mod steps;
-pub(crate) mod supervise;
+/// Processes and cgroups around jobs: the watchdog, the monitor of a strict job, forked tasks, counting and killing.
+pub(crate) mod supervise {
+    pub(crate) mod cgroup;
+    pub(crate) mod forked_task;
+    pub(crate) mod output;
+    pub(crate) mod pidns_monitor;
+    pub(crate) mod task_count;
+    pub(crate) mod watchdog;
+}
 pub mod sys;
 
-pub use crate::listen_fds::inherited_listener;
 pub use crate::self_test::{Finding, SelfTest, self_test};
 pub use crate::spawner::direct::{Job, Spawned, spawn};
 pub use crate::spawner::service::spawn_service;
@@ -29,6 +44,7 @@ pub use crate::supervise::cgroup::{Cgroup, Cgroups, Controller, Oom, Switch};
 pub use crate::supervise::forked_task::{Answer, in_child, in_child_with};
 pub use crate::supervise::output::{Closing, OutputEnd};
 pub use crate::supervise::watchdog::Watchdog;
+pub use crate::sys::inherited_listener;
 pub use error::{Error, Result};
 pub use net::{Destination, Network};
 pub use steps::{Progress, Step, StepReader, Why};

@@ -71,10 +71,32 @@
 //! - One error in one file refuses the whole load.
 #![forbid(unsafe_code)]
 
-mod call;
+/// One call: its subject, its request, its environment, and the values that are bound to a command.
+mod call {
+    pub(crate) mod bind;
+    pub(crate) mod env;
+    pub(crate) mod request;
+    pub(crate) mod subject;
+    pub(crate) mod value;
+    pub(crate) mod variables;
+}
 mod decide;
 mod load;
-mod model;
+/// What a policy is made of: data.
+mod model {
+    pub(crate) mod approval;
+    pub(crate) mod base;
+    pub(crate) mod capabilities;
+    pub(crate) mod command;
+    pub(crate) mod glob;
+    pub(crate) mod machine;
+    pub(crate) mod names;
+    pub(crate) mod pattern;
+    pub(crate) mod policy;
+    pub(crate) mod profile;
+    pub(crate) mod rule;
+    pub(crate) mod scope;
+}
 mod print;
 
 pub use crate::decide::pre_approval::{NotGivable, PreApproval, Recipient};

@@ -21,13 +21,19 @@ fn refused(sources: &[Source]) -> Vec<Diagnostic> {
     }
 }
 
-fn rewritten(golden: &str) -> (String, usize) {
-    let mut cases = golden.split("\n=== ");
-    let mut out = cases.next().unwrap().to_owned();
-    let mut count = 0;
-    for case in cases {
+/// Returns the name and the text of each case.
+fn cases(golden: &str) -> impl Iterator<Item = (&str, &str)> {
+    golden.split("\n=== ").skip(1).map(|case| {
         let (name, rest) = case.split_once('\n').unwrap();
         let (text, _) = rest.split_once("\n---").unwrap();
+        (name, text)
+    })
+}
+
+fn rewritten(golden: &str) -> (String, usize) {
+    let mut out = golden.split("\n=== ").next().unwrap().to_owned();
+    let mut count = 0;
+    for (name, text) in cases(golden) {
         let Err(found) = load(&[source("a.toml", text)], &accounts()) else {
             panic!("'{name}' loads");
         };
@@ -47,24 +53,46 @@ fn rewritten(golden: &str) -> (String, usize) {
     (out, count)
 }
 
+#[track_caller]
+fn assert_refused_in_these_words(golden: &str, least: usize) {
+    let (today, count) = rewritten(golden);
+    assert!(count >= least, "{count}");
+    for (was, is) in golden.lines().zip(today.lines()) {
+        assert_eq!(was, is, "the whole file would be:\n{today}");
+    }
+    assert_eq!(
+        golden.len(),
+        today.len(),
+        "the whole file would be:\n{today}"
+    );
+}
+
 #[test]
 fn every_broken_text_is_refused_in_these_words() {
-    let files = [
-        (include_str!("broken_rules.txt"), 30),
-        (include_str!("broken_commands.txt"), 20),
-        (include_str!("broken_profiles.txt"), 20),
-    ];
-    for (golden, least) in files {
-        let (today, count) = rewritten(golden);
-        assert!(count >= least, "{count}");
-        for (was, is) in golden.lines().zip(today.lines()) {
-            assert_eq!(was, is, "the whole file would be:\n{today}");
+    assert_refused_in_these_words(include_str!("broken_rules.txt"), 30);
+    assert_refused_in_these_words(include_str!("broken_commands.txt"), 20);
+    assert_refused_in_these_words(include_str!("broken_profiles.txt"), 20);
+}
+
+const EVERYDAY: &str = include_str!("broken_everyday.txt");
+
+#[test]
+fn everyday_mistakes_are_reported_in_these_words() {
+    assert_refused_in_these_words(EVERYDAY, 41);
+}
+
+#[test]
+fn everyday_mistakes_end_with_what_to_write() {
+    for (name, text) in cases(EVERYDAY) {
+        for one in refused(&[source("a.toml", text)]) {
+            let shown = one.to_string();
+            let last = shown.lines().last().unwrap().trim_start();
+            let helps = last.starts_with("= ") && one.severity() == Severity::Error;
+            assert!(
+                helps || one.severity() == Severity::Warning,
+                "{name}:\n{shown}"
+            );
         }
-        assert_eq!(
-            golden.len(),
-            today.len(),
-            "the whole file would be:\n{today}"
-        );
     }
 }
 

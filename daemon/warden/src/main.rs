@@ -11,13 +11,45 @@ mod approval;
 mod audit;
 mod config;
 mod event_loop;
-mod identity;
-mod job;
+/// Who is at the other end: sockets, peers, accounts, sessions. Nothing here decides what they may do.
+mod identity {
+    pub mod accounts;
+    pub mod arrivals;
+    pub mod clients;
+    pub mod listeners;
+    pub mod lookups;
+    pub mod peer;
+    pub mod sessions;
+    pub mod user_names;
+}
+/// The life of a job: admission, record, launch, queue, termination, cleanup. [`job::pipeline`] is the whole story.
+mod job {
+    pub mod cleanup;
+    pub mod fair_queue;
+    pub mod launch;
+    pub mod outcome;
+    pub mod pipeline;
+    pub mod queue;
+    pub mod recently_ended;
+    pub mod spawn_failure;
+    pub mod table;
+    pub mod termination;
+    pub mod uid_pool;
+    pub mod unkillable;
+}
 mod request;
 mod sandbox;
 mod startup;
 mod state;
-mod state_dir;
+/// What outlives the daemon in the state directory: ledger, history, lock; and what a start makes of it.
+mod state_dir {
+    pub mod history;
+    pub mod ledger;
+    pub mod leftover_processes;
+    pub mod lock;
+    pub mod quarantine;
+    pub mod recovery;
+}
 
 use std::process::ExitCode;
 

@@ -2,14 +2,12 @@
 
 use serde::Serialize;
 
-use crate::Failure;
 use crate::args::Args;
-use crate::growth;
-use crate::load;
-use crate::memory::{Daemon, Memory};
 use crate::section::{Section, mib};
 use crate::setting::Setting;
 use crate::stage::Stage;
+use crate::usage::{Daemon, Memory};
+use crate::{Failure, growth, load};
 
 const JOBS: usize = 5000;
 const IN_FLIGHT: usize = 8;

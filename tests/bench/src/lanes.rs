@@ -1,24 +1,21 @@
 //! The compared ways to run `/bin/true`.
 
 mod direct;
-mod tool;
 
 use std::cell::RefCell;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-pub use direct::{enforced, run};
-pub use tool::{shim, shim_command};
-
 use crate::Failure;
 use crate::args::Args;
-use crate::mcp;
+use crate::mcp::{self, Session};
 use crate::peers::{self, Kind, Peer};
 use crate::setting::Setting;
 use crate::small::Small;
 use crate::ssh::Sshd;
 use crate::stage::Stage;
+pub use direct::{enforced, run};
 
 pub trait Lane {
     fn go(&mut self) -> Result<(), Failure>;
@@ -131,7 +128,7 @@ fn near(alone: Stage) -> Result<Vec<Way>, Failure> {
         bare(FORK, "fork + exec + wait, nothing else", "fork"),
         bare(SPAWN, "posix_spawn (vfork) + wait", "vfork"),
         way(MCP, "MCP server that only spawns", |stage| {
-            tool::open_run(stage.program("remit-bench-floor"))
+            open_run(stage.program("remit-bench-floor"))
         }),
         bare(READ, "sandbox 'read' alone", "read"),
         bare(
@@ -152,7 +149,7 @@ fn near(alone: Stage) -> Result<Vec<Way>, Failure> {
         ),
         way(DAEMON, "'read' through the daemon's socket", direct::true_),
         way(SHIM, "'read' through mcp-shim", |stage| {
-            tool::open_run(shim_command(stage))
+            open_run(shim_command(stage))
         }),
         way("remit_run", "'read' through a new 'remit run'", |stage| {
             let mut command = stage.program("remit");
@@ -174,13 +171,13 @@ fn far(sshd: Option<&Rc<Sshd>>) -> Vec<Way> {
         way(
             SSH_BASELINE,
             "ssh + MCP server that only spawns",
-            move |stage| tool::open_run(one.command(&words(&stage.argv("remit-bench-floor")))),
+            move |stage| open_run(one.command(&words(&stage.argv("remit-bench-floor")))),
         ),
         way(SSH_SHIM, "'read' through ssh + mcp-shim", move |stage| {
             let mut argv = stage.argv("mcp-shim");
             argv.push("--socket".into());
             argv.push(stage.runtime().socket().display().to_string());
-            tool::open_run(other.command(&words(&argv)))
+            open_run(other.command(&words(&argv)))
         }),
     ]
 }
@@ -198,12 +195,12 @@ fn hops() -> Vec<Way> {
             direct::access,
         ),
         way("shim_ping", "no job: 'ping' of mcp-shim", |stage| {
-            tool::ping(shim_command(stage))
+            ping(shim_command(stage))
         }),
         way(
             "mcp_floor_ping",
             "no job: 'ping' of the MCP floor",
-            |stage| tool::ping(stage.program("remit-bench-floor")),
+            |stage| ping(stage.program("remit-bench-floor")),
         ),
     ]
 }
@@ -223,7 +220,7 @@ fn of_peer(peer: Peer) -> Result<Way, Failure> {
             Kind::Mcp => {
                 let expected = peer.expect.clone();
                 let check = move |line: &str| mcp::answered(line, &expected);
-                tool::open(command, params.clone(), Box::new(check))
+                open(command, params.clone(), Box::new(check))
             }
         }
     });
@@ -262,5 +259,62 @@ impl Lane for Launched {
         } else {
             Err(format!("{:?} failed: {status}", self.0.get_program()).into())
         }
+    }
+}
+
+pub fn shim(stage: &mut Stage) -> Result<Session, Failure> {
+    let command = shim_command(stage);
+    Ok(Session::open(command)?.0)
+}
+
+pub fn shim_command(stage: &mut Stage) -> Command {
+    let mut command = stage.program("mcp-shim");
+    command.arg("--socket").arg(stage.runtime().socket());
+    command
+}
+
+type Check = Box<dyn Fn(&str) -> Result<(), Failure>>;
+
+pub fn open_run(command: Command) -> Result<Box<dyn Lane>, Failure> {
+    open(command, mcp::RUN.to_owned(), Box::new(mcp::ran))
+}
+
+pub fn open(command: Command, params: String, check: Check) -> Result<Box<dyn Lane>, Failure> {
+    Ok(Box::new(ToolCall {
+        session: Session::open(command)?.0,
+        params,
+        check,
+        line: String::new(),
+    }))
+}
+
+pub fn ping(command: Command) -> Result<Box<dyn Lane>, Failure> {
+    Ok(Box::new(Ping(Session::open(command)?.0, String::new())))
+}
+
+struct ToolCall {
+    session: Session,
+    params: String,
+    check: Check,
+    line: String,
+}
+
+impl Lane for ToolCall {
+    fn go(&mut self) -> Result<(), Failure> {
+        self.session.ask_tool(&self.params)?;
+        self.session.receive(&mut self.line)
+    }
+
+    fn check(&mut self) -> Result<(), Failure> {
+        (self.check)(&self.line)
+    }
+}
+
+struct Ping(Session, String);
+
+impl Lane for Ping {
+    fn go(&mut self) -> Result<(), Failure> {
+        self.0.ask_ping()?;
+        self.0.receive(&mut self.1)
     }
 }

@@ -5,15 +5,13 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::Failure;
-use crate::cpu;
-use crate::lanes;
 use crate::mcp::{self, Session};
 use crate::members::Spent;
-use crate::memory::Memory;
 use crate::rounds::CALLS_PER_USER;
 use crate::section::{Section, ratio};
 use crate::stage::Stage;
+use crate::usage::Memory;
+use crate::{Failure, lanes, usage};
 
 const BLOCKS: usize = 3;
 /// Concurrent calls, and the number of clients.
@@ -193,10 +191,10 @@ fn cpu_per_call(stage: &mut Stage) -> Result<Cpu, Failure> {
     let (mut daemon, mut shim) = (Spent::default(), Duration::ZERO);
     for _ in 0..USERS {
         let mut session = open(stage, Server::McpShim)?;
-        let (before, own) = (members.cpu()?, cpu::of(session.pid())?);
+        let (before, own) = (members.cpu()?, usage::cpu_of(session.pid())?);
         let answers = keep_busy(&mut session, 1)?;
         let spent = members.cpu()?.since(before);
-        shim += cpu::of(session.pid())?.saturating_sub(own);
+        shim += usage::cpu_of(session.pid())?.saturating_sub(own);
         daemon.warden += spent.warden;
         daemon.broker += spent.broker;
         daemon.helpers += spent.helpers;

@@ -5,9 +5,7 @@
 mod args;
 mod calls;
 mod conditions;
-mod cpu;
 mod decide;
-mod document;
 mod flood;
 mod footprint;
 mod growth;
@@ -15,7 +13,6 @@ mod lanes;
 mod load;
 mod mcp;
 mod members;
-mod memory;
 mod output;
 mod peers;
 mod records;
@@ -30,7 +27,7 @@ mod split;
 mod ssh;
 mod stage;
 mod starts;
-mod summary;
+mod usage;
 
 use std::process::ExitCode;
 

@@ -3,9 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::Failure;
-use crate::cpu;
-use crate::memory::{Daemon, Memory};
+use crate::usage::{Daemon, Memory};
+use crate::{Failure, usage};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Members {
@@ -43,13 +42,13 @@ impl Members {
     /// Returns the processor time used, including that of ended jobs from fork to end.
     pub fn cpu(self) -> Result<Spent, Failure> {
         let helpers = [self.watchdog, self.zygote];
-        let helpers = helpers.into_iter().flatten().map(cpu::of);
+        let helpers = helpers.into_iter().flatten().map(usage::cpu_of);
         let helpers = helpers.sum::<Result<Duration, Failure>>()?;
         Ok(Spent {
-            warden: cpu::of(self.warden)?,
-            broker: cpu::of(self.broker)?,
+            warden: usage::cpu_of(self.warden)?,
+            broker: usage::cpu_of(self.broker)?,
             helpers,
-            jobs: cpu::of_children(self.warden)?,
+            jobs: usage::cpu_of_children(self.warden)?,
         })
     }
 }

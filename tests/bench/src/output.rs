@@ -11,15 +11,13 @@ use remit_common::outcome::State;
 use remit_common::wire::Reply;
 use serde::Serialize;
 
-use crate::Failure;
 use crate::args::Args;
-use crate::growth;
-use crate::lanes;
-use crate::memory::{Daemon, forget_peak, peak};
 use crate::section::{Section, mib, ms, ratio};
 use crate::series::{Series, Summary};
 use crate::setting::Setting;
 use crate::stage::Stage;
+use crate::usage::{Daemon, forget_peak, peak};
+use crate::{Failure, growth, lanes};
 
 /// Bytes, and repetitions of each way.
 const SIZES: &[(u64, usize)] = &[(10_000_000, 12), (1_000_000_000, 3)];

@@ -9,7 +9,6 @@ use crate::args::Args;
 use crate::calls::{self, Calls};
 use crate::conditions::Conditions;
 use crate::decide::{self, Decision};
-use crate::document;
 use crate::flood::{self, Meanwhile};
 use crate::footprint::Footprint;
 use crate::growth::Growths;
@@ -17,10 +16,9 @@ use crate::lanes::{self, Ways};
 use crate::load::{self, Load};
 use crate::output::Outputs;
 use crate::search::{self, Searches};
-use crate::section::Section;
+use crate::section::{Section, ratio};
 use crate::stage::Stage;
 use crate::starts::{self, Starts};
-use crate::summary;
 
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
@@ -54,7 +52,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if let Some(path) = &args.markdown {
         let figures: String = sections.iter().map(Section::markdown).collect();
         let document = fs::read_to_string(path).map_err(|error| cannot(path, error))?;
-        let document = document::with_figures(&document, &figures)?;
+        let document = with_figures(&document, &figures)?;
         fs::write(path, document).map_err(|error| cannot(path, error))?;
     }
     Ok(())
@@ -108,7 +106,7 @@ impl Report {
     fn sections(&self) -> Vec<Section> {
         let mut all = Vec::new();
         all.extend(self.conditions.iter().map(Conditions::section));
-        all.extend(summary::section(
+        all.extend(in_short(
             self.calls.as_ref(),
             self.load.as_ref(),
             self.starts.as_ref(),
@@ -123,5 +121,95 @@ impl Report {
         all.extend(self.search.iter().map(search::section));
         all.extend(self.decide.iter().map(|all| decide::section(all)));
         all
+    }
+}
+
+const BEGIN: &str = "<!-- figures: made by 'make bench MARKDOWN=FILE', not by hand -->\n";
+const END: &str = "<!-- end of figures -->\n";
+
+/// Replaces the figures between two marks of a document.
+fn with_figures(document: &str, figures: &str) -> Result<String, Failure> {
+    let marked = document.split_once(BEGIN).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(END)?;
+        Some((before, after))
+    });
+    let (before, after) = marked.ok_or("the document has no two marks for figures")?;
+    Ok(format!(
+        "{before}{BEGIN}\n{}\n\n{END}{after}",
+        figures.trim()
+    ))
+}
+
+/// The most important ratios of one run; all of them are in other tables as well.
+fn in_short(
+    calls: Option<&Calls>,
+    load: Option<&Load>,
+    starts: Option<&Starts>,
+) -> Option<Section> {
+    let mut section = Section::new("In short", &["ratio", "p50", "p10"]);
+    let mut rows = 0;
+    let mut row = |name: String, cells: [String; 2]| {
+        section.row(name, cells);
+        rows += 1;
+    };
+    if let Some(calls) = calls {
+        let mut over = |name: &str, key: &str, baseline: &str| {
+            if let Some([p50, p10]) = calls.over(key, baseline) {
+                row(name.to_owned(), [ratio(p50), ratio(p10)]);
+            }
+        };
+        over(
+            "sandbox 'read' alone, over fork + exec",
+            lanes::READ,
+            lanes::FORK,
+        );
+        over(
+            "sandbox 'strict' alone, over fork + exec",
+            lanes::STRICT,
+            lanes::FORK,
+        );
+        over(
+            "a call through mcp-shim, over the MCP server that only spawns",
+            lanes::SHIM,
+            lanes::MCP,
+        );
+        over(
+            "the same through ssh, over mcp-shim without",
+            lanes::SSH_SHIM,
+            lanes::SHIM,
+        );
+        for peer in calls.peers() {
+            let name = format!("a call through mcp-shim, over {peer}");
+            over(&name, lanes::SHIM, peer);
+        }
+    }
+    if let Some(load) = load {
+        for (in_flight, times) in load.through_shim() {
+            let name = format!("calls/s with {in_flight} in flight, over one after another");
+            row(name, [ratio(times), String::new()]);
+        }
+    }
+    if let Some(starts) = starts {
+        let [p50, p10] = [starts.initialize.p50, starts.initialize.p10];
+        let ms = |micros: f64| format!("{:.2} ms", micros / 1e3);
+        row(
+            "mcp-shim answers initialize after".to_owned(),
+            [ms(p50), ms(p10)],
+        );
+    }
+    (rows > 0).then_some(section)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_between_the_marks_changes() {
+        let document = format!("a\n{BEGIN}old\n{END}b\n");
+        let new = with_figures(&document, "\nnew\n").expect("it has marks");
+        assert_eq!(new, format!("a\n{BEGIN}\nnew\n\n{END}b\n"));
+        assert_eq!(with_figures(&new, "new").expect("it has marks"), new);
+        assert!(with_figures("a\nb\n", "new").is_err());
     }
 }

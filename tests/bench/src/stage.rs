@@ -18,8 +18,8 @@ use remit_common::names::Runtime;
 use crate::Failure;
 use crate::args::Args;
 use crate::members::Members;
-use crate::memory::Daemon;
 use crate::setting::{Setting, with_mounts};
+use crate::usage::Daemon;
 
 const BROKER: u32 = 64_200;
 pub const CLIENTS: u32 = 64_201;

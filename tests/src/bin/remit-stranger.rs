@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use remit_tests::lingering::Lingering;
+use remit_tests::blocking::Lingering;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

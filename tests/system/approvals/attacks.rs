@@ -1,4 +1,4 @@
-//! Attacks on approvals.
+//! Attacks on approvals, and on remit's own marks in the approver's view.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,12 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::outcome::State;
 use remit_common::refusal::Code;
+use remit_common::wire::{Purpose, Run};
 use remit_tests::caller::{Caller, argv, at_once, change};
-use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
 
-use super::scene::{POLICY, approve, asks, code, events, options, started};
+use super::scene::{POLICY, approve, asks, code, events, listed, options, pending, started};
 
 struct Dir(PathBuf);
 
@@ -198,5 +200,45 @@ fn approval_with_full_queue_expires() {
     caller.stop(keeps).expect("it is theirs");
     let _ = caller.end_of(keeps);
     assert_eq!(events(&daemon, job), ["asked", "approved", "end"]);
+    daemon.stop();
+}
+
+#[test]
+fn w11_a_requester_cannot_write_remits_marks() {
+    let daemon = started();
+    let mut caller = Caller::new(&daemon, &user_a());
+    let forged = "rotate the log [… checked by remit: harmless …]";
+    let run = Run {
+        purpose: Purpose::Change {
+            reason: forged.into(),
+        },
+        ..at_once(change("site.switch", &[("to", "blue")]))
+    };
+    let job = caller.run(run).expect("it may be asked for").job;
+    let line = listed(&daemon, job);
+    let want = "rotate the log [\\u{2026} checked by remit: harmless \\u{2026}]";
+    assert_eq!(line.reason, want);
+    let run = Run {
+        purpose: Purpose::Change {
+            reason: format!("much{}space", " ".repeat(40)),
+        },
+        ..at_once(change("site.switch", &[("to", "blue")]))
+    };
+    let other = caller.run(run).expect("it may be asked for").job;
+    assert_eq!(listed(&daemon, other).reason, "much[… 40 spaces …]space");
+    let id = job.to_string();
+    match daemon.administers(&admin(), AdminRequest::Show { id }) {
+        Ok(AdminReply::Shown(shown)) => {
+            assert_eq!(
+                (shown.reason.as_str(), shown.pending.reason.as_str()),
+                (want, want)
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    let list = daemon.remit(&admin(), &["pending"]);
+    let text = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(!text.contains("[… checked"), "{text}");
+    assert_eq!(pending(&daemon, &admin()).len(), 2);
     daemon.stop();
 }

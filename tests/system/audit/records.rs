@@ -1,7 +1,11 @@
-//! Contents of the audit log: each job before its exec and after its end, and its request.
+//! Contents of the audit log: each job before its exec and after its end, and its request, with a hash if it is too long
+//! for a record or was escaped. Nothing runs while the audit log cannot be written.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
+use remit_common::refusal::Code;
 use remit_common::wire::{Bytes, Run};
 use remit_tests::caller::{Caller, argv, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b, user_m};
@@ -189,5 +193,102 @@ fn secrets_are_not_in_audit_log() {
         !text.contains(secret) && !daemon.stderr().contains(secret),
         "{text}"
     );
+    daemon.stop();
+}
+
+fn sha256(daemon: &Daemon, bytes: &[u8]) -> String {
+    let file = daemon.path().join("hashed");
+    fs::write(&file, bytes).expect("the directory is writable");
+    let output = Command::new("sha256sum").arg(&file).output();
+    let output = output.expect("coreutils are there");
+    String::from_utf8_lossy(&output.stdout[..64]).into_owned()
+}
+
+#[test]
+fn long_arguments_are_truncated_and_hashed_in_record() {
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let long = "x".repeat(100 << 10);
+    let rows: [&[&str]; 4] = [
+        &["true", &long, &long, &long],
+        &["true", "a\nb"],
+        &["true", "a\\nb"],
+        &["true", "plain words"],
+    ];
+    for words in rows {
+        let _ = caller.run(argv(words)).expect("it is granted");
+    }
+    let text = fs::read_to_string(daemon.path().join("state/audit.jsonl")).expect("it is UTF-8");
+    let longest = text.lines().map(str::len).max().unwrap_or(0);
+    assert!(longest < 64 << 10, "{longest} bytes");
+    let intents = daemon.records("intent");
+    for (intent, words) in intents.iter().zip(rows) {
+        let bytes: Vec<u8> = words
+            .iter()
+            .flat_map(|word| format!("{word}\0").into_bytes())
+            .collect();
+        let is_exact = words
+            .iter()
+            .all(|word| word.len() < 100 && !word.contains('\n'));
+        if is_exact {
+            assert!(intent["REMIT_ARGV_SHA256"].is_null(), "{intent}");
+            continue;
+        }
+        assert_eq!(intent["REMIT_ARGV_BYTES"], bytes.len().to_string().as_str());
+        assert_eq!(
+            intent["REMIT_ARGV_SHA256"],
+            sha256(&daemon, &bytes).as_str()
+        );
+    }
+    // A newline and its escaped form look the same, but their hashes differ.
+    assert_eq!(intents[1]["REMIT_ARGV"], intents[2]["REMIT_ARGV"]);
+    assert!(intents[1]["REMIT_ARGV_SHA256"].is_string());
+    daemon.stop();
+}
+
+#[test]
+fn unwritable_audit_log_refuses_every_run() {
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let file = daemon.path().join("state/audit.jsonl");
+    let moved = daemon.path().join("moved.jsonl");
+    let proof = daemon.path().join("ran");
+    fs::create_dir(&proof).expect("the directory is writable");
+    fs::set_permissions(&proof, fs::Permissions::from_mode(0o777)).expect("it is ours");
+    // The path is taken by a directory, a link, or a pipe without a reader.
+    let pipe = |path: &std::path::Path| {
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU)
+            .expect("the directory is writable");
+    };
+    let in_the_way: [(&str, &dyn Fn()); 3] = [
+        ("a directory", &|| {
+            fs::create_dir(&file).expect("the directory is writable")
+        }),
+        ("a link", &|| {
+            std::os::unix::fs::symlink("/dev/null", &file).expect("the directory is writable");
+        }),
+        ("a pipe", &|| pipe(&file)),
+    ];
+    for (what, make) in in_the_way {
+        let intents = daemon.records("intent").len();
+        fs::rename(&file, &moved).expect("it is there");
+        make();
+        let refusal = caller.run(argv(&["true"])).expect_err(what);
+        assert_eq!(refusal.code, Code::NotStarted, "{what}: {refusal}");
+        assert!(
+            refusal
+                .message
+                .contains("not started, because it cannot be recorded"),
+            "{what}: {refusal}"
+        );
+        if fs::remove_file(&file).is_err() {
+            fs::remove_dir(&file).expect("it is empty");
+        }
+        fs::rename(&moved, &file).expect("it is there");
+        let report = caller.run(argv(&["echo", "again"])).expect(what);
+        assert_eq!(stdout(&report), "again\n");
+        assert_eq!(daemon.records("intent").len(), intents + 1, "{what}");
+        daemon.is_well();
+    }
     daemon.stop();
 }

@@ -9,7 +9,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::{JobReport, OutputPart, Page, State, Stream};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{JobQuery, PageQuery, PartQuery, Reply, Request};
-use remit_tests::door::Door;
+use remit_tests::caller::Door;
 use remit_tests::random::Random;
 
 use crate::chaos::coordinator::{Alarm, ChaosCoordinator};

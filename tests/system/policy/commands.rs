@@ -4,8 +4,8 @@ use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_common::wire::{Bytes, Purpose, Run};
 use remit_tests::caller::{Caller, argv, at_once, change, named, stdout};
-use remit_tests::canary::holder;
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_tests::test_dir::holder;
 
 use super::scene::{FILE, GRANTS, asked, exit, prints, reload, started, with};
 

@@ -18,8 +18,8 @@ use nix::sys::socket::MsgFlags;
 use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::caps;
+use remit_tests::blocking::Lingering;
 use remit_tests::daemon::{BROKER, Daemon, Options, admin, user_a};
-use remit_tests::lingering::Lingering;
 use remit_tests::process::{Identity, Process, descendants, ends_within};
 
 fn old_kernel() -> Daemon {

@@ -3,20 +3,19 @@
 //! A pipe has one lock. Closing the last descriptor of an end takes it, and no signal interrupts that wait.
 
 use std::ffi::CString;
-use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::names::JobId;
 use remit_common::outcome::JobReport;
 use remit_common::wire::Run;
+use remit_tests::blocking::{LockedPipe, reopen};
 use remit_tests::caller::{Caller, argv, at_once, script};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
-use remit_tests::locked_pipe::{LockedPipe, reopen};
 use remit_tests::process::{
     Identity, Process, descendants, has_ended_within, is_dead, pidfd, status_field,
 };

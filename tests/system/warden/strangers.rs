@@ -10,7 +10,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::{caps, frame};
 use remit_link::{ToBroker, ToWarden};
-use remit_tests::lingering::Lingering;
+use remit_tests::blocking::Lingering;
 use remit_tests::test_dir::built;
 
 use crate::warden::stage::{

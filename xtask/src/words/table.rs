@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use super::split::{for_each_word, lowercase_words};
-use super::{TextKind, WordHit};
+use super::{TextKind, WordHit, for_each_word, lowercase_words};
 use crate::error::ReportError;
 
 pub const TABLE_FILE: &str = "xtask/words.toml";

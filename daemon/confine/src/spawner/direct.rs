@@ -1,11 +1,8 @@
 //! Starts one job: makes its pipes, prepares all that its child needs, and forks.
 
 use crate::error::{Doing, Error, Result};
-use crate::steps::arguments;
-use crate::steps::checklist;
-use crate::steps::child_env::ChildEnv;
-use crate::steps::child_env::Inherited;
-use crate::steps::fd_layout::arguments_at;
+use crate::steps::child_env::{ChildEnv, Inherited, arguments_at};
+use crate::steps::{arguments, checklist};
 use crate::sys::{self, ForkCall, Pointers};
 use crate::{Argument, Closing, Limits, Measured, OutputEnd, Sandbox};
 use nix::{

@@ -15,7 +15,6 @@ pub(crate) mod direct;
 pub(crate) mod mount_ns;
 mod pool;
 pub(crate) mod preforked;
-pub(crate) mod preforked_strict;
 pub(crate) mod protocol;
 pub(crate) mod service;
 pub(crate) mod shutdown;
@@ -24,7 +23,7 @@ mod waiting;
 pub(crate) mod worker;
 
 pub(crate) use crate::spawner::mount_ns::HostMounts;
-pub(crate) use crate::spawner::preforked_strict::PreforkedStrict;
+pub(crate) use crate::spawner::preforked::PreforkedStrict;
 pub(crate) use crate::spawner::template_process::Forker;
 pub use crate::spawner::worker::{is_worker, serve};
 pub use pool::Workers;

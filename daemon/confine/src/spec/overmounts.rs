@@ -1,15 +1,14 @@
 //! Paths of the host's tree of which a job gets its own version. Root owns every parent, so one look-up stays true.
 
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
 use crate::error::{Doing, Error, Result};
 use crate::spec::profile::ReadProfile;
-use crate::steps::devices::DEVICES;
-use crate::steps::private_root::{self, Mount};
-use std::{
-    ffi::CString,
-    fs,
-    os::unix::{ffi::OsStrExt, fs::FileTypeExt, fs::MetadataExt},
-    path::{Path, PathBuf},
-};
+use crate::steps::private_root::{self, DEVICES, Mount};
 
 #[derive(Debug)]
 pub(crate) struct Overmounts {
@@ -108,7 +107,7 @@ fn c_path(path: &Path) -> Result<CString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steps::devices::MAX_DEVICES;
+    use crate::steps::private_root::MAX_DEVICES;
 
     #[test]
     fn overmounts_of_this_machine_are_found() {

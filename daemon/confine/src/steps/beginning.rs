@@ -1,17 +1,17 @@
 //! The steps that every job begins with. They need the host's `/proc` and the warden's descriptors.
 
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
 use crate::spec::compiled::Base;
 use crate::steps::arguments::{MOST, Thing};
-use crate::steps::child_env::{ChildEnv, ProcAccess, if_enabled};
-use crate::steps::fd_layout::{go_at, own_at, ruleset_at, steps_at};
-use crate::steps::report::{Failure, Fault, StepLog, StepResult};
-use crate::sys;
-use crate::{Layer, Step};
-use std::{
-    ffi::CStr,
-    io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+use crate::steps::child_env::{
+    ChildEnv, ProcAccess, go_at, if_enabled, own_at, ruleset_at, steps_at,
 };
+use crate::steps::report::{Failure, Fault, StepLog, StepResult};
+use crate::steps::{UNREPORTED, UNREPORTED_LEN};
+use crate::{Layer, Step, sys};
 
 pub(crate) fn begin(child_env: &ChildEnv<'_>, step_log: &mut StepLog) -> Result<(), Failure> {
     step_log.take(Step::Session, session(child_env))?;
@@ -171,3 +171,29 @@ fn scheduling(child_env: &ChildEnv<'_>) -> io::Result<StepResult> {
 
 /// The maximum: memory in pipes and sockets counts for no process, so with less a large program of the host would go.
 pub(crate) const FIRST_TO_GO: &[u8] = b"1000";
+
+/// Returns true if the warden knows of this child. Otherwise its worker was killed before it could report the child,
+/// and it must not become the job: it only reports its pid, to be reaped. `moved`: descriptors have their final
+/// numbers.
+pub(crate) fn is_reported(child_env: &ChildEnv<'_>, moved: bool) -> bool {
+    let Some(go) = child_env.inherited.and_then(|inherited| inherited.go) else {
+        return true;
+    };
+    let [go, steps] = match moved {
+        false => [go, child_env.steps],
+        true => [go_at(child_env), steps_at(child_env)].map(sys::borrowed),
+    };
+    let reported = matches!(sys::read(go, &mut [0]), Ok(1));
+    if moved {
+        sys::close_one(go_at(child_env));
+    }
+    let mut said = [UNREPORTED; UNREPORTED_LEN];
+    // The tree is the host's, and so are the pids in its /proc.
+    if !reported
+        && let Some(pid) = said.get_mut(1..)
+        && let Ok(length) = sys::read_link(c"/proc/self", pid)
+    {
+        let _ = sys::write(steps, said.get(..=length).unwrap_or_default());
+    }
+    reported
+}

@@ -11,15 +11,12 @@ use crate::net::{Entered, Net, Relay};
 use crate::spec::compiled::{Base, Strict};
 use crate::spec::limits::{self};
 use crate::steps::arguments::{self};
-use crate::steps::beginning::begin;
-use crate::steps::child_env::{ChildEnv, if_enabled};
-use crate::steps::fd_layout::{ruleset_at, steps_at};
-use crate::steps::go_signal::is_reported;
-use crate::steps::identity;
+use crate::steps::beginning::{begin, is_reported};
+use crate::steps::child_env::{ChildEnv, if_enabled, ruleset_at, steps_at};
 use crate::steps::landlock::Fence;
-use crate::steps::mounts;
 use crate::steps::private_root::{self, MountParams};
 use crate::steps::report::{Failure, Fault, StepLog, StepResult};
+use crate::steps::{identity, mounts};
 use crate::supervise::pidns_monitor::{Go, Monitor};
 use crate::sys::{self, Propagation};
 use crate::{Layer, Sandbox, Step, steps::exec};
@@ -29,7 +26,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-pub(crate) const HOME: &CStr = c"/tmp/home";
+const HOME: &CStr = c"/tmp/home";
 
 const NOT_STARTED: i32 = 127;
 

@@ -1,4 +1,9 @@
-//! Everything that a child needs for its steps, prepared by the parent before the fork.
+//! Everything that a child needs for its steps, prepared by the parent before the fork; and the numbers of the
+//! descriptors that it gives its program or keeps until the exec.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
 
 use crate::spec::limits::ResourceLimit;
 use crate::steps::arguments::Prepared;
@@ -7,11 +12,6 @@ use crate::steps::report::{Fault, StepResult};
 use crate::steps::seccomp::Program;
 use crate::sys::Pointers;
 use crate::{Layer, Measured, Sandbox};
-use std::{
-    ffi::{CStr, CString},
-    io,
-    os::fd::BorrowedFd,
-};
 
 #[derive(Clone)]
 pub(crate) struct ChildEnv<'a> {
@@ -90,4 +90,26 @@ impl<'a> Inherited<'a> {
             ProcAccess::Loginuid(file) => file,
         }
     }
+}
+
+pub(crate) fn arguments_at(script: bool) -> RawFd {
+    if script { 4 } else { 3 }
+}
+
+pub(crate) fn steps_at(child_env: &ChildEnv<'_>) -> RawFd {
+    let last = child_env.arguments.iter().filter_map(|a| a.number).max();
+    last.map_or(arguments_at(child_env.script.is_some()), |last| last + 1)
+}
+
+/// A worker's child has three more descriptors after the step pipe: ruleset, go pipe and the host's `/proc`.
+pub(crate) fn ruleset_at(child_env: &ChildEnv<'_>) -> RawFd {
+    steps_at(child_env) + 1
+}
+
+pub(crate) fn go_at(child_env: &ChildEnv<'_>) -> RawFd {
+    steps_at(child_env) + 2
+}
+
+pub(crate) fn own_at(child_env: &ChildEnv<'_>) -> RawFd {
+    steps_at(child_env) + 3
 }

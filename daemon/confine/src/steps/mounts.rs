@@ -2,8 +2,7 @@
 
 use crate::spec::layer::Layer;
 use crate::spec::overmounts::{MAX_PRIVATE, Overmounts};
-use crate::steps::devices::MAX_DEVICES;
-use crate::steps::private_root::{self, MountParams};
+use crate::steps::private_root::{self, MAX_DEVICES, MountParams};
 use crate::steps::report::Fault;
 use crate::sys::{self, Propagation};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,11 +1,15 @@
-//! Descriptors of a child that moves and closes them itself.
+//! Descriptors of a child that moves and closes them itself, sealed memfds (memfd_create(2)), and listening sockets
+//! that the service manager hands over (sd_listen_fds(3)).
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::sys::socket::{AddressFamily, SockType, getsockopt, sockopt};
 
 use super::check;
-use std::{
-    io,
-    mem::ManuallyDrop,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-};
 
 pub(crate) fn close_on_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: integers only.
@@ -60,4 +64,49 @@ pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
 pub(crate) fn close_one(fd: RawFd) {
     // SAFETY: integers only. Called in a child in which the owner of the descriptor never runs again.
     unsafe { libc::close(fd) };
+}
+
+pub const SEALED: i32 =
+    libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+
+/// Returns a memfd with a script or an input, which nobody can change any more.
+pub fn sealed_memfd(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
+    // SAFETY: a name valid for the call.
+    let fd =
+        unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
+    check(fd.into())?;
+    // SAFETY: a new descriptor that nobody else owns.
+    let mut file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    file.write_all(bytes)?;
+    file.rewind()?;
+    // SAFETY: integers only.
+    check(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, SEALED) }.into())?;
+    Ok(file.into())
+}
+
+pub fn is_sealed(fd: impl AsFd) -> bool {
+    // SAFETY: integers only; -1 if it is not a memfd.
+    let seals = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GET_SEALS) };
+    seals != -1 && seals & SEALED == SEALED
+}
+
+/// Returns the listening Unix stream socket at number `fd`, made close-on-exec. Fails if `fd` is anything else.
+pub fn inherited_listener(fd: i32) -> io::Result<OwnedFd> {
+    let refuse = |why: &str| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("descriptor {fd} {why}"),
+        )
+    };
+    let borrowed = borrowed(fd);
+    let kind = getsockopt(&borrowed, sockopt::SockType).map_err(|_| refuse("is not a socket"))?;
+    let listens = getsockopt(&borrowed, sockopt::AcceptConn)?;
+    let local = nix::sys::socket::getsockname::<nix::sys::socket::SockaddrStorage>(fd)?;
+    let unix = nix::sys::socket::SockaddrLike::family(&local) == Some(AddressFamily::Unix);
+    if kind != SockType::Stream || !unix || !listens {
+        return Err(refuse("is not a listening Unix stream socket"));
+    }
+    let close = nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC);
+    nix::fcntl::fcntl(borrowed, close)?;
+    Ok(owned(fd))
 }

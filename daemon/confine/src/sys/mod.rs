@@ -9,32 +9,28 @@ mod descriptors;
 mod exec;
 mod identity;
 mod landlock;
-mod memfd;
 mod mount;
 mod net;
 mod peer;
 mod process;
 mod root;
-mod user;
 
 pub use acl::open_to_group;
 pub(crate) use descriptors::*;
+pub use descriptors::{SEALED, inherited_listener, is_sealed, sealed_memfd};
 pub(crate) use exec::{Pointers, execve, execve_open};
 pub(crate) use identity::*;
 pub use identity::{set_dumpable, with_capabilities};
 pub(crate) use landlock::*;
-pub use memfd::{SEALED, is_sealed, sealed_memfd};
 pub(crate) use mount::*;
 pub(crate) use net::*;
 pub use peer::{Peer, PidfdSource, cgroups, loginuid, pass_rights_off, peer, peer_uid};
 pub(crate) use process::*;
 pub use process::{
-    Usage, bare_child, default_signals, pidfd_alive, pidfd_open, pidfd_send_signal, reap,
-    signal_group,
+    Usage, bare_child, default_signals, has_processes, pidfd_alive, pidfd_open, pidfd_send_signal,
+    reap, signal_group,
 };
 pub(crate) use root::*;
-pub(crate) use user::entries;
-pub use user::has_processes;
 
 use std::{
     io,

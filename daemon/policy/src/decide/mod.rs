@@ -26,7 +26,6 @@ pub(crate) mod denial;
 pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod index;
-mod notification;
 pub(crate) mod pre_approval;
 
 use std::fmt;

@@ -4,7 +4,6 @@ use toml::de::DeTable;
 
 use crate::load::diagnostic::Findings;
 use crate::load::reader::{Fields, Report};
-use crate::load::source::Source;
 
 pub(crate) struct Document<'a> {
     name: &'a str,
@@ -84,4 +83,11 @@ fn way_out(message: &str, found: &str) -> &'static str {
     } else {
         "write KEY = VALUE on each line: text in quotes, lists as [\"a\", \"b\"], tables as { key = \"value\" }"
     }
+}
+
+/// One file of a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub name: String,
+    pub text: Vec<u8>,
 }

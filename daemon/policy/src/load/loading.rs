@@ -9,12 +9,12 @@ use remit_common::caps;
 use crate::load::accounts::Resolved;
 use crate::load::commands::command;
 use crate::load::diagnostic::quoted;
-use crate::load::parameters::compiled;
+use crate::load::parameters::{OWN_TYPES, compiled, own_kind};
 use crate::load::patterns::Unsaid;
 use crate::load::profiles::profile;
 use crate::load::reader::{Fields, Report, WithSpan, mistyped};
-use crate::load::types::Types;
-use crate::model::command::Command;
+use crate::load::text::{is_name, summary};
+use crate::model::command::{Command, ParamKind};
 use crate::model::machine::Machine;
 use crate::model::profile::{Base, Profile};
 use crate::model::rule::{DenyRule, GrantRule};
@@ -208,4 +208,53 @@ pub(crate) fn define<T>(
     }
     let location = report.location(name.span.start);
     all.insert(name.value.to_owned(), Defined { value, location });
+}
+
+/// By name. `None` after an error in the definition.
+pub(crate) type Types = BTreeMap<String, Defined<Option<NamedType>>>;
+
+#[derive(Debug, Clone)]
+pub(crate) struct NamedType {
+    pub(crate) kind: ParamKind,
+    /// For arguments without their own.
+    pub(crate) summary: String,
+}
+
+const TYPES: Bound = Bound {
+    what: "type",
+    most: 256,
+    built_in: 0,
+};
+
+impl Loading<'_> {
+    /// Reads the tables `[type.NAME]`: types of arguments that several commands share. A type may be used in every file
+    /// of the load.
+    pub(crate) fn read_types(&mut self, top: &mut Fields<'_>, report: &mut Report<'_>) {
+        for (name, value) in top.entries("type", report) {
+            if !TYPES.has_capacity(self.types.len()) {
+                return;
+            }
+            let Some(table) = value.get_ref().as_table() else {
+                mistyped("type", "a table, as [type.container]", value, report);
+                continue;
+            };
+            let errors = report.errors();
+            let shown = quoted(name.value);
+            let help = "1 to 64 of a-z 0-9 _ -, a letter first, none of remit's own types; as [type.container]";
+            if !is_name(name.value) || name.value.contains('.') || OWN_TYPES.contains(&name.value) {
+                let message = format!("a type cannot be named {shown}");
+                report.error_with_help(name.span.clone(), message, help);
+            }
+            let what = format!("[type.{}]", shown.trim_matches('\''));
+            let mut fields = Fields::new(what, name.span.clone(), table);
+            let own = fields.required("type", report);
+            // A type is made of remit's own types only, so its definition is one table to read.
+            let kind = own.and_then(|own| own_kind(&own, &mut fields, &Types::new(), report));
+            let summary = summary(fields.string("summary", report), report);
+            fields.finish(report);
+            let kind = kind.filter(|_| report.errors() == errors);
+            let named = kind.map(|kind| NamedType { kind, summary });
+            define(&mut self.types, &TYPES, &name, named, report);
+        }
+    }
 }

@@ -17,20 +17,18 @@ pub(crate) mod patterns;
 pub(crate) mod profiles;
 pub(crate) mod reader;
 pub(crate) mod rules;
-pub mod source;
 pub(crate) mod suggestion;
 pub(crate) mod tables;
 pub(crate) mod template;
 pub(crate) mod text;
-pub(crate) mod types;
 
 use remit_common::caps;
 
 use crate::load::accounts::Resolved;
 use crate::load::diagnostic::{Diagnostic, Findings, LoadPass};
 use crate::load::document::Document;
+pub use crate::load::document::Source;
 use crate::load::loading::Loading;
-pub use crate::load::source::Source;
 use crate::model::machine::Machine;
 use crate::model::policy::{Parts, Policy};
 

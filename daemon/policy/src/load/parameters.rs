@@ -6,10 +6,10 @@ use std::sync::OnceLock;
 use remit_common::caps;
 
 use crate::load::diagnostic::quoted;
+use crate::load::loading::{NamedType, Types};
 use crate::load::paths::not_plain;
 use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped};
 use crate::load::text::{NAME, is_name, summary};
-use crate::load::types::{NamedType, Types};
 use crate::model::command::{Param, ParamKind, PassAs, PathIs};
 use crate::model::pattern::Pattern;
 

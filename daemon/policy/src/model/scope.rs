@@ -10,7 +10,6 @@ use remit_common::text::line;
 use crate::model::command::{Command, Param, ParamKind};
 use crate::model::glob::Glob;
 use crate::model::names::Named;
-use crate::model::package;
 
 const SHOWN: usize = 8;
 const WIDE: usize = 64;
@@ -74,7 +73,7 @@ impl Scope {
             let globs = self.0.get(name).map_or(&[][..], Vec::as_slice);
             let values = values(named, name, args);
             let is_about =
-                |value: &Cow<'_, str>| globs.iter().any(|glob| package::is_about(glob, value));
+                |value: &Cow<'_, str>| globs.iter().any(|glob| is_about_package(glob, value));
             !values.is_empty() && values.iter().all(is_about)
         };
         let (packages, others): (Vec<_>, Vec<_>) =
@@ -98,7 +97,7 @@ impl Scope {
         self.0.iter().all(|(name, globs)| {
             let is_package = is_package(named, name);
             let is_about = |glob: &Glob, value: &str| match is_package {
-                true => package::is_about(glob, value),
+                true => is_about_package(glob, value),
                 false => glob.matches(value),
             };
             let values = values(named, name, args);
@@ -185,4 +184,73 @@ fn values<'a>(named: Named<'a>, name: &'a str, args: &'a [(String, String)]) -> 
     let flag = matches!(param.kind, ParamKind::Flag(_)).then_some("false");
     let default = param.default.as_deref().or(flag);
     default.map(Cow::Borrowed).into_iter().collect()
+}
+
+/// Architectures that RPM writes after a dot (rpm(8), `rpm --showrc`).
+const RPM: [&str; 18] = [
+    "noarch",
+    "src",
+    "x86_64",
+    "x86_64_v2",
+    "x86_64_v3",
+    "i386",
+    "i486",
+    "i586",
+    "i686",
+    "athlon",
+    "aarch64",
+    "armv7hl",
+    "armv7l",
+    "ppc64",
+    "ppc64le",
+    "s390x",
+    "riscv64",
+    "loongarch64",
+];
+
+/// Strips the architecture: `openssl` of `openssl:amd64` and of `openssl.x86_64`.
+fn package_name(text: &str) -> &str {
+    let text = text.split_once(':').map_or(text, |(name, _)| name);
+    match text.rsplit_once('.') {
+        Some((name, arch)) if RPM.contains(&arch) => name,
+        _ => text,
+    }
+}
+
+/// Returns true if a pattern is about a package in any spelling that apt-get(8) and dnf(8) accept, with or without
+/// architecture: a rule that denies or asks for an approval is about all of them. A pattern with an architecture
+/// includes the package without one, which may be of that architecture.
+fn is_about_package(glob: &Glob, value: &str) -> bool {
+    let (plain, pattern) = (package_name(value), package_name(glob.as_str()));
+    let is_native = plain == value && pattern != glob.as_str();
+    glob.matches(value) || glob.matches(plain) || (is_native && Glob::new(pattern).matches(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn q05_package_matches_in_every_spelling() {
+        for (pattern, value, expect) in [
+            ("auditd", "auditd", true),
+            ("auditd", "auditd:amd64", true),
+            ("auditd", "auditd.x86_64", true),
+            ("audit*", "auditd.noarch", true),
+            ("auditd:amd64", "auditd", true),
+            ("auditd:amd64", "auditd:amd64", true),
+            ("auditd.x86_64", "auditd", true),
+            ("auditd:amd64", "auditd:i386", false),
+            ("auditd", "auditd-plugins", false),
+            ("auditd", "auditd.d", false),
+            ("python3", "python3.11", false),
+            ("python3.11", "python3.11:amd64", true),
+        ] {
+            assert_eq!(
+                is_about_package(&Glob::new(pattern), value),
+                expect,
+                "{pattern} {value}"
+            );
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Bounds for connections on admin.sock. A connection that waits for an answer is never closed: its user would watch
+//! Connections on admin.sock: how they open and close, what each waits for, and their bounds. A connection that waits for an answer is never closed: its user would watch
 //! it without knowing.
 
 use std::io;
@@ -7,16 +7,18 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
-use remit_common::admin::AdminReply;
-use remit_common::frame::{self, FrameError};
+use remit_common::admin::{AdminCall, AdminReply};
+use remit_common::caps;
+use remit_common::frame::{self, FrameError, HEADER};
+use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::{caps, frame::HEADER};
 use remit_link::ForeignSocket;
 use remit_link::foreign::Unread;
 
 use super::{Admin, AdminStanding, Admins};
+use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::identity::peer::Subject;
-use crate::state::is_full;
+use crate::state::{Warden, is_full};
 
 /// Idle connections of one user. A further one closes the oldest, so idle connections block nobody.
 const IDLE_PER_USER: usize = 4;
@@ -114,4 +116,105 @@ pub fn refuse(stream: &ForeignSocket, refusal: Refusal) {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let _ = send(stream.as_raw_fd(), &bytes, flags);
     }
+}
+
+/// Removes and returns the first whole frame of `input`.
+pub(super) fn take_frame(input: &mut Vec<u8>) -> Result<Option<AdminCall>, FrameError> {
+    let Some(field) = input.first_chunk() else {
+        return Ok(None);
+    };
+    let end = HEADER + frame::header(*field, caps::ADMIN_FRAME)?;
+    let Some(body) = input.get(HEADER..end) else {
+        return Ok(None);
+    };
+    let call = frame::decode(body)?;
+    input.drain(..end);
+    Ok(Some(call))
+}
+
+/// Returns true if `input` begins with a whole frame or with an invalid header, which `take_frame` reports.
+pub(super) fn has_frame(input: &[u8]) -> bool {
+    input.first_chunk().is_some_and(|field| {
+        let length = frame::header(*field, caps::ADMIN_FRAME).unwrap_or(0);
+        input.len() >= HEADER + length
+    })
+}
+
+impl Admins {
+    pub const fn group(&self) -> u32 {
+        self.group
+    }
+
+    pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.numbered().map(|(_, subject)| subject)
+    }
+
+    pub fn numbered(&self) -> impl Iterator<Item = (u64, &Subject)> {
+        let live = self.live.iter();
+        live.map(|(number, admin)| (*number, &admin.subject))
+    }
+
+    pub fn close(&mut self, number: u64, reactor: &Reactor) {
+        if let Some(old) = self.live.remove(&number) {
+            self.forget(number);
+            reactor.remove(&old.stream);
+        }
+    }
+}
+
+impl Warden {
+    pub fn let_admin_in(&mut self, stream: ForeignSocket, subject: Subject, pidfd: OwnedFd) {
+        if !self.admins.include(&subject) {
+            let text = "admin.sock is for root and its group";
+            let refusal = Refusal::new(Code::DeniedRule, text);
+            self.record_refusal(Some(&subject), None, &refusal, None);
+            return;
+        }
+        if self
+            .admins
+            .connections_to_end(subject.uid())
+            .map_or(true, |ended| !ended.is_empty())
+        {
+            // Removes connections first whose end is not read yet.
+            let own = self.admins.of_user(subject.uid());
+            own.into_iter()
+                .for_each(|number| self.on_admin_event(number));
+        }
+        match self.admins.connections_to_end(subject.uid()) {
+            Ok(ended) => ended.into_iter().for_each(|number| self.end_admin(number)),
+            Err(refusal) => {
+                self.record_refusal(Some(&subject), None, &refusal, None);
+                refuse(&stream, refusal);
+                return;
+            }
+        }
+        self.admins.next += 1;
+        let number = self.admins.next;
+        if self
+            .reactor
+            .add(&stream, Token::Admin(number), Interest::Read)
+            .is_ok()
+        {
+            let admin = Admin::new(stream, subject, pidfd);
+            self.admins.live.insert(number, admin);
+            self.on_admin_event(number);
+        }
+    }
+}
+
+/// An event that an administrator's connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    Policy,
+    Checkup,
+    /// A job's end, after a stop.
+    End(JobId),
+    /// A job's end, for any cause.
+    Job(JobId),
+    Show(u64),
+    /// The next change of the list of requests.
+    Pending,
+    Approval(JobId),
+    Grant(u64),
+    History(u64),
 }

@@ -2,14 +2,11 @@
 
 pub(crate) mod all_jobs;
 mod approving;
-mod arrived;
 mod asker;
 mod connections;
-mod frames;
 mod gate;
 mod granting;
 pub(crate) mod status;
-mod wants;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -25,9 +22,7 @@ use remit_link::ForeignSocket;
 
 use self::asker::{AdminStanding, Askers};
 pub use self::connections::refuse;
-use self::frames::{has_frame, take_frame};
 pub use self::granting::Giving;
-pub use self::wants::Wants;
 use crate::approval::{from_outside, not_a_jobs_user};
 use crate::config::policy_reload::in_short;
 use crate::event_loop::epoll::{Interest, Token};
@@ -35,6 +30,8 @@ use crate::identity::arrivals::Door;
 use crate::identity::peer::{self, Subject};
 use crate::sandbox::checkup::SelfTestStart;
 use crate::state::Warden;
+pub use connections::Wants;
+use connections::{has_frame, take_frame};
 
 /// Bytes of answers that one administrator has not read. More closes the connection.
 const WRITE_BUFFER: usize = 256 << 10;

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use remit_common::caps;
 use remit_common::outcome::{DENIED_BY, Ending, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::{names::JobId, text};
+use remit_common::{caps, names::JobId, text};
 
 use super::flow::no_such_request;
-use super::record::{about, with_approver};
 use super::table::{Request, UnrecordedRequestEnd};
+use super::view::{about, with_approver};
 use crate::audit::{Event, Record};
 use crate::event_loop::timers::{self, Timer};
 use crate::identity::accounts::People;

@@ -10,14 +10,14 @@ use remit_policy::Pending;
 
 use super::approver::{self, consent};
 use super::digest::{Parts, digest};
-use super::record::{approved, asked};
 use super::table::{Approving, MeasuringRequest, Request};
+use super::view::{approved, asked};
 use super::wanted::wanted;
 use crate::admin::Wants;
 use crate::approval::end::RequestEnd;
 use crate::approval::file_hash::{self, AsFound, MeasuredFiles, Measuring, Wanted};
 use crate::audit::backpressure::unrecorded;
-use crate::audit::rate_window::RateWindow;
+use crate::audit::rate_limit::RateWindow;
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::{self, Timer};
 use crate::identity::peer::Subject;

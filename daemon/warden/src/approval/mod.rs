@@ -15,7 +15,6 @@ mod flow;
 pub(crate) mod grants;
 pub(crate) mod notification;
 pub(crate) mod recheck;
-mod record;
 mod risks;
 pub mod shown;
 mod table;

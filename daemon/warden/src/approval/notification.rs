@@ -9,9 +9,8 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Effect, Purpose};
 use remit_link::{Spec, SpecWhat, memfd};
 
-use crate::audit::json;
-use crate::audit::rate_window::RateWindow;
-use crate::audit::{Event, Record};
+use crate::audit::rate_limit::RateWindow;
+use crate::audit::{Event, Record, json};
 use crate::identity::peer::Subject;
 use crate::job::pipeline;
 use crate::request::{Call, Requester};

@@ -11,8 +11,6 @@ mod journald;
 pub(crate) mod json;
 pub(crate) mod kernel_audit;
 pub(crate) mod rate_limit;
-pub(crate) mod rate_window;
-pub(crate) mod recent_refusals;
 mod record;
 pub(crate) mod refusals;
 

@@ -1,10 +1,8 @@
 //! `remit.toml`: limits, accounts, audit. Every key has a default. An unknown key is refused.
 
-mod approval;
-mod audit;
 mod limits;
-mod output;
 pub(crate) mod policy_reload;
+mod sections;
 
 use std::path::Path;
 
@@ -12,10 +10,8 @@ use remit_common::caps;
 use serde::Deserialize;
 
 use crate::startup::error::Fatal;
-pub use approval::Approval;
-pub use audit::{AuditConfig, AuditSink, Sync};
 pub use limits::{JobLimits, machine_memory, machine_watches};
-pub use output::Output;
+pub use sections::{Approval, AuditConfig, AuditSink, Output, Sync};
 
 const FILE: &str = "remit.toml";
 

@@ -3,6 +3,8 @@
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use remit_common::builtin::Builtin;
@@ -14,7 +16,6 @@ use remit_policy::{ArgvElement, Command, Terms};
 use super::runtime::Runtime;
 use crate::config::JobLimits;
 use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat, element};
-use crate::request::builtin_program;
 use crate::request::summary::RequestSummary;
 use crate::request::validated::{Call, What};
 use crate::sandbox::{Compiled, Sandboxes, limits_in};
@@ -152,7 +153,7 @@ fn of_policy(
 
 fn of_builtin(name: &str, args: &[(String, String)]) -> Result<Executed, Refusal> {
     let builtin = Builtin::parse(name, args)?;
-    let argv = builtin_program::argv(&builtin)?;
+    let argv = builtin_argv(&builtin)?;
     let (argv, slots) = elements(argv.into_iter().map(ArgvElement::Text).collect())?;
     Ok(Executed {
         literal: vec![false; argv.len()],
@@ -174,4 +175,55 @@ fn elements(argv: Vec<ArgvElement>) -> Result<(Rc<[CString]>, Vec<ArgumentSlot>)
 
 fn nul(name: &str) -> Refusal {
     Refusal::new(Code::InvalidArgs, format!("{name} contains a NUL byte")).object(name)
+}
+
+const BUILTIN_PROGRAM: &str = "remit-look";
+const PACKAGED_PROGRAM: &str = "/usr/libexec/remit/remit-look";
+
+/// Returns the argv of a built-in command. The program runs as a job in the same sandbox and parses these words again.
+/// None of it runs in this process.
+/// Errors: `not_started`: the program is not installed.
+fn builtin_argv(command: &Builtin) -> Result<Vec<Vec<u8>>, Refusal> {
+    let program = find_builtin_program(std::env::current_exe().ok().as_deref()).ok_or_else(|| {
+        let text = format!("cannot find '{BUILTIN_PROGRAM}' in the directory of remitd, or '{PACKAGED_PROGRAM}'");
+        Refusal::new(Code::NotStarted, text)
+            .object(BUILTIN_PROGRAM)
+            .lift("install the package again")
+            .next("other commands can be run as argv; host tells of units too")
+    })?;
+    let words = command.words().into_iter().map(String::into_bytes);
+    Ok(std::iter::once(program.into_os_string().into_vec())
+        .chain(words)
+        .collect())
+}
+
+fn find_builtin_program(own: Option<&Path>) -> Option<PathBuf> {
+    let beside = own.map(|own| own.with_file_name(BUILTIN_PROGRAM));
+    let packaged = PathBuf::from(PACKAGED_PROGRAM);
+    beside
+        .into_iter()
+        .chain([packaged])
+        .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sibling_program_is_preferred() {
+        let dir = std::env::temp_dir().join(format!("remit-look-find-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let own = dir.join("remitd");
+        assert_ne!(
+            find_builtin_program(Some(&own)),
+            Some(dir.join(BUILTIN_PROGRAM))
+        );
+        std::fs::write(dir.join(BUILTIN_PROGRAM), "").unwrap();
+        assert_eq!(
+            find_builtin_program(Some(&own)),
+            Some(dir.join(BUILTIN_PROGRAM))
+        );
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

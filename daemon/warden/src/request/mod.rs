@@ -199,7 +199,6 @@ impl Draft {
 
 pub(crate) mod access;
 pub(crate) mod arguments;
-pub(crate) mod builtin_program;
 #[cfg(test)]
 pub mod fixture;
 pub(crate) mod full_view;

@@ -10,7 +10,6 @@ pub(crate) mod prepared;
 mod report;
 mod secrets;
 pub(crate) mod self_test;
-pub(crate) mod self_test_state;
 pub(crate) mod visibility;
 
 use std::rc::Rc;
@@ -34,8 +33,8 @@ use crate::job::uid_pool::JobUid;
 use crate::request::Plan;
 use crate::sandbox::host_support::HostSupport;
 pub use crate::sandbox::prepared::{PreforkedJob, empty};
+use crate::sandbox::self_test::{BaseState, UNTRIED};
 pub use crate::sandbox::self_test::{TestedAt, broken};
-use crate::sandbox::self_test_state::{BaseState, UNTRIED};
 use crate::startup::error::{Fatal, chain};
 pub use compiled::{Compiled, Sandboxes, Workshop, limits_in};
 

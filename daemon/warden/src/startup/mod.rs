@@ -14,7 +14,7 @@ use remit_common::names::Runtime;
 
 use crate::admin::Admins;
 use crate::approval::grants::Grants;
-use crate::approval::{self, Approvals};
+use crate::approval::{self, Approvals, notification};
 use crate::audit::rate_limit::Floods;
 use crate::audit::{Audit, Event, Record};
 use crate::config;
@@ -33,8 +33,7 @@ use crate::state_dir::history::Questions;
 use crate::state_dir::ledger::Ledger;
 use crate::state_dir::lock::State;
 
-use crate::approval::notification;
-use crate::audit::recent_refusals::Refusals;
+use crate::audit::refusals::Refusals;
 use crate::config::policy_reload;
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::identity::sessions::Sessions;

@@ -3,22 +3,19 @@
 
 mod pair;
 mod setting;
-mod sleepers;
 
-use remit_common::wire::{Request, What};
+use remit_common::outcome::State;
+use remit_common::wire::{Reply, Request, Run, What};
 use serde::Serialize;
 
-pub use setting::jobs;
-pub use sleepers::sleepers;
-
-use crate::Failure;
 use crate::args::Args;
 use crate::growth::pair::{Cost, Side, compare};
 use crate::growth::setting::{LISTED, PATHS, PLAIN, SMALL, Size};
-use crate::lanes;
-use crate::memory::Daemon;
 use crate::section::{Section, mib, ms, ratio};
 use crate::stage::Stage;
+use crate::usage::Daemon;
+use crate::{Failure, lanes};
+pub use setting::jobs;
 
 const ROUNDS: usize = 600;
 pub const ALIVE: usize = 1000;
@@ -163,11 +160,40 @@ fn run_true() -> Request {
 
 fn named(name: &str) -> Request {
     match run_true() {
-        Request::Run(run) => Request::Run(remit_common::wire::Run {
+        Request::Run(run) => Request::Run(Run {
             what: What::Named {
                 name: name.to_owned(),
                 args: Vec::new(),
             },
+            ..run
+        }),
+        other => other,
+    }
+}
+
+const EACH: usize = 50;
+
+/// Starts `count` jobs that sleep until the daemon ends, with as many users as necessary.
+pub fn sleepers(stage: &mut Stage, count: usize) -> Result<(), Failure> {
+    let mut left = count;
+    while left > 0 {
+        let mut client = stage.client()?;
+        let some = left.min(EACH);
+        for _ in 0..some {
+            match client.call(sleep(), drop)? {
+                Reply::Job { report, .. } if report.state == State::Running => {}
+                other => return Err(format!("a job does not sleep: {other:?}").into()),
+            }
+        }
+        left -= some;
+    }
+    Ok(())
+}
+
+fn sleep() -> Request {
+    match lanes::run(&["/bin/sleep", "280"]) {
+        Request::Run(run) => Request::Run(Run {
+            wait_ms: Some(0),
             ..run
         }),
         other => other,

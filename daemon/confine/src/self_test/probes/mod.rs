@@ -4,13 +4,13 @@
 
 mod attempt;
 mod common;
-mod strict;
 
-use crate::Sandbox;
-use crate::spec::compiled::Base;
 pub(crate) use attempt::{Attempt, DEVICE, FIFO, FILE, NAMESPACES, Outside, PROGRAM, STAGE, Stage};
 use common::COMMON;
-use strict::STRICT;
+
+use crate::spec::compiled::Base;
+use crate::{Layer, Sandbox, sys};
+use attempt::{HOLDS, call, each_mount, errno, holds, own_namespace, refusal, state};
 
 pub(crate) fn attempts(sandbox: &Sandbox) -> impl Iterator<Item = &'static Attempt> + '_ {
     let there = |attempt: &&Attempt| {
@@ -22,3 +22,75 @@ pub(crate) fn attempts(sandbox: &Sandbox) -> impl Iterator<Item = &'static Attem
     };
     COMMON.iter().chain(strict).filter(there)
 }
+
+/// Further attempts for a `strict` sandbox.
+static STRICT: &[Attempt] = &[
+    refusal(
+        Layer::PidNamespace,
+        "a pid namespace of its own",
+        HOLDS,
+        0,
+        |s| own_namespace(s, 0),
+    ),
+    state(Layer::PrivateTmp, "/tmp can be written", |_| {
+        let made = sys::make_dir(c"/tmp/witness", 0o700).is_ok();
+        let here = sys::stat(c"/tmp").map(|tmp| tmp.st_dev);
+        let root = sys::stat(c"/").map(|root| root.st_dev);
+        holds(made && here.ok() != root.ok())
+    }),
+    refusal(
+        Layer::PrivateRoot,
+        "another root than the host's",
+        HOLDS,
+        0,
+        |s| holds(sys::stat(c"/").is_ok_and(|root| root.st_dev != s.outside.root)),
+    ),
+    refusal(
+        Layer::NoExec,
+        "execute a file of mode 0755",
+        libc::EACCES,
+        0,
+        |_| errno(sys::may_execute(PROGRAM)),
+    ),
+    state(Layer::NoExec, "every mount is noexec", |s| {
+        each_mount(b"noexec", s.executable)
+    }),
+    refusal(
+        Layer::NetworkNamespace,
+        "a network of its own",
+        HOLDS,
+        0,
+        |s| own_namespace(s, 1),
+    )
+    .when(|sandbox| matches!(&sandbox.base, Base::Strict(strict) if strict.net.is_some())),
+    refusal(
+        Layer::IpcNamespace,
+        "an ipc namespace of its own",
+        HOLDS,
+        0,
+        |s| own_namespace(s, 2),
+    ),
+    refusal(
+        Layer::UtsNamespace,
+        "a uts namespace of its own",
+        HOLDS,
+        0,
+        |s| own_namespace(s, 3),
+    ),
+    refusal(
+        Layer::CgroupNamespace,
+        "a cgroup namespace of its own",
+        HOLDS,
+        0,
+        |s| own_namespace(s, 4),
+    ),
+    Attempt {
+        layer: Layer::LandlockScope,
+        what: "signal the sandbox's init, of the same uid",
+        held: libc::EPERM,
+        // Without the layers there is no init.
+        control: None,
+        run: |_| call(libc::SYS_kill, [1, 0, 0, 0]),
+        fits: |sandbox| sandbox.credentials.user.is_none(),
+    },
+];

@@ -1,10 +1,9 @@
 //! The base set of every root: `/usr`, files for the loader and name service, harmless devices, private directories.
 
-use super::model::Access;
+use super::model::{Access, DEVICES};
 use super::plan::Plan;
 use crate::Result;
 use crate::error::Doing;
-use crate::steps::devices::DEVICES;
 use std::{ffi::CString, fs, io, os::unix::ffi::OsStrExt, path::Path};
 
 const PROGRAMS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];

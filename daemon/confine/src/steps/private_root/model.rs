@@ -129,3 +129,15 @@ pub(super) fn relative(path: &Path) -> Result<CString> {
     CString::new(bytes.strip_prefix(b"/").unwrap_or(bytes))
         .map_err(|_| Error::refused(doing(), "its name has a NUL"))
 }
+
+/// Devices that every job gets: path, major and minor number: Documentation/admin-guide/devices.txt of Linux.
+pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+pub(crate) const MAX_DEVICES: usize = DEVICES.len();

@@ -3,11 +3,13 @@
 //! job more than any other step of its own. Of several programs the strictest answer counts. For each number one of
 //! the two has the rule and the other lets it through, so both together answer as the whole does.
 
-use super::arch::Arch;
+use std::io;
+
 use super::bpf::{self, Program};
-use super::rule::{Class, Rule, SyscallRow};
+use super::rule::{Arch, Class, Rule, SyscallRow};
 use super::rules::rules;
-use crate::{Result, spec::layer::EnabledLayers};
+use crate::spec::layer::EnabledLayers;
+use crate::{Result, sys};
 
 /// Both programs. A process that has only `inherited` is not confined.
 #[derive(Clone, Debug)]
@@ -66,4 +68,44 @@ pub(super) fn halves_for(arch: Arch, layers: EnabledLayers, class: Class) -> Hal
 fn of_rules(rules: &[(u32, Rule)], number: u32) -> Option<Rule> {
     let at = rules.binary_search_by_key(&number, |(known, _)| *known);
     rules.get(at.ok()?).map(|(_, rule)| *rule)
+}
+
+/// A filter whose refusals go to the kernel's audit, without the answers that nobody needs to know.
+/// `SECCOMP_FILTER_FLAG_LOG` counts for all that a program answers with an errno. Half of our answers are not
+/// refusals: a flush that succeeds at once, or `clone3`, which libc tries for every thread. Each would be a record. So
+/// the program is installed twice, each time without the other's answers: for any call one of the two answers as the
+/// whole one does, and the other lets it through.
+#[derive(Clone, Debug)]
+pub(crate) struct AuditedFilter {
+    refusals: Program,
+    others: Program,
+}
+
+impl AuditedFilter {
+    pub(crate) fn new(whole: &Program) -> AuditedFilter {
+        AuditedFilter {
+            refusals: whole.without(is_no_refusal),
+            others: whole.without(|answer| is_errno(answer) && !is_no_refusal(answer)),
+        }
+    }
+
+    /// The refusals go first: the other half answers seccomp(2) itself, with success.
+    pub(crate) fn install(&self) -> io::Result<()> {
+        sys::install_filter_with(self.refusals.instructions(), sys::FILTER_LOG)?;
+        sys::install_filter(self.others.instructions())
+    }
+
+    #[cfg(test)]
+    pub(super) fn halves(&self) -> [&Program; 2] {
+        [&self.refusals, &self.others]
+    }
+}
+
+fn is_errno(answer: u32) -> bool {
+    answer & libc::SECCOMP_RET_ACTION_FULL == libc::SECCOMP_RET_ERRNO
+}
+
+/// Success without doing anything, or the answer of a kernel without such a call.
+fn is_no_refusal(answer: u32) -> bool {
+    is_errno(answer) && [0, libc::ENOSYS as u32].contains(&(answer & libc::SECCOMP_RET_DATA))
 }

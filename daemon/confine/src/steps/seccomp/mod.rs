@@ -2,22 +2,17 @@
 //! its leaves. A stack of linear programs would be slow to install: the kernel then runs every program for every
 //! number (its cache of always-allowed calls), in each spawn.
 
-mod arch;
 mod bpf;
 mod halves;
-mod relay;
 mod rule;
 mod rules;
 mod table;
 
-pub(crate) use crate::steps::seccomp::audited_filter::AuditedFilter;
 use crate::{Result, spec::layer::EnabledLayers};
-use arch::Arch;
 pub(crate) use bpf::Program;
-pub(crate) use halves::{Halves, halves};
-pub(crate) use relay::relay;
+pub(crate) use halves::{AuditedFilter, Halves, halves};
 pub(crate) use rule::Class;
-use rule::Rule;
+use rule::{Arch, Check, Rule, Want};
 use rules::{exactly, rules};
 
 /// Returns name and reason of every system call that the filter refuses, or answers itself for some arguments.
@@ -43,6 +38,43 @@ fn compile_for(arch: Arch, layers: EnabledLayers, class: Class) -> Program {
     bpf::assemble(arch.audit(), &rules, unknown, known)
 }
 
-pub(crate) mod audited_filter;
+/// Calls of the relay besides socket(2).
+#[rustfmt::skip]
+const RELAY_CALLS: &[libc::c_long] = &[
+    #[cfg(target_arch = "x86_64")] libc::SYS_poll,
+    libc::SYS_ppoll, libc::SYS_accept4, libc::SYS_connect, libc::SYS_recvfrom, libc::SYS_sendto,
+    libc::SYS_shutdown, libc::SYS_setsockopt, libc::SYS_getsockopt, libc::SYS_read, libc::SYS_write,
+    libc::SYS_close, libc::SYS_nanosleep, libc::SYS_clock_gettime, libc::SYS_restart_syscall,
+    libc::SYS_exit_group,
+];
+
+const RELAY_SOCKET: &[Check] = &[
+    Check {
+        arg: 0,
+        mask: !0,
+        want: Want::OneOf(&[libc::AF_INET as u32, libc::AF_INET6 as u32]),
+        errno: libc::EPERM as u16,
+    },
+    Check {
+        arg: 1,
+        mask: 0xf,
+        want: Want::OneOf(&[libc::SOCK_STREAM as u32]),
+        errno: libc::EPERM as u16,
+    },
+    Check {
+        arg: 2,
+        mask: !0,
+        want: Want::OneOf(&[0]),
+        errno: libc::EPERM as u16,
+    },
+];
+
+/// Compiles the filter of the relay: TCP connections, and nothing else.
+pub(crate) fn relay() -> Result<Program> {
+    let socket = (libc::SYS_socket, Rule::Checked(RELAY_SOCKET));
+    let allowed = RELAY_CALLS.iter().map(|number| (*number, Rule::Allow));
+    exactly(allowed.chain([socket]))
+}
+
 #[cfg(test)]
 mod tests;

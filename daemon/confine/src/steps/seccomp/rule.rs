@@ -1,6 +1,6 @@
-//! Types of the filter: rules, groups of system calls, kinds of profile.
+//! Types of the filter: rules, groups of system calls, kinds of profile, architectures.
 
-use crate::Layer;
+use crate::{Error, Layer, Result};
 
 /// Name, number on x86_64 and on aarch64; -1 if the architecture has none.
 pub(super) type SyscallRow = (&'static str, i32, i32);
@@ -79,4 +79,39 @@ pub(crate) struct Class {
     pub(crate) one_session: bool,
     /// Less: in its own network, buffers of sockets keep their size.
     pub(crate) own_network: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arch {
+    X86_64,
+    Aarch64,
+}
+
+impl Arch {
+    pub(super) fn audit(self) -> u32 {
+        match self {
+            Arch::X86_64 => 0xc000_003e,
+            Arch::Aarch64 => 0xc000_00b7,
+        }
+    }
+
+    pub(super) fn number(self, row: &SyscallRow) -> Option<u32> {
+        let (_, x86_64, aarch64) = *row;
+        u32::try_from(match self {
+            Arch::X86_64 => x86_64,
+            Arch::Aarch64 => aarch64,
+        })
+        .ok()
+    }
+
+    pub(super) fn here() -> Result<Arch> {
+        match std::env::consts::ARCH {
+            "x86_64" => Ok(Arch::X86_64),
+            "aarch64" => Ok(Arch::Aarch64),
+            other => Err(Error::refused(
+                "cannot compile the system call filter",
+                format!("no table for '{other}'; x86_64 and aarch64 have one"),
+            )),
+        }
+    }
 }

@@ -1,8 +1,7 @@
 //! Rules of a filter, sorted by number.
 
-use super::arch::Arch;
 use super::bpf::{self, Program};
-use super::rule::{Class, Instead, Rule};
+use super::rule::{Arch, Class, Instead, Rule};
 use super::table;
 use crate::spec::layer::EnabledLayers;
 use crate::{Layer, Result};

@@ -1,6 +1,5 @@
 //! A cgroup (v2) for each job, and the switch that ends all jobs: nothing runs without `cgroup.kill`. cgroups(7).
 
-mod sweep;
 mod switch;
 mod text;
 
@@ -77,7 +76,7 @@ impl Cgroups {
             }
             _ => base,
         };
-        sweep::leftovers(&base, name)?;
+        switch::leftovers(&base, name)?;
         let (directory, switch, lock) = new_directory(&base, name)?;
         if !own.is_root && has_only_this_process(&base)? {
             take_over(&base, name)?;
@@ -182,7 +181,7 @@ impl Cgroups {
 impl Drop for Cgroups {
     /// Removes what is empty. The next start sweeps the rest.
     fn drop(&mut self) {
-        let _ = sweep::remove(&self.directory);
+        let _ = switch::remove(&self.directory);
     }
 }
 
@@ -350,7 +349,7 @@ impl Cgroup {
     /// files belong to root, and the sandbox's cgroup file system is read-only or missing.
     pub fn remove(self) -> Result<()> {
         fs::remove_dir(&self.path)
-            .or_else(|_| sweep::remove(&self.path))
+            .or_else(|_| switch::remove(&self.path))
             .doing(|| format!("cannot remove the cgroup '{}'", self.path.display()))
     }
 }

@@ -347,7 +347,6 @@ impl Linter {
     }
 }
 
-pub(crate) mod container_runner;
 pub(crate) mod optional_values;
 #[cfg(test)]
 mod tests;

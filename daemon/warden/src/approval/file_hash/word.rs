@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::sys::stat::{SFlag, major, minor};
+use serde::{Deserialize, Serialize};
 
 use super::file::{LARGEST_ARGUMENT, Look, ResolvedFile, look};
-use super::loose::{Loose, Unbound};
 use super::names::{Name, Names};
 use super::{FileBinding, FileFound, argument};
 
@@ -102,4 +102,39 @@ fn kind_of(resolved: &ResolvedFile) -> Option<Unbound> {
         SFlag::S_IFCHR if major(device) == MEMORY && EMPTY.contains(&minor(device)) => None,
         _ => Some(Unbound::Special),
     }
+}
+
+/// A name in a request whose content is not bound. If there is none, the content of each named file is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Loose {
+    /// The working directory, because others than root can change it.
+    Cwd,
+    Argument(usize, Unbound),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Unbound {
+    Directory,
+    /// Others than root can change it, or it cannot be read.
+    Changeable,
+    /// A device, a FIFO or a socket.
+    Special,
+    /// Generated when it is read, or another file for each process.
+    ProcessSpecific,
+    Unseen,
+    Absent,
+    /// More names than are looked up.
+    More,
+}
+
+impl Unbound {
+    pub const ALL: [Self; 7] = [
+        Self::Directory,
+        Self::Changeable,
+        Self::Special,
+        Self::ProcessSpecific,
+        Self::Unseen,
+        Self::Absent,
+        Self::More,
+    ];
 }

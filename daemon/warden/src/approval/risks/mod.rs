@@ -4,7 +4,6 @@
 mod argument;
 mod character;
 mod program;
-mod reason;
 pub mod unbound;
 
 use std::collections::BTreeSet;
@@ -57,7 +56,7 @@ pub fn risks(
     all.extend(program::acts(&argv));
     all.extend(hidden(&argv, shown));
     all.extend(unbound::sentences(loose));
-    all.extend(reason::notes(whole.reason.unwrap_or_default()));
+    all.extend(character::reason_notes(whole.reason.unwrap_or_default()));
     all.extend(program::executes(whole, &argv, files));
     all.extend(sandbox(bound, is_own));
     all.extend(runtime(bound));

@@ -1,14 +1,15 @@
 //! Reads files and names for a policy load in a child process, because disks and directory services may block.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use remit_common::wire::Bytes;
-use remit_policy::{Diagnostic, MachineTable, Severity};
+use remit_policy::{Diagnostic, MachineTable, Policy, Severity, User};
 use remit_policy_files::{LastKnown, Loaded, Names, Owners};
 use serde::{Deserialize, Serialize};
 
-use super::{Changes, Live, PolicyErrors, names_file, users};
+use super::{Changes, Live, PolicyErrors, names_file};
 use crate::config::{self, Config};
 use crate::identity::accounts::{People, Question};
 use crate::identity::user_names;
@@ -66,7 +67,7 @@ impl Brought {
         // The running settings apply until a restart and the new ones after it. The policy must fit both.
         let settings_of = old.map(|(_, running)| running).into_iter().chain([&config]);
         for config in settings_of {
-            match users::taken(&loaded.policy, config).as_slice() {
+            match taken(&loaded.policy, config).as_slice() {
                 [] => {}
                 found => return Err(lines(found).join("\n")),
             }
@@ -143,4 +144,85 @@ fn named(machine: &MachineTable) -> BTreeMap<u32, BTreeSet<String>> {
         names.insert(name.clone());
     }
     named
+}
+
+/// Returns errors for profiles whose uid is of the jobs' range or the broker's. May query the user database.
+pub fn taken(policy: &Policy, config: &Config) -> Vec<Diagnostic> {
+    let first = config.jobs.uid_first;
+    let jobs = first..first.saturating_add(config.jobs.uid_count);
+    let broker = user_names::user("accounts.broker", &config.accounts.broker);
+    among(policy, &jobs, broker.ok().map(|ids| ids.uid))
+}
+
+fn among(policy: &Policy, jobs: &Range<u32>, broker: Option<u32>) -> Vec<Diagnostic> {
+    let found = policy.profiles().filter_map(|profile| {
+        let User::Fixed { name, uid, .. } = &profile.user else {
+            return None;
+        };
+        let why = if jobs.contains(uid) {
+            format!(
+                "is in the range {}-{} (jobs.uid_first in remit.toml), from which each job gets a \
+                 uid of its own",
+                jobs.start,
+                jobs.end.saturating_sub(1)
+            )
+        } else if broker == Some(*uid) {
+            "is that of remit's broker (accounts.broker in remit.toml), which jobs would \
+             control"
+                .to_owned()
+        } else {
+            return None;
+        };
+        let profile = &profile.name;
+        let message = format!("no job of profile '{profile}' can be '{name}': uid {uid} {why}");
+        Some(Diagnostic::whole(Severity::Error, "policy", message))
+    });
+    found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_policy::{Ids, MachineTable, Source};
+
+    use super::*;
+
+    fn warnings_for(user: &str) -> Vec<String> {
+        let ids = |id| Ids { uid: id, gid: 100 };
+        let machine = MachineTable {
+            users: [("web", 999), ("ghost", 70_001), ("broker", 998)]
+                .map(|(name, id)| (name.to_owned(), ids(id)))
+                .into(),
+            ..MachineTable::default()
+        };
+        let text = format!("[profile.x]\nbase = \"strict\"\nuser = \"{user}\"\n");
+        let source = Source {
+            name: "a.toml".into(),
+            text: text.into(),
+        };
+        let (policy, _) = remit_policy::load(&[source], &machine).unwrap();
+        let found = among(&policy, &(70_000..70_010), Some(998));
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn profile_user_is_no_job_or_broker_uid() {
+        for free in ["web", "#0", "#69999", "#70010"] {
+            assert_eq!(warnings_for(free), Vec::<String>::new(), "{free}");
+        }
+        let of_jobs = "is in the range 70000-70009 (jobs.uid_first in remit.toml), from which each \
+                       job gets a uid of its own";
+        let of_broker = "is that of remit's broker (accounts.broker in remit.toml), which jobs would \
+                         control";
+        for (user, uid, why) in [
+            ("#70000", 70_000, of_jobs),
+            ("#70009", 70_009, of_jobs),
+            ("ghost", 70_001, of_jobs),
+            ("broker", 998, of_broker),
+            ("#998", 998, of_broker),
+        ] {
+            let expect =
+                format!("policy: error: no job of profile 'x' can be '{user}': uid {uid} {why}");
+            assert_eq!(warnings_for(user), [expect], "{user}");
+        }
+    }
 }

@@ -7,7 +7,6 @@
 //! file. Only an orderly stop syncs it. A killed daemon leaves every slot free, open or ended. After a power cut
 //! slots may be missing or damaged. Damage is detected and quarantined.
 
-mod ended;
 mod slot;
 
 use std::collections::BTreeMap;
@@ -24,12 +23,10 @@ use crate::request::{Draft, Plan};
 use crate::state_dir::lock::private_file;
 
 pub use crate::state_dir::quarantine::Damage;
-use ended::EndNote;
-pub use ended::Ended;
 #[cfg(test)]
 pub use slot::tests::facts;
-pub use slot::{Entry, FoundJob, Past, QueuedFor};
-use slot::{LedgerSlot, SLOT, Started, Write};
+use slot::{EndNote, LedgerSlot, SLOT, Started, Write};
+pub use slot::{Ended, Entry, FoundJob, Past, QueuedFor};
 
 /// Another version has another number.
 const MAGIC: &[u8; 16] = b"remit ledger v4\n";

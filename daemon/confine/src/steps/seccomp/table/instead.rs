@@ -1,10 +1,9 @@
 //! Rules that some kinds of profile have instead of the table's.
 
 use super::checks::{
-    EAFNOSUPPORT, EMFILE, ENOMEM, ENOSYS, EPERM, IOCTLS, NETLINK_ADDRESS, SOCKET_PROGRAMS,
+    EAFNOSUPPORT, EMFILE, ENOMEM, ENOSYS, EPERM, EXTENTS, IOCTLS, NETLINK_ADDRESS, SOCKET_PROGRAMS,
     SOL_SOCKET, STALLS,
 };
-use super::requests::EXTENTS;
 use crate::Layer;
 use crate::steps::seccomp::rule::{Check, Group, Instead, Rule, Want};
 

@@ -5,7 +5,6 @@
 
 mod checks;
 mod instead;
-mod requests;
 
 use super::rule::{Check, Group, Rule, SyscallRow, Want};
 use crate::Layer;
@@ -153,7 +152,7 @@ pub(super) const GROUPS: &[Group] = &[
             Check { arg: 0, mask: CLONE_REFUSED, want: Want::OneOf(&[0]), errno: EPERM },
         ]), rows: &[("clone", 56, 220)] },
     Group { why: "typing into a terminal; loading modules; keys, flushes and what is not known of a file system, whose read-only mount does not stop them", layer: Some(Layer::SeccompRefused),
-        rule: Rule::Checked(&[IOCTLS, requests::OF_FILE_SYSTEMS]), rows: &[("ioctl", 16, 29)] },
+        rule: Rule::Checked(&[IOCTLS, checks::OF_FILE_SYSTEMS]), rows: &[("ioctl", 16, 29)] },
     Group { why: "only what setarch(8) uses for a machine's name, and the query", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[
             Check { arg: 0, mask: !0, want: Want::OneOf(&[0, 0x8, 0x20000, 0x20008, 0xffff_ffff]), errno: EPERM },

@@ -1,7 +1,6 @@
 //! Runs the compiled programs number by number in an interpreter of the few instructions used, so that the table of
 //! the other architecture is tested, too. Other tests here ask the kernel itself.
 
-mod cost;
 mod halves;
 
 use super::rule::{Check, Instead, SyscallRow, Want};

@@ -1,7 +1,9 @@
-//! `[audit]` of `remit.toml`.
+//! Sections of `remit.toml` that only have values: audit, output, approval.
 
+use remit_common::caps;
 use serde::Deserialize;
 
+/// `[audit]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuditConfig {
@@ -43,4 +45,34 @@ pub enum Sync {
     #[default]
     Changes,
     Never,
+}
+
+/// `[output]`: bytes of job output that the broker keeps on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Output {
+    /// Of one job. A job that writes more ends with `output_limit`.
+    pub per_job: u64,
+    /// Of all jobs of one user. The output of the job that ended first is removed first.
+    pub per_user: u64,
+    /// Of all jobs. Output is removed in the same order.
+    pub total: u64,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            per_job: caps::SPOOL_PER_JOB,
+            per_user: caps::SPOOL_PER_UID,
+            total: caps::SPOOL,
+        }
+    }
+}
+
+/// `[approval]`: how users learn that a request waits for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Approval {
+    /// The policy's command that gets each request on its standard input. Empty: none.
+    pub notify: String,
 }

@@ -1,7 +1,0 @@
-pub(crate) mod bind;
-pub(crate) mod describe;
-pub(crate) mod env;
-pub(crate) mod request;
-pub(crate) mod subject;
-pub(crate) mod value;
-pub(crate) mod variables;
