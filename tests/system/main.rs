@@ -25,6 +25,7 @@ mod approvals {
     mod void;
     mod words;
 }
+
 /// The audit log: written before the exec, complete, chained, and safe against secrets, forgeries and floods.
 mod audit {
     mod corpus;
@@ -32,6 +33,7 @@ mod audit {
     mod records;
     mod stops;
 }
+
 /// The chain of records stays valid whatever happens to the daemon, and becomes invalid by any change of the
 /// file.
 mod audit_log {
@@ -39,16 +41,19 @@ mod audit_log {
     mod killed;
     mod scene;
 }
+
 mod broker_death;
 mod chaos;
 mod command_line;
 mod controls;
+
 /// Jobs refused by the kernel: the answer names the layer, the reason and the next step.
 mod explain {
     mod everyday;
     mod profiles;
     mod scene;
 }
+
 /// Temporary grants, over the real daemon: what they permit, how they end, and what they never permit.
 mod grants {
     mod ends;
@@ -58,8 +63,10 @@ mod grants {
     mod revoked;
     mod scene;
 }
+
 mod history;
 mod identity;
+
 /// Arguments that make common tools execute programs or write files. Each works without remit, and has no effect
 /// as a value of a named command.
 mod injections {
@@ -67,6 +74,7 @@ mod injections {
     mod fixture;
     mod table;
 }
+
 /// Bad input and misbehaving jobs end in a clear refusal or a named outcome. The daemon lives, others are served
 /// within a second, and no process is left.
 mod input {
@@ -76,6 +84,7 @@ mod input {
     mod named;
     mod requests;
 }
+
 /// Jobs under attack: floods of jobs and output, binary output, slow searches, full disks, and jobs that resist
 /// their end.
 mod jobs {
@@ -96,12 +105,14 @@ mod jobs {
     mod stop;
     mod turns;
 }
+
 mod mcp_changes;
 mod mcp_clients;
 mod mcp_jobs;
 mod mounts;
 mod people;
 mod pids;
+
 /// Effects of a policy over the real daemon, and checks of the shipped examples.
 mod policy {
     mod arguments;
@@ -116,6 +127,7 @@ mod policy {
     mod scene;
     mod strangers;
 }
+
 /// Kernel resources that exist once a machine or once a user: no job can use them up.
 ///
 /// Each row of the table 'Pools of the machine' in SECURITY.md names its test.
@@ -128,8 +140,10 @@ mod pools {
     mod time;
     mod users;
 }
+
 mod races;
 mod restart;
+
 /// Rights end at once if accounts are removed, renamed or leave a group.
 mod rights {
     mod accounts;
@@ -143,6 +157,7 @@ mod rights {
     mod scene;
     mod uses;
 }
+
 /// Attacks on the sandboxes through the real daemon.
 ///
 /// [`controls`] shows that each attack succeeds without them. Without Landlock (`make
@@ -153,11 +168,13 @@ mod sandbox {
     mod read;
     mod strict;
 }
+
 mod secrets;
 mod soak;
 mod steps;
 mod strangers;
 mod traceparent;
+
 /// The warden against hostile peers: a broker played by the test, misbehaving administrators, and a wrong
 /// environment.
 #[allow(unsafe_code)]
@@ -177,5 +194,6 @@ mod warden {
     pub mod start;
     pub mod strangers;
 }
+
 mod warden_death;
 mod zygote;

@@ -6,6 +6,7 @@ mod error;
 mod net;
 pub(crate) mod self_test;
 pub mod spawner;
+
 /// Data that describes a sandbox: profiles, limits, kernel features, and the compiled form that a child needs.
 pub(crate) mod spec {
     pub(crate) mod compiled;
@@ -16,7 +17,9 @@ pub(crate) mod spec {
     pub(crate) mod profile;
     pub(crate) mod recipe;
 }
+
 mod steps;
+
 /// Processes and cgroups around jobs: the watchdog, the monitor of a strict job, forked tasks, counting and killing.
 pub(crate) mod supervise {
     pub(crate) mod cgroup;
@@ -26,6 +29,7 @@ pub(crate) mod supervise {
     pub(crate) mod task_count;
     pub(crate) mod watchdog;
 }
+
 pub mod sys;
 
 pub use crate::self_test::{Finding, SelfTest, self_test};

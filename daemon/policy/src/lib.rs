@@ -80,8 +80,10 @@ mod call {
     pub(crate) mod value;
     pub(crate) mod variables;
 }
+
 mod decide;
 mod load;
+
 /// What a policy is made of: data.
 mod model {
     pub(crate) mod approval;
@@ -97,6 +99,7 @@ mod model {
     pub(crate) mod rule;
     pub(crate) mod scope;
 }
+
 mod print;
 
 pub use crate::decide::pre_approval::{NotGivable, PreApproval, Recipient};

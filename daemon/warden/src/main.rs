@@ -11,6 +11,7 @@ mod approval;
 mod audit;
 mod config;
 mod event_loop;
+
 /// Who is at the other end: sockets, peers, accounts, sessions. Nothing here decides what they may do.
 mod identity {
     pub mod accounts;
@@ -22,6 +23,7 @@ mod identity {
     pub mod sessions;
     pub mod user_names;
 }
+
 /// The life of a job: admission, record, launch, queue, termination, cleanup. [`job::pipeline`] is the whole story.
 mod job {
     pub mod cleanup;
@@ -37,10 +39,12 @@ mod job {
     pub mod uid_pool;
     pub mod unkillable;
 }
+
 mod request;
 mod sandbox;
 mod startup;
 mod state;
+
 /// What outlives the daemon in the state directory: ledger, history, lock; and what a start makes of it.
 mod state_dir {
     pub mod history;

@@ -85,8 +85,8 @@ pub fn cpu_of(pid: u32) -> Result<Duration, Failure> {
     Ok(Duration::from(time))
 }
 
-/// Returns the processor time of all descendants that were waited for: `cutime` and `cstime` of `/proc/PID/stat`, in hundredths
-/// of a second. Jobs are children of the warden.
+/// Returns the processor time of all descendants that were waited for: `cutime` and `cstime` of `/proc/PID/stat`, in
+/// hundredths of a second. Jobs are children of the warden.
 pub fn cpu_of_children(pid: u32) -> Result<Duration, Failure> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).map_err(|e| format!("cannot read '{path}': {e}"))?;

@@ -1,5 +1,5 @@
-//! Contents of the audit log: each job before its exec and after its end, and its request, with a hash if it is too long
-//! for a record or was escaped. Nothing runs while the audit log cannot be written.
+//! Contents of the audit log: each job before its exec and after its end, and its request, with a hash if it is too
+//! long for a record or was escaped. Nothing runs while the audit log cannot be written.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

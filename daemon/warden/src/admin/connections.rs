@@ -1,5 +1,5 @@
-//! Connections on admin.sock: how they open and close, what each waits for, and their bounds. A connection that waits for an answer is never closed: its user would watch
-//! it without knowing.
+//! Connections on admin.sock: how they open and close, what each waits for, and their bounds. A connection that waits
+//! for an answer is never closed: its user would watch it without knowing.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

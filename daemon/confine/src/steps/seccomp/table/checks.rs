@@ -82,9 +82,9 @@ pub(super) const STALLS: Check = Check {
     errno: EPERM,
 };
 
-// Requests of ioctl(2) that a file system answers: a list of those known to be harmless. A read-only mount does not stop
-// a request that changes nothing and still makes the kernel write files out, wait or allocate; and each file system and
-// each kernel has more of them. So an unlisted number answers as a file system without such a request does.
+// Requests of ioctl(2) that a file system answers: a list of those known to be harmless. A read-only mount does not
+// stop a request that changes nothing and still makes the kernel write files out, wait or allocate; and each file
+// system and each kernel has more of them. So an unlisted number answers as a file system without such a request does.
 
 /// Types (`_IOC_TYPE`): ext4 and all (`f`), XFS and all (`X`), all (`v`), btrfs and all, NILFS2 (`n`), F2FS, Ceph.
 const KIND: u32 = 0xff00;

@@ -169,7 +169,7 @@ fn what_is_left_open_is_known_and_closed() {
 #[test]
 fn disabled_layer_is_absent_from_both_halves() {
     let arch = Arch::here().unwrap();
-    for layer in Layer::ALL {
+    for layer in crate::Layer::ALL {
         let layers = EnabledLayers::without(layer);
         let whole = compile_for(arch, layers, Class::default());
         let Halves { inherited, closing } = halves_for(arch, layers, Class::default());
