@@ -41,16 +41,22 @@ pub fn show(words: &[String]) -> Result<ExitCode, String> {
 }
 
 /// Prints the unit's state and its last log lines. The log lines also come if the manager did not answer.
-fn unit_status(mut name: UnitName) -> Result<ExitCode, String> {
+fn unit_status(name: UnitName) -> Result<ExitCode, String> {
     let ServiceFacts { time, answer } = facts()?;
     let exit = match answer {
+        // Rules of the policy name units: an alias would show a unit that they deny.
+        Ok(ManagerAnswer::Unit(unit)) if unit.name != name.as_str() => {
+            return Err(format!(
+                "unit '{}' is '{}': ask for it by that name, which rules and people know",
+                name.as_str(),
+                unit.name
+            ));
+        }
         Ok(ManagerAnswer::Unit(unit)) => {
             print(&status::unit(&unit, time))?;
             if status::is_missing(&unit) {
                 return Ok(ExitCode::from(NO_SUCH_UNIT));
             }
-            // The journal only knows a unit by its primary name.
-            name = unit.name.parse().unwrap_or(name);
             match unit.active.as_str() {
                 "inactive" | "failed" => ExitCode::from(NOT_ACTIVE),
                 _ => ExitCode::SUCCESS,

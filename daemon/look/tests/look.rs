@@ -179,10 +179,16 @@ fn a_status_tells_by_its_exit_status_too() {
         assert_eq!((status, err), (expect, ""), "{load} {active}");
         assert_eq!(out.contains("00:00:01 a: hello"), log, "{out}");
     }
-    // The request used another name of the unit.
-    fake.look(&["service.status", "unit=b"], &unit("loaded", "active"));
     let asked = fs::read_to_string(fake.0.join("asked")).unwrap();
     assert!(asked.ends_with(" --unit=a.service\n"), "{asked}");
+}
+
+#[test]
+fn alias_of_a_unit_shows_nothing_of_it() {
+    let fake = Fake::new("alias", ONE);
+    let output = fake.look(&["service.status", "unit=b"], &unit("loaded", "active"));
+    let expect = "remit-look: unit 'b.service' is 'a.service': ask for it by that name, which rules and people know\n";
+    assert_eq!(said(&output), (1, "", expect));
 }
 
 #[test]

@@ -535,3 +535,17 @@ fn c10_risky_first_signs_are_warned_of() {
     assert!(warnings.is_empty(), "{}", lines(&warnings));
     assert!(errors(&(verbs + "args.x = { type = 'string' }\n")).contains("chooses what"));
 }
+
+#[test]
+fn approval_applies_beside_unconfined_with_a_warning() {
+    let text = command("users.add", "change", "")
+        + "[[grant]]\nto = ['%remit']\nallow = ['users.add']\napproval = { by = ['%ops'] }\nunconfined = true\n";
+    let (policy, warnings) = policy(&text);
+    pending(&policy, "users.add", &[]);
+    let warned = lines(&warnings);
+    assert!(
+        warned.contains("'unconfined' has no effect beside 'approval': the approval applies")
+            && warned.contains("delete unconfined = true"),
+        "{warned}"
+    );
+}

@@ -75,11 +75,10 @@ impl Loading<'_> {
         let unconfined = fields.boolean("unconfined", report);
         if let (Some(_), true, Some(span)) = (&approval, unconfined, fields.key_span("unconfined"))
         {
-            let message = "'approval' and 'unconfined' contradict each other: one asks for a person, the other says that \
-                           none is needed"
-                .into();
-            let help = "delete unconfined = true to keep the approval, which applied until now";
-            report.error_with_help(span, message, help);
+            let message =
+                "'unconfined' has no effect beside 'approval': the approval applies".into();
+            let help = "delete unconfined = true";
+            report.warning(span, message, Some(help));
         }
         let effects = [("read", Effect::Read), ("change", Effect::Change)];
         let effect = choice("effect", fields.string("effect", report), &effects, report);
