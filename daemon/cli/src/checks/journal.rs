@@ -6,10 +6,10 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 use remit_common::admin::Checkup;
 
-use super::check::Check;
 use super::files;
+use super::report::Check;
 use crate::client::configuration::REMITD;
-use crate::os::external_program::{Program, ProgramError};
+use crate::external_program::{Program, ProgramError};
 
 /// Persistent journal.
 const KEPT: &str = "/var/log/journal";
@@ -157,8 +157,8 @@ fn readable(asked_at: Option<Duration>) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Verdict;
-    use super::super::layers::tests::checkup;
+    use super::super::daemon::tests::checkup;
+    use super::super::report::Verdict;
     use super::*;
 
     #[test]
