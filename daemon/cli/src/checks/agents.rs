@@ -263,8 +263,8 @@ pub fn password_check(account: &AccountFacts, by_ssh: Option<bool>) -> Check {
 
 #[cfg(test)]
 pub mod tests {
-    use super::super::report::Verdict;
     use super::*;
+    use crate::checks::report::Verdict;
 
     pub fn agent(groups: &[(u32, &str)]) -> AccountFacts {
         let own = [(1001, "agent")];

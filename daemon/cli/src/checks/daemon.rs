@@ -137,8 +137,8 @@ fn profile(profile: &ProfileCheck) -> Vec<Check> {
 pub mod tests {
     use remit_common::admin::LayerCheck;
 
-    use super::super::report::whys;
     use super::*;
+    use crate::checks::report::whys;
 
     pub fn checkup() -> Checkup {
         let layer = |name: &str, state| LayerCheck {

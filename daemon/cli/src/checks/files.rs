@@ -293,9 +293,9 @@ fn free_space_check(name: String, path: &Path, bytes: u64, is_out_of_files: bool
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Verdict;
     use super::*;
     use crate::checks::file_facts::Named;
+    use crate::checks::report::Verdict;
 
     fn facts(kind: FileKind, uid: u32, group: &str, mode: u32) -> FileFacts {
         let owner = if uid == 0 { "root" } else { "remit-broker" };

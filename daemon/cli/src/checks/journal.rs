@@ -157,9 +157,9 @@ fn readable(asked_at: Option<Duration>) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::daemon::tests::checkup;
-    use super::super::report::Verdict;
     use super::*;
+    use crate::checks::daemon::tests::checkup;
+    use crate::checks::report::Verdict;
 
     #[test]
     fn records_of_what_runs_are_kept() {

@@ -151,9 +151,9 @@ fn of_service(jobs: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::daemon::tests::checkup;
-    use super::super::report::Verdict;
     use super::*;
+    use crate::checks::daemon::tests::checkup;
+    use crate::checks::report::Verdict;
 
     fn found(checkup: &Checkup, lsm: Option<&str>) -> Vec<String> {
         let machine = Machine {

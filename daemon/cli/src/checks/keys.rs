@@ -152,8 +152,8 @@ fn expired(key: &AuthorizedKey<'_>, now: &Now) -> Result<bool, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Verdict;
     use super::*;
+    use crate::checks::report::Verdict;
     use crate::openssh::keys::KeyLine;
 
     const KEY: &str =

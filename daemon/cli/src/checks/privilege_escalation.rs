@@ -114,8 +114,8 @@ fn rule_check(name: &str, user: &str, program: &str, free: bool, rule: &str, fix
 #[cfg(test)]
 mod tests {
     use super::super::agents::tests::agent;
-    use super::super::report::Verdict;
     use super::*;
+    use crate::checks::report::Verdict;
 
     fn kinds(checks: &[Check]) -> Vec<&'static str> {
         let kind = |check: &Check| match check.verdict {

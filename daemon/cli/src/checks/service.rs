@@ -329,8 +329,8 @@ fn compare(name: &str, own_namespaces: &[&str], own: &str, first: &str) -> Vec<C
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::whys;
     use super::*;
+    use crate::checks::report::whys;
 
     const GOOD: &str = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\
         NeedDaemonReload=no\nPrivateTmp=no\nProtectSystem=no\nProtectProc=default\nProcSubset=all\n\

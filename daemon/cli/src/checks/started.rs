@@ -165,8 +165,8 @@ fn text(file: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::agents::tests::agent;
-    use super::super::report::whys;
     use super::*;
+    use crate::checks::report::whys;
 
     #[test]
     fn c14_crontab_lines_and_units_are_named() {

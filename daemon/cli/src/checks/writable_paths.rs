@@ -135,8 +135,8 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown};
 
     use super::super::agents::tests::agent;
-    use super::super::report::Verdict;
     use super::*;
+    use crate::checks::report::Verdict;
 
     #[test]
     fn the_kernel_tells_what_can_be_written() {
