@@ -198,6 +198,14 @@ fn is_own(stem: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
 }
 
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It was tried and failed.
+    Failed(String),
+    /// It was not tried.
+    Refused(String),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

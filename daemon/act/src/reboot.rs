@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use remit_common::calendar;
 
 use crate::bus::{Bus, Service};
-use crate::fault::Fault;
+use crate::args::Fault;
 
 const LOGIND: Service = Service {
     name: "org.freedesktop.login1",

@@ -9,9 +9,8 @@ use std::path::Path;
 use remit_common::service::{is_disruptive, is_protected};
 use remit_common::text;
 
+use crate::args::{Fault, UnitVerb};
 use super::manager::{Known, Manager, WORD};
-use crate::args::UnitVerb;
-use crate::fault::Fault;
 
 const OTHERS: usize = 256;
 const MOST: u64 = 1 << 20;
