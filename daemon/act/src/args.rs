@@ -1,4 +1,4 @@
-//! Parses the command line of remit-act. Pure.
+//! Parses the command line of remit-act. Pure. [`Fault`] is the reason why a verb did not succeed.
 
 use remit_common::builtin::UnitName;
 use remit_common::service::is_protected;

@@ -1,6 +1,9 @@
 //! Changes packages by apt-get(8) or dnf(8), depending on which database this machine uses. It never asks a question
 //! and keeps configuration files that an administrator changed. It removes only the named packages and what depends
 //! on them.
+//!
+//! The package manager simulates each change first. A change of `remit` itself is refused: it would end the running job
+//! halfway.
 
 mod manager;
 

@@ -7,11 +7,11 @@ use remit_common::builtin::UnitName;
 use remit_common::text;
 use zbus::OwnedVariant;
 
-use crate::args::{Fault, UnitVerb};
-use crate::bus::Bus;
 use super::effects::{self, Act};
 use super::install;
 use super::manager::{Known, SYSTEMD, named, search_path};
+use crate::args::{Fault, UnitVerb};
+use crate::bus::Bus;
 
 /// Shorter than the timeout of the caller.
 const PATIENCE: Duration = Duration::from_secs(8);

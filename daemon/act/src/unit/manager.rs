@@ -1,4 +1,5 @@
-//! Reads the properties of a unit (org.freedesktop.systemd1(5)) that the checks of verbs need. Changes nothing.
+//! Loads a unit by its first name, if that may be changed. Reads the properties of a unit (org.freedesktop.systemd1(5))
+//! that the checks of verbs need. Changes nothing.
 
 use std::collections::HashMap;
 

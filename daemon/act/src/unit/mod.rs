@@ -214,6 +214,8 @@ const LINES: &str = "--lines=10";
 const MOST: u64 = 64 << 10;
 const LINE: usize = 1000;
 
+/// Prints the last journal lines of a unit since a time, by one journalctl. They are informative only: a journal that
+/// cannot be read does not change the result.
 fn show_journal(unit: &str, since: Duration) {
     match last_lines(unit, since) {
         Ok(said) if said.trim_ascii().is_empty() => println!("It has written nothing since."),

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use remit_common::service::{is_disruptive, is_protected};
 use remit_common::text;
 
-use crate::args::{Fault, UnitVerb};
 use super::manager::{Known, Manager, WORD};
+use crate::args::{Fault, UnitVerb};
 
 /// Maximum number of (unit, act) pairs that are looked at. It bounds the time and the memory of a request.
 const PAIRS: usize = 1024;
