@@ -77,7 +77,7 @@ pub fn gather(sections: &[Section], at: &Sources, bus: BusFacts) -> HostReport {
         match section {
             Section::Os => report.os = Some(os::gather(at, gaps)),
             Section::Load => report.load = load::gather(at, gaps),
-            Section::Cpu => report.cpu = load::gather(at, gaps),
+            Section::Cpu => report.cpu = load::gather_cpu(at, gaps),
             Section::Memory => report.memory = memory::gather(at, gaps),
             Section::Disks => report.disks = disks::gather(at, gaps),
             Section::Mounts => report.mounts = mounts::gather(at, gaps),
@@ -91,7 +91,7 @@ pub fn gather(sections: &[Section], at: &Sources, bus: BusFacts) -> HostReport {
             Section::Boots => report.boots = Some(utmp::gather(at, gaps)),
             Section::Containers => report.containers = cgroup::containers(tree.as_ref(), gaps),
             Section::Packages => report.packages = packages::gather(at, gaps),
-            Section::Updates => report.updates = Some(packages::gather(at, gaps)),
+            Section::Updates => report.updates = Some(packages::gather_updates(at, gaps)),
         }
     }
     report.alerts = alerts::find(&report);

@@ -1,4 +1,5 @@
-//! Load averages and pressure (proc_loadavg(5), the kernel's accounting/psi).
+//! Processors, their use since boot, load averages and pressure (proc_cpuinfo(5), proc_stat(5), proc_loadavg(5), the
+//! kernel's accounting/psi).
 
 use std::ops::ControlFlow;
 
@@ -68,7 +69,7 @@ fn psi(text: &str) -> Option<Pressure> {
     })
 }
 
-pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Cpu> {
+pub(crate) fn gather_cpu(at: &Sources, gaps: &mut Gaps) -> Option<Cpu> {
     let path = at.proc.join("stat");
     let mut usage = None;
     let mut count = 0;

@@ -1,4 +1,5 @@
-//! Counts installed packages if the package database is a text file or a directory.
+//! Counts installed packages if the package database is a text file or a directory, and finds pending updates and reboots.
+//! Reads only files: does not ask a package manager.
 
 use std::cmp::Reverse;
 use std::ops::ControlFlow;
@@ -113,7 +114,7 @@ fn count_apk(path: &Path) -> Result<u64, Why> {
 
 const MAX_LISTED: usize = 16;
 
-pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Updates {
+pub(crate) fn gather_updates(at: &Sources, gaps: &mut Gaps) -> Updates {
     let flag = at.run.join("reboot-required");
     let reboot_flag = flag
         .try_exists()

@@ -1,4 +1,4 @@
-//! Reads text files of the machine: bounded, non-blocking, without panics.
+//! What is read: sections of the report, directories, and text files of the machine, bounded, non-blocking, without panics.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};

@@ -1,4 +1,5 @@
-//! Parses records of logins and boots (utmp(5)) in the layout of the C library.
+//! Parses records of logins and boots (utmp(5)) in the layout of the C library. Reads the uptime, and the boots recorded
+//! in wtmp.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -183,7 +184,7 @@ fn boots_of(records: &[Record]) -> Vec<Boot> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{*, Record};
+    use super::{Record, *};
 
     #[test]
     fn torn_record_is_not_read() {
