@@ -16,7 +16,7 @@ pub mod socket;
 mod sys;
 
 pub use closer::{Closer, ForeignPipe};
-pub use parts::LinkError;
 pub use foreign::ForeignSocket;
 pub use message::{Answer, JobMeta, Owner, Spec, SpecWhat, ToBroker, ToWarden, Totals, WaitReason};
+pub use parts::LinkError;
 pub use socket::Link;

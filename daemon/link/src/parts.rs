@@ -1,4 +1,4 @@
-//! Splits messages into datagrams and joins them again. Makes no system calls.
+//! Splits messages into datagrams and joins them again, and the errors of the link. Makes no system calls.
 
 use std::cell::Cell;
 use std::io;

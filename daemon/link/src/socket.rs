@@ -13,7 +13,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::sys::socket::{AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, getsockname, getsockopt, recvmsg, sendmsg, socketpair, sockopt};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    getsockname, getsockopt, recvmsg, sendmsg, socketpair, sockopt,
+};
 use remit_common::{caps, frame};
 use serde::de::DeserializeOwned;
 
