@@ -1,9 +1,10 @@
-//! Skipped numbers. They are reported at the end, because their records may follow in the wrong position.
+//! Skipped numbers, and records that must exist. They are reported at the end, because their records may follow in the
+//! wrong position.
 
+use super::{PENDING, Verifier};
 use crate::Hash;
 use crate::entry::Parsed;
 use crate::report::{Expected, Finding, Kind, records};
-use super::{PENDING, Verifier};
 
 #[derive(Clone, Debug)]
 pub(super) struct Hole {
