@@ -307,6 +307,7 @@ impl Machine for Names {
     }
 }
 
+/// Names of a policy and their ids at an earlier load. A name that is temporarily unknown still denies those ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastKnown {
     pub users: BTreeMap<String, u32>,
