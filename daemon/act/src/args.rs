@@ -1,4 +1,4 @@
-//! Parses the command line of remit-act. Pure.
+//! Parses the command line of remit-act. Pure. [`Fault`] is the reason why a verb did not succeed.
 
 use remit_common::builtin::UnitName;
 use remit_common::service::is_protected;
@@ -196,6 +196,14 @@ fn packages(names: &[&str]) -> Result<Vec<String>, String> {
 fn is_own(stem: &str) -> bool {
     let rest = stem.strip_prefix("remit");
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It was tried and failed.
+    Failed(String),
+    /// It was not tried.
+    Refused(String),
 }
 
 #[cfg(test)]

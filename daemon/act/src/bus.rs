@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 use zbus::{Connection, DynamicType, OwnedVariant, Type, connection};
 
-use crate::fault::Fault;
+use crate::args::Fault;
 
 const SOCKET: &str = "unix:path=/run/dbus/system_bus_socket";
 /// Timeout of one run, because a unit can take minutes to stop. It is shorter than the runtime limit of the profile,

@@ -3,8 +3,7 @@
 use remit_engine::{by_name, get_json, post};
 use serde_json::Value;
 
-use crate::args::ContainerVerb;
-use crate::fault::Fault;
+use crate::args::{ContainerVerb, Fault};
 
 pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
     let id = by_name(name).map_err(Fault::Failed)?.id;

@@ -9,8 +9,6 @@
 mod args;
 mod bus;
 mod container;
-mod fault;
-mod journal;
 mod open_files;
 mod package;
 mod reboot;
@@ -18,8 +16,7 @@ mod unit;
 
 use std::process::ExitCode;
 
-use args::Ask;
-use fault::Fault;
+use args::{Ask, Fault};
 
 fn main() -> ExitCode {
     let words: Result<Vec<String>, _> = std::env::args_os()

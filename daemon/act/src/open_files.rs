@@ -8,8 +8,7 @@ use std::process::Command;
 use remit_common::text;
 use serde::Serialize;
 
-use crate::args::ProcessScope;
-use crate::fault::Fault;
+use crate::args::{Fault, ProcessScope};
 
 const PROC: &str = "/proc";
 

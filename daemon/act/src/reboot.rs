@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use remit_common::calendar;
 
+use crate::args::Fault;
 use crate::bus::{Bus, Service};
-use crate::fault::Fault;
 
 const LOGIND: Service = Service {
     name: "org.freedesktop.login1",

@@ -3,6 +3,8 @@
 //! `remit-broker --sink` is a separate process, which closes sockets that can block the warden.
 #![deny(unsafe_code)]
 
+mod async_fd;
+mod blocking;
 mod call;
 mod confine_self;
 mod hints;
@@ -10,20 +12,18 @@ mod job;
 mod kernel_audit;
 mod log;
 mod output;
-mod privileges;
 mod redact;
 mod search;
 mod session;
 mod startup;
 mod state;
-mod util;
 mod warden_link;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if startup::sink::is_asked_for() {
-        return startup::sink::run();
+    if startup::is_sink_wanted() {
+        return startup::run_sink();
     }
     startup::run()
 }

@@ -1,6 +1,6 @@
 //! State of the broker, and the handling of each message from the warden.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
@@ -18,7 +18,9 @@ use remit_link::{
 };
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{coop, spawn_local};
+use tokio::time::sleep;
 
+use crate::blocking::{self, run_blocking};
 use crate::call::SEARCHES;
 use crate::hints::notes::{self, About};
 use crate::job::Job;
@@ -29,8 +31,6 @@ use crate::output::spool::Spool;
 use crate::output::throttle::Pace;
 use crate::session;
 use crate::session::usage::Accounts;
-use crate::util::blocking::{self, run_blocking};
-use crate::util::timer_anchor::TimerAnchor;
 use crate::warden_link::{Granted, Warden, Watched};
 
 /// The removal of a larger file blocks too long for the one thread that serves. Unit: bytes.
@@ -259,6 +259,35 @@ impl Broker {
             ))),
             Err(pipes) if pipes.is_empty() => {}
             Err(_) => tracing::error!(job = %job.id, "a job came with unexpected descriptors"),
+        }
+    }
+}
+
+/// Not longer than any timer of a call.
+const ANCHOR_PERIOD: Duration = Duration::from_secs(1);
+
+/// A timer that runs while calls arrive. If a new timer is due before all others, the runtime wakes itself by a write and
+/// a read. Each call sets one (for its first progress message), and most calls end long before. With an earlier timer
+/// already set, theirs are never the first. The timer stops after a period without calls, so an idle broker is never
+/// woken.
+#[derive(Debug, Default)]
+pub struct TimerAnchor {
+    is_running: Cell<bool>,
+    wanted: Cell<bool>,
+}
+
+impl TimerAnchor {
+    /// Keeps the timer of `broker` for another period.
+    pub fn touch(&self, broker: &Rc<Broker>) {
+        self.wanted.set(true);
+        if !self.is_running.replace(true) {
+            let broker = Rc::clone(broker);
+            spawn_local(async move {
+                while broker.timer_anchor.wanted.replace(false) {
+                    sleep(ANCHOR_PERIOD).await;
+                }
+                broker.timer_anchor.is_running.set(false);
+            });
         }
     }
 }

@@ -6,13 +6,12 @@ use std::process::ExitCode;
 use remit_common::names::Runtime;
 
 use crate::args::{AuditVerb, Cli, PolicyVerb, Verb};
-use crate::commands;
-use crate::completion;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::render::display::Width;
 use crate::render::output::{self, Form};
-use crate::render::width::Width;
+use crate::{checks, commands, completion};
 
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
@@ -37,25 +36,25 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Run(args) => commands::run::run(context, args),
-        Verb::Change(args) => commands::change::change(context, args),
-        Verb::Try(args) => commands::r#try::attempt(context, args),
+        Verb::Change(args) => commands::run::change(context, args),
+        Verb::Try(args) => commands::run::attempt(context, args),
         Verb::Access(args) => commands::access::access(context, args),
         Verb::Host(args) => commands::host::host(context, args),
         Verb::Jobs(args) => commands::jobs::jobs(context, &args),
         Verb::Job(args) => commands::job::job(context, &args),
-        Verb::Stop(args) => commands::stop::stop(context, &args),
+        Verb::Stop(args) => commands::job::stop(context, &args),
         Verb::History(args) => commands::history::history(context, &args),
         Verb::Pending(args) => commands::pending::pending(context, &args),
-        Verb::Show(args) => commands::show::show(context, args),
+        Verb::Show(args) => commands::approve::show(context, args),
         Verb::Approve(args) => commands::approve::approve(context, args),
-        Verb::Deny(args) => commands::deny::deny(context, args),
+        Verb::Deny(args) => commands::approve::deny(context, args),
         Verb::Grant(args) => commands::grant::grant(context, args),
-        Verb::Grants => commands::grants::grants(context),
-        Verb::Revoke(args) => commands::revoke::revoke(context, &args),
+        Verb::Grants => commands::grant::grants(context),
+        Verb::Revoke(args) => commands::grant::revoke(context, &args),
         Verb::Status => commands::status::status(context),
-        Verb::Doctor(args) => commands::doctor::doctor(context, &args),
-        Verb::Lock(args) => commands::lock::lock(context, args),
-        Verb::Unlock => commands::lock::unlock(context),
+        Verb::Doctor(args) => checks::doctor(context, &args),
+        Verb::Lock(args) => commands::status::lock(context, args),
+        Verb::Unlock => commands::status::unlock(context),
         Verb::Policy { verb } => match verb {
             PolicyVerb::Check(args) => commands::policy::check(context, &args),
             PolicyVerb::Test(args) => commands::policy::test(context, &args),
@@ -69,8 +68,8 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
             AuditVerb::Export(args) => commands::audit::export(context, &args),
         },
         Verb::Enroll(args) => commands::enroll::enroll(context, &args),
-        Verb::Unenroll(args) => commands::unenroll::unenroll(context, &args),
+        Verb::Unenroll(args) => commands::enroll::unenroll(context, &args),
         Verb::ClientConfig(args) => commands::client_config::client_config(context, args),
-        Verb::Completions(args) => commands::completions::completions(&args),
+        Verb::Completions(args) => completion::completions(&args),
     }
 }

@@ -2,8 +2,8 @@
 
 use remit_common::names::Runtime;
 
+use crate::render::display::Width;
 use crate::render::output::Form;
-use crate::render::width::Width;
 
 pub struct Context {
     pub runtime: Runtime,

@@ -12,8 +12,8 @@ mod context;
 mod enrollment;
 mod error;
 mod exit;
+mod external_program;
 mod openssh;
-mod os;
 mod render;
 
 use std::process::ExitCode;

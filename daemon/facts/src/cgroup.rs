@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use remit_common::host::{Container, List, Owner, Proc};
 
 use crate::mounts;
-use crate::read::{self, Gaps, Why};
-use crate::sources::Sources;
+use crate::read::{self, Gaps, Sources, Why};
 
 const GROUPS: usize = 20_000;
 const DEPTH: usize = 24;

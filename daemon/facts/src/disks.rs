@@ -4,8 +4,7 @@ use std::path::Path;
 
 use remit_common::host::{Disk, List, Partition};
 
-use crate::read::{self, Gaps, Why};
-use crate::sources::Sources;
+use crate::read::{self, Gaps, Sources, Why};
 
 const DISKS: usize = 128;
 const PARTS: usize = 16;

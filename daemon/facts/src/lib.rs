@@ -8,10 +8,8 @@
 #![forbid(unsafe_code)]
 
 mod alerts;
-mod boots;
 mod bus;
 mod cgroup;
-mod cpu;
 mod disks;
 mod fit;
 mod load;
@@ -24,8 +22,6 @@ mod packages;
 mod ports;
 mod read;
 mod sockets;
-mod sources;
-mod updates;
 mod users;
 mod utmp;
 
@@ -33,9 +29,9 @@ use remit_common::host::{Gap, HostReport, Section};
 
 pub use bus::{BusFacts, ask as ask_bus, service_json};
 pub use fit::JSON_CHARS;
-pub use sources::{Kernel, Sources};
+pub use read::{Kernel, Sources};
 
-use sources::{now, wants};
+use read::{now, wants};
 
 /// Returns the complete report: runs [`ask_bus`] on this task, then [`gather`] on a blocking thread.
 ///
@@ -81,7 +77,7 @@ pub fn gather(sections: &[Section], at: &Sources, bus: BusFacts) -> HostReport {
         match section {
             Section::Os => report.os = Some(os::gather(at, gaps)),
             Section::Load => report.load = load::gather(at, gaps),
-            Section::Cpu => report.cpu = cpu::gather(at, gaps),
+            Section::Cpu => report.cpu = load::gather_cpu(at, gaps),
             Section::Memory => report.memory = memory::gather(at, gaps),
             Section::Disks => report.disks = disks::gather(at, gaps),
             Section::Mounts => report.mounts = mounts::gather(at, gaps),
@@ -92,10 +88,10 @@ pub fn gather(sections: &[Section], at: &Sources, bus: BusFacts) -> HostReport {
             Section::Users => {
                 report.users = Some(users::gather(at, sessions.take().flatten(), gaps))
             }
-            Section::Boots => report.boots = Some(boots::gather(at, gaps)),
+            Section::Boots => report.boots = Some(utmp::gather(at, gaps)),
             Section::Containers => report.containers = cgroup::containers(tree.as_ref(), gaps),
             Section::Packages => report.packages = packages::gather(at, gaps),
-            Section::Updates => report.updates = Some(updates::gather(at, gaps)),
+            Section::Updates => report.updates = Some(packages::gather_updates(at, gaps)),
         }
     }
     report.alerts = alerts::find(&report);

@@ -4,8 +4,7 @@ use std::ops::ControlFlow;
 
 use remit_common::host::Memory;
 
-use crate::read::{self, Gaps};
-use crate::sources::Sources;
+use crate::read::{self, Gaps, Sources};
 
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Memory> {
     let path = at.proc.join("meminfo");

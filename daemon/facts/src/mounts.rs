@@ -8,8 +8,7 @@ use std::path::PathBuf;
 use remit_common::host::{List, Mount, Mounts};
 
 use crate::fs_space::{self, Question};
-use crate::read::{self, Gaps, Why};
-use crate::sources::{Kernel, Sources};
+use crate::read::{self, Gaps, Kernel, Sources, Why};
 
 const MOUNTS: usize = 256;
 const LOOKED_AT: usize = 20_000;

@@ -7,8 +7,7 @@ use nix::sys::socket::SockProtocol;
 use remit_common::host::{Counters, Iface, List, Network, Route};
 
 use crate::netlink::{align, attributes, byte, dump, long, short, uint};
-use crate::read::{self, Gaps, Why};
-use crate::sources::{Kernel, Sources};
+use crate::read::{self, Gaps, Kernel, Sources, Why};
 
 const IFACES: usize = 128;
 const ADDRS: usize = 16;

@@ -4,8 +4,7 @@ use std::ops::ControlFlow;
 
 use remit_common::host::Os;
 
-use crate::read::{self, Gaps, Why};
-use crate::sources::Sources;
+use crate::read::{self, Gaps, Sources, Why};
 
 /// Vendor and product strings of the firmware, and their hypervisor.
 const FIRMWARE: &[(&str, &str)] = &[

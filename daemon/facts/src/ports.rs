@@ -7,9 +7,8 @@ use std::ops::ControlFlow;
 use remit_common::host::{List, Owner, Port, Ports};
 
 use crate::cgroup::Tree;
-use crate::read::{self, Gaps, Why};
+use crate::read::{self, Gaps, Kernel, Sources, Why};
 use crate::sockets::{self, Protocol, Socket};
-use crate::sources::{Kernel, Sources};
 use crate::{network, users};
 
 const PORTS: usize = 512;

@@ -6,8 +6,7 @@ use std::ops::ControlFlow;
 use nix::sys::socket::SockProtocol;
 
 use crate::netlink::{attributes, byte, dump, long, uint};
-use crate::read::{self, Why};
-use crate::sources::{Kernel, Sources};
+use crate::read::{self, Kernel, Sources, Why};
 
 const SOCKETS: usize = 8192;
 const BY_FAMILY: u16 = 20;

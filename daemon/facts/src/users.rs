@@ -6,8 +6,7 @@ use std::path::Path;
 
 use remit_common::host::{Account, Group, List, Session, Users};
 
-use crate::read::{self, Gaps, Why};
-use crate::sources::Sources;
+use crate::read::{self, Gaps, Sources, Why};
 use crate::utmp::{self, Kind};
 
 const MAX_LISTED: usize = 256;

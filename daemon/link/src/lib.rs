@@ -8,7 +8,6 @@
 #![deny(unsafe_code)]
 
 pub mod closer;
-mod error;
 pub mod foreign;
 pub mod memfd;
 pub mod message;
@@ -17,7 +16,7 @@ pub mod socket;
 mod sys;
 
 pub use closer::{Closer, ForeignPipe};
-pub use error::LinkError;
 pub use foreign::ForeignSocket;
 pub use message::{Answer, JobMeta, Owner, Spec, SpecWhat, ToBroker, ToWarden, Totals, WaitReason};
+pub use parts::LinkError;
 pub use socket::Link;

@@ -17,16 +17,15 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
     getsockname, getsockopt, recvmsg, sendmsg, socketpair, sockopt,
 };
-use remit_common::caps;
-use remit_common::frame;
+use remit_common::{caps, frame};
 use serde::de::DeserializeOwned;
 
-use crate::error::LinkError;
 use crate::foreign::{ForeignSocket, Unread};
 use crate::memfd;
-pub use crate::parts::Packed;
-use crate::parts::{Parts, Whole};
+use crate::parts::{LinkError, Parts, Whole};
 use crate::sys::{self, SCM_MAX_FD};
+
+pub use crate::parts::Packed;
 
 /// Maximum descriptors of one message.
 const FDS: usize = 4;

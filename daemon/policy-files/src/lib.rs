@@ -6,7 +6,6 @@ mod approvers;
 pub(crate) mod daemon_paths;
 mod drop_ins;
 mod impersonators;
-mod last_known;
 mod load;
 pub(crate) mod missing_paths;
 mod names;
@@ -14,14 +13,14 @@ mod programs;
 mod trust;
 pub(crate) mod unreachable_grantees;
 
-pub use crate::daemon_paths::own_files;
-pub use crate::missing_paths::missing_paths;
-pub use crate::unreachable_grantees::unreachable_grantees;
 pub use approvers::approvers;
 pub use drop_ins::{PolicyFiles, read, read_file, read_trusted};
 pub use impersonators::impersonators;
-pub use last_known::LastKnown;
 pub use load::{Loaded, load};
-pub use names::Names;
+pub use names::{LastKnown, Names};
 pub use programs::{only_root_changes, only_root_names};
 pub use trust::Owners;
+
+pub use crate::daemon_paths::own_files;
+pub use crate::missing_paths::missing_paths;
+pub use crate::unreachable_grantees::unreachable_grantees;

@@ -1,6 +1,5 @@
 //! Verifies that records are complete, ordered and unchanged.
 
-mod expected;
 mod holes;
 mod suspects;
 

@@ -12,7 +12,7 @@ const LONGER: &[(&str, &str)] = &[];
 const UNSAFE: &[(&str, &str)] = &[
     ("daemon/confine/src/sys", "the system calls of a sandbox"),
     (
-        "daemon/broker/src/util/async_fd.rs",
+        "daemon/broker/src/async_fd.rs",
         "to watch a descriptor of its own; the broker has no privilege",
     ),
     (

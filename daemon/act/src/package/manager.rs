@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::args::PackageVerb;
-use crate::fault::Fault;
+use crate::args::{Fault, PackageVerb};
 
 const APT: &str = "/usr/bin/apt-get";
 const DNF: &str = "/usr/bin/dnf";

@@ -9,11 +9,9 @@ use zbus::OwnedVariant;
 
 use super::effects::{self, Act};
 use super::install;
-use super::manager::{Known, SYSTEMD};
-use super::named::{named, search_path};
-use crate::args::UnitVerb;
+use super::manager::{Known, SYSTEMD, named, search_path};
+use crate::args::{Fault, UnitVerb};
 use crate::bus::Bus;
-use crate::fault::Fault;
 
 /// Shorter than the timeout of the caller.
 const PATIENCE: Duration = Duration::from_secs(8);

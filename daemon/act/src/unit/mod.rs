@@ -4,24 +4,22 @@ pub mod describe;
 mod effects;
 mod install;
 mod manager;
-mod named;
 
 use std::future::poll_fn;
+use std::io::Read;
 use std::pin::Pin;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_core::Stream;
+use manager::{Known, SYSTEMD, UNIT, WORD, named, search_path};
 use remit_common::builtin::UnitName;
 use remit_common::text;
 use tokio::time::timeout_at;
 use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath, message};
 
-use self::manager::{Known, SYSTEMD, UNIT, WORD};
-use self::named::{named, search_path};
-use crate::args::UnitVerb;
+use crate::args::{Fault, UnitVerb};
 use crate::bus::{Bus, said};
-use crate::fault::Fault;
-use crate::journal;
 
 /// Maximum number of loaded units that are checked for changed files before a daemon-reload.
 const LOADED: usize = 8192;
@@ -76,7 +74,7 @@ async fn job(bus: &Bus, method: &str, unit: &Known) -> Result<(), Fault> {
     println!("{method} {}: {result}", unit.id);
     println!("before: {before}");
     println!("after:  {after}");
-    journal::show(&unit.id, since);
+    show_journal(&unit.id, since);
     match result.as_str() {
         "done" if !after.starts_with("failed") => Ok(()),
         "done" => Err(Fault::Failed(format!(
@@ -208,4 +206,48 @@ async fn link(bus: &Bus, verb: UnitVerb, method: &str, unit: &Known) -> Result<(
         println!("{}", text::line(line.as_bytes(), 4 * WORD));
     }
     Ok(())
+}
+
+const JOURNALCTL: &str = "/usr/bin/journalctl";
+const LINES: &str = "--lines=10";
+// Bytes read in all, and bytes shown of one line.
+const MOST: u64 = 64 << 10;
+const LINE: usize = 1000;
+
+/// Prints the last journal lines of a unit since a time, by one journalctl. They are informative only: a journal that
+/// cannot be read does not change the result.
+fn show_journal(unit: &str, since: Duration) {
+    match last_lines(unit, since) {
+        Ok(said) if said.trim_ascii().is_empty() => println!("It has written nothing since."),
+        Ok(said) => {
+            println!("Its last lines since:");
+            for line in said.trim_ascii_end().split(|byte| *byte == b'\n') {
+                println!("  {}", text::line(line, LINE));
+            }
+        }
+        Err(error) => println!("Its lines cannot be shown: '{JOURNALCTL}': {error}"),
+    }
+}
+
+fn last_lines(unit: &str, since: Duration) -> std::io::Result<Vec<u8>> {
+    let mut child = Command::new(JOURNALCTL)
+        .env_clear()
+        .env("TZ", "UTC")
+        .args(["--quiet", "--no-pager", "--output=short-iso", LINES])
+        .arg(format!(
+            "--since=@{}.{:06}",
+            since.as_secs(),
+            since.subsec_micros()
+        ))
+        .arg(format!("--unit={unit}"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut said = Vec::new();
+    if let Some(out) = child.stdout.take() {
+        out.take(MOST).read_to_end(&mut said)?;
+    }
+    child.wait()?;
+    Ok(said)
 }

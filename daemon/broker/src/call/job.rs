@@ -1,14 +1,17 @@
-//! `job` and `stop`, only for jobs of the caller's uid.
+//! `job`, `follow` and `stop`, only for jobs of the caller's uid, and the wait for a job.
+
+use std::pin::pin;
+use std::time::Duration;
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::OutputPart;
-use remit_common::wire::{JobQuery, PartQuery, Reply};
+use remit_common::outcome::{Followed, OutputPart, Stream};
+use remit_common::wire::{Follow, JobQuery, PartQuery, Reply, ToClient};
 use remit_link::{Answer, ToWarden};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Call, CallRefusal, wrong_answer};
-use crate::call::validate;
-use crate::job::note;
+use super::{Call, CallRefusal, validate, wrong_answer};
+use crate::job::{Job, note};
 
 impl Call {
     pub async fn job(&self, query: JobQuery) -> Result<Reply, CallRefusal> {
@@ -58,5 +61,75 @@ impl Call {
         self.ready(&job).await;
         let report = self.report(&job);
         Ok(Reply::Job { report, part: None })
+    }
+}
+
+/// Wait after the first new byte for more, so that a job that writes single bytes causes few answers.
+const GATHER: Duration = Duration::from_millis(20);
+
+impl Call {
+    pub async fn follow(&self, query: Follow) -> Result<Reply, CallRefusal> {
+        let job = self.broker.jobs.of(&self.client.owner, query.job)?;
+        let known = [query.stdout, query.stderr];
+        let page = u64::try_from(caps::PAGE).unwrap_or(u64::MAX);
+        let more = async {
+            job.until_shown(&self.broker.spool, known).await;
+            // A timeout here is not an error: the answer has what came.
+            let _ = timeout(GATHER, job.until_more(known, page)).await;
+        };
+        self.wait_for(&job, query.wait_ms, more).await;
+        let spool = &self.broker.spool;
+        self.ready(&job).await;
+        let report = job.has_ended().then(|| self.report(&job));
+        Ok(Reply::Followed(Box::new(Followed {
+            state: report.as_ref().map_or(job.state(), |report| report.state),
+            queue_position: self.broker.jobs.queue_position(&job),
+            stdout: job.page_after(spool, Stream::Stdout, query.stdout),
+            stderr: job.page_after(spool, Stream::Stderr, query.stderr),
+            report,
+        })))
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Call {
+    /// Waits for the end of the job, at most `wait_ms` (limited to [`caps::WAIT_MS`]).
+    pub async fn wait(&self, job: &Job, wait_ms: u32) {
+        self.wait_for(job, wait_ms, job.until_ended()).await;
+    }
+
+    pub async fn wait_for(&self, job: &Job, wait_ms: u32, what: impl Future<Output = ()>) {
+        let now = Instant::now();
+        let end = now + Duration::from_millis(u64::from(wait_ms.min(caps::WAIT_MS)));
+        let mut next = now + SECOND;
+        let mut what = pin!(what);
+        self.broker.timer_anchor.touch(&self.broker);
+        loop {
+            // A timeout is not an error: the caller gets the present state.
+            tokio::select! {
+                biased;
+                () = &mut what => return,
+                () = until(next.min(end)) => {}
+            }
+            let now = Instant::now();
+            if now >= end {
+                return;
+            }
+            let queue_position = self.broker.jobs.queue_position(job);
+            let progress = job.progress(&self.broker.spool, queue_position);
+            self.client.outbox.send(&ToClient::Progress {
+                id: self.id,
+                progress,
+            });
+            // After a suspension of this process one message is sent, not one for each missed second.
+            next = now + SECOND;
+        }
+    }
+}
+
+async fn until(then: Instant) {
+    if then > Instant::now() {
+        sleep_until(then).await;
     }
 }

@@ -1,16 +1,10 @@
-//! Handles requests, one file for each kind.
+//! Handles requests. Longer ones have a file of their own.
 
-mod facts;
-mod follow;
-mod history;
 mod host;
 mod job;
 mod run;
 pub(crate) mod search;
 pub(crate) mod validate;
-mod wait;
-
-pub use crate::call::search::SEARCHES;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,17 +12,18 @@ use std::rc::Rc;
 use remit_common::caps;
 use remit_common::outcome::JobReport;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Access, Reply, Request};
+use remit_common::wire::{Access, HistoryQuery, Reply, Request};
 use remit_link::{Answer, ToWarden};
 use tokio::sync::OwnedSemaphorePermit;
-
-use crate::session::usage::Buffered;
-use crate::state::Broker;
 
 use crate::hints::notes::About;
 use crate::job::{Job, note};
 use crate::session::Client;
+use crate::session::usage::Buffered;
+use crate::state::Broker;
 use crate::warden_link::Granted;
+
+pub use search::SEARCHES;
 
 /// Origin of a refusal. The warden has already recorded its own refusals.
 pub enum CallRefusal {
@@ -141,4 +136,20 @@ fn wrong_answer() -> CallRefusal {
         "the daemon gave an answer that does not fit the request",
     )
     .into()
+}
+
+impl Call {
+    pub async fn history(&self, query: HistoryQuery) -> Result<Reply, CallRefusal> {
+        validate::history(&query)?;
+        let session = self.client.session;
+        let message = |ticket| ToWarden::History {
+            session,
+            ticket,
+            query,
+        };
+        match self.question(message).await? {
+            Answer::History(page) => Ok(Reply::History(*page)),
+            Answer::Known(_) | Answer::Stopping(_) | Answer::Access(_) => Err(wrong_answer()),
+        }
+    }
 }

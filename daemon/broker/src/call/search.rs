@@ -8,10 +8,10 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::GrepQuery;
 
 use super::{Call, CallRefusal};
+use crate::blocking::run_blocking;
 use crate::call::validate;
 use crate::job::Job;
 use crate::search::{self, Found, Pattern, Range, SearchLimits};
-use crate::util::blocking::run_blocking;
 
 pub const SEARCHES: usize = 2;
 const TIME: Duration = Duration::from_millis(80);

@@ -7,7 +7,6 @@
 mod answer;
 mod commands;
 pub(crate) mod notes;
-pub(crate) mod programs;
 pub(crate) mod stderr_patterns;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
-//! Maps programs to topics: the reason why they cannot work in a sandbox. Mostly data.
+//! Maps programs to topics: the reason why they cannot work in a sandbox. Groups of program names are shared with the
+//! notes. Mostly data.
 
 use super::commands::Command;
-use crate::hints::programs;
-use crate::hints::stderr_patterns::Kind;
+use super::stderr_patterns::Kind;
 
 /// Programs that fail for the same reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +37,14 @@ pub enum Topic {
 }
 
 const NAMES: &[(&[&str], Topic)] = &[
-    (programs::CONNECT, Topic::Network),
+    (CONNECT, Topic::Network),
     (&["sftp", "whois", "ftp", "openssl"], Topic::Network),
-    (programs::PACKETS, Topic::Packets),
+    (PACKETS, Topic::Packets),
     (&["tshark", "nmap"], Topic::Packets),
-    (programs::BUS, Topic::Bus),
+    (BUS, Topic::Bus),
     (&["gdbus", "dbus-send"], Topic::Bus),
-    (programs::CONTAINERS, Topic::Containers),
-    (programs::USERS, Topic::Users),
+    (CONTAINERS, Topic::Containers),
+    (USERS, Topic::Users),
     (
         &[
             "useradd", "usermod", "userdel", "adduser", "deluser", "groupadd", "groupmod",
@@ -53,14 +53,14 @@ const NAMES: &[(&[&str], Topic)] = &[
         ],
         Topic::Accounts,
     ),
-    (programs::REBOOT, Topic::Reboot),
+    (REBOOT, Topic::Reboot),
     (&["init", "telinit"], Topic::Reboot),
     (
         &["mount", "umount", "losetup", "swapon", "swapoff"],
         Topic::Mounts,
     ),
     (&["dmesg"], Topic::KernelLog),
-    (programs::FIREWALL, Topic::Firewall),
+    (FIREWALL, Topic::Firewall),
     (&["ip6tables-save", "iptables-restore"], Topic::Firewall),
     (&["crontab", "at", "atq", "atrm", "batch"], Topic::Crontab),
     (&["sysctl"], Topic::Sysctl),
@@ -85,7 +85,7 @@ const NAMES: &[(&[&str], Topic)] = &[
         ],
         Topic::Signal,
     ),
-    (programs::DISKS, Topic::Disks),
+    (DISKS, Topic::Disks),
     (
         &[
             "mkfs",
@@ -212,7 +212,7 @@ fn of_systemctl(verb: Option<&str>, args: &[String]) -> Topic {
     let looks = args.iter().any(|arg| arg == "--failed");
     match verb.filter(|_| !looks) {
         Some("force-reload") => Topic::UnitChange,
-        Some(verb) if programs::UNIT_CHANGES.contains(&verb) => Topic::UnitChange,
+        Some(verb) if UNIT_CHANGES.contains(&verb) => Topic::UnitChange,
         Some("reboot" | "poweroff" | "halt" | "kexec" | "suspend") => Topic::Reboot,
         _ => Topic::Units,
     }
@@ -251,3 +251,78 @@ fn of_git(command: &Command) -> Option<Topic> {
         .any(|word| reaches.contains(&word))
         .then_some(Topic::Network)
 }
+
+/// Programs that only connect to a host.
+pub const CONNECT: &[&str] = &[
+    "curl",
+    "wget",
+    "dig",
+    "host",
+    "nslookup",
+    "nc",
+    "ncat",
+    "telnet",
+    "ssh",
+    "ssh-keyscan",
+    "scp",
+    "rsync",
+    "git-remote-https",
+];
+pub const PACKETS: &[&str] = &[
+    "ping",
+    "ping6",
+    "traceroute",
+    "tracepath",
+    "mtr",
+    "arping",
+    "tcpdump",
+];
+// D-Bus services of systemd, without systemctl.
+pub const BUS: &[&str] = &[
+    "systemd-analyze",
+    "systemd-run",
+    "loginctl",
+    "hostnamectl",
+    "timedatectl",
+    "localectl",
+    "busctl",
+    "machinectl",
+    "networkctl",
+    "resolvectl",
+    "bootctl",
+];
+pub const CONTAINERS: &[&str] = &["docker", "podman", "crictl", "ctr", "nerdctl", "kubectl"];
+pub const USERS: &[&str] = &["su", "sudo", "runuser", "doas", "pkexec"];
+pub const FIREWALL: &[&str] = &[
+    "iptables",
+    "ip6tables",
+    "iptables-save",
+    "nft",
+    "ufw",
+    "firewall-cmd",
+    "ipset",
+    "conntrack",
+];
+pub const DISKS: &[&str] = &[
+    "fdisk", "sfdisk", "parted", "blkid", "smartctl", "hdparm", "lvs", "pvs", "vgs", "mdadm",
+    "dumpe2fs",
+];
+pub const REBOOT: &[&str] = &["reboot", "shutdown", "poweroff", "halt"];
+pub const UNIT_CHANGES: &[&str] = &[
+    "start",
+    "stop",
+    "restart",
+    "try-restart",
+    "reload",
+    "reload-or-restart",
+    "kill",
+    "enable",
+    "disable",
+    "mask",
+    "unmask",
+    "edit",
+    "set-property",
+    "daemon-reload",
+    "reset-failed",
+    "isolate",
+];

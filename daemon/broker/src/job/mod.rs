@@ -1,14 +1,9 @@
 //! One job: its state as the warden reported it, and its output.
 
 pub(crate) mod compact;
-mod files;
 pub(crate) mod redacted_view;
 pub(crate) mod registry;
 pub(crate) mod report;
-
-use self::files::adopted;
-use crate::job::compact::{Facts, StoredFacts};
-pub use crate::job::redacted_view::note;
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -22,9 +17,11 @@ use tokio::sync::Notify;
 
 use crate::hints::notes::About;
 use crate::hints::{self, Commands, Seen};
+use crate::job::compact::{Facts, StoredFacts};
+use crate::job::redacted_view::adopted;
+pub use crate::job::redacted_view::note;
 use crate::output::Output;
-use crate::output::loss_report::Lost;
-use crate::output::spool::{LostRange, Spool};
+use crate::output::spool::{Lost, LostRange, Spool};
 use crate::redact::Secrets;
 
 // The order of all pairs of streams.

@@ -12,8 +12,7 @@ use remit_common::refusal::Refusal;
 use remit_link::Owner;
 
 use crate::job::{BOTH, Job};
-use crate::output::loss_report::Lost;
-use crate::output::spool::{LostRange, Spool};
+use crate::output::spool::{Lost, LostRange, Spool};
 
 /// The warden limits the table: it says which jobs to forget.
 #[derive(Debug, Default)]

@@ -2,19 +2,16 @@
 
 use std::fs::File;
 
-use remit_common::caps;
 use remit_common::denial::Denial;
 use remit_common::outcome::{Captured, JobReport, JobSummary, Page, QueuePosition, Stream};
-use remit_common::text;
 use remit_common::wire::{PageQuery, Progress};
+use remit_common::{caps, text};
 
 use super::{BOTH, Job};
-use crate::hints::notes;
-use crate::hints::{self, Evidence};
+use crate::hints::{self, Evidence, notes};
 use crate::job::compact::Facts;
-use crate::output::loss_report::{Amount, Lost};
 use crate::output::page;
-use crate::output::spool::Spool;
+use crate::output::spool::{Amount, Lost, Spool};
 
 // Bytes of the last line in a progress message.
 const LAST_LINE: usize = 200;

@@ -12,10 +12,9 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::output::newlines;
 use crate::output::splice::{self, CHUNK, Moved};
 use crate::output::spool::{LostRange, Note};
-use crate::output::{self, HALF};
+use crate::output::{self, HALF, recovered};
 
 /// Bytes collected before the middle is removed.
 const STEP: u64 = 256 << 10;
@@ -157,7 +156,7 @@ impl Overflow {
                 .reach
                 .gap
                 .lines
-                .saturating_add(newlines::count(&self.file, start..end)),
+                .saturating_add(recovered::count_newlines(&self.file, start..end)),
             ..self.reach.gap
         };
         if let OverflowStore::Disk(note) = &self.held {

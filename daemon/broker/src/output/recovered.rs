@@ -1,10 +1,13 @@
-//! The state of a stream from an earlier broker, computed from file sizes and the note.
+//! The state of a stream from an earlier broker, computed from file sizes, newlines in the files, and the note.
 
 use std::fs::File;
+use std::ops::Range;
 
-use crate::output::newlines;
-use crate::output::overflow::StreamExtent;
-use crate::output::spool::LostRange;
+use memchr::memchr_iter;
+
+use super::overflow::StreamExtent;
+use super::spool::LostRange;
+use crate::output;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecoveredStream {
@@ -76,14 +79,34 @@ impl RecoveredStream {
         let StreamExtent { gap, written, .. } = self.reach(Lines::default());
         let within = |from: u64, to: u64| {
             let [from, to] = [from, to.min(written)].map(|at| at.saturating_sub(gap.base));
-            more.map_or(0, |more| newlines::count(more, from..to))
+            more.map_or(0, |more| count_newlines(more, from..to))
         };
         let beyond = within(gap.base, gap.from).saturating_add(gap.lines);
         Lines {
-            kept: file.map_or(0, |file| newlines::count(file, 0..self.kept)),
+            kept: file.map_or(0, |file| count_newlines(file, 0..self.kept)),
             beyond: beyond.saturating_add(within(gap.to, written)),
         }
     }
+}
+
+const BLOCK: u64 = 256 << 10;
+
+/// Counts newlines in the existing part of a range. Blocks: not for the serving thread.
+pub fn count_newlines(file: &File, mut range: Range<u64>) -> u64 {
+    let mut lines = 0;
+    while !range.is_empty() {
+        let bytes = output::read(Some(file), range.start, BLOCK.min(range.end - range.start));
+        if bytes.is_empty() {
+            break;
+        }
+        lines += newlines_in(&bytes);
+        range.start += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    }
+    lines
+}
+
+pub fn newlines_in(bytes: &[u8]) -> u64 {
+    u64::try_from(memchr_iter(b'\n', bytes).count()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use nix::fcntl::{SpliceFFlags, splice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sha2::{Digest, Sha256};
 
-use crate::output::newlines;
+use crate::output::recovered;
 
 /// Bytes moved at once: the capacity of a pipe.
 pub const CHUNK: u64 = 64 << 10;
@@ -48,7 +48,7 @@ pub fn splice_chunk(pipe: impl AsFd, file: &File, offset: u64, limit: u64) -> Re
     let bytes = moved(pipe, file, offset, limit)?;
     Ok(Moved {
         bytes,
-        lines: newlines::count(file, offset..offset.saturating_add(bytes)),
+        lines: recovered::count_newlines(file, offset..offset.saturating_add(bytes)),
     })
 }
 
@@ -118,11 +118,11 @@ fn look_back(
             if let Some(hash) = hash {
                 hash.update(&part);
             }
-            newlines::in_bytes(part)
+            recovered::newlines_in(part)
         }
         Err(_) => {
             *hash = None;
-            newlines::count(file, at..at.saturating_add(bytes))
+            recovered::count_newlines(file, at..at.saturating_add(bytes))
         }
     }
 }

@@ -3,7 +3,6 @@
 //! lost. Memory use does not depend on the length of the stream or its lines.
 
 mod engine;
-mod line;
 mod pattern;
 mod segment;
 mod window;
@@ -314,7 +313,7 @@ impl<T: Text, O: FnMut() -> bool> Search<'_, T, O> {
             start = earlier;
             number -= u64::from(of_another);
             let segment = segment::at(self.window.bytes(), start, self.part);
-            lines.push(line::cut(
+            lines.push(segment::cut(
                 number,
                 self.window.offset(start),
                 self.text(segment),
@@ -349,7 +348,7 @@ impl<T: Text, O: FnMut() -> bool> Search<'_, T, O> {
 
     fn show(&mut self, segment: Segment, found: Option<std::ops::Range<usize>>) {
         let offset = self.window.offset(segment.start);
-        self.add(line::cut(self.number, offset, self.text(segment), found));
+        self.add(segment::cut(self.number, offset, self.text(segment), found));
     }
 
     fn add(&mut self, line: Line) {

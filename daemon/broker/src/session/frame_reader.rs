@@ -1,17 +1,23 @@
 //! Reads frames of a client, limited in size, in time, and in memory before the bytes arrive.
 
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
 use remit_common::refusal::{Code, Refusal};
-use tokio::io::{AsyncReadExt, BufReader};
+use remit_link::ForeignSocket;
+use remit_link::foreign::Unread;
+use tokio::io::{AsyncRead, AsyncReadExt, BufReader, ReadBuf};
 use tokio::time::timeout;
 
 use super::SessionEnd;
-use super::reader::Reader;
-use crate::session::usage::{Account, Buffered};
+use super::usage::{Account, Buffered};
+use crate::async_fd::Socket;
 
 const BUFFER: usize = 4 << 10;
 /// Frames up to this size are not counted against the uid: all its calls in flight need little.
@@ -96,6 +102,36 @@ fn refused(error: FrameError) -> SessionEnd {
         }
         FrameError::Malformed | FrameError::Closed | FrameError::Io(_) => {
             SessionEnd::Refused(Refusal::new(Code::InvalidArgs, error.to_string()))
+        }
+    }
+}
+
+/// Reads only bytes. File descriptors end the session; the close of the socket releases them.
+pub struct Reader(pub Rc<Socket<ForeignSocket>>);
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut ready = ready!(self.0.events().poll_read_ready(context))?;
+            let unfilled = into.initialize_unfilled();
+            match self.0.events().get_ref().recv(unfilled) {
+                Ok(piece) => {
+                    let read = piece.length;
+                    // A short read means that the socket is empty.
+                    if (1..unfilled.len()).contains(&read) {
+                        ready.clear_ready();
+                    }
+                    into.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(Unread::Errno(Errno::EAGAIN)) => ready.clear_ready(),
+                Err(Unread::Errno(Errno::EINTR)) => {}
+                Err(unread) => return Poll::Ready(Err(unread.into())),
+            }
         }
     }
 }

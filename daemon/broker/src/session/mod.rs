@@ -4,8 +4,6 @@
 
 pub(crate) mod frame_reader;
 pub(crate) mod in_flight;
-pub(crate) mod rate_limit;
-mod reader;
 pub(crate) mod repeated_denials;
 pub(crate) mod usage;
 pub(crate) mod writer;
@@ -14,24 +12,21 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::text;
 use remit_common::wire::{FromClient, Hello, PROTOCOL, ToClient};
-use remit_common::{RELEASE, frame};
+use remit_common::{RELEASE, caps, frame, text};
 use remit_link::{ForeignSocket, Owner, ToWarden};
 use tokio::sync::oneshot;
 use tokio::task::coop;
 use tokio::time::{sleep, timeout};
 
-use crate::session::frame_reader::Frames;
+use crate::async_fd::Socket;
+use crate::session::frame_reader::{Frames, Reader};
 use crate::session::in_flight::Inflight;
-use crate::session::rate_limit::Bucket;
-use crate::session::reader::Reader;
-use crate::session::usage::Account;
-pub use crate::session::writer::Outbox;
+use crate::session::usage::{Account, Bucket};
 use crate::state::Broker;
-use crate::util::async_fd::Socket;
+
+pub use crate::session::writer::Outbox;
 
 /// Own refusals of the broker that one session may send to the audit log: per second, and burst.
 const REPORT_RATE: (u32, u32) = (2, 5);

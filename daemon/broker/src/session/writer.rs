@@ -7,15 +7,14 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
-use remit_common::caps;
-use remit_common::frame;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::ToClient;
+use remit_common::{caps, frame};
 use remit_link::ForeignSocket;
 use tokio::sync::Notify;
 
+use crate::async_fd::Socket;
 use crate::session::usage::{Account, Buffered};
-use crate::util::async_fd::Socket;
 
 #[derive(Debug)]
 pub struct Outbox {

@@ -6,7 +6,6 @@
     clippy::indexing_slicing
 )]
 
-mod adoption;
 mod calls;
 mod clients;
 mod confinement;

@@ -1,4 +1,4 @@
-//! Arguments of `remit audit`.
+//! Arguments of `remit audit` and `remit history`, and how they read a time.
 
 use std::path::PathBuf;
 
@@ -8,6 +8,7 @@ use remit_common::builtin::Time;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::outcome::State;
 use remit_common::refusal::Code;
+use remit_common::wire::Kind;
 use remit_trail::{Event, Expected};
 
 /// How many records are shown unless somebody says otherwise, and at most.
@@ -45,11 +46,11 @@ pub struct RecordSourceArgs {
 #[derive(Debug, Args)]
 pub struct SpanArgs {
     /// From this time on: '-1h', '-30m', today, yesterday, '2026-11-20 08:30', 2026-11-20T08:30:00Z; always UTC
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = super::time::time)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
     pub since: Option<Time>,
 
     /// Up to this time
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = super::time::time)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
     pub until: Option<Time>,
 }
 
@@ -192,6 +193,56 @@ fn expected(text: &str) -> Result<Expected, &'static str> {
     let seq = seq.parse().ok().filter(|seq| *seq > 0).ok_or(WRONG)?;
     let hash = remit_trail::unhex(&hash.to_ascii_lowercase()).ok_or(WRONG)?;
     Ok(Expected { seq, hash })
+}
+
+fn time(text: &str) -> Result<Time, &'static str> {
+    text.parse().map_err(|_: &str| {
+        "not a time; examples: -2h, -30m, today, yesterday, 2026-11-20, '2026-11-20 08:30', always UTC"
+    })
+}
+
+/// How many entries are shown unless somebody says otherwise, and at most.
+const HISTORY_LIMIT: u32 = 20;
+const HISTORY_MOST: i64 = 10_000;
+
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// Of all users; the default for administrators
+    #[arg(long, conflicts_with_all = ["user", "mine"])]
+    pub all: bool,
+
+    /// Only your own, also if you are an administrator
+    #[arg(long, conflicts_with = "user")]
+    pub mine: bool,
+
+    /// Only of this user (administrators)
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+
+    /// From this time on: -2h, today, 2026-11-20, '2026-11-20 10:00' (UTC)
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
+    pub since: Option<Time>,
+
+    /// Only this: asked, decided, started, ended or refused
+    #[arg(long, value_name = "KIND", value_parser = kind_parser())]
+    pub kind: Option<Kind>,
+
+    /// Show at most this many
+    #[arg(long, value_name = "N", default_value_t = HISTORY_LIMIT, value_parser = clap::value_parser!(u32).range(1..=HISTORY_MOST))]
+    pub limit: u32,
+
+    /// Only entries before this number: the next page
+    #[arg(long, value_name = "SEQ")]
+    pub before: Option<u64>,
+}
+
+/// A kind by its name; the names can be completed.
+fn kind_parser() -> impl TypedValueParser<Value = Kind> {
+    let names = Kind::ALL.map(Kind::as_str);
+    PossibleValuesParser::new(names).try_map(|name| {
+        let found = Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
+        found.ok_or("no such kind")
+    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Arguments of `remit enroll`, `remit unenroll`, `remit client-config` and `remit doctor`.
+//! Arguments of `remit enroll`, `unenroll`, `client-config`, `completions`, `doctor` and `lock`.
 
 use std::path::PathBuf;
 
@@ -94,4 +94,25 @@ pub enum McpClient {
     Zed,
     Codex,
     Generic,
+}
+
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    /// The reason, which refused users see
+    #[arg(short, long, value_name = "WHY")]
+    pub message: String,
+
+    /// End all running jobs too
+    #[arg(long)]
+    pub kill: bool,
+}
+
+/// The package has a script for each.
+const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL", value_parser = SHELLS)]
+    pub shell: String,
 }

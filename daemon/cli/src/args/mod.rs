@@ -1,19 +1,12 @@
-//! Command line arguments and their help texts. The options of each verb are in a file of their own.
+//! Command line arguments and their help texts. The options of related verbs are in one file.
 
-mod admin;
 mod approval;
 mod audit;
-mod completions;
-mod grant;
 pub mod help;
-mod history;
-mod job;
 mod jobs;
-mod look;
 mod machine;
 mod policy;
 mod run;
-mod time;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -22,21 +15,17 @@ use std::path::PathBuf;
 use clap::{FromArgMatches, Parser, Subcommand, ValueHint};
 use remit_common::names::Runtime;
 
-pub use admin::LockArgs;
-pub use approval::{ApproveArgs, DenyArgs, PendingArgs, ShowArgs};
+pub use approval::{ApproveArgs, DenyArgs, GrantArgs, PendingArgs, RevokeArgs, ShowArgs};
 pub use audit::{
-    AuditVerb, ExportArgs, FilterArgs, Format, RecordSourceArgs, RecordsArgs, SpanArgs, VerifyArgs,
-    is_of_end,
+    AuditVerb, ExportArgs, FilterArgs, Format, HistoryArgs, RecordSourceArgs, RecordsArgs,
+    SpanArgs, VerifyArgs, is_of_end,
 };
-pub use completions::CompletionsArgs;
-pub use grant::{GrantArgs, RevokeArgs};
-pub use history::HistoryArgs;
-pub use job::JobArgs;
-pub use jobs::{JobsArgs, StopArgs};
-pub use look::{AccessArgs, HostArgs};
-pub use machine::{ClientConfigArgs, DoctorArgs, EnrollArgs, McpClient, UnenrollArgs};
+pub use jobs::{JobArgs, JobsArgs, StopArgs};
+pub use machine::{
+    ClientConfigArgs, CompletionsArgs, DoctorArgs, EnrollArgs, LockArgs, McpClient, UnenrollArgs,
+};
 pub use policy::{DiffArgs, ExplainArgs, FilesArgs, MachineArgs, PolicyVerb, ReloadArgs};
-pub use run::{CallArgs, ChangeArgs, RunArgs, Secret, TryArgs};
+pub use run::{AccessArgs, CallArgs, ChangeArgs, HostArgs, RunArgs, Secret, TryArgs};
 
 /// Exit statuses at the end of `remit --help`; the table in `remit.1` says more.
 const EXIT: &str = "\

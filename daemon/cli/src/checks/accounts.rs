@@ -1,4 +1,5 @@
-//! Runs the checks of agents' accounts: what each can do without remit, by itself and by ssh. Needs root.
+//! Runs the checks of agents' accounts: what each can do without remit, by itself and by ssh, over each connection that
+//! sshd's configuration distinguishes. Needs root.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,16 +10,14 @@ use nix::unistd::Group;
 use remit_common::names::Runtime;
 
 use super::agents::{self, AccountDatabase, AccountFacts};
-use super::check::Check;
 use super::file_facts::FileFacts;
 use super::keys::Now;
-use super::{
-    connections, files, keys_in_other_accounts, privilege_escalation, ssh, started, writable_paths,
-};
+use super::report::{Check, Finding, Verdict, or_ok};
+use super::ssh::{self, SshdSettings};
+use super::{files, keys_in_other_accounts, privilege_escalation, started, writable_paths};
 use crate::enrollment;
-use crate::openssh::answers::Answers;
-use crate::openssh::connection::Connection;
-use crate::openssh::effective::Effective;
+use crate::openssh::effective::{Answers, Effective};
+use crate::openssh::pattern::Connection;
 
 /// Returns the checks of the parts "agents" and "ssh".
 pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
@@ -97,7 +96,7 @@ fn account_checks(
     let mut by_ssh = Vec::new();
     if let Some(settings) = settings {
         by_ssh.extend(ssh::checks(account, &settings, now));
-        by_ssh.extend(connections::checks(account, &settings, sshd, now));
+        by_ssh.extend(connection_checks(account, &settings, sshd, now));
         let keys = keys_in_other_accounts::keys_of(account, &settings.effective);
         by_ssh.extend(foreign_key_checks(
             &account.name,
@@ -194,4 +193,95 @@ fn members(found: &agents::Found) -> Vec<Check> {
         ));
     }
     checks
+}
+
+/// Checks connections other than the usual one: other addresses, other ports.
+fn connection_checks(
+    account: &AccountFacts,
+    usual: &SshdSettings,
+    sshd: &Answers,
+    now: &Now,
+) -> Vec<Check> {
+    let name = format!("{}: sshd by connection", account.name);
+    // Another check already reports the missing usual answer.
+    if !usual.answered {
+        return Vec::new();
+    }
+    let known: Vec<Check> = ssh::checks(account, usual, now);
+    let passwords = |sshd: &Effective| {
+        let yes =
+            sshd.is_yes("passwordauthentication") || sshd.is_yes("kbdinteractiveauthentication");
+        agents::password_check(account, Some(yes))
+    };
+    let mut found: Vec<Check> = sshd
+        .unread()
+        .iter()
+        .map(|why| {
+            Check::warning(
+                &name,
+                format!("a part of sshd's configuration was not checked: {why}"),
+                "sshd -t",
+            )
+        })
+        .collect();
+    let ways = sshd.ways(&account.name);
+    for way in &ways {
+        let (text, location) = (&way.block.text, &way.block.location);
+        let when = match way.meets {
+            true => format!("where 'Match {text}' holds ({location})"),
+            false => format!("where 'Match {text}' does not hold ({location})"),
+        };
+        let unseen = |why: &str| {
+            Check::warning(
+                &name,
+                format!("sshd's settings {when} were not checked: {why}"),
+                format!("to see them: sshd -T -C user={},addr=…", account.name),
+            )
+        };
+        let Some(connection) = &way.connection else {
+            found.push(unseen("no connection meets this condition"));
+            continue;
+        };
+        let effective = match sshd.ask(&account.name, connection) {
+            Ok(effective) => effective,
+            Err(error) => {
+                found.push(unseen(&error.to_string()));
+                continue;
+            }
+        };
+        if *effective == usual.effective {
+            continue;
+        }
+        let mut there = ssh::settings_checks(account, &effective);
+        there.extend(ssh::key_checks(account, &effective, now));
+        if passwords(&effective) != passwords(&usual.effective) {
+            there.push(passwords(&effective));
+        }
+        for check in there {
+            if known.contains(&check) {
+                continue;
+            }
+            let (Verdict::Warning(finding) | Verdict::Failure(finding)) = &check.verdict else {
+                continue;
+            };
+            let finding = Finding {
+                why: format!("{when}: {}", finding.why),
+                // The fix must also name the block, because a 'Match User' block would not always take precedence.
+                fix: format!("{}; or change the block at {location}", finding.fix),
+            };
+            found.push(Check {
+                name: name.clone(),
+                verdict: match check.verdict {
+                    Verdict::Failure(_) => Verdict::Failure(finding),
+                    _ => Verdict::Warning(finding),
+                },
+            });
+        }
+    }
+    let asked = match ways.len() {
+        0 => "no Match block depends on the connection".to_owned(),
+        1 => "1 Match block checked".to_owned(),
+        count => format!("{count} Match blocks checked, each by itself"),
+    };
+    or_ok(found, &name, asked)
 }

@@ -3,16 +3,14 @@
 //! Groups and password of an agent's account decide if remit is its only access.
 
 use std::ffi::CString;
-use std::fs;
-use std::io;
 use std::path::PathBuf;
+use std::{fs, io};
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
-use super::check::{Check, or_ok};
+use super::report::{Check, or_ok};
 use crate::checks::file_facts::Named;
-use crate::enrollment::Agent;
-use crate::os::root_groups;
+use crate::enrollment::{Agent, account};
 
 /// Maximum number of group members that are checked.
 const MOST: usize = 32;
@@ -203,7 +201,7 @@ pub fn groups(account: &AccountFacts, admins: Option<u32>) -> Vec<Check> {
         ));
     }
     for group in &account.groups {
-        let why = match root_groups::why(&group.name) {
+        let why = match account::root_group_reason(&group.name) {
             Some(why) => why,
             None if Some(group.id) == admins => "its members can approve requests and unlock remit",
             None => continue,
@@ -265,8 +263,8 @@ pub fn password_check(account: &AccountFacts, by_ssh: Option<bool>) -> Check {
 
 #[cfg(test)]
 pub mod tests {
-    use super::super::check::Verdict;
     use super::*;
+    use crate::checks::report::Verdict;
 
     pub fn agent(groups: &[(u32, &str)]) -> AccountFacts {
         let own = [(1001, "agent")];

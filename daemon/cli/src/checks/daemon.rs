@@ -1,17 +1,16 @@
-//! Asks the daemon for the results of its self-test, and if remit is locked.
+//! Asks the daemon for the results of its self-test, and if remit is locked, and turns the answers into checks.
 
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use remit_common::admin::{AdminReply, AdminRequest, Checkup};
+use remit_common::admin::{AdminReply, AdminRequest, Checkup, LayerState, ProfileCheck};
 use remit_common::client::{self, ClientError};
 use remit_common::names::Runtime;
 
-use super::check::{Check, Part};
 use super::kernel::{self, Machine};
-use super::layers;
+use super::report::{Check, Part};
 
 /// Longest wait for the daemon's self-test. The daemon itself answers within ten seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -34,7 +33,7 @@ pub fn ask(runtime: &Runtime) -> DaemonAnswer {
     });
     let failure = |why: String, fix: &str| {
         let layers = Part {
-            title: layers::TITLE,
+            title: TITLE,
             checks: vec![Check::failure("daemon", why, fix)],
         };
         let kernel = Part {
@@ -50,10 +49,7 @@ pub fn ask(runtime: &Runtime) -> DaemonAnswer {
     let restart = "systemctl restart remitd; if it fails: journalctl -u remitd -n 20";
     match answered.recv_timeout(DEADLINE) {
         Ok((Ok(AdminReply::Doctor(checkup)), lock)) => {
-            let parts = [
-                layers::part(&checkup),
-                kernel::part(&checkup, &Machine::read()),
-            ];
+            let parts = [part(&checkup), kernel::part(&checkup, &Machine::read())];
             DaemonAnswer {
                 checkup: Some(*checkup),
                 parts,
@@ -84,4 +80,123 @@ fn lock(socket: &Path) -> Vec<Check> {
             "remit unlock",
         ),
     }]
+}
+
+/// The title in JSON.
+pub const TITLE: &str = "walls";
+
+pub fn part(checkup: &Checkup) -> Part {
+    let checks = match checkup.profiles.as_slice() {
+        [] => vec![Check::failure(
+            "profiles",
+            "the daemon has no profile to test",
+            "journalctl -u remitd -n 20",
+        )],
+        some => some.iter().flat_map(profile).collect(),
+    };
+    Part {
+        title: TITLE,
+        checks,
+    }
+}
+
+fn profile(profile: &ProfileCheck) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if let Some(why) = &profile.refused {
+        checks.push(Check::failure(
+            &profile.name,
+            format!("nothing runs in profile '{}': {why}", profile.name),
+            "correct what the reason names (the kernel or a setting), then: systemctl restart remitd",
+        ));
+    } else if profile.layers.is_empty() {
+        checks.push(Check::failure(
+            &profile.name,
+            format!("no sandbox layer of profile '{}' was tested", profile.name),
+            "systemctl restart remitd; if it stays: journalctl -u remitd -n 20",
+        ));
+    }
+    checks.extend(profile.layers.iter().map(|layer| {
+        let name = format!("{}: {}", profile.name, layer.name);
+        match layer.state {
+            LayerState::Held => Check::ok(name, layer.detail.trim_end_matches(": as it must be")),
+            LayerState::Absent => Check::ok(name, format!("not in this kernel: {}", layer.detail)),
+            LayerState::Broken => Check::failure(
+                name,
+                format!(
+                    "sandbox layer '{}' does not hold: {}",
+                    layer.name, layer.detail
+                ),
+                "boot a kernel that supports it, then: systemctl restart remitd",
+            ),
+        }
+    }));
+    checks
+}
+
+#[cfg(test)]
+pub mod tests {
+    use remit_common::admin::LayerCheck;
+
+    use super::*;
+    use crate::checks::report::whys;
+
+    pub fn checkup() -> Checkup {
+        let layer = |name: &str, state| LayerCheck {
+            name: name.into(),
+            state,
+            detail: "it was refused".into(),
+        };
+        Checkup {
+            kernel: "6.1.0".into(),
+            landlock: 2,
+            landlock_errata: 0,
+            cgroup: Some("/x".into()),
+            controllers: ["memory", "pids", "cpu"].map(str::to_owned).to_vec(),
+            missing_controllers: Vec::new(),
+            lowered_limits: Vec::new(),
+            audit: "journald".into(),
+            audit_error: None,
+            profiles: vec![ProfileCheck {
+                name: "read".into(),
+                refused: None,
+                layers: vec![
+                    layer("mounts", LayerState::Held),
+                    layer("landlock network", LayerState::Absent),
+                ],
+            }],
+        }
+    }
+
+    #[test]
+    fn broken_layer_is_a_failure() {
+        let found = |checkup: &Checkup| whys(&part(checkup).checks);
+        assert_eq!(found(&checkup()), [""; 0]);
+        let mut broken = checkup();
+        broken.profiles[0].layers[0].state = LayerState::Broken;
+        broken.profiles[0].refused = Some("'mounts' does not hold".into());
+        assert_eq!(
+            found(&broken),
+            [
+                "failure: nothing runs in profile 'read': 'mounts' does not hold",
+                "failure: sandbox layer 'mounts' does not hold: it was refused"
+            ]
+        );
+        let mut untested = checkup();
+        untested.profiles[0].layers.clear();
+        let expect = "failure: no sandbox layer of profile 'read' was tested";
+        assert_eq!(found(&untested), [expect]);
+        untested.profiles.clear();
+        assert_eq!(
+            found(&untested),
+            ["failure: the daemon has no profile to test"]
+        );
+    }
+
+    #[test]
+    fn expected_detail_is_left_out() {
+        let mut good = checkup();
+        good.profiles[0].layers[0].detail = "no capability is left: as it must be".into();
+        let expect = Check::ok("read: mounts", "no capability is left");
+        assert_eq!(part(&good).checks[0], expect);
+    }
 }

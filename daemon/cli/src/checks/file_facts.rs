@@ -1,10 +1,13 @@
-//! Reads type, owner, group and mode of a path, and finds who may write it.
+//! Reads type, owner, group and mode of a path, finds who may write it, and reads small files whole. Safe in directories
+//! that untrusted users can write.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use nix::unistd::{Gid, Group, Uid, User};
 use remit_common::{caps, text};
 
@@ -148,8 +151,51 @@ impl Named {
     }
 }
 
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Returns the bytes of a regular file of at most 1 MiB; `None` if it does not exist. Does not follow a link and does
+/// not block on a FIFO.
+pub fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)
+    {
+        Ok(file) => file,
+        Err(error) => {
+            return match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+                _ => Err(error),
+            };
+        }
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    match u64::try_from(bytes.len()) {
+        Ok(length) if length <= MOST_BYTES => Ok(Some(bytes)),
+        Ok(_) | Err(_) => Err(io::Error::other(format!(
+            "it is larger than {MOST_BYTES} bytes"
+        ))),
+    }
+}
+
+/// As [`bytes`], with invalid UTF-8 replaced.
+pub fn read_text(path: &Path) -> io::Result<Option<String>> {
+    Ok(read_bytes(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
     use super::*;
 
     pub fn facts(kind: FileKind, uid: u32, gid: u32, mode: u32) -> FileFacts {
@@ -229,10 +275,10 @@ mod tests {
     #[test]
     fn the_way_goes_on_where_a_link_leads() {
         let dir = std::env::temp_dir().join(format!("remit-way-{}", std::process::id()));
-        std::fs::create_dir_all(dir.join("real/below")).unwrap();
-        std::os::unix::fs::symlink("real", dir.join("link")).unwrap();
+        fs::create_dir_all(dir.join("real/below")).unwrap();
+        symlink("real", dir.join("link")).unwrap();
         let along_path = FileFacts::along_path(&dir.join("link/below")).unwrap();
-        std::fs::remove_dir_all(&dir).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
         let has = |name: &str| along_path.iter().any(|facts| facts.path.ends_with(name));
         assert!(
             has("link") && has("real") && has("real/below"),
@@ -241,5 +287,23 @@ mod tests {
         // No fix may remove rights from a directory that all users need.
         let (_, fix) = facts(FileKind::Directory, 0, 0, 0o1777).fault().unwrap();
         assert!(!fix.contains("chmod"), "{fix}");
+    }
+
+    #[test]
+    fn a_trap_is_not_stepped_into() {
+        let dir = std::env::temp_dir().join(format!("remit-read-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let at = |name: &str| dir.join(name);
+        fs::write(at("file"), "text").unwrap();
+        fs::write(at("large"), vec![b'x'; 1 + MOST_BYTES as usize]).unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
+        let found = ["file", "missing", "file/x"].map(|name| read_bytes(&at(name)));
+        let refused = ["large", "link", "fifo", "."].map(|name| read_bytes(&at(name)).is_err());
+        fs::remove_dir_all(&dir).unwrap();
+        let [file, missing, below] = found.map(Result::unwrap);
+        assert_eq!(file.as_deref(), Some(&b"text"[..]));
+        assert_eq!((missing, below), (None, None));
+        assert_eq!(refused, [true; 4]);
     }
 }

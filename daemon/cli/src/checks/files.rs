@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::statvfs::statvfs;
 use remit_common::names::Runtime;
 
-use super::check::{Check, or_ok};
+use super::report::{Check, or_ok};
 use crate::checks::file_facts::{FileFacts, FileKind, word};
 use crate::client::configuration::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::render::units;
@@ -293,9 +293,9 @@ fn free_space_check(name: String, path: &Path, bytes: u64, is_out_of_files: bool
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Verdict;
     use super::*;
     use crate::checks::file_facts::Named;
+    use crate::checks::report::Verdict;
 
     fn facts(kind: FileKind, uid: u32, group: &str, mode: u32) -> FileFacts {
         let owner = if uid == 0 { "root" } else { "remit-broker" };

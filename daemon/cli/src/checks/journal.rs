@@ -6,10 +6,10 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 use remit_common::admin::Checkup;
 
-use super::check::Check;
 use super::files;
+use super::report::Check;
 use crate::client::configuration::REMITD;
-use crate::os::external_program::{Program, ProgramError};
+use crate::external_program::{Program, ProgramError};
 
 /// Persistent journal.
 const KEPT: &str = "/var/log/journal";
@@ -157,9 +157,9 @@ fn readable(asked_at: Option<Duration>) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Verdict;
-    use super::super::layers::tests::checkup;
     use super::*;
+    use crate::checks::daemon::tests::checkup;
+    use crate::checks::report::Verdict;
 
     #[test]
     fn records_of_what_runs_are_kept() {

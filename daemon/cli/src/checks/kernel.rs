@@ -4,8 +4,8 @@ use std::path::Path;
 
 use remit_common::admin::Checkup;
 
-use super::check::{Check, Part, or_ok};
-use super::read;
+use super::file_facts;
+use super::report::{Check, Part, or_ok};
 
 pub const TITLE: &str = "kernel";
 
@@ -21,7 +21,7 @@ pub struct Machine {
 
 impl Machine {
     pub fn read() -> Self {
-        let text = |path: &str| read::text(Path::new(path)).ok().flatten();
+        let text = |path: &str| file_facts::read_text(Path::new(path)).ok().flatten();
         // Only the true top of the cgroup tree has no type, and a container sees another top (cgroup_namespaces(7)).
         let marks = [
             "/sys/fs/cgroup/cgroup.type",
@@ -151,9 +151,9 @@ fn of_service(jobs: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Verdict;
-    use super::super::layers::tests::checkup;
     use super::*;
+    use crate::checks::daemon::tests::checkup;
+    use crate::checks::report::Verdict;
 
     fn found(checkup: &Checkup, lsm: Option<&str>) -> Vec<String> {
         let machine = Machine {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use remit_common::text;
 
-use super::check::Check;
+use super::report::Check;
 use crate::openssh::effective::Effective;
 use crate::openssh::keys::AuthorizedKey;
 
@@ -152,8 +152,8 @@ fn expired(key: &AuthorizedKey<'_>, now: &Now) -> Result<bool, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Verdict;
     use super::*;
+    use crate::checks::report::Verdict;
     use crate::openssh::keys::KeyLine;
 
     const KEY: &str =

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::agents::AccountFacts;
-use super::check::{Check, Verdict, or_ok};
+use super::file_facts;
 use super::keys::{self, KeyLocation, Now};
-use super::read;
+use super::report::{Check, Verdict, or_ok};
 use crate::checks::file_facts::word;
 use crate::openssh::effective::Effective;
 use crate::openssh::keys::{KeyLine, lines};
@@ -60,7 +60,7 @@ pub fn checks(
     });
     for (other, sshd) in by_way {
         for file in sshd.authorized_keys_files(&other.name, other.uid, &other.home) {
-            let text = match read::bytes(&file) {
+            let text = match file_facts::read_bytes(&file) {
                 Ok(Some(text)) => text,
                 Ok(None) => continue,
                 Err(error) => {
@@ -114,7 +114,10 @@ pub fn checks(
 }
 
 fn blobs(file: &Path) -> Vec<Vec<u8>> {
-    let text = read::bytes(file).ok().flatten().unwrap_or_default();
+    let text = file_facts::read_bytes(file)
+        .ok()
+        .flatten()
+        .unwrap_or_default();
     let keys = lines(&text).filter_map(|(_, line)| match line {
         KeyLine::AuthorizedKey(key) => Some(key.blob),
         KeyLine::Blank | KeyLine::Unread(_) => None,

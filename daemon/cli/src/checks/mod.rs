@@ -4,8 +4,6 @@
 
 mod accounts;
 mod agents;
-mod check;
-mod connections;
 mod daemon;
 mod doas;
 pub(crate) mod file_facts;
@@ -14,9 +12,7 @@ mod journal;
 mod kernel;
 mod keys;
 pub(crate) mod keys_in_other_accounts;
-mod layers;
 pub(crate) mod privilege_escalation;
-mod read;
 mod report;
 mod screen;
 mod service;
@@ -24,20 +20,26 @@ mod ssh;
 mod started;
 pub(crate) mod writable_paths;
 
+use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use daemon::DaemonAnswer;
 use nix::unistd::geteuid;
 use remit_common::names::Runtime;
-
-pub use accounts::checks_of_new_agent;
-use check::Part;
-pub use check::{Check, Verdict};
-use daemon::DaemonAnswer;
-pub use report::Report;
-pub use screen::{paint, text};
+use report::Part;
 use service::Service;
 
-use crate::os::external_program::ProgramError;
+use crate::args::DoctorArgs;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::external_program::ProgramError;
+use crate::render::display;
+use crate::render::output::{self, Form};
+
+pub use accounts::checks_of_new_agent;
+pub use report::{Check, Report, Verdict};
+pub use screen::{paint, text};
 
 pub fn examine(runtime: &Runtime) -> Report {
     let asked = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -85,4 +87,20 @@ fn service_checks(service: Option<Result<Service, ProgramError>>) -> Vec<Check> 
         Some(Err(error)) => vec![Check::skipped("all", error.to_string())],
         Some(Ok(service)) => service.checks(),
     }
+}
+
+/// `remit doctor`: runs all checks. The exit status is the number of failures.
+pub fn doctor(context: &Context, args: &DoctorArgs) -> Result<Exit, Failure> {
+    let report = examine(&context.runtime);
+    match context.form {
+        Form::Json => output::json(&report.json())?,
+        Form::Text => {
+            let mut lines = context.width.fold(&text(&report, args.verbose));
+            if display::is_color_wanted() {
+                lines = paint(&lines);
+            }
+            io::stdout().lock().write_all(lines.as_bytes())?;
+        }
+    }
+    Ok(Exit::of_failures(report.failures()))
 }

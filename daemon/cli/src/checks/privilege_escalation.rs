@@ -7,9 +7,9 @@ use std::path::Path;
 use remit_common::text;
 
 use super::agents::{AccountFacts, Password};
-use super::check::{Check, or_ok};
-use super::{doas, read};
-use crate::os::external_program::{Program, ProgramError};
+use super::report::{Check, or_ok};
+use super::{doas, file_facts};
+use crate::external_program::{Program, ProgramError};
 
 const SUDO: [&str; 2] = ["/usr/bin/sudo", "/usr/local/bin/sudo"];
 const DOAS: [&str; 2] = ["/usr/bin/doas", "/usr/local/bin/doas"];
@@ -32,7 +32,7 @@ pub fn checks(account: &AccountFacts) -> Vec<Check> {
     };
     if Program::find(&DOAS).is_some() {
         for path in DOAS_CONF.map(Path::new) {
-            match read::text(path) {
+            match file_facts::read_text(path) {
                 Ok(Some(text)) => checks.extend(by_doas(account, path, &text)),
                 Ok(None) => {}
                 Err(error) => {
@@ -114,8 +114,8 @@ fn rule_check(name: &str, user: &str, program: &str, free: bool, rule: &str, fix
 #[cfg(test)]
 mod tests {
     use super::super::agents::tests::agent;
-    use super::super::check::Verdict;
     use super::*;
+    use crate::checks::report::Verdict;
 
     fn kinds(checks: &[Check]) -> Vec<&'static str> {
         let kind = |check: &Check| match check.verdict {

@@ -3,10 +3,9 @@
 
 use remit_common::text;
 
-use super::check::{Check, Part, Verdict};
-use super::layers;
-use super::report::{Counts, Report};
-use crate::render::color::Colour;
+use super::daemon;
+use super::report::{Check, Counts, Part, Report, Verdict};
+use crate::render::display::Colour;
 use crate::render::units;
 
 /// In bytes, for the result of a good check.
@@ -110,7 +109,7 @@ pub fn text(report: &Report, all: bool) -> String {
 
 fn label_of_part(part: &Part) -> &'static str {
     match part.title {
-        layers::TITLE => "sandbox",
+        daemon::TITLE => "sandbox",
         title => title,
     }
 }

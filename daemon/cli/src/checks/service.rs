@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::check::{Check, or_ok};
 use super::kernel::without;
+use super::report::{Check, or_ok};
 use crate::client::configuration::REMITD;
-use crate::os::external_program::{Program, ProgramError};
+use crate::external_program::{Program, ProgramError};
 
 const SERVICE: &str = "remitd.service";
 const SOCKETS: [&str; 2] = ["remitd.socket", "remitd-admin.socket"];
@@ -329,8 +329,8 @@ fn compare(name: &str, own_namespaces: &[&str], own: &str, first: &str) -> Vec<C
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::whys;
     use super::*;
+    use crate::checks::report::whys;
 
     const GOOD: &str = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\
         NeedDaemonReload=no\nPrivateTmp=no\nProtectSystem=no\nProtectProc=default\nProcSubset=all\n\

@@ -5,16 +5,15 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::agents::AccountFacts;
-use super::check::{Check, or_ok};
+use super::file_facts;
 use super::keys::{self, KeyLocation, Now};
-use super::read;
+use super::report::{Check, or_ok};
 use crate::checks::file_facts::{FileFacts, FileKind, word};
-use crate::openssh::answers::Answers;
-use crate::openssh::connection::Connection;
-use crate::openssh::effective::{Effective, EffectiveError};
+use crate::external_program::Program;
+use crate::openssh::effective::{Answers, Effective, EffectiveError};
 use crate::openssh::keys::{KeyLine, lines};
 use crate::openssh::options::RIGHTS;
-use crate::os::external_program::Program;
+use crate::openssh::pattern::Connection;
 use crate::render::units;
 
 /// A client that can set one of these runs its own program instead of mcp-shim, because a shell starts mcp-shim.
@@ -63,7 +62,7 @@ pub fn settings(account: &AccountFacts, sshd: &Answers) -> Option<SshdSettings> 
 pub fn starts_shim(account: &AccountFacts, settings: &SshdSettings) -> bool {
     let sshd = &settings.effective;
     let files = sshd.authorized_keys_files(&account.name, account.uid, &account.home);
-    files.iter().any(|file| match read::bytes(file) {
+    files.iter().any(|file| match file_facts::read_bytes(file) {
         Ok(None) => false,
         Err(_) => true,
         Ok(Some(bytes)) => lines(&bytes).any(|(_, line)| match line {
@@ -207,7 +206,7 @@ pub fn key_checks(account: &AccountFacts, sshd: &Effective, now: &Now) -> Vec<Ch
     let mut count = 0;
     for file in sshd.authorized_keys_files(&account.name, account.uid, &account.home) {
         found.extend(file_faults(account, &file));
-        let bytes = match read::bytes(&file) {
+        let bytes = match file_facts::read_bytes(&file) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => continue,
             Err(error) => {
@@ -322,8 +321,8 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::super::agents::tests::agent;
-    use super::super::check::whys;
     use super::*;
+    use crate::checks::report::whys;
 
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";

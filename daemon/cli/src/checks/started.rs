@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::agents::AccountFacts;
-use super::check::{Check, or_ok};
+use super::report::{Check, or_ok};
 use crate::checks::file_facts::word;
 
 /// Files here start programs as the user who owns them or whose name they have. They belong to cron(8), at(1), and
@@ -165,8 +165,8 @@ fn text(file: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::agents::tests::agent;
-    use super::super::check::whys;
     use super::*;
+    use crate::checks::report::whys;
 
     #[test]
     fn c14_crontab_lines_and_units_are_named() {

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use remit_common::text;
 
 use super::agents::AccountFacts;
-use super::check::{Check, or_ok};
+use super::report::{Check, or_ok};
 use crate::checks::file_facts::word;
-use crate::os::external_program::{Program, ProgramError};
+use crate::external_program::{Program, ProgramError};
 
 /// Write access to these sockets equals root. Sockets of libvirt and snapd are absent: any user may connect, and
 /// these daemons check the peer.
@@ -135,8 +135,8 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown};
 
     use super::super::agents::tests::agent;
-    use super::super::check::Verdict;
     use super::*;
+    use crate::checks::report::Verdict;
 
     #[test]
     fn the_kernel_tells_what_can_be_written() {

@@ -1,7 +1,7 @@
 //! Runs `remitd --check` (remitd(8)) to learn if the daemon accepts configuration and policy. Only the daemon reads
 //! and judges the files; this module does not.
 
-use crate::os::external_program::Program;
+use crate::external_program::Program;
 
 pub const REMITD: &str = "/usr/libexec/remit/remitd";
 

@@ -5,10 +5,9 @@ use std::ops::Range;
 
 use remit_common::outcome::{Captured, JobReport, Page, State, Stream};
 
-use crate::client::stream_writer::Sink;
 use crate::client::user_socket::Daemon;
 use crate::error::Failure;
-use crate::render::output;
+use crate::render::output::{self, Sink};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {

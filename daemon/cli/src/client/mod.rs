@@ -5,7 +5,5 @@ pub(crate) mod configuration;
 pub(crate) mod ctrl_c;
 pub(crate) mod follow;
 pub(crate) mod job_stream;
-pub(crate) mod named_job;
 pub(crate) mod queue_position;
-pub(crate) mod stream_writer;
 pub(crate) mod user_socket;

@@ -11,9 +11,9 @@ use crate::client::user_socket::Daemon;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::render::display::Width;
 use crate::render::output::{self, Form};
 use crate::render::table::{self, Table};
-use crate::render::width::Width;
 
 /// Shows grants and the decision about a command, which also sets the exit status.
 pub fn access(context: &Context, args: AccessArgs) -> Result<Exit, Failure> {

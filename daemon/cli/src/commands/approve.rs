@@ -1,24 +1,24 @@
-//! `remit approve`: approves exactly the run that was shown. Typing the digest only helps the approver. Security
+//! `remit show` shows a request. `remit approve` approves exactly the run that was shown, `remit deny` denies it, with
+//! a reason for the requester. Typing the digest only helps the approver. Security
 //! rests on the peer's identity from the kernel and on the digest; the daemon checks both.
 
 use remit_common::admin::{AdminRequest, AnyJob, ShownRequest};
+use remit_common::client::ClientError;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use serde_json::json;
 
-use crate::args::ApproveArgs;
-use crate::commands::jobs;
+use super::jobs;
+use crate::args::{ApproveArgs, DenyArgs, ShowArgs};
+use crate::client::admin_socket;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::render::decided;
 use crate::render::output::{self, Form};
-use crate::render::request::Detail;
+use crate::render::request::{self, Detail};
 use crate::render::terminal::Terminal;
-use crate::{
-    client::admin_socket,
-    render::{decided, request},
-};
 
 const TRIES: usize = 3;
 
@@ -117,6 +117,53 @@ fn confirm(shown: &ShownRequest) -> Result<(), Failure> {
 fn is_begin(typed: &str, digest: &str) -> bool {
     let digits: String = typed.split_whitespace().collect();
     digits.len() >= 8 && digest.starts_with(&digits.to_ascii_lowercase())
+}
+
+pub fn deny(context: &Context, args: DenyArgs) -> Result<Exit, Failure> {
+    let job = job(context, args.id)?;
+    let why = args.message;
+    admin_socket::tell_done(context, AdminRequest::Deny { job, why })?;
+    Ok(Exit::OK)
+}
+
+pub fn show(context: &Context, args: ShowArgs) -> Result<Exit, Failure> {
+    let shown = match admin_socket::shown(context, args.id.clone()) {
+        Ok(shown) => shown,
+        Err(Failure::Client(ClientError::Refused(refusal))) if refusal.code == Code::NotFound => {
+            return over(context, args.id, refusal);
+        }
+        Err(error) => return Err(error),
+    };
+    match context.form {
+        Form::Json => output::json(&request::json(&shown))?,
+        Form::Text => {
+            let detail = match args.all {
+                true => Detail::All,
+                false => Detail::Short,
+            };
+            output::page(&request::page(&shown, detail))?;
+        }
+    }
+    Ok(Exit::OK)
+}
+
+/// Shows a request that no longer waits for approval.
+fn over(context: &Context, id: IdPrefix, refusal: Refusal) -> Result<Exit, Failure> {
+    let job = match decided::ask(context, id, false) {
+        Ok(job) => job,
+        Err(Failure::Client(ClientError::Refused(ambiguous)))
+            if ambiguous.code == Code::InvalidArgs =>
+        {
+            return Err(ambiguous.into());
+        }
+        // The id is unknown, or the daemon is too old for this request. The first error is right in both cases.
+        Err(_) => return Err(refusal.into()),
+    };
+    match context.form {
+        Form::Json => output::json(&jobs::any(&job))?,
+        Form::Text => output::text(&decided::page(&job))?,
+    }
+    Ok(Exit::OK)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `remit enroll`: gives an agent's key access to remit.
+//! `remit enroll` gives an agent's key access to remit; `remit unenroll` revokes it, or one of its keys.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -7,11 +7,13 @@ use std::path::Path;
 use remit_common::refusal::{Code, Refusal};
 use serde_json::json;
 
-use crate::args::EnrollArgs;
+use super::client_config::Destination;
+use crate::args::{EnrollArgs, UnenrollArgs};
 use crate::client::configuration::{self, ConfigAnswer, ConfigFinding, REMITD};
-use crate::commands::client_config::Destination;
 use crate::context::Context;
-use crate::enrollment::{self, AccountWas, Change, Enrolled, KEY_FILE, PublicKey, Request};
+use crate::enrollment::{
+    self, AccountWas, Change, Enrolled, KEY_FILE, PublicKey, Request, Undo, Undone,
+};
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::render::output::{self, Form};
@@ -182,6 +184,86 @@ pub fn as_root(verb: &'static str) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::NotRoot(verb)),
     }
+}
+
+pub fn unenroll(context: &Context, args: &UnenrollArgs) -> Result<Exit, Failure> {
+    as_root("unenroll")?;
+    let key = args.keyfile.as_deref().map(key).transpose()?;
+    let undone = enrollment::unenroll(&Undo {
+        name: &args.user,
+        key: key.as_ref(),
+        state: &args.state.state,
+        runtime: &context.runtime,
+    })
+    .map_err(|refused| Failure::Machine(refused.into()))?;
+    let refuses = refusals(configuration::ask());
+    let kept: Vec<String> = undone
+        .kept
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    match context.form {
+        Form::Json => output::json(&json!({
+            "user": args.user.as_str(),
+            "keys_removed": undone.keys,
+            "keys_left": undone.keys_left,
+            "group_left": undone.group,
+            "grants_revoked": undone.grants,
+            "account_removed": undone.account,
+            "processes_ended": undone.processes,
+            "kept": kept,
+            "notes": undone.notes,
+            "problems": undone.problems,
+            "daemon_refuses": refuses,
+        }))?,
+        Form::Text => {
+            output::text(&show_undone(args, &undone, &kept))?;
+            undone.notes.iter().for_each(|note| output::note(note));
+        }
+    }
+    warn_of(&refuses);
+    if undone.problems.is_empty() {
+        return Ok(Exit::OK);
+    }
+    undone
+        .problems
+        .iter()
+        .for_each(|problem| output::note(problem));
+    output::note(&format!(
+        "not everything was undone; to do the rest, run again: remit unenroll {}",
+        args.user
+    ));
+    Ok(Exit::REFUSED)
+}
+
+fn show_undone(args: &UnenrollArgs, undone: &Undone, kept: &[String]) -> String {
+    let user = &args.user;
+    let mut lines = match (&args.keyfile, undone.problems.is_empty()) {
+        (Some(_), _) => format!("'{user}' is still enrolled\n"),
+        (None, true) => format!("'{user}' is no longer enrolled\n"),
+        (None, false) => format!("'{user}' is still enrolled\n"),
+    };
+    let removed = match undone.keys_left {
+        0 => format!("{} removed", undone.keys),
+        left => format!("{} removed, {left} left", undone.keys),
+    };
+    lines += &table::fact("keys", &removed);
+    if let Some(group) = &undone.group {
+        lines += &table::fact("group", &format!("left {group}"));
+    }
+    if undone.grants > 0 {
+        lines += &table::fact("grants", &format!("{} revoked", undone.grants));
+    }
+    if undone.account {
+        lines += &table::fact("account", "removed");
+    }
+    if undone.processes > 0 {
+        lines += &table::fact("processes", &format!("{} ended", undone.processes));
+    }
+    for path in kept {
+        lines += &table::fact("kept", &format!("{path}: something else is in it"));
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -1,18 +1,22 @@
-//! `remit grant`: approves runs of a command in advance, for a limited time.
+//! `remit grant`, `remit grants` and `remit revoke`: temporary grants.
 
 use nix::unistd::{Gid, Group, Uid, User};
 use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, Grantee, NewGrant};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
+use serde_json::{Value, json};
 
-use super::grants;
-use crate::args::GrantArgs;
+use crate::args::{GrantArgs, RevokeArgs};
+use crate::client::admin_socket;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::render::display::Width;
 use crate::render::output::{self, Form};
-use crate::{client::admin_socket, render::units};
+use crate::render::table::Table;
+use crate::render::units;
 
+/// Approves runs of a command in advance, for a limited time.
 pub fn grant(context: &Context, args: GrantArgs) -> Result<Exit, Failure> {
     let new = NewGrant {
         to: parse_grantee(&args.grantee)?,
@@ -27,7 +31,7 @@ pub fn grant(context: &Context, args: GrantArgs) -> Result<Exit, Failure> {
         _ => None,
     })?;
     match context.form {
-        Form::Json => output::json(&grants::json(&entry))?,
+        Form::Json => output::json(&json(&entry))?,
         Form::Text => output::text(&describe(&entry))?,
     }
     Ok(Exit::OK)
@@ -42,8 +46,8 @@ fn describe(entry: &ActiveGrant) -> String {
     format!(
         "grant {0}: {1} may run {2} without another approval for {3}{uses}\nto end it: remit revoke {0}\n",
         entry.grant,
-        line(&grants::to(&entry.new.to)),
-        line(&grants::what(&entry.new)),
+        line(&to(&entry.new.to)),
+        line(&what(&entry.new)),
         units::duration(entry.left_ms),
     )
 }
@@ -87,6 +91,113 @@ fn lookup(word: &str, errno: nix::errno::Errno) -> Failure {
     let word = text::line(word.as_bytes(), 64);
     let why = format!("cannot look '{word}' up: {}", errno.desc());
     Failure::Input(Refusal::new(Code::InvalidArgs, why))
+}
+
+/// Lists the temporary grants in force, oldest first.
+pub fn grants(context: &Context) -> Result<Exit, Failure> {
+    let grants = admin_socket::ask(context, AdminRequest::Grants, |reply| match reply {
+        AdminReply::Grants(grants) => Some(grants),
+        _ => None,
+    })?;
+    match context.form {
+        Form::Json => {
+            let grants: Vec<Value> = grants.iter().map(json).collect();
+            output::json(&json!({ "grants": grants }))?;
+        }
+        Form::Text => output::text(&show_list(&grants, context.width))?,
+    }
+    Ok(Exit::OK)
+}
+
+fn show_list(grants: &[ActiveGrant], width: Width) -> String {
+    if grants.is_empty() {
+        return "no temporary grants\n".to_owned();
+    }
+    let mut table = Table::new([
+        ">GRANT",
+        "TO",
+        ">LEFT",
+        ">?RUNS LEFT",
+        "?SURVIVES REBOOT",
+        "?BY",
+        "~WHAT",
+    ]);
+    for entry in grants {
+        let uses = entry.uses_left.map(|uses| uses.to_string());
+        let reboot = match entry.new.across_reboot {
+            true => "yes",
+            false => "no",
+        };
+        table.row([
+            &entry.grant.to_string(),
+            &to(&entry.new.to),
+            &units::duration(entry.left_ms),
+            &uses.unwrap_or_default(),
+            reboot,
+            &entry.by,
+            &what(&entry.new),
+        ]);
+    }
+    table.render(width)
+}
+
+pub fn to(grantee: &Grantee) -> String {
+    match grantee {
+        Grantee::User { name, .. } => name.clone(),
+        Grantee::Group { name, .. } => format!("%{name}"),
+    }
+}
+
+pub fn what(new: &NewGrant) -> String {
+    let args = new
+        .args
+        .iter()
+        .map(|(arg, value)| format!(" {arg}={value}"));
+    format!("{}{}", new.what, args.collect::<String>())
+}
+
+pub fn json(entry: &ActiveGrant) -> Value {
+    let ActiveGrant {
+        grant,
+        new,
+        by,
+        by_uid,
+        granted_ms,
+        left_ms,
+        uses_left,
+    } = entry;
+    let (uid, gid) = match new.to {
+        Grantee::User { uid, .. } => (Some(uid), None),
+        Grantee::Group { gid, .. } => (None, Some(gid)),
+    };
+    // A list, because an argument may repeat.
+    let args: Vec<Value> = new
+        .args
+        .iter()
+        .map(|(name, value)| json!({ "name": name, "value": value }))
+        .collect();
+    json!({
+        "grant": grant,
+        "to": to(&new.to),
+        "uid": uid,
+        "gid": gid,
+        "what": new.what,
+        "args": args,
+        "for_s": new.for_s,
+        "left_ms": left_ms,
+        "uses": new.uses,
+        "uses_left": uses_left,
+        "across_reboot": new.across_reboot,
+        "by": by,
+        "by_uid": by_uid,
+        "given_ms": granted_ms,
+    })
+}
+
+/// Ends one grant or all. Nothing starts by them after the daemon's reply.
+pub fn revoke(context: &Context, args: &RevokeArgs) -> Result<Exit, Failure> {
+    admin_socket::tell_done(context, AdminRequest::Revoke { grant: args.id })?;
+    Ok(Exit::OK)
 }
 
 #[cfg(test)]

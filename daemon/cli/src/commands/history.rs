@@ -8,15 +8,15 @@ use remit_common::caps;
 use remit_common::wire::{HistoryEntry, HistoryPage, HistoryQuery, Kind, Reply, Request};
 
 use crate::args::HistoryArgs;
+use crate::client::admin_socket;
 use crate::client::user_socket::Daemon;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::render::color::{self, Colour};
+use crate::render::display::{self, Colour, Width};
 use crate::render::output::{self, Form};
 use crate::render::table::Table;
-use crate::render::width::Width;
-use crate::{client::admin_socket, render::units};
+use crate::render::units;
 
 pub fn history(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
     let all_users = is_of_all_users(context, args);
@@ -26,7 +26,7 @@ pub fn history(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
         Form::Text => {
             let render = Render {
                 width: context.width,
-                has_colours: color::is_wanted(),
+                has_colours: display::is_color_wanted(),
             };
             let lines = show(&page, all_users, render);
             io::stdout().lock().write_all(lines.as_bytes())?;

@@ -1,14 +1,17 @@
-//! Input of a request: files and standard input, bounded, and errors of arguments that clap cannot see.
+//! Input of a request: files and standard input, bounded; words `KEY=VALUE` of a named command; and errors of arguments
+//! that clap cannot see.
 
+use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::Path;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::Bytes;
+use remit_common::wire::{Bytes, What};
+use remit_common::{builtin, caps, text};
 
-use crate::args::Cli;
+use crate::args::{CallArgs, Cli, Secret};
 use crate::error::Failure;
 
 pub fn usage(why: &str) -> Failure {
@@ -43,6 +46,79 @@ pub fn bounded(from: &mut impl Read, name: &str, cap: usize) -> Result<Bytes, Fa
 fn unreadable(name: &str, error: &io::Error) -> Failure {
     let message = format!("cannot read {name}: {error}");
     Failure::Input(Refusal::new(Code::InvalidArgs, message))
+}
+
+/// Returns the command with its arguments: the words in order, then the secrets. The daemon validates them.
+pub fn named_command(name: String, words: &[OsString], call: &CallArgs) -> Result<What, Failure> {
+    let from_stdin = |secret: &&Secret| secret.file == Path::new("-");
+    let readers = call.secret.iter().filter(from_stdin).count();
+    if readers > 0 && call.stdin {
+        return Err(conflict("a secret", "the command's input ('--stdin')"));
+    }
+    if readers > 1 {
+        return Err(conflict("one secret", "another"));
+    }
+    let mut args = Vec::new();
+    for word in words {
+        args.push(pair(&name, word)?);
+    }
+    for secret in &call.secret {
+        args.push((secret.key.clone(), value(secret)?));
+    }
+    Ok(What::Named { name, args })
+}
+
+fn pair(name: &str, word: &OsString) -> Result<(String, String), Failure> {
+    let Some(word) = word.to_str() else {
+        let why = format!("an argument of '{name}' is not UTF-8");
+        return Err(Failure::Input(Refusal::new(Code::InvalidArgs, why)));
+    };
+    if let Some((key, value)) = word.split_once('=') {
+        return Ok((key.to_owned(), value.to_owned()));
+    }
+    let shown = text::line(word.as_bytes(), 64);
+    let why = format!("'{shown}' is no argument: each is KEY=VALUE");
+    let then = match meant(name, word) {
+        Some(meant) => format!("'{meant}' is likely meant"),
+        None => match builtin::pair(name, word) {
+            Err(Refusal {
+                next: Some(next),
+                code: Code::InvalidArgs,
+                ..
+            }) => next,
+            _ => format!("'remit access --name {name}' tells its arguments"),
+        },
+    };
+    Err(usage(&format!("{why}; {then}")))
+}
+
+/// Suggests the probable meaning of a word: `ssh` is the unit of `service.status`.
+fn meant(name: &str, word: &str) -> Option<String> {
+    let command = builtin::find(name).ok()?;
+    let mut args = command.args.iter().map(|arg| arg.name);
+    let key = args.find(|name| matches!(*name, "unit" | "pattern"))?;
+    Some(format!("{key}={word}"))
+}
+
+/// Reads a value from a file, without the final newline that an editor adds.
+fn value(secret: &Secret) -> Result<String, Failure> {
+    // One more byte for a newline.
+    let cap = caps::NAMED_VALUE + 1;
+    let what = format!("'{}' from", secret.key);
+    let bytes = match secret.file == Path::new("-") {
+        true => bounded(&mut io::stdin(), "standard input", cap)?,
+        false => file_of(&what, &secret.file, cap)?,
+    };
+    let bytes = bytes.into_vec();
+    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    match std::str::from_utf8(line) {
+        Ok(value) => Ok(value.to_owned()),
+        // The message must not show any part of the secret.
+        Err(_) => {
+            let why = format!("the value of '{}' is not UTF-8", secret.key);
+            Err(Failure::Input(Refusal::new(Code::InvalidArgs, why)))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,25 +1,26 @@
-//! `remit run`: runs a command and passes on its output.
+//! `remit run` and `remit change` run a command and pass on its output. `remit try` lets root run something in a
+//! profile without a grant, and shows what confined it.
 
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use remit_common::caps;
-use remit_common::outcome::{JobReport, State};
+use nix::unistd::geteuid;
+use remit_common::client::ClientError;
+use remit_common::outcome::{Enforced, JobReport, State};
+use remit_common::refusal::{Code, Refusal};
 use remit_common::result::JobResult;
-use remit_common::traceparent;
 use remit_common::wire::{Purpose, Run, What};
+use remit_common::{caps, text, traceparent};
 
-use super::input::{bounded, conflict, file_of, usage};
-use crate::args::{self, CallArgs, RunArgs};
+use super::input::{self, bounded, conflict, file_of, usage};
+use crate::args::{self, CallArgs, ChangeArgs, RunArgs, TryArgs};
 use crate::client::ctrl_c::Interrupt;
 use crate::client::follow::Streams;
 use crate::client::user_socket::Daemon;
-use crate::commands::named;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::render::approval;
 use crate::render::job_end;
 use crate::render::output::{self, Form};
 
@@ -45,7 +46,7 @@ pub fn start_detached(context: &Context, mut run: Run) -> Result<JobReport, Fail
     if report.ending.is_some() {
         return finish(context, &mut daemon, Streams::both(0, 0), report, false);
     }
-    approval::tell(&report);
+    job_end::tell_approval(&report);
     match context.form {
         Form::Json => output::json(&JobResult::from(&report))?,
         Form::Text => output::text(&format!("job {} {}\n", report.job, report.state.as_str()))?,
@@ -64,7 +65,7 @@ pub fn run_attached(context: &Context, mut run: Run) -> Result<JobReport, Failur
         State::AwaitingApproval => interrupt.awaits(job),
         _ => interrupt.started(job),
     }
-    approval::tell(&report);
+    job_end::tell_approval(&report);
     let mut streams = Streams::both(0, 0);
     let ended = match (report.ending.is_some(), context.form) {
         (true, _) => Ok(report),
@@ -125,7 +126,7 @@ fn request(args: RunArgs) -> Result<Run, Failure> {
             },
             interpreter,
         },
-        (None, None, Some(name)) => named::what(name, &args.argv, &args.call)?,
+        (None, None, Some(name)) => input::named_command(name, &args.argv, &args.call)?,
         (None, None, None) => What::Argv(args::bytes(&args.argv)),
     };
     Ok(Run {
@@ -136,11 +137,11 @@ fn request(args: RunArgs) -> Result<Run, Failure> {
             .map(|variable| (variable.name.into(), variable.value.into()))
             .collect(),
         profile: args.profile,
-        ..call(what, args.call, Purpose::Use)?
+        ..new_run(what, args.call, Purpose::Use)?
     })
 }
 
-pub fn call(what: What, call: CallArgs, purpose: Purpose) -> Result<Run, Failure> {
+fn new_run(what: What, call: CallArgs, purpose: Purpose) -> Result<Run, Failure> {
     let stdin = match call.stdin {
         true => Some(bounded(&mut io::stdin(), "standard input", caps::STDIN)?),
         false => None,
@@ -162,4 +163,128 @@ pub fn call(what: What, call: CallArgs, purpose: Purpose) -> Result<Run, Failure
 /// Returns a valid `TRACEPARENT`, the caller's trace.
 fn claimed_trace() -> Option<String> {
     traceparent::checked(std::env::var("TRACEPARENT").ok())
+}
+
+/// Runs the command and passes on its output. The exit status is the command's.
+pub fn change(context: &Context, args: ChangeArgs) -> Result<Exit, Failure> {
+    let no_wait = args.call.no_wait;
+    let run = change_request(args)?;
+    let report = match no_wait {
+        true => start_detached(context, run)?,
+        false => run_attached(context, run)?,
+    };
+    Ok(Exit::of_job(&report))
+}
+
+fn change_request(args: ChangeArgs) -> Result<Run, Failure> {
+    let ChangeArgs {
+        name,
+        reason,
+        call,
+        words,
+    } = args;
+    let mut words = words.into_iter();
+    let name = match name {
+        Some(name) => name,
+        None => match words.next() {
+            Some(word) => named_by(word.as_encoded_bytes())?,
+            None => return Err(usage("it names no command; 'remit access' lists them")),
+        },
+    };
+    let words: Vec<_> = words.collect();
+    let what = input::named_command(name, &words, &call)?;
+    new_run(what, call, Purpose::Change { reason })
+}
+
+fn named_by(word: &[u8]) -> Result<String, Failure> {
+    match std::str::from_utf8(word) {
+        Ok(name) if !name.contains('=') => Ok(name.to_owned()),
+        Ok(pair) => Err(usage(&format!(
+            "'{}' is an argument: the command's name comes first",
+            text::line(pair.as_bytes(), 64)
+        ))),
+        Err(_) => {
+            let why = "the name of the command is not UTF-8";
+            Err(Failure::Input(Refusal::new(Code::InvalidArgs, why)))
+        }
+    }
+}
+
+/// Runs the command, then prints what was enforced. The exit status is the command's.
+pub fn attempt(context: &Context, args: TryArgs) -> Result<Exit, Failure> {
+    let report = run_attached(context, try_request(args)).map_err(|failure| match failure {
+        // Membership in the group would not help: only root may try.
+        Failure::Client(ClientError::NotAllowed { .. }) if !geteuid().is_root() => {
+            Failure::NotRoot("try")
+        }
+        other => other,
+    })?;
+    if context.form == Form::Text
+        && let Some(enforced) = &report.enforced
+    {
+        enforced_lines(enforced)
+            .iter()
+            .for_each(|line| output::note(line));
+    }
+    Ok(Exit::of_job(&report))
+}
+
+fn try_request(args: TryArgs) -> Run {
+    Run {
+        traceparent: None,
+        what: match args.script {
+            Some(text) => What::Script {
+                text: text.into_vec().into(),
+                interpreter: None,
+            },
+            None => What::Argv(args::bytes(&args.argv)),
+        },
+        cwd: args.cwd.map(|dir| dir.into_os_string().into_vec().into()),
+        env: Vec::new(),
+        stdin: None,
+        profile: args.profile,
+        wait_ms: None,
+        max_runtime_s: args.timeout,
+        request_id: None,
+        purpose: Purpose::Try,
+    }
+}
+
+fn enforced_lines(enforced: &Enforced) -> Vec<String> {
+    let landlock = match enforced.landlock {
+        0 => "landlock: none".to_owned(),
+        version => format!("landlock: version {version}"),
+    };
+    let mut lines = vec![
+        format!("profile: {}", enforced.profile),
+        format!("uid: {}", enforced.uid),
+        landlock,
+    ];
+    lines.push(format!("layers: {}", enforced.layers.join(", ")));
+    lines.extend(
+        enforced
+            .limits
+            .iter()
+            .map(|limit| format!("limit: {limit}")),
+    );
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layer_and_limit_is_shown() {
+        let enforced = Enforced {
+            profile: "read".into(),
+            uid: 7,
+            layers: vec!["identity".into(), "seccomp".into()],
+            landlock: 0,
+            limits: vec!["runtime 300 s".into()],
+        };
+        let expect =
+            "profile: read|uid: 7|landlock: none|layers: identity, seccomp|limit: runtime 300 s";
+        assert_eq!(enforced_lines(&enforced).join("|"), expect);
+    }
 }

@@ -1,16 +1,16 @@
-//! `remit status`: shows the daemon's state.
+//! `remit status` shows the daemon's state; `remit lock` and `remit unlock` change whether it accepts requests.
 
 use std::iter::{once, repeat};
 
 use remit_common::admin::{AdminReply, AdminRequest, RecentRefusal, Status};
 
+use crate::args::LockArgs;
 use crate::client::admin_socket;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::render::output::{self, Form};
-use crate::render::table;
-use crate::render::units;
+use crate::render::{table, units};
 
 pub fn status(context: &Context) -> Result<Exit, Failure> {
     let status = admin_socket::ask(context, AdminRequest::Status, |reply| match reply {
@@ -144,4 +144,18 @@ fn recent(refusal: &RecentRefusal) -> String {
         refusal.message,
         refusal.code.as_str()
     )
+}
+
+pub fn lock(context: &Context, args: LockArgs) -> Result<Exit, Failure> {
+    let request = AdminRequest::Lock {
+        why: args.message,
+        kill: args.kill,
+    };
+    admin_socket::tell_done(context, request)?;
+    Ok(Exit::OK)
+}
+
+pub fn unlock(context: &Context) -> Result<Exit, Failure> {
+    admin_socket::tell_done(context, AdminRequest::Unlock)?;
+    Ok(Exit::OK)
 }

@@ -5,15 +5,17 @@ mod typed;
 mod values;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 
 use clap::{Command, CommandFactory};
 use clap_complete::CompleteEnv;
 use clap_complete::engine::ArgValueCompleter;
 use clap_complete::env::{Bash, Fish, Shells, Zsh};
-
-use crate::args::Cli;
 use values::Values;
+
+use crate::args::{Cli, CompletionsArgs};
+use crate::error::Failure;
+use crate::exit::Exit;
 
 /// Names the shell whose script asks.
 const VAR: &str = "REMIT_COMPLETE";
@@ -39,7 +41,7 @@ pub fn complete(args: &[OsString]) -> bool {
 const NAME: &str = "remit";
 
 /// Writes the script that registers the completion.
-pub fn script(shell: &str, to: &mut dyn io::Write) -> io::Result<()> {
+fn script(shell: &str, to: &mut dyn Write) -> io::Result<()> {
     let shell = SHELLS.completer(shell).ok_or(io::ErrorKind::InvalidInput)?;
     shell.write_registration(VAR, NAME, NAME, NAME, to)
 }
@@ -79,6 +81,14 @@ fn with(verb: Command, id: &str, values: Values) -> Command {
         true => arg.add(ArgValueCompleter::new(values)),
         false => arg,
     })
+}
+
+/// `remit completions`: prints a completion script.
+pub fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
+    let mut text = Vec::new();
+    script(&args.shell, &mut text)?;
+    io::stdout().lock().write_all(&text)?;
+    Ok(Exit::OK)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use remit_common::wire::{Access, AccessReport, Effect, Reply, Request};
 use remit_common::{RELEASE, builtin, text};
 
 use super::typed::Typed;
-use crate::commands::grants;
+use crate::commands::grant;
 use crate::render::request;
 
 /// A shell waits no longer for the daemon.
@@ -210,7 +210,7 @@ fn grants(runtime: Runtime) -> Option<Vec<Candidate>> {
         AdminReply::Grants(all) => Some(
             all.into_iter()
                 .map(|one| {
-                    let what = format!("{}: {}", grants::to(&one.new.to), grants::what(&one.new));
+                    let what = format!("{}: {}", grant::to(&one.new.to), grant::what(&one.new));
                     (one.grant.to_string(), what)
                 })
                 .collect(),

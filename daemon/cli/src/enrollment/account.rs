@@ -1,16 +1,14 @@
-//! Decides which accounts may become agents; makes and removes accounts. The decisions are pure. The machine's own
-//! programs (shadow-utils) make the changes.
+//! Decides which accounts may become agents: none in a group with power close to root, which doctor reports too. Makes
+//! and removes accounts. The decisions are pure. The machine's own programs (shadow-utils) make the changes.
 
-use std::fmt;
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
 use super::name::Name;
-use crate::os::external_program::{Program, ProgramError};
-use crate::os::root_groups;
+use crate::external_program::{Program, ProgramError};
 
 /// First uid that is not a system account (login.defs(5), UID_MIN).
 const FIRST_UID: u32 = 1000;
@@ -216,7 +214,7 @@ fn of_power(group: &str) -> Option<&'static str> {
         "adm" => Some("its members read all logs"),
         "remit-admin" => Some("its members lock and unlock remit"),
         "remit-broker" => Some("remit's own process has it"),
-        other => root_groups::why(other),
+        other => root_group_reason(other),
     }
 }
 
@@ -305,6 +303,68 @@ pub fn remove(name: &Name, uid: u32) -> Result<(), AccountError> {
         program(&["/usr/sbin/groupdel", "/usr/bin/groupdel"])?.ask(&[name.as_str()])?;
     }
     Ok(())
+}
+
+/// Groups with power equal or close to root.
+const GROUPS: &[(&str, &str)] = &[
+    ("root", "may write what group root may"),
+    ("sudo", "sudo makes its members root"),
+    ("wheel", "sudo and su make its members root"),
+    ("admin", "sudo makes its members root"),
+    (
+        "docker",
+        "the docker daemon runs anything as root for its members",
+    ),
+    (
+        "lxd",
+        "its members start containers that are root on the host",
+    ),
+    (
+        "incus",
+        "its members start containers that are root on the host",
+    ),
+    (
+        "incus-admin",
+        "its members start containers that are root on the host",
+    ),
+    (
+        "microk8s",
+        "its members start containers that are root on the host",
+    ),
+    (
+        "libvirt",
+        "its members start virtual machines that have the host's disks",
+    ),
+    (
+        "dockerroot",
+        "the docker daemon runs anything as root for its members",
+    ),
+    ("google-sudoers", "sudo makes its members root"),
+    (
+        "lpadmin",
+        "its members change what the printing service runs as root",
+    ),
+    (
+        "netdev",
+        "its members change the network of the machine, by NetworkManager too",
+    ),
+    ("ssh_keys", "its members read the machine's private keys"),
+    ("ssl-cert", "its members read private keys of services"),
+    ("wireshark", "its members read all traffic of the machine"),
+    ("input", "its members read what is typed at the console"),
+    ("disk", "its members write the disks under the file systems"),
+    ("kmem", "its members read the memory of the kernel"),
+    ("shadow", "its members read the hashes of passwords"),
+    (
+        "staff",
+        "its members write /usr/local, from which root runs programs",
+    ),
+];
+
+/// Returns why members of `group` have power close to root.
+pub fn root_group_reason(group: &str) -> Option<&'static str> {
+    let found = GROUPS.iter().find(|(name, _)| *name == group);
+    found.map(|(_, why)| *why)
 }
 
 #[cfg(test)]

@@ -2,19 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Request;
 use super::account::{self, Account, AccountError};
 use super::around::{check_bypasses, check_not_root_key, sshd_of};
-use super::clock;
 use super::expiry::End;
 use super::name::Name;
 use super::record::{EnrollmentRecord, Kept, Store};
 use super::refused::Refused;
-use super::request::Request;
+use crate::enrollment;
 use crate::enrollment::authorized_keys_file::KeyFile;
 use crate::enrollment::authorized_keys_line::{self, COMMAND, Change, Foreign};
 use crate::enrollment::safe_open::{Absent, Dir, Owner, Trust, WalkError};
+use crate::external_program::Program;
 use crate::openssh::effective;
-use crate::os::external_program::Program;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountWas {
@@ -36,7 +36,7 @@ pub struct Enrolled {
 /// Gives an agent's key its access. After an error the completed steps stay recorded and are not repeated.
 pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
     check_group(request.group)?;
-    let expires = request.expires.map(clock::resolve).transpose()?;
+    let expires = request.expires.map(enrollment::resolve).transpose()?;
     let store = Store::open(request.state)?;
     let name = request.name;
     if let Some(other) = store.other_with(name, &request.key.base64)? {

@@ -3,22 +3,21 @@
 use std::fs;
 use std::path::Path;
 
+use super::Request;
 use super::key::PublicKey;
 use super::name::Name;
 use super::refused::Refused;
-use super::request::Request;
 use crate::checks::{self, Verdict};
 use crate::enrollment::authorized_keys_line::{self, COMMAND};
-use crate::openssh::answers::Answers;
-use crate::openssh::base64;
-use crate::openssh::connection::Connection;
-use crate::openssh::effective::Effective;
+use crate::openssh::effective::{Answers, Effective};
+use crate::openssh::keys;
+use crate::openssh::pattern::Connection;
 
 /// Refuses an account that fails a check of `remit doctor`, and a key that opens other accounts. Returns the
 /// warnings.
 pub(super) fn check_bypasses(request: &Request) -> Result<Vec<String>, Refused> {
     let name = request.name;
-    let blob = base64::decode(request.key.base64.as_bytes()).unwrap_or_default();
+    let blob = keys::decode_base64(request.key.base64.as_bytes()).unwrap_or_default();
     let checks = checks::checks_of_new_agent(name.as_str(), blob)
         .map_err(|error| Refused::new(format!("cannot look at user '{name}': {error}")))?;
     let (mut whys, mut fixes, mut warnings) = (Vec::new(), Vec::new(), Vec::new());

@@ -3,7 +3,6 @@
 
 use std::fmt;
 
-use crate::openssh::base64;
 use crate::openssh::keys::{self, KeyLine, Unread};
 
 /// In bytes.
@@ -98,7 +97,7 @@ impl PublicKey {
             return Err(KeyError::Options);
         }
         // Base64 must be canonical, so each key has exactly one spelling.
-        let blob = base64::decode(key.base64.as_bytes());
+        let blob = keys::decode_base64(key.base64.as_bytes());
         check(
             key.kind,
             &blob.ok_or_else(|| KeyError::Malformed(key.kind.to_owned()))?,

@@ -2,10 +2,7 @@
 
 use remit_common::refusal::{Code, Refusal};
 
-use super::authorized_keys_file;
-use super::expiry;
-use super::record;
-use super::safe_open;
+use super::{authorized_keys_file, expiry, record, safe_open};
 
 #[derive(Debug)]
 pub struct Refused {
@@ -90,6 +87,6 @@ impl From<authorized_keys_file::FileError> for Refused {
 refused!(
     expiry::ExpiryError,
     record::RecordError,
-    crate::os::external_program::ProgramError,
+    crate::external_program::ProgramError,
     crate::openssh::effective::EffectiveError
 );

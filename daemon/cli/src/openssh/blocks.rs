@@ -4,8 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::connection::Connection;
-use super::pattern::{self, PatternKind};
+use super::pattern::{self, Connection, PatternKind};
 
 const DIR: &str = "/etc/ssh";
 const FILES: [&str; 2] = ["/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config"];

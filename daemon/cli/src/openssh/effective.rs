@@ -1,10 +1,15 @@
-//! Queries the settings that sshd applies to one user: `sshd -T -C user=…` (sshd(8)).
+//! Queries the settings that sshd applies to one user: `sshd -T -C user=…` (sshd(8)), once for each connection that its
+//! configuration distinguishes.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use super::connection::Connection;
-use crate::os::external_program::{Program, ProgramError};
+use super::blocks::{Block, Blocks};
+use super::pattern::Connection;
+use crate::external_program::{Program, ProgramError};
 
 const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
 
@@ -116,6 +121,85 @@ fn expand(pattern: &str, user: &str, uid: u32, home: &Path) -> String {
         }
     }
     path
+}
+
+#[derive(Debug)]
+pub struct Answers {
+    blocks: Blocks,
+    known: RefCell<BTreeMap<(String, Connection), EffectiveResult>>,
+}
+
+type EffectiveResult = Result<Rc<Effective>, Rc<EffectiveError>>;
+
+/// A connection that sshd treats differently from the default one.
+#[derive(Clone, Debug)]
+pub struct Way<'a> {
+    /// The block that this connection matches or fails to match.
+    pub block: &'a Block,
+    pub meets: bool,
+    /// `None`: no such connection was found, so sshd was not queried.
+    pub connection: Option<Connection>,
+}
+
+impl Answers {
+    pub fn read() -> Self {
+        Self::of(Blocks::read())
+    }
+
+    pub fn of(blocks: Blocks) -> Self {
+        Self {
+            blocks,
+            known: RefCell::default(),
+        }
+    }
+
+    pub fn unread(&self) -> &[String] {
+        &self.blocks.unread
+    }
+
+    /// Returns the settings for a user over this connection, from the cache if possible.
+    pub fn ask(&self, user: &str, connection: &Connection) -> EffectiveResult {
+        let key = (user.to_owned(), connection.clone());
+        if let Some(answer) = self.known.borrow().get(&key) {
+            return answer.clone();
+        }
+        let answer = Effective::ask(user, connection);
+        let answer = answer.map(Rc::new).map_err(Rc::new);
+        self.known.borrow_mut().insert(key, answer.clone());
+        answer
+    }
+
+    /// Returns the settings for another user. Without any Match block they equal those of `like`, which saves a
+    /// query.
+    pub fn of_other(
+        &self,
+        like: &str,
+        user: &str,
+        connection: &Connection,
+    ) -> Option<Rc<Effective>> {
+        let sure = self.blocks.any || !self.blocks.unread.is_empty();
+        self.ask(if sure { user } else { like }, connection).ok()
+    }
+
+    /// Returns connections that sshd may treat differently from [`Connection::default`]. Each block that can apply to
+    /// `user` gives one: it matches if the default does not, and the other way round.
+    pub fn ways(&self, user: &str) -> Vec<Way<'_>> {
+        let base = Connection::default();
+        let about = |block: &&Block| block.may_be_about(user);
+        let way = |block| {
+            let meets = Block::is_met_by(block, &base) != Some(true);
+            let connection = match meets {
+                true => block.meeting(&base),
+                false => block.missing(&base),
+            };
+            Way {
+                block,
+                meets,
+                connection,
+            }
+        };
+        self.blocks.all.iter().filter(about).map(way).collect()
+    }
 }
 
 #[cfg(test)]

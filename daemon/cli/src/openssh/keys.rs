@@ -1,6 +1,5 @@
-//! Parses lines of authorized_keys and public key files. Pure.
+//! Parses lines of authorized_keys and public key files, and decodes their base64 (RFC 4648). Pure.
 
-use super::base64;
 use super::options::{Options, OptionsError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +104,7 @@ fn is_named(kind: &[u8], of: &[u8]) -> bool {
 pub fn blob(word: &[u8]) -> Option<Vec<u8>> {
     let is_digit = |byte: &u8| !matches!(byte, b'\x0b' | b'\x0c' | b'\r');
     let digits: Vec<u8> = word.iter().copied().filter(is_digit).collect();
-    let spelt = base64::decode(&digits)?;
+    let spelt = decode_base64(&digits)?;
     let mut rest = match field(&spelt)? {
         (b"ssh-rsa", _) => spelt.as_slice(),
         _ => return Some(spelt),
@@ -146,6 +145,40 @@ fn options_length(text: &[u8]) -> usize {
         }
     }
     text.len()
+}
+
+/// Returns `None` if `text` is not padded base64.
+pub fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    if text.is_empty() || !text.len().is_multiple_of(4) {
+        return None;
+    }
+    let body = text.strip_suffix(b"=").unwrap_or(text);
+    let body = body.strip_suffix(b"=").unwrap_or(body);
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut held) = (0u32, 0);
+    for digit in body {
+        bits = bits << 6 | value(*digit)?;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held & 0xff) as u8);
+            bits &= (1 << held) - 1;
+        }
+    }
+    // Unused bits must be zero, so that each key has exactly one spelling.
+    (bits == 0).then_some(bytes)
+}
+
+fn value(digit: u8) -> Option<u32> {
+    let index = match digit {
+        b'A'..=b'Z' => digit - b'A',
+        b'a'..=b'z' => digit - b'a' + 26,
+        b'0'..=b'9' => digit - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    };
+    Some(u32::from(index))
 }
 
 #[cfg(test)]
@@ -260,6 +293,39 @@ mod tests {
         assert_eq!(field(b"\0\0\0\x02abc"), Some((&b"ab"[..], &b"c"[..])));
         for short in [&b""[..], b"\0\0\0", b"\0\0\0\x02a", b"\xff\xff\xff\xff"] {
             assert_eq!(field(short), None);
+        }
+    }
+
+    #[test]
+    fn the_vectors_of_the_standard() {
+        let cases: [(&[u8], &[u8]); 6] = [
+            (b"Zg==", b"f"),
+            (b"Zm8=", b"fo"),
+            (b"Zm9v", b"foo"),
+            (b"Zm9vYg==", b"foob"),
+            (b"Zm9vYmE=", b"fooba"),
+            (b"+/+/", b"\xfb\xff\xbf"),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(decode_base64(text).as_deref(), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for text in [
+            &b""[..],
+            b"Zg",
+            b"Zg=",
+            b"Zh==",
+            b"Zm9=",
+            b"Z===",
+            b"Zm 9",
+            b"Zm-_",
+            b"====",
+            b"Zg==Zg==",
+        ] {
+            assert_eq!(decode_base64(text), None, "{text:?}");
         }
     }
 }

@@ -1,14 +1,13 @@
-//! Describes the end of a job in a sentence.
+//! Describes the end of a job in a sentence. Tells the owner of a job that waits for approval who may approve it.
 
 use nix::sys::signal::Signal;
 use remit_common::admin::AnyJob;
 use remit_common::denial::Denial;
-use remit_common::outcome::{DENIED_BY, JobReport, State};
+use remit_common::outcome::{ApprovalView, DENIED_BY, JobReport, State};
 use remit_common::refusal::Code;
 
+use super::{calls, output, units};
 use crate::error;
-use crate::render::calls;
-use crate::render::output;
 
 /// Denials of one job that are printed by default.
 const DENIALS_SHOWN: usize = 3;
@@ -203,4 +202,30 @@ fn tell(report: &JobReport, ending: Option<String>) {
     if let Some(doubt) = Ended::from(report).doubt() {
         output::note(doubt);
     }
+}
+
+/// Prints on stderr who may approve the job, until when, and with which command. Prints nothing if no approval is
+/// pending.
+pub fn tell_approval(report: &JobReport) {
+    let Some(approval) = &report.approval else {
+        return;
+    };
+    output::note(&format!(
+        "job {} waits for the approval of another person: {}",
+        report.job,
+        approvers(approval)
+    ));
+    output::note(&format!(
+        "to approve it, one of them runs: {}",
+        approval.line
+    ));
+    output::note(&format!("it expires at {}", approval_end(approval)));
+}
+
+pub fn approvers(approval: &ApprovalView) -> String {
+    approval.by.join(", ")
+}
+
+pub fn approval_end(approval: &ApprovalView) -> String {
+    units::time(approval.expires_ms / 1000)
 }

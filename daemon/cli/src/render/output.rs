@@ -1,14 +1,16 @@
-//! Prints remit's own messages. Output of jobs goes through [`crate::client::stream_writer`] instead.
+//! Prints remit's own messages: text is sanitized, JSON has no character that could control a terminal. [`Sink`] writes
+//! the output of jobs.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
 
 use remit_common::text;
 use serde::Serialize;
 
+use super::display;
+use super::untrusted_columns::Page;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::render::untrusted_columns::Page;
-use crate::render::{color, json};
 
 const NOTE_BYTES: usize = 4096;
 
@@ -34,7 +36,7 @@ pub fn text(lines: &str) -> Result<(), Failure> {
 
 /// Prints a page on stdout, in color on a terminal. Fails as [`text()`].
 pub fn page(page: &Page) -> Result<(), Failure> {
-    let text = page.text(color::is_wanted());
+    let text = page.text(display::is_color_wanted());
     Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }
 
@@ -46,7 +48,7 @@ pub fn complain(lines: &str) {
 
 /// Prints one JSON object as a line. Fails as [`text()`].
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let line = json::line(value).map_err(io::Error::other)?;
+    let line = json_line(value).map_err(io::Error::other)?;
     Ok(writeln!(io::stdout().lock(), "{line}")?)
 }
 
@@ -58,5 +60,146 @@ pub fn finish(exit: Exit) -> Exit {
             Failure::Gone => exit,
             failure => failure.report(Form::Text),
         },
+    }
+}
+
+/// Serializes `value` to one line. Characters that are not plain become `\u` escapes, so nothing is lost.
+pub fn json_line(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    let json = serde_json::to_string(value)?;
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        if text::is_plain(c) {
+            line.push(c);
+            continue;
+        }
+        // Outside strings JSON has only plain characters, so this one is inside a string.
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "\\u{unit:04x}");
+        }
+    }
+    Ok(line)
+}
+
+/// Writes a job's output to a descriptor: raw to files and pipes, sanitized to a terminal, because output is hostile
+/// data.
+pub struct Sink<'a> {
+    to: Box<dyn Write + 'a>,
+    mode: Mode,
+}
+
+enum Mode {
+    Raw,
+    /// Sanitized. The bytes are an incomplete character.
+    Shown(Vec<u8>),
+}
+
+impl<'a> Sink<'a> {
+    pub fn new(to: impl Write + IsTerminal + 'a) -> Self {
+        let mode = if to.is_terminal() {
+            Mode::Shown(Vec::new())
+        } else {
+            Mode::Raw
+        };
+        let to = Box::new(to);
+        Self { to, mode }
+    }
+
+    /// Writes bytes. A character may be split over two calls.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.mode {
+            Mode::Raw => self.to.write_all(bytes),
+            Mode::Shown(carry) => {
+                carry.extend_from_slice(bytes);
+                let rest = carry.split_off(whole(carry));
+                let ready = std::mem::replace(carry, rest);
+                self.to.write_all(text::show(&ready).text.as_bytes())
+            }
+        }
+    }
+
+    /// Flushes everything except an incomplete character.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+
+    /// Writes an incomplete character too, and flushes.
+    pub fn finish(mut self) -> io::Result<()> {
+        if let Mode::Shown(carry) = &self.mode {
+            self.to.write_all(text::show(carry).text.as_bytes())?;
+        }
+        self.to.flush()
+    }
+}
+
+/// Returns how many bytes come before an incomplete last character.
+fn whole(bytes: &[u8]) -> usize {
+    for back in 1..=3 {
+        let Some(at) = bytes.len().checked_sub(back) else {
+            break;
+        };
+        let length = match bytes.get(at) {
+            Some(0xc2..=0xdf) => 2,
+            Some(0xe0..=0xef) => 3,
+            Some(0xf0..=0xf4) => 4,
+            Some(0x80..=0xbf) => continue,
+            Some(_) | None => break,
+        };
+        return if length > back { at } else { bytes.len() };
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_are_escaped_and_read_back() {
+        let hostile = "a\n\t\x1b[2J\u{9b}\u{7f}\u{202e}\u{e0041}\u{feff}z\u{fc}";
+        let line = json_line(&hostile).unwrap();
+        assert!(
+            line.chars().all(|c| text::is_plain(c) && c != '\n'),
+            "{line}"
+        );
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), hostile);
+    }
+
+    #[test]
+    fn plain_text_stays_as_it_is() {
+        assert_eq!(json_line(&"gr\u{fc}n").unwrap(), "\"gr\u{fc}n\"");
+    }
+
+    fn shown(chunks: &[&[u8]]) -> String {
+        let mut written = Vec::new();
+        let mut sink = Sink {
+            to: Box::new(&mut written),
+            mode: Mode::Shown(Vec::new()),
+        };
+        for chunk in chunks {
+            sink.write(chunk).unwrap();
+        }
+        sink.finish().unwrap();
+        String::from_utf8(written).unwrap()
+    }
+
+    #[test]
+    fn a_split_character_is_shown_whole() {
+        for text in ["\u{fc}x", "\u{20ac}", "\u{1f600}", "a\u{1f600}b\u{fc}"] {
+            for at in 0..=text.len() {
+                let (head, tail) = text.as_bytes().split_at(at);
+                assert_eq!(shown(&[head, tail]), text);
+            }
+            let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+            assert_eq!(shown(&bytes), text);
+        }
+    }
+
+    #[test]
+    fn split_terminal_controls_are_escaped() {
+        assert_eq!(shown(&[b"\x1b", b"[2J"]), "\\x1b[2J");
+        assert_eq!(shown(&[b"\xc2", b"\x9b2J"]), "\\u{9b}2J");
+        assert_eq!(shown(&[b"ab\xe2\x82"]), "ab\\xe2\\x82");
+        assert_eq!(shown(&[b"\x80\x80\x80\x80", b"a"]), "\\x80\\x80\\x80\\x80a");
     }
 }

@@ -2,8 +2,7 @@
 
 use remit_common::text;
 
-use crate::render::color::Colour;
-use crate::render::width::{self, Width};
+use crate::render::display::{self, Colour, Width};
 
 const CELL_BYTES: usize = 64;
 /// Of a column that may be cut, in bytes.
@@ -100,16 +99,16 @@ impl<const N: usize> Table<N> {
                 };
                 let cell = match column.is_id {
                     true => cell.chars().take(available).collect(),
-                    false => width::cut(cell, available),
+                    false => display::cut(cell, available),
                 };
-                let missing = " ".repeat(available.saturating_sub(width::columns(&cell)));
+                let missing = " ".repeat(available.saturating_sub(display::columns(&cell)));
                 line += "  ";
                 line += &match column.is_right {
                     false => cell + &missing,
                     true => missing + &cell,
                 };
             }
-            let line = width::cut(line.trim_end(), width.limit().unwrap_or(usize::MAX));
+            let line = display::cut(line.trim_end(), width.limit().unwrap_or(usize::MAX));
             match with_colours {
                 true => lines += &colour.paint(&line),
                 false => lines += &line,
@@ -124,7 +123,7 @@ impl<const N: usize> Table<N> {
         let mut widths = [Some(0); N];
         for (cells, _) in &self.rows {
             for (width, cell) in widths.iter_mut().zip(cells) {
-                *width = (*width).max(Some(width::columns(cell)));
+                *width = (*width).max(Some(display::columns(cell)));
             }
         }
         let Some(limit) = width.limit() else {
@@ -252,7 +251,7 @@ mod tests {
         table.row(cells);
         let lines = table.render(Width::columns(40));
         assert!(
-            lines.lines().all(|line| width::columns(line) <= 40),
+            lines.lines().all(|line| display::columns(line) <= 40),
             "{lines}"
         );
         let (heading, row) = lines.split_once('\n').unwrap();

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::termios::{FlushArg, tcflush};
 use remit_common::text;
 
-use crate::render::color;
+use crate::render::display;
 use crate::render::untrusted_columns::Page;
 
 const LINE_BYTES: usize = 256;
@@ -30,7 +30,8 @@ impl Terminal {
     }
 
     pub fn show_page(&mut self, page: &Page) -> io::Result<()> {
-        self.0.write_all(page.text(color::is_allowed()).as_bytes())
+        self.0
+            .write_all(page.text(display::is_color_allowed()).as_bytes())
     }
 
     /// Returns the line typed after the question; `None` at the end of input. Discards earlier input, because text

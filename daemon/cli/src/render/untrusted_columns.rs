@@ -6,7 +6,7 @@ use std::iter;
 
 use remit_common::text;
 
-use crate::render::color::Colour;
+use crate::render::display::Colour;
 use crate::render::units;
 
 const COLUMNS: usize = 80;

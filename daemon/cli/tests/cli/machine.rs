@@ -1,12 +1,17 @@
-//! Tests the verbs that set up a machine. tests/machine/test-enroll tests their effect.
+//! Tests the verbs that set up and check a machine. tests/machine/test-enroll tests the effect of `enroll`; most checks of
+//! `doctor` depend on the machine.
 
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 
-use serde_json::json;
+use remit_common::admin::{
+    AdminReply, AdminRequest, Checkup, LayerCheck, LayerState, ProfileCheck,
+};
+use remit_common::refusal::{Code, Refusal};
+use serde_json::{Value, json};
 
-use crate::fake::{Said, remit};
+use crate::fake::{Fake, Said, remit};
 
 /// A well-formed key that nobody owns.
 const KEY: &str =
@@ -84,7 +89,7 @@ fn stdout_has_only_text_to_paste() {
     ];
     let config = said(&args, "");
     assert_eq!(config.status, Some(0), "{config:?}");
-    let read: serde_json::Value = serde_json::from_str(config.text()).unwrap();
+    let read: Value = serde_json::from_str(config.text()).unwrap();
     let ssh = read["mcpServers"]["web-1"]["args"].as_array().unwrap();
     assert_eq!(
         ssh[ssh.len() - 2..],
@@ -118,4 +123,140 @@ fn ambiguous_ssh_words_are_usage_errors() {
         let refused = said(args, KEY);
         assert_eq!((refused.status, refused.text()), (Some(64), ""), "{args:?}");
     }
+}
+
+fn checkup(state: LayerState) -> AdminReply {
+    AdminReply::Doctor(Box::new(Checkup {
+        kernel: "6.1.0-test".into(),
+        landlock: 2,
+        landlock_errata: 0,
+        cgroup: Some("/sys/fs/cgroup/x".into()),
+        controllers: vec!["memory".into(), "pids".into(), "cpu".into()],
+        missing_controllers: Vec::new(),
+        lowered_limits: Vec::new(),
+        audit: "file".into(),
+        audit_error: None,
+        profiles: vec![ProfileCheck {
+            name: "read".into(),
+            refused: None,
+            layers: vec![LayerCheck {
+                name: "mounts".into(),
+                state,
+                detail: "it was \x1b[2J refused".into(),
+            }],
+        }],
+    }))
+}
+
+fn verdict<'a>(report: &'a Value, part: &str, name: &str) -> (&'a str, &'a str) {
+    let checks = report["checks"].as_array().unwrap();
+    let found = checks
+        .iter()
+        .find(|check| check["part"] == part && check["name"] == name);
+    let found = found.unwrap_or_else(|| panic!("no {part} {name}: {report}"));
+    (
+        found["verdict"].as_str().unwrap(),
+        found["why"].as_str().unwrap_or_default(),
+    )
+}
+
+/// Checks that the exit status is the number of failures.
+fn report(said: &Said) -> Value {
+    let report = said.json();
+    assert_eq!(
+        report["counts"]["failures"]
+            .as_i64()
+            .map(|count| count as i32),
+        said.status,
+        "{said:?}"
+    );
+    report
+}
+
+#[test]
+fn broken_layer_is_named_and_counted() {
+    let (fake, heard) = Fake::admin(checkup(LayerState::Held));
+    let held = report(&fake.output(&["doctor", "--json"]));
+    assert_eq!(heard.recv().unwrap(), AdminRequest::Doctor);
+    assert_eq!(verdict(&held, "walls", "read: mounts").0, "ok");
+    assert_eq!(held["checkup"]["profiles"][0]["walls"][0]["state"], "held");
+
+    let (fake, _heard) = Fake::admin(checkup(LayerState::Broken));
+    let broken = report(&fake.output(&["doctor", "--json"]));
+    let (word, why) = verdict(&broken, "walls", "read: mounts");
+    assert_eq!(word, "failure");
+    assert!(
+        why.starts_with("sandbox layer 'mounts' does not hold"),
+        "{why}"
+    );
+    let count = |report: &Value| report["counts"]["failures"].as_i64().unwrap();
+    assert_eq!(count(&broken), count(&held) + 1);
+}
+
+#[test]
+fn unknown_lock_state_is_not_shown_open() {
+    let (fake, heard) = Fake::admin(checkup(LayerState::Held));
+    let report = report(&fake.output(&["doctor", "--json"]));
+    assert_eq!(heard.recv().unwrap(), AdminRequest::Doctor);
+    assert_eq!(heard.recv().unwrap(), AdminRequest::Status);
+    let checks = report["checks"].as_array().unwrap();
+    assert!(checks.iter().all(|check| check["name"] != "lock"));
+}
+
+#[test]
+fn failures_come_last_and_are_escaped() {
+    let (fake, _heard) = Fake::admin(checkup(LayerState::Broken));
+    let said = fake.output(&["doctor"]);
+    let text = said.text();
+    assert!(
+        text.contains("\nFAILURE  read: mounts: ") && text.contains("\n    fix: boot a kernel"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\\x1b[2J") && !text.contains('\x1b'),
+        "{text}"
+    );
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("remit has problems here: "), "{last}");
+}
+
+#[test]
+fn fine_checks_are_listed_only_with_verbose() {
+    let (fake, _heard) = Fake::admin(checkup(LayerState::Held));
+    let short = fake.output(&["doctor"]);
+    let line = "sandbox   ok       1 of 1 checks hold\n";
+    assert!(short.text().starts_with(line), "{short:?}");
+    assert!(!short.text().contains("ok       read: mounts"), "{short:?}");
+
+    let (fake, _heard) = Fake::admin(checkup(LayerState::Held));
+    let all = fake.output(&["doctor", "-v"]);
+    assert!(
+        all.text().starts_with("sandbox\n  ok       read: mounts: "),
+        "{all:?}"
+    );
+    assert_eq!(all.status, short.status);
+}
+
+#[test]
+fn other_checks_run_without_daemon_answer() {
+    let without_daemon = remit(Path::new("/nonexistent"), &["doctor", "--json"]);
+    let silent = report(&Said::from({ without_daemon }.output().unwrap()));
+    let (word, why) = verdict(&silent, "walls", "daemon");
+    assert_eq!(word, "failure");
+    assert!(why.starts_with("remitd is not running"), "{why}");
+    assert_eq!(verdict(&silent, "files", "remit.sock").0, "failure");
+    assert_eq!(silent["checkup"], Value::Null);
+
+    let refusal = Refusal::new(Code::NotStarted, "the walls were not tried");
+    let (fake, _heard) = Fake::admin(AdminReply::Refused(refusal));
+    let refused = report(&fake.output(&["doctor", "--json"]));
+    assert!(
+        verdict(&refused, "walls", "daemon")
+            .1
+            .contains("were not tried")
+    );
+
+    let (fake, _heard) = Fake::admin(AdminReply::Done("x".into()));
+    let wrong = report(&fake.output(&["doctor", "--json"]));
+    assert_eq!(verdict(&wrong, "walls", "daemon").0, "failure");
 }

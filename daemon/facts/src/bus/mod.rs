@@ -12,8 +12,7 @@ use remit_common::host::{FailedUnit, List, Section, Session, StateCount, Units};
 use tokio::time::{Instant, timeout_at};
 use zbus::{Connection, DynamicType, OwnedObjectPath, OwnedVariant, Type, connection};
 
-use crate::read::{self, Why};
-use crate::sources::{Sources, wants};
+use crate::read::{self, Sources, Why, wants};
 
 pub use service::service_json;
 

@@ -7,8 +7,8 @@ use serde::Serialize;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{ParsedExtension, X509Certificate};
 
-use super::lines::{lines, lines_but, number};
-use super::walk::Walk;
+use super::files::Walk;
+use crate::text::{lines, lines_but, number};
 use crate::times::{now, stamp};
 
 /// Maximum file size. Larger files are bundles of authorities, not certificates of this machine.

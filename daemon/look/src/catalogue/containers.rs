@@ -8,7 +8,7 @@ use remit_engine::{Container, get, get_json, identified, parsed};
 use serde_json::Value;
 
 use super::command_words;
-use super::lines::{cannot_write, lines, number};
+use crate::text::{cannot_write, lines, number};
 
 /// Prefixes of labels and options whose values have a meaning defined by engine or image vendors.
 const SHOWN_PREFIXES: [&str; 3] = ["com.docker.", "io.podman.", "org.opencontainers."];

@@ -1,13 +1,12 @@
 //! `schedule.cron`: the jobs of cron and their times.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{fs, io};
 
 use serde::Serialize;
 
-use super::lines::lines_but;
+use crate::text::lines_but;
 
 const TABLES: [&str; 6] = [
     "/etc/crontab",

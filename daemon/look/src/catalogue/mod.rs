@@ -5,9 +5,7 @@ mod command_words;
 mod containers;
 mod cron;
 mod files;
-mod lines;
 mod unix_sockets;
-mod walk;
 
 use std::process::ExitCode;
 

@@ -12,7 +12,7 @@ use nix::sys::socket::{
 use remit_common::text;
 use serde::Serialize;
 
-use super::lines::lines;
+use crate::text::lines;
 
 /// Linux: netlink.h, sock_diag.h, unix_diag.h.
 const HEADER: usize = 16;

@@ -1,12 +1,12 @@
-//! Starts one journalctl, reads it line by line, and ends it. All IO of the journal is here.
+//! Starts one journalctl(1), reads it line by line, and ends it. All IO of the journal is here. Each value of a request is
+//! part of a word `--name=value`, so it cannot become an option.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 
+use remit_common::builtin::LogQuery;
 use remit_common::text;
-
-use super::older::Older;
 
 /// Maximum bytes of an entry's line. The rest of a longer line is skipped.
 const LINE: usize = 1 << 20;
@@ -115,4 +115,66 @@ impl Journal {
 
 fn unreadable(error: io::Error) -> String {
     format!("cannot read what journalctl writes: {error}")
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Older {
+    None,
+    Exactly(u64),
+    MoreThan(u64),
+}
+
+const FIELDS: &str = "MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER,_COMM,_PID,SYSLOG_PID";
+
+pub fn options(query: &LogQuery) -> Vec<String> {
+    // Without `--all` a long message is null.
+    let fixed = ["--no-pager", "--output=json", "--all", "--reverse"];
+    let mut options: Vec<String> = fixed.map(str::to_owned).into();
+    options.push(format!("--output-fields={FIELDS}"));
+    let mut add = |name: &str, value: Option<String>| {
+        options.extend(value.map(|value| format!("--{name}={value}")));
+    };
+    add("unit", query.unit.as_ref().map(ToString::to_string));
+    add("since", query.since.as_ref().map(ToString::to_string));
+    add("until", query.until.as_ref().map(ToString::to_string));
+    add("priority", query.priority.as_ref().map(ToString::to_string));
+    add("grep", query.grep.as_ref().map(ToString::to_string));
+    add("boot", query.boot.as_ref().map(ToString::to_string));
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::builtin::Builtin;
+
+    use super::*;
+
+    #[test]
+    fn each_argument_is_one_word_after_its_name() {
+        let words = [
+            "logs",
+            "unit=nginx",
+            "since=-2h",
+            "until=2026-11-20 10:00",
+            "priority=err..warn",
+            "grep=--output=verbose -x",
+            "boot=-1",
+            "lines=7",
+        ];
+        let Ok(Builtin::Logs(query)) = Builtin::of_words(words) else {
+            panic!("these are logs");
+        };
+        assert_eq!(
+            options(&query)[5..],
+            [
+                "--unit=nginx.service",
+                "--since=-7200s",
+                "--until=2026-11-20 10:00:00",
+                "--priority=err..warning",
+                "--grep=--output=verbose -x",
+                "--boot=-1",
+            ]
+        );
+        assert_eq!(options(&LogQuery::default()).len(), 5);
+    }
 }

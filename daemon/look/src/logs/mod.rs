@@ -3,15 +3,12 @@
 mod child;
 pub(crate) mod dedup;
 mod entry;
-mod older;
-mod options;
 
+use child::{Journal, Older};
 use remit_common::builtin::LogQuery;
 
 use crate::logs::dedup::{Fold, Group};
 use crate::times::{SECOND, date, exact};
-use child::Journal;
-use older::Older;
 
 /// Maximum older entries that are counted. Above this the text says "more than".
 const COUNTED: u64 = 10_000;
@@ -37,7 +34,7 @@ pub fn read(query: &LogQuery, extent: Extent) -> Result<ShownEntries, String> {
         Extent::All => query.lines.get(),
         Extent::Newest(lines) => lines,
     };
-    let mut journal = Journal::ask(&options::build(query))?;
+    let mut journal = Journal::ask(&child::options(query))?;
     let mut fold = Fold::new(usize::from(lines));
     let mut older = Older::None;
     while let Some(line) = journal.line()? {

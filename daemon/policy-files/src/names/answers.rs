@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Group, User};
 
 use super::Names;
-use crate::last_known::LastKnown;
+use crate::names::LastKnown;
 
 impl Names {
     /// Continues denials of names that do not exist now, with their ids of an earlier load.

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 use remit_policy::{Ids, Machine, MachineTable, Program};
-
-use crate::last_known::LastKnown;
+use serde::{Deserialize, Serialize};
 
 /// This machine's user database, name service and file system, or another machine that cannot be asked. It may wait
 /// for any of them. Each question is asked once. A later equal question gets the same answer.
@@ -306,6 +305,15 @@ impl Machine for Names {
     fn protected(&self) -> Vec<String> {
         self.protected.clone()
     }
+}
+
+/// Names of a policy and their ids at an earlier load. A name that is temporarily unknown still denies those ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastKnown {
+    pub users: BTreeMap<String, u32>,
+    pub groups: BTreeMap<String, u32>,
+    /// By gid: the members of groups that a denial names, with their uids.
+    pub members: BTreeMap<u32, BTreeMap<String, u32>>,
 }
 
 #[cfg(test)]

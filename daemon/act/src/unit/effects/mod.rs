@@ -11,8 +11,7 @@ use remit_common::service::{is_disruptive, is_protected};
 use remit_common::text;
 
 use super::manager::{Known, Manager, WORD};
-use crate::args::UnitVerb;
-use crate::fault::Fault;
+use crate::args::{Fault, UnitVerb};
 
 /// Maximum number of (unit, act) pairs that are looked at. It bounds the time and the memory of a request.
 const PAIRS: usize = 1024;

@@ -1,7 +1,7 @@
 //! The notes and their programs. Data only. A program is listed if it can only mislead in the sandbox: it reports a
 //! wrong reason, or omits data silently. Each note says so and names an alternative, if there is one.
 
-use crate::hints::programs;
+use crate::hints::topic;
 
 const MOUNTS: &str = "the mount table is the sandbox's own, all read-only: `findmnt -N 1` and /proc/1/mounts show the host's";
 const TMP: &str = "/tmp, /var/tmp and /dev/shm are private to the job and empty";
@@ -56,8 +56,8 @@ const PROGRAMS: &[(&[&str], &str)] = &[
     (&["lslocks"], LOCK_FILES),
     // The last two are the calls of node and Python.
     (&["whoami", "screen", ".userInfo", "pwd.getpwuid"], ACCOUNT),
-    (programs::USERS, USERS),
-    (programs::BUS, BUS),
+    (topic::USERS, USERS),
+    (topic::BUS, BUS),
     (
         &[
             "mysql",
@@ -76,16 +76,16 @@ const PROGRAMS: &[(&[&str], &str)] = &[
         ],
         SERVICES,
     ),
-    (programs::CONNECT, NETWORK),
+    (topic::CONNECT, NETWORK),
     (&["ifconfig"], INTERFACES),
-    (programs::REBOOT, UNIT_CHANGE),
-    (programs::PACKETS, PING),
-    (programs::CONTAINERS, CONTAINERS),
+    (topic::REBOOT, UNIT_CHANGE),
+    (topic::PACKETS, PING),
+    (topic::CONTAINERS, CONTAINERS),
     (&["dmesg"], KERNEL_LOG),
     (&["crontab"], CRONTAB),
     (&["atq"], AT),
-    (programs::FIREWALL, FIREWALL),
-    (programs::DISKS, DEVICES),
+    (topic::FIREWALL, FIREWALL),
+    (topic::DISKS, DEVICES),
     (&["sqlite3"], WAL),
 ];
 
@@ -154,7 +154,7 @@ fn of_systemctl(args: &[&[u8]]) -> &'static str {
         }
         "is-system-running" => UNIT_FAILED,
         "reboot" | "poweroff" => UNIT_CHANGE,
-        verb if programs::UNIT_CHANGES.contains(&verb) => UNIT_CHANGE,
+        verb if topic::UNIT_CHANGES.contains(&verb) => UNIT_CHANGE,
         _ => UNIT_STATUS,
     }
 }

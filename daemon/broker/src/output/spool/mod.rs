@@ -4,11 +4,10 @@
 //! `ID.out.more` and `ID.err.more` exist after an overflow: they have its full length, but the middle is a hole.
 //! `ID.lost` describes bytes that are in neither. Names come from job ids, never from client input.
 
-mod disk;
 mod note;
 mod sweep;
 
-pub use self::note::{LostRange, Note};
+pub use self::note::{Amount, Lost, LostRange, Note, size};
 
 use std::cell::Cell;
 use std::fs::File;
@@ -20,12 +19,11 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
-use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::Stream;
-use remit_common::text;
+use remit_common::{caps, text};
 
-use self::disk::Disk;
+use crate::output::quota::Disk;
 
 const SUFFIXES: [&str; 5] = [".out", ".err", ".out.more", ".err.more", ".lost"];
 

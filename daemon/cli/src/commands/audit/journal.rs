@@ -1,20 +1,18 @@
-//! Reads records from the journal with journalctl(1).
+//! Reads records from the journal with journalctl(1), line by line in bounded memory.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::thread;
+use std::{fs, thread};
 
 use nix::unistd::{AccessFlags, access, geteuid};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
 use remit_trail::Event;
 
-use super::lines::{self, RecordLine};
 use super::record::AuditRecord;
 use crate::error::Failure;
-use crate::os::external_program::Program;
+use crate::external_program::Program;
 
 /// Persistent and volatile journal files.
 const JOURNAL_DIRS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
@@ -24,7 +22,7 @@ const SAID_READ: u64 = 4096;
 
 /// Matches of every daemon record. Any process can write fields to the journal. Fields that start with `_` are set by
 /// journald; other fields count only together with them.
-pub const DAEMON_MATCHES: [&str; 2] = ["_UID=0", "SYSLOG_IDENTIFIER=remitd"];
+const DAEMON_MATCHES: [&str; 2] = ["_UID=0", "SYSLOG_IDENTIFIER=remitd"];
 
 /// journalctl(1), after a check that this user can read the journal.
 #[derive(Debug)]
@@ -156,7 +154,7 @@ fn can_read() -> bool {
 fn hear(mut stderr: ChildStderr) -> String {
     let mut said = Vec::new();
     let _ = (&mut stderr).take(SAID_READ).read_to_end(&mut said);
-    let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+    let _ = io::copy(&mut stderr, &mut io::sink());
     text::line(said.trim_ascii(), SAID)
 }
 
@@ -166,7 +164,7 @@ fn read(
 ) -> Result<ControlFlow<()>, Failure> {
     let mut number = 0;
     loop {
-        let line = lines::next(&mut from, Vec::new());
+        let line = next_line(&mut from, Vec::new());
         number += 1;
         let record = match line {
             Ok(None) => return Ok(ControlFlow::Continue(())),
@@ -184,5 +182,72 @@ fn read(
         if take(record)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
+    }
+}
+
+/// In bytes. A record is smaller than 64 KiB; as a JSON byte array it is up to five times that.
+const LINE: usize = 4 << 20;
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum RecordLine {
+    Whole(Vec<u8>),
+    /// Longer than [`LINE`]; skipped.
+    TooLong,
+    /// The end of the stream without a newline.
+    Rest(Vec<u8>),
+}
+
+/// Returns the next line, or `None` at the end. `rest` is the [`RecordLine::Rest`] of an earlier call, to be continued.
+pub fn next_line(reader: &mut impl BufRead, rest: Vec<u8>) -> io::Result<Option<RecordLine>> {
+    let mut line = rest;
+    let limit = (LINE + 1).saturating_sub(line.len()) as u64;
+    (&mut *reader).take(limit).read_until(b'\n', &mut line)?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+        return Ok(Some(RecordLine::Whole(line)));
+    }
+    if line.len() <= LINE {
+        return Ok((!line.is_empty()).then_some(RecordLine::Rest(line)));
+    }
+    drop(line);
+    reader.skip_until(b'\n')?;
+    Ok(Some(RecordLine::TooLong))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_one_by_one() {
+        let mut text = &b"a\n\nb"[..];
+        let mut next = || next_line(&mut text, Vec::new()).unwrap();
+        assert_eq!(next(), Some(RecordLine::Whole(b"a".to_vec())));
+        assert_eq!(next(), Some(RecordLine::Whole(Vec::new())));
+        assert_eq!(next(), Some(RecordLine::Rest(b"b".to_vec())));
+        assert_eq!(next(), None);
+        let mut more = &b"c\nd"[..];
+        let line = next_line(&mut more, b"b".to_vec()).unwrap();
+        assert_eq!(line, Some(RecordLine::Whole(b"bc".to_vec())));
+    }
+
+    #[test]
+    fn endless_line_takes_no_memory() {
+        let endless = io::repeat(b'x').take(10 * LINE as u64);
+        let mut reader = BufReader::new(endless.chain(&b"\nb\n"[..]));
+        assert_eq!(
+            next_line(&mut reader, Vec::new()).unwrap(),
+            Some(RecordLine::TooLong)
+        );
+        assert_eq!(
+            next_line(&mut reader, Vec::new()).unwrap(),
+            Some(RecordLine::Whole(b"b".to_vec()))
+        );
+        assert_eq!(next_line(&mut reader, Vec::new()).unwrap(), None);
+        let mut exact = BufReader::new(io::repeat(b'x').take(LINE as u64).chain(&b"\n"[..]));
+        assert_eq!(
+            next_line(&mut exact, Vec::new()).unwrap(),
+            Some(RecordLine::Whole(vec![b'x'; LINE]))
+        );
     }
 }

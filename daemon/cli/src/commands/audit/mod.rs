@@ -1,11 +1,9 @@
 //! `remit audit`: reads records with the caller's rights and verifies them without the daemon. The daemon is asked
 //! only for the newest record.
 
-mod export;
 mod filter;
 mod head;
 mod journal;
-mod lines;
 mod list;
 mod loss;
 mod record;
@@ -13,7 +11,7 @@ mod source;
 mod story;
 mod verify;
 
-pub use export::export;
+pub use list::export;
 pub use verify::verify;
 
 use crate::args::RecordsArgs;

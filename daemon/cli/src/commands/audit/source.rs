@@ -12,8 +12,7 @@ use remit_common::refusal::{Code, Refusal};
 use serde::Deserialize;
 
 use super::filter::Filter;
-use super::journal::Journal;
-use super::lines::{self, RecordLine};
+use super::journal::{self, Journal, RecordLine};
 use super::record::AuditRecord;
 use crate::args::RecordSourceArgs;
 use crate::error::Failure;
@@ -222,7 +221,7 @@ fn file(
     let mut tries = if is_written { TRIES } else { 0 };
     let mut rest = Vec::new();
     loop {
-        let line = lines::next(&mut from, std::mem::take(&mut rest));
+        let line = journal::next_line(&mut from, std::mem::take(&mut rest));
         let mut record = match line.map_err(|error| unreadable(path, &error))? {
             None => return Ok(ControlFlow::Continue(())),
             Some(RecordLine::Rest(line)) if tries > 0 => {

@@ -8,8 +8,8 @@ use remit_common::id_prefix::IdPrefix;
 use remit_common::refusal::{Code, Refusal};
 use serde_json::json;
 
-use super::export::Fields;
 use super::filter::Filter;
+use super::list::Fields;
 use super::record::AuditRecord;
 use super::source::RecordSource;
 use crate::args::RecordSourceArgs;

@@ -3,8 +3,6 @@
 
 mod machine;
 mod network;
-mod section;
-mod system;
 
 use remit_common::host::HostReport;
 use remit_common::wire::{Reply, Request};
@@ -14,10 +12,9 @@ use crate::client::user_socket::Daemon;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::render::display::Width;
 use crate::render::output::{self, Form};
-use crate::render::table;
-use crate::render::units;
-use crate::render::width::Width;
+use crate::render::{table, units};
 
 pub fn host(context: &Context, args: HostArgs) -> Result<Exit, Failure> {
     let mut daemon = Daemon::connect(&context.runtime)?;
@@ -39,7 +36,10 @@ fn show(report: &HostReport, width: Width) -> String {
     }
     let sections = [
         report.os.as_ref().map(machine::os),
-        report.boots.as_ref().map(|part| system::boots(part, width)),
+        report
+            .boots
+            .as_ref()
+            .map(|part| machine::boots(part, width)),
         report.load.as_ref().map(machine::load),
         report.cpu.as_ref().map(machine::cpu),
         report.memory.as_ref().map(machine::memory),
@@ -59,14 +59,20 @@ fn show(report: &HostReport, width: Width) -> String {
             .ports
             .as_ref()
             .map(|part| network::ports(part, width)),
-        report.units.as_ref().map(|part| system::units(part, width)),
-        report.users.as_ref().map(|part| system::users(part, width)),
+        report
+            .units
+            .as_ref()
+            .map(|part| machine::units(part, width)),
+        report
+            .users
+            .as_ref()
+            .map(|part| machine::users(part, width)),
         report
             .containers
             .as_ref()
-            .map(|part| system::containers(part, width)),
-        report.packages.as_ref().map(system::packages),
-        report.updates.as_ref().map(system::updates),
+            .map(|part| machine::containers(part, width)),
+        report.packages.as_ref().map(machine::packages),
+        report.updates.as_ref().map(machine::updates),
     ];
     for section in sections.into_iter().flatten() {
         lines.push('\n');
@@ -81,4 +87,172 @@ fn show(report: &HostReport, width: Width) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use remit_common::host::*;
+    use remit_common::text;
+
+    use super::show;
+    use crate::render::display::Width;
+
+    /// Hostile text, for every field that could hold it, in every section.
+    const EVIL: &str = "e\x1b[2J\u{202e}\nvil";
+    const SHOWN: &str = "e\\x1b[2J\\u{202e}\\nvil";
+
+    fn evil() -> String {
+        EVIL.to_owned()
+    }
+
+    fn one<T>(item: T) -> List<T> {
+        List {
+            items: vec![item],
+            more: 3,
+        }
+    }
+
+    fn full() -> HostReport {
+        HostReport {
+            time: 1_795_163_148,
+            alerts: vec![evil()],
+            os: Some(Os {
+                id: None,
+                version: None,
+                name: Some(evil()),
+                kernel: Some(evil()),
+                arch: evil(),
+                hostname: Some(evil()),
+                init: Some(evil()),
+                timezone: Some(evil()),
+                virt: Some(evil()),
+            }),
+            disks: Some(one(Disk {
+                name: evil(),
+                size: 10 << 30,
+                model: Some(evil()),
+                rotational: None,
+                read_only: Some(true),
+                read: None,
+                written: Some(1 << 20),
+                degraded: Some(1),
+                parts: one(Partition {
+                    name: evil(),
+                    size: 1 << 30,
+                }),
+            })),
+            mounts: Some(Mounts {
+                list: List {
+                    items: vec![
+                        Mount {
+                            target: "/".into(),
+                            source: "/dev/sda1".into(),
+                            root: "/".into(),
+                            fstype: "ext4".into(),
+                            options: "rw".into(),
+                            read_only: true,
+                            space: Some(FsUsage {
+                                size: 100 << 30,
+                                used: 91 << 30,
+                                avail: 9 << 30,
+                                used_percent: 91,
+                                inodes: 1000,
+                                inodes_free: 250,
+                            }),
+                            why: None,
+                        },
+                        Mount {
+                            target: evil(),
+                            source: evil(),
+                            root: evil(),
+                            fstype: evil(),
+                            options: evil(),
+                            read_only: false,
+                            space: None,
+                            why: Some(evil()),
+                        },
+                    ],
+                    more: 2,
+                },
+                pseudo: 20,
+            }),
+            ports: Some(Ports {
+                tcp: Some(one(Port {
+                    addr: "0.0.0.0".into(),
+                    port: 22,
+                    dev: None,
+                    user: "root".into(),
+                    owner: Some(Owner {
+                        unit: Some("ssh.service".into()),
+                        user_unit: None,
+                        cgroup: evil(),
+                        procs: one(Proc {
+                            pid: 812,
+                            comm: Some("sshd".into()),
+                        }),
+                    }),
+                    why: None,
+                })),
+                udp: Some(one(Port {
+                    addr: evil(),
+                    port: 53,
+                    dev: Some(evil()),
+                    user: evil(),
+                    owner: None,
+                    why: Some("it was made before the boot's end".into()),
+                })),
+                unix: Some(7),
+                established: None,
+            }),
+            gaps: vec![Gap {
+                fact: evil(),
+                why: evil(),
+            }],
+            ..HostReport::default()
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_escaped_on_one_line() {
+        let shown = show(&full(), Width::UNLIMITED);
+        assert!(shown.chars().all(text::is_plain), "{shown}");
+        assert!(!shown.contains("\nvil"), "{shown}");
+        assert!(shown.matches(SHOWN).count() > 15, "{shown}");
+    }
+
+    #[test]
+    fn tables_say_what_they_know() {
+        let shown = show(&full(), Width::UNLIMITED);
+        let squeezed: Vec<String> = shown
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        for line in [
+            "at 2026-11-20 08:25:48 UTC",
+            "91% 100.0 GiB 9.0 GiB 75% ext4 ro / /dev/sda1",
+            "tcp 0.0.0.0 22 root ssh.service sshd(812)",
+            "unix 7 listening",
+            "… and 2 more",
+            "… and 6 more",
+        ] {
+            assert!(squeezed.iter().any(|is| is == line), "'{line}' in\n{shown}");
+        }
+        assert!(
+            shown.contains("? it was made before the boot's end"),
+            "{shown}"
+        );
+        assert!(
+            !shown.contains("established"),
+            "unknown is not shown: {shown}"
+        );
+    }
+
+    #[test]
+    fn unrequested_section_is_not_shown() {
+        let report = HostReport {
+            time: 0,
+            ..HostReport::default()
+        };
+        assert_eq!(
+            show(&report, Width::UNLIMITED),
+            "at 1970-01-01 00:00:00 UTC\n"
+        );
+    }
+}

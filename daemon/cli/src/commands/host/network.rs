@@ -2,10 +2,10 @@
 
 use remit_common::host::{Iface, List, Network, Port, Ports, Route};
 
-use super::section::Section;
+use super::machine::Section;
+use crate::render::display::Width;
 use crate::render::table::{self, Table};
 use crate::render::units;
-use crate::render::width::Width;
 
 pub fn network(network: &Network, width: Width) -> String {
     let mut section = Section::new("network");

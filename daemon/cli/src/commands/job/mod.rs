@@ -1,37 +1,40 @@
-//! `remit job`: shows the state or output of one job.
+//! `remit job` shows the state or output of one job; `remit stop` stops it and waits for its end.
 
 mod grep;
 mod summary;
 
 use std::io;
 
-use remit_common::admin::AnyJob;
+use nix::unistd::geteuid;
+use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
+use remit_common::client::ClientError;
+use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::outcome::{JobReport, Stream};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::result::{JobResult, PageResult};
+use remit_common::wire::{Reply, Request};
+use serde_json::Value;
 
 use super::jobs;
-use crate::args::{JobArgs, JobsArgs};
+use crate::args::{JobArgs, JobsArgs, StopArgs};
 use crate::client::ctrl_c::Interrupt;
 use crate::client::follow::Streams;
-use crate::client::job_stream;
-use crate::client::named_job::{self, NamedJob};
-use crate::client::stream_writer::Sink;
 use crate::client::user_socket::Daemon;
+use crate::client::{admin_socket, job_stream};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::render::decided;
-use crate::render::job_end;
-use crate::render::output::{self, Form};
+use crate::render::job_end::{self, Ended};
+use crate::render::output::{self, Form, Sink};
 
 /// Shows the job or its output. With `--wait` or `--follow` the exit status is the job's.
 pub fn job(context: &Context, args: &JobArgs) -> Result<Exit, Failure> {
     let Some(id) = &args.id else {
         return jobs::jobs(context, &JobsArgs::mine());
     };
-    let (mut daemon, id) = match named_job::find(context, id)? {
+    let (mut daemon, id) = match find(context, id)? {
         NamedJob::Own(daemon, id) => (daemon, id),
         NamedJob::Other(job) => return of_other_user(context, args, &job),
     };
@@ -144,4 +147,96 @@ fn print(
             }
         }
     }
+}
+
+/// Uses the administrators' socket for another user's job, otherwise the users' socket.
+pub fn stop(context: &Context, args: &StopArgs) -> Result<Exit, Failure> {
+    match find(context, &args.id)? {
+        NamedJob::Other(job) => {
+            let job = stop_as_administrator(context, job.job, args.signal)?;
+            tell(context.form, job.job, Ended::from(&job), || {
+                Ok(jobs::any(&job))
+            })
+        }
+        NamedJob::Own(mut daemon, job) => {
+            let report = daemon.stop(job, args.signal)?;
+            tell(context.form, report.job, Ended::from(&report), || {
+                serde_json::to_value(JobResult::from(&report))
+            })
+        }
+    }
+}
+
+fn stop_as_administrator(
+    context: &Context,
+    job: JobId,
+    signal: Option<i32>,
+) -> Result<AnyJob, Failure> {
+    let stop = AdminRequest::Stop { job, signal };
+    admin_socket::ask(context, stop, |reply| match reply {
+        AdminReply::Stopped(job) => Some(*job),
+        _ => None,
+    })
+}
+
+fn tell(
+    form: Form,
+    job: JobId,
+    ended: Ended<'_>,
+    json: impl FnOnce() -> serde_json::Result<Value>,
+) -> Result<Exit, Failure> {
+    match form {
+        Form::Json => output::json(&json().map_err(io::Error::other)?)?,
+        Form::Text => output::text(&format!("{job} ended: {}\n", ended.account()))?,
+    }
+    match ended.doubt() {
+        None => Ok(Exit::OK),
+        Some(doubt) => {
+            output::note(doubt);
+            Ok(Exit::REFUSED)
+        }
+    }
+}
+
+/// The job that a user names. Candidates are the caller's own jobs, for administrators all jobs: nobody learns of a job
+/// that is not listed to them.
+enum NamedJob {
+    /// The caller's own, with a connection to ask about it.
+    Own(Box<Daemon>, JobId),
+    /// Another user's; the caller is an administrator.
+    Other(AnyJob),
+}
+
+/// Asks the administrators' socket first if the caller may: a request about another's job on the users' socket is
+/// refused and recorded in the audit log.
+fn find(context: &Context, id: &IdPrefix) -> Result<NamedJob, Failure> {
+    let listed = match admin_socket::may_ask(context) {
+        true => decided::ask(context, id.clone(), false),
+        false => return own(context, id),
+    };
+    match listed {
+        Ok(job) if job.uid == geteuid().as_raw() => {
+            let daemon = Daemon::connect(&context.runtime)?;
+            Ok(NamedJob::Own(Box::new(daemon), job.job))
+        }
+        Ok(job) => Ok(NamedJob::Other(job)),
+        Err(refused @ Failure::Client(ClientError::Refused(_))) => Err(refused),
+        // A fault of that socket must not hide the caller's own jobs.
+        Err(_) => own(context, id),
+    }
+}
+
+fn own(context: &Context, id: &IdPrefix) -> Result<NamedJob, Failure> {
+    let mut daemon = Daemon::connect(&context.runtime)?;
+    let job = match id.whole() {
+        Some(job) => job,
+        None => {
+            let Reply::Jobs(jobs) = daemon.call(Request::Jobs { limit: u32::MAX })? else {
+                return Err(Failure::off_protocol());
+            };
+            let found = id.choose(jobs, |job| job.job_id)?;
+            found.ok_or_else(Refusal::no_such_job)?.job_id
+        }
+    };
+    Ok(NamedJob::Own(Box::new(daemon), job))
 }

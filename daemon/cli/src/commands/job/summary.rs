@@ -2,12 +2,10 @@
 
 use remit_common::outcome::{Captured, Ending, JobReport, State};
 
-use crate::render::job_end::{Ended, refused};
-use crate::{
-    client::queue_position,
-    error,
-    render::{approval, table, units},
-};
+use crate::client::queue_position;
+use crate::error;
+use crate::render::job_end::{self, Ended, refused};
+use crate::render::{table, units};
 
 pub fn summary(report: &JobReport) -> String {
     let mut lines = format!("job {}\n", report.job);
@@ -15,8 +13,8 @@ pub fn summary(report: &JobReport) -> String {
     fact("command", &report.command);
     fact("state", &state(report));
     if let Some(asked) = &report.approval {
-        fact("asked", &approval::by(asked));
-        fact("until", &approval::until(asked));
+        fact("asked", &job_end::approvers(asked));
+        fact("until", &job_end::approval_end(asked));
         fact("they type", &asked.line);
         fact("digest", &asked.digest);
     }

@@ -9,11 +9,8 @@ mod explain;
 mod files;
 mod outcome;
 mod profile;
-mod reach;
-mod reload;
 
 pub use check::check;
-pub use diff::diff;
+pub use diff::{diff, reload};
 pub use examples::test;
 pub use explain::explain;
-pub use reload::reload;

@@ -1,22 +1,17 @@
-//! Start-up in order: identity, link, spool, confinement, then serve.
-
-pub(crate) mod sink;
+//! Start-up in order: identity, link, spool, confinement, then serve; or serve as the sink of `remit-broker --sink`.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use remit_common::caps;
-use remit_link::Link;
+use remit_link::{Link, closer};
 
 use crate::call::SEARCHES;
-use crate::confine_self;
-use crate::log;
 use crate::output::spool::{Spool, SpoolLimits};
-use crate::privileges;
-use crate::state;
-use crate::util::blocking;
+use crate::{blocking, confine_self, log, state};
 
 // Exit status for a wrong command line (sysexits.h, EX_USAGE).
 const USAGE: u8 = 64;
@@ -93,13 +88,13 @@ fn bytes(text: &OsStr) -> Option<u64> {
 /// landlock_restrict_self(2) and seccomp(2) restrict the calling thread and its children.
 fn prepare(options: Options) -> Result<(Link, Spool), String> {
     let link = Link::inherited().map_err(|error| format!("cannot take the link: {error}"))?;
-    privileges::check()?;
+    confine_self::check_privileges()?;
     log::start();
     let spool = Spool::open(&options.spool, options.limits)?;
-    let landlock = confine_self::landlock::restrict(&options.spool)?;
+    let landlock = confine_self::restrict_paths(&options.spool)?;
     confine_self::seccomp::restrict()?;
     match landlock {
-        // `restrict` has already logged a warning.
+        // `restrict_paths` has already logged a warning.
         0 => tracing::info!("confined by seccomp"),
         _ => tracing::info!("confined by landlock and seccomp"),
     }
@@ -118,6 +113,35 @@ fn serve(link: Link, spool: Spool) -> Result<(), String> {
     // Do not wait for threads that can be blocked by a dead file system.
     runtime.shutdown_background();
     ended
+}
+
+pub fn is_sink_wanted() -> bool {
+    let mut arguments = std::env::args_os().skip(1);
+    arguments
+        .next()
+        .is_some_and(|first| first.as_bytes() == closer::ARGUMENT.to_bytes())
+        && arguments.next().is_none()
+}
+
+/// Closes sockets for the warden. An untrusted client can leave a file descriptor in its socket whose close blocks. The
+/// warden has one thread, so it passes such sockets to this process, which may block. It serves no clients, and the
+/// warden kills it if it takes no more.
+pub fn run_sink() -> ExitCode {
+    let closed = closer::sink_socket()
+        .map_err(|error| format!("cannot take the socket: {error}"))
+        .and_then(|socket| {
+            confine_self::check_privileges()?;
+            confine_self::seccomp::restrict()?;
+            Ok(socket)
+        })
+        .and_then(|socket| closer::sink(&socket).map_err(|errno| errno.to_string()));
+    match closed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("remit-broker --sink: {why}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,21 @@
 //! A connection to the daemon, and requests that several verbs share.
 
-mod output;
-
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use remit_common::client::{Client, ClientError};
 use remit_common::names::{JobId, Runtime};
-use remit_common::outcome::{Followed, JobReport, OutputPart};
+use remit_common::outcome::{Followed, JobReport, Matches, OutputPart, Page, Stream};
 use remit_common::refusal::Code;
-use remit_common::request_id;
-use remit_common::wire::{Follow, JobQuery, PartQuery, Progress, Reply, Request, Run};
-use remit_common::{RELEASE, caps};
+use remit_common::wire::{
+    Follow, GrepQuery, JobQuery, PageQuery, PartQuery, Progress, Reply, Request, Run,
+};
+use remit_common::{RELEASE, caps, request_id};
 
-use crate::client::queue_position::QueueNotifier;
+use super::queue_position::QueueNotifier;
 use crate::error::Failure;
-use crate::render::output::note;
+use crate::render::output::{Sink, note};
 
 /// Retries in a row after the daemon accepted a connection and then closed it. The daemon may replace its broker
 /// without losing a job; a third loss is a fault.
@@ -176,4 +175,81 @@ pub fn is_loss(error: &ClientError) -> bool {
 
 fn is_absence(error: &ClientError) -> bool {
     matches!(error, ClientError::NotRunning { .. }) || is_loss(error)
+}
+
+impl Daemon {
+    pub fn page(
+        &mut self,
+        job: JobId,
+        stream: Stream,
+        offset: u64,
+        limit: u64,
+    ) -> Result<Page, Failure> {
+        let cap = u32::try_from(caps::PAGE).unwrap_or(u32::MAX);
+        self.asked(
+            job,
+            PageQuery {
+                stream,
+                offset,
+                limit: u32::try_from(limit).map_or(cap, |limit| limit.min(cap)),
+                tail: false,
+                whole_characters: false,
+            },
+        )
+    }
+
+    /// Returns the offset after the last byte kept so far.
+    pub fn end(&mut self, job: JobId, stream: Stream) -> Result<u64, Failure> {
+        let page = self.asked(
+            job,
+            PageQuery {
+                stream,
+                offset: 0,
+                limit: 1,
+                tail: true,
+                whole_characters: false,
+            },
+        )?;
+        Ok(page.offset.saturating_add(page.bytes.len() as u64))
+    }
+
+    fn asked(&mut self, job: JobId, page: PageQuery) -> Result<Page, Failure> {
+        match self.about(job, 0, Some(PartQuery::Page(page)))? {
+            (_, Some(OutputPart::Page(page))) => Ok(page),
+            (_, Some(OutputPart::Matches(_)) | None) => Err(Failure::off_protocol()),
+        }
+    }
+
+    /// Copies at most `limit` bytes from `offset` on to `sink`, page by page, up to the current end. Returns the
+    /// offset after the last byte copied.
+    pub fn copy(
+        &mut self,
+        job: JobId,
+        stream: Stream,
+        mut offset: u64,
+        mut limit: u64,
+        sink: &mut Sink<'_>,
+    ) -> Result<u64, Failure> {
+        while limit > 0 {
+            let page = self.page(job, stream, offset, limit)?;
+            let length = page.bytes.len() as u64;
+            if length == 0 || length > limit {
+                break;
+            }
+            sink.write(&page.bytes)?;
+            offset += length;
+            limit -= length;
+            if page.eof || offset >= page.total {
+                break;
+            }
+        }
+        Ok(offset)
+    }
+
+    pub fn matches(&mut self, job: JobId, query: GrepQuery) -> Result<Matches, Failure> {
+        match self.about(job, 0, Some(PartQuery::Grep(query)))? {
+            (_, Some(OutputPart::Matches(matches))) => Ok(matches),
+            (_, Some(OutputPart::Page(_)) | None) => Err(Failure::off_protocol()),
+        }
+    }
 }

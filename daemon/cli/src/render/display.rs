@@ -1,6 +1,6 @@
-//! The width that text has to fit.
+//! The display of the user: the width that text has to fit, and colors.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use terminal_size::terminal_size_of;
 
@@ -18,7 +18,7 @@ impl Width {
 
     pub fn of_stdout() -> Self {
         let stdout = io::stdout();
-        if !io::IsTerminal::is_terminal(&stdout) {
+        if !stdout.is_terminal() {
             return Self::UNLIMITED;
         }
         let columns = terminal_size_of(stdout).map_or(0, |(width, _)| usize::from(width.0));
@@ -129,6 +129,45 @@ pub fn cut(text: &str, width: usize) -> String {
     cut.truncate(cut.trim_end().len());
     cut.push('…');
     cut
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    Plain,
+    /// No change to the machine.
+    Dim,
+    /// A change was made, or may be made.
+    Green,
+    /// A person decides or decided.
+    Yellow,
+    /// Refusal or fault.
+    Red,
+}
+
+impl Colour {
+    /// Paints `text`, which must be sanitized already.
+    pub fn paint(self, text: &str) -> String {
+        let number = match self {
+            Self::Plain => return text.to_owned(),
+            Self::Dim => 2,
+            Self::Green => 32,
+            Self::Yellow => 33,
+            Self::Red => 31,
+        };
+        format!("\x1b[{number}m{text}\x1b[0m")
+    }
+}
+
+/// Returns true if stdout is a terminal and [`is_color_allowed`].
+pub fn is_color_wanted() -> bool {
+    io::stdout().is_terminal() && is_color_allowed()
+}
+
+/// Returns true unless `NO_COLOR` is set (no-color.org) or TERM is missing or dumb.
+pub fn is_color_allowed() -> bool {
+    let wants_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    !wants_none && !is_dumb
 }
 
 #[cfg(test)]
