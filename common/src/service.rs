@@ -153,6 +153,8 @@ pub struct Usage {
     pub cpu_usec: Option<u64>,
 }
 
+/// Units whose start interrupts normal operation or opens a root shell. The list applies to units that another unit pulls
+/// in. [`is_protected`] covers units requested by name.
 const DISRUPTIVE: [&str; 24] = [
     "ctrl-alt-del",
     "debug-shell",

@@ -208,7 +208,8 @@ mod tests {
                 let expect = arg.required.then_some(Code::InvalidArgs);
                 assert_eq!(missing, expect, "{} {}", command.name, arg.name);
             }
-            for word in std::iter::once(command.summary).chain(command.args.iter().map(|arg| arg.what))
+            for word in
+                std::iter::once(command.summary).chain(command.args.iter().map(|arg| arg.what))
             {
                 assert!(word.len() <= 160 && !word.contains('\n'), "{word}");
             }

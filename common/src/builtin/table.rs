@@ -1,4 +1,5 @@
-//! Names, arguments and help sentences of the built-in commands.
+//! Names, arguments and help sentences of the built-in commands. The arguments of a call are found by name and parsed as
+//! their type.
 
 use std::str::FromStr;
 

@@ -1,4 +1,5 @@
-//! Sections of the `host` answer that a caller can name.
+//! Sections of the `host` answer that a caller can name, and types shared by many facts: decimals, and lists that count
+//! what they leave out.
 
 use core::fmt;
 use core::str::FromStr;

@@ -1,4 +1,4 @@
-//! The machine itself: system, load, processors, memory.
+//! The machine itself: system, load, processors, memory, disks and mounted file systems.
 
 use serde::{Deserialize, Serialize};
 
