@@ -5,7 +5,6 @@
 
 mod answer;
 mod arguments;
-mod base64;
 mod command_line;
 mod connection;
 mod daemon;

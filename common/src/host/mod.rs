@@ -6,17 +6,13 @@
 mod network;
 mod section;
 mod services;
-mod shape;
-mod storage;
 mod system;
 
 use serde::{Deserialize, Serialize};
 
 pub use network::*;
-pub use section::{Section, UnknownSection};
+pub use section::{Hundredths, List, Section, UnknownSection};
 pub use services::*;
-pub use shape::{Hundredths, List};
-pub use storage::*;
 pub use system::*;
 
 /// A fact that could not be had.

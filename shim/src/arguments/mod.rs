@@ -5,7 +5,6 @@
 
 mod history;
 mod job;
-mod named;
 mod run;
 
 use remit_common::caps;

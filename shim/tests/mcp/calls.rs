@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Seen, answer, ended, page, report};
 use crate::pipe::Shim;
-use crate::quoted;
+use crate::search;
 
 pub fn session(daemon: &Daemon) -> Shim {
     let mut shim = Shim::start(&daemon.socket());
@@ -28,7 +28,7 @@ pub fn call(shim: &mut Shim, tool: &str, arguments: Value) -> Value {
     assert_eq!(content.len(), 1);
     let text = content[0]["text"].as_str().unwrap();
     assert!(text.chars().count() < 40_000);
-    quoted::check(text, &result["structuredContent"]);
+    search::check_fence(text, &result["structuredContent"]);
     result
 }
 
