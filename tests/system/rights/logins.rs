@@ -1,7 +1,7 @@
 //! A login uid counts only if something proves it. A client that connects and exits at once is recorded by its uid.
 
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use remit_tests::cgroup::Slice;
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, SOCKET_GROUP};
@@ -106,14 +106,18 @@ fn w16_refusal_of_ended_process_names_uid() {
     // A stopped daemon accepts no connection.
     daemon.signal(nix::sys::signal::Signal::SIGSTOP);
     let me = std::env::current_exe().expect("it has a path");
+    // This module without the name of its crate.
+    let (_, module) = module_path!().split_once("::").expect("it is a module");
     for _ in 0..3 {
         let mut command = Command::new(&me);
         command
-            .args(["--exact", "rights::connections::connects_and_ends"])
-            .env("REMIT_TEST_CONNECTS", &socket)
-            .stdout(Stdio::null());
+            .args(["--nocapture", "--exact"])
+            .arg(format!("{module}::connects_and_ends"))
+            .env("REMIT_TEST_CONNECTS", &socket);
         Identity::new(UID, &[SOCKET_GROUP]).runs(&mut command);
-        assert!(command.status().expect("it starts").success());
+        let output = command.output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("connected"), "{output:?}");
     }
     daemon.signal(nix::sys::signal::Signal::SIGCONT);
     until("three are refused", || daemon.records("refusal").len() >= 3);
@@ -130,5 +134,6 @@ fn w16_refusal_of_ended_process_names_uid() {
 fn connects_and_ends() {
     if let Ok(socket) = std::env::var("REMIT_TEST_CONNECTS") {
         drop(UnixStream::connect(socket).expect("it listens"));
+        println!("connected");
     }
 }

@@ -1,7 +1,7 @@
 //! Searches in the output of jobs.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use remit_common::caps;
 use remit_common::names::JobId;
@@ -218,7 +218,7 @@ fn slow_search_ends_without_delaying_others() {
     drop(err);
     // Every byte needs a new DFA state.
     let mut random = 1_u32;
-    let letters = (1..600_000).map(|number| {
+    let letters = (1..100_000).map(|number| {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         match (number % 500, random >> 31) {
             (0, _) => b'\n',
@@ -254,18 +254,16 @@ fn slow_search_ends_without_delaying_others() {
         done.send(()).unwrap();
         pages
     });
-    let mut answers = Vec::new();
+    let mut answers = 0;
     while over.try_recv().is_err() {
-        let start = Instant::now();
         other.job_list();
         second.job_list();
-        answers.push(start.elapsed());
+        answers += 2;
         // Stay below the rate limit of one user.
         thread::sleep(Duration::from_millis(10));
     }
-    assert!(searching.join().unwrap() > 1, "it is slow");
-    // Allow outliers, because the machine itself can delay an answer.
-    answers.sort_unstable();
-    let slow = answers[answers.len() * 9 / 10];
-    assert!(slow < Duration::from_millis(500), "{answers:?}");
+    let pages = searching.join().unwrap();
+    assert!(pages > 1, "it is slow");
+    // If a page delayed others, both would get one answer for each page.
+    assert!(answers > 4 * pages, "{answers} answers, {pages} pages");
 }

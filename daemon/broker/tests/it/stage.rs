@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::caps;
@@ -302,6 +302,15 @@ impl Broker {
         fs::read_dir(format!("/proc/{}/fd", self.process.id()))
             .unwrap()
             .count()
+    }
+
+    /// Waits until at most `most` descriptors are open: parts of an answer are closed after it was sent.
+    pub fn has_at_most(&self, most: usize) {
+        let start = Instant::now();
+        while self.descriptors() > most {
+            assert!(start.elapsed() < Duration::from_secs(60), "{most}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     pub fn memory(&self) -> u64 {

@@ -86,7 +86,7 @@ fn pair(name: &str, word: &OsString) -> Result<(String, String), Failure> {
                 code: Code::InvalidArgs,
                 ..
             }) => next,
-            _ => format!("'remit access --name {name}' tells its arguments"),
+            _ => format!("'remit access --name {name}' lists its arguments"),
         },
     };
     Err(usage(&format!("{why}; {then}")))

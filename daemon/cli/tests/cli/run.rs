@@ -713,7 +713,7 @@ fn word_without_key_is_usage_error() {
         ),
         (
             &["nginx.test", "a\x1bb"],
-            "'a\\x1bb' is no argument: each is KEY=VALUE; 'remit access --name nginx.test' tells",
+            "'a\\x1bb' is no argument: each is KEY=VALUE; 'remit access --name nginx.test' lists",
         ),
         (
             &["nginx.test", "a=b", "--stdin"],

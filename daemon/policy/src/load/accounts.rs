@@ -17,7 +17,7 @@ const OVERFLOW: u32 = 65534;
 /// negative (CVE-2018-19788, CVE-2019-14287). The overflow id can be any user.
 pub(crate) fn refused_id(id: u32) -> Option<&'static str> {
     match id {
-        OVERFLOW => Some("65534 stands for every id without a mapping"),
+        OVERFLOW => Some("65534 means every id without a mapping"),
         0x8000_0000.. => Some("ids end at 2147483647"),
         _ => None,
     }

@@ -73,7 +73,7 @@ fn text<'a>(source: &'a Source, findings: &mut Findings) -> Option<&'a str> {
 /// Returns what to write instead of text that is not TOML.
 fn way_out(message: &str, found: &str) -> &'static str {
     if message.contains("escape") {
-        "in single quotes a backslash stands for itself: pattern = '\\d+'"
+        "write single quotes, where a backslash is literal: pattern = '\\d+'"
     } else if message.contains("duplicate") {
         "delete one of them; each rule or command begins with its own [[grant]], [[deny]] or [[command]] line"
     } else if found.starts_with(['\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}']) {

@@ -189,7 +189,7 @@ fn builtin_argv(command: &Builtin) -> Result<Vec<Vec<u8>>, Refusal> {
         Refusal::new(Code::NotStarted, text)
             .object(BUILTIN_PROGRAM)
             .lift("install the package again")
-            .next("other commands can be run as argv; host tells of units too")
+            .next("other commands can be run as argv; host shows units too")
     })?;
     let words = command.words().into_iter().map(String::into_bytes);
     Ok(std::iter::once(program.into_os_string().into_vec())

@@ -48,7 +48,7 @@ pub fn verify(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     let head = match (source.is_live(), span.until) {
         (true, None) => Head::ask(context, &args.source_args.state),
         (true, Some(_)) => Head::Unknown("what came after --until was not read".into()),
-        (false, _) => Head::Unknown("--expect tells what these files must have".into()),
+        (false, _) => Head::Unknown("--expect says what these files must have".into()),
     };
     let mut reading = read(&source, span, &args.expect, &head)?;
     if let RecordSource::Journal(journal) = &source {
