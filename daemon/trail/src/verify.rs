@@ -1,74 +1,18 @@
 //! Verifies that records are complete, ordered and unchanged.
 
 mod holes;
+mod state;
 mod suspects;
-
-use std::collections::BTreeMap;
 
 use crate::entry::{Parsed, Read};
 use crate::report::{Expected, Finding, Kind, Note, Report, records};
 use crate::{Entry, Hash};
 
-use holes::Hole;
-use suspects::Suspect;
-
-/// Takes records one by one in file order and uses bounded memory.
-///
-/// After a finding it continues from what the surrounding records say, so that later findings are correct. Two
-/// swapped records are one finding, and so is a chain that starts again.
-#[derive(Debug, Default)]
-pub struct Verifier {
-    records: u64,
-    begin: Option<Begin>,
-    /// Record with the highest number so far, or the record that the chain continues from after a finding.
-    last: Option<Known>,
-    seen: BTreeMap<u64, Hash>,
-    holes: Vec<Hole>,
-    suspects: Vec<Suspect>,
-    /// An open jump over numbers. The record at its end may have come too early.
-    jump: Option<Jump>,
-    /// Numbers that a record which came too early declared as skipped.
-    excused: Option<(u64, u64)>,
-    /// A second record with a known number. The chain may continue from it.
-    branch: Option<Known>,
-    findings: Vec<(u64, Finding)>,
-    more_findings: u64,
-    notes: Vec<Note>,
-    more_notes: u64,
-    /// First and last record whose hash was computed differently.
-    older: Option<(u64, u64)>,
-    has_newer: bool,
-    expected: Vec<Expected>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    seq: u64,
-    /// `None` if the record could not be read.
-    hash: Option<Hash>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Begin {
-    seq: u64,
-    base: u64,
-    prev: Hash,
-    /// The newest earlier record that was surely written.
-    sure: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Jump {
-    from: Known,
-    to: u64,
-    /// `REMIT_AFTER` of the record at `to`.
-    after: Option<u64>,
-}
+pub use state::Verifier;
+use state::{Begin, Jump, Known, PENDING};
 
 /// Number of remembered hashes: as many as a crash of the machine can skip.
 const REMEMBERED: usize = 1 << 16;
-/// Number of kept holes, and of kept suspects, before they are reported.
-const PENDING: usize = 64;
 
 impl Verifier {
     /// Maximum findings that are reported one by one.

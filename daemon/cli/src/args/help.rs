@@ -1,8 +1,6 @@
 //! Help of the whole command line: verbs by role, and an example for each.
 
-use clap::{Command, CommandFactory};
-
-use super::Cli;
+use clap::Command;
 
 /// Verbs by the role that uses them, in the order of `remit.1`.
 const GROUPS: [(&str, &[&str]); 5] = [
@@ -85,9 +83,9 @@ const EXAMPLES: [(&[&str], &str); 34] = [
 /// Columns of help.
 const WIDTH: usize = 100;
 
-/// Returns the definition of all verbs, with groups and examples.
-pub fn command() -> Command {
-    let command = Cli::command().max_term_width(WIDTH);
+/// Returns the definition of all verbs with groups and examples.
+pub fn grouped(verbs: Command) -> Command {
+    let command = verbs.max_term_width(WIDTH);
     let template = template(&command);
     let command = by_administrators(command.help_template(template));
     EXAMPLES.iter().fold(command, |command, (path, example)| {
@@ -147,7 +145,10 @@ fn template(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::args::Cli;
 
     fn verbs(command: &Command) -> Vec<&str> {
         command.get_subcommands().map(Command::get_name).collect()
@@ -190,7 +191,7 @@ mod tests {
 
     #[test]
     fn help_fits_80_columns_and_begins_with_a_verb() {
-        let mut command = command().term_width(80);
+        let mut command = grouped(Cli::command()).term_width(80);
         command.build();
         assert_narrow(&mut command);
         for verb in command.get_subcommands_mut() {

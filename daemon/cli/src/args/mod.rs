@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use clap::{FromArgMatches, Parser, Subcommand, ValueHint};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use remit_common::names::Runtime;
 
 pub use approval::{ApproveArgs, DenyArgs, GrantArgs, PendingArgs, RevokeArgs, ShowArgs};
@@ -93,7 +93,7 @@ impl Cli {
                 verb: Verb::Run(run),
             });
         }
-        let mut command = help::command();
+        let mut command = help::grouped(Self::command());
         let mut matches = command.try_get_matches_from_mut(words)?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
     }
@@ -227,7 +227,7 @@ mod tests {
         ] {
             let words = format!("remit {line}");
             let own = CommandLine::<RunOnly>::try_parse_from(words.split(' '));
-            let mut command = help::command();
+            let mut command = help::grouped(Cli::command());
             let all = command.try_get_matches_from_mut(words.split(' '));
             assert!(own.is_err(), "{line}");
             // A failed parse must report the same error as the full parser.

@@ -1,36 +1,10 @@
 //! Skipped numbers, and records that must exist. They are reported at the end, because their records may follow in the
 //! wrong position.
 
-use super::{PENDING, Verifier};
+use super::state::{Hole, Known, PENDING, Verifier, Why};
 use crate::Hash;
 use crate::entry::Parsed;
 use crate::report::{Expected, Finding, Kind, records};
-
-#[derive(Clone, Debug)]
-pub(super) struct Hole {
-    first: u64,
-    last: u64,
-    /// Number of records read when the hole was found.
-    at: u64,
-    position: String,
-    why: Why,
-    next: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    Missing,
-    /// The daemon was killed while it wrote.
-    Doubt,
-    /// Not yet on disk when the machine crashed.
-    Lost,
-}
-
-impl Hole {
-    pub(super) fn is_of(&self, seq: u64) -> bool {
-        (self.first..=self.last).contains(&seq)
-    }
-}
 
 impl Verifier {
     /// Notes that `first..=last` are missing before `next`. Returns true if any of them was not known as missing.
@@ -158,7 +132,7 @@ impl Verifier {
             self.hole(first, next - 1, Why::Missing, next, "the end");
             first = next;
         }
-        self.last = Some(super::Known {
+        self.last = Some(Known {
             seq,
             hash: Some(hash),
         });

@@ -1,25 +1,9 @@
 //! Damaged records. Their numbers are determined when the next intact record comes.
 
-use super::{Known, PENDING, Verifier};
+use super::state::{Begin, Known, PENDING, Suspect, Verifier};
 use crate::Hash;
 use crate::entry::Parsed;
 use crate::report::{Expected, Finding, Kind};
-
-#[derive(Clone, Debug)]
-pub(super) struct Suspect {
-    record: Option<Parsed>,
-    kind: Kind,
-    why: &'static str,
-    at: u64,
-    position: String,
-}
-
-impl Suspect {
-    /// Returns true if `next` refers to it as its predecessor; `None` if it could not be read.
-    pub(super) fn links(&self, next: &Parsed) -> Option<bool> {
-        self.record.map(|r| r.hashes().contains(&next.prev))
-    }
-}
 
 impl Verifier {
     pub(super) fn suspect(
@@ -105,7 +89,7 @@ impl Verifier {
         self.number_suspects(from, upper, None, &position);
         self.last = Some(Known { seq: upper, hash });
         if self.begin.is_none() {
-            self.begin = Some(super::Begin {
+            self.begin = Some(Begin {
                 seq: from + 1,
                 base: from,
                 prev: [0; 32],

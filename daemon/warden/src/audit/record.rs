@@ -4,7 +4,6 @@ use remit_common::names::JobId;
 use remit_common::text;
 use remit_link::Owner;
 
-use crate::state_dir::history::HistoryFields;
 pub use remit_trail::Event;
 
 const fn priority(event: Event) -> &'static str {
@@ -67,6 +66,15 @@ pub struct Record {
     pub is_change: bool,
     /// The user whose history shows it.
     pub history: Option<Box<HistoryFields>>,
+}
+
+/// Whose record it is, and what it is about in their words. The rest is in the record's fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryFields {
+    pub owner: Owner,
+    pub job: Option<JobId>,
+    /// Secrets are redacted.
+    pub command: Option<String>,
 }
 
 impl Record {

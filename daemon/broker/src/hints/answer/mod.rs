@@ -51,6 +51,17 @@ pub fn is_word(text: &str) -> bool {
 
 const BY_COMMAND: &str = "a policy command that does exactly this, with a profile of base host, and a rule that grants it with an approval: remit-policy(5)";
 
+fn named(tool: &str, name: &str, args: &str) -> String {
+    match args.is_empty() {
+        true => format!("{tool} {{\"name\": \"{name}\"}}"),
+        false => format!("{tool} {{\"name\": \"{name}\", \"args\": {{{args}}}}}"),
+    }
+}
+
+fn run(name: &str, args: &str) -> String {
+    named("run", name, args)
+}
+
 pub fn write(layer: Layer, object: Option<&str>, view: &View<'_>) -> Answer {
     let profile = view.profile();
     let lists = |list: &[String]| list.join(", ");
@@ -98,7 +109,7 @@ pub fn open(object: &str, view: &View<'_>) -> Answer {
             "names, ids and shells of accounts: run {\"argv\": [\"getent\", \"passwd\"]}".to_owned()
         }
         "/etc/sudoers" => "groups and their members: run {\"argv\": [\"getent\", \"group\"]}".to_owned(),
-        "/var/log/btmp" => "the journal has what was tried: ".to_owned() + &service::run("logs", "\"unit\": \"ssh\""),
+        "/var/log/btmp" => "the journal has what was tried: ".to_owned() + &run("logs", "\"unit\": \"ssh\""),
         _ if is_disk(object) => "size and use can be read: host {\"sections\": [\"disks\"]}".to_owned(),
         _ if object.starts_with("/proc/") => {
             "of other users' processes status, stat, cmdline and limits can be read".to_owned()

@@ -5,8 +5,8 @@ use remit_common::denial::Layer;
 use super::super::commands::Command;
 use super::super::topic::Topic;
 use super::super::view::View;
-use super::service::{bus, change, grant, network, packages, run, target, unit, unit_change};
-use super::{Answer, BY_COMMAND};
+use super::service::{bus, change, grant, network, packages, target, unit, unit_change};
+use super::{Answer, BY_COMMAND, run};
 
 /// Returns `None` if the profile has what the program needs.
 pub fn of(topic: Topic, command: &Command, view: &View<'_>) -> Option<Answer> {

@@ -5,18 +5,7 @@ use remit_common::denial::Layer;
 
 use super::super::commands::Command;
 use super::super::view::View;
-use super::{Answer, BY_COMMAND};
-
-fn named(tool: &str, name: &str, args: &str) -> String {
-    match args.is_empty() {
-        true => format!("{tool} {{\"name\": \"{name}\"}}"),
-        false => format!("{tool} {{\"name\": \"{name}\", \"args\": {{{args}}}}}"),
-    }
-}
-
-pub fn run(name: &str, args: &str) -> String {
-    named("run", name, args)
-}
+use super::{Answer, BY_COMMAND, named, run};
 
 /// Text for a packaged command that changes the host, which may or may not be granted.
 pub fn change(name: &str, args: &str) -> String {

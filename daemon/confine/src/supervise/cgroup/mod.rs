@@ -15,27 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 pub use switch::Switch;
-use switch::{kill, switch};
+use switch::{MAKING, kill, of_jobs, switch, unusable};
+pub use text::{Controller, Oom};
 use text::{controllers, field, oom, own_directory, settings};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Controller {
-    Memory,
-    Pids,
-    Cpu,
-}
-
-impl Controller {
-    pub const ALL: [Controller; 3] = [Controller::Memory, Controller::Pids, Controller::Cpu];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Controller::Memory => "memory",
-            Controller::Pids => "pids",
-            Controller::Cpu => "cpu",
-        }
-    }
-}
 
 #[derive(Debug)]
 pub struct Cgroups {
@@ -47,8 +29,6 @@ pub struct Cgroups {
     /// nobody else can hold it. It is on its own file description, which the watchdog and workers do not have.
     _lock: File,
 }
-
-const MAKING: &str = "cannot make cgroups for jobs";
 
 impl Cgroups {
     /// Finds the hierarchy and makes a directory for jobs in it.
@@ -185,22 +165,6 @@ impl Drop for Cgroups {
     }
 }
 
-fn unusable(base: &Path, how: &str, error: &io::Error) -> Error {
-    Error::refused(
-        MAKING,
-        format!(
-            "'{}' cannot be {how} ({error}); start remitd as a service with Delegate=yes, or give its \
-             container a cgroup v2 that it may write",
-            base.display()
-        ),
-    )
-}
-
-/// Returns the prefix of all daemons' job directories. Daemons before 2.1 must not take them for theirs.
-fn of_jobs(name: &str) -> String {
-    format!("jobs-of-{name}-")
-}
-
 /// Makes a directory that no other daemon has, even with a reused pid, with its switch and the lock on that.
 fn new_directory(base: &Path, name: &str) -> Result<(PathBuf, Switch, File)> {
     for number in 0..=u32::MAX {
@@ -269,13 +233,6 @@ fn opened(path: PathBuf, counts: Counts) -> Result<Cgroup> {
         events,
         counts,
     })
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oom {
-    Job,
-    /// The machine's: a job is killed first.
-    Machine,
 }
 
 /// The cgroup of one job. Dropping it leaves the directory: `remove` it.

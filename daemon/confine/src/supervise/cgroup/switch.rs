@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{MAKING, of_jobs, unusable};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
+
+pub(super) const MAKING: &str = "cannot make cgroups for jobs";
 
 #[derive(Debug)]
 pub struct Switch(File);
@@ -129,4 +130,20 @@ fn wait_empty(path: &Path) {
             patience,
         );
     }
+}
+
+pub(super) fn unusable(base: &Path, how: &str, error: &io::Error) -> Error {
+    Error::refused(
+        MAKING,
+        format!(
+            "'{}' cannot be {how} ({error}); start remitd as a service with Delegate=yes, or give its \
+             container a cgroup v2 that it may write",
+            base.display()
+        ),
+    )
+}
+
+/// Returns the prefix of all daemons' job directories. Daemons before 2.1 must not take them for theirs.
+pub(super) fn of_jobs(name: &str) -> String {
+    format!("jobs-of-{name}-")
 }

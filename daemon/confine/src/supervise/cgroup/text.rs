@@ -2,8 +2,33 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Controller, Oom};
 use crate::Limits;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Controller {
+    Memory,
+    Pids,
+    Cpu,
+}
+
+impl Controller {
+    pub const ALL: [Controller; 3] = [Controller::Memory, Controller::Pids, Controller::Cpu];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Controller::Memory => "memory",
+            Controller::Pids => "pids",
+            Controller::Cpu => "cpu",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oom {
+    Job,
+    /// The machine's: a job is killed first.
+    Machine,
+}
 
 pub(super) struct OwnCgroup {
     pub(super) path: PathBuf,

@@ -1,6 +1,5 @@
 //! Selects what a user may see of a record: their request and its answer.
 
-use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::text;
 use remit_common::wire::Kind;
@@ -13,15 +12,6 @@ const COMMAND: usize = 200;
 const CAUSE: usize = 400;
 /// Bytes of a user's name. A longer one has no history (useradd(8) makes none above 256).
 const USER: usize = 256;
-
-/// Whose record it is, and what it is about in their words. The rest is in the record's fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HistoryFields {
-    pub owner: Owner,
-    pub job: Option<JobId>,
-    /// Secrets are redacted.
-    pub command: Option<String>,
-}
 
 /// Returns `None` if the record is not for a user.
 pub fn kept(record: &Record, seq: u64, at_ms: u64) -> Option<Kept> {
@@ -65,6 +55,8 @@ pub fn kept(record: &Record, seq: u64, at_ms: u64) -> Option<Kept> {
 
 #[cfg(test)]
 mod tests {
+    use remit_common::names::JobId;
+
     use super::*;
     use crate::state_dir::history::frame;
 

@@ -2,7 +2,7 @@
 //! the audit log first. A failure here is logged, and delays or refuses nothing. A forked child reads the files
 //! ([`questions`]), so the event loop never waits for that.
 
-pub(crate) mod entry;
+mod entry;
 mod frame;
 mod page;
 mod questions;
@@ -13,7 +13,6 @@ use std::path::Path;
 use frame::Kept;
 use store::HistoryStore;
 
-pub use crate::state_dir::history::entry::HistoryFields;
 pub use questions::Questions;
 
 use crate::audit::Record;
