@@ -159,7 +159,7 @@ fn runtime(bound: &BoundCall) -> Option<String> {
     let usual = bound.runtime.other_than()?;
     let seconds = bound.runtime.seconds;
     Some(format!(
-        "the requester has it ended after {seconds} s, finished or not; usual are {usual} s"
+        "it is ended after {seconds} s, finished or not, as the requester asked; the default is {usual} s"
     ))
 }
 

@@ -257,7 +257,7 @@ fn end_that_the_requester_chose_is_a_note() {
     assert_eq!(of_runtime(Some(300)), [""; 0]);
     for seconds in [1, 3600] {
         let note = format!(
-            "the requester has it ended after {seconds} s, finished or not; usual are 300 s"
+            "it is ended after {seconds} s, finished or not, as the requester asked; the default is 300 s"
         );
         assert_eq!(of_runtime(Some(seconds)), [note]);
     }
