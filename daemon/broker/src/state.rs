@@ -137,14 +137,14 @@ impl Broker {
                 job,
                 enforced,
                 ending,
-                sight,
+                visibility,
             } => {
                 self.with(job, |job| {
                     if let Some(enforced) = enforced {
                         job.running(*enforced);
                     }
-                    if let Some(sight) = sight {
-                        job.set_visibility(*sight);
+                    if let Some(visibility) = visibility {
+                        job.set_visibility(*visibility);
                     }
                     self.was_refused(job, &ending);
                 });

@@ -149,7 +149,7 @@ pub enum ToBroker {
         /// Facts about the end.
         ending: Box<Ending>,
         /// Permissions of its profile, if the job failed.
-        sight: Option<Box<ProfileVisibility>>,
+        visibility: Option<Box<ProfileVisibility>>,
     },
     /// The warden no longer remembers the job. Its output may be deleted.
     Forgotten {

@@ -119,7 +119,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            reported(&text, &Names::elsewhere(Vec::new())),
+            reported(&text, &Names::of_other_machine(Vec::new())),
             Vec::<String>::new()
         );
         fs::remove_dir_all(&dir).unwrap();

@@ -125,7 +125,7 @@ fn request_denied_after_handover_keeps_reason() {
     let ending = Ending::unmeasured(State::Denied, "denied by ann: no".into(), true)
         .refused(Code::ApprovalDenied, "ask ann");
     let ended = ToBroker::Ended {
-        sight: None,
+        visibility: None,
         enforced: None,
         job: job.id,
         ending: Box::new(ending.clone()),
@@ -213,7 +213,7 @@ fn cancelled_queued_job_is_reported() {
         ..ending()
     };
     let message = ToBroker::Ended {
-        sight: None,
+        visibility: None,
         enforced: None,
         job: job.id,
         ending: Box::new(cancelled),

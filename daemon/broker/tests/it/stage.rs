@@ -269,7 +269,7 @@ impl Broker {
     pub fn end(&self, job: JobId) {
         self.tell(
             &ToBroker::Ended {
-                sight: None,
+                visibility: None,
                 enforced: None,
                 job,
                 ending: Box::new(ending()),

@@ -48,8 +48,8 @@ pub struct MachineArgs {
     pub vendor: PathBuf,
 
     /// Check policy for another machine: assume every user, group, host and program exists
-    #[arg(long)]
-    pub elsewhere: bool,
+    #[arg(long = "elsewhere")]
+    pub other_machine: bool,
 }
 
 #[derive(Debug, Args)]

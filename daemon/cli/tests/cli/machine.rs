@@ -247,7 +247,7 @@ fn other_checks_run_without_daemon_answer() {
     assert_eq!(verdict(&silent, "files", "remit.sock").0, "failure");
     assert_eq!(silent["checkup"], Value::Null);
 
-    let refusal = Refusal::new(Code::NotStarted, "the walls were not tried");
+    let refusal = Refusal::new(Code::NotStarted, "the layers were not tried");
     let (fake, _heard) = Fake::admin(AdminReply::Refused(refusal));
     let refused = report(&fake.output(&["doctor", "--json"]));
     assert!(

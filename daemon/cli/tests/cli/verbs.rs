@@ -25,7 +25,7 @@ fn only_job_wait_exits_with_job_status() {
         "started 2026-11-20 08:25:48 UTC",
         "ended 2026-11-20 08:25:50 UTC",
         "profile read",
-        "walls uid, mounts",
+        "layers uid, mounts",
     ] {
         assert!(lines.iter().any(|is| is == line), "'{line}' in {lines:#?}");
     }

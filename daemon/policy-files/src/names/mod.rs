@@ -69,7 +69,7 @@ impl Names {
     /// Describes a machine that cannot be asked: every name exists, with an id of its own. A user is in no group of
     /// another name. A host has an address for documentation (RFC 5737). A program exists and is root's. Nothing
     /// waits. Findings about such a policy are correct unless they depend on group membership.
-    pub fn elsewhere(protected: Vec<String>) -> Self {
+    pub fn of_other_machine(protected: Vec<String>) -> Self {
         Self {
             of: DescribedHost::Another,
             ..Self::new(protected)
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn other_host_has_every_name() {
-        let names = Names::elsewhere(Vec::new());
+        let names = Names::of_other_machine(Vec::new());
         let [a, b, ops] = [names.user("a"), names.user("b"), names.user("ops")].map(Option::unwrap);
         let others = [names.group("ops"), names.group("web")].map(Option::unwrap);
         assert_eq!(others[0], ops.gid);

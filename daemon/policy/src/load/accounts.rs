@@ -285,8 +285,8 @@ fn lookup(
 
 /// Returns what to write instead of a name that other programs' files would have.
 fn meant(name: &str, kind: AccountKind) -> Option<String> {
-    const EVERYBODY: [&str; 6] = ["*", "all", "any", "anyone", "everybody", "everyone"];
-    if EVERYBODY.contains(&name.to_ascii_lowercase().as_str()) {
+    const ALL_USERS: [&str; 6] = ["*", "all", "any", "anyone", "everybody", "everyone"];
+    if ALL_USERS.contains(&name.to_ascii_lowercase().as_str()) {
         return Some(
             "there is no word for everybody: write a group, as \"%remit\" for all agents".into(),
         );

@@ -278,8 +278,9 @@ impl Warden {
             .ending
             .as_ref()
             .is_some_and(|ending| ending.exit != Some(0));
-        let sight = failed.then(|| Box::new(sandbox::sight(job.plan.bound.compiled.profile())));
-        self.remember(meta, request, sight);
+        let visibility =
+            failed.then(|| Box::new(sandbox::visibility(job.plan.bound.compiled.profile())));
+        self.remember(meta, request, visibility);
         if !job.empty {
             self.keep_stuck(serial, job);
             return;
@@ -288,13 +289,13 @@ impl Warden {
         self.release_ended(job.process, job.cgroup);
     }
 
-    /// Remembers an ended job and may forget older ones. `sight`: what the profile allowed, if the job ran and
+    /// Remembers an ended job and may forget older ones. `visibility`: what the profile allowed, if the job ran and
     /// failed.
     pub fn remember(
         &mut self,
         mut meta: JobMeta,
         request: Option<String>,
-        sight: Option<Box<ProfileVisibility>>,
+        visibility: Option<Box<ProfileVisibility>>,
     ) {
         let Some(ending) = meta.ending.take() else {
             return;
@@ -305,7 +306,7 @@ impl Warden {
         // The history is written first, so that it has every reported end, whatever happens to this process.
         self.audit.history.keep();
         let message = ToBroker::Ended {
-            sight,
+            visibility,
             job: meta.job,
             enforced: meta.enforced.take().map(Box::new),
             ending: Box::new(ending),

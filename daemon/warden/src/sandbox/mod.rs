@@ -38,7 +38,7 @@ pub use crate::sandbox::self_test::{TestedAt, broken};
 use crate::startup::error::{Fatal, chain};
 pub use compiled::{Compiled, Sandboxes, Workshop, limits_in};
 
-pub fn sight(profile: &Profile) -> ProfileVisibility {
+pub fn visibility(profile: &Profile) -> ProfileVisibility {
     visibility::of(profile)
 }
 

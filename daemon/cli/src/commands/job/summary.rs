@@ -53,7 +53,7 @@ pub fn summary(report: &JobReport) -> String {
     if let Some(enforced) = &report.enforced {
         fact("profile", &enforced.profile);
         fact("uid", &enforced.uid.to_string());
-        fact("walls", &enforced.layers.join(", "));
+        fact("layers", &enforced.layers.join(", "));
         fact("limits", &enforced.limits.join(", "));
     }
     for denial in &report.denials {

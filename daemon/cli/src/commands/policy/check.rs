@@ -42,8 +42,8 @@ pub fn check(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
             "files": loaded.iter().flat_map(files_of).collect::<Vec<_>>(),
             "rules": loaded.as_ref().map(|loaded| loaded.policy.rules()),
             "commands": loaded.as_ref().map(|loaded| loaded.policy.commands().count()),
-            "owners": !args.any_owner && !args.machine.elsewhere,
-            "names": !args.machine.elsewhere,
+            "owners": !args.any_owner && !args.machine.other_machine,
+            "names": !args.machine.other_machine,
         }))?,
         Form::Text => output::text(&show(loaded.as_ref(), &found, args))?,
     }
@@ -78,13 +78,13 @@ fn show(loaded: Option<&Loaded>, found: &[Diagnostic], args: &FilesArgs) -> Stri
             count(errors, "error")
         ),
     };
-    if args.any_owner || args.machine.elsewhere {
+    if args.any_owner || args.machine.other_machine {
         lines += "file ownership and permissions were not checked\n";
     } else if loaded.is_none() && found.iter().any(|one| one.line().is_none()) {
         // An error about a whole file is mostly about its owner.
         lines += "to check files that are not installed yet: --any-owner\n";
     }
-    if args.machine.elsewhere {
+    if args.machine.other_machine {
         lines += "every user, group, host and program was assumed to exist, each user in no other group\n";
     }
     lines

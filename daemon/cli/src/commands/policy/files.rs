@@ -25,7 +25,7 @@ pub fn of_args(args: &FilesArgs) -> (Made, Names) {
 }
 
 pub fn read(args: &FilesArgs) -> (Result<PolicyFiles, Vec<Diagnostic>>, Names) {
-    let owners = match args.any_owner || args.machine.elsewhere {
+    let owners = match args.any_owner || args.machine.other_machine {
         true => Owners::Any,
         false => Owners::Root,
     };
@@ -82,8 +82,8 @@ pub fn names(configurations: &[&Path], machine: &MachineArgs) -> Names {
         &own.chain(absolute_paths.iter().map(PathBuf::as_path))
             .collect::<Vec<_>>(),
     );
-    match machine.elsewhere {
-        true => Names::elsewhere(own),
+    match machine.other_machine {
+        true => Names::of_other_machine(own),
         false => Names::new(own),
     }
 }

@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn table_whose_save_failed_after_the_rename_is_not_in_the_file() {
+    fn failed_save_after_rename_is_not_in_file() {
         let state = std::env::temp_dir().join(format!("remit-adopt-{}", std::process::id()));
         std::fs::create_dir_all(state.join("warden")).unwrap();
         let giver = Giver {
