@@ -183,7 +183,7 @@ pub fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// As [`bytes`], with invalid UTF-8 replaced.
+/// As [`read_bytes`], with invalid UTF-8 replaced.
 pub fn read_text(path: &Path) -> io::Result<Option<String>> {
     Ok(read_bytes(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
