@@ -269,20 +269,31 @@ impl Stage {
     }
 
     pub fn descriptors(&self) -> usize {
-        // Each status takes a loop iteration, so earlier closes are done. Zygotes stay for later jobs; their
-        // pidfd, socket and namespace are not counted.
+        // Each status takes a loop iteration, so earlier closes are done. Zygotes stay for later jobs; their pidfds,
+        // sockets and namespaces are not counted. A new zygote has not sent its namespace yet.
         let count = || {
             let _ = self.status();
             let zygotes = descendants(self.pid()).into_iter();
             // Their forked children are in the jobs' cgroups.
             let zygotes = zygotes
                 .filter(|it| it.name == "remit-zygote" && it.parent == self.pid())
-                .filter(|it| !it.is_of_jobs() && it.state != 'Z');
-            let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
-            open.count() - 3 * zygotes.count() - of_sinks(self.pid())
+                .filter(|it| !it.is_of_jobs() && it.state != 'Z')
+                .count();
+            let open = self.open_files();
+            let is_mount_ns = |file: &&PathBuf| file.to_string_lossy().starts_with("mnt:");
+            // One is the warden's own.
+            let sent = open.iter().filter(is_mount_ns).count() - 1;
+            open.len() - 2 * zygotes - sent.min(zygotes) - of_sinks(self.pid())
         };
         // The connection of the request may still be open.
         (0..3).map(|_| count()).min().unwrap()
+    }
+
+    fn open_files(&self) -> Vec<PathBuf> {
+        fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+            .collect()
     }
 
     pub fn idle(&self) {
@@ -299,13 +310,11 @@ impl Stage {
             .map(|_| self.descriptors())
             .find(|now| *now <= self.idle + used);
         if now.is_none() {
-            let open: Vec<_> = fs::read_dir(format!("/proc/{}/fd", self.pid()))
-                .unwrap()
-                .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
-                .collect();
             panic!(
-                "{} descriptors at the start, now {open:?}: {}",
+                "{} descriptors at the start, now {:?}, of {:?}: {}",
                 self.idle,
+                self.open_files(),
+                descendants(self.pid()),
                 self.log()
             );
         }
