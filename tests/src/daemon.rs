@@ -223,6 +223,10 @@ impl Daemon {
     /// Writes a world-readable file below the daemon's directory.
     pub fn set_file(&self, name: &str, text: &str) {
         let path = self.test_dir.path().join(name);
+        // Other tests may have links to it.
+        if path.ancestors().nth(1) == Some(&self.test_dir.path().join("bin")) {
+            fs::remove_file(&path).expect("the directory is writable");
+        }
         fs::write(&path, text).expect("the directory is writable");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("the file is ours");
     }

@@ -14,7 +14,7 @@ use std::sync::mpsc;
 
 use crate::attack::objects::{Object, Queue, Waiter, pipe_size, write_hint};
 use crate::process::{Identity, ends_within};
-use crate::test_dir::{TestDir, unique};
+use crate::test_dir::{TestDir, copy, unique};
 
 /// The environment of scenes.
 #[derive(Debug)]
@@ -428,12 +428,6 @@ fn beside(fixture: &AttackFixture, name: &str) -> String {
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o1777))
         .expect("the directory is writable");
     dir.display().to_string()
-}
-
-/// cp(1) writes the copy, for the reason in [`crate::test_dir::TestDir::program`].
-fn copy(program: &Path, to: &Path) {
-    let copied = Command::new("cp").arg(program).arg(to).status();
-    assert!(copied.is_ok_and(|status| status.success()), "cp works");
 }
 
 /// Creates a world-readable file beside `AttackFixture::dir`, outside all listed directories.

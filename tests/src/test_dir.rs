@@ -2,7 +2,7 @@
 //! private ones, and a world-writable parent is refused.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -65,23 +65,53 @@ impl TestDir {
         dir
     }
 
-    /// Copies a built program, executable for every uid.
+    /// Installs a built program, executable for every uid. It may be a link: replace it, do not write to it.
     #[must_use]
     pub fn program(&self, built: &Path) -> PathBuf {
-        let copy = self
-            .directory("bin")
-            .join(built.file_name().expect("a program has a name"));
-        // cp(1) writes the copy: a concurrent fork of another test would inherit the open file, and a file open for
-        // writing cannot be executed (execve(2), ETXTBSY).
-        let copied = Command::new("cp").arg(built).arg(&copy).status();
-        assert!(
-            copied.is_ok_and(|status| status.success()),
-            "cannot copy '{}'",
-            built.display()
-        );
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("the copy is ours");
-        copy
+        let name = built.file_name().expect("a program has a name");
+        let installed = self.directory("bin").join(name);
+        // A thousand tests would write 150 MB each.
+        if fs::hard_link(copy_of_root(built), &installed).is_err() {
+            copy(built, &installed);
+        }
+        installed
     }
+}
+
+/// Returns a copy of a built program that belongs to root, beside it. It is made once for each build.
+fn copy_of_root(built: &Path) -> PathBuf {
+    let (name, dir) = (built.file_name(), built.parent());
+    let dir = dir.expect("a program lies in a directory");
+    let copies = dir.join("of-root");
+    let made = copies.join(name.expect("a program has a name"));
+    let version = |path: &Path| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
+    };
+    if version(&made) != version(built) {
+        let _ = fs::create_dir(&copies);
+        // Whoever builds can remove it.
+        let owner = fs::metadata(dir).map(|metadata| metadata.uid()).ok();
+        std::os::unix::fs::chown(&copies, owner, None).expect("we are root");
+        // Other tests may do the same now.
+        let new = made.with_extension(format!("new-{}", unique()));
+        copy(built, &new);
+        fs::rename(&new, &made).expect("the directory is ours");
+    }
+    made
+}
+
+/// Copies a program with its time. cp(1) writes the copy: a concurrent fork of another test would inherit the open file,
+/// and a file open for writing cannot be executed (execve(2), ETXTBSY).
+///
+/// # Panics
+/// If cp fails.
+pub fn copy(program: &Path, to: &Path) {
+    let mut cp = Command::new("cp");
+    let copied = cp.arg("--preserve=timestamps").args([program, to]).status();
+    let is_copied = copied.is_ok_and(|status| status.success());
+    assert!(is_copied, "cannot copy '{}'", program.display());
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("the copy is ours");
 }
 
 impl Default for TestDir {

@@ -282,7 +282,7 @@ impl Stage {
             let open = self.open_files();
             let is_mount_ns = |file: &&PathBuf| file.to_string_lossy().starts_with("mnt:");
             // One is the warden's own.
-            let sent = open.iter().filter(is_mount_ns).count() - 1;
+            let sent = open.iter().filter(is_mount_ns).count().saturating_sub(1);
             open.len() - 2 * zygotes - sent.min(zygotes) - of_sinks(self.pid())
         };
         // The connection of the request may still be open.
