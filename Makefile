@@ -129,7 +129,8 @@ figures: compiler ## figures of code and texts: none worse than kept
 # In a directory of its own, so that a binary with switches never lies where shipped ones do.
 .PHONY: mutate
 mutate:
-	cargo build --locked -p remitd --features mutate --target-dir $(BUILT)/mutate
+	cargo build --locked --workspace --bins --features remitd/mutate --target-dir $(BUILT)/mutate \
+		--config 'build.build-dir="$(BUILT)"'
 
 .PHONY: tests
 tests: build
@@ -144,7 +145,10 @@ sandbox-without-landlock: build
 	REMIT_TEST_LANDLOCK=none $(TEST) --locked $(SANDBOX) $(call runner,$(HERMETIC) $(BUILT)/debug/without landlock)
 
 .PHONY: machine-tests
-machine-tests: build package
+machine-tests: build
+	# Making the machines' roots waits for the network and for disks, and the linker uses one core.
+	@tests/machine/packages $(PACKAGING)
+	@$(ROOT) tests/machine/all --roots & roots=$$!; $(MAKE) -s package && wait $$roots
 	$(ROOT) tests/machine/all target/package/remit_*.deb
 
 .PHONY: test-kernels

@@ -20,6 +20,7 @@ pub mod host;
 pub mod id_prefix;
 pub mod names;
 pub mod outcome;
+pub mod panics;
 pub mod refusal;
 pub mod request_id;
 pub mod result;

@@ -22,6 +22,7 @@ mod transport;
 pub(crate) mod truncate;
 
 fn main() -> std::process::ExitCode {
+    remit_common::panics::end_process();
     session::main(
         std::env::args_os().skip(1),
         std::env::var_os("SSH_ORIGINAL_COMMAND"),

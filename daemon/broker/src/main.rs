@@ -22,6 +22,7 @@ mod warden_link;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    remit_common::panics::end_process();
     if startup::is_sink_wanted() {
         return startup::run_sink();
     }

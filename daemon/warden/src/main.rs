@@ -60,6 +60,7 @@ use std::process::ExitCode;
 use remit_confine::spawner;
 
 fn main() -> ExitCode {
+    remit_common::panics::end_process();
     if spawner::is_worker() {
         return ExitCode::from(spawner::serve());
     }
