@@ -92,14 +92,14 @@ fn circles(out: &mut String, report: &RepositoryReport) -> std::fmt::Result {
         .values()
         .map(|found| found.circles.len())
         .sum();
-    let besides: usize = report
+    let without_parents: usize = report
         .circles
         .values()
         .map(|found| found.besides_parents)
         .sum();
     writeln!(
         out,
-        "\nCircles of files: {all}, and {besides} if no file needed the modules above it"
+        "\nCircles of files: {all}, and {without_parents} if no file needed the modules above it"
     )?;
     for (package, found) in &report.circles {
         for circle in &found.circles {

@@ -12,7 +12,7 @@ use table::CallArgs;
 
 pub use table::{Argument, COMMANDS, Command, find, pair};
 pub use time::Time;
-pub use unit::{UnitName, UnitPattern};
+pub use unit::{UnitName, UnitPattern, check_first_name};
 pub use values::{BootSelector, Grep, Lines, Priorities, UnitState};
 
 /// A built-in command with its parsed arguments.

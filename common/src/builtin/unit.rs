@@ -53,6 +53,21 @@ impl UnitName {
     }
 }
 
+/// Checks that `name` is the unit's first name, its `id` by the service manager. Rules and approvers know only the
+/// requested name, and an alias would mean another unit than they know.
+///
+/// # Errors
+/// A sentence with the first name.
+pub fn check_first_name(name: &str, id: &str) -> Result<(), String> {
+    if name == id {
+        return Ok(());
+    }
+    let id = crate::text::line(id.as_bytes(), MAX);
+    Err(format!(
+        "unit '{name}' is '{id}': ask for it by that name, which rules and people know"
+    ))
+}
+
 impl FromStr for UnitName {
     type Err = &'static str;
 

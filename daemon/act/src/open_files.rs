@@ -28,15 +28,17 @@ pub fn print(scope: &ProcessScope, most: usize) -> Result<(), Fault> {
         ProcessScope::Unit(unit) => processes(Path::new(PROC), &group(unit.as_str())?),
         ProcessScope::Process(pid) => vec![*pid],
     };
-    let (mut open, mut unseen) = (Vec::new(), 0);
+    let (mut open, mut more, mut unseen) = (Vec::new(), 0, 0);
     for pid in pids {
         match of_process(Path::new(PROC), pid) {
-            Some(files) => open.extend(files),
+            Some(files) => {
+                let free = most - open.len();
+                more += files.len().saturating_sub(free);
+                open.extend(files.into_iter().take(free));
+            }
             None => unseen += 1,
         }
     }
-    let more = open.len().saturating_sub(most);
-    open.truncate(most);
     written(&open).map_err(|error| Fault::Failed(format!("cannot write: {error}")))?;
     for (count, what) in [
         (more, "more are open"),

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
-use remit_common::builtin::{Builtin, LogQuery, UnitName};
+use remit_common::builtin::{Builtin, LogQuery, UnitName, check_first_name};
 use remit_common::caps;
 use remit_common::service::{ManagerAnswer, ServiceFacts};
 
@@ -44,15 +44,8 @@ pub fn show(words: &[String]) -> Result<ExitCode, String> {
 fn unit_status(name: UnitName) -> Result<ExitCode, String> {
     let ServiceFacts { time, answer } = facts()?;
     let exit = match answer {
-        // Rules of the policy name units: an alias would show a unit that they deny.
-        Ok(ManagerAnswer::Unit(unit)) if unit.name != name.as_str() => {
-            return Err(format!(
-                "unit '{}' is '{}': ask for it by that name, which rules and people know",
-                name.as_str(),
-                unit.name
-            ));
-        }
         Ok(ManagerAnswer::Unit(unit)) => {
+            check_first_name(name.as_str(), &unit.name)?;
             print(&status::unit(&unit, time))?;
             if status::is_missing(&unit) {
                 return Ok(ExitCode::from(NO_SUCH_UNIT));

@@ -110,7 +110,7 @@ impl Calls {
         }
         section.note(
             "× are of medians. fork, posix_spawn and the sandboxes alone run from one small process of one thread, \
-             to the end as its pidfd tells; their clock, and the one of 'the warden alone', is in the same process, all others at the client.",
+             until its pidfd is readable; their clock, and the one of 'the warden alone', is in the same process, all others at the client.",
         );
         for missing in &self.missing {
             section.note(format!("Not measured: {missing}."));

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use remit_common::builtin::check_first_name;
 use remit_common::service::is_protected;
 use remit_common::text;
 use zbus::{OwnedObjectPath, OwnedVariant};
@@ -255,8 +256,7 @@ pub async fn search_path(bus: &Bus) -> Result<Vec<String>, Fault> {
         .await
 }
 
-/// Checks that a unit may be changed by this name. Rules and approvers know only the requested name, and an alias
-/// would mean another unit than they know.
+/// Checks that a unit may be changed by this name.
 fn is_as_named(name: &str, id: &str, names: &[String]) -> Result<(), String> {
     for known in names.iter().map(String::as_str).chain([id]) {
         if let Some(why) = is_protected(known) {
@@ -266,15 +266,7 @@ fn is_as_named(name: &str, id: &str, names: &[String]) -> Result<(), String> {
             ));
         }
     }
-    match name == id {
-        true => Ok(()),
-        false => {
-            let id = text::line(id.as_bytes(), WORD);
-            Err(format!(
-                "unit '{name}' is '{id}': ask for it by that name, which rules and people know"
-            ))
-        }
-    }
+    check_first_name(name, id)
 }
 
 #[cfg(test)]

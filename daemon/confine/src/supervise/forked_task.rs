@@ -6,6 +6,7 @@ use crate::{Error, spec::kernel, sys};
 use nix::fcntl::{FcntlArg, FdFlag};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{Pid, setpgid};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,8 +22,8 @@ pub struct Answer {
 }
 
 /// Forks a child that does `work` and answers with its result. For processes of one thread. The child has only the
-/// standard descriptors and those that `work` opens: a lock, a socket or an epoll entry would last as long as a
-/// look-up that hangs. It dies with this process. Processes that it starts are in its process group, and end when its
+/// standard descriptors, those that `work` opens, and sockets that have something to read: a lock or an epoll entry would
+/// last as long as a look-up that hangs. It dies with this process. Processes that it starts are in its process group, and end when its
 /// [`Answer`] is dropped.
 pub fn in_child(work: impl FnOnce() -> Vec<u8>) -> Result<Answer> {
     in_child_with(&[], |_| work())
@@ -111,13 +112,40 @@ fn alone(
     for (fd, at) in copies.into_iter().zip(4..) {
         sys::renumber(fd, at)?;
     }
-    sys::close_from(last)?;
+    close_but_unread(last)?;
     // A program that the work executes could outlive it and hold the answer's end open.
     for at in 3..last {
         let to_close = FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC);
         nix::fcntl::fcntl(sys::borrowed(at), to_close)?;
     }
     Ok((sys::borrowed(3), (4..last).map(sys::borrowed).collect()))
+}
+
+/// Closes all from `first` on but sockets with something to read. Descriptors in such a socket are closed with its last
+/// copy, which may be this one, and the close of a stranger's descriptor may block. They are closed when the child exits,
+/// after its answer.
+fn close_but_unread(first: i32) -> io::Result<()> {
+    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|fd| *fd >= first)
+        .collect();
+    let readable = PollFlags::POLLIN | PollFlags::POLLPRI;
+    let is_unread = |fd: BorrowedFd<'_>| {
+        let is_socket = fstat(fd)
+            .is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFSOCK.bits());
+        is_socket && poll(&mut [PollFd::new(fd, readable)], 0u8) == Ok(1)
+    };
+    let mut next = first;
+    let mut unread: Vec<i32> = open
+        .into_iter()
+        .filter(|fd| is_unread(sys::borrowed(*fd)))
+        .collect();
+    unread.sort_unstable();
+    for fd in unread {
+        sys::close_range(next, fd - 1)?;
+        next = fd + 1;
+    }
+    sys::close_from(next)
 }
 
 struct Pipe<'a>(BorrowedFd<'a>);
@@ -129,5 +157,48 @@ impl Write for Pipe<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// Returns the answer of a child that says of each number whether it is open.
+    fn are_open(fds: &[i32]) -> Vec<u8> {
+        let is_open = |fd: &i32| nix::fcntl::fcntl(sys::borrowed(*fd), FcntlArg::F_GETFD).is_ok();
+        let mut answer = in_child(|| fds.iter().map(|fd| u8::from(is_open(fd))).collect()).unwrap();
+        loop {
+            poll(
+                &mut [PollFd::new(answer.fd(), PollFlags::POLLIN)],
+                60_000u16,
+            )
+            .unwrap();
+            if let Some(bytes) = answer.read().unwrap() {
+                return bytes;
+            }
+        }
+    }
+
+    #[test]
+    fn child_closes_all_but_sockets_with_something_to_read() {
+        let [
+            (read, mut unread_end),
+            (empty, _empty_end),
+            (urgent, urgent_end),
+        ] = std::array::from_fn(|_| UnixStream::pair().unwrap());
+        let file = std::fs::File::open("/dev/null").unwrap();
+        unread_end.write_all(b"x").unwrap();
+        let flags = nix::sys::socket::MsgFlags::MSG_OOB;
+        nix::sys::socket::send(urgent_end.as_raw_fd(), b"x", flags).unwrap();
+        let fds = [&read, &empty, &urgent].map(AsRawFd::as_raw_fd);
+        assert_eq!(
+            are_open(&[fds[0], fds[1], fds[2], file.as_raw_fd()]),
+            [1, 0, 1, 0]
+        );
     }
 }
