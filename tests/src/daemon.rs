@@ -415,7 +415,10 @@ impl Daemon {
         let orphan = |process: &Process| process.parent == 1 && is_dead(process.pid);
         let all = processes();
         let preforked = all.iter().filter(|process| process.name == "remit-zygote");
-        let monitors: Vec<i32> = preforked.map(|process| process.parent).collect();
+        // A monitor has that name, too, until its init exists.
+        let monitors: Vec<i32> = preforked
+            .flat_map(|process| [process.parent, process.pid])
+            .collect();
         // The monitor and init of a pre-forked child, which already has a job uid.
         let is_of_preforked = |process: &Process| {
             let attends = ["remit-monitor", "remit-init"].contains(&process.name.as_str());
