@@ -10,6 +10,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::identity::user_names::Ids;
 use crate::startup::error::Fatal;
+use crate::state_dir::history_handover;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Locked {
@@ -50,7 +51,7 @@ pub struct State {
 
 impl State {
     /// Creates `dir` with its subdirectories and locks it for this daemon. Anyone may enter `dir`, only root `warden`
-    /// below it, and only the broker `spool`. Fails if another daemon uses `dir`, if it is not root's, or if others
+    /// below it, and only the broker `spool` and `history`. Fails if another daemon uses `dir`, if it is not root's, or if others
     /// may write it.
     pub fn take(dir: &Path, broker: Ids) -> Result<Self, Fatal> {
         let cannot = |path: &Path| Fatal::call(format!("cannot make '{}'", path.display()));
@@ -76,6 +77,9 @@ impl State {
             .map_err(|_| Fatal::Unavailable(format!("another remitd uses '{}'", dir.display())))?;
         let spool = dir.join("spool");
         private(&spool, broker).map_err(cannot(&spool))?;
+        let history = dir.join("history");
+        private(&history, broker).map_err(cannot(&history))?;
+        history_handover::hand_over(&warden, &history, broker);
         Ok(Self {
             dir: dir.to_path_buf(),
             _held: file,
@@ -88,6 +92,10 @@ impl State {
 
     pub fn spool(&self) -> PathBuf {
         self.dir.join("spool")
+    }
+
+    pub fn history(&self) -> PathBuf {
+        self.dir.join("history")
     }
 
     /// Returns the lock, if there is one; it persists across restarts. An error leaves the state unknown.
