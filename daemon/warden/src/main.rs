@@ -47,11 +47,11 @@ mod state;
 
 /// What outlives the daemon in the state directory: ledger, lock; and what a start makes of it.
 mod state_dir {
+    pub mod framed_file;
     pub mod history_handover;
     pub mod ledger;
     pub mod leftover_processes;
     pub mod lock;
-    pub mod quarantine;
     pub mod recovery;
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::Path;
 
 use crate::identity::user_names::Ids;
-use crate::state_dir::quarantine;
+use crate::state_dir::framed_file::quarantine;
 
 /// Names in the warden's directory and in the broker's; the older file is first.
 const NAMES: [(&str, &str); 2] = [("history-old", "log.1"), ("history", "log.2")];

@@ -1,7 +1,7 @@
 //! The lock that refuses every run, and the file lock that keeps a second daemon out.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::identity::user_names::Ids;
 use crate::startup::error::Fatal;
+use crate::state_dir::framed_file::{self, private_file};
 use crate::state_dir::history_handover;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,13 +110,7 @@ impl State {
 
     /// On an error, the lock would not survive a restart.
     pub fn lock(&self, locked: &Locked) -> io::Result<()> {
-        let new = self.lock_path().with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(locked.text().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, self.lock_path())?;
-        // The new name must survive a power cut too.
-        File::open(self.dir.join("warden"))?.sync_all()
+        framed_file::replace(&self.lock_path(), locked.text().as_bytes(), true)
     }
 
     /// Removes the lock. No lock is not an error.
@@ -143,18 +138,6 @@ pub fn hold(file: &File) -> Result<(), Errno> {
         l_pid: 0,
     };
     fcntl(file, FcntlArg::F_SETLK(&whole)).map(drop)
-}
-
-/// Opens a file of the daemon unchanged, or creates it with mode 0600. Refuses a symbolic link.
-pub fn private_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
 }
 
 /// Creates a directory with mode 0700 for `owner`, or changes an existing one. Refuses a symbolic link.
