@@ -249,6 +249,7 @@ fn link_at_socket_path_is_replaced() {
     for (name, uid, bits) in [
         ("state", 0, 0o755),
         ("state/spool", 64_100, 0o700),
+        ("state/history", 64_100, 0o700),
         ("state/warden", 0, 0o700),
         ("state/warden/open", 0, 0o600),
         ("state/warden/audit-head", 0, 0o600),

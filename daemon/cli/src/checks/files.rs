@@ -29,9 +29,10 @@ const SETTINGS: [&str; 5] = [
 ];
 const STATE: &str = "/var/lib/remit";
 /// Subdirectories of the state directory, and the only user other than root who may enter.
-const PRIVATE: [(&str, Option<&str>); 3] = [
+const PRIVATE: [(&str, Option<&str>); 4] = [
     ("warden", None),
     ("spool", Some("remit-broker")),
+    ("history", Some("remit-broker")),
     ("enrolled", None),
 ];
 /// Maximum number of names in one directory that are checked.

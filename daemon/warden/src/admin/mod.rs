@@ -6,6 +6,7 @@ mod asker;
 mod connections;
 mod gate;
 mod granting;
+pub(crate) mod history;
 pub(crate) mod status;
 
 use std::collections::BTreeMap;
@@ -271,7 +272,7 @@ impl Warden {
                 Err(refusal) => self.refused(subject, refusal),
             },
             AdminRequest::Grants => self.list_grants(),
-            AdminRequest::History { user, query } => match self.history_of(subject, user, &query) {
+            AdminRequest::History { user, query } => match self.ask_history(user, query) {
                 Ok(wants) => return self.wait(number, wants),
                 Err(refusal) => self.refused(subject, refusal),
             },

@@ -21,6 +21,7 @@ use crate::identity::user_names::Ids;
 use crate::service::log::JOURNAL_STREAM;
 use crate::service::sink::Sink;
 use crate::startup::error::{Fatal, chain};
+use crate::state_dir::lock::State;
 
 /// Descriptor of the link in the broker.
 const LINK_FD: i32 = 3;
@@ -74,6 +75,7 @@ impl LinkQueue {
 pub struct Broker {
     program: PathBuf,
     spool: PathBuf,
+    history: PathBuf,
     output: Output,
     ids: Ids,
     process: Option<BrokerProcess>,
@@ -84,7 +86,7 @@ pub struct Broker {
 
 impl Broker {
     /// Finds the program next to remitd or in the package's libexec directory. Only root may be able to change it.
-    pub fn find(ids: Ids, spool: PathBuf, output: Output) -> Result<Self, Fatal> {
+    pub fn find(ids: Ids, state: &State, output: Output) -> Result<Self, Fatal> {
         let own = std::env::current_exe().map_err(Fatal::call("cannot find our own program"))?;
         let beside = own.with_file_name("remit-broker");
         let program = [beside, PathBuf::from("/usr/libexec/remit/remit-broker")]
@@ -101,7 +103,8 @@ impl Broker {
         Ok(Self {
             sink,
             program,
-            spool,
+            spool: state.spool(),
+            history: state.history(),
             output,
             ids,
             process: None,
@@ -159,6 +162,8 @@ impl Broker {
             program.to_owned(),
             c_string(b"--spool")?,
             c_string(self.spool.as_os_str().as_bytes())?,
+            c_string(b"--history")?,
+            c_string(self.history.as_os_str().as_bytes())?,
         ];
         for (option, bytes) in [
             ("--per-job", per_job),

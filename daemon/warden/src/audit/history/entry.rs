@@ -3,9 +3,8 @@
 use remit_common::outcome::State;
 use remit_common::text;
 use remit_common::wire::Kind;
-use remit_link::Owner;
+use remit_link::{HistoryRecord, Owner};
 
-use super::frame::Kept;
 use crate::audit::{Event, Record};
 
 const COMMAND: usize = 200;
@@ -14,7 +13,7 @@ const CAUSE: usize = 400;
 const USER: usize = 256;
 
 /// Returns `None` if the record is not for a user.
-pub fn kept(record: &Record, seq: u64, at_ms: u64) -> Option<Kept> {
+pub fn from_record(record: &Record, seq: u64, at_ms: u64) -> Option<HistoryRecord> {
     let history = record.history.as_ref()?;
     let Owner { uid, user } = &history.owner;
     let field = |name| {
@@ -37,7 +36,7 @@ pub fn kept(record: &Record, seq: u64, at_ms: u64) -> Option<Kept> {
         Event::Refusal => (Kind::Refused, field("VERDICT")?, cause_field()),
         _ => return None,
     };
-    (user.len() <= USER).then(|| Kept {
+    (user.len() <= USER).then(|| HistoryRecord {
         seq,
         at_ms,
         kind,
@@ -58,7 +57,6 @@ mod tests {
     use remit_common::names::JobId;
 
     use super::*;
-    use crate::state_dir::history::frame;
 
     fn record(event: Event, fields: &[(&'static str, &str)]) -> Record {
         let owner = Owner {
@@ -81,7 +79,7 @@ mod tests {
                 ("POLICY", "abc"),
                 ("ARGV", "/bin/x"),
             ];
-            let kept = kept(&record(event, &[fields, &more].concat()), 7, 9).unwrap();
+            let kept = from_record(&record(event, &[fields, &more].concat()), 7, 9).unwrap();
             let found = (kept.kind, kept.verdict.as_str(), kept.cause.as_deref());
             assert_eq!(found, expect, "{event:?}");
             assert_eq!((kept.seq, kept.at_ms, kept.uid), (7, 9, 1000));
@@ -123,13 +121,13 @@ mod tests {
             history: None,
             ..record.clone()
         };
-        assert_eq!(kept(&without_user, 1, 1), None);
+        assert_eq!(from_record(&without_user, 1, 1), None);
         for event in [Event::Start, Event::Queued, Event::Lock, Event::Granted] {
             let other = Record {
                 event,
                 ..record.clone()
             };
-            assert_eq!(kept(&other, 1, 1), None, "{event:?}");
+            assert_eq!(from_record(&other, 1, 1), None, "{event:?}");
         }
     }
 
@@ -145,8 +143,9 @@ mod tests {
             &[("VERDICT", &hostile), ("CAUSE", &hostile)],
         );
         let record = record.for_history(owner, Some(JobId([255; 16])), Some(&hostile));
-        let kept = kept(&record, u64::MAX, u64::MAX).unwrap();
-        assert!(frame::encode(&kept).is_some());
+        let kept = from_record(&record, u64::MAX, u64::MAX).unwrap();
+        let length = postcard::to_extend(&kept, Vec::new()).unwrap().len();
+        assert!(length <= HistoryRecord::MOST, "{length}");
         let command = kept.command.unwrap();
         assert!(command.len() < COMMAND + 4 && command.starts_with("\\u{202e}\\n\\x1b[2J"));
     }

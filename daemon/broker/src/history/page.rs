@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 
 use remit_common::wire::{HistoryEntry, HistoryPage, HistoryQuery};
-use remit_link::Owner;
-use serde::{Deserialize, Serialize};
+use remit_link::{HistoryRecord, Owner};
 
-use super::frame::{self, End, Kept};
+use super::frame::{self, FileEnd};
 
 /// Bytes of a page. It fits a frame for administrators.
 const PAGE: usize = 48 << 10;
@@ -21,7 +20,7 @@ pub enum HistoryScope {
     All,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundPage {
     pub page: HistoryPage,
     /// Part of a file could not be read.
@@ -35,32 +34,32 @@ pub fn page<'a>(
     query: &HistoryQuery,
 ) -> FoundPage {
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
-    let mut newest: VecDeque<Kept> = VecDeque::new();
+    let mut newest: VecDeque<HistoryRecord> = VecDeque::new();
     // Entries that do not fit are on the next page.
     let mut older = false;
     let mut is_damaged = false;
     for file in files {
-        let end = frame::walk(file, |kept| {
-            if !is_wanted(&kept, scope, query) {
+        let end = frame::walk(file, |record| {
+            if !is_wanted(&record, scope, query) {
                 return;
             }
-            newest.push_back(kept);
+            newest.push_back(record);
             if newest.len() > limit {
                 newest.pop_front();
                 older = true;
             }
         });
-        is_damaged |= matches!(end, End::Damaged(_));
+        is_damaged |= matches!(end, FileEnd::Damaged(_));
     }
     let mut free_bytes = PAGE;
     let mut entries = Vec::new();
-    for kept in newest.into_iter().rev() {
-        let Some(left) = free_bytes.checked_sub(size(&kept)) else {
+    for record in newest.into_iter().rev() {
+        let Some(left) = free_bytes.checked_sub(size(&record)) else {
             older = true;
             break;
         };
         free_bytes = left;
-        entries.push(entry(kept));
+        entries.push(entry(record));
     }
     let last = entries.last().map(|entry| entry.seq);
     FoundPage {
@@ -72,34 +71,34 @@ pub fn page<'a>(
     }
 }
 
-fn is_wanted(kept: &Kept, scope: &HistoryScope, query: &HistoryQuery) -> bool {
+fn is_wanted(record: &HistoryRecord, scope: &HistoryScope, query: &HistoryQuery) -> bool {
     let is_in_scope = match scope {
-        HistoryScope::Own(owner) => kept.uid == owner.uid && kept.user == owner.user,
-        HistoryScope::Named(user) => kept.user == *user,
+        HistoryScope::Own(owner) => record.uid == owner.uid && record.user == owner.user,
+        HistoryScope::Named(user) => record.user == *user,
         HistoryScope::All => true,
     };
     is_in_scope
-        && query.before.is_none_or(|before| kept.seq < before)
-        && query.since_ms.is_none_or(|since| kept.at_ms >= since)
-        && query.kind.is_none_or(|kind| kept.kind == kind)
+        && query.before.is_none_or(|before| record.seq < before)
+        && query.since_ms.is_none_or(|since| record.at_ms >= since)
+        && query.kind.is_none_or(|kind| record.kind == kind)
 }
 
-fn size(kept: &Kept) -> usize {
-    let optional = [&kept.command, &kept.cause];
+fn size(record: &HistoryRecord) -> usize {
+    let optional = [&record.command, &record.cause];
     let optional = optional.into_iter().flatten().map(String::len);
-    FIXED + 32 + kept.user.len() + kept.verdict.len() + optional.sum::<usize>()
+    FIXED + 32 + record.user.len() + record.verdict.len() + optional.sum::<usize>()
 }
 
-fn entry(kept: Kept) -> HistoryEntry {
+fn entry(record: HistoryRecord) -> HistoryEntry {
     HistoryEntry {
-        seq: kept.seq,
-        at_ms: kept.at_ms,
-        kind: kept.kind,
-        user: kept.user,
-        job_id: kept.job.map(|job| job.to_string()),
-        command: kept.command,
-        verdict: kept.verdict,
-        cause: kept.cause,
+        seq: record.seq,
+        at_ms: record.at_ms,
+        kind: record.kind,
+        user: record.user,
+        job_id: record.job.map(|job| job.to_string()),
+        command: record.command,
+        verdict: record.verdict,
+        cause: record.cause,
     }
 }
 
@@ -108,12 +107,10 @@ mod tests {
     use remit_common::wire::Kind;
 
     use super::*;
-    use crate::{
-        state_dir::history::frame::tests::kept,
-        state_dir::history::frame::{BEGIN, encode},
-    };
+    use crate::history::frame::tests::record;
+    use crate::history::frame::{BEGIN, encode};
 
-    fn file(entries: &[Kept]) -> Vec<u8> {
+    fn file(entries: &[HistoryRecord]) -> Vec<u8> {
         let entries = entries.iter().filter_map(encode);
         [BEGIN.to_vec(), entries.flatten().collect()].concat()
     }
@@ -139,10 +136,10 @@ mod tests {
     #[test]
     fn user_sees_only_entries_of_own_account() {
         let entries = [
-            kept(1, 1000, "old"),
-            kept(2, 1000, "alice"),
-            kept(3, 1001, "alice"),
-            kept(4, 1002, "bob"),
+            record(1, 1000, "old"),
+            record(2, 1000, "alice"),
+            record(3, 1001, "alice"),
+            record(4, 1002, "bob"),
         ];
         let file = file(&entries);
         let check = |scope: HistoryScope, expect: &[u64]| {
@@ -160,8 +157,8 @@ mod tests {
 
     #[test]
     fn pages_cover_both_files_completely() {
-        let entries: Vec<Kept> = (1..=200)
-            .map(|seq| kept(seq, 1000 + u32::try_from(seq % 3).unwrap(), "alice"))
+        let entries: Vec<HistoryRecord> = (1..=200)
+            .map(|seq| record(seq, 1000 + u32::try_from(seq % 3).unwrap(), "alice"))
             .collect();
         let (old, new) = entries.split_at(117);
         let (old, new) = (file(old), file(new));
@@ -189,7 +186,7 @@ mod tests {
 
     #[test]
     fn time_and_kind_choose() {
-        let mut entries: Vec<Kept> = (1..=9).map(|seq| kept(seq, 1, "a")).collect();
+        let mut entries: Vec<HistoryRecord> = (1..=9).map(|seq| record(seq, 1, "a")).collect();
         entries[6].kind = Kind::Refused;
         let file = file(&entries);
         let since = HistoryQuery {
@@ -210,11 +207,11 @@ mod tests {
 
     #[test]
     fn page_is_bounded_and_damage_is_reported() {
-        let long = |seq| Kept {
+        let long = |seq| HistoryRecord {
             cause: Some("c".repeat(1000)),
-            ..kept(seq, 1, "a")
+            ..record(seq, 1, "a")
         };
-        let entries: Vec<Kept> = (1..=100).map(long).collect();
+        let entries: Vec<HistoryRecord> = (1..=100).map(long).collect();
         let mut file = file(&entries);
         let found = page([file.as_slice()], &HistoryScope::All, &query(100));
         let bytes = postcard::to_extend(&found.page, Vec::new()).unwrap();

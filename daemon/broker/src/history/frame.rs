@@ -1,45 +1,26 @@
 //! Format of an entry in a file: its length, a checksum, the entry.
 
-use remit_common::names::JobId;
-use remit_common::wire::Kind;
-use serde::{Deserialize, Serialize};
+use remit_link::HistoryRecord;
 use sha2::{Digest, Sha256};
 
 /// Another format has another number.
 pub const BEGIN: &[u8; 16] = b"remit history 1\n";
 /// Length and checksum.
 const HEAD: usize = 2 + 8;
-/// Bytes of an entry without its head.
-pub const MOST: usize = 2048;
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
-    /// Number of its audit record.
-    pub seq: u64,
-    pub at_ms: u64,
-    pub kind: Kind,
-    /// Number and name, because the uid of a removed account can be reused.
-    pub uid: u32,
-    pub user: String,
-    pub job: Option<JobId>,
-    pub command: Option<String>,
-    pub verdict: String,
-    pub cause: Option<String>,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum FileEnd {
     Whole,
-    /// Offset of an entry that a killed daemon or a machine crash left unfinished.
+    /// Offset of an entry that a killed broker or a machine crash left unfinished.
     Half(usize),
-    /// Offset of content that the daemon did not write.
+    /// Offset of content that no broker wrote.
     Damaged(usize),
 }
 
-pub fn encode(kept: &Kept) -> Option<Vec<u8>> {
-    let body = postcard::to_extend(kept, Vec::with_capacity(256)).ok()?;
+pub fn encode(record: &HistoryRecord) -> Option<Vec<u8>> {
+    let body = postcard::to_extend(record, Vec::with_capacity(256)).ok()?;
     let length = u16::try_from(body.len()).ok()?;
-    if body.len() > MOST {
+    if body.len() > HistoryRecord::MOST {
         return None;
     }
     let mut bytes = Vec::with_capacity(HEAD + body.len());
@@ -50,31 +31,31 @@ pub fn encode(kept: &Kept) -> Option<Vec<u8>> {
 }
 
 /// Passes each entry to `each`, oldest first.
-pub fn walk(file: &[u8], mut each: impl FnMut(Kept)) -> End {
+pub fn walk(file: &[u8], mut each: impl FnMut(HistoryRecord)) -> FileEnd {
     let Some(mut rest) = file.strip_prefix(BEGIN) else {
         // The beginning itself is unfinished.
         return match BEGIN.starts_with(file) || is_zero(file) {
-            true => End::Half(0),
-            false => End::Damaged(0),
+            true => FileEnd::Half(0),
+            false => FileEnd::Damaged(0),
         };
     };
     loop {
         if rest.is_empty() {
-            return End::Whole;
+            return FileEnd::Whole;
         }
         match first(rest) {
-            First::Entry(kept, after) => {
-                each(kept);
+            First::Entry(record, after) => {
+                each(record);
                 rest = after;
             }
-            First::Half => return End::Half(file.len() - rest.len()),
-            First::Damaged => return End::Damaged(file.len() - rest.len()),
+            First::Half => return FileEnd::Half(file.len() - rest.len()),
+            First::Damaged => return FileEnd::Damaged(file.len() - rest.len()),
         }
     }
 }
 
 enum First<'a> {
-    Entry(Kept, &'a [u8]),
+    Entry(HistoryRecord, &'a [u8]),
     Half,
     Damaged,
 }
@@ -87,14 +68,14 @@ fn first(bytes: &[u8]) -> First<'_> {
     let Some((length, sum, rest)) = head(bytes) else {
         return First::Half;
     };
-    if length == 0 || length > MOST {
+    if length == 0 || length > HistoryRecord::MOST {
         return First::Damaged;
     }
     let Some((body, after)) = rest.split_at_checked(length) else {
         return First::Half;
     };
     match (checksum(body) == sum).then(|| postcard::from_bytes(body)) {
-        Some(Ok(kept)) => First::Entry(kept, after),
+        Some(Ok(record)) => First::Entry(record, after),
         Some(Err(_)) | None => First::Damaged,
     }
 }
@@ -116,10 +97,13 @@ fn checksum(body: &[u8]) -> [u8; 8] {
 
 #[cfg(test)]
 pub mod tests {
+    use remit_common::names::JobId;
+    use remit_common::wire::Kind;
+
     use super::*;
 
-    pub fn kept(seq: u64, uid: u32, user: &str) -> Kept {
-        Kept {
+    pub fn record(seq: u64, uid: u32, user: &str) -> HistoryRecord {
+        HistoryRecord {
             seq,
             at_ms: seq * 1000,
             kind: Kind::Started,
@@ -133,15 +117,15 @@ pub mod tests {
     }
 
     fn file(count: u64) -> Vec<u8> {
-        let entries = (1..=count).filter_map(|seq| encode(&kept(seq, 1, "a")));
+        let entries = (1..=count).filter_map(|seq| encode(&record(seq, 1, "a")));
         [BEGIN.to_vec(), entries.flatten().collect()].concat()
     }
 
-    fn walked(bytes: &[u8]) -> (u64, End) {
+    fn walked(bytes: &[u8]) -> (u64, FileEnd) {
         let mut count = 0;
-        let end = walk(bytes, |kept| {
+        let end = walk(bytes, |record| {
             count += 1;
-            assert_eq!(kept.seq, count, "in order, none left out");
+            assert_eq!(record.seq, count, "in order, none left out");
         });
         (count, end)
     }
@@ -149,19 +133,19 @@ pub mod tests {
     #[test]
     fn cut_at_any_byte_leaves_whole_entries() {
         let whole = file(3);
-        assert_eq!(walked(&whole), (3, End::Whole));
+        assert_eq!(walked(&whole), (3, FileEnd::Whole));
         for cut in 0..whole.len() {
             let (count, end) = walked(&whole[..cut]);
             assert!(count < 3);
             match end {
-                End::Whole => assert_eq!(cut, file(count).len()),
-                End::Half(0) => assert!(cut < BEGIN.len()),
-                End::Half(at) => assert_eq!(at, file(count).len()),
-                End::Damaged(_) => panic!("cut at {cut}"),
+                FileEnd::Whole => assert_eq!(cut, file(count).len()),
+                FileEnd::Half(0) => assert!(cut < BEGIN.len()),
+                FileEnd::Half(at) => assert_eq!(at, file(count).len()),
+                FileEnd::Damaged(_) => panic!("cut at {cut}"),
             }
         }
         let zeros = [whole.clone(), vec![0; 5000]].concat();
-        assert_eq!(walked(&zeros), (3, End::Half(whole.len())));
+        assert_eq!(walked(&zeros), (3, FileEnd::Half(whole.len())));
     }
 
     #[test]
@@ -171,15 +155,15 @@ pub mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x41;
             let (count, end) = walked(&bytes);
-            assert!(count < 3 && end != End::Whole, "{at}");
+            assert!(count < 3 && end != FileEnd::Whole, "{at}");
         }
     }
 
     #[test]
     fn what_is_too_long_is_no_entry() {
-        let long = Kept {
-            user: "u".repeat(MOST),
-            ..kept(1, 1, "a")
+        let long = HistoryRecord {
+            user: "u".repeat(HistoryRecord::MOST),
+            ..record(1, 1, "a")
         };
         assert_eq!(encode(&long), None);
     }
