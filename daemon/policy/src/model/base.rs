@@ -12,6 +12,16 @@ pub enum Base {
     Host,
 }
 
+impl Base {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Strict => "strict",
+            Self::Host => "host",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Network {
     None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use remit_common::wire::Effect;
 
-use crate::load::diagnostic::quoted;
+use crate::model::diagnostic::quoted;
 use crate::model::pattern::Pattern;
 use crate::model::profile::{Profile, ProfileLimits};
 use crate::model::rule::RuleId;
@@ -25,6 +25,8 @@ pub struct Command {
     /// `/` by default.
     pub cwd: String,
     pub limits: ProfileLimits,
+    /// All of this and of its profile as text.
+    pub definition: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +171,7 @@ impl Command {
         lines
     }
 
-    pub(crate) fn takes(&self) -> String {
+    pub fn takes(&self) -> String {
         let names: Vec<&str> = self
             .params
             .iter()

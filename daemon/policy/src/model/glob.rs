@@ -10,9 +10,9 @@ pub struct Glob(String);
 
 impl Glob {
     /// Maximum number of `*` in a pattern, because a load tries each pattern on each name.
-    pub(crate) const STARS: usize = 4;
+    pub const STARS: usize = 4;
 
-    pub(crate) fn new(text: impl Into<String>) -> Self {
+    pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
@@ -37,7 +37,7 @@ impl Glob {
     }
 
     /// Returns the text with which each matching name begins.
-    pub(crate) fn prefix(&self) -> &str {
+    pub fn prefix(&self) -> &str {
         self.0.split('*').next().unwrap_or_default()
     }
 
@@ -61,7 +61,7 @@ impl Glob {
     }
 
     /// Returns true if it matches and no star covers text with this sign.
-    pub(crate) fn matches_within(&self, name: &str, sign: char) -> bool {
+    pub fn matches_within(&self, name: &str, sign: char) -> bool {
         let (mut globs, mut parts) = (self.0.split(sign), name.split(sign));
         loop {
             match (globs.next(), parts.next()) {

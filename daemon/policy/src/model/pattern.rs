@@ -8,6 +8,11 @@ use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 
+/// The default pattern of a string. It excludes characters with a meaning to some program, such as spaces and
+/// wildcards. It also excludes first characters with a meaning: `@` reads a file, `+` is an editor's command, `.` and
+/// `/` begin a path.
+pub const PLAIN: &str = "[A-Za-z0-9_][A-Za-z0-9._:@/+-]*";
+
 const MOST_TEXT: usize = 1024;
 /// Maximum number of bytes of a compiled pattern. It bounds the time for each byte of a value.
 const MOST_COMPILED: usize = 64 << 10;
@@ -61,7 +66,7 @@ impl Pattern {
         longest.is_some_and(|found| found.end() == value.len())
     }
 
-    pub(crate) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.engine.get_nfa().memory_usage()
     }
 

@@ -14,29 +14,29 @@ use crate::model::rule::{DenyRule, GrantRule, Grantees, Nature, Patterns, RuleId
 #[derive(Debug)]
 pub struct Policy {
     /// The strictest first.
-    pub(crate) grants: Vec<GrantRule>,
-    pub(crate) denies: Vec<DenyRule>,
-    pub(crate) commands: BTreeMap<String, Arc<Command>>,
-    pub(crate) profiles: BTreeMap<String, Arc<Profile>>,
-    pub(crate) read: Arc<Profile>,
-    pub(crate) granting: Index,
-    pub(crate) denying: Index,
+    pub grants: Vec<GrantRule>,
+    pub denies: Vec<DenyRule>,
+    pub commands: BTreeMap<String, Arc<Command>>,
+    pub profiles: BTreeMap<String, Arc<Profile>>,
+    pub read: Arc<Profile>,
+    pub granting: Index,
+    pub denying: Index,
     digest_input: Vec<u8>,
     groups_named: BTreeSet<u32>,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Parts {
-    pub(crate) grants: Vec<GrantRule>,
-    pub(crate) denies: Vec<DenyRule>,
-    pub(crate) commands: BTreeMap<String, Arc<Command>>,
+pub struct Parts {
+    pub grants: Vec<GrantRule>,
+    pub denies: Vec<DenyRule>,
+    pub commands: BTreeMap<String, Arc<Command>>,
     /// Those of files; `read`, `strict` and `host` are added.
-    pub(crate) profiles: BTreeMap<String, Arc<Profile>>,
-    pub(crate) digest_input: Vec<u8>,
+    pub profiles: BTreeMap<String, Arc<Profile>>,
+    pub digest_input: Vec<u8>,
 }
 
 impl Policy {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub fn new(parts: Parts) -> Self {
         let Parts {
             mut grants,
             mut denies,
@@ -140,7 +140,7 @@ impl Policy {
     }
 
     /// Returns true if there are calls that both rules can be about.
-    pub(crate) fn meet(&self, one: &GrantRule, other: &GrantRule) -> bool {
+    pub fn meet(&self, one: &GrantRule, other: &GrantRule) -> bool {
         let runs = |rule: &GrantRule| rule.allows(RUN, Nature::Looks);
         let same_run = one.profile.name == other.profile.name && runs(one) && runs(other);
         let mut all = self.all_named();

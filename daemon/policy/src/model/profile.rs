@@ -130,7 +130,7 @@ impl Profile {
     /// Returns true if nothing in it sees, reaches or changes more than in the profile `read`: no user, group,
     /// capability, device, socket or network of its own, nothing to write. In base `strict` it also lists no host
     /// path that `read` might hide.
-    pub(crate) fn adds_nothing_to_read(&self) -> bool {
+    pub fn adds_nothing_to_read(&self) -> bool {
         self.changes_nothing()
             && self.user == User::Own
             && self.groups.is_empty()

@@ -117,8 +117,14 @@ impl Brought {
 }
 
 fn load(vendor: &Path, admin: &Path, names: &Names) -> Result<Loaded, PolicyErrors> {
-    remit_policy_files::load(vendor, admin, Owners::Root, names)
-        .map_err(|found| lines(&found).join("\n"))
+    remit_policy_files::load(
+        vendor,
+        admin,
+        Owners::Root,
+        names,
+        &remit_policy_compile::load,
+    )
+    .map_err(|found| lines(&found).join("\n"))
 }
 
 /// Checks that a start would accept these settings.
@@ -199,7 +205,7 @@ mod tests {
             name: "a.toml".into(),
             text: text.into(),
         };
-        let (policy, _) = remit_policy::load(&[source], &machine).unwrap();
+        let (policy, _) = remit_policy_compile::load(&[source], &machine).unwrap();
         let found = among(&policy, &(70_000..70_010), Some(998));
         found.iter().map(ToString::to_string).collect()
     }

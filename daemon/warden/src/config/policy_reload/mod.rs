@@ -200,10 +200,11 @@ fn make(brought: Brought) -> Result<Live, PolicyErrors> {
             text: text.into_vec(),
         })
         .collect();
-    let policy = remit_policy::load_again(&sources, &brought.machine).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        lines.join("\n")
-    })?;
+    let policy =
+        remit_policy_compile::load_again(&sources, &brought.machine).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            lines.join("\n")
+        })?;
     let digest = hex(&Sha256::digest(policy.digest_input()));
     let mut warnings = brought.warnings;
     if policy.rules() == 0 && !sources.is_empty() {
@@ -235,7 +236,7 @@ pub struct Changes {
 
 impl Changes {
     pub fn between(old: &Policy, new: &Policy) -> Self {
-        let all = remit_policy::diff(old, new);
+        let all = remit_policy_compile::diff(old, new);
         let lines = all.iter().take(caps::POLICY_CHANGES);
         Self {
             lines: lines
