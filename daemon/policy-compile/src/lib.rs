@@ -73,5 +73,5 @@ mod print;
 
 pub use diff::diff;
 pub use explain::{Explanation, explain};
-pub use load::{load, load_again};
+pub use load::load;
 pub use print::print;

@@ -62,7 +62,7 @@ fn decide(policy: &Policy, caller: CallerIds<'_>, name: &str, args: &[(&str, &st
         args: &args,
     };
     let verdict = policy.decide(caller, &ask);
-    assert_eq!(explain(&policy, caller, &ask).verdict, verdict);
+    assert_eq!(explain(policy, caller, &ask).verdict, verdict);
     verdict
 }
 

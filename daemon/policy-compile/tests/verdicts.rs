@@ -345,7 +345,7 @@ fn the_digest_covers_names_bytes_and_accounts() {
             .iter()
             .map(|(name, text)| source(name, text))
             .collect();
-        load(&sources, accounts).unwrap().0.digest_input().to_vec()
+        load(&sources, accounts).unwrap().0.digest().to_owned()
     };
     let grant = "[[grant]]\nto = ['deploy', '%ghosts']\nallow = ['run']";
     let base = digest(&[("a", grant), ("b", "")], &accounts);

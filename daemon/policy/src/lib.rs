@@ -32,6 +32,7 @@ pub mod model {
     pub mod capabilities;
     pub mod command;
     pub mod diagnostic;
+    pub(crate) mod encoded;
     pub mod glob;
     pub mod machine;
     pub mod names;

@@ -68,8 +68,8 @@ impl Loading<'_> {
                 (entry.name.value.to_owned(), globs.collect())
             })
             .collect();
-        let scope = Scope::new(args);
-        if report.proves() && !scope.is_any() {
+        let scope = Scope::from(args);
+        if !scope.is_any() {
             self.check_scope(&scope, &entries, names, unmatched, report);
         }
         scope

@@ -63,14 +63,6 @@ fn plain(char: char) -> char {
     }
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LoadPass {
-    #[default]
-    First,
-    /// Compiles sources that a first pass accepted. Checks that do not change the policy are skipped.
-    Again,
-}
-
 /// Collects findings. At most [`Findings::MOST`] of each severity are kept, so that a file of mistakes cannot fill
 /// the memory.
 #[derive(Debug, Default)]
@@ -78,22 +70,10 @@ pub(crate) struct Findings {
     kept: Vec<Diagnostic>,
     errors: usize,
     warnings: usize,
-    pass: LoadPass,
 }
 
 impl Findings {
     const MOST: usize = 100;
-
-    pub(crate) fn of(pass: LoadPass) -> Self {
-        Self {
-            pass,
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn pass(&self) -> LoadPass {
-        self.pass
-    }
 
     pub(crate) fn push(
         &mut self,
@@ -101,9 +81,6 @@ impl Findings {
         file: &str,
         finding: impl FnOnce() -> Diagnostic,
     ) {
-        if (severity, self.pass) == (Severity::Warning, LoadPass::Again) {
-            return;
-        }
         let count = match severity {
             Severity::Error => &mut self.errors,
             Severity::Warning => &mut self.warnings,

@@ -15,6 +15,7 @@ pub(crate) mod parameters;
 pub(crate) mod patterns;
 pub(crate) mod profiles;
 pub(crate) mod reader;
+pub(crate) mod regex;
 pub(crate) mod rules;
 pub(crate) mod suggestion;
 pub(crate) mod tables;
@@ -22,9 +23,10 @@ pub(crate) mod template;
 pub(crate) mod text;
 
 use remit_common::caps;
+use sha2::{Digest, Sha256};
 
 use crate::load::accounts::Resolved;
-use crate::load::diagnostic::{Findings, LoadPass};
+use crate::load::diagnostic::Findings;
 use crate::load::document::Document;
 use crate::load::loading::Loading;
 use remit_policy::Diagnostic;
@@ -40,24 +42,10 @@ pub fn load(
     sources: &[Source],
     machine: &dyn Machine,
 ) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
-    pass(sources, machine, LoadPass::First)
-}
-
-/// Makes the same policy again from sources and answers that [`load`] has just accepted. It skips examples,
-/// `[[test]]` tables and warnings. For other input it may accept what [`load`] refuses.
-pub fn load_again(sources: &[Source], machine: &dyn Machine) -> Result<Policy, Vec<Diagnostic>> {
-    pass(sources, machine, LoadPass::Again).map(|(policy, _)| policy)
-}
-
-fn pass(
-    sources: &[Source],
-    machine: &dyn Machine,
-    pass: LoadPass,
-) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut sorted: Vec<&Source> = sources.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
 
-    let mut findings = Findings::of(pass);
+    let mut findings = Findings::default();
     check_amount(&sorted, &mut findings);
     let documents: Vec<Document<'_>> = sorted
         .iter()
@@ -72,15 +60,11 @@ fn pass(
         }
         loading.read_types(&mut top, &mut report);
         loading.read_profiles(&mut top, &mut report);
-        if report.proves() {
-            let tables = top.tables("test", "[[test]]", &mut report);
-            let read = tables
-                .into_iter()
-                .map(|fields| tables::read(fields, machine, &mut report));
-            tests.push((document, read.flatten().collect::<Vec<_>>()));
-        } else {
-            top.get("test");
-        }
+        let tables = top.tables("test", "[[test]]", &mut report);
+        let read = tables
+            .into_iter()
+            .map(|fields| tables::read(fields, machine, &mut report));
+        tests.push((document, read.flatten().collect::<Vec<_>>()));
         top.finish(&mut report);
     }
     for document in &documents {
@@ -98,7 +82,7 @@ fn pass(
     if findings.errors() > 0 {
         return Err(findings.sorted());
     }
-    let digest_input = canonical(&sorted, &loading.resolved);
+    let digest = digest(&canonical(&sorted, &loading.resolved));
     let commands = loading.commands.into_iter();
     let policy = Policy::new(Parts {
         grants: loading.grants,
@@ -111,7 +95,7 @@ fn pass(
             .into_iter()
             .map(|(name, one)| (name, one.value))
             .collect(),
-        digest_input,
+        digest,
     });
     for (document, tests) in tests {
         let (_, mut report) = document.open(&mut findings);
@@ -151,7 +135,12 @@ fn check_amount(sorted: &[&Source], findings: &mut Findings) {
     }
 }
 
-/// Encodes the input for [`Policy::digest_input`]: a version line, then every part after its length (u64,
+fn digest(input: &[u8]) -> String {
+    let bytes = Sha256::digest(input);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Encodes the input for [`Policy::digest`]: a version line, then every part after its length (u64,
 /// little-endian). So no two different inputs have the same encoding.
 fn canonical(sorted: &[&Source], resolved: &Resolved) -> Vec<u8> {
     let mut out = b"remit policy 2\n".to_vec();

@@ -7,6 +7,7 @@ use remit_common::caps;
 
 use crate::load::loading::{NamedType, Types};
 use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped};
+use crate::load::regex;
 use crate::load::text::{NAME, is_name, summary};
 use remit_policy::model::command::{Param, ParamKind, PassAs, PathIs};
 use remit_policy::model::paths::not_plain;
@@ -233,9 +234,9 @@ fn text(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<ParamKind> {
     let dash = fields.boolean("dash", report);
     let span = pattern.as_ref().map(|pattern| pattern.span.clone());
     let compiled = match pattern {
-        Some(pattern) => Pattern::new(pattern.value),
+        Some(pattern) => regex::pattern(pattern.value),
         // A value that may begin with a hyphen is an option, unless its pattern says otherwise.
-        None if dash => Pattern::new(PLAIN_OR_OPTION),
+        None if dash => regex::pattern(PLAIN_OR_OPTION),
         None => plain(),
     };
     match compiled {
@@ -257,7 +258,7 @@ fn text(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<ParamKind> {
 /// [`PLAIN`], compiled once: most strings of a policy share it.
 fn plain() -> Result<Pattern, String> {
     static COMPILED: OnceLock<Result<Pattern, String>> = OnceLock::new();
-    COMPILED.get_or_init(|| Pattern::new(PLAIN)).clone()
+    COMPILED.get_or_init(|| regex::pattern(PLAIN)).clone()
 }
 
 fn int(fields: &mut Fields<'_>, span: &Range<usize>, report: &mut Report<'_>) -> Option<ParamKind> {

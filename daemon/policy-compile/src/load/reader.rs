@@ -7,7 +7,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::load::diagnostic::{Findings, LoadPass, excerpt};
+use crate::load::diagnostic::{Findings, excerpt};
 pub(crate) use crate::load::suggestion::Value;
 use crate::load::suggestion::{example, instead, similar};
 use remit_policy::{Diagnostic, Severity, quoted};
@@ -48,11 +48,6 @@ impl<'a> Report<'a> {
 
     pub(crate) fn errors(&self) -> usize {
         self.findings.errors()
-    }
-
-    /// Returns true if checks that do not change the policy are wanted.
-    pub(crate) fn proves(&self) -> bool {
-        self.findings.pass() == LoadPass::First
     }
 
     pub(crate) fn file(&self) -> &'a str {

@@ -174,7 +174,7 @@ impl Loading<'_> {
                 continue;
             }
             let glob = Glob::new(item.value);
-            if report.proves() && !self.matches_something(&glob) {
+            if !self.matches_something(&glob) {
                 let message = format!("there is no command {}", quoted(item.value));
                 let meant = report.similar(item.value, self.names());
                 let meant = meant.map(|meant| format!("did you mean '{meant}'?"));

@@ -4,10 +4,11 @@ use std::fmt;
 
 use crate::decide::CallerIds;
 use crate::model::rule::Grantees;
+use serde::{Deserialize, Serialize};
 
 /// An approval by one other person who is in every one of these lists. A rule has one list. A call has the lists of
 /// all rules that ask about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     lists: Vec<Grantees>,
     expires_s: u32,

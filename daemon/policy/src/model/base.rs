@@ -1,8 +1,9 @@
 //! What a profile begins with: its base, and the network it reaches.
 
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Base {
     /// Sees what an operator's account sees, changes only what is listed.
     Read,
@@ -22,7 +23,7 @@ impl Base {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     None,
     /// Only a loopback interface of the job's own. Base `strict`.
@@ -32,7 +33,7 @@ pub enum Network {
     Host,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Destination {
     pub host: String,
     /// The addresses when the policy was loaded. If there are none, nothing can run in the profile.

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use remit_common::caps;
+use serde::{Deserialize, Serialize};
 
 /// A name, or a pattern of names: `*` matches any text, even empty; every other character only itself.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Glob(String);
 
 impl Glob {

@@ -21,7 +21,7 @@ pub struct Policy {
     pub read: Arc<Profile>,
     pub granting: Index,
     pub denying: Index,
-    digest_input: Vec<u8>,
+    digest: String,
     groups_named: BTreeSet<u32>,
 }
 
@@ -32,7 +32,8 @@ pub struct Parts {
     pub commands: BTreeMap<String, Arc<Command>>,
     /// Those of files; `read`, `strict` and `host` are added.
     pub profiles: BTreeMap<String, Arc<Profile>>,
-    pub digest_input: Vec<u8>,
+    /// SHA-256 of every source by name and bytes, and of the id of every name in it, in hexadecimal.
+    pub digest: String,
 }
 
 impl Policy {
@@ -42,18 +43,14 @@ impl Policy {
             mut denies,
             commands,
             mut profiles,
-            digest_input,
+            digest,
         } = parts;
         grants.sort_by(|a, b| a.rank().cmp(&b.rank()));
         denies.sort_by(|a, b| a.id.position().cmp(&b.id.position()));
+        let mut built_in = Profile::built_in();
         let read = Arc::new(Profile::read());
-        for profile in [
-            Arc::clone(&read),
-            Profile::strict().into(),
-            Profile::host().into(),
-        ] {
-            profiles.insert(profile.name.clone(), profile);
-        }
+        built_in.insert(read.name.clone(), Arc::clone(&read));
+        profiles.extend(built_in);
         let gids_of_grants = grants.iter().flat_map(|rule| rule.to.gids());
         let gids_of_denies = denies.iter().flat_map(|rule| rule.to.gids());
         let groups_named = gids_of_grants.chain(gids_of_denies).collect();
@@ -84,15 +81,15 @@ impl Policy {
             read,
             granting,
             denying,
-            digest_input,
+            digest,
             groups_named,
         }
     }
 
-    /// Returns the input of the policy's digest: every source by name and bytes, and the id of every name in it.
-    /// Equal bytes mean equal verdicts.
-    pub fn digest_input(&self) -> &[u8] {
-        &self.digest_input
+    /// Returns the digest of every source by name and bytes, and of the id of every name in it. Equal digests mean
+    /// equal verdicts.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// Returns every gid that a rule names. Membership in another group changes no verdict.

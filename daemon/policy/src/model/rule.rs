@@ -14,8 +14,9 @@ use crate::model::glob::Glob;
 use crate::model::names::{Named, RUN};
 use crate::model::profile::{Base, Profile};
 use crate::model::scope::Scope;
+use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RuleId {
     pub file: String,
     pub line: usize,
@@ -65,14 +66,14 @@ pub fn refused_id(id: u32) -> Option<&'static str> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Principal {
     User(u32),
     Group(u32),
 }
 
 /// The subjects of a rule. Empty means nobody.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grantees {
     pub ids: BTreeMap<Principal, String>,
     /// For a denial: uids of the members of its groups by the user database, because a process can leave a group
@@ -234,7 +235,7 @@ impl Grantees {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantRule {
     pub id: RuleId,
     pub to: Grantees,
@@ -244,6 +245,7 @@ pub struct GrantRule {
     /// `run` and the built-in commands are only in the scope of every call.
     pub scope: Scope,
     /// The profile of `run`; a named command has its own.
+    #[serde(with = "crate::model::encoded::by_name")]
     pub profile: Arc<Profile>,
     pub env: BTreeSet<String>,
     pub approval: Option<Approval>,
@@ -251,7 +253,7 @@ pub struct GrantRule {
     pub unconfined: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DenyRule {
     pub id: RuleId,
     pub to: Grantees,

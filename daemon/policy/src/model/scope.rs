@@ -10,23 +10,27 @@ use remit_common::text::line;
 use crate::model::command::{Command, Param, ParamKind};
 use crate::model::glob::Glob;
 use crate::model::names::Named;
+use serde::{Deserialize, Serialize};
 
 const SHOWN: usize = 8;
 const WIDE: usize = 64;
 
 /// For each of these arguments, the patterns of which its value must match one. Without any it is about every call.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<String, Vec<Glob>>")]
 pub struct Scope(BTreeMap<String, Vec<Glob>>);
 
-impl Scope {
-    pub fn new(mut args: BTreeMap<String, Vec<Glob>>) -> Self {
+impl From<BTreeMap<String, Vec<Glob>>> for Scope {
+    fn from(mut args: BTreeMap<String, Vec<Glob>>) -> Self {
         for globs in args.values_mut() {
             globs.sort();
             globs.dedup();
         }
         Self(args)
     }
+}
 
+impl Scope {
     pub fn is_any(&self) -> bool {
         self.0.is_empty()
     }

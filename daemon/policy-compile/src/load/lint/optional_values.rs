@@ -65,11 +65,10 @@ fn moves_up<'a, 'p>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remit_policy::model::pattern::Pattern;
 
     fn param(name: &str, optional: bool, flag: bool) -> WithSpan<Param> {
         let text = ParamKind::Text {
-            pattern: Pattern::new("a").unwrap(),
+            pattern: crate::load::regex::pattern("a").unwrap(),
             max: 1,
             dash: false,
         };

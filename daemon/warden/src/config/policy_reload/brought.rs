@@ -19,9 +19,9 @@ use crate::startup::error::Fatal;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Brought {
     pub settings: String,
-    /// Path and content.
-    pub sources: Vec<(String, Bytes)>,
-    pub machine: MachineTable,
+    pub files: Vec<String>,
+    /// The policy, encoded.
+    pub model: Bytes,
     /// For the author of the policy.
     pub warnings: Vec<String>,
     pub people: People,
@@ -98,17 +98,20 @@ impl Brought {
             .concat();
         let warnings = [loaded.warnings, unsure, unable].concat();
         let warnings = [unknown.into_iter().collect(), lines(&warnings)].concat();
+        let mut warnings = warnings;
+        if loaded.policy.rules() == 0 && !loaded.sources.is_empty() {
+            let text = "none of its files has a rule, so nobody has any permission";
+            warnings.push(Diagnostic::whole(Severity::Warning, "policy", text).to_string());
+        }
         let sources = loaded.sources.into_iter();
         Ok(Self {
             settings,
             changes: old.map_or_else(Changes::default, |(old, _)| {
                 Changes::between(old, &loaded.policy)
             }),
-            sources: sources
-                .map(|source| (source.name, source.text.into()))
-                .collect(),
+            files: sources.map(|source| source.name).collect(),
+            model: loaded.policy.encode().into(),
             named: named(&loaded.machine),
-            machine: loaded.machine,
             warnings,
             last_known: names.last_known(),
             people: People::look_up(people),
