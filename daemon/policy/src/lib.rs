@@ -24,6 +24,7 @@ pub mod call {
 }
 
 pub mod decide;
+pub mod exchange;
 
 /// What a policy is made of: data.
 pub mod model {

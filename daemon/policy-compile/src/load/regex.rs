@@ -5,7 +5,9 @@ use regex_automata::util::look::Look;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::syntax;
 use remit_policy::Pattern;
-use remit_policy::model::pattern::{ByteRange, MOST_COMPILED, MOST_TEXT, Place, Program, Step};
+use remit_policy::model::pattern::{
+    Assertion, Automaton, ByteRange, MOST_COMPILED, MOST_TEXT, Step,
+};
 
 const MOST_NESTED: u32 = 32;
 
@@ -19,7 +21,7 @@ pub(crate) fn pattern(text: &str) -> Result<Pattern, String> {
     }
     let nfa = nfa(text)?;
     let steps = nfa.states().iter().map(step).collect::<Option<Vec<_>>>();
-    Pattern::try_from(Program {
+    Pattern::try_from(Automaton {
         text: text.to_owned(),
         start: number(nfa.start_anchored()),
         steps: steps.ok_or("it needs tables of Unicode")?,
@@ -57,7 +59,7 @@ fn step(state: &State) -> Option<Step> {
             };
             Step::OneOf(transitions.map(range).collect())
         }
-        State::Look { look, next } => Step::At(place(*look)?, number(*next)),
+        State::Look { look, next } => Step::At(assertion(*look)?, number(*next)),
         State::Union { alternates } => {
             Step::Split(alternates.iter().copied().map(number).collect())
         }
@@ -80,20 +82,20 @@ fn number(state: StateID) -> u32 {
     state.as_u32()
 }
 
-fn place(look: Look) -> Option<Place> {
+fn assertion(look: Look) -> Option<Assertion> {
     Some(match look {
-        Look::Start => Place::Start,
-        Look::End => Place::End,
-        Look::StartLF => Place::LineStart,
-        Look::EndLF => Place::LineEnd,
-        Look::StartCRLF => Place::CrlfStart,
-        Look::EndCRLF => Place::CrlfEnd,
-        Look::WordAscii => Place::WordBoundary,
-        Look::WordAsciiNegate => Place::NoWordBoundary,
-        Look::WordStartAscii => Place::WordStart,
-        Look::WordEndAscii => Place::WordEnd,
-        Look::WordStartHalfAscii => Place::WordStartHalf,
-        Look::WordEndHalfAscii => Place::WordEndHalf,
+        Look::Start => Assertion::Start,
+        Look::End => Assertion::End,
+        Look::StartLF => Assertion::LineStart,
+        Look::EndLF => Assertion::LineEnd,
+        Look::StartCRLF => Assertion::CrlfStart,
+        Look::EndCRLF => Assertion::CrlfEnd,
+        Look::WordAscii => Assertion::WordBoundary,
+        Look::WordAsciiNegate => Assertion::NoWordBoundary,
+        Look::WordStartAscii => Assertion::WordStart,
+        Look::WordEndAscii => Assertion::WordEnd,
+        Look::WordStartHalfAscii => Assertion::WordStartHalf,
+        Look::WordEndHalfAscii => Assertion::WordEndHalf,
         Look::WordUnicode
         | Look::WordUnicodeNegate
         | Look::WordStartUnicode

@@ -65,6 +65,18 @@ impl Diagnostic {
         self
     }
 
+    /// Returns true if it can be shown: a few short lines. A finding of another process may be anything.
+    pub fn is_bounded(&self) -> bool {
+        const WIDEST: usize = 256;
+        const LONGEST: usize = 16 << 10;
+        let excerpt = self.excerpt.as_ref();
+        let texts = [Some(&self.file), Some(&self.message), self.help.as_ref()];
+        let texts = texts.into_iter().chain([excerpt.map(|one| &one.shown)]);
+        texts.flatten().all(|text| {
+            text.len() <= LONGEST && !text.contains(|char: char| char.is_control() && char != '\n')
+        }) && excerpt.is_none_or(|one| one.skip.max(one.width) <= WIDEST)
+    }
+
     pub fn severity(&self) -> Severity {
         self.severity
     }

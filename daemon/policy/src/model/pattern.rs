@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The default pattern of a string. It excludes characters with a meaning to some program, such as spaces and
+/// The default pattern of a string. It excludes characters with a meaning to some automaton, such as spaces and
 /// wildcards. It also excludes first characters with a meaning: `@` reads a file, `+` is an editor's command, `.` and
 /// `/` begin a path.
 pub const PLAIN: &str = "[A-Za-z0-9_][A-Za-z0-9._:@/+-]*";
@@ -18,12 +18,12 @@ pub const MOST_COMPILED: usize = 64 << 10;
 
 /// A compiled regular expression.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Program", into = "Program")]
-pub struct Pattern(Arc<Program>);
+#[serde(try_from = "Automaton", into = "Automaton")]
+pub struct Pattern(Arc<Automaton>);
 
 /// An automaton: it begins at one step and may be at several at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Program {
+pub struct Automaton {
     pub text: String,
     pub start: u32,
     pub steps: Vec<Step>,
@@ -35,8 +35,8 @@ pub enum Step {
     Byte(ByteRange),
     /// Reads a byte of one of these.
     OneOf(Vec<ByteRange>),
-    /// Goes on only at such a place in the value.
-    At(Place, u32),
+    /// Goes on only where this holds.
+    At(Assertion, u32),
     /// Goes on at each of these.
     Split(Vec<u32>),
     Match,
@@ -51,7 +51,7 @@ pub struct ByteRange {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
+pub enum Assertion {
     Start,
     End,
     LineStart,
@@ -78,7 +78,7 @@ impl Pattern {
 
     /// Returns true if it matches the whole value. The time is at most proportional to its size times the value's.
     pub fn matches(&self, value: &[u8]) -> bool {
-        let Program { start, steps, .. } = &*self.0;
+        let Automaton { start, steps, .. } = &*self.0;
         let (mut now, mut then) = (Positions::of(steps), Positions::of(steps));
         now.enter(*start, value, 0);
         for (at, byte) in value.iter().enumerate() {
@@ -139,7 +139,9 @@ impl<'a> Positions<'a> {
             self.entered.push(number);
             match step {
                 Step::Byte(_) | Step::OneOf(_) | Step::Match => self.reading.push(step),
-                Step::At(place, next) if place.is_at(value, at) => self.to_enter.push(*next),
+                Step::At(assertion, next) if assertion.holds(value, at) => {
+                    self.to_enter.push(*next)
+                }
                 Step::At(..) => {}
                 Step::Split(next) => self.to_enter.extend(next),
             }
@@ -173,8 +175,8 @@ impl Step {
     }
 }
 
-impl Place {
-    fn is_at(self, value: &[u8], at: usize) -> bool {
+impl Assertion {
+    fn holds(self, value: &[u8], at: usize) -> bool {
         let before = at.checked_sub(1).and_then(|before| value.get(before));
         let after = value.get(at);
         let is_word = |byte: Option<&u8>| {
@@ -206,7 +208,7 @@ impl Place {
     }
 }
 
-impl Program {
+impl Automaton {
     fn size(&self) -> usize {
         let parts = |step: &Step| match step {
             Step::OneOf(ranges) => size_of_val(ranges.as_slice()),
@@ -218,30 +220,30 @@ impl Program {
 }
 
 /// Refuses a step that does not exist, and an automaton over the bounds. The error is a part of a sentence.
-impl TryFrom<Program> for Pattern {
+impl TryFrom<Automaton> for Pattern {
     type Error = String;
 
-    fn try_from(program: Program) -> Result<Self, String> {
-        let exists = |step: &u32| (*step as usize) < program.steps.len();
-        let mut all = program.steps.iter().flat_map(Step::next);
-        if program.text.len() > MOST_TEXT {
-            let bytes = program.text.len();
+    fn try_from(automaton: Automaton) -> Result<Self, String> {
+        let exists = |step: &u32| (*step as usize) < automaton.steps.len();
+        let mut all = automaton.steps.iter().flat_map(Step::next);
+        if automaton.text.len() > MOST_TEXT {
+            let bytes = automaton.text.len();
             return Err(format!("it has {bytes} bytes, over {MOST_TEXT}"));
         }
         // Twice, because a step may be larger here than in the compiler's own automaton.
-        if program.size() > 2 * MOST_COMPILED {
+        if automaton.size() > 2 * MOST_COMPILED {
             return Err(format!(
                 "it needs more than {MOST_COMPILED} bytes once compiled"
             ));
         }
-        if !exists(&program.start) || !all.all(|step| exists(&step)) {
+        if !exists(&automaton.start) || !all.all(|step| exists(&step)) {
             return Err("it has a step that leads nowhere".to_owned());
         }
-        Ok(Self(Arc::new(program)))
+        Ok(Self(Arc::new(automaton)))
     }
 }
 
-impl From<Pattern> for Program {
+impl From<Pattern> for Automaton {
     fn from(pattern: Pattern) -> Self {
         Arc::unwrap_or_clone(pattern.0)
     }
@@ -263,8 +265,8 @@ impl fmt::Display for Pattern {
 mod tests {
     use super::*;
 
-    fn program(start: u32, steps: &[Step]) -> Result<Pattern, String> {
-        Pattern::try_from(Program {
+    fn automaton(start: u32, steps: &[Step]) -> Result<Pattern, String> {
+        Pattern::try_from(Automaton {
             text: "x".to_owned(),
             start,
             steps: steps.to_vec(),
@@ -278,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_step_that_leads_nowhere_is_refused() {
-        assert!(program(0, &[byte(1), Step::Match]).is_ok());
+        assert!(automaton(0, &[byte(1), Step::Match]).is_ok());
         for (start, steps) in [
             (0, vec![]),
             (2, vec![byte(1), Step::Match]),
@@ -291,11 +293,11 @@ mod tests {
                     next: 1,
                 }])],
             ),
-            (0, vec![Step::At(Place::End, 1)]),
+            (0, vec![Step::At(Assertion::End, 1)]),
             (0, vec![Step::Split(vec![0, 1])]),
             (u32::MAX, vec![Step::Match]),
         ] {
-            let found = program(start, &steps);
+            let found = automaton(start, &steps);
             assert_eq!(
                 found,
                 Err("it has a step that leads nowhere".into()),
@@ -307,9 +309,9 @@ mod tests {
     #[test]
     fn a_large_automaton_is_refused() {
         let steps = vec![Step::Split(vec![0]); 10_000];
-        assert!(program(0, &steps).unwrap_err().contains("once compiled"));
+        assert!(automaton(0, &steps).unwrap_err().contains("once compiled"));
         let text = "a".repeat(MOST_TEXT + 1);
-        let long = Program {
+        let long = Automaton {
             text,
             start: 0,
             steps: vec![Step::Match],
@@ -324,7 +326,7 @@ mod tests {
             Step::Split(vec![0]),
             Step::Match,
         ];
-        let pattern = program(0, &circle).unwrap();
+        let pattern = automaton(0, &circle).unwrap();
         assert!(pattern.matches(b"") && !pattern.matches(b"a"));
     }
 }

@@ -1,15 +1,16 @@
 //! Reads files and names for a policy load in a child process, because disks and directory services may block.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use remit_common::wire::Bytes;
-use remit_policy::{Diagnostic, MachineTable, Policy, Severity, User};
-use remit_policy_files::{LastKnown, Loaded, Names, Owners};
+use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source, User};
+use remit_policy_files::{Compile, LastKnown, Loaded, Names, Owners};
 use serde::{Deserialize, Serialize};
 
-use super::{Changes, Live, PolicyErrors, names_file};
+use super::{Changes, Live, PolicyErrors, compiler, names_file};
 use crate::config::{self, Config};
 use crate::identity::accounts::{People, Question};
 use crate::identity::user_names;
@@ -55,7 +56,14 @@ impl Brought {
                 Err(why) => (names.at_start(), Some(why)),
             },
         };
-        let loaded = load(&vendor, &admin, &names).map_err(|why| {
+        let changes = RefCell::default();
+        let compile = |sources: &[Source], machine: &dyn Machine| {
+            let before = old.as_ref().map(|(policy, _)| *policy);
+            let compiled = compiler::compile(sources, machine, before)?;
+            changes.replace(Changes::of(&compiled.changes));
+            Ok((compiled.policy, compiled.warnings))
+        };
+        let loaded = load(&vendor, &admin, &names, &compile).map_err(|why| {
             unknown
                 .iter()
                 .cloned()
@@ -106,9 +114,7 @@ impl Brought {
         let sources = loaded.sources.into_iter();
         Ok(Self {
             settings,
-            changes: old.map_or_else(Changes::default, |(old, _)| {
-                Changes::between(old, &loaded.policy)
-            }),
+            changes: changes.take(),
             files: sources.map(|source| source.name).collect(),
             model: loaded.policy.encode().into(),
             named: named(&loaded.machine),
@@ -119,15 +125,14 @@ impl Brought {
     }
 }
 
-fn load(vendor: &Path, admin: &Path, names: &Names) -> Result<Loaded, PolicyErrors> {
-    remit_policy_files::load(
-        vendor,
-        admin,
-        Owners::Root,
-        names,
-        &remit_policy_compile::load,
-    )
-    .map_err(|found| lines(&found).join("\n"))
+fn load(
+    vendor: &Path,
+    admin: &Path,
+    names: &Names,
+    compile: &Compile<'_>,
+) -> Result<Loaded, PolicyErrors> {
+    remit_policy_files::load(vendor, admin, Owners::Root, names, compile)
+        .map_err(|found| lines(&found).join("\n"))
 }
 
 /// Checks that a start would accept these settings.

@@ -1,8 +1,9 @@
-//! Loads the policy. A child reads the files, looks up the names and compiles the policy. The warden decodes its
-//! answer. The loop never waits for a disk or a directory service. A reload also reads `remit.toml`. Its values apply
+//! Loads the policy. A child reads the files, looks up the names and has the policy compiled by a process without rights. The
+//! warden decodes its answer. The loop never waits for a disk or a directory service. A reload also reads `remit.toml`. Its values apply
 //! from the next start, but a value that would prevent that start must be reported now.
 
 mod brought;
+mod compiler;
 mod names_file;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -213,8 +214,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    pub fn between(old: &Policy, new: &Policy) -> Self {
-        let all = remit_policy_compile::diff(old, new);
+    pub fn of(all: &[String]) -> Self {
         let lines = all.iter().take(caps::POLICY_CHANGES);
         Self {
             lines: lines
