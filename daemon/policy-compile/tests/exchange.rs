@@ -87,7 +87,7 @@ fn answers_are_those_of_the_machine() {
 }
 
 #[test]
-fn finding_that_cannot_be_shown_is_told_from_others() {
+fn finding_that_cannot_be_shown_is_not_bounded() {
     let whole = |message: &str| Diagnostic::whole(Severity::Error, "a.toml", message);
     let at = |skip, width| {
         let excerpt = Excerpt {

@@ -20,7 +20,7 @@ pub enum ToCompiler {
         /// That of the daemon. The compiler of another release may mean something else by the same bytes.
         release: String,
         sources: Vec<Source>,
-        /// The encoded policy in force: what changes is told.
+        /// The encoded policy in force: what changes is reported.
         before: Option<Vec<u8>>,
     },
     Answer(Answer),

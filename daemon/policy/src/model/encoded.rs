@@ -340,7 +340,7 @@ impl GrantRule {
         holds(permitted, || {
             "permits a variable that nobody may set".to_owned()
         })?;
-        // Without a list everybody would be in each list.
+        // Without a list, each user would be in all lists.
         match self.approval.as_ref().map(Approval::lists) {
             None => Ok(()),
             Some([approvers]) => approvers.check(),

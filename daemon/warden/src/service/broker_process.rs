@@ -15,10 +15,8 @@ use remit_link::{ForeignSocket, Link, LinkError, ToBroker, ToWarden};
 
 use crate::config::Output;
 use crate::event_loop::epoll::Interest;
-use crate::event_loop::signals::wait_for_exit;
 use crate::identity::user_names::Ids;
-use crate::service::log::JOURNAL_STREAM;
-use crate::service::program;
+use crate::service::program::{self, c_string, environment, wait_for_exit};
 use crate::service::sink::Sink;
 use crate::startup::error::{Fatal, chain};
 
@@ -305,21 +303,6 @@ impl Broker {
     }
 }
 
-/// Returns what the broker may know of the daemon's environment: the destination of its log.
-pub fn environment() -> Result<Vec<CString>, Fatal> {
-    let stream = std::env::var(JOURNAL_STREAM).ok();
-    let stream = stream.map(|stream| format!("{JOURNAL_STREAM}={stream}"));
-    [Some("PATH=/usr/bin:/bin".to_owned()), stream]
-        .into_iter()
-        .flatten()
-        .map(|variable| c_string(variable.as_bytes()))
-        .collect()
-}
-
 fn alive(process: &BrokerProcess) -> bool {
     sys::pidfd_alive(process.pidfd.as_fd()).unwrap_or(false)
-}
-
-pub fn c_string(bytes: &[u8]) -> Result<CString, Fatal> {
-    CString::new(bytes).map_err(|_| Fatal::Usage("a path contains a NUL byte".into()))
 }

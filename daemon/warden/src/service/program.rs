@@ -1,9 +1,17 @@
-//! Finds the package's programs that the daemon starts.
+//! Finds and starts the package's programs without rights.
 
+use std::ffi::CString;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::startup::error::Fatal;
+
+/// The variable of systemd.exec(5) that names the stream of standard error.
+pub const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
 
 /// Finds a program next to remitd or in the package's libexec directory. Only root may be able to change it.
 pub fn find(name: &str) -> Result<PathBuf, Fatal> {
@@ -36,4 +44,25 @@ fn check(path: &Path) -> Result<(), Fatal> {
         Ok(meta) if meta.mode() & 0o022 != 0 => refuse("users other than root can write it"),
         Ok(_) => Ok(()),
     }
+}
+
+/// Returns what such a program may know of the daemon's environment: the destination of its log.
+pub fn environment() -> Result<Vec<CString>, Fatal> {
+    let stream = std::env::var(JOURNAL_STREAM).ok();
+    let stream = stream.map(|stream| format!("{JOURNAL_STREAM}={stream}"));
+    [Some("PATH=/usr/bin:/bin".to_owned()), stream]
+        .into_iter()
+        .flatten()
+        .map(|variable| c_string(variable.as_bytes()))
+        .collect()
+}
+
+pub fn c_string(bytes: &[u8]) -> Result<CString, Fatal> {
+    CString::new(bytes).map_err(|_| Fatal::Usage("a path contains a NUL byte".into()))
+}
+
+/// Blocks until a process ends, at most `patience`. Never for the loop.
+pub fn wait_for_exit(pidfd: BorrowedFd<'_>, patience: Duration) {
+    let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+    let _ = poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], patience);
 }

@@ -17,14 +17,12 @@ use remit_confine::{spawn_service, sys};
 use remit_policy::exchange::{FromCompiler, ToCompiler, receive, send};
 use remit_policy::{Diagnostic, Machine, Policy, Severity, Source};
 
-use crate::event_loop::signals::wait_for_exit;
-use crate::service::broker_process::{c_string, environment};
-use crate::service::program;
+use crate::service::program::{self, c_string, environment, wait_for_exit};
 use crate::startup::error::{Fatal, chain};
 
 const PROGRAM: &str = "remit-compiler";
 /// The kernel's own uid and gid for those without an account (user_namespaces(7)). It owns no file.
-const NOBODY: u32 = 65_534;
+const OVERFLOW_ID: u32 = 65_534;
 /// Time for one policy, without the answers to its questions. A policy at all its limits needs two seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Maximum number of findings: a compiler that works reports fewer.
@@ -32,7 +30,7 @@ const FINDINGS: usize = 512;
 
 /// What a policy became.
 #[derive(Debug)]
-pub struct Compiled {
+pub struct CompiledPolicy {
     pub policy: Policy,
     pub warnings: Vec<Diagnostic>,
     pub changes: Vec<String>,
@@ -43,7 +41,7 @@ pub fn compile(
     sources: &[Source],
     machine: &dyn Machine,
     before: Option<&Policy>,
-) -> Result<Compiled, Vec<Diagnostic>> {
+) -> Result<CompiledPolicy, Vec<Diagnostic>> {
     let request = ToCompiler::Policy {
         release: remit_common::RELEASE.to_owned(),
         sources: sources.to_vec(),
@@ -57,7 +55,7 @@ pub fn compile(
         } => {
             let policy = Policy::decode(&model).map_err(|why| format!("sent no model: {why}"))?;
             let warnings = are_bounded(warnings)?;
-            Ok(Ok(Compiled {
+            Ok(Ok(CompiledPolicy {
                 policy,
                 warnings,
                 changes,
@@ -163,8 +161,16 @@ fn spawn(program: &CStr, input: OwnedFd, output: OwnedFd) -> Result<(i32, OwnedF
     }
     let argv = [program.to_owned()];
     let ends = [(input.as_fd(), 0), (output.as_fd(), 1)];
-    spawn_service(program, &argv, &environment()?, NOBODY, NOBODY, &[], &ends)
-        .map_err(|error| Fatal::System(chain(&error)))
+    spawn_service(
+        program,
+        &argv,
+        &environment()?,
+        OVERFLOW_ID,
+        OVERFLOW_ID,
+        &[],
+        &ends,
+    )
+    .map_err(|error| Fatal::System(chain(&error)))
 }
 
 impl Drop for Process {
