@@ -119,6 +119,7 @@ mod policy {
     mod broken;
     mod catalogue;
     mod commands;
+    mod compiler;
     mod documents;
     mod interpreters;
     mod paths;

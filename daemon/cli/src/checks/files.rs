@@ -12,9 +12,10 @@ use crate::checks::file_facts::{FileFacts, FileKind, word};
 use crate::client::configuration::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::render::units;
 
-const PROGRAMS: [&str; 5] = [
+const PROGRAMS: [&str; 6] = [
     REMITD,
     "/usr/libexec/remit/remit-broker",
+    "/usr/libexec/remit/remit-compiler",
     "/usr/libexec/remit/remit-look",
     "/usr/bin/remit",
     "/usr/bin/mcp-shim",

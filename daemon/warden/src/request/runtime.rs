@@ -128,7 +128,7 @@ mod tests {
             name: "a.toml".into(),
             text: text.as_bytes().to_vec(),
         };
-        remit_policy::load(&[file], &MachineTable::default())
+        remit_policy_compile::load(&[file], &MachineTable::default())
             .unwrap()
             .0
     }
