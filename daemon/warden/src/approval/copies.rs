@@ -9,12 +9,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use remit_approval::{FileBinding, name_of_argument};
 use remit_common::admin::AdminReply;
 use remit_confine::{Answer, in_child};
 
 use super::no_such_request;
 use crate::admin::Wants;
-use crate::approval::file_hash::{FileBinding, FileFound, is_as_copied, name_of_argument};
+use crate::approval::file_hash::{FileFound, is_as_copied};
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
 use crate::identity::peer::Subject;

@@ -2,13 +2,12 @@
 
 use std::ffi::{CStr, CString};
 
+use remit_approval::FileBinding;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::PathIs;
 
 use super::copies::{START, start_of};
-use crate::approval::file_hash::{
-    self, AsFound, FileBinding, Measuring, ReaderIdentity, Wanted, Word,
-};
+use crate::approval::file_hash::{self, AsFound, Measuring, ReaderIdentity, Wanted, Word};
 use crate::identity::accounts::Question;
 use crate::request::{Draft, Passed, SlotWhat};
 use crate::state::Warden;

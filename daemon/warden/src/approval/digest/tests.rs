@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::rc::Rc;
 
+use remit_approval::{FileBinding, VERSION};
 use remit_common::names::JobId;
 use remit_common::wire::Effect;
 
 use super::*;
-use crate::approval::file_hash::FileBinding;
 use crate::approval::fixture::{Scene, file};
+use crate::audit::chain::hex;
 use crate::identity::peer::Subject;
 
 const KEY: Key = Key([9; 32]);

@@ -4,17 +4,17 @@
 mod argument;
 mod character;
 mod program;
-pub mod unbound;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use remit_approval::{Loose, arguments_sentence};
 use remit_policy::{Base, Listed, Profile, User};
 
 use super::escape::words;
 use super::shown::hash_of_all;
 use crate::approval::describe::{capability, reaches, some, unconfined, user_name};
-use crate::approval::file_hash::{FileFound, Loose, is_own_program};
+use crate::approval::file_hash::{FileFound, is_own_program};
 use crate::audit::chain::hex;
 use crate::request::{BoundCall, SlotWhat, Whole};
 
@@ -30,7 +30,6 @@ const MASTERS: [&str; 6] = [
     "/run/lxd/unix.socket",
     "/run/podman/podman.sock",
 ];
-const NAMED: usize = 6;
 /// More arguments than fit on a screen, each on its line, so that one among them is easily missed.
 const MANY: usize = 32;
 
@@ -55,7 +54,7 @@ pub fn risks(
     }
     all.extend(program::acts(&argv));
     all.extend(hidden(&argv, shown));
-    all.extend(unbound::sentences(loose));
+    all.extend(remit_approval::sentences(loose));
     all.extend(character::reason_notes(whole.reason.unwrap_or_default()));
     all.extend(program::executes(whole, &argv, files));
     all.extend(sandbox(bound, is_own));
@@ -223,18 +222,6 @@ fn about(
 ) -> Option<String> {
     let found = argv.iter().filter(|(_, arg)| is(arg));
     arguments_sentence(&found.map(|(at, _)| *at).collect::<Vec<_>>(), one, many)
-}
-
-pub fn arguments_sentence(at: &[usize], one: &str, many: &str) -> Option<String> {
-    let numbers = at.iter().take(NAMED).map(ToString::to_string);
-    let numbers = numbers.collect::<Vec<_>>().join(", ");
-    Some(match (at, at.len().saturating_sub(NAMED)) {
-        ([], _) => return None,
-        ([0], _) => format!("the program's name {one}"),
-        ([_], _) => format!("argument {numbers} {one}"),
-        (_, 0) => format!("arguments {numbers} {many}"),
-        (_, more) => format!("arguments {numbers} and {more} more {many}"),
-    })
 }
 
 fn cut(all: Vec<String>) -> Vec<String> {

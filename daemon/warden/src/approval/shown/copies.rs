@@ -1,7 +1,8 @@
 //! Shows copies of files: their content as far as it fits, and whether the originals are the same.
 
+use remit_approval::arguments_sentence;
+
 use super::super::copies::{Now, Starts, Today, copied};
-use super::super::risks::arguments_sentence;
 use super::script_lines;
 use crate::approval::file_hash::FileFound;
 use crate::request::{BoundCall, Content};

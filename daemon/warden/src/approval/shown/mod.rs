@@ -5,6 +5,7 @@ mod does;
 
 use std::borrow::Cow;
 
+use remit_approval::FileBinding;
 use remit_common::admin::{FileView, PendingView, ShownRequest};
 use remit_policy::Command;
 use sha2::{Digest, Sha256};
@@ -13,7 +14,7 @@ use super::copies::Today;
 use super::escape::{self, exact, words};
 use super::risks;
 use crate::approval::describe as in_words;
-use crate::approval::file_hash::{AsFound, FileBinding, FileFound};
+use crate::approval::file_hash::{AsFound, FileFound};
 use crate::audit::chain::hex;
 use crate::request::{ArgumentSlot, BoundCall, Content, Draft, SlotWhat, Whole};
 
