@@ -7,11 +7,13 @@
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod answer;
 mod decode;
 mod encode;
 mod request;
 mod unbound;
 
+pub use answer::{Answer, AnswerHead, COPIES, Context, Now};
 pub use decode::{Undecodable, decode};
 pub use encode::{VERSION, encode};
 pub use request::{

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 pub use crate::model::base::{Base, Destination, Network};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     pub name: String,
     /// One sentence: what it shows and what it can change.
@@ -38,7 +40,7 @@ pub struct Profile {
     pub limits: ProfileLimits,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum User {
     Own,
     /// This user; base `strict` or `host`.
@@ -51,7 +53,7 @@ pub enum User {
 }
 
 /// A path that a profile lists: absolute, without `.`, `..`, doubled or final slashes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Listed {
     pub path: String,
     /// Skipped if it is missing (written `-/path`). Without this flag nothing runs while it is missing.
@@ -60,7 +62,7 @@ pub struct Listed {
 
 /// Limits on one job; `None` means as in `remit.toml`. A profile can lower and raise them, the runtime within the
 /// bounds of `remit.toml`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProfileLimits {
     pub runtime_s: Option<u32>,
     pub memory: Option<u64>,

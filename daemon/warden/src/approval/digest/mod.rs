@@ -32,11 +32,12 @@ pub struct Parts<'a> {
     pub expires_ms: u64,
 }
 
-pub fn digest(parts: &Parts<'_>) -> [u8; 32] {
-    Sha256::digest(encode(parts)).into()
+pub fn digest(encoded: &[u8]) -> [u8; 32] {
+    Sha256::digest(encoded).into()
 }
 
-fn encode(parts: &Parts<'_>) -> Vec<u8> {
+/// Returns the bytes that an approver signs.
+pub fn encode(parts: &Parts<'_>) -> Vec<u8> {
     remit_approval::encode(&signed(parts))
 }
 

@@ -23,7 +23,6 @@ use remit_confine::{Answer, Measured, PathIs, in_child_with, sys};
 use remit_link::memfd;
 use serde::{Deserialize, Serialize};
 
-use super::copies::Starts;
 use crate::identity::accounts::{People, Question};
 use crate::startup::error::chain;
 pub use argument::is_as_copied;
@@ -92,7 +91,6 @@ pub struct AsFound {
     pub loose: BTreeSet<Loose>,
     /// What the change would do, by line, if its program describes it.
     pub does: Vec<String>,
-    pub starts: Starts,
 }
 
 impl AsFound {
@@ -206,12 +204,7 @@ impl MeasuredFiles {
             people,
             loose,
         } = self;
-        let found = AsFound {
-            files,
-            loose,
-            does,
-            starts: Starts::new(),
-        };
+        let found = AsFound { files, loose, does };
         (found, people)
     }
 

@@ -1,8 +1,8 @@
 //! Notes about the bytes of arguments: invisible characters, and letters that look like others.
 
 use remit_approval::arguments_sentence;
+use remit_common::escape::is_hidden;
 
-use super::super::escape::is_hidden;
 use super::{Numbered, about};
 
 const LONG: usize = 1 << 10;
