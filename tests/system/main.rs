@@ -22,6 +22,7 @@ mod approvals {
     mod meanwhile;
     mod notified;
     mod scene;
+    mod signed;
     mod void;
     mod words;
 }

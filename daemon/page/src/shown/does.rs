@@ -1,10 +1,9 @@
-//! Shows what a change would do: lines of [`crate::approval::file_hash`], as many as fit.
+//! Shows what a change would do: lines of the package's own program, as many as fit.
 
-use remit_common::admin::DOES;
-
-use super::super::escape::exact;
 use super::hash_of_all;
-use crate::audit::chain::hex;
+use crate::exact::exact;
+use crate::hex;
+use crate::view::DOES;
 
 const LINE: usize = 2 << 10;
 const ALL: usize = 6 << 10;
@@ -17,7 +16,7 @@ pub fn shown(does: &[String]) -> Vec<String> {
         let text = format!("{DOES}{}", exact(line.as_bytes(), LINE));
         let Some(left) = free_bytes.checked_sub(text.len() + super::OVERHEAD) else {
             let more = does.len() - lines.len();
-            let hash = hex(&hash_of_all(does));
+            let hash = hex(&hash_of_all(does.iter().map(String::as_bytes)));
             lines.push(format!(
                 "{DOES}[… {more} lines more, sha256 of all {hash} …]"
             ));

@@ -1,7 +1,9 @@
 //! Notes about the bytes of arguments: invisible characters, and letters that look like others.
 
-use super::super::escape::is_hidden;
-use super::{Numbered, about, arguments_sentence};
+use remit_approval::arguments_sentence;
+use remit_common::escape::is_hidden;
+
+use super::{Numbered, about};
 
 const LONG: usize = 1 << 10;
 const SPACES: usize = 8;

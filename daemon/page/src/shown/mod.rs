@@ -3,21 +3,21 @@
 mod copies;
 mod does;
 
-use std::borrow::Cow;
+use std::ffi::CString;
 
-use remit_common::admin::{FileView, PendingView, ShownRequest};
-use remit_policy::Command;
+use remit_approval::{BoundFile, FileBinding};
+use remit_common::admin::PendingView;
+use remit_common::escape::{self, quoted, words};
 use sha2::{Digest, Sha256};
 
-use super::copies::Today;
-use super::escape::{self, exact, words};
-use super::risks;
-use crate::approval::describe as in_words;
-use crate::approval::file_hash::{AsFound, FileBinding, FileFound};
-use crate::audit::chain::hex;
-use crate::request::{ArgumentSlot, BoundCall, Content, Draft, SlotWhat, Whole};
+use crate::describe as in_words;
+use crate::exact::exact;
+use crate::hex;
+use crate::risks;
+use crate::verified::Verified;
+use crate::view::{FileView, ShownRequest};
 
-/// Bytes shown of each part. Their sum is well below [`remit_common::caps::ADMIN_FRAME`].
+/// Bytes shown of each part. Their sum is below 64 KiB, on any terminal more than anybody reads.
 const ARGV: usize = 12 << 10;
 const ENV: usize = 9 << 10;
 const FILES: usize = 5 << 10;
@@ -32,95 +32,112 @@ const APPROVERS: usize = 16;
 const WIDTHS: [usize; 5] = [8 << 10, 2 << 10, 1 << 10, 512, 200];
 const SCRIPT_LINE: usize = 400;
 const OVERHEAD: usize = 4;
+/// Bytes of a content that are looked at.
+const START: usize = 8 << 10;
+/// Bytes of a text in a list.
+const LISTED: usize = 300;
 
+/// A content with its size and hash, as far as it may be shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<'a> {
-    pub pending: &'a PendingView,
-    pub draft: &'a Draft,
-    pub found: &'a AsFound,
-    pub today: &'a Today,
-    pub rule: &'a str,
-    pub command: Option<&'a Command>,
+pub(crate) struct Content<'a> {
+    pub size: usize,
+    pub sha256: [u8; 32],
+    pub start: &'a [u8],
 }
 
-pub fn shown(request: &Shown<'_>) -> ShownRequest {
-    let Shown {
-        pending,
-        draft,
-        found,
-        today,
-        rule,
-        command,
-    } = request;
-    let AsFound {
-        files,
-        loose,
-        does,
-        starts,
-    } = found;
-    let whole = draft.whole();
-    let Whole {
-        subject,
-        bound,
-        reason,
-        client,
-        script,
-        stdin,
-        job: _,
-        path: _,
-        name: _,
-    } = whole;
-    let elements = elements(bound);
+impl<'a> Content<'a> {
+    pub(crate) fn of(bytes: &'a [u8], sha256: [u8; 32]) -> Self {
+        Self {
+            size: bytes.len(),
+            sha256,
+            start: bytes.get(..START).unwrap_or(bytes),
+        }
+    }
+}
+
+/// Returns the texts of a request, for a page or for programs.
+#[must_use]
+pub fn shown(verified: &Verified) -> ShownRequest {
+    let Verified {
+        request,
+        context,
+        digest,
+        ..
+    } = verified;
+    let elements = elements(verified);
     let (argv, more_argv) = fit(&elements, ARGV);
-    let mut env = bound.env.iter().map(|var| Cow::Borrowed(var.as_bytes()));
-    let profile = bound.compiled.profile();
-    let login = match subject.loginuid() {
-        Some(uid) => format!("loginuid {uid}, {}", subject.peer()),
-        None => format!("no login, {}", subject.peer()),
+    let login = match context.loginuid {
+        Some(uid) => format!("loginuid {uid}, {}", context.peer),
+        None => format!("no login, {}", context.peer),
+    };
+    // What the list says of signed parts is not used.
+    let reason = request.reason.as_deref().unwrap_or_default();
+    let pending = PendingView {
+        job: request.job,
+        user: quoted(request.requester_name.as_bytes(), LISTED),
+        uid: request.requester_uid,
+        reason: quoted(reason.as_bytes(), LISTED),
+        digest: *digest,
+        ..context.pending.clone()
     };
     ShownRequest {
-        pending: line_of(pending),
+        pending: line_of(&pending),
         login: words(&login, LINE),
-        client: exact(client.as_bytes(), LINE),
-        reason: reason.map_or_else(String::new, |reason| exact(reason.as_bytes(), REASON)),
-        summary: words(command.map_or("", |command| command.summary.as_str()), LINE),
+        client: exact(context.client.as_bytes(), LINE),
+        reason: match &request.reason {
+            Some(reason) => exact(reason.as_bytes(), REASON),
+            None => String::new(),
+        },
+        summary: words(&context.summary, LINE),
         risks: [
-            copies::notes(bound, files, today),
-            risks::risks(&whole, files, loose, argv.len()),
-            does::shown(does),
+            copies::notes(verified),
+            risks::risks(verified, argv.len()),
+            does::shown(&request.does),
         ]
         .concat(),
         argv,
         more_argv: u32::try_from(more_argv).unwrap_or(u32::MAX),
-        files: views(files),
-        cwd: exact(bound.cwd.as_bytes(), CWD),
-        env: all_or_counted(&env.by_ref().collect::<Vec<_>>(), ENV, "variables"),
-        script: match script {
+        files: views(&request.files),
+        cwd: exact(request.cwd.as_bytes(), CWD),
+        env: all_or_counted(&request.env, ENV, "variables"),
+        script: match verified.script() {
             Some(script) => script_lines(script, SCRIPT),
-            None => copies::shown(bound, files, starts, SCRIPT),
+            None => copies::shown(verified, SCRIPT),
         },
-        stdin: match (&bound.secret_stdin, stdin) {
-            (Some(_), _) => Some("[… a secret …]".into()),
-            (None, stdin) => stdin.map(stdin_words),
+        stdin: match request.secret_stdin {
+            Some(_) => Some("[… a secret …]".into()),
+            None => verified.stdin().map(stdin_words),
         },
-        profile: in_words::profile(profile),
-        limits: in_words::limits(&bound.limits, &bound.runtime),
-        rule: words(rule, LINE),
-        policy: words(&bound.policy, LINE),
+        profile: in_words::profile(&context.profile),
+        limits: in_words::limits(&request.limits, request.runtime_s, &context.runtime_source),
+        rule: words(&request.rule, LINE),
+        policy: words(&request.policy, LINE),
+    }
+}
+
+impl Verified {
+    pub(crate) fn script(&self) -> Option<Content<'_>> {
+        let (bytes, sha256) = (self.script.as_ref()?, self.request.script?);
+        Some(Content::of(bytes, sha256))
+    }
+
+    pub(crate) fn stdin(&self) -> Option<Content<'_>> {
+        let (bytes, sha256) = (self.stdin.as_ref()?, self.request.stdin?);
+        Some(Content::of(bytes, sha256))
     }
 }
 
 /// SHA-256 of parts, each followed by a NUL byte, as in /proc/PID/cmdline.
-pub fn hash_of_all<T: AsRef<[u8]>>(parts: &[T]) -> [u8; 32] {
+pub(crate) fn hash_of_all<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
-        hash.update(part.as_ref());
+        hash.update(part);
         hash.update([0]);
     }
     hash.finalize().into()
 }
 
-/// Bounds text that [`crate::approval::Request::pending_view`] has escaped.
+/// Bounds text that is already escaped.
 fn line_of(pending: &PendingView) -> PendingView {
     let by = pending.by.iter().map(|name| words(name, 100));
     let mut by: Vec<_> = by.take(APPROVERS).collect();
@@ -146,19 +163,12 @@ enum Element<'a> {
     Secret(&'a [u8]),
 }
 
-fn elements(bound: &BoundCall) -> Vec<Element<'_>> {
-    let mut all: Vec<_> = bound
-        .argv
-        .iter()
-        .map(|arg| Element::Bytes(arg.as_bytes()))
-        .collect();
-    for ArgumentSlot {
-        index,
-        before,
-        what,
-    } in &bound.slots
-    {
-        if let (Some(element), SlotWhat::Secret(_)) = (all.get_mut(*index), what) {
+fn elements(verified: &Verified) -> Vec<Element<'_>> {
+    let request = &verified.request;
+    let argv = request.argv.iter();
+    let mut all: Vec<_> = argv.map(|arg| Element::Bytes(arg.as_bytes())).collect();
+    for (index, before) in request.secrets() {
+        if let Some(element) = all.get_mut(index) {
             *element = Element::Secret(before);
         }
     }
@@ -180,9 +190,9 @@ impl Show for Element<'_> {
     }
 }
 
-impl Show for Cow<'_, [u8]> {
+impl Show for CString {
     fn show(&self, width: usize) -> String {
-        exact(self, width)
+        exact(self.as_bytes(), width)
     }
 }
 
@@ -209,16 +219,16 @@ fn fit<T: Show>(all: &[T], free_bytes: usize) -> (Vec<String>, usize) {
 }
 
 /// Like [`fit`], with a line that counts and hashes omitted elements.
-fn all_or_counted(all: &[Cow<'_, [u8]>], free_bytes: usize, what: &str) -> Vec<String> {
+fn all_or_counted(all: &[CString], free_bytes: usize, what: &str) -> Vec<String> {
     let (mut texts, more) = fit(all, free_bytes);
     if more > 0 {
-        let hash = hex(&hash_of_all(all));
+        let hash = hex(&hash_of_all(all.iter().map(|one| one.as_bytes())));
         texts.push(format!("[… {more} {what} more, sha256 of all {hash} …]"));
     }
     texts
 }
 
-fn views(files: &[FileFound]) -> Vec<FileView> {
+fn views(files: &[BoundFile]) -> Vec<FileView> {
     let mut free_bytes = FILES;
     let mut views: Vec<FileView> = Vec::new();
     for file in files {
@@ -233,14 +243,13 @@ fn views(files: &[FileFound]) -> Vec<FileView> {
     let rest = files.get(views.len()..).unwrap_or_default();
     if !rest.is_empty() {
         let mut hash = Sha256::new();
-        rest.iter()
-            .for_each(|file| hash.update(file.measured.sha256));
+        rest.iter().for_each(|file| hash.update(file.sha256));
         views.push(FileView {
             what: format!("[… {} files more …]", rest.len()),
             path: "their sizes together, and the sha256 of their sha256".into(),
             size: rest
                 .iter()
-                .map(|file| file.measured.size)
+                .map(|file| file.size)
                 .fold(0, u64::saturating_add),
             sha256: hash.finalize().into(),
         });
@@ -248,23 +257,20 @@ fn views(files: &[FileFound]) -> Vec<FileView> {
     views
 }
 
-fn view(file: &FileFound) -> FileView {
+fn view(file: &BoundFile) -> FileView {
     let path = exact(file.real.as_bytes(), LINE);
     let what = match file.held {
         FileBinding::Checked | FileBinding::Seen => words(&file.what, 100),
         FileBinding::Copied => format!("{}, in a copy", words(&file.what, 100)),
     };
     FileView {
-        what: match file.real == file.measured.path {
+        what: match file.real == file.name {
             true => what,
-            false => format!(
-                "{what}, by the name {}",
-                exact(file.measured.path.as_bytes(), LINE)
-            ),
+            false => format!("{what}, by the name {}", exact(file.name.as_bytes(), LINE)),
         },
         path,
-        size: file.measured.size,
-        sha256: file.measured.sha256,
+        size: file.size,
+        sha256: file.sha256,
     }
 }
 

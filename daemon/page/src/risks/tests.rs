@@ -1,15 +1,10 @@
 //! Tests each note with a request that has it and one that does not.
 
 use super::*;
-use crate::approval::fixture::{Scene, file};
-use crate::identity::peer::Subject;
-use crate::request::Draft;
-use crate::request::fixture::{named, spec};
-use remit_common::wire::Purpose;
-use remit_link::Spec;
+use crate::fixture::{Scene, file};
 
-fn of(draft: &Draft) -> Vec<String> {
-    risks(&draft.whole(), &[], &BTreeSet::new(), usize::MAX)
+fn of(verified: &Verified) -> Vec<String> {
+    risks(verified, usize::MAX)
 }
 
 fn has(all: &[String], part: &str) -> bool {
@@ -191,15 +186,15 @@ fn empty_or_hostile_reason_is_reported() {
 #[test]
 fn request_under_other_login_is_reported() {
     let scene = Scene::new();
-    let mut draft = scene.program(&[b"ls"]);
-    assert_eq!(of(&draft), [""; 0]);
-    draft.requester.subject = Subject::fake(64_001, "agent", Some(1000));
+    let mut verified = scene.program(&[b"ls"]);
+    assert_eq!(of(&verified), [""; 0]);
+    verified.context.loginuid = Some(1000);
     assert_eq!(
-        of(&draft),
+        of(&verified),
         ["the requester is uid 64001, but logged in as uid 1000"]
     );
-    draft.requester.subject = Subject::fake(64_001, "agent", None);
-    assert!(of(&draft)[0].starts_with("the requester did not log in"));
+    verified.context.loginuid = None;
+    assert!(of(&verified)[0].starts_with("the requester did not log in"));
 }
 
 #[test]
@@ -213,14 +208,13 @@ fn code_in_arguments_is_reported() {
         ),
         "{all:?}"
     );
-    let draft = scene.program(&[b"tool"]);
-    let files = [
+    let mut verified = scene.program(&[b"tool"]);
+    verified.request.files = vec![
         file("program", "/usr/bin/tool", "/usr/bin/tool"),
         file("interpreter", "/bin/sh", "/usr/bin/dash"),
     ];
-    let all = risks(&draft.whole(), &files, &BTreeSet::new(), usize::MAX);
     assert_eq!(
-        all,
+        of(&verified),
         ["the program is a script, executed by '/usr/bin/dash'"]
     );
 }
@@ -234,27 +228,16 @@ fn no_secret_makes_a_note() {
 #[test]
 fn end_that_the_requester_chose_is_a_note() {
     let scene = Scene::new();
-    let of_runtime = |max_runtime_s| {
-        let asked = spec(
-            named("service.act", &[("verb", "start"), ("unit", "a.service")]),
-            {
-                let reason = "it is due".into();
-                Purpose::Change { reason }
-            },
-        );
-        let draft = scene.draft(
-            Spec {
-                max_runtime_s,
-                ..asked
-            },
-            Vec::new(),
-        );
-        let notes = of(&draft).into_iter();
-        let ended: Vec<String> = notes.filter(|note| note.contains("ended after")).collect();
-        ended
+    let mut verified = scene.change("service.act", &[("verb", "start"), ("unit", "a.service")]);
+    let mut of_runtime = |seconds: Option<u32>| {
+        verified.request.runtime_s = seconds.unwrap_or(300);
+        verified.context.usual_runtime_s = seconds.map(|_| 300);
+        let notes = of(&verified).into_iter();
+        notes
+            .filter(|note| note.contains("ended after"))
+            .collect::<Vec<_>>()
     };
     assert_eq!(of_runtime(None), [""; 0]);
-    assert_eq!(of_runtime(Some(300)), [""; 0]);
     for seconds in [1, 3600] {
         let note = format!(
             "it is ended after {seconds} s, finished or not, as the requester asked; the default is 300 s"

@@ -1,32 +1,22 @@
 //! Shows copies of files: their content as far as it fits, and whether the originals are the same.
 
-use super::super::copies::{Now, Starts, Today, copied};
-use super::super::risks::arguments_sentence;
-use super::script_lines;
-use crate::approval::file_hash::FileFound;
-use crate::request::{BoundCall, Content};
+use remit_approval::{COPIES, Now, arguments_sentence};
 
-const MOST: usize = 16;
+use super::{Content, script_lines};
+use crate::verified::Verified;
+
 const HEAD: usize = 180;
 
 /// Each copy gets an equal part of the bytes, with a header line of remit's.
-pub fn shown(
-    bound: &BoundCall,
-    files: &[FileFound],
-    starts: &Starts,
-    free_bytes: usize,
-) -> Vec<String> {
-    let copies = copied(bound, files);
-    let shown = copies.len().min(MOST);
+pub fn shown(verified: &Verified, free_bytes: usize) -> Vec<String> {
+    let copies = verified.request.copied();
+    let shown = copies.len().min(COPIES);
     let more = copies.len() - shown;
     let each = free_bytes.checked_div(shown).unwrap_or_default();
     let each = each.saturating_sub(HEAD);
-    let lines = copies.into_iter().take(shown).flat_map(|(at, file)| {
-        let content = Content {
-            size: usize::try_from(file.measured.size).unwrap_or(usize::MAX),
-            sha256: file.measured.sha256,
-            start: starts.get(&at).map_or(&[][..], Vec::as_slice),
-        };
+    let copies = copies.into_iter().zip(&verified.copies);
+    let lines = copies.flat_map(|((at, file), copy)| {
+        let content = Content::of(copy, file.sha256);
         let mut lines = script_lines(content, each);
         if let Some(head) = lines.first_mut() {
             // The mark of remit's own words: no line of content can have it.
@@ -39,8 +29,9 @@ pub fn shown(
 }
 
 /// Notes copies that differ from the file an approver would find. Includes copies that were not compared.
-pub fn notes(bound: &BoundCall, files: &[FileFound], today: &Today) -> Vec<String> {
-    let copies = copied(bound, files);
+pub fn notes(verified: &Verified) -> Vec<String> {
+    let copies = verified.request.copied();
+    let today = &verified.context.today;
     let of = |wanted: Now| -> Vec<usize> {
         let numbers = copies.iter().map(|(at, _)| *at);
         let now = |at: &usize| today.get(at).copied().unwrap_or(Now::Unknown);

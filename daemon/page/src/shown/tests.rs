@@ -1,14 +1,11 @@
 //! Shows hostile requests.
 
 use proptest::prelude::*;
-use remit_common::admin::AdminReply;
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::wire::Purpose;
-use remit_link::SpecWhat;
 
 use super::*;
-use crate::approval::fixture::{Scene, file, spec};
+use crate::fixture::{Scene, file};
 
 fn pending() -> PendingView {
     PendingView {
@@ -27,18 +24,11 @@ fn pending() -> PendingView {
     }
 }
 
-fn show(draft: &Draft, files: &[FileFound]) -> ShownRequest {
-    shown(&Shown {
-        pending: &pending(),
-        draft,
-        found: &AsFound {
-            files: files.to_vec(),
-            ..AsFound::default()
-        },
-        today: &Today::new(),
-        rule: "ops (t.toml:34)",
-        command: None,
-    })
+fn show(verified: &Verified, files: &[BoundFile]) -> ShownRequest {
+    let mut verified = verified.clone();
+    verified.context.pending = pending();
+    verified.request.files = files.to_vec();
+    shown(&verified)
 }
 
 fn texts(shown: &ShownRequest) -> Vec<&String> {
@@ -83,11 +73,12 @@ fn texts(shown: &ShownRequest) -> Vec<&String> {
         .collect()
 }
 
-/// One frame with space to spare, without control or invisible characters.
+/// Bounded, without control or invisible characters.
 fn check(shown: &ShownRequest) -> Result<(), String> {
-    let reply = AdminReply::Shown(Box::new(shown.clone()));
-    let size = postcard::to_extend(&reply, Vec::new()).unwrap().len();
-    if size > caps::ADMIN_FRAME - 2048 {
+    // Each text with its length, each file with its size and hash.
+    let texts_size: usize = texts(shown).iter().map(|text| text.len() + 3).sum();
+    let size = texts_size + shown.files.len() * 42;
+    if size > (64 << 10) - 2048 {
         return Err(format!("{size} bytes"));
     }
     let bad = |c: char| c != escape::ELLIPSIS && escape::is_hidden(c);
@@ -330,7 +321,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_request_fits_a_frame(
+    fn any_page_is_bounded(
         args in prop::collection::vec(nasty(40), 0..80),
         values in prop::collection::vec(nasty(40), 3),
         script in prop::option::of(nasty(200)),
@@ -338,34 +329,28 @@ proptest! {
         client in nasty(4),
     ) {
         let scene = Scene::new();
-        let mut spec = spec(SpecWhat::Argv(Vec::new()), Purpose::Use);
-        let mut fds = Vec::new();
-        spec.what = match script {
-            Some(script) => {
-                fds.push(remit_link::memfd::seal(c"script", &script).unwrap());
-                fds.push(remit_link::memfd::seal(c"stdin", &script).unwrap());
-                spec.stdin = true;
-                SpecWhat::Script { interpreter: None }
-            }
+        let c = |bytes: Vec<u8>| CString::new(bytes).unwrap();
+        let mut verified = match script {
+            Some(script) => scene.script(&script, &script),
             None => {
-                let mut argv = vec![b"ls".to_vec().into()];
+                let mut argv = vec![b"ls".to_vec()];
                 let mut free_bytes = caps::ARGV / 2;
                 argv.extend(args.into_iter().map_while(|arg| {
                     free_bytes = free_bytes.checked_sub(arg.len())?;
-                    Some(arg.into())
+                    Some(arg)
                 }));
-                SpecWhat::Argv(argv)
+                scene.program(&argv.iter().map(Vec::as_slice).collect::<Vec<_>>())
             }
         };
         let mut cwd = [b"/".to_vec(), cwd].concat();
         cwd.truncate(caps::PATH - 1);
-        spec.cwd = Some(cwd.into());
-        let names = ["NOTE", "NOTE1", "NOTE2"];
+        verified.request.cwd = c(cwd);
+        let names = ["NOTE=", "NOTE1=", "NOTE2="];
         let values = names.into_iter().zip(values);
-        spec.env = values.map(|(name, value)| (name.as_bytes().to_vec().into(), value.into())).collect();
-        spec.client = String::from_utf8_lossy(&client).into_owned();
-        let draft = scene.draft(spec, fds);
-        prop_assert_eq!(check(&show(&draft, &[])), Ok(()));
+        let env = values.map(|(name, value)| c([name.as_bytes(), &value].concat()));
+        verified.request.env.extend(env);
+        verified.context.client = String::from_utf8_lossy(&client).into_owned();
+        prop_assert_eq!(check(&show(&verified, &[])), Ok(()));
     }
 
     #[test]
@@ -388,14 +373,14 @@ proptest! {
 fn the_largest_request_fits() {
     let scene = Scene::new();
     let element = vec![1_u8; caps::ARGV_ELEMENT - 1];
-    let mut draft = scene.program(&[b"ls", &element, &element, &element, &element]);
-    let var = std::ffi::CString::new(vec![1_u8; caps::ENV_ELEMENT]).unwrap();
-    draft.bound.env = vec![var; caps::ENV_COUNT + 40];
+    let mut verified = scene.program(&[b"ls", &element, &element, &element, &element]);
+    let var = CString::new(vec![1_u8; caps::ENV_ELEMENT]).unwrap();
+    verified.request.env = vec![var; caps::ENV_COUNT + 40];
     let long = "\u{1}".repeat(4000);
     let files: Vec<_> = (0..100)
         .map(|_| file("argument 1", &long, &format!("{long}x")))
         .collect();
-    let shown = show(&draft, &files);
+    let shown = show(&verified, &files);
     check(&shown).unwrap();
     assert!(
         shown

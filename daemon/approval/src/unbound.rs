@@ -1,11 +1,53 @@
-//! Sentences about names whose content is not bound.
+//! Names in a request whose content is not bound, and sentences about them.
 
 use std::collections::BTreeSet;
 
-use super::arguments_sentence;
-use crate::approval::file_hash::{Loose, Unbound};
+use serde::{Deserialize, Serialize};
+
+const NAMED: usize = 6;
+
+/// A name in a request whose content is not bound. If there is none, the content of each named file is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Loose {
+    /// The working directory, because others than root can change it.
+    Cwd,
+    /// A name in this element of argv.
+    Argument(usize, Unbound),
+}
+
+/// Reason why the content of a name is not bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Unbound {
+    /// A directory.
+    Directory,
+    /// Others than root can change it, or it cannot be read.
+    Changeable,
+    /// A device, a FIFO or a socket.
+    Special,
+    /// Generated when it is read, or another file for each process.
+    ProcessSpecific,
+    /// It could not be looked at.
+    Unseen,
+    /// Nothing has this name now.
+    Absent,
+    /// More names than are looked up.
+    More,
+}
+
+impl Unbound {
+    const ALL: [Self; 7] = [
+        Self::Directory,
+        Self::Changeable,
+        Self::Special,
+        Self::ProcessSpecific,
+        Self::Unseen,
+        Self::Absent,
+        Self::More,
+    ];
+}
 
 /// Returns one sentence per reason, for any number of arguments.
+#[must_use]
 pub fn sentences(loose: &BTreeSet<Loose>) -> Vec<String> {
     let cwd = loose.get(&Loose::Cwd).map(sentence);
     let of = |why: Unbound| {
@@ -18,6 +60,8 @@ pub fn sentences(loose: &BTreeSet<Loose>) -> Vec<String> {
     Unbound::ALL.into_iter().filter_map(of).chain(cwd).collect()
 }
 
+/// Returns the sentence for one name.
+#[must_use]
 pub fn sentence(loose: &Loose) -> String {
     let cwd = "users other than root can change the working directory, or the way to it: which files relative names \
                mean there is not part of what is approved";
@@ -63,6 +107,20 @@ fn about(at: &[usize], why: Unbound) -> Option<String> {
         ),
     };
     arguments_sentence(at, one, many)
+}
+
+/// Returns a sentence about arguments by their numbers; 0 is the program. `None` if there are none.
+#[must_use]
+pub fn arguments_sentence(at: &[usize], one: &str, many: &str) -> Option<String> {
+    let numbers = at.iter().take(NAMED).map(ToString::to_string);
+    let numbers = numbers.collect::<Vec<_>>().join(", ");
+    Some(match (at, at.len().saturating_sub(NAMED)) {
+        ([], _) => return None,
+        ([0], _) => format!("the program's name {one}"),
+        ([_], _) => format!("argument {numbers} {one}"),
+        (_, 0) => format!("arguments {numbers} {many}"),
+        (_, more) => format!("arguments {numbers} and {more} more {many}"),
+    })
 }
 
 #[cfg(test)]

@@ -2,10 +2,9 @@
 
 use remit_programs::{Class, Program};
 
-use super::super::escape::exact;
-use crate::approval::describe::{size, some};
-use crate::approval::file_hash::FileFound;
-use crate::request::Whole;
+use crate::describe::{size, some};
+use crate::exact::exact;
+use crate::verified::Verified;
 
 /// Programs that change or stop more than themselves.
 const STRONG: &[(&str, &str)] = &[
@@ -104,13 +103,13 @@ fn package_verb(verb: &str, names: &[&str]) -> Vec<String> {
     vec![sentence, scripts.into()]
 }
 
-pub fn executes(whole: &Whole<'_>, argv: &[&[u8]], files: &[FileFound]) -> Vec<String> {
+pub fn executes(verified: &Verified, argv: &[&[u8]]) -> Vec<String> {
     let mut all = Vec::new();
     let name = base_name(argv);
     let known = remit_programs::known(&name);
     let interprets = known.is_some_and(Program::interprets);
     let shown = exact(name.as_bytes(), 200);
-    if let Some(script) = whole.script {
+    if let Some(script) = verified.script() {
         let size = size(script.size as u64);
         all.push(format!(
             "a script of {size} that the requester wrote is executed by '{shown}'"
@@ -132,13 +131,17 @@ pub fn executes(whole: &Whole<'_>, argv: &[&[u8]], files: &[FileFound]) -> Vec<S
                 ));
             }
         }
-        if whole.stdin.is_some() {
+        if verified.stdin.is_some() {
             all.push(format!("'{shown}' gets standard input, which may be code"));
         }
     } else if known.is_some_and(|program| starts_others(program, argv)) {
         all.push(format!("'{shown}' can start other programs"));
     }
-    let interpreter = files.iter().find(|file| file.what == "interpreter");
+    let interpreter = verified
+        .request
+        .files
+        .iter()
+        .find(|file| file.what == "interpreter");
     if let Some(file) = interpreter {
         let by = exact(file.real.as_bytes(), 200);
         all.push(format!("the program is a script, executed by '{by}'"));

@@ -1,10 +1,8 @@
 //! Describes a sandbox and its limits in plain words.
 
-use remit_confine::Limits;
+use remit_approval::BoundLimits;
+use remit_common::escape::words;
 use remit_policy::{Base, Listed, Network, Profile, User};
-
-use super::escape::words;
-use crate::request::Runtime;
 
 const SENTENCE: usize = 700;
 const PROFILE: usize = 5 << 10;
@@ -63,11 +61,11 @@ pub fn profile(profile: &Profile) -> Vec<String> {
     bounded(description)
 }
 
-pub fn limits(limits: &Limits, runtime: &Runtime) -> Vec<String> {
-    let Limits {
+/// `source`: the setting that the runtime comes from.
+pub fn limits(limits: &BoundLimits, runtime_s: u32, source: &str) -> Vec<String> {
+    let BoundLimits {
         nofile,
         nproc,
-        others: _,
         data,
         cpu_s,
         // Above the limit of the private directories, the only ones that a job can write.
@@ -79,7 +77,7 @@ pub fn limits(limits: &Limits, runtime: &Runtime) -> Vec<String> {
         cpu_percent,
     } = limits;
     let mut description = vec![
-        format!("ended after {runtime}"),
+        format!("ended after {runtime_s} s ({source})"),
         format!("{} of memory per process", size(*data)),
         format!("{cpu_s} s of CPU time per process"),
         format!("{} processes and threads", tasks.unwrap_or(*nproc)),

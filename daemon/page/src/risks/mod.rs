@@ -4,19 +4,17 @@
 mod argument;
 mod character;
 mod program;
-pub mod unbound;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
+use remit_approval::{ApprovalRequest, arguments_sentence};
+use remit_common::escape::words;
 use remit_policy::{Base, Listed, Profile, User};
 
-use super::escape::words;
-use super::shown::hash_of_all;
-use crate::approval::describe::{capability, reaches, some, unconfined, user_name};
-use crate::approval::file_hash::{FileFound, Loose, is_own_program};
-use crate::audit::chain::hex;
-use crate::request::{BoundCall, SlotWhat, Whole};
+use crate::describe::{capability, reaches, some, unconfined, user_name};
+use crate::hex;
+use crate::shown::hash_of_all;
+use crate::verified::Verified;
 
 const SENTENCE: usize = 500;
 const ALL: usize = 6 << 10;
@@ -30,46 +28,40 @@ const MASTERS: [&str; 6] = [
     "/run/lxd/unix.socket",
     "/run/podman/podman.sock",
 ];
-const NAMED: usize = 6;
 /// More arguments than fit on a screen, each on its line, so that one among them is easily missed.
 const MANY: usize = 32;
 
-/// `loose`: names that are not bound. `shown`: number of argv elements that are shown.
-pub fn risks(
-    whole: &Whole<'_>,
-    files: &[FileFound],
-    loose: &BTreeSet<Loose>,
-    shown: usize,
-) -> Vec<String> {
-    let bound = whole.bound;
-    let argv: Vec<&[u8]> = bound.argv.iter().map(|arg| arg.as_bytes()).collect();
+/// `shown`: number of argv elements that are shown.
+pub fn risks(verified: &Verified, shown: usize) -> Vec<String> {
+    let Verified {
+        request, context, ..
+    } = verified;
+    let profile = &context.profile;
+    let argv: Vec<&[u8]> = request.argv.iter().map(|arg| arg.as_bytes()).collect();
     let mut all = Vec::new();
     // What root can do without a sandbox, or on the bus, is not a risk of each request if only remit's own program
     // can use it: its definition says so.
-    let is_own = bound
-        .argv
-        .first()
-        .is_some_and(|program| is_own_program(program));
+    let is_own = context.is_own_program;
     if !is_own {
-        all.extend(no_sandbox(bound));
+        all.extend(no_sandbox(profile));
     }
     all.extend(program::acts(&argv));
     all.extend(hidden(&argv, shown));
-    all.extend(unbound::sentences(loose));
-    all.extend(character::reason_notes(whole.reason.unwrap_or_default()));
-    all.extend(program::executes(whole, &argv, files));
-    all.extend(sandbox(bound, is_own));
-    all.extend(runtime(bound));
-    let plain = plain(bound, &argv);
+    all.extend(remit_approval::sentences(&context.loose));
+    let reason = request.reason.as_deref().unwrap_or_default();
+    all.extend(character::reason_notes(reason));
+    all.extend(program::executes(verified, &argv));
+    all.extend(sandbox(profile, is_own));
+    all.extend(runtime(verified));
+    let plain = plain(request, &argv);
     all.extend(argument::notes(&plain));
     all.extend(character::notes(&plain));
-    all.extend(unseen(bound));
-    all.extend(login(whole));
+    all.extend(unseen(request));
+    all.extend(login(verified));
     cut(all)
 }
 
-fn no_sandbox(bound: &BoundCall) -> Option<String> {
-    let profile = bound.compiled.profile();
+fn no_sandbox(profile: &Profile) -> Option<String> {
     (profile.base == Base::Host).then(|| {
         format!(
             "there is no sandbox: it runs as {}",
@@ -86,7 +78,7 @@ fn hidden(argv: &[&[u8]], shown: usize) -> Option<String> {
         )),
         0 => None,
         more => {
-            let all = hex(&hash_of_all(argv));
+            let all = hex(&hash_of_all(argv.iter().copied()));
             Some(format!(
                 "{more} of {count} arguments are not shown; sha256 of all, each with a NUL byte after it: {all}"
             ))
@@ -94,8 +86,7 @@ fn hidden(argv: &[&[u8]], shown: usize) -> Option<String> {
     }
 }
 
-fn sandbox(bound: &BoundCall, is_own: bool) -> Vec<String> {
-    let profile = bound.compiled.profile();
+fn sandbox(profile: &Profile, is_own: bool) -> Vec<String> {
     if profile.base == Base::Host {
         return Vec::new();
     }
@@ -155,9 +146,9 @@ fn sandbox(bound: &BoundCall, is_own: bool) -> Vec<String> {
 }
 
 /// The requester chooses it, and a change that is ended early stays half done.
-fn runtime(bound: &BoundCall) -> Option<String> {
-    let usual = bound.runtime.other_than()?;
-    let seconds = bound.runtime.seconds;
+fn runtime(verified: &Verified) -> Option<String> {
+    let usual = verified.context.usual_runtime_s?;
+    let seconds = verified.request.runtime_s;
     Some(format!(
         "it is ended after {seconds} s, finished or not, as the requester asked; the default is {usual} s"
     ))
@@ -173,23 +164,21 @@ fn master(profile: &Profile) -> Option<&'static str> {
     })
 }
 
-fn plain<'a>(bound: &BoundCall, argv: &[&'a [u8]]) -> Vec<Numbered<'a>> {
-    let secret = secrets(bound);
+fn plain<'a>(request: &ApprovalRequest, argv: &[&'a [u8]]) -> Vec<Numbered<'a>> {
+    let secret = secrets(request);
     let all = argv.iter().copied().enumerate();
     all.filter(|(at, _)| !secret.contains(at)).collect()
 }
 
-fn secrets(bound: &BoundCall) -> Vec<usize> {
-    let is_secret = |what: &SlotWhat| matches!(what, SlotWhat::Secret(_));
-    let slots = bound.slots.iter().filter(|slot| is_secret(&slot.what));
-    slots.map(|slot| slot.index).collect()
+fn secrets(request: &ApprovalRequest) -> Vec<usize> {
+    request.secrets().map(|(index, _)| index).collect()
 }
 
-fn unseen(bound: &BoundCall) -> Vec<String> {
-    let stdin = bound.secret_stdin.as_ref();
+fn unseen(request: &ApprovalRequest) -> Vec<String> {
+    let stdin = request.secret_stdin.as_ref();
     let stdin = stdin.map(|_| "standard input is a secret of the requester and not shown");
     let arguments = arguments_sentence(
-        &secrets(bound),
+        &secrets(request),
         "is a secret of the requester and not shown",
         "are secrets of the requester and not shown",
     );
@@ -200,12 +189,11 @@ fn unseen(bound: &BoundCall) -> Vec<String> {
         .collect()
 }
 
-fn login(whole: &Whole<'_>) -> Option<String> {
-    let subject = whole.subject;
-    match subject.loginuid() {
-        Some(login) if login != subject.uid() => Some(format!(
-            "the requester is uid {}, but logged in as uid {login}",
-            subject.uid()
+fn login(verified: &Verified) -> Option<String> {
+    let uid = verified.request.requester_uid;
+    match verified.context.loginuid {
+        Some(login) if login != uid => Some(format!(
+            "the requester is uid {uid}, but logged in as uid {login}"
         )),
         Some(_) => None,
         None => Some("the requester did not log in: it is a service, a timer or a job".into()),
@@ -223,18 +211,6 @@ fn about(
 ) -> Option<String> {
     let found = argv.iter().filter(|(_, arg)| is(arg));
     arguments_sentence(&found.map(|(at, _)| *at).collect::<Vec<_>>(), one, many)
-}
-
-pub fn arguments_sentence(at: &[usize], one: &str, many: &str) -> Option<String> {
-    let numbers = at.iter().take(NAMED).map(ToString::to_string);
-    let numbers = numbers.collect::<Vec<_>>().join(", ");
-    Some(match (at, at.len().saturating_sub(NAMED)) {
-        ([], _) => return None,
-        ([0], _) => format!("the program's name {one}"),
-        ([_], _) => format!("argument {numbers} {one}"),
-        (_, 0) => format!("arguments {numbers} {many}"),
-        (_, more) => format!("arguments {numbers} and {more} more {many}"),
-    })
 }
 
 fn cut(all: Vec<String>) -> Vec<String> {
