@@ -4,8 +4,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 pub use crate::model::base::{Base, Destination, Network};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
