@@ -226,9 +226,9 @@ mod tests {
             ("overflow", vec![(u64::MAX, b"ab".to_vec())], true),
             ("most", vec![(most - 1, b"a".to_vec())], false),
         ] {
-            let error = shown(name, parts).unwrap_err();
-            let ClientError::Broken(error) = error else {
-                panic!("{name}: {error}");
+            let error = match shown(name, parts).unwrap_err() {
+                ClientError::Broken(error) => error,
+                other => panic!("{name}: {other}"),
             };
             // Otherwise only the daemon's end of the connection is an error.
             let refused = matches!(error, FrameError::Malformed);

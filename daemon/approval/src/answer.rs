@@ -12,7 +12,7 @@ use crate::Loose;
 /// Copies whose content is part of an answer: the first of them.
 pub const COPIES: usize = 16;
 
-/// What an approver is told about a request and does not sign.
+/// What an approver sees of a request and does not sign.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
     /// Its list entry.

@@ -188,8 +188,8 @@ fn digest_of_other_bytes_approves_nothing() {
     assert!(!output.status.success(), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("not the digest of what would run"), "{said}");
-    let waits = fixture.json(&["--json", "show", &id]);
-    assert_eq!(waits["digest"], digest);
+    let still_shown = fixture.json(&["--json", "show", &id]);
+    assert_eq!(still_shown["digest"], digest);
     let events: Vec<Value> = about(&fixture.daemon, job);
     let ran = events
         .iter()

@@ -971,8 +971,8 @@ fn answer_that_contradicts_itself_is_refused() {
             said.types(&format!("{}\n", digest()));
             let (said, seen) = said.end();
             assert_eq!(said.status, Some(125), "{why}: {said:?}");
-            let told = format!("{}{}", said.stderr, said.text());
-            assert!(told.contains(why), "{why}: {said:?}");
+            let printed = format!("{}{}", said.stderr, said.text());
+            assert!(printed.contains(why), "{why}: {said:?}");
             assert!(!seen.contains("nginx"), "nothing of it is shown: {seen}");
         }
         assert_eq!(

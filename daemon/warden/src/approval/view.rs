@@ -57,7 +57,7 @@ impl Request {
         }
     }
 
-    /// Returns what an approver is told beside the signed bytes.
+    /// Returns what an approver sees beside the signed bytes.
     pub fn context(&self, reader: &Subject, today: BTreeMap<usize, Now>) -> Context {
         let bound = &self.draft.bound;
         let whole = self.draft.whole();

@@ -171,7 +171,7 @@ mod tests {
         check(None, "long", Some(60), "60 s (max_runtime_s)");
     }
     #[test]
-    fn runtime_that_the_caller_chose_is_told() {
+    fn runtime_that_the_caller_chose_has_a_usual_one() {
         let (policy, all) = (policy(), JobLimits::default());
         let read = policy.profile("read").unwrap();
         let usual = |asked| Runtime::new(asked, &all, read, None).unwrap().other_than();
