@@ -94,7 +94,7 @@ impl Scene {
             name: "t.toml".into(),
             text: POLICY.into(),
         };
-        let (policy, _) = remit_policy::load(&[source], &machine).unwrap();
+        let (policy, _) = remit_policy_compile::load(&[source], &machine).unwrap();
         Self(policy)
     }
 
