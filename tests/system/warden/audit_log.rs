@@ -111,12 +111,14 @@ fn parked_run_starts_when_log_is_writable() {
     let (stage, broker, journal) = start();
     let _alice = stage.connect(ALICE);
     let session = broker.session();
+    // The first read makes space: it may already see the record.
+    let first = std::cell::Cell::new(0);
     let job = in_time(|ticket| {
         let _ = journal.read();
         journal.fill();
         broker.run(session, ticket, argv(&["true"]), &[]);
         assert!(!readable(broker.link.as_fd(), 300), "not recorded, and yet");
-        assert_eq!(events(&journal.read(), "intent"), 0);
+        first.set(events(&journal.read(), "intent"));
         broker.until(|message, fds| match message {
             ToBroker::Job { meta, .. } => Ok(Some(meta.job)),
             ToBroker::Answer { answer, .. } => {
@@ -126,7 +128,7 @@ fn parked_run_starts_when_log_is_writable() {
             _ => Err(fds),
         })
     });
-    assert_eq!(events(&journal.read(), "intent"), 1);
+    assert_eq!(first.get() + events(&journal.read(), "intent"), 1);
     broker.finish(job);
     assert_eq!(events(&journal.read(), "end"), 1);
     stage.idle_but(2);
