@@ -22,7 +22,6 @@ mod approvals {
     mod meanwhile;
     mod notified;
     mod scene;
-    mod signed;
     mod void;
     mod words;
 }
@@ -120,7 +119,6 @@ mod policy {
     mod broken;
     mod catalogue;
     mod commands;
-    mod compiler;
     mod documents;
     mod interpreters;
     mod paths;

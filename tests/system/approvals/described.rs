@@ -45,7 +45,11 @@ fn started() -> Daemon {
 const UNIT: [(&str, &str); 1] = [("unit", "x.service")];
 
 fn notes(daemon: &Daemon, job: remit_common::names::JobId) -> Vec<String> {
-    daemon.shows(job).risks
+    let id = job.to_string();
+    match does(daemon, AdminRequest::Show { id }) {
+        AdminReply::Shown(shown) => shown.risks,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use remit_policy::{Diagnostic, Ids, MachineTable, Source};
-use remit_policy_compile::load;
+use remit_policy::{Diagnostic, Ids, MachineTable, Source, load};
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -11,7 +11,6 @@ mod clients;
 mod confinement;
 mod damage;
 mod follow;
-mod history;
 mod named;
 mod output;
 mod queue;

@@ -2,11 +2,13 @@
 
 use std::ffi::{CStr, CString};
 
-use remit_approval::FileBinding;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::PathIs;
 
-use crate::approval::file_hash::{self, AsFound, Measuring, ReaderIdentity, Wanted, Word};
+use super::copies::{START, start_of};
+use crate::approval::file_hash::{
+    self, AsFound, FileBinding, Measuring, ReaderIdentity, Wanted, Word,
+};
 use crate::identity::accounts::Question;
 use crate::request::{Draft, Passed, SlotWhat};
 use crate::state::Warden;
@@ -18,7 +20,7 @@ impl Warden {
         &self,
         draft: &mut Draft,
         measuring: Measuring,
-        found: AsFound,
+        mut found: AsFound,
     ) -> Result<AsFound, Refusal> {
         let copied = found
             .files
@@ -26,6 +28,8 @@ impl Warden {
             .filter(|file| file.held == FileBinding::Copied);
         let bytes = copied
             .map(|file| file.measured.size)
+            // The start is kept twice, for display.
+            .map(|size| size.saturating_add(size.min(START as u64)))
             .fold(0, u64::saturating_add);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         draft.held = draft.held.saturating_add(bytes);
@@ -35,6 +39,11 @@ impl Warden {
             .into_copies(&found.files)
             .map_err(|why| Refusal::new(Code::NotStarted, why))?;
         for (at, copy) in copies {
+            let (copy, start) = start_of(copy).map_err(|error| {
+                let text = format!("the copy of argument {at} cannot be read: {error}");
+                Refusal::new(Code::NotStarted, text)
+            })?;
+            found.starts.insert(at, start);
             draft.bound.hold_copy(at, copy);
         }
         Ok(found)

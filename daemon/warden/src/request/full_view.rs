@@ -18,14 +18,16 @@ pub struct Whole<'a> {
     pub reason: Option<&'a str>,
     /// The name that the client gives itself. It has no effect on what runs.
     pub client: &'a str,
-    pub script: Option<Content>,
-    pub stdin: Option<Content>,
+    pub script: Option<Content<'a>>,
+    pub stdin: Option<Content<'a>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Content {
+pub struct Content<'a> {
     pub size: usize,
     pub sha256: [u8; 32],
+    /// The first bytes, at most 8 KiB.
+    pub start: &'a [u8],
 }
 
 impl Draft {
@@ -81,18 +83,18 @@ impl Draft {
     }
 }
 
-impl Content {
-    fn of(sealed: &Sealed) -> Self {
+impl<'a> Content<'a> {
+    fn of(sealed: &'a Sealed) -> Self {
         let Sealed {
             fd: _,
             size,
             sha256,
-            // For the record.
-            start: _,
+            start,
         } = sealed;
         Self {
             size: *size,
             sha256: *sha256,
+            start,
         }
     }
 }

@@ -5,6 +5,5 @@
 pub mod log;
 
 pub mod broker_process;
-pub mod program;
 pub mod sd_notify;
 pub mod sink;

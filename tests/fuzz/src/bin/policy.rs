@@ -4,8 +4,7 @@
 
 use std::net::IpAddr;
 
-use remit_policy::{Ids, Machine, Program, Severity, Source};
-use remit_policy_compile::{load, print};
+use remit_policy::{Ids, Machine, Program, Severity, Source, load};
 
 /// Every name of one letter exists, and every program.
 struct OneLetter;
@@ -66,13 +65,13 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     match load(&[source], &OneLetter) {
         Ok((policy, findings)) => {
             assert!(findings.iter().all(|f| f.severity() == Severity::Warning));
-            let printed = print(&policy);
+            let printed = policy.print();
             let source = Source {
                 name: "printed.toml".to_owned(),
                 text: printed.clone().into_bytes(),
             };
             match load(&[source], &OneLetter) {
-                Ok((again, _)) => assert_eq!(printed, print(&again)),
+                Ok((again, _)) => assert_eq!(printed, again.print()),
                 Err(findings) => panic!("{printed}\n{}", findings[0]),
             }
         }

@@ -2,11 +2,10 @@
 
 use std::ffi::{CStr, CString};
 
-use remit_approval::FileBinding;
+use super::file::{LARGEST_PROGRAM, Look, ResolvedFile, look, shown};
 use remit_common::shebang::{FIRST_BYTES, interpreter};
 
-use super::FileFound;
-use super::file::{LARGEST_PROGRAM, Look, ResolvedFile, look, shown};
+use super::{FileBinding, FileFound};
 
 pub fn measure(name: &CStr, path: &[CString]) -> Result<Vec<FileFound>, String> {
     let (program, first) = one("program", &find(name, path)?)?;

@@ -12,7 +12,7 @@
 mod covered;
 pub(crate) mod describe;
 mod judged;
-pub mod store;
+mod store;
 mod table;
 pub(crate) mod two_clock_expiry;
 mod used;

@@ -4,7 +4,9 @@
 //! after each record. After a kill, the next daemon knows which record is in doubt. After a machine crash, no
 //! number is used twice: numbers continue after the reserved ones, and the reservation is synced.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ pub use remit_trail::hex;
 use remit_trail::{Head, Link, hash_fields};
 
 use super::record::Record;
-use crate::state_dir::framed_file::InPlaceFile;
+use crate::state_dir::lock::private_file;
 
 /// Numbers reserved at a time.
 const RESERVED: u64 = 1 << 16;
@@ -47,7 +49,7 @@ impl Linked {
 pub struct Chain {
     head: Head,
     next: u64,
-    file: InPlaceFile,
+    file: File,
     boot: String,
     /// An older record, and when it was the newest.
     earlier: (u64, Instant),
@@ -61,8 +63,11 @@ impl Chain {
         boot: [u8; 16],
         is_written: impl FnOnce(&str) -> bool,
     ) -> io::Result<Self> {
-        let file = InPlaceFile::open(path)?;
-        let bytes = file.read(0, Head::SIZE + 1)?;
+        let mut file = private_file(path)?;
+        let mut bytes = Vec::new();
+        (&mut file)
+            .take(Head::SIZE as u64 + 1)
+            .read_to_end(&mut bytes)?;
         let mut head = match bytes.as_slice() {
             [] => Head::new(boot),
             bytes => Head::parse(bytes).map_err(|why| {
@@ -107,6 +112,9 @@ impl Chain {
         };
         // Allocates the bytes now, not when the disk is full.
         chain.reserve()?;
+        if let Some(dir) = path.parent().filter(|_| bytes.is_empty()) {
+            File::open(dir)?.sync_all()?;
+        }
         Ok(chain)
     }
 
@@ -195,7 +203,7 @@ impl Chain {
         self.next = linked.link.seq + 1;
         self.keep(head)?;
         if is_synced {
-            self.file.sync()?;
+            self.file.sync_data()?;
         }
         Ok(())
     }
@@ -217,7 +225,7 @@ impl Chain {
             is_stopped,
             ..self.head
         })?;
-        self.file.sync()
+        self.file.sync_data()
     }
 
     fn reserve(&mut self) -> io::Result<()> {
@@ -226,11 +234,11 @@ impl Chain {
             reserved,
             ..self.head
         })?;
-        self.file.sync()
+        self.file.sync_data()
     }
 
     fn keep(&mut self, head: Head) -> io::Result<()> {
-        self.file.write(0, &head.bytes())?;
+        self.file.write_all_at(&head.bytes(), 0)?;
         self.head = head;
         Ok(())
     }

@@ -1,0 +1,312 @@
+//! Checks what a person can approve in advance, when they give a grant for a time. It reports grants that could never
+//! start anything. It permits nothing: each request is decided when it comes, and
+//! [`Pending::may_approve`](crate::Pending::may_approve) then applies to the giver.
+
+use std::collections::BTreeSet;
+
+use remit_common::builtin;
+
+use crate::decide::CallerIds;
+use crate::model::glob::Glob;
+use crate::model::names::{Named, RUN};
+use crate::model::policy::Policy;
+use crate::model::profile::{Base, User};
+use crate::model::rule::{GrantRule, Nature, Principal};
+use crate::print::{command_lines, profile_lines};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recipient {
+    User(u32),
+    /// Requests of any user with this gid.
+    Group(u32),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct PreApproval<'a> {
+    pub by: CallerIds<'a>,
+    pub to: Recipient,
+    pub what: &'a Glob,
+    pub args: &'a [(String, String)],
+}
+
+/// Why an approval in advance could never start anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotGivable {
+    NoCommand,
+    /// No matching command takes this argument together with the others.
+    NoArgument(String),
+    /// They run without a sandbox: each run is approved by itself.
+    Unconfined,
+    /// No rule asks these recipients for an approval of them.
+    Unasked,
+    /// Rules ask for other approvers.
+    NotApprover(Vec<String>),
+}
+
+impl Policy {
+    /// Checks that it could approve some request. The future groups of a user are not known: a rule about any group
+    /// may be about the user, and any rule may be about a member of a group.
+    pub fn may_give(&self, pre_approval: &PreApproval<'_>) -> Result<(), NotGivable> {
+        let named = || {
+            let all = self
+                .all_named()
+                .filter(|n| pre_approval.what.matches(n.name()));
+            all.map(Some)
+                .chain(pre_approval.what.matches(RUN).then_some(None))
+        };
+        if named().next().is_none() {
+            return Err(NotGivable::NoCommand);
+        }
+        let takes_all =
+            |named: &Option<Named<'_>>| pre_approval.args.iter().all(|(arg, _)| takes(*named, arg));
+        if !named().any(|named| takes_all(&named)) {
+            let nobodys = |arg: &&(String, String)| !named().any(|named| takes(named, &arg.0));
+            let arg = pre_approval
+                .args
+                .iter()
+                .find(nobodys)
+                .or(pre_approval.args.first());
+            let arg = arg.map_or_else(String::new, |(arg, _)| arg.clone());
+            return Err(NotGivable::NoArgument(arg));
+        }
+        let confined: Vec<(&str, Nature<'_>)> = named()
+            .filter(takes_all)
+            .filter(|named| named.is_none_or(|named| self.profile_of(named).base != Base::Host))
+            .map(|named| named.map_or((RUN, Nature::Looks), |named| (named.name(), named.nature())))
+            .collect();
+        if confined.is_empty() {
+            return Err(NotGivable::Unconfined);
+        }
+        let mut others: Vec<String> = Vec::new();
+        let mut is_asked = false;
+        for (name, nature) in confined {
+            let grants = self.grants.iter();
+            let about = grants
+                .filter(|rule| may_be_about(rule, pre_approval.to) && rule.allows(name, nature));
+            let asking = about.filter_map(|rule| Some((rule, rule.approval.as_ref()?)));
+            let (mut one, mut all) = (false, true);
+            for (rule, approval) in asking {
+                let is_met = approval.is_met_by(pre_approval.by);
+                one |= is_met;
+                // The giver must meet every rule that applies to each such request.
+                all &= is_met || !is_about_all(rule, pre_approval.to);
+                is_asked = true;
+                if !is_met {
+                    others.extend(approval.by());
+                }
+            }
+            if one && all {
+                return Ok(());
+            }
+        }
+        let mut reported = BTreeSet::new();
+        others.retain(|word| reported.insert(word.clone()));
+        Err(match is_asked {
+            true => NotGivable::NotApprover(others),
+            false => NotGivable::Unasked,
+        })
+    }
+}
+
+fn takes(named: Option<Named<'_>>, arg: &str) -> bool {
+    match named {
+        None => false,
+        Some(Named::Builtin(builtin::Command { args, .. })) => {
+            args.iter().any(|own| own.name == arg)
+        }
+        Some(Named::Command(command)) => command.params.iter().any(|own| own.name == arg),
+    }
+}
+
+/// Returns true if the rule is about every call that it allows, for all these recipients.
+fn is_about_all(rule: &GrantRule, to: Recipient) -> bool {
+    let principal = match to {
+        Recipient::User(uid) => Principal::User(uid),
+        Recipient::Group(gid) => Principal::Group(gid),
+    };
+    rule.scope.is_any() && rule.to.ids.contains_key(&principal)
+}
+
+fn may_be_about(rule: &GrantRule, to: Recipient) -> bool {
+    match to {
+        Recipient::Group(_) => !rule.to.ids.is_empty(),
+        Recipient::User(uid) => {
+            let mut ids = rule.to.ids.keys();
+            ids.any(|one| match one {
+                Principal::User(other) => *other == uid,
+                Principal::Group(_) => true,
+            })
+        }
+    }
+}
+
+impl Policy {
+    /// Returns the commands that match `what` and run in a sandbox, sorted by name.
+    pub fn covered(&self, what: &Glob) -> Vec<String> {
+        let named = self.all_named().filter(|named| what.matches(named.name()));
+        let confined = named.filter(|named| self.profile_of(*named).base != Base::Host);
+        let names = confined.map(|named| named.name().to_owned());
+        let run = what.matches(RUN).then(|| RUN.to_owned());
+        let mut names: Vec<String> = names.chain(run).collect();
+        names.sort();
+        names
+    }
+
+    /// Returns a command's definition as text: the command, its profile, and the ids of the profile's user. Returns
+    /// `None` if there is no such command, and an empty text for built-in commands.
+    pub fn definition(&self, name: &str) -> Option<String> {
+        if name == RUN {
+            return Some(String::new());
+        }
+        let lines = match self.all_named().find(|named| named.name() == name)? {
+            Named::Builtin(_) => return Some(String::new()),
+            Named::Command(command) => {
+                let user = match command.profile.user {
+                    User::Fixed { uid, gid, .. } => format!("{uid}:{gid}"),
+                    User::Own => String::new(),
+                };
+                [
+                    command_lines(command),
+                    profile_lines(&command.profile),
+                    vec![user],
+                ]
+                .concat()
+            }
+        };
+        Some(lines.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::machine::MachineTable;
+    use crate::{Source, load};
+
+    const TEXT: &str = "
+[[command]]
+name = 'web.reload'
+summary = 'x'
+effect = 'change'
+profile = 'strict'
+argv = ['/bin/true', '{unit}', '{how}']
+args.unit = { type = 'enum', values = ['a', 'b'], summary = 'x' }
+args.how = { type = 'enum', values = ['x'], summary = 'x' }
+[[command]]
+name = 'web.test'
+summary = 'x'
+effect = 'change'
+profile = 'strict'
+argv = ['/bin/true']
+[[command]]
+name = 'all.install'
+summary = 'x'
+effect = 'change'
+profile = 'host'
+argv = ['/bin/true']
+[[grant]]
+to = ['#1000']
+allow = ['*.reload', 'all.*']
+effect = 'change'
+approval = { by = ['#7', '%#70'] }
+[[grant]]
+to = ['#1001', '%#50']
+allow = ['web.test']
+approval = { by = ['#8'] }
+[[grant]]
+to = ['#1000']
+allow = ['run']
+approval = 'none'
+";
+
+    fn reported(
+        by: (u32, &[u32]),
+        to: Recipient,
+        what: &str,
+        args: &[(&str, &str)],
+    ) -> Result<(), NotGivable> {
+        let source = Source {
+            name: "a.toml".into(),
+            text: TEXT.into(),
+        };
+        let (policy, _) = load(&[source], &MachineTable::default()).unwrap();
+        let args: Vec<_> = args
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
+        policy.may_give(&PreApproval {
+            by: CallerIds {
+                uid: by.0,
+                gids: by.1,
+            },
+            to,
+            what: &Glob::parse(what).unwrap(),
+            args: &args,
+        })
+    }
+
+    #[test]
+    fn grant_within_approval_rights_is_accepted() {
+        let user = Recipient::User(1000);
+        for (by, to, what, args) in [
+            ((7, &[][..]), user, "web.reload", &[][..]),
+            ((9, &[70]), user, "web.*", &[("unit", "a")]),
+            ((7, &[]), user, "*", &[("unit", "a"), ("how", "x")]),
+            ((8, &[]), Recipient::User(1001), "web.test", &[]),
+            // A rule about a group may be about them.
+            ((8, &[]), Recipient::User(1002), "web.test", &[]),
+            ((7, &[]), Recipient::Group(50), "web.reload", &[]),
+        ] {
+            assert_eq!(reported(by, to, what, args), Ok(()), "{by:?} {to:?} {what}");
+        }
+    }
+
+    #[test]
+    fn grant_without_effect_is_refused() {
+        let user = Recipient::User(1000);
+        let others = |words: &[&str]| {
+            NotGivable::NotApprover(words.iter().map(|w| (*w).to_owned()).collect())
+        };
+        for (by, to, what, args, why) in [
+            (
+                (7, &[][..]),
+                user,
+                "web.relaod",
+                &[][..],
+                NotGivable::NoCommand,
+            ),
+            (
+                (7, &[]),
+                user,
+                "web.*",
+                &[("uint", "a")],
+                NotGivable::NoArgument("uint".into()),
+            ),
+            (
+                (7, &[]),
+                user,
+                "run",
+                &[("unit", "a")],
+                NotGivable::NoArgument("unit".into()),
+            ),
+            ((7, &[]), user, "all.install", &[], NotGivable::Unconfined),
+            ((7, &[]), user, "all.*", &[], NotGivable::Unconfined),
+            ((7, &[]), user, "run", &[], NotGivable::Unasked),
+            (
+                (7, &[]),
+                Recipient::User(1002),
+                "web.reload",
+                &[],
+                NotGivable::Unasked,
+            ),
+            ((8, &[8]), user, "web.reload", &[], others(&["#7", "%#70"])),
+            ((0, &[0]), user, "web.reload", &[], others(&["#7", "%#70"])),
+        ] {
+            assert_eq!(
+                reported(by, to, what, args),
+                Err(why),
+                "{by:?} {to:?} {what}"
+            );
+        }
+    }
+}
