@@ -7,15 +7,15 @@ mod approval;
 
 use serde::{Deserialize, Serialize};
 
-pub use approval::{ActiveGrant, DOES, FileView, Grantee, NewGrant, PendingView, ShownRequest};
+pub use approval::{ActiveGrant, Grantee, NewGrant, PendingView};
 
 use crate::names::JobId;
 use crate::outcome::State;
 use crate::refusal::{Code, Refusal};
-use crate::wire::{HistoryPage, HistoryQuery};
+use crate::wire::{Bytes, HistoryPage, HistoryQuery};
 
 /// Version of this protocol.
-pub const ADMIN_PROTOCOL: u8 = 6;
+pub const ADMIN_PROTOCOL: u8 = 7;
 
 /// A request with its protocol version in front.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub enum AdminRequest {
         /// `state` of an earlier answer. The answer waits until the state differs.
         seen: Option<u64>,
     },
-    /// Returns one pending change with all that will run.
+    /// Returns one pending change with all that will run, in one or more answers.
     Show {
         /// Prefix of its id ([`crate::id_prefix::IdPrefix`]).
         id: String,
@@ -138,8 +138,13 @@ pub enum AdminReply {
         /// Number of newer requests left out.
         omitted: u32,
     },
-    /// To [`AdminRequest::Show`].
-    Shown(Box<ShownRequest>),
+    /// To [`AdminRequest::Show`]: a part. All parts together are what `remit_approval::Answer` reads.
+    Shown {
+        /// Bytes that follow in further answers.
+        left: u64,
+        /// Bytes of this part; at least one.
+        bytes: Bytes,
+    },
     /// To [`AdminRequest::Grant`].
     Granted(ActiveGrant),
     /// To [`AdminRequest::Grants`].

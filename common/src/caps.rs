@@ -52,6 +52,8 @@ pub const SESSION_USERS: usize = 512;
 pub const ADMIN_SESSIONS: usize = 16;
 /// All connections on the admin socket, also waiting ones. Users without one get up to [`FIRSTS`] more.
 pub const ADMIN_CONNECTIONS: usize = 128;
+/// The answer to one request to show a change, in all its frames: the signed bytes and the contents.
+pub const SHOWN: usize = QUEUED_BYTES + (8 << 20);
 /// Running jobs of one uid.
 pub const JOBS_PER_UID: usize = 16;
 /// Running jobs of all users.

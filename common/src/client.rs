@@ -141,6 +141,38 @@ pub fn admin(socket: &Path, request: AdminRequest) -> Result<AdminReply, ClientE
     }
 }
 
+/// Asks for a pending change by a prefix of its id. Returns the bytes of all parts of the answer. Fails as [`admin`],
+/// and if the parts contradict each other or hold more than [`caps::SHOWN`] bytes.
+pub fn show(socket: &Path, id: String) -> Result<Vec<u8>, ClientError> {
+    let mut stream = connect(socket)?;
+    let call = AdminCall {
+        protocol: ADMIN_PROTOCOL,
+        request: AdminRequest::Show { id },
+    };
+    let sent = frame::write(&mut stream, &call, caps::ADMIN_FRAME);
+    let mut all = Vec::new();
+    let mut expected = None;
+    loop {
+        match frame::read(&mut stream, caps::ADMIN_FRAME) {
+            Ok(AdminReply::Shown { left, bytes }) => {
+                let length = left.saturating_add(bytes.len() as u64);
+                let fits = length <= caps::SHOWN as u64 && expected.is_none_or(|e| e == length);
+                if bytes.is_empty() || !fits {
+                    return Err(FrameError::Malformed.into());
+                }
+                all.extend_from_slice(&bytes);
+                if left == 0 {
+                    return Ok(all);
+                }
+                expected = Some(left);
+            }
+            Ok(AdminReply::Refused(refusal)) => return Err(ClientError::Refused(refusal)),
+            Ok(_) => return Err(FrameError::Malformed.into()),
+            Err(error) => return Err(sent.err().unwrap_or(error).into()),
+        }
+    }
+}
+
 fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     UnixStream::connect(socket).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => ClientError::NotAllowed {
@@ -151,4 +183,56 @@ fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
             error,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::wire::Bytes;
+
+    /// Asks a daemon that answers with these parts: bytes that follow, and bytes.
+    fn shown(name: &str, parts: Vec<(u64, Vec<u8>)>) -> Result<Vec<u8>, ClientError> {
+        let socket = std::env::temp_dir().join(format!("remit-{}-{name}", std::process::id()));
+        let listener = UnixListener::bind(&socket).unwrap();
+        let daemon = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let call: AdminCall = frame::read(&mut stream, caps::ADMIN_FRAME).unwrap();
+            assert_eq!(call.request, AdminRequest::Show { id: "abab".into() });
+            for (left, bytes) in parts {
+                let bytes = Bytes::from(bytes);
+                let part = AdminReply::Shown { left, bytes };
+                // The client may have refused an earlier part.
+                let _ = frame::write(&mut stream, &part, caps::ADMIN_FRAME);
+            }
+        });
+        let answer = show(&socket, "abab".into());
+        daemon.join().unwrap();
+        std::fs::remove_file(&socket).unwrap();
+        answer
+    }
+
+    #[test]
+    fn parts_of_an_answer_are_joined_within_the_bound() {
+        let parts = vec![(3, b"ab".to_vec()), (2, b"c".to_vec()), (0, b"de".to_vec())];
+        assert_eq!(shown("joined", parts).unwrap(), b"abcde");
+        let most = caps::SHOWN as u64;
+        for (name, parts, is_bound) in [
+            ("more", vec![(3, b"ab".to_vec()), (3, b"c".to_vec())], true),
+            ("less", vec![(3, b"ab".to_vec()), (0, b"c".to_vec())], true),
+            ("empty", vec![(3, b"ab".to_vec()), (3, Vec::new())], true),
+            ("large", vec![(most, b"a".to_vec())], true),
+            ("overflow", vec![(u64::MAX, b"ab".to_vec())], true),
+            ("most", vec![(most - 1, b"a".to_vec())], false),
+        ] {
+            let error = match shown(name, parts).unwrap_err() {
+                ClientError::Broken(error) => error,
+                other => panic!("{name}: {other}"),
+            };
+            // Otherwise only the daemon's end of the connection is an error.
+            let refused = matches!(error, FrameError::Malformed);
+            assert_eq!(refused, is_bound, "{name}: {error}");
+        }
+    }
 }

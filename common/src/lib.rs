@@ -15,6 +15,7 @@ pub mod caps;
 pub mod client;
 pub mod denial;
 pub mod disks;
+pub mod escape;
 pub mod frame;
 pub mod host;
 pub mod id_prefix;

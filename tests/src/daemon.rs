@@ -14,8 +14,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::client::{self, Client, ClientError};
-use remit_common::names::Runtime;
+use remit_common::names::{JobId, Runtime};
 use remit_common::refusal::Refusal;
+use remit_page::{ShownRequest, Verified};
 use serde_json::Value;
 
 use crate::accounts::Accounts;
@@ -546,6 +547,20 @@ impl Daemon {
             Err(ClientError::Refused(refusal)) => Err(refusal),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Returns what an administrator's program shows of a request. Panics if it is not there.
+    #[must_use]
+    pub fn shows(&self, job: JobId) -> ShownRequest {
+        let (user, socket) = (admin(), self.runtime().admin_socket());
+        // A separate thread, because it keeps the identity.
+        let ask = move || {
+            user.adopt().expect("the tests run as root");
+            client::show(&socket, job.to_string())
+        };
+        let answer = std::thread::spawn(ask).join();
+        let answer = answer.expect("asking does not panic").expect("it waits");
+        remit_page::shown(&Verified::of(&answer).expect("the daemon does not lie"))
     }
 
     /// Runs the command line tool as `user`.

@@ -3,13 +3,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::caps;
+use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{HistoryEntry, HistoryPage, HistoryQuery, Kind, Reply, Request};
-use remit_tests::caller::{Caller, argv, script};
+use remit_tests::caller::{Caller, argv, at_once, script};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b, user_m};
 use remit_tests::process::{Identity, ends_within};
 use serde_json::{Value, json};
@@ -50,7 +53,7 @@ fn summaries(entries: &[HistoryEntry]) -> Vec<(Kind, &str, Option<&str>)> {
 }
 
 fn file(daemon: &Daemon) -> PathBuf {
-    daemon.path().join("state/warden/history")
+    daemon.path().join("state/history/log.1")
 }
 
 fn runs(daemon: &Daemon, identity: &Identity, words: &[&str]) -> String {
@@ -215,7 +218,7 @@ fn history_continues_after_restart_kill_and_partial_entry() {
 fn interrupted_job_has_end_entry() {
     let mut daemon = Daemon::start(Options::default());
     let mut a = Caller::new(&daemon, &user_a());
-    let run = remit_tests::caller::at_once(script("sleep 1000"));
+    let run = at_once(script("sleep 1000"));
     let job = a.run(run).expect("it is accepted").job.to_string();
     daemon.signal(Signal::SIGKILL);
     assert!(ends_within(daemon.pid(), 10_000));
@@ -249,7 +252,7 @@ fn damaged_history_is_quarantined_and_reported() {
     let quarantined = file(&daemon).with_extension("damaged-1");
     assert_eq!(fs::read(&quarantined).expect("it is kept"), bytes);
     assert!(
-        daemon.stderr().contains("history.damaged-1"),
+        daemon.stderr().contains("log.damaged-1"),
         "{}",
         daemon.stderr()
     );
@@ -259,6 +262,111 @@ fn damaged_history_is_quarantined_and_reported() {
             .iter()
             .all(|entry| entry.job_id.as_deref() == Some(&first))
     );
+    daemon.stop();
+}
+
+#[test]
+fn broker_killed_at_random_loses_no_entry_and_repeats_none() {
+    let daemon = Daemon::start(Options::default());
+    let mut random = std::process::id();
+    for _ in 0..20 {
+        let mut caller = Caller::new(&daemon, &user_a());
+        let jobs: Vec<JobId> = (1..=5)
+            .map(|tenths| {
+                let run = at_once(script(&format!("sleep 0.{tenths}")));
+                caller.run(run).expect("it is accepted").job
+            })
+            .collect();
+        // A linear congruential generator: any moment while the jobs end.
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        std::thread::sleep(Duration::from_millis(u64::from(random >> 23)));
+        let broker = daemon.broker().expect("there is a broker");
+        kill(Pid::from_raw(broker), Signal::SIGKILL).expect("it lives");
+        assert!(ends_within(broker, 10_000));
+        let mut caller = Caller::new(&daemon, &user_a());
+        for job in jobs {
+            let _ = caller.end_of(job);
+        }
+        // Whoever knows of an end finds it in the history, whichever broker they ask.
+        let (kind, limit) = (Some(Kind::Ended), 5);
+        let newest = HistoryQuery {
+            kind,
+            ..query(limit)
+        };
+        let page = ask(&daemon, &user_a(), newest).expect("one may ask");
+        let newest = daemon.records("end").pop().expect("five jobs have ended");
+        assert_eq!(
+            newest["REMIT_SEQ"],
+            page.entries[0].seq.to_string().as_str()
+        );
+    }
+    let mut entries = Vec::new();
+    let mut before = None;
+    loop {
+        let page = of(
+            &daemon,
+            None,
+            HistoryQuery {
+                before,
+                ..query(100)
+            },
+        );
+        let page = page.expect("an auditor may");
+        entries.extend(page.entries);
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    for (kind, event) in [(Kind::Started, "intent"), (Kind::Ended, "end")] {
+        let stored = entries.iter().filter(|entry| entry.kind == kind);
+        let stored: Vec<String> = stored.map(|entry| entry.seq.to_string()).rev().collect();
+        let recorded = daemon.records(event);
+        let recorded = recorded.iter().map(|record| &record["REMIT_SEQ"]);
+        let recorded: Vec<&str> = recorded.filter_map(Value::as_str).collect();
+        assert_eq!(stored, recorded, "{event}");
+        assert_eq!(stored.len(), 100);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn history_of_last_release_is_taken_over_once() {
+    let mut daemon = Daemon::start(Options::default());
+    let first = runs(&daemon, &user_a(), &["true"]);
+    daemon.signal(Signal::SIGKILL);
+    assert!(ends_within(daemon.pid(), 10_000));
+    // As the last release left it: in the warden's directory, root's.
+    let old = daemon.path().join("state/warden/history");
+    fs::rename(file(&daemon), &old).expect("the directory is writable");
+    nix::unistd::chown(&old, Some(0.into()), Some(0.into())).expect("root may");
+    daemon.restart();
+    assert!(!old.exists());
+    let second = runs(&daemon, &user_a(), &["true"]);
+    daemon.restart_cleanly();
+    let ids = own(&daemon, &user_a());
+    let ids: Vec<&str> = ids.iter().filter_map(|e| e.job_id.as_deref()).collect();
+    assert_eq!(ids, [&second, &second, &first, &first]);
+    daemon.stop();
+}
+
+#[test]
+fn administrator_is_answered_by_next_broker() {
+    let daemon = Daemon::start(Options::default());
+    let job = runs(&daemon, &user_a(), &["true"]);
+    let broker = daemon.broker().expect("there is a broker");
+    // It cannot answer any more, and its end is still to come.
+    kill(Pid::from_raw(broker), Signal::SIGSTOP).expect("it lives");
+    std::thread::scope(|scope| {
+        let asks = scope.spawn(|| of(&daemon, None, query(100)));
+        std::thread::sleep(Duration::from_millis(300));
+        kill(Pid::from_raw(broker), Signal::SIGKILL).expect("it lives");
+        let page = asks
+            .join()
+            .expect("it is answered")
+            .expect("an auditor may");
+        assert_eq!(page.entries[0].job_id.as_deref(), Some(job.as_str()));
+    });
     daemon.stop();
 }
 
@@ -281,7 +389,7 @@ fn without_a_history_all_else_works() {
     assert_eq!(refused.code, Code::NotStarted);
     // Paths that only root can read are reported only to root.
     assert!(
-        refused.lift.is_some() && !refused.message.contains("state/warden"),
+        refused.lift.is_some() && !refused.message.contains("state/history"),
         "{refused:?}"
     );
     daemon.is_well();

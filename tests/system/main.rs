@@ -22,6 +22,7 @@ mod approvals {
     mod meanwhile;
     mod notified;
     mod scene;
+    mod signed;
     mod void;
     mod words;
 }
@@ -119,6 +120,7 @@ mod policy {
     mod broken;
     mod catalogue;
     mod commands;
+    mod compiler;
     mod documents;
     mod interpreters;
     mod paths;

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::caps;
+use crate::refusal::{Code, Refusal};
+
 /// Which part of the past.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryQuery {
@@ -13,6 +16,18 @@ pub struct HistoryQuery {
     pub kind: Option<Kind>,
     /// At most this many, itself at most [`crate::caps::HISTORY_PAGE`].
     pub limit: u32,
+}
+
+impl HistoryQuery {
+    /// Fails with `invalid_args` if the page is empty or too long.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let (limit, cap) = (self.limit, caps::HISTORY_PAGE);
+        if (1..=cap).contains(&limit) {
+            return Ok(());
+        }
+        let text = format!("limit is {limit}, but must be 1 to {cap}");
+        Err(Refusal::new(Code::InvalidArgs, text).object("limit"))
+    }
 }
 
 /// A kind of event in the history.
@@ -86,4 +101,28 @@ pub struct HistoryEntry {
     pub verdict: String,
     /// In words: why it was refused, or how it ended.
     pub cause: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_the_past_is_bounded() {
+        for (limit, expect) in [
+            (0, false),
+            (1, true),
+            (caps::HISTORY_PAGE, true),
+            (caps::HISTORY_PAGE + 1, false),
+            (u32::MAX, false),
+        ] {
+            let query = HistoryQuery {
+                limit,
+                ..HistoryQuery::default()
+            };
+            let refused = query.check().err().map(|refusal| refusal.code);
+            let code = (!expect).then_some(Code::InvalidArgs);
+            assert_eq!(refused, code, "{limit}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod blocking;
 mod call;
 mod confine_self;
 mod hints;
+mod history;
 mod job;
 mod kernel_audit;
 mod log;

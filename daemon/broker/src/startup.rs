@@ -10,6 +10,7 @@ use remit_common::caps;
 use remit_link::{Link, closer};
 
 use crate::call::SEARCHES;
+use crate::history::History;
 use crate::output::spool::{Spool, SpoolLimits};
 use crate::{blocking, confine_self, log, state};
 
@@ -29,7 +30,7 @@ pub fn run() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match prepare(options).and_then(|(link, spool)| serve(link, spool)) {
+    match prepare(options).and_then(|(link, spool, history)| serve(link, spool, history)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("remit-broker: {error}");
@@ -41,17 +42,21 @@ pub fn run() -> ExitCode {
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
     spool: PathBuf,
+    /// Absent: no history is kept.
+    history: Option<PathBuf>,
     limits: SpoolLimits,
 }
 
 /// Parses options; each may occur once and needs a value. Absent ones get [`SpoolLimits::default`].
 fn arguments(mut args: impl Iterator<Item = OsString>) -> Result<Options, String> {
-    const USAGE: &str = "usage: remit-broker --spool DIR [--per-job BYTES] [--per-user BYTES] \
-         [--total BYTES] (the warden starts it)";
-    let [mut spool, mut per_job, mut per_user, mut total] = [const { None::<OsString> }; 4];
+    const USAGE: &str = "usage: remit-broker --spool DIR [--history DIR] [--per-job BYTES] \
+         [--per-user BYTES] [--total BYTES] (the warden starts it)";
+    let [mut spool, mut history, mut per_job, mut per_user, mut total] =
+        [const { None::<OsString> }; 5];
     while let Some(name) = args.next() {
         let option = match name.to_str() {
             Some("--spool") => &mut spool,
+            Some("--history") => &mut history,
             Some("--per-job") => &mut per_job,
             Some("--per-user") => &mut per_user,
             Some("--total") => &mut total,
@@ -72,6 +77,7 @@ fn arguments(mut args: impl Iterator<Item = OsString>) -> Result<Options, String
     let default = SpoolLimits::default();
     Ok(Options {
         spool: spool.ok_or(USAGE)?.into(),
+        history: history.map(PathBuf::from),
         limits: SpoolLimits {
             per_job: bytes(per_job, default.per_job)?,
             per_user: bytes(per_user, default.per_user)?,
@@ -86,22 +92,26 @@ fn bytes(text: &OsStr) -> Option<u64> {
 
 /// Prepares everything before the first byte of a client. The process must have one thread until the end:
 /// landlock_restrict_self(2) and seccomp(2) restrict the calling thread and its children.
-fn prepare(options: Options) -> Result<(Link, Spool), String> {
+fn prepare(options: Options) -> Result<(Link, Spool, History), String> {
     let link = Link::inherited().map_err(|error| format!("cannot take the link: {error}"))?;
     confine_self::check_privileges()?;
     log::start();
     let spool = Spool::open(&options.spool, options.limits)?;
-    let landlock = confine_self::restrict_paths(&options.spool)?;
+    let history = options.history.as_deref();
+    let writable = [options.spool.as_path()].into_iter().chain(history);
+    let landlock = confine_self::restrict_paths(writable)?;
     confine_self::seccomp::restrict()?;
     match landlock {
         // `restrict_paths` has already logged a warning.
         0 => tracing::info!("confined by seccomp"),
         _ => tracing::info!("confined by landlock and seccomp"),
     }
-    Ok((link, spool))
+    // After the confinement, because the files are input.
+    let history = History::open(history);
+    Ok((link, spool, history))
 }
 
-fn serve(link: Link, spool: Spool) -> Result<(), String> {
+fn serve(link: Link, spool: Spool, history: History) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -109,7 +119,7 @@ fn serve(link: Link, spool: Spool) -> Result<(), String> {
         .thread_keep_alive(Duration::from_secs(2))
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let ended = tokio::task::LocalSet::new().block_on(&runtime, state::serve(link, spool));
+    let ended = tokio::task::LocalSet::new().block_on(&runtime, state::serve(link, spool, history));
     // Do not wait for threads that can be blocked by a dead file system.
     runtime.shutdown_background();
     ended
@@ -161,7 +171,10 @@ mod tests {
             total: caps::SPOOL,
         };
         assert_eq!((plain.spool, plain.limits), (PathBuf::from("/x"), limits));
+        assert_eq!(plain.history, None);
         let all = [
+            "--history",
+            "/h",
             "--per-job",
             "1",
             "--total",
@@ -171,7 +184,9 @@ mod tests {
             "--per-user",
             "2",
         ];
-        let parsed = parse(&all).unwrap().limits;
+        let parsed = parse(&all).unwrap();
+        assert_eq!(parsed.history, Some(PathBuf::from("/h")));
+        let parsed = parsed.limits;
         assert_eq!((parsed.per_job, parsed.per_user, parsed.total), (1, 2, 3));
     }
 
@@ -185,6 +200,8 @@ mod tests {
             &["--spool", "/x", "--spool", "/y"],
             &["-s", "/x"],
             &["--total", "1"],
+            &["--history", "/h"],
+            &["--spool", "/x", "--history"],
             &["--spool", "/x", "--total"],
             &["--spool", "/x", "--total", "0"],
             &["--spool", "/x", "--per-job", "1M"],

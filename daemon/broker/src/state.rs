@@ -23,6 +23,7 @@ use tokio::time::sleep;
 use crate::blocking::{self, run_blocking};
 use crate::call::SEARCHES;
 use crate::hints::notes::{self, About};
+use crate::history::History;
 use crate::job::Job;
 use crate::job::registry::Jobs;
 use crate::kernel_audit::KernelAudit;
@@ -41,6 +42,7 @@ const LARGE: u64 = 256 << 10;
 pub struct Broker {
     pub warden: Warden,
     pub spool: Spool,
+    pub history: History,
     pub jobs: Jobs,
     pub accounts: Accounts,
     pub host: Arc<Semaphore>,
@@ -59,11 +61,15 @@ pub struct Broker {
 
 /// Serves until the link ends.
 /// Errors: Returns the reason if the link fails or carries an invalid message.
-pub async fn serve(link: Link, spool: Spool) -> Result<(), String> {
+pub async fn serve(link: Link, spool: Spool, history: History) -> Result<(), String> {
     let link = Watched::new(link).map_err(|error| format!("cannot watch the link: {error}"))?;
     let link = Rc::new(link);
-    let broker = Rc::new(Broker::new(spool));
+    let mut broker = Broker::new(spool);
+    broker.history = history;
+    let broker = Rc::new(broker);
     broker.warden.connect(Rc::clone(&link));
+    let newest = broker.history.newest();
+    broker.warden.tell(&ToWarden::HistoryOpened { newest });
     broker.warden.tell(&ToWarden::Ready);
     let listen = async {
         loop {
@@ -88,6 +94,7 @@ impl Broker {
         Self {
             warden: Warden::default(),
             spool,
+            history: History::open(None),
             jobs: Jobs::default(),
             accounts: Accounts::default(),
             host: Arc::new(Semaphore::new(caps::HOST_CALLS)),
@@ -163,6 +170,25 @@ impl Broker {
                 uid_count,
             } => self.hear(uid_first..uid_first.saturating_add(uid_count), fds),
             ToBroker::Adopted => self.spool.sweep(|job| self.jobs.get(job).is_some()),
+            ToBroker::History { entry } => {
+                if let Some(seq) = self.history.store(&entry) {
+                    self.warden.tell(&ToWarden::HistoryStored { seq });
+                }
+            }
+            ToBroker::HistoryQuestion {
+                question,
+                user,
+                query,
+            } => {
+                let broker = Rc::clone(self);
+                spawn_local(async move {
+                    let _permit = broker.background.acquire().await;
+                    let page = broker.history.any_page(user, query).await;
+                    let page = page.map(Box::new);
+                    let answer = ToWarden::HistoryAnswer { question, page };
+                    broker.warden.tell(&answer);
+                });
+            }
         }
     }
 

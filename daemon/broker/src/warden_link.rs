@@ -122,6 +122,8 @@ impl Warden {
                 Some(Err(LinkError::Full)) => {
                     link.socket.writable().await.map_err(LinkError::Io)?;
                 }
+                // The reader of the link finds the same end, behind what the warden sent last.
+                Some(Err(LinkError::Closed)) => return std::future::pending().await,
                 Some(Err(error)) => return Err(error),
             }
         }

@@ -17,6 +17,9 @@ mod sys;
 
 pub use closer::{Closer, ForeignPipe};
 pub use foreign::ForeignSocket;
-pub use message::{Answer, JobMeta, Owner, Spec, SpecWhat, ToBroker, ToWarden, Totals, WaitReason};
+pub use message::{
+    Answer, HistoryMark, HistoryRecord, JobMeta, Owner, Spec, SpecWhat, ToBroker, ToWarden, Totals,
+    WaitReason,
+};
 pub use parts::LinkError;
 pub use socket::Link;

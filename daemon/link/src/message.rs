@@ -8,7 +8,7 @@ use remit_common::denial::ProfileVisibility;
 use remit_common::names::JobId;
 use remit_common::outcome::{ApprovalView, Ending, Enforced};
 use remit_common::refusal::Refusal;
-use remit_common::wire::{Access, AccessReport, Bytes, HistoryPage, HistoryQuery, Purpose};
+use remit_common::wire::{Access, AccessReport, Bytes, HistoryPage, HistoryQuery, Kind, Purpose};
 use serde::{Deserialize, Serialize};
 
 /// A message from the broker.
@@ -45,15 +45,6 @@ pub enum ToWarden {
         /// First signal; SIGTERM if absent.
         signal: Option<i32>,
     },
-    /// Request for the history of this session's user.
-    History {
-        /// Session of the caller.
-        session: u64,
-        /// Number for the answer.
-        ticket: u64,
-        /// Part of the history.
-        query: HistoryQuery,
-    },
     /// The broker itself refused something (limits, bad frames). For the audit log; the client has the answer.
     Refused {
         /// Session of the refused caller.
@@ -77,6 +68,23 @@ pub enum ToWarden {
     Closed {
         /// The session.
         session: u64,
+    },
+    /// The broker has read its history. Sent once, just before `Ready`. The warden sends what comes after it.
+    HistoryOpened {
+        /// The newest entry on file.
+        newest: Option<HistoryMark>,
+    },
+    /// The entries of the history up to this number are on file, or cannot be written. Not sent for each.
+    HistoryStored {
+        /// Number of the newest.
+        seq: u64,
+    },
+    /// Answer to `HistoryQuestion`.
+    HistoryAnswer {
+        /// Number of the question.
+        question: u64,
+        /// The page.
+        page: Result<Box<HistoryPage>, Refusal>,
     },
 }
 
@@ -166,6 +174,66 @@ pub enum ToBroker {
     },
     /// All live or remembered jobs were passed. Sent once, directly after them.
     Adopted,
+    /// An entry of the history, to be stored. Sent before any other message that tells a client of the same event.
+    History {
+        /// The entry.
+        entry: Box<HistoryRecord>,
+    },
+    /// An administrator's question about the history.
+    HistoryQuestion {
+        /// Number for the answer.
+        question: u64,
+        /// Name of the user in question; all users if absent.
+        user: Option<String>,
+        /// Part of the history.
+        query: HistoryQuery,
+    },
+}
+
+/// An entry of the history, as it is sent and stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryRecord {
+    /// Number of its audit record.
+    pub seq: u64,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// Kind of event.
+    pub kind: Kind,
+    /// Uid of the requester; stored with the name, because the uid of a removed account can be reused.
+    pub uid: u32,
+    /// Name of the requester.
+    pub user: String,
+    /// The job, if there was one.
+    pub job: Option<JobId>,
+    /// Argv, printable and truncated.
+    pub command: Option<String>,
+    /// `allow`, the code of a refusal, or the state in which a job ended.
+    pub verdict: String,
+    /// Why it was refused, or how it ended.
+    pub cause: Option<String>,
+}
+
+/// What identifies an entry of the history. An audit log that begins again repeats numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryMark {
+    /// Its number.
+    pub seq: u64,
+    /// Its time in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+impl HistoryRecord {
+    /// Bytes of the longest one, encoded.
+    pub const MOST: usize = 2048;
+
+    /// Returns what identifies this entry.
+    #[must_use]
+    pub const fn mark(&self) -> HistoryMark {
+        HistoryMark {
+            seq: self.seq,
+            at_ms: self.at_ms,
+        }
+    }
 }
 
 /// Answer to a permitted request that started nothing.
@@ -177,8 +245,6 @@ pub enum Answer {
     Access(Box<AccessReport>),
     /// Termination of the job has started.
     Stopping(JobId),
-    /// History of the caller.
-    History(Box<HistoryPage>),
 }
 
 /// A run or change, as the broker passes it on.

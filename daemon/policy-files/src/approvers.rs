@@ -169,7 +169,7 @@ mod tests {
             text: text.into(),
         };
         let names = Names::default();
-        let (policy, _) = remit_policy::load(&[source], &names).unwrap();
+        let (policy, _) = remit_policy_compile::load(&[source], &names).unwrap();
         let gid = Group::from_name(admins).unwrap().unwrap().gid.as_raw();
         let found = approvers(&policy, &names, gid);
         found.iter().map(ToString::to_string).collect()
@@ -221,7 +221,7 @@ mod tests {
                 text: (rule(first) + &rule(second)).into(),
             };
             let names = Names::default();
-            let (policy, _) = remit_policy::load(&[source], &names).unwrap();
+            let (policy, _) = remit_policy_compile::load(&[source], &names).unwrap();
             let gid = Group::from_name("bin").unwrap().unwrap().gid.as_raw();
             let found = approvers(&policy, &names, gid);
             found.iter().map(ToString::to_string).collect::<Vec<_>>()

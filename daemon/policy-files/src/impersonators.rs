@@ -121,7 +121,7 @@ mod tests {
             text: text.into(),
         }];
         let names = Names::default();
-        let (policy, _) = remit_policy::load(&sources, &names).unwrap();
+        let (policy, _) = remit_policy_compile::load(&sources, &names).unwrap();
         let found = impersonators(&policy, &sources, &names, admin_gid);
         found.iter().map(ToString::to_string).collect()
     }

@@ -16,7 +16,7 @@ pub(crate) mod unreachable_grantees;
 pub use approvers::approvers;
 pub use drop_ins::{PolicyFiles, read, read_file, read_trusted};
 pub use impersonators::impersonators;
-pub use load::{Loaded, load};
+pub use load::{Compile, Loaded, load};
 pub use names::{LastKnown, Names};
 pub use programs::{only_root_changes, only_root_names};
 pub use trust::Owners;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use remit_policy::{Diagnostic, MachineTable, Policy, Severity, Source};
+use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source};
 
 use crate::drop_ins::{self, PolicyFiles};
 use crate::names::Names;
@@ -17,6 +17,10 @@ pub struct Loaded {
     pub machine: MachineTable,
 }
 
+/// Turns texts and the answers of a machine into a policy and warnings, or into all findings.
+pub type Compile<'a> =
+    dyn Fn(&[Source], &dyn Machine) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> + 'a;
+
 /// Reads the policy of two directories and compiles it with the names of this machine. Returns every finding if at
 /// least one of them is an error.
 pub fn load(
@@ -24,18 +28,23 @@ pub fn load(
     admin: &Path,
     owners: Owners,
     names: &Names,
+    compile: &Compile<'_>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    Loaded::of(drop_ins::read(vendor, admin, owners)?, names)
+    Loaded::of(drop_ins::read(vendor, admin, owners)?, names, compile)
 }
 
 impl Loaded {
     /// Compiles files that are already read, with errors as [`load()`].
-    pub fn of(files: PolicyFiles, names: &Names) -> Result<Self, Vec<Diagnostic>> {
+    pub fn of(
+        files: PolicyFiles,
+        names: &Names,
+        compile: &Compile<'_>,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let PolicyFiles {
             sources,
             mut warnings,
         } = files;
-        let made = remit_policy::load(&sources, names);
+        let made = compile(&sources, names);
         warnings.extend(names.late().iter().map(|host| late(host)));
         let unanswered = names.unanswered();
         let is_answered = unanswered.is_empty() || names.may_be_unanswered();

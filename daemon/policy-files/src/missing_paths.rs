@@ -81,7 +81,7 @@ mod tests {
             name: "a.toml".into(),
             text: text.into(),
         };
-        let (policy, _) = remit_policy::load(&[source], names).unwrap();
+        let (policy, _) = remit_policy_compile::load(&[source], names).unwrap();
         let found = missing_paths(&policy, names);
         found.iter().map(ToString::to_string).collect()
     }

@@ -150,7 +150,7 @@ mod tests {
             text: text.into(),
         };
         let names = Names::default();
-        let (policy, _) = remit_policy::load(&[source], &names).unwrap();
+        let (policy, _) = remit_policy_compile::load(&[source], &names).unwrap();
         let found = unreachable_grantees(&policy, &names, gid, admins);
         found.iter().map(ToString::to_string).collect()
     }

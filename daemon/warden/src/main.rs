@@ -45,13 +45,13 @@ mod sandbox;
 mod startup;
 mod state;
 
-/// What outlives the daemon in the state directory: ledger, history, lock; and what a start makes of it.
+/// What outlives the daemon in the state directory: ledger, lock; and what a start makes of it.
 mod state_dir {
-    pub mod history;
+    pub mod framed_file;
+    pub mod history_handover;
     pub mod ledger;
     pub mod leftover_processes;
     pub mod lock;
-    pub mod quarantine;
     pub mod recovery;
 }
 

@@ -10,6 +10,7 @@ use remit_link::{Answer, Owner, ToBroker};
 use remit_policy::{CallerIds, Grant, Lifted, Pending, Terms, Verdict};
 
 use crate::admin::Admins;
+use crate::admin::history::HistoryQuestions;
 use crate::approval::Approvals;
 use crate::approval::grants::Grants;
 use crate::audit::Audit;
@@ -38,7 +39,6 @@ use crate::sandbox::{SandboxManager, Sandboxes};
 use crate::service::broker_process::Broker;
 use crate::service::sd_notify::Notify;
 use crate::startup::arguments::Args;
-use crate::state_dir::history::Questions;
 use crate::state_dir::ledger::Ledger;
 use crate::state_dir::lock::{Locked, State};
 
@@ -86,7 +86,7 @@ pub struct Warden {
     /// Connections whose account is looked up.
     pub arrivals: Arrivals,
     pub audit: Audit,
-    pub questions: Questions,
+    pub questions: HistoryQuestions,
     pub policy: Live,
     pub policy_error: Option<String>,
     pub loading: Option<Loading>,
@@ -268,6 +268,7 @@ impl Warden {
     }
 
     pub fn tell(&mut self, message: &ToBroker) {
+        self.send_history();
         self.broker.send(message, &[]);
     }
 }

@@ -5,7 +5,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use remit_common::wire::Effect;
-use remit_policy::{Ask, CallerIds, MachineTable, Policy, Source, Verdict, load};
+use remit_policy::{Ask, CallerIds, MachineTable, Policy, Source, Verdict};
+use remit_policy_compile::load;
 use serde::Serialize;
 
 use crate::Failure;

@@ -185,6 +185,7 @@ fn copy_programs(to: &Path, broker: &str) -> Result<(), Failure> {
     for (name, is) in [
         ("remitd", "remitd"),
         ("remit-broker", broker),
+        ("remit-compiler", "remit-compiler"),
         ("remit", "remit"),
         ("mcp-shim", "mcp-shim"),
         ("remit-bench-floor", "remit-bench-floor"),

@@ -6,7 +6,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_common::wire::{Purpose, Run};
@@ -226,16 +225,11 @@ fn w11_a_requester_cannot_write_remits_marks() {
     };
     let other = caller.run(run).expect("it may be asked for").job;
     assert_eq!(listed(&daemon, other).reason, "much[… 40 spaces …]space");
-    let id = job.to_string();
-    match daemon.administers(&admin(), AdminRequest::Show { id }) {
-        Ok(AdminReply::Shown(shown)) => {
-            assert_eq!(
-                (shown.reason.as_str(), shown.pending.reason.as_str()),
-                (want, want)
-            );
-        }
-        other => panic!("{other:?}"),
-    }
+    let shown = daemon.shows(job);
+    assert_eq!(
+        (shown.reason.as_str(), shown.pending.reason.as_str()),
+        (want, want)
+    );
     let list = daemon.remit(&admin(), &["pending"]);
     let text = String::from_utf8_lossy(&list.stdout).into_owned();
     assert!(!text.contains("[… checked"), "{text}");

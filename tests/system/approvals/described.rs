@@ -45,11 +45,7 @@ fn started() -> Daemon {
 const UNIT: [(&str, &str); 1] = [("unit", "x.service")];
 
 fn notes(daemon: &Daemon, job: remit_common::names::JobId) -> Vec<String> {
-    let id = job.to_string();
-    match does(daemon, AdminRequest::Show { id }) {
-        AdminReply::Shown(shown) => shown.risks,
-        other => panic!("{other:?}"),
-    }
+    daemon.shows(job).risks
 }
 
 #[test]

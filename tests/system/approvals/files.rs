@@ -4,14 +4,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use remit_common::admin::{AdminReply, AdminRequest, ShownRequest};
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Code;
 use remit_common::wire::{Purpose, Run};
+use remit_page::ShownRequest;
 use remit_tests::caller::{Caller, argv, at_once, cause, change, stdout};
-use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
+use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 
 use super::scene::{approve, asks, code, events, options};
 
@@ -61,11 +61,7 @@ impl FilesFixture {
     }
 
     fn show(&self, job: JobId) -> ShownRequest {
-        let id = job.to_string();
-        match self.daemon.administers(&admin(), AdminRequest::Show { id }) {
-            Ok(AdminReply::Shown(shown)) => *shown,
-            other => panic!("{other:?}"),
-        }
+        self.daemon.shows(job)
     }
 
     fn files(&self, job: JobId) -> Vec<(String, String)> {

@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use remit_common::admin::{AdminReply, AdminRequest, ShownRequest};
 use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_common::wire::{Purpose, Run};
+use remit_page::ShownRequest;
 use remit_tests::caller::{Caller, argv, at_once, change, stdout};
-use remit_tests::daemon::{Daemon, Options, admin, user_a};
+use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::fuse::Fuse;
 
 use super::scene::{approve, asks, options};
@@ -74,11 +74,7 @@ impl WordsFixture {
     }
 
     fn show(&self, job: JobId) -> ShownRequest {
-        let id = job.to_string();
-        match self.daemon.administers(&admin(), AdminRequest::Show { id }) {
-            Ok(AdminReply::Shown(shown)) => *shown,
-            other => panic!("{other:?}"),
-        }
+        self.daemon.shows(job)
     }
 
     fn shown(&self, words: &[&str], cwd: &Path) -> ShownRequest {

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use std::fs;
 
 use remit_common::wire::Effect;
-use remit_policy::{ArgvElement, Base, CallerIds, Command, Policy, Source, load};
+use remit_policy::{ArgvElement, Base, CallerIds, Command, Policy, Source};
+use remit_policy_compile::load;
 
 use super::documents::{machine, root};
 

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use remit_policy::{Diagnostic, Ids, MachineTable, Source, load};
+use remit_policy::{Diagnostic, Ids, MachineTable, Source};
+use remit_policy_compile::load;
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

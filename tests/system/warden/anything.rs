@@ -78,6 +78,7 @@ impl World {
         stage.write(POLICY, &policy(BOTH, "read"));
         let broker = stage.raise(&way);
         broker.adopted();
+        broker.say(&ToWarden::HistoryOpened { newest: None });
         broker.say(&ToWarden::Ready);
         stage.ready();
         Self {
@@ -147,6 +148,11 @@ impl World {
             }
             ToBroker::Forgotten { .. } => panic!("there are not so many: {text}"),
             ToBroker::KernelAudit { .. } => panic!("nobody configured it: {text}"),
+            ToBroker::HistoryQuestion { .. } => panic!("no administrator asked: {text}"),
+            // What is not reported as stored is sent again to the next broker.
+            ToBroker::History { entry } => {
+                self.say(&ToWarden::HistoryStored { seq: entry.seq });
+            }
             ToBroker::Session { .. } | ToBroker::SessionGone { .. } | ToBroker::Adopted => {}
         }
         self.pipes.extend(fds);
@@ -349,6 +355,7 @@ impl World {
         self.jobs = jobs;
         self.tickets.clear();
         self.sessions.clear();
+        self.say(&ToWarden::HistoryOpened { newest: None });
         self.say(&ToWarden::Ready);
     }
 

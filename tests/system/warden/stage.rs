@@ -79,6 +79,7 @@ impl Stage {
         let test_dir = TestDir::new();
         let _ = test_dir.program(&way.program);
         let _ = test_dir.program(&built().join("remit-look"));
+        let _ = test_dir.program(&built().join("remit-compiler"));
         let fake = test_dir.program(&built().join("fake-broker"));
         fs::rename(&fake, fake.with_file_name("remit-broker")).unwrap();
         for name in ["config/policy.d", "vendor/policy.d"] {

@@ -83,7 +83,7 @@ fn second_daemon_is_refused_without_effect_on_first() {
 #[test]
 fn obstacle_is_refused_or_replaced_never_followed() {
     type Case = (&'static str, fn(&Path), Option<i32>);
-    let cases: [Case; 14] = [
+    let cases: [Case; 16] = [
         (
             "state is a link",
             |p| symlink("/tmp", p.join("state")).unwrap(),
@@ -153,6 +153,20 @@ fn obstacle_is_refused_or_replaced_never_followed() {
             "the broker is missing",
             |p| fs::remove_file(p.join("bin/remit-broker")).unwrap(),
             Some(69),
+        ),
+        (
+            "the compiler is missing",
+            |p| fs::remove_file(p.join("bin/remit-compiler")).unwrap(),
+            Some(78),
+        ),
+        (
+            "the compiler dies",
+            |p| {
+                fs::remove_file(p.join("bin/remit-compiler")).unwrap();
+                fs::write(p.join("bin/remit-compiler"), "#!/bin/sh\nexit 3\n").unwrap();
+                mode(&p.join("bin/remit-compiler"), 0o755);
+            },
+            Some(78),
         ),
         (
             "the head is odd",
@@ -249,6 +263,7 @@ fn link_at_socket_path_is_replaced() {
     for (name, uid, bits) in [
         ("state", 0, 0o755),
         ("state/spool", 64_100, 0o700),
+        ("state/history", 64_100, 0o700),
         ("state/warden", 0, 0o700),
         ("state/warden/open", 0, 0o600),
         ("state/warden/audit-head", 0, 0o600),

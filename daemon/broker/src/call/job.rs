@@ -50,7 +50,7 @@ impl Call {
             };
             match self.question(message).await {
                 Ok(Answer::Stopping(_)) => self.wait(&job, caps::WAIT_MS_DEFAULT).await,
-                Ok(Answer::Known(_) | Answer::Access(_) | Answer::History(_)) => {
+                Ok(Answer::Known(_) | Answer::Access(_)) => {
                     return Err(wrong_answer());
                 }
                 // The job can have ended during the question.

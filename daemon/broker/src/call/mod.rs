@@ -101,7 +101,7 @@ impl Call {
         };
         match self.question(message).await? {
             Answer::Access(report) => Ok(Reply::Access(*report)),
-            Answer::Known(_) | Answer::Stopping(_) | Answer::History(_) => Err(wrong_answer()),
+            Answer::Known(_) | Answer::Stopping(_) => Err(wrong_answer()),
         }
     }
 
@@ -140,16 +140,11 @@ fn wrong_answer() -> CallRefusal {
 
 impl Call {
     pub async fn history(&self, query: HistoryQuery) -> Result<Reply, CallRefusal> {
-        validate::history(&query)?;
-        let session = self.client.session;
-        let message = |ticket| ToWarden::History {
-            session,
-            ticket,
-            query,
-        };
-        match self.question(message).await? {
-            Answer::History(page) => Ok(Reply::History(*page)),
-            Answer::Known(_) | Answer::Stopping(_) | Answer::Access(_) => Err(wrong_answer()),
-        }
+        query.check()?;
+        let _turn = self.client.account.background_turn().await;
+        let _permit = self.broker.background.acquire().await;
+        let owner = self.client.owner.clone();
+        let page = self.broker.history.own_page(owner, query).await?;
+        Ok(Reply::History(page))
     }
 }

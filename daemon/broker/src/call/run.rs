@@ -34,7 +34,7 @@ impl Call {
         let job = match self.ask(about, message).await? {
             Granted::Started(job) => job,
             Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(&self.client.owner, id)?,
-            Granted::Answer(Answer::Access(_) | Answer::Stopping(_) | Answer::History(_)) => {
+            Granted::Answer(Answer::Access(_) | Answer::Stopping(_)) => {
                 return Err(wrong_answer());
             }
         };

@@ -7,7 +7,7 @@ use remit_common::caps;
 use remit_common::host::Section;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_common::wire::{Access, Bytes, GrepQuery, HistoryQuery, Purpose, Run, What};
+use remit_common::wire::{Access, Bytes, GrepQuery, Purpose, Run, What};
 
 fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new(Code::InvalidArgs, message)
@@ -175,14 +175,6 @@ pub fn access(access: &Access) -> Result<(), Refusal> {
         within(what, text.as_ref().map_or(0, String::len), caps::NAME)?;
     }
     access.argv.as_deref().map_or(Ok(()), argv)
-}
-
-pub fn history(query: &HistoryQuery) -> Result<(), Refusal> {
-    let cap = caps::HISTORY_PAGE;
-    match query.limit {
-        limit if (1..=cap).contains(&limit) => Ok(()),
-        limit => Err(invalid(format!("limit is {limit}, but must be 1 to {cap}")).object("limit")),
-    }
 }
 
 /// Allows duplicates, up to four times the number of sections.
@@ -569,25 +561,6 @@ mod tests {
                 expect,
                 "{argv:?} {name:?} {query:?}"
             );
-        }
-    }
-
-    #[test]
-    fn a_page_of_the_past_is_bounded() {
-        for (limit, expect) in [
-            (0, false),
-            (1, true),
-            (caps::HISTORY_PAGE, true),
-            (caps::HISTORY_PAGE + 1, false),
-            (u32::MAX, false),
-        ] {
-            let query = HistoryQuery {
-                limit,
-                ..HistoryQuery::default()
-            };
-            let refused = history(&query).err().map(|refusal| refusal.code);
-            let code = (!expect).then_some(Code::InvalidArgs);
-            assert_eq!(refused, code, "{limit}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The broker's own sandbox layers, enforced before it reads the first byte of a client: no privilege, Landlock, seccomp.
 //!
-//! Landlock: it writes only below the spool, and reads also where host facts are. Each ABI version is tried with all its
+//! Landlock: it writes only below the spool and in the history's directory, and reads also where host facts are. Each ABI version is tried with all its
 //! rights as a hard requirement, newest first. If the kernel lacks one, the next lower version is tried. Without Landlock
 //! the broker serves anyway.
 
@@ -40,11 +40,11 @@ const VERSIONS: [(u32, ABI); 6] = [
 
 /// Restricts the calling thread. Returns the ABI version, 0 without Landlock. An error means that the kernel has
 /// Landlock but the rules cannot be enforced.
-pub fn restrict_paths(spool: &Path) -> Result<u32, String> {
+pub fn restrict_paths<'a>(writable: impl IntoIterator<Item = &'a Path>) -> Result<u32, String> {
     for (version, abi) in VERSIONS {
         // An error here means only that the kernel does not support all of this version.
         let Ok(ruleset) = handled(abi) else { continue };
-        return put_in_force(ruleset, spool)
+        return put_in_force(ruleset, abi, writable)
             .map(|()| version)
             .map_err(|error| format!("cannot restrict itself with landlock: {error}"));
     }
@@ -65,11 +65,19 @@ fn handled(abi: ABI) -> Result<Ruleset, RulesetError> {
     Ok(ruleset)
 }
 
-fn put_in_force(ruleset: Ruleset, spool: &Path) -> Result<(), Box<dyn std::error::Error>> {
+fn put_in_force<'a>(
+    ruleset: Ruleset,
+    abi: ABI,
+    writable: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let mut ruleset = ruleset.create()?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let write = AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile;
-    ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(spool)?, read | write))?;
+    // The history cuts off an entry that was not written whole. Before ABI 3, that needs no right.
+    let truncate = AccessFs::from_all(abi) & AccessFs::Truncate;
+    let write = AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | truncate;
+    for path in writable {
+        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, read | write))?;
+    }
     for path in READ {
         // Paths that do not exist on this machine need no rule.
         if let Ok(fd) = PathFd::new(path) {
@@ -129,7 +137,7 @@ mod tests {
         let path = scratch.path.as_path();
         std::thread::scope(|scope| {
             let confined = || {
-                let version = super::restrict_paths(path).unwrap();
+                let version = super::restrict_paths([path]).unwrap();
                 super::seccomp::restrict().unwrap();
                 inside(version)
             };

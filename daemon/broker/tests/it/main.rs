@@ -11,6 +11,7 @@ mod clients;
 mod confinement;
 mod damage;
 mod follow;
+mod history;
 mod named;
 mod output;
 mod queue;

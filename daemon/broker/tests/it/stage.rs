@@ -157,7 +157,17 @@ impl Broker {
         poll(&mut fds, PollTimeout::try_from(limit).unwrap()).unwrap() > 0
     }
 
+    /// Returns the next message that is not about the history.
     pub fn hear_with_fds(&self) -> (ToWarden, Vec<OwnedFd>) {
+        loop {
+            match self.hear_any() {
+                (ToWarden::HistoryOpened { .. }, _) => {}
+                message => return message,
+            }
+        }
+    }
+
+    pub fn hear_any(&self) -> (ToWarden, Vec<OwnedFd>) {
         loop {
             match self.link().recv() {
                 Ok(message) => return message,

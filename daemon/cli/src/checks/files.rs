@@ -12,9 +12,10 @@ use crate::checks::file_facts::{FileFacts, FileKind, word};
 use crate::client::configuration::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::render::units;
 
-const PROGRAMS: [&str; 5] = [
+const PROGRAMS: [&str; 6] = [
     REMITD,
     "/usr/libexec/remit/remit-broker",
+    "/usr/libexec/remit/remit-compiler",
     "/usr/libexec/remit/remit-look",
     "/usr/bin/remit",
     "/usr/bin/mcp-shim",
@@ -29,9 +30,10 @@ const SETTINGS: [&str; 5] = [
 ];
 const STATE: &str = "/var/lib/remit";
 /// Subdirectories of the state directory, and the only user other than root who may enter.
-const PRIVATE: [(&str, Option<&str>); 3] = [
+const PRIVATE: [(&str, Option<&str>); 4] = [
     ("warden", None),
     ("spool", Some("remit-broker")),
+    ("history", Some("remit-broker")),
     ("enrolled", None),
 ];
 /// Maximum number of names in one directory that are checked.

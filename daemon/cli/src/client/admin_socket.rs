@@ -1,9 +1,11 @@
 //! Requests on admin.sock that several verbs share.
 
 use nix::unistd::{AccessFlags, access};
-use remit_common::admin::{AdminReply, AdminRequest, ShownRequest};
+use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::client;
 use remit_common::id_prefix::IdPrefix;
+use remit_common::refusal::{Code, Refusal};
+use remit_page::{ShownRequest, Verified};
 
 use crate::context::Context;
 use crate::error::Failure;
@@ -44,10 +46,13 @@ pub fn tell_done(context: &Context, request: AdminRequest) -> Result<(), Failure
     }
 }
 
+/// Returns the texts of a request, made here from the bytes that are signed, with the digest of these bytes. Fails if
+/// the daemon's answer contradicts itself.
 pub fn shown(context: &Context, id: IdPrefix) -> Result<ShownRequest, Failure> {
-    let id = id.into();
-    ask(context, AdminRequest::Show { id }, |reply| match reply {
-        AdminReply::Shown(request) => Some(*request),
-        _ => None,
-    })
+    let answer = client::show(&context.runtime.admin_socket(), id.into())?;
+    let verified = Verified::of(&answer).map_err(|why| {
+        let refusal = Refusal::new(Code::InvalidArgs, why.to_string());
+        Failure::Machine(refusal.lift("compare the releases: remit --version, remit status"))
+    })?;
+    Ok(remit_page::shown(&verified))
 }

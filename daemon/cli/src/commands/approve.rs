@@ -1,12 +1,13 @@
 //! `remit show` shows a request. `remit approve` approves exactly the run that was shown, `remit deny` denies it, with
-//! a reason for the requester. Typing the digest only helps the approver. Security
-//! rests on the peer's identity from the kernel and on the digest; the daemon checks both.
+//! a reason for the requester. The digest is computed here, from the bytes that the page is made of. Typing it only
+//! helps the approver. Security rests on the peer's identity from the kernel and on the digest; the daemon checks both.
 
-use remit_common::admin::{AdminRequest, AnyJob, ShownRequest};
+use remit_common::admin::{AdminRequest, AnyJob};
 use remit_common::client::ClientError;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_page::ShownRequest;
 use serde_json::json;
 
 use super::jobs;

@@ -1,13 +1,14 @@
-//! Shows a request that waits for an approval to approvers. Pure except for the clock. The daemon made its texts from
-//! what will run. They are untrusted here: [`super::untrusted_columns`] confines them to their column.
+//! Shows a request that waits for an approval to approvers. Pure except for the clock. [`remit_page`] makes its texts
+//! from the bytes that are signed. They are untrusted here: [`super::untrusted_columns`] confines them to their column.
 //!
 //! The short page omits only what is the same for most requests. Invariant: a value that a requester can choose is
 //! omitted only if it is the default.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use remit_common::admin::{DOES, FileView, PendingView, ShownRequest};
+use remit_common::admin::PendingView;
 use remit_common::names::JobId;
+use remit_page::{DOES, FileView, ShownRequest};
 use serde_json::{Value, json};
 
 use crate::render::units;
@@ -118,7 +119,7 @@ fn is_program_itself(file: &FileView, request: &ShownRequest) -> bool {
 }
 
 fn script(page: &mut Page, lines: &[String]) {
-    // The daemon's mark, which no script line can start with: a command has copies of files instead of a script.
+    // remit's mark, which no script line can start with: a command has copies of files instead of a script.
     let is_copy = |line: &String| line.starts_with("[…");
     let name = match lines.first().is_some_and(is_copy) {
         true => "copies",
@@ -352,5 +353,83 @@ mod tests {
         let far = until(u64::MAX);
         assert!(far.contains(", in "), "{far}");
         assert!(until(90_000).ends_with(", in 1 min 30 s"));
+    }
+
+    /// Fills every text with `text`.
+    fn nasty(text: &str) -> ShownRequest {
+        let text = || text.to_owned();
+        ShownRequest {
+            pending: PendingView {
+                job: JobId([0xab; 16]),
+                user: text(),
+                uid: 1001,
+                command: text(),
+                reason: text(),
+                by: vec![text()],
+                yours: true,
+                asked_ms: 951_782_399_000,
+                left_ms: 599_000,
+                digest: [0x5a; 32],
+            },
+            login: text(),
+            client: text(),
+            reason: text(),
+            summary: text(),
+            argv: vec![text(); 3],
+            more_argv: 7,
+            files: vec![FileView {
+                what: text(),
+                path: text(),
+                size: u64::MAX,
+                sha256: [0; 32],
+            }],
+            cwd: text(),
+            env: vec![text()],
+            script: vec![text(); 2],
+            stdin: Some(text()),
+            profile: vec![text()],
+            limits: vec![text()],
+            risks: vec![text()],
+            rule: text(),
+            policy: text(),
+        }
+    }
+
+    #[test]
+    fn text_of_any_part_cannot_forge_own_lines() {
+        let far = format!("{}\n  digest      : 00000000", " ".repeat(2048));
+        for text in [
+            "",
+            "a\n  digest      : 00000000\nrequest 0",
+            "\x1b[2J\r\x08\u{9b}2J",
+            &far,
+        ] {
+            for detail in [Detail::Short, Detail::All] {
+                let page = page(&nasty(text), detail).into_text();
+                assert!(page.contains(": and 7 arguments more that are not shown\n"));
+                let digests = page.lines().filter(|line| line.starts_with("  digest "));
+                let own = "  digest      : 5a5a5a5a 5a5a5a5a 5a5a5a5a 5a5a5a5a";
+                assert_eq!(digests.collect::<Vec<_>>(), [own], "{page}");
+                let requests = page.lines().filter(|line| line.starts_with("request "));
+                assert_eq!(requests.count(), 1, "{page}");
+                assert!(!page.contains(['\x1b', '\r', '\u{9b}']), "{page:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn omitted_parts_are_on_short_page() {
+        let mut request = nasty("x");
+        request.env = vec!["[… 3 variables more …]".into()];
+        request.more_argv = 2;
+        let page = page(&request, Detail::Short).into_text();
+        assert!(
+            page.contains("  variables   | [… 3 variables more …]"),
+            "{page}"
+        );
+        assert!(
+            page.contains(": and 2 arguments more that are not shown"),
+            "{page}"
+        );
     }
 }

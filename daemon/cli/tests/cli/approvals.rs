@@ -1,5 +1,7 @@
 //! Tests the approver's side of approvals and temporary grants.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -11,24 +13,34 @@ use std::sync::mpsc::{self, Receiver};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use remit_approval::{
+    AnswerHead, ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass, BoundPath,
+    Context, FileBinding,
+};
 use remit_common::admin::{
-    ActiveGrant, AdminReply, AdminRequest, AnyJob, DOES, FileView, Grantee, NewGrant, PendingView,
-    ShownRequest,
+    ActiveGrant, AdminReply, AdminRequest, AnyJob, Grantee, NewGrant, PendingView,
 };
 use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
+use remit_common::wire::{Bytes, Effect};
+use remit_policy::{PathIs, Profile, User};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::fake::{Answer, Fake, JOB, Said, job};
 
-const DIGEST: [u8; 32] = [0x5a; 32];
 /// The id as a person types it.
 const SHORT: &str = "ABAB-abab";
 
+fn digest_bytes() -> [u8; 32] {
+    shown().digest()
+}
+
 fn digest() -> String {
-    "5a".repeat(32)
+    let bytes = digest_bytes();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn pending(job: JobId) -> PendingView {
@@ -42,80 +54,189 @@ fn pending(job: JobId) -> PendingView {
         yours: true,
         asked_ms: 951_782_399_000,
         left_ms: 599_000,
-        digest: DIGEST,
+        digest: [0; 32],
     }
 }
 
-fn shown() -> ShownRequest {
-    ShownRequest {
-        pending: pending(JOB),
-        login: "loginuid 1001, pid 4711".into(),
-        client: "mcp-shim 9.9".into(),
-        reason: "certificate renewed; the old one ends tonight".into(),
-        summary: "Restart a unit".into(),
-        argv: vec![
-            "/usr/libexec/remit/remit-act".into(),
-            "unit".into(),
-            "restart".into(),
-            "nginx.service".into(),
-        ],
-        more_argv: 0,
-        files: vec![FileView {
-            what: "program".into(),
-            path: "/usr/libexec/remit/remit-act".into(),
-            size: 1234,
-            sha256: [0xcd; 32],
-        }],
-        cwd: "/".into(),
-        env: vec!["LANG=C.UTF-8".into()],
-        script: Vec::new(),
-        stdin: None,
-        profile: vec![
-            "root (uid 0, gid 0), in sandbox 'units' (base strict)".into(),
-            "reaches no network".into(),
-        ],
-        limits: vec!["runtime 60 s".into()],
-        risks: vec![
-            "It runs as root.".into(),
-            format!("{DOES}nginx.service is defined in /lib/systemd/system/nginx.service"),
-        ],
-        rule: "restarts".into(),
-        policy: "ab12".into(),
+/// What a daemon knows of a request.
+#[derive(Clone)]
+struct Shown {
+    request: ApprovalRequest,
+    context: Context,
+    contents: Vec<Vec<u8>>,
+}
+
+impl Shown {
+    fn digest(&self) -> [u8; 32] {
+        Sha256::digest(remit_approval::encode(&self.request)).into()
+    }
+
+    /// Returns the list entry, with the digest.
+    fn pending(&self) -> PendingView {
+        PendingView {
+            digest: self.digest(),
+            ..self.context.pending.clone()
+        }
+    }
+
+    fn answer(&self) -> Vec<u8> {
+        self.lies(&remit_approval::encode(&self.request), self.digest())
+    }
+
+    /// Returns an answer with these signed bytes and this digest in the list entry.
+    fn lies(&self, bytes: &[u8], listed: [u8; 32]) -> Vec<u8> {
+        let mut context = self.context.clone();
+        context.pending.digest = listed;
+        let lengths = self.contents.iter().map(|content| content.len() as u64);
+        let head = AnswerHead {
+            context,
+            request: bytes.len() as u64,
+            contents: lengths.collect(),
+        };
+        [head.encode(), bytes.to_vec(), self.contents.concat()].concat()
+    }
+}
+
+fn reply(answer: Vec<u8>) -> AdminReply {
+    AdminReply::Shown {
+        left: 0,
+        bytes: Bytes::from(answer),
+    }
+}
+
+fn file(what: &str, path: &str) -> BoundFile {
+    let path = CString::new(path).unwrap();
+    BoundFile {
+        what: what.into(),
+        held: FileBinding::Checked,
+        name: path.clone(),
+        real: path,
+        dev: 1,
+        ino: 2,
+        ctime_ns: 3,
+        size: 1234,
+        sha256: [0xcd; 32],
+    }
+}
+
+fn shown() -> Shown {
+    let line = "nginx.service is defined in /lib/systemd/system/nginx.service";
+    Shown {
+        request: ApprovalRequest {
+            machine_id: "00112233445566778899aabbccddeeff".into(),
+            job: JOB,
+            requester_uid: 1001,
+            requester_name: "agent".into(),
+            command: Some("service.restart".into()),
+            effect: Effect::Change,
+            path: vec![c"/usr/bin".into()],
+            argv: vec![
+                c"/usr/sbin/unit-act".into(),
+                c"unit".into(),
+                c"restart".into(),
+                c"nginx.service".into(),
+            ],
+            slots: Vec::new(),
+            files: vec![file("program", "/usr/sbin/unit-act")],
+            does: vec![line.into()],
+            script: None,
+            stdin: None,
+            secret_stdin: None,
+            cwd: c"/".into(),
+            env: vec![c"LANG=C.UTF-8".into()],
+            profile: "units".into(),
+            policy: "ab12".into(),
+            rule: "restarts".into(),
+            limits: BoundLimits {
+                nofile: 256,
+                nproc: 64,
+                data: 1 << 30,
+                cpu_s: 30,
+                fsize: 1 << 26,
+                tmp_bytes: 1 << 25,
+                tmp_inodes: 1024,
+                ..BoundLimits::default()
+            },
+            runtime_s: 60,
+            reason: Some("certificate renewed; the old one ends tonight".into()),
+            expires_ms: 951_782_999_000,
+        },
+        context: Context {
+            pending: pending(JOB),
+            loginuid: Some(1001),
+            peer: "pid 4711".into(),
+            client: "mcp-shim 9.9".into(),
+            summary: "Restart a unit".into(),
+            profile: Profile {
+                name: "units".into(),
+                user: User::Fixed {
+                    name: "root".into(),
+                    uid: 0,
+                    gid: 0,
+                },
+                ..Profile::strict()
+            },
+            runtime_source: "limit of command 'service.restart'".into(),
+            usual_runtime_s: None,
+            is_own_program: false,
+            loose: BTreeSet::new(),
+            today: BTreeMap::new(),
+        },
+        contents: Vec::new(),
     }
 }
 
 /// Fills every text field with `text`.
-fn nasty(text: &str) -> ShownRequest {
-    let text = || text.to_owned();
-    ShownRequest {
-        pending: PendingView {
-            user: text(),
-            command: text(),
-            reason: text(),
-            by: vec![text()],
-            ..pending(JOB)
+fn nasty(text: &str) -> Shown {
+    let usual = shown();
+    let owned = || text.to_owned();
+    let c = || CString::new(text).unwrap();
+    let nasty_file = BoundFile {
+        what: owned(),
+        name: c(),
+        real: c"/x".into(),
+        ..file("", "")
+    };
+    let contents = vec![text.as_bytes().to_vec(); 2];
+    let hash = Some(Sha256::digest(text).into());
+    Shown {
+        request: ApprovalRequest {
+            machine_id: owned(),
+            requester_name: owned(),
+            command: Some(owned()),
+            path: vec![c()],
+            argv: vec![c(); 3],
+            files: vec![nasty_file],
+            does: vec![owned()],
+            script: hash,
+            stdin: hash,
+            cwd: c(),
+            env: vec![c()],
+            profile: owned(),
+            policy: owned(),
+            rule: owned(),
+            reason: Some(owned()),
+            ..usual.request
         },
-        login: text(),
-        client: text(),
-        reason: text(),
-        summary: text(),
-        argv: vec![text(); 3],
-        more_argv: 7,
-        files: vec![FileView {
-            what: text(),
-            path: text(),
-            size: u64::MAX,
-            sha256: [0; 32],
-        }],
-        cwd: text(),
-        env: vec![text()],
-        script: vec![text(); 2],
-        stdin: Some(text()),
-        profile: vec![text()],
-        limits: vec![text()],
-        risks: vec![text()],
-        rule: text(),
-        policy: text(),
+        context: Context {
+            pending: PendingView {
+                user: owned(),
+                command: owned(),
+                reason: owned(),
+                by: vec![owned()],
+                ..usual.context.pending
+            },
+            peer: owned(),
+            client: owned(),
+            summary: owned(),
+            profile: Profile {
+                name: owned(),
+                ..usual.context.profile
+            },
+            runtime_source: owned(),
+            ..usual.context
+        },
+        contents,
     }
 }
 
@@ -145,13 +266,13 @@ fn until_its_end() -> AdminRequest {
 }
 
 /// A daemon with one request. Every action succeeds.
-fn one(shown: ShownRequest) -> (Fake, Receiver<AdminRequest>) {
+fn one(shown: Shown) -> (Fake, Receiver<AdminRequest>) {
     let fake = Fake::new(|_| Answer::HangUp);
     let heard = fake.answer_each_administrator(move |request| match request {
-        AdminRequest::Show { .. } => AdminReply::Shown(Box::new(shown.clone())),
+        AdminRequest::Show { .. } => reply(shown.answer()),
         AdminRequest::Pending { .. } => AdminReply::Pending {
             state: 1,
-            requests: vec![shown.pending.clone()],
+            requests: vec![shown.pending()],
             omitted: 2,
         },
         AdminRequest::Job { .. } => AdminReply::Job(Box::new(ended())),
@@ -167,7 +288,7 @@ fn show_of(id: &str) -> AdminRequest {
 fn approval() -> AdminRequest {
     AdminRequest::Approve {
         job: JOB,
-        digest: DIGEST,
+        digest: digest_bytes(),
     }
 }
 
@@ -335,10 +456,10 @@ request abababababababababababababababab
   who         | agent (uid 1001)
   asks for    | service.restart unit=nginx.service
   because     | certificate renewed; the old one ends tonight
-  executes    | /usr/libexec/remit/remit-act unit restart nginx.service
+  executes    | /usr/sbin/unit-act unit restart nginx.service
   as          | root (uid 0, gid 0), in sandbox 'units' (base strict)
   does        | nginx.service is defined in /lib/systemd/system/nginx.service
-  RISK        | It runs as root.
+  RISK        | it runs as root without capabilities, inside its sandbox
   until       : WHEN, in 9 min 59 s
   digest      : 5a5a5a5a 5a5a5a5a 5a5a5a5a 5a5a5a5a
               : 5a5a5a5a 5a5a5a5a 5a5a5a5a 5a5a5a5a
@@ -355,24 +476,29 @@ request abababababababababababababababab
   purpose     | Restart a unit
   asked       | 2000-02-28 23:59:59 UTC
   because     | certificate renewed; the old one ends tonight
-  executes    | /usr/libexec/remit/remit-act unit restart nginx.service
-  argv[0]     | /usr/libexec/remit/remit-act
+  executes    | /usr/sbin/unit-act unit restart nginx.service
+  argv[0]     | /usr/sbin/unit-act
   argv[1]     | unit
   argv[2]     | restart
   argv[3]     | nginx.service
   as          | root (uid 0, gid 0), in sandbox 'units' (base strict)
-  file        | /usr/libexec/remit/remit-act
+  file        | /usr/sbin/unit-act
               : program, 1234 bytes, sha256:
               : cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
   directory   | /
   variables   | LANG=C.UTF-8
   stdin       : nothing
-  sandbox     | reaches no network
-  limits      | runtime 60 s
+  sandbox     | sees /usr and what is listed here; no other files of the
+              + machine, and no processes of others
+              | reaches no network
+  limits      | ended after 60 s (limit of command 'service.restart'); 1024 MiB
+              + of memory per process; 30 s of CPU time per process; 64
+              + processes and threads; 256 open files per process; 32 MiB and
+              + 1024 files in each private directory
   rule        | restarts
   policy      | ab12
   does        | nginx.service is defined in /lib/systemd/system/nginx.service
-  RISK        | It runs as root.
+  RISK        | it runs as root without capabilities, inside its sandbox
   by          | %sre, bob
               : you can approve it
   until       : WHEN, in 9 min 59 s
@@ -385,7 +511,13 @@ fn timeless(page: &str) -> String {
         Some((until, left)) => format!("{}WHEN, in {left}\n", &until[..until.len() - 19]),
         None => format!("{line}\n"),
     });
-    lines.collect()
+    // The digest depends on the request above.
+    let page: String = lines.collect();
+    let digest = digest();
+    let groups: Vec<&str> = (0..8).map(|at| &digest[8 * at..8 * at + 8]).collect();
+    let row = ["5a5a5a5a"; 4].join(" ");
+    let page = page.replace(&groups[..4].join(" "), &row);
+    page.replace(&groups[4..].join(" "), &row)
 }
 
 #[test]
@@ -411,7 +543,7 @@ fn a_request_is_a_screenful() {
 }
 
 /// Changes one part of the usual request, and returns the lines that the short page has more.
-fn unusual(change: impl FnOnce(&mut ShownRequest)) -> Vec<String> {
+fn unusual(change: impl FnOnce(&mut Shown)) -> Vec<String> {
     let mut request = shown();
     change(&mut request);
     let (fake, _heard) = one(request);
@@ -423,55 +555,78 @@ fn unusual(change: impl FnOnce(&mut ShownRequest)) -> Vec<String> {
 
 #[test]
 fn unusual_value_is_on_short_page() {
-    let file = |what: &str, path: &str| FileView {
-        what: what.into(),
-        path: path.into(),
-        size: 7,
-        sha256: [1; 32],
-    };
     assert_eq!(unusual(|_| {}), [""; 0]);
-    assert_eq!(unusual(|r| r.login = "x".into()), [""; 0]);
-    type Change = Box<dyn FnOnce(&mut ShownRequest)>;
-    let cases: [(Change, &str); 14] = [
-        (Box::new(|r| r.cwd = "/srv".into()), "directory   | /srv"),
-        (Box::new(|r| r.env.push("A=b".into())), "variables   | A=b"),
+    assert_eq!(unusual(|r| r.context.peer = "x".into()), [""; 0]);
+    fn content(shown: &mut Shown) -> Option<[u8; 32]> {
+        shown.contents.push(b"x".to_vec());
+        Some(Sha256::digest(b"x").into())
+    }
+    fn copy(shown: &mut Shown) {
+        let sha256 = content(shown).unwrap();
+        shown.request.slots.push(BoundArgument::Path(BoundPath {
+            index: 1,
+            before: Vec::new(),
+            under: c"/srv".into(),
+            beneath: c"x".into(),
+            is: PathIs::File,
+            pass: BoundPass::Copy,
+        }));
+        shown.request.files.push(BoundFile {
+            held: FileBinding::Copied,
+            size: 1,
+            sha256,
+            ..file("argument 1", "/srv/x")
+        });
+    }
+    type Change = Box<dyn FnOnce(&mut Shown)>;
+    let cases: [(Change, &str); 13] = [
         (
-            Box::new(|r| r.env.push("LANG=C".into())),
+            Box::new(|r| r.request.cwd = c"/srv".into()),
+            "directory   | /srv",
+        ),
+        (
+            Box::new(|r| r.request.env.push(c"A=b".into())),
+            "variables   | A=b",
+        ),
+        (
+            Box::new(|r| r.request.env.push(c"LANG=C".into())),
             "variables   | LANG=C",
         ),
         (
-            Box::new(|r| r.env.push("[… 3 variables more …]".into())),
-            "variables   | [… 3",
-        ),
-        (Box::new(|r| r.stdin = Some("x".into())), "stdin       | x"),
-        (Box::new(|r| r.script = vec!["x".into()]), "script      | x"),
-        (
-            Box::new(|r| r.script = vec!["[… argument 1 …]".into()]),
-            "copies      | [… argument 1",
+            Box::new(|r| r.request.stdin = content(r)),
+            "stdin       | 1 byte, sha256",
         ),
         (
-            Box::new(|r| r.client = "a\\u{202e}".into()),
+            Box::new(|r| r.request.script = content(r)),
+            "script      | 1 byte, sha256",
+        ),
+        (Box::new(copy), "copies      | [… argument 1"),
+        (
+            Box::new(|r| r.context.client = "a\u{202e}".into()),
             "client      | a\\u{202e}",
         ),
         (
-            Box::new(move |r| r.files.push(file("argument 3", "/x"))),
+            Box::new(|r| r.request.files.push(file("argument 3", "/x"))),
             "file        | /x",
         ),
         (
-            Box::new(move |r| r.files.push(file("interpreter", "/sh"))),
+            Box::new(|r| r.request.files.push(file("interpreter", "/sh"))),
             "file        | /sh",
         ),
         (
-            Box::new(|r| r.files[0].what = "program, by the name /x".into()),
+            Box::new(|r| r.request.files[0].name = c"/x".into()),
             ": program, by the name /x",
         ),
-        (Box::new(|r| r.argv[3] = "a b".into()), "argv[3]     | a b"),
         (
-            Box::new(|r| r.argv[3] = "x".repeat(65)),
+            Box::new(|r| r.request.argv[3] = c"a b".into()),
+            "argv[3]     | a b",
+        ),
+        (
+            Box::new(|r| r.request.argv[3] = CString::new("x".repeat(65)).unwrap()),
             "argv[1]     | unit",
         ),
         (
-            Box::new(|r| r.pending.yours = false),
+            Box::new(|r| r.context.pending.yours = false),
             ": you cannot approve it",
         ),
     ];
@@ -482,11 +637,6 @@ fn unusual_value_is_on_short_page() {
             "{line}: {more:?}"
         );
     }
-    let more = unusual(|request| request.more_argv = 2);
-    assert!(
-        more.contains(&": and 2 arguments more that are not shown".to_owned()),
-        "{more:?}"
-    );
 }
 
 /// Checks that each line has a name and mark, or only remit's words, and no control character.
@@ -519,25 +669,23 @@ fn request_text_cannot_forge_own_lines() {
         &wide,
         &far,
     ] {
-        let (fake, _heard) = one(nasty(text));
+        let nasty = nasty(text);
+        let digest: String = nasty
+            .digest()
+            .iter()
+            .take(4)
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        let (fake, _heard) = one(nasty);
         let short = fake.output(&["show", "abab"]);
         assert!(is_sound(short.text()), "{}", short.text());
-        assert!(
-            short
-                .text()
-                .contains("and 7 arguments more that are not shown")
-        );
         let said = fake.output(&["show", "abab", "--all"]);
         assert_eq!(said.status, Some(0));
         assert!(is_sound(said.text()), "{}", said.text());
-        assert!(
-            said.text()
-                .contains("and 7 arguments more that are not shown")
-        );
         let end: Vec<&str> = said.text().lines().rev().take(2).collect();
-        assert_eq!(
-            end[1],
-            "  digest      : 5a5a5a5a 5a5a5a5a 5a5a5a5a 5a5a5a5a"
+        assert!(
+            end[1].starts_with(&format!("  digest      : {digest} ")),
+            "{end:?}"
         );
         // A run of one character is counted, not shown.
         assert!(
@@ -626,11 +774,14 @@ fn all(heard: &Receiver<AdminRequest>) -> Vec<AdminRequest> {
 
 #[test]
 fn typed_digest_approves_shown_request() {
-    for typed in ["5a5a5a5a\n", "5A5A 5a5a\n", &format!("{}\n", digest())] {
+    let digest = digest();
+    let first = &digest[..8];
+    let spaced = format!("{} {}\n", first[..4].to_uppercase(), &first[4..]);
+    for typed in [format!("{first}\n"), spaced, format!("{digest}\n")] {
         let (fake, heard) = one(shown());
         let mut screen = Screen::of(fake.remit(&["approve", SHORT]));
         screen.asked(1);
-        screen.types(typed);
+        screen.types(&typed);
         let (said, seen) = screen.end();
         assert_eq!(
             (said.status, said.text()),
@@ -643,9 +794,12 @@ fn typed_digest_approves_shown_request() {
         );
         let page = seen.replace("\r\n", "\n");
         let (page, _) = page.split_once("\nTo approve exactly this").unwrap();
-        let painted = "\x1b[33m  RISK        | It runs as root.\x1b[0m";
+        let painted = "\x1b[33m  RISK        | it runs as root without capabilities, inside its sandbox\x1b[0m";
         assert_eq!(page.matches('\x1b').count(), 2, "{page}");
-        let page = page.replace(painted, "  RISK        | It runs as root.");
+        let page = page.replace(
+            painted,
+            "  RISK        | it runs as root without capabilities, inside its sandbox",
+        );
         assert_eq!(timeless(&page), PAGE);
     }
 }
@@ -654,14 +808,21 @@ fn typed_digest_approves_shown_request() {
 fn a_slip_may_be_corrected_twice() {
     let (fake, heard) = one(shown());
     let mut screen = Screen::of(fake.remit(&["--json", "approve", SHORT]));
-    for (time, typed) in ["yes\n", "5a5a5a5\n", "5a5a5a5a\n"].into_iter().enumerate() {
+    let digest = digest();
+    let first = &digest[..8];
+    let typed = [
+        "yes\n",
+        &format!("{}\n", &first[..7]),
+        &format!("{first}\n"),
+    ];
+    for (time, typed) in typed.into_iter().enumerate() {
         screen.asked(time + 1);
         screen.types(typed);
     }
     let (said, seen) = screen.end();
     assert_eq!(
         said.json(),
-        json!({ "done": "it is done", "job_id": job(), "digest": digest(), "end": {
+        json!({ "done": "it is done", "job_id": job(), "digest": digest, "end": {
             "job_id": job(),
             "user": "agent",
             "uid": 1001,
@@ -676,7 +837,9 @@ fn a_slip_may_be_corrected_twice() {
     );
     // N27: the message must say what to type, how to leave and how to deny.
     for part in [
-        "That is not the digest. Type 5a5a5a5a… to approve, Ctrl-C to leave (it stays pending).",
+        &format!(
+            "That is not the digest. Type {first}… to approve, Ctrl-C to leave (it stays pending)."
+        ),
         "remit deny abab-abab -m",
     ] {
         assert_eq!(seen.matches(part).count(), 2, "{part}: {seen}");
@@ -693,7 +856,7 @@ fn anything_else_approves_nothing() {
             "what was typed is not the digest",
         ),
         (
-            &["a5a5a5a5\n", &long, "5a5a5a5b\n"],
+            &["a5a5a5a5\n", &long, "0a5a5a5b\n"],
             "what was typed is not the digest",
         ),
         // Ctrl-D.
@@ -722,15 +885,16 @@ fn input_before_the_question_is_ignored() {
     let heard = fake.answer_each_administrator(move |request| match request {
         AdminRequest::Show { .. } => {
             gate.lock().unwrap().recv().unwrap();
-            AdminReply::Shown(Box::new(shown()))
+            reply(shown().answer())
         }
         _ => AdminReply::Done("it is done".into()),
     });
     let mut screen = Screen::of(fake.remit(&["approve", SHORT]));
-    screen.types("5a5a5a5a\n5a5a5a5a\n");
+    let first = &digest()[..8];
+    screen.types(&format!("{first}\n{first}\n"));
     // The echo shows that the terminal has the input.
     let mut chunk = [0; 4096];
-    while screen.seen.matches("5a5a5a5a\r\n").count() < 2 {
+    while screen.seen.matches(&format!("{first}\r\n")).count() < 2 {
         let length = screen.master.read(&mut chunk).unwrap();
         screen.seen += std::str::from_utf8(&chunk[..length]).unwrap();
     }
@@ -740,6 +904,89 @@ fn input_before_the_question_is_ignored() {
     let (said, _) = screen.end();
     assert_eq!(said.status, Some(1), "{said:?}");
     assert_eq!(all(&heard), [show_of("abababab")]);
+}
+
+/// A daemon, or its renderer, that lies: nothing of the answer is shown, and nothing is approved.
+#[test]
+fn answer_that_contradicts_itself_is_refused() {
+    let bytes = remit_approval::encode(&shown().request);
+    let digest_of = |bytes: &[u8]| -> [u8; 32] { Sha256::digest(bytes).into() };
+    let with_script = || {
+        let mut shown = shown();
+        shown.request.script = Some(digest_of(b"id\n"));
+        shown.contents = vec![b"id\n".to_vec()];
+        shown
+    };
+    let changed = |change: fn(&mut Shown)| {
+        let mut shown = with_script();
+        change(&mut shown);
+        shown.answer()
+    };
+    let trailing = [&bytes[..], b"rule 1\nx\n"].concat();
+    let other = shown().lies(&bytes, [0x5a; 32]);
+    let cases = [
+        (other, "but the daemon lists the request with 5a5a5a5a"),
+        (
+            shown().lies(&trailing, digest_of(&trailing)),
+            "'expires-ms' is not the end",
+        ),
+        (
+            shown().lies(&bytes[..40], digest_of(&bytes[..40])),
+            "are not a request",
+        ),
+        ([shown().answer(), vec![0]].concat(), "do not fit together"),
+        (
+            changed(|shown| shown.contents[0] = b"rm\n".to_vec()),
+            "the script is not what",
+        ),
+        (
+            changed(|shown| shown.contents.clear()),
+            "the script is not what",
+        ),
+        (
+            changed(|shown| shown.contents.push(b"more".to_vec())),
+            "do not fit together",
+        ),
+        (
+            changed(|shown| shown.context.pending.job = JobId([1; 16])),
+            "about another request",
+        ),
+        (
+            changed(|shown| shown.context.profile.name = "strict".into()),
+            "another sandbox",
+        ),
+    ];
+    for (answer, why) in cases {
+        let fake = Fake::new(|_| Answer::HangUp);
+        let heard = fake.answer_each_administrator(move |request| match request {
+            AdminRequest::Show { .. } => reply(answer.clone()),
+            _ => AdminReply::Done("it is done".into()),
+        });
+        for args in [
+            &["show", SHORT][..],
+            &["show", SHORT, "--json"],
+            &["approve", SHORT],
+        ] {
+            let mut said = Screen::of(fake.remit(args));
+            said.types(&format!("{}\n", digest()));
+            let (said, seen) = said.end();
+            assert_eq!(said.status, Some(125), "{why}: {said:?}");
+            let printed = format!("{}{}", said.stderr, said.text());
+            assert!(printed.contains(why), "{why}: {said:?}");
+            assert!(!seen.contains("nginx"), "nothing of it is shown: {seen}");
+        }
+        assert_eq!(
+            all(&heard),
+            [
+                show_of("abababab"),
+                show_of("abababab"),
+                show_of("abababab")
+            ]
+        );
+    }
+    // The same request from a daemon that does not lie.
+    let (fake, _heard) = one(with_script());
+    assert_eq!(fake.output(&["show", SHORT]).status, Some(0));
 }
 
 #[test]

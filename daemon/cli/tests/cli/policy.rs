@@ -134,7 +134,7 @@ fn check_ends_each_mistake_with_what_to_write() {
         "uid-without-hash",
         "word-for-everybody",
     ];
-    let cases = include_str!("../../../policy/tests/broken_everyday.txt").split("\n=== ");
+    let cases = include_str!("../../../policy-compile/tests/broken_everyday.txt").split("\n=== ");
     let mut count = 0;
     for case in cases.skip(1) {
         let (name, rest) = case.split_once('\n').unwrap();

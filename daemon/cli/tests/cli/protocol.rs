@@ -226,9 +226,10 @@ fn enum_numbers_match_the_wire() {
 #[test]
 fn the_bounds_are_those_of_the_code() {
     let page = page();
-    let caps: [(&str, u64); 40] = [
+    let caps: [(&str, u64); 41] = [
         ("FRAME", caps::FRAME as u64),
         ("ADMIN_FRAME", caps::ADMIN_FRAME as u64),
+        ("SHOWN", caps::SHOWN as u64),
         ("ARGV_ELEMENT", caps::ARGV_ELEMENT as u64),
         ("ARGV", caps::ARGV as u64),
         ("ARGV_COUNT", caps::ARGV_COUNT as u64),

@@ -11,8 +11,8 @@ use std::{
 };
 
 /// Runs `program` as `uid`, `gid` and exactly `groups`, without a capability, with `no_new_privs` and a session of its
-/// own. Descriptors: stdin and stdout are null, stderr is inherited, each of `fds` is at its number (3 or more, all
-/// different), nothing else. It is killed when the calling thread ends. It has no sandbox: it confines itself. Returns
+/// own. Descriptors: each of `fds` is at its number (all different, none of stderr), stdin and stdout are otherwise null,
+/// stderr is inherited, nothing else. It is killed when the calling thread ends. It has no sandbox: it confines itself. Returns
 /// when the child exists. A child that cannot execute writes a line to stderr and exits with status 127.
 pub fn spawn_service(
     program: &CStr,
@@ -31,15 +31,18 @@ pub fn spawn_service(
     numbers.sort_unstable();
     let wanted = numbers.len();
     numbers.dedup();
-    if numbers.len() != wanted || numbers.first().is_some_and(|at| *at < 3) {
+    let is_stderr_or_none = |at: &i32| *at < 0 || *at == 2;
+    if numbers.len() != wanted || numbers.iter().any(is_stderr_or_none) {
         return Err(Error::refused(
             doing(),
-            "two descriptors share a number, or one is below 3",
+            "two descriptors share a number, or one is standard error",
         ));
     }
     let warden = sys::pidfd_open(std::process::id() as i32).doing(doing)?;
     let (argv, env) = (Pointers::new(argv), Pointers::new(env));
-    let above = numbers.last().map_or(3, |last| last.saturating_add(1));
+    let above = numbers
+        .last()
+        .map_or(3, |last| last.saturating_add(1).max(3));
     let child = || {
         let error = match ready(uid, gid, groups, fds, above, &warden) {
             Ok(()) => sys::execve(program, &argv, &env),
@@ -71,8 +74,12 @@ fn ready(
         .iter()
         .map(|(fd, at)| Ok((sys::copy_above(*fd, above)?, *at)))
         .collect::<io::Result<_>>()?;
-    sys::renumber(null, 0)?;
-    sys::renumber(null, 1)?;
+    for at in [0, 1]
+        .into_iter()
+        .filter(|at| fds.iter().all(|(_, own)| own != at))
+    {
+        sys::renumber(null, at)?;
+    }
     for (copy, at) in copies {
         sys::renumber(copy, at)?;
     }

@@ -11,7 +11,7 @@ use nix::unistd::{Pid, setpgid};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-const MOST: usize = 16 << 20;
+const MOST: usize = 64 << 20;
 
 #[derive(Debug)]
 pub struct Answer {
@@ -63,7 +63,7 @@ impl Answer {
         self.pipe.as_fd()
     }
 
-    /// Returns the whole answer, or `None`: read again when readable. Never waits. Refuses more than 16 MiB.
+    /// Returns the whole answer, or `None`: read again when readable. Never waits. Refuses more than 64 MiB.
     pub fn read(&mut self) -> Result<Option<Vec<u8>>> {
         let doing = || "cannot read the answer of a child".to_owned();
         let mut buf = [0u8; 16 << 10];
@@ -76,7 +76,7 @@ impl Answer {
                 Err(e) => return Err(e).doing(doing),
             }
             if self.bytes.len() > MOST {
-                return Err(Error::refused(doing(), "it is longer than 16 MiB"));
+                return Err(Error::refused(doing(), "it is longer than 64 MiB"));
             }
         }
     }

@@ -57,6 +57,23 @@ fn a_service_is_stripped() {
 }
 
 #[test]
+fn service_can_have_pipes_as_standard_ones() {
+    let (its_input, mut to) = std::io::pipe().unwrap();
+    let (mut from, its_output) = std::io::pipe().unwrap();
+    let fds = [(its_input.as_fd(), 0), (its_output.as_fd(), 1)];
+    let (argv, uid) = (strings(&["cat"]), uid());
+    let (pid, pidfd) = spawn_service(c"/bin/cat", &argv, &[], uid, uid, &[], &fds).unwrap();
+    drop((its_input, its_output));
+    to.write_all(b"copied").unwrap();
+    drop(to);
+    let mut out = String::new();
+    from.read_to_string(&mut out).unwrap();
+    assert_eq!(out, "copied");
+    wait_readable(&pidfd);
+    assert_eq!(reap(pid).unwrap().0.code(), Some(0));
+}
+
+#[test]
 fn services_that_make_no_sense_are_refused() {
     let (_, write) = std::io::pipe().unwrap();
     let w = write.as_fd();

@@ -536,6 +536,7 @@ fn include_is_unknown_and_reads_nothing() {
         &tree.path("etc/policy.d"),
         Owners::Root,
         &crate::Names::default(),
+        &remit_policy_compile::load,
     );
     let found = found.expect_err("it was loaded");
     assert_eq!(found.len(), 2, "{found:?}");

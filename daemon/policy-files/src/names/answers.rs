@@ -130,7 +130,7 @@ mod tests {
             warnings: Vec::new(),
         };
         let lines = |all: Vec<Diagnostic>| all.iter().map(ToString::to_string).collect();
-        let loaded = Loaded::of(files, names);
+        let loaded = Loaded::of(files, names, &remit_policy_compile::load);
         loaded.map(|loaded| lines(loaded.warnings)).map_err(lines)
     }
 

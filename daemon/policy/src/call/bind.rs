@@ -8,11 +8,11 @@ use remit_common::service::is_protected;
 use remit_common::wire::Effect;
 
 use crate::call::request::within;
-use crate::load::diagnostic::quoted;
-use crate::load::paths::beneath;
 use crate::model::command::{
     ArgvElement, Command, Invocation, Param, ParamKind, Part, Stdin, Word,
 };
+use crate::model::diagnostic::quoted;
+use crate::model::paths::beneath;
 use crate::model::profile::Base;
 
 const WAY_OUT: &str = "a person changes it by hand, or a [[command]] in a profile of base host that has \
@@ -102,7 +102,7 @@ impl Command {
     }
 
     /// Returns why the command does not take this unit: it changes the host, in any profile, or no sandbox holds it.
-    pub(crate) fn protects(&self, param: &Param, value: &str) -> Option<&'static str> {
+    pub fn protects(&self, param: &Param, value: &str) -> Option<&'static str> {
         let can_change = self.effect == Effect::Change || self.profile.base == Base::Host;
         let is_unit = matches!(param.kind, ParamKind::Unit { .. });
         (can_change && is_unit).then(|| is_protected(value))?
@@ -228,7 +228,7 @@ impl<'a> Argv<'a> {
     }
 }
 
-pub(crate) fn param_position(word: &Word) -> Option<usize> {
+pub fn param_position(word: &Word) -> Option<usize> {
     match word {
         Word::Literal(_) => None,
         Word::Value(at) | Word::Attached(_, at) => Some(*at),

@@ -14,7 +14,7 @@ use remit_common::refusal::Refusal;
 use crate::call::request::{malformed, no_nul, within};
 use crate::call::variables::{check_value, never_permitted};
 use crate::decide::Terms;
-use crate::load::diagnostic::quoted;
+use crate::model::diagnostic::quoted;
 use crate::model::profile::{Base, Profile, User};
 
 /// The job's `PATH`: programs are looked up in this order.

@@ -5,14 +5,14 @@ use std::fmt::Write;
 use remit_common::builtin::UnitName;
 use remit_common::caps;
 
-use crate::load::diagnostic::quoted;
-use crate::load::parameters::PLAIN;
-use crate::load::paths::{beneath, not_plain};
 use crate::model::command::{ParamKind, PathIs};
+use crate::model::diagnostic::quoted;
+use crate::model::paths::{beneath, not_plain};
+use crate::model::pattern::PLAIN;
 
 impl ParamKind {
     /// Returns why `value` is not of this type, as a part of a sentence that never repeats the value.
-    pub(crate) fn refuses(&self, value: &str) -> Option<String> {
+    pub fn refuses(&self, value: &str) -> Option<String> {
         if value.len() > caps::NAMED_VALUE {
             return Some(format!(
                 "has {} bytes, the most is {}",
@@ -56,7 +56,7 @@ impl ParamKind {
         }
     }
 
-    pub(crate) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         match self {
             Self::Text { pattern, max, .. } => {
                 format!(

@@ -24,7 +24,7 @@ const NEVER_NAMES: &str = "
 /// Returns why no policy can let a caller set this variable, or `None` if one can. These names make a program load
 /// code or read files that the caller chose. The list is not a sandbox layer: it rejects policies that cannot be
 /// meant.
-pub(crate) fn never_permitted(name: &str) -> Option<&'static str> {
+pub fn never_permitted(name: &str) -> Option<&'static str> {
     let mut bytes = name.bytes();
     let first = bytes
         .next()
@@ -46,7 +46,7 @@ pub(crate) fn never_permitted(name: &str) -> Option<&'static str> {
 
 /// Refuses paths in locales and time zones: the C library reads the file that they name (locale(7), tzset(3)). `%` is
 /// refused because a locale once could become a format string (sudoers(5), `env_check`).
-pub(crate) fn check_value(name: &str, value: &[u8]) -> Result<(), Refusal> {
+pub fn check_value(name: &str, value: &[u8]) -> Result<(), Refusal> {
     let locale = name.starts_with("LC_") || name.starts_with("LANG");
     let path = value.starts_with(b"/") || value.starts_with(b":/");
     let dots = value.windows(2).any(|pair| pair == b"..");

@@ -7,13 +7,12 @@ use remit_common::wire::GrantView;
 
 use crate::decide::index::CallerRules;
 use crate::decide::{CallerIds, Terms, Verdict};
-use crate::load::accounts::refused_id;
 use crate::model::approval::Approval;
 use crate::model::glob::Glob;
 use crate::model::names::{Named, RUN};
 use crate::model::policy::Policy;
 use crate::model::profile::Profile;
-use crate::model::rule::{GrantRule, Nature, RuleId};
+use crate::model::rule::{GrantRule, Nature, RuleId, refused_id};
 use crate::model::scope::Scope;
 
 #[derive(Debug, Default)]
@@ -87,11 +86,11 @@ struct Decided<'a> {
     approval: Option<Approval>,
 }
 
-pub(crate) struct Deciding<'a> {
-    pub(crate) position: usize,
-    pub(crate) rule: &'a GrantRule,
+pub struct Deciding<'a> {
+    pub position: usize,
+    pub rule: &'a GrantRule,
     /// Approvals for all its calls, of any rule.
-    pub(crate) approval: Option<Approval>,
+    pub approval: Option<Approval>,
 }
 
 impl Policy {
@@ -174,7 +173,7 @@ impl Policy {
 
     /// Returns the grants that decide about calls of a command, in their order; the first whose scope covers a call
     /// decides. Leaves out grants that allow nothing and ask for nothing beyond earlier ones.
-    pub(crate) fn deciding<'a>(&'a self, granting: &CallerRules, name: &str) -> Vec<Deciding<'a>> {
+    pub fn deciding<'a>(&'a self, granting: &CallerRules, name: &str) -> Vec<Deciding<'a>> {
         let positions = self.granting.positions(granting, name);
         let speaking: Vec<(usize, &GrantRule)> = positions
             .filter_map(|position| Some((position, self.grants.get(position)?)))
@@ -207,7 +206,7 @@ impl Policy {
 
     /// Returns the rules by which this caller may `run`, each with the approvals that all rules of the same profile
     /// ask for. Leaves out rules that list no further variable.
-    pub(crate) fn runs(&self, granting: &CallerRules) -> Vec<(usize, Option<Approval>)> {
+    pub fn runs(&self, granting: &CallerRules) -> Vec<(usize, Option<Approval>)> {
         let positions = self.granting.positions(granting, RUN);
         let speaking: Vec<(usize, &GrantRule)> = positions
             .filter_map(|position| Some((position, self.grants.get(position)?)))

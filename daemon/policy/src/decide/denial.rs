@@ -9,7 +9,7 @@ use remit_common::wire::Effect;
 use crate::call::variables::never_permitted;
 use crate::decide::approval::Pending;
 use crate::decide::lists;
-use crate::load::diagnostic::quoted;
+use crate::model::diagnostic::quoted;
 use crate::model::names::{Named, RUN};
 use crate::model::policy::Policy;
 use crate::model::profile::Base;
@@ -30,7 +30,7 @@ pub struct Denial {
 }
 
 impl Denial {
-    pub(crate) fn is_as_unknown(&self) -> bool {
+    pub fn is_as_unknown(&self) -> bool {
         self.code == Code::NotFound
     }
 }

@@ -16,10 +16,10 @@ use crate::model::scope::Scope;
 
 /// A sparse set of positions: 64-bit words that are not zero, by number.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PositionSet(Vec<(usize, u64)>);
+pub struct PositionSet(Vec<(usize, u64)>);
 
 #[derive(Debug)]
-pub(crate) struct Index {
+pub struct Index {
     principals: BTreeMap<Principal, PositionSet>,
     names: Vec<(String, PositionSet)>,
     words: usize,
@@ -32,7 +32,7 @@ struct Matched {
     implied: Vec<usize>,
 }
 
-pub(crate) struct CallerRules(Vec<u64>);
+pub struct CallerRules(Vec<u64>);
 
 impl PositionSet {
     fn add(&mut self, position: usize) {
@@ -48,7 +48,7 @@ impl Index {
     /// Indexes rules in the order of decision. `implies` returns true if a rule's `run` includes the built-in
     /// commands. A rule with a scope is about the commands that have all its arguments. Its patterns are about the
     /// commands that they reach.
-    pub(crate) fn new<'a>(
+    pub fn new<'a>(
         commands: &BTreeMap<String, Arc<Command>>,
         rules: impl Iterator<Item = (&'a Grantees, &'a [Glob], &'a Scope, Patterns<'a>)>,
         implies: impl Fn(usize) -> bool,
@@ -134,7 +134,7 @@ impl Index {
         found.ok()
     }
 
-    pub(crate) fn matching<'a>(&'a self, glob: &'a Glob) -> impl Iterator<Item = &'a str> {
+    pub fn matching<'a>(&'a self, glob: &'a Glob) -> impl Iterator<Item = &'a str> {
         let prefix = glob.prefix();
         let start = self
             .names
@@ -146,17 +146,17 @@ impl Index {
             .filter(|name| glob.matches(name))
     }
 
-    pub(crate) fn of(&self, caller: CallerIds<'_>) -> CallerRules {
+    pub fn of(&self, caller: CallerIds<'_>) -> CallerRules {
         let groups = caller.gids.iter().copied().map(Principal::Group);
         let all = [Principal::User(caller.uid)].into_iter().chain(groups);
         self.of_all(all)
     }
 
-    pub(crate) fn rules_of(&self, principal: Principal) -> Option<&PositionSet> {
+    pub fn rules_of(&self, principal: Principal) -> Option<&PositionSet> {
         self.principals.get(&principal)
     }
 
-    pub(crate) fn of_all(&self, principals: impl Iterator<Item = Principal>) -> CallerRules {
+    pub fn of_all(&self, principals: impl Iterator<Item = Principal>) -> CallerRules {
         let mut speaking = vec![0; self.words];
         for positions in principals.filter_map(|one| self.principals.get(&one)) {
             for (word, bits) in &positions.0 {
@@ -169,7 +169,7 @@ impl Index {
     }
 
     /// Returns the positions that are also about this name, in order.
-    pub(crate) fn positions<'a>(
+    pub fn positions<'a>(
         &'a self,
         speaking: &'a CallerRules,
         name: &str,

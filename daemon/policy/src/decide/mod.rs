@@ -20,12 +20,11 @@
 //! Root's `try` of a profile asks no rule: it gives root nothing that root does not have.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-pub(crate) mod access;
+pub mod access;
 pub(crate) mod approval;
 pub(crate) mod denial;
-pub(crate) mod diff;
-pub(crate) mod explain;
-pub(crate) mod index;
+pub mod index;
+pub(crate) mod narrower;
 pub(crate) mod pre_approval;
 
 use std::fmt;
@@ -36,13 +35,12 @@ use remit_common::wire::Effect;
 use crate::call::variables::never_permitted;
 use crate::decide::approval::Pending;
 use crate::decide::denial::Denial;
-use crate::load::accounts::refused_id;
 use crate::model::approval::Approval;
 use crate::model::command::Command;
 use crate::model::names::{Named, RUN};
 use crate::model::policy::Policy;
 use crate::model::profile::{Base, Profile};
-use crate::model::rule::{DenyRule, GrantRule, RuleId};
+use crate::model::rule::{DenyRule, GrantRule, RuleId, refused_id};
 
 /// The caller: ids that the kernel reports for the peer of a socket.
 #[derive(Debug, Clone, Copy)]
@@ -355,24 +353,24 @@ impl Verdict {
 }
 
 /// A named command, and the arguments of a call.
-pub(crate) type Called<'a> = (Named<'a>, &'a [(String, String)]);
+pub type Called<'a> = (Named<'a>, &'a [(String, String)]);
 
 impl<'a> Named<'a> {
-    pub(crate) fn with(self, args: &'a [(String, String)]) -> Called<'a> {
+    pub fn with(self, args: &'a [(String, String)]) -> Called<'a> {
         (self, args)
     }
 }
 
 impl GrantRule {
     /// Returns true if its scope covers this call. `None` is a run of any program.
-    pub(crate) fn covers(&self, call: Option<Called<'_>>) -> bool {
+    pub fn covers(&self, call: Option<Called<'_>>) -> bool {
         let covers = |(named, args): Called<'_>| self.is_about(named, args);
         self.scope.is_any() || call.is_some_and(covers)
     }
 
     /// Returns true if it covers this call, or if its approval is needed all the same: the call shows what the rule is
     /// about among others. Then another rule must allow the call.
-    pub(crate) fn counts_for(&self, call: Option<Called<'_>>) -> bool {
+    pub fn counts_for(&self, call: Option<Called<'_>>) -> bool {
         let shows = |(named, args): Called<'_>| self.scope.is_shown_by(named, args);
         self.covers(call) || (self.approval.is_some() && call.is_some_and(shows))
     }
@@ -380,12 +378,12 @@ impl GrantRule {
 
 impl DenyRule {
     /// Returns true if this call is in its scope. `None` is a run of any program.
-    pub(crate) fn touches(&self, call: Option<Called<'_>>) -> bool {
+    pub fn touches(&self, call: Option<Called<'_>>) -> bool {
         let touches = |(named, args): Called<'_>| self.scope.touches(named, args);
         self.scope.is_any() || call.is_some_and(touches)
     }
 }
 
-pub(crate) fn lists(rule: &GrantRule, name: &[u8]) -> bool {
+pub fn lists(rule: &GrantRule, name: &[u8]) -> bool {
     rule.env.iter().any(|listed| listed.as_bytes() == name)
 }

@@ -4,17 +4,18 @@ use std::fmt;
 
 use crate::decide::CallerIds;
 use crate::model::rule::Grantees;
+use serde::{Deserialize, Serialize};
 
 /// An approval by one other person who is in every one of these lists. A rule has one list. A call has the lists of
 /// all rules that ask about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     lists: Vec<Grantees>,
     expires_s: u32,
 }
 
 impl Approval {
-    pub(crate) fn new(by: Grantees, expires_s: u32) -> Self {
+    pub fn new(by: Grantees, expires_s: u32) -> Self {
         Self {
             lists: vec![by],
             expires_s,
@@ -22,7 +23,7 @@ impl Approval {
     }
 
     /// Combines approvals: one person must be in all lists, within the shortest time. Returns `None` for none.
-    pub(crate) fn all<'a>(asked: impl Iterator<Item = &'a Self>) -> Option<Self> {
+    pub fn all<'a>(asked: impl Iterator<Item = &'a Self>) -> Option<Self> {
         asked.fold(None, |all, one| match all {
             None => Some(one.clone()),
             Some(all) => Some(all.and(one)),
@@ -46,7 +47,7 @@ impl Approval {
         self.lists.iter().all(|list| list.include(caller))
     }
 
-    pub(crate) fn lists(&self) -> &[Grantees] {
+    pub fn lists(&self) -> &[Grantees] {
         &self.lists
     }
 

@@ -1,8 +1,9 @@
 //! What a profile begins with: its base, and the network it reaches.
 
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Base {
     /// Sees what an operator's account sees, changes only what is listed.
     Read,
@@ -12,7 +13,17 @@ pub enum Base {
     Host,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl Base {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Strict => "strict",
+            Self::Host => "host",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     None,
     /// Only a loopback interface of the job's own. Base `strict`.
@@ -22,7 +33,7 @@ pub enum Network {
     Host,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Destination {
     pub host: String,
     /// The addresses when the policy was loaded. If there are none, nothing can run in the profile.

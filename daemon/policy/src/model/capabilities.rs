@@ -157,7 +157,7 @@ const REFUSED: [(&str, Where, &str); 23] = [
 
 /// Returns the bit of a capability named as in capabilities(7), with `CAP_`. The error says that there is none, or
 /// why a profile of this base and network cannot have it.
-pub(crate) fn bit(name: &str, base: Base, network: &Network) -> Result<u64, String> {
+pub fn bit(name: &str, base: Base, network: &Network) -> Result<u64, String> {
     let bare = name.strip_prefix("CAP_").unwrap_or_default();
     let Some(number) = NAMES.iter().position(|known| *known == bare) else {
         return Err("capabilities(7) has none of this name".into());
@@ -175,7 +175,7 @@ pub(crate) fn bit(name: &str, base: Base, network: &Network) -> Result<u64, Stri
     }
 }
 
-pub(crate) fn names(bits: u64) -> Vec<String> {
+pub fn names(bits: u64) -> Vec<String> {
     let set = NAMES
         .iter()
         .enumerate()

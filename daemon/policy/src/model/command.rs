@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use remit_common::wire::Effect;
 
-use crate::load::diagnostic::quoted;
+use crate::model::diagnostic::quoted;
 use crate::model::pattern::Pattern;
 use crate::model::profile::{Profile, ProfileLimits};
 use crate::model::rule::RuleId;
+use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     pub name: String,
     pub summary: String,
     pub effect: Effect,
+    #[serde(with = "crate::model::encoded::by_name")]
     pub profile: Arc<Profile>,
     pub id: RuleId,
     /// The first is the program's absolute path, a literal.
@@ -25,16 +27,18 @@ pub struct Command {
     /// `/` by default.
     pub cwd: String,
     pub limits: ProfileLimits,
+    /// All of this and of its profile as text.
+    pub definition: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
     Word(Word),
     /// These words, once for each value of the one argument in them; none without a value.
     Group(Vec<Word>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Word {
     Literal(String),
     /// The value of an argument, by its position in [`Command::params`].
@@ -43,7 +47,7 @@ pub enum Word {
     Attached(String, usize),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Param {
     pub name: String,
     pub kind: ParamKind,
@@ -54,7 +58,7 @@ pub struct Param {
     pub most: usize,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParamKind {
     Text {
         /// It must match the whole value.
@@ -90,14 +94,14 @@ pub enum ParamKind {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PathIs {
     File,
     Directory,
     Either,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PassAs {
     /// As text; refused if others than root and the job's user could change the way to it.
     Path,
@@ -105,7 +109,7 @@ pub enum PassAs {
     Descriptor,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stdin {
     None,
     Caller,
@@ -169,7 +173,7 @@ impl Command {
         lines
     }
 
-    pub(crate) fn takes(&self) -> String {
+    pub fn takes(&self) -> String {
         let names: Vec<&str> = self
             .params
             .iter()

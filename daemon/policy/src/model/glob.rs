@@ -3,16 +3,17 @@
 use std::fmt;
 
 use remit_common::caps;
+use serde::{Deserialize, Serialize};
 
 /// A name, or a pattern of names: `*` matches any text, even empty; every other character only itself.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Glob(String);
 
 impl Glob {
     /// Maximum number of `*` in a pattern, because a load tries each pattern on each name.
-    pub(crate) const STARS: usize = 4;
+    pub const STARS: usize = 4;
 
-    pub(crate) fn new(text: impl Into<String>) -> Self {
+    pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
@@ -37,7 +38,7 @@ impl Glob {
     }
 
     /// Returns the text with which each matching name begins.
-    pub(crate) fn prefix(&self) -> &str {
+    pub fn prefix(&self) -> &str {
         self.0.split('*').next().unwrap_or_default()
     }
 
@@ -61,7 +62,7 @@ impl Glob {
     }
 
     /// Returns true if it matches and no star covers text with this sign.
-    pub(crate) fn matches_within(&self, name: &str, sign: char) -> bool {
+    pub fn matches_within(&self, name: &str, sign: char) -> bool {
         let (mut globs, mut parts) = (self.0.split(sign), name.split(sign));
         loop {
             match (globs.next(), parts.next()) {

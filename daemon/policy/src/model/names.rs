@@ -11,7 +11,7 @@ use crate::model::profile::Profile;
 use crate::model::rule::Nature;
 
 /// Any program or script, in the rule's profile; also the built-in commands, which run in `read`.
-pub(crate) const RUN: &str = "run";
+pub const RUN: &str = "run";
 
 #[derive(Debug, Clone, Copy)]
 pub enum Named<'a> {
@@ -27,7 +27,7 @@ impl<'a> Named<'a> {
         }
     }
 
-    pub(crate) fn nature(&self) -> Nature<'a> {
+    pub fn nature(&self) -> Nature<'a> {
         match self {
             Self::Builtin(_) => Nature::Looks,
             Self::Command(command) => Nature::of(command),
@@ -51,12 +51,12 @@ impl Policy {
         builtin.map(Named::Builtin).or_else(defined)
     }
 
-    pub(crate) fn all_named(&self) -> impl Iterator<Item = Named<'_>> {
+    pub fn all_named(&self) -> impl Iterator<Item = Named<'_>> {
         let builtin = builtin::COMMANDS.iter().map(Named::Builtin);
         builtin.chain(self.commands.values().map(Named::Command))
     }
 
-    pub(crate) fn profile_of<'a>(&'a self, named: Named<'a>) -> &'a Arc<Profile> {
+    pub fn profile_of<'a>(&'a self, named: Named<'a>) -> &'a Arc<Profile> {
         match named {
             Named::Builtin(_) => &self.read,
             Named::Command(command) => &command.profile,

@@ -1,106 +1,263 @@
 //! Matches argument values with regular expressions: over bytes, without Unicode classes, as a whole, in linear time.
+//! The steps of an automaton come compiled. They may come from a process that is not trusted, so each is checked.
 
 use std::fmt;
 use std::sync::Arc;
 
-use regex_automata::nfa::thompson::pikevm::PikeVM;
-use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
-use regex_automata::util::syntax;
-use regex_automata::{Anchored, Input, MatchKind};
+use serde::{Deserialize, Serialize};
 
-const MOST_TEXT: usize = 1024;
+/// The default pattern of a string. It excludes characters with a meaning to some automaton, such as spaces and
+/// wildcards. It also excludes first characters with a meaning: `@` reads a file, `+` is an editor's command, `.` and
+/// `/` begin a path.
+pub const PLAIN: &str = "[A-Za-z0-9_][A-Za-z0-9._:@/+-]*";
+
+/// Maximum number of bytes of a pattern's text.
+pub const MOST_TEXT: usize = 1024;
 /// Maximum number of bytes of a compiled pattern. It bounds the time for each byte of a value.
-const MOST_COMPILED: usize = 64 << 10;
-const MOST_NESTED: u32 = 32;
+pub const MOST_COMPILED: usize = 64 << 10;
 
-/// A compiled regular expression. Two are equal if their texts are.
-#[derive(Clone)]
-pub struct Pattern {
-    text: String,
-    engine: Arc<PikeVM>,
+/// A compiled regular expression.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Automaton", into = "Automaton")]
+pub struct Pattern(Arc<Automaton>);
+
+/// An automaton: it begins at one step and may be at several at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Automaton {
+    pub text: String,
+    pub start: u32,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// Reads a byte.
+    Byte(ByteRange),
+    /// Reads a byte of one of these.
+    OneOf(Vec<ByteRange>),
+    /// Goes on only where this holds.
+    At(Assertion, u32),
+    /// Goes on at each of these.
+    Split(Vec<u32>),
+    Match,
+}
+
+/// The bytes from `first` to `last`, and the step after one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByteRange {
+    pub first: u8,
+    pub last: u8,
+    pub next: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Assertion {
+    Start,
+    End,
+    LineStart,
+    LineEnd,
+    CrlfStart,
+    CrlfEnd,
+    WordBoundary,
+    NoWordBoundary,
+    WordStart,
+    WordEnd,
+    WordStartHalf,
+    WordEndHalf,
 }
 
 impl Pattern {
-    /// Compiles the syntax of the crate `regex` without Unicode. The error is a part of a sentence.
-    pub fn new(text: &str) -> Result<Self, String> {
-        if text.len() > MOST_TEXT {
-            return Err(format!("it has {} bytes, over {MOST_TEXT}", text.len()));
-        }
-        if turns_unicode_on(text) {
-            return Err("it is matched over bytes: the flag 'u' is not known".into());
-        }
-        let syntax = syntax::Config::new()
-            .unicode(false)
-            .utf8(false)
-            .nest_limit(MOST_NESTED);
-        let parsed =
-            syntax::parse_with(text, &syntax).map_err(|error| reason(&error.to_string()))?;
-        let config = thompson::Config::new()
-            .utf8(false)
-            .which_captures(WhichCaptures::Implicit)
-            .nfa_size_limit(Some(MOST_COMPILED));
-        // All matches, so that an anchored search reports the longest one.
-        let engine = NFA::compiler()
-            .configure(config)
-            .build_from_hir(&parsed)
-            .and_then(|nfa| {
-                PikeVM::builder()
-                    .configure(PikeVM::config().match_kind(MatchKind::All))
-                    .build_from_nfa(nfa)
-            })
-            .map_err(|_| format!("it needs more than {MOST_COMPILED} bytes once compiled"))?;
-        Ok(Self {
-            text: text.to_owned(),
-            engine: Arc::new(engine),
-        })
-    }
-
-    pub fn matches(&self, value: &[u8]) -> bool {
-        let input = Input::new(value).anchored(Anchored::Yes);
-        let longest = self.engine.find(&mut self.engine.create_cache(), input);
-        longest.is_some_and(|found| found.end() == value.len())
-    }
-
-    pub(crate) fn size(&self) -> usize {
-        self.engine.get_nfa().memory_usage()
-    }
-
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0.text
+    }
+
+    /// Returns the bytes that it needs in memory.
+    pub fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    /// Returns true if it matches the whole value. The time is at most proportional to its size times the value's.
+    pub fn matches(&self, value: &[u8]) -> bool {
+        let Automaton { start, steps, .. } = &*self.0;
+        let (mut now, mut then) = (Positions::of(steps), Positions::of(steps));
+        now.enter(*start, value, 0);
+        for (at, byte) in value.iter().enumerate() {
+            then.clear();
+            for next in now.reading.iter().flat_map(|step| step.after(*byte)) {
+                then.enter(next, value, at + 1);
+            }
+            if then.reading.is_empty() && at + 1 < value.len() {
+                return false;
+            }
+            std::mem::swap(&mut now, &mut then);
+        }
+        now.reading.iter().any(|step| matches!(step, Step::Match))
     }
 }
 
-/// Returns true if a group sets the flag `u`. Its meaning depends on tables that a build may lack.
-fn turns_unicode_on(text: &str) -> bool {
-    text.split("(?").skip(1).any(|group| {
-        let is_flag = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'-';
-        group.bytes().take_while(is_flag).any(|flag| flag == b'u')
-    })
+/// The steps at which an automaton is before a byte.
+struct Positions<'a> {
+    steps: &'a [Step],
+    is_entered: Vec<bool>,
+    entered: Vec<u32>,
+    /// Those that read a byte or end.
+    reading: Vec<&'a Step>,
+    to_enter: Vec<u32>,
 }
 
-/// Returns the last line of the parser's error: the others draw the pattern.
-fn reason(error: &str) -> String {
-    let last = error.lines().last().unwrap_or_default();
-    last.trim_start_matches("error: ").to_owned()
-}
+impl<'a> Positions<'a> {
+    fn of(steps: &'a [Step]) -> Self {
+        Self {
+            steps,
+            is_entered: vec![false; steps.len()],
+            entered: Vec::new(),
+            reading: Vec::new(),
+            to_enter: Vec::new(),
+        }
+    }
 
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+    fn clear(&mut self) {
+        for step in self.entered.drain(..) {
+            if let Some(is_entered) = self.is_entered.get_mut(step as usize) {
+                *is_entered = false;
+            }
+        }
+        self.reading.clear();
+    }
+
+    /// Enters a step, and those after it that can be reached without a byte.
+    fn enter(&mut self, first: u32, value: &[u8], at: usize) {
+        self.to_enter.push(first);
+        while let Some(number) = self.to_enter.pop() {
+            let Some(step) = self.steps.get(number as usize) else {
+                continue;
+            };
+            let is_entered = self.is_entered.get_mut(number as usize);
+            if is_entered.is_none_or(|is_entered| std::mem::replace(is_entered, true)) {
+                continue;
+            }
+            self.entered.push(number);
+            match step {
+                Step::Byte(_) | Step::OneOf(_) | Step::Match => self.reading.push(step),
+                Step::At(assertion, next) if assertion.holds(value, at) => {
+                    self.to_enter.push(*next)
+                }
+                Step::At(..) => {}
+                Step::Split(next) => self.to_enter.extend(next),
+            }
+        }
     }
 }
 
-impl Eq for Pattern {}
+impl Step {
+    fn ranges(&self) -> &[ByteRange] {
+        match self {
+            Self::Byte(range) => std::slice::from_ref(range),
+            Self::OneOf(ranges) => ranges,
+            Self::At(..) | Self::Split(_) | Self::Match => &[],
+        }
+    }
+
+    fn after(&self, byte: u8) -> impl Iterator<Item = u32> {
+        let ranges = self.ranges().iter();
+        let reading = ranges.filter(move |range| (range.first..=range.last).contains(&byte));
+        reading.map(|range| range.next)
+    }
+
+    fn next(&self) -> Vec<u32> {
+        match self {
+            Self::Byte(_) | Self::OneOf(_) | Self::Match => {
+                self.ranges().iter().map(|range| range.next).collect()
+            }
+            Self::At(_, next) => vec![*next],
+            Self::Split(next) => next.clone(),
+        }
+    }
+}
+
+impl Assertion {
+    fn holds(self, value: &[u8], at: usize) -> bool {
+        let before = at.checked_sub(1).and_then(|before| value.get(before));
+        let after = value.get(at);
+        let is_word = |byte: Option<&u8>| {
+            byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        };
+        let (word_before, word_after) = (is_word(before), is_word(after));
+        match self {
+            Self::Start => before.is_none(),
+            Self::End => after.is_none(),
+            Self::LineStart => matches!(before, None | Some(b'\n')),
+            Self::LineEnd => matches!(after, None | Some(b'\n')),
+            Self::CrlfStart => match before {
+                None | Some(b'\n') => true,
+                Some(b'\r') => after != Some(&b'\n'),
+                Some(_) => false,
+            },
+            Self::CrlfEnd => match after {
+                None | Some(b'\r') => true,
+                Some(b'\n') => before != Some(&b'\r'),
+                Some(_) => false,
+            },
+            Self::WordBoundary => word_before != word_after,
+            Self::NoWordBoundary => word_before == word_after,
+            Self::WordStart => !word_before && word_after,
+            Self::WordEnd => word_before && !word_after,
+            Self::WordStartHalf => !word_before,
+            Self::WordEndHalf => !word_after,
+        }
+    }
+}
+
+impl Automaton {
+    fn size(&self) -> usize {
+        let parts = |step: &Step| match step {
+            Step::OneOf(ranges) => size_of_val(ranges.as_slice()),
+            Step::Split(next) => size_of_val(next.as_slice()),
+            Step::Byte(_) | Step::At(..) | Step::Match => 0,
+        };
+        size_of_val(self.steps.as_slice()) + self.steps.iter().map(parts).sum::<usize>()
+    }
+}
+
+/// Refuses a step that does not exist, and an automaton over the bounds. The error is a part of a sentence.
+impl TryFrom<Automaton> for Pattern {
+    type Error = String;
+
+    fn try_from(automaton: Automaton) -> Result<Self, String> {
+        let exists = |step: &u32| (*step as usize) < automaton.steps.len();
+        let mut all = automaton.steps.iter().flat_map(Step::next);
+        if automaton.text.len() > MOST_TEXT {
+            let bytes = automaton.text.len();
+            return Err(format!("it has {bytes} bytes, over {MOST_TEXT}"));
+        }
+        // Twice, because a step may be larger here than in the compiler's own automaton.
+        if automaton.size() > 2 * MOST_COMPILED {
+            return Err(format!(
+                "it needs more than {MOST_COMPILED} bytes once compiled"
+            ));
+        }
+        if !exists(&automaton.start) || !all.all(|step| exists(&step)) {
+            return Err("it has a step that leads nowhere".to_owned());
+        }
+        Ok(Self(Arc::new(automaton)))
+    }
+}
+
+impl From<Pattern> for Automaton {
+    fn from(pattern: Pattern) -> Self {
+        Arc::unwrap_or_clone(pattern.0)
+    }
+}
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pattern({:?})", self.text)
+        write!(f, "Pattern({:?})", self.0.text)
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0.text)
     }
 }
 
@@ -108,75 +265,68 @@ impl fmt::Display for Pattern {
 mod tests {
     use super::*;
 
-    #[test]
-    fn pattern_matches_whole_value_bytewise() {
-        let check = |pattern: &str, value: &[u8], expect: bool| {
-            let found = Pattern::new(pattern).unwrap().matches(value);
-            assert_eq!(found, expect, "{pattern:?} {value:?}");
-        };
-        check("a|b", b"a", true);
-        check("a|b", b"b", true);
-        check("a|b", b"xb", false);
-        check("a|b", b"ab", false);
-        check("a|ab", b"ab", true);
-        check("a*?", b"aaa", true);
-        check("a", b"a\nz", false);
-        check("a", b"a\n", false);
-        check("a$", b"a\n", false);
-        check("(?m)^a$", b"a\nz", false);
-        check("(?m)^a$", b"z\na", false);
-        check("(?s).", b"\n", true);
-        check(".", b"\n", false);
-        check("", b"", true);
-        check("", b"a", false);
-        check("[^a]", b"\xff", true);
-        check("e\u{301}", "é".as_bytes(), false);
-        check(r"\d", "٥".as_bytes(), false);
-        check(r"\w", "é".as_bytes(), false);
-        check("(?i)K", "\u{212a}".as_bytes(), false);
+    fn automaton(start: u32, steps: &[Step]) -> Result<Pattern, String> {
+        Pattern::try_from(Automaton {
+            text: "x".to_owned(),
+            start,
+            steps: steps.to_vec(),
+        })
+    }
+
+    fn byte(next: u32) -> Step {
+        let (first, last) = (b'a', b'b');
+        Step::Byte(ByteRange { first, last, next })
     }
 
     #[test]
-    fn bad_or_large_pattern_is_refused() {
-        let check = |pattern: &str, part: &str| {
-            let why = Pattern::new(pattern).unwrap_err();
-            assert!(
-                why.contains(part) && !why.contains('\n'),
-                "{pattern:?}: {why}"
+    fn a_step_that_leads_nowhere_is_refused() {
+        assert!(automaton(0, &[byte(1), Step::Match]).is_ok());
+        for (start, steps) in [
+            (0, vec![]),
+            (2, vec![byte(1), Step::Match]),
+            (0, vec![byte(2), Step::Match]),
+            (
+                0,
+                vec![Step::OneOf(vec![ByteRange {
+                    first: 0,
+                    last: 1,
+                    next: 1,
+                }])],
+            ),
+            (0, vec![Step::At(Assertion::End, 1)]),
+            (0, vec![Step::Split(vec![0, 1])]),
+            (u32::MAX, vec![Step::Match]),
+        ] {
+            let found = automaton(start, &steps);
+            assert_eq!(
+                found,
+                Err("it has a step that leads nowhere".into()),
+                "{steps:?}"
             );
-        };
-        check("a)|(?:b", "unopened");
-        check("(", "unclosed");
-        check("[z-a]", "range");
-        check("*", "repetition");
-        check(r"(a)\1", "backreferences");
-        check("(?=a)", "look-around");
-        check(r"\pL", "Unicode");
-        check("(?u)a", "flag 'u'");
-        check("a(?i-su:b)", "flag 'u'");
-        check(&"a".repeat(MOST_TEXT + 1), "over 1024");
-        check("((a{100}){100}){100}", "once compiled");
-        check("[a-z]{5000}", "once compiled");
-        check(&"(".repeat(500), "unclosed");
-        check(&format!("{}a{}", "(".repeat(300), ")".repeat(300)), "nest");
+        }
     }
 
     #[test]
-    fn time_is_linear_in_the_value() {
-        // V12. A backtracking engine would take exponential time. Best of a few runs: the machine may be busy.
-        let pattern = Pattern::new("(a+)+$").unwrap();
-        let most = vec![b'a'; 100 << 10];
-        let other = [most.as_slice(), b"b"].concat();
-        #[allow(
-            clippy::disallowed_types,
-            reason = "the test takes time, the crate does not"
-        )]
-        let took = (0..5).map(|_| {
-            let start = std::time::Instant::now();
-            assert!(pattern.matches(&most) && !pattern.matches(&other));
-            start.elapsed()
-        });
-        let best = took.min().unwrap();
-        assert!(best.as_millis() < 50, "{best:?}");
+    fn a_large_automaton_is_refused() {
+        let steps = vec![Step::Split(vec![0]); 10_000];
+        assert!(automaton(0, &steps).unwrap_err().contains("once compiled"));
+        let text = "a".repeat(MOST_TEXT + 1);
+        let long = Automaton {
+            text,
+            start: 0,
+            steps: vec![Step::Match],
+        };
+        assert!(Pattern::try_from(long).unwrap_err().contains("over 1024"));
+    }
+
+    #[test]
+    fn a_circle_without_a_byte_ends() {
+        let circle = [
+            Step::Split(vec![1, 0, 2]),
+            Step::Split(vec![0]),
+            Step::Match,
+        ];
+        let pattern = automaton(0, &circle).unwrap();
+        assert!(pattern.matches(b"") && !pattern.matches(b"a"));
     }
 }

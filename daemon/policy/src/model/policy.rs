@@ -14,46 +14,43 @@ use crate::model::rule::{DenyRule, GrantRule, Grantees, Nature, Patterns, RuleId
 #[derive(Debug)]
 pub struct Policy {
     /// The strictest first.
-    pub(crate) grants: Vec<GrantRule>,
-    pub(crate) denies: Vec<DenyRule>,
-    pub(crate) commands: BTreeMap<String, Arc<Command>>,
-    pub(crate) profiles: BTreeMap<String, Arc<Profile>>,
-    pub(crate) read: Arc<Profile>,
-    pub(crate) granting: Index,
-    pub(crate) denying: Index,
-    digest_input: Vec<u8>,
+    pub grants: Vec<GrantRule>,
+    pub denies: Vec<DenyRule>,
+    pub commands: BTreeMap<String, Arc<Command>>,
+    pub profiles: BTreeMap<String, Arc<Profile>>,
+    pub read: Arc<Profile>,
+    pub granting: Index,
+    pub denying: Index,
+    digest: String,
     groups_named: BTreeSet<u32>,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Parts {
-    pub(crate) grants: Vec<GrantRule>,
-    pub(crate) denies: Vec<DenyRule>,
-    pub(crate) commands: BTreeMap<String, Arc<Command>>,
+pub struct Parts {
+    pub grants: Vec<GrantRule>,
+    pub denies: Vec<DenyRule>,
+    pub commands: BTreeMap<String, Arc<Command>>,
     /// Those of files; `read`, `strict` and `host` are added.
-    pub(crate) profiles: BTreeMap<String, Arc<Profile>>,
-    pub(crate) digest_input: Vec<u8>,
+    pub profiles: BTreeMap<String, Arc<Profile>>,
+    /// SHA-256 of every source by name and bytes, and of the id of every name in it, in hexadecimal.
+    pub digest: String,
 }
 
 impl Policy {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub fn new(parts: Parts) -> Self {
         let Parts {
             mut grants,
             mut denies,
             commands,
             mut profiles,
-            digest_input,
+            digest,
         } = parts;
         grants.sort_by(|a, b| a.rank().cmp(&b.rank()));
         denies.sort_by(|a, b| a.id.position().cmp(&b.id.position()));
+        let mut built_in = Profile::built_in();
         let read = Arc::new(Profile::read());
-        for profile in [
-            Arc::clone(&read),
-            Profile::strict().into(),
-            Profile::host().into(),
-        ] {
-            profiles.insert(profile.name.clone(), profile);
-        }
+        built_in.insert(read.name.clone(), Arc::clone(&read));
+        profiles.extend(built_in);
         let gids_of_grants = grants.iter().flat_map(|rule| rule.to.gids());
         let gids_of_denies = denies.iter().flat_map(|rule| rule.to.gids());
         let groups_named = gids_of_grants.chain(gids_of_denies).collect();
@@ -84,15 +81,15 @@ impl Policy {
             read,
             granting,
             denying,
-            digest_input,
+            digest,
             groups_named,
         }
     }
 
-    /// Returns the input of the policy's digest: every source by name and bytes, and the id of every name in it.
-    /// Equal bytes mean equal verdicts.
-    pub fn digest_input(&self) -> &[u8] {
-        &self.digest_input
+    /// Returns the digest of every source by name and bytes, and of the id of every name in it. Equal digests mean
+    /// equal verdicts.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// Returns every gid that a rule names. Membership in another group changes no verdict.
@@ -140,7 +137,7 @@ impl Policy {
     }
 
     /// Returns true if there are calls that both rules can be about.
-    pub(crate) fn meet(&self, one: &GrantRule, other: &GrantRule) -> bool {
+    pub fn meet(&self, one: &GrantRule, other: &GrantRule) -> bool {
         let runs = |rule: &GrantRule| rule.allows(RUN, Nature::Looks);
         let same_run = one.profile.name == other.profile.name && runs(one) && runs(other);
         let mut all = self.all_named();

@@ -1,10 +1,12 @@
 //! Data of a sandbox as policy describes it: names resolved, everything checked. `remit-confine` builds it.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use crate::model::base::{Base, Destination, Network};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     pub name: String,
     /// One sentence: what it shows and what it can change.
@@ -38,7 +40,7 @@ pub struct Profile {
     pub limits: ProfileLimits,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum User {
     Own,
     /// This user; base `strict` or `host`.
@@ -51,7 +53,7 @@ pub enum User {
 }
 
 /// A path that a profile lists: absolute, without `.`, `..`, doubled or final slashes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Listed {
     pub path: String,
     /// Skipped if it is missing (written `-/path`). Without this flag nothing runs while it is missing.
@@ -60,7 +62,7 @@ pub struct Listed {
 
 /// Limits on one job; `None` means as in `remit.toml`. A profile can lower and raise them, the runtime within the
 /// bounds of `remit.toml`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProfileLimits {
     pub runtime_s: Option<u32>,
     pub memory: Option<u64>,
@@ -74,6 +76,16 @@ pub struct ProfileLimits {
 }
 
 impl Profile {
+    /// Returns the profiles that every policy has.
+    pub fn built_in() -> BTreeMap<String, Arc<Self>> {
+        let all = [Self::read(), Self::strict(), Self::host()];
+        all.map(|one| (one.name.clone(), Arc::new(one))).into()
+    }
+
+    pub fn is_built_in(name: &str) -> bool {
+        ["read", "strict", "host"].contains(&name)
+    }
+
     pub fn read() -> Self {
         let summary = "any program or script, as an own uid without privilege: sees what an \
                        operator's account sees (files, logs, processes, network state), can change \
@@ -130,7 +142,7 @@ impl Profile {
     /// Returns true if nothing in it sees, reaches or changes more than in the profile `read`: no user, group,
     /// capability, device, socket or network of its own, nothing to write. In base `strict` it also lists no host
     /// path that `read` might hide.
-    pub(crate) fn adds_nothing_to_read(&self) -> bool {
+    pub fn adds_nothing_to_read(&self) -> bool {
         self.changes_nothing()
             && self.user == User::Own
             && self.groups.is_empty()

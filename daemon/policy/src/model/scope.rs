@@ -10,34 +10,38 @@ use remit_common::text::line;
 use crate::model::command::{Command, Param, ParamKind};
 use crate::model::glob::Glob;
 use crate::model::names::Named;
+use serde::{Deserialize, Serialize};
 
 const SHOWN: usize = 8;
 const WIDE: usize = 64;
 
 /// For each of these arguments, the patterns of which its value must match one. Without any it is about every call.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<String, Vec<Glob>>")]
 pub struct Scope(BTreeMap<String, Vec<Glob>>);
 
-impl Scope {
-    pub(crate) fn new(mut args: BTreeMap<String, Vec<Glob>>) -> Self {
+impl From<BTreeMap<String, Vec<Glob>>> for Scope {
+    fn from(mut args: BTreeMap<String, Vec<Glob>>) -> Self {
         for globs in args.values_mut() {
             globs.sort();
             globs.dedup();
         }
         Self(args)
     }
+}
 
+impl Scope {
     pub fn is_any(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(crate) fn args(&self) -> impl Iterator<Item = (&str, &[Glob])> {
+    pub fn args(&self) -> impl Iterator<Item = (&str, &[Glob])> {
         let args = self.0.iter();
         args.map(|(name, globs)| (name.as_str(), globs.as_slice()))
     }
 
     /// Returns true if it can be about calls of this command: the command has all these arguments.
-    pub(crate) fn suits(&self, named: Named<'_>) -> bool {
+    pub fn suits(&self, named: Named<'_>) -> bool {
         let mut names = self.0.keys();
         names.all(|name| match named {
             Named::Builtin(builtin) => has_unit(builtin, name),
@@ -48,7 +52,7 @@ impl Scope {
     /// Returns true if a permission for these calls is one for this call: each argument has a value, and all its
     /// values match. No star matches an `@`. The text after it in the name of a unit goes from the caller to the
     /// programs of the unit, so a permission must name it. It must also name the kind of a unit that shows others.
-    pub(crate) fn covers(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
+    pub fn covers(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         self.0.iter().all(|(name, globs)| {
             let values = values(named, name, args);
             let is_text = match named {
@@ -68,7 +72,7 @@ impl Scope {
 
     /// Returns true if an approval for these calls is needed for this call: as [`Scope::covers`], but for a package
     /// in any spelling.
-    pub(crate) fn asks(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
+    pub fn asks(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         let is_one = |name: &str| {
             let globs = self.0.get(name).map_or(&[][..], Vec::as_slice);
             let values = values(named, name, args);
@@ -86,14 +90,14 @@ impl Scope {
     }
 
     /// Returns true if this call of a built-in command may show these units among others.
-    pub(crate) fn is_shown_by(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
+    pub fn is_shown_by(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         let mut names = self.0.keys();
         !self.is_any() && names.all(|name| shows_others(named, &values(named, name, args)))
     }
 
     /// Returns true if a denial of these calls denies this call: of each argument one value matches, a package in any
     /// spelling. A built-in command that shows several units may show the denied ones, too.
-    pub(crate) fn touches(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
+    pub fn touches(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         self.0.iter().all(|(name, globs)| {
             let is_package = is_package(named, name);
             let is_about = |glob: &Glob, value: &str| match is_package {
@@ -126,10 +130,10 @@ impl fmt::Display for Scope {
 }
 
 /// The argument of built-in commands that rules know.
-pub(crate) const UNIT: &str = "unit";
+pub const UNIT: &str = "unit";
 
 /// Returns true if rules know this argument of a built-in command.
-pub(crate) fn has_unit(builtin: &builtin::Command, name: &str) -> bool {
+pub fn has_unit(builtin: &builtin::Command, name: &str) -> bool {
     name == UNIT && builtin.args.iter().any(|arg| arg.name == name)
 }
 

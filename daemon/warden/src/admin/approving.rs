@@ -1,15 +1,15 @@
-//! Lists and shows requests that wait for an approval, and reports decisions to approvers.
+//! Lists requests that wait for an approval, and reports decisions to approvers.
+
+use std::collections::BTreeMap;
 
 use remit_common::admin::{AdminReply, PendingView};
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
-use remit_common::refusal::Refusal;
+use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, frame};
 
 use super::Wants;
-use crate::approval::copies::Today;
-use crate::approval::shown::{Shown, shown};
-use crate::approval::{Request, no_such_request};
+use crate::approval::no_such_request;
 use crate::identity::peer::Subject;
 use crate::state::Warden;
 
@@ -77,34 +77,27 @@ impl Warden {
         }
     }
 
-    /// Returns a request with all that will run. `Ok(Err(_))`: the answer follows after its copies are compared.
-    pub(super) fn show(
-        &mut self,
-        subject: &Subject,
-        id: &str,
-    ) -> Result<Result<AdminReply, Wants>, Refusal> {
+    /// Starts to send a request with all that will run, at once or after its copies are compared.
+    pub(super) fn show(&mut self, number: u64, subject: &Subject, id: &str) -> Result<(), Refusal> {
         self.end_expired();
         let id: IdPrefix = id.parse()?;
         let (serial, _) = id
             .choose(self.approvals.iter(), |(_, request)| request.draft.job)?
             .ok_or_else(no_such_request)?;
-        if let Some(wants) = self.compare_copies(serial, subject) {
-            return Ok(Err(wants));
+        let is_own =
+            |(other, what): &(u64, Wants)| *other == number && matches!(what, Wants::Show(_));
+        if self.admins.waiting.iter().any(is_own) {
+            let text = "another request is being shown on this connection";
+            return Err(Refusal::new(Code::Busy, text).next("wait for its answer first"));
         }
-        let request = self.approvals.get(serial).ok_or_else(no_such_request)?;
-        Ok(Ok(self.shown_to(subject, request, &Today::new())))
-    }
-
-    /// Describes a request in full. `today`: what has happened since to the files that were copied.
-    pub fn shown_to(&self, subject: &Subject, request: &Request, today: &Today) -> AdminReply {
-        AdminReply::Shown(Box::new(shown(&Shown {
-            pending: &request.pending_view(Some(subject)),
-            draft: &request.draft,
-            found: &request.found,
-            today,
-            rule: &request.pending.rule().to_string(),
-            command: request.pending.command().map(AsRef::as_ref),
-        })))
+        if let Some(wants) = self.compare_copies(serial, subject) {
+            self.admins.waiting.push((number, wants));
+            return Ok(());
+        }
+        match self.start_showing(number, subject, serial, BTreeMap::new()) {
+            true => Ok(()),
+            false => Err(no_such_request()),
+        }
     }
 
     pub fn tell_approver(&mut self, job: JobId, by: &Subject, reply: Result<String, Refusal>) {

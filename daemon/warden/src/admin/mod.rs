@@ -6,6 +6,8 @@ mod asker;
 mod connections;
 mod gate;
 mod granting;
+pub(crate) mod history;
+mod showing;
 pub(crate) mod status;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use remit_link::ForeignSocket;
 use self::asker::{AdminStanding, Askers};
 pub use self::connections::refuse;
 pub use self::granting::Giving;
+use self::showing::{PARTS, Showing};
 use crate::approval::{from_outside, not_a_jobs_user};
 use crate::config::policy_reload::in_short;
 use crate::event_loop::epoll::{Interest, Token};
@@ -64,6 +67,8 @@ pub struct Admins {
     waiting: Vec<(u64, Wants)>,
     /// Answers for a connection that is being served now, because its own request ended the wait.
     undelivered: Vec<(u64, Vec<u8>)>,
+    /// What is being sent to a connection. It is asked nothing else until the end.
+    showing: BTreeMap<u64, Showing>,
     askers: Askers,
 }
 
@@ -76,6 +81,7 @@ impl Admins {
             giving: 0,
             waiting: Vec::new(),
             undelivered: Vec::new(),
+            showing: BTreeMap::new(),
             askers: Askers::default(),
         }
     }
@@ -102,6 +108,7 @@ impl Admins {
     fn forget(&mut self, number: u64) {
         self.waiting.retain(|(other, _)| *other != number);
         self.undelivered.retain(|(other, _)| *other != number);
+        self.showing.remove(&number);
     }
 }
 
@@ -136,9 +143,12 @@ impl Warden {
                 self.admins.live.insert(number, admin);
                 return;
             }
-            // `ReadWrite` also wakes the loop for further requests that are already read.
-            let interest = match admin.output.is_empty() && !has_frame(&admin.input) {
-                true => Interest::Read,
+            // `ReadWrite` also wakes the loop for further requests that are already read. Nothing is read while a
+            // request is shown: unread input would wake the loop again and again.
+            let is_idle = admin.output.is_empty() && !has_frame(&admin.input);
+            let interest = match self.admins.showing.contains_key(&number) {
+                true => Interest::WriteOnce,
+                false if is_idle => Interest::Read,
                 false => Interest::ReadWrite,
             };
             let token = Token::Admin(number);
@@ -158,6 +168,9 @@ impl Warden {
             return Err(FrameError::Closed);
         }
         for _ in 0..CALLS {
+            if self.admins.showing.contains_key(&number) {
+                break;
+            }
             if has_frame(&admin.input) && !self.knows_standing(number, admin) {
                 break;
             }
@@ -189,7 +202,18 @@ impl Warden {
             }
         }
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        while !admin.output.is_empty() {
+        let mut parts = 0;
+        loop {
+            if admin.output.is_empty() {
+                if parts == PARTS {
+                    break;
+                }
+                let Some(part) = self.next_part(number) else {
+                    break;
+                };
+                admin.output = frame::encode(&part, caps::ADMIN_FRAME)?;
+                parts += 1;
+            }
             match send(admin.stream.as_raw_fd(), &admin.output, flags) {
                 Ok(count) => drop(admin.output.drain(..count)),
                 Err(nix::errno::Errno::EAGAIN) => break,
@@ -253,9 +277,8 @@ impl Warden {
                 Ok(reply) => reply,
                 Err(wants) => return self.wait(number, wants),
             },
-            AdminRequest::Show { id } => match self.show(subject, &id) {
-                Ok(Ok(reply)) => reply,
-                Ok(Err(wants)) => return self.wait(number, wants),
+            AdminRequest::Show { id } => match self.show(number, subject, &id) {
+                Ok(()) => return None,
                 Err(refusal) => AdminReply::Refused(refusal),
             },
             AdminRequest::Approve { job, digest } => match self.approve(subject, job, &digest) {
@@ -271,7 +294,7 @@ impl Warden {
                 Err(refusal) => self.refused(subject, refusal),
             },
             AdminRequest::Grants => self.list_grants(),
-            AdminRequest::History { user, query } => match self.history_of(subject, user, &query) {
+            AdminRequest::History { user, query } => match self.ask_history(user, query) {
                 Ok(wants) => return self.wait(number, wants),
                 Err(refusal) => self.refused(subject, refusal),
             },

@@ -1,42 +1,24 @@
-//! Copies of files that wait for an approval: their first bytes, and whether the originals are the same. The job
-//! gets the copy, and the approver sees it. The requester may have changed the original since. An approver who
-//! reads that would see something that does not run. A forked child compares them for each display.
+//! Compares copies of files that wait for an approval with the originals. The job gets the copy, and the approver sees
+//! it. The requester may have changed the original since. An approver who reads that would see something that does
+//! not run. A forked child compares them each time a request is shown.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use remit_common::admin::AdminReply;
+use remit_approval::{FileBinding, Now, name_of_argument};
 use remit_confine::{Answer, in_child};
 
-use super::no_such_request;
 use crate::admin::Wants;
-use crate::approval::file_hash::{FileBinding, FileFound, is_as_copied, name_of_argument};
+use crate::approval::file_hash::{FileFound, is_as_copied};
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
 use crate::identity::peer::Subject;
 use crate::request::{BoundCall, Passed, SlotWhat};
 use crate::state::Warden;
 
-pub const START: usize = 8 << 10;
 /// Time limit of the child. After it, the files count as not compared.
 const PATIENCE: Duration = Duration::from_secs(5);
 const COMPARING: usize = 8;
-
-pub type Starts = BTreeMap<usize, Vec<u8>>;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Now {
-    Same,
-    /// Changed or missing.
-    Other,
-    Unknown,
-}
-
-pub type Today = BTreeMap<usize, Now>;
 
 #[derive(Debug)]
 pub struct Comparing {
@@ -44,20 +26,6 @@ pub struct Comparing {
     by: Subject,
     at: Vec<usize>,
     answer: Answer,
-}
-
-pub fn start_of(copy: OwnedFd) -> io::Result<(OwnedFd, Vec<u8>)> {
-    let copy = File::from(copy);
-    let mut start = vec![0; START];
-    let mut length = 0;
-    while let Some(rest) = start.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match copy.read_at(rest, length as u64)? {
-            0 => break,
-            count => length += count,
-        }
-    }
-    start.truncate(length);
-    Ok((copy.into(), start))
 }
 
 pub fn copied<'a>(bound: &BoundCall, files: &'a [FileFound]) -> Vec<(usize, &'a FileFound)> {
@@ -129,12 +97,8 @@ impl Warden {
             None => Now::Unknown,
         };
         let numbers = comparing.at.iter().enumerate();
-        let today = numbers.map(|(at, number)| (*number, now(at))).collect();
-        let reply = match self.approvals.get(comparing.request) {
-            Some(request) => self.shown_to(&comparing.by, request, &today),
-            None => AdminReply::Refused(no_such_request()),
-        };
-        self.tell_waiting(Wants::Show(serial), || reply);
+        let today: BTreeMap<_, _> = numbers.map(|(at, number)| (*number, now(at))).collect();
+        self.show_compared(serial, &comparing.by, comparing.request, today);
         true
     }
 }

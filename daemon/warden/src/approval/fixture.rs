@@ -2,13 +2,14 @@
 
 use std::os::fd::OwnedFd;
 
+use remit_approval::FileBinding;
 use remit_common::names::JobId;
 use remit_common::wire::Purpose;
 use remit_confine::Measured;
 use remit_link::{Spec, SpecWhat, memfd};
 use remit_policy::{CallerIds, Ids, MachineTable, Verdict};
 
-use crate::approval::file_hash::{FileBinding, FileFound};
+use crate::approval::file_hash::FileFound;
 use crate::identity::peer::Subject;
 use crate::job::uid_pool::JobUids;
 use crate::request::fixture::named;

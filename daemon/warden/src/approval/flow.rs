@@ -9,7 +9,7 @@ use remit_link::ToBroker;
 use remit_policy::Pending;
 
 use super::approver::{self, consent};
-use super::digest::{Parts, digest};
+use super::digest::{Parts, digest, encode};
 use super::table::{Approving, MeasuringRequest, Request};
 use super::view::{approved, asked};
 use super::wanted::wanted;
@@ -183,12 +183,14 @@ impl Warden {
             draft,
             pending,
             found,
+            encoded: Vec::new(),
             digest: [0; 32],
             asked_ms,
             since: Instant::now(),
             approving: None,
         };
-        request.digest = self.digest_of(&request);
+        request.encoded = self.encoded(&request);
+        request.digest = digest(&request.encoded);
         if let Err(error) = self.ledger.ask(&request.draft) {
             self.release_draft(request.draft);
             let text = format!("cannot write the ledger of jobs: {error}");
@@ -337,8 +339,8 @@ impl Warden {
         ))
     }
 
-    fn digest_of(&self, request: &Request) -> [u8; 32] {
-        digest(&Parts {
+    fn encoded(&self, request: &Request) -> Vec<u8> {
+        encode(&Parts {
             machine_id: &self.approvals.machine_id,
             key: &self.approvals.key,
             draft: &request.draft,

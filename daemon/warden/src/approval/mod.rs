@@ -4,10 +4,8 @@
 
 pub mod approver;
 pub mod copies;
-pub(crate) mod describe;
 pub mod digest;
 pub(crate) mod end;
-mod escape;
 pub mod file_hash;
 #[cfg(test)]
 pub mod fixture;
@@ -15,8 +13,6 @@ mod flow;
 pub(crate) mod grants;
 pub(crate) mod notification;
 pub(crate) mod recheck;
-mod risks;
-pub mod shown;
 mod table;
 mod view;
 mod wanted;

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
+use remit_approval::FileBinding;
 use remit_common::text;
 
-use super::risks::unbound;
-use crate::approval::file_hash::{AsFound, FileBinding, FileFound, MeasuredFiles};
+use crate::approval::file_hash::{AsFound, FileFound, MeasuredFiles};
 use crate::identity::accounts::People;
 use crate::identity::peer::Subject;
 use crate::request::Draft;
@@ -39,7 +39,7 @@ impl Warden {
                 loose
                     .difference(&before.loose)
                     .next()
-                    .map(unbound::sentence)
+                    .map(remit_approval::sentence)
             })
             .or_else(|| other_effect(&before.does, &does))
     }

@@ -48,6 +48,9 @@ pub struct Request {
     pub draft: Box<Draft>,
     pub pending: Pending,
     pub found: AsFound,
+    /// What an approver signs; at most a few times what the draft holds.
+    pub encoded: Vec<u8>,
+    /// SHA-256 of it.
     pub digest: [u8; 32],
     pub asked_ms: u64,
     /// Milliseconds since 1970, for display only.

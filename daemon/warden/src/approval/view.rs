@@ -1,13 +1,17 @@
 //! Requests as approvers, requesters and the audit log see them.
 
+use std::collections::BTreeMap;
+
+use remit_approval::{Context, Now};
 use remit_common::admin::PendingView;
+use remit_common::escape::{foreign, quoted};
 use remit_common::outcome::ApprovalView;
 use remit_common::refusal::Code;
 use remit_link::{JobMeta, WaitReason};
 
 use super::approver;
-use super::escape::{foreign, quoted};
 use super::table::Request;
+use crate::approval::file_hash::is_own_program;
 use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
 use crate::event_loop::timers;
@@ -50,6 +54,27 @@ impl Request {
             asked_ms: self.asked_ms,
             left_ms: self.left_ms(),
             digest: self.digest,
+        }
+    }
+
+    /// Returns what an approver sees beside the signed bytes.
+    pub fn context(&self, reader: &Subject, today: BTreeMap<usize, Now>) -> Context {
+        let bound = &self.draft.bound;
+        let whole = self.draft.whole();
+        let command = self.pending.command();
+        let mut argv = bound.argv.iter();
+        Context {
+            pending: self.pending_view(Some(reader)),
+            loginuid: whole.subject.loginuid(),
+            peer: whole.subject.peer(),
+            client: whole.client.to_owned(),
+            summary: command.map_or_else(String::new, |command| command.summary.clone()),
+            profile: bound.compiled.profile().clone(),
+            runtime_source: bound.runtime.source(),
+            usual_runtime_s: bound.runtime.other_than(),
+            is_own_program: argv.next().is_some_and(|program| is_own_program(program)),
+            loose: self.found.loose.clone(),
+            today,
         }
     }
 

@@ -2,13 +2,11 @@
 
 use std::ffi::{CStr, CString};
 
+use remit_approval::FileBinding;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::PathIs;
 
-use super::copies::{START, start_of};
-use crate::approval::file_hash::{
-    self, AsFound, FileBinding, Measuring, ReaderIdentity, Wanted, Word,
-};
+use crate::approval::file_hash::{self, AsFound, Measuring, ReaderIdentity, Wanted, Word};
 use crate::identity::accounts::Question;
 use crate::request::{Draft, Passed, SlotWhat};
 use crate::state::Warden;
@@ -20,7 +18,7 @@ impl Warden {
         &self,
         draft: &mut Draft,
         measuring: Measuring,
-        mut found: AsFound,
+        found: AsFound,
     ) -> Result<AsFound, Refusal> {
         let copied = found
             .files
@@ -28,8 +26,6 @@ impl Warden {
             .filter(|file| file.held == FileBinding::Copied);
         let bytes = copied
             .map(|file| file.measured.size)
-            // The start is kept twice, for display.
-            .map(|size| size.saturating_add(size.min(START as u64)))
             .fold(0, u64::saturating_add);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         draft.held = draft.held.saturating_add(bytes);
@@ -39,11 +35,6 @@ impl Warden {
             .into_copies(&found.files)
             .map_err(|why| Refusal::new(Code::NotStarted, why))?;
         for (at, copy) in copies {
-            let (copy, start) = start_of(copy).map_err(|error| {
-                let text = format!("the copy of argument {at} cannot be read: {error}");
-                Refusal::new(Code::NotStarted, text)
-            })?;
-            found.starts.insert(at, start);
             draft.bound.hold_copy(at, copy);
         }
         Ok(found)

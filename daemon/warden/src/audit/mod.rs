@@ -7,6 +7,7 @@ pub mod chain;
 #[cfg(test)]
 mod cost;
 mod file;
+mod history;
 mod journald;
 pub(crate) mod json;
 pub(crate) mod kernel_audit;
@@ -27,10 +28,10 @@ use remit_trail::Link;
 use crate::config::{AuditSink, Sync};
 use crate::request::Plan;
 use crate::startup::error::Fatal;
-use crate::state_dir::history::History;
 
 use budget::Budget;
 use chain::Chain;
+use history::HistoryOutbox;
 
 /// Time limit at start for a full sink to take a record.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -87,7 +88,7 @@ pub struct Audit {
     lost: u64,
     error: Option<String>,
     budget: Budget,
-    pub history: History,
+    pub history: HistoryOutbox,
 }
 
 impl Audit {
@@ -118,7 +119,7 @@ impl Audit {
             lost: 0,
             error: None,
             budget: Budget::new(config.per_user),
-            history: History::open(state),
+            history: HistoryOutbox::default(),
         })
     }
 
@@ -132,7 +133,6 @@ impl Audit {
 
     /// Syncs the end of the log, because the next daemon continues after the newest record.
     pub fn stop(&mut self) {
-        self.history.keep();
         let synced = match &self.sink {
             Open::File(file) => file.sync(),
             Open::Journald(_) | Open::NoJournald => Ok(()),
@@ -169,9 +169,7 @@ impl Audit {
             let patience = PollTimeout::try_from(JOURNAL_PATIENCE).unwrap_or(PollTimeout::ZERO);
             let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], patience);
         }
-        let written = self.write(record);
-        self.history.keep();
-        written
+        self.write(record)
     }
 
     /// Writes a record. If the log itself was disturbed, a record about that comes first.

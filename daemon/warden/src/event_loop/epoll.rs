@@ -29,7 +29,6 @@ pub enum Token {
     /// Self-test of all sandbox layers.
     SelfTestRun,
     Measuring(u64),
-    History(u64),
     /// A pre-forked child.
     PreparedJob,
     LookUp(u64),
@@ -54,8 +53,7 @@ impl Token {
             Self::Audit => (13, 0),
             Self::SelfTestRun => (14, 0),
             Self::Measuring(n) => (15, n),
-            Self::History(n) => (16, n),
-            Self::PreparedJob => (17, 0),
+            Self::PreparedJob => (16, 0),
         }
     }
 
@@ -83,8 +81,7 @@ impl Token {
             13 => Self::Audit,
             14 => Self::SelfTestRun,
             15 => Self::Measuring(n),
-            16 => Self::History(n),
-            17 => Self::PreparedJob,
+            16 => Self::PreparedJob,
             _ => return None,
         })
     }
@@ -171,10 +168,10 @@ mod tests {
 
     #[test]
     fn every_token_survives_the_kernel() {
-        for data in 0..18_u64 {
+        for data in 0..17_u64 {
             let token = Token::from_data(data << 56 | 77).unwrap();
             assert_eq!(Token::from_data(token.data()), Some(token));
         }
-        assert_eq!(Token::from_data(18 << 56), None);
+        assert_eq!(Token::from_data(17 << 56), None);
     }
 }

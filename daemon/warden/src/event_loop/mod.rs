@@ -52,7 +52,7 @@ impl Warden {
             self.start_all_queued();
             self.tell_pending();
             self.tell_note();
-            self.audit.history.keep();
+            self.send_history();
             if self.prefork_one() {
                 // A job has just started, and nothing else is waited for.
                 self.clean_up();
@@ -86,7 +86,6 @@ impl Warden {
             Token::SelfTestRun => self.on_self_test_event(),
             Token::Measuring(serial) => self.read_measured(serial),
             Token::LookUp(serial) => self.on_look_up_readable(serial),
-            Token::History(serial) => self.on_history_readable(serial),
             Token::Audit => {
                 self.unpark();
                 self.record_waiting_ends();
@@ -176,11 +175,6 @@ impl Warden {
                 let answer = self.access(session, &access);
                 self.answer(session, ticket, answer);
             }
-            ToWarden::History {
-                session,
-                ticket,
-                query,
-            } => self.history(session, ticket, &query),
             ToWarden::Stop {
                 session,
                 ticket,
@@ -207,6 +201,11 @@ impl Warden {
                 }
             }
             ToWarden::Closed { session } => self.close_session(session),
+            ToWarden::HistoryOpened { newest } => self.on_history_opened(newest),
+            ToWarden::HistoryStored { seq } => self.audit.history.forget_stored(seq),
+            ToWarden::HistoryAnswer { question, page } => {
+                self.on_history_answer(question, page.map(|page| *page));
+            }
         }
     }
 
@@ -234,6 +233,7 @@ impl Warden {
             return Ok(());
         };
         self.timers.cancel(Timer::Ready);
+        self.audit.history.close();
         self.drop_parked();
         self.drop_measured();
         self.drop_uses();

@@ -1,9 +1,7 @@
 //! Handles signals, policy reloads, the watchdog, and the end of the daemon's helper processes.
 
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::siginfo;
 use remit_common::outcome::State;
@@ -341,10 +339,4 @@ fn with_requester(record: Record, asked: Option<&Subject>) -> Record {
         Some(subject) => with_subject(record, subject, None),
         None => record,
     }
-}
-
-/// Blocks until a process ends, at most `patience`. Only for the exit of the daemon.
-pub fn wait_for_exit(pidfd: BorrowedFd<'_>, patience: Duration) {
-    let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
-    let _ = poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], patience);
 }

@@ -55,6 +55,7 @@ impl Warden {
                     return;
                 }
                 let message = ToBroker::Session { session, owner };
+                self.send_history();
                 self.broker.send(&message, &[stream.as_fd()]);
             }
             Err(refusal) => {

@@ -14,6 +14,7 @@ use remit_link::{ForeignSocket, foreign};
 
 use crate::service::sink::Sink;
 use crate::startup::error::Fatal;
+use crate::state_dir::framed_file;
 use crate::state_dir::lock;
 
 /// Socket names in `LISTEN_FDNAMES`, and the first inherited descriptor (sd_listen_fds(3)).
@@ -144,7 +145,7 @@ fn accept(
 fn hold(dir: &Path) -> Result<File, Fatal> {
     let path = dir.join("daemon");
     let cannot = Fatal::call(format!("cannot open '{}'", path.display()));
-    let file = lock::private_file(&path).map_err(cannot)?;
+    let file = framed_file::private_file(&path).map_err(cannot)?;
     lock::hold(&file).map_err(|_| {
         let dir = dir.display();
         Fatal::Unavailable(format!("another remitd has its sockets in '{dir}'"))

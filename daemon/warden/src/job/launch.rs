@@ -17,6 +17,8 @@ const STEPS: Duration = Duration::from_millis(5);
 
 impl Warden {
     pub fn follow(&mut self, job: Job) {
+        // Clients who learn that the job runs must find it in the history. The job already starts meanwhile.
+        self.send_history();
         let ticket = job.plan.requester.ticket;
         let runtime = Duration::from_secs(job.plan.bound.runtime.seconds.into());
         let serial = self.jobs.add(job);

@@ -191,8 +191,6 @@ pub fn launch(
         Err(error) => return Err((recorded.into_inner(), error)),
     };
     fault::point(warden, Point::AfterFork);
-    // Clients who learn that the job runs must find it in the history. The job already starts meanwhile.
-    warden.audit.history.keep();
     warden.follow(Job::new(recorded.into_inner(), process, cgroup));
     fault::point(warden, Point::AfterSend);
     Ok(())

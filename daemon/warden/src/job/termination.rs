@@ -303,8 +303,6 @@ impl Warden {
         fault::point(self, Point::EndRecorded);
         self.ledger.recorded(meta.job);
         fault::point(self, Point::AfterEnd);
-        // The history is written first, so that it has every reported end, whatever happens to this process.
-        self.audit.history.keep();
         let message = ToBroker::Ended {
             visibility,
             job: meta.job,

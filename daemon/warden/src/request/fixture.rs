@@ -21,7 +21,7 @@ impl Scene {
             name: "t.toml".into(),
             text: policy.into(),
         };
-        let (policy, _) = remit_policy::load(&[source], machine).unwrap();
+        let (policy, _) = remit_policy_compile::load(&[source], machine).unwrap();
         let limits = JobLimits::default();
         let workshop = Workshop::new(Kernel::probe().unwrap(), Vec::new(), limits.clone(), false);
         Self {

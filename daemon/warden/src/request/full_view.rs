@@ -18,16 +18,14 @@ pub struct Whole<'a> {
     pub reason: Option<&'a str>,
     /// The name that the client gives itself. It has no effect on what runs.
     pub client: &'a str,
-    pub script: Option<Content<'a>>,
-    pub stdin: Option<Content<'a>>,
+    pub script: Option<Content>,
+    pub stdin: Option<Content>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Content<'a> {
+pub struct Content {
     pub size: usize,
     pub sha256: [u8; 32],
-    /// The first bytes, at most 8 KiB.
-    pub start: &'a [u8],
 }
 
 impl Draft {
@@ -83,18 +81,18 @@ impl Draft {
     }
 }
 
-impl<'a> Content<'a> {
-    fn of(sealed: &'a Sealed) -> Self {
+impl Content {
+    fn of(sealed: &Sealed) -> Self {
         let Sealed {
             fd: _,
             size,
             sha256,
-            start,
+            // For the record.
+            start: _,
         } = sealed;
         Self {
             size: *size,
             sha256: *sha256,
-            start,
         }
     }
 }

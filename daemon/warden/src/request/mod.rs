@@ -23,12 +23,11 @@ use crate::job::uid_pool::JobUid;
 use crate::sandbox::PreforkedJob;
 
 pub use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat};
-pub use crate::request::full_view::{Content, Whole};
+pub use crate::request::full_view::Whole;
 pub use crate::request::summary::{RequestSummary, args};
 pub use crate::request::validated::Call;
 pub use bound::{BoundCall, PolicyContext};
 pub use record::with_subject;
-pub use runtime::Runtime;
 
 /// Bytes of an argv on one line, for lists and records.
 const COMMAND_LINE: usize = 4096;

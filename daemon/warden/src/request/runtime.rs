@@ -70,6 +70,17 @@ impl Runtime {
         })
     }
 
+    /// Returns the setting that it comes from.
+    pub fn source(&self) -> String {
+        match &self.source {
+            RuntimeSource::Caller => "max_runtime_s".to_owned(),
+            RuntimeSource::Command(name) => format!("limit of command '{name}'"),
+            RuntimeSource::Profile(name) => format!("limit of profile '{name}'"),
+            RuntimeSource::Default => "limits.runtime_s of remit.toml".to_owned(),
+            RuntimeSource::Most => "limits.max_runtime_s of remit.toml".to_owned(),
+        }
+    }
+
     /// Returns the usual seconds if the caller asked for another number.
     pub fn other_than(&self) -> Option<u32> {
         (self.seconds != self.usual).then_some(self.usual)
@@ -79,15 +90,7 @@ impl Runtime {
 /// Example: `30 s (limit of command 'nginx.test')`.
 impl fmt::Display for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} s (", self.seconds)?;
-        match &self.source {
-            RuntimeSource::Caller => f.write_str("max_runtime_s")?,
-            RuntimeSource::Command(name) => write!(f, "limit of command '{name}'")?,
-            RuntimeSource::Profile(name) => write!(f, "limit of profile '{name}'")?,
-            RuntimeSource::Default => f.write_str("limits.runtime_s of remit.toml")?,
-            RuntimeSource::Most => f.write_str("limits.max_runtime_s of remit.toml")?,
-        }
-        f.write_str(")")
+        write!(f, "{} s ({})", self.seconds, self.source())
     }
 }
 
@@ -128,7 +131,7 @@ mod tests {
             name: "a.toml".into(),
             text: text.as_bytes().to_vec(),
         };
-        remit_policy::load(&[file], &MachineTable::default())
+        remit_policy_compile::load(&[file], &MachineTable::default())
             .unwrap()
             .0
     }
@@ -166,5 +169,13 @@ mod tests {
         // A limit above `limits.max_runtime_s` is not reported as the cause.
         check(Some("a.long"), "", None, most);
         check(None, "long", Some(60), "60 s (max_runtime_s)");
+    }
+    #[test]
+    fn runtime_that_the_caller_chose_has_a_usual_one() {
+        let (policy, all) = (policy(), JobLimits::default());
+        let read = policy.profile("read").unwrap();
+        let usual = |asked| Runtime::new(asked, &all, read, None).unwrap().other_than();
+        assert_eq!([None, Some(300)].map(usual), [None; 2]);
+        assert_eq!([1, 3600].map(|asked| usual(Some(asked))), [Some(300); 2]);
     }
 }

@@ -16,9 +16,9 @@ use super::secrets::Secrets;
 use super::{Compiled, limits};
 use crate::audit::Recorded;
 use crate::config::Config;
-use crate::event_loop::signals::wait_for_exit;
 use crate::request::{BoundCall, Plan};
 use crate::sandbox::prepared::PreforkedJob;
+use crate::service::program::wait_for_exit;
 use crate::startup::error::chain;
 
 /// Tasks that the rlimit of a uid allows beyond the limit of the job's cgroup.

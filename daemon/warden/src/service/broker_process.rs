@@ -5,8 +5,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -16,11 +15,11 @@ use remit_link::{ForeignSocket, Link, LinkError, ToBroker, ToWarden};
 
 use crate::config::Output;
 use crate::event_loop::epoll::Interest;
-use crate::event_loop::signals::wait_for_exit;
 use crate::identity::user_names::Ids;
-use crate::service::log::JOURNAL_STREAM;
+use crate::service::program::{self, c_string, environment, wait_for_exit};
 use crate::service::sink::Sink;
 use crate::startup::error::{Fatal, chain};
+use crate::state_dir::lock::State;
 
 /// Descriptor of the link in the broker.
 const LINK_FD: i32 = 3;
@@ -74,6 +73,7 @@ impl LinkQueue {
 pub struct Broker {
     program: PathBuf,
     spool: PathBuf,
+    history: PathBuf,
     output: Output,
     ids: Ids,
     process: Option<BrokerProcess>,
@@ -83,25 +83,14 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Finds the program next to remitd or in the package's libexec directory. Only root may be able to change it.
-    pub fn find(ids: Ids, spool: PathBuf, output: Output) -> Result<Self, Fatal> {
-        let own = std::env::current_exe().map_err(Fatal::call("cannot find our own program"))?;
-        let beside = own.with_file_name("remit-broker");
-        let program = [beside, PathBuf::from("/usr/libexec/remit/remit-broker")]
-            .into_iter()
-            .find(|path| path.exists())
-            .ok_or_else(|| {
-                Fatal::Unavailable(format!(
-                    "cannot find 'remit-broker' in the directory of '{}' or in '/usr/libexec/remit'",
-                    own.display()
-                ))
-            })?;
-        check_program(&program)?;
+    pub fn find(ids: Ids, state: &State, output: Output) -> Result<Self, Fatal> {
+        let program = program::find("remit-broker")?;
         let sink = Sink::new(c_string(program.as_os_str().as_bytes())?, ids);
         Ok(Self {
             sink,
             program,
-            spool,
+            spool: state.spool(),
+            history: state.history(),
             output,
             ids,
             process: None,
@@ -159,6 +148,8 @@ impl Broker {
             program.to_owned(),
             c_string(b"--spool")?,
             c_string(self.spool.as_os_str().as_bytes())?,
+            c_string(b"--history")?,
+            c_string(self.history.as_os_str().as_bytes())?,
         ];
         for (option, bytes) in [
             ("--per-job", per_job),
@@ -317,37 +308,6 @@ impl Broker {
     }
 }
 
-/// Returns what the broker may know of the daemon's environment: the destination of its log.
-pub fn environment() -> Result<Vec<CString>, Fatal> {
-    let stream = std::env::var(JOURNAL_STREAM).ok();
-    let stream = stream.map(|stream| format!("{JOURNAL_STREAM}={stream}"));
-    [Some("PATH=/usr/bin:/bin".to_owned()), stream]
-        .into_iter()
-        .flatten()
-        .map(|variable| c_string(variable.as_bytes()))
-        .collect()
-}
-
 fn alive(process: &BrokerProcess) -> bool {
     sys::pidfd_alive(process.pidfd.as_fd()).unwrap_or(false)
-}
-
-fn check_program(path: &Path) -> Result<(), Fatal> {
-    let refuse = |why: &str| {
-        Err(Fatal::Unavailable(format!(
-            "cannot use the broker '{}': {why}",
-            path.display()
-        )))
-    };
-    match path.symlink_metadata() {
-        Err(error) => refuse(&error.to_string()),
-        Ok(meta) if !meta.is_file() => refuse("it is not a regular file"),
-        Ok(meta) if meta.uid() != 0 => refuse("it is not owned by root"),
-        Ok(meta) if meta.mode() & 0o022 != 0 => refuse("users other than root can write it"),
-        Ok(_) => Ok(()),
-    }
-}
-
-fn c_string(bytes: &[u8]) -> Result<CString, Fatal> {
-    CString::new(bytes).map_err(|_| Fatal::Usage("a path contains a NUL byte".into()))
 }

@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 
 use crate::audit::Audit;
+use crate::service::program::JOURNAL_STREAM;
 
 /// A pipe that has space takes this many bytes without blocking (pipe(7), PIPE_BUF).
 const LINE: usize = 4096;
@@ -77,8 +78,6 @@ fn is_journal() -> bool {
     };
     fstat(std::io::stderr()).is_ok_and(|meta| stream == format!("{}:{}", meta.st_dev, meta.st_ino))
 }
-
-pub const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
 
 #[cfg(test)]
 mod tests {

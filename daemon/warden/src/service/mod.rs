@@ -5,5 +5,6 @@
 pub mod log;
 
 pub mod broker_process;
+pub mod program;
 pub mod sd_notify;
 pub mod sink;

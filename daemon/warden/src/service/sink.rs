@@ -19,7 +19,7 @@ use remit_confine::{Closing, spawn_service, sys};
 use remit_link::{ForeignSocket, closer};
 
 use crate::identity::user_names::Ids;
-use crate::service::broker_process::environment;
+use crate::service::program::environment;
 
 /// Number of the socket in that process.
 const SOCKET_FD: i32 = 3;

@@ -13,6 +13,7 @@ use std::time::Instant;
 use remit_common::names::Runtime;
 
 use crate::admin::Admins;
+use crate::admin::history::HistoryQuestions;
 use crate::approval::grants::Grants;
 use crate::approval::{self, Approvals, notification};
 use crate::audit::rate_limit::Floods;
@@ -29,7 +30,6 @@ use crate::sandbox::pool::PreforkPool;
 use crate::service::broker_process::Broker;
 use crate::startup::arguments::Args;
 use crate::startup::error::Fatal;
-use crate::state_dir::history::Questions;
 use crate::state_dir::ledger::Ledger;
 use crate::state_dir::lock::State;
 
@@ -68,7 +68,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     }
     let ledger = Ledger::open_file(state.dir()).map_err(Fatal::call("cannot open the ledger"))?;
     let grants = Grants::open(state.dir())?;
-    let broker = Broker::find(ids, state.spool(), config.output.clone())?;
+    let broker = Broker::find(ids, &state, config.output.clone())?;
     let sandbox = SandboxManager::set_up(&config, broker.sink().closing_output())?;
     if let Some(why) = sandbox.refused() {
         say_error!("nothing will run in {why}");
@@ -115,7 +115,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         lookups: LookUps::default(),
         arrivals: Arrivals::default(),
         audit,
-        questions: Questions::default(),
+        questions: HistoryQuestions::default(),
         policy,
         policy_error: None,
         loading: None,

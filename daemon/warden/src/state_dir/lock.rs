@@ -1,7 +1,7 @@
 //! The lock that refuses every run, and the file lock that keeps a second daemon out.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,8 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::identity::user_names::Ids;
 use crate::startup::error::Fatal;
+use crate::state_dir::framed_file::{self, private_file};
+use crate::state_dir::history_handover;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Locked {
@@ -50,7 +52,7 @@ pub struct State {
 
 impl State {
     /// Creates `dir` with its subdirectories and locks it for this daemon. Anyone may enter `dir`, only root `warden`
-    /// below it, and only the broker `spool`. Fails if another daemon uses `dir`, if it is not root's, or if others
+    /// below it, and only the broker `spool` and `history`. Fails if another daemon uses `dir`, if it is not root's, or if others
     /// may write it.
     pub fn take(dir: &Path, broker: Ids) -> Result<Self, Fatal> {
         let cannot = |path: &Path| Fatal::call(format!("cannot make '{}'", path.display()));
@@ -76,6 +78,9 @@ impl State {
             .map_err(|_| Fatal::Unavailable(format!("another remitd uses '{}'", dir.display())))?;
         let spool = dir.join("spool");
         private(&spool, broker).map_err(cannot(&spool))?;
+        let history = dir.join("history");
+        private(&history, broker).map_err(cannot(&history))?;
+        history_handover::hand_over(&warden, &history, broker);
         Ok(Self {
             dir: dir.to_path_buf(),
             _held: file,
@@ -90,6 +95,10 @@ impl State {
         self.dir.join("spool")
     }
 
+    pub fn history(&self) -> PathBuf {
+        self.dir.join("history")
+    }
+
     /// Returns the lock, if there is one; it persists across restarts. An error leaves the state unknown.
     pub fn locked(&self) -> io::Result<Option<Locked>> {
         match fs::read_to_string(self.lock_path()) {
@@ -101,13 +110,7 @@ impl State {
 
     /// On an error, the lock would not survive a restart.
     pub fn lock(&self, locked: &Locked) -> io::Result<()> {
-        let new = self.lock_path().with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(locked.text().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, self.lock_path())?;
-        // The new name must survive a power cut too.
-        File::open(self.dir.join("warden"))?.sync_all()
+        framed_file::replace(&self.lock_path(), locked.text().as_bytes(), true)
     }
 
     /// Removes the lock. No lock is not an error.
@@ -135,18 +138,6 @@ pub fn hold(file: &File) -> Result<(), Errno> {
         l_pid: 0,
     };
     fcntl(file, FcntlArg::F_SETLK(&whole)).map(drop)
-}
-
-/// Opens a file of the daemon unchanged, or creates it with mode 0600. Refuses a symbolic link.
-pub fn private_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
 }
 
 /// Creates a directory with mode 0700 for `owner`, or changes an existing one. Refuses a symbolic link.

@@ -113,7 +113,8 @@ pub fn jobs(number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use remit_common::wire::Effect;
-    use remit_policy::{Ask, CallerIds, MachineTable, Source, Verdict, load};
+    use remit_policy::{Ask, CallerIds, MachineTable, Source, Verdict};
+    use remit_policy_compile::load;
 
     use super::*;
 

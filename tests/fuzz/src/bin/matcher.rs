@@ -4,7 +4,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use remit_policy::{ArgvElement, Command, MachineTable, Source, load};
+use remit_policy::{ArgvElement, Command, MachineTable, Source};
+use remit_policy_compile::load;
 
 /// A type, true if a value may begin with a hyphen, and an independent check of its values.
 type Type = (&'static str, bool, fn(&str) -> bool);

@@ -2,9 +2,8 @@
 //! list of findings. The first line is argv, the others are further keys.
 #![no_main]
 
-use remit_policy::{
-    ArgvElement, Command, MachineTable, ParamKind, Part, Severity, Source, Word, load,
-};
+use remit_policy::{ArgvElement, Command, MachineTable, ParamKind, Part, Severity, Source, Word};
+use remit_policy_compile::load;
 
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     let Ok(text) = std::str::from_utf8(text) else {

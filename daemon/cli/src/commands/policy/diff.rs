@@ -22,7 +22,7 @@ pub fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, Failure> {
     let both = [&args.old, &args.new];
     let made = both.map(|path| files::of_either(path, &args.machine, &names));
     let changes = match &made {
-        [Ok(old), Ok(new)] => remit_policy::diff(&old.policy, &new.policy),
+        [Ok(old), Ok(new)] => remit_policy_compile::diff(&old.policy, &new.policy),
         [old, new] => {
             let findings = [old, new].map(|made| made.as_ref().err().cloned().unwrap_or_default());
             return unloaded(context, findings.concat());

@@ -4,6 +4,7 @@
 use std::ops::{Range, RangeInclusive};
 
 use remit_policy::{Diagnostic, Severity, Source};
+use remit_policy_compile::load;
 use remit_policy_files::Loaded;
 use serde_json::{Value, json};
 use toml::Spanned;
@@ -43,7 +44,7 @@ pub fn test(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
         Err(found) => return untested(context, &found),
     };
     let examples: Vec<Example> = files.sources.iter().flat_map(examples).collect();
-    let mut errors = Loaded::of(files, &names).err().unwrap_or_default();
+    let mut errors = Loaded::of(files, &names, &load).err().unwrap_or_default();
     errors.retain(|one| one.severity() == Severity::Error);
     let of_none = |one: &Diagnostic| !examples.iter().any(|example| example.has(one));
     if errors.iter().any(of_none) {

@@ -51,7 +51,7 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
         },
         Question::Named(call) => call.ask(),
     };
-    let explanation = loaded.policy.explain(caller, &ask);
+    let explanation = remit_policy_compile::explain(&loaded.policy, caller, &ask);
     let outcome = match &question {
         Question::Program(args) => ExplainOutcome::of_program(&explanation, &args.argv),
         Question::Named(call) => ExplainOutcome::of_command(&explanation, call),

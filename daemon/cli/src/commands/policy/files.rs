@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use remit_policy::{Diagnostic, Severity, Source};
+use remit_policy_compile::load;
 use remit_policy_files::{Loaded, Names, Owners, PolicyFiles, own_files, read_file};
 use serde_json::{Value, json};
 
@@ -21,7 +22,10 @@ pub type Made = Result<Loaded, Vec<Diagnostic>>;
 
 pub fn of_args(args: &FilesArgs) -> (Made, Names) {
     let (files, names) = read(args);
-    (files.and_then(|files| Loaded::of(files, &names)), names)
+    (
+        files.and_then(|files| Loaded::of(files, &names, &load)),
+        names,
+    )
 }
 
 pub fn read(args: &FilesArgs) -> (Result<PolicyFiles, Vec<Diagnostic>>, Names) {
@@ -43,7 +47,7 @@ pub fn of_either(path: &Path, machine: &MachineArgs, names: &Names) -> Made {
             warnings: Vec::new(),
         },
     };
-    Loaded::of(files, names)
+    Loaded::of(files, names, &load)
 }
 
 fn directory(config: &Path, vendor: &Path, owners: Owners) -> Result<PolicyFiles, Vec<Diagnostic>> {

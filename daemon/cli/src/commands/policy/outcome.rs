@@ -5,9 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use remit_common::builtin::Builtin;
 use remit_common::text;
-use remit_policy::{
-    ArgvElement, Call, Command, Explanation, Invocation, PassAs, PathIs, Profile, Verdict,
-};
+use remit_policy::{ArgvElement, Call, Command, Invocation, PassAs, PathIs, Profile, Verdict};
+use remit_policy_compile::Explanation;
 
 use crate::render::table;
 

@@ -1,66 +1,18 @@
-//! Computes SHA-256 of everything that will run. An approver approves this digest, and each record names it.
-//!
-//! # The encoding, version 2
-//! The digest is computed over these bytes. They begin with the line `remit approval digest 2`, followed by all
-//! parts below, in this order. A part is written in one of two ways:
-//!
-//! ```text
-//! NAME SP LENGTH LF BYTES LF        a value
-//! NAME SP "x" COUNT LF ITEM …       a list of COUNT items, each with its own names and lengths
-//! ```
-//!
-//! LENGTH and COUNT are decimal without leading zeros. BYTES are exactly LENGTH bytes of any value. Numbers are
-//! decimal. Bytes of a hash or an id are 64 or 32 lower-case hexadecimal digits. An absent value is an empty list.
-//!
-//! | part | value |
-//! |------|-------|
-//! | `machine-id` | /etc/machine-id, without its line end |
-//! | `job` | the job's id, 128 random bits: a digest is valid for one request |
-//! | `requester-uid`, `requester-name` | the requester, by the kernel and the user database |
-//! | `command` | list: `name`, if it is a named command |
-//! | `effect` | `read` or `change` |
-//! | `path` | list of `dir`: directories to search for a program without a slash |
-//! | `argv` | list of `arg`; a secret is written as `***`, its value is in `slots` |
-//! | `slots` | list of `index` (into argv, from 0), `before` (the text before it in the element), `what`; for `path` then `under`, `beneath`, `is` (`file`, `directory`, `either`), `pass` (`path`, `descriptor`, `copy`: a descriptor of a copy that was made when it was asked for); for `secret` then `keyed` |
-//! | `files` | list of `what`, `held` (`checked`: compared again just before the exec, `seen`: not compared again, `copied`), `name`, `real` (links resolved), `dev`, `ino`, `ctime-ns`, `size`, `sha256` |
-//! | `does` | list of `line`: what the package's own program says that the change would do |
-//! | `script` | list: `sha256` |
-//! | `stdin` | list: `sha256` |
-//! | `secret-stdin` | list: `keyed` |
-//! | `cwd` | the working directory |
-//! | `env` | list of `var`, `NAME=value`, in the order of the program's environment |
-//! | `profile`, `policy` | the profile's name, and the policy's digest |
-//! | `rule` | the rule that asks for the approval, with its position |
-//! | `limits` | `nofile`, `nproc`, `data`, `cpu-s`, `fsize`, `tmp-bytes`, `tmp-inodes`, then the lists `memory`, `tasks`, `cpu-percent` of one `n` each if there is a bound |
-//! | `runtime-s` | seconds until it is ended |
-//! | `reason` | list: `text`, the requester's words |
-//! | `expires-ms` | end of the time to approve it, in milliseconds since 1970 |
-//!
-//! No two requests have the same bytes, because the encoding can be read back in one way only. Only one name is
-//! possible at each position, and each length says where its value ends.
-//!
-//! # Secrets
-//! `keyed` is the SHA-256 of 32 random bytes ([`Key`]) followed by the secret. A plain hash would be unsafe. An
-//! approver knows the digest and all else of the request, even the job id, and could try short secrets. The key
-//! never leaves the process. A digest need not outlive it: waiting requests are void when the daemon ends. An
-//! auditor can recompute every digest that has no secret.
-//!
-//! # Values that represent more than themselves
-//! The policy's digest covers its text and the meaning of each name in it. So the profile's name represents the
-//! whole profile: paths, uid, capabilities, addresses. `remit.toml` is read when the daemon starts.
+//! Computes the digest of everything that will run: SHA-256 of the request's bytes ([`remit_approval::encode()`]). An
+//! approver approves this digest, and each record names it.
 
 use std::fmt;
 
+use remit_approval::{
+    ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass, BoundPath,
+};
 use remit_confine::{Limits, Measured, PathIs};
 use sha2::{Digest, Sha256};
 
 use crate::approval::file_hash::FileFound;
-use crate::audit::chain::hex;
 use crate::request::{ArgumentSlot, BoundCall, Draft, Passed, SlotWhat, Whole};
 
-const VERSION: &[u8] = b"remit approval digest 2\n";
-
-/// 256 random bits, drawn at start and known only to this process.
+/// 256 random bits, drawn at start and known only to this process. A secret is hashed with it.
 pub struct Key(pub [u8; 32]);
 
 impl fmt::Debug for Key {
@@ -80,11 +32,17 @@ pub struct Parts<'a> {
     pub expires_ms: u64,
 }
 
-pub fn digest(parts: &Parts<'_>) -> [u8; 32] {
-    Sha256::digest(encode(parts)).into()
+pub fn digest(encoded: &[u8]) -> [u8; 32] {
+    Sha256::digest(encoded).into()
 }
 
-fn encode(parts: &Parts<'_>) -> Vec<u8> {
+/// Returns the bytes that an approver signs.
+pub fn encode(parts: &Parts<'_>) -> Vec<u8> {
+    remit_approval::encode(&signed(parts))
+}
+
+/// Returns the request as its approver signs it.
+fn signed(parts: &Parts<'_>) -> ApprovalRequest {
     let Parts {
         machine_id,
         key,
@@ -121,164 +79,131 @@ fn encode(parts: &Parts<'_>) -> Vec<u8> {
         literal: _,
         asked: _,
     } = bound;
-    let mut out = Encoder(VERSION.to_vec());
-    out.value("machine-id", machine_id);
-    out.value("job", job.to_string());
-    out.value("requester-uid", subject.uid().to_string());
-    out.value("requester-name", subject.user());
-    out.list("command", name, |out, name| out.value("name", name));
-    out.value("effect", effect.name());
-    out.list("path", path, |out, dir| out.value("dir", dir.as_bytes()));
-    out.list("argv", argv.iter(), |out, arg| {
-        out.value("arg", arg.as_bytes());
-    });
-    out.list("slots", slots, |out, slot| out.slot(slot, key));
-    out.list("files", files.iter(), Encoder::file);
-    out.list("does", does.iter(), |out, line| out.value("line", line));
-    let sha256 = |out: &mut Encoder, sha256: [u8; 32]| out.value("sha256", hex(&sha256));
-    out.list("script", script.map(|script| script.sha256), sha256);
-    out.list("stdin", stdin.map(|stdin| stdin.sha256), sha256);
-    out.list("secret-stdin", secret_stdin, |out, secret| {
-        out.value("keyed", key.of(secret));
-    });
-    out.value("cwd", cwd.as_bytes());
-    out.list("env", env, |out, var| out.value("var", var.as_bytes()));
-    out.value("profile", compiled.name());
-    out.value("policy", policy);
-    out.value("rule", rule);
-    out.limits(limits);
-    out.value("runtime-s", runtime.seconds.to_string());
-    out.list("reason", reason, |out, text| out.value("text", text));
-    out.value("expires-ms", expires_ms.to_string());
-    out.0
+    ApprovalRequest {
+        machine_id: (*machine_id).to_owned(),
+        job,
+        requester_uid: subject.uid(),
+        requester_name: subject.user().to_owned(),
+        command: name.map(str::to_owned),
+        effect: *effect,
+        path: path.to_vec(),
+        argv: argv.to_vec(),
+        slots: slots.iter().map(|slot| argument(slot, key)).collect(),
+        files: files.iter().map(file).collect(),
+        does: does.to_vec(),
+        script: script.map(|script| script.sha256),
+        stdin: stdin.map(|stdin| stdin.sha256),
+        secret_stdin: secret_stdin.as_ref().map(|secret| key.of(secret)),
+        cwd: cwd.clone(),
+        env: env.clone(),
+        profile: compiled.name().to_owned(),
+        policy: policy.clone(),
+        rule: (*rule).to_owned(),
+        limits: bounds(limits),
+        runtime_s: runtime.seconds,
+        reason: reason.map(str::to_owned),
+        expires_ms: *expires_ms,
+    }
 }
 
 impl Key {
-    fn of(&self, secret: &[u8]) -> String {
-        hex(&Sha256::new_with_prefix(self.0)
-            .chain_update(secret)
-            .finalize())
+    fn of(&self, secret: &[u8]) -> [u8; 32] {
+        let hash = Sha256::new_with_prefix(self.0).chain_update(secret);
+        hash.finalize().into()
     }
 }
 
-struct Encoder(Vec<u8>);
-
-impl Encoder {
-    fn value(&mut self, name: &str, bytes: impl AsRef<[u8]>) {
-        let bytes = bytes.as_ref();
-        let head = format!("{name} {}\n", bytes.len());
-        self.0.extend_from_slice(head.as_bytes());
-        self.0.extend_from_slice(bytes);
-        self.0.push(b'\n');
-    }
-
-    fn list<I>(&mut self, name: &str, items: I, mut each: impl FnMut(&mut Self, I::Item))
-    where
-        I: IntoIterator,
-    {
-        let items: Vec<_> = items.into_iter().collect();
-        let head = format!("{name} x{}\n", items.len());
-        self.0.extend_from_slice(head.as_bytes());
-        items.into_iter().for_each(|item| each(self, item));
-    }
-
-    fn slot(&mut self, slot: &ArgumentSlot, key: &Key) {
-        let ArgumentSlot {
+fn argument(slot: &ArgumentSlot, key: &Key) -> BoundArgument {
+    let ArgumentSlot {
+        index,
+        before,
+        what,
+    } = slot;
+    let (index, before) = (*index, before.clone());
+    match what {
+        SlotWhat::Path {
+            under,
+            beneath,
+            is,
+            pass,
+        } => BoundArgument::Path(BoundPath {
             index,
             before,
-            what,
-        } = slot;
-        self.value("index", index.to_string());
-        self.value("before", before);
-        match what {
-            SlotWhat::Path {
-                under,
-                beneath,
-                is,
-                pass,
-            } => {
-                self.value("what", "path");
-                self.value("under", under.as_bytes());
-                self.value("beneath", beneath.as_bytes());
-                let is = match is {
-                    PathIs::File => "file",
-                    PathIs::Directory => "directory",
-                    PathIs::Either => "either",
-                };
-                self.value("is", is);
-                let pass = match pass {
-                    Passed::Text => "path",
-                    Passed::Descriptor => "descriptor",
-                    Passed::Copy(_) => "copy",
-                };
-                self.value("pass", pass);
-            }
-            SlotWhat::Secret(secret) => {
-                self.value("what", "secret");
-                self.value("keyed", key.of(secret));
-            }
-        }
+            under: under.clone(),
+            beneath: beneath.clone(),
+            is: match is {
+                PathIs::File => remit_policy::PathIs::File,
+                PathIs::Directory => remit_policy::PathIs::Directory,
+                PathIs::Either => remit_policy::PathIs::Either,
+            },
+            pass: match pass {
+                Passed::Text => BoundPass::Path,
+                Passed::Descriptor => BoundPass::Descriptor,
+                Passed::Copy(_) => BoundPass::Copy,
+            },
+        }),
+        SlotWhat::Secret(secret) => BoundArgument::Secret {
+            index,
+            before,
+            keyed: key.of(secret),
+        },
     }
+}
 
-    fn file(&mut self, file: &FileFound) {
-        let FileFound {
-            what,
-            held,
-            measured,
-            real,
-        } = file;
-        let Measured {
-            path,
-            dev,
-            ino,
-            ctime_ns,
-            size,
-            sha256,
-        } = measured;
-        self.value("what", what);
-        self.value("held", held.name());
-        self.value("name", path.as_bytes());
-        self.value("real", real.as_bytes());
-        self.value("dev", dev.to_string());
-        self.value("ino", ino.to_string());
-        self.value("ctime-ns", ctime_ns.to_string());
-        self.value("size", size.to_string());
-        self.value("sha256", hex(sha256));
+fn file(found: &FileFound) -> BoundFile {
+    let FileFound {
+        what,
+        held,
+        measured,
+        real,
+    } = found;
+    let Measured {
+        path,
+        dev,
+        ino,
+        ctime_ns,
+        size,
+        sha256,
+    } = measured;
+    BoundFile {
+        what: what.clone(),
+        held: *held,
+        name: path.clone(),
+        real: real.clone(),
+        dev: *dev,
+        ino: *ino,
+        ctime_ns: *ctime_ns,
+        size: *size,
+        sha256: *sha256,
     }
+}
 
-    fn limits(&mut self, limits: &Limits) {
-        let Limits {
-            nofile,
-            nproc,
-            // Processes that its user has when it starts.
-            others: _,
-            data,
-            cpu_s,
-            fsize,
-            tmp_bytes,
-            tmp_inodes,
-            memory,
-            tasks,
-            cpu_percent,
-        } = limits;
-        for (name, bound) in [
-            ("nofile", nofile),
-            ("nproc", nproc),
-            ("data", data),
-            ("cpu-s", cpu_s),
-            ("fsize", fsize),
-            ("tmp-bytes", tmp_bytes),
-            ("tmp-inodes", tmp_inodes),
-        ] {
-            self.value(name, bound.to_string());
-        }
-        for (name, bound) in [
-            ("memory", *memory),
-            ("tasks", *tasks),
-            ("cpu-percent", cpu_percent.map(u64::from)),
-        ] {
-            self.list(name, bound, |out, bound| out.value("n", bound.to_string()));
-        }
+fn bounds(limits: &Limits) -> BoundLimits {
+    let Limits {
+        nofile,
+        nproc,
+        // Processes that its user has when it starts.
+        others: _,
+        data,
+        cpu_s,
+        fsize,
+        tmp_bytes,
+        tmp_inodes,
+        memory,
+        tasks,
+        cpu_percent,
+    } = *limits;
+    BoundLimits {
+        nofile,
+        nproc,
+        data,
+        cpu_s,
+        fsize,
+        tmp_bytes,
+        tmp_inodes,
+        memory,
+        tasks,
+        cpu_percent,
     }
 }
 

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::rc::Rc;
 
+use remit_approval::{FileBinding, VERSION};
 use remit_common::names::JobId;
 use remit_common::wire::Effect;
 
 use super::*;
-use crate::approval::file_hash::FileBinding;
 use crate::approval::fixture::{Scene, file};
+use crate::audit::chain::hex;
 use crate::identity::peer::Subject;
 
 const KEY: Key = Key([9; 32]);
@@ -256,10 +257,10 @@ fn byte_moved_to_next_argument_changes_digest() {
         &[b"rm", b"ab\narg 1\nc"],
         &[b"rma", b"b", b"c"],
     ];
-    let digests = argvs.map(|argv| digest(&parts(&scene.program(argv), &[])));
+    let digests = argvs.map(|argv| digest(&encode(&parts(&scene.program(argv), &[]))));
     let different: BTreeSet<_> = digests.iter().collect();
     assert_eq!(different.len(), argvs.len());
-    let twice = digest(&parts(&scene.program(argvs[0]), &[]));
+    let twice = digest(&encode(&parts(&scene.program(argvs[0]), &[])));
     assert_eq!(twice, digests[0]);
 }
 
@@ -281,7 +282,7 @@ fn c03_each_line_of_what_it_does_counts() {
             does,
             ..parts(&draft, &[])
         };
-        digest(&parts)
+        digest(&encode(&parts))
     });
     assert_eq!(digests.iter().collect::<BTreeSet<_>>().len(), all.len());
 }
@@ -351,5 +352,5 @@ fn the_encoding_is_as_written_down() {
     );
     assert_eq!(String::from_utf8(bytes).unwrap(), want);
     let golden = "f6a4205ac8ba1977fa00090bee59507c61d87891fdb9f827c9f84b373029149f";
-    assert_eq!(hex(&digest(&parts(&draft, &program()))), golden);
+    assert_eq!(hex(&digest(&encode(&parts(&draft, &program())))), golden);
 }

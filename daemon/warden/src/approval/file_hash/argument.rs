@@ -10,22 +10,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use remit_approval::FileBinding;
 use remit_common::caps;
 use remit_confine::{Measured, PathIs};
 use remit_link::memfd;
 use sha2::{Digest, Sha256};
 
+use super::FileFound;
 use super::file::{self, LARGEST_ARGUMENT, Look, changing, ctime_ns, identity, kind, shown};
-use super::{FileBinding, FileFound};
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum PathArgument {
     File(FileFound),
     Directory,
-}
-
-pub fn name(at: usize) -> String {
-    format!("argument {at}")
 }
 
 /// Looks up a path as the job will, without following links. `copy` receives the content. Gives one error if the

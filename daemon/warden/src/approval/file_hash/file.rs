@@ -12,11 +12,12 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlink};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::sys::statfs::{self, FsType, fstatfs};
+use remit_approval::FileBinding;
 use remit_common::text;
 use remit_confine::Measured;
 use sha2::{Digest, Sha256};
 
-use super::{FileBinding, FileFound};
+use super::FileFound;
 
 pub const LARGEST_PROGRAM: u64 = 512 << 20;
 pub const LARGEST_ARGUMENT: u64 = 64 << 20;

@@ -17,17 +17,16 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid, setgroups};
+use remit_approval::{FileBinding, Loose, Unbound, name_of_argument};
 use remit_common::caps;
 use remit_confine::{Answer, Measured, PathIs, in_child_with, sys};
 use remit_link::memfd;
 use serde::{Deserialize, Serialize};
 
-use super::copies::Starts;
 use crate::identity::accounts::{People, Question};
 use crate::startup::error::chain;
-pub use argument::{is_as_copied, name as name_of_argument};
+pub use argument::is_as_copied;
 pub use does::{asking, is_own_program};
-pub use word::{Loose, Unbound};
 
 /// Time limit of the child. After it, the [`Measuring`] is dropped, which ends the child.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,27 +71,6 @@ pub struct ReaderIdentity {
     pub capabilities: u64,
 }
 
-/// How the content that runs stays the approved content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum FileBinding {
-    /// Only root can change it. The job compares it again just before the exec.
-    Checked,
-    /// Only root can change it. Only text of the requester names it, so the job may not use it.
-    Seen,
-    /// The job gets a sealed copy.
-    Copied,
-}
-
-impl FileBinding {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Checked => "checked",
-            Self::Seen => "seen",
-            Self::Copied => "copied",
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileFound {
     /// `program`, `interpreter` or `argument 2`.
@@ -113,7 +91,6 @@ pub struct AsFound {
     pub loose: BTreeSet<Loose>,
     /// What the change would do, by line, if its program describes it.
     pub does: Vec<String>,
-    pub starts: Starts,
 }
 
 impl AsFound {
@@ -179,7 +156,7 @@ impl Measuring {
     /// Returns the sealed copies. Fails if the child has not sealed one.
     pub fn into_copies(self, files: &[FileFound]) -> Result<Copies, String> {
         let is_copied = |at: usize| {
-            let name = argument::name(at);
+            let name = name_of_argument(at);
             files
                 .iter()
                 .any(|file| file.held == FileBinding::Copied && file.what == name)
@@ -188,7 +165,7 @@ impl Measuring {
         let copies: Copies = copies.collect();
         for (at, copy) in &copies {
             memfd::check(copy, caps::COPIED_FILE)
-                .map_err(|error| format!("{} was not copied: {error}", argument::name(*at)))?;
+                .map_err(|error| format!("{} was not copied: {error}", name_of_argument(*at)))?;
         }
         Ok(copies)
     }
@@ -227,12 +204,7 @@ impl MeasuredFiles {
             people,
             loose,
         } = self;
-        let found = AsFound {
-            files,
-            loose,
-            does,
-            starts: Starts::new(),
-        };
+        let found = AsFound { files, loose, does };
         (found, people)
     }
 
@@ -258,7 +230,7 @@ impl MeasuredFiles {
                 Word::Literal(text) => word::of_definition(at, text, cwd)?,
                 Word::Text(text) => requester.look(|| Ok(word::of_requester(at, text, cwd)))?,
                 Word::Path { path, is, copied } => {
-                    let name = argument::name(at);
+                    let name = name_of_argument(at);
                     let copy = copied.then(|| copies.next()).flatten();
                     let look = || argument::of_path(&name, path, *is, copy.copied());
                     match wanted.reader.look(look)? {

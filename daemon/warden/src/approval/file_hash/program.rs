@@ -2,10 +2,11 @@
 
 use std::ffi::{CStr, CString};
 
-use super::file::{LARGEST_PROGRAM, Look, ResolvedFile, look, shown};
+use remit_approval::FileBinding;
 use remit_common::shebang::{FIRST_BYTES, interpreter};
 
-use super::{FileBinding, FileFound};
+use super::FileFound;
+use super::file::{LARGEST_PROGRAM, Look, ResolvedFile, look, shown};
 
 pub fn measure(name: &CStr, path: &[CString]) -> Result<Vec<FileFound>, String> {
     let (program, first) = one("program", &find(name, path)?)?;

@@ -8,11 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::sys::stat::{SFlag, major, minor};
-use serde::{Deserialize, Serialize};
+use remit_approval::{FileBinding, Loose, Unbound, name_of_argument};
 
+use super::FileFound;
 use super::file::{LARGEST_ARGUMENT, Look, ResolvedFile, look};
 use super::names::{Name, Names};
-use super::{FileBinding, FileFound, argument};
 
 /// Memory devices without content: null, zero, full, random, urandom (null(4), random(4)).
 const MEMORY: u64 = 1;
@@ -27,7 +27,7 @@ pub struct NamedFiles {
 /// Fails if it names a file that cannot be bound.
 pub fn of_definition(at: usize, word: &CStr, cwd: &CStr) -> Result<NamedFiles, String> {
     let mut named = NamedFiles::default();
-    let what = argument::name(at);
+    let what = name_of_argument(at);
     let names = Names::of(word, cwd);
     named.has_more(at, &names);
     for name in &names.all {
@@ -49,7 +49,7 @@ pub fn of_definition(at: usize, word: &CStr, cwd: &CStr) -> Result<NamedFiles, S
 /// Uses the requester's rights. Reports missing files: the job may have other rights, and a file can appear.
 pub fn of_requester(at: usize, text: &CStr, cwd: &CStr) -> NamedFiles {
     let mut named = NamedFiles::default();
-    let what = argument::name(at);
+    let what = name_of_argument(at);
     let names = Names::of(text, cwd);
     named.has_more(at, &names);
     for name in &names.all {
@@ -102,39 +102,4 @@ fn kind_of(resolved: &ResolvedFile) -> Option<Unbound> {
         SFlag::S_IFCHR if major(device) == MEMORY && EMPTY.contains(&minor(device)) => None,
         _ => Some(Unbound::Special),
     }
-}
-
-/// A name in a request whose content is not bound. If there is none, the content of each named file is bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Loose {
-    /// The working directory, because others than root can change it.
-    Cwd,
-    Argument(usize, Unbound),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Unbound {
-    Directory,
-    /// Others than root can change it, or it cannot be read.
-    Changeable,
-    /// A device, a FIFO or a socket.
-    Special,
-    /// Generated when it is read, or another file for each process.
-    ProcessSpecific,
-    Unseen,
-    Absent,
-    /// More names than are looked up.
-    More,
-}
-
-impl Unbound {
-    pub const ALL: [Self; 7] = [
-        Self::Directory,
-        Self::Changeable,
-        Self::Special,
-        Self::ProcessSpecific,
-        Self::Unseen,
-        Self::Absent,
-        Self::More,
-    ];
 }

@@ -12,7 +12,7 @@
 mod covered;
 pub(crate) mod describe;
 mod judged;
-mod store;
+pub mod store;
 mod table;
 pub(crate) mod two_clock_expiry;
 mod used;

@@ -1,17 +1,15 @@
 //! The file `STATE/warden/grants`: rewritten as a whole on each save, read once.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::covered::Covered;
 use super::table::{Table, TemporaryGrant};
 use crate::approval::grants::two_clock_expiry::Moment;
-use crate::{state_dir::ledger::Damage, state_dir::quarantine};
+use crate::state_dir::framed_file::quarantine::{self, Damage};
+use crate::state_dir::framed_file::{self, Snapshot};
 
 /// Another version has another number.
 const MAGIC: &[u8; 16] = b"remit grants v1\n";
@@ -28,47 +26,48 @@ pub struct Saved {
 
 #[derive(Debug)]
 pub struct GrantStore {
-    path: PathBuf,
+    file: Snapshot,
 }
 
 impl GrantStore {
     pub fn in_state(state: &Path) -> Self {
-        let path = state.join("warden").join("grants");
-        Self { path }
+        Self {
+            file: Snapshot::new(state, "grants", MAGIC, MOST),
+        }
     }
 
     /// Loads the last save, if any. Quarantines a file that cannot be read, or fails.
     pub fn load(&self) -> io::Result<Result<Option<Saved>, Damage>> {
-        match self.read() {
-            Ok(saved) => Ok(Ok(Some(saved))),
-            Err(Unread::Absent) => Ok(Ok(None)),
-            Err(Unread::Damaged(why)) => Ok(Err(quarantine::move_file(&self.path, why)?)),
+        let parse = |body: Option<Vec<u8>>| body.map(|body| Saved::parse(&body)).transpose();
+        match self.file.read().and_then(parse) {
+            Ok(saved) => Ok(Ok(saved)),
+            Err(why) => quarantine::move_file(&self.file.path, why).map(Err),
         }
     }
 
-    fn read(&self) -> Result<Saved, Unread> {
-        let damaged = |why: &str| Unread::Damaged(why.to_owned());
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(&self.path);
-        let file = match opened {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unread::Absent),
-            opened => opened.map_err(|error| Unread::Damaged(error.to_string()))?,
-        };
-        let mut bytes = Vec::new();
-        let read = file.take(MOST + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Unread::Damaged(error.to_string()))?;
-        let rest = bytes.strip_prefix(MAGIC);
-        let rest = rest.ok_or_else(|| damaged("it is not a file of grants of this version"))?;
-        let (sum, body) = rest
-            .split_first_chunk::<32>()
-            .ok_or_else(|| damaged("it is cut short"))?;
-        if Sha256::digest(body).as_slice() != sum {
-            return Err(damaged("its checksum is wrong"));
-        }
-        let damaged = |error: postcard::Error| Unread::Damaged(error.to_string());
-        let (mut saved, rest) = postcard::take_from_bytes::<Saved>(body).map_err(damaged)?;
+    /// Replaces the file by a rename, and syncs it.
+    pub fn save(&self, saved: &Saved) -> io::Result<()> {
+        self.file.replace(&saved.body()?, true)
+    }
+
+    /// Saves a use. The next daemon of this boot finds it, even after a kill. Syncs only if a grant survives a
+    /// reboot. A power cut ends all others, and so does a file that it damaged.
+    pub fn save_use(&self, saved: &Saved) -> io::Result<()> {
+        let mut grants = saved.table.grants.iter();
+        let on_disk = grants.any(|granted| granted.new.across_reboot);
+        self.file.replace(&saved.body()?, on_disk)
+    }
+
+    /// Removes the file if nothing can be saved. A missing file is not an error.
+    pub fn remove(&self) -> io::Result<()> {
+        framed_file::remove(&self.file.path)
+    }
+}
+
+impl Saved {
+    fn parse(body: &[u8]) -> Result<Self, String> {
+        let damaged = |error: postcard::Error| error.to_string();
+        let (mut saved, rest) = postcard::take_from_bytes::<Self>(body).map_err(damaged)?;
         // Earlier releases wrote no more.
         if !rest.is_empty() {
             let all: Vec<Option<Vec<Covered>>> = postcard::from_bytes(rest).map_err(damaged)?;
@@ -79,68 +78,14 @@ impl GrantStore {
         Ok(saved)
     }
 
-    /// Replaces the file by a rename, and syncs it.
-    pub fn save(&self, saved: &Saved) -> io::Result<()> {
-        self.write(saved, true)
-    }
-
-    /// Saves a use. The next daemon of this boot finds it, even after a kill. Syncs only if a grant survives a
-    /// reboot. A power cut ends all others, and so does a file that it damaged.
-    pub fn save_use(&self, saved: &Saved) -> io::Result<()> {
-        let mut grants = saved.table.grants.iter();
-        self.write(saved, grants.any(|granted| granted.new.across_reboot))
-    }
-
-    fn write(&self, saved: &Saved, on_disk: bool) -> io::Result<()> {
-        let body = postcard::to_extend(saved, Vec::new()).map_err(io::Error::other)?;
+    fn body(&self) -> io::Result<Vec<u8>> {
+        let body = postcard::to_extend(self, Vec::new()).map_err(io::Error::other)?;
         // What each grant covers is appended: an earlier release does not read that far.
-        let grants = saved.table.grants.iter();
+        let grants = self.table.grants.iter();
         let covered: Vec<_> = grants.map(|granted| &granted.covered).collect();
-        let body = postcard::to_extend(&covered, body).map_err(io::Error::other)?;
-        if body.len() as u64 > MOST - 64 {
-            return Err(io::Error::other("there are too many grants"));
-        }
-        let new = self.path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&new)?;
-        file.write_all(MAGIC)?;
-        file.write_all(&Sha256::digest(&body))?;
-        file.write_all(&body)?;
-        if on_disk {
-            file.sync_all()?;
-        }
-        fs::rename(&new, &self.path)?;
-        match on_disk {
-            true => self.sync_name(),
-            false => Ok(()),
-        }
+        postcard::to_extend(&covered, body).map_err(io::Error::other)
     }
 
-    /// Removes the file if nothing can be saved. A missing file is not an error.
-    pub fn remove(&self) -> io::Result<()> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => self.sync_name(),
-        }
-    }
-
-    /// The name must survive a power cut, too.
-    fn sync_name(&self) -> io::Result<()> {
-        File::open(self.path.parent().unwrap_or(&self.path))?.sync_all()
-    }
-}
-
-enum Unread {
-    Absent,
-    Damaged(String),
-}
-
-impl Saved {
     /// Converts grants to this boot, and returns those that end by the reboot. Those that are over stay, because
     /// their end must still be recorded.
     pub fn now(self, boot: &str, now: Moment) -> (Table, Vec<(TemporaryGrant, &'static str)>) {
@@ -173,6 +118,9 @@ impl Saved {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
     use remit_common::admin::{Grantee, NewGrant};
 
     use super::*;

@@ -4,9 +4,7 @@
 //! after each record. After a kill, the next daemon knows which record is in doubt. After a machine crash, no
 //! number is used twice: numbers continue after the reserved ones, and the reservation is synced.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,7 +13,7 @@ pub use remit_trail::hex;
 use remit_trail::{Head, Link, hash_fields};
 
 use super::record::Record;
-use crate::state_dir::lock::private_file;
+use crate::state_dir::framed_file::InPlaceFile;
 
 /// Numbers reserved at a time.
 const RESERVED: u64 = 1 << 16;
@@ -49,7 +47,7 @@ impl Linked {
 pub struct Chain {
     head: Head,
     next: u64,
-    file: File,
+    file: InPlaceFile,
     boot: String,
     /// An older record, and when it was the newest.
     earlier: (u64, Instant),
@@ -63,11 +61,8 @@ impl Chain {
         boot: [u8; 16],
         is_written: impl FnOnce(&str) -> bool,
     ) -> io::Result<Self> {
-        let mut file = private_file(path)?;
-        let mut bytes = Vec::new();
-        (&mut file)
-            .take(Head::SIZE as u64 + 1)
-            .read_to_end(&mut bytes)?;
+        let file = InPlaceFile::open(path)?;
+        let bytes = file.read(0, Head::SIZE + 1)?;
         let mut head = match bytes.as_slice() {
             [] => Head::new(boot),
             bytes => Head::parse(bytes).map_err(|why| {
@@ -112,9 +107,6 @@ impl Chain {
         };
         // Allocates the bytes now, not when the disk is full.
         chain.reserve()?;
-        if let Some(dir) = path.parent().filter(|_| bytes.is_empty()) {
-            File::open(dir)?.sync_all()?;
-        }
         Ok(chain)
     }
 
@@ -203,7 +195,7 @@ impl Chain {
         self.next = linked.link.seq + 1;
         self.keep(head)?;
         if is_synced {
-            self.file.sync_data()?;
+            self.file.sync()?;
         }
         Ok(())
     }
@@ -225,7 +217,7 @@ impl Chain {
             is_stopped,
             ..self.head
         })?;
-        self.file.sync_data()
+        self.file.sync()
     }
 
     fn reserve(&mut self) -> io::Result<()> {
@@ -234,11 +226,11 @@ impl Chain {
             reserved,
             ..self.head
         })?;
-        self.file.sync_data()
+        self.file.sync()
     }
 
     fn keep(&mut self, head: Head) -> io::Result<()> {
-        self.file.write_all_at(&head.bytes(), 0)?;
+        self.file.write(0, &head.bytes())?;
         self.head = head;
         Ok(())
     }

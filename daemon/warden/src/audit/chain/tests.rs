@@ -1,4 +1,4 @@
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::path::PathBuf;
 
 use remit_trail::{Entry, Expected, Report, Verifier};
@@ -202,14 +202,15 @@ fn withdrawn_record_leaves_its_number() {
     assert_eq!(write(&mut chain).seq(), first.seq());
     // A head that cannot be written lets no record out and changes nothing in memory.
     let mut chain = Chain {
-        file: File::open(&path).unwrap(),
+        file: InPlaceFile::new(&path, File::open(&path).unwrap()),
         ..chain
     };
     assert!(chain.link(record(), 0).is_err());
-    chain.file = OpenOptions::new().write(true).open(&path).unwrap();
+    let writable = OpenOptions::new().write(true).open(&path).unwrap();
+    chain.file = InPlaceFile::new(&path, writable);
     let second = chain.link(record(), 0).unwrap();
     // A written record counts, even if the head cannot be kept.
-    chain.file = File::open(&path).unwrap();
+    chain.file = InPlaceFile::new(&path, File::open(&path).unwrap());
     assert!(chain.commit(&second, false).is_err());
     assert_eq!(chain.newest(), second.link);
     fs::remove_file(path).unwrap();

@@ -1,15 +1,16 @@
 //! Reads files and names for a policy load in a child process, because disks and directory services may block.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use remit_common::wire::Bytes;
-use remit_policy::{Diagnostic, MachineTable, Policy, Severity, User};
-use remit_policy_files::{LastKnown, Loaded, Names, Owners};
+use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source, User};
+use remit_policy_files::{Compile, LastKnown, Loaded, Names, Owners};
 use serde::{Deserialize, Serialize};
 
-use super::{Changes, Live, PolicyErrors, names_file};
+use super::{Changes, Live, PolicyErrors, compiler, names_file};
 use crate::config::{self, Config};
 use crate::identity::accounts::{People, Question};
 use crate::identity::user_names;
@@ -19,9 +20,9 @@ use crate::startup::error::Fatal;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Brought {
     pub settings: String,
-    /// Path and content.
-    pub sources: Vec<(String, Bytes)>,
-    pub machine: MachineTable,
+    pub files: Vec<String>,
+    /// The policy, encoded.
+    pub model: Bytes,
     /// For the author of the policy.
     pub warnings: Vec<String>,
     pub people: People,
@@ -55,7 +56,14 @@ impl Brought {
                 Err(why) => (names.at_start(), Some(why)),
             },
         };
-        let loaded = load(&vendor, &admin, &names).map_err(|why| {
+        let changes = RefCell::default();
+        let compile = |sources: &[Source], machine: &dyn Machine| {
+            let before = old.as_ref().map(|(policy, _)| *policy);
+            let compiled = compiler::compile(sources, machine, before)?;
+            changes.replace(Changes::of(&compiled.changes));
+            Ok((compiled.policy, compiled.warnings))
+        };
+        let loaded = load(&vendor, &admin, &names, &compile).map_err(|why| {
             unknown
                 .iter()
                 .cloned()
@@ -98,17 +106,18 @@ impl Brought {
             .concat();
         let warnings = [loaded.warnings, unsure, unable].concat();
         let warnings = [unknown.into_iter().collect(), lines(&warnings)].concat();
+        let mut warnings = warnings;
+        if loaded.policy.rules() == 0 && !loaded.sources.is_empty() {
+            let text = "none of its files has a rule, so nobody has any permission";
+            warnings.push(Diagnostic::whole(Severity::Warning, "policy", text).to_string());
+        }
         let sources = loaded.sources.into_iter();
         Ok(Self {
             settings,
-            changes: old.map_or_else(Changes::default, |(old, _)| {
-                Changes::between(old, &loaded.policy)
-            }),
-            sources: sources
-                .map(|source| (source.name, source.text.into()))
-                .collect(),
+            changes: changes.take(),
+            files: sources.map(|source| source.name).collect(),
+            model: loaded.policy.encode().into(),
             named: named(&loaded.machine),
-            machine: loaded.machine,
             warnings,
             last_known: names.last_known(),
             people: People::look_up(people),
@@ -116,8 +125,13 @@ impl Brought {
     }
 }
 
-fn load(vendor: &Path, admin: &Path, names: &Names) -> Result<Loaded, PolicyErrors> {
-    remit_policy_files::load(vendor, admin, Owners::Root, names)
+fn load(
+    vendor: &Path,
+    admin: &Path,
+    names: &Names,
+    compile: &Compile<'_>,
+) -> Result<Loaded, PolicyErrors> {
+    remit_policy_files::load(vendor, admin, Owners::Root, names, compile)
         .map_err(|found| lines(&found).join("\n"))
 }
 
@@ -199,7 +213,7 @@ mod tests {
             name: "a.toml".into(),
             text: text.into(),
         };
-        let (policy, _) = remit_policy::load(&[source], &machine).unwrap();
+        let (policy, _) = remit_policy_compile::load(&[source], &machine).unwrap();
         let found = among(&policy, &(70_000..70_010), Some(998));
         found.iter().map(ToString::to_string).collect()
     }

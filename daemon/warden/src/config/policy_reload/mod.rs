@@ -1,8 +1,9 @@
-//! Loads the policy. A child reads the files and looks up the names, and the warden builds the policy from its
-//! answer. The loop never waits for a disk or a directory service. A reload also reads `remit.toml`. Its values apply
+//! Loads the policy. A child reads the files, looks up the names and has the policy compiled by a process without rights. The
+//! warden decodes its answer. The loop never waits for a disk or a directory service. A reload also reads `remit.toml`. Its values apply
 //! from the next start, but a value that would prevent that start must be reported now.
 
 mod brought;
+mod compiler;
 mod names_file;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,12 +16,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
 use remit_confine::{Answer, in_child};
-use remit_policy::{Diagnostic, Policy, Severity, Source};
+use remit_policy::Policy;
 use remit_policy_files::LastKnown;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::audit::chain::hex;
 use crate::config::{self, Config};
 use crate::identity::accounts::{People, Question};
 use crate::identity::peer::Subject;
@@ -188,33 +187,14 @@ pub fn late() -> PolicyErrors {
     )
 }
 
-/// Builds the policy. The same files and answers give the same policy again. The child has already verified it.
 fn make(brought: Brought) -> Result<Live, PolicyErrors> {
-    let files = brought.sources.iter().map(|(name, _)| name.clone());
-    let files = files.collect();
-    let sources: Vec<Source> = brought
-        .sources
-        .into_iter()
-        .map(|(name, text)| Source {
-            name,
-            text: text.into_vec(),
-        })
-        .collect();
-    let policy = remit_policy::load_again(&sources, &brought.machine).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        lines.join("\n")
-    })?;
-    let digest = hex(&Sha256::digest(policy.digest_input()));
-    let mut warnings = brought.warnings;
-    if policy.rules() == 0 && !sources.is_empty() {
-        let text = "none of its files has a rule, so nobody has any permission";
-        warnings.push(Diagnostic::whole(Severity::Warning, "policy", text).to_string());
-    }
+    let policy = Policy::decode(&brought.model)
+        .map_err(|why| format!("the child that reads the policy sent none: {why}"))?;
     Ok(Live {
+        digest: policy.digest().to_owned(),
         policy,
-        digest,
-        files,
-        warnings,
+        files: brought.files,
+        warnings: brought.warnings,
         people: brought.people,
         named: brought.named,
         last_known: brought.last_known,
@@ -234,8 +214,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    pub fn between(old: &Policy, new: &Policy) -> Self {
-        let all = remit_policy::diff(old, new);
+    pub fn of(all: &[String]) -> Self {
         let lines = all.iter().take(caps::POLICY_CHANGES);
         Self {
             lines: lines

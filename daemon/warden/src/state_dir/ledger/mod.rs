@@ -10,19 +10,17 @@
 mod slot;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use remit_common::names::JobId;
 use remit_link::JobMeta;
 
 use crate::event_loop::timers;
 use crate::request::{Draft, Plan};
-use crate::state_dir::lock::private_file;
+use crate::state_dir::framed_file::InPlaceFile;
 
-pub use crate::state_dir::quarantine::Damage;
+pub use crate::state_dir::framed_file::quarantine::Damage;
 #[cfg(test)]
 pub use slot::tests::facts;
 use slot::{EndNote, LedgerSlot, SLOT, Started, Write};
@@ -53,8 +51,7 @@ enum SlotState {
 
 #[derive(Debug)]
 pub struct Ledger {
-    path: PathBuf,
-    file: File,
+    file: InPlaceFile,
     /// The header is written; on a full disk that happens later.
     headed: bool,
     /// A tree, because a hash table would double once, after thousands of jobs.
@@ -69,29 +66,21 @@ pub struct Ledger {
 impl Ledger {
     /// Opens or creates the file in `state`. Quarantines a file that is not a ledger of this version.
     pub fn open_file(state: &Path) -> io::Result<Self> {
-        let path = state.join("warden").join("open");
-        let file = private_file(&path)?;
+        let mut file = InPlaceFile::open(&state.join("warden").join("open"))?;
         let damage = match why_not_a_ledger(&file)? {
             None => None,
-            Some(why) => Some(crate::state_dir::quarantine::move_file(&path, why)?),
+            Some(why) => Some(file.quarantine(why)?),
         };
-        let mut ledger = Self {
-            file: match damage {
-                None => file,
-                Some(_) => private_file(&path)?,
-            },
-            path,
-            headed: false,
+        let length = file.length()?;
+        Ok(Self {
+            file,
+            headed: length > 0,
             taken: BTreeMap::new(),
             free: Vec::new(),
             ready: None,
-            slots: 0,
+            slots: length.div_ceil(SLOT as u64).saturating_sub(1),
             damage,
-        };
-        let length = ledger.file.metadata()?.len();
-        ledger.headed = length > 0;
-        ledger.slots = length.div_ceil(SLOT as u64).saturating_sub(1);
-        Ok(ledger)
+        })
     }
 
     /// Writes a plan before it is recorded and run. If this fails, nothing may run.
@@ -187,10 +176,8 @@ impl Ledger {
     /// Returns all jobs of earlier daemons, in order, and what was damaged. Damage is quarantined then.
     pub fn read_back(&mut self) -> io::Result<(Vec<FoundJob>, Option<Damage>)> {
         let (mut found, mut damaged, mut unreadable) = (Vec::new(), 0_usize, Vec::new());
-        let mut bytes = vec![0; SLOT];
         for slot in 0..self.slots {
-            let filled = read_full(&self.file, &mut bytes, slot_offset(slot))?;
-            match slot::read(bytes.get(..filled).unwrap_or_default()) {
+            match slot::read(&self.file.read(slot_offset(slot), SLOT)?) {
                 LedgerSlot::Free => self.free.push(slot),
                 LedgerSlot::Job(job) if !self.taken.contains_key(&job.entry.job) => {
                     damaged += usize::from(matches!(job.past, Past::Lost | Past::Unknown));
@@ -204,7 +191,7 @@ impl Ledger {
         found.sort_by_key(|job| job.entry.number);
         let damaged = damaged + unreadable.len();
         if damaged > 0 {
-            self.damage = Some(crate::state_dir::quarantine::copied(&self.path, damaged));
+            self.damage = Some(self.file.keep_copy(damaged));
         }
         // What could not be quarantined stays: the next start tries again.
         if self
@@ -221,7 +208,7 @@ impl Ledger {
     }
 
     pub fn sync(&self) {
-        if let Err(error) = self.file.sync_data() {
+        if let Err(error) = self.file.sync() {
             say!("the ledger of jobs may not survive a power cut: {error}");
         }
     }
@@ -322,7 +309,7 @@ impl Ledger {
         if !self.headed {
             let mut header = MAGIC.to_vec();
             header.resize(SLOT, 0);
-            self.file.write_all_at(&header, 0)?;
+            self.file.write(0, &header)?;
             self.headed = true;
         }
         Ok(())
@@ -335,8 +322,7 @@ impl Ledger {
     }
 
     fn write(&self, slot: u64, (at, bytes): &Write) -> io::Result<()> {
-        self.file
-            .write_all_at(bytes, slot_offset(slot) + *at as u64)
+        self.file.write(slot_offset(slot) + *at as u64, bytes)
     }
 }
 
@@ -345,12 +331,11 @@ const fn slot_offset(slot: u64) -> u64 {
     (slot + 1) * SLOT as u64
 }
 
-fn why_not_a_ledger(file: &File) -> io::Result<Option<String>> {
-    let length = file.metadata()?.len();
-    let mut magic = [0; MAGIC.len()];
-    let filled = read_full(file, &mut magic, 0)?;
+fn why_not_a_ledger(file: &InPlaceFile) -> io::Result<Option<String>> {
+    let length = file.length()?;
+    let magic = file.read(0, MAGIC.len())?;
     let slots = length.div_ceil(SLOT as u64);
-    Ok(if length > 0 && (filled < magic.len() || magic != *MAGIC) {
+    Ok(if length > 0 && magic != MAGIC {
         Some("not a ledger of this version of remit".to_owned())
     } else if slots > SLOTS {
         Some(format!("it has {slots} slots, over {SLOTS}"))
@@ -359,21 +344,11 @@ fn why_not_a_ledger(file: &File) -> io::Result<Option<String>> {
     })
 }
 
-fn read_full(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, at + filled as u64)? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    Ok(filled)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs::{self, File};
+    use std::os::unix::fs::{FileExt, PermissionsExt};
+    use std::path::PathBuf;
 
     use super::slot::tests::{ended, entry};
     use super::*;

@@ -1,36 +1,27 @@
 //! Format of one slot of the ledger.
 //!
-//! Four parts have fixed offsets, so a write to one touches no other: start, recorded mark, end, entry. Each begins
-//! with its length (4 bytes, little-endian) and a checksum. That is the first 8 bytes of the SHA-256 of its name,
-//! the job's id and itself. So a torn part, or another job's, is known as damaged. Without a part, these are zero.
+//! Four parts have fixed offsets, so a write to one touches no other: start, recorded mark, end, entry. The job is the
+//! owner of the first three.
 
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, Enforced, State};
 use remit_common::text;
 use remit_common::wire::Effect;
 use remit_link::{JobMeta, Owner};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::request::Draft;
+use crate::state_dir::framed_file::part::{Decoded, HEAD, Part};
 
 pub const SLOT: usize = 8 << 10;
-/// Length and checksum.
-const HEAD: usize = 4 + 8;
+/// The entry names its job itself.
+const NO_OWNER: [u8; 16] = [0; 16];
 /// A kill never tears a write within one page.
 const PAGE: usize = 4096;
 /// A longer cause of an end is cut to these bytes, so the part fits.
 const CAUSE: usize = 1 << 10;
 
-/// A part's offset and size. All parts of a usual job are in the first page of its slot.
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    name: &'static [u8],
-    at: usize,
-    space: usize,
-}
-
+// All parts of a usual job are in the first page of its slot.
 const STARTED: Part = Part {
     name: b"started",
     at: 0,
@@ -157,7 +148,7 @@ pub fn emptying() -> Write {
 
 /// Returns what to write, in this order, to fill an empty slot. Until the last write the slot is free.
 pub fn opening(entry: &Entry) -> Result<Vec<Write>, String> {
-    let mut part = encode(ENTRY, None, entry)?;
+    let mut part = ENTRY.encode(NO_OWNER, entry)?;
     if ENTRY.at + part.len() <= PAGE {
         return Ok(vec![(ENTRY.at, part)]);
     }
@@ -166,12 +157,12 @@ pub fn opening(entry: &Entry) -> Result<Vec<Write>, String> {
 }
 
 pub fn starting(job: JobId, started: &Started) -> Result<Write, String> {
-    Ok((STARTED.at, encode(STARTED, Some(job), started)?))
+    Ok((STARTED.at, STARTED.encode(job.0, started)?))
 }
 
 /// If the end is too long, omits the sandbox layers and denials and cuts the cause. Then it fits.
 pub fn ending(job: JobId, ended: &EndNote<'_>) -> Result<Write, String> {
-    let part = encode(ENDED, Some(job), ended).or_else(|_| {
+    let part = ENDED.encode(job.0, ended).or_else(|_| {
         let mut short = Ended {
             started_ms: ended.started_ms,
             waited_ms: ended.waited_ms,
@@ -181,13 +172,13 @@ pub fn ending(job: JobId, ended: &EndNote<'_>) -> Result<Write, String> {
         short.ending.denials.clear();
         let cause = &mut short.ending.cause;
         cause.truncate(cause.floor_char_boundary(CAUSE));
-        encode(ENDED, Some(job), &short)
+        ENDED.encode(job.0, &short)
     })?;
     Ok((ENDED.at, part))
 }
 
 pub fn recording(job: JobId) -> Result<Write, String> {
-    Ok((RECORDED.at, encode(RECORDED, Some(job), &())?))
+    Ok((RECORDED.at, RECORDED.encode(job.0, &())?))
 }
 
 pub fn freeing() -> Write {
@@ -196,18 +187,18 @@ pub fn freeing() -> Write {
 
 /// The slot at the end of the file may be short.
 pub fn read(slot: &[u8]) -> LedgerSlot {
-    let entry: Entry = match decode(ENTRY, None, slot) {
+    let entry: Entry = match ENTRY.decode(NO_OWNER, slot) {
         Decoded::Nothing => return LedgerSlot::Free,
         Decoded::Damaged => return LedgerSlot::Damaged,
         Decoded::Whole(entry) => entry,
     };
-    let started: Decoded<Started> = decode(STARTED, Some(entry.job), slot);
-    let ended: Decoded<Ended> = decode(ENDED, Some(entry.job), slot);
+    let started: Decoded<Started> = STARTED.decode(entry.job.0, slot);
+    let ended: Decoded<Ended> = ENDED.decode(entry.job.0, slot);
     let job_uid = match &started {
         Decoded::Whole(started) => started.job_uid,
         Decoded::Nothing | Decoded::Damaged => entry.job_uid,
     };
-    let recorded: Decoded<()> = decode(RECORDED, Some(entry.job), slot);
+    let recorded: Decoded<()> = RECORDED.decode(entry.job.0, slot);
     let past = match (ended, started) {
         (Decoded::Whole(ended), _) => match recorded {
             Decoded::Whole(()) => Past::Ended(Box::new(ended)),
@@ -227,53 +218,6 @@ pub fn read(slot: &[u8]) -> LedgerSlot {
         job_uid,
         past,
     }))
-}
-
-fn encode(part: Part, job: Option<JobId>, value: &impl Serialize) -> Result<Vec<u8>, String> {
-    let body = postcard::to_extend(value, Vec::new()).map_err(|error| error.to_string())?;
-    if HEAD + body.len() > part.space {
-        return Err(format!("{} bytes do not fit into a slot", body.len()));
-    }
-    let length = u32::try_from(body.len()).map_err(|error| error.to_string())?;
-    let mut bytes = length.to_le_bytes().to_vec();
-    bytes.extend(checksum(part, job, &body));
-    bytes.extend(body);
-    Ok(bytes)
-}
-
-enum Decoded<T> {
-    Nothing,
-    Whole(T),
-    Damaged,
-}
-
-fn decode<T: DeserializeOwned>(part: Part, job: Option<JobId>, slot: &[u8]) -> Decoded<T> {
-    let space = slot.get(part.at..).unwrap_or_default();
-    let head = space.get(..HEAD.min(space.len())).unwrap_or_default();
-    if head.iter().all(|byte| *byte == 0) {
-        return Decoded::Nothing;
-    }
-    match whole(part, job, space).and_then(|body| postcard::from_bytes(body).ok()) {
-        Some(value) => Decoded::Whole(value),
-        None => Decoded::Damaged,
-    }
-}
-
-fn whole(part: Part, job: Option<JobId>, space: &[u8]) -> Option<&[u8]> {
-    let (length, rest) = space.split_first_chunk::<4>()?;
-    let (sum, rest) = rest.split_first_chunk::<8>()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-    let body = rest.get(..length).filter(|_| length <= part.space)?;
-    (checksum(part, job, body) == *sum).then_some(body)
-}
-
-fn checksum(part: Part, job: Option<JobId>, body: &[u8]) -> [u8; 8] {
-    let hash = Sha256::new()
-        .chain_update(part.name)
-        .chain_update(job.map_or([0; 16], |job| job.0))
-        .chain_update(body)
-        .finalize();
-    hash.first_chunk().copied().unwrap_or_default()
 }
 
 impl FoundJob {

@@ -1,0 +1,25 @@
+//! What an approver reads of a request. It is made from the bytes whose digest is approved, by the program of the
+//! approver: the daemon draws nothing of it.
+//!
+//! The code is pure and needs no privilege. It must not show anything of a request that was not verified.
+
+// Whoever shows a request needs to know each part.
+#![warn(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod describe;
+mod exact;
+#[cfg(test)]
+mod fixture;
+mod risks;
+mod shown;
+mod verified;
+mod view;
+
+pub use shown::shown;
+pub use verified::{Unverified, Verified};
+pub use view::{DOES, FileView, ShownRequest};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

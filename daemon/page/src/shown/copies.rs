@@ -1,0 +1,51 @@
+//! Shows copies of files: their content as far as it fits, and whether the originals are the same.
+
+use remit_approval::{COPIES, Now, arguments_sentence};
+
+use super::{Content, script_lines};
+use crate::verified::Verified;
+
+const HEAD: usize = 180;
+
+/// Each copy gets an equal part of the bytes, with a header line of remit's.
+pub fn shown(verified: &Verified, free_bytes: usize) -> Vec<String> {
+    let copies = verified.request.copied();
+    let shown = copies.len().min(COPIES);
+    let more = copies.len() - shown;
+    let each = free_bytes.checked_div(shown).unwrap_or_default();
+    let each = each.saturating_sub(HEAD);
+    let copies = copies.into_iter().zip(&verified.copies);
+    let lines = copies.flat_map(|((at, file), copy)| {
+        let content = Content::of(copy, file.sha256);
+        let mut lines = script_lines(content, each);
+        if let Some(head) = lines.first_mut() {
+            // The mark of remit's own words: no line of content can have it.
+            *head = format!("[… argument {at}, in a copy: {head} …]");
+        }
+        lines
+    });
+    let more = (more > 0).then(|| format!("[… {more} copies more are not shown …]"));
+    lines.chain(more).collect()
+}
+
+/// Notes copies that differ from the file an approver would find. Includes copies that were not compared.
+pub fn notes(verified: &Verified) -> Vec<String> {
+    let copies = verified.request.copied();
+    let today = &verified.context.today;
+    let of = |wanted: Now| -> Vec<usize> {
+        let numbers = copies.iter().map(|(at, _)| *at);
+        let now = |at: &usize| today.get(at).copied().unwrap_or(Now::Unknown);
+        numbers.filter(|at| now(at) == wanted).collect()
+    };
+    let other = arguments_sentence(
+        &of(Now::Other),
+        "is not the file that has its name now: what is shown and approved is the copy",
+        "are not the files that have their names now: what is shown and approved are the copies",
+    );
+    let unknown = arguments_sentence(
+        &of(Now::Unknown),
+        "was not compared with the file that has its name now: what is shown and approved is the copy",
+        "were not compared with the files that have their names now: what is shown and approved are the copies",
+    );
+    other.into_iter().chain(unknown).collect()
+}

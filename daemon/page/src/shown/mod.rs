@@ -1,0 +1,332 @@
+//! Builds what an approver sees. Every byte is shown, or counted and hashed. Any request fits one frame.
+
+mod copies;
+mod does;
+
+use std::ffi::CString;
+
+use remit_approval::{BoundFile, FileBinding};
+use remit_common::admin::PendingView;
+use remit_common::escape::{self, quoted, words};
+use sha2::{Digest, Sha256};
+
+use crate::describe as in_words;
+use crate::exact::exact;
+use crate::hex;
+use crate::risks;
+use crate::verified::Verified;
+use crate::view::{FileView, ShownRequest};
+
+/// Bytes shown of each part. Their sum is below 64 KiB, on any terminal more than anybody reads.
+const ARGV: usize = 12 << 10;
+const ENV: usize = 9 << 10;
+const FILES: usize = 5 << 10;
+const SCRIPT: usize = 6 << 10;
+const STDIN: usize = 2 << 10;
+/// Every byte of a reason in its longest escape.
+const REASON: usize = 4 * remit_common::caps::REASON + 200;
+const CWD: usize = 1 << 10;
+const LINE: usize = 400;
+const APPROVERS: usize = 16;
+/// Bytes of one element, widest first. The first width that shows all elements is used.
+const WIDTHS: [usize; 5] = [8 << 10, 2 << 10, 1 << 10, 512, 200];
+const SCRIPT_LINE: usize = 400;
+const OVERHEAD: usize = 4;
+/// Bytes of a content that are looked at.
+const START: usize = 8 << 10;
+/// Bytes of a text in a list.
+const LISTED: usize = 300;
+
+/// A content with its size and hash, as far as it may be shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Content<'a> {
+    pub size: usize,
+    pub sha256: [u8; 32],
+    pub start: &'a [u8],
+}
+
+impl<'a> Content<'a> {
+    pub(crate) fn of(bytes: &'a [u8], sha256: [u8; 32]) -> Self {
+        Self {
+            size: bytes.len(),
+            sha256,
+            start: bytes.get(..START).unwrap_or(bytes),
+        }
+    }
+}
+
+/// Returns the texts of a request, for a page or for programs.
+#[must_use]
+pub fn shown(verified: &Verified) -> ShownRequest {
+    let Verified {
+        request,
+        context,
+        digest,
+        ..
+    } = verified;
+    let elements = elements(verified);
+    let (argv, more_argv) = fit(&elements, ARGV);
+    let login = match context.loginuid {
+        Some(uid) => format!("loginuid {uid}, {}", context.peer),
+        None => format!("no login, {}", context.peer),
+    };
+    // What the list says of signed parts is not used.
+    let reason = request.reason.as_deref().unwrap_or_default();
+    let pending = PendingView {
+        job: request.job,
+        user: quoted(request.requester_name.as_bytes(), LISTED),
+        uid: request.requester_uid,
+        reason: quoted(reason.as_bytes(), LISTED),
+        digest: *digest,
+        ..context.pending.clone()
+    };
+    ShownRequest {
+        pending: line_of(&pending),
+        login: words(&login, LINE),
+        client: exact(context.client.as_bytes(), LINE),
+        reason: match &request.reason {
+            Some(reason) => exact(reason.as_bytes(), REASON),
+            None => String::new(),
+        },
+        summary: words(&context.summary, LINE),
+        risks: [
+            copies::notes(verified),
+            risks::risks(verified, argv.len()),
+            does::shown(&request.does),
+        ]
+        .concat(),
+        argv,
+        more_argv: u32::try_from(more_argv).unwrap_or(u32::MAX),
+        files: views(&request.files),
+        cwd: exact(request.cwd.as_bytes(), CWD),
+        env: all_or_counted(&request.env, ENV, "variables"),
+        script: match verified.script() {
+            Some(script) => script_lines(script, SCRIPT),
+            None => copies::shown(verified, SCRIPT),
+        },
+        stdin: match request.secret_stdin {
+            Some(_) => Some("[… a secret …]".into()),
+            None => verified.stdin().map(stdin_words),
+        },
+        profile: in_words::profile(&context.profile),
+        limits: in_words::limits(&request.limits, request.runtime_s, &context.runtime_source),
+        rule: words(&request.rule, LINE),
+        policy: words(&request.policy, LINE),
+    }
+}
+
+impl Verified {
+    pub(crate) fn script(&self) -> Option<Content<'_>> {
+        let (bytes, sha256) = (self.script.as_ref()?, self.request.script?);
+        Some(Content::of(bytes, sha256))
+    }
+
+    pub(crate) fn stdin(&self) -> Option<Content<'_>> {
+        let (bytes, sha256) = (self.stdin.as_ref()?, self.request.stdin?);
+        Some(Content::of(bytes, sha256))
+    }
+}
+
+/// SHA-256 of parts, each followed by a NUL byte, as in /proc/PID/cmdline.
+pub(crate) fn hash_of_all<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+        hash.update([0]);
+    }
+    hash.finalize().into()
+}
+
+/// Bounds text that is already escaped.
+fn line_of(pending: &PendingView) -> PendingView {
+    let by = pending.by.iter().map(|name| words(name, 100));
+    let mut by: Vec<_> = by.take(APPROVERS).collect();
+    if let Some(more) = pending
+        .by
+        .len()
+        .checked_sub(APPROVERS)
+        .filter(|more| *more > 0)
+    {
+        by.push(format!("[… {more} more …]"));
+    }
+    PendingView {
+        user: words(&pending.user, LINE),
+        command: words(&pending.command, LINE),
+        reason: words(&pending.reason, LINE),
+        by,
+        ..pending.clone()
+    }
+}
+
+enum Element<'a> {
+    Bytes(&'a [u8]),
+    Secret(&'a [u8]),
+}
+
+fn elements(verified: &Verified) -> Vec<Element<'_>> {
+    let request = &verified.request;
+    let argv = request.argv.iter();
+    let mut all: Vec<_> = argv.map(|arg| Element::Bytes(arg.as_bytes())).collect();
+    for (index, before) in request.secrets() {
+        if let Some(element) = all.get_mut(index) {
+            *element = Element::Secret(before);
+        }
+    }
+    all
+}
+
+trait Show {
+    fn show(&self, width: usize) -> String;
+}
+
+impl Show for Element<'_> {
+    fn show(&self, width: usize) -> String {
+        const SECRET: &str = "[… a secret …]";
+        match self {
+            Self::Bytes(bytes) => exact(bytes, width),
+            Self::Secret([]) => SECRET.into(),
+            Self::Secret(before) => format!("{}{SECRET}", exact(before, width)),
+        }
+    }
+}
+
+impl Show for CString {
+    fn show(&self, width: usize) -> String {
+        exact(self.as_bytes(), width)
+    }
+}
+
+/// Shows all elements as wide as possible, otherwise as many as fit. Returns the number of omitted ones.
+fn fit<T: Show>(all: &[T], free_bytes: usize) -> (Vec<String>, usize) {
+    let narrowest = WIDTHS.last().copied().unwrap_or_default();
+    for width in WIDTHS {
+        let mut left = free_bytes;
+        let mut texts = Vec::new();
+        for one in all {
+            let text = one.show(width);
+            let Some(rest) = left.checked_sub(text.len() + OVERHEAD) else {
+                break;
+            };
+            left = rest;
+            texts.push(text);
+        }
+        if texts.len() == all.len() || width == narrowest {
+            let more = all.len() - texts.len();
+            return (texts, more);
+        }
+    }
+    (Vec::new(), all.len())
+}
+
+/// Like [`fit`], with a line that counts and hashes omitted elements.
+fn all_or_counted(all: &[CString], free_bytes: usize, what: &str) -> Vec<String> {
+    let (mut texts, more) = fit(all, free_bytes);
+    if more > 0 {
+        let hash = hex(&hash_of_all(all.iter().map(|one| one.as_bytes())));
+        texts.push(format!("[… {more} {what} more, sha256 of all {hash} …]"));
+    }
+    texts
+}
+
+fn views(files: &[BoundFile]) -> Vec<FileView> {
+    let mut free_bytes = FILES;
+    let mut views: Vec<FileView> = Vec::new();
+    for file in files {
+        let view = view(file);
+        let size = view.what.len() + view.path.len() + 32 + 3 * OVERHEAD;
+        let Some(left) = free_bytes.checked_sub(size) else {
+            break;
+        };
+        free_bytes = left;
+        views.push(view);
+    }
+    let rest = files.get(views.len()..).unwrap_or_default();
+    if !rest.is_empty() {
+        let mut hash = Sha256::new();
+        rest.iter().for_each(|file| hash.update(file.sha256));
+        views.push(FileView {
+            what: format!("[… {} files more …]", rest.len()),
+            path: "their sizes together, and the sha256 of their sha256".into(),
+            size: rest
+                .iter()
+                .map(|file| file.size)
+                .fold(0, u64::saturating_add),
+            sha256: hash.finalize().into(),
+        });
+    }
+    views
+}
+
+fn view(file: &BoundFile) -> FileView {
+    let path = exact(file.real.as_bytes(), LINE);
+    let what = match file.held {
+        FileBinding::Checked | FileBinding::Seen => words(&file.what, 100),
+        FileBinding::Copied => format!("{}, in a copy", words(&file.what, 100)),
+    };
+    FileView {
+        what: match file.real == file.name {
+            true => what,
+            false => format!("{what}, by the name {}", exact(file.name.as_bytes(), LINE)),
+        },
+        path,
+        size: file.size,
+        sha256: file.sha256,
+    }
+}
+
+fn script_lines(script: Content<'_>, mut free_bytes: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (mut bytes, mut shortened) = (0, 0);
+    let mut rest = script.start;
+    while !rest.is_empty() {
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let (line, after) = match end {
+            Some(end) => (rest.get(..end), rest.get(end + 1..)),
+            None => (Some(rest), None),
+        };
+        let line = line.unwrap_or_default();
+        let text = match line {
+            [] => String::new(),
+            line => exact(line, SCRIPT_LINE),
+        };
+        let Some(left) = free_bytes.checked_sub(text.len() + OVERHEAD) else {
+            break;
+        };
+        free_bytes = left;
+        lines.push(text);
+        shortened += usize::from(escape::start(line, SCRIPT_LINE).1 < line.len());
+        bytes += line.len() + usize::from(end.is_some());
+        rest = after.unwrap_or_default();
+    }
+    let mut head = format!(
+        "{}, sha256 {}",
+        in_words::size(script.size as u64),
+        hex(&script.sha256)
+    );
+    match (script.size.saturating_sub(bytes), shortened) {
+        (0, 0) => head.push_str(", all of it:"),
+        (0, _) => head.push_str(&format!("; all lines, {shortened} of them cut:")),
+        (more, _) => {
+            let cut = format!("[… {more} bytes more …]");
+            head.push_str(&format!("; the first {} lines, {cut}:", lines.len()));
+            // Also where it ends: after hundreds of lines, the head has left the screen.
+            lines.push(cut);
+        }
+    }
+    lines.insert(0, head);
+    lines
+}
+
+fn stdin_words(stdin: Content<'_>) -> String {
+    let (text, taken) = escape::start(stdin.start, STDIN);
+    let size = in_words::size(stdin.size as u64);
+    let head = format!("{size}, sha256 {}", hex(&stdin.sha256));
+    match stdin.size.saturating_sub(taken) {
+        0 if stdin.size == 0 => head,
+        0 => format!("{head}: {text}"),
+        more => format!("{head}, begins: {text}[… {more} bytes more …]"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! A daemon's answer, checked: what is shown is what the digest covers.
+
+use std::fmt;
+
+use remit_approval::{Answer, ApprovalRequest, COPIES, Context, Undecodable, decode};
+use remit_common::names::JobId;
+use sha2::{Digest, Sha256};
+
+use crate::hex;
+
+/// A request whose digest was computed here, with contents that have its hashes.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    pub(crate) request: ApprovalRequest,
+    pub(crate) context: Context,
+    pub(crate) digest: [u8; 32],
+    pub(crate) script: Option<Vec<u8>>,
+    pub(crate) stdin: Option<Vec<u8>>,
+    /// In the order of [`ApprovalRequest::copied`], the first [`COPIES`].
+    pub(crate) copies: Vec<Vec<u8>>,
+}
+
+/// Reason why an answer is not shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unverified {
+    /// Its parts do not fit together.
+    Torn,
+    /// The signed bytes are not one request.
+    Undecodable(Undecodable),
+    /// The daemon lists another digest than that of the bytes.
+    OtherDigest {
+        /// Digest of the bytes.
+        computed: [u8; 32],
+        /// Digest in the list entry.
+        listed: [u8; 32],
+    },
+    /// The list entry is that of another request.
+    OtherJob(JobId),
+    /// The sandbox that is described is not the one that is signed.
+    OtherProfile,
+    /// This content is missing, or its SHA-256 is not the signed one.
+    OtherContent(String),
+}
+
+impl fmt::Display for Unverified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the daemon's answer is not shown, and nothing was approved: ")?;
+        match self {
+            Self::Torn => f.write_str("its parts do not fit together"),
+            Self::Undecodable(why) => write!(f, "its bytes are not a request: {why}"),
+            Self::OtherDigest { computed, listed } => write!(
+                f,
+                "its bytes have the digest {}, but the daemon lists the request with {}",
+                hex(computed),
+                hex(listed)
+            ),
+            Self::OtherJob(job) => write!(f, "it is about another request, {job}"),
+            Self::OtherProfile => f.write_str("it describes another sandbox than the request's"),
+            Self::OtherContent(what) => write!(f, "{what} is not what the request's hash covers"),
+        }
+    }
+}
+
+impl std::error::Error for Unverified {}
+
+impl Verified {
+    /// Checks an answer of the daemon.
+    ///
+    /// # Errors
+    /// Any part of it contradicts another.
+    pub fn of(answer: &[u8]) -> Result<Self, Unverified> {
+        let Answer {
+            context,
+            request: bytes,
+            contents,
+        } = Answer::split(answer).ok_or(Unverified::Torn)?;
+        let request = decode(bytes).map_err(Unverified::Undecodable)?;
+        let digest: [u8; 32] = Sha256::digest(bytes).into();
+        let listed = context.pending.digest;
+        if digest != listed {
+            let computed = digest;
+            return Err(Unverified::OtherDigest { computed, listed });
+        }
+        if request.job != context.pending.job {
+            return Err(Unverified::OtherJob(request.job));
+        }
+        if request.profile != context.profile.name {
+            return Err(Unverified::OtherProfile);
+        }
+        let mut contents = contents.into_iter();
+        let mut next = |what: &str, sha256: &[u8; 32]| {
+            let content = contents.next().unwrap_or_default();
+            match <[u8; 32]>::from(Sha256::digest(content)) == *sha256 {
+                true => Ok(content.to_vec()),
+                false => Err(Unverified::OtherContent(what.to_owned())),
+            }
+        };
+        let script = request.script.as_ref();
+        let script = script
+            .map(|sha256| next("the script", sha256))
+            .transpose()?;
+        let stdin = request.stdin.as_ref();
+        let stdin = stdin.map(|sha256| next("standard input", sha256));
+        let stdin = stdin.transpose()?;
+        let copies = request.copied().into_iter().take(COPIES);
+        let copies = copies.map(|(at, file)| {
+            let what = format!("the copy of argument {at}");
+            let copy = next(&what, &file.sha256)?;
+            match u64::try_from(copy.len()) == Ok(file.size) {
+                true => Ok(copy),
+                false => Err(Unverified::OtherContent(what)),
+            }
+        });
+        let copies = copies.collect::<Result<Vec<_>, _>>()?;
+        match contents.next() {
+            Some(_) => Err(Unverified::Torn),
+            None => Ok(Self {
+                request,
+                context,
+                digest,
+                script,
+                stdin,
+                copies,
+            }),
+        }
+    }
+
+    /// Returns the SHA-256 of the signed bytes. An approval of what is shown has this digest.
+    #[must_use]
+    pub const fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_approval::{BoundArgument, BoundFile, BoundPass, BoundPath, FileBinding};
+    use remit_policy::PathIs;
+
+    use super::*;
+    use crate::fixture::{Asked, Scene, file};
+
+    fn copied() -> Asked {
+        let mut asked = Scene::new().asks_for(&[b"cat", b"/srv/a"]);
+        asked.request.slots.push(BoundArgument::Path(BoundPath {
+            index: 1,
+            before: Vec::new(),
+            under: c"/srv".into(),
+            beneath: c"a".into(),
+            is: PathIs::File,
+            pass: BoundPass::Copy,
+        }));
+        asked.request.files.push(BoundFile {
+            held: FileBinding::Copied,
+            size: 3,
+            sha256: Sha256::digest(b"abc").into(),
+            ..file("argument 1", "/srv/a", "/srv/a")
+        });
+        asked.contents.push(b"abc".to_vec());
+        asked
+    }
+
+    fn refused(change: fn(&mut Asked)) -> Unverified {
+        let mut asked = copied();
+        change(&mut asked);
+        Verified::of(&asked.answer()).unwrap_err()
+    }
+
+    #[test]
+    fn copy_has_the_signed_hash_and_size() {
+        assert_eq!(copied().verified().copies, [b"abc"]);
+        let other = Unverified::OtherContent("the copy of argument 1".into());
+        assert_eq!(refused(|asked| asked.contents[0] = b"abd".to_vec()), other);
+        assert_eq!(refused(|asked| asked.contents.clear()), other);
+        assert_eq!(refused(|asked| asked.request.files[0].size = 4), other);
+        let more = refused(|asked| asked.contents.push(b"more".to_vec()));
+        assert_eq!(more, Unverified::Torn);
+    }
+
+    #[test]
+    fn digest_is_computed_over_the_bytes() {
+        let asked = copied();
+        let bytes = remit_approval::encode(&asked.request);
+        let computed: [u8; 32] = Sha256::digest(&bytes).into();
+        assert_eq!(copied().verified().digest(), computed);
+        let listed = [0; 32];
+        let refused = Verified::of(&asked.lies(&bytes)).unwrap_err();
+        assert_eq!(refused, Unverified::OtherDigest { computed, listed });
+    }
+
+    #[test]
+    fn answer_cut_anywhere_is_refused() {
+        let answer = copied().answer();
+        for end in 0..answer.len() {
+            assert!(Verified::of(&answer[..end]).is_err(), "{end}");
+        }
+    }
+}

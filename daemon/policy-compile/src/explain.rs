@@ -1,0 +1,248 @@
+//! Explains a verdict: every rule, and why it counts or does not. This is for administrators. [`Policy::decide`]
+//! reports less to a caller.
+
+use remit_common::refusal::Code;
+use remit_common::wire::Effect;
+
+use remit_policy::decide::{Ask, Called, CallerIds, Verdict, lists};
+use remit_policy::model::glob::Glob;
+use remit_policy::model::names::RUN;
+use remit_policy::model::policy::Policy;
+use remit_policy::model::rule::{DenyRule, GrantRule, Nature, RuleId};
+use remit_policy::quoted;
+
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    pub verdict: Verdict,
+    pub why: String,
+    /// Every denial, then every grant, the strictest first, with the reason why it counts or not. The text of the
+    /// deciding rule begins with `decides`.
+    pub considered: Vec<(RuleId, String)>,
+}
+
+struct Question<'a> {
+    caller: CallerIds<'a>,
+    name: &'a str,
+    nature: Nature<'a>,
+    run: Option<(&'a str, &'a [&'a [u8]])>,
+    call: Option<Called<'a>>,
+}
+
+/// Judges one request as [`Policy::decide`] does, and explains every rule. Takes time in proportion to all rules.
+pub fn explain(policy: &Policy, caller: CallerIds<'_>, ask: &Ask<'_>) -> Explanation {
+    let verdict = policy.decide(caller, ask);
+    let question = match *ask {
+        Ask::Run {
+            profile,
+            argv0: _,
+            env_names,
+        } => Some(Question {
+            caller,
+            name: RUN,
+            nature: Nature::Looks,
+            run: Some((profile.unwrap_or(&policy.read.name), env_names)),
+            call: None,
+        }),
+        Ask::Command {
+            name,
+            effect: _,
+            args,
+        } => Some(Question {
+            caller,
+            name,
+            nature: policy
+                .named(name)
+                .map_or(Nature::Looks, |named| named.nature()),
+            run: None,
+            call: policy.named(name).map(|named| named.with(args)),
+        }),
+        Ask::Try { .. } => None,
+    };
+    let mut considered = Vec::new();
+    if let Some(question) = &question {
+        let denies = policy.denies.iter();
+        considered.extend(denies.map(|rule| (rule.id.clone(), question.denial(rule, &verdict))));
+        let grants = policy.grants.iter();
+        considered.extend(grants.map(|rule| (rule.id.clone(), question.grant(rule, &verdict))));
+    }
+    Explanation {
+        why: why(policy, &verdict, question.as_ref()),
+        verdict,
+        considered,
+    }
+}
+
+fn why(policy: &Policy, verdict: &Verdict, question: Option<&Question<'_>>) -> String {
+    match verdict {
+        Verdict::Allow(grant) => format!(
+            "allowed in profile {} by {}",
+            grant.profile().name,
+            grant.basis()
+        ),
+        Verdict::Ask(pending) => format!(
+            "allowed in profile {} by {}; it {}; one of them, never who asks, types: remit approve ID",
+            pending.profile().name,
+            pending.rule(),
+            pending.approval()
+        ),
+        Verdict::Deny(denial) => match question {
+            Some(question) if question.run.is_none() && denial.is_as_unknown() => {
+                let name = quoted(question.name);
+                match policy.named(question.name) {
+                    None => format!("there is no command {name}"),
+                    Some(_) => format!(
+                        "no rule grants {name} to this caller: it is refused as an unknown \
+                             command"
+                    ),
+                }
+            }
+            Some(question) if denial.code == Code::InvalidArgs => {
+                let word = match policy.named(question.name).map(|named| named.effect()) {
+                    Some(Effect::Change) => "change",
+                    Some(Effect::Read) | None => "run",
+                };
+                format!(
+                    "{}; ask for '{word} {}' instead",
+                    denial.what, question.name
+                )
+            }
+            _ => denial.what.clone(),
+        },
+    }
+}
+
+impl Question<'_> {
+    fn denial(&self, rule: &DenyRule, verdict: &Verdict) -> String {
+        let name = quoted(self.name);
+        if !rule.to.include(self.caller) {
+            return "is not about this caller".into();
+        }
+        if !rule.denies(self.name) {
+            return format!("does not deny {name}");
+        }
+        if !rule.touches(self.call) {
+            return format!("denies {name} only with {}", rule.scope);
+        }
+        match verdict {
+            Verdict::Deny(denial) if denial.rule.as_ref() == Some(&rule.id) => {
+                format!("decides: denies {name}")
+            }
+            Verdict::Deny(denial) if denial.rule.is_none() => {
+                format!("denies {name}, which this caller may not use anyway")
+            }
+            Verdict::Allow(_) | Verdict::Ask(_) | Verdict::Deny(_) => format!("denies {name} too"),
+        }
+    }
+
+    fn grant(&self, rule: &GrantRule, verdict: &Verdict) -> String {
+        let name = quoted(self.name);
+        if !rule.to.include(self.caller) {
+            return "is not about this caller".into();
+        }
+        if !rule.allows(self.name, self.nature) {
+            let by_pattern = |glob: &&Glob| glob.matches(self.name);
+            return match rule.allow.iter().find(by_pattern) {
+                Some(glob) if matches!(self.nature, Nature::LooksBeyond { .. }) => format!(
+                    "does not allow {name}, whose profile gives more than 'read': its pattern '{glob}' is not for \
+                     commands of another file that do, without effect = \"change\"; write the name whole"
+                ),
+                Some(glob) if self.nature == Nature::LooksUnconfined => format!(
+                    "does not allow {name}, which runs without a sandbox: its pattern '{glob}' is not for such \
+                     commands, without effect = \"change\"; write the name whole"
+                ),
+                Some(glob) if self.nature == Nature::Changes => format!(
+                    "does not allow {name}, which changes the host: its pattern '{glob}' is for commands \
+                     that look, without effect = \"change\""
+                ),
+                _ => format!("does not allow {name}"),
+            };
+        }
+        if !rule.covers(self.call) {
+            let asked = rule.approval.as_ref();
+            let asked = asked.filter(|_| rule.counts_for(self.call));
+            return match (asked, verdict) {
+                (Some(approval), Verdict::Ask(pending)) => {
+                    let decides = match *pending.rule() == rule.id {
+                        true => "decides: ",
+                        false => "",
+                    };
+                    format!(
+                        "{decides}{name} shows {} among others; it {approval}",
+                        rule.scope
+                    )
+                }
+                _ => format!("allows {name} only with {}", rule.scope),
+            };
+        }
+        if let Some((profile, _)) = self
+            .run
+            .filter(|(profile, _)| rule.profile.name != *profile)
+        {
+            return format!(
+                "allows {name} in profile {}, not in {}",
+                rule.profile.name,
+                quoted(profile)
+            );
+        }
+        let missing = self.missing(rule);
+        let lacks = match missing.as_str() {
+            "" => String::new(),
+            missing => format!(", but does not list {missing}"),
+        };
+        match verdict {
+            Verdict::Allow(grant) => self.relation(rule, grant.basis().rule(), false, &lacks),
+            Verdict::Ask(pending) => {
+                match self.relation(rule, Some(pending.rule()), true, &lacks) {
+                    decides if !lacks.is_empty() && *pending.rule() == rule.id => {
+                        format!("{decides}; its approval holds whichever rule lists them")
+                    }
+                    other => other,
+                }
+            }
+            Verdict::Deny(denial) => match &denial.rule {
+                Some(id) if *id == rule.id => format!("comes closest: allows {name}{lacks}"),
+                Some(_) if lacks.is_empty() => format!("allows {name}, but a denial wins"),
+                _ => format!("allows {name}{lacks}"),
+            },
+        }
+    }
+
+    /// Relates an allowing rule to the one that decided. `asks` is true if an approval is needed.
+    fn relation(
+        &self,
+        rule: &GrantRule,
+        decided: Option<&RuleId>,
+        asks: bool,
+        lacks: &str,
+    ) -> String {
+        let name = quoted(self.name);
+        let Some(decided) = decided else {
+            return format!("allows {name}{lacks}");
+        };
+        let approval = match &rule.approval {
+            Some(approval) => format!("; it {approval}"),
+            None => String::new(),
+        };
+        if *decided == rule.id {
+            format!("decides: allows {name}{approval}{lacks}")
+        } else if asks && rule.approval.is_some() {
+            format!("allows {name}{approval}, which holds too{lacks}")
+        } else if lacks.is_empty() {
+            format!("allows {name}{approval}; but rule {decided} is stricter or comes before it")
+        } else {
+            format!("allows {name}{lacks}")
+        }
+    }
+
+    fn missing(&self, rule: &GrantRule) -> String {
+        const MOST: usize = 8;
+        let (_, names) = self.run.unwrap_or_default();
+        let missing = names.iter().filter(|name| !lists(rule, name));
+        missing
+            .take(MOST)
+            .map(quoted)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}

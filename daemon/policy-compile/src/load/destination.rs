@@ -1,0 +1,207 @@
+//! Reads the destinations of a profile's jobs, `host:port`. Names are resolved when the policy is loaded.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::load::accounts::Resolved;
+use crate::load::reader::{Report, WithSpan};
+use remit_policy::model::machine::Machine;
+use remit_policy::model::profile::Destination;
+use remit_policy::quoted;
+
+const ADDRESSES: usize = 16;
+
+pub(crate) fn destination(
+    entry: &WithSpan<&str>,
+    machine: &dyn Machine,
+    resolved: &mut Resolved,
+    report: &mut Report<'_>,
+) -> Option<Destination> {
+    let refuse = |report: &mut Report<'_>, why: &str| {
+        let help =
+            "write it as \"api.example.com:443\", \"192.0.2.1:443\" or \"[2001:db8::1]:443\"";
+        let message = format!("{} {why}", quoted(entry.value));
+        report.error_with_help(entry.span.clone(), message, help);
+    };
+    let (host, port) = match parse(entry.value) {
+        Ok(parsed) => parsed,
+        Err(why) => {
+            refuse(report, why);
+            return None;
+        }
+    };
+    let (host, addresses) = match host {
+        Host::Address(address) => (address.to_string(), vec![address]),
+        Host::Name(name) => {
+            let mut found = machine.addresses(name);
+            found.retain(|address| unusable(*address).is_none());
+            found.sort();
+            found.dedup();
+            resolved.hosts.insert(name.to_owned(), found.clone());
+            (name.to_owned(), found)
+        }
+    };
+    if addresses.is_empty() {
+        // Not an error: otherwise the daemon could not start while no name server answers. A job whose only
+        // destination has no address is refused when its sandbox is made.
+        let message = format!("{} has no address now", quoted(&host));
+        let help = "nothing runs in this profile until a reload finds one; an address, or the name in \
+                    /etc/hosts, asks no name server";
+        report.warning(entry.span.clone(), message, Some(help));
+    }
+    if addresses.len() > ADDRESSES {
+        let message = format!(
+            "{} has {} addresses, over {ADDRESSES}: write those that are meant",
+            quoted(&host),
+            addresses.len()
+        );
+        report.error_with_help(
+            entry.span.clone(),
+            message,
+            "write addresses: [\"192.0.2.1:443\"]",
+        );
+        return None;
+    }
+    Some(Destination {
+        host,
+        addresses,
+        port,
+    })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Host<'a> {
+    Address(IpAddr),
+    Name(&'a str),
+}
+
+fn parse(text: &str) -> Result<(Host<'_>, u16), &'static str> {
+    let (host, port) = text.rsplit_once(':').ok_or("has no port")?;
+    let number = port.parse::<u16>().ok().filter(|number| *number != 0);
+    let port = number
+        .filter(|number| number.to_string() == port)
+        .ok_or("has no port from 1 to 65535")?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => {
+            let address = rest
+                .strip_suffix(']')
+                .and_then(|text| text.parse::<Ipv6Addr>().ok());
+            Host::Address(IpAddr::V6(
+                address.ok_or("has no IPv6 address in its brackets")?,
+            ))
+        }
+        None => match host.parse::<Ipv4Addr>() {
+            Ok(address) => Host::Address(IpAddr::V4(address)),
+            Err(_) if is_host_name(host) => Host::Name(host),
+            Err(_) => return Err("has neither a host name in small letters nor an address"),
+        },
+    };
+    match host {
+        Host::Address(address) => match unusable(address) {
+            Some(why) => Err(why),
+            None => Ok((host, port)),
+        },
+        Host::Name(_) => Ok((host, port)),
+    }
+}
+
+/// Accepts a name that no resolver reads as a number: some read `127.1`, `0` and `2130706433` as addresses.
+fn is_host_name(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte)
+            })
+    };
+    let last = text.rsplit('.').next().unwrap_or_default();
+    let numeric = last.starts_with(|first: char| first.is_ascii_digit());
+    text.len() <= 253 && !numeric && text.split('.').all(label)
+}
+
+fn unusable(address: IpAddr) -> Option<&'static str> {
+    if address.is_unspecified() {
+        return Some("means any address, which no connection has");
+    }
+    if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Some("is of many hosts, and TCP has one");
+    }
+    match address {
+        IpAddr::V6(six) if six.to_ipv4_mapped().is_some() => {
+            Some("is an IPv4 address in another dress: write that one")
+        }
+        IpAddr::V6(six) if six.is_unicast_link_local() => Some("needs an interface besides"),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    }
+}
+
+pub(crate) fn print(destination: &Destination) -> String {
+    let Destination { host, port, .. } = destination;
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destination_is_host_and_port_in_one_form() {
+        for (text, host, port) in [
+            ("api.example.com:443", Host::Name("api.example.com"), 443),
+            ("localhost:80", Host::Name("localhost"), 80),
+            ("127.0.0.1:8080", Host::Address([127, 0, 0, 1].into()), 8080),
+            (
+                "[::1]:65535",
+                Host::Address(Ipv6Addr::LOCALHOST.into()),
+                65535,
+            ),
+        ] {
+            assert_eq!(parse(text), Ok((host, port)), "{text}");
+        }
+        for text in [
+            "",
+            "a",
+            "a:",
+            ":80",
+            "a:0",
+            "a:65536",
+            "a:080",
+            "a:+80",
+            "a: 80",
+            "a:80 ",
+            "127.1:80",
+            "0:80",
+            "2130706433:80",
+            "0x7f000001:80",
+            "0177.0.0.1:80",
+            "1.2.3:80",
+            "256.1.1.1:80",
+            "::1:80",
+            "[::1:80",
+            "[127.0.0.1]:80",
+            "[::ffff:127.0.0.1]:80",
+            "[fe80::1%eth0]:80",
+            "[fe80::1]:80",
+            "0.0.0.0:80",
+            "[::]:80",
+            "224.0.0.1:80",
+            "255.255.255.255:80",
+            "[ff02::1]:80",
+            "EXAMPLE.com:80",
+            "a..b:80",
+            "a.:80",
+            "-a:80",
+            "bücher.example:80",
+            "a_b:80:80",
+            "*:80",
+            "http://a:80",
+            "a/b:80",
+            "user@a:80",
+        ] {
+            assert!(parse(text).is_err(), "{text}: {:?}", parse(text));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Reports patterns of grants that match commands beyond their rule: commands that change the host, or commands of
+//! another file with more access than the profile `read`. Such a pattern does not include these commands unless its
+//! rule says so. Otherwise the name in a later file, of a package or of the site, would be enough for a grant. The
+//! report has the line to write.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use remit_common::wire::Effect;
+
+use crate::load::loading::Loading;
+use crate::load::reader::{Report, WithSpan};
+use remit_policy::model::command::Command;
+use remit_policy::model::glob::Glob;
+use remit_policy::model::names::Named;
+use remit_policy::model::rule::{GrantRule, Nature, RuleId};
+use remit_policy::quoted;
+
+const NAMES: usize = 4;
+
+/// A pattern that would include commands which change the host or exceed 'read', if its rule said so.
+pub(crate) struct Unsaid {
+    rule: RuleId,
+    span: Range<usize>,
+    pattern: String,
+    kind: Kind,
+    names: Vec<String>,
+    asks: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Changes,
+    Unconfined,
+    Beyond,
+}
+
+impl Kind {
+    fn of(command: &Command) -> Option<Self> {
+        match Nature::of(command) {
+            Nature::Looks => None,
+            Nature::LooksBeyond { .. } => Some(Self::Beyond),
+            Nature::LooksUnconfined => Some(Self::Unconfined),
+            Nature::Changes => Some(Self::Changes),
+        }
+    }
+
+    fn which(self) -> &'static str {
+        match self {
+            Self::Changes => "which changes the host",
+            Self::Unconfined => "which runs without a sandbox",
+            Self::Beyond => "whose profile gives more than 'read'",
+        }
+    }
+}
+
+impl Loading<'_> {
+    /// Checks the entries of `allow` in a rule. With `effect = "read"`, an entry may not name a command that changes
+    /// the host.
+    pub(crate) fn check_patterns(
+        &mut self,
+        rule: &GrantRule,
+        allowed: &[WithSpan<&str>],
+        report: &mut Report<'_>,
+    ) {
+        if rule.effect == Some(Effect::Change) {
+            return;
+        }
+        for entry in allowed {
+            let glob = Glob::new(entry.value);
+            let all = self.commands.values();
+            let all = all.filter_map(|defined| defined.value.as_ref());
+            let left: Vec<&Arc<Command>> = all
+                .filter(|one| glob.matches(&one.name) && suits(rule, one))
+                .filter(|one| Kind::of(one).is_some())
+                .collect();
+            let changing = left.iter().filter(|one| one.effect == Effect::Change);
+            if let (Some(_), Some(_), Some(first)) =
+                (rule.effect, glob.literal(), changing.clone().next())
+            {
+                let first = &first.name;
+                let message =
+                    format!("'{first}' changes the host, and this rule says effect = \"read\"");
+                let help = "take 'effect' out, or the name: a rule of its own can allow it";
+                report.error_with_help(entry.span.clone(), message, help);
+            }
+            if glob.literal().is_some() {
+                continue;
+            }
+            // Commands that its names or other patterns allow are not left out.
+            let is_left = |one: &&&Arc<Command>| !rule.allows(&one.name, Nature::of(one));
+            let names = |kind: Kind| -> Vec<String> {
+                let of = left.iter().filter(|one| Kind::of(one) == Some(kind));
+                of.filter(is_left).map(|one| one.name.clone()).collect()
+            };
+            for kind in [Kind::Changes, Kind::Unconfined, Kind::Beyond] {
+                // effect = "read" says that neither changes nor commands without a sandbox are meant.
+                let names = names(kind);
+                if names.is_empty() || (kind != Kind::Beyond && rule.effect.is_some()) {
+                    continue;
+                }
+                self.unsaid.push(Unsaid {
+                    rule: rule.id.clone(),
+                    span: entry.span.clone(),
+                    pattern: entry.value.to_owned(),
+                    kind,
+                    names,
+                    asks: rule.approval.is_some(),
+                });
+            }
+        }
+    }
+
+    /// Reports the patterns of one file, once all rules are known. It is an error if another rule allows the command
+    /// without the approval that this rule's pattern seems to ask for.
+    pub(crate) fn report_unsaid(&self, report: &mut Report<'_>) {
+        let file = report.file();
+        let here = self.unsaid.iter();
+        for unsaid in here.filter(|unsaid| unsaid.rule.file() == file) {
+            let pattern = quoted(&unsaid.pattern);
+            let by_another = |name: &String| {
+                let command = self.commands.get(name)?.value.as_ref()?;
+                let mut others = self.grants.iter().filter(|rule| rule.id != unsaid.rule);
+                others.find(|rule| rule.allows(name, Nature::of(command)))
+            };
+            let mut eased = unsaid.names.iter();
+            let mut eased = eased
+                .by_ref()
+                .filter_map(|name| Some((name, by_another(name)?)));
+            if let Some((name, other)) = eased.next().filter(|_| unsaid.asks) {
+                let message = format!(
+                    "{pattern} does not ask for an approval of {name}, {} and which rule {} allows",
+                    unsaid.kind.which(),
+                    other.id
+                );
+                let help = match unsaid.kind {
+                    Kind::Changes => {
+                        "effect = \"change\" in this [[grant]] has its patterns ask for such commands, \
+                         too; if that is not meant, write effect = \"read\""
+                    }
+                    Kind::Unconfined | Kind::Beyond => {
+                        "write the name whole in 'allow': then this [[grant]] asks for it, too"
+                    }
+                };
+                report.error_with_help(unsaid.span.clone(), message, help);
+                continue;
+            }
+            // A command that only reads is not reported if another rule allows it: that rule is meant.
+            let is_missed =
+                |name: &&String| unsaid.kind == Kind::Changes || by_another(name).is_none();
+            let missed: Vec<&str> = unsaid
+                .names
+                .iter()
+                .filter(is_missed)
+                .map(String::as_str)
+                .collect();
+            if missed.is_empty() {
+                continue;
+            }
+            let more = missed.len().saturating_sub(NAMES);
+            let more = match more {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let all = missed.join("\", \"");
+            let shown = missed
+                .into_iter()
+                .take(NAMES)
+                .collect::<Vec<_>>()
+                .join(", ");
+            match unsaid.kind {
+                Kind::Changes => {
+                    let message = format!(
+                        "{pattern} does not allow {shown}{more}: a pattern allows no change"
+                    );
+                    let help = "write such a name whole, or effect = \"change\" in this [[grant]] for all that its \
+                                patterns match; effect = \"read\" says that commands that look are meant";
+                    report.warning(unsaid.span.clone(), message, Some(help));
+                }
+                Kind::Unconfined => {
+                    let message = format!(
+                        "{pattern} does not allow {shown}{more}: a pattern allows no command without a sandbox"
+                    );
+                    let help = format!(
+                        "write \"{all}\" in 'allow' of a [[grant]] with unconfined = true, or effect = \"read\" here if \
+                         they are not meant"
+                    );
+                    report.warning(unsaid.span.clone(), message, Some(&help));
+                }
+                Kind::Beyond => {
+                    let message = format!(
+                        "{pattern} does not allow {shown}{more}: a pattern allows no command of another file whose \
+                         profile gives more than 'read'"
+                    );
+                    let help = format!("write in 'allow': \"{all}\"");
+                    report.warning(unsaid.span.clone(), message, Some(&help));
+                }
+            }
+        }
+    }
+}
+
+fn suits(rule: &GrantRule, command: &Arc<Command>) -> bool {
+    rule.scope.is_any() || rule.scope.suits(Named::Command(command))
+}

@@ -1,0 +1,224 @@
+//! Reads the tables `[profile.NAME]`: each becomes a [`Profile`], checked against its base.
+
+mod listed;
+mod root;
+
+use std::collections::BTreeMap;
+
+use remit_common::caps;
+
+use crate::load::accounts::{Resolved, job_group, job_user};
+use crate::load::destination::destination;
+use crate::load::environment::variables;
+use crate::load::limits::limits;
+use crate::load::parameters::choice;
+use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped, string};
+use crate::load::text::{is_name, summary};
+use listed::Lists;
+use remit_policy::model::capabilities;
+use remit_policy::model::machine::Machine;
+use remit_policy::model::profile::{Base, Network, Profile, User};
+use remit_policy::quoted;
+
+const OF_BASE: [(&str, &[Base]); 12] = [
+    ("user", &[Base::Strict, Base::Host]),
+    ("capabilities", &[Base::Read, Base::Strict]),
+    ("read", &[Base::Strict]),
+    ("write", &[Base::Read, Base::Strict]),
+    ("exec", &[Base::Strict]),
+    ("scratch", &[Base::Strict]),
+    ("devices", &[Base::Read, Base::Strict]),
+    ("sockets", &[Base::Strict]),
+    ("write_and_exec", &[Base::Strict]),
+    ("leads_to_root", &[Base::Read, Base::Strict]),
+    ("network", &[Base::Read, Base::Strict]),
+    ("groups", &[Base::Read, Base::Strict, Base::Host]),
+];
+
+const BASES: [(&str, Base); 3] = [
+    ("read", Base::Read),
+    ("strict", Base::Strict),
+    ("host", Base::Host),
+];
+
+/// Reads one profile. After an error it is not the one that was meant, but its name is taken.
+pub(crate) fn profile(
+    name: &WithSpan<&str>,
+    mut fields: Fields<'_>,
+    machine: &dyn Machine,
+    resolved: &mut Resolved,
+    report: &mut Report<'_>,
+) -> Profile {
+    if !is_name(name.value) {
+        let message = format!("{} cannot name a profile", quoted(name.value));
+        let help = "1 to 64 of a-z 0-9 . _ -, the first a letter";
+        report.error_with_help(name.span.clone(), message, help);
+    }
+    let base = choice("base", fields.required("base", report), &BASES, report);
+    for (key, bases) in OF_BASE {
+        if let (Some(base), Some(span)) = (base, fields.span_of(key))
+            && !bases.contains(&base)
+        {
+            let bases: Vec<&str> = bases.iter().map(|base| base.name()).collect();
+            let message = format!("a profile of base {} has no '{key}'", base.name());
+            report.error_with_help(span, message, &format!("it is for: {}", bases.join(" ")));
+        }
+    }
+    let base = base.unwrap_or(Base::Strict);
+    let summary = summary(fields.string("summary", report), report);
+    let user = fields.string("user", report);
+    let user = user.and_then(|user| job_user(&user, machine, resolved, report));
+    let groups = fields.strings("groups", Need::Optional, report);
+    let groups = groups
+        .iter()
+        .filter_map(|group| job_group(group, machine, resolved, report));
+    let mut groups: Vec<u32> = groups.collect();
+    groups.sort_unstable();
+    groups.dedup();
+    if let (Some(User::Fixed { name, uid, .. }), false) = (&user, groups.is_empty())
+        && *uid != 0
+        && let Some(span) = fields.span_of("groups")
+    {
+        // ptrace(2) requires only the same uid and primary gid, and no more capabilities.
+        let message = format!(
+            "any process of {} on this machine can take over these jobs, and has their groups then",
+            quoted(name)
+        );
+        let help = "leave 'user' out: then each job has a uid of its own";
+        report.warning(span, message, Some(help));
+    }
+    let network = network(base, &mut fields, machine, resolved, report);
+    let capabilities = capabilities(base, &network, &mut fields, report);
+    let is_root = matches!(user, Some(User::Fixed { uid: 0, .. }));
+    let lists = Lists::read(&mut fields, &machine.protected(), is_root, report);
+    let profile = Profile {
+        name: name.value.to_owned(),
+        summary: match summary.is_empty() {
+            true => format!("defined by the administrator, of base {}", base.name()),
+            false => summary,
+        },
+        base,
+        user: user.unwrap_or_else(|| match base {
+            Base::Host => Profile::host().user,
+            Base::Read | Base::Strict => User::Own,
+        }),
+        groups,
+        capabilities,
+        read: lists.read,
+        write: lists.write,
+        exec: lists.exec,
+        scratch: lists.scratch,
+        write_and_exec: lists.write_and_exec,
+        devices: lists.devices,
+        sockets: lists.sockets,
+        leads_to_root: lists.leads_to_root,
+        network,
+        env: variables(&mut fields, report),
+        limits: limits(&mut fields, report),
+    };
+    fields.finish(report);
+    profile
+}
+
+fn capabilities(
+    base: Base,
+    network: &Network,
+    fields: &mut Fields<'_>,
+    report: &mut Report<'_>,
+) -> u64 {
+    let mut bits = 0;
+    for name in fields.strings("capabilities", Need::Optional, report) {
+        match capabilities::bit(name.value, base, network) {
+            Ok(bit) => bits |= bit,
+            Err(why) => {
+                let help = "write a name of capabilities(7) that the base allows, as \"CAP_DAC_READ_SEARCH\", or delete it";
+                report.error_with_help(name.span, format!("{}: {why}", quoted(name.value)), help);
+            }
+        }
+    }
+    bits
+}
+
+fn network(
+    base: Base,
+    fields: &mut Fields<'_>,
+    machine: &dyn Machine,
+    resolved: &mut Resolved,
+    report: &mut Report<'_>,
+) -> Network {
+    let otherwise = match base {
+        Base::Host => Network::Host,
+        Base::Read | Base::Strict => Network::None,
+    };
+    let Some(value) = fields.get("network") else {
+        return otherwise;
+    };
+    let found = if let Some(list) = value.get_ref().as_array() {
+        connect(value, list, machine, resolved, report)
+    } else if let Some(word) = string(value) {
+        let words = [
+            ("none", NetworkWord::None),
+            ("loopback", NetworkWord::Loopback),
+            ("host", NetworkWord::Host),
+        ];
+        match choice("network", Some(word), &words, report) {
+            None => return otherwise,
+            Some(NetworkWord::None) => Network::None,
+            Some(NetworkWord::Loopback) => Network::Loopback,
+            Some(NetworkWord::Host) => Network::Host,
+        }
+    } else {
+        let expected = "\"none\", \"loopback\", \"host\" or a list of destinations";
+        mistyped("network", expected, value, report);
+        return otherwise;
+    };
+    if base == Base::Read && matches!(found, Network::Loopback | Network::Connect(_)) {
+        let message = "a profile of base read lives in the host's network: 'none' or 'host'".into();
+        report.error_with_help(
+            value.span(),
+            message,
+            "base strict has a network of its own",
+        );
+    }
+    found
+}
+
+#[derive(Clone, Copy)]
+enum NetworkWord {
+    None,
+    Loopback,
+    Host,
+}
+
+fn connect(
+    value: &Value<'_>,
+    list: &[Value<'_>],
+    machine: &dyn Machine,
+    resolved: &mut Resolved,
+    report: &mut Report<'_>,
+) -> Network {
+    if list.is_empty() || list.len() > caps::PROFILE_DESTINATIONS {
+        let message = format!(
+            "a list of destinations has 1 to {} of them, here are {}",
+            caps::PROFILE_DESTINATIONS,
+            list.len()
+        );
+        let help = "write network = \"none\" for no destination, or list them: network = [\"api.example.com:443\"]";
+        report.error_with_help(value.span(), message, help);
+        return Network::None;
+    }
+    let mut found = BTreeMap::new();
+    for item in list {
+        let Some(text) = string(item) else {
+            mistyped("network", "a list of strings", item, report);
+            continue;
+        };
+        if let Some(one) = destination(&text, machine, resolved, report)
+            && found.insert((one.host.clone(), one.port), one).is_some()
+        {
+            let message = format!("{} is listed twice", quoted(text.value));
+            report.error_with_help(text.span, message, "delete one of them");
+        }
+    }
+    Network::Connect(found.into_values().collect())
+}

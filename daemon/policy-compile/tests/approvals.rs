@@ -1,0 +1,161 @@
+//! Approvals: who may give one, and what it permits.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
+
+use remit_common::wire::Effect;
+use remit_policy::{Ask, CallerIds, Consent, MachineTable, NotApprover, Pending, Source, Verdict};
+use remit_policy_compile::load;
+
+fn asked(text: &str, ask: &Ask<'_>) -> Pending {
+    let source = Source {
+        name: "a.toml".into(),
+        text: text.into(),
+    };
+    let (policy, _) = load(&[source], &MachineTable::default()).unwrap();
+    let (uid, gids) = (1000, &[][..]);
+    match policy.decide(CallerIds { uid, gids }, ask) {
+        Verdict::Ask(pending) => pending,
+        other @ (Verdict::Allow(_) | Verdict::Deny(_)) => panic!("{other:?}"),
+    }
+}
+
+fn pending() -> Pending {
+    let text = "[[grant]]\nname = 'look'\nto = ['#1000']\nallow = ['run']\n\
+                approval = { by = ['#7', '%#70', '#1000'] }\n";
+    let ask = Ask::Run {
+        profile: None,
+        argv0: b"df",
+        env_names: &[],
+    };
+    asked(text, &ask)
+}
+
+fn unconfined() -> Pending {
+    let text = "[[grant]]\nto = ['#1000']\nallow = ['a.b']\neffect = 'change'\napproval = { by = ['#7'] }\n\
+                [[command]]\nname = 'a.b'\nsummary = 'x'\neffect = 'change'\nprofile = 'host'\n\
+                argv = ['/usr/bin/true']\n";
+    let ask = Ask::Command {
+        name: "a.b",
+        effect: Effect::Change,
+        args: &[],
+    };
+    asked(text, &ask)
+}
+
+fn consent(uid: u32, gids: &[u32], requester: u32) -> Consent<'_> {
+    Consent {
+        by: CallerIds { uid, gids },
+        name: "ann",
+        requester,
+    }
+}
+
+#[test]
+fn only_another_named_person_can_approve() {
+    let (no, own) = (Err(NotApprover::NotNamed), Err(NotApprover::Requester));
+    for (uid, gids, expect) in [
+        (7, &[][..], Ok(())),
+        (8, &[70], Ok(())),
+        (8, &[1, 2, 70], Ok(())),
+        // Root is not implied, nor is a gid equal to a named uid, or the reverse.
+        (0, &[0], no),
+        (8, &[7], no),
+        (70, &[], no),
+        (8, &[], no),
+        // The requester never can, though the rule names them twice.
+        (1000, &[], own),
+        (1000, &[70], own),
+    ] {
+        let consent = consent(uid, gids, 1000);
+        assert_eq!(pending().may_approve(&consent), expect, "{uid} {gids:?}");
+        let approved = pending().approved(&consent).map(|_| ());
+        assert_eq!(approved, expect, "{uid} {gids:?}");
+        let granted = pending().granted(&consent, 3).map(|_| ());
+        assert_eq!(granted, expect, "{uid} {gids:?}");
+    }
+}
+
+#[test]
+fn what_no_sandbox_holds_is_approved_each_time() {
+    let pending = unconfined();
+    let consent = consent(7, &[], 1000);
+    let granted = pending.clone().granted(&consent, 3);
+    assert_eq!(granted, Err(NotApprover::Unconfined));
+    assert!(pending.approved(&consent).is_ok());
+}
+
+#[test]
+fn permission_names_the_approver() {
+    let consent = consent(7, &[], 1000);
+    let approved = pending().approved(&consent).unwrap();
+    let basis = approved.basis().to_string();
+    assert_eq!(basis, "look (a.toml:1), approved by ann");
+    let lifted = pending().granted(&consent, 3).unwrap();
+    assert_eq!((lifted.grant(), lifted.terms()), (3, pending().terms()));
+    let granted = lifted.spend(|_| Ok::<_, ()>(())).unwrap();
+    let basis = granted.basis().to_string();
+    assert_eq!(basis, "look (a.toml:1), grant 3 given by ann");
+    assert_eq!(*granted.terms(), *pending().terms());
+}
+
+#[test]
+fn no_use_no_permission() {
+    let lifted = || pending().granted(&consent(7, &[], 1000), 3).unwrap();
+    let mut taken = Vec::new();
+    let mut take = |number| {
+        taken.push(number);
+        if taken.len() == 1 {
+            Ok(())
+        } else {
+            Err("none is left")
+        }
+    };
+    assert!(lifted().spend(&mut take).is_ok());
+    assert_eq!(lifted().spend(&mut take), Err("none is left"));
+    assert_eq!(taken, [3, 3]);
+}
+
+#[test]
+fn notify_command_reads_stdin_without_arguments() {
+    let command = |name: &str, rest: &str, profile: &str| {
+        format!(
+            "[[command]]\nname = 'a.{name}'\nsummary = 'x'\neffect = 'change'\nprofile = '{profile}'\n{rest}\n"
+        )
+    };
+    let plain = "argv = ['/usr/bin/true']";
+    let text = [
+        command("ok", &format!("{plain}\nstdin = 'caller'"), "strict"),
+        command("deaf", plain, "strict"),
+        command(
+            "asks",
+            "argv = ['/usr/bin/true', '{n}']\nstdin = 'caller'\nargs.n = { type = 'int', min = 0, max = 9 }",
+            "strict",
+        ),
+    ]
+    .concat();
+    let source = Source {
+        name: "a.toml".into(),
+        text: text.into(),
+    };
+    let (policy, _) = load(&[source], &MachineTable::default()).unwrap();
+    let outcome = |name: &str| match policy.notification(name) {
+        Ok(grant) => format!("{} in {}", grant.basis(), grant.profile().name),
+        Err(why) => why,
+    };
+    for (name, expect) in [
+        ("a.ok", "approval.notify of remit.toml in strict"),
+        ("a.none", "there is no command 'a.none'"),
+        (
+            "a.deaf",
+            "command 'a.deaf' does not have stdin = \"caller\"",
+        ),
+    ] {
+        assert_eq!(outcome(name), expect);
+    }
+    assert!(outcome("a.asks").starts_with("command 'a.asks' needs arguments: "));
+}

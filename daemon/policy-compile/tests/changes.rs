@@ -1,0 +1,417 @@
+//! The description of a change of policy. A change without an effect has none.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
+
+mod common;
+
+use common::{COMMANDS, accounts, lines, source};
+use remit_policy::{Ids, MachineTable, Policy, Source};
+use remit_policy_compile::{diff, load};
+
+fn loaded(sources: &[Source], machine: &MachineTable) -> Policy {
+    match load(sources, machine) {
+        Ok((policy, _)) => policy,
+        Err(found) => panic!("{}", lines(&found)),
+    }
+}
+
+fn with(rules: &str) -> Policy {
+    loaded(
+        &[source("0.toml", COMMANDS), source("a.toml", rules)],
+        &accounts(),
+    )
+}
+
+#[track_caller]
+fn check(old: &str, new: &str, expect: &[&str], back: &[&str]) {
+    assert_eq!(diff(&with(old), &with(new)), expect, "{old} → {new}");
+    assert_eq!(diff(&with(new), &with(old)), back, "{new} → {old}");
+}
+
+fn grant(to: &str, allow: &str, rest: &str) -> String {
+    format!("[[grant]]\nto = [{to}]\nallow = [{allow}]\neffect = 'change'\n{rest}\n")
+}
+
+fn deny(to: &str, deny: &str) -> String {
+    format!("[[deny]]\nto = [{to}]\ndeny = [{deny}]\n")
+}
+
+const APPROVAL: &str = "approval = { by = ['%remit'], expires = '10min' }";
+
+fn units(rules: &str) -> Policy {
+    let command = "[[command]]\nname = 'unit.restart'\nsummary = 'x'\nargv = ['/bin/x', '{unit}']\n\
+                   effect = 'change'\nprofile = 'strict'\nargs.unit = { type = 'unit' }\n";
+    let sources = [source("0.toml", command), source("a.toml", rules)];
+    loaded(&sources, &accounts())
+}
+
+#[test]
+fn scoped_rules_are_shown_with_arguments() {
+    let rule = |args: &str, rest: &str| {
+        let rest = format!("{args}\n{rest}");
+        grant("'%ops'", "'unit.restart'", &rest)
+    };
+    let web = "args = { unit = ['nginx.service', 'php*'] }";
+    let php = "args = { unit = ['php*'] }";
+    let no = |args: &str| format!("{}{args}\n", deny("'%ops'", "'unit.restart'"));
+    for (old, new, expect) in [
+        (
+            String::new(),
+            rule(web, ""),
+            vec!["%ops gains unit.restart (unit: nginx.service, php*)"],
+        ),
+        (
+            rule(web, ""),
+            rule(php, ""),
+            vec![
+                "%ops gains unit.restart (unit: php*)",
+                "%ops loses unit.restart (unit: nginx.service, php*)",
+            ],
+        ),
+        (
+            rule(web, ""),
+            rule(web, APPROVAL),
+            vec![
+                "%ops now needs approval by %remit, asked for at most 10 min: unit.restart (unit: \
+                 nginx.service, php*)",
+            ],
+        ),
+        (
+            rule("", ""),
+            rule("", "") + &no(php),
+            vec!["%ops is now denied unit.restart (unit: php*)"],
+        ),
+        // A right that all calls have is not a change for some of them. Neither is the order of values.
+        (rule("", ""), rule("", "") + &rule(web, ""), vec![]),
+        (
+            rule(web, ""),
+            rule("args = { unit = ['php*', 'nginx.service'] }", ""),
+            vec![],
+        ),
+        (
+            rule("", ""),
+            rule("", "") + &rule(php, APPROVAL),
+            vec![
+                "%ops gains unit.restart (unit: php*) (needs approval by %remit, asked for at most 10 min)",
+            ],
+        ),
+    ] {
+        assert_eq!(diff(&units(&old), &units(&new)), expect, "{old} → {new}");
+        let back = diff(&units(&new), &units(&old));
+        assert_eq!(back.is_empty(), expect.is_empty(), "{back:?}");
+    }
+}
+
+#[test]
+fn gains_in_reverse_are_losses() {
+    check(
+        "",
+        &grant("'deploy', '%ops'", "'nginx.*'", ""),
+        &[
+            "%ops gains nginx.reload, nginx.test",
+            "deploy gains nginx.reload, nginx.test",
+        ],
+        &[
+            "%ops loses nginx.reload, nginx.test",
+            "deploy loses nginx.reload, nginx.test",
+        ],
+    );
+    check(
+        "",
+        &grant("'deploy'", "'run'", ""),
+        &["deploy gains logs, service.failed, service.list, service.status, run (profile read)"],
+        &["deploy loses logs, service.failed, service.list, service.status, run (profile read)"],
+    );
+    check(
+        &grant("'deploy'", "'run'", "profile = 'strict'"),
+        &grant("'deploy'", "'run'", ""),
+        &[
+            "deploy gains logs, service.failed, service.list, service.status, run (profile read)",
+            "deploy loses run (profile strict)",
+        ],
+        &[
+            "deploy gains run (profile strict)",
+            "deploy loses logs, service.failed, service.list, service.status, run (profile read)",
+        ],
+    );
+    check(
+        &grant("'deploy', 'mallory'", "'nginx.test'", ""),
+        &grant("'deploy'", "'nginx.test'", ""),
+        &["mallory loses nginx.test"],
+        &["mallory gains nginx.test"],
+    );
+}
+
+#[test]
+fn approvals_come_and_go() {
+    let plain = grant("'deploy'", "'nginx.test'", "");
+    let asks = grant("'deploy'", "'nginx.test'", APPROVAL);
+    let sooner = asks.replace("10min", "90s");
+    check(
+        &plain,
+        &asks,
+        &["deploy now needs approval by %remit, asked for at most 10 min: nginx.test"],
+        &["deploy no longer needs approval: nginx.test"],
+    );
+    check(
+        &asks,
+        &sooner,
+        &[
+            "deploy now needs approval by %remit, asked for at most 90 s (before: needs approval by %remit, asked for at most 10 min): nginx.test",
+        ],
+        &[
+            "deploy now needs approval by %remit, asked for at most 10 min (before: needs approval by %remit, asked for at most 90 s): nginx.test",
+        ],
+    );
+    check(
+        "",
+        &asks,
+        &["deploy gains nginx.test (needs approval by %remit, asked for at most 10 min)"],
+        &["deploy loses nginx.test"],
+    );
+    check(&sooner, &format!("{sooner}{asks}{plain}"), &[], &[]);
+}
+
+#[test]
+fn denials_come_and_go() {
+    let granted = grant("'deploy'", "'nginx.*'", "");
+    check(
+        &granted,
+        &format!("{granted}{}", deny("'deploy', '%ops'", "'nginx.t*'")),
+        &[
+            "%ops is now denied nginx.test",
+            "deploy is now denied nginx.test",
+            "deploy loses nginx.test",
+        ],
+        &[
+            "%ops is no longer denied nginx.test",
+            "deploy gains nginx.test",
+            "deploy is no longer denied nginx.test",
+        ],
+    );
+    check(
+        "",
+        &deny("'deploy'", "'run'"),
+        &["deploy is now denied logs, run, service.failed, service.list, service.status"],
+        &["deploy is no longer denied logs, run, service.failed, service.list, service.status"],
+    );
+    let denied = deny("'deploy'", "'nginx.*'");
+    check(&denied, &format!("{denied}{granted}"), &[], &[]);
+}
+
+#[test]
+fn variables_come_and_go() {
+    let run = |env: &str| grant("'deploy'", "'run'", &format!("env = [{env}]"));
+    check(
+        &run("'TZ'"),
+        &run("'TZ', 'LANG'"),
+        &["deploy may now set LANG in run (profile read)"],
+        &["deploy may no longer set LANG in run (profile read)"],
+    );
+    check(
+        &format!("{}{}", run("'TZ'"), run("'LANG'")),
+        &format!("{}{}", run("'TZ', 'LANG'"), run("'LANG'")),
+        &["deploy may now set LANG, TZ together in run (profile read)"],
+        &["deploy may no longer set LANG, TZ together in run (profile read)"],
+    );
+    check(
+        &run(""),
+        &run("'TZ', 'LANG'"),
+        &["deploy may now set LANG, TZ in run (profile read)"],
+        &["deploy may no longer set LANG, TZ in run (profile read)"],
+    );
+    check(
+        &format!("{}{}", run("'TZ'"), run("'LANG', 'TZ'")),
+        &run("'LANG', 'TZ'"),
+        &[],
+        &[],
+    );
+}
+
+#[test]
+fn what_changes_no_meaning_is_nothing() {
+    let rules = format!(
+        "{}{}{}",
+        grant("'deploy', '%ops'", "'nginx.test', 'run'", "env = ['TZ']"),
+        grant("'mallory'", "'*'", APPROVAL),
+        deny("'%remit'", "'nginx.reload'"),
+    );
+    let old = with(&rules);
+    let parts: Vec<&str> = rules.split_inclusive("\n\n").collect();
+    let reversed: String = parts.iter().rev().copied().collect();
+    let as_before = [
+        format!("# a comment\n{rules}"),
+        reversed,
+        format!("{rules}{}", grant("'deploy'", "'nginx.test'", "")),
+        format!("{rules}{}", grant("'ghost'", "'run'", "")),
+        format!("{rules}{}", grant("", "'run'", "")),
+        rules.replace("'deploy'", "'#64001'"),
+        rules.replace("'nginx.test', 'run'", "'r*n', 'nginx.t*'"),
+        rules.replace(
+            "[[grant]]\nto = ['mallory']",
+            "[[grant]]\nname = 'm'\nto = ['mallory', 'mallory']",
+        ),
+    ];
+    for rules in as_before {
+        assert_eq!(diff(&old, &with(&rules)), [""; 0], "{rules}");
+    }
+    let moved = [source("9.toml", &rules), source("x.toml", COMMANDS)];
+    assert_eq!(diff(&old, &loaded(&moved, &accounts())), [""; 0]);
+}
+
+#[test]
+fn account_with_new_id_is_shown_by_id() {
+    let rules = grant("'deploy'", "'nginx.test'", "");
+    let mut moved = accounts();
+    moved.users.insert("deploy".into(), Ids { uid: 7, gid: 7 });
+    let new = loaded(
+        &[source("0.toml", COMMANDS), source("a.toml", &rules)],
+        &moved,
+    );
+    assert_eq!(
+        diff(&with(&rules), &new),
+        [
+            "deploy (uid 64001) loses nginx.test",
+            "deploy (uid 7) gains nginx.test",
+        ]
+    );
+}
+
+#[test]
+fn long_lists_are_counted() {
+    let mut text = String::new();
+    for at in 0..40 {
+        text += &format!(
+            "[[command]]\nname = 'x.c{at:02}'\nsummary = 's'\nargv = ['/usr/bin/true']\neffect = 'read'\nprofile = 'strict'\n"
+        );
+    }
+    let rules = grant("'deploy'", "'x.*'", "");
+    let old = loaded(&[source("a.toml", &text)], &accounts());
+    let new = loaded(
+        &[source("a.toml", &text), source("b.toml", &rules)],
+        &accounts(),
+    );
+    let found = diff(&old, &new);
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].starts_with("deploy gains x.c00, x.c01, "),
+        "{found:?}"
+    );
+    assert!(found[0].ends_with(", x.c15, 24 more"), "{found:?}");
+}
+
+#[test]
+fn commands_and_profiles_show_what_changed() {
+    let rules = grant("'deploy'", "'nginx.*'", "");
+    let changed = |from: &str, to: &str| {
+        assert!(COMMANDS.contains(from));
+        let text = COMMANDS.replace(from, to);
+        let sources = [source("0.toml", text), source("a.toml", &rules)];
+        diff(&with(&rules), &loaded(&sources, &accounts()))
+    };
+    assert_eq!(
+        changed("Check the", "Check its"),
+        [
+            "command nginx.test changes: summary = \"Check its configuration\", before \"Check the configuration\""
+        ]
+    );
+    assert_eq!(
+        changed("\"-t\"", "\"-T\""),
+        [
+            "command nginx.test changes: argv = [\"/usr/sbin/nginx\", \"-T\"], before [\"/usr/sbin/nginx\", \"-t\"]"
+        ]
+    );
+    assert_eq!(
+        changed("argv = [\"/usr/sbin/nginx\", \"-t\"]", "argv = [\"/usr/sbin/nginx\", \"-t\", \"{n}\"]\nargs.n = { type = \"int\" }\nlimits = { runtime = \"30s\" }").len(),
+        1
+    );
+    let all = changed(
+        "argv = [\"/usr/sbin/nginx\", \"-t\"]",
+        "argv = [\"/usr/sbin/nginx\", \"-t\", \"{n}\"]\nargs.n = { type = \"int\" }\nlimits = { runtime = \"30s\" }",
+    );
+    for part in ["args.n = ", "argv = ", "limits = ", ", before unset"] {
+        assert!(all[0].contains(part), "{all:?}");
+    }
+    assert_eq!(
+        changed("profile = \"strict\"", "profile = \"nginx\""),
+        ["command nginx.test changes: profile = \"nginx\", before \"strict\""]
+    );
+    assert_eq!(
+        changed(
+            "write = [\"/run/nginx\"]",
+            "write = [\"/run/nginx\", \"/srv\"]"
+        ),
+        ["profile nginx changes: write gains \"/srv\""]
+    );
+    assert_eq!(
+        changed(
+            "write = [\"/run/nginx\"]",
+            "write = [\"/srv\", \"/data/x\"]"
+        ),
+        ["profile nginx changes: write gains \"/data/x\", \"/srv\" and loses \"/run/nginx\""]
+    );
+    assert_eq!(
+        changed("write = [\"/run/nginx\"]", ""),
+        ["profile nginx changes: write unset, before [\"/run/nginx\"]"]
+    );
+    assert_eq!(
+        changed("user = \"root\"", "user = \"deploy\""),
+        ["profile nginx changes: user = \"deploy\", before \"root\""]
+    );
+    assert_eq!(
+        changed("nginx.test", "nginx.check"),
+        [
+            "deploy gains nginx.check",
+            "deploy loses nginx.test",
+            "command nginx.check is new",
+            "command nginx.test is gone",
+        ]
+    );
+    assert_eq!(
+        changed(
+            "[profile.nginx]",
+            "[profile.unused]\nbase = \"read\"\n[profile.nginx]"
+        ),
+        ["profile unused is new"]
+    );
+    assert_eq!(
+        changed(
+            "effect = \"read\"\nprofile = \"strict\"",
+            "profile = \"strict\"\neffect = \"read\""
+        ),
+        [""; 0]
+    );
+}
+
+#[test]
+fn names_with_new_ids_are_shown() {
+    let profile = "[profile.p]\nbase = 'strict'\nuser = 'deploy'\ngroups = ['ops']\nnetwork = ['db.example:5432']\n";
+    let policy = |machine: &MachineTable| loaded(&[source("a.toml", profile)], machine);
+    let mut machine = accounts();
+    machine
+        .hosts
+        .insert("db.example".into(), vec!["192.0.2.1".parse().unwrap()]);
+    let old = policy(&machine);
+    let mut users = machine.clone();
+    users.users.insert("deploy".into(), Ids { uid: 7, gid: 8 });
+    assert_eq!(
+        diff(&old, &policy(&users)),
+        ["profile p changes: user deploy is uid 7, gid 8, before 64001, 64001"]
+    );
+    let mut hosts = machine.clone();
+    hosts
+        .hosts
+        .insert("db.example".into(), vec!["192.0.2.2".parse().unwrap()]);
+    assert_eq!(
+        diff(&old, &policy(&hosts)),
+        ["profile p changes: db.example:5432 is now 192.0.2.2"]
+    );
+    let mut groups = machine.clone();
+    groups.groups.insert("ops".into(), 5);
+    assert_eq!(diff(&old, &policy(&groups)).len(), 1);
+    assert_eq!(diff(&old, &policy(&machine)), [""; 0]);
+}

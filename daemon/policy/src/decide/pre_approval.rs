@@ -1,0 +1,165 @@
+//! Checks what a person can approve in advance, when they give a grant for a time. It reports grants that could never
+//! start anything. It permits nothing: each request is decided when it comes, and
+//! [`Pending::may_approve`](crate::Pending::may_approve) then applies to the giver.
+
+use std::collections::BTreeSet;
+
+use remit_common::builtin;
+
+use crate::decide::CallerIds;
+use crate::model::glob::Glob;
+use crate::model::names::{Named, RUN};
+use crate::model::policy::Policy;
+use crate::model::profile::Base;
+use crate::model::rule::{GrantRule, Nature, Principal};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recipient {
+    User(u32),
+    /// Requests of any user with this gid.
+    Group(u32),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct PreApproval<'a> {
+    pub by: CallerIds<'a>,
+    pub to: Recipient,
+    pub what: &'a Glob,
+    pub args: &'a [(String, String)],
+}
+
+/// Why an approval in advance could never start anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotGivable {
+    NoCommand,
+    /// No matching command takes this argument together with the others.
+    NoArgument(String),
+    /// They run without a sandbox: each run is approved by itself.
+    Unconfined,
+    /// No rule asks these recipients for an approval of them.
+    Unasked,
+    /// Rules ask for other approvers.
+    NotApprover(Vec<String>),
+}
+
+impl Policy {
+    /// Checks that it could approve some request. The future groups of a user are not known: a rule about any group
+    /// may be about the user, and any rule may be about a member of a group.
+    pub fn may_give(&self, pre_approval: &PreApproval<'_>) -> Result<(), NotGivable> {
+        let named = || {
+            let all = self
+                .all_named()
+                .filter(|n| pre_approval.what.matches(n.name()));
+            all.map(Some)
+                .chain(pre_approval.what.matches(RUN).then_some(None))
+        };
+        if named().next().is_none() {
+            return Err(NotGivable::NoCommand);
+        }
+        let takes_all =
+            |named: &Option<Named<'_>>| pre_approval.args.iter().all(|(arg, _)| takes(*named, arg));
+        if !named().any(|named| takes_all(&named)) {
+            let nobodys = |arg: &&(String, String)| !named().any(|named| takes(named, &arg.0));
+            let arg = pre_approval
+                .args
+                .iter()
+                .find(nobodys)
+                .or(pre_approval.args.first());
+            let arg = arg.map_or_else(String::new, |(arg, _)| arg.clone());
+            return Err(NotGivable::NoArgument(arg));
+        }
+        let confined: Vec<(&str, Nature<'_>)> = named()
+            .filter(takes_all)
+            .filter(|named| named.is_none_or(|named| self.profile_of(named).base != Base::Host))
+            .map(|named| named.map_or((RUN, Nature::Looks), |named| (named.name(), named.nature())))
+            .collect();
+        if confined.is_empty() {
+            return Err(NotGivable::Unconfined);
+        }
+        let mut others: Vec<String> = Vec::new();
+        let mut is_asked = false;
+        for (name, nature) in confined {
+            let grants = self.grants.iter();
+            let about = grants
+                .filter(|rule| may_be_about(rule, pre_approval.to) && rule.allows(name, nature));
+            let asking = about.filter_map(|rule| Some((rule, rule.approval.as_ref()?)));
+            let (mut one, mut all) = (false, true);
+            for (rule, approval) in asking {
+                let is_met = approval.is_met_by(pre_approval.by);
+                one |= is_met;
+                // The giver must meet every rule that applies to each such request.
+                all &= is_met || !is_about_all(rule, pre_approval.to);
+                is_asked = true;
+                if !is_met {
+                    others.extend(approval.by());
+                }
+            }
+            if one && all {
+                return Ok(());
+            }
+        }
+        let mut reported = BTreeSet::new();
+        others.retain(|word| reported.insert(word.clone()));
+        Err(match is_asked {
+            true => NotGivable::NotApprover(others),
+            false => NotGivable::Unasked,
+        })
+    }
+}
+
+fn takes(named: Option<Named<'_>>, arg: &str) -> bool {
+    match named {
+        None => false,
+        Some(Named::Builtin(builtin::Command { args, .. })) => {
+            args.iter().any(|own| own.name == arg)
+        }
+        Some(Named::Command(command)) => command.params.iter().any(|own| own.name == arg),
+    }
+}
+
+/// Returns true if the rule is about every call that it allows, for all these recipients.
+fn is_about_all(rule: &GrantRule, to: Recipient) -> bool {
+    let principal = match to {
+        Recipient::User(uid) => Principal::User(uid),
+        Recipient::Group(gid) => Principal::Group(gid),
+    };
+    rule.scope.is_any() && rule.to.ids.contains_key(&principal)
+}
+
+fn may_be_about(rule: &GrantRule, to: Recipient) -> bool {
+    match to {
+        Recipient::Group(_) => !rule.to.ids.is_empty(),
+        Recipient::User(uid) => {
+            let mut ids = rule.to.ids.keys();
+            ids.any(|one| match one {
+                Principal::User(other) => *other == uid,
+                Principal::Group(_) => true,
+            })
+        }
+    }
+}
+
+impl Policy {
+    /// Returns the commands that match `what` and run in a sandbox, sorted by name.
+    pub fn covered(&self, what: &Glob) -> Vec<String> {
+        let named = self.all_named().filter(|named| what.matches(named.name()));
+        let confined = named.filter(|named| self.profile_of(*named).base != Base::Host);
+        let names = confined.map(|named| named.name().to_owned());
+        let run = what.matches(RUN).then(|| RUN.to_owned());
+        let mut names: Vec<String> = names.chain(run).collect();
+        names.sort();
+        names
+    }
+
+    /// Returns a command's definition as text: the command, its profile, and the ids of the profile's user. Returns
+    /// `None` if there is no such command, and an empty text for built-in commands.
+    pub fn definition(&self, name: &str) -> Option<&str> {
+        if name == RUN {
+            return Some("");
+        }
+        Some(match self.named(name)? {
+            Named::Builtin(_) => "",
+            Named::Command(command) => &command.definition,
+        })
+    }
+}

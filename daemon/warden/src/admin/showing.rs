@@ -1,0 +1,174 @@
+//! Sends what an approver wants to see of a request: facts, the signed bytes and the contents, in parts. The program of
+//! the approver makes the page. A part is made when the one before has left, so a client that does not read holds
+//! the facts alone.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::uio::pread;
+use remit_approval::{AnswerHead, COPIES, Context, Now};
+use remit_common::admin::AdminReply;
+use remit_common::caps;
+use remit_common::wire::Bytes;
+
+use super::Wants;
+use crate::approval::copies::copied;
+use crate::approval::{Request, no_such_request};
+use crate::identity::peer::Subject;
+use crate::request::{Draft, Passed, SlotWhat};
+use crate::state::Warden;
+
+/// Bytes of one part: a frame without the rest of its message.
+const PART: usize = caps::ADMIN_FRAME - 64;
+/// Parts of one connection in one turn of the event loop.
+pub(super) const PARTS: usize = 4;
+
+#[derive(Debug)]
+pub struct Showing {
+    request: u64,
+    head: Vec<u8>,
+    /// Position: the head is 0, the signed bytes are 1, then each content.
+    segment: usize,
+    offset: usize,
+    left: u64,
+}
+
+impl Showing {
+    fn new(serial: u64, request: &Request, context: Context) -> Self {
+        let sizes = contents(request).into_iter().map(|(_, size)| size);
+        let head = AnswerHead {
+            context,
+            request: request.encoded.len() as u64,
+            contents: sizes.collect(),
+        };
+        let contents: u64 = head.contents.iter().sum();
+        let after = head.request.saturating_add(contents);
+        let head = head.encode();
+        Self {
+            request: serial,
+            left: after.saturating_add(head.len() as u64),
+            head,
+            segment: 0,
+            offset: 0,
+        }
+    }
+
+    /// Returns the next part. `None`: there is none, which no request that still waits leads to.
+    fn next(&mut self, request: &Request) -> Option<AdminReply> {
+        loop {
+            let bytes = match self.segment {
+                0 => piece(&self.head, self.offset).to_vec(),
+                1 => piece(&request.encoded, self.offset).to_vec(),
+                more => {
+                    let contents = contents(request);
+                    let (content, _) = contents.get(more - 2)?;
+                    read(*content, self.offset)?
+                }
+            };
+            if bytes.is_empty() {
+                self.segment += 1;
+                self.offset = 0;
+                continue;
+            }
+            self.offset += bytes.len();
+            self.left = self.left.saturating_sub(bytes.len() as u64);
+            return Some(AdminReply::Shown {
+                left: self.left,
+                bytes: Bytes::from(bytes),
+            });
+        }
+    }
+}
+
+fn piece(bytes: &[u8], offset: usize) -> &[u8] {
+    let rest = bytes.get(offset..).unwrap_or_default();
+    rest.get(..PART).unwrap_or(rest)
+}
+
+/// Reads from a memory file of this process, without its offset: the job reads from there.
+fn read(content: BorrowedFd<'_>, offset: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; PART];
+    let count = pread(content, &mut bytes, i64::try_from(offset).ok()?).ok()?;
+    bytes.truncate(count);
+    Some(bytes)
+}
+
+/// Returns the contents in the order of [`AnswerHead::contents`], with their sizes.
+fn contents(request: &Request) -> Vec<(BorrowedFd<'_>, u64)> {
+    let draft = &request.draft;
+    let whole = draft.whole();
+    let parts = [(draft.script(), whole.script), (draft.stdin(), whole.stdin)];
+    let parts = parts.into_iter();
+    let parts = parts.filter_map(|(file, content)| Some((file?, content?.size as u64)));
+    let copies = copied(&draft.bound, &request.found.files).into_iter();
+    let copies = copies.take(COPIES);
+    let copies = copies.filter_map(|(at, file)| Some((copy(draft, at)?, file.measured.size)));
+    parts.chain(copies).collect()
+}
+
+fn copy(draft: &Draft, at: usize) -> Option<BorrowedFd<'_>> {
+    let slot = draft.bound.slots.iter().find(|slot| slot.index == at)?;
+    match &slot.what {
+        SlotWhat::Path {
+            pass: Passed::Copy(copy),
+            ..
+        } => Some(copy.as_fd()),
+        SlotWhat::Path { .. } | SlotWhat::Secret(_) => None,
+    }
+}
+
+impl Warden {
+    /// Returns the next part for a connection, or the refusal that ends the answer.
+    pub(super) fn next_part(&mut self, number: u64) -> Option<AdminReply> {
+        let showing = self.admins.showing.get_mut(&number)?;
+        let request = self.approvals.get(showing.request);
+        let part = request.and_then(|request| showing.next(request));
+        if part.is_some() && showing.left > 0 {
+            return part;
+        }
+        self.admins.showing.remove(&number);
+        // Without a part it was decided, or has expired, while it was sent.
+        Some(part.unwrap_or_else(|| AdminReply::Refused(no_such_request())))
+    }
+
+    /// Starts to send a request to a connection. `today`: what has happened since to the files that were copied.
+    pub(super) fn start_showing(
+        &mut self,
+        number: u64,
+        by: &Subject,
+        serial: u64,
+        today: BTreeMap<usize, Now>,
+    ) -> bool {
+        let Some(request) = self.approvals.get(serial) else {
+            return false;
+        };
+        let context = request.context(by, today);
+        let showing = Showing::new(serial, request, context);
+        self.admins.showing.insert(number, showing);
+        true
+    }
+
+    /// Sends a request to the connection that has waited for the comparison of its copies.
+    pub fn show_compared(
+        &mut self,
+        comparison: u64,
+        by: &Subject,
+        serial: u64,
+        today: BTreeMap<usize, Now>,
+    ) {
+        let wants = Wants::Show(comparison);
+        let mut waiting = self.admins.waiting.iter();
+        let Some((number, _)) = waiting.find(|(_, what)| *what == wants).copied() else {
+            return;
+        };
+        if !self.start_showing(number, by, serial, today) {
+            self.tell_waiting(wants, || AdminReply::Refused(no_such_request()));
+            return;
+        }
+        self.admins.waiting.retain(|(_, what)| *what != wants);
+        if let Some(admin) = self.admins.live.get_mut(&number) {
+            admin.was_answered();
+        }
+        self.on_admin_event(number);
+    }
+}

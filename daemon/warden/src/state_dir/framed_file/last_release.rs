@@ -1,0 +1,112 @@
+//! Reads files that release 0.1.0 wrote, whole and cut at each byte: nothing panics, and no state is silently empty.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::approval::grants::store::GrantStore;
+use crate::audit::chain::Chain;
+use crate::state_dir::ledger::{Ledger, Past};
+
+const GRANTS: &[u8] = include_bytes!("../../../tests/state-of-0.1.0/grants");
+const HEAD: &[u8] = include_bytes!("../../../tests/state-of-0.1.0/audit-head");
+const LEDGER: &[u8] = include_bytes!("../../../tests/state-of-0.1.0/open");
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-last-release-XXXXXX"));
+        let dir = dir.unwrap();
+        fs::create_dir(dir.join("warden")).unwrap();
+        Self(dir)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join("warden").join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn grants_are_read_and_cut_ones_quarantined() {
+    let scratch = Scratch::new();
+    let store = GrantStore::in_state(&scratch.0);
+    for cut in 0..=GRANTS.len() {
+        let bytes = &GRANTS[..cut];
+        fs::write(scratch.file("grants"), bytes).unwrap();
+        match store.load().unwrap() {
+            Ok(saved) => {
+                let saved = saved.unwrap();
+                assert_eq!((cut, saved.table.grants.len()), (GRANTS.len(), 1));
+            }
+            Err(damage) => {
+                assert!(cut < GRANTS.len(), "{damage:?}");
+                assert_eq!(fs::read(damage.kept_as.unwrap()).unwrap(), bytes);
+            }
+        }
+    }
+}
+
+#[test]
+fn head_is_read_and_cut_ones_refused() {
+    let scratch = Scratch::new();
+    let path = scratch.file("audit-head");
+    for cut in 0..=HEAD.len() {
+        fs::write(&path, &HEAD[..cut]).unwrap();
+        let opened = Chain::open(&path, [1; 16], |_| false);
+        // A new file is empty, and the version before has 40 bytes.
+        let is_head = [0, 40, HEAD.len()].contains(&cut);
+        assert_eq!(opened.is_ok(), is_head, "{cut}: {opened:?}");
+        if !is_head {
+            assert_eq!(fs::read(&path).unwrap(), &HEAD[..cut]);
+        }
+        if cut == HEAD.len() {
+            assert_eq!(opened.unwrap().newest().seq, 7);
+        }
+    }
+}
+
+#[test]
+fn ledger_is_read_and_cut_slots_are_reported() {
+    let whole: Vec<(u64, Past)> = read(LEDGER).0;
+    let [(_, Past::Ending(_) | Past::Ended(_)), (_, Past::Running(_))] = whole.as_slice() else {
+        panic!("{whole:?}");
+    };
+    let (slot, entry) = (8 << 10, 3 << 10);
+    // The rest is zeros.
+    let cuts = (0..32).chain((slot..LEDGER.len()).filter(|cut| cut % slot < slot / 2));
+    for cut in cuts {
+        let (found, is_damaged) = read(&LEDGER[..cut]);
+        // The header takes as much as a slot.
+        let before = (cut / slot).saturating_sub(1);
+        let in_entry = cut > slot && cut % slot > entry;
+        assert!(found.starts_with(&whole[..before]), "{cut}");
+        let is_known = found.len() > before;
+        assert!(found.len() <= before + 1, "{cut}");
+        if (1..16).contains(&cut) || (in_entry && !is_known) {
+            assert!(is_damaged, "{cut}");
+        }
+        if is_known {
+            assert_eq!(found[before], whole[before], "{cut}");
+        }
+    }
+}
+
+/// Returns the jobs, and whether something was damaged.
+fn read(bytes: &[u8]) -> (Vec<(u64, Past)>, bool) {
+    let scratch = Scratch::new();
+    fs::write(scratch.file("open"), bytes).unwrap();
+    let mut ledger = Ledger::open_file(&scratch.0).unwrap();
+    let (jobs, damage) = ledger.read_back().unwrap();
+    if let Some(damage) = &damage {
+        let kept = fs::read(damage.kept_as.as_ref().unwrap()).unwrap();
+        assert_eq!(kept, bytes);
+    }
+    let jobs = jobs.into_iter().map(|job| (job.entry.number, job.past));
+    (jobs.collect(), damage.is_some())
+}

@@ -1,0 +1,186 @@
+//! Files in which the warden keeps its state: ledger, grants, names of the policy, head of the audit log. Only this
+//! module opens, writes and syncs them, and moves them away. It knows nothing of what they mean.
+//!
+//! **Invariant:** nothing is used whose checksum is wrong, and nothing that cannot be used is lost: it is kept beside
+//! the file ([`quarantine`]).
+
+#[cfg(test)]
+mod last_release;
+pub mod part;
+pub mod quarantine;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use quarantine::Damage;
+
+/// A file that is replaced as a whole: a magic with the version, the SHA-256 of the rest, the rest (postcard).
+#[derive(Debug)]
+pub struct Snapshot {
+    pub path: PathBuf,
+    what: &'static str,
+    magic: &'static [u8],
+    most: u64,
+}
+
+impl Snapshot {
+    /// `what`: its name, also in messages. `magic`: another version has another one. `most`: bytes of the longest file.
+    pub fn new(state: &Path, what: &'static str, magic: &'static [u8], most: u64) -> Self {
+        let path = state.join("warden").join(what);
+        Self {
+            path,
+            what,
+            magic,
+            most,
+        }
+    }
+
+    /// Returns the body, or `None` without a file. Otherwise fails with the reason.
+    pub fn read(&self) -> Result<Option<Vec<u8>>, String> {
+        let bytes = match self.bytes() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.map_err(|error| error.to_string())?,
+        };
+        let rest = bytes
+            .strip_prefix(self.magic)
+            .ok_or_else(|| format!("it is not a file of {} of this version", self.what))?;
+        let (sum, body) = rest.split_first_chunk::<32>().ok_or("it is cut short")?;
+        match Sha256::digest(body).as_slice() == sum {
+            true => Ok(Some(body.to_vec())),
+            false => Err("its checksum is wrong".to_owned()),
+        }
+    }
+
+    fn bytes(&self) -> io::Result<Vec<u8>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(&self.path)?;
+        let mut bytes = Vec::new();
+        file.take(self.most + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Replaces the file, as [`replace`].
+    pub fn replace(&self, body: &[u8], on_disk: bool) -> io::Result<()> {
+        let bytes = [self.magic, &Sha256::digest(body), body].concat();
+        if bytes.len() as u64 > self.most {
+            return Err(io::Error::other(format!(
+                "there are too many {}",
+                self.what
+            )));
+        }
+        replace(&self.path, &bytes, on_disk)
+    }
+}
+
+/// Opens a file of the daemon unchanged, or creates it with mode 0600. Refuses a symbolic link.
+pub fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// Replaces a file by a rename. `on_disk`: a power cut leaves the old file or the new one. Otherwise only a kill does.
+pub fn replace(path: &Path, bytes: &[u8], on_disk: bool) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&new)?;
+    file.write_all(bytes)?;
+    if on_disk {
+        file.sync_all()?;
+    }
+    fs::rename(&new, path)?;
+    match on_disk {
+        true => sync_name(path),
+        false => Ok(()),
+    }
+}
+
+/// Removes a file. A missing one is not an error.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => sync_name(path),
+    }
+}
+
+/// The name must survive a power cut, too.
+fn sync_name(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(path))?.sync_all()
+}
+
+/// A file that is written in place, part by part. Its owner decides on the order of writes, and when they are synced.
+#[derive(Debug)]
+pub struct InPlaceFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl InPlaceFile {
+    /// Opens the file, or creates it empty.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = private_file(path)?;
+        if file.metadata()?.len() == 0 {
+            sync_name(path)?;
+        }
+        Ok(Self::new(path, file))
+    }
+
+    pub fn new(path: &Path, file: File) -> Self {
+        let path = path.to_path_buf();
+        Self { path, file }
+    }
+
+    pub fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Returns at most `most` bytes from `at`; fewer at the end of the file.
+    pub fn read(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; most];
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, at + filled as u64)? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
+    pub fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Moves the file away and goes on with an empty one.
+    pub fn quarantine(&mut self, why: String) -> io::Result<Damage> {
+        let damage = quarantine::move_file(&self.path, why)?;
+        self.file = private_file(&self.path)?;
+        Ok(damage)
+    }
+
+    /// Keeps a copy of the file, of which `count` entries are damaged.
+    pub fn keep_copy(&self, count: usize) -> Damage {
+        quarantine::copied(&self.path, count)
+    }
+}
