@@ -148,7 +148,7 @@ sandbox-without-landlock: build
 machine-tests: build
 	# Making the machines' roots waits for the network and for disks, and the linker uses one core.
 	@tests/machine/packages $(PACKAGING)
-	@$(ROOT) tests/machine/all --roots & roots=$$!; $(MAKE) -s package && wait $$roots
+	@$(ROOT) tests/machine/all --roots & $(MAKE) -s package && built=0 || built=$$?; wait $$! && exit $$built
 	$(ROOT) tests/machine/all target/package/remit_*.deb
 
 .PHONY: test-kernels

@@ -23,8 +23,8 @@ pub struct Answer {
 
 /// Forks a child that does `work` and answers with its result. For processes of one thread. The child has only the
 /// standard descriptors, those that `work` opens, and sockets that have something to read: a lock or an epoll entry would
-/// last as long as a look-up that hangs. It dies with this process. Processes that it starts are in its process group, and end when its
-/// [`Answer`] is dropped.
+/// last as long as a look-up that hangs. It dies with this process. Processes that it starts are in its process group,
+/// and end when its [`Answer`] is dropped.
 pub fn in_child(work: impl FnOnce() -> Vec<u8>) -> Result<Answer> {
     in_child_with(&[], |_| work())
 }
@@ -122,30 +122,24 @@ fn alone(
 }
 
 /// Closes all from `first` on but sockets with something to read. Descriptors in such a socket are closed with its last
-/// copy, which may be this one, and the close of a stranger's descriptor may block. They are closed when the child exits,
-/// after its answer.
+/// copy (kernels before 6.16), which may be this one, and the close of a stranger's descriptor may block. They are closed
+/// when the child exits, after its answer.
 fn close_but_unread(first: i32) -> io::Result<()> {
     let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|fd| *fd >= first)
         .collect();
     let readable = PollFlags::POLLIN | PollFlags::POLLPRI;
-    let is_unread = |fd: BorrowedFd<'_>| {
-        let is_socket = fstat(fd)
+    for fd in open {
+        let is_socket = fstat(sys::borrowed(fd))
             .is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFSOCK.bits());
-        is_socket && poll(&mut [PollFd::new(fd, readable)], 0u8) == Ok(1)
-    };
-    let mut next = first;
-    let mut unread: Vec<i32> = open
-        .into_iter()
-        .filter(|fd| is_unread(sys::borrowed(*fd)))
-        .collect();
-    unread.sort_unstable();
-    for fd in unread {
-        sys::close_range(next, fd - 1)?;
-        next = fd + 1;
+        let is_unread =
+            is_socket && poll(&mut [PollFd::new(sys::borrowed(fd), readable)], 0u8) == Ok(1);
+        if !is_unread {
+            sys::close_one(fd);
+        }
     }
-    sys::close_from(next)
+    Ok(())
 }
 
 struct Pipe<'a>(BorrowedFd<'a>);

@@ -56,15 +56,8 @@ pub(crate) fn borrowed(fd: RawFd) -> BorrowedFd<'static> {
 }
 
 pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
-    close_range(first, RawFd::MAX)
-}
-
-/// Closes from `first` to `last`. Nothing is closed if `last` is less.
-pub(crate) fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
-    if last >= first {
-        // SAFETY: integers only. Called in a child in which the owners of these descriptors never run again.
-        check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
-    }
+    // SAFETY: integers only. Called in a child in which the owners of these descriptors never run again.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, RawFd::MAX, 0) })?;
     Ok(())
 }
 
