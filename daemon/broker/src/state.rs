@@ -22,8 +22,8 @@ use tokio::time::sleep;
 
 use crate::blocking::{self, run_blocking};
 use crate::call::SEARCHES;
+use crate::call::history::History;
 use crate::hints::notes::{self, About};
-use crate::history::History;
 use crate::job::Job;
 use crate::job::registry::Jobs;
 use crate::kernel_audit::KernelAudit;
@@ -59,7 +59,6 @@ pub struct Broker {
     closer: Closer,
 }
 
-/// Serves until the link ends.
 /// Errors: Returns the reason if the link fails or carries an invalid message.
 pub async fn serve(link: Link, spool: Spool, history: History) -> Result<(), String> {
     let link = Watched::new(link).map_err(|error| format!("cannot watch the link: {error}"))?;

@@ -25,7 +25,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads one request and answers it.
 fn serve(from: impl Read, to: impl Write) -> io::Result<()> {
     let asking = Asking {
         ends: RefCell::new((from, to)),
@@ -71,7 +70,6 @@ fn compile(
     })
 }
 
-/// The machine at the other end.
 struct Asking<R, W> {
     ends: RefCell<(R, W)>,
     lost: RefCell<Option<io::Error>>,

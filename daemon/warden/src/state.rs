@@ -326,6 +326,7 @@ mod tests {
         let most = caps::QUEUED_BYTES;
         for (own, all, bytes, is_let_in) in [
             (0, 0, most, true),
+            (0, 0, most + 1, false),
             (0, most, most, true),
             (0, most, most + 1, false),
             (0, 2 * most, 1, false),

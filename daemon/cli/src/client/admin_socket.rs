@@ -50,7 +50,7 @@ pub fn tell_done(context: &Context, request: AdminRequest) -> Result<(), Failure
 /// the daemon's answer contradicts itself.
 pub fn shown(context: &Context, id: IdPrefix) -> Result<ShownRequest, Failure> {
     let answer = client::show(&context.runtime.admin_socket(), id.into())?;
-    let verified = Verified::of(&answer).map_err(|why| {
+    let verified = Verified::from_answer(&answer).map_err(|why| {
         let refusal = Refusal::new(Code::InvalidArgs, why.to_string());
         Failure::Machine(refusal.lift("compare the releases: remit --version, remit status"))
     })?;

@@ -191,6 +191,11 @@ impl Warden {
         };
         request.encoded = self.encoded(&request);
         request.digest = digest(&request.encoded);
+        let uid = request.draft.requester.subject.uid();
+        if let Err(refusal) = self.approvals.has_bytes(uid, request.held()) {
+            self.release_draft(request.draft);
+            return Err(refusal);
+        }
         if let Err(error) = self.ledger.ask(&request.draft) {
             self.release_draft(request.draft);
             let text = format!("cannot write the ledger of jobs: {error}");

@@ -48,9 +48,8 @@ pub struct Request {
     pub draft: Box<Draft>,
     pub pending: Pending,
     pub found: AsFound,
-    /// What an approver signs; at most a few times what the draft holds.
     pub encoded: Vec<u8>,
-    /// SHA-256 of it.
+    /// SHA-256 of `encoded`, which an approver signs.
     pub digest: [u8; 32],
     pub asked_ms: u64,
     /// Milliseconds since 1970, for display only.
@@ -135,11 +134,14 @@ impl Approvals {
         self.has_bytes(uid, bytes)
     }
 
-    /// Fails with `busy` if waiting requests hold too many bytes, of the user or in total.
+    /// Fails with `busy` if waiting requests and their signed bytes are too large, of the user or in total.
     pub fn has_bytes(&self, uid: u32, bytes: usize) -> Result<(), Refusal> {
         let held = |mine: bool| -> usize {
-            let drafts = self.drafts().filter(|draft| !mine || is_of(draft, uid));
-            drafts.map(|draft| draft.held).sum()
+            let asked = self.asked.values();
+            let asked = asked.map(|request| (request.draft.as_ref(), request.held()));
+            let all = asked.chain(self.drafts_fresh().map(|draft| (draft, draft.held)));
+            let all = all.filter(|(draft, _)| !mine || is_of(draft, uid));
+            all.map(|(_, bytes)| bytes).sum()
         };
         match fits(held(true), held(false), bytes) {
             true => Ok(()),
@@ -268,6 +270,11 @@ impl Approvals {
 }
 
 impl Request {
+    /// Bytes that it keeps in memory while it waits.
+    pub fn held(&self) -> usize {
+        self.draft.held.saturating_add(self.encoded.len())
+    }
+
     /// Files to compare again just before the exec.
     pub fn measured(&self) -> Vec<Measured> {
         self.found.checked()
@@ -276,4 +283,46 @@ impl Request {
 
 fn is_of(draft: &Draft, uid: u32) -> bool {
     draft.requester.subject.uid() == uid
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::wire::Purpose;
+    use remit_link::SpecWhat;
+
+    use super::*;
+    use crate::approval::fixture::{Scene, spec};
+
+    fn request(encoded: Vec<u8>) -> Request {
+        let what = SpecWhat::Argv(vec![b"ls".to_vec().into()]);
+        let (draft, pending) = Scene::new().asks(spec(what, Purpose::Use), Vec::new());
+        Request {
+            draft: Box::new(draft),
+            pending,
+            found: AsFound::default(),
+            encoded,
+            digest: [0; 32],
+            asked_ms: 0,
+            expires_ms: 0,
+            deadline: Duration::ZERO,
+            since: Instant::now(),
+            approving: None,
+        }
+    }
+
+    #[test]
+    fn signed_bytes_are_held_until_the_request_is_decided() {
+        let random = File::open("/dev/urandom").unwrap();
+        let share = caps::QUEUED_BYTES / 4;
+        for (encoded, may_hold_more) in [(share / 2, true), (share, false)] {
+            let mut approvals = Approvals::open(&random).unwrap();
+            let serial = approvals.next_serial();
+            approvals.ask(serial, request(vec![0; encoded]));
+            let more = approvals.check_capacity(64_001, 1);
+            assert_eq!(more.is_ok(), may_hold_more, "{encoded}: {more:?}");
+            assert!(approvals.check_capacity(64_003, caps::QUEUED_BYTES).is_ok());
+            approvals.take(serial);
+            assert!(approvals.check_capacity(64_001, share).is_ok());
+        }
+    }
 }

@@ -21,7 +21,6 @@ use crate::startup::error::Fatal;
 pub struct Brought {
     pub settings: String,
     pub files: Vec<String>,
-    /// The policy, encoded.
     pub model: Bytes,
     /// For the author of the policy.
     pub warnings: Vec<String>,
@@ -60,7 +59,7 @@ impl Brought {
         let compile = |sources: &[Source], machine: &dyn Machine| {
             let before = old.as_ref().map(|(policy, _)| *policy);
             let compiled = compiler::compile(sources, machine, before)?;
-            changes.replace(Changes::of(&compiled.changes));
+            changes.replace(Changes::new(&compiled.changes));
             Ok((compiled.policy, compiled.warnings))
         };
         let loaded = load(&vendor, &admin, &names, &compile).map_err(|why| {

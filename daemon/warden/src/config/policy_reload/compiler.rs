@@ -28,7 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Maximum number of findings: a compiler that works reports fewer.
 const FINDINGS: usize = 512;
 
-/// What a policy became.
 #[derive(Debug)]
 pub struct CompiledPolicy {
     pub policy: Policy,

@@ -214,7 +214,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    pub fn of(all: &[String]) -> Self {
+    pub fn new(all: &[String]) -> Self {
         let lines = all.iter().take(caps::POLICY_CHANGES);
         Self {
             lines: lines

@@ -147,8 +147,8 @@ impl Queue {
 /// Returns whether `bytes` more may wait, if the user holds `own` and all users `all`.
 pub fn fits(own: usize, all: usize, bytes: usize) -> bool {
     let (own_most, most) = match own {
-        // A user who holds nothing is admitted, within twice the bound of all.
-        0 => (usize::MAX, caps::QUEUED_BYTES * 2),
+        // A user who holds nothing is admitted within twice the bound of all. One request fits the answer that shows it.
+        0 => (caps::QUEUED_BYTES, caps::QUEUED_BYTES * 2),
         _ => (caps::QUEUED_BYTES / 4, caps::QUEUED_BYTES),
     };
     own.saturating_add(bytes) <= own_most && all.saturating_add(bytes) <= most

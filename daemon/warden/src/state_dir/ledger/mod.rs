@@ -26,7 +26,6 @@ pub use slot::tests::facts;
 use slot::{EndNote, LedgerSlot, SLOT, Started, Write};
 pub use slot::{Ended, Entry, FoundJob, Past, QueuedFor};
 
-/// Another version has another number.
 const MAGIC: &[u8; 16] = b"remit ledger v4\n";
 /// More than all jobs that run, wait or are remembered can need. A larger file is damaged.
 const SLOTS: u64 = 1 << 16;

@@ -26,9 +26,8 @@ pub struct History {
     store: Result<RefCell<HistoryStore>, String>,
     /// Entries since the last [`Self::store`] that returned a number.
     unreported: Cell<u64>,
-    /// A failure to write was logged already.
+    /// A failure to write or to read was logged already.
     failing: Cell<bool>,
-    /// The same for one to read.
     unreadable: Cell<bool>,
     reported_damage: Cell<bool>,
 }
@@ -87,7 +86,6 @@ impl History {
         page.map_err(|_| unread("the history cannot be read".to_owned()))
     }
 
-    /// Answers an administrator's question about one user or all.
     pub async fn any_page(
         &self,
         user: Option<String>,

@@ -1,12 +1,15 @@
-//! Kernel memory and caches.
+//! Memory, caches, sockets and processor time of the kernel.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::process::Command;
 
+use remit_tests::caller::{Caller, at_once, stdout};
 use remit_tests::control::Outcome;
-use remit_tests::daemon::{Options, user_b};
+use remit_tests::daemon::{Options, user_a, user_b};
 use remit_tests::test_dir::built;
 
-use super::arena::Arena;
+use super::arena::{Arena, security};
 
 const EVERYWHERE: &[&str] = &["read", "walled", "named", "root"];
 
@@ -45,7 +48,7 @@ fn s00_no_job_takes_the_memory_of_programs() {
 
 /// Returns the bytes of compiled BPF programs, if the kernel shows them.
 fn programs() -> Option<u64> {
-    let regions = std::fs::read_to_string("/proc/vmallocinfo").ok()?;
+    let regions = fs::read_to_string("/proc/vmallocinfo").ok()?;
     let bpf_regions = regions.lines().filter(|line| line.contains("bpf_jit"));
     bpf_regions
         .map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
@@ -72,7 +75,7 @@ fn s05_memory_file_is_executable_and_documented() {
         );
     }
     arena.is_refused(&["walled", "root"], &["exec-tmp", "/tmp"], libc::EACCES);
-    let text = super::arena::security();
+    let text = security();
     assert!(text.contains("execute a file that it can write"), "the row");
     assert!(
         text.contains("a memory file too is executed"),
@@ -123,5 +126,77 @@ fn k03_semaphores_are_as_few_as_programs_need() {
         assert!(matches!(seen, Outcome::Done(_)), "{profile}: {seen:?}");
     }
     arena.is_refused(&["read"], &["may-semaphores"], libc::EPERM);
+    arena.daemon.stop();
+}
+
+/// Without a CPU controller the kernel shares the processor by sessions, so sixty sessions would get sixty
+/// shares.
+#[test]
+fn s10_job_without_cpu_controller_is_one_session() {
+    if !std::path::Path::new("/proc/self/autogroup").exists() {
+        return remit_tests::test_dir::missing("CONFIG_SCHED_AUTOGROUP");
+    }
+    let arena = Arena::new(Options::default());
+    let mut caller = Caller::new(&arena.daemon, &user_a());
+    for profile in ["read", "walled"] {
+        let job = at_once(arena.attack(profile, &["sessions", "30"]));
+        let report = caller.run(job).expect("it is granted");
+        // By then all have tried.
+        while !stdout(&caller.job(report.job, 100).expect("it is ours")).contains("ready") {}
+        let attackers = arena.daemon.job_processes();
+        let attackers = attackers
+            .iter()
+            .filter(|process| process.name == "remit-attack");
+        let groups: Vec<String> = attackers
+            .filter_map(|process| {
+                fs::read_to_string(format!("/proc/{}/autogroup", process.pid)).ok()
+            })
+            .collect();
+        assert_eq!(groups.len(), 31, "{profile}: {groups:?}");
+        let different: BTreeSet<&String> = groups.iter().collect();
+        assert_eq!(different.len(), 1, "{profile}: {different:?}");
+        caller.stop(report.job).expect("it is ours");
+    }
+    drop(caller);
+    arena.daemon.stop();
+}
+
+#[test]
+fn s03_each_family_has_its_own_protocols() {
+    let mut arena = Arena::new(Options::default());
+    let profiles = &["read", "walled", "named", "root"];
+    arena.is_refused(profiles, &["netlink-xfrm"], libc::EAFNOSUPPORT);
+    for id in ["may-list-links", "may-list-tcp", "may-ask-generic"] {
+        let seen = arena.tries("walled", &[id]);
+        assert!(matches!(seen, Outcome::Done(_)), "{id}: {seen:?}");
+    }
+    arena.daemon.stop();
+}
+
+/// glibc, iproute2 and libnl bind each socket, and no filter can see the address in memory. So a job can take
+/// port ids, but only of three protocols.
+#[test]
+fn s08_netlink_ports_are_limited_to_three_documented_protocols() {
+    let mut arena = Arena::new(Options::default());
+    for profile in ["read", "walled"] {
+        let seen = arena.tries(profile, &["netlink-ports"]);
+        assert!(
+            matches!(&seen, Outcome::Done(taken) if taken == "0 4 16"),
+            "{profile}: {seen:?}"
+        );
+    }
+    let text = security();
+    assert!(text.contains("**Port ids of netlink.**"), "the sentence");
+    arena.daemon.stop();
+}
+
+/// One connection once held four megabytes. Some hundred of them exceeded the machine's first limit.
+#[test]
+fn s15_connection_in_own_network_holds_little() {
+    let mut arena = Arena::new(Options::default());
+    let held = arena.number("walled", &["hold-tcp"]);
+    assert!((4 << 10..512 << 10).contains(&held), "{held}");
+    let seen = arena.tries("walled", &["may-listen-low"]);
+    assert!(matches!(seen, Outcome::Done(_)), "{seen:?}");
     arena.daemon.stop();
 }

@@ -3,7 +3,6 @@
 use remit_link::HistoryRecord;
 use sha2::{Digest, Sha256};
 
-/// Another format has another number.
 pub const BEGIN: &[u8; 16] = b"remit history 1\n";
 /// Length and checksum.
 const HEAD: usize = 2 + 8;
@@ -30,7 +29,7 @@ pub fn encode(record: &HistoryRecord) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Passes each entry to `each`, oldest first.
+/// Oldest first.
 pub fn walk(file: &[u8], mut each: impl FnMut(HistoryRecord)) -> FileEnd {
     let Some(mut rest) = file.strip_prefix(BEGIN) else {
         // The beginning itself is unfinished.

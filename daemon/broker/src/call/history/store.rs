@@ -22,7 +22,6 @@ const COPIES: u64 = 4;
 #[derive(Debug)]
 pub struct HistoryStore {
     dir: PathBuf,
-    /// Index of the file that grows.
     growing: usize,
     file: File,
     size: u64,
@@ -77,7 +76,6 @@ impl HistoryStore {
         })
     }
 
-    /// The newest entry on file.
     pub const fn newest(&self) -> Option<HistoryMark> {
         self.newest
     }
@@ -287,7 +285,6 @@ fn copy(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     let copy = named(next);
     let written = new_file(&copy).and_then(|file| file.write_all_at(bytes, 0));
     if written.is_err() {
-        // Part of a copy is useless.
         let _ = fs::remove_file(&copy);
     }
     written.map(|()| copy)
@@ -298,7 +295,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::history::frame::tests::record;
+    use crate::call::history::frame::tests::record;
 
     struct Dir(PathBuf);
 
@@ -456,7 +453,7 @@ mod tests {
     }
 
     /// Written by release 0.1.0, whose warden kept the history.
-    const LAST_RELEASE: &[u8] = include_bytes!("../../tests/history-of-0.1.0");
+    const LAST_RELEASE: &[u8] = include_bytes!("../../../tests/history-of-0.1.0");
 
     #[test]
     fn last_release_history_cut_at_any_byte_is_taken_over() {
@@ -523,7 +520,6 @@ mod tests {
         let mut bytes = fs::read(dir.path("log.1")).unwrap();
         bytes[usize::try_from(whole).unwrap() + 20] ^= 1;
         fs::write(dir.path("log.1"), &bytes).unwrap();
-        // A running daemon reports it, too.
         let query = HistoryQuery {
             limit: 100,
             ..HistoryQuery::default()

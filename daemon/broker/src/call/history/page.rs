@@ -23,7 +23,6 @@ pub enum HistoryScope {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundPage {
     pub page: HistoryPage,
-    /// Part of a file could not be read.
     pub is_damaged: bool,
 }
 
@@ -107,8 +106,8 @@ mod tests {
     use remit_common::wire::Kind;
 
     use super::*;
-    use crate::history::frame::tests::record;
-    use crate::history::frame::{BEGIN, encode};
+    use crate::call::history::frame::tests::record;
+    use crate::call::history::frame::{BEGIN, encode};
 
     fn file(entries: &[HistoryRecord]) -> Vec<u8> {
         let entries = entries.iter().filter_map(encode);
