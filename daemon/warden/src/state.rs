@@ -16,8 +16,8 @@ use crate::approval::grants::Grants;
 use crate::audit::Audit;
 use crate::audit::rate_limit::{Floods, RateWindow};
 use crate::audit::refusals::Refusals;
-use crate::config::Config;
 use crate::config::policy_reload::{Live, Loading};
+use crate::config::{Config, MachineLimits};
 use crate::event_loop::epoll::Reactor;
 use crate::event_loop::shutdown::Shutdown;
 use crate::event_loop::timers::Timers;
@@ -64,6 +64,7 @@ pub type Parked = VecDeque<(Instant, Box<Plan>)>;
 pub struct Warden {
     pub args: Args,
     pub config: Config,
+    pub limits: MachineLimits,
     pub state: State,
     pub names: UserNames,
     pub reactor: Reactor,
@@ -229,7 +230,7 @@ impl Warden {
         PolicyContext {
             digest: &self.policy.digest,
             sandboxes: &self.sandboxes,
-            limits: &self.config.limits,
+            limits: &self.limits,
         }
     }
 

@@ -15,10 +15,10 @@ impl Warden {
     pub fn status(&self) -> Status {
         let (landlock, _) = self.sandbox.landlock();
         let (controllers, _) = self.sandbox.controllers();
-        let limits = &self.config.limits;
+        let limits = &self.limits;
         let runtime = format!(
             "runtime {} s, {} s at most",
-            limits.runtime_s, limits.max_runtime_s
+            limits.job.runtime_s, limits.job.max_runtime_s
         );
         let locked = match &self.gate {
             AdmissionState::Locked(locked) => Some(locked),

@@ -10,8 +10,8 @@ use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source, 
 use remit_policy_files::{Compile, LastKnown, Loaded, Names, Owners};
 use serde::{Deserialize, Serialize};
 
-use super::{Changes, Live, PolicyErrors, compiler, names_file};
-use crate::config::{self, Config};
+use super::{Changes, Live, PolicyErrors, compiler, names_file, settings};
+use crate::config::Config;
 use crate::identity::accounts::{People, Question};
 use crate::identity::user_names;
 use crate::startup::arguments::Args;
@@ -19,7 +19,7 @@ use crate::startup::error::Fatal;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Brought {
-    pub settings: String,
+    pub settings: Config,
     pub files: Vec<String>,
     pub model: Bytes,
     /// For the author of the policy.
@@ -40,8 +40,7 @@ impl Brought {
         people: &Question,
     ) -> Result<Self, PolicyErrors> {
         let old = live.map(|(live, running)| (&live.policy, running));
-        let settings = config::read(&args.config)?;
-        let config = config::parse_file(&args.config, &settings)?;
+        let config = settings::load(&args.config)?;
         if old.is_some() {
             judge(&config).map_err(|error| error.to_string())?;
         }
@@ -72,8 +71,8 @@ impl Brought {
         })?;
         let mut unsure = Vec::new();
         // The running settings apply until a restart and the new ones after it. The policy must fit both.
-        let settings_of = old.map(|(_, running)| running).into_iter().chain([&config]);
-        for config in settings_of {
+        let running = old.map(|(_, running)| running);
+        for config in running.into_iter().chain([&config]) {
             match taken(&loaded.policy, config).as_slice() {
                 [] => {}
                 found => return Err(lines(found).join("\n")),
@@ -112,7 +111,7 @@ impl Brought {
         }
         let sources = loaded.sources.into_iter();
         Ok(Self {
-            settings,
+            settings: config,
             changes: changes.take(),
             files: sources.map(|source| source.name).collect(),
             model: loaded.policy.encode().into(),

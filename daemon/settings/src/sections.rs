@@ -1,10 +1,10 @@
 //! Sections of `remit.toml` that only have values: audit, output, approval.
 
 use remit_common::caps;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// `[audit]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuditConfig {
     pub sink: AuditSink,
@@ -27,7 +27,7 @@ impl Default for AuditConfig {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuditSink {
     /// The native socket of journald.
@@ -37,7 +37,7 @@ pub enum AuditSink {
     File,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sync {
     Always,
@@ -48,7 +48,7 @@ pub enum Sync {
 }
 
 /// `[output]`: bytes of job output that the broker keeps on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Output {
     /// Of one job. A job that writes more ends with `output_limit`.
@@ -70,7 +70,7 @@ impl Default for Output {
 }
 
 /// `[approval]`: how users learn that a request waits for them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Approval {
     /// The policy's command that gets each request on its standard input. Empty: none.
