@@ -57,9 +57,15 @@ impl Brought {
             },
         };
         let changes = RefCell::default();
+        // The range of a running daemon is known to be free. A check puts nothing in force, and a container may lack
+        // the range.
+        let id = match args.check {
+            true => compiler::OVERFLOW_ID,
+            false => old.map_or(&config, |(_, running)| running).jobs.uid_first,
+        };
         let compile = |sources: &[Source], machine: &dyn Machine| {
             let before = old.as_ref().map(|(policy, _)| *policy);
-            let compiled = compiler::compile(sources, machine, before)?;
+            let compiled = compiler::compile(sources, machine, before, id)?;
             changes.replace(Changes::of(&compiled.changes));
             Ok((compiled.policy, compiled.warnings))
         };
