@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use libc::c_long;
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -41,6 +42,8 @@ const ALLOWED: [c_long; 21] = [
 ];
 
 pub fn confine() -> Result<(), String> {
+    // No other process of this uid can trace it. The exec has undone what was set before.
+    prctl::set_dumpable(false).map_err(|error| format!("cannot become undumpable: {error}"))?;
     for (resource, most) in [
         (Resource::RLIMIT_CPU, CPU_S),
         (Resource::RLIMIT_AS, MEMORY),

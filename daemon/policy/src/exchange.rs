@@ -72,6 +72,20 @@ pub enum Answer {
 }
 
 impl Question {
+    /// Returns the bytes of its text.
+    pub fn length(&self) -> usize {
+        match self {
+            Self::User(text)
+            | Self::Group(text)
+            | Self::GroupsOf(text)
+            | Self::LastUid(text)
+            | Self::LastGid(text)
+            | Self::Addresses(text)
+            | Self::Program(text) => text.len(),
+            Self::Members(_) | Self::Protected => 0,
+        }
+    }
+
     pub fn ask(&self, machine: &dyn Machine) -> Answer {
         match self {
             Self::User(name) => Answer::Ids(machine.user(name)),

@@ -2,14 +2,22 @@
 //! the error says why.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use remit_policy::exchange::{FromCompiler, Question, send};
 use remit_policy::{Diagnostic, Severity};
 use remit_settings::Config;
 use remit_tests::caller::{named, stdout};
 use remit_tests::daemon::{Daemon, user_a};
+use remit_tests::process::{Identity, Process};
+use remit_tests::test_dir::built;
 
 use super::scene::{FILE, GRANTS, asked, prints, reload, status, with};
 
@@ -193,5 +201,119 @@ fn missing_compiler_or_one_of_another_user_is_an_error() {
     fs::remove_file(&path).expect("it is ours");
     let found = reload(&daemon).expect_err("it is missing").message;
     assert!(found.contains("cannot find 'remit-compiler'"), "{found}");
+    daemon.stop();
+}
+
+fn awaited<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(8), "no {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Many services run as nobody. One of them could stop the compiler, or trace it and send a policy of its own.
+#[test]
+fn compiler_is_out_of_reach_of_other_processes() {
+    let daemon = with(&prints("site.look", "\"old\"", ""));
+    let note = daemon.path().join("pid");
+    fs::write(&note, "").expect("it is ours");
+    fs::set_permissions(&note, Permissions::from_mode(0o666)).expect("it is ours");
+    let script = format!("#!/bin/sh\necho $$ >'{}'\nexec sleep 60\n", note.display());
+    replace(&daemon, &script);
+    let (compiler, sent) = std::thread::scope(|scope| {
+        let loading = scope.spawn(|| reload(&daemon));
+        let pid = awaited("pid", || {
+            fs::read_to_string(&note).ok()?.trim().parse().ok()
+        });
+        let stops = move || {
+            Identity::new(65_534, &[])
+                .adopt()
+                .expect("the tests run as root");
+            kill(Pid::from_raw(pid), Signal::SIGSTOP)
+        };
+        let sent = scope.spawn(stops).join().expect("it does not panic");
+        let compiler = Process::of(pid).expect("it sleeps");
+        assert!(loading.join().expect("it does not panic").is_err());
+        (compiler, sent)
+    });
+    assert_eq!(sent, Err(Errno::EPERM));
+    assert_eq!(
+        compiler.uid,
+        daemon.first_job_uid() - 1,
+        "the watchdog's, no job's"
+    );
+    daemon.stop();
+
+    // A debugger of the same uid: the kernel gives root the files of a process that cannot be traced (proc(5)).
+    let mut command = Command::new(built().join("remit-compiler"));
+    Identity::new(64_001, &[]).runs(&mut command);
+    let mut compiler = command
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let files = format!("/proc/{}/fd", compiler.id());
+    let is_roots = || (fs::metadata(&files).ok()?.uid() == 0).then_some(());
+    awaited("undumpable compiler", is_roots);
+    drop(compiler.stdin.take());
+    assert!(!compiler.wait().expect("it ends").success());
+}
+
+/// A message may take much more memory than it has bytes, and a question is a work of root's.
+#[test]
+fn lies_of_the_compiler_cost_bounded_memory() {
+    let daemon = with(&prints("site.look", "\"old\"", ""));
+    let digest = status(&daemon).policy;
+    let question = |length| FromCompiler::Asks(Question::Program("x".repeat(length)));
+    let too_much = "its questions are too many or too long";
+    replace(
+        &daemon,
+        &script_that_sends(&daemon, &question(4097), "exec sleep 60"),
+    );
+    let found = reload(&daemon).expect_err("there is no policy").message;
+    assert!(found.contains(too_much), "{found}");
+    let mut questions = Vec::new();
+    send(&mut questions, &question(4096)).expect("it is short");
+    let path = daemon.path().join("bin/questions");
+    fs::write(&path, questions.repeat((64 << 20) / 4096)).expect("the directory is writable");
+    let reads = "exec 3<&0\ncat <&3 >/dev/null &";
+    replace(
+        &daemon,
+        &format!(
+            "#!/bin/sh\n{reads}\ncat '{}'\nexec sleep 60\n",
+            path.display()
+        ),
+    );
+    let found = reload(&daemon).expect_err("there is no policy").message;
+    assert!(found.contains(too_much), "{found}");
+
+    // A model, no warning, and fifty million changes, each of a byte here and of 24 in memory.
+    let changes: u32 = 50 << 20;
+    let mut head = vec![1, 0, 0];
+    let mut left = changes;
+    while left >= 0x80 {
+        head.push(u8::try_from(left & 0x7f).expect("seven bits") | 0x80);
+        left >>= 7;
+    }
+    head.push(u8::try_from(left).expect("seven bits"));
+    let length = u32::try_from(head.len()).expect("it is short") + changes;
+    let frame = [&[1][..], &length.to_le_bytes(), &head].concat();
+    let path = daemon.path().join("bin/frame");
+    fs::write(&path, frame).expect("the directory is writable");
+    let send = format!(
+        "cat '{}'\nhead -c {changes} /dev/zero\nexec sleep 60",
+        path.display()
+    );
+    replace(&daemon, &format!("#!/bin/sh\n{send}\n"));
+    let found = reload(&daemon).expect_err("there is no policy").message;
+    assert!(
+        found.contains("the child that reads the policy died"),
+        "{found}"
+    );
+    assert_eq!(status(&daemon).policy, digest);
     daemon.stop();
 }

@@ -40,7 +40,9 @@ impl Brought {
         people: &Question,
     ) -> Result<Self, PolicyErrors> {
         let old = live.map(|(live, running)| (&live.policy, running));
-        let config = settings::load(&args.config)?;
+        // The range of a running daemon is known to be free. At the start it is what `remit.toml` says.
+        let id = old.map_or(compiler::OVERFLOW_ID, |(_, running)| running.jobs.uid_first);
+        let config = settings::load(&args.config, id)?;
         if old.is_some() {
             judge(&config).map_err(|error| error.to_string())?;
         }
@@ -55,9 +57,14 @@ impl Brought {
             },
         };
         let changes = RefCell::default();
+        // A check puts nothing in force, and a container may lack the range.
+        let id = match (args.check, old) {
+            (false, None) => config.jobs.uid_first,
+            _ => id,
+        };
         let compile = |sources: &[Source], machine: &dyn Machine| {
             let before = old.as_ref().map(|(policy, _)| *policy);
-            let compiled = compiler::compile(sources, machine, before)?;
+            let compiled = compiler::compile(sources, machine, before, id)?;
             changes.replace(Changes::new(&compiled.changes));
             Ok((compiled.policy, compiled.warnings))
         };

@@ -1,6 +1,6 @@
-//! Starts the process that parses `remit.toml` or compiles a policy, and answers its questions. It runs as nobody, in a sandbox of its own,
-//! with no descriptor but two pipes. The child that reads the files does this: the loop never waits for it, and kills
-//! both if they take too long.
+//! Starts the process that parses `remit.toml` or compiles a policy, and answers its questions. It runs with a uid that no
+//! account has, in a sandbox of its own, with no descriptor but two pipes. The child that reads the files does this: the
+//! loop never waits for it, and kills both if they take too long.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
+use remit_common::caps;
 use remit_confine::{spawn_service, sys};
 use remit_policy::exchange::{FromCompiler, ToCompiler, receive, send};
 use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source};
@@ -24,14 +25,17 @@ use crate::startup::error::{Fatal, chain};
 
 const PROGRAM: &str = "remit-compiler";
 /// The kernel's own uid and gid for those without an account (user_namespaces(7)). It owns no file.
-const OVERFLOW_ID: u32 = 65_534;
+pub const OVERFLOW_ID: u32 = 65_534;
 /// Time for one answer, without the answers to its questions. A policy at all its limits needs two seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Maximum number of findings: a compiler that works reports fewer.
 const FINDINGS: usize = 512;
+/// Maximum number of bytes of all questions, and of each one beside its text. A policy at all its limits asks a tenth.
+const ASKED: usize = 64 << 20;
+const QUESTION: usize = 16;
 
 /// Parses the text of `remit.toml`. Its bounds are not checked. Fails with sentences.
-pub fn settings(file: String, text: String) -> Result<Config, PolicyErrors> {
+pub fn settings(file: String, text: String, id: u32) -> Result<Config, PolicyErrors> {
     let unusable = |why| {
         format!(
             "cannot use '{file}': '{PROGRAM}' {why}; see its lines in the journal, then try again"
@@ -42,7 +46,7 @@ pub fn settings(file: String, text: String) -> Result<Config, PolicyErrors> {
         file: file.clone(),
         text,
     };
-    match run(&request, &MachineTable::default()).map_err(unusable)? {
+    match run(&request, &MachineTable::default(), id).map_err(unusable)? {
         FromCompiler::Settings(bytes) => {
             Config::decode(&bytes).map_err(|why| unusable(format!("sent no settings: {why}")))
         }
@@ -67,18 +71,20 @@ pub struct CompiledPolicy {
     pub changes: Vec<String>,
 }
 
-/// Compiles the sources, and compares with `before`. Without an answer, the finding says why.
+/// Compiles the sources, and compares with `before`. Without an answer, the finding says why. `id`: the uid and gid of
+/// the compiler. No other process may have it: it could stop or trace the compiler, and so write the policy.
 pub fn compile(
     sources: &[Source],
     machine: &dyn Machine,
     before: Option<&Policy>,
+    id: u32,
 ) -> Result<CompiledPolicy, Vec<Diagnostic>> {
     let request = ToCompiler::Policy {
         release: remit_common::RELEASE.to_owned(),
         sources: sources.to_vec(),
         before: before.map(Policy::encode),
     };
-    let answer = run(&request, machine).and_then(|answer| match answer {
+    let answer = run(&request, machine, id).and_then(|answer| match answer {
         FromCompiler::Compiled {
             model,
             warnings,
@@ -122,8 +128,8 @@ fn are_bounded(found: Vec<Diagnostic>) -> Result<Vec<Diagnostic>, String> {
     }
 }
 
-fn run(request: &ToCompiler, machine: &dyn Machine) -> Result<FromCompiler, String> {
-    let mut process = Process::start().map_err(|error| format!("was not started: {error}"))?;
+fn run(request: &ToCompiler, machine: &dyn Machine, id: u32) -> Result<FromCompiler, String> {
+    let mut process = Process::start(id).map_err(|error| format!("was not started: {error}"))?;
     let answer = process.converse(request, machine);
     answer.map_err(|error| match error.kind() {
         ErrorKind::TimedOut => format!("did not answer in {} s", PATIENCE.as_secs()),
@@ -141,13 +147,13 @@ struct Process {
 }
 
 impl Process {
-    fn start() -> Result<Self, Fatal> {
+    fn start(id: u32) -> Result<Self, Fatal> {
         let program = program::find(PROGRAM)?;
         let program = c_string(program.as_os_str().as_encoded_bytes())?;
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from);
         let (its_input, to) = pipe().map_err(Fatal::call("cannot make a pipe"))?;
         let (from, its_output) = pipe().map_err(Fatal::call("cannot make a pipe"))?;
-        let (pid, pidfd) = spawn(&program, its_input, its_output)?;
+        let (pid, pidfd) = spawn(&program, id, its_input, its_output)?;
         let until = Instant::now() + PATIENCE;
         let end = |pipe, ready| Pipe::new(pipe, ready, until);
         Ok(Self {
@@ -164,9 +170,15 @@ impl Process {
         machine: &dyn Machine,
     ) -> io::Result<FromCompiler> {
         send(&mut self.to, request)?;
+        let mut asked = 0;
         loop {
             match receive(&mut self.from)? {
                 FromCompiler::Asks(question) => {
+                    asked += QUESTION + question.length();
+                    if asked > ASKED || question.length() > caps::PATH {
+                        let text = "its questions are too many or too long";
+                        return Err(io::Error::new(ErrorKind::InvalidData, text));
+                    }
                     let begin = Instant::now();
                     let answer = question.ask(machine);
                     // A name server has its own patience.
@@ -189,7 +201,12 @@ impl Process {
     }
 }
 
-fn spawn(program: &CStr, input: OwnedFd, output: OwnedFd) -> Result<(i32, OwnedFd), Fatal> {
+fn spawn(
+    program: &CStr,
+    id: u32,
+    input: OwnedFd,
+    output: OwnedFd,
+) -> Result<(i32, OwnedFd), Fatal> {
     if !nix::unistd::geteuid().is_root() {
         // `--check` by somebody who has no right to give up.
         let mut command = Command::new(OsStr::from_bytes(program.to_bytes()));
@@ -201,16 +218,8 @@ fn spawn(program: &CStr, input: OwnedFd, output: OwnedFd) -> Result<(i32, OwnedF
     }
     let argv = [program.to_owned()];
     let ends = [(input.as_fd(), 0), (output.as_fd(), 1)];
-    spawn_service(
-        program,
-        &argv,
-        &environment()?,
-        OVERFLOW_ID,
-        OVERFLOW_ID,
-        &[],
-        &ends,
-    )
-    .map_err(|error| Fatal::System(chain(&error)))
+    spawn_service(program, &argv, &environment()?, id, id, &[], &ends)
+        .map_err(|error| Fatal::System(chain(&error)))
 }
 
 impl Drop for Process {

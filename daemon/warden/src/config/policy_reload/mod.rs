@@ -13,6 +13,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, setrlimit};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
 use remit_confine::{Answer, in_child};
@@ -69,6 +70,8 @@ pub type PolicyErrors = String;
 
 /// Timeout for reading the policy, looking up its names and comparing it. Longer than host names alone may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of private memory of the child. A policy at all its limits needs half.
+const MEMORY: u64 = 1 << 30;
 
 /// Returns the sentence of each finding, without the lines that show the location in the file.
 pub fn findings(why: &str) -> Vec<&str> {
@@ -120,7 +123,7 @@ impl Loading {
         asked: Option<&Subject>,
     ) -> Result<Self, Fatal> {
         let answer = in_child(|| {
-            let brought = Brought::of(args, live, people);
+            let brought = limit_memory().and_then(|()| Brought::of(args, live, people));
             postcard::to_extend(&brought, Vec::new()).unwrap_or_default()
         });
         match answer {
@@ -152,6 +155,13 @@ impl Loading {
             Err(error) => Some(Err(chain(&error))),
         }
     }
+}
+
+/// A compiler that lies sends a model that takes a hundred times its bytes. What this child cannot hold, the warden does
+/// not get.
+fn limit_memory() -> Result<(), PolicyErrors> {
+    setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY)
+        .map_err(|errno| format!("cannot limit the memory of the load: {errno}"))
 }
 
 /// Loads both and waits, for start-up and `--check`. Uses a child too, because looking up names creates threads.
