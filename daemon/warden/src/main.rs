@@ -29,10 +29,13 @@ mod job {
     pub mod cleanup;
     pub mod fair_queue;
     pub mod launch;
+    pub mod life;
+    pub mod never_ran;
     pub mod outcome;
     pub mod pipeline;
     pub mod queue;
     pub mod recently_ended;
+    pub mod recheck;
     pub mod spawn_failure;
     pub mod table;
     pub mod termination;

@@ -50,6 +50,7 @@ impl Warden {
 
     fn all_metas(&self) -> Vec<Cow<'_, JobMeta>> {
         let mut metas: Vec<Cow<'_, JobMeta>> = self.jobs.ended().map(Cow::Borrowed).collect();
+        metas.extend(self.jobs.never_ran().map(Cow::Borrowed));
         metas.extend(self.jobs.live().map(|(_, job)| Cow::Owned(job.meta())));
         metas.extend(self.queue.iter().map(|waiting| Cow::Owned(waiting.meta())));
         metas.extend(self.approvals.metas().map(Cow::Owned));
@@ -92,7 +93,9 @@ impl Warden {
         if let Some(ended) = self.jobs.ended().find(|meta| meta.job == job) {
             return Err(AdminReply::Stopped(Box::new(any_job(ended))));
         }
-        let waiting = self.queue.get(job).is_some() || self.approvals.serial(job).is_some();
+        let waiting = self.queue.get(job).is_some()
+            || self.approvals.serial(job).is_some()
+            || self.jobs.never_ran().any(|meta| meta.job == job);
         if self.jobs.serial(job).is_none() && !waiting {
             let refusal = no_such_job();
             self.record_refusal(Some(admin), None, &refusal, None);

@@ -7,12 +7,13 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, names::JobId, text};
 
 use super::flow::no_such_request;
-use super::table::{Request, UnrecordedRequestEnd};
+use super::table::Request;
 use super::view::{about, with_approver};
 use crate::audit::{Event, Record};
 use crate::event_loop::timers::{self, Timer};
 use crate::identity::accounts::People;
 use crate::identity::peer::Subject;
+use crate::job::never_ran::NeverRan;
 use crate::state::Warden;
 
 pub const ASK_AGAIN: &str = "ask again, if it is still wanted: a person decides again";
@@ -131,41 +132,7 @@ impl Warden {
         }
         let record = over.record(&request);
         let before = request.meta();
-        let mut after = before.clone();
-        after.waiting = None;
-        after.waited_ms = after.age_ms;
-        after.age_ms = 0;
-        after.ending = Some(over.ending());
-        let draft = request.draft;
-        self.record_request_end(UnrecordedRequestEnd {
-            draft,
-            before,
-            after,
-            record,
-        });
-    }
-
-    /// Records the end of a request that never ran, then reports it. Nothing is reported before it is recorded.
-    fn record_request_end(&mut self, unrun: UnrecordedRequestEnd) {
-        self.ledger.end(unrun.after.job, &unrun.after);
-        let record: Record = unrun.record.clone();
-        if let Err(why) = self.audit.write(record) {
-            say!("the end of request {} waits: {why}", unrun.after.job);
-            self.approvals.unrecorded.push(unrun);
-            self.record_later(&why);
-            return;
-        }
-        let UnrecordedRequestEnd { draft, after, .. } = unrun;
-        let request = draft.request.as_ref().map(|(id, _)| id.clone());
-        self.release_prepared(draft.ready, draft.uid);
-        self.remember(after, request, None);
-    }
-
-    /// Retries ends that the audit log did not accept.
-    pub fn record_waiting_request_ends(&mut self) {
-        for unrun in std::mem::take(&mut self.approvals.unrecorded) {
-            self.record_request_end(unrun);
-        }
+        self.end_never_ran(NeverRan::new(*request.draft, before, over.ending(), record));
     }
 
     /// Handles a request's timer. Its clock stops while the machine sleeps, so it is set again if time is left.

@@ -15,13 +15,15 @@ use super::view::{approved, asked};
 use super::wanted::wanted;
 use crate::admin::Wants;
 use crate::approval::end::RequestEnd;
-use crate::approval::file_hash::{self, AsFound, MeasuredFiles, Measuring, Wanted};
+use crate::approval::file_hash::{self, MeasuredFiles, Measuring, Wanted};
 use crate::audit::backpressure::unrecorded;
 use crate::audit::rate_limit::RateWindow;
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::{self, Timer};
 use crate::identity::peer::Subject;
-use crate::job::pipeline::{Outcome, RefusedRequest};
+use crate::job::life::Event;
+use crate::job::pipeline::{self, Admission, Outcome, RefusedRequest};
+use crate::job::recheck::{Check, recheck};
 use crate::request::{Approved, Draft};
 use crate::startup::fault::{self, Point};
 use crate::state::Warden;
@@ -38,7 +40,7 @@ impl Warden {
     /// often.
     pub fn ask_a_person(
         &mut self,
-        draft: Box<Draft>,
+        mut draft: Box<Draft>,
         pending: Pending,
     ) -> Result<Outcome, Refusal> {
         let serial = self.approvals.next_serial();
@@ -47,6 +49,7 @@ impl Warden {
             .and_then(|()| self.check_ask_rate(draft.requester.subject.uid()));
         match allowed.and_then(|()| self.start_measuring(serial, &wanted(&draft))) {
             Ok(measuring) => {
+                draft.life.on(Event::NeedsApproval);
                 let fresh = MeasuringRequest {
                     draft,
                     pending,
@@ -149,6 +152,9 @@ impl Warden {
         {
             self.reactor.remove(approving.measuring.fd());
             let reply = self.finish_approval(serial, &approving.by, found);
+            if let Some(request) = self.approvals.get_mut(serial) {
+                request.draft.life.on(Event::NotApproved);
+            }
             self.tell_approver(job, &approving.by, reply);
         }
     }
@@ -165,9 +171,10 @@ impl Warden {
             pending,
             measuring,
         } = fresh;
-        let found = self
-            .recheck_requester(&draft, found)
-            .and_then(|found| self.hold_copies(&mut draft, measuring, found));
+        let found = recheck(self, Check::Examined(&draft, &found))
+            .map_err(|unmet| unmet.refusal)
+            .and_then(|()| found.map_err(|why| Refusal::new(Code::NotStarted, why)))
+            .and_then(|found| self.hold_copies(&mut draft, measuring, found.split().0));
         let found = match found {
             Ok(found) => found,
             Err(refusal) => {
@@ -191,47 +198,17 @@ impl Warden {
         };
         request.encoded = self.encoded(&request);
         request.digest = digest(&request.encoded);
-        if let Err(error) = self.ledger.ask(&request.draft) {
+        let (record, meta) = (asked(&request), request.meta());
+        let admitted = pipeline::admit(self, &mut request.draft, Admission::Approval, record, meta);
+        if let Err(refusal) = admitted {
             self.release_draft(request.draft);
-            let text = format!("cannot write the ledger of jobs: {error}");
-            let refusal = Refusal::new(Code::NotStarted, text);
-            return Err(refusal.lift("free space on the disk of the state directory"));
+            return Err(refusal);
         }
-        if let Err(why) = self.audit.write(asked(&request)) {
-            self.release_draft(request.draft);
-            return Err(unrecorded(&why));
-        }
-        fault::point(self, Point::AfterAsk);
-        self.jobs.claim(&request.draft);
-        self.tell(&ToBroker::Job {
-            secrets: request.draft.secrets(),
-            ticket: Some(request.draft.requester.ticket),
-            meta: Box::new(request.meta()),
-        });
         self.timers.add(lasts, Timer::Approval(serial));
         let (pending, view) = (request.pending_view(None), request.view());
         self.approvals.ask(serial, request);
         self.tell_people(&pending, &view);
         Ok(Outcome::Started)
-    }
-
-    fn recheck_requester(
-        &self,
-        draft: &Draft,
-        found: Result<MeasuredFiles, String>,
-    ) -> Result<AsFound, Refusal> {
-        self.check_open()?;
-        self.subject(draft.requester.session)?;
-        if draft.policy() != self.policy.digest {
-            let text = "the policy changed while the request was examined";
-            return Err(Refusal::new(Code::NotStarted, text).next("ask again"));
-        }
-        let found = found.map_err(|why| Refusal::new(Code::NotStarted, why))?;
-        let (found, people) = found.split();
-        match self.lost_right(&draft.requester.subject, &people) {
-            Some(why) => Err(Refusal::new(Code::DeniedRule, why)),
-            None => Ok(found),
-        }
     }
 
     /// Starts to approve; the result is reported after the files are measured again.
@@ -268,6 +245,7 @@ impl Warden {
         let measuring = self.start_measuring(serial, &wanted)?;
         if let Some(request) = self.approvals.get_mut(serial) {
             let by = by.clone();
+            request.draft.life.on(Event::Approve);
             request.approving = Some(Approving { by, measuring });
         }
         Ok(Wants::Approval(job))
@@ -281,17 +259,16 @@ impl Warden {
     ) -> Result<String, Refusal> {
         self.end_expired();
         let request = self.approvals.get(serial).ok_or_else(no_such_request)?;
-        if let Ok(found) = &found {
-            let group = self.admins.group();
-            approver::may_still_approve(by, &found.people, group, request)?;
+        match recheck(self, Check::Approving(request, by, &found)) {
+            Ok(()) => {}
+            Err(unmet) if unmet.is_change() => {
+                let over = RequestEnd::void(&unmet.refusal.message);
+                let refusal = over.refusal();
+                self.end_request(serial, over);
+                return Err(refusal);
+            }
+            Err(unmet) => return Err(unmet.refusal),
         }
-        if let Some(why) = self.changed_since(&request.draft, &request.found, found) {
-            let over = RequestEnd::void(&why);
-            let refusal = over.refusal();
-            self.end_request(serial, over);
-            return Err(refusal);
-        }
-        self.check_open()?;
         let uid = request.draft.requester.subject.uid();
         self.admit(uid)?;
         self.queue.check_capacity(uid, request.draft.held)?;
@@ -308,7 +285,10 @@ impl Warden {
             files: request.measured(),
             found: request.found,
         };
-        let Request { draft, pending, .. } = request;
+        let Request {
+            mut draft, pending, ..
+        } = request;
+        draft.life.on(Event::Approved);
         let grant = match pending.approved(&consent(by, &draft.requester.subject)) {
             Ok(grant) => grant,
             // Checked above. If that check changes, this must still not run.
@@ -363,11 +343,6 @@ impl Warden {
             self.record_refusal(Some(&subject), Some(session), &refusal, asked);
             self.release_draft(fresh.draft);
         }
-    }
-
-    pub fn release_draft(&mut self, draft: Box<Draft>) {
-        self.ledger.forget(draft.job);
-        self.release_prepared(draft.ready, draft.uid);
     }
 }
 

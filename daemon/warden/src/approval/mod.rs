@@ -12,7 +12,6 @@ pub mod fixture;
 mod flow;
 pub(crate) mod grants;
 pub(crate) mod notification;
-pub(crate) mod recheck;
 mod table;
 mod view;
 mod wanted;

@@ -16,7 +16,6 @@ use remit_policy::Pending;
 use super::copies::Comparing;
 use super::digest::Key;
 use crate::approval::file_hash::{AsFound, Measuring};
-use crate::audit::Record;
 use crate::event_loop::timers;
 use crate::identity::accounts::People;
 use crate::identity::peer::Subject;
@@ -61,15 +60,6 @@ pub struct Request {
     pub approving: Option<Approving>,
 }
 
-#[derive(Debug)]
-pub struct UnrecordedRequestEnd {
-    pub draft: Box<Draft>,
-    /// State shown until the end is recorded.
-    pub before: JobMeta,
-    pub after: JobMeta,
-    pub record: Record,
-}
-
 /// All requests by serial number, oldest first.
 #[derive(Debug)]
 pub struct Approvals {
@@ -80,8 +70,6 @@ pub struct Approvals {
     fresh: BTreeMap<u64, MeasuringRequest>,
     asked: BTreeMap<u64, Request>,
     pub comparing: BTreeMap<u64, Comparing>,
-    /// Ends that wait until the audit log can be written.
-    pub unrecorded: Vec<UnrecordedRequestEnd>,
     pub generation: u64,
     /// The generation that was last reported to waiting clients.
     pub reported: u64,
@@ -101,7 +89,6 @@ impl Approvals {
             fresh: BTreeMap::new(),
             asked: BTreeMap::new(),
             comparing: BTreeMap::new(),
-            unrecorded: Vec::new(),
             generation,
             reported: generation,
         })
@@ -224,16 +211,13 @@ impl Approvals {
     }
 
     pub fn metas(&self) -> impl Iterator<Item = JobMeta> {
-        let unrun = self.unrecorded.iter().map(|unrun| unrun.before.clone());
-        self.asked.values().map(Request::meta).chain(unrun)
+        self.asked.values().map(Request::meta)
     }
 
     /// Includes secrets of requests that may still run. For the broker only.
     pub fn with_secrets(&self) -> impl Iterator<Item = (JobMeta, Vec<Bytes>)> {
         let asked = self.asked.values();
-        let asked = asked.map(|request| (request.meta(), request.draft.secrets()));
-        let unrun = self.unrecorded.iter().map(|unrun| unrun.before.clone());
-        asked.chain(unrun.map(|before| (before, Vec::new())))
+        asked.map(|request| (request.meta(), request.draft.secrets()))
     }
 
     pub fn len(&self) -> usize {
@@ -241,7 +225,7 @@ impl Approvals {
     }
 
     pub fn is_done(&self) -> bool {
-        self.fresh.is_empty() && self.asked.is_empty() && self.unrecorded.is_empty()
+        self.fresh.is_empty() && self.asked.is_empty()
     }
 
     pub fn subjects(&self) -> impl Iterator<Item = &Subject> {

@@ -4,13 +4,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_common::refusal::{Code, Refusal};
-use remit_policy::Basis;
 
 use crate::audit::Unwritten;
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
-use crate::job::pipeline::{Outcome, RefusedRequest};
+use crate::job::pipeline::{self, Outcome, RefusedRequest};
+use crate::job::recheck::{Check, recheck};
 use crate::request::Plan;
+use crate::sandbox::PreforkedJob;
 use crate::state::Warden;
 
 /// Maximum number of parked plans, and maximum time.
@@ -18,22 +19,19 @@ const PARKED: usize = 100;
 const PARKED_FOR: Duration = Duration::from_secs(1);
 
 impl Warden {
-    /// Parks a plan until the audit log can be written. Refuses it if the log failed or too many plans are parked.
-    pub fn park(&mut self, plan: Box<Plan>, why: Unwritten) -> Result<Outcome, Refusal> {
-        match why {
-            Unwritten::Later if self.parked.len() < PARKED => {
-                self.parked.push_back((Instant::now(), plan));
-                if self.parked.len() == 1 {
-                    self.watch_audit();
-                    self.timers.add(PARKED_FOR, Timer::Parked);
-                }
-                Ok(Outcome::Parked)
-            }
-            why => {
-                self.release_plan(plan);
-                Err(unrecorded(&why))
-            }
+    /// Parks a plan until the audit log can be written. Refuses it if too many are parked.
+    pub fn park(&mut self, mut plan: Box<Plan>) -> Result<Outcome, Refusal> {
+        if self.parked.len() >= PARKED {
+            self.release_plan(plan);
+            return Err(unrecorded(&Unwritten::Later));
         }
+        plan.ready = plan.ready.take().map(PreforkedJob::bare);
+        self.parked.push_back((Instant::now(), plan));
+        if self.parked.len() == 1 {
+            self.watch_audit();
+            self.timers.add(PARKED_FOR, Timer::Parked);
+        }
+        Ok(Outcome::Parked)
     }
 
     /// Runs or refuses parked plans, once the audit log can be written again or the time is over.
@@ -51,11 +49,11 @@ impl Warden {
                 self.reply(session, ticket, Err(refused));
                 continue;
             }
-            let reply = match self.recheck_parked(&plan) {
-                Ok(()) => crate::job::pipeline::execute(self, plan),
-                Err(refusal) => {
+            let reply = match recheck(self, Check::Parked(&plan)) {
+                Ok(()) => pipeline::execute(self, plan),
+                Err(unmet) => {
                     self.release_plan(plan);
-                    Err(refusal)
+                    Err(unmet.refusal)
                 }
             };
             if let (Ok(Outcome::Parked), Some(last)) = (&reply, self.parked.back_mut()) {
@@ -71,22 +69,6 @@ impl Warden {
         }
     }
 
-    /// Checks a parked plan again: a lock, a stop or a new policy may have come, or the session may have ended.
-    fn recheck_parked(&self, plan: &Plan) -> Result<(), Refusal> {
-        self.check_open()?;
-        self.sandbox.check_usable(plan.bound.compiled.base())?;
-        // Jobs that the daemon starts itself have no session.
-        if *plan.basis() != Basis::Notification {
-            self.subject(plan.requester.session)?;
-        }
-        self.recheck_grant(plan.basis())?;
-        if plan.policy() == self.policy.digest {
-            return Ok(());
-        }
-        let text = "the policy has changed while the request waited for its record";
-        Err(Refusal::new(Code::NotStarted, text).next("ask again"))
-    }
-
     /// Drops all parked plans: their clients are gone, and their tickets belong to another broker.
     pub fn drop_parked(&mut self) {
         for (_, plan) in std::mem::take(&mut self.parked) {
@@ -96,10 +78,6 @@ impl Warden {
             self.record_refusal(Some(&subject), Some(session), &refusal, Some(plan.asked()));
             self.release_plan(plan);
         }
-    }
-
-    pub fn release_plan(&mut self, plan: Box<Plan>) {
-        self.release_draft(Box::new(plan.into_draft()));
     }
 
     /// Refuses a request if the same one is parked, being hashed or being looked up.

@@ -15,8 +15,7 @@ use remit_link::{Answer, ToBroker, ToWarden};
 use crate::audit::{Event, Record};
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
-use crate::job::pipeline;
-use crate::job::table;
+use crate::job::{life, pipeline, table};
 use crate::startup::error::Fatal;
 use crate::state::{AdmissionState, Warden};
 
@@ -58,7 +57,7 @@ impl Warden {
                 self.clean_up();
             }
             self.broker.close_dropped();
-            let done = self.jobs.is_empty() && self.queue.is_done() && self.approvals.is_done();
+            let done = self.jobs.is_done() && self.queue.is_done() && self.approvals.is_done();
             if self.leaving || self.gate == AdmissionState::Stopping && done {
                 self.clean_up_all();
                 return Ok(());
@@ -103,11 +102,11 @@ impl Warden {
                 }
             }
             Timer::Steps(serial) => self.on_steps_timeout(serial),
-            Timer::Grace(serial) => self.on_grace_over(serial),
-            Timer::Kill(serial) => self.on_kill_timeout(serial),
+            Timer::Grace(serial) => self.follow_life(serial, life::Event::GraceOver),
+            Timer::Kill(serial) => self.follow_life(serial, life::Event::KillTimeout),
             Timer::KillAgain(serial) => self.kill_again(serial),
             Timer::Exited(serial) => self.tell_exited(serial),
-            Timer::Drain(serial) => self.on_drain_timeout(serial),
+            Timer::Drain(serial) => self.follow_life(serial, life::Event::Drained),
             Timer::Parked => self.unpark(),
             Timer::Ends => self.record_waiting_ends(),
             Timer::Leftovers => self.clean_up(),
@@ -280,6 +279,8 @@ impl Warden {
         }
         // Secrets of ended jobs are not kept anywhere.
         let ended = self.jobs.ended_whole().map(|meta| (meta, Vec::new()));
+        let never_ran = self.jobs.never_ran().cloned();
+        let ended = ended.chain(never_ran.map(|meta| (meta, Vec::new())));
         let waiting = self.queue.iter().map(|w| (w.meta(), w.plan.secrets()));
         for (meta, secrets) in ended.chain(waiting).chain(self.approvals.with_secrets()) {
             let message = ToBroker::Job {
@@ -300,10 +301,7 @@ impl Warden {
                 },
                 &fds,
             );
-            if matches!(
-                job.phase,
-                table::JobPhase::Draining | table::JobPhase::Recording
-            ) {
+            if job.plan.life.has_exited() {
                 let job = job.plan.job;
                 self.broker.send(&ToBroker::Exited { job }, &[]);
             }

@@ -12,22 +12,12 @@ use remit_confine::{Cgroup, OutputEnd, Spawned, StepReader};
 use remit_link::{JobMeta, Owner, Totals};
 
 use crate::event_loop::timers;
+use crate::job::never_ran::NeverRan;
 use crate::job::recently_ended::EndedJobs;
 use crate::job::spawn_failure::Failure;
 use crate::job::unkillable::StuckJobs;
 use crate::request::{Draft, Plan};
 use crate::sandbox::ConfinedBase;
-
-#[derive(Debug)]
-pub enum JobPhase {
-    Running,
-    /// The first process has ended. The others are being ended.
-    Emptying,
-    /// No process is left, or the kill could not be verified. The output is being drained.
-    Draining,
-    /// The end record waits until the audit log can be written.
-    Recording,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
@@ -53,15 +43,12 @@ pub struct Job {
     pub steps_watched: bool,
     pub start: Start,
     pub enforced: Option<Enforced>,
-    pub phase: JobPhase,
     pub stop: Option<Stop>,
     /// Of the first process.
     pub status: Option<(std::process::ExitStatus, Usage)>,
     pub exited: Option<Instant>,
     /// Delay after a kill until all processes are killed again.
     pub kill_pause: Duration,
-    /// Verified: no process is left.
-    pub empty: bool,
     /// Set once the broker has all of the output.
     pub totals: Option<Totals>,
     pub started: Instant,
@@ -79,12 +66,10 @@ impl Job {
             steps_watched: false,
             start: Start::Unknown,
             enforced: None,
-            phase: JobPhase::Running,
             stop: None,
             status: None,
             exited: None,
             kill_pause: Duration::ZERO,
-            empty: false,
             totals: None,
             started: Instant::now(),
             started_ms: timers::unix_ms(),
@@ -149,6 +134,8 @@ pub struct Jobs {
     ended: EndedJobs,
     requests: BTreeMap<(Owner, String), (JobId, [u8; 32])>,
     pub stuck: StuckJobs,
+    /// Jobs that never ran, and whose end waits until the audit log can be written.
+    pub never_ran: Vec<NeverRan>,
 }
 
 impl Jobs {
@@ -217,6 +204,7 @@ impl Jobs {
             || self
                 .ended
                 .iter()
+                .chain(self.never_ran())
                 .any(|meta| meta.job == job && meta.owner == *owner)
     }
 
@@ -239,8 +227,13 @@ impl Jobs {
         self.live.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.live.is_empty()
+    pub fn is_done(&self) -> bool {
+        self.live.is_empty() && self.never_ran.is_empty()
+    }
+
+    /// Returns jobs that never ran, as they are shown until their end is recorded.
+    pub fn never_ran(&self) -> impl Iterator<Item = &JobMeta> {
+        self.never_ran.iter().map(|end| &end.before)
     }
 
     /// Returns the number of living jobs, of all users and of `uid`. A stuck job counts because it keeps its slot.

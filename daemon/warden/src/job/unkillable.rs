@@ -8,6 +8,7 @@ use remit_confine::{Cgroup, sys};
 
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
+use crate::job::life::{Action, Event, Life};
 use crate::job::table::Job;
 use crate::job::termination::AGAIN_MOST;
 use crate::job::uid_pool::JobUid;
@@ -21,6 +22,7 @@ pub struct Stuck {
     /// The first process, unless it is reaped.
     first: Option<(i32, OwnedFd)>,
     cgroup: Cgroup,
+    life: Life,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +56,7 @@ impl Warden {
             uid: draft.uid,
             first,
             cgroup,
+            life: draft.life,
         };
         self.jobs.stuck.0.insert(serial, stuck);
         self.timers.add(AGAIN_MOST, Timer::KillAgain(serial));
@@ -79,10 +82,11 @@ impl Warden {
     }
 
     pub fn check_stuck(&mut self, serial: u64) {
-        let empty = self.jobs.stuck.0.get(&serial).is_some_and(|stuck| {
-            stuck.first.is_none() && matches!(stuck.cgroup.populated(), Ok(false))
-        });
-        if empty {
+        let Some(stuck) = self.jobs.stuck.0.get_mut(&serial) else {
+            return;
+        };
+        let empty = stuck.first.is_none() && matches!(stuck.cgroup.populated(), Ok(false));
+        if empty && stuck.life.on(Event::Empty) == Some(Action::Release) {
             self.release_stuck(serial);
         }
     }

@@ -1,5 +1,5 @@
-//! Rechecks requester, approver and files of an approved plan before it starts: days can pass until a slot is free.
-//! The plan keeps its slot during the recheck, so no other job starts first.
+//! Hashes the files of an approved plan again before it starts, and looks up its requester and its approver: days can
+//! pass until a slot is free. The plan has its slot meanwhile, so no other job starts first.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,11 @@ use remit_common::names::JobId;
 use remit_common::outcome::State;
 
 use super::{Queue, Waiting};
-use crate::approval::approver::lost_approver;
 use crate::approval::file_hash::{MeasuredFiles, Measuring};
 use crate::approval::wanted;
 use crate::event_loop::timers::Timer;
+use crate::job::life::Event;
+use crate::job::recheck::{Check, recheck};
 use crate::state::Warden;
 
 #[derive(Debug)]
@@ -31,10 +32,14 @@ impl Queue {
         slots(&self.looking, uid)
     }
 
-    pub(super) fn serial_of(&self, job: JobId) -> Option<u64> {
+    pub fn serial_of(&self, job: JobId) -> Option<u64> {
         let mut all = self.looking.iter();
         let found = all.find(|(_, looking)| looking.waiting.plan.job == job);
         found.map(|(serial, _)| *serial)
+    }
+
+    pub fn first_rehashed(&self) -> Option<u64> {
+        self.looking.first_key_value().map(|(serial, _)| *serial)
     }
 
     pub fn measuring(&mut self, serial: u64) -> Option<&mut Measuring> {
@@ -70,49 +75,31 @@ impl Warden {
         serial: u64,
         found: Result<MeasuredFiles, String>,
     ) -> Result<(), Result<MeasuredFiles, String>> {
-        let Some(waiting) = self.stop_measuring(serial) else {
+        let Some(mut waiting) = self.stop_measuring(serial) else {
             return Err(found);
         };
-        if let Err(refusal) = self.check_open() {
-            let cause = format!("{}; it never ran", refusal.message);
-            self.end_waiting(waiting, State::NotStarted, cause);
-            return Ok(());
-        }
-        let approved = waiting.plan.approved.as_ref().filter(|_| counts());
-        let changed = approved.and_then(|approved| {
-            let group = self.admins.group();
-            let people = found.as_ref().ok().map(|found| &found.people);
-            people
-                .and_then(|people| lost_approver(approved, people, group))
-                .or_else(|| self.changed_since(&waiting.plan, &approved.found, found))
+        let plan = &waiting.plan;
+        let rechecked = plan.approved.as_ref().map_or(Ok(()), |approved| {
+            recheck(self, Check::Rehashed(plan, approved, &found))
         });
-        match changed {
-            Some(why) => self.end_waiting(waiting, State::Denied, format!("{why}; it never ran")),
-            None => {
-                self.queue.looked_at = Some(waiting.plan.job);
+        match rechecked {
+            Ok(()) => {
+                waiting.plan.life.on(Event::Unchanged);
                 let _ = self.start_queued(waiting);
-                self.queue.looked_at = None;
+            }
+            Err(unmet) => {
+                let (state, cause) = unmet.end();
+                self.end_waiting(waiting, state, cause);
             }
         }
         Ok(())
     }
 
     /// Removes a plan from the recheck and ends its child.
-    pub(super) fn stop_measuring(&mut self, serial: u64) -> Option<Waiting> {
+    pub fn stop_measuring(&mut self, serial: u64) -> Option<Waiting> {
         let MeasuringAgain { waiting, measuring } = self.queue.looking.remove(&serial)?;
         self.timers.cancel(Timer::Measuring(serial));
         self.reactor.remove(measuring.fd());
         Some(waiting)
     }
-}
-
-#[cfg(not(feature = "mutate"))]
-const fn counts() -> bool {
-    true
-}
-
-/// Under test, `REMIT_MUTATE_TURN` skips this check, so that the job's own check is tested separately.
-#[cfg(feature = "mutate")]
-fn counts() -> bool {
-    std::env::var_os("REMIT_MUTATE_TURN").is_none()
 }
