@@ -37,6 +37,7 @@ mod job {
     pub mod recently_ended;
     pub mod recheck;
     pub mod spawn_failure;
+    pub mod state;
     pub mod table;
     pub mod termination;
     pub mod uid_pool;

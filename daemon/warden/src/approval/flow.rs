@@ -43,7 +43,7 @@ impl Warden {
         mut draft: Box<Draft>,
         pending: Pending,
     ) -> Result<Outcome, Refusal> {
-        let serial = self.approvals.next_serial();
+        let serial = self.jobs.next_serial();
         let allowed = self
             .check_pending_limits(&draft)
             .and_then(|()| self.check_ask_rate(draft.requester.subject.uid()));
@@ -55,7 +55,7 @@ impl Warden {
                     pending,
                     measuring,
                 };
-                self.approvals.measure(serial, fresh);
+                self.jobs.insert(serial, fresh);
                 Ok(Outcome::Parked)
             }
             Err(refusal) => {
@@ -78,9 +78,9 @@ impl Warden {
 
     fn check_pending_limits(&self, draft: &Draft) -> Result<(), Refusal> {
         let uid = draft.requester.subject.uid();
-        self.approvals.check_capacity(uid, draft.held)?;
+        self.jobs.check_requests(uid, draft.held)?;
         // Waiting requests must not take the uids of jobs that could run now.
-        match self.free_uids() < self.config.jobs.max.saturating_sub(self.jobs.count(uid).0) {
+        match self.free_uids() < self.config.jobs.max.saturating_sub(self.jobs.slots(uid).0) {
             false => Ok(()),
             true => {
                 let text = "no uid of the jobs' range is free for another request";
@@ -107,15 +107,7 @@ impl Warden {
         if self.on_compared(serial, false) {
             return;
         }
-        let measuring = match self.approvals.fresh(serial) {
-            Some(fresh) => Some(&mut fresh.measuring),
-            None => {
-                let request = self.approvals.get_mut(serial);
-                let approving = request.and_then(|request| request.approving.as_mut());
-                let approving = approving.map(|approving| &mut approving.measuring);
-                approving.or_else(|| self.queue.measuring(serial))
-            }
-        };
+        let measuring = self.jobs.measuring(serial);
         if let Some(found) = measuring.and_then(Measuring::read) {
             self.on_measured(serial, found);
         }
@@ -134,7 +126,7 @@ impl Warden {
             Ok(()) => return,
             Err(found) => found,
         };
-        if let Some(fresh) = self.approvals.take_fresh(serial) {
+        if let Some(fresh) = self.jobs.take::<MeasuringRequest>(serial) {
             self.reactor.remove(fresh.measuring.fd());
             let requester = &fresh.draft.requester;
             let (session, ticket) = (requester.session, requester.ticket);
@@ -146,13 +138,13 @@ impl Warden {
             self.reply(session, ticket, reply);
             return;
         }
-        let request = self.approvals.get_mut(serial);
+        let request = self.jobs.find_mut::<Request>(serial);
         if let Some((job, approving)) =
             request.and_then(|request| Some((request.draft.job, request.approving.take()?)))
         {
             self.reactor.remove(approving.measuring.fd());
             let reply = self.finish_approval(serial, &approving.by, found);
-            if let Some(request) = self.approvals.get_mut(serial) {
+            if let Some(request) = self.jobs.find_mut::<Request>(serial) {
                 request.draft.life.on(Event::NotApproved);
             }
             self.tell_approver(job, &approving.by, reply);
@@ -206,7 +198,7 @@ impl Warden {
         }
         self.timers.add(lasts, Timer::Approval(serial));
         let (pending, view) = (request.pending_view(None), request.view());
-        self.approvals.ask(serial, request);
+        self.jobs.insert(serial, request);
         self.tell_people(&pending, &view);
         Ok(Outcome::Started)
     }
@@ -220,8 +212,14 @@ impl Warden {
     ) -> Result<Wants, Refusal> {
         self.check_open()?;
         self.end_expired();
-        let serial = self.approvals.serial(job).ok_or_else(no_such_request)?;
-        let request = self.approvals.get(serial).ok_or_else(no_such_request)?;
+        let serial = self
+            .jobs
+            .serial_of::<Request>(job)
+            .ok_or_else(no_such_request)?;
+        let request = self
+            .jobs
+            .find::<Request>(serial)
+            .ok_or_else(no_such_request)?;
         self.caller_ids(by)?;
         approver::may_approve(by, request)?;
         if request.digest != *digest {
@@ -234,7 +232,7 @@ impl Warden {
             let text = format!("{} is approving it just now", other.by.user());
             return Err(Refusal::new(Code::Busy, text).next("remit jobs shows the result"));
         }
-        if !self.approvals.may_approve_more() {
+        if !self.jobs.may_approve_more() {
             let text = "too many approvals are in progress";
             return Err(Refusal::new(Code::Busy, text).next("approve it again in a second"));
         }
@@ -243,7 +241,7 @@ impl Warden {
         let mut wanted = wanted(&request.draft);
         wanted.people.add(by);
         let measuring = self.start_measuring(serial, &wanted)?;
-        if let Some(request) = self.approvals.get_mut(serial) {
+        if let Some(request) = self.jobs.find_mut::<Request>(serial) {
             let by = by.clone();
             request.draft.life.on(Event::Approve);
             request.approving = Some(Approving { by, measuring });
@@ -258,7 +256,10 @@ impl Warden {
         found: Result<MeasuredFiles, String>,
     ) -> Result<String, Refusal> {
         self.end_expired();
-        let request = self.approvals.get(serial).ok_or_else(no_such_request)?;
+        let request = self
+            .jobs
+            .find::<Request>(serial)
+            .ok_or_else(no_such_request)?;
         match recheck(self, Check::Approving(request, by, &found)) {
             Ok(()) => {}
             Err(unmet) if unmet.is_change() => {
@@ -271,12 +272,15 @@ impl Warden {
         }
         let uid = request.draft.requester.subject.uid();
         self.admit(uid)?;
-        self.queue.check_capacity(uid, request.draft.held)?;
+        self.jobs.check_queued_bytes(uid, request.draft.held)?;
         // Nothing runs without a record. If this fails, the request still waits.
         let record = approved(request, by);
         self.audit.write(record).map_err(|why| unrecorded(&why))?;
         fault::point(self, Point::AfterApproval);
-        let request = self.approvals.take(serial).ok_or_else(no_such_request)?;
+        let request = self
+            .jobs
+            .take::<Request>(serial)
+            .ok_or_else(no_such_request)?;
         let approved = Approved {
             by: by.clone(),
             asked: request.pending.approval().clone(),
@@ -306,7 +310,7 @@ impl Warden {
             self.timers.cancel(Timer::Approval(serial));
             return Ok(format!("approved; job {name} has started"));
         }
-        if self.queue.get(job).is_some() {
+        if self.jobs.is_waiting(job) {
             // The timer stays: the job waits for a slot no longer than it could for an approval.
             return Ok(format!("approved; job {name} is queued"));
         }
@@ -333,7 +337,10 @@ impl Warden {
 
     /// Drops requests that are being measured: their clients are gone, and their tickets belong to the dead broker.
     pub fn drop_measured(&mut self) {
-        for fresh in self.approvals.take_all_fresh() {
+        for serial in self.jobs.serials_of::<MeasuringRequest>() {
+            let Some(fresh) = self.jobs.take::<MeasuringRequest>(serial) else {
+                continue;
+            };
             self.reactor.remove(fresh.measuring.fd());
             let text = "the broker died while the request was examined";
             let refusal = Refusal::new(Code::DaemonUnavailable, text);

@@ -20,5 +20,5 @@ pub use crate::approval::end::ASK_AGAIN;
 pub use crate::approval::file_hash::AsFound;
 pub use approver::{from_outside, not_a_jobs_user, still_administers};
 pub use flow::{no_such_request, rate_window};
-pub use table::{Approvals, Request};
+pub use table::{Approvals, MeasuringRequest, Request};
 pub use wanted::wanted;

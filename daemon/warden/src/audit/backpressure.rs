@@ -10,6 +10,7 @@ use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
 use crate::job::pipeline::{self, Outcome, RefusedRequest};
 use crate::job::recheck::{Check, recheck};
+use crate::job::state::Parked;
 use crate::request::Plan;
 use crate::sandbox::PreforkedJob;
 use crate::state::Warden;
@@ -21,13 +22,15 @@ const PARKED_FOR: Duration = Duration::from_secs(1);
 impl Warden {
     /// Parks a plan until the audit log can be written. Refuses it if too many are parked.
     pub fn park(&mut self, mut plan: Box<Plan>) -> Result<Outcome, Refusal> {
-        if self.parked.len() >= PARKED {
+        let parked = self.jobs.all::<Parked>().count();
+        if parked >= PARKED {
             self.release_plan(plan);
             return Err(unrecorded(&Unwritten::Later));
         }
         plan.ready = plan.ready.take().map(PreforkedJob::bare);
-        self.parked.push_back((Instant::now(), plan));
-        if self.parked.len() == 1 {
+        let (serial, since) = (self.jobs.next_serial(), Instant::now());
+        self.jobs.insert(serial, Parked { since, plan });
+        if parked == 0 {
             self.watch_audit();
             self.timers.add(PARKED_FOR, Timer::Parked);
         }
@@ -36,7 +39,7 @@ impl Warden {
 
     /// Runs or refuses parked plans, once the audit log can be written again or the time is over.
     pub fn unpark(&mut self) {
-        for (since, plan) in std::mem::take(&mut self.parked) {
+        for Parked { since, plan } in self.take_parked() {
             let (session, ticket) = (plan.requester.session, plan.requester.ticket);
             let asked = Rc::clone(plan.asked());
             let refused = |refusal| RefusedRequest {
@@ -56,22 +59,31 @@ impl Warden {
                     Err(unmet.refusal)
                 }
             };
-            if let (Ok(Outcome::Parked), Some(last)) = (&reply, self.parked.back_mut()) {
+            if let (Ok(Outcome::Parked), Some(last)) =
+                (&reply, self.jobs.serials_of::<Parked>().last())
+                && let Some(parked) = self.jobs.find_mut::<Parked>(*last)
+            {
                 // The original start of the wait still counts.
-                last.0 = since;
+                parked.since = since;
             }
             self.reply(session, ticket, reply.map_err(refused));
         }
-        if let Some((since, _)) = self.parked.front() {
-            let left = PARKED_FOR.saturating_sub(since.elapsed());
+        if let Some((_, first)) = self.jobs.all::<Parked>().next() {
+            let left = PARKED_FOR.saturating_sub(first.since.elapsed());
             self.timers.add(left, Timer::Parked);
             self.watch_audit();
         }
     }
 
+    fn take_parked(&mut self) -> Vec<Parked> {
+        let serials = self.jobs.serials_of::<Parked>();
+        let parked = serials.into_iter().map(|serial| self.jobs.take(serial));
+        parked.flatten().collect()
+    }
+
     /// Drops all parked plans: their clients are gone, and their tickets belong to another broker.
     pub fn drop_parked(&mut self) {
-        for (_, plan) in std::mem::take(&mut self.parked) {
+        for Parked { plan, .. } in self.take_parked() {
             let text = "the broker died while the request waited for its record";
             let refusal = Refusal::new(Code::DaemonUnavailable, text);
             let (subject, session) = (plan.requester.subject.clone(), plan.requester.session);
@@ -92,15 +104,15 @@ impl Warden {
             own.is_some() && own == request.map(|(id, _)| id)
         };
         if let Some((id, _)) = request
-            && (self.approvals.is_measured(uid, id) || self.lookups.has_request(uid, id))
+            && (self.jobs.is_examined(uid, id) || self.lookups.has_request(uid, id))
         {
             let text = "the same request is being examined";
             return Err(Refusal::new(Code::Busy, text).next("ask again in a second"));
         }
         match self
-            .parked
-            .iter()
-            .any(|(_, p)| p.requester.subject.uid() == uid && same(p))
+            .jobs
+            .all::<Parked>()
+            .any(|(_, p)| p.plan.requester.subject.uid() == uid && same(&p.plan))
         {
             false => Ok(()),
             true => Err(Refusal::new(

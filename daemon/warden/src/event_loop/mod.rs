@@ -12,6 +12,7 @@ use remit_common::outcome::State;
 use remit_common::refusal::Refusal;
 use remit_link::{Answer, ToBroker, ToWarden};
 
+use crate::approval::Request;
 use crate::audit::{Event, Record};
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
@@ -57,7 +58,7 @@ impl Warden {
                 self.clean_up();
             }
             self.broker.close_dropped();
-            let done = self.jobs.is_done() && self.queue.is_done() && self.approvals.is_done();
+            let done = self.jobs.is_done();
             if self.leaving || self.gate == AdmissionState::Stopping && done {
                 self.clean_up_all();
                 return Ok(());
@@ -216,11 +217,7 @@ impl Warden {
     ) -> Result<Answer, Refusal> {
         let subject = self.subject(session)?;
         let owner = subject.owner();
-        let queued = self.queue.get(job);
-        let own = queued.is_some_and(|w| w.plan.requester.subject.owner() == owner)
-            || self.approvals.owned(job, &owner)
-            || self.jobs.owned(job, &owner);
-        if !own {
+        if !self.jobs.owned(job, &owner) {
             return Err(Refusal::no_such_job());
         }
         self.stop_job(job, signal, "stopped by its owner")?;
@@ -281,8 +278,11 @@ impl Warden {
         let ended = self.jobs.ended_whole().map(|meta| (meta, Vec::new()));
         let never_ran = self.jobs.never_ran().cloned();
         let ended = ended.chain(never_ran.map(|meta| (meta, Vec::new())));
-        let waiting = self.queue.iter().map(|w| (w.meta(), w.plan.secrets()));
-        for (meta, secrets) in ended.chain(waiting).chain(self.approvals.with_secrets()) {
+        let waiting = self.jobs.waiting();
+        let waiting = waiting.map(|waiting| (waiting.meta(), waiting.plan.secrets()));
+        let asked = self.jobs.all::<Request>();
+        let asked = asked.map(|(_, request)| (request.meta(), request.draft.secrets()));
+        for (meta, secrets) in ended.chain(waiting).chain(asked) {
             let message = ToBroker::Job {
                 secrets,
                 ticket: None,

@@ -59,10 +59,6 @@ impl<T> Turns<T> {
         self.users.iter().flat_map(|(_, own)| own)
     }
 
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.users.iter_mut().flat_map(|(_, own)| own)
-    }
-
     pub fn users(&self) -> impl Iterator<Item = u32> {
         self.users.iter().map(|(uid, _)| *uid)
     }

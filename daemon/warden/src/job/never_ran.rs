@@ -13,6 +13,7 @@ use crate::event_loop::timers;
 use crate::job::life::{Action, Event, Life};
 use crate::job::outcome::unrun_record;
 use crate::job::queue::Waiting;
+use crate::job::queue::rehash::MeasuringAgain;
 use crate::job::recheck::LATE;
 use crate::job::uid_pool::JobUid;
 use crate::request::{Draft, Plan};
@@ -56,8 +57,9 @@ impl NeverRan {
 impl Warden {
     /// Ends a waiting job. Does nothing if the job does not wait.
     pub fn end_if_waiting(&mut self, job: JobId, state: State, cause: &str) {
-        let waiting = self.queue.remove(job);
-        let waiting = waiting.or_else(|| self.stop_measuring(self.queue.serial_of(job)?));
+        let waiting = self.jobs.unqueue(job);
+        let waiting =
+            waiting.or_else(|| self.stop_measuring(self.jobs.serial_of::<MeasuringAgain>(job)?));
         if let Some(waiting) = waiting {
             self.end_waiting(waiting, state, format!("{cause}; it never ran"));
         }
@@ -66,19 +68,25 @@ impl Warden {
     /// Ends approved jobs that got no slot in time. Otherwise requesters could choose the time of the start, because
     /// they decide when their slots become free.
     pub fn end_late(&mut self) {
-        for job in self.queue.late(timers::since_boot()) {
+        let now = timers::since_boot();
+        let late = self
+            .jobs
+            .queued()
+            .filter(|waiting| waiting.plan.is_late(now));
+        let late: Vec<_> = late.map(|waiting| waiting.plan.job).collect();
+        for job in late {
             self.end_if_waiting(job, State::Expired, LATE);
         }
     }
 
     pub fn end_all_waiting(&mut self, state: State, cause: &str) {
-        while let Some(waiting) = self.queue.remove_first() {
+        while let Some(waiting) = self.jobs.next_turn(|_, _| true) {
             self.end_waiting(waiting, state, cause.to_owned());
         }
-        while let Some(serial) = self.queue.first_rehashed()
-            && let Some(waiting) = self.stop_measuring(serial)
-        {
-            self.end_waiting(waiting, state, cause.to_owned());
+        for serial in self.jobs.serials_of::<MeasuringAgain>() {
+            if let Some(waiting) = self.stop_measuring(serial) {
+                self.end_waiting(waiting, state, cause.to_owned());
+            }
         }
     }
 
@@ -111,10 +119,13 @@ impl Warden {
 
     /// Retries ends that the audit log did not accept.
     pub fn record_waiting_unrun(&mut self) {
-        for mut end in std::mem::take(&mut self.jobs.never_ran) {
-            match end.life.on(Event::LogReady) {
-                Some(Action::RecordEnd) => self.record_never_ran(end),
-                _ => self.jobs.never_ran.push(end),
+        for serial in self.jobs.serials_of::<NeverRan>() {
+            let end = self.jobs.find_mut::<NeverRan>(serial);
+            let action = end.and_then(|end| end.life.on(Event::LogReady));
+            if action == Some(Action::RecordEnd)
+                && let Some(end) = self.jobs.take(serial)
+            {
+                self.record_never_ran(end);
             }
         }
     }
@@ -125,7 +136,8 @@ impl Warden {
         if let Err(why) = self.audit.write(end.record.clone()) {
             say!("the end of job {} waits: {why}", end.after.job);
             end.life.on(Event::LogFull);
-            self.jobs.never_ran.push(end);
+            let serial = self.jobs.next_serial();
+            self.jobs.insert(serial, end);
             self.record_later(&why);
             return;
         }

@@ -16,6 +16,8 @@ use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
 use crate::job::life::{Action, Event};
 use crate::job::outcome::{end_record, ending};
+use crate::job::table::Job;
+use crate::job::unkillable::Stuck;
 use crate::sandbox;
 use crate::startup::error::chain;
 use crate::startup::fault::{self, Point};
@@ -139,8 +141,8 @@ impl Warden {
                 job.kill_pause = pause_after(job.kill_pause);
                 (&job.cgroup, job.kill_pause)
             }
-            None => match self.jobs.stuck.cgroup(serial) {
-                Some(cgroup) => (cgroup, AGAIN_MOST),
+            None => match self.jobs.find::<Stuck>(serial) {
+                Some(stuck) => (&stuck.cgroup, AGAIN_MOST),
                 None => return,
             },
         };
@@ -251,7 +253,7 @@ impl Warden {
             self.record_later(&why);
             return;
         }
-        let Some(mut job) = self.jobs.take(serial) else {
+        let Some(mut job) = self.jobs.take::<Job>(serial) else {
             return;
         };
         self.timers.cancel_job(serial);

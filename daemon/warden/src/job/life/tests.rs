@@ -72,7 +72,7 @@ struct Job {
     lives: [bool; 2],
     killed: bool,
     /// The broker has it.
-    told: bool,
+    known: bool,
     ends: u8,
     reported: u8,
     freed: u8,
@@ -92,7 +92,7 @@ impl Job {
             forks: 0,
             lives: [false; 2],
             killed: false,
-            told: false,
+            known: false,
             ends: 0,
             reported: 0,
             freed: 0,
@@ -138,7 +138,7 @@ impl Job {
         match event {
             Event::Lifted => self.right == Right::TemporaryGrant,
             Event::NeedsApproval => self.right == Right::Approval,
-            Event::Approve => self.right == Right::Approval && self.told,
+            Event::Approve => self.right == Right::Approval && self.known,
             Event::Asked | Event::Approved | Event::Unchanged => self.due == Action::Hash,
             Event::Queued => self.may_run(),
             Event::Turn => self.may_run() && (self.has_slot() || is_slot_free),
@@ -170,13 +170,13 @@ impl Job {
 
     fn follows(&mut self, event: Event, stage: Stage, action: Action) {
         match event {
-            Event::Asked | Event::Queued => (self.ledger, self.told) = (true, true),
+            Event::Asked | Event::Queued => (self.ledger, self.known) = (true, true),
             Event::Approved => (self.approved, self.compared) = (self.approved + 1, true),
             Event::Unchanged => self.compared = true,
             Event::Delayed | Event::LogFull => self.compared = false,
             Event::Recorded => self.intents += 1,
             Event::Forked => {
-                (self.forks, self.lives, self.told) = (self.forks + 1, [true; 2], true);
+                (self.forks, self.lives, self.known) = (self.forks + 1, [true; 2], true);
             }
             Event::EndRecorded => self.ends += 1,
             _ => {}
@@ -218,7 +218,7 @@ impl Job {
             (self.spent > 1, "spends two uses"),
             (self.approved > 1, "spends an approval twice"),
             (
-                (self.intents > 0 || self.told || self.is_alive()) && !over && !self.ledger,
+                (self.intents > 0 || self.known || self.is_alive()) && !over && !self.ledger,
                 "a crash would lose it",
             ),
             (self.is_alive() && !self.has_slot(), "lives without a slot"),
@@ -229,7 +229,7 @@ impl Job {
             (self.freed > 1, "frees its uid twice"),
             (over && self.freed == 0, "never frees its uid"),
             (
-                over && self.told != self.ledger,
+                over && self.known != self.ledger,
                 "stays in the ledger, or leaves it too early",
             ),
             (
@@ -238,11 +238,11 @@ impl Job {
             ),
             (self.ends > 1 || self.reported > 1, "ends twice"),
             (
-                over && (self.intents > 0 || self.told) && self.ends == 0,
+                over && (self.intents > 0 || self.known) && self.ends == 0,
                 "its end is not recorded",
             ),
             (
-                over && self.told && self.reported == 0,
+                over && self.known && self.reported == 0,
                 "its end is not reported",
             ),
         ];
@@ -415,7 +415,7 @@ fn a_wrong_transition_is_found() {
             _ => next(stage, event),
         }
     }
-    const fn waits_forever(stage: Stage, event: Event) -> Option<(Stage, Action)> {
+    const fn never_drains(stage: Stage, event: Event) -> Option<(Stage, Action)> {
         match (stage, event) {
             (Stage::Draining(_), Event::Drained) => None,
             _ => next(stage, event),
@@ -434,7 +434,7 @@ fn a_wrong_transition_is_found() {
         (starts_again, "runs twice"),
         (frees_stuck, "lives without a slot"),
         (forgets_end, "its end is not recorded"),
-        (waits_forever, "never ends"),
+        (never_drains, "never ends"),
         (approves_twice, "spends an approval twice"),
     ] {
         let found = explore_all(table).unwrap_err();
@@ -449,4 +449,35 @@ fn an_unknown_event_changes_nothing() {
     assert_eq!(life.on(Event::Turn), Some(Action::RecordIntent));
     assert_eq!(life.on(Event::Turn), None);
     assert_eq!(life.on(Event::Recorded), Some(Action::Fork));
+}
+
+/// All transitions, one a line.
+fn table() -> String {
+    let (mut stages, mut at) = (vec![Stage::New], 0);
+    let mut lines = String::new();
+    while let Some(stage) = stages.get(at).copied() {
+        at += 1;
+        for event in EVENTS {
+            let Some((to, action)) = next(stage, event) else {
+                continue;
+            };
+            lines += &format!("| {stage:?} | {event:?} | {to:?} | {action:?} |\n");
+            if !stages.contains(&to) {
+                stages.push(to);
+            }
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_printed_table_is_the_one_in_force() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/job-life.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (head, rest) = text.split_once("|---|---|---|---|\n").unwrap();
+    if std::env::var_os("REMIT_WRITE_DOCS").is_some() {
+        std::fs::write(path, format!("{head}|---|---|---|---|\n{}", table())).unwrap();
+    } else {
+        assert_eq!(rest, table(), "REMIT_WRITE_DOCS=1 writes it again");
+    }
 }

@@ -1,28 +1,23 @@
-//! Queues jobs that wait for a slot: adds them, starts them in turn, or ends them without a run.
+//! Queues jobs that wait for a slot, and starts them in turn.
 
 pub(crate) mod rehash;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
-use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{JobMeta, WaitReason};
 
 use crate::event_loop::TURN;
 use crate::event_loop::timers::{self, Timer};
-use crate::identity::accounts::People;
-use crate::identity::peer::Subject;
-use crate::job::fair_queue::Turns;
 use crate::job::life::{Action, Event};
 use crate::job::pipeline::{self, Admission, NotStarted, Outcome};
-use crate::job::queue::rehash::MeasuringAgain;
 use crate::job::recheck::{Check, recheck};
+use crate::job::table::Jobs;
 use crate::request::Plan;
 use crate::startup::fault::{self, Point};
-use crate::state::{Warden, used_slots};
+use crate::state::Warden;
 
 /// Delay before the next start after a failed fork.
 const FORK_AGAIN: Duration = Duration::from_secs(1);
@@ -32,14 +27,6 @@ pub struct Waiting {
     pub plan: Box<Plan>,
     since: Instant,
     asked_ms: u64,
-}
-
-/// All waiting plans.
-#[derive(Debug, Default)]
-pub struct Queue {
-    turns: Turns<Waiting>,
-    /// Approved plans whose turn has come.
-    looking: BTreeMap<u64, MeasuringAgain>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,68 +53,11 @@ impl Waiting {
     }
 }
 
-impl Queue {
-    pub fn iter(&self) -> impl Iterator<Item = &Waiting> {
-        let looking = self.looking.values().map(|looking| &looking.waiting);
-        self.turns.iter().chain(looking)
-    }
-
-    /// Does not count plans that are being checked.
-    pub fn len(&self) -> usize {
-        self.turns.len()
-    }
-
-    pub fn of(&self, uid: u32) -> usize {
-        self.turns.of(uid)
-    }
-
-    /// Removes a plan that waits for its turn.
-    pub fn remove(&mut self, job: JobId) -> Option<Waiting> {
-        self.turns.remove(|waiting| waiting.plan.job == job)
-    }
-
-    pub fn remove_first(&mut self) -> Option<Waiting> {
-        self.turns.next(|_| true)
-    }
-
-    /// Returns approved plans that got no slot in time.
-    pub fn late(&self, now: Duration) -> Vec<JobId> {
-        let late = self
-            .turns
-            .iter()
-            .filter(|waiting| waiting.plan.is_late(now));
-        late.map(|waiting| waiting.plan.job).collect()
-    }
-
-    pub fn users(&self) -> impl Iterator<Item = u32> {
-        self.turns.users()
-    }
-
-    pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
-        self.iter().map(|waiting| &waiting.plan.requester.subject)
-    }
-
-    pub fn is_done(&self) -> bool {
-        self.turns.is_empty() && self.looking.is_empty()
-    }
-
-    pub fn get(&self, job: JobId) -> Option<&Waiting> {
-        self.iter().find(|waiting| waiting.plan.job == job)
-    }
-
-    /// Returns the jobs of users whose account changed or that lost a group of `named`, each with the reason.
-    pub fn of_lost(&self, named: &BTreeSet<u32>, people: &People) -> Vec<(JobId, String)> {
-        let lost = self.iter().filter_map(|waiting| {
-            let why = people.has_lost(&waiting.plan.requester.subject, named)?;
-            Some((waiting.plan.job, why))
-        });
-        lost.collect()
-    }
-
+impl Jobs {
     /// Checks the bytes that waiting jobs hold. Each user has a share of them. A user with nothing waiting is
     /// admitted within a separate bound, so nobody keeps others out.
     /// Errors: `busy`: waiting jobs hold too many bytes.
-    pub fn check_capacity(&self, uid: u32, bytes: usize) -> Result<(), Refusal> {
+    pub fn check_queued_bytes(&self, uid: u32, bytes: usize) -> Result<(), Refusal> {
         if self.may_hold(uid, bytes) {
             return Ok(());
         }
@@ -139,7 +69,7 @@ impl Queue {
 
     fn may_hold(&self, uid: u32, bytes: usize) -> bool {
         let held = |own: &dyn Fn(u32) -> bool| -> usize {
-            let plans = self.iter().map(|waiting| &waiting.plan);
+            let plans = self.waiting().map(|waiting| &waiting.plan);
             let own = plans.filter(|plan| own(plan.requester.subject.uid()));
             own.map(|plan| plan.held).sum()
         };
@@ -162,7 +92,7 @@ impl Warden {
     /// jobs hold too many bytes.
     pub fn enqueue(&mut self, plan: Box<Plan>) -> Result<Outcome, Refusal> {
         let uid = plan.requester.subject.uid();
-        if let Err(refusal) = self.queue.check_capacity(uid, plan.held) {
+        if let Err(refusal) = self.jobs.check_queued_bytes(uid, plan.held) {
             self.release_plan(plan);
             return Err(refusal);
         }
@@ -177,35 +107,30 @@ impl Warden {
             self.release_plan(waiting.plan);
             return Err(refusal);
         }
-        self.queue.turns.push(uid, waiting);
+        self.jobs.queue(waiting);
         Ok(Outcome::Started)
     }
 
     /// Queues an approved plan, and starts it if a slot is free.
     pub fn enqueue_approved(&mut self, plan: Box<Plan>, asked_ms: u64) {
-        let uid = plan.requester.subject.uid();
-        let since = Instant::now();
-        let waiting = Waiting {
+        self.jobs.queue(Waiting {
             plan,
-            since,
+            since: Instant::now(),
             asked_ms,
-        };
-        self.queue.turns.push(uid, waiting);
+        });
         self.start_all_queued();
-        for waiting in self.queue.turns.iter_mut() {
-            waiting.plan.life.on(Event::Delayed);
-        }
+        self.jobs.delay_queued();
     }
 
     /// Starts waiting jobs while there are free slots and time in this turn of the loop.
     pub fn start_all_queued(&mut self) {
-        if self.queue.turns.is_empty() && self.queue.looking.is_empty() {
-            return;
-        }
         if let Err(refusal) = self.check_open() {
             // No job waits while the daemon is locked.
             let cause = format!("{}; it never ran", refusal.message);
             self.end_all_waiting(State::NotStarted, &cause);
+            return;
+        }
+        if self.jobs.turns().is_empty() {
             return;
         }
         // The self-test takes only a moment.
@@ -214,13 +139,11 @@ impl Warden {
         }
         let start = Instant::now();
         while start.elapsed() < TURN {
-            let (jobs, parked, max) = (&self.jobs, &self.parked, &self.config.jobs);
-            let looking = &self.queue.looking;
-            let may = |uid| {
-                let (all, own) = used_slots(jobs, parked, rehash::slots(looking, uid), uid);
-                all < max.max && own < max.max_per_user
-            };
-            let Some(waiting) = self.queue.turns.next(may) else {
+            let most = &self.config.jobs;
+            let Some(waiting) = self.jobs.next_turn(|jobs, uid| {
+                let (all, own) = jobs.slots(uid);
+                all < most.max && own < most.max_per_user
+            }) else {
                 return;
             };
             if !self.start_queued(waiting) {
@@ -259,8 +182,7 @@ impl Warden {
             asked_ms,
         };
         if let (Some(Action::Wait), NotStarted::Record(why)) = (action, &why) {
-            let uid = waiting.plan.requester.subject.uid();
-            self.queue.turns.put_back(uid, waiting);
+            self.jobs.put_back(waiting);
             self.record_later(why);
             return false;
         }

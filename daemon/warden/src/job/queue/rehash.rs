@@ -1,12 +1,9 @@
 //! Hashes the files of an approved plan again before it starts, and looks up its requester and its approver: days can
 //! pass until a slot is free. The plan has its slot meanwhile, so no other job starts first.
 
-use std::collections::BTreeMap;
-
-use remit_common::names::JobId;
 use remit_common::outcome::State;
 
-use super::{Queue, Waiting};
+use super::Waiting;
 use crate::approval::file_hash::{MeasuredFiles, Measuring};
 use crate::approval::wanted;
 use crate::event_loop::timers::Timer;
@@ -16,50 +13,22 @@ use crate::state::Warden;
 
 #[derive(Debug)]
 pub struct MeasuringAgain {
-    pub(super) waiting: Waiting,
-    measuring: Measuring,
-}
-
-/// Returns the slots of plans in recheck: of all users, and of this user.
-pub(super) fn slots(looking: &BTreeMap<u64, MeasuringAgain>, uid: u32) -> (usize, usize) {
-    let owners = looking.values();
-    let owners = owners.map(|looking| looking.waiting.plan.requester.subject.uid());
-    (looking.len(), owners.filter(|owner| *owner == uid).count())
-}
-
-impl Queue {
-    pub fn slots(&self, uid: u32) -> (usize, usize) {
-        slots(&self.looking, uid)
-    }
-
-    pub fn serial_of(&self, job: JobId) -> Option<u64> {
-        let mut all = self.looking.iter();
-        let found = all.find(|(_, looking)| looking.waiting.plan.job == job);
-        found.map(|(serial, _)| *serial)
-    }
-
-    pub fn first_rehashed(&self) -> Option<u64> {
-        self.looking.first_key_value().map(|(serial, _)| *serial)
-    }
-
-    pub fn measuring(&mut self, serial: u64) -> Option<&mut Measuring> {
-        let looking = self.looking.get_mut(&serial);
-        looking.map(|looking| &mut looking.measuring)
-    }
+    pub waiting: Waiting,
+    pub measuring: Measuring,
 }
 
 impl Warden {
     /// Starts the recheck. The plan starts or ends when the result arrives.
     pub(super) fn measure_again(&mut self, waiting: Waiting) {
-        let serial = self.approvals.next_serial();
+        let serial = self.jobs.next_serial();
         let mut wanted = wanted(&waiting.plan);
         if let Some(approved) = &waiting.plan.approved {
             wanted.people.add(&approved.by);
         }
         match self.start_measuring(serial, &wanted) {
             Ok(measuring) => {
-                let looking = MeasuringAgain { waiting, measuring };
-                self.queue.looking.insert(serial, looking);
+                self.jobs
+                    .insert(serial, MeasuringAgain { waiting, measuring });
             }
             Err(refusal) => {
                 let cause = format!("{}; it never ran", refusal.message);
@@ -97,7 +66,7 @@ impl Warden {
 
     /// Removes a plan from the recheck and ends its child.
     pub fn stop_measuring(&mut self, serial: u64) -> Option<Waiting> {
-        let MeasuringAgain { waiting, measuring } = self.queue.looking.remove(&serial)?;
+        let MeasuringAgain { waiting, measuring } = self.jobs.take(serial)?;
         self.timers.cancel(Timer::Measuring(serial));
         self.reactor.remove(measuring.fd());
         Some(waiting)
