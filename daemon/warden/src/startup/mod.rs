@@ -5,7 +5,6 @@ pub(crate) mod error;
 pub(crate) mod fault;
 pub(crate) mod process_reset;
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
 use std::time::Instant;
@@ -37,7 +36,6 @@ use crate::audit::refusals::Refusals;
 use crate::config::policy_reload::{self, Loaded};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::identity::sessions::Sessions;
-use crate::job::queue::Queue;
 use crate::job::uid_pool::JobUids;
 use crate::sandbox::SandboxManager;
 use crate::service::sd_notify::Notify;
@@ -107,8 +105,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         listeners,
         admins: Admins::new(admins),
         sessions: Sessions::default(),
-        jobs: Jobs::default(),
-        queue: Queue::default(),
+        jobs: Jobs::new(),
         ledger,
         approvals: Approvals::open(&random).map_err(Fatal::call("no random bytes"))?,
         people: notification::rate_window(),
@@ -128,7 +125,6 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         self_test: None,
         broker,
         gate,
-        parked: VecDeque::new(),
         accepting: false,
         announced: false,
         stopped_by: None,

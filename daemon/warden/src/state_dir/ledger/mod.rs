@@ -104,17 +104,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes a plan that has to wait, before it is recorded. If this fails, the plan must not be kept.
-    pub fn queue(&mut self, plan: &Plan) -> io::Result<()> {
-        match self.taken.contains_key(&plan.job) {
+    /// Writes a job that has to wait, before it is recorded. If this fails, it must not be kept, and nobody be asked.
+    pub fn queue(&mut self, draft: &Draft, queued_for: QueuedFor) -> io::Result<()> {
+        match self.taken.contains_key(&draft.job) {
             true => Ok(()),
-            false => self.write_entry(plan, QueuedFor::Slot),
+            false => self.write_entry(draft, queued_for),
         }
-    }
-
-    /// Writes a request that has to wait, before it is recorded. If this fails, nobody must be asked.
-    pub fn ask(&mut self, draft: &Draft) -> io::Result<()> {
-        self.write_entry(draft, QueuedFor::Approval)
     }
 
     /// Writes how a job ended, just before that is recorded.

@@ -1,58 +1,16 @@
-//! Compares a request with what it was when an approver was asked: policy, requester, files and effects.
+//! Compares what a request would use and do with what it was when an approver was asked. Pure.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use remit_approval::FileBinding;
+use remit_approval::{FileBinding, Loose};
 use remit_common::text;
 
-use crate::approval::file_hash::{AsFound, FileFound, MeasuredFiles};
-use crate::identity::accounts::People;
-use crate::identity::peer::Subject;
-use crate::request::Draft;
-use crate::state::Warden;
+use crate::approval::file_hash::FileFound;
 
 const PATH: usize = 256;
 
-impl Warden {
-    pub fn changed_since(
-        &self,
-        draft: &Draft,
-        before: &AsFound,
-        found: Result<MeasuredFiles, String>,
-    ) -> Option<String> {
-        if draft.policy() != self.policy.digest {
-            return Some("the policy has changed".to_owned());
-        }
-        let found = match found {
-            Ok(found) => found,
-            Err(why) => return Some(why),
-        };
-        let MeasuredFiles {
-            files,
-            loose,
-            people,
-            does,
-        } = found;
-        self.lost_right(&draft.requester.subject, &people)
-            .or_else(|| difference(&before.files, &files))
-            .or_else(|| {
-                loose
-                    .difference(&before.loose)
-                    .next()
-                    .map(remit_approval::sentence)
-            })
-            .or_else(|| other_effect(&before.does, &does))
-    }
-
-    /// Returns why this user may no longer ask, by their account as it is now.
-    pub fn lost_right(&self, subject: &Subject, people: &People) -> Option<String> {
-        let named = self.policy.policy.groups_named();
-        people.has_lost(subject, named)
-    }
-}
-
 /// Skips copied files, because the job gets the copy. Uses sets: an argv can name thousands of files.
-fn difference(before: &[FileFound], now: &[FileFound]) -> Option<String> {
+pub fn of_files(before: &[FileFound], now: &[FileFound]) -> Option<String> {
     let was: HashSet<&FileFound> = before.iter().collect();
     let is: HashSet<&FileFound> = now.iter().collect();
     let is_used = |file: &&FileFound| file.held != FileBinding::Copied;
@@ -65,7 +23,12 @@ fn difference(before: &[FileFound], now: &[FileFound]) -> Option<String> {
     })
 }
 
-fn other_effect(before: &[String], now: &[String]) -> Option<String> {
+/// Returns the first name that is new and whose content is not bound.
+pub fn of_loose(before: &BTreeSet<Loose>, now: &BTreeSet<Loose>) -> Option<String> {
+    now.difference(before).next().map(remit_approval::sentence)
+}
+
+pub fn of_effects(before: &[String], now: &[String]) -> Option<String> {
     let was: HashSet<&String> = before.iter().collect();
     let is: HashSet<&String> = now.iter().collect();
     let gone = before.iter().find(|line| !is.contains(line));
@@ -103,7 +66,7 @@ mod tests {
     #[test]
     fn any_difference_of_files_is_named() {
         let before = [file("/bin/a", 1), file("/bin/b", 2)];
-        assert_eq!(difference(&before, &before), None);
+        assert_eq!(of_files(&before, &before), None);
         for (now, path) in [
             (vec![file("/bin/a", 9), file("/bin/b", 2)], "/bin/a"),
             (vec![file("/bin/a", 1)], "/bin/b"),
@@ -113,7 +76,7 @@ mod tests {
                 "/bin/c",
             ),
         ] {
-            let sentence = difference(&before, &now);
+            let sentence = of_files(&before, &now);
             assert_eq!(sentence, Some(format!("'{path}' has changed (program)")));
         }
     }
@@ -130,8 +93,8 @@ mod tests {
         let all: Vec<FileFound> = (0..160_000).map(|ino| file("/srv/own", ino)).collect();
         let lines: Vec<String> = (0..160_000).map(|line: u32| line.to_string()).collect();
         let begin = processor_s();
-        assert_eq!(difference(&all, &all), None);
-        assert_eq!(other_effect(&lines, &lines), None);
+        assert_eq!(of_files(&all, &all), None);
+        assert_eq!(of_effects(&lines, &lines), None);
         assert!(processor_s() - begin < 20);
     }
 
@@ -141,10 +104,10 @@ mod tests {
             lines.iter().map(|line| (*line).to_owned()).collect()
         };
         let before = lines(&["a", "b"]);
-        assert_eq!(other_effect(&before, &before), None);
-        let gone = other_effect(&before, &lines(&["a", "c"])).unwrap();
+        assert_eq!(of_effects(&before, &before), None);
+        let gone = of_effects(&before, &lines(&["a", "c"])).unwrap();
         assert!(gone.ends_with("'b' is no longer true"), "{gone}");
-        let new = other_effect(&before, &lines(&["a", "b", "c"])).unwrap();
+        let new = of_effects(&before, &lines(&["a", "b", "c"])).unwrap();
         assert!(new.ends_with("'c' is new"), "{new}");
     }
 }
