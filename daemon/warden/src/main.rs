@@ -30,6 +30,7 @@ mod job {
     pub mod fair_queue;
     pub mod launch;
     pub mod life;
+    pub mod live;
     pub mod never_ran;
     pub mod outcome;
     pub mod pipeline;

@@ -2,131 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, Enforced, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::sys::Usage;
-use remit_confine::{Cgroup, OutputEnd, Spawned, StepReader};
-use remit_link::{JobMeta, Owner, Totals};
+use remit_confine::{OutputEnd, Spawned};
+use remit_link::{JobMeta, Owner};
 
 use crate::approval::file_hash::Measuring;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::fair_queue::Turns;
 use crate::job::life::Event;
+pub use crate::job::live::{Job, Start};
 use crate::job::never_ran::NeverRan;
 use crate::job::queue::Waiting;
 use crate::job::queue::rehash::MeasuringAgain;
 use crate::job::recently_ended::EndedJobs;
-use crate::job::spawn_failure::Failure;
 use crate::job::state::{Held, JobState};
-use crate::request::{Draft, Plan};
+use crate::request::Draft;
 use crate::sandbox::ConfinedBase;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stop {
-    pub state: State,
-    pub cause: String,
-}
-
-#[derive(Debug)]
-pub enum Start {
-    Unknown,
-    Executed,
-    /// No program was executed.
-    Failed(Failure),
-}
-
-#[derive(Debug)]
-pub struct Job {
-    pub plan: Box<Plan>,
-    pub process: Spawned,
-    pub cgroup: Cgroup,
-    pub cgroup_watched: bool,
-    pub reader: StepReader,
-    pub steps_watched: bool,
-    pub start: Start,
-    pub enforced: Option<Enforced>,
-    pub stop: Option<Stop>,
-    /// Of the first process.
-    pub status: Option<(std::process::ExitStatus, Usage)>,
-    pub exited: Option<Instant>,
-    /// Delay after a kill until all processes are killed again.
-    pub kill_pause: Duration,
-    /// Set once the broker has all of the output.
-    pub totals: Option<Totals>,
-    pub started: Instant,
-    pub started_ms: u64,
-}
-
-impl Job {
-    pub fn new(plan: Box<Plan>, process: Spawned, cgroup: Cgroup) -> Self {
-        Self {
-            plan,
-            process,
-            cgroup,
-            cgroup_watched: false,
-            reader: StepReader::new(),
-            steps_watched: false,
-            start: Start::Unknown,
-            enforced: None,
-            stop: None,
-            status: None,
-            exited: None,
-            kill_pause: Duration::ZERO,
-            totals: None,
-            started: Instant::now(),
-            started_ms: timers::unix_ms(),
-        }
-    }
-
-    pub fn meta(&self) -> JobMeta {
-        JobMeta {
-            has_secrets: self.plan.bound.has_secrets(),
-            job: self.plan.job,
-            owner: self.plan.requester.subject.owner(),
-            command: self.plan.command().to_owned(),
-            waiting: None,
-            number: self.plan.number,
-            started_ms: self.started_ms,
-            age_ms: timers::millis(self.started.elapsed()),
-            waited_ms: self.plan.waited_ms().unwrap_or(0),
-            enforced: self.enforced.clone(),
-            ending: None,
-        }
-    }
-
-    /// Returns how long the first process ran, or has been running.
-    pub fn runtime(&self) -> Duration {
-        let until = self.exited.unwrap_or_else(Instant::now);
-        until.saturating_duration_since(self.started)
-    }
-
-    /// Returns the metadata to keep after the end. Moves `enforced` out of the job.
-    pub fn ended(&mut self, ending: Ending) -> JobMeta {
-        let enforced = self.enforced.take();
-        JobMeta {
-            age_ms: 0,
-            enforced,
-            ending: Some(ending),
-            ..self.meta()
-        }
-    }
-
-    /// Sets the reason to end the job; the first reason is kept. If the first process has already exited, only
-    /// `OutputLimit` can still set a reason.
-    pub fn stop(&mut self, state: State, cause: impl Into<String>) {
-        if self.status.is_some() && state != State::OutputLimit {
-            return;
-        }
-        self.stop.get_or_insert_with(|| Stop {
-            state,
-            cause: cause.into(),
-        });
-    }
-}
 
 /// All jobs, from the request that waits to the job that is recorded as ended. The event loop uses serial numbers,
 /// clients use job ids.
