@@ -23,7 +23,7 @@ use super::scene::{FILE, GRANTS, asked, prints, reload, status, with};
 
 const COMPILER: &str = "bin/remit-compiler";
 
-/// Puts a script in the compiler's place for policies. `remit.toml` gets a right answer: the byte after a frame's five
+/// Replaces the compiler for policies by a script. `remit.toml` gets a right answer: the byte after a frame's five
 /// says what is asked.
 fn replace_for_policies(daemon: &Daemon, script: &str) {
     let text = fs::read_to_string(daemon.path().join("config/remit.toml")).expect("it is ours");
