@@ -1,7 +1,8 @@
 //! Protocol between approvers and the warden on `admin.sock`.
 //!
 //! The warden reads these frames itself, so they are few and small ([`crate::caps::ADMIN_FRAME`]). Each request gets
-//! one answer, in order. There is no hello: each message starts with [`ADMIN_PROTOCOL`].
+//! one answer, in order. There is no hello: each message starts with [`ADMIN_PROTOCOL`]. Times are milliseconds since
+//! 1970.
 
 mod approval;
 
@@ -14,31 +15,23 @@ use crate::outcome::State;
 use crate::refusal::{Code, Refusal};
 use crate::wire::{Bytes, HistoryPage, HistoryQuery};
 
-/// Version of this protocol.
 pub const ADMIN_PROTOCOL: u8 = 7;
 
 /// A request with its protocol version in front.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminCall {
-    /// Must be [`ADMIN_PROTOCOL`].
     pub protocol: u8,
-    /// The request.
     pub request: AdminRequest,
 }
 
-/// A request of an administrator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdminRequest {
-    /// Returns the state of the daemon.
     Status,
     /// Refuses every request from now on.
     Lock {
-        /// Reason, shown to refused users.
         why: String,
-        /// Ends all jobs too.
         kill: bool,
     },
-    /// Removes the lock.
     Unlock,
     /// Loads the policy again and checks `remit.toml`.
     Reload,
@@ -51,7 +44,6 @@ pub enum AdminRequest {
     },
     /// Ends a job of any user. The answer comes when it has ended.
     Stop {
-        /// The job.
         job: JobId,
         /// First signal, SIGTERM if absent. SIGKILL follows after a grace period.
         signal: Option<i32>,
@@ -68,16 +60,13 @@ pub enum AdminRequest {
     },
     /// Approves one change. The answer comes when the job has started or is queued.
     Approve {
-        /// The job.
         job: JobId,
         /// Digest that was shown: SHA-256 of all that will run.
         digest: [u8; 32],
     },
     /// Denies one change.
     Deny {
-        /// The job.
         job: JobId,
-        /// Reason, shown to the requester.
         why: String,
     },
     /// Approves runs in advance, for a limited time.
@@ -91,9 +80,8 @@ pub enum AdminRequest {
     },
     /// Returns the history of one user or of all users, newest first.
     History {
-        /// User name; all users if absent.
+        /// All users if absent.
         user: Option<String>,
-        /// Part of the history.
         query: HistoryQuery,
     },
     /// Returns the head of the audit chain, which names the newest record.
@@ -107,33 +95,25 @@ pub enum AdminRequest {
     },
 }
 
-/// Answer to an [`AdminRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdminReply {
-    /// To [`AdminRequest::Status`].
     Status(Box<Status>),
     /// The request was carried out; the text is one sentence.
     Done(String),
-    /// The request was refused.
     Refused(Refusal),
     /// To [`AdminRequest::Reload`]: the new policy is live.
     Reloaded(Reloaded),
-    /// To [`AdminRequest::Doctor`].
     Doctor(Box<Checkup>),
-    /// To [`AdminRequest::Jobs`].
     Jobs {
-        /// Jobs, newest first.
         jobs: Vec<AnyJob>,
         /// Number of older jobs left out.
         omitted: u32,
     },
     /// To [`AdminRequest::Stop`]: the job after its end.
     Stopped(Box<AnyJob>),
-    /// To [`AdminRequest::Pending`].
     Pending {
         /// Version of the list; it differs whenever the list differs.
         state: u64,
-        /// Requests, oldest first.
         requests: Vec<PendingView>,
         /// Number of newer requests left out.
         omitted: u32,
@@ -145,15 +125,10 @@ pub enum AdminReply {
         /// Bytes of this part; at least one.
         bytes: Bytes,
     },
-    /// To [`AdminRequest::Grant`].
     Granted(ActiveGrant),
-    /// To [`AdminRequest::Grants`].
     Grants(Vec<ActiveGrant>),
-    /// To [`AdminRequest::History`].
     History(HistoryPage),
-    /// To [`AdminRequest::AuditHead`].
     AuditHead(AuditHead),
-    /// To [`AdminRequest::Job`].
     Job(Box<AnyJob>),
 }
 
@@ -169,11 +144,8 @@ pub struct AuditHead {
 /// A policy that became live.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// Digest of the policy.
     pub policy: String,
-    /// Number of rules.
     pub rules: u32,
-    /// Number of commands.
     pub commands: u32,
     /// Differences in meaning from the previous policy, one per line; at most [`crate::caps::POLICY_CHANGES`].
     pub changes: Vec<String>,
@@ -188,19 +160,13 @@ pub struct Reloaded {
 /// A job as administrators see it. It never contains output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnyJob {
-    /// Job id.
     pub job: JobId,
-    /// Name of its owner.
     pub user: String,
-    /// Uid of its owner.
     pub uid: u32,
     /// Argv, made printable and truncated.
     pub command: String,
-    /// State of the job.
     pub state: State,
-    /// Exit status, if it exited.
     pub exit: Option<i32>,
-    /// Cause of the end, as text.
     pub cause: Option<String>,
     /// Start time (request time while it waits), in milliseconds since 1970.
     pub started_ms: u64,
@@ -210,18 +176,13 @@ pub struct AnyJob {
     pub kill_verified: Option<bool>,
 }
 
-/// Summary of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// Version of the daemon.
     pub release: String,
     /// Output of `uname -r`.
     pub kernel: String,
-    /// Uptime of the daemon in milliseconds.
     pub uptime_ms: u64,
-    /// Digest of the live policy.
     pub policy: String,
-    /// Number of rules in it.
     pub rules: u32,
     /// Reason why the newest policy is not live, if so.
     pub policy_error: Option<String>,
@@ -229,39 +190,27 @@ pub struct Status {
     pub policy_warnings: Vec<String>,
     /// Keys of `remit.toml` changed since the start. They take effect after a restart.
     pub needs_restart: Vec<String>,
-    /// Reason of the lock, if remit is locked.
+    /// Reason of the lock.
     pub locked: Option<String>,
-    /// Administrator who locked it, if known.
     pub locked_by: Option<String>,
-    /// Time of the lock, in milliseconds since 1970.
     pub locked_ms: Option<u64>,
-    /// Running jobs.
     pub jobs: u32,
-    /// Maximum number of running jobs.
     pub max_jobs: u32,
-    /// Jobs that wait for a slot.
     pub queued: u32,
-    /// Changes that wait for an approval.
     pub pending: u32,
-    /// Temporary grants in force.
     pub grants: u32,
     /// Jobs recorded as ended that have a process stuck in the kernel. Each occupies a slot.
     pub stuck: u32,
-    /// Connected clients.
     pub sessions: u32,
     /// Resource limits of one job, one per entry.
     pub limits: Vec<String>,
-    /// Sink of the audit log.
     pub audit: String,
     /// Reason why the sink takes no records now, if so.
     pub audit_error: Option<String>,
     /// Landlock ABI version; 0 without Landlock.
     pub landlock: u32,
-    /// Directory of the job cgroups, if there is one.
     pub cgroup: Option<String>,
-    /// Available cgroup controllers.
     pub controllers: Vec<String>,
-    /// Number of broker restarts.
     pub broker_restarts: u32,
     /// Profiles in which nothing runs, each with the reason: `read: …`.
     pub refused: Vec<String>,
@@ -271,14 +220,10 @@ pub struct Status {
     pub refusals: Vec<RecentRefusal>,
 }
 
-/// A recent refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecentRefusal {
-    /// Time in milliseconds since 1970.
     pub at_ms: u64,
-    /// Refused user; `None` if unknown.
     pub user: Option<String>,
-    /// Refusal code.
     pub code: Code,
     /// Message, truncated to one line.
     pub message: String,
@@ -301,18 +246,14 @@ pub struct Checkup {
     pub missing_controllers: Vec<String>,
     /// Limits below their configured value, because the daemon's own hard limits are lower.
     pub lowered_limits: Vec<String>,
-    /// Sink of the audit log.
     pub audit: String,
     /// Reason why the sink takes no records now, if so.
     pub audit_error: Option<String>,
-    /// Results, one per profile.
     pub profiles: Vec<ProfileCheck>,
 }
 
-/// Self-test of one profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProfileCheck {
-    /// Name of the profile.
     pub name: String,
     /// Reason why nothing runs in it, if so. It stays until the daemon restarts.
     pub refused: Option<String>,
@@ -324,19 +265,15 @@ pub struct ProfileCheck {
 /// One probe of a sandbox layer. A layer may have several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerCheck {
-    /// Name of the layer.
     pub name: String,
-    /// Result of the probe.
     pub state: LayerState,
     /// Attempted action, the kernel's answer, and its answer without the sandbox.
     pub detail: String,
 }
 
-/// Result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LayerState {
-    /// The layer stopped it.
     Held,
     /// The action succeeded, or the probe proves nothing. The profile is refused.
     Broken,

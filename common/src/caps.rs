@@ -77,7 +77,8 @@ pub const WHY: usize = 1000;
 /// Entries above a shared bound for users who have none of that kind: waiting jobs, pending changes, admin
 /// connections. One user cannot lock out others, and many users together cannot exceed the bounds.
 pub const FIRSTS: usize = 64;
-/// Argv, environment, script and stdin of waiting jobs; a quarter for one uid. Users without any share as much again.
+/// Queued jobs, with script and stdin, and changes that wait for an approval, with copies and signed bytes: of each kind, a
+/// quarter for one uid. Users without any share as much again.
 pub const QUEUED_BYTES: usize = 32 << 20;
 /// One file copied for an approval; the program gets the copy through a descriptor.
 pub const COPIED_FILE: usize = 8 << 20;

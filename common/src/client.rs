@@ -11,24 +11,19 @@ use crate::frame::{self, FrameError};
 use crate::refusal::Refusal;
 use crate::wire::{FromClient, Hello, PROTOCOL, Progress, Reply, Request, ToClient};
 
-/// Reason why a call has no answer.
 #[derive(Debug)]
 pub enum ClientError {
-    /// Nothing listens on the socket.
     NotRunning {
-        /// Path of the socket.
         socket: PathBuf,
-        /// Error of connect(2).
+        /// Of connect(2).
         error: io::Error,
     },
     /// The socket exists, but this user may not connect.
     NotAllowed {
-        /// Path of the socket.
         socket: PathBuf,
     },
     /// The connection broke, or the daemon speaks another protocol.
     Broken(FrameError),
-    /// The daemon refused.
     Refused(Refusal),
 }
 
@@ -68,7 +63,7 @@ impl From<FrameError> for ClientError {
     }
 }
 
-/// A connection to the daemon with one call at a time.
+/// One call at a time.
 #[derive(Debug)]
 pub struct Client {
     socket: BufReader<UnixStream>,

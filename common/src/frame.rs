@@ -10,14 +10,10 @@ use serde::{Serialize, de::DeserializeOwned};
 /// Bytes of the length field before each frame.
 pub const HEADER: usize = 4;
 
-/// Reason why a frame was not read or written.
 #[derive(Debug)]
 pub enum FrameError {
-    /// The length exceeds the bound.
     TooLong {
-        /// Length of the frame.
         length: usize,
-        /// The bound.
         cap: usize,
     },
     /// The bytes are not a message of this protocol, or bytes follow it.

@@ -14,7 +14,6 @@ const CANDIDATES: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdPrefix(String);
 
-/// The text is not a beginning of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAnId;
 

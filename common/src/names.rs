@@ -32,7 +32,6 @@ impl fmt::Debug for JobId {
     }
 }
 
-/// The text is not a job id.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotAJobId;
 
@@ -62,22 +61,19 @@ impl FromStr for JobId {
 pub struct Runtime(PathBuf);
 
 impl Runtime {
-    /// Runtime directory of a packaged daemon.
+    /// Of a packaged daemon.
     pub const DEFAULT: &str = "/run/remit";
 
-    /// Uses `dir` as the runtime directory.
     #[must_use]
     pub fn new(dir: impl AsRef<Path>) -> Self {
         Self(dir.as_ref().to_path_buf())
     }
 
-    /// Returns the directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.0
     }
 
-    /// Returns the path of the request socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.0.join("remit.sock")

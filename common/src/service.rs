@@ -14,31 +14,23 @@ pub use protected::is_protected;
 /// Standard input of a built-in command that needs the service manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceFacts {
-    /// Time of the query.
     pub time: u64,
     /// The answer, or the reason why there is none.
     #[serde(rename = "told")]
     pub answer: Result<ManagerAnswer, String>,
 }
 
-/// An answer of the service manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ManagerAnswer {
-    /// To `service.status`.
     Unit(Box<UnitFacts>),
-    /// To `service.list`.
     List(List<UnitLine>),
-    /// To `service.failed`.
     Failed(Units),
 }
 
-/// A unit in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitLine {
-    /// Name.
     pub name: String,
-    /// Description.
     pub description: String,
     /// Load state: `loaded`, `not-found`, `masked`.
     pub load: String,
@@ -52,9 +44,7 @@ pub struct UnitLine {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UnitFacts {
-    /// Primary name.
     pub name: String,
-    /// Description.
     pub description: String,
     /// Load state: `loaded`, `not-found`, `masked`.
     pub load: String,
@@ -66,9 +56,7 @@ pub struct UnitFacts {
     pub sub: String,
     /// Start at boot: `enabled`, `disabled`, `static`.
     pub file_state: Option<String>,
-    /// Path of the unit file.
     pub fragment: Option<String>,
-    /// Paths of drop-in files.
     pub drop_ins: Vec<String>,
     /// Its files changed after they were loaded.
     pub needs_reload: bool,
@@ -76,21 +64,15 @@ pub struct UnitFacts {
     pub since: Option<u64>,
     /// The last start that a condition prevented.
     pub condition: Option<Condition>,
-    /// Units that start it.
     pub triggered_by: Vec<String>,
-    /// Units that it starts.
     pub triggers: Vec<String>,
-    /// Documentation links.
     pub documentation: Vec<String>,
     /// Result of the last run: `success`, `exit-code`, `timeout`, `oom-kill`.
     pub result: Option<String>,
-    /// Main process.
     pub process: Option<Process>,
-    /// Resource use of its processes.
     pub usage: Usage,
     /// Listening sockets, such as `Stream 0.0.0.0:22`.
     pub listen: Vec<String>,
-    /// Open connections.
     pub connections: Option<u64>,
     /// Connections accepted since its start.
     pub accepted: Option<u64>,
@@ -98,7 +80,6 @@ pub struct UnitFacts {
     pub next: Option<u64>,
     /// Last time that the timer elapsed.
     pub last: Option<u64>,
-    /// Mounted file system.
     pub mounted: Option<String>,
     /// Similar names of units in memory, if the requested unit does not exist.
     pub similar: Vec<String>,
@@ -107,7 +88,6 @@ pub struct UnitFacts {
 /// A start that a condition prevented.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// Time of the attempt.
     pub time: u64,
     /// Unmet conditions, such as `ConditionPathExists=/etc/x`.
     pub unmet: Vec<String>,
@@ -119,37 +99,27 @@ pub struct Condition {
 pub struct Process {
     /// Pid; 0 if there is none.
     pub pid: u64,
-    /// Command line.
     pub command: Option<String>,
     /// Way the last one ended: `exited`, `killed`, `dumped`.
     pub ended: Option<String>,
     /// Exit status, or signal number.
     pub status: Option<i32>,
-    /// Start time.
     pub started: Option<u64>,
-    /// End time.
     pub exited: Option<u64>,
-    /// Number of automatic restarts.
     pub restarts: Option<u64>,
     /// Status text that the process reports.
     pub says: Option<String>,
 }
 
-/// Resource use of a unit's processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
-    /// Bytes of memory now.
+    /// In bytes.
     pub memory: Option<u64>,
-    /// Peak bytes of memory.
     pub memory_peak: Option<u64>,
-    /// Maximum bytes of memory.
     pub memory_max: Option<u64>,
-    /// Number of tasks now.
     pub tasks: Option<u64>,
-    /// Maximum number of tasks.
     pub tasks_max: Option<u64>,
-    /// CPU time in microseconds.
     pub cpu_usec: Option<u64>,
 }
 

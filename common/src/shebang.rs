@@ -7,10 +7,9 @@ pub const FIRST_BYTES: usize = 256;
 /// Maximum depth of scripts as interpreters.
 pub const DEPTH: usize = 5;
 
-/// Interpreter of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interpreter<'a> {
-    /// Absolute path.
+    /// Absolute.
     pub path: &'a [u8],
     /// Program that env(1) searches on the PATH, if the interpreter is env.
     pub by_env: Option<&'a [u8]>,

@@ -33,7 +33,6 @@ const WORDS: [(&str, u64); 14] = [
 /// Examples for error messages.
 pub const EXAMPLES: &str = "90s, 30m, 2h, 1d, 1w";
 
-/// The text is not a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotADuration;
 

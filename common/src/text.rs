@@ -4,10 +4,8 @@
 
 use std::fmt::Write;
 
-/// Text made from bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// Displayable text.
     pub text: String,
     /// Something was escaped. Only the raw bytes are exact.
     pub escaped: bool,

@@ -4,6 +4,8 @@
 //! have several calls in flight, identified by ids that it chooses. postcard is not self-describing: any change of
 //! these types needs a new [`PROTOCOL`].
 
+#![warn(missing_docs)]
+
 mod access;
 mod few;
 mod history;

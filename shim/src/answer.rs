@@ -2,6 +2,8 @@
 //!
 //! A failed command is data; only a refusal is an error. Every result is truncated to fit before it is built.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use remit_common::outcome::{JobReport, JobSummary, Matches, OutputPart, Page, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::result::{Encoding, JobResult, MatchResult, PageResult};
@@ -273,7 +275,7 @@ fn page_of(page: &Page, budget: usize, form: Form) -> PageResult {
     let page = truncate::page(page, budget, cut);
     let mut result = PageResult::from(&page);
     if form.base64 {
-        result.data = encode_base64(&page.bytes);
+        result.data = STANDARD.encode(&page.bytes);
         result.encoding = Encoding::Base64;
     }
     result
@@ -316,46 +318,4 @@ fn too_large() -> Refusal {
         format!("the answer exceeds {MAX_TEXT} bytes even without output"),
     )
     .next("ask for less")
-}
-
-/// Base64 with padding (RFC 4648, section 4), for pages of raw output.
-fn encode_base64(bytes: &[u8]) -> String {
-    const ALPHABET: [u8; 64] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk
-            .iter()
-            .zip([16, 8, 0])
-            .fold(0, |group, (byte, shift)| group | u32::from(*byte) << shift);
-        for (index, shift) in [18, 12, 6, 0].into_iter().enumerate() {
-            let digit = ALPHABET.get((group >> shift & 63) as usize);
-            text.push(match digit {
-                Some(digit) if index <= chunk.len() => char::from(*digit),
-                _ => '=',
-            });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_vectors_of_rfc_4648() {
-        let cases: [(&[u8], &str); 8] = [
-            (b"", ""),
-            (b"f", "Zg=="),
-            (b"fo", "Zm8="),
-            (b"foo", "Zm9v"),
-            (b"foob", "Zm9vYg=="),
-            (b"fooba", "Zm9vYmE="),
-            (b"foobar", "Zm9vYmFy"),
-            (b"\xff\xfe\x00", "//4A"),
-        ];
-        for (bytes, text) in cases {
-            assert_eq!(encode_base64(bytes), text);
-        }
-    }
 }

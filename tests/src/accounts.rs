@@ -1,11 +1,14 @@
-//! A separate user database: the daemon runs in a mount namespace with these files at /etc/passwd and /etc/group.
+//! A separate user database: the daemon runs in a mount namespace with these files at /etc/passwd and /etc/group. A
+//! directory service answers the C library like nscd(8), so users need not be in /etc/passwd.
 
-use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use crate::directory::Directory;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, thread};
 
 /// Users and groups other than root and its group.
 #[derive(Clone, Debug, Default)]
@@ -74,4 +77,110 @@ impl Accounts {
         command.args(["-m", "sh", "-c", &script, "sh"]).arg(program);
         (command, directory)
     }
+}
+
+const VERSION: i32 = 2;
+const BY_NAME: i32 = 0;
+const BY_UID: i32 = 1;
+/// Requests for nscd's shared memory. They get no answer, so the C library uses the socket.
+const SHARED: std::ops::RangeInclusive<i32> = 11..=13;
+
+/// A running directory service. The C library first asks `/var/run/nscd/socket` (glibc, nscd/nscd-client.h). A request
+/// is a version, a type, the length of a key and the key. Groups are left to /etc/group. It ends on drop.
+#[derive(Debug)]
+pub struct Directory {
+    socket: PathBuf,
+    ends: Arc<AtomicBool>,
+}
+
+impl Directory {
+    /// Serves the users of `passwd` and `directory` in `dir`. Reads the files for each request.
+    #[must_use]
+    pub fn start(socket: &Path, dir: &Path) -> Self {
+        let _ = fs::remove_file(socket);
+        let listener = UnixListener::bind(socket).expect("the directory is writable");
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o666)).expect("it is ours");
+        let ends = Arc::new(AtomicBool::new(false));
+        let (dir, ended) = (dir.to_owned(), Arc::clone(&ends));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                let _ = answer(stream, &dir);
+            }
+        });
+        Self {
+            socket: socket.to_owned(),
+            ends,
+        }
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        // Wakes its accept(2).
+        let _ = UnixStream::connect(&self.socket);
+    }
+}
+
+fn answer(mut stream: UnixStream, dir: &Path) -> std::io::Result<()> {
+    let mut header = [0; 12];
+    stream.read_exact(&mut header)?;
+    let number = |at: usize| i32::from_ne_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    let (kind, length) = (number(4), number(8));
+    let mut key = vec![0; usize::try_from(length).unwrap_or_default()];
+    stream.read_exact(&mut key)?;
+    let key = String::from_utf8_lossy(&key);
+    let key = key.trim_end_matches('\0');
+    if SHARED.contains(&kind) {
+        return Ok(());
+    }
+    let found = match kind {
+        BY_NAME | BY_UID => user(dir, kind, key),
+        // The C library then reads /etc/group.
+        _ => {
+            let mut none = [VERSION, -1].map(i32::to_ne_bytes).concat();
+            none.resize(64, 0);
+            return stream.write_all(&none);
+        }
+    };
+    let (name, uid, gid) = found.clone().unwrap_or_default();
+    let strings = [name.as_str(), "x", "", "/", "/bin/sh"].map(|text| format!("{text}\0"));
+    let length = |at: usize| {
+        strings[at]
+            .len()
+            .to_string()
+            .parse::<i32>()
+            .expect("it is short")
+    };
+    let is_there = found.is_some();
+    let ids = [uid, gid].map(u32::to_ne_bytes).concat();
+    let mut reply = [VERSION, i32::from(is_there), length(0), length(1)]
+        .map(i32::to_ne_bytes)
+        .concat();
+    reply.extend(ids);
+    reply.extend(
+        [length(2), length(3), length(4)]
+            .map(i32::to_ne_bytes)
+            .concat(),
+    );
+    if is_there {
+        reply.extend(strings.concat().into_bytes());
+    }
+    stream.write_all(&reply)
+}
+
+fn user(dir: &Path, kind: i32, key: &str) -> Option<(String, u32, u32)> {
+    let text = ["passwd", "directory"].map(|name| fs::read_to_string(dir.join(name)));
+    let text: String = text.into_iter().flatten().collect();
+    text.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, uid, gid, ..] = fields.as_slice() else {
+            return None;
+        };
+        let is_asked = if kind == BY_NAME { name } else { uid } == &key;
+        is_asked.then(|| Some(((*name).to_owned(), uid.parse().ok()?, gid.parse().ok()?)))?
+    })
 }

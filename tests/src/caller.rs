@@ -1,11 +1,12 @@
 //! Requests of one user, without the details of the wire types; also from threads that outlive the daemon.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use remit_common::client::{Client, ClientError};
 use remit_common::names::JobId;
 use remit_common::outcome::{Followed, JobReport, Matches, OutputPart, Page, State, Stream};
-use remit_common::refusal::Refusal;
+use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{
     Bytes, Follow, GrepQuery, JobQuery, PageQuery, PartQuery, Purpose, Reply, Request, Run, What,
 };
@@ -136,6 +137,18 @@ impl Caller {
     /// Runs something and waits as the run says.
     pub fn run(&mut self, run: Run) -> Result<JobReport, Refusal> {
         self.job_reply(Request::Run(run)).map(|(report, _)| report)
+    }
+
+    /// Runs something, again while it is rate limited: large requests cost more.
+    pub fn run_patiently(&mut self, run: &Run) -> Result<JobReport, Refusal> {
+        loop {
+            match self.run(run.clone()) {
+                Err(refusal) if refusal.code == Code::RateLimited => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// Returns the state of a job after at most `wait_ms` milliseconds.

@@ -19,10 +19,9 @@ use remit_common::refusal::Refusal;
 use remit_page::{ShownRequest, Verified};
 use serde_json::Value;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, Directory};
 use crate::caller::{Caller, argv, stdout};
 use crate::cgroup::Cgroup;
-use crate::directory::Directory;
 use crate::process::{
     Identity, Process, descendants, ends_within, enters, has_ended_within, is_dead, pidfd,
     processes,
@@ -560,7 +559,7 @@ impl Daemon {
         };
         let answer = std::thread::spawn(ask).join();
         let answer = answer.expect("asking does not panic").expect("it waits");
-        remit_page::shown(&Verified::of(&answer).expect("the daemon does not lie"))
+        remit_page::shown(&Verified::from_answer(&answer).expect("the daemon does not lie"))
     }
 
     /// Runs the command line tool as `user`.

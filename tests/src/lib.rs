@@ -10,7 +10,6 @@ pub mod caller;
 pub mod cgroup;
 pub mod control;
 pub mod daemon;
-pub mod directory;
 pub mod fuse;
 pub mod holdings;
 pub mod hostile;

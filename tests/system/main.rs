@@ -14,11 +14,10 @@ mod approvals {
     mod approved;
     mod approvers;
     mod attacks;
-    mod clients;
     mod decided;
     mod described;
     mod files;
-    mod killed;
+    mod interrupted;
     mod meanwhile;
     mod notified;
     mod scene;
@@ -43,10 +42,10 @@ mod audit_log {
     mod scene;
 }
 
-mod broker_death;
 mod chaos;
 mod command_line;
 mod controls;
+mod deaths;
 
 /// Jobs refused by the kernel: the answer names the layer, the reason and the next step.
 mod explain {
@@ -61,7 +60,6 @@ mod grants {
     mod granted;
     mod refused;
     mod restart;
-    mod revoked;
     mod scene;
 }
 
@@ -73,7 +71,6 @@ mod identity;
 mod injections {
     mod attempts;
     mod fixture;
-    mod table;
 }
 
 /// Bad input and misbehaving jobs end in a clear refusal or a named outcome. The daemon lives, others are served
@@ -89,7 +86,6 @@ mod input {
 /// Jobs under attack: floods of jobs and output, binary output, slow searches, full disks, and jobs that resist
 /// their end.
 mod jobs {
-    mod all_jobs;
     mod clients;
     mod denials;
     mod disk;
@@ -107,9 +103,8 @@ mod jobs {
     mod turns;
 }
 
-mod mcp_changes;
+mod mcp;
 mod mcp_clients;
-mod mcp_jobs;
 mod mounts;
 mod people;
 mod pids;
@@ -136,10 +131,8 @@ mod policy {
 mod pools {
     mod arena;
     mod files;
-    mod memory;
-    mod network;
+    mod kernel;
     mod table;
-    mod time;
     mod users;
 }
 
@@ -150,12 +143,9 @@ mod restart;
 mod rights {
     mod accounts;
     mod administrators;
-    mod approvers;
-    mod away;
     mod denials;
-    mod givers;
+    mod grants;
     mod logins;
-    mod recipients;
     mod scene;
     mod uses;
 }
@@ -197,5 +187,4 @@ mod warden {
     pub mod strangers;
 }
 
-mod warden_death;
 mod zygote;

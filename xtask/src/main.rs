@@ -2,7 +2,6 @@
 //!
 //! It must not change a file except the kept figures, and it uses no network.
 
-mod arguments;
 mod classified;
 mod command;
 mod error;
@@ -20,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{XtaskArgs, XtaskCommand};
+use command::{XtaskArgs, XtaskCommand};
 
 fn main() -> ExitCode {
     let XtaskCommand::Report(arguments) = XtaskArgs::parse().command;

@@ -19,10 +19,7 @@ pub use values::{BootSelector, Grep, Lines, Priorities, UnitState};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Builtin {
     /// State of one unit: state, number of processes, last log lines.
-    ServiceStatus {
-        /// The unit.
-        unit: UnitName,
-    },
+    ServiceStatus { unit: UnitName },
     /// Units in memory of the service manager.
     ServiceList {
         /// Only units in this state.
@@ -36,20 +33,13 @@ pub enum Builtin {
     Logs(LogQuery),
 }
 
-/// Filters for entries of the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogQuery {
-    /// Unit of the entry.
     pub unit: Option<UnitName>,
-    /// Earliest time.
     pub since: Option<Time>,
-    /// Latest time.
     pub until: Option<Time>,
-    /// Priorities of the entry.
     pub priority: Option<Priorities>,
-    /// Pattern that the message matches.
     pub grep: Option<Grep>,
-    /// Boot of the entry.
     pub boot: Option<BootSelector>,
     /// Maximum number of lines; the newest are kept.
     pub lines: Lines,
@@ -85,7 +75,6 @@ impl Builtin {
         Ok(parsed)
     }
 
-    /// Returns the name of the command.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -96,7 +85,6 @@ impl Builtin {
         }
     }
 
-    /// Returns true if the service manager must be asked.
     #[must_use]
     pub const fn asks_manager(&self) -> bool {
         match self {

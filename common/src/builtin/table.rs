@@ -9,20 +9,16 @@ use crate::{caps, text};
 /// Help data of a built-in command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Name.
     pub name: &'static str,
-    /// Summary in one line.
+    /// One line.
     pub summary: &'static str,
     /// Arguments in the order of the help.
     pub args: &'static [Argument],
 }
 
-/// An argument of a built-in command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Argument {
-    /// Name.
     pub name: &'static str,
-    /// Whether it must be present.
     pub required: bool,
     /// Valid values, in one line.
     pub what: &'static str,
@@ -46,7 +42,6 @@ const fn optional(name: &'static str, what: &'static str) -> Argument {
     }
 }
 
-/// Every built-in command.
 pub const COMMANDS: [Command; 4] = [
     Command {
         name: "service.status",
@@ -147,7 +142,7 @@ pub fn pair(name: &str, word: &str) -> Result<(String, String), Refusal> {
     .next(command.takes()))
 }
 
-/// Bytes shown of a wrong value.
+/// Bytes of a wrong value.
 const SHOWN: usize = 64;
 
 pub(super) struct CallArgs<'a> {

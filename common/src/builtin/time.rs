@@ -8,12 +8,10 @@ use crate::{calendar, span};
 /// Maximum age, about 27 years. No journal is older.
 const MOST_SECONDS: u64 = 10_000 * 86_400;
 
-/// A point in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Time {
-    /// This many seconds ago.
+    /// Seconds.
     Ago(u64),
-    /// The present.
     Now,
     /// Midnight at the start of this day.
     Today,
@@ -21,11 +19,9 @@ pub enum Time {
     Yesterday,
     /// This time today.
     Clock(Clock),
-    /// A date with a time.
     Date(Date, Clock),
 }
 
-/// A calendar day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Date {
     year: u16,
@@ -33,7 +29,6 @@ pub struct Date {
     day: u8,
 }
 
-/// A time of day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
     hour: u8,

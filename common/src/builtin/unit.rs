@@ -28,7 +28,6 @@ fn is_allowed_byte(byte: u8) -> bool {
 pub struct UnitName(String);
 
 impl UnitName {
-    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -54,10 +53,7 @@ impl UnitName {
 }
 
 /// Checks that `name` is the unit's first name, its `id` by the service manager. Rules and approvers know only the
-/// requested name, and an alias would mean another unit than they know.
-///
-/// # Errors
-/// A sentence with the first name.
+/// requested name, and an alias would mean another unit than they know. Fails with a sentence about the first name.
 pub fn check_first_name(name: &str, id: &str) -> Result<(), String> {
     if name == id {
         return Ok(());

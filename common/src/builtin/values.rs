@@ -25,7 +25,6 @@ const NOT_FOUND: &str = "not-found";
 pub struct UnitState(&'static str);
 
 impl UnitState {
-    /// Returns the service manager's name of the state.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.0
@@ -62,7 +61,6 @@ pub struct Priorities {
 }
 
 impl Priorities {
-    /// Returns the name of a priority number.
     #[must_use]
     pub fn name(number: usize) -> Option<&'static str> {
         PRIORITIES.get(number).copied()
@@ -112,7 +110,6 @@ pub struct Grep(String);
 impl Grep {
     const MAX: usize = 512;
 
-    /// Returns the expression.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -142,7 +139,6 @@ impl fmt::Display for Grep {
     }
 }
 
-/// A boot of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BootSelector {
     /// Number of boots before the present one.
@@ -179,12 +175,10 @@ impl fmt::Display for BootSelector {
     }
 }
 
-/// Number of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lines(u16);
 
 impl Lines {
-    /// Maximum number.
     pub const MAX: u16 = 2000;
 
     /// Returns the number, from 1 to [`Lines::MAX`].

@@ -15,45 +15,34 @@ pub const COPIES: usize = 16;
 /// What an approver sees of a request and does not sign.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
-    /// Its list entry.
     pub pending: PendingView,
-    /// Audit login uid of the requester's process.
     pub loginuid: Option<u32>,
-    /// The requester's process: `pid 77`.
+    /// `pid 77`.
     pub peer: String,
-    /// Name that the requester's client claims.
     pub client: String,
-    /// Purpose of the command, from the policy.
     pub summary: String,
-    /// The sandbox. Its name and the policy's digest are signed.
+    /// Its name and the policy's digest are signed.
     pub profile: Profile,
-    /// Setting that the runtime comes from.
     pub runtime_source: String,
-    /// Usual seconds until it is ended, if the requester asked for another number.
+    /// Usual seconds, if the requester asked for another number.
     pub usual_runtime_s: Option<u32>,
-    /// True if the package's own program runs.
     pub is_own_program: bool,
-    /// Names whose content is not bound.
     pub loose: BTreeSet<Loose>,
     /// By argument: whether a copied file is still what was copied.
     pub today: BTreeMap<usize, Now>,
 }
 
-/// A copied file, compared with the file that has its name now.
+/// A copied file, compared with the file that has its name now; `Other` if that is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Now {
-    /// It is the same.
     Same,
-    /// Changed or missing.
     Other,
-    /// Not compared.
     Unknown,
 }
 
 /// Beginning of an answer. The signed bytes and then the contents follow it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerHead {
-    /// What is not signed.
     pub context: Context,
     /// Length of the signed bytes.
     pub request: u64,
@@ -63,7 +52,6 @@ pub struct AnswerHead {
 }
 
 impl AnswerHead {
-    /// Returns its bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         // Writing to memory cannot fail. An empty head would be refused.
@@ -74,11 +62,8 @@ impl AnswerHead {
 /// The parts of an answer. None of them is checked.
 #[derive(Debug)]
 pub struct Answer<'a> {
-    /// What is not signed.
     pub context: Context,
-    /// The signed bytes.
     pub request: &'a [u8],
-    /// The contents, as [`AnswerHead::contents`].
     pub contents: Vec<&'a [u8]>,
 }
 

@@ -14,10 +14,8 @@ use crate::request::{
     ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass, BoundPath, FileBinding,
 };
 
-/// Reason why bytes are not a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Undecodable {
-    /// Name of the part.
     pub part: &'static str,
     why: &'static str,
 }
@@ -30,10 +28,7 @@ impl Display for Undecodable {
 
 impl std::error::Error for Undecodable {}
 
-/// Returns the request that `bytes` encode.
-///
-/// # Errors
-/// The bytes are not exactly those of one request.
+/// Returns the request that `bytes` encode, if they are exactly those of one request.
 pub fn decode(bytes: &[u8]) -> Result<ApprovalRequest, Undecodable> {
     let rest = bytes
         .strip_prefix(VERSION)

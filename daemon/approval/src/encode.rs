@@ -53,10 +53,8 @@ use remit_policy::PathIs;
 
 use crate::request::{ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPath};
 
-/// First line of the bytes.
 pub const VERSION: &[u8] = b"remit approval digest 2\n";
 
-/// Returns the bytes that a digest is computed over.
 #[must_use]
 pub fn encode(request: &ApprovalRequest) -> Vec<u8> {
     let ApprovalRequest {
@@ -114,7 +112,6 @@ pub fn encode(request: &ApprovalRequest) -> Vec<u8> {
     out.0
 }
 
-/// Returns the name of `is` in the encoding.
 pub(crate) const fn kind_name(is: PathIs) -> &'static str {
     match is {
         PathIs::File => "file",

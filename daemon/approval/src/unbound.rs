@@ -18,7 +18,6 @@ pub enum Loose {
 /// Reason why the content of a name is not bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Unbound {
-    /// A directory.
     Directory,
     /// Others than root can change it, or it cannot be read.
     Changeable,
@@ -26,9 +25,7 @@ pub enum Unbound {
     Special,
     /// Generated when it is read, or another file for each process.
     ProcessSpecific,
-    /// It could not be looked at.
     Unseen,
-    /// Nothing has this name now.
     Absent,
     /// More names than are looked up.
     More,
@@ -60,7 +57,6 @@ pub fn sentences(loose: &BTreeSet<Loose>) -> Vec<String> {
     Unbound::ALL.into_iter().filter_map(of).chain(cwd).collect()
 }
 
-/// Returns the sentence for one name.
 #[must_use]
 pub fn sentence(loose: &Loose) -> String {
     let cwd = "users other than root can change the working directory, or the way to it: which files relative names \

@@ -1,35 +1,45 @@
-//! Log lines on standard error, which the warden forwards. They never contain job output, argv or client data. The
-//! warden writes the audit log.
+//! Diagnostics of the broker. They never contain job output, argv or client data. The warden writes the audit log.
+//!
+//! In a service of systemd they go to journald with their fields, as BROKER_JOB, BROKER_SESSION and so on, so that
+//! `journalctl -t remit-broker -o json` has them; elsewhere they are lines on standard error.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Installs the logger. It reads /proc/self, so it must run before the process confines itself.
+/// Installs the logger. It reads /proc/self and opens a socket, so it must run before the process confines itself.
 pub fn start() {
-    let journal = stderr_is_journal();
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .event_format(Line { journal });
+    let journal = stderr_is_journal()
+        .then(tracing_journald::layer)
+        .and_then(Result::ok)
+        .map(|layer| {
+            layer
+                .with_syslog_identifier("remit-broker".to_owned())
+                .with_field_prefix(Some("BROKER".to_owned()))
+        });
+    let lines = journal.is_none().then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .event_format(Line)
+    });
     // Fails only if a logger is already installed; that one stays.
     let _ = tracing_subscriber::registry()
         .with(LevelFilter::INFO)
+        .with(journal)
         .with(lines)
         .try_init();
 }
 
-/// One event on one line, with a priority prefix for the journal (sd-daemon(3)).
-struct Line {
-    journal: bool,
-}
+/// One event on one line.
+struct Line;
 
 impl<S, N> FormatEvent<S, N> for Line
 where
@@ -42,23 +52,11 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        if self.journal {
-            write!(writer, "<{}>", priority(*event.metadata().level()))?;
-        }
         write!(writer, "remit-broker: ")?;
         context
             .field_format()
             .format_fields(writer.by_ref(), event)?;
         writeln!(writer)
-    }
-}
-
-fn priority(level: Level) -> u8 {
-    match level {
-        Level::ERROR => 3,
-        Level::WARN => 4,
-        Level::INFO => 6,
-        _ => 7,
     }
 }
 

@@ -8,7 +8,6 @@ mod blocking;
 mod call;
 mod confine_self;
 mod hints;
-mod history;
 mod job;
 mod kernel_audit;
 mod log;

@@ -10,7 +10,7 @@ use remit_common::caps;
 use remit_link::{Link, closer};
 
 use crate::call::SEARCHES;
-use crate::history::History;
+use crate::call::history::History;
 use crate::output::spool::{Spool, SpoolLimits};
 use crate::{blocking, confine_self, log, state};
 

@@ -22,8 +22,8 @@ use tokio::time::sleep;
 
 use crate::blocking::{self, run_blocking};
 use crate::call::SEARCHES;
+use crate::call::history::History;
 use crate::hints::notes::{self, About};
-use crate::history::History;
 use crate::job::Job;
 use crate::job::registry::Jobs;
 use crate::kernel_audit::KernelAudit;
@@ -59,7 +59,6 @@ pub struct Broker {
     closer: Closer,
 }
 
-/// Serves until the link ends.
 /// Errors: Returns the reason if the link fails or carries an invalid message.
 pub async fn serve(link: Link, spool: Spool, history: History) -> Result<(), String> {
     let link = Watched::new(link).map_err(|error| format!("cannot watch the link: {error}"))?;
@@ -136,7 +135,7 @@ impl Broker {
                     job.set_started(started_ms, waited_ms);
                     self.drain(&job, fds);
                 }
-                None => tracing::error!(%job, "a job started that was not queued"),
+                None => tracing::error!(%job, "job {job} started and was not queued"),
             },
             ToBroker::Running { job, enforced } => self.with(job, |job| job.running(*enforced)),
             ToBroker::Exited { job } => self.with(job, Job::exited),
@@ -201,7 +200,7 @@ impl Broker {
     fn open(self: &Rc<Self>, session: u64, owner: Owner, mut fds: Vec<OwnedFd>) {
         let socket = fds.pop().filter(|_| fds.is_empty());
         let Some(socket) = socket else {
-            tracing::error!(session, "a session came without its socket");
+            tracing::error!(session, "session {session} came without its socket");
             return self.warden.tell(&ToWarden::Closed { session });
         };
         let (alive, gone) = oneshot::channel();
@@ -284,7 +283,9 @@ impl Broker {
                 pipes,
             ))),
             Err(pipes) if pipes.is_empty() => {}
-            Err(_) => tracing::error!(job = %job.id, "a job came with unexpected descriptors"),
+            Err(_) => {
+                tracing::error!(job = %job.id, "job {} came with unexpected descriptors", job.id)
+            }
         }
     }
 }

@@ -60,7 +60,7 @@ impl Warden {
     pub fn tell(&self, message: &ToWarden) {
         match Packed::new(message) {
             Ok(packed) => self.push(packed),
-            Err(error) => tracing::error!(%error, "cannot send to the warden"),
+            Err(error) => tracing::error!("cannot send to the warden: {error}"),
         }
     }
 

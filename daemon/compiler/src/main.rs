@@ -1,4 +1,4 @@
-//! `remit-compiler`: turns the texts of a policy into a model for the daemon. It reads its standard input, writes its
+//! `remit-compiler`: turns the texts of a policy, or of `remit.toml`, into a model for the daemon. It reads its standard input, writes its
 //! standard output, and has no other way to the machine: what it needs to know of users, groups, hosts and programs,
 //! it asks the process that started it.
 
@@ -25,27 +25,34 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads one request and answers it.
 fn serve(from: impl Read, to: impl Write) -> io::Result<()> {
     let asking = Asking {
         ends: RefCell::new((from, to)),
         lost: RefCell::default(),
     };
     let request = receive(&mut asking.ends.borrow_mut().0)?;
-    let ToCompiler::Policy {
-        release,
-        sources,
-        before,
-    } = request
-    else {
-        return Err(io::Error::other("an answer came before a question"));
+    let answer = match request {
+        ToCompiler::Policy {
+            release,
+            sources,
+            before,
+        } => {
+            check_release(&release)?;
+            compile(&sources, &asking, before.as_deref()).map_err(io::Error::other)?
+        }
+        ToCompiler::Settings {
+            release,
+            file,
+            text,
+        } => {
+            check_release(&release)?;
+            match remit_policy_compile::settings(&file, &text) {
+                Ok(settings) => FromCompiler::Settings(settings.encode()),
+                Err(found) => FromCompiler::Refused(vec![found]),
+            }
+        }
+        ToCompiler::Answer(_) => return Err(io::Error::other("an answer came before a question")),
     };
-    if release != remit_common::RELEASE {
-        let why =
-            format!("the daemon is of release {release}; restart it: systemctl restart remitd");
-        return Err(io::Error::other(why));
-    }
-    let answer = compile(&sources, &asking, before.as_deref()).map_err(io::Error::other)?;
     // An answer that was made without the machine's answers is none.
     if let Some(error) = asking.lost.take() {
         return Err(error);
@@ -53,6 +60,14 @@ fn serve(from: impl Read, to: impl Write) -> io::Result<()> {
     let mut ends = asking.ends.borrow_mut();
     send(&mut ends.1, &answer)?;
     ends.1.flush()
+}
+
+fn check_release(release: &str) -> io::Result<()> {
+    if release == remit_common::RELEASE {
+        return Ok(());
+    }
+    let why = format!("the daemon is of release {release}; restart it: systemctl restart remitd");
+    Err(io::Error::other(why))
 }
 
 fn compile(
@@ -71,7 +86,6 @@ fn compile(
     })
 }
 
-/// The machine at the other end.
 struct Asking<R, W> {
     ends: RefCell<(R, W)>,
     lost: RefCell<Option<io::Error>>,
@@ -85,7 +99,7 @@ impl<R: Read, W: Write> Asking<R, W> {
         let asked = send(to, &FromCompiler::Asks(question)).and_then(|()| to.flush());
         let answer = asked.and_then(|()| match receive(from)? {
             ToCompiler::Answer(answer) => Ok(wanted(answer)),
-            ToCompiler::Policy { .. } => Ok(None),
+            ToCompiler::Policy { .. } | ToCompiler::Settings { .. } => Ok(None),
         });
         let other = || io::Error::other("the answer is to another question");
         match answer.and_then(|answer| answer.ok_or_else(other)) {
@@ -237,6 +251,36 @@ mod tests {
         };
         assert_eq!(model, expect.encode());
         assert!(warnings.is_empty() && changes.is_empty());
+    }
+
+    #[test]
+    fn settings_are_those_of_the_parser() {
+        let answer = |release: &str, text: &str| {
+            let mut request = Vec::new();
+            let settings = ToCompiler::Settings {
+                release: release.to_owned(),
+                file: "/e/remit.toml".to_owned(),
+                text: text.to_owned(),
+            };
+            send(&mut request, &settings).unwrap();
+            let mut answer = Vec::new();
+            serve(&request[..], &mut answer)?;
+            receive::<FromCompiler>(&mut &answer[..])
+        };
+        let own = remit_common::RELEASE;
+        let settings = remit_policy_compile::settings("", "[jobs]\nmax = 5").unwrap();
+        assert_eq!(
+            answer(own, "[jobs]\nmax = 5").unwrap(),
+            FromCompiler::Settings(settings.encode())
+        );
+        let FromCompiler::Refused(found) = answer(own, "[jobs]\nmux = 5").unwrap() else {
+            panic!("it is not refused");
+        };
+        let found = found[0].to_string();
+        let expect = "/e/remit.toml:2:1: error: unknown field 'mux', expected one of ";
+        assert!(found.starts_with(expect), "{found}");
+        let other = answer("0.0.0", "").unwrap_err().to_string();
+        assert!(other.contains("release 0.0.0"), "{other}");
     }
 
     #[test]

@@ -284,7 +284,7 @@ impl Asked {
     pub fn verified(mut self) -> Verified {
         let own = c"/usr/libexec/remit/remit-act";
         self.context.is_own_program = self.request.argv.first().is_some_and(|arg| **arg == *own);
-        Verified::of(&self.answer()).unwrap()
+        Verified::from_answer(&self.answer()).unwrap()
     }
 }
 

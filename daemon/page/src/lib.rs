@@ -3,8 +3,6 @@
 //!
 //! The code is pure and needs no privilege. It must not show anything of a request that was not verified.
 
-// Whoever shows a request needs to know each part.
-#![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod describe;

@@ -20,27 +20,18 @@ pub struct Verified {
     pub(crate) copies: Vec<Vec<u8>>,
 }
 
-/// Reason why an answer is not shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unverified {
-    /// Its parts do not fit together.
     Torn,
-    /// The signed bytes are not one request.
     Undecodable(Undecodable),
-    /// The daemon lists another digest than that of the bytes.
     OtherDigest {
-        /// Digest of the bytes.
         computed: [u8; 32],
-        /// Digest in the list entry.
         listed: [u8; 32],
     },
-    /// The list entry is that of another request.
     OtherJob(JobId),
     /// The list entry names another command than the signed one.
     OtherCommand,
-    /// The sandbox that is described is not the one that is signed.
     OtherProfile,
-    /// This content is missing, or its SHA-256 is not the signed one.
     OtherContent(String),
 }
 
@@ -67,11 +58,8 @@ impl fmt::Display for Unverified {
 impl std::error::Error for Unverified {}
 
 impl Verified {
-    /// Checks an answer of the daemon.
-    ///
-    /// # Errors
-    /// Any part of it contradicts another.
-    pub fn of(answer: &[u8]) -> Result<Self, Unverified> {
+    /// Checks an answer of the daemon. Fails if any part of it contradicts another.
+    pub fn from_answer(answer: &[u8]) -> Result<Self, Unverified> {
         let Answer {
             context,
             request: bytes,
@@ -176,7 +164,7 @@ mod tests {
     fn refused(change: fn(&mut Asked)) -> Unverified {
         let mut asked = copied();
         change(&mut asked);
-        Verified::of(&asked.answer()).unwrap_err()
+        Verified::from_answer(&asked.answer()).unwrap_err()
     }
 
     #[test]
@@ -196,7 +184,7 @@ mod tests {
             let mut asked = copied();
             asked.request.command = Some("site.look".into());
             asked.context.pending.command = command.to_owned();
-            Verified::of(&asked.answer()).map(|verified| verified.job())
+            Verified::from_answer(&asked.answer()).map(|verified| verified.job())
         };
         for command in ["site.look", "site.look page=a"] {
             assert!(listed(command).is_ok(), "{command}");
@@ -213,7 +201,7 @@ mod tests {
         let computed: [u8; 32] = Sha256::digest(&bytes).into();
         assert_eq!(copied().verified().digest(), computed);
         let listed = [0; 32];
-        let refused = Verified::of(&asked.lies(&bytes)).unwrap_err();
+        let refused = Verified::from_answer(&asked.lies(&bytes)).unwrap_err();
         assert_eq!(refused, Unverified::OtherDigest { computed, listed });
     }
 
@@ -221,7 +209,7 @@ mod tests {
     fn answer_cut_anywhere_is_refused() {
         let answer = copied().answer();
         for end in 0..answer.len() {
-            assert!(Verified::of(&answer[..end]).is_err(), "{end}");
+            assert!(Verified::from_answer(&answer[..end]).is_err(), "{end}");
         }
     }
 }

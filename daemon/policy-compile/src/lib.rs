@@ -1,4 +1,4 @@
-//! Compiles the text of an administrator's policy, and compares, explains and prints policies.
+//! Compiles the text of an administrator's policy, compares, explains and prints policies, and parses `remit.toml`.
 //!
 //! This crate is pure: it takes the bytes of policy files and a table of account names, and makes a [`remit_policy::Policy`] by
 //! [`load`]. The same inputs make the same policy on any machine. The root process does not contain it.
@@ -70,8 +70,10 @@ mod diff;
 mod explain;
 mod load;
 mod print;
+mod settings;
 
 pub use diff::diff;
 pub use explain::{Explanation, explain};
 pub use load::load;
 pub use print::print;
+pub use settings::settings;

@@ -24,6 +24,13 @@ pub enum ToCompiler {
         before: Option<Vec<u8>>,
     },
     Answer(Answer),
+    /// The text of `remit.toml`.
+    Settings {
+        release: String,
+        /// What findings call it.
+        file: String,
+        text: String,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +43,8 @@ pub enum FromCompiler {
         changes: Vec<String>,
     },
     Refused(Vec<Diagnostic>),
+    /// Encoded settings.
+    Settings(Vec<u8>),
 }
 
 /// A question of [`Machine`].

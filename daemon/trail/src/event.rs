@@ -3,37 +3,26 @@
 /// An event. Each has its own MESSAGE_ID, for `journalctl MESSAGE_ID=…` and the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The daemon serves.
     Start,
-    /// The daemon stops normally.
     Stop,
-    /// A job waits for a slot.
     Queued,
     /// A job is about to be executed.
     Intent,
-    /// A job has ended.
     End,
     /// A job was running when the daemon died.
     Interrupted,
-    /// A request was refused.
     Refusal,
     /// A policy became live or was refused.
     Policy,
-    /// The lock refuses everything from now on.
     Lock,
-    /// The lock was removed.
     Unlock,
-    /// The broker died and was restarted.
     Broker,
     /// The ledger of jobs was damaged.
     Ledger,
     /// The sandbox self-test ran, or nothing runs because a sandbox layer is missing.
     SelfTest,
-    /// A change waits for the approval of another person.
     Asked,
-    /// A person approved a waiting change.
     Approved,
-    /// A person denied a waiting change.
     Denied,
     /// A change was not approved in time, or a temporary grant ended.
     Expired,
@@ -48,7 +37,6 @@ pub enum Event {
 }
 
 impl Event {
-    /// All events.
     pub const ALL: [Self; 21] = [
         Self::Start,
         Self::Stop,
@@ -73,7 +61,6 @@ impl Event {
         Self::AuditLog,
     ];
 
-    /// Returns the value of REMIT_EVENT.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -101,7 +88,6 @@ impl Event {
         }
     }
 
-    /// Returns the event of a REMIT_EVENT value.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|event| event.name() == name)

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256 of a record.
+/// SHA-256.
 pub type Hash = [u8; 32];
 
 const VERSION: &[u8] = b"remit audit record 1\n";
@@ -65,7 +65,6 @@ fn put(text: &mut Vec<u8>, prefix: &str, name: &str, value: &str) {
     text.push(b'\n');
 }
 
-/// Returns lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -78,7 +77,7 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// Parses a hash in lower-case hexadecimal.
+/// Lower case only.
 #[must_use]
 pub fn unhex(text: &str) -> Option<Hash> {
     let text = text.as_bytes();

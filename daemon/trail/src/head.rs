@@ -4,12 +4,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{Expected, Hash};
 
-/// Number and hash of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Record number; 0 if there was never a record.
+    /// 0 if there was never a record.
     pub seq: u64,
-    /// Record hash; zeros if there was never a record.
+    /// Zeros if there was never a record.
     pub hash: Hash,
 }
 
@@ -21,14 +20,13 @@ impl Link {
     };
 }
 
-/// The head file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Boot that wrote it (`/proc/sys/kernel/random/boot_id`).
     pub boot: [u8; 16],
     /// Newest record, which the next one refers to.
     pub newest: Link,
-    /// Record that is being written.
+    /// Being written.
     pub pending: Option<Link>,
     /// First of the records up to `newest` that may never have been written; 0 if all were.
     pub doubt: u64,
@@ -42,12 +40,9 @@ pub struct Head {
     pub is_stopped: bool,
 }
 
-/// Reason why a file is not a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadHead {
-    /// It is not a head, or has another version.
     Unknown,
-    /// Its checksum does not match.
     Damaged,
 }
 
@@ -68,10 +63,9 @@ const BODY: usize = VERSION.len() + 16 + 40 + 40 + 8 + 8 + 8 + 1;
 const OLD: usize = 40;
 
 impl Head {
-    /// Size in bytes.
     pub const SIZE: usize = BODY + 32;
 
-    /// Returns the head before the first record.
+    /// Before the first record.
     #[must_use]
     pub const fn new(boot: [u8; 16]) -> Self {
         Self {
@@ -93,7 +87,6 @@ impl Head {
         (self.doubt == 0).then_some(Expected { seq, hash })
     }
 
-    /// Returns the content of the file.
     #[must_use]
     pub fn bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];

@@ -2,8 +2,6 @@
 //!
 //! The code is pure. The warden writes with it, and `remit audit` reads with it.
 
-// Whoever speaks a protocol or reads a format needs to know each part.
-#![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod entry;

@@ -15,9 +15,8 @@ use state::{Begin, Jump, Known, PENDING};
 const REMEMBERED: usize = 1 << 16;
 
 impl Verifier {
-    /// Maximum findings that are reported one by one.
+    /// Findings and notes that are reported one by one.
     pub const FINDINGS: usize = 20;
-    /// Maximum notes that are reported one by one.
     pub const NOTES: usize = 20;
 
     /// Requires this record, unless the audit log begins after it. Call it any number of times before [`Self::take`].
@@ -27,7 +26,6 @@ impl Verifier {
         }
     }
 
-    /// Takes the next record.
     pub fn take(&mut self, entry: &Entry) {
         self.records += 1;
         let position = &entry.position;

@@ -29,11 +29,15 @@ mod job {
     pub mod cleanup;
     pub mod fair_queue;
     pub mod launch;
+    pub mod life;
+    pub mod never_ran;
     pub mod outcome;
     pub mod pipeline;
     pub mod queue;
     pub mod recently_ended;
+    pub mod recheck;
     pub mod spawn_failure;
+    pub mod state;
     pub mod table;
     pub mod termination;
     pub mod uid_pool;

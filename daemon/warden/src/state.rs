@@ -1,6 +1,5 @@
 //! Holds the warden's state and answers small questions about it.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::time::Instant;
 
@@ -16,8 +15,8 @@ use crate::approval::grants::Grants;
 use crate::audit::Audit;
 use crate::audit::rate_limit::{Floods, RateWindow};
 use crate::audit::refusals::Refusals;
-use crate::config::Config;
 use crate::config::policy_reload::{Live, Loading};
+use crate::config::{Config, MachineLimits};
 use crate::event_loop::epoll::Reactor;
 use crate::event_loop::shutdown::Shutdown;
 use crate::event_loop::timers::Timers;
@@ -29,10 +28,10 @@ use crate::identity::sessions::Sessions;
 use crate::identity::user_names::UserNames;
 use crate::job::cleanup::Leftovers;
 use crate::job::pipeline::{Outcome, RefusedRequest};
-use crate::job::queue::{JobSlot, Queue};
+use crate::job::queue::JobSlot;
 use crate::job::table::Jobs;
 use crate::job::uid_pool::JobUids;
-use crate::request::{BoundCall, Call, NewJob, Plan, PolicyContext, RequestSummary};
+use crate::request::{BoundCall, Call, NewJob, PolicyContext, RequestSummary};
 use crate::sandbox::checkup::SelfTestRun;
 use crate::sandbox::pool::PreforkPool;
 use crate::sandbox::{SandboxManager, Sandboxes};
@@ -57,13 +56,11 @@ pub enum Decided {
     Asks(Box<Pending>),
 }
 
-/// Plans that wait for the audit log, with the start of the wait.
-pub type Parked = VecDeque<(Instant, Box<Plan>)>;
-
 #[derive(Debug)]
 pub struct Warden {
     pub args: Args,
     pub config: Config,
+    pub limits: MachineLimits,
     pub state: State,
     pub names: UserNames,
     pub reactor: Reactor,
@@ -73,7 +70,6 @@ pub struct Warden {
     pub admins: Admins,
     pub sessions: Sessions,
     pub jobs: Jobs,
-    pub queue: Queue,
     pub uids: JobUids,
     pub ledger: Ledger,
     pub approvals: Approvals,
@@ -99,7 +95,6 @@ pub struct Warden {
     pub self_test: Option<SelfTestRun>,
     pub broker: Broker,
     pub gate: AdmissionState,
-    pub parked: Parked,
     pub accepting: bool,
     /// Clients are served, so the service manager may be notified.
     pub announced: bool,
@@ -157,30 +152,31 @@ impl Warden {
     /// Returns whether another job of this user may run now, or must wait.
     /// Errors: `busy`, with the limit: no more may wait.
     pub fn admit(&self, uid: u32) -> Result<JobSlot, Refusal> {
-        let (all, own) = used_slots(&self.jobs, &self.parked, self.queue.slots(uid), uid);
+        let (all, own) = self.jobs.slots(uid);
+        let queue = self.jobs.turns();
         let jobs = &self.config.jobs;
         // A slot that has just become free belongs to the jobs that wait.
-        let is_next = |uid| self.jobs.count(uid).1 < jobs.max_per_user;
+        let is_next = |uid| self.jobs.slots(uid).1 < jobs.max_per_user;
         let over = if own >= jobs.max_per_user {
             format!("you have {own} running jobs, the maximum")
         } else if all >= jobs.max {
             format!("this machine has {all} running jobs, the maximum")
-        } else if !self.queue.users().any(is_next) {
+        } else if !queue.users().any(is_next) {
             return Ok(JobSlot::Now);
         } else {
             "the jobs of other users are next".to_owned()
         };
         let over = if jobs.queue == 0 || jobs.queue_per_user == 0 {
             format!("{over}, and there is no queue")
-        } else if self.queue.of(uid) >= jobs.queue_per_user {
+        } else if queue.of(uid) >= jobs.queue_per_user {
             format!(
                 "{over}, and you have {} queued jobs, the maximum",
-                self.queue.of(uid)
+                queue.of(uid)
             )
-        } else if is_full(self.queue.of(uid), self.queue.len(), jobs.queue) {
+        } else if is_full(queue.of(uid), queue.len(), jobs.queue) {
             format!(
                 "{over}, and all users have {} queued jobs, the maximum",
-                self.queue.len()
+                queue.len()
             )
         } else if self.free_uids() <= jobs.max.saturating_sub(all) {
             // Queued jobs already have their uids. The uids of free slots are not for queued jobs.
@@ -229,7 +225,7 @@ impl Warden {
         PolicyContext {
             digest: &self.policy.digest,
             sandboxes: &self.sandboxes,
-            limits: &self.config.limits,
+            limits: &self.limits,
         }
     }
 
@@ -281,23 +277,6 @@ pub fn is_full(own: usize, all: usize, most: usize) -> bool {
     all >= most.saturating_add(firsts)
 }
 
-/// Returns the slots in use, of all users and of `uid`. Parked plans, and plans that are checked before their start,
-/// count too.
-pub fn used_slots(
-    jobs: &Jobs,
-    parked: &Parked,
-    looking: (usize, usize),
-    uid: u32,
-) -> (usize, usize) {
-    let parked = parked.iter();
-    let owners = parked.map(|(_, plan)| plan.requester.subject.uid());
-    let (running, own) = jobs.count(uid);
-    owners.fold(
-        (running + looking.0, own + looking.1),
-        |(all, own), owner| (all + 1, own + usize::from(owner == uid)),
-    )
-}
-
 pub fn by(subject: &Subject) -> CallerIds<'_> {
     CallerIds {
         uid: subject.uid(),
@@ -326,6 +305,7 @@ mod tests {
         let most = caps::QUEUED_BYTES;
         for (own, all, bytes, is_let_in) in [
             (0, 0, most, true),
+            (0, 0, most + 1, false),
             (0, most, most, true),
             (0, most, most + 1, false),
             (0, 2 * most, 1, false),

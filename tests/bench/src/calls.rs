@@ -6,9 +6,8 @@ use crate::Failure;
 use crate::args::Args;
 use crate::lanes::{self, Ways};
 use crate::records::{self, Cost};
-use crate::rounds;
 use crate::section::{Section, ms, ratio};
-use crate::series::Summary;
+use crate::series::{self, Summary};
 use crate::split::{Part, Times, split};
 use crate::stage::Stage;
 
@@ -35,7 +34,7 @@ pub struct Call {
 }
 
 pub fn take(args: &Args, stage: &mut Stage, ways: &Ways) -> Result<Calls, Failure> {
-    let series = rounds::take(stage, &ways.all, args.rounds)?;
+    let series = series::take(stage, &ways.all, args.rounds)?;
     let summaries: Vec<Summary> = series.iter().map(|series| series.summary()).collect();
     let of = |key, rank: fn(&Summary) -> f64| {
         let mut all = ways.all.iter().zip(&summaries);

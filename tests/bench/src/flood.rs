@@ -13,9 +13,8 @@ use serde::Serialize;
 
 use crate::Failure;
 use crate::lanes::{self, Way, Ways};
-use crate::rounds;
 use crate::section::{Section, ms, ratio};
-use crate::series::{Series, Summary};
+use crate::series::{self, Series, Summary};
 use crate::stage::Stage;
 
 const BLOCK: usize = 40;
@@ -71,9 +70,9 @@ pub fn take(stage: &mut Stage, all: &Ways, rounds: usize) -> Result<Vec<Meanwhil
     let mut other = stage.client()?;
     for _ in 0..rounds.div_ceil(BLOCK) {
         for (flood, (series, sum)) in FLOODS.iter().zip(all.iter_mut().zip(&mut poured)) {
-            let mut lanes = rounds::open(stage, ways.iter().copied())?;
+            let mut lanes = series::open(stage, ways.iter().copied())?;
             sum.add(during(&mut other, flood.argv, || {
-                rounds::take_turns(&mut lanes, series, BLOCK)
+                series::take_turns(&mut lanes, series, BLOCK)
             })?);
         }
     }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::mcp::{self, Session};
 use crate::members::Spent;
-use crate::rounds::CALLS_PER_USER;
 use crate::section::{Section, ratio};
+use crate::series::CALLS_PER_USER;
 use crate::stage::Stage;
 use crate::usage::Memory;
 use crate::{Failure, lanes, usage};

@@ -17,7 +17,6 @@ mod output;
 mod peers;
 mod records;
 mod report;
-mod rounds;
 mod search;
 mod section;
 mod series;

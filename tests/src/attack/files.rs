@@ -45,6 +45,8 @@ pub const ATTACKS: &[Attack] = &[
     attack("daemon-audit", "identity", PERMISSION_DENIED, "read the daemon's audit log", read).root(),
     attack("daemon-environ", "identity", PERMISSION_DENIED, "read the daemon's environment", read).root(),
     attack("sysctl", "identity", PERMISSION_DENIED, "write a file below /proc/sys", write).root(),
+    attack("fiemap", "seccomp_refused", NOT_SUPPORTED, "have a file written out by the question where it lies", fiemap),
+    attack("es-cache", "seccomp_refused", NOT_SUPPORTED, "the same by the question what of that is cached", es_cache).absent(&[libc::ENOTTY]),
 ];
 
 fn write(arguments: &[String]) -> Tried {
@@ -250,4 +252,45 @@ pub fn statx(name: &str) -> Tried {
         &raw mut status
     )?;
     Ok(format!("mode {:o}", status.stx_mode))
+}
+
+const NOT_SUPPORTED: Expect = Expect::Errno(libc::EOPNOTSUPP);
+
+/// `FS_IOC_FIEMAP`.
+fn fiemap(arguments: &[String]) -> Tried {
+    extents(0xc020_660b, arguments)
+}
+
+/// `EXT4_IOC_GET_ES_CACHE`.
+fn es_cache(arguments: &[String]) -> Tried {
+    extents(0xc020_662a, arguments)
+}
+
+fn extents(number: u32, arguments: &[String]) -> Tried {
+    const SYNC: u64 = 1;
+    // `struct fiemap`: start, length, flags and counts. No extents are requested.
+    let mut question = [0_u64, u64::MAX, SYNC, 0];
+    let file = File::open(argument(arguments, 0))?;
+    sys!(
+        libc::SYS_ioctl,
+        file.as_raw_fd(),
+        number,
+        question.as_mut_ptr()
+    )?;
+    Ok("answered".into())
+}
+
+/// Sends the request of the first argument, in hexadecimal, to the file of the second, with zeroed memory.
+pub fn request(arguments: &[String]) -> Tried {
+    let number = u32::from_str_radix(argument(arguments, 0), 16).expect("a hexadecimal number");
+    let file = File::open(argument(arguments, 1))?;
+    // The maximum size that a request number can encode.
+    let mut memory = vec![0_u64; 1 << 11];
+    sys!(
+        libc::SYS_ioctl,
+        file.as_raw_fd(),
+        number,
+        memory.as_mut_ptr()
+    )?;
+    Ok("answered".into())
 }

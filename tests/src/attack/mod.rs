@@ -5,7 +5,7 @@
 
 pub mod allowed;
 mod devices;
-mod files;
+pub mod files;
 pub mod hidden;
 mod identity;
 mod ipc;
@@ -17,7 +17,6 @@ pub mod objects;
 pub mod pools;
 mod process;
 mod raw;
-pub mod requests;
 mod separate;
 mod shared;
 pub mod strict;
@@ -192,7 +191,6 @@ pub fn all() -> impl Iterator<Item = &'static Attack> {
         locks::ATTACKS,
         shared::ATTACKS,
         pools::ATTACKS,
-        requests::ATTACKS,
         namespaces::ATTACKS,
         kernel::ATTACKS,
         identity::ATTACKS,

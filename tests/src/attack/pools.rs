@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use super::raw::{self, path, sys};
-use super::{Attack, Expect, Refused, Tried, argument, attack, number, passed_the_check, requests};
+use super::{Attack, Expect, Refused, Tried, argument, attack, files, number, passed_the_check};
 
 const REFUSED: Expect = Expect::Errno(libc::EPERM);
 const NOT_SUPPORTED: Expect = Expect::Errno(libc::EINVAL);
@@ -45,7 +45,7 @@ pub fn probe(id: &str) -> Option<fn(&[String]) -> Tried> {
         "inotify-as" => inotify_as,
         "files-limit" => files_limit,
         "netlink-ports" => netlink_ports,
-        "request" => requests::request,
+        "request" => files::request,
         "semaphores" => semaphores,
         _ => return None,
     };

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use remit_common::admin::AdminRequest;
+use remit_common::caps;
 use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_common::wire::{HistoryQuery, Kind, Reply, Request};
-use remit_tests::caller::{Caller, cause};
+use remit_tests::caller::{Caller, argv, at_once, cause, change};
 use remit_tests::daemon::{Daemon, Options, admin, other_admin, user_a, user_b};
 
 use super::scene::{
@@ -104,7 +105,7 @@ fn pending_limit_is_per_user() {
     let mut waiting = 0;
     let mut busy = 0;
     for _ in 0..10_000 {
-        let run = remit_tests::caller::at_once(remit_tests::caller::change("site.wait", &[]));
+        let run = at_once(change("site.wait", &[]));
         match many.run(run) {
             Ok(_) => waiting += 1,
             Err(refusal) => {
@@ -124,6 +125,42 @@ fn pending_limit_is_per_user() {
     approve_as(&daemon, &admin(), job, view.digest).expect("the approver can");
     assert_eq!(other.end_of(job).state, State::Exited);
     let _ = user_a();
+    daemon.stop();
+}
+
+/// The daemon holds each argument twice: as what runs, and in the bytes that are signed.
+#[test]
+fn signed_bytes_count_as_waiting() {
+    const RUNS: &str = r##"
+[[grant]]
+name = "runs"
+to = ["#64001"]
+allow = ["run"]
+approval = { by = ["#64005"] }
+"##;
+    let daemon = Daemon::start(Options {
+        policy: RUNS.to_owned(),
+        ..options()
+    });
+    let mut caller = Caller::new(&daemon, &user_a());
+    let word = "x".repeat(100 << 10);
+    let most = [caps::PENDING_PER_UID, caps::QUEUED_BYTES].map(|bound| Some(bound.to_string()));
+    // With either number of words, the arguments alone fit the user's share 16 times.
+    for (words, waiting, bound) in [(2, 16, &most[0]), (4, 10, &most[1])] {
+        let run = at_once(argv(&[&["true"][..], &vec![&*word; words]].concat()));
+        let mut jobs = Vec::new();
+        let refusal = loop {
+            match caller.run_patiently(&run) {
+                Ok(report) => jobs.push(report.job),
+                Err(refusal) => break refusal,
+            }
+        };
+        assert_eq!((refusal.code, &refusal.object), (Code::Busy, bound));
+        assert_eq!(jobs.len(), waiting, "{words} words");
+        for job in jobs {
+            caller.stop(job).expect("the job is ours");
+        }
+    }
     daemon.stop();
 }
 

@@ -232,7 +232,7 @@ fn requests_behind_a_large_answer_wait_for_it() {
                 break;
             }
         }
-        let verified = Verified::of(&answer).expect("the daemon does not lie");
+        let verified = Verified::from_answer(&answer).expect("the daemon does not lie");
         let digest = verified.digest().map(|byte| format!("{byte:02x}")).concat();
         assert_eq!(listed, digest.as_str());
     }

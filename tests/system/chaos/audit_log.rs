@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::chaos::task::request_of;
+use crate::chaos::client::request_of;
 
 #[derive(Debug, Default)]
 pub struct ParsedAuditLog {

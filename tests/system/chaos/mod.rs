@@ -17,7 +17,6 @@ pub mod audit_log;
 pub mod client;
 pub mod coordinator;
 pub mod shim;
-pub mod task;
 
 pub fn moment(us: u32) {
     std::thread::sleep(Duration::from_micros(us.into()));

@@ -15,9 +15,9 @@ use remit_tests::session::Session;
 use serde_json::{Value, json};
 
 use crate::chaos::client::Answered;
+use crate::chaos::client::Task;
 use crate::chaos::coordinator::{Alarm, ChaosCoordinator};
 use crate::chaos::moment;
-use crate::chaos::task::Task;
 
 const ATTEMPTS: usize = 200;
 /// Maximum time between a request and the kill of its shim.

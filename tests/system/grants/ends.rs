@@ -1,15 +1,18 @@
-//! How a temporary grant expires.
+//! How a temporary grant expires or is revoked: nothing starts after the answer.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::{Daemon, Options, admin, user_a};
+use serde_json::Value;
 
 use super::scene::{
-    changes, file, give, give_as, listed, options, reloads, runs, started, status, to_a,
+    changes, file, give, give_as, listed, options, reloads, revoke, runs, started, status, to_a,
 };
 
 #[test]
@@ -115,5 +118,152 @@ fn where_a_use_cannot_be_saved_nothing_runs() {
     assert_eq!(listed(&daemon).len(), 1);
     fs::remove_dir(&blocked).expect("it is ours");
     assert!(reloads(&daemon));
+    daemon.stop();
+}
+
+#[test]
+fn revoking_one_or_all_is_recorded() {
+    let daemon = started();
+    let all: Vec<u64> = (0..3).map(|_| give(&daemon, to_a("site.reload"))).collect();
+    revoke(&daemon, Some(all[1])).expect("it is there");
+    let refusal = revoke(&daemon, Some(all[1])).expect_err("it is gone");
+    assert_eq!(refusal.code, Code::NotFound, "{refusal:?}");
+    assert!(reloads(&daemon), "two are left");
+    revoke(&daemon, None).expect("they are there");
+    assert!(listed(&daemon).is_empty() && !reloads(&daemon));
+    let numbers: Vec<Value> = daemon
+        .records("revoked")
+        .iter()
+        .map(|record| record["REMIT_GRANT"].clone())
+        .collect();
+    assert_eq!(
+        numbers,
+        [all[1], all[0], all[2]].map(|number| number.to_string())
+    );
+    daemon.stop();
+}
+
+#[test]
+fn revocation_ends_queued_job_not_running_job() {
+    let daemon = Daemon::start(Options {
+        jobs: 1,
+        waiting: 4,
+        ..options()
+    });
+    let grant = give(&daemon, to_a("site.*"));
+    let mut a = Caller::new(&daemon, &user_a());
+    let runs = a
+        .run(at_once(change("site.wait", &[])))
+        .expect("it is given");
+    let queued = a
+        .run(at_once(change("site.reload", &[])))
+        .expect("it is given");
+    assert_eq!((runs.state, queued.state), (State::Running, State::Queued));
+    revoke(&daemon, Some(grant)).expect("it is there");
+    let ended = a.job(queued.job, 0).expect("it is ours");
+    assert_eq!(ended.state, State::Denied, "{ended:?}");
+    let ending = ended.ending.expect("it has ended");
+    assert!(ending.cause.contains("revoked the grant"), "{ending:?}");
+    assert_eq!(ending.code, Some(Code::ApprovalVoid), "{ending:?}");
+    assert!(ending.next.is_some(), "{ending:?}");
+    assert_eq!(
+        a.job(runs.job, 0).expect("it is ours").state,
+        State::Running
+    );
+    assert_eq!(daemon.records("intent").len(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn queued_job_on_last_use_is_revocable() {
+    let daemon = Daemon::start(Options {
+        jobs: 1,
+        waiting: 4,
+        ..options()
+    });
+    let mut new = to_a("site.*");
+    new.uses = Some(2);
+    let grant = give(&daemon, new);
+    let mut a = Caller::new(&daemon, &user_a());
+    let _runs = a
+        .run(at_once(change("site.wait", &[])))
+        .expect("it is given");
+    let queued = a
+        .run(at_once(change("site.reload", &[])))
+        .expect("it is given");
+    assert_eq!(queued.state, State::Queued);
+    assert!(listed(&daemon).is_empty() && !reloads(&daemon));
+    revoke(&daemon, Some(grant)).expect("something waits by it");
+    assert_eq!(
+        a.job(queued.job, 0).expect("it is ours").state,
+        State::Denied
+    );
+    daemon.stop();
+}
+
+fn sequence(record: &Value) -> u64 {
+    let number = &record["REMIT_SEQ"];
+    let text = number
+        .as_str()
+        .map(str::to_owned)
+        .unwrap_or_else(|| number.to_string());
+    text.parse().expect("every record has a number")
+}
+
+fn grant_of(intent: &Value) -> Option<u64> {
+    let rule = intent["REMIT_RULE"].as_str()?;
+    let (_, after) = rule.rsplit_once(", grant ")?;
+    after.split(' ').next()?.parse().ok()
+}
+
+#[test]
+fn no_start_after_revoke_reply_in_thousand_races() {
+    const RACES: u64 = 1000;
+    let daemon = started();
+    let barrier = Barrier::new(2);
+    let grants: Vec<u64> = std::thread::scope(|scope| {
+        let (daemon, barrier) = (&daemon, &barrier);
+        scope.spawn(move || {
+            let mut a = Caller::new(daemon, &user_a());
+            for _ in 0..RACES {
+                barrier.wait();
+                let _outcome = a.run(at_once(change("site.reload", &[])));
+                barrier.wait();
+            }
+        });
+        (0..RACES)
+            .map(|race| {
+                let grant = give(daemon, to_a("site.reload"));
+                barrier.wait();
+                // Varies the moment from before the request to after the start of its job.
+                std::thread::sleep(Duration::from_micros(race % 40 * 50));
+                revoke(daemon, Some(grant)).expect("it is there");
+                barrier.wait();
+                grant
+            })
+            .collect()
+    });
+    let revoked: BTreeMap<u64, u64> = daemon
+        .records("revoked")
+        .iter()
+        .map(|record| {
+            let grant = record["REMIT_GRANT"].as_str().expect("it has a number");
+            (grant.parse().expect("it is a number"), sequence(record))
+        })
+        .collect();
+    assert_eq!(revoked.keys().copied().collect::<Vec<_>>(), grants);
+    let mut started = 0;
+    for intent in daemon.records("intent") {
+        let grant = grant_of(&intent).expect("nothing else lets it run");
+        assert!(
+            sequence(&intent) < revoked[&grant],
+            "started after the revoke: {intent}"
+        );
+        started += 1;
+    }
+    assert!(
+        started > 0 && started < RACES,
+        "{started} of {RACES} started"
+    );
     daemon.stop();
 }

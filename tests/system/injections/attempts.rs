@@ -9,8 +9,7 @@ use remit_tests::caller::{Caller, named, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::test_dir::{TestDir, missing};
 
-use super::fixture::{InjectionFixture, MARK, installed};
-use super::table::INJECTIONS;
+use super::fixture::{INJECTIONS, InjectionFixture, MARK, installed};
 
 /// One sensible command for each tool. The profile would permit harm: the attacker's program is executable and
 /// the protected files are writable.

@@ -245,18 +245,6 @@ fn heavy(bytes: usize) -> Run {
     }
 }
 
-/// Retries while rate limited, because large requests cost more.
-fn patiently(caller: &mut Caller, run: &Run) -> Result<JobReport, Refusal> {
-    loop {
-        match caller.run(run.clone()) {
-            Err(refusal) if refusal.code == Code::RateLimited => {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            answer => return answer,
-        }
-    }
-}
-
 /// Scripts and stdin of waiting jobs are held in memory. Their size has a limit, and one user cannot use all of
 /// it.
 #[test]
@@ -268,7 +256,7 @@ fn queued_jobs_take_bounded_memory() {
     // Fills it completely, with smaller requests if larger ones do not fit.
     let (mut jobs, mut bytes, mut held) = (Vec::new(), caps::STDIN, 0);
     while bytes > 0 && jobs.len() < caps::QUEUED_PER_UID {
-        match patiently(&mut a, &heavy(bytes)) {
+        match a.run_patiently(&heavy(bytes)) {
             Ok(report) => {
                 jobs.push(report.job);
                 held += 2 * bytes;
@@ -280,10 +268,12 @@ fn queued_jobs_take_bounded_memory() {
         }
     }
     assert!(held <= caps::QUEUED_BYTES, "{held} bytes wait");
-    let full = patiently(&mut a, &heavy(caps::STDIN));
+    let full = a.run_patiently(&heavy(caps::STDIN));
     assert!(full.is_err(), "{full:?}");
     let mut b = Caller::new(&daemon, &user_b());
-    let others = patiently(&mut b, &heavy(caps::STDIN)).expect("user B waits with little");
+    let others = b
+        .run_patiently(&heavy(caps::STDIN))
+        .expect("user B waits with little");
     assert_eq!(others.state, State::Queued, "{others:?}");
     for job in jobs {
         let report = a.stop(job).expect("the job is ours");
@@ -291,7 +281,9 @@ fn queued_jobs_take_bounded_memory() {
     }
     let after = descriptors_left(daemon.pid(), before + 4);
     assert!(after <= before + 4, "from {before} to {after} descriptors");
-    let again = patiently(&mut a, &heavy(caps::STDIN)).expect("it is accepted again");
+    let again = a
+        .run_patiently(&heavy(caps::STDIN))
+        .expect("it is accepted again");
     assert_eq!(again.state, State::Queued, "{again:?}");
     holder.leave();
     assert_eq!(b.end_of(others.job).state, State::Exited);

@@ -1,4 +1,5 @@
-//! The process that compiles the policy dies, hangs or lies: the old policy stays in force, and the error says why.
+//! The process that compiles the policy and parses `remit.toml` dies, hangs or lies: the old policy stays in force, and
+//! the error says why.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -12,6 +13,7 @@ use nix::unistd::Pid;
 
 use remit_policy::exchange::{FromCompiler, Question, send};
 use remit_policy::{Diagnostic, Severity};
+use remit_settings::Config;
 use remit_tests::caller::{named, stdout};
 use remit_tests::daemon::{Daemon, user_a};
 use remit_tests::process::{Identity, Process};
@@ -20,6 +22,21 @@ use remit_tests::test_dir::built;
 use super::scene::{FILE, GRANTS, asked, prints, reload, status, with};
 
 const COMPILER: &str = "bin/remit-compiler";
+
+/// Puts a script in the compiler's place for policies. `remit.toml` gets a right answer: the byte after a frame's five
+/// says what is asked.
+fn replace_for_policies(daemon: &Daemon, script: &str) {
+    let text = fs::read_to_string(daemon.path().join("config/remit.toml")).expect("it is ours");
+    let settings = remit_policy_compile::settings("remit.toml", &text).expect("it is right");
+    let answer = script_that_sends(daemon, &FromCompiler::Settings(settings.encode()), "exit");
+    let right = daemon.path().join("bin/right");
+    fs::write(&right, answer).expect("the directory is writable");
+    let first = format!(
+        "#!/bin/sh\ncase $(head -c 6 | od -An -tu1 -j5) in *2) . '{}'; esac\n",
+        right.display()
+    );
+    replace(daemon, &script.replacen("#!/bin/sh\n", &first, 1));
+}
 
 fn replace(daemon: &Daemon, script: &str) {
     daemon.set_file(COMPILER, script);
@@ -87,19 +104,83 @@ fn compiler_fails_old_policy_stays_in_force() {
             "a.toml: error: line 7 is odd",
         ),
     ] {
-        replace(&daemon, &script);
+        replace_for_policies(&daemon, &script);
         let found = reload(&daemon).expect_err("there is no policy").message;
         assert!(found.contains(why), "{script}: {found}");
+        assert!(!found.contains("remit.toml"), "{script}: {found}");
         assert_eq!(status(&daemon).policy, digest, "{script}");
         let look = asked(&daemon, &user_a(), named("site.look", &[])).expect("it is granted");
         assert_eq!(stdout(&look), "[old]", "{script}");
     }
     // One that asks is answered, but never forever.
     let question = FromCompiler::Asks(Question::Protected);
-    replace(&daemon, &script_that_sends(&daemon, &question, ""));
+    replace_for_policies(&daemon, &script_that_sends(&daemon, &question, ""));
     let found = reload(&daemon).expect_err("there is no policy").message;
     assert!(found.contains("ended without an answer"), "{found}");
 
+    fs::rename(&own, daemon.path().join(COMPILER)).expect("it is the same directory");
+    let _ = reload(&daemon).expect("it is right");
+    assert_ne!(status(&daemon).policy, digest);
+    daemon.stop();
+}
+
+#[test]
+fn compiler_fails_for_settings_old_policy_stays_in_force() {
+    let daemon = with(&prints("site.look", "\"old\"", ""));
+    let own = daemon.path().join("bin/kept");
+    fs::hard_link(daemon.path().join(COMPILER), &own).expect("it is the same directory");
+    let digest = status(&daemon).policy;
+    daemon.set_file(FILE, &(prints("site.look", "\"new\"", "") + GRANTS));
+    let sends = |message| script_that_sends(&daemon, &message, "exec sleep 60");
+    let refused = |message: &str| {
+        let whole = Diagnostic::whole(Severity::Error, "a.toml", message);
+        FromCompiler::Refused(vec![whole])
+    };
+    let mut without_jobs = Config::default();
+    without_jobs.jobs.max = 0;
+    let model = FromCompiler::Compiled {
+        model: Vec::new(),
+        warnings: Vec::new(),
+        changes: Vec::new(),
+    };
+    for (script, why) in [
+        (
+            "#!/bin/sh\nexit 0\n".to_owned(),
+            "ended without an answer (exit status: 0)",
+        ),
+        (
+            "#!/bin/sh\necho and more text\nexec sleep 60\n".to_owned(),
+            "sent nonsense: ",
+        ),
+        (
+            "#!/bin/sh\nprintf '\\001\\377\\377\\377\\377'\nexec sleep 60\n".to_owned(),
+            "its message has 4294967295 bytes, over 67108864",
+        ),
+        (
+            sends(FromCompiler::Settings(b"x".to_vec())),
+            "sent no settings: their bytes cannot be decoded",
+        ),
+        (
+            sends(FromCompiler::Settings(vec![0; 2 << 20])),
+            "sent no settings: they have 2097152 bytes, over 1048576",
+        ),
+        (
+            sends(FromCompiler::Settings(without_jobs.encode())),
+            "remit.toml': jobs.max must be 1 to 1024",
+        ),
+        (sends(model), "sent something other than settings"),
+        (sends(FromCompiler::Refused(Vec::new())), "gave no reason"),
+        (
+            sends(refused("\u{1b}[2J")),
+            "sent findings that cannot be shown",
+        ),
+    ] {
+        replace(&daemon, &script);
+        let found = reload(&daemon).expect_err("there are no settings").message;
+        assert!(found.contains(why), "{script}: {found}");
+        assert!(found.contains("/config/remit.toml'"), "{script}: {found}");
+        assert_eq!(status(&daemon).policy, digest, "{script}");
+    }
     fs::rename(&own, daemon.path().join(COMPILER)).expect("it is the same directory");
     let _ = reload(&daemon).expect("it is right");
     assert_ne!(status(&daemon).policy, digest);

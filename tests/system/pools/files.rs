@@ -1,7 +1,7 @@
 //! Written files, files left behind, and bytes of the audit log.
 
 use remit_common::refusal::Code;
-use remit_tests::attack::requests;
+use remit_tests::attack;
 use remit_tests::caller::{Caller, argv};
 use remit_tests::control::Outcome;
 use remit_tests::daemon::{Daemon, Options, user_a};
@@ -59,7 +59,7 @@ fn k04_only_harmless_file_system_requests_are_permitted() {
     }
     // Listed requests answer as without a sandbox, except that a read-only mount refuses a change first.
     for number in QUESTIONS {
-        let without = requests::request(&[number.to_owned(), file.to_owned()]);
+        let without = attack::files::request(&[number.to_owned(), file.to_owned()]);
         let within = arena.tries("root", &["request", number, file]);
         let alike = match (&without, &within) {
             (_, Outcome::Refused(libc::EROFS)) => number == "401c5820",

@@ -284,6 +284,35 @@ fn link_at_socket_path_is_replaced() {
 }
 
 #[test]
+fn settings_that_are_not_parsed_prevent_start() {
+    for (script, why) in [
+        ("exit 0", "ended without an answer (exit status: 0)"),
+        ("echo and more text; exec sleep 60", "sent nonsense: "),
+        (
+            "printf '\\001\\377\\377\\377\\377'; exec sleep 60",
+            "its message has 4294967295 bytes, over 67108864",
+        ),
+    ] {
+        let stage = Stage::set(&Way::default());
+        let path = stage.test_dir.path();
+        let (compiler, config) = (
+            path.join("bin/remit-compiler"),
+            path.join("config/remit.toml"),
+        );
+        fs::remove_file(&compiler).unwrap();
+        fs::write(&compiler, format!("#!/bin/sh\n{script}\n")).unwrap();
+        mode(&compiler, 0o755);
+        let sentence = format!("cannot use '{}': 'remit-compiler' {why}", config.display());
+        for start in ["exec \"$@\"", "exec \"$@\" --check"] {
+            let (status, said) = refuses(&stage, start);
+            assert_eq!(status, Some(78), "{script}: {said}");
+            assert!(said.contains(&sentence), "{script}: {said}");
+        }
+        assert!(!path.join("runtime").exists(), "{script}");
+    }
+}
+
+#[test]
 fn invalid_configuration_prevents_start() {
     let text =
         |name: &'static str, text: &'static str| move |stage: &Stage| stage.write(name, text);

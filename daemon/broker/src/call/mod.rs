@@ -1,5 +1,6 @@
 //! Handles requests. Longer ones have a file of their own.
 
+pub(crate) mod history;
 mod host;
 mod job;
 mod run;

@@ -74,7 +74,7 @@ fn bad_pattern(reason: &str) -> Refusal {
 fn failed(error: &search::Error) -> Refusal {
     match error {
         search::Error::Read(error) => {
-            tracing::warn!(%error, "cannot search a spool file");
+            tracing::warn!("cannot search a spool file: {error}");
             let message = format!("its output cannot be read: {error}");
             Refusal::new(Code::NotFound, message)
         }

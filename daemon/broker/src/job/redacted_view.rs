@@ -245,7 +245,7 @@ impl Job {
             return None;
         }
         spool.find(self.id, stream).unwrap_or_else(|error| {
-            tracing::warn!(job = %self.id, %error, "cannot open a spool file");
+            tracing::warn!(job = %self.id, "job {}: cannot open a spool file: {error}", self.id);
             None
         })
     }

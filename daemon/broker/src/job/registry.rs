@@ -127,7 +127,7 @@ impl Jobs {
             // On a full disk the note can be written only after the removal.
             files = [None, None];
             if let Err(error) = note() {
-                tracing::warn!(job = %job.id, %error, "cannot write down how much output was removed");
+                tracing::warn!(job = %job.id, "job {}: cannot write down how much output was removed: {error}", job.id);
             }
         }
         for stream in BOTH {

@@ -50,7 +50,7 @@ impl KernelAudit {
         let socket = Arc::new(socket);
         let watched = match watch(Arc::clone(&socket), Interest::READABLE) {
             Ok(watched) => watched,
-            Err(error) => return tracing::error!(%error, "cannot listen to the kernel's audit"),
+            Err(error) => return tracing::error!("cannot listen to the kernel's audit: {error}"),
         };
         let heard = RefusalTable::new(uids);
         self.listening.replace(Some(Listening { socket, heard }));
@@ -103,7 +103,7 @@ impl KernelAudit {
                 // ENOBUFS: the kernel dropped records; the next ones are readable.
                 Err(Errno::ENOBUFS | Errno::EINTR) => {}
                 Err(error) => {
-                    tracing::error!(%error, "the kernel's audit can no longer be read");
+                    tracing::error!("the kernel's audit can no longer be read: {error}");
                     return ReadOutcome::Failure;
                 }
             }

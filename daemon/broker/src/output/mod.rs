@@ -278,7 +278,7 @@ pub fn read(file: Option<&File>, offset: u64, length: u64) -> Vec<u8> {
             Ok(some) => filled += some,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot read a spool file");
+                tracing::warn!("cannot read a spool file: {error}");
                 break;
             }
         }

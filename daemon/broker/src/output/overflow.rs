@@ -200,7 +200,7 @@ impl Overflow {
         if let OverflowStore::Memory(Some(note)) = &self.held
             && let Err(error) = note.write(gap)
         {
-            tracing::warn!(%error, "cannot write down how much output was lost");
+            tracing::warn!("cannot write down how much output was lost: {error}");
             self.held = OverflowStore::Memory(None);
         }
     }

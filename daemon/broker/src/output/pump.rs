@@ -54,7 +54,7 @@ pub async fn drain(broker: Rc<Broker>, job: Rc<Job>, pipes: [ForeignPipe; 2]) {
     let hashes = tokio::select! {
         (out, err) = both => [out, err],
         () = hangs => {
-            tracing::warn!(job = %job.id, "a process keeps its output locked after the end");
+            tracing::warn!(job = %job.id, "job {}: a process keeps its output locked after the end", job.id);
             [None, None]
         }
     };
@@ -88,7 +88,7 @@ async fn pump(
         hash: is_new.then(Sha256::new),
     };
     if let Err(error) = flow.until_end(pipe).await {
-        tracing::warn!(job = %job.id, %error, "cannot read output");
+        tracing::warn!(job = %job.id, "job {}: cannot read output: {error}", job.id);
     }
     flow.finish().await
 }
@@ -116,7 +116,7 @@ impl Flow<'_> {
             let mut ready = tokio::select! {
                 biased;
                 () = &mut late => {
-                    tracing::warn!(job = %self.job.id, "output is still open after the end");
+                    tracing::warn!(job = %self.job.id, "job {}: output is still open after the end", self.job.id);
                     return Ok(());
                 }
                 ready = readable(watched.as_ref()) => ready?,
@@ -180,7 +180,7 @@ impl Flow<'_> {
                     }
                 }
             };
-            tracing::warn!(job = %job.id, why, "the spool takes no more");
+            tracing::warn!(job = %job.id, "job {}: the spool takes no more: {why}", job.id);
             job.lose(Lost::Full(why));
         }
         let moved = match self.count(pipe).await {
@@ -257,7 +257,8 @@ impl Flow<'_> {
             (file, note) => {
                 let error = file.err().map(|errno| errno.to_string());
                 let error = error.or(note.as_ref().err().map(ToString::to_string));
-                tracing::warn!(job = %id, error, "the rest of its output is held in memory");
+                let error = error.unwrap_or_default();
+                tracing::warn!(job = %id, "job {id}: the rest of its output is held in memory: {error}");
                 spool.remove_more(id, self.stream);
                 Overflow::in_memory(note.ok(), reach)
             }
@@ -275,7 +276,7 @@ impl Flow<'_> {
         let output = self.job.output(self.stream);
         if let Some((rest, trimmed)) = run_blocking(trim).await {
             if let Err(error) = trimmed {
-                tracing::warn!(job = %self.job.id, %error, "cannot discard output beyond the kept part");
+                tracing::warn!(job = %self.job.id, "job {}: cannot discard output beyond the kept part: {error}", self.job.id);
             }
             output.count(Moved::default(), &rest);
             if !(rest.is_on_disk() && output.has_lost()) {

@@ -23,7 +23,6 @@ enum Machine {
     Plain(noncontiguous::NFA),
 }
 
-/// Extent of a match.
 #[derive(Clone, Copy, Debug)]
 struct Edges {
     length: usize,

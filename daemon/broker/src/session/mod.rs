@@ -61,7 +61,9 @@ pub async fn serve(
     // No call here blocks in read(2) or write(2): each uses MSG_DONTWAIT.
     let socket = match Socket::new(socket) {
         Ok(socket) => Rc::new(socket),
-        Err(error) => return tracing::warn!(session, %error, "cannot watch a client"),
+        Err(error) => {
+            return tracing::warn!(session, "session {session}: cannot watch a client: {error}");
+        }
     };
     let uid = owner.uid;
     let account = broker.accounts.of(uid);
@@ -72,7 +74,7 @@ pub async fn serve(
         end = requests(broker, session, owner, &outbox, frames, &mut calls) => end,
         () = outbox.run() => SessionEnd::Closed,
         () = outbox.overflowed() => {
-            tracing::info!(session, uid, "dropped a client that does not read");
+            tracing::info!(session, uid, "uid {uid}: dropped a client that does not read");
             SessionEnd::Closed
         }
         // A message and a dropped sender both mean that the client's process has ended.

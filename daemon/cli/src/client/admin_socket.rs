@@ -50,10 +50,11 @@ pub fn tell_done(context: &Context, request: AdminRequest) -> Result<(), Failure
 /// the daemon's answer contradicts itself.
 pub fn shown(context: &Context, id: IdPrefix) -> Result<ShownRequest, Failure> {
     let answer = client::show(&context.runtime.admin_socket(), id.clone().into())?;
-    let verified = Verified::of(&answer).and_then(|verified| match id.begins(verified.job()) {
-        true => Ok(verified),
-        false => Err(Unverified::OtherJob(verified.job())),
-    });
+    let verified =
+        Verified::from_answer(&answer).and_then(|verified| match id.begins(verified.job()) {
+            true => Ok(verified),
+            false => Err(Unverified::OtherJob(verified.job())),
+        });
     let verified = verified.map_err(|why| {
         let refusal = Refusal::new(Code::InvalidArgs, why.to_string());
         Failure::Machine(refusal.lift("compare the releases: remit --version, remit status"))

@@ -28,7 +28,6 @@ const HELP_BYTES: usize = 60;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Values {
-    /// Names of commands.
     Commands,
     Reads,
     Changes,

@@ -199,6 +199,9 @@ fn comment(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 pub mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     /// A well-formed key that nobody owns.
@@ -207,31 +210,13 @@ pub mod tests {
     pub const OTHER: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP/+/fz7+vn49/b19PPy8fDv7u3s6+rp6Ofm5eTj4uHg";
 
-    fn encode(bytes: &[u8]) -> String {
-        const DIGITS: &[u8; 64] =
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let mut text = String::new();
-        for chunk in bytes.chunks(3) {
-            let mut held = [0; 3];
-            held[..chunk.len()].copy_from_slice(chunk);
-            let bits = u32::from_be_bytes([0, held[0], held[1], held[2]]);
-            for index in 0..4 {
-                text.push(match index <= chunk.len() {
-                    true => char::from(DIGITS[(bits >> (18 - 6 * index)) as usize & 63]),
-                    false => '=',
-                });
-            }
-        }
-        text
-    }
-
     fn made(kind: &str, fields: &[&[u8]]) -> String {
         let mut blob = Vec::new();
         for field in [&[kind.as_bytes()], fields].concat() {
             blob.extend((field.len() as u32).to_be_bytes());
             blob.extend(field);
         }
-        format!("{kind} {}", encode(&blob))
+        format!("{kind} {}", STANDARD.encode(&blob))
     }
 
     fn rsa(bits: usize) -> String {

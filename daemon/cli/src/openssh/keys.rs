@@ -1,5 +1,8 @@
 //! Parses lines of authorized_keys and public key files, and decodes their base64 (RFC 4648). Pure.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::options::{Options, OptionsError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,38 +150,9 @@ fn options_length(text: &[u8]) -> usize {
     text.len()
 }
 
-/// Returns `None` if `text` is not padded base64.
+/// Returns `None` if `text` is empty or no padded base64 in its one normal form.
 pub fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
-    if text.is_empty() || !text.len().is_multiple_of(4) {
-        return None;
-    }
-    let body = text.strip_suffix(b"=").unwrap_or(text);
-    let body = body.strip_suffix(b"=").unwrap_or(body);
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut held) = (0u32, 0);
-    for digit in body {
-        bits = bits << 6 | value(*digit)?;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push((bits >> held & 0xff) as u8);
-            bits &= (1 << held) - 1;
-        }
-    }
-    // Unused bits must be zero, so that each key has exactly one spelling.
-    (bits == 0).then_some(bytes)
-}
-
-fn value(digit: u8) -> Option<u32> {
-    let index = match digit {
-        b'A'..=b'Z' => digit - b'A',
-        b'a'..=b'z' => digit - b'a' + 26,
-        b'0'..=b'9' => digit - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    };
-    Some(u32::from(index))
+    STANDARD.decode(text).ok().filter(|bytes| !bytes.is_empty())
 }
 
 #[cfg(test)]

@@ -235,7 +235,6 @@ const COMMANDS: &[&str] = &[
     "--password",
 ];
 
-/// Notes about text that a reason does not need.
 pub fn reason_notes(reason: &str) -> Vec<String> {
     let lower = reason.to_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));

@@ -1,7 +1,6 @@
 //! Builds what an approver sees. Every byte is shown, or counted and hashed. Any request fits one frame.
 
-mod copies;
-mod does;
+mod contents;
 
 use std::ffi::CString;
 
@@ -32,12 +31,9 @@ const APPROVERS: usize = 16;
 const WIDTHS: [usize; 5] = [8 << 10, 2 << 10, 1 << 10, 512, 200];
 const SCRIPT_LINE: usize = 400;
 const OVERHEAD: usize = 4;
-/// Bytes of a content that are looked at.
 const START: usize = 8 << 10;
-/// Bytes of a text in a list.
 const LISTED: usize = 300;
 
-/// A content with its size and hash, as far as it may be shown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Content<'a> {
     pub size: usize,
@@ -46,7 +42,7 @@ pub(crate) struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    pub(crate) fn of(bytes: &'a [u8], sha256: [u8; 32]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8], sha256: [u8; 32]) -> Self {
         Self {
             size: bytes.len(),
             sha256,
@@ -55,7 +51,6 @@ impl<'a> Content<'a> {
     }
 }
 
-/// Returns the texts of a request, for a page or for programs.
 #[must_use]
 pub fn shown(verified: &Verified) -> ShownRequest {
     let Verified {
@@ -90,9 +85,9 @@ pub fn shown(verified: &Verified) -> ShownRequest {
         },
         summary: words(&context.summary, LINE),
         risks: [
-            copies::notes(verified),
+            contents::notes(verified),
             risks::risks(verified, argv.len()),
-            does::shown(&request.does),
+            contents::does(&request.does),
         ]
         .concat(),
         argv,
@@ -102,7 +97,7 @@ pub fn shown(verified: &Verified) -> ShownRequest {
         env: all_or_counted(&request.env, ENV, "variables"),
         script: match verified.script() {
             Some(script) => script_lines(script, SCRIPT),
-            None => copies::shown(verified, SCRIPT),
+            None => contents::copies(verified, SCRIPT),
         },
         stdin: match request.secret_stdin {
             Some(_) => Some("[… a secret …]".into()),
@@ -118,12 +113,12 @@ pub fn shown(verified: &Verified) -> ShownRequest {
 impl Verified {
     pub(crate) fn script(&self) -> Option<Content<'_>> {
         let (bytes, sha256) = (self.script.as_ref()?, self.request.script?);
-        Some(Content::of(bytes, sha256))
+        Some(Content::new(bytes, sha256))
     }
 
     pub(crate) fn stdin(&self) -> Option<Content<'_>> {
         let (bytes, sha256) = (self.stdin.as_ref()?, self.request.stdin?);
-        Some(Content::of(bytes, sha256))
+        Some(Content::new(bytes, sha256))
     }
 }
 

@@ -1,5 +1,3 @@
-//! Shows hostile requests.
-
 use proptest::prelude::*;
 use remit_common::caps;
 use remit_common::names::JobId;

@@ -16,7 +16,6 @@ pub const MOST_TEXT: usize = 1024;
 /// Maximum number of bytes of a compiled pattern. It bounds the time for each byte of a value.
 pub const MOST_COMPILED: usize = 64 << 10;
 
-/// A compiled regular expression.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Automaton", into = "Automaton")]
 pub struct Pattern(Arc<Automaton>);
@@ -31,7 +30,6 @@ pub struct Automaton {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
-    /// Reads a byte.
     Byte(ByteRange),
     /// Reads a byte of one of these.
     OneOf(Vec<ByteRange>),
@@ -79,7 +77,7 @@ impl Pattern {
     /// Returns true if it matches the whole value. The time is at most proportional to its size times the value's.
     pub fn matches(&self, value: &[u8]) -> bool {
         let Automaton { start, steps, .. } = &*self.0;
-        let (mut now, mut then) = (Positions::of(steps), Positions::of(steps));
+        let (mut now, mut then) = (Positions::new(steps), Positions::new(steps));
         now.enter(*start, value, 0);
         for (at, byte) in value.iter().enumerate() {
             then.clear();
@@ -106,7 +104,7 @@ struct Positions<'a> {
 }
 
 impl<'a> Positions<'a> {
-    fn of(steps: &'a [Step]) -> Self {
+    fn new(steps: &'a [Step]) -> Self {
         Self {
             steps,
             is_entered: vec![false; steps.len()],

@@ -202,12 +202,3 @@ impl Asking<'_> {
         self.to.gids()
     }
 }
-
-impl GrantRule {
-    /// The strictest is the least: with approval, the shortest expiry first; then by file name and line.
-    fn rank(&self) -> (u64, (&str, &str, usize)) {
-        let approval = self.approval.as_ref();
-        let void = approval.map_or(u64::MAX, |approval| approval.expires_s().into());
-        (void, self.id.position())
-    }
-}

@@ -127,6 +127,13 @@ impl GrantRule {
     pub fn run_is_builtins(&self) -> bool {
         self.profile.base == Base::Read
     }
+
+    /// The strictest is the least: with approval, the shortest expiry first; then by file name and line.
+    pub(super) fn rank(&self) -> (u64, (&str, &str, usize)) {
+        let approval = self.approval.as_ref();
+        let void = approval.map_or(u64::MAX, |approval| approval.expires_s().into());
+        (void, self.id.position())
+    }
 }
 
 impl DenyRule {

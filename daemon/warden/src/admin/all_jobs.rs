@@ -12,7 +12,9 @@ use remit_common::text;
 use remit_link::{JobMeta, WaitReason};
 
 use crate::admin::Wants;
+use crate::approval::Request;
 use crate::identity::peer::Subject;
+use crate::job::never_ran::NeverRan;
 use crate::state::Warden;
 
 /// Bytes of a command and of a cause in a list.
@@ -50,9 +52,12 @@ impl Warden {
 
     fn all_metas(&self) -> Vec<Cow<'_, JobMeta>> {
         let mut metas: Vec<Cow<'_, JobMeta>> = self.jobs.ended().map(Cow::Borrowed).collect();
+        metas.extend(self.jobs.never_ran().map(Cow::Borrowed));
         metas.extend(self.jobs.live().map(|(_, job)| Cow::Owned(job.meta())));
-        metas.extend(self.queue.iter().map(|waiting| Cow::Owned(waiting.meta())));
-        metas.extend(self.approvals.metas().map(Cow::Owned));
+        let waiting = self.jobs.waiting();
+        metas.extend(waiting.map(|waiting| Cow::Owned(waiting.meta())));
+        let asked = self.jobs.all::<Request>();
+        metas.extend(asked.map(|(_, request)| Cow::Owned(request.meta())));
         metas
     }
 
@@ -92,7 +97,9 @@ impl Warden {
         if let Some(ended) = self.jobs.ended().find(|meta| meta.job == job) {
             return Err(AdminReply::Stopped(Box::new(any_job(ended))));
         }
-        let waiting = self.queue.get(job).is_some() || self.approvals.serial(job).is_some();
+        let waiting = self.jobs.is_waiting(job)
+            || self.jobs.serial_of::<Request>(job).is_some()
+            || self.jobs.serial_of::<NeverRan>(job).is_some();
         if self.jobs.serial(job).is_none() && !waiting {
             let refusal = no_such_job();
             self.record_refusal(Some(admin), None, &refusal, None);

@@ -9,7 +9,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, frame};
 
 use super::Wants;
-use crate::approval::no_such_request;
+use crate::approval::{Request, no_such_request};
 use crate::identity::peer::Subject;
 use crate::state::Warden;
 
@@ -24,7 +24,7 @@ impl Warden {
         seen: Option<u64>,
     ) -> Result<AdminReply, Wants> {
         self.end_expired();
-        match seen == Some(self.approvals.generation) {
+        match seen == Some(self.jobs.generation) {
             true => Err(Wants::Pending),
             false => Ok(self.pending_list(subject)),
         }
@@ -33,8 +33,8 @@ impl Warden {
     fn pending_list(&self, subject: &Subject) -> AdminReply {
         let mut free_bytes = caps::ADMIN_FRAME - FIXED;
         let views = self
-            .approvals
-            .iter()
+            .jobs
+            .all::<Request>()
             .map(|(_, r)| r.pending_view(Some(subject)));
         let fits = |view: &PendingView| {
             let size =
@@ -44,16 +44,16 @@ impl Warden {
             fits
         };
         let requests: Vec<PendingView> = views.take_while(fits).collect();
-        let omitted = self.approvals.len() - requests.len();
+        let omitted = self.jobs.all::<Request>().count() - requests.len();
         AdminReply::Pending {
-            state: self.approvals.generation,
+            state: self.jobs.generation,
             requests,
             omitted: u32::try_from(omitted).unwrap_or(u32::MAX),
         }
     }
 
     pub fn tell_pending(&mut self) {
-        let generation = self.approvals.generation;
+        let generation = self.jobs.generation;
         if std::mem::replace(&mut self.approvals.reported, generation) == generation {
             return;
         }
@@ -82,7 +82,7 @@ impl Warden {
         self.end_expired();
         let id: IdPrefix = id.parse()?;
         let (serial, _) = id
-            .choose(self.approvals.iter(), |(_, request)| request.draft.job)?
+            .choose(self.jobs.all::<Request>(), |(_, request)| request.draft.job)?
             .ok_or_else(no_such_request)?;
         let is_own =
             |(other, what): &(u64, Wants)| *other == number && matches!(what, Wants::Show(_));

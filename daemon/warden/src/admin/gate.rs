@@ -39,7 +39,7 @@ impl Warden {
                 format!("running jobs: {jobs}; to end them: remit lock --kill -m WHY"),
             ),
         };
-        let rest = match self.queue.len() {
+        let rest = match self.jobs.turns().len() {
             0 => rest,
             waiting => format!("{rest}; queued jobs that will not run: {waiting}"),
         };

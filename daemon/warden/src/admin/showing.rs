@@ -121,7 +121,7 @@ impl Warden {
     /// Returns the next part for a connection, or the refusal that ends the answer.
     pub(super) fn next_part(&mut self, number: u64) -> Option<AdminReply> {
         let showing = self.admins.showing.get_mut(&number)?;
-        let request = self.approvals.get(showing.request);
+        let request = self.jobs.find::<Request>(showing.request);
         let part = request.and_then(|request| showing.next(request));
         if part.is_some() && showing.left > 0 {
             return part;
@@ -139,7 +139,7 @@ impl Warden {
         serial: u64,
         today: BTreeMap<usize, Now>,
     ) -> bool {
-        let Some(request) = self.approvals.get(serial) else {
+        let Some(request) = self.jobs.find::<Request>(serial) else {
             return false;
         };
         let context = request.context(by, today);

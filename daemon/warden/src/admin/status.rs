@@ -2,7 +2,9 @@
 
 use remit_common::admin::{Reloaded, Status};
 
+use crate::approval::Request;
 use crate::config::policy_reload::{Live, findings};
+use crate::job::unkillable::Stuck;
 use crate::state::{AdmissionState, Warden};
 
 /// Policy files, and warnings about them, in an answer.
@@ -15,10 +17,10 @@ impl Warden {
     pub fn status(&self) -> Status {
         let (landlock, _) = self.sandbox.landlock();
         let (controllers, _) = self.sandbox.controllers();
-        let limits = &self.config.limits;
+        let limits = &self.limits;
         let runtime = format!(
             "runtime {} s, {} s at most",
-            limits.runtime_s, limits.max_runtime_s
+            limits.job.runtime_s, limits.job.max_runtime_s
         );
         let locked = match &self.gate {
             AdmissionState::Locked(locked) => Some(locked),
@@ -38,10 +40,10 @@ impl Warden {
             locked_ms: locked.and_then(|locked| locked.by.as_ref().map(|(_, at)| *at)),
             jobs: count(self.jobs.count_live()),
             max_jobs: count(self.config.jobs.max),
-            queued: count(self.queue.len()),
-            pending: count(self.approvals.len()),
+            queued: count(self.jobs.turns().len()),
+            pending: count(self.jobs.all::<Request>().count()),
             grants: count(self.grants.count()),
-            stuck: count(self.jobs.stuck.len()),
+            stuck: count(self.jobs.all::<Stuck>().count()),
             sessions: count(self.sessions.len()),
             limits: [vec![runtime], self.sandbox.limits(&limits.limits())].concat(),
             audit: self.audit.sink().to_owned(),

@@ -9,6 +9,7 @@ use remit_approval::{FileBinding, Now, name_of_argument};
 use remit_confine::{Answer, in_child};
 
 use crate::admin::Wants;
+use crate::approval::Request;
 use crate::approval::file_hash::{FileFound, is_as_copied};
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
@@ -47,7 +48,7 @@ pub fn copied<'a>(bound: &BoundCall, files: &'a [FileFound]) -> Vec<(usize, &'a 
 impl Warden {
     /// Shows the request after a child compared its copies. `None`: there are no copies, or no child can look.
     pub fn compare_copies(&mut self, request: u64, by: &Subject) -> Option<Wants> {
-        let found = self.approvals.get(request)?;
+        let found = self.jobs.find::<Request>(request)?;
         let draft = &found.draft;
         let copies = copied(&draft.bound, &found.found.files);
         if copies.is_empty() || self.approvals.comparing.len() >= COMPARING {
@@ -60,7 +61,7 @@ impl Warden {
             all.collect()
         });
         let at = copies.iter().map(|(at, _)| *at).collect();
-        let (answer, serial) = (answer.ok()?, self.approvals.next_serial());
+        let (answer, serial) = (answer.ok()?, self.jobs.next_serial());
         self.reactor
             .add(answer.fd(), Token::Measuring(serial), Interest::Read)
             .ok()?;

@@ -7,12 +7,13 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, names::JobId, text};
 
 use super::flow::no_such_request;
-use super::table::{Request, UnrecordedRequestEnd};
+use super::table::Request;
 use super::view::{about, with_approver};
 use crate::audit::{Event, Record};
 use crate::event_loop::timers::{self, Timer};
 use crate::identity::accounts::People;
 use crate::identity::peer::Subject;
+use crate::job::never_ran::NeverRan;
 use crate::state::Warden;
 
 pub const ASK_AGAIN: &str = "ask again, if it is still wanted: a person decides again";
@@ -120,7 +121,7 @@ impl RequestEnd {
 impl Warden {
     /// Ends a waiting request. Does nothing if it no longer waits.
     pub fn end_request(&mut self, serial: u64, over: RequestEnd) {
-        let Some(request) = self.approvals.take(serial) else {
+        let Some(request) = self.jobs.take::<Request>(serial) else {
             return;
         };
         self.timers.cancel(Timer::Approval(serial));
@@ -131,48 +132,14 @@ impl Warden {
         }
         let record = over.record(&request);
         let before = request.meta();
-        let mut after = before.clone();
-        after.waiting = None;
-        after.waited_ms = after.age_ms;
-        after.age_ms = 0;
-        after.ending = Some(over.ending());
-        let draft = request.draft;
-        self.record_request_end(UnrecordedRequestEnd {
-            draft,
-            before,
-            after,
-            record,
-        });
-    }
-
-    /// Records the end of a request that never ran, then reports it. Nothing is reported before it is recorded.
-    fn record_request_end(&mut self, unrun: UnrecordedRequestEnd) {
-        self.ledger.end(unrun.after.job, &unrun.after);
-        let record: Record = unrun.record.clone();
-        if let Err(why) = self.audit.write(record) {
-            say!("the end of request {} waits: {why}", unrun.after.job);
-            self.approvals.unrecorded.push(unrun);
-            self.record_later(&why);
-            return;
-        }
-        let UnrecordedRequestEnd { draft, after, .. } = unrun;
-        let request = draft.request.as_ref().map(|(id, _)| id.clone());
-        self.release_prepared(draft.ready, draft.uid);
-        self.remember(after, request, None);
-    }
-
-    /// Retries ends that the audit log did not accept.
-    pub fn record_waiting_request_ends(&mut self) {
-        for unrun in std::mem::take(&mut self.approvals.unrecorded) {
-            self.record_request_end(unrun);
-        }
+        self.end_never_ran(NeverRan::new(*request.draft, before, over.ending(), record));
     }
 
     /// Handles a request's timer. Its clock stops while the machine sleeps, so it is set again if time is left.
     pub fn on_approval_timeout(&mut self, serial: u64) {
         self.end_expired();
         self.end_late();
-        if let Some(request) = self.approvals.get(serial) {
+        if let Some(request) = self.jobs.find::<Request>(serial) {
             let left = request.deadline.saturating_sub(timers::since_boot());
             self.timers.add(left, Timer::Approval(serial));
         }
@@ -181,7 +148,8 @@ impl Warden {
     /// Uses the boot clock, which decides.
     pub fn end_expired(&mut self) {
         let now = timers::since_boot();
-        let over = self.approvals.iter().filter(|(_, r)| r.deadline <= now);
+        let over = self.jobs.all::<Request>();
+        let over = over.filter(|(_, request)| request.deadline <= now);
         let over: Vec<u64> = over.map(|(serial, _)| serial).collect();
         for serial in over {
             self.end_request(serial, RequestEnd::expired());
@@ -189,7 +157,7 @@ impl Warden {
     }
 
     pub fn void_all_requests(&mut self, why: &str) -> usize {
-        let all: Vec<u64> = self.approvals.iter().map(|(serial, _)| serial).collect();
+        let all = self.jobs.serials_of::<Request>();
         for serial in &all {
             self.end_request(*serial, RequestEnd::void(why));
         }
@@ -198,11 +166,16 @@ impl Warden {
 
     /// Ends requests made under another policy, and requests whose requester may no longer ask.
     pub fn void_changed_requests(&mut self, named: &BTreeSet<u32>, people: &People) {
-        for (serial, why) in self.approvals.of_lost(named, people) {
+        let lost = self.jobs.all::<Request>().filter_map(|(serial, request)| {
+            let why = people.has_lost(&request.draft.requester.subject, named)?;
+            Some((serial, why))
+        });
+        let lost: Vec<(u64, String)> = lost.collect();
+        for (serial, why) in lost {
             self.end_request(serial, RequestEnd::void(&why));
         }
         let digest = &self.policy.digest;
-        let all = self.approvals.iter();
+        let all = self.jobs.all::<Request>();
         let other = all.filter(|(_, request)| request.draft.policy() != digest);
         let other: Vec<u64> = other.map(|(serial, _)| serial).collect();
         for serial in other {
@@ -211,7 +184,7 @@ impl Warden {
     }
 
     pub fn cancel_request(&mut self, job: JobId, cause: &str) {
-        if let Some(serial) = self.approvals.serial(job) {
+        if let Some(serial) = self.jobs.serial_of::<Request>(job) {
             self.end_request(serial, RequestEnd::cancelled(cause));
         }
     }
@@ -219,7 +192,10 @@ impl Warden {
     /// Fails if no such request waits, or if the reason is empty.
     pub fn deny(&mut self, by: &Subject, job: JobId, why: &str) -> Result<String, Refusal> {
         self.end_expired();
-        let serial = self.approvals.serial(job).ok_or_else(no_such_request)?;
+        let serial = self
+            .jobs
+            .serial_of::<Request>(job)
+            .ok_or_else(no_such_request)?;
         let why = text::line(why.trim().as_bytes(), caps::WHY);
         if why.is_empty() {
             let text = "a denial needs a reason, which the requester sees";

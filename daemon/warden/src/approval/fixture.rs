@@ -7,7 +7,7 @@ use remit_common::names::JobId;
 use remit_common::wire::Purpose;
 use remit_confine::Measured;
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_policy::{CallerIds, Ids, MachineTable, Verdict};
+use remit_policy::{CallerIds, Ids, MachineTable, Pending, Verdict};
 
 use crate::approval::file_hash::FileFound;
 use crate::identity::peer::Subject;
@@ -84,6 +84,10 @@ impl Scene {
     }
 
     pub fn draft(&self, spec: Spec, fds: Vec<OwnedFd>) -> Draft {
+        self.asks(spec, fds).0
+    }
+
+    pub fn asks(&self, spec: Spec, fds: Vec<OwnedFd>) -> (Draft, Pending) {
         let call = Call::new(spec, fds).unwrap();
         let names = call.env_names();
         let caller_ids = CallerIds {
@@ -105,7 +109,7 @@ impl Scene {
             uid: JobUids::new(70_000, 10).take().unwrap(),
             ready: None,
         };
-        Draft::new(call, bound, requester, new)
+        (Draft::new(call, bound, requester, new), pending)
     }
 
     pub fn program(&self, argv: &[&[u8]]) -> Draft {

@@ -15,13 +15,15 @@ use super::view::{approved, asked};
 use super::wanted::wanted;
 use crate::admin::Wants;
 use crate::approval::end::RequestEnd;
-use crate::approval::file_hash::{self, AsFound, MeasuredFiles, Measuring, Wanted};
+use crate::approval::file_hash::{self, MeasuredFiles, Measuring, Wanted};
 use crate::audit::backpressure::unrecorded;
 use crate::audit::rate_limit::RateWindow;
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::{self, Timer};
 use crate::identity::peer::Subject;
-use crate::job::pipeline::{Outcome, RefusedRequest};
+use crate::job::life::Event;
+use crate::job::pipeline::{self, Admission, Outcome, RefusedRequest};
+use crate::job::recheck::{Check, recheck};
 use crate::request::{Approved, Draft};
 use crate::startup::fault::{self, Point};
 use crate::state::Warden;
@@ -38,21 +40,22 @@ impl Warden {
     /// often.
     pub fn ask_a_person(
         &mut self,
-        draft: Box<Draft>,
+        mut draft: Box<Draft>,
         pending: Pending,
     ) -> Result<Outcome, Refusal> {
-        let serial = self.approvals.next_serial();
+        let serial = self.jobs.next_serial();
         let allowed = self
             .check_pending_limits(&draft)
             .and_then(|()| self.check_ask_rate(draft.requester.subject.uid()));
         match allowed.and_then(|()| self.start_measuring(serial, &wanted(&draft))) {
             Ok(measuring) => {
+                draft.life.on(Event::NeedsApproval);
                 let fresh = MeasuringRequest {
                     draft,
                     pending,
                     measuring,
                 };
-                self.approvals.measure(serial, fresh);
+                self.jobs.insert(serial, fresh);
                 Ok(Outcome::Parked)
             }
             Err(refusal) => {
@@ -75,9 +78,9 @@ impl Warden {
 
     fn check_pending_limits(&self, draft: &Draft) -> Result<(), Refusal> {
         let uid = draft.requester.subject.uid();
-        self.approvals.check_capacity(uid, draft.held)?;
+        self.jobs.check_requests(uid, draft.held)?;
         // Waiting requests must not take the uids of jobs that could run now.
-        match self.free_uids() < self.config.jobs.max.saturating_sub(self.jobs.count(uid).0) {
+        match self.free_uids() < self.config.jobs.max.saturating_sub(self.jobs.slots(uid).0) {
             false => Ok(()),
             true => {
                 let text = "no uid of the jobs' range is free for another request";
@@ -104,15 +107,7 @@ impl Warden {
         if self.on_compared(serial, false) {
             return;
         }
-        let measuring = match self.approvals.fresh(serial) {
-            Some(fresh) => Some(&mut fresh.measuring),
-            None => {
-                let request = self.approvals.get_mut(serial);
-                let approving = request.and_then(|request| request.approving.as_mut());
-                let approving = approving.map(|approving| &mut approving.measuring);
-                approving.or_else(|| self.queue.measuring(serial))
-            }
-        };
+        let measuring = self.jobs.measuring(serial);
         if let Some(found) = measuring.and_then(Measuring::read) {
             self.on_measured(serial, found);
         }
@@ -131,7 +126,7 @@ impl Warden {
             Ok(()) => return,
             Err(found) => found,
         };
-        if let Some(fresh) = self.approvals.take_fresh(serial) {
+        if let Some(fresh) = self.jobs.take::<MeasuringRequest>(serial) {
             self.reactor.remove(fresh.measuring.fd());
             let requester = &fresh.draft.requester;
             let (session, ticket) = (requester.session, requester.ticket);
@@ -143,12 +138,15 @@ impl Warden {
             self.reply(session, ticket, reply);
             return;
         }
-        let request = self.approvals.get_mut(serial);
+        let request = self.jobs.find_mut::<Request>(serial);
         if let Some((job, approving)) =
             request.and_then(|request| Some((request.draft.job, request.approving.take()?)))
         {
             self.reactor.remove(approving.measuring.fd());
             let reply = self.finish_approval(serial, &approving.by, found);
+            if let Some(request) = self.jobs.find_mut::<Request>(serial) {
+                request.draft.life.on(Event::NotApproved);
+            }
             self.tell_approver(job, &approving.by, reply);
         }
     }
@@ -165,9 +163,10 @@ impl Warden {
             pending,
             measuring,
         } = fresh;
-        let found = self
-            .recheck_requester(&draft, found)
-            .and_then(|found| self.hold_copies(&mut draft, measuring, found));
+        let found = recheck(self, Check::Examined(&draft, &found))
+            .map_err(|unmet| unmet.refusal)
+            .and_then(|()| found.map_err(|why| Refusal::new(Code::NotStarted, why)))
+            .and_then(|found| self.hold_copies(&mut draft, measuring, found.split().0));
         let found = match found {
             Ok(found) => found,
             Err(refusal) => {
@@ -191,47 +190,22 @@ impl Warden {
         };
         request.encoded = self.encoded(&request);
         request.digest = digest(&request.encoded);
-        if let Err(error) = self.ledger.ask(&request.draft) {
+        let uid = request.draft.requester.subject.uid();
+        if let Err(refusal) = self.jobs.check_requests_bytes(uid, request.held()) {
             self.release_draft(request.draft);
-            let text = format!("cannot write the ledger of jobs: {error}");
-            let refusal = Refusal::new(Code::NotStarted, text);
-            return Err(refusal.lift("free space on the disk of the state directory"));
+            return Err(refusal);
         }
-        if let Err(why) = self.audit.write(asked(&request)) {
+        let (record, meta) = (asked(&request), request.meta());
+        let admitted = pipeline::admit(self, &mut request.draft, Admission::Approval, record, meta);
+        if let Err(refusal) = admitted {
             self.release_draft(request.draft);
-            return Err(unrecorded(&why));
+            return Err(refusal);
         }
-        fault::point(self, Point::AfterAsk);
-        self.jobs.claim(&request.draft);
-        self.tell(&ToBroker::Job {
-            secrets: request.draft.secrets(),
-            ticket: Some(request.draft.requester.ticket),
-            meta: Box::new(request.meta()),
-        });
         self.timers.add(lasts, Timer::Approval(serial));
         let (pending, view) = (request.pending_view(None), request.view());
-        self.approvals.ask(serial, request);
+        self.jobs.insert(serial, request);
         self.tell_people(&pending, &view);
         Ok(Outcome::Started)
-    }
-
-    fn recheck_requester(
-        &self,
-        draft: &Draft,
-        found: Result<MeasuredFiles, String>,
-    ) -> Result<AsFound, Refusal> {
-        self.check_open()?;
-        self.subject(draft.requester.session)?;
-        if draft.policy() != self.policy.digest {
-            let text = "the policy changed while the request was examined";
-            return Err(Refusal::new(Code::NotStarted, text).next("ask again"));
-        }
-        let found = found.map_err(|why| Refusal::new(Code::NotStarted, why))?;
-        let (found, people) = found.split();
-        match self.lost_right(&draft.requester.subject, &people) {
-            Some(why) => Err(Refusal::new(Code::DeniedRule, why)),
-            None => Ok(found),
-        }
     }
 
     /// Starts to approve; the result is reported after the files are measured again.
@@ -243,8 +217,14 @@ impl Warden {
     ) -> Result<Wants, Refusal> {
         self.check_open()?;
         self.end_expired();
-        let serial = self.approvals.serial(job).ok_or_else(no_such_request)?;
-        let request = self.approvals.get(serial).ok_or_else(no_such_request)?;
+        let serial = self
+            .jobs
+            .serial_of::<Request>(job)
+            .ok_or_else(no_such_request)?;
+        let request = self
+            .jobs
+            .find::<Request>(serial)
+            .ok_or_else(no_such_request)?;
         self.caller_ids(by)?;
         approver::may_approve(by, request)?;
         if request.digest != *digest {
@@ -257,7 +237,7 @@ impl Warden {
             let text = format!("{} is approving it just now", other.by.user());
             return Err(Refusal::new(Code::Busy, text).next("remit jobs shows the result"));
         }
-        if !self.approvals.may_approve_more() {
+        if !self.jobs.may_approve_more() {
             let text = "too many approvals are in progress";
             return Err(Refusal::new(Code::Busy, text).next("approve it again in a second"));
         }
@@ -266,8 +246,9 @@ impl Warden {
         let mut wanted = wanted(&request.draft);
         wanted.people.add(by);
         let measuring = self.start_measuring(serial, &wanted)?;
-        if let Some(request) = self.approvals.get_mut(serial) {
+        if let Some(request) = self.jobs.find_mut::<Request>(serial) {
             let by = by.clone();
+            request.draft.life.on(Event::Approve);
             request.approving = Some(Approving { by, measuring });
         }
         Ok(Wants::Approval(job))
@@ -280,26 +261,31 @@ impl Warden {
         found: Result<MeasuredFiles, String>,
     ) -> Result<String, Refusal> {
         self.end_expired();
-        let request = self.approvals.get(serial).ok_or_else(no_such_request)?;
-        if let Ok(found) = &found {
-            let group = self.admins.group();
-            approver::may_still_approve(by, &found.people, group, request)?;
+        let request = self
+            .jobs
+            .find::<Request>(serial)
+            .ok_or_else(no_such_request)?;
+        match recheck(self, Check::Approving(request, by, &found)) {
+            Ok(()) => {}
+            Err(unmet) if unmet.is_change() => {
+                let over = RequestEnd::void(&unmet.refusal.message);
+                let refusal = over.refusal();
+                self.end_request(serial, over);
+                return Err(refusal);
+            }
+            Err(unmet) => return Err(unmet.refusal),
         }
-        if let Some(why) = self.changed_since(&request.draft, &request.found, found) {
-            let over = RequestEnd::void(&why);
-            let refusal = over.refusal();
-            self.end_request(serial, over);
-            return Err(refusal);
-        }
-        self.check_open()?;
         let uid = request.draft.requester.subject.uid();
         self.admit(uid)?;
-        self.queue.check_capacity(uid, request.draft.held)?;
+        self.jobs.check_queued_bytes(uid, request.draft.held)?;
         // Nothing runs without a record. If this fails, the request still waits.
         let record = approved(request, by);
         self.audit.write(record).map_err(|why| unrecorded(&why))?;
         fault::point(self, Point::AfterApproval);
-        let request = self.approvals.take(serial).ok_or_else(no_such_request)?;
+        let request = self
+            .jobs
+            .take::<Request>(serial)
+            .ok_or_else(no_such_request)?;
         let approved = Approved {
             by: by.clone(),
             asked: request.pending.approval().clone(),
@@ -308,7 +294,10 @@ impl Warden {
             files: request.measured(),
             found: request.found,
         };
-        let Request { draft, pending, .. } = request;
+        let Request {
+            mut draft, pending, ..
+        } = request;
+        draft.life.on(Event::Approved);
         let grant = match pending.approved(&consent(by, &draft.requester.subject)) {
             Ok(grant) => grant,
             // Checked above. If that check changes, this must still not run.
@@ -326,7 +315,7 @@ impl Warden {
             self.timers.cancel(Timer::Approval(serial));
             return Ok(format!("approved; job {name} has started"));
         }
-        if self.queue.get(job).is_some() {
+        if self.jobs.is_waiting(job) {
             // The timer stays: the job waits for a slot no longer than it could for an approval.
             return Ok(format!("approved; job {name} is queued"));
         }
@@ -353,7 +342,10 @@ impl Warden {
 
     /// Drops requests that are being measured: their clients are gone, and their tickets belong to the dead broker.
     pub fn drop_measured(&mut self) {
-        for fresh in self.approvals.take_all_fresh() {
+        for serial in self.jobs.serials_of::<MeasuringRequest>() {
+            let Some(fresh) = self.jobs.take::<MeasuringRequest>(serial) else {
+                continue;
+            };
             self.reactor.remove(fresh.measuring.fd());
             let text = "the broker died while the request was examined";
             let refusal = Refusal::new(Code::DaemonUnavailable, text);
@@ -363,11 +355,6 @@ impl Warden {
             self.record_refusal(Some(&subject), Some(session), &refusal, asked);
             self.release_draft(fresh.draft);
         }
-    }
-
-    pub fn release_draft(&mut self, draft: Box<Draft>) {
-        self.ledger.forget(draft.job);
-        self.release_prepared(draft.ready, draft.uid);
     }
 }
 

@@ -1,26 +1,21 @@
 //! Requests that need an approval: being measured, waiting, or ended and not recorded yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
-use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::Bytes;
 use remit_confine::Measured;
-use remit_link::{JobMeta, Owner};
 use remit_policy::Pending;
 
 use super::copies::Comparing;
 use super::digest::Key;
 use crate::approval::file_hash::{AsFound, Measuring};
-use crate::audit::Record;
-use crate::event_loop::timers;
-use crate::identity::accounts::People;
 use crate::identity::peer::Subject;
 use crate::job::queue::fits;
+use crate::job::table::Jobs;
 use crate::request::Draft;
 use crate::state::is_full;
 
@@ -48,9 +43,8 @@ pub struct Request {
     pub draft: Box<Draft>,
     pub pending: Pending,
     pub found: AsFound,
-    /// What an approver signs; at most a few times what the draft holds.
     pub encoded: Vec<u8>,
-    /// SHA-256 of it.
+    /// SHA-256 of `encoded`, which an approver signs.
     pub digest: [u8; 32],
     pub asked_ms: u64,
     /// Milliseconds since 1970, for display only.
@@ -61,64 +55,42 @@ pub struct Request {
     pub approving: Option<Approving>,
 }
 
-#[derive(Debug)]
-pub struct UnrecordedRequestEnd {
-    pub draft: Box<Draft>,
-    /// State shown until the end is recorded.
-    pub before: JobMeta,
-    pub after: JobMeta,
-    pub record: Record,
-}
-
-/// All requests by serial number, oldest first.
+/// What approvals share.
 #[derive(Debug)]
 pub struct Approvals {
     /// Part of every digest; known only to this process.
     pub key: Key,
     pub machine_id: String,
-    next: u64,
-    fresh: BTreeMap<u64, MeasuringRequest>,
-    asked: BTreeMap<u64, Request>,
     pub comparing: BTreeMap<u64, Comparing>,
-    /// Ends that wait until the audit log can be written.
-    pub unrecorded: Vec<UnrecordedRequestEnd>,
-    pub generation: u64,
     /// The generation that was last reported to waiting clients.
     pub reported: u64,
 }
 
 impl Approvals {
-    /// Starts generations at the current time, above those of any earlier daemon.
     pub fn open(mut random: &File) -> io::Result<Self> {
         let mut key = [0; 32];
         random.read_exact(&mut key)?;
         let machine_id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-        let generation = timers::unix_ms();
         Ok(Self {
             key: Key(key),
             machine_id: machine_id.trim().to_owned(),
-            next: 0,
-            fresh: BTreeMap::new(),
-            asked: BTreeMap::new(),
             comparing: BTreeMap::new(),
-            unrecorded: Vec::new(),
-            generation,
-            reported: generation,
+            reported: 0,
         })
     }
+}
 
+impl Jobs {
     /// Fails with `busy`, naming the bound, if one more request of this user may not be measured and wait.
-    pub fn check_capacity(&self, uid: u32, bytes: usize) -> Result<(), Refusal> {
+    pub fn check_requests(&self, uid: u32, bytes: usize) -> Result<(), Refusal> {
         let busy = |text: String, object: usize| {
             Err(Refusal::new(Code::Busy, text)
                 .object(object.to_string())
                 .next("ask again when some of them were decided"))
         };
-        let own_fresh = self
-            .drafts_fresh()
-            .filter(|draft| is_of(draft, uid))
-            .count();
-        if own_fresh >= MEASURING_PER_UID || is_full(own_fresh, self.fresh.len(), MEASURING) {
+        let own_fresh = self.examined().filter(|draft| is_of(draft, uid)).count();
+        let fresh = self.examined().count();
+        if own_fresh >= MEASURING_PER_UID || is_full(own_fresh, fresh, MEASURING) {
             let text = "too many approval requests are being examined";
             return Err(Refusal::new(Code::Busy, text).next("ask again in a second"));
         }
@@ -132,14 +104,17 @@ impl Approvals {
             let text = format!("{all} changes wait for an approval, the maximum");
             return busy(text, caps::PENDING);
         }
-        self.has_bytes(uid, bytes)
+        self.check_requests_bytes(uid, bytes)
     }
 
-    /// Fails with `busy` if waiting requests hold too many bytes, of the user or in total.
-    pub fn has_bytes(&self, uid: u32, bytes: usize) -> Result<(), Refusal> {
+    /// Fails with `busy` if waiting requests and their signed bytes are too large, of the user or in total.
+    pub fn check_requests_bytes(&self, uid: u32, bytes: usize) -> Result<(), Refusal> {
         let held = |mine: bool| -> usize {
-            let drafts = self.drafts().filter(|draft| !mine || is_of(draft, uid));
-            drafts.map(|draft| draft.held).sum()
+            let asked = self.all::<Request>();
+            let asked = asked.map(|(_, request)| (request.draft.as_ref(), request.held()));
+            let all = asked.chain(self.examined().map(|draft| (draft, draft.held)));
+            let all = all.filter(|(draft, _)| !mine || is_of(draft, uid));
+            all.map(|(_, bytes)| bytes).sum()
         };
         match fits(held(true), held(false), bytes) {
             true => Ok(()),
@@ -153,121 +128,38 @@ impl Approvals {
     }
 
     pub fn may_approve_more(&self) -> bool {
-        let now = self
-            .asked
-            .values()
-            .filter(|request| request.approving.is_some());
-        now.count() < APPROVING
+        let asked = self.all::<Request>();
+        asked
+            .filter(|(_, request)| request.approving.is_some())
+            .count()
+            < APPROVING
     }
 
-    pub const fn next_serial(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    pub fn measure(&mut self, serial: u64, fresh: MeasuringRequest) {
-        self.fresh.insert(serial, fresh);
-    }
-
-    pub fn fresh(&mut self, serial: u64) -> Option<&mut MeasuringRequest> {
-        self.fresh.get_mut(&serial)
-    }
-
-    pub fn take_fresh(&mut self, serial: u64) -> Option<MeasuringRequest> {
-        self.fresh.remove(&serial)
-    }
-
-    pub fn take_all_fresh(&mut self) -> Vec<MeasuringRequest> {
-        std::mem::take(&mut self.fresh).into_values().collect()
-    }
-
-    pub fn is_measured(&self, uid: u32, request: &str) -> bool {
-        self.drafts_fresh().any(|draft| {
+    /// Returns whether the files of this request are being hashed.
+    pub fn is_examined(&self, uid: u32, request: &str) -> bool {
+        self.examined().any(|draft| {
             is_of(draft, uid) && draft.request.as_ref().is_some_and(|(id, _)| id == request)
         })
     }
 
-    pub fn ask(&mut self, serial: u64, request: Request) {
-        self.asked.insert(serial, request);
-        self.generation += 1;
-    }
-
-    pub fn get(&self, serial: u64) -> Option<&Request> {
-        self.asked.get(&serial)
-    }
-
-    pub fn get_mut(&mut self, serial: u64) -> Option<&mut Request> {
-        self.asked.get_mut(&serial)
-    }
-
-    pub fn take(&mut self, serial: u64) -> Option<Request> {
-        let taken = self.asked.remove(&serial)?;
-        self.generation += 1;
-        Some(taken)
-    }
-
-    pub fn serial(&self, job: JobId) -> Option<u64> {
-        let mut all = self.asked.iter();
-        let found = all.find(|(_, request)| request.draft.job == job);
-        found.map(|(serial, _)| *serial)
-    }
-
-    pub fn owned(&self, job: JobId, owner: &Owner) -> bool {
-        let found = self.serial(job).and_then(|serial| self.get(serial));
-        found.is_some_and(|request| request.draft.requester.subject.owner() == *owner)
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &Request)> {
-        self.asked
-            .iter()
-            .map(|(serial, request)| (*serial, request))
-    }
-
-    pub fn metas(&self) -> impl Iterator<Item = JobMeta> {
-        let unrun = self.unrecorded.iter().map(|unrun| unrun.before.clone());
-        self.asked.values().map(Request::meta).chain(unrun)
-    }
-
-    /// Includes secrets of requests that may still run. For the broker only.
-    pub fn with_secrets(&self) -> impl Iterator<Item = (JobMeta, Vec<Bytes>)> {
-        let asked = self.asked.values();
-        let asked = asked.map(|request| (request.meta(), request.draft.secrets()));
-        let unrun = self.unrecorded.iter().map(|unrun| unrun.before.clone());
-        asked.chain(unrun.map(|before| (before, Vec::new())))
-    }
-
-    pub fn len(&self) -> usize {
-        self.asked.len()
-    }
-
-    pub fn is_done(&self) -> bool {
-        self.fresh.is_empty() && self.asked.is_empty() && self.unrecorded.is_empty()
-    }
-
-    pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
-        self.drafts().map(|draft| &draft.requester.subject)
-    }
-
-    /// Returns requests whose requester is another account now or lost a group in `named`, with the reason.
-    pub fn of_lost(&self, named: &BTreeSet<u32>, people: &People) -> Vec<(u64, String)> {
-        let lost = self.iter().filter_map(|(serial, request)| {
-            let why = people.has_lost(&request.draft.requester.subject, named)?;
-            Some((serial, why))
-        });
-        lost.collect()
-    }
-
-    fn drafts_fresh(&self) -> impl Iterator<Item = &Draft> {
-        self.fresh.values().map(|fresh| fresh.draft.as_ref())
+    fn examined(&self) -> impl Iterator<Item = &Draft> {
+        let fresh = self.all::<MeasuringRequest>();
+        fresh.map(|(_, fresh)| fresh.draft.as_ref())
     }
 
     fn drafts(&self) -> impl Iterator<Item = &Draft> {
-        let asked = self.asked.values().map(|request| request.draft.as_ref());
-        asked.chain(self.drafts_fresh())
+        let asked = self.all::<Request>();
+        let asked = asked.map(|(_, request)| request.draft.as_ref());
+        asked.chain(self.examined())
     }
 }
 
 impl Request {
+    /// Bytes that it keeps in memory while it waits.
+    pub fn held(&self) -> usize {
+        self.draft.held.saturating_add(self.encoded.len())
+    }
+
     /// Files to compare again just before the exec.
     pub fn measured(&self) -> Vec<Measured> {
         self.found.checked()
@@ -276,4 +168,45 @@ impl Request {
 
 fn is_of(draft: &Draft, uid: u32) -> bool {
     draft.requester.subject.uid() == uid
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::wire::Purpose;
+    use remit_link::SpecWhat;
+
+    use super::*;
+    use crate::approval::fixture::{Scene, spec};
+
+    fn request(encoded: Vec<u8>) -> Request {
+        let what = SpecWhat::Argv(vec![b"ls".to_vec().into()]);
+        let (draft, pending) = Scene::new().asks(spec(what, Purpose::Use), Vec::new());
+        Request {
+            draft: Box::new(draft),
+            pending,
+            found: AsFound::default(),
+            encoded,
+            digest: [0; 32],
+            asked_ms: 0,
+            expires_ms: 0,
+            deadline: Duration::ZERO,
+            since: Instant::now(),
+            approving: None,
+        }
+    }
+
+    #[test]
+    fn signed_bytes_are_held_until_the_request_is_decided() {
+        let share = caps::QUEUED_BYTES / 4;
+        for (encoded, may_hold_more) in [(share / 2, true), (share, false)] {
+            let mut jobs = Jobs::default();
+            let serial = jobs.next_serial();
+            jobs.insert(serial, request(vec![0; encoded]));
+            let more = jobs.check_requests(64_001, 1);
+            assert_eq!(more.is_ok(), may_hold_more, "{encoded}: {more:?}");
+            assert!(jobs.check_requests(64_003, caps::QUEUED_BYTES).is_ok());
+            jobs.take::<Request>(serial).unwrap();
+            assert!(jobs.check_requests(64_001, share).is_ok());
+        }
+    }
 }

@@ -29,8 +29,8 @@ impl Warden {
             .fold(0, u64::saturating_add);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         draft.held = draft.held.saturating_add(bytes);
-        self.approvals
-            .has_bytes(draft.requester.subject.uid(), draft.held)?;
+        self.jobs
+            .check_requests_bytes(draft.requester.subject.uid(), draft.held)?;
         let copies = measuring
             .into_copies(&found.files)
             .map_err(|why| Refusal::new(Code::NotStarted, why))?;

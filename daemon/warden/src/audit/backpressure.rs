@@ -4,13 +4,15 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_common::refusal::{Code, Refusal};
-use remit_policy::Basis;
 
 use crate::audit::Unwritten;
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
-use crate::job::pipeline::{Outcome, RefusedRequest};
+use crate::job::pipeline::{self, Outcome, RefusedRequest};
+use crate::job::recheck::{Check, recheck};
+use crate::job::state::Parked;
 use crate::request::Plan;
+use crate::sandbox::PreforkedJob;
 use crate::state::Warden;
 
 /// Maximum number of parked plans, and maximum time.
@@ -18,27 +20,26 @@ const PARKED: usize = 100;
 const PARKED_FOR: Duration = Duration::from_secs(1);
 
 impl Warden {
-    /// Parks a plan until the audit log can be written. Refuses it if the log failed or too many plans are parked.
-    pub fn park(&mut self, plan: Box<Plan>, why: Unwritten) -> Result<Outcome, Refusal> {
-        match why {
-            Unwritten::Later if self.parked.len() < PARKED => {
-                self.parked.push_back((Instant::now(), plan));
-                if self.parked.len() == 1 {
-                    self.watch_audit();
-                    self.timers.add(PARKED_FOR, Timer::Parked);
-                }
-                Ok(Outcome::Parked)
-            }
-            why => {
-                self.release_plan(plan);
-                Err(unrecorded(&why))
-            }
+    /// Parks a plan until the audit log can be written. Refuses it if too many are parked.
+    pub fn park(&mut self, mut plan: Box<Plan>) -> Result<Outcome, Refusal> {
+        let parked = self.jobs.all::<Parked>().count();
+        if parked >= PARKED {
+            self.release_plan(plan);
+            return Err(unrecorded(&Unwritten::Later));
         }
+        plan.ready = plan.ready.take().map(PreforkedJob::bare);
+        let (serial, since) = (self.jobs.next_serial(), Instant::now());
+        self.jobs.insert(serial, Parked { since, plan });
+        if parked == 0 {
+            self.watch_audit();
+            self.timers.add(PARKED_FOR, Timer::Parked);
+        }
+        Ok(Outcome::Parked)
     }
 
     /// Runs or refuses parked plans, once the audit log can be written again or the time is over.
     pub fn unpark(&mut self) {
-        for (since, plan) in std::mem::take(&mut self.parked) {
+        for Parked { since, plan } in self.take_parked() {
             let (session, ticket) = (plan.requester.session, plan.requester.ticket);
             let asked = Rc::clone(plan.asked());
             let refused = |refusal| RefusedRequest {
@@ -51,55 +52,44 @@ impl Warden {
                 self.reply(session, ticket, Err(refused));
                 continue;
             }
-            let reply = match self.recheck_parked(&plan) {
-                Ok(()) => crate::job::pipeline::execute(self, plan),
-                Err(refusal) => {
+            let reply = match recheck(self, Check::Parked(&plan)) {
+                Ok(()) => pipeline::execute(self, plan),
+                Err(unmet) => {
                     self.release_plan(plan);
-                    Err(refusal)
+                    Err(unmet.refusal)
                 }
             };
-            if let (Ok(Outcome::Parked), Some(last)) = (&reply, self.parked.back_mut()) {
+            if let (Ok(Outcome::Parked), Some(last)) =
+                (&reply, self.jobs.serials_of::<Parked>().last())
+                && let Some(parked) = self.jobs.find_mut::<Parked>(*last)
+            {
                 // The original start of the wait still counts.
-                last.0 = since;
+                parked.since = since;
             }
             self.reply(session, ticket, reply.map_err(refused));
         }
-        if let Some((since, _)) = self.parked.front() {
-            let left = PARKED_FOR.saturating_sub(since.elapsed());
+        if let Some((_, first)) = self.jobs.all::<Parked>().next() {
+            let left = PARKED_FOR.saturating_sub(first.since.elapsed());
             self.timers.add(left, Timer::Parked);
             self.watch_audit();
         }
     }
 
-    /// Checks a parked plan again: a lock, a stop or a new policy may have come, or the session may have ended.
-    fn recheck_parked(&self, plan: &Plan) -> Result<(), Refusal> {
-        self.check_open()?;
-        self.sandbox.check_usable(plan.bound.compiled.base())?;
-        // Jobs that the daemon starts itself have no session.
-        if *plan.basis() != Basis::Notification {
-            self.subject(plan.requester.session)?;
-        }
-        self.recheck_grant(plan.basis())?;
-        if plan.policy() == self.policy.digest {
-            return Ok(());
-        }
-        let text = "the policy has changed while the request waited for its record";
-        Err(Refusal::new(Code::NotStarted, text).next("ask again"))
+    fn take_parked(&mut self) -> Vec<Parked> {
+        let serials = self.jobs.serials_of::<Parked>();
+        let parked = serials.into_iter().map(|serial| self.jobs.take(serial));
+        parked.flatten().collect()
     }
 
     /// Drops all parked plans: their clients are gone, and their tickets belong to another broker.
     pub fn drop_parked(&mut self) {
-        for (_, plan) in std::mem::take(&mut self.parked) {
+        for Parked { plan, .. } in self.take_parked() {
             let text = "the broker died while the request waited for its record";
             let refusal = Refusal::new(Code::DaemonUnavailable, text);
             let (subject, session) = (plan.requester.subject.clone(), plan.requester.session);
             self.record_refusal(Some(&subject), Some(session), &refusal, Some(plan.asked()));
             self.release_plan(plan);
         }
-    }
-
-    pub fn release_plan(&mut self, plan: Box<Plan>) {
-        self.release_draft(Box::new(plan.into_draft()));
     }
 
     /// Refuses a request if the same one is parked, being hashed or being looked up.
@@ -114,15 +104,15 @@ impl Warden {
             own.is_some() && own == request.map(|(id, _)| id)
         };
         if let Some((id, _)) = request
-            && (self.approvals.is_measured(uid, id) || self.lookups.has_request(uid, id))
+            && (self.jobs.is_examined(uid, id) || self.lookups.has_request(uid, id))
         {
             let text = "the same request is being examined";
             return Err(Refusal::new(Code::Busy, text).next("ask again in a second"));
         }
         match self
-            .parked
-            .iter()
-            .any(|(_, p)| p.requester.subject.uid() == uid && same(p))
+            .jobs
+            .all::<Parked>()
+            .any(|(_, p)| p.plan.requester.subject.uid() == uid && same(&p.plan))
         {
             false => Ok(()),
             true => Err(Refusal::new(

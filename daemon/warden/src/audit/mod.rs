@@ -26,6 +26,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_trail::Link;
 
 use crate::config::{AuditSink, Sync};
+use crate::job::life;
 use crate::request::Plan;
 use crate::startup::error::Fatal;
 
@@ -271,10 +272,13 @@ impl Audit {
     /// Records that a plan is about to run. On failure, returns the unrecorded plan and the reason.
     pub fn intent(
         &mut self,
-        plan: Box<Plan>,
+        mut plan: Box<Plan>,
     ) -> Result<Recorded<Box<Plan>>, (Box<Plan>, Unwritten)> {
         match self.write(plan.record()) {
-            Ok(()) => Ok(Recorded(plan)),
+            Ok(()) => {
+                plan.life.on(life::Event::Recorded);
+                Ok(Recorded(plan))
+            }
             Err(why) => Err((plan, why)),
         }
     }

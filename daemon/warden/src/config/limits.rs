@@ -1,66 +1,37 @@
-//! `[limits]` of `remit.toml`: limits of one job, in bytes, seconds and counts.
+//! The limits of one job on this machine: those of `remit.toml`, of a profile and of a command.
 
-use remit_common::caps;
 use remit_confine::Limits;
 use remit_policy::ProfileLimits;
-use serde::Deserialize;
+use remit_settings::JobLimits;
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct JobLimits {
-    /// Seconds if the caller names none.
-    pub runtime_s: u32,
-    pub max_runtime_s: u32,
-    /// Memory of the whole job if a controller counts it, otherwise of each process.
-    pub memory: u64,
-    pub tasks: u64,
-    /// Percent of one CPU. Needs the cpu controller.
-    pub cpu_percent: u32,
-    /// CPU seconds of each process.
-    pub cpu_s: u64,
-    pub files: u64,
-    /// Bytes in each private directory. `tmp_files`: files in each.
-    pub tmp: u64,
-    pub tmp_files: u64,
-    /// Bytes of one file, for jobs that write files of the host.
-    pub file: u64,
-    #[serde(skip)]
-    pub machine: Option<u64>,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MachineLimits {
+    pub job: JobLimits,
+    /// Bytes of memory.
+    machine: Option<u64>,
     /// Watches by epoll(7) that this machine allows one user, if known.
-    #[serde(skip)]
-    pub watches: Option<u64>,
+    watches: Option<u64>,
     /// True if a profile or a command sets `files`.
-    #[serde(skip)]
-    pub files_are_said: bool,
+    files_are_said: bool,
 }
 
-impl Default for JobLimits {
-    fn default() -> Self {
+impl MachineLimits {
+    /// Reads what this machine has.
+    pub fn of(job: JobLimits) -> Self {
         Self {
-            runtime_s: caps::RUNTIME_S_DEFAULT,
-            max_runtime_s: 3600,
-            memory: 2 << 30,
-            tasks: 256,
-            cpu_percent: 400,
-            cpu_s: 3600,
-            files: 1024,
-            tmp: 64 << 20,
-            tmp_files: 16 << 10,
-            file: 2 << 30,
-            machine: None,
-            watches: None,
+            job,
+            machine: machine_memory(),
+            watches: machine_watches(),
             files_are_said: false,
         }
     }
-}
 
-impl JobLimits {
     /// Returns at most half of the machine's memory. A machine that runs out of memory hangs for minutes before it
     /// kills anything.
     fn effective_memory(&self) -> u64 {
         const MIB: u64 = 1 << 20;
         let half = self.machine.map_or(u64::MAX, |bytes| bytes / 2 / MIB * MIB);
-        self.memory.min(half)
+        self.job.memory.min(half)
     }
 
     /// Applies the changes of a profile, then of a command. The runtime is excluded: the caller can change it, too.
@@ -71,20 +42,19 @@ impl JobLimits {
         ) -> Option<T> {
             changes.iter().rev().find_map(of)
         }
+        let job = &self.job;
+        let files = last(changes, |limits| limits.open_files);
         Self {
-            runtime_s: self.runtime_s,
-            max_runtime_s: self.max_runtime_s,
-            memory: last(changes, |limits| limits.memory).unwrap_or(self.memory),
-            tasks: last(changes, |limits| limits.tasks).unwrap_or(self.tasks),
-            cpu_percent: last(changes, |limits| limits.cpu_percent).unwrap_or(self.cpu_percent),
-            files: last(changes, |limits| limits.open_files).unwrap_or(self.files),
-            tmp: last(changes, |limits| limits.tmp).unwrap_or(self.tmp),
-            cpu_s: self.cpu_s,
-            tmp_files: self.tmp_files,
-            file: self.file,
-            machine: self.machine,
-            watches: self.watches,
-            files_are_said: last(changes, |limits| limits.open_files).is_some(),
+            job: JobLimits {
+                memory: last(changes, |limits| limits.memory).unwrap_or(job.memory),
+                tasks: last(changes, |limits| limits.tasks).unwrap_or(job.tasks),
+                cpu_percent: last(changes, |limits| limits.cpu_percent).unwrap_or(job.cpu_percent),
+                files: files.unwrap_or(job.files),
+                tmp: last(changes, |limits| limits.tmp).unwrap_or(job.tmp),
+                ..job.clone()
+            },
+            files_are_said: files.is_some(),
+            ..*self
         }
     }
 
@@ -94,8 +64,8 @@ impl JobLimits {
     pub fn of_a_users_job(mut self) -> Self {
         const LEAST: u64 = 64;
         if let Some(watches) = self.watches.filter(|_| !self.files_are_said) {
-            let each = watches / self.tasks.max(1);
-            self.files = self.files.min(each.isqrt().max(LEAST));
+            let each = watches / self.job.tasks.max(1);
+            self.job.files = self.job.files.min(each.isqrt().max(LEAST));
         }
         self
     }
@@ -103,35 +73,35 @@ impl JobLimits {
     pub fn of_a_writing_job(self) -> Limits {
         let limits = self.limits();
         Limits {
-            fsize: self.file.max(limits.fsize),
+            fsize: self.job.file.max(limits.fsize),
             ..limits
         }
     }
 
     pub fn limits(&self) -> Limits {
         Limits {
-            nofile: self.files,
-            nproc: self.tasks,
+            nofile: self.job.files,
+            nproc: self.job.tasks,
             others: None,
             data: self.effective_memory(),
-            cpu_s: self.cpu_s,
+            cpu_s: self.job.cpu_s,
             // Larger than the private directories, so a full one returns ENOSPC first.
-            fsize: self.tmp.saturating_mul(2),
-            tmp_bytes: self.tmp,
-            tmp_inodes: self.tmp_files,
+            fsize: self.job.tmp.saturating_mul(2),
+            tmp_bytes: self.job.tmp,
+            tmp_inodes: self.job.tmp_files,
             memory: Some(self.effective_memory()),
-            tasks: Some(self.tasks),
-            cpu_percent: Some(self.cpu_percent),
+            tasks: Some(self.job.tasks),
+            cpu_percent: Some(self.job.cpu_percent),
         }
     }
 }
 
-pub fn machine_memory() -> Option<u64> {
+fn machine_memory() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     memory_of(&meminfo)
 }
 
-pub fn machine_watches() -> Option<u64> {
+fn machine_watches() -> Option<u64> {
     let most = std::fs::read_to_string("/proc/sys/fs/epoll/max_user_watches").ok()?;
     most.trim().parse().ok()
 }
@@ -150,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_command_has_the_last_word() {
-        let config = JobLimits::default();
+        let config = MachineLimits::default();
         let profile = ProfileLimits {
             memory: Some(1 << 20),
             tmp: Some(7),
@@ -164,9 +134,9 @@ mod tests {
             ..ProfileLimits::default()
         };
         assert_eq!(config.with(&[]), config);
-        let one = config.with(&[profile]);
+        let one = config.with(&[profile]).job;
         assert_eq!((one.memory, one.tmp, one.tasks), (1 << 20, 7, 256));
-        let both = config.with(&[profile, command]);
+        let both = config.with(&[profile, command]).job;
         let others = (
             both.memory,
             both.tasks,
@@ -181,9 +151,9 @@ mod tests {
     fn s04_user_job_leaves_user_most_watches() {
         let tasks = JobLimits::default().tasks;
         for watches in [300_000, 860_000, 5_491_511, u64::MAX] {
-            let machine = JobLimits {
+            let machine = MachineLimits {
                 watches: Some(watches),
-                ..JobLimits::default()
+                ..MachineLimits::default()
             };
             let files = machine.clone().of_a_users_job().limits().nofile;
             assert!(files * files / 4 * tasks <= watches, "{watches}: {files}");
@@ -199,7 +169,7 @@ mod tests {
                 "an administrator has the last word"
             );
         }
-        assert_eq!(JobLimits::default().of_a_users_job().files, 1024);
+        assert_eq!(MachineLimits::default().of_a_users_job().job.files, 1024);
     }
 
     #[test]
@@ -209,9 +179,9 @@ mod tests {
             (Some(4 << 30), 2 << 30),
             (Some((2 << 30) - 1), 1023 << 20),
         ] {
-            let limits = JobLimits {
+            let limits = MachineLimits {
                 machine,
-                ..JobLimits::default()
+                ..MachineLimits::default()
             };
             assert_eq!(limits.limits().memory, Some(memory));
             assert_eq!(limits.limits().data, memory);

@@ -26,10 +26,8 @@ pub enum Token {
     Policy,
     /// The audit log's socket can be written again.
     Audit,
-    /// Self-test of all sandbox layers.
     SelfTestRun,
     Measuring(u64),
-    /// A pre-forked child.
     PreparedJob,
     LookUp(u64),
 }

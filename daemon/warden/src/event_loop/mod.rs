@@ -12,11 +12,11 @@ use remit_common::outcome::State;
 use remit_common::refusal::Refusal;
 use remit_link::{Answer, ToBroker, ToWarden};
 
+use crate::approval::Request;
 use crate::audit::{Event, Record};
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
-use crate::job::pipeline;
-use crate::job::table;
+use crate::job::{life, pipeline, table};
 use crate::startup::error::Fatal;
 use crate::state::{AdmissionState, Warden};
 
@@ -58,7 +58,7 @@ impl Warden {
                 self.clean_up();
             }
             self.broker.close_dropped();
-            let done = self.jobs.is_empty() && self.queue.is_done() && self.approvals.is_done();
+            let done = self.jobs.is_done();
             if self.leaving || self.gate == AdmissionState::Stopping && done {
                 self.clean_up_all();
                 return Ok(());
@@ -103,11 +103,11 @@ impl Warden {
                 }
             }
             Timer::Steps(serial) => self.on_steps_timeout(serial),
-            Timer::Grace(serial) => self.on_grace_over(serial),
-            Timer::Kill(serial) => self.on_kill_timeout(serial),
+            Timer::Grace(serial) => self.follow_life(serial, life::Event::GraceOver),
+            Timer::Kill(serial) => self.follow_life(serial, life::Event::KillTimeout),
             Timer::KillAgain(serial) => self.kill_again(serial),
             Timer::Exited(serial) => self.tell_exited(serial),
-            Timer::Drain(serial) => self.on_drain_timeout(serial),
+            Timer::Drain(serial) => self.follow_life(serial, life::Event::Drained),
             Timer::Parked => self.unpark(),
             Timer::Ends => self.record_waiting_ends(),
             Timer::Leftovers => self.clean_up(),
@@ -217,11 +217,7 @@ impl Warden {
     ) -> Result<Answer, Refusal> {
         let subject = self.subject(session)?;
         let owner = subject.owner();
-        let queued = self.queue.get(job);
-        let own = queued.is_some_and(|w| w.plan.requester.subject.owner() == owner)
-            || self.approvals.owned(job, &owner)
-            || self.jobs.owned(job, &owner);
-        if !own {
+        if !self.jobs.owned(job, &owner) {
             return Err(Refusal::no_such_job());
         }
         self.stop_job(job, signal, "stopped by its owner")?;
@@ -280,8 +276,13 @@ impl Warden {
         }
         // Secrets of ended jobs are not kept anywhere.
         let ended = self.jobs.ended_whole().map(|meta| (meta, Vec::new()));
-        let waiting = self.queue.iter().map(|w| (w.meta(), w.plan.secrets()));
-        for (meta, secrets) in ended.chain(waiting).chain(self.approvals.with_secrets()) {
+        let never_ran = self.jobs.never_ran().cloned();
+        let ended = ended.chain(never_ran.map(|meta| (meta, Vec::new())));
+        let waiting = self.jobs.waiting();
+        let waiting = waiting.map(|waiting| (waiting.meta(), waiting.plan.secrets()));
+        let asked = self.jobs.all::<Request>();
+        let asked = asked.map(|(_, request)| (request.meta(), request.draft.secrets()));
+        for (meta, secrets) in ended.chain(waiting).chain(asked) {
             let message = ToBroker::Job {
                 secrets,
                 ticket: None,
@@ -300,10 +301,7 @@ impl Warden {
                 },
                 &fds,
             );
-            if matches!(
-                job.phase,
-                table::JobPhase::Draining | table::JobPhase::Recording
-            ) {
+            if job.plan.life.has_exited() {
                 let job = job.plan.job;
                 self.broker.send(&ToBroker::Exited { job }, &[]);
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::siginfo;
+use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::text;
 
@@ -84,7 +85,7 @@ impl Warden {
     }
 
     fn people(&self) -> Question {
-        let waiting = self.queue.subjects().chain(self.approvals.subjects());
+        let waiting = self.jobs.subjects();
         let connected = self.sessions.subjects().chain(self.admins.subjects());
         let mut question = Question::of(connected.chain(waiting));
         self.grants.ask_about(&mut question);
@@ -183,7 +184,13 @@ impl Warden {
         let mut named = live.policy.groups_named().clone();
         named.extend(self.grants.groups());
         let away = self.sessions.of_lost(&named, &live.people);
-        let lost = self.queue.of_lost(&named, &live.people);
+        let lost = self.jobs.waiting().filter_map(|waiting| {
+            let why = live
+                .people
+                .has_lost(&waiting.plan.requester.subject, &named)?;
+            Some((waiting.plan.job, why))
+        });
+        let lost: Vec<(JobId, String)> = lost.collect();
         self.drop_prefork_pool();
         self.sandboxes = self.sandbox.sandboxes(&live.policy);
         self.want_default();
@@ -220,7 +227,7 @@ impl Warden {
             let approved = plan.approved.is_some();
             approved && plan.policy() != self.policy.digest
         };
-        let waiting = self.queue.iter().map(|waiting| &waiting.plan);
+        let waiting = self.jobs.waiting().map(|waiting| &waiting.plan);
         let other: Vec<_> = waiting
             .filter(|plan| is_other(plan))
             .map(|plan| plan.job)

@@ -6,19 +6,21 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
-use remit_link::{Answer, Spec};
+use remit_link::{Answer, JobMeta, Spec, ToBroker};
 use remit_policy::{Grant, Lifted, Terms};
 
-use crate::audit::Recorded;
+use crate::audit::backpressure::unrecorded;
+use crate::audit::{Record, Unwritten};
 use crate::identity::accounts::People;
 use crate::identity::peer::Subject;
+use crate::job::life::{Action, Event};
 use crate::job::queue::JobSlot;
 use crate::job::table::Job;
 use crate::request::{Call, Draft, Plan, RequestSummary, Requester};
-use crate::sandbox::PreforkedJob;
+use crate::startup::error::chain;
 use crate::startup::fault::{self, Point};
 use crate::state::{Decided, Warden};
-use crate::state_dir::ledger::Ledger;
+use crate::state_dir::ledger::QueuedFor;
 
 pub enum Outcome {
     /// A job was started or queued. The broker has it, with this ticket.
@@ -115,7 +117,8 @@ pub fn start_lifted(
     call: Call,
     lifted: Lifted,
 ) -> Result<Outcome, Refusal> {
-    let (slot, draft) = make_draft(warden, requester, call, lifted.terms())?;
+    let (slot, mut draft) = make_draft(warden, requester, call, lifted.terms())?;
+    draft.life.on(Event::Lifted);
     // The use is saved before anything runs by it.
     match lifted.spend(|grant| warden.consume_grant_use(grant)) {
         Ok(grant) => start_or_queue(warden, slot, Box::new(draft.granted(grant, None))),
@@ -145,53 +148,126 @@ fn start_or_queue(warden: &mut Warden, slot: JobSlot, plan: Box<Plan>) -> Result
     }
 }
 
-/// Records a plan and runs it. Also completes a parked plan.
-pub fn execute(warden: &mut Warden, plan: Box<Plan>) -> Result<Outcome, Refusal> {
-    let mut plan = write_ledger(warden, plan, Ledger::open)?;
+/// Starts a plan while its client waits for the answer, at once or after it was parked.
+pub fn execute(warden: &mut Warden, mut plan: Box<Plan>) -> Result<Outcome, Refusal> {
+    plan.life.on(Event::Turn);
+    let Err((mut plan, why)) = start(warden, plan) else {
+        return Ok(Outcome::Started);
+    };
+    let refusal = why.refusal();
+    match plan.life.on(why.event()) {
+        Some(Action::Wait) => return warden.park(plan),
+        Some(Action::RecordAndForget) => warden.record_failed_fork(plan, &refusal.message),
+        _ => warden.forget(plan.into_draft()),
+    }
+    Err(refusal)
+}
+
+/// Starts a plan: ledger, audit record, fork, in this order. This is the only way to run anything. After an error,
+/// nothing of the returned plan ran.
+pub fn start(warden: &mut Warden, mut plan: Box<Plan>) -> Result<(), (Box<Plan>, NotStarted)> {
+    fault::point(warden, Point::BeforeLedger);
+    // The ledger comes first: in any case, the next start knows of the job.
+    if let Err(error) = warden.ledger.open(&plan) {
+        return Err((plan, NotStarted::Ledger(error)));
+    }
+    fault::point(warden, Point::AfterLedger);
     let ready = plan.ready.take();
     let recorded = match warden.audit.intent(plan) {
         Ok(recorded) => recorded,
         Err((mut plan, why)) => {
-            plan.ready = ready.map(PreforkedJob::bare);
-            return warden.park(plan, why);
+            plan.ready = ready;
+            return Err((plan, NotStarted::Record(why)));
         }
     };
-    launch(warden, recorded, ready).map_err(|(plan, error)| warden.fail_fork(plan, &error))?;
-    Ok(Outcome::Started)
-}
-
-/// Writes a plan to the ledger before its audit record: in any case, the next start knows of it. An error drops the
-/// plan.
-pub fn write_ledger(
-    warden: &mut Warden,
-    plan: Box<Plan>,
-    note: impl FnOnce(&mut Ledger, &Plan) -> io::Result<()>,
-) -> Result<Box<Plan>, Refusal> {
-    fault::point(warden, Point::BeforeLedger);
-    if let Err(error) = note(&mut warden.ledger, &plan) {
-        warden.release_plan(plan);
-        let text = format!("cannot write the ledger of jobs: {error}");
-        return Err(Refusal::new(Code::NotStarted, text)
-            .lift("free space on the disk of the state directory"));
-    }
-    fault::point(warden, Point::AfterLedger);
-    Ok(plan)
-}
-
-/// Forks a recorded plan and follows the job. After an error, nothing of the returned plan ran.
-pub fn launch(
-    warden: &mut Warden,
-    recorded: Recorded<Box<Plan>>,
-    ready: Option<PreforkedJob>,
-) -> Result<(), (Box<Plan>, remit_confine::Error)> {
     fault::point(warden, Point::AfterRecord);
     warden.prefork_pool.want(&recorded.bound.compiled);
     let (process, cgroup) = match warden.sandbox.spawn(&recorded, ready) {
         Ok(spawned) => spawned,
-        Err(error) => return Err((recorded.into_inner(), error)),
+        Err(error) => return Err((recorded.into_inner(), NotStarted::Fork(error))),
     };
     fault::point(warden, Point::AfterFork);
-    warden.follow(Job::new(recorded.into_inner(), process, cgroup));
+    let mut plan = recorded.into_inner();
+    plan.life.on(Event::Forked);
+    warden.follow(Job::new(plan, process, cgroup));
     fault::point(warden, Point::AfterSend);
+    Ok(())
+}
+
+/// Why a plan did not start.
+#[derive(Debug)]
+pub enum NotStarted {
+    Ledger(io::Error),
+    Record(Unwritten),
+    Fork(remit_confine::Error),
+}
+
+impl NotStarted {
+    pub const fn event(&self) -> Event {
+        match self {
+            Self::Record(Unwritten::Later) => Event::LogFull,
+            Self::Ledger(_) | Self::Record(_) | Self::Fork(_) => Event::Refused,
+        }
+    }
+
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Ledger(error) => no_ledger(error),
+            Self::Record(why) => unrecorded(why),
+            Self::Fork(error) => {
+                Refusal::new(Code::NotStarted, format!("{}; nothing ran", chain(error)))
+            }
+        }
+    }
+
+    /// Returns the cause of the end of a job that waited.
+    pub fn cause(&self) -> String {
+        let text = self.refusal().message;
+        match self {
+            Self::Fork(_) => text,
+            Self::Ledger(_) | Self::Record(_) => format!("{text}; it never ran"),
+        }
+    }
+}
+
+fn no_ledger(error: &io::Error) -> Refusal {
+    let text = format!("cannot write the ledger of jobs: {error}");
+    Refusal::new(Code::NotStarted, text).lift("free space on the disk of the state directory")
+}
+
+/// What a job that does not start yet waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    Slot,
+    Approval,
+}
+
+/// Admits a job that has to wait: ledger, audit record, request id, broker, in this order. From here on it waits even
+/// without its client. After an error it is not known anywhere.
+pub fn admit(
+    warden: &mut Warden,
+    draft: &mut Draft,
+    to: Admission,
+    record: Record,
+    meta: JobMeta,
+) -> Result<(), Refusal> {
+    let (queued_for, event, point) = match to {
+        Admission::Slot => (QueuedFor::Slot, Event::Queued, Point::AfterQueue),
+        Admission::Approval => (QueuedFor::Approval, Event::Asked, Point::AfterAsk),
+    };
+    fault::point(warden, Point::BeforeLedger);
+    let written = warden.ledger.queue(draft, queued_for);
+    written.map_err(|error| no_ledger(&error))?;
+    fault::point(warden, Point::AfterLedger);
+    let written = warden.audit.write(record);
+    written.map_err(|why| unrecorded(&why))?;
+    fault::point(warden, point);
+    draft.life.on(event);
+    warden.jobs.claim(draft);
+    warden.tell(&ToBroker::Job {
+        secrets: draft.secrets(),
+        ticket: Some(draft.requester.ticket),
+        meta: Box::new(meta),
+    });
     Ok(())
 }

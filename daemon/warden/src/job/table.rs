@@ -11,23 +11,19 @@ use remit_confine::sys::Usage;
 use remit_confine::{Cgroup, OutputEnd, Spawned, StepReader};
 use remit_link::{JobMeta, Owner, Totals};
 
+use crate::approval::file_hash::Measuring;
 use crate::event_loop::timers;
+use crate::identity::peer::Subject;
+use crate::job::fair_queue::Turns;
+use crate::job::life::Event;
+use crate::job::never_ran::NeverRan;
+use crate::job::queue::Waiting;
+use crate::job::queue::rehash::MeasuringAgain;
 use crate::job::recently_ended::EndedJobs;
 use crate::job::spawn_failure::Failure;
-use crate::job::unkillable::StuckJobs;
+use crate::job::state::{Held, JobState};
 use crate::request::{Draft, Plan};
 use crate::sandbox::ConfinedBase;
-
-#[derive(Debug)]
-pub enum JobPhase {
-    Running,
-    /// The first process has ended. The others are being ended.
-    Emptying,
-    /// No process is left, or the kill could not be verified. The output is being drained.
-    Draining,
-    /// The end record waits until the audit log can be written.
-    Recording,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
@@ -53,15 +49,12 @@ pub struct Job {
     pub steps_watched: bool,
     pub start: Start,
     pub enforced: Option<Enforced>,
-    pub phase: JobPhase,
     pub stop: Option<Stop>,
     /// Of the first process.
     pub status: Option<(std::process::ExitStatus, Usage)>,
     pub exited: Option<Instant>,
     /// Delay after a kill until all processes are killed again.
     pub kill_pause: Duration,
-    /// Verified: no process is left.
-    pub empty: bool,
     /// Set once the broker has all of the output.
     pub totals: Option<Totals>,
     pub started: Instant,
@@ -79,12 +72,10 @@ impl Job {
             steps_watched: false,
             start: Start::Unknown,
             enforced: None,
-            phase: JobPhase::Running,
             stop: None,
             status: None,
             exited: None,
             kill_pause: Duration::ZERO,
-            empty: false,
             totals: None,
             started: Instant::now(),
             started_ms: timers::unix_ms(),
@@ -137,30 +128,181 @@ impl Job {
     }
 }
 
-/// All jobs. The event loop uses serial numbers of living jobs; clients use job ids.
+/// All jobs, from the request that waits to the job that is recorded as ended. The event loop uses serial numbers,
+/// clients use job ids.
 #[derive(Debug, Default)]
 pub struct Jobs {
     next: u64,
     /// Number of the newest job, also across restarts.
     number: u64,
-    live: BTreeMap<u64, Job>,
-    own: BTreeMap<u32, usize>,
+    states: BTreeMap<u64, JobState>,
     serials: BTreeMap<JobId, u64>,
+    /// Queued jobs, in the order in which they start.
+    turns: Turns<u64>,
+    /// Slots in use, of all users and of each.
+    slots: usize,
+    own_slots: BTreeMap<u32, usize>,
+    /// Increases when a request begins or ceases to wait for an approval.
+    pub generation: u64,
     ended: EndedJobs,
     requests: BTreeMap<(Owner, String), (JobId, [u8; 32])>,
-    pub stuck: StuckJobs,
 }
 
 impl Jobs {
-    pub fn add(&mut self, job: Job) -> u64 {
+    /// Starts generations at the current time, above those of any earlier daemon.
+    pub fn new() -> Self {
+        Self {
+            generation: timers::unix_ms(),
+            ..Self::default()
+        }
+    }
+
+    pub const fn next_serial(&mut self) -> u64 {
         self.next += 1;
-        let id = job.plan.job;
-        self.serials.insert(id, self.next);
-        self.claim(&job.plan);
-        let owner = job.plan.requester.subject.uid();
-        *self.own.entry(owner).or_default() += 1;
-        self.live.insert(self.next, job);
         self.next
+    }
+
+    pub fn insert<T: Held>(&mut self, serial: u64, held: T) {
+        let state = held.into_state();
+        if let Some(uid) = state.slot_of() {
+            self.slots += 1;
+            *self.own_slots.entry(uid).or_default() += 1;
+        }
+        if let Some(job) = state.id() {
+            self.serials.insert(job, serial);
+        }
+        if matches!(state, JobState::Asked(_)) {
+            self.generation += 1;
+        }
+        self.states.insert(serial, state);
+    }
+
+    /// Removes what has this serial number, if it is in this state.
+    pub fn take<T: Held>(&mut self, serial: u64) -> Option<T> {
+        T::of(self.states.get(&serial)?)?;
+        let state = self.states.remove(&serial)?;
+        if let Some(uid) = state.slot_of()
+            && let Entry::Occupied(mut own) = self.own_slots.entry(uid)
+        {
+            self.slots -= 1;
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
+        if let Some(job) = state.id() {
+            self.serials.remove(&job);
+        }
+        if matches!(state, JobState::Asked(_)) {
+            self.generation += 1;
+        }
+        T::from_state(state)
+    }
+
+    pub fn find<T: Held>(&self, serial: u64) -> Option<&T> {
+        T::of(self.states.get(&serial)?)
+    }
+
+    pub fn find_mut<T: Held>(&mut self, serial: u64) -> Option<&mut T> {
+        T::of_mut(self.states.get_mut(&serial)?)
+    }
+
+    pub fn measuring(&mut self, serial: u64) -> Option<&mut Measuring> {
+        self.states.get_mut(&serial)?.measuring()
+    }
+
+    /// Returns all that are in this state, oldest first.
+    pub fn all<T: Held>(&self) -> impl Iterator<Item = (u64, &T)> {
+        let states = self.states.iter();
+        states.filter_map(|(serial, state)| Some((*serial, T::of(state)?)))
+    }
+
+    pub fn serials_of<T: Held>(&self) -> Vec<u64> {
+        self.all::<T>().map(|(serial, _)| serial).collect()
+    }
+
+    pub fn serial_of<T: Held>(&self, job: JobId) -> Option<u64> {
+        let serial = *self.serials.get(&job)?;
+        self.find::<T>(serial).map(|_| serial)
+    }
+
+    /// Returns whether nothing is left that has to end or to be recorded.
+    pub fn is_done(&self) -> bool {
+        let mut states = self.states.values();
+        states.all(|state| matches!(state, JobState::Stuck(_) | JobState::Parked(_)))
+    }
+
+    /// The requesters of what waits for an approval or a slot.
+    pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.states.values().filter_map(JobState::waiting_requester)
+    }
+
+    pub fn add(&mut self, job: Job) -> u64 {
+        self.claim(&job.plan);
+        let serial = self.next_serial();
+        self.insert(serial, job);
+        serial
+    }
+
+    /// Puts a job at the end of its user's queue.
+    pub fn queue(&mut self, waiting: Waiting) {
+        let (serial, uid) = (self.next_serial(), waiting.plan.requester.subject.uid());
+        self.insert(serial, waiting);
+        self.turns.push(uid, serial);
+    }
+
+    /// Puts back what [`Self::next_turn`] took: it comes next again.
+    pub fn put_back(&mut self, waiting: Waiting) {
+        let (serial, uid) = (self.next_serial(), waiting.plan.requester.subject.uid());
+        self.insert(serial, waiting);
+        self.turns.put_back(uid, serial);
+    }
+
+    /// Takes the queued job of the next user who may have a turn.
+    pub fn next_turn(&mut self, may: impl Fn(&Self, u32) -> bool) -> Option<Waiting> {
+        let mut turns = std::mem::take(&mut self.turns);
+        let serial = turns.next(|uid| may(self, uid));
+        self.turns = turns;
+        self.take(serial?)
+    }
+
+    /// Removes a queued job.
+    pub fn unqueue(&mut self, job: JobId) -> Option<Waiting> {
+        let serial = self.serial_of::<Waiting>(job)?;
+        self.turns.remove(|queued| *queued == serial);
+        self.take(serial)
+    }
+
+    /// Returns queued jobs in the order in which they start.
+    pub fn queued(&self) -> impl Iterator<Item = &Waiting> {
+        let serials = self.turns.iter();
+        serials.filter_map(|serial| self.find(*serial))
+    }
+
+    /// Returns all that wait for a slot, and those whose turn has come and whose files are hashed.
+    pub fn waiting(&self) -> impl Iterator<Item = &Waiting> {
+        let rehashed = self.all::<MeasuringAgain>();
+        self.queued()
+            .chain(rehashed.map(|(_, again)| &again.waiting))
+    }
+
+    /// Returns whether it is one of [`Self::waiting`].
+    pub fn is_waiting(&self, job: JobId) -> bool {
+        self.serial_of::<Waiting>(job).is_some() || self.serial_of::<MeasuringAgain>(job).is_some()
+    }
+
+    /// Tells all queued jobs that a turn of the loop is over.
+    pub fn delay_queued(&mut self) {
+        for state in self.states.values_mut() {
+            if let Some(waiting) = Waiting::of_mut(state) {
+                waiting.plan.life.on(Event::Delayed);
+            }
+        }
+    }
+
+    /// Returns the queue, which counts queued jobs and their users.
+    pub const fn turns(&self) -> &Turns<u64> {
+        &self.turns
     }
 
     /// Returns the next job number. Numbers only increase, also across restarts.
@@ -201,19 +343,24 @@ impl Jobs {
     }
 
     pub fn get(&mut self, serial: u64) -> Option<&mut Job> {
-        self.live.get_mut(&serial)
+        self.find_mut(serial)
     }
 
     pub fn serial(&self, job: JobId) -> Option<u64> {
-        self.serials.get(&job).copied()
+        self.serial_of::<Job>(job)
     }
 
+    /// Returns whether this user may name the job: it runs, waits for a slot or an approval, or has ended.
     pub fn owned(&self, job: JobId, owner: &Owner) -> bool {
-        let live = self
-            .serials
-            .get(&job)
-            .and_then(|serial| self.live.get(serial));
-        live.is_some_and(|job| job.plan.requester.subject.owner() == *owner)
+        let serial = self.serials.get(&job);
+        let state = serial.and_then(|serial| self.states.get(serial));
+        let known = match state {
+            Some(JobState::NeverRan(held)) => Some(held.before.owner.clone()),
+            Some(JobState::Live(held)) => Some(held.plan.requester.subject.owner()),
+            Some(state) => state.waiting_requester().map(Subject::owner),
+            None => None,
+        };
+        known.is_some_and(|known| known == *owner)
             || self
                 .ended
                 .iter()
@@ -221,11 +368,11 @@ impl Jobs {
     }
 
     pub fn live(&self) -> impl Iterator<Item = (u64, &Job)> {
-        self.live.iter().map(|(serial, job)| (*serial, job))
+        self.all()
     }
 
     pub fn serials(&self) -> Vec<u64> {
-        self.live.keys().copied().collect()
+        self.serials_of::<Job>()
     }
 
     /// Returns the serials of jobs in a sandbox of this base.
@@ -236,18 +383,18 @@ impl Jobs {
     }
 
     pub fn count_live(&self) -> usize {
-        self.live.len()
+        self.live().count()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.live.is_empty()
+    /// Returns jobs that never ran, as they are shown until their end is recorded.
+    pub fn never_ran(&self) -> impl Iterator<Item = &JobMeta> {
+        self.all().map(|(_, end): (_, &NeverRan)| &end.before)
     }
 
-    /// Returns the number of living jobs, of all users and of `uid`. A stuck job counts because it keeps its slot.
-    pub fn count(&self, uid: u32) -> (usize, usize) {
-        let stuck = self.stuck.owners().filter(|owner| *owner == uid);
-        let own = self.own.get(&uid).copied().unwrap_or_default();
-        (self.live.len() + self.stuck.len(), own + stuck.count())
+    /// Returns the number of slots in use, of all users and of `uid`.
+    pub fn slots(&self, uid: u32) -> (usize, usize) {
+        let own = self.own_slots.get(&uid).copied().unwrap_or_default();
+        (self.slots, own)
     }
 
     /// Returns ended jobs, oldest first, without `enforced`.
@@ -258,19 +405,6 @@ impl Jobs {
     /// Returns ended jobs, oldest first, with `enforced`.
     pub fn ended_whole(&self) -> impl Iterator<Item = JobMeta> {
         self.ended.whole()
-    }
-
-    pub fn take(&mut self, serial: u64) -> Option<Job> {
-        let job = self.live.remove(&serial)?;
-        self.serials.remove(&job.plan.job);
-        let owner = job.plan.requester.subject.uid();
-        if let Entry::Occupied(mut own) = self.own.entry(owner) {
-            *own.get_mut() -= 1;
-            if *own.get() == 0 {
-                own.remove();
-            }
-        }
-        Some(job)
     }
 
     /// Remembers an ended job and its request id. Returns the id of the job that is forgotten for it, if any.

@@ -14,9 +14,10 @@ use remit_link::{JobMeta, ToBroker, Totals};
 use crate::audit::Unwritten;
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
-use crate::job::outcome::{end_record, ending, unrun_record};
-use crate::job::table::JobPhase;
-use crate::request::Plan;
+use crate::job::life::{Action, Event};
+use crate::job::outcome::{end_record, ending};
+use crate::job::table::Job;
+use crate::job::unkillable::Stuck;
 use crate::sandbox;
 use crate::startup::error::chain;
 use crate::startup::fault::{self, Point};
@@ -94,18 +95,21 @@ impl Warden {
             return;
         };
         job.stop(state, cause);
-        if matches!(job.phase, JobPhase::Running | JobPhase::Emptying) {
-            self.kill_all(serial);
-        }
+        self.follow_life(serial, Event::Kill);
     }
 
-    pub fn on_grace_over(&mut self, serial: u64) {
-        let running = self
-            .jobs
-            .get(serial)
-            .is_some_and(|job| matches!(job.phase, JobPhase::Running));
-        if running {
-            self.kill_all(serial);
+    /// Tells a forked job's life what happened, and does what it demands.
+    pub fn follow_life(&mut self, serial: u64, event: Event) {
+        let Some(job) = self.jobs.get(serial) else {
+            return;
+        };
+        match job.plan.life.on(event) {
+            Some(Action::Kill) => self.kill_all(serial),
+            Some(Action::KillOthers) => self.kill_others(serial),
+            Some(Action::AwaitOutput) => self.await_output(serial),
+            Some(Action::RecordEnd) => self.record_end(serial),
+            // The others are demanded of jobs that are not forked yet, or by `record_end`.
+            Some(_) | None => {}
         }
     }
 
@@ -132,13 +136,13 @@ impl Warden {
     /// Kills again until the cgroup is seen to be empty, even if the job is recorded as ended by then.
     pub fn kill_again(&mut self, serial: u64) {
         let (cgroup, pause) = match self.jobs.get(serial) {
-            Some(job) if job.empty => return,
+            Some(job) if job.plan.life.is_empty() => return,
             Some(job) => {
                 job.kill_pause = pause_after(job.kill_pause);
                 (&job.cgroup, job.kill_pause)
             }
-            None => match self.jobs.stuck.cgroup(serial) {
-                Some(cgroup) => (cgroup, AGAIN_MOST),
+            None => match self.jobs.find::<Stuck>(serial) {
+                Some(stuck) => (&stuck.cgroup, AGAIN_MOST),
                 None => return,
             },
         };
@@ -161,13 +165,17 @@ impl Warden {
         };
         job.status = Some(status);
         job.exited = Some(Instant::now());
-        if !matches!(job.phase, JobPhase::Running) {
+        let event = match job.cgroup.populated() {
+            Ok(false) => Event::ExitedLast,
+            Ok(true) | Err(_) => Event::Exited,
+        };
+        self.follow_life(serial, event);
+    }
+
+    fn kill_others(&mut self, serial: u64) {
+        let Some(job) = self.jobs.get(serial) else {
             return;
-        }
-        job.phase = JobPhase::Emptying;
-        if matches!(job.cgroup.populated(), Ok(false)) {
-            return self.on_empty(serial, true);
-        }
+        };
         let events = job.cgroup.events();
         job.cgroup_watched = self
             .reactor
@@ -183,34 +191,21 @@ impl Warden {
         let Some(job) = self.jobs.get(serial) else {
             return self.check_stuck(serial);
         };
-        let empty = matches!(job.cgroup.populated(), Ok(false));
-        if empty && matches!(job.phase, JobPhase::Emptying) {
-            self.on_empty(serial, true);
+        if matches!(job.cgroup.populated(), Ok(false)) {
+            self.follow_life(serial, Event::Empty);
         }
     }
 
-    pub fn on_kill_timeout(&mut self, serial: u64) {
-        let stuck = self
-            .jobs
-            .get(serial)
-            .is_some_and(|job| matches!(job.phase, JobPhase::Running | JobPhase::Emptying));
-        if stuck {
-            self.on_empty(serial, false);
-        }
-    }
-
-    fn on_empty(&mut self, serial: u64, verified: bool) {
+    fn await_output(&mut self, serial: u64) {
         let Some(job) = self.jobs.get(serial) else {
             return;
         };
-        job.empty = verified;
-        job.phase = JobPhase::Draining;
         if std::mem::take(&mut job.cgroup_watched) {
             self.reactor.remove(job.cgroup.events());
         }
         if job.totals.is_some() {
             // The broker has all of its output and waits for no notice.
-            self.record_end(serial);
+            self.follow_life(serial, Event::Drained);
         } else {
             self.timers.add(EXITED, Timer::Exited(serial));
         }
@@ -230,21 +225,10 @@ impl Warden {
             return;
         };
         job.totals = Some(totals);
-        match job.phase {
-            JobPhase::Draining => self.record_end(serial),
+        match job.plan.life.is_running() {
             // The job most likely ends soon. Work done now does not delay its end.
-            JobPhase::Running => self.read_steps(serial),
-            JobPhase::Emptying | JobPhase::Recording => {}
-        }
-    }
-
-    pub fn on_drain_timeout(&mut self, serial: u64) {
-        let late = self
-            .jobs
-            .get(serial)
-            .is_some_and(|job| matches!(job.phase, JobPhase::Draining));
-        if late {
-            self.record_end(serial);
+            true => self.read_steps(serial),
+            false => self.follow_life(serial, Event::Drained),
         }
     }
 
@@ -263,13 +247,13 @@ impl Warden {
         if let Err(why) = self.audit.write(record) {
             say!("the end of job {} waits: {why}", meta.job);
             if let Some(job) = self.jobs.get(serial) {
-                job.phase = JobPhase::Recording;
+                job.plan.life.on(Event::LogFull);
                 job.enforced = meta.enforced;
             }
             self.record_later(&why);
             return;
         }
-        let Some(job) = self.jobs.take(serial) else {
+        let Some(mut job) = self.jobs.take::<Job>(serial) else {
             return;
         };
         self.timers.cancel_job(serial);
@@ -281,12 +265,14 @@ impl Warden {
         let visibility =
             failed.then(|| Box::new(sandbox::visibility(job.plan.bound.compiled.profile())));
         self.remember(meta, request, visibility);
-        if !job.empty {
-            self.keep_stuck(serial, job);
-            return;
+        match job.plan.life.on(Event::EndRecorded) {
+            Some(Action::Release) => {
+                self.uids.give_back(job.plan.into_draft().uid);
+                self.release_ended(job.process, job.cgroup);
+            }
+            // Without a verified kill, the uid belongs to no other job.
+            _ => self.keep_stuck(serial, job),
         }
-        self.uids.give_back(job.plan.into_draft().uid);
-        self.release_ended(job.process, job.cgroup);
     }
 
     /// Remembers an ended job and may forget older ones. `visibility`: what the profile allowed, if the job ran and
@@ -323,22 +309,6 @@ impl Warden {
         }
     }
 
-    /// Records the end of a job that was recorded but could not be forked. Returns the refusal for the caller.
-    pub fn fail_fork(&mut self, plan: Box<Plan>, error: &remit_confine::Error) -> Refusal {
-        let cause = format!("{}; nothing ran", chain(error));
-        let record = unrun_record(&plan, State::NotStarted, &cause);
-        match self.audit.write(record) {
-            Ok(()) => self.release_plan(plan),
-            // The ledger keeps the job, so the next start records its end.
-            Err(why) => {
-                say!("cannot record the end of job {}: {why}", plan.job);
-                let draft = plan.into_draft();
-                self.release_prepared(draft.ready, draft.uid);
-            }
-        }
-        Refusal::new(Code::NotStarted, cause)
-    }
-
     /// Retries a record later. A failed sink is not watched, because it might always be ready.
     pub fn record_later(&mut self, why: &Unwritten) {
         if matches!(why, Unwritten::Later) {
@@ -350,16 +320,10 @@ impl Warden {
     }
 
     pub fn record_waiting_ends(&mut self) {
-        let waiting = self
-            .jobs
-            .live()
-            .filter(|(_, job)| matches!(job.phase, JobPhase::Recording));
-        let waiting: Vec<u64> = waiting.map(|(serial, _)| serial).collect();
-        for serial in waiting {
-            self.record_end(serial);
+        for serial in self.jobs.serials() {
+            self.follow_life(serial, Event::LogReady);
         }
         self.record_waiting_unrun();
-        self.record_waiting_request_ends();
     }
 }
 

@@ -1,13 +1,13 @@
 //! Tracks jobs that are recorded as ended while a process of theirs is stuck in the kernel. Each keeps its slot and
 //! its uid until no process is left. Nothing waits for it.
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use remit_confine::{Cgroup, sys};
 
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
+use crate::job::life::{Action, Event, Life};
 use crate::job::table::Job;
 use crate::job::termination::AGAIN_MOST;
 use crate::job::uid_pool::JobUid;
@@ -16,29 +16,12 @@ use crate::state::Warden;
 
 #[derive(Debug)]
 pub struct Stuck {
-    owner: u32,
+    pub owner: u32,
     uid: JobUid,
     /// The first process, unless it is reaped.
     first: Option<(i32, OwnedFd)>,
-    cgroup: Cgroup,
-}
-
-#[derive(Debug, Default)]
-pub struct StuckJobs(BTreeMap<u64, Stuck>);
-
-impl StuckJobs {
-    /// The users whose slots they take.
-    pub fn owners(&self) -> impl Iterator<Item = u32> {
-        self.0.values().map(|stuck| stuck.owner)
-    }
-
-    pub fn cgroup(&self, serial: u64) -> Option<&Cgroup> {
-        self.0.get(&serial).map(|stuck| &stuck.cgroup)
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
+    pub cgroup: Cgroup,
+    life: Life,
 }
 
 impl Warden {
@@ -54,15 +37,16 @@ impl Warden {
             uid: draft.uid,
             first,
             cgroup,
+            life: draft.life,
         };
-        self.jobs.stuck.0.insert(serial, stuck);
+        self.jobs.insert(serial, stuck);
         self.timers.add(AGAIN_MOST, Timer::KillAgain(serial));
         // The state may have changed before it was watched.
         self.check_stuck(serial);
     }
 
     pub fn on_stuck_exited(&mut self, serial: u64) {
-        let Some(stuck) = self.jobs.stuck.0.get_mut(&serial) else {
+        let Some(stuck) = self.jobs.find_mut::<Stuck>(serial) else {
             return;
         };
         if let Some((pid, pidfd)) = &stuck.first {
@@ -79,17 +63,18 @@ impl Warden {
     }
 
     pub fn check_stuck(&mut self, serial: u64) {
-        let empty = self.jobs.stuck.0.get(&serial).is_some_and(|stuck| {
-            stuck.first.is_none() && matches!(stuck.cgroup.populated(), Ok(false))
-        });
-        if empty {
+        let Some(stuck) = self.jobs.find_mut::<Stuck>(serial) else {
+            return;
+        };
+        let empty = stuck.first.is_none() && matches!(stuck.cgroup.populated(), Ok(false));
+        if empty && stuck.life.on(Event::Empty) == Some(Action::Release) {
             self.release_stuck(serial);
         }
     }
 
     /// No process is left: frees the slot and the uid.
     fn release_stuck(&mut self, serial: u64) {
-        let Some(stuck) = self.jobs.stuck.0.remove(&serial) else {
+        let Some(stuck) = self.jobs.take::<Stuck>(serial) else {
             return;
         };
         self.timers.cancel(Timer::KillAgain(serial));

@@ -14,7 +14,7 @@ use remit_confine::Limits;
 use remit_policy::{ArgvElement, Command, Terms};
 
 use super::runtime::Runtime;
-use crate::config::JobLimits;
+use crate::config::MachineLimits;
 use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat, element};
 use crate::request::summary::RequestSummary;
 use crate::request::validated::{Call, What};
@@ -24,7 +24,7 @@ use crate::sandbox::{Compiled, Sandboxes, limits_in};
 pub struct PolicyContext<'a> {
     pub digest: &'a str,
     pub sandboxes: &'a Sandboxes,
-    pub limits: &'a JobLimits,
+    pub limits: &'a MachineLimits,
 }
 
 /// Everything that is executed, to the last byte.
@@ -89,7 +89,7 @@ impl BoundCall {
         };
         Ok(Self {
             env: remit_policy::environment(terms, &call.env)?,
-            runtime: Runtime::new(call.runtime_s, setting.limits, profile, command)?,
+            runtime: Runtime::new(call.runtime_s, &setting.limits.job, profile, command)?,
             limits: limits_in(profile, limits),
             compiled: setting.sandboxes.get(profile)?,
             asked: Rc::new(RequestSummary::bound(

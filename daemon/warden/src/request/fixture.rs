@@ -6,13 +6,13 @@ use remit_link::{Spec, SpecWhat};
 use remit_policy::{MachineTable, Policy, Source};
 
 use super::PolicyContext;
-use crate::config::JobLimits;
+use crate::config::MachineLimits;
 use crate::sandbox::{Sandboxes, Workshop};
 
 pub struct Scene {
     pub policy: Policy,
     sandboxes: Sandboxes,
-    pub limits: JobLimits,
+    pub limits: MachineLimits,
 }
 
 impl Scene {
@@ -22,7 +22,7 @@ impl Scene {
             text: policy.into(),
         };
         let (policy, _) = remit_policy_compile::load(&[source], machine).unwrap();
-        let limits = JobLimits::default();
+        let limits = MachineLimits::default();
         let workshop = Workshop::new(Kernel::probe().unwrap(), Vec::new(), limits.clone(), false);
         Self {
             sandboxes: Sandboxes::of(&policy, Ok(&workshop)),

@@ -36,7 +36,8 @@ impl Draft {
             path,
             bound,
             call,
-            // Positions in queues and tables.
+            // Its stage, and positions in queues and tables.
+            life: _,
             number: _,
             waited: _,
             held: _,

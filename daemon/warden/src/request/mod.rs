@@ -19,6 +19,7 @@ use remit_policy::{Approval, Basis, Grant, PATH_DIRS};
 use crate::approval::AsFound;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
+use crate::job::life::Life;
 use crate::job::uid_pool::JobUid;
 use crate::sandbox::PreforkedJob;
 
@@ -51,6 +52,7 @@ pub struct NewJob {
 #[derive(Debug)]
 pub struct Draft {
     pub job: JobId,
+    pub life: Life,
     /// Number in the order of all jobs, also across restarts.
     pub number: u64,
     /// Unique to this job, even if its program runs as another user.
@@ -119,6 +121,12 @@ impl Plan {
         Ok(())
     }
 
+    /// Returns whether the approval has expired.
+    pub fn is_late(&self, now: Duration) -> bool {
+        let approved = self.approved.as_ref();
+        approved.is_some_and(|approved| approved.deadline <= now)
+    }
+
     /// Gives up the right to execute.
     pub fn into_draft(self) -> Draft {
         self.draft
@@ -145,6 +153,7 @@ impl Draft {
         let path = PATH_DIRS.iter().filter_map(|dir| CString::new(*dir).ok());
         Self {
             job,
+            life: Life::new(),
             number,
             uid,
             ready,

@@ -194,7 +194,7 @@ fn unknown_argument_is_refused_after_grant() {
     assert!(bind(with_stdin(count()), stdin()).is_ok());
     assert_eq!(
         bind(count(), Vec::new()).unwrap().runtime.seconds,
-        scene.limits.runtime_s
+        scene.limits.job.runtime_s
     );
     let refused = code(bind(with_stdin(backup()), stdin()));
     assert_eq!(refused, (Code::InvalidArgs, "stdin".into()));

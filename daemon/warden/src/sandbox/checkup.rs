@@ -336,7 +336,7 @@ impl Warden {
             cgroup: self.sandbox.cgroup(),
             controllers,
             missing_controllers,
-            lowered_limits: self.sandbox.lowered(&self.config.limits.limits()),
+            lowered_limits: self.sandbox.lowered(&self.limits.limits()),
             audit: self.audit.sink().to_owned(),
             audit_error: recorded.err().map(|why| why.to_string()),
             profiles,

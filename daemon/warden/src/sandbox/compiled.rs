@@ -13,7 +13,7 @@ use remit_confine::{
 use remit_policy::{Base, Listed, Policy, Profile, User};
 
 use super::ConfinedBase;
-use crate::config::JobLimits;
+use crate::config::MachineLimits;
 use crate::startup::error::chain;
 
 /// A profile and its sandbox. A job keeps it until its end, even if the policy changes.
@@ -53,13 +53,13 @@ impl Compiled {
 pub struct Workshop {
     kernel: Kernel,
     groups: Vec<u32>,
-    limits: JobLimits,
+    limits: MachineLimits,
     /// The kernel's audit gets what the sandboxes refuse.
     is_audited: bool,
 }
 
 impl Workshop {
-    pub fn new(kernel: Kernel, groups: Vec<u32>, limits: JobLimits, is_audited: bool) -> Self {
+    pub fn new(kernel: Kernel, groups: Vec<u32>, limits: MachineLimits, is_audited: bool) -> Self {
         Self {
             kernel,
             groups,
@@ -96,7 +96,7 @@ impl Workshop {
     }
 }
 
-pub fn limits_in(profile: &Profile, limits: JobLimits) -> Limits {
+pub fn limits_in(profile: &Profile, limits: MachineLimits) -> Limits {
     let limits = match shares_a_user(profile) {
         true => limits.of_a_users_job(),
         false => limits,

@@ -57,11 +57,11 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::JobLimits;
+    use crate::config::MachineLimits;
 
     #[test]
     fn each_limit_names_what_holds_it() {
-        let limits = JobLimits::default().limits();
+        let limits = MachineLimits::default().limits();
         let clamped = [Clamped {
             name: "nofile",
             asked: 1024,

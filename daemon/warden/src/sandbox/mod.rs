@@ -27,7 +27,7 @@ use remit_policy::{Base, Policy, Profile};
 
 use crate::audit::Recorded;
 use crate::audit::kernel_audit::KernelAudit;
-use crate::config::{Config, Need};
+use crate::config::{Config, MachineLimits, Need};
 use crate::identity::user_names::optional_group;
 use crate::job::uid_pool::JobUid;
 use crate::request::Plan;
@@ -91,7 +91,7 @@ impl SandboxManager {
     /// Builds all sandbox layers and runs the self-test of each base. A failure refuses that base, not the start: an
     /// administrator can ask for the reason. `closing` closes the output of jobs. Fails if this machine lacks what
     /// `sandbox.require` names.
-    pub fn set_up(config: &Config, closing: Closing) -> Result<Self, Fatal> {
+    pub fn set_up(config: &Config, limits: MachineLimits, closing: Closing) -> Result<Self, Fatal> {
         let release = Kernel::release().map_err(|error| Fatal::System(chain(&error)))?;
         let kernel_audit = KernelAudit::ask(config.audit.kernel);
         let host_support = match HostSupport::set_up(config, closing) {
@@ -113,7 +113,7 @@ impl SandboxManager {
         let workshop = Workshop::new(
             host_support.kernel().clone(),
             groups.collect(),
-            config.limits.clone(),
+            limits,
             kernel_audit.is_heard(),
         );
         // The last uid of the range: no job has it before the others were used.

@@ -5,7 +5,6 @@ pub(crate) mod error;
 pub(crate) mod fault;
 pub(crate) mod process_reset;
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
 use std::time::Instant;
@@ -18,7 +17,7 @@ use crate::approval::grants::Grants;
 use crate::approval::{self, Approvals, notification};
 use crate::audit::rate_limit::Floods;
 use crate::audit::{Audit, Event, Record};
-use crate::config;
+use crate::config::MachineLimits;
 use crate::event_loop::timers::Timers;
 use crate::identity::arrivals::Arrivals;
 use crate::identity::listeners::Listeners;
@@ -34,10 +33,9 @@ use crate::state_dir::ledger::Ledger;
 use crate::state_dir::lock::State;
 
 use crate::audit::refusals::Refusals;
-use crate::config::policy_reload;
+use crate::config::policy_reload::{self, Loaded};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::identity::sessions::Sessions;
-use crate::job::queue::Queue;
 use crate::job::uid_pool::JobUids;
 use crate::sandbox::SandboxManager;
 use crate::service::sd_notify::Notify;
@@ -52,16 +50,17 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         return Err(Fatal::Unavailable("remitd must be started by root".into()));
     }
     let signals = process_reset::normalise()?;
-    let mut config = config::load(&args.config)?;
-    config.limits.machine = config::machine_memory();
-    config.limits.watches = config::machine_watches();
+    let Loaded {
+        live: policy,
+        settings: config,
+    } = policy_reload::load_now(&args)?;
+    policy.warnings.iter().for_each(|line| say!("{line}"));
+    let limits = MachineLimits::of(config.limits.clone());
     process_reset::enough_descriptors(config.jobs.max, config.jobs.queue)?;
     let ids = user_names::user("accounts.broker", &config.accounts.broker)?;
     let clients = user_names::group("accounts.socket_group", &config.accounts.socket_group)?;
     let admins = user_names::group("accounts.admin_group", &config.accounts.admin_group)?;
     user_names::check_range(config.jobs.uid_first, config.jobs.uid_count)?;
-    let policy = policy_reload::load_now(&args)?;
-    policy.warnings.iter().for_each(|line| say!("{line}"));
     let state = State::take(&args.state, ids)?;
     if let Err(error) = policy_reload::save_names(state.dir(), &policy.last_known) {
         say_error!("cannot save the users and groups of denials for the next start: {error}");
@@ -69,7 +68,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     let ledger = Ledger::open_file(state.dir()).map_err(Fatal::call("cannot open the ledger"))?;
     let grants = Grants::open(state.dir())?;
     let broker = Broker::find(ids, &state, config.output.clone())?;
-    let sandbox = SandboxManager::set_up(&config, broker.sink().closing_output())?;
+    let sandbox = SandboxManager::set_up(&config, limits.clone(), broker.sink().closing_output())?;
     if let Some(why) = sandbox.refused() {
         say_error!("nothing will run in {why}");
     }
@@ -97,6 +96,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         uids: JobUids::new(config.jobs.uid_first, config.jobs.uid_count),
         args,
         config,
+        limits,
         state,
         names: UserNames::read(),
         reactor,
@@ -105,8 +105,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         listeners,
         admins: Admins::new(admins),
         sessions: Sessions::default(),
-        jobs: Jobs::default(),
-        queue: Queue::default(),
+        jobs: Jobs::new(),
         ledger,
         approvals: Approvals::open(&random).map_err(Fatal::call("no random bytes"))?,
         people: notification::rate_window(),
@@ -126,7 +125,6 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         self_test: None,
         broker,
         gate,
-        parked: VecDeque::new(),
         accepting: false,
         announced: false,
         stopped_by: None,
@@ -165,8 +163,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
 
 /// Runs `--check`: reports everything that can be checked without a change to the machine.
 fn check(args: &Args) -> Result<(), Fatal> {
-    config::load(&args.config)?;
-    let policy = policy_reload::load_now(args)?;
+    let policy = policy_reload::load_now(args)?.live;
     let right = format!(
         "configuration and policy are valid; policy {}",
         policy.digest

@@ -2,20 +2,18 @@
 //! and a large daemon run at the same time and are called in turns. The small one never changes.
 
 mod pair;
-mod setting;
 
 use remit_common::outcome::State;
 use remit_common::wire::{Reply, Request, Run, What};
 use serde::Serialize;
 
 use crate::args::Args;
-use crate::growth::pair::{Cost, Side, compare};
-use crate::growth::setting::{LISTED, PATHS, PLAIN, SMALL, Size};
+use crate::growth::pair::{Cost, LISTED, PATHS, PLAIN, SMALL, Side, Size, compare};
 use crate::section::{Section, mib, ms, ratio};
 use crate::stage::Stage;
 use crate::usage::Daemon;
 use crate::{Failure, lanes};
-pub use setting::jobs;
+pub use pair::jobs;
 
 const ROUNDS: usize = 600;
 pub const ALIVE: usize = 1000;

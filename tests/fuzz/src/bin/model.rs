@@ -1,13 +1,19 @@
 //! Compiled policies, as the compiler sends them: any bytes are refused, or are a policy that answers and that stays
-//! the same when encoded again. The same bytes as a message are a message or an error.
+//! the same when encoded again. The same bytes as a message are a message or an error, as settings are settings or an
+//! error.
 #![no_main]
 
 use remit_policy::exchange::{FromCompiler, ToCompiler, receive};
 use remit_policy::{Ask, CallerIds, Policy};
+use remit_settings::Config;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = receive::<FromCompiler>(&mut &bytes[..]);
     let _ = receive::<ToCompiler>(&mut &bytes[..]);
+    if let Ok(settings) = Config::decode(bytes) {
+        assert_eq!(Config::decode(&settings.encode()).as_ref(), Ok(&settings));
+        let _ = settings.check();
+    }
     let Ok(policy) = Policy::decode(bytes) else {
         return;
     };

@@ -176,7 +176,7 @@ impl Spool {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(error) => {
                 let name = text::line(name, 64);
-                tracing::warn!(name, %error, "cannot remove a spool file");
+                tracing::warn!("'{name}': cannot remove a spool file: {error}");
             }
         }
     }

@@ -19,7 +19,7 @@ impl Spool {
     pub fn sweep(&self, known: impl Fn(JobId) -> bool) {
         let names = match self.names() {
             Ok(names) => names,
-            Err(error) => return tracing::warn!(%error, "cannot list the spool"),
+            Err(error) => return tracing::warn!("cannot list the spool: {error}"),
         };
         let mut odd = Vec::new();
         for name in names {

@@ -32,6 +32,7 @@ use crate::approval::grants::two_clock_expiry::Moment;
 use crate::audit::{Event, Record};
 use crate::event_loop::timers::Timer;
 use crate::identity::peer::Subject;
+use crate::job::state::Parked;
 use crate::request::Call;
 use crate::service::log::{self, Weight};
 use crate::startup::error::Fatal;
@@ -288,14 +289,15 @@ impl Warden {
     }
 
     fn is_awaited_by_job(&self, number: u64) -> bool {
-        let queued = self.queue.iter().map(|waiting| &waiting.plan);
-        let mut plans = queued.chain(self.parked.iter().map(|(_, plan)| plan));
+        let queued = self.jobs.waiting().map(|waiting| &waiting.plan);
+        let parked = self.jobs.all::<Parked>();
+        let mut plans = queued.chain(parked.map(|(_, parked)| &parked.plan));
         plans.any(|plan| is_by(plan.basis(), number))
     }
 
     /// Ends jobs that wait for a slot. [`Self::recheck_grant`] later refuses jobs that wait for their record.
     pub fn void_jobs_of_grant(&mut self, number: u64, why: &str) {
-        let waiting = self.queue.iter().map(|waiting| &waiting.plan);
+        let waiting = self.jobs.waiting().map(|waiting| &waiting.plan);
         let waiting = waiting.filter(|plan| is_by(plan.basis(), number));
         let jobs: Vec<_> = waiting.map(|plan| plan.job).collect();
         for job in jobs {

@@ -11,7 +11,6 @@ use crate::approval::grants::two_clock_expiry::Moment;
 use crate::state_dir::framed_file::quarantine::{self, Damage};
 use crate::state_dir::framed_file::{self, Snapshot};
 
-/// Another version has another number.
 const MAGIC: &[u8; 16] = b"remit grants v1\n";
 /// Bytes. All grants that can be given fit.
 const MOST: u64 = 8 << 20;

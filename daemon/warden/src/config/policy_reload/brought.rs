@@ -10,8 +10,8 @@ use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source, 
 use remit_policy_files::{Compile, LastKnown, Loaded, Names, Owners};
 use serde::{Deserialize, Serialize};
 
-use super::{Changes, Live, PolicyErrors, compiler, names_file};
-use crate::config::{self, Config};
+use super::{Changes, Live, PolicyErrors, compiler, names_file, settings};
+use crate::config::Config;
 use crate::identity::accounts::{People, Question};
 use crate::identity::user_names;
 use crate::startup::arguments::Args;
@@ -19,9 +19,8 @@ use crate::startup::error::Fatal;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Brought {
-    pub settings: String,
+    pub settings: Config,
     pub files: Vec<String>,
-    /// The policy, encoded.
     pub model: Bytes,
     /// For the author of the policy.
     pub warnings: Vec<String>,
@@ -41,8 +40,9 @@ impl Brought {
         people: &Question,
     ) -> Result<Self, PolicyErrors> {
         let old = live.map(|(live, running)| (&live.policy, running));
-        let settings = config::read(&args.config)?;
-        let config = config::parse_file(&args.config, &settings)?;
+        // The range of a running daemon is known to be free. At the start it is what `remit.toml` says.
+        let id = old.map_or(compiler::OVERFLOW_ID, |(_, running)| running.jobs.uid_first);
+        let config = settings::load(&args.config, id)?;
         if old.is_some() {
             judge(&config).map_err(|error| error.to_string())?;
         }
@@ -57,16 +57,15 @@ impl Brought {
             },
         };
         let changes = RefCell::default();
-        // The range of a running daemon is known to be free. A check puts nothing in force, and a container may lack
-        // the range.
-        let id = match args.check {
-            true => compiler::OVERFLOW_ID,
-            false => old.map_or(&config, |(_, running)| running).jobs.uid_first,
+        // A check puts nothing in force, and a container may lack the range.
+        let id = match (args.check, old) {
+            (false, None) => config.jobs.uid_first,
+            _ => id,
         };
         let compile = |sources: &[Source], machine: &dyn Machine| {
             let before = old.as_ref().map(|(policy, _)| *policy);
             let compiled = compiler::compile(sources, machine, before, id)?;
-            changes.replace(Changes::of(&compiled.changes));
+            changes.replace(Changes::new(&compiled.changes));
             Ok((compiled.policy, compiled.warnings))
         };
         let loaded = load(&vendor, &admin, &names, &compile).map_err(|why| {
@@ -79,8 +78,8 @@ impl Brought {
         })?;
         let mut unsure = Vec::new();
         // The running settings apply until a restart and the new ones after it. The policy must fit both.
-        let settings_of = old.map(|(_, running)| running).into_iter().chain([&config]);
-        for config in settings_of {
+        let running = old.map(|(_, running)| running);
+        for config in running.into_iter().chain([&config]) {
             match taken(&loaded.policy, config).as_slice() {
                 [] => {}
                 found => return Err(lines(found).join("\n")),
@@ -119,7 +118,7 @@ impl Brought {
         }
         let sources = loaded.sources.into_iter();
         Ok(Self {
-            settings,
+            settings: config,
             changes: changes.take(),
             files: sources.map(|source| source.name).collect(),
             model: loaded.policy.encode().into(),

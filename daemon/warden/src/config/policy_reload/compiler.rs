@@ -1,6 +1,6 @@
-//! Starts the process that compiles a policy, and answers its questions. It runs with a uid that no account has, in a
-//! sandbox of its own, with no descriptor but two pipes. The child that reads the files does this: the loop never waits for it, and kills
-//! both if they take too long.
+//! Starts the process that parses `remit.toml` or compiles a policy, and answers its questions. It runs with a uid that no
+//! account has, in a sandbox of its own, with no descriptor but two pipes. The child that reads the files does this: the
+//! loop never waits for it, and kills both if they take too long.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -16,15 +16,17 @@ use nix::unistd::pipe2;
 use remit_common::caps;
 use remit_confine::{spawn_service, sys};
 use remit_policy::exchange::{FromCompiler, ToCompiler, receive, send};
-use remit_policy::{Diagnostic, Machine, Policy, Severity, Source};
+use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source};
 
+use super::PolicyErrors;
+use crate::config::Config;
 use crate::service::program::{self, c_string, environment, wait_for_exit};
 use crate::startup::error::{Fatal, chain};
 
 const PROGRAM: &str = "remit-compiler";
-/// The kernel's own uid and gid for those without an account (user_namespaces(7)).
+/// The kernel's own uid and gid for those without an account (user_namespaces(7)). It owns no file.
 pub const OVERFLOW_ID: u32 = 65_534;
-/// Time for one policy, without the answers to its questions. A policy at all its limits needs two seconds.
+/// Time for one answer, without the answers to its questions. A policy at all its limits needs two seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Maximum number of findings: a compiler that works reports fewer.
 const FINDINGS: usize = 512;
@@ -32,7 +34,36 @@ const FINDINGS: usize = 512;
 const ASKED: usize = 64 << 20;
 const QUESTION: usize = 16;
 
-/// What a policy became.
+/// Parses the text of `remit.toml`. Its bounds are not checked. Fails with sentences.
+pub fn settings(file: String, text: String, id: u32) -> Result<Config, PolicyErrors> {
+    let unusable = |why| {
+        format!(
+            "cannot use '{file}': '{PROGRAM}' {why}; see its lines in the journal, then try again"
+        )
+    };
+    let request = ToCompiler::Settings {
+        release: remit_common::RELEASE.to_owned(),
+        file: file.clone(),
+        text,
+    };
+    match run(&request, &MachineTable::default(), id).map_err(unusable)? {
+        FromCompiler::Settings(bytes) => {
+            Config::decode(&bytes).map_err(|why| unusable(format!("sent no settings: {why}")))
+        }
+        FromCompiler::Refused(found) => {
+            let found = refusal(found).map_err(unusable)?;
+            Err(found
+                .iter()
+                .map(Diagnostic::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"))
+        }
+        FromCompiler::Asks(_) | FromCompiler::Compiled { .. } => {
+            Err(unusable("sent something other than settings".to_owned()))
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct CompiledPolicy {
     pub policy: Policy,
@@ -67,9 +98,10 @@ pub fn compile(
                 changes,
             }))
         }
-        FromCompiler::Refused(found) if found.is_empty() => Err("gave no reason".to_owned()),
-        FromCompiler::Refused(found) => are_bounded(found).map(Err),
-        FromCompiler::Asks(_) => Err("asked instead of an answer".to_owned()),
+        FromCompiler::Refused(found) => refusal(found).map(Err),
+        FromCompiler::Asks(_) | FromCompiler::Settings(_) => {
+            Err("sent something other than a policy".to_owned())
+        }
     });
     answer.unwrap_or_else(|why| {
         let text = format!(
@@ -78,6 +110,14 @@ pub fn compile(
         );
         Err(vec![Diagnostic::whole(Severity::Error, "policy", text)])
     })
+}
+
+/// A refusal without a reason is none.
+fn refusal(found: Vec<Diagnostic>) -> Result<Vec<Diagnostic>, String> {
+    match found.is_empty() {
+        true => Err("gave no reason".to_owned()),
+        false => are_bounded(found),
+    }
 }
 
 /// Findings are printed on terminals and recorded.

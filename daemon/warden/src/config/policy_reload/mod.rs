@@ -1,15 +1,15 @@
-//! Loads the policy. A child reads the files, looks up the names and has the policy compiled by a process without rights. The
-//! warden decodes its answer. The loop never waits for a disk or a directory service. A reload also reads `remit.toml`. Its values apply
-//! from the next start, but a value that would prevent that start must be reported now.
+//! Loads `remit.toml` and the policy. A child reads the files and looks up the names. Processes without rights parse the
+//! texts. The warden decodes the answer. The loop never waits for a disk or a directory service. What a reload finds in
+//! `remit.toml` applies from the next start, but a value that would prevent that start must be reported now.
 
 mod brought;
 mod compiler;
 mod names_file;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -21,7 +21,7 @@ use remit_policy::Policy;
 use remit_policy_files::LastKnown;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::identity::accounts::{People, Question};
 use crate::identity::peer::Subject;
 use crate::startup::arguments::Args;
@@ -54,7 +54,6 @@ pub struct Loaded {
 #[derive(Debug)]
 pub struct Loading {
     answer: Answer,
-    config: PathBuf,
     /// Another load was requested meanwhile.
     pub again: bool,
     /// Requester; `None` for a signal.
@@ -116,7 +115,7 @@ impl Live {
 
 impl Loading {
     /// Forks the child. It reads the files, looks up `people`, and compares with the policy and settings of `live` as
-    /// of now. Without `live` it does not check `remit.toml`: the start-up does that.
+    /// of now. Without `live` it does not look up the accounts of `remit.toml`: the start-up does that.
     pub fn start(
         args: &Args,
         live: Option<(&Live, &Config)>,
@@ -130,7 +129,6 @@ impl Loading {
         match answer {
             Ok(answer) => Ok(Self {
                 answer,
-                config: args.config.clone(),
                 again: false,
                 asked: asked.cloned(),
                 is_unasked: false,
@@ -152,12 +150,7 @@ impl Loading {
             Ok(Some(bytes)) => Some(
                 postcard::from_bytes::<Result<Brought, PolicyErrors>>(&bytes)
                     .map_err(|_| "the child that reads the policy died".to_owned())
-                    .and_then(|brought| {
-                        let brought = brought?;
-                        let settings = config::parse_file(&self.config, &brought.settings)?;
-                        let live = make(brought)?;
-                        Ok(Loaded { live, settings })
-                    }),
+                    .and_then(|brought| make(brought?)),
             ),
             Err(error) => Some(Err(chain(&error))),
         }
@@ -171,13 +164,13 @@ fn limit_memory() -> Result<(), PolicyErrors> {
         .map_err(|errno| format!("cannot limit the memory of the load: {errno}"))
 }
 
-/// Loads and waits, for start-up and `--check`. Uses a child too, because looking up names creates threads.
-pub fn load_now(args: &Args) -> Result<Live, Fatal> {
+/// Loads both and waits, for start-up and `--check`. Uses a child too, because looking up names creates threads.
+pub fn load_now(args: &Args) -> Result<Loaded, Fatal> {
     let mut loading = Loading::start(args, None, &Question::default(), None)?;
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(read) = loading.read() {
-            return read.map(|loaded| loaded.live).map_err(Fatal::Config);
+            return read.map_err(Fatal::Config);
         }
         let left = end.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(loading.fd(), PollFlags::POLLIN)];
@@ -197,10 +190,10 @@ pub fn late() -> PolicyErrors {
     )
 }
 
-fn make(brought: Brought) -> Result<Live, PolicyErrors> {
+fn make(brought: Brought) -> Result<Loaded, PolicyErrors> {
     let policy = Policy::decode(&brought.model)
         .map_err(|why| format!("the child that reads the policy sent none: {why}"))?;
-    Ok(Live {
+    let live = Live {
         digest: policy.digest().to_owned(),
         policy,
         files: brought.files,
@@ -209,7 +202,9 @@ fn make(brought: Brought) -> Result<Live, PolicyErrors> {
         named: brought.named,
         last_known: brought.last_known,
         changes: brought.changes,
-    })
+    };
+    let settings = brought.settings;
+    Ok(Loaded { live, settings })
 }
 
 /// Bytes of one line.
@@ -224,7 +219,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    pub fn of(all: &[String]) -> Self {
+    pub fn new(all: &[String]) -> Self {
         let lines = all.iter().take(caps::POLICY_CHANGES);
         Self {
             lines: lines

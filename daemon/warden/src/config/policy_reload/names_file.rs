@@ -9,7 +9,6 @@ use remit_policy_files::LastKnown;
 
 use crate::state_dir::framed_file::Snapshot;
 
-/// Another version has another number.
 const MAGIC: &[u8; 15] = b"remit names v1\n";
 const MOST: u64 = 64 << 20;
 

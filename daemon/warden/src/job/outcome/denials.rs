@@ -84,11 +84,11 @@ pub fn of(seen: Seen, profile: &str, limits: &Limits) -> Vec<Denial> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::JobLimits;
+    use crate::config::MachineLimits;
 
     #[test]
     fn each_limit_has_its_answer() {
-        let limits = JobLimits::default().limits();
+        let limits = MachineLimits::default().limits();
         let denied = |seen| -> Vec<String> {
             let all = of(seen, "read", &limits);
             assert!(

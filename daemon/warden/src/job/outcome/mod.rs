@@ -58,7 +58,8 @@ pub fn ending(job: &Job) -> Ending {
         ),
         false => cause,
     };
-    let cause = match job.empty {
+    let is_empty = job.plan.life.is_empty();
+    let cause = match is_empty {
         true => cause,
         false => {
             format!("{cause}; one of its processes is stuck in the kernel and occupies the slot")
@@ -80,7 +81,7 @@ pub fn ending(job: &Job) -> Ending {
         exit,
         signal,
         cause,
-        kill_verified: job.empty,
+        kill_verified: is_empty,
         cpu_usec: usage.map_or(0, |usage| usage.cpu_usec),
         memory_peak: peak.or(usage.map(|usage| usage.maxrss_bytes)).unwrap_or(0),
         runtime_ms: timers::millis(job.runtime()),

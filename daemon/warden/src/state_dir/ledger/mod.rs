@@ -26,7 +26,6 @@ pub use slot::tests::facts;
 use slot::{EndNote, LedgerSlot, SLOT, Started, Write};
 pub use slot::{Ended, Entry, FoundJob, Past, QueuedFor};
 
-/// Another version has another number.
 const MAGIC: &[u8; 16] = b"remit ledger v4\n";
 /// More than all jobs that run, wait or are remembered can need. A larger file is damaged.
 const SLOTS: u64 = 1 << 16;
@@ -105,17 +104,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes a plan that has to wait, before it is recorded. If this fails, the plan must not be kept.
-    pub fn queue(&mut self, plan: &Plan) -> io::Result<()> {
-        match self.taken.contains_key(&plan.job) {
+    /// Writes a job that has to wait, before it is recorded. If this fails, it must not be kept, and nobody be asked.
+    pub fn queue(&mut self, draft: &Draft, queued_for: QueuedFor) -> io::Result<()> {
+        match self.taken.contains_key(&draft.job) {
             true => Ok(()),
-            false => self.write_entry(plan, QueuedFor::Slot),
+            false => self.write_entry(draft, queued_for),
         }
-    }
-
-    /// Writes a request that has to wait, before it is recorded. If this fails, nobody must be asked.
-    pub fn ask(&mut self, draft: &Draft) -> io::Result<()> {
-        self.write_entry(draft, QueuedFor::Approval)
     }
 
     /// Writes how a job ended, just before that is recorded.

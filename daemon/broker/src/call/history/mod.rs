@@ -1,0 +1,125 @@
+//! Short record of what each user did, for them and for auditors. It is not a second audit log: the warden writes a
+//! record to the audit log first, and nothing depends on this copy. A failure here is logged and delays or refuses
+//! nothing.
+
+mod frame;
+mod page;
+mod store;
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{HistoryPage, HistoryQuery};
+use remit_link::{HistoryMark, HistoryRecord, Owner};
+
+use tokio::task::spawn_blocking;
+
+use page::HistoryScope;
+use store::{HistoryFiles, HistoryStore};
+
+/// The warden forgets stored entries this many at a time: a message for each would wake it once more for each job.
+const BATCH: u64 = 64;
+
+#[derive(Debug)]
+pub struct History {
+    store: Result<RefCell<HistoryStore>, String>,
+    /// Entries since the last [`Self::store`] that returned a number.
+    unreported: Cell<u64>,
+    /// A failure to write or to read was logged already.
+    failing: Cell<bool>,
+    unreadable: Cell<bool>,
+    reported_damage: Cell<bool>,
+}
+
+impl History {
+    pub fn open(dir: Option<&Path>) -> Self {
+        let store = match dir {
+            Some(dir) => HistoryStore::open(dir).map(RefCell::new),
+            None => Err("it has no directory".to_owned()),
+        };
+        if let (Some(_), Err(why)) = (dir, &store) {
+            tracing::warn!("cannot keep a history: {why}");
+        }
+        Self {
+            store,
+            unreported: Cell::new(0),
+            failing: Cell::new(false),
+            unreadable: Cell::new(false),
+            reported_damage: Cell::new(false),
+        }
+    }
+
+    pub fn newest(&self) -> Option<HistoryMark> {
+        self.store.as_ref().ok()?.borrow().newest()
+    }
+
+    /// Stores an entry. Returns its number if the warden must learn that all up to it are stored.
+    pub fn store(&self, record: &HistoryRecord) -> Option<u64> {
+        if let Ok(store) = &self.store {
+            let written = store.borrow_mut().add(record);
+            let is_failing = written.is_err();
+            if let Err(error) = written
+                && !self.failing.get()
+            {
+                tracing::warn!("the history cannot be written (the audit log is): {error}");
+            }
+            self.failing.set(is_failing);
+        }
+        let unreported = (self.unreported.get() + 1) % BATCH;
+        self.unreported.set(unreported);
+        (unreported == 0).then_some(record.seq)
+    }
+
+    fn files(&self) -> Result<HistoryFiles, String> {
+        let store = self.store.as_ref().map_err(Clone::clone)?;
+        store.borrow().files().map_err(|error| error.to_string())
+    }
+
+    /// Answers a user's question. Only the log has the reason of a failure, because it names paths and disks.
+    pub async fn own_page(
+        &self,
+        owner: Owner,
+        query: HistoryQuery,
+    ) -> Result<HistoryPage, Refusal> {
+        let page = self.page(HistoryScope::Own(owner), query).await;
+        page.map_err(|_| unread("the history cannot be read".to_owned()))
+    }
+
+    pub async fn any_page(
+        &self,
+        user: Option<String>,
+        query: HistoryQuery,
+    ) -> Result<HistoryPage, Refusal> {
+        let scope = user.map_or(HistoryScope::All, HistoryScope::Named);
+        let page = self.page(scope, query).await;
+        page.map_err(|why| unread(format!("the history cannot be read: {why}")))
+    }
+
+    async fn page(&self, scope: HistoryScope, query: HistoryQuery) -> Result<HistoryPage, String> {
+        let found = match self.files() {
+            Ok(files) => spawn_blocking(move || files.page(&scope, &query))
+                .await
+                .unwrap_or_else(|_| Err("its reader failed".to_owned())),
+            Err(why) => Err(why),
+        };
+        if let Err(why) = &found
+            && !self.unreadable.get()
+        {
+            tracing::warn!("the history cannot be read: {why}");
+        }
+        self.unreadable.set(found.is_err());
+        let found = found?;
+        if found.is_damaged && !self.reported_damage.replace(true) {
+            tracing::warn!(
+                "part of the history is damaged and cannot be read; the next start moves it away"
+            );
+        }
+        Ok(found.page)
+    }
+}
+
+fn unread(text: String) -> Refusal {
+    Refusal::new(Code::NotStarted, text)
+        .lift("the daemon's log has the reason; the audit log is complete")
+}

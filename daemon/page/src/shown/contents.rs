@@ -1,0 +1,93 @@
+//! Shows copies of files: their content as far as it fits, and whether the originals are the same; and what a change
+//! would do, in lines of the package's own program, as many as fit.
+
+use remit_approval::{COPIES, Now, arguments_sentence};
+
+use super::{Content, OVERHEAD, hash_of_all, script_lines};
+use crate::exact::exact;
+use crate::hex;
+use crate::verified::Verified;
+use crate::view::DOES;
+
+const HEAD: usize = 180;
+const LINE: usize = 2 << 10;
+const ALL: usize = 6 << 10;
+
+/// Each copy gets an equal part of the bytes, with a header line of remit's.
+pub fn copies(verified: &Verified, free_bytes: usize) -> Vec<String> {
+    let copies = verified.request.copied();
+    let shown = copies.len().min(COPIES);
+    let more = copies.len() - shown;
+    let each = free_bytes.checked_div(shown).unwrap_or_default();
+    let each = each.saturating_sub(HEAD);
+    let copies = copies.into_iter().zip(&verified.copies);
+    let lines = copies.flat_map(|((at, file), copy)| {
+        let content = Content::new(copy, file.sha256);
+        let mut lines = script_lines(content, each);
+        if let Some(head) = lines.first_mut() {
+            // The mark of remit's own words: no line of content can have it.
+            *head = format!("[… argument {at}, in a copy: {head} …]");
+        }
+        lines
+    });
+    let more = (more > 0).then(|| format!("[… {more} copies more are not shown …]"));
+    lines.chain(more).collect()
+}
+
+/// Notes copies that differ from the file an approver would find. Includes copies that were not compared.
+pub fn notes(verified: &Verified) -> Vec<String> {
+    let copies = verified.request.copied();
+    let today = &verified.context.today;
+    let of = |wanted: Now| -> Vec<usize> {
+        let numbers = copies.iter().map(|(at, _)| *at);
+        let now = |at: &usize| today.get(at).copied().unwrap_or(Now::Unknown);
+        numbers.filter(|at| now(at) == wanted).collect()
+    };
+    let other = arguments_sentence(
+        &of(Now::Other),
+        "is not the file that has its name now: what is shown and approved is the copy",
+        "are not the files that have their names now: what is shown and approved are the copies",
+    );
+    let unknown = arguments_sentence(
+        &of(Now::Unknown),
+        "was not compared with the file that has its name now: what is shown and approved is the copy",
+        "were not compared with the files that have their names now: what is shown and approved are the copies",
+    );
+    other.into_iter().chain(unknown).collect()
+}
+
+/// Omitted lines are counted and hashed.
+pub fn does(does: &[String]) -> Vec<String> {
+    let mut free_bytes = ALL;
+    let mut lines = Vec::new();
+    for line in does {
+        let text = format!("{DOES}{}", exact(line.as_bytes(), LINE));
+        let Some(left) = free_bytes.checked_sub(text.len() + OVERHEAD) else {
+            let more = does.len() - lines.len();
+            let hash = hex(&hash_of_all(does.iter().map(String::as_bytes)));
+            lines.push(format!(
+                "{DOES}[… {more} lines more, sha256 of all {hash} …]"
+            ));
+            break;
+        };
+        free_bytes = left;
+        lines.push(text);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_shown_or_counted() {
+        let few = ["a b".to_owned(), "\u{1b}[2J".to_owned()];
+        assert_eq!(does(&few), ["does: a b", "does: \\x1b[2J"]);
+        let many = vec!["x".repeat(1000); 20];
+        let lines = does(&many);
+        assert!(lines.iter().map(String::len).sum::<usize>() < ALL + 200);
+        let last = lines.last().unwrap();
+        assert!(last.starts_with("does: [… 14 lines more"), "{last}");
+    }
+}

@@ -1,0 +1,354 @@
+//! `remit.toml` as data: limits, accounts, audit. Every key has a default. An unknown key is refused. This crate does
+//! not parse text: `remit-compiler` does, and root decodes what it sends.
+#![forbid(unsafe_code)]
+
+mod account;
+mod limits;
+mod sections;
+
+use remit_common::caps;
+use serde::{Deserialize, Serialize};
+
+pub use account::AccountRef;
+pub use limits::JobLimits;
+pub use sections::{Approval, AuditConfig, AuditSink, Output, Sync};
+
+/// Seconds that a stop waits for changes: longer than some package upgrades take, and shorter than what systemd
+/// allows at power-off (JobTimeoutSec= of poweroff.target).
+const STOP_WAIT_S: u32 = 600;
+/// Upper bound. No change runs longer by default.
+const LONGEST_STOP_WAIT_S: u32 = 3600;
+
+/// Upper bound of the queue: each waiting job holds its script and standard input open.
+const QUEUE: usize = 1024;
+
+/// Maximum number of bytes of encoded settings. They need no more than their text.
+const ENCODED: usize = caps::POLICY_FILE;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub audit: AuditConfig,
+    pub accounts: Accounts,
+    pub jobs: JobsConfig,
+    pub limits: JobLimits,
+    pub output: Output,
+    pub sandbox: SandboxNeeds,
+    pub approval: Approval,
+}
+
+impl Config {
+    /// Returns the keys whose values differ. A running daemon cannot change its values.
+    pub fn changed(&self, new: &Self) -> Vec<&'static str> {
+        let Self {
+            audit,
+            accounts,
+            jobs,
+            limits,
+            output,
+            sandbox,
+            approval,
+        } = self;
+        let keys = [
+            ("audit.sink", audit.sink != new.audit.sink),
+            ("audit.sync", audit.sync != new.audit.sync),
+            ("audit.kernel", audit.kernel != new.audit.kernel),
+            ("audit.per_user", audit.per_user != new.audit.per_user),
+            ("accounts.broker", accounts.broker != new.accounts.broker),
+            (
+                "accounts.socket_group",
+                accounts.socket_group != new.accounts.socket_group,
+            ),
+            (
+                "accounts.admin_group",
+                accounts.admin_group != new.accounts.admin_group,
+            ),
+            ("accounts.numbers", accounts.numbers != new.accounts.numbers),
+            ("jobs.uid_first", jobs.uid_first != new.jobs.uid_first),
+            ("jobs.uid_count", jobs.uid_count != new.jobs.uid_count),
+            ("jobs.groups", jobs.groups != new.jobs.groups),
+            ("jobs.max", jobs.max != new.jobs.max),
+            (
+                "jobs.max_per_user",
+                jobs.max_per_user != new.jobs.max_per_user,
+            ),
+            ("jobs.queue", jobs.queue != new.jobs.queue),
+            (
+                "jobs.queue_per_user",
+                jobs.queue_per_user != new.jobs.queue_per_user,
+            ),
+            ("jobs.stop_wait_s", jobs.stop_wait_s != new.jobs.stop_wait_s),
+            ("limits.runtime_s", limits.runtime_s != new.limits.runtime_s),
+            (
+                "limits.max_runtime_s",
+                limits.max_runtime_s != new.limits.max_runtime_s,
+            ),
+            ("limits.memory", limits.memory != new.limits.memory),
+            ("limits.tasks", limits.tasks != new.limits.tasks),
+            (
+                "limits.cpu_percent",
+                limits.cpu_percent != new.limits.cpu_percent,
+            ),
+            ("limits.cpu_s", limits.cpu_s != new.limits.cpu_s),
+            ("limits.files", limits.files != new.limits.files),
+            ("limits.tmp", limits.tmp != new.limits.tmp),
+            ("limits.tmp_files", limits.tmp_files != new.limits.tmp_files),
+            ("limits.file", limits.file != new.limits.file),
+            ("output.per_job", output.per_job != new.output.per_job),
+            ("output.per_user", output.per_user != new.output.per_user),
+            ("output.total", output.total != new.output.total),
+            ("sandbox.require", sandbox.require != new.sandbox.require),
+            ("approval.notify", approval.notify != new.approval.notify),
+        ];
+        let changed = keys.into_iter().filter(|(_, differs)| *differs);
+        changed.map(|(key, _)| key).collect()
+    }
+    pub fn encode(&self) -> Vec<u8> {
+        // These types have no error, and no bytes are refused by the decoder.
+        postcard::to_extend(self, Vec::new()).unwrap_or_default()
+    }
+
+    /// Makes the settings of [`Config::encode`] again. Fails with a part of a sentence.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() > ENCODED {
+            return Err(format!("they have {} bytes, over {ENCODED}", bytes.len()));
+        }
+        match postcard::take_from_bytes(bytes) {
+            Ok((settings, [])) => Ok(settings),
+            Ok((_, rest)) => Err(format!("{} bytes follow them", rest.len())),
+            Err(error) => Err(format!("their bytes cannot be decoded: {error}")),
+        }
+    }
+
+    /// Fails with a sentence if a value is out of its bounds. Only root judges this, after it has decoded the settings.
+    pub fn check(&self) -> Result<(), String> {
+        let JobsConfig {
+            uid_first,
+            uid_count,
+            max,
+            max_per_user,
+            queue,
+            queue_per_user,
+            ..
+        } = self.jobs;
+        let Output {
+            per_job,
+            per_user,
+            total,
+        } = self.output;
+        let last = uid_first.saturating_add(uid_count);
+        let need = u32::try_from(max).unwrap_or(u32::MAX).saturating_add(2);
+        let bounds = [
+            (uid_first >= 1000, "jobs.uid_first must be 1000 or more"),
+            (
+                last < u32::MAX,
+                "jobs.uid_first + jobs.uid_count is beyond the last uid",
+            ),
+            (
+                !(uid_first..last).contains(&65_534),
+                "the range of job uids must not contain 65534, the overflow uid",
+            ),
+            (
+                uid_count >= need,
+                "jobs.uid_count must be at least jobs.max + 2",
+            ),
+            (
+                (1..=caps::JOBS * 16).contains(&max),
+                "jobs.max must be 1 to 1024",
+            ),
+            (
+                (1..=max).contains(&max_per_user),
+                "jobs.max_per_user must be 1 to jobs.max",
+            ),
+            (queue <= QUEUE, "jobs.queue must be 0 to 1024"),
+            (
+                queue_per_user <= QUEUE,
+                "jobs.queue_per_user must be 0 to 1024",
+            ),
+            (
+                self.jobs.stop_wait_s <= LONGEST_STOP_WAIT_S,
+                "jobs.stop_wait_s must be 0 to 3600",
+            ),
+            (
+                self.jobs.groups.len() <= 32,
+                "jobs.groups has more than 32 groups",
+            ),
+            (
+                (1..=caps::RUNTIME_S).contains(&self.limits.max_runtime_s),
+                "limits.max_runtime_s must be 1 to 86400",
+            ),
+            (
+                (1..=self.limits.max_runtime_s).contains(&self.limits.runtime_s),
+                "limits.runtime_s must be 1 to limits.max_runtime_s",
+            ),
+            (
+                self.limits.memory >= 1 << 20,
+                "limits.memory must be 1048576 or more",
+            ),
+            (self.limits.tasks >= 1, "limits.tasks must be 1 or more"),
+            (
+                self.limits.cpu_percent >= 1,
+                "limits.cpu_percent must be 1 or more",
+            ),
+            (self.limits.cpu_s >= 1, "limits.cpu_s must be 1 or more"),
+            (self.limits.files >= 32, "limits.files must be 32 or more"),
+            (
+                self.limits.tmp >= 1 << 16,
+                "limits.tmp must be 65536 or more",
+            ),
+            (
+                self.limits.file >= 1 << 20,
+                "limits.file must be 1048576 or more",
+            ),
+            (
+                self.audit.per_user >= 1 << 20,
+                "audit.per_user must be 1048576 or more",
+            ),
+            (
+                self.limits.tmp_files >= 16,
+                "limits.tmp_files must be 16 or more",
+            ),
+            (per_job >= 1 << 16, "output.per_job must be 65536 or more"),
+            (
+                per_job <= per_user,
+                "output.per_job must not be more than output.per_user",
+            ),
+            (
+                per_user <= total,
+                "output.per_user must not be more than output.total",
+            ),
+        ];
+        match bounds.into_iter().find(|(holds, _)| !holds) {
+            Some((_, why)) => Err(why.to_owned()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `[accounts]`: names, or numbers for accounts that the user database does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Accounts {
+    pub broker: AccountRef,
+    /// May connect to `remit.sock`.
+    pub socket_group: AccountRef,
+    /// May connect to `admin.sock`.
+    pub admin_group: AccountRef,
+    /// Uids without an account that may connect.
+    pub numbers: Vec<u32>,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            broker: AccountRef::Name("remit-broker".into()),
+            socket_group: AccountRef::Name("remit".into()),
+            admin_group: AccountRef::Name("remit-admin".into()),
+            numbers: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JobsConfig {
+    /// First uid and gid of the range that only jobs use. The watchdog has the first one.
+    pub uid_first: u32,
+    pub uid_count: u32,
+    /// Groups of every job with base `read`. Groups that do not exist are ignored.
+    pub groups: Vec<AccountRef>,
+    pub max: usize,
+    pub max_per_user: usize,
+    /// Jobs that wait for a slot. With 0 here or for one user, a job without a free slot is refused.
+    pub queue: usize,
+    pub queue_per_user: usize,
+    /// Seconds that a stop of the daemon waits for changes without a sandbox.
+    pub stop_wait_s: u32,
+}
+
+impl Default for JobsConfig {
+    fn default() -> Self {
+        Self {
+            uid_first: 1_879_048_192,
+            uid_count: 65_536,
+            groups: vec![
+                AccountRef::Name("adm".into()),
+                AccountRef::Name("systemd-journal".into()),
+            ],
+            max: caps::JOBS,
+            max_per_user: caps::JOBS_PER_UID,
+            queue: caps::QUEUED,
+            queue_per_user: caps::QUEUED_PER_UID,
+            stop_wait_s: STOP_WAIT_S,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SandboxNeeds {
+    /// Nothing runs without these.
+    pub require: Vec<Need>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Need {
+    Landlock,
+    Cgroup,
+    /// The memory and pids controllers in the job's cgroup.
+    Controllers,
+}
+
+impl Need {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Landlock => "landlock",
+            Self::Cgroup => "cgroup",
+            Self::Controllers => "controllers",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_settings_are_decoded() {
+        let settings = Config {
+            accounts: Accounts {
+                broker: AccountRef::Id(64_100),
+                numbers: vec![64_001, u32::MAX],
+                ..Accounts::default()
+            },
+            sandbox: SandboxNeeds {
+                require: vec![Need::Landlock, Need::Controllers],
+            },
+            approval: Approval {
+                notify: "site.notify".to_owned(),
+            },
+            ..Config::default()
+        };
+        let mut bytes = settings.encode();
+        assert_eq!(Config::decode(&bytes), Ok(settings));
+        for at in 0..bytes.len() {
+            assert!(Config::decode(&bytes[..at]).is_err(), "{at}");
+        }
+        bytes.push(0);
+        let why = Config::decode(&bytes).unwrap_err();
+        assert_eq!(why, "1 bytes follow them");
+        let why = Config::decode(&vec![0; ENCODED + 1]).unwrap_err();
+        assert!(why.contains("over 1048576"), "{why}");
+    }
+
+    #[test]
+    fn decoded_settings_out_of_bounds_are_refused() {
+        let mut settings = Config::default();
+        assert_eq!(settings.check(), Ok(()));
+        settings.jobs.max = 0;
+        let decoded = Config::decode(&settings.encode()).unwrap();
+        let why = "jobs.max must be 1 to 1024".to_owned();
+        assert_eq!(decoded.check(), Err(why));
+    }
+}

@@ -1,0 +1,233 @@
+//! The life of a job as one table: at this stage, this event leads to that stage, and that has to be done. Pure.
+//!
+//! A stage changes only here. Whoever handles an event tells the job's [`Life`], and does what it demands. An event
+//! that a stage does not know changes nothing. The test walks through all orders of events of several jobs.
+
+#[cfg(test)]
+mod tests;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Decided and bound, but not written anywhere.
+    New,
+    /// The same, and a use of a temporary grant is spent for it.
+    Spent,
+    /// A child hashes its files before an approver is asked.
+    Examined,
+    /// Waits for an approval.
+    Asked,
+    /// A child hashes its files again, because somebody approves it.
+    Approving,
+    /// Waits for a slot.
+    Queued(Files),
+    /// Its turn has come, and a child hashes its files once more. It has its slot.
+    Rehashed,
+    /// The ledger and the audit log are asked to take it. It has its slot.
+    Starting(Origin),
+    /// Waits for the audit log. It has its slot.
+    Parked,
+    /// The audit log has its intent. It is being forked.
+    Recorded(Origin),
+    Running,
+    /// The first process has ended. The others are being ended.
+    Emptying,
+    /// Its output is being drained.
+    Draining(End),
+    /// Its end is being recorded, or waits for the audit log.
+    Ending(End),
+    /// Its end is recorded, but a process cannot be killed. It keeps its slot and its uid.
+    Stuck,
+    Over,
+}
+
+/// What a queued job knows of the files that were approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Files {
+    NotApproved,
+    /// They were compared with what was approved in this turn of the loop.
+    Compared,
+    /// They have to be compared before the start.
+    Unknown,
+}
+
+/// Who hears that a job cannot start: the client who waits for the answer, or the broker, which has it as a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    Request,
+    Queue(Files),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    NeverRan,
+    /// No process is left.
+    Empty,
+    /// The kill could not be verified.
+    Unkillable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A temporary grant allows it.
+    Lifted,
+    /// Only an approver can allow it.
+    NeedsApproval,
+    /// Ledger and audit log have the request for approval.
+    Asked,
+    Approve,
+    /// The approval failed. Others may approve it.
+    NotApproved,
+    /// The audit log has the approval.
+    Approved,
+    /// Ledger and audit log have it as a job that waits for a slot.
+    Queued,
+    /// A slot is free, or the audit log can be written again.
+    Turn,
+    /// Its files are as approved.
+    Unchanged,
+    /// It got no slot in the turn of the loop in which its files were compared.
+    Delayed,
+    /// The audit log has its intent.
+    Recorded,
+    /// The audit log takes nothing for now.
+    LogFull,
+    /// The audit log may take something again.
+    LogReady,
+    Forked,
+    /// It must not run, or cannot.
+    Refused,
+    /// It must end at once.
+    Kill,
+    /// The time between SIGTERM and SIGKILL is over.
+    GraceOver,
+    /// The first process is reaped, and others may be left.
+    Exited,
+    /// The first process is reaped, and it was the last one.
+    ExitedLast,
+    /// No process is left.
+    Empty,
+    /// Killed processes have not ended in time.
+    KillTimeout,
+    /// The broker has all of the output, or has had its time.
+    Drained,
+    EndRecorded,
+}
+
+/// What has to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    Wait,
+    Spend,
+    Hash,
+    RecordIntent,
+    Fork,
+    Kill,
+    /// Kill the other processes, and watch the cgroup.
+    KillOthers,
+    AwaitOutput,
+    RecordEnd,
+    /// Free its uid, and report the end.
+    Release,
+    /// Report the end, but keep the slot and the uid.
+    Keep,
+    /// Free its uid, and remove it from the ledger: it never was a job.
+    Forget,
+    /// The same after a record of its end, because the audit log has its intent.
+    RecordAndForget,
+}
+
+/// Where a job is in its life. Not clonable: a job has one.
+#[derive(Debug)]
+pub struct Life(Stage);
+
+impl Life {
+    pub const fn new() -> Self {
+        Self(Stage::New)
+    }
+
+    /// Takes an event to the next stage, and returns what has to be done. Returns `None` if the event means nothing
+    /// at this stage: then nothing changes.
+    pub const fn on(&mut self, event: Event) -> Option<Action> {
+        match next(self.0, event) {
+            Some((stage, action)) => {
+                self.0 = stage;
+                Some(action)
+            }
+            None => None,
+        }
+    }
+
+    /// The first process has ended by itself, or all were killed.
+    pub const fn has_exited(&self) -> bool {
+        matches!(self.0, Stage::Draining(_) | Stage::Ending(_))
+    }
+
+    /// Verified: no process is left.
+    pub const fn is_empty(&self) -> bool {
+        matches!(
+            self.0,
+            Stage::Draining(End::Empty) | Stage::Ending(End::Empty) | Stage::Over
+        )
+    }
+
+    pub const fn is_running(&self) -> bool {
+        matches!(self.0, Stage::Running)
+    }
+}
+
+/// The table. One line for each event that means something at a stage.
+const fn next(stage: Stage, event: Event) -> Option<(Stage, Action)> {
+    use Event as E;
+    use Files::{Compared, NotApproved, Unknown};
+    use Origin::{Queue, Request};
+    use Stage::{
+        Approving, Asked, Draining, Emptying, Ending, Examined, New, Over, Parked, Queued,
+        Recorded, Rehashed, Running, Spent, Starting, Stuck,
+    };
+    Some(match (stage, event) {
+        (New, E::Lifted) => (Spent, Action::Spend),
+        (New | Spent, E::Turn) => (Starting(Request), Action::RecordIntent),
+        (New | Spent, E::Queued) => (Queued(NotApproved), Action::Wait),
+        (New, E::NeedsApproval) => (Examined, Action::Hash),
+
+        (Examined, E::Asked) => (Asked, Action::Wait),
+        (Asked, E::Approve) => (Approving, Action::Hash),
+        (Approving, E::NotApproved) => (Asked, Action::Wait),
+        (Approving, E::Approved) => (Queued(Compared), Action::Wait),
+
+        (Queued(Compared), E::Delayed) => (Queued(Unknown), Action::Wait),
+        (Queued(Unknown), E::Turn) => (Rehashed, Action::Hash),
+        (Queued(files), E::Turn) => (Starting(Queue(files)), Action::RecordIntent),
+        (Rehashed, E::Unchanged) => (Queued(Compared), Action::Wait),
+        (Parked, E::Turn) => (Starting(Request), Action::RecordIntent),
+
+        (Starting(Request), E::LogFull) => (Parked, Action::Wait),
+        (Starting(Queue(NotApproved)), E::LogFull) => (Queued(NotApproved), Action::Wait),
+        (Starting(Queue(_)), E::LogFull) => (Queued(Unknown), Action::Wait),
+        (Starting(origin), E::Recorded) => (Recorded(origin), Action::Fork),
+        (Recorded(_), E::Forked) => (Running, Action::Wait),
+
+        (New | Spent | Examined | Parked | Starting(Request), E::Refused) => (Over, Action::Forget),
+        (Recorded(Request), E::Refused) => (Over, Action::RecordAndForget),
+        (
+            Asked | Approving | Queued(_) | Rehashed | Starting(Queue(_)) | Recorded(Queue(_)),
+            E::Refused,
+        ) => (Ending(End::NeverRan), Action::RecordEnd),
+
+        (Running | Emptying, E::Kill) => (stage, Action::Kill),
+        (Running, E::GraceOver) => (Running, Action::Kill),
+        (Running, E::Exited) => (Emptying, Action::KillOthers),
+        (Running, E::ExitedLast) | (Emptying, E::Empty) => {
+            (Draining(End::Empty), Action::AwaitOutput)
+        }
+        (Running | Emptying, E::KillTimeout) => (Draining(End::Unkillable), Action::AwaitOutput),
+        (Draining(end), E::Drained) => (Ending(end), Action::RecordEnd),
+
+        (Ending(_), E::LogFull) => (stage, Action::Wait),
+        (Ending(_), E::LogReady) => (stage, Action::RecordEnd),
+        (Ending(End::Unkillable), E::EndRecorded) => (Stuck, Action::Keep),
+        (Ending(_), E::EndRecorded) => (Over, Action::Release),
+        (Stuck, E::Empty) => (Over, Action::Release),
+        _ => return None,
+    })
+}

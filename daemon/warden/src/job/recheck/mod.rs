@@ -1,0 +1,313 @@
+//! Whether a job may still go on. What it rests on can change while it waits, so each stage of its life asks again:
+//! one table has what holds where. A condition that is met at one stage says nothing about the next.
+
+mod difference;
+#[cfg(test)]
+mod tests;
+
+use remit_common::outcome::State;
+use remit_common::refusal::{Code, Refusal};
+use remit_policy::Basis;
+
+use crate::approval::approver::{lost_approver, may_still_approve};
+use crate::approval::file_hash::MeasuredFiles;
+use crate::approval::{AsFound, Request};
+use crate::event_loop::timers;
+use crate::identity::peer::Subject;
+use crate::request::{Approved, Draft, Plan};
+use crate::state::{Decided, Warden};
+
+pub const LATE: &str = "no slot was free before the approval expired";
+
+type Found = Result<MeasuredFiles, String>;
+
+/// A job at the stage at which it is checked again, with what a child found out about its files and people.
+pub enum Check<'a> {
+    /// Before an approver is asked.
+    Examined(&'a Draft, &'a Found),
+    /// The audit log takes records again.
+    Parked(&'a Plan),
+    /// Somebody approves it.
+    Approving(&'a Request, &'a Subject, &'a Found),
+    /// A slot is free. The policy in force may bind it again.
+    Turn(&'a mut Plan),
+    /// A slot is free, and it was approved.
+    Rehashed(&'a Plan, &'a Approved, &'a Found),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Examined,
+    Parked,
+    Approving,
+    Turn,
+    Rehashed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// remit is neither locked nor stopping.
+    Open,
+    /// The client is connected.
+    Session,
+    /// The layers of its sandbox passed the self-test.
+    Sandbox,
+    /// The temporary grant still holds.
+    Grant,
+    /// The approval has not expired.
+    Deadline,
+    /// The policy in force is the one it was bound to.
+    SamePolicy,
+    /// The policy in force allows it.
+    Allowed,
+    /// The approver could still approve it.
+    Approver,
+    /// The child could look at its files.
+    Hashed,
+    /// The requester's account has not changed or lost a group.
+    Requester,
+    Files,
+    /// No name is new whose content is not bound.
+    Loose,
+    Effects,
+}
+
+/// The table. The first condition that is not met is the answer.
+const fn conditions(at: At) -> &'static [Condition] {
+    use Condition::{
+        Allowed, Approver, Deadline, Effects, Files, Grant, Hashed, Loose, Open, Requester,
+        SamePolicy, Sandbox, Session,
+    };
+    match at {
+        At::Examined => &[Open, Session, SamePolicy, Hashed, Requester],
+        At::Parked => &[Open, Sandbox, Session, Grant, SamePolicy],
+        At::Approving => &[
+            Approver, SamePolicy, Hashed, Requester, Files, Loose, Effects, Open,
+        ],
+        At::Turn => &[Grant, Deadline, Allowed, Sandbox],
+        At::Rehashed => &[
+            Open, Approver, SamePolicy, Hashed, Requester, Files, Loose, Effects,
+        ],
+    }
+}
+
+/// The first condition that is not met.
+#[derive(Debug)]
+pub struct Unmet {
+    pub condition: Condition,
+    pub refusal: Refusal,
+}
+
+impl Unmet {
+    /// Returns how a job ends that waited for a slot.
+    pub fn end(&self) -> (State, String) {
+        let state = match self.condition {
+            Condition::Open | Condition::Sandbox => State::NotStarted,
+            Condition::Deadline => State::Expired,
+            _ => State::Denied,
+        };
+        let changed = match self.condition {
+            Condition::Allowed => "the policy has changed: ",
+            _ => "",
+        };
+        let message = &self.refusal.message;
+        (state, format!("{changed}{message}; it never ran"))
+    }
+
+    /// Returns whether the request that is being approved is not what the approver saw. Otherwise it still waits.
+    pub const fn is_change(&self) -> bool {
+        !matches!(self.condition, Condition::Approver | Condition::Open)
+    }
+}
+
+/// Fails with the first condition of the job's stage that is not met.
+pub fn recheck(warden: &Warden, mut job: Check<'_>) -> Result<(), Unmet> {
+    first_unmet(job.at(), |condition| meets(warden, condition, &mut job))
+}
+
+fn first_unmet(
+    at: At,
+    mut meets: impl FnMut(Condition) -> Result<(), Refusal>,
+) -> Result<(), Unmet> {
+    conditions(at).iter().try_for_each(|condition| {
+        meets(*condition).map_err(|refusal| Unmet {
+            condition: *condition,
+            refusal,
+        })
+    })
+}
+
+impl Check<'_> {
+    const fn at(&self) -> At {
+        match self {
+            Self::Examined(..) => At::Examined,
+            Self::Parked(_) => At::Parked,
+            Self::Approving(..) => At::Approving,
+            Self::Turn(_) => At::Turn,
+            Self::Rehashed(..) => At::Rehashed,
+        }
+    }
+
+    fn draft(&self) -> &Draft {
+        match self {
+            Self::Examined(draft, _) => draft,
+            Self::Approving(request, ..) => &request.draft,
+            Self::Parked(plan) | Self::Rehashed(plan, ..) => plan,
+            Self::Turn(plan) => plan,
+        }
+    }
+
+    fn plan(&self) -> Option<&Plan> {
+        match self {
+            Self::Examined(..) | Self::Approving(..) => None,
+            Self::Parked(plan) | Self::Rehashed(plan, ..) => Some(plan),
+            Self::Turn(plan) => Some(plan),
+        }
+    }
+
+    fn found(&self) -> Option<&Found> {
+        match self {
+            Self::Examined(_, found)
+            | Self::Approving(_, _, found)
+            | Self::Rehashed(_, _, found) => Some(found),
+            Self::Parked(_) | Self::Turn(_) => None,
+        }
+    }
+
+    /// Returns the files when an approver was asked, and now.
+    fn both(&self) -> Option<(&AsFound, &MeasuredFiles)> {
+        let before = match self {
+            Self::Approving(request, ..) => &request.found,
+            Self::Rehashed(_, approved, _) => &approved.found,
+            Self::Examined(..) | Self::Parked(_) | Self::Turn(_) => return None,
+        };
+        Some((before, self.found()?.as_ref().ok()?))
+    }
+}
+
+fn meets(warden: &Warden, condition: Condition, job: &mut Check<'_>) -> Result<(), Refusal> {
+    if matches!(job, Check::Rehashed(..)) && condition != Condition::Open && !counts() {
+        return Ok(());
+    }
+    let void =
+        |why: Option<String>| why.map_or(Ok(()), |why| Err(Refusal::new(Code::ApprovalVoid, why)));
+    match condition {
+        Condition::Open => warden.check_open(),
+        // Jobs that the daemon starts itself have no session.
+        Condition::Session => match job.plan().map(Plan::basis) {
+            Some(Basis::Notification) => Ok(()),
+            _ => warden.subject(job.draft().requester.session).map(drop),
+        },
+        Condition::Sandbox => {
+            let base = job.draft().bound.compiled.base();
+            warden.sandbox.check_usable(base)
+        }
+        Condition::Grant => job
+            .plan()
+            .map_or(Ok(()), |plan| warden.recheck_grant(plan.basis())),
+        Condition::Deadline => match job.plan() {
+            Some(plan) if plan.is_late(timers::since_boot()) => {
+                Err(Refusal::new(Code::ApprovalExpired, LATE))
+            }
+            _ => Ok(()),
+        },
+        Condition::SamePolicy => same_policy(warden, job),
+        Condition::Allowed => match job {
+            Check::Turn(plan) => is_allowed(warden, plan),
+            _ => Ok(()),
+        },
+        Condition::Approver => is_approver(warden, job),
+        Condition::Hashed => match job.found() {
+            Some(Err(why)) => Err(Refusal::new(Code::NotStarted, why.clone())),
+            _ => Ok(()),
+        },
+        Condition::Requester => {
+            let people = job.found().and_then(|found| found.as_ref().ok());
+            let named = warden.policy.policy.groups_named();
+            let subject = &job.draft().requester.subject;
+            let lost = people.and_then(|found| found.people.has_lost(subject, named));
+            lost.map_or(Ok(()), |why| Err(Refusal::new(Code::DeniedRule, why)))
+        }
+        Condition::Files => void(
+            job.both()
+                .and_then(|(before, now)| difference::of_files(&before.files, &now.files)),
+        ),
+        Condition::Loose => void(
+            job.both()
+                .and_then(|(before, now)| difference::of_loose(&before.loose, &now.loose)),
+        ),
+        Condition::Effects => void(
+            job.both()
+                .and_then(|(before, now)| difference::of_effects(&before.does, &now.does)),
+        ),
+    }
+}
+
+fn same_policy(warden: &Warden, job: &Check<'_>) -> Result<(), Refusal> {
+    if job.draft().policy() == warden.policy.digest {
+        return Ok(());
+    }
+    let (code, text) = match job.at() {
+        At::Examined => (
+            Code::NotStarted,
+            "the policy changed while the request was examined",
+        ),
+        At::Parked => (
+            Code::NotStarted,
+            "the policy has changed while the request waited for its record",
+        ),
+        At::Approving | At::Turn | At::Rehashed => (Code::ApprovalVoid, "the policy has changed"),
+    };
+    Err(Refusal::new(code, text).next("ask again"))
+}
+
+/// Asks the policy in force about a plan of an earlier policy, and binds it to the command as defined now.
+fn is_allowed(warden: &Warden, plan: &mut Plan) -> Result<(), Refusal> {
+    if plan.policy() == warden.policy.digest {
+        return Ok(());
+    }
+    let void = |text: String| Err(Refusal::new(Code::ApprovalVoid, text));
+    match plan.basis() {
+        Basis::TemporaryGrant { grant, .. } => {
+            return void(format!("grant {grant} was given under the earlier policy"));
+        }
+        Basis::Approved { by, .. } => {
+            return void(format!("{by} approved it under the earlier policy"));
+        }
+        Basis::Rule(_) | Basis::TryByRoot | Basis::Notification => {}
+    }
+    match warden.decide(&plan.requester.subject, plan.call())? {
+        Decided::Granted(grant) => plan.rebind(grant, &warden.setting()),
+        Decided::Lifted(lifted) => void(format!(
+            "it needs an approval now; if asked again, it runs by grant {}",
+            lifted.grant()
+        )),
+        Decided::Asks(pending) => Err((*pending).into()),
+    }
+}
+
+fn is_approver(warden: &Warden, job: &Check<'_>) -> Result<(), Refusal> {
+    let group = warden.admins.group();
+    match job {
+        Check::Approving(request, by, Ok(found)) => {
+            may_still_approve(by, &found.people, group, request)
+        }
+        Check::Rehashed(_, approved, Ok(found)) => {
+            let lost = lost_approver(approved, &found.people, group);
+            lost.map_or(Ok(()), |why| Err(Refusal::new(Code::ApprovalVoid, why)))
+        }
+        // Without an answer of the child, `Hashed` is not met.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(feature = "mutate"))]
+const fn counts() -> bool {
+    true
+}
+
+/// Under test, `REMIT_MUTATE_TURN` skips this check, so that the job's own check is tested separately.
+#[cfg(feature = "mutate")]
+fn counts() -> bool {
+    std::env::var_os("REMIT_MUTATE_TURN").is_none()
+}

@@ -1,0 +1,98 @@
+use super::Condition as C;
+use super::*;
+
+const STAGES: [At; 5] = [
+    At::Examined,
+    At::Parked,
+    At::Approving,
+    At::Turn,
+    At::Rehashed,
+];
+
+/// A row for each condition, a column for each stage: `x` if the stage asks for it.
+const TABLE: [(C, &str); 13] = [
+    (C::Open, "x x x . x"),
+    (C::Session, "x x . . ."),
+    (C::Sandbox, ". x . x ."),
+    (C::Grant, ". x . x ."),
+    (C::Deadline, ". . . x ."),
+    (C::SamePolicy, "x x x . x"),
+    (C::Allowed, ". . . x ."),
+    (C::Approver, ". . x . x"),
+    (C::Hashed, "x . x . x"),
+    (C::Requester, "x . x . x"),
+    (C::Files, ". . x . x"),
+    (C::Loose, ". . x . x"),
+    (C::Effects, ". . x . x"),
+];
+
+fn refusal() -> Refusal {
+    Refusal::new(Code::NotStarted, "no")
+}
+
+/// The result at this stage if only `unmet` is not met.
+fn at(stage: At, unmet: C) -> Result<(), Unmet> {
+    first_unmet(stage, |condition| match condition == unmet {
+        true => Err(refusal()),
+        false => Ok(()),
+    })
+}
+
+#[test]
+fn each_stage_asks_for_its_conditions() {
+    for (condition, row) in TABLE {
+        let row: Vec<&str> = row.split(' ').collect();
+        assert_eq!(row.len(), STAGES.len());
+        for (stage, cell) in STAGES.iter().zip(row) {
+            let unmet = at(*stage, condition).map_err(|unmet| unmet.condition);
+            let expect = match cell {
+                "x" => Err(condition),
+                _ => Ok(()),
+            };
+            assert_eq!(unmet, expect, "{condition:?} at {stage:?}");
+        }
+    }
+    let asked: usize = STAGES.iter().map(|stage| conditions(*stage).len()).sum();
+    let cells = TABLE.iter().map(|(_, row)| row.matches('x').count());
+    assert_eq!(asked, cells.sum::<usize>());
+}
+
+/// The answer must not depend on what is true besides: a requester could learn of it.
+#[test]
+fn the_first_condition_in_order_is_the_answer() {
+    for (stage, first) in [
+        (At::Examined, C::Open),
+        (At::Parked, C::Open),
+        (At::Approving, C::Approver),
+        (At::Turn, C::Grant),
+        (At::Rehashed, C::Open),
+    ] {
+        let unmet = first_unmet(stage, |_| Err(refusal())).unwrap_err();
+        assert_eq!(unmet.condition, first);
+    }
+}
+
+#[test]
+fn unmet_condition_decides_the_end() {
+    for (condition, state, cause, is_change) in [
+        (C::Open, State::NotStarted, "no; it never ran", false),
+        (C::Sandbox, State::NotStarted, "no; it never ran", true),
+        (C::Deadline, State::Expired, "no; it never ran", true),
+        (C::Grant, State::Denied, "no; it never ran", true),
+        (
+            C::Allowed,
+            State::Denied,
+            "the policy has changed: no; it never ran",
+            true,
+        ),
+        (C::Approver, State::Denied, "no; it never ran", false),
+        (C::Files, State::Denied, "no; it never ran", true),
+    ] {
+        let unmet = Unmet {
+            condition,
+            refusal: refusal(),
+        };
+        assert_eq!(unmet.end(), (state, cause.to_owned()), "{condition:?}");
+        assert_eq!(unmet.is_change(), is_change, "{condition:?}");
+    }
+}

@@ -1,0 +1,138 @@
+//! What a job holds at each time of its life. The stage itself is in its [`Life`](super::life::Life).
+
+use std::time::Instant;
+
+use remit_common::names::JobId;
+
+use crate::approval::file_hash::Measuring;
+use crate::approval::{MeasuringRequest, Request};
+use crate::identity::peer::Subject;
+use crate::job::never_ran::NeverRan;
+use crate::job::queue::Waiting;
+use crate::job::queue::rehash::MeasuringAgain;
+use crate::job::table::Job;
+use crate::job::unkillable::Stuck;
+use crate::request::{Draft, Plan};
+
+/// A plan that waits for the audit log, with the start of the wait.
+#[derive(Debug)]
+pub struct Parked {
+    pub since: Instant,
+    pub plan: Box<Plan>,
+}
+
+/// The contents of one state.
+pub trait Held: Sized + 'static {
+    fn of(state: &JobState) -> Option<&Self>;
+    fn of_mut(state: &mut JobState) -> Option<&mut Self>;
+    fn from_state(state: JobState) -> Option<Self>;
+    fn into_state(self) -> JobState;
+}
+
+macro_rules! states {
+    ($($(#[$doc:meta])* $state:ident($held:ty),)*) => {
+        #[derive(Debug)]
+        pub enum JobState {
+            $($(#[$doc])* $state(Box<$held>),)*
+        }
+
+        $(impl Held for $held {
+            fn of(state: &JobState) -> Option<&Self> {
+                match state {
+                    JobState::$state(held) => Some(held),
+                    _ => None,
+                }
+            }
+
+            fn of_mut(state: &mut JobState) -> Option<&mut Self> {
+                match state {
+                    JobState::$state(held) => Some(held),
+                    _ => None,
+                }
+            }
+
+            fn from_state(state: JobState) -> Option<Self> {
+                match state {
+                    JobState::$state(held) => Some(*held),
+                    _ => None,
+                }
+            }
+
+            fn into_state(self) -> JobState {
+                JobState::$state(Box::new(self))
+            }
+        })*
+    };
+}
+
+states! {
+    /// A child hashes its files before an approver is asked.
+    Examined(MeasuringRequest),
+    /// Waits for an approval, or is being approved.
+    Asked(Request),
+    /// Waits for a slot.
+    Queued(Waiting),
+    /// Has its slot; a child hashes its files again.
+    Rehashed(MeasuringAgain),
+    /// Has its slot, and waits for the audit log.
+    Parked(Parked),
+    /// Runs, or its end is not recorded yet.
+    Live(Job),
+    /// Never ran, and its end is not recorded yet.
+    NeverRan(NeverRan),
+    /// Its end is recorded, but a process is left.
+    Stuck(Stuck),
+}
+
+impl JobState {
+    fn draft(&self) -> Option<&Draft> {
+        match self {
+            Self::Examined(held) => Some(&held.draft),
+            Self::Asked(held) => Some(&held.draft),
+            Self::Queued(held) => Some(&held.plan),
+            Self::Rehashed(held) => Some(&held.waiting.plan),
+            Self::Parked(held) => Some(&held.plan),
+            Self::Live(held) => Some(&held.plan),
+            Self::NeverRan(_) | Self::Stuck(_) => None,
+        }
+    }
+
+    /// The child that hashes its files.
+    pub fn measuring(&mut self) -> Option<&mut Measuring> {
+        match self {
+            Self::Examined(held) => Some(&mut held.measuring),
+            Self::Asked(held) => Some(&mut held.approving.as_mut()?.measuring),
+            Self::Rehashed(held) => Some(&mut held.measuring),
+            _ => None,
+        }
+    }
+
+    /// The id by which others may name it.
+    pub fn id(&self) -> Option<JobId> {
+        match self {
+            Self::NeverRan(held) => Some(held.before.job),
+            _ => Some(self.draft()?.job),
+        }
+    }
+
+    /// The user whose slot it has.
+    pub fn slot_of(&self) -> Option<u32> {
+        match self {
+            Self::Examined(_) | Self::Asked(_) | Self::Queued(_) | Self::NeverRan(_) => None,
+            Self::Rehashed(_) | Self::Parked(_) | Self::Live(_) => {
+                Some(self.draft()?.requester.subject.uid())
+            }
+            Self::Stuck(held) => Some(held.owner),
+        }
+    }
+
+    /// The requester of what waits for an approval or a slot.
+    pub fn waiting_requester(&self) -> Option<&Subject> {
+        match self {
+            Self::Examined(_) | Self::Asked(_) | Self::Queued(_) | Self::Rehashed(_) => {
+                Some(&self.draft()?.requester.subject)
+            }
+            Self::Parked(_) | Self::Live(_) | Self::NeverRan(_) | Self::Stuck(_) => None,
+        }
+    }
+}

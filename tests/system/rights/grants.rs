@@ -1,0 +1,208 @@
+//! A temporary grant ends with its giver's right to approve, and does not pass to the next account with its uid.
+
+use remit_common::admin::Grantee;
+use remit_tests::caller::{Caller, at_once, change};
+use remit_tests::daemon::Daemon;
+
+use super::scene::{
+    AGENTS, accounts, ann, bob, bot, changes, give_as, grants, newest, reload, runs, started,
+    to_bot, until, without, without_ann_in_ops,
+};
+
+fn start_with_grant() -> Daemon {
+    let daemon = started();
+    assert!(!runs(&daemon));
+    let _ = give_as(&daemon, &ann(), to_bot("site.*")).expect("ann can approve it");
+    assert!(runs(&daemon), "the grant covers it");
+    daemon
+}
+
+fn has_ended(daemon: &Daemon, why: &str) {
+    assert!(!runs(daemon), "a person has to approve it");
+    assert_eq!(grants(daemon), []);
+    let record = newest(daemon, "revoked");
+    let cause = record["REMIT_CAUSE"].as_str().expect("it has a cause");
+    assert!(cause.contains(why), "{cause}");
+    assert_eq!(record["REMIT_GRANT"], "1");
+    assert_eq!(record["REMIT_APPROVER"], "ann");
+}
+
+#[test]
+fn w06_grant_ends_at_reload_without_grantors_group() {
+    let mut daemon = start_with_grant();
+    reload(&daemon);
+    assert!(runs(&daemon), "nothing has changed");
+    daemon.set_accounts(without_ann_in_ops());
+    reload(&daemon);
+    assert_eq!(grants(&daemon), [], "the reload ends it");
+    has_ended(&daemon, "ann is no longer in the group");
+    daemon.stop();
+}
+
+#[test]
+fn w06_grant_ends_if_grantor_leaves_rules_group() {
+    let mut daemon = start_with_grant();
+    let mut now = accounts();
+    now.groups.retain(|(name, _, _)| *name != "ops");
+    now.groups.push(("ops", super::scene::OPS, vec!["bob"]));
+    daemon.set_accounts(now);
+    reload(&daemon);
+    has_ended(&daemon, "no rule lets ann approve");
+    daemon.stop();
+}
+
+/// Each use checks the giver again, without a reload.
+#[test]
+fn c15_grant_ends_at_use_without_grantors_group() {
+    let mut daemon = start_with_grant();
+    daemon.set_accounts(without_ann_in_ops());
+    has_ended(&daemon, "ann is no longer in the group");
+    daemon.stop();
+}
+
+#[test]
+fn c15_grant_ends_with_grantors_account() {
+    let mut daemon = start_with_grant();
+    daemon.set_accounts(without("ann", None));
+    has_ended(&daemon, "the account of ann no longer exists");
+    daemon.stop();
+}
+
+#[test]
+fn c15_grant_ends_if_grantors_uid_is_reassigned() {
+    let mut daemon = start_with_grant();
+    daemon.set_accounts(without("ann", Some("eve")));
+    has_ended(&daemon, "'eve' now");
+    daemon.stop();
+}
+
+/// The grant was saved by an earlier daemon.
+#[test]
+fn c15_grant_without_grantor_ends_at_start() {
+    let mut daemon = start_with_grant();
+    daemon.set_accounts(without("ann", None));
+    daemon.restart_cleanly();
+    assert_eq!(grants(&daemon), []);
+    has_ended(&daemon, "the account of ann no longer exists");
+    daemon.stop();
+}
+
+#[test]
+fn c15_another_givers_grant_goes_on() {
+    let mut daemon = start_with_grant();
+    let _ = give_as(&daemon, &bob(), to_bot("site.*")).expect("bob can approve it");
+    daemon.set_accounts(without("ann", None));
+    assert!(runs(&daemon), "by bob's");
+    let left = grants(&daemon);
+    assert_eq!((left.len(), left[0].by.as_str()), (1, "bob"));
+    assert_eq!(daemon.records("revoked").len(), 1);
+    daemon.stop();
+}
+
+/// A group that only the giver's process still has is not enough.
+#[test]
+fn w06_grant_by_lost_group_is_refused() {
+    let mut daemon = started();
+    daemon.set_accounts(without_ann_in_ops());
+    let refusal = give_as(&daemon, &ann(), to_bot("site.*")).expect_err("ann has lost the group");
+    assert!(refusal.message.contains("no longer"), "{refusal:?}");
+    assert_eq!(grants(&daemon), []);
+    daemon.set_accounts(accounts());
+    assert!(give_as(&daemon, &ann(), to_bot("site.*")).is_ok());
+    daemon.stop();
+}
+
+#[test]
+fn w13_grant_excludes_next_account_with_uid() {
+    let mut daemon = started();
+    let _ = give_as(&daemon, &ann(), to_bot("site.*")).expect("ann can approve it");
+    assert!(runs(&daemon));
+    let mut now = without("bot", Some("eve"));
+    now.groups.retain(|(name, _, _)| *name != "agents");
+    now.groups.push(("agents", AGENTS, vec!["eve"]));
+    daemon.set_accounts(now);
+    // The first connection triggers a reload, because the rule names bot.
+    until("eve may ask", || {
+        changes(&daemon, &bot(), "site.reload").is_ok_and(|report| report.state.is_waiting())
+    });
+    assert_eq!(daemon.records("intent").len(), 1);
+    reload(&daemon);
+    assert_eq!(grants(&daemon), [], "it ends with its account");
+    let cause = newest(&daemon, "revoked")["REMIT_CAUSE"].to_string();
+    assert!(cause.contains("'eve' now"), "{cause}");
+    daemon.stop();
+}
+
+#[test]
+fn c01_named_rule_excludes_next_account_with_uid() {
+    let mut daemon = started();
+    assert!(!runs(&daemon), "bot may ask");
+    let asked = daemon.records("asked").len();
+    daemon.set_accounts(without("bot", Some("eve")));
+    let mut eve = bot();
+    eve.groups.retain(|gid| *gid != AGENTS);
+    for _ in 0..2 {
+        let refused = changes(&daemon, &eve, "site.reload").expect_err("no rule grants it to eve");
+        assert!(
+            refused.message.contains("'eve' now")
+                || refused.message.contains("there is no command"),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(daemon.records("asked").len(), asked);
+    // The policy is reloaded automatically. bot's rule applies again once bot exists.
+    until("the policy is read again", || {
+        daemon.records("policy").len() == 1
+    });
+    daemon.set_accounts(accounts());
+    reload(&daemon);
+    assert!(!runs(&daemon), "bot may ask");
+    daemon.stop();
+}
+
+#[test]
+fn c01_group_grant_ends_with_group() {
+    let mut daemon = started();
+    let mut new = to_bot("site.*");
+    new.to = Grantee::Group {
+        name: "agents".into(),
+        gid: AGENTS,
+    };
+    let _ = give_as(&daemon, &ann(), new).expect("ann can approve it");
+    assert!(runs(&daemon));
+    let mut now = accounts();
+    now.groups.retain(|(name, _, _)| *name != "agents");
+    now.groups.push(("interns", AGENTS, vec!["bot"]));
+    daemon.set_accounts(now);
+    assert!(!runs(&daemon));
+    assert_eq!(grants(&daemon), []);
+    let cause = newest(&daemon, "revoked")["REMIT_CAUSE"].to_string();
+    assert!(cause.contains("'interns' now"), "{cause}");
+    daemon.stop();
+}
+
+#[test]
+fn c01_a_request_ends_with_its_account() {
+    let mut daemon = started();
+    let mut caller = Caller::new(&daemon, &bot());
+    let job = caller
+        .run(at_once(change("site.reload", &[])))
+        .expect("bot may ask")
+        .job;
+    daemon.set_accounts(without("bot", Some("eve")));
+    reload(&daemon);
+    let record = newest(&daemon, "void");
+    assert_eq!(record["REMIT_JOB"], job.to_string());
+    let cause = record["REMIT_CAUSE"].to_string();
+    assert!(cause.contains("'eve' now"), "{cause}");
+    assert!(
+        caller
+            .0
+            .call(
+                remit_common::wire::Request::Run(change("site.reload", &[])),
+                |_| {}
+            )
+            .is_err()
+    );
+    daemon.stop();
+}
