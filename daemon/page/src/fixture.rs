@@ -148,6 +148,7 @@ impl Scene {
         let terms = self.terms(&ask);
         let command = terms.command().unwrap();
         let invocation = command.bind(&args, false).unwrap();
+        asked.context.pending.command = name.into();
         let request = &mut asked.request;
         request.command = Some(name.into());
         request.effect = Effect::Change;

@@ -29,6 +29,8 @@ pub enum Unverified {
         listed: [u8; 32],
     },
     OtherJob(JobId),
+    /// The list entry names another command than the signed one.
+    OtherCommand,
     OtherProfile,
     OtherContent(String),
 }
@@ -46,6 +48,7 @@ impl fmt::Display for Unverified {
                 hex(listed)
             ),
             Self::OtherJob(job) => write!(f, "it is about another request, {job}"),
+            Self::OtherCommand => f.write_str("it names another command than the request's"),
             Self::OtherProfile => f.write_str("it describes another sandbox than the request's"),
             Self::OtherContent(what) => write!(f, "{what} is not what the request's hash covers"),
         }
@@ -71,6 +74,10 @@ impl Verified {
         }
         if request.job != context.pending.job {
             return Err(Unverified::OtherJob(request.job));
+        }
+        let listed = context.pending.command.split(' ').next();
+        if request.command.is_some() && request.command.as_deref() != listed {
+            return Err(Unverified::OtherCommand);
         }
         if request.profile != context.profile.name {
             return Err(Unverified::OtherProfile);
@@ -111,6 +118,12 @@ impl Verified {
                 copies,
             }),
         }
+    }
+
+    /// Returns the id of the request.
+    #[must_use]
+    pub const fn job(&self) -> JobId {
+        self.request.job
     }
 
     /// Returns the SHA-256 of the signed bytes. An approval of what is shown has this digest.
@@ -163,6 +176,22 @@ mod tests {
         assert_eq!(refused(|asked| asked.request.files[0].size = 4), other);
         let more = refused(|asked| asked.contents.push(b"more".to_vec()));
         assert_eq!(more, Unverified::Torn);
+    }
+
+    #[test]
+    fn listed_command_is_the_signed_one() {
+        let listed = |command: &str| {
+            let mut asked = copied();
+            asked.request.command = Some("site.look".into());
+            asked.context.pending.command = command.to_owned();
+            Verified::from_answer(&asked.answer()).map(|verified| verified.job())
+        };
+        for command in ["site.look", "site.look page=a"] {
+            assert!(listed(command).is_ok(), "{command}");
+        }
+        for command in ["", "site.looks", "look site.look", "'site.look' page=a"] {
+            assert_eq!(listed(command), Err(Unverified::OtherCommand), "{command}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::client;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::refusal::{Code, Refusal};
-use remit_page::{ShownRequest, Verified};
+use remit_page::{ShownRequest, Unverified, Verified};
 
 use crate::context::Context;
 use crate::error::Failure;
@@ -49,8 +49,13 @@ pub fn tell_done(context: &Context, request: AdminRequest) -> Result<(), Failure
 /// Returns the texts of a request, made here from the bytes that are signed, with the digest of these bytes. Fails if
 /// the daemon's answer contradicts itself.
 pub fn shown(context: &Context, id: IdPrefix) -> Result<ShownRequest, Failure> {
-    let answer = client::show(&context.runtime.admin_socket(), id.into())?;
-    let verified = Verified::from_answer(&answer).map_err(|why| {
+    let answer = client::show(&context.runtime.admin_socket(), id.clone().into())?;
+    let verified =
+        Verified::from_answer(&answer).and_then(|verified| match id.begins(verified.job()) {
+            true => Ok(verified),
+            false => Err(Unverified::OtherJob(verified.job())),
+        });
+    let verified = verified.map_err(|why| {
         let refusal = Refusal::new(Code::InvalidArgs, why.to_string());
         Failure::Machine(refusal.lift("compare the releases: remit --version, remit status"))
     })?;

@@ -203,7 +203,8 @@ fn nasty(text: &str) -> Shown {
         request: ApprovalRequest {
             machine_id: owned(),
             requester_name: owned(),
-            command: Some(owned()),
+            // The listed command is as nasty, and no name of one.
+            command: None,
             path: vec![c()],
             argv: vec![c(); 3],
             files: vec![nasty_file],
@@ -950,6 +951,17 @@ fn answer_that_contradicts_itself_is_refused() {
         (
             changed(|shown| shown.context.pending.job = JobId([1; 16])),
             "about another request",
+        ),
+        (
+            changed(|shown| {
+                shown.request.job = JobId([1; 16]);
+                shown.context.pending.job = JobId([1; 16]);
+            }),
+            "about another request",
+        ),
+        (
+            changed(|shown| shown.context.pending.command = "service.start".into()),
+            "another command",
         ),
         (
             changed(|shown| shown.context.profile.name = "strict".into()),

@@ -4,6 +4,7 @@ use remit_approval::arguments_sentence;
 use remit_common::escape::is_hidden;
 
 use super::{Numbered, about};
+use crate::verified::Verified;
 
 const LONG: usize = 1 << 10;
 const SPACES: usize = 8;
@@ -118,6 +119,49 @@ const fn is_right_to_left(c: char) -> bool {
     matches!(c,
         '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}'
         | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
+}
+
+/// Notes such letters beside the arguments, where an order of commands or values is read as well.
+pub fn right_to_left_parts(verified: &Verified) -> Option<String> {
+    let has = |bytes: &[u8]| {
+        let mut chunks = bytes.utf8_chunks();
+        chunks.any(|chunk| chunk.valid().chars().any(is_right_to_left))
+    };
+    let request = &verified.request;
+    let optional = |bytes: Option<&[u8]>| bytes.is_some_and(has);
+    let names = request
+        .files
+        .iter()
+        .flat_map(|file| [&file.name, &file.real]);
+    let parts = [
+        (
+            "the reason",
+            optional(request.reason.as_deref().map(str::as_bytes)),
+        ),
+        ("the script", optional(verified.script.as_deref())),
+        (
+            "the copied files",
+            verified.copies.iter().any(|copy| has(copy)),
+        ),
+        ("standard input", optional(verified.stdin.as_deref())),
+        (
+            "the environment",
+            request.env.iter().any(|one| has(one.as_bytes())),
+        ),
+        ("the directory", has(request.cwd.as_bytes())),
+        (
+            "the names of files",
+            names.into_iter().any(|name| has(name.as_bytes())),
+        ),
+    ];
+    let parts = parts
+        .into_iter()
+        .filter(|(_, has)| *has)
+        .map(|(part, _)| part);
+    let parts = parts.collect::<Vec<_>>().join(", ");
+    (!parts.is_empty()).then(|| {
+        format!("letters that run from right to left: a terminal may show their lines in another order: {parts}")
+    })
 }
 
 /// `argument 2 mixes Latin and Cyrillic letters in a word`, for each pair of alphabets.

@@ -56,6 +56,7 @@ pub fn risks(verified: &Verified, shown: usize) -> Vec<String> {
     let plain = plain(request, &argv);
     all.extend(argument::notes(&plain));
     all.extend(character::notes(&plain));
+    all.extend(character::right_to_left_parts(verified));
     all.extend(unseen(request));
     all.extend(login(verified));
     cut(all)

@@ -245,3 +245,26 @@ fn end_that_the_requester_chose_is_a_note() {
         assert_eq!(of_runtime(Some(seconds)), [note]);
     }
 }
+
+#[test]
+fn right_to_left_letters_are_noted_wherever_they_are() {
+    let scene = Scene::new();
+    let part = "letters that run from right to left";
+    let hebrew = "echo \u{5d0} 1 > 2 \u{5d1}\n".as_bytes();
+    assert!(!has(&of(&scene.script(b"echo a 1 > 2 b\n", b"x")), part));
+    assert!(has(&of(&scene.script(hebrew, b"x")), "order: the script"));
+    assert!(has(
+        &of(&scene.script(b"x", hebrew)),
+        "order: standard input"
+    ));
+    assert!(has(&of(&scene.backup("a", "\u{5d0}")), "order: the reason"));
+    let mut verified = scene.program(&[b"ls"]);
+    verified.request.cwd = c"/srv/\u{5d0}".into();
+    verified.request.env.push(c"A=\u{5d0}".into());
+    verified
+        .request
+        .files
+        .push(file("program", "/bin/ls", "/srv/\u{5d0}"));
+    let want = "order: the environment, the directory, the names of files";
+    assert!(has(&of(&verified), want), "{:?}", of(&verified));
+}

@@ -32,6 +32,15 @@ impl Warden {
         query: HistoryQuery,
     ) -> Result<Wants, Refusal> {
         query.check()?;
+        // Without those whose connections are gone: each new connection could leave some.
+        let waiting = &self.admins.waiting;
+        let is_waited_for = |question: &u64| {
+            let mut wants = waiting.iter().map(|(_, wants)| wants);
+            wants.any(|wants| *wants == Wants::History(*question))
+        };
+        self.questions
+            .live
+            .retain(|question, _| is_waited_for(question));
         let question = self.questions.last.wrapping_add(1);
         self.questions.last = question;
         let message = ToBroker::HistoryQuestion {
@@ -72,7 +81,11 @@ impl Warden {
             return;
         }
         self.timers.cancel(Timer::History(question));
-        let reply = page.map_or_else(AdminReply::Refused, AdminReply::History);
+        // Administrators do what a refusal tells them to type. So its words are never the broker's.
+        let reply = match page {
+            Ok(page) => AdminReply::History(page),
+            Err(_) => AdminReply::Refused(unread("the broker cannot read its files")),
+        };
         // A page that the broker made too long would leave the administrator without an answer.
         let reply = match frame::encode(&reply, caps::ADMIN_FRAME) {
             Ok(_) => reply,
@@ -84,7 +97,11 @@ impl Warden {
     pub fn on_history_timeout(&mut self, question: u64) {
         let seconds = PATIENCE.as_secs();
         let why = format!("the broker did not answer within {seconds} s");
-        self.on_history_answer(question, Err(unread(&why)));
+        if self.questions.live.remove(&question).is_some() {
+            self.tell_waiting(Wants::History(question), || {
+                AdminReply::Refused(unread(&why))
+            });
+        }
     }
 }
 

@@ -13,7 +13,15 @@ const NAMES: [(&str, &str); 2] = [("history-old", "log.1"), ("history", "log.2")
 
 /// Moves the files, if there are any. The broker checks their content, as that of its own files.
 pub fn hand_over(warden: &Path, history: &Path, broker: Ids) {
-    for (old, new) in NAMES {
+    let [oldest, (old, new)] = NAMES;
+    let changed = |name: &str| history.join(name).symlink_metadata()?.modified();
+    // The last release ran once more, for a short time. Of the broker's files it replaces the one that is older.
+    let is_short = !warden.join(oldest.0).exists();
+    let newest = match is_short && changed(oldest.1).ok() < changed(new).ok() {
+        true => (old, oldest.1),
+        false => (old, new),
+    };
+    for (old, new) in [oldest, newest] {
         let (from, to) = (warden.join(old), history.join(new));
         match give(&from, &to, broker) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -84,16 +92,30 @@ mod tests {
         assert_eq!(read("log.1").as_deref(), Some("older"));
         assert_eq!(read("log.2").as_deref(), Some("newest"));
 
-        fs::write(warden.join("history"), "again").unwrap();
-        hand_over(&warden, &history, ids);
-        assert_eq!(read("log.2").as_deref(), Some("again"));
-        assert_eq!(read("log.damaged-1").as_deref(), Some("newest"));
+        // The broker's own newest entries stay, whichever file has them.
+        let second = std::time::Duration::from_secs(1);
+        for (older, newer, text) in [("log.1", "log.2", "again"), ("log.2", "log.1", "once more")] {
+            let newest = fs::File::open(history.join(newer)).unwrap();
+            newest
+                .set_modified(std::time::SystemTime::now() + second)
+                .unwrap();
+            fs::write(warden.join("history"), text).unwrap();
+            let kept = read(newer);
+            hand_over(&warden, &history, ids);
+            assert_eq!(read(older).as_deref(), Some(text));
+            assert_eq!(read(newer), kept);
+            let past = std::time::SystemTime::now() - 60 * second;
+            let newest = fs::File::open(history.join(newer)).unwrap();
+            newest.set_modified(past).unwrap();
+        }
+        assert_eq!(read("log.damaged-1").as_deref(), Some("older"));
+        assert_eq!(read("log.damaged-2").as_deref(), Some("newest"));
 
         symlink("/etc/passwd", warden.join("history")).unwrap();
         fs::create_dir(warden.join("history-old")).unwrap();
         hand_over(&warden, &history, ids);
-        assert_eq!(read("log.1").as_deref(), Some("older"));
-        assert_eq!(read("log.2").as_deref(), Some("again"));
+        assert_eq!(read("log.1").as_deref(), Some("again"));
+        assert_eq!(read("log.2").as_deref(), Some("once more"));
         fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -30,7 +30,7 @@ pub const OVERFLOW_ID: u32 = 65_534;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Maximum number of findings: a compiler that works reports fewer.
 const FINDINGS: usize = 512;
-/// Maximum number of bytes of all questions, and of each one beside its text. A policy at all its limits asks a tenth.
+/// Maximum number of bytes of all questions, and of each one beside its text: above what 4 MiB of short names ask.
 const ASKED: usize = 64 << 20;
 const QUESTION: usize = 16;
 

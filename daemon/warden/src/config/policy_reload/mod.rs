@@ -70,7 +70,7 @@ pub type PolicyErrors = String;
 
 /// Timeout for reading the policy, looking up its names and comparing it. Longer than host names alone may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes of private memory of the child. A policy at all its limits needs half.
+/// Bytes of private memory of the child. It holds the longest message, 64 MiB, about six times, and two policies.
 const MEMORY: u64 = 1 << 30;
 
 /// Returns the sentence of each finding, without the lines that show the location in the file.
