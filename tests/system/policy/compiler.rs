@@ -270,7 +270,7 @@ fn lies_of_the_compiler_cost_bounded_memory() {
     let digest = status(&daemon).policy;
     let question = |length| FromCompiler::Asks(Question::Program("x".repeat(length)));
     let too_much = "its questions are too many or too long";
-    replace(
+    replace_for_policies(
         &daemon,
         &script_that_sends(&daemon, &question(4097), "exec sleep 60"),
     );
@@ -281,7 +281,7 @@ fn lies_of_the_compiler_cost_bounded_memory() {
     let path = daemon.path().join("bin/questions");
     fs::write(&path, questions.repeat((64 << 20) / 4096)).expect("the directory is writable");
     let reads = "exec 3<&0\ncat <&3 >/dev/null &";
-    replace(
+    replace_for_policies(
         &daemon,
         &format!(
             "#!/bin/sh\n{reads}\ncat '{}'\nexec sleep 60\n",
@@ -308,7 +308,7 @@ fn lies_of_the_compiler_cost_bounded_memory() {
         "cat '{}'\nhead -c {changes} /dev/zero\nexec sleep 60",
         path.display()
     );
-    replace(&daemon, &format!("#!/bin/sh\n{send}\n"));
+    replace_for_policies(&daemon, &format!("#!/bin/sh\n{send}\n"));
     let found = reload(&daemon).expect_err("there is no policy").message;
     assert!(
         found.contains("the child that reads the policy died"),

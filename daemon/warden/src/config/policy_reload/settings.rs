@@ -5,7 +5,8 @@ use std::path::Path;
 use super::{PolicyErrors, compiler};
 use crate::config::Config;
 
-/// Reads `remit.toml` in `dir`; `id` is the uid and gid of its parser. A missing file means all defaults. May block on a disk.
+/// Reads `remit.toml` in `dir`; `id` is the uid and gid of its parser. A missing file means all defaults. May block on a
+/// disk.
 /// Errors: unreadable, not UTF-8, not owned by root, writable by others; not TOML, an unknown key, a value out of
 /// bounds; no compiler.
 pub fn load(dir: &Path, id: u32) -> Result<Config, PolicyErrors> {
