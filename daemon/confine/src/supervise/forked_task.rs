@@ -11,7 +11,8 @@ use nix::unistd::{Pid, setpgid};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-const MOST: usize = 64 << 20;
+/// Maximum number of bytes of an answer, unless more is expected.
+const MOST: usize = 16 << 20;
 
 #[derive(Debug)]
 pub struct Answer {
@@ -19,6 +20,7 @@ pub struct Answer {
     pidfd: OwnedFd,
     pipe: OwnedFd,
     bytes: Vec<u8>,
+    most: usize,
 }
 
 /// Forks a child that does `work` and answers with its result. For processes of one thread. The child has only the
@@ -55,6 +57,7 @@ pub fn in_child_with(
         pidfd,
         pipe,
         bytes: Vec::new(),
+        most: MOST,
     })
 }
 
@@ -63,7 +66,14 @@ impl Answer {
         self.pipe.as_fd()
     }
 
-    /// Returns the whole answer, or `None`: read again when readable. Never waits. Refuses more than 64 MiB.
+    /// Accepts up to `most` bytes instead of 16 MiB.
+    #[must_use]
+    pub fn up_to(mut self, most: usize) -> Self {
+        self.most = most;
+        self
+    }
+
+    /// Returns the whole answer, or `None`: read again when readable. Never waits. Refuses more bytes than are accepted.
     pub fn read(&mut self) -> Result<Option<Vec<u8>>> {
         let doing = || "cannot read the answer of a child".to_owned();
         let mut buf = [0u8; 16 << 10];
@@ -75,8 +85,9 @@ impl Answer {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e).doing(doing),
             }
-            if self.bytes.len() > MOST {
-                return Err(Error::refused(doing(), "it is longer than 64 MiB"));
+            if self.bytes.len() > self.most {
+                let why = format!("it is longer than {} MiB", self.most >> 20);
+                return Err(Error::refused(doing(), why));
             }
         }
     }

@@ -157,7 +157,11 @@ impl Jobs {
 impl Request {
     /// Bytes that it keeps in memory while it waits.
     pub fn held(&self) -> usize {
-        self.draft.held.saturating_add(self.encoded.len())
+        let found = self.found.held();
+        self.draft
+            .held
+            .saturating_add(self.encoded.len())
+            .saturating_add(found)
     }
 
     /// Files to compare again just before the exec.

@@ -94,6 +94,21 @@ pub struct AsFound {
 }
 
 impl AsFound {
+    /// Bytes that it keeps in memory.
+    pub fn held(&self) -> usize {
+        let file = |file: &FileFound| {
+            let names = [file.measured.path.count_bytes(), file.real.count_bytes()];
+            size_of::<FileFound>() + file.what.len() + names.iter().sum::<usize>()
+        };
+        let files: usize = self.files.iter().map(file).sum();
+        let does: usize = self
+            .does
+            .iter()
+            .map(|line| size_of::<String>() + line.len())
+            .sum();
+        files + does + self.loose.len() * size_of::<Loose>()
+    }
+
     pub fn checked(&self) -> Vec<Measured> {
         let checked = self
             .files

@@ -41,7 +41,7 @@ impl Brought {
     ) -> Result<Self, PolicyErrors> {
         let old = live.map(|(live, running)| (&live.policy, running));
         // The range of a running daemon is known to be free. At the start it is what `remit.toml` says.
-        let id = old.map_or(compiler::OVERFLOW_ID, |(_, running)| running.jobs.uid_first);
+        let id = old.map_or_else(compiler::id_at_start, |(_, running)| running.jobs.uid_first);
         let config = settings::load(&args.config, id)?;
         if old.is_some() {
             judge(&config).map_err(|error| error.to_string())?;

@@ -17,6 +17,7 @@ use remit_common::caps;
 use remit_confine::{spawn_service, sys};
 use remit_policy::exchange::{FromCompiler, ToCompiler, receive, send};
 use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source};
+use remit_settings::JobsConfig;
 
 use super::PolicyErrors;
 use crate::config::Config;
@@ -24,8 +25,8 @@ use crate::service::program::{self, c_string, environment, wait_for_exit};
 use crate::startup::error::{Fatal, chain};
 
 const PROGRAM: &str = "remit-compiler";
-/// The kernel's own uid and gid for those without an account (user_namespaces(7)). It owns no file.
-pub const OVERFLOW_ID: u32 = 65_534;
+/// The kernel's own uid and gid for those without an account (user_namespaces(7)).
+const OVERFLOW_ID: u32 = 65_534;
 /// Time for one answer, without the answers to its questions. A policy at all its limits needs two seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Maximum number of findings: a compiler that works reports fewer.
@@ -33,6 +34,25 @@ const FINDINGS: usize = 512;
 /// Maximum number of bytes of all questions, and of each one beside its text: above what 4 MiB of short names ask.
 const ASKED: usize = 64 << 20;
 const QUESTION: usize = 16;
+
+/// Returns the uid and gid of the compiler while the range of the jobs is unknown: the first of the built-in range. A
+/// container may lack it, and has nothing better than the uid of its own nobody.
+pub fn id_at_start() -> u32 {
+    let first = JobsConfig::default().uid_first;
+    let is_mapped = |file| std::fs::read_to_string(file).is_ok_and(|map| maps(&map, first));
+    match is_mapped("/proc/self/uid_map") && is_mapped("/proc/self/gid_map") {
+        true => first,
+        false => OVERFLOW_ID,
+    }
+}
+
+/// Lines of `map`: first id in here, first id outside, number of ids (user_namespaces(7)).
+fn maps(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let numbers: Vec<u64> = line.split_whitespace().flat_map(str::parse).collect();
+        matches!(numbers[..], [first, _, count] if (first..first + count).contains(&id.into()))
+    })
+}
 
 /// Parses the text of `remit.toml`. Its bounds are not checked. Fails with sentences.
 pub fn settings(file: String, text: String, id: u32) -> Result<Config, PolicyErrors> {
@@ -274,5 +294,27 @@ impl Write for Pipe {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_mapped_by_a_range_that_has_it() {
+        let host = "         0          0 4294967295\n";
+        let container = "         0     100000      65536\n     70000     200000          2\n";
+        for (map, id, expect) in [
+            (host, 1_879_048_192, true),
+            (container, 65_535, true),
+            (container, 65_536, false),
+            (container, 70_001, true),
+            (container, 70_002, false),
+            ("", 0, false),
+            ("0 0", 0, false),
+        ] {
+            assert_eq!(maps(map, id), expect, "{map} {id}");
+        }
     }
 }

@@ -70,6 +70,8 @@ pub type PolicyErrors = String;
 
 /// Timeout for reading the policy, looking up its names and comparing it. Longer than host names alone may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum number of bytes that the child sends: the longest message of the compiler.
+const MODEL: usize = 64 << 20;
 /// Bytes of private memory of the child. It holds the longest message, 64 MiB, about six times, and two policies.
 const MEMORY: u64 = 1 << 30;
 
@@ -128,7 +130,7 @@ impl Loading {
         });
         match answer {
             Ok(answer) => Ok(Self {
-                answer,
+                answer: answer.up_to(MODEL),
                 again: false,
                 asked: asked.cloned(),
                 is_unasked: false,
