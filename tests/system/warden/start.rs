@@ -300,7 +300,7 @@ fn settings_that_are_not_parsed_prevent_start() {
             path.join("config/remit.toml"),
         );
         fs::remove_file(&compiler).unwrap();
-        let text = stage.test_dir.join("script");
+        let text = path.join("script");
         fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
         remit_tests::test_dir::copy(&text, &compiler);
         let sentence = format!("cannot use '{}': 'remit-compiler' {why}", config.display());
