@@ -247,7 +247,7 @@ fn end_that_the_requester_chose_is_a_note() {
 }
 
 #[test]
-fn right_to_left_letters_are_noted_wherever_they_are() {
+fn right_to_left_letters_have_a_note_in_every_part() {
     let scene = Scene::new();
     let part = "letters that run from right to left";
     let hebrew = "echo \u{5d0} 1 > 2 \u{5d1}\n".as_bytes();
