@@ -55,12 +55,13 @@ fn is_sent_away(word: &Option<ToClient>) -> bool {
 }
 
 /// In KiB.
+/// Returns the private memory of a process in KiB. Pages of its program come in with the first use of their code.
 fn resident(pid: i32) -> u64 {
-    let text = status_field(pid, "VmRSS").unwrap_or_default();
-    text.split_whitespace()
-        .next()
+    let text = status_field(pid, "RssAnon").expect("it runs");
+    let number = text.split_whitespace().next();
+    number
         .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
+        .expect("a number of KiB")
 }
 
 #[test]
