@@ -20,7 +20,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let encoded = policy.encode();
     let again = Policy::decode(&encoded).expect("it was decoded");
     assert_eq!(encoded, again.encode());
-    let caller = CallerIds { uid: 1000, gids: &[900] };
+    let caller = CallerIds {
+        uid: 1000,
+        gids: &[900],
+    };
     let run = Ask::Run {
         profile: None,
         argv0: b"df",
