@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
@@ -23,6 +24,11 @@ pub fn start() {
             layer
                 .with_syslog_identifier("remit-broker".to_owned())
                 .with_field_prefix(Some("BROKER".to_owned()))
+                .with_priority_mappings(PriorityMappings {
+                    info: Priority::Informational,
+                    debug: Priority::Debug,
+                    ..PriorityMappings::new()
+                })
         });
     let lines = journal.is_none().then(|| {
         tracing_subscriber::fmt::layer()
