@@ -174,7 +174,7 @@ pub enum ToBroker {
     },
     /// All live or remembered jobs were passed. Sent once, directly after them.
     Adopted,
-    /// An entry of the history, to be stored. Sent before any other message that tells a client of the same event.
+    /// An entry of the history, to be stored. Sent before any other message to a client about the same event.
     History {
         /// The entry.
         entry: Box<HistoryRecord>,

@@ -81,7 +81,7 @@ impl Warden {
             return;
         }
         self.timers.cancel(Timer::History(question));
-        // Administrators do what a refusal tells them to type. So its words are never the broker's.
+        // Administrators type what a refusal says. So its words are never the broker's.
         let reply = match page {
             Ok(page) => AdminReply::History(page),
             Err(_) => AdminReply::Refused(unread("the broker cannot read its files")),

@@ -40,7 +40,7 @@ impl Brought {
         people: &Question,
     ) -> Result<Self, PolicyErrors> {
         let old = live.map(|(live, running)| (&live.policy, running));
-        // The range of a running daemon is known to be free. At the start it is what `remit.toml` says.
+        // The range of a running daemon is known to be free. At the start it is not known before this.
         let id = old.map_or_else(compiler::id_at_start, |(_, running)| running.jobs.uid_first);
         let config = settings::load(&args.config, id)?;
         if old.is_some() {

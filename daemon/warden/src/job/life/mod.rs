@@ -1,6 +1,6 @@
 //! The life of a job as one table: at this stage, this event leads to that stage, and that has to be done. Pure.
 //!
-//! A stage changes only here. Whoever handles an event tells the job's [`Life`], and does what it demands. An event
+//! A stage changes only here. Whoever handles an event gives it to the job's [`Life`], and does what it demands. An event
 //! that a stage does not know changes nothing. The test walks through all orders of events of several jobs.
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn each_stage_asks_for_its_conditions() {
     assert_eq!(asked, cells.sum::<usize>());
 }
 
-/// The answer must not depend on what is true besides: a requester could learn of it.
+/// The answer must not depend on anything else: a requester could learn of it.
 #[test]
 fn the_first_condition_in_order_is_the_answer() {
     for (stage, first) in [
