@@ -1,7 +1,7 @@
 //! The life of a job as one table: at this stage, this event leads to that stage, and that has to be done. Pure.
 //!
-//! A stage changes only here. Whoever handles an event gives it to the job's [`Life`], and does what it demands. An event
-//! that a stage does not know changes nothing. The test walks through all orders of events of several jobs.
+//! A stage changes only here. Whoever handles an event gives it to the job's [`Life`], and does what it demands. An
+//! event that a stage does not know changes nothing. The test walks through all orders of events of several jobs.
 
 #[cfg(test)]
 mod tests;
