@@ -35,20 +35,25 @@ begin() {
   titles+=("$title")
 }
 
-# finish: exit status 1 when a run failed.
+# finish: exit status 1 when a run failed. What failed is printed last, from its last FAIL on; whole logs are kept in
+# target/machine-logs.
 finish() {
-  local i failed=0
+  local i kept=$MACHINE_DIR/../../target/machine-logs
+  local -a failed=()
   wait
   pids=()
   for i in "${!titles[@]}"; do
     echo "-- ${titles[$i]}"
-    if [ "$(cat "$logs/$i.status" 2>/dev/null)" = 0 ]; then
-      grep -E '^ *[0-9]+ s  |^once more|^FAIL' "$logs/$i"
-    else
-      cat "$logs/$i"
-      echo "FAILED: ${titles[$i]}"
-      failed=1
-    fi
+    grep -E '^ *[0-9]+ s  |^once more' "$logs/$i" || true
+    [ "$(cat "$logs/$i.status" 2>/dev/null)" = 0 ] || failed+=("$i")
   done
-  return $failed
+  rm -rf "$kept"
+  mkdir -p "$kept"
+  cp "$logs"/* "$kept"
+  chown -R --reference="$MACHINE_DIR" "$kept"
+  for i in "${failed[@]}"; do
+    echo "FAILED: ${titles[$i]} (status $(cat "$logs/$i.status" 2>/dev/null), target/machine-logs/$i)"
+    if grep -q '^FAIL' "$logs/$i"; then tac "$logs/$i" | sed '/^FAIL/q' | tac | head -n 20; else tail -n 20 "$logs/$i"; fi
+  done
+  [ ${#failed[@]} = 0 ]
 }
