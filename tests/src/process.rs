@@ -9,6 +9,9 @@ use std::process::Command;
 
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 
 /// The user and groups of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,6 +234,18 @@ pub fn pidfd(pid: i32) -> Option<OwnedFd> {
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
     // SAFETY: the kernel just created this descriptor and nothing else owns it.
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Ends a child of this process, which handles no signals, and leaves it to be reaped. Returns true if somebody had sent
+/// it SIGKILL before: the kernel keeps the first fatal signal, however late the process dies of it.
+#[must_use]
+pub fn was_killed(child: i32) -> bool {
+    let child = Pid::from_raw(child);
+    // A child that is dead but not reaped can be signalled as well.
+    kill(child, Signal::SIGTERM).expect("it is our child and not reaped");
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    let ended = waitid(Id::Pid(child), flags).expect("it is our child and not reaped");
+    matches!(ended, WaitStatus::Signaled(_, Signal::SIGKILL, _))
 }
 
 /// Waits at most `ms` milliseconds for the end of `pid`. Returns true if it has ended.

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
 use crate::attack::objects::{Object, Queue, Waiter, pipe_size, write_hint};
-use crate::process::{Identity, ends_within};
+use crate::process::{Identity, was_killed};
 use crate::test_dir::{TestDir, copy, unique};
 
 /// The environment of scenes.
@@ -251,7 +251,7 @@ pub fn arrange(id: &str, fixture: &AttackFixture) -> Scene {
         "kill" | "kill-group" | "tgkill" | "sigqueue" | "kill-all" | "pidfd-signal"
         | "pidfd-proc" | "setown" => {
             let victim = stranger(&mut scene, fixture, &dir);
-            scene.witness = Some(Box::new(move || ends_within(victim, 100)));
+            scene.witness = Some(Box::new(move || was_killed(victim)));
         }
         "setpriority" | "setpriority-user" | "ioprio" | "ioprio-user" | "prlimit" | "sched"
         | "affinity" => {
