@@ -58,7 +58,7 @@ on() {
 
 # wait_up NAME: until systemd has started everything. A failed unit fails the boot, unless DEGRADED_OK=1.
 wait_up() {
-  local name=$1 state='' deadline=$((SECONDS + ${BOOT_TIMEOUT:-180}))
+  local name=$1 state='' deadline=$((SECONDS + ${BOOT_TIMEOUT:-600}))
   until state=$(on "$name" systemctl is-system-running --wait 2>/dev/null) || [ "$state" = degraded ]; do
     machine_alive "$name" || fail "machine '$name' ended while it booted"
     [ $SECONDS -lt "$deadline" ] || fail "machine '$name' is not up in time"
