@@ -35,10 +35,10 @@ begin() {
   titles+=("$title")
 }
 
-# finish: exit status 1 when a run failed. What failed is printed last, from its last FAIL on; whole logs are kept in
+# finish: exit status 1 when a run failed. What failed is printed last, from its last FAIL or LOST on; whole logs are kept in
 # target/machine-logs.
 finish() {
-  local i kept=$MACHINE_DIR/../../target/machine-logs
+  local i reason='^(FAIL|LOST) ' kept=$MACHINE_DIR/../../target/machine-logs
   local -a failed=()
   wait
   pids=()
@@ -53,7 +53,7 @@ finish() {
   chown -R --reference="$MACHINE_DIR" "$kept"
   for i in "${failed[@]}"; do
     echo "FAILED: ${titles[$i]} (status $(cat "$logs/$i.status" 2>/dev/null), target/machine-logs/$i)"
-    if grep -q '^FAIL' "$logs/$i"; then tac "$logs/$i" | sed '/^FAIL/q' | tac | head -n 20; else tail -n 20 "$logs/$i"; fi
+    if grep -qE "$reason" "$logs/$i"; then tac "$logs/$i" | sed -E "/$reason/q" | tac | head -n 20; else tail -n 20 "$logs/$i"; fi
   done
   [ ${#failed[@]} = 0 ]
 }
