@@ -9,6 +9,7 @@ use crate::load::loading::{NamedType, Types};
 use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped};
 use crate::load::regex;
 use crate::load::text::{NAME, is_name, summary};
+use crate::load::work;
 use remit_policy::model::bounds::VALUES;
 use remit_policy::model::command::{Param, ParamKind, PassAs, PathIs};
 use remit_policy::model::paths::not_plain;
@@ -54,6 +55,7 @@ pub(crate) fn params(
             break;
         }
     }
+    work::check(&found, report);
     found
 }
 
