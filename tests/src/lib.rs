@@ -18,3 +18,4 @@ pub mod random;
 pub mod scene;
 pub mod session;
 pub mod test_dir;
+pub mod wait;

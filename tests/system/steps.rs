@@ -1,4 +1,5 @@
-//! Broker and warden die once at each named step of a job's life. The request is sent again and stays one job.
+//! Broker and warden die once at each named step of a job's life. The request is sent again and stays one job. A line
+//! that is missing in the table of a job's life starts nothing.
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +7,7 @@ use remit_common::caps;
 use remit_common::client::ClientError;
 use remit_common::names::JobId;
 use remit_common::outcome::{JobReport, State};
+use remit_common::refusal::Code;
 use remit_common::wire::{JobQuery, Reply, Request, Run};
 use remit_tests::caller::{Caller, at_once, cause, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
@@ -43,6 +45,29 @@ const STEPS: &[Step] = &[
 
 /// Steps of a request that needs an approval. Tests of approvals cover these.
 const OF_APPROVALS: &[&str] = &["after-ask", "after-approval"];
+
+/// A line of the table on the way to a start, true if the job waits for a slot first, and the events recorded of it.
+const LINES: &[(&str, bool, &[&str])] = &[
+    ("New Turn", false, &["refusal"]),
+    ("Starting(Request) Recorded", false, &["refusal"]),
+    (
+        "Recorded(Request) Forked",
+        false,
+        &["intent", "end", "refusal"],
+    ),
+    ("New Queued", true, &["refusal"]),
+    ("Queued(NotApproved) Turn", true, &["queued", "end"]),
+    (
+        "Starting(Queue(NotApproved)) Recorded",
+        true,
+        &["queued", "end"],
+    ),
+    (
+        "Recorded(Queue(NotApproved)) Forked",
+        true,
+        &["queued", "intent", "end"],
+    ),
+];
 
 const TEXT: &str = "echo out; echo err >&2; exit 5";
 
@@ -254,6 +279,52 @@ fn warden_death_at_any_step_keeps_one_job() {
         );
         let served = Caller::new(&daemon, &user_b()).run(script("exit 0"));
         assert_eq!(served.expect("user B has a grant").state, State::Exited);
+        daemon.is_well();
+        daemon.stop();
+    }
+}
+
+#[test]
+fn missing_line_of_the_table_runs_nothing_and_keeps_no_slot() {
+    for (line, is_queued, events) in LINES {
+        let Some(mutated) = Options::mutated("REMIT_MUTATE_LIFE", line) else {
+            return;
+        };
+        let daemon = Daemon::start(Options {
+            jobs: 1,
+            waiting: 8,
+            ..mutated
+        });
+        let mut caller = Caller::new(&daemon, &user_a());
+        let first = is_queued.then(|| {
+            let first = caller.run(at_once(script("sleep 1000")));
+            first.expect("the slot is free").job
+        });
+        let answer = caller.run(at_once(script(TEXT)));
+        free_slot(&daemon, first);
+        let why = match answer {
+            Ok(report) => {
+                let report = caller.end_of(report.job);
+                assert_eq!(report.state, State::NotStarted, "{line}: {report:?}");
+                cause(&report).to_owned()
+            }
+            Err(refusal) => {
+                assert_eq!(refusal.code, Code::NotStarted, "{line}: {refusal:?}");
+                refusal.message
+            }
+        };
+        let (stage, event) = line.split_once(' ').expect("they are two words");
+        let says = format!("no line for {event} at {stage}");
+        assert!(why.contains(&says), "{line}: {why}");
+        let all = daemon.audit().into_iter().filter(|record| {
+            let command = record["REMIT_ARGV"].as_str();
+            command.is_some_and(|command| command.contains(TEXT))
+        });
+        let all: Vec<_> = all.map(|record| record["REMIT_EVENT"].clone()).collect();
+        assert_eq!(all, *events, "{line}");
+        // There is one slot, and it is free.
+        let next = caller.run(script("exit 0")).expect("the table is whole");
+        assert_eq!(next.state, State::Exited, "{line}: {next:?}");
         daemon.is_well();
         daemon.stop();
     }

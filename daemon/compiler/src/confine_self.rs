@@ -42,7 +42,8 @@ const ALLOWED: [c_long; 21] = [
 ];
 
 pub fn confine() -> Result<(), String> {
-    // No other process of this uid can trace it. The exec has undone what was set before.
+    // No other process of this uid can trace it. The exec has undone what was set before, except in the package: there
+    // this uid cannot read the program, so that the process was never traceable.
     prctl::set_dumpable(false).map_err(|error| format!("cannot become undumpable: {error}"))?;
     for (resource, most) in [
         (Resource::RLIMIT_CPU, CPU_S),

@@ -193,8 +193,8 @@ fn what_files_define_is_bounded() {
     let large = |at: usize| {
         format!(
             "[[command]]\nname='a.b{at}'\nsummary='x'\nargv=['/bin/x','{{a}}','{{b}}']\neffect='read'\nprofile='read'\n\
-             args.a={{type='string',pattern='(.?){{1,300}}'}}\n\
-             args.b={{type='string',pattern='(.?){{1,300}}'}}\n"
+             args.a={{type='string',pattern='.{{1,400}}'}}\n\
+             args.b={{type='string',pattern='.{{1,400}}'}}\n"
         )
     };
     let found = lines(&refused(&many(caps::POLICY_COMMANDS, &large)));

@@ -30,6 +30,7 @@ pub mod exchange;
 pub mod model {
     pub mod approval;
     pub mod base;
+    pub mod bounds;
     pub mod capabilities;
     pub mod command;
     pub mod diagnostic;

@@ -119,7 +119,13 @@ fn programs_may_be_executed_and_nothing_else() {
         let program = ["/usr/bin/", "/usr/libexec/"]
             .iter()
             .any(|dir| dest.starts_with(dir));
-        assert_eq!(row.mode, if program { "755" } else { "644" }, "{dest}");
+        let mode = match dest.as_str() {
+            // The kernel makes no process that may not read its program traceable by its own uid, from the exec on.
+            "/usr/libexec/remit/remit-compiler" => "711",
+            _ if program => "755",
+            _ => "644",
+        };
+        assert_eq!(row.mode, mode, "{dest}");
     }
 }
 

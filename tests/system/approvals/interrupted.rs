@@ -9,6 +9,7 @@ use std::time::Duration;
 use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
 use remit_common::names::JobId;
 use remit_common::outcome::State;
+use remit_common::refusal::Code;
 use remit_common::wire::{JobQuery, Reply, Request};
 use remit_common::{caps, client, frame};
 use remit_tests::caller::{Caller, at_once, change};
@@ -114,7 +115,11 @@ fn client_disconnect_leaves_complete_request_or_none() {
 }
 
 fn dies_at(fault: &str) -> Option<Daemon> {
-    let mutated = Options::mutated("REMIT_FAULT", fault)?;
+    with_fault("REMIT_FAULT", fault)
+}
+
+fn with_fault(variable: &str, fault: &str) -> Option<Daemon> {
+    let mutated = Options::mutated(variable, fault)?;
     Some(Daemon::start(Options {
         binaries: mutated.binaries,
         env: mutated.env,
@@ -219,4 +224,41 @@ fn broker_killed_at_any_step_loses_no_request() {
         assert_eq!(kinds, ["asked", "approved", "intent", "end"], "{point}");
         daemon.stop();
     }
+}
+
+#[test]
+fn missing_line_of_the_table_neither_asks_nor_approves() {
+    for line in ["New NeedsApproval", "Examined Asked"] {
+        let Some(daemon) = with_fault("REMIT_MUTATE_LIFE", line) else {
+            return;
+        };
+        let mut caller = Caller::new(&daemon, &user_a());
+        let run = || at_once(change("site.switch", &[("to", "blue")]));
+        let refusal = caller.run(run()).expect_err(line);
+        assert_eq!(refusal.code, Code::NotStarted, "{line}: {refusal:?}");
+        assert_eq!(status(&daemon).pending, 0, "{line}");
+        caller.run(run()).expect("the table is whole");
+        assert_eq!(status(&daemon).pending, 1, "{line}");
+        daemon.stop();
+    }
+    for line in ["Asked Approve", "Approving Approved"] {
+        let Some(daemon) = with_fault("REMIT_MUTATE_LIFE", line) else {
+            return;
+        };
+        let (mut caller, job, _) = asked(&daemon);
+        let refusal = approve(&daemon, job).expect_err(line);
+        assert_eq!(refusal.code, Code::NotStarted, "{line}: {refusal:?}");
+        assert_eq!(events(&daemon, job), ["asked"], "{line}");
+        approve(&daemon, job).expect("it still waits");
+        assert_eq!(caller.end_of(job).state, State::Exited, "{line}");
+        daemon.stop();
+    }
+    let Some(daemon) = with_fault("REMIT_MUTATE_LIFE", "Queued(Compared) Turn") else {
+        return;
+    };
+    let (mut caller, job, _) = asked(&daemon);
+    approve(&daemon, job).expect_err("it cannot start");
+    assert_eq!(caller.end_of(job).state, State::NotStarted);
+    assert_eq!(events(&daemon, job), ["asked", "approved", "end"]);
+    daemon.stop();
 }

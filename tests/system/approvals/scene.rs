@@ -1,7 +1,5 @@
 //! A daemon whose changes need an approval, with shared helpers.
 
-use std::time::{Duration, Instant};
-
 use remit_common::admin::{AdminReply, AdminRequest, PendingView, Status};
 use remit_common::names::JobId;
 use remit_common::outcome::{ApprovalView, JobReport, State};
@@ -9,6 +7,7 @@ use remit_common::refusal::Refusal;
 use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::{Daemon, Options, admin, user_a};
 use remit_tests::process::Identity;
+pub use remit_tests::wait::until;
 use serde_json::Value;
 
 pub const APPROVERS: u32 = 64_400;
@@ -157,12 +156,4 @@ pub fn events(daemon: &Daemon, job: JobId) -> Vec<String> {
         .iter()
         .map(|record| record["REMIT_EVENT"].as_str().unwrap_or("?"));
     events.map(str::to_owned).collect()
-}
-
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(30), "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

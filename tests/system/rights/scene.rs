@@ -1,7 +1,5 @@
 //! A daemon with its own user database: an agent and approvers.
 
-use std::time::{Duration, Instant};
-
 use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, Grantee, NewGrant, PendingView};
 use remit_common::names::JobId;
 use remit_common::outcome::{JobReport, State};
@@ -10,6 +8,7 @@ use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP};
 use remit_tests::process::Identity;
+pub use remit_tests::wait::until;
 use serde_json::Value;
 
 pub const BOT: u32 = 64_501;
@@ -189,12 +188,4 @@ pub fn approve(
 
 pub fn newest(daemon: &Daemon, event: &str) -> Value {
     daemon.records(event).pop().expect("there is a record")
-}
-
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

@@ -3,10 +3,9 @@
 //! A pipe has one lock. Closing the last descriptor of an end takes it, and no signal interrupts that wait.
 
 use std::ffi::CString;
+use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,9 +18,7 @@ use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::process::{
     Identity, Process, descendants, has_ended_within, is_dead, pidfd, status_field,
 };
-
-/// Longer than any step takes on a busy machine.
-const LONG: Duration = Duration::from_secs(60);
+use remit_tests::wait::seen;
 
 /// The user of profile `named`: without an account, and another uid for each test.
 struct Named(u32);
@@ -48,22 +45,11 @@ impl Named {
         };
         let job = caller.run(run).expect("it is granted").job;
         let is_it = |process: &Process| process.uid == self.0 && process.name == name;
-        let pid = until("the job's process", || {
+        let pid = seen("the job's process", || {
             let all = descendants(daemon.pid());
             all.iter().find(|one| is_it(one)).map(|one| one.pid)
         });
         (job, pid)
-    }
-}
-
-fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(start.elapsed() < LONG, "not seen: {what}");
-        thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -132,7 +118,7 @@ fn k01_locked_output_pipe_delays_no_other_user() {
         status_field(daemon.pid(), "State").as_deref(),
         Some("D (disk sleep)")
     );
-    until("the pipes are given away", || {
+    seen("the pipes are given away", || {
         (!pipes.iter().any(|pipe| has_open(daemon.pid(), pipe))).then_some(())
     });
     drop(caller);
@@ -217,7 +203,7 @@ impl Kills {
 
     fn wait(&self, count: usize) {
         let new_writes = std::cell::Cell::new(0);
-        until("cgroup.kill is written again", || {
+        seen("cgroup.kill is written again", || {
             new_writes.set(new_writes.get() + self.new_writes());
             (new_writes.get() >= count).then_some(())
         });
@@ -239,8 +225,8 @@ fn k05_surviving_process_is_killed_repeatedly() {
     kills.wait(3);
     assert!(lock.is_locked());
     others_are_served(&daemon, &[lock]);
-    until("the process has ended", || is_dead(pid).then_some(()));
-    until("the cgroup is gone", || {
+    seen("the process has ended", || is_dead(pid).then_some(()));
+    seen("the cgroup is gone", || {
         let left = fs::read_dir(format!("/proc/{pid}")).is_ok();
         (!left).then_some(())
     });

@@ -53,7 +53,7 @@ pub(crate) fn grantees(
         };
         let Some(id) = id else { continue };
         if let Some(why) = refused_id(id) {
-            let message = format!("{} {id} can be granted nothing: {why}", kind.id());
+            let message = format!("{} {id} can be granted nothing: {why}", kind.words().id);
             report.error_with_help(
                 span,
                 message,
@@ -151,32 +151,29 @@ enum AccountKind {
     Group,
 }
 
+/// What findings call an account, and how a rule writes it.
+struct AccountWords {
+    name: &'static str,
+    id: &'static str,
+    prefix: &'static str,
+    numeric: &'static str,
+}
+
 impl AccountKind {
-    fn name(self) -> &'static str {
+    const fn words(self) -> &'static AccountWords {
         match self {
-            Self::User => "user",
-            Self::Group => "group",
-        }
-    }
-
-    fn id(self) -> &'static str {
-        match self {
-            Self::User => "uid",
-            Self::Group => "gid",
-        }
-    }
-
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::User => "",
-            Self::Group => "%",
-        }
-    }
-
-    fn numeric(self) -> &'static str {
-        match self {
-            Self::User => "#",
-            Self::Group => "%#",
+            Self::User => &AccountWords {
+                name: "user",
+                id: "uid",
+                prefix: "",
+                numeric: "#",
+            },
+            Self::Group => &AccountWords {
+                name: "group",
+                id: "gid",
+                prefix: "%",
+                numeric: "%#",
+            },
         }
     }
 }
@@ -192,10 +189,10 @@ fn number(
     let canonical = plain && (digits == "0" || !digits.starts_with('0'));
     let id = canonical.then(|| digits.parse::<u32>().ok()).flatten();
     if id.is_none() {
-        let message = format!("{} is not a {}", quoted(digits), kind.id());
+        let message = format!("{} is not a {}", quoted(digits), kind.words().id);
         let help = format!(
             "write '{}' and a decimal number from 0 to 2147483647",
-            kind.numeric()
+            kind.words().numeric
         );
         report.error_with_help(span, message, &help);
     }
@@ -215,7 +212,7 @@ fn lookup(
         let message = format!(
             "{} is not the name of a {}: {why}",
             quoted(name),
-            kind.name()
+            kind.words().name
         );
         let help = meant(name, kind).unwrap_or_else(|| {
             "write the name of a user, a group as \"%ops\", or a number as \"#1000\" or \"%#100\"".into()
@@ -237,7 +234,7 @@ fn lookup(
     };
     if id.is_none() {
         let help = meant(name, kind);
-        let message = format!("there is no {} {}", kind.name(), quoted(name));
+        let message = format!("there is no {} {}", kind.words().name, quoted(name));
         match unknown {
             Unknown::Warns => {
                 let message = format!("{message}: nobody is granted anything by that name");
@@ -253,12 +250,14 @@ fn lookup(
                     AccountKind::Group => machine.last_gid(name),
                 };
                 if let Some(id) = last {
-                    let what = kind.id();
+                    let what = kind.words().id;
                     let message =
                         format!("{message} now: this denial goes on for {what} {id}, which it was");
                     let help = "if it is gone for good, delete it from the list";
                     report.warning(span, message, Some(help));
-                    resolved.last.insert(format!("{}{name}", kind.prefix()), id);
+                    resolved
+                        .last
+                        .insert(format!("{}{name}", kind.words().prefix), id);
                     return last;
                 }
                 let message = format!("{message}, so this denial would hit nobody");
@@ -281,8 +280,8 @@ fn meant(name: &str, kind: AccountKind) -> Option<String> {
     if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(format!(
             "write \"{}{name}\" for a {}",
-            kind.numeric(),
-            kind.id()
+            kind.words().numeric,
+            kind.words().id
         ));
     }
     let group = ["@", "+", "group:", ":"]

@@ -12,6 +12,7 @@ use crate::load::loading::Loading;
 use crate::load::reader::{Fields, Report, Value, WithSpan, mistyped, string};
 use crate::load::rules::Unmatched;
 use crate::load::text::is_name;
+use remit_policy::model::bounds::VALUES;
 use remit_policy::model::command::{Command, ParamKind};
 use remit_policy::model::glob::Glob;
 use remit_policy::model::names::{Named, RUN};
@@ -19,7 +20,6 @@ use remit_policy::model::rule::builtin;
 use remit_policy::model::scope::{Scope, UNIT, has_unit};
 use remit_policy::quoted;
 
-const VALUES: usize = 256;
 const WHAT: &str = "a list of strings, as [\"nginx.service\", \"php*.service\"]";
 
 struct Entry<'a> {

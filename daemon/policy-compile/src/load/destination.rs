@@ -4,11 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::load::accounts::Resolved;
 use crate::load::reader::{Report, WithSpan};
+use remit_policy::model::bounds::ADDRESSES;
 use remit_policy::model::machine::Machine;
 use remit_policy::model::profile::Destination;
 use remit_policy::quoted;
-
-const ADDRESSES: usize = 16;
 
 pub(crate) fn destination(
     entry: &WithSpan<&str>,

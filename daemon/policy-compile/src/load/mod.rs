@@ -21,6 +21,7 @@ pub(crate) mod suggestion;
 pub(crate) mod tables;
 pub(crate) mod template;
 pub(crate) mod text;
+pub(crate) mod work;
 
 use remit_common::caps;
 use sha2::{Digest, Sha256};

@@ -9,6 +9,8 @@ use crate::load::loading::{NamedType, Types};
 use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped};
 use crate::load::regex;
 use crate::load::text::{NAME, is_name, summary};
+use crate::load::work;
+use remit_policy::model::bounds::VALUES;
 use remit_policy::model::command::{Param, ParamKind, PassAs, PathIs};
 use remit_policy::model::paths::not_plain;
 use remit_policy::model::pattern::{PLAIN, Pattern};
@@ -19,7 +21,6 @@ const PLAIN_OR_OPTION: &str = "[A-Za-z0-9_-][A-Za-z0-9._:@/+-]*";
 pub(crate) const OWN_TYPES: [&str; 9] = [
     "string", "int", "enum", "bool", "unit", "user", "package", "path", "secret",
 ];
-const VALUES: usize = 256;
 const TEXT: usize = 256;
 
 /// Reads `args` in the order of the names. The position of each is that of its name.
@@ -54,6 +55,7 @@ pub(crate) fn params(
             break;
         }
     }
+    work::check(&found, report);
     found
 }
 

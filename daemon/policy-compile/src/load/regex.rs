@@ -234,7 +234,7 @@ mod tests {
     fn time_is_linear_in_the_value() {
         // V12. A backtracking engine would take exponential time: it would never end.
         let pattern = pattern("(a+)+$").unwrap();
-        let most = vec![b'a'; 100 << 10];
+        let most = vec![b'a'; 4096];
         let other = [most.as_slice(), b"b"].concat();
         assert!(pattern.matches(&most) && !pattern.matches(&other));
     }

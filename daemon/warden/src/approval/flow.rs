@@ -47,9 +47,9 @@ impl Warden {
         let allowed = self
             .check_pending_limits(&draft)
             .and_then(|()| self.check_ask_rate(draft.requester.subject.uid()));
-        match allowed.and_then(|()| self.start_measuring(serial, &wanted(&draft))) {
+        let examined = allowed.and_then(|()| Ok(draft.life.advance(Event::NeedsApproval)?));
+        match examined.and_then(|_| self.start_measuring(serial, &wanted(&draft))) {
             Ok(measuring) => {
-                draft.life.on(Event::NeedsApproval);
                 let fresh = MeasuringRequest {
                     draft,
                     pending,
@@ -144,8 +144,10 @@ impl Warden {
         {
             self.reactor.remove(approving.measuring.fd());
             let reply = self.finish_approval(serial, &approving.by, found);
-            if let Some(request) = self.jobs.find_mut::<Request>(serial) {
-                request.draft.life.on(Event::NotApproved);
+            let request = self.jobs.find_mut::<Request>(serial);
+            let undone = request.map(|request| request.draft.life.advance(Event::NotApproved));
+            if let Some(Err(wrong)) = undone {
+                self.end_request(serial, RequestEnd::void(&wrong.to_string()));
             }
             self.tell_approver(job, &approving.by, reply);
         }
@@ -243,12 +245,13 @@ impl Warden {
         }
         self.sandbox
             .check_usable(request.draft.bound.compiled.base())?;
+        let hashed = request.draft.life.foresee(Event::Approve)?;
         let mut wanted = wanted(&request.draft);
         wanted.people.add(by);
         let measuring = self.start_measuring(serial, &wanted)?;
         if let Some(request) = self.jobs.find_mut::<Request>(serial) {
             let by = by.clone();
-            request.draft.life.on(Event::Approve);
+            request.draft.life.follow(hashed);
             request.approving = Some(Approving { by, measuring });
         }
         Ok(Wants::Approval(job))
@@ -278,6 +281,7 @@ impl Warden {
         let uid = request.draft.requester.subject.uid();
         self.admit(uid)?;
         self.jobs.check_queued_bytes(uid, request.draft.held)?;
+        let queued = request.draft.life.foresee(Event::Approved)?;
         // Nothing runs without a record. If this fails, the request still waits.
         let record = approved(request, by);
         self.audit.write(record).map_err(|why| unrecorded(&why))?;
@@ -297,7 +301,7 @@ impl Warden {
         let Request {
             mut draft, pending, ..
         } = request;
-        draft.life.on(Event::Approved);
+        draft.life.follow(queued);
         let grant = match pending.approved(&consent(by, &draft.requester.subject)) {
             Ok(grant) => grant,
             // Checked above. If that check changes, this must still not run.

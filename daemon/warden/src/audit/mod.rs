@@ -59,6 +59,8 @@ impl<T> std::ops::Deref for Recorded<T> {
 pub enum Unwritten {
     Later,
     Failed(io::Error),
+    /// It must not run now, so nothing is recorded.
+    OutOfOrder(life::OutOfOrder),
 }
 
 impl std::fmt::Display for Unwritten {
@@ -68,6 +70,7 @@ impl std::fmt::Display for Unwritten {
                 "the audit log does not accept records: journald is stopped or too slow",
             ),
             Self::Failed(error) => write!(f, "the audit log cannot be written: {error}"),
+            Self::OutOfOrder(wrong) => wrong.fmt(f),
         }
     }
 }
@@ -274,9 +277,13 @@ impl Audit {
         &mut self,
         mut plan: Box<Plan>,
     ) -> Result<Recorded<Box<Plan>>, (Box<Plan>, Unwritten)> {
+        let recorded = match plan.life.foresee(life::Event::Recorded) {
+            Ok(recorded) => recorded,
+            Err(wrong) => return Err((plan, Unwritten::OutOfOrder(wrong))),
+        };
         match self.write(plan.record()) {
             Ok(()) => {
-                plan.life.on(life::Event::Recorded);
+                plan.life.follow(recorded);
                 Ok(Recorded(plan))
             }
             Err(why) => Err((plan, why)),

@@ -54,6 +54,18 @@ impl NeverRan {
     }
 }
 
+/// Takes an event of an end to the next stage. If the table demands something else, that is said, and the end goes on:
+/// nothing runs that could be stopped for it, and its slot and its uid have to become free.
+pub fn follow_end(life: &mut Life, event: Event, due: Action) {
+    match life.advance(event) {
+        Ok(action) if action == due => {}
+        Ok(action) => {
+            say_error!("{event:?} ends a job with {due:?}, but its table says {action:?}")
+        }
+        Err(wrong) => say_error!("{wrong}"),
+    }
+}
+
 impl Warden {
     /// Ends a waiting job. Does nothing if the job does not wait.
     pub fn end_if_waiting(&mut self, job: JobId, state: State, cause: &str) {
@@ -113,7 +125,7 @@ impl Warden {
     }
 
     pub fn end_never_ran(&mut self, mut end: NeverRan) {
-        end.life.on(Event::Refused);
+        follow_end(&mut end.life, Event::Refused, Action::RecordEnd);
         self.record_never_ran(end);
     }
 
@@ -135,13 +147,13 @@ impl Warden {
         self.ledger.end(end.after.job, &end.after);
         if let Err(why) = self.audit.write(end.record.clone()) {
             say!("the end of job {} waits: {why}", end.after.job);
-            end.life.on(Event::LogFull);
+            follow_end(&mut end.life, Event::LogFull, Action::Wait);
             let serial = self.jobs.next_serial();
             self.jobs.insert(serial, end);
             self.record_later(&why);
             return;
         }
-        end.life.on(Event::EndRecorded);
+        follow_end(&mut end.life, Event::EndRecorded, Action::Release);
         self.release_prepared(end.ready, end.uid);
         self.remember(end.after, end.request, None);
     }
@@ -152,7 +164,7 @@ impl Warden {
 
     /// Gives up a request that never was a job.
     pub fn release_draft(&mut self, mut draft: Box<Draft>) {
-        draft.life.on(Event::Refused);
+        follow_end(&mut draft.life, Event::Refused, Action::Forget);
         self.forget(*draft);
     }
 

@@ -13,7 +13,7 @@ use crate::audit::backpressure::unrecorded;
 use crate::audit::{Record, Unwritten};
 use crate::identity::accounts::People;
 use crate::identity::peer::Subject;
-use crate::job::life::{Action, Event};
+use crate::job::life::{Action, Event, OutOfOrder};
 use crate::job::queue::JobSlot;
 use crate::job::table::Job;
 use crate::request::{Call, Draft, Plan, RequestSummary, Requester};
@@ -118,7 +118,10 @@ pub fn start_lifted(
     lifted: Lifted,
 ) -> Result<Outcome, Refusal> {
     let (slot, mut draft) = make_draft(warden, requester, call, lifted.terms())?;
-    draft.life.on(Event::Lifted);
+    if let Err(wrong) = draft.life.advance(Event::Lifted) {
+        warden.release_draft(Box::new(draft));
+        return Err(wrong.into());
+    }
     // The use is saved before anything runs by it.
     match lifted.spend(|grant| warden.consume_grant_use(grant)) {
         Ok(grant) => start_or_queue(warden, slot, Box::new(draft.granted(grant, None))),
@@ -150,15 +153,19 @@ fn start_or_queue(warden: &mut Warden, slot: JobSlot, plan: Box<Plan>) -> Result
 
 /// Starts a plan while its client waits for the answer, at once or after it was parked.
 pub fn execute(warden: &mut Warden, mut plan: Box<Plan>) -> Result<Outcome, Refusal> {
-    plan.life.on(Event::Turn);
+    if let Err(wrong) = plan.life.advance(Event::Turn) {
+        warden.release_plan(plan);
+        return Err(wrong.into());
+    }
     let Err((mut plan, why)) = start(warden, plan) else {
         return Ok(Outcome::Started);
     };
     let refusal = why.refusal();
-    match plan.life.on(why.event()) {
-        Some(Action::Wait) => return warden.park(plan),
-        Some(Action::RecordAndForget) => warden.record_failed_fork(plan, &refusal.message),
-        _ => warden.forget(plan.into_draft()),
+    match plan.life.advance(why.event()) {
+        Ok(Action::Wait) => return warden.park(plan),
+        Ok(Action::Forget) => warden.forget(plan.into_draft()),
+        // Without a line, one record too many is better than an intent without an end.
+        Ok(_) | Err(_) => warden.record_failed_fork(plan, &refusal.message),
     }
     Err(refusal)
 }
@@ -181,6 +188,14 @@ pub fn start(warden: &mut Warden, mut plan: Box<Plan>) -> Result<(), (Box<Plan>,
         }
     };
     fault::point(warden, Point::AfterRecord);
+    let forked = match recorded.life.foresee(Event::Forked) {
+        Ok(forked) => forked,
+        Err(wrong) => {
+            let mut plan = recorded.into_inner();
+            plan.ready = ready;
+            return Err((plan, NotStarted::OutOfOrder(wrong)));
+        }
+    };
     warden.prefork_pool.want(&recorded.bound.compiled);
     let (process, cgroup) = match warden.sandbox.spawn(&recorded, ready) {
         Ok(spawned) => spawned,
@@ -188,7 +203,7 @@ pub fn start(warden: &mut Warden, mut plan: Box<Plan>) -> Result<(), (Box<Plan>,
     };
     fault::point(warden, Point::AfterFork);
     let mut plan = recorded.into_inner();
-    plan.life.on(Event::Forked);
+    plan.life.follow(forked);
     warden.follow(Job::new(plan, process, cgroup));
     fault::point(warden, Point::AfterSend);
     Ok(())
@@ -200,19 +215,23 @@ pub enum NotStarted {
     Ledger(io::Error),
     Record(Unwritten),
     Fork(remit_confine::Error),
+    OutOfOrder(OutOfOrder),
 }
 
 impl NotStarted {
     pub const fn event(&self) -> Event {
         match self {
             Self::Record(Unwritten::Later) => Event::LogFull,
-            Self::Ledger(_) | Self::Record(_) | Self::Fork(_) => Event::Refused,
+            Self::Ledger(_) | Self::Record(_) | Self::Fork(_) | Self::OutOfOrder(_) => {
+                Event::Refused
+            }
         }
     }
 
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Ledger(error) => no_ledger(error),
+            Self::Record(Unwritten::OutOfOrder(wrong)) | Self::OutOfOrder(wrong) => (*wrong).into(),
             Self::Record(why) => unrecorded(why),
             Self::Fork(error) => {
                 Refusal::new(Code::NotStarted, format!("{}; nothing ran", chain(error)))
@@ -225,7 +244,9 @@ impl NotStarted {
         let text = self.refusal().message;
         match self {
             Self::Fork(_) => text,
-            Self::Ledger(_) | Self::Record(_) => format!("{text}; it never ran"),
+            Self::Ledger(_) | Self::Record(_) | Self::OutOfOrder(_) => {
+                format!("{text}; it never ran")
+            }
         }
     }
 }
@@ -255,6 +276,7 @@ pub fn admit(
         Admission::Slot => (QueuedFor::Slot, Event::Queued, Point::AfterQueue),
         Admission::Approval => (QueuedFor::Approval, Event::Asked, Point::AfterAsk),
     };
+    let line = draft.life.foresee(event)?;
     fault::point(warden, Point::BeforeLedger);
     let written = warden.ledger.queue(draft, queued_for);
     written.map_err(|error| no_ledger(&error))?;
@@ -262,7 +284,7 @@ pub fn admit(
     let written = warden.audit.write(record);
     written.map_err(|why| unrecorded(&why))?;
     fault::point(warden, point);
-    draft.life.on(event);
+    draft.life.follow(line);
     warden.jobs.claim(draft);
     warden.tell(&ToBroker::Job {
         secrets: draft.secrets(),

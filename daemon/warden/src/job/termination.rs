@@ -15,6 +15,7 @@ use crate::audit::Unwritten;
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
 use crate::job::life::{Action, Event};
+use crate::job::never_ran::follow_end;
 use crate::job::outcome::{end_record, ending};
 use crate::job::table::Job;
 use crate::job::unkillable::Stuck;
@@ -247,7 +248,7 @@ impl Warden {
         if let Err(why) = self.audit.write(record) {
             say!("the end of job {} waits: {why}", meta.job);
             if let Some(job) = self.jobs.get(serial) {
-                job.plan.life.on(Event::LogFull);
+                follow_end(&mut job.plan.life, Event::LogFull, Action::Wait);
                 job.enforced = meta.enforced;
             }
             self.record_later(&why);
@@ -265,13 +266,13 @@ impl Warden {
         let visibility =
             failed.then(|| Box::new(sandbox::visibility(job.plan.bound.compiled.profile())));
         self.remember(meta, request, visibility);
-        match job.plan.life.on(Event::EndRecorded) {
-            Some(Action::Release) => {
+        match job.plan.life.advance(Event::EndRecorded) {
+            Ok(Action::Release) => {
                 self.uids.give_back(job.plan.into_draft().uid);
                 self.release_ended(job.process, job.cgroup);
             }
             // Without a verified kill, the uid belongs to no other job.
-            _ => self.keep_stuck(serial, job),
+            Ok(_) | Err(_) => self.keep_stuck(serial, job),
         }
     }
 

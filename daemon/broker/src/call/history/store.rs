@@ -356,11 +356,16 @@ mod tests {
         }
     }
 
+    fn filled(name: &str, seqs: std::ops::RangeInclusive<u64>) -> (Dir, HistoryStore) {
+        let dir = Dir::new(name);
+        let mut store = HistoryStore::open(&dir.0).unwrap();
+        add(&mut store, seqs);
+        (dir, store)
+    }
+
     #[test]
     fn restart_continues_and_cuts_half_entry() {
-        let dir = Dir::new("half");
-        let mut store = HistoryStore::open(&dir.0).unwrap();
-        add(&mut store, 1..=3);
+        let (dir, mut store) = filled("half", 1..=3);
         let whole = store.size;
         add(&mut store, 4..=4);
         let mode = store.file.metadata().unwrap().permissions().mode();
@@ -413,9 +418,7 @@ mod tests {
 
     #[test]
     fn kill_at_turn_over_leaves_the_full_file() {
-        let dir = Dir::new("turn-over");
-        let mut store = HistoryStore::open(&dir.0).unwrap();
-        add(&mut store, 1..=3);
+        let (dir, mut store) = filled("turn-over", 1..=3);
         store.turn_over().unwrap();
         add(&mut store, 4..=5);
         store.turn_over().unwrap();
@@ -435,9 +438,7 @@ mod tests {
 
     #[test]
     fn reader_is_not_disturbed_by_turn_over() {
-        let dir = Dir::new("reader");
-        let mut store = HistoryStore::open(&dir.0).unwrap();
-        add(&mut store, 1..=3);
+        let (_dir, mut store) = filled("reader", 1..=3);
         store.turn_over().unwrap();
         add(&mut store, 4..=5);
         let files = store.files().unwrap();
@@ -512,9 +513,7 @@ mod tests {
 
     #[test]
     fn damaged_history_is_quarantined_and_valid_start_kept() {
-        let dir = Dir::new("damaged");
-        let mut store = HistoryStore::open(&dir.0).unwrap();
-        add(&mut store, 1..=3);
+        let (dir, mut store) = filled("damaged", 1..=3);
         let whole = store.size;
         add(&mut store, 4..=40);
         let mut bytes = fs::read(dir.path("log.1")).unwrap();
@@ -548,9 +547,7 @@ mod tests {
 
     #[test]
     fn restarted_audit_log_repeats_no_number() {
-        let dir = Dir::new("again");
-        let mut store = HistoryStore::open(&dir.0).unwrap();
-        add(&mut store, 7..=9);
+        let (dir, mut store) = filled("again", 7..=9);
         add(&mut store, 1..=2);
         assert_eq!(seqs(&store), [2, 1]);
         assert_eq!(dir.names(), ["log.1", "log.damaged-1"]);
@@ -559,9 +556,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_leaves_nothing() {
-        let dir = Dir::new("full-disk");
-        let mut store = HistoryStore::open(&dir.0).unwrap();
-        add(&mut store, 1..=2);
+        let (dir, mut store) = filled("full-disk", 1..=2);
         let writable = std::mem::replace(&mut store.file, File::open(dir.path("log.1")).unwrap());
         assert!(store.add(&record(3, 1, "alice")).is_err());
         store.file = writable;

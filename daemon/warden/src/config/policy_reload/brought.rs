@@ -39,11 +39,9 @@ impl Brought {
         live: Option<(&Live, &Config)>,
         people: &Question,
     ) -> Result<Self, PolicyErrors> {
-        let old = live.map(|(live, running)| (&live.policy, running));
-        // The range of a running daemon is known to be free. At the start it is not known before this.
-        let id = old.map_or_else(compiler::id_at_start, |(_, running)| running.jobs.uid_first);
-        let config = settings::load(&args.config, id)?;
-        if old.is_some() {
+        let running = live.map(|(_, running)| running);
+        let config = settings::load(&args.config, compiler::id(running))?;
+        if live.is_some() {
             judge(&config).map_err(|error| error.to_string())?;
         }
         let (vendor, admin) = (args.vendor.join("policy.d"), args.config.join("policy.d"));
@@ -58,12 +56,9 @@ impl Brought {
         };
         let changes = RefCell::default();
         // A check puts nothing in force, and a container may lack the range.
-        let id = match (args.check, old) {
-            (false, None) => config.jobs.uid_first,
-            _ => id,
-        };
+        let id = compiler::id(running.or((!args.check).then_some(&config)));
         let compile = |sources: &[Source], machine: &dyn Machine| {
-            let before = old.as_ref().map(|(policy, _)| *policy);
+            let before = live.map(|(live, _)| &live.policy);
             let compiled = compiler::compile(sources, machine, before, id)?;
             changes.replace(Changes::new(&compiled.changes));
             Ok((compiled.policy, compiled.warnings))
@@ -78,7 +73,6 @@ impl Brought {
         })?;
         let mut unsure = Vec::new();
         // The running settings apply until a restart and the new ones after it. The policy must fit both.
-        let running = old.map(|(_, running)| running);
         for config in running.into_iter().chain([&config]) {
             match taken(&loaded.policy, config).as_slice() {
                 [] => {}

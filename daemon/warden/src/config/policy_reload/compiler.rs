@@ -35,9 +35,13 @@ const FINDINGS: usize = 512;
 const ASKED: usize = 64 << 20;
 const QUESTION: usize = 16;
 
-/// Returns the uid and gid of the compiler while the range of the jobs is unknown: the first of the built-in range. A
-/// container may lack it, and has nothing better than the uid of its own nobody.
-pub fn id_at_start() -> u32 {
+/// Returns the uid and gid of the compiler: the first of the jobs' range by these settings, which no other process has.
+/// Without settings, the first of the built-in range: a container may lack it, and has nothing better than the uid of
+/// its own nobody.
+pub fn id(settings: Option<&Config>) -> u32 {
+    if let Some(settings) = settings {
+        return settings.jobs.uid_first;
+    }
     let first = JobsConfig::default().uid_first;
     let is_mapped = |file| std::fs::read_to_string(file).is_ok_and(|map| maps(&map, first));
     match is_mapped("/proc/self/uid_map") && is_mapped("/proc/self/gid_map") {

@@ -1,10 +1,15 @@
 //! The life of a job as one table: at this stage, this event leads to that stage, and that has to be done. Pure.
 //!
 //! A stage changes only here. Whoever handles an event gives it to the job's [`Life`], and does what it demands. An
-//! event that a stage does not know changes nothing. The test walks through all orders of events of several jobs.
+//! event that a stage does not know changes nothing, and is an error on the way to a start. The test walks through all
+//! orders of events of several jobs.
 
 #[cfg(test)]
 mod tests;
+
+use std::fmt;
+
+use remit_common::refusal::{Code, Refusal};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
@@ -136,6 +141,38 @@ pub enum Action {
     RecordAndForget,
 }
 
+/// A line of the table that was looked up. It is followed once what the event tells of is done.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Line {
+    to: Stage,
+    action: Action,
+}
+
+/// The table has no line for the event at this stage: a bug of the daemon. The job does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfOrder {
+    stage: Stage,
+    event: Event,
+}
+
+impl fmt::Display for OutOfOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stage, event } = self;
+        write!(
+            f,
+            "the table of a job's life has no line for {event:?} at {stage:?}"
+        )
+    }
+}
+
+impl From<OutOfOrder> for Refusal {
+    fn from(wrong: OutOfOrder) -> Self {
+        Self::new(Code::NotStarted, format!("not started: {wrong}"))
+            .next("report this bug of remit, with its lines of the journal")
+    }
+}
+
 /// Where a job is in its life. Not clonable: a job has one.
 #[derive(Debug)]
 pub struct Life(Stage);
@@ -145,16 +182,31 @@ impl Life {
         Self(Stage::New)
     }
 
-    /// Takes an event to the next stage, and returns what has to be done. Returns `None` if the event means nothing
-    /// at this stage: then nothing changes.
-    pub const fn on(&mut self, event: Event) -> Option<Action> {
-        match next(self.0, event) {
-            Some((stage, action)) => {
-                self.0 = stage;
-                Some(action)
-            }
-            None => None,
+    /// Takes an event that may come at any time to the next stage, and returns what has to be done. Returns `None`
+    /// if the event means nothing at this stage: then nothing changes.
+    #[must_use]
+    pub fn on(&mut self, event: Event) -> Option<Action> {
+        self.advance(event).ok()
+    }
+
+    /// Takes an event that comes only at some stages to the next one, and returns what has to be done.
+    /// Errors: `OutOfOrder`: this is none of these stages. The caller gives the job up.
+    pub fn advance(&mut self, event: Event) -> Result<Action, OutOfOrder> {
+        Ok(self.follow(self.foresee(event)?))
+    }
+
+    /// Looks up the line for an event before what it tells of is done, because a record or a fork cannot be undone.
+    pub fn foresee(&self, event: Event) -> Result<Line, OutOfOrder> {
+        let stage = self.0;
+        match next(stage, event).filter(|_| !is_left_out(stage, event)) {
+            Some((to, action)) => Ok(Line { to, action }),
+            None => Err(OutOfOrder { stage, event }),
         }
+    }
+
+    pub const fn follow(&mut self, line: Line) -> Action {
+        self.0 = line.to;
+        line.action
     }
 
     /// The first process has ended by itself, or all were killed.
@@ -230,4 +282,18 @@ const fn next(stage: Stage, event: Event) -> Option<(Stage, Action)> {
         (Stuck, E::Empty) => (Over, Action::Release),
         _ => return None,
     })
+}
+
+/// Under test, `REMIT_MUTATE_LIFE='New Turn'` leaves this line out once.
+#[cfg(feature = "mutate")]
+fn is_left_out(stage: Stage, event: Event) -> bool {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static DONE: AtomicBool = AtomicBool::new(false);
+    std::env::var("REMIT_MUTATE_LIFE").is_ok_and(|line| line == format!("{stage:?} {event:?}"))
+        && !DONE.swap(true, Ordering::Relaxed)
+}
+
+#[cfg(not(feature = "mutate"))]
+const fn is_left_out(_: Stage, _: Event) -> bool {
+    false
 }

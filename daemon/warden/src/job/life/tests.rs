@@ -3,7 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::{Action, End, Event, Files, Life, Origin, Stage, next};
+use super::{Action, End, Event, Files, Life, Origin, Refusal, Stage, next};
 
 const EVENTS: [Event; 23] = [
     Event::Lifted,
@@ -449,6 +449,20 @@ fn an_unknown_event_changes_nothing() {
     assert_eq!(life.on(Event::Turn), Some(Action::RecordIntent));
     assert_eq!(life.on(Event::Turn), None);
     assert_eq!(life.on(Event::Recorded), Some(Action::Fork));
+}
+
+#[test]
+fn an_event_out_of_order_is_an_error_that_names_it() {
+    let mut life = Life::new();
+    let wrong = life.advance(Event::Forked).unwrap_err();
+    let text = "the table of a job's life has no line for Forked at New";
+    assert_eq!(wrong.to_string(), text);
+    assert!(Refusal::from(wrong).message.contains(text));
+    assert_eq!(life.foresee(Event::Forked), Err(wrong));
+    // What is only looked up changes nothing.
+    let line = life.foresee(Event::Turn).unwrap();
+    assert_eq!(life.advance(Event::Queued), Ok(Action::Wait));
+    assert_eq!(life.follow(line), Action::RecordIntent);
 }
 
 /// All transitions, one a line.

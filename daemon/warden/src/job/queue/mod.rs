@@ -9,6 +9,7 @@ use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{JobMeta, WaitReason};
 
+use crate::audit::Unwritten;
 use crate::event_loop::TURN;
 use crate::event_loop::timers::{self, Timer};
 use crate::job::life::{Action, Event};
@@ -36,6 +37,14 @@ pub enum JobSlot {
 }
 
 impl Waiting {
+    pub fn new(plan: Box<Plan>, asked_ms: u64) -> Self {
+        Self {
+            plan,
+            since: Instant::now(),
+            asked_ms,
+        }
+    }
+
     pub fn meta(&self) -> JobMeta {
         JobMeta {
             has_secrets: self.plan.bound.has_secrets(),
@@ -96,11 +105,7 @@ impl Warden {
             self.release_plan(plan);
             return Err(refusal);
         }
-        let mut waiting = Waiting {
-            plan,
-            since: Instant::now(),
-            asked_ms: timers::unix_ms(),
-        };
+        let mut waiting = Waiting::new(plan, timers::unix_ms());
         let (record, meta) = (waiting.plan.queued(), waiting.meta());
         let admitted = pipeline::admit(self, &mut waiting.plan, Admission::Slot, record, meta);
         if let Err(refusal) = admitted {
@@ -113,11 +118,7 @@ impl Warden {
 
     /// Queues an approved plan, and starts it if a slot is free.
     pub fn enqueue_approved(&mut self, plan: Box<Plan>, asked_ms: u64) {
-        self.jobs.queue(Waiting {
-            plan,
-            since: Instant::now(),
-            asked_ms,
-        });
+        self.jobs.queue(Waiting::new(plan, asked_ms));
         self.start_all_queued();
         self.jobs.delay_queued();
     }
@@ -163,27 +164,36 @@ impl Warden {
             self.end_waiting(waiting, state, cause);
             return true;
         }
-        if waiting.plan.life.on(Event::Turn) == Some(Action::Hash) {
-            self.measure_again(waiting);
-            return true;
+        match waiting.plan.life.advance(Event::Turn) {
+            Ok(Action::Hash) => {
+                self.measure_again(waiting);
+                return true;
+            }
+            Ok(_) => {}
+            Err(wrong) => {
+                let cause = NotStarted::OutOfOrder(wrong).cause();
+                self.end_waiting(waiting, State::NotStarted, cause);
+                return true;
+            }
         }
         let Waiting {
             plan,
             since,
             asked_ms,
         } = waiting;
-        let Err((mut plan, why)) = pipeline::start(self, plan) else {
+        let Err((plan, why)) = pipeline::start(self, plan) else {
             return true;
         };
-        let action = plan.life.on(why.event());
-        let waiting = Waiting {
+        let mut waiting = Waiting {
             plan,
             since,
             asked_ms,
         };
-        if let (Some(Action::Wait), NotStarted::Record(why)) = (action, &why) {
+        if let NotStarted::Record(later @ Unwritten::Later) = &why
+            && waiting.plan.life.advance(why.event()).is_ok()
+        {
             self.jobs.put_back(waiting);
-            self.record_later(why);
+            self.record_later(later);
             return false;
         }
         self.end_waiting(waiting, State::NotStarted, why.cause());

@@ -8,6 +8,7 @@ use crate::approval::file_hash::{MeasuredFiles, Measuring};
 use crate::approval::wanted;
 use crate::event_loop::timers::Timer;
 use crate::job::life::Event;
+use crate::job::pipeline::NotStarted;
 use crate::job::recheck::{Check, recheck};
 use crate::state::Warden;
 
@@ -52,10 +53,13 @@ impl Warden {
             recheck(self, Check::Rehashed(plan, approved, &found))
         });
         match rechecked {
-            Ok(()) => {
-                waiting.plan.life.on(Event::Unchanged);
-                let _ = self.start_queued(waiting);
-            }
+            Ok(()) => match waiting.plan.life.advance(Event::Unchanged) {
+                Ok(_) => drop(self.start_queued(waiting)),
+                Err(wrong) => {
+                    let cause = NotStarted::OutOfOrder(wrong).cause();
+                    self.end_waiting(waiting, State::NotStarted, cause);
+                }
+            },
             Err(unmet) => {
                 let (state, cause) = unmet.end();
                 self.end_waiting(waiting, state, cause);
