@@ -11,14 +11,14 @@ use std::{fs, thread};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::names::JobId;
-use remit_common::outcome::JobReport;
-use remit_common::wire::Run;
 use remit_tests::blocking::{LockedPipe, reopen};
 use remit_tests::caller::{Caller, argv, at_once, script};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::process::{
     Identity, Process, descendants, has_ended_within, is_dead, pidfd, status_field,
 };
+use remit_wire::Run;
+use remit_wire::outcome::JobReport;
 
 /// Longer than any step takes on a busy machine.
 const LONG: Duration = Duration::from_secs(60);

@@ -13,9 +13,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{FromClient, Hello, PROTOCOL, ToClient};
 use remit_common::{RELEASE, caps, frame, text};
 use remit_link::{ForeignSocket, Owner, ToWarden};
+use remit_wire::{FromClient, Hello, PROTOCOL, ToClient};
 use tokio::sync::oneshot;
 use tokio::task::coop;
 use tokio::time::{sleep, timeout};
@@ -268,7 +268,7 @@ fn rate_limited(wait: Duration) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remit_common::wire::Request;
+    use remit_wire::Request;
 
     fn bytes(message: &FromClient) -> Vec<u8> {
         frame::encode(message, caps::FRAME)

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use remit_audit_verify::{Expected, Finding, Kind, Report};
 use remit_common::admin::{AdminReply, AdminRequest};
-use remit_common::client::{self, ClientError};
+use remit_wire::client::{self, ClientError};
 
 use crate::context::Context;
 
