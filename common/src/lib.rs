@@ -23,6 +23,7 @@ pub mod service;
 pub mod shebang;
 pub mod span;
 pub mod text;
+pub mod token_bucket;
 pub mod traceparent;
 pub mod wire;
 
