@@ -31,10 +31,20 @@ pub const fn days(year: u64, month: u64, day: u64) -> u64 {
 /// Formats milliseconds since 1970 for people: `2026-11-20 22:10:05 UTC`.
 #[must_use]
 pub fn utc(unix_ms: u64) -> String {
+    format!("{} UTC", date_and_time(unix_ms, ' '))
+}
+
+/// Formats milliseconds since 1970 as RFC 3339 does: `2026-11-20T22:10:05.007Z`.
+#[must_use]
+pub fn timestamp(unix_ms: u64) -> String {
+    format!("{}.{:03}Z", date_and_time(unix_ms, 'T'), unix_ms % 1000)
+}
+
+fn date_and_time(unix_ms: u64, separator: char) -> String {
     let seconds = unix_ms / 1000;
     let (year, month, day) = date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    format!("{year:04}-{month:02}-{day:02}{separator}{hour:02}:{minute:02}:{second:02}")
 }
 
 /// Returns the number of days of a month; 0 for an invalid month.

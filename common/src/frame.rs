@@ -109,29 +109,29 @@ pub fn write<T: Serialize>(to: &mut impl Write, message: &T, cap: usize) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{FromClient, Hello};
+    use crate::admin::{AdminCall, AdminReply, AdminRequest};
 
-    fn hello() -> FromClient {
-        FromClient::Hello(Hello {
+    fn call() -> AdminCall {
+        AdminCall {
             protocol: 1,
-            client: "test".into(),
-        })
+            request: AdminRequest::Show { id: "test".into() },
+        }
     }
 
     #[test]
     fn a_message_comes_back() {
         let mut wire = Vec::new();
-        write(&mut wire, &hello(), 64).unwrap();
-        let back: FromClient = read(&mut wire.as_slice(), 64).unwrap();
-        assert_eq!(back, hello());
+        write(&mut wire, &call(), 64).unwrap();
+        let back: AdminCall = read(&mut wire.as_slice(), 64).unwrap();
+        assert_eq!(back, call());
     }
 
     #[test]
     fn cap_and_cap_plus_one() {
-        let length = encode(&hello(), 1 << 10).unwrap().len() - HEADER;
-        assert!(encode(&hello(), length).is_ok());
+        let length = encode(&call(), 1 << 10).unwrap().len() - HEADER;
+        assert!(encode(&call(), length).is_ok());
         assert!(matches!(
-            encode(&hello(), length - 1),
+            encode(&call(), length - 1),
             Err(FrameError::TooLong { .. })
         ));
         assert!(header(8_u32.to_le_bytes(), 8).is_ok());
@@ -144,9 +144,9 @@ mod tests {
 
     #[test]
     fn every_truncation_and_any_tail_is_refused() {
-        let whole = encode(&hello(), 64).unwrap();
+        let whole = encode(&call(), 64).unwrap();
         for cut in 0..whole.len() {
-            let error = read::<FromClient>(&mut &whole[..cut], 64).unwrap_err();
+            let error = read::<AdminCall>(&mut &whole[..cut], 64).unwrap_err();
             assert_eq!(
                 matches!(error, FrameError::Closed),
                 cut == 0,
@@ -154,12 +154,12 @@ mod tests {
             );
         }
         for cut in HEADER..whole.len() {
-            assert!(decode::<FromClient>(&whole[HEADER..cut]).is_err());
+            assert!(decode::<AdminCall>(&whole[HEADER..cut]).is_err());
         }
         let mut longer = whole[HEADER..].to_vec();
         longer.push(0);
         assert!(matches!(
-            decode::<FromClient>(&longer),
+            decode::<AdminCall>(&longer),
             Err(FrameError::Malformed)
         ));
     }
@@ -167,9 +167,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_are_decoded_or_refused(bytes: Vec<u8>) {
-            let _ = decode::<FromClient>(&bytes);
-            let _ = decode::<crate::wire::ToClient>(&bytes);
-            let _ = read::<FromClient>(&mut bytes.as_slice(), 1 << 10);
+            let _ = decode::<AdminCall>(&bytes);
+            let _ = decode::<AdminReply>(&bytes);
+            let _ = read::<AdminCall>(&mut bytes.as_slice(), 1 << 10);
         }
     }
 }

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::Bytes;
 use crate::denial::Denial;
-use crate::names::JobId;
 use crate::refusal::Code;
 
 /// Beginning of the cause if a person denied the request. Any other cause of [`State::Denied`] made it void.
@@ -69,17 +67,6 @@ impl State {
             Self::NotStarted => "not_started",
         }
     }
-}
-
-/// One of a job's two output streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Stream {
-    /// Descriptor 1.
-    Stdout,
-    /// Descriptor 2.
-    Stderr,
 }
 
 /// What confined a job: made from the child's own step reports and the
@@ -157,71 +144,6 @@ impl Ending {
     }
 }
 
-/// The part of a stream that fits in an answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Captured {
-    /// All bytes written so far.
-    pub total: u64,
-    /// All newline characters among them.
-    pub lines: u64,
-    /// The first bytes.
-    pub head: Bytes,
-    /// The last bytes, where the whole did not fit in `head`. The gap is `total - head - tail`.
-    pub tail: Bytes,
-}
-
-impl Captured {
-    /// Bytes between head and tail.
-    #[must_use]
-    pub fn omitted(&self) -> u64 {
-        self.total
-            .saturating_sub(self.head.len() as u64)
-            .saturating_sub(self.tail.len() as u64)
-    }
-}
-
-/// A job as its owner sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobReport {
-    /// Its id.
-    pub job: JobId,
-    /// Its argv, made printable and short.
-    pub command: String,
-    /// Where it is.
-    pub state: State,
-    /// How it ended; absent while it runs.
-    pub ending: Option<Ending>,
-    /// When it started (one that waits: when it was asked for), in milliseconds since 1970.
-    pub started_ms: u64,
-    /// Time in the queue, in milliseconds.
-    pub waited_ms: u64,
-    /// Its place in the queue, while it waits.
-    #[serde(rename = "place")]
-    pub queue_position: Option<QueuePosition>,
-    /// The approvers, while it waits for an approval.
-    pub approval: Option<ApprovalView>,
-    /// The enforced layers; absent before the exec.
-    pub enforced: Option<Enforced>,
-    /// Standard output.
-    pub stdout: Captured,
-    /// Standard error.
-    pub stderr: Captured,
-    /// Refusals in the sandbox, at most [`crate::caps::DENIALS`].
-    pub denials: Vec<Denial>,
-    /// Sentences about what may mislead in this result.
-    pub notes: Vec<String>,
-}
-
-/// The position of a queued job. Users take turns, so jobs of others do not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct QueuePosition {
-    /// 1: the next of its owner's.
-    pub position: u32,
-    /// Jobs of its owner that wait.
-    pub of: u32,
-}
-
 /// A request that another person has to approve, as its requester sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -234,122 +156,4 @@ pub struct ApprovalView {
     pub line: String,
     /// SHA-256 of all that will run, in hexadecimal: what they approve.
     pub digest: String,
-}
-
-/// A job in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct JobSummary {
-    /// Its id.
-    #[serde(with = "id_text")]
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
-    pub job_id: JobId,
-    /// Its argv, made printable and short.
-    pub command: String,
-    /// Where it is.
-    pub state: State,
-    /// The exit status, where it exited.
-    pub exit: Option<i32>,
-    /// When it started, in milliseconds since 1970.
-    pub started_ms: u64,
-    /// Bytes of output so far, both streams.
-    pub output_bytes: u64,
-}
-
-/// A part of a job's output, which comes with its report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum OutputPart {
-    /// A page.
-    Page(Page),
-    /// Lines that match.
-    Matches(Matches),
-}
-
-/// Lines of one stream that match a pattern, and those around them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Matches {
-    /// Of this stream.
-    pub stream: Stream,
-    /// In their order.
-    pub lines: Vec<Line>,
-    /// Number of lines that match.
-    pub matching: u32,
-    /// The byte from which the search began: the start of a line.
-    pub offset: u64,
-    /// Up to here everything is searched and shown: the offset to go on from.
-    pub next: u64,
-    /// All bytes written so far.
-    pub total: u64,
-    /// No more will come after these.
-    pub eof: bool,
-}
-
-/// A line of output.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    /// Its number in the stream; the first is 1.
-    pub number: u64,
-    /// Where it begins.
-    pub offset: u64,
-    /// It matches; otherwise it is context of a line that does.
-    pub matches: bool,
-    /// Without its newline; of a long one the part around the match, at most
-    /// [`crate::caps::GREP_LINE`] bytes.
-    pub text: Bytes,
-    /// Bytes of it that are left out.
-    pub omitted: u64,
-}
-
-/// New output of a job, and its state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Followed {
-    /// Where it is.
-    pub state: State,
-    /// Its place in the queue, while it waits.
-    #[serde(rename = "place")]
-    pub queue_position: Option<QueuePosition>,
-    /// More of standard output, from the byte asked for on.
-    pub stdout: Page,
-    /// The same of standard error.
-    pub stderr: Page,
-    /// The whole report, once it has ended.
-    pub report: Option<Box<JobReport>>,
-}
-
-/// A part of one stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Page {
-    /// Of this stream.
-    pub stream: Stream,
-    /// Offset of the first byte.
-    pub offset: u64,
-    /// The bytes.
-    pub bytes: Bytes,
-    /// All bytes written so far.
-    pub total: u64,
-    /// No more will come after these.
-    pub eof: bool,
-}
-
-/// Ids are text in JSON and bytes in postcard.
-mod id_text {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-    use crate::names::JobId;
-
-    pub fn serialize<S: Serializer>(id: &JobId, to: S) -> Result<S::Ok, S::Error> {
-        if to.is_human_readable() {
-            to.collect_str(id)
-        } else {
-            id.serialize(to)
-        }
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<JobId, D::Error> {
-        if from.is_human_readable() {
-            String::deserialize(from)?.parse().map_err(D::Error::custom)
-        } else {
-            JobId::deserialize(from)
-        }
-    }
 }

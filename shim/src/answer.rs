@@ -4,13 +4,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use remit_common::outcome::{JobReport, JobSummary, Matches, OutputPart, Page, State};
+use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::result::{Encoding, JobResult, MatchResult, PageResult};
-use remit_common::wire::{
-    AccessReport, HistoryEntry, HistoryPage, JobQuery, PartQuery, Reply, Request,
-};
-use remit_common::{caps, request_id};
+use remit_wire::outcome::{JobReport, JobSummary, Matches, OutputPart, Page, State};
+use remit_wire::request_id;
+use remit_wire::result::{Encoding, JobResult, MatchResult, PageResult};
+use remit_wire::{AccessReport, HistoryEntry, HistoryPage, JobQuery, PartQuery, Reply, Request};
 use rmcp::model::{CallToolResult, ContentBlock};
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use remit_common::caps;
 use remit_common::frame::{self, FrameError, HEADER};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{FromClient, Hello, PROTOCOL, Progress, Reply, Request, ToClient};
+use remit_wire::{FromClient, Hello, PROTOCOL, Progress, Reply, Request, ToClient};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;

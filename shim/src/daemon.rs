@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::request_id;
-use remit_common::wire::{Reply, Request};
+use remit_wire::request_id;
+use remit_wire::{Reply, Request};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
@@ -233,7 +233,7 @@ fn lost_hint(request: &Request) -> String {
 #[cfg(test)]
 mod tests {
     use remit_common::names::JobId;
-    use remit_common::wire::{JobQuery, Purpose, Run, What};
+    use remit_wire::{JobQuery, Purpose, Run, What};
 
     use super::*;
 

@@ -163,7 +163,7 @@ pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::wire::{Request, What};
+    use remit_wire::{Request, What};
     use serde_json::json;
 
     use super::*;

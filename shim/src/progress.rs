@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use remit_common::text;
-use remit_common::wire::Progress;
+use remit_wire::Progress;
 use rmcp::model::{ProgressNotification, ProgressNotificationParam, ProgressToken};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
@@ -102,7 +102,7 @@ fn running(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::outcome::QueuePosition;
+    use remit_wire::outcome::QueuePosition;
 
     use super::*;
 

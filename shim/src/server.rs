@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use remit_common::wire::Request;
 use remit_common::{RELEASE, caps, text, traceparent};
+use remit_wire::Request;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
     MetaObject, PaginatedRequestParams, ProtocolVersion, RequestMetaObject, ServerCapabilities,

@@ -3,8 +3,8 @@
 //! Output is hostile: it may imitate an answer. A boundary has 64 random bits, drawn after the output was complete.
 //! The structured content needs no boundary, because nothing in a JSON string can end it.
 
-use remit_common::result::{JobResult, MatchResult, PageResult};
 use remit_common::text::is_plain;
+use remit_wire::result::{JobResult, MatchResult, PageResult};
 
 const DIGITS: usize = 16;
 /// Replaces the output in the JSON.

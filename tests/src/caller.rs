@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use remit_common::client::{Client, ClientError};
 use remit_common::names::JobId;
-use remit_common::outcome::{Followed, JobReport, Matches, OutputPart, Page, State, Stream};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{
+use remit_wire::client::{Client, ClientError};
+use remit_wire::outcome::{Followed, JobReport, Matches, OutputPart, Page, State, Stream};
+use remit_wire::{
     Bytes, Follow, GrepQuery, JobQuery, PageQuery, PartQuery, Purpose, Reply, Request, Run, What,
 };
 

@@ -13,10 +13,10 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
-use remit_common::client::{self, Client, ClientError};
 use remit_common::names::{JobId, Runtime};
 use remit_common::refusal::Refusal;
 use remit_page::{ShownRequest, Verified};
+use remit_wire::client::{self, Client, ClientError};
 use serde_json::Value;
 
 use crate::accounts::{Accounts, Directory};

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use remit_common::outcome::State;
-use remit_common::wire::{Reply, Request, Run};
 use remit_tests::caller::{Caller, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::process::{Process, descendants, ends_within, is_dead, status_field};
+use remit_wire::outcome::State;
+use remit_wire::{Reply, Request, Run};
 use serde_json::Value;
 
 fn kill_broker(daemon: &Daemon) -> i32 {

@@ -11,10 +11,10 @@ use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{HistoryEntry, HistoryPage, HistoryQuery, Kind, Reply, Request};
 use remit_tests::caller::{Caller, argv, at_once, script};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b, user_m};
 use remit_tests::process::{Identity, ends_within};
+use remit_wire::{HistoryEntry, HistoryPage, HistoryQuery, Kind, Reply, Request};
 use serde_json::{Value, json};
 
 fn query(limit: u32) -> HistoryQuery {

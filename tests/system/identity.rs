@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use remit_common::wire::{Bytes, Run};
 use remit_tests::caller::{Caller, argv, at_once, script, stdout};
 use remit_tests::daemon::{BROKER, Daemon, Options, user_a, user_b};
 use remit_tests::process::status_field;
+use remit_wire::{Bytes, Run};
 
 fn threads(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use remit_common::admin::AdminRequest;
-use remit_common::client;
 use remit_tests::caller::{Caller, argv, at_once, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::test_dir::{TestDir, missing};
+use remit_wire::client;
 
 struct Tmpfs(PathBuf);
 

@@ -5,10 +5,10 @@ use std::thread;
 
 use remit_common::admin::{AdminReply, AdminRequest, PendingView};
 use remit_common::names::JobId;
-use remit_common::outcome::State;
 use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, admin, stranger, user_a};
 use remit_tests::process::Identity;
+use remit_wire::outcome::State;
 use serde_json::Value;
 
 const POLICY: &str = r##"

@@ -5,13 +5,13 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, State};
-use remit_common::wire::Run;
 use remit_tests::caller::{Caller, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::holdings::{Holdings, no_uid_is_lost};
 use remit_tests::process::{Identity, ends_within};
 use remit_tests::random::Random;
+use remit_wire::Run;
+use remit_wire::outcome::{JobReport, State};
 
 const RACES: usize = 500;
 /// A job that ends by itself prints `end` last.

@@ -5,12 +5,12 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, Stream};
-use remit_common::wire::{GrepQuery, PageQuery, Request};
 use remit_tests::caller::{Caller, at_once, cause, named, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::process::ends_within;
 use remit_tests::test_dir::holder;
+use remit_wire::outcome::{JobReport, Stream};
+use remit_wire::{GrepQuery, PageQuery, Request};
 use serde_json::json;
 
 const CANARY: &str = "hunter2-canary-8f3a";
@@ -197,7 +197,7 @@ fn running_job_is_redacted_also_after_broker_death() {
     assert!(ends_within(broker, 1000));
     // The next broker receives the secrets again. Progress comes once a second.
     let mut caller = Caller::new(&daemon, &user_a());
-    let wait = Request::Job(remit_common::wire::JobQuery {
+    let wait = Request::Job(remit_wire::JobQuery {
         job,
         wait_ms: 2500,
         part: None,

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::Run;
 use remit_tests::caller::{Caller, argv, at_once, script, writes};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::holdings::{Compared, Holdings};
 use remit_tests::process::Identity;
+use remit_wire::Run;
+use remit_wire::outcome::{JobReport, State};
 
 /// Default of `REMIT_SOAK_JOBS`.
 const JOBS: u32 = 1000;

@@ -4,14 +4,14 @@
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
-use remit_common::client::ClientError;
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, State};
-use remit_common::refusal::Code;
-use remit_common::wire::{JobQuery, Reply, Request, Run};
+
 use remit_tests::caller::{Caller, at_once, cause, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::process::ends_within;
+use remit_wire::client::ClientError;
+use remit_wire::outcome::{JobReport, State};
+use remit_wire::{JobQuery, Reply, Request, Run};
 use serde_json::Value;
 
 /// Knowledge of the next warden about a job whose warden died at a step.

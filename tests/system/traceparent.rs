@@ -1,8 +1,8 @@
 //! A valid `traceparent` of a call is in every record of it; anything else is dropped.
 
-use remit_common::wire::Run;
 use remit_tests::caller::{Caller, argv};
 use remit_tests::daemon::{Daemon, Options, user_a};
+use remit_wire::Run;
 use serde_json::{Value, json};
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::few;
+use crate::bounded_vec;
 use crate::bytes::Bytes;
 
 /// A question about what the caller may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// Would running this be allowed?
-    #[serde(deserialize_with = "few::optional_argv")]
+    #[serde(deserialize_with = "bounded_vec::optional_argv")]
     pub argv: Option<Vec<Bytes>>,
     /// In this profile; `read` when absent.
     pub profile: Option<String>,

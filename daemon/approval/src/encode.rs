@@ -36,7 +36,7 @@
 //! | `reason` | list: `text`, the requester's words |
 //! | `expires-ms` | end of the time to approve it, in milliseconds since 1970 |
 //!
-//! No two requests have the same bytes, because the encoding can be read back in one way only ([`crate::decode()`]).
+//! No two requests have the same bytes, because the encoding can be read back in one way only (`decode` of `remit-page`).
 //! Only one name is possible at each position, and each length says where its value ends.
 //!
 //! # Secrets
@@ -112,7 +112,9 @@ pub fn encode(request: &ApprovalRequest) -> Vec<u8> {
     out.0
 }
 
-pub(crate) const fn kind_name(is: PathIs) -> &'static str {
+/// Returns the name of what a path has to be.
+#[must_use]
+pub const fn kind_name(is: PathIs) -> &'static str {
     match is {
         PathIs::File => "file",
         PathIs::Directory => "directory",

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use remit_common::outcome::Stream;
+use remit_wire::outcome::Stream;
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::Ending;
-use remit_common::wire::Bytes;
 use remit_link::{
     Closer, ForeignPipe, ForeignSocket, JobMeta, Link, LinkError, Owner, ToBroker, ToWarden,
 };
+use remit_wire::Bytes;
+use remit_wire::outcome::Ending;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{coop, spawn_local};
 use tokio::time::sleep;

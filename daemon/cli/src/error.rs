@@ -2,10 +2,10 @@
 
 use std::io;
 
-use remit_common::client::ClientError;
 use remit_common::frame::FrameError;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_wire::client::ClientError;
 
 #[derive(Debug)]
 pub enum Failure {

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use remit_common::outcome::{JobReport, State};
+use remit_wire::outcome::{JobReport, State};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit(u8);
@@ -90,7 +90,7 @@ impl From<Exit> for i32 {
 #[cfg(test)]
 mod tests {
     use remit_common::names::JobId;
-    use remit_common::outcome::{Captured, Ending};
+    use remit_wire::outcome::{Captured, Ending};
 
     use super::*;
 

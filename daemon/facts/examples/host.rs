@@ -1,7 +1,7 @@
 //! Prints the report of this machine as JSON: `host [SECTION…]`.
 
-use remit_common::host::UnknownSection;
 use remit_facts::{Sources, report};
+use remit_wire::host::UnknownSection;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), UnknownSection> {

@@ -1,6 +1,6 @@
 //! Derives short warning sentences from a report. Pure: reads nothing else.
 
-use remit_common::host::{HostReport, Hundredths, Mount};
+use remit_wire::host::{HostReport, Hundredths, Mount};
 
 use crate::read;
 
@@ -158,7 +158,7 @@ fn count(number: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remit_common::host::{FailedUnit, FsUsage, List, Mounts, Units, Updates};
+    use remit_wire::host::{FailedUnit, FsUsage, List, Mounts, Units, Updates};
 
     fn mount(target: &str, used_percent: u64, read_only: bool, inodes_free: u64) -> Mount {
         Mount {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use remit_common::host::{Container, List, Owner, Proc};
+use remit_wire::host::{Container, List, Owner, Proc};
 
 use crate::mounts;
 use crate::read::{self, Gaps, Sources, Why};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use remit_common::host::{Disk, List, Partition};
+use remit_wire::host::{Disk, List, Partition};
 
 use crate::read::{self, Gaps, Sources, Why};
 

@@ -1,7 +1,7 @@
 //! Shortens the longest lists of a report until it fits a size bound. Pure. A report of one section keeps long lists.
 //! Each list counts the entries that it left out.
 
-use remit_common::host::{Gap, HostReport, List};
+use remit_wire::host::{Gap, HostReport, List};
 
 /// Maximum characters of a report as JSON. MCP clients truncate results at about 40,000, with the surrounding text.
 pub const JSON_CHARS: usize = 36_000;
@@ -116,7 +116,7 @@ fn lists(report: &mut HostReport) -> Vec<&mut dyn Shorten> {
 mod tests {
     use super::*;
     use crate::read;
-    use remit_common::host::{
+    use remit_wire::host::{
         Container, Mount, Mounts, Os, Owner, Packages, Port, Ports, Proc, StateCount, Units,
     };
 

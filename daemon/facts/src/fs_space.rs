@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::fstatvfs;
-use remit_common::host::FsUsage;
+use remit_wire::host::FsUsage;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::read::{self, Why};

@@ -25,7 +25,7 @@ mod sockets;
 mod users;
 mod utmp;
 
-use remit_common::host::{Gap, HostReport, Section};
+use remit_wire::host::{Gap, HostReport, Section};
 
 pub use bus::{BusFacts, ask as ask_bus, service_json};
 pub use fit::JSON_CHARS;

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use remit_common::host::{Cpu, CpuUsage, Hundredths, Load, Pressure};
+use remit_wire::host::{Cpu, CpuUsage, Hundredths, Load, Pressure};
 
 use crate::read::{self, Gaps, Sources, Why};
 

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use remit_common::host::Memory;
+use remit_wire::host::Memory;
 
 use crate::read::{self, Gaps, Sources};
 

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use remit_common::host::{List, Mount, Mounts};
+use remit_wire::host::{List, Mount, Mounts};
 
 use crate::fs_space::{self, Question};
 use crate::read::{self, Gaps, Kernel, Sources, Why};
@@ -166,7 +166,7 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Mounts> {
     })
 }
 
-fn to_mount(entry: &Entry, space: Result<remit_common::host::FsUsage, Why>) -> Mount {
+fn to_mount(entry: &Entry, space: Result<remit_wire::host::FsUsage, Why>) -> Mount {
     let (space, why) = match space {
         Ok(space) => (Some(space), None),
         Err(why) => (None, Some(why)),

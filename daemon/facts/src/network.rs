@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::sys::socket::SockProtocol;
-use remit_common::host::{Counters, Iface, List, Network, Route};
+use remit_wire::host::{Counters, Iface, List, Network, Route};
 
 use crate::netlink::{align, attributes, byte, dump, long, short, uint};
 use crate::read::{self, Gaps, Kernel, Sources, Why};

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use remit_common::host::Os;
+use remit_wire::host::Os;
 
 use crate::read::{self, Gaps, Sources, Why};
 

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use remit_common::host::{List, Packages, Updates};
+use remit_wire::host::{List, Packages, Updates};
 
 use crate::read::{self, Gaps, Sources, Why};
 

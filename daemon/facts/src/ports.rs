@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use remit_common::host::{List, Owner, Port, Ports};
+use remit_wire::host::{List, Owner, Port, Ports};
 
 use crate::cgroup::Tree;
 use crate::read::{self, Gaps, Kernel, Sources, Why};

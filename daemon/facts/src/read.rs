@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use remit_common::host::{Gap, Section};
+use remit_wire::host::{Gap, Section};
 
 /// A sentence with the reason why a fact is missing.
 pub(crate) type Why = String;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use remit_common::host::{Account, Group, List, Session, Users};
+use remit_wire::host::{Account, Group, List, Session, Users};
 
 use crate::read::{self, Gaps, Sources, Why};
 use crate::utmp::{self, Kind};

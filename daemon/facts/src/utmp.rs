@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use remit_common::host::{Boot, Boots, List};
+use remit_wire::host::{Boot, Boots, List};
 
 use crate::read::{self, Gaps, Sources, Why};
 

@@ -1,7 +1,7 @@
 //! Formats `service.list` and `service.failed`. Pure.
 
-use remit_common::host::{FailedUnit, List, Units};
-use remit_common::service::UnitLine;
+use remit_wire::host::{FailedUnit, List, Units};
+use remit_wire::service::UnitLine;
 
 use crate::text::table;
 use crate::times::time_text;

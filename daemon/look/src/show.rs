@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use remit_common::builtin::{Builtin, LogQuery, UnitName, check_first_name};
 use remit_common::caps;
-use remit_common::service::{ManagerAnswer, ServiceFacts};
+use remit_wire::service::{ManagerAnswer, ServiceFacts};
 
 use crate::logs::{self, Extent};
 use crate::{list, status};

@@ -1,6 +1,6 @@
 //! Formats `service.status`, similar to systemctl but shorter. Pure.
 
-use remit_common::service::{Condition, Process, UnitFacts, Usage};
+use remit_wire::service::{Condition, Process, UnitFacts, Usage};
 
 use crate::text::fact;
 use crate::times::{size, span, stamp, time_text};

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use remit_common::service::{ManagerAnswer, ServiceFacts, UnitFacts};
+use remit_wire::service::{ManagerAnswer, ServiceFacts, UnitFacts};
 
 struct Fake(PathBuf);
 

@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
+mod decode;
 mod describe;
 mod exact;
 #[cfg(test)]
@@ -14,6 +16,8 @@ mod shown;
 mod verified;
 mod view;
 
+pub use answer::Answer;
+pub use decode::{Undecodable, decode};
 pub use shown::shown;
 pub use verified::{Unverified, Verified};
 pub use view::{DOES, FileView, ShownRequest};

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use remit_approval::{Answer, ApprovalRequest, COPIES, Context, Undecodable, decode};
+use remit_approval::{ApprovalRequest, COPIES, Context};
 use remit_common::names::JobId;
 use sha2::{Digest, Sha256};
 
+use crate::answer::Answer;
+use crate::decode::{Undecodable, decode};
 use crate::hex;
 
 /// A request whose digest was computed here, with contents that have its hashes.

@@ -7,7 +7,6 @@ pub(crate) mod daemon_paths;
 mod drop_ins;
 mod impersonators;
 mod load;
-pub(crate) mod missing_paths;
 mod names;
 mod programs;
 mod trust;
@@ -22,5 +21,4 @@ pub use programs::{only_root_changes, only_root_names};
 pub use trust::Owners;
 
 pub use crate::daemon_paths::own_files;
-pub use crate::missing_paths::missing_paths;
 pub use crate::unreachable_grantees::unreachable_grantees;

@@ -2,13 +2,21 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{Expected, Hash};
+use crate::Hash;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
     /// 0 if there was never a record.
     pub seq: u64,
     /// Zeros if there was never a record.
+    pub hash: Hash,
+}
+
+/// A record that must exist, from the daemon or from a person's note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// 0 if there is none yet.
+    pub seq: u64,
     pub hash: Hash,
 }
 

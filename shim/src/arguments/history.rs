@@ -6,7 +6,7 @@ use remit_common::builtin::Time;
 use remit_common::caps;
 use remit_common::refusal::Refusal;
 use remit_common::text;
-use remit_common::wire::{HistoryQuery, Kind, Request};
+use remit_wire::{HistoryQuery, Kind, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 

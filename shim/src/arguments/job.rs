@@ -1,9 +1,9 @@
 //! Arguments of `job`: a list of jobs, or one job with a page or a search of its output.
 
 use remit_common::caps;
-use remit_common::outcome::Stream;
 use remit_common::refusal::Refusal;
-use remit_common::wire::{GrepQuery, JobQuery, PageQuery, PartQuery, Request};
+use remit_wire::outcome::Stream;
+use remit_wire::{GrepQuery, JobQuery, PageQuery, PartQuery, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 

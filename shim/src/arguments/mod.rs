@@ -8,11 +8,11 @@ mod job;
 mod run;
 
 use remit_common::caps;
-use remit_common::host::Section;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_common::wire::{Access, Request};
+use remit_wire::host::Section;
+use remit_wire::{Access, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

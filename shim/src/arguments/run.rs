@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Bytes, Purpose, Request, Run, What};
 use remit_common::{caps, text};
+use remit_wire::{Bytes, Purpose, Request, Run, What};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};

@@ -6,9 +6,9 @@ mod schema;
 
 use std::sync::{Arc, LazyLock};
 
-use remit_common::host::HostReport;
-use remit_common::result::JobResult;
-use remit_common::wire::HistoryPage;
+use remit_wire::HistoryPage;
+use remit_wire::host::HostReport;
+use remit_wire::result::JobResult;
 use rmcp::model::{self, JsonObject, ListToolsResult, ToolAnnotations};
 use serde_json::{Value, json};
 
@@ -253,7 +253,7 @@ fn definition(tool: Tool) -> model::Tool {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::result::MatchResult;
+    use remit_wire::result::MatchResult;
 
     use super::*;
 

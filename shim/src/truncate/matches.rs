@@ -3,8 +3,8 @@
 //! A continued search finds the matches from its start, with the lines around those. Therefore a cut lies before a
 //! match or its leading context. It never separates a match from following lines that only this match shows.
 
-use remit_common::outcome::{Line, Matches};
-use remit_common::wire::Bytes;
+use remit_wire::Bytes;
+use remit_wire::outcome::{Line, Matches};
 
 use super::char_start;
 
@@ -64,7 +64,7 @@ pub fn shortened(matches: &Matches, size: usize) -> Matches {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::outcome::Stream;
+    use remit_wire::outcome::Stream;
 
     use super::*;
 

@@ -6,8 +6,8 @@ pub mod matches;
 
 use std::borrow::Cow;
 
-use remit_common::outcome::{Captured, JobReport, Page};
-use remit_common::wire::Bytes;
+use remit_wire::Bytes;
+use remit_wire::outcome::{Captured, JobReport, Page};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -188,8 +188,8 @@ fn is_between(bytes: &[u8], offset: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use remit_common::names::JobId;
-    use remit_common::outcome::{State, Stream};
-    use remit_common::result::{JobResult, PageResult};
+    use remit_wire::outcome::{State, Stream};
+    use remit_wire::result::{JobResult, PageResult};
 
     use super::*;
 

@@ -1,8 +1,8 @@
-use remit_common::host::{HostReport, Section};
 use remit_common::names::JobId;
-use remit_common::outcome::{Captured, JobSummary, OutputPart, State, Stream};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{
+use remit_wire::host::{HostReport, Section};
+use remit_wire::outcome::{Captured, JobSummary, OutputPart, State, Stream};
+use remit_wire::{
     AccessReport, Asked, Bytes, CommandView, Effect, JobQuery, PageQuery, PartQuery, ProfileView,
     Reply, Request, What,
 };
@@ -345,8 +345,8 @@ fn daemon_is_not_contacted_before_first_call() {
 
 #[test]
 fn refused_hello_and_foreign_protocol_are_reported() {
-    use remit_common::wire::{PROTOCOL, ToClient};
     use remit_common::{caps, frame};
+    use remit_wire::{PROTOCOL, ToClient};
     let refusing = Daemon::greeting(
         |_| unreachable!(),
         |stream| {

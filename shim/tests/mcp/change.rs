@@ -1,6 +1,6 @@
-use remit_common::outcome::{ApprovalView, Ending, JobReport, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{
+use remit_wire::outcome::{ApprovalView, Ending, JobReport, State};
+use remit_wire::{
     Access, AccessReport, CommandView, Effect, GrantView, Purpose, Reply, Request, Run, What,
 };
 use serde_json::{Value, json};

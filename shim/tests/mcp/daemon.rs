@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use remit_common::names::JobId;
-use remit_common::outcome::{Captured, Ending, JobReport, Page, State};
 use remit_common::refusal::Refusal;
-use remit_common::wire::{Bytes, FromClient, PROTOCOL, Reply, Request, ToClient};
 use remit_common::{caps, frame};
+use remit_wire::outcome::{Captured, Ending, JobReport, Page, State};
+use remit_wire::{Bytes, FromClient, PROTOCOL, Reply, Request, ToClient};
 
 use crate::pipe::PATIENCE;
 
@@ -243,7 +243,7 @@ pub fn report(stdout: &[u8]) -> JobReport {
 
 pub fn page(bytes: &[u8]) -> Page {
     Page {
-        stream: remit_common::outcome::Stream::Stdout,
+        stream: remit_wire::outcome::Stream::Stdout,
         offset: 10,
         bytes: Bytes::from(bytes.to_vec()),
         total: 1000,

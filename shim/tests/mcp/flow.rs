@@ -7,8 +7,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use remit_common::outcome::QueuePosition;
-use remit_common::wire::{Progress, Request, ToClient};
+use remit_wire::outcome::QueuePosition;
+use remit_wire::{Progress, Request, ToClient};
 use serde_json::json;
 
 use crate::daemon::{Daemon, Seen, answer, ended};

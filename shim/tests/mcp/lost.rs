@@ -6,10 +6,10 @@ use std::process::{Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Reply, Request, ToClient};
 use remit_common::{caps, frame};
+use remit_wire::outcome::State;
+use remit_wire::{Reply, Request, ToClient};
 use serde_json::json;
 
 use crate::calls::{call, session};

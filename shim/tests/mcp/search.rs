@@ -1,7 +1,7 @@
 //! Searches in job output, and its fence in the text of a result, which output cannot forge.
 
-use remit_common::outcome::{Captured, Line, Matches, OutputPart, Stream};
-use remit_common::wire::{Bytes, GrepQuery, JobQuery, PartQuery, Reply, Request};
+use remit_wire::outcome::{Captured, Line, Matches, OutputPart, Stream};
+use remit_wire::{Bytes, GrepQuery, JobQuery, PartQuery, Reply, Request};
 use serde_json::{Value, json};
 
 use crate::calls::{call, session};
@@ -121,7 +121,7 @@ fn cut_search_continues_with_first_omitted_line() {
     }
     let expect: Vec<_> = whole
         .iter()
-        .map(remit_common::result::numbered)
+        .map(remit_wire::result::numbered)
         .map(Value::from)
         .collect();
     assert!(seen == expect && answers > 5, "{answers} answers");

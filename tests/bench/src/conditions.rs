@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use remit_common::outcome::Enforced;
+use remit_wire::outcome::Enforced;
 use serde::Serialize;
 
 use crate::Failure;

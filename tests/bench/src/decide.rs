@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
 
-use remit_common::wire::Effect;
 use remit_policy::{Ask, CallerIds, MachineTable, Policy, Source, Verdict};
 use remit_policy_compile::load;
+use remit_wire::Effect;
 use serde::Serialize;
 
 use crate::Failure;

@@ -6,9 +6,9 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use remit_common::client::Client;
-use remit_common::outcome::State;
-use remit_common::wire::Reply;
+use remit_wire::Reply;
+use remit_wire::client::Client;
+use remit_wire::outcome::State;
 use serde::Serialize;
 
 use crate::Failure;

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use remit_common::caps;
-use remit_common::client::Client;
 use remit_common::names::JobId;
-use remit_common::outcome::{Matches, OutputPart, State, Stream};
-use remit_common::wire::{GrepQuery, JobQuery, PartQuery, Reply, Request};
+use remit_wire::client::Client;
+use remit_wire::outcome::{Matches, OutputPart, State, Stream};
+use remit_wire::{GrepQuery, JobQuery, PartQuery, Reply, Request};
 use serde::Serialize;
 
 use crate::Failure;

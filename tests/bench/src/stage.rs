@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, setegid, seteuid};
-use remit_common::client::Client;
 use remit_common::names::Runtime;
+use remit_wire::client::Client;
 
 use crate::Failure;
 use crate::args::Args;

@@ -13,10 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::unistd::{Gid, User, getgrouplist};
-use remit_common::client::Client;
 use remit_common::names::Runtime;
-use remit_common::outcome::JobReport;
-use remit_common::wire::{Bytes, Reply, Request, Run, What};
 use remit_tests::attack::allowed::{self, Check};
 use remit_tests::attack::strict::{self, StrictIdentity};
 use remit_tests::attack::{self, Attack, Control, Expect};
@@ -25,6 +22,9 @@ use remit_tests::control::{Outcome, Seen, perform};
 use remit_tests::process::{Identity, processes};
 use remit_tests::scene::{AttackFixture, LISTED, SCRATCH, arrange};
 use remit_tests::test_dir::{TestDir, built, unique_uids};
+use remit_wire::client::Client;
+use remit_wire::outcome::JobReport;
+use remit_wire::{Bytes, Reply, Request, Run, What};
 
 const ADM: u32 = 4;
 /// The directory that profiles of base `strict` list.

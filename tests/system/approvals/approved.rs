@@ -1,10 +1,10 @@
 //! Runs that start by an approval.
 
 use remit_common::admin::{AdminReply, AdminRequest};
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, argv, at_once, change, stdout};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
+use remit_wire::outcome::State;
 
 use super::scene::{
     about, approve, approve_as, asked, asks, events, listed, options, pending, started, status,
@@ -170,7 +170,7 @@ fn pending_list_watch_returns_on_change() {
     let socket = daemon.runtime().admin_socket();
     let watches = std::thread::spawn(move || {
         admin().adopt().expect("the tests run as root");
-        remit_common::client::admin(&socket, AdminRequest::Pending { seen: Some(state) })
+        remit_wire::client::admin(&socket, AdminRequest::Pending { seen: Some(state) })
     });
     let (_caller, job, _) = asked(&daemon);
     match watches.join().expect("no panic") {

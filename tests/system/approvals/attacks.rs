@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_common::wire::{Purpose, Run};
 use remit_tests::caller::{Caller, argv, at_once, change};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
+use remit_wire::outcome::State;
+use remit_wire::{Purpose, Run};
 
 use super::scene::{POLICY, approve, asks, code, events, listed, options, pending, started};
 

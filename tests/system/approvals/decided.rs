@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use remit_common::admin::AdminRequest;
 use remit_common::caps;
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_common::wire::{HistoryQuery, Kind, Reply, Request};
 use remit_tests::caller::{Caller, argv, at_once, cause, change};
 use remit_tests::daemon::{Daemon, Options, admin, other_admin, user_a, user_b};
+use remit_wire::outcome::State;
+use remit_wire::{HistoryQuery, Kind, Reply, Request};
 
 use super::scene::{
     POLICY, about, approve, approve_as, asked, asks, code, deny, does, events, listed, options,
@@ -180,7 +180,7 @@ fn approval_is_in_history_of_requester() {
     let Ok(Reply::History(page)) = caller.ask(Request::History(query)) else {
         panic!("one may ask for one's own");
     };
-    let verdicts = |entry: &remit_common::wire::HistoryEntry| {
+    let verdicts = |entry: &remit_wire::HistoryEntry| {
         let verdict = entry.verdict.clone();
         (entry.kind, verdict, entry.cause.clone().unwrap_or_default())
     };

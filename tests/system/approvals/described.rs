@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use remit_common::admin::{AdminReply, AdminRequest};
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, at_once, cause, change};
 use remit_tests::daemon::{Daemon, user_a};
 use remit_tests::process::ends_within;
+use remit_wire::outcome::State;
 
 use super::scene::{APPROVERS, POLICY, approve, asks, code, does, options};
 

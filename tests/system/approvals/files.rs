@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Code;
-use remit_common::wire::{Purpose, Run};
 use remit_page::ShownRequest;
 use remit_tests::caller::{Caller, argv, at_once, cause, change, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_wire::outcome::{JobReport, State};
+use remit_wire::{Purpose, Run};
 
 use super::scene::{approve, asks, code, events, options};
 

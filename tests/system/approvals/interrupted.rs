@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
 use remit_common::names::JobId;
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_common::wire::{JobQuery, Reply, Request};
-use remit_common::{caps, client, frame};
+use remit_common::{caps, frame};
 use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::{Daemon, Options, admin, user_a};
 use remit_tests::process::ends_within;
+use remit_wire::client;
+use remit_wire::outcome::State;
+use remit_wire::{JobQuery, Reply, Request};
 
 use super::scene::{
     approve, approve_as, asked, code, events, listed, options, pending, started, status, until,

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
 use remit_common::names::JobId;
-use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, frame};
 use remit_tests::caller::Caller;
 use remit_tests::daemon::{Daemon, Options, admin, other_admin, user_a};
+use remit_wire::outcome::State;
 
 use super::scene::{POLICY, asks, code, deny, does, events, listed, options, status};
 

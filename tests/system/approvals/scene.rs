@@ -2,12 +2,12 @@
 
 use remit_common::admin::{AdminReply, AdminRequest, PendingView, Status};
 use remit_common::names::JobId;
-use remit_common::outcome::{ApprovalView, JobReport, State};
 use remit_common::refusal::Refusal;
 use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::{Daemon, Options, admin, user_a};
 use remit_tests::process::Identity;
 pub use remit_tests::wait::until;
+use remit_wire::outcome::{ApprovalView, JobReport, State};
 use serde_json::Value;
 
 pub const APPROVERS: u32 = 64_400;

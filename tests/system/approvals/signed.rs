@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, State};
-use remit_common::wire::{Purpose, Run};
 use remit_common::{caps, frame};
 use remit_page::Verified;
 use remit_tests::caller::{Caller, argv, at_once, change, script};
 use remit_tests::daemon::{Daemon, Options, admin, user_a};
+use remit_wire::outcome::{JobReport, State};
+use remit_wire::{Purpose, Run};
 use serde_json::Value;
 
 use super::scene::{about, options};

@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use nix::sys::signal::Signal;
 use remit_common::admin::{AdminReply, AdminRequest};
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, argv, at_once, cause};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
+use remit_wire::outcome::State;
 
 use super::scene::{
     POLICY, approve, approve_as, asked, asks, code, does, events, listed, options, started, status,

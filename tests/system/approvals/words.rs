@@ -5,13 +5,13 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use remit_common::names::JobId;
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_common::wire::{Purpose, Run};
 use remit_page::ShownRequest;
 use remit_tests::caller::{Caller, argv, at_once, change, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::fuse::Fuse;
+use remit_wire::outcome::State;
+use remit_wire::{Purpose, Run};
 
 use super::scene::{approve, asks, options};
 

@@ -5,10 +5,10 @@ use std::fs;
 use remit_common::admin::{AdminRequest, Grantee, NewGrant};
 use remit_common::names::JobId;
 use remit_common::text;
-use remit_common::wire::{Access, Bytes, Purpose, Request, Run, What};
 use remit_tests::caller::{Caller, argv, at_once, run, stdout};
 use remit_tests::daemon::{Daemon, Options, admin, user_a};
 use remit_tests::hostile::{self, TEXTS};
+use remit_wire::{Access, Bytes, Purpose, Request, Run, What};
 use serde_json::Value;
 
 fn bytes(text: &[u8]) -> Bytes {

@@ -2,9 +2,9 @@
 
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
-use remit_common::wire::{Bytes, Request, Run, What};
 use remit_tests::caller::{Caller, argv, at_once, named, run, script};
 use remit_tests::daemon::{Daemon, Options, user_m};
+use remit_wire::{Bytes, Request, Run, What};
 
 fn words(refusal: &Refusal) -> String {
     let Refusal {
@@ -47,7 +47,7 @@ fn errors_without_grant_name_no_path() {
     }
     for request in [
         Request::Stop { job, signal: None },
-        Request::Job(remit_common::wire::JobQuery {
+        Request::Job(remit_wire::JobQuery {
             job,
             wait_ms: 0,
             part: None,

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use remit_common::refusal::Code;
-use remit_common::wire::{Bytes, Run};
 use remit_tests::caller::{Caller, argv, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b, user_m};
+use remit_wire::{Bytes, Run};
 
 #[test]
 fn intent_precedes_job_and_end_follows() {

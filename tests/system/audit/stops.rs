@@ -3,9 +3,9 @@
 use nix::sys::signal::Signal;
 use remit_common::admin::AdminRequest;
 use remit_common::names::JobId;
-use remit_common::wire::Run;
 use remit_tests::caller::{Caller, argv, at_once, script};
 use remit_tests::daemon::{Daemon, Options, admin, user_a};
+use remit_wire::Run;
 use serde_json::Value;
 
 fn last(daemon: &Daemon, job: JobId) -> Value {

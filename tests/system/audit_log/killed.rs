@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use remit_common::wire::Request;
 use remit_tests::caller::{argv, change};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::process::Identity;
 use remit_tests::random::Random;
+use remit_wire::Request;
 use serde_json::Value;
 
 use crate::audit_log::scene::{found, head, kill, log, verified};

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use remit_common::caps;
-use remit_common::client::{Client, ClientError};
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, OutputPart, Page, State, Stream};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{JobQuery, PageQuery, PartQuery, Reply, Request, Run};
 use remit_tests::caller::{Door, at_once, script};
 use remit_tests::random::Random;
+use remit_wire::client::{Client, ClientError};
+use remit_wire::outcome::{JobReport, OutputPart, Page, State, Stream};
+use remit_wire::{JobQuery, PageQuery, PartQuery, Reply, Request, Run};
 use serde_json::{Value, json};
 
 use crate::chaos::coordinator::{Alarm, ChaosCoordinator};

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use remit_common::denial::Layer::{self, Identity, Mounts, Network, Seccomp};
-use remit_common::wire::Run;
 use remit_tests::caller::{argv, script};
 use remit_tests::daemon::Options;
+use remit_wire::Run;
 
 use super::scene::{Scene, stderr};
 

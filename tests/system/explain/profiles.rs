@@ -1,10 +1,10 @@
 //! Answers for other profiles, for limits, and for jobs without a refusal.
 
 use remit_common::denial::Layer;
-use remit_common::outcome::State;
-use remit_common::wire::Run;
 use remit_tests::caller::{argv, script};
 use remit_tests::daemon::Options;
+use remit_wire::Run;
+use remit_wire::outcome::State;
 
 use super::scene::{Scene, only, stderr};
 

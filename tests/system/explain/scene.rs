@@ -1,11 +1,11 @@
 //! A daemon, and its reports about jobs that fail.
 
 use remit_common::denial::Denial;
-use remit_common::outcome::JobReport;
-use remit_common::wire::{Purpose, Run};
 use remit_tests::caller::{Caller, argv, script};
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::process::Identity;
+use remit_wire::outcome::JobReport;
+use remit_wire::{Purpose, Run};
 
 pub struct Scene {
     caller: Caller,

@@ -5,10 +5,10 @@ use std::fs;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::{Daemon, Options, admin, user_a};
+use remit_wire::outcome::State;
 use serde_json::Value;
 
 use super::scene::{

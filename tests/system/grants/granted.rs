@@ -1,11 +1,11 @@
 //! What a temporary grant permits, and what it does not.
 
 use remit_common::admin::{AdminRequest, Grantee};
-use remit_common::outcome::State;
-use remit_common::wire::Request;
 use remit_tests::caller::{Caller, change, stdout};
 use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP, admin, user_a, user_b};
 use remit_tests::process::Identity;
+use remit_wire::Request;
+use remit_wire::outcome::State;
 
 use super::scene::{
     GROUP, accesses, changes, give, listed, member, options, reloads, runs, started, status, to_a,

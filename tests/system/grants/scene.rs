@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, Grantee, NewGrant, Status};
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Refusal;
-use remit_common::wire::{Access, AccessReport, Reply, Request};
 use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, change};
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, user_a};
 use remit_tests::process::Identity;
+use remit_wire::outcome::{JobReport, State};
+use remit_wire::{Access, AccessReport, Reply, Request};
 
 pub const GROUP: u32 = 64_300;
 

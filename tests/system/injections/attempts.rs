@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Bytes, Run};
 use remit_tests::caller::{Caller, named, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::test_dir::{TestDir, missing};
+use remit_wire::outcome::{JobReport, State};
+use remit_wire::{Bytes, Run};
 
 use super::fixture::{INJECTIONS, InjectionFixture, MARK, installed};
 

@@ -10,18 +10,16 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use remit_common::caps;
-use remit_common::client::ClientError;
 use remit_common::frame::{self, encode};
-use remit_common::outcome::Stream;
 use remit_common::refusal::Code;
-use remit_common::wire::{
-    FromClient, Hello, JobQuery, PROTOCOL, PageQuery, PartQuery, Request, ToClient,
-};
 use remit_tests::caller::{Caller, argv, script};
 use remit_tests::daemon::{
     Daemon, Options, descriptors_left, open_descriptors, stranger, user_a, user_m,
 };
 use remit_tests::process::{Identity, status_field};
+use remit_wire::client::ClientError;
+use remit_wire::outcome::Stream;
+use remit_wire::{FromClient, Hello, JobQuery, PROTOCOL, PageQuery, PartQuery, Request, ToClient};
 
 fn hello() -> Vec<u8> {
     let hello = FromClient::Hello(Hello {

@@ -8,10 +8,10 @@ use std::time::Duration;
 use remit_common::caps;
 use remit_common::frame::{self, encode};
 use remit_common::refusal::Code;
-use remit_common::wire::{FromClient, Hello, PROTOCOL, Request, ToClient};
 use remit_tests::caller::{argv, at_once};
 use remit_tests::daemon::{Daemon, Options, descriptors_left, open_descriptors, user_a};
 use remit_tests::process::status_field;
+use remit_wire::{FromClient, Hello, PROTOCOL, Request, ToClient};
 
 fn hello(protocol: u16) -> Vec<u8> {
     let hello = FromClient::Hello(Hello {

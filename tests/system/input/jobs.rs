@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Code;
-use remit_common::wire::Run;
 use remit_tests::caller::{Caller, argv, at_once, cause, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::process::status_field;
+use remit_wire::Run;
+use remit_wire::outcome::{JobReport, State};
 
 fn ends(daemon: &Daemon, run: Run, runtime_s: u32) -> JobReport {
     let mut caller = Caller::new(daemon, &user_a());

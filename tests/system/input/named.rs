@@ -2,12 +2,12 @@
 
 use remit_common::builtin::COMMANDS;
 use remit_common::caps;
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_common::wire::{Access, Bytes, Purpose, Reply, Request, Run, What};
 use remit_tests::caller::{Caller, argv, run};
 use remit_tests::daemon::{Daemon, Options, user_a, user_m};
 use remit_tests::process::Identity;
+use remit_wire::outcome::State;
+use remit_wire::{Access, Bytes, Purpose, Reply, Request, Run, What};
 
 fn named(name: &str, args: &[(&str, &str)]) -> Run {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());

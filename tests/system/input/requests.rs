@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_common::wire::{Bytes, Run, What};
 use remit_tests::caller::{Caller, argv, cause, run, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_wire::outcome::State;
+use remit_wire::{Bytes, Run, What};
 use serde_json::json;
 
 fn bytes(bytes: &[u8]) -> Bytes {

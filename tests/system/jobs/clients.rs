@@ -4,12 +4,12 @@ use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use remit_common::outcome::State;
-use remit_common::wire::{FromClient, Hello, PROTOCOL, Reply, Request, ToClient};
 use remit_common::{caps, frame};
 use remit_tests::caller::{Caller, script, stdout};
 use remit_tests::daemon::{Daemon, Options, descriptors_left, open_descriptors, user_a, user_b};
 use remit_tests::process::ends_within;
+use remit_wire::outcome::State;
+use remit_wire::{FromClient, Hello, PROTOCOL, Reply, Request, ToClient};
 use serde_json::{Value, json};
 
 use super::scene::{Holder, ids, one_slot};

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Bytes, Run};
 use remit_tests::caller::{Caller, argv, at_once, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b, user_m};
 use remit_tests::process::Identity;
+use remit_wire::{Bytes, Run};
 
 use super::scene::resident;
 

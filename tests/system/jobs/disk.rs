@@ -1,9 +1,9 @@
 //! A spool that is full, by quota or by its disk, while two users write.
 
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, State, Stream};
 use remit_tests::caller::{Caller, script, stdout, writes};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_wire::outcome::{JobReport, State, Stream};
 
 use super::scene::{kept, noise, whole};
 

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
-use remit_common::outcome::State;
-use remit_common::wire::Run;
 use remit_tests::caller::{Caller, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
+use remit_wire::Run;
+use remit_wire::outcome::State;
 
 use super::scene::kept;
 

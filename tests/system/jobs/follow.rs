@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use remit_common::caps;
 use remit_common::frame::encode;
 use remit_common::names::JobId;
-use remit_common::outcome::State;
-use remit_common::wire::{Follow, FromClient, Hello, PROTOCOL, Request, Run};
 use remit_tests::caller::{Caller, argv, at_once, script};
 use remit_tests::daemon::{Daemon, Options, descriptors_left, open_descriptors, user_a};
+use remit_wire::outcome::State;
+use remit_wire::{Follow, FromClient, Hello, PROTOCOL, Request, Run};
 
 use super::scene::{kept, resident};
 

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{Line, Matches, State, Stream};
 use remit_common::refusal::Code;
-use remit_common::wire::GrepQuery;
 use remit_tests::caller::{Caller, script, writes};
 use remit_tests::daemon::{Daemon, Options, user_a};
+use remit_wire::GrepQuery;
+use remit_wire::outcome::{Line, Matches, State, Stream};
 
 use super::scene::{Holder, noise, one_slot, queued};
 
@@ -396,7 +396,7 @@ fn running_job_is_searched_up_to_current_end() {
     let mut caller = Caller::new(&daemon, &user_a());
     let text = "echo one; echo two; printf thr; sleep 0.6; echo ee; echo four";
     let started = caller
-        .run(remit_common::wire::Run {
+        .run(remit_wire::Run {
             wait_ms: Some(300),
             ..script(text)
         })

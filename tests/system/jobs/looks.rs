@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use remit_common::names::JobId;
-use remit_common::outcome::{Captured, JobReport, State, Stream};
-use remit_common::wire::{GrepQuery, PageQuery, Run};
 use remit_tests::caller::{Caller, at_once, script, writes};
 use remit_tests::daemon::{Daemon, user_a};
 use remit_tests::random::Random;
+use remit_wire::outcome::{Captured, JobReport, State, Stream};
+use remit_wire::{GrepQuery, PageQuery, Run};
 
 use super::scene::{kept, noise};
 
@@ -169,9 +169,9 @@ fn observed_output_of_writing_job_is_exact() {
         text.0[0].len()
     );
     let run = Run {
-        what: remit_common::wire::What::Script {
-            text: remit_common::wire::Bytes::from(program.into_bytes()),
-            interpreter: Some(remit_common::wire::Bytes::from(b"python3".to_vec())),
+        what: remit_wire::What::Script {
+            text: remit_wire::Bytes::from(program.into_bytes()),
+            interpreter: Some(remit_wire::Bytes::from(b"python3".to_vec())),
         },
         stdin: writes(&all).stdin,
         ..at_once(script(""))

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
 use remit_common::names::JobId;
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, argv, at_once};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::process::Identity;
 use remit_tests::random::Random;
+use remit_wire::outcome::State;
 
 const SLOTS: usize = 4;
 const SLOTS_OF_ONE: usize = 2;

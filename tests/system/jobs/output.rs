@@ -8,11 +8,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{Captured, State, Stream};
-use remit_common::wire::{GrepQuery, PageQuery, Request, Run};
 use remit_tests::caller::{Caller, argv, at_once, script, stdout, writes};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::process::ends_within;
+use remit_wire::outcome::{Captured, State, Stream};
+use remit_wire::{GrepQuery, PageQuery, Request, Run};
 use serde_json::{Value, json};
 
 use super::scene::{kept, noise, resident, whole};

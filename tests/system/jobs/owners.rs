@@ -6,17 +6,17 @@ use std::os::unix::net::UnixStream;
 
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
 use remit_common::caps;
-use remit_common::client::ClientError;
 use remit_common::frame::{self, HEADER, encode};
 use remit_common::names::JobId;
-use remit_common::outcome::{State, Stream};
 use remit_common::refusal::Code;
-use remit_common::wire::{
-    Follow, FromClient, GrepQuery, Hello, JobQuery, PROTOCOL, PageQuery, PartQuery, Request,
-};
 use remit_tests::caller::{Caller, argv, at_once, script};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b, user_m};
 use remit_tests::process::Identity;
+use remit_wire::client::ClientError;
+use remit_wire::outcome::{State, Stream};
+use remit_wire::{
+    Follow, FromClient, GrepQuery, Hello, JobQuery, PROTOCOL, PageQuery, PartQuery, Request,
+};
 
 use super::scene::{Holder, end_of, ids, one_slot, queued};
 

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, QueuePosition, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Bytes, Reply, Request, Run, What};
 use remit_tests::caller::{Caller, argv, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, descriptors_left, open_descriptors, user_a, user_b};
 use remit_tests::process::Identity;
+use remit_wire::outcome::{JobReport, QueuePosition, State};
+use remit_wire::{Bytes, Reply, Request, Run, What};
 
 use super::scene::{Holder, ids, one_slot, queued};
 

@@ -6,12 +6,12 @@ use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Code;
-use remit_common::wire::Run;
 use remit_tests::caller::{Caller, argv, at_once, cause, script, stdout};
 use remit_tests::daemon::{Daemon, user_a, user_b};
 use remit_tests::process::ends_within;
+use remit_wire::Run;
+use remit_wire::outcome::{JobReport, State};
 
 use super::scene::{Holder, end_of, ids, one_slot, queued};
 

@@ -1,13 +1,13 @@
 //! Helpers of these tests.
 
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, Page, State, Stream};
-use remit_common::wire::Run;
 use remit_tests::caller::{Caller, argv, at_once};
 use remit_tests::daemon::{Daemon, Options};
 use remit_tests::holdings::Held;
 use remit_tests::process::Identity;
 use remit_tests::random::Random;
+use remit_wire::Run;
+use remit_wire::outcome::{JobReport, Page, State, Stream};
 
 pub fn one_slot() -> Options {
     Options {

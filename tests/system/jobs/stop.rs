@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Code;
-use remit_common::wire::Run;
 use remit_tests::caller::{Caller, argv, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
+use remit_wire::Run;
+use remit_wire::outcome::{JobReport, State};
 
 /// Grace time and kill together, with reserve for a busy machine.
 const SOON: Duration = Duration::from_secs(15);
@@ -165,9 +165,9 @@ fn each_signal_of_a_stop_arrives() {
         libc::SIGSYS,
     ] {
         let run = Run {
-            what: remit_common::wire::What::Script {
-                text: remit_common::wire::Bytes::from(text.as_bytes().to_vec()),
-                interpreter: Some(remit_common::wire::Bytes::from(b"python3".to_vec())),
+            what: remit_wire::What::Script {
+                text: remit_wire::Bytes::from(text.as_bytes().to_vec()),
+                interpreter: Some(remit_wire::Bytes::from(b"python3".to_vec())),
             },
             ..at_once(script(""))
         };

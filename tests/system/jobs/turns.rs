@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_common::wire::{Reply, Request};
 use remit_tests::caller::{Caller, argv, at_once, stdout};
 use remit_tests::daemon::{Daemon, Options, descriptors_left, open_descriptors, user_a, user_b};
+use remit_wire::outcome::State;
+use remit_wire::{Reply, Request};
 use serde_json::Value;
 
 const FLOOD: usize = 10_000;

@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 
 use remit_common::caps;
 use remit_common::frame::encode;
-use remit_common::outcome::JobReport;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{FromClient, Hello, PROTOCOL, Request, Run};
 use remit_tests::caller::{Caller, named, stdout};
 use remit_tests::daemon::user_a;
+use remit_wire::outcome::JobReport;
+use remit_wire::{FromClient, Hello, PROTOCOL, Request, Run};
 
 use super::scene::{exit, prints, with};
 

@@ -4,9 +4,9 @@
 use std::fmt::Write;
 use std::fs;
 
-use remit_common::wire::Effect;
 use remit_policy::{ArgvElement, Base, CallerIds, Command, Policy, Source};
 use remit_policy_compile::load;
+use remit_wire::Effect;
 
 use super::documents::{machine, root};
 

@@ -1,11 +1,11 @@
 //! A granted command: the policy defines what runs, and limits what its caller may set.
 
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_common::wire::{Bytes, Purpose, Run};
 use remit_tests::caller::{Caller, argv, at_once, change, named, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::test_dir::holder;
+use remit_wire::outcome::State;
+use remit_wire::{Bytes, Purpose, Run};
 
 use super::scene::{FILE, GRANTS, asked, exit, prints, reload, started, with};
 

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use remit_common::outcome::State;
 use remit_tests::caller::{Caller, cause, named, stdout};
 use remit_tests::daemon::{Daemon, user_a};
+use remit_wire::outcome::State;
 
 use super::scene::{FILE, GRANTS, reload, with};
 

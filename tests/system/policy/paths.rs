@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use nix::sys::stat::Mode;
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::Run;
 use remit_tests::caller::{Caller, named, stdout};
 use remit_tests::daemon::{Daemon, user_a};
+use remit_wire::Run;
+use remit_wire::outcome::{JobReport, State};
 
 use super::scene::{FILE, GRANTS, exit, reload, with};
 

@@ -8,12 +8,12 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Code;
-use remit_common::wire::{Purpose, Run};
 use remit_tests::caller::{argv, change, named, stdout};
 use remit_tests::daemon::{Daemon, user_a};
 use remit_tests::process::Identity;
+use remit_wire::outcome::{JobReport, State};
+use remit_wire::{Purpose, Run};
 
 use super::scene::{FILE, GRANTS, asked, exit, reload, with};
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
-use remit_common::wire::{Request, Run};
 use remit_tests::caller::{Caller, argv, named, stdout};
 use remit_tests::daemon::{BROKER, Daemon, SOCKET_GROUP, user_a, user_b};
 use remit_tests::process::Identity;
+use remit_wire::{Request, Run};
 
 use super::scene::{FILE, GRANTS, asked, prints, reload, status, with};
 
@@ -174,7 +174,7 @@ fn reload_keeps_running_jobs_and_rechecks_connected_users() {
     assert!(a.run(named("site.look", &[])).is_err());
     assert!(a.run(argv(&["true"])).is_err());
     let report = a.stop(job).expect("it is still theirs");
-    assert_eq!(report.state, remit_common::outcome::State::Cancelled);
+    assert_eq!(report.state, remit_wire::outcome::State::Cancelled);
     daemon.is_well();
     daemon.stop();
 }

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use remit_common::admin::{AdminReply, AdminRequest, Reloaded, Status};
 use remit_common::caps;
-use remit_common::client::ClientError;
 use remit_common::frame::{self, HEADER, encode};
-use remit_common::outcome::JobReport;
 use remit_common::refusal::Refusal;
-use remit_common::wire::{FromClient, Hello, PROTOCOL, Request, Run};
 use remit_tests::caller::Caller;
 use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP};
 use remit_tests::process::Identity;
+use remit_wire::client::ClientError;
+use remit_wire::outcome::JobReport;
+use remit_wire::{FromClient, Hello, PROTOCOL, Request, Run};
 
 pub const FILE: &str = "config/policy.d/10-test.toml";
 

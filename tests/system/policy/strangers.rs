@@ -1,11 +1,11 @@
 //! Callers without a grant learn nothing about a command.
 
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_common::wire::{Access, AccessReport, Effect, Purpose, Reply, Request, Run};
 use remit_tests::caller::{Caller, argv, change, named, stdout};
 use remit_tests::daemon::{Daemon, SOCKET_GROUP, user_a, user_b, user_m};
 use remit_tests::process::Identity;
+use remit_wire::outcome::State;
+use remit_wire::{Access, AccessReport, Effect, Purpose, Reply, Request, Run};
 
 use super::scene::{FILE, GRANTS, answer, asked, exit, prints, reload, with};
 
@@ -46,7 +46,7 @@ fn questions() -> Vec<Request> {
         rush(named("site.secret", &right)),
         rush(change("site.secret", &right)),
         rush(Run {
-            stdin: Some(remit_common::wire::Bytes::from(b"x".to_vec())),
+            stdin: Some(remit_wire::Bytes::from(b"x".to_vec())),
             ..named("site.secret", &right)
         }),
         rush(Run {

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use remit_common::outcome::JobReport;
-use remit_common::wire::{Bytes, Run, What};
 use remit_tests::caller::{Caller, change, run};
 use remit_tests::control::Outcome;
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::test_dir::{TestDir, built};
+use remit_wire::outcome::JobReport;
+use remit_wire::{Bytes, Run, What};
 
 /// Has no account.
 pub const NAMED: u32 = 64_078;

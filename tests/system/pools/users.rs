@@ -1,11 +1,11 @@
 //! Kernel limits per user, if the job's user is also a user of the host.
 
 use nix::sys::signal::Signal;
-use remit_common::wire::Run;
 use remit_tests::caller::{argv, at_once, stdout};
 use remit_tests::control::Outcome;
 use remit_tests::daemon::Options;
 use remit_tests::process::{Identity, ends_within};
+use remit_wire::Run;
 
 use super::arena::Arena;
 

@@ -10,12 +10,12 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, JobSummary, State, Stream};
 use remit_common::refusal::Code;
-use remit_common::wire::{Reply, Request, Run};
 use remit_tests::caller::{Caller, argv, at_once, cause, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::process::{Identity, ends_within};
+use remit_wire::outcome::{JobReport, JobSummary, State, Stream};
+use remit_wire::{Reply, Request, Run};
 
 const LONG: &str = "seq 1 20000; echo problem >&2; exit 3";
 

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, argv, at_once, cause, change, script, stdout};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
 use remit_tests::process::ends_within;
+use remit_wire::outcome::{JobReport, State};
 
 /// A directory of root, and a daemon with a change of base `host` that runs `step.sh` in it.
 struct StopFixture {

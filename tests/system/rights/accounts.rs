@@ -1,12 +1,12 @@
 //! Accounts that are not in /etc/passwd but in a directory service; and uids without an account, because subordinate
 //! uids give one user thousands of uids.
 
-use remit_common::client::ClientError;
 use remit_common::refusal::Code;
 use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, argv};
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP};
 use remit_tests::process::Identity;
+use remit_wire::client::ClientError;
 
 use super::scene::{
     AGENTS, ANN, BOT, OPS, accounts, ann, approve, asked, give_as, grants, newest, options, runs,

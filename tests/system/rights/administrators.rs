@@ -5,13 +5,13 @@ use std::os::unix::net::UnixStream;
 
 use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
 use remit_common::names::JobId;
-use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::HistoryQuery;
 use remit_common::{caps, frame};
 use remit_tests::caller::{Caller, at_once, cause, change};
 use remit_tests::daemon::{Daemon, Options};
 use remit_tests::process::Identity;
+use remit_wire::HistoryQuery;
+use remit_wire::outcome::State;
 
 use super::scene::{
     POLICY, accounts, ann, approve, asked, bob, bot, newest, options, pending, reload, started,

@@ -2,13 +2,13 @@
 //! void them.
 
 use remit_common::admin::AdminRequest;
-use remit_common::client::ClientError;
-use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, argv};
 use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP};
 use remit_tests::process::Identity;
+use remit_wire::client::ClientError;
+use remit_wire::outcome::State;
 
 use super::scene::{AGENTS, BOB, BOT, accounts, options, reload, until, without};
 

@@ -198,10 +198,7 @@ fn c01_a_request_ends_with_its_account() {
     assert!(
         caller
             .0
-            .call(
-                remit_common::wire::Request::Run(change("site.reload", &[])),
-                |_| {}
-            )
+            .call(remit_wire::Request::Run(change("site.reload", &[])), |_| {})
             .is_err()
     );
     daemon.stop();

@@ -2,13 +2,13 @@
 
 use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, Grantee, NewGrant, PendingView};
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Refusal;
 use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP};
 use remit_tests::process::Identity;
 pub use remit_tests::wait::until;
+use remit_wire::outcome::{JobReport, State};
 use serde_json::Value;
 
 pub const BOT: u32 = 64_501;

@@ -1,8 +1,8 @@
 //! One use of a grant permits one run, and only of the commands that existed when it was given.
 
-use remit_common::outcome::State;
 use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::Daemon;
+use remit_wire::outcome::State;
 
 use super::scene::{
     POLICY, ann, bot, changes, give_as, grants, newest, options, reload, runs, started, to_bot,
@@ -70,7 +70,7 @@ fn w05_one_use_does_not_run_all_that_waited() {
     daemon.stop();
 }
 
-fn change_at_once() -> remit_common::wire::Run {
+fn change_at_once() -> remit_wire::Run {
     at_once(change("site.reload", &[]))
 }
 

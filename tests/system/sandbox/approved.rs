@@ -6,12 +6,12 @@ use std::process::Command;
 
 use nix::unistd::User;
 use remit_common::admin::{AdminReply, AdminRequest};
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, argv, at_once, change, stdout};
 use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP, user_a};
 use remit_tests::process::Identity;
 use remit_tests::test_dir::TestDir;
+use remit_wire::outcome::{JobReport, State};
 
 struct Stage(TestDir);
 

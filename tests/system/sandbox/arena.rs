@@ -3,9 +3,6 @@
 use std::path::Path;
 
 use remit_common::admin::{AdminReply, AdminRequest};
-use remit_common::client::Client;
-use remit_common::outcome::JobReport;
-use remit_common::wire::{Bytes, Purpose, Reply, Request, Run, What};
 use remit_tests::attack::allowed::Check;
 use remit_tests::attack::strict::StrictIdentity;
 use remit_tests::control::{Outcome, Seen};
@@ -13,6 +10,9 @@ use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::process::{Identity, status_field};
 use remit_tests::scene::{AttackFixture, LISTED, SCRATCH, Scene, arrange};
 use remit_tests::test_dir::{TestDir, built};
+use remit_wire::client::Client;
+use remit_wire::outcome::JobReport;
+use remit_wire::{Bytes, Purpose, Reply, Request, Run, What};
 
 const PROFILE: &str = "walled";
 /// Group adm, which may read logs.

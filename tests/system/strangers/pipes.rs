@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::names::JobId;
-use remit_common::outcome::JobReport;
-use remit_common::wire::Run;
 use remit_tests::blocking::{LockedPipe, reopen};
 use remit_tests::caller::{Caller, argv, at_once, script};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
@@ -19,6 +17,8 @@ use remit_tests::process::{
     Identity, Process, descendants, has_ended_within, is_dead, pidfd, status_field,
 };
 use remit_tests::wait::seen;
+use remit_wire::Run;
+use remit_wire::outcome::JobReport;
 
 /// The user of profile `named`: without an account, and another uid for each test.
 struct Named(u32);

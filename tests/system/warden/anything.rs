@@ -9,10 +9,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::admin::AdminRequest;
 use remit_common::names::JobId;
-use remit_common::wire::Purpose;
 use remit_link::{JobMeta, Spec, SpecWhat, ToBroker, ToWarden};
 use remit_tests::process::{descendants, ends_within};
 use remit_tests::random::Random;
+use remit_wire::Purpose;
 use serde_json::Value;
 
 use crate::warden::stage::{ALICE, BOB, Broker, SOON, Stage, Way, admin_frame, argv, readable};

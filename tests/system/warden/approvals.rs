@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use remit_common::admin::{AdminReply, AdminRequest, PendingView};
 use remit_common::names::JobId;
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_common::wire::Purpose;
 use remit_link::{Answer, JobMeta, Spec, SpecWhat, ToBroker, ToWarden, WaitReason};
+use remit_wire::Purpose;
+use remit_wire::outcome::State;
 
 use crate::warden::audit_log::{events, start_with};
 use crate::warden::stage::{ALICE, BOB, Broker, Stage, argv, readable};

@@ -9,10 +9,10 @@ use std::process::Command;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
 use remit_common::admin::AdminRequest;
-use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::ToBroker;
 use remit_tests::process::descendants;
+use remit_wire::outcome::State;
 
 use crate::warden::stage::{ALICE, Broker, SOON, Stage, Way, admin_frame, all_of, argv, readable};
 

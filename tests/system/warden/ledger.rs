@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_link::{JobMeta, ToBroker, ToWarden};
+use remit_wire::outcome::State;
 
 use remit_tests::process::{Process, descendants, ends_within};
 use remit_tests::test_dir::{TestDir, missing};

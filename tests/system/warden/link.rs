@@ -9,10 +9,10 @@ use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_common::wire::{Access, Bytes};
 use remit_link::{Answer, Spec, SpecWhat, ToBroker, ToWarden, Totals};
+use remit_wire::outcome::State;
+use remit_wire::{Access, Bytes};
 use serde_json::Value;
 
 use remit_tests::process::{descendants, ends_within};

@@ -4,12 +4,12 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
-use remit_common::outcome::{Enforced, State};
 use remit_common::refusal::Code;
-use remit_common::wire::Purpose;
 use remit_link::{Spec, SpecWhat, ToBroker, ToWarden};
 use remit_tests::process::Identity;
 use remit_tests::test_dir::{built, missing};
+use remit_wire::Purpose;
+use remit_wire::outcome::{Enforced, State};
 
 use crate::warden::stage::{ALICE, Broker, Stage, Way, all_of, argv};
 

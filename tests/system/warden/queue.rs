@@ -7,10 +7,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::names::JobId;
-use remit_common::outcome::State;
 use remit_common::refusal::Refusal;
 use remit_link::{Answer, JobMeta, ToBroker, ToWarden};
 use remit_tests::process::descendants;
+use remit_wire::outcome::State;
 
 use crate::warden::audit_log::{events, start_with};
 use crate::warden::stage::{ALICE, BOB, Broker, Stage, Way, admin_frame, argv, readable};

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest, Checkup, LayerState};
-use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, frame};
 use remit_link::{ToBroker, ToWarden};
 use remit_tests::process::{Identity, descendants, ends_within};
 use remit_tests::test_dir::{built, missing};
+use remit_wire::outcome::State;
 
 use crate::warden::stage::{ADMIN_GROUP, ALICE, Broker, SOON, Stage, Way, admin_frame, argv};
 

@@ -21,15 +21,15 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest, Status};
 use remit_common::names::{JobId, Runtime};
-use remit_common::outcome::Ending;
 use remit_common::refusal::Refusal;
-use remit_common::wire::{Bytes, Purpose};
 use remit_common::{caps, frame};
 use remit_link::socket::Packed;
 use remit_link::{Answer, Link, LinkError, Spec, SpecWhat, ToBroker, ToWarden, Totals};
 use remit_tests::daemon::of_sinks;
 use remit_tests::process::{Identity, descendants, ends_within};
 use remit_tests::test_dir::{TestDir, built, unique};
+use remit_wire::outcome::Ending;
+use remit_wire::{Bytes, Purpose};
 use serde_json::Value;
 
 pub const ALICE: u32 = 64_001;

@@ -12,11 +12,11 @@ use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use remit_common::outcome::{JobReport, State};
-use remit_common::wire::{Bytes, Run};
 use remit_tests::caller::{Caller, argv, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::process::{Process, descendants, ends_within, status_field};
+use remit_wire::outcome::{JobReport, State};
+use remit_wire::{Bytes, Run};
 
 /// Polls for ten seconds at most.
 fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {

@@ -6,11 +6,11 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 use remit_common::admin::{AdminReply, AdminRequest};
-use remit_common::outcome::{JobReport, State};
 use remit_tests::caller::{Caller, argv, at_once, change, script, stdout};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
 use remit_tests::process::{Process, descendants};
 use remit_tests::test_dir::TestDir;
+use remit_wire::outcome::{JobReport, State};
 
 use super::{
     OWN_NAMESPACES, READ, STRICT, filters, of_jobs, same, signal, strict, until, within,

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use remit_common::builtin::Builtin;
 use remit_common::caps;
-use remit_common::host::Section;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Bytes, Reply};
 use remit_facts::Sources;
+use remit_wire::host::Section;
+use remit_wire::{Bytes, Reply};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 

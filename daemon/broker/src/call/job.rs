@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{Followed, OutputPart, Stream};
-use remit_common::wire::{Follow, JobQuery, PartQuery, Reply, ToClient};
 use remit_link::{Answer, ToWarden};
+use remit_wire::outcome::{Followed, OutputPart, Stream};
+use remit_wire::{Follow, JobQuery, PartQuery, Reply, ToClient};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Call, CallRefusal, validate, wrong_answer};

@@ -11,10 +11,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use remit_common::caps;
-use remit_common::outcome::JobReport;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Access, HistoryQuery, Reply, Request};
 use remit_link::{Answer, ToWarden};
+use remit_wire::outcome::JobReport;
+use remit_wire::{Access, HistoryQuery, Reply, Request};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::hints::notes::About;

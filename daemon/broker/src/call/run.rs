@@ -2,8 +2,8 @@
 
 use remit_common::caps;
 use remit_common::traceparent;
-use remit_common::wire::{Bytes, Reply, Run, What};
 use remit_link::{Answer, Spec, SpecWhat, ToWarden};
+use remit_wire::{Bytes, Reply, Run, What};
 
 use super::{Call, CallRefusal, wrong_answer};
 use crate::call::validate;

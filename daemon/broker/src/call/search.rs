@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use remit_common::outcome::Matches;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::GrepQuery;
+use remit_wire::GrepQuery;
+use remit_wire::outcome::Matches;
 
 use super::{Call, CallRefusal};
 use crate::blocking::run_blocking;

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use remit_common::builtin::{self, Builtin};
 use remit_common::caps;
-use remit_common::host::Section;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_common::wire::{Access, Bytes, GrepQuery, Purpose, Run, What};
+use remit_wire::host::Section;
+use remit_wire::{Access, Bytes, GrepQuery, Purpose, Run, What};
 
 fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new(Code::InvalidArgs, message)
@@ -568,7 +568,7 @@ mod tests {
     fn searches_are_bounded() {
         let check = |pattern, limit, context| {
             let query = GrepQuery {
-                stream: remit_common::outcome::Stream::Stdout,
+                stream: remit_wire::outcome::Stream::Stdout,
                 pattern: "x".repeat(pattern),
                 offset: u64::MAX,
                 limit,

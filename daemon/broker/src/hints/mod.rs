@@ -15,7 +15,7 @@ mod view;
 
 use remit_common::caps;
 use remit_common::denial::{Denial, Layer, ProfileVisibility};
-use remit_common::outcome::{Captured, Ending, State};
+use remit_wire::outcome::{Captured, Ending, State};
 
 use crate::hints::stderr_patterns::{Kind, Said};
 use answer::{Answer, Bound};

@@ -1,5 +1,5 @@
 use super::*;
-use remit_common::wire::Bytes;
+use remit_wire::Bytes;
 
 fn visibility() -> ProfileVisibility {
     visibility_of_read()

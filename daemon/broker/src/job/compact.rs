@@ -2,7 +2,7 @@
 //! each of many short strings would need its own allocation.
 
 use remit_common::denial::ProfileVisibility;
-use remit_common::outcome::{Ending, Enforced};
+use remit_wire::outcome::{Ending, Enforced};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {

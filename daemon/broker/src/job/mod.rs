@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use remit_common::denial::ProfileVisibility;
 use remit_common::names::JobId;
-use remit_common::outcome::{ApprovalView, Ending, Enforced, State, Stream};
-use remit_common::wire::Bytes;
 use remit_link::{JobMeta, Owner, Totals, WaitReason};
+use remit_wire::Bytes;
+use remit_wire::outcome::{ApprovalView, Ending, Enforced, State, Stream};
 use tokio::sync::Notify;
 
 use crate::hints::notes::About;

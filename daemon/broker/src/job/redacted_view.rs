@@ -4,8 +4,8 @@ use std::fs::File;
 use std::ops::Range;
 
 use remit_common::names::JobId;
-use remit_common::outcome::{Captured, Stream};
-use remit_common::wire::Bytes;
+use remit_wire::Bytes;
+use remit_wire::outcome::{Captured, Stream};
 
 use super::{BOTH, Job};
 use crate::output::recovered::RecoveredStream;

@@ -7,9 +7,9 @@ use std::fs::File;
 use std::rc::Rc;
 
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, JobSummary, QueuePosition};
 use remit_common::refusal::Refusal;
 use remit_link::Owner;
+use remit_wire::outcome::{Ending, JobSummary, QueuePosition};
 
 use crate::job::{BOTH, Job};
 use crate::output::spool::{Lost, LostRange, Spool};
@@ -143,8 +143,8 @@ pub mod tests {
     use super::*;
     use crate::hints::notes::About;
     use crate::output::spool::tests::Scratch;
-    use remit_common::outcome::{State, Stream};
     use remit_link::JobMeta;
+    use remit_wire::outcome::{State, Stream};
     use std::os::unix::fs::FileExt;
 
     pub fn ending() -> Ending {

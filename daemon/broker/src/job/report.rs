@@ -3,9 +3,9 @@
 use std::fs::File;
 
 use remit_common::denial::Denial;
-use remit_common::outcome::{Captured, JobReport, JobSummary, Page, QueuePosition, Stream};
-use remit_common::wire::{PageQuery, Progress};
 use remit_common::{caps, text};
+use remit_wire::outcome::{Captured, JobReport, JobSummary, Page, QueuePosition, Stream};
+use remit_wire::{PageQuery, Progress};
 
 use super::{BOTH, Job};
 use crate::hints::{self, Evidence, notes};

@@ -16,8 +16,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use remit_common::caps;
-use remit_common::outcome::Captured;
-use remit_common::wire::Bytes;
+use remit_wire::Bytes;
+use remit_wire::outcome::Captured;
 use tokio::sync::OnceCell;
 
 use crate::output::recovered::{Lines, RecoveredStream};
@@ -294,7 +294,7 @@ mod tests {
     use crate::output::spool::tests::Scratch;
     use nix::errno::Errno;
     use remit_common::names::JobId;
-    use remit_common::outcome::Stream;
+    use remit_wire::outcome::Stream;
     use std::io::{PipeWriter, Write};
 
     const JOB: JobId = JobId([1; 16]);

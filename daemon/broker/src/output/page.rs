@@ -1,7 +1,7 @@
 //! Computes the bytes of a page. Pure.
 
 use remit_common::caps;
-use remit_common::wire::PageQuery;
+use remit_wire::PageQuery;
 
 pub fn range(query: &PageQuery, kept: u64) -> (u64, u64) {
     let cap = u64::try_from(caps::PAGE).unwrap_or(u64::MAX);
@@ -45,7 +45,7 @@ pub fn whole_start(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remit_common::outcome::Stream;
+    use remit_wire::outcome::Stream;
 
     #[test]
     fn page_is_within_kept_bytes_and_cap() {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use remit_common::caps;
-use remit_common::outcome::Stream;
 use remit_link::{ForeignPipe, ToWarden};
+use remit_wire::outcome::Stream;
 use sha2::{Digest, Sha256};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::io::{Interest, Ready};

@@ -123,8 +123,8 @@ fn left(available: u64, size: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use remit_common::names::JobId;
-    use remit_common::outcome::{JobReport, Stream};
     use remit_link::JobMeta;
+    use remit_wire::outcome::{JobReport, Stream};
 
     use super::*;
     use crate::hints::notes::About;

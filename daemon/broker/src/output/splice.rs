@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::output::spool::tests::Scratch;
     use remit_common::names::JobId;
-    use remit_common::outcome::Stream;
+    use remit_wire::outcome::Stream;
     use std::io::{PipeReader, Write};
     use std::thread;
 

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-use remit_common::wire::Bytes;
+use remit_wire::Bytes;
 
 use self::finder::Finder;
 use self::forms::Form;
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use crate::output::spool::tests::Scratch;
     use remit_common::names::JobId;
-    use remit_common::outcome::Stream;
+    use remit_wire::outcome::Stream;
 
     fn of(secrets: &[&str]) -> Redactor {
         let secrets: Vec<Bytes> = secrets

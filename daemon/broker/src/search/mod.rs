@@ -11,7 +11,7 @@ use std::io;
 
 use memchr::{memchr_iter, memrchr};
 use remit_common::caps;
-use remit_common::outcome::Line;
+use remit_wire::outcome::Line;
 
 use self::engine::TooHard;
 pub use self::pattern::Pattern;

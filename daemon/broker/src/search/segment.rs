@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use memchr::{memchr, memrchr};
 use remit_common::caps;
-use remit_common::outcome::Line;
+use remit_wire::outcome::Line;
 
 use crate::output::page;
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use remit_common::wire::{Request, ToClient};
+use remit_wire::{Request, ToClient};
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 
 use super::Client;

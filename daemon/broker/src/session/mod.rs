@@ -13,9 +13,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{FromClient, Hello, PROTOCOL, ToClient};
+use remit_common::token_bucket::TokenBucket;
 use remit_common::{RELEASE, caps, frame, text};
 use remit_link::{ForeignSocket, Owner, ToWarden};
+use remit_wire::{FromClient, Hello, PROTOCOL, ToClient};
 use tokio::sync::oneshot;
 use tokio::task::coop;
 use tokio::time::{sleep, timeout};
@@ -23,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use crate::async_fd::Socket;
 use crate::session::frame_reader::{Frames, Reader};
 use crate::session::in_flight::Inflight;
-use crate::session::usage::{Account, Bucket};
+use crate::session::usage::Account;
 use crate::state::Broker;
 
 pub use crate::session::writer::Outbox;
@@ -42,7 +43,7 @@ pub struct Client {
     pub name: String,
     pub outbox: Rc<Outbox>,
     pub account: Rc<Account>,
-    report_rate: RefCell<Bucket>,
+    report_rate: RefCell<TokenBucket>,
 }
 
 pub(crate) enum SessionEnd {
@@ -114,7 +115,11 @@ async fn requests(
             return SessionEnd::Refused(Refusal::new(Code::InvalidArgs, "no hello came in time"));
         }
     };
-    let report_rate = RefCell::new(Bucket::new(REPORT_RATE.0, REPORT_RATE.1, Instant::now()));
+    let report_rate = RefCell::new(TokenBucket::per_second(
+        REPORT_RATE.0,
+        REPORT_RATE.1,
+        Instant::now(),
+    ));
     let client = Rc::new(Client {
         session,
         owner,
@@ -268,7 +273,7 @@ fn rate_limited(wait: Duration) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remit_common::wire::Request;
+    use remit_wire::Request;
 
     fn bytes(message: &FromClient) -> Vec<u8> {
         frame::encode(message, caps::FRAME)

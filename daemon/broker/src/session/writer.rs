@@ -8,9 +8,9 @@ use std::rc::Rc;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::ToClient;
 use remit_common::{caps, frame};
 use remit_link::ForeignSocket;
+use remit_wire::ToClient;
 use tokio::sync::Notify;
 
 use crate::async_fd::Socket;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{Enforced, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Access, FromClient, Reply, Request, What};
 use remit_link::{Answer, SpecWhat, ToBroker, ToWarden};
+use remit_wire::outcome::{Enforced, State};
+use remit_wire::{Access, FromClient, Reply, Request, What};
 
 use crate::stage::{Broker, Dir, report, run};
 
@@ -49,7 +49,7 @@ fn run_reaches_warden_and_output_returns() {
 }
 
 fn gone(job: JobId) -> Request {
-    Request::Job(remit_common::wire::JobQuery {
+    Request::Job(remit_wire::JobQuery {
         job,
         wait_ms: 0,
         part: None,
@@ -153,7 +153,7 @@ fn warden_refusal_and_known_job_reach_client() {
     broker.drained(id);
     broker.end(id);
     let mut replies = [client.receive(), client.receive()].map(|message| match message {
-        remit_common::wire::ToClient::Reply { id: call, reply } => (call, report(reply).job),
+        remit_wire::ToClient::Reply { id: call, reply } => (call, report(reply).job),
         other => panic!("{other:?}"),
     });
     replies.sort_unstable();
@@ -319,7 +319,7 @@ fn access_is_the_wardens_to_answer() {
         panic!()
     };
     assert_eq!((session, access), (client.session, question));
-    let report = remit_common::wire::AccessReport {
+    let report = remit_wire::AccessReport {
         user: "u".into(),
         uid: 1000,
         grants: Vec::new(),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use remit_common::caps;
 use remit_common::frame;
 use remit_common::refusal::Code;
-use remit_common::wire::{FromClient, Hello, PROTOCOL, Reply, Request, ToClient};
 use remit_link::{ToBroker, ToWarden};
+use remit_wire::{FromClient, Hello, PROTOCOL, Reply, Request, ToClient};
 
 use crate::stage::{Broker, Client, Dir, run};
 
@@ -272,7 +272,7 @@ fn client_that_never_reads_is_dropped() {
     broker.drained(id);
     broker.end(id);
     client.reply(call).0.unwrap();
-    let query = remit_common::wire::JobQuery {
+    let query = remit_wire::JobQuery {
         job: id,
         wait_ms: 0,
         part: None,
@@ -405,10 +405,10 @@ fn frame_of_empty_elements_is_refused_cheaply() {
             .unwrap()
     };
     let before = peak(&broker);
-    let argv = Some(vec![remit_common::wire::Bytes::new(); 4_000_000]);
+    let argv = Some(vec![remit_wire::Bytes::new(); 4_000_000]);
     let profile = None;
     let refused = client
-        .ask(Request::Access(remit_common::wire::Access {
+        .ask(Request::Access(remit_wire::Access {
             argv,
             profile,
             name: None,

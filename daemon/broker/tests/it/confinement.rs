@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use remit_common::host::Section;
-use remit_common::wire::{Reply, Request};
+use remit_wire::host::Section;
+use remit_wire::{Reply, Request};
 
 use crate::stage::{Broker, Dir};
 

@@ -8,10 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, State, Stream};
 use remit_common::refusal::Refusal;
-use remit_common::wire::{JobQuery, Request};
 use remit_link::{JobMeta, ToBroker, ToWarden};
+use remit_wire::outcome::{JobReport, State, Stream};
+use remit_wire::{JobQuery, Request};
 
 use crate::output::job;
 use crate::stage::{Broker, Client, Dir, FakeJob, LONG, ending};

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{Followed, State};
 use remit_common::refusal::Refusal;
-use remit_common::wire::{Follow, Reply, Request};
 use remit_link::ToBroker;
+use remit_wire::outcome::{Followed, State};
+use remit_wire::{Follow, Reply, Request};
 
 use crate::output::job;
 use crate::stage::{Broker, Client, Dir, FakeJob, LONG};

@@ -4,8 +4,8 @@ use std::process::Stdio;
 
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
-use remit_common::wire::{HistoryPage, HistoryQuery, Kind, Reply, Request};
 use remit_link::{HistoryMark, HistoryRecord, ToBroker, ToWarden};
+use remit_wire::{HistoryPage, HistoryQuery, Kind, Reply, Request};
 
 use crate::stage::{Broker, Client, Dir};
 

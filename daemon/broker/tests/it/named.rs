@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::service::ServiceFacts;
-use remit_common::wire::{Purpose, Request, Run, What};
 use remit_link::{SpecWhat, ToBroker, ToWarden};
+use remit_wire::service::ServiceFacts;
+use remit_wire::{Purpose, Request, Run, What};
 
 use crate::stage::{Broker, Dir, run};
 

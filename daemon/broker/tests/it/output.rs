@@ -8,9 +8,9 @@ use std::thread;
 
 use nix::fcntl::{SpliceFFlags, splice};
 use remit_common::caps;
-use remit_common::outcome::{OutputPart, Stream};
-use remit_common::wire::{JobQuery, PageQuery, PartQuery, Reply, Request};
 use remit_link::{ToBroker, ToWarden};
+use remit_wire::outcome::{OutputPart, Stream};
+use remit_wire::{JobQuery, PageQuery, PartQuery, Reply, Request};
 
 use crate::stage::{Broker, Client, Dir, FakeJob, run};
 

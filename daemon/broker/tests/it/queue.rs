@@ -1,10 +1,10 @@
 //! Jobs in the queue.
 
 use remit_common::names::JobId;
-use remit_common::outcome::{ApprovalView, Ending, JobReport, QueuePosition, State};
 use remit_common::refusal::Code;
-use remit_common::wire::{Reply, Request};
 use remit_link::{ToBroker, ToWarden, WaitReason};
+use remit_wire::outcome::{ApprovalView, Ending, JobReport, QueuePosition, State};
+use remit_wire::{Reply, Request};
 
 use crate::stage::{Broker, Client, Dir, FakeJob, ending, report, run};
 
@@ -79,12 +79,12 @@ fn approved_request_is_queued_under_same_id() {
         (first.state, first.approval, first.queue_position),
         (State::AwaitingApproval, Some(asked()), None)
     );
-    let call = client.call(Request::Job(remit_common::wire::JobQuery {
+    let call = client.call(Request::Job(remit_wire::JobQuery {
         job: job.id,
         wait_ms: 50_000,
         part: None,
     }));
-    let remit_common::wire::ToClient::Progress { progress, .. } = client.receive() else {
+    let remit_wire::ToClient::Progress { progress, .. } = client.receive() else {
         panic!("no sign of life")
     };
     assert_eq!(progress.last_line, "waiting for an approval by %sre");
@@ -156,12 +156,12 @@ fn queued_run_starts_and_ends_under_same_id() {
         queue_position(1, 1)
     );
     // A wait for the end includes the queue, and reports the position.
-    let call = client.call(Request::Job(remit_common::wire::JobQuery {
+    let call = client.call(Request::Job(remit_wire::JobQuery {
         job: job.id,
         wait_ms: 50_000,
         part: None,
     }));
-    let remit_common::wire::ToClient::Progress { progress, .. } = client.receive() else {
+    let remit_wire::ToClient::Progress { progress, .. } = client.receive() else {
         panic!("no sign of life")
     };
     assert_eq!(progress.queue_position, queue_position(1, 2));
@@ -272,7 +272,7 @@ fn new_broker_restores_queue_despite_clock_change() {
         waiting.waited_ms
     );
     assert_eq!(client.job(JobId([9; 16]), 0).waited_ms, 5);
-    let call = client.call(Request::Job(remit_common::wire::JobQuery {
+    let call = client.call(Request::Job(remit_wire::JobQuery {
         job: JobId([9; 16]),
         wait_ms: 1200,
         part: None,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{Matches, Stream};
 use remit_common::refusal::{Code, Refusal};
 use remit_link::ToWarden;
+use remit_wire::outcome::{Matches, Stream};
 
 use crate::output::job;
 use crate::stage::{Broker, Client, Dir, FakeJob};
@@ -25,7 +25,7 @@ fn ended(broker: &Broker, client: &mut Client, number: u8, out: &[u8], err: &[u8
 }
 
 fn lines(matches: &Matches) -> Vec<String> {
-    let line = |line: &remit_common::outcome::Line| {
+    let line = |line: &remit_wire::outcome::Line| {
         let mark = if line.matches { ':' } else { '-' };
         let text = String::from_utf8_lossy(&line.text).into_owned();
         format!("{}{mark}{text}", line.number)

@@ -13,15 +13,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::caps;
 use remit_common::frame;
 use remit_common::names::JobId;
-use remit_common::outcome::{
+use remit_link::socket::Packed;
+use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden, Totals};
+use remit_wire::outcome::{
     Ending, JobReport, JobSummary, Matches, OutputPart, Page, State, Stream,
 };
-use remit_common::wire::{
+use remit_wire::{
     FromClient, GrepQuery, Hello, JobQuery, PROTOCOL, PageQuery, PartQuery, Progress, Purpose,
     Reply, Request, Run, ToClient, What,
 };
-use remit_link::socket::Packed;
-use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden, Totals};
 
 /// Any uid except root. The package creates the broker's real user.
 const UID: u32 = 65_534;

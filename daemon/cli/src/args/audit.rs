@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use remit_audit_verify::Expected;
 use remit_common::builtin::Time;
 use remit_common::id_prefix::IdPrefix;
-use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_common::wire::Kind;
-use remit_trail::{Event, Expected};
+use remit_trail::Event;
+use remit_wire::Kind;
+use remit_wire::outcome::State;
 
 /// How many records are shown unless somebody says otherwise, and at most.
 const SHOWN: u32 = 50;

@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args};
 use nix::sys::signal::Signal;
 use remit_common::caps;
 use remit_common::id_prefix::IdPrefix;
-use remit_common::outcome::Stream;
+use remit_wire::outcome::Stream;
 
 /// How many jobs are listed unless somebody says otherwise.
 const LIMIT: u32 = 20;

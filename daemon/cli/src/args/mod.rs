@@ -165,7 +165,7 @@ pub enum Verb {
 }
 
 /// Words as the bytes they are.
-pub fn bytes(words: &[OsString]) -> Vec<remit_common::wire::Bytes> {
+pub fn bytes(words: &[OsString]) -> Vec<remit_wire::Bytes> {
     words
         .iter()
         .map(|word| word.as_bytes().to_vec().into())

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, ValueHint};
-use remit_common::host::Section;
 use remit_common::span;
+use remit_wire::host::Section;
 
 #[derive(Debug, Args)]
 #[command(override_usage = "\

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use remit_common::admin::{AdminReply, AdminRequest, Checkup, LayerState, ProfileCheck};
-use remit_common::client::{self, ClientError};
 use remit_common::names::Runtime;
+use remit_wire::client::{self, ClientError};
 
 use super::kernel::{self, Machine};
 use super::report::{Check, Part};

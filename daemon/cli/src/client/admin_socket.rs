@@ -2,10 +2,10 @@
 
 use nix::unistd::{AccessFlags, access};
 use remit_common::admin::{AdminReply, AdminRequest};
-use remit_common::client;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::refusal::{Code, Refusal};
 use remit_page::{ShownRequest, Unverified, Verified};
+use remit_wire::client;
 
 use crate::context::Context;
 use crate::error::Failure;

@@ -8,10 +8,10 @@ use std::{io, thread};
 
 use nix::sys::signal::{SigSet, Signal};
 use remit_common::RELEASE;
-use remit_common::client::{Client, ClientError};
 use remit_common::names::JobId;
-use remit_common::outcome::State;
-use remit_common::wire::{JobQuery, Reply, Request};
+use remit_wire::client::{Client, ClientError};
+use remit_wire::outcome::State;
+use remit_wire::{JobQuery, Reply, Request};
 
 use crate::client::user_socket::{LOSSES, is_loss};
 use crate::exit::Exit;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{Followed, JobReport, Page, Stream};
-use remit_common::wire::Follow;
+use remit_wire::Follow;
+use remit_wire::outcome::{Followed, JobReport, Page, Stream};
 
 use crate::client::job_stream::{Outlet, To};
 use crate::client::user_socket::Daemon;

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use remit_common::outcome::{Captured, JobReport, Page, State, Stream};
+use remit_wire::outcome::{Captured, JobReport, Page, State, Stream};
 
 use crate::client::user_socket::Daemon;
 use crate::error::Failure;

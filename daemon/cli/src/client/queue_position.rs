@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use remit_common::outcome::QueuePosition;
+use remit_wire::outcome::QueuePosition;
 
 use crate::render::output;
 use crate::render::units;

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use remit_common::client::{Client, ClientError};
 use remit_common::names::{JobId, Runtime};
-use remit_common::outcome::{Followed, JobReport, Matches, OutputPart, Page, Stream};
 use remit_common::refusal::Code;
-use remit_common::wire::{
+use remit_common::{RELEASE, caps};
+use remit_wire::client::{Client, ClientError};
+use remit_wire::outcome::{Followed, JobReport, Matches, OutputPart, Page, Stream};
+use remit_wire::request_id;
+use remit_wire::{
     Follow, GrepQuery, JobQuery, PageQuery, PartQuery, Progress, Reply, Request, Run,
 };
-use remit_common::{RELEASE, caps, request_id};
 
 use super::queue_position::QueueNotifier;
 use crate::error::Failure;

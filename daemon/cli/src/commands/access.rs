@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use remit_common::wire::{
-    Access, AccessReport, Asked, CommandView, Effect, GrantView, Reply, Request,
-};
+use remit_wire::{Access, AccessReport, Asked, CommandView, Effect, GrantView, Reply, Request};
 
 use crate::args::{self, AccessArgs};
 use crate::client::user_socket::Daemon;

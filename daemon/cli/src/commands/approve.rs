@@ -3,11 +3,11 @@
 //! helps the approver. Security rests on the peer's identity from the kernel and on the digest; the daemon checks both.
 
 use remit_common::admin::{AdminRequest, AnyJob};
-use remit_common::client::ClientError;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_page::ShownRequest;
+use remit_wire::client::ClientError;
 use serde_json::json;
 
 use super::jobs;

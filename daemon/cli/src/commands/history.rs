@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::caps;
-use remit_common::wire::{HistoryEntry, HistoryPage, HistoryQuery, Kind, Reply, Request};
+use remit_wire::{HistoryEntry, HistoryPage, HistoryQuery, Kind, Reply, Request};
 
 use crate::args::HistoryArgs;
 use crate::client::admin_socket;

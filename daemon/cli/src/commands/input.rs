@@ -8,8 +8,8 @@ use std::path::Path;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Bytes, What};
 use remit_common::{builtin, caps, text};
+use remit_wire::{Bytes, What};
 
 use crate::args::{CallArgs, Cli, Secret};
 use crate::error::Failure;

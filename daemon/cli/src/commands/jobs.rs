@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
-use remit_common::client::{self, ClientError};
 use remit_common::names::JobId;
-use remit_common::outcome::{JobSummary, QueuePosition, State};
-use remit_common::wire::{Reply, Request};
+use remit_wire::client::{self, ClientError};
+use remit_wire::outcome::{JobSummary, QueuePosition, State};
+use remit_wire::{Reply, Request};
 use serde_json::{Value, json};
 
 use super::pending;

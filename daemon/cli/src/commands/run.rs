@@ -6,12 +6,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use nix::unistd::geteuid;
-use remit_common::client::ClientError;
-use remit_common::outcome::{Enforced, JobReport, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::result::JobResult;
-use remit_common::wire::{Purpose, Run, What};
 use remit_common::{caps, text, traceparent};
+use remit_wire::client::ClientError;
+use remit_wire::outcome::{Enforced, JobReport, State};
+use remit_wire::result::JobResult;
+use remit_wire::{Purpose, Run, What};
 
 use super::input::{self, bounded, conflict, file_of, usage};
 use crate::args::{self, CallArgs, ChangeArgs, RunArgs, TryArgs};

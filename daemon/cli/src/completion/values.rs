@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
 use remit_common::admin::{AdminReply, AdminRequest};
-use remit_common::client::{self, Client};
 use remit_common::names::Runtime;
-use remit_common::outcome::State;
-use remit_common::wire::{Access, AccessReport, Effect, Reply, Request};
 use remit_common::{RELEASE, builtin, text};
+use remit_wire::client::{self, Client};
+use remit_wire::outcome::State;
+use remit_wire::{Access, AccessReport, Effect, Reply, Request};
 
 use super::typed::Typed;
 use crate::commands::grant;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use remit_common::admin::{AdminReply, AdminRequest, Grantee};
-use remit_common::client::{self, ClientError};
 use remit_common::names::Runtime;
+use remit_wire::client::{self, ClientError};
 
 use super::account::{self, Account};
 use super::add::{account_refusal, different_account};

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access, geteuid};
-use remit_common::client::ClientError;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_wire::client::ClientError;
 use serde_json::json;
 
 use crate::error::{Failure, in_our_words};

@@ -3,8 +3,8 @@
 use nix::sys::signal::Signal;
 use remit_common::admin::AnyJob;
 use remit_common::denial::Denial;
-use remit_common::outcome::{ApprovalView, DENIED_BY, JobReport, State};
 use remit_common::refusal::Code;
+use remit_wire::outcome::{ApprovalView, DENIED_BY, JobReport, State};
 
 use super::{calls, output, units};
 use crate::error;

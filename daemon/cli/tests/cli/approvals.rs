@@ -21,11 +21,11 @@ use remit_common::admin::{
     ActiveGrant, AdminReply, AdminRequest, AnyJob, Grantee, NewGrant, PendingView,
 };
 use remit_common::names::JobId;
-use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_common::wire::{Bytes, Effect};
 use remit_policy::{PathIs, Profile, User};
+use remit_wire::outcome::State;
+use remit_wire::{Bytes, Effect};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 

@@ -7,8 +7,8 @@ use std::sync::mpsc::Receiver;
 
 use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, Grantee, NewGrant, PendingView};
 use remit_common::names::{JobId, Runtime};
-use remit_common::outcome::{JobSummary, State};
-use remit_common::wire::{AccessReport, CommandView, Effect, Reply, Request};
+use remit_wire::outcome::{JobSummary, State};
+use remit_wire::{AccessReport, CommandView, Effect, Reply, Request};
 
 use crate::fake::{Answer, Directory, Fake, Said, remit};
 

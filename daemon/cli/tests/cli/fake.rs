@@ -13,14 +13,12 @@ use std::thread;
 
 use remit_common::admin::{AdminCall, AdminReply, AdminRequest};
 use remit_common::names::{JobId, Runtime};
-use remit_common::outcome::{
+use remit_common::refusal::Refusal;
+use remit_common::{caps, frame};
+use remit_wire::outcome::{
     Captured, Ending, Enforced, Followed, JobReport, OutputPart, Page, QueuePosition, State, Stream,
 };
-use remit_common::refusal::Refusal;
-use remit_common::wire::{
-    Bytes, FromClient, PROTOCOL, PartQuery, Progress, Reply, Request, ToClient,
-};
-use remit_common::{caps, frame};
+use remit_wire::{Bytes, FromClient, PROTOCOL, PartQuery, Progress, Reply, Request, ToClient};
 
 pub enum Answer {
     Reply(Reply),

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use remit_common::caps;
 use remit_common::names::Runtime;
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Follow, Reply, Request};
+use remit_wire::outcome::{JobReport, State};
+use remit_wire::{Follow, Reply, Request};
 
 use crate::fake::{
     Answer, Fake, JOB, Said, ended, exited, followed, job, paged, reply, running, written,

@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use remit_common::outcome::{JobReport, State};
-use remit_common::wire::Request;
+use remit_wire::Request;
+use remit_wire::outcome::{JobReport, State};
 
 use crate::fake::{Answer, Fake, JOB, ended, exited, followed, job, reply, running};
 

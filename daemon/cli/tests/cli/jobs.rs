@@ -5,9 +5,9 @@ use std::sync::mpsc::Receiver;
 
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
 use remit_common::names::{JobId, Runtime};
-use remit_common::outcome::{JobSummary, State};
 use remit_common::refusal::Refusal;
-use remit_common::wire::{Reply, Request};
+use remit_wire::outcome::{JobSummary, State};
+use remit_wire::{Reply, Request};
 
 use crate::fake::{Answer, Fake, JOB, ended, job, reply, running, squeezed};
 

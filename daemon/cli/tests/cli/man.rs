@@ -114,7 +114,7 @@ fn json_keys_are_in_the_page() {
     let page = page("remit.1");
     let json = between(&page, "\n.SH JSON\n", &["\n.SH "]);
     let report = crate::fake::exited(0, b"", b"");
-    let result = serde_json::to_value(remit_common::result::JobResult::from(&report)).unwrap();
+    let result = serde_json::to_value(remit_wire::result::JobResult::from(&report)).unwrap();
     for key in result.as_object().unwrap().keys() {
         assert!(json.contains(key.as_str()), "{key}");
     }

@@ -7,14 +7,14 @@ use std::path::Path;
 
 use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
 use remit_common::denial::Layer;
-use remit_common::host::Section;
 use remit_common::names::JobId;
-use remit_common::outcome::{Captured, Ending, Enforced, JobReport, State, Stream};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{
+use remit_common::{caps, frame};
+use remit_wire::host::Section;
+use remit_wire::outcome::{Captured, Ending, Enforced, JobReport, State, Stream};
+use remit_wire::{
     Bytes, Effect, FromClient, Hello, Kind, PROTOCOL, Purpose, Reply, Request, Run, ToClient, What,
 };
-use remit_common::{caps, frame};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use remit_common::caps;
 use remit_common::names::Runtime;
-use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Bytes, Purpose, Request, Run, What};
+use remit_wire::outcome::{JobReport, State};
+use remit_wire::{Bytes, Purpose, Request, Run, What};
 
 use crate::fake::{
     Answer, Directory, Fake, Said, ended, exited, job, long, paged, remit, reply, running,

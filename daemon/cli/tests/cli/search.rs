@@ -1,7 +1,7 @@
 //! Tests `remit job --grep`.
 
-use remit_common::outcome::{Line, Matches, OutputPart, Stream};
-use remit_common::wire::{Bytes, GrepQuery, PartQuery, Reply, Request};
+use remit_wire::outcome::{Line, Matches, OutputPart, Stream};
+use remit_wire::{Bytes, GrepQuery, PartQuery, Reply, Request};
 
 use crate::fake::{Answer, Fake, exited, job, reply};
 

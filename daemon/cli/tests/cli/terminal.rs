@@ -8,8 +8,8 @@ use std::sync::mpsc::Receiver;
 use nix::pty::{Winsize, openpty};
 use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, AnyJob, Grantee, NewGrant};
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, QueuePosition, State};
-use remit_common::wire::{
+use remit_wire::outcome::{JobReport, QueuePosition, State};
+use remit_wire::{
     AccessReport, CommandView, Effect, GrantView, HistoryEntry, HistoryPage, Kind, ProfileView,
     Reply, Request,
 };

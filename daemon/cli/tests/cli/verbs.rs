@@ -1,9 +1,9 @@
 //! Tests the read-only verbs: job, access, host.
 
-use remit_common::host::{HostReport, Section};
-use remit_common::outcome::{JobReport, QueuePosition, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{
+use remit_wire::host::{HostReport, Section};
+use remit_wire::outcome::{JobReport, QueuePosition, State};
+use remit_wire::{
     Access, AccessReport, Asked, Bytes, CommandView, Effect, GrantView, ProfileView, Reply, Request,
 };
 

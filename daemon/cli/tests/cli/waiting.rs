@@ -9,9 +9,9 @@ use std::sync::mpsc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob, PendingView};
-use remit_common::outcome::{ApprovalView, Ending, JobReport, JobSummary, State};
 use remit_common::refusal::Code;
-use remit_common::wire::{AccessReport, GrantView, Reply, Request};
+use remit_wire::outcome::{ApprovalView, Ending, JobReport, JobSummary, State};
+use remit_wire::{AccessReport, GrantView, Reply, Request};
 use serde_json::json;
 
 use crate::fake::{

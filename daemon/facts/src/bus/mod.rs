@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use remit_common::host::{FailedUnit, List, Section, Session, StateCount, Units};
+use remit_wire::host::{FailedUnit, List, Section, Session, StateCount, Units};
 use tokio::time::{Instant, timeout_at};
 use zbus::{Connection, DynamicType, OwnedObjectPath, OwnedVariant, Type, connection};
 

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process::{Child, Stdio};
 
-use remit_common::host::{Mounts, Port};
+use remit_wire::host::{Mounts, Port};
 
 use super::*;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use remit_common::host::List;
+use remit_wire::host::List;
 use serde_json::Value;
 
 use super::*;

@@ -4,17 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use remit_common::token_bucket::TokenBucket;
+
 #[derive(Debug)]
 pub struct Budget {
     /// Bytes per hour, and at once after an hour without records.
     hour: u64,
-    spent: BTreeMap<u32, Spent>,
-}
-
-#[derive(Debug)]
-struct Spent {
-    bytes: u64,
-    at: Instant,
+    spent: BTreeMap<u32, TokenBucket>,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -34,47 +30,21 @@ impl Budget {
 
     /// Returns an error with the time until this user may write again.
     pub fn ask(&self, uid: u32, now: Instant) -> Result<(), Duration> {
-        let left = self
-            .spent
-            .get(&uid)
-            .map_or(0, |spent| self.left(spent, now));
-        match left.checked_sub(self.hour) {
+        match self.spent.get(&uid) {
             // Root could write the file itself.
-            _ if uid == 0 => Ok(()),
-            None => Ok(()),
-            Some(over) => Err(self.time_for(over.saturating_add(1))),
+            Some(bucket) if uid != 0 => bucket.check(1, now),
+            Some(_) | None => Ok(()),
         }
     }
 
     pub fn take(&mut self, uid: u32, bytes: usize, now: Instant) {
         if self.spent.len() >= Self::KEPT {
-            let hour = self.hour;
-            self.spent
-                .retain(|_, spent| refilled_bytes(hour, spent.at, now) < spent.bytes);
+            self.spent.retain(|_, bucket| !bucket.is_full(now));
         }
-        let before = self
-            .spent
-            .get(&uid)
-            .map_or(0, |spent| self.left(spent, now));
-        let bytes = before.saturating_add(bytes as u64);
-        self.spent.insert(uid, Spent { bytes, at: now });
+        let full = TokenBucket::new(self.hour, HOUR, now);
+        let bucket = self.spent.entry(uid).or_insert(full);
+        bucket.charge(bytes as u64, now);
     }
-
-    fn left(&self, spent: &Spent, now: Instant) -> u64 {
-        let back = refilled_bytes(self.hour, spent.at, now);
-        spent.bytes.saturating_sub(back)
-    }
-
-    fn time_for(&self, bytes: u64) -> Duration {
-        let nanos = (u128::from(bytes) * HOUR.as_nanos()).div_ceil(u128::from(self.hour.max(1)));
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-}
-
-fn refilled_bytes(hour: u64, from: Instant, to: Instant) -> u64 {
-    let passed = to.saturating_duration_since(from).as_nanos();
-    let bytes = u128::from(hour) * passed / HOUR.as_nanos();
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

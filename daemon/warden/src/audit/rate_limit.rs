@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use remit_common::refusal::Code;
+use remit_common::token_bucket::TokenBucket;
 
 use crate::identity::peer::Subject;
 
 /// The budget of one user in bytes, not in records: a refused request may be long.
 #[derive(Debug)]
 struct Flood {
-    /// Negative if the last record took more than was left.
-    capacity: i64,
-    filled: Instant,
+    bucket: TokenBucket,
     left_out: Option<LeftOut>,
 }
 
@@ -43,32 +42,21 @@ impl LeftOut {
 }
 
 impl Flood {
-    /// Bytes at once, and then each second. 100,000 refusals within two minutes take less than a megabyte.
-    const BURST: i64 = 384 << 10;
-    const EACH_SECOND: i64 = 4 << 10;
+    /// Bytes at once, and the time until they may be written again: 4 KiB a second. 100,000 refusals within two minutes
+    /// take less than a megabyte.
+    const BURST: u64 = 384 << 10;
+    const REFILL: Duration = Duration::from_secs(96);
 
-    fn new(now: Instant) -> Self {
+    const fn new(now: Instant) -> Self {
         Self {
-            capacity: Self::BURST,
-            filled: now,
+            bucket: TokenBucket::new(Self::BURST, Self::REFILL, now),
             left_out: None,
         }
     }
 
-    fn fill(&mut self, now: Instant) {
-        let seconds = now.saturating_duration_since(self.filled).as_secs();
-        if let Some(filled) = self.filled.checked_add(Duration::from_secs(seconds)) {
-            self.filled = filled;
-        }
-        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        let more = seconds.saturating_mul(Self::EACH_SECOND);
-        self.capacity = self.capacity.saturating_add(more).min(Self::BURST);
-    }
-
     /// Returns true if a new entry would be equal.
-    fn is_at_rest(&mut self, now: Instant) -> bool {
-        self.fill(now);
-        self.capacity == Self::BURST && self.left_out.is_none()
+    fn is_at_rest(&self, now: Instant) -> bool {
+        self.bucket.is_full(now) && self.left_out.is_none()
     }
 }
 
@@ -99,8 +87,7 @@ impl Floods {
     ) -> bool {
         let key = self.key(subject, now);
         let flood = self.0.entry(key).or_insert_with(|| Flood::new(now));
-        flood.fill(now);
-        if flood.capacity > 0 {
+        if flood.bucket.check(1, now).is_ok() {
             return true;
         }
         let left_out = flood.left_out.get_or_insert_with(|| LeftOut {
@@ -118,8 +105,7 @@ impl Floods {
     pub fn take(&mut self, subject: Option<&Subject>, bytes: usize, now: Instant) {
         let key = self.key(subject, now);
         let flood = self.0.entry(key).or_insert_with(|| Flood::new(now));
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        flood.capacity = flood.capacity.saturating_sub(bytes);
+        flood.bucket.charge(bytes as u64, now);
     }
 
     pub fn left_out(&self) -> Option<&LeftOut> {

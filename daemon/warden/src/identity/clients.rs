@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sys::socket::{MsgFlags, send};
 use remit_common::refusal::Refusal;
-use remit_common::wire::ToClient;
+use remit_common::wire::Goodbye;
 use remit_common::{caps, frame};
 use remit_link::{ForeignSocket, ToBroker};
 
@@ -97,7 +97,7 @@ impl Warden {
 
 /// Refuses a connection. The buffer of a new socket takes one frame. Otherwise it is closed without a message.
 pub fn say_goodbye(stream: &ForeignSocket, refusal: Refusal) {
-    if let Ok(bytes) = frame::encode(&ToClient::Goodbye(refusal), caps::ADMIN_FRAME) {
+    if let Ok(bytes) = frame::encode(&Goodbye::new(refusal), caps::ADMIN_FRAME) {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let _ = send(stream.as_raw_fd(), &bytes, flags);
     }

@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::names::JobId;
-use remit_common::outcome::Ending;
-use remit_common::wire::Purpose;
 use remit_link::socket::Packed;
 use remit_link::{Link, LinkError, Spec, SpecWhat, ToBroker, ToWarden, Totals};
+use remit_wire::Purpose;
+use remit_wire::outcome::Ending;
 
 type Failure = Box<dyn std::error::Error>;
 

@@ -3,8 +3,8 @@
 
 mod pair;
 
-use remit_common::outcome::State;
-use remit_common::wire::{Reply, Request, Run, What};
+use remit_wire::outcome::State;
+use remit_wire::{Reply, Request, Run, What};
 use serde::Serialize;
 
 use crate::args::Args;

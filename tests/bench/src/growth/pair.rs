@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use remit_common::caps;
-use remit_common::client::Client;
-use remit_common::outcome::State;
-use remit_common::wire::{Reply, Request};
+use remit_wire::client::Client;
+use remit_wire::outcome::State;
+use remit_wire::{Reply, Request};
 use serde::Serialize;
 
 use crate::Failure;
@@ -249,9 +249,9 @@ pub fn jobs(number: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::wire::Effect;
     use remit_policy::{Ask, CallerIds, MachineTable, Source, Verdict};
     use remit_policy_compile::load;
+    use remit_wire::Effect;
 
     use super::*;
 

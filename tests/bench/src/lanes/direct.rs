@@ -5,10 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use remit_common::caps;
-use remit_common::client::{Client, ClientError};
 use remit_common::names::JobId;
-use remit_common::outcome::{Enforced, State};
-use remit_common::wire::{Access, Bytes, JobQuery, Purpose, Reply, Request, Run, What};
+use remit_wire::client::{Client, ClientError};
+use remit_wire::outcome::{Enforced, State};
+use remit_wire::{Access, Bytes, JobQuery, Purpose, Reply, Request, Run, What};
 
 use super::Lane;
 use crate::Failure;

@@ -2,7 +2,8 @@
 //! answer of a daemon they are its parts, all of them, or nothing.
 #![no_main]
 
-use remit_approval::{Answer, decode, encode};
+use remit_approval::encode;
+use remit_page::{Answer, decode};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Some(answer) = Answer::split(bytes) {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use remit_common::frame::{self, HEADER};
-use remit_common::wire::{FromClient, ToClient};
+use remit_wire::{FromClient, ToClient};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Smaller than the real limit, so that few bytes suffice to exceed it.

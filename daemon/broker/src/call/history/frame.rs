@@ -97,7 +97,7 @@ fn checksum(body: &[u8]) -> [u8; 8] {
 #[cfg(test)]
 pub mod tests {
     use remit_common::names::JobId;
-    use remit_common::wire::Kind;
+    use remit_wire::Kind;
 
     use super::*;
 

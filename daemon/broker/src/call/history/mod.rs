@@ -10,8 +10,8 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{HistoryPage, HistoryQuery};
 use remit_link::{HistoryMark, HistoryRecord, Owner};
+use remit_wire::{HistoryPage, HistoryQuery};
 
 use tokio::task::spawn_blocking;
 

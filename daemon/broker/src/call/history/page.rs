@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use remit_common::wire::{HistoryEntry, HistoryPage, HistoryQuery};
 use remit_link::{HistoryRecord, Owner};
+use remit_wire::{HistoryEntry, HistoryPage, HistoryQuery};
 
 use super::frame::{self, FileEnd};
 
@@ -103,7 +103,7 @@ fn entry(record: HistoryRecord) -> HistoryEntry {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::wire::Kind;
+    use remit_wire::Kind;
 
     use super::*;
     use crate::call::history::frame::tests::record;

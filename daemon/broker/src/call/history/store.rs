@@ -6,8 +6,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use remit_common::wire::HistoryQuery;
 use remit_link::{HistoryMark, HistoryRecord};
+use remit_wire::HistoryQuery;
 
 use super::frame::{self, BEGIN, FileEnd};
 use super::page::{self, FoundPage, HistoryScope};

@@ -3,8 +3,8 @@
 
 mod table;
 
-use remit_common::wire::{Run, What};
 use remit_link::JobMeta;
+use remit_wire::{Run, What};
 
 use crate::hints::{Command, Commands};
 

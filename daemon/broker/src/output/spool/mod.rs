@@ -20,8 +20,8 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use remit_common::names::JobId;
-use remit_common::outcome::Stream;
 use remit_common::{caps, text};
+use remit_wire::outcome::Stream;
 
 use crate::output::quota::Disk;
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use nix::fcntl::OFlag;
 use remit_common::names::JobId;
-use remit_common::outcome::Stream;
+use remit_wire::outcome::Stream;
 
 use super::Spool;
 use crate::output::Output;

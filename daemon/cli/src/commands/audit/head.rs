@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use remit_audit_verify::{Expected, Finding, Kind, Report};
 use remit_common::admin::{AdminReply, AdminRequest};
-use remit_common::client::{self, ClientError};
-use remit_trail::{Expected, Finding, Kind, Report};
+use remit_wire::client::{self, ClientError};
 
 use crate::context::Context;
 

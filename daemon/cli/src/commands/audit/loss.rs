@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
+use remit_audit_verify::{Finding, Kind};
 use remit_common::text;
-use remit_trail::{Finding, Kind};
 
 use super::journal::Journal;
 use super::record::AuditRecord;
@@ -11,7 +11,7 @@ use crate::error::Failure;
 use crate::render::units;
 
 /// Remembered gaps, as many as the reported findings.
-const GAPS: usize = remit_trail::Verifier::FINDINGS;
+const GAPS: usize = remit_audit_verify::Verifier::FINDINGS;
 /// Messages of journald that are read for one gap.
 const MESSAGES: usize = 200;
 /// A message may come after the event: journald reports a rate limit when it is over.

@@ -3,10 +3,10 @@
 
 use std::fmt;
 
+use remit_audit_verify::Entry;
 use remit_common::builtin::Time;
 use remit_common::names::JobId;
 use remit_common::text;
-use remit_trail::Entry;
 use serde::Deserializer;
 use serde::de::{self, Deserialize, IgnoredAny, MapAccess, SeqAccess, Visitor};
 

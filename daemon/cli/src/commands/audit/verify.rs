@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::thread;
 use std::time::Duration;
 
-use remit_trail::{Expected, Finding, Kind, Report, Verifier, hex};
+use remit_audit_verify::{Expected, Finding, Kind, Report, Verifier};
+use remit_trail::hex;
 use serde_json::{Value, json};
 
 use super::filter::Span;

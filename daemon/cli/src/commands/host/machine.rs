@@ -1,6 +1,6 @@
 //! Sections of the report about the hardware, its system, units, users, containers and packages.
 
-use remit_common::host::{
+use remit_wire::host::{
     Boots, Container, Cpu, Disk, List, Load, Memory, Mounts, Os, Packages, Pressure, Units,
     Updates, Users,
 };

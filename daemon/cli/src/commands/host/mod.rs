@@ -4,8 +4,8 @@
 mod machine;
 mod network;
 
-use remit_common::host::HostReport;
-use remit_common::wire::{Reply, Request};
+use remit_wire::host::HostReport;
+use remit_wire::{Reply, Request};
 
 use crate::args::HostArgs;
 use crate::client::user_socket::Daemon;
@@ -88,8 +88,8 @@ fn show(report: &HostReport, width: Width) -> String {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::host::*;
     use remit_common::text;
+    use remit_wire::host::*;
 
     use super::show;
     use crate::render::display::Width;

@@ -1,6 +1,6 @@
 //! Sections about interfaces, routes and listening sockets.
 
-use remit_common::host::{Iface, List, Network, Port, Ports, Route};
+use remit_wire::host::{Iface, List, Network, Port, Ports, Route};
 
 use super::machine::Section;
 use crate::render::display::Width;

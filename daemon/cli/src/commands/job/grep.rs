@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{Line, Matches, Stream};
-use remit_common::result::{MatchResult, numbered};
-use remit_common::wire::GrepQuery;
+use remit_wire::GrepQuery;
+use remit_wire::outcome::{Line, Matches, Stream};
+use remit_wire::result::{MatchResult, numbered};
 
 use crate::args::JobArgs;
 use crate::client::user_socket::Daemon;
@@ -166,7 +166,7 @@ impl Listing {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::wire::Bytes;
+    use remit_wire::Bytes;
 
     use super::*;
 

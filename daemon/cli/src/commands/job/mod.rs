@@ -7,13 +7,13 @@ use std::io;
 
 use nix::unistd::geteuid;
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
-use remit_common::client::ClientError;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, Stream};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::result::{JobResult, PageResult};
-use remit_common::wire::{Reply, Request};
+use remit_wire::client::ClientError;
+use remit_wire::outcome::{JobReport, Stream};
+use remit_wire::result::{JobResult, PageResult};
+use remit_wire::{Reply, Request};
 use serde_json::Value;
 
 use super::jobs;

@@ -1,6 +1,6 @@
 //! Shows everything known of a job except its output.
 
-use remit_common::outcome::{Captured, Ending, JobReport, State};
+use remit_wire::outcome::{Captured, Ending, JobReport, State};
 
 use crate::client::queue_position;
 use crate::error;

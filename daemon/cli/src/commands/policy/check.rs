@@ -6,12 +6,13 @@ use std::path::Path;
 use nix::unistd::Group;
 use remit_policy::{Diagnostic, Severity};
 use remit_policy_files::{
-    Loaded, Names, Owners, approvers, impersonators, missing_paths, read_file, unreachable_grantees,
+    Loaded, Names, Owners, approvers, impersonators, read_file, unreachable_grantees,
 };
 use serde::Deserialize;
 use serde_json::json;
 
 use super::files::{self, count, errors};
+use super::missing_paths::missing_paths;
 use crate::args::FilesArgs;
 use crate::context::Context;
 use crate::error::Failure;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
 use remit_common::text;
-use remit_common::wire::Effect;
 use remit_policy::{Ask, Call, CallerIds, Subject};
 use remit_policy_files::Names;
+use remit_wire::Effect;
 use serde_json::json;
 
 use super::outcome::{ExplainOutcome, granted};

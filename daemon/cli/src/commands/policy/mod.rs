@@ -7,6 +7,7 @@ mod diff;
 mod examples;
 mod explain;
 mod files;
+mod missing_paths;
 mod outcome;
 mod profile;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use remit_common::builtin::{Builtin, UnitName, UnitPattern, UnitState};
-use remit_common::host::List;
-use remit_common::service::{
+use remit_wire::host::List;
+use remit_wire::service::{
     Condition, ManagerAnswer, Process, ServiceFacts, UnitFacts, UnitLine, Usage,
 };
 use tokio::time::Instant;

@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 
-use remit_common::service::ServiceFacts;
+use remit_wire::service::ServiceFacts;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, connection, interface};
 
 use super::*;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
-use remit_trail::{Entry, Expected, Report, Verifier};
+use remit_audit_verify::{Entry, Expected, Report, Verifier};
 
 use super::*;
 use crate::audit::record::Event;

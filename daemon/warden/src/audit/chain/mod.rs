@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use remit_common::calendar;
+use remit_common::calendar::timestamp;
 pub use remit_trail::hex;
 use remit_trail::{Head, Link, hash_fields};
 
@@ -259,14 +259,6 @@ pub fn boot_id() -> io::Result<[u8; 16]> {
         Ok(number) if digits.len() == 32 => Ok(number.to_be_bytes()),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
-}
-
-pub fn timestamp(unix_ms: u64) -> String {
-    let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
-    let (year, month, day) = calendar::date(days);
-    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    let ms = ms % 1000;
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::path::PathBuf;
 
-use remit_trail::{Entry, Expected, Report, Verifier};
+use remit_audit_verify::{Entry, Expected, Report, Verifier};
 
 use super::*;
 use crate::audit::record::Event;

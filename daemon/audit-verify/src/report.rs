@@ -2,14 +2,6 @@
 
 use crate::Hash;
 
-/// A record that must exist, from the daemon or from a person's note.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
-    /// 0 if there is none yet.
-    pub seq: u64,
-    pub hash: Hash,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub kind: Kind,

@@ -5,14 +5,16 @@ use std::ffi::CString;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
+use remit_approval::{
+    ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass, BoundPath, FileBinding,
+    VERSION, kind_name,
+};
 use remit_common::names::JobId;
 use remit_common::wire::Effect;
 use remit_policy::PathIs;
 
-use crate::encode::{VERSION, kind_name};
-use crate::request::{
-    ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass, BoundPath, FileBinding,
-};
+#[cfg(test)]
+mod tests;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Undecodable {

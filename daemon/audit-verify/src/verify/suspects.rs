@@ -1,9 +1,9 @@
 //! Damaged records. Their numbers are determined when the next intact record comes.
 
 use super::state::{Begin, Known, PENDING, Suspect, Verifier};
-use crate::Hash;
 use crate::entry::Parsed;
-use crate::report::{Expected, Finding, Kind};
+use crate::report::{Finding, Kind};
+use crate::{Expected, Hash};
 
 impl Verifier {
     pub(super) fn suspect(

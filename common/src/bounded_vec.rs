@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 
-use super::Bytes;
+use crate::bytes::Bytes;
 use crate::caps;
 
 struct BoundedVec<T, const CAP: usize>(Vec<T>);

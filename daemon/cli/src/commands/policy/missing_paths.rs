@@ -5,8 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use remit_policy::{Base, Diagnostic, Listed, Policy, Profile, Severity};
-
-use crate::names::Names;
+use remit_policy_files::Names;
 
 /// Returns a warning for each path that a profile needs and that is missing or reached through a symbolic link.
 /// Returns nothing if `names` describe another machine. It may wait for a disk. The daemon does not call this: a path

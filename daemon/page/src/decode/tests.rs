@@ -5,9 +5,7 @@ use std::ffi::CString;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use remit_common::names::JobId;
-use remit_common::wire::Effect;
-use remit_policy::PathIs;
+use remit_approval::encode;
 
 use super::*;
 

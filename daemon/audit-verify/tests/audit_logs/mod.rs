@@ -1,7 +1,8 @@
 //! Generates audit logs of a daemon that is killed and of a machine that crashes.
 
 use proptest::prelude::*;
-use remit_trail::{Entry, Expected, Hash, hash, hex, unhex};
+use remit_audit_verify::{Entry, Expected};
+use remit_trail::{Hash, hash, hex, unhex};
 
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::OnceLock;
 
-use crate::names::JobId;
+use remit_common::names::JobId;
 
 /// Returns a unique id: 128 bits of random(4) in hexadecimal. Fails if `/dev/urandom` cannot be read.
 pub fn fresh() -> io::Result<String> {

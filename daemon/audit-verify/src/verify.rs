@@ -5,8 +5,8 @@ mod state;
 mod suspects;
 
 use crate::entry::{Parsed, Read};
-use crate::report::{Expected, Finding, Kind, Note, Report, records};
-use crate::{Entry, Hash};
+use crate::report::{Finding, Kind, Note, Report, records};
+use crate::{Entry, Expected, Hash};
 
 pub use state::Verifier;
 use state::{Begin, Jump, Known, PENDING};

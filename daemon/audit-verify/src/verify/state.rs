@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::Hash;
 use crate::entry::Parsed;
-use crate::report::{Expected, Finding, Kind, Note};
+use crate::report::{Finding, Kind, Note};
+use crate::{Expected, Hash};
 
 /// Takes records one by one in file order and uses bounded memory.
 ///

@@ -2,9 +2,9 @@
 //! wrong position.
 
 use super::state::{Hole, Known, PENDING, Verifier, Why};
-use crate::Hash;
 use crate::entry::Parsed;
-use crate::report::{Expected, Finding, Kind, records};
+use crate::report::{Finding, Kind, records};
+use crate::{Expected, Hash};
 
 impl Verifier {
     /// Notes that `first..=last` are missing before `next`. Returns true if any of them was not known as missing.

@@ -1,7 +1,8 @@
 //! A record as read from the audit log.
 
+use remit_trail::{Hash, hash, unhex};
+
 use crate::report::Kind;
-use crate::{Hash, hash, unhex};
 
 /// A record as read. An entry without fields could not be read as a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,8 @@
 mod audit_logs;
 
 use proptest::prelude::*;
-use remit_trail::{Entry, Expected, Kind, Report, Verifier, hash, hash_fields, hex, unhex};
+use remit_audit_verify::{Entry, Expected, Kind, Report, Verifier};
+use remit_trail::{hash, hash_fields, hex, unhex};
 
 use audit_logs::{AuditLog, Shape, shapes};
 

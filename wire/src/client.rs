@@ -5,11 +5,11 @@ use std::io::{self, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use crate::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
-use crate::caps;
-use crate::frame::{self, FrameError};
-use crate::refusal::Refusal;
-use crate::wire::{FromClient, Hello, PROTOCOL, Progress, Reply, Request, ToClient};
+use crate::{FromClient, Hello, PROTOCOL, Progress, Reply, Request, ToClient};
+use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
+use remit_common::caps;
+use remit_common::frame::{self, FrameError};
+use remit_common::refusal::Refusal;
 
 #[derive(Debug)]
 pub enum ClientError {
@@ -185,7 +185,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
-    use crate::wire::Bytes;
+    use crate::Bytes;
 
     /// Asks a daemon that answers with these parts: bytes that follow, and bytes.
     fn shown(name: &str, parts: Vec<(u64, Vec<u8>)>) -> Result<Vec<u8>, ClientError> {

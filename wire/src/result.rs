@@ -5,14 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::calendar;
-use crate::denial::{Denial, Layer};
 use crate::outcome::{
     ApprovalView, Captured, Ending, Enforced, JobReport, Line, Matches, Page, QueuePosition, State,
     Stream,
 };
-use crate::refusal::Code;
-use crate::text::{self, Shown};
+use remit_common::calendar;
+use remit_common::denial::{Denial, Layer};
+use remit_common::refusal::Code;
+use remit_common::text::{self, Shown};
 
 /// A job's result. What is absent is none, zero or false.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -385,8 +385,8 @@ fn inline(captured: &Captured) -> Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::JobId;
-    use crate::wire::Bytes;
+    use crate::Bytes;
+    use remit_common::names::JobId;
 
     /// The answer of `uptime`.
     fn report() -> JobReport {

@@ -1,0 +1,351 @@
+//! Messages of the protocol.
+
+#![warn(missing_docs)]
+
+use remit_common::bounded_vec;
+use remit_common::names::JobId;
+use remit_common::refusal::Refusal;
+pub use remit_common::wire::{
+    Access, AccessReport, Asked, Bytes, CommandView, Effect, Goodbye, GrantView, HistoryEntry,
+    HistoryPage, HistoryQuery, Kind, ProfileView, Purpose,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::host::{HostReport, Section};
+use crate::outcome::{Followed, JobReport, JobSummary, OutputPart, QueuePosition, Stream};
+
+/// Protocol version; both sides must have the same.
+pub const PROTOCOL: u16 = 6;
+
+/// A message from a client.
+// Most messages are calls, and a client has few at a time.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromClient {
+    /// First message, sent once.
+    Hello(Hello),
+    /// A call.
+    Call {
+        /// Chosen by the client; must differ from the ids of all calls in flight.
+        id: u32,
+        /// The request.
+        request: Request,
+    },
+    /// Ends the wait for a call. A job that it started continues.
+    Forget {
+        /// Id of the call.
+        id: u32,
+    },
+}
+
+/// A message to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToClient {
+    /// Answer to a hello.
+    Welcome {
+        /// Protocol of the daemon.
+        protocol: u16,
+        /// Version of the daemon.
+        release: String,
+    },
+    /// A call still waits. Sent at most once a second per call.
+    Progress {
+        /// Id of the call.
+        id: u32,
+        /// Progress of the call.
+        progress: Progress,
+    },
+    /// Answer to a call.
+    Reply {
+        /// Id of the call.
+        id: u32,
+        /// The answer.
+        reply: Result<Reply, Refusal>,
+    },
+    /// The daemon closes the connection for this reason.
+    Goodbye(Refusal),
+}
+
+/// Identity that a client claims. It is never trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Protocol of the client.
+    pub protocol: u16,
+    /// Name and version of the client program, at most [`remit_common::caps::CLIENT_NAME`] bytes.
+    pub client: String,
+}
+
+/// A request of a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Runs a program or script and waits for it for a while.
+    Run(Run),
+    /// Returns what the caller may do, or whether one run is allowed.
+    Access(Access),
+    /// Returns facts about the machine.
+    Host {
+        /// Sections; the default set if empty.
+        sections: Vec<Section>,
+    },
+    /// Returns the caller's jobs, newest first.
+    Jobs {
+        /// Maximum number.
+        limit: u32,
+    },
+    /// Returns one job of the caller: state, wait, page or search.
+    Job(JobQuery),
+    /// Follows the output of one job of the caller.
+    Follow(Follow),
+    /// Ends a job of the caller.
+    Stop {
+        /// The job.
+        job: JobId,
+        /// First signal, SIGTERM if absent. SIGKILL follows after a grace period.
+        signal: Option<i32>,
+    },
+    /// Returns the caller's history, newest first.
+    History(HistoryQuery),
+}
+
+/// A program, script or named command to run in a profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The program, script or command.
+    pub what: What,
+    /// Working directory, `/` if absent. Opened inside the sandbox.
+    pub cwd: Option<Bytes>,
+    /// Variables in addition to the daemon's. Only names that the policy permits.
+    #[serde(deserialize_with = "bounded_vec::env")]
+    pub env: Vec<(Bytes, Bytes)>,
+    /// Standard input; `/dev/null` if absent.
+    pub stdin: Option<Bytes>,
+    /// Profile; `read` if absent.
+    pub profile: Option<String>,
+    /// Milliseconds that the call waits, at most [`remit_common::caps::WAIT_MS`].
+    pub wait_ms: Option<u32>,
+    /// Maximum run time in seconds, at most [`remit_common::caps::RUNTIME_S`].
+    pub max_runtime_s: Option<u32>,
+    /// Id of the request. For one uid, the same id with the same content is the same job.
+    pub request_id: Option<String>,
+    /// Purpose of the run.
+    pub purpose: Purpose,
+    /// The caller's trace (W3C Trace Context, `traceparent`), for the audit log.
+    pub traceparent: Option<String>,
+}
+
+/// Program, script or command of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// A program with its arguments. `argv[0]` without a slash is searched on the daemon's PATH.
+    Argv(#[serde(deserialize_with = "bounded_vec::argv")] Vec<Bytes>),
+    /// A script, passed to the interpreter as a file.
+    Script {
+        /// Content of the script.
+        text: Bytes,
+        /// Program name or path; `sh` if absent.
+        interpreter: Option<Bytes>,
+    },
+    /// A named command, built in ([`remit_common::builtin`]) or from the policy. It takes no cwd; env and stdin as defined.
+    Named {
+        /// Name of the command.
+        name: String,
+        /// Argument names with values. A repeated argument has one entry for each value.
+        #[serde(deserialize_with = "bounded_vec::named")]
+        args: Vec<(String, String)>,
+    },
+}
+
+/// A request about one job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobQuery {
+    /// The job.
+    pub job: JobId,
+    /// Milliseconds to wait for its end, at most [`remit_common::caps::WAIT_MS`].
+    pub wait_ms: u32,
+    /// Part of its output to return.
+    pub part: Option<PartQuery>,
+}
+
+/// A part of a job's output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PartQuery {
+    /// A range of bytes.
+    Page(PageQuery),
+    /// Lines that match a pattern.
+    Grep(GrepQuery),
+}
+
+/// A search in a job's output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrepQuery {
+    /// Stream to search.
+    pub stream: Stream,
+    /// Regular expression per line, without look-around and back-references; at most [`remit_common::caps::PATTERN`] bytes.
+    pub pattern: String,
+    /// First byte: the search starts with the line that begins here or later.
+    pub offset: u64,
+    /// Maximum number of matching lines, at most [`remit_common::caps::GREP_MATCHES`].
+    pub limit: u32,
+    /// Lines shown before and after each match, at most [`remit_common::caps::GREP_CONTEXT`].
+    pub context: u32,
+}
+
+/// A request for new output of a job. The answer comes with new output, at the end of the job, or at the timeout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follow {
+    /// The job.
+    pub job: JobId,
+    /// Bytes of standard output that the caller has already.
+    pub stdout: u64,
+    /// Bytes of standard error that the caller has already.
+    pub stderr: u64,
+    /// Timeout in milliseconds, at most [`remit_common::caps::WAIT_MS`].
+    pub wait_ms: u32,
+}
+
+/// A request for a page of a job's output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageQuery {
+    /// Stream to read.
+    pub stream: Stream,
+    /// First byte; ignored with `tail`.
+    pub offset: u64,
+    /// Maximum number of bytes, at most [`remit_common::caps::PAGE`].
+    pub limit: u32,
+    /// Returns the last `limit` bytes.
+    pub tail: bool,
+    /// Never ends inside a UTF-8 code point, unless no other byte fits.
+    pub whole_characters: bool,
+}
+
+/// Progress of a waiting call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Milliseconds since the job started.
+    pub elapsed_ms: u64,
+    /// Position in the queue while the job waits.
+    #[serde(rename = "place")]
+    pub queue_position: Option<QueuePosition>,
+    /// Bytes of output so far, both streams together.
+    pub output_bytes: u64,
+    /// Last complete line of output, printable, at most 200 bytes.
+    pub last_line: String,
+}
+
+/// Answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To run, job and stop.
+    Job {
+        /// State of the job now.
+        report: Box<JobReport>,
+        /// Requested part of its output.
+        part: Option<OutputPart>,
+    },
+    /// To [`Request::Follow`].
+    Followed(Box<Followed>),
+    /// To [`Request::Jobs`].
+    Jobs(Vec<JobSummary>),
+    /// To [`Request::Access`].
+    Access(AccessReport),
+    /// To [`Request::Host`].
+    Host(Box<HostReport>),
+    /// To [`Request::History`].
+    History(HistoryPage),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remit_common::caps;
+    use remit_common::frame::{HEADER, decode, encode};
+    use remit_common::refusal::Code;
+
+    fn there_and_back(request: Request) -> Request {
+        let frame = encode(&FromClient::Call { id: 1, request }, caps::FRAME).unwrap();
+        match decode(&frame[HEADER..]).unwrap() {
+            FromClient::Call { request, .. } => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn lists_keep_one_element_above_cap() {
+        for (sent, kept) in [
+            (0, 0),
+            (1, 1),
+            (caps::ARGV_COUNT, caps::ARGV_COUNT),
+            (caps::ARGV_COUNT + 1, caps::ARGV_COUNT + 1),
+            (1_000_000, caps::ARGV_COUNT + 1),
+        ] {
+            let argv = Some(vec![Bytes::new(); sent]);
+            let profile = Some("after it".to_owned());
+            let asked = there_and_back(Request::Access(Access {
+                argv,
+                profile: profile.clone(),
+                name: None,
+                query: None,
+            }));
+            let expect = Access {
+                argv: Some(vec![Bytes::new(); kept]),
+                profile,
+                name: None,
+                query: None,
+            };
+            assert_eq!(asked, Request::Access(expect), "{sent}");
+        }
+        let run = Run {
+            traceparent: None,
+            what: What::Argv(vec![Bytes::from(b"a".to_vec()), Bytes::new()]),
+            cwd: None,
+            env: vec![(Bytes::from(b"A".to_vec()), Bytes::from(b"b".to_vec()))],
+            stdin: Some(Bytes::new()),
+            profile: None,
+            wait_ms: Some(1),
+            max_runtime_s: None,
+            request_id: None,
+            purpose: Purpose::Try,
+        };
+        assert_eq!(
+            there_and_back(Request::Run(run.clone())),
+            Request::Run(run.clone())
+        );
+        for (sent, kept) in [(1, 1), (1000, caps::NAMED_ARGS + 1)] {
+            let named = |count| Run {
+                what: What::Named {
+                    name: "logs".into(),
+                    args: vec![("a".into(), "b".into()); count],
+                },
+                ..run.clone()
+            };
+            let back = there_and_back(Request::Run(named(sent)));
+            assert_eq!(back, Request::Run(named(kept)), "{sent}");
+        }
+        let none = Access {
+            argv: None,
+            profile: None,
+            name: None,
+            query: None,
+        };
+        assert_eq!(
+            there_and_back(Request::Access(none.clone())),
+            Request::Access(none)
+        );
+    }
+
+    #[test]
+    fn goodbye_of_the_warden_is_read_as_goodbye() {
+        let refusal = Refusal::new(Code::Busy, "too many").object("sessions");
+        let sent = encode(&Goodbye::new(refusal.clone()), caps::FRAME).unwrap();
+        let read: ToClient = decode(&sent[HEADER..]).unwrap();
+        assert_eq!(read, ToClient::Goodbye(refusal));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes: Vec<u8>) {
+            let _ = decode::<FromClient>(&bytes);
+            let _ = decode::<ToClient>(&bytes);
+        }
+    }
+}

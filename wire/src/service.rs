@@ -1,0 +1,119 @@
+//! Answers of the service manager. The broker, which can ask it, passes them as JSON to the job that shows them.
+//!
+//! Times are seconds since 1970. A number that the manager does not report is absent.
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{List, Units};
+
+/// Standard input of a built-in command that needs the service manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceFacts {
+    pub time: u64,
+    /// The answer, or the reason why there is none.
+    #[serde(rename = "told")]
+    pub answer: Result<ManagerAnswer, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ManagerAnswer {
+    Unit(Box<UnitFacts>),
+    List(List<UnitLine>),
+    Failed(Units),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitLine {
+    pub name: String,
+    pub description: String,
+    /// Load state: `loaded`, `not-found`, `masked`.
+    pub load: String,
+    /// Active state: `active`, `failed`.
+    pub active: String,
+    /// Sub state: `running`, `exited`.
+    pub sub: String,
+}
+
+/// One unit. Texts are printable and have one line each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UnitFacts {
+    pub name: String,
+    pub description: String,
+    /// Load state: `loaded`, `not-found`, `masked`.
+    pub load: String,
+    /// Reason why loading failed.
+    pub load_error: Option<String>,
+    /// Active state: `active`, `failed`.
+    pub active: String,
+    /// Sub state: `running`, `exited`.
+    pub sub: String,
+    /// Start at boot: `enabled`, `disabled`, `static`.
+    pub file_state: Option<String>,
+    pub fragment: Option<String>,
+    pub drop_ins: Vec<String>,
+    /// Its files changed after they were loaded.
+    pub needs_reload: bool,
+    /// Time when it entered its state.
+    pub since: Option<u64>,
+    /// The last start that a condition prevented.
+    pub condition: Option<Condition>,
+    pub triggered_by: Vec<String>,
+    pub triggers: Vec<String>,
+    pub documentation: Vec<String>,
+    /// Result of the last run: `success`, `exit-code`, `timeout`, `oom-kill`.
+    pub result: Option<String>,
+    pub process: Option<Process>,
+    pub usage: Usage,
+    /// Listening sockets, such as `Stream 0.0.0.0:22`.
+    pub listen: Vec<String>,
+    pub connections: Option<u64>,
+    /// Connections accepted since its start.
+    pub accepted: Option<u64>,
+    /// Next time that the timer elapses.
+    pub next: Option<u64>,
+    /// Last time that the timer elapsed.
+    pub last: Option<u64>,
+    pub mounted: Option<String>,
+    /// Similar names of units in memory, if the requested unit does not exist.
+    pub similar: Vec<String>,
+}
+
+/// A start that a condition prevented.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    pub time: u64,
+    /// Unmet conditions, such as `ConditionPathExists=/etc/x`.
+    pub unmet: Vec<String>,
+}
+
+/// Main process of a service: the running one or the last one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Process {
+    /// Pid; 0 if there is none.
+    pub pid: u64,
+    pub command: Option<String>,
+    /// Way the last one ended: `exited`, `killed`, `dumped`.
+    pub ended: Option<String>,
+    /// Exit status, or signal number.
+    pub status: Option<i32>,
+    pub started: Option<u64>,
+    pub exited: Option<u64>,
+    pub restarts: Option<u64>,
+    /// Status text that the process reports.
+    pub says: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// In bytes.
+    pub memory: Option<u64>,
+    pub memory_peak: Option<u64>,
+    pub memory_max: Option<u64>,
+    pub tasks: Option<u64>,
+    pub tasks_max: Option<u64>,
+    pub cpu_usec: Option<u64>,
+}
