@@ -24,7 +24,7 @@ fn destination(host: &str, addresses: &[&str], port: u16) -> Destination {
 }
 
 fn net(network: &Network) -> Net {
-    Net::new(network, &Kernel::probe().unwrap())
+    Net::new(network, &probe().unwrap())
         .unwrap()
         .unwrap()
 }

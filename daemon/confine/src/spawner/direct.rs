@@ -279,7 +279,7 @@ fn candidates(job: &Job<'_>) -> Result<Vec<CString>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cgroups, Kernel, Progress, ReadProfile, Step, StepReader, StrictProfile};
+    use crate::{Cgroups, Kernel, Progress, ReadProfile, Step, StepReader, StrictProfile, probe};
 
     #[test]
     fn without_clone3_a_job_joins_its_cgroup() {
@@ -298,7 +298,7 @@ mod tests {
         };
         let kernel = Kernel {
             fork: ForkCall::Clone,
-            ..Kernel::probe().unwrap()
+            ..probe().unwrap()
         };
         let read = ReadProfile {
             limits,
@@ -332,7 +332,8 @@ mod tests {
                 cgroup: Some(cgroup.fd()),
                 limits: &limits,
             };
-            let spawned = spawn(&sandbox, &job, &Closing::here()).unwrap();
+            let spawned = spawn(&sandbox, &job, &Family::own().unwrap()).unwrap();
+            let spawned = spawned.start();
             sys::wait(spawned.pid, 0).unwrap();
             let Progress::Executed(done) = StepReader::new().read(spawned.steps.as_fd()) else {
                 panic!()
