@@ -155,6 +155,11 @@ fn obstacle_is_refused_or_replaced_never_followed() {
             Some(69),
         ),
         (
+            "the spawner is missing",
+            |p| fs::remove_file(p.join("bin/remit-spawner")).unwrap(),
+            Some(69),
+        ),
+        (
             "the compiler is missing",
             |p| fs::remove_file(p.join("bin/remit-compiler")).unwrap(),
             Some(78),

@@ -338,8 +338,8 @@ impl Warden {
         self.reactor.remove(spawner.pidfd());
         let why = spawner.why_over().unwrap_or("it was killed".to_owned());
         self.sandbox.end_jobs();
-        let message = format!("remit-spawner died ({why}); all jobs are ended, and remitd ends");
-        say_error!("{message}");
+        let message = format!("remit-spawner died: {why}");
+        say_error!("{message}; all jobs are ended, and remitd ends");
         self.drop_prefork_pool();
         for serial in self.jobs.serials() {
             self.end_job(serial, State::Interrupted, "remit-spawner died");

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
 use remit_confine::{
-    Cgroups, Family, Held, Job, Limits, PreforkedChild, ReadProfile, Sandbox, Spawned,
-    StepReader, StrictProfile, Workers, probe, spawn, spawner, sys,
+    Cgroups, Family, Held, Job, Limits, PreforkedChild, ReadProfile, Sandbox, Spawned, StepReader,
+    StrictProfile, Workers, probe, spawn, spawner, sys,
 };
 
 type Failure = Box<dyn std::error::Error>;
