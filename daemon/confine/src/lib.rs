@@ -38,5 +38,5 @@ pub use remit_spawn::{
     Network, PathIs, Progress, ReadProfile, Step, StepReader, StrictProfile, What, Why,
 };
 pub use remit_sys::{
-    Cgroup, Cgroups, Closing, Controller, Error, Limits, Oom, OutputEnd, Result, Switch, sys,
+    Cgroup, Cgroups, Controller, Error, Limits, Oom, Result, Switch, spawn_service, sys,
 };

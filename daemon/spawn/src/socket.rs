@@ -109,13 +109,17 @@ pub fn receive<T: DeserializeOwned>(
             return Err(invalid());
         }
         let bytes = read_long(fds.remove(0))?;
-        return postcard::from_bytes(&bytes)
-            .map(|message| Some((message, fds)))
-            .map_err(|_| invalid());
+        return decode(&bytes).map(|message| Some((message, fds)));
     }
-    postcard::from_bytes(bytes)
-        .map(|message| Some((message, fds)))
-        .map_err(|_| invalid())
+    decode(bytes).map(|message| Some((message, fds)))
+}
+
+/// Decodes exactly one message.
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => Ok(message),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 fn read_long(file: OwnedFd) -> io::Result<Vec<u8>> {

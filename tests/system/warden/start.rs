@@ -83,7 +83,7 @@ fn second_daemon_is_refused_without_effect_on_first() {
 #[test]
 fn obstacle_is_refused_or_replaced_never_followed() {
     type Case = (&'static str, fn(&Path), Option<i32>);
-    let cases: [Case; 16] = [
+    let cases: [Case; 17] = [
         (
             "state is a link",
             |p| symlink("/tmp", p.join("state")).unwrap(),

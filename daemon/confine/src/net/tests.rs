@@ -24,7 +24,9 @@ fn destination(host: &str, addresses: &[&str], port: u16) -> Destination {
 }
 
 fn net(network: &Network) -> Net {
-    Net::new(network, &probe().unwrap()).unwrap().unwrap()
+    Net::new(network, &crate::probe().unwrap())
+        .unwrap()
+        .unwrap()
 }
 
 fn on_host<T: Send>(body: impl FnOnce() -> T + Send) -> T {

@@ -315,7 +315,7 @@ pub fn processes(uid: u32) -> Vec<i32> {
     found
 }
 
-pub fn wait_for_line(fd: &OutputEnd, want: &str) {
+pub fn wait_for_line(fd: &OwnedFd, want: &str) {
     let mut got = String::new();
     let mut buf = [0; 256];
     while !got.lines().any(|l| l == want) {

@@ -248,14 +248,8 @@ impl Process {
         let room: io::Result<[OwnedFd; N]> = self.reserve();
         drop(room.doing(|| ASKING.to_owned())?);
         let heard = socket::send(self.socket.as_fd(), request, fds)
-            .and_then(|()| socket::receive::<Reply>(self.socket.as_fd()));
-        let heard = match heard {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.lose(error);
-                self.last_word()
-            }
-            heard => heard,
-        };
+            .and_then(|()| self.hear())
+            .or_else(|error| self.last_word(error));
         let (reply, fds) = match heard {
             Ok(Some(heard)) => heard,
             Ok(None) => return Err(self.lose(io::ErrorKind::UnexpectedEof.into())),
@@ -276,10 +270,25 @@ impl Process {
         all?.try_into().map_err(|_| io::ErrorKind::Other.into())
     }
 
-    /// Returns the answer that a process gave too late. Only after its end is it known that no job began unheard.
-    fn last_word(&self) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
+    fn hear(&self) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
+        match socket::receive(self.socket.as_fd()) {
+            // It died, and did not read all questions. The answers that it gave come after this.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                socket::receive(self.socket.as_fd())
+            }
+            heard => heard,
+        }
+    }
+
+    /// Ends a process that does not answer in time, and returns the answer that it gave after all: only after its end is
+    /// it known that no job began unheard.
+    fn last_word(&self, error: io::Error) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return Err(error);
+        }
+        self.lose(error);
         wait(self.pidfd.as_fd(), Duration::from_secs(1));
-        socket::receive(self.socket.as_fd())
+        self.hear()
     }
 
     fn reap(&self, gone: Vec<i32>) {
