@@ -26,40 +26,40 @@ pub enum Request {
     Compile(Box<Wanted>),
     /// No job will use this sandbox any more. No answer.
     Forget {
-        sandbox: u32,
+        sandbox: u64,
     },
     /// Ends the workers of all other sandboxes.
     Keep {
-        sandboxes: Vec<u32>,
+        sandboxes: Vec<u64>,
     },
     /// Starts a worker, and waits until it is ready.
     Warm {
-        sandbox: u32,
+        sandbox: u64,
     },
     EndWorkers,
     /// Pre-forks a child for a job of this uid and gid. Its descriptor: the job's cgroup. Answer: `Prepared`, with a
     /// socket that hangs up when the child has ended. Refused if no worker is ready for that.
     Prepare {
-        sandbox: u32,
+        sandbox: u64,
         own: (u32, u32),
     },
     /// Ends a pre-forked child.
     Drop {
-        child: u32,
+        child: u64,
     },
     /// No pre-forked child is left.
     DropPreforked,
     /// Forks a job, or makes the pre-forked child the job. Answer: `Spawned`, with its pidfd and the read ends of its
     /// output, errors and steps. It executes nothing before the spawner has closed its own copies of them.
     Spawn {
-        sandbox: u32,
-        child: Option<u32>,
+        sandbox: u64,
+        child: Option<u64>,
         order: Box<Order>,
     },
     /// Starts a self-test as this uid and gid. Its descriptor: a cgroup of its own. Answer: `Testing`, with a pipe that
     /// has [`Findings`] once the test has ended.
     SelfTest {
-        sandbox: u32,
+        sandbox: u64,
         own: (u32, u32),
     },
 }
@@ -81,11 +81,11 @@ pub enum Answer {
         pid: i32,
     },
     Compiled {
-        sandbox: u32,
+        sandbox: u64,
         description: Box<Description>,
     },
     Prepared {
-        child: u32,
+        child: u64,
     },
     Spawned {
         pid: i32,

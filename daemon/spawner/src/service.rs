@@ -35,8 +35,8 @@ pub struct Service {
 
 /// Things that the warden knows by number. No number is used twice.
 struct Numbered<T> {
-    all: BTreeMap<u32, T>,
-    last: u32,
+    all: BTreeMap<u64, T>,
+    last: u64,
 }
 
 impl<T> Numbered<T> {
@@ -47,13 +47,13 @@ impl<T> Numbered<T> {
         }
     }
 
-    fn add(&mut self, one: T) -> Result<u32> {
+    fn add(&mut self, one: T) -> Result<u64> {
         self.last = self.last.checked_add(1).ok_or_else(unknown)?;
         self.all.insert(self.last, one);
         Ok(self.last)
     }
 
-    fn get(&self, number: u32) -> Result<&T> {
+    fn get(&self, number: u64) -> Result<&T> {
         self.all.get(&number).ok_or_else(unknown)
     }
 }
@@ -274,8 +274,8 @@ impl Service {
     /// Forks a job, gives it to the warden, and only then lets it go on.
     fn spawn(
         &mut self,
-        sandbox: u32,
-        child: Option<u32>,
+        sandbox: u64,
+        child: Option<u64>,
         order: &Order,
         fds: &[OwnedFd],
     ) -> io::Result<()> {

@@ -14,7 +14,7 @@ use crate::{Clamped, Description, Finding, Findings, Request, socket};
 /// A compiled sandbox. The spawner keeps it as long as this lives.
 #[derive(Debug)]
 pub struct Sandbox {
-    pub(super) id: u32,
+    pub(super) id: u64,
     pub(super) description: Description,
     pub(super) spawner: Option<Rc<Process>>,
 }
@@ -62,9 +62,8 @@ impl Drop for Sandbox {
             && spawner.over.borrow().is_none()
         {
             let request = Request::Forget { sandbox: self.id };
-            if let Err(error) = socket::send(spawner.socket.as_fd(), &request, &[]) {
-                spawner.lose(error);
-            }
+            // If this fails, the spawner keeps it a little longer, or has ended.
+            let _ = socket::send(spawner.socket.as_fd(), &request, &[]);
         }
     }
 }
@@ -72,8 +71,8 @@ impl Drop for Sandbox {
 /// A requested pre-forked child. Dropping it ends it: its cgroup and uid can then be another job's.
 #[derive(Debug)]
 pub struct PreforkedChild {
-    pub(super) child: u32,
-    pub(super) sandbox: u32,
+    pub(super) child: u64,
+    pub(super) sandbox: u64,
     pub(super) socket: OwnedFd,
     /// `None` once it has become a job.
     pub(super) spawner: Option<Rc<Process>>,
@@ -103,7 +102,7 @@ impl PreforkedChild {
         poll(&mut socket, patience).is_ok_and(|heard| heard > 0)
     }
 
-    pub(super) fn into_number(mut self) -> u32 {
+    pub(super) fn into_number(mut self) -> u64 {
         self.spawner = None;
         self.child
     }

@@ -244,13 +244,18 @@ impl Process {
         if self.over.borrow().is_some() {
             return Err(Error::refused(ASKING, "it has ended"));
         }
-        // Otherwise an answer could lose its descriptors.
-        let room: io::Result<[OwnedFd; N]> = self.reserve();
+        // Otherwise an answer could lose its descriptors, or itself: a long one is in a file.
+        let room: io::Result<Vec<OwnedFd>> = (0..=N).map(|_| self.socket.try_clone()).collect();
         drop(room.doing(|| ASKING.to_owned())?);
-        let heard = socket::send(self.socket.as_fd(), request, fds)
-            .and_then(|()| self.hear())
-            .or_else(|error| self.last_word(error));
-        let (reply, fds) = match heard {
+        if let Err(error) = socket::send(self.socket.as_fd(), request, fds) {
+            use io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
+            return match error.kind() {
+                BrokenPipe | ConnectionReset | WouldBlock => Err(self.lose(error)),
+                // Nothing was sent: there is not enough memory, for example.
+                _ => Err(error).doing(|| ASKING.to_owned()),
+            };
+        }
+        let (reply, fds) = match self.hear().or_else(|error| self.last_word(error)) {
             Ok(Some(heard)) => heard,
             Ok(None) => return Err(self.lose(io::ErrorKind::UnexpectedEof.into())),
             Err(error) => return Err(self.lose(error)),
@@ -262,12 +267,6 @@ impl Process {
         let answer = reply.answer?;
         let fds = fds.try_into().map_err(|_| self.nonsense())?;
         Ok((answer, fds))
-    }
-
-    /// Takes as many descriptors as an answer has.
-    fn reserve<const N: usize>(&self) -> io::Result<[OwnedFd; N]> {
-        let all: io::Result<Vec<OwnedFd>> = (0..N).map(|_| self.socket.try_clone()).collect();
-        all?.try_into().map_err(|_| io::ErrorKind::Other.into())
     }
 
     fn hear(&self) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
