@@ -129,7 +129,7 @@ figures: compiler ## figures of code and texts: none worse than kept
 # In a directory of its own, so that a binary with switches never lies where shipped ones do.
 .PHONY: mutate
 mutate:
-	cargo build --locked --workspace --bins --features remitd/mutate --target-dir $(BUILT)/mutate \
+	cargo build --locked --workspace --bins --features remitd/mutate,remit-spawner/mutate --target-dir $(BUILT)/mutate \
 		--config 'build.build-dir="$(BUILT)"'
 
 .PHONY: tests

@@ -173,7 +173,7 @@ impl Daemon {
     fn prepared(options: Options) -> Self {
         let test_dir = TestDir::new();
         for name in PROGRAMS.lines() {
-            // Only remitd has a separate build in which sandbox layers can be switched off.
+            // Only remitd and remit-spawner have a separate build in which sandbox layers can be switched off.
             let special = options.binaries.join(name);
             let usual = built().join(name);
             let _ = test_dir.program(if special.exists() { &special } else { &usual });

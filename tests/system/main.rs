@@ -163,6 +163,7 @@ mod sandbox {
 
 mod secrets;
 mod soak;
+mod spawner;
 mod steps;
 mod strangers;
 mod traceparent;

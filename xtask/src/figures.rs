@@ -53,6 +53,7 @@ impl Figures {
             add(format!("code.process.{name}"), process.code);
             add(format!("external_crates.{name}"), process.external_crates);
         }
+        add("code.root".into(), report.root_code);
         for (dir, entries) in &report.entries {
             add(format!("entries.{dir}"), *entries);
         }

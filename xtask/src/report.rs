@@ -14,12 +14,15 @@ use crate::words::table::{TABLE_FILE, WordTable};
 use crate::words::{TextKind, WordHit, texts};
 
 /// Packages that are started as root and stay root.
-const ROOT_PROCESSES: &[&str] = &["remitd"];
+const ROOT_PROCESSES: &[&str] = &["remitd", "remit-spawner"];
 
 const SOURCE_FOLDERS: &[&str] = &[
     "daemon/warden/src",
     "daemon/broker/src",
     "daemon/confine/src",
+    "daemon/sys/src",
+    "daemon/spawn/src",
+    "daemon/spawner/src",
     "daemon/cli/src",
 ];
 
@@ -43,6 +46,8 @@ pub struct RepositoryReport {
     pub shipped: LineCounts,
     pub all: LineCounts,
     pub root_processes: BTreeMap<String, RootProcess>,
+    /// Lines of code of all root processes and of what they link, each package once.
+    pub root_code: usize,
     pub entries: BTreeMap<String, usize>,
     /// Type names that are declared more than once in a package.
     pub repeated_types: BTreeMap<String, Vec<String>>,
@@ -74,10 +79,17 @@ pub fn compute(repository: &Repository) -> Result<RepositoryReport, ReportError>
         total(wanted.filter_map(|package| lines.get(&package.name)))
     };
     let (names, spread) = files.types();
+    let root_processes = root_processes(repository, &lines)?;
+    let root: BTreeSet<&String> = root_processes
+        .values()
+        .flat_map(|process| &process.packages)
+        .collect();
+    let root = root.into_iter().filter_map(|package| lines.get(package));
     Ok(RepositoryReport {
         shipped: sum(&Package::is_shipped),
         all: sum(&|_| true),
-        root_processes: root_processes(repository, &lines)?,
+        root_code: root.map(|counts| counts.code).sum(),
+        root_processes,
         packages: lines,
         entries: SOURCE_FOLDERS
             .iter()

@@ -27,7 +27,7 @@ fn main() -> std::result::Result<(), Failure> {
         tasks: None,
         cpu_percent: None,
     };
-    let kernel = Kernel::probe()?;
+    let kernel = probe()?;
     let sandbox = Sandbox::read(
         &ReadProfile {
             groups: vec![4],
@@ -79,7 +79,7 @@ fn main() -> std::result::Result<(), Failure> {
         };
         for ((_, sandbox), times) in sandboxes.iter().zip(&mut confined) {
             let start = Instant::now();
-            let spawned = spawn(sandbox, &job, &Closing::here())?;
+            let spawned = spawn(sandbox, &job, &Family::own()?)?.start();
             wait(spawned.pidfd.as_fd())?;
             times.push(start.elapsed());
             let (status, _) = sys::reap(spawned.pid).ok_or("not reaped")?;

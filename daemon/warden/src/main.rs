@@ -62,13 +62,8 @@ mod state_dir {
 
 use std::process::ExitCode;
 
-use remit_confine::spawner;
-
 fn main() -> ExitCode {
     remit_common::panics::end_process();
-    if spawner::is_worker() {
-        return ExitCode::from(spawner::serve());
-    }
     match startup::arguments::parse().and_then(startup::start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

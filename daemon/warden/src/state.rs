@@ -103,6 +103,8 @@ pub struct Warden {
     pub shutdown: Option<Shutdown>,
     /// The loop ends at its next turn.
     pub leaving: bool,
+    /// Why the daemon ends by itself.
+    pub failed: Option<String>,
     pub since: Instant,
     /// Limits records of refusals.
     pub refusals: Floods,

@@ -73,7 +73,9 @@ impl Footprint {
     }
 
     pub fn sections(&self) -> Vec<Section> {
-        let names = ["warden", "broker", "both", "watchdog", "zygote", "mcp-shim"];
+        let names = [
+            "warden", "broker", "both", "watchdog", "spawner", "zygote", "mcp-shim",
+        ];
         let columns: Vec<&str> = std::iter::once("RSS (PSS), MiB").chain(names).collect();
         let mut section = Section::new("memory", &columns);
         for look in &self.looks {
@@ -81,10 +83,11 @@ impl Footprint {
                 warden,
                 broker,
                 watchdog,
+                spawner,
                 zygote,
             } = look.daemon;
             let both = look.daemon.warden_and_broker();
-            let cells = [warden, broker, both, watchdog, zygote, look.shim].map(cell);
+            let cells = [warden, broker, both, watchdog, spawner, zygote, look.shim].map(cell);
             section.row(look.when.as_str(), cells);
         }
         section.note(format!(

@@ -259,7 +259,7 @@ impl Cpu {
         let mut section = Section::new("Processor time of one call", &["process", "µs"]);
         let all = [
             ("warden", self.warden),
-            ("watchdog and zygote", self.helpers),
+            ("watchdog, spawner, zygote", self.helpers),
             ("broker", self.broker),
             ("mcp-shim", self.shim),
             (

@@ -12,6 +12,7 @@ pub struct Members {
     pub broker: u32,
     /// PID 1 of the jobs' pid namespace. Its end kills all jobs when the warden dies.
     pub watchdog: Option<u32>,
+    pub spawner: Option<u32>,
     pub zygote: Option<u32>,
 }
 
@@ -35,13 +36,14 @@ impl Members {
             warden: Memory::of(self.warden)?,
             broker: Memory::of(self.broker)?,
             watchdog: part(self.watchdog)?,
+            spawner: part(self.spawner)?,
             zygote: part(self.zygote)?,
         })
     }
 
     /// Returns the processor time used, including that of ended jobs from fork to end.
     pub fn cpu(self) -> Result<Spent, Failure> {
-        let helpers = [self.watchdog, self.zygote];
+        let helpers = [self.watchdog, self.spawner, self.zygote];
         let helpers = helpers.into_iter().flatten().map(usage::cpu_of);
         let helpers = helpers.sum::<Result<Duration, Failure>>()?;
         Ok(Spent {
@@ -57,7 +59,7 @@ impl Members {
 pub struct Spent {
     pub warden: Duration,
     pub broker: Duration,
-    /// PID 1 of the jobs' namespace, and the worker.
+    /// The watchdog, the spawner and the worker.
     pub helpers: Duration,
     /// Includes the sandbox set-up before exec.
     pub jobs: Duration,
@@ -75,11 +77,12 @@ impl Spent {
 }
 
 fn of_names(warden: u32, names: impl Iterator<Item = (u32, String)>) -> Option<Members> {
-    let (mut broker, mut watchdog, mut zygote) = (None, None, None);
+    let (mut broker, mut watchdog, mut spawner, mut zygote) = (None, None, None, None);
     for (pid, name) in names {
         let member = match name.trim_end() {
             "remit-broker" => &mut broker,
             "remit-watchdog" => &mut watchdog,
+            "remit-spawner" => &mut spawner,
             "remit-zygote" => &mut zygote,
             _ => continue,
         };
@@ -90,6 +93,7 @@ fn of_names(warden: u32, names: impl Iterator<Item = (u32, String)>) -> Option<M
         warden,
         broker: broker?,
         watchdog,
+        spawner,
         zygote,
     })
 }
@@ -104,6 +108,7 @@ mod tests {
             (2, "remit-watchdog\n"),
             (3, "remit-broker\n"),
             (4, "sleep\n"),
+            (6, "remit-spawner\n"),
             (5, "remit-broker\n"),
         ];
         let names = |all: &[(u32, &str)]| {
@@ -117,6 +122,7 @@ mod tests {
             warden: 1,
             broker: 3,
             watchdog: Some(2),
+            spawner: Some(6),
             zygote: None,
         };
         assert_eq!(names(&children), Some(members));

@@ -184,6 +184,7 @@ fn copy_programs(to: &Path, broker: &str) -> Result<(), Failure> {
     let own = std::env::current_exe()?;
     for (name, is) in [
         ("remitd", "remitd"),
+        ("remit-spawner", "remit-spawner"),
         ("remit-broker", broker),
         ("remit-compiler", "remit-compiler"),
         ("remit", "remit"),

@@ -65,6 +65,7 @@ pub struct Daemon {
     pub warden: Memory,
     pub broker: Memory,
     pub watchdog: Memory,
+    pub spawner: Memory,
     pub zygote: Memory,
 }
 

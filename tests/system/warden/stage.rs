@@ -78,6 +78,7 @@ impl Stage {
     pub fn set(way: &Way) -> Self {
         let test_dir = TestDir::new();
         let _ = test_dir.program(&way.program);
+        let _ = test_dir.program(&way.program.with_file_name("remit-spawner"));
         let _ = test_dir.program(&built().join("remit-look"));
         let _ = test_dir.program(&built().join("remit-compiler"));
         let fake = test_dir.program(&built().join("fake-broker"));

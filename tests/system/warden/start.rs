@@ -83,7 +83,7 @@ fn second_daemon_is_refused_without_effect_on_first() {
 #[test]
 fn obstacle_is_refused_or_replaced_never_followed() {
     type Case = (&'static str, fn(&Path), Option<i32>);
-    let cases: [Case; 16] = [
+    let cases: [Case; 17] = [
         (
             "state is a link",
             |p| symlink("/tmp", p.join("state")).unwrap(),
@@ -152,6 +152,11 @@ fn obstacle_is_refused_or_replaced_never_followed() {
         (
             "the broker is missing",
             |p| fs::remove_file(p.join("bin/remit-broker")).unwrap(),
+            Some(69),
+        ),
+        (
+            "the spawner is missing",
+            |p| fs::remove_file(p.join("bin/remit-spawner")).unwrap(),
             Some(69),
         ),
         (

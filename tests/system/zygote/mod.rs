@@ -376,12 +376,18 @@ fn a_zygote_is_nobodys_but_the_wardens() {
     let report = a.run(script(&reach)).expect("user A may run");
     assert_eq!(stdout(&report), "end\n", "{report:?}");
     assert_eq!(zygotes(&daemon), [zygote]);
-    let mut odd = Command::new(daemon.program("remitd"));
+    let mut odd = Command::new(daemon.program("remit-spawner"));
     std::os::unix::process::CommandExt::arg0(&mut odd, "remit-zygote");
     user_a().runs(&mut odd);
-    let said = odd.output().expect("remitd can be executed");
+    let said = odd.output().expect("it can be executed");
     assert_eq!(said.status.code(), Some(1), "{said:?}");
     let text = String::from_utf8_lossy(&said.stderr);
+    assert!(text.contains("only remit-spawner starts it"), "{text}");
+    let mut odd = Command::new(daemon.program("remit-spawner"));
+    user_a().runs(&mut odd);
+    let said = odd.output().expect("it can be executed");
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert_eq!(said.status.code(), Some(1), "{text}");
     assert!(text.contains("only remitd starts it"), "{text}");
     daemon.stop();
 }

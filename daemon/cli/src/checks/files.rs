@@ -12,8 +12,9 @@ use crate::checks::file_facts::{FileFacts, FileKind, word};
 use crate::client::configuration::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::render::units;
 
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 7] = [
     REMITD,
+    "/usr/libexec/remit/remit-spawner",
     "/usr/libexec/remit/remit-broker",
     "/usr/libexec/remit/remit-compiler",
     "/usr/libexec/remit/remit-look",

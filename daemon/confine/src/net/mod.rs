@@ -13,12 +13,13 @@ mod relay;
 #[cfg(test)]
 mod tests;
 
-use crate::error::{Doing, Error, Result};
 use crate::steps::seccomp::{self, Program};
 use crate::sys::{self, ForkCall, Handled};
 use crate::{Kernel, spec::layer::EnabledLayers, steps::landlock::fence};
 use netlink::Message;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn6, bind, socket};
+use remit_spawn::{Destination, Network};
+use remit_sys::{Doing, Error, Result};
 use std::{
     ffi::CStr,
     fmt::Write,
@@ -29,27 +30,6 @@ use std::{
 };
 
 pub(crate) use relay::Relay;
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Network {
-    /// Nothing, not even itself.
-    #[default]
-    None,
-    Loopback,
-    /// Itself, and these by TCP.
-    Connect(Vec<Destination>),
-    /// What the host reaches: no network of its own.
-    Host,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
-    /// A name, which the job's `/etc/hosts` will have, or an address as text.
-    pub host: String,
-    /// If a connection to the one that a job chose fails, the others are tried.
-    pub addresses: Vec<IpAddr>,
-    pub port: u16,
-}
 
 const MOST: usize = 64;
 

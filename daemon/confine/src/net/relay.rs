@@ -7,7 +7,6 @@
 
 use super::pair::{self, CHUNK, Pair, Wish};
 use super::{MOST, Net, Target};
-use crate::supervise::watchdog::drop_all_rights;
 use crate::sys::{self, ForkCall};
 use nix::sys::{
     signal::{SigSet, Signal},
@@ -17,6 +16,7 @@ use nix::sys::{
         getsockopt, listen, socket, sockopt,
     },
 };
+use remit_sys::rights::drop_all_rights;
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},

@@ -3,7 +3,6 @@
 pub(crate) mod child;
 pub(crate) mod probes;
 
-use crate::error::{Doing, Error, Result};
 use crate::self_test::child::{BROKEN, UNTRIED, run_child};
 use crate::self_test::probes::{Attempt, NAMESPACES, Outside, Stage, attempts};
 use crate::spawner::direct::{pipe, shared_pages, tmpfs_options};
@@ -13,20 +12,14 @@ use crate::steps::beginning::join;
 use crate::steps::child_env::ChildEnv;
 use crate::steps::private_root::{self, Access, Content, Host, Mount};
 use crate::sys::{self, ForkCall, Pointers};
-use crate::{Cgroup, Layer, Progress, Sandbox, Step, StepReader};
+use crate::{Finding, Layer, Progress, Sandbox, Step, StepReader};
 use nix::poll::{PollFd, PollFlags, poll};
+use remit_sys::{Doing, Error, Result};
 use std::{
     ffi::{CStr, CString},
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub layer: Layer,
-    pub held: bool,
-    pub detail: String,
-}
 
 /// A running self-test. Dropping it kills it.
 #[derive(Debug)]
@@ -42,7 +35,11 @@ pub struct SelfTest {
 
 /// Forks a self-test as `uid`, `gid` (which no job uses meanwhile), with the profile's own limits and groups, in its
 /// own cgroup: kill that after the end. It makes nothing outside its own namespaces.
-pub fn self_test(sandbox: &Sandbox, cgroup: &Cgroup, uid: u32, gid: u32) -> Result<SelfTest> {
+pub fn self_test(
+    sandbox: &Sandbox,
+    cgroup: BorrowedFd<'_>,
+    (uid, gid): (u32, u32),
+) -> Result<SelfTest> {
     if uid == 0 || gid == 0 {
         return Err(Error::refused(
             "cannot test the sandbox",
@@ -133,10 +130,10 @@ pub fn self_test(sandbox: &Sandbox, cgroup: &Cgroup, uid: u32, gid: u32) -> Resu
         )
     };
     let call = sandbox.kernel.fork;
-    let into = Some(cgroup.fd());
+    let into = Some(cgroup);
     let (pid, pidfd) = match call {
         ForkCall::Clone3 => sys::fork(call, into, child),
-        ForkCall::Clone => sys::fork(call, None, || match join(cgroup.fd()) {
+        ForkCall::Clone => sys::fork(call, None, || match join(cgroup) {
             Ok(()) => child(),
             Err(_) => 1,
         }),

@@ -1,71 +1,98 @@
 //! Starts one job: makes its pipes, prepares all that its child needs, and forks.
 
-use crate::error::{Doing, Error, Result};
+use crate::spawner::{Family, protocol};
 use crate::steps::child_env::{ChildEnv, Inherited, arguments_at};
 use crate::steps::{arguments, checklist};
 use crate::sys::{self, ForkCall, Pointers};
-use crate::{Argument, Closing, Limits, Measured, OutputEnd, Sandbox};
+use crate::{Job, Limits, Sandbox};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     unistd::{Gid, Uid, fchown, pipe2},
 };
+use remit_sys::{Doing, Error, Result};
 use std::{
     cell::Cell,
     ffi::{CStr, CString},
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
-
-#[derive(Debug)]
-pub struct Job<'a> {
-    /// The job's own uid, never 0. With a profile's user: that of the processes that serve only this job.
-    pub uid: u32,
-    pub gid: u32,
-    /// Audit login uid of the requester; `None` leaves the warden's.
-    pub loginuid: Option<u32>,
-    pub argv: &'a [CString],
-    pub arguments: &'a [Argument<'a>],
-    /// Absolute directories, searched if `argv[0]` has no `/`.
-    pub path: &'a [CString],
-    pub env: &'a [CString],
-    /// Absolute; opened inside, with the job's identity.
-    pub cwd: &'a CStr,
-    /// `None`: /dev/null. Otherwise a sealed memfd or a pipe, which gives no access to anything else.
-    pub stdin: Option<BorrowedFd<'a>>,
-    /// A sealed memfd that becomes descriptor 3; `argv` names `/proc/self/fd/3`.
-    pub script: Option<BorrowedFd<'a>>,
-    /// Checked inside, just before the exec. The first, if any, is executed, whatever `argv` and `path` name.
-    pub measured: &'a [Measured],
-    pub cgroup: Option<BorrowedFd<'a>>,
-    pub limits: &'a Limits,
-}
 
 /// A child on its way to its exec, or beyond. The descriptors are the read ends, non-blocking and close-on-exec.
 #[derive(Debug)]
 pub struct Spawned {
-    /// Its pid in the warden's namespace; the warden must reap it.
     pub pid: i32,
     pub pidfd: OwnedFd,
-    pub stdout: OutputEnd,
-    pub stderr: OutputEnd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
     pub steps: OwnedFd,
+}
+
+/// A forked child that executes nothing yet. Dropping it ends the child.
+#[derive(Debug)]
+pub struct Held {
+    child: Spawned,
+    gate: Gate,
+}
+
+#[derive(Debug)]
+pub(crate) enum Gate {
+    /// Both ends of the pipe that the child reads.
+    Pipe {
+        ready: OwnedFd,
+        go: OwnedFd,
+    },
+    Socket(OwnedFd),
+}
+
+impl Held {
+    /// Lets the child go on.
+    pub fn start(self) -> Spawned {
+        self.gate.open();
+        self.child
+    }
+
+    /// Gives the child to the process whose it is, and lets it go on. By then this process has no end of its pipes:
+    /// whoever closes the last descriptor of an end can wait for one who holds the pipe's lock, and only an executed
+    /// program can.
+    pub fn hand_over(self, give: impl FnOnce(&Spawned) -> io::Result<()>) -> io::Result<()> {
+        let Held { child, gate } = self;
+        give(&child)?;
+        drop(child);
+        gate.open();
+        Ok(())
+    }
+}
+
+impl Gate {
+    fn open(self) {
+        match self {
+            // A killed child does not read it, but `ready` is open here, too: no EPIPE.
+            Gate::Pipe { ready: _ready, go } => {
+                let _ = sys::write(go.as_fd(), &[1]);
+            }
+            Gate::Socket(socket) => {
+                let _ = protocol::begin(socket.as_fd());
+            }
+        }
+    }
 }
 
 const UNHEARD: i32 = 127;
 /// The fewest descriptors with which a child can take its own steps.
 const LEAST_NOFILE: u64 = 32;
 
-/// Forks the job. Returns when the child exists, not when it executes: read `steps`. `closing` closes its output.
+/// Forks the job. Returns when the child exists, which waits until it may go on.
 /// Refuses uid or gid 0, an empty argv, a relative cwd, a script or secret that is not sealed, a path argument that is
 /// not plain, a hashed file without an absolute name, fewer than 32 descriptors, private directories without a limit,
 /// and a profile's user without a cgroup.
-pub fn spawn(sandbox: &Sandbox, job: &Job<'_>, closing: &Closing) -> Result<Spawned> {
+pub fn spawn(sandbox: &Sandbox, job: &Job<'_>, family: &Family) -> Result<Held> {
     vet(sandbox, job)?;
-    let (pipes, ends) = pipes(sandbox, job, closing)?;
+    let (pipes, ends) = pipes(sandbox, job)?;
     let call = sandbox.kernel.fork;
     let into = job.cgroup.filter(|_| call == ForkCall::Clone3);
     let (ready, go) = pipe2(OFlag::O_CLOEXEC).doing(|| "cannot make a pipe".into())?;
     let go = Cell::new(Some(go));
-    let (pid, pidfd) = with_child_env(sandbox, job, &ends, None, |child_env| {
+    let (pid, pidfd) = with_child_env(sandbox, job, family, &ends, None, |child_env| {
         let child = || {
             // The pipe must end when the parent ends.
             drop(go.take());
@@ -74,19 +101,20 @@ pub fn spawn(sandbox: &Sandbox, job: &Job<'_>, closing: &Closing) -> Result<Spaw
                 _ => UNHEARD,
             }
         };
-        sys::fork(call, into, child).doing(|| "cannot fork".into())
+        family
+            .fork(call, into, child)
+            .doing(|| "cannot fork".into())
     })?;
     // Before the job can execute anything, so before anyone can hold the locks of these pipes.
     drop(ends);
-    if let Some(go) = go.take() {
-        // A killed child does not read it, but `ready` is open here, too: no EPIPE.
-        let _ = sys::write(go.as_fd(), &[1]);
-    }
-    Ok(pipes.into_spawned(pid, pidfd))
+    let go = go
+        .take()
+        .ok_or_else(|| Error::refused("cannot fork", "its pipe is gone"))?;
+    Ok(pipes.held(pid, pidfd, Gate::Pipe { ready, go }))
 }
 
 pub(crate) struct Pipes {
-    output: [OutputEnd; 2],
+    output: [OwnedFd; 2],
     steps: OwnedFd,
 }
 
@@ -99,28 +127,29 @@ impl Pipes {
         self.steps.as_fd()
     }
 
-    pub(crate) fn into_spawned(self, pid: i32, pidfd: OwnedFd) -> Spawned {
+    pub(crate) fn held(self, pid: i32, pidfd: OwnedFd, gate: Gate) -> Held {
         let Pipes {
             output: [stdout, stderr],
             steps,
         } = self;
-        Spawned {
+        let child = Spawned {
             pid,
             pidfd,
             stdout,
             stderr,
             steps,
-        }
+        };
+        Held { child, gate }
     }
 }
 
-pub(crate) fn pipes(sandbox: &Sandbox, job: &Job<'_>, closing: &Closing) -> Result<(Pipes, Ends)> {
+pub(crate) fn pipes(sandbox: &Sandbox, job: &Job<'_>) -> Result<(Pipes, Ends)> {
     let (uid, gid) = sandbox.credentials.user.unwrap_or((job.uid, job.gid));
     let owner = (Uid::from_raw(uid), Gid::from_raw(gid));
     let (stdout, out) = pipe(Some(owner))?;
     let (stderr, err) = pipe(Some(owner))?;
     let (steps, report) = pipe(None)?;
-    let output = [stdout, stderr].map(|end| closing.guard(end));
+    let output = [stdout, stderr];
     Ok((Pipes { output, steps }, [out, err, report]))
 }
 
@@ -128,6 +157,7 @@ pub(crate) fn pipes(sandbox: &Sandbox, job: &Job<'_>, closing: &Closing) -> Resu
 pub(crate) fn with_child_env<T>(
     sandbox: &Sandbox,
     job: &Job<'_>,
+    family: &Family,
     [out, err, report]: &Ends,
     inherited: Option<Inherited<'_>>,
     then: impl FnOnce(&ChildEnv<'_>) -> Result<T>,
@@ -147,7 +177,7 @@ pub(crate) fn with_child_env<T>(
         join_cgroup: job
             .cgroup
             .filter(|_| sandbox.kernel.fork == ForkCall::Clone),
-        parent: std::process::id(),
+        parent: family.pid(),
         has_cgroup: job.cgroup.is_some(),
         tmpfs: tmpfs_options(job.limits, 0o1777, uid, gid)?,
         scratch: tmpfs_options(job.limits, 0o755, uid, gid)?,
@@ -249,7 +279,7 @@ fn candidates(job: &Job<'_>) -> Result<Vec<CString>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cgroups, Kernel, Progress, ReadProfile, Step, StepReader, StrictProfile};
+    use crate::{Cgroups, Kernel, Progress, ReadProfile, Step, StepReader, StrictProfile, probe};
 
     #[test]
     fn without_clone3_a_job_joins_its_cgroup() {
@@ -268,7 +298,7 @@ mod tests {
         };
         let kernel = Kernel {
             fork: ForkCall::Clone,
-            ..Kernel::probe().unwrap()
+            ..probe().unwrap()
         };
         let read = ReadProfile {
             limits,
@@ -302,7 +332,8 @@ mod tests {
                 cgroup: Some(cgroup.fd()),
                 limits: &limits,
             };
-            let spawned = spawn(&sandbox, &job, &Closing::here()).unwrap();
+            let spawned = spawn(&sandbox, &job, &Family::own().unwrap()).unwrap();
+            let spawned = spawned.start();
             sys::wait(spawned.pid, 0).unwrap();
             let Progress::Executed(done) = StepReader::new().read(spawned.steps.as_fd()) else {
                 panic!()

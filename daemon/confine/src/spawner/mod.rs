@@ -1,6 +1,6 @@
-//! The worker: a small process that forks the jobs of one sandbox for the warden.
+//! The worker: a small process that forks the jobs of one sandbox for the spawner.
 //!
-//! It is the warden's own program, executed again: so it holds none of the warden's memory, and a fork has little to
+//! It is the spawner's own program, executed again: so it holds none of the spawner's memory, and a fork has little to
 //! copy. It has the half of the filter that costs most. For each job it makes an unused mount namespace (`mount_ns`), if
 //! possible with a pre-forked child in it (`early`). For `strict` jobs that is a monitor with an init in all
 //! namespaces, and a child of it that waits in the job's own root (`preforked_strict`). A child needs only what is its own:
@@ -8,15 +8,15 @@
 //! warden reaps them.
 //!
 //! Nothing of a job returns to the worker. A job leaves only freed memory for the next one, and an exec discards that.
-//! The worker is root, and reads only the warden's messages. When the warden dies, it ends all jobs, as the watchdog
+//! The worker is root, and reads only the spawner's messages. When the warden dies, it ends all jobs, as the watchdog
 //! does, and then itself.
 
 pub(crate) mod direct;
+pub(crate) mod family;
 pub(crate) mod mount_ns;
 mod pool;
 pub(crate) mod preforked;
 pub(crate) mod protocol;
-pub(crate) mod service;
 pub(crate) mod shutdown;
 pub(crate) mod template_process;
 mod waiting;
@@ -29,18 +29,21 @@ pub use crate::spawner::worker::{is_worker, serve};
 pub use pool::Workers;
 pub use waiting::PreforkedChild;
 
-use crate::error::{Doing, Error, Result};
-use crate::spawner::direct::{pipes, vet};
-use crate::spawner::protocol::{Order, Request, Setup, WorkerReply};
-use crate::spawner::shutdown::{end, reap_unreported, watched};
+use crate::spawner::direct::{Gate, pipes, vet};
+pub use crate::spawner::family::Family;
+use crate::spawner::protocol::{Request, Setup, WorkerReply};
+pub use crate::spawner::shutdown::gone;
+use crate::spawner::shutdown::{end, leave_unreported, watched};
 use crate::spec::compiled::Base;
 use crate::spec::recipe::Recipe;
 use crate::sys::{self, Pointers};
-use crate::{Closing, Job, Sandbox, Spawned, Switch, spec::kernel};
+use crate::{Held, Job, Sandbox};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::socket::{MsgFlags, recv};
 use nix::unistd::pipe2;
+use remit_spawn::Order;
+use remit_sys::{Doing, Error, Result, fork_call};
 use std::{
     cell::Cell,
     ffi::CStr,
@@ -58,7 +61,7 @@ pub(crate) const MOUNTS_CHANGED: i32 = 126;
 /// Timeout for an answer, in seconds: a fork takes a tenth of a millisecond.
 const PATIENCE_S: i64 = 1;
 
-/// A worker, as the warden sees it. Dropping it kills and reaps it, but not its pre-forked children.
+/// A worker, as the spawner sees it. Dropping it kills it, but not its pre-forked children.
 #[derive(Debug)]
 pub(crate) struct WorkerHandle {
     process: Rc<Process>,
@@ -98,16 +101,17 @@ pub(crate) enum Failed {
 impl WorkerHandle {
     pub(crate) fn start(
         program: BorrowedFd<'_>,
-        switch: &Switch,
+        family: &Family,
+        switch: BorrowedFd<'_>,
         recipe: &Recipe,
     ) -> Result<WorkerHandle> {
         let doing = || "cannot start a worker".into();
         let (own_end, worker_end) = protocol::pair(PATIENCE_S).doing(doing)?;
-        let warden = sys::pidfd_open(std::process::id() as i32).doing(doing)?;
+        let warden = family.pidfd();
         let argv = [NAME.to_owned()];
         let (argv, env) = (Pointers::new(&argv), Pointers::new(&[]));
         let child = || {
-            let error = match renumber(worker_end.as_fd(), program, warden.as_fd()) {
+            let error = match renumber(worker_end.as_fd(), program, warden) {
                 Ok(program) => sys::execve_open(program, &argv, &env),
                 Err(error) => error,
             };
@@ -115,7 +119,7 @@ impl WorkerHandle {
             let _ = sys::write(sys::borrowed(2), text.as_bytes());
             127
         };
-        let (pid, pidfd) = sys::fork(kernel::fork_call()?, None, child).doing(doing)?;
+        let (pid, pidfd) = family.fork(fork_call()?, None, child).doing(doing)?;
         let process = Process {
             recipe: recipe.clone(),
             pid,
@@ -128,7 +132,7 @@ impl WorkerHandle {
             ready: Cell::new(false),
         };
         let setup = Setup::new(recipe);
-        protocol::send(worker.socket(), &setup, &[warden.as_fd(), switch.as_fd()]).doing(doing)?;
+        protocol::send(worker.socket(), &setup, &[warden, switch]).doing(doing)?;
         Ok(worker)
     }
 
@@ -169,8 +173,7 @@ impl WorkerHandle {
         &self,
         sandbox: &Sandbox,
         job: &Job<'_>,
-        closing: &Closing,
-    ) -> Option<std::result::Result<Spawned, Failed>> {
+    ) -> Option<std::result::Result<Held, Failed>> {
         // Its jobs have their own namespaces: they are pre-forked or not forked at all.
         if matches!(sandbox.base, Base::Strict(_)) {
             return None;
@@ -178,8 +181,8 @@ impl WorkerHandle {
         if vet(sandbox, job).is_err() {
             return Some(Err(Failed::Fork));
         }
-        let order = Order::new(sandbox, job)?;
-        Some(self.ask(sandbox, job, order, closing))
+        let order = protocol::plain(sandbox, job)?;
+        Some(self.ask(sandbox, job, order))
     }
 
     /// Requests a pre-forked child for a job's cgroup, uid and gid. Does not wait for it.
@@ -212,9 +215,8 @@ impl WorkerHandle {
         sandbox: &Sandbox,
         job: &Job<'_>,
         order: Order,
-        closing: &Closing,
-    ) -> std::result::Result<Spawned, Failed> {
-        let (pipes, ends) = pipes(sandbox, job, closing).map_err(|_| Failed::Fork)?;
+    ) -> std::result::Result<Held, Failed> {
+        let (pipes, ends) = pipes(sandbox, job).map_err(|_| Failed::Fork)?;
         // The child continues after a byte in it, whatever has become of the worker, and exits at its end.
         let (ready, go) = pipe2(OFlag::O_CLOEXEC).map_err(|_| Failed::Fork)?;
         let mut fds = protocol::beside(&ends, job);
@@ -227,11 +229,7 @@ impl WorkerHandle {
         drop(ends);
         match answer {
             Ok(WorkerReply::Forked(pid)) => match watched(pid) {
-                Ok(pidfd) => {
-                    // A killed child does not read it, but `ready` is open here, too: no EPIPE.
-                    let _ = sys::write(go.as_fd(), &[1]);
-                    Ok(pipes.into_spawned(pid, pidfd))
-                }
+                Ok(pidfd) => Ok(pipes.held(pid, pidfd, Gate::Pipe { ready, go })),
                 Err(source) => {
                     let doing = "cannot watch a job, which was killed".into();
                     Err(Failed::Killed(Error::Call { doing, source }))
@@ -241,7 +239,7 @@ impl WorkerHandle {
             other => {
                 self.process.end();
                 drop(go);
-                reap_unreported(pipes.steps());
+                leave_unreported(pipes.steps());
                 let nonsense = || io::ErrorKind::InvalidData.into();
                 Err(Failed::Gone(other.err().unwrap_or_else(nonsense)))
             }

@@ -1,12 +1,12 @@
-//! The workers of a warden. Without one, the warden forks jobs itself, as safely but slower.
+//! The workers of a spawner. Without one, the spawner forks jobs itself, as safely but slower.
 
 use super::Failed;
 use super::PreforkedChild;
 use super::WorkerHandle;
-use crate::error::Doing;
-use crate::spawner::shutdown;
+use crate::spawner::Family;
 use crate::sys;
-use crate::{Closing, Job, Result, Sandbox, Spawned, Switch, spawn};
+use crate::{Held, Job, Result, Sandbox, spawn};
+use remit_sys::Doing;
 use std::{
     cell::{Cell, RefCell},
     io,
@@ -24,7 +24,7 @@ pub struct Workers {
     /// This program, as it was started, whatever becomes of its file.
     program: OwnedFd,
     host: OwnedFd,
-    closing: Closing,
+    family: Family,
     all: RefCell<Vec<WorkerHandle>>,
     lost: Cell<Option<Instant>>,
     why: RefCell<Option<io::Error>>,
@@ -32,7 +32,7 @@ pub struct Workers {
 
 impl Workers {
     /// Makes workers of this very program, whose `main` must begin with [`asked_for`](super::is_worker).
-    pub fn of_this_program(closing: Closing) -> Result<Workers> {
+    pub fn of_this_program(family: Family) -> Result<Workers> {
         let program = sys::open(c"/proc/self/exe", libc::O_PATH)
             .doing(|| "cannot open '/proc/self/exe'".into())?;
         let host = sys::open(c"/proc/self/ns/mnt", libc::O_RDONLY)
@@ -40,7 +40,7 @@ impl Workers {
         Ok(Workers {
             program,
             host,
-            closing,
+            family,
             all: RefCell::default(),
             lost: Cell::default(),
             why: RefCell::default(),
@@ -49,11 +49,11 @@ impl Workers {
 
     /// Starts a worker for the jobs of `sandbox`, if workers can serve it, and waits some milliseconds until it is
     /// ready. Without a worker jobs are forked all the same.
-    pub fn warm(&self, sandbox: &Sandbox, switch: &Switch) -> Result<()> {
+    pub fn warm(&self, sandbox: &Sandbox, switch: BorrowedFd<'_>) -> Result<()> {
         let Some(recipe) = &sandbox.recipe else {
             return Ok(());
         };
-        let worker = WorkerHandle::start(self.program.as_fd(), switch, recipe)?;
+        let worker = WorkerHandle::start(self.program.as_fd(), &self.family, switch, recipe)?;
         worker
             .wait_ready()
             .doing(|| "a worker does not become ready".into())?;
@@ -65,17 +65,16 @@ impl Workers {
     pub fn spawn(
         &self,
         sandbox: &Sandbox,
-        switch: &Switch,
+        switch: BorrowedFd<'_>,
         job: &Job<'_>,
         waiting: Option<PreforkedChild>,
-    ) -> Result<Spawned> {
-        shutdown::reap_late(Duration::ZERO);
+    ) -> Result<Held> {
         let host = self.host.as_fd();
-        match waiting.and_then(|child| child.become_job(host, sandbox, job, &self.closing)) {
-            Some(spawned) => Ok(spawned),
+        match waiting.and_then(|child| child.become_job(host, sandbox, job)) {
+            Some(held) => Ok(held),
             None => self
                 .try_worker(sandbox, switch, job)
-                .unwrap_or_else(|| spawn(sandbox, job, &self.closing)),
+                .unwrap_or_else(|| spawn(sandbox, job, &self.family)),
         }
     }
 
@@ -106,9 +105,12 @@ impl Workers {
         self.all.borrow_mut().retain(serves);
     }
 
-    pub fn end(&self, patience: Duration) {
+    pub fn end(&self) {
         self.all.borrow_mut().clear();
-        shutdown::reap_late(patience);
+    }
+
+    pub fn family(&self) -> &Family {
+        &self.family
     }
 
     /// Returns why a worker was lost since the last call.
@@ -124,9 +126,9 @@ impl Workers {
     fn try_worker(
         &self,
         sandbox: &Sandbox,
-        switch: &Switch,
+        switch: BorrowedFd<'_>,
         job: &Job<'_>,
-    ) -> Option<Result<Spawned>> {
+    ) -> Option<Result<Held>> {
         let recipe = sandbox.recipe.as_ref()?;
         let mut all = self.all.borrow_mut();
         let Some(at) = all.iter().position(|worker| worker.serves(sandbox)) else {
@@ -134,7 +136,7 @@ impl Workers {
             if early {
                 return None;
             }
-            match WorkerHandle::start(self.program.as_fd(), switch, recipe) {
+            match WorkerHandle::start(self.program.as_fd(), &self.family, switch, recipe) {
                 Ok(worker) => {
                     if all.len() >= MOST {
                         all.remove(0);
@@ -148,13 +150,13 @@ impl Workers {
         let worker = all.get(at)?;
         let spawned = match worker.is_ready() {
             Ok(false) => return None,
-            Ok(true) => worker.spawn(sandbox, job, &self.closing)?,
+            Ok(true) => worker.spawn(sandbox, job)?,
             Err(error) => Err(Failed::Gone(error)),
         };
         match spawned {
             Ok(spawned) => Some(Ok(spawned)),
             Err(Failed::Killed(error)) => Some(Err(error)),
-            // If the job itself is wrong, the warden finds that out, too.
+            // If the job itself is wrong, the direct fork finds that out, too.
             Err(Failed::Fork) => None,
             Err(Failed::Gone(error)) => {
                 all.remove(at);

@@ -5,13 +5,13 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
-use super::{MOUNTS_CHANGED, NO_JOB};
+use super::{Family, MOUNTS_CHANGED, NO_JOB};
+use crate::Layer;
 use crate::spawner::direct::{shared_pages, tmpfs_options, vet, with_child_env};
 use crate::spawner::mount_ns::{HostMounts, JobMountNs};
-use crate::spawner::protocol::{self, Order};
+use crate::spawner::protocol;
 use crate::spawner::template_process::Forker;
 use crate::spec::compiled::{Base, Strict};
-use crate::spec::layer::Layer;
 use crate::steps::checklist::{self, new_keyring, new_network};
 use crate::steps::child_env::{ChildEnv, Inherited};
 use crate::steps::private_root::{self, Mount, Seen};
@@ -19,6 +19,7 @@ use crate::steps::report::{Failure, Fault, StepLog};
 use crate::supervise::pidns_monitor::{Go, Monitor};
 use crate::sys::{self, Propagation};
 use crate::{Sandbox, Step, Why};
+use remit_spawn::Order;
 
 const USUAL: usize = 16 << 10;
 
@@ -26,6 +27,7 @@ pub(super) struct EarlyChild<'a> {
     pub(super) forker: &'a Forker<'a>,
     pub(super) host_mounts: &'a HostMounts,
     pub(super) socket: BorrowedFd<'a>,
+    pub(super) family: &'a Family,
     /// Descriptors of the worker that must not stay open here while the child waits.
     pub(super) foreign: &'a [BorrowedFd<'a>],
 }
@@ -34,7 +36,7 @@ impl EarlyChild<'_> {
     pub(super) fn live_in(&self, mount_ns: &JobMountNs) -> i32 {
         let closed = self.report_and_begin().and_then(|()| {
             let loginuid = self.forker.confine_in_advance(self.host_mounts, mount_ns)?;
-            // The warden cuts the namespace off when the job comes: no process in it can any more.
+            // The spawner cuts the namespace off when the job comes: no process in it can any more.
             protocol::say_hello(self.socket, mount_ns.namespace())?;
             Ok(loginuid)
         });
@@ -64,7 +66,7 @@ impl EarlyChild<'_> {
     }
 
     fn report_and_begin(&self) -> io::Result<()> {
-        // First, so that the warden knows which process to reap, whatever becomes of it.
+        // First, so that the spawner knows which process to leave to the warden, whatever becomes of it.
         sys::write(self.socket, &[1])?;
         for fd in self.foreign {
             sys::close_one(fd.as_raw_fd());
@@ -85,10 +87,13 @@ impl EarlyChild<'_> {
         let Ok(Some((order, fds))) = received else {
             return NO_JOB;
         };
-        let Some((ends, rest)) = order.parts(fds) else {
+        let Some((ends, rest)) = protocol::parts(fds) else {
             return NO_JOB;
         };
-        let job = order.job(&rest);
+        let Some(with_fds) = order.with(&rest) else {
+            return NO_JOB;
+        };
+        let job = with_fds.job();
         let sandbox = self.forker.sandbox;
         let inherited = match check((job.uid, job.gid)) {
             Ok(inherited) => inherited,
@@ -98,14 +103,14 @@ impl EarlyChild<'_> {
                 return NO_JOB;
             }
         };
-        // The warden has closed its copies of the pipes by then.
+        // The spawner has closed its copies of the pipes by then.
         if vet(sandbox, &job).is_err() || !protocol::may_begin(self.socket) {
             return NO_JOB;
         }
         let never = |child_env: &ChildEnv<'_>| -> crate::Result<i32> {
             sys::exit(checklist::run(child_env))
         };
-        with_child_env(sandbox, &job, &ends, Some(inherited), never).unwrap_or(NO_JOB)
+        with_child_env(sandbox, &job, self.family, &ends, Some(inherited), never).unwrap_or(NO_JOB)
     }
 }
 

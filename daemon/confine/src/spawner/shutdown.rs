@@ -1,13 +1,12 @@
-//! Ends workers and what they have forked. All are children of this process, and nobody else reaps them.
+//! Ends workers and what they have forked. Only their parent reaps them: see [`gone`].
 
-use crate::steps::{UNREPORTED, UNREPORTED_LEN};
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_spawn::{UNREPORTED, UNREPORTED_LEN};
 use std::{
     cell::RefCell,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    time::{Duration, Instant},
+    os::fd::{BorrowedFd, OwnedFd},
 };
 
 /// Milliseconds in which a killed process must end, before it is left to end by itself.
@@ -16,50 +15,38 @@ const ENDING_MS: u16 = 100;
 const UNREPORTED_MS: u16 = 1000;
 
 thread_local! {
-    /// Processes that took longer to end: on a busy machine a mount namespace may.
-    static LATE: RefCell<Vec<(i32, OwnedFd)>> = const { RefCell::new(Vec::new()) };
+    static GONE: RefCell<Vec<i32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Kills a child and reaps it; one that hangs in the kernel is reaped [later](reap_late).
+/// Returns the children that were ended since the last call, for their parent to reap. A few may not have ended yet.
+pub fn gone() -> Vec<i32> {
+    GONE.take()
+}
+
+/// Leaves a child, which has ended or is ending, to its parent.
+pub(crate) fn leave(pid: i32) {
+    GONE.with_borrow_mut(|gone| gone.push(pid));
+}
+
+/// Kills a child, and waits a moment for its end.
 pub(super) fn end(pid: i32, pidfd: BorrowedFd<'_>) {
     let _ = sys::pidfd_send_signal(pidfd, libc::SIGKILL);
-    let _ = poll(
-        &mut [PollFd::new(pidfd, PollFlags::POLLIN)],
-        PollTimeout::from(ENDING_MS),
-    );
-    if sys::reap(pid).is_none()
-        && let Ok(pidfd) = pidfd.try_clone_to_owned()
-    {
-        LATE.with_borrow_mut(|late| late.push((pid, pidfd)));
-    }
-}
-
-pub(super) fn reap_late(patience: Duration) {
-    let end = Instant::now() + patience;
-    LATE.with_borrow_mut(|late| {
-        late.retain(|(pid, pidfd)| {
-            let left = end.saturating_duration_since(Instant::now());
-            let mut ended = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(
-                &mut ended,
-                PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO),
-            );
-            sys::reap(*pid).is_none()
-        });
-    });
+    let mut ended = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    let _ = poll(&mut ended, PollTimeout::from(ENDING_MS));
+    leave(pid);
 }
 
 pub(super) fn watched(pid: i32) -> io::Result<OwnedFd> {
     sys::pidfd_open(pid).inspect_err(|_| {
-        // Our own child, which nobody else reaps: so the number is still its own.
+        // A child that nobody has reaped: so the number is still its own.
         let _ = sys::kill(pid, libc::SIGKILL);
-        let _ = sys::wait(pid, 0);
+        leave(pid);
     })
 }
 
-/// Reaps the child that a worker has forked but not reported before it ended, if there is one. The child writes its
-/// pid to the step pipe, whose other end only it has, and exits.
-pub(super) fn reap_unreported(steps: BorrowedFd<'_>) {
+/// Leaves the child that a worker has forked but not reported before it ended, if there is one, to its parent. The child
+/// writes its pid to the step pipe, whose other end only it has, and exits.
+pub(super) fn leave_unreported(steps: BorrowedFd<'_>) {
     let mut said = [0; UNREPORTED_LEN];
     let mut wait = [PollFd::new(steps, PollFlags::POLLIN)];
     let length = match poll(&mut wait, UNREPORTED_MS) {
@@ -71,6 +58,6 @@ pub(super) fn reap_unreported(steps: BorrowedFd<'_>) {
     };
     let pid = str::from_utf8(pid).ok().and_then(|pid| pid.parse().ok());
     if let Some(pid) = pid.filter(|pid: &i32| *pid > 1) {
-        let _ = sys::wait(pid, 0);
+        leave(pid);
     }
 }

@@ -1,9 +1,9 @@
 //! Prepares what is the same for all jobs before any is forked: once by a worker, or by a self-test that imitates one.
 
+use crate::Layer;
 use crate::spawner::direct::tmpfs_options;
 use crate::spawner::mount_ns::{HostMounts, JobMountNs};
 use crate::spec::compiled::Base;
-use crate::spec::layer::Layer;
 use crate::steps::beginning::FIRST_TO_GO;
 use crate::steps::checklist;
 use crate::steps::child_env::{Inherited, ProcAccess};

@@ -1,16 +1,15 @@
-//! A pre-forked child, as the warden sees it.
+//! A pre-forked child, as the spawner sees it.
 
 use super::Process;
 use super::watched;
-use crate::spawner::direct::{pipes, vet};
+use crate::spawner::direct::{Gate, pipes, vet};
 use crate::spawner::mount_ns::Changes;
-use crate::spawner::protocol::{self, Order, Request};
+use crate::spawner::protocol::{self, Request};
 use crate::spawner::shutdown::end;
 use crate::spec::compiled::Base;
 use crate::sys::{self, Propagation};
-use crate::{Closing, Job, Sandbox, Spawned};
+use crate::{Held, Job, Sandbox};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, setsockopt, sockopt};
 use std::{
     io::{self, IoSliceMut},
@@ -86,22 +85,6 @@ impl PreforkedChild {
         }
     }
 
-    pub fn has_ended(&self) -> bool {
-        self.hears(PollFlags::empty(), PollTimeout::ZERO)
-    }
-
-    pub fn wait(&self) {
-        let patience = PollTimeout::try_from(PATIENCE_S * 1000);
-        self.hears(PollFlags::POLLIN, patience.unwrap_or(PollTimeout::ZERO));
-    }
-
-    fn hears(&self, events: PollFlags, patience: PollTimeout) -> bool {
-        let Some(socket) = self.socket() else {
-            return true;
-        };
-        poll(&mut [PollFd::new(socket, events)], patience).is_ok_and(|heard| heard > 0)
-    }
-
     /// Makes the child the job, which must be the one of its cgroup. `host` is the namespace that this process is in.
     /// `None`: the job does not fit, the child is not ready, or its namespace is not the host's tree as that is now.
     /// Then nothing ran, and the child has ended.
@@ -110,11 +93,10 @@ impl PreforkedChild {
         host: BorrowedFd<'_>,
         sandbox: &Sandbox,
         job: &Job<'_>,
-        closing: &Closing,
-    ) -> Option<Spawned> {
+    ) -> Option<Held> {
         let fits = self.serves(sandbox) && self.own == (job.uid, job.gid);
         (fits && vet(sandbox, job).is_ok()).then_some(())?;
-        let order = Order::new(sandbox, job)?;
+        let order = protocol::plain(sandbox, job)?;
         let mount_ns = self.ready()?.mount_ns.take();
         // A `strict` child is in no such namespace, and has cut itself off.
         if matches!(sandbox.base, Base::Read(_)) {
@@ -123,7 +105,7 @@ impl PreforkedChild {
             (!self.changes.any().ok()?).then_some(())?;
         }
         let ready = self.ready()?;
-        let (pipes, ends) = pipes(sandbox, job, closing).ok()?;
+        let (pipes, ends) = pipes(sandbox, job).ok()?;
         let fds = protocol::beside(&ends, job);
         protocol::send(ready.socket.as_fd(), &order, &fds).ok()?;
         // Before it can execute anything, so before anyone can hold the locks of these pipes.
@@ -132,10 +114,7 @@ impl PreforkedChild {
         match std::mem::replace(&mut self.child, Child::None) {
             Child::Ready(Ready {
                 socket, pid, pidfd, ..
-            }) => {
-                let _ = protocol::begin(socket.as_fd());
-                Some(pipes.into_spawned(pid, pidfd))
-            }
+            }) => Some(pipes.held(pid, pidfd, Gate::Socket(socket))),
             Child::Requested(_) | Child::None => None,
         }
     }

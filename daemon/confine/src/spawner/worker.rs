@@ -1,17 +1,18 @@
 //! The worker's own life: it sets itself up, makes a mount namespace, forks a job into it, and makes the next one.
 
-use super::{Forker, NAME, SOCKET};
-use crate::error::{Doing, Error, Result};
+use super::{Family, Forker, NAME, SOCKET};
 use crate::spawner::direct::{vet, with_child_env};
 use crate::spawner::mount_ns::{Changes, HostMounts, JobMountNs};
 use crate::spawner::preforked::{EarlyChild, PreforkedStrict};
-use crate::spawner::protocol::{self, Order, Request, Setup, WorkerReply};
+use crate::spawner::protocol::{self, Request, Setup, WorkerReply};
 use crate::steps::checklist;
 use crate::steps::report::Fault;
 use crate::supervise::watchdog;
-use crate::sys::{self, ForkCall, Parent};
+use crate::sys::{self, ForkCall};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_spawn::Order;
+use remit_sys::{Doing, Error, Result};
 use std::{
     collections::VecDeque,
     io,
@@ -43,17 +44,20 @@ fn try_serve() -> Result<()> {
     let refused = |why: &str| Error::refused("cannot be a worker", why.to_owned());
     // If somebody else has executed this program, the number is nobody's.
     if !protocol::is_socket(sys::borrowed(SOCKET)) {
-        return Err(refused("it has no socket: only remitd starts it"));
+        return Err(refused("it has no socket: only remit-spawner starts it"));
     }
     let socket = sys::owned(SOCKET);
     let first = protocol::receive::<Setup>(socket.as_fd());
     let Ok(Some((setup, fds))) = first else {
-        return Err(refused("it has no recipe: only remitd starts it"));
+        return Err(refused("it has no recipe: only remit-spawner starts it"));
     };
     let Ok([warden, switch]) = <[OwnedFd; 2]>::try_from(fds) else {
         return Err(refused("it has no descriptor of the kill switch"));
     };
-    let guard = Guard { warden, switch };
+    let guard = Guard {
+        family: Family::of_parent(warden),
+        switch,
+    };
     let sandbox = setup.recipe.sandbox()?;
     let forker = Forker::new(&sandbox)?;
     let looking = || "cannot look at the host's mounts".into();
@@ -81,8 +85,8 @@ fn try_serve() -> Result<()> {
         left: Vec::new(),
     };
     let ran = worker.run();
-    // The warden's socket closes, and writes to it fail, before its pidfd reports its end.
-    if sys::wait_readable(guard.warden.as_fd(), Some(ENDING_MS)) {
+    // When the warden dies, the spawner's socket may close, and writes to it fail, before the warden's pidfd reports it.
+    if sys::wait_readable(guard.family.pidfd(), Some(ENDING_MS)) {
         guard.pull();
         return Ok(());
     }
@@ -90,7 +94,7 @@ fn try_serve() -> Result<()> {
 }
 
 struct Guard {
-    warden: OwnedFd,
+    family: Family,
     switch: OwnedFd,
 }
 
@@ -151,7 +155,7 @@ impl Worker<'_> {
         let mut fds = [
             PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.moved.as_fd(), PollFlags::POLLPRI),
-            PollFd::new(self.guard.warden.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.guard.family.pidfd(), PollFlags::POLLIN),
         ];
         let patience = match self.left.is_empty() {
             false => PollTimeout::from(KEPT_MS),
@@ -209,19 +213,18 @@ impl Worker<'_> {
         // A `strict` child itself asks if the host's tree has changed; for others the warden asks.
         let strict = self.forker.is_strict().then(HostMounts::here).transpose()?;
         let host_mounts = strict.as_ref().unwrap_or(&self.host_mounts);
-        let always = [&self.socket, &self.guard.warden, &self.guard.switch];
-        let own_fds = self.waiting.iter().chain(&self.left).chain(always);
-        let foreign: Vec<_> = own_fds.map(AsFd::as_fd).chain(cgroup).collect();
+        let Guard { family, switch } = self.guard;
+        let always = [self.socket.as_fd(), family.pidfd(), switch.as_fd()];
+        let own_fds = self.waiting.iter().chain(&self.left).map(AsFd::as_fd);
+        let foreign: Vec<_> = own_fds.chain(always).chain(cgroup).collect();
         let early = EarlyChild {
             forker: &self.forker,
             host_mounts,
             socket: socket.as_fd(),
+            family,
             foreign: &foreign,
         };
-        let fork = |child: &dyn Fn() -> i32| {
-            let (call, parent) = (ForkCall::Clone3, Parent::Callers);
-            sys::fork_as(call, cgroup, parent, child)
-        };
+        let fork = |child: &dyn Fn() -> i32| family.fork(ForkCall::Clone3, cgroup, child);
         if self.forker.is_strict() {
             let strict = PreforkedStrict::new(&self.forker, host_mounts, own, None)?;
             if !strict.may_wait()? {
@@ -261,16 +264,18 @@ impl Worker<'_> {
     fn fork(&self, mount_ns: &JobMountNs, order: &Order, mut fds: Vec<OwnedFd>) -> io::Result<i32> {
         let malformed = || io::Error::from_raw_os_error(libc::EBADMSG);
         let ready = fds.pop().ok_or_else(malformed)?;
-        let (ends, rest) = order.parts(fds).ok_or_else(malformed)?;
-        let job = order.job(&rest);
-        let sandbox = self.forker.sandbox;
+        let (ends, rest) = protocol::parts(fds).ok_or_else(malformed)?;
+        let with_fds = order.with(&rest).ok_or_else(malformed)?;
+        let job = with_fds.job();
+        let (sandbox, family) = (self.forker.sandbox, &self.guard.family);
         vet(sandbox, &job).map_err(|_| malformed())?;
         let inherited =
             self.forker
                 .inherited(&self.host_mounts, mount_ns.ruleset(), Some(ready.as_fd()));
-        let forked = with_child_env(sandbox, &job, &ends, Some(inherited), |child_env| {
+        let forked = with_child_env(sandbox, &job, family, &ends, Some(inherited), |child_env| {
             let child = || checklist::run(child_env);
-            sys::fork_as(ForkCall::Clone3, job.cgroup, Parent::Callers, child)
+            family
+                .fork(ForkCall::Clone3, job.cgroup, child)
                 .doing(|| "cannot fork a job".into())
         });
         let (pid, _pidfd) = forked

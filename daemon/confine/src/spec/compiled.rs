@@ -1,17 +1,16 @@
 //! A profile, compiled once for all its jobs.
 
-use crate::net::{Net, Network};
+use crate::net::Net;
 use crate::spec::layer::EnabledLayers;
-use crate::spec::limits::{Ceilings, Clamped, Limits};
+use crate::spec::limits::own_ceilings;
 use crate::spec::overmounts::{self, Overmounts};
-use crate::spec::profile::{HostProfile, ReadProfile, StrictProfile};
 use crate::spec::recipe::Recipe;
 use crate::steps::landlock::{Fence, fence};
 use crate::steps::private_root::{Root, plan_root};
 use crate::steps::seccomp::{self, AuditedFilter, Class, Program};
 use crate::supervise::pidns_monitor::{Filters, PROCESSES};
-use crate::{Error, Kernel, Result, sys};
-use std::path::Path;
+use crate::{Error, HostProfile, Kernel, Limits, Network, ReadProfile, Result, StrictProfile, sys};
+use remit_spawn::{Ceilings, Credentials, Description};
 
 /// Landlock's first ABI that blocks abstract Unix sockets of other processes.
 const SCOPE_ABI: u32 = 6;
@@ -55,22 +54,13 @@ pub(crate) struct Strict {
     pub(crate) filters: Filters,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Credentials {
-    pub(crate) user: Option<(u32, u32)>,
-    pub(crate) groups: Vec<u32>,
-    pub(crate) capabilities: u64,
-}
-
-impl Credentials {
-    /// Returns the user other than root that may redirect a path: the job's `uid`. Returns 0 for a user of the host
-    /// that has more rights in a job than outside: it would get what only the job may have.
-    pub(crate) fn trusted(&self, uid: u32) -> u32 {
-        let gains = self.capabilities != 0 || !self.groups.is_empty();
-        match self.user.is_some() && gains {
-            true => 0,
-            false => uid,
-        }
+/// Returns the user other than root that may redirect a path: the job's `uid`. Returns 0 for a user of the host that has
+/// more rights in a job than outside: it would get what only the job may have.
+pub(crate) fn trusted(credentials: &Credentials, uid: u32) -> u32 {
+    let gains = credentials.capabilities != 0 || !credentials.groups.is_empty();
+    match credentials.user.is_some() && gains {
+        true => 0,
+        false => uid,
     }
 }
 
@@ -131,7 +121,7 @@ impl Sandbox {
             reported: None,
             fence: None,
             limits: profile.limits,
-            ceilings: Ceilings::own()?,
+            ceilings: own_ceilings()?,
             kernel: kernel.clone(),
             recipe: None,
         })
@@ -166,7 +156,7 @@ impl Sandbox {
                 false => fence,
             }),
             limits: profile.limits,
-            ceilings: Ceilings::own()?,
+            ceilings: own_ceilings()?,
             kernel: kernel.clone(),
             recipe: None,
         };
@@ -236,24 +226,26 @@ impl Sandbox {
             reported: None,
             fence: fence(kernel.landlock_abi, layers).map(Fence::without_network),
             limits,
-            ceilings: Ceilings::own()?,
+            ceilings: own_ceilings()?,
             kernel: kernel.clone(),
             recipe: None,
         })
     }
 
-    pub fn identity(&self, own: u32) -> (u32, u32, &[u32], u64) {
-        let (uid, gid) = self.credentials.user.unwrap_or((own, own));
-        (
-            uid,
-            gid,
-            &self.credentials.groups,
-            self.credentials.capabilities,
-        )
-    }
-
-    pub fn can_wait(&self) -> bool {
-        self.recipe.is_some()
+    /// Returns what the warden needs to know of it.
+    pub fn description(&self) -> Description {
+        let mounts = match &self.base {
+            Base::Strict(strict) => strict.root.mounts.as_slice(),
+            Base::Read(overmounts) => &overmounts.listed,
+            Base::Host => &[],
+        };
+        Description {
+            credentials: self.credentials.clone(),
+            can_wait: self.recipe.is_some(),
+            attendants: self.attendants(),
+            paths: mounts.iter().map(|mount| mount.name.clone()).collect(),
+            ceilings: self.ceilings.clone(),
+        }
     }
 
     fn with_recipe(self) -> Sandbox {
@@ -280,20 +272,8 @@ impl Sandbox {
         }
     }
 
-    /// Returns the profile's path for `Progress::Failed::at` of `Step::Root` and `Step::Mounts`.
-    pub fn path(&self, at: u16) -> Option<&Path> {
-        match &self.base {
-            Base::Strict(strict) => strict.root.path(at),
-            Base::Read(overmounts) => {
-                let listed = overmounts.listed.get(usize::from(at));
-                listed.map(|mount| mount.name.as_path())
-            }
-            Base::Host => None,
-        }
-    }
-
     /// Returns how many processes serve each job in addition to its own. They count among the tasks of its cgroup.
-    pub fn attendants(&self) -> u64 {
+    pub(crate) fn attendants(&self) -> u64 {
         match self.base {
             Base::Strict(_) => PROCESSES,
             Base::Read(_) | Base::Host => 0,
@@ -317,10 +297,5 @@ impl Sandbox {
             fsize,
             ..*limits
         }
-    }
-
-    /// Returns those of `limits` that this process's own hard limits lower. To be reported with the result.
-    pub fn clamped(&self, limits: &Limits) -> Vec<Clamped> {
-        self.ceilings.clamped(limits)
     }
 }

@@ -1,62 +1,34 @@
 //! Probes the features of this kernel by trying each of them.
 
-use crate::error::{Doing, Error, Result};
 use crate::spec::layer::EnabledLayers;
 use crate::steps::landlock::fence;
 use crate::sys::{self, ForkCall};
-use std::{io, path::Path, sync::OnceLock};
+use remit_spawn::Kernel;
+use remit_sys::fork_call;
+use remit_sys::{Doing, Error, Result};
+use std::{io, path::Path};
 
-#[derive(Clone, Debug)]
-pub struct Kernel {
-    /// `uname -r`, for display only.
-    pub release: String,
-    /// Landlock's ABI. 0 without Landlock: not built, not in `lsm=`, or refused by a filter.
-    pub landlock_abi: u32,
-    /// Bit mask of Landlock's fixed errata; 0 if the kernel does not report them.
-    pub landlock_errata: u32,
-    pub keyrings: bool,
-    pub loginuid: bool,
-    /// CPU time is shared between sessions, and one job is one session: the kernel makes a group of each session and
-    /// no cgroup controller counts CPU time. Not probed: the owner of the cgroups sets it.
-    pub one_session: bool,
-    pub(crate) fork: ForkCall,
-}
-
-impl Kernel {
-    /// Tries each feature. Refuses a kernel that lacks what every sandbox needs, and names it: mount_setattr,
-    /// close_range, pidfds, seccomp filters (Linux 5.12).
-    pub fn probe() -> Result<Kernel> {
-        let fork = fork_call()?;
-        let landlock_abi = landlock()?;
-        let kernel = Kernel {
-            release: Self::release()?,
-            landlock_abi,
-            landlock_errata: if landlock_abi > 0 {
-                sys::landlock_errata().unwrap_or(0)
-            } else {
-                0
-            },
-            keyrings: exists(sys::session_keyring().map(drop), "a session keyring")?,
-            loginuid: Path::new("/proc/self/loginuid").exists(),
-            one_session: false,
-            fork,
-        };
-        needs(fork)?;
-        has_root_of_its_mounts()?;
-        Ok(kernel)
-    }
-
-    /// Returns true if this kernel shares CPU time between sessions: sched(7), autogroups.
-    pub fn shares_by_session() -> bool {
-        let enabled = std::fs::read("/proc/sys/kernel/sched_autogroup_enabled");
-        enabled.is_ok_and(|text| text.trim_ascii() == b"1")
-    }
-
-    pub fn release() -> Result<String> {
-        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")
-            .doing(|| "cannot read '/proc/sys/kernel/osrelease'".into())?;
-        Ok(release.trim().to_owned())
-    }
+/// Tries each feature. Refuses a kernel that lacks what every sandbox needs, and names it: mount_setattr,
+/// close_range, pidfds, seccomp filters (Linux 5.12).
+pub fn probe() -> Result<Kernel> {
+    let fork = fork_call()?;
+    let landlock_abi = landlock()?;
+    let kernel = Kernel {
+        release: Kernel::release()?,
+        landlock_abi,
+        landlock_errata: if landlock_abi > 0 {
+            sys::landlock_errata().unwrap_or(0)
+        } else {
+            0
+        },
+        keyrings: exists(sys::session_keyring().map(drop), "a session keyring")?,
+        loginuid: Path::new("/proc/self/loginuid").exists(),
+        one_session: false,
+        fork,
+    };
+    needs(fork)?;
+    has_root_of_its_mounts()?;
+    Ok(kernel)
 }
 
 /// Refuses to run in a chroot(2). A job's root replaces the root of its mount namespace by pivot_root(2), which needs
@@ -106,27 +78,6 @@ fn landlock() -> Result<u32> {
         })?;
     }
     Ok(abi)
-}
-
-pub(crate) fn fork_call() -> Result<ForkCall> {
-    static FOUND: OnceLock<ForkCall> = OnceLock::new();
-    if let Some(call) = FOUND.get() {
-        return Ok(*call);
-    }
-    let tried = |call| {
-        let (pid, _pidfd) = sys::fork(call, None, || 0)?;
-        sys::wait(pid, 0).map(drop)
-    };
-    let call = match tried(ForkCall::Clone3) {
-        Ok(()) => ForkCall::Clone3,
-        Err(e) if absent(&e) || e.raw_os_error() == Some(libc::EPERM) => {
-            tried(ForkCall::Clone)
-                .doing(|| "cannot fork with a pidfd (clone, CLONE_PIDFD)".into())?;
-            ForkCall::Clone
-        }
-        Err(e) => return Err(e).doing(|| "cannot fork".into()),
-    };
-    Ok(*FOUND.get_or_init(|| call))
 }
 
 type Need = (&'static str, fn() -> io::Result<()>);

@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Doing, Error, Result};
-use crate::spec::profile::ReadProfile;
+use crate::ReadProfile;
 use crate::steps::private_root::{self, DEVICES, Mount};
+use remit_sys::{Doing, Error, Result};
 
 #[derive(Debug)]
 pub(crate) struct Overmounts {

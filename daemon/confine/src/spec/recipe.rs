@@ -1,13 +1,14 @@
 //! Serializes a sandbox for a worker, so that the worker builds the same one.
 
-use crate::net::{Net, Network};
-use crate::spec::compiled::{Base, Credentials, Sandbox};
-use crate::spec::layer::{EnabledLayers, Layer};
-use crate::spec::profile::ReadProfile;
+use crate::Layer;
+use crate::net::Net;
+use crate::spec::compiled::{Base, Sandbox};
+use crate::spec::layer::EnabledLayers;
 use crate::steps::private_root::Root;
 use crate::steps::seccomp::Class;
 use crate::sys::ForkCall;
-use crate::{Error, Kernel, Limits, Result};
+use crate::{Error, Kernel, Limits, Network, ReadProfile, Result};
+use remit_spawn::Credentials;
 use serde::{Deserialize, Serialize};
 
 /// Maximum bytes of a recipe. The warden itself forks jobs of larger sandboxes.

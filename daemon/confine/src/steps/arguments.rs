@@ -1,49 +1,12 @@
 //! Arguments that name a thing: a path, looked up inside with the job's identity, or a secret only for the job.
 
-use crate::steps::Why;
 use crate::steps::report::{Fault, StepResult};
 use crate::steps::trust;
 use crate::sys;
-use crate::{Error, Result};
+use remit_spawn::{Argument, MOST_ARGUMENTS, PathIs, What, Why};
+use remit_sys::{Error, Result};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
-
-#[derive(Clone, Copy, Debug)]
-pub struct Argument<'a> {
-    /// Index in `Job::argv`, not 0. What is there is replaced.
-    pub index: usize,
-    /// Prefix of the element: `--config=`, or nothing.
-    pub before: &'a [u8],
-    pub what: What<'a>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub enum What<'a> {
-    /// An existing file or directory below a directory, without a link on the way.
-    Path {
-        under: &'a CStr,
-        /// Relative, without `.`, `..` or empty parts; empty for `under` itself.
-        beneath: &'a CStr,
-        is: PathIs,
-        /// If true, the job gets a descriptor opened for reading, and its name in `/proc/self/fd`. Otherwise it gets
-        /// the path, which then only root and the job's own user may be able to redirect.
-        by_descriptor: bool,
-        /// A sealed memfd with a copy of the file, which the job gets instead. The file must still exist and be
-        /// readable for the job. Only with `by_descriptor`.
-        copy: Option<BorrowedFd<'a>>,
-    },
-    /// A sealed memfd; the job gets its name in `/proc/self/fd`.
-    Secret(BorrowedFd<'a>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathIs {
-    File,
-    Directory,
-    Either,
-}
-
-pub(crate) const MOST: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Prepared<'a> {
@@ -69,7 +32,7 @@ pub(crate) fn prepare<'a>(
     first: RawFd,
 ) -> Result<(Vec<CString>, Vec<Prepared<'a>>)> {
     let refused = |why| Error::refused("cannot spawn a job", why);
-    if arguments.len() > MOST {
+    if arguments.len() > MOST_ARGUMENTS {
         return Err(refused("it has more than 64 paths and secrets"));
     }
     let mut argv = argv.to_vec();

@@ -5,13 +5,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::spec::compiled::Base;
-use crate::steps::arguments::{MOST, Thing};
+use crate::steps::arguments::Thing;
 use crate::steps::child_env::{
     ChildEnv, ProcAccess, go_at, if_enabled, own_at, ruleset_at, steps_at,
 };
 use crate::steps::report::{Failure, Fault, StepLog, StepResult};
-use crate::steps::{UNREPORTED, UNREPORTED_LEN};
-use crate::{Layer, Step, sys};
+use crate::sys;
+use remit_spawn::{Layer, MOST_ARGUMENTS, Step, UNREPORTED, UNREPORTED_LEN};
 
 pub(crate) fn begin(child_env: &ChildEnv<'_>, step_log: &mut StepLog) -> Result<(), Failure> {
     step_log.take(Step::Session, session(child_env))?;
@@ -74,7 +74,7 @@ fn descriptors(child_env: &ChildEnv<'_>) -> Result<StepResult, Fault> {
     // Without a stdin, /dev/null is opened inside. Until then something must hold its number.
     let stdin = above(child_env.stdin.unwrap_or(child_env.steps))?;
     let script = child_env.script.map(above).transpose()?;
-    let mut opened = [None; MOST];
+    let mut opened = [None; MOST_ARGUMENTS];
     for (copy, argument) in opened.iter_mut().zip(child_env.arguments) {
         *copy = match (argument.number, &argument.thing) {
             (Some(at), Thing::Secret(fd) | Thing::Path { copy: Some(fd), .. }) => {

@@ -8,7 +8,7 @@
 //! A child of a worker has inherited some of the steps.
 
 use crate::net::{Entered, Net, Relay};
-use crate::spec::compiled::{Base, Strict};
+use crate::spec::compiled::{Base, Strict, trusted};
 use crate::spec::limits::{self};
 use crate::steps::arguments::{self};
 use crate::steps::beginning::{begin, is_reported};
@@ -232,7 +232,7 @@ fn take_last_steps(
         if_enabled(child_env, Layer::Keyring, || keyring(child_env)),
     )?;
     step_log.take(Step::Identity, identity::become_job(child_env))?;
-    let trusted = child_env.sandbox.credentials.trusted(child_env.uid);
+    let trusted = trusted(&child_env.sandbox.credentials, child_env.uid);
     if let Base::Host = child_env.sandbox.base {
         step_log.take(Step::Cwd, cwd(child_env))?;
         return step_log.take(

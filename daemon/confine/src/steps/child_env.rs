@@ -5,13 +5,13 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
-use crate::spec::limits::ResourceLimit;
 use crate::steps::arguments::Prepared;
 use crate::steps::private_root;
 use crate::steps::report::{Fault, StepResult};
 use crate::steps::seccomp::Program;
 use crate::sys::Pointers;
 use crate::{Layer, Measured, Sandbox};
+use remit_spawn::ResourceLimit;
 
 #[derive(Clone)]
 pub(crate) struct ChildEnv<'a> {

@@ -1,10 +1,11 @@
+use crate::spec::compiled::trusted;
 use crate::steps::child_env::ChildEnv;
 use crate::steps::file_hash::{self, Checked};
 use crate::steps::report::Failure;
 use crate::steps::trust;
-use crate::steps::{Step, Why};
 use crate::sys;
 use crate::{Layer, Measured};
+use crate::{Step, Why};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
@@ -56,7 +57,11 @@ fn by_name(child_env: &ChildEnv<'_>) -> Failure {
     let credentials = &child_env.sandbox.credentials;
     for program in &child_env.candidates {
         if credentials.user.is_some()
-            && !trust::of_whole_program(program, child_env.path, credentials.trusted(child_env.uid))
+            && !trust::of_whole_program(
+                program,
+                child_env.path,
+                trusted(credentials, child_env.uid),
+            )
         {
             return exec(Why::Untrusted, 0);
         }

@@ -3,9 +3,9 @@
 use crate::spec::compiled::Base;
 use crate::steps::child_env::ChildEnv;
 use crate::steps::report::{Fault, StepResult};
-use crate::supervise::watchdog::{drop_all_rights, drop_all_rights_bounded};
 use crate::sys;
 use crate::{Layer, Why};
+use remit_sys::rights::{drop_all_rights, drop_all_rights_bounded};
 use std::io;
 
 pub(crate) fn become_job(child_env: &ChildEnv<'_>) -> Result<StepResult, Fault> {

@@ -1,6 +1,6 @@
 //! The mounts of a `read` sandbox: the host's tree, read-only, with private directories and a minimal `/dev` over it.
 
-use crate::spec::layer::Layer;
+use crate::Layer;
 use crate::spec::overmounts::{MAX_PRIVATE, Overmounts};
 use crate::steps::private_root::{self, MAX_DEVICES, MountParams};
 use crate::steps::report::Fault;

@@ -1,7 +1,7 @@
 //! Collects in memory what a child has done on the way to its exec, and reports it.
 
-use crate::steps::{DONE, FAILED, FAILURE_LEN, NOWHERE, Step, Why};
 use crate::sys;
+use remit_spawn::{DONE, FAILED, FAILURE_LEN, NOWHERE, Step, Why};
 use std::{io, os::fd::BorrowedFd};
 
 pub(crate) enum StepResult {

@@ -15,9 +15,10 @@
 use crate::net::Relay;
 use crate::steps::report::Fault;
 use crate::steps::seccomp::{self, Program};
-use crate::supervise::watchdog::{INIT_CALLS, confine_init, drop_all_rights, zero_limits};
+use crate::supervise::watchdog::{INIT_CALLS, confine_init, zero_limits};
 use crate::sys::{self, ForkCall};
 use crate::{Layer, Result, spec::layer::EnabledLayers};
+use remit_sys::rights::drop_all_rights;
 use std::{
     ffi::CStr,
     io,

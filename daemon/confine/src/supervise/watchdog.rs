@@ -4,10 +4,13 @@
 //! jobs' cgroups. Each worker also does the same, and the warden does it when the watchdog dies. So any
 //! one of the three that is left ends all jobs.
 
-use crate::error::{Doing, Result};
-use crate::supervise::cgroup::Switch;
+use crate::spawner::shutdown::leave;
+use crate::steps::seccomp;
 use crate::sys;
-use crate::{Error, spec::kernel, steps::seccomp};
+use crate::{Error, Family, Switch};
+use remit_sys::fork_call;
+use remit_sys::rights::{become_unprivileged, drop_all_rights, is_unprivileged};
+use remit_sys::{Doing, Result};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -39,18 +42,17 @@ const BETWEEN_MS: u32 = 20;
 
 impl Watchdog {
     /// Forks the process, which becomes `uid`, `gid` without groups or capabilities. Waits until it watches.
-    pub fn start(uid: u32, gid: u32, switch: &Switch) -> Result<Watchdog> {
+    pub fn start(uid: u32, gid: u32, switch: BorrowedFd<'_>, family: &Family) -> Result<Watchdog> {
         let doing = || "cannot start the watchdog".into();
-        let call = kernel::fork_call()?;
-        let warden = sys::pidfd_open(std::process::id() as i32).doing(doing)?;
+        let call = fork_call()?;
         let filter = seccomp::only(WATCHDOG_CALLS)?;
         let (ready, report) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).doing(doing)?;
-        let descriptors = [warden.as_fd(), switch.as_fd(), report.as_fd()];
+        let descriptors = [family.pidfd(), switch, report.as_fd()];
         let child = || match confine_watchdog(uid, gid, descriptors, filter.instructions()) {
             Ok(()) => watch(),
             Err(_) => 1,
         };
-        let (pid, pidfd) = sys::fork(call, None, child).doing(doing)?;
+        let (pid, pidfd) = family.fork(call, None, child).doing(doing)?;
         drop(report);
         let watchdog = Watchdog { pid, pidfd };
         let mut byte = [0];
@@ -60,7 +62,7 @@ impl Watchdog {
                 .doing(doing)
                 .map(|_| watchdog),
             _ => {
-                let _ = sys::wait(pid, 0);
+                leave(pid);
                 Err(Error::refused(
                     "cannot start the watchdog",
                     "it could not confine itself",
@@ -76,6 +78,10 @@ impl Watchdog {
     pub fn pid(&self) -> i32 {
         self.pid
     }
+
+    pub fn into_parts(self) -> (i32, OwnedFd) {
+        (self.pid, self.pidfd)
+    }
 }
 
 fn watch() -> i32 {
@@ -86,7 +92,7 @@ fn watch() -> i32 {
 }
 
 /// Pulls the switch for as long as a job may still be on its way into its cgroup.
-pub(crate) fn pull(switch: BorrowedFd<'_>) {
+pub fn pull(switch: BorrowedFd<'_>) {
     for _ in 0..PULLS {
         // The directory is gone: the next daemon has seen it empty and removed it.
         if sys::write(switch, Switch::PULL).is_err() {
@@ -167,31 +173,4 @@ pub(crate) fn zero_limits(descriptors: u64) -> std::io::Result<()> {
         sys::set_limit(resource, 0, 0)?;
     }
     Ok(())
-}
-
-/// Drops every right. The kernel forces the order: first what needs `CAP_SETPCAP`, last the parent's death signal.
-pub(crate) fn drop_all_rights(uid: u32, gid: u32, groups: &[u32]) -> std::io::Result<()> {
-    sys::drop_bounding()?;
-    drop_all_rights_bounded(uid, gid, groups)
-}
-
-/// Does the same for a process that was born with an empty bounding set, which never grows. capabilities(7).
-pub(crate) fn drop_all_rights_bounded(uid: u32, gid: u32, groups: &[u32]) -> std::io::Result<()> {
-    become_unprivileged(uid, gid, groups)?;
-    sys::die_with_parent()?;
-    is_unprivileged(uid, gid)
-}
-
-fn become_unprivileged(uid: u32, gid: u32, groups: &[u32]) -> std::io::Result<()> {
-    sys::lock_securebits()?;
-    sys::become_user(uid, gid, groups)?;
-    sys::clear_capabilities()?;
-    sys::set_dumpable(false)
-}
-
-fn is_unprivileged(uid: u32, gid: u32) -> std::io::Result<()> {
-    match sys::is_user(uid, gid) && sys::has_no_capability()? && sys::securebits_locked() {
-        true => Ok(()),
-        false => Err(std::io::Error::from_raw_os_error(libc::EPERM)),
-    }
 }

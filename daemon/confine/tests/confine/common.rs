@@ -4,7 +4,7 @@ use remit_confine::*;
 use std::{
     ffi::CString,
     io::Read,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::process::ExitStatusExt,
     process::ExitStatus,
     sync::atomic::{AtomicU32, Ordering},
@@ -41,7 +41,7 @@ pub fn profile() -> ReadProfile {
 }
 
 pub fn sandbox() -> Sandbox {
-    Sandbox::read(&profile(), &Kernel::probe().unwrap()).unwrap()
+    Sandbox::read(&profile(), &probe().unwrap()).unwrap()
 }
 
 pub struct Fixture {
@@ -62,7 +62,13 @@ pub fn fixture() -> Fixture {
     let name = format!("remit-host-{}-{number}", std::process::id());
     let cgroups = Cgroups::open(&name).unwrap();
     Fixture {
-        watchdog: Watchdog::start(WATCHDOG_ID, WATCHDOG_ID, cgroups.switch()).unwrap(),
+        watchdog: Watchdog::start(
+            WATCHDOG_ID,
+            WATCHDOG_ID,
+            cgroups.switch().as_fd(),
+            &Family::own().unwrap(),
+        )
+        .unwrap(),
         cgroups,
         next: AtomicU32::new(0),
     }
@@ -133,7 +139,7 @@ pub fn start(
         cgroup: Some(with.cgroup.unwrap_or(&own).fd()),
         limits: &limits,
     };
-    spawn(sandbox, &job, &Closing::here())
+    spawn(sandbox, &job, &Family::own()?).map(Held::start)
 }
 
 pub fn without_cgroup(sandbox: &Sandbox, uid: u32) -> Result<Spawned> {
@@ -152,7 +158,7 @@ pub fn without_cgroup(sandbox: &Sandbox, uid: u32) -> Result<Spawned> {
         cgroup: None,
         limits: &LIMITS,
     };
-    spawn(sandbox, &job, &Closing::here())
+    spawn(sandbox, &job, &Family::own()?).map(Held::start)
 }
 
 pub fn wait_readable(fd: impl AsFd) {
@@ -164,7 +170,7 @@ pub fn wait_readable(fd: impl AsFd) {
     );
 }
 
-pub fn read_all(end: OutputEnd) -> String {
+pub fn read_all(end: OwnedFd) -> String {
     let mut file = std::fs::File::from(end.as_fd().try_clone_to_owned().unwrap());
     let mut all = Vec::new();
     let mut buf = [0; 4096];
@@ -309,7 +315,7 @@ pub fn processes(uid: u32) -> Vec<i32> {
     found
 }
 
-pub fn wait_for_line(fd: &OutputEnd, want: &str) {
+pub fn wait_for_line(fd: &OwnedFd, want: &str) {
     let mut got = String::new();
     let mut buf = [0; 256];
     while !got.lines().any(|l| l == want) {

@@ -119,7 +119,7 @@ fn the_wardens_death_kills_every_job() {
 /// A job's end does not depend on Landlock: here the job may signal every process of its uid.
 #[test]
 fn job_that_kills_all_it_may_is_killed() {
-    let mut kernel = Kernel::probe().unwrap();
+    let mut kernel = probe().unwrap();
     kernel.landlock_abi = 0;
     let sandbox = Sandbox::read(&profile(), &kernel).unwrap();
     let fixture = fixture();

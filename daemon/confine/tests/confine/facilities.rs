@@ -1,5 +1,6 @@
 //! What the root process gets from `sys`: services, peers, memfds.
 
+use super::common::wait_readable;
 use super::common::*;
 use remit_confine::{sys::*, *};
 use std::{

@@ -9,7 +9,7 @@ fn host(user: (u32, u32), groups: &[u32]) -> Sandbox {
         groups: groups.to_vec(),
         limits: LIMITS,
     };
-    Sandbox::host(&profile, &Kernel::probe().unwrap()).unwrap()
+    Sandbox::host(&profile, &probe().unwrap()).unwrap()
 }
 
 fn run_host(sandbox: &Sandbox, argv: &[&str], loginuid: Option<u32>) -> Ran {
@@ -29,7 +29,7 @@ fn only_these_steps_are_taken() {
     let Progress::Executed(done) = &ran.progress else {
         panic!("{ran:?}")
     };
-    let kernel = Kernel::probe().unwrap();
+    let kernel = probe().unwrap();
     for step in Step::ALL {
         let here = match step {
             Step::Session | Step::Cgroup | Step::Descriptors | Step::Scheduling => true,
@@ -111,7 +111,7 @@ fn host_base_needs_cgroup_and_has_no_layers() {
     let (fixture, sandbox, uid) = (fixture(), host((0, 0), &[]), uid());
     let error = without_cgroup(&sandbox, uid).unwrap_err();
     assert!(error.to_string().contains("needs a cgroup"), "{error}");
-    let error = self_test(&sandbox, &fixture.cgroup(), uid, uid).unwrap_err();
+    let error = self_test(&sandbox, fixture.cgroup().fd(), (uid, uid)).unwrap_err();
     assert!(error.to_string().contains("no sandbox layers"), "{error}");
     end(fixture);
 }

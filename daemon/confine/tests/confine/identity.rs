@@ -58,7 +58,7 @@ fn job_has_own_session_and_default_attributes() {
 
 #[test]
 fn the_login_uid_is_the_requesters() {
-    if !has("audit", Kernel::probe().unwrap().loginuid) {
+    if !has("audit", probe().unwrap().loginuid) {
         return;
     }
     let ran = run(
@@ -77,7 +77,7 @@ fn the_login_uid_is_the_requesters() {
 
 #[test]
 fn keys_of_the_daemon_are_not_the_jobs() {
-    if !has("keyrings", Kernel::probe().unwrap().keyrings) {
+    if !has("keyrings", probe().unwrap().keyrings) {
         return;
     }
     let ran = sh("cat /proc/keys");
@@ -90,7 +90,7 @@ fn keys_of_the_daemon_are_not_the_jobs() {
 #[cfg(feature = "mutate")]
 #[test]
 fn without_layer_job_has_no_own_keyring() {
-    let kernel = Kernel::probe().unwrap();
+    let kernel = probe().unwrap();
     if !has("keyrings", kernel.keyrings) {
         return;
     }

@@ -79,7 +79,7 @@ impl Kind {
 
     /// `checked` is false only to test the test.
     fn sandbox(self, dir: &HostDir, checked: bool) -> Sandbox {
-        let kernel = Kernel::probe().unwrap();
+        let kernel = probe().unwrap();
         let strict = StrictProfile {
             user: matches!(self, Kind::Root).then_some((0, 0)),
             exec: vec![listed(&dir.0)],

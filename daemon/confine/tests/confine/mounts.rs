@@ -113,7 +113,7 @@ fn files_open_to_all_stay_as_they_are() {
         ran.err
     );
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "host\n");
-    if Kernel::probe().unwrap().landlock_abi > 0 {
+    if probe().unwrap().landlock_abi > 0 {
         let ran = sh(&format!("exec 4<> {fifo}"));
         assert!(ran.err.contains("Permission denied"), "{ran:?}");
     }

@@ -17,7 +17,7 @@ fn strict(network: Network) -> Sandbox {
         limits: LIMITS,
         ..StrictProfile::default()
     };
-    Sandbox::strict(&profile, &Kernel::probe().unwrap()).unwrap()
+    Sandbox::strict(&profile, &probe().unwrap()).unwrap()
 }
 
 fn connect(host: &str, addresses: &[&str], port: u16) -> Network {
@@ -104,7 +104,7 @@ fn host_network_is_reachable_if_listed() {
         return;
     }
     let port = echo(&["127.0.0.1"]);
-    let kernel = Kernel::probe().unwrap();
+    let kernel = probe().unwrap();
     let ran = bash(&strict(Network::Host), &talk("127.0.0.1", port));
     assert_eq!(ran.out, "word\n", "{ran:?}");
     for (network, said) in [(true, "word\n"), (false, "")] {
@@ -317,7 +317,7 @@ fn abstract_host_sockets_are_unreachable() {
 /// In the host's network only Landlock keeps them off; without it nothing runs.
 #[test]
 fn unix_sockets_with_host_network_need_landlock_scopes() {
-    let mut kernel = Kernel::probe().unwrap();
+    let mut kernel = probe().unwrap();
     for (abi, network, sockets, goes) in [
         (5, Network::Host, true, false),
         (0, Network::Host, true, false),

@@ -21,7 +21,7 @@ fn with(profile: ReadProfile, script: &str) -> Ran {
 }
 
 fn with_uid(profile: ReadProfile, uid: u32, script: &str) -> Ran {
-    let sandbox = Sandbox::read(&profile, &Kernel::probe().unwrap()).unwrap();
+    let sandbox = Sandbox::read(&profile, &probe().unwrap()).unwrap();
     let fixture = fixture();
     let with = With {
         uid: Some(uid),
@@ -165,7 +165,7 @@ fn link_or_missing_listed_path_is_refused() {
             optional,
         }];
         let profile = ReadProfile { write, ..profile() };
-        Sandbox::read(&profile, &Kernel::probe().unwrap()).unwrap()
+        Sandbox::read(&profile, &probe().unwrap()).unwrap()
     };
     let fixture = fixture();
     for (name, optional, runs) in [
@@ -183,7 +183,8 @@ fn link_or_missing_listed_path_is_refused() {
             Progress::Failed { step, at, .. } => {
                 assert!(!runs, "{name}: {step:?}");
                 assert_eq!(step, Step::Mounts);
-                let named = at.and_then(|at| sandbox.path(at));
+                let paths = sandbox.description().paths;
+                let named = at.map(|at| paths[usize::from(at)].as_path());
                 assert_eq!(named, Some(dir.0.join(name).as_path()));
             }
             Progress::More => panic!(),

@@ -19,7 +19,7 @@ fn a_program_runs_with_every_step_done() {
     let Progress::Executed(done) = &ran.progress else {
         panic!("{ran:?}")
     };
-    let kernel = Kernel::probe().unwrap();
+    let kernel = probe().unwrap();
     for step in Step::ALL {
         let here = match step {
             Step::Exec => false,
@@ -190,7 +190,9 @@ fn arguments_are_bytes() {
         cgroup: None,
         limits: &LIMITS,
     };
-    let spawned = spawn(&sandbox, &job, &Closing::here()).unwrap();
+    let spawned = spawn(&sandbox, &job, &Family::own().unwrap())
+        .unwrap()
+        .start();
     let ran = finish(spawned);
     assert!(
         ran.out
@@ -357,7 +359,7 @@ fn limits_hold() {
             "{line}"
         );
     }
-    let clamped = sandbox().clamped(&LIMITS);
+    let clamped = sandbox().description().ceilings.clamped(&LIMITS);
     let core = ran
         .out
         .lines()

@@ -16,7 +16,7 @@ const STRICT: [Layer; 7] = [
 fn ask(sandbox: &Sandbox) -> Result<Vec<Finding>> {
     let fixture = fixture();
     let uid = uid();
-    let mut at_work = self_test(sandbox, &fixture.cgroup(), uid, uid)?;
+    let mut at_work = self_test(sandbox, fixture.cgroup().fd(), (uid, uid))?;
     let findings = loop {
         wait_readable(at_work.fd());
         match at_work.read() {
@@ -31,7 +31,7 @@ fn ask(sandbox: &Sandbox) -> Result<Vec<Finding>> {
 
 #[test]
 fn all_layers_hold() {
-    let kernel = Kernel::probe().unwrap();
+    let kernel = probe().unwrap();
     let findings = ask(&sandbox()).unwrap();
     for finding in &findings {
         assert!(finding.held, "{}: {}", finding.layer.name(), finding.detail);
@@ -51,7 +51,7 @@ fn all_layers_hold() {
 /// Two programs then replace one: each layer holds as before, in every base.
 #[test]
 fn layers_hold_with_kernel_audit() {
-    let kernel = Kernel::probe().unwrap();
+    let kernel = probe().unwrap();
     let read = || Sandbox::read(&profile(), &kernel).unwrap();
     let strict = || Sandbox::strict(&super::strict::plain(), &kernel).unwrap();
     let tried = |sandbox: &Sandbox| -> Vec<Layer> {
@@ -80,7 +80,7 @@ fn layers_hold_with_kernel_audit() {
 /// A logout removes mounts and their mount points, and they vanish from every copy of the tree.
 #[test]
 fn layers_are_tried_while_host_mounts_change() {
-    let kernel = Kernel::probe().unwrap();
+    let kernel = probe().unwrap();
     let sandboxes = [
         Sandbox::read(&profile(), &kernel).unwrap(),
         Sandbox::strict(&super::strict::plain(), &kernel).unwrap(),
@@ -121,7 +121,7 @@ fn layers_are_tried_while_host_mounts_change() {
 /// As on kernels without it: the step is absent, all other layers hold.
 #[test]
 fn without_landlock_everything_else_holds() {
-    let mut kernel = Kernel::probe().unwrap();
+    let mut kernel = probe().unwrap();
     kernel.landlock_abi = 0;
     let sandbox = Sandbox::read(&profile(), &kernel).unwrap();
     for finding in ask(&sandbox).unwrap() {
@@ -143,7 +143,7 @@ fn without_landlock_everything_else_holds() {
 #[test]
 fn one_that_is_killed_says_so_without_waiting() {
     let (sandbox, fixture, uid) = (sandbox(), fixture(), uid());
-    let mut at_work = self_test(&sandbox, &fixture.cgroup(), uid, uid).unwrap();
+    let mut at_work = self_test(&sandbox, fixture.cgroup().fd(), (uid, uid)).unwrap();
     at_work.kill();
     wait_readable(at_work.fd());
     let error = at_work.read().unwrap_err().to_string();
@@ -157,7 +157,7 @@ fn one_that_is_killed_says_so_without_waiting() {
 fn self_test_without_processes_reports_nothing() {
     let mut profile = profile();
     profile.limits.nproc = 1;
-    let sandbox = Sandbox::read(&profile, &Kernel::probe().unwrap()).unwrap();
+    let sandbox = Sandbox::read(&profile, &probe().unwrap()).unwrap();
     let error = ask(&sandbox).unwrap_err().to_string();
     assert!(error.contains("could not be tested: no process"), "{error}");
 }
@@ -174,7 +174,7 @@ fn layers_hold_with_extended_read_profile() {
         network: true,
         ..profile()
     };
-    let sandbox = Sandbox::read(&more, &Kernel::probe().unwrap()).unwrap();
+    let sandbox = Sandbox::read(&more, &probe().unwrap()).unwrap();
     let findings = ask(&sandbox).unwrap();
     assert!(findings.len() > 20, "{findings:?}");
     for finding in findings {
@@ -204,7 +204,7 @@ fn strict_profiles() -> Vec<(&'static str, StrictProfile)> {
 
 #[test]
 fn all_strict_layers_hold() {
-    let kernel = Kernel::probe().unwrap();
+    let kernel = probe().unwrap();
     for (name, profile) in strict_profiles() {
         let findings = ask(&Sandbox::strict(&profile, &kernel).unwrap()).unwrap();
         for finding in &findings {
@@ -233,7 +233,7 @@ fn all_strict_layers_hold() {
 
 #[test]
 fn without_landlock_a_strict_sandbox_holds() {
-    let mut kernel = Kernel::probe().unwrap();
+    let mut kernel = probe().unwrap();
     kernel.landlock_abi = 0;
     for (name, profile) in strict_profiles() {
         for finding in ask(&Sandbox::strict(&profile, &kernel).unwrap()).unwrap() {
@@ -246,7 +246,7 @@ fn without_landlock_a_strict_sandbox_holds() {
 #[cfg(feature = "mutate")]
 #[test]
 fn disabled_strict_layer_is_detected() {
-    let kernel = Kernel::probe().unwrap();
+    let kernel = probe().unwrap();
     for (name, profile) in strict_profiles() {
         for layer in Layer::ALL {
             let untried = match layer {
@@ -270,7 +270,7 @@ fn disabled_strict_layer_is_detected() {
 #[cfg(feature = "mutate")]
 #[test]
 fn disabled_layer_is_detected() {
-    let kernel = Kernel::probe().unwrap();
+    let kernel = probe().unwrap();
     for layer in Layer::ALL.into_iter().filter(|w| !STRICT.contains(w)) {
         let sandbox = Sandbox::without(&profile(), &kernel, layer).unwrap();
         match ask(&sandbox) {

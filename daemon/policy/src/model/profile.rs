@@ -1,4 +1,4 @@
-//! Data of a sandbox as policy describes it: names resolved, everything checked. `remit-confine` builds it.
+//! Data of a sandbox as policy describes it: names resolved, everything checked. `remit-confine` compiles it.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

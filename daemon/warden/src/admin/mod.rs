@@ -19,8 +19,8 @@ use remit_common::admin::{ADMIN_PROTOCOL, AdminReply, AdminRequest, AuditHead};
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::sys;
 use remit_link::ForeignSocket;
+use remit_sys::sys;
 
 use self::asker::{AdminStanding, Askers};
 pub use self::connections::refuse;

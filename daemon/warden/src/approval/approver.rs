@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::sys;
 use remit_policy::{CallerIds, Consent, NotApprover, Policy, User};
+use remit_sys::sys;
 
 use super::table::Request;
 use crate::identity::accounts::{AccountState, People};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use remit_approval::{FileBinding, Now, name_of_argument};
-use remit_confine::{Answer, in_child};
+use remit_sys::{Answer, in_child};
 
 use crate::admin::Wants;
 use crate::approval::Request;

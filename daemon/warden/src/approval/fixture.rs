@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use remit_approval::FileBinding;
 use remit_common::names::JobId;
 use remit_common::wire::Purpose;
-use remit_confine::Measured;
 use remit_link::{Spec, SpecWhat, memfd};
 use remit_policy::{CallerIds, Ids, MachineTable, Pending, Verdict};
+use remit_spawn::Measured;
 
 use crate::approval::approver::consent;
 use crate::approval::file_hash::FileFound;

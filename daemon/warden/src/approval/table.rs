@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::Measured;
 use remit_policy::Pending;
+use remit_spawn::Measured;
 
 use super::copies::Comparing;
 use super::digest::Key;

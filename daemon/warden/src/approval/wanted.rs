@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 
 use remit_approval::FileBinding;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::PathIs;
+use remit_spawn::PathIs;
 
 use crate::approval::file_hash::{self, AsFound, Measuring, ReaderIdentity, Wanted, Word};
 use crate::identity::accounts::Question;

@@ -1,8 +1,8 @@
 //! The limits of one job on this machine: those of `remit.toml`, of a profile and of a command.
 
-use remit_confine::Limits;
 use remit_policy::ProfileLimits;
 use remit_settings::JobLimits;
+use remit_sys::Limits;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MachineLimits {

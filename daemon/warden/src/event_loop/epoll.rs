@@ -30,6 +30,8 @@ pub enum Token {
     Measuring(u64),
     PreparedJob,
     LookUp(u64),
+    /// Pidfd of the spawner.
+    Spawner,
 }
 
 impl Token {
@@ -52,6 +54,7 @@ impl Token {
             Self::SelfTestRun => (14, 0),
             Self::Measuring(n) => (15, n),
             Self::PreparedJob => (16, 0),
+            Self::Spawner => (17, 0),
         }
     }
 
@@ -80,6 +83,7 @@ impl Token {
             14 => Self::SelfTestRun,
             15 => Self::Measuring(n),
             16 => Self::PreparedJob,
+            17 => Self::Spawner,
             _ => return None,
         })
     }
@@ -166,10 +170,10 @@ mod tests {
 
     #[test]
     fn every_token_survives_the_kernel() {
-        for data in 0..17_u64 {
+        for data in 0..18_u64 {
             let token = Token::from_data(data << 56 | 77).unwrap();
             assert_eq!(Token::from_data(token.data()), Some(token));
         }
-        assert_eq!(Token::from_data(17 << 56), None);
+        assert_eq!(Token::from_data(18 << 56), None);
     }
 }

@@ -15,6 +15,7 @@ use remit_link::{Answer, ToBroker, ToWarden};
 use crate::approval::Request;
 use crate::audit::{Event, Record};
 use crate::event_loop::epoll::{Interest, Token};
+use crate::event_loop::shutdown::Shutdown;
 use crate::event_loop::timers::Timer;
 use crate::job::{life, pipeline, table};
 use crate::startup::error::Fatal;
@@ -74,6 +75,7 @@ impl Warden {
             Token::Link => self.on_link_event(),
             Token::Broker => self.on_broker_exited()?,
             Token::Watchdog => self.on_watchdog_died(),
+            Token::Spawner => self.on_spawner_died(),
             Token::PreparedJob => self.reap_prefork_pool(),
             Token::Peer(session) => {
                 self.end_session(session);
@@ -317,6 +319,36 @@ impl Warden {
         self.reactor
             .add(watchdog.pidfd(), Token::Watchdog, Interest::Read)
             .map_err(Fatal::call("cannot wait for the watchdog"))
+    }
+
+    pub fn observe_spawner(&self) -> Result<(), Fatal> {
+        let Some(spawner) = self.sandbox.spawner() else {
+            return Ok(());
+        };
+        self.reactor
+            .add(spawner.pidfd(), Token::Spawner, Interest::Read)
+            .map_err(Fatal::call("cannot wait for remit-spawner"))
+    }
+
+    /// Ends all jobs and then the daemon: the service manager starts both anew.
+    fn on_spawner_died(&mut self) {
+        let Some(spawner) = self.sandbox.spawner() else {
+            return;
+        };
+        self.reactor.remove(spawner.pidfd());
+        let why = spawner.why_over().unwrap_or("it was killed".to_owned());
+        self.sandbox.end_jobs();
+        let message = format!("remit-spawner died: {why}");
+        say_error!("{message}; all jobs are ended, and remitd ends");
+        self.drop_prefork_pool();
+        for serial in self.jobs.serials() {
+            self.end_job(serial, State::Interrupted, "remit-spawner died");
+        }
+        self.failed = Some(message);
+        self.stop();
+        if self.shutdown != Some(Shutdown::Killed) {
+            self.stop();
+        }
     }
 
     fn on_watchdog_died(&mut self) {

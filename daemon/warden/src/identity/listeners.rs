@@ -93,7 +93,7 @@ fn admit(socket: &Path, group: u32) {
     if !as_shipped {
         return;
     }
-    if let Err(error) = remit_confine::sys::open_to_group(socket, group) {
+    if let Err(error) = remit_sys::sys::open_to_group(socket, group) {
         say!(
             "members of the administrators' group cannot connect to '{}' unless they are in its own group: {error}",
             socket.display()
@@ -235,7 +235,7 @@ fn activation_fds(count: &str, names: &str) -> Result<[i32; 2], String> {
 
 fn handed_over(fd: i32, name: &str, path: &Path) -> Result<UnixListener, Fatal> {
     let refuse = |why: &str| unusable(&format!("'{name}' {why}"));
-    let listener = remit_confine::inherited_listener(fd).map_err(|e| refuse(&e.to_string()))?;
+    let listener = remit_sys::inherited_listener(fd).map_err(|e| refuse(&e.to_string()))?;
     let listener = UnixListener::from(listener);
     let at = listener.local_addr().map_err(|e| refuse(&e.to_string()))?;
     if at.as_pathname() != Some(path) {

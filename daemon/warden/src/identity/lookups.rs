@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::{Answer, in_child};
+use remit_sys::{Answer, in_child};
 
 use crate::admin::Giving;
 use crate::approval::grants::GrantUse;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 
-use remit_confine::sys::{self, PidfdSource};
 use remit_link::Owner;
+use remit_sys::sys::{self, PidfdSource};
 
 use crate::identity::user_names::nameless;
 

@@ -4,8 +4,9 @@
 use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
-use remit_confine::{Cgroup, Spawned};
 use remit_link::ToBroker;
+use remit_spawn::Spawned;
+use remit_sys::Cgroup;
 
 use crate::event_loop::timers::Timer;
 use crate::job::uid_pool::JobUid;

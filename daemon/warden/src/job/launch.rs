@@ -3,8 +3,8 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use remit_confine::Progress;
 use remit_link::ToBroker;
+use remit_spawn::Progress;
 
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;

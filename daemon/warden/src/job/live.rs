@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use remit_common::outcome::{Ending, Enforced, State};
-use remit_confine::sys::Usage;
-use remit_confine::{Cgroup, Spawned, StepReader};
 use remit_link::{JobMeta, Totals};
+use remit_spawn::{Spawned, StepReader};
+use remit_sys::Cgroup;
+use remit_sys::sys::Usage;
 
 use crate::event_loop::timers;
 use crate::job::spawn_failure::Failure;

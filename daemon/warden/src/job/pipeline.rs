@@ -214,7 +214,7 @@ pub fn start(warden: &mut Warden, mut plan: Box<Plan>) -> Result<(), (Box<Plan>,
 pub enum NotStarted {
     Ledger(io::Error),
     Record(Unwritten),
-    Fork(remit_confine::Error),
+    Fork(remit_sys::Error),
     OutOfOrder(OutOfOrder),
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use remit_common::text;
-use remit_confine::{Step, Why};
+use remit_spawn::{Step, Why};
 
 use crate::request::Plan;
 

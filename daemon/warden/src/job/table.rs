@@ -5,8 +5,9 @@ use std::collections::btree_map::Entry;
 
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::{OutputEnd, Spawned};
 use remit_link::{JobMeta, Owner};
+use remit_spawn::Spawned;
+use remit_sys::OutputEnd;
 
 use crate::approval::file_hash::Measuring;
 use crate::event_loop::timers;

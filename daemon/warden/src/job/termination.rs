@@ -8,8 +8,8 @@ use remit_common::denial::ProfileVisibility;
 use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::sys;
 use remit_link::{JobMeta, ToBroker, Totals};
+use remit_sys::sys;
 
 use crate::audit::Unwritten;
 use crate::event_loop::epoll::{Interest, Token};

@@ -3,7 +3,7 @@
 
 use std::os::fd::OwnedFd;
 
-use remit_confine::{Cgroup, sys};
+use remit_sys::{Cgroup, sys};
 
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;

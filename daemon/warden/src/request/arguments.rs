@@ -4,8 +4,8 @@ use std::ffi::CString;
 
 use std::os::fd::OwnedFd;
 
-use remit_confine::PathIs;
 use remit_policy::{ArgvElement, PassAs};
+use remit_spawn::PathIs;
 
 /// Replaces a secret in lists and records.
 pub const HIDDEN: &str = "***";

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use remit_common::builtin::Builtin;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
-use remit_confine::Limits;
 use remit_policy::{ArgvElement, Command, Terms};
+use remit_sys::Limits;
 
 use super::runtime::Runtime;
 use crate::config::MachineLimits;

@@ -1,13 +1,23 @@
 //! Specs and a small policy for tests.
 
 use remit_common::wire::Purpose;
-use remit_confine::Kernel;
 use remit_link::{Spec, SpecWhat};
 use remit_policy::{MachineTable, Policy, Source};
+use remit_spawn::{Compile, Description, Sandbox, Wanted};
 
 use super::PolicyContext;
 use crate::config::MachineLimits;
 use crate::sandbox::{Sandboxes, Workshop};
+
+/// Compiles nothing: no job of these tests runs.
+#[derive(Debug)]
+struct NoSpawner;
+
+impl Compile for NoSpawner {
+    fn compile(&self, _: Wanted) -> remit_sys::Result<Sandbox> {
+        Ok(Sandbox::only(Description::default()))
+    }
+}
 
 pub struct Scene {
     pub policy: Policy,
@@ -23,7 +33,7 @@ impl Scene {
         };
         let (policy, _) = remit_policy_compile::load(&[source], machine).unwrap();
         let limits = MachineLimits::default();
-        let workshop = Workshop::new(Kernel::probe().unwrap(), Vec::new(), limits.clone(), false);
+        let workshop = Workshop::new(Box::new(NoSpawner), Vec::new(), limits.clone(), false);
         Self {
             sandboxes: Sandboxes::of(&policy, Ok(&workshop)),
             policy,

@@ -13,8 +13,8 @@ use std::time::Duration;
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
 use remit_common::wire::Bytes;
-use remit_confine::Measured;
 use remit_policy::{Approval, Basis, Grant, PATH_DIRS};
+use remit_spawn::Measured;
 
 use crate::approval::AsFound;
 use crate::event_loop::timers;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use remit_common::admin::{AdminReply, Checkup, ProfileCheck};
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::{Cgroup, Finding, SelfTest};
+use remit_spawn::{Finding, SelfTest};
+use remit_sys::Cgroup;
 
 use crate::admin::Wants;
 use crate::audit::{Event, Record};
@@ -176,7 +177,7 @@ impl Warden {
             return;
         };
         match phase {
-            SelfTestPhase::Trying(mut self_test, own) => match self_test.read() {
+            SelfTestPhase::Trying(self_test, own) => match self_test.read() {
                 Ok(None) => {
                     let phase = SelfTestPhase::Trying(self_test, own);
                     self.self_test = Some(SelfTestRun { phase, tour });
@@ -213,7 +214,7 @@ impl Warden {
         };
         match phase {
             SelfTestPhase::Trying(self_test, own) | SelfTestPhase::Stuck(self_test, own) => {
-                self_test.kill();
+                let _ = own.cgroup.kill();
                 let why = format!("the self-test did not end within {} s", TRY.as_secs());
                 let reply = self.record_untried(&why, tour.asked.as_ref());
                 let phase = SelfTestPhase::Stuck(self_test, own);

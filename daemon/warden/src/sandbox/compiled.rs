@@ -6,11 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::{
-    Destination, HostProfile, Kernel, Limits, ListedPath, Network, ReadProfile, Result, Sandbox,
-    StrictProfile,
-};
 use remit_policy::{Base, Listed, Policy, Profile, User};
+use remit_spawn::{
+    Compile, Destination, HostProfile, ListedPath, Network, ReadProfile, Sandbox, StrictProfile,
+    Wanted,
+};
+use remit_sys::{Limits, Result};
 
 use super::ConfinedBase;
 use crate::config::MachineLimits;
@@ -51,7 +52,7 @@ impl Compiled {
 
 #[derive(Debug)]
 pub struct Workshop {
-    kernel: Kernel,
+    compiler: Box<dyn Compile>,
     groups: Vec<u32>,
     limits: MachineLimits,
     /// The kernel's audit gets what the sandboxes refuse.
@@ -59,9 +60,14 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    pub fn new(kernel: Kernel, groups: Vec<u32>, limits: MachineLimits, is_audited: bool) -> Self {
+    pub fn new(
+        compiler: Box<dyn Compile>,
+        groups: Vec<u32>,
+        limits: MachineLimits,
+        is_audited: bool,
+    ) -> Self {
         Self {
-            kernel,
+            compiler,
             groups,
             limits,
             is_audited,
@@ -70,17 +76,17 @@ impl Workshop {
 
     pub fn compile(&self, profile: &Arc<Profile>) -> Result<Compiled> {
         let limits = limits_in(profile, self.limits.with(&[profile.limits]));
-        let sandbox = match profile.base {
-            Base::Read => read(&self.read(profile, limits), &self.kernel),
-            Base::Strict => strict(&strict_profile(profile, limits), &self.kernel),
-            Base::Host => Sandbox::host(&host_profile(profile, limits), &self.kernel),
+        let wanted = Wanted {
+            profile: match profile.base {
+                Base::Read => remit_spawn::Profile::Read(self.read(profile, limits)),
+                Base::Strict => remit_spawn::Profile::Strict(strict_profile(profile, limits)),
+                Base::Host => remit_spawn::Profile::Host(host_profile(profile, limits)),
+            },
+            is_audited: self.is_audited,
         };
         Ok(Compiled {
             profile: Arc::clone(profile),
-            sandbox: match self.is_audited {
-                true => sandbox?.with_kernel_audit(),
-                false => sandbox?,
-            },
+            sandbox: self.compiler.compile(wanted)?,
         })
     }
 
@@ -224,41 +230,4 @@ impl Sandboxes {
         let own = self.0.iter().filter(move |(name, _)| !is_base(name));
         own.filter_map(|(name, compiled)| Some((name.as_str(), compiled.as_ref().err()?.as_str())))
     }
-}
-
-#[cfg(not(feature = "mutate"))]
-fn read(profile: &ReadProfile, kernel: &Kernel) -> Result<Sandbox> {
-    Sandbox::read(profile, kernel)
-}
-
-#[cfg(not(feature = "mutate"))]
-fn strict(profile: &StrictProfile, kernel: &Kernel) -> Result<Sandbox> {
-    Sandbox::strict(profile, kernel)
-}
-
-/// Under test, `REMIT_MUTATE` names one layer to leave out, for example `NoSuid`.
-#[cfg(feature = "mutate")]
-fn read(profile: &ReadProfile, kernel: &Kernel) -> Result<Sandbox> {
-    match switched_off("") {
-        Some(layer) => Sandbox::without(profile, kernel, layer),
-        None => Sandbox::read(profile, kernel),
-    }
-}
-
-/// The same with a prefix, for example `REMIT_MUTATE=strict.NoSuid`.
-#[cfg(feature = "mutate")]
-fn strict(profile: &StrictProfile, kernel: &Kernel) -> Result<Sandbox> {
-    match switched_off("strict.") {
-        Some(layer) => Sandbox::strict_without(profile, kernel, layer),
-        None => Sandbox::strict(profile, kernel),
-    }
-}
-
-#[cfg(feature = "mutate")]
-fn switched_off(prefix: &str) -> Option<remit_confine::Layer> {
-    let name = std::env::var("REMIT_MUTATE").ok()?;
-    let name = name.strip_prefix(prefix)?;
-    let all = remit_confine::Layer::ALL.into_iter();
-    let mut all = all.chain([remit_confine::Layer::Measured]);
-    all.find(|layer| format!("{layer:?}") == name)
 }

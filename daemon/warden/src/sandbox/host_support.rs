@@ -1,16 +1,14 @@
-//! Host support for all sandboxes: kernel, cgroups, workers, and the `Watchdog` process that kills all jobs if the
-//! daemon dies. This module does not decide if the layers hold.
+//! Host support for all sandboxes: cgroups, the spawner, and the `Watchdog` process that kills all jobs if the daemon
+//! dies. This module does not decide if the layers hold.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
-use remit_confine::{
-    Cgroup, Cgroups, Closing, Controller, Job, Kernel, Limits, Result, Sandbox, SelfTest, Spawned,
-    Step, Watchdog, Workers, self_test, sys,
-};
 use remit_policy::Base;
+use remit_spawn::{Job, Kernel, Sandbox, SelfTest, Spawned, Spawner, Step, Watchdog};
+use remit_sys::{Cgroup, Cgroups, Closing, Controller, Limits, Result, sys};
 
 use super::secrets::Secrets;
 use super::{Compiled, limits};
@@ -18,6 +16,7 @@ use crate::audit::Recorded;
 use crate::config::Config;
 use crate::request::{BoundCall, Plan};
 use crate::sandbox::prepared::PreforkedJob;
+use crate::sandbox::spawner_process::SpawnerProgram;
 use crate::service::program::wait_for_exit;
 use crate::startup::error::chain;
 
@@ -27,27 +26,26 @@ const NO_LAYERS: &str = "none (host)";
 
 #[derive(Debug)]
 pub struct HostSupport {
-    kernel: Kernel,
     watchdog: Watchdog,
     watchdog_uid: u32,
-    workers: Workers,
+    spawner: Spawner,
     cgroups: Cgroups,
 }
 
 impl HostSupport {
-    /// Fails if the kernel cannot confine, or if cgroups or the `Watchdog` cannot be created.
-    pub fn set_up(config: &Config, closing: Closing) -> Result<Self> {
-        let mut kernel = Kernel::probe()?;
+    /// Fails if the kernel cannot confine, or if cgroups, the spawner or the `Watchdog` cannot be created.
+    pub fn set_up(config: &Config, program: &SpawnerProgram, closing: Closing) -> Result<Self> {
         let watchdog_uid = config.jobs.uid_first;
+        // First, because it moves this process into a cgroup of its own, in which the spawner is born.
         let cgroups = Cgroups::open("remit")?;
         let has_cpu = cgroups.controllers().contains(&Controller::Cpu);
-        kernel.one_session = !has_cpu && Kernel::shares_by_session();
+        let one_session = !has_cpu && Kernel::shares_by_session();
+        let spawner = program.start(cgroups.switch(), one_session, closing)?;
         Ok(Self {
-            kernel,
-            watchdog: Watchdog::start(watchdog_uid, watchdog_uid, cgroups.switch())?,
+            watchdog: spawner.watch(watchdog_uid)?,
             watchdog_uid,
             cgroups,
-            workers: Workers::of_this_program(closing)?,
+            spawner,
         })
     }
 
@@ -90,10 +88,11 @@ impl HostSupport {
             limits: &self.own(&bound.limits, bound.compiled.fixed_uid()),
         };
         let sandbox = bound.compiled.sandbox();
-        let switch = self.cgroups.switch();
-        let spawned = self.workers.spawn(sandbox, switch, &job, waiting);
-        if let Some(why) = self.workers.loss() {
-            say!("a worker process ended: {why}; until it is replaced, remitd forks jobs itself");
+        let spawned = self.spawner.spawn(sandbox, &job, waiting);
+        if let Some(why) = self.spawner.loss() {
+            say!(
+                "a worker process ended: {why}; until it is replaced, remit-spawner forks jobs itself"
+            );
         }
         match spawned {
             Ok(spawned) => Ok((spawned, cgroup)),
@@ -104,14 +103,14 @@ impl HostSupport {
         }
     }
 
-    /// Starts a worker for this sandbox, if it can have one. Otherwise remitd forks the jobs itself, more slowly.
+    /// Starts a worker for this sandbox, if it can have one. Otherwise the spawner forks the jobs itself, more slowly.
     pub fn warm(&self, compiled: &Compiled) {
         if self.counted(compiled.fixed_uid()).is_some() {
             return;
         }
-        if let Err(error) = self.workers.warm(compiled.sandbox(), self.cgroups.switch()) {
+        if let Err(error) = self.spawner.warm(compiled.sandbox()) {
             say!(
-                "{}; jobs are forked by remitd itself, more slowly",
+                "{}; jobs are forked by remit-spawner itself, more slowly",
                 chain(&error)
             );
         }
@@ -119,7 +118,9 @@ impl HostSupport {
 
     /// Ends the workers of all other sandboxes.
     pub fn forget_others<'a>(&self, sandboxes: impl Iterator<Item = &'a Sandbox>) {
-        self.workers.keep_for(sandboxes);
+        if let Err(error) = self.spawner.keep_for(sandboxes) {
+            say!("{}", chain(&error));
+        }
     }
 
     pub fn allocate(&self, job: JobId) -> Result<PreforkedJob> {
@@ -133,7 +134,7 @@ impl HostSupport {
         }
         let sandbox = compiled.sandbox();
         let cgroup = ready.cgroup().map(Cgroup::fd);
-        let waiting = self.workers.prepare(sandbox, cgroup, (uid, uid));
+        let waiting = cgroup.and_then(|cgroup| self.spawner.prepare(sandbox, cgroup, (uid, uid)));
         let asked = waiting.is_some();
         ready.prefork(waiting);
         asked
@@ -141,7 +142,7 @@ impl HostSupport {
 
     /// Notifies the workers that no pre-forked child is left.
     pub fn drop_preforked(&self) {
-        self.workers.drop_preforked();
+        self.spawner.drop_preforked();
     }
 
     /// Returns the limits of each process. If a controller counts the tasks of the whole job, it must refuse first,
@@ -190,7 +191,7 @@ impl HostSupport {
             uid: bound.compiled.fixed_uid().unwrap_or(plan.uid.get()),
             layers,
             landlock: match steps.contains(&Step::Landlock) {
-                true => self.kernel.landlock_abi,
+                true => self.kernel().landlock_abi,
                 false => 0,
             },
             limits: limit_texts,
@@ -205,10 +206,9 @@ impl HostSupport {
 
     /// Fails if no `Watchdog` can be started. Then nothing may run.
     pub fn restart_watchdog(&mut self) -> Result<()> {
-        self.workers.end(Duration::ZERO);
+        self.spawner.end_workers(Duration::ZERO);
         let _ = sys::reap(self.watchdog.pid());
-        self.watchdog =
-            Watchdog::start(self.watchdog_uid, self.watchdog_uid, self.cgroups.switch())?;
+        self.watchdog = self.spawner.watch(self.watchdog_uid)?;
         Ok(())
     }
 
@@ -217,7 +217,7 @@ impl HostSupport {
         self.end_jobs();
         let watchdog = &self.watchdog;
         let _ = sys::pidfd_send_signal(watchdog.pidfd(), libc::SIGKILL);
-        self.workers.end(patience);
+        self.spawner.end_workers(patience);
         wait_for_exit(watchdog.pidfd(), patience);
         let _ = sys::reap(watchdog.pid());
         match self.cgroups.wait_until_empty(patience) {
@@ -232,7 +232,10 @@ impl HostSupport {
     /// Starts a self-test of all layers in its own cgroup. No other process may have `uid`.
     pub fn self_test(&self, compiled: &Compiled, uid: u32) -> Result<(SelfTest, Cgroup)> {
         let cgroup = self.cgroups.make(&format!("witness-{uid}"))?;
-        match self_test(compiled.sandbox(), &cgroup, uid, uid) {
+        match self
+            .spawner
+            .self_test(compiled.sandbox(), cgroup.fd(), (uid, uid))
+        {
             Ok(self_test) => Ok((self_test, cgroup)),
             Err(error) => {
                 drop(PreforkedJob::of(cgroup));
@@ -245,8 +248,12 @@ impl HostSupport {
         &self.watchdog
     }
 
+    pub fn spawner(&self) -> &Spawner {
+        &self.spawner
+    }
+
     pub fn kernel(&self) -> &Kernel {
-        &self.kernel
+        self.spawner.kernel()
     }
 
     pub fn cgroups(&self) -> &Cgroups {

@@ -1,6 +1,7 @@
 //! Describes the limits of a job as text. Pure.
 
-use remit_confine::{Clamped, Controller, Limits};
+use remit_spawn::Clamped;
+use remit_sys::{Controller, Limits};
 
 /// Returns each limit with its mechanism. `controllers`: of the job's cgroup. `clamped`: limits that the daemon's
 /// own hard limits lower. `user`: the job's uid if others may have it, too.

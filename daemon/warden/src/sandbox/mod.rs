@@ -10,6 +10,7 @@ pub(crate) mod prepared;
 mod report;
 mod secrets;
 pub(crate) mod self_test;
+mod spawner_process;
 pub(crate) mod visibility;
 
 use std::rc::Rc;
@@ -20,10 +21,9 @@ use remit_common::denial::ProfileVisibility;
 use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::{
-    Cgroup, Closing, Controller, Error, Kernel, SelfTest, Spawned, Step, Watchdog,
-};
 use remit_policy::{Base, Policy, Profile};
+use remit_spawn::{Kernel, SelfTest, Spawned, Spawner, Step, Watchdog};
+use remit_sys::{Cgroup, Closing, Controller, Error};
 
 use crate::audit::Recorded;
 use crate::audit::kernel_audit::KernelAudit;
@@ -35,6 +35,7 @@ use crate::sandbox::host_support::HostSupport;
 pub use crate::sandbox::prepared::{PreforkedJob, empty};
 use crate::sandbox::self_test::{BaseState, UNTRIED};
 pub use crate::sandbox::self_test::{TestedAt, broken};
+use crate::sandbox::spawner_process::SpawnerProgram;
 use crate::startup::error::{Fatal, chain};
 pub use compiled::{Compiled, Sandboxes, Workshop, limits_in};
 
@@ -94,7 +95,8 @@ impl SandboxManager {
     pub fn set_up(config: &Config, limits: MachineLimits, closing: Closing) -> Result<Self, Fatal> {
         let release = Kernel::release().map_err(|error| Fatal::System(chain(&error)))?;
         let kernel_audit = KernelAudit::ask(config.audit.kernel);
-        let host_support = match HostSupport::set_up(config, closing) {
+        let program = SpawnerProgram::find()?;
+        let host_support = match HostSupport::set_up(config, &program, closing) {
             Ok(host_support) => host_support,
             Err(error) => {
                 let why = chain(&error);
@@ -111,7 +113,7 @@ impl SandboxManager {
         check_needs(&host_support, &config.sandbox.require)?;
         let groups = config.jobs.groups.iter().filter_map(optional_group);
         let workshop = Workshop::new(
-            host_support.kernel().clone(),
+            Box::new(host_support.spawner().clone()),
             groups.collect(),
             limits,
             kernel_audit.is_heard(),
@@ -264,7 +266,15 @@ impl SandboxManager {
         true
     }
 
+    /// Returns the process that forks jobs.
+    pub fn spawner(&self) -> Option<&Spawner> {
+        self.host_support.as_ref().ok().map(HostSupport::spawner)
+    }
+
     pub fn give_up(&mut self, why: &str) {
+        if let Ok(host_support) = &self.host_support {
+            host_support.spawner().end_workers(Duration::ZERO);
+        }
         self.host_support = Err(why.to_owned());
         self.workshop = None;
         for confined in ConfinedBase::ALL {

@@ -4,7 +4,8 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use remit_confine::{Cgroup, PreforkedChild, Sandbox};
+use remit_spawn::{PreforkedChild, Sandbox};
+use remit_sys::Cgroup;
 
 use crate::startup::error::chain;
 
@@ -46,7 +47,7 @@ impl PreforkedJob {
 
     /// Returns a socket that hangs up when the child has ended.
     pub fn end(&self) -> Option<BorrowedFd<'_>> {
-        self.waiting.as_ref().and_then(PreforkedChild::socket)
+        self.waiting.as_ref().map(PreforkedChild::socket)
     }
 
     /// Blocks until it is known if the child exists.

@@ -1,7 +1,8 @@
 //! Describes the state of the sandbox layers for answers and records.
 
 use remit_common::admin::{LayerCheck, LayerState, ProfileCheck};
-use remit_confine::{Controller, Finding, Limits};
+use remit_spawn::Finding;
+use remit_sys::{Controller, Limits};
 
 use super::{ConfinedBase, SandboxManager, Sandboxes, limits};
 use crate::sandbox::host_support::HostSupport;
@@ -128,7 +129,7 @@ impl SandboxManager {
         let Ok(host_support) = &self.host_support else {
             return Vec::new();
         };
-        remit_confine::Layer::ALL
+        remit_spawn::Layer::ALL
             .into_iter()
             .filter_map(|layer| Some((layer.name(), layer.absent(host_support.kernel())?)))
             .collect()

@@ -3,8 +3,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use remit_confine::{Argument, Error, Result, What};
 use remit_link::memfd;
+use remit_spawn::{Argument, What};
+use remit_sys::{Error, Result};
 
 use crate::request::{ArgumentSlot, BoundCall, Passed, SlotWhat};
 

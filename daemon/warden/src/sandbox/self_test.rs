@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use remit_confine::Finding;
+use remit_spawn::Finding;
 
 use super::Compiled;
 use crate::sandbox::host_support::HostSupport;
@@ -24,11 +24,11 @@ pub enum TestedAt {
 
 /// Tests all layers and waits. Fails with the layers that failed, or the reason why they cannot be tested.
 pub fn now(host_support: &HostSupport, compiled: &Compiled, uid: u32) -> Result<(), String> {
-    let failed = |error: remit_confine::Error| chain(&error);
+    let failed = |error: remit_sys::Error| chain(&error);
     let (self_test, cgroup) = host_support.self_test(compiled, uid).map_err(failed)?;
     // Declared before `self_test`, so it is dropped after it: the cgroup is emptied and removed on every path.
     let _left = PreforkedJob::of(cgroup);
-    let mut self_test = self_test;
+    let self_test = self_test;
     let findings = loop {
         wait_for(self_test.fd())?;
         if let Some(findings) = self_test.read().map_err(failed)? {
@@ -164,7 +164,7 @@ impl BaseState {
 
 #[cfg(test)]
 mod tests {
-    use remit_confine::Layer;
+    use remit_spawn::Layer;
 
     use super::*;
 

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use remit_confine::{spawn_service, sys};
 use remit_link::socket::Packed;
 use remit_link::{ForeignSocket, Link, LinkError, ToBroker, ToWarden};
+use remit_sys::{spawn_service, sys};
 
 use crate::config::Output;
 use crate::event_loop::epoll::Interest;

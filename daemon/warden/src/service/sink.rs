@@ -1,6 +1,6 @@
 //! Closes sockets of untrusted clients and output of jobs in a separate process, which may hang. A client can leave a
 //! descriptor in its socket whose close blocks (see [`remit_link::foreign`]). A process that keeps a pipe locked
-//! blocks the last close of an end (see [`remit_confine::OutputEnd`]). The warden has one thread, so it must never do
+//! blocks the last close of an end (see [`remit_sys::OutputEnd`]). The warden has one thread, so it must never do
 //! the last close. It sends each such descriptor to this process and closes its own copy. Only then it permits the
 //! process to close the other copy. The process starts on first use: when the first job has ended.
 
@@ -15,8 +15,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
 };
-use remit_confine::{Closing, spawn_service, sys};
 use remit_link::{ForeignSocket, closer};
+use remit_sys::{Closing, spawn_service, sys};
 
 use crate::identity::user_names::Ids;
 use crate::service::program::environment;

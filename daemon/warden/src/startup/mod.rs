@@ -130,6 +130,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         stopped_by: None,
         shutdown: None,
         leaving: false,
+        failed: None,
         refusals: Floods::default(),
         broker_refusals: Floods::default(),
         recent: Refusals::default(),
@@ -146,11 +147,13 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     warden.start_broker()?;
     warden.run_loop()?;
     warden.tell_all_left_out();
-    let message = match &warden.stopped_by {
-        Some(signal) => format!("remitd stops, by {signal}"),
-        None => "remitd stops".to_owned(),
+    let message = match (&warden.failed, &warden.stopped_by) {
+        (Some(why), _) => format!("remitd stops: {why}"),
+        (None, Some(signal)) => format!("remitd stops, by {signal}"),
+        (None, None) => "remitd stops".to_owned(),
     };
-    let record = Record::new(Event::Stop, message).maybe("CAUSE", warden.stopped_by.as_ref());
+    let cause = warden.failed.as_ref().or(warden.stopped_by.as_ref());
+    let record = Record::new(Event::Stop, message).maybe("CAUSE", cause);
     warden.audit.note(record);
     warden.audit.stop();
     warden.ledger.sync();
@@ -158,7 +161,10 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         say!("cannot save the temporary grants: {error}");
     }
     warden.dismiss();
-    Ok(())
+    match warden.failed.take() {
+        Some(why) => Err(Fatal::Unavailable(why)),
+        None => Ok(()),
+    }
 }
 
 /// Runs `--check`: reports everything that can be checked without a change to the machine.
@@ -209,6 +215,7 @@ impl Warden {
             .add(&self.signals, Token::Signals, Interest::Read)
             .and_then(|()| reactor.add(&self.listeners.admins, Token::Admins, Interest::Read))
             .map_err(Fatal::call("epoll_ctl"))?;
-        self.observe_watchdog()
+        self.observe_watchdog()?;
+        self.observe_spawner()
     }
 }

@@ -99,7 +99,7 @@ fn signals() -> Result<SignalFd, Fatal> {
         Signal::SIGHUP,
         Signal::SIGPIPE,
     ];
-    remit_confine::sys::default_signals().map_err(Fatal::call("cannot set up signals"))?;
+    remit_sys::sys::default_signals().map_err(Fatal::call("cannot set up signals"))?;
     let mut mask = SigSet::empty();
     mask.thread_set_mask().map_err(call)?;
     handled.into_iter().for_each(|signal| mask.add(signal));

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::names::JobId;
-use remit_confine::sys;
+use remit_sys::sys;
 
 /// Timeout for processes that the kernel is already ending, and then for killed ones.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
 use remit_confine::{
-    Cgroups, Closing, Job, Kernel, Limits, PreforkedChild, ReadProfile, Sandbox, Spawned,
-    StepReader, StrictProfile, Workers, spawn, spawner, sys,
+    Cgroups, Family, Held, Job, Limits, PreforkedChild, ReadProfile, Sandbox, Spawned, StepReader,
+    StrictProfile, Workers, probe, spawn, spawner, sys,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -67,7 +67,7 @@ struct Small {
 }
 
 fn serve() -> Result<(), Failure> {
-    let kernel = Kernel::probe()?;
+    let kernel = probe()?;
     let read = ReadProfile {
         groups: vec![4],
         limits: LIMITS,
@@ -80,9 +80,9 @@ fn serve() -> Result<(), Failure> {
     let read = Sandbox::read(&read, &kernel)?;
     let cgroups = Cgroups::open("remit-bench")?;
     let strict = Sandbox::strict(&strict, &kernel)?;
-    let workers = Workers::of_this_program(Closing::here())?;
-    workers.warm(&read, cgroups.switch())?;
-    workers.warm(&strict, cgroups.switch())?;
+    let workers = Workers::of_this_program(Family::own()?)?;
+    workers.warm(&read, cgroups.switch().as_fd())?;
+    workers.warm(&strict, cgroups.switch().as_fd())?;
     let mut small = Small {
         read,
         strict,
@@ -116,11 +116,15 @@ fn serve() -> Result<(), Failure> {
             }
             "read_whole" => {
                 small.uid += 1;
-                small.confined(small.uid, |job| spawn(&small.read, job, &Closing::here()))?
+                small.confined(small.uid, |job| {
+                    spawn(&small.read, job, small.workers.family()).map(Held::start)
+                })?
             }
             "strict_whole" => {
                 small.uid += 1;
-                small.confined(small.uid, |job| spawn(&small.strict, job, &Closing::here()))?
+                small.confined(small.uid, |job| {
+                    spawn(&small.strict, job, small.workers.family()).map(Held::start)
+                })?
             }
             other => return Err(format!("'{other}' is no way to run anything").into()),
         };
@@ -167,7 +171,8 @@ impl Small {
         job: &Job<'_>,
     ) -> remit_confine::Result<Spawned> {
         let workers = &self.workers;
-        let spawned = workers.spawn(sandbox, self.cgroups.switch(), job, waiting.take())?;
+        let spawned = workers.spawn(sandbox, self.cgroups.switch().as_fd(), job, waiting.take())?;
+        let spawned = spawned.start();
         let next = (job.uid + 1, job.gid + 1);
         waiting.replace(workers.prepare(sandbox, None, next));
         Ok(spawned)

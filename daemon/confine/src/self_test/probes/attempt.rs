@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 
 use libc::c_long;
 
-use crate::spec::limits::ResourceLimit;
 use crate::{Layer, Sandbox, sys};
+use remit_spawn::ResourceLimit;
 
 pub(crate) struct Stage<'a> {
     pub(crate) sandbox: &'a Sandbox,

@@ -3,7 +3,7 @@
 use super::model::{Access, DEVICES};
 use super::plan::Plan;
 use crate::Result;
-use crate::error::Doing;
+use remit_sys::Doing;
 use std::{ffi::CString, fs, io, os::unix::ffi::OsStrExt, path::Path};
 
 const PROGRAMS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];

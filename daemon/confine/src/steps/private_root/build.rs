@@ -1,8 +1,8 @@
 //! Builds a root in the child that will live in it. No allocation.
 
 use super::model::{Access, Content, Host, Mount, Private, Root, is_missing};
+use crate::Why;
 use crate::spec::layer::EnabledLayers;
-use crate::steps::Why;
 use crate::steps::landlock::Fence;
 use crate::steps::report::Fault;
 use crate::sys::{self, Propagation};

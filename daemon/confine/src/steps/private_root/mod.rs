@@ -17,8 +17,7 @@ use model::{Private, is_missing, relative};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use plan::Plan;
 
-use crate::net::Network;
-use crate::spec::profile::{ListedPath, StrictProfile};
+use crate::{ListedPath, Network, StrictProfile};
 use crate::{Result, sys};
 
 /// Works out the root of `profile`. Refuses a path that a root cannot have, or that is asked to be two things.

@@ -104,11 +104,7 @@ impl Access {
     }
 }
 
-impl Root {
-    pub(crate) fn path(&self, at: u16) -> Option<&Path> {
-        self.mounts.get(usize::from(at)).map(|m| m.name.as_path())
-    }
-}
+impl Root {}
 
 pub(super) fn is_missing(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))

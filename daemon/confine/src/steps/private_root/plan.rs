@@ -1,7 +1,7 @@
 //! Works out a root: what is listed, the base set, and what must be made for them.
 
 use super::model::{Access, Content, Host, Link, Mount, Private, Root, relative};
-use crate::spec::profile::ListedPath;
+use crate::ListedPath;
 use crate::{Error, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},

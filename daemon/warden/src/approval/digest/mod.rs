@@ -6,7 +6,8 @@ use std::fmt;
 use remit_approval::{
     ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass, BoundPath,
 };
-use remit_confine::{Limits, Measured, PathIs};
+use remit_spawn::{Measured, PathIs};
+use remit_sys::Limits;
 use sha2::{Digest, Sha256};
 
 use crate::approval::file_hash::FileFound;

@@ -12,8 +12,8 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use remit_approval::FileBinding;
 use remit_common::caps;
-use remit_confine::{Measured, PathIs};
 use remit_link::memfd;
+use remit_spawn::{Measured, PathIs};
 use sha2::{Digest, Sha256};
 
 use super::FileFound;

@@ -14,7 +14,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::sys::statfs::{self, FsType, fstatfs};
 use remit_approval::FileBinding;
 use remit_common::text;
-use remit_confine::Measured;
+use remit_spawn::Measured;
 use sha2::{Digest, Sha256};
 
 use super::FileFound;

@@ -19,8 +19,9 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid, setgroups};
 use remit_approval::{FileBinding, Loose, Unbound, name_of_argument};
 use remit_common::caps;
-use remit_confine::{Answer, Measured, PathIs, in_child_with, sys};
 use remit_link::memfd;
+use remit_spawn::{Measured, PathIs};
+use remit_sys::{Answer, in_child_with, sys};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::accounts::{People, Question};

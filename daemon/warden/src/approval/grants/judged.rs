@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::admin::Grantee;
-use remit_confine::in_child;
 use remit_policy::{Glob, NotGivable, Policy, PreApproval, Recipient};
+use remit_sys::in_child;
 
 use super::{Grants, TemporaryGrant, described, in_words};
 use crate::approval::grants::two_clock_expiry::Moment;

@@ -14,10 +14,10 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 use remit_common::caps;
-use remit_confine::{spawn_service, sys};
 use remit_policy::exchange::{FromCompiler, ToCompiler, receive, send};
 use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source};
 use remit_settings::JobsConfig;
+use remit_sys::{spawn_service, sys};
 
 use super::PolicyErrors;
 use crate::config::Config;

@@ -16,9 +16,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
-use remit_confine::{Answer, in_child};
 use remit_policy::Policy;
 use remit_policy_files::LastKnown;
+use remit_sys::{Answer, in_child};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;

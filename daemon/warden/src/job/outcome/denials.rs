@@ -1,7 +1,7 @@
 //! Describes which limits refused something to a job, as far as the daemon saw it. Pure.
 
 use remit_common::denial::{Denial, Layer};
-use remit_confine::Limits;
+use remit_sys::Limits;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {

@@ -7,7 +7,8 @@ use std::os::unix::process::ExitStatusExt;
 use nix::sys::signal::Signal;
 use remit_common::outcome::{Ending, State};
 use remit_common::refusal::Code;
-use remit_confine::{Oom, Why};
+use remit_spawn::Why;
+use remit_sys::Oom;
 
 use crate::approval::ASK_AGAIN;
 use crate::audit::Record;

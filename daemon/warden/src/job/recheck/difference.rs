@@ -43,7 +43,7 @@ pub fn of_effects(before: &[String], now: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use remit_confine::Measured;
+    use remit_spawn::Measured;
 
     use super::*;
 

@@ -193,7 +193,7 @@ fn mounts() -> std::io::Result<()> {
 
 fn behind_inherited(class: Class, child: impl FnOnce(&Halves) -> i32) -> Option<i32> {
     let both = halves(EnabledLayers::ALL, class).unwrap();
-    let call = crate::spec::kernel::fork_call().unwrap();
+    let call = remit_sys::fork_call().unwrap();
     let parent = || {
         if sys::install_filter(both.inherited.instructions()).is_err() {
             return 101;
@@ -246,8 +246,7 @@ fn kernel_answers_of_both_halves_match_table() {
     let arch = Arch::here().unwrap();
     let calls = refusals(arch);
     let status = behind_inherited(Class::default(), |both| {
-        let stripped =
-            crate::supervise::watchdog::drop_all_rights(1_879_099_999, 1_879_099_999, &[]);
+        let stripped = remit_sys::rights::drop_all_rights(1_879_099_999, 1_879_099_999, &[]);
         let ready = stripped.and_then(|()| sys::no_new_privs());
         let closed = ready.and_then(|()| sys::install_filter(both.closing.instructions()));
         if closed.is_err() {
@@ -312,7 +311,7 @@ fn installing(before: Option<&Program>, program: &Program) -> Duration {
         let _ = sys::write(write.as_fd(), &(end - start).to_ne_bytes());
         0
     };
-    let call = crate::spec::kernel::fork_call().unwrap();
+    let call = remit_sys::fork_call().unwrap();
     let (pid, _pidfd) = sys::fork(call, None, child).unwrap();
     let mut spent = [0; 8];
     assert_eq!(sys::read(read.as_fd(), &mut spent).unwrap(), 8);

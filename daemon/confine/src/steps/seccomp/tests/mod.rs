@@ -399,8 +399,7 @@ fn the_kernel_answers_as_the_table_says() {
     let program = compile_for(arch, EnabledLayers::ALL, Class::default());
     let calls = refusals(arch);
     let child = || {
-        let stripped =
-            crate::supervise::watchdog::drop_all_rights(1_879_099_999, 1_879_099_999, &[]);
+        let stripped = remit_sys::rights::drop_all_rights(1_879_099_999, 1_879_099_999, &[]);
         let ready = stripped.and_then(|()| crate::sys::no_new_privs());
         if ready
             .and_then(|()| crate::sys::install_filter(program.instructions()))
@@ -410,7 +409,7 @@ fn the_kernel_answers_as_the_table_says() {
         }
         answers(&calls)
     };
-    let call = crate::spec::kernel::fork_call().unwrap();
+    let call = remit_sys::fork_call().unwrap();
     let (pid, _pidfd) = crate::sys::fork(call, None, child).unwrap();
     let (status, _) = crate::sys::wait(pid, 0).unwrap().unwrap();
     assert_eq!(status.code(), Some(0), "{status}");
@@ -448,7 +447,7 @@ fn the_other_architecture_is_killed() {
             unsafe { std::arch::asm!("int 0x80", inout("eax") 20 => _) };
             0
         };
-        let call = crate::spec::kernel::fork_call().unwrap();
+        let call = remit_sys::fork_call().unwrap();
         let (pid, _pidfd) = crate::sys::fork(call, None, child).unwrap();
         crate::sys::wait(pid, 0).unwrap().unwrap().0.signal()
     };

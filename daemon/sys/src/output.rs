@@ -25,7 +25,7 @@ impl Closing {
         Self::by(drop)
     }
 
-    pub(crate) fn guard(&self, fd: OwnedFd) -> OutputEnd {
+    pub fn guard(&self, fd: OwnedFd) -> OutputEnd {
         OutputEnd {
             fd: ManuallyDrop::new(fd),
             closing: self.clone(),

@@ -14,10 +14,10 @@ pub(super) struct MountAttr {
     pub(super) userns_fd: u64,
 }
 
-pub(crate) const RDONLY: u64 = 1;
-pub(crate) const NOSUID: u64 = 2;
-pub(crate) const NODEV: u64 = 4;
-pub(crate) const NOEXEC: u64 = 8;
+pub const RDONLY: u64 = 1;
+pub const NOSUID: u64 = 2;
+pub const NODEV: u64 = 4;
+pub const NOEXEC: u64 = 8;
 
 const OPEN_TREE_CLONE: libc::c_uint = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
@@ -44,14 +44,14 @@ pub(super) fn set_attributes(
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Propagation {
+pub enum Propagation {
     Private,
     /// They happen there, too. New mounts are writable, so the tree must be cut off before a job is in it.
     Slave,
 }
 
 /// Sets `attributes` and the propagation on every mount from `/` down, in one step. mount_setattr(2), Linux 5.12.
-pub(crate) fn set_whole_tree(attributes: u64, propagation: Propagation) -> io::Result<()> {
+pub fn set_whole_tree(attributes: u64, propagation: Propagation) -> io::Result<()> {
     let attr = MountAttr {
         set: attributes,
         propagation: match propagation {
@@ -63,7 +63,7 @@ pub(crate) fn set_whole_tree(attributes: u64, propagation: Propagation) -> io::R
     set_attributes(libc::AT_FDCWD, c"/", libc::AT_RECURSIVE, &attr)
 }
 
-pub(crate) fn copy_mount(path: &CStr) -> io::Result<OwnedFd> {
+pub fn copy_mount(path: &CStr) -> io::Result<OwnedFd> {
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as libc::c_uint;
     // SAFETY: a path, valid for the call.
     let fd =
@@ -72,7 +72,7 @@ pub(crate) fn copy_mount(path: &CStr) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-pub(crate) fn allow_devices(mount: BorrowedFd<'_>) -> io::Result<()> {
+pub fn allow_devices(mount: BorrowedFd<'_>) -> io::Result<()> {
     let attr = MountAttr {
         clear: NODEV,
         ..MountAttr::default()
@@ -80,7 +80,7 @@ pub(crate) fn allow_devices(mount: BorrowedFd<'_>) -> io::Result<()> {
     set_attributes(mount.as_raw_fd(), c"", libc::AT_EMPTY_PATH, &attr)
 }
 
-pub(crate) fn attach_mount(mount: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+pub fn attach_mount(mount: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
     let from = mount.as_raw_fd();
     // SAFETY: paths valid for the call; integers.
     check(unsafe {
@@ -96,7 +96,7 @@ pub(crate) fn attach_mount(mount: BorrowedFd<'_>, path: &CStr) -> io::Result<()>
     Ok(())
 }
 
-pub(crate) fn mount_tmpfs(path: &CStr, options: &CStr) -> io::Result<()> {
+pub fn mount_tmpfs(path: &CStr, options: &CStr) -> io::Result<()> {
     let flags = libc::MS_NOSUID | libc::MS_NODEV;
     let kind = c"tmpfs".as_ptr();
     // SAFETY: NUL-terminated strings, valid for the call.
@@ -105,19 +105,19 @@ pub(crate) fn mount_tmpfs(path: &CStr, options: &CStr) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn own_mounts() -> io::Result<()> {
+pub fn own_mounts() -> io::Result<()> {
     // SAFETY: integers only.
     check(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into())?;
     Ok(())
 }
 
-pub(crate) fn set_namespace(namespace: BorrowedFd<'_>, kind: i32) -> io::Result<()> {
+pub fn set_namespace(namespace: BorrowedFd<'_>, kind: i32) -> io::Result<()> {
     // SAFETY: integers only.
     check(unsafe { libc::setns(namespace.as_raw_fd(), kind) }.into())?;
     Ok(())
 }
 
-pub(crate) fn detached_proc() -> io::Result<OwnedFd> {
+pub fn detached_proc() -> io::Result<OwnedFd> {
     const CREATE: i32 = 6;
     let (none, zero) = (std::ptr::null::<libc::c_char>(), 0);
     let name = c"proc".as_ptr();
@@ -134,11 +134,11 @@ pub(crate) fn detached_proc() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(mount) })
 }
 
-pub(crate) fn open(path: &CStr, flags: i32) -> io::Result<OwnedFd> {
+pub fn open(path: &CStr, flags: i32) -> io::Result<OwnedFd> {
     open_at(None, path, flags)
 }
 
-pub(crate) fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, flags: i32) -> io::Result<OwnedFd> {
+pub fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, flags: i32) -> io::Result<OwnedFd> {
     let at = dir.map_or(libc::AT_FDCWD, |d| d.as_raw_fd());
     // SAFETY: a path valid for the call. No mode, because nothing here creates a file.
     let fd = unsafe { libc::openat(at, path.as_ptr(), flags | libc::O_CLOEXEC) };
@@ -147,19 +147,19 @@ pub(crate) fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, flags: i32) -> i
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-pub(crate) fn change_dir(path: &CStr) -> io::Result<()> {
+pub fn change_dir(path: &CStr) -> io::Result<()> {
     // SAFETY: a path valid for the call.
     check(unsafe { libc::chdir(path.as_ptr()) }.into())?;
     Ok(())
 }
 
-pub(crate) fn make_dir(path: &CStr, mode: u32) -> io::Result<()> {
+pub fn make_dir(path: &CStr, mode: u32) -> io::Result<()> {
     // SAFETY: a path valid for the call.
     check(unsafe { libc::mkdir(path.as_ptr(), mode) }.into())?;
     Ok(())
 }
 
-pub(crate) fn stat(path: &CStr) -> io::Result<libc::stat> {
+pub fn stat(path: &CStr) -> io::Result<libc::stat> {
     // SAFETY: all fields are integers, for which zero is valid.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: a path and a buffer, valid for the call.
@@ -167,7 +167,7 @@ pub(crate) fn stat(path: &CStr) -> io::Result<libc::stat> {
     Ok(stat)
 }
 
-pub(crate) fn disk_of(path: &CStr) -> io::Result<u32> {
+pub fn disk_of(path: &CStr) -> io::Result<u32> {
     // SAFETY: all fields are integers, for which zero is valid.
     let mut disk: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: a path and a buffer, valid for the call.
@@ -176,6 +176,6 @@ pub(crate) fn disk_of(path: &CStr) -> io::Result<u32> {
     Ok(disk.f_type as u32)
 }
 
-pub(crate) fn mode_of(path: &CStr) -> io::Result<u32> {
+pub fn mode_of(path: &CStr) -> io::Result<u32> {
     stat(path).map(|stat| stat.st_mode)
 }

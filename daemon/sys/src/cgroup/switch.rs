@@ -18,7 +18,7 @@ pub(super) const MAKING: &str = "cannot make cgroups for jobs";
 pub struct Switch(File);
 
 impl Switch {
-    pub(crate) const PULL: &[u8] = b"1";
+    pub const PULL: &[u8] = b"1";
 
     pub(super) fn open(directory: &Path) -> io::Result<Switch> {
         let file = directory.join("cgroup.kill");

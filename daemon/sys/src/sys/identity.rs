@@ -23,7 +23,7 @@ const CAP_VERSION_3: u32 = 0x2008_0522;
 const SECUREBITS: i32 = 0b1110_1111;
 
 /// Locks the securebits. Needs `CAP_SETPCAP`, unless they are locked already: then it changes nothing.
-pub(crate) fn lock_securebits() -> io::Result<()> {
+pub fn lock_securebits() -> io::Result<()> {
     // SAFETY: integers only.
     if unsafe { libc::prctl(libc::PR_GET_SECUREBITS) } == SECUREBITS {
         return Ok(());
@@ -34,25 +34,25 @@ pub(crate) fn lock_securebits() -> io::Result<()> {
 }
 
 /// Keeps capabilities over the change of uid: how tests switch off `Layer::Capabilities`.
-pub(crate) fn keep_capabilities() -> io::Result<()> {
+pub fn keep_capabilities() -> io::Result<()> {
     // SAFETY: integers only: SECBIT_NO_SETUID_FIXUP.
     check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, 4) }.into())?;
     Ok(())
 }
 
-pub(crate) fn securebits_locked() -> bool {
+pub fn securebits_locked() -> bool {
     // SAFETY: integers only.
     let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS) };
     bits != -1 && bits & SECUREBITS == SECUREBITS
 }
 
-pub(crate) fn drop_bounding() -> io::Result<()> {
+pub fn drop_bounding() -> io::Result<()> {
     drop_bounding_but(0)
 }
 
 /// Drops everything but `kept` from the bounding set. Needs `CAP_SETPCAP` if there is more. Reads first, because each
 /// drop makes the kernel copy and replace this process's credentials.
-pub(crate) fn drop_bounding_but(kept: u64) -> io::Result<()> {
+pub fn drop_bounding_but(kept: u64) -> io::Result<()> {
     for cap in (0..64).filter(|cap| kept & (1 << cap) == 0) {
         match in_bounding(cap) {
             Ok(false) => {}
@@ -73,7 +73,7 @@ fn in_bounding(cap: u64) -> io::Result<bool> {
     Ok(check(unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap) }.into())? == 1)
 }
 
-pub(crate) fn clear_capabilities() -> io::Result<()> {
+pub fn clear_capabilities() -> io::Result<()> {
     // SAFETY: integers only.
     let cleared = unsafe {
         libc::prctl(
@@ -90,7 +90,7 @@ pub(crate) fn clear_capabilities() -> io::Result<()> {
 
 /// Sets user, groups and exactly `kept` in all five sets, so that it survives execve(2) for any uid. Locks the
 /// securebits. Needs `CAP_SETPCAP` and a bounding set of at most `kept`.
-pub(crate) fn become_user_with(uid: u32, gid: u32, groups: &[u32], kept: u64) -> io::Result<()> {
+pub fn become_user_with(uid: u32, gid: u32, groups: &[u32], kept: u64) -> io::Result<()> {
     // Ambient capabilities can still be raised; the lock on that follows below.
     let open = SECUREBITS & 0b0011_1111;
     // SAFETY: integers only.
@@ -116,7 +116,7 @@ fn set_capabilities(permitted: u64, inheritable: u64) -> io::Result<()> {
     write_capabilities(&[half(0), half(32)])
 }
 
-pub(crate) fn has_exactly(kept: u64) -> io::Result<bool> {
+pub fn has_exactly(kept: u64) -> io::Result<bool> {
     let both = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
     let [low, high] = capabilities()?;
     let three = [
@@ -169,18 +169,18 @@ fn capabilities() -> io::Result<[CapData; 2]> {
     Ok(data)
 }
 
-pub(crate) fn has_no_capability() -> io::Result<bool> {
+pub fn has_no_capability() -> io::Result<bool> {
     Ok(capabilities()? == [CapData::default(); 2])
 }
 
-pub(crate) fn has_capability(number: u32) -> io::Result<bool> {
+pub fn has_capability(number: u32) -> io::Result<bool> {
     let [low, high] = capabilities()?;
     let word = if number < 32 { low } else { high };
     Ok(word.effective & (1 << (number % 32)) != 0)
 }
 
 /// Sets groups, gid and uid, in this order; the ids are real, effective and saved.
-pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     // SAFETY: a valid array of gid_t of the given length.
     check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
     // SAFETY: integers only.
@@ -190,7 +190,7 @@ pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> 
     Ok(())
 }
 
-pub(crate) fn is_user(uid: u32, gid: u32) -> bool {
+pub fn is_user(uid: u32, gid: u32) -> bool {
     let (mut r, mut e, mut s) = (0u32, 0u32, 0u32);
     // SAFETY: three valid pointers.
     let uids = unsafe { libc::getresuid(&raw mut r, &raw mut e, &raw mut s) } == 0;
@@ -202,7 +202,7 @@ pub(crate) fn is_user(uid: u32, gid: u32) -> bool {
     gids && [r, e, s] == [gid; 3]
 }
 
-pub(crate) fn groups(buf: &mut [u32]) -> io::Result<usize> {
+pub fn groups(buf: &mut [u32]) -> io::Result<usize> {
     let len = i32::try_from(buf.len()).unwrap_or(i32::MAX);
     // SAFETY: a valid array of that length.
     let n = unsafe { libc::getgroups(len, buf.as_mut_ptr()) };
@@ -210,19 +210,19 @@ pub(crate) fn groups(buf: &mut [u32]) -> io::Result<usize> {
 }
 
 /// Asks for SIGKILL when the thread that forked this process ends. A later change of identity undoes it. prctl(2).
-pub(crate) fn die_with_parent() -> io::Result<()> {
+pub fn die_with_parent() -> io::Result<()> {
     // SAFETY: integers only.
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }.into())?;
     Ok(())
 }
 
-pub(crate) fn no_new_privs() -> io::Result<()> {
+pub fn no_new_privs() -> io::Result<()> {
     // SAFETY: integers only; the unused ones must be zero.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())?;
     Ok(())
 }
 
-pub(crate) fn has_no_new_privs() -> bool {
+pub fn has_no_new_privs() -> bool {
     // SAFETY: integers only.
     unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 }
 }
@@ -234,30 +234,27 @@ pub fn set_dumpable(yes: bool) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn new_session_keyring() -> io::Result<()> {
+pub fn new_session_keyring() -> io::Result<()> {
     let (join, anonymous) = (1, std::ptr::null::<libc::c_char>());
     // SAFETY: KEYCTL_JOIN_SESSION_KEYRING with no name.
     check(unsafe { libc::syscall(libc::SYS_keyctl, join, anonymous) })?;
     Ok(())
 }
 
-pub(crate) fn session_keyring() -> io::Result<i64> {
+pub fn session_keyring() -> io::Result<i64> {
     let (get_id, session, create) = (0, -3, 0);
     // SAFETY: KEYCTL_GET_KEYRING_ID, integers only.
     check(unsafe { libc::syscall(libc::SYS_keyctl, get_id, session, create) })
 }
 
-pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+pub fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     install_filter_with(program, 0)
 }
 
 /// `SECCOMP_FILTER_FLAG_LOG`: the kernel's audit reports what the filter refuses.
-pub(crate) const FILTER_LOG: libc::c_ulong = 1 << 1;
+pub const FILTER_LOG: libc::c_ulong = 1 << 1;
 
-pub(crate) fn install_filter_with(
-    program: &[libc::sock_filter],
-    flags: libc::c_ulong,
-) -> io::Result<()> {
+pub fn install_filter_with(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<()> {
     let program = libc::sock_fprog {
         len: u16::try_from(program.len())
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,

@@ -8,13 +8,13 @@ use std::{
 };
 
 #[derive(Clone, Debug)]
-pub(crate) struct Pointers<'a> {
+pub struct Pointers<'a> {
     raw: Vec<*const libc::c_char>,
     borrowed: PhantomData<&'a [CString]>,
 }
 
 impl<'a> Pointers<'a> {
-    pub(crate) fn new(strings: &'a [CString]) -> Self {
+    pub fn new(strings: &'a [CString]) -> Self {
         let raw = strings
             .iter()
             .map(|s| s.as_ptr())
@@ -27,17 +27,13 @@ impl<'a> Pointers<'a> {
     }
 }
 
-pub(crate) fn execve(program: &CStr, argv: &Pointers<'_>, env: &Pointers<'_>) -> io::Error {
+pub fn execve(program: &CStr, argv: &Pointers<'_>, env: &Pointers<'_>) -> io::Error {
     // SAFETY: a NUL-terminated path and NULL-terminated arrays of NUL-terminated strings, all borrowed for the call.
     unsafe { libc::execve(program.as_ptr(), argv.raw.as_ptr(), env.raw.as_ptr()) };
     io::Error::last_os_error()
 }
 
-pub(crate) fn execve_open(
-    program: BorrowedFd<'_>,
-    argv: &Pointers<'_>,
-    env: &Pointers<'_>,
-) -> io::Error {
+pub fn execve_open(program: BorrowedFd<'_>, argv: &Pointers<'_>, env: &Pointers<'_>) -> io::Error {
     let (fd, itself) = (program.as_raw_fd(), c"".as_ptr());
     let (argv, env) = (argv.raw.as_ptr(), env.raw.as_ptr());
     // SAFETY: an open descriptor, an empty path, NULL-terminated arrays of NUL-terminated strings, all borrowed here.

@@ -20,7 +20,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    pub(crate) fn refused(doing: impl Into<String>, why: impl Into<String>) -> Self {
+    pub fn refused(doing: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Refused {
             doing: doing.into(),
             why: why.into(),
@@ -53,7 +53,7 @@ impl std::error::Error for Error {
     }
 }
 
-pub(crate) trait Doing<T> {
+pub trait Doing<T> {
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T>;
 }
 

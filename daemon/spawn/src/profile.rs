@@ -1,10 +1,12 @@
 //! Profiles: what the policy sets for a sandbox. Data only.
 
-use crate::Limits;
-use crate::net::Network;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+use remit_sys::Limits;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ListedPath {
     /// Absolute, without `.`, `..`, doubled or final slashes.
     pub path: PathBuf,
@@ -13,7 +15,7 @@ pub struct ListedPath {
 }
 
 /// A `read` sandbox: jobs see what their user sees, and change only what is listed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadProfile {
     pub groups: Vec<u32>,
     pub limits: Limits,
@@ -34,7 +36,7 @@ pub struct ReadProfile {
 /// The job's cgroup counts the processes of a user that is not the job's own. Without the pids controller they count
 /// together with the user's others (`Limits::others`), and root's do not count at all. Such a user's other processes
 /// on the host can signal the job, but not the other way round.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StrictProfile {
     /// Uid and gid of its jobs. `None`: each job has its own uid.
     pub user: Option<(u32, u32)>,
@@ -59,9 +61,45 @@ pub struct StrictProfile {
 
 /// No sandbox: all rights of the user. Only cgroup, login uid, session, descriptors, environment and limits are its
 /// own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostProfile {
     pub user: (u32, u32),
     pub groups: Vec<u32>,
     pub limits: Limits,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// Nothing, not even itself.
+    #[default]
+    None,
+    Loopback,
+    /// Itself, and these by TCP.
+    Connect(Vec<Destination>),
+    /// What the host reaches: no network of its own.
+    Host,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// A name, which the job's `/etc/hosts` will have, or an address as text.
+    pub host: String,
+    /// If a connection to the one that a job chose fails, the others are tried.
+    pub addresses: Vec<IpAddr>,
+    pub port: u16,
+}
+
+/// A profile of any base, and how it is to be compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    pub profile: Profile,
+    /// The kernel's audit gets what the layers refuse.
+    pub is_audited: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Profile {
+    Read(ReadProfile),
+    Strict(StrictProfile),
+    Host(HostProfile),
 }

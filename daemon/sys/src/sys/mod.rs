@@ -1,4 +1,4 @@
-//! Wraps system calls: every unsafe block of the daemon is here, as safe functions. nix is used where it does the
+//! Wraps system calls: every unsafe block of the root processes is here, as safe functions. nix is used where it does the
 //! same. Calls that change the identity are bare system calls. glibc's versions would signal the parent's threads,
 //! which a child of `clone3` does not have.
 
@@ -15,22 +15,16 @@ mod peer;
 mod process;
 mod root;
 
-pub use acl::open_to_group;
-pub(crate) use descriptors::*;
-pub use descriptors::{SEALED, inherited_listener, is_sealed, sealed_memfd};
-pub(crate) use exec::{Pointers, execve, execve_open};
-pub(crate) use identity::*;
-pub use identity::{set_dumpable, with_capabilities};
-pub(crate) use landlock::*;
-pub(crate) use mount::*;
-pub(crate) use net::*;
-pub use peer::{Peer, PidfdSource, cgroups, loginuid, pass_rights_off, peer, peer_uid};
-pub(crate) use process::*;
-pub use process::{
-    Usage, bare_child, default_signals, has_processes, pidfd_alive, pidfd_open, pidfd_send_signal,
-    reap, signal_group,
-};
-pub(crate) use root::*;
+pub use acl::*;
+pub use descriptors::*;
+pub use exec::*;
+pub use identity::*;
+pub use landlock::*;
+pub use mount::*;
+pub use net::*;
+pub use peer::*;
+pub use process::*;
+pub use root::*;
 
 use std::{
     io,
@@ -46,7 +40,7 @@ fn check(answer: libc::c_long) -> io::Result<libc::c_long> {
 }
 
 /// Makes a system call with integers and null pointers only, for the self-test: the result, or minus the errno.
-pub(crate) fn attempt<const N: usize>(number: libc::c_long, args: [libc::c_long; N]) -> i32 {
+pub fn attempt<const N: usize>(number: libc::c_long, args: [libc::c_long; N]) -> i32 {
     let mut six = [0; 6];
     six.iter_mut().zip(args).for_each(|(to, from)| *to = from);
     let [a, b, c, d, e, f] = six;
@@ -61,7 +55,7 @@ pub fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
-pub(crate) fn write(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
+pub fn write(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
     // SAFETY: the descriptor is open and the buffer is valid for its length.
     let n = unsafe { libc::write(fd.as_raw_fd(), buf.as_ptr().cast(), buf.len()) };
     usize::try_from(n).map_err(|_| io::Error::last_os_error())

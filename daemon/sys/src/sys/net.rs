@@ -12,13 +12,13 @@ struct NetPort {
 }
 
 /// Enters a new network namespace, empty except for a loopback interface that is down. unshare(2).
-pub(crate) fn own_network() -> io::Result<()> {
+pub fn own_network() -> io::Result<()> {
     // SAFETY: integers only.
     check(unsafe { libc::unshare(libc::CLONE_NEWNET) }.into())?;
     Ok(())
 }
 
-pub(crate) fn poll(fds: &mut [libc::pollfd], most: Option<Duration>) -> io::Result<()> {
+pub fn poll(fds: &mut [libc::pollfd], most: Option<Duration>) -> io::Result<()> {
     let most = most.map_or(-1, |most| {
         // Rounded up: a time that is not over never becomes 0.
         i32::try_from(most.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
@@ -28,17 +28,13 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], most: Option<Duration>) -> io::Resu
     Ok(())
 }
 
-pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: integers only.
     check(unsafe { libc::kill(pid, signal) }.into())?;
     Ok(())
 }
 
-pub(crate) fn landlock_grant_port(
-    ruleset: BorrowedFd<'_>,
-    port: u16,
-    allowed: u64,
-) -> io::Result<()> {
+pub fn landlock_grant_port(ruleset: BorrowedFd<'_>, port: u16, allowed: u64) -> io::Result<()> {
     let rule = NetPort {
         allowed,
         port: port.into(),

@@ -1,8 +1,8 @@
-//! Starts the daemon's own unprivileged processes.
+//! Starts the daemon's own processes.
 
 use crate::error::{Doing, Error, Result};
-use crate::spec::kernel;
-use crate::supervise::watchdog::drop_all_rights;
+use crate::fork_call;
+use crate::rights::drop_all_rights;
 use crate::sys::{self, Pointers};
 use std::{
     ffi::{CStr, CString},
@@ -27,6 +27,29 @@ pub fn spawn_service(
     if uid == 0 || gid == 0 {
         return Err(Error::refused(doing(), "a service is never root"));
     }
+    spawn(program, argv, env, Some((uid, gid, groups)), fds)
+}
+
+/// Runs `program` in the same way with all rights of this process. It outlives this process, and ends by itself.
+pub fn spawn_root(
+    program: &CStr,
+    argv: &[CString],
+    env: &[CString],
+    fds: &[(BorrowedFd<'_>, i32)],
+) -> Result<(i32, OwnedFd)> {
+    spawn(program, argv, env, None, fds)
+}
+
+type Identity<'a> = Option<(u32, u32, &'a [u32])>;
+
+fn spawn(
+    program: &CStr,
+    argv: &[CString],
+    env: &[CString],
+    identity: Identity<'_>,
+    fds: &[(BorrowedFd<'_>, i32)],
+) -> Result<(i32, OwnedFd)> {
+    let doing = || format!("cannot start '{}'", program.to_string_lossy());
     let mut numbers: Vec<i32> = fds.iter().map(|(_, at)| *at).collect();
     numbers.sort_unstable();
     let wanted = numbers.len();
@@ -44,7 +67,7 @@ pub fn spawn_service(
         .last()
         .map_or(3, |last| last.saturating_add(1).max(3));
     let child = || {
-        let error = match ready(uid, gid, groups, fds, above, &warden) {
+        let error = match ready(identity, fds, above, &warden) {
             Ok(()) => sys::execve(program, &argv, &env),
             Err(e) => e,
         };
@@ -53,13 +76,11 @@ pub fn spawn_service(
         let _ = sys::write(sys::borrowed(2), text.as_bytes());
         127
     };
-    sys::fork(kernel::fork_call()?, None, child).doing(doing)
+    sys::fork(fork_call()?, None, child).doing(doing)
 }
 
 fn ready(
-    uid: u32,
-    gid: u32,
-    groups: &[u32],
+    identity: Identity<'_>,
     fds: &[(BorrowedFd<'_>, i32)],
     above: RawFd,
     warden: &OwnedFd,
@@ -84,11 +105,13 @@ fn ready(
         sys::renumber(copy, at)?;
     }
     sys::change_dir(c"/")?;
-    drop_all_rights(uid, gid, groups)?;
+    if let Some((uid, gid, groups)) = identity {
+        drop_all_rights(uid, gid, groups)?;
+        sys::no_new_privs()?;
+    }
     if !sys::pidfd_alive(warden)? {
         return Err(io::ErrorKind::NotFound.into());
     }
-    sys::no_new_privs()?;
     // Numbers between the standard ones and the last wanted one may be open.
     for gap in (3..above).filter(|n| fds.iter().all(|(_, at)| at != n)) {
         sys::close_one(gap);

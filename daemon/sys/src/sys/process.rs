@@ -12,8 +12,9 @@ pub struct Usage {
     pub maxrss_bytes: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ForkCall {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ForkCall {
+    #[default]
     Clone3,
     /// clone(2) with `CLONE_PIDFD`, if a filter refuses clone3.
     Clone,
@@ -22,7 +23,7 @@ pub(crate) enum ForkCall {
 /// Forks; the child runs `child` and exits with its result. With `cgroup` it starts there (`CLONE_INTO_CGROUP`, Linux
 /// 5.7; only with `ForkCall::Clone3`). For processes of one thread. With more, `child` must be async-signal-safe (no
 /// allocation). The job's child is, so tests may have threads.
-pub(crate) fn fork(
+pub fn fork(
     call: ForkCall,
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce() -> i32,
@@ -31,13 +32,13 @@ pub(crate) fn fork(
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Parent {
+pub enum Parent {
     Caller,
-    /// The caller's parent (`CLONE_PARENT`): only that is notified and reaps. Only with `ForkCall::Clone3`.
+    /// The caller's parent (`CLONE_PARENT`): only that is notified and reaps.
     Callers,
 }
 
-pub(crate) fn fork_as(
+pub fn fork_as(
     call: ForkCall,
     cgroup: Option<BorrowedFd<'_>>,
     parent: Parent,
@@ -64,7 +65,10 @@ pub(crate) fn fork_as(
             unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) }
         }
         ForkCall::Clone => {
-            let flags = libc::CLONE_PIDFD | libc::SIGCHLD;
+            let flags = match parent {
+                Parent::Caller => libc::CLONE_PIDFD | libc::SIGCHLD,
+                Parent::Callers => libc::CLONE_PIDFD | libc::CLONE_PARENT,
+            };
             // SAFETY: as above. The third argument receives the pidfd on every architecture; the others are unused.
             unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) }
         }
@@ -82,7 +86,7 @@ pub(crate) fn fork_as(
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Ends the process at once, without destructors or exit functions of the parent.
-pub(crate) fn exit(status: i32) -> ! {
+pub fn exit(status: i32) -> ! {
     // SAFETY: _exit(2) takes any integer and does not return.
     unsafe { libc::_exit(status) }
 }
@@ -91,7 +95,7 @@ pub fn reap(pid: i32) -> Option<(ExitStatus, Usage)> {
     wait(pid, libc::WNOHANG).ok().flatten()
 }
 
-pub(crate) fn wait(pid: i32, options: i32) -> io::Result<Option<(ExitStatus, Usage)>> {
+pub fn wait(pid: i32, options: i32) -> io::Result<Option<(ExitStatus, Usage)>> {
     let mut status = 0;
     // SAFETY: all fields are integers, for which zero is valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -148,12 +152,12 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-pub(crate) fn parent() -> u32 {
+pub fn parent() -> u32 {
     // SAFETY: no arguments; cannot fail.
     unsafe { libc::getppid() }.cast_unsigned()
 }
 
-pub(crate) fn new_session() -> io::Result<()> {
+pub fn new_session() -> io::Result<()> {
     // SAFETY: no arguments.
     check(unsafe { libc::setsid() }.into())?;
     Ok(())
@@ -182,7 +186,7 @@ pub fn default_signals() -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn block_signals(open: Option<i32>) -> io::Result<()> {
+pub fn block_signals(open: Option<i32>) -> io::Result<()> {
     let bit = open.and_then(|signal| u32::try_from(signal).ok()?.checked_sub(1));
     let mask = !bit.map_or(0, |bit| 1u64.checked_shl(bit).unwrap_or(0));
     let old = std::ptr::null::<u64>();
@@ -200,7 +204,7 @@ pub(crate) fn block_signals(open: Option<i32>) -> io::Result<()> {
 }
 
 /// Ignores SIGCHLD: the kernel then reaps this process's children, adopted ones too. wait(2).
-pub(crate) fn ignore_sigchld() -> io::Result<()> {
+pub fn ignore_sigchld() -> io::Result<()> {
     let ignore = [libc::SIG_IGN as u64, 0, 0, 0];
     let old = std::ptr::null::<u64>();
     // SAFETY: the kernel's sigaction of 32 bytes: SIG_IGN, no flags, no mask.
@@ -216,7 +220,7 @@ pub(crate) fn ignore_sigchld() -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn pause_forever() -> ! {
+pub fn pause_forever() -> ! {
     loop {
         let none = std::ptr::null::<libc::c_void>();
         // SAFETY: ppoll(2) of nothing, for ever: null pointers and zeros are valid.
@@ -224,7 +228,7 @@ pub(crate) fn pause_forever() -> ! {
     }
 }
 
-pub(crate) fn rest() {
+pub fn rest() {
     let time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 200_000,
@@ -233,7 +237,7 @@ pub(crate) fn rest() {
     unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
 }
 
-pub(crate) fn sleep(ms: u32) {
+pub fn sleep(ms: u32) {
     let time = after(ms);
     let none = std::ptr::null::<libc::c_void>();
     // SAFETY: no pollfd, a valid time, no mask.
@@ -248,7 +252,7 @@ fn after(ms: u32) -> libc::timespec {
 }
 
 /// Returns true if `fd` is readable within `patience_ms`. One ppoll(2) on every architecture, and no allocation.
-pub(crate) fn wait_readable(fd: BorrowedFd<'_>, patience_ms: Option<u32>) -> bool {
+pub fn wait_readable(fd: BorrowedFd<'_>, patience_ms: Option<u32>) -> bool {
     let mut poll = libc::pollfd {
         fd: fd.as_raw_fd(),
         events: libc::POLLIN,
@@ -262,7 +266,7 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, patience_ms: Option<u32>) -> boo
     ready > 0
 }
 
-pub(crate) fn reset_umask_and_personality() -> io::Result<()> {
+pub fn reset_umask_and_personality() -> io::Result<()> {
     // SAFETY: an integer; cannot fail.
     unsafe { libc::umask(0o022) };
     // SAFETY: an integer.
@@ -270,7 +274,7 @@ pub(crate) fn reset_umask_and_personality() -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn reset_scheduling() -> io::Result<()> {
+pub fn reset_scheduling() -> io::Result<()> {
     let param = libc::sched_param { sched_priority: 0 };
     // SAFETY: a valid parameter block, for this process.
     let r = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const param) };
@@ -295,7 +299,7 @@ pub(crate) fn reset_scheduling() -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit {
         rlim_cur: soft,
         rlim_max: hard,
@@ -306,7 +310,7 @@ pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn limit(resource: u32) -> io::Result<(u64, u64)> {
+pub fn limit(resource: u32) -> io::Result<(u64, u64)> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -317,7 +321,7 @@ pub(crate) fn limit(resource: u32) -> io::Result<(u64, u64)> {
     Ok((limit.rlim_cur, limit.rlim_max))
 }
 
-pub(crate) fn set_name(name: &CStr) -> io::Result<()> {
+pub fn set_name(name: &CStr) -> io::Result<()> {
     // SAFETY: a NUL-terminated string.
     check(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }.into())?;
     Ok(())
@@ -345,7 +349,7 @@ pub fn has_processes(uid: u32) -> io::Result<bool> {
     }
 }
 
-pub(crate) fn entries(dir: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
+pub fn entries(dir: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
     let fd = dir.as_raw_fd();
     // SAFETY: the descriptor is open and the buffer is valid for its length.
     let n = unsafe { libc::syscall(libc::SYS_getdents64, fd, buf.as_mut_ptr(), buf.len()) };

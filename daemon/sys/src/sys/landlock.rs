@@ -7,10 +7,10 @@ use std::{
 /// `struct landlock_ruleset_attr` as of ABI 6. Older kernels accept it if the fields that they do not know are zero.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Handled {
-    pub(crate) fs: u64,
-    pub(crate) net: u64,
-    pub(crate) scoped: u64,
+pub struct Handled {
+    pub fs: u64,
+    pub net: u64,
+    pub scoped: u64,
 }
 
 #[repr(C, packed)]
@@ -25,15 +25,15 @@ fn ask(flag: u32) -> io::Result<u32> {
     Ok(check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0, flag) })? as u32)
 }
 
-pub(crate) fn landlock_abi() -> io::Result<u32> {
+pub fn landlock_abi() -> io::Result<u32> {
     ask(1)
 }
 
-pub(crate) fn landlock_errata() -> io::Result<u32> {
+pub fn landlock_errata() -> io::Result<u32> {
     ask(2)
 }
 
-pub(crate) fn landlock_ruleset(handled: &Handled) -> io::Result<OwnedFd> {
+pub fn landlock_ruleset(handled: &Handled) -> io::Result<OwnedFd> {
     let size = size_of::<Handled>();
     // SAFETY: a structure of the given size, valid for the call.
     let fd = check(unsafe {
@@ -48,7 +48,7 @@ pub(crate) fn landlock_ruleset(handled: &Handled) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-pub(crate) fn landlock_grant(
+pub fn landlock_grant(
     ruleset: BorrowedFd<'_>,
     parent: BorrowedFd<'_>,
     allowed: u64,
@@ -73,9 +73,9 @@ pub(crate) fn landlock_grant(
 
 /// `LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON`, ABI 7: audit also reports refusals to programs that are executed in the
 /// domain. By default that ends with the first exec.
-pub(crate) const LOG_NEW_EXEC_ON: u32 = 1 << 1;
+pub const LOG_NEW_EXEC_ON: u32 = 1 << 1;
 
-pub(crate) fn landlock_restrict(ruleset: BorrowedFd<'_>, flags: u32) -> io::Result<()> {
+pub fn landlock_restrict(ruleset: BorrowedFd<'_>, flags: u32) -> io::Result<()> {
     let fd = ruleset.as_raw_fd();
     // SAFETY: integers only.
     check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, fd, flags) })?;

@@ -19,7 +19,7 @@ struct OpenHow {
 const PLAIN: u64 = 0x02 | 0x04 | 0x08;
 
 /// Opens `path` beneath `dir`. Refuses links in every part of it. openat2(2), Linux 5.6.
-pub(crate) fn open_plain(dir: BorrowedFd<'_>, path: &CStr, flags: i32) -> io::Result<OwnedFd> {
+pub fn open_plain(dir: BorrowedFd<'_>, path: &CStr, flags: i32) -> io::Result<OwnedFd> {
     let how = OpenHow {
         flags: (flags | libc::O_CLOEXEC) as u64,
         mode: 0,
@@ -35,13 +35,13 @@ pub(crate) fn open_plain(dir: BorrowedFd<'_>, path: &CStr, flags: i32) -> io::Re
 }
 
 /// Creates namespaces of these kinds for this process (`CLONE_NEWPID`: for its children). unshare(2).
-pub(crate) fn own_namespaces(kinds: i32) -> io::Result<()> {
+pub fn own_namespaces(kinds: i32) -> io::Result<()> {
     // SAFETY: integers only.
     check(unsafe { libc::unshare(kinds) }.into())?;
     Ok(())
 }
 
-pub(crate) fn copy_mount_of(source: BorrowedFd<'_>, whole: bool) -> io::Result<OwnedFd> {
+pub fn copy_mount_of(source: BorrowedFd<'_>, whole: bool) -> io::Result<OwnedFd> {
     const CLONE: i32 = 1;
     let deep = if whole { libc::AT_RECURSIVE } else { 0 };
     let flags = CLONE | libc::O_CLOEXEC | libc::AT_EMPTY_PATH | deep;
@@ -53,7 +53,7 @@ pub(crate) fn copy_mount_of(source: BorrowedFd<'_>, whole: bool) -> io::Result<O
 }
 
 /// Sets exactly these attributes on the one mount of `mount`, and turns off its propagation.
-pub(crate) fn set_mount(mount: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
+pub fn set_mount(mount: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
     const ALL: u64 = 0xf;
     let attr = MountAttr {
         set: attributes,
@@ -64,7 +64,7 @@ pub(crate) fn set_mount(mount: BorrowedFd<'_>, attributes: u64) -> io::Result<()
     set_attributes(mount.as_raw_fd(), c"", libc::AT_EMPTY_PATH, &attr)
 }
 
-pub(crate) fn attach_mount_on(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+pub fn attach_mount_on(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     const BOTH_EMPTY: libc::c_uint = 0x04 | 0x40;
     let (from, to, none) = (mount.as_raw_fd(), target.as_raw_fd(), c"".as_ptr());
     // SAFETY: empty paths, valid for the call; integers.
@@ -72,7 +72,7 @@ pub(crate) fn attach_mount_on(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> 
     Ok(())
 }
 
-pub(crate) fn mount_tmpfs_here(options: &CStr, noexec: bool) -> io::Result<()> {
+pub fn mount_tmpfs_here(options: &CStr, noexec: bool) -> io::Result<()> {
     let exec = if noexec { libc::MS_NOEXEC } else { 0 };
     let flags = libc::MS_NOSUID | libc::MS_NODEV | exec;
     let (kind, here) = (c"tmpfs".as_ptr(), c".".as_ptr());
@@ -84,7 +84,7 @@ pub(crate) fn mount_tmpfs_here(options: &CStr, noexec: bool) -> io::Result<()> {
 
 /// Mounts a read-only `/proc` of the present pid namespace over the working directory. It has only processes, and only
 /// those of the reader's own user. proc(5): `subset`, `hidepid`.
-pub(crate) fn mount_proc_here() -> io::Result<()> {
+pub fn mount_proc_here() -> io::Result<()> {
     let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     let (kind, here) = (c"proc".as_ptr(), c".".as_ptr());
     let options = c"subset=pid,hidepid=2".as_ptr();
@@ -95,7 +95,7 @@ pub(crate) fn mount_proc_here() -> io::Result<()> {
 }
 
 /// Makes the working directory, a mount, the root of this namespace, and detaches the old one. pivot_root(2).
-pub(crate) fn pivot_here() -> io::Result<()> {
+pub fn pivot_here() -> io::Result<()> {
     let here = c".".as_ptr();
     // SAFETY: NUL-terminated strings, valid for the call.
     check(unsafe { libc::syscall(libc::SYS_pivot_root, here, here) })?;
@@ -104,19 +104,19 @@ pub(crate) fn pivot_here() -> io::Result<()> {
     super::change_dir(c"/")
 }
 
-pub(crate) fn change_to(dir: BorrowedFd<'_>) -> io::Result<()> {
+pub fn change_to(dir: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: integers only.
     check(unsafe { libc::fchdir(dir.as_raw_fd()) }.into())?;
     Ok(())
 }
 
-pub(crate) fn make_dir_at(dir: BorrowedFd<'_>, path: &CStr, mode: u32) -> io::Result<()> {
+pub fn make_dir_at(dir: BorrowedFd<'_>, path: &CStr, mode: u32) -> io::Result<()> {
     // SAFETY: a path valid for the call.
     check(unsafe { libc::mkdirat(dir.as_raw_fd(), path.as_ptr(), mode) }.into())?;
     Ok(())
 }
 
-pub(crate) fn make_file_at(dir: BorrowedFd<'_>, path: &CStr, text: &[u8]) -> io::Result<()> {
+pub fn make_file_at(dir: BorrowedFd<'_>, path: &CStr, text: &[u8]) -> io::Result<()> {
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     // SAFETY: a path valid for the call, and the mode that O_CREAT needs.
     let fd = unsafe { libc::openat(dir.as_raw_fd(), path.as_ptr(), flags, 0o444) };
@@ -130,13 +130,13 @@ pub(crate) fn make_file_at(dir: BorrowedFd<'_>, path: &CStr, text: &[u8]) -> io:
     }
 }
 
-pub(crate) fn make_link_at(to: &CStr, dir: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+pub fn make_link_at(to: &CStr, dir: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
     // SAFETY: paths valid for the call.
     check(unsafe { libc::symlinkat(to.as_ptr(), dir.as_raw_fd(), path.as_ptr()) }.into())?;
     Ok(())
 }
 
-pub(crate) fn stat_of(fd: BorrowedFd<'_>) -> io::Result<libc::stat> {
+pub fn stat_of(fd: BorrowedFd<'_>) -> io::Result<libc::stat> {
     // SAFETY: all fields are integers, for which zero is valid.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: a buffer valid for the call.
@@ -144,7 +144,7 @@ pub(crate) fn stat_of(fd: BorrowedFd<'_>) -> io::Result<libc::stat> {
     Ok(stat)
 }
 
-pub(crate) fn name_of<'a>(fd: BorrowedFd<'_>, buf: &'a mut [u8]) -> io::Result<&'a CStr> {
+pub fn name_of<'a>(fd: BorrowedFd<'_>, buf: &'a mut [u8]) -> io::Result<&'a CStr> {
     let mut link = *b"/proc/self/fd/0000000000\0";
     let mut rest = fd.as_raw_fd();
     for digit in link.iter_mut().rev().skip(1).take(10) {
@@ -177,14 +177,14 @@ pub(crate) fn name_of<'a>(fd: BorrowedFd<'_>, buf: &'a mut [u8]) -> io::Result<&
     CStr::from_bytes_until_nul(buf).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
-pub(crate) fn read_link(path: &CStr, buf: &mut [u8]) -> io::Result<usize> {
+pub fn read_link(path: &CStr, buf: &mut [u8]) -> io::Result<usize> {
     // SAFETY: a path valid for the call, and a buffer of the given length.
     let n = unsafe { libc::readlink(path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) };
     Ok(check(n as libc::c_long)? as usize)
 }
 
 /// Checks that this process may execute `path`, by mode and mount; follows links. access(2).
-pub(crate) fn may_execute(path: &CStr) -> io::Result<()> {
+pub fn may_execute(path: &CStr) -> io::Result<()> {
     // SAFETY: a path valid for the call.
     check(unsafe { libc::access(path.as_ptr(), libc::X_OK) }.into())?;
     Ok(())

@@ -1,0 +1,157 @@
+//! The closed table of messages. The warden asks, the spawner answers each question but `Forget` once, in order.
+
+use std::path::PathBuf;
+
+use remit_sys::Error;
+use serde::{Deserialize, Serialize};
+
+use crate::{Ceilings, Kernel, Layer, Order, Wanted};
+
+/// Changes with each change of a message. Both are of one release, which the spawner checks.
+pub const VERSION: u16 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// The first one. Its descriptor: the switch that ends all jobs. Answer: `Ready`.
+    Setup {
+        version: u16,
+        /// See [`Kernel::one_session`].
+        one_session: bool,
+    },
+    /// Starts a watchdog with this uid and gid. Answer: `Watching`, with its pidfd.
+    Watch {
+        id: u32,
+    },
+    /// Answer: `Compiled`.
+    Compile(Box<Wanted>),
+    /// No job will use this sandbox any more. No answer.
+    Forget {
+        sandbox: u64,
+    },
+    /// Ends the workers of all other sandboxes.
+    Keep {
+        sandboxes: Vec<u64>,
+    },
+    /// Starts a worker, and waits until it is ready.
+    Warm {
+        sandbox: u64,
+    },
+    EndWorkers,
+    /// Pre-forks a child for a job of this uid and gid. Its descriptor: the job's cgroup. Answer: `Prepared`, with a
+    /// socket that hangs up when the child has ended. Refused if no worker is ready for that.
+    Prepare {
+        sandbox: u64,
+        own: (u32, u32),
+    },
+    /// Ends a pre-forked child.
+    Drop {
+        child: u64,
+    },
+    /// No pre-forked child is left.
+    DropPreforked,
+    /// Forks a job, or makes the pre-forked child the job. Answer: `Spawned`, with its pidfd and the read ends of its
+    /// output, errors and steps. It executes nothing before the spawner has closed its own copies of them.
+    Spawn {
+        sandbox: u64,
+        child: Option<u64>,
+        order: Box<Order>,
+    },
+    /// Starts a self-test as this uid and gid. Its descriptor: a cgroup of its own. Answer: `Testing`, with a pipe that
+    /// has [`Findings`] once the test has ended.
+    SelfTest {
+        sandbox: u64,
+        own: (u32, u32),
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reply {
+    /// Children that were killed or have ended, for their parent to reap.
+    pub gone: Vec<i32>,
+    /// Why a worker was lost since the last answer.
+    pub lost: Option<String>,
+    pub answer: Result<Answer, Failure>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    Done,
+    Ready(Kernel),
+    Watching {
+        pid: i32,
+    },
+    Compiled {
+        sandbox: u64,
+        description: Box<Description>,
+    },
+    Prepared {
+        child: u64,
+    },
+    Spawned {
+        pid: i32,
+    },
+    Testing,
+}
+
+/// What the warden needs to know of a compiled sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    pub credentials: Credentials,
+    /// A child can be pre-forked for its jobs.
+    pub can_wait: bool,
+    /// Processes that serve each job in addition to its own. They count among the tasks of its cgroup.
+    pub attendants: u64,
+    /// The profile's paths, in the order of `Progress::Failed::at`.
+    pub paths: Vec<PathBuf>,
+    pub ceilings: Ceilings,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    pub user: Option<(u32, u32)>,
+    pub groups: Vec<u32>,
+    pub capabilities: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    pub layer: Layer,
+    pub held: bool,
+    pub detail: String,
+}
+
+pub type Findings = Result<Vec<Finding>, Failure>;
+
+/// An error, on its way to the warden.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    doing: String,
+    why: Result<i32, String>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Refused { doing, why } => Self {
+                doing,
+                why: Err(why),
+            },
+            Error::Call { doing, source } => Self {
+                doing,
+                why: source.raw_os_error().ok_or_else(|| source.to_string()),
+            },
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(Failure { doing, why }: Failure) -> Self {
+        match why {
+            Ok(errno) => Self::Call {
+                doing,
+                source: std::io::Error::from_raw_os_error(errno),
+            },
+            Err(why) => Self::Refused { doing, why },
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! One message a datagram, with descriptors. A longer message is in a sealed memory file, its first descriptor.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    getsockopt, recv, recvmsg, sendmsg, setsockopt, socketpair, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+use remit_sys::sys;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::MOST_ARGUMENTS;
+
+/// Maximum bytes of a datagram.
+pub const MESSAGE: usize = 64 << 10;
+/// Maximum bytes of a message.
+const LONG: u64 = 16 << 20;
+/// Maximum descriptors: three pipes, stdin, script, cgroup, what a child waits for, the long message, the arguments.
+const FDS: usize = 8 + MOST_ARGUMENTS;
+/// The whole datagram of a long message. No message is empty, and none is this byte.
+const IS_LONG: [u8; 1] = [0xff];
+
+/// Makes a pair of sockets, of which the first waits no longer than this for a message.
+pub fn pair(patience_s: i64) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (own_end, its) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?;
+    let patience = TimeVal::seconds(patience_s);
+    setsockopt(&own_end, sockopt::ReceiveTimeout, &patience)?;
+    setsockopt(&own_end, sockopt::SendTimeout, &patience)?;
+    Ok((own_end, its))
+}
+
+pub fn is_socket(fd: BorrowedFd<'_>) -> bool {
+    getsockopt(&fd, sockopt::SockType) == Ok(SockType::SeqPacket)
+}
+
+pub fn send<T: Serialize>(
+    socket: BorrowedFd<'_>,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    let raw = fds.iter().map(AsRawFd::as_raw_fd);
+    if bytes.len() <= MESSAGE {
+        return send_bytes(socket, &bytes, &raw.collect::<Vec<_>>());
+    }
+    let long = sys::sealed_memfd(c"message", &bytes)?;
+    let raw: Vec<_> = std::iter::once(long.as_raw_fd()).chain(raw).collect();
+    send_bytes(socket, &IS_LONG, &raw)
+}
+
+pub fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8], raw: &[i32]) -> io::Result<()> {
+    let rights = [ControlMessage::ScmRights(raw)];
+    let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
+    let slices = [IoSlice::new(bytes)];
+    let (socket, flags) = (socket.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+    loop {
+        match sendmsg::<UnixAddr>(socket, &slices, control, flags, None) {
+            Err(Errno::EINTR) => {}
+            sent => return Ok(sent.map(drop)?),
+        }
+    }
+}
+
+/// Waits for the next message; `None` at the end. Touches no more memory than the message has bytes, because each fork
+/// of a process pays for what it touches.
+pub fn receive<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    // unix(7): recv returns the whole length of a message, and leaves it in the queue.
+    let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    // A process that was stopped and continued is interrupted if it has a timeout (signal(7)).
+    let length = loop {
+        match recv(socket.as_raw_fd(), &mut [], look) {
+            Err(Errno::EINTR) => {}
+            length => break length?,
+        }
+    };
+    let mut buffer = vec![0; length.min(MESSAGE)];
+    let mut slices = [IoSliceMut::new(&mut buffer)];
+    let mut space = nix::cmsg_space!([i32; FDS]);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags)?;
+    let mut fds = Vec::new();
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(raw) = part {
+            fds.extend(raw.into_iter().map(sys::owned));
+        }
+    }
+    let cut = message
+        .flags
+        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+    let bytes = message.bytes;
+    if bytes == 0 {
+        return Ok(None);
+    }
+    let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+    let bytes = buffer.get(..bytes).filter(|_| !cut).ok_or_else(invalid)?;
+    if bytes == IS_LONG {
+        if fds.is_empty() {
+            return Err(invalid());
+        }
+        let bytes = read_long(fds.remove(0))?;
+        return decode(&bytes).map(|message| Some((message, fds)));
+    }
+    decode(bytes).map(|message| Some((message, fds)))
+}
+
+/// Decodes exactly one message.
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => Ok(message),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+fn read_long(file: OwnedFd) -> io::Result<Vec<u8>> {
+    // Nobody can change it any more while it is decoded.
+    if !sys::is_sealed(file.as_fd()) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let file = File::from(file);
+    let length = file.metadata()?.len();
+    if length > LONG {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = Vec::new();
+    file.take(LONG).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
