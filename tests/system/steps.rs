@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
+use remit_common::refusal::Code;
 
 use remit_tests::caller::{Caller, at_once, cause, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
