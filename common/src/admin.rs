@@ -15,7 +15,7 @@ use crate::outcome::State;
 use crate::refusal::{Code, Refusal};
 use crate::wire::{Bytes, HistoryPage, HistoryQuery};
 
-pub const ADMIN_PROTOCOL: u8 = 7;
+pub const ADMIN_PROTOCOL: u8 = 8;
 
 /// A request with its protocol version in front.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,6 +249,8 @@ pub struct Checkup {
     pub audit: String,
     /// Reason why the sink takes no records now, if so.
     pub audit_error: Option<String>,
+    /// What the daemon itself must not be able to do, tried at its start.
+    pub daemon: Vec<LayerCheck>,
     pub profiles: Vec<ProfileCheck>,
 }
 

@@ -2,7 +2,7 @@
 //! identity and its memory at the fork. It is for the warden's own work, never for a client's.
 
 use crate::error::{Doing, Result};
-use crate::{Error, fork_call, sys};
+use crate::{Error, sys};
 use nix::fcntl::{FcntlArg, FdFlag};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, killpg};
@@ -40,8 +40,8 @@ pub fn in_child_with(
     let (pipe, write_end) = nix::unistd::pipe2(flags).doing(doing)?;
     let nonblocking = FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
     nix::fcntl::fcntl(&pipe, nonblocking).doing(doing)?;
-    let call = fork_call()?;
-    let (pid, pidfd) = sys::fork(call, None, || {
+    // Not clone3: the daemon's own filter refuses it.
+    let (pid, pidfd) = sys::fork(sys::ForkCall::Clone, None, || {
         let Ok((write_end, kept)) = alone(write_end.as_fd(), kept) else {
             return 1;
         };

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::time::Instant;
 
+use remit_common::admin::LayerCheck;
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, Owner, ToBroker};
@@ -115,6 +116,8 @@ pub struct Warden {
     pub random: File,
     pub prefork_pool: PreforkPool,
     pub leftovers: Leftovers,
+    /// What the daemon itself must not be able to do, as tried at its start.
+    pub confined: Vec<LayerCheck>,
 }
 
 impl Warden {

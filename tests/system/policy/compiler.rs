@@ -16,7 +16,7 @@ use remit_policy::{Diagnostic, Severity};
 use remit_settings::Config;
 use remit_tests::caller::{named, stdout};
 use remit_tests::daemon::{Daemon, user_a};
-use remit_tests::process::{Identity, Process};
+use remit_tests::process::{Identity, Process, descendants, status_field};
 use remit_tests::test_dir::built;
 
 use super::scene::{FILE, GRANTS, asked, prints, reload, status, with};
@@ -219,16 +219,15 @@ fn awaited<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
 #[test]
 fn compiler_is_out_of_reach_of_other_processes() {
     let daemon = with(&prints("site.look", "\"old\"", ""));
-    let note = daemon.path().join("pid");
-    fs::write(&note, "").expect("it is ours");
-    fs::set_permissions(&note, Permissions::from_mode(0o666)).expect("it is ours");
-    let script = format!("#!/bin/sh\necho $$ >'{}'\nexec sleep 60\n", note.display());
-    replace(&daemon, &script);
+    replace(&daemon, "#!/bin/sh\nexec sleep 60\n");
+    let sleeps = |process: &Process| status_field(process.pid, "Name").as_deref() == Some("sleep");
     let (compiler, sent) = std::thread::scope(|scope| {
         let loading = scope.spawn(|| reload(&daemon));
-        let pid = awaited("pid", || {
-            fs::read_to_string(&note).ok()?.trim().parse().ok()
+        let found = awaited("compiler", || {
+            descendants(daemon.pid()).into_iter().find(sleeps)
         });
+        let pid = found.pid;
+        let compiler = Process::of(pid).expect("it sleeps");
         let stops = move || {
             Identity::new(65_534, &[])
                 .adopt()
@@ -236,7 +235,6 @@ fn compiler_is_out_of_reach_of_other_processes() {
             kill(Pid::from_raw(pid), Signal::SIGSTOP)
         };
         let sent = scope.spawn(stops).join().expect("it does not panic");
-        let compiler = Process::of(pid).expect("it sleeps");
         assert!(loading.join().expect("it does not panic").is_err());
         (compiler, sent)
     });

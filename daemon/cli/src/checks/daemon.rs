@@ -5,7 +5,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use remit_common::admin::{AdminReply, AdminRequest, Checkup, LayerState, ProfileCheck};
+use remit_common::admin::{
+    AdminReply, AdminRequest, Checkup, LayerCheck, LayerState, ProfileCheck,
+};
 use remit_common::names::Runtime;
 use remit_wire::client::{self, ClientError};
 
@@ -94,6 +96,8 @@ pub fn part(checkup: &Checkup) -> Part {
         )],
         some => some.iter().flat_map(profile).collect(),
     };
+    let daemon = checkup.daemon.iter().map(|check| layer("remitd", check));
+    let checks = daemon.chain::<Vec<_>>(checks).collect();
     Part {
         title: TITLE,
         checks,
@@ -115,28 +119,34 @@ fn profile(profile: &ProfileCheck) -> Vec<Check> {
             "systemctl restart remitd; if it stays: journalctl -u remitd -n 20",
         ));
     }
-    checks.extend(profile.layers.iter().map(|layer| {
-        let name = format!("{}: {}", profile.name, layer.name);
-        match layer.state {
-            LayerState::Held => Check::ok(name, layer.detail.trim_end_matches(": as it must be")),
-            LayerState::Absent => Check::ok(name, format!("not in this kernel: {}", layer.detail)),
-            LayerState::Broken => Check::failure(
-                name,
-                format!(
-                    "sandbox layer '{}' does not hold: {}",
-                    layer.name, layer.detail
-                ),
-                "boot a kernel that supports it, then: systemctl restart remitd",
-            ),
-        }
-    }));
+    checks.extend(
+        profile
+            .layers
+            .iter()
+            .map(|check| layer(&profile.name, check)),
+    );
     checks
+}
+
+/// A probe of a layer, of a profile or of the daemon itself.
+fn layer(of: &str, layer: &LayerCheck) -> Check {
+    let name = format!("{of}: {}", layer.name);
+    match layer.state {
+        LayerState::Held => Check::ok(name, layer.detail.trim_end_matches(": as it must be")),
+        LayerState::Absent => Check::ok(name, format!("not in this kernel: {}", layer.detail)),
+        LayerState::Broken => Check::failure(
+            name,
+            format!(
+                "sandbox layer '{}' does not hold: {}",
+                layer.name, layer.detail
+            ),
+            "boot a kernel that supports it, then: systemctl restart remitd",
+        ),
+    }
 }
 
 #[cfg(test)]
 pub mod tests {
-    use remit_common::admin::LayerCheck;
-
     use super::*;
     use crate::checks::report::whys;
 
@@ -156,6 +166,7 @@ pub mod tests {
             lowered_limits: Vec::new(),
             audit: "journald".into(),
             audit_error: None,
+            daemon: vec![layer("seccomp", LayerState::Held)],
             profiles: vec![ProfileCheck {
                 name: "read".into(),
                 refused: None,

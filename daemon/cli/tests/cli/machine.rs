@@ -136,6 +136,11 @@ fn checkup(state: LayerState) -> AdminReply {
         lowered_limits: Vec::new(),
         audit: "file".into(),
         audit_error: None,
+        daemon: vec![LayerCheck {
+            name: "seccomp".into(),
+            state,
+            detail: "remitd mounts nothing: refused".into(),
+        }],
         profiles: vec![ProfileCheck {
             name: "read".into(),
             refused: None,

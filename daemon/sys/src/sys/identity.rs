@@ -116,6 +116,24 @@ fn set_capabilities(permitted: u64, inheritable: u64) -> io::Result<()> {
     write_capabilities(&[half(0), half(32)])
 }
 
+/// Gives up every capability outside `kept`, in all sets, and inherits none. Needs `CAP_SETPCAP`. A program that root
+/// executes later gets `kept` at most.
+pub fn keep_only_capabilities(kept: u64) -> io::Result<()> {
+    drop_bounding_but(kept)?;
+    set_capabilities(permitted()? & kept, 0)
+}
+
+/// Takes `CAP_SYS_ADMIN`, if this process may.
+pub fn raise_sys_admin() -> io::Result<()> {
+    const SYS_ADMIN: u64 = 1 << 21;
+    set_capabilities(permitted()? | SYS_ADMIN, 0)
+}
+
+fn permitted() -> io::Result<u64> {
+    let [low, high] = capabilities()?;
+    Ok(u64::from(high.permitted) << 32 | u64::from(low.permitted))
+}
+
 pub fn has_exactly(kept: u64) -> io::Result<bool> {
     let both = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
     let [low, high] = capabilities()?;

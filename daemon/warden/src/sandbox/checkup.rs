@@ -340,6 +340,7 @@ impl Warden {
             lowered_limits: self.sandbox.lowered(&self.limits.limits()),
             audit: self.audit.sink().to_owned(),
             audit_error: recorded.err().map(|why| why.to_string()),
+            daemon: self.confined.clone(),
             profiles,
         }
     }

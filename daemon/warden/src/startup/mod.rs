@@ -7,6 +7,7 @@ pub(crate) mod process_reset;
 
 use std::fs::File;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use remit_common::names::Runtime;
@@ -18,6 +19,7 @@ use crate::approval::{self, Approvals, notification};
 use crate::audit::rate_limit::Floods;
 use crate::audit::{Audit, Event, Record};
 use crate::config::MachineLimits;
+use crate::confinement;
 use crate::event_loop::timers::Timers;
 use crate::identity::arrivals::Arrivals;
 use crate::identity::listeners::Listeners;
@@ -139,11 +141,13 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         random,
         prefork_pool: PreforkPool::default(),
         leftovers: Leftovers::default(),
+        confined: Vec::new(),
     };
     warden.take_over()?;
     warden.record_start()?;
     warden.take_over_grants()?;
     warden.watch()?;
+    warden.confined = confinement::enter(&warden.written())?;
     warden.start_broker()?;
     warden.run_loop()?;
     warden.tell_all_left_out();
@@ -207,6 +211,13 @@ impl Warden {
         self.audit
             .write_at_start(record)
             .map_err(|why| Fatal::Unavailable(why.to_string()))
+    }
+
+    /// The directories below which it changes files from here on. Policy and settings are read only.
+    fn written(&self) -> Vec<PathBuf> {
+        let cgroup = self.sandbox.cgroup().map(PathBuf::from);
+        let directories = [self.args.state.clone(), self.args.runtime.clone()];
+        directories.into_iter().chain(cgroup).collect()
     }
 
     fn watch(&mut self) -> Result<(), Fatal> {
