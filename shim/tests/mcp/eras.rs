@@ -252,8 +252,9 @@ fn pipes_need_no_thread_and_stay_unchanged() {
     stdin
         .write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n")
         .unwrap();
-    let stdout = running.0.stdout.take().unwrap();
-    BufReader::new(stdout).read_line(&mut line).unwrap();
+    // Stays open while its descriptors are looked at: it ends when nobody reads.
+    let mut stdout = BufReader::new(running.0.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
     assert_eq!(running.threads(), 1);
     assert!(!running.is_nonblocking(0) && !running.is_nonblocking(1));
 }

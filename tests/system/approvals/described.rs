@@ -99,7 +99,8 @@ fn c03_change_its_program_refuses_is_not_requested() {
 #[test]
 fn q07_nothing_that_describes_outlives_the_measuring() {
     let daemon = started();
-    let pids = daemon.path().join("pids");
+    // What the daemon starts writes where the daemon may.
+    let pids = daemon.path().join("state/pids");
     let script = format!(
         "#!/bin/sh\nsleep 3000 & echo $! $$ >{0}.part; mv {0}.part {0}; wait\n",
         pids.display()

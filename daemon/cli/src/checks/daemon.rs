@@ -208,6 +208,6 @@ pub mod tests {
         let mut good = checkup();
         good.profiles[0].layers[0].detail = "no capability is left: as it must be".into();
         let expect = Check::ok("read: mounts", "no capability is left");
-        assert_eq!(part(&good).checks[0], expect);
+        assert_eq!(part(&good).checks[1], expect);
     }
 }
