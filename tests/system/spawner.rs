@@ -137,7 +137,7 @@ fn spawner_ends_with_the_warden_whatever_it_does() {
     }
 }
 
-/// The sandbox is the spawner's: the warden is in the namespaces that it was born in, and has no filter.
+/// The sandbox is the spawner's: both are in the namespaces that they were born in.
 #[test]
 fn workers_and_jobs_are_children_of_the_warden() {
     let daemon = Daemon::start(Options::default());
@@ -159,8 +159,20 @@ fn workers_and_jobs_are_children_of_the_warden() {
         all.iter()
             .any(|one| one.parent == warden && one.name == "sleep" || one.name == "sh")
     );
-    for pid in [warden, spawner] {
-        assert_eq!(status_field(pid, "Seccomp").as_deref(), Some("0"));
+    // The filter of the warden is for itself, and no process of a job inherits it.
+    assert_eq!(status_field(warden, "Seccomp").as_deref(), Some("2"));
+    assert_eq!(status_field(spawner, "Seccomp").as_deref(), Some("0"));
+    assert_eq!(status_field(warden, "NoNewPrivs").as_deref(), Some("1"));
+    assert_eq!(status_field(spawner, "NoNewPrivs").as_deref(), Some("0"));
+    // CAP_DAC_OVERRIDE, CAP_NET_ADMIN, CAP_SYS_MODULE, CAP_SYS_PTRACE, CAP_SYS_ADMIN. capabilities(7).
+    let rule_the_machine = [1, 12, 16, 19, 21].map(|capability| 1 << capability);
+    for set in ["CapEff", "CapPrm", "CapBnd"] {
+        let held = status_field(warden, set).expect("the kernel shows it");
+        let held = u64::from_str_radix(&held, 16).expect("a number");
+        assert!(
+            rule_the_machine.iter().all(|one| held & one == 0),
+            "{set} {held:x}"
+        );
     }
     for kind in ["mnt", "pid", "net"] {
         let of = |pid| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("it lives");

@@ -312,7 +312,7 @@ fn watchdog_death_refuses_runs_until_self_test() {
                 if record["MESSAGE"]
                     .as_str()
                     .unwrap()
-                    .contains("watchdog died") =>
+                    .starts_with("the watchdog died") =>
             {
                 proved = false;
                 deaths += 1;

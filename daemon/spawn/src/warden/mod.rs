@@ -245,8 +245,8 @@ impl Process {
             return Err(Error::refused(ASKING, "it has ended"));
         }
         // Otherwise an answer could lose its descriptors, or itself: a long one is in a file.
-        let room: io::Result<Vec<OwnedFd>> = (0..=N).map(|_| self.socket.try_clone()).collect();
-        drop(room.doing(|| ASKING.to_owned())?);
+        let reserved: io::Result<Vec<OwnedFd>> = (0..=N).map(|_| self.socket.try_clone()).collect();
+        drop(reserved.doing(|| ASKING.to_owned())?);
         if let Err(error) = socket::send(self.socket.as_fd(), request, fds) {
             use io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
             return match error.kind() {

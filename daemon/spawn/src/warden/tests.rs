@@ -1,20 +1,15 @@
 use std::io::Write;
-use std::process::{Command, Stdio};
 
 use super::*;
 
 /// A process that lives until it is killed, and the other end of its socket.
 fn process() -> (Process, OwnedFd) {
-    let child = Command::new("sleep")
-        .arg("1000")
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let pid = child.id().cast_signed();
+    let argv = [c"/bin/sleep".to_owned(), c"1000".to_owned()];
+    let (pid, pidfd) = sys::bare_child(&argv, &[]).unwrap();
     let (own_end, its) = socket::pair(1).unwrap();
     let process = Process {
         pid,
-        pidfd: sys::pidfd_open(pid).unwrap(),
+        pidfd,
         socket: own_end,
         closing: Closing::here(),
         kernel: Kernel::default(),

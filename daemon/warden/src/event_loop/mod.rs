@@ -330,7 +330,7 @@ impl Warden {
             .map_err(Fatal::call("cannot wait for remit-spawner"))
     }
 
-    /// Ends all jobs and then the daemon: the service manager starts both anew.
+    /// Ends all jobs and then the daemon: the service manager starts both again.
     fn on_spawner_died(&mut self) {
         let Some(spawner) = self.sandbox.spawner() else {
             return;
