@@ -1,5 +1,7 @@
 //! Written files, files left behind, and bytes of the audit log.
 
+use std::time::Instant;
+
 use remit_common::refusal::Code;
 use remit_tests::attack;
 use remit_tests::caller::{Caller, argv};
@@ -118,10 +120,17 @@ fn s09_one_user_does_not_fill_audit_log() {
     assert!(ran > 20, "{ran}");
     assert_eq!(daemon.records("intent").len(), ran, "what ran is recorded");
     assert_eq!(daemon.records("end").len(), ran, "to its end");
+    // The budget of an hour comes back evenly, which a slow machine sees.
+    let begin = Instant::now();
+    let mut later = 0;
     for _ in 0..100 {
-        let again = caller.run(argv(&["true", &long])).expect_err("for an hour");
-        assert_eq!(again.code, Code::RateLimited);
+        match caller.run(argv(&["true", &long])) {
+            Ok(_) => later += 1,
+            Err(again) => assert_eq!(again.code, Code::RateLimited),
+        }
     }
+    let refilled = begin.elapsed().as_secs() * MIB / 3600;
+    assert!(later <= refilled / 20_000 + 1, "{later}");
     let file_info = std::fs::metadata(daemon.path().join("state/audit.jsonl"));
     let bytes = file_info.expect("it is there").len();
     assert!(bytes < 2 * MIB, "{bytes}");
