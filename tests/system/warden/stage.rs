@@ -271,21 +271,10 @@ impl Stage {
     }
 
     pub fn descriptors(&self) -> usize {
-        // Each status takes a loop iteration, so earlier closes are done. Zygotes stay for later jobs; their pidfds,
-        // sockets and namespaces are not counted. A new zygote has not sent its namespace yet.
+        // Each status takes a loop iteration, so earlier closes are done.
         let count = || {
             let _ = self.status();
-            let zygotes = descendants(self.pid()).into_iter();
-            // Their forked children are in the jobs' cgroups.
-            let zygotes = zygotes
-                .filter(|it| it.name == "remit-zygote" && it.parent == self.pid())
-                .filter(|it| !it.is_of_jobs() && it.state != 'Z')
-                .count();
-            let open = self.open_files();
-            let is_mount_ns = |file: &&PathBuf| file.to_string_lossy().starts_with("mnt:");
-            // One is the warden's own.
-            let sent = open.iter().filter(is_mount_ns).count().saturating_sub(1);
-            open.len() - 2 * zygotes - sent.min(zygotes) - of_sinks(self.pid())
+            self.open_files().len() - of_sinks(self.pid())
         };
         // The connection of the request may still be open.
         (0..3).map(|_| count()).min().unwrap()

@@ -179,6 +179,8 @@ fn new_directory(base: &Path, name: &str) -> Result<(PathBuf, Switch, File)> {
                 }
             },
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+            // Another daemon swept it before it was locked.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && base.exists() => continue,
             Err(e) => Err(unusable(base, "written", &e)),
         };
     }
