@@ -10,7 +10,6 @@ mod admin;
 mod approval;
 mod audit;
 mod config;
-mod confinement;
 mod event_loop;
 
 /// Who is at the other end: sockets, peers, accounts, sessions. Nothing here decides what they may do.

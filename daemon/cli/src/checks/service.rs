@@ -9,6 +9,8 @@ use super::report::{Check, or_ok};
 use crate::client::configuration::REMITD;
 use crate::external_program::{Program, ProgramError};
 
+/// Starts the jobs. Its name is short enough to be shown whole.
+const SPAWNER: &str = "remit-spawner";
 const SERVICE: &str = "remitd.service";
 const SOCKETS: [&str; 2] = ["remitd.socket", "remitd-admin.socket"];
 
@@ -288,7 +290,17 @@ fn process(pid: u32) -> Vec<Check> {
             "only root can check this: sudo remit doctor",
         )];
     };
-    let mut found = compare(name, &own_namespaces, &status(pid), &status(1));
+    let Some(spawner) = child(pid, SPAWNER) else {
+        let fix =
+            format!("systemctl restart {SERVICE}; if it stays: journalctl -u {SERVICE} -n 20");
+        return vec![Check::failure(
+            name,
+            format!("it has no {SPAWNER}: nothing can run"),
+            fix,
+        )];
+    };
+    // Jobs inherit from the spawner. The daemon confines itself after it has started that.
+    let mut found = compare(name, &own_namespaces, &status(spawner), &status(1));
     if exe != Path::new(REMITD) {
         found.push(Check::warning(
             name,
@@ -297,6 +309,17 @@ fn process(pid: u32) -> Vec<Check> {
         ));
     }
     or_ok(found, name, format!("pid {pid}, in the host's namespaces"))
+}
+
+/// Returns the child of that name.
+fn child(of: u32, name: &str) -> Option<u32> {
+    let lines = [format!("Name:\t{name}\n"), format!("\nPPid:\t{of}\n")];
+    let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let mut pids = fs::read_dir("/proc").ok()?.flatten().filter_map(pid);
+    pids.find(|pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        lines.iter().all(|line| status.contains(line.as_str()))
+    })
 }
 
 fn compare(name: &str, own_namespaces: &[&str], own: &str, first: &str) -> Vec<Check> {
@@ -320,7 +343,7 @@ fn compare(name: &str, own_namespaces: &[&str], own: &str, first: &str) -> Vec<C
     ] {
         let (own, first) = (field(own, of), field(first, of));
         if own.is_some() && own != first {
-            let why = format!("the daemon has {what}, which every job inherits");
+            let why = format!("{SPAWNER} has {what}, which every job inherits");
             found.push(Check::warning(name, why, &fix));
         }
     }

@@ -1,6 +1,7 @@
 //! Starts the daemon, in one visible order. Nothing is served before all of it is done.
 
 pub(crate) mod arguments;
+mod confinement;
 pub(crate) mod error;
 pub(crate) mod fault;
 pub(crate) mod process_reset;
@@ -19,7 +20,6 @@ use crate::approval::{self, Approvals, notification};
 use crate::audit::rate_limit::Floods;
 use crate::audit::{Audit, Event, Record};
 use crate::config::MachineLimits;
-use crate::confinement;
 use crate::event_loop::timers::Timers;
 use crate::identity::arrivals::Arrivals;
 use crate::identity::listeners::Listeners;
