@@ -32,10 +32,15 @@ pub fn pair(patience_s: i64) -> io::Result<(OwnedFd, OwnedFd)> {
         None,
         SockFlag::SOCK_CLOEXEC,
     )?;
-    let patience = TimeVal::seconds(patience_s);
-    setsockopt(&own_end, sockopt::ReceiveTimeout, &patience)?;
-    setsockopt(&own_end, sockopt::SendTimeout, &patience)?;
+    set_patience(&own_end, patience_s)?;
     Ok((own_end, its))
+}
+
+pub fn set_patience(socket: &OwnedFd, seconds: i64) -> io::Result<()> {
+    let patience = TimeVal::seconds(seconds);
+    setsockopt(socket, sockopt::ReceiveTimeout, &patience)?;
+    setsockopt(socket, sockopt::SendTimeout, &patience)?;
+    Ok(())
 }
 
 pub fn is_socket(fd: BorrowedFd<'_>) -> bool {

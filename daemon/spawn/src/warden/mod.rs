@@ -20,6 +20,8 @@ pub use handles::{PreforkedChild, Sandbox, SelfTest, Spawned, Watchdog};
 
 /// Timeout for an answer. The spawner itself waits up to a second for a worker, a few times in the worst case.
 pub const PATIENCE_S: i64 = 10;
+/// Timeout for the first one.
+const START_S: i64 = 60;
 
 /// The process that forks jobs, as the warden sees it.
 #[derive(Clone, Debug)]
@@ -63,11 +65,15 @@ impl Spawner {
             version: VERSION,
             one_session,
         };
+        let doing = || "cannot set up the socket of remit-spawner".to_owned();
+        // At the boot of a busy machine its program is not in memory yet.
+        socket::set_patience(&process.socket, START_S).doing(doing)?;
         match process.ask(&request, &[switch.as_fd()]) {
             Ok((Answer::Ready(kernel), [])) => process.kernel = kernel,
             Ok(_) => return Err(process.nonsense()),
             Err(error) => return Err(error),
         }
+        socket::set_patience(&process.socket, PATIENCE_S).doing(doing)?;
         Ok(Spawner(Rc::new(process)))
     }
 
