@@ -183,6 +183,11 @@ bench: ## what a call costs, beside floors and rivals, optimised: 6 minutes; ONL
 soak: build ## 10,000 jobs, and what is left of them: a minute
 	REMIT_SOAK_JOBS=10000 cargo test --locked -p remit-tests --test system $(call runner,$(HERMETIC)) soak:: -- --nocapture --test-threads 1
 
+.PHONY: chaos
+chaos: build ## 200 kills of each process under load, and each pair 100 times: half an hour
+	REMIT_CHAOS_KILLS=200 REMIT_CHAOS_PAIRS=100 cargo test --locked -p remit-tests --test system $(call runner,$(HERMETIC)) chaos:: \
+		-- --nocapture --test-threads 1
+
 .PHONY: fmt
 fmt: ## format all code
 	cargo fmt --all

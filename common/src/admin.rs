@@ -1,14 +1,8 @@
-//! Protocol between approvers and the warden on `admin.sock`.
-//!
-//! The warden reads these frames itself, so they are few and small ([`crate::caps::ADMIN_FRAME`]). Each request gets
-//! one answer, in order. There is no hello: each message starts with [`ADMIN_PROTOCOL`]. Times are milliseconds since
-//! 1970.
-
-mod approval;
+//! Protocol between approvers and the warden on `admin.sock`. The warden reads these frames itself, so they are few
+//! and small ([`crate::caps::ADMIN_FRAME`]). Each request gets one answer, in order. There is no hello: each message
+//! starts with [`ADMIN_PROTOCOL`]. Times are milliseconds since 1970.
 
 use serde::{Deserialize, Serialize};
-
-pub use approval::{ActiveGrant, Grantee, NewGrant, PendingView};
 
 use crate::names::JobId;
 use crate::outcome::State;
@@ -64,7 +58,6 @@ pub enum AdminRequest {
         /// Digest that was shown: SHA-256 of all that will run.
         digest: [u8; 32],
     },
-    /// Denies one change.
     Deny {
         job: JobId,
         why: String,
@@ -141,7 +134,6 @@ pub struct AuditHead {
     pub hash: [u8; 32],
 }
 
-/// A policy that became live.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     pub policy: String,
@@ -190,7 +182,6 @@ pub struct Status {
     pub policy_warnings: Vec<String>,
     /// Keys of `remit.toml` changed since the start. They take effect after a restart.
     pub needs_restart: Vec<String>,
-    /// Reason of the lock.
     pub locked: Option<String>,
     pub locked_by: Option<String>,
     pub locked_ms: Option<u64>,
@@ -225,11 +216,9 @@ pub struct RecentRefusal {
     pub at_ms: u64,
     pub user: Option<String>,
     pub code: Code,
-    /// Message, truncated to one line.
     pub message: String,
 }
 
-/// Result of the daemon's self-test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkup {
     /// Output of `uname -r`.
@@ -281,4 +270,64 @@ pub enum LayerState {
     Broken,
     /// This kernel lacks the layer. Other layers take over its protection.
     Absent,
+}
+
+/// A change that waits for an approval, as a list entry. The daemon escapes its texts ([`crate::escape`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingView {
+    pub job: JobId,
+    pub user: String,
+    pub uid: u32,
+    /// Command with its arguments, on one line and truncated.
+    pub command: String,
+    /// The requester's reason, on one line and truncated.
+    pub reason: String,
+    /// Approvers, as named in the policy.
+    pub by: Vec<String>,
+    pub yours: bool,
+    pub asked_ms: u64,
+    pub left_ms: u64,
+    /// SHA-256 of all that will run.
+    pub digest: [u8; 32],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Grantee {
+    User {
+        name: String,
+        uid: u32,
+    },
+    Group {
+        /// Name as typed, without `%`.
+        name: String,
+        gid: u32,
+    },
+}
+
+/// A requested temporary grant. Runs of a command start without approval, if the giver could approve each of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewGrant {
+    pub to: Grantee,
+    /// Command name, or a name pattern as in `allow` (remit-policy(5)).
+    pub what: String,
+    /// Arguments that a run must have, with exactly these values. Other arguments are free.
+    pub args: Vec<(String, String)>,
+    /// Duration in seconds; at most [`crate::caps::GRANT_S`].
+    pub for_s: u32,
+    /// Number of runs, if limited; at most [`crate::caps::GRANT_USES`].
+    pub uses: Option<u32>,
+    pub across_reboot: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveGrant {
+    /// Number of the grant, never reused.
+    pub grant: u64,
+    /// Grant as requested; `for_s` is the total duration.
+    pub new: NewGrant,
+    pub by: String,
+    pub by_uid: u32,
+    pub granted_ms: u64,
+    pub left_ms: u64,
+    pub uses_left: Option<u32>,
 }

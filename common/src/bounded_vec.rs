@@ -1,5 +1,4 @@
 //! Deserializes lists completely but keeps at most one element above the bound, so callers still see the excess.
-//!
 //! Otherwise a frame of empty elements takes 24 times its size in memory.
 
 use std::fmt;
@@ -7,8 +6,8 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 
-use crate::bytes::Bytes;
 use crate::caps;
+use crate::wire::Bytes;
 
 struct BoundedVec<T, const CAP: usize>(Vec<T>);
 

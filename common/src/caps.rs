@@ -1,6 +1,5 @@
-//! Every bound on input from outside, in one table.
-//!
-//! Tests cover each bound at the limit and one above it. The unit is bytes unless the name says otherwise.
+//! Every bound on input from outside, in one table. Tests cover each bound at the limit and one above it. The unit is
+//! bytes unless the name says otherwise.
 
 /// One frame on the client socket, without its length field.
 pub const FRAME: usize = 4 << 20;
@@ -148,8 +147,10 @@ pub const POLICY_PROFILES: usize = 64;
 pub const PROFILE_PATHS: usize = 64;
 /// Network destinations in one profile.
 pub const PROFILE_DESTINATIONS: usize = 16;
-/// Commands in one answer about access.
-pub const ACCESS_COMMANDS: usize = 64;
+/// Bytes of the commands in one answer about access.
+pub const ACCESS_BYTES: usize = 512 << 10;
+/// Commands in an answer to a query.
+pub const ACCESS_FOUND: usize = 16;
 /// Changes of meaning in the answer to a reload.
 pub const POLICY_CHANGES: usize = 100;
 /// Refusals that `remit status` shows.

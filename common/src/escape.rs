@@ -1,8 +1,7 @@
-//! Shows bytes of a request as one line of text. Nothing in it can hide or pass for remit's own words.
-//!
-//! The text can be converted back to the bytes. A backslash is doubled. Characters that are invisible or move
-//! others are escapes (`\n`, `\x1b`, `\u{202e}`), and bytes that are not UTF-8 are `\xff`. `[… 12 spaces …]` are
-//! remit's words, because the character `…` of a request is an escape, too.
+//! Shows bytes of a request as one line of text. Nothing in it can hide or pass for remit's own words. The text can be
+//! converted back to the bytes. A backslash is doubled. Characters that are invisible or move others are escapes
+//! (`\n`, `\x1b`, `\u{202e}`), and bytes that are not UTF-8 are `\xff`. `[… 12 spaces …]` are remit's words, because
+//! the character `…` of a request is an escape, too.
 
 use std::fmt::Write;
 

@@ -1,7 +1,5 @@
-//! Bounded frame codec of both client sockets.
-//!
-//! A frame is a 4-byte little-endian length and that many bytes of postcard. The length is checked before any
-//! allocation, and no bytes may follow the value. The broker has its own non-blocking reader.
+//! Bounded frame codec of both client sockets. A frame is a 4-byte little-endian length and as many bytes of postcard.
+//! The length is checked before any allocation, and nothing may follow the value. The broker has its own reader.
 
 use std::io::{self, Read, Write};
 

@@ -1,13 +1,11 @@
-//! Types that all parts of remit share: refusals, outcomes, names, bounds, and what of the wire the warden needs.
-//!
-//! The root process links all of it: no decisions, no privilege, and no IO except on a given stream.
+//! Types that all parts of remit share: refusals, outcomes, names, bounds, and what of the wire the warden needs. The
+//! root process links all of it: no decisions, no privilege, and no IO except on a given stream.
 
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod bounded_vec;
 pub mod builtin;
-pub mod bytes;
 pub mod calendar;
 pub mod caps;
 pub mod denial;

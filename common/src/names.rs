@@ -56,7 +56,6 @@ impl FromStr for JobId {
     }
 }
 
-/// Socket paths in the runtime directory.
 #[derive(Clone, Debug)]
 pub struct Runtime(PathBuf);
 

@@ -69,12 +69,10 @@ impl State {
     }
 }
 
-/// What confined a job: made from the child's own step reports and the
-/// start-up witness, never from configuration.
+/// What confined a job: made from the child's own step reports and the start-up witness, never from configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Enforced {
-    /// The profile's name.
     pub profile: String,
     /// The uid that the job ran as. Only this job had it.
     pub uid: u32,
@@ -90,9 +88,7 @@ pub struct Enforced {
 /// The end of a job, as the warden observed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
-    /// The final state.
     pub state: State,
-    /// The exit status, where it exited.
     pub exit: Option<i32>,
     /// The signal that ended it, where one did.
     pub signal: Option<i32>,

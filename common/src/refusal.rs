@@ -46,7 +46,6 @@ pub enum Code {
 }
 
 impl Code {
-    /// Every code.
     pub const ALL: [Self; 16] = [
         Self::DeniedRule,
         Self::DeniedKernel,
@@ -158,28 +157,24 @@ impl Refusal {
         format!("{} ({})", self.message, self.code)
     }
 
-    /// Names the object.
     #[must_use]
     pub fn object(mut self, object: impl Into<String>) -> Self {
         self.object = Some(object.into());
         self
     }
 
-    /// Names the rule or layer.
     #[must_use]
     pub fn by(mut self, by: impl Into<String>) -> Self {
         self.by = Some(by.into());
         self
     }
 
-    /// Says what a human can type.
     #[must_use]
     pub fn lift(mut self, lift: impl Into<String>) -> Self {
         self.lift = Some(lift.into());
         self
     }
 
-    /// Says what the agent can do instead.
     #[must_use]
     pub fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());

@@ -1,10 +1,7 @@
-//! Units that the machine needs, and units whose start ends its normal operation.
-
-mod protected;
-
-use protected::{is_named, parts};
-
-pub use protected::is_protected;
+//! Units that no unit verb may change, and units whose start ends the machine's normal operation. Protected units
+//! carry the machine, its sandbox layers, its records, or a person's access to repair what an agent did. The lists are
+//! closed and the same on every host. A policy cannot shorten them. The checks use names only. The caller repeats them
+//! with every name that the service manager has for a unit.
 
 /// Units whose start interrupts normal operation or opens a root shell. The list applies to units that another unit pulls
 /// in. [`is_protected`] covers units requested by name.
@@ -54,6 +51,210 @@ pub fn is_disruptive(name: &str) -> bool {
     DISRUPTIVE.iter().any(is_one) || DISRUPTIVE_SERVICES.iter().any(is_one)
 }
 
+/// Kinds that start and stop without pulling in others: no target, mount or slice.
+const KINDS: [&str; 4] = ["service", "socket", "timer", "path"];
+/// Every unit kind (systemd.unit(5)). A name without such a suffix is a service.
+const ALL_KINDS: [&str; 11] = [
+    "service",
+    "socket",
+    "timer",
+    "path",
+    "target",
+    "mount",
+    "automount",
+    "swap",
+    "device",
+    "slice",
+    "scope",
+];
+
+/// Names without kind. A final `*` matches any text. An instance is protected like its template.
+struct Protected {
+    names: &'static [&'static str],
+    why: &'static str,
+}
+
+const PROTECTED: [Protected; 14] = [
+    // Includes sshd-unix-local@, sshd-keygen@, and the Debian name with its socket and instances.
+    Protected {
+        names: &["ssh", "sshd*", "dropbear*"],
+        why: "people reach the machine by it",
+    },
+    Protected {
+        names: &[
+            "getty",
+            "serial-getty",
+            "console-getty",
+            "container-getty",
+            "autovt",
+        ],
+        why: "people log in by it where the network fails",
+    },
+    Protected {
+        names: &[
+            "user",
+            "user-runtime-dir",
+            "elogind",
+            "sssd*",
+            "nslcd",
+            "winbind",
+            "nscd",
+        ],
+        why: "sessions and accounts of people depend on it",
+    },
+    Protected {
+        names: &["emergency", "rescue", "debug-shell", "initrd*"],
+        why: "it takes the machine out of its normal work",
+    },
+    // An agent must not stop the service that controls it.
+    Protected {
+        names: &["remit*"],
+        why: "it is remit's own",
+    },
+    // Includes journald, logind, udevd, networkd, resolved, poweroff, reboot and kexec.
+    Protected {
+        names: &["systemd-*", "dbus*", "kexec*"],
+        why: "the machine itself runs on it",
+    },
+    Protected {
+        names: &[
+            "networking",
+            "network",
+            "NetworkManager*",
+            "networkd-dispatcher",
+            "ifup",
+            "ifplugd",
+            "wpa_supplicant*",
+            "iwd",
+            "dhcpcd*",
+            "dhclient*",
+            "netplan*",
+            "connman*",
+            "wicked*",
+            "wg-quick",
+            "openvpn*",
+            "tailscaled",
+            "network-manager",
+            "zerotier-one",
+            "strongswan*",
+            "ipsec",
+            "netbird*",
+            "cloudflared*",
+            "frr",
+            "bird",
+            "bird6",
+            "keepalived",
+        ],
+        why: "the machine is reached through it",
+    },
+    Protected {
+        names: &[
+            "nftables",
+            "iptables",
+            "ip6tables",
+            "ebtables",
+            "arptables",
+            "netfilter-persistent",
+            "ufw",
+            "firewalld",
+            "shorewall*",
+            "ferm",
+            "fail2ban",
+            "crowdsec*",
+        ],
+        why: "it keeps strangers out",
+    },
+    Protected {
+        names: &[
+            "polkit*",
+            "auditd",
+            "audit-rules",
+            "apparmor",
+            "snapd.apparmor",
+            "selinux*",
+            "fapolicyd",
+            "usbguard*",
+            "wazuh-agent",
+            "falco*",
+        ],
+        why: "it decides or records who may do what",
+    },
+    Protected {
+        names: &[
+            "lvm2-*",
+            "dm-event",
+            "multipathd",
+            "iscsid",
+            "open-iscsi",
+            "mdmonitor",
+            // Stopping it unmounts file systems on LVM, multipath and the device mapper.
+            "blk-availability",
+            "iscsi",
+            "iscsi-shutdown",
+            "zfs-*",
+            "autofs",
+            "rbdmap",
+            "drbd*",
+            "dmraid-activation",
+            "stratisd*",
+            "nvmf-*",
+        ],
+        why: "file systems depend on it",
+    },
+    Protected {
+        names: &["rsyslog*", "syslog", "syslog-ng*"],
+        why: "it keeps the machine's log",
+    },
+    Protected {
+        names: &[
+            "amazon-ssm-agent",
+            "google-guest-agent*",
+            "walinuxagent",
+            "waagent",
+            "qemu-guest-agent",
+        ],
+        why: "the machine is managed by it from outside",
+    },
+    // The text after their @ goes to a program that executes it as root.
+    Protected {
+        names: &["modprobe", "podman-kube"],
+        why: "its instance is given to a program that does as root what it says",
+    },
+    Protected {
+        names: &["fwupd-offline-update", "packagekit-offline-update"],
+        why: "it reboots the machine",
+    },
+];
+
+fn parts(name: &str) -> (&str, &str) {
+    let (stem, kind) = match name.rsplit_once('.') {
+        Some((stem, kind)) if ALL_KINDS.contains(&kind) => (stem, kind),
+        _ => (name, "service"),
+    };
+    let template = stem.split_once('@').map_or(stem, |(template, _)| template);
+    (template, kind)
+}
+
+fn is_named(template: &str, pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => template.starts_with(start),
+        None => template == pattern,
+    }
+}
+
+/// Returns the reason why no unit verb may change this unit, or `None`. A name without a kind is a service.
+#[must_use]
+pub fn is_protected(name: &str) -> Option<&'static str> {
+    let (template, kind) = parts(name);
+    if !KINDS.contains(&kind) {
+        return Some("only services, sockets, timers and paths can be changed by name");
+    }
+    let is_one = |pattern: &&str| is_named(template, pattern);
+    let mut all = PROTECTED.iter();
+    let found = all.find(|protected| protected.names.iter().any(is_one));
+    found.map(|protected| protected.why)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +280,144 @@ mod tests {
             "exit-report.service",
         ] {
             assert!(!is_disruptive(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_machine_needs_is_protected() {
+        let names = [
+            "ssh",
+            "sshd",
+            "ssh.service",
+            "ssh.socket",
+            "sshd.service",
+            "sshd.socket",
+            "ssh@5-10.0.0.1:22.service",
+            "sshd@1.service",
+            "sshd-unix-local@7.service",
+            "getty@tty1.service",
+            "serial-getty@ttyS0.service",
+            "user@1000.service",
+            "user@0",
+            "emergency.service",
+            "rescue",
+            "remitd",
+            "remitd.service",
+            "remitd.socket",
+            "remit-broker.service",
+            "dbus.service",
+            "dbus.socket",
+            "dbus-broker.service",
+            "dbus-org.freedesktop.login1.service",
+            "systemd-journald.service",
+            "systemd-journald.socket",
+            "systemd-logind",
+            "systemd-udevd.service",
+            "systemd-tmpfiles-clean.timer",
+            "systemd-reboot.service",
+            "networking",
+            "NetworkManager.service",
+            "NetworkManager-wait-online.service",
+            "ifup@eth0.service",
+            "wpa_supplicant@wlan0.service",
+            "dhcpcd.service",
+            "netplan-ovs-cleanup.service",
+            "connman.service",
+            "nftables.service",
+            "iptables",
+            "ufw.service",
+            "firewalld.service",
+            "fail2ban.service",
+            "polkit.service",
+            "auditd.service",
+            "apparmor.service",
+            "selinux-autorelabel-mark.service",
+        ];
+        for name in names {
+            assert!(is_protected(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn c02_units_below_file_systems_and_records_are_protected() {
+        let names = [
+            "blk-availability.service",
+            "iscsi.service",
+            "iscsi-shutdown.service",
+            "zfs-mount.service",
+            "autofs.service",
+            "drbd.service",
+            "nvmf-autoconnect.service",
+            "rsyslog.service",
+            "syslog.socket",
+            "syslog-ng@default.service",
+            "wazuh-agent.service",
+            "usbguard-dbus.service",
+            "zerotier-one.service",
+            "keepalived.service",
+            "qemu-guest-agent.service",
+            "network-manager.service",
+            "packagekit-offline-update.service",
+        ];
+        for name in names {
+            assert!(is_protected(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn c03_templates_that_execute_their_instance_are_protected() {
+        for name in ["modprobe@x.service", "podman-kube@srv-x.yaml.service"] {
+            assert!(is_protected(name).is_some(), "{name}");
+        }
+        assert_eq!(is_protected("podman.service"), None);
+    }
+
+    #[test]
+    fn units_not_to_act_on_are_protected() {
+        let names = [
+            "-.mount",
+            "home.mount",
+            "init.scope",
+            "session-1.scope",
+            "system.slice",
+            "-.slice",
+            "multi-user.target",
+            "nginx.target",
+            "swap.swap",
+            "dev-sda.device",
+            "proc.automount",
+        ];
+        for name in names {
+            assert!(
+                is_protected(name).is_some_and(|why| why.starts_with("only services")),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_people_run_on_it_is_not() {
+        let names = [
+            "nginx",
+            "nginx.service",
+            "php8.2-fpm.service",
+            "postgresql@15-main.service",
+            "redis.socket",
+            "backup.timer",
+            "inbox.path",
+            "sshguard.service",
+            "ssh-report.timer",
+            "users.service",
+            "userdb@x.service",
+            "network-report.service",
+            "my-systemd-app.service",
+            "gettys.service",
+            "app.v2",
+            "SSHD.service",
+            "",
+        ];
+        for name in names {
+            assert_eq!(is_protected(name), None, "{name}");
         }
     }
 }

@@ -1,6 +1,5 @@
-//! Parses the first line of a script as the kernel does (execve(2), fs/binfmt_script.c) and finds its interpreter.
-//!
-//! It opens nothing. To prove that nobody can change what runs, check these programs as well as the script.
+//! Parses the first line of a script as the kernel does (execve(2), fs/binfmt_script.c) and finds its interpreter. It
+//! opens nothing. To prove that nobody can change what runs, check these programs as well as the script.
 
 /// Bytes of a file that the kernel reads.
 pub const FIRST_BYTES: usize = 256;

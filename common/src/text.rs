@@ -1,6 +1,5 @@
-//! Job output as text that is safe to display.
-//!
-//! Output is hostile. Invalid UTF-8, and every character that could control a terminal or hide text, is escaped.
+//! Job output as text that is safe to display. Output is hostile. Invalid UTF-8, and every character that could
+//! control a terminal or hide text, is escaped.
 
 use std::fmt::Write;
 

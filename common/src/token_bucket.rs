@@ -1,6 +1,5 @@
-//! Token bucket: a burst at once, then a rate. Callers pass the time.
-//!
-//! It keeps only the time at which it is full again, so slow refills lose nothing to rounding.
+//! Token bucket: a burst at once, then a rate. Callers pass the time. It keeps only the time at which it is full
+//! again, so slow refills lose nothing to rounding.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,5 @@
-//! Filter for claimed traces (W3C Trace Context, version 00). A claim proves nothing about the caller.
-//!
-//! A claim is copied unchanged into records, so any other form is dropped without a message.
+//! Filter for claimed traces (W3C Trace Context, version 00). A claim proves nothing about the caller. A claim is
+//! copied unchanged into records, so any other form is dropped without a message.
 
 use crate::caps;
 

@@ -1,16 +1,14 @@
 //! Types of the client protocol that the warden uses, too. The crate `remit-wire` has the protocol.
 
-#![warn(missing_docs)]
-
 mod access;
-mod goodbye;
 mod history;
 
-pub use crate::bytes::Bytes;
 use serde::{Deserialize, Serialize};
+pub use serde_bytes::ByteBuf as Bytes;
+
+use crate::refusal::Refusal;
 
 pub use self::access::{Access, AccessReport, Asked, CommandView, Effect, GrantView, ProfileView};
-pub use self::goodbye::Goodbye;
 pub use self::history::{HistoryEntry, HistoryPage, HistoryQuery, Kind};
 
 /// Purpose of a run, which decides what permits it.
@@ -26,4 +24,17 @@ pub enum Purpose {
     },
     /// Test of a profile by root. No grant is needed, and denials do not apply.
     Try,
+}
+
+const VARIANT: u8 = 3;
+
+/// Reason why the warden closes a connection. It has the bytes of `ToClient::Goodbye` in `remit-wire`.
+#[derive(Debug, Serialize)]
+pub struct Goodbye(u8, Refusal);
+
+impl Goodbye {
+    #[must_use]
+    pub const fn new(refusal: Refusal) -> Self {
+        Self(VARIANT, refusal)
+    }
 }

@@ -1,6 +1,5 @@
-//! Turns the daemon's answers into tool results: one JSON as data, and the same as text with fenced output.
-//!
-//! A failed command is data; only a refusal is an error. Every result is truncated to fit before it is built.
+//! Turns the daemon's answers into tool results: one JSON as data, and the same as text with fenced output. A failed
+//! command is data; only a refusal is an error. Every result is truncated to fit before it is built.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,13 +8,16 @@ use remit_common::refusal::{Code, Refusal};
 use remit_wire::outcome::{JobReport, JobSummary, Matches, OutputPart, Page, State};
 use remit_wire::request_id;
 use remit_wire::result::{Encoding, JobResult, MatchResult, PageResult};
-use remit_wire::{AccessReport, HistoryEntry, HistoryPage, JobQuery, PartQuery, Reply, Request};
+use remit_wire::{HistoryEntry, HistoryPage, JobQuery, PartQuery, Reply, Request};
 use rmcp::model::{CallToolResult, ContentBlock};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::access::{self, Question};
 use crate::arguments::DaemonCall;
+use crate::brief;
+use crate::host;
 use crate::text_fence;
 use crate::tools::Tool;
 use crate::truncate::{self, Cut, MAX_TEXT};
@@ -25,15 +27,12 @@ use crate::truncate::{self, Cut, MAX_TEXT};
 pub struct JobAnswer {
     #[serde(flatten)]
     job: JobResult,
-    /// The page asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     page: Option<PageResult>,
-    /// The lines asked for by grep.
     #[serde(skip_serializing_if = "Option::is_none")]
     matches: Option<MatchResult>,
 }
 
-/// The caller's jobs.
 #[derive(Serialize, JsonSchema)]
 pub struct JobList {
     /// Without job_id: my jobs, newest first.
@@ -42,34 +41,17 @@ pub struct JobList {
     more: usize,
 }
 
-/// What the caller may do, as much of it as fits.
-#[derive(Serialize, JsonSchema)]
-pub struct AccessAnswer {
-    #[serde(flatten)]
-    report: AccessReport,
-    /// Grants left out for their length.
-    more_grants: usize,
-}
-
 /// What the answer to a call is made of, apart from the answer itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
     tool: Tool,
     base64: bool,
+    detail: bool,
     tail: bool,
     context: u32,
-}
-
-/// Leaves out what an answer about one command does not need: the list of those of remit's own, and
-/// of profiles.
-fn to_the_point(report: &mut AccessReport) {
-    if report.asked.is_some() {
-        report.profiles.clear();
-        // A single command is the one that the caller asked about by name.
-        if report.commands.len() > 1 {
-            report.commands.clear();
-        }
-    }
+    question: Question,
+    /// Facts of the host in general, not of a section.
+    is_overview: bool,
 }
 
 impl Form {
@@ -89,8 +71,29 @@ impl Form {
         Self {
             tool,
             base64: call.base64,
+            detail: call.detail,
             tail,
             context,
+            question: match &call.request {
+                Request::Access(access) if access.query.is_some() => Question::Query,
+                Request::Access(access) if access.argv.is_some() || access.name.is_some() => {
+                    Question::One
+                }
+                _ => Question::All,
+            },
+            is_overview: matches!(&call.request, Request::Host { sections } if sections.is_empty()),
+        }
+    }
+
+    fn fitted(self, job: JobResult) -> JobResult {
+        let purpose = match self.tool {
+            tool if tool.starts() => brief::Purpose::Start,
+            Tool::JobStop => brief::Purpose::Stop,
+            _ => brief::Purpose::Follow,
+        };
+        match self.detail {
+            true => job,
+            false => brief::shortened(job, purpose),
         }
     }
 }
@@ -105,14 +108,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The answer to a call.
     pub fn new(form: Form, reply: Result<Reply, Refusal>) -> Self {
         reply
             .and_then(|reply| made(form, reply))
             .unwrap_or_else(|refusal| Self::refused(&refusal))
     }
 
-    /// Makes the answer for a refusal.
     pub fn refused(refusal: &Refusal) -> Self {
         let data = json!({ "error": refusal }).to_string();
         Self {
@@ -174,13 +175,14 @@ fn made(form: Form, reply: Reply) -> Result<Answer, Refusal> {
         (Tool::History, Reply::History(page)) => {
             plain(page.entries.len(), |count| past(&page, count))
         }
-        (Tool::Access, Reply::Access(mut report)) => {
-            to_the_point(&mut report);
+        (Tool::Access, Reply::Access(report)) => {
             let entries = report.grants.len() + report.commands.len();
-            plain(entries, |count| access(&report, count))
+            plain(entries, |count| {
+                access::answer(&report, form.question, count)
+            })
         }
         (Tool::Host, Reply::Host(report)) => {
-            let report = serde_json::to_value(&report).map_err(|_| too_large())?;
+            let report = host::brief(&report, form.is_overview).ok_or_else(too_large)?;
             let report = truncate::without_largest_sections(report);
             plain(0, |_| &report)
         }
@@ -209,15 +211,14 @@ fn plain<T: Serialize>(max: usize, make: impl Fn(usize) -> T) -> Result<Answer, 
 
 fn job(form: Form, report: &JobReport) -> Option<Answer> {
     let answer = |budget| JobAnswer {
-        job: JobResult::from(truncate::report(report, budget).as_ref()),
+        job: form.fitted(JobResult::from(truncate::report(report, budget).as_ref())),
         page: None,
         matches: None,
     };
     truncate::largest(truncate::output(report), answer).map(|made| fence_output(form, made))
 }
 
-/// Returns the answer with the job's output between marks in its text, which is as long as the JSON, or slightly
-/// longer.
+/// Returns the answer with the job's output between marks in its text, about as long as the JSON.
 fn fence_output(form: Form, (mut answer, data): (JobAnswer, String)) -> Answer {
     let is_error = form.tool.starts() && is_refused(&answer.job);
     let JobAnswer { job, page, matches } = &mut answer;
@@ -242,7 +243,7 @@ fn is_refused(job: &JobResult) -> bool {
 
 fn paged(form: Form, report: &JobReport, page: &Page) -> Option<Answer> {
     let answer = |budget| JobAnswer {
-        job: JobResult::without_output(report),
+        job: form.fitted(JobResult::without_output(report)),
         page: Some(page_of(page, budget, form)),
         matches: None,
     };
@@ -251,7 +252,7 @@ fn paged(form: Form, report: &JobReport, page: &Page) -> Option<Answer> {
 
 fn searched(form: Form, report: &JobReport, matches: &Matches) -> Option<Answer> {
     let answer = |shown: &Matches| JobAnswer {
-        job: JobResult::without_output(report),
+        job: form.fitted(JobResult::without_output(report)),
         page: None,
         matches: Some(MatchResult::from(shown)),
     };
@@ -278,20 +279,6 @@ fn page_of(page: &Page, budget: usize, form: Form) -> PageResult {
         result.encoding = Encoding::Base64;
     }
     result
-}
-
-/// The first entries of a report, grants before commands: these can be searched for by a query.
-fn access(report: &AccessReport, count: usize) -> AccessAnswer {
-    let mut report = report.clone();
-    let (grants, commands) = (report.grants.len(), report.commands.len());
-    report.grants.truncate(count);
-    report.commands.truncate(count.saturating_sub(grants));
-    let missing = u32::try_from(commands - report.commands.len()).unwrap_or(u32::MAX);
-    report.more_commands = report.more_commands.saturating_add(missing);
-    AccessAnswer {
-        more_grants: grants - report.grants.len(),
-        report,
-    }
 }
 
 fn list(jobs: &[JobSummary], count: usize) -> JobList {

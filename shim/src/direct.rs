@@ -1,5 +1,4 @@
 //! Tool calls that bypass the protocol library, which copies each call several times. Nearly all take this path.
-//!
 //! Anything unusual goes to the library: a closed session, an unknown revision, unknown params or an unknown tool.
 
 use std::sync::Arc;

@@ -1,7 +1,6 @@
-//! Table of requests without an answer.
-//!
-//! Every request gets an internal key. The client may reuse an id after a cancellation, and a late answer must not
-//! match the new request. Calls above the bound wait here, so that later cancellations are still read.
+//! Table of requests without an answer. Every request gets an internal key. The client may reuse an id after a
+//! cancellation, and a late answer must not match the new request. Calls above the bound wait here, so that later
+//! cancellations are still read.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -23,7 +22,6 @@ pub const WAITING_BYTES: usize = 6 << 20;
 pub enum Cancel {
     /// Nothing to do: the request is unknown, never ran, or is being answered.
     Ignore,
-    /// Notify the request with this key.
     Tell(i64),
 }
 

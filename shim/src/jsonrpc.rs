@@ -1,6 +1,5 @@
-//! Classifies one line of input. Only the methods of this server become typed requests.
-//!
-//! All others are answered here, so the protocol library never guesses at them.
+//! Classifies one line of input. Only the methods of this server become typed requests. All others are answered here,
+//! so the protocol library never guesses at them.
 
 use rmcp::ErrorData;
 use rmcp::model::{ClientRequest, ErrorCode};

@@ -3,15 +3,17 @@
 //! It translates tool calls into frames on the daemon's socket. It runs as the caller, without privilege or policy.
 #![forbid(unsafe_code)]
 
+mod access;
 mod answer;
 mod arguments;
+mod brief;
 mod command_line;
 mod connection;
 mod daemon;
 mod direct;
+mod host;
 mod in_flight;
 pub(crate) mod jsonrpc;
-mod progress;
 mod server;
 mod session;
 mod socket;

@@ -1,7 +1,5 @@
-//! Runs one mode of the program from its start to its exit status.
-//!
-//! Serving ends soon after stdin closes, or at once if the reader of stdout is gone. It does not wait for calls in
-//! flight, because jobs belong to the daemon.
+//! Runs one mode of the program from its start to its exit status. Serving ends soon after stdin closes, or at once if
+//! the reader of stdout is gone. It does not wait for calls in flight, because jobs belong to the daemon.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};

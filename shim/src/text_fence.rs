@@ -1,7 +1,6 @@
-//! The text form of a result: JSON without the output, then each output between two boundary lines.
-//!
-//! Output is hostile: it may imitate an answer. A boundary has 64 random bits, drawn after the output was complete.
-//! The structured content needs no boundary, because nothing in a JSON string can end it.
+//! The text form of a result: JSON without the output, then each output between two boundary lines. Output is hostile:
+//! it may imitate an answer. A boundary has 64 random bits, drawn after the output was complete. The structured
+//! content needs no boundary, because nothing in a JSON string can end it.
 
 use remit_common::text::is_plain;
 use remit_wire::result::{JobResult, MatchResult, PageResult};

@@ -1,7 +1,6 @@
-//! Transport for the protocol library. It covers what the library's own transport does not check.
-//!
-//! Every malformed line is answered, ids are tracked, calls in flight are bounded, and nothing that would end the
-//! library reaches it. [`crate::jsonrpc`] classifies a line, [`crate::in_flight`] decides what may run.
+//! Transport for the protocol library. It covers what the library's own transport does not check. Every malformed line
+//! is answered, ids are tracked, calls in flight are bounded, and nothing that would end the library reaches it.
+//! [`crate::jsonrpc`] classifies a line, [`crate::in_flight`] decides what may run.
 
 use std::collections::HashMap;
 use std::future;
@@ -47,7 +46,6 @@ impl Table {
         let _ = changes.wait_for(condition).await;
     }
 
-    /// Changes the table and notifies waiting tasks.
     fn change<T: Default>(&self, change: impl FnOnce(&mut InFlight) -> T) -> T {
         let mut result = T::default();
         self.0.send_modify(|table| result = change(table));

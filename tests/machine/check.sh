@@ -26,6 +26,9 @@ matches() {
   echo "  ok  $1"
 }
 
+# between WHAT LEAST FOUND MOST
+between() { check "$1: $3, expected $2 to $4" eval "(($3 >= $2 && $3 <= $4))"; }
+
 # refused WHAT STATUS COMMAND...: the command ends with that status, and says why on stderr.
 refused() {
   local what=$1 expected=$2 status=0 said
@@ -38,8 +41,8 @@ refused() {
 # The people of the machine $name.
 # shellcheck disable=SC2154 # the test's
 root() { on "$name" "$@"; }
-alice() { ssh -F "$(machine_dir "$name")/ssh" "alice@$name" "$@"; }
-bob() { ssh -F "$(machine_dir "$name")/ssh" "bob@$name" "$@"; }
+alice() { login alice "$name" "$@"; }
+bob() { login bob "$name" "$@"; }
 
 # records [MATCH...]: the daemon's own records in there, oldest first, an object a line. Anybody can write fields into
 # the journal; only root's daemon has _UID 0 and this program.

@@ -48,12 +48,28 @@ machine_dir() { echo "$REMIT_TESTBED/machines/$1"; }
 machine_cgroup() { echo "$(findmnt -rnt cgroup2 -o TARGET | head -n 1)/throwaway-$1"; }
 machine_alive() { grep -qs '^populated 1' "$(machine_cgroup "$1")/cgroup.events"; }
 
-# on NAME COMMAND...: as root, over ssh, without waiting long for a machine that does not answer. An emulated one may
-# stop for seconds when this computer is busy.
-on() {
-  local name=$1
+# login USER NAME COMMAND...: as that user, over ssh. All commands of a user share one connection, because a login costs
+# half a second, and many seconds on an emulated machine. It does not wait long for a machine that does not answer; an
+# emulated one may stop for seconds when this computer is busy.
+login() {
+  local user=$1 dir
+  dir=$(machine_dir "$2")
+  ssh -F "$dir/ssh" -o ConnectTimeout=30 -o ControlMaster=auto -o ControlPath="$dir/login-%r" -o ControlPersist=yes \
+    -o LogLevel=FATAL -o ServerAliveInterval=60 -o ServerAliveCountMax=5 \
+    "$user@$2" "${@:3}"
+}
+on() { login root "$@"; }
+
+# log_out NAME [USER...]: the next command of these users, or of everybody, is a new login. A login keeps the groups that
+# its user had.
+log_out() {
+  local user dir
+  dir=$(machine_dir "$1")
   shift
-  ssh -F "$(machine_dir "$name")/ssh" -o ConnectTimeout=30 "$name" "$@"
+  [ $# -gt 0 ] || set -- root alice bob
+  for user; do
+    [ ! -S "$dir/login-$user" ] || ssh -F "$dir/ssh" -o ControlPath="$dir/login-$user" -O exit "${dir##*/}" 2>/dev/null || rm -f "$dir/login-$user"
+  done
 }
 
 # wait_up NAME: until systemd has started everything. A failed unit fails the boot, unless DEGRADED_OK=1.

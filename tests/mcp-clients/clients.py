@@ -63,7 +63,7 @@ async def session(mode, command, arguments):
             result = await client.call_tool("change", change)
             check(not result.is_error, result)
             check(result.structured_content["stdout"] == "--loud b a 7\n", result)
-            listed = await client.call_tool("access", {"query": "CLIENTS.S"})
+            listed = await client.call_tool("access", {"query": "SAY"})
             commands = listed.structured_content["commands"]
             check([command["effect"] for command in commands] == ["change"], commands)
             for refused, code in REFUSED:

@@ -28,7 +28,9 @@ async def session(mode, command, arguments):
 
         job = await call("run", {"argv": ["df", "-h"]})
         check(job["exit"] == 0 and job["stdout"].startswith("Filesystem"), job)
-        check(job["enforced"]["profile"] == "read", job)
+        check("enforced" not in job, job)
+        detail = await call("job", {"job_id": job["job_id"], "detail": True})
+        check(detail["enforced"]["profile"] == "read", detail)
 
         host = await call("host", {})
         check(host["os"]["init"] == "systemd", host)

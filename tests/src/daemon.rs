@@ -411,6 +411,19 @@ impl Daemon {
     /// machine's pid 1, and processes just being reaped (X), are excluded.
     #[must_use]
     pub fn job_processes(&self) -> Vec<Process> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let found = self.job_processes_now();
+            // A child that is being pre-forked at this moment has its attendants before it has its name.
+            let is_being_made = !found.is_empty() && found.iter().all(attends);
+            if !is_being_made || Instant::now() > deadline {
+                return found;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn job_processes_now(&self) -> Vec<Process> {
         let uids = self.uid_first + 1..self.uid_first + self.uid_count;
         let orphan = |process: &Process| process.parent == 1 && is_dead(process.pid);
         let all = processes();
@@ -421,8 +434,7 @@ impl Daemon {
             .collect();
         // The monitor and init of a pre-forked child, which already has a job uid.
         let is_of_preforked = |process: &Process| {
-            let attends = ["remit-monitor", "remit-init"].contains(&process.name.as_str());
-            attends
+            attends(process)
                 && [process.pid, process.parent]
                     .iter()
                     .any(|pid| monitors.contains(pid))
@@ -731,4 +743,9 @@ pub fn of_sinks(pid: i32) -> usize {
     2 * below
         .filter(|process| process.parent == pid && process.is_sink())
         .count()
+}
+
+/// Returns true for the monitor and the init of a job's pid namespace.
+fn attends(process: &Process) -> bool {
+    ["remit-monitor", "remit-init"].contains(&process.name.as_str())
 }

@@ -200,8 +200,22 @@ fn sizes(dir: PathBuf) -> Vec<u64> {
         .collect()
 }
 
-/// Returns the jobs' cgroups: those in the job directories beside the warden's own cgroup.
 fn cgroups(warden: i32) -> Vec<String> {
+    let of_jobs = job_directories(warden).into_iter().flat_map(directories);
+    let names = of_jobs.map(|cgroup| cgroup.file_name().unwrap_or_default().to_owned());
+    names.filter_map(|name| name.into_string().ok()).collect()
+}
+
+fn directories(dir: PathBuf) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+}
+
+/// Returns the directories with the jobs' cgroups, beside the warden's own cgroup.
+#[must_use]
+pub fn job_directories(warden: i32) -> Vec<PathBuf> {
     let own = fs::read_to_string(format!("/proc/{warden}/cgroup")).unwrap_or_default();
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mut fields = mounts.lines().map(|line| line.split_whitespace());
@@ -216,13 +230,7 @@ fn cgroups(warden: i32) -> Vec<String> {
     let Some(base) = own.strip_suffix("/remit-daemon") else {
         return Vec::new();
     };
-    let below = |dir: PathBuf| {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.path().is_dir())
-    };
-    below(root.join(base))
-        .filter(|entry| entry.file_name() != "remit-daemon")
-        .flat_map(|of_jobs| below(of_jobs.path()))
-        .filter_map(|entry| entry.file_name().into_string().ok())
+    directories(root.join(base))
+        .filter(|path| !path.ends_with("remit-daemon"))
         .collect()
 }

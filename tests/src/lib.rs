@@ -18,4 +18,3 @@ pub mod random;
 pub mod scene;
 pub mod session;
 pub mod test_dir;
-pub mod wait;

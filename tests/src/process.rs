@@ -1,11 +1,12 @@
-//! Starts processes as other users, and finds processes.
+//! Starts processes as other users, finds processes, and waits for what they do, for a bounded time.
+
 #![allow(unsafe_code)]
 
-use std::fs;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, unshare};
@@ -259,4 +260,25 @@ pub fn ends_within(pid: i32, ms: u16) -> bool {
 pub fn has_ended_within(process: &OwnedFd, ms: u16) -> bool {
     let mut wait = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
     poll(&mut wait, ms).is_ok_and(|ready| ready > 0)
+}
+
+const LONG: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Looks until there is something to see, and returns it.
+#[track_caller]
+pub fn seen<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(start.elapsed() < LONG, "not seen: {what}");
+        thread::sleep(PAUSE);
+    }
+}
+
+#[track_caller]
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    seen(what, || is_so().then_some(()));
 }

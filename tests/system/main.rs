@@ -19,7 +19,6 @@ mod approvals {
     mod files;
     mod interrupted;
     mod meanwhile;
-    mod notified;
     mod scene;
     mod signed;
     mod void;
@@ -100,7 +99,6 @@ mod jobs {
     mod queue_ends;
     mod scene;
     mod stop;
-    mod turns;
 }
 
 mod mcp;
@@ -145,9 +143,7 @@ mod rights {
     mod administrators;
     mod denials;
     mod grants;
-    mod logins;
     mod scene;
-    mod uses;
 }
 
 /// Attacks on the sandboxes through the real daemon.
@@ -166,7 +162,6 @@ mod soak;
 mod spawner;
 mod steps;
 mod strangers;
-mod traceparent;
 
 /// The warden against hostile peers: a broker played by the test, misbehaving administrators, and a wrong
 /// environment.

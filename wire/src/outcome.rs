@@ -43,11 +43,9 @@ impl Captured {
 /// A job as its owner sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobReport {
-    /// Its id.
     pub job: JobId,
     /// Its argv, made printable and short.
     pub command: String,
-    /// Where it is.
     pub state: State,
     /// How it ended; absent while it runs.
     pub ending: Option<Ending>,
@@ -62,9 +60,7 @@ pub struct JobReport {
     pub approval: Option<ApprovalView>,
     /// The enforced layers; absent before the exec.
     pub enforced: Option<Enforced>,
-    /// Standard output.
     pub stdout: Captured,
-    /// Standard error.
     pub stderr: Captured,
     /// Refusals in the sandbox, at most [`remit_common::caps::DENIALS`].
     pub denials: Vec<Denial>,
@@ -82,17 +78,14 @@ pub struct QueuePosition {
     pub of: u32,
 }
 
-/// A job in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobSummary {
-    /// Its id.
     #[serde(with = "id_text")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub job_id: JobId,
     /// Its argv, made printable and short.
     pub command: String,
-    /// Where it is.
     pub state: State,
     /// The exit status, where it exited.
     pub exit: Option<i32>,
@@ -105,20 +98,16 @@ pub struct JobSummary {
 /// A part of a job's output, which comes with its report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OutputPart {
-    /// A page.
     Page(Page),
-    /// Lines that match.
     Matches(Matches),
 }
 
 /// Lines of one stream that match a pattern, and those around them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Matches {
-    /// Of this stream.
     pub stream: Stream,
     /// In their order.
     pub lines: Vec<Line>,
-    /// Number of lines that match.
     pub matching: u32,
     /// The byte from which the search began: the start of a line.
     pub offset: u64,
@@ -130,7 +119,6 @@ pub struct Matches {
     pub eof: bool,
 }
 
-/// A line of output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// Its number in the stream; the first is 1.
@@ -149,7 +137,6 @@ pub struct Line {
 /// New output of a job, and its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Followed {
-    /// Where it is.
     pub state: State,
     /// Its place in the queue, while it waits.
     #[serde(rename = "place")]
@@ -162,14 +149,11 @@ pub struct Followed {
     pub report: Option<Box<JobReport>>,
 }
 
-/// A part of one stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
-    /// Of this stream.
     pub stream: Stream,
     /// Offset of the first byte.
     pub offset: u64,
-    /// The bytes.
     pub bytes: Bytes,
     /// All bytes written so far.
     pub total: u64,

@@ -1,7 +1,5 @@
 //! Messages of the protocol.
 
-#![warn(missing_docs)]
-
 use remit_common::bounded_vec;
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
@@ -17,49 +15,34 @@ use crate::outcome::{Followed, JobReport, JobSummary, OutputPart, QueuePosition,
 /// Protocol version; both sides must have the same.
 pub const PROTOCOL: u16 = 6;
 
-/// A message from a client.
 // Most messages are calls, and a client has few at a time.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromClient {
     /// First message, sent once.
     Hello(Hello),
-    /// A call.
     Call {
         /// Chosen by the client; must differ from the ids of all calls in flight.
         id: u32,
-        /// The request.
         request: Request,
     },
     /// Ends the wait for a call. A job that it started continues.
-    Forget {
-        /// Id of the call.
-        id: u32,
-    },
+    Forget { id: u32 },
 }
 
-/// A message to a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToClient {
-    /// Answer to a hello.
     Welcome {
-        /// Protocol of the daemon.
         protocol: u16,
-        /// Version of the daemon.
         release: String,
     },
     /// A call still waits. Sent at most once a second per call.
     Progress {
-        /// Id of the call.
         id: u32,
-        /// Progress of the call.
         progress: Progress,
     },
-    /// Answer to a call.
     Reply {
-        /// Id of the call.
         id: u32,
-        /// The answer.
         reply: Result<Reply, Refusal>,
     },
     /// The daemon closes the connection for this reason.
@@ -69,13 +52,11 @@ pub enum ToClient {
 /// Identity that a client claims. It is never trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// Protocol of the client.
     pub protocol: u16,
     /// Name and version of the client program, at most [`remit_common::caps::CLIENT_NAME`] bytes.
     pub client: String,
 }
 
-/// A request of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Runs a program or script and waits for it for a while.
@@ -88,17 +69,13 @@ pub enum Request {
         sections: Vec<Section>,
     },
     /// Returns the caller's jobs, newest first.
-    Jobs {
-        /// Maximum number.
-        limit: u32,
-    },
+    Jobs { limit: u32 },
     /// Returns one job of the caller: state, wait, page or search.
     Job(JobQuery),
     /// Follows the output of one job of the caller.
     Follow(Follow),
     /// Ends a job of the caller.
     Stop {
-        /// The job.
         job: JobId,
         /// First signal, SIGTERM if absent. SIGKILL follows after a grace period.
         signal: Option<i32>,
@@ -110,7 +87,6 @@ pub enum Request {
 /// A program, script or named command to run in a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// The program, script or command.
     pub what: What,
     /// Working directory, `/` if absent. Opened inside the sandbox.
     pub cwd: Option<Bytes>,
@@ -127,7 +103,6 @@ pub struct Run {
     pub max_runtime_s: Option<u32>,
     /// Id of the request. For one uid, the same id with the same content is the same job.
     pub request_id: Option<String>,
-    /// Purpose of the run.
     pub purpose: Purpose,
     /// The caller's trace (W3C Trace Context, `traceparent`), for the audit log.
     pub traceparent: Option<String>,
@@ -140,14 +115,12 @@ pub enum What {
     Argv(#[serde(deserialize_with = "bounded_vec::argv")] Vec<Bytes>),
     /// A script, passed to the interpreter as a file.
     Script {
-        /// Content of the script.
         text: Bytes,
         /// Program name or path; `sh` if absent.
         interpreter: Option<Bytes>,
     },
     /// A named command, built in ([`remit_common::builtin`]) or from the policy. It takes no cwd; env and stdin as defined.
     Named {
-        /// Name of the command.
         name: String,
         /// Argument names with values. A repeated argument has one entry for each value.
         #[serde(deserialize_with = "bounded_vec::named")]
@@ -155,10 +128,8 @@ pub enum What {
     },
 }
 
-/// A request about one job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobQuery {
-    /// The job.
     pub job: JobId,
     /// Milliseconds to wait for its end, at most [`remit_common::caps::WAIT_MS`].
     pub wait_ms: u32,
@@ -166,19 +137,15 @@ pub struct JobQuery {
     pub part: Option<PartQuery>,
 }
 
-/// A part of a job's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PartQuery {
-    /// A range of bytes.
     Page(PageQuery),
     /// Lines that match a pattern.
     Grep(GrepQuery),
 }
 
-/// A search in a job's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrepQuery {
-    /// Stream to search.
     pub stream: Stream,
     /// Regular expression per line, without look-around and back-references; at most [`remit_common::caps::PATTERN`] bytes.
     pub pattern: String,
@@ -193,7 +160,6 @@ pub struct GrepQuery {
 /// A request for new output of a job. The answer comes with new output, at the end of the job, or at the timeout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Follow {
-    /// The job.
     pub job: JobId,
     /// Bytes of standard output that the caller has already.
     pub stdout: u64,
@@ -206,7 +172,6 @@ pub struct Follow {
 /// A request for a page of a job's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageQuery {
-    /// Stream to read.
     pub stream: Stream,
     /// First byte; ignored with `tail`.
     pub offset: u64,
@@ -218,7 +183,6 @@ pub struct PageQuery {
     pub whole_characters: bool,
 }
 
-/// Progress of a waiting call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Milliseconds since the job started.
@@ -232,25 +196,17 @@ pub struct Progress {
     pub last_line: String,
 }
 
-/// Answer to a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// To run, job and stop.
     Job {
-        /// State of the job now.
         report: Box<JobReport>,
-        /// Requested part of its output.
         part: Option<OutputPart>,
     },
-    /// To [`Request::Follow`].
     Followed(Box<Followed>),
-    /// To [`Request::Jobs`].
     Jobs(Vec<JobSummary>),
-    /// To [`Request::Access`].
     Access(AccessReport),
-    /// To [`Request::Host`].
     Host(Box<HostReport>),
-    /// To [`Request::History`].
     History(HistoryPage),
 }
 

@@ -21,6 +21,7 @@ pub struct JobResult {
     /// The job's id, for `job` and `job_stop`.
     pub job_id: String,
     /// Its argv, made printable and short.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub command: String,
     /// `awaiting_approval`, `queued` and `running` mean: ask `job` again later.
     pub state: State,
@@ -76,6 +77,7 @@ pub struct JobResult {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub started_ms: u64,
     /// Time in the queue, in milliseconds.
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -1,6 +1,5 @@
-//! Answers of the service manager. The broker, which can ask it, passes them as JSON to the job that shows them.
-//!
-//! Times are seconds since 1970. A number that the manager does not report is absent.
+//! Answers of the service manager. The broker, which can ask it, passes them as JSON to the job that shows them. Times
+//! are seconds since 1970. A number that the manager does not report is absent.
 
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +42,6 @@ pub struct UnitFacts {
     pub description: String,
     /// Load state: `loaded`, `not-found`, `masked`.
     pub load: String,
-    /// Reason why loading failed.
     pub load_error: Option<String>,
     /// Active state: `active`, `failed`.
     pub active: String,
@@ -69,18 +67,14 @@ pub struct UnitFacts {
     /// Listening sockets, such as `Stream 0.0.0.0:22`.
     pub listen: Vec<String>,
     pub connections: Option<u64>,
-    /// Connections accepted since its start.
     pub accepted: Option<u64>,
-    /// Next time that the timer elapses.
     pub next: Option<u64>,
-    /// Last time that the timer elapsed.
     pub last: Option<u64>,
     pub mounted: Option<String>,
     /// Similar names of units in memory, if the requested unit does not exist.
     pub similar: Vec<String>,
 }
 
-/// A start that a condition prevented.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     pub time: u64,

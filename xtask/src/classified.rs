@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::graph::PackageModules;
-use crate::graph::circles::{circles, without_ancestors};
+use crate::graph::{PackageModules, circles, without_ancestors};
 use crate::packages::{self, Package};
 use crate::repository::is_test_path;
 use crate::rust::RustFile;
@@ -129,7 +128,7 @@ pub fn total<'a>(parts: impl Iterator<Item = &'a LineCounts>) -> LineCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::circles::tests::parsed;
+    use crate::graph::tests::parsed;
 
     fn package() -> Package {
         Package {

@@ -6,9 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::error::ReportError;
 use crate::figures::{FIGURES_FILE, FigureChange, Figures};
-use crate::repository::Repository;
+use crate::repository::{ReportError, Repository};
 use crate::{print, report};
 
 /// Tools for the work on remit. Nothing of this is shipped.

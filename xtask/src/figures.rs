@@ -5,9 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::ReportError;
 use crate::report::RepositoryReport;
-use crate::repository::Repository;
+use crate::repository::{ReportError, Repository};
 
 pub const FIGURES_FILE: &str = "xtask/report.json";
 

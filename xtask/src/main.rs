@@ -4,7 +4,6 @@
 
 mod classified;
 mod command;
-mod error;
 mod figures;
 mod graph;
 mod packages;

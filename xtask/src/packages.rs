@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use crate::error::ReportError;
-use crate::repository::{Repository, run};
+use crate::repository::{ReportError, Repository, run};
 
 /// The platform whose dependencies are counted, the same on every machine.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::classified::{ClassifiedFiles, LineCounts, PackageCircles, total};
-use crate::error::ReportError;
 use crate::packages::{self, Package};
-use crate::repository::Repository;
+use crate::repository::{ReportError, Repository};
 use crate::rust;
 use crate::words::old_names::{self, OldName};
-use crate::words::table::{TABLE_FILE, WordTable};
-use crate::words::{TextKind, WordHit, texts};
+use crate::words::table::{self, TABLE_FILE, WordTable};
+use crate::words::{TextKind, WordHit};
 
 /// Packages that are started as root and stay root.
 const ROOT_PROCESSES: &[&str] = &["remitd", "remit-spawner"];
@@ -69,7 +68,7 @@ pub fn compute(repository: &Repository) -> Result<RepositoryReport, ReportError>
     let table = WordTable::parse(TABLE_FILE, &text)?;
     let packages = packages::packages(repository)?;
     let mut files = rust::read_all(repository, &table)?;
-    let mut hits = texts::hits(repository, &table)?;
+    let mut hits = table::hits(repository, &table)?;
     hits.extend(files.iter_mut().flat_map(|file| file.hits.drain(..)));
     hits.sort();
     let files = ClassifiedFiles::new(&packages, &files);

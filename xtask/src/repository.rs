@@ -1,10 +1,8 @@
-//! Reads the files of the repository that git lists. Files that git does not track are never read: build output and
-//! notes do not change a figure.
+//! Reads the files of the repository that git lists, and has the errors of reading. Files that git does not track are
+//! never read: build output and notes do not change a figure.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use crate::error::ReportError;
 
 #[derive(Debug)]
 pub struct Repository {
@@ -87,6 +85,36 @@ pub fn run(dir: &Path, program: &str, arguments: &[&str]) -> Result<String, Repo
         return Err(failed(reason.trim().to_owned()));
     }
     String::from_utf8(output.stdout).map_err(|error| failed(error.to_string()))
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error("cannot run '{command}': {reason}")]
+    Command {
+        command: String,
+        /// The error of the system, or the output of the program.
+        reason: String,
+    },
+    #[error("cannot access '{}': {source}", .path.display())]
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot read '{path}': {reason}")]
+    Invalid {
+        /// The file or the program that printed the text.
+        path: String,
+        reason: String,
+    },
+}
+
+impl ReportError {
+    pub fn invalid(path: &str, reason: impl ToString) -> Self {
+        Self::Invalid {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
 }
 
 #[cfg(test)]

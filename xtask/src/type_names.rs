@@ -78,7 +78,7 @@ impl ImplSpread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::circles::tests::parsed;
+    use crate::graph::tests::parsed;
 
     fn names(files: &[(&str, &str, &str)]) -> TypeNames {
         let mut names = TypeNames::default();

@@ -1,6 +1,5 @@
-//! Built-in commands. They answer questions that need the service manager's bus, which the `read` sandbox blocks.
-//!
-//! Only names, argument types and one parser are here. No argument can become an option of a program.
+//! Built-in commands. They answer questions that need the service manager's bus, which the `read` sandbox blocks. Only
+//! names, argument types and one parser are here. No argument can become an option of a program.
 
 mod table;
 mod time;
@@ -15,7 +14,6 @@ pub use time::Time;
 pub use unit::{UnitName, UnitPattern, check_first_name};
 pub use values::{BootSelector, Grep, Lines, Priorities, UnitState};
 
-/// A built-in command with its parsed arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Builtin {
     /// State of one unit: state, number of processes, last log lines.

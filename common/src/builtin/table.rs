@@ -1,12 +1,10 @@
-//! Names, arguments and help sentences of the built-in commands. The arguments of a call are found by name and parsed as
-//! their type.
+//! Names, arguments and help sentences of the built-in commands. Arguments are found by name and parsed as their type.
 
 use std::str::FromStr;
 
 use crate::refusal::{Code, Refusal};
 use crate::{caps, text};
 
-/// Help data of a built-in command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Command {
     pub name: &'static str,

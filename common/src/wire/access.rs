@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bounded_vec;
-use crate::bytes::Bytes;
+use crate::wire::Bytes;
 
 /// A question about what the caller may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,12 +15,11 @@ pub struct Access {
     pub profile: Option<String>,
     /// Explain this named command, and whether it would be allowed. Not together with `argv`.
     pub name: Option<String>,
-    /// Only commands with each of these words in their name or summary, whatever their case; at most
+    /// Only commands with one of these words in their name or summary, those with the most first; at most
     /// [`crate::caps::NAME`] bytes. Not together with `name`.
     pub query: Option<String>,
 }
 
-/// The caller's rights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AccessReport {
@@ -28,35 +27,38 @@ pub struct AccessReport {
     pub user: String,
     /// The caller's uid as the kernel gave it.
     pub uid: u32,
-    /// The grants.
     pub grants: Vec<GrantView>,
     /// The answer about the argv or name asked for.
     pub asked: Option<Asked>,
     /// Names and a sentence each for the profiles named in the grants.
     pub profiles: Vec<ProfileView>,
-    /// Named commands that this caller may use, at most [`crate::caps::ACCESS_COMMANDS`]; or the one
-    /// asked for.
+    /// Named commands that this caller may use, at most [`crate::caps::ACCESS_BYTES`]; for a query the best
+    /// [`crate::caps::ACCESS_FOUND`]; or the one asked for.
     pub commands: Vec<CommandView>,
     /// Commands that are not shown: ask with a query.
     pub more_commands: u32,
 }
 
-/// A named command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CommandView {
     /// Its name, and its arguments as `key=VALUE`, optional ones in brackets.
     pub usage: String,
-    /// A summary of its answer.
     pub summary: String,
     /// Each argument in a line, where one command is asked for.
     pub args: Vec<String>,
     /// Its effect, which decides the tool: it only reads, or changes the host.
     pub effect: Effect,
-    /// The sandbox it runs in.
     pub profile: String,
     /// The approvers of each run, in words; absent if it runs at once.
     pub approval: Option<String>,
+}
+
+impl CommandView {
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.usage.split(' ').next().unwrap_or_default()
+    }
 }
 
 /// The effect of a named command on the host.
@@ -88,9 +90,7 @@ impl Effect {
 pub struct GrantView {
     /// The grant's name, or file and line.
     pub rule: String,
-    /// The commands that it allows.
     pub allow: Vec<String>,
-    /// In this profile.
     pub profile: String,
     /// Variables a run may set.
     pub env: Vec<String>,
@@ -104,7 +104,6 @@ pub struct GrantView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProfileView {
-    /// Its name.
     pub name: String,
     /// A summary of what it shows and what it refuses.
     pub summary: String,
@@ -116,9 +115,7 @@ pub struct ProfileView {
 pub struct Asked {
     /// Allowed without anybody's approval.
     pub allowed: bool,
-    /// The rule that decided.
     pub rule: Option<String>,
-    /// Why.
     pub why: String,
     /// What a person can type to allow it.
     pub lift: Option<String>,

@@ -48,7 +48,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind.
     pub const ALL: [Self; 5] = [
         Self::Asked,
         Self::Decided,
@@ -57,7 +56,6 @@ impl Kind {
         Self::Refused,
     ];
 
-    /// Returns the kind's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -81,7 +79,6 @@ pub struct HistoryPage {
     pub next: Option<u64>,
 }
 
-/// An event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HistoryEntry {
@@ -89,11 +86,8 @@ pub struct HistoryEntry {
     pub seq: u64,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
-    /// What happened.
     pub kind: Kind,
-    /// Whose it is.
     pub user: String,
-    /// The job it is about.
     pub job_id: Option<String>,
     /// The argv, made printable and cut short.
     pub command: Option<String>,

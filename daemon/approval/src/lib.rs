@@ -1,24 +1,68 @@
-//! The request that an approver signs: its types and its bytes.
-//!
-//! The warden encodes a request and approves only the SHA-256 of these bytes. The approver's client decodes the same
-//! bytes (`remit-page`), shows what they say, and computes the digest itself. The code is pure and needs no privilege.
+//! The request that an approver signs: its types and its bytes. The warden encodes a request and approves only the
+//! SHA-256 of these bytes. The approver's client decodes the same bytes (`remit-page`), shows what they say, and
+//! computes the digest itself. The code is pure and needs no privilege.
 
 #![forbid(unsafe_code)]
 
-mod answer;
 mod encode;
 mod request;
-mod unbound;
 
-pub use answer::{AnswerHead, COPIES, Context, Now};
+use std::collections::{BTreeMap, BTreeSet};
+
+use remit_common::admin::PendingView;
+use remit_policy::Profile;
+use serde::{Deserialize, Serialize};
+
 pub use encode::{VERSION, encode, kind_name};
 pub use request::{
     ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass, BoundPath, FileBinding,
+    Loose, Unbound, arguments_sentence, name_of_argument, sentence, sentences,
 };
-pub use unbound::{Loose, Unbound, arguments_sentence, sentence, sentences};
 
-/// Returns the name of an argument in [`BoundFile::what`].
-#[must_use]
-pub fn name_of_argument(at: usize) -> String {
-    format!("argument {at}")
+/// Copies whose content is part of an answer: the first of them.
+pub const COPIES: usize = 16;
+
+/// What an approver sees of a request and does not sign.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    pub pending: PendingView,
+    pub loginuid: Option<u32>,
+    /// `pid 77`.
+    pub peer: String,
+    pub client: String,
+    pub summary: String,
+    /// Its name and the policy's digest are signed.
+    pub profile: Profile,
+    pub runtime_source: String,
+    /// Usual seconds, if the requester asked for another number.
+    pub usual_runtime_s: Option<u32>,
+    pub is_own_program: bool,
+    pub loose: BTreeSet<Loose>,
+    /// By argument: whether a copied file is still what was copied.
+    pub today: BTreeMap<usize, Now>,
+}
+
+/// A copied file, compared with the file that has its name now; `Other` if that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Now {
+    Same,
+    Other,
+    Unknown,
+}
+
+/// Beginning of an answer. The signed bytes and then the contents follow it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerHead {
+    pub context: Context,
+    pub request: u64,
+    /// Lengths of the contents that there are: script, standard input, the first [`COPIES`] copies in slot order.
+    pub contents: Vec<u64>,
+}
+
+impl AnswerHead {
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        // Writing to memory cannot fail. An empty head would be refused.
+        postcard::to_extend(self, Vec::new()).unwrap_or_default()
+    }
 }

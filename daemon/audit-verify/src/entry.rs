@@ -2,7 +2,7 @@
 
 use remit_trail::{Hash, hash, unhex};
 
-use crate::report::Kind;
+use crate::Kind;
 
 /// A record as read. An entry without fields could not be read as a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,14 +2,12 @@
 
 mod holes;
 mod state;
-mod suspects;
 
 use crate::entry::{Parsed, Read};
-use crate::report::{Finding, Kind, Note, Report, records};
-use crate::{Entry, Expected, Hash};
+use crate::{Entry, Expected, Finding, Hash, Kind, Note, Report, records};
+use state::{Begin, Jump, Known, PENDING};
 
 pub use state::Verifier;
-use state::{Begin, Jump, Known, PENDING};
 
 /// Number of remembered hashes: as many as a crash of the machine can skip.
 const REMEMBERED: usize = 1 << 16;

@@ -44,8 +44,7 @@ impl<T: Watchable> Socket<T> {
     }
 
     pub async fn writable(&self) -> io::Result<()> {
-        // An fd can be registered only once, so a dup is used. It is closed before the original and is never the
-        // last reference.
+        // An fd can be registered only once, so a dup is used. It is closed first and is never the last reference.
         let copy = self.as_fd().try_clone_to_owned()?;
         let full = watch(Arc::new(copy), Interest::WRITABLE)?;
         full.writable().await.map(drop)

@@ -10,7 +10,6 @@ mod confine_self;
 mod hints;
 mod job;
 mod kernel_audit;
-mod log;
 mod output;
 mod redact;
 mod search;

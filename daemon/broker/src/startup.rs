@@ -1,18 +1,28 @@
 //! Start-up in order: identity, link, spool, confinement, then serve; or serve as the sink of `remit-broker --sink`.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use remit_common::caps;
 use remit_link::{Link, closer};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::call::SEARCHES;
 use crate::call::history::History;
 use crate::output::spool::{Spool, SpoolLimits};
-use crate::{blocking, confine_self, log, state};
+use crate::{blocking, confine_self, state};
 
 // Exit status for a wrong command line (sysexits.h, EX_USAGE).
 const USAGE: u8 = 64;
@@ -95,7 +105,7 @@ fn bytes(text: &OsStr) -> Option<u64> {
 fn prepare(options: Options) -> Result<(Link, Spool, History), String> {
     let link = Link::inherited().map_err(|error| format!("cannot take the link: {error}"))?;
     confine_self::check_privileges()?;
-    log::start();
+    start_log();
     let spool = Spool::open(&options.spool, options.limits)?;
     let history = options.history.as_deref();
     let writable = [options.spool.as_path()].into_iter().chain(history);
@@ -152,6 +162,68 @@ pub fn run_sink() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Installs the logger. Diagnostics never contain job output, argv or client data; the warden writes the audit log. In
+/// a service of systemd they go to journald with their fields, as BROKER_JOB, BROKER_SESSION and so on, so that
+/// `journalctl -t remit-broker -o json` has them; otherwise they are lines on standard error. It reads /proc/self and
+/// opens a socket, so it must run before the process confines itself.
+pub fn start_log() {
+    let journal = stderr_is_journal()
+        .then(tracing_journald::layer)
+        .and_then(Result::ok)
+        .map(|layer| {
+            layer
+                .with_syslog_identifier("remit-broker".to_owned())
+                .with_field_prefix(Some("BROKER".to_owned()))
+                .with_priority_mappings(PriorityMappings {
+                    info: Priority::Informational,
+                    debug: Priority::Debug,
+                    ..PriorityMappings::new()
+                })
+        });
+    let lines = journal.is_none().then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .event_format(Line)
+    });
+    // Fails only if a logger is already installed; that one stays.
+    let _ = tracing_subscriber::registry()
+        .with(LevelFilter::INFO)
+        .with(journal)
+        .with(lines)
+        .try_init();
+}
+
+struct Line;
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        write!(writer, "remit-broker: ")?;
+        context
+            .field_format()
+            .format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+/// Returns true if fd 2 is connected to the journal (systemd.exec(5), JOURNAL_STREAM).
+fn stderr_is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    std::fs::metadata("/proc/self/fd/2")
+        .is_ok_and(|meta| stream == format!("{}:{}", meta.dev(), meta.ino()))
 }
 
 #[cfg(test)]

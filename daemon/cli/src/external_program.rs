@@ -1,5 +1,4 @@
-//! Runs programs by absolute path, with limits on time and output. Never uses a shell, a search path or the caller's
-//! environment.
+//! Runs programs by absolute path, with limits on time and output: no shell, no search path, no inherited variables.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -69,7 +68,6 @@ impl fmt::Display for ProgramError {
 impl std::error::Error for ProgramError {}
 
 impl Program {
-    /// Returns the first of these paths that is executable.
     pub fn find(paths: &[&str]) -> Option<Self> {
         paths
             .iter()

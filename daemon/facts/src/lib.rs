@@ -10,16 +10,13 @@
 mod alerts;
 mod bus;
 mod cgroup;
-mod disks;
 mod fit;
 mod load;
-mod memory;
 mod mounts;
 mod netlink;
 mod network;
 mod os;
 mod packages;
-mod ports;
 mod read;
 mod sockets;
 mod users;
@@ -78,11 +75,11 @@ pub fn gather(sections: &[Section], at: &Sources, bus: BusFacts) -> HostReport {
             Section::Os => report.os = Some(os::gather(at, gaps)),
             Section::Load => report.load = load::gather(at, gaps),
             Section::Cpu => report.cpu = load::gather_cpu(at, gaps),
-            Section::Memory => report.memory = memory::gather(at, gaps),
-            Section::Disks => report.disks = disks::gather(at, gaps),
+            Section::Memory => report.memory = load::gather_memory(at, gaps),
+            Section::Disks => report.disks = mounts::gather_disks(at, gaps),
             Section::Mounts => report.mounts = mounts::gather(at, gaps),
             Section::Network => report.network = Some(network::gather(at, gaps)),
-            Section::Ports => report.ports = Some(ports::gather(at, tree.as_ref(), gaps)),
+            Section::Ports => report.ports = Some(sockets::gather(at, tree.as_ref(), gaps)),
             // Already taken from `bus`.
             Section::Units => {}
             Section::Users => {

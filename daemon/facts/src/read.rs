@@ -172,7 +172,6 @@ pub enum Kernel {
 }
 
 impl Sources {
-    /// Returns the directories of the real machine.
     #[must_use]
     pub fn host() -> Self {
         Self {

@@ -1,5 +1,4 @@
-//! Parses records of logins and boots (utmp(5)) in the layout of the C library. Reads the uptime, and the boots recorded
-//! in wtmp.
+//! Parses records of logins and boots (utmp(5)) as the C library lays them out. Reads uptime, and boots from wtmp.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

@@ -1,7 +1,6 @@
-//! Closes descriptors whose close(2) can hang, on threads that may hang.
-//!
-//! A thread that serves must not close a socket that may hold a descriptor of an untrusted process. A free thread
-//! always exists for the next descriptor, even while earlier closes hang.
+//! Closes descriptors whose close(2) can hang, on threads that may hang. A thread that serves must not close a socket
+//! that may hold a descriptor of an untrusted process. A free thread always exists for the next descriptor, even while
+//! earlier closes hang.
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;

@@ -29,16 +29,13 @@ pub struct ForeignSocket {
     close: Option<Box<dyn FnOnce(OwnedFd)>>,
 }
 
-/// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// Number of bytes.
     pub length: usize,
     /// The datagram had more bytes.
     pub is_cut: bool,
 }
 
-/// Reason why nothing was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
     /// The next bytes carry descriptors, which stay in the socket. Read no more and drop the socket.

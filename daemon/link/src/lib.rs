@@ -1,11 +1,7 @@
-//! Protocol between the warden (root) and the broker (no privilege).
-//!
-//! The link is a SOCK_SEQPACKET pair with postcard datagrams. Descriptors travel only from the warden to the broker.
-//! The warden treats everything from the broker as untrusted.
+//! Protocol between the warden (root) and the broker (no privilege): a SOCK_SEQPACKET pair with postcard datagrams.
+//! Descriptors travel only from the warden to the broker. The warden trusts nothing from the broker.
 
 // Whoever speaks a protocol or reads a format needs to know each part.
-#![warn(missing_docs)]
-#![deny(unsafe_code)]
 
 pub mod closer;
 pub mod foreign;

@@ -1,8 +1,6 @@
-//! Messages between warden and broker: one closed table.
-//!
-//! The broker names sessions that the warden gave it, never an identity. The warden looks up the caller by session
-//! number. A message with an unknown session, ticket or job is refused or dropped. A message that does not decode
-//! ends the broker.
+//! Messages between warden and broker: one closed table. The broker names sessions that the warden gave it, never an
+//! identity. The warden looks up the caller by session number. A message with an unknown session, ticket or job is
+//! refused or dropped. A message that does not decode ends the broker.
 
 use remit_common::denial::ProfileVisibility;
 use remit_common::names::JobId;
@@ -11,84 +9,52 @@ use remit_common::refusal::Refusal;
 use remit_common::wire::{Access, AccessReport, Bytes, HistoryPage, HistoryQuery, Kind, Purpose};
 use serde::{Deserialize, Serialize};
 
-/// A message from the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToWarden {
     /// The broker has confined itself and serves. Sent once.
     Ready,
     /// Request to run something. Descriptors: the script, then stdin, as named by `spec`, both sealed.
     Run {
-        /// Session of the caller.
         session: u64,
-        /// Number for the answer.
         ticket: u64,
-        /// Content of the request.
         spec: Box<Spec>,
     },
     /// Request for the permissions of this session.
     Access {
-        /// Session of the caller.
         session: u64,
-        /// Number for the answer.
         ticket: u64,
-        /// The question.
         access: Access,
     },
     /// Request to end a job of this session's user.
     Stop {
-        /// Session of the caller.
         session: u64,
-        /// Number for the answer.
         ticket: u64,
-        /// The job.
         job: JobId,
         /// First signal; SIGTERM if absent.
         signal: Option<i32>,
     },
     /// The broker itself refused something (limits, bad frames). For the audit log; the client has the answer.
-    Refused {
-        /// Session of the refused caller.
-        session: u64,
-        /// The refusal.
-        refusal: Refusal,
-    },
+    Refused { session: u64, refusal: Refusal },
     /// All output of an exited job is on disk.
-    Drained {
-        /// The job.
-        job: JobId,
-        /// Size and digest of its output.
-        totals: Totals,
-    },
+    Drained { job: JobId, totals: Totals },
     /// A job exceeded its output limit and must end.
-    OverLimit {
-        /// The job.
-        job: JobId,
-    },
+    OverLimit { job: JobId },
     /// The client is gone or was disconnected.
-    Closed {
-        /// The session.
-        session: u64,
-    },
+    Closed { session: u64 },
     /// The broker has read its history. Sent once, just before `Ready`. The warden sends what comes after it.
     HistoryOpened {
         /// The newest entry on file.
         newest: Option<HistoryMark>,
     },
     /// The entries of the history up to this number are on file, or cannot be written. Not sent for each.
-    HistoryStored {
-        /// Number of the newest.
-        seq: u64,
-    },
+    HistoryStored { seq: u64 },
     /// Answer to `HistoryQuestion`.
     HistoryAnswer {
-        /// Number of the question.
         question: u64,
-        /// The page.
         page: Result<Box<HistoryPage>, Refusal>,
     },
 }
 
-/// A message from the warden.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToBroker {
     /// A new client. Descriptor: its socket.
@@ -99,16 +65,12 @@ pub enum ToBroker {
         owner: Owner,
     },
     /// The client's process has ended. The broker closes the session whatever the socket reports.
-    SessionGone {
-        /// The session.
-        session: u64,
-    },
+    SessionGone { session: u64 },
     /// A job, just started or queued (with the ticket of its request), or passed to a new broker. Descriptors: the
     /// read ends of stdout and stderr, while it runs and is not drained.
     Job {
         /// Request that this message answers.
         ticket: Option<u64>,
-        /// Facts about the job.
         meta: Box<JobMeta>,
         /// Values to redact in its output. An ended job has none. If `meta.has_secrets` is set for it, they are lost
         /// and its output can no longer be redacted.
@@ -116,19 +78,13 @@ pub enum ToBroker {
     },
     /// Answer to a request that started nothing.
     Answer {
-        /// Number of the request.
         ticket: u64,
-        /// The answer.
         answer: Result<Answer, Refusal>,
     },
     /// An approval was given for a job, which now waits for a slot.
-    Approved {
-        /// The job.
-        job: JobId,
-    },
+    Approved { job: JobId },
     /// A waiting job got a slot. Descriptors: the read ends of stdout and stderr.
     Started {
-        /// The job.
         job: JobId,
         /// Milliseconds since 1970.
         started_ms: u64,
@@ -136,56 +92,37 @@ pub enum ToBroker {
         waited_ms: u64,
     },
     /// Facts of the exec, sent some time after it.
-    Running {
-        /// The job.
-        job: JobId,
-        /// The enforced sandbox.
-        enforced: Box<Enforced>,
-    },
+    Running { job: JobId, enforced: Box<Enforced> },
     /// No process of the job is left, or a kill could not be verified, and `Drained` has not come. The broker reads
     /// the pipes empty and then sends it.
-    Exited {
-        /// The job.
-        job: JobId,
-    },
+    Exited { job: JobId },
     /// The end is recorded.
     Ended {
-        /// The job.
         job: JobId,
         /// The enforced sandbox, if the job was executed. Most jobs end before `Running` is sent.
         enforced: Option<Box<Enforced>>,
-        /// Facts about the end.
         ending: Box<Ending>,
         /// Permissions of its profile, if the job failed.
         visibility: Option<Box<ProfileVisibility>>,
     },
     /// The warden no longer remembers the job. Its output may be deleted.
-    Forgotten {
-        /// The job.
-        job: JobId,
-    },
+    Forgotten { job: JobId },
     /// A netlink socket that receives the kernel's audit messages (`audit.kernel` of remit.toml), as descriptor. Sent
     /// once, before anything that runs.
     KernelAudit {
         /// First job uid. The broker ignores denials of other uids.
         uid_first: u32,
-        /// Number of job uids.
         uid_count: u32,
     },
     /// All live or remembered jobs were passed. Sent once, directly after them.
     Adopted,
     /// An entry of the history, to be stored. Sent before any other message to a client about the same event.
-    History {
-        /// The entry.
-        entry: Box<HistoryRecord>,
-    },
+    History { entry: Box<HistoryRecord> },
     /// An administrator's question about the history.
     HistoryQuestion {
-        /// Number for the answer.
         question: u64,
         /// Name of the user in question; all users if absent.
         user: Option<String>,
-        /// Part of the history.
         query: HistoryQuery,
     },
 }
@@ -197,13 +134,10 @@ pub struct HistoryRecord {
     pub seq: u64,
     /// Milliseconds since 1970.
     pub at_ms: u64,
-    /// Kind of event.
     pub kind: Kind,
     /// Uid of the requester; stored with the name, because the uid of a removed account can be reused.
     pub uid: u32,
-    /// Name of the requester.
     pub user: String,
-    /// The job, if there was one.
     pub job: Option<JobId>,
     /// Argv, printable and truncated.
     pub command: Option<String>,
@@ -216,7 +150,6 @@ pub struct HistoryRecord {
 /// What identifies an entry of the history. An audit log that begins again repeats numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryMark {
-    /// Its number.
     pub seq: u64,
     /// Its time in milliseconds since 1970.
     pub at_ms: u64,
@@ -241,7 +174,6 @@ impl HistoryRecord {
 pub enum Answer {
     /// An earlier request with the same id and content made this job.
     Known(JobId),
-    /// Permissions of the caller.
     Access(Box<AccessReport>),
     /// Termination of the job has started.
     Stopping(JobId),
@@ -250,11 +182,9 @@ pub enum Answer {
 /// A run or change, as the broker passes it on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
-    /// Program, script or command.
     pub what: SpecWhat,
     /// Working directory; `/` if absent.
     pub cwd: Option<Bytes>,
-    /// Variables of the caller.
     pub env: Vec<(Bytes, Bytes)>,
     /// Whether a descriptor with standard input is attached.
     pub stdin: bool,
@@ -262,11 +192,9 @@ pub struct Spec {
     pub profile: Option<String>,
     /// Maximum run time in seconds.
     pub max_runtime_s: Option<u32>,
-    /// The caller's id of this request.
     pub request_id: Option<String>,
     /// Name that the client claims.
     pub client: String,
-    /// Purpose of the run.
     pub purpose: Purpose,
     /// The caller's trace, for the audit log.
     pub traceparent: Option<String>,
@@ -275,7 +203,6 @@ pub struct Spec {
 /// Program, script or command of a [`Spec`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SpecWhat {
-    /// A program with its arguments.
     Argv(Vec<Bytes>),
     /// The script in the first descriptor.
     Script {
@@ -284,9 +211,7 @@ pub enum SpecWhat {
     },
     /// A named command. The broker, not the caller, writes standard input for one of [`remit_common::builtin`].
     Named {
-        /// Name of the command.
         name: String,
-        /// Arguments.
         args: Vec<(String, String)>,
     },
 }
@@ -303,9 +228,7 @@ pub struct Owner {
 /// Facts about a job for the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobMeta {
-    /// Job id.
     pub job: JobId,
-    /// Owner.
     pub owner: Owner,
     /// Argv, printable and truncated.
     pub command: String,
@@ -327,21 +250,15 @@ pub struct JobMeta {
     pub has_secrets: bool,
 }
 
-/// Reason why a job waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WaitReason {
-    /// It waits for a job slot.
     QueuePosition,
-    /// It waits for a person's approval.
     Approval(Box<ApprovalView>),
 }
 
-/// Totals of a job's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Bytes of standard output.
     pub stdout_bytes: u64,
-    /// Bytes of standard error.
     pub stderr_bytes: u64,
     /// SHA-256 of standard output followed by standard error, as kept.
     pub sha256: [u8; 32],

@@ -19,7 +19,6 @@ const CONTENTS: usize = 2;
 /// Maximum bytes of one joined message with its contents.
 const MOST: usize = 2 * caps::LINK_PARTS;
 
-/// A message ready to send.
 #[derive(Debug)]
 pub struct Packed {
     parts: Vec<Vec<u8>>,
@@ -55,7 +54,6 @@ impl Packed {
         })
     }
 
-    /// Returns the number of bytes.
     #[must_use]
     pub const fn size(&self) -> usize {
         self.size
@@ -158,13 +156,10 @@ impl Parts {
 pub enum LinkError {
     /// The peer does not read fast enough now.
     Full,
-    /// There is nothing to read now.
     Empty,
-    /// The peer has closed.
     Closed,
     /// The bytes are not a message, or there are too many descriptors.
     Malformed,
-    /// The socket failed.
     Io(io::Error),
 }
 

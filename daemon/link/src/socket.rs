@@ -29,7 +29,6 @@ pub use crate::parts::Packed;
 
 /// Maximum descriptors of one message.
 const FDS: usize = 4;
-/// One end of the link.
 #[derive(Debug)]
 pub struct Link {
     end: End,

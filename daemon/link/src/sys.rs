@@ -63,7 +63,6 @@ pub(crate) fn refuse_rights(socket: impl AsFd) -> io::Result<()> {
 }
 
 pub(crate) fn own(raw: RawFd) -> OwnedFd {
-    // SAFETY: recvmsg(2) installed `raw` in this process for this message only. It is open, and no other copy of
-    // the number is used.
+    // SAFETY: recvmsg(2) installed `raw` here for this message only. It is open, and nothing else uses its number.
     unsafe { OwnedFd::from_raw_fd(raw) }
 }

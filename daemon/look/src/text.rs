@@ -1,8 +1,12 @@
-//! Formats facts, tables and lines of one JSON object each, and parses numbers.
+//! Formats facts, tables, lines of one JSON object each, times and sizes, and parses numbers. Times are UTC, because
+//! the journal is read in UTC. Only the clock is not pure.
 
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use remit_common::{calendar, text};
 use serde::Serialize;
 
 pub fn fact(to: &mut String, name: &str, value: impl AsRef<str>) {
@@ -53,20 +57,136 @@ pub fn lines<T: Serialize>(all: impl IntoIterator<Item = T>) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the items, and warns if `unseen` paths could not be read: the answer may be incomplete.
+/// What could not be read: how much, and the first of it by name.
+#[derive(Debug, Default)]
+pub struct Unseen {
+    count: u64,
+    named: Vec<String>,
+}
+
+impl Unseen {
+    const NAMED: usize = 5;
+
+    pub fn add(&mut self, path: &Path) {
+        self.count += 1;
+        if self.named.len() < Self::NAMED {
+            self.named
+                .push(text::line(path.as_os_str().as_encoded_bytes(), 256));
+        }
+    }
+
+    fn warn(&self) {
+        if self.count > 0 {
+            let more = self.count - self.named.len() as u64;
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            eprintln!("remit-look: cannot look at {}{more}", self.named.join(", "));
+        }
+    }
+}
+
+/// Writes the items, and warns of what could not be read: the answer may be incomplete.
 pub fn lines_but<T: Serialize>(
     all: impl IntoIterator<Item = T>,
-    unseen: u64,
+    unseen: &Unseen,
 ) -> Result<ExitCode, String> {
     lines(all)?;
-    if unseen > 0 {
-        eprintln!("remit-look: {unseen} directories or files may not be looked at");
-    }
+    unseen.warn();
     Ok(ExitCode::SUCCESS)
+}
+
+pub fn print(text: &str) -> Result<(), String> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(cannot_write)
 }
 
 pub fn cannot_write(error: io::Error) -> String {
     format!("cannot write standard output: {error}")
+}
+
+/// In microseconds, the unit of the journal.
+pub const SECOND: u64 = 1_000_000;
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+pub fn date(seconds: u64) -> String {
+    let (year, month, day) = calendar::date(seconds / DAY);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+pub fn clock(seconds: u64) -> String {
+    let of_day = seconds % DAY;
+    let (hour, minute) = (of_day / HOUR, of_day % HOUR / MINUTE);
+    format!("{hour:02}:{minute:02}:{:02}", of_day % MINUTE)
+}
+
+pub fn stamp(seconds: u64) -> String {
+    format!("{} {}", date(seconds), clock(seconds))
+}
+
+/// Formats `2026-11-20 10:31:02.000001`.
+pub fn exact(microseconds: u64) -> String {
+    let (seconds, rest) = (microseconds / SECOND, microseconds % SECOND);
+    format!("{}.{rest:06}", stamp(seconds))
+}
+
+pub fn time_text(seconds: u64, now: u64) -> String {
+    let far = match now.checked_sub(seconds) {
+        Some(past) => format!("{} ago", span(past)),
+        None => format!("in {}", span(seconds.saturating_sub(now))),
+    };
+    format!("{} ({far})", stamp(seconds))
+}
+
+/// Formats the two largest units: `2 d 3 h`.
+pub fn span(seconds: u64) -> String {
+    let parts = [
+        (seconds / DAY, "d"),
+        (seconds % DAY / HOUR, "h"),
+        (seconds % HOUR / MINUTE, "min"),
+        (seconds % MINUTE, "s"),
+    ];
+    let time_text: Vec<String> = parts
+        .iter()
+        .skip_while(|(number, _)| *number == 0)
+        .take(2)
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, unit)| format!("{number} {unit}"))
+        .collect();
+    match time_text.is_empty() {
+        true => "0 s".into(),
+        false => time_text.join(" "),
+    }
+}
+
+/// Formats bytes in the largest unit with a value of at least 1: `3.2 MiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [
+        (1 << 40, "TiB"),
+        (1 << 30, "GiB"),
+        (1 << 20, "MiB"),
+        (1 << 10, "KiB"),
+    ];
+    match UNITS.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => {
+            let tenths = u128::from(bytes) * 10 / u128::from(unit);
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        }
+        None => format!("{bytes} B"),
+    }
 }
 
 #[cfg(test)]
@@ -78,5 +198,45 @@ mod tests {
         let rows = [["a", "\u{fc}"], ["long", ""]].map(|row| row.map(str::to_owned));
         let expect = "NAME  X\na     \u{fc}\nlong\n";
         assert_eq!(table(["NAME", "X"], &rows), expect);
+    }
+
+    #[test]
+    fn days_of_the_calendar_are_those_of_date() {
+        for (seconds, expect) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_782_399, "2000-02-28 23:59:59"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (1_709_164_800, "2024-02-29 00:00:00"),
+            (1_795_163_148, "2026-11-20 08:25:48"),
+            (4_107_542_400, "2100-03-01 00:00:00"),
+            (253_402_300_799, "9999-12-31 23:59:59"),
+        ] {
+            assert_eq!(stamp(seconds), expect);
+        }
+    }
+
+    #[test]
+    fn spans_and_sizes_are_short() {
+        for (seconds, expect) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3_601, "1 h"),
+            (3_660, "1 h 1 min"),
+            (200_000, "2 d 7 h"),
+        ] {
+            assert_eq!(span(seconds), expect);
+        }
+        for (bytes, expect) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (3_400_000, "3.2 MiB"),
+            (u64::MAX, "16777215.9 TiB"),
+        ] {
+            assert_eq!(size(bytes), expect);
+        }
+        assert_eq!(time_text(60, 180), "1970-01-01 00:01:00 (2 min ago)");
+        assert_eq!(time_text(180, 60), "1970-01-01 00:03:00 (in 2 min)");
     }
 }

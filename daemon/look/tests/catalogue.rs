@@ -63,7 +63,7 @@ fn lines(output: &Output) -> Vec<Value> {
 }
 
 #[test]
-fn what_may_not_be_looked_at_is_counted() {
+fn what_cannot_be_looked_at_is_named() {
     let test_dir = TestDir::new("modes");
     // `listed` can be listed, but its files have no metadata. `closed` cannot be listed.
     test_dir.make("mkdir listed closed; touch listed/a listed/b closed/c; chmod 444 listed; chmod 0 closed; chmod 755 .");
@@ -75,11 +75,25 @@ fn what_may_not_be_looked_at_is_counted() {
     ] {
         let output = look(words);
         let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(
-            said, "remit-look: 3 directories or files may not be looked at\n",
-            "{words:?}"
-        );
+        let named = said.strip_prefix("remit-look: cannot look at ").unwrap();
+        let mut named: Vec<&str> = named.trim_end().split(", ").collect();
+        named.sort_unstable();
+        let expect =
+            ["closed", "listed/a", "listed/b"].map(|name| format!("{}/{name}", test_dir.text()));
+        assert_eq!(named, expect, "{words:?}");
     }
+    test_dir.make("mkdir whole; head -c 100000 /dev/zero >whole/file; chmod -R a+rX whole");
+    let found = lines(&look(&["largest-directories", test_dir.text(), "9"]));
+    let incomplete = |name: &str| {
+        let path = format!("{}{name}", test_dir.text());
+        let directory = found.iter().find(|one| one["path"] == path.as_str());
+        directory.unwrap()["incomplete"] == true
+    };
+    assert!(
+        incomplete("") && incomplete("/closed") && incomplete("/listed"),
+        "{found:?}"
+    );
+    assert!(!incomplete("/whole"), "{found:?}");
     let _ = Command::new("chmod")
         .arg("-R")
         .arg("700")

@@ -1,14 +1,11 @@
 //! What an approver reads of a request. It is made from the bytes whose digest is approved, by the program of the
-//! approver: the daemon draws nothing of it.
-//!
-//! The code is pure and needs no privilege. It must not show anything of a request that was not verified.
+//! approver: the daemon draws nothing of it. The code is pure and needs no privilege. It must not show anything of a
+//! request that was not verified.
 
 #![forbid(unsafe_code)]
 
-mod answer;
 mod decode;
 mod describe;
-mod exact;
 #[cfg(test)]
 mod fixture;
 mod risks;
@@ -16,10 +13,9 @@ mod shown;
 mod verified;
 mod view;
 
-pub use answer::Answer;
 pub use decode::{Undecodable, decode};
 pub use shown::shown;
-pub use verified::{Unverified, Verified};
+pub use verified::{Answer, Unverified, Verified};
 pub use view::{DOES, FileView, ShownRequest};
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,12 +1,11 @@
-//! A daemon's answer, checked: what is shown is what the digest covers.
+//! A daemon's answer, split into its parts and checked: what is shown is what the digest covers.
 
 use std::fmt;
 
-use remit_approval::{ApprovalRequest, COPIES, Context};
+use remit_approval::{AnswerHead, ApprovalRequest, COPIES, Context};
 use remit_common::names::JobId;
 use sha2::{Digest, Sha256};
 
-use crate::answer::Answer;
 use crate::decode::{Undecodable, decode};
 use crate::hex;
 
@@ -122,7 +121,6 @@ impl Verified {
         }
     }
 
-    /// Returns the id of the request.
     #[must_use]
     pub const fn job(&self) -> JobId {
         self.request.job
@@ -132,6 +130,35 @@ impl Verified {
     #[must_use]
     pub const fn digest(&self) -> [u8; 32] {
         self.digest
+    }
+}
+
+/// The parts of an answer. None of them is checked.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    pub context: Context,
+    pub request: &'a [u8],
+    pub contents: Vec<&'a [u8]>,
+}
+
+impl<'a> Answer<'a> {
+    /// Returns the parts of `bytes`, or `None` if the lengths do not cover exactly all of them.
+    #[must_use]
+    pub fn split(bytes: &'a [u8]) -> Option<Self> {
+        let (head, mut rest) = postcard::take_from_bytes::<AnswerHead>(bytes).ok()?;
+        let mut take = |length: u64| {
+            let (part, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+            rest = after;
+            Some(part)
+        };
+        let request = take(head.request)?;
+        let contents = head.contents.iter().map(|length| take(*length));
+        let contents = contents.collect::<Option<Vec<_>>>()?;
+        rest.is_empty().then_some(Self {
+            context: head.context,
+            request,
+            contents,
+        })
     }
 }
 

@@ -1,13 +1,11 @@
-//! Explains a verdict: every rule, and why it counts or does not. This is for administrators. [`Policy::decide`]
-//! reports less to a caller.
+//! Explains a verdict to administrators: every rule, and why it counts or not. [`Policy::decide`] tells a caller less.
 
 use remit_common::refusal::Code;
 use remit_common::wire::Effect;
 
 use remit_policy::decide::{Ask, Called, CallerIds, Verdict, lists};
 use remit_policy::model::glob::Glob;
-use remit_policy::model::names::RUN;
-use remit_policy::model::policy::Policy;
+use remit_policy::model::policy::{Policy, RUN};
 use remit_policy::model::rule::{DenyRule, GrantRule, Nature, RuleId};
 use remit_policy::quoted;
 

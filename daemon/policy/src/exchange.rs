@@ -24,7 +24,6 @@ pub enum ToCompiler {
         before: Option<Vec<u8>>,
     },
     Answer(Answer),
-    /// The text of `remit.toml`.
     Settings {
         release: String,
         /// What findings call it.
@@ -43,11 +42,9 @@ pub enum FromCompiler {
         changes: Vec<String>,
     },
     Refused(Vec<Diagnostic>),
-    /// Encoded settings.
     Settings(Vec<u8>),
 }
 
-/// A question of [`Machine`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Question {
     User(String),
@@ -72,7 +69,6 @@ pub enum Answer {
 }
 
 impl Question {
-    /// Returns the bytes of its text.
     pub fn length(&self) -> usize {
         match self {
             Self::User(text)

@@ -29,7 +29,6 @@ pub mod exchange;
 /// What a policy is made of: data.
 pub mod model {
     pub mod approval;
-    pub mod base;
     pub mod bounds;
     pub mod capabilities;
     pub mod command;
@@ -37,7 +36,6 @@ pub mod model {
     pub(crate) mod encoded;
     pub mod glob;
     pub mod machine;
-    pub mod names;
     pub mod paths;
     pub mod pattern;
     pub mod policy;
@@ -61,8 +59,8 @@ pub use model::command::{
 pub use model::diagnostic::{Diagnostic, Excerpt, Severity, Source, quoted};
 pub use model::glob::Glob;
 pub use model::machine::{Ids, Machine, MachineTable, Program};
-pub use model::names::Named;
 pub use model::pattern::Pattern;
+pub use model::policy::Named;
 pub use model::policy::{Asking, Policy};
 pub use model::profile::{Base, Destination, Listed, Network, Profile, ProfileLimits, User};
 pub use model::rule::RuleId;

@@ -2,17 +2,97 @@
 //!
 //! The lint of templates refuses values that a program takes for code. The risks of a request report programs that
 //! execute their arguments. The hints about a failed job look through a program that only starts another one. All use
-//! this table and have no list of their own.
+//! this table and have no list of their own. Why a program fails in a sandbox, and which command of remit answers
+//! instead, is another table, for denials, notes and `access`.
 //!
 //! It is data: no IO, no dependency. A name alone decides nothing, and no list of programs is complete.
 #![forbid(unsafe_code)]
 
+mod alternatives;
 pub(crate) mod container_runner;
 mod program;
+mod shipped;
 mod starters;
 mod tools;
+mod typed;
 
+pub use alternatives::{Alternative, Argument, Found, PLACEHOLDER, found};
 pub use program::{Class, ContainerRunner, Interpreter, Program, Tool, Wrapper};
+pub use shipped::{Shipped, all_shipped, shipped};
+
+macro_rules! topics {
+    ($($name:literal $topic:ident,)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Topic {
+            $($topic,)*
+        }
+
+        impl Topic {
+            pub const ALL: &[Self] = &[$(Self::$topic,)*];
+
+            pub(crate) fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$topic),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+topics! {
+    "account" Account,
+    "accounts" Accounts,
+    "at-queue" AtQueue,
+    "bus" Bus,
+    "config-test" ConfigTest,
+    "containers" Containers,
+    "core-files" CoreFiles,
+    "crontab" Crontab,
+    "descriptors" Descriptors,
+    "disks" Disks,
+    "firewall" Firewall,
+    "follow" Follow,
+    "hidden-columns" HiddenColumns,
+    "host-keys" HostKeys,
+    "index" Index,
+    "init-scripts" InitScripts,
+    "interface-query" InterfaceQuery,
+    "interfaces" Interfaces,
+    "io-counters" IoCounters,
+    "journal-change" JournalChange,
+    "kernel-log" KernelLog,
+    "lock-files" LockFiles,
+    "locks" Locks,
+    "machine" Machine,
+    "memory-maps" MemoryMaps,
+    "modules" Modules,
+    "mount-table" MountTable,
+    "mounts" Mounts,
+    "namespace-list" NamespaceList,
+    "namespaces" Namespaces,
+    "network" Network,
+    "own-limits" OwnLimits,
+    "package-files" PackageFiles,
+    "package-lists" PackageLists,
+    "package-state" PackageState,
+    "packages" Packages,
+    "packets" Packets,
+    "private-tmp" PrivateTmp,
+    "reboot" Reboot,
+    "resolver" Resolver,
+    "root-files" RootFiles,
+    "services" Services,
+    "signal" Signal,
+    "socket-owners" SocketOwners,
+    "stop" Stop,
+    "sysctl" Sysctl,
+    "trace" Trace,
+    "unit-change" UnitChange,
+    "units" Units,
+    "users" Users,
+    "wal" Wal,
+}
 
 /// Returns all programs. A name is in only one entry.
 pub fn all() -> impl Iterator<Item = &'static Program> {

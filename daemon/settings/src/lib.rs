@@ -2,16 +2,12 @@
 //! not parse text: `remit-compiler` does, and root decodes what it sends.
 #![forbid(unsafe_code)]
 
-mod account;
-mod limits;
 mod sections;
 
 use remit_common::caps;
 use serde::{Deserialize, Serialize};
 
-pub use account::AccountRef;
-pub use limits::JobLimits;
-pub use sections::{Approval, AuditConfig, AuditSink, Output, Sync};
+pub use sections::{AccountRef, Approval, AuditConfig, AuditSink, JobLimits, Output, Sync};
 
 /// Seconds that a stop waits for changes: longer than some package upgrades take, and shorter than what systemd
 /// allows at power-off (JobTimeoutSec= of poweroff.target).

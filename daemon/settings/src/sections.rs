@@ -1,7 +1,7 @@
-//! Sections of `remit.toml` that only have values: audit, output, approval.
+//! Sections of `remit.toml` that only have values: audit, output, approval, limits of a job (bytes, seconds, counts).
 
 use remit_common::caps;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// `[audit]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,4 +75,73 @@ impl Default for Output {
 pub struct Approval {
     /// The policy's command that gets each request on its standard input. Empty: none.
     pub notify: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum AccountRef {
+    Id(u32),
+    Name(String),
+}
+
+/// A file has a number or a text. Bytes do not describe themselves, so they begin with the kind.
+impl<'de> Deserialize<'de> for AccountRef {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match from.is_human_readable() {
+            true => InFile::deserialize(from),
+            false => InBytes::deserialize(from),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "AccountRef", untagged)]
+enum InFile {
+    Id(u32),
+    Name(String),
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "AccountRef")]
+enum InBytes {
+    Id(u32),
+    Name(String),
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JobLimits {
+    /// Seconds if the caller names none.
+    pub runtime_s: u32,
+    pub max_runtime_s: u32,
+    /// Memory of the whole job if a controller counts it, otherwise of each process.
+    pub memory: u64,
+    pub tasks: u64,
+    /// Percent of one CPU. Needs the cpu controller.
+    pub cpu_percent: u32,
+    /// CPU seconds of each process.
+    pub cpu_s: u64,
+    pub files: u64,
+    /// Bytes in each private directory. `tmp_files`: files in each.
+    pub tmp: u64,
+    pub tmp_files: u64,
+    /// Bytes of one file, for jobs that write files of the host.
+    pub file: u64,
+}
+
+impl Default for JobLimits {
+    fn default() -> Self {
+        Self {
+            runtime_s: caps::RUNTIME_S_DEFAULT,
+            max_runtime_s: 3600,
+            memory: 2 << 30,
+            tasks: 256,
+            cpu_percent: 400,
+            cpu_s: 3600,
+            files: 1024,
+            tmp: 64 << 20,
+            tmp_files: 16 << 10,
+            file: 2 << 30,
+        }
+    }
 }

@@ -23,12 +23,8 @@ pub use order::{Order, WithFds};
 pub use profile::{
     Destination, HostProfile, ListedPath, Network, Profile, ReadProfile, StrictProfile, Wanted,
 };
-pub use steps::{
-    DONE, FAILED, FAILURE_LEN, NOWHERE, Progress, Step, StepReader, UNREPORTED, UNREPORTED_LEN, Why,
-};
-pub use warden::{
-    Compile, PATIENCE_S, PreforkedChild, Sandbox, SelfTest, Spawned, Spawner, Watchdog,
-};
+pub use steps::{DONE, FAILED, FAILURE_LEN, NOWHERE, Progress, Step, StepReader, Why};
+pub use warden::{Compile, PreforkedChild, Sandbox, SelfTest, Spawned, Spawner, Watchdog};
 
 /// Numbers of the descriptors that a spawner is born with: its socket, and the warden's pidfd.
 pub const SOCKET: i32 = 3;

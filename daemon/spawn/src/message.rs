@@ -1,14 +1,15 @@
-//! The closed table of messages. The warden asks, the spawner answers each question but `Forget` once, in order.
+//! The closed table of messages. The spawner answers each question but `Forget` and `Prepare` once, in order.
 
 use std::path::PathBuf;
 
 use remit_sys::Error;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Ceilings, Kernel, Layer, Order, Wanted};
 
 /// Changes with each change of a message. Both are of one release, which the spawner checks.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
@@ -37,18 +38,17 @@ pub enum Request {
         sandbox: u64,
     },
     EndWorkers,
-    /// Pre-forks a child for a job of this uid and gid. Its descriptor: the job's cgroup. Answer: `Prepared`, with a
-    /// socket that hangs up when the child has ended. Refused if no worker is ready for that.
+    /// Pre-forks a child of this new number, uid and gid, if a worker is ready. Its descriptors: the job's cgroup, the
+    /// spawner's end of a socket pair, the child's. No answer: the spawner's end hangs up when there is no such child.
     Prepare {
         sandbox: u64,
+        child: u64,
         own: (u32, u32),
     },
     /// Ends a pre-forked child.
     Drop {
         child: u64,
     },
-    /// No pre-forked child is left.
-    DropPreforked,
     /// Forks a job, or makes the pre-forked child the job. Answer: `Spawned`, with its pidfd and the read ends of its
     /// output, errors and steps. It executes nothing before the spawner has closed its own copies of them.
     Spawn {
@@ -67,6 +67,7 @@ pub enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reply {
     /// Children that were killed or have ended, for their parent to reap.
+    #[serde(deserialize_with = "children")]
     pub gone: Vec<i32>,
     /// Why a worker was lost since the last answer.
     pub lost: Option<String>,
@@ -78,19 +79,34 @@ pub enum Answer {
     Done,
     Ready(Kernel),
     Watching {
+        #[serde(deserialize_with = "child")]
         pid: i32,
     },
     Compiled {
         sandbox: u64,
         description: Box<Description>,
     },
-    Prepared {
-        child: u64,
-    },
     Spawned {
+        #[serde(deserialize_with = "child")]
         pid: i32,
     },
     Testing,
+}
+
+/// Refuses a number that wait4(2) and kill(2) take for more than one process, and process 1.
+fn child<'de, D: Deserializer<'de>>(from: D) -> Result<i32, D::Error> {
+    match i32::deserialize(from)? {
+        pid @ 2.. => Ok(pid),
+        _ => Err(D::Error::custom("no child has this pid")),
+    }
+}
+
+fn children<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<i32>, D::Error> {
+    let all = Vec::<i32>::deserialize(from)?;
+    match all.iter().all(|pid| *pid > 1) {
+        true => Ok(all),
+        false => Err(D::Error::custom("no child has this pid")),
+    }
 }
 
 /// What the warden needs to know of a compiled sandbox.

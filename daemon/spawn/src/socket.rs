@@ -18,22 +18,22 @@ use crate::MOST_ARGUMENTS;
 /// Maximum bytes of a datagram.
 pub const MESSAGE: usize = 64 << 10;
 /// Maximum bytes of a message.
-const LONG: u64 = 16 << 20;
-/// Maximum descriptors: three pipes, stdin, script, cgroup, what a child waits for, the long message, the arguments.
-const FDS: usize = 8 + MOST_ARGUMENTS;
+pub const LONG: usize = 16 << 20;
+/// Maximum descriptors: stdin, script, cgroup, the long message, the arguments.
+pub const FDS: usize = 4 + MOST_ARGUMENTS;
 /// The whole datagram of a long message. No message is empty, and none is this byte.
 const IS_LONG: [u8; 1] = [0xff];
 
 /// Makes a pair of sockets, of which the first waits no longer than this for a message.
 pub fn pair(patience_s: i64) -> io::Result<(OwnedFd, OwnedFd)> {
-    let (own_end, its) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )?;
+    let (own_end, its) = patient_pair()?;
     set_patience(&own_end, patience_s)?;
     Ok((own_end, its))
+}
+
+pub fn patient_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
+    Ok(socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
 pub fn set_patience(socket: &OwnedFd, seconds: i64) -> io::Result<()> {
@@ -47,12 +47,16 @@ pub fn is_socket(fd: BorrowedFd<'_>) -> bool {
     getsockopt(&fd, sockopt::SockType) == Ok(SockType::SeqPacket)
 }
 
+/// Sends a message. Refuses one that the other side would not take: nothing of it is sent.
 pub fn send<T: Serialize>(
     socket: BorrowedFd<'_>,
     message: &T,
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    if bytes.len() > LONG || fds.len() >= FDS {
+        return Err(io::Error::other("the message is too long"));
+    }
     let raw = fds.iter().map(AsRawFd::as_raw_fd);
     if bytes.len() <= MESSAGE {
         return send_bytes(socket, &bytes, &raw.collect::<Vec<_>>());
@@ -134,10 +138,10 @@ fn read_long(file: OwnedFd) -> io::Result<Vec<u8>> {
     }
     let file = File::from(file);
     let length = file.metadata()?.len();
-    if length > LONG {
+    if length > LONG as u64 {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mut bytes = Vec::new();
-    file.take(LONG).read_to_end(&mut bytes)?;
+    file.take(length).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

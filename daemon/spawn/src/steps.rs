@@ -9,13 +9,10 @@ use std::{io::Read, os::fd::BorrowedFd};
 pub enum Step {
     /// Own session, default signals and mask, umask, personality.
     Session = 1,
-    Cgroup,
-    Descriptors,
-    Loginuid,
     /// Nice, policy, affinity, ioprio, timer slack and `oom_score_adj`.
     Scheduling,
+    Cgroup,
     Network,
-    Rlimits,
     /// Its own mount namespace; in base `strict` also its own pid, ipc, uts and cgroup namespaces.
     Namespaces,
     /// Whole tree private, read-only, nosuid, nodev; private `/tmp`s; a minimal `/dev`. Base `read`.
@@ -23,41 +20,45 @@ pub enum Step {
     /// A root with what the profile lists; the host's is left behind. Base `strict`.
     Root,
     Keyring,
+    NoNewPrivs,
+    Landlock,
+    Seccomp,
+    Loginuid,
+    Descriptors,
+    Rlimits,
     /// Own uid, or the profile's; exactly its groups; exactly its capabilities in each of the five sets, mostly none;
     /// securebits locked. Base `host`: the user as any program of the host.
     Identity,
-    NoNewPrivs,
     /// The job's home and the working directory, opened inside with the job's identity.
     Cwd,
     Arguments,
-    Landlock,
-    Seccomp,
     Exec,
 }
 
 impl Step {
+    /// In the order in which a child takes them.
     pub const ALL: [Step; 18] = [
         Step::Session,
-        Step::Cgroup,
-        Step::Descriptors,
-        Step::Loginuid,
         Step::Scheduling,
+        Step::Cgroup,
         Step::Network,
-        Step::Rlimits,
         Step::Namespaces,
         Step::Mounts,
         Step::Root,
         Step::Keyring,
-        Step::Identity,
         Step::NoNewPrivs,
-        Step::Cwd,
-        Step::Arguments,
         Step::Landlock,
         Step::Seccomp,
+        Step::Loginuid,
+        Step::Descriptors,
+        Step::Rlimits,
+        Step::Identity,
+        Step::Cwd,
+        Step::Arguments,
         Step::Exec,
     ];
 
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Step::Session => "session",
             Step::Descriptors => "descriptors",
@@ -156,9 +157,6 @@ pub enum Progress {
 pub const FAILED: u8 = 0xff;
 /// Last byte of the notes of a child that is about to execute; no step has it.
 pub const DONE: u8 = 0xfe;
-/// First byte of the report of a child that the warden does not know of; its pid in digits follows. No step has it.
-pub const UNREPORTED: u8 = 0xfd;
-pub const UNREPORTED_LEN: usize = 16;
 /// Bytes of a failure record: mark, step, kind, errno, path or argument.
 pub const FAILURE_LEN: usize = 9;
 pub const NOWHERE: u16 = u16::MAX;
@@ -256,7 +254,7 @@ mod tests {
         assert_eq!(parse(&all), Progress::Executed(Step::ALL[..17].to_vec()));
         let failed = [
             Step::Session as u8,
-            Step::Descriptors as u8,
+            Step::Namespaces as u8,
             FAILED,
             Step::Mounts as u8,
             0,
@@ -268,7 +266,7 @@ mod tests {
             1,
         ];
         let want = Progress::Failed {
-            done: vec![Step::Session, Step::Descriptors],
+            done: vec![Step::Session, Step::Namespaces],
             step: Step::Mounts,
             errno: 13,
             why: Why::Errno,

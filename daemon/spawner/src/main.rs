@@ -1,7 +1,6 @@
 //! `remit-spawner`: forks jobs into their sandboxes, as the warden orders. It is root. It must hold no policy and read
 //! nothing but the warden's messages: no client, no file that a user can write. Its children are the warden's.
 
-mod compile;
 mod service;
 
 use std::process::ExitCode;

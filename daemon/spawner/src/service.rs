@@ -2,6 +2,7 @@
 //! watchdog and the workers do.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -13,10 +14,10 @@ use remit_confine::spawner;
 use remit_confine::{
     Family, Kernel, PreforkedChild, Sandbox, SelfTest, Watchdog, Workers, probe, pull, self_test,
 };
-use remit_spawn::{Answer, Failure, Findings, Order, Reply, Request, SOCKET, WARDEN, socket};
+use remit_spawn::{
+    Answer, Failure, Findings, Order, Reply, Request, SOCKET, WARDEN, Wanted, socket,
+};
 use remit_sys::{Doing, Error, Result, sys};
-
-use crate::compile::compile;
 
 /// Milliseconds in which the warden must end once its socket is closed.
 const ENDING_MS: u32 = 1000;
@@ -27,33 +28,27 @@ pub struct Service {
     switch: OwnedFd,
     kernel: Kernel,
     workers: Workers,
-    sandboxes: Numbered<Sandbox>,
-    children: Numbered<PreforkedChild>,
+    sandboxes: Sandboxes,
+    children: BTreeMap<u64, PreforkedChild>,
     /// Running self-tests, and where their findings go.
     tests: Vec<(SelfTest, OwnedFd)>,
 }
 
-/// Things that the warden knows by number. No number is used twice.
-struct Numbered<T> {
-    all: BTreeMap<u64, T>,
+/// No number is used twice.
+#[derive(Default)]
+struct Sandboxes {
+    all: BTreeMap<u64, Sandbox>,
     last: u64,
 }
 
-impl<T> Numbered<T> {
-    const fn new() -> Self {
-        Self {
-            all: BTreeMap::new(),
-            last: 0,
-        }
-    }
-
-    fn add(&mut self, one: T) -> Result<u64> {
+impl Sandboxes {
+    fn add(&mut self, one: Sandbox) -> Result<u64> {
         self.last = self.last.checked_add(1).ok_or_else(unknown)?;
         self.all.insert(self.last, one);
         Ok(self.last)
     }
 
-    fn get(&self, number: u64) -> Result<&T> {
+    fn get(&self, number: u64) -> Result<&Sandbox> {
         self.all.get(&number).ok_or_else(unknown)
     }
 }
@@ -117,9 +112,10 @@ impl Service {
             socket,
             switch,
             kernel,
-            workers: Workers::of_this_program(Family::of_parent(warden))?,
-            sandboxes: Numbered::new(),
-            children: Numbered::new(),
+            // This program as it was started, whatever becomes of its file.
+            workers: Workers::new(c"/proc/self/exe", Family::of_parent(warden))?,
+            sandboxes: Sandboxes::default(),
+            children: BTreeMap::new(),
             tests: Vec::new(),
         })
     }
@@ -190,6 +186,14 @@ impl Service {
                 self.sandboxes.all.remove(&sandbox);
                 Ok(())
             }
+            Request::Prepare {
+                sandbox,
+                child,
+                own,
+            } => {
+                self.prepare(sandbox, child, own, fds);
+                Ok(())
+            }
             Request::Spawn {
                 sandbox,
                 child,
@@ -217,13 +221,16 @@ impl Service {
     fn handle(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<(Answer, Option<OwnedFd>)> {
         let switch = self.switch.as_fd();
         match request {
+            Request::Watch { id: 0 } => {
+                return Err(Error::refused(ASKED, "a watchdog is never root"));
+            }
             Request::Watch { id } => {
                 let watchdog = Watchdog::start(id, id, switch, self.workers.family())?;
                 let (pid, pidfd) = watchdog.into_parts();
                 return Ok((Answer::Watching { pid }, Some(pidfd)));
             }
             Request::Compile(wanted) => {
-                let sandbox = compile(&wanted, &self.kernel)?;
+                let sandbox = compile(*wanted, &self.kernel)?;
                 let description = Box::new(sandbox.description());
                 let sandbox = self.sandboxes.add(sandbox)?;
                 let answer = Answer::Compiled {
@@ -238,22 +245,10 @@ impl Service {
             }
             Request::Warm { sandbox } => self.workers.warm(self.sandboxes.get(sandbox)?, switch)?,
             Request::EndWorkers => {
-                self.children.all.clear();
+                self.children.clear();
                 self.workers.end();
             }
-            Request::Prepare { sandbox, own } => {
-                let cgroup = one(fds)?;
-                let sandbox = self.sandboxes.get(sandbox)?;
-                let none = || Error::refused(ASKED, "no worker is ready");
-                let child = self.workers.prepare(sandbox, Some(cgroup.as_fd()), own);
-                let child = child.ok_or_else(none)?;
-                let socket = child.socket().ok_or_else(none)?;
-                let socket = socket.try_clone_to_owned().doing(|| ASKED.to_owned())?;
-                let child = self.children.add(child)?;
-                return Ok((Answer::Prepared { child }, Some(socket)));
-            }
-            Request::Drop { child } => drop(self.children.all.remove(&child)),
-            Request::DropPreforked => self.workers.drop_preforked(),
+            Request::Drop { child } => drop(self.children.remove(&child)),
             Request::SelfTest { sandbox, own } => {
                 let cgroup = one(fds)?;
                 let sandbox = self.sandboxes.get(sandbox)?;
@@ -264,11 +259,25 @@ impl Service {
                 self.tests.push((test, end));
                 return Ok((Answer::Testing, Some(pipe)));
             }
-            Request::Setup { .. } | Request::Forget { .. } | Request::Spawn { .. } => {
-                return Err(nonsense());
-            }
+            Request::Setup { .. }
+            | Request::Forget { .. }
+            | Request::Prepare { .. }
+            | Request::Spawn { .. } => return Err(nonsense()),
         }
         Ok((Answer::Done, None))
+    }
+
+    /// Pre-forks a child. Without one, both ends of its socket are closed here, which the warden notices.
+    fn prepare(&mut self, sandbox: u64, child: u64, own: (u32, u32), fds: Vec<OwnedFd>) {
+        let Ok([cgroup, socket, its]) = <[OwnedFd; 3]>::try_from(fds) else {
+            return;
+        };
+        let free = self.children.entry(child);
+        if let (Ok(sandbox), Entry::Vacant(free)) = (self.sandboxes.get(sandbox), free) {
+            let (sockets, cgroup) = ((socket, its), Some(cgroup.as_fd()));
+            let child = self.workers.prepare(sandbox, sockets, cgroup, own);
+            child.map(|child| free.insert(child));
+        }
     }
 
     /// Forks a job, gives it to the warden, and only then lets it go on.
@@ -279,7 +288,7 @@ impl Service {
         order: &Order,
         fds: &[OwnedFd],
     ) -> io::Result<()> {
-        let waiting = child.and_then(|child| self.children.all.remove(&child));
+        let waiting = child.and_then(|child| self.children.remove(&child));
         let held = self.sandboxes.get(sandbox).and_then(|sandbox| {
             let with_fds = order.with(fds).ok_or_else(nonsense)?;
             let switch = self.switch.as_fd();
@@ -311,4 +320,30 @@ fn reply(
     let gone = spawner::gone();
     let reply = Reply { gone, lost, answer };
     socket::send(socket, &reply, fds)
+}
+
+#[cfg(not(feature = "mutate"))]
+fn compile(wanted: Wanted, kernel: &Kernel) -> Result<Sandbox> {
+    Sandbox::compile(wanted, kernel)
+}
+
+/// Under test, `REMIT_MUTATE` names one layer to leave out of a base, for example `NoSuid` or `strict.NoSuid`.
+#[cfg(feature = "mutate")]
+fn compile(wanted: Wanted, kernel: &Kernel) -> Result<Sandbox> {
+    use remit_confine::{Layer, Profile};
+    let prefix = match wanted.profile {
+        Profile::Read(_) => Some(""),
+        Profile::Strict(_) => Some("strict."),
+        Profile::Host(_) => None,
+    };
+    let name = std::env::var("REMIT_MUTATE").ok();
+    let name = name
+        .as_deref()
+        .zip(prefix)
+        .and_then(|(name, prefix)| name.strip_prefix(prefix));
+    let mut all = Layer::ALL.into_iter().chain([Layer::Measured]);
+    match all.find(|layer| Some(format!("{layer:?}").as_str()) == name) {
+        Some(layer) => Sandbox::compile_without(wanted, kernel, layer),
+        None => Sandbox::compile(wanted, kernel),
+    }
 }

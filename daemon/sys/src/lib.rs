@@ -3,7 +3,6 @@
 
 pub mod cgroup;
 mod error;
-mod fork_call;
 mod forked_task;
 mod limits;
 mod output;
@@ -13,7 +12,6 @@ pub mod sys;
 
 pub use cgroup::{Cgroup, Cgroups, Controller, Oom, Switch};
 pub use error::{Doing, Error, Result};
-pub use fork_call::fork_call;
 pub use forked_task::{Answer, in_child, in_child_with};
 pub use limits::Limits;
 pub use output::{Closing, OutputEnd};

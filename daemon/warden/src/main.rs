@@ -26,19 +26,23 @@ mod identity {
 
 /// The life of a job: admission, record, launch, queue, termination, cleanup. [`job::pipeline`] is the whole story.
 mod job {
-    pub mod cleanup;
+    pub mod admission;
+    pub mod backpressure;
+    pub mod context;
+    pub mod ended;
     pub mod fair_queue;
-    pub mod launch;
+    pub mod granted;
     pub mod life;
     pub mod live;
-    pub mod never_ran;
     pub mod outcome;
     pub mod pipeline;
     pub mod queue;
     pub mod recently_ended;
     pub mod recheck;
     pub mod spawn_failure;
+    pub mod start;
     pub mod state;
+    pub mod steps;
     pub mod table;
     pub mod termination;
     pub mod uid_pool;

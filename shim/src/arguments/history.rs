@@ -12,7 +12,6 @@ use serde::Deserialize;
 
 use super::{DaemonCall, QUOTED, invalid};
 
-/// Entries when the caller does not say.
 const DEFAULT: u32 = 20;
 
 /// Arguments of `history`.
@@ -30,7 +29,6 @@ pub struct HistoryArgs {
     before: Option<u64>,
 }
 
-/// What the arguments ask for.
 pub fn call(args: &HistoryArgs) -> Result<DaemonCall, Refusal> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);

@@ -14,9 +14,7 @@ use crate::truncate::MAX_TEXT;
 const PAGE_DEFAULT: u32 = 16 << 10;
 /// Bytes of the longest page: no answer shows more, and what it cannot show is not asked for.
 const PAGE_MAX: u32 = MAX_TEXT as u32;
-/// Lines that match when the caller does not say.
 const MATCHES_DEFAULT: u32 = 100;
-/// Jobs in a list when the caller does not say.
 const JOBS_DEFAULT: u32 = 20;
 
 /// Arguments of `job`.
@@ -44,9 +42,10 @@ pub struct JobArgs {
     /// Lines around each match.
     #[schemars(range(min = 0, max = 10))]
     context: Option<u32>,
+    /// Also its sandbox, limits, times, memory and totals.
+    detail: Option<bool>,
 }
 
-/// How a page is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum PageEncoding {
@@ -56,7 +55,6 @@ enum PageEncoding {
     Base64,
 }
 
-/// What the arguments ask for.
 pub fn call(args: JobArgs) -> Result<DaemonCall, Refusal> {
     let Some(id) = &args.job_id else {
         return list(&args).map(DaemonCall::from);
@@ -75,6 +73,7 @@ pub fn call(args: JobArgs) -> Result<DaemonCall, Refusal> {
     Ok(DaemonCall {
         request,
         base64: args.wants_base64(),
+        detail: args.detail.unwrap_or(false),
     })
 }
 
@@ -172,7 +171,6 @@ mod tests {
         .into()
     }
 
-    /// The arguments, of this job.
     fn with_job(mut arguments: Value) -> Value {
         arguments["job_id"] = json!(ID.to_string());
         arguments

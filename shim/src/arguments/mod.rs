@@ -1,7 +1,5 @@
-//! Converts the arguments of each tool to requests.
-//!
-//! Only arguments without a meaning on the wire are refused, such as a script with an argv. The daemon decides the
-//! rest.
+//! Converts the arguments of each tool to requests. Only arguments without a meaning on the wire are refused, such as
+//! a script with an argv. The daemon decides the rest.
 
 mod history;
 mod job;
@@ -30,10 +28,11 @@ const QUOTED: usize = 200;
 /// What a tool asks of the daemon, and how its answer is shown.
 #[derive(Debug, PartialEq)]
 pub struct DaemonCall {
-    /// The request.
     pub request: Request,
     /// Pages as base64.
     pub base64: bool,
+    /// A job with its sandbox, limits, times and totals.
+    pub detail: bool,
 }
 
 impl From<Request> for DaemonCall {
@@ -41,11 +40,11 @@ impl From<Request> for DaemonCall {
         Self {
             request,
             base64: false,
+            detail: false,
         }
     }
 }
 
-/// Arguments of `access`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessArgs {
@@ -55,11 +54,10 @@ pub struct AccessArgs {
     profile: Option<String>,
     /// Explain this named command.
     name: Option<String>,
-    /// Only commands with these words in name or summary.
+    /// Words: the commands that have the most of them, with their arguments.
     query: Option<String>,
 }
 
-/// Arguments of `host`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostArgs {
@@ -67,7 +65,6 @@ pub struct HostArgs {
     sections: Option<Vec<Section>>,
 }
 
-/// Arguments of `job_stop`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StopArgs {
@@ -78,7 +75,6 @@ pub struct StopArgs {
     signal: Option<Signal>,
 }
 
-/// A signal as a caller may write it.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Signal {
@@ -102,7 +98,6 @@ pub fn read(tool: Tool, arguments: &str) -> Option<Result<DaemonCall, Refusal>> 
     }
 }
 
-/// Arguments, as they are at hand.
 enum RawArguments<'a> {
     Text(&'a str),
     Values(Map<String, Value>),

@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 
 use super::{DaemonCall, invalid, wait};
 
-/// Arguments of `run`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunArgs {

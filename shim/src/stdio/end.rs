@@ -1,7 +1,6 @@
-//! stdin or stdout, used without a thread if it is a pipe or a socket.
-//!
-//! The file description may be shared, so it is never made non-blocking. poll(2) checks before each read and write
-//! that it does not block, and writes are short. Only another process on the same end can still cause a block.
+//! stdin or stdout, used without a thread if it is a pipe or a socket. The file description may be shared, so it is
+//! never made non-blocking. poll(2) checks before each read and write that it does not block, and writes are short.
+//! Only another process on the same end can still cause a block.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};

@@ -1,6 +1,5 @@
-//! stdin and stdout of the client. Pipes and sockets, as from ssh, are served by the main thread ([`end`]).
-//!
-//! Files and terminals each get their own blocking thread. Input is split into lines.
+//! stdin and stdout of the client. Pipes and sockets, as from ssh, are served by the main thread ([`end`]). Files and
+//! terminals each get their own blocking thread. Input is split into lines.
 
 mod end;
 

@@ -49,10 +49,8 @@ fn generate<T: JsonSchema>(settings: SchemaSettings, null: Null) -> JsonObject {
     }
 }
 
-/// Treatment of optional fields.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Null {
-    /// The field may be null.
     Stays,
     /// The field is left out instead of null.
     Absent,

@@ -1,6 +1,5 @@
-//! Truncates answers to the size that clients accept.
-//!
-//! Bytes are cut before they become text, so no escape and no character is split. Every omission is counted.
+//! Truncates answers to the size that clients accept. Bytes are cut before they become text, so no escape and no
+//! character is split. Every omission is counted.
 
 pub mod matches;
 
@@ -111,14 +110,18 @@ pub fn without_largest_sections(mut report: Value) -> Value {
         let size = |value: &Value| value.to_string().len();
         let largest = sections
             .iter_mut()
-            .filter(|(_, value)| value.is_object() || value.get("items").is_some())
+            .filter(|(name, value)| {
+                !["gaps", "alerts"].contains(&name.as_str())
+                    && (value.is_object() || value.is_array())
+            })
             .max_by_key(|(_, value)| size(value));
         let Some((name, section)) = largest else {
             break;
         };
         let name = name.clone();
         *section = Value::Null;
-        if let Some(Value::Array(gaps)) = sections.get_mut("gaps") {
+        let gaps = sections.entry("gaps").or_insert_with(|| json!([]));
+        if let Value::Array(gaps) = gaps {
             gaps.push(json!({
                 "fact": name,
                 "why": "too long for this answer: ask only for this section, or use run"
@@ -334,7 +337,7 @@ mod tests {
     fn host_report_drops_longest_section_with_gap() {
         let report = json!({
             "time": 1, "os": {"name": "x"}, "ports": {"items": vec!["port"; 9000]},
-            "disks": {"items": ["sda"], "more": 0}, "gaps": []
+            "disks": {"items": ["sda"], "more": 0}
         });
         let cut = without_largest_sections(report);
         assert_eq!(cut["ports"], Value::Null);

@@ -2,14 +2,13 @@
 
 use serde::Serialize;
 
-use crate::Failure;
-use crate::args::Args;
 use crate::lanes::{self, Ways};
 use crate::records::{self, Cost};
 use crate::section::{Section, ms, ratio};
 use crate::series::{self, Summary};
 use crate::split::{Part, Times, split};
 use crate::stage::Stage;
+use crate::{Args, Failure};
 
 #[derive(Debug, Serialize)]
 pub struct Calls {

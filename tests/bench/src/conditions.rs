@@ -5,9 +5,8 @@ use std::fs;
 use remit_wire::outcome::Enforced;
 use serde::Serialize;
 
-use crate::Failure;
-use crate::args::Args;
 use crate::section::Section;
+use crate::{Args, Failure};
 
 #[derive(Debug, Serialize)]
 pub struct Conditions {

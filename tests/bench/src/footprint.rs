@@ -2,12 +2,10 @@
 
 use serde::Serialize;
 
-use crate::args::Args;
 use crate::section::{Section, mib};
-use crate::setting::Setting;
-use crate::stage::Stage;
+use crate::stage::{Setting, Stage};
 use crate::usage::{Daemon, Memory};
-use crate::{Failure, growth, load};
+use crate::{Args, Failure, growth, load};
 
 const JOBS: usize = 5000;
 const IN_FLIGHT: usize = 8;

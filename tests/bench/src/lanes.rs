@@ -7,14 +7,13 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::Failure;
-use crate::args::Args;
 use crate::mcp::{self, Session};
 use crate::peers::{self, Kind, Peer};
-use crate::setting::Setting;
 use crate::small::Small;
 use crate::ssh::Sshd;
-use crate::stage::Stage;
+use crate::stage::{Setting, Stage};
+use crate::{Args, Failure};
+
 pub use direct::{enforced, run};
 
 pub trait Lane {
@@ -133,7 +132,7 @@ fn near(alone: Stage) -> Result<Vec<Way>, Failure> {
         bare(READ, "sandbox 'read' alone", "read"),
         bare(
             "sandbox_read_whole",
-            "the same without a process and a child kept ready",
+            "the same without a child kept ready",
             "read_whole",
         ),
         bare(STRICT, "sandbox 'strict' alone", "strict"),

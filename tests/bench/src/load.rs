@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::mcp::{self, Session};
-use crate::members::Spent;
 use crate::section::{Section, ratio};
 use crate::series::CALLS_PER_USER;
 use crate::stage::Stage;
-use crate::usage::Memory;
-use crate::{Failure, lanes, usage};
+use crate::usage::{self, Memory, Spent};
+use crate::{Failure, lanes};
 
 const BLOCKS: usize = 3;
 /// Concurrent calls, and the number of clients.

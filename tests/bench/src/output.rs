@@ -1,23 +1,24 @@
 //! Measures how fast a large output is taken in, and its cost. A call is answered when every byte of its job is in the
 //! spool. In turns with it runs the least that any program must do to have the same bytes in a file there.
 
-mod baseline;
-
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, SpliceFFlags, fcntl, splice as splice_once};
 use remit_wire::Reply;
 use remit_wire::client::Client;
 use remit_wire::outcome::State;
 use serde::Serialize;
 
-use crate::args::Args;
 use crate::section::{Section, mib, ms, ratio};
 use crate::series::{Series, Summary};
-use crate::setting::Setting;
-use crate::stage::Stage;
+use crate::stage::{Setting, Stage};
 use crate::usage::{Daemon, forget_peak, peak};
-use crate::{Failure, growth, lanes};
+use crate::{Args, Failure, growth, lanes};
 
 /// Bytes, and repetitions of each way.
 const SIZES: &[(u64, usize)] = &[(10_000_000, 12), (1_000_000_000, 3)];
@@ -228,8 +229,8 @@ fn volume(stage: &mut Stage, bytes: u64, rounds: usize) -> Result<Volume, Failur
                     jobs += took;
                     took
                 }
-                By::Splice => baseline::splice(way.writer, bytes, &file)?,
-                By::File => baseline::direct(way.writer, bytes, &file)?,
+                By::Splice => splice(way.writer, bytes, &file)?,
+                By::File => direct(way.writer, bytes, &file)?,
             };
             series.push(took);
         }
@@ -280,6 +281,65 @@ fn job(client: &mut Client, writer: Writer, bytes: u64) -> Result<Duration, Fail
     }
 }
 
+/// The default maximum of a pipe: `fs.pipe-max-size`.
+const PIPE: i32 = 1 << 20;
+
+/// Moves the bytes from a pipe by splice(2).
+pub fn splice(writer: Writer, bytes: u64, path: &Path) -> Result<Duration, Failure> {
+    let file = File::create(path)?;
+    let start = Instant::now();
+    let mut child = begin(writer, bytes, Stdio::piped())?;
+    let pipe = child.stdout.take().ok_or("no pipe")?;
+    fcntl(pipe.as_fd(), FcntlArg::F_SETPIPE_SZ(PIPE))?;
+    let flags = SpliceFFlags::SPLICE_F_MOVE;
+    while splice_once(pipe.as_fd(), None, file.as_fd(), None, PIPE as usize, flags)? > 0 {}
+    end(child)?;
+    let took = start.elapsed();
+    gone(path, bytes)?;
+    Ok(took)
+}
+
+pub fn direct(writer: Writer, bytes: u64, path: &Path) -> Result<Duration, Failure> {
+    let file = File::create(path)?;
+    let start = Instant::now();
+    end(begin(writer, bytes, file.into())?)?;
+    let took = start.elapsed();
+    gone(path, bytes)?;
+    Ok(took)
+}
+
+fn begin(writer: Writer, bytes: u64, stdout: Stdio) -> Result<Child, Failure> {
+    let argv = writer.argv(bytes);
+    let (program, args) = argv.split_first().ok_or("no program")?;
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(stdout);
+    Ok(command.spawn()?)
+}
+
+fn end(mut child: Child) -> Result<(), Failure> {
+    let status = child.wait()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("a writer failed: {status}").into())
+    }
+}
+
+/// Removes the file. Fails if it does not have the expected size.
+fn gone(path: &Path, bytes: u64) -> Result<(), Failure> {
+    let found = fs::metadata(path)?.len();
+    fs::remove_file(path)?;
+    if found == bytes {
+        Ok(())
+    } else {
+        Err(format!(
+            "{found} bytes are in '{}' instead of {bytes}",
+            path.display()
+        )
+        .into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,7 +376,7 @@ mod tests {
         for writer in [Writer::Head, Writer::Blocks] {
             let argv = writer.argv(100_001);
             let (program, args) = argv.split_first().expect("a program");
-            let output = std::process::Command::new(program).args(args).output();
+            let output = Command::new(program).args(args).output();
             let output = output.expect("it is there");
             assert_eq!(output.stdout.len(), 100_001, "{writer:?}");
         }

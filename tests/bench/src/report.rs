@@ -4,8 +4,6 @@ use std::fs;
 
 use serde::Serialize;
 
-use crate::Failure;
-use crate::args::Args;
 use crate::calls::{self, Calls};
 use crate::conditions::Conditions;
 use crate::decide::{self, Decision};
@@ -19,6 +17,7 @@ use crate::search::{self, Searches};
 use crate::section::{Section, ratio};
 use crate::stage::Stage;
 use crate::starts::{self, Starts};
+use crate::{Args, Failure};
 
 #[derive(Debug, Default, Serialize)]
 pub struct Report {

@@ -4,14 +4,11 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::Failure;
-use crate::args::Args;
-use crate::lanes;
 use crate::mcp::{self, Session};
 use crate::section::{Section, ms};
 use crate::series::{Series, Summary};
-use crate::setting::Setting;
-use crate::stage::Stage;
+use crate::stage::{Setting, Stage};
+use crate::{Args, Failure, lanes};
 
 const SHIMS: usize = 100;
 const DAEMONS: usize = 8;

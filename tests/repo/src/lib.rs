@@ -10,7 +10,6 @@
 mod binaries;
 mod dependencies;
 mod documents;
-mod fuzz;
 mod packaging;
 mod records;
 mod repo;

@@ -1,6 +1,7 @@
-//! Rules for source files: length, unsafe code, leftovers.
+//! Rules for source files: length, unsafe code, leftovers, inputs of fuzz targets.
 
 use std::path::Path;
+use std::process::Command;
 
 use super::repo;
 
@@ -152,5 +153,48 @@ fn no_file_names_build_machine_paths() {
                 file.display()
             );
         }
+    }
+}
+
+/// Returns the inputs of the archive as `./TARGET/NAME`, or `None` if xz is not installed.
+fn corpus() -> Option<Vec<String>> {
+    if Command::new("xz").arg("--version").output().is_err() {
+        return None;
+    }
+    let output = Command::new("tar")
+        .args(["-tJf", "tests/fuzz/corpus.tar.xz"])
+        .current_dir(repo::root())
+        .output()
+        .expect("tar starts");
+    assert!(output.status.success(), "{output:?}");
+    let listing = String::from_utf8(output.stdout).expect("names are text");
+    let inputs = listing.lines().filter(|name| !name.ends_with('/'));
+    Some(inputs.map(str::to_owned).collect())
+}
+
+#[test]
+fn each_fuzz_target_has_seeds_and_a_corpus() {
+    let files = repo::files();
+    let corpus = corpus();
+    if corpus.is_none() {
+        repo::missing("xz");
+    }
+    let targets: Vec<&str> = files
+        .iter()
+        .filter(|file| file.starts_with("tests/fuzz/src/bin"))
+        .filter_map(|file| file.file_stem()?.to_str())
+        .collect();
+    assert!(!targets.is_empty());
+    for target in targets {
+        let seeds = format!("tests/fuzz/seeds/{target}");
+        let text = std::fs::read_to_string(repo::root().join(&seeds)).unwrap_or_default();
+        assert!(text.starts_with("== "), "{seeds} has no input");
+        let packed = format!("./{target}/");
+        assert!(
+            corpus
+                .as_ref()
+                .is_none_or(|all| all.iter().any(|name| name.starts_with(&packed))),
+            "corpus.tar.xz has no input for '{target}': 'tests/fuzz/run 60 {target}', then 'tests/fuzz/run merge {target}'"
+        );
     }
 }

@@ -6,7 +6,7 @@ use remit_common::refusal::Refusal;
 use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::{Daemon, Options, admin, user_a};
 use remit_tests::process::Identity;
-pub use remit_tests::wait::until;
+pub use remit_tests::process::until;
 use remit_wire::outcome::{ApprovalView, JobReport, State};
 use serde_json::Value;
 

@@ -1,5 +1,6 @@
 //! Contents of the audit log: each job before its exec and after its end, and its request, with a hash if it is too
-//! long for a record or was escaped. Nothing runs while the audit log cannot be written.
+//! long for a record or was escaped. Nothing runs while the audit log cannot be written. A valid
+//! `traceparent` of a call is in every record of it; anything else is dropped.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,6 +10,7 @@ use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, argv, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b, user_m};
 use remit_wire::{Bytes, Run};
+use serde_json::{Value, json};
 
 #[test]
 fn intent_precedes_job_and_end_follows() {
@@ -90,7 +92,7 @@ fn refusal_record_has_request_fields_of_intent() {
     let [df, echo, uptime] = refusals.as_slice() else {
         panic!("{refusals:#?}")
     };
-    let field = |record: &serde_json::Value, name: &str| {
+    let field = |record: &Value, name: &str| {
         let text = record[name].as_str();
         text.unwrap_or_else(|| panic!("no {name}: {record}"))
             .to_owned()
@@ -154,7 +156,7 @@ fn record_has_hash_of_previous_record() {
     assert!(records.len() > 8, "{} records", records.len());
     for pair in records.windows(2) {
         assert_eq!(pair[1]["REMIT_PREV"], pair[0]["REMIT_HASH"], "{pair:?}");
-        let number = |record: &serde_json::Value| {
+        let number = |record: &Value| {
             record["REMIT_SEQ"]
                 .as_str()
                 .and_then(|seq| seq.parse::<u64>().ok())
@@ -290,5 +292,70 @@ fn unwritable_audit_log_refuses_every_run() {
         assert_eq!(daemon.records("intent").len(), intents + 1, "{what}");
         daemon.is_well();
     }
+    daemon.stop();
+}
+
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+fn claimed(daemon: &Daemon, event: &str) -> Vec<Value> {
+    let records = daemon.records(event);
+    records
+        .iter()
+        .map(|record| record["REMIT_TRACEPARENT"].clone())
+        .collect()
+}
+
+#[test]
+fn every_record_of_a_request_has_its_trace() {
+    let daemon = Daemon::start(Options::default());
+    let mut session = daemon.session(&user_a());
+    for (argv, traceparent) in [
+        (json!(["true"]), TRACE.to_owned()),
+        (json!(["true"]), TRACE.to_uppercase()),
+        (json!(["true"]), format!("{TRACE}\nREMIT_UID=0")),
+    ] {
+        let params = json!({
+            "name": "run",
+            "arguments": {"argv": argv},
+            "_meta": {"traceparent": traceparent},
+        });
+        let answer = session.request("tools/call", &params);
+        assert_eq!(answer["result"]["isError"], false, "{answer}");
+    }
+    let refused = json!({
+        "name": "run",
+        "arguments": {"argv": ["true"], "profile": "none-such"},
+        "_meta": {"traceparent": TRACE},
+    });
+    let answer = session.request("tools/call", &refused);
+    assert_eq!(answer["result"]["isError"], true, "{answer}");
+    for event in ["intent", "end"] {
+        let expect = [json!(TRACE), Value::Null, Value::Null];
+        assert_eq!(claimed(&daemon, event), expect, "{event}");
+    }
+    assert_eq!(claimed(&daemon, "refusal"), [json!(TRACE)]);
+    assert_eq!(session.close(), Some(0));
+    daemon.stop();
+}
+
+#[test]
+fn daemon_validates_traceparent_of_custom_client() {
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    for claim in [
+        TRACE.to_owned(),
+        "x\nREMIT_UID=0".to_owned(),
+        "x".repeat(1 << 20),
+    ] {
+        let run = Run {
+            traceparent: Some(claim),
+            ..argv(&["true"])
+        };
+        caller.run(run).expect("a claim that is none is no mistake");
+    }
+    assert_eq!(
+        claimed(&daemon, "intent"),
+        [json!(TRACE), Value::Null, Value::Null]
+    );
     daemon.stop();
 }

@@ -22,6 +22,8 @@ struct Ends {
     /// Recorded by a warden that could not know if its predecessor had recorded it.
     again: u32,
     interrupted: bool,
+    /// Nothing of it ran, so its request may be another job.
+    not_started: bool,
 }
 
 /// Gaps that a warden killed between two file writes cannot avoid.
@@ -54,6 +56,7 @@ impl ParsedAuditLog {
                     _ => ends.certain += 1,
                 }
                 ends.interrupted |= text("REMIT_STATE") == "interrupted";
+                ends.not_started |= text("REMIT_STATE") == "not_started";
                 continue;
             }
             let before = match event.as_str() {
@@ -68,11 +71,13 @@ impl ParsedAuditLog {
         Ok(log)
     }
 
-    /// Each request is at most one job. Each job that was queued or started has exactly one end, and no other job
+    /// Each request is at most one job that ran. Each job that was queued or started has exactly one end, and no other job
     /// has one. Returns the permitted gaps, or the first violation.
     pub fn check(&self) -> Result<Gaps, String> {
         let mut jobs: BTreeMap<&str, &str> = BTreeMap::new();
-        for (job, request) in self.queued.iter().chain(&self.intents) {
+        let ran = |job: &String| self.ends.get(job).is_none_or(|ends| !ends.not_started);
+        let started = self.queued.iter().chain(&self.intents);
+        for (job, request) in started.filter(|(job, _)| ran(job)) {
             let same = jobs.insert(request, job).is_none_or(|other| other == job);
             if !same {
                 return Err(format!("request {request} is two jobs, one of them {job}"));
@@ -109,11 +114,12 @@ impl fmt::Display for ParsedAuditLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} queued, {} begun, {} ended, {} of these interrupted",
+            "{} queued, {} begun, {} ended, {} of these interrupted and {} not started",
             self.queued.len(),
             self.intents.len(),
             self.ends.len(),
-            self.ends.values().filter(|ends| ends.interrupted).count()
+            self.ends.values().filter(|ends| ends.interrupted).count(),
+            self.ends.values().filter(|ends| ends.not_started).count()
         )
     }
 }

@@ -170,8 +170,9 @@ impl Insistent {
                 Err(ClientError::NotRunning { .. }) => self.coordinator.until_it_lives(),
                 Err(ClientError::Broken(_)) => {}
                 Err(ClientError::Refused(refusal)) => match refusal.code {
-                    Code::DaemonUnavailable => {}
-                    Code::Busy | Code::RateLimited => self.coordinator.rest(),
+                    Code::DaemonUnavailable => self.coordinator.until_it_lives(),
+                    // The last one: what would have forked the job was killed just before, and nothing ran.
+                    Code::Busy | Code::RateLimited | Code::NotStarted => self.coordinator.rest(),
                     _ => return Err(refusal),
                 },
                 Err(error @ ClientError::NotAllowed { .. }) => panic!("{error}"),
@@ -298,6 +299,7 @@ impl Task {
         };
         let right = match state {
             State::Exited => self.ends() && exit == Some(status) && printed == whole,
+            State::NotStarted => printed.iter().all(|bytes| bytes.is_empty()),
             State::Interrupted | State::Cancelled => {
                 whole[0].starts_with(printed[0]) && whole[1].starts_with(printed[1])
             }

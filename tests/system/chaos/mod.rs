@@ -1,5 +1,5 @@
-//! Kills broker, warden and shims at random moments under load. No job is lost, none runs twice, and no process
-//! is left.
+//! Kills broker, warden, spawner, workers and shims at random moments under load. No job is lost, none runs twice, and
+//! no process is left. `make chaos` does it often.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,12 +10,13 @@ use remit_common::caps;
 use remit_tests::caller::Door;
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::holdings::{Holdings, no_uid_is_lost};
-use remit_tests::process::ends_within;
+use remit_tests::process::{Process, descendants, ends_within};
 use remit_tests::random::Random;
 
 pub mod audit_log;
 pub mod client;
 pub mod coordinator;
+mod pairs;
 pub mod shim;
 
 pub fn moment(us: u32) {
@@ -27,7 +28,8 @@ use self::client::{Answered, Insistent, is_open};
 use self::coordinator::{Alarm, ChaosCoordinator};
 use self::shim::Shims;
 
-const KILLS: u32 = 200;
+/// Kills of each process.
+const KILLS: u32 = 12;
 /// A broker that dies more often than this within a second is restarted only after a second.
 const BROKERS_IN_A_ROW: u32 = 3;
 /// At least so many ended jobs of a user are remembered. After a restart they are ordered by start, not by end,
@@ -89,6 +91,41 @@ impl Load {
     }
 }
 
+/// Returns how often, unless the environment says another number.
+fn times(variable: &str, usual: u32) -> u32 {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().expect("how often is a number"),
+        Err(_) => usual,
+    }
+}
+
+/// Returns a root process of the daemon, not one of a job or of a self-test.
+fn part(daemon: &Daemon, name: &str) -> Option<i32> {
+    let warden = daemon.pid();
+    let is_it = |one: &&Process| one.parent == warden && one.name == name && one.state != 'Z';
+    let below = descendants(warden);
+    let mut found = below.iter().filter(is_it).filter(|one| !one.is_of_jobs());
+    found.next().map(|one| one.pid)
+}
+
+fn worker(daemon: &Daemon) -> Option<i32> {
+    part(daemon, "remit-zygote")
+}
+
+fn kill_worker(worker: i32) {
+    let _ = kill(Pid::from_raw(worker), Signal::SIGKILL);
+    assert!(ends_within(worker, 10_000), "the worker is not gone");
+}
+
+/// The warden ends all jobs and itself.
+fn kill_spawner(daemon: &Daemon, coordinator: &ChaosCoordinator) {
+    let spawner = part(daemon, "remit-spawner").expect("a warden has a spawner");
+    coordinator.dies();
+    kill(Pid::from_raw(spawner), Signal::SIGKILL).expect("it lives");
+    let ended = ends_within(daemon.pid(), 60_000);
+    assert!(ended, "the warden outlives the spawner");
+}
+
 fn kill_broker(daemon: &Daemon, coordinator: &ChaosCoordinator) {
     let broker = loop {
         match daemon.broker() {
@@ -100,15 +137,18 @@ fn kill_broker(daemon: &Daemon, coordinator: &ChaosCoordinator) {
     assert!(ends_within(broker, 10_000), "the broker is not gone");
 }
 
-fn kill_warden(
+fn kill_warden(daemon: &Daemon, coordinator: &ChaosCoordinator) {
+    coordinator.dies();
+    daemon.signal(Signal::SIGKILL);
+    assert!(ends_within(daemon.pid(), 10_000), "the warden is not gone");
+}
+
+fn start_again(
     daemon: &mut Daemon,
     coordinator: &ChaosCoordinator,
     random: &mut Random,
     killed: &mut Killed,
 ) {
-    coordinator.dies();
-    daemon.signal(Signal::SIGKILL);
-    assert!(ends_within(daemon.pid(), 10_000), "the warden is not gone");
     // Half of the time, the next one starts while jobs of this one are still dying.
     if random.once_in(2) {
         for process in daemon.job_processes() {
@@ -122,14 +162,24 @@ fn kill_warden(
     }
     let refused = daemon.restart_insistently();
     coordinator.lives();
-    killed.wardens += 1 + u32::from(kills_start);
+    killed.wardens += u32::from(kills_start);
     killed.starting += u32::from(kills_start);
     killed.refused += refused;
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Broker,
+    Worker(i32),
+    Spawner,
+    Warden,
 }
 
 #[derive(Debug, Default)]
 struct Killed {
     brokers: u32,
+    workers: u32,
+    spawners: u32,
     wardens: u32,
     starting: u32,
     /// Starts that found the lock of a dead warden still held.
@@ -141,20 +191,51 @@ fn kill_them_all(
     coordinator: &ChaosCoordinator,
     random: &mut Random,
 ) -> Killed {
+    let kills = times("REMIT_CHAOS_KILLS", KILLS);
     let (mut killed, mut in_a_row) = (Killed::default(), 0);
-    while killed.brokers + killed.wardens < KILLS {
+    loop {
         coordinator.until_answered_or_idle(random.below(ANSWERS));
         moment(random.below(MOMENT));
-        if random.once_in(2) && in_a_row < BROKERS_IN_A_ROW {
-            kill_broker(daemon, coordinator);
-            killed.brokers += 1;
-            in_a_row += 1;
-        } else {
-            kill_warden(daemon, coordinator, random, &mut killed);
-            in_a_row = 0;
+        let mut victims = Vec::new();
+        if killed.brokers < kills && in_a_row < BROKERS_IN_A_ROW {
+            victims.push(Victim::Broker);
         }
+        if killed.workers < kills {
+            victims.extend(worker(daemon).map(Victim::Worker));
+        }
+        if killed.spawners < kills {
+            victims.push(Victim::Spawner);
+        }
+        if killed.wardens < kills {
+            victims.push(Victim::Warden);
+        }
+        let at = random.below(u32::try_from(victims.len().max(1)).expect("they are four"));
+        match victims.get(at as usize) {
+            Some(Victim::Broker) => {
+                kill_broker(daemon, coordinator);
+                killed.brokers += 1;
+                in_a_row += 1;
+                continue;
+            }
+            Some(Victim::Worker(worker)) => {
+                kill_worker(*worker);
+                killed.workers += 1;
+                continue;
+            }
+            Some(Victim::Spawner) => {
+                kill_spawner(daemon, coordinator);
+                killed.spawners += 1;
+            }
+            // After a loss there is no worker for a while, unless a new warden starts one.
+            None if killed.workers == kills && killed.brokers == kills => return killed,
+            Some(Victim::Warden) | None => {
+                kill_warden(daemon, coordinator);
+                killed.wardens += 1;
+            }
+        }
+        in_a_row = 0;
+        start_again(daemon, coordinator, random, &mut killed);
     }
-    killed
 }
 
 fn check_known_jobs(answered: &[Answered], audit_log: &ParsedAuditLog) {

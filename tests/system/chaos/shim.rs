@@ -111,7 +111,7 @@ fn insist(session: &mut Session, coordinator: &ChaosCoordinator, call: &Value) -
         }
         match content["error"]["code"].as_str() {
             Some("daemon_unavailable") => coordinator.until_it_lives(),
-            Some("busy" | "rate_limited") => coordinator.rest(),
+            Some("busy" | "rate_limited" | "not_started") => coordinator.rest(),
             _ => panic!("{call}: {result}"),
         }
     }

@@ -33,7 +33,7 @@ const fn failure(
 }
 
 /// In the order of the page. Arguments are split at blanks; `sh:` marks a script.
-const FAILURES: [Failure; 35] = [
+const FAILURES: [Failure; 42] = [
     failure(
         "curl -sS http://example.com",
         "Could not resolve host",
@@ -42,15 +42,21 @@ const FAILURES: [Failure; 35] = [
     ),
     failure("wget http://example.com", "", Network, "\"ports\""),
     failure("ssh localhost", "", Network, "\"ports\""),
-    failure("dig example.com", "", Network, "\"ports\""),
+    failure(
+        "dig example.com",
+        "",
+        Network,
+        "{\"name\": \"name.lookup\", \"args\": {\"name\": \"example.com\"}}",
+    ),
+    failure("getent hosts example.com", "", Network, "name.lookup"),
     failure(
         "ping -c 1 127.0.0.1",
         "Operation not permitted",
         Network,
-        "[\"ip\", \"-s\", \"addr\"]",
+        "{\"name\": \"network.route_to\", \"args\": {\"address\": \"127.0.0.1\"}}",
     ),
-    failure("tcpdump -c 1", "", Network, "[\"ss\", \"-s\"]"),
-    failure("iptables -L", "", Network, "/etc/nftables.conf"),
+    failure("tcpdump -c 1", "", Network, "network.connections"),
+    failure("iptables -L", "", Network, "firewall.iptables"),
     failure("git pull", "Read-only file system", Mounts, "call access"),
     failure(
         "git ls-remote https://example.com/x.git",
@@ -82,6 +88,11 @@ const FAILURES: [Failure; 35] = [
         Network,
         "{\"name\": \"service.failed\"}",
     ),
+    failure("systemctl list-timers", "", Network, "units.timers"),
+    failure("systemctl cat nginx", "", Network, "units.properties"),
+    failure("loginctl", "", Network, "users.sessions"),
+    failure("timedatectl", "", Network, "time.status"),
+    failure("hostnamectl", "", Network, "host.identity"),
     failure(
         "apt-get install -y nginx",
         "Permission denied",
@@ -92,7 +103,7 @@ const FAILURES: [Failure; 35] = [
         "apt-get update",
         "Permission denied",
         Identity,
-        "\"updates\"",
+        "{\"name\": \"packages.updates\"}",
     ),
     failure(
         "touch /etc/x",
@@ -135,15 +146,15 @@ const FAILURES: [Failure; 35] = [
         "mount -t tmpfs none /mnt",
         "must be superuser",
         Seccomp,
-        "\"findmnt\", \"-N\", \"1\"",
+        "disks.mounts",
     ),
     failure(
         "dmesg",
         "Operation not permitted",
         Identity,
-        "\"journalctl\", \"-k\"",
+        "host.kernel_log",
     ),
-    failure("crontab -e", "passwd file", Identity, "*.timer"),
+    failure("crontab -e", "passwd file", Identity, "schedule.cron"),
     failure(
         "cat /etc/shadow",
         "Permission denied",
@@ -153,11 +164,12 @@ const FAILURES: [Failure; 35] = [
     failure("ls /root", "Permission denied", Identity, "call access"),
     failure("su -c id", "", Identity, "call access"),
     failure("sudo id", "", Identity, "call access"),
+    failure("useradd bob", "Permission denied", Identity, "users.list"),
     failure(
-        "useradd bob",
-        "Permission denied",
+        "chage -l root",
+        "cannot open /etc/shadow",
         Identity,
-        "\"getent\", \"passwd\"",
+        "users.show",
     ),
     failure(
         "reboot",
@@ -169,13 +181,13 @@ const FAILURES: [Failure; 35] = [
         "sysctl -w vm.swappiness=1",
         "permission denied",
         Identity,
-        "[\"sysctl\", \"vm.swappiness\"]",
+        "{\"name\": \"host.sysctl\", \"args\": {\"name\": \"vm.swappiness\"}}",
     ),
     failure(
         "ip link set lo down",
         "Operation not permitted",
         Identity,
-        "[\"ip\", \"route\"]",
+        "network.interfaces",
     ),
     failure(
         "unshare -r id",
@@ -187,7 +199,7 @@ const FAILURES: [Failure; 35] = [
         "date -s 2020-01-01",
         "Operation not permitted",
         Seccomp,
-        "\"os\"",
+        "time.status",
     ),
 ];
 

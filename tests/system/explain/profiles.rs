@@ -33,6 +33,64 @@ profile = \"read\"
 approval = \"none\"
 ";
 
+/// Programs that a test machine may have, and the command that their refusal or note names.
+const ANSWERED: [(&str, &str); 51] = [
+    ("systemctl is-active nginx", "service.status"),
+    ("systemctl list-units", "service.list"),
+    ("systemctl list-sockets", "units.sockets"),
+    ("systemctl list-unit-files", "units.files"),
+    ("systemctl list-jobs", "units.jobs"),
+    ("systemctl list-dependencies nginx", "units.dependencies"),
+    ("systemctl show nginx", "units.properties"),
+    ("systemctl start nginx", "service.start"),
+    ("systemctl stop nginx", "service.stop"),
+    ("systemctl reload nginx", "service.reload"),
+    ("systemctl enable nginx", "service.enable"),
+    ("systemctl disable nginx", "service.disable"),
+    ("systemctl reboot", "system.reboot"),
+    ("service nginx status", "service.status"),
+    ("service --status-all", "service.list"),
+    ("localectl", "host.locale"),
+    ("networkctl list", "network.interfaces"),
+    ("systemd-analyze blame", "units.boot_times"),
+    ("docker ps -a", "containers.list"),
+    ("docker logs web-1", "containers.logs"),
+    ("docker inspect web-1", "containers.inspect"),
+    ("docker volume ls", "containers.volumes"),
+    ("docker system df", "containers.usage"),
+    ("docker restart web-1", "container.restart"),
+    ("psql -c x", "service.status"),
+    ("host example.com", "name.lookup"),
+    ("nslookup example.com", "name.lookup"),
+    (
+        "openssl s_client -connect localhost:443",
+        "certificates.list",
+    ),
+    ("ip6tables -L", "firewall.ip6tables"),
+    ("ip route add default via 10.0.0.1", "network.routes"),
+    ("ifconfig", "network.interfaces"),
+    ("lsof +L1", "openfiles.unit"),
+    ("lsof -p 1", "openfiles.process"),
+    ("lsof -i :80", "network.port"),
+    ("fuser 80/tcp", "network.port"),
+    ("netstat -ltnp", "network.listening"),
+    ("pmap -x 1", "processes.show"),
+    ("lslocks", "disks.locks"),
+    ("strace -p 1", "processes.show"),
+    ("gdb -batch -p 1", "processes.show"),
+    ("perf stat -p 1", "processes.show"),
+    ("passwd -l nobody", "user.lock"),
+    ("usermod -L nobody", "user.lock"),
+    ("groupadd ops", "users.groups"),
+    ("lastb", "users.failed_logins"),
+    ("apt-get remove -y bash", "package.remove"),
+    ("dpkg --audit", "packages.list"),
+    ("rpm -V bash", "packages.changed"),
+    ("hwclock -w", "time.status"),
+    ("hostname x", "host.identity"),
+    ("findmnt", "disks.mounts"),
+];
+
 fn scene() -> Scene {
     Scene::new(Options {
         policy: PROFILES.into(),
@@ -64,6 +122,9 @@ fn answer_is_true_for_named_profile() {
         "{report:?}"
     );
 
+    let report = scene.within("one", &["curl", "-sS", "http://127.0.0.1:9"]);
+    assert!(report.denials.is_empty(), "nobody listens: {report:?}");
+
     // The answer neither checks nor reveals if the path exists on the host.
     for path in ["/home/alice/x", "/root/x"] {
         let report = scene.within("closed", &["cat", path]);
@@ -81,6 +142,33 @@ fn answer_is_true_for_named_profile() {
         "it is just not there: {:?}",
         report.denials
     );
+}
+
+#[test]
+fn failed_program_names_command_that_answers() {
+    let mut scene = scene();
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for (typed, expect) in ANSWERED {
+        let words: Vec<&str> = typed.split(' ').collect();
+        let report = scene.ended(argv(&words));
+        let ending = report.ending.as_ref();
+        if ending.is_some_and(|ending| ending.exit == Some(127)) {
+            continue;
+        }
+        count += 1;
+        let next = report
+            .denials
+            .iter()
+            .filter_map(|denial| denial.next.as_ref());
+        let named = format!("\"name\": \"{expect}\"");
+        if !next.chain(&report.notes).any(|text| text.contains(&named)) {
+            let found = (&report.denials, &report.notes);
+            wrong.push(format!("{typed}: {} {found:?}", stderr(&report)));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(count >= 20, "{count}");
 }
 
 #[test]

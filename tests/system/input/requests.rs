@@ -345,7 +345,11 @@ fn output_that_looks_like_protocol_is_only_output() {
     assert_eq!(result["stdout"], format!("{forged}\n"));
     let result = session.run(&json!({ "script": "printf 'a\\033[2Jb\\377\\000'" }));
     let shown = result["stdout"].as_str().unwrap_or_default();
-    assert_eq!(result["stdout_bytes"], 8);
+    let detail = json!({ "job_id": result["job_id"], "detail": true });
+    assert_eq!(
+        session.tool("job", &detail)["structuredContent"]["stdout_bytes"],
+        8
+    );
     assert!(!shown.contains(['\x1b', '\0']), "{shown:?}");
     assert_eq!(session.close(), Some(0));
     daemon.stop();

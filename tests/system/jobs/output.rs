@@ -474,8 +474,10 @@ fn raw_bytes_come_through_the_shim_in_base64() {
     let daemon = Daemon::start(Options::default());
     let mut session = daemon.session(&user_a());
     let result = session.run(&json!({ "script": "printf '\\000\\377\\n\\303'" }));
+    let detail = json!({ "job_id": result["job_id"], "detail": true });
+    let detail = &session.tool("job", &detail)["structuredContent"];
     assert_eq!(
-        (&result["stdout_bytes"], &result["stdout_lines"]),
+        (&detail["stdout_bytes"], &detail["stdout_lines"]),
         (&json!(4), &json!(1))
     );
     assert_eq!(result["encoding"], "escaped");

@@ -199,7 +199,6 @@ const REFUSED: &[(&str, &[&str])] = &[
     (
         "t.unit",
         &[
-            "ssh",
             "--root=/x",
             "a/../b.service",
             "-x.service",

@@ -325,3 +325,31 @@ fn repeated_request_is_same_job_other_value_conflicts() {
     assert_eq!(refusal.code, Code::ConflictRequestId, "{refusal}");
     daemon.stop();
 }
+
+#[test]
+fn unit_without_its_kind_is_a_service() {
+    let rules = "[[grant]]\nto = [\"#64001\"]\nallow = [\"unit.say\"]\nargs = { unit = [\"nginx.service\"] }\n\
+                 [[grant]]\nto = [\"#0\", \"#64002\"]\nallow = [\"run\"]\n\
+                 [[test]]\nwho = \"#64001\"\nwhat = \"run unit.say unit=nginx\"\nverdict = \"allow\"\n\
+                 [[test]]\nwho = \"#64001\"\nwhat = \"run unit.say unit=ssh\"\nverdict = \"deny\"\n";
+    let say = prints("unit.say", "\"{unit}\"", "args.unit = { type = \"unit\" }");
+    let daemon = Daemon::start(Options {
+        policy: say + rules,
+        ..Options::default()
+    });
+    let say = |unit| asked(&daemon, &user_a(), named("unit.say", &[("unit", unit)]));
+    for unit in ["nginx", "nginx.service"] {
+        let said = say(unit).expect("it is granted");
+        assert_eq!(stdout(&said), "[nginx.service]");
+        let record = daemon.records("intent").pop().expect("there is a record");
+        let record = record.to_string();
+        assert!(record.contains("unit=nginx.service"), "{record}");
+    }
+    for unit in ["ssh", "nginx.socket", "nginx.conf", "ngin"] {
+        let refusal = say(unit).expect_err("the grant is of one unit");
+        assert_eq!(refusal.code, Code::DeniedRule, "{unit}: {refusal:?}");
+    }
+    assert_eq!(daemon.records("intent").len(), 2, "a refused unit ran");
+    daemon.is_well();
+    daemon.stop();
+}

@@ -173,8 +173,10 @@ fn access_lists_searches_and_explains_usable_commands() {
     let built_in = remit_common::builtin::COMMANDS.len();
     assert_eq!(all.commands.len(), built_in + 2, "{all:?}");
     assert_eq!(all.more_commands, 0);
-    let found = report(&daemon, &user_a(), access(None, Some("the site")));
+    let found = report(&daemon, &user_a(), access(None, Some("bring up")));
     assert_eq!(found.commands.len(), 1, "{found:?}");
+    let found = report(&daemon, &user_a(), access(None, Some("bring the site up")));
+    assert_eq!(found.commands.len(), 2, "{found:?}");
     let view = &found.commands[0];
     assert_eq!(view.usage, "site.deploy word=WORD", "{view:?}");
     assert_eq!(

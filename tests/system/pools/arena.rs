@@ -14,37 +14,37 @@ pub const NAMED: u32 = 64_078;
 
 pub struct Arena {
     pub daemon: Daemon,
-    pub yard: TestDir,
+    pub test_dir: TestDir,
     caller: Caller,
 }
 
 impl Arena {
     pub fn new(options: Options) -> Self {
-        let yard = TestDir::new();
-        let _ = yard.program(&built().join("remit-attack"));
-        let _ = yard.directory("given");
+        let test_dir = TestDir::new();
+        let _ = test_dir.program(&built().join("remit-attack"));
+        let _ = test_dir.directory("given");
         std::fs::set_permissions(
-            yard.path().join("given"),
+            test_dir.path().join("given"),
             std::os::unix::fs::PermissionsExt::from_mode(0o777),
         )
         .expect("the directory is ours");
-        let policy = policy(yard.path());
+        let policy = policy(test_dir.path());
         let daemon = Daemon::start(Options { policy, ..options });
         let caller = Caller::new(&daemon, &user_a());
         Self {
             daemon,
-            yard,
+            test_dir,
             caller,
         }
     }
 
     pub fn granted_path(&self, name: &str) -> String {
-        let path = self.yard.path().join("given").join(name);
+        let path = self.test_dir.path().join("given").join(name);
         path.display().to_string()
     }
 
     pub fn attack(&self, profile: &str, words: &[&str]) -> Run {
-        let program = self.yard.path().join("bin/remit-attack");
+        let program = self.test_dir.path().join("bin/remit-attack");
         let program = program.display().to_string();
         let all = std::iter::once(program.as_str()).chain(words.iter().copied());
         let argv = all.map(|word| Bytes::from(word.as_bytes().to_vec()));
@@ -93,9 +93,9 @@ impl Arena {
     }
 }
 
-fn policy(yard: &Path) -> String {
-    let yard = yard.display();
-    let program = format!("{yard}/bin/remit-attack");
+fn policy(test_dir: &Path) -> String {
+    let test_dir = test_dir.display();
+    let program = format!("{test_dir}/bin/remit-attack");
     let mut text = String::new();
     for (name, more) in [
         ("walled", "network = \"loopback\"".to_owned()),
@@ -106,7 +106,7 @@ fn policy(yard: &Path) -> String {
         ("root", "user = \"root\"".to_owned()),
     ] {
         text += &format!(
-            "[profile.{name}]\nbase = \"strict\"\nexec = [\"{yard}/bin\"]\n{more}\n\n\
+            "[profile.{name}]\nbase = \"strict\"\nexec = [\"{test_dir}/bin\"]\n{more}\n\n\
              [[grant]]\nname = \"{name}\"\nto = [\"#64001\"]\nallow = [\"run\"]\nrun_profile = \"{name}\"\n\n"
         );
     }
@@ -119,26 +119,27 @@ fn policy(yard: &Path) -> String {
         ),
         (
             "writes",
-            format!("write = [\"{yard}/given\"]\nleads_to_root = true"),
+            format!("write = [\"{test_dir}/given\"]\nleads_to_root = true"),
             &[
                 ("memory", "\"grow-memory\", \"3221225472\""),
                 ("small", "\"grow-memory\", \"1073741824\""),
                 (
                     "file",
-                    "\"grow-file\", \"YARD/given/large\", \"3221225472\"",
+                    "\"grow-file\", \"TEST_DIR/given/large\", \"3221225472\"",
                 ),
                 (
                     "whiteout",
-                    "\"whiteout\", \"YARD/given/from\", \"YARD/given/to\"",
+                    "\"whiteout\", \"TEST_DIR/given/from\", \"TEST_DIR/given/to\"",
                 ),
                 ("filter", "\"socket-filter\""),
             ],
         ),
     ] {
-        text +=
-            &format!("[profile.{profile}]\nbase = \"strict\"\nexec = [\"{yard}/bin\"]\n{more}\n\n");
+        text += &format!(
+            "[profile.{profile}]\nbase = \"strict\"\nexec = [\"{test_dir}/bin\"]\n{more}\n\n"
+        );
         for (name, words) in commands {
-            let words = words.replace("YARD", &yard.to_string());
+            let words = words.replace("TEST_DIR", &test_dir.to_string());
             text += &format!(
                 "[[command]]\nname = \"{profile}.{name}\"\nsummary = \"Try it\"\neffect = \"change\"\n\
                  profile = \"{profile}\"\nargv = [\"{program}\", {words}]\n\n"

@@ -30,7 +30,12 @@ fn rows(document: &str) -> Vec<[String; 4]> {
 fn tests() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = BTreeSet::new();
-    for part in ["tests/system", "daemon/confine", "daemon/warden/src"] {
+    for part in [
+        "tests/system",
+        "daemon/confine",
+        "daemon/spawner",
+        "daemon/warden/src",
+    ] {
         for file in sources(&root.join(part)) {
             let text = fs::read_to_string(&file).expect("it can be read");
             let mut marked = false;

@@ -7,7 +7,7 @@ use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP};
 use remit_tests::process::Identity;
-pub use remit_tests::wait::until;
+pub use remit_tests::process::until;
 use remit_wire::outcome::{JobReport, State};
 use serde_json::Value;
 

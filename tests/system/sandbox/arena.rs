@@ -1,13 +1,16 @@
 //! Runs attacks: a separate daemon, with a scene that is set up for the uid of each next job.
 
+use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_tests::attack::allowed::Check;
 use remit_tests::attack::strict::StrictIdentity;
 use remit_tests::control::{Outcome, Seen};
 use remit_tests::daemon::{Daemon, Options, user_a};
-use remit_tests::process::{Identity, status_field};
+use remit_tests::process::Identity;
 use remit_tests::scene::{AttackFixture, LISTED, SCRATCH, Scene, arrange};
 use remit_tests::test_dir::{TestDir, built};
 use remit_wire::client::Client;
@@ -29,7 +32,7 @@ pub struct Arena {
     fixture: AttackFixture,
     next: u32,
     identity: StrictIdentity,
-    yard: Option<TestDir>,
+    test_dir: Option<TestDir>,
 }
 
 /// Both ways to sandbox a job. With shared mounts, jobs are pre-forked.
@@ -41,14 +44,24 @@ pub fn both_ways(options: &Options) -> [Options; 2] {
 }
 
 impl Arena {
-    /// Runs jobs until a zygote forked one, visible by two more seccomp filters than this process has.
+    /// Runs jobs until one is of a child that was there before the job, by its start in ticks since boot.
     pub fn gets_preforked(&mut self) -> bool {
-        let own = i32::try_from(std::process::id()).expect("pids are small");
-        let own = status_field(own, "Seccomp_filters").and_then(|count| count.parse::<u32>().ok());
-        let wanted = format!("Seccomp_filters:\t{}\n", own.unwrap_or_default() + 2);
         (0..50).any(|_| {
-            let report = self.run(vec!["cat".into(), "/proc/self/status".into()]);
-            String::from_utf8_lossy(&report.stdout.head).contains(&wanted)
+            // More than a tick, so that a child that waits is older.
+            thread::sleep(Duration::from_millis(50));
+            let uptime = fs::read_to_string("/proc/uptime").expect("it is there");
+            let seconds = uptime
+                .split(' ')
+                .next()
+                .and_then(|it| it.parse::<f64>().ok());
+            let asked = seconds.expect("a number") * 100.0;
+            let report = self.run(vec!["cat".into(), "/proc/self/stat".into()]);
+            let stat = String::from_utf8_lossy(&report.stdout.head);
+            // proc_pid_stat(5): the 20th field after the name.
+            let after_name = stat.rsplit_once(')').map(|(_, rest)| rest);
+            let started = after_name.and_then(|rest| rest.split_whitespace().nth(19));
+            let started: f64 = started.and_then(|it| it.parse().ok()).expect("a number");
+            started + 1.0 < asked
         })
     }
 
@@ -63,13 +76,13 @@ impl Arena {
     }
 
     pub fn strict(identity: StrictIdentity, options: Options) -> Self {
-        let yard = TestDir::new();
-        let program = yard.program(&built().join("remit-attack"));
-        let dir = yard.directory("fixture");
+        let test_dir = TestDir::new();
+        let program = test_dir.program(&built().join("remit-attack"));
+        let dir = test_dir.directory("fixture");
         for name in [LISTED, SCRATCH] {
-            let _ = yard.directory(name);
+            let _ = test_dir.directory(name);
         }
-        let policy = policy(identity, yard.path());
+        let policy = policy(identity, test_dir.path());
         let daemon = Daemon::start(Options {
             jobs: 1,
             policy,
@@ -80,14 +93,14 @@ impl Arena {
             program,
             ..daemon.fixture(Identity::new(daemon.first_job_uid(), &[ADM]))
         };
-        Self::over(daemon, fixture, identity, Some(yard))
+        Self::over(daemon, fixture, identity, Some(test_dir))
     }
 
     fn over(
         daemon: Daemon,
         fixture: AttackFixture,
         identity: StrictIdentity,
-        yard: Option<TestDir>,
+        test_dir: Option<TestDir>,
     ) -> Self {
         let client = daemon.client(&user_a()).expect("user A may connect");
         let next = daemon.first_job_uid();
@@ -97,7 +110,7 @@ impl Arena {
             fixture,
             next,
             identity,
-            yard,
+            test_dir,
         }
     }
 
@@ -120,7 +133,7 @@ impl Arena {
             cwd: None,
             env: Vec::new(),
             stdin: None,
-            profile: self.yard.as_ref().map(|_| PROFILE.to_owned()),
+            profile: self.test_dir.as_ref().map(|_| PROFILE.to_owned()),
             wait_ms: Some(20_000),
             max_runtime_s: Some(15),
             request_id: None,
@@ -176,16 +189,16 @@ impl Arena {
     }
 }
 
-fn policy(identity: StrictIdentity, yard: &Path) -> String {
+fn policy(identity: StrictIdentity, test_dir: &Path) -> String {
     let user = match identity {
         StrictIdentity::Own => "",
         StrictIdentity::Root => "user = \"root\"\n",
     };
-    let yard = yard.display();
+    let test_dir = test_dir.display();
     format!(
         "[profile.{PROFILE}]\nbase = \"strict\"\n{user}groups = [\"#{ADM}\"]\n\
-         exec = [\"{yard}/bin\", \"{yard}/fixture\"]\nread = [\"{yard}/{LISTED}\"]\n\
-         scratch = [\"{yard}/{SCRATCH}\"]\nnetwork = \"loopback\"\n\n\
+         exec = [\"{test_dir}/bin\", \"{test_dir}/fixture\"]\nread = [\"{test_dir}/{LISTED}\"]\n\
+         scratch = [\"{test_dir}/{SCRATCH}\"]\nnetwork = \"loopback\"\n\n\
          [[grant]]\nname = \"test\"\nto = [\"#64001\"]\nallow = [\"run\"]\nrun_profile = \"{PROFILE}\"\n"
     )
 }

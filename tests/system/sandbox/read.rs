@@ -22,10 +22,12 @@ fn every_attack_is_refused_by_its_layer() {
 }
 
 fn is_refused(options: Options) {
+    let preforked = options.shared;
     let mut arena = Arena::new(options);
-    assert!(
+    assert_eq!(
         arena.gets_preforked(),
-        "a zygote forks them, in advance or not"
+        preforked,
+        "where they can, they are pre-forked"
     );
     let mut wrong = Vec::new();
     for attack in attack::all() {

@@ -14,9 +14,8 @@ use remit_tests::blocking::{LockedPipe, reopen};
 use remit_tests::caller::{Caller, argv, at_once, script};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::process::{
-    Identity, Process, descendants, has_ended_within, is_dead, pidfd, status_field,
+    Identity, Process, descendants, has_ended_within, is_dead, pidfd, seen, status_field,
 };
-use remit_tests::wait::seen;
 use remit_wire::Run;
 use remit_wire::outcome::JobReport;
 

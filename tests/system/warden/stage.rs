@@ -234,7 +234,7 @@ impl Stage {
 
     pub fn admin(&self) -> UnixStream {
         let stream = UnixStream::connect(self.runtime().admin_socket()).unwrap();
-        let patience = Some(Duration::from_secs(20));
+        let patience = Some(Duration::from_secs(120));
         stream.set_read_timeout(patience).unwrap();
         stream.set_write_timeout(patience).unwrap();
         stream

@@ -1,5 +1,5 @@
-//! Jobs forked by a zygote. No data passes between callers, and a job sees the same as one forked by the warden.
-//! Each call runs once even if the zygote dies.
+//! Jobs forked by a zygote. No data passes between callers, and a job of a pre-forked child sees the same as one of a
+//! child that was forked for it. Each call runs once even if the zygote dies.
 
 mod preforked;
 
@@ -17,6 +17,8 @@ use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::process::{Process, descendants, ends_within, status_field};
 use remit_wire::outcome::{JobReport, State};
 use remit_wire::{Bytes, Run};
+
+use crate::spawner::spawner;
 
 /// Polls for ten seconds at most.
 fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
@@ -75,7 +77,37 @@ fn within(profile: &str, run: Run) -> Run {
     }
 }
 
-/// Returns a job's number of seccomp filters: two if a zygote has forked it.
+/// Prints when the shell was forked, in ticks since boot. It is a job's first process, so that is when its child was.
+const STARTED: &str = "echo \"Started: $(cut -d ' ' -f 22 /proc/$$/stat)\"";
+
+/// Runs a job that prints [`STARTED`]. Returns true if its child was there before it was asked for.
+fn preforked(ask: impl FnOnce() -> JobReport) -> (bool, JobReport) {
+    // More than a tick, so that a child that waits is older.
+    thread::sleep(Duration::from_millis(50));
+    let uptime = fs::read_to_string("/proc/uptime").expect("it is there");
+    let seconds = uptime
+        .split(' ')
+        .next()
+        .and_then(|it| it.parse::<f64>().ok());
+    let asked = seconds.expect("a number") * 100.0;
+    let report = ask();
+    let text = stdout(&report);
+    let line = text.lines().find_map(|line| line.strip_prefix("Started: "));
+    let started: f64 = line
+        .and_then(|ticks| ticks.parse().ok())
+        .unwrap_or_else(|| panic!("no start: {report:?}"));
+    (started + 1.0 < asked, report)
+}
+
+/// Kills the children that wait, so that the next job gets one of its own.
+fn kill_waiting(daemon: &Daemon) {
+    for process in of_jobs(daemon) {
+        // It may have ended with another.
+        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+    }
+}
+
+/// Returns a job's number of seccomp filters: the zygote's half and the child's.
 fn filters(report: &JobReport) -> u32 {
     let text = stdout(report);
     let line = text
@@ -89,13 +121,15 @@ fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).expect("the process is there");
 }
 
-fn sleeps_in(pid: i32, call: i64) {
+/// Waits until the spawner waits for its worker. For the warden it waits in another call.
+fn worker_is_awaited(daemon: &Daemon) {
+    let spawner = spawner(daemon);
     let sleeping = until(|| {
-        let now = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
+        let now = fs::read_to_string(format!("/proc/{spawner}/syscall")).ok()?;
         let number: i64 = now.split_whitespace().next()?.parse().ok()?;
-        (number == call).then_some(())
+        (number == libc::SYS_recvmsg).then_some(())
     });
-    sleeping.expect("the process gets there");
+    sleeping.expect("the spawner gets there");
 }
 
 fn in_state(pid: i32, state: char) {
@@ -121,6 +155,7 @@ private='/tmp /var/tmp /dev/shm'
 find / /dev $private /tmp/home -mindepth 1 -maxdepth 1 -printf '%M %U:%G %p %l\n' 2> /dev/null | sort |
     sed -E 's_ [0-9]+:[0-9]+ (/tmp|/dev/shm) _ OWNER \1 _'
 for dir in $private; do stat -c '%A %n' $dir; df --output=size,itotal $dir | tail -n 1; done
+echo "Started: $(cut -d' ' -f 22 /proc/$$/stat)"
 exit 0
 "#;
 
@@ -140,7 +175,7 @@ const OWN: &[&str] = &[
     "voluntary_ctxt_switches:",
     "nonvoluntary_ctxt_switches:",
     "SigQ:",
-    "Seccomp_filters:",
+    "Started:",
     "total ",
 ];
 
@@ -202,45 +237,45 @@ fn strict() -> Options {
 }
 
 #[test]
-fn job_view_is_same_without_zygote() {
-    both()
-        .into_iter()
-        .for_each(|options| sees_the_same(options, &[READ]));
+fn job_view_is_same_preforked_or_not() {
+    let [_, shared] = both();
+    sees_the_same(shared, &[READ]);
 }
 
 #[test]
-fn strict_job_view_is_same_without_zygote() {
+fn strict_job_view_is_same_preforked_or_not() {
     sees_the_same(strict(), &[READ, STRICT]);
 }
 
 fn sees_the_same(options: Options, profiles: &[&str]) {
     let daemon = Daemon::start(options);
-    let zygote = zygote_for(&daemon, profiles);
+    let _ = zygote_for(&daemon, profiles);
     let mut caller = Caller::new(&daemon, &user_a());
-    let look = || within(profiles[profiles.len() - 1], script(VIEW));
-    let by_zygote = caller.run(look()).expect("user A may run");
+    let mut look = |want: bool| {
+        let found = until(|| {
+            let run = within(profiles[profiles.len() - 1], script(VIEW));
+            if !want {
+                kill_waiting(&daemon);
+            }
+            let (is, report) = preforked(|| caller.run(run).expect("user A may run"));
+            (is == want).then_some(report)
+        });
+        found.expect("there are such jobs")
+    };
+    let by_waiting = look(true);
     // No mount event of the host can reach it.
-    let status = stdout(&by_zygote);
+    let status = stdout(&by_waiting);
     for tie in [" shared:", " master:", "propagate_from:"] {
         assert!(!status.contains(tie), "{tie} in {status}");
     }
-    assert!(status.contains("Seccomp_filters:\t2\n"), "{by_zygote:?}");
-    // After the loss of the zygote the warden forks jobs itself for a while. A pre-forked child may be used
-    // first.
-    signal(zygote, Signal::SIGKILL);
-    let by_warden = until(|| {
-        let report = caller.run(look()).expect("user A may run");
-        stdout(&report)
-            .contains("Seccomp_filters:\t1\n")
-            .then_some(report)
-    });
-    let by_warden = by_warden.expect("the warden forks itself");
+    assert!(status.contains("Seccomp_filters:\t2\n"), "{by_waiting:?}");
+    let by_fresh = look(false);
     let own = if profiles.contains(&STRICT) {
         OWN_NAMESPACES
     } else {
         &[]
     };
-    same(&by_zygote, &by_warden, own);
+    same(&by_waiting, &by_fresh, own);
     daemon.stop();
 }
 
@@ -248,8 +283,8 @@ const OWN_NAMESPACES: &[&str] = &["cgroup", "ipc", "pid", "uts", "net"];
 
 /// Checks that both jobs saw the same behind the same layers, with `own` namespaces that differ from the
 /// daemon's. The kernel may reuse the number of a namespace that is gone.
-fn same(by_zygote: &JobReport, by_warden: &JobReport, own: &[&str]) {
-    let [one, other] = [by_zygote, by_warden].map(|report| {
+fn same(by_waiting: &JobReport, by_fresh: &JobReport, own: &[&str]) {
+    let [one, other] = [by_waiting, by_fresh].map(|report| {
         let mut seen = view(report);
         for kind in own {
             let hosts = fs::read_link(format!("/proc/self/ns/{kind}")).expect("it is there");
@@ -263,7 +298,7 @@ fn same(by_zygote: &JobReport, by_warden: &JobReport, own: &[&str]) {
     assert!(differ.is_empty() && one.len() == other.len(), "{differ:#?}");
     assert!(one.len() > 120, "{one:#?}");
     let layers = |report: &JobReport| report.enforced.clone().expect("it ran").layers;
-    assert_eq!(layers(by_zygote), layers(by_warden));
+    assert_eq!(layers(by_waiting), layers(by_fresh));
 }
 
 const LEAVE: &str = r#"
@@ -278,7 +313,7 @@ echo -n done
 /// Searches everywhere for data of earlier jobs. The search word is assembled, because the script would find
 /// itself.
 const FIND: &str = r#"
-word="can""ary"
+word="was-a""-here"
 grep -sl "$word" /proc/[0-9]*/environ /proc/[0-9]*/cmdline /proc/self/auxv /proc/self/status
 find /tmp /var/tmp /dev/shm -mindepth 1 ! -path /tmp/home -print
 env | grep "$word"
@@ -292,8 +327,8 @@ done
 echo end
 "#;
 
-fn canary(round: u32) -> Vec<(Bytes, Bytes)> {
-    let value = format!("canary{round}");
+fn mark(round: u32) -> Vec<(Bytes, Bytes)> {
+    let value = format!("was-a-here{round}");
     vec![(b"LANG".to_vec().into(), value.into_bytes().into())]
 }
 
@@ -327,15 +362,17 @@ fn nothing_comes(options: Options, profiles: &[&str]) {
     let mut seen: Vec<u32> = Vec::new();
     for round in 0..8 {
         let leave = Run {
-            env: canary(round),
-            stdin: Some(Bytes::from(format!("canary{round}").into_bytes())),
+            env: mark(round),
+            stdin: Some(Bytes::from(format!("was-a-here{round}").into_bytes())),
             ..script(LEAVE)
         };
         let left = a.run(leave).expect("user A may run");
         assert_eq!(stdout(&left), "done", "{left:?}");
         let beside = Run {
-            env: canary(round),
-            ..at_once(script("echo canary > /tmp/beside; : canary; sleep 5"))
+            env: mark(round),
+            ..at_once(script(
+                "echo was-a-here > /tmp/beside; : was-a-here; sleep 5",
+            ))
         };
         let beside = a.run(beside).expect("user A may run");
         let found = b.run(find()).expect("user B may run");
@@ -408,7 +445,7 @@ fn killed_zygote_runs_call_once() {
                 signal(zygote, Signal::SIGSTOP);
                 in_state(zygote, 'T');
                 let asking = thread::spawn(move || caller.run(sleep));
-                sleeps_in(daemon.pid(), libc::SYS_recvfrom);
+                worker_is_awaited(&daemon);
                 signal(zygote, Signal::SIGKILL);
                 let report = asking.join().expect("a caller does not panic");
                 caller = Caller::new(&daemon, &user_a());
@@ -448,30 +485,37 @@ fn goes_on_until(pid: i32, call: libc::c_long) {
     assert!(there, "it never does");
 }
 
-/// Kills the zygote between fork and report: the child never becomes the job, and is reaped.
+/// Kills the zygote just before it forks, and just after.
 #[test]
-fn unreported_child_never_becomes_job() {
-    let daemon = Daemon::start(Options::default());
-    let zygote = zygote(&daemon);
-    signal(zygote, Signal::SIGSTOP);
-    in_state(zygote, 'T');
-    let mut caller = Caller::new(&daemon, &user_a());
-    let asking = thread::spawn(move || caller.run(argv(&["echo", "ran"])));
-    sleeps_in(daemon.pid(), libc::SYS_recvfrom);
-    goes_on_until(zygote, libc::SYS_write);
-    signal(zygote, Signal::SIGKILL);
-    // Its parent can reap it only after the tracer has.
-    let _ = waitpid(Pid::from_raw(zygote), None);
-    let report = asking.join().expect("a caller does not panic");
-    assert_eq!(stdout(&report.expect("user A may run")), "ran\n");
-    daemon.is_well();
-    let watchdog = daemon.watchdog().expect("it is there");
-    signal(watchdog, Signal::SIGKILL);
-    assert!(ends_within(watchdog, 5000), "something of a job is left");
-    let mut caller = Caller::new(&daemon, &user_a());
-    let again = until(|| caller.run(argv(&["true"])).ok());
-    assert!(again.is_some(), "no job runs any more");
-    daemon.stop();
+fn zygote_killed_at_its_fork_runs_call_once() {
+    for after in [false, true] {
+        let daemon = Daemon::start(Options::default());
+        let zygote = zygote(&daemon);
+        signal(zygote, Signal::SIGSTOP);
+        in_state(zygote, 'T');
+        let mut caller = Caller::new(&daemon, &user_a());
+        let asking = thread::spawn(move || caller.run(argv(&["echo", "ran"])));
+        worker_is_awaited(&daemon);
+        goes_on_until(zygote, libc::SYS_clone3);
+        let tracee = Pid::from_raw(zygote);
+        if after {
+            ptrace::syscall(tracee, None).expect("it has stopped");
+            let _ = waitpid(tracee, None).expect("it is traced");
+        }
+        signal(zygote, Signal::SIGKILL);
+        // Its parent can reap it only after the tracer has.
+        let _ = waitpid(tracee, None);
+        let report = asking.join().expect("a caller does not panic");
+        assert_eq!(stdout(&report.expect("user A may run")), "ran\n");
+        daemon.is_well();
+        let watchdog = daemon.watchdog().expect("it is there");
+        signal(watchdog, Signal::SIGKILL);
+        assert!(ends_within(watchdog, 5000), "something of a job is left");
+        let mut caller = Caller::new(&daemon, &user_a());
+        let again = until(|| caller.run(argv(&["true"])).ok());
+        assert!(again.is_some(), "no job runs any more");
+        daemon.stop();
+    }
 }
 
 /// The zygote answers while the warden is stopped, which interrupts the warden's wait.
@@ -482,8 +526,8 @@ fn call_runs_once_with_stopped_warden() {
     signal(zygote, Signal::SIGSTOP);
     in_state(zygote, 'T');
     let mut caller = Caller::new(&daemon, &user_a());
-    let asking = thread::spawn(move || caller.run(at_once(argv(&["sleep", "2"]))));
-    sleeps_in(daemon.pid(), libc::SYS_recvfrom);
+    let asking = thread::spawn(move || caller.run(at_once(argv(&["sleep", "5"]))));
+    worker_is_awaited(&daemon);
     signal(daemon.pid(), Signal::SIGSTOP);
     in_state(daemon.pid(), 'T');
     signal(zygote, Signal::SIGCONT);

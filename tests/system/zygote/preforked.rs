@@ -13,8 +13,8 @@ use remit_tests::test_dir::TestDir;
 use remit_wire::outcome::{JobReport, State};
 
 use super::{
-    OWN_NAMESPACES, READ, STRICT, filters, of_jobs, same, signal, strict, until, within,
-    zygote_for, zygotes,
+    OWN_NAMESPACES, READ, STARTED, STRICT, filters, kill_waiting, of_jobs, preforked, same, signal,
+    strict, until, within, zygote_for, zygotes,
 };
 
 fn showing(path: &str) -> Options {
@@ -33,14 +33,13 @@ fn site(lines: &str) -> Options {
     }
 }
 
-fn reads(caller: &mut Caller, file: &Path) -> (String, u32) {
-    let text = format!("cat {} 2>&1; cat /proc/self/status", file.display());
-    let report = caller
-        .run(within("site", script(&text)))
-        .expect("user A may run");
+fn reads(caller: &mut Caller, file: &Path) -> (String, bool) {
+    let text = format!("cat {} 2>&1; {STARTED}", file.display());
+    let run = within("site", script(&text));
+    let (is_preforked, report) = preforked(|| caller.run(run).expect("user A may run"));
     let text = stdout(&report);
     let first = text.lines().next().unwrap_or_default().to_owned();
-    (first, filters(&report))
+    (first, is_preforked)
 }
 
 fn made(dir: &Path, text: &str) {
@@ -60,12 +59,12 @@ fn preforked_job_sees_current_paths() {
     let file = shown.join("file");
     // Every job reads this text; repeats until a pre-forked one has.
     let mut all_read = |expected: &str| {
-        let preforked = until(|| {
-            let (text, filters) = reads(&mut caller, &file);
+        let found = until(|| {
+            let (text, is_preforked) = reads(&mut caller, &file);
             assert_eq!(text, expected);
-            (filters == 2).then_some(())
+            is_preforked.then_some(())
         });
-        assert!(preforked.is_some(), "no such job is pre-forked");
+        assert!(found.is_some(), "no such job is pre-forked");
     };
     let inside = |command: &str| inside(&daemon, command);
     all_read("first");
@@ -108,16 +107,16 @@ fn preforked_job_sees_current_mounts() {
     let dir = dir.display();
     let daemon = Daemon::start(showing(&dir.to_string()));
     let mut caller = Caller::new(&daemon, &user_a());
-    let text = format!("grep ' {dir} ' /proc/self/mountinfo; cat /proc/self/status");
+    let text = format!("grep ' {dir} ' /proc/self/mountinfo; {STARTED}");
     let mut noatime = || {
         let run = within("site", script(&text));
-        let report = caller.run(run).expect("user A may run");
+        let (is_preforked, report) = preforked(|| caller.run(run).expect("user A may run"));
         let text = stdout(&report);
         let mount = text.lines().next().unwrap_or_default();
         assert!(mount.contains("nosuid"), "{text}");
-        (mount.contains("noatime"), filters(&report))
+        (mount.contains("noatime"), is_preforked)
     };
-    assert!(until(|| (noatime() == (false, 2)).then_some(())).is_some());
+    assert!(until(|| (noatime() == (false, true)).then_some(())).is_some());
     for _ in 0..3 {
         for (command, want) in [
             (format!("mount --bind -o noatime {dir} {dir}"), true),
@@ -126,19 +125,19 @@ fn preforked_job_sees_current_mounts() {
             (format!("umount {dir}"), false),
         ] {
             inside(&daemon, &command);
-            let preforked = until(|| {
-                let (is, filters) = noatime();
+            let found = until(|| {
+                let (is, is_preforked) = noatime();
                 assert_eq!(is, want, "{command}");
-                (filters == 2).then_some(())
+                is_preforked.then_some(())
             });
-            assert!(preforked.is_some(), "{command}: none is pre-forked");
+            assert!(found.is_some(), "{command}: none is pre-forked");
         }
     }
     daemon.stop();
 }
 
 #[test]
-fn job_of_any_profile_is_same_without_zygote() {
+fn job_of_any_profile_is_same_preforked_or_not() {
     let group = "groups = [\"daemon\"]";
     for lines in [
         "user = \"root\"".to_owned(),
@@ -171,30 +170,28 @@ fn job_of_any_profile_is_same_without_zygote() {
             .unwrap_or_default()
             .iter()
             .any(|limit| limit.contains("more than its user had"));
-        let mut by = |many: u32| {
-            let of = |report: &JobReport| {
-                stdout(report).contains(&format!("Seccomp_filters:\t{many}\n"))
-            };
+        let mut by = |want: bool| {
             let found = until(|| {
-                let report = caller.run(change("site.view", &[])).expect("user A may");
+                if !want {
+                    kill_waiting(&daemon);
+                }
+                let ask = || caller.run(change("site.view", &[])).expect("user A may");
+                let (is, report) = preforked(ask);
                 assert!(report.enforced.is_some(), "{lines}: {report:?}");
-                of(&report).then_some(report)
+                (is == want).then_some(report)
             });
-            found.unwrap_or_else(|| panic!("{lines}: none behind {many} filters"))
+            found.unwrap_or_else(|| panic!("{lines}: none is {want}"))
         };
         if counts {
-            by(1);
+            by(false);
             daemon.stop();
             continue;
         }
-        let by_zygote = by(2);
-        for zygote in zygotes(&daemon) {
-            signal(zygote, Signal::SIGKILL);
-        }
-        let by_warden = by(1);
+        let by_waiting = by(true);
+        let by_fresh = by(false);
         let hosts = usize::from(lines.contains("\"host\""));
         let own = &OWN_NAMESPACES[..OWN_NAMESPACES.len() - hosts];
-        same(&by_zygote, &by_warden, own);
+        same(&by_waiting, &by_fresh, own);
         daemon.stop();
     }
 }
@@ -243,7 +240,7 @@ fn unusable_zygote_is_abandoned() {
         // The first job gets the pre-forked child. The next asks the zygote without effect.
         for _ in 0..3 {
             let report = status(&mut caller, STRICT);
-            assert!(filters(&report) >= 1, "{report:?}");
+            assert_eq!(filters(&report), 2, "{report:?}");
         }
         let reaped = until(|| Process::of(before).is_none().then_some(()));
         assert!(reaped.is_some(), "{with}: it is asked again and again");
@@ -308,10 +305,9 @@ fn no_preforked_root_keeps_disk_busy() {
     let daemon = Daemon::start(showing("/sys/kernel/mm"));
     let mut caller = Caller::new(&daemon, &user_a());
     for _ in 0..10 {
-        let report = caller
-            .run(within("site", argv(&["cat", "/proc/self/status"])))
-            .expect("user A may run");
-        assert_eq!(filters(&report), 1, "{report:?}");
+        let run = within("site", script(STARTED));
+        let (is_preforked, report) = preforked(|| caller.run(run).expect("user A may run"));
+        assert!(!is_preforked, "{report:?}");
     }
     assert_eq!(waiting(&daemon), []);
     daemon.stop();
@@ -330,7 +326,8 @@ fn alternating_profiles_both_get_preforked_children() {
         let one = until(|| (of_jobs(&daemon).len() == all.len() + 1).then_some(()));
         assert!(one.is_some(), "{:?}", of_jobs(&daemon));
         let _ = status(&mut caller, READ);
-        assert_eq!(filters(&status(&mut caller, STRICT)), 2);
+        let (is_preforked, report) = preforked(|| status(&mut caller, STRICT));
+        assert!(is_preforked, "{report:?}");
     }
     daemon.stop();
 }
@@ -420,7 +417,8 @@ fn all_waiting(daemon: &Daemon) -> Vec<Process> {
 }
 
 fn status(caller: &mut Caller, profile: &str) -> JobReport {
-    let run = within(profile, argv(&["cat", "/proc/self/status"]));
+    let text = format!("cat /proc/self/status; {STARTED}");
+    let run = within(profile, script(&text));
     caller.run(run).expect("user A may run")
 }
 
@@ -436,8 +434,8 @@ fn call_runs_after_any_preforked_process_is_killed() {
         let ended = until(|| (!all.iter().any(alive)).then_some(()));
         assert!(ended.is_some(), "{at}: all end with one");
         let report = status(&mut caller, STRICT);
-        assert!(filters(&report) >= 1, "{at}: {report:?}");
-        let again = until(|| (filters(&status(&mut caller, STRICT)) == 2).then_some(()));
+        assert_eq!(filters(&report), 2, "{at}: {report:?}");
+        let again = until(|| preforked(|| status(&mut caller, STRICT)).0.then_some(()));
         assert!(again.is_some(), "{at}: none is pre-forked any more");
     }
     daemon.is_well();

@@ -21,7 +21,6 @@ pub use system::*;
 pub struct Gap {
     /// Dotted name of the fact, as in `users.sessions`.
     pub fact: String,
-    /// Why it is null.
     pub why: String,
 }
 
@@ -33,33 +32,19 @@ pub struct HostReport {
     pub time: u64,
     /// Possible problems in the requested sections, as sentences; at most 16.
     pub alerts: Vec<String>,
-    /// Operating system.
     pub os: Option<Os>,
-    /// Load and pressure.
     pub load: Option<Load>,
-    /// Processors.
     pub cpu: Option<Cpu>,
-    /// Memory.
     pub memory: Option<Memory>,
-    /// Block devices.
     pub disks: Option<List<Disk>>,
-    /// Mounted file systems.
     pub mounts: Option<Mounts>,
-    /// Network.
     pub network: Option<Network>,
-    /// Listening sockets.
     pub ports: Option<Ports>,
-    /// Service manager units.
     pub units: Option<Units>,
-    /// Accounts, groups, sessions.
     pub users: Option<Users>,
-    /// Uptime and earlier boots.
     pub boots: Option<Boots>,
-    /// Running containers.
     pub containers: Option<List<Container>>,
-    /// Installed packages.
     pub packages: Option<Packages>,
-    /// Pending updates and reboots.
     pub updates: Option<Updates>,
     /// Facts that could not be had, and why.
     pub gaps: Vec<Gap>,

@@ -2,7 +2,6 @@ use serde::{Deserialize, Serialize};
 
 use super::List;
 
-/// Network.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
@@ -16,11 +15,9 @@ pub struct Network {
     pub search: Option<List<String>>,
 }
 
-/// A network interface.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Iface {
-    /// Name.
     pub name: String,
     /// Kind, as `bridge`, `veth`, `loopback`; null for hardware.
     pub kind: Option<String>,
@@ -44,21 +41,14 @@ pub struct Iface {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Bytes received.
     pub rx: u64,
-    /// Bytes sent.
     pub tx: u64,
-    /// Errors in receiving.
     pub rx_errors: u64,
-    /// Errors in sending.
     pub tx_errors: u64,
-    /// Received packets dropped.
     pub rx_dropped: u64,
-    /// Packets dropped in sending.
     pub tx_dropped: u64,
 }
 
-/// A route.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
@@ -76,7 +66,6 @@ pub struct Route {
     pub kind: String,
 }
 
-/// Listening sockets.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
@@ -90,13 +79,11 @@ pub struct Ports {
     pub established: Option<u64>,
 }
 
-/// A listening socket.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
     /// Local address; `::` may take IPv4 too.
     pub addr: String,
-    /// Port.
     pub port: u16,
     /// Interface it is bound to; null for any.
     pub dev: Option<String>,
@@ -116,17 +103,14 @@ pub struct Owner {
     pub unit: Option<String>,
     /// Unit of a user's own service manager within `unit`; null for none.
     pub user_unit: Option<String>,
-    /// Path of the control group.
     pub cgroup: String,
     /// Processes of the group; not each need hold the socket.
     pub procs: List<Proc>,
 }
 
-/// A process.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proc {
-    /// Process id.
     pub pid: u64,
     /// Command name; null where the process has gone.
     pub comm: Option<String>,

@@ -1,5 +1,4 @@
-//! Sections of the `host` answer that a caller can name, and types shared by many facts: decimals, and lists that count
-//! what they leave out.
+//! Sections of the `host` answer that a caller can name, and shared types: decimals, lists that count their rest.
 
 use core::fmt;
 use core::str::FromStr;
@@ -60,7 +59,6 @@ impl Section {
         Self::Updates,
     ];
 
-    /// The name a caller writes.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -162,7 +160,6 @@ impl fmt::Display for Hundredths {
 pub struct List<T> {
     /// The entries, the most telling first.
     pub items: Vec<T>,
-    /// Entries left out.
     pub more: u64,
 }
 

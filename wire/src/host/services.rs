@@ -2,11 +2,9 @@ use serde::{Deserialize, Serialize};
 
 use super::List;
 
-/// Units of the service manager.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Units {
-    /// Failed units.
     pub failed: List<FailedUnit>,
     /// Units that fail and are started again and again.
     pub restarting: List<String>,
@@ -18,23 +16,17 @@ pub struct Units {
     pub jobs: Option<u64>,
 }
 
-/// Number of units in a state.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateCount {
-    /// State.
     pub state: String,
-    /// Units.
     pub count: u64,
 }
 
-/// A failed unit.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedUnit {
-    /// Name.
     pub name: String,
-    /// Description.
     pub description: String,
     /// Result, as `exit-code`, `oom-kill`; null with `why`.
     pub result: Option<String>,
@@ -46,11 +38,9 @@ pub struct FailedUnit {
     pub why: Option<String>,
 }
 
-/// Accounts, groups, sessions.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Users {
-    /// Sessions logged in.
     pub sessions: Option<List<Session>>,
     /// Local accounts with a login shell: root and uid 1000 upward.
     pub accounts: Option<List<Account>>,
@@ -58,11 +48,9 @@ pub struct Users {
     pub groups: Option<List<Group>>,
 }
 
-/// A session.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// User name.
     pub user: String,
     /// Terminal or seat; null for none.
     pub tty: Option<String>,
@@ -72,43 +60,32 @@ pub struct Session {
     pub since: Option<u64>,
 }
 
-/// An account.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// Name.
     pub name: String,
-    /// User id.
     pub uid: u64,
-    /// Home directory.
     pub home: String,
-    /// Login shell.
     pub shell: String,
 }
 
-/// A group.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// Name.
     pub name: String,
     /// Members, except those whose first group it is.
     pub members: List<String>,
 }
 
-/// Uptime and earlier boots.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boots {
-    /// Seconds since boot.
     pub uptime: Option<u64>,
     /// Time of boot, in seconds since 1970.
     pub booted: Option<u64>,
-    /// Boots on record, newest first.
     pub last: Option<List<Boot>>,
 }
 
-/// A boot on record.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boot {
@@ -120,7 +97,6 @@ pub struct Boot {
     pub kernel: Option<String>,
 }
 
-/// A running container.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Container {
@@ -130,28 +106,23 @@ pub struct Container {
     pub id: String,
 }
 
-/// Installed packages.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Packages {
     /// Package database, as `dpkg`, `rpm`.
     pub kind: String,
-    /// Packages installed.
     pub installed: Option<u64>,
     /// Packages left half installed or unconfigured.
     pub broken: Option<List<String>>,
 }
 
-/// Pending updates and reboots.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Updates {
     /// True if the file reboot-required exists; not every system makes it.
     pub reboot_flag: Option<bool>,
-    /// Packages that asked for the reboot.
     pub reboot_for: List<String>,
     /// Kernels installed, newest file first.
     pub kernels: Option<List<String>>,
-    /// Updates ready to install.
     pub pending: Option<u64>,
 }

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Hundredths, List};
 
-/// Operating system.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Os {
@@ -14,11 +13,9 @@ pub struct Os {
     pub version: Option<String>,
     /// `PRETTY_NAME` of os-release.
     pub name: Option<String>,
-    /// Kernel release.
     pub kernel: Option<String>,
     /// Architecture, as `x86_64`.
     pub arch: String,
-    /// Host name.
     pub hostname: Option<String>,
     /// Name of process 1, as `systemd`.
     pub init: Option<String>,
@@ -28,7 +25,6 @@ pub struct Os {
     pub virt: Option<String>,
 }
 
-/// Load averages and pressure.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
@@ -38,7 +34,6 @@ pub struct Load {
     pub five: Hundredths,
     /// Over 15 minutes.
     pub fifteen: Hundredths,
-    /// Tasks running or ready to run.
     pub runnable: u64,
     /// Tasks in all, threads counted.
     pub tasks: u64,
@@ -60,13 +55,10 @@ pub struct Pressure {
     pub full: Option<[Hundredths; 3]>,
 }
 
-/// Processors.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cpu {
-    /// Model name.
     pub model: Option<String>,
-    /// Processors online.
     pub count: u64,
     /// Use since boot, all processors together.
     pub usage: CpuUsage,
@@ -84,7 +76,6 @@ pub struct CpuUsage {
     pub iowait: Hundredths,
     /// Taken by the hypervisor.
     pub steal: Hundredths,
-    /// Idle.
     pub idle: Hundredths,
 }
 
@@ -98,7 +89,6 @@ pub struct Memory {
     pub available: Option<u64>,
     /// Unused.
     pub free: Option<u64>,
-    /// Page cache and buffers.
     pub cached: Option<u64>,
     /// tmpfs and shared memory.
     pub shared: Option<u64>,
@@ -110,19 +100,16 @@ pub struct Memory {
     pub huge: Option<u64>,
     /// Swap, 0 where there is none.
     pub swap_total: Option<u64>,
-    /// Unused swap.
     pub swap_free: Option<u64>,
     /// Processes killed for lack of memory since boot.
     pub oom_kills: Option<u64>,
 }
 
-/// A block device.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     /// Kernel name, as `sda`.
     pub name: String,
-    /// Size in bytes.
     pub size: u64,
     /// Model; null where the device has none.
     pub model: Option<String>,
@@ -136,17 +123,14 @@ pub struct Disk {
     pub written: Option<u64>,
     /// Missing members; null for all but software RAID.
     pub degraded: Option<u64>,
-    /// Partitions.
     pub parts: List<Partition>,
 }
 
-/// A partition.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
     /// Kernel name, as `sda1`.
     pub name: String,
-    /// Size in bytes.
     pub size: u64,
 }
 
@@ -160,19 +144,14 @@ pub struct Mounts {
     pub pseudo: u64,
 }
 
-/// A mount.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
-    /// The mount point.
     pub target: String,
-    /// The mounted device or source.
     pub source: String,
     /// The part of it that is mounted, `/` for all.
     pub root: String,
-    /// File system type.
     pub fstype: String,
-    /// Options of the mount.
     pub options: String,
     /// True if the host itself cannot write here: the mount or file system is read-only.
     pub read_only: bool,
@@ -187,9 +166,7 @@ pub struct Mount {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FsUsage {
-    /// Size in bytes.
     pub size: u64,
-    /// Used bytes.
     pub used: u64,
     /// Bytes that users without privilege may still take.
     pub avail: u64,
@@ -197,6 +174,5 @@ pub struct FsUsage {
     pub used_percent: u64,
     /// Inodes in all, 0 where they are not counted.
     pub inodes: u64,
-    /// Free inodes.
     pub inodes_free: u64,
 }

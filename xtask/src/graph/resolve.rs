@@ -153,7 +153,7 @@ impl<'t, 'a> Resolver<'t, 'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::circles::tests::parsed;
+    use super::super::tests::parsed;
     use super::*;
 
     const FILES: &[(&str, &str)] = &[

@@ -126,7 +126,7 @@ fn dir_of_children(file: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::circles::tests::parsed;
+    use super::super::tests::parsed;
     use super::*;
 
     #[test]

@@ -7,8 +7,7 @@ use syn::visit::Visit;
 use syn::{File, Item, ItemImpl, ItemMod, Type};
 
 use super::attributes::{is_test_only, lines};
-use super::imports::{Import, import};
-use super::references::References;
+use super::references::{Import, References, import};
 
 /// A module of a file: the file itself or an inline `mod name { … }`.
 #[derive(Debug, Default)]

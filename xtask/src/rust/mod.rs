@@ -2,14 +2,12 @@
 
 pub mod attributes;
 pub mod facts;
-pub mod imports;
 pub mod lines;
 pub mod references;
 
 use proc_macro2::TokenStream;
 
-use crate::error::ReportError;
-use crate::repository::{Repository, is_test_path};
+use crate::repository::{ReportError, Repository, is_test_path};
 use crate::words::table::WordTable;
 use crate::words::{TextKind, WordHit};
 use facts::{FileFacts, ModuleFacts};

@@ -3,7 +3,6 @@
 
 pub mod old_names;
 pub mod table;
-pub mod texts;
 
 use serde::{Deserialize, Serialize};
 

@@ -142,8 +142,7 @@ async fn word(bus: &Bus, unit: &Known, property: &str) -> Result<String, Fault> 
     Ok(text::line(word.as_bytes(), WORD))
 }
 
-/// Refuses a daemon-reload if files of any loaded unit have changed: they would come into force by a verb about
-/// another unit.
+/// Refuses a daemon-reload if files of any loaded unit changed: a verb about another unit would bring them into force.
 async fn refuse_pending_reload(bus: &Bus) -> Result<(), Fault> {
     let all: Vec<Listed> = bus.call(&SYSTEMD, "ListUnits", &()).await?;
     if all.len() > LOADED {

@@ -1,10 +1,8 @@
-//! Skipped numbers, and records that must exist. They are reported at the end, because their records may follow in the
-//! wrong position.
+//! Skipped numbers, and records that must exist. They are reported at the end: their records may follow out of order.
 
 use super::state::{Hole, Known, PENDING, Verifier, Why};
 use crate::entry::Parsed;
-use crate::report::{Finding, Kind, records};
-use crate::{Expected, Hash};
+use crate::{Expected, Finding, Hash, Kind, records};
 
 impl Verifier {
     /// Notes that `first..=last` are missing before `next`. Returns true if any of them was not known as missing.

@@ -1,21 +1,27 @@
 //! Handles requests. Longer ones have a file of their own.
 
+mod find;
 pub(crate) mod history;
-mod host;
 mod job;
-mod run;
 pub(crate) mod search;
 pub(crate) mod validate;
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
+use remit_common::builtin::Builtin;
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
+use remit_facts::Sources;
 use remit_link::{Answer, ToWarden};
+use remit_wire::host::Section;
 use remit_wire::outcome::JobReport;
-use remit_wire::{Access, HistoryQuery, Reply, Request};
+use remit_wire::{Access, Bytes, HistoryQuery, Reply, Request, What};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::hints::notes::About;
 use crate::job::{Job, note};
@@ -49,7 +55,20 @@ pub struct Call {
 impl Call {
     pub async fn answer(&self, request: Request) -> Result<Reply, CallRefusal> {
         match request {
-            Request::Run(run) => self.run(run).await,
+            Request::Run(run) => {
+                let named = match &run.what {
+                    // Values of an administrator's own command can be secrets: these are not copied.
+                    What::Named { name, args } if remit_programs::shipped(name).is_some() => {
+                        Some((name.clone(), args.clone()))
+                    }
+                    What::Named { .. } | What::Argv(_) | What::Script { .. } => None,
+                };
+                let answer = self.run(run).await;
+                answer.map_err(|refused| match named {
+                    Some((name, args)) => self.explained(refused, &name, &args),
+                    None => refused,
+                })
+            }
             Request::Access(access) => self.access(access).await,
             Request::Host { sections } => self.host(sections).await,
             Request::Jobs { limit } => {
@@ -92,17 +111,46 @@ impl Call {
         (Box::new(report), secret)
     }
 
-    async fn access(&self, access: Access) -> Result<Reply, CallRefusal> {
+    async fn access(&self, mut access: Access) -> Result<Reply, CallRefusal> {
         validate::access(&access)?;
+        let query = access.query.take();
+        let (name, argv) = (access.name.clone(), access.argv.clone());
         let session = self.client.session;
         let message = |ticket| ToWarden::Access {
             session,
             ticket,
             access,
         };
-        match self.question(message).await? {
-            Answer::Access(report) => Ok(Reply::Access(*report)),
+        let answer = self.question(message).await;
+        match answer.map_err(|refused| match &name {
+            Some(name) => self.explained(refused, name, &[]),
+            None => refused,
+        })? {
+            Answer::Access(mut report) => {
+                if let Some(query) = query {
+                    find::keep_found(&mut report, &query);
+                }
+                if let Some(argv) = argv {
+                    find::name_alternative(&mut report, &argv);
+                }
+                Ok(Reply::Access(*report))
+            }
             Answer::Known(_) | Answer::Stopping(_) => Err(wrong_answer()),
+        }
+    }
+
+    fn explained(
+        &self,
+        refused: CallRefusal,
+        name: &str,
+        args: &[(String, String)],
+    ) -> CallRefusal {
+        match refused {
+            CallRefusal::ByWarden(refusal) => {
+                let user = &self.client.owner.user;
+                CallRefusal::ByWarden(find::explained(refusal, name, args, user))
+            }
+            CallRefusal::Here(_) => refused,
         }
     }
 
@@ -148,4 +196,69 @@ impl Call {
         let page = self.broker.history.own_page(owner, query).await?;
         Ok(Reply::History(page))
     }
+}
+
+impl Call {
+    /// Gathers facts about the machine, also for built-in commands: a job cannot. Files are read on a thread, because a
+    /// dead file system can block it. The thread holds its permit to its end, so the permits bound blocked threads.
+    pub async fn host(&self, mut sections: Vec<Section>) -> Result<Reply, CallRefusal> {
+        validate::sections(&sections)?;
+        sections.sort_unstable();
+        sections.dedup();
+        let gather = async {
+            let _turn = self.client.account.host_turn().await;
+            let permit = Arc::clone(&self.broker.host)
+                .acquire_owned()
+                .await
+                .map_err(|_| late())?;
+            let at = Sources::host();
+            let bus = remit_facts::ask_bus(&sections, &at).await;
+            let gather = move || {
+                let _permit = permit;
+                remit_facts::gather(&sections, &at, bus)
+            };
+            spawn_blocking(gather).await.map_err(|_| late())
+        };
+        let deadline = Duration::from_millis(caps::HOST_DEADLINE_MS);
+        let report = timeout(deadline, gather)
+            .await
+            .unwrap_or_else(|_| Err(late()))?;
+        Ok(Reply::Host(Box::new(report)))
+    }
+
+    /// Returns the standard input of a built-in command, if it needs one. A failure of the service manager is a fact
+    /// too: the job prints it and is recorded like any other.
+    pub async fn facts(&self, command: &Builtin) -> Result<Option<Bytes>, CallRefusal> {
+        if !command.asks_manager() {
+            return Ok(None);
+        }
+        let ask = async {
+            let _turn = self.client.account.host_turn().await;
+            let _permit = self.broker.manager.acquire().await.map_err(|_| no_turn())?;
+            Ok(remit_facts::service_json(command, &Sources::host()).await)
+        };
+        let deadline = Duration::from_millis(caps::HOST_DEADLINE_MS);
+        let facts: Result<_, Refusal> = timeout(deadline, ask)
+            .await
+            .unwrap_or_else(|_| Err(no_turn()));
+        Ok(Some(facts?.into()))
+    }
+}
+
+fn late() -> Refusal {
+    let seconds = caps::HOST_DEADLINE_MS / 1000;
+    Refusal::new(
+        Code::Busy,
+        format!("gathering the facts took more than {seconds} s"),
+    )
+    .next("ask for fewer sections, or run commands that show the same")
+}
+
+fn no_turn() -> Refusal {
+    let seconds = caps::HOST_DEADLINE_MS / 1000;
+    Refusal::new(
+        Code::Busy,
+        format!("it was not this request's turn to ask the service manager within {seconds} s"),
+    )
+    .next("try again later")
 }

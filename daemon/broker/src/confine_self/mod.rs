@@ -1,8 +1,7 @@
-//! The broker's own sandbox layers, enforced before it reads the first byte of a client: no privilege, Landlock, seccomp.
-//!
-//! Landlock: it writes only below the spool and in the history's directory, and reads also where host facts are. Each ABI version is tried with all its
-//! rights as a hard requirement, newest first. If the kernel lacks one, the next lower version is tried. Without Landlock
-//! the broker serves anyway.
+//! The broker's own sandbox layers, enforced before it reads the first byte of a client: no privilege, Landlock,
+//! seccomp. Landlock: it writes only below the spool and in the history's directory, and reads also where host facts
+//! are. Each ABI version is tried with all its rights as a hard requirement, newest first. If the kernel lacks one,
+//! the next lower version is tried. Without Landlock the broker serves anyway.
 
 pub mod seccomp;
 

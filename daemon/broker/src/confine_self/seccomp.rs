@@ -1,9 +1,8 @@
-//! seccomp filters of the broker: no exec, no fork, no network, no mount, no kernel administration.
-//!
-//! This is a deny list, because tokio and libc change the calls that they use. There are two stacked filters. The
-//! first returns ENOSYS for calls newer than this table, which includes the higher x32 numbers. It does so for
-//! clone3 too, whose flags are in memory: libc falls back to clone. The second returns EPERM by number and argument,
-//! and kills on calls of a foreign architecture.
+//! seccomp filters of the broker: no exec, no fork, no network, no mount, no kernel administration. This is a deny
+//! list, because tokio and libc change the calls that they use. There are two stacked filters. The first returns
+//! ENOSYS for calls newer than this table, which includes the higher x32 numbers. It does so for clone3 too, whose
+//! flags are in memory: libc falls back to clone. The second returns EPERM by number and argument, and kills on calls
+//! of a foreign architecture.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,7 @@
-//! Explains why a failed job was refused something, what permits it, and an alternative.
-//!
-//! Sources in the order of trust: the end record of the warden, the kernel audit, and then guesses from standard
-//! error, program and profile. Pure functions on bounded bytes, in linear time. The file system is never read, so no
-//! answer reveals more about a path than its text and the profile do. A successful job costs nothing.
+//! Explains why a failed job was refused something, what permits it, and an alternative. Sources in the order of
+//! trust: the end record of the warden, the kernel audit, and then guesses from standard error, program and profile.
+//! Pure functions on bounded bytes, in linear time. The file system is never read, so no answer reveals more about a
+//! path than its text and the profile do. A successful job costs nothing.
 
 mod answer;
 mod commands;
@@ -10,18 +9,17 @@ pub(crate) mod notes;
 pub(crate) mod stderr_patterns;
 #[cfg(test)]
 mod tests;
-mod topic;
-mod view;
 
 use remit_common::caps;
 use remit_common::denial::{Denial, Layer, ProfileVisibility};
+use remit_programs::{Alternative, Found, Topic};
 use remit_wire::outcome::{Captured, Ending, State};
 
 use crate::hints::stderr_patterns::{Kind, Said};
-use answer::{Answer, Bound};
+use answer::{Answer, Bound, View};
+
+pub use answer::instead;
 pub use commands::{Command, Commands};
-use topic::Topic;
-use view::View;
 
 /// Lines of standard error that are parsed, for the head and for the tail.
 const LINES: usize = 400;
@@ -46,8 +44,7 @@ pub struct Evidence<'a> {
     pub stderr: &'a Captured,
 }
 
-/// Permissions of profile read, which the policy cannot change. Used for jobs whose end was reported to an earlier
-/// broker.
+/// Permissions of profile read, which no policy changes. For jobs whose end an earlier broker got.
 pub fn visibility_of_read() -> ProfileVisibility {
     ProfileVisibility {
         profile: "read".into(),
@@ -97,11 +94,11 @@ fn guesses(evidence: &Evidence<'_>, view: &View<'_>) -> Vec<(Denial, bool)> {
     }
     // Standard error names no refusal: the program is blamed only if it was silent or cannot work at all.
     let answer = commands.sole().and_then(|command| {
-        let topic = Topic::of(command).filter(|topic| {
-            let unheard = topic.accepts(Kind::Silent) && evidence.stderr.total == 0;
-            unheard || topic.is_hopeless()
+        let found = found(command).filter(|found| {
+            let unheard = accepts(found.topic, Kind::Silent) && evidence.stderr.total == 0;
+            unheard || is_hopeless(found.topic)
         })?;
-        answer::of(topic, command, view)
+        answer::of(&found, command, view)
     });
     let guess = answer.map(|answer| (answer.denial(None, true), false));
     guess.into_iter().collect()
@@ -142,7 +139,7 @@ pub fn explained_commands<'a>(evidence: &Evidence<'a>, denials: &[Denial]) -> Ve
         return Vec::new();
     };
     let is_explained = |command: &&Command| {
-        let answer = Topic::of(command).and_then(|topic| answer::of(topic, command, &view));
+        let answer = found(command).and_then(|found| answer::of(&found, command, &view));
         answer.is_some_and(|answer| denials.iter().any(|denial| answer.is(denial)))
     };
     evidence.commands.iter().filter(is_explained).collect()
@@ -181,9 +178,8 @@ fn command_of<'a>(said: &Said, commands: &'a Commands) -> Option<&'a Command> {
     // Child programs and libraries use another name at the start of the line.
     named.or_else(|| commands.sole()).or_else(|| {
         let mut fitting = commands.iter().filter(|command| {
-            Topic::of(command).is_some_and(|topic| {
-                topic.accepts(said.kind) && said.kind != Kind::Denied && said.kind != Kind::ReadOnly
-            })
+            let is_own = said.kind != Kind::Denied && said.kind != Kind::ReadOnly;
+            is_own && found(command).is_some_and(|found| accepts(found.topic, said.kind))
         });
         fitting.next()
     })
@@ -192,13 +188,16 @@ fn command_of<'a>(said: &Said, commands: &'a Commands) -> Option<&'a Command> {
 fn of_said(said: &Said, commands: &Commands, view: &View<'_>) -> Option<(Denial, bool)> {
     let object = said.object.clone();
     let command = command_of(said, commands);
-    let topic = command
-        .and_then(Topic::of)
-        .filter(|topic| topic.accepts(said.kind));
-    if let Some((topic, command)) = topic.zip(command)
-        && let Some(answer) = answer::of(topic, command, view)
-    {
-        return Some((answer.denial(object, true), false));
+    let found = command
+        .and_then(found)
+        .filter(|found| accepts(found.topic, said.kind));
+    if let Some((found, command)) = found.zip(command) {
+        match answer::of(&found, command, view) {
+            Some(answer) => return Some((answer.denial(object, true), false)),
+            // The profile reaches it, so the other side refused.
+            None if said.kind == Kind::NoNetwork => return None,
+            None => {}
+        }
     }
     let answer = without_program(said, view)?;
     Some((answer.denial(object, true), true))
@@ -217,7 +216,10 @@ fn without_program(said: &Said, view: &View<'_>) -> Option<Answer> {
             }
         }
         Kind::NotPermitted | Kind::NeedsRoot => Some(answer::privileged(view)),
-        Kind::NoNetwork => answer::network(view, None),
+        Kind::NoNetwork => {
+            let host = object.filter(|object| answer::is_word(object));
+            answer::network(view, host.map(str::to_owned))
+        }
         Kind::NoFile => path
             .filter(|path| view.hides(path))
             .map(|_| answer::unseen(view)),
@@ -244,7 +246,7 @@ fn denied_by(view: &View<'_>) -> Layer {
 fn of_kernel(seen: &Seen, commands: &Commands, view: &View<'_>) -> Denial {
     let is_socket = is_socket(&seen.operation);
     let of_program = commands.sole().and_then(|command| {
-        let answer = answer::of(Topic::of(command)?, command, view)?;
+        let answer = answer::of(&found(command)?, command, view)?;
         // A network answer does not explain a refused write.
         answer.fits(is_socket).then_some(answer)
     });
@@ -280,4 +282,94 @@ fn is_change(operation: &str) -> bool {
     ]
     .iter()
     .any(|word| operation.contains(word))
+}
+
+/// Returns the topic of a command, and the command of remit that answers it; `None` if it depends only on files.
+fn found(command: &Command) -> Option<Found> {
+    remit_programs::found(&command.name, &command.args)
+}
+
+/// Returns the command of remit that answers what a typed command asks, if a sandbox keeps that from its answer.
+pub fn alternative(argv: &[&[u8]]) -> Option<Alternative> {
+    found(Commands::of_argv(argv).sole()?)?.alternative
+}
+
+/// Returns true if the programs cannot work in any sandbox, whatever they print.
+fn is_hopeless(topic: Topic) -> bool {
+    matches!(
+        topic,
+        Topic::Users | Topic::Reboot | Topic::Stop | Topic::Packets
+    )
+}
+
+/// Returns true if programs of this topic report their refusal as `kind`.
+fn accepts(topic: Topic, kind: Kind) -> bool {
+    use Kind::{
+        Denied, NeedsRoot, NoAccount, NoNetwork, NoService, NoUser, NotPermitted, ReadOnly, Silent,
+    };
+    let kinds: &[Kind] = match topic {
+        Topic::Network => &[NoNetwork, NoAccount, NotPermitted, Silent],
+        Topic::Resolver => &[NoNetwork, NotPermitted, Silent],
+        Topic::Index => &[NoNetwork],
+        Topic::Packets => &[NoNetwork, NotPermitted, Denied, NeedsRoot, Silent],
+        Topic::Units | Topic::Bus => &[NoService, Denied, NotPermitted, NoNetwork],
+        Topic::UnitChange => &[
+            NoService,
+            Denied,
+            NotPermitted,
+            NoNetwork,
+            NeedsRoot,
+            ReadOnly,
+        ],
+        Topic::Containers | Topic::Services => {
+            &[NoService, Denied, NotPermitted, NoNetwork, NeedsRoot]
+        }
+        Topic::Packages | Topic::PackageLists | Topic::PackageState => {
+            &[Denied, NeedsRoot, ReadOnly, NotPermitted, NoNetwork]
+        }
+        Topic::Users | Topic::Reboot | Topic::Stop => &[
+            Denied,
+            NeedsRoot,
+            ReadOnly,
+            NotPermitted,
+            NoUser,
+            NoAccount,
+            NoService,
+            NoNetwork,
+        ],
+        Topic::Accounts | Topic::Crontab | Topic::AtQueue => {
+            &[Denied, NeedsRoot, ReadOnly, NotPermitted, NoAccount, NoUser]
+        }
+        Topic::Account => &[NoAccount],
+        Topic::Firewall | Topic::Interfaces | Topic::InterfaceQuery | Topic::IoCounters => {
+            &[NoNetwork, NotPermitted, Denied, NeedsRoot]
+        }
+        Topic::Mounts | Topic::Machine | Topic::Modules | Topic::Namespaces | Topic::Disks => {
+            &[NotPermitted, Denied, NeedsRoot, NoAccount, ReadOnly]
+        }
+        Topic::KernelLog
+        | Topic::Trace
+        | Topic::Signal
+        | Topic::Descriptors
+        | Topic::MemoryMaps
+        | Topic::CoreFiles => &[NotPermitted, Denied, NeedsRoot],
+        Topic::ConfigTest | Topic::RootFiles | Topic::Sysctl => {
+            &[Denied, ReadOnly, NotPermitted, NeedsRoot]
+        }
+        Topic::Follow
+        | Topic::HiddenColumns
+        | Topic::HostKeys
+        | Topic::InitScripts
+        | Topic::JournalChange
+        | Topic::LockFiles
+        | Topic::Locks
+        | Topic::MountTable
+        | Topic::NamespaceList
+        | Topic::OwnLimits
+        | Topic::PackageFiles
+        | Topic::PrivateTmp
+        | Topic::SocketOwners
+        | Topic::Wal => &[],
+    };
+    kinds.contains(&kind)
 }

@@ -50,13 +50,13 @@ fn recorded_failures_are_explained() {
             &["docker", "ps"][..],
             "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
             "network connect the container engine's socket ?",
-            "\"containers\"",
+            "containers.list",
         ),
         (
             &["docker", "ps"],
             "permission denied while trying to connect to the docker API at unix:///var/run/docker.sock",
             "network connect the container engine's socket ?",
-            "\"containers\"",
+            "containers.list",
         ),
         (
             &["systemctl", "restart", "nginx"],
@@ -74,7 +74,7 @@ fn recorded_failures_are_explained() {
             &["nft", "list", "ruleset"],
             "Operation not permitted (you must be root)\nnetlink: Error: cache initialization failed: Operation not permitted",
             "network socket - ?",
-            "/etc/nftables.conf",
+            "firewall.rules",
         ),
         (
             &["dnf", "install", "-y", "nginx"],

@@ -204,8 +204,7 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// Redacts bytes that begin at `at`, with their surroundings as far as the file has them. `open` means that more
-    /// can follow.
+    /// Redacts bytes that begin at `at`, with the surroundings that the file has. `open`: more can follow.
     fn masked(&self, bytes: Vec<u8>, at: u64, open: bool) -> Masked {
         let margin = self.redactor.margin();
         let end = at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));

@@ -88,12 +88,12 @@ impl Job {
             notes.retain(|note| {
                 !explained
                     .iter()
-                    .any(|command| notes::of_command(command) == Some(note))
+                    .any(|command| notes::of_command(command).as_ref() == Some(note))
             });
         } else if let Some(enforced) = &facts.enforced {
-            notes.extend(notes::of_errors(&enforced.profile, &stderr.head));
+            notes.extend(notes::of_errors(&enforced.profile, &stderr.head).map(str::to_owned));
         }
-        (denials, notes.into_iter().map(str::to_owned).collect())
+        (denials, notes)
     }
 
     pub fn summary(&self) -> JobSummary {

@@ -143,8 +143,7 @@ impl RefusalTable {
         }
     }
 
-    /// Removes the account of a uid and returns its refusals since `since`. Older ones belong to another job or to
-    /// the self-test.
+    /// Removes the account of a uid and returns its refusals since `since`: older ones are not this job's.
     pub fn remove(&mut self, uid: u32, since: Instant) -> Vec<Seen> {
         let account = self.accounts.remove(uid).unwrap_or_default();
         let all = account.seen.into_iter();

@@ -1,9 +1,8 @@
 //! Reads refusals to jobs from the kernel audit, if remit.toml enables it (`audit.kernel`). The warden binds the
 //! socket, which needs a capability; reading needs none. Only messages of the kernel are accepted. A job can choose
-//! parts of a record, so the parser ([`record`]) is total and the accounts ([`heard`]) are bounded.
-//!
-//! A path is reported as the kernel wrote it. The job already knows it: it has walked there under its own uid, by
-//! known names or readable links. Nothing is reported for jobs whose uid other processes use too.
+//! parts of a record, so the parser ([`record`]) is total and the accounts ([`heard`]) are bounded. A path is reported
+//! as the kernel wrote it. The job already knows it: it has walked there under its own uid, by known names or readable
+//! links. Nothing is reported for jobs whose uid other processes use too.
 
 mod calls;
 mod heard;
@@ -68,8 +67,7 @@ impl KernelAudit {
         self.listening.replace(None);
     }
 
-    /// Takes the refusals of an ended job with this uid and runtime, as far as the kernel has sent them. Never
-    /// blocks.
+    /// Takes the refusals of an ended job with this uid and runtime, as far as the kernel has sent them. Never blocks.
     pub fn of_ended(&self, uid: u32, ran: Duration) -> Vec<Seen> {
         let _ = self.read(LAST);
         let mut listening = self.listening.borrow_mut();

@@ -8,7 +8,6 @@ pub(crate) mod quota;
 pub(crate) mod recovered;
 pub(crate) mod splice;
 pub(crate) mod spool;
-pub(crate) mod throttle;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -182,8 +181,7 @@ impl Output {
             .is_some_and(|beyond| matches!(beyond.held, OverflowLocation::Spool))
     }
 
-    /// Returns head and tail for an answer. `file` is absent if nothing is kept; `more` is the overflow file of
-    /// [`Self::has_more`].
+    /// Returns head and tail for an answer. `file`: absent if nothing is kept; `more`: the file of [`Self::has_more`].
     pub fn captured(&self, file: Option<&File>, more: Option<&File>) -> Captured {
         let total = self.written();
         let lines = self.lines();

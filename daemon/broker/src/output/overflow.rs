@@ -1,8 +1,6 @@
-//! Overflow of a stream: counted; only its first and last bytes are kept.
-//!
-//! Overflow also goes into a file first, so counts are right even if this process dies at any time. The middle is
-//! noted and then punched out of the file. If the disk is full, memory is used instead; a broker that dies can then
-//! lose the count of the last moved bytes.
+//! Overflow of a stream: counted; only its first and last bytes are kept. Overflow also goes into a file first, so
+//! counts are right even if this process dies at any time. The middle is noted and then punched out of the file. If
+//! the disk is full, memory is used instead; a broker that dies can then lose the count of the last moved bytes.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -24,8 +22,7 @@ pub struct StreamExtent {
     pub written: u64,
     /// Newlines after the spool file.
     pub lines: u64,
-    /// The part that is no longer held. It begins at the end of the spool file, or later if first bytes must be
-    /// shown.
+    /// The part that is no longer held. It begins at the end of the spool file, or later if first bytes must be shown.
     pub gap: LostRange,
 }
 
@@ -131,8 +128,7 @@ impl Overflow {
         Ok(moved)
     }
 
-    /// Removes the middle if it has at least `least` bytes. Returns true if it did. An error means that memory is
-    /// full too.
+    /// Removes the middle if it has at least `least` bytes, and returns true if so. An error: memory is full too.
     pub fn trim(&mut self, least: u64) -> Result<bool, Errno> {
         let to = self.reach.written.saturating_sub(HALF);
         let from = self.reach.gap.to;

@@ -1,8 +1,7 @@
-//! Reads the pipes of a job to the end and reports to the warden when all output is on disk.
-//!
-//! Pipes are read on separate threads. Every read takes the lock of the pipe, even a non-blocking one. A job can
-//! hold this lock for any time: by a splice(2) from a silent source, or by a write(2) from memory with slow page
-//! faults. Then only that thread blocks. The last close of a pipe needs the lock too: see [`ForeignPipe`].
+//! Reads the pipes of a job to the end and reports to the warden when all output is on disk. Pipes are read on
+//! separate threads. Every read takes the lock of the pipe, even a non-blocking one. A job can hold this lock for any
+//! time: by a splice(2) from a silent source, or by a write(2) from memory with slow page faults. Then only that
+//! thread blocks. The last close of a pipe needs the lock too: see [`ForeignPipe`].
 
 use std::fs::File;
 use std::pin::pin;
@@ -105,9 +104,8 @@ struct Flow<'a> {
 
 impl Flow<'_> {
     async fn until_end(&mut self, pipe: Arc<ForeignPipe>) -> std::io::Result<()> {
-        // Reads never wait for data: splice(2) is called non-blocking. `watched` is `None` while the pipe fills
-        // faster than it is read: otherwise each write of the job would wake the serving thread without new
-        // information.
+        // Reads never wait for data: splice(2) is called non-blocking. `watched` is `None` while the pipe fills faster
+        // than it is read: otherwise each write of the job would wake the serving thread without new information.
         let mut watched = Some(watched(&pipe)?);
         let mut late = pin!(late(self.job));
         let (since, mut taken) = (Instant::now(), 0);
@@ -166,8 +164,7 @@ impl Flow<'_> {
             let why = match broker.free_space(job).await {
                 Err(full) => full.sentence(),
                 Ok(free_space) => {
-                    // The bytes reserved by the other stream are not free, except for one chunk: it may use none of
-                    // them.
+                    // The bytes reserved by the other stream are not free, except for one chunk: it may use none.
                     let free = share.saturating_add(CHUNK).saturating_sub(job.taking.get());
                     let bytes = turn.bytes.min(free_space).min(free).min(share);
                     if bytes == 0 {

@@ -1,5 +1,4 @@
-//! Free space for output: how much there is, and which output is removed to get more. A reserve of the file system is
-//! left to others.
+//! Free space for output, and what is removed to get more. A reserve of the file system is left to others.
 
 use std::cell::Cell;
 use std::os::fd::AsFd;
@@ -37,8 +36,7 @@ impl Full {
     }
 }
 
-/// Returns the share of each of `takers`, so that together they do not exceed `left`. At the end each may still take
-/// one chunk.
+/// Returns the share of each of `takers`: together at most `left`, but at the end each may still take one chunk.
 fn portion(left: u64, takers: u64) -> u64 {
     let portion = left.checked_div(takers).unwrap_or(left);
     portion.max(CHUNK).min(left)

@@ -111,8 +111,7 @@ fn texts(secret: &[u8]) -> Vec<String> {
     all
 }
 
-/// Puts a backslash before each of `special` and names control characters. `ascii`: other characters become
-/// `\uXXXX`.
+/// Puts a backslash before each of `special`, names control characters; if `ascii`, others become `\uXXXX`.
 fn escaped(text: &str, special: &str, ascii: bool) -> String {
     let mut out = String::new();
     for c in text.chars() {

@@ -60,8 +60,7 @@ impl Secrets {
 }
 
 pub struct Redactor {
-    /// Built on first use, because `held` does not need it. `None` if it cannot be built: then everything is
-    /// redacted.
+    /// Built on first use, because `held` does not need it. `None` if it cannot be built: then everything is redacted.
     finder: OnceCell<Option<Finder>>,
     forms: Vec<Form>,
     longest: usize,
@@ -309,7 +308,6 @@ mod tests {
         );
     }
 
-    /// The time must not depend on secrets or text.
     #[test]
     fn the_worst_text_takes_linear_time() {
         let secrets: Vec<String> = (0..64).map(|n| "a".repeat(4000 + n)).collect();

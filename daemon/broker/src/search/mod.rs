@@ -2,10 +2,8 @@
 //! ends at its match limit, its byte limit or its time limit. The next page continues there; no line is repeated or
 //! lost. Memory use does not depend on the length of the stream or its lines.
 
-mod engine;
 mod pattern;
 mod segment;
-mod window;
 
 use std::io;
 
@@ -13,11 +11,11 @@ use memchr::{memchr_iter, memrchr};
 use remit_common::caps;
 use remit_wire::outcome::Line;
 
-use self::engine::TooHard;
+use self::pattern::TooHard;
+use self::segment::{Segment, Window, fill, size};
+
 pub use self::pattern::Pattern;
-use self::segment::Segment;
-pub use self::window::{Sizes, Text};
-use self::window::{Window, fill, size};
+pub use self::segment::{Sizes, Text};
 
 pub const SIZES: Sizes = Sizes {
     part: 1 << 20,

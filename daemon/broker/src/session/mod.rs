@@ -2,13 +2,11 @@
 //! session. The serving thread neither reads past them nor closes the socket that contains them ([`ForeignSocket`]).
 //! If a client closes its writing side, the session ends, its calls are dropped and its jobs continue.
 
-pub(crate) mod frame_reader;
-pub(crate) mod in_flight;
-pub(crate) mod repeated_denials;
+pub(crate) mod frames;
 pub(crate) mod usage;
-pub(crate) mod writer;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -16,18 +14,18 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::token_bucket::TokenBucket;
 use remit_common::{RELEASE, caps, frame, text};
 use remit_link::{ForeignSocket, Owner, ToWarden};
-use remit_wire::{FromClient, Hello, PROTOCOL, ToClient};
+use remit_wire::{FromClient, Hello, PROTOCOL, Request, ToClient};
 use tokio::sync::oneshot;
-use tokio::task::coop;
+use tokio::task::{AbortHandle, JoinSet, coop, yield_now};
 use tokio::time::{sleep, timeout};
 
 use crate::async_fd::Socket;
-use crate::session::frame_reader::{Frames, Reader};
-use crate::session::in_flight::Inflight;
-use crate::session::usage::Account;
+use crate::call::{Call, CallRefusal};
+use crate::session::frames::{Frames, Reader};
+use crate::session::usage::{Account, Buffered};
 use crate::state::Broker;
 
-pub use crate::session::writer::Outbox;
+pub use crate::session::frames::Outbox;
 
 /// Own refusals of the broker that one session may send to the audit log: per second, and burst.
 const REPORT_RATE: (u32, u32) = (2, 5);
@@ -270,10 +268,69 @@ fn rate_limited(wait: Duration) -> Refusal {
     .next(format!("try again in {} ms", wait.as_millis().max(1)))
 }
 
+#[derive(Default)]
+pub struct Inflight {
+    ids: Rc<RefCell<HashMap<u32, AbortHandle>>>,
+    tasks: JoinSet<()>,
+}
+
+impl Inflight {
+    pub fn has(&self, id: u32) -> bool {
+        self.ids.borrow().contains_key(&id)
+    }
+
+    pub fn count(&self) -> usize {
+        self.ids.borrow().len()
+    }
+
+    /// Starts a call, which sends its own answer. `reservation` is the buffer reservation of its frame.
+    pub fn start(
+        &mut self,
+        broker: &Rc<Broker>,
+        client: &Rc<Client>,
+        id: u32,
+        request: Request,
+        reservation: Option<Buffered>,
+    ) {
+        while self.tasks.try_join_next().is_some() {}
+        let call = Call {
+            broker: Rc::clone(broker),
+            client: Rc::clone(client),
+            id,
+            reservation: Cell::new(reservation),
+            turn: Cell::new(None),
+        };
+        let ids = Rc::clone(&self.ids);
+        let handle = self.tasks.spawn_local(async move {
+            let answer = call.answer(request).await;
+            let reply = match answer {
+                Ok(reply) => Ok(reply),
+                Err(CallRefusal::ByWarden(refusal)) => {
+                    Err(call.client.denied(refusal.with_next()).await)
+                }
+                Err(CallRefusal::Here(refusal)) => {
+                    ids.borrow_mut().remove(&id);
+                    return call.client.refuse(&call.broker, id, refusal.with_next());
+                }
+            };
+            ids.borrow_mut().remove(&id);
+            call.client.outbox.send(&ToClient::Reply { id, reply });
+            // Keep the turn of this uid across the yield: other clients are served before its next answer.
+            yield_now().await;
+        });
+        self.ids.borrow_mut().insert(id, handle);
+    }
+
+    pub fn forget(&mut self, id: u32) {
+        if let Some(call) = self.ids.borrow_mut().remove(&id) {
+            call.abort();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remit_wire::Request;
 
     fn bytes(message: &FromClient) -> Vec<u8> {
         frame::encode(message, caps::FRAME)

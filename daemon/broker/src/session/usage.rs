@@ -1,5 +1,4 @@
-//! Limits the resource use of one uid over all its connections: request rate, by a token bucket; buffers; concurrent
-//! work.
+//! Limits what one uid uses over all its connections: requests by a token bucket, buffers, concurrent work, denials.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -8,12 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
+use remit_common::refusal::{Code, Refusal};
 use remit_common::token_bucket::TokenBucket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use super::repeated_denials::RefusalCounter;
-
-const KEPT: usize = 1024;
+const ACCOUNTS: usize = 1024;
 
 #[derive(Debug)]
 pub struct Account {
@@ -107,7 +105,7 @@ impl Accounts {
     pub fn of(&self, uid: u32) -> Rc<Account> {
         let now = Instant::now();
         let mut accounts = self.0.borrow_mut();
-        if accounts.len() >= KEPT {
+        if accounts.len() >= ACCOUNTS {
             accounts.retain(|_, account| {
                 Rc::strong_count(account) > 1 || !account.rate.borrow().is_full(now)
             });
@@ -118,6 +116,105 @@ impl Accounts {
                 .or_insert_with(|| Rc::new(Account::new(now))),
         )
     }
+}
+
+/// A refusal that does not repeat for this time is forgotten.
+const REMEMBERED: Duration = Duration::from_secs(600);
+/// Maximum number of refusals remembered for one uid; the least recent is dropped first.
+const KEPT: usize = 32;
+const MANY: u32 = 3;
+// The first delay; it doubles with each repetition.
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Counts repeated refusals. From the third one on, the client is advised to stop and its answer is delayed.
+#[derive(Debug, Default)]
+pub struct RefusalCounter(Vec<CountedRefusal>);
+
+#[derive(Debug)]
+struct CountedRefusal {
+    refusal: Refusal,
+    times: u32,
+    last: Instant,
+}
+
+impl RefusalCounter {
+    pub fn count(&mut self, refusal: Refusal, now: Instant) -> (Refusal, Duration) {
+        // `NotFound` of the warden means a command that the policy does not give this user.
+        if !matches!(
+            refusal.code,
+            Code::DeniedRule
+                | Code::NotFound
+                | Code::NeedsApproval
+                | Code::ApprovalDenied
+                | Code::ApprovalVoid
+        ) {
+            return (refusal, Duration::ZERO);
+        }
+        self.0
+            .retain(|denial| now.saturating_duration_since(denial.last) < REMEMBERED);
+        let times = match self
+            .0
+            .iter_mut()
+            .find(|denial| same(&denial.refusal, &refusal))
+        {
+            Some(denial) => {
+                denial.times = denial.times.saturating_add(1);
+                denial.last = now;
+                denial.times
+            }
+            None => {
+                self.add(refusal.clone(), now);
+                1
+            }
+        };
+        match times.checked_sub(MANY) {
+            None => (refusal, Duration::ZERO),
+            Some(more) => (refusal.next(advice(times)), pause(more)),
+        }
+    }
+
+    fn add(&mut self, refusal: Refusal, now: Instant) {
+        if self.0.len() >= KEPT
+            && let Some(oldest) =
+                (0..self.0.len()).min_by_key(|at| self.0.get(*at).map(|denial| denial.last))
+        {
+            self.0.swap_remove(oldest);
+        }
+        self.0.push(CountedRefusal {
+            refusal,
+            times: 1,
+            last: now,
+        });
+    }
+}
+
+/// Compares all but the advice: the agent has the same options for both refusals.
+fn same(one: &Refusal, other: &Refusal) -> bool {
+    let reason = |refusal: &Refusal| {
+        let Refusal {
+            code,
+            message,
+            object,
+            by,
+            ..
+        } = refusal.clone();
+        (code, message, object, by)
+    };
+    reason(one) == reason(other)
+}
+
+fn advice(times: u32) -> String {
+    format!(
+        "refused {times} times for the same reason: do not try again; tell the person you work for what you need \
+         and why"
+    )
+}
+
+fn pause(more: u32) -> Duration {
+    FIRST
+        .saturating_mul(2_u32.saturating_pow(more))
+        .min(LONGEST)
 }
 
 #[cfg(test)]
@@ -144,5 +241,110 @@ mod tests {
             .count();
         assert!((6..10).contains(&paid), "{paid}");
         assert!(accounts.of(1).pay(0).is_ok());
+    }
+
+    fn denied(object: &str) -> Refusal {
+        Refusal::new(Code::DeniedRule, "no rule allows it")
+            .by("policy")
+            .object(object)
+            .next("ask")
+    }
+
+    fn delay_ms(denials: &mut RefusalCounter, object: &str, at: Instant) -> u128 {
+        denials.count(denied(object), at).1.as_millis()
+    }
+
+    #[test]
+    fn third_equal_refusal_advises_stop_with_growing_delay() {
+        let (mut denials, now) = (RefusalCounter::default(), Instant::now());
+        for expect in [0, 0, 500, 1000, 2000, 4000, 5000, 5000] {
+            assert_eq!(delay_ms(&mut denials, "a", now), expect);
+        }
+        assert_eq!(
+            denials.count(denied("b"), now),
+            (denied("b"), Duration::ZERO),
+            "another object is another reason"
+        );
+        let (repeated, _) = denials.count(denied("a"), now);
+        assert_eq!(
+            repeated.next.as_deref(),
+            Some(
+                "refused 9 times for the same reason: do not try again; tell the person you work for what you \
+                 need and why"
+            )
+        );
+        assert_eq!(
+            (repeated.object, repeated.by),
+            (denied("a").object, denied("a").by)
+        );
+    }
+
+    #[test]
+    fn whatever_policy_says_no_with_counts() {
+        let (mut denials, now) = (RefusalCounter::default(), Instant::now());
+        for code in [Code::NeedsApproval, Code::ApprovalDenied] {
+            let refusal = Refusal::new(code, "no");
+            let delay_ms = [(); 3].map(|()| denials.count(refusal.clone(), now).1.as_millis());
+            assert_eq!(delay_ms, [0, 0, 500], "{code}");
+        }
+        for (name, expect) in [("a.a", 0), ("a.b", 0), ("a.c", 0), ("a.a", 0), ("a.a", 500)] {
+            let (_, wait) = denials.count(Refusal::no_such_command(name), now);
+            assert_eq!(wait.as_millis(), expect, "{name}");
+        }
+    }
+
+    #[test]
+    fn ten_minutes_without_it_are_enough() {
+        let (mut denials, start) = (RefusalCounter::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (seconds, expect) in [
+            (0, 0),
+            (1, 0),
+            (600, 500),
+            (1200, 0),
+            (1201, 0),
+            (1202, 500),
+        ] {
+            assert_eq!(
+                delay_ms(&mut denials, "a", at(seconds)),
+                expect,
+                "{seconds}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_refusals_do_not_count() {
+        let (mut denials, now) = (RefusalCounter::default(), Instant::now());
+        let busy = Refusal::new(Code::Busy, "full");
+        for _ in 0..9 {
+            assert_eq!(
+                denials.count(busy.clone(), now),
+                (busy.clone(), Duration::ZERO)
+            );
+        }
+        assert!(denials.0.is_empty());
+    }
+
+    #[test]
+    fn table_is_bounded_and_frequent_refusal_stays() {
+        let (mut denials, start) = (RefusalCounter::default(), Instant::now());
+        delay_ms(&mut denials, "often", start);
+        for number in 0..1000_u64 {
+            let at = start + Duration::from_millis(number);
+            delay_ms(&mut denials, &number.to_string(), at);
+            if number % 10 == 0 {
+                delay_ms(&mut denials, "often", at);
+            }
+        }
+        assert_eq!(denials.0.len(), KEPT);
+        assert_eq!(
+            delay_ms(&mut denials, "often", start + Duration::from_secs(1)),
+            5000
+        );
+        assert_eq!(
+            delay_ms(&mut denials, "0", start + Duration::from_secs(1)),
+            0
+        );
     }
 }

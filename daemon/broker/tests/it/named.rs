@@ -8,7 +8,7 @@ use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{SpecWhat, ToBroker, ToWarden};
 use remit_wire::service::ServiceFacts;
-use remit_wire::{Purpose, Request, Run, What};
+use remit_wire::{Access, Purpose, Request, Run, What};
 
 use crate::stage::{Broker, Dir, run};
 
@@ -127,6 +127,32 @@ fn warden_answer_about_command_is_unchanged() {
         let answer = Err(refusal.clone());
         broker.tell(&ToBroker::Answer { ticket, answer }, &[]);
         assert_eq!(client.reply(call).0, Err(refusal.with_next()));
+    }
+}
+
+#[test]
+fn refusal_of_shipped_command_has_rule_that_grants_it() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let question = Access {
+        argv: None,
+        profile: None,
+        name: Some("firewall.rules".into()),
+        query: None,
+    };
+    let run = Request::Run(named("firewall.rules", &[]));
+    for request in [run, Request::Access(question)] {
+        let call = client.call(request);
+        let (ToWarden::Run { ticket, .. } | ToWarden::Access { ticket, .. }) =
+            broker.hear_request()
+        else {
+            panic!()
+        };
+        let answer = Err(Refusal::no_such_command("firewall.rules"));
+        broker.tell(&ToBroker::Answer { ticket, answer }, &[]);
+        let lift = client.reply(call).0.unwrap_err().lift.unwrap();
+        assert!(lift.contains("allow = [\"firewall.rules\"]"), "{lift}");
     }
 }
 

@@ -156,8 +156,7 @@ fn a_noisy_job_does_not_keep_others_waiting() {
     assert!(took.as_secs() < 5, "50 requests took {took:?}");
 }
 
-/// splice(2) into a pipe holds the lock of the pipe while it waits for its source. Every read of the pipe waits for
-/// the lock.
+/// splice(2) into a pipe holds the pipe's lock while it waits for its source. Every read of the pipe waits.
 #[test]
 fn locked_pipe_does_not_delay_others() {
     let dir = Dir::new();

@@ -44,8 +44,7 @@ impl Dir {
         nix::unistd::chown(&spool, Some(UID.into()), Some(UID.into())).unwrap();
         // The build directory can be closed to other users.
         let binary = root.join("remit-broker");
-        // Use another process for the copy. A child forked by another test while the file is open for writing would
-        // cause ETXTBSY.
+        // Use another process for the copy: a child that another test forks meanwhile would cause ETXTBSY.
         let built = env!("CARGO_BIN_EXE_remit-broker");
         let copied = Command::new("cp").arg(built).arg(&binary).status();
         assert!(copied.unwrap().success());

@@ -91,7 +91,6 @@ const SHORT: [(&str, Code); 4] = [
     ("void", Code::ApprovalVoid),
 ];
 
-/// A verdict as records have it.
 fn verdict(text: &str) -> Result<String, String> {
     let codes = Code::ALL.map(Code::as_str);
     let ends = ENDS.map(State::as_str);
@@ -237,7 +236,6 @@ pub struct HistoryArgs {
     pub before: Option<u64>,
 }
 
-/// A kind by its name; the names can be completed.
 fn kind_parser() -> impl TypedValueParser<Value = Kind> {
     let names = Kind::ALL.map(Kind::as_str);
     PossibleValuesParser::new(names).try_map(|name| {

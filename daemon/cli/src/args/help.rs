@@ -24,7 +24,6 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Setting up", &["client-config", "completions", "help"]),
 ];
 
-/// One example for each verb.
 const EXAMPLES: [(&[&str], &str); 34] = [
     (&["run"], "remit run -- df -h"),
     (
@@ -80,7 +79,6 @@ const EXAMPLES: [(&[&str], &str); 34] = [
     (&["completions"], "remit completions bash"),
 ];
 
-/// Columns of help.
 const WIDTH: usize = 100;
 
 /// Returns the definition of all verbs with groups and examples.

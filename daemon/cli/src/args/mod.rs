@@ -3,9 +3,7 @@
 mod approval;
 mod audit;
 pub mod help;
-mod jobs;
 mod machine;
-mod policy;
 mod run;
 
 use std::ffi::OsString;
@@ -20,12 +18,14 @@ pub use audit::{
     AuditVerb, ExportArgs, FilterArgs, Format, HistoryArgs, RecordSourceArgs, RecordsArgs,
     SpanArgs, VerifyArgs, is_of_end,
 };
-pub use jobs::{JobArgs, JobsArgs, StopArgs};
 pub use machine::{
-    ClientConfigArgs, CompletionsArgs, DoctorArgs, EnrollArgs, LockArgs, McpClient, UnenrollArgs,
+    ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollArgs, ExplainArgs, FilesArgs,
+    LockArgs, MachineArgs, McpClient, PolicyVerb, ReloadArgs, UnenrollArgs,
 };
-pub use policy::{DiffArgs, ExplainArgs, FilesArgs, MachineArgs, PolicyVerb, ReloadArgs};
-pub use run::{AccessArgs, CallArgs, ChangeArgs, HostArgs, RunArgs, Secret, TryArgs};
+pub use run::{
+    AccessArgs, CallArgs, ChangeArgs, HostArgs, JobArgs, JobsArgs, RunArgs, Secret, StopArgs,
+    TryArgs,
+};
 
 /// Exit statuses at the end of `remit --help`; the table in `remit.1` says more.
 const EXIT: &str = "\
@@ -68,17 +68,14 @@ pub struct CommandLine<V: Subcommand> {
     pub verb: V,
 }
 
-/// The whole of it.
 pub type Cli = CommandLine<Verb>;
 
-/// The verb that programs start again and again.
 #[derive(Debug, Subcommand)]
 enum RunOnly {
     Run(RunArgs),
 }
 
 impl Cli {
-    /// Reads a command line.
     /// Errors: What clap says of it.
     pub fn read(words: &[OsString]) -> Result<Self, clap::Error> {
         // Building clap's options of all verbs takes longer than everything else this program does before its first

@@ -181,8 +181,7 @@ fn field<'a>(text: &'a str, user: &str) -> Option<&'a str> {
 fn by_hash(hash: &str) -> Password {
     match hash {
         "" => Password::Empty,
-        // No hash starts with these characters (crypt(5)): 'usermod -L' adds one, and accounts without a password
-        // have one.
+        // No hash starts with these (crypt(5)): 'usermod -L' adds one, and accounts without a password have one.
         hash if hash.starts_with(['!', '*']) => Password::Locked,
         _ => Password::Set,
     }

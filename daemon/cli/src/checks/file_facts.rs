@@ -153,8 +153,7 @@ impl Named {
 
 const MOST_BYTES: u64 = 1 << 20;
 
-/// Returns the bytes of a regular file of at most 1 MiB; `None` if it does not exist. Does not follow a link and does
-/// not block on a FIFO.
+/// Returns the bytes of a regular file of at most 1 MiB; `None`: there is none. Follows no link, blocks on no FIFO.
 pub fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = match OpenOptions::new()

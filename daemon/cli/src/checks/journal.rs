@@ -16,8 +16,7 @@ const KEPT: &str = "/var/log/journal";
 /// Volatile journal.
 const LOST: &str = "/run/log/journal";
 
-/// Checks the audit log. `asked_at` is the time of the self-test request, since 1970. The daemon wrote a record of that
-/// self-test.
+/// Checks the audit log. `asked_at`: when the self-test was requested, since 1970. The daemon wrote a record of it.
 pub fn checks(checkup: Option<&Checkup>, asked_at: Duration) -> Vec<Check> {
     let Some(checkup) = checkup else {
         let mut checks = vec![Check::skipped("audit trail", "the daemon did not answer")];
@@ -133,8 +132,7 @@ fn readable(asked_at: Option<Duration>) -> Check {
     };
     let query = ["-q", "--no-pager", "-n", "1", "-o", "cat", "_UID=0"];
     let found = match asked_at {
-        // The record may not be written yet, so `--follow` waits for it. Microseconds exclude the record of an
-        // earlier self-test.
+        // `--follow` waits for a record that is not written yet. Microseconds exclude an earlier self-test.
         Some(time) => {
             let since = format!("--since=@{}.{:06}", time.as_secs(), time.subsec_micros());
             let more = ["--follow", &since, "REMIT_EVENT=walls"];

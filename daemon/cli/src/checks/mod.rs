@@ -5,7 +5,6 @@
 mod accounts;
 mod agents;
 mod daemon;
-mod doas;
 pub(crate) mod file_facts;
 mod files;
 mod journal;

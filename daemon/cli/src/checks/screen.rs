@@ -159,7 +159,6 @@ fn part_line(part: &Part) -> String {
     )
 }
 
-/// Returns the line of a check, without its fix.
 fn head(check: &Check) -> String {
     let word = State::of_check(check).word();
     let name = text::line(label(&check.name).as_bytes(), SENTENCE_BYTES);

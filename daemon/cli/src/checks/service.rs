@@ -311,7 +311,6 @@ fn process(pid: u32) -> Vec<Check> {
     or_ok(found, name, format!("pid {pid}, in the host's namespaces"))
 }
 
-/// Returns the child of that name.
 fn child(of: u32, name: &str) -> Option<u32> {
     let lines = [format!("Name:\t{name}\n"), format!("\nPPid:\t{of}\n")];
     let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();

@@ -57,8 +57,7 @@ pub fn settings(account: &AccountFacts, sshd: &Answers) -> Option<SshdSettings> 
     }
 }
 
-/// Returns true if a key of the account starts mcp-shim, which makes the account an agent's. An unreadable file
-/// counts as true.
+/// Returns true if a key of the account starts mcp-shim: then it is an agent's. An unreadable file counts as true.
 pub fn starts_shim(account: &AccountFacts, settings: &SshdSettings) -> bool {
     let sshd = &settings.effective;
     let files = sshd.authorized_keys_files(&account.name, account.uid, &account.home);
@@ -293,7 +292,6 @@ fn shim_fault(account: &AccountFacts, shim: &Path) -> Option<Check> {
     }
 }
 
-/// Reports a shell that cannot start a forced command.
 fn shell_fault(account: &AccountFacts) -> Option<Check> {
     let shell = &account.shell;
     let refuses = ["nologin", "false", "true"]

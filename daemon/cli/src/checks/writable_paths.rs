@@ -90,8 +90,7 @@ fn writable(account: &AccountFacts, paths: &[&Path]) -> Result<Vec<PathBuf>, Rea
     args.extend(["--", &find, ALWAYS_WRITABLE]);
     args.extend(paths);
     args.extend(["-maxdepth", "0", "-writable", "-print0"]);
-    // `find` also fails for a path that the account cannot see. Such a path is not writable, so the exit status is
-    // ignored.
+    // `find` also fails for a path that the account cannot see, and so cannot write: its exit status is ignored.
     let output = setpriv.run(&args).map_err(ReachError::Program)?;
     let words = output.stdout.split(|byte| *byte == 0);
     let mut found: Vec<PathBuf> = words

@@ -1,7 +1,7 @@
 //! Requests on admin.sock that several verbs share.
 
 use nix::unistd::{AccessFlags, access};
-use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
 use remit_common::id_prefix::IdPrefix;
 use remit_common::refusal::{Code, Refusal};
 use remit_page::{ShownRequest, Unverified, Verified};
@@ -11,15 +11,13 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::render::output::{self, Form};
 
-/// Returns true if the caller may connect to admin.sock. access(2) checks the real ids; here they equal the effective
-/// ids.
+/// Returns true if the caller may connect to admin.sock. access(2) checks the real ids; they equal the effective ones.
 pub fn may_ask(context: &Context) -> bool {
     let socket = context.runtime.admin_socket();
     access(&socket, AccessFlags::W_OK).is_ok()
 }
 
-/// Sends a request and extracts its reply with `take`. A reply of another kind is a protocol error. Fails as
-/// [`client::admin`].
+/// Sends a request and extracts its reply with `take`; another kind is a protocol error. Fails as [`client::admin`].
 pub fn ask<T>(
     context: &Context,
     request: AdminRequest,
@@ -44,6 +42,20 @@ pub fn tell_done(context: &Context, request: AdminRequest) -> Result<(), Failure
         Form::Json => output::json(&serde_json::json!({ "done": sentence })),
         Form::Text => output::text(&format!("{sentence}\n")),
     }
+}
+
+/// Requests the job whose id starts with `id`. If `wait`, the answer comes at the job's end. A daemon of an older
+/// release that does not know the request disconnects.
+pub fn any_job(context: &Context, id: impl Into<String>, wait: bool) -> Result<AnyJob, Failure> {
+    let id = id.into();
+    ask(
+        context,
+        AdminRequest::Job { id, wait },
+        |reply| match reply {
+            AdminReply::Job(job) => Some(*job),
+            _ => None,
+        },
+    )
 }
 
 /// Returns the texts of a request, made here from the bytes that are signed, with the digest of these bytes. Fails if

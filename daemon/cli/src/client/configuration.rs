@@ -64,8 +64,7 @@ fn refused(said: &str, status: &str) -> ConfigAnswer {
     ConfigAnswer::Refused { errors, warnings }
 }
 
-/// Returns one finding for each line that is not indented. Indented lines show the position; the one that starts with
-/// `=` is the help.
+/// Returns one finding for each line that is not indented. Indented lines show the position, and after `=` the help.
 fn findings(said: &str) -> Vec<ConfigFinding> {
     let mut found: Vec<ConfigFinding> = Vec::new();
     for line in said.lines() {

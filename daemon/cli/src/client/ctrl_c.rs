@@ -163,8 +163,7 @@ fn stopping(job: JobId) -> String {
     format!("stopping job {job}; press Ctrl-C again to leave it to the daemon")
 }
 
-/// Uses a thread and connection of its own, because the run's connection is busy with the wait. The next Ctrl-C must
-/// not wait for this answer.
+/// Uses a thread and connection of its own: the run's waits, and the next Ctrl-C must not wait for this answer.
 fn on_a_thread(socket: &Path, job: JobId, act: fn(&Path, JobId)) {
     let socket = socket.to_path_buf();
     let started = thread::Builder::new().spawn(move || act(&socket, job));
@@ -173,8 +172,7 @@ fn on_a_thread(socket: &Path, job: JobId, act: fn(&Path, JobId)) {
     }
 }
 
-/// Returns true if the job waits for an approval or its state is unknown. A request that stays can still be
-/// withdrawn.
+/// Returns true if the job waits for an approval or its state is unknown. A request that stays can still be withdrawn.
 fn is_pending(socket: &Path, job: JobId) -> bool {
     let now = JobQuery {
         job,
@@ -194,7 +192,6 @@ fn stop(socket: &Path, job: JobId) {
     }
 }
 
-/// Sends a request and retries after a lost connection.
 fn asked(socket: &Path, request: &Request) -> Result<Reply, ClientError> {
     let ask = || {
         Client::connect(socket, &format!("remit {RELEASE}"))

@@ -1,5 +1,6 @@
 //! A connection to the daemon, and requests that several verbs share.
 
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,15 +9,14 @@ use remit_common::names::{JobId, Runtime};
 use remit_common::refusal::Code;
 use remit_common::{RELEASE, caps};
 use remit_wire::client::{Client, ClientError};
-use remit_wire::outcome::{Followed, JobReport, Matches, OutputPart, Page, Stream};
-use remit_wire::request_id;
+use remit_wire::outcome::{Followed, JobReport, Matches, OutputPart, Page, QueuePosition, Stream};
 use remit_wire::{
-    Follow, GrepQuery, JobQuery, PageQuery, PartQuery, Progress, Reply, Request, Run,
+    Follow, GrepQuery, JobQuery, PageQuery, PartQuery, Progress, Reply, Request, Run, request_id,
 };
 
-use super::queue_position::QueueNotifier;
 use crate::error::Failure;
 use crate::render::output::{Sink, note};
+use crate::render::units;
 
 /// Retries in a row after the daemon accepted a connection and then closed it. The daemon may replace its broker
 /// without losing a job; a third loss is a fault.
@@ -25,8 +25,7 @@ pub const LOSSES: u32 = 2;
 const ABSENCE: Duration = Duration::from_secs(30);
 /// First and longest pause between two connection attempts.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// Pause after a rate limit refusal; reading many pages of output can cause one. Meanwhile the limiter refills twenty
-/// requests.
+/// Pause after a rate limit refusal, for example of many pages. Meanwhile the limiter refills twenty requests.
 const PAUSE: Duration = Duration::from_millis(20_000 / caps::REQUESTS_PER_SECOND as u64);
 /// Pauses in a row before giving up. By then other clients have used the whole rate for ten seconds.
 const PAUSES: u32 = 100;
@@ -252,5 +251,78 @@ impl Daemon {
             (_, Some(OutputPart::Matches(matches))) => Ok(matches),
             (_, Some(OutputPart::Page(_)) | None) => Err(Failure::off_protocol()),
         }
+    }
+}
+
+/// Shortest time between two lines.
+const EVERY: Duration = Duration::from_secs(1);
+
+pub struct QueueNotifier {
+    /// stderr is a terminal. Logs do not get such lines.
+    watched: bool,
+    last_reported: Option<(QueuePosition, Instant)>,
+}
+
+impl QueueNotifier {
+    pub fn new() -> Self {
+        Self {
+            watched: io::stderr().is_terminal(),
+            last_reported: None,
+        }
+    }
+
+    pub fn tell(&mut self, in_queue: Option<QueuePosition>) {
+        if self.watched
+            && let Some(in_queue) = in_queue
+            && self.is_news(in_queue, Instant::now())
+        {
+            note(&format!(
+                "waiting for a job slot: {}",
+                queue_position(in_queue)
+            ));
+        }
+    }
+
+    fn is_news(&mut self, in_queue: QueuePosition, now: Instant) -> bool {
+        let is_news = self.last_reported.is_none_or(|(last_reported, at)| {
+            last_reported != in_queue && now.saturating_duration_since(at) >= EVERY
+        });
+        if is_news {
+            self.last_reported = Some((in_queue, now));
+        }
+        is_news
+    }
+}
+
+/// `3rd of 7`.
+pub fn queue_position(in_queue: QueuePosition) -> String {
+    format!("{} of {}", units::ordinal(in_queue.position), in_queue.of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn position_is_reported_on_change_once_a_second() {
+        let mut notifier = QueueNotifier {
+            watched: true,
+            last_reported: None,
+        };
+        let begin = Instant::now();
+        let at = |position| QueuePosition { position, of: 7 };
+        for (ms, position, is_news) in [
+            (0, 5, true),
+            (900, 4, false),
+            (1000, 3, true),
+            (5000, 3, false),
+            (5001, 2, true),
+            (5002, 1, false),
+            (6001, 1, true),
+        ] {
+            let now = begin + Duration::from_millis(ms);
+            assert_eq!(notifier.is_news(at(position), now), is_news, "{ms}");
+        }
+        assert_eq!(queue_position(at(3)), "3rd of 7");
     }
 }

@@ -32,16 +32,16 @@ pub fn access(context: &Context, args: AccessArgs) -> Result<Exit, Failure> {
         Form::Json => output::json(&report)?,
         Form::Text => {
             let width = context.width;
-            let lines = match (&report.asked, query) {
-                (Some(asked), _) => decision(&report, asked, is_named),
-                (None, Some(query)) => found(&report, &query, width),
+            let lines = match (&query, &report.asked) {
+                (Some(query), _) => found(&report, query, width),
+                (None, Some(asked)) => decision(&report, asked, is_named),
                 (None, None) => all(&report, width),
             };
             output::text(&width.fold(&lines))?;
         }
     }
     Ok(match &report.asked {
-        Some(asked) if !asked.allowed => Exit::REFUSED,
+        Some(asked) if !asked.allowed && query.is_none() => Exit::REFUSED,
         Some(_) | None => Exit::OK,
     })
 }
@@ -63,7 +63,7 @@ fn decision(report: &AccessReport, asked: &Asked, is_named: bool) -> String {
         lines += &table::fact("rule", rule);
     }
     if let Some(lift) = &asked.lift {
-        lines += &table::fact("to lift it", lift);
+        lines += &table::lines("to lift it", lift);
     }
     for command in report.commands.iter().filter(|_| is_named) {
         let usage = format!("{} {}", verb(command.effect), command.usage);
@@ -91,13 +91,19 @@ fn verb(effect: Effect) -> &'static str {
 }
 
 fn found(report: &AccessReport, query: &str, width: Width) -> String {
-    match report.commands.is_empty() {
+    let mut lines = match report.commands.is_empty() {
         true => format!(
             "no command that you may use has these words: {}\n",
             table::cell(query)
         ),
         false => commands(report, width),
+    };
+    if let Some(asked) = &report.asked {
+        lines += &format!("\n{}\n", table::line(&asked.why));
+        let lift = asked.lift.iter();
+        lines.extend(lift.map(|lift| table::lines("to lift it", lift)));
     }
+    lines
 }
 
 fn all(report: &AccessReport, width: Width) -> String {

@@ -16,10 +16,9 @@ use crate::client::admin_socket;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::render::decided;
-use crate::render::output::{self, Form};
+use crate::render::job_end;
+use crate::render::output::{self, Form, Terminal};
 use crate::render::request::{self, Detail};
-use crate::render::terminal::Terminal;
 
 const TRIES: usize = 3;
 
@@ -48,7 +47,7 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
             "digest": request::hex(&digest),
             "end": end.as_ref().map(jobs::any),
         }))?,
-        (Form::Text, Some(end)) => output::text(&format!("{}\n", decided::sentence(end)))?,
+        (Form::Text, Some(end)) => output::text(&format!("{}\n", job_end::sentence(end)))?,
         (Form::Text, None) => {}
     }
     Ok(Exit::OK)
@@ -59,7 +58,7 @@ fn end(context: &Context, job: JobId) -> Option<AnyJob> {
     if context.form == Form::Text {
         output::note("waiting for its end; Ctrl-C leaves, the job continues");
     }
-    match decided::ask(context, job.to_string(), true) {
+    match admin_socket::any_job(context, job.to_string(), true) {
         Ok(job) => Some(job),
         Err(Failure::Client(error)) => {
             output::note(&format!("the daemon does not say how it ended: {error}"));
@@ -70,7 +69,6 @@ fn end(context: &Context, job: JobId) -> Option<AnyJob> {
     }
 }
 
-/// Returns the full id of the request.
 pub fn job(context: &Context, id: IdPrefix) -> Result<JobId, Failure> {
     match id.whole() {
         Some(job) => Ok(job),
@@ -150,7 +148,7 @@ pub fn show(context: &Context, args: ShowArgs) -> Result<Exit, Failure> {
 
 /// Shows a request that no longer waits for approval.
 fn over(context: &Context, id: IdPrefix, refusal: Refusal) -> Result<Exit, Failure> {
-    let job = match decided::ask(context, id, false) {
+    let job = match admin_socket::any_job(context, id, false) {
         Ok(job) => job,
         Err(Failure::Client(ClientError::Refused(ambiguous)))
             if ambiguous.code == Code::InvalidArgs =>
@@ -162,7 +160,7 @@ fn over(context: &Context, id: IdPrefix, refusal: Refusal) -> Result<Exit, Failu
     };
     match context.form {
         Form::Json => output::json(&jobs::any(&job))?,
-        Form::Text => output::text(&decided::page(&job))?,
+        Form::Text => output::text(&job_end::page(&job))?,
     }
     Ok(Exit::OK)
 }

@@ -153,8 +153,7 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Returns why the daemon would not start with the current accounts: the policy may name one that is gone. Empty if
-/// that is unknown.
+/// Returns why the daemon would not start: the policy may name an account that is gone. Empty if that is unknown.
 pub fn refusals(answer: Result<ConfigAnswer, String>) -> Vec<String> {
     let Ok(ConfigAnswer::Refused { errors, .. }) = answer else {
         return Vec::new();

@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use super::pending;
 use crate::args::JobsArgs;
-use crate::client::user_socket::Daemon;
+use crate::client::user_socket::{self, Daemon};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::render::job_end::Ended;
 use crate::render::output::{self, Form};
 use crate::render::table::{self, Table};
-use crate::{client::queue_position, render::units};
+use crate::render::units;
 
 pub fn jobs(context: &Context, args: &JobsArgs) -> Result<Exit, Failure> {
     if !args.mine
@@ -248,7 +248,7 @@ fn is_live(state: State) -> bool {
 
 fn state(word: &str, in_queue: Option<QueuePosition>, by: Option<&Vec<String>>) -> String {
     match (in_queue, by) {
-        (Some(in_queue), _) => format!("{word}, {}", queue_position::shown(in_queue)),
+        (Some(in_queue), _) => format!("{word}, {}", user_socket::queue_position(in_queue)),
         (None, Some(by)) => format!("{word} by {}", by.join(", ")),
         (None, None) => word.to_owned(),
     }

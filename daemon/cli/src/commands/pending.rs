@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::render::output::{self, Form};
-use crate::render::{decided, request, table, units, untrusted_columns};
+use crate::render::{job_end, request, table, units, untrusted_columns};
 
 /// At least; a wider terminal shows more of the command and the reason.
 const COLUMNS: usize = 80;
@@ -110,8 +110,8 @@ fn line(request: &PendingView) -> String {
 
 fn over(context: &Context, job: JobId) -> String {
     let name = request::name(job);
-    match decided::ask(context, job.to_string(), false) {
-        Ok(job) if job.kill_verified.is_some() => format!("  {}\n", decided::sentence(&job)),
+    match admin_socket::any_job(context, job.to_string(), false) {
+        Ok(job) if job.kill_verified.is_some() => format!("  {}\n", job_end::sentence(&job)),
         Ok(job) => format!("  {name}: approved, {}\n", job.state.as_str()),
         Err(_) => format!("  {name}: no longer pending\n"),
     }
@@ -132,8 +132,7 @@ fn show(list: &List, columns: usize) -> String {
     heading(columns) + &entries.collect::<String>() + &table::more(list.omitted.into()) + NEXT
 }
 
-/// Formats a request in two lines. The second is the requester's untrusted reason after a mark,
-/// as in `remit show`.
+/// Formats a request in two lines. The second is the requester's untrusted reason after a mark, as in `remit show`.
 fn entry(request: &PendingView, columns: usize) -> String {
     let yours = match request.yours {
         true => "yes",

@@ -1,7 +1,6 @@
 //! Completes command lines for shells. A shell's script calls `remit` with its words; verbs and options come from the
 //! definition, names and ids from the daemon. Completion never asks, waits long or reports an error.
 
-mod typed;
 mod values;
 
 use std::ffi::OsString;
@@ -40,7 +39,6 @@ pub fn complete(args: &[OsString]) -> bool {
 
 const NAME: &str = "remit";
 
-/// Writes the script that registers the completion.
 fn script(shell: &str, to: &mut dyn Write) -> io::Result<()> {
     let shell = SHELLS.completer(shell).ok_or(io::ErrorKind::InvalidInput)?;
     shell.write_registration(VAR, NAME, NAME, NAME, to)

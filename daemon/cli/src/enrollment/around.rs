@@ -13,8 +13,7 @@ use crate::openssh::effective::{Answers, Effective};
 use crate::openssh::keys;
 use crate::openssh::pattern::Connection;
 
-/// Refuses an account that fails a check of `remit doctor`, and a key that opens other accounts. Returns the
-/// warnings.
+/// Refuses an account that fails a check of `remit doctor`, and a key that opens other accounts. Returns the warnings.
 pub(super) fn check_bypasses(request: &Request) -> Result<Vec<String>, Refused> {
     let name = request.name;
     let blob = keys::decode_base64(request.key.base64.as_bytes()).unwrap_or_default();

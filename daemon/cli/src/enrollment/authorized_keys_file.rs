@@ -348,8 +348,7 @@ mod tests {
         }
     }
 
-    /// The user swaps `.ssh` for a link to root's directory, back and forth, while root writes. Root's directory must
-    /// never change.
+    /// The user swaps `.ssh` for a link to root's directory and back while root writes. That must never change.
     #[test]
     fn a_directory_that_is_swapped_leads_nowhere() {
         let stage = staged("");

@@ -1,5 +1,4 @@
-//! Adds an agent's line to an authorized_keys text and removes it. Pure. All other lines stay unchanged, byte for
-//! byte.
+//! Adds an agent's line to an authorized_keys text and removes it. Pure. Other lines stay the same, byte for byte.
 
 use crate::openssh::keys::{self, AuthorizedKey, KeyLine};
 use crate::openssh::options::Options;
@@ -37,8 +36,7 @@ pub enum Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreign(pub usize);
 
-/// Returns `text` with the line of `key` exactly once. Fails if the key has other options, because it would then open
-/// something else.
+/// Returns `text` with the line of `key` once. Fails if the key has other options: it would open something else.
 pub fn put(text: &[u8], key: &PublicKey, line: &str) -> Result<(Vec<u8>, Change), Foreign> {
     let mut out = Vec::with_capacity(text.len() + line.len() + 2);
     let mut change = Change::Added;

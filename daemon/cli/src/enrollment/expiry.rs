@@ -162,7 +162,6 @@ fn numbers(text: &str, between: char, digits: &[usize; 3]) -> Result<[u64; 3], E
     }
 }
 
-/// Returns the days from 1970 to a valid date.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     let is_valid = year >= 1970 && (1..=calendar::month_length(year, month)).contains(&day);
     is_valid.then(|| calendar::days(year, month, day))
@@ -174,7 +173,6 @@ mod tests {
 
     use super::*;
 
-    /// 2026-11-20 08:25:48 in UTC.
     const NOW: u64 = 1_795_163_148;
 
     fn at(text: &str) -> Result<String, ExpiryError> {

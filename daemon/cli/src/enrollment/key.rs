@@ -1,5 +1,4 @@
-//! Parses and checks an agent's public key. Pure. Stricter than sshd: one key, without options, of a type and size
-//! that are still secure.
+//! Parses and checks an agent's public key. Pure. Stricter than sshd: one key, no options, a secure type and size.
 
 use std::fmt;
 
@@ -173,8 +172,7 @@ fn is_point(name: &[u8], coordinate: usize, curve: &[u8], point: &[u8]) -> bool 
     curve == name && point.len() == 1 + 2 * coordinate && point.starts_with(&[4])
 }
 
-/// Returns the bits of a positive number (RFC 4251, section 5, mpint). Negative numbers and needless leading zeros
-/// give 0.
+/// Returns the bits of a positive number (RFC 4251, section 5, mpint); 0 if negative or with needless leading zeros.
 fn bits(number: &[u8]) -> usize {
     let digits = number.strip_prefix(&[0]).unwrap_or(number);
     let first = digits.first().copied().unwrap_or_default();

@@ -59,8 +59,7 @@ pub fn in_group(uid: u32, gid: u32) -> io::Result<usize> {
     Ok(of(uid)?.iter().filter(|pid| has_it(pid)).count())
 }
 
-/// Returns processes with this effective uid, which owns their directories in `/proc` (proc(5)). A zombie counts
-/// until its parent reaps it.
+/// Returns processes with this effective uid, which owns them in `/proc` (proc(5)). An unreaped zombie counts.
 fn of(uid: u32) -> io::Result<Vec<i32>> {
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc")? {

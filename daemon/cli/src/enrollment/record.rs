@@ -1,6 +1,5 @@
-//! Records what was done for each agent, to undo it later: `STATE/enrolled/USER`, JSON, only for root. Each step is
-//! recorded before it is done. After a crash the record may name steps that were not done; enrolling again completes
-//! them.
+//! Records what was done for each agent, to undo it: `STATE/enrolled/USER`, JSON, only for root. A step is recorded
+//! before it is done, so after a crash some may not be done; enrolling again completes them.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};

@@ -1,8 +1,7 @@
-//! Opens a path inside a directory of an untrusted user, one component at a time.
-//!
-//! A user may put links, FIFOs or other users' files into the home, even while root reads it. Each step therefore
-//! opens one name below an open directory and follows no symbolic link. It checks the opened file, not the name
-//! (openat(2), path_resolution(7)). Later changes of names have no effect.
+//! Opens a path inside a directory of an untrusted user, one component at a time. A user may put links, FIFOs or other
+//! users' files into the home, even while root reads it. Each step therefore opens one name below an open directory
+//! and follows no symbolic link. It checks the opened file, not the name (openat(2), path_resolution(7)). Later
+//! changes of names have no effect.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

@@ -43,8 +43,7 @@ pub struct Undone {
     pub problems: Vec<String>,
 }
 
-/// Revokes an agent's access, or only one key. Fails if no such agent or key was enrolled, or if the account is
-/// another one now.
+/// Revokes an agent's access, or one key. Fails if that was not enrolled, or if the account is another one now.
 pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
     let name = undo.name;
     let store = Store::open(undo.state)?;

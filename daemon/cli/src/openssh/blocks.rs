@@ -31,14 +31,12 @@ pub struct Blocks {
 }
 
 impl Block {
-    /// Returns true if the block can apply to this user.
     pub fn may_be_about(&self, user: &str) -> bool {
         let mut users = self.criteria.iter().filter(|(key, _)| key == "user");
         users.all(|(_, patterns)| pattern::fits(PatternKind::Name, patterns, user))
     }
 
-    /// Returns true if a connection meets all criteria except user and group. `None` if sshd cannot be queried by a
-    /// criterion.
+    /// Returns true if a connection meets all criteria but user and group. `None`: sshd cannot be asked about one.
     pub fn is_met_by(&self, connection: &Connection) -> Option<bool> {
         let mut met = true;
         for (key, patterns) in &self.criteria {

@@ -44,8 +44,7 @@ pub fn reads_utc() -> bool {
 }
 
 impl Effective {
-    /// Queries sshd about `user` over this connection. Needs root. Fails if sshd is missing or refuses its own
-    /// configuration.
+    /// Queries sshd about `user` over this connection. Needs root. Fails if sshd is missing or refuses its settings.
     pub fn ask(user: &str, connection: &Connection) -> Result<Self, EffectiveError> {
         let sshd = Program::find(&SSHD).ok_or(EffectiveError::NoSshd)?;
         // A comma would start another criterion.
@@ -169,8 +168,7 @@ impl Answers {
         answer
     }
 
-    /// Returns the settings for another user. Without any Match block they equal those of `like`, which saves a
-    /// query.
+    /// Returns the settings for another user. Without any Match block they equal those of `like`, which saves a query.
     pub fn of_other(
         &self,
         like: &str,

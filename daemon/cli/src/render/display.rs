@@ -85,8 +85,7 @@ fn fold(line: &str, limit: usize, folded: &mut String) {
     folded.push_str(end);
 }
 
-/// Returns where to break the text: at the last space that fits, but not before `least`; a longer word is broken.
-/// `None` if all of it fits.
+/// Returns where to break the text: at the last space that fits, from `least` on, or in a word. `None`: it fits.
 fn cut_at(text: &str, available: usize, least: usize) -> Option<usize> {
     let mut used = 0;
     let mut space = None;

@@ -129,7 +129,10 @@ fn advise(error: &ClientError, refusal: &Refusal) {
         _ => "to go on",
     };
     if let Some(lift) = &refusal.lift {
-        output::note(&format!("{label}: {lift}"));
+        // The lines of a rule are shown as they are pasted.
+        let mut lines = lift.lines();
+        output::note(&format!("{label}: {}", lines.next().unwrap_or_default()));
+        lines.for_each(|line| output::complain(&format!("{line}\n")));
     }
 }
 

@@ -1,4 +1,5 @@
-//! Describes the end of a job in a sentence. Tells the owner of a job that waits for approval who may approve it.
+//! Describes the end of a job in a sentence, and the state of a request or job for administrators. Tells the owner of
+//! a job that waits for approval who may approve it. It never shows output.
 
 use nix::sys::signal::Signal;
 use remit_common::admin::AnyJob;
@@ -6,8 +7,9 @@ use remit_common::denial::Denial;
 use remit_common::refusal::Code;
 use remit_wire::outcome::{ApprovalView, DENIED_BY, JobReport, State};
 
-use super::{calls, output, units};
 use crate::error;
+use crate::render::untrusted_columns::Page;
+use crate::render::{calls, output, request, units};
 
 /// Denials of one job that are printed by default.
 const DENIALS_SHOWN: usize = 3;
@@ -187,7 +189,7 @@ fn tell(report: &JobReport, ending: Option<String>) {
         output::note(&format!("{more} more refusals: remit job {}", report.job));
     }
     for note in &report.notes {
-        output::note(&format!("note: {note}"));
+        output::note(&format!("note: {}", calls::typed(note)));
     }
     if let Some(ending) = ending {
         output::note(&ending);
@@ -204,8 +206,7 @@ fn tell(report: &JobReport, ending: Option<String>) {
     }
 }
 
-/// Prints on stderr who may approve the job, until when, and with which command. Prints nothing if no approval is
-/// pending.
+/// Prints on stderr who may approve the job, until when, and with which command; nothing if none is pending.
 pub fn tell_approval(report: &JobReport) {
     let Some(approval) = &report.approval else {
         return;
@@ -228,4 +229,41 @@ pub fn approvers(approval: &ApprovalView) -> String {
 
 pub fn approval_end(approval: &ApprovalView) -> String {
     units::time(approval.expires_ms / 1000)
+}
+
+pub fn sentence(job: &AnyJob) -> String {
+    let name = request::name(job.job);
+    let account = Ended::from(job).account();
+    let ran = match job.runtime_ms {
+        0 => String::new(),
+        ms => format!(" (it ran for {})", units::duration(ms)),
+    };
+    match Ended::from(job).doubt() {
+        None => format!("{name}: {account}{ran}"),
+        Some(doubt) => format!("{name}: {account}{ran}; {doubt}"),
+    }
+}
+
+pub fn page(job: &AnyJob) -> String {
+    let mut page = Page::default();
+    page.line(&format!("request {}", job.job));
+    page.line("");
+    page.value("who", &format!("{} (uid {})", job.user, job.uid));
+    page.value("command", &job.command);
+    let time_label = match job.runtime_ms {
+        0 => "since",
+        _ => "started",
+    };
+    page.own_text(time_label, &units::time(job.started_ms / 1000));
+    page.own_text("state", Ended::from(job).word());
+    if job.kill_verified.is_some() {
+        page.sentence("end", &sentence(job));
+    }
+    page.line("");
+    page.own_text("story", &format!("remit audit show {}", job.job.short()));
+    page.own_text(
+        "",
+        "who asked, who decided and when (as root or in group systemd-journal)",
+    );
+    page.into_text()
 }

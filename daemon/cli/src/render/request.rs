@@ -1,8 +1,7 @@
 //! Shows a request that waits for an approval to approvers. Pure except for the clock. [`remit_page`] makes its texts
-//! from the bytes that are signed. They are untrusted here: [`super::untrusted_columns`] confines them to their column.
-//!
-//! The short page omits only what is the same for most requests. Invariant: a value that a requester can choose is
-//! omitted only if it is the default.
+//! from the bytes that are signed. They are untrusted here: [`super::untrusted_columns`] confines them to their
+//! column. The short page omits only what is the same for most requests. Invariant: a value that a requester can
+//! choose is omitted only if it is the default.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -130,7 +129,6 @@ fn script(page: &mut Page, lines: &[String]) {
     }
 }
 
-/// Shows what the change will do, then the risks.
 fn risks(page: &mut Page, all: &[String]) {
     let does: Vec<String> = all
         .iter()
@@ -355,7 +353,6 @@ mod tests {
         assert!(until(90_000).ends_with(", in 1 min 30 s"));
     }
 
-    /// Fills every text with `text`.
     fn nasty(text: &str) -> ShownRequest {
         let text = || text.to_owned();
         ShownRequest {

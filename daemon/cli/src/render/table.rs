@@ -29,9 +29,8 @@ pub struct Table<const N: usize> {
 }
 
 impl<const N: usize> Table<N> {
-    /// Marks before a heading say what happens where the table does not fit. `>`: the column is aligned to the right.
-    /// `~`: its cells may be cut. `#`: they are ids, of which the first digits are enough. `?`: the column may be left
-    /// out, the rightmost first.
+    /// Marks before a heading. `>`: aligned to the right. If the table does not fit, `~`: cells may be cut; `#`: ids,
+    /// of which the first digits are enough; `?`: the column may be left out, the rightmost first.
     pub fn new(headings: [&str; N]) -> Self {
         let columns = headings.map(|heading| {
             let marks = heading.chars().take_while(|c| MARKS.contains(c));
@@ -80,7 +79,6 @@ impl<const N: usize> Table<N> {
         self.lines(width, false)
     }
 
-    /// Returns the lines with the colors of their rows.
     pub fn painted(&self, width: Width) -> String {
         self.lines(width, true)
     }

@@ -349,8 +349,7 @@ to go on: remit show ID; remit approve ID; remit deny ID -m WHY
     );
 }
 
-/// A daemon with one more request at each query, up to three. The next query waits for the returned channel, then the
-/// daemon fails.
+/// A daemon with one more request at each query, up to three. Then it waits for the returned channel, and fails.
 fn growing() -> (Fake, mpsc::Sender<()>, Receiver<AdminRequest>) {
     let fake = Fake::new(|_| Answer::HangUp);
     let asked = AtomicU32::new(0);

@@ -36,7 +36,7 @@ fn daemon() -> (Fake, Receiver<AdminRequest>) {
                 command("evil$(touch x) a=B", Effect::Read),
             ];
             commands.retain(|one| match &access.name {
-                Some(name) => one.usage.split(' ').next() == Some(name),
+                Some(name) => one.name() == name,
                 None => true,
             });
             Answer::Reply(Reply::Access(AccessReport {

@@ -226,7 +226,7 @@ fn enum_numbers_match_the_wire() {
 #[test]
 fn the_bounds_are_those_of_the_code() {
     let page = page();
-    let caps: [(&str, u64); 41] = [
+    let caps: [(&str, u64); 42] = [
         ("FRAME", caps::FRAME as u64),
         ("ADMIN_FRAME", caps::ADMIN_FRAME as u64),
         ("SHOWN", caps::SHOWN as u64),
@@ -251,7 +251,8 @@ fn the_bounds_are_those_of_the_code() {
         ("GRANT_S", caps::GRANT_S.into()),
         ("GRANT_USES", caps::GRANT_USES.into()),
         ("GRANTS", caps::GRANTS as u64),
-        ("ACCESS_COMMANDS", caps::ACCESS_COMMANDS as u64),
+        ("ACCESS_BYTES", caps::ACCESS_BYTES as u64),
+        ("ACCESS_FOUND", caps::ACCESS_FOUND as u64),
         ("POLICY_CHANGES", caps::POLICY_CHANGES as u64),
         ("HISTORY_PAGE", caps::HISTORY_PAGE.into()),
         ("DENIALS", caps::DENIALS as u64),

@@ -600,16 +600,16 @@ fn notes_and_doubts_are_printed() {
 }
 
 #[test]
-fn refusal_is_two_lines_or_json_object() {
+fn refusal_is_two_lines_and_rule_or_json_object() {
     let fake = Fake::new(|_| {
         let refusal = Refusal::new(Code::DeniedRule, "no grant lets\nyou run this")
-            .lift("add you to group 'remit'");
+            .lift("add this rule\n[[grant]]\n");
         Answer::Refuse(refusal)
     });
     let said = fake.output(&["run", "x"]);
     assert_eq!((said.status, said.text()), (Some(125), ""));
     let lines = "remit: no grant lets\\nyou run this (denied_rule)\n\
-                 remit: to lift it: add you to group 'remit'\n";
+                 remit: to lift it: add this rule\n[[grant]]\n";
     assert_eq!(said.stderr, lines);
     let said = fake.output(&["run", "--json", "x"]);
     assert_eq!((said.status, said.stderr.as_str()), (Some(125), lines));

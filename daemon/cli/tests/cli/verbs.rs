@@ -250,6 +250,21 @@ fn access_shows_approvers_and_next_step() {
 }
 
 #[test]
+fn access_query_shows_rule_of_command_that_is_not_granted() {
+    let fake = access(Some(Asked {
+        allowed: false,
+        rule: None,
+        why: "not granted".into(),
+        lift: Some("# how\n[[grant]]\nallow = [\"firewall.rules\"]\n".into()),
+        approval: None,
+    }));
+    let said = fake.output(&["access", "--query", "firewall"]);
+    let shown = squeezed(said.text()).join("|");
+    let rule = "|not granted|to lift it # how|[[grant]]|allow = [\"firewall.rules\"]";
+    assert!(shown.ends_with(rule), "{shown}");
+}
+
+#[test]
 fn access_tells_what_is_allowed_only_after_approval() {
     let fake = access(Some(Asked {
         allowed: false,

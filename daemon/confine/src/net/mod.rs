@@ -82,9 +82,8 @@ impl Net {
         }))
     }
 
-    /// Returns true if it has a loopback interface; `None` if it also needs a relay.
-    pub(crate) fn loopback(&self) -> Option<bool> {
-        self.targets.is_empty().then_some(self.loopback)
+    pub(crate) fn has_relay(&self) -> bool {
+        !self.targets.is_empty()
     }
 
     /// Returns the text of `/etc/hosts` for such jobs, their only source of names.

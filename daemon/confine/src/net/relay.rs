@@ -12,13 +12,14 @@ use nix::sys::{
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
     socket::{
-        AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, accept4, bind, connect,
-        getsockopt, listen, socket, sockopt,
+        AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, accept4, bind,
+        connect, getsockopt, listen, socket, sockopt,
     },
 };
 use remit_sys::rights::drop_all_rights;
 use std::{
     io,
+    net::SocketAddr,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     time::{Duration, Instant},
 };
@@ -145,7 +146,12 @@ fn set_up_station(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Stat
 
 fn listener_on(target: &Target) -> io::Result<OwnedFd> {
     let listener = tcp(target)?;
-    bind(listener.as_raw_fd(), &SockaddrStorage::from(target.address))?;
+    let at = listener.as_raw_fd();
+    // With its own length: the worker's filter knows addresses of the internet by that.
+    match target.address {
+        SocketAddr::V4(address) => bind(at, &SockaddrIn::from(address)),
+        SocketAddr::V6(address) => bind(at, &SockaddrIn6::from(address)),
+    }?;
     listen(&listener, Backlog::new(BACKLOG)?)?;
     Ok(listener)
 }
@@ -335,7 +341,12 @@ impl Slot {
 
 fn begin(target: &Target) -> io::Result<OwnedFd> {
     let far = tcp(target)?;
-    match connect(far.as_raw_fd(), &SockaddrStorage::from(target.address)) {
+    let from = far.as_raw_fd();
+    let connected = match target.address {
+        SocketAddr::V4(address) => connect(from, &SockaddrIn::from(address)),
+        SocketAddr::V6(address) => connect(from, &SockaddrIn6::from(address)),
+    };
+    match connected {
         Ok(()) | Err(nix::Error::EINPROGRESS) => Ok(far),
         Err(e) => Err(e.into()),
     }

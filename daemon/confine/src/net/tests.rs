@@ -42,7 +42,7 @@ fn in_job<T: Send>(network: Network, body: impl FnOnce(Option<Relay>) -> T + Sen
     let net = net(&network);
     let play = || {
         let entered = net.enter().unwrap();
-        let call = remit_sys::fork_call().unwrap();
+        let call = crate::spec::kernel::fork_call().unwrap();
         body(net.relay(entered, call, UID, UID).unwrap())
     };
     thread::scope(|scope| scope.spawn(play).join().unwrap())

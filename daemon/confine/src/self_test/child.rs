@@ -1,11 +1,10 @@
-//! The self-test's child: it tries everything without the layers, then inside them in each way of starting jobs.
+//! The self-test's child: it tries everything without the layers, then inside them.
 
 use crate::self_test::probes::{Attempt, DEVICE, FIFO, FILE, PROGRAM, STAGE, Stage};
-use crate::spawner::{Forker, HostMounts, MOUNTS_CHANGED, PreforkedStrict};
-use crate::steps::checklist::confined;
 use crate::steps::child_env::ChildEnv;
-use crate::steps::child_env::Inherited;
-use crate::steps::report::Fault;
+use crate::steps::lists::{enter, walk};
+use crate::steps::prepare::Preparing;
+use crate::steps::report::StepLog;
 use crate::sys::{self, ForkCall};
 use nix::{
     fcntl::{Flock, FlockArg},
@@ -16,7 +15,7 @@ use nix::{
 use std::{
     ffi::CStr,
     io,
-    os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     os::unix::process::ExitStatusExt,
     process::ExitStatus,
 };
@@ -26,26 +25,27 @@ pub(super) const BROKEN: u8 = 254;
 /// Not an errno: there was no process for the attempt, or it was killed. No layer does that, but a machine short of
 /// memory or pids does: nothing was seen of the layer.
 pub(super) const UNTRIED: u8 = 253;
-/// Maximum forks of one child of a worker while mounts of the host change: a logout removes several, one by one.
-const FORKS: usize = 20;
-
-/// Writes one byte per attempt: first all without the layers, then all inside them, and, if workers fork such jobs,
-/// too, again inside them for each way of forking.
+/// Writes one byte per attempt: first all without the layers, then all inside them, in a process that has walked the
+/// lists as a worker and its child do.
 pub(super) fn run_child(
-    child_env: ChildEnv<'_>,
+    env: &ChildEnv<'_>,
+    mut prepared: Preparing<'_>,
     mut stage: Stage<'_>,
     asked: &[&Attempt],
-    as_worker: Option<(&Forker<'_>, Vec<BorrowedFd<'_>>)>,
 ) -> i32 {
-    if set_stage(&mut stage).is_err() {
+    // The others are its parent's: a socket of the spawner would outlive it here.
+    let cgroup = prepared.cgroup.unwrap_or(env.steps);
+    let kept = [env.stdout, env.stderr, env.steps, cgroup].map(|fd| fd.as_raw_fd());
+    if sys::close_all_but(kept).is_err() || set_stage(&mut stage).is_err() {
         return 1;
     }
+    let sandbox = env.sandbox;
     for attempt in asked {
-        let answer = try_one(attempt, &stage, child_env.sandbox.kernel.fork, || {
-            sys::become_user(stage.uid, stage.gid, &stage.sandbox.credentials.groups)?;
+        let answer = try_one(attempt, &stage, sandbox.kernel.fork, || {
+            sys::become_user(stage.uid, stage.gid, &sandbox.credentials.groups)?;
             sys::clear_capabilities()
         });
-        if sys::write(child_env.stdout, &[answer]).is_err() {
+        if sys::write(env.stdout, &[answer]).is_err() {
             return 1;
         }
     }
@@ -57,118 +57,27 @@ pub(super) fn run_child(
         });
         i32::from(report.is_err())
     };
-    let Some((forker, steps)) = as_worker else {
-        return confined(&child_env, behind);
-    };
-    let plainly = sys::fork(child_env.sandbox.kernel.fork, None, || {
-        confined(&child_env, behind)
+    let lists = sandbox.base.lists();
+    let mut log = StepLog::default();
+    if let Err(failure) = walk(lists.setup, &mut log, |take| take(sandbox)) {
+        let _ = log.send(env.steps, Some(failure));
+        return 1;
+    }
+    prepared.parent = std::process::id();
+    let forked = sys::fork(sandbox.kernel.fork, None, || {
+        match walk(lists.prepare, &mut log, |take| take(&mut prepared)) {
+            Ok(()) => enter(env, prepared, log, behind),
+            Err(failure) => {
+                let _ = log.send(env.steps, Some(failure));
+                1
+            }
+        }
     });
-    if exit_status(plainly) != 0 {
-        return 1;
+    let ended = forked.and_then(|(pid, _)| sys::wait(pid, 0));
+    match ended.map(|ended| ended.and_then(|(status, _)| status.code())) {
+        Ok(Some(0)) => 0,
+        _ => 1,
     }
-    let Ok(host_mounts) = forker
-        .set_inherited_state()
-        .and_then(|()| HostMounts::here())
-    else {
-        return 1;
-    };
-    for (steps, preforked) in steps.into_iter().zip([false, true]) {
-        let fork = || from_worker(&child_env, forker, &host_mounts, steps, preforked, &behind);
-        // Never repeated after its job was seen: a second child's answers could not be distinguished.
-        let status = (0..FORKS)
-            .map(|_| fork())
-            .find(|status| *status != MOUNTS_CHANGED);
-        match status {
-            Some(0) => {}
-            Some(_) => return 1,
-            None => return MOUNTS_CHANGED,
-        }
-    }
-    0
-}
-
-pub(super) fn ways(forker: &Forker<'_>) -> usize {
-    if forker.is_strict() { 1 } else { 2 }
-}
-
-fn from_worker(
-    child_env: &ChildEnv<'_>,
-    forker: &Forker<'_>,
-    host_mounts: &HostMounts,
-    steps: BorrowedFd<'_>,
-    preforked: bool,
-    behind: &impl Fn(BorrowedFd<'_>) -> i32,
-) -> i32 {
-    let confined = |inherited: Inherited<'_>| {
-        let inherited = Some(inherited);
-        let child_env = ChildEnv {
-            steps,
-            inherited,
-            ..child_env.clone()
-        };
-        i32::from(confined(&child_env, behind) != 0)
-    };
-    let forked = match forker.is_strict() {
-        true => fork_strict(child_env, forker, host_mounts, confined),
-        false => fork_in_mount_ns(forker, host_mounts, preforked, confined),
-    };
-    exit_status(forked)
-}
-
-/// Waits for a forked child, and returns its exit status. 1: there was no child, or a signal ended it.
-fn exit_status(forked: io::Result<(i32, OwnedFd)>) -> i32 {
-    match forked.and_then(|(pid, _)| sys::wait(pid, 0)) {
-        Ok(ended) => ended.and_then(|(status, _)| status.code()).unwrap_or(1),
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => MOUNTS_CHANGED,
-        Err(_) => 1,
-    }
-}
-
-/// Returns the number without its owner, which would close it.
-fn unowned(fd: OwnedFd) -> BorrowedFd<'static> {
-    sys::borrowed(fd.into_raw_fd())
-}
-
-fn fork_strict(
-    child_env: &ChildEnv<'_>,
-    forker: &Forker<'_>,
-    host_mounts: &HostMounts,
-    confined: impl Fn(Inherited<'_>) -> i32,
-) -> io::Result<(i32, OwnedFd)> {
-    let strict = PreforkedStrict::new(forker, host_mounts, child_env.own, child_env.stage)?;
-    sys::fork(ForkCall::Clone3, None, || {
-        if forker.begin_early(host_mounts).is_err() {
-            return 1;
-        }
-        let job = |ruleset: Option<OwnedFd>| {
-            confined(forker.inherited(host_mounts, ruleset.map(unowned), None))
-        };
-        strict.live(None, job)
-    })
-}
-
-fn fork_in_mount_ns(
-    forker: &Forker<'_>,
-    host_mounts: &HostMounts,
-    preforked: bool,
-    confined: impl Fn(Inherited<'_>) -> i32,
-) -> io::Result<(i32, OwnedFd)> {
-    let mount_ns = forker
-        .current_mount_ns(host_mounts)
-        .map_err(Fault::into_error)?;
-    let (ready, go) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    sys::write(go.as_fd(), &[1])?;
-    sys::fork(ForkCall::Clone3, None, || {
-        if !preforked {
-            let go = Some(ready.as_fd());
-            return confined(forker.inherited(host_mounts, mount_ns.ruleset(), go));
-        }
-        let closed = forker.begin_early(host_mounts);
-        match closed.and_then(|()| forker.confine_in_advance(host_mounts, &mount_ns)) {
-            Ok(loginuid) => confined(Forker::closed(loginuid.map(unowned))),
-            Err(_) => 1,
-        }
-    })
 }
 
 fn try_one(

@@ -5,14 +5,13 @@ pub(crate) mod probes;
 
 use crate::self_test::child::{BROKEN, UNTRIED, run_child};
 use crate::self_test::probes::{Attempt, NAMESPACES, Outside, Stage, attempts};
-use crate::spawner::direct::{pipe, shared_pages, tmpfs_options};
-use crate::spawner::{Forker, MOUNTS_CHANGED};
+use crate::spawner::pipes::pipe;
 use crate::spec::compiled::Base;
-use crate::steps::beginning::join;
-use crate::steps::child_env::ChildEnv;
+use crate::steps::child_env::with_child_env;
+use crate::steps::prepare::{Preparing, join, private_size};
 use crate::steps::private_root::{self, Access, Content, Host, Mount};
-use crate::sys::{self, ForkCall, Pointers};
-use crate::{Finding, Layer, Progress, Sandbox, Step, StepReader};
+use crate::sys::{self, ForkCall};
+use crate::{Finding, Job, Layer, Progress, Sandbox, Step, StepReader};
 use nix::poll::{PollFd, PollFlags, poll};
 use remit_sys::{Doing, Error, Result};
 use std::{
@@ -25,8 +24,7 @@ use std::{
 #[derive(Debug)]
 pub struct SelfTest {
     answers: OwnedFd,
-    /// One pipe for each way of starting jobs.
-    steps: Vec<OwnedFd>,
+    steps: OwnedFd,
     asked: Vec<&'static Attempt>,
     keyrings: bool,
     pid: Option<i32>,
@@ -46,23 +44,37 @@ pub fn self_test(
             "a job is never root",
         ));
     }
-    let (answers, answer_end) = pipe(None)?;
-    let (steps, steps_end) = pipe(None)?;
-    let forker = match &sandbox.recipe {
-        Some(_) => Some(Forker::new(sandbox)?),
-        None => None,
-    };
-    let ways = forker.as_ref().map_or(0, child::ways);
-    let further: Vec<_> = (0..ways).map(|_| pipe(None)).collect::<Result<_>>()?;
     if let Base::Host = sandbox.base {
         return Err(Error::refused(
             "cannot test the sandbox",
             "the profile has no sandbox layers",
         ));
     }
-    let own = (uid, gid);
-    let (uid, gid) = sandbox.credentials.user.unwrap_or(own);
-    let rows = sandbox.ceilings.apply(&sandbox.processes(&sandbox.limits));
+    let (answers, answer_end) = pipe(None)?;
+    let errors = answer_end
+        .try_clone()
+        .doing(|| "cannot copy a pipe".into())?;
+    let (steps, report) = pipe(None)?;
+    let ends = [answer_end, errors, report];
+    let job = Job {
+        uid,
+        gid,
+        loginuid: None,
+        argv: &[],
+        arguments: &[],
+        path: &[],
+        env: &[],
+        cwd: c"/",
+        stdin: None,
+        script: None,
+        measured: &[],
+        cgroup: Some(cgroup),
+        limits: &sandbox.limits,
+    };
+    let size = private_size(job.limits);
+    let mut prepared = Preparing::new(sandbox, (uid, gid), size, job.cgroup, 0)?;
+    let mount = Mount::stage();
+    prepared.stage = Some(&mount);
     let stat = |path: &CStr| {
         sys::stat(path).doing(|| format!("cannot look at '{}'", path.to_string_lossy()))
     };
@@ -75,72 +87,30 @@ pub fn self_test(
         *inode = stat(path)?.st_ino;
     }
     let [writable, devices, executable] = paths(sandbox);
-    let mount = Mount::stage();
-    let child_env = ChildEnv {
-        sandbox,
-        own,
-        uid,
-        gid,
-        loginuid: None,
-        limits: &rows,
-        others: None,
-        join_cgroup: None,
-        parent: std::process::id(),
-        has_cgroup: true,
-        tmpfs: tmpfs_options(&sandbox.limits, 0o1777, uid, gid)?,
-        scratch: tmpfs_options(&sandbox.limits, 0o755, uid, gid)?,
-        shared_pages: shared_pages(&sandbox.limits)?,
-        stdin: None,
-        stdout: answer_end.as_fd(),
-        stderr: answer_end.as_fd(),
-        script: None,
-        measured: &[],
-        arguments: &[],
-        steps: steps_end.as_fd(),
-        cwd: c"/",
-        candidates: Vec::new(),
-        path: &[],
-        argv: Pointers::new(&[]),
-        env: Pointers::new(&[]),
-        stage: Some(&mount),
-        inherited: None,
-    };
     let asked: Vec<&Attempt> = attempts(sandbox).collect();
-    let child = || {
+    let (pid, pidfd) = with_child_env(sandbox, &job, &ends, |env| {
         let stage = Stage {
             sandbox,
-            uid,
-            gid,
-            limits: &rows,
+            uid: env.uid,
+            gid: env.gid,
+            limits: env.limits,
             writable: &writable,
             devices: &devices,
             executable: &executable,
             bystander: 0,
             outside,
         };
-        let steps_end = further
-            .iter()
-            .map(|(_, steps_end)| steps_end.as_fd())
-            .collect();
-        run_child(
-            child_env,
-            stage,
-            &asked,
-            forker.as_ref().map(|forker| (forker, steps_end)),
-        )
-    };
-    let call = sandbox.kernel.fork;
-    let into = Some(cgroup);
-    let (pid, pidfd) = match call {
-        ForkCall::Clone3 => sys::fork(call, into, child),
-        ForkCall::Clone => sys::fork(call, None, || match join(cgroup) {
-            Ok(()) => child(),
-            Err(_) => 1,
-        }),
-    }
+        let child = || run_child(env, prepared, stage, &asked);
+        let call = sandbox.kernel.fork;
+        match call {
+            ForkCall::Clone3 => sys::fork(call, Some(cgroup), child),
+            ForkCall::Clone => sys::fork(call, None, || match join(cgroup) {
+                Ok(()) => child(),
+                Err(_) => 1,
+            }),
+        }
+    })?
     .doing(|| "cannot fork".into())?;
-    let mut steps = vec![steps];
-    steps.extend(further.into_iter().map(|(steps, _)| steps));
     Ok(SelfTest {
         answers,
         steps,
@@ -167,40 +137,33 @@ impl SelfTest {
     pub fn read(&mut self) -> Result<Option<Vec<Finding>>> {
         if let Some(pid) = self.pid {
             let ended = sys::wait(pid, libc::WNOHANG);
-            let Some((status, _)) = ended.doing(|| "cannot wait for the self-test".into())? else {
+            if ended
+                .doing(|| "cannot wait for the self-test".into())?
+                .is_none()
+            {
                 return Ok(None);
-            };
-            self.pid = None;
-            if status.code() == Some(MOUNTS_CHANGED) {
-                let why = "mounts of the host changed each time a sandbox was made; try again";
-                return Err(Error::refused(DOING, why));
             }
+            self.pid = None;
         }
-        let mut keyring = self.keyrings.then_some(true);
-        for steps in &self.steps {
-            let done = executed_steps(steps.as_fd())?;
-            keyring = keyring.map(|so_far| so_far && done.contains(&Step::Keyring));
-        }
-        // Four bytes for each attempt are far less than a pipe takes.
+        let done = executed_steps(self.steps.as_fd())?;
+        let keyring = self.keyrings.then(|| done.contains(&Step::Keyring));
+        // Two bytes for each attempt are far less than a pipe takes.
         let mut answers = [0; 512];
         let length =
             sys::read(self.answers.as_fd(), &mut answers).doing(|| "cannot read it".into())?;
         let answers = answers.get(..length).unwrap_or_default();
         let many = self.asked.len();
-        if length != many * (1 + self.steps.len()) {
+        if length != 2 * many {
             return Err(Error::refused(DOING, "it died while it tested the layers"));
         }
         let (controls, behind) = answers.split_at(many);
         let mut findings = Vec::with_capacity(many + 1);
-        for ((at, attempt), control) in self.asked.iter().enumerate().zip(controls) {
-            let answers = || behind.iter().skip(at).step_by(many);
-            if answers().chain([control]).any(|seen| *seen == UNTRIED) {
+        for ((attempt, control), answer) in self.asked.iter().zip(controls).zip(behind) {
+            if [control, answer].contains(&&UNTRIED) {
                 let why = format!("'{}' could not be tested: no process for it", attempt.what);
                 return Err(Error::refused(DOING, why));
             }
-            // The layer must hold in every way of starting jobs.
-            let found = answers().map(|answer| find(attempt, *control, *answer));
-            findings.extend(found.min_by_key(|finding| finding.held));
+            findings.push(find(attempt, *control, *answer));
         }
         findings.extend(keyring.map(own_keyring));
         Ok(Some(findings))

@@ -1,67 +1,67 @@
-//! The workers of a spawner. Without one, the spawner forks jobs itself, as safely but slower.
+//! The workers of a spawner. Every job comes from one of them: without a worker nothing runs.
 
-use super::Failed;
-use super::PreforkedChild;
-use super::WorkerHandle;
+use super::Process;
+use super::host::HostTree;
+use super::protocol;
+use super::waiting::{Child, Held, PreforkedChild};
 use crate::spawner::Family;
+use crate::steps::child_env::vet;
+use crate::steps::prepare::private_size;
 use crate::sys;
-use crate::{Held, Job, Result, Sandbox, spawn};
+use crate::{Job, Result, Sandbox};
 use remit_sys::Doing;
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
+    ffi::CStr,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    time::{Duration, Instant},
+    rc::Rc,
 };
 
-/// One for each profile in use, up to this many; then the oldest one is ended.
+/// One for each profile in use, up to this many; then the one that was used last of all is ended.
 const MOST: usize = 4;
-/// Time after a loss before another worker is started.
-const AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub struct Workers {
-    /// This program, as it was started, whatever becomes of its file.
+    /// The program that a worker executes, whatever becomes of its file.
     program: OwnedFd,
-    host: OwnedFd,
+    host: HostTree,
     family: Family,
-    all: RefCell<Vec<WorkerHandle>>,
-    lost: Cell<Option<Instant>>,
+    /// Those used last are at the end.
+    all: RefCell<Vec<PooledWorker>>,
     why: RefCell<Option<io::Error>>,
 }
 
+/// Dropping it kills the worker, but not its waiting children.
+#[derive(Debug)]
+struct PooledWorker(Rc<Process>);
+
+impl Drop for PooledWorker {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl Workers {
-    /// Makes workers of this very program, whose `main` must begin with [`asked_for`](super::is_worker).
-    pub fn of_this_program(family: Family) -> Result<Workers> {
-        let program = sys::open(c"/proc/self/exe", libc::O_PATH)
-            .doing(|| "cannot open '/proc/self/exe'".into())?;
-        let host = sys::open(c"/proc/self/ns/mnt", libc::O_RDONLY)
-            .doing(|| "cannot open '/proc/self/ns/mnt'".into())?;
+    /// Makes workers of a program whose `main` begins with [`is_worker`](super::is_worker): mostly `/proc/self/exe`.
+    pub fn new(program: &CStr, family: Family) -> Result<Workers> {
+        let doing = || "cannot prepare workers".to_owned();
         Ok(Workers {
-            program,
-            host,
+            program: sys::open(program, libc::O_PATH).doing(doing)?,
+            host: HostTree::here().doing(doing)?,
             family,
             all: RefCell::default(),
-            lost: Cell::default(),
             why: RefCell::default(),
         })
     }
 
-    /// Starts a worker for the jobs of `sandbox`, if workers can serve it, and waits some milliseconds until it is
-    /// ready. Without a worker jobs are forked all the same.
+    /// Starts a worker for the jobs of `sandbox`, and waits some milliseconds until it is ready.
     pub fn warm(&self, sandbox: &Sandbox, switch: BorrowedFd<'_>) -> Result<()> {
-        let Some(recipe) = &sandbox.recipe else {
-            return Ok(());
-        };
-        let worker = WorkerHandle::start(self.program.as_fd(), &self.family, switch, recipe)?;
-        worker
-            .wait_ready()
-            .doing(|| "a worker does not become ready".into())?;
-        self.all.borrow_mut().push(worker);
-        Ok(())
+        self.ready(sandbox, switch).map(drop)
     }
 
-    /// Does the same as [`spawn`], by a worker if possible. `waiting`, made for this job, becomes it, or ends before.
+    /// Makes `waiting`, which was made for this job, the job; or, if it cannot be, a new child. Returns when the child
+    /// exists and waits until it may go on. If a worker is lost on the way, another one is tried once.
     pub fn spawn(
         &self,
         sandbox: &Sandbox,
@@ -69,39 +69,47 @@ impl Workers {
         job: &Job<'_>,
         waiting: Option<PreforkedChild>,
     ) -> Result<Held> {
-        let host = self.host.as_fd();
-        match waiting.and_then(|child| child.become_job(host, sandbox, job)) {
-            Some(held) => Ok(held),
-            None => self
-                .try_worker(sandbox, switch, job)
-                .unwrap_or_else(|| spawn(sandbox, job, &self.family)),
+        vet(sandbox, job)?;
+        if let Some(held) = waiting.and_then(|child| child.become_job(&self.host, sandbox, job)) {
+            return Ok(held);
         }
+        let fork = || {
+            let worker = self.ready(sandbox, switch)?;
+            let (own, size) = ((job.uid, job.gid), private_size(job.limits));
+            protocol::patient_pair()
+                .and_then(|sockets| {
+                    Child::ask(&worker, sandbox, sockets, job.cgroup, own, size, false)
+                })
+                .and_then(|child| child.become_job(job))
+                .inspect_err(|error| self.lost(&worker, error))
+                .doing(|| "cannot fork a job".into())
+        };
+        fork().or_else(|_| fork())
     }
 
-    /// Pre-forks a child for a job in `sandbox`, of this cgroup, uid and gid. `None`: no worker is ready for that.
+    /// Pre-forks a child for a job in `sandbox`, of this cgroup, uid and gid, with this socket pair: its owner's end, the
+    /// child's. `None`: no worker is ready for that, or the child would keep mounts of the host busy.
     pub fn prepare(
         &self,
         sandbox: &Sandbox,
+        sockets: (OwnedFd, OwnedFd),
         cgroup: Option<BorrowedFd<'_>>,
         own: (u32, u32),
     ) -> Option<PreforkedChild> {
-        let all = self.all.borrow();
-        let worker = all.iter().find(|worker| worker.serves(sandbox))?;
+        let worker = self.serving(sandbox)?;
         let ready = worker.is_ready().is_ok_and(|ready| ready);
-        ready.then(|| worker.prepare(cgroup, own)).flatten()
-    }
-
-    /// Notifies all workers that no child waits any more, so that they hold nothing of the host's.
-    pub fn drop_preforked(&self) {
-        self.all
-            .borrow()
-            .iter()
-            .for_each(WorkerHandle::drop_preforked);
+        (ready && self.host.is_shared().is_ok_and(|shared| shared)).then_some(())?;
+        // The death of a worker whose jobs are all pre-forked is noticed here or never.
+        PreforkedChild::ask(&worker, sandbox, sockets, cgroup, own)
+            .inspect_err(|error| self.lost(&worker, error))
+            .ok()
     }
 
     pub fn keep_for<'a>(&self, sandboxes: impl Iterator<Item = &'a Sandbox>) {
         let sandboxes: Vec<&Sandbox> = sandboxes.collect();
-        let serves = |worker: &WorkerHandle| sandboxes.iter().any(|sandbox| worker.serves(sandbox));
+        let serves = |PooledWorker(worker): &PooledWorker| {
+            sandboxes.iter().any(|sandbox| worker.serves(sandbox))
+        };
         self.all.borrow_mut().retain(serves);
     }
 
@@ -118,51 +126,59 @@ impl Workers {
         self.why.take()
     }
 
-    fn lose(&self, why: io::Error) {
-        self.lost.set(Some(Instant::now()));
-        self.why.replace(Some(why));
+    fn serving(&self, sandbox: &Sandbox) -> Option<Rc<Process>> {
+        let all = self.all.borrow();
+        let found = all
+            .iter()
+            .find(|PooledWorker(worker)| worker.serves(sandbox));
+        found.map(|PooledWorker(worker)| Rc::clone(worker))
     }
 
-    fn try_worker(
-        &self,
-        sandbox: &Sandbox,
-        switch: BorrowedFd<'_>,
-        job: &Job<'_>,
-    ) -> Option<Result<Held>> {
-        let recipe = sandbox.recipe.as_ref()?;
+    /// Returns a worker that takes requests, started if there is none.
+    fn ready(&self, sandbox: &Sandbox, switch: BorrowedFd<'_>) -> Result<Rc<Process>> {
+        let worker = match self.serving(sandbox) {
+            Some(worker) => worker,
+            None => {
+                let (program, origin) = (self.program.as_fd(), &sandbox.origin);
+                Rc::new(Process::start(program, &self.family, switch, origin)?)
+            }
+        };
+        self.use_now(&worker);
+        let ready = worker.wait_ready();
+        let ready = ready.inspect_err(|error| {
+            worker.end();
+            self.lost(&worker, error);
+        });
+        ready.doing(|| "a worker does not become ready".into())?;
+        Ok(worker)
+    }
+
+    fn use_now(&self, worker: &Rc<Process>) {
         let mut all = self.all.borrow_mut();
-        let Some(at) = all.iter().position(|worker| worker.serves(sandbox)) else {
-            let early = self.lost.get().is_some_and(|at| at.elapsed() < AGAIN);
-            if early {
-                return None;
-            }
-            match WorkerHandle::start(self.program.as_fd(), &self.family, switch, recipe) {
-                Ok(worker) => {
-                    if all.len() >= MOST {
-                        all.remove(0);
-                    }
-                    all.push(worker);
-                }
-                Err(error) => self.lose(io::Error::other(error)),
-            }
-            return None;
-        };
-        let worker = all.get(at)?;
-        let spawned = match worker.is_ready() {
-            Ok(false) => return None,
-            Ok(true) => worker.spawn(sandbox, job)?,
-            Err(error) => Err(Failed::Gone(error)),
-        };
-        match spawned {
-            Ok(spawned) => Some(Ok(spawned)),
-            Err(Failed::Killed(error)) => Some(Err(error)),
-            // If the job itself is wrong, the direct fork finds that out, too.
-            Err(Failed::Fork) => None,
-            Err(Failed::Gone(error)) => {
-                all.remove(at);
-                self.lose(error);
-                None
-            }
+        let at = all
+            .iter()
+            .position(|PooledWorker(it)| Rc::ptr_eq(it, worker));
+        let it = at.map_or_else(|| PooledWorker(Rc::clone(worker)), |at| all.remove(at));
+        all.push(it);
+        if all.len() > MOST {
+            all.remove(0);
+        }
+    }
+
+    /// Gives a worker up if it is gone, hangs or talks nonsense; not if it has reported why it cannot fork.
+    fn lost(&self, worker: &Rc<Process>, error: &io::Error) {
+        let gone = [
+            io::ErrorKind::BrokenPipe,
+            // It died with unread requests.
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::UnexpectedEof,
+            io::ErrorKind::InvalidData,
+        ];
+        if worker.ended.get() || gone.contains(&error.kind()) {
+            let mut all = self.all.borrow_mut();
+            all.retain(|PooledWorker(it)| !Rc::ptr_eq(it, worker));
+            let why = io::Error::new(error.kind(), error.to_string());
+            self.why.replace(Some(why));
         }
     }
 }

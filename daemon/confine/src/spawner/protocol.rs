@@ -1,104 +1,129 @@
-//! Messages between spawner and worker: one datagram each, with descriptors.
+//! Messages between spawner, worker and child: one datagram each, with descriptors.
 
-use crate::spawner::direct::Ends;
-use crate::spec::recipe::Recipe;
-use crate::{Job, Limits, Sandbox};
-use remit_spawn::{Order, socket};
+use crate::spec::compiled::Origin;
+use crate::steps::child_env::Ends;
+use crate::steps::prepare::PrivateSize;
+use crate::steps::private_root::Seen;
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
+use remit_spawn::socket;
+use remit_sys::sys;
 use serde::{Deserialize, Serialize};
 use std::{
-    io,
+    io::{self, IoSliceMut},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
-pub(super) use remit_spawn::socket::{is_socket, pair, receive, send};
+pub(super) use remit_spawn::socket::{is_socket, pair, patient_pair, receive, send, set_patience};
 
-pub(super) const ANSWER: usize = 8;
-
-/// The first message. Its descriptors: the warden's pidfd, and the switch that ends all jobs.
+/// The first message to a worker. Its descriptors: the warden's pidfd, and the switch that ends all jobs. The worker
+/// says when it is ready.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Setup {
-    pub(super) recipe: Recipe,
-}
-
-impl Setup {
-    pub(super) fn new(recipe: &Recipe) -> Setup {
-        Setup {
-            recipe: recipe.clone(),
-        }
-    }
+    pub(super) origin: Origin,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    Fork(Box<Order>),
-    /// Pre-forks a child that waits for its order on the first descriptor, a socket. The second is its cgroup, if
-    /// `cgroup` is set. On the socket the child reports that it was forked, then that it is ready. If there is no
-    /// child, the socket ends. `own`: uid and gid of its future job. `others`: how many children wait already.
-    Prepare {
+    /// Forks a child. It gets its order on the first descriptor, a socket, on which it reports. The second is its
+    /// cgroup, if `cgroup` is set.
+    Fork {
         cgroup: bool,
+        /// Uid and gid of its job.
         own: (u32, u32),
-        others: usize,
+        size: PrivateSize,
+        /// Its job is not there yet.
+        is_waiting: bool,
     },
-    DropPreforked,
+    /// Keeps the mount namespace of a job that ends soon: otherwise the job waits for the namespace's end.
+    Keep,
 }
 
-/// Returns the order for a job that a worker can fork; its descriptors are the job's three ends, then its own. `None`
-/// for a job that has paths, secrets or hashed files, or private directories of another size than in the mount
-/// namespace. Also if a user's tasks must be counted: that takes as long as untrusted users have processes, and needs
-/// the host's `/proc`.
-pub(super) fn plain(sandbox: &Sandbox, job: &Job<'_>) -> Option<Order> {
-    let tmp = |limits: &Limits| (limits.tmp_bytes, limits.tmp_inodes);
-    let plain = job.arguments.is_empty()
-        && job.measured.is_empty()
-        && job.limits.others.is_none()
-        && tmp(job.limits) == tmp(&sandbox.limits);
-    plain.then(|| Order::new(job))
-}
-
-pub(super) fn beside<'a>(ends: &'a Ends, job: &Job<'a>) -> Vec<BorrowedFd<'a>> {
-    ends.iter()
-        .map(AsFd::as_fd)
-        .chain(Order::fds(job))
-        .collect()
-}
-
-pub(super) fn parts(fds: Vec<OwnedFd>) -> Option<(Ends, Vec<OwnedFd>)> {
-    let mut fds = fds.into_iter();
-    let ends = [fds.next()?, fds.next()?, fds.next()?];
-    Some((ends, fds.collect()))
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WorkerReply {
+/// What a worker or a child says on its socket.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Report {
+    /// The worker is ready.
     Ready,
-    Forked(i32),
+    /// The child exists: its pid comes with the message.
+    Forked,
+    /// There is no child.
     Failed(i32),
+    /// The child that waits has prepared itself, with a root of its own that shows these files. In base `read` its
+    /// mount namespace comes with the message.
+    Prepared(Option<Seen>),
+    /// It could not.
+    Unprepared,
 }
 
-impl WorkerReply {
-    pub(super) fn to_bytes(self) -> [u8; ANSWER] {
-        let (kind, number) = match self {
-            WorkerReply::Ready => (0, 0),
-            WorkerReply::Forked(pid) => (1, pid),
-            WorkerReply::Failed(errno) => (2, errno),
-        };
-        let [a, b, c, d] = number.to_le_bytes();
-        [kind, 0, 0, 0, a, b, c, d]
+/// Most bytes of a report. A child whose root shows more files than that does not get a job.
+const REPORT: usize = 16 << 10;
+
+impl Report {
+    pub(super) fn say(&self, socket: BorrowedFd<'_>, with: Option<&OwnedFd>) -> io::Result<()> {
+        let fds: Vec<_> = with.map(AsFd::as_fd).into_iter().collect();
+        send(socket, self, &fds)
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<WorkerReply> {
-        let [kind, 0, 0, 0, a, b, c, d] = *bytes else {
-            return None;
-        };
-        let number = i32::from_le_bytes([a, b, c, d]);
-        match (kind, number) {
-            (0, 0) => Some(WorkerReply::Ready),
-            (1, 2..) => Some(WorkerReply::Forked(number)),
-            (2, 1..) => Some(WorkerReply::Failed(number)),
+    fn from_bytes(bytes: &[u8]) -> Option<Report> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((report, [])) => Some(report),
             _ => None,
         }
     }
+
+    /// Waits for a report. Returns it with its descriptor, and with the pid of its sender if the socket asks for that.
+    pub(super) fn hear(
+        socket: BorrowedFd<'_>,
+        flags: MsgFlags,
+    ) -> io::Result<(Report, i32, Option<OwnedFd>)> {
+        let mut bytes = vec![0; REPORT];
+        let mut space = nix::cmsg_space!(libc::ucred, [i32; 1]);
+        let (mut pid, mut with) = (0, None);
+        let length = loop {
+            let mut slices = [IoSliceMut::new(&mut bytes)];
+            let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
+            match recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags) {
+                // This process was stopped and continued: with a timeout set that interrupts the wait (signal(7)).
+                Err(Errno::EINTR) => {}
+                // The sender ended and left something unread. This is reported once, before what it said.
+                Err(Errno::ECONNRESET) => {}
+                Err(errno) => return Err(errno.into()),
+                Ok(message) => {
+                    for part in message.cmsgs()? {
+                        match part {
+                            ControlMessageOwned::ScmCredentials(sender) => pid = sender.pid(),
+                            ControlMessageOwned::ScmRights(raw) => {
+                                with = raw.into_iter().map(sys::owned).next_back();
+                            }
+                            _ => {}
+                        }
+                    }
+                    break message.bytes;
+                }
+            }
+        };
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let report = Report::from_bytes(bytes.get(..length).unwrap_or_default());
+        let report = report.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+        Ok((report, pid, with))
+    }
 }
+
+/// The first message to a child: the ends of its job's pipes. Then comes its order.
+pub(super) fn send_ends(socket: BorrowedFd<'_>, ends: &Ends) -> io::Result<()> {
+    send(socket, &ENDS, &ends.each_ref().map(AsFd::as_fd))
+}
+
+pub(super) fn receive_ends(socket: BorrowedFd<'_>) -> Option<Ends> {
+    match receive(socket) {
+        Ok(Some((ENDS, fds))) => fds.try_into().ok(),
+        _ => None,
+    }
+}
+
+const ENDS: u8 = 1;
 
 /// Lets the child that got its order execute it. Until then only the child and the warden have its pipes.
 pub(super) fn begin(socket: BorrowedFd<'_>) -> io::Result<()> {
@@ -106,11 +131,7 @@ pub(super) fn begin(socket: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 pub(super) fn may_begin(socket: BorrowedFd<'_>) -> bool {
-    matches!(crate::sys::read(socket, &mut [0]), Ok(1))
-}
-
-pub(super) fn say_hello(socket: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<()> {
-    socket::send_bytes(socket, &[1], &[namespace.as_raw_fd()])
+    matches!(sys::read(socket, &mut [0]), Ok(1))
 }
 
 #[cfg(test)]
@@ -119,26 +140,31 @@ mod tests {
 
     #[test]
     fn an_answer_is_what_was_said_or_nothing() {
-        for answer in [
-            WorkerReply::Ready,
-            WorkerReply::Forked(4711),
-            WorkerReply::Failed(libc::EAGAIN),
+        for report in [
+            Report::Ready,
+            Report::Forked,
+            Report::Failed(libc::EAGAIN),
+            Report::Prepared(None),
+            Report::Unprepared,
         ] {
-            assert_eq!(WorkerReply::from_bytes(&answer.to_bytes()), Some(answer));
+            let bytes = postcard::to_stdvec(&report).unwrap();
+            assert_eq!(Report::from_bytes(&bytes), Some(report));
+            assert_eq!(Report::from_bytes(&[&bytes[..], &[0]].concat()), None);
         }
-        for bytes in [
-            &[][..],
-            &[0; 7],
-            &[0; 9],
-            &[0, 1, 0, 0, 0, 0, 0, 0],
-            &[0, 0, 0, 0, 1, 0, 0, 0],
-            &[1, 0, 0, 0, 1, 0, 0, 0],
-            &[1, 0, 0, 0, 255, 255, 255, 255],
-            &[2, 0, 0, 0, 0, 0, 0, 0],
-            &[3, 0, 0, 0, 0, 0, 0, 0],
-        ] {
-            assert_eq!(WorkerReply::from_bytes(bytes), None, "{bytes:?}");
+        for bytes in [&[][..], &[2], &[3], &[3, 2], &[5], &[0xff; 5]] {
+            assert_eq!(Report::from_bytes(bytes), None, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn child_that_read_nothing_is_heard() {
+        let (own_end, its) = pair(1).unwrap();
+        Report::Forked.say(its.as_fd(), None).unwrap();
+        begin(own_end.as_fd()).unwrap();
+        drop(its);
+        let hear = || Report::hear(own_end.as_fd(), MsgFlags::empty());
+        assert_eq!(hear().unwrap().0, Report::Forked);
+        assert_eq!(hear().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use remit_spawn::{UNREPORTED, UNREPORTED_LEN};
 use std::{
     cell::RefCell,
     io,
@@ -11,9 +10,6 @@ use std::{
 
 /// Milliseconds in which a killed process must end, before it is left to end by itself.
 const ENDING_MS: u16 = 100;
-/// Milliseconds in which a child must notice that its worker is gone; it is on its way for less than one.
-const UNREPORTED_MS: u16 = 1000;
-
 thread_local! {
     static GONE: RefCell<Vec<i32>> = const { RefCell::new(Vec::new()) };
 }
@@ -42,22 +38,4 @@ pub(super) fn watched(pid: i32) -> io::Result<OwnedFd> {
         let _ = sys::kill(pid, libc::SIGKILL);
         leave(pid);
     })
-}
-
-/// Leaves the child that a worker has forked but not reported before it ended, if there is one, to its parent. The child
-/// writes its pid to the step pipe, whose other end only it has, and exits.
-pub(super) fn leave_unreported(steps: BorrowedFd<'_>) {
-    let mut said = [0; UNREPORTED_LEN];
-    let mut wait = [PollFd::new(steps, PollFlags::POLLIN)];
-    let length = match poll(&mut wait, UNREPORTED_MS) {
-        Ok(1..) => sys::read(steps, &mut said).unwrap_or(0),
-        _ => 0,
-    };
-    let [UNREPORTED, pid @ ..] = said.get(..length).unwrap_or_default() else {
-        return;
-    };
-    let pid = str::from_utf8(pid).ok().and_then(|pid| pid.parse().ok());
-    if let Some(pid) = pid.filter(|pid: &i32| *pid > 1) {
-        leave(pid);
-    }
 }

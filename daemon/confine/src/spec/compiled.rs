@@ -2,15 +2,15 @@
 
 use crate::net::Net;
 use crate::spec::layer::EnabledLayers;
-use crate::spec::limits::own_ceilings;
 use crate::spec::overmounts::{self, Overmounts};
-use crate::spec::recipe::Recipe;
 use crate::steps::landlock::{Fence, fence};
 use crate::steps::private_root::{Root, plan_root};
-use crate::steps::seccomp::{self, AuditedFilter, Class, Program};
+use crate::steps::seccomp::{Class, Filter};
 use crate::supervise::pidns_monitor::{Filters, PROCESSES};
 use crate::{Error, HostProfile, Kernel, Limits, Network, ReadProfile, Result, StrictProfile, sys};
-use remit_spawn::{Ceilings, Credentials, Description};
+use remit_spawn::{Ceilings, Credentials, Description, Profile, ResourceLimit, Wanted, asked};
+use remit_sys::Doing;
+use serde::{Deserialize, Serialize};
 
 /// Landlock's first ABI that blocks abstract Unix sockets of other processes.
 const SCOPE_ABI: u32 = 6;
@@ -29,15 +29,21 @@ pub struct Sandbox {
     pub(crate) base: Base,
     pub(crate) credentials: Credentials,
     pub(crate) class: Class,
-    pub(crate) program: Option<Program>,
-    /// Used instead of `program` if refusals go to the kernel's audit.
-    pub(crate) reported: Option<AuditedFilter>,
+    pub(crate) filter: Filter,
     pub(crate) fence: Option<Fence>,
     pub(crate) limits: Limits,
     pub(crate) ceilings: Ceilings,
     pub(crate) kernel: Kernel,
-    /// Lets a worker build the same sandbox. `None` if all jobs are forked by this process.
-    pub(crate) recipe: Option<Recipe>,
+    /// What it was compiled from. Its worker compiles the same.
+    pub(crate) origin: Origin,
+}
+
+/// Equal origins mean equal confinement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    wanted: Wanted,
+    kernel: Kernel,
+    layers: EnabledLayers,
 }
 
 #[derive(Debug)]
@@ -54,6 +60,92 @@ pub(crate) struct Strict {
     pub(crate) filters: Filters,
 }
 
+/// What a profile of one base is compiled to.
+struct Parts {
+    base: Base,
+    credentials: Credentials,
+    class: Class,
+    fence: Option<Fence>,
+    limits: Limits,
+}
+
+fn read(profile: &ReadProfile, kernel: &Kernel, layers: EnabledLayers) -> Result<Parts> {
+    let class = Class {
+        locks: !profile.write.is_empty(),
+        no_set_id: !profile.write.is_empty(),
+        internet: profile.network,
+        shared_uid: changes_uid(profile.capabilities),
+        one_session: kernel.one_session,
+        ..Class::default()
+    };
+    Ok(Parts {
+        base: Base::Read(overmounts::find(profile)?),
+        credentials: Credentials {
+            user: None,
+            groups: profile.groups.clone(),
+            capabilities: profile.capabilities,
+        },
+        class,
+        fence: fence(kernel.landlock_abi, layers).map(|fence| match profile.network {
+            true => fence.without_network(),
+            false => fence,
+        }),
+        limits: profile.limits,
+    })
+}
+
+fn strict(profile: &StrictProfile, kernel: &Kernel, layers: EnabledLayers) -> Result<Parts> {
+    if !profile.sockets.is_empty()
+        && profile.network == Network::Host
+        && kernel.landlock_abi < SCOPE_ABI
+    {
+        return Err(Error::refused(
+            "cannot give jobs both Unix sockets and the host's network",
+            "they would reach every abstract Unix socket of the host too, which only Landlock \
+             since Linux 6.12 prevents; remove 'sockets', or choose another 'network'",
+        ));
+    }
+    let class = Class {
+        locks: !profile.write.is_empty(),
+        internet: true,
+        unix: !profile.sockets.is_empty(),
+        ipc: true,
+        no_set_id: !profile.write.is_empty(),
+        shared_uid: profile.user.is_some() || changes_uid(profile.capabilities),
+        one_session: kernel.one_session,
+        own_network: profile.network != Network::Host,
+    };
+    Ok(Parts {
+        base: Base::Strict(Box::new(Strict {
+            root: plan_root(profile, &Net::hosts(&profile.network))?,
+            net: Net::new(&profile.network, kernel)?,
+            filters: Filters::compile()?,
+        })),
+        credentials: Credentials {
+            user: profile.user,
+            groups: profile.groups.clone(),
+            capabilities: profile.capabilities,
+        },
+        class,
+        fence: fence(kernel.landlock_abi, layers).map(Fence::without_network),
+        limits: profile.limits,
+    })
+}
+
+fn host(profile: &HostProfile) -> Parts {
+    Parts {
+        base: Base::Host,
+        credentials: Credentials {
+            user: Some(profile.user),
+            groups: profile.groups.clone(),
+            capabilities: 0,
+        },
+        class: Class::default(),
+        fence: None,
+        limits: profile.limits,
+    }
+}
+
 /// Returns the user other than root that may redirect a path: the job's `uid`. Returns 0 for a user of the host that has
 /// more rights in a job than outside: it would get what only the job may have.
 pub(crate) fn trusted(credentials: &Credentials, uid: u32) -> u32 {
@@ -65,170 +157,58 @@ pub(crate) fn trusted(credentials: &Credentials, uid: u32) -> u32 {
 }
 
 impl Sandbox {
-    pub fn read(profile: &ReadProfile, kernel: &Kernel) -> Result<Sandbox> {
-        Self::compile_read(profile, kernel, EnabledLayers::ALL)
+    /// Compiles a profile for this kernel. Its paths are looked up when a job starts.
+    pub fn compile(wanted: Wanted, kernel: &Kernel) -> Result<Sandbox> {
+        Self::with_layers(wanted, kernel, EnabledLayers::ALL)
     }
 
     /// Does the same with one layer missing, for tests that must then fail.
     #[cfg(feature = "mutate")]
-    pub fn without(profile: &ReadProfile, kernel: &Kernel, layer: crate::Layer) -> Result<Sandbox> {
-        Self::compile_read(profile, kernel, EnabledLayers::without(layer))
-    }
-
-    /// Compiles `profile` for this kernel. Its paths are looked up when a job starts.
-    pub fn strict(profile: &StrictProfile, kernel: &Kernel) -> Result<Sandbox> {
-        Self::compile_strict(profile, kernel, EnabledLayers::ALL)
-    }
-
-    #[cfg(feature = "mutate")]
-    pub fn strict_without(
-        profile: &StrictProfile,
+    pub fn compile_without(
+        wanted: Wanted,
         kernel: &Kernel,
         layer: crate::Layer,
     ) -> Result<Sandbox> {
-        Self::compile_strict(profile, kernel, EnabledLayers::without(layer))
+        Self::with_layers(wanted, kernel, EnabledLayers::without(layer))
     }
 
-    /// Compiles `profile`. Its jobs need a cgroup.
-    pub fn host(profile: &HostProfile, kernel: &Kernel) -> Result<Sandbox> {
-        Self::compile_host(profile, kernel, EnabledLayers::ALL)
-    }
-
-    #[cfg(feature = "mutate")]
-    pub fn host_without(
-        profile: &HostProfile,
-        kernel: &Kernel,
-        layer: crate::Layer,
-    ) -> Result<Sandbox> {
-        Self::compile_host(profile, kernel, EnabledLayers::without(layer))
-    }
-
-    fn compile_host(
-        profile: &HostProfile,
-        kernel: &Kernel,
-        layers: EnabledLayers,
-    ) -> Result<Sandbox> {
-        Ok(Sandbox {
+    fn with_layers(wanted: Wanted, kernel: &Kernel, layers: EnabledLayers) -> Result<Sandbox> {
+        let kernel = kernel.clone();
+        Self::of(Origin {
+            wanted,
+            kernel,
             layers,
-            base: Base::Host,
-            credentials: Credentials {
-                user: Some(profile.user),
-                groups: profile.groups.clone(),
-                capabilities: 0,
-            },
-            class: Class::default(),
-            program: None,
-            reported: None,
-            fence: None,
-            limits: profile.limits,
-            ceilings: own_ceilings()?,
-            kernel: kernel.clone(),
-            recipe: None,
         })
     }
 
-    pub(crate) fn compile_read(
-        profile: &ReadProfile,
-        kernel: &Kernel,
-        layers: EnabledLayers,
-    ) -> Result<Sandbox> {
-        let class = Class {
-            locks: !profile.write.is_empty(),
-            no_set_id: !profile.write.is_empty(),
-            internet: profile.network,
-            shared_uid: changes_uid(profile.capabilities),
-            one_session: kernel.one_session,
-            ..Class::default()
-        };
-        let sandbox = Sandbox {
-            layers,
-            base: Base::Read(overmounts::find(profile)?),
-            credentials: Credentials {
-                user: None,
-                groups: profile.groups.clone(),
-                capabilities: profile.capabilities,
-            },
-            class,
-            program: Some(seccomp::compile(layers, class)?),
-            reported: None,
-            fence: fence(kernel.landlock_abi, layers).map(|fence| match profile.network {
-                true => fence.without_network(),
-                false => fence,
-            }),
-            limits: profile.limits,
-            ceilings: own_ceilings()?,
-            kernel: kernel.clone(),
-            recipe: None,
-        };
-        Ok(sandbox.with_recipe())
-    }
-
-    fn compile_strict(
-        profile: &StrictProfile,
-        kernel: &Kernel,
-        layers: EnabledLayers,
-    ) -> Result<Sandbox> {
-        if !profile.sockets.is_empty()
-            && profile.network == Network::Host
-            && kernel.landlock_abi < SCOPE_ABI
-        {
-            return Err(Error::refused(
-                "cannot give jobs both Unix sockets and the host's network",
-                "they would reach every abstract Unix socket of the host too, which only Landlock \
-                 since Linux 6.12 prevents; remove 'sockets', or choose another 'network'",
-            ));
-        }
-        let class = Class {
-            locks: !profile.write.is_empty(),
-            internet: true,
-            unix: !profile.sockets.is_empty(),
-            ipc: true,
-            no_set_id: !profile.write.is_empty(),
-            shared_uid: profile.user.is_some() || changes_uid(profile.capabilities),
-            one_session: kernel.one_session,
-            own_network: profile.network != Network::Host,
-        };
-        let credentials = Credentials {
-            user: profile.user,
-            groups: profile.groups.clone(),
-            capabilities: profile.capabilities,
-        };
-        let root = plan_root(profile, &Net::hosts(&profile.network))?;
-        let net = Net::new(&profile.network, kernel)?;
-        let sandbox = Self::of_strict_parts(
-            credentials,
-            class,
-            root,
-            net,
-            profile.limits,
+    pub(crate) fn of(origin: Origin) -> Result<Sandbox> {
+        let Origin {
+            wanted,
             kernel,
             layers,
-        )?;
-        Ok(sandbox.with_recipe())
-    }
-
-    pub(crate) fn of_strict_parts(
-        credentials: Credentials,
-        class: Class,
-        root: Root,
-        net: Option<Net>,
-        limits: Limits,
-        kernel: &Kernel,
-        layers: EnabledLayers,
-    ) -> Result<Sandbox> {
-        let filters = Filters::compile()?;
+        } = &origin;
+        let parts = match &wanted.profile {
+            Profile::Read(profile) => read(profile, kernel, *layers)?,
+            Profile::Strict(profile) => strict(profile, kernel, *layers)?,
+            Profile::Host(profile) => host(profile),
+        };
+        let filter = match parts.base {
+            Base::Host => Filter::None,
+            Base::Read(_) | Base::Strict(_) => {
+                Filter::new(*layers, parts.class, wanted.is_audited)?
+            }
+        };
         Ok(Sandbox {
-            layers,
-            base: Base::Strict(Box::new(Strict { root, net, filters })),
-            credentials,
-            class,
-            program: Some(seccomp::compile(layers, class)?),
-            reported: None,
-            fence: fence(kernel.landlock_abi, layers).map(Fence::without_network),
-            limits,
+            layers: *layers,
+            base: parts.base,
+            credentials: parts.credentials,
+            class: parts.class,
+            filter,
+            fence: parts.fence,
+            limits: parts.limits,
             ceilings: own_ceilings()?,
             kernel: kernel.clone(),
-            recipe: None,
+            origin,
         })
     }
 
@@ -241,32 +221,25 @@ impl Sandbox {
         };
         Description {
             credentials: self.credentials.clone(),
-            can_wait: self.recipe.is_some(),
+            can_wait: self.can_wait(),
             attendants: self.attendants(),
             paths: mounts.iter().map(|mount| mount.name.clone()).collect(),
             ceilings: self.ceilings.clone(),
         }
     }
 
-    fn with_recipe(self) -> Sandbox {
-        let recipe = Recipe::new(&self);
-        Sandbox { recipe, ..self }
-    }
-
-    /// Reports to the kernel's audit what the layers refuse a job: by the system call filter, and by Landlock from ABI
-    /// 7 on (Linux 6.15). Each refusal is one record, so a job can fill the host's audit log.
-    #[must_use]
-    pub fn with_kernel_audit(self) -> Sandbox {
-        let reported = self.program.as_ref().map(AuditedFilter::new);
-        Sandbox {
-            reported,
-            recipe: None,
-            ..self
+    /// Returns true if a child may wait for a job of it. The mounts of listed paths would keep the host's busy, and a
+    /// relay is a process.
+    fn can_wait(&self) -> bool {
+        match &self.base {
+            Base::Read(overmounts) => overmounts.listed.is_empty(),
+            Base::Strict(strict) => !strict.net.as_ref().is_some_and(Net::has_relay),
+            Base::Host => false,
         }
     }
 
     pub(crate) fn landlock_flags(&self) -> u32 {
-        match self.reported.is_some() && self.kernel.landlock_abi >= AUDIT_ABI {
+        match self.filter.is_audited() && self.kernel.landlock_abi >= AUDIT_ABI {
             true => sys::LOG_NEW_EXEC_ON,
             false => 0,
         }
@@ -298,4 +271,21 @@ impl Sandbox {
             ..*limits
         }
     }
+}
+
+const SYS_RESOURCE: u32 = 24;
+
+fn own_ceilings() -> Result<Ceilings> {
+    if sys::has_capability(SYS_RESOURCE).doing(|| "cannot read own capabilities".into())? {
+        return Ok(Ceilings::new(Vec::new()));
+    }
+    let any = Limits::default();
+    let hard = |row: ResourceLimit| -> Result<(u32, u64)> {
+        let (_, hard) =
+            sys::limit(row.resource).doing(|| format!("cannot read the limit '{}'", row.name))?;
+        Ok((row.resource, hard))
+    };
+    Ok(Ceilings::new(
+        asked(&any).into_iter().map(hard).collect::<Result<_>>()?,
+    ))
 }

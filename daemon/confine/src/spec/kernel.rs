@@ -4,9 +4,8 @@ use crate::spec::layer::EnabledLayers;
 use crate::steps::landlock::fence;
 use crate::sys::{self, ForkCall};
 use remit_spawn::Kernel;
-use remit_sys::fork_call;
 use remit_sys::{Doing, Error, Result};
-use std::{io, path::Path};
+use std::{io, path::Path, sync::OnceLock};
 
 /// Tries each feature. Refuses a kernel that lacks what every sandbox needs, and names it: mount_setattr,
 /// close_range, pidfds, seccomp filters (Linux 5.12).
@@ -139,6 +138,28 @@ fn needs(fork: ForkCall) -> Result<()> {
             "the child that tried was killed",
         )),
     }
+}
+
+/// Returns the call that forks a child with a pidfd, which is found out once.
+pub(crate) fn fork_call() -> Result<ForkCall> {
+    static FOUND: OnceLock<ForkCall> = OnceLock::new();
+    if let Some(call) = FOUND.get() {
+        return Ok(*call);
+    }
+    let tried = |call| {
+        let (pid, _pidfd) = sys::fork(call, None, || 0)?;
+        sys::wait(pid, 0).map(drop)
+    };
+    let call = match tried(ForkCall::Clone3) {
+        Ok(()) => ForkCall::Clone3,
+        Err(e) if absent(&e) || e.raw_os_error() == Some(libc::EPERM) => {
+            tried(ForkCall::Clone)
+                .doing(|| "cannot fork with a pidfd (clone, CLONE_PIDFD)".into())?;
+            ForkCall::Clone
+        }
+        Err(e) => return Err(e).doing(|| "cannot fork".into()),
+    };
+    Ok(*FOUND.get_or_init(|| call))
 }
 
 #[cfg(test)]

@@ -1,9 +1,14 @@
 //! Which layers are switched on.
 
+use std::io;
+
 use remit_spawn::Layer;
+use serde::{Deserialize, Serialize};
+
+use crate::steps::report::{StepResult, Taken};
 
 /// The layers that are switched on: all, except in tests with the feature `mutate`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EnabledLayers {
     #[cfg(feature = "mutate")]
     off: Option<Layer>,
@@ -21,27 +26,6 @@ impl EnabledLayers {
     }
 
     #[cfg(feature = "mutate")]
-    pub(crate) fn number(self) -> u8 {
-        self.off.map_or(0, |layer| layer as u8)
-    }
-
-    #[cfg(feature = "mutate")]
-    pub(crate) fn new(number: u8) -> EnabledLayers {
-        let off = Layer::ALL.into_iter().find(|layer| *layer as u8 == number);
-        EnabledLayers { off }
-    }
-
-    #[cfg(not(feature = "mutate"))]
-    pub(crate) fn number(self) -> u8 {
-        0
-    }
-
-    #[cfg(not(feature = "mutate"))]
-    pub(crate) fn new(_number: u8) -> EnabledLayers {
-        EnabledLayers::ALL
-    }
-
-    #[cfg(feature = "mutate")]
     pub(crate) fn is_on(self, layer: Layer) -> bool {
         self.off != Some(layer)
     }
@@ -49,5 +33,13 @@ impl EnabledLayers {
     #[cfg(not(feature = "mutate"))]
     pub(crate) fn is_on(self, _layer: Layer) -> bool {
         true
+    }
+
+    /// Takes a step, if its layer is on.
+    pub(crate) fn take_if(self, layer: Layer, take: impl FnOnce() -> io::Result<()>) -> Taken {
+        match self.is_on(layer) {
+            true => Ok(take().map(|()| StepResult::Done)?),
+            false => Ok(StepResult::Absent),
+        }
     }
 }

@@ -6,7 +6,8 @@ use crate::sys;
 use remit_spawn::{Argument, MOST_ARGUMENTS, PathIs, What, Why};
 use remit_sys::{Error, Result};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 #[derive(Debug)]
 pub(crate) struct Prepared<'a> {
@@ -123,7 +124,7 @@ fn open_path(
     let relative = bytes.get(1..).filter(|rest| rest.len() > 1);
     let relative = relative.and_then(|rest| CStr::from_bytes_with_nul(rest).ok());
     let relative = relative.unwrap_or(c".");
-    let found = sys::open_plain(root, relative, libc::O_PATH)?;
+    let found = open_beneath(root, relative, libc::O_PATH)?;
     let stat = sys::stat_of(found.as_fd())?;
     let fits = match stat.st_mode & libc::S_IFMT {
         libc::S_IFREG => is != PathIs::Directory,
@@ -140,7 +141,7 @@ fn open_path(
         };
     }
     // Non-blocking: the open would hang on a FIFO that was put there meanwhile.
-    let file = sys::open_plain(root, relative, libc::O_RDONLY | libc::O_NONBLOCK)?;
+    let file = open_beneath(root, relative, libc::O_RDONLY | libc::O_NONBLOCK)?;
     let same = sys::stat_of(file.as_fd())?;
     if (same.st_dev, same.st_ino) != (stat.st_dev, stat.st_ino) {
         return Err(Fault::because(Why::WrongKind));
@@ -149,6 +150,28 @@ fn open_path(
         To::Number(number) => Ok(sys::renumber(file.as_fd(), number)?),
         To::Text | To::Nowhere => Ok(()),
     }
+}
+
+/// Opens a plain path part by part, and no link on the way. openat2(2) does the same, but no filter sees its flags, so
+/// it is refused to many jobs.
+fn open_beneath(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> io::Result<OwnedFd> {
+    let mut parts = path.to_bytes().split(|byte| *byte == b'/').peekable();
+    let mut directory: Option<OwnedFd> = None;
+    while let Some(part) = parts.next() {
+        let flags = if parts.peek().is_some() {
+            libc::O_PATH
+        } else {
+            flags
+        };
+        let from = directory.as_ref().map_or(root, AsFd::as_fd);
+        let found = sys::open_at(Some(from), &CString::new(part)?, flags | libc::O_NOFOLLOW)?;
+        // With O_PATH a link itself is opened.
+        if sys::stat_of(found.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFLNK {
+            return Err(io::Error::from_raw_os_error(libc::ELOOP));
+        }
+        directory = Some(found);
+    }
+    directory.ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
 #[cfg(test)]

@@ -1,36 +1,24 @@
-//! Everything that a child needs for its steps, prepared by the parent before the fork; and the numbers of the
-//! descriptors that it gives its program or keeps until the exec.
+//! A job as its child needs it, and the numbers of the descriptors that it gives its program or keeps until the exec.
 
 use std::ffi::{CStr, CString};
-use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
-use crate::steps::arguments::Prepared;
-use crate::steps::private_root;
-use crate::steps::report::{Fault, StepResult};
-use crate::steps::seccomp::Program;
-use crate::sys::Pointers;
-use crate::{Layer, Measured, Sandbox};
+use crate::steps::arguments::{self, Prepared};
+use crate::sys::{self, Pointers};
+use crate::{Error, Job, Measured, Result, Sandbox};
 use remit_spawn::ResourceLimit;
 
-#[derive(Clone)]
+/// The fewest descriptors with which a child can take its own steps.
+const LEAST_NOFILE: u64 = 32;
+
 pub(crate) struct ChildEnv<'a> {
     pub(crate) sandbox: &'a Sandbox,
-    /// Uid and gid of the processes that serve only this job.
-    pub(crate) own: (u32, u32),
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) loginuid: Option<CString>,
     pub(crate) limits: &'a [ResourceLimit],
+    /// The user whose other tasks do not count for the limit.
     pub(crate) others: Option<u32>,
-    /// Set if the fork could not put the child into its cgroup.
-    pub(crate) join_cgroup: Option<BorrowedFd<'a>>,
-    pub(crate) parent: u32,
-    pub(crate) has_cgroup: bool,
-    /// Mount options of a private directory that is open to all users, like `/tmp`, and of one that is not.
-    pub(crate) tmpfs: CString,
-    pub(crate) scratch: CString,
-    pub(crate) shared_pages: CString,
     pub(crate) stdin: Option<BorrowedFd<'a>>,
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
@@ -43,73 +31,105 @@ pub(crate) struct ChildEnv<'a> {
     pub(crate) path: &'a [CString],
     pub(crate) argv: Pointers<'a>,
     pub(crate) env: Pointers<'a>,
-    pub(crate) stage: Option<&'a private_root::Mount>,
-    pub(crate) inherited: Option<Inherited<'a>>,
 }
 
-pub(crate) fn if_enabled(
-    child_env: &ChildEnv<'_>,
-    layer: Layer,
-    take: impl FnOnce() -> io::Result<StepResult>,
-) -> Result<StepResult, Fault> {
-    match child_env.sandbox.layers.is_on(layer) {
-        true => Ok(take()?),
-        false => Ok(StepResult::Absent),
+/// The job's ends: output, errors, steps. Closing the last descriptor of an end can wait for the holder of the pipe's
+/// lock. So every process but the job's child closes them before that child executes anything.
+pub(crate) type Ends = [OwnedFd; 3];
+
+/// Prepares a vetted job for its child, and does `then` with it.
+pub(crate) fn with_child_env<T>(
+    sandbox: &Sandbox,
+    job: &Job<'_>,
+    [out, err, report]: &Ends,
+    then: impl FnOnce(&ChildEnv<'_>) -> T,
+) -> Result<T> {
+    let (uid, gid) = sandbox.credentials.user.unwrap_or((job.uid, job.gid));
+    let rows = sandbox.ceilings.apply(&sandbox.processes(job.limits));
+    let first = arguments_at(job.script.is_some());
+    let (argv, arguments) = arguments::prepare(job.argv, job.arguments, first)?;
+    Ok(then(&ChildEnv {
+        sandbox,
+        uid,
+        gid,
+        loginuid: job.loginuid.map(|uid| text(uid.to_string())).transpose()?,
+        limits: &rows,
+        others: sandbox.credentials.user.and(job.limits.others),
+        stdin: job.stdin,
+        stdout: out.as_fd(),
+        stderr: err.as_fd(),
+        script: job.script,
+        measured: job.measured,
+        arguments: &arguments,
+        steps: report.as_fd(),
+        cwd: job.cwd,
+        candidates: candidates(job)?,
+        path: job.path,
+        argv: Pointers::new(&argv),
+        env: Pointers::new(job.env),
+    }))
+}
+
+/// Refuses uid or gid 0, an empty argv, a relative cwd, a script, copy or secret that is not sealed, a path argument
+/// that is not plain, a hashed file without an absolute name, fewer than 32 descriptors, private directories without a
+/// limit, and a profile's user without a cgroup.
+pub(crate) fn vet(sandbox: &Sandbox, job: &Job<'_>) -> Result<()> {
+    let why = if job.uid == 0 || job.gid == 0 {
+        "a job is never root"
+    } else if sandbox.credentials.user.is_some() && job.cgroup.is_none() {
+        // Its processes can be neither found nor counted by their uid.
+        "a user shared with other processes needs a cgroup"
+    } else if job.argv.first().is_none_or(|name| name.is_empty()) {
+        "no program is named"
+    } else if !is_absolute(job.cwd) {
+        "its working directory is not absolute"
+    } else if job.script.is_some_and(|script| !sys::is_sealed(script)) {
+        "its script is not a sealed memfd"
+    } else if job.measured.iter().any(|file| !is_absolute(&file.path)) {
+        "a measured file has no absolute name"
+    } else if job.limits.nofile < LEAST_NOFILE + job.arguments.len() as u64 {
+        "it needs at least 32 descriptors, and one for each path or secret"
+    } else if job.limits.tmp_bytes == 0 || job.limits.tmp_inodes == 0 {
+        // A tmpfs takes 0 for no limit.
+        "its private directories need a limit"
+    } else {
+        let first = arguments_at(job.script.is_some());
+        return arguments::prepare(job.argv, job.arguments, first).map(drop);
+    };
+    Err(Error::refused("cannot spawn a job", why))
+}
+
+fn is_absolute(path: &CStr) -> bool {
+    path.to_bytes().first() == Some(&b'/')
+}
+
+fn text(text: String) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::refused("cannot spawn a job", "a NUL in a number"))
+}
+
+/// Returns every file that the name may mean, in order; for a hashed program only that one.
+fn candidates(job: &Job<'_>) -> Result<Vec<CString>> {
+    if let Some(program) = job.measured.first() {
+        return Ok(vec![program.path.clone()]);
     }
-}
-
-/// What a child of a worker inherits, in addition to the worker's signals, umask and scheduling. It is in its own mount
-/// namespace, finished and cut off, and the first half of the filter is installed.
-#[derive(Clone, Copy)]
-pub(crate) struct Inherited<'a> {
-    pub(crate) ruleset: Option<BorrowedFd<'a>>,
-    /// The second half of the filter. `None`: it and the Landlock domain are already in force.
-    pub(crate) closing: Option<&'a Program>,
-    /// Access to its own files in the host's `/proc`, because the one in the namespace is read-only.
-    pub(crate) own: ProcAccess<'a>,
-    /// Has a byte once the warden was notified of the child; ends if the worker ends before. `None` for a child that
-    /// the warden knew before there was a job: that already has its session, its keyring and its OOM score.
-    pub(crate) go: Option<BorrowedFd<'a>>,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) enum ProcAccess<'a> {
-    Proc(BorrowedFd<'a>),
-    /// The audit login uid, open for writing; `None` on kernels without audit.
-    Loginuid(Option<BorrowedFd<'a>>),
-}
-
-impl<'a> Inherited<'a> {
-    pub(crate) fn is_early(&self) -> bool {
-        self.go.is_none()
+    let Some(name) = job.argv.first() else {
+        return Ok(Vec::new());
+    };
+    if name.to_bytes().contains(&b'/') {
+        return Ok(vec![name.clone()]);
     }
-
-    pub(crate) fn own(&self) -> Option<BorrowedFd<'a>> {
-        match self.own {
-            ProcAccess::Proc(directory) => Some(directory),
-            ProcAccess::Loginuid(file) => file,
-        }
-    }
+    let join = |dir: &CString| {
+        let bytes = [dir.to_bytes(), b"/", name.to_bytes()].concat();
+        CString::new(bytes).map_err(|_| Error::refused("cannot spawn a job", "a NUL in a path"))
+    };
+    job.path.iter().map(join).collect()
 }
 
-pub(crate) fn arguments_at(script: bool) -> RawFd {
+fn arguments_at(script: bool) -> RawFd {
     if script { 4 } else { 3 }
 }
 
 pub(crate) fn steps_at(child_env: &ChildEnv<'_>) -> RawFd {
     let last = child_env.arguments.iter().filter_map(|a| a.number).max();
     last.map_or(arguments_at(child_env.script.is_some()), |last| last + 1)
-}
-
-/// A worker's child has three more descriptors after the step pipe: ruleset, go pipe and the host's `/proc`.
-pub(crate) fn ruleset_at(child_env: &ChildEnv<'_>) -> RawFd {
-    steps_at(child_env) + 1
-}
-
-pub(crate) fn go_at(child_env: &ChildEnv<'_>) -> RawFd {
-    steps_at(child_env) + 2
-}
-
-pub(crate) fn own_at(child_env: &ChildEnv<'_>) -> RawFd {
-    steps_at(child_env) + 3
 }

@@ -1,19 +1,16 @@
 //! Sets a job's user, groups and capabilities.
 
-use crate::spec::compiled::Base;
-use crate::steps::child_env::ChildEnv;
-use crate::steps::report::{Fault, StepResult};
+use crate::steps::enter::Entering;
+use crate::steps::report::{Fault, StepResult, Taken};
 use crate::sys;
 use crate::{Layer, Why};
-use remit_sys::rights::{drop_all_rights, drop_all_rights_bounded};
-use std::io;
+use remit_sys::rights::drop_all_rights_bounded;
 
-pub(crate) fn become_job(child_env: &ChildEnv<'_>) -> Result<StepResult, Fault> {
-    let (layers, credentials) = (child_env.sandbox.layers, &child_env.sandbox.credentials);
-    let (uid, gid, groups) = (child_env.uid, child_env.gid, credentials.groups.as_slice());
-    if let Base::Host = child_env.sandbox.base {
-        become_host_user(uid, gid, groups)?;
-    } else if !layers.is_on(Layer::Identity) {
+pub(crate) fn become_job(child: &mut Entering<'_>) -> Taken {
+    let env = child.env;
+    let (layers, credentials) = (env.sandbox.layers, &env.sandbox.credentials);
+    let (uid, gid, groups) = (env.uid, env.gid, credentials.groups.as_slice());
+    if !layers.is_on(Layer::Identity) {
         // Only for tests of the self-test, as is the next branch.
         sys::drop_bounding()?;
         sys::lock_securebits()?;
@@ -21,10 +18,8 @@ pub(crate) fn become_job(child_env: &ChildEnv<'_>) -> Result<StepResult, Fault> 
     } else if !layers.is_on(Layer::Capabilities) {
         sys::keep_capabilities()?;
         sys::become_user(uid, gid, groups)?;
-    } else if credentials.capabilities == 0 && child_env.inherited.is_some() {
-        drop_all_rights_bounded(uid, gid, groups)?;
     } else if credentials.capabilities == 0 {
-        drop_all_rights(uid, gid, groups)?;
+        drop_all_rights_bounded(uid, gid, groups)?;
     } else {
         become_capable_user(uid, gid, groups, credentials.capabilities)?;
     }
@@ -32,7 +27,6 @@ pub(crate) fn become_job(child_env: &ChildEnv<'_>) -> Result<StepResult, Fault> 
 }
 
 fn become_capable_user(uid: u32, gid: u32, groups: &[u32], kept: u64) -> Result<(), Fault> {
-    sys::drop_bounding_but(kept)?;
     sys::become_user_with(uid, gid, groups, kept)?;
     sys::set_dumpable(false)?;
     sys::die_with_parent()?;
@@ -44,14 +38,15 @@ fn become_capable_user(uid: u32, gid: u32, groups: &[u32], kept: u64) -> Result<
 }
 
 /// Becomes a user as any program of the host does: root has root's rights, another user none.
-fn become_host_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
-    sys::become_user(uid, gid, groups)?;
-    if uid != 0 {
+pub(crate) fn become_host_user(child: &mut Entering<'_>) -> Taken {
+    let env = child.env;
+    sys::become_user(env.uid, env.gid, &env.sandbox.credentials.groups)?;
+    if env.uid != 0 {
         sys::clear_capabilities()?;
     }
     sys::die_with_parent()?;
-    match sys::is_user(uid, gid) {
-        true => Ok(()),
-        false => Err(io::Error::from_raw_os_error(libc::EPERM)),
+    match sys::is_user(env.uid, env.gid) {
+        true => Ok(StepResult::Done),
+        false => Err(Fault::because(Why::Unmet)),
     }
 }

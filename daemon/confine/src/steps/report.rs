@@ -4,6 +4,9 @@ use crate::sys;
 use remit_spawn::{DONE, FAILED, FAILURE_LEN, NOWHERE, Step, Why};
 use std::{io, os::fd::BorrowedFd};
 
+/// How a step went.
+pub(crate) type Taken = Result<StepResult, Fault>;
+
 pub(crate) enum StepResult {
     Done,
     Absent,
@@ -23,10 +26,6 @@ impl Fault {
             errno: 0,
             at: NOWHERE,
         }
-    }
-
-    pub(crate) fn is(&self, why: Why) -> bool {
-        self.why == why
     }
 
     pub(crate) fn into_error(self) -> io::Error {
@@ -77,11 +76,6 @@ impl Failure {
             },
         }
     }
-
-    /// Returns true if the step pipe still has the number that the parent gave it.
-    pub(crate) fn is_early(self) -> bool {
-        self.step <= Step::Descriptors
-    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -91,24 +85,11 @@ pub(crate) struct StepLog {
 }
 
 impl StepLog {
-    fn push(&mut self, byte: u8) {
+    pub(crate) fn push(&mut self, byte: u8) {
         if let Some(free) = self.bytes.get_mut(self.len) {
             *free = byte;
             self.len += 1;
         }
-    }
-
-    pub(crate) fn take(
-        &mut self,
-        step: Step,
-        result: Result<StepResult, Fault>,
-    ) -> Result<(), Failure> {
-        match result {
-            Ok(StepResult::Done) => self.push(step as u8),
-            Ok(StepResult::Absent) => {}
-            Err(fault) => return Err(Failure { step, fault }),
-        }
-        Ok(())
     }
 
     pub(crate) fn send(&mut self, to: BorrowedFd<'_>, failure: Option<Failure>) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! Gives one job its own pid namespace, and still lets the warden know the job's end.
 //!
-//! The process that the warden has forked becomes the monitor. It forks an init for the new namespace and then the
+//! The job's child becomes the monitor. It forks an init for the new namespace and then the
 //! job, which is process 2 there. Init only reaps; when it dies, the kernel kills all that is left of the job. The
 //! monitor waits for the job, kills init, waits for that too, and ends as the job did. So when the warden sees it end,
 //! nothing of the job lives.
@@ -13,10 +13,9 @@
 //! When the monitor is killed, init dies with it, and so does the job. The kill of the job's cgroup ends all of them.
 
 use crate::net::Relay;
-use crate::steps::report::Fault;
 use crate::steps::seccomp::{self, Program};
 use crate::supervise::watchdog::{INIT_CALLS, confine_init, zero_limits};
-use crate::sys::{self, ForkCall};
+use crate::sys::{self, ForkCall, Parent};
 use crate::{Layer, Result, spec::layer::EnabledLayers};
 use remit_sys::rights::drop_all_rights;
 use std::{
@@ -69,24 +68,14 @@ pub(crate) struct Monitor<'a> {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) shared_pages: &'a CStr,
-    /// Only for a pre-forked job: gets a byte when all that a job needs is ready, the job's own process too.
-    pub(crate) hello: Option<BorrowedFd<'a>>,
 }
 
-pub(crate) struct Go {
-    go: OwnedFd,
-    report: Option<OwnedFd>,
-}
+pub(crate) struct Go(OwnedFd);
 
 impl Go {
     /// Waits until monitor and init are confined. False: the monitor has reported why; this process must not.
     pub(crate) fn wait(self) -> bool {
-        let report = match &self.report {
-            Some(report) => sys::write(report.as_fd(), &[1]),
-            None => Ok(1),
-        };
-        drop(self.report);
-        report.is_ok() && matches!(sys::read(self.go.as_fd(), &mut [0]), Ok(1))
+        matches!(sys::read(self.0.as_fd(), &mut [0]), Ok(1))
     }
 }
 
@@ -120,12 +109,9 @@ impl Monitor<'_> {
         set(c"sys/kernel/msgmni", QUEUES)
     }
 
-    /// Forks init and `job`, and is their monitor to the end. Returns only a failure after which `job` never executes.
-    pub(crate) fn watch(
-        self,
-        relay: Option<Relay>,
-        job: impl FnOnce(Go) -> i32,
-    ) -> std::result::Result<std::convert::Infallible, Fault> {
+    /// Forks init and the job's process, and returns only there, with default signals. This process is their monitor
+    /// to the end; here it returns only a failure, after which the job's process ends.
+    pub(crate) fn split(&self, relay: Option<Relay>) -> io::Result<Go> {
         // A stop signal from here on is meant for the job.
         sys::block_signals(None)?;
         let (ready, report) = pipe()?;
@@ -135,38 +121,22 @@ impl Monitor<'_> {
             false => None,
         };
         drop(report);
-        let (job_ready, job_report) = match self.hello {
-            Some(_) => pipe().map(|(job_ready, report)| (Some(job_ready), Some(report)))?,
-            None => (None, None),
+        let forked = sys::split(self.call, None, Parent::Caller);
+        let forked = forked.inspect_err(|_| end_init(init, None))?;
+        let Some((job, _pidfd)) = forked else {
+            // Its ends of these pipes must end when the monitor ends.
+            drop((gone, ready));
+            sys::default_signals()?;
+            return Ok(Go(go));
         };
-        let job = sys::fork(self.call, None, || {
-            // These pipes must end when the monitor ends.
-            sys::close_one(raw(&gone));
-            sys::close_one(raw(&ready));
-            if let Some(job_ready) = &job_ready {
-                sys::close_one(raw(job_ready));
-            }
-            job(Go {
-                go: sys::owned(raw(&go)),
-                report: job_report.as_ref().map(|report| sys::owned(raw(report))),
-            })
-        });
-        drop((go, job_report));
-        let (job, _pidfd) = job.inspect_err(|_| end_init(init, None))?;
-        let others = [
-            init.map(|_| ready.as_fd()),
-            job_ready.as_ref().map(AsFd::as_fd),
-        ];
-        if let Err(e) = self.confine(others) {
-            // The job waits for this pipe, and exits at its end.
+        drop(go);
+        if let Err(e) = self.confine(init.map(|_| ready.as_fd())) {
+            // The job's process waits for this pipe, and exits at its end.
             drop(gone);
             end_init(init, Some(job));
-            return Err(e.into());
+            return Err(e);
         }
         let _ = sys::write(gone.as_fd(), &[1]);
-        if let Some(hello) = self.hello {
-            let _ = sys::write(hello, &[1]);
-        }
         // No destructor may run for descriptors that were closed by number.
         sys::exit(attend(init, job, relay))
     }
@@ -183,16 +153,16 @@ impl Monitor<'_> {
         Ok(pid)
     }
 
-    /// Gives up every right, and waits for a byte from init and, if asked for, from the job's process.
-    fn confine(&self, others: [Option<BorrowedFd<'_>>; 2]) -> io::Result<()> {
+    /// Gives up every right, and waits for a byte from init.
+    fn confine(&self, init: Option<BorrowedFd<'_>>) -> io::Result<()> {
         sys::set_name(c"remit-monitor")?;
         sys::change_dir(c"/")?;
         drop_all_rights(self.uid, self.gid, &[])?;
         zero_limits(0)?;
-        for ready in others.into_iter().flatten() {
-            if sys::read(ready, &mut [0])? != 1 {
-                return Err(io::Error::from_raw_os_error(libc::ECHILD));
-            }
+        if let Some(ready) = init
+            && sys::read(ready, &mut [0])? != 1
+        {
+            return Err(io::Error::from_raw_os_error(libc::ECHILD));
         }
         sys::no_new_privs()?;
         sys::install_filter(self.filters.monitor.instructions())
@@ -255,9 +225,4 @@ fn end_as(ended: Option<ExitStatus>) -> i32 {
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?)
-}
-
-fn raw(fd: &OwnedFd) -> i32 {
-    use std::os::fd::AsRawFd;
-    fd.as_raw_fd()
 }

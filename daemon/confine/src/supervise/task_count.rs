@@ -17,9 +17,9 @@ use std::{
 const MOST: usize = 1 << 15;
 const NAME: usize = 32;
 
-pub(crate) fn tasks_of(uid: u32) -> u64 {
+pub(crate) fn tasks_of(proc: BorrowedFd<'_>, uid: u32) -> u64 {
     let directory = libc::O_RDONLY | libc::O_DIRECTORY;
-    let Ok(proc) = sys::open(c"/proc", directory) else {
+    let Ok(proc) = sys::open_at(Some(proc), c".", directory) else {
         return 0;
     };
     let mut buf = [0u8; 4096];
@@ -119,7 +119,7 @@ mod tests {
         let (end, wait) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || wait.recv());
         assert!(said.unwrap().trim().parse::<u64>().unwrap() >= 1);
-        assert!(own() >= Some(2) && tasks_of(uid) >= 2);
+        assert!(own() >= Some(2) && tasks_of(proc.as_fd(), uid) >= 2);
         assert_eq!(tasks_in(proc.as_fd(), pid.as_bytes(), uid + 1), None);
         drop(end);
         let _ = thread.join().unwrap();

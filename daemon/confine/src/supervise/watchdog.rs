@@ -5,10 +5,10 @@
 //! one of the three that is left ends all jobs.
 
 use crate::spawner::shutdown::leave;
+use crate::spec::kernel::fork_call;
 use crate::steps::seccomp;
 use crate::sys;
 use crate::{Error, Family, Switch};
-use remit_sys::fork_call;
 use remit_sys::rights::{become_unprivileged, drop_all_rights, is_unprivileged};
 use remit_sys::{Doing, Result};
 use std::ffi::CStr;

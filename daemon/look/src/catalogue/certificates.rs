@@ -8,8 +8,7 @@ use x509_parser::pem::Pem;
 use x509_parser::prelude::{ParsedExtension, X509Certificate};
 
 use super::files::Walk;
-use crate::text::{lines, lines_but, number};
-use crate::times::{now, stamp};
+use crate::text::{lines, lines_but, now, number, stamp};
 
 /// Maximum file size. Larger files are bundles of authorities, not certificates of this machine.
 const MOST: u64 = 64 << 10;
@@ -65,19 +64,18 @@ pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
     let most: usize = number(count)?;
     let now = i64::try_from(now()).unwrap_or(i64::MAX);
     let (mut walk, mut found) = (Walk::new(directory)?, Vec::new());
-    let mut unseen = 0;
-    for (path, metadata) in walk.by_ref() {
+    while let Some((path, metadata)) = walk.next() {
         if !metadata.is_file() || metadata.len() > MOST {
             continue;
         }
         match fs::read(&path) {
             Ok(bytes) => found.extend(certificates(&bytes, &path.to_string_lossy(), now)),
-            Err(_) => unseen += 1,
+            Err(_) => walk.unseen.add(&path),
         }
     }
     found.sort_by(|a, b| (a.days_left, &a.path).cmp(&(b.days_left, &b.path)));
     found.truncate(most);
-    lines_but(found, walk.unseen + unseen)
+    lines_but(found, &walk.unseen)
 }
 
 fn certificates(bytes: &[u8], path: &str, now: i64) -> Vec<Certificate> {

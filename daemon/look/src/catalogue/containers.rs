@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use remit_engine::{Container, get, get_json, identified, parsed};
 use serde_json::Value;
 
-use super::command_words;
 use crate::text::{cannot_write, lines, number};
 
+const HIDDEN: &str = "…";
 /// Prefixes of labels and options whose values have a meaning defined by engine or image vendors.
 const SHOWN_PREFIXES: [&str; 3] = ["com.docker.", "io.podman.", "org.opencontainers."];
 
@@ -54,15 +54,15 @@ fn without_values(all: &mut Value) {
                     "Env" => variables(part),
                     "Labels" | "Options" | "DriverOpts" | "Annotations" => values(part),
                     "LogConfig" => part.get_mut("Config").into_iter().for_each(values),
-                    "Cmd" | "Args" => command_words::hide(part, false),
+                    "Cmd" | "Args" => hide_words(part, false),
                     "Entrypoint" | "Command" | "CreateCommand" | "Path" | "Shell" => {
-                        command_words::hide(part, true);
+                        hide_words(part, true);
                     }
                     // The first word is the kind of check.
                     "Test" if part.is_array() => health(part),
                     "OnBuild" if part.is_array() => {
                         let all = part.as_array_mut().into_iter().flatten();
-                        all.for_each(|one| command_words::hide(one, true));
+                        all.for_each(|one| hide_words(one, true));
                     }
                     // Output of a health check, and the command that made a layer of the build cache.
                     "Output" | "Description" | "CreatedBy" if part.is_string() => hide(part),
@@ -78,7 +78,7 @@ fn without_values(all: &mut Value) {
 /// Hides the arguments in `["CMD-SHELL", "mysqladmin ping -psecret"]`.
 fn health(test: &mut Value) {
     for (at, word) in test.as_array_mut().into_iter().flatten().enumerate() {
-        command_words::hide(word, at < 2);
+        hide_words(word, at < 2);
     }
 }
 
@@ -104,7 +104,7 @@ fn values(all: &mut Value) {
 }
 
 fn hide(value: &mut Value) {
-    *value = Value::String("…".into());
+    *value = Value::String(HIDDEN.into());
 }
 
 fn each(all: &Value) -> Result<ExitCode, String> {
@@ -194,10 +194,62 @@ fn parts(mut body: &[u8]) -> (Vec<u8>, &[u8]) {
     (text, body)
 }
 
+/// Hides the arguments of a command: compose files and users put passwords into commands and health checks. If `program`
+/// is true, the first word of a list is kept.
+fn hide_words(command: &mut Value, program: bool) {
+    match command {
+        Value::String(text) => *text = line(text, program),
+        Value::Array(words) => {
+            for (at, word) in words.iter_mut().enumerate() {
+                match word {
+                    Value::String(text) if at == 0 && program => *text = line(text, true),
+                    Value::String(text) => *text = line(text, false),
+                    other => hide(other),
+                }
+            }
+        }
+        Value::Null => {}
+        other => hide(other),
+    }
+}
+
+/// Hides the words of a text. The first one may be a program.
+fn line(text: &str, program: bool) -> String {
+    let mut words = text.split_whitespace();
+    let first = words.next().map(|word| match program && is_program(word) {
+        true => word.to_owned(),
+        false => shown(word),
+    });
+    let all: Vec<String> = first.into_iter().chain(words.map(shown)).collect();
+    all.join(" ")
+}
+
+fn is_program(word: &str) -> bool {
+    word.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
+}
+
+/// Keeps the name of an option, and hides everything else.
+fn shown(word: &str) -> String {
+    if word.starts_with("--") {
+        return match word.split_once('=') {
+            Some((name, _)) => format!("{name}={HIDDEN}"),
+            None => word.to_owned(),
+        };
+    }
+    let mut chars = word.chars();
+    match (chars.next(), chars.next(), chars.next()) {
+        (Some('-'), Some(letter), None) => format!("-{letter}"),
+        (Some('-'), Some(letter), Some(_)) => format!("-{letter}{HIDDEN}"),
+        _ => HIDDEN.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn parts_of_both_streams_are_put_together() {
@@ -293,6 +345,43 @@ mod tests {
             let mut all = description;
             without_values(&mut all);
             assert_eq!(all, shown);
+        }
+    }
+
+    #[test]
+    fn c11_command_is_shown_without_arguments() {
+        for (command, program, expect) in [
+            (
+                json!([
+                    "run",
+                    "--token=secret",
+                    "-psecret",
+                    "-p",
+                    "secret",
+                    "--pass",
+                    "secret"
+                ]),
+                false,
+                json!(["…", "--token=…", "-p…", "-p", "…", "--pass", "…"]),
+            ),
+            (
+                json!(["/bin/sh", "-c", "TOKEN=secret serve --key=secret"]),
+                true,
+                json!(["/bin/sh", "-c", "… … --key=…"]),
+            ),
+            (
+                json!("redis-server --requirepass secret"),
+                true,
+                json!("redis-server --requirepass …"),
+            ),
+            (json!("TOKEN=secret x"), true, json!("… …")),
+            (json!(null), true, json!(null)),
+            (json!({ "a": "secret" }), true, json!("…")),
+            (json!([["secret"]]), false, json!(["…"])),
+        ] {
+            let mut all = command;
+            hide_words(&mut all, program);
+            assert_eq!(all, expect);
         }
     }
 }

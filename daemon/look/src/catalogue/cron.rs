@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use serde::Serialize;
 
-use crate::text::lines_but;
+use crate::text::{Unseen, lines_but};
 
 const TABLES: [&str; 6] = [
     "/etc/crontab",
@@ -56,10 +56,12 @@ enum Job {
 }
 
 pub fn list() -> Result<ExitCode, String> {
-    let (mut jobs, mut unseen) = (Vec::new(), 0);
+    let (mut jobs, mut unseen) = (Vec::new(), Unseen::default());
     let mut files_at = |location: &str| {
         files(Path::new(location)).unwrap_or_else(|error| {
-            unseen += u64::from(error.kind() != io::ErrorKind::NotFound);
+            if error.kind() != io::ErrorKind::NotFound {
+                unseen.add(Path::new(location));
+            }
             Vec::new()
         })
     };
@@ -79,10 +81,10 @@ pub fn list() -> Result<ExitCode, String> {
             }
         }) {
             Ok(Some(bytes)) => jobs.extend(table_lines(&table.to_string_lossy(), &bytes)),
-            Ok(None) | Err(_) => unseen += 1,
+            Ok(None) | Err(_) => unseen.add(&table),
         }
     }
-    lines_but(jobs, unseen)
+    lines_but(jobs, &unseen)
 }
 
 /// Returns the file itself, or the files in the directory. Skips placeholders of packages and files that cron ignores.

@@ -13,8 +13,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use crate::text::{lines_but, number};
-use crate::times::{now, stamp};
+use crate::text::{Unseen, lines_but, now, number, stamp};
 
 /// Unit of stat(2), independent of the file system.
 const BLOCK: u64 = 512;
@@ -75,7 +74,7 @@ pub fn largest(directory: &str, count: &str) -> Result<ExitCode, String> {
     for (path, metadata) in walk.by_ref().filter(|(_, metadata)| metadata.is_file()) {
         top.add(metadata.blocks(), || File::new(&path, &metadata));
     }
-    lines_but(top.into_sorted(), walk.unseen)
+    lines_but(top.into_sorted(), &walk.unseen)
 }
 
 pub fn recent(directory: &str, minutes: &str, count: &str) -> Result<ExitCode, String> {
@@ -89,61 +88,90 @@ pub fn recent(directory: &str, minutes: &str, count: &str) -> Result<ExitCode, S
             top.add(when, || File::new(&path, &metadata));
         }
     }
-    lines_but(top.into_sorted(), walk.unseen)
+    lines_but(top.into_sorted(), &walk.unseen)
 }
 
 #[derive(Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 struct Directory {
     bytes: u64,
+    /// Something below it could not be read, so it holds at least this much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete: Option<bool>,
     path: String,
+}
+
+/// A directory that the walk is in, and what was found in it so far.
+struct Open {
+    path: PathBuf,
+    bytes: u64,
+    is_incomplete: bool,
+}
+
+impl Open {
+    fn new(path: PathBuf, bytes: u64) -> Self {
+        Self {
+            path,
+            bytes,
+            is_incomplete: false,
+        }
+    }
 }
 
 /// Lists directories with everything below them. A file with several names counts once.
 pub fn directories(directory: &str, count: &str) -> Result<ExitCode, String> {
     let (mut walk, mut top) = (Walk::new(directory)?, Top::new(count)?);
-    // The directories that the walk is in, outermost first. Memory and time do not grow with depth or width.
-    let mut inside = vec![(PathBuf::from(directory), 0)];
+    // Outermost first. Memory and time do not grow with depth or width.
+    let mut inside = vec![Open::new(PathBuf::from(directory), 0)];
     let mut seen = HashSet::new();
-    for (path, metadata) in walk.by_ref() {
-        while inside.len() > 1 && inside.last().map(|(last, _)| last.as_path()) != path.parent() {
-            leave(&mut inside, &mut top);
+    while let Some((path, metadata)) = walk.next() {
+        while inside.len() > 1 && inside.last().map(|last| last.path.as_path()) != path.parent() {
+            leave(&mut inside, &walk.incomplete, &mut top);
         }
         let again = !metadata.is_dir() && metadata.nlink() > 1 && !seen.insert(metadata.ino());
         let bytes = if again { 0 } else { on_disk(&metadata) };
         if metadata.is_dir() {
-            inside.push((path, bytes));
-        } else if let Some((_, sum)) = inside.last_mut() {
-            *sum = bytes.saturating_add(*sum);
+            inside.push(Open::new(path, bytes));
+        } else if let Some(last) = inside.last_mut() {
+            last.bytes = bytes.saturating_add(last.bytes);
         }
     }
     while !inside.is_empty() {
-        leave(&mut inside, &mut top);
+        leave(&mut inside, &walk.incomplete, &mut top);
     }
-    lines_but(top.into_sorted(), walk.unseen)
+    lines_but(top.into_sorted(), &walk.unseen)
 }
 
-fn leave(inside: &mut Vec<(PathBuf, u64)>, top: &mut Top<(u64, Reverse<usize>), Directory>) {
-    let Some((path, bytes)) = inside.pop() else {
+fn leave(
+    inside: &mut Vec<Open>,
+    incomplete: &HashSet<PathBuf>,
+    top: &mut Top<(u64, Reverse<usize>), Directory>,
+) {
+    let Some(left) = inside.pop() else {
         return;
     };
-    if let Some((_, sum)) = inside.last_mut() {
-        *sum = bytes.saturating_add(*sum);
+    let is_incomplete = left.is_incomplete || incomplete.contains(&left.path);
+    if let Some(last) = inside.last_mut() {
+        last.bytes = left.bytes.saturating_add(last.bytes);
+        last.is_incomplete |= is_incomplete;
     }
     // The outer one of two equal directories comes first.
-    top.add((bytes, Reverse(inside.len())), || Directory {
-        bytes,
-        path: path.to_string_lossy().into_owned(),
+    top.add((left.bytes, Reverse(inside.len())), || Directory {
+        bytes: left.bytes,
+        incomplete: is_incomplete.then_some(true),
+        path: left.path.to_string_lossy().into_owned(),
     });
 }
 
-/// Yields each directory directly before its contents. Counts what could not be read.
+/// Yields each directory directly before its contents. Names what could not be read.
 pub struct Walk {
     device: u64,
     /// Directories not yet visited, each with its parent: a million complete paths would need gigabytes.
     left: Vec<(Rc<Path>, OsString, Metadata)>,
     here: Rc<Path>,
     entries: Option<fs::ReadDir>,
-    pub unseen: u64,
+    pub unseen: Unseen,
+    /// Directories of which something could not be read.
+    incomplete: HashSet<PathBuf>,
 }
 
 impl Walk {
@@ -156,13 +184,17 @@ impl Walk {
             left: Vec::new(),
             here: path.into(),
             entries: Some(fs::read_dir(path).map_err(cannot)?),
-            unseen: 0,
+            unseen: Unseen::default(),
+            incomplete: HashSet::new(),
         })
     }
 
-    /// An entry that disappeared during the walk is not counted.
-    fn missed(&mut self, error: &io::Error) {
-        self.unseen += u64::from(error.kind() != io::ErrorKind::NotFound);
+    /// Notes what could not be read, in or of this directory. What disappeared during the walk does not count.
+    fn missed(&mut self, directory: &Path, path: &Path, error: &io::Error) {
+        if error.kind() != io::ErrorKind::NotFound {
+            self.unseen.add(path);
+            self.incomplete.insert(directory.to_owned());
+        }
     }
 }
 
@@ -175,13 +207,20 @@ impl Iterator for Walk {
                 self.entries = None;
                 break;
             };
-            match entry.and_then(|entry| Ok((entry.file_name(), entry.metadata()?))) {
-                Ok((_, metadata)) if metadata.dev() != self.device => {}
-                Ok((name, metadata)) if metadata.is_dir() => {
-                    self.left.push((Rc::clone(&self.here), name, metadata));
+            let here = Rc::clone(&self.here);
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.missed(&here, &here, &error);
+                    continue;
                 }
-                Ok((name, metadata)) => return Some((self.here.join(name), metadata)),
-                Err(error) => self.missed(&error),
+            };
+            let name = entry.file_name();
+            match entry.metadata() {
+                Ok(metadata) if metadata.dev() != self.device => {}
+                Ok(metadata) if metadata.is_dir() => self.left.push((here, name, metadata)),
+                Ok(metadata) => return Some((here.join(name), metadata)),
+                Err(error) => self.missed(&here, &here.join(name), &error),
             }
         }
         let (above, name, metadata) = self.left.pop()?;
@@ -189,7 +228,7 @@ impl Iterator for Walk {
         self.here = path.as_path().into();
         match fs::read_dir(&path) {
             Ok(entries) => self.entries = Some(entries),
-            Err(error) => self.missed(&error),
+            Err(error) => self.missed(&path, &path, &error),
         }
         Some((path, metadata))
     }

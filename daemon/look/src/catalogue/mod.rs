@@ -1,10 +1,11 @@
-//! Commands for which the distribution has no program, or none with structured output. One JSON object per line.
+//! Commands for which the distribution has no program, or none whose output is structured or short. One JSON object per
+//! line, or a table.
 
 mod certificates;
-mod command_words;
 mod containers;
 mod cron;
 mod files;
+mod processes;
 mod unix_sockets;
 
 use std::process::ExitCode;
@@ -20,6 +21,9 @@ pub fn show(words: &[String]) -> Option<Result<ExitCode, String>> {
         ["largest-directories", directory, count] => files::directories(directory, count),
         ["recent-files", directory, minutes, count] => files::recent(directory, minutes, count),
         ["cron"] => cron::list(),
+        ["processes-by-memory", count] => processes::by_memory(count),
+        ["processes-by-cpu", count] => processes::by_cpu(count),
+        ["stuck-processes", count] => processes::stuck(count),
         ["containers", ref words @ ..] => containers::show(words),
         _ => return None,
     })

@@ -1,14 +1,13 @@
 //! The journal: read by one child from the newest entry backwards, combined, and shown oldest first.
 
 mod child;
-pub(crate) mod dedup;
-mod entry;
+pub(crate) mod entries;
 
-use child::{Journal, Older};
 use remit_common::builtin::LogQuery;
 
-use crate::logs::dedup::{Fold, Group};
-use crate::times::{SECOND, date, exact};
+use crate::logs::entries::{Fold, Group};
+use crate::text::{SECOND, date, exact};
+use child::{Journal, Older};
 
 /// Maximum older entries that are counted. Above this the text says "more than".
 const COUNTED: u64 = 10_000;
@@ -38,7 +37,7 @@ pub fn read(query: &LogQuery, extent: Extent) -> Result<ShownEntries, String> {
     let mut fold = Fold::new(usize::from(lines));
     let mut older = Older::None;
     while let Some(line) = journal.line()? {
-        let Some(entry) = entry::parse(&line) else {
+        let Some(entry) = entries::parse(&line) else {
             continue;
         };
         if fold.add(entry) {
@@ -109,7 +108,7 @@ mod tests {
     fn shown(messages: &[(u64, &str)], lines: usize, older: Older) -> ShownEntries {
         let mut fold = Fold::new(lines);
         for (time, message) in messages.iter().rev() {
-            fold.add(entry::Entry {
+            fold.add(entries::Entry {
                 time: *time * SECOND,
                 unit: Some("a.service".into()),
                 writer: "a".into(),

@@ -1,5 +1,4 @@
-//! Sentences about what will run, for the approver, most serious first. A request without them may still be
-//! harmful.
+//! Sentences about what will run, for the approver, most serious first. A request without them may still be harmful.
 
 mod argument;
 mod character;

@@ -3,8 +3,8 @@
 use remit_programs::{Class, Program};
 
 use crate::describe::{size, some};
-use crate::exact::exact;
 use crate::verified::Verified;
+use crate::view::exact;
 
 /// Programs that change or stop more than themselves.
 const STRONG: &[(&str, &str)] = &[

@@ -4,10 +4,9 @@
 use remit_approval::{COPIES, Now, arguments_sentence};
 
 use super::{Content, OVERHEAD, hash_of_all, script_lines};
-use crate::exact::exact;
 use crate::hex;
 use crate::verified::Verified;
-use crate::view::DOES;
+use crate::view::{DOES, exact};
 
 const HEAD: usize = 180;
 const LINE: usize = 2 << 10;

@@ -9,12 +9,9 @@ use remit_common::admin::PendingView;
 use remit_common::escape::{self, quoted, words};
 use sha2::{Digest, Sha256};
 
-use crate::describe as in_words;
-use crate::exact::exact;
-use crate::hex;
-use crate::risks;
 use crate::verified::Verified;
-use crate::view::{FileView, ShownRequest};
+use crate::view::{FileView, ShownRequest, exact};
+use crate::{describe as in_words, hex, risks};
 
 /// Bytes shown of each part. Their sum is below 64 KiB, on any terminal more than anybody reads.
 const ARGV: usize = 12 << 10;

@@ -13,15 +13,13 @@ use remit_common::text::line;
 use remit_policy::decide::access::Deciding;
 use remit_policy::decide::index::PositionSet;
 use remit_policy::model::approval::Approval;
-use remit_policy::model::names::RUN;
-use remit_policy::model::policy::Policy;
+use remit_policy::model::policy::{Policy, RUN};
 use remit_policy::model::rule::{Grantees, Principal};
 use remit_policy::model::scope::Scope;
 
 const NAMES: usize = 16;
 
-/// Returns the changes, a line each: first sorted changes of rights, with accounts as the files name them; then
-/// commands, then profiles.
+/// Returns the changes, a line each: rights, sorted, with accounts as the files name them; then commands and profiles.
 pub fn diff(old: &Policy, new: &Policy) -> Vec<String> {
     let mut known: BTreeMap<[Option<&PositionSet>; 4], Vec<String>> = BTreeMap::new();
     let mut lines = BTreeSet::new();
@@ -253,8 +251,7 @@ fn variables(old: &Reach<'_>, new: &Reach<'_>) -> Vec<String> {
     lines
 }
 
-/// Lists those of `sets` that no set in `by` contains: names that no subset in `by` has, or the whole set if its
-/// parts existed.
+/// Lists those of `sets` that no set in `by` contains: the names left over, or the whole set if its parts existed.
 fn uncovered(sets: &[&BTreeSet<String>], by: &[&BTreeSet<String>]) -> BTreeSet<String> {
     let is_covered = |set: &BTreeSet<String>| by.iter().any(|other| set.is_subset(other));
     let is_part = |set: &BTreeSet<String>| {

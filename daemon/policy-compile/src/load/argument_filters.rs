@@ -15,7 +15,7 @@ use crate::load::text::is_name;
 use remit_policy::model::bounds::VALUES;
 use remit_policy::model::command::{Command, ParamKind};
 use remit_policy::model::glob::Glob;
-use remit_policy::model::names::{Named, RUN};
+use remit_policy::model::policy::{Named, RUN};
 use remit_policy::model::rule::builtin;
 use remit_policy::model::scope::{Scope, UNIT, has_unit};
 use remit_policy::quoted;

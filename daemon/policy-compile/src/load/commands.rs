@@ -5,16 +5,6 @@ use std::sync::Arc;
 
 use remit_common::builtin;
 use remit_common::wire::Effect;
-
-use crate::load::environment::variables;
-use crate::load::limits::limits;
-use crate::load::lint::{gaps, lint};
-use crate::load::loading::Types;
-use crate::load::parameters::{choice, params};
-use crate::load::reader::{Fields, Report, WithSpan};
-use crate::load::template::{self, Parsed, argv, words};
-use crate::load::text::{is_name, summary};
-use crate::print::definition;
 use remit_policy::call::bind::param_position;
 use remit_policy::model::command::{Command, Param, ParamKind, Part, Stdin, Word};
 use remit_policy::model::machine::{Machine, Program};
@@ -22,6 +12,15 @@ use remit_policy::model::paths::{beneath, not_plain, optional};
 use remit_policy::model::profile::{Base, Destination, Network, Profile};
 use remit_policy::model::rule::RuleId;
 use remit_policy::{Severity, quoted};
+
+use crate::load::limits::limits;
+use crate::load::lint::{gaps, lint};
+use crate::load::loading::Types;
+use crate::load::parameters::{choice, params};
+use crate::load::reader::{Fields, Report, WithSpan};
+use crate::load::template::{self, Parsed, argv, words};
+use crate::load::text::{is_name, summary, variables};
+use crate::print::definition;
 
 pub(crate) struct Draft<'a> {
     pub(crate) name: WithSpan<&'a str>,

@@ -63,8 +63,7 @@ fn plain(char: char) -> char {
     }
 }
 
-/// Collects findings. At most [`Findings::MOST`] of each severity are kept, so that a file of mistakes cannot fill
-/// the memory.
+/// Collects findings, at most [`Findings::MOST`] of each severity: a file of mistakes must not fill the memory.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     kept: Vec<Diagnostic>,

@@ -227,8 +227,7 @@ const TYPES: Bound = Bound {
 };
 
 impl Loading<'_> {
-    /// Reads the tables `[type.NAME]`: types of arguments that several commands share. A type may be used in every file
-    /// of the load.
+    /// Reads the tables `[type.NAME]`: types of arguments, shared by commands in every file of the load.
     pub(crate) fn read_types(&mut self, top: &mut Fields<'_>, report: &mut Report<'_>) {
         for (name, value) in top.entries("type", report) {
             if !TYPES.has_capacity(self.types.len()) {

@@ -6,7 +6,6 @@ pub(crate) mod commands;
 pub(crate) mod destination;
 pub(crate) mod diagnostic;
 pub(crate) mod document;
-pub(crate) mod environment;
 pub(crate) mod examples;
 pub(crate) mod limits;
 pub(crate) mod lint;
@@ -21,7 +20,6 @@ pub(crate) mod suggestion;
 pub(crate) mod tables;
 pub(crate) mod template;
 pub(crate) mod text;
-pub(crate) mod work;
 
 use remit_common::caps;
 use sha2::{Digest, Sha256};

@@ -4,17 +4,16 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use remit_common::caps;
-
-use crate::load::loading::{NamedType, Types};
-use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped};
-use crate::load::regex;
-use crate::load::text::{NAME, is_name, summary};
-use crate::load::work;
 use remit_policy::model::bounds::VALUES;
 use remit_policy::model::command::{Param, ParamKind, PassAs, PathIs};
 use remit_policy::model::paths::not_plain;
 use remit_policy::model::pattern::{PLAIN, Pattern};
 use remit_policy::quoted;
+
+use crate::load::loading::{NamedType, Types};
+use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped};
+use crate::load::regex;
+use crate::load::text::{NAME, is_name, summary};
 
 /// As [`PLAIN`], but a hyphen may begin it.
 const PLAIN_OR_OPTION: &str = "[A-Za-z0-9_-][A-Za-z0-9._:@/+-]*";
@@ -55,7 +54,7 @@ pub(crate) fn params(
             break;
         }
     }
-    work::check(&found, report);
+    regex::check_work(&found, report);
     found
 }
 
@@ -63,8 +62,7 @@ fn shown(name: &str) -> String {
     quoted(name).trim_matches('\'').to_owned()
 }
 
-/// Replaces an argument that cannot be read, so that its placeholders are not further errors. A command with one is
-/// never created.
+/// Replaces an argument that cannot be read, so that its placeholders are no further errors. No command keeps one.
 fn broken(name: &str) -> Param {
     Param {
         name: name.to_owned(),

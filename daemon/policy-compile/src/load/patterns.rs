@@ -12,7 +12,7 @@ use crate::load::loading::Loading;
 use crate::load::reader::{Report, WithSpan};
 use remit_policy::model::command::Command;
 use remit_policy::model::glob::Glob;
-use remit_policy::model::names::Named;
+use remit_policy::model::policy::Named;
 use remit_policy::model::rule::{GrantRule, Nature, RuleId};
 use remit_policy::quoted;
 
@@ -55,8 +55,7 @@ impl Kind {
 }
 
 impl Loading<'_> {
-    /// Checks the entries of `allow` in a rule. With `effect = "read"`, an entry may not name a command that changes
-    /// the host.
+    /// Checks the entries of `allow` in a rule. With `effect = "read"` none may name a command that changes the host.
     pub(crate) fn check_patterns(
         &mut self,
         rule: &GrantRule,

@@ -1,13 +1,20 @@
-//! Compiles regular expressions into automata that the warden runs.
+//! Compiles regular expressions into automata that the warden runs, and bounds the time that they take: the loop of the
+//! daemon waits until the values of a call are matched.
+
+use std::cmp::Reverse;
 
 use regex_automata::nfa::thompson::{self, NFA, State, Transition, WhichCaptures};
 use regex_automata::util::look::Look;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::syntax;
-use remit_policy::Pattern;
+use remit_common::caps;
+use remit_policy::model::command::{Param, ParamKind};
 use remit_policy::model::pattern::{
-    Assertion, Automaton, ByteRange, MOST_COMPILED, MOST_TEXT, Step,
+    Assertion, Automaton, ByteRange, MOST_COMPILED, MOST_TEXT, MOST_WORK, Step,
 };
+use remit_policy::{Pattern, quoted};
+
+use crate::load::reader::{Report, WithSpan};
 
 const MOST_NESTED: u32 = 32;
 
@@ -117,6 +124,37 @@ fn turns_unicode_on(text: &str) -> bool {
 fn reason(error: &str) -> String {
     let last = error.lines().last().unwrap_or_default();
     last.trim_start_matches("error: ").to_owned()
+}
+
+/// Maximum work of all values of a call: above 64 values of 4096 bytes with the default pattern.
+const CALL_WORK: usize = 8 * MOST_WORK;
+
+/// Refuses arguments whose values could need more than their share.
+pub(crate) fn check_work(params: &[WithSpan<Param>], report: &mut Report<'_>) {
+    let mut values = Vec::new();
+    for WithSpan { value: param, span } in params {
+        let ParamKind::Text { pattern, max, .. } = &param.kind else {
+            continue;
+        };
+        match pattern.work(*max) {
+            Ok(work) => values.extend(std::iter::repeat_n((work, span), param.most)),
+            Err(fits) => {
+                let of = quoted(&param.name);
+                let message =
+                    format!("a value of {of} with {max} bytes takes too long to match its pattern");
+                let help = format!("write max = {fits}, or a pattern with smaller repetitions");
+                report.error_with_help(span.clone(), message, &help);
+            }
+        }
+    }
+    values.sort_by_key(|(work, _)| Reverse(*work));
+    values.truncate(caps::NAMED_ARGS);
+    let all: usize = values.iter().map(|(work, _)| work).sum();
+    if let Some((_, span)) = values.first().filter(|_| all > CALL_WORK) {
+        let message = "the values of one call take too long to match their patterns".to_owned();
+        let help = "write a smaller 'max' or 'repeat', or a pattern with smaller repetitions";
+        report.error_with_help((*span).clone(), message, help);
+    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use remit_policy::call::variables::never_permitted;
 use remit_policy::model::approval::Approval;
 use remit_policy::model::command::Command;
 use remit_policy::model::glob::Glob;
-use remit_policy::model::names::{Named, RUN};
+use remit_policy::model::policy::{Named, RUN};
 use remit_policy::model::profile::Profile;
 use remit_policy::model::rule::{DenyRule, GrantRule, Nature, RuleId};
 use remit_policy::model::scope::Scope;

@@ -1,6 +1,5 @@
 //! Checks the tables `[[test]]`: verdicts that an administrator expects of the loaded policy.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use remit_common::builtin::Builtin;
@@ -146,10 +145,11 @@ impl Test {
         }
     }
 
-    /// Returns the call to judge. Before commands of effect read could run in base host, those that look had effect
-    /// change. A test of an older file asks for such a command by `change`, which would always be refused now: a test
-    /// for `deny` would prove nothing.
-    fn call_today<'a>(&'a self, policy: &Policy, report: &mut Report<'_>) -> Cow<'a, Call> {
+    /// Returns the completed call to judge. Before commands of effect read could run in base host, those that look had
+    /// effect change. A test of an older file asks for such a command by `change`, which would always be refused now: a
+    /// test for `deny` would prove nothing.
+    fn call_today(&self, policy: &Policy, report: &mut Report<'_>) -> Call {
+        let call = self.call.clone().completed(policy);
         let named = self
             .call
             .name
@@ -157,26 +157,26 @@ impl Test {
             .and_then(|name| policy.named(name));
         let looks = named.is_some_and(|named| named.nature() == Nature::LooksUnconfined);
         if !looks || self.call.effect == Effect::Read {
-            return Cow::Borrowed(&self.call);
+            return call;
         }
         let name = self.call.name.as_deref().unwrap_or_default();
         let message = format!("'{name}' is now of effect read, so 'run' asks for it");
         let help = format!("write what = \"run {name}\", with the same arguments");
         report.warning(self.span.clone(), message, Some(&help));
-        Cow::Owned(Call {
+        Call {
             effect: Effect::Read,
-            ..self.call.clone()
-        })
+            ..call
+        }
     }
 
     fn verdict(&self, call: &Call, policy: &Policy) -> (Expected, String) {
         match policy.decide(self.subject.caller(), &call.ask()) {
             Verdict::Deny(denial) => (Expected::Deny, denial.what),
-            Verdict::Allow(grant) => match self.fits(grant.terms()) {
+            Verdict::Allow(grant) => match fits(call, grant.terms()) {
                 Ok(()) => (Expected::Allow, format!("rule {}", grant.basis())),
                 Err(why) => (Expected::Deny, why),
             },
-            Verdict::Ask(pending) => match self.fits(pending.terms()) {
+            Verdict::Ask(pending) => match fits(call, pending.terms()) {
                 Ok(()) => {
                     let why = format!("rule {} {}", pending.rule(), pending.approval());
                     (Expected::Ask, why)
@@ -185,14 +185,14 @@ impl Test {
             },
         }
     }
+}
 
-    /// Checks the arguments of the command. A caller without a grant is already refused.
-    fn fits(&self, terms: &Terms) -> Result<(), String> {
-        let refused = match (terms.command(), &self.call.name) {
-            (Some(command), _) => command.bind(&self.call.args, false).err(),
-            (None, Some(name)) => Builtin::parse(name, &self.call.args).err(),
-            (None, None) => None,
-        };
-        refused.map_or(Ok(()), |refusal| Err(refusal.message))
-    }
+/// Checks the arguments of the command. A caller without a grant is already refused.
+fn fits(call: &Call, terms: &Terms) -> Result<(), String> {
+    let refused = match (terms.command(), &call.name) {
+        (Some(command), _) => command.bind(&call.args, false).err(),
+        (None, Some(name)) => Builtin::parse(name, &call.args).err(),
+        (None, None) => None,
+    };
+    refused.map_or(Ok(()), |refusal| Err(refusal.message))
 }

@@ -87,7 +87,7 @@ impl Names {
             let uid = self.uid_of(name).or_else(|| before.get(name).copied());
             members.extend(uid.map(|uid| (name.clone(), uid)));
         }
-        match crate::unreachable_grantees::by_first_group(gid) {
+        match crate::unreachable::by_first_group(gid) {
             Ok(first) => members.extend(first),
             Err(error) => {
                 let why = format!("'/etc/passwd' cannot be read: {error}");
@@ -117,8 +117,8 @@ mod tests {
     use remit_policy::{Diagnostic, Source};
 
     use super::*;
+    use crate::Loaded;
     use crate::drop_ins::PolicyFiles;
-    use crate::load::Loaded;
 
     fn load(names: &Names, text: &str) -> Result<Vec<String>, Vec<String>> {
         let source = Source {

@@ -1,5 +1,4 @@
-//! Checks the bytes of a request against limits that no policy can lift ([`remit_common::caps`]). Every exec passes
-//! here.
+//! Checks the bytes of each request against limits that no policy can lift ([`remit_common::caps`]).
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};

@@ -1,15 +1,13 @@
-//! Parses a hypothetical caller and call, for `[[test]]` tables and questions about a policy. Real connections never
-//! pass here.
+//! Parses a hypothetical caller and call, for `[[test]]` tables and questions about a policy. No real one passes here.
 
 use remit_common::text::line;
 use remit_common::wire::Effect;
 
 use crate::decide::{Ask, CallerIds};
 use crate::model::machine::Machine;
-use crate::model::names::RUN;
+use crate::model::policy::{Policy, RUN};
 
-/// The uid of a member of one group without anything else: the greatest that can have grants; no range of users
-/// reaches it.
+/// The uid of a member of one group and nothing else: the greatest that can have grants; no range of users has it.
 const SOMEBODY: u32 = 0x7fff_ffff;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +17,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Parses `user` with all groups of a login; `%group` or `%#gid`, a user only in that group; `#uid`, that uid in
-    /// no group.
+    /// Parses `user` with all groups of a login; `%group` or `%#gid`, a user only in it; `#uid`, that uid in no group.
     pub fn named(text: &str, machine: &dyn Machine) -> Result<Self, String> {
         let shown = line(text.as_bytes(), 96);
         let (uid, gids) = if let Some(digits) = text.strip_prefix("%#") {
@@ -109,6 +106,15 @@ impl Call {
     pub fn split(text: &str) -> Result<Self, String> {
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
         Self::parse(&words)
+    }
+
+    /// Returns the call as `policy` takes it ([`Policy::complete`]).
+    #[must_use]
+    pub fn completed(mut self, policy: &Policy) -> Self {
+        if let Some(name) = &self.name {
+            policy.complete(name, &mut self.args);
+        }
+        self
     }
 
     pub fn ask(&self) -> Ask<'_> {

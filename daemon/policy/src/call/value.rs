@@ -130,9 +130,8 @@ fn is_user(value: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// Accepts a name of Debian (deb-control(5), with an architecture after `:`) or RPM. apt-get(8) reads a final `-` as
-/// "remove" and a final `+` as "install", in any command. Of the names with a final `+`, such as `g++`, only those
-/// with two are accepted.
+/// Accepts a name of Debian (deb-control(5), with an architecture after `:`) or RPM. apt-get(8) takes a final `-` for
+/// "remove" and a final `+` for "install". So of names with a final `+` only those with two pass, as `g++`.
 fn package(value: &str) -> Option<String> {
     const MOST: usize = 128;
     let (name, architecture) = match value.split_once(':') {

@@ -9,8 +9,7 @@ use crate::decide::index::CallerRules;
 use crate::decide::{CallerIds, Terms, Verdict};
 use crate::model::approval::Approval;
 use crate::model::glob::Glob;
-use crate::model::names::{Named, RUN};
-use crate::model::policy::Policy;
+use crate::model::policy::{Named, Policy, RUN};
 use crate::model::profile::Profile;
 use crate::model::rule::{GrantRule, Nature, RuleId, refused_id};
 use crate::model::scope::Scope;
@@ -30,8 +29,7 @@ pub struct Usable<'a> {
     pub named: Named<'a>,
     pub profile: &'a Arc<Profile>,
     pub rule: &'a RuleId,
-    /// Approvals before each run, whatever its other arguments are: of this rule, and of rules about all calls of the
-    /// command.
+    /// Approvals before each run, whatever its other arguments: of this rule, and of rules about all calls.
     pub approval: Option<Approval>,
     pub only: &'a Scope,
     pub except: Vec<&'a Scope>,

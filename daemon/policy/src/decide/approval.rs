@@ -27,7 +27,6 @@ pub struct Consent<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotApprover {
-    /// It is their own request.
     Requester,
     /// A rule that asks does not name them.
     NotNamed,
@@ -44,7 +43,6 @@ impl Pending {
         &self.approval
     }
 
-    /// Returns the first of the asking rules.
     pub fn rule(&self) -> &RuleId {
         &self.rule
     }
@@ -135,9 +133,8 @@ impl Lifted {
 }
 
 impl Policy {
-    /// Returns the right to run the command of `approval.notify` in remit.toml, with the request on its standard
-    /// input. No rule is asked: only root writes remit.toml. It has a sandbox, because a command of base host reads
-    /// no standard input.
+    /// Returns the right to run the command of `approval.notify` in remit.toml, with the request on standard input. No
+    /// rule is asked, as only root writes it. It has a sandbox: commands of base host read no standard input.
     pub fn notification(&self, name: &str) -> Result<Grant, String> {
         let command = self
             .command(name)

@@ -1,6 +1,5 @@
-//! Finds the rules about a caller and a name without a look at every rule. A rule's number is its position in the
-//! order of decision. Each caller and each name has a set of positions. The first position in both sets decides. The
-//! index is built once.
+//! Finds the rules about a caller and a name without a look at every rule. Each caller and each name has a set of rule
+//! numbers, which are in the order of decision. The first in both sets decides. The index is built once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use remit_common::builtin::COMMANDS;
 use crate::decide::CallerIds;
 use crate::model::command::Command;
 use crate::model::glob::Glob;
-use crate::model::names::{Named, RUN};
+use crate::model::policy::{Named, RUN};
 use crate::model::rule::{Grantees, Nature, Patterns, Principal, can_be_scoped, implies, reaches};
 use crate::model::scope::Scope;
 
@@ -25,8 +24,7 @@ pub struct Index {
     words: usize,
 }
 
-/// Positions of the names that a pattern is about: those that match, and the built-in commands that its `run` may
-/// imply.
+/// Positions of the names that a pattern is about: those that match, and built-in commands that its `run` may imply.
 struct Matched {
     names: Vec<usize>,
     implied: Vec<usize>,
@@ -45,9 +43,8 @@ impl PositionSet {
 }
 
 impl Index {
-    /// Indexes rules in the order of decision. `implies` returns true if a rule's `run` includes the built-in
-    /// commands. A rule with a scope is about the commands that have all its arguments. Its patterns are about the
-    /// commands that they reach.
+    /// Indexes rules in the order of decision. `implies`: the rule's `run` includes the built-in commands. A rule with
+    /// a scope is about commands with all its arguments, its patterns about those that they reach.
     pub fn new<'a>(
         commands: &BTreeMap<String, Arc<Command>>,
         rules: impl Iterator<Item = (&'a Grantees, &'a [Glob], &'a Scope, Patterns<'a>)>,

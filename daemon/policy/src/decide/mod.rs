@@ -37,8 +37,7 @@ use crate::decide::approval::Pending;
 use crate::decide::denial::Denial;
 use crate::model::approval::Approval;
 use crate::model::command::Command;
-use crate::model::names::{Named, RUN};
-use crate::model::policy::Policy;
+use crate::model::policy::{Named, Policy, RUN};
 use crate::model::profile::{Base, Profile};
 use crate::model::rule::{DenyRule, GrantRule, RuleId, refused_id};
 

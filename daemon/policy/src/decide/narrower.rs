@@ -6,8 +6,7 @@ use crate::model::policy::Policy;
 use crate::model::rule::{DenyRule, GrantRule};
 
 impl Policy {
-    /// Returns true if it differs from `old` only in fewer grantees or more denied subjects. Then `old` allows all
-    /// that it allows.
+    /// Returns true if it differs from `old` only in fewer grantees or more denied subjects. `old` allows all of it.
     pub fn is_within(&self, old: &Self) -> bool {
         let grants = self.grants.len() == old.grants.len()
             && self.grants.iter().zip(&old.grants).all(|(new, was)| {

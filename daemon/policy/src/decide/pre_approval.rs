@@ -8,8 +8,7 @@ use remit_common::builtin;
 
 use crate::decide::CallerIds;
 use crate::model::glob::Glob;
-use crate::model::names::{Named, RUN};
-use crate::model::policy::Policy;
+use crate::model::policy::{Named, Policy, RUN};
 use crate::model::profile::Base;
 use crate::model::rule::{GrantRule, Nature, Principal};
 
@@ -38,7 +37,6 @@ pub enum NotGivable {
     Unconfined,
     /// No rule asks these recipients for an approval of them.
     Unasked,
-    /// Rules ask for other approvers.
     NotApprover(Vec<String>),
 }
 

@@ -1,6 +1,6 @@
 //! Names capabilities (capabilities(7)), and refuses those that no profile can have.
 
-use crate::model::base::{Base, Network};
+use crate::model::profile::{Base, Network};
 
 const NAMES: [&str; 41] = [
     "CHOWN",

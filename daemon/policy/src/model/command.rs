@@ -163,8 +163,7 @@ impl Command {
         usage
     }
 
-    /// Returns a line for each argument: what it must be, and its default. A last line says what standard input is
-    /// for if it is the caller's.
+    /// Returns a line for each argument: what it must be, and its default; last, one for a caller's standard input.
     pub fn describe(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.params.iter().map(Param::describe).collect();
         if self.stdin == Stdin::Caller {

@@ -98,7 +98,6 @@ impl Diagnostic {
         &self.message
     }
 
-    /// Returns its order key.
     pub fn key(&self) -> (&str, Option<&Excerpt>, Severity, &str) {
         (
             &self.file,
@@ -140,7 +139,6 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// One file of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     pub name: String,

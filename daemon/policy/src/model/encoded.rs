@@ -10,15 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::call::bind::param_position;
 use crate::call::variables::never_permitted;
 use crate::model::approval::Approval;
-use crate::model::base::{Base, Network};
 use crate::model::bounds::{self, Checked};
 use crate::model::capabilities;
 use crate::model::command::{Command, Param, ParamKind, Part, Stdin, Word};
 use crate::model::glob::Glob;
-use crate::model::names::RUN;
 use crate::model::paths::not_plain;
-use crate::model::policy::{Parts, Policy};
-use crate::model::profile::{Profile, User};
+use crate::model::policy::{Parts, Policy, RUN};
+use crate::model::profile::{Base, Network, Profile, User};
 use crate::model::rule::{DenyRule, GrantRule, Grantees, builtin, refused_id};
 use crate::model::scope::Scope;
 

@@ -2,8 +2,7 @@
 
 use remit_common::caps;
 
-/// Returns why a path is not in its one plain form: absolute, without `.`, `..`, empty parts or control characters.
-/// `/` itself is plain.
+/// Returns why a path is not in its plain form: absolute, without `.`, `..`, empty parts, control characters; or `/`.
 pub fn not_plain(path: &str) -> Option<&'static str> {
     let Some(rest) = path.strip_prefix('/') else {
         return Some("is not an absolute path");

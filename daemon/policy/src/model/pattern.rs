@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The default pattern of a string. It excludes characters with a meaning to some automaton, such as spaces and
-/// wildcards. It also excludes first characters with a meaning: `@` reads a file, `+` is an editor's command, `.` and
-/// `/` begin a path.
+/// The default pattern of a string, without characters that mean something to some automaton, such as spaces and
+/// wildcards. Nor may it begin with one: `@` reads a file, `+` is an editor's command, `.` and `/` begin a path.
 pub const PLAIN: &str = "[A-Za-z0-9_][A-Za-z0-9._:@/+-]*";
 
 /// Maximum number of bytes of a pattern's text.

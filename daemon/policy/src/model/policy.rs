@@ -1,12 +1,15 @@
-//! Holds all rules, commands and profiles, in the order of decision.
+//! Holds all rules, commands and profiles, in the order of decision, and resolves the names of rules: `run`, the
+//! built-in commands, the policy's commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use remit_common::builtin::{self, UnitName};
+use remit_common::wire::Effect;
+
 use crate::decide::index::Index;
 use crate::model::approval::Approval;
-use crate::model::command::Command;
-use crate::model::names::RUN;
+use crate::model::command::{Command, Param, ParamKind};
 use crate::model::profile::Profile;
 use crate::model::rule::{DenyRule, GrantRule, Grantees, Nature, Patterns, RuleId};
 
@@ -86,8 +89,7 @@ impl Policy {
         }
     }
 
-    /// Returns the digest of every source by name and bytes, and of the id of every name in it. Equal digests mean
-    /// equal verdicts.
+    /// Returns the digest of every source by name and bytes, and of every name's id. Equal digests: equal verdicts.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -107,8 +109,7 @@ impl Policy {
         })
     }
 
-    /// Returns at most `most` pairs of grants that ask for an approval of the same calls of the same people. Both
-    /// must name the approver.
+    /// Returns at most `most` pairs of grants whose approvals concern the same calls: both must name the approver.
     pub fn asking_together(&self, most: usize) -> Vec<[Asking<'_>; 2]> {
         let asking: Vec<(&GrantRule, Asking<'_>)> = self
             .grants
@@ -173,6 +174,23 @@ impl Policy {
         self.commands.get(name)
     }
 
+    /// Completes units in the arguments of a command: `nginx` becomes `nginx.service`. Rules and records have one name.
+    pub fn complete(&self, name: &str, args: &mut [(String, String)]) {
+        let Some(command) = self.command(name) else {
+            return;
+        };
+        for (name, value) in args {
+            let is_unit =
+                |param: &Param| param.name == *name && matches!(param.kind, ParamKind::Unit { .. });
+            if let (true, Ok(unit)) = (
+                command.params.iter().any(is_unit),
+                value.parse::<UnitName>(),
+            ) {
+                *value = unit.to_string();
+            }
+        }
+    }
+
     /// Returns every profile: `read`, `strict` and `host`, then those of files, by name.
     pub fn profiles(&self) -> impl Iterator<Item = &Arc<Profile>> {
         const FIRST: [&str; 3] = ["read", "strict", "host"];
@@ -200,5 +218,59 @@ impl Asking<'_> {
 
     pub fn gids(&self) -> impl Iterator<Item = u32> {
         self.to.gids()
+    }
+}
+
+/// Any program or script, in the rule's profile; also the built-in commands, which run in `read`.
+pub const RUN: &str = "run";
+
+#[derive(Debug, Clone, Copy)]
+pub enum Named<'a> {
+    Builtin(&'static builtin::Command),
+    Command(&'a Arc<Command>),
+}
+
+impl<'a> Named<'a> {
+    pub fn name(&self) -> &'a str {
+        match self {
+            Self::Builtin(builtin) => builtin.name,
+            Self::Command(command) => &command.name,
+        }
+    }
+
+    pub fn nature(&self) -> Nature<'a> {
+        match self {
+            Self::Builtin(_) => Nature::Looks,
+            Self::Command(command) => Nature::of(command),
+        }
+    }
+
+    pub fn effect(&self) -> Effect {
+        match self {
+            Self::Builtin(_) => Effect::Read,
+            Self::Command(command) => command.effect,
+        }
+    }
+}
+
+impl Policy {
+    pub fn named(&self, name: &str) -> Option<Named<'_>> {
+        let builtin = builtin::COMMANDS
+            .iter()
+            .find(|builtin| builtin.name == name);
+        let defined = || self.commands.get(name).map(Named::Command);
+        builtin.map(Named::Builtin).or_else(defined)
+    }
+
+    pub fn all_named(&self) -> impl Iterator<Item = Named<'_>> {
+        let builtin = builtin::COMMANDS.iter().map(Named::Builtin);
+        builtin.chain(self.commands.values().map(Named::Command))
+    }
+
+    pub fn profile_of<'a>(&'a self, named: Named<'a>) -> &'a Arc<Profile> {
+        match named {
+            Named::Builtin(_) => &self.read,
+            Named::Command(command) => &command.profile,
+        }
     }
 }

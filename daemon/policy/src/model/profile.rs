@@ -1,10 +1,11 @@
-//! Data of a sandbox as policy describes it: names resolved, everything checked. `remit-confine` compiles it.
+//! Data of a sandbox as policy describes it: its base, its network and its limits, with names resolved and everything
+//! checked. `remit-confine` compiles it.
 
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use crate::model::base::{Base, Destination, Network};
+use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
@@ -60,8 +61,7 @@ pub struct Listed {
     pub optional: bool,
 }
 
-/// Limits on one job; `None` means as in `remit.toml`. A profile can lower and raise them, the runtime within the
-/// bounds of `remit.toml`.
+/// Limits on one job; `None`: as in `remit.toml`. A profile lowers or raises them, the runtime within its bounds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProfileLimits {
     pub runtime_s: Option<u32>,
@@ -76,7 +76,6 @@ pub struct ProfileLimits {
 }
 
 impl Profile {
-    /// Returns the profiles that every policy has.
     pub fn built_in() -> BTreeMap<String, Arc<Self>> {
         let all = [Self::read(), Self::strict(), Self::host()];
         all.map(|one| (one.name.clone(), Arc::new(one))).into()
@@ -162,4 +161,42 @@ impl Profile {
             && matches!(self.network, Network::None | Network::Loopback)
             && self.capabilities & !HARMLESS == 0
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Base {
+    /// Sees what an operator's account sees, changes only what is listed.
+    Read,
+    /// Sees only what is listed, in namespaces of its own.
+    Strict,
+    /// No sandbox: all rights of the user.
+    Host,
+}
+
+impl Base {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Strict => "strict",
+            Self::Host => "host",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    None,
+    /// Only a loopback interface of the job's own. Base `strict`.
+    Loopback,
+    /// Only TCP to these, and its own loopback. Base `strict`.
+    Connect(Vec<Destination>),
+    Host,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Destination {
+    pub host: String,
+    /// The addresses when the policy was loaded. If there are none, nothing can run in the profile.
+    pub addresses: Vec<IpAddr>,
+    pub port: u16,
 }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use remit_common::builtin::{self, COMMANDS};
 use remit_common::wire::Effect;
+use serde::{Deserialize, Serialize};
 
 use crate::decide::CallerIds;
 use crate::model::approval::Approval;
 use crate::model::command::Command;
 use crate::model::glob::Glob;
-use crate::model::names::{Named, RUN};
+use crate::model::policy::{Named, RUN};
 use crate::model::profile::{Base, Profile};
 use crate::model::scope::Scope;
-use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RuleId {
@@ -122,8 +122,7 @@ impl GrantRule {
         }
     }
 
-    /// Returns true if its `run` includes the built-in commands. They run in `read`, so a rule with less access does
-    /// not include them.
+    /// Returns true if its `run` includes the built-in commands, which run in `read`: not if the rule has less access.
     pub fn run_is_builtins(&self) -> bool {
         self.profile.base == Base::Read
     }
@@ -149,8 +148,7 @@ impl DenyRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Patterns<'a> {
     All,
-    /// Commands that only read. They have no more access than the profile `read`, or are defined in the rule's file,
-    /// whose author knew them.
+    /// Commands that only read, in at most the profile `read`, or defined in the rule's file: its author knew them.
     Looking {
         file: &'a str,
     },

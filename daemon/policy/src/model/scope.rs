@@ -6,11 +6,11 @@ use std::fmt;
 
 use remit_common::builtin::{self, Builtin};
 use remit_common::text::line;
+use serde::{Deserialize, Serialize};
 
 use crate::model::command::{Command, Param, ParamKind};
 use crate::model::glob::Glob;
-use crate::model::names::Named;
-use serde::{Deserialize, Serialize};
+use crate::model::policy::Named;
 
 const SHOWN: usize = 8;
 const WIDE: usize = 64;
@@ -70,8 +70,7 @@ impl Scope {
         })
     }
 
-    /// Returns true if an approval for these calls is needed for this call: as [`Scope::covers`], but for a package
-    /// in any spelling.
+    /// Returns true if an approval for these calls covers this call: as [`Scope::covers`], a package in any spelling.
     pub fn asks(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         let is_one = |name: &str| {
             let globs = self.0.get(name).map_or(&[][..], Vec::as_slice);

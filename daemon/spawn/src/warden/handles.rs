@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_sys::{Doing, Error, Limits, OutputEnd, Result, sys};
 
 use super::Process;
-use crate::{Clamped, Description, Finding, Findings, Request, socket};
+use crate::{Clamped, Description, Finding, Findings, Request};
 
 /// A compiled sandbox. The spawner keeps it as long as this lives.
 #[derive(Debug)]
@@ -58,12 +58,9 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        if let Some(spawner) = &self.spawner
-            && spawner.over.borrow().is_none()
-        {
-            let request = Request::Forget { sandbox: self.id };
+        if let Some(spawner) = &self.spawner {
             // If this fails, the spawner keeps it a little longer, or has ended.
-            let _ = socket::send(spawner.socket.as_fd(), &request, &[]);
+            let _ = spawner.send(&Request::Forget { sandbox: self.id }, &[]);
         }
     }
 }
@@ -102,7 +99,7 @@ impl PreforkedChild {
         poll(&mut socket, patience).is_ok_and(|heard| heard > 0)
     }
 
-    pub(super) fn into_number(mut self) -> u64 {
+    pub(super) fn take_number(&mut self) -> u64 {
         self.spawner = None;
         self.child
     }

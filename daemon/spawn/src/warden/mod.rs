@@ -5,12 +5,13 @@ mod handles;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_sys::{Closing, Doing, Error, Result, Switch, sys};
 
@@ -19,9 +20,11 @@ use crate::{Answer, Job, Kernel, Order, Reply, Request, Wanted, socket};
 pub use handles::{PreforkedChild, Sandbox, SelfTest, Spawned, Watchdog};
 
 /// Timeout for an answer. The spawner itself waits up to a second for a worker, a few times in the worst case.
-pub const PATIENCE_S: i64 = 10;
-/// Timeout for the first one.
-const START_S: i64 = 60;
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout for the first one: at the boot of a busy machine its program is not in memory yet.
+const START: Duration = Duration::from_secs(60);
+/// Timeout for the end of a killed process.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// The process that forks jobs, as the warden sees it.
 #[derive(Clone, Debug)]
@@ -34,14 +37,22 @@ struct Process {
     socket: OwnedFd,
     closing: Closing,
     kernel: Kernel,
+    /// Timeout for an answer.
+    patience: Duration,
     /// Why it was killed: it gave no proper answer.
     over: RefCell<Option<String>>,
+    last_child: Cell<u64>,
     /// Children that were reported gone and had not ended yet.
     late: RefCell<Vec<i32>>,
     lost: RefCell<Option<String>>,
 }
 
 impl Spawner {
+    /// Makes its socket: the warden's end, and the spawner's.
+    pub fn socket() -> io::Result<(OwnedFd, OwnedFd)> {
+        socket::patient_pair()
+    }
+
     /// Takes over a process that was just started with the other end of `socket`. `closing` closes the output of jobs.
     /// The kernel's features are those that it finds.
     pub fn new(
@@ -57,23 +68,23 @@ impl Spawner {
             socket,
             closing,
             kernel: Kernel::default(),
+            patience: Duration::ZERO,
             over: RefCell::default(),
+            last_child: Cell::default(),
             late: RefCell::default(),
             lost: RefCell::default(),
         };
+        process.set_patience(START)?;
         let request = Request::Setup {
             version: VERSION,
             one_session,
         };
-        let doing = || "cannot set up the socket of remit-spawner".to_owned();
-        // At the boot of a busy machine its program is not in memory yet.
-        socket::set_patience(&process.socket, START_S).doing(doing)?;
         match process.ask(&request, &[switch.as_fd()]) {
             Ok((Answer::Ready(kernel), [])) => process.kernel = kernel,
             Ok(_) => return Err(process.nonsense()),
             Err(error) => return Err(error),
         }
-        socket::set_patience(&process.socket, PATIENCE_S).doing(doing)?;
+        process.set_patience(PATIENCE)?;
         Ok(Spawner(Rc::new(process)))
     }
 
@@ -115,34 +126,29 @@ impl Spawner {
         self.0.done(&Request::Keep { sandboxes }, &[])
     }
 
-    /// Pre-forks a child for a job in `sandbox`, of this cgroup, uid and gid. `None`: no worker is ready for that.
+    /// Requests a child for a job in `sandbox`, of this cgroup, uid and gid. Its socket hangs up if there will be none.
     pub fn prepare(
         &self,
         sandbox: &Sandbox,
         cgroup: BorrowedFd<'_>,
         own: (u32, u32),
     ) -> Option<PreforkedChild> {
+        let (socket, its) = socket::patient_pair().ok()?;
+        let child = self.0.last_child.get() + 1;
+        self.0.last_child.set(child);
         let request = Request::Prepare {
             sandbox: sandbox.id,
+            child,
             own,
         };
-        match self.0.ask(&request, &[cgroup]).ok()? {
-            (Answer::Prepared { child }, [socket]) => Some(PreforkedChild {
-                child,
-                sandbox: sandbox.id,
-                socket,
-                spawner: Some(Rc::clone(&self.0)),
-            }),
-            _ => {
-                self.0.nonsense();
-                None
-            }
-        }
-    }
-
-    /// Tells that no child waits any more, so that nothing of the host's is held.
-    pub fn drop_preforked(&self) {
-        let _ = self.0.done(&Request::DropPreforked, &[]);
+        let fds = [cgroup, socket.as_fd(), its.as_fd()];
+        self.0.send(&request, &fds).ok()?;
+        Some(PreforkedChild {
+            child,
+            sandbox: sandbox.id,
+            socket,
+            spawner: Some(Rc::clone(&self.0)),
+        })
     }
 
     /// Forks the job, or makes `waiting`, which was made for it, the job. Returns when the child exists, not when it
@@ -151,11 +157,11 @@ impl Spawner {
         &self,
         sandbox: &Sandbox,
         job: &Job<'_>,
-        waiting: Option<PreforkedChild>,
+        mut waiting: Option<PreforkedChild>,
     ) -> Result<Spawned> {
         let request = Request::Spawn {
             sandbox: sandbox.id,
-            child: waiting.map(PreforkedChild::into_number),
+            child: waiting.as_mut().map(PreforkedChild::take_number),
             order: Box::new(Order::new(job)),
         };
         let fds = Order::fds(job);
@@ -199,7 +205,7 @@ impl Spawner {
                     deadline.saturating_duration_since(Instant::now()),
                 );
             }
-            sys::reap(*pid).is_none()
+            is_unreaped(*pid)
         });
     }
 
@@ -234,6 +240,12 @@ pub trait Compile: std::fmt::Debug {
 }
 
 impl Process {
+    fn set_patience(&mut self, patience: Duration) -> Result<()> {
+        self.patience = patience;
+        let set = socket::set_patience(&self.socket, patience.as_secs().cast_signed());
+        set.doing(|| ASKING.to_owned())
+    }
+
     fn done(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<()> {
         match self.ask(request, fds)? {
             (Answer::Done, []) => Ok(()),
@@ -247,24 +259,16 @@ impl Process {
         request: &Request,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(Answer, [OwnedFd; N])> {
-        if self.over.borrow().is_some() {
-            return Err(Error::refused(ASKING, "it has ended"));
-        }
         // Otherwise an answer could lose its descriptors, or itself: a long one is in a file.
         let reserved: io::Result<Vec<OwnedFd>> = (0..=N).map(|_| self.socket.try_clone()).collect();
         drop(reserved.doing(|| ASKING.to_owned())?);
-        if let Err(error) = socket::send(self.socket.as_fd(), request, fds) {
-            use io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
-            return match error.kind() {
-                BrokenPipe | ConnectionReset | WouldBlock => Err(self.lose(error)),
-                // Nothing was sent: there is not enough memory, for example.
-                _ => Err(error).doing(|| ASKING.to_owned()),
-            };
-        }
-        let (reply, fds) = match self.hear().or_else(|error| self.last_word(error)) {
+        self.send(request, fds)?;
+        let heard = self.hear(self.patience);
+        let (reply, fds) = match heard.or_else(|error| self.last_word(error)) {
             Ok(Some(heard)) => heard,
-            Ok(None) => return Err(self.lose(io::ErrorKind::UnexpectedEof.into())),
-            Err(error) => return Err(self.lose(error)),
+            Ok(None) => return Err(self.lose(ENDED.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(self.nonsense()),
+            Err(error) => return Err(self.lose(error.to_string())),
         };
         self.reap(reply.gone);
         if reply.lost.is_some() {
@@ -275,7 +279,41 @@ impl Process {
         Ok((answer, fds))
     }
 
-    fn hear(&self) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
+    fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
+        if self.over.borrow().is_some() {
+            return Err(Error::refused(ASKING, ENDED));
+        }
+        match socket::send(self.socket.as_fd(), request, fds) {
+            // Its queue is full, and it did not read for so long.
+            Err(error) if error.kind() == WouldBlock => Err(self.lose_slow()),
+            Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => {
+                Err(self.lose(ENDED.to_owned()))
+            }
+            // Nothing was sent: there is not enough memory, for example.
+            sent => sent.doing(|| ASKING.to_owned()),
+        }
+    }
+
+    /// Waits for an answer, or its end. The end of its socket says less: for a while children have copies of it.
+    fn hear(&self, patience: Duration) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
+        let deadline = Instant::now() + patience;
+        let mut ready = [self.socket.as_fd(), self.pidfd.as_fd()].map(readable);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match poll(&mut ready, timeout(left)) {
+                Ok(0) => return Err(io::ErrorKind::WouldBlock.into()),
+                Ok(_) => break,
+                // This process was stopped and continued. signal(7).
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        // What it said before its end counts, so the socket is asked after that.
+        let [has_answer, _] = ready.map(|fd| fd.any() == Some(true));
+        if !has_answer && poll(&mut [readable(self.socket.as_fd())], PollTimeout::ZERO)? == 0 {
+            return Ok(None);
+        }
         match socket::receive(self.socket.as_fd()) {
             // It died, and did not read all questions. The answers that it gave come after this.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
@@ -291,35 +329,35 @@ impl Process {
         if error.kind() != io::ErrorKind::WouldBlock {
             return Err(error);
         }
-        self.lose(error);
-        wait(self.pidfd.as_fd(), Duration::from_secs(1));
-        self.hear()
+        self.lose_slow();
+        self.hear(ENDING)
     }
 
     fn reap(&self, gone: Vec<i32>) {
         let mut late = self.late.borrow_mut();
         late.extend(gone);
-        late.retain(|pid| sys::reap(*pid).is_none());
+        late.retain(|pid| is_unreaped(*pid));
     }
 
     fn nonsense(&self) -> Error {
-        self.lose(io::ErrorKind::InvalidData.into())
+        self.lose("an answer that means nothing".to_owned())
+    }
+
+    fn lose_slow(&self) -> Error {
+        self.lose(format!("no answer within {} s", self.patience.as_secs()))
     }
 
     /// Kills it: after a wrong answer, the next one would be taken for another question's.
-    fn lose(&self, error: io::Error) -> Error {
-        let why = match error.kind() {
-            io::ErrorKind::WouldBlock => format!("no answer within {PATIENCE_S} s"),
-            io::ErrorKind::InvalidData => "an answer that means nothing".to_owned(),
-            _ => error.to_string(),
-        };
-        self.over.borrow_mut().get_or_insert_with(|| why.clone());
+    fn lose(&self, why: String) -> Error {
+        // The first reason is the one that it was killed for.
+        let why = self.over.borrow_mut().get_or_insert(why).clone();
         let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
         Error::refused(ASKING, why)
     }
 }
 
 const ASKING: &str = "cannot ask remit-spawner";
+const ENDED: &str = "it has ended";
 
 impl Drop for Process {
     /// Without its socket it ends its workers and itself.
@@ -330,8 +368,20 @@ impl Drop for Process {
     }
 }
 
+/// Reaps a child if it has ended. Returns false for a number that is no child's: somebody else's child may get it later.
+fn is_unreaped(pid: i32) -> bool {
+    matches!(sys::wait(pid, libc::WNOHANG), Ok(None))
+}
+
 /// Waits for the end of a process.
 fn wait(pidfd: BorrowedFd<'_>, patience: Duration) {
-    let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
-    let _ = poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], patience);
+    let _ = poll(&mut [readable(pidfd)], timeout(patience));
+}
+
+fn readable(fd: BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::new(fd, PollFlags::POLLIN)
+}
+
+fn timeout(patience: Duration) -> PollTimeout {
+    PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX)
 }

@@ -13,7 +13,9 @@ fn process() -> (Process, OwnedFd) {
         socket: own_end,
         closing: Closing::here(),
         kernel: Kernel::default(),
+        patience: Duration::from_secs(1),
         over: RefCell::default(),
+        last_child: Cell::default(),
         late: RefCell::default(),
         lost: RefCell::default(),
     };
@@ -85,15 +87,123 @@ fn refusal_does_not_end_the_spawner() {
 #[test]
 fn answer_just_before_the_end_counts() {
     let (process, its) = process();
-    let late = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(1200));
-        let _ = socket::send(its.as_fd(), &said(Ok(Answer::Done)), &[]);
-    });
-    // The process is killed after a second, and its socket stays open a little longer.
-    process.done(&Request::EndWorkers, &[]).unwrap();
+    socket::send(its.as_fd(), &said(Ok(Answer::Done)), &[]).unwrap();
+    let slow = io::ErrorKind::WouldBlock.into();
+    let (reply, _) = process.last_word(slow).unwrap().unwrap();
+    assert!(matches!(reply.answer, Ok(Answer::Done)));
     assert!(process.over.borrow().is_some());
     assert!(is_killed(&process));
-    late.join().unwrap();
+}
+
+/// What the spawner is just forking is a copy of it, with its descriptors.
+#[test]
+fn death_is_heard_while_others_hold_its_socket() {
+    let (mut process, its) = process();
+    process.patience = Duration::from_secs(3600);
+    sys::pidfd_send_signal(&process.pidfd, libc::SIGKILL).unwrap();
+    assert!(process.done(&Request::EndWorkers, &[]).is_err());
+    assert_eq!(process.over.borrow().as_deref(), Some(ENDED));
+    drop(its);
+}
+
+#[test]
+fn silence_is_reported_with_its_time() {
+    let (process, _its) = process();
+    let error = process.done(&Request::EndWorkers, &[]).unwrap_err();
+    assert!(
+        error.to_string().ends_with("no answer within 1 s"),
+        "{error}"
+    );
+}
+
+/// Nothing answers these, so a spawner that does not read them is noticed by its full queue, and waited for once.
+#[test]
+fn full_queue_ends_the_spawner() {
+    let (process, _its) = process();
+    let process = Rc::new(process);
+    let forget = || {
+        drop(Sandbox {
+            id: 1,
+            description: crate::Description::default(),
+            spawner: Some(Rc::clone(&process)),
+        });
+    };
+    let full = (0..100_000).find(|_| {
+        forget();
+        process.over.borrow().is_some()
+    });
+    assert!(full.is_some(), "a queue without an end");
+    assert!(is_killed(&process));
+    (0..1000).for_each(|_| forget());
+}
+
+#[test]
+fn prepare_has_no_answer() {
+    let (process, its) = process();
+    let spawner = Spawner(Rc::new(process));
+    let sandbox = Sandbox::only(crate::Description::default());
+    let prepare = || {
+        let child = spawner.prepare(&sandbox, its.as_fd(), (7, 7)).unwrap();
+        let (request, fds) = socket::receive::<Request>(its.as_fd()).unwrap().unwrap();
+        let Request::Prepare { child: number, .. } = request else {
+            panic!("{request:?}");
+        };
+        assert_eq!((number, fds.len()), (child.child, 3));
+        (child, fds)
+    };
+    let ((one, fds), (other, _)) = (prepare(), prepare());
+    assert_ne!(one.child, other.child);
+    assert!(other.has_ended(), "nobody has its socket");
+    assert!(!one.has_ended());
+    drop(fds);
+    assert!(one.has_ended());
+    assert!(spawner.why_over().is_none());
+}
+
+#[test]
+fn only_own_children_are_waited_for_again() {
+    let (process, _its) = process();
+    // A child that lives, one that another part of the daemon has reaped, and a process of somebody else.
+    let argv = [c"/bin/true".to_owned()];
+    let (reaped, _) = sys::bare_child(&argv, &[]).unwrap();
+    sys::wait(reaped, 0).unwrap();
+    let stranger = sys::parent().cast_signed();
+    process.reap(vec![process.pid, reaped, stranger]);
+    assert_eq!(*process.late.borrow(), [process.pid]);
+}
+
+#[test]
+fn number_that_is_no_child_is_no_answer() {
+    for pid in [i32::MIN, -1, 0, 1, 2] {
+        let answers = [
+            said(Ok(Answer::Spawned { pid })),
+            said(Ok(Answer::Watching { pid })),
+            Reply {
+                gone: vec![2, pid],
+                lost: None,
+                answer: Ok(Answer::Done),
+            },
+        ];
+        for answer in answers {
+            let (one, other) = socket::pair(1).unwrap();
+            socket::send(one.as_fd(), &answer, &[]).unwrap();
+            let heard = socket::receive::<Reply>(other.as_fd());
+            assert_eq!(heard.is_ok(), pid > 1, "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn message_that_is_too_long_is_not_sent() {
+    let (one, other) = socket::pair(1).unwrap();
+    let long = vec![0u8; socket::LONG];
+    assert!(socket::send(one.as_fd(), &long, &[]).is_err());
+    let many = [one.as_fd(); socket::FDS];
+    assert!(socket::send(one.as_fd(), &0u8, &many).is_err());
+    // The next one is the first that arrives, with as many as there may be.
+    socket::send(one.as_fd(), &7u8, &many[1..]).unwrap();
+    let (got, fds) = socket::receive::<u8>(other.as_fd()).unwrap().unwrap();
+    assert_eq!((got, fds.len()), (7, socket::FDS - 1));
 }
 
 #[test]

@@ -6,11 +6,12 @@ mod text;
 use crate::Limits;
 use crate::error::{Doing, Error, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{Mode, umask};
 use std::{
     fs::{self, File},
     io::{self, Read},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    os::unix::fs::{FileExt, PermissionsExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -25,7 +26,7 @@ pub struct Cgroups {
     prefix: String,
     controllers: Vec<Controller>,
     switch: Switch,
-    /// Shows other daemons that this one lives. It is on `cgroup.kill`, which only root can open (mode 0200), so
+    /// Shows other daemons that this one is alive. It is on `cgroup.kill`, which only root can open (mode 0200), so
     /// nobody else can hold it. It is on its own file description, which the watchdog and workers do not have.
     _lock: File,
 }
@@ -190,8 +191,11 @@ fn new_directory(base: &Path, name: &str) -> Result<(PathBuf, Switch, File)> {
 /// Makes a cgroup whose processes all users can see, whatever the umask: `systemd-cgtop` reads them all. In it are
 /// only `cgroup.procs` and limits, which only root may write.
 fn make(path: &Path) -> io::Result<()> {
-    fs::create_dir(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+    // Not a mode afterwards: the warden's own filter refuses that.
+    let own = umask(Mode::from_bits_truncate(0o022));
+    let made = fs::create_dir(path);
+    umask(own);
+    made
 }
 
 /// Returns true if only this process is in the base itself. A service manager's commands in sub-groups do no harm.

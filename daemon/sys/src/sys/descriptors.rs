@@ -56,8 +56,25 @@ pub fn borrowed(fd: RawFd) -> BorrowedFd<'static> {
 }
 
 pub fn close_from(first: RawFd) -> io::Result<()> {
+    close_range(first, RawFd::MAX)
+}
+
+/// Closes all but the first three and these.
+pub fn close_all_but<const N: usize>(mut kept: [RawFd; N]) -> io::Result<()> {
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept.into_iter().filter(|fd| *fd >= 3) {
+        if fd > first {
+            close_range(first, fd - 1)?;
+        }
+        first = fd + 1;
+    }
+    close_from(first)
+}
+
+fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
     // SAFETY: integers only. Called in a child in which the owners of these descriptors never run again.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, RawFd::MAX, 0) })?;
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
     Ok(())
 }
 

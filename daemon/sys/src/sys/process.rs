@@ -44,6 +44,18 @@ pub fn fork_as(
     parent: Parent,
     child: impl FnOnce() -> i32,
 ) -> io::Result<(i32, OwnedFd)> {
+    match split(call, cgroup, parent)? {
+        None => exit(child()),
+        Some(forked) => Ok(forked),
+    }
+}
+
+/// Does the same, but returns in the child, too: with `None`. It must end by [`exit`] or an exec.
+pub fn split(
+    call: ForkCall,
+    cgroup: Option<BorrowedFd<'_>>,
+    parent: Parent,
+) -> io::Result<Option<(i32, OwnedFd)>> {
     let mut pidfd: RawFd = -1;
     let pid = match call {
         ForkCall::Clone3 => {
@@ -74,11 +86,11 @@ pub fn fork_as(
         }
     };
     match check(pid)? {
-        0 => exit(child()),
+        0 => Ok(None),
         pid => {
             // SAFETY: the kernel stored a new descriptor there that nobody else owns.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok((pid as i32, pidfd))
+            Ok(Some((pid as i32, pidfd)))
         }
     }
 }
@@ -327,7 +339,7 @@ pub fn set_name(name: &CStr) -> io::Result<()> {
     Ok(())
 }
 
-/// Baseline of `examples/spawn_bench.rs`: a child that only executes, with the standard descriptors inherited.
+/// Baseline of the benchmarks: a child that only executes, with the standard descriptors inherited.
 #[doc(hidden)]
 pub fn bare_child(argv: &[CString], env: &[CString]) -> io::Result<(i32, OwnedFd)> {
     let (args, env) = (super::Pointers::new(argv), super::Pointers::new(env));

@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 
 use remit_common::refusal::{Code, Refusal};
 
-use super::Admin;
+use super::{Admin, Admins};
 use crate::approval::still_administers;
-use crate::event_loop::epoll::{Interest, Token};
+use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::identity::accounts::{People, Question};
-use crate::identity::lookups::LookUpPurpose;
-use crate::state::Warden;
+use crate::identity::lookups::{LookUpPurpose, LookUps};
 
 /// The result of a connection's look-up. It is valid for one request.
 #[derive(Debug)]
@@ -45,80 +44,99 @@ struct Asking {
     next: Vec<u64>,
 }
 
-impl Warden {
-    /// Returns true if the result is known. Otherwise a look-up runs, and the connection is served again after it.
-    pub(super) fn knows_standing(&mut self, number: u64, admin: &mut Admin) -> bool {
-        match admin.standing {
-            AdminStanding::Known(_) => return true,
-            AdminStanding::Asked => return false,
-            AdminStanding::Unknown => {}
-        }
-        let (uid, user) = (admin.subject.uid(), admin.subject.user().to_owned());
-        if uid == 0 {
+/// Returns true if the result is known. Otherwise a look-up runs, and the connection is served again after it.
+pub(super) fn knows_standing(
+    admins: &mut Admins,
+    lookups: &mut LookUps,
+    reactor: &mut Reactor,
+    number: u64,
+    admin: &mut Admin,
+) -> bool {
+    match admin.standing {
+        AdminStanding::Known(_) => return true,
+        AdminStanding::Asked => return false,
+        AdminStanding::Unknown => {}
+    }
+    let (uid, user) = (admin.subject.uid(), admin.subject.user());
+    let asked = match admins.askers.0.get_mut(&(uid, user.to_owned())) {
+        _ if uid == 0 => {
             admin.standing = AdminStanding::Known(Ok(()));
             return true;
         }
-        if let Some(asking) = self.admins.askers.0.get_mut(&(uid, user.clone())) {
+        Some(asking) => {
             asking.next.push(number);
-            admin.standing = AdminStanding::Asked;
-            return false;
+            Ok(())
         }
-        match self.ask_standing(uid, &user, vec![number]) {
-            Ok(()) => {
-                admin.standing = AdminStanding::Asked;
-                false
-            }
-            Err(refusal) => {
-                admin.standing = AdminStanding::Known(Err(refusal));
-                true
-            }
-        }
-    }
+        None => ask_standing(admins, lookups, reactor, (uid, user), vec![number]),
+    };
+    let is_known = asked.is_err();
+    admin.standing = match asked {
+        Ok(()) => AdminStanding::Asked,
+        Err(refusal) => AdminStanding::Known(Err(refusal)),
+    };
+    is_known
+}
 
-    fn ask_standing(&mut self, uid: u32, user: &str, now: Vec<u64>) -> Result<(), Refusal> {
-        let mut question = Question::default();
-        question.account(uid, user);
-        self.look_up(&question, LookUpPurpose::Serve(uid, user.to_owned()))?;
-        let next = Vec::new();
-        let asking = Asking { now, next };
-        self.admins.askers.0.insert((uid, user.to_owned()), asking);
-        Ok(())
-    }
+fn ask_standing(
+    admins: &mut Admins,
+    lookups: &mut LookUps,
+    reactor: &mut Reactor,
+    (uid, user): (u32, &str),
+    now: Vec<u64>,
+) -> Result<(), Refusal> {
+    let mut question = Question::default();
+    question.account(uid, user);
+    let then = LookUpPurpose::Serve(uid, user.to_owned());
+    lookups.look_up(reactor, &question, then)?;
+    let next = Vec::new();
+    let asking = Asking { now, next };
+    admins.askers.0.insert((uid, user.to_owned()), asking);
+    Ok(())
+}
 
-    pub fn on_standing_looked_up(&mut self, uid: u32, user: &str, people: Result<People, String>) {
-        let Some(asking) = self.admins.askers.0.remove(&(uid, user.to_owned())) else {
-            return;
+pub fn on_standing_looked_up(
+    admins: &mut Admins,
+    lookups: &mut LookUps,
+    reactor: &mut Reactor,
+    (uid, user): (u32, &str),
+    people: Result<People, String>,
+) {
+    let Some(Asking { now, next }) = admins.askers.0.remove(&(uid, user.to_owned())) else {
+        return;
+    };
+    let standing = people.map_err(|why| unsure(&why)).and_then(|people| {
+        let found = still_administers(uid, user, &people, admins.group);
+        found.map(drop).map_err(|why| {
+            Refusal::new(
+                Code::DeniedRule,
+                format!("you are no longer an administrator of remit: {why}"),
+            )
+            .next("log in again, or ask an administrator")
+        })
+    });
+    if !next.is_empty()
+        && let Err(refusal) = ask_standing(admins, lookups, reactor, (uid, user), next.clone())
+    {
+        serve_again(admins, reactor, &next, &Err(refusal));
+    }
+    serve_again(admins, reactor, &now, &standing);
+}
+
+fn serve_again(
+    admins: &mut Admins,
+    reactor: &Reactor,
+    numbers: &[u64],
+    standing: &Result<(), Refusal>,
+) {
+    for number in numbers {
+        let Some(admin) = admins.live.get_mut(number) else {
+            continue;
         };
-        let standing = people.map_err(|why| unsure(&why)).and_then(|people| {
-            let group = self.admins.group();
-            let found = still_administers(uid, user, &people, group);
-            found.map(drop).map_err(|why| {
-                Refusal::new(
-                    Code::DeniedRule,
-                    format!("you are no longer an administrator of remit: {why}"),
-                )
-                .next("log in again, or ask an administrator")
-            })
-        });
-        if !asking.next.is_empty()
-            && let Err(refusal) = self.ask_standing(uid, user, asking.next.clone())
-        {
-            self.serve_again(&asking.next, &Err(refusal));
-        }
-        self.serve_again(&asking.now, &standing);
-    }
-
-    fn serve_again(&mut self, numbers: &[u64], standing: &Result<(), Refusal>) {
-        for number in numbers {
-            let Some(admin) = self.admins.live.get_mut(number) else {
-                continue;
-            };
-            admin.standing = AdminStanding::Known(standing.clone());
-            let token = Token::Admin(*number);
-            match self.reactor.add(&admin.stream, token, Interest::Read) {
-                Ok(()) => self.on_admin_event(*number),
-                Err(_) => self.end_admin(*number),
-            }
+        admin.standing = AdminStanding::Known(standing.clone());
+        let token = Token::Admin(*number);
+        match reactor.add(&admin.stream, token, Interest::Read) {
+            Ok(()) => admins.due.push_back(*number),
+            Err(_) => admins.close(*number, reactor),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! for an answer is never closed: its user would watch it without knowing.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -14,11 +14,12 @@ use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::ForeignSocket;
 use remit_link::foreign::Unread;
+use remit_sys::sys;
 
 use super::{Admin, AdminStanding, Admins};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::identity::peer::Subject;
-use crate::state::{Warden, is_full};
+use crate::job::admission::is_full;
 
 /// Idle connections of one user. A further one closes the oldest, so idle connections block nobody.
 const IDLE_PER_USER: usize = 4;
@@ -28,7 +29,7 @@ pub const PER_USER: usize = 64;
 const ASKS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Admin {
-    pub(super) fn new(stream: ForeignSocket, subject: Subject, pidfd: OwnedFd) -> Self {
+    fn new(stream: ForeignSocket, subject: Subject, pidfd: OwnedFd) -> Self {
         Self {
             stream,
             subject,
@@ -44,7 +45,21 @@ impl Admin {
         self.busy_until = Instant::now() + ASKS_WITHIN;
     }
 
-    pub(super) fn read(&mut self) -> Result<bool, FrameError> {
+    /// Reads what has come. Returns whether nothing more will.
+    pub fn receive(&mut self) -> Result<bool, FrameError> {
+        let closed = !self.standing.is_asked() && self.read()?;
+        // The process that connected has ended. Another process may hold the socket now.
+        match sys::pidfd_alive(self.pidfd.as_fd()) {
+            Ok(true) => Ok(closed),
+            Ok(false) | Err(_) => Err(FrameError::Closed),
+        }
+    }
+
+    pub fn has_request(&self) -> bool {
+        has_frame(&self.input)
+    }
+
+    fn read(&mut self) -> Result<bool, FrameError> {
         let mut buffer = [0; 16 << 10];
         while self.input.len() <= caps::ADMIN_FRAME + HEADER {
             match self.stream.recv(&mut buffer) {
@@ -61,7 +76,7 @@ impl Admin {
 impl Admins {
     /// Returns the connections to close for another one of this user: idle ones above their bound, oldest first. At
     /// a bound for all, the oldest goes that waits for no answer. Fails with `busy` if all wait.
-    pub(super) fn connections_to_end(&self, uid: u32) -> Result<Vec<u64>, Refusal> {
+    fn connections_to_end(&self, uid: u32) -> Result<Vec<u64>, Refusal> {
         let now = Instant::now();
         let mut ended: Vec<u64> = Vec::new();
         let found = |ended: &[u64], is_meant: &dyn Fn(u64, &Admin) -> bool| {
@@ -160,49 +175,40 @@ impl Admins {
             reactor.remove(&old.stream);
         }
     }
-}
 
-impl Warden {
-    pub fn let_admin_in(&mut self, stream: ForeignSocket, subject: Subject, pidfd: OwnedFd) {
-        if !self.admins.include(&subject) {
-            let text = "admin.sock is for root and its group";
-            let refusal = Refusal::new(Code::DeniedRule, text);
-            self.record_refusal(Some(&subject), None, &refusal, None);
-            return;
+    /// Returns whether a new connection of this user ends another one, or is refused.
+    pub fn is_crowded(&self, uid: u32) -> bool {
+        let ended = self.connections_to_end(uid);
+        ended.map_or(true, |ended| !ended.is_empty())
+    }
+
+    /// Ends the connections that have to end for another one of this user.
+    pub fn end_others(&mut self, uid: u32, reactor: &Reactor) -> Result<(), Refusal> {
+        for number in self.connections_to_end(uid)? {
+            self.close(number, reactor);
         }
-        if self
-            .admins
-            .connections_to_end(subject.uid())
-            .map_or(true, |ended| !ended.is_empty())
-        {
-            // Removes connections first whose end is not read yet.
-            let own = self.admins.of_user(subject.uid());
-            own.into_iter()
-                .for_each(|number| self.on_admin_event(number));
-        }
-        match self.admins.connections_to_end(subject.uid()) {
-            Ok(ended) => ended.into_iter().for_each(|number| self.end_admin(number)),
-            Err(refusal) => {
-                self.record_refusal(Some(&subject), None, &refusal, None);
-                refuse(&stream, refusal);
-                return;
-            }
-        }
-        self.admins.next += 1;
-        let number = self.admins.next;
-        if self
-            .reactor
+        Ok(())
+    }
+
+    /// Adds a connection. Returns its number, if it can be watched.
+    pub fn add(
+        &mut self,
+        reactor: &Reactor,
+        stream: ForeignSocket,
+        subject: Subject,
+        pidfd: OwnedFd,
+    ) -> Option<u64> {
+        self.next += 1;
+        let number = self.next;
+        reactor
             .add(&stream, Token::Admin(number), Interest::Read)
-            .is_ok()
-        {
-            let admin = Admin::new(stream, subject, pidfd);
-            self.admins.live.insert(number, admin);
-            self.on_admin_event(number);
-        }
+            .ok()?;
+        let admin = Admin::new(stream, subject, pidfd);
+        self.live.insert(number, admin);
+        Some(number)
     }
 }
 
-/// An event that an administrator's connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wants {
     Policy,

@@ -1,87 +1,101 @@
 //! Locks and unlocks remit for an administrator.
 
 use remit_common::admin::AdminReply;
-use remit_common::outcome::State;
+use remit_common::outcome;
 
 use super::failed;
+use crate::approval::end::void_all_requests;
+use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
+use crate::event_loop::lifecycle::{AdmissionState, Lifecycle};
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
+use crate::job::context::JobCx;
+use crate::job::ended;
+use crate::job::termination::end_job;
 use crate::request::with_subject;
-use crate::state::{AdmissionState, Warden};
-use crate::state_dir::lock::Locked;
+use crate::state_dir::lock::{Locked, State};
 
 const WHY: usize = 1000;
 
-impl Warden {
-    /// Refuses new requests, ends waiting jobs and, with `kill`, running jobs.
-    pub(super) fn lock(&mut self, subject: &Subject, why: &str, kill: bool) -> AdminReply {
-        let why = remit_common::text::line(why.as_bytes(), WHY);
-        let locked = Locked {
-            why: why.clone(),
-            by: Some((subject.user().to_owned(), timers::unix_ms())),
-        };
-        let kept = self.state.lock(&locked);
-        // Remit is locked even if the state file or the audit log cannot be written. A daemon that stops takes no
-        // requests anyway, and the saved lock applies at its next start.
-        if self.gate != AdmissionState::Stopping {
-            self.gate = AdmissionState::Locked(locked);
-        }
-        let jobs = self.jobs.count_live();
-        let (also, rest) = match (jobs, kill) {
-            (0, _) => (String::new(), "no job is running".to_owned()),
-            (_, true) => (
-                format!(" and ends all jobs ({jobs})"),
-                format!("jobs being ended: {jobs}"),
-            ),
-            (_, false) => (
-                format!(", jobs go on ({jobs})"),
-                format!("running jobs: {jobs}; to end them: remit lock --kill -m WHY"),
-            ),
-        };
-        let rest = match self.jobs.turns().len() {
-            0 => rest,
-            waiting => format!("{rest}; queued jobs that will not run: {waiting}"),
-        };
-        let message = format!("{} locks remit{also}: {why}", subject.user());
-        let record = with_subject(Record::new(Event::Lock, message), subject, None)
-            .field("CAUSE", &why)
-            .number("JOBS", u32::try_from(jobs).unwrap_or(u32::MAX))
-            .field("KILL", if kill { "yes" } else { "no" });
-        self.audit.note(record);
-        let cause = format!("administrator {} locked remit", subject.user());
-        let void = self.void_all_requests(&cause);
-        let rest = match void {
-            0 => rest,
-            void => format!("{rest}; pending requests that are now void: {void}"),
-        };
-        // Waiting jobs end at once, because an unlock may follow in the same turn.
-        self.start_all_queued();
-        if kill {
-            for serial in self.jobs.serials() {
-                self.end_job(serial, State::Cancelled, &cause);
-            }
-        }
-        match kept {
-            Ok(()) => AdminReply::Done(format!("locked; {rest}")),
-            Err(error) => failed("locked, but not after a restart", &error.to_string()),
+/// Refuses new requests, ends waiting jobs and, with `kill`, running jobs.
+pub fn lock(
+    cx: &mut JobCx<'_>,
+    life: &mut Lifecycle,
+    state: &State,
+    subject: &Subject,
+    (why, kill): (&str, bool),
+) -> AdminReply {
+    let why = remit_common::text::line(why.as_bytes(), WHY);
+    let locked = Locked {
+        why: why.clone(),
+        by: Some((subject.user().to_owned(), timers::unix_ms())),
+    };
+    let kept = state.lock(&locked);
+    // Remit is locked even if the state file or the audit log cannot be written. A daemon that stops takes no
+    // requests anyway, and the saved lock applies at its next start.
+    if life.gate != AdmissionState::Stopping {
+        life.gate = AdmissionState::Locked(locked);
+    }
+    let jobs = cx.jobs.count_live();
+    let (also, rest) = match (jobs, kill) {
+        (0, _) => (String::new(), "no job is running".to_owned()),
+        (_, true) => (
+            format!(" and ends all jobs ({jobs})"),
+            format!("jobs being ended: {jobs}"),
+        ),
+        (_, false) => (
+            format!(", jobs go on ({jobs})"),
+            format!("running jobs: {jobs}; to end them: remit lock --kill -m WHY"),
+        ),
+    };
+    let rest = match cx.jobs.turns().len() {
+        0 => rest,
+        waiting => format!("{rest}; queued jobs that will not run: {waiting}"),
+    };
+    let message = format!("{} locks remit{also}: {why}", subject.user());
+    let record = with_subject(Record::new(Event::Lock, message), subject, None)
+        .field("CAUSE", &why)
+        .number("JOBS", u32::try_from(jobs).unwrap_or(u32::MAX))
+        .field("KILL", if kill { "yes" } else { "no" });
+    cx.reports.audit.note(record);
+    let cause = format!("administrator {} locked remit", subject.user());
+    let void = void_all_requests(cx, &cause);
+    let rest = match void {
+        0 => rest,
+        void => format!("{rest}; pending requests that are now void: {void}"),
+    };
+    // Waiting jobs end at once, because an unlock may follow in the same turn.
+    ended::end_all_waiting_if_closed(cx, life);
+    if kill {
+        for serial in cx.jobs.serials() {
+            end_job(cx, serial, outcome::State::Cancelled, &cause);
         }
     }
+    match kept {
+        Ok(()) => AdminReply::Done(format!("locked; {rest}")),
+        Err(error) => failed("locked, but not after a restart", &error.to_string()),
+    }
+}
 
-    /// Opens the gate after the record is written.
-    pub(super) fn unlock(&mut self, subject: &Subject) -> AdminReply {
-        if !matches!(self.gate, AdmissionState::Locked(_)) {
-            return AdminReply::Done("it was not locked".into());
-        }
-        let message = format!("{} unlocks remit", subject.user());
-        let record = with_subject(Record::new(Event::Unlock, message), subject, None);
-        if let Err(why) = self.audit.write(record) {
-            return failed("still locked", &why.to_string());
-        }
-        if let Err(error) = self.state.unlock() {
-            return failed("still locked", &error.to_string());
-        }
-        self.gate = AdmissionState::Open;
-        AdminReply::Done("unlocked".into())
+/// Opens the gate after the record is written.
+pub fn unlock(
+    reports: &mut Reports,
+    life: &mut Lifecycle,
+    state: &State,
+    subject: &Subject,
+) -> AdminReply {
+    if !matches!(life.gate, AdmissionState::Locked(_)) {
+        return AdminReply::Done("it was not locked".into());
     }
+    let message = format!("{} unlocks remit", subject.user());
+    let record = with_subject(Record::new(Event::Unlock, message), subject, None);
+    if let Err(why) = reports.audit.write(record) {
+        return failed("still locked", &why.to_string());
+    }
+    if let Err(error) = state.unlock() {
+        return failed("still locked", &error.to_string());
+    }
+    life.gate = AdmissionState::Open;
+    AdminReply::Done("unlocked".into())
 }

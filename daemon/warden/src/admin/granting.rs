@@ -3,268 +3,256 @@
 use remit_common::admin::{AdminReply, Grantee, NewGrant};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{calendar, caps, frame, text};
-use remit_policy::{Glob, NotGivable, PreApproval, Recipient};
+use remit_policy::{Glob, NotGivable, Policy, PreApproval, Recipient};
 
 use super::{Wants, failed};
+use crate::approval::grants::ended::{end_grants, void_jobs_of_grant};
 use crate::approval::grants::{Covered, Giver, described, in_full, in_words, with_grant};
 use crate::approval::still_administers;
-use crate::audit::{Event, Record};
+use crate::audit::{Event, Record, unrecorded};
 use crate::event_loop::timers;
 use crate::identity::accounts::{AccountState, People, Question};
-use crate::identity::lookups::LookUpPurpose;
+use crate::identity::lookups::{Giving, LookUpPurpose};
 use crate::identity::peer::Subject;
-use crate::identity::user_names::nameless;
+use crate::identity::user_names::{UserNames, nameless};
+use crate::job::context::RequestCx;
 use crate::request::with_subject;
-use crate::state::Warden;
 
-#[derive(Debug)]
-pub struct Giving {
-    serial: u64,
-    connection: u64,
-    subject: Subject,
-    new: NewGrant,
+/// Starts the look-up of giver and recipient. `on_give_looked_up` then creates the grant.
+pub fn look_up_give(
+    cx: &mut RequestCx<'_>,
+    names: &mut UserNames,
+    number: u64,
+    subject: &Subject,
+    mut new: NewGrant,
+) -> Result<Wants, Refusal> {
+    cx.life.check_open()?;
+    let mut question = Question::of([subject]);
+    match &mut new.to {
+        Grantee::User { name, uid } => {
+            names.renew();
+            *name = names.name(*uid).unwrap_or_else(|| nameless(*uid));
+            question.account(*uid, name);
+        }
+        Grantee::Group { gid, .. } => drop(question.gids.insert(*gid)),
+    }
+    cx.job.admins.giving += 1;
+    let serial = cx.job.admins.giving;
+    let giving = Giving {
+        serial,
+        connection: number,
+        subject: subject.clone(),
+        new,
+    };
+    let then = LookUpPurpose::Give(Box::new(giving));
+    cx.lookups.look_up(cx.job.reactor, &question, then)?;
+    Ok(Wants::Grant(serial))
 }
 
-impl Warden {
-    /// Starts the look-up of giver and recipient. `on_give_looked_up` then creates the grant.
-    pub(super) fn look_up_give(
-        &mut self,
-        number: u64,
-        subject: &Subject,
-        mut new: NewGrant,
-    ) -> Result<Wants, Refusal> {
-        self.check_open()?;
-        let mut question = Question::of([subject]);
-        match &mut new.to {
-            Grantee::User { name, uid } => {
-                self.names.renew();
-                *name = self.names.name(*uid).unwrap_or_else(|| nameless(*uid));
-                question.account(*uid, name);
-            }
-            Grantee::Group { gid, .. } => drop(question.gids.insert(*gid)),
-        }
-        self.admins.giving += 1;
-        let serial = self.admins.giving;
-        let giving = Giving {
-            serial,
-            connection: number,
-            subject: subject.clone(),
-            new,
-        };
-        self.look_up(&question, LookUpPurpose::Give(Box::new(giving)))?;
-        Ok(Wants::Grant(serial))
+/// Creates the grant once it is recorded and saved. Creates nothing if the connection is gone.
+pub fn on_give_looked_up(cx: &mut RequestCx<'_>, giving: Giving, people: Result<People, String>) {
+    let Giving {
+        serial,
+        connection,
+        subject,
+        new,
+    } = giving;
+    if !cx.job.admins.live.contains_key(&connection) {
+        return;
     }
+    let granted = people
+        .map_err(|why| Refusal::new(Code::NotStarted, why).next("try again"))
+        .and_then(|people| make_grant(cx, &subject, new, &people));
+    let reply = granted.unwrap_or_else(|refusal| cx.job.reports.refuse(&subject, refusal));
+    cx.job.admins.tell(Wants::Grant(serial), || reply);
+}
 
-    /// Creates the grant once it is recorded and saved. Creates nothing if the connection is gone.
-    pub fn on_give_looked_up(&mut self, giving: Giving, people: Result<People, String>) {
-        let Giving {
-            serial,
-            connection,
-            subject,
-            new,
-        } = giving;
-        if !self.admins.live.contains_key(&connection) {
-            return;
+fn make_grant(
+    cx: &mut RequestCx<'_>,
+    subject: &Subject,
+    mut new: NewGrant,
+    people: &People,
+) -> Result<AdminReply, Refusal> {
+    cx.life.check_open()?;
+    cx.policies.caller_ids(subject)?;
+    end_grants(&mut cx.job, &mut cx.approvals.grants);
+    name(&mut new.to, people)?;
+    check(&new)?;
+    let group = cx.job.admins.group();
+    let gids = still_administers(subject.uid(), subject.user(), people, group);
+    let gids = gids.map_err(|why| {
+        let text = format!("you can no longer approve anything: {why}");
+        Refusal::new(Code::DeniedRule, text).next("log in again, or ask an approver")
+    })?;
+    let giver = Giver::of(subject, gids);
+    not_to_oneself(&giver, &new.to)?;
+    check_grantable(&cx.policies.live.policy, &giver, &new)?;
+    check_grant_limits(cx, &new)?;
+    let number = cx.approvals.grants.next_number();
+    let until = timers::unix_ms().saturating_add(u64::from(new.for_s).saturating_mul(1000));
+    let uses = match new.uses {
+        None => String::new(),
+        Some(1) => ", one run".to_owned(),
+        Some(uses) => format!(", {uses} runs"),
+    };
+    let covered = Covered::by(&new.what, &cx.policies.live.policy);
+    let full = NewGrant {
+        what: in_full(&new.what, &covered),
+        ..new.clone()
+    };
+    let message = format!(
+        "{} approves in advance, as grant {number} until {}{uses}: {}",
+        subject.user(),
+        calendar::utc(until),
+        in_words(&full)
+    );
+    let record = with_subject(Record::new(Event::Granted, message), subject, None);
+    let record = with_grant(record, number, &new)
+        .field("UNTIL", calendar::utc(until))
+        .maybe("USES", new.uses.map(|uses| uses.to_string()))
+        .field(
+            "ACROSS_REBOOT",
+            if new.across_reboot { "yes" } else { "no" },
+        );
+    let written = cx.job.reports.audit.write(record);
+    written.map_err(|why| unrecorded(&why))?;
+    let policy = &cx.policies.live.policy;
+    let granted = cx.approvals.grants.give(new.clone(), giver, policy);
+    end_grants(&mut cx.job, &mut cx.approvals.grants);
+    granted.map(AdminReply::Granted).map_err(|error| {
+        let message = format!("grant {number} is not in force: cannot save it: {error}");
+        let record = with_subject(Record::new(Event::Revoked, message), subject, None);
+        cx.job.reports.audit.note(with_grant(record, number, &new));
+        let text = format!("cannot save the grant: {error}");
+        Refusal::new(Code::NotStarted, text).lift("free space on the disk of the state directory")
+    })
+}
+
+/// Checks that at least one command can start by this grant, and that the giver may approve it.
+fn check_grantable(policy: &Policy, giver: &Giver, new: &NewGrant) -> Result<(), Refusal> {
+    let what = &new.what;
+    let glob = Glob::parse(what).ok_or_else(|| {
+        let text = "a grant needs the name of a command, or a pattern of names";
+        Refusal::new(Code::InvalidArgs, text)
+            .object("what")
+            .next("write it as in 'allow' of remit-policy(5): service.restart, service.*")
+    })?;
+    let granted = PreApproval {
+        by: giver.caller_ids(),
+        to: match new.to {
+            Grantee::User { uid, .. } => Recipient::User(uid),
+            Grantee::Group { gid, .. } => Recipient::Group(gid),
+        },
+        what: &glob,
+        args: &new.args,
+    };
+    let Err(why) = policy.may_give(&granted) else {
+        return Ok(());
+    };
+    Err(match why {
+        NotGivable::NoCommand => {
+            let text = format!("no command is called '{what}'");
+            Refusal::new(Code::NotFound, text)
+                .object(what.as_str())
+                .next("command names are in the policy files, below /etc/remit/policy.d or /usr/lib/remit/policy.d")
         }
-        let granted = people
-            .map_err(|why| Refusal::new(Code::NotStarted, why).next("try again"))
-            .and_then(|people| self.make_grant(&subject, new, &people));
-        let reply = granted.unwrap_or_else(|refusal| {
-            self.record_refusal(Some(&subject), None, &refusal, None);
-            AdminReply::Refused(refusal)
-        });
-        self.tell_waiting(Wants::Grant(serial), || reply);
-    }
+        NotGivable::NoArgument(arg) => {
+            let arg = text::line(arg.as_bytes(), caps::NAME);
+            let text = format!("no command '{what}' takes these arguments together: '{arg}'");
+            Refusal::new(Code::InvalidArgs, text)
+                .object(arg)
+                .next("they are in its [[command]], in a policy file below /etc/remit/policy.d or /usr/lib/remit/policy.d")
+        }
+        NotGivable::Unconfined => {
+            let text = format!("'{what}' runs without a sandbox: each run needs its own approval");
+            Refusal::new(Code::DeniedRule, text)
+                .object(what.as_str())
+                .next("wait until it is requested, then use remit pending and remit approve")
+        }
+        NotGivable::Unasked => {
+            let text = format!(
+                "no rule requires an approval of '{what}' for them: the grant would have no effect"
+            );
+            Refusal::new(Code::InvalidArgs, text)
+                .object(what.as_str())
+                .lift("a [[grant]] with an approval in the policy; then remit policy reload")
+                .next("remit policy explain shows what they may do")
+        }
+        NotGivable::NotApprover(others) => {
+            let text = format!("only others can approve this: {}", listed(&others));
+            Refusal::new(Code::DeniedRule, text)
+                .object(what.as_str())
+                .lift("add yourself to 'by' of the rule, or ask one of them")
+        }
+    })
+}
 
-    fn make_grant(
-        &mut self,
-        subject: &Subject,
-        mut new: NewGrant,
-        people: &People,
-    ) -> Result<AdminReply, Refusal> {
-        self.check_open()?;
-        self.caller_ids(subject)?;
-        self.end_grants();
-        name(&mut new.to, people)?;
-        check(&new)?;
-        let group = self.admins.group();
-        let gids = still_administers(subject.uid(), subject.user(), people, group);
-        let gids = gids.map_err(|why| {
-            let text = format!("you can no longer approve anything: {why}");
-            Refusal::new(Code::DeniedRule, text).next("log in again, or ask an approver")
-        })?;
-        let giver = Giver::of(subject, gids);
-        not_to_oneself(&giver, &new.to)?;
-        self.check_grantable(&giver, &new)?;
-        self.check_grant_limits(&new)?;
-        let number = self.grants.next_number();
-        let until = timers::unix_ms().saturating_add(u64::from(new.for_s).saturating_mul(1000));
-        let uses = match new.uses {
-            None => String::new(),
-            Some(1) => ", one run".to_owned(),
-            Some(uses) => format!(", {uses} runs"),
-        };
-        let covered = Covered::by(&new.what, &self.policy.policy);
-        let full = NewGrant {
+/// Checks the number of grants, and that the list with this one fits in one frame.
+fn check_grant_limits(cx: &RequestCx<'_>, new: &NewGrant) -> Result<(), Refusal> {
+    let mut all = cx.approvals.grants.list();
+    let full = |text: String| {
+        Err(Refusal::new(Code::TooLarge, text)
+            .next("remit revoke ends grants that are no longer needed"))
+    };
+    if all.len() >= caps::GRANTS {
+        return full(format!("there are {} grants, the maximum", all.len()));
+    }
+    let covered = Covered::by(&new.what, &cx.policies.live.policy);
+    all.push(remit_common::admin::ActiveGrant {
+        grant: u64::MAX,
+        new: NewGrant {
             what: in_full(&new.what, &covered),
             ..new.clone()
-        };
-        let message = format!(
-            "{} approves in advance, as grant {number} until {}{uses}: {}",
-            subject.user(),
-            calendar::utc(until),
-            in_words(&full)
+        },
+        by: "x".repeat(caps::NAME),
+        by_uid: u32::MAX,
+        granted_ms: u64::MAX,
+        left_ms: u64::MAX,
+        uses_left: new.uses,
+    });
+    match frame::encode(&AdminReply::Grants(all), caps::ADMIN_FRAME) {
+        Ok(_) => Ok(()),
+        Err(_) => full("the list of grants would be too long with this one".into()),
+    }
+}
+
+pub fn list_grants(cx: &mut RequestCx<'_>) -> AdminReply {
+    end_grants(&mut cx.job, &mut cx.approvals.grants);
+    AdminReply::Grants(cx.approvals.grants.list())
+}
+
+/// Ends one grant or all, and the waiting jobs that depend on them. After the return nothing starts by them.
+pub fn revoke(cx: &mut RequestCx<'_>, subject: &Subject, number: Option<u64>) -> AdminReply {
+    end_grants(&mut cx.job, &mut cx.approvals.grants);
+    if let Some(number) = number
+        && !cx.approvals.grants.has(number)
+    {
+        let text = format!("there is no grant {number}: it has ended, or never existed");
+        let refusal = Refusal::new(Code::NotFound, text).next("remit grants lists them");
+        return AdminReply::Refused(refusal.object(number.to_string()));
+    }
+    let (revoked, saved) = cx.approvals.grants.revoke(number);
+    let cause = format!("{} revoked the grant", subject.user());
+    for granted in &revoked {
+        void_jobs_of_grant(&mut cx.job, granted.number, &cause);
+        let (name, grant) = (subject.user(), granted.number);
+        let message = format!("{name} revokes grant {grant}: {}", in_words(&granted.new));
+        let record = with_subject(Record::new(Event::Revoked, message), subject, None);
+        cx.job.reports.audit.note(described(record, granted));
+    }
+    end_grants(&mut cx.job, &mut cx.approvals.grants);
+    if let Err(error) = saved {
+        return failed(
+            "revoked, but in force again after a restart",
+            &error.to_string(),
         );
-        let record = with_subject(Record::new(Event::Granted, message), subject, None);
-        let record = with_grant(record, number, &new)
-            .field("UNTIL", calendar::utc(until))
-            .maybe("USES", new.uses.map(|uses| uses.to_string()))
-            .field(
-                "ACROSS_REBOOT",
-                if new.across_reboot { "yes" } else { "no" },
-            );
-        self.audit
-            .write(record)
-            .map_err(|why| crate::audit::backpressure::unrecorded(&why))?;
-        let granted = self.grants.give(new.clone(), giver, &self.policy.policy);
-        self.end_grants();
-        granted.map(AdminReply::Granted).map_err(|error| {
-            let message = format!("grant {number} is not in force: cannot save it: {error}");
-            let record = with_subject(Record::new(Event::Revoked, message), subject, None);
-            self.audit.note(with_grant(record, number, &new));
-            let text = format!("cannot save the grant: {error}");
-            Refusal::new(Code::NotStarted, text)
-                .lift("free space on the disk of the state directory")
-        })
     }
-
-    /// Checks that at least one command can start by this grant, and that the giver may approve it.
-    fn check_grantable(&self, giver: &Giver, new: &NewGrant) -> Result<(), Refusal> {
-        let what = &new.what;
-        let glob = Glob::parse(what).ok_or_else(|| {
-            let text = "a grant needs the name of a command, or a pattern of names";
-            Refusal::new(Code::InvalidArgs, text)
-                .object("what")
-                .next("write it as in 'allow' of remit-policy(5): service.restart, service.*")
-        })?;
-        let granted = PreApproval {
-            by: giver.caller_ids(),
-            to: match new.to {
-                Grantee::User { uid, .. } => Recipient::User(uid),
-                Grantee::Group { gid, .. } => Recipient::Group(gid),
-            },
-            what: &glob,
-            args: &new.args,
-        };
-        let Err(why) = self.policy.policy.may_give(&granted) else {
-            return Ok(());
-        };
-        Err(match why {
-            NotGivable::NoCommand => {
-                let text = format!("no command is called '{what}'");
-                Refusal::new(Code::NotFound, text)
-                    .object(what.as_str())
-                    .next("command names are in the policy files, below /etc/remit/policy.d or /usr/lib/remit/policy.d")
-            }
-            NotGivable::NoArgument(arg) => {
-                let arg = text::line(arg.as_bytes(), caps::NAME);
-                let text = format!("no command '{what}' takes these arguments together: '{arg}'");
-                Refusal::new(Code::InvalidArgs, text)
-                    .object(arg)
-                    .next("they are in its [[command]], in a policy file below /etc/remit/policy.d or /usr/lib/remit/policy.d")
-            }
-            NotGivable::Unconfined => {
-                let text =
-                    format!("'{what}' runs without a sandbox: each run needs its own approval");
-                Refusal::new(Code::DeniedRule, text)
-                    .object(what.as_str())
-                    .next("wait until it is requested, then use remit pending and remit approve")
-            }
-            NotGivable::Unasked => {
-                let text = format!(
-                    "no rule requires an approval of '{what}' for them: the grant would have no effect"
-                );
-                Refusal::new(Code::InvalidArgs, text)
-                    .object(what.as_str())
-                    .lift("a [[grant]] with an approval in the policy; then remit policy reload")
-                    .next("remit policy explain shows what they may do")
-            }
-            NotGivable::NotApprover(others) => {
-                let text = format!("only others can approve this: {}", listed(&others));
-                Refusal::new(Code::DeniedRule, text)
-                    .object(what.as_str())
-                    .lift("add yourself to 'by' of the rule, or ask one of them")
-            }
-        })
-    }
-
-    /// Checks the number of grants, and that the list with this one fits in one frame.
-    fn check_grant_limits(&self, new: &NewGrant) -> Result<(), Refusal> {
-        let mut all = self.grants.list();
-        let full = |text: String| {
-            Err(Refusal::new(Code::TooLarge, text)
-                .next("remit revoke ends grants that are no longer needed"))
-        };
-        if all.len() >= caps::GRANTS {
-            return full(format!("there are {} grants, the maximum", all.len()));
-        }
-        let covered = Covered::by(&new.what, &self.policy.policy);
-        all.push(remit_common::admin::ActiveGrant {
-            grant: u64::MAX,
-            new: NewGrant {
-                what: in_full(&new.what, &covered),
-                ..new.clone()
-            },
-            by: "x".repeat(caps::NAME),
-            by_uid: u32::MAX,
-            granted_ms: u64::MAX,
-            left_ms: u64::MAX,
-            uses_left: new.uses,
-        });
-        match frame::encode(&AdminReply::Grants(all), caps::ADMIN_FRAME) {
-            Ok(_) => Ok(()),
-            Err(_) => full("the list of grants would be too long with this one".into()),
-        }
-    }
-
-    pub(super) fn list_grants(&mut self) -> AdminReply {
-        self.end_grants();
-        AdminReply::Grants(self.grants.list())
-    }
-
-    /// Ends one grant or all, and the waiting jobs that depend on them. After the return nothing starts by them.
-    pub(super) fn revoke(&mut self, subject: &Subject, number: Option<u64>) -> AdminReply {
-        self.end_grants();
-        if let Some(number) = number
-            && !self.grants.has(number)
-        {
-            let text = format!("there is no grant {number}: it has ended, or never existed");
-            let refusal = Refusal::new(Code::NotFound, text).next("remit grants lists them");
-            return AdminReply::Refused(refusal.object(number.to_string()));
-        }
-        let (revoked, saved) = self.grants.revoke(number);
-        let cause = format!("{} revoked the grant", subject.user());
-        for granted in &revoked {
-            self.void_jobs_of_grant(granted.number, &cause);
-            let (name, grant) = (subject.user(), granted.number);
-            let message = format!("{name} revokes grant {grant}: {}", in_words(&granted.new));
-            let record = with_subject(Record::new(Event::Revoked, message), subject, None);
-            self.audit.note(described(record, granted));
-        }
-        self.end_grants();
-        if let Err(error) = saved {
-            return failed(
-                "revoked, but in force again after a restart",
-                &error.to_string(),
-            );
-        }
-        AdminReply::Done(match (number, revoked.len()) {
-            (Some(number), _) => format!("grant {number} is revoked; its running jobs continue"),
-            (None, 0) => "there was no grant".to_owned(),
-            (None, 1) => "one grant is revoked; its running jobs continue".to_owned(),
-            (None, count) => format!("all {count} grants are revoked; their running jobs continue"),
-        })
-    }
+    AdminReply::Done(match (number, revoked.len()) {
+        (Some(number), _) => format!("grant {number} is revoked; its running jobs continue"),
+        (None, 0) => "there was no grant".to_owned(),
+        (None, 1) => "one grant is revoked; its running jobs continue".to_owned(),
+        (None, count) => format!("all {count} grants are revoked; their running jobs continue"),
+    })
 }
 
 /// Replaces the typed name by the name that connections of this user or group have.

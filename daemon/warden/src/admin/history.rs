@@ -10,9 +10,9 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{HistoryPage, HistoryQuery};
 use remit_link::{HistoryMark, ToBroker};
 
-use super::Wants;
-use crate::event_loop::timers::Timer;
-use crate::state::Warden;
+use super::{Admins, Wants};
+use crate::audit::reports::Reports;
+use crate::event_loop::timers::{Timer, Timers};
 
 /// Time limit of the broker, and of the next one if it dies meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,68 +34,64 @@ impl HistoryQuestions {
     }
 }
 
-impl Warden {
-    /// Fails if the query is invalid.
-    pub fn ask_history(
-        &mut self,
-        user: Option<String>,
-        query: HistoryQuery,
-    ) -> Result<Wants, Refusal> {
-        query.check()?;
-        let waiting = &self.admins.waiting;
-        let question = self.questions.next(|question| {
-            let mut wants = waiting.iter().map(|(_, wants)| wants);
-            wants.any(|wants| *wants == Wants::History(question))
+/// Fails if the query is invalid.
+pub fn ask_history(
+    admins: &mut Admins,
+    reports: &mut Reports,
+    timers: &mut Timers,
+    user: Option<String>,
+    query: HistoryQuery,
+) -> Result<Wants, Refusal> {
+    query.check()?;
+    let question = admins.questions.next(|question| {
+        let mut wants = admins.waiting.iter().map(|(_, wants)| wants);
+        wants.any(|wants| *wants == Wants::History(question))
+    });
+    let message = ToBroker::HistoryQuestion {
+        question,
+        user,
+        query,
+    };
+    if reports.audit.history.is_open() {
+        reports.tell(&message);
+    }
+    admins.questions.live.insert(question, message);
+    timers.add(PATIENCE, Timer::History(question));
+    Ok(Wants::History(question))
+}
+
+/// Sends the new broker what it does not have, and questions that the last one did not answer.
+pub fn on_history_opened(admins: &Admins, reports: &mut Reports, newest: Option<HistoryMark>) {
+    if reports.audit.history.is_open() {
+        let why = "it broke the protocol: it opened the history twice";
+        return reports.broker.kill(why);
+    }
+    reports.audit.history.open(newest);
+    reports.send_history();
+    for message in admins.questions.live.values() {
+        reports.broker.send(message, &[]);
+    }
+}
+
+pub fn on_history_answer(
+    admins: &mut Admins,
+    timers: &mut Timers,
+    question: u64,
+    page: Result<HistoryPage, Refusal>,
+) {
+    if admins.questions.live.remove(&question).is_some() {
+        timers.cancel(Timer::History(question));
+        admins.tell(Wants::History(question), || reply(page));
+    }
+}
+
+pub fn on_history_timeout(admins: &mut Admins, question: u64) {
+    let seconds = PATIENCE.as_secs();
+    let why = format!("the broker did not answer within {seconds} s");
+    if admins.questions.live.remove(&question).is_some() {
+        admins.tell(Wants::History(question), || {
+            AdminReply::Refused(unread(&why))
         });
-        let message = ToBroker::HistoryQuestion {
-            question,
-            user,
-            query,
-        };
-        if self.audit.history.is_open() {
-            self.tell(&message);
-        }
-        self.questions.live.insert(question, message);
-        self.timers.add(PATIENCE, Timer::History(question));
-        Ok(Wants::History(question))
-    }
-
-    /// Sends the new broker what it does not have, and questions that the last one did not answer.
-    pub fn on_history_opened(&mut self, newest: Option<HistoryMark>) {
-        if self.audit.history.is_open() {
-            let why = "it broke the protocol: it opened the history twice";
-            return self.broker.kill(why);
-        }
-        self.audit.history.open(newest);
-        self.send_history();
-        for message in self.questions.live.values() {
-            self.broker.send(message, &[]);
-        }
-    }
-
-    /// Sends new entries of the history. Whatever the broker learns next, it has them first.
-    pub fn send_history(&mut self) {
-        while let Some(message) = self.audit.history.next() {
-            self.broker.send(&message, &[]);
-        }
-    }
-
-    pub fn on_history_answer(&mut self, question: u64, page: Result<HistoryPage, Refusal>) {
-        if self.questions.live.remove(&question).is_none() {
-            return;
-        }
-        self.timers.cancel(Timer::History(question));
-        self.tell_waiting(Wants::History(question), || reply(page));
-    }
-
-    pub fn on_history_timeout(&mut self, question: u64) {
-        let seconds = PATIENCE.as_secs();
-        let why = format!("the broker did not answer within {seconds} s");
-        if self.questions.live.remove(&question).is_some() {
-            self.tell_waiting(Wants::History(question), || {
-                AdminReply::Refused(unread(&why))
-            });
-        }
     }
 }
 

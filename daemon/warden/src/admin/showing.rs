@@ -11,12 +11,11 @@ use remit_common::admin::AdminReply;
 use remit_common::caps;
 use remit_common::wire::Bytes;
 
-use super::Wants;
-use crate::approval::copies::copied;
-use crate::approval::{Request, no_such_request};
+use super::{Admins, Wants};
+use crate::approval::{Request, copied, no_such_request};
 use crate::identity::peer::Subject;
+use crate::job::table::Jobs;
 use crate::request::{Draft, Passed, SlotWhat};
-use crate::state::Warden;
 
 /// Bytes of one part: a frame without the rest of its message.
 const PART: usize = caps::ADMIN_FRAME - 64;
@@ -117,58 +116,58 @@ fn copy(draft: &Draft, at: usize) -> Option<BorrowedFd<'_>> {
     }
 }
 
-impl Warden {
-    /// Returns the next part for a connection, or the refusal that ends the answer.
-    pub(super) fn next_part(&mut self, number: u64) -> Option<AdminReply> {
-        let showing = self.admins.showing.get_mut(&number)?;
-        let request = self.jobs.find::<Request>(showing.request);
-        let part = request.and_then(|request| showing.next(request));
-        if part.is_some() && showing.left > 0 {
-            return part;
-        }
-        self.admins.showing.remove(&number);
-        // Without a part it was decided, or has expired, while it was sent.
-        Some(part.unwrap_or_else(|| AdminReply::Refused(no_such_request())))
-    }
+/// Starts to send a request to a connection. `today`: what has happened since to the files that were copied.
+pub fn start_showing(
+    admins: &mut Admins,
+    jobs: &Jobs,
+    number: u64,
+    by: &Subject,
+    serial: u64,
+    today: BTreeMap<usize, Now>,
+) -> bool {
+    let Some(request) = jobs.find::<Request>(serial) else {
+        return false;
+    };
+    let context = request.context(by, today);
+    let showing = Showing::new(serial, request, context);
+    admins.showing.insert(number, showing);
+    true
+}
 
-    /// Starts to send a request to a connection. `today`: what has happened since to the files that were copied.
-    pub(super) fn start_showing(
-        &mut self,
-        number: u64,
-        by: &Subject,
-        serial: u64,
-        today: BTreeMap<usize, Now>,
-    ) -> bool {
-        let Some(request) = self.jobs.find::<Request>(serial) else {
-            return false;
-        };
-        let context = request.context(by, today);
-        let showing = Showing::new(serial, request, context);
-        self.admins.showing.insert(number, showing);
-        true
+/// Sends a request to the connection that has waited for the comparison of its copies.
+pub fn show_compared(
+    admins: &mut Admins,
+    jobs: &Jobs,
+    comparison: u64,
+    by: &Subject,
+    serial: u64,
+    today: BTreeMap<usize, Now>,
+) {
+    let wants = Wants::Show(comparison);
+    let mut waiting = admins.waiting.iter();
+    let Some((number, _)) = waiting.find(|(_, what)| *what == wants).copied() else {
+        return;
+    };
+    if !start_showing(admins, jobs, number, by, serial, today) {
+        admins.tell(wants, || AdminReply::Refused(no_such_request()));
+        return;
     }
+    admins.waiting.retain(|(_, what)| *what != wants);
+    if let Some(admin) = admins.live.get_mut(&number) {
+        admin.was_answered();
+    }
+    admins.due.push_back(number);
+}
 
-    /// Sends a request to the connection that has waited for the comparison of its copies.
-    pub fn show_compared(
-        &mut self,
-        comparison: u64,
-        by: &Subject,
-        serial: u64,
-        today: BTreeMap<usize, Now>,
-    ) {
-        let wants = Wants::Show(comparison);
-        let mut waiting = self.admins.waiting.iter();
-        let Some((number, _)) = waiting.find(|(_, what)| *what == wants).copied() else {
-            return;
-        };
-        if !self.start_showing(number, by, serial, today) {
-            self.tell_waiting(wants, || AdminReply::Refused(no_such_request()));
-            return;
-        }
-        self.admins.waiting.retain(|(_, what)| *what != wants);
-        if let Some(admin) = self.admins.live.get_mut(&number) {
-            admin.was_answered();
-        }
-        self.on_admin_event(number);
+/// Returns the next part for a connection, or the refusal that ends the answer.
+pub(super) fn next_part(admins: &mut Admins, jobs: &Jobs, number: u64) -> Option<AdminReply> {
+    let showing = admins.showing.get_mut(&number)?;
+    let request = jobs.find::<Request>(showing.request);
+    let part = request.and_then(|request| showing.next(request));
+    if part.is_some() && showing.left > 0 {
+        return part;
     }
+    admins.showing.remove(&number);
+    // Without a part it was decided, or has expired, while it was sent.
+    Some(part.unwrap_or_else(|| AdminReply::Refused(no_such_request())))
 }

@@ -13,7 +13,6 @@ use super::table::Request;
 use crate::identity::accounts::{AccountState, People};
 use crate::identity::peer::Subject;
 use crate::request::Approved;
-use crate::state::by;
 
 /// Prefix of a job's cgroup name; the job id follows.
 const CGROUP: &str = "remit-";
@@ -170,7 +169,7 @@ fn is_named(consent: &Consent<'_>, request: &Request) -> Result<(), Refusal> {
 
 pub fn consent<'a>(approver: &'a Subject, requester: &Subject) -> Consent<'a> {
     Consent {
-        by: by(approver),
+        by: approver.caller_ids(),
         name: approver.user(),
         requester: requester.uid(),
     }

@@ -6,17 +6,15 @@ use remit_common::outcome::{DENIED_BY, Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, names::JobId, text};
 
-use super::flow::no_such_request;
-use super::table::Request;
+use super::table::{ASK_AGAIN, Request, no_such_request};
 use super::view::{about, with_approver};
 use crate::audit::{Event, Record};
 use crate::event_loop::timers::{self, Timer};
 use crate::identity::accounts::People;
 use crate::identity::peer::Subject;
-use crate::job::never_ran::NeverRan;
-use crate::state::Warden;
-
-pub const ASK_AGAIN: &str = "ask again, if it is still wanted: a person decides again";
+use crate::job::context::JobCx;
+use crate::job::ended;
+use crate::job::state::NeverRan;
 
 /// Bytes of a denial's reason in the record's sentence. A field has all of it.
 const WORDS: usize = 200;
@@ -32,50 +30,46 @@ pub struct RequestEnd {
 }
 
 impl RequestEnd {
-    pub fn void(why: &str) -> Self {
+    fn new(event: Event, state: State, cause: String) -> Self {
         Self {
-            event: Event::Void,
-            state: State::Denied,
-            cause: format!("{why}; it never ran"),
-            refused: Some((Code::ApprovalVoid, ASK_AGAIN)),
+            event,
+            state,
+            cause,
+            refused: None,
             by: None,
+        }
+    }
+
+    pub fn void(why: &str) -> Self {
+        let cause = format!("{why}; it never ran");
+        Self {
+            refused: Some((Code::ApprovalVoid, ASK_AGAIN)),
+            ..Self::new(Event::Void, State::Denied, cause)
         }
     }
 
     fn expired() -> Self {
+        let cause = "nobody approved it in time; it never ran".to_owned();
+        let next = "ask again when an approver is available, and inform them";
         Self {
-            event: Event::Expired,
-            state: State::Expired,
-            cause: "nobody approved it in time; it never ran".to_owned(),
-            refused: Some((
-                Code::ApprovalExpired,
-                "ask again when an approver is available, and inform them",
-            )),
-            by: None,
+            refused: Some((Code::ApprovalExpired, next)),
+            ..Self::new(Event::Expired, State::Expired, cause)
         }
     }
 
     fn denied(by: &Subject, why: &str) -> Self {
+        let cause = format!("{DENIED_BY}{}: {why}", by.user());
+        let next = "do not ask for the same again; do what the cause says, or tell the person you work for";
         Self {
-            event: Event::Denied,
-            state: State::Denied,
-            cause: format!("{DENIED_BY}{}: {why}", by.user()),
-            refused: Some((
-                Code::ApprovalDenied,
-                "do not ask for the same again; do what the cause says, or tell the person you work for",
-            )),
+            refused: Some((Code::ApprovalDenied, next)),
             by: Some((by.clone(), why.to_owned())),
+            ..Self::new(Event::Denied, State::Denied, cause)
         }
     }
 
     fn cancelled(cause: &str) -> Self {
-        Self {
-            event: Event::End,
-            state: State::Cancelled,
-            cause: format!("{cause}; it never ran"),
-            refused: None,
-            by: None,
-        }
+        let cause = format!("{cause}; it never ran");
+        Self::new(Event::End, State::Cancelled, cause)
     }
 
     pub fn refusal(&self) -> Refusal {
@@ -118,90 +112,89 @@ impl RequestEnd {
     }
 }
 
-impl Warden {
-    /// Ends a waiting request. Does nothing if it no longer waits.
-    pub fn end_request(&mut self, serial: u64, over: RequestEnd) {
-        let Some(request) = self.jobs.take::<Request>(serial) else {
-            return;
-        };
-        self.timers.cancel(Timer::Approval(serial));
-        if let Some(approving) = &request.approving {
-            self.timers.cancel(Timer::Measuring(serial));
-            self.reactor.remove(approving.measuring.fd());
-            self.tell_approver(request.draft.job, &approving.by, Err(over.refusal()));
-        }
-        let record = over.record(&request);
-        let before = request.meta();
-        self.end_never_ran(NeverRan::new(*request.draft, before, over.ending(), record));
+/// Ends a waiting request. Does nothing if it no longer waits.
+pub fn end_request(cx: &mut JobCx<'_>, serial: u64, over: RequestEnd) {
+    let Some(request) = cx.jobs.take::<Request>(serial) else {
+        return;
+    };
+    cx.reactor.timers.cancel(Timer::Approval(serial));
+    if let Some(approving) = &request.approving {
+        cx.reactor.timers.cancel(Timer::Measuring(serial));
+        cx.reactor.remove(approving.measuring.fd());
+        let reply = Err(over.refusal());
+        let (job, by) = (request.draft.job, &approving.by);
+        cx.admins.tell_approver(cx.reports, job, by, reply);
     }
+    let record = over.record(&request);
+    let before = request.meta();
+    let end = NeverRan::new(*request.draft, before, over.ending(), record);
+    ended::end_never_ran(cx, end);
+}
 
-    /// Handles a request's timer. Its clock stops while the machine sleeps, so it is set again if time is left.
-    pub fn on_approval_timeout(&mut self, serial: u64) {
-        self.end_expired();
-        self.end_late();
-        if let Some(request) = self.jobs.find::<Request>(serial) {
-            let left = request.deadline.saturating_sub(timers::since_boot());
-            self.timers.add(left, Timer::Approval(serial));
-        }
+/// Handles a request's timer. Its clock stops while the machine sleeps, so it is set again if time is left.
+pub fn on_approval_timeout(cx: &mut JobCx<'_>, serial: u64) {
+    end_expired(cx);
+    ended::end_late(cx);
+    if let Some(request) = cx.jobs.find::<Request>(serial) {
+        let left = request.deadline.saturating_sub(timers::since_boot());
+        cx.reactor.timers.add(left, Timer::Approval(serial));
     }
+}
 
-    /// Uses the boot clock, which decides.
-    pub fn end_expired(&mut self) {
-        let now = timers::since_boot();
-        let over = self.jobs.all::<Request>();
-        let over = over.filter(|(_, request)| request.deadline <= now);
-        let over: Vec<u64> = over.map(|(serial, _)| serial).collect();
-        for serial in over {
-            self.end_request(serial, RequestEnd::expired());
-        }
+/// Uses the boot clock, which decides.
+pub fn end_expired(cx: &mut JobCx<'_>) {
+    let now = timers::since_boot();
+    let over = cx.jobs.all::<Request>();
+    let over = over.filter(|(_, request)| request.deadline <= now);
+    let over: Vec<u64> = over.map(|(serial, _)| serial).collect();
+    for serial in over {
+        end_request(cx, serial, RequestEnd::expired());
     }
+}
 
-    pub fn void_all_requests(&mut self, why: &str) -> usize {
-        let all = self.jobs.serials_of::<Request>();
-        for serial in &all {
-            self.end_request(*serial, RequestEnd::void(why));
-        }
-        all.len()
+pub fn void_all_requests(cx: &mut JobCx<'_>, why: &str) -> usize {
+    let all = cx.jobs.serials_of::<Request>();
+    for serial in &all {
+        end_request(cx, *serial, RequestEnd::void(why));
     }
+    all.len()
+}
 
-    /// Ends requests made under another policy, and requests whose requester may no longer ask.
-    pub fn void_changed_requests(&mut self, named: &BTreeSet<u32>, people: &People) {
-        let lost = self.jobs.all::<Request>().filter_map(|(serial, request)| {
-            let why = people.has_lost(&request.draft.requester.subject, named)?;
-            Some((serial, why))
-        });
-        let lost: Vec<(u64, String)> = lost.collect();
-        for (serial, why) in lost {
-            self.end_request(serial, RequestEnd::void(&why));
-        }
-        let digest = &self.policy.digest;
-        let all = self.jobs.all::<Request>();
-        let other = all.filter(|(_, request)| request.draft.policy() != digest);
-        let other: Vec<u64> = other.map(|(serial, _)| serial).collect();
-        for serial in other {
-            self.end_request(serial, RequestEnd::void("the policy has changed"));
-        }
+/// Ends requests made under another policy, and requests whose requester may no longer ask.
+pub fn void_changed_requests(cx: &mut JobCx<'_>, named: &BTreeSet<u32>, people: &People) {
+    let lost = cx.jobs.all::<Request>().filter_map(|(serial, request)| {
+        let why = people.has_lost(&request.draft.requester.subject, named)?;
+        Some((serial, why))
+    });
+    let lost: Vec<(u64, String)> = lost.collect();
+    for (serial, why) in lost {
+        end_request(cx, serial, RequestEnd::void(&why));
     }
+    let digest = cx.reports.policy.clone();
+    let all = cx.jobs.all::<Request>();
+    let other = all.filter(|(_, request)| request.draft.policy() != digest);
+    let other: Vec<u64> = other.map(|(serial, _)| serial).collect();
+    for serial in other {
+        end_request(cx, serial, RequestEnd::void("the policy has changed"));
+    }
+}
 
-    pub fn cancel_request(&mut self, job: JobId, cause: &str) {
-        if let Some(serial) = self.jobs.serial_of::<Request>(job) {
-            self.end_request(serial, RequestEnd::cancelled(cause));
-        }
+pub fn cancel_request(cx: &mut JobCx<'_>, job: JobId, cause: &str) {
+    if let Some(serial) = cx.jobs.serial_of::<Request>(job) {
+        end_request(cx, serial, RequestEnd::cancelled(cause));
     }
+}
 
-    /// Fails if no such request waits, or if the reason is empty.
-    pub fn deny(&mut self, by: &Subject, job: JobId, why: &str) -> Result<String, Refusal> {
-        self.end_expired();
-        let serial = self
-            .jobs
-            .serial_of::<Request>(job)
-            .ok_or_else(no_such_request)?;
-        let why = text::line(why.trim().as_bytes(), caps::WHY);
-        if why.is_empty() {
-            let text = "a denial needs a reason, which the requester sees";
-            return Err(Refusal::new(Code::InvalidArgs, text).object("why"));
-        }
-        self.end_request(serial, RequestEnd::denied(by, &why));
-        Ok(format!("denied; job {} will not run", job.short()))
+/// Fails if no such request waits, or if the reason is empty.
+pub fn deny(cx: &mut JobCx<'_>, by: &Subject, job: JobId, why: &str) -> Result<String, Refusal> {
+    end_expired(cx);
+    let serial = cx.jobs.serial_of::<Request>(job);
+    let serial = serial.ok_or_else(no_such_request)?;
+    let why = text::line(why.trim().as_bytes(), caps::WHY);
+    if why.is_empty() {
+        let text = "a denial needs a reason, which the requester sees";
+        return Err(Refusal::new(Code::InvalidArgs, text).object("why"));
     }
+    end_request(cx, serial, RequestEnd::denied(by, &why));
+    Ok(format!("denied; job {} will not run", job.short()))
 }

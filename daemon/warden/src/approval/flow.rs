@@ -9,364 +9,309 @@ use remit_link::ToBroker;
 use remit_policy::Pending;
 
 use super::approver::{self, consent};
-use super::digest::{Parts, digest, encode};
-use super::table::{Approving, MeasuringRequest, Request};
+use super::digest::digest;
+use super::end::{self, RequestEnd};
+use super::table::{Approving, MeasuringRequest, Request, no_such_request};
 use super::view::{approved, asked};
-use super::wanted::wanted;
+use super::wanted::{hold_copies, wanted};
+use super::{copies, notification};
 use crate::admin::Wants;
-use crate::approval::end::RequestEnd;
-use crate::approval::file_hash::{self, MeasuredFiles, Measuring, Wanted};
-use crate::audit::backpressure::unrecorded;
-use crate::audit::rate_limit::RateWindow;
-use crate::event_loop::epoll::{Interest, Token};
+use crate::approval::file_hash::{self, MeasuredFiles, Measuring};
+use crate::audit::reports::Outcome;
+use crate::audit::unrecorded;
 use crate::event_loop::timers::{self, Timer};
 use crate::identity::peer::Subject;
+use crate::job::context::{JobCx, RequestCx};
+use crate::job::ended;
 use crate::job::life::Event;
-use crate::job::pipeline::{self, Admission, Outcome, RefusedRequest};
+use crate::job::queue::{self, rehash};
 use crate::job::recheck::{Check, recheck};
+use crate::job::start::{self, Admission};
 use crate::request::{Approved, Draft};
 use crate::startup::fault::{self, Point};
-use crate::state::Warden;
 
-const ASKS: usize = 100;
-const ASKS_WITHIN: Duration = Duration::from_secs(600);
-
-pub const fn rate_window() -> RateWindow {
-    RateWindow::new(ASKS, ASKS_WITHIN)
-}
-
-impl Warden {
-    /// Starts to measure files; the approver is asked afterwards. Fails if too much waits or the user asks too
-    /// often.
-    pub fn ask_a_person(
-        &mut self,
-        mut draft: Box<Draft>,
-        pending: Pending,
-    ) -> Result<Outcome, Refusal> {
-        let serial = self.jobs.next_serial();
-        let allowed = self
-            .check_pending_limits(&draft)
-            .and_then(|()| self.check_ask_rate(draft.requester.subject.uid()));
-        let examined = allowed.and_then(|()| Ok(draft.life.advance(Event::NeedsApproval)?));
-        match examined.and_then(|_| self.start_measuring(serial, &wanted(&draft))) {
-            Ok(measuring) => {
-                let fresh = MeasuringRequest {
-                    draft,
-                    pending,
-                    measuring,
-                };
-                self.jobs.insert(serial, fresh);
-                Ok(Outcome::Parked)
-            }
-            Err(refusal) => {
-                self.release_draft(draft);
-                Err(refusal)
-            }
-        }
-    }
-
-    /// A request is recorded before anybody grants anything, so unlimited requests could fill the audit log.
-    fn check_ask_rate(&mut self, uid: u32) -> Result<(), Refusal> {
-        if self.asks.take(uid, Instant::now()) {
-            return Ok(());
-        }
-        let minutes = ASKS_WITHIN.as_secs() / 60;
-        let text = format!("you have asked for {ASKS} approvals within {minutes} minutes");
-        Err(Refusal::new(Code::RateLimited, text)
-            .next("stop asking; tell the person you work for what you need"))
-    }
-
-    fn check_pending_limits(&self, draft: &Draft) -> Result<(), Refusal> {
-        let uid = draft.requester.subject.uid();
-        self.jobs.check_requests(uid, draft.held)?;
-        // Waiting requests must not take the uids of jobs that could run now.
-        match self.free_uids() < self.config.jobs.max.saturating_sub(self.jobs.slots(uid).0) {
-            false => Ok(()),
-            true => {
-                let text = "no uid of the jobs' range is free for another request";
-                Err(Refusal::new(Code::Busy, text).next("ask again when some of them were decided"))
-            }
-        }
-    }
-
-    pub fn start_measuring(&mut self, serial: u64, wanted: &Wanted) -> Result<Measuring, Refusal> {
-        let cannot = |why: String| {
-            let text = format!("cannot hash its files: {why}");
-            Refusal::new(Code::NotStarted, text)
-        };
-        let measuring = Measuring::start(wanted).map_err(cannot)?;
-        self.reactor
-            .add(measuring.fd(), Token::Measuring(serial), Interest::Read)
-            .map_err(|error| cannot(error.to_string()))?;
-        let patience = measuring.end.saturating_duration_since(Instant::now());
-        self.timers.add(patience, Timer::Measuring(serial));
-        Ok(measuring)
-    }
-
-    pub fn read_measured(&mut self, serial: u64) {
-        if self.on_compared(serial, false) {
-            return;
-        }
-        let measuring = self.jobs.measuring(serial);
-        if let Some(found) = measuring.and_then(Measuring::read) {
-            self.on_measured(serial, found);
-        }
-    }
-
-    pub fn on_measuring_timeout(&mut self, serial: u64) {
-        if self.on_compared(serial, true) {
-            return;
-        }
-        self.on_measured(serial, Err(file_hash::late()));
-    }
-
-    fn on_measured(&mut self, serial: u64, found: Result<MeasuredFiles, String>) {
-        self.timers.cancel(Timer::Measuring(serial));
-        let found = match self.on_measured_again(serial, found) {
-            Ok(()) => return,
-            Err(found) => found,
-        };
-        if let Some(fresh) = self.jobs.take::<MeasuringRequest>(serial) {
-            self.reactor.remove(fresh.measuring.fd());
-            let requester = &fresh.draft.requester;
-            let (session, ticket) = (requester.session, requester.ticket);
-            let asked = Rc::clone(fresh.draft.asked());
-            let reply = self.admit_request(serial, fresh, found).map_err(|refusal| {
-                let asked = Some(asked);
-                RefusedRequest { refusal, asked }
-            });
-            self.reply(session, ticket, reply);
-            return;
-        }
-        let request = self.jobs.find_mut::<Request>(serial);
-        if let Some((job, approving)) =
-            request.and_then(|request| Some((request.draft.job, request.approving.take()?)))
-        {
-            self.reactor.remove(approving.measuring.fd());
-            let reply = self.finish_approval(serial, &approving.by, found);
-            let request = self.jobs.find_mut::<Request>(serial);
-            let undone = request.map(|request| request.draft.life.advance(Event::NotApproved));
-            if let Some(Err(wrong)) = undone {
-                self.end_request(serial, RequestEnd::void(&wrong.to_string()));
-            }
-            self.tell_approver(job, &approving.by, reply);
-        }
-    }
-
-    /// From here on the request waits for an approval, even if its client disconnects.
-    fn admit_request(
-        &mut self,
-        serial: u64,
-        fresh: MeasuringRequest,
-        found: Result<MeasuredFiles, String>,
-    ) -> Result<Outcome, Refusal> {
-        let MeasuringRequest {
-            mut draft,
-            pending,
-            measuring,
-        } = fresh;
-        let found = recheck(self, Check::Examined(&draft, &found))
-            .map_err(|unmet| unmet.refusal)
-            .and_then(|()| found.map_err(|why| Refusal::new(Code::NotStarted, why)))
-            .and_then(|found| self.hold_copies(&mut draft, measuring, found.split().0));
-        let found = match found {
-            Ok(found) => found,
-            Err(refusal) => {
-                self.release_draft(draft);
-                return Err(refusal);
-            }
-        };
-        let lasts = Duration::from_secs(pending.approval().expires_s().into());
-        let asked_ms = timers::unix_ms();
-        let mut request = Request {
-            expires_ms: asked_ms.saturating_add(timers::millis(lasts)),
-            deadline: timers::since_boot().saturating_add(lasts),
-            draft,
-            pending,
-            found,
-            encoded: Vec::new(),
-            digest: [0; 32],
-            asked_ms,
-            since: Instant::now(),
-            approving: None,
-        };
-        request.encoded = self.encoded(&request);
-        request.digest = digest(&request.encoded);
-        let uid = request.draft.requester.subject.uid();
-        if let Err(refusal) = self.jobs.check_requests_bytes(uid, request.held()) {
-            self.release_draft(request.draft);
-            return Err(refusal);
-        }
-        let (record, meta) = (asked(&request), request.meta());
-        let admitted = pipeline::admit(self, &mut request.draft, Admission::Approval, record, meta);
-        if let Err(refusal) = admitted {
-            self.release_draft(request.draft);
-            return Err(refusal);
-        }
-        self.timers.add(lasts, Timer::Approval(serial));
-        let (pending, view) = (request.pending_view(None), request.view());
-        self.jobs.insert(serial, request);
-        self.tell_people(&pending, &view);
-        Ok(Outcome::Started)
-    }
-
-    /// Starts to approve; the result is reported after the files are measured again.
-    pub fn approve(
-        &mut self,
-        by: &Subject,
-        job: JobId,
-        digest: &[u8; 32],
-    ) -> Result<Wants, Refusal> {
-        self.check_open()?;
-        self.end_expired();
-        let serial = self
-            .jobs
-            .serial_of::<Request>(job)
-            .ok_or_else(no_such_request)?;
-        let request = self
-            .jobs
-            .find::<Request>(serial)
-            .ok_or_else(no_such_request)?;
-        self.caller_ids(by)?;
-        approver::may_approve(by, request)?;
-        if request.digest != *digest {
-            let text = "not approved: this is not the digest of what would run";
-            return Err(Refusal::new(Code::InvalidArgs, text)
-                .object(job.to_string())
-                .next("run remit show again, and approve what it shows"));
-        }
-        if let Some(other) = &request.approving {
-            let text = format!("{} is approving it just now", other.by.user());
-            return Err(Refusal::new(Code::Busy, text).next("remit jobs shows the result"));
-        }
-        if !self.jobs.may_approve_more() {
-            let text = "too many approvals are in progress";
-            return Err(Refusal::new(Code::Busy, text).next("approve it again in a second"));
-        }
-        self.sandbox
-            .check_usable(request.draft.bound.compiled.base())?;
-        let hashed = request.draft.life.foresee(Event::Approve)?;
-        let mut wanted = wanted(&request.draft);
-        wanted.people.add(by);
-        let measuring = self.start_measuring(serial, &wanted)?;
-        if let Some(request) = self.jobs.find_mut::<Request>(serial) {
-            let by = by.clone();
-            request.draft.life.follow(hashed);
-            request.approving = Some(Approving { by, measuring });
-        }
-        Ok(Wants::Approval(job))
-    }
-
-    fn finish_approval(
-        &mut self,
-        serial: u64,
-        by: &Subject,
-        found: Result<MeasuredFiles, String>,
-    ) -> Result<String, Refusal> {
-        self.end_expired();
-        let request = self
-            .jobs
-            .find::<Request>(serial)
-            .ok_or_else(no_such_request)?;
-        match recheck(self, Check::Approving(request, by, &found)) {
-            Ok(()) => {}
-            Err(unmet) if unmet.is_change() => {
-                let over = RequestEnd::void(&unmet.refusal.message);
-                let refusal = over.refusal();
-                self.end_request(serial, over);
-                return Err(refusal);
-            }
-            Err(unmet) => return Err(unmet.refusal),
-        }
-        let uid = request.draft.requester.subject.uid();
-        self.admit(uid)?;
-        self.jobs.check_queued_bytes(uid, request.draft.held)?;
-        let queued = request.draft.life.foresee(Event::Approved)?;
-        // Nothing runs without a record. If this fails, the request still waits.
-        let record = approved(request, by);
-        self.audit.write(record).map_err(|why| unrecorded(&why))?;
-        fault::point(self, Point::AfterApproval);
-        let request = self
-            .jobs
-            .take::<Request>(serial)
-            .ok_or_else(no_such_request)?;
-        let approved = Approved {
-            by: by.clone(),
-            asked: request.pending.approval().clone(),
-            digest: request.digest,
-            deadline: request.deadline,
-            files: request.measured(),
-            found: request.found,
-        };
-        let Request {
-            mut draft, pending, ..
-        } = request;
-        draft.life.follow(queued);
-        let grant = match pending.approved(&consent(by, &draft.requester.subject)) {
-            Ok(grant) => grant,
-            // Checked above. If that check changes, this must still not run.
-            Err(_) => {
-                self.release_draft(draft);
-                return Err(no_such_request());
-            }
-        };
-        let job = draft.job;
-        self.tell(&ToBroker::Approved { job });
-        let plan = Box::new(draft.granted(grant, Some(approved)));
-        self.enqueue_approved(plan, request.asked_ms);
-        let name = job.short();
-        if self.jobs.serial(job).is_some() {
-            self.timers.cancel(Timer::Approval(serial));
-            return Ok(format!("approved; job {name} has started"));
-        }
-        if self.jobs.is_waiting(job) {
-            // The timer stays: the job waits for a slot no longer than it could for an approval.
-            return Ok(format!("approved; job {name} is queued"));
-        }
-        let ended = self.jobs.ended().find(|meta| meta.job == job);
-        let ending = ended.and_then(|meta| meta.ending.as_ref());
-        let why = ending.map_or("it has ended", |ending| &ending.cause);
-        Err(Refusal::new(
-            Code::NotStarted,
-            format!("approved, but it did not start: {why}"),
-        ))
-    }
-
-    fn encoded(&self, request: &Request) -> Vec<u8> {
-        encode(&Parts {
-            machine_id: &self.approvals.machine_id,
-            key: &self.approvals.key,
-            draft: &request.draft,
-            files: &request.found.files,
-            does: &request.found.does,
-            rule: &request.pending.rule().to_string(),
-            expires_ms: request.expires_ms,
-        })
-    }
-
-    /// Drops requests that are being measured: their clients are gone, and their tickets belong to the dead broker.
-    pub fn drop_measured(&mut self) {
-        for serial in self.jobs.serials_of::<MeasuringRequest>() {
-            let Some(fresh) = self.jobs.take::<MeasuringRequest>(serial) else {
-                continue;
+/// Starts to measure files; the approver is asked afterwards. Fails if too much waits or the user asks too
+/// often.
+pub fn ask_a_person(
+    cx: &mut RequestCx<'_>,
+    mut draft: Box<Draft>,
+    pending: Pending,
+) -> Result<Outcome, Refusal> {
+    let serial = cx.job.jobs.next_serial();
+    let allowed = check_pending_limits(cx, &draft)
+        .and_then(|()| cx.approvals.check_ask_rate(draft.requester.subject.uid()));
+    let examined = allowed.and_then(|()| Ok(draft.life.advance(Event::NeedsApproval)?));
+    match examined.and_then(|_| wanted(&draft).start(cx.job.reactor, serial)) {
+        Ok(measuring) => {
+            let fresh = MeasuringRequest {
+                draft,
+                pending,
+                measuring,
             };
-            self.reactor.remove(fresh.measuring.fd());
-            let text = "the broker died while the request was examined";
-            let refusal = Refusal::new(Code::DaemonUnavailable, text);
-            let requester = &fresh.draft.requester;
-            let (subject, session) = (requester.subject.clone(), requester.session);
-            let asked = Some(fresh.draft.asked().as_ref());
-            self.record_refusal(Some(&subject), Some(session), &refusal, asked);
-            self.release_draft(fresh.draft);
+            cx.job.jobs.insert(serial, fresh);
+            Ok(Outcome::Parked)
+        }
+        Err(refusal) => {
+            ended::release_draft(&mut cx.job, draft);
+            Err(refusal)
         }
     }
 }
 
-/// Returns the same answer for an unknown id and for a request that no longer waits.
-pub fn no_such_request() -> Refusal {
-    Refusal::new(
-        Code::NotFound,
-        "no request with this id is waiting for an approval",
-    )
-    .next("remit pending lists waiting requests, remit jobs lists decided ones")
+fn check_pending_limits(cx: &RequestCx<'_>, draft: &Draft) -> Result<(), Refusal> {
+    let uid = draft.requester.subject.uid();
+    cx.job.jobs.check_requests(uid, draft.held)?;
+    // Waiting requests must not take the uids of jobs that could run now.
+    let free_slots = cx.settings.config.jobs.max;
+    let free_slots = free_slots.saturating_sub(cx.job.jobs.slots(uid).0);
+    match cx.job.sandbox.free_uids() < free_slots {
+        false => Ok(()),
+        true => {
+            let text = "no uid of the jobs' range is free for another request";
+            Err(Refusal::new(Code::Busy, text).next("ask again when some of them were decided"))
+        }
+    }
+}
+
+pub fn read_measured(cx: &mut RequestCx<'_>, serial: u64) {
+    if copies::on_compared(cx, serial, false) {
+        return;
+    }
+    let measuring = cx.job.jobs.measuring(serial);
+    if let Some(found) = measuring.and_then(Measuring::read) {
+        on_measured(cx, serial, found);
+    }
+}
+
+pub fn on_measuring_timeout(cx: &mut RequestCx<'_>, serial: u64) {
+    if copies::on_compared(cx, serial, true) {
+        return;
+    }
+    on_measured(cx, serial, Err(file_hash::late()));
+}
+
+fn on_measured(cx: &mut RequestCx<'_>, serial: u64, found: Result<MeasuredFiles, String>) {
+    cx.job.reactor.timers.cancel(Timer::Measuring(serial));
+    let found = match rehash::on_measured_again(cx, serial, found) {
+        Ok(waiting) => {
+            if let Some(waiting) = waiting {
+                queue::start_queued(cx, waiting);
+            }
+            return;
+        }
+        Err(found) => found,
+    };
+    if let Some(fresh) = cx.job.jobs.take::<MeasuringRequest>(serial) {
+        cx.job.reactor.remove(fresh.measuring.fd());
+        let requester = &fresh.draft.requester;
+        let to = (requester.session, requester.ticket);
+        let asked = Rc::clone(fresh.draft.asked());
+        let reply = admit_request(cx, serial, fresh, found);
+        let reports = &mut cx.job.reports;
+        reports.reply(cx.sessions, to, Some(&asked), reply);
+        return;
+    }
+    let request = cx.job.jobs.find_mut::<Request>(serial);
+    if let Some((job, approving)) =
+        request.and_then(|request| Some((request.draft.job, request.approving.take()?)))
+    {
+        cx.job.reactor.remove(approving.measuring.fd());
+        let reply = finish_approval(cx, serial, &approving.by, found);
+        let request = cx.job.jobs.find_mut::<Request>(serial);
+        let undone = request.map(|request| request.draft.life.advance(Event::NotApproved));
+        if let Some(Err(wrong)) = undone {
+            end::end_request(&mut cx.job, serial, RequestEnd::void(&wrong.to_string()));
+        }
+        let by = &approving.by;
+        cx.job.admins.tell_approver(cx.job.reports, job, by, reply);
+    }
+}
+
+/// From here on the request waits for an approval, even if its client disconnects.
+fn admit_request(
+    cx: &mut RequestCx<'_>,
+    serial: u64,
+    fresh: MeasuringRequest,
+    found: Result<MeasuredFiles, String>,
+) -> Result<Outcome, Refusal> {
+    let MeasuringRequest {
+        mut draft,
+        pending,
+        measuring,
+    } = fresh;
+    let found = recheck(cx, Check::Examined(&draft, &found))
+        .map_err(|unmet| unmet.refusal)
+        .and_then(|()| found.map_err(|why| Refusal::new(Code::NotStarted, why)))
+        .and_then(|found| hold_copies(cx.job.jobs, &mut draft, measuring, found.split().0));
+    let found = match found {
+        Ok(found) => found,
+        Err(refusal) => {
+            ended::release_draft(&mut cx.job, draft);
+            return Err(refusal);
+        }
+    };
+    let lasts = Duration::from_secs(pending.approval().expires_s().into());
+    let asked_ms = timers::unix_ms();
+    let mut request = Request {
+        expires_ms: asked_ms.saturating_add(timers::millis(lasts)),
+        deadline: timers::since_boot().saturating_add(lasts),
+        draft,
+        pending,
+        found,
+        encoded: Vec::new(),
+        digest: [0; 32],
+        asked_ms,
+        since: Instant::now(),
+        approving: None,
+    };
+    request.encoded = cx.approvals.encoded(&request);
+    request.digest = digest(&request.encoded);
+    let uid = request.draft.requester.subject.uid();
+    if let Err(refusal) = cx.job.jobs.check_requests_bytes(uid, request.held()) {
+        ended::release_draft(&mut cx.job, request.draft);
+        return Err(refusal);
+    }
+    let (record, meta) = (asked(&request), request.meta());
+    let to = Admission::Approval;
+    let admitted = start::admit(&mut cx.job, &mut request.draft, to, record, meta);
+    if let Err(refusal) = admitted {
+        ended::release_draft(&mut cx.job, request.draft);
+        return Err(refusal);
+    }
+    cx.job.reactor.timers.add(lasts, Timer::Approval(serial));
+    let (pending, view) = (request.pending_view(None), request.view());
+    cx.job.jobs.insert(serial, request);
+    notification::tell_people(cx, &pending, &view);
+    Ok(Outcome::Started)
+}
+
+/// Starts to approve; the result is reported after the files are measured again.
+pub fn approve(
+    cx: &mut RequestCx<'_>,
+    by: &Subject,
+    job: JobId,
+    digest: &[u8; 32],
+) -> Result<Wants, Refusal> {
+    cx.life.check_open()?;
+    end::end_expired(&mut cx.job);
+    let serial = cx.job.jobs.serial_of::<Request>(job);
+    let found = serial.and_then(|serial| Some((serial, cx.job.jobs.find::<Request>(serial)?)));
+    let (serial, request) = found.ok_or_else(no_such_request)?;
+    cx.policies.caller_ids(by)?;
+    approver::may_approve(by, request)?;
+    if request.digest != *digest {
+        let text = "not approved: this is not the digest of what would run";
+        return Err(Refusal::new(Code::InvalidArgs, text)
+            .object(job.to_string())
+            .next("run remit show again, and approve what it shows"));
+    }
+    if let Some(other) = &request.approving {
+        let text = format!("{} is approving it just now", other.by.user());
+        return Err(Refusal::new(Code::Busy, text).next("remit jobs shows the result"));
+    }
+    if !cx.job.jobs.may_approve_more() {
+        let text = "too many approvals are in progress";
+        return Err(Refusal::new(Code::Busy, text).next("approve it again in a second"));
+    }
+    let base = request.draft.bound.compiled.base();
+    cx.job.sandbox.manager.check_usable(base)?;
+    let hashed = request.draft.life.foresee(Event::Approve)?;
+    let mut wanted = wanted(&request.draft);
+    wanted.people.add(by);
+    let measuring = wanted.start(cx.job.reactor, serial)?;
+    if let Some(request) = cx.job.jobs.find_mut::<Request>(serial) {
+        let by = by.clone();
+        request.draft.life.follow(hashed);
+        request.approving = Some(Approving { by, measuring });
+    }
+    Ok(Wants::Approval(job))
+}
+
+fn finish_approval(
+    cx: &mut RequestCx<'_>,
+    serial: u64,
+    by: &Subject,
+    found: Result<MeasuredFiles, String>,
+) -> Result<String, Refusal> {
+    end::end_expired(&mut cx.job);
+    let request = cx.job.jobs.find::<Request>(serial);
+    let request = request.ok_or_else(no_such_request)?;
+    match recheck(cx, Check::Approving(request, by, &found)) {
+        Ok(()) => {}
+        Err(unmet) if unmet.is_change() => {
+            let over = RequestEnd::void(&unmet.refusal.message);
+            let refusal = over.refusal();
+            end::end_request(&mut cx.job, serial, over);
+            return Err(refusal);
+        }
+        Err(unmet) => return Err(unmet.refusal),
+    }
+    let uid = request.draft.requester.subject.uid();
+    let free_uids = cx.job.sandbox.free_uids();
+    let limits = &cx.settings.config.jobs;
+    cx.job.jobs.slot_for(uid, limits, free_uids)?;
+    cx.job.jobs.check_queued_bytes(uid, request.draft.held)?;
+    let queued = request.draft.life.foresee(Event::Approved)?;
+    // Nothing runs without a record. If this fails, the request still waits.
+    let record = approved(request, by);
+    let written = cx.job.reports.audit.write(record);
+    written.map_err(|why| unrecorded(&why))?;
+    fault::point(&cx.job.reports.broker, Point::AfterApproval);
+    let request = cx.job.jobs.take::<Request>(serial);
+    let request = request.ok_or_else(no_such_request)?;
+    let approved = Approved {
+        by: by.clone(),
+        asked: request.pending.approval().clone(),
+        digest: request.digest,
+        deadline: request.deadline,
+        files: request.measured(),
+        found: request.found,
+    };
+    let Request {
+        mut draft, pending, ..
+    } = request;
+    draft.life.follow(queued);
+    let grant = match pending.approved(&consent(by, &draft.requester.subject)) {
+        Ok(grant) => grant,
+        // Checked above. If that check changes, this must still not run.
+        Err(_) => {
+            ended::release_draft(&mut cx.job, draft);
+            return Err(no_such_request());
+        }
+    };
+    let job = draft.job;
+    cx.job.reports.tell(&ToBroker::Approved { job });
+    let plan = Box::new(draft.granted(grant, Some(approved)));
+    queue::enqueue_approved(cx, plan, request.asked_ms);
+    let name = job.short();
+    if cx.job.jobs.serial(job).is_some() {
+        cx.job.reactor.timers.cancel(Timer::Approval(serial));
+        return Ok(format!("approved; job {name} has started"));
+    }
+    if cx.job.jobs.is_waiting(job) {
+        // The timer stays: the job waits for a slot no longer than it could for an approval.
+        return Ok(format!("approved; job {name} is queued"));
+    }
+    let ended = cx.job.jobs.ended().find(|meta| meta.job == job);
+    let ending = ended.and_then(|meta| meta.ending.as_ref());
+    let why = ending.map_or("it has ended", |ending| &ending.cause);
+    Err(Refusal::new(
+        Code::NotStarted,
+        format!("approved, but it did not start: {why}"),
+    ))
+}
+
+/// Drops requests that are being measured: their clients are gone, and their tickets belong to the dead broker.
+pub fn drop_measured(cx: &mut JobCx<'_>) {
+    for serial in cx.jobs.serials_of::<MeasuringRequest>() {
+        let Some(fresh) = cx.jobs.take::<MeasuringRequest>(serial) else {
+            continue;
+        };
+        cx.reactor.remove(fresh.measuring.fd());
+        let text = "the broker died while the request was examined";
+        let draft = &fresh.draft;
+        cx.reports
+            .drop_request(&draft.requester, draft.asked(), text);
+        ended::release_draft(cx, fresh.draft);
+    }
 }

@@ -9,16 +9,16 @@ pub(crate) mod end;
 pub mod file_hash;
 #[cfg(test)]
 pub mod fixture;
-mod flow;
+pub(crate) mod flow;
 pub(crate) mod grants;
 pub(crate) mod notification;
+mod shared;
 mod table;
 mod view;
 mod wanted;
 
-pub use crate::approval::end::ASK_AGAIN;
 pub use crate::approval::file_hash::AsFound;
 pub use approver::{from_outside, not_a_jobs_user, still_administers};
-pub use flow::{no_such_request, rate_window};
-pub use table::{Approvals, MeasuringRequest, Request};
-pub use wanted::wanted;
+pub use shared::{Approvals, Comparing};
+pub use table::{ASK_AGAIN, MeasuringRequest, Request, no_such_request};
+pub use wanted::{copied, wanted};

@@ -1,85 +1,76 @@
 //! Notifies people of a change that waits for their approval: runs a command of the policy as an ordinary job.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use remit_common::admin::PendingView;
-use remit_common::caps;
 use remit_common::outcome::ApprovalView;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Effect, Purpose};
 use remit_link::{Spec, SpecWhat, memfd};
 
-use crate::audit::rate_limit::RateWindow;
+use super::shared::{NOTIFICATIONS, WITHIN};
 use crate::audit::{Event, Record, json};
 use crate::identity::peer::Subject;
-use crate::job::pipeline;
+use crate::job::context::RequestCx;
+use crate::job::granted;
 use crate::request::{Call, Requester};
 use crate::service::log::{self, Weight};
-use crate::state::Warden;
 
 /// Session and ticket of jobs that the daemon starts itself. No client has these numbers.
 const OWN: u64 = 0;
-/// Notifications about one user's changes within `WITHIN`. Without a limit, a user who withdraws and asks again could
-/// keep people and job slots busy forever.
-const MOST: usize = caps::PENDING_PER_UID;
-const WITHIN: Duration = Duration::from_secs(600);
 
-pub const fn rate_window() -> RateWindow {
-    RateWindow::new(MOST, WITHIN)
+/// Runs the notification command of remit.toml. A failure is recorded, and the request still waits.
+pub fn tell_people(cx: &mut RequestCx<'_>, view: &PendingView, asked: &ApprovalView) {
+    if cx.settings.config.approval.notify.is_empty() {
+        return;
+    }
+    let result = match cx.approvals.people.take(view.uid, Instant::now()) {
+        true => run_notification(cx, &described(view, asked)),
+        false => {
+            let minutes = WITHIN.as_secs() / 60;
+            let text = format!(
+                "they were notified of {NOTIFICATIONS} of {} within {minutes} min",
+                view.user
+            );
+            Err(Refusal::new(Code::RateLimited, text))
+        }
+    };
+    if let Err(refusal) = result {
+        let job = view.job;
+        let message = format!(
+            "nobody was notified of {}'s change [{}] that waits for an approval: {}",
+            view.user,
+            job.short(),
+            refusal.message
+        );
+        let audit = &mut cx.job.reports.audit;
+        log::beside(audit, Weight::Warning, format_args!("{message}"));
+        let record = Record::new(Event::Refusal, message)
+            .with_warning_priority()
+            .field("JOB", job.to_string())
+            .number("UID", view.uid)
+            .field("USER", &view.user)
+            .field("VERDICT", refusal.code.as_str())
+            .field("POLICY", &cx.policies.live.digest)
+            .field("CAUSE", &refusal.message);
+        audit.note(record);
+    }
 }
 
-impl Warden {
-    /// Runs the notification command of remit.toml. A failure is recorded, and the request still waits.
-    pub fn tell_people(&mut self, view: &PendingView, asked: &ApprovalView) {
-        if self.config.approval.notify.is_empty() {
-            return;
-        }
-        let result = match self.people.take(view.uid, Instant::now()) {
-            true => self.run_notification(&described(view, asked)),
-            false => {
-                let minutes = WITHIN.as_secs() / 60;
-                let text = format!(
-                    "they were notified of {MOST} of {} within {minutes} min",
-                    view.user
-                );
-                Err(Refusal::new(Code::RateLimited, text))
-            }
-        };
-        if let Err(refusal) = result {
-            let job = view.job;
-            let message = format!(
-                "nobody was notified of {}'s change [{}] that waits for an approval: {}",
-                view.user,
-                job.short(),
-                refusal.message
-            );
-            log::beside(&self.audit, Weight::Warning, format_args!("{message}"));
-            let record = Record::new(Event::Refusal, message)
-                .with_warning_priority()
-                .field("JOB", job.to_string())
-                .number("UID", view.uid)
-                .field("USER", &view.user)
-                .field("VERDICT", refusal.code.as_str())
-                .field("POLICY", &self.policy.digest)
-                .field("CAUSE", &refusal.message);
-            self.audit.note(record);
-        }
-    }
-
-    fn run_notification(&mut self, json: &str) -> Result<(), Refusal> {
-        let name = self.config.approval.notify.clone();
-        let cannot = |why: String| Refusal::new(Code::NotStarted, why);
-        let grant = self.policy.policy.notification(&name).map_err(cannot)?;
-        let input = memfd::seal(c"notification", json.as_bytes());
-        let input = input.map_err(|error| cannot(format!("no memory file: {error}")))?;
-        let call = Call::new(spec(name, grant.command().map(|c| c.effect)), vec![input])?;
-        let requester = Requester {
-            subject: Subject::daemon(),
-            session: OWN,
-            ticket: OWN,
-        };
-        pipeline::start_granted(self, requester, call, grant).map(drop)
-    }
+fn run_notification(cx: &mut RequestCx<'_>, json: &str) -> Result<(), Refusal> {
+    let name = cx.settings.config.approval.notify.clone();
+    let cannot = |why: String| Refusal::new(Code::NotStarted, why);
+    let policy = &cx.policies.live.policy;
+    let grant = policy.notification(&name).map_err(cannot)?;
+    let input = memfd::seal(c"notification", json.as_bytes());
+    let input = input.map_err(|error| cannot(format!("no memory file: {error}")))?;
+    let call = Call::new(spec(name, grant.command().map(|c| c.effect)), vec![input])?;
+    let requester = Requester {
+        subject: Subject::daemon(),
+        session: OWN,
+        ticket: OWN,
+    };
+    granted::start_granted(cx, requester, call, grant).map(drop)
 }
 
 fn spec(name: String, effect: Option<Effect>) -> Spec {

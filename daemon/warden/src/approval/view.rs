@@ -80,17 +80,8 @@ impl Request {
 
     pub fn meta(&self) -> JobMeta {
         JobMeta {
-            has_secrets: self.draft.bound.has_secrets(),
-            job: self.draft.job,
-            owner: self.draft.requester.subject.owner(),
-            command: self.draft.command().to_owned(),
             waiting: Some(WaitReason::Approval(Box::new(self.view()))),
-            number: self.draft.number,
-            started_ms: self.asked_ms,
-            age_ms: timers::millis(self.since.elapsed()),
-            waited_ms: 0,
-            enforced: None,
-            ending: None,
+            ..self.draft.meta(self.asked_ms, self.since)
         }
     }
 

@@ -1,43 +1,78 @@
 //! Selects what to measure of a draft, and adds the resulting copies to it.
 
 use std::ffi::{CStr, CString};
+use std::time::Instant;
 
-use remit_approval::FileBinding;
+use remit_approval::{FileBinding, name_of_argument};
 use remit_common::refusal::{Code, Refusal};
 use remit_spawn::PathIs;
 
-use crate::approval::file_hash::{self, AsFound, Measuring, ReaderIdentity, Wanted, Word};
+use crate::approval::file_hash::{
+    self, AsFound, FileFound, Measuring, ReaderIdentity, Wanted, Word,
+};
+use crate::event_loop::epoll::{Interest, Reactor, Token};
+use crate::event_loop::timers::Timer;
 use crate::identity::accounts::Question;
-use crate::request::{Draft, Passed, SlotWhat};
-use crate::state::Warden;
+use crate::job::table::Jobs;
+use crate::request::{BoundCall, Draft, Passed, SlotWhat};
 
-impl Warden {
-    /// Replaces files by their copies: from here on, the job gets exactly what is approved. Fails if the copies
-    /// hold more bytes than may wait, or if one was not made.
-    pub(super) fn hold_copies(
-        &self,
-        draft: &mut Draft,
-        measuring: Measuring,
-        found: AsFound,
-    ) -> Result<AsFound, Refusal> {
-        let copied = found
-            .files
-            .iter()
-            .filter(|file| file.held == FileBinding::Copied);
-        let bytes = copied
-            .map(|file| file.measured.size)
-            .fold(0, u64::saturating_add);
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        draft.held = draft.held.saturating_add(bytes);
-        self.jobs
-            .check_requests_bytes(draft.requester.subject.uid(), draft.held)?;
-        let copies = measuring
-            .into_copies(&found.files)
-            .map_err(|why| Refusal::new(Code::NotStarted, why))?;
-        for (at, copy) in copies {
-            draft.bound.hold_copy(at, copy);
-        }
-        Ok(found)
+pub fn copied<'a>(bound: &BoundCall, files: &'a [FileFound]) -> Vec<(usize, &'a FileFound)> {
+    let slots = bound.slots.iter().filter(|slot| {
+        let pass = match &slot.what {
+            SlotWhat::Path { pass, .. } => Some(pass),
+            SlotWhat::Secret(_) => None,
+        };
+        matches!(pass, Some(Passed::Copy(_)))
+    });
+    let found = slots.filter_map(|slot| {
+        let what = name_of_argument(slot.index);
+        let is = |file: &&FileFound| file.held == FileBinding::Copied && file.what == what;
+        Some((slot.index, files.iter().find(is)?))
+    });
+    found.collect()
+}
+
+/// Replaces files by their copies: from here on, the job gets exactly what is approved. Fails if the copies
+/// hold more bytes than may wait, or if one was not made.
+pub fn hold_copies(
+    jobs: &Jobs,
+    draft: &mut Draft,
+    measuring: Measuring,
+    found: AsFound,
+) -> Result<AsFound, Refusal> {
+    let copied = found
+        .files
+        .iter()
+        .filter(|file| file.held == FileBinding::Copied);
+    let bytes = copied
+        .map(|file| file.measured.size)
+        .fold(0, u64::saturating_add);
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    draft.held = draft.held.saturating_add(bytes);
+    jobs.check_requests_bytes(draft.requester.subject.uid(), draft.held)?;
+    let copies = measuring
+        .into_copies(&found.files)
+        .map_err(|why| Refusal::new(Code::NotStarted, why))?;
+    for (at, copy) in copies {
+        draft.bound.hold_copy(at, copy);
+    }
+    Ok(found)
+}
+
+impl Wanted {
+    /// Starts a child that looks at the files.
+    pub fn start(&self, reactor: &mut Reactor, serial: u64) -> Result<Measuring, Refusal> {
+        let cannot = |why: String| {
+            let text = format!("cannot hash its files: {why}");
+            Refusal::new(Code::NotStarted, text)
+        };
+        let measuring = Measuring::start(self).map_err(cannot)?;
+        reactor
+            .add(measuring.fd(), Token::Measuring(serial), Interest::Read)
+            .map_err(|error| cannot(error.to_string()))?;
+        let patience = measuring.end.saturating_duration_since(Instant::now());
+        reactor.timers.add(patience, Timer::Measuring(serial));
+        Ok(measuring)
     }
 }
 

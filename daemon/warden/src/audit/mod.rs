@@ -1,7 +1,6 @@
 //! Audit log: nothing runs without a record in it, because the sandbox takes only a [`Recorded`] of
 //! [`Audit::intent`].
 
-pub(crate) mod backpressure;
 mod budget;
 pub mod chain;
 #[cfg(test)]
@@ -14,6 +13,7 @@ pub(crate) mod kernel_audit;
 pub(crate) mod rate_limit;
 mod record;
 pub(crate) mod refusals;
+pub(crate) mod reports;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -289,4 +289,15 @@ impl Audit {
             Err(why) => Err((plan, why)),
         }
     }
+}
+
+/// Builds the refusal, because nothing may run without its audit record.
+pub fn unrecorded(why: &Unwritten) -> Refusal {
+    Refusal::new(
+        Code::NotStarted,
+        format!("not started, because it cannot be recorded: {why}"),
+    )
+    .by("audit")
+    .lift("check systemctl status systemd-journald and the disk of the state directory")
+    .next("try again later, or tell the person you work for")
 }

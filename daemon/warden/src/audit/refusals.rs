@@ -8,11 +8,11 @@ use remit_common::refusal::Refusal;
 use remit_common::{caps, text};
 
 use crate::audit::rate_limit::{Floods, LeftOut};
+use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
-use crate::event_loop::timers::{self, Timer};
+use crate::event_loop::timers::{self, Timer, Timers};
 use crate::identity::peer::Subject;
 use crate::request::{RequestSummary, with_subject};
-use crate::state::Warden;
 
 /// Maximum delay until omitted refusals are recorded, one record per user.
 const TELL: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ impl RefusalSource {
     }
 }
 
-impl Warden {
+impl Reports {
     pub fn record_refusal(
         &mut self,
         subject: Option<&Subject>,
@@ -53,9 +53,12 @@ impl Warden {
 
     /// Records a refusal by the broker, marked as such. It has its own limit, so a flood from the broker does not use
     /// up the limit of the warden's refusals.
-    pub fn record_broker_refusal(&mut self, session: u64, refusal: &Refusal) {
-        let subject = self.sessions.name(session).cloned();
-        let subject = subject.as_ref();
+    pub fn record_broker_refusal(
+        &mut self,
+        subject: Option<&Subject>,
+        session: u64,
+        refusal: &Refusal,
+    ) {
         self.recent.add(subject.map(Subject::user), refusal);
         if self.may_be_recorded(RefusalSource::Broker, subject, refusal) {
             let record = self.refusal(subject, Some(session), refusal, None);
@@ -82,9 +85,7 @@ impl Warden {
         let now = Instant::now();
         let floods = self.floods(source);
         let has_capacity = floods.has_capacity(subject, refusal.code, now, timers::unix_ms());
-        if !has_capacity && !self.timers.has(Timer::LeftOut) {
-            self.timers.add(TELL, Timer::LeftOut);
-        }
+        self.has_left_out |= !has_capacity;
         has_capacity
     }
 
@@ -117,21 +118,28 @@ impl Warden {
             .field("VERDICT", refusal.code.as_str())
             .field("CAUSE", &refusal.message)
             .maybe("RULE", refusal.by.as_ref())
-            .field("POLICY", &self.policy.digest)
+            .field("POLICY", &self.policy)
+    }
+
+    /// Has omitted refusals reported soon, if there are new ones.
+    pub fn delay_left_out(&mut self, timers: &mut Timers) {
+        if std::mem::take(&mut self.has_left_out) && !timers.has(Timer::LeftOut) {
+            timers.add(TELL, Timer::LeftOut);
+        }
     }
 
     /// Records how many refusals were omitted, a few users at a time.
-    pub fn tell_left_out(&mut self) {
+    pub fn tell_left_out(&mut self, timers: &mut Timers) {
         if !self.records_left_out(AT_ONCE) {
             // The audit log cannot be written now. The counts are kept.
-            self.timers.add(TELL, Timer::LeftOut);
+            timers.add(TELL, Timer::LeftOut);
         } else if self
             .refusals
             .left_out()
             .or(self.broker_refusals.left_out())
             .is_some()
         {
-            self.timers.add(SOON, Timer::LeftOut);
+            timers.add(SOON, Timer::LeftOut);
         }
     }
 
@@ -150,7 +158,7 @@ impl Warden {
             let Some((source, left_out)) = next else {
                 break;
             };
-            let record = left_out_record(&left_out, &self.policy.digest);
+            let record = left_out_record(&left_out, &self.policy);
             if self.audit.write(source.marked(record)).is_err() {
                 return false;
             }

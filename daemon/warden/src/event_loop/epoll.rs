@@ -1,4 +1,4 @@
-//! Wraps epoll(7), with a typed token for each watched descriptor.
+//! Wraps epoll(7), with a typed token for each watched descriptor, and keeps the deadlines beside it.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use crate::event_loop::timers::Timers;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
@@ -121,12 +123,14 @@ impl Interest {
 #[derive(Debug)]
 pub struct Reactor {
     epoll: Epoll,
+    pub timers: Timers,
 }
 
 impl Reactor {
     pub fn new() -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        Ok(Self { epoll })
+        let timers = Timers::default();
+        Ok(Self { epoll, timers })
     }
 
     /// Watches a descriptor until all copies are closed or it is removed.

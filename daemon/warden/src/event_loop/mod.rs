@@ -1,144 +1,188 @@
 //! The event loop. It handles one event at a time and blocks on none.
 
+mod callers;
 pub(crate) mod epoll;
-pub(crate) mod shutdown;
-pub(crate) mod signals;
+pub(crate) mod lifecycle;
+pub(crate) mod processes;
+mod shutdown;
+mod signals;
+mod status;
 pub(crate) mod timers;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::Refusal;
 use remit_link::{Answer, ToBroker, ToWarden};
 
-use crate::approval::Request;
+use crate::admin::history::{on_history_answer, on_history_opened, on_history_timeout};
+use crate::approval::end::on_approval_timeout;
+use crate::approval::flow::{drop_measured, on_measuring_timeout, read_measured};
+use crate::approval::grants::ended::end_grants;
+use crate::approval::grants::used::drop_uses;
+use crate::audit::reports::Outcome;
 use crate::audit::{Event, Record};
-use crate::event_loop::epoll::{Interest, Token};
-use crate::event_loop::shutdown::Shutdown;
-use crate::event_loop::timers::Timer;
-use crate::job::{life, pipeline, table};
+use crate::config::policy_reload;
+use crate::event_loop::epoll::Token;
+use crate::event_loop::lifecycle::{AdmissionState, Shutdown};
+use crate::event_loop::timers::{TURN, Timer};
+use crate::identity::arrivals::Door;
+use crate::identity::clients::{close_session, end_session};
+use crate::identity::lookups;
+use crate::job::backpressure::{drop_parked, unpark};
+use crate::job::termination::{end_job, follow_life};
+use crate::job::{life, pipeline, queue, steps, termination};
+use crate::request::access::access;
+use crate::sandbox::checkup::{on_self_test_event, on_self_test_timeout};
 use crate::startup::error::Fatal;
-use crate::state::{AdmissionState, Warden};
-
-/// Timeout for a broker to confine itself and report that it is ready.
-const READY: Duration = Duration::from_secs(10);
-/// Pause before a failed start of the broker is retried.
-const AGAIN: Duration = Duration::from_secs(1);
+use crate::state::{Warden, job_cx, request_cx};
 
 const MESSAGES: usize = 64;
-/// After this time in a turn, no further message is handled and no waiting job is started.
-pub const TURN: Duration = Duration::from_millis(10);
+/// Delay before the cleanup after jobs.
+const REST: Duration = Duration::from_millis(10);
+/// Jobs that start the cleanup at once. Each holds six descriptors.
+const LEFTOVERS: usize = 16;
+const CLOSED_AT_ONCE: usize = 2 * LEFTOVERS;
 
 impl Warden {
     /// Runs until the daemon has stopped in order. Fails if epoll fails.
     pub fn run_loop(&mut self) -> Result<(), Fatal> {
         loop {
-            let answers = self.gate != AdmissionState::Stopping || self.is_waiting_for_changes();
-            self.accept_more(self.broker.is_ready() && answers);
-            if let Some((link, interest)) = self.broker.new_interest() {
+            let is_answering =
+                self.life.gate != AdmissionState::Stopping || self.life.is_waiting_for_changes();
+            let accepts = self.reports.broker.is_ready() && is_answering;
+            self.callers.accept_more(accepts, &self.reactor);
+            if let Some((link, interest)) = self.reports.broker.new_interest() {
                 self.reactor
                     .set(link, Token::Link, interest)
                     .map_err(Fatal::call("cannot watch the link"))?;
             }
-            let wait = self.timers.next(Instant::now());
+            let wait = self.reactor.timers.next(Instant::now());
             let events = self.reactor.wait(wait).map_err(Fatal::call("epoll_wait"))?;
             for token in events {
                 self.event(token)?;
+                self.serve_due_admins();
             }
             let now = Instant::now();
-            while let Some(timer) = self.timers.due(now) {
+            while let Some(timer) = self.reactor.timers.due(now) {
                 self.timer(timer)?;
+                self.serve_due_admins();
             }
-            self.start_all_queued();
-            self.tell_pending();
+            queue::start_all_queued(&mut request_cx!(self));
+            self.admins.tell_pending(&self.jobs);
+            self.serve_due_admins();
             self.tell_note();
-            self.send_history();
+            self.reports.send_history();
+            self.reports.delay_left_out(&mut self.reactor.timers);
             if self.prefork_one() {
                 // A job has just started, and nothing else is waited for.
                 self.clean_up();
             }
-            self.broker.close_dropped();
+            self.clean_up_soon();
             let done = self.jobs.is_done();
-            if self.leaving || self.gate == AdmissionState::Stopping && done {
-                self.clean_up_all();
+            if self.life.leaving || self.life.gate == AdmissionState::Stopping && done {
+                self.sandbox.clean_up_all();
+                self.clean_up();
                 return Ok(());
             }
         }
     }
 
     fn event(&mut self, token: Token) -> Result<(), Fatal> {
+        let cx = &mut job_cx!(self);
         match token {
-            Token::Clients => self.accept_clients(),
-            Token::Admins => self.accept_admins(),
+            Token::Clients => self.accept(Door::Client),
+            Token::Admins => self.accept(Door::Admin),
             Token::Admin(number) => self.on_admin_event(number),
             Token::Link => self.on_link_event(),
             Token::Broker => self.on_broker_exited()?,
-            Token::Watchdog => self.on_watchdog_died(),
-            Token::Spawner => self.on_spawner_died(),
-            Token::PreparedJob => self.reap_prefork_pool(),
-            Token::Peer(session) => {
-                self.end_session(session);
+            Token::Watchdog => processes::on_watchdog_died(cx),
+            Token::Spawner => {
+                if let Some(why) = processes::on_spawner_died(cx) {
+                    self.life.failed = Some(why);
+                    self.stop();
+                    if self.life.shutdown != Some(Shutdown::Killed) {
+                        self.stop();
+                    }
+                }
             }
-            Token::Job(serial) => self.on_job_exited(serial),
-            Token::Steps(serial) => self.read_steps(serial),
-            Token::Cgroup(serial) => self.on_cgroup_changed(serial),
+            Token::PreparedJob => self.sandbox.pool.reap(),
+            Token::Peer(session) => {
+                let sessions = &mut self.callers.sessions;
+                end_session(sessions, &mut self.reports, &self.reactor, session);
+            }
+            Token::Job(serial) => termination::on_job_exited(cx, serial),
+            Token::Steps(serial) => steps::read_steps(cx, serial),
+            Token::Cgroup(serial) => termination::on_cgroup_changed(cx, serial),
             Token::Signals => self.signal(),
             Token::Policy => self.on_policy_readable(),
-            Token::SelfTestRun => self.on_self_test_event(),
-            Token::Measuring(serial) => self.read_measured(serial),
-            Token::LookUp(serial) => self.on_look_up_readable(serial),
+            Token::SelfTestRun => on_self_test_event(cx),
+            Token::Measuring(serial) => read_measured(&mut request_cx!(self), serial),
+            Token::LookUp(serial) => {
+                if let Some(people) = self.callers.lookups.read(serial) {
+                    self.on_looked_up(serial, people);
+                }
+            }
             Token::Audit => {
-                self.unpark();
-                self.record_waiting_ends();
+                unpark(&mut request_cx!(self));
+                termination::record_waiting_ends(&mut job_cx!(self));
             }
         }
         Ok(())
     }
 
     fn timer(&mut self, timer: Timer) -> Result<(), Fatal> {
+        let cx = &mut job_cx!(self);
         match timer {
             Timer::Runtime(serial) => {
-                if let Some(job) = self.jobs.get(serial) {
+                if let Some(job) = cx.jobs.get(serial) {
                     let text = format!("ended after {}", job.plan.bound.runtime);
-                    self.end_job(serial, State::TimedOut, &text);
+                    end_job(cx, serial, State::TimedOut, &text);
                 }
             }
-            Timer::Steps(serial) => self.on_steps_timeout(serial),
-            Timer::Grace(serial) => self.follow_life(serial, life::Event::GraceOver),
-            Timer::Kill(serial) => self.follow_life(serial, life::Event::KillTimeout),
-            Timer::KillAgain(serial) => self.kill_again(serial),
-            Timer::Exited(serial) => self.tell_exited(serial),
-            Timer::Drain(serial) => self.follow_life(serial, life::Event::Drained),
-            Timer::Parked => self.unpark(),
-            Timer::Ends => self.record_waiting_ends(),
-            Timer::Leftovers => self.clean_up(),
+            Timer::Steps(serial) => steps::on_steps_timeout(cx, serial),
+            Timer::Grace(serial) => follow_life(cx, serial, life::Event::GraceOver),
+            Timer::Kill(serial) => follow_life(cx, serial, life::Event::KillTimeout),
+            Timer::KillAgain(serial) => termination::kill_again(cx, serial),
+            Timer::Exited(serial) => termination::tell_exited(cx, serial),
+            Timer::Drain(serial) => follow_life(cx, serial, life::Event::Drained),
+            Timer::Parked => unpark(&mut request_cx!(self)),
+            Timer::Ends => termination::record_waiting_ends(cx),
+            Timer::Leftovers => {
+                self.clean_up();
+                self.reports.broker.close_dropped();
+            }
             Timer::Broker => self.start_broker()?,
-            Timer::Ready if self.broker.is_ready() => {}
-            Timer::Ready => self.broker.kill("it did not become ready"),
-            Timer::Policy => self.on_policy_timeout(),
-            Timer::Watchdog => self.pat_watchdog(),
+            Timer::Ready if cx.reports.broker.is_ready() => {}
+            Timer::Ready => cx.reports.broker.kill("it did not become ready"),
+            Timer::Policy => self.finish_policy_load(Err(policy_reload::late())),
+            Timer::Watchdog => self.life.pat_watchdog(&mut self.reactor.timers),
             // The end of this turn sends the status and starts waiting jobs.
             Timer::Note | Timer::Begin => {}
-            Timer::SelfTestRun => self.on_self_test_timeout(),
-            Timer::Grants => self.end_grants(),
-            Timer::Approval(serial) => self.on_approval_timeout(serial),
-            Timer::Measuring(serial) => self.on_measuring_timeout(serial),
-            Timer::LookUp(serial) => self.on_look_up_timeout(serial),
-            Timer::History(serial) => self.on_history_timeout(serial),
-            Timer::LeftOut => self.tell_left_out(),
-            Timer::Stop => self.on_shutdown_timeout(),
-            Timer::Extend => self.extend_shutdown(),
+            Timer::SelfTestRun => on_self_test_timeout(cx),
+            Timer::Grants => end_grants(cx, &mut self.approvals.grants),
+            Timer::Approval(serial) => on_approval_timeout(cx, serial),
+            Timer::Measuring(serial) => on_measuring_timeout(&mut request_cx!(self), serial),
+            Timer::LookUp(serial) => self.on_looked_up(serial, Err(lookups::late())),
+            Timer::History(question) => on_history_timeout(&mut self.admins, question),
+            Timer::LeftOut => self.reports.tell_left_out(&mut self.reactor.timers),
+            Timer::Stop => {
+                let stop_wait_s = self.settings.config.jobs.stop_wait_s;
+                shutdown::on_shutdown_timeout(cx, &mut self.life, stop_wait_s);
+            }
+            Timer::Extend => self.life.extend_shutdown(&mut self.reactor.timers),
         }
         Ok(())
     }
 
     fn on_link_event(&mut self) {
-        self.broker.flush();
+        self.reports.broker.flush();
         let start = Instant::now();
         // Bounded for the sake of others: one message may bring two files of a megabyte to hash.
         for _ in 0..MESSAGES {
-            let Some((message, fds)) = self.broker.recv() else {
+            let Some((message, fds)) = self.reports.broker.recv() else {
                 return;
             };
             self.handle_broker_message(message, fds);
@@ -149,33 +193,35 @@ impl Warden {
     }
 
     fn handle_broker_message(&mut self, message: ToWarden, fds: Vec<OwnedFd>) {
+        let (sessions, reports) = (&mut self.callers.sessions, &mut self.reports);
+        let timers = &mut self.reactor.timers;
         match message {
-            ToWarden::Ready if self.broker.is_ready() => {
-                self.broker
-                    .kill("it broke the protocol: it reported ready twice");
+            ToWarden::Ready if reports.broker.is_ready() => {
+                let why = "it broke the protocol: it reported ready twice";
+                reports.broker.kill(why);
             }
             ToWarden::Ready => {
-                self.broker.set_ready();
-                self.timers.cancel(Timer::Ready);
+                reports.broker.set_ready();
+                timers.cancel(Timer::Ready);
                 // The first request also finds everything prepared.
                 self.fill_prefork_pool();
-                self.announce();
+                self.life.announce(&mut self.reactor.timers);
             }
             ToWarden::Run {
                 session,
                 ticket,
                 spec,
             } => {
-                let reply = pipeline::run(self, session, ticket, *spec, fds);
-                self.reply(session, ticket, reply);
+                pipeline::run(&mut request_cx!(self), session, ticket, *spec, fds);
             }
             ToWarden::Access {
                 session,
                 ticket,
-                access,
+                access: asked,
             } => {
-                let answer = self.access(session, &access);
-                self.answer(session, ticket, answer);
+                let reply = access(&request_cx!(self), session, &asked).map(Outcome::Answered);
+                let sessions = &self.callers.sessions;
+                self.reports.reply(sessions, (session, ticket), None, reply);
             }
             ToWarden::Stop {
                 session,
@@ -183,30 +229,32 @@ impl Warden {
                 job,
                 signal,
             } => {
-                let answer = self.stop_request(session, job, signal);
-                self.answer(session, ticket, answer);
+                let reply = self.stop_request(session, job, signal);
+                let sessions = &self.callers.sessions;
+                self.reports.reply(sessions, (session, ticket), None, reply);
             }
             ToWarden::Refused { session, refusal } => {
-                self.record_broker_refusal(session, &refusal);
+                reports.record_broker_refusal(sessions.name(session), session, &refusal);
             }
             ToWarden::Drained { job, totals } => {
                 if let Some(serial) = self.jobs.serial(job) {
-                    self.on_drained(serial, totals);
+                    termination::on_drained(&mut job_cx!(self), serial, totals);
                 }
             }
             ToWarden::OverLimit { job } => {
                 if let Some(serial) = self.jobs.serial(job) {
-                    let kept = self.config.output.per_job;
+                    let kept = self.settings.config.output.per_job;
                     let text =
                         format!("it wrote more than {kept} bytes of output (output.per_job)");
-                    self.end_job(serial, State::OutputLimit, &text);
+                    end_job(&mut job_cx!(self), serial, State::OutputLimit, &text);
                 }
             }
-            ToWarden::Closed { session } => self.close_session(session),
-            ToWarden::HistoryOpened { newest } => self.on_history_opened(newest),
-            ToWarden::HistoryStored { seq } => self.audit.history.forget_stored(seq),
+            ToWarden::Closed { session } => close_session(sessions, &self.reactor, session),
+            ToWarden::HistoryOpened { newest } => on_history_opened(&self.admins, reports, newest),
+            ToWarden::HistoryStored { seq } => reports.audit.history.forget_stored(seq),
             ToWarden::HistoryAnswer { question, page } => {
-                self.on_history_answer(question, page.map(|page| *page));
+                let page = page.map(|page| *page);
+                on_history_answer(&mut self.admins, timers, question, page);
             }
         }
     }
@@ -214,172 +262,93 @@ impl Warden {
     fn stop_request(
         &mut self,
         session: u64,
-        job: remit_common::names::JobId,
+        job: JobId,
         signal: Option<i32>,
-    ) -> Result<Answer, Refusal> {
-        let subject = self.subject(session)?;
-        let owner = subject.owner();
+    ) -> Result<Outcome, Refusal> {
+        let owner = self.callers.sessions.subject(session)?.owner();
         if !self.jobs.owned(job, &owner) {
             return Err(Refusal::no_such_job());
         }
-        self.stop_job(job, signal, "stopped by its owner")?;
-        Ok(Answer::Stopping(job))
+        termination::stop_job(&mut job_cx!(self), job, signal, "stopped by its owner")?;
+        Ok(Outcome::Answered(Answer::Stopping(job)))
     }
 
     fn on_broker_exited(&mut self) -> Result<(), Fatal> {
-        let Some(wait) = self.broker.gone() else {
+        let Some(wait) = self.reports.broker.gone() else {
             return Ok(());
         };
-        self.timers.cancel(Timer::Ready);
-        self.audit.history.close();
-        self.drop_parked();
-        self.drop_measured();
-        self.drop_uses();
-        for session in self.sessions.close_all() {
+        self.reactor.timers.cancel(Timer::Ready);
+        self.reports.audit.history.close();
+        drop_parked(&mut job_cx!(self));
+        drop_measured(&mut job_cx!(self));
+        drop_uses(&mut request_cx!(self));
+        for session in self.callers.sessions.close_all() {
             self.reactor.remove(session.pidfd());
         }
-        self.audit.note(Record::new(
+        self.reports.audit.note(Record::new(
             Event::Broker,
             "the broker died; its clients have to reconnect, jobs keep running",
         ));
         if wait.is_zero() {
             return self.start_broker();
         }
-        self.timers.add(wait, Timer::Broker);
+        self.reactor.timers.add(wait, Timer::Broker);
         Ok(())
     }
 
-    /// Starts a broker and sends it all known jobs. Only the first start may fail. Later ones are retried.
     pub fn start_broker(&mut self) -> Result<(), Fatal> {
-        match self.broker.start() {
-            Ok(()) => self.timers.add(READY, Timer::Ready),
-            Err(error) if self.announced => {
-                say_error!("{error}");
-                self.timers.add(AGAIN, Timer::Broker);
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
-        let Some((link, pidfd)) = self.broker.fds() else {
-            return Ok(());
-        };
-        let watch = Fatal::call("cannot watch the broker");
-        self.reactor
-            .add(link, Token::Link, Interest::Read)
-            .and_then(|()| self.reactor.add(pidfd, Token::Broker, Interest::Read))
-            .map_err(watch)?;
-        if let Some(socket) = self.sandbox.kernel_audit().socket() {
-            let jobs = &self.config.jobs;
-            let message = ToBroker::KernelAudit {
-                uid_first: jobs.uid_first,
-                uid_count: jobs.uid_count,
-            };
-            self.broker.send(&message, &[socket.as_fd()]);
-        }
-        // Secrets of ended jobs are not kept anywhere.
-        let ended = self.jobs.ended_whole().map(|meta| (meta, Vec::new()));
-        let never_ran = self.jobs.never_ran().cloned();
-        let ended = ended.chain(never_ran.map(|meta| (meta, Vec::new())));
-        let waiting = self.jobs.waiting();
-        let waiting = waiting.map(|waiting| (waiting.meta(), waiting.plan.secrets()));
-        let asked = self.jobs.all::<Request>();
-        let asked = asked.map(|(_, request)| (request.meta(), request.draft.secrets()));
-        for (meta, secrets) in ended.chain(waiting).chain(asked) {
-            let message = ToBroker::Job {
-                secrets,
-                ticket: None,
-                meta: Box::new(meta),
-            };
-            self.broker.send(&message, &[]);
-        }
-        for (_, job) in self.jobs.live() {
-            let meta = Box::new(job.meta());
-            let fds = table::output(&job.process).map(AsFd::as_fd);
-            self.broker.send(
-                &ToBroker::Job {
-                    secrets: job.plan.secrets(),
-                    ticket: None,
-                    meta,
-                },
-                &fds,
-            );
-            if job.plan.life.has_exited() {
-                let job = job.plan.job;
-                self.broker.send(&ToBroker::Exited { job }, &[]);
-            }
-        }
-        self.broker.send(&ToBroker::Adopted, &[]);
-        Ok(())
+        let (announced, config) = (self.life.announced, &self.settings.config);
+        processes::start_broker(&mut job_cx!(self), announced, config)
     }
 
-    pub fn observe_watchdog(&self) -> Result<(), Fatal> {
-        let Some(watchdog) = self.sandbox.watchdog() else {
-            return Ok(());
-        };
-        self.reactor
-            .add(watchdog.pidfd(), Token::Watchdog, Interest::Read)
-            .map_err(Fatal::call("cannot wait for the watchdog"))
-    }
-
-    pub fn observe_spawner(&self) -> Result<(), Fatal> {
-        let Some(spawner) = self.sandbox.spawner() else {
-            return Ok(());
-        };
-        self.reactor
-            .add(spawner.pidfd(), Token::Spawner, Interest::Read)
-            .map_err(Fatal::call("cannot wait for remit-spawner"))
-    }
-
-    /// Ends all jobs and then the daemon: the service manager starts both again.
-    fn on_spawner_died(&mut self) {
-        let Some(spawner) = self.sandbox.spawner() else {
-            return;
-        };
-        self.reactor.remove(spawner.pidfd());
-        let why = spawner.why_over().unwrap_or("it was killed".to_owned());
-        self.sandbox.end_jobs();
-        let message = format!("remit-spawner died: {why}");
-        say_error!("{message}; all jobs are ended, and remitd ends");
-        self.drop_prefork_pool();
-        for serial in self.jobs.serials() {
-            self.end_job(serial, State::Interrupted, "remit-spawner died");
+    /// Prepares a slot in the ledger and one more part of a job. Returns false if nothing is left to do or it is not
+    /// possible. If nothing may run, drops everything.
+    fn prefork_one(&mut self) -> bool {
+        if self.life.gate != AdmissionState::Open {
+            self.sandbox.drop_prefork_pool();
+            return false;
         }
-        self.failed = Some(message);
-        self.stop();
-        if self.shutdown != Some(Shutdown::Killed) {
-            self.stop();
+        if !self.reports.broker.is_ready() {
+            return false;
+        }
+        // If this fails, the next request does it.
+        self.ledger.allocate();
+        self.sandbox.prefork_one(&self.reactor)
+    }
+
+    /// Prepares everything and waits for the result, when a broker becomes ready.
+    fn fill_prefork_pool(&mut self) {
+        if self.sandbox.pool.wants_nothing() {
+            self.sandbox.pool.want_default(&self.policies.sandboxes);
+        }
+        while self.prefork_one() {}
+        self.sandbox.pool.wait_ready();
+    }
+
+    /// Cleans up after jobs, once the next one had its chance to start.
+    fn clean_up_soon(&mut self) {
+        let leftovers = &self.sandbox.leftovers;
+        let ended = leftovers.ended().max(self.jobs.forgotten.len());
+        if ended >= LEFTOVERS {
+            self.clean_up();
+        }
+        if self.reports.broker.dropped() >= CLOSED_AT_ONCE {
+            self.reports.broker.close_dropped();
+        }
+        let leftovers = &self.sandbox.leftovers;
+        let is_left = !leftovers.is_empty()
+            || !self.jobs.forgotten.is_empty()
+            || self.reports.broker.dropped() > 0;
+        if is_left && !self.reactor.timers.has(Timer::Leftovers) {
+            self.reactor.timers.add(REST, Timer::Leftovers);
         }
     }
 
-    fn on_watchdog_died(&mut self) {
-        // Invariant: while a job runs, two other processes would end it if the daemon died. Without the `Watchdog`
-        // there is only one.
-        self.sandbox.end_jobs();
-        say_error!("the watchdog died; all jobs are ended");
-        if let Some(watchdog) = self.sandbox.watchdog() {
-            self.reactor.remove(watchdog.pidfd());
-        }
-        self.drop_prefork_pool();
-        // A `Watchdog` that could not be started is not watched: the end of the old one would be reported forever.
-        let renewed = self.sandbox.restart_watchdog();
-        if renewed && let Err(error) = self.observe_watchdog() {
-            self.sandbox.give_up(&error.to_string());
-        }
-        let why = self.sandbox.refused().unwrap_or_default();
-        let verdict = match self.sandbox.are_untried() {
-            true => "untried",
-            false => "refused",
-        };
-        let message = format!("the watchdog died; nothing runs in {why}");
-        let record = Record::new(Event::SelfTest, message)
-            .with_error_priority()
-            .field("VERDICT", verdict);
-        self.audit.note(record.field("CAUSE", &why));
-        for serial in self.jobs.serials() {
-            self.end_job(serial, State::Interrupted, "the watchdog of the jobs died");
-        }
-        if renewed {
-            self.restart_self_test();
+    fn clean_up(&mut self) {
+        self.sandbox.clean_up();
+        for job in std::mem::take(&mut self.jobs.forgotten) {
+            self.ledger.forget(job);
+            self.reports.tell(&ToBroker::Forgotten { job });
         }
     }
 }

@@ -8,138 +8,111 @@ use remit_common::outcome::State;
 use remit_common::wire::Effect;
 use remit_policy::Base;
 
+use crate::approval::end::void_all_requests;
+use crate::event_loop::lifecycle::{Lifecycle, Shutdown};
 use crate::event_loop::timers::Timer;
-use crate::job::table::Job;
+use crate::job::context::JobCx;
+use crate::job::ended::end_all_waiting;
+use crate::job::table::{Job, Jobs};
+use crate::job::termination::{ask_to_end, end_job};
 use crate::service::sd_notify::Note;
-use crate::state::{AdmissionState, Warden};
 
 /// Timeout for jobs that got SIGTERM: end, kill after the grace, drain and record.
 const ASKED: Duration = Duration::from_secs(20);
 /// The same for jobs that were killed.
 const KILLED: Duration = Duration::from_secs(10);
-/// Interval between requests for more time to the service manager, and the time of each (sd_notify(3)).
-const EXTEND: Duration = Duration::from_secs(10);
-const EXTEND_BY: Duration = Duration::from_secs(60);
 const NAMED: usize = 3;
 const CAUSE: &str = "remitd was stopped";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shutdown {
-    /// Changes without a sandbox may run until then. Everything else was asked to end.
-    WaitingForChanges(Instant),
-    Asked,
-    Killed,
+/// Asks all jobs to end, so that the loop ends when they are recorded. Nothing new is taken since before. A second call
+/// kills the remaining jobs at once.
+pub fn stop(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s: u32) {
+    match life.shutdown {
+        None => begin_shutdown(cx, life, stop_wait_s),
+        Some(Shutdown::WaitingForChanges(_) | Shutdown::Asked) => kill_jobs(cx, life),
+        Some(Shutdown::Killed) => leave_jobs(cx.jobs, life),
+    }
 }
 
-impl Warden {
-    /// Refuses new work, asks all jobs to end, and ends the loop when they are recorded. A second call kills the
-    /// remaining jobs at once.
-    pub fn stop(&mut self) {
-        match self.shutdown {
-            None => self.begin_shutdown(),
-            Some(Shutdown::WaitingForChanges(_) | Shutdown::Asked) => self.kill_jobs(),
-            Some(Shutdown::Killed) => self.leave_jobs(),
+pub fn on_shutdown_timeout(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s: u32) {
+    match life.shutdown {
+        Some(Shutdown::WaitingForChanges(_)) => {
+            let minutes = stop_wait_s.div_ceil(60);
+            say!(
+                "changes that run have had {minutes} min (jobs.stop_wait_s): they are asked to end"
+            );
+            ask_jobs(cx, life, |_| true);
         }
+        Some(Shutdown::Asked | Shutdown::Killed) => leave_jobs(cx.jobs, life),
+        None => {}
     }
+}
 
-    pub fn on_shutdown_timeout(&mut self) {
-        match self.shutdown {
-            Some(Shutdown::WaitingForChanges(_)) => {
-                let minutes = self.config.jobs.stop_wait_s.div_ceil(60);
-                say!(
-                    "changes that run have had {minutes} min (jobs.stop_wait_s): they are asked to end"
-                );
-                self.ask_jobs(|_| true);
-            }
-            Some(Shutdown::Asked | Shutdown::Killed) => self.leave_jobs(),
-            None => {}
+pub fn shutdown_note(jobs: &Jobs, life: &Lifecycle, stop_wait_s: u32) -> Note {
+    let waiting_for = match life.shutdown {
+        Some(Shutdown::WaitingForChanges(_)) => {
+            let live = jobs.live().filter(|(_, job)| may_finish(job));
+            let names = live
+                .map(|(_, job)| format!("{} (job {})", job.plan.command(), job.plan.job.short()));
+            names.collect()
         }
+        Some(Shutdown::Asked | Shutdown::Killed) | None => Vec::new(),
+    };
+    Note::Stopping {
+        jobs: jobs.count_live(),
+        waiting_for: in_words(&waiting_for, stop_wait_s),
     }
+}
 
-    /// Asks the service manager for more time as long as the shutdown lasts.
-    pub fn extend_shutdown(&mut self) {
-        if self.shutdown.is_some() {
-            self.notify.extend(EXTEND_BY);
-            self.timers.add(EXTEND, Timer::Extend);
+fn begin_shutdown(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s: u32) {
+    void_all_requests(cx, CAUSE);
+    let cause = "remitd was stopped before the job got a slot; it never ran";
+    end_all_waiting(cx, State::Interrupted, cause);
+    let patience = Duration::from_secs(stop_wait_s.into());
+    let changes = cx.jobs.live().filter(|(_, job)| may_finish(job)).count();
+    match (changes, Instant::now().checked_add(patience)) {
+        (1.., Some(until)) => {
+            ask_jobs(cx, life, |job| !may_finish(job));
+            life.shutdown = Some(Shutdown::WaitingForChanges(until));
+            cx.reactor.timers.add(patience, Timer::Stop);
+            let Note::Stopping { waiting_for, .. } = shutdown_note(cx.jobs, life, stop_wait_s)
+            else {
+                return life.extend_shutdown(&mut cx.reactor.timers);
+            };
+            say!(
+                "{}; a second SIGTERM ends all at once",
+                waiting_for.unwrap_or_default()
+            );
         }
+        _ => ask_jobs(cx, life, |_| true),
     }
+    life.extend_shutdown(&mut cx.reactor.timers);
+}
 
-    /// Clients are still answered during this wait, which may take minutes.
-    pub const fn is_waiting_for_changes(&self) -> bool {
-        matches!(self.shutdown, Some(Shutdown::WaitingForChanges(_)))
+/// Each job is killed after its grace.
+fn ask_jobs(cx: &mut JobCx<'_>, life: &mut Lifecycle, which: impl Fn(&Job) -> bool) {
+    let live = cx.jobs.live().filter(|(_, job)| which(job));
+    let serials: Vec<u64> = live.map(|(serial, _)| serial).collect();
+    for serial in serials {
+        ask_to_end(cx, serial, libc::SIGTERM, State::Interrupted, CAUSE);
     }
+    life.shutdown = Some(Shutdown::Asked);
+    cx.reactor.timers.add(ASKED, Timer::Stop);
+}
 
-    pub fn shutdown_note(&self) -> Note {
-        let waiting_for = match self.shutdown {
-            Some(Shutdown::WaitingForChanges(_)) => {
-                let live = self.jobs.live().filter(|(_, job)| may_finish(job));
-                let names = live.map(|(_, job)| {
-                    format!("{} (job {})", job.plan.command(), job.plan.job.short())
-                });
-                names.collect()
-            }
-            Some(Shutdown::Asked | Shutdown::Killed) | None => Vec::new(),
-        };
-        Note::Stopping {
-            jobs: self.jobs.count_live(),
-            waiting_for: in_words(&waiting_for, self.config.jobs.stop_wait_s),
-        }
+fn kill_jobs(cx: &mut JobCx<'_>, life: &mut Lifecycle) {
+    for serial in cx.jobs.serials() {
+        end_job(cx, serial, State::Interrupted, CAUSE);
     }
+    life.shutdown = Some(Shutdown::Killed);
+    cx.reactor.timers.add(KILLED, Timer::Stop);
+}
 
-    fn begin_shutdown(&mut self) {
-        self.notify.stopping();
-        self.gate = AdmissionState::Stopping;
-        self.unpark();
-        self.void_all_requests(CAUSE);
-        self.end_all_waiting(
-            State::Interrupted,
-            "remitd was stopped before the job got a slot; it never ran",
-        );
-        let patience = Duration::from_secs(self.config.jobs.stop_wait_s.into());
-        let changes = self.jobs.live().filter(|(_, job)| may_finish(job)).count();
-        match (changes, Instant::now().checked_add(patience)) {
-            (1.., Some(until)) => {
-                self.ask_jobs(|job| !may_finish(job));
-                self.shutdown = Some(Shutdown::WaitingForChanges(until));
-                self.timers.add(patience, Timer::Stop);
-                let Note::Stopping { waiting_for, .. } = self.shutdown_note() else {
-                    return self.extend_shutdown();
-                };
-                say!(
-                    "{}; a second SIGTERM ends all at once",
-                    waiting_for.unwrap_or_default()
-                );
-            }
-            _ => self.ask_jobs(|_| true),
-        }
-        self.extend_shutdown();
-    }
-
-    /// Each job is killed after its grace.
-    fn ask_jobs(&mut self, which: impl Fn(&Job) -> bool) {
-        let live = self.jobs.live().filter(|(_, job)| which(job));
-        let serials: Vec<u64> = live.map(|(serial, _)| serial).collect();
-        for serial in serials {
-            self.ask_to_end(serial, libc::SIGTERM, State::Interrupted, CAUSE);
-        }
-        self.shutdown = Some(Shutdown::Asked);
-        self.timers.add(ASKED, Timer::Stop);
-    }
-
-    fn kill_jobs(&mut self) {
-        for serial in self.jobs.serials() {
-            self.end_job(serial, State::Interrupted, CAUSE);
-        }
-        self.shutdown = Some(Shutdown::Killed);
-        self.timers.add(KILLED, Timer::Stop);
-    }
-
-    /// Remaining jobs die with PID 1. The next start records them as interrupted.
-    fn leave_jobs(&mut self) {
-        let left = self.jobs.serials().len();
-        say!("the end of {left} jobs is not recorded; the next start records it");
-        self.leaving = true;
-    }
+/// Remaining jobs die with PID 1. The next start records them as interrupted.
+fn leave_jobs(jobs: &Jobs, life: &mut Lifecycle) {
+    let left = jobs.serials().len();
+    say!("the end of {left} jobs is not recorded; the next start records it");
+    life.leaving = true;
 }
 
 /// Returns whether a shutdown waits for this job. A change without a sandbox may be a package manager, and nobody

@@ -8,19 +8,28 @@ use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::text;
 
+use crate::admin::Wants;
+use crate::approval::end::void_changed_requests;
+use crate::approval::grants::ended::judge_grants;
 use crate::audit::{Event, Record};
 use crate::config::policy_reload::{
-    Live, Loaded, Loading, PATIENCE, PolicyErrors, findings, in_short, late, save_names, short,
+    Live, LoadError, Loaded, Loading, PolicyErrors, in_short, save_names, short,
 };
-use crate::event_loop::epoll::{Interest, Token};
+use crate::event_loop::lifecycle::AdmissionState;
+use crate::event_loop::shutdown::{self, shutdown_note};
+use crate::event_loop::status::reload_reply;
 use crate::event_loop::timers::Timer;
 use crate::identity::accounts::{AccountState, Question};
+use crate::identity::clients::end_session;
 use crate::identity::peer::Subject;
-use crate::request::{Plan, with_subject};
+use crate::job::backpressure::unpark;
+use crate::job::context::JobCx;
+use crate::job::ended::end_if_waiting;
+use crate::request::{Plan, with_requester};
 use crate::service::log::{self, Weight};
 use crate::service::sd_notify::Note;
 use crate::startup::error::Fatal;
-use crate::state::{AdmissionState, Warden};
+use crate::state::{Warden, job_cx, request_cx};
 
 /// Timeout for the broker to end.
 const PARTING: Duration = Duration::from_secs(1);
@@ -42,7 +51,7 @@ impl Warden {
                     }
                 }
                 Ok(Ok(signal @ (Signal::SIGTERM | Signal::SIGINT))) => {
-                    self.stopped_by = Some(sender(signal, &info));
+                    self.life.stopped_by = Some(sender(signal, &info));
                     self.stop();
                 }
                 _ => {}
@@ -50,125 +59,124 @@ impl Warden {
         }
     }
 
-    /// Starts to read the policy again. The one in force stays until the new one is complete and valid.
-    pub fn reload(&mut self, asked: Option<&Subject>) -> Result<(), Fatal> {
-        if let Some(loading) = &mut self.loading {
-            // Its files may be older than this request, so it loads once more afterwards.
-            loading.again = true;
-            return Ok(());
+    /// Refuses new work, and stops.
+    pub fn stop(&mut self) {
+        if self.life.shutdown.is_none() {
+            self.life.notify.stopping();
+            self.life.gate = AdmissionState::Stopping;
+            unpark(&mut request_cx!(self));
         }
-        let live = Some((&self.policy, &self.config));
-        let loading = Loading::start(&self.args, live, &self.people(), asked)?;
-        self.reactor
-            .add(loading.fd(), Token::Policy, Interest::Read)
-            .map_err(Fatal::call("cannot watch the policy's child"))?;
-        self.loading = Some(loading);
-        self.timers.add(PATIENCE, Timer::Policy);
-        Ok(())
+        let stop_wait_s = self.settings.config.jobs.stop_wait_s;
+        shutdown::stop(&mut job_cx!(self), &mut self.life, stop_wait_s);
+    }
+
+    pub fn reload(&mut self, asked: Option<&Subject>) -> Result<(), Fatal> {
+        let waiting = self.jobs.subjects();
+        let connected = self.callers.sessions.subjects();
+        let connected = connected.chain(self.admins.subjects());
+        let mut people = Question::of(connected.chain(waiting));
+        self.approvals.grants.ask_about(&mut people);
+        let reactor = &mut self.reactor;
+        self.policies
+            .reload(&self.settings, &people, asked, reactor)
     }
 
     /// Reloads the policy once for each account that differs from the one that the policy knows. Nobody may gain
     /// rights by this: a policy that allows more needs an administrator.
     pub fn reload_for(&mut self, subject: &Subject) {
         let account = subject.owner();
-        if self.loading.is_some() || self.reloaded_for.as_ref() == Some(&account) {
+        let is_known = self.policies.reloaded_for.as_ref() == Some(&account);
+        if self.policies.loading.is_some() || is_known {
             return;
         }
         match self.reload(None) {
             Ok(()) => self
+                .policies
                 .loading
                 .iter_mut()
                 .for_each(|one| one.is_unasked = true),
             Err(error) => say_error!("{error}"),
         }
-        self.reloaded_for = Some(account);
-    }
-
-    fn people(&self) -> Question {
-        let waiting = self.jobs.subjects();
-        let connected = self.sessions.subjects().chain(self.admins.subjects());
-        let mut question = Question::of(connected.chain(waiting));
-        self.grants.ask_about(&mut question);
-        question
-    }
-
-    pub fn on_policy_timeout(&mut self) {
-        self.finish_policy_load(Err(late()));
+        self.policies.reloaded_for = Some(account);
     }
 
     pub fn on_policy_readable(&mut self) {
-        let Some(loading) = &mut self.loading else {
-            return;
-        };
-        let Some(read) = loading.read() else {
-            return;
-        };
-        self.finish_policy_load(read);
+        let loading = self.policies.loading.as_mut();
+        if let Some(read) = loading.and_then(Loading::read) {
+            self.finish_policy_load(read.map_err(LoadError::text));
+        }
     }
 
-    fn finish_policy_load(&mut self, read: Result<Loaded, PolicyErrors>) {
-        self.timers.cancel(Timer::Policy);
-        let Some(mut done) = self.loading.take() else {
+    pub fn finish_policy_load(&mut self, read: Result<Loaded, PolicyErrors>) {
+        self.reactor.timers.cancel(Timer::Policy);
+        let Some(mut done) = self.policies.loading.take() else {
             return;
         };
         self.reactor.remove(done.fd());
+        let asked = done.asked.as_ref();
+        let (policies, reports) = (&mut self.policies, &mut self.reports);
         match read {
             Ok(Loaded { live, .. })
-                if done.is_unasked && !live.policy.is_within(&self.policy.policy) =>
+                if done.is_unasked && !live.policy.is_within(&policies.live.policy) =>
             {
                 let why = format!(
                     "policy: error: an account has changed since the policy was loaded, so the policy was read again. \
                      Policy {} would give somebody more permissions, so an administrator has to load it: remit policy reload",
                     short(&live.digest)
                 );
-                self.reject_policy(why, None);
+                policies.reject(reports, why, None);
             }
             Ok(Loaded { live, settings }) => {
-                let record =
-                    with_requester(loaded(&live, done.asked.as_ref()), done.asked.as_ref());
+                let record = with_requester(loaded(&live, asked), asked);
                 // A policy that the audit log does not know must not decide.
-                match self.audit.write(record) {
+                match reports.audit.write(record) {
                     Ok(()) => {
                         let changes = std::mem::take(&mut done.before).and(live.changes);
                         let live = Live { changes, ..live };
-                        self.needs_restart = self.config.changed(&settings);
+                        policies.needs_restart = self.settings.config.changed(&settings);
                         self.take_policy(live);
                     }
-                    Err(why) => self.reject_policy(why.to_string(), done.asked.as_ref()),
+                    Err(why) => policies.reject(reports, why.to_string(), asked),
                 }
             }
-            Err(refused) => self.reject_policy(refused, done.asked.as_ref()),
+            Err(refused) => policies.reject(reports, refused, asked),
         }
         if done.again {
             match self.reload(done.asked.as_ref()) {
                 // Requesters who wait get the result of the last load, and the changes of all.
                 Ok(()) => {
-                    let is_accepted = self.policy_error.is_none();
-                    if let Some(loading) = self.loading.as_mut().filter(|_| is_accepted) {
-                        loading.before = self.policy.changes.clone();
+                    let is_accepted = self.policies.error.is_none();
+                    if let Some(loading) = self.policies.loading.as_mut().filter(|_| is_accepted) {
+                        loading.before = self.policies.live.changes.clone();
                     }
                     return;
                 }
-                Err(error) => self.reject_policy(error.to_string(), done.asked.as_ref()),
+                Err(error) => {
+                    let (reports, asked) = (&mut self.reports, done.asked.as_ref());
+                    self.policies.reject(reports, error.to_string(), asked);
+                }
             }
         }
-        self.tell_reloaded();
+        self.admins
+            .tell(Wants::Policy, || reload_reply(&self.policies));
+        // Those who are sent away next have asked for it, too.
+        self.serve_due_admins();
         self.send_admins_away();
     }
 
     /// Closes connections of administrators whose account changed, or who lost a group that their rights depend on. A
     /// uid that had no account and has none is unchanged.
     fn send_admins_away(&mut self) {
-        let mut named = self.policy.policy.groups_named().clone();
-        let approving = self.policy.policy.asking();
+        let live = &self.policies.live;
+        let mut named = live.policy.groups_named().clone();
+        let approving = live.policy.asking();
         named.extend(approving.flat_map(|asking| asking.approval.gids()));
         named.insert(self.admins.group());
-        let people = &self.policy.people;
         let lost = self.admins.numbered().filter(|(_, subject)| {
             let (uid, user) = (subject.uid(), subject.user());
-            let is_absent = people.account(uid, user) == Some(&AccountState::NoAccount);
-            let is_same = people.is_other(uid, user).is_none();
-            !(is_absent && is_same) && people.has_lost(subject, &named).is_some()
+            let is_absent = live.people.account(uid, user) == Some(&AccountState::NoAccount);
+            let is_same = live.people.is_other(uid, user).is_none();
+            !(is_absent && is_same) && live.people.has_lost(subject, &named).is_some()
         });
         let lost: Vec<u64> = lost.map(|(number, _)| number).collect();
         for number in lost {
@@ -176,14 +184,13 @@ impl Warden {
         }
     }
 
-    /// Puts a policy into force.
     fn take_policy(&mut self, live: Live) {
         live.warnings.iter().for_each(|line| say!("{line}"));
         let changes = format_args!("what this policy changed:\n{}", live.changes);
-        log::beside(&self.audit, Weight::Warning, changes);
+        log::beside(&self.reports.audit, Weight::Warning, changes);
         let mut named = live.policy.groups_named().clone();
-        named.extend(self.grants.groups());
-        let away = self.sessions.of_lost(&named, &live.people);
+        named.extend(self.approvals.grants.groups());
+        let away = self.callers.sessions.of_lost(&named, &live.people);
         let lost = self.jobs.waiting().filter_map(|waiting| {
             let why = live
                 .people
@@ -191,117 +198,74 @@ impl Warden {
             Some((waiting.plan.job, why))
         });
         let lost: Vec<(JobId, String)> = lost.collect();
-        self.drop_prefork_pool();
-        self.sandboxes = self.sandbox.sandboxes(&live.policy);
-        self.want_default();
-        for (name, why) in self.sandboxes.refused() {
+        self.sandbox.drop_prefork_pool();
+        let sandboxes = self.sandbox.manager.sandboxes(&live.policy);
+        self.sandbox.pool.want_default(&sandboxes);
+        for (name, why) in sandboxes.refused() {
             say_error!("nothing will run in {name}: {why}");
         }
-        if let Err(error) = save_names(self.state.dir(), &live.last_known) {
+        if let Err(error) = save_names(self.settings.state.dir(), &live.last_known) {
             say_error!("cannot save the users and groups of denials for the next start: {error}");
         }
-        self.policy = live;
-        self.policy_error = None;
-        self.names.renew();
-        for (uid, name) in self.policy.people.names() {
-            self.names.learn(uid, name);
+        self.reports.policy.clone_from(&live.digest);
+        self.policies.sandboxes = sandboxes;
+        self.policies.live = live;
+        self.policies.error = None;
+        let live = &self.policies.live;
+        self.callers.names.renew();
+        for (uid, name) in live.people.names() {
+            self.callers.names.learn(uid, name);
         }
-        self.send_away(&away);
+        // Groups are those at connect, so these users must connect again.
+        for session in away {
+            let sessions = &mut self.callers.sessions;
+            end_session(sessions, &mut self.reports, &self.reactor, session);
+        }
+        let cx = &mut job_cx!(self);
         for (job, why) in lost {
-            self.end_if_waiting(job, State::Denied, &why);
+            end_if_waiting(cx, job, State::Denied, &why);
         }
-        self.void_changed();
-        self.bind_grants();
-        let people = std::mem::take(&mut self.policy.people);
-        self.judge_grants(&people);
-        self.policy.people = people;
-    }
-
-    /// Ends requests that wait for an approval, or were approved, under another policy.
-    fn void_changed(&mut self) {
-        let named = self.policy.policy.groups_named().clone();
-        let people = std::mem::take(&mut self.policy.people);
-        self.void_changed_requests(&named, &people);
-        self.policy.people = people;
-        let is_other = |plan: &Plan| {
-            let approved = plan.approved.is_some();
-            approved && plan.policy() != self.policy.digest
-        };
-        let waiting = self.jobs.waiting().map(|waiting| &waiting.plan);
-        let other: Vec<_> = waiting
-            .filter(|plan| is_other(plan))
-            .map(|plan| plan.job)
-            .collect();
-        for job in other {
-            let why = "the policy has changed since it was approved";
-            self.end_if_waiting(job, State::Denied, why);
-        }
-    }
-
-    /// Ends sessions of users whose identity changed. Groups are those at connect, so they must connect again.
-    fn send_away(&mut self, sessions: &[u64]) {
-        for session in sessions {
-            self.end_session(*session);
-        }
-    }
-
-    fn reject_policy(&mut self, why: String, asked: Option<&Subject>) {
-        let text = format_args!("the new policy is refused, the old policy stays in force:\n{why}");
-        log::beside(&self.audit, Weight::Error, text);
-        let message = format!(
-            "{} was refused, {} stays in force: {}",
-            asked.map_or("a new policy".to_owned(), |by| format!(
-                "{}'s new policy",
-                by.user()
-            )),
-            short(&self.policy.digest),
-            in_short(&why)
-        );
-        let record = Record::new(Event::Policy, message)
-            .with_error_priority()
-            .field("POLICY", &self.policy.digest)
-            .field("VERDICT", "refused")
-            .field("CAUSE", findings(&why).join("; "));
-        self.audit.note(with_requester(record, asked));
-        self.policy_error = Some(why);
+        void_changed(cx, live);
+        let grants = &mut self.approvals.grants;
+        grants.bind(&live.policy);
+        judge_grants(cx, grants, &live.policy, &live.people);
     }
 
     /// Ends the broker and PID 1 and waits a moment. Otherwise a service manager would assume that leftover processes
     /// had to be killed.
     pub fn dismiss(&mut self) {
-        self.broker.dismiss(PARTING);
-        self.sandbox.end_watchdog(WATCHDOG_PATIENCE);
-    }
-
-    pub fn announce(&mut self) {
-        if !std::mem::replace(&mut self.announced, true) {
-            self.pat_watchdog();
-        }
+        self.reports.broker.dismiss(PARTING);
+        self.sandbox.manager.end_watchdog(WATCHDOG_PATIENCE);
     }
 
     /// Sends a changed status to the service manager, at most once a second to limit its load.
     pub fn tell_note(&mut self) {
-        if !self.announced || self.timers.has(Timer::Note) {
+        if !self.life.announced || self.reactor.timers.has(Timer::Note) {
             return;
         }
         let jobs = self.jobs.count_live();
-        let note = match (&self.gate, self.sandbox.refused()) {
-            (AdmissionState::Stopping, _) => self.shutdown_note(),
+        let stop_wait_s = self.settings.config.jobs.stop_wait_s;
+        let note = match (&self.life.gate, self.sandbox.manager.refused()) {
+            (AdmissionState::Stopping, _) => shutdown_note(&self.jobs, &self.life, stop_wait_s),
             (AdmissionState::Locked(_), _) => Note::Locked(jobs),
             (AdmissionState::Open, Some(why)) => Note::Refusing(why),
             (AdmissionState::Open, None) => Note::Serving(jobs),
         };
-        if self.notify.note(&note) {
-            self.timers.add(NOTE, Timer::Note);
+        if self.life.notify.note(&note) {
+            self.reactor.timers.add(NOTE, Timer::Note);
         }
     }
+}
 
-    /// Sends the watchdog message and sets the timer for the next one.
-    pub fn pat_watchdog(&mut self) {
-        if let Some(interval) = self.notify.watchdog() {
-            self.notify.alive();
-            self.timers.add(interval / 2, Timer::Watchdog);
-        }
+/// Ends requests that wait for an approval, or were approved, under another policy.
+fn void_changed(cx: &mut JobCx<'_>, live: &Live) {
+    void_changed_requests(cx, live.policy.groups_named(), &live.people);
+    let is_other = |plan: &&Plan| plan.approved.is_some() && plan.policy() != live.digest;
+    let plans = cx.jobs.waiting().map(|waiting| waiting.plan.as_ref());
+    let other: Vec<_> = plans.filter(is_other).map(|plan| plan.job).collect();
+    for job in other {
+        let why = "the policy has changed since it was approved";
+        end_if_waiting(cx, job, State::Denied, why);
     }
 }
 
@@ -339,11 +303,4 @@ fn sender(signal: Signal, info: &siginfo) -> String {
         info.ssi_pid,
         info.ssi_uid
     )
-}
-
-fn with_requester(record: Record, asked: Option<&Subject>) -> Record {
-    match asked {
-        Some(subject) => with_subject(record, subject, None),
-        None => record,
-    }
 }

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
+/// After this time in a turn, no further message is handled and no waiting job is started.
+pub const TURN: Duration = Duration::from_millis(10);
+
 /// Returns milliseconds since 1970, for records and reports. Never used for deadlines.
 pub fn unix_ms() -> u64 {
     SystemTime::now()

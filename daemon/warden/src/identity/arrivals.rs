@@ -7,14 +7,18 @@ use std::os::fd::OwnedFd;
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::ForeignSocket;
+use remit_policy::Policy;
 
 use crate::admin;
+use crate::audit::reports::Reports;
+use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::identity::accounts::{People, Question};
 use crate::identity::clients;
-use crate::identity::lookups::LookUpPurpose;
+use crate::identity::listeners::Listeners;
+use crate::identity::lookups::{LookUpPurpose, LookUps};
 use crate::identity::peer::{Nameless, NoSubject, Subject};
-use crate::identity::user_names::nameless;
-use crate::state::Warden;
+use crate::identity::sessions::Sessions;
+use crate::identity::user_names::{UserNames, nameless};
 
 /// Waiting connections, at most: as many as there can be sessions.
 const MOST: usize = caps::SESSIONS + caps::SESSION_USERS;
@@ -36,17 +40,31 @@ impl Door {
     }
 }
 
+/// A connection, with its peer: nameless until its account is known.
 #[derive(Debug)]
-pub struct Arrival {
-    door: Door,
-    stream: ForeignSocket,
-    caller: Nameless,
-    pidfd: OwnedFd,
+pub struct Arrival<C> {
+    pub door: Door,
+    pub stream: ForeignSocket,
+    pub caller: C,
+    pub pidfd: OwnedFd,
+}
+
+pub type Admitted = Arrival<Subject>;
+
+impl Arrival<Nameless> {
+    fn named(self, name: String) -> Admitted {
+        Arrival {
+            door: self.door,
+            stream: self.stream,
+            caller: self.caller.named(name),
+            pidfd: self.pidfd,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 pub struct Arrivals {
-    waiting: Vec<Arrival>,
+    waiting: Vec<Arrival<Nameless>>,
     asked: BTreeSet<u32>,
 }
 
@@ -63,137 +81,195 @@ impl Arrivals {
         (self.asked.len() < AT_ONCE).then_some(next)
     }
 
-    fn take(&mut self, uid: u32) -> Vec<Arrival> {
+    fn take(&mut self, uid: u32) -> Vec<Arrival<Nameless>> {
         self.asked.remove(&uid);
-        let own = |arrival: &mut Arrival| arrival.caller.uid() == uid;
+        let own = |arrival: &mut Arrival<Nameless>| arrival.caller.uid() == uid;
         self.waiting.extract_if(.., own).collect()
     }
 }
 
-impl Warden {
-    pub fn arrive(
-        &mut self,
-        door: Door,
-        stream: ForeignSocket,
-        peer: Result<(Nameless, OwnedFd), NoSubject>,
-    ) {
-        let (caller, pidfd) = match peer {
-            Ok(peer) => peer,
-            Err(none) => return self.turn_away(door, &none),
-        };
-        let uid = caller.uid();
-        if let Some(name) = self.names.name(uid) {
-            return self.let_in(door, stream, caller.named(name), pidfd);
+/// Everybody at the other end of a socket: who waits to be let in, and who has a session.
+#[derive(Debug)]
+pub struct Callers {
+    pub names: UserNames,
+    pub listeners: Listeners,
+    /// Connections of clients are accepted.
+    accepting: bool,
+    /// Connections whose account is looked up.
+    pub arrivals: Arrivals,
+    pub lookups: LookUps,
+    pub sessions: Sessions,
+}
+
+impl Callers {
+    pub fn new(listeners: Listeners) -> Self {
+        Self {
+            names: UserNames::read(),
+            listeners,
+            accepting: false,
+            arrivals: Arrivals::default(),
+            lookups: LookUps::default(),
+            sessions: Sessions::default(),
         }
-        if !self.arrivals.has_capacity(uid) {
-            let text = "too many connections are waiting for their accounts to be looked up";
-            let refusal = Refusal::new(Code::Busy, text).next("connect again in a moment");
-            let subject = caller.named(nameless(uid));
-            self.record_refusal(Some(&subject), None, &refusal, None);
-            return door.refuse(&stream, refusal);
-        }
-        self.arrivals.waiting.push(Arrival {
-            door,
-            stream,
-            caller,
-            pidfd,
-        });
-        self.ask_for_names();
     }
 
-    fn ask_for_names(&mut self) {
-        while let Some(uid) = self.arrivals.next() {
-            let mut question = Question::default();
-            question.account(uid, &nameless(uid));
-            match self.look_up(&question, LookUpPurpose::Name(uid)) {
-                Ok(()) => {
-                    self.arrivals.asked.insert(uid);
-                }
-                // The look-ups that still run continue with this uid when they end.
-                Err(_) if !self.arrivals.asked.is_empty() => return,
-                Err(refusal) => self.close_arrivals(uid, &refusal),
+    /// Accepts connections of clients, or no longer.
+    pub fn accept_more(&mut self, more: bool, reactor: &Reactor) {
+        if more == self.accepting {
+            return;
+        }
+        self.accepting = more;
+        let clients = &self.listeners.clients;
+        match more {
+            true => drop(reactor.add(clients, Token::Clients, Interest::Read)),
+            false => reactor.remove(clients),
+        }
+    }
+}
+
+/// What lets connections in. They go on to the event loop, because a session touches other parts.
+pub struct ArrivalCx<'a> {
+    pub callers: &'a mut Callers,
+    pub reports: &'a mut Reports,
+    pub reactor: &'a mut Reactor,
+    pub policy: &'a Policy,
+    /// Uids without an account that `remit.toml` names.
+    pub numbers: &'a [u32],
+}
+
+/// Returns the caller if its account is known. Otherwise it waits for a look-up, or is refused.
+pub fn arrive(
+    cx: &mut ArrivalCx<'_>,
+    door: Door,
+    stream: ForeignSocket,
+    peer: Result<(Nameless, OwnedFd), NoSubject>,
+) -> Option<Admitted> {
+    let (caller, pidfd) = match peer {
+        Ok(peer) => peer,
+        Err(none) => {
+            turn_away(cx, door, &none);
+            return None;
+        }
+    };
+    let uid = caller.uid();
+    let arrival = Arrival {
+        door,
+        stream,
+        caller,
+        pidfd,
+    };
+    if let Some(name) = cx.callers.names.name(uid) {
+        return let_in(cx, arrival.named(name));
+    }
+    if !cx.callers.arrivals.has_capacity(uid) {
+        let text = "too many connections are waiting for their accounts to be looked up";
+        let refusal = Refusal::new(Code::Busy, text).next("connect again in a moment");
+        refuse(cx, arrival.named(nameless(uid)), refusal);
+        return None;
+    }
+    cx.callers.arrivals.waiting.push(arrival);
+    ask_for_names(cx);
+    None
+}
+
+fn ask_for_names(cx: &mut ArrivalCx<'_>) {
+    while let Some(uid) = cx.callers.arrivals.next() {
+        let mut question = Question::default();
+        question.account(uid, &nameless(uid));
+        let (lookups, then) = (&mut cx.callers.lookups, LookUpPurpose::Name(uid));
+        match lookups.look_up(cx.reactor, &question, then) {
+            Ok(()) => {
+                cx.callers.arrivals.asked.insert(uid);
+            }
+            // The look-ups that still run continue with this uid when they end.
+            Err(_) if !cx.callers.arrivals.asked.is_empty() => return,
+            Err(refusal) => close_arrivals(cx, uid, &refusal),
+        }
+    }
+}
+
+/// Refuses and records all connections of a uid whose name is not known.
+fn close_arrivals(cx: &mut ArrivalCx<'_>, uid: u32, refusal: &Refusal) {
+    for arrival in cx.callers.arrivals.take(uid) {
+        refuse(cx, arrival.named(nameless(uid)), refusal.clone());
+    }
+}
+
+/// Returns the callers of this uid that may come in.
+pub fn on_name_looked_up(
+    cx: &mut ArrivalCx<'_>,
+    uid: u32,
+    people: Result<People, String>,
+) -> Vec<Admitted> {
+    let found = people.and_then(|people| {
+        let name = people.names().find(|(of, _)| *of == uid);
+        let name = name.map(|(_, name)| name.map(str::to_owned));
+        name.ok_or_else(|| format!("cannot look up the account of uid {uid}"))
+    });
+    let mut admitted = Vec::new();
+    match found {
+        Ok(name) => {
+            cx.callers.names.learn(uid, name.as_deref());
+            let name = name.unwrap_or_else(|| nameless(uid));
+            for arrival in cx.callers.arrivals.take(uid) {
+                admitted.extend(let_in(cx, arrival.named(name.clone())));
             }
         }
+        Err(why) => {
+            let text = format!("a connection was closed: {why}");
+            close_arrivals(cx, uid, &Refusal::new(Code::DaemonUnavailable, text));
+        }
     }
+    ask_for_names(cx);
+    admitted
+}
 
-    /// Refuses and records all connections of a uid whose name is not known.
-    fn close_arrivals(&mut self, uid: u32, refusal: &Refusal) {
-        for arrival in self.arrivals.take(uid) {
-            let subject = arrival.caller.named(nameless(uid));
-            self.record_refusal(Some(&subject), None, refusal, None);
-            arrival.door.refuse(&arrival.stream, refusal.clone());
+fn let_in(cx: &mut ArrivalCx<'_>, admitted: Admitted) -> Option<Admitted> {
+    match check_account(cx, &admitted.caller) {
+        Ok(()) => Some(admitted),
+        Err(refusal) => {
+            refuse(cx, admitted, refusal);
+            None
         }
     }
+}
 
-    pub fn on_name_looked_up(&mut self, uid: u32, people: Result<People, String>) {
-        let found = people.and_then(|people| {
-            let name = people.names().find(|(of, _)| *of == uid);
-            let name = name.map(|(_, name)| name.map(str::to_owned));
-            name.ok_or_else(|| format!("cannot look up the account of uid {uid}"))
-        });
-        match found {
-            Ok(name) => {
-                self.names.learn(uid, name.as_deref());
-                let name = name.unwrap_or_else(|| nameless(uid));
-                for arrival in self.arrivals.take(uid) {
-                    let subject = arrival.caller.named(name.clone());
-                    self.let_in(arrival.door, arrival.stream, subject, arrival.pidfd);
-                }
-            }
-            Err(why) => {
-                let text = format!("a connection was closed: {why}");
-                self.close_arrivals(uid, &Refusal::new(Code::DaemonUnavailable, text));
-            }
-        }
-        self.ask_for_names();
-    }
+fn refuse(cx: &mut ArrivalCx<'_>, refused: Admitted, refusal: Refusal) {
+    let reports = &mut cx.reports;
+    reports.record_refusal(Some(&refused.caller), None, &refusal, None);
+    refused.door.refuse(&refused.stream, refusal);
+}
 
-    fn let_in(&mut self, door: Door, stream: ForeignSocket, subject: Subject, pidfd: OwnedFd) {
-        if let Err(refusal) = self.check_account(&subject) {
-            self.record_refusal(Some(&subject), None, &refusal, None);
-            return door.refuse(&stream, refusal);
-        }
-        if self.policy.knows(subject.uid(), subject.user()).is_err() {
-            // This uid had another name when the policy was loaded, so the names are looked up again.
-            self.reload_for(&subject);
-        }
-        match door {
-            Door::Client => self.let_client_in(stream, subject, pidfd),
-            Door::Admin => self.let_admin_in(stream, subject, pidfd),
-        }
+/// Refuses a uid without an account, unless something names it by its number. A process can change to one of its
+/// user's subordinate uids (newuidmap(1), or a service that provides them). There are thousands, and each would
+/// be a new user for denials and for all bounds of one user.
+fn check_account(cx: &ArrivalCx<'_>, subject: &Subject) -> Result<(), Refusal> {
+    let uid = subject.uid();
+    let is_named = || cx.numbers.contains(&uid) || cx.policy.names_number(uid);
+    if uid == 0 || subject.user() != nameless(uid) || is_named() {
+        return Ok(());
     }
+    let text = format!(
+        "uid {uid} has no account, and neither the policy nor remit.toml names it by number"
+    );
+    Err(Refusal::new(Code::DeniedRule, text)
+        .object(uid.to_string())
+        .lift(
+            "create an account, or write '#UID' in a policy rule, or use accounts.numbers in remit.toml",
+        )
+        .next("connect as a user with an account"))
+}
 
-    /// Refuses a uid without an account, unless something names it by its number. A process can change to one of its
-    /// user's subordinate uids (newuidmap(1), or a service that provides them). There are thousands, and each would
-    /// be a new user for denials and for all bounds of one user.
-    fn check_account(&self, subject: &Subject) -> Result<(), Refusal> {
-        let uid = subject.uid();
-        let is_named =
-            || self.config.accounts.numbers.contains(&uid) || self.policy.policy.names_number(uid);
-        if uid == 0 || subject.user() != nameless(uid) || is_named() {
-            return Ok(());
-        }
-        let text = format!(
-            "uid {uid} has no account, and neither the policy nor remit.toml names it by number"
-        );
-        Err(Refusal::new(Code::DeniedRule, text)
-            .object(uid.to_string())
-            .lift(
-                "create an account, or write '#UID' in a policy rule, or use accounts.numbers in remit.toml",
-            )
-            .next("connect as a user with an account"))
-    }
-
-    fn turn_away(&mut self, door: Door, none: &NoSubject) {
-        let which = match door {
-            Door::Client => "a connection",
-            Door::Admin => "a connection to admin.sock",
-        };
-        let refusal = Refusal::new(Code::DeniedRule, format!("{which} was closed: {none}"));
-        let subject = none.uid.map(|uid| {
-            let name = self.names.name(uid).unwrap_or_else(|| nameless(uid));
-            Subject::gone(uid, name)
-        });
-        self.record_refusal(subject.as_ref(), None, &refusal, None);
-    }
+fn turn_away(cx: &mut ArrivalCx<'_>, door: Door, none: &NoSubject) {
+    let which = match door {
+        Door::Client => "a connection",
+        Door::Admin => "a connection to admin.sock",
+    };
+    let refusal = Refusal::new(Code::DeniedRule, format!("{which} was closed: {none}"));
+    let subject = none.uid.map(|uid| {
+        let name = cx.callers.names.name(uid).unwrap_or_else(|| nameless(uid));
+        Subject::gone(uid, name)
+    });
+    cx.reports
+        .record_refusal(subject.as_ref(), None, &refusal, None);
 }

@@ -4,22 +4,38 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use remit_common::admin::NewGrant;
 use remit_common::refusal::{Code, Refusal};
 use remit_sys::{Answer, in_child};
 
-use crate::admin::Giving;
-use crate::approval::grants::GrantUse;
-use crate::event_loop::epoll::{Interest, Token};
+use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
 use crate::identity::accounts::{People, Question};
+use crate::identity::peer::Subject;
+use crate::request::{Call, Requester};
 use crate::startup::error::chain;
-use crate::state::Warden;
 
 /// Timeout of a look-up. Its child is then ended.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 const MOST: usize = 32;
 /// Additional look-ups for administrators' requests, so other users cannot block them.
 const SERVES: usize = 16;
+
+/// A request that a temporary grant covers.
+#[derive(Debug)]
+pub struct GrantUse {
+    pub requester: Requester,
+    pub call: Call,
+}
+
+/// A grant that a connection's administrator gives.
+#[derive(Debug)]
+pub struct Giving {
+    pub serial: u64,
+    pub connection: u64,
+    pub subject: Subject,
+    pub new: NewGrant,
+}
 
 #[derive(Debug)]
 pub enum LookUpPurpose {
@@ -53,11 +69,14 @@ impl LookUps {
             LookUpPurpose::Name(_) | LookUpPurpose::Give(_) | LookUpPurpose::Serve(..) => false,
         })
     }
-}
 
-impl Warden {
     /// Starts a look-up. Fails if too many run, or the child cannot be forked.
-    pub fn look_up(&mut self, question: &Question, then: LookUpPurpose) -> Result<(), Refusal> {
+    pub fn look_up(
+        &mut self,
+        reactor: &mut Reactor,
+        question: &Question,
+        then: LookUpPurpose,
+    ) -> Result<(), Refusal> {
         let cannot = |why: String| {
             let text = format!("cannot look up accounts: {why}");
             Refusal::new(Code::NotStarted, text).next("try again in a moment")
@@ -66,7 +85,7 @@ impl Warden {
             LookUpPurpose::Serve(..) => MOST + SERVES,
             LookUpPurpose::Name(_) | LookUpPurpose::GrantUse(_) | LookUpPurpose::Give(_) => MOST,
         };
-        if self.lookups.live.len() >= most {
+        if self.live.len() >= most {
             let text = format!("{most} accounts are being looked up, the maximum");
             return Err(Refusal::new(Code::Busy, text).next("try again in a moment"));
         }
@@ -75,64 +94,51 @@ impl Warden {
             postcard::to_extend(&people, Vec::new()).unwrap_or_default()
         });
         let answer = answer.map_err(|error| cannot(chain(&error)))?;
-        self.lookups.next += 1;
-        let serial = self.lookups.next;
-        self.reactor
+        self.next += 1;
+        let serial = self.next;
+        reactor
             .add(answer.fd(), Token::LookUp(serial), Interest::Read)
             .map_err(|error| cannot(error.to_string()))?;
-        self.timers.add(PATIENCE, Timer::LookUp(serial));
-        self.lookups.live.insert(serial, LookUp { answer, then });
+        reactor.timers.add(PATIENCE, Timer::LookUp(serial));
+        self.live.insert(serial, LookUp { answer, then });
         Ok(())
     }
 
-    pub fn on_look_up_readable(&mut self, serial: u64) {
-        let Some(one) = self.lookups.live.get_mut(&serial) else {
-            return;
-        };
-        let people = match one.answer.read() {
-            Ok(None) => return,
-            Ok(Some(bytes)) => postcard::from_bytes(&bytes)
-                .map_err(|_| "the child that looks up accounts died".to_owned()),
-            Err(error) => Err(chain(&error)),
-        };
-        self.on_looked_up(serial, people);
-    }
-
-    pub fn on_look_up_timeout(&mut self, serial: u64) {
-        let seconds = PATIENCE.as_secs();
-        let why = format!(
-            "accounts were not looked up in {seconds} s: a directory service does not respond"
-        );
-        self.on_looked_up(serial, Err(why));
-    }
-
-    fn on_looked_up(&mut self, serial: u64, people: Result<People, String>) {
-        self.timers.cancel(Timer::LookUp(serial));
-        let Some(LookUp { answer, then }) = self.lookups.live.remove(&serial) else {
-            return;
-        };
-        self.reactor.remove(answer.fd());
-        drop(answer);
-        match then {
-            LookUpPurpose::Name(uid) => self.on_name_looked_up(uid, people),
-            LookUpPurpose::GrantUse(used) => self.on_use_looked_up(*used, people),
-            LookUpPurpose::Give(giving) => self.on_give_looked_up(*giving, people),
-            LookUpPurpose::Serve(uid, user) => self.on_standing_looked_up(uid, &user, people),
+    /// Returns what was found, once the child has sent everything.
+    pub fn read(&mut self, serial: u64) -> Option<Result<People, String>> {
+        match self.live.get_mut(&serial)?.answer.read() {
+            Ok(None) => None,
+            Ok(Some(bytes)) => {
+                let people = postcard::from_bytes(&bytes);
+                Some(people.map_err(|_| "the child that looks up accounts died".to_owned()))
+            }
+            Err(error) => Some(Err(chain(&error))),
         }
+    }
+
+    /// Ends a look-up. Returns what to do with its result.
+    pub fn end(&mut self, serial: u64, reactor: &mut Reactor) -> Option<LookUpPurpose> {
+        reactor.timers.cancel(Timer::LookUp(serial));
+        let LookUp { answer, then } = self.live.remove(&serial)?;
+        reactor.remove(answer.fd());
+        Some(then)
     }
 
     /// Removes and returns the requests that wait for a look-up.
-    pub fn take_uses(&mut self) -> Vec<GrantUse> {
-        let is_use = |_: &u64, one: &mut LookUp| matches!(one.then, LookUpPurpose::GrantUse(_));
-        let taken: Vec<(u64, LookUp)> = self.lookups.live.extract_if(.., is_use).collect();
-        let mut uses = Vec::new();
-        for (serial, LookUp { answer, then }) in taken {
-            self.timers.cancel(Timer::LookUp(serial));
-            self.reactor.remove(answer.fd());
-            if let LookUpPurpose::GrantUse(used) = then {
-                uses.push(*used);
-            }
-        }
-        uses
+    pub fn take_uses(&mut self, reactor: &mut Reactor) -> Vec<GrantUse> {
+        let is_use = |one: &LookUp| matches!(one.then, LookUpPurpose::GrantUse(_));
+        let uses = self.live.iter().filter(|(_, one)| is_use(one));
+        let serials: Vec<u64> = uses.map(|(serial, _)| *serial).collect();
+        let taken = serials.into_iter().map(|serial| self.end(serial, reactor));
+        let uses = taken.filter_map(|then| match then? {
+            LookUpPurpose::GrantUse(used) => Some(*used),
+            LookUpPurpose::Name(_) | LookUpPurpose::Give(_) | LookUpPurpose::Serve(..) => None,
+        });
+        uses.collect()
     }
+}
+
+pub fn late() -> String {
+    let seconds = PATIENCE.as_secs();
+    format!("accounts were not looked up in {seconds} s: a directory service does not respond")
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 
 use remit_link::Owner;
+use remit_policy::CallerIds;
 use remit_sys::sys::{self, PidfdSource};
 
 use crate::identity::user_names::nameless;
@@ -35,6 +36,13 @@ impl Nameless {
 }
 
 impl Subject {
+    pub fn caller_ids(&self) -> CallerIds<'_> {
+        CallerIds {
+            uid: self.uid,
+            gids: &self.gids,
+        }
+    }
+
     pub fn daemon() -> Self {
         Self {
             uid: 0,

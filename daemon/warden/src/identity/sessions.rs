@@ -76,6 +76,17 @@ impl Sessions {
         self.live.get(&session)
     }
 
+    /// Fails if the session has ended.
+    pub fn subject(&self, session: u64) -> Result<&Subject, Refusal> {
+        match self.live.get(&session) {
+            Some(session) => Ok(&session.subject),
+            None => Err(Refusal::new(
+                Code::DaemonUnavailable,
+                "the session has ended",
+            )),
+        }
+    }
+
     /// Returns the subject of a live or ended session. Only for records: it must not authorize anything.
     pub fn name(&self, session: u64) -> Option<&Subject> {
         let left = || self.left.iter().find(|(number, _)| *number == session);

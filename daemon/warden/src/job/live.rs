@@ -8,7 +8,6 @@ use remit_spawn::{Spawned, StepReader};
 use remit_sys::Cgroup;
 use remit_sys::sys::Usage;
 
-use crate::event_loop::timers;
 use crate::job::spawn_failure::Failure;
 use crate::request::Plan;
 
@@ -49,7 +48,13 @@ pub struct Job {
 }
 
 impl Job {
-    pub fn new(plan: Box<Plan>, process: Spawned, cgroup: Cgroup) -> Self {
+    /// `started`: the moment before it was forked, because its program may run before the fork is reported.
+    pub fn new(
+        plan: Box<Plan>,
+        process: Spawned,
+        cgroup: Cgroup,
+        (started, started_ms): (Instant, u64),
+    ) -> Self {
         Self {
             plan,
             process,
@@ -64,24 +69,16 @@ impl Job {
             exited: None,
             kill_pause: Duration::ZERO,
             totals: None,
-            started: Instant::now(),
-            started_ms: timers::unix_ms(),
+            started,
+            started_ms,
         }
     }
 
     pub fn meta(&self) -> JobMeta {
         JobMeta {
-            has_secrets: self.plan.bound.has_secrets(),
-            job: self.plan.job,
-            owner: self.plan.requester.subject.owner(),
-            command: self.plan.command().to_owned(),
-            waiting: None,
-            number: self.plan.number,
-            started_ms: self.started_ms,
-            age_ms: timers::millis(self.started.elapsed()),
             waited_ms: self.plan.waited_ms().unwrap_or(0),
             enforced: self.enforced.clone(),
-            ending: None,
+            ..self.plan.meta(self.started_ms, self.started)
         }
     }
 

@@ -1,24 +1,105 @@
-//! What a job holds at each time of its life. The stage itself is in its [`Life`](super::life::Life).
+//! What a job holds at each time of its life. The stage itself is in its [`Life`].
 
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use remit_common::names::JobId;
+use remit_common::outcome::Ending;
+use remit_link::{JobMeta, WaitReason};
+use remit_sys::Cgroup;
 
 use crate::approval::file_hash::Measuring;
 use crate::approval::{MeasuringRequest, Request};
+use crate::audit::Record;
 use crate::identity::peer::Subject;
-use crate::job::never_ran::NeverRan;
-use crate::job::queue::Waiting;
-use crate::job::queue::rehash::MeasuringAgain;
-use crate::job::table::Job;
-use crate::job::unkillable::Stuck;
+use crate::job::life::Life;
+use crate::job::live::Job;
+use crate::job::uid_pool::JobUid;
 use crate::request::{Draft, Plan};
+use crate::sandbox::PreforkedJob;
 
 /// A plan that waits for the audit log, with the start of the wait.
 #[derive(Debug)]
 pub struct Parked {
     pub since: Instant,
     pub plan: Box<Plan>,
+}
+
+/// Has a plan, and no slot yet.
+#[derive(Debug)]
+pub struct Waiting {
+    pub plan: Box<Plan>,
+    pub since: Instant,
+    pub asked_ms: u64,
+}
+
+impl Waiting {
+    pub fn new(plan: Box<Plan>, asked_ms: u64) -> Self {
+        Self {
+            plan,
+            since: Instant::now(),
+            asked_ms,
+        }
+    }
+
+    pub fn meta(&self) -> JobMeta {
+        JobMeta {
+            waiting: Some(WaitReason::QueuePosition),
+            ..self.plan.meta(self.asked_ms, self.since)
+        }
+    }
+}
+
+/// Has its slot; a child hashes its files again.
+#[derive(Debug)]
+pub struct MeasuringAgain {
+    pub waiting: Waiting,
+    pub measuring: Measuring,
+}
+
+/// The end of a job that waited for a slot or an approval.
+#[derive(Debug)]
+pub struct NeverRan {
+    pub life: Life,
+    pub uid: JobUid,
+    pub ready: Option<PreforkedJob>,
+    pub request: Option<String>,
+    /// Shown until the end is recorded.
+    pub before: JobMeta,
+    pub after: JobMeta,
+    pub record: Record,
+}
+
+impl NeverRan {
+    pub fn new(draft: Draft, before: JobMeta, ending: Ending, record: Record) -> Self {
+        let after = JobMeta {
+            waiting: None,
+            age_ms: 0,
+            waited_ms: before.age_ms,
+            ending: Some(ending),
+            ..before.clone()
+        };
+        Self {
+            life: draft.life,
+            uid: draft.uid,
+            ready: draft.ready,
+            request: draft.request.map(|(id, _)| id),
+            before,
+            after,
+            record,
+        }
+    }
+}
+
+/// Is recorded as ended, while a process of it is left in the kernel.
+#[derive(Debug)]
+pub struct Stuck {
+    pub owner: u32,
+    pub uid: JobUid,
+    /// The first process, unless it is reaped.
+    pub first: Option<(i32, OwnedFd)>,
+    pub cgroup: Cgroup,
+    pub life: Life,
 }
 
 /// The contents of one state.

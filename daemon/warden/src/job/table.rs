@@ -15,11 +15,8 @@ use crate::identity::peer::Subject;
 use crate::job::fair_queue::Turns;
 use crate::job::life::Event;
 pub use crate::job::live::{Job, Start};
-use crate::job::never_ran::NeverRan;
-use crate::job::queue::Waiting;
-use crate::job::queue::rehash::MeasuringAgain;
 use crate::job::recently_ended::EndedJobs;
-use crate::job::state::{Held, JobState};
+use crate::job::state::{Held, JobState, MeasuringAgain, NeverRan, Waiting};
 use crate::request::Draft;
 use crate::sandbox::ConfinedBase;
 
@@ -41,6 +38,8 @@ pub struct Jobs {
     pub generation: u64,
     ended: EndedJobs,
     requests: BTreeMap<(Owner, String), (JobId, [u8; 32])>,
+    /// Jobs that the ledger and the broker do not know to be forgotten yet.
+    pub forgotten: Vec<JobId>,
 }
 
 impl Jobs {

@@ -12,163 +12,165 @@ use remit_policy::{Ask, Base, Basis, Named, Pending, Profile, Terms, Usable, Ver
 
 use crate::approval::grants::RUN;
 use crate::identity::peer::Subject;
-use crate::state::{Warden, by};
+use crate::job::context::RequestCx;
 
-impl Warden {
-    pub fn access(&self, session: u64, access: &Access) -> Result<Answer, Refusal> {
-        let subject = self.subject(session)?;
-        check(access)?;
-        let policy = &self.policy.policy;
-        let caller_ids = self.caller_ids(&subject)?;
-        let own = policy.access(caller_ids);
-        let granted = self.grant_views(&subject, &own.commands);
-        let mut asked = None;
-        if let Some(argv) = &access.argv {
-            remit_policy::check_argv(argv)?;
-            let ask = Ask::Run {
-                profile: access.profile.as_deref(),
-                argv0: argv.first().map_or(&[][..], |argv0| argv0.as_slice()),
-                env_names: &[],
-            };
-            asked = Some(self.answer_about(&subject, RUN, policy.decide(caller_ids, &ask)));
-        }
-        let (commands, more_commands) = match &access.name {
-            Some(name) => {
-                let (view, answer) = self.explained(&subject, name, &own.commands)?;
-                asked = Some(answer);
-                (vec![view], 0)
-            }
-            None => {
-                let matching = own.commands.iter().filter(|usable| found(usable, access));
-                let all: Vec<_> = matching.map(listed).collect();
-                let more = all.len().saturating_sub(caps::ACCESS_COMMANDS);
-                let commands = all.into_iter().take(caps::ACCESS_COMMANDS).collect();
-                (commands, u32::try_from(more).unwrap_or(u32::MAX))
-            }
-        };
-        Ok(Answer::Access(Box::new(AccessReport {
-            user: subject.user().to_owned(),
-            uid: subject.uid(),
-            grants: [own.grants, granted].concat(),
-            asked,
-            profiles: own.profiles.into_iter().map(|p| profile_view(p)).collect(),
-            commands,
-            more_commands,
-        })))
-    }
-
-    /// Describes a command and if it would be allowed. Refuses a name that the caller may not use.
-    fn explained(
-        &self,
-        subject: &Subject,
-        name: &str,
-        own: &[Usable<'_>],
-    ) -> Result<(CommandView, Asked), Refusal> {
-        let policy = &self.policy.policy;
-        let usable = own.iter().find(|usable| usable.named.name() == name);
-        let effect = usable.map_or(Effect::Read, |usable| usable.named.effect());
-        let args = &[];
-        let verdict = policy.decide(by(subject), &Ask::Command { name, effect, args });
-        // If only some arguments are granted, this is the verdict for a call with those.
-        let verdict = usable.map_or(verdict, Usable::verdict);
-        match (usable, verdict) {
-            (Some(usable), verdict) => {
-                let args = match usable.named {
-                    Named::Command(command) => command.describe(),
-                    Named::Builtin(command) => {
-                        let args = command.args.iter();
-                        args.map(|arg| format!("{}: {}", arg.name, arg.what))
-                            .collect()
-                    }
-                };
-                let view = CommandView {
-                    args,
-                    ..listed(usable)
-                };
-                Ok((view, self.answer_about(subject, name, verdict)))
-            }
-            (None, Verdict::Deny(denial)) => Err(denial.into()),
-            (None, Verdict::Allow(_) | Verdict::Ask(_)) => Err(Refusal::no_such_command(name)),
-        }
-    }
-
-    /// Includes the current state of the gate and of the sandbox.
-    fn answer_about(&self, subject: &Subject, name: &str, verdict: Verdict) -> Asked {
-        let allowed =
-            |terms: &Terms, basis: &Basis, why: String| match self.would_run(terms.profile()) {
-                Ok(()) => Asked {
-                    allowed: true,
-                    rule: Some(basis.to_string()),
-                    why,
-                    lift: None,
-                    approval: None,
-                },
-                Err(refusal) => refused(refusal),
-            };
-        match verdict {
-            Verdict::Allow(grant) => allowed(grant.terms(), grant.basis(), why(grant.profile())),
-            Verdict::Ask(pending) => match self.pre_approved(subject, &pending, name) {
-                Some((lifted, left)) => {
-                    let why = why(lifted.terms().profile());
-                    let why = format!("{why}; by a grant for a time: {left}");
-                    allowed(lifted.terms(), &lifted.basis(), why)
-                }
-                None => match self.would_run(pending.profile()) {
-                    Ok(()) => asked(pending),
-                    Err(refusal) => refused(refusal),
-                },
-            },
-            Verdict::Deny(denial) => Asked {
-                allowed: false,
-                rule: denial.rule.map(|rule| rule.to_string()),
-                why: denial.what,
-                lift: denial.lift,
-                approval: None,
-            },
-        }
-    }
-
-    fn would_run(&self, profile: &Profile) -> Result<(), Refusal> {
-        self.check_open()?;
-        self.sandboxes.get(profile)?;
-        self.sandbox.check_usable(profile.base)
-    }
-
-    /// Returns temporary grants of this caller that can start something.
-    fn grant_views(&self, subject: &Subject, own: &[Usable<'_>]) -> Vec<GrantView> {
-        let policy = &self.policy.policy;
-        let mut asked = Vec::new();
-        for usable in own {
-            if let Verdict::Ask(pending) = usable.verdict() {
-                asked.push((usable.named.name(), pending));
-            }
-        }
-        let run = Ask::Run {
-            profile: None,
-            argv0: &[],
+pub fn access(cx: &RequestCx<'_>, session: u64, access: &Access) -> Result<Answer, Refusal> {
+    let subject = cx.sessions.subject(session)?;
+    check(access)?;
+    let policy = &cx.policies.live.policy;
+    let caller_ids = cx.policies.caller_ids(subject)?;
+    let own = policy.access(caller_ids);
+    let granted = grant_views(cx, subject, &own.commands);
+    let mut asked = None;
+    if let Some(argv) = &access.argv {
+        remit_policy::check_argv(argv)?;
+        let ask = Ask::Run {
+            profile: access.profile.as_deref(),
+            argv0: argv.first().map_or(&[][..], |argv0| argv0.as_slice()),
             env_names: &[],
         };
-        if let Verdict::Ask(pending) = policy.decide(by(subject), &run) {
-            asked.push((RUN, pending));
-        }
-        let views = self.grants.of(subject).filter_map(|granted| {
-            let covered = asked
-                .iter()
-                .filter(|(name, pending)| granted.lifts(pending, name));
-            let profiles: BTreeSet<&str> = covered
-                .map(|(_, pending)| pending.profile().name.as_str())
-                .collect();
-            (!profiles.is_empty()).then(|| GrantView {
-                rule: format!("grant {}", granted.number),
-                allow: vec![granted.what()],
-                profile: profiles.into_iter().collect::<Vec<_>>().join(", "),
-                env: Vec::new(),
-                approval: None,
-                left: Some(granted.left()),
-            })
-        });
-        views.collect()
+        let verdict = policy.decide(caller_ids, &ask);
+        asked = Some(answer_about(cx, subject, RUN, verdict));
     }
+    let (commands, more_commands) = match &access.name {
+        Some(name) => {
+            let (view, answer) = explained(cx, subject, name, &own.commands)?;
+            asked = Some(answer);
+            (vec![view], 0)
+        }
+        None => {
+            let mut left = caps::ACCESS_BYTES;
+            let fits = |view: &CommandView| {
+                let approval = view.approval.as_ref().map_or(0, String::len);
+                left = left.saturating_sub(view.usage.len() + view.summary.len() + approval);
+                left > 0
+            };
+            let commands: Vec<_> = own.commands.iter().map(listed).take_while(fits).collect();
+            let more = own.commands.len() - commands.len();
+            (commands, u32::try_from(more).unwrap_or(u32::MAX))
+        }
+    };
+    Ok(Answer::Access(Box::new(AccessReport {
+        user: subject.user().to_owned(),
+        uid: subject.uid(),
+        grants: [own.grants, granted].concat(),
+        asked,
+        profiles: own.profiles.into_iter().map(|p| profile_view(p)).collect(),
+        commands,
+        more_commands,
+    })))
+}
+
+/// Describes a command and if it would be allowed. Refuses a name that the caller may not use.
+fn explained(
+    cx: &RequestCx<'_>,
+    subject: &Subject,
+    name: &str,
+    own: &[Usable<'_>],
+) -> Result<(CommandView, Asked), Refusal> {
+    let policy = &cx.policies.live.policy;
+    let usable = own.iter().find(|usable| usable.named.name() == name);
+    let effect = usable.map_or(Effect::Read, |usable| usable.named.effect());
+    let args = &[];
+    let verdict = policy.decide(subject.caller_ids(), &Ask::Command { name, effect, args });
+    // If only some arguments are granted, this is the verdict for a call with those.
+    let verdict = usable.map_or(verdict, Usable::verdict);
+    match (usable, verdict) {
+        (Some(usable), verdict) => {
+            let args = match usable.named {
+                Named::Command(command) => command.describe(),
+                Named::Builtin(command) => {
+                    let args = command.args.iter();
+                    args.map(|arg| format!("{}: {}", arg.name, arg.what))
+                        .collect()
+                }
+            };
+            let view = CommandView {
+                args,
+                ..listed(usable)
+            };
+            Ok((view, answer_about(cx, subject, name, verdict)))
+        }
+        (None, Verdict::Deny(denial)) => Err(denial.into()),
+        (None, Verdict::Allow(_) | Verdict::Ask(_)) => Err(Refusal::no_such_command(name)),
+    }
+}
+
+/// Includes the current state of the gate and of the sandbox.
+fn answer_about(cx: &RequestCx<'_>, subject: &Subject, name: &str, verdict: Verdict) -> Asked {
+    let allowed = |terms: &Terms, basis: &Basis, why: String| match would_run(cx, terms.profile()) {
+        Ok(()) => Asked {
+            allowed: true,
+            rule: Some(basis.to_string()),
+            why,
+            lift: None,
+            approval: None,
+        },
+        Err(refusal) => refused(refusal),
+    };
+    match verdict {
+        Verdict::Allow(grant) => allowed(grant.terms(), grant.basis(), why(grant.profile())),
+        Verdict::Ask(pending) => match cx.approvals.grants.pre_approved(subject, &pending, name) {
+            Some((lifted, left)) => {
+                let why = why(lifted.terms().profile());
+                let why = format!("{why}; by a grant for a time: {left}");
+                allowed(lifted.terms(), &lifted.basis(), why)
+            }
+            None => match would_run(cx, pending.profile()) {
+                Ok(()) => asked(pending),
+                Err(refusal) => refused(refusal),
+            },
+        },
+        Verdict::Deny(denial) => Asked {
+            allowed: false,
+            rule: denial.rule.map(|rule| rule.to_string()),
+            why: denial.what,
+            lift: denial.lift,
+            approval: None,
+        },
+    }
+}
+
+fn would_run(cx: &RequestCx<'_>, profile: &Profile) -> Result<(), Refusal> {
+    cx.life.check_open()?;
+    cx.policies.sandboxes.get(profile)?;
+    cx.job.sandbox.manager.check_usable(profile.base)
+}
+
+/// Returns temporary grants of this caller that can start something.
+fn grant_views(cx: &RequestCx<'_>, subject: &Subject, own: &[Usable<'_>]) -> Vec<GrantView> {
+    let policy = &cx.policies.live.policy;
+    let mut asked = Vec::new();
+    for usable in own {
+        if let Verdict::Ask(pending) = usable.verdict() {
+            asked.push((usable.named.name(), pending));
+        }
+    }
+    let run = Ask::Run {
+        profile: None,
+        argv0: &[],
+        env_names: &[],
+    };
+    if let Verdict::Ask(pending) = policy.decide(subject.caller_ids(), &run) {
+        asked.push((RUN, pending));
+    }
+    let views = cx.approvals.grants.of(subject).filter_map(|granted| {
+        let covered = asked
+            .iter()
+            .filter(|(name, pending)| granted.lifts(pending, name));
+        let profiles: BTreeSet<&str> = covered
+            .map(|(_, pending)| pending.profile().name.as_str())
+            .collect();
+        (!profiles.is_empty()).then(|| GrantView {
+            rule: format!("grant {}", granted.number),
+            allow: vec![granted.what()],
+            profile: profiles.into_iter().collect::<Vec<_>>().join(", "),
+            env: Vec::new(),
+            approval: None,
+            left: Some(granted.left()),
+        })
+    });
+    views.collect()
 }
 
 fn refused(refusal: Refusal) -> Asked {
@@ -206,33 +208,19 @@ fn check(access: &Access) -> Result<(), Refusal> {
         argv,
         profile: _,
         name,
-        query,
+        query: _,
     } = access;
     let refuse = |code, text: String, object: &str| Err(Refusal::new(code, text).object(object));
     if argv.is_some() && name.is_some() {
         let text = "'argv' and 'name' exclude each other";
         return refuse(Code::InvalidArgs, text.into(), "name");
     }
-    if query.is_some() && name.is_some() {
-        let text = "'query' and 'name' exclude each other";
-        return refuse(Code::InvalidArgs, text.into(), "query");
-    }
-    for (object, text) in [("name", name), ("query", query)] {
-        let length = text.as_ref().map_or(0, String::len);
-        if length > caps::NAME {
-            let text = format!("{object} has {length} bytes, the most is {}", caps::NAME);
-            return refuse(Code::TooLarge, text, object);
-        }
+    let length = name.as_ref().map_or(0, String::len);
+    if length > caps::NAME {
+        let text = format!("name has {length} bytes, the most is {}", caps::NAME);
+        return refuse(Code::TooLarge, text, "name");
     }
     Ok(())
-}
-
-fn found(usable: &Usable<'_>, access: &Access) -> bool {
-    access.query.as_deref().is_none_or(|query| {
-        let text = format!("{} {}", usable.named.name(), summary(usable)).to_lowercase();
-        let query = query.to_lowercase();
-        query.split_whitespace().all(|word| text.contains(word))
-    })
 }
 
 fn summary<'a>(usable: &Usable<'a>) -> &'a str {

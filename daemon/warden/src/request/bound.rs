@@ -112,7 +112,6 @@ impl BoundCall {
 }
 
 impl BoundCall {
-    /// Returns the values that the output must not show.
     pub fn secrets(&self) -> impl Iterator<Item = &[u8]> {
         let argued = self.slots.iter().filter_map(|slot| match &slot.what {
             SlotWhat::Secret(value) => Some(value.as_slice()),

@@ -8,11 +8,12 @@ use std::ffi::CString;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
 use remit_common::wire::Bytes;
+use remit_link::JobMeta;
 use remit_policy::{Approval, Basis, Grant, PATH_DIRS};
 use remit_spawn::Measured;
 
@@ -28,7 +29,7 @@ pub use crate::request::full_view::Whole;
 pub use crate::request::summary::{RequestSummary, args};
 pub use crate::request::validated::Call;
 pub use bound::{BoundCall, PolicyContext};
-pub use record::with_subject;
+pub use record::{with_requester, with_subject};
 
 /// Bytes of an argv on one line, for lists and records.
 const COMMAND_LINE: usize = 4096;
@@ -164,6 +165,23 @@ impl Draft {
             waited: None,
             held: call.held,
             call,
+        }
+    }
+
+    /// Returns the metadata of a job that neither waits nor has ended.
+    pub fn meta(&self, started_ms: u64, since: Instant) -> JobMeta {
+        JobMeta {
+            has_secrets: self.bound.has_secrets(),
+            job: self.job,
+            owner: self.requester.subject.owner(),
+            command: self.command().to_owned(),
+            waiting: None,
+            number: self.number,
+            started_ms,
+            age_ms: timers::millis(since.elapsed()),
+            waited_ms: 0,
+            enforced: None,
+            ending: None,
         }
     }
 

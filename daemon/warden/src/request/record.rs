@@ -132,6 +132,14 @@ const fn base(base: Base) -> &'static str {
     }
 }
 
+/// As [`with_subject`], if somebody asked for it.
+pub fn with_requester(record: Record, asked: Option<&Subject>) -> Record {
+    match asked {
+        Some(subject) => with_subject(record, subject, None),
+        None => record,
+    }
+}
+
 pub fn with_subject(record: Record, subject: &Subject, session: Option<u64>) -> Record {
     record
         .number("UID", subject.uid())

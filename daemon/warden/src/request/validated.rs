@@ -12,7 +12,7 @@ use remit_common::wire::{Bytes, Effect, Purpose};
 use remit_common::{builtin, caps};
 use remit_common::{text, traceparent};
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_policy::Ask;
+use remit_policy::{Ask, Policy};
 use sha2::{Digest, Sha256};
 
 /// The sandbox puts the script at descriptor 3 for the interpreter.
@@ -114,6 +114,13 @@ impl Call {
             traceparent: traceparent::checked(spec.traceparent),
             content: content.finalize().into(),
         })
+    }
+
+    /// Completes its arguments ([`Policy::complete`]). The hash of its content stays that of what was sent.
+    pub fn complete(&mut self, policy: &Policy) {
+        if let What::Named { name, args } = &mut self.what {
+            policy.complete(name, args);
+        }
     }
 
     pub fn ask<'a>(&'a self, env_names: &'a [&'a [u8]]) -> Ask<'a> {

@@ -196,7 +196,6 @@ impl Sandboxes {
         Self(all.map(|p| (p.name.clone(), compile(p))).collect())
     }
 
-    /// Returns the sandbox of a profile.
     /// Errors: `unsupported_kernel`: this machine cannot provide it.
     pub fn get(&self, profile: &Profile) -> std::result::Result<Rc<Compiled>, Refusal> {
         let why = match self.0.get(&profile.name) {

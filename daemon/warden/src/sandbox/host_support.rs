@@ -90,9 +90,7 @@ impl HostSupport {
         let sandbox = bound.compiled.sandbox();
         let spawned = self.spawner.spawn(sandbox, &job, waiting);
         if let Some(why) = self.spawner.loss() {
-            say!(
-                "a worker process ended: {why}; until it is replaced, remit-spawner forks jobs itself"
-            );
+            say!("a worker process ended: {why}; the next job of its profile starts another one");
         }
         match spawned {
             Ok(spawned) => Ok((spawned, cgroup)),
@@ -103,16 +101,13 @@ impl HostSupport {
         }
     }
 
-    /// Starts a worker for this sandbox, if it can have one. Otherwise the spawner forks the jobs itself, more slowly.
+    /// Starts a worker for this sandbox in advance.
     pub fn warm(&self, compiled: &Compiled) {
         if self.counted(compiled.fixed_uid()).is_some() {
             return;
         }
         if let Err(error) = self.spawner.warm(compiled.sandbox()) {
-            say!(
-                "{}; jobs are forked by remit-spawner itself, more slowly",
-                chain(&error)
-            );
+            say!("{}; the first job tries to start one again", chain(&error));
         }
     }
 
@@ -127,7 +122,7 @@ impl HostSupport {
         self.cgroups.make(&job.to_string()).map(PreforkedJob::of)
     }
 
-    /// Returns true if a worker is ready to pre-fork a child. The existence of the child is known later.
+    /// Requests a pre-forked child. Returns false if that is impossible now. The existence of the child is known later.
     pub fn prefork(&self, ready: &mut PreforkedJob, compiled: &Compiled, uid: u32) -> bool {
         if self.counted(compiled.fixed_uid()).is_some() {
             return false;
@@ -138,11 +133,6 @@ impl HostSupport {
         let asked = waiting.is_some();
         ready.prefork(waiting);
         asked
-    }
-
-    /// Notifies the workers that no pre-forked child is left.
-    pub fn drop_preforked(&self) {
-        self.spawner.drop_preforked();
     }
 
     /// Returns the limits of each process. If a controller counts the tasks of the whole job, it must refuse first,

@@ -4,6 +4,7 @@
 pub(crate) mod checkup;
 mod compiled;
 pub(crate) mod host_support;
+pub(crate) mod leftovers;
 mod limits;
 pub(crate) mod pool;
 pub(crate) mod prepared;
@@ -11,6 +12,7 @@ mod report;
 mod secrets;
 pub(crate) mod self_test;
 mod spawner_process;
+pub(crate) mod test_run;
 pub(crate) mod visibility;
 
 use std::rc::Rc;
@@ -224,12 +226,6 @@ impl SandboxManager {
         host_support.is_ok_and(|host_support| host_support.prefork(ready, compiled, uid))
     }
 
-    pub fn drop_preforked(&self) {
-        if let Ok(host_support) = &self.host_support {
-            host_support.drop_preforked();
-        }
-    }
-
     /// Returns the sandbox layers in force at the exec, from the job's own steps.
     pub fn enforced(&self, plan: &Plan, steps: &[Step]) -> Option<Enforced> {
         let host_support = self.host_support.as_ref().ok()?;
@@ -253,20 +249,24 @@ impl SandboxManager {
     /// Starts a new PID 1 after the old one died. Whoever killed it may have done more, so nothing runs in a sandbox
     /// before the next self-test. Returns false if there is none: then nothing runs any more.
     pub fn restart_watchdog(&mut self) -> bool {
-        let renewed = match &mut self.host_support {
-            Ok(host_support) => host_support.restart_watchdog(),
-            Err(_) => return false,
-        };
-        if let Err(error) = renewed {
-            self.give_up(&chain(&error));
+        let Ok(host_support) = &mut self.host_support else {
             return false;
-        }
+        };
+        let renewed = host_support.restart_watchdog();
+        // The spawner has died, too: that is the next event, and ends the daemon. To give up here would drop it.
+        let is_over = host_support.spawner().why_over().is_some();
         self.read.renew();
         self.strict.renew();
-        true
+        match renewed {
+            Ok(()) => true,
+            Err(_) if is_over => false,
+            Err(error) => {
+                self.give_up(&chain(&error));
+                false
+            }
+        }
     }
 
-    /// Returns the process that forks jobs.
     pub fn spawner(&self) -> Option<&Spawner> {
         self.host_support.as_ref().ok().map(HostSupport::spawner)
     }

@@ -1,19 +1,24 @@
 //! Prepares the next jobs in advance, while the daemon is idle: ids, uids, cgroups and pre-forked children.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, Read};
 use std::rc::Rc;
 
+use remit_common::admin::LayerCheck;
 use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
 use remit_policy::Profile;
+use remit_sys::Limits;
 
-use crate::event_loop::epoll::{Interest, Token};
-use crate::job::queue::JobSlot;
-use crate::job::uid_pool::JobUid;
+use crate::config::Config;
+use crate::event_loop::epoll::{Interest, Reactor, Token};
+use crate::job::admission::JobSlot;
+use crate::job::uid_pool::{JobUid, JobUids};
 use crate::request::NewJob;
-use crate::sandbox::{Compiled, PreforkedJob};
-use crate::startup::error::chain;
-use crate::state::{AdmissionState, Warden};
+use crate::sandbox::leftovers::Leftovers;
+use crate::sandbox::test_run::SelfTestRun;
+use crate::sandbox::{Compiled, PreforkedJob, SandboxManager, Sandboxes};
 
 /// Prepared jobs, at most. With four, each job costs a quarter more, because old ones are in no cache any more.
 const MOST: usize = 2;
@@ -32,7 +37,6 @@ pub struct PreforkPool {
     all: VecDeque<PreparedJob>,
     /// The sandbox of the last job, as a prediction for the next one.
     wanted: Option<Rc<Compiled>>,
-    asked: bool,
 }
 
 impl PreforkPool {
@@ -46,6 +50,25 @@ impl PreforkPool {
         }
     }
 
+    /// Expects the profile `read` until the first request by this policy.
+    pub fn want_default(&mut self, sandboxes: &Sandboxes) {
+        self.wanted = sandboxes.get(&Profile::read()).ok();
+    }
+
+    pub const fn wants_nothing(&self) -> bool {
+        self.wanted.is_none()
+    }
+
+    pub fn wait_ready(&mut self) {
+        let all = self.all.iter_mut();
+        all.for_each(|prepared| prepared.ready.wait_ready());
+    }
+
+    pub fn reap(&mut self) {
+        let all = self.all.iter_mut();
+        all.for_each(|prepared| prepared.ready.reap());
+    }
+
     /// Returns the prepared job with a child for this sandbox, otherwise one without a child.
     fn fitting(&self, compiled: &Compiled) -> Option<usize> {
         let sandbox = compiled.sandbox();
@@ -55,32 +78,50 @@ impl PreforkPool {
     }
 }
 
-impl Warden {
-    /// Prepares a slot in the ledger and one more part of a job. Returns false if nothing is left to do or it is not
-    /// possible. If nothing may run, drops everything.
-    pub fn prefork_one(&mut self) -> bool {
-        if self.gate != AdmissionState::Open {
-            self.drop_prefork_pool();
-            return false;
+/// The sandboxes of jobs, and what jobs in them need.
+#[derive(Debug)]
+pub struct Sandboxing {
+    pub manager: SandboxManager,
+    /// Of a job without a profile.
+    pub limits: Limits,
+    pub self_test: Option<SelfTestRun>,
+    pub uids: JobUids,
+    pub pool: PreforkPool,
+    pub leftovers: Leftovers,
+    pub random: File,
+    /// What the daemon itself must not be able to do, as tried at its start.
+    pub confined: Vec<LayerCheck>,
+}
+
+impl Sandboxing {
+    pub fn new(manager: SandboxManager, config: &Config, limits: Limits, random: File) -> Self {
+        Self {
+            manager,
+            limits,
+            self_test: None,
+            uids: JobUids::new(config.jobs.uid_first, config.jobs.uid_count),
+            pool: PreforkPool::default(),
+            leftovers: Leftovers::default(),
+            random,
+            confined: Vec::new(),
         }
-        if !self.broker.is_ready() {
-            return false;
-        }
-        // If this fails, the next request does it.
-        self.ledger.allocate();
-        let Some(wanted) = self.prefork_pool.wanted.clone() else {
+    }
+
+    /// Prepares one more part of a job. Returns false if nothing is left to do or it is not possible.
+    pub fn prefork_one(&mut self, reactor: &Reactor) -> bool {
+        let Some(wanted) = self.pool.wanted.clone() else {
             return false;
         };
-        let all = &mut self.prefork_pool.all;
+        let all = &mut self.pool.all;
         if let Some(at) = all.iter().position(|it| it.ready.is_bare() && !it.tried) {
-            return self.prefork_into(at, &wanted);
+            return self.prefork_into(at, &wanted, reactor);
         }
         // The last free uid is kept for a self-test or for a real request.
         if all.len() >= MOST || self.uids.free() < 2 {
-            if self.prefork_pool.fitting(&wanted).is_some() {
+            if self.pool.fitting(&wanted).is_some() {
                 return false;
             }
-            if let Some(oldest) = self.prefork_pool.all.pop_front() {
+            if let Some(oldest) = self.pool.all.pop_front() {
                 self.release_prepared(Some(oldest.ready), oldest.uid);
             }
         }
@@ -88,106 +129,59 @@ impl Warden {
             return false;
         }
         let Ok(job) = self.new_id() else { return false };
-        let Ok(ready) = self.sandbox.allocate(job) else {
+        let Ok(ready) = self.manager.allocate(job) else {
             return false;
         };
         let Some(uid) = self.uids.take() else {
             return false;
         };
-        self.prefork_pool.all.push_back(PreparedJob {
+        self.pool.all.push_back(PreparedJob {
             job,
             uid,
             ready,
             tried: false,
         });
-        self.prefork_into(self.prefork_pool.all.len() - 1, &wanted);
+        self.prefork_into(self.pool.all.len() - 1, &wanted, reactor);
         true
     }
 
-    /// Requests a child for this sandbox. Returns true if a worker is ready for that.
-    fn prefork_into(&mut self, at: usize, wanted: &Compiled) -> bool {
-        let Some(prepared) = self.prefork_pool.all.get_mut(at) else {
+    /// Requests a child for this sandbox. Returns false if that is impossible now.
+    fn prefork_into(&mut self, at: usize, wanted: &Compiled, reactor: &Reactor) -> bool {
+        let Some(prepared) = self.pool.all.get_mut(at) else {
             return false;
         };
-        prepared.tried = self
-            .sandbox
-            .prefork(&mut prepared.ready, wanted, prepared.uid.get());
-        self.prefork_pool.asked |= prepared.tried;
+        let uid = prepared.uid.get();
+        prepared.tried = self.manager.prefork(&mut prepared.ready, wanted, uid);
         if let Some(end) = prepared.ready.end() {
             // If this fails, the end of the child is noticed when the job comes.
-            let _ = self.reactor.add(end, Token::PreparedJob, Interest::End);
+            let _ = reactor.add(end, Token::PreparedJob, Interest::End);
         }
         prepared.tried
     }
 
-    /// Prepares everything and waits for the result, when a broker becomes ready.
-    pub fn fill_prefork_pool(&mut self) {
-        if self.prefork_pool.wanted.is_none() {
-            self.want_default();
-        }
-        while self.prefork_one() {}
-        let all = self.prefork_pool.all.iter_mut();
-        all.for_each(|prepared| prepared.ready.wait_ready());
-    }
-
-    pub fn reap_prefork_pool(&mut self) {
-        let all = self.prefork_pool.all.iter_mut();
-        all.for_each(|prepared| prepared.ready.reap());
-    }
-
-    /// Expects the profile `read` until the first request by this policy.
-    pub fn want_default(&mut self) {
-        self.prefork_pool.wanted = self.sandboxes.get(&Profile::read()).ok();
-    }
-
     pub fn drop_prefork_pool(&mut self) {
-        for prepared in std::mem::take(&mut self.prefork_pool.all) {
+        for prepared in std::mem::take(&mut self.pool.all) {
             self.release_prepared(Some(prepared.ready), prepared.uid);
         }
-        if std::mem::take(&mut self.prefork_pool.asked) {
-            self.sandbox.drop_preforked();
-        }
     }
 
-    /// Releases what was prepared for a job that will not run. Its uid becomes free when no process is left.
-    pub fn release_prepared(&mut self, ready: Option<PreforkedJob>, uid: JobUid) {
-        let (waiting, cgroup) = ready.map_or((None, None), PreforkedJob::into_parts);
-        // The pre-forked child ends after this, but maybe later.
-        drop(waiting);
-        match cgroup {
-            Some(cgroup) if !matches!(cgroup.populated(), Ok(false)) => {
-                self.release_unused(cgroup, uid);
-            }
-            Some(cgroup) => {
-                if let Err(left) = cgroup.remove() {
-                    say!("{}", chain(&left));
-                }
-                self.uids.give_back(uid);
-            }
-            None => self.uids.give_back(uid),
-        }
-    }
-
-    /// Uses a prepared job for a start now. If uids are scarce, a later start gets one, too, but without its child.
-    /// Fails if the kernel returns no random bytes.
-    pub fn allocate_names(
+    /// Allocates an id and a uid. Uses a prepared job for a start now. If uids are scarce, a later start gets one, too,
+    /// but without its child. Fails if no uid is free, or the kernel has no random bytes.
+    pub fn allocate_job(
         &mut self,
         slot: JobSlot,
         compiled: &Compiled,
-    ) -> io::Result<Option<NewJob>> {
-        let fitting = self
-            .prefork_pool
-            .fitting(compiled)
-            .filter(|_| slot == JobSlot::Now);
+        number: u64,
+    ) -> Result<NewJob, Refusal> {
+        let fitting = self.pool.fitting(compiled).filter(|_| slot == JobSlot::Now);
         // The last free uid stays free as long as a prepared job has one.
         let scarce = self.uids.free() < 2;
         let at = fitting.or_else(|| scarce.then_some(0));
-        let number = self.jobs.next_number();
         if let Some(PreparedJob {
             job, uid, ready, ..
-        }) = at.and_then(|at| self.prefork_pool.all.remove(at))
+        }) = at.and_then(|at| self.pool.all.remove(at))
         {
-            return Ok(Some(NewJob {
+            return Ok(NewJob {
                 job,
                 number,
                 uid,
@@ -195,23 +189,29 @@ impl Warden {
                     JobSlot::Now => ready,
                     JobSlot::Later => ready.bare(),
                 }),
-            }));
+            });
         }
-        let job = self.new_id()?;
+        let job = self
+            .new_id()
+            .map_err(|error| Refusal::new(Code::NotStarted, format!("no random bytes: {error}")))?;
         let uid = self.uids.take().or_else(|| {
             self.clean_up_all();
             self.uids.take()
         });
-        Ok(uid.map(|uid| NewJob {
+        let uid = uid.ok_or_else(|| {
+            Refusal::new(Code::Busy, "no uid of the jobs' range is free")
+                .next("wait for a job to end")
+        })?;
+        Ok(NewJob {
             job,
             number,
             uid,
             ready: None,
-        }))
+        })
     }
 
     pub fn free_uids(&self) -> usize {
-        self.uids.free() + self.prefork_pool.all.len() + self.leftovers.unused()
+        self.uids.free() + self.pool.all.len() + self.leftovers.unused()
     }
 
     fn new_id(&mut self) -> io::Result<JobId> {

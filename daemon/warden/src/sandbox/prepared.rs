@@ -9,6 +9,7 @@ use remit_sys::Cgroup;
 
 use crate::startup::error::chain;
 
+/// The event loop waits no longer for a killed process.
 const ENDING: Duration = Duration::from_millis(100);
 
 /// A job's cgroup, maybe with a pre-forked child in it. Dropping it ends the child and removes the cgroup.
@@ -76,7 +77,9 @@ impl PreforkedJob {
         }
         let bare = self.bare();
         // No `cgroup.kill` here: Linux 6.18 was seen to kill processes, too, that were forked into the cgroup later.
-        bare.cgroup().into_iter().for_each(wait_empty);
+        bare.cgroup()
+            .into_iter()
+            .for_each(|cgroup| wait_empty(cgroup, ENDING));
         bare
     }
 
@@ -103,13 +106,17 @@ impl Drop for PreforkedJob {
 
 /// Kills all processes of the cgroup and waits until it is empty, at most `ENDING`.
 pub fn empty(cgroup: &Cgroup) {
-    let _ = cgroup.kill();
-    wait_empty(cgroup);
+    empty_within(cgroup, ENDING);
 }
 
-fn wait_empty(cgroup: &Cgroup) {
+pub fn empty_within(cgroup: &Cgroup, patience: Duration) {
+    let _ = cgroup.kill();
+    wait_empty(cgroup, patience);
+}
+
+fn wait_empty(cgroup: &Cgroup, patience: Duration) {
     let start = Instant::now();
-    while cgroup.populated().unwrap_or(false) && start.elapsed() < ENDING {
+    while cgroup.populated().unwrap_or(false) && start.elapsed() < patience {
         let mut changed = [PollFd::new(cgroup.events(), PollFlags::POLLPRI)];
         let _ = poll(&mut changed, PollTimeout::from(10u8));
     }

@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use remit_spawn::Finding;
+use remit_spawn::{Finding, SelfTest};
 
 use super::Compiled;
 use crate::sandbox::host_support::HostSupport;
-use crate::sandbox::prepared::PreforkedJob;
+use crate::sandbox::prepared::{PreforkedJob, empty_within};
 use crate::startup::error::chain;
 
 /// Timeout of the self-test at start-up. The event loop waits for no child.
@@ -24,20 +24,28 @@ pub enum TestedAt {
 
 /// Tests all layers and waits. Fails with the layers that failed, or the reason why they cannot be tested.
 pub fn now(host_support: &HostSupport, compiled: &Compiled, uid: u32) -> Result<(), String> {
-    let failed = |error: remit_sys::Error| chain(&error);
-    let (self_test, cgroup) = host_support.self_test(compiled, uid).map_err(failed)?;
-    // Declared before `self_test`, so it is dropped after it: the cgroup is emptied and removed on every path.
-    let _left = PreforkedJob::of(cgroup);
-    let self_test = self_test;
-    let findings = loop {
-        wait_for(self_test.fd())?;
-        if let Some(findings) = self_test.read().map_err(failed)? {
-            break findings;
-        }
-    };
-    match broken(&findings, TestedAt::AtStart) {
+    let (self_test, cgroup) = host_support
+        .self_test(compiled, uid)
+        .map_err(|error| chain(&error))?;
+    let left = PreforkedJob::of(cgroup);
+    let findings = findings(&self_test);
+    drop(self_test);
+    // The next self-test has a cgroup of the same name.
+    if let Some(cgroup) = left.cgroup() {
+        empty_within(cgroup, PATIENCE);
+    }
+    match broken(&findings?, TestedAt::AtStart) {
         None => Ok(()),
         Some(why) => Err(why),
+    }
+}
+
+fn findings(self_test: &SelfTest) -> Result<Vec<Finding>, String> {
+    loop {
+        wait_for(self_test.fd())?;
+        if let Some(findings) = self_test.read().map_err(|error| chain(&error))? {
+            return Ok(findings);
+        }
     }
 }
 

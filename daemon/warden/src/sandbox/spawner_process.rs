@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use remit_spawn::{SOCKET, Spawner, WARDEN, socket};
+use remit_spawn::{SOCKET, Spawner, WARDEN};
 use remit_sys::{Closing, Doing, Error, Result, Switch, spawn_root, sys};
 
 use crate::service::program::{self, c_string, environment};
@@ -27,7 +27,7 @@ impl SpawnerProgram {
     pub fn start(&self, switch: &Switch, one_session: bool, closing: Closing) -> Result<Spawner> {
         let doing = || "cannot start remit-spawner".to_owned();
         let refused = |error: Fatal| Error::refused(doing(), error.to_string());
-        let (own_end, its) = socket::pair(remit_spawn::PATIENCE_S).doing(doing)?;
+        let (own_end, its) = Spawner::socket().doing(doing)?;
         let warden = sys::pidfd_open(std::process::id().cast_signed()).doing(doing)?;
         let program = c_string(self.path.as_os_str().as_bytes()).map_err(refused)?;
         let mut environment = environment().map_err(refused)?;

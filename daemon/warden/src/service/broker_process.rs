@@ -103,7 +103,11 @@ impl Broker {
         Rc::clone(&self.sink)
     }
 
-    /// Hands over descriptors of job output that were dropped in this turn, to be closed.
+    pub fn dropped(&self) -> usize {
+        self.sink.due()
+    }
+
+    /// Hands over descriptors of job output that were dropped, to be closed.
     pub fn close_dropped(&self) {
         self.sink.give();
     }

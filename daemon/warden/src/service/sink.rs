@@ -71,7 +71,7 @@ impl Sink {
         move |fd| sink.close(fd)
     }
 
-    /// Queues output of jobs for the next [`Self::give`], to send many at once.
+    /// Queues output of jobs for the next [`Self::give`], to send many at once: each message wakes that process.
     pub fn closing_output(self: &Rc<Self>) -> Closing {
         let sink = Rc::clone(self);
         Closing::by(move |fd| {
@@ -88,6 +88,11 @@ impl Sink {
         inner.is_due = true;
         drop(inner);
         self.give();
+    }
+
+    pub fn due(&self) -> usize {
+        let inner = self.inner.borrow();
+        if inner.is_due { inner.kept.len() } else { 0 }
     }
 
     /// Sends the queued descriptors. Never blocks.

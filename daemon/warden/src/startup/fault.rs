@@ -1,6 +1,6 @@
 //! Points at which a test kills a process. Empty without the feature `mutate`, which no shipped binary has.
 
-use crate::state::Warden;
+use crate::service::broker_process::Broker;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
@@ -31,7 +31,7 @@ pub enum Point {
 
 /// Under test, `REMIT_FAULT=broker@after-fork` kills the broker here once, `warden@…` the daemon itself.
 #[cfg(not(feature = "mutate"))]
-pub const fn point(_: &mut Warden, _: Point) {}
+pub const fn point(_: &Broker, _: Point) {}
 
 #[cfg(feature = "mutate")]
 pub use armed::point;
@@ -43,11 +43,11 @@ mod armed {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
 
-    use super::{Point, Warden};
+    use super::{Broker, Point};
 
     static DONE: AtomicBool = AtomicBool::new(false);
 
-    pub fn point(warden: &mut Warden, at: Point) {
+    pub fn point(broker: &Broker, at: Point) {
         let Ok(wanted) = std::env::var("REMIT_FAULT") else {
             return;
         };
@@ -73,7 +73,7 @@ mod armed {
             return;
         }
         let pid = match process {
-            "broker" => warden.broker.pid(),
+            "broker" => broker.pid(),
             _ => i32::try_from(std::process::id()).unwrap_or_default(),
         };
         if pid > 0 {

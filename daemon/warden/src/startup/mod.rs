@@ -9,39 +9,33 @@ pub(crate) mod process_reset;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use remit_common::names::Runtime;
 
 use crate::admin::Admins;
-use crate::admin::history::HistoryQuestions;
+use crate::approval::Approvals;
 use crate::approval::grants::Grants;
-use crate::approval::{self, Approvals, notification};
-use crate::audit::rate_limit::Floods;
+use crate::approval::grants::ended::take_over_grants;
+use crate::audit::reports::Reports;
 use crate::audit::{Audit, Event, Record};
-use crate::config::MachineLimits;
-use crate::event_loop::timers::Timers;
-use crate::identity::arrivals::Arrivals;
+use crate::config::policy_reload::{self, Loaded, Policies};
+use crate::config::{MachineLimits, Settings};
+use crate::event_loop::epoll::{Interest, Reactor, Token};
+use crate::event_loop::lifecycle::Lifecycle;
+use crate::event_loop::processes;
+use crate::identity::arrivals::Callers;
 use crate::identity::listeners::Listeners;
-use crate::identity::lookups::LookUps;
-use crate::identity::user_names::{self, UserNames};
-use crate::job::cleanup::Leftovers;
+use crate::identity::user_names;
 use crate::job::table::Jobs;
-use crate::sandbox::pool::PreforkPool;
+use crate::sandbox::SandboxManager;
+use crate::sandbox::pool::Sandboxing;
 use crate::service::broker_process::Broker;
 use crate::startup::arguments::Args;
 use crate::startup::error::Fatal;
+use crate::state::{Warden, job_cx};
 use crate::state_dir::ledger::Ledger;
 use crate::state_dir::lock::State;
-
-use crate::audit::refusals::Refusals;
-use crate::config::policy_reload::{self, Loaded};
-use crate::event_loop::epoll::{Interest, Reactor, Token};
-use crate::identity::sessions::Sessions;
-use crate::job::uid_pool::JobUids;
-use crate::sandbox::SandboxManager;
-use crate::service::sd_notify::Notify;
-use crate::state::{AdmissionState, Warden};
+use crate::state_dir::recovery::take_over;
 
 /// Starts the daemon and serves until it is stopped. After an error, nothing is left behind.
 pub fn start(args: Args) -> Result<(), Fatal> {
@@ -86,86 +80,57 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     let runtime = Runtime::new(&args.runtime);
     let listeners = Listeners::open(&runtime, clients, admins, broker.sink())?;
     let reactor = Reactor::new().map_err(Fatal::call("epoll_create"))?;
-    let gate = match state
+    let locked = state
         .locked()
-        .map_err(Fatal::call("cannot determine whether remit is locked"))?
-    {
-        Some(locked) => AdmissionState::Locked(locked),
-        None => AdmissionState::Open,
-    };
+        .map_err(Fatal::call("cannot determine whether remit is locked"))?;
     let random = File::open("/dev/urandom").map_err(Fatal::call("cannot open '/dev/urandom'"))?;
     let mut warden = Warden {
-        uids: JobUids::new(config.jobs.uid_first, config.jobs.uid_count),
-        args,
-        config,
-        limits,
-        state,
-        names: UserNames::read(),
+        life: Lifecycle::new(locked),
         reactor,
-        timers: Timers::default(),
         signals,
-        listeners,
+        callers: Callers::new(listeners),
         admins: Admins::new(admins),
-        sessions: Sessions::default(),
+        reports: Reports::new(audit, broker, policy.digest.clone()),
+        policies: Policies::new(policy, sandboxes),
         jobs: Jobs::new(),
         ledger,
-        approvals: Approvals::open(&random).map_err(Fatal::call("no random bytes"))?,
-        people: notification::rate_window(),
-        asks: approval::rate_window(),
-        grants,
-        lookups: LookUps::default(),
-        arrivals: Arrivals::default(),
-        audit,
-        questions: HistoryQuestions::default(),
-        policy,
-        policy_error: None,
-        loading: None,
-        reloaded_for: None,
-        needs_restart: Vec::new(),
-        sandbox,
-        sandboxes,
-        self_test: None,
-        broker,
-        gate,
-        accepting: false,
-        announced: false,
-        stopped_by: None,
-        shutdown: None,
-        leaving: false,
-        failed: None,
-        refusals: Floods::default(),
-        broker_refusals: Floods::default(),
-        recent: Refusals::default(),
-        since: Instant::now(),
-        notify: Notify::from_env(),
-        random,
-        prefork_pool: PreforkPool::default(),
-        leftovers: Leftovers::default(),
-        confined: Vec::new(),
+        approvals: Approvals::open(&random, grants).map_err(Fatal::call("no random bytes"))?,
+        sandbox: Sandboxing::new(sandbox, &config, limits.limits(), random),
+        settings: Settings {
+            args,
+            config,
+            limits,
+            state,
+        },
     };
-    warden.take_over()?;
-    warden.record_start()?;
-    warden.take_over_grants()?;
-    warden.watch()?;
-    warden.confined = confinement::enter(&warden.written())?;
+    take_over(&mut job_cx!(warden))?;
+    record_start(&mut warden)?;
+    let policy = &warden.policies.live.policy;
+    take_over_grants(&mut job_cx!(warden), &mut warden.approvals.grants, policy)?;
+    watch(&warden)?;
+    warden.sandbox.confined = confinement::enter(&written(&warden))?;
     warden.start_broker()?;
     warden.run_loop()?;
-    warden.tell_all_left_out();
-    let message = match (&warden.failed, &warden.stopped_by) {
+    warden.reports.tell_all_left_out();
+    let message = match (&warden.life.failed, &warden.life.stopped_by) {
         (Some(why), _) => format!("remitd stops: {why}"),
         (None, Some(signal)) => format!("remitd stops, by {signal}"),
         (None, None) => "remitd stops".to_owned(),
     };
-    let cause = warden.failed.as_ref().or(warden.stopped_by.as_ref());
+    let cause = warden
+        .life
+        .failed
+        .as_ref()
+        .or(warden.life.stopped_by.as_ref());
     let record = Record::new(Event::Stop, message).maybe("CAUSE", cause);
-    warden.audit.note(record);
-    warden.audit.stop();
+    warden.reports.audit.note(record);
+    warden.reports.audit.stop();
     warden.ledger.sync();
-    if let Err(error) = warden.grants.keep() {
+    if let Err(error) = warden.approvals.grants.keep() {
         say!("cannot save the temporary grants: {error}");
     }
     warden.dismiss();
-    match warden.failed.take() {
+    match warden.life.failed.take() {
         Some(why) => Err(Fatal::Unavailable(why)),
         None => Ok(()),
     }
@@ -184,49 +149,54 @@ fn check(args: &Args) -> Result<(), Fatal> {
     Ok(())
 }
 
-impl Warden {
-    fn record_start(&mut self) -> Result<(), Fatal> {
-        let (landlock, _) = self.sandbox.landlock();
-        let (controllers, _) = self.sandbox.controllers();
-        let mut message = format!(
-            "remitd {} starts on Linux {} with policy {}, landlock {landlock}",
-            remit_common::RELEASE,
-            self.sandbox.release(),
-            policy_reload::short(&self.policy.digest),
-        );
-        if let Some(why) = self.sandbox.refused() {
-            message += &format!(", and runs nothing in {why}");
-        }
-        let mut record = Record::new(Event::Start, message);
-        if self.sandbox.refused().is_some() {
-            record = record.with_error_priority();
-        }
-        let record = record
-            .field("RELEASE", remit_common::RELEASE)
-            .field("POLICY", &self.policy.digest)
-            .number("LANDLOCK", landlock)
-            .field("SINK", self.audit.sink())
-            .field("CONTROLLERS", controllers.join(" "))
-            .maybe("REFUSED", self.sandbox.refused());
-        self.audit
-            .write_at_start(record)
-            .map_err(|why| Fatal::Unavailable(why.to_string()))
+fn record_start(warden: &mut Warden) -> Result<(), Fatal> {
+    let (landlock, _) = warden.sandbox.manager.landlock();
+    let (controllers, _) = warden.sandbox.manager.controllers();
+    let mut message = format!(
+        "remitd {} starts on Linux {} with policy {}, landlock {landlock}",
+        remit_common::RELEASE,
+        warden.sandbox.manager.release(),
+        policy_reload::short(&warden.policies.live.digest),
+    );
+    if let Some(why) = warden.sandbox.manager.refused() {
+        message += &format!(", and runs nothing in {why}");
     }
+    let mut record = Record::new(Event::Start, message);
+    if warden.sandbox.manager.refused().is_some() {
+        record = record.with_error_priority();
+    }
+    let record = record
+        .field("RELEASE", remit_common::RELEASE)
+        .field("POLICY", &warden.policies.live.digest)
+        .number("LANDLOCK", landlock)
+        .field("SINK", warden.reports.audit.sink())
+        .field("CONTROLLERS", controllers.join(" "))
+        .maybe("REFUSED", warden.sandbox.manager.refused());
+    warden
+        .reports
+        .audit
+        .write_at_start(record)
+        .map_err(|why| Fatal::Unavailable(why.to_string()))
+}
 
-    /// The directories below which it changes files from here on. Policy and settings are read only.
-    fn written(&self) -> Vec<PathBuf> {
-        let cgroup = self.sandbox.cgroup().map(PathBuf::from);
-        let directories = [self.args.state.clone(), self.args.runtime.clone()];
-        directories.into_iter().chain(cgroup).collect()
-    }
+/// The directories below which it changes files from here on. Policy and settings are read only.
+fn written(warden: &Warden) -> Vec<PathBuf> {
+    let cgroup = warden.sandbox.manager.cgroup().map(PathBuf::from);
+    let directories = [
+        warden.settings.args.state.clone(),
+        warden.settings.args.runtime.clone(),
+    ];
+    directories.into_iter().chain(cgroup).collect()
+}
 
-    fn watch(&mut self) -> Result<(), Fatal> {
-        let reactor = &self.reactor;
-        reactor
-            .add(&self.signals, Token::Signals, Interest::Read)
-            .and_then(|()| reactor.add(&self.listeners.admins, Token::Admins, Interest::Read))
-            .map_err(Fatal::call("epoll_ctl"))?;
-        self.observe_watchdog()?;
-        self.observe_spawner()
-    }
+fn watch(warden: &Warden) -> Result<(), Fatal> {
+    let reactor = &warden.reactor;
+    let admins = &warden.callers.listeners.admins;
+    reactor
+        .add(&warden.signals, Token::Signals, Interest::Read)
+        .and_then(|()| reactor.add(admins, Token::Admins, Interest::Read))
+        .map_err(Fatal::call("epoll_ctl"))?;
+    let sandbox = &warden.sandbox.manager;
+    processes::observe_watchdog(sandbox, reactor)?;
+    processes::observe_spawner(sandbox, reactor)
 }

@@ -9,97 +9,98 @@ use remit_common::refusal::Code;
 
 use crate::approval::ASK_AGAIN;
 use crate::audit::{Event, Record};
+use crate::job::context::JobCx;
 use crate::request::args;
 use crate::service::log::{self, Weight};
 use crate::startup::error::Fatal;
-use crate::state::Warden;
 use crate::state_dir::ledger::{Damage, Ended, FoundJob, Past};
 use crate::state_dir::leftover_processes::{self, InUse};
 
-impl Warden {
-    /// Reads the ledger back, so every job in it can be queried as before. Fails if the ledger or /proc cannot be
-    /// read, or the audit log cannot be written: the fate of jobs must not be guessed.
-    pub fn take_over(&mut self) -> Result<(), Fatal> {
-        let (jobs, damage) = self
-            .ledger
-            .read_back()
-            .map_err(Fatal::call("cannot read the ledger of jobs"))?;
-        if let Some(damage) = damage {
-            self.tell_damage(&damage)?;
-        }
-        let uids = jobs.iter().filter(|job| may_live(&job.past));
-        let uids: BTreeSet<u32> = uids.map(|job| job.job_uid).collect();
-        let unknown = Fatal::call("cannot determine which processes of jobs are alive");
-        let stuck = leftover_processes::end(&uids).map_err(unknown)?;
-        self.avoid_uids_in_use()?;
-        for job in jobs {
-            self.take_over_job(&job, &stuck)?;
-        }
-        Ok(())
+/// Reads the ledger back, so every job in it can be queried as before. Fails if the ledger or /proc cannot be
+/// read, or the audit log cannot be written: the fate of jobs must not be guessed.
+pub fn take_over(cx: &mut JobCx<'_>) -> Result<(), Fatal> {
+    let read = cx.ledger.read_back();
+    let (jobs, damage) = read.map_err(Fatal::call("cannot read the ledger of jobs"))?;
+    if let Some(damage) = damage {
+        tell_damage(cx, &damage)?;
     }
-
-    fn take_over_job(&mut self, job: &FoundJob, stuck: &[InUse]) -> Result<(), Fatal> {
-        let ended = match &job.past {
-            Past::Ended(ended) | Past::Ending(ended) => ended.as_ref().clone(),
-            Past::Queued | Past::Asked | Past::Running(_) | Past::Lost | Past::Unknown => {
-                let left = stuck.iter().find(|one| one.uid == job.job_uid);
-                let left = left.map(|one| one.process());
-                let left = left.or_else(|| self.left_in_cgroup(job));
-                let ended = cut_off(job, left.as_deref());
-                self.ledger.note_end(job.entry.job, &ended);
-                ended
-            }
-        };
-        let record = match &job.past {
-            Past::Ended(_) | Past::Lost => None,
-            Past::Ending(_) => Some(again(job, &ended)),
-            Past::Queued | Past::Asked | Past::Running(_) | Past::Unknown => {
-                Some(interrupted(job, &ended))
-            }
-        };
-        if let Some(record) = record {
-            self.audit
-                .write_at_start(record)
-                .map_err(|why| Fatal::Unavailable(why.to_string()))?;
-            self.ledger.recorded(job.entry.job);
-        }
-        let request = job.entry.request.clone();
-        if let Some(forgotten) = self.jobs.remember(job.meta(ended), request) {
-            self.ledger.forget(forgotten);
-        }
-        Ok(())
+    let uids = jobs.iter().filter(|job| may_live(&job.past));
+    let uids: BTreeSet<u32> = uids.map(|job| job.job_uid).collect();
+    let unknown = Fatal::call("cannot determine which processes of jobs are alive");
+    let stuck = leftover_processes::end(&uids).map_err(unknown)?;
+    avoid_uids_in_use(cx)?;
+    for job in jobs {
+        take_over_job(cx, &job, &stuck)?;
     }
+    Ok(())
+}
 
-    fn left_in_cgroup(&self, job: &FoundJob) -> Option<String> {
-        let own = self.sandbox.cgroup().filter(|_| may_live(&job.past))?;
-        // Earlier daemons left their cgroups next to this daemon's.
-        let base = Path::new(&own).parent()?;
-        let left = leftover_processes::in_cgroup(base, job.entry.job);
-        left.then(|| format!("in its cgroup in '{}'", base.display()))
-    }
-
-    /// Excludes every uid that some process has: it would not belong to one job only.
-    fn avoid_uids_in_use(&mut self) -> Result<(), Fatal> {
-        let (first, count) = self.uids.range();
-        let unknown = Fatal::call("cannot determine which uids are in use");
-        for one in leftover_processes::in_use(first, count).map_err(unknown)? {
-            let (uid, process) = (one.uid, one.process());
-            say!(
-                "uid {uid} is not used until remitd is restarted: a process ({process}) still has it"
-            );
-            self.uids.avoid(uid);
+fn take_over_job(cx: &mut JobCx<'_>, job: &FoundJob, stuck: &[InUse]) -> Result<(), Fatal> {
+    let ended = match &job.past {
+        Past::Ended(ended) | Past::Ending(ended) => ended.as_ref().clone(),
+        Past::Queued | Past::Asked | Past::Running(_) | Past::Lost | Past::Unknown => {
+            let left = stuck.iter().find(|one| one.uid == job.job_uid);
+            let left = left.map(|one| one.process());
+            let left = left.or_else(|| left_in_cgroup(cx, job));
+            let ended = cut_off(job, left.as_deref());
+            cx.ledger.note_end(job.entry.job, &ended);
+            ended
         }
-        Ok(())
-    }
-
-    fn tell_damage(&mut self, damage: &Damage) -> Result<(), Fatal> {
-        let message = format!("the ledger of jobs is damaged: {}", damage.describe());
-        log::beside(&self.audit, Weight::Warning, format_args!("{message}"));
-        let record = Record::new(Event::Ledger, message).field("CAUSE", &damage.what);
-        self.audit
+    };
+    let record = match &job.past {
+        Past::Ended(_) | Past::Lost => None,
+        Past::Ending(_) => Some(again(job, &ended)),
+        Past::Queued | Past::Asked | Past::Running(_) | Past::Unknown => {
+            Some(interrupted(job, &ended))
+        }
+    };
+    if let Some(record) = record {
+        cx.reports
+            .audit
             .write_at_start(record)
-            .map_err(|why| Fatal::Unavailable(why.to_string()))
+            .map_err(|why| Fatal::Unavailable(why.to_string()))?;
+        cx.ledger.recorded(job.entry.job);
     }
+    let request = job.entry.request.clone();
+    if let Some(forgotten) = cx.jobs.remember(job.meta(ended), request) {
+        cx.ledger.forget(forgotten);
+    }
+    Ok(())
+}
+
+fn left_in_cgroup(cx: &JobCx<'_>, job: &FoundJob) -> Option<String> {
+    let own = cx.sandbox.manager.cgroup();
+    let own = own.filter(|_| may_live(&job.past))?;
+    // Earlier daemons left their cgroups next to this daemon's.
+    let base = Path::new(&own).parent()?;
+    let left = leftover_processes::in_cgroup(base, job.entry.job);
+    left.then(|| format!("in its cgroup in '{}'", base.display()))
+}
+
+/// Excludes every uid that some process has: it would not belong to one job only.
+fn avoid_uids_in_use(cx: &mut JobCx<'_>) -> Result<(), Fatal> {
+    let (first, count) = cx.sandbox.uids.range();
+    let unknown = Fatal::call("cannot determine which uids are in use");
+    for one in leftover_processes::in_use(first, count).map_err(unknown)? {
+        let (uid, process) = (one.uid, one.process());
+        say!("uid {uid} is not used until remitd is restarted: a process ({process}) still has it");
+        cx.sandbox.uids.avoid(uid);
+    }
+    Ok(())
+}
+
+fn tell_damage(cx: &mut JobCx<'_>, damage: &Damage) -> Result<(), Fatal> {
+    let message = format!("the ledger of jobs is damaged: {}", damage.describe());
+    log::beside(
+        &cx.reports.audit,
+        Weight::Warning,
+        format_args!("{message}"),
+    );
+    let record = Record::new(Event::Ledger, message).field("CAUSE", &damage.what);
+    cx.reports
+        .audit
+        .write_at_start(record)
+        .map_err(|why| Fatal::Unavailable(why.to_string()))
 }
 
 const fn may_live(past: &Past) -> bool {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
 use remit_confine::{
-    Cgroups, Family, Held, Job, Limits, PreforkedChild, ReadProfile, Sandbox, Spawned, StepReader,
-    StrictProfile, Workers, probe, spawn, spawner, sys,
+    Cgroups, Family, Job, Limits, PreforkedChild, Profile, ReadProfile, Sandbox, Spawned,
+    StepReader, StrictProfile, Wanted, Workers, probe, socket, spawner, sys,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -77,10 +77,17 @@ fn serve() -> Result<(), Failure> {
         limits: LIMITS,
         ..StrictProfile::default()
     };
-    let read = Sandbox::read(&read, &kernel)?;
+    let compile = |profile| {
+        let wanted = Wanted {
+            profile,
+            is_audited: false,
+        };
+        Sandbox::compile(wanted, &kernel)
+    };
+    let read = compile(Profile::Read(read))?;
     let cgroups = Cgroups::open("remit-bench")?;
-    let strict = Sandbox::strict(&strict, &kernel)?;
-    let workers = Workers::of_this_program(Family::own()?)?;
+    let strict = compile(Profile::Strict(strict))?;
+    let workers = Workers::new(c"/proc/self/exe", Family::own()?)?;
     workers.warm(&read, cgroups.switch().as_fd())?;
     workers.warm(&strict, cgroups.switch().as_fd())?;
     let mut small = Small {
@@ -116,15 +123,11 @@ fn serve() -> Result<(), Failure> {
             }
             "read_whole" => {
                 small.uid += 1;
-                small.confined(small.uid, |job| {
-                    spawn(&small.read, job, small.workers.family()).map(Held::start)
-                })?
+                small.confined(small.uid, |job| small.spawn(&small.read, job, None))?
             }
             "strict_whole" => {
                 small.uid += 1;
-                small.confined(small.uid, |job| {
-                    spawn(&small.strict, job, small.workers.family()).map(Held::start)
-                })?
+                small.confined(small.uid, |job| small.spawn(&small.strict, job, None))?
             }
             other => return Err(format!("'{other}' is no way to run anything").into()),
         };
@@ -170,12 +173,22 @@ impl Small {
         sandbox: &Sandbox,
         job: &Job<'_>,
     ) -> remit_confine::Result<Spawned> {
-        let workers = &self.workers;
-        let spawned = workers.spawn(sandbox, self.cgroups.switch().as_fd(), job, waiting.take())?;
-        let spawned = spawned.start();
+        let spawned = self.spawn(sandbox, job, waiting.take())?;
         let next = (job.uid + 1, job.gid + 1);
-        waiting.replace(workers.prepare(sandbox, None, next));
+        let sockets = socket::patient_pair().ok();
+        let prepare = |sockets| self.workers.prepare(sandbox, sockets, None, next);
+        waiting.replace(sockets.and_then(prepare));
         Ok(spawned)
+    }
+
+    fn spawn(
+        &self,
+        sandbox: &Sandbox,
+        job: &Job<'_>,
+        waiting: Option<PreforkedChild>,
+    ) -> remit_confine::Result<Spawned> {
+        let switch = self.cgroups.switch().as_fd();
+        Ok(self.workers.spawn(sandbox, switch, job, waiting)?.start())
     }
 
     fn confined(

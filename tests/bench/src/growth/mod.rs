@@ -7,12 +7,12 @@ use remit_wire::outcome::State;
 use remit_wire::{Reply, Request, Run, What};
 use serde::Serialize;
 
-use crate::args::Args;
 use crate::growth::pair::{Cost, LISTED, PATHS, PLAIN, SMALL, Side, Size, compare};
 use crate::section::{Section, mib, ms, ratio};
 use crate::stage::Stage;
 use crate::usage::Daemon;
-use crate::{Failure, lanes};
+use crate::{Args, Failure, lanes};
+
 pub use pair::jobs;
 
 const ROUNDS: usize = 600;

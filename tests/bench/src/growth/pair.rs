@@ -11,12 +11,10 @@ use remit_wire::outcome::State;
 use remit_wire::{Reply, Request};
 use serde::Serialize;
 
-use crate::Failure;
-use crate::args::Args;
-use crate::members::Spent;
 use crate::series::{CALLS_PER_USER, Series, Summary};
-use crate::setting::Setting;
-use crate::stage::{CLIENTS, Stage};
+use crate::stage::{CLIENTS, Setting, Stage};
+use crate::usage::Spent;
+use crate::{Args, Failure};
 
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Cost {

@@ -4,7 +4,6 @@
 //! not run the commands. The table and JSON end with status 1 if fewer are the same or harmless than promised.
 
 mod report;
-mod text;
 mod trial;
 mod verdict;
 

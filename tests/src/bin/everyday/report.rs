@@ -4,8 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use crate::text::timeless;
-use crate::trial::{Answer, Trial};
+use crate::trial::{Answer, Trial, timeless};
 use crate::verdict::{Exception, Verdict, alike, judge};
 
 /// Minimum percentage of commands that are the same or harmless.

@@ -1,7 +1,6 @@
 //! Judges differences by their effect on the agent. Pure.
 
-use crate::text::{matches, normal, numbers};
-use crate::trial::{Answer, Trial};
+use crate::trial::{Answer, Trial, matches, normal, numbers};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -1,9 +1,8 @@
 //! Computes the units that a verb starts, stops, restarts and reloads. Refuses verbs that end the machine's normal
-//! work or stop a protected unit. It queries the service manager and changes nothing.
-//!
-//! Names are not enough: the unit files of root decide what a name does. The manager has no call that computes a
-//! transaction without running it. So the rules of systemd.unit(5) are followed here, from one (unit, act) pair to
-//! the next. If an effect depends on later events, the unit is counted.
+//! work or stop a protected unit. It queries the service manager and changes nothing. Names are not enough: the unit
+//! files of root decide what a name does. The manager has no call that computes a transaction without running it. So
+//! the rules of systemd.unit(5) are followed here, from one (unit, act) pair to the next. If an effect depends on
+//! later events, the unit is counted.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -15,8 +14,7 @@ use crate::args::{Fault, UnitVerb};
 
 /// Maximum number of (unit, act) pairs that are looked at. It bounds the time and the memory of a request.
 const PAIRS: usize = 1024;
-/// Maximum number of other units that change. If there are more, the verb is refused, because an approver could not
-/// judge them.
+/// Maximum number of other units that change. With more the verb is refused: an approver could not judge them.
 const OTHERS: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,6 +1,5 @@
-//! Short record of what each user did, for them and for auditors. It is not a second audit log: the warden writes a
-//! record to the audit log first, and nothing depends on this copy. A failure here is logged and delays or refuses
-//! nothing.
+//! Short record of what each user did, for them and for auditors. It is not a second audit log: the warden records
+//! first, and nothing depends on this copy. A failure here is logged and delays or refuses nothing.
 
 mod frame;
 mod page;

@@ -1,5 +1,4 @@
-//! Two files. Entries are added to one; if it is full, the other is removed and begun again. There is no older
-//! history.
+//! Two files. Entries are added to one; if it is full, the other is removed and begun again. Older ones are gone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -107,8 +106,7 @@ impl HistoryStore {
         Ok(HistoryFiles { full, file, size })
     }
 
-    /// Begins the other file again. If the broker is killed between the two steps, the next one finds the full file
-    /// only.
+    /// Begins the other file again. If the broker is killed between the steps, the next one finds only the full file.
     fn turn_over(&mut self) -> io::Result<()> {
         let growing = 1 - self.growing;
         let path = self.path(growing);
@@ -261,8 +259,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a copy beside the file, `log.damaged-1` and so on, and removes copies that are too old. The broker may not
-/// rename.
+/// Writes a copy beside the file, `log.damaged-1` and so on, because the broker may not rename; removes old copies.
 fn copy(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     let dir = path.parent().unwrap_or(path);
     let named = |number: u64| dir.join(format!("log.damaged-{number}"));

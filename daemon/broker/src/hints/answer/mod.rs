@@ -1,14 +1,14 @@
-//! Texts of denials: the reason, an alternative, and what a person can change. Mostly data. Each sentence is true
-//! for the named profile, and names only alternatives that exist.
+//! Texts of denials: the reason, an alternative, and what a person can change. Mostly data. Each sentence is true for
+//! the named profile, and names only alternatives that exist. [`View`] answers questions about a profile's
+//! permissions: paths are compared as text, links are not followed.
 
 mod program;
 mod service;
 
-use remit_common::denial::{Denial, Layer};
+use remit_common::denial::{Denial, Layer, ProfileVisibility};
 
-use super::view::View;
 pub use program::of;
-pub use service::network;
+pub use service::{instead, network};
 
 pub struct Answer {
     layer: Layer,
@@ -43,8 +43,7 @@ impl Answer {
     }
 }
 
-/// Returns true for a single word, which cannot contain an instruction. A backslash is refused, because blanks can
-/// be escaped.
+/// Returns true for a single word, which cannot contain an instruction. A backslash could escape blanks.
 pub fn is_word(text: &str) -> bool {
     !text.contains(|c: char| c.is_whitespace() || c == '\\')
 }
@@ -149,7 +148,7 @@ pub fn privileged(view: &View<'_>) -> Answer {
             "profile '{}': jobs have a uid of their own, and administrative system calls are refused",
             view.profile()
         ),
-        next: Some("for a change, call access, which lists the commands".into()),
+        next: Some("call access with a word of what you want to know or to change: it lists the commands that can".into()),
         lift: Some(BY_COMMAND.into()),
     }
 }
@@ -207,5 +206,137 @@ pub fn bound(bound: &Bound, view: &View<'_>) -> Answer {
                 "a larger {of_profile} in the limits of profile '{profile}', or {of_all} in [limits] of remit.toml"
             ),
         }),
+    }
+}
+
+/// Directories that base strict shows only if the profile lists a path in them.
+const HIDDEN: [&str; 8] = [
+    "/home", "/root", "/var", "/srv", "/opt", "/boot", "/mnt", "/media",
+];
+
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a>(&'a ProfileVisibility);
+
+impl<'a> View<'a> {
+    /// Returns `None` for base host: it has no sandbox, so refusals come from the host itself.
+    pub fn of(visibility: &'a ProfileVisibility) -> Option<Self> {
+        (visibility.base != "host").then_some(Self(visibility))
+    }
+
+    pub fn profile(&self) -> &'a str {
+        &self.0.profile
+    }
+
+    pub fn base(&self) -> &'a str {
+        &self.0.base
+    }
+
+    pub fn read(&self) -> &'a [String] {
+        &self.0.read
+    }
+
+    pub fn write(&self) -> &'a [String] {
+        &self.0.write
+    }
+
+    pub fn private(&self) -> &'a [String] {
+        &self.0.private
+    }
+
+    pub fn network(&self) -> &'a [String] {
+        &self.0.network
+    }
+
+    pub fn reaches(&self, socket: &str) -> bool {
+        // /var/run is a link to /run on every system.
+        let same = |listed: &String| listed.strip_prefix("/var").unwrap_or(listed) == socket;
+        self.0.sockets.iter().any(same)
+    }
+
+    pub fn writes(&self, path: &str) -> bool {
+        covers(self.write(), path) || covers(self.private(), path)
+    }
+
+    pub fn is_private(&self, path: &str) -> bool {
+        covers(self.private(), path)
+    }
+
+    /// Returns true only if the sandbox certainly shows nothing at this path, whatever the host has there.
+    pub fn hides(&self, path: &str) -> bool {
+        let seen =
+            |list: &[String]| covers(list, path) || list.iter().any(|listed| lies_in(listed, path));
+        let ProfileVisibility {
+            read,
+            write,
+            private,
+            sockets,
+            ..
+        } = self.0;
+        let named = HIDDEN.iter().any(|hidden| lies_in(path, hidden));
+        self.base() == "strict"
+            && is_plain(path)
+            && named
+            && ![read, write, private, sockets]
+                .into_iter()
+                .any(|list| seen(list))
+    }
+}
+
+fn covers(list: &[String], path: &str) -> bool {
+    is_plain(path) && list.iter().any(|listed| lies_in(path, listed))
+}
+
+fn lies_in(path: &str, dir: &str) -> bool {
+    path.strip_prefix(dir)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || dir.ends_with('/'))
+}
+
+/// Absolute and without `..`, so that a comparison of texts is valid for the path.
+fn is_plain(path: &str) -> bool {
+    path.starts_with('/') && !path.split('/').any(|part| part == "..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_texts() {
+        let list = |paths: &[&str]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let visibility = ProfileVisibility {
+            profile: "git".into(),
+            base: "strict".into(),
+            read: list(&["/srv/git"]),
+            write: list(&["/var/lib/x"]),
+            private: list(&["/tmp"]),
+            sockets: list(&["/var/run/docker.sock"]),
+            network: list(&["none"]),
+        };
+        let view = View::of(&visibility).unwrap();
+        for (path, hides, writes) in [
+            ("/srv/git/a", false, false),
+            ("/srv", false, false),
+            ("/srv/gitx", true, false),
+            ("/home/alice/x", true, false),
+            ("/homes", false, false),
+            ("/etc/x", false, false),
+            ("/var/lib/x/y", false, true),
+            ("/var/lib/y", true, false),
+            ("/tmp/../home/x", false, false),
+            ("/tmp/x", false, true),
+            ("home/x", false, false),
+        ] {
+            assert_eq!(
+                (view.hides(path), view.writes(path)),
+                (hides, writes),
+                "{path}"
+            );
+        }
+        assert!(view.reaches("/run/docker.sock") && !view.reaches("/run/x"));
+        let host = ProfileVisibility {
+            base: "host".into(),
+            ..visibility
+        };
+        assert!(View::of(&host).is_none());
     }
 }

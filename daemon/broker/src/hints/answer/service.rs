@@ -1,36 +1,54 @@
-//! Answers for programs that need the network, the service manager or the package manager.
+//! Parts of answers: sockets, the network, and the command of remit that answers instead.
 
-use remit_common::builtin::UnitName;
 use remit_common::denial::Layer;
+use remit_programs::{Alternative, Argument, shipped};
 
 use super::super::commands::Command;
-use super::super::view::View;
-use super::{Answer, BY_COMMAND, named, run};
+use super::{Answer, View, named};
 
-/// Text for a packaged command that changes the host, which may or may not be granted.
-pub fn change(name: &str, args: &str) -> String {
-    format!(
-        "call access; if it lists {name}: {}, with a reason",
-        named("change", name, args)
-    )
+pub fn instead(alternative: &Alternative) -> String {
+    let name = alternative.command;
+    match shipped(name).is_some_and(|shipped| shipped.changes) {
+        true => format!(
+            "call access; if it lists {name}: {}, with a reason",
+            call("change", alternative)
+        ),
+        false => call("run", alternative),
+    }
 }
 
-pub fn grant(name: &str, args: &str) -> String {
-    let args = if args.is_empty() {
-        String::new()
-    } else {
-        format!(" {args}")
+fn call(tool: &str, alternative: &Alternative) -> String {
+    let value = |value: &String| match value.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => value.clone(),
+        false => format!("\"{}\"", value.replace('\\', "\\\\")),
     };
+    let argument = |arg: &Argument| {
+        let values: Vec<String> = arg.values.iter().map(value).collect();
+        let values = values.join(", ");
+        match arg.is_list {
+            true => format!("\"{}\": [{values}]", arg.name),
+            false => format!("\"{}\": {values}", arg.name),
+        }
+    };
+    let args: Vec<String> = alternative.args.iter().map(argument).collect();
+    named(tool, alternative.command, &args.join(", "))
+}
+
+pub fn grant(alternative: &Alternative) -> String {
+    let name = alternative.command;
+    if shipped(name).is_some_and(|shipped| !shipped.changes) {
+        return format!(
+            "a rule that grants {name} with unconfined = true: where it is not granted, its refusal shows the rule"
+        );
+    }
+    let plain = alternative.args.iter().filter(|arg| !arg.is_list);
+    let args: String = plain
+        .map(|arg| format!(" {}={}", arg.name, arg.values.join(",")))
+        .collect();
     format!(
         "a rule that grants {name}, as in /usr/share/doc/remit/examples/changes.toml; if it requires an approval: \
          remit grant USER {name}{args} --for 1h"
     )
-}
-
-/// Returns the full unit name, or `NAME` if it is not valid.
-pub fn unit(name: Option<&str>) -> String {
-    let name = name.and_then(|name| name.parse::<UnitName>().ok());
-    name.map_or_else(|| "NAME".to_owned(), |name| name.to_string())
 }
 
 pub fn target(command: &Command) -> Option<String> {
@@ -49,8 +67,15 @@ pub fn target(command: &Command) -> Option<String> {
     }
 }
 
+/// Returns `None` for a destination that the profile may reach: its refusal is the other side's.
 pub fn network(view: &View<'_>, object: Option<String>) -> Option<Answer> {
     let profile = view.profile();
+    if object
+        .as_ref()
+        .is_some_and(|object| is_listed(view, object))
+    {
+        return None;
+    }
     let (rule, next) = match view.network() {
         [one] if one == "host" => return None,
         [] => no_network(profile),
@@ -77,6 +102,22 @@ pub fn network(view: &View<'_>, object: Option<String>) -> Option<Answer> {
     })
 }
 
+/// A destination without a port is listed with any.
+fn is_listed(view: &View<'_>, destination: &str) -> bool {
+    let (scheme, rest) = destination.split_once("://").unwrap_or(("", destination));
+    let host = rest.split(['/', '?']).next().unwrap_or_default();
+    let port = host.rsplit_once(':').map(|(_, port)| port);
+    view.network().iter().any(|listed| {
+        let (of_listed, at) = listed.rsplit_once(':').unwrap_or((listed, ""));
+        match (port, scheme) {
+            (Some(_), _) => host == listed,
+            (None, "http") => host == of_listed && at == "80",
+            (None, "https") => host == of_listed && at == "443",
+            (None, _) => host == of_listed,
+        }
+    })
+}
+
 fn no_network(profile: &str) -> (String, &'static str) {
     (
         format!("profile '{profile}' has no network, neither to other hosts nor to this one"),
@@ -84,97 +125,81 @@ fn no_network(profile: &str) -> (String, &'static str) {
     )
 }
 
-pub fn bus(view: &View<'_>, next: String, lift: Option<String>) -> Option<Answer> {
-    const BUS: &str = "/run/dbus/system_bus_socket";
-    if view.reaches(BUS) {
-        return None;
-    }
-    let lift = lift.unwrap_or_else(|| {
-        format!("a command of the policy whose profile, of base strict, lists {BUS}; as root, it can do there what root can")
-    });
+/// No socket of the service is reached: it is a unix socket, not the network.
+pub fn service(view: &View<'_>, next: &str) -> Option<Answer> {
     Some(Answer {
         layer: Layer::Network,
         operation: "connect",
-        object: Some("the service manager, by the system bus".into()),
+        object: Some("the service's socket".into()),
         rule: format!(
             "profile '{}' reaches no socket of a service",
             view.profile()
         ),
-        next: Some(next),
-        lift: Some(lift),
+        next: Some(next.to_owned()),
+        lift: Some("a policy command whose profile, of base strict, lists that socket in `sockets`: remit-policy(5)".into()),
     })
 }
 
-pub fn unit_change(command: &Command, view: &View<'_>) -> Option<Answer> {
-    let (verb, name) = match command.name.as_str() {
-        "systemctl" => (command.words().next(), command.words().nth(1)),
-        _ => (command.words().nth(1), command.words().next()),
-    };
-    let name = unit(name);
-    let verb = match verb.unwrap_or_default() {
-        "try-restart" | "reload-or-restart" => "restart",
-        "force-reload" => "reload",
-        verb => verb,
-    };
-    if !["start", "stop", "restart", "reload", "enable", "disable"].contains(&verb) {
-        let next = "not possible here; to show a unit: ".to_owned()
-            + &run("service.status", &format!("\"unit\": \"{name}\""));
-        return bus(view, next, Some(BY_COMMAND.to_owned()));
+pub fn bus(view: &View<'_>, next: &str) -> Option<Answer> {
+    const BUS: &str = "/run/dbus/system_bus_socket";
+    if view.reaches(BUS) {
+        return None;
     }
-    let command = format!("service.{verb}");
-    let next = change(&command, &format!("\"unit\": \"{name}\""));
-    bus(view, next, Some(grant(&command, &format!("unit={name}"))))
+    let found = service(view, next)?;
+    Some(Answer {
+        object: Some("the service manager, by the system bus".into()),
+        lift: Some(format!(
+            "a command of the policy whose profile, of base strict, lists {BUS}; as root, it can do there what root can"
+        )),
+        ..found
+    })
 }
 
-pub fn packages(command: &Command, view: &View<'_>) -> Option<Answer> {
-    let removes = [
-        "remove",
-        "purge",
-        "autoremove",
-        "erase",
-        "rm",
-        "-r",
-        "--remove",
-        "-P",
-        "--purge",
-        "-e",
+pub fn containers(view: &View<'_>) -> Option<Answer> {
+    let engines = [
+        "/run/docker.sock",
+        "/run/podman/podman.sock",
+        "/run/containerd/containerd.sock",
     ];
-    let upgrades = ["upgrade", "full-upgrade", "dist-upgrade", "-U"];
-    let has = |some: &[&str]| command.args.iter().any(|arg| some.contains(&arg.as_str()));
-    let verb = match () {
-        () if has(&removes) => "remove",
-        () if has(&upgrades) => "upgrade",
-        () => "install",
-    };
-    let sign =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.:".contains(&byte);
-    let plain = |word: &&str| {
-        word.bytes().all(sign)
-            && word.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && !word.ends_with(".deb")
-    };
-    let names: Vec<String> = command
-        .words()
-        .skip(1)
-        .filter(plain)
-        .take(4)
-        .map(|name| format!("\"{name}\""))
-        .collect();
-    let names = if names.is_empty() {
-        "\"NAME\"".to_owned()
-    } else {
-        names.join(", ")
-    };
-    let command = format!("package.{verb}");
+    if engines.iter().any(|socket| view.reaches(socket)) {
+        return None;
+    }
+    let next = "host {\"sections\": [\"containers\"]} lists what runs";
+    let found = service(view, next)?;
     Some(Answer {
-        layer: Layer::Identity,
-        operation: "write",
-        object: None,
-        rule: format!(
-            "profile '{}': only root can change packages",
-            view.profile()
-        ),
-        next: Some(change(&command, &format!("\"packages\": [{names}]"))),
-        lift: Some(grant(&command, "")),
+        object: Some("the container engine's socket".into()),
+        lift: Some("a command of the policy whose profile, of base strict, lists that socket; whoever reaches it is root on this machine".into()),
+        ..found
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::denial::ProfileVisibility;
+
+    use super::*;
+    use crate::hints::visibility_of_read;
+
+    #[test]
+    fn destination_of_the_profile_is_not_refused_by_it() {
+        let visibility = ProfileVisibility {
+            network: vec!["127.0.0.1:9100".into(), "example.com:443".into()],
+            ..visibility_of_read()
+        };
+        let view = View::of(&visibility).unwrap();
+        for (destination, is_refused) in [
+            ("127.0.0.1", false),
+            ("http://127.0.0.1:9100/metrics", false),
+            ("https://example.com?x", false),
+            ("http://example.com/", true),
+            ("127.0.0.1:9101", true),
+            ("http://127.0.0.1", true),
+            ("example.com.evil:443", true),
+            ("example.org", true),
+        ] {
+            let answer = network(&view, Some(destination.to_owned()));
+            assert_eq!(answer.is_some(), is_refused, "{destination}");
+        }
+        assert!(network(&view, None).is_some());
+    }
 }

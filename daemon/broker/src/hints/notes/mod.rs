@@ -3,17 +3,22 @@
 
 mod table;
 
+use std::borrow::Cow;
+
 use remit_link::JobMeta;
 use remit_wire::{Run, What};
 
+use crate::hints::answer::instead;
 use crate::hints::{Command, Commands};
 
 const MOST: usize = 3;
 const LOOKED_AT: usize = 64 << 10;
 
+const ARGS: usize = 12;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
-    pub notes: Vec<&'static str>,
+    pub notes: Vec<String>,
     pub commands: Commands,
 }
 
@@ -48,116 +53,142 @@ fn about(argv: &[&[u8]], is_read: bool) -> About {
     }
 }
 
-pub fn of_command(command: &Command) -> Option<&'static str> {
-    let args: Vec<&[u8]> = command.args.iter().map(String::as_bytes).collect();
-    table::of_program(&command.name, &args)
+pub fn of_command(command: &Command) -> Option<String> {
+    of_program(&command.name, &command.args)
 }
 
-/// Returns a note if standard error reports a read-only file system. Only for profile read: in others this can be a
-/// real fault of the host.
+fn of_program<A: AsRef<str>>(name: &str, args: &[A]) -> Option<String> {
+    let found = remit_programs::found(name, args)?;
+    let note = table::of_topic(found.topic)?;
+    Some(match &found.alternative {
+        None => note.to_owned(),
+        Some(alternative) => format!("{note}: {}", instead(alternative)),
+    })
+}
+
+/// Returns a note about a refusal in stderr that no denial explains, as of a job with status 0. Only in profile read: in
+/// others the host can be at fault.
 pub fn of_errors(profile: &str, stderr: &[u8]) -> Option<&'static str> {
-    const EROFS: &[u8] = b"Read-only file system";
-    let is_there = || stderr.windows(EROFS.len()).any(|part| part == EROFS);
-    (profile == "read" && is_there()).then_some(
-        "every file system is read-only in this sandbox, by design; /proc/1/mounts says whether the host's are",
-    )
+    const NOTES: [(&[u8], &str); 2] = [
+        (
+            b"Read-only file system",
+            "every file system is read-only in this sandbox, by design; /proc/1/mounts says whether the host's are",
+        ),
+        (
+            b"Permission denied",
+            "standard error names what the job may not read: counts, sums and lists leave it out",
+        ),
+    ];
+    let is_there = |text: &[u8]| stderr.windows(text.len()).any(|part| part == text);
+    let note = NOTES.iter().find(|(text, _)| is_there(text));
+    note.filter(|_| profile == "read").map(|(_, note)| *note)
 }
 
 #[derive(Default)]
-struct Notes(Vec<&'static str>);
+struct Notes(Vec<String>);
 
 impl Notes {
-    fn add(&mut self, note: Option<&'static str>) {
+    fn add(&mut self, note: Option<String>) {
         if let Some(note) = note.filter(|note| self.0.len() < MOST && !self.0.contains(note)) {
             self.0.push(note);
         }
     }
 }
 
-fn of_argv(argv: &[&[u8]]) -> Vec<&'static str> {
+fn of_argv(argv: &[&[u8]]) -> Vec<String> {
+    let argv: Vec<_> = argv.iter().map(|arg| text(arg)).collect();
     let Some((program, args)) = argv.split_first() else {
         return Vec::new();
     };
     let mut notes = Notes::default();
-    match name_of(program) {
-        Some(name) if remit_programs::is_shell(name) => {
-            let scripts = args.iter().skip_while(|arg| arg.starts_with(b"-"));
-            for script in scripts {
-                add_of_script(script, &mut notes);
-            }
+    let name = program.rsplit('/').next().unwrap_or_default();
+    if remit_programs::is_shell(name) {
+        for script in args.iter().skip_while(|arg| arg.starts_with('-')) {
+            add_of_script(script, &mut notes);
         }
-        Some(name) => {
-            notes.add(table::of_program(name, args));
-            for arg in args {
-                notes.add(table::of_file(arg));
-            }
-        }
-        None => {}
+        return notes.0;
+    }
+    notes.add(of_program(name, args));
+    for arg in args {
+        notes.add(table::of_file(arg).map(str::to_owned));
     }
     notes.0
 }
 
-fn of_script(text: &[u8]) -> Vec<&'static str> {
+fn of_script(script: &[u8]) -> Vec<String> {
     let mut notes = Notes::default();
-    add_of_script(text, &mut notes);
+    add_of_script(&text(script), &mut notes);
     notes.0
+}
+
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes.get(..LOOKED_AT).unwrap_or(bytes))
 }
 
 /// Treats each word as a possible program with the following words as arguments. Nothing is parsed, so any language
 /// works; too many notes are better than none.
-fn add_of_script(text: &[u8], notes: &mut Notes) {
-    let text = text.get(..LOOKED_AT).unwrap_or(text);
-    for command in text.split(|byte| b"|;&(){}`\n".contains(byte)) {
-        let words: Vec<&[u8]> = command
-            .split(|byte| byte.is_ascii_whitespace() || b"\"',[]<>=$".contains(byte))
+fn add_of_script(text: &str, notes: &mut Notes) {
+    for command in text.split(['|', ';', '&', '(', ')', '{', '}', '`', '\n']) {
+        let is_edge = |c: char| c.is_ascii_whitespace() || "\"',[]<>=$".contains(c);
+        let words: Vec<&str> = command
+            .split(is_edge)
             .filter(|word| !word.is_empty())
             .collect();
         let mut reads = false;
         let mut names = false;
         let mut rest = words.as_slice();
         while let Some((word, args)) = rest.split_first() {
-            notes.add(table::of_file(word));
-            if let Some(name) = name_of(word).filter(|_| !names) {
-                notes.add(table::of_program(name, args));
-                reads |= table::READERS.contains(&name);
-                names = table::NAMERS.contains(&name);
+            notes.add(table::of_file(word).map(str::to_owned));
+            if let Some(name) = program_in(word).filter(|_| !names) {
+                notes.add(of_program(name, args.get(..ARGS).unwrap_or(args)));
+                let is_reader = table::READERS.contains(&name);
+                reads |= is_reader;
+                // find starts programs.
+                names = table::NAMERS.contains(&name) || (is_reader && name != "find");
             }
             rest = args;
         }
         if reads && silences_errors(command) {
-            notes.add(Some(table::UNSEEN));
+            notes.add(Some(table::UNSEEN.to_owned()));
         }
     }
 }
 
-fn name_of(program: &[u8]) -> Option<&str> {
-    let name = program.rsplit(|byte| *byte == b'/').next()?;
-    std::str::from_utf8(name).ok()
+/// Returns the program that a word of a script can be: a path such as `/etc/ssh` is none.
+fn program_in(word: &str) -> Option<&str> {
+    match word.rsplit_once('/') {
+        None => Some(word),
+        Some((dir, name)) => dir.ends_with("bin").then_some(name),
+    }
 }
 
-fn silences_errors(command: &[u8]) -> bool {
-    let has = |text: &[u8]| command.windows(text.len()).any(|at| at == text);
-    has(b"2>/dev/null") || has(b"2> /dev/null")
+fn silences_errors(command: &str) -> bool {
+    command.contains("2>/dev/null") || command.contains("2> /dev/null")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn argv(words: &[&str]) -> Vec<&'static str> {
+    fn argv(words: &[&str]) -> Vec<String> {
         of_argv(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>())
     }
 
-    fn note(program: &str) -> &'static str {
-        table::of_program(program, &[b"-p"]).unwrap()
+    fn note(typed: &str) -> String {
+        let mut words = typed.split(' ');
+        let name = words.next().unwrap();
+        of_program(name, &words.collect::<Vec<_>>()).unwrap()
     }
 
     #[test]
     fn a_program_gets_its_sentence_and_others_none() {
         assert_eq!(argv(&["df", "-h"]), [note("df")]);
-        assert_eq!(argv(&["/usr/bin/busctl", "status"]), [note("busctl")]);
-        assert_eq!(argv(&["ss", "-ltnp"]), [note("ss")]);
-        assert_eq!(argv(&["wc", "-l", "/proc/mounts"]), [note("mount")]);
+        assert_eq!(
+            argv(&["/usr/bin/busctl", "status"]),
+            [note("busctl status")]
+        );
+        assert_eq!(argv(&["ss", "-ltnp"]), [note("ss -p")]);
+        assert_eq!(argv(&["wc", "-l", "/proc/mounts"]), [table::MOUNTS]);
         for plain in [
             &["ss", "-ltn"][..],
             &["ls", "mount"],
@@ -165,6 +196,14 @@ mod tests {
             &["./df-x"],
             &["cat", "/proc/1/mounts"],
             &["grep", "2>/dev/null"],
+            &["tar", "cf", "-", "/etc/ssh"],
+            &["rsync", "-n", "-a", "/etc/nginx/", "/srv/data/"],
+            &["netstat", "-rn"],
+            &["docker", "--version"],
+            &["tcpdump", "--version"],
+            &["systemctl", "--root=/", "is-enabled", "x"],
+            &["systemd-analyze", "calendar", "daily"],
+            &["flock", "/tmp/l", "true"],
             &[],
         ] {
             assert!(argv(plain).is_empty(), "{plain:?}");
@@ -175,7 +214,7 @@ mod tests {
     fn script_gets_at_most_three_distinct_notes() {
         assert_eq!(of_script(b"df -h; df -i\nfindmnt"), [note("df")]);
         let many = b"a|/bin/dmesg;$(curl x)\nlsof `crontab`";
-        let expect = ["dmesg", "curl", "lsof"].map(note);
+        let expect = ["dmesg", "curl x", "lsof"].map(note);
         assert_eq!(of_script(many), expect);
         assert_eq!(argv(&["sh", "-c", "dmesg | tail"]), [note("dmesg")]);
         assert_eq!(
@@ -183,7 +222,7 @@ mod tests {
             MOST,
             "over all arguments of the shell"
         );
-        assert!(of_script(b"remount dfx my-curl /etc/ssh/sshd_config ~/.ssh").is_empty());
+        assert!(of_script(b"remount dfx my-curl /etc/ssh ~/.ssh; ls /tmp/ssh mount").is_empty());
     }
 
     #[test]
@@ -191,7 +230,9 @@ mod tests {
         let line = b"touch: cannot touch '/x': Read-only file system\n";
         assert!(of_errors("read", line).is_some());
         assert!(of_errors("host", line).is_none());
-        assert!(of_errors("read", b"touch: cannot touch '/x': Permission denied\n").is_none());
+        let partial = b"find: '/root': Permission denied\n";
+        assert!(of_errors("read", partial).is_some_and(|note| note.contains("leave it out")));
+        assert!(of_errors("site", partial).is_none());
         assert!(of_errors("read", b"").is_none());
     }
 
@@ -199,18 +240,21 @@ mod tests {
     fn a_script_is_looked_at_command_by_command() {
         for (script, expect) in [
             ("ss -tn; ps -p 1", None),
-            ("timeout 2 ss -tp", Some("ss")),
+            ("timeout 2 ss -tp", Some("ss -p")),
             ("subprocess.run([\"df\", \"-h\"])", Some("df")),
             ("require('os').userInfo().username", Some("whoami")),
-            ("wc -l </proc/mounts", Some("mount")),
-            ("grep ssh /proc/mounts", Some("mount")),
             ("journalctl -u ssh -n 5", None),
             ("last reboot", None),
+            ("systemctl list-timers | cat", Some("systemctl list-timers")),
+            ("getent hosts x.org", Some("getent hosts x.org")),
             ("sleep 1; ps aux | grep docker && curl x", Some("curl")),
-            ("shutdown -r now", Some("shutdown")),
+            ("shutdown -r now", Some("shutdown -r now")),
         ] {
             let expect: Vec<_> = expect.map(note).into_iter().collect();
             assert_eq!(of_script(script.as_bytes()), expect, "{script}");
+        }
+        for script in ["wc -l </proc/mounts", "grep ssh /proc/mounts"] {
+            assert_eq!(of_script(script.as_bytes()), [table::MOUNTS], "{script}");
         }
     }
 
@@ -233,5 +277,81 @@ mod tests {
         text.extend(b"df");
         assert!(of_script(&text).is_empty());
         assert_eq!(of_script(&text[2..]), [note("df")]);
+    }
+
+    #[test]
+    fn notes_are_short_lines() {
+        for topic in remit_programs::Topic::ALL {
+            if let Some(note) = table::of_topic(*topic) {
+                assert!(note.len() < 200 && !note.contains('\n'), "{note}");
+                assert!(!note.ends_with('.'), "{note}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_may_mislead_with_some_arguments_only() {
+        for (typed, expect) in [
+            ("ss -ltn", None),
+            ("ss --tcp", None),
+            ("ss -ltnp", Some("`ss -ltnpe`")),
+            ("ss --processes", Some("`ss -ltnpe`")),
+            ("ps", None),
+            ("ps aux", None),
+            ("ps -ef", None),
+            ("ps -eo pid,lstart", None),
+            ("ps -C nginx", None),
+            ("ps axe", Some("wchan")),
+            ("ps l", Some("wchan")),
+            ("ps -el", Some("wchan")),
+            ("ps axo pid,wchan:20", Some("wchan")),
+            ("ssh -G x", Some("`id`")),
+            ("ssh x", Some("no network")),
+            ("sshd -T", Some("host keys")),
+            ("sshd -D", None),
+            (
+                "nginx -t",
+                Some("{\"name\": \"logs\", \"args\": {\"unit\": \"nginx.service\"}}"),
+            ),
+            ("nginx -v", None),
+            ("dpkg -l", None),
+            ("dpkg --verify", Some("these lines say nothing")),
+            ("dpkg -V bash", Some("packages.changed")),
+            ("dpkg --audit", Some("packages.list")),
+            ("systemctl", Some("service.list")),
+            (
+                "systemctl status nginx",
+                Some("{\"unit\": \"nginx.service\"}"),
+            ),
+            (
+                "systemctl --no-pager is-active nginx",
+                Some("service.status"),
+            ),
+            ("systemctl list-units --failed", Some("service.failed")),
+            ("systemctl --failed", Some("service.failed")),
+            ("systemctl restart nginx", Some("service.restart")),
+            ("service nginx status", Some("service.status")),
+            ("service nginx restart", Some("service.restart")),
+            ("service nginx", None),
+            ("service x y", None),
+            ("service --status-all", Some("service.list")),
+            ("journalctl -u nginx -n 50", None),
+            ("journalctl -fu nginx", Some("\"since\": \"-5min\"")),
+            ("journalctl --follow", Some("\"since\": \"-5min\"")),
+            ("journalctl --vacuum-size=1G", Some("logs.usage")),
+            ("pidstat -d 1 1", Some("disks.io")),
+            ("fail2ban-client status", Some("fail2ban.service")),
+        ] {
+            let mut words = typed.split(' ');
+            let name = words.next().unwrap();
+            let note = of_program(name, &words.collect::<Vec<_>>());
+            match expect {
+                None => assert_eq!(note, None, "{typed}"),
+                Some(part) => assert!(
+                    note.as_ref().is_some_and(|note| note.contains(part)),
+                    "{typed}: {note:?}"
+                ),
+            }
+        }
     }
 }

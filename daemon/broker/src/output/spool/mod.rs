@@ -5,25 +5,26 @@
 //! `ID.lost` describes bytes that are in neither. Names come from job ids, never from client input.
 
 mod note;
-mod sweep;
-
-pub use self::note::{Amount, Lost, LostRange, Note, size};
 
 use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fstat};
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use remit_common::names::JobId;
 use remit_common::{caps, text};
 use remit_wire::outcome::Stream;
 
 use crate::output::quota::Disk;
+
+pub use self::note::{Amount, Lost, LostRange, Note, size};
 
 const SUFFIXES: [&str; 5] = [".out", ".err", ".out.more", ".err.more", ".lost"];
 
@@ -68,8 +69,7 @@ fn lost(job: JobId) -> String {
 }
 
 impl Spool {
-    /// Opens the directory. It must belong to this user and be closed to others. An error is a sentence that names
-    /// it.
+    /// Opens the directory. It must belong to this user and be closed to others. An error is a sentence that names it.
     pub fn open(path: &Path, limits: SpoolLimits) -> Result<Self, String> {
         let refuse =
             |why: &dyn std::fmt::Display| format!("cannot use spool '{}': {why}", path.display());
@@ -131,9 +131,8 @@ impl Spool {
         self.unlink(more(job, stream).as_bytes());
     }
 
-    /// Removes the files of a stream. The note of [`Self::note`] stays until [`Self::forget`]. The space is free
-    /// only after the returned file is closed, which can block (64 MiB: 5 to 60 ms on ext4): not for the serving
-    /// thread.
+    /// Removes the files of a stream. The note of [`Self::note`] stays until [`Self::forget`]. The space is free only
+    /// after the returned file is closed, which can block (64 MiB: 5 to 60 ms on ext4): not for the serving thread.
     pub fn remove(&self, job: JobId, stream: Stream) -> Option<File> {
         let file = self.find(job, stream).ok().flatten();
         let size = file
@@ -182,10 +181,63 @@ impl Spool {
     }
 }
 
+const LISTED: usize = 10;
+
+impl Spool {
+    /// Removes the files of every job that `known` does not know. Other entries stay, and the log names them.
+    pub fn sweep(&self, known: impl Fn(JobId) -> bool) {
+        let names = match self.names() {
+            Ok(names) => names,
+            Err(error) => return tracing::warn!("cannot list the spool: {error}"),
+        };
+        let mut odd = Vec::new();
+        for name in names {
+            match job_of(&name).filter(|_| self.is_file(&name)) {
+                None => odd.push(text::line(&name, 64)),
+                Some(job) if known(job) => {}
+                Some(_) => self.unlink(name.as_slice()),
+            }
+        }
+        if !odd.is_empty() {
+            let count = odd.len();
+            odd.sort_unstable();
+            odd.truncate(LISTED);
+            let names = odd.join("' '");
+            tracing::warn!("{count} in the spool not made by remit, left unchanged: '{names}'");
+        }
+    }
+
+    fn names(&self) -> Result<Vec<Vec<u8>>, Errno> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut dir = Dir::from_fd(openat(&self.dir, ".", flags, Mode::empty())?)?;
+        let names = dir
+            .iter()
+            .map(|entry| entry.map(|entry| entry.file_name().to_bytes().to_vec()));
+        names
+            .filter(|name| !matches!(name.as_deref(), Ok(b"." | b"..")))
+            .collect()
+    }
+
+    fn is_file(&self, name: &[u8]) -> bool {
+        let name = std::ffi::OsStr::from_bytes(name);
+        fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+            SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG
+        })
+    }
+}
+
+fn job_of(name: &[u8]) -> Option<JobId> {
+    let (id, suffix) = std::str::from_utf8(name).ok()?.split_at_checked(32)?;
+    let job: JobId = id.parse().ok()?;
+    // Each job has exactly one name: uppercase ids are refused.
+    (SUFFIXES.contains(&suffix) && job.to_string() == id).then_some(job)
+}
+
 #[cfg(test)]
 pub mod tests {
-    use super::*;
     use std::path::PathBuf;
+
+    use super::*;
 
     pub struct Scratch {
         pub path: PathBuf,
@@ -262,5 +314,42 @@ pub mod tests {
         assert_eq!(std::fs::read_dir(&scratch.path).unwrap().count(), 1);
         spool.forget(job);
         assert_eq!(std::fs::read_dir(&scratch.path).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn sweep_removes_unknown_jobs_keeps_other_entries() {
+        let scratch = Scratch::new();
+        let [mine, other, third] = [1, 2, 0xab].map(|byte| JobId([byte; 16]));
+        let path = |name: String| scratch.path.join(name);
+        for job in [mine, other] {
+            for suffix in SUFFIXES {
+                std::fs::write(path(format!("{job}{suffix}")), "x").unwrap();
+            }
+        }
+        let odd = [
+            format!("{other}.txt"),
+            format!("{other}"),
+            format!("{}.out", third.to_string().to_uppercase()),
+            ".hidden".to_owned(),
+        ];
+        for name in &odd {
+            std::fs::write(path(name.clone()), "x").unwrap();
+        }
+        std::fs::create_dir(path(format!("{third}.out"))).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", path(format!("{third}.err"))).unwrap();
+        scratch.spool.sweep(|job| job == mine);
+        let mut left: Vec<_> = std::fs::read_dir(&scratch.path)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        let mut expect: Vec<_> = SUFFIXES
+            .iter()
+            .map(|suffix| format!("{mine}{suffix}"))
+            .collect();
+        expect.extend(odd);
+        expect.extend([format!("{third}.out"), format!("{third}.err")]);
+        expect.sort();
+        assert_eq!(left, expect);
     }
 }

@@ -27,7 +27,6 @@ pub struct LostRange {
     pub lines: u64,
 }
 
-/// The note contradicts itself.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Damaged;
 
@@ -132,7 +131,6 @@ pub enum Lost {
     Removed,
     /// Only an earlier broker knew the reason.
     Unknown,
-    /// The note file is damaged.
     Damaged,
     /// Another process removed it.
     Missing,

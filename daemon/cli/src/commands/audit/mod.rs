@@ -5,7 +5,6 @@ mod filter;
 mod head;
 mod journal;
 mod list;
-mod loss;
 mod record;
 mod source;
 mod story;

@@ -94,7 +94,6 @@ impl AuditRecord {
     }
 }
 
-/// Returns true for the hash and the fields it covers.
 fn belongs(name: &str) -> bool {
     matches!(name, "MESSAGE" | "MESSAGE_ID" | "PRIORITY") || name.starts_with("REMIT_")
 }

@@ -25,10 +25,12 @@ pub type Take<'a> = dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure> +
 
 #[derive(Debug)]
 pub enum RecordSource {
-    /// The journal of this machine.
     Journal(Journal),
     /// Files, oldest first; `-` is standard input. `live` if the daemon writes to the last one.
-    Files { paths: Vec<PathBuf>, live: bool },
+    Files {
+        paths: Vec<PathBuf>,
+        live: bool,
+    },
 }
 
 #[derive(Default, Deserialize)]
@@ -43,8 +45,7 @@ struct AuditSettings {
 }
 
 impl RecordSource {
-    /// Chooses the source by the arguments and `remit.toml`. Fails if this user cannot read the configuration or the
-    /// records.
+    /// Chooses the source by the arguments and `remit.toml`. Fails if this user cannot read it or the records.
     pub fn of(args: &RecordSourceArgs) -> Result<Self, Failure> {
         let own = args.state.join("audit.jsonl");
         if let Some(last) = args.files.last() {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::filter::Span;
 use super::head::Head;
-use super::loss::{self, Gaps};
+use super::journal::{self, Gaps};
 use super::source::RecordSource;
 use crate::args::VerifyArgs;
 use crate::context::Context;
@@ -125,10 +125,12 @@ impl Verification {
             times,
         } = reading;
         let cause = |finding: &Finding| match (source, gaps.of(finding)) {
-            (RecordSource::Journal(journal), Some(gap)) => Some(match loss::cause(journal, gap) {
-                Ok(cause) => cause,
-                Err(_) => "what journald says of itself cannot be read".to_owned(),
-            }),
+            (RecordSource::Journal(journal), Some(gap)) => {
+                Some(match journal::cause(journal, gap) {
+                    Ok(cause) => cause,
+                    Err(_) => "what journald says of itself cannot be read".to_owned(),
+                })
+            }
             (RecordSource::Files { live: true, .. }, _) if finding.kind == Kind::Truncated => Some(
                 "if the file was rotated, give the older one before it: --file OLDER --file NEWER"
                     .into(),
@@ -145,8 +147,7 @@ impl Verification {
         }
     }
 
-    /// Returns true if verification passed. An empty audit log passes only if its expected end is known or a time
-    /// range was given.
+    /// Returns true if verification passed. An empty audit log needs a known end or a time range for that.
     fn is_whole(&self) -> bool {
         let is_conclusive =
             self.report.records > 0 || self.head.expected().is_some() || self.of_a_time;

@@ -139,8 +139,7 @@ fn pretty(value: &impl Serialize) -> String {
     format!("{text}\n")
 }
 
-/// JSON and TOML write strings and arrays of strings alike, except for escapes of control characters. Those are
-/// refused earlier.
+/// JSON and TOML write strings and their arrays alike, except control characters, which are refused earlier.
 fn toml_value(value: &Value) -> String {
     value.to_string()
 }

@@ -1,7 +1,6 @@
 //! `remit job` shows the state or output of one job; `remit stop` stops it and waits for its end.
 
 mod grep;
-mod summary;
 
 use std::io;
 
@@ -11,23 +10,23 @@ use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_wire::client::ClientError;
-use remit_wire::outcome::{JobReport, Stream};
+use remit_wire::outcome::{Captured, Ending, JobReport, State, Stream};
 use remit_wire::result::{JobResult, PageResult};
 use remit_wire::{Reply, Request};
 use serde_json::Value;
 
 use super::jobs;
 use crate::args::{JobArgs, JobsArgs, StopArgs};
+use crate::client::admin_socket;
 use crate::client::ctrl_c::Interrupt;
-use crate::client::follow::Streams;
-use crate::client::user_socket::Daemon;
-use crate::client::{admin_socket, job_stream};
+use crate::client::follow::{self, Streams};
+use crate::client::user_socket::{self, Daemon};
 use crate::context::Context;
-use crate::error::Failure;
+use crate::error::{self, Failure};
 use crate::exit::Exit;
-use crate::render::decided;
-use crate::render::job_end::{self, Ended};
+use crate::render::job_end::{self, Ended, refused};
 use crate::render::output::{self, Form, Sink};
+use crate::render::{table, units};
 
 /// Shows the job or its output. With `--wait` or `--follow` the exit status is the job's.
 pub fn job(context: &Context, args: &JobArgs) -> Result<Exit, Failure> {
@@ -53,7 +52,7 @@ pub fn job(context: &Context, args: &JobArgs) -> Result<Exit, Failure> {
     match (args.stream(), context.form) {
         (Some(stream), form) => print(&mut daemon, &report, id, stream, args, form)?,
         (None, Form::Json) => output::json(&JobResult::from(&report))?,
-        (None, Form::Text) => output::text(&context.width.fold(&summary::summary(&report)))?,
+        (None, Form::Text) => output::text(&context.width.fold(&summary(&report)))?,
     }
     Ok(exit)
 }
@@ -72,7 +71,7 @@ fn of_other_user(context: &Context, args: &JobArgs, job: &AnyJob) -> Result<Exit
     }
     match context.form {
         Form::Json => output::json(&jobs::any(job))?,
-        Form::Text => output::text(&decided::page(job))?,
+        Form::Text => output::text(&job_end::page(job))?,
     }
     Ok(Exit::OK)
 }
@@ -104,9 +103,7 @@ fn follow(
 
 fn start(args: &JobArgs, report: &JobReport, stream: Stream) -> u64 {
     match args.tail {
-        Some(tail) => job_stream::captured(report, stream)
-            .total
-            .saturating_sub(tail),
+        Some(tail) => follow::captured(report, stream).total.saturating_sub(tail),
         None => args.offset.unwrap_or(0),
     }
 }
@@ -135,13 +132,13 @@ fn print(
             let mut sink = Sink::new(io::stdout().lock());
             let next = daemon.copy(id, stream, offset, limit, &mut sink)?;
             sink.finish()?;
-            let total = job_stream::captured(report, stream).total;
+            let total = follow::captured(report, stream).total;
             let end = match args.tail {
                 Some(_) => total,
                 None => offset.saturating_add(limit).min(total),
             };
             match report.ending {
-                Some(_) => job_stream::lost(report, stream, offset..end, next),
+                Some(_) => follow::lost(report, stream, offset..end, next),
                 // Bytes written since are not missing.
                 None => Ok(()),
             }
@@ -211,7 +208,7 @@ enum NamedJob {
 /// refused and recorded in the audit log.
 fn find(context: &Context, id: &IdPrefix) -> Result<NamedJob, Failure> {
     let listed = match admin_socket::may_ask(context) {
-        true => decided::ask(context, id.clone(), false),
+        true => admin_socket::any_job(context, id.clone(), false),
         false => return own(context, id),
     };
     match listed {
@@ -239,4 +236,100 @@ fn own(context: &Context, id: &IdPrefix) -> Result<NamedJob, Failure> {
         }
     };
     Ok(NamedJob::Own(Box::new(daemon), job))
+}
+
+pub fn summary(report: &JobReport) -> String {
+    let mut lines = format!("job {}\n", report.job);
+    let mut fact = |name: &str, value: &str| lines += &table::fact(name, value);
+    fact("command", &report.command);
+    fact("state", &state(report));
+    if let Some(asked) = &report.approval {
+        fact("asked", &job_end::approvers(asked));
+        fact("until", &job_end::approval_end(asked));
+        fact("they type", &asked.line);
+        fact("digest", &asked.digest);
+    }
+    let at = |ms: u64| units::time(ms / 1000);
+    match has_started(report) {
+        true => fact("started", &at(report.started_ms)),
+        false => fact("asked for", &at(report.started_ms)),
+    }
+    if report.waited_ms > 0 {
+        fact("waited", &units::duration(report.waited_ms));
+    }
+    if let Some(ending) = &report.ending {
+        if is_measured(report, ending) {
+            fact(
+                "ended",
+                &at(report.started_ms.saturating_add(ending.runtime_ms)),
+            );
+            fact("ran for", &units::duration(ending.runtime_ms));
+            fact("cpu time", &units::duration(ending.cpu_usec / 1000));
+            fact("peak memory", &units::bytes(ending.memory_peak));
+        }
+        fact(
+            "processes",
+            Ended::from(report).doubt().unwrap_or("all gone, verified"),
+        );
+    }
+    if let Some(next) = report
+        .ending
+        .as_ref()
+        .and_then(|ending| ending.next.as_ref())
+    {
+        fact("next", &error::typed(next));
+    }
+    fact("stdout", &size(&report.stdout));
+    fact("stderr", &size(&report.stderr));
+    if let Some(enforced) = &report.enforced {
+        fact("profile", &enforced.profile);
+        fact("uid", &enforced.uid.to_string());
+        fact("layers", &enforced.layers.join(", "));
+        fact("limits", &enforced.limits.join(", "));
+    }
+    for denial in &report.denials {
+        for (at, line) in refused(denial).iter().enumerate() {
+            fact(if at == 0 { "denial" } else { "" }, line);
+        }
+    }
+    for note in &report.notes {
+        fact("note", note);
+    }
+    lines
+}
+
+/// Returns true if `started_ms` is the start time.
+fn has_started(report: &JobReport) -> bool {
+    match &report.ending {
+        // After a daemon crash, confinement of the job is unknown.
+        Some(ending) => report.state == State::Interrupted || is_measured(report, ending),
+        None => !report.state.is_waiting(),
+    }
+}
+
+/// Returns true if the run was measured. A job may have ended in the queue, or the daemon may have crashed first.
+fn is_measured(report: &JobReport, ending: &Ending) -> bool {
+    let confined = report.enforced.is_some() && report.state != State::Interrupted;
+    confined || ending.runtime_ms > 0
+}
+
+fn state(report: &JobReport) -> String {
+    let exit = report.ending.as_ref().and_then(|ending| ending.exit);
+    let name = Ended::from(report).word();
+    match (Ended::from(report).sentence(), exit, report.queue_position) {
+        (Some(sentence), _, _) => format!("{name} ({sentence})"),
+        (None, Some(exit), _) => format!("{name} with status {exit}"),
+        (None, None, Some(queue_position)) => {
+            format!("{name}, {}", user_socket::queue_position(queue_position))
+        }
+        (None, None, None) => name.to_owned(),
+    }
+}
+
+fn size(captured: &Captured) -> String {
+    format!(
+        "{}, {}",
+        units::count(captured.total, "byte"),
+        units::count(captured.lines, "line")
+    )
 }

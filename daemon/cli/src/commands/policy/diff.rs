@@ -15,8 +15,7 @@ use crate::exit::Exit;
 use crate::render::output::{self, Form};
 use crate::render::table;
 
-/// Shows who gains and loses what. The exit status is that of diff(1): 0 if equal, 1 if different, 2 if one does not
-/// load.
+/// Shows who gains and loses what. The exit status is that of diff(1), with 2 if one does not load.
 pub fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, Failure> {
     let names = files::names(&[&args.old, &args.new], &args.machine);
     let both = [&args.old, &args.new];

@@ -3,21 +3,24 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
+use nix::unistd::{Gid, Group};
 use remit_common::text;
-use remit_policy::{Ask, Call, CallerIds, Subject};
+use remit_policy::{
+    Ask, Base, Call, CallerIds, Command, Listed, Network, Profile, ProfileLimits, Subject, User,
+};
 use remit_policy_files::Names;
 use remit_wire::Effect;
 use serde_json::json;
 
 use super::outcome::{ExplainOutcome, granted};
-use super::{diff, files, profile};
+use super::{diff, files};
 use crate::args::ExplainArgs;
 use crate::commands::input::usage;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::render::output::{self, Form};
-use crate::render::table;
+use crate::render::{table, units};
 
 enum Question<'a> {
     /// Any program, or the given one, in the requested profile.
@@ -25,8 +28,7 @@ enum Question<'a> {
     Named(Call),
 }
 
-/// Shows the verdict and its reasons. The exit status is 0 if allowed without approval, 1 otherwise, 2 if the policy
-/// does not load.
+/// Shows the verdict and its reasons. Exit status: 0 if allowed without approval, 2 if the policy fails, otherwise 1.
 pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
     // Arguments that no policy could accept are a usage error.
     Question::of(args, |_| Some(Effect::Read))?;
@@ -36,7 +38,10 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
         Err(found) => return diff::unloaded(context, found),
     };
     let effect_of = |name: &str| loaded.policy.named(name).map(|command| command.effect());
-    let question = Question::of(args, effect_of)?;
+    let question = match Question::of(args, effect_of)? {
+        Question::Named(call) => Question::Named(call.completed(&loaded.policy)),
+        program => program,
+    };
     let subject = match Subject::named(&args.caller, &names) {
         Ok(subject) => subject,
         Err(why) => return diff::trouble(context, &[], &why),
@@ -57,8 +62,8 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
         Question::Named(call) => ExplainOutcome::of_command(&explanation, call),
     };
     let words = outcome.profile.map(|profile| match granted(&explanation) {
-        Some(command) => profile::words(&profile::of_command(profile, command), &names),
-        None => profile::words(profile, &names),
+        Some(command) => words(&of_command(profile, command), &names),
+        None => words(profile, &names),
     });
     match context.form {
         Form::Json => output::json(&json!({
@@ -189,13 +194,136 @@ fn ids(written: &str, caller: CallerIds<'_>, names: &Names) -> String {
     if written.starts_with('%') {
         return "somebody who is in that group and in no other".to_owned();
     }
-    let groups: Vec<String> = caller
-        .gids
-        .iter()
-        .map(|gid| profile::group(*gid, names))
-        .collect();
+    let groups: Vec<String> = caller.gids.iter().map(|gid| group(*gid, names)).collect();
     match groups.is_empty() {
         true => format!("uid {}, groups none", caller.uid),
         false => format!("uid {}, groups {}", caller.uid, groups.join(" ")),
     }
+}
+
+/// Describes a sandbox in plain words. Returns names and descriptions, which may have several lines.
+pub fn words(profile: &Profile, names: &Names) -> Vec<(&'static str, String)> {
+    let mut words = vec![("profile", format!("{}\n{}", profile.name, profile.summary))];
+    let base = match profile.base {
+        Base::Read => {
+            "sees what an operator's account sees, changes nothing but what is listed here"
+        }
+        Base::Strict => "sees /usr and what is listed here, in namespaces of its own",
+        Base::Host => "no sandbox: whatever its user may",
+    };
+    words.push(("base", format!("{}: {base}", base_name(profile.base))));
+    words.push((
+        "runs as",
+        match &profile.user {
+            User::Own => "a uid of its own for each job, without privilege".to_owned(),
+            User::Fixed { name, uid, gid } => format!("{name} (uid {uid}, gid {gid})"),
+        },
+    ));
+    let groups: Vec<String> = profile
+        .groups
+        .iter()
+        .map(|gid| group(*gid, names))
+        .collect();
+    let besides = [
+        ("groups", groups.join(" ")),
+        ("capabilities", profile.capability_names().join(" ")),
+        ("reads", listed(&profile.read)),
+        ("writes", written(profile)),
+        ("executes", listed(&profile.exec)),
+        ("scratch", profile.scratch.join(" ")),
+        ("devices", listed(&profile.devices)),
+        ("sockets", listed(&profile.sockets)),
+        ("network", network(&profile.network)),
+        (
+            "variables",
+            profile.env.keys().cloned().collect::<Vec<_>>().join(" "),
+        ),
+        ("limits", limits(profile)),
+    ];
+    words.extend(besides.into_iter().filter(|(_, value)| !value.is_empty()));
+    words
+}
+
+/// Returns the profile with the command's variables and limits, which override its own.
+pub fn of_command(profile: &Profile, command: &Command) -> Profile {
+    let mut of_command = profile.clone();
+    of_command.env.extend(command.env.clone());
+    let (own, others) = (command.limits, profile.limits);
+    of_command.limits = ProfileLimits {
+        runtime_s: own.runtime_s.or(others.runtime_s),
+        memory: own.memory.or(others.memory),
+        tasks: own.tasks.or(others.tasks),
+        cpu_percent: own.cpu_percent.or(others.cpu_percent),
+        open_files: own.open_files.or(others.open_files),
+        tmp: own.tmp.or(others.tmp),
+    };
+    of_command
+}
+
+pub fn group(gid: u32, names: &Names) -> String {
+    let of_machine = || Some(Group::from_gid(Gid::from_raw(gid)).ok()??.name);
+    names
+        .group_of(gid)
+        .or_else(of_machine)
+        .unwrap_or_else(|| format!("#{gid}"))
+}
+
+fn base_name(base: Base) -> &'static str {
+    match base {
+        Base::Read => "read",
+        Base::Strict => "strict",
+        Base::Host => "host",
+    }
+}
+
+fn listed(all: &[Listed]) -> String {
+    let word = |listed: &Listed| match listed.optional {
+        true => format!("{} (if it is there)", listed.path),
+        false => listed.path.clone(),
+    };
+    all.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn written(profile: &Profile) -> String {
+    let all = listed(&profile.write);
+    match profile.write_and_exec {
+        true => format!("{all}\nwhat it writes may be executed"),
+        false => all,
+    }
+}
+
+fn network(network: &Network) -> String {
+    match network {
+        Network::None => "none".to_owned(),
+        Network::Loopback => "itself alone".to_owned(),
+        Network::Host => "what the host reaches".to_owned(),
+        Network::Connect(all) => {
+            let all = all.iter().map(|to| {
+                let addresses: Vec<String> = to.addresses.iter().map(ToString::to_string).collect();
+                let addresses = match addresses.is_empty() {
+                    true => "no address: nothing runs here".to_owned(),
+                    false => addresses.join(" "),
+                };
+                format!("{} port {} ({addresses})", to.host, to.port)
+            });
+            format!("itself, and by TCP {}", all.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+fn limits(profile: &Profile) -> String {
+    let limits = &profile.limits;
+    let all = [
+        limits.runtime_s.map(|s| format!("runtime {s} s")),
+        limits
+            .memory
+            .map(|bytes| format!("memory {}", units::bytes(bytes))),
+        limits.tasks.map(|tasks| format!("tasks {tasks}")),
+        limits.cpu_percent.map(|percent| format!("cpu {percent} %")),
+        limits.open_files.map(|files| format!("open files {files}")),
+        limits
+            .tmp
+            .map(|bytes| format!("tmp {}", units::bytes(bytes))),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

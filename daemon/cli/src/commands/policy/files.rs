@@ -37,8 +37,7 @@ pub fn read(args: &FilesArgs) -> (Result<PolicyFiles, Vec<Diagnostic>>, Names) {
     (files, names(&[&args.config], &args.machine))
 }
 
-/// Reads a configuration with the vendor's files, or one file. Any owner is allowed, because the files are only
-/// compared.
+/// Reads a configuration with the vendor's files, or one file, to compare. Any owner is allowed.
 pub fn of_either(path: &Path, machine: &MachineArgs, names: &Names) -> Made {
     let files = match path.is_file() {
         false => directory(path, &machine.vendor, Owners::Any)?,

@@ -7,9 +7,7 @@ mod diff;
 mod examples;
 mod explain;
 mod files;
-mod missing_paths;
 mod outcome;
-mod profile;
 
 pub use check::check;
 pub use diff::{diff, reload};

@@ -135,7 +135,6 @@ impl<'a> ExplainOutcome<'a> {
         }
     }
 
-    /// Built-in commands run in remit's own program.
     fn built_in(&mut self, call: &Call) {
         let name = call.name.as_deref().unwrap_or_default();
         match Builtin::parse(name, &call.args) {

@@ -16,6 +16,7 @@ pub(crate) use model::{Access, Content, DEVICES, Host, MAX_DEVICES, Mount, Root}
 use model::{Private, is_missing, relative};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use plan::Plan;
+use serde::{Deserialize, Serialize};
 
 use crate::{ListedPath, Network, StrictProfile};
 use crate::{Result, sys};
@@ -90,7 +91,7 @@ pub(crate) fn listed(write: &[ListedPath], devices: &[ListedPath]) -> Result<Vec
 }
 
 /// Device and inode of each file of the host that a root shows; `None` if it is missing.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Seen(Vec<Option<(u64, u64)>>);
 
 impl Seen {
@@ -107,17 +108,29 @@ impl Seen {
 
 /// Returns true if a root can wait for its job without hindering anyone. It keeps every file system that it shows:
 /// such a one can be unmounted, but its device stays busy. So the root may show only those of `/` and `/usr`, which
-/// stay anyway, and those without a device.
+/// stay anyway, and those without a device. No other may be on the way to what it shows either, because looking that
+/// up again must not hang.
 pub(crate) fn may_wait(root: &Root, host: BorrowedFd<'_>) -> io::Result<bool> {
     let device = |fd: BorrowedFd<'_>| sys::stat_of(fd).map(|stat| stat.st_dev);
     let usr = sys::open_at(Some(host), c"usr", libc::O_PATH)?;
     let staying = [device(host)?, device(usr.as_fd())?];
-    for source in sources(root, host) {
-        let Some(source) = source? else { continue };
-        if !staying.contains(&device(source.as_fd())?)
-            && fstatfs(&source)?.filesystem_type() != TMPFS_MAGIC
-        {
-            return Ok(false);
+    for mount in &root.mounts {
+        let Content::Host(shown) = &mount.what else {
+            continue;
+        };
+        let mut directory = host.try_clone_to_owned()?;
+        for part in shown.source.to_bytes().split(|byte| *byte == b'/') {
+            let flags = libc::O_PATH | libc::O_NOFOLLOW;
+            let found = sys::open_at(Some(directory.as_fd()), &CString::new(part)?, flags);
+            directory = match found {
+                Err(e) if shown.optional && is_missing(&e) => break,
+                other => other?,
+            };
+            if !staying.contains(&device(directory.as_fd())?)
+                && fstatfs(&directory)?.filesystem_type() != TMPFS_MAGIC
+            {
+                return Ok(false);
+            }
         }
     }
     Ok(true)

@@ -5,12 +5,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use crate::spec::layer::EnabledLayers;
 use crate::{Error, Result, sys};
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Root {
     pub(crate) directories: Vec<CString>,
     pub(crate) links: Vec<Link>,
@@ -18,13 +16,13 @@ pub(crate) struct Root {
     pub(crate) mounts: Vec<Mount>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Link {
     pub(crate) path: CString,
     pub(crate) to: CString,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Mount {
     pub(crate) name: PathBuf,
     pub(crate) target: CString,
@@ -33,19 +31,19 @@ pub(crate) struct Mount {
     pub(crate) what: Content,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     Private(Private),
     Host(Host),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Private {
     Shared,
     Own,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
     /// Relative to the host's root, without a link in it.
     pub(crate) source: CString,
@@ -53,7 +51,7 @@ pub(crate) struct Host {
     pub(crate) access: Access,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Files { write: bool, exec: bool },
     Device,

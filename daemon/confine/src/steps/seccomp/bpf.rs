@@ -161,7 +161,6 @@ impl Backward {
         self.code.len() - target - 1
     }
 
-    /// Returns a position within reach that leads to `target`.
     fn near(&mut self, target: Position) -> Position {
         // One less: the other branch may need its own jump before this one is made.
         if self.distance(target) < REACH {

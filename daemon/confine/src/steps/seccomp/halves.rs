@@ -1,4 +1,4 @@
-//! The filter in two programs: most of it is inherited by fork(2) at no cost, and a small one, a child's last step,
+//! The filter in two programs: most of it is copied by fork(2) at no cost, and a small one, a child's last step,
 //! closes what the child still needed. The kernel compiles a program again each time it is installed, which costs a
 //! job more than any other step of its own. Of several programs the strictest answer counts. For each number one of
 //! the two has the rule and the other lets it through, so both together answer as the whole does.
@@ -11,11 +11,11 @@ use super::rules::rules;
 use crate::spec::layer::EnabledLayers;
 use crate::{Result, sys};
 
-/// Both programs. A process that has only `inherited` is not confined.
+/// Both programs. A process that has only `first` is not confined.
 #[derive(Clone, Debug)]
 pub(crate) struct Halves {
     /// Installed once by the process that forks the children. Needs `CAP_SYS_ADMIN` or `no_new_privs`.
-    pub(crate) inherited: Program,
+    pub(crate) first: Program,
     pub(crate) closing: Program,
 }
 
@@ -55,12 +55,12 @@ pub(super) fn halves_for(arch: Arch, layers: EnabledLayers, class: Class) -> Hal
     let closing: Vec<(u32, Rule)> = setup.iter().map(|n| (*n, of_job(*n))).collect();
     let others = whole.iter().filter(|(number, _)| !setup.contains(number));
     let open = setup.iter().map(|number| (*number, Rule::Allow));
-    let mut inherited: Vec<(u32, Rule)> = others.copied().chain(open).collect();
-    inherited.sort_unstable_by_key(|(number, _)| *number);
-    let allowed = |number| of_rules(&inherited, number) == Some(Rule::Allow);
+    let mut first: Vec<(u32, Rule)> = others.copied().chain(open).collect();
+    first.sort_unstable_by_key(|(number, _)| *number);
+    let allowed = |number| of_rules(&first, number) == Some(Rule::Allow);
     let known = |number| of_rules(&whole, number).is_some();
     Halves {
-        inherited: bpf::assemble(arch.audit(), &inherited, unknown, known),
+        first: bpf::assemble(arch.audit(), &first, unknown, known),
         closing: bpf::assemble(arch.audit(), &closing, Rule::Allow, allowed),
     }
 }
@@ -68,6 +68,44 @@ pub(super) fn halves_for(arch: Arch, layers: EnabledLayers, class: Class) -> Hal
 fn of_rules(rules: &[(u32, Rule)], number: u32) -> Option<Rule> {
     let at = rules.binary_search_by_key(&number, |(known, _)| *known);
     rules.get(at.ok()?).map(|(_, rule)| *rule)
+}
+
+/// A sandbox's filter, as its lists install it.
+#[derive(Clone, Debug)]
+pub(crate) enum Filter {
+    Halves(Halves),
+    /// Refusals go to the kernel's audit. Nothing is installed before the rest.
+    Audited(AuditedFilter),
+    /// Base `host`, whose lists install none.
+    None,
+}
+
+impl Filter {
+    pub(crate) fn new(layers: EnabledLayers, class: Class, is_audited: bool) -> Result<Filter> {
+        Ok(match is_audited {
+            true => Filter::Audited(AuditedFilter::new(&super::compile(layers, class)?)),
+            false => Filter::Halves(halves(layers, class)?),
+        })
+    }
+
+    pub(crate) fn is_audited(&self) -> bool {
+        matches!(self, Filter::Audited(_))
+    }
+
+    pub(crate) fn install_first(&self) -> io::Result<()> {
+        match self {
+            Filter::Halves(halves) => sys::install_filter(halves.first.instructions()),
+            Filter::Audited(_) | Filter::None => Ok(()),
+        }
+    }
+
+    pub(crate) fn install_rest(&self) -> io::Result<()> {
+        match self {
+            Filter::Halves(halves) => sys::install_filter(halves.closing.instructions()),
+            Filter::Audited(filter) => filter.install(),
+            Filter::None => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
 }
 
 /// A filter whose refusals go to the kernel's audit, without the answers that nobody needs to know.

@@ -10,7 +10,9 @@ mod table;
 
 use crate::{Result, spec::layer::EnabledLayers};
 pub(crate) use bpf::Program;
-pub(crate) use halves::{AuditedFilter, Halves, halves};
+pub(crate) use halves::Filter;
+#[cfg(test)]
+use halves::{AuditedFilter, Halves, halves};
 pub(crate) use rule::Class;
 use rule::{Arch, Check, Rule, Want};
 use rules::{exactly, rules};
@@ -23,7 +25,7 @@ pub fn filtered_calls() -> impl Iterator<Item = (&'static str, &'static str)> {
     filtered.flat_map(|group| group.rows.iter().map(|(name, ..)| (*name, group.why)))
 }
 
-pub(crate) fn compile(layers: EnabledLayers, class: Class) -> Result<Program> {
+fn compile(layers: EnabledLayers, class: Class) -> Result<Program> {
     Ok(compile_for(Arch::here()?, layers, class))
 }
 

@@ -62,7 +62,7 @@ pub(super) struct Instead {
 }
 
 /// What jobs of a kind of profile need or lack beyond the table: each field has its rows in `table::INSTEAD`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Class {
     /// Real locks and flushes, because files of the host are written.
     pub(crate) locks: bool,

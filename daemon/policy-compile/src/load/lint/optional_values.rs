@@ -1,6 +1,5 @@
-//! Finds values that replace an absent one. An optional argument without a value adds no element. The next element
-//! then takes its position: after its option, or first. So a value passes for another one, whose type it was never
-//! checked against.
+//! Finds values that replace an absent one. Without its value an optional argument adds no element, so the next one
+//! takes its position. Then a value passes for another one, whose type it was never checked against.
 
 use crate::load::reader::WithSpan;
 use remit_policy::call::bind::param_position;

@@ -6,19 +6,18 @@ mod root;
 use std::collections::BTreeMap;
 
 use remit_common::caps;
-
-use crate::load::accounts::{Resolved, job_group, job_user};
-use crate::load::destination::destination;
-use crate::load::environment::variables;
-use crate::load::limits::limits;
-use crate::load::parameters::choice;
-use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped, string};
-use crate::load::text::{is_name, summary};
-use listed::Lists;
 use remit_policy::model::capabilities;
 use remit_policy::model::machine::Machine;
 use remit_policy::model::profile::{Base, Network, Profile, User};
 use remit_policy::quoted;
+
+use crate::load::accounts::{Resolved, job_group, job_user};
+use crate::load::destination::destination;
+use crate::load::limits::limits;
+use crate::load::parameters::choice;
+use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped, string};
+use crate::load::text::{is_name, summary, variables};
+use listed::Lists;
 
 const OF_BASE: [(&str, &[Base]); 12] = [
     ("user", &[Base::Strict, Base::Host]),

@@ -54,8 +54,7 @@ const TAKEN: [&str; 6] = [
     "/var/log/journal",
     "/var/backups/dpkg",
 ];
-/// Directories below `/run` in which a service listens that acts as root for its clients, or that identifies a client
-/// by the connection itself.
+/// Directories below `/run` of services that act as root for clients, or identify a client by the connection itself.
 const ROOT_LISTENS: [&str; 34] = [
     "NetworkManager",
     "acpid",

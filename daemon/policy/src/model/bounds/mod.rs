@@ -9,21 +9,18 @@ use std::collections::BTreeMap;
 use remit_common::caps;
 
 use crate::model::approval::Approval;
-use crate::model::base::Network;
 use crate::model::command::{Command, ParamKind, Part, Word};
 use crate::model::glob::Glob;
-use crate::model::profile::{Profile, User};
+use crate::model::profile::{Network, Profile, User};
 use crate::model::rule::{DenyRule, GrantRule, Grantees, RuleId};
 use crate::model::scope::Scope;
 
-/// Bytes of a summary.
 pub const SUMMARY: usize = 256;
 /// Words of an enum, and values of an argument of a rule.
 pub const VALUES: usize = 256;
 /// Elements of `argv` and of each group in it, and bytes of one.
 pub const ELEMENTS: usize = 256;
 pub const ELEMENT: usize = 4096;
-/// Addresses of a destination.
 pub const ADDRESSES: usize = 16;
 /// Entries of any other list: each has two quotes and a comma in its file.
 pub const ENTRIES: usize = caps::POLICY_FILE / 3;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use remit_common::wire::Effect;
 
 use super::*;
-use crate::model::base::Destination;
 use crate::model::command::{Param, Stdin};
-use crate::model::profile::{Listed, ProfileLimits};
+use crate::model::profile::{Destination, Listed, ProfileLimits};
 use crate::model::rule::Principal;
 
 /// Makes something with a list or a text of this size.

@@ -42,7 +42,6 @@ pub fn encode(parts: &Parts<'_>) -> Vec<u8> {
     remit_approval::encode(&signed(parts))
 }
 
-/// Returns the request as its approver signs it.
 fn signed(parts: &Parts<'_>) -> ApprovalRequest {
     let Parts {
         machine_id,

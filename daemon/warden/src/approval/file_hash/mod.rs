@@ -271,7 +271,6 @@ impl MeasuredFiles {
     }
 }
 
-/// A group that owns no files.
 const OVERFLOW_GID: u32 = 65_534;
 
 impl ReaderIdentity {

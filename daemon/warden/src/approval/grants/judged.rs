@@ -1,19 +1,12 @@
-//! Ends grants because an account is not what it was. Otherwise changes only the current groups of a giver.
+//! Judges whether a grant ends because an account is not what it was. Otherwise changes only the current groups of a
+//! giver.
 
-use std::time::Instant;
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::admin::Grantee;
 use remit_policy::{Glob, NotGivable, Policy, PreApproval, Recipient};
-use remit_sys::in_child;
 
-use super::{Grants, TemporaryGrant, described, in_words};
-use crate::approval::grants::two_clock_expiry::Moment;
+use super::{Grants, TemporaryGrant};
 use crate::approval::still_administers;
-use crate::audit::{Event, Record};
 use crate::identity::accounts::{AccountState, People, Question};
-use crate::identity::lookups::PATIENCE;
-use crate::state::Warden;
 
 impl Grants {
     pub fn ask_about(&self, question: &mut Question) {
@@ -51,7 +44,12 @@ impl TemporaryGrant {
     }
 
     /// Updates the giver's groups. Without an answer from the user database the grant stays, but no use starts.
-    fn ends(&mut self, people: &People, admin_group: u32, policy: &Policy) -> Option<String> {
+    pub(super) fn ends(
+        &mut self,
+        people: &People,
+        admin_group: u32,
+        policy: &Policy,
+    ) -> Option<String> {
         if self.covered.as_ref().is_some_and(Vec::is_empty) {
             return Some("all commands that it covered have changed since".into());
         }
@@ -107,75 +105,5 @@ impl TemporaryGrant {
             what: &what,
             args: &self.new.args,
         })
-    }
-}
-
-impl Warden {
-    /// A new policy adds no command to a grant, and removes those that changed.
-    pub fn bind_grants(&mut self) {
-        self.grants.table.bind(&self.policy.policy);
-    }
-
-    pub fn judge_grants(&mut self, people: &People) {
-        let (group, policy) = (self.admins.group(), &self.policy.policy);
-        let mut table = self.grants.table.clone();
-        let ended = table.judge(|granted| granted.ends(people, group, policy));
-        if table == self.grants.table {
-            return;
-        }
-        self.grants.table = table;
-        if !ended.is_empty()
-            && let Err(error) = self
-                .grants
-                .save(Moment::now())
-                .or_else(|_| self.grants.store.remove())
-        {
-            say!("cannot save the end of a grant: {error}");
-        }
-        for (granted, why) in ended {
-            let message = format!(
-                "grant {} ends: {}: {why}",
-                granted.number,
-                in_words(&granted.new)
-            );
-            let record = described(Record::new(Event::Revoked, message), &granted);
-            self.audit.note(record.field("CAUSE", &why));
-            self.void_jobs_of_grant(granted.number, &why);
-        }
-        self.end_grants();
-    }
-
-    /// Blocks, because at start no client is served yet.
-    pub fn judge_grants_at_start(&mut self) {
-        let mut question = Question::default();
-        self.grants.ask_about(&mut question);
-        if question == Question::default() {
-            return;
-        }
-        match now(&question) {
-            Some(people) => self.judge_grants(&people),
-            None => say!("the givers of temporary grants cannot be looked up: each use is"),
-        }
-    }
-}
-
-fn now(question: &Question) -> Option<People> {
-    let mut answer = in_child(|| {
-        let people = People::look_up(question);
-        postcard::to_extend(&people, Vec::new()).unwrap_or_default()
-    })
-    .ok()?;
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match answer.read() {
-            Ok(Some(bytes)) => return postcard::from_bytes(&bytes).ok(),
-            Ok(None) => {}
-            Err(_) => return None,
-        }
-        let left = end.saturating_duration_since(Instant::now());
-        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        if let Ok(0) = poll(&mut [PollFd::new(answer.fd(), PollFlags::POLLIN)], left) {
-            return None;
-        }
     }
 }

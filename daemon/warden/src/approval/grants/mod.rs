@@ -11,38 +11,30 @@
 
 mod covered;
 pub(crate) mod describe;
+pub(crate) mod ended;
 mod judged;
 pub mod store;
 mod table;
 pub(crate) mod two_clock_expiry;
-mod used;
+pub(crate) mod used;
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use remit_common::admin::{ActiveGrant, Grantee, NewGrant};
-use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::{Basis, Lifted, Pending, Policy};
 
-use crate::approval::grants::describe::ended;
 pub use crate::approval::grants::describe::{described, in_words, with_grant};
 use crate::approval::grants::two_clock_expiry::Moment;
-use crate::audit::{Event, Record};
-use crate::event_loop::timers::Timer;
 use crate::identity::peer::Subject;
-use crate::job::state::Parked;
 use crate::request::Call;
-use crate::service::log::{self, Weight};
 use crate::startup::error::Fatal;
-use crate::state::Warden;
 use crate::state_dir::ledger::Damage;
 pub use covered::{Covered, in_full};
 use store::{GrantStore, Saved};
 pub use table::{Giver, TemporaryGrant};
 use table::{GrantUser, Table};
-pub use used::GrantUse;
 
 /// Name of programs and scripts in a grant.
 pub const RUN: &str = "run";
@@ -199,9 +191,12 @@ impl Grants {
             Some((granted, lifted))
         })
     }
-}
 
-impl Warden {
+    /// A new policy adds no command to a grant, and removes those that changed.
+    pub fn bind(&mut self, policy: &Policy) {
+        self.table.bind(policy);
+    }
+
     /// Lifts a request by a temporary grant, without taking a use. Returns `pending` if no grant covers it.
     pub fn by_grant(
         &self,
@@ -211,7 +206,7 @@ impl Warden {
     ) -> Result<Lifted, Pending> {
         let asker = GrantUser::of(subject);
         let wanted = (call.named().unwrap_or(RUN), call.args());
-        let permitted = self.grants.permit(&asker, &pending, wanted, Moment::now());
+        let permitted = self.permit(&asker, &pending, wanted, Moment::now());
         permitted.map(|(_, lifted)| lifted).ok_or(pending)
     }
 
@@ -223,24 +218,22 @@ impl Warden {
         name: &str,
     ) -> Option<(Lifted, String)> {
         let asker = GrantUser::of(subject);
-        let permitted = self
-            .grants
-            .permit(&asker, pending, (name, &[]), Moment::now());
+        let permitted = self.permit(&asker, pending, (name, &[]), Moment::now());
         permitted.map(|(granted, lifted)| (lifted, granted.left()))
     }
 
     /// Takes a use before anything runs by it. If this fails, nothing may run.
     pub fn consume_grant_use(&mut self, grant: u64) -> Result<(), Refusal> {
         let now = Moment::now();
-        let mut table = self.grants.table.clone();
+        let mut table = self.table.clone();
         if !table.consume_grant_use(grant, now) {
             return Err(void(grant));
         }
         // A grant without a number of uses is unchanged.
-        if table == self.grants.table {
+        if table == self.table {
             return Ok(());
         }
-        let adopted = self.grants.adopt(table, now, GrantStore::save_use);
+        let adopted = self.adopt(table, now, GrantStore::save_use);
         adopted.map_err(|error| {
             let text = format!("cannot save the use of grant {grant}: {error}");
             Refusal::new(Code::NotStarted, text)
@@ -251,9 +244,7 @@ impl Warden {
     /// Fails if a plan needs a grant that is over or was revoked: nothing may run.
     pub fn recheck_grant(&self, basis: &Basis) -> Result<(), Refusal> {
         match basis {
-            Basis::TemporaryGrant { grant, .. }
-                if !self.grants.table.is_valid(*grant, Moment::now()) =>
-            {
+            Basis::TemporaryGrant { grant, .. } if !self.table.is_valid(*grant, Moment::now()) => {
                 Err(void(*grant))
             }
             Basis::TemporaryGrant { .. }
@@ -263,89 +254,6 @@ impl Warden {
             | Basis::Approved { .. } => Ok(()),
         }
     }
-
-    /// Ends expired grants, and sets the timer for the next one.
-    pub fn end_grants(&mut self) {
-        let now = Moment::now();
-        let mut table = self.grants.table.clone();
-        let over = table.sweep(now, |number| self.is_awaited_by_job(number));
-        if table != self.grants.table {
-            self.grants.table = table;
-            // A grant that is over by the wall clock stays over if that clock is set back.
-            if let Err(error) = self.grants.save(now) {
-                say!("cannot save the end of a grant: {error}");
-            }
-        }
-        for granted in over {
-            self.audit.note(ended(&granted, "its time is over"));
-            self.void_jobs_of_grant(granted.number, "its time is over");
-        }
-        match self.grants.table.next_end(now) {
-            Some(ms) => self
-                .timers
-                .add(Duration::from_millis(ms.saturating_add(1)), Timer::Grants),
-            None => self.timers.cancel(Timer::Grants),
-        }
-    }
-
-    fn is_awaited_by_job(&self, number: u64) -> bool {
-        let queued = self.jobs.waiting().map(|waiting| &waiting.plan);
-        let parked = self.jobs.all::<Parked>();
-        let mut plans = queued.chain(parked.map(|(_, parked)| &parked.plan));
-        plans.any(|plan| is_by(plan.basis(), number))
-    }
-
-    /// Ends jobs that wait for a slot. [`Self::recheck_grant`] later refuses jobs that wait for their record.
-    pub fn void_jobs_of_grant(&mut self, number: u64, why: &str) {
-        let waiting = self.jobs.waiting().map(|waiting| &waiting.plan);
-        let waiting = waiting.filter(|plan| is_by(plan.basis(), number));
-        let jobs: Vec<_> = waiting.map(|plan| plan.job).collect();
-        for job in jobs {
-            let cause = format!("grant {number}, by which it was to run, has ended: {why}");
-            self.end_if_waiting(job, State::Denied, &cause);
-        }
-    }
-
-    /// Records what happened to the grants of an earlier daemon. Once, at start.
-    pub fn take_over_grants(&mut self) -> Result<(), Fatal> {
-        let Opened {
-            damage,
-            ended: gone,
-        } = std::mem::take(&mut self.grants.opened);
-        let mut records = Vec::new();
-        if let Some(damage) = damage {
-            let message = format!(
-                "all temporary grants are lost, because their file is damaged: {}",
-                damage.describe()
-            );
-            log::beside(&self.audit, Weight::Error, format_args!("{message}"));
-            records.push(
-                Record::new(Event::Revoked, message)
-                    .with_error_priority()
-                    .field("CAUSE", &damage.what),
-            );
-        }
-        records.extend(gone.iter().map(|(granted, why)| ended(granted, why)));
-        for record in records {
-            let written = self.audit.write_at_start(record);
-            written.map_err(|why| Fatal::Unavailable(why.to_string()))?;
-        }
-        // From here on this boot's clocks count. A wall clock that is set back later returns no lost time, even
-        // after a kill.
-        if (!gone.is_empty() || !self.grants.table.grants.is_empty())
-            && let Err(error) = self.grants.save(Moment::now())
-        {
-            say!("cannot save the temporary grants: {error}");
-        }
-        self.bind_grants();
-        self.judge_grants_at_start();
-        self.end_grants();
-        Ok(())
-    }
-}
-
-fn is_by(basis: &Basis, number: u64) -> bool {
-    matches!(basis, Basis::TemporaryGrant { grant, .. } if *grant == number)
 }
 
 fn void(grant: u64) -> Refusal {

@@ -1,6 +1,6 @@
 //! Reads files and names for a policy load in a child process, because disks and directory services may block.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,9 @@ use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source, 
 use remit_policy_files::{Compile, LastKnown, Loaded, Names, Owners};
 use serde::{Deserialize, Serialize};
 
-use super::{Changes, Live, PolicyErrors, compiler, names_file, settings};
+use super::{Changes, Live, LoadError, PolicyErrors, compiler, names_file};
 use crate::config::Config;
+use crate::config::policy_reload::compiler::{NotCompiled, Runs};
 use crate::identity::accounts::{People, Question};
 use crate::identity::user_names;
 use crate::startup::arguments::Args;
@@ -38,9 +39,9 @@ impl Brought {
         args: &Args,
         live: Option<(&Live, &Config)>,
         people: &Question,
-    ) -> Result<Self, PolicyErrors> {
+    ) -> Result<Self, LoadError> {
         let running = live.map(|(_, running)| running);
-        let config = settings::load(&args.config, compiler::id(running))?;
+        let config = settings(&args.config, Runs::new(running, live.is_none()))?;
         if live.is_some() {
             judge(&config).map_err(|error| error.to_string())?;
         }
@@ -54,36 +55,39 @@ impl Brought {
                 Err(why) => (names.at_start(), Some(why)),
             },
         };
-        let changes = RefCell::default();
+        let (changes, unavailable) = (RefCell::default(), Cell::new(false));
         // A check puts nothing in force, and a container may lack the range.
-        let id = compiler::id(running.or((!args.check).then_some(&config)));
+        let runs = Runs::new(running.or((!args.check).then_some(&config)), live.is_none());
         let compile = |sources: &[Source], machine: &dyn Machine| {
             let before = live.map(|(live, _)| &live.policy);
-            let compiled = compiler::compile(sources, machine, before, id)?;
+            let compiled = compiler::compile(sources, machine, before, runs).map_err(|error| {
+                unavailable.set(matches!(error, NotCompiled::Unavailable(_)));
+                error.findings()
+            })?;
             changes.replace(Changes::new(&compiled.changes));
             Ok((compiled.policy, compiled.warnings))
         };
         let loaded = load(&vendor, &admin, &names, &compile).map_err(|why| {
-            unknown
-                .iter()
-                .cloned()
-                .chain([why])
-                .collect::<Vec<_>>()
-                .join("\n")
+            let text = unknown.iter().cloned().chain([why]);
+            let text = text.collect::<Vec<_>>().join("\n");
+            match unavailable.get() {
+                true => LoadError::Unavailable(text),
+                false => LoadError::Refused(text),
+            }
         })?;
         let mut unsure = Vec::new();
         // The running settings apply until a restart and the new ones after it. The policy must fit both.
         for config in running.into_iter().chain([&config]) {
             match taken(&loaded.policy, config).as_slice() {
                 [] => {}
-                found => return Err(lines(found).join("\n")),
+                found => return Err(lines(found).join("\n").into()),
             }
             let admins = user_names::found_group(&config.accounts.admin_group)
                 .map_err(|errno| format!("cannot look up accounts.admin_group: {errno}"))?;
             let found =
                 remit_policy_files::impersonators(&loaded.policy, &loaded.sources, &names, admins);
             if found.iter().any(|one| one.severity() == Severity::Error) {
-                return Err(lines(&found).join("\n"));
+                return Err(lines(&found).join("\n").into());
             }
             unsure.extend(found);
             let notify = &config.approval.notify;
@@ -134,7 +138,6 @@ fn load(
         .map_err(|found| lines(&found).join("\n"))
 }
 
-/// Checks that a start would accept these settings.
 fn judge(Config { accounts, jobs, .. }: &Config) -> Result<(), Fatal> {
     user_names::user("accounts.broker", &accounts.broker)?;
     user_names::group("accounts.socket_group", &accounts.socket_group)?;
@@ -191,6 +194,21 @@ fn among(policy: &Policy, jobs: &Range<u32>, broker: Option<u32>) -> Vec<Diagnos
         Some(Diagnostic::whole(Severity::Error, "policy", message))
     });
     found.collect()
+}
+
+/// Reads `remit.toml` in `dir`. A missing file means all defaults. May block on a disk.
+/// Errors: unreadable, not UTF-8, not owned by root, writable by others; not TOML, an unknown key, a value out of
+/// bounds; no compiler.
+fn settings(dir: &Path, runs: Runs) -> Result<Config, LoadError> {
+    let path = dir.join("remit.toml");
+    let unusable = |why: &str| format!("cannot use '{}': {why}", path.display());
+    let Some(bytes) = remit_policy_files::read_trusted(&path)? else {
+        return Ok(Config::default());
+    };
+    let text = String::from_utf8(bytes).map_err(|error| unusable(&error.to_string()))?;
+    let config = compiler::settings(path.display().to_string(), text, runs)?;
+    config.check().map_err(|why| unusable(&why))?;
+    Ok(config)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source};
 use remit_settings::JobsConfig;
 use remit_sys::{spawn_service, sys};
 
-use super::PolicyErrors;
+use super::LoadError;
 use crate::config::Config;
 use crate::service::program::{self, c_string, environment, wait_for_exit};
 use crate::startup::error::{Fatal, chain};
@@ -29,16 +29,35 @@ const PROGRAM: &str = "remit-compiler";
 const OVERFLOW_ID: u32 = 65_534;
 /// Time for one answer, without the answers to its questions. A policy at all its limits needs two seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same at a start: at the boot of a busy machine the program is not in memory yet.
+const START: Duration = Duration::from_secs(60);
 /// Maximum number of findings: a compiler that works reports fewer.
 const FINDINGS: usize = 512;
 /// Maximum number of bytes of all questions, and of each one beside its text: above what 4 MiB of short names ask.
 const ASKED: usize = 64 << 20;
 const QUESTION: usize = 16;
 
+/// How the compiler runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Runs {
+    /// Its uid and gid. No other process may have it: it could stop or trace the compiler, and so write the policy.
+    id: u32,
+    patience: Duration,
+}
+
+impl Runs {
+    pub fn new(settings: Option<&Config>, is_start: bool) -> Self {
+        Self {
+            id: id(settings),
+            patience: if is_start { START } else { PATIENCE },
+        }
+    }
+}
+
 /// Returns the uid and gid of the compiler: the first of the jobs' range by these settings, which no other process has.
 /// Without settings, the first of the built-in range: a container may lack it, and has nothing better than the uid of
 /// its own nobody.
-pub fn id(settings: Option<&Config>) -> u32 {
+fn id(settings: Option<&Config>) -> u32 {
     if let Some(settings) = settings {
         return settings.jobs.uid_first;
     }
@@ -59,28 +78,25 @@ fn maps(map: &str, id: u32) -> bool {
 }
 
 /// Parses the text of `remit.toml`. Its bounds are not checked. Fails with sentences.
-pub fn settings(file: String, text: String, id: u32) -> Result<Config, PolicyErrors> {
+pub fn settings(file: String, text: String, runs: Runs) -> Result<Config, LoadError> {
     let unusable = |why| {
-        format!(
+        LoadError::Unavailable(format!(
             "cannot use '{file}': '{PROGRAM}' {why}; see its lines in the journal, then try again"
-        )
+        ))
     };
     let request = ToCompiler::Settings {
         release: remit_common::RELEASE.to_owned(),
         file: file.clone(),
         text,
     };
-    match run(&request, &MachineTable::default(), id).map_err(unusable)? {
+    match run(&request, &MachineTable::default(), runs).map_err(unusable)? {
         FromCompiler::Settings(bytes) => {
             Config::decode(&bytes).map_err(|why| unusable(format!("sent no settings: {why}")))
         }
         FromCompiler::Refused(found) => {
             let found = refusal(found).map_err(unusable)?;
-            Err(found
-                .iter()
-                .map(Diagnostic::to_string)
-                .collect::<Vec<_>>()
-                .join("\n"))
+            let found: Vec<_> = found.iter().map(Diagnostic::to_string).collect();
+            Err(found.join("\n").into())
         }
         FromCompiler::Asks(_) | FromCompiler::Compiled { .. } => {
             Err(unusable("sent something other than settings".to_owned()))
@@ -95,20 +111,35 @@ pub struct CompiledPolicy {
     pub changes: Vec<String>,
 }
 
-/// Compiles the sources, and compares with `before`. Without an answer, the finding says why. `id`: the uid and gid of
-/// the compiler. No other process may have it: it could stop or trace the compiler, and so write the policy.
+#[derive(Debug)]
+pub enum NotCompiled {
+    Refused(Vec<Diagnostic>),
+    /// No answer, or none that can be used.
+    Unavailable(Diagnostic),
+}
+
+impl NotCompiled {
+    pub fn findings(self) -> Vec<Diagnostic> {
+        match self {
+            Self::Refused(found) => found,
+            Self::Unavailable(finding) => vec![finding],
+        }
+    }
+}
+
+/// Compiles the sources, and compares with `before`. Without an answer, the finding says why.
 pub fn compile(
     sources: &[Source],
     machine: &dyn Machine,
     before: Option<&Policy>,
-    id: u32,
-) -> Result<CompiledPolicy, Vec<Diagnostic>> {
+    runs: Runs,
+) -> Result<CompiledPolicy, NotCompiled> {
     let request = ToCompiler::Policy {
         release: remit_common::RELEASE.to_owned(),
         sources: sources.to_vec(),
         before: before.map(Policy::encode),
     };
-    let answer = run(&request, machine, id).and_then(|answer| match answer {
+    let answer = run(&request, machine, runs).and_then(|answer| match answer {
         FromCompiler::Compiled {
             model,
             warnings,
@@ -122,7 +153,7 @@ pub fn compile(
                 changes,
             }))
         }
-        FromCompiler::Refused(found) => refusal(found).map(Err),
+        FromCompiler::Refused(found) => refusal(found).map(NotCompiled::Refused).map(Err),
         FromCompiler::Asks(_) | FromCompiler::Settings(_) => {
             Err("sent something other than a policy".to_owned())
         }
@@ -132,7 +163,8 @@ pub fn compile(
             "the policy was not compiled: '{PROGRAM}' {why}; see its lines in the journal, then load \
              the policy again"
         );
-        Err(vec![Diagnostic::whole(Severity::Error, "policy", text)])
+        let finding = Diagnostic::whole(Severity::Error, "policy", text);
+        Err(NotCompiled::Unavailable(finding))
     })
 }
 
@@ -152,11 +184,11 @@ fn are_bounded(found: Vec<Diagnostic>) -> Result<Vec<Diagnostic>, String> {
     }
 }
 
-fn run(request: &ToCompiler, machine: &dyn Machine, id: u32) -> Result<FromCompiler, String> {
-    let mut process = Process::start(id).map_err(|error| format!("was not started: {error}"))?;
+fn run(request: &ToCompiler, machine: &dyn Machine, runs: Runs) -> Result<FromCompiler, String> {
+    let mut process = Process::start(runs).map_err(|error| format!("was not started: {error}"))?;
     let answer = process.converse(request, machine);
     answer.map_err(|error| match error.kind() {
-        ErrorKind::TimedOut => format!("did not answer in {} s", PATIENCE.as_secs()),
+        ErrorKind::TimedOut => format!("did not answer in {} s", runs.patience.as_secs()),
         ErrorKind::InvalidData => format!("sent nonsense: {error}"),
         ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => process.end(),
         _ => format!("does not answer: {error}"),
@@ -171,14 +203,14 @@ struct Process {
 }
 
 impl Process {
-    fn start(id: u32) -> Result<Self, Fatal> {
+    fn start(runs: Runs) -> Result<Self, Fatal> {
         let program = program::find(PROGRAM)?;
         let program = c_string(program.as_os_str().as_encoded_bytes())?;
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from);
         let (its_input, to) = pipe().map_err(Fatal::call("cannot make a pipe"))?;
         let (from, its_output) = pipe().map_err(Fatal::call("cannot make a pipe"))?;
-        let (pid, pidfd) = spawn(&program, id, its_input, its_output)?;
-        let until = Instant::now() + PATIENCE;
+        let (pid, pidfd) = spawn(&program, runs.id, its_input, its_output)?;
+        let until = Instant::now() + runs.patience;
         let end = |pipe, ready| Pipe::new(pipe, ready, until);
         Ok(Self {
             pid,
@@ -215,7 +247,6 @@ impl Process {
         }
     }
 
-    /// Returns how it ended before it answered.
     fn end(&self) -> String {
         wait_for_exit(self.pidfd.as_fd(), Duration::from_secs(1));
         match sys::reap(self.pid) {

@@ -4,8 +4,8 @@
 
 mod brought;
 mod compiler;
+mod in_force;
 mod names_file;
-mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,6 +27,7 @@ use crate::identity::peer::Subject;
 use crate::startup::arguments::Args;
 use crate::startup::error::{Fatal, chain};
 use brought::Brought;
+pub use in_force::{Decided, Policies};
 pub use names_file::save_names;
 
 #[derive(Debug)]
@@ -68,8 +69,32 @@ pub struct Loading {
 /// All findings, one or more lines each.
 pub type PolicyErrors = String;
 
+#[derive(Debug, Serialize, Deserialize)]
+pub enum LoadError {
+    /// By the files.
+    Refused(PolicyErrors),
+    /// The compiler gave no answer. The next try may get one.
+    Unavailable(PolicyErrors),
+}
+
+impl From<String> for LoadError {
+    fn from(text: String) -> Self {
+        Self::Refused(text)
+    }
+}
+
+impl LoadError {
+    pub fn text(self) -> PolicyErrors {
+        match self {
+            Self::Refused(text) | Self::Unavailable(text) => text,
+        }
+    }
+}
+
 /// Timeout for reading the policy, looking up its names and comparing it. Longer than host names alone may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The same at a start: longer than the compiler alone may take then.
+const START: Duration = Duration::from_secs(80);
 /// Maximum number of bytes that the child sends: the longest message of the compiler.
 const MODEL: usize = 64 << 20;
 /// Bytes of private memory of the child. It holds the longest message, 64 MiB, about six times, and two policies.
@@ -146,46 +171,55 @@ impl Loading {
     }
 
     /// Returns the policy once the child has sent everything. `None`: read again when readable.
-    pub fn read(&mut self) -> Option<Result<Loaded, PolicyErrors>> {
+    pub fn read(&mut self) -> Option<Result<Loaded, LoadError>> {
         match self.answer.read() {
             Ok(None) => None,
             Ok(Some(bytes)) => Some(
-                postcard::from_bytes::<Result<Brought, PolicyErrors>>(&bytes)
-                    .map_err(|_| "the child that reads the policy died".to_owned())
-                    .and_then(|brought| make(brought?)),
+                postcard::from_bytes::<Result<Brought, LoadError>>(&bytes)
+                    .map_err(|_| {
+                        LoadError::Unavailable("the child that reads the policy died".into())
+                    })
+                    .and_then(|brought| Ok(make(brought?)?)),
             ),
-            Err(error) => Some(Err(chain(&error))),
+            Err(error) => Some(Err(chain(&error).into())),
         }
     }
 }
 
 /// A compiler that lies sends a model that takes a hundred times its bytes. What this child cannot hold, the warden does
 /// not get.
-fn limit_memory() -> Result<(), PolicyErrors> {
+fn limit_memory() -> Result<(), LoadError> {
     setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY)
-        .map_err(|errno| format!("cannot limit the memory of the load: {errno}"))
+        .map_err(|errno| format!("cannot limit the memory of the load: {errno}").into())
 }
 
 /// Loads both and waits, for start-up and `--check`. Uses a child too, because looking up names creates threads.
 pub fn load_now(args: &Args) -> Result<Loaded, Fatal> {
     let mut loading = Loading::start(args, None, &Question::default(), None)?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + START;
     loop {
         if let Some(read) = loading.read() {
-            return read.map_err(Fatal::Config);
+            return read.map_err(|error| match error {
+                LoadError::Refused(text) => Fatal::Config(text),
+                LoadError::Unavailable(text) => Fatal::Unavailable(text),
+            });
         }
         let left = end.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(loading.fd(), PollFlags::POLLIN)];
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         if let Ok(0) = poll(&mut fds, left) {
             // Not an error of the policy: the next try may get an answer.
-            return Err(Fatal::Unavailable(late()));
+            return Err(Fatal::Unavailable(late_after(START)));
         }
     }
 }
 
 pub fn late() -> PolicyErrors {
-    let seconds = PATIENCE.as_secs();
+    late_after(PATIENCE)
+}
+
+fn late_after(patience: Duration) -> PolicyErrors {
+    let seconds = patience.as_secs();
     format!(
         "the policy was not read, or the names in it not looked up, in {seconds} s: a disk or a \
          directory service does not respond"
@@ -209,7 +243,6 @@ fn make(brought: Brought) -> Result<Loaded, PolicyErrors> {
     Ok(Loaded { live, settings })
 }
 
-/// Bytes of one line.
 const LINE: usize = 400;
 
 /// What each user gains and loses, one line each.

@@ -12,10 +12,11 @@ use remit_policy::Basis;
 use crate::approval::approver::{lost_approver, may_still_approve};
 use crate::approval::file_hash::MeasuredFiles;
 use crate::approval::{AsFound, Request};
+use crate::config::policy_reload::Decided;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
+use crate::job::context::RequestCx;
 use crate::request::{Approved, Draft, Plan};
-use crate::state::{Decided, Warden};
 
 pub const LATE: &str = "no slot was free before the approval expired";
 
@@ -121,8 +122,8 @@ impl Unmet {
 }
 
 /// Fails with the first condition of the job's stage that is not met.
-pub fn recheck(warden: &Warden, mut job: Check<'_>) -> Result<(), Unmet> {
-    first_unmet(job.at(), |condition| meets(warden, condition, &mut job))
+pub fn recheck(cx: &RequestCx<'_>, mut job: Check<'_>) -> Result<(), Unmet> {
+    first_unmet(job.at(), |condition| meets(cx, condition, &mut job))
 }
 
 fn first_unmet(
@@ -185,45 +186,45 @@ impl Check<'_> {
     }
 }
 
-fn meets(warden: &Warden, condition: Condition, job: &mut Check<'_>) -> Result<(), Refusal> {
+fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Result<(), Refusal> {
     if matches!(job, Check::Rehashed(..)) && condition != Condition::Open && !counts() {
         return Ok(());
     }
     let void =
         |why: Option<String>| why.map_or(Ok(()), |why| Err(Refusal::new(Code::ApprovalVoid, why)));
     match condition {
-        Condition::Open => warden.check_open(),
+        Condition::Open => cx.life.check_open(),
         // Jobs that the daemon starts itself have no session.
         Condition::Session => match job.plan().map(Plan::basis) {
             Some(Basis::Notification) => Ok(()),
-            _ => warden.subject(job.draft().requester.session).map(drop),
+            _ => cx.sessions.subject(job.draft().requester.session).map(drop),
         },
         Condition::Sandbox => {
             let base = job.draft().bound.compiled.base();
-            warden.sandbox.check_usable(base)
+            cx.job.sandbox.manager.check_usable(base)
         }
-        Condition::Grant => job
-            .plan()
-            .map_or(Ok(()), |plan| warden.recheck_grant(plan.basis())),
+        Condition::Grant => job.plan().map_or(Ok(()), |plan| {
+            cx.approvals.grants.recheck_grant(plan.basis())
+        }),
         Condition::Deadline => match job.plan() {
             Some(plan) if plan.is_late(timers::since_boot()) => {
                 Err(Refusal::new(Code::ApprovalExpired, LATE))
             }
             _ => Ok(()),
         },
-        Condition::SamePolicy => same_policy(warden, job),
+        Condition::SamePolicy => same_policy(cx, job),
         Condition::Allowed => match job {
-            Check::Turn(plan) => is_allowed(warden, plan),
+            Check::Turn(plan) => is_allowed(cx, plan),
             _ => Ok(()),
         },
-        Condition::Approver => is_approver(warden, job),
+        Condition::Approver => is_approver(cx, job),
         Condition::Hashed => match job.found() {
             Some(Err(why)) => Err(Refusal::new(Code::NotStarted, why.clone())),
             _ => Ok(()),
         },
         Condition::Requester => {
             let people = job.found().and_then(|found| found.as_ref().ok());
-            let named = warden.policy.policy.groups_named();
+            let named = cx.policies.live.policy.groups_named();
             let subject = &job.draft().requester.subject;
             let lost = people.and_then(|found| found.people.has_lost(subject, named));
             lost.map_or(Ok(()), |why| Err(Refusal::new(Code::DeniedRule, why)))
@@ -243,8 +244,8 @@ fn meets(warden: &Warden, condition: Condition, job: &mut Check<'_>) -> Result<(
     }
 }
 
-fn same_policy(warden: &Warden, job: &Check<'_>) -> Result<(), Refusal> {
-    if job.draft().policy() == warden.policy.digest {
+fn same_policy(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refusal> {
+    if job.draft().policy() == cx.policies.live.digest {
         return Ok(());
     }
     let (code, text) = match job.at() {
@@ -262,8 +263,8 @@ fn same_policy(warden: &Warden, job: &Check<'_>) -> Result<(), Refusal> {
 }
 
 /// Asks the policy in force about a plan of an earlier policy, and binds it to the command as defined now.
-fn is_allowed(warden: &Warden, plan: &mut Plan) -> Result<(), Refusal> {
-    if plan.policy() == warden.policy.digest {
+fn is_allowed(cx: &RequestCx<'_>, plan: &mut Plan) -> Result<(), Refusal> {
+    if plan.policy() == cx.policies.live.digest {
         return Ok(());
     }
     let void = |text: String| Err(Refusal::new(Code::ApprovalVoid, text));
@@ -276,8 +277,10 @@ fn is_allowed(warden: &Warden, plan: &mut Plan) -> Result<(), Refusal> {
         }
         Basis::Rule(_) | Basis::TryByRoot | Basis::Notification => {}
     }
-    match warden.decide(&plan.requester.subject, plan.call())? {
-        Decided::Granted(grant) => plan.rebind(grant, &warden.setting()),
+    let setting = cx.policies.setting(&cx.settings.limits);
+    let (grants, subject) = (&cx.approvals.grants, &plan.requester.subject);
+    match cx.policies.decide(grants, subject, plan.call())? {
+        Decided::Granted(grant) => plan.rebind(grant, &setting),
         Decided::Lifted(lifted) => void(format!(
             "it needs an approval now; if asked again, it runs by grant {}",
             lifted.grant()
@@ -286,8 +289,8 @@ fn is_allowed(warden: &Warden, plan: &mut Plan) -> Result<(), Refusal> {
     }
 }
 
-fn is_approver(warden: &Warden, job: &Check<'_>) -> Result<(), Refusal> {
-    let group = warden.admins.group();
+fn is_approver(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refusal> {
+    let group = cx.job.admins.group();
     match job {
         Check::Approving(request, by, Ok(found)) => {
             may_still_approve(by, &found.people, group, request)

@@ -5,16 +5,11 @@ use std::io;
 use remit_sys::sys;
 
 /// Number (capabilities(7)) and reason.
-const KEPT: [(u8, &str); 8] = [
-    (
-        0,
-        "CAP_CHOWN: the sockets' group, the spool's owner, the pipes of a job",
-    ),
+const KEPT: [(u8, &str); 6] = [
     (
         2,
         "CAP_DAC_READ_SEARCH: the content of any file that is approved",
     ),
-    (3, "CAP_FOWNER: the mode of what it gave to the broker"),
     (5, "CAP_KILL: jobs have uids of their own"),
     (
         6,

@@ -12,10 +12,12 @@ use remit_sys::sys::{self, Handled};
 const WRITE_FILE: u64 = 1 << 1;
 /// Removing, making and writing of files of any kind.
 const CHANGE: u64 = WRITE_FILE | 0b1_1111_1111 << 4;
-/// Rights that came later, with their ABI version: moving between directories, truncating.
-const LATER: [(u32, u64); 2] = [(2, 1 << 13), (3, 1 << 14)];
+/// Commands to devices, which root may open for reading.
+const IOCTL_DEV: u64 = 1 << 15;
+/// Rights that came later, with their ABI version: moving between directories, truncating, commands to devices.
+const LATER: [(u32, u64); 3] = [(2, 1 << 13), (3, 1 << 14), (5, IOCTL_DEV)];
 /// Rights that a rule for a file, not for a directory, can have.
-const OF_A_FILE: u64 = WRITE_FILE | 1 << 14;
+const OF_A_FILE: u64 = WRITE_FILE | 1 << 14 | IOCTL_DEV;
 /// `LANDLOCK_ACCESS_NET_BIND_TCP`, ABI 4: it never listens on a network.
 const BIND_TCP: u64 = 1;
 

@@ -15,7 +15,6 @@ use nix::unistd::{gethostname, getppid, sethostname};
 use remit_common::admin::{LayerCheck, LayerState};
 use remit_sys::{Answer, in_child, sys};
 
-/// The layer that refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layer {
     Capabilities,
@@ -29,7 +28,7 @@ struct Probe {
     attempt: fn() -> io::Result<()>,
 }
 
-const PROBES: [Probe; 9] = [
+const PROBES: [Probe; 10] = [
     probe(Layer::Seccomp, "mounts nothing", mounts),
     probe(Layer::Seccomp, "enters no namespace", || {
         Ok(unshare(CloneFlags::CLONE_NEWNS)?)
@@ -41,6 +40,11 @@ const PROBES: [Probe; 9] = [
         Ok(ptrace::seize(getppid(), ptrace::Options::empty())?)
     }),
     probe(Layer::Seccomp, "administers no kernel", administers),
+    probe(
+        Layer::Seccomp,
+        "changes the mode of no file",
+        changes_a_mode,
+    ),
     probe(
         Layer::Capabilities,
         "takes no capability back",
@@ -137,9 +141,14 @@ fn mounts() -> io::Result<()> {
     }
 }
 
-/// Gives the machine the name that it has.
 fn administers() -> io::Result<()> {
     Ok(sethostname(gethostname()?)?)
+}
+
+/// Of a pipe, which nobody else has.
+fn changes_a_mode() -> io::Result<()> {
+    let (pipe, _) = nix::unistd::pipe()?;
+    Ok(nix::sys::stat::fchmod(pipe, nix::sys::stat::Mode::S_IRUSR)?)
 }
 
 fn rules_the_network() -> io::Result<()> {
@@ -242,6 +251,6 @@ mod tests {
         let tried = checks(&[Layer::Landlock, Layer::Capabilities, Layer::Seccomp]);
         assert_eq!((broken(&tried), tried.len()), (None, PROBES.len()));
         assert!(broken(&[check(&PROBES[0], 0, true)]).is_some());
-        assert_eq!(check(&PROBES[8], 0, false).state, LayerState::Absent);
+        assert_eq!(check(&PROBES[9], 0, false).state, LayerState::Absent);
     }
 }

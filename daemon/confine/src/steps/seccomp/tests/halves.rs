@@ -93,7 +93,7 @@ fn both_halves_are_the_whole() {
         for class in classes() {
             let plain = class == Class::default();
             let whole = compile_for(arch, EnabledLayers::ALL, class);
-            let Halves { inherited, closing } = halves_for(arch, EnabledLayers::ALL, class);
+            let Halves { first, closing } = halves_for(arch, EnabledLayers::ALL, class);
             let (table, _) = rules(arch, EnabledLayers::ALL, class);
             let checked = |number| {
                 let rule = table.iter().find(|(known, _)| *known == number);
@@ -109,7 +109,7 @@ fn both_halves_are_the_whole() {
                 };
                 for args in all {
                     let ask = |program| run(program, arch.audit(), number, *args);
-                    let (want, one, other) = (ask(&whole), ask(&inherited), ask(&closing));
+                    let (want, one, other) = (ask(&whole), ask(&first), ask(&closing));
                     let expected = match is_setup {
                         true => (ALLOW, want),
                         false => (want, ALLOW),
@@ -118,8 +118,8 @@ fn both_halves_are_the_whole() {
                 }
             }
         }
-        let Halves { inherited, closing } = halves_for(arch, EnabledLayers::ALL, Class::default());
-        for half in [&inherited, &closing] {
+        let Halves { first, closing } = halves_for(arch, EnabledLayers::ALL, Class::default());
+        for half in [&first, &closing] {
             for number in (0..600).chain([u32::MAX]) {
                 let foreign = [0, 0x4000_0003, 0x4000_0028, u32::MAX]
                     .into_iter()
@@ -172,11 +172,11 @@ fn disabled_layer_is_absent_from_both_halves() {
     for layer in crate::Layer::ALL {
         let layers = EnabledLayers::without(layer);
         let whole = compile_for(arch, layers, Class::default());
-        let Halves { inherited, closing } = halves_for(arch, layers, Class::default());
+        let Halves { first, closing } = halves_for(arch, layers, Class::default());
         for number in (0..600).chain([u32::MAX]) {
             for args in patterns(&[0, 1, 2, 4, 8, 22, 0x7e02_0000], false) {
                 let ask = |program| run(program, arch.audit(), number, args);
-                let (want, one, other) = (ask(&whole), ask(&inherited), ask(&closing));
+                let (want, one, other) = (ask(&whole), ask(&first), ask(&closing));
                 assert!(one == ALLOW || other == ALLOW, "{number}");
                 let got = if one == ALLOW { other } else { one };
                 assert_eq!(got, want, "{number} {args:x?} without {layer:?}");
@@ -191,11 +191,11 @@ fn mounts() -> std::io::Result<()> {
     sys::mount_tmpfs(c"/tmp", c"size=64k")
 }
 
-fn behind_inherited(class: Class, child: impl FnOnce(&Halves) -> i32) -> Option<i32> {
+fn behind_first(class: Class, child: impl FnOnce(&Halves) -> i32) -> Option<i32> {
     let both = halves(EnabledLayers::ALL, class).unwrap();
-    let call = remit_sys::fork_call().unwrap();
+    let call = crate::spec::kernel::fork_call().unwrap();
     let parent = || {
-        if sys::install_filter(both.inherited.instructions()).is_err() {
+        if sys::install_filter(both.first.instructions()).is_err() {
             return 101;
         }
         let Ok((pid, _pidfd)) = sys::fork(call, None, || child(&both)) else {
@@ -210,7 +210,7 @@ fn behind_inherited(class: Class, child: impl FnOnce(&Halves) -> i32) -> Option<
 
 #[test]
 fn a_child_mounts_until_it_has_closed() {
-    let status = behind_inherited(Class::default(), |both| {
+    let status = behind_first(Class::default(), |both| {
         if mounts().is_err() {
             return 1;
         }
@@ -245,7 +245,7 @@ fn a_child_mounts_until_it_has_closed() {
 fn kernel_answers_of_both_halves_match_table() {
     let arch = Arch::here().unwrap();
     let calls = refusals(arch);
-    let status = behind_inherited(Class::default(), |both| {
+    let status = behind_first(Class::default(), |both| {
         let stripped = remit_sys::rights::drop_all_rights(1_879_099_999, 1_879_099_999, &[]);
         let ready = stripped.and_then(|()| sys::no_new_privs());
         let closed = ready.and_then(|()| sys::install_filter(both.closing.instructions()));
@@ -274,13 +274,9 @@ fn cost_of_a_filter() {
     let rows: [(&str, Option<&Program>, &Program); 5] = [
         ("one that allows all", None, &least),
         ("the whole", None, &whole),
-        ("inherited", None, &both.inherited),
+        ("first", None, &both.first),
         ("closing, alone", None, &both.closing),
-        (
-            "closing, over inherited",
-            Some(&both.inherited),
-            &both.closing,
-        ),
+        ("closing, over first", Some(&both.first), &both.closing),
     ];
     let mut times = rows.map(|_| Vec::new());
     for _ in 0..ROUNDS {
@@ -311,7 +307,7 @@ fn installing(before: Option<&Program>, program: &Program) -> Duration {
         let _ = sys::write(write.as_fd(), &(end - start).to_ne_bytes());
         0
     };
-    let call = remit_sys::fork_call().unwrap();
+    let call = crate::spec::kernel::fork_call().unwrap();
     let (pid, _pidfd) = sys::fork(call, None, child).unwrap();
     let mut spent = [0; 8];
     assert_eq!(sys::read(read.as_fd(), &mut spent).unwrap(), 8);

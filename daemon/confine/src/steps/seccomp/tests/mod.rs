@@ -409,7 +409,7 @@ fn the_kernel_answers_as_the_table_says() {
         }
         answers(&calls)
     };
-    let call = remit_sys::fork_call().unwrap();
+    let call = crate::spec::kernel::fork_call().unwrap();
     let (pid, _pidfd) = crate::sys::fork(call, None, child).unwrap();
     let (status, _) = crate::sys::wait(pid, 0).unwrap().unwrap();
     assert_eq!(status.code(), Some(0), "{status}");
@@ -447,7 +447,7 @@ fn the_other_architecture_is_killed() {
             unsafe { std::arch::asm!("int 0x80", inout("eax") 20 => _) };
             0
         };
-        let call = remit_sys::fork_call().unwrap();
+        let call = crate::spec::kernel::fork_call().unwrap();
         let (pid, _pidfd) = crate::sys::fork(call, None, child).unwrap();
         crate::sys::wait(pid, 0).unwrap().unwrap().0.signal()
     };

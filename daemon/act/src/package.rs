@@ -1,0 +1,392 @@
+//! Changes packages by apt-get(8) or dnf(8), depending on which database this machine uses. It never asks a question
+//! and keeps configuration files that an administrator changed. It removes only the named packages and what depends on
+//! them. The package manager simulates each change first. A change of `remit` itself is refused: it would end the
+//! running job halfway.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use remit_common::text;
+
+use crate::args::{Fault, PackageVerb};
+
+pub fn describe(verb: PackageVerb, names: &[String]) -> Result<(), Fault> {
+    let manager = manager()?;
+    match (manager, changes(manager, verb, names, true)) {
+        (_, Ok(lines)) => {
+            println!(
+                "packages that change, as the package manager says now: {}",
+                lines.len()
+            );
+            for line in lines {
+                println!("{line}");
+            }
+            Ok(())
+        }
+        // Without cached repository lists dnf cannot answer. The job checks again, with the repositories.
+        (PackageManager::Dnf, Err(Fault::Refused(why))) if !why.contains("'remit'") => {
+            println!("the package manager cannot say now which packages change: {why}");
+            Ok(())
+        }
+        (_, Err(fault)) => Err(fault),
+    }
+}
+
+pub fn act(verb: PackageVerb, names: &[String]) -> Result<(), Fault> {
+    let manager = manager()?;
+    changes(manager, verb, names, false)?;
+    let (program, words) = options(manager, verb);
+    let status = Command::new(program)
+        .args(words)
+        .args(names)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        // Mode "l" lists services that run old code and restarts none of them.
+        .env("NEEDRESTART_MODE", "l")
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|error| Fault::Failed(format!("cannot run '{program}': {error}")))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(Fault::Failed(format!("'{program}' ended with {status}"))),
+    }
+}
+
+// Bytes of a line, and number of lines.
+const LINE: usize = 400;
+const LINES: usize = 400;
+
+pub fn changes(
+    manager: PackageManager,
+    verb: PackageVerb,
+    names: &[String],
+    cached: bool,
+) -> Result<Vec<String>, Fault> {
+    let (program, mut words) = options(manager, verb);
+    match (manager, cached) {
+        (PackageManager::Apt, _) => words.insert(0, "--simulate"),
+        // `--assumeno` answers dnf's own question with no. A description (`cached`) contacts no repository.
+        (PackageManager::Dnf, true) => words
+            .splice(0..1, ["--assumeno", "--cacheonly"])
+            .for_each(drop),
+        (PackageManager::Dnf, false) => words.splice(0..1, ["--assumeno"]).for_each(drop),
+    }
+    let output = Command::new(program)
+        .args(words)
+        .args(names)
+        .env("LC_ALL", "C")
+        .env("COLUMNS", "200")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| Fault::Failed(format!("cannot run '{program}': {error}")))?;
+    let said = match manager {
+        PackageManager::Apt => apt_changes(&output),
+        PackageManager::Dnf => dnf_changes(&output),
+    };
+    let lines = said.map_err(|why| {
+        let why = text::line(why.as_bytes(), LINE);
+        Fault::Refused(format!("'{program}' would not do it: {why}"))
+    })?;
+    if lines.len() > LINES {
+        let why = format!("more than {LINES} packages would change");
+        return Err(Fault::Refused(why));
+    }
+    if manager == PackageManager::Dnf
+        && let Some((asked, name)) = versioned(names, &lines)
+    {
+        return Err(Fault::Refused(format!(
+            "'{asked}' is the package '{name}' with a version: use the name without the version"
+        )));
+    }
+    match lines.iter().find(|line| is_of_remit(line)) {
+        None => Ok(lines),
+        Some(line) => Err(Fault::Refused(format!(
+            "this would change the package 'remit', and end this job in the middle of it: {line}"
+        ))),
+    }
+}
+
+/// `Inst nginx [1.22.0-1] (1.22.1-9 Debian:12.5/stable [amd64])`, `Remv nginx [1.22.0-1]`
+fn apt_changes(output: &Output) -> Result<Vec<String>, String> {
+    if !output.status.success() {
+        return Err(last_line(&output.stderr));
+    }
+    let all = String::from_utf8_lossy(&output.stdout);
+    let acts = |line: &&str| {
+        ["Inst ", "Remv ", "Purg "]
+            .iter()
+            .any(|word| line.starts_with(word))
+    };
+    Ok(all.lines().filter(acts).map(plain).collect())
+}
+
+/// Returns the rows between the column heading and the summary. dnf exits with 1 if something would change.
+fn dnf_changes(output: &Output) -> Result<Vec<String>, String> {
+    let all = String::from_utf8_lossy(&output.stdout);
+    let is_head = |line: &&str| line.trim_start().starts_with("Package ");
+    let table = all.lines().skip_while(|line| !is_head(line)).skip(1);
+    let table = table.take_while(|line| !line.starts_with("Transaction Summary"));
+    let rows = table.filter(|line| !line.trim_start_matches('=').trim().is_empty());
+    let rows: Vec<String> = rows.map(plain).collect();
+    match rows.is_empty() && !output.status.success() {
+        true => Err(last_line(&output.stderr)),
+        false => Ok(rows),
+    }
+}
+
+/// Finds a name that dnf read as another package with a version: `openssl-3.0.7` for `openssl`.
+fn versioned<'a>(names: &'a [String], lines: &'a [String]) -> Option<(&'a str, &'a str)> {
+    let changed = || lines.iter().filter_map(|line| line.split(' ').next());
+    let unknown = names
+        .iter()
+        .filter(|name| !changed().any(|one| is_name(name, one)));
+    unknown.into_iter().find_map(|asked| {
+        let is_version = |one: &&str| {
+            let rest = asked.strip_prefix(*one);
+            let rest = rest.and_then(|rest| rest.strip_prefix('-'));
+            rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+        };
+        Some((asked.as_str(), changed().find(is_version)?))
+    })
+}
+
+fn is_name(asked: &str, name: &str) -> bool {
+    let rest = asked.strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn plain(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    text::line(words.join(" ").as_bytes(), LINE)
+}
+
+fn last_line(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let last = said.lines().rfind(|line| !line.trim().is_empty());
+    last.unwrap_or("it does not say why").trim().to_owned()
+}
+
+/// Returns true if a line is about the package `remit`, with any version or architecture.
+fn is_of_remit(line: &str) -> bool {
+    let words = line
+        .split(' ')
+        .skip_while(|word| ["Inst", "Remv", "Purg", "replacing"].contains(word));
+    let first = words.take(1).next().unwrap_or_default();
+    first == "remit" || first.starts_with("remit.") || first.starts_with("remit:")
+}
+
+const APT: &str = "/usr/bin/apt-get";
+const DNF: &str = "/usr/bin/dnf";
+/// The database of dpkg. apt can be installed on a machine of another family; this file is empty then.
+const DPKG: &str = "/var/lib/dpkg/status";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackageManager {
+    Apt,
+    Dnf,
+}
+
+const APT_OPTIONS: [&str; 16] = [
+    "--quiet",
+    "--assume-yes",
+    "-o",
+    "APT::Get::AutomaticRemove=false",
+    // Otherwise a name that is not a package is a regular expression, and its dots match any character.
+    "-o",
+    "APT::Cmd::Pattern-Only=true",
+    "-o",
+    "Dpkg::Options::=--force-confdef",
+    "-o",
+    "Dpkg::Options::=--force-confold",
+    "-o",
+    "Dpkg::Use-Pty=false",
+    "-o",
+    "DPkg::Lock::Timeout=60",
+    "-o",
+    "APT::Color=false",
+];
+const DNF_OPTIONS: [&str; 2] = ["--assumeyes", "--setopt=clean_requirements_on_remove=False"];
+
+pub fn manager() -> Result<PackageManager, Fault> {
+    let has_dpkg = fs::metadata(DPKG).is_ok_and(|status| status.len() > 0);
+    chosen(has_dpkg, Path::new(APT).exists(), Path::new(DNF).exists()).ok_or_else(|| {
+        let why =
+            format!("there is neither '{APT}' with a database of dpkg nor '{DNF}' on this machine");
+        Fault::Refused(why)
+    })
+}
+
+/// Chooses by the database in use, not by the installed program.
+const fn chosen(has_dpkg: bool, has_apt: bool, has_dnf: bool) -> Option<PackageManager> {
+    match (has_dpkg, has_apt, has_dnf) {
+        (true, true, _) => Some(PackageManager::Apt),
+        (_, _, true) => Some(PackageManager::Dnf),
+        _ => None,
+    }
+}
+
+pub fn options(manager: PackageManager, verb: PackageVerb) -> (&'static str, Vec<&'static str>) {
+    match manager {
+        PackageManager::Apt => (APT, apt_arguments(verb)),
+        PackageManager::Dnf => (DNF, dnf_arguments(verb)),
+    }
+}
+
+/// Returns the arguments before the names. Install and upgrade remove nothing.
+fn apt_arguments(verb: PackageVerb) -> Vec<&'static str> {
+    let order: &[&str] = match verb {
+        PackageVerb::Install => &["--no-remove", "install", "--"],
+        PackageVerb::Upgrade => &["--no-remove", "--only-upgrade", "install", "--"],
+        PackageVerb::Remove => &["remove", "--"],
+    };
+    [APT_OPTIONS.as_slice(), order].concat()
+}
+
+fn dnf_arguments(verb: PackageVerb) -> Vec<&'static str> {
+    let order = match verb {
+        PackageVerb::Install => "install",
+        PackageVerb::Upgrade => "upgrade",
+        PackageVerb::Remove => "remove",
+    };
+    [DNF_OPTIONS.as_slice(), &[order, "--"]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    fn output(status: i32, out: &str, err: &str) -> Output {
+        Output {
+            status: ExitStatus::from_raw(status << 8),
+            stdout: out.as_bytes().to_vec(),
+            stderr: err.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn c12_what_apt_would_do_is_read() {
+        let said = output(
+            0,
+            "NOTE: This is only a simulation!\nThe following packages will be REMOVED:\n  libc-bin remit\n\
+             Remv remit [0.1.0]\nRemv libc-bin [2.36-9]\nInst a (1 Debian [amd64])\nConf a (1 Debian [amd64])\n",
+            "",
+        );
+        let lines = apt_changes(&said).unwrap();
+        assert_eq!(
+            lines,
+            [
+                "Remv remit [0.1.0]",
+                "Remv libc-bin [2.36-9]",
+                "Inst a (1 Debian [amd64])"
+            ]
+        );
+        assert!(is_of_remit(&lines[0]));
+        assert!(!is_of_remit(&lines[1]));
+        let why =
+            apt_changes(&output(100, "", "W: x\nE: Unable to locate package nope\n")).unwrap_err();
+        assert_eq!(why, "E: Unable to locate package nope");
+    }
+
+    #[test]
+    fn c12_what_dnf_would_do_is_read() {
+        let table = "Dependencies resolved.\n=====\n Package   Architecture  Version  Repository  Size\n=====\n\
+                     Installing:\n nginx  x86_64  1:1.20  appstream  36 k\n     replacing  remit.x86_64 0.1-1\n\
+                     \nTransaction Summary\n=====\nInstall  1 Package\n";
+        let lines = dnf_changes(&output(1, table, "Operation aborted.\n")).unwrap();
+        assert_eq!(
+            lines,
+            [
+                "Installing:",
+                "nginx x86_64 1:1.20 appstream 36 k",
+                "replacing remit.x86_64 0.1-1"
+            ]
+        );
+        assert!(is_of_remit(&lines[2]));
+        assert!(dnf_changes(&output(1, "", "Error: Unable to find a match: nope\n")).is_err());
+        assert_eq!(
+            dnf_changes(&output(0, "Nothing to do.\n", "")),
+            Ok(Vec::new())
+        );
+    }
+
+    #[test]
+    fn q05_name_with_a_version_is_known() {
+        let all =
+            |words: &[&str]| -> Vec<String> { words.iter().map(|&word| word.into()).collect() };
+        let lines = all(&[
+            "Installing:",
+            "openssl x86_64 1:3.0.7-1 baseos 1 M",
+            "gcc-12 x86_64 12 appstream 1 M",
+        ]);
+        for (asked, expect) in [
+            ("openssl-3.0.7", Some(("openssl-3.0.7", "openssl"))),
+            (
+                "openssl-3.0.7-1.x86_64",
+                Some(("openssl-3.0.7-1.x86_64", "openssl")),
+            ),
+            ("openssl", None),
+            ("openssl.x86_64", None),
+            ("gcc-12", None),
+            ("openssl-devel", None),
+        ] {
+            let asked = all(&[asked]);
+            assert_eq!(versioned(&asked, &lines), expect, "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn c12_other_packages_are_not_remit() {
+        for (line, is) in [
+            ("Remv remit [1]", true),
+            ("Inst remit:amd64 (1)", true),
+            ("remit x86_64 0.1 @System 3 M", true),
+            ("Remv remittance [1]", false),
+            ("Inst libremit (1)", false),
+            ("", false),
+        ] {
+            assert_eq!(is_of_remit(line), is, "{line}");
+        }
+    }
+
+    #[test]
+    fn names_come_after_the_last_option() {
+        for verb in [
+            PackageVerb::Install,
+            PackageVerb::Upgrade,
+            PackageVerb::Remove,
+        ] {
+            assert_eq!(apt_arguments(verb).last(), Some(&"--"));
+            assert_eq!(dnf_arguments(verb).last(), Some(&"--"));
+        }
+    }
+
+    #[test]
+    fn c12_the_database_in_use_decides() {
+        for (has_dpkg, has_apt, has_dnf, expect) in [
+            (true, true, false, Some(PackageManager::Apt)),
+            (true, true, true, Some(PackageManager::Apt)),
+            // Fedora with the package 'apt' installed.
+            (false, true, true, Some(PackageManager::Dnf)),
+            (false, false, true, Some(PackageManager::Dnf)),
+            (false, true, false, None),
+            (false, false, false, None),
+        ] {
+            assert_eq!(chosen(has_dpkg, has_apt, has_dnf), expect);
+        }
+    }
+
+    #[test]
+    fn only_what_is_named_is_removed() {
+        assert!(apt_arguments(PackageVerb::Install).contains(&"--no-remove"));
+        assert!(apt_arguments(PackageVerb::Upgrade).contains(&"--no-remove"));
+        assert!(apt_arguments(PackageVerb::Upgrade).contains(&"--only-upgrade"));
+        assert!(
+            !apt_arguments(PackageVerb::Remove)
+                .iter()
+                .any(|word| word.contains("essential"))
+        );
+    }
+}

@@ -1,0 +1,415 @@
+//! Finds named commands by words: those with the most of them first. A word also finds what operators call the same,
+//! and a typed command finds what answers it.
+//!
+//! What the package has is public: an answer distinguishes it from what does not exist, and shows the rule that grants it. That
+//! depends on the name alone and comes after the warden's answer, so an administrator's own command that is not granted
+//! still answers as one that does not exist.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use remit_common::caps;
+use remit_common::refusal::Refusal;
+use remit_programs::{Alternative, PLACEHOLDER, Shipped, all_shipped, shipped};
+use remit_wire::{AccessReport, Asked, Bytes, CommandView};
+
+use crate::hints;
+
+/// Words of one meaning, as stems.
+const SAME: [&[&str]; 20] = [
+    &["apt", "dnf", "dpkg", "package", "rpm", "software"],
+    &["certificate", "ssl", "tls", "x509"],
+    &["clock", "ntp", "chrony", "time"],
+    &["container", "docker", "podman"],
+    &["core", "coredump", "crash"],
+    &["cpu", "load", "processor"],
+    &["cron", "crontab", "schedule", "timer"],
+    &["daemon", "service", "systemctl", "unit"],
+    &["delete", "hold", "lsof", "open", "openfile"],
+    &[
+        "df",
+        "disk",
+        "filesystem",
+        "full",
+        "partition",
+        "space",
+        "storage",
+    ],
+    &["dns", "lookup", "resolve", "resolver"],
+    &["du", "large", "largest", "size"],
+    &["failed", "error", "broken", "fault"],
+    &["firewall", "iptable", "nft", "nftable"],
+    &["journal", "log", "message", "syslog"],
+    &["listen", "netstat", "port", "socket", "ss"],
+    &["login", "session", "who"],
+    &["memory", "oom", "ram", "swap"],
+    &["process", "pid", "ps", "top"],
+    &["restart", "reload", "start", "stop"],
+];
+
+/// Words that are in most questions, and find nothing.
+const FILLERS: [&str; 18] = [
+    "a", "an", "and", "by", "for", "how", "i", "in", "is", "my", "of", "on", "or", "that", "the",
+    "to", "what", "which",
+];
+
+const NAMED: usize = 6;
+
+/// Keeps the commands with a word of `query`, the best ones first. Names those of the package that would be better, and
+/// that the caller may not use.
+pub fn keep_found(report: &mut AccessReport, query: &str) {
+    let question = Question::new(query);
+    let all = std::mem::take(&mut report.commands);
+    let is_complete = report.more_commands == 0;
+    let granted: BTreeSet<String> = all.iter().map(|view| view.name().to_owned()).collect();
+    let mut found: Vec<(Rank, CommandView)> = all
+        .into_iter()
+        .filter_map(|command| Some((question.rank(command.name(), &command.summary)?, command)))
+        .collect();
+    // A stable sort keeps the order of commands of the same rank.
+    found.sort_by_key(|(rank, _)| Reverse(*rank));
+    if is_complete && report.asked.is_none() {
+        let best = found.first().map(|(rank, _)| *rank);
+        report.asked = question.not_granted(&granted, best, &report.user);
+    }
+    let more = found.len().saturating_sub(caps::ACCESS_FOUND);
+    let more = u32::try_from(more).unwrap_or(u32::MAX);
+    report.more_commands = report.more_commands.saturating_add(more);
+    let best = found.into_iter().take(caps::ACCESS_FOUND);
+    report.commands = best.map(|(_, command)| command).collect();
+}
+
+/// Adds the command that answers what a program cannot answer in a sandbox.
+pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes]) {
+    let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_slice()).collect();
+    if let (Some(asked), Some(alternative)) = (&mut report.asked, hints::alternative(&argv)) {
+        let call = hints::instead(&alternative);
+        asked.why += &format!("; if a sandbox keeps it from its answer: {call}");
+    }
+}
+
+pub fn explained(refusal: Refusal, name: &str, args: &[(String, String)], user: &str) -> Refusal {
+    match shipped(name) {
+        Some(command) if refusal == Refusal::no_such_command(name) => Refusal {
+            message: format!("'{name}', a command of remit's package, is not granted to you"),
+            lift: Some(lift(&command, args, user)),
+            next: Some(
+                "tell the person you work for: an administrator can grant it, with the rule in lift"
+                    .into(),
+            ),
+            ..refusal
+        },
+        _ => refusal,
+    }
+}
+
+/// Returns a comment and the rule: text for a policy file.
+fn lift(command: &Shipped, args: &[(String, String)], user: &str) -> String {
+    match command.grant(user, args) {
+        Some(rule) => format!(
+            "# in a file of /etc/remit/policy.d; then: remit policy check && systemctl reload remitd\n{rule}"
+        ),
+        None => format!(
+            "a [[grant]] of '{}' with the values that it may have in `args`: remit-policy(5)",
+            command.name()
+        ),
+    }
+}
+
+/// Words found, and how well.
+type Rank = (usize, u32);
+
+struct Question {
+    words: Vec<String>,
+    alternative: Option<Alternative>,
+}
+
+impl Question {
+    fn new(query: &str) -> Self {
+        let typed: Vec<&[u8]> = query.split_ascii_whitespace().map(str::as_bytes).collect();
+        Self {
+            words: stems(query)
+                .filter(|word| !FILLERS.contains(&word.as_str()))
+                .collect(),
+            alternative: hints::alternative(&typed),
+        }
+    }
+
+    fn rank(&self, name: &str, summary: &str) -> Option<Rank> {
+        if self
+            .alternative
+            .as_ref()
+            .is_some_and(|one| one.command == name)
+        {
+            return Some((usize::MAX, 0));
+        }
+        let name: Vec<String> = stems(name).collect();
+        let summary: Vec<String> = stems(summary).collect();
+        let hits: Vec<u32> = self
+            .words
+            .iter()
+            .filter_map(|word| hit(word, &name, &summary))
+            .collect();
+        (!hits.is_empty()).then(|| (hits.len(), hits.iter().sum()))
+    }
+
+    fn not_granted(
+        &self,
+        granted: &BTreeSet<String>,
+        best: Option<Rank>,
+        user: &str,
+    ) -> Option<Asked> {
+        let mut found: Vec<(Rank, Shipped)> = all_shipped()
+            .filter(|command| !granted.contains(&command.name()))
+            .filter_map(|command| Some((self.rank(&command.name(), "")?, command)))
+            .filter(|(rank, _)| Some(*rank) > best)
+            .collect();
+        found.sort_by_key(|(rank, _)| Reverse(*rank));
+        let (_, first) = found.first()?;
+        let of_typed = self
+            .alternative
+            .iter()
+            .filter(|one| one.command == first.name());
+        let args: Vec<_> = of_typed
+            .flat_map(Alternative::pairs)
+            .filter(|(_, value)| value != PLACEHOLDER)
+            .collect();
+        let names: Vec<String> = found
+            .iter()
+            .take(NAMED)
+            .map(|(_, one)| one.name())
+            .collect();
+        Some(Asked {
+            allowed: false,
+            rule: None,
+            why: format!(
+                "not granted to you, but in remit's package: {}",
+                names.join(", ")
+            ),
+            lift: Some(lift(first, &args, user)),
+            approval: None,
+        })
+    }
+}
+
+fn hit(word: &str, name: &[String], summary: &[String]) -> Option<u32> {
+    let same = SAME.iter().find(|same| same.contains(&word));
+    let is = |other: &String| other == word;
+    let begins = |other: &String| word.len() > 2 && other.starts_with(word);
+    let means = |other: &String| same.is_some_and(|same| same.contains(&other.as_str()));
+    let hits = [
+        (8, name.iter().any(is)),
+        (6, name.iter().any(begins)),
+        (4, summary.iter().any(is)),
+        (3, name.iter().any(means)),
+        (2, summary.iter().any(begins)),
+        (1, summary.iter().any(means)),
+    ];
+    hits.into_iter()
+        .find(|(_, is_hit)| *is_hit)
+        .map(|(weight, _)| weight)
+}
+
+/// Words in lower case without an ending of the plural.
+fn stems(text: &str) -> impl Iterator<Item = String> {
+    let words = text.split(|c: char| !c.is_alphanumeric());
+    words.filter(|word| !word.is_empty()).map(|word| {
+        let word = word.to_lowercase();
+        let plural = word.len() > 3 && word.ends_with('s') && !word.ends_with("ss");
+        match word.strip_suffix('s').filter(|_| plural) {
+            Some(stem) => stem.to_owned(),
+            None => word,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::refusal::Code;
+    use remit_wire::Effect;
+
+    use super::*;
+
+    fn asked(query: &str) -> AccessReport {
+        let command = |(usage, summary): (&str, &str)| CommandView {
+            usage: usage.to_owned(),
+            summary: summary.to_owned(),
+            args: Vec::new(),
+            effect: Effect::Read,
+            profile: "read".to_owned(),
+            approval: None,
+        };
+        let mut report = AccessReport {
+            user: "agent".to_owned(),
+            uid: 1000,
+            grants: Vec::new(),
+            asked: None,
+            profiles: Vec::new(),
+            commands: [
+                (
+                    "service.status unit=UNIT",
+                    "one unit: state, since when, why it failed",
+                ),
+                (
+                    "certificates.list",
+                    "Certificates below a directory: until when each is valid",
+                ),
+                (
+                    "disks.usage",
+                    "File systems with size, used, available: which disk is full",
+                ),
+                (
+                    "openfiles.deleted",
+                    "Deleted files that are still open, with sizes",
+                ),
+                (
+                    "files.largest directory=DIRECTORY",
+                    "The largest files below a directory",
+                ),
+                (
+                    "network.conntrack",
+                    "How many connections the firewall follows",
+                ),
+            ]
+            .map(command)
+            .into(),
+            more_commands: 0,
+        };
+        keep_found(&mut report, query);
+        report
+    }
+
+    fn found(query: &str) -> Vec<String> {
+        let report = asked(query);
+        let names = report.commands.iter().map(CommandView::name);
+        names.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn best_commands_come_first() {
+        for (query, expect) in [
+            ("firewall", &["network.conntrack"][..]),
+            ("IPTABLES", &["network.conntrack"]),
+            (
+                "deleted open files",
+                &["openfiles.deleted", "files.largest", "disks.usage"],
+            ),
+            ("what fills the disk", &["disks.usage"]),
+            ("systemctl is-active x | cat", &["service.status"]),
+            ("tls expiry", &["certificates.list"]),
+            ("systemctl status", &["service.status"]),
+            ("the of in", &[]),
+            ("", &[]),
+            ("zebra", &[]),
+        ] {
+            assert_eq!(found(query), expect, "{query}");
+        }
+    }
+
+    #[test]
+    fn each_word_has_one_meaning_and_is_a_stem() {
+        let mut all: Vec<&str> = SAME.concat();
+        for word in &all {
+            assert_eq!(stems(word).collect::<Vec<_>>(), [*word]);
+            assert!(!FILLERS.contains(word), "{word}");
+        }
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn better_commands_of_the_package_are_named_with_the_rule() {
+        for (query, why, rule) in [
+            (
+                "firewall",
+                "firewall.ip6tables, firewall.iptables, firewall.rules",
+                "unconfined = true",
+            ),
+            (
+                "nft list ruleset",
+                "firewall.rules",
+                "allow = [\"firewall.rules\"]\nunconfined = true",
+            ),
+            (
+                "podman ps -a",
+                "containers.list",
+                "allow = [\"containers.list\"]",
+            ),
+            ("dig x.org", "name.lookup", "args = { name = [\"x.org\"] }"),
+            (
+                "package install",
+                "package.install",
+                "a [[grant]] of 'package.install'",
+            ),
+            (
+                "lsof +L1",
+                "openfiles.unit",
+                "a [[grant]] of 'openfiles.unit'",
+            ),
+        ] {
+            let asked = asked(query).asked.unwrap();
+            let named = asked
+                .why
+                .strip_prefix("not granted to you, but in remit's package: ");
+            assert!(
+                !asked.allowed && named.unwrap().starts_with(why),
+                "{query}: {asked:?}"
+            );
+            assert!(asked.lift.unwrap().contains(rule), "{query}");
+        }
+        for query in ["certificates list", "systemctl status x", "zebra", ""] {
+            assert_eq!(asked(query).asked, None, "{query}");
+        }
+    }
+
+    #[test]
+    fn refusal_has_rule_only_for_names_of_package() {
+        let refused = |name: &str| explained(Refusal::no_such_command(name), name, &[], "alice");
+        let rules = refused("firewall.rules");
+        assert_eq!(rules.code, Code::NotFound);
+        assert!(rules.message.contains("not granted to you"), "{rules:?}");
+        let lift = rules.lift.unwrap();
+        let rule =
+            "\n[[grant]]\nto = [\"alice\"]\nallow = [\"firewall.rules\"]\nunconfined = true\n";
+        assert!(lift.starts_with("# ") && lift.ends_with(rule), "{lift}");
+        for own in ["nginx.reload", "firewall.own", "firewall", ""] {
+            assert_eq!(refused(own), Refusal::no_such_command(own));
+        }
+        let denied = Refusal::new(Code::DeniedRule, "no").object("firewall.rules");
+        let same = explained(denied.clone(), "firewall.rules", &[], "alice");
+        assert_eq!(same, denied, "as the policy says it");
+    }
+
+    #[test]
+    fn verdict_about_a_program_names_the_command_that_answers() {
+        let mut report = asked("");
+        report.asked = Some(Asked {
+            allowed: true,
+            rule: None,
+            why: "allowed".to_owned(),
+            lift: None,
+            approval: None,
+        });
+        let argv = |words: &[&str]| {
+            words
+                .iter()
+                .map(|word| word.as_bytes().to_vec().into())
+                .collect::<Vec<Bytes>>()
+        };
+        name_alternative(&mut report, &argv(&["ls"]));
+        assert_eq!(report.asked.as_ref().unwrap().why, "allowed");
+        name_alternative(
+            &mut report,
+            &argv(&["timeout", "5", "/bin/systemctl", "list-timers"]),
+        );
+        assert!(
+            report
+                .asked
+                .unwrap()
+                .why
+                .ends_with("run {\"name\": \"units.timers\"}")
+        );
+    }
+}

@@ -1,0 +1,260 @@
+//! `processes.by_memory`, `processes.by_cpu`, `processes.stuck`: processes of /proc as a table, the first ones only, and how
+//! many there are.
+
+use std::cmp::Reverse;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use nix::unistd::{SysconfVar, Uid, User, sysconf};
+use remit_common::builtin::UnitName;
+use remit_common::text;
+
+use crate::text::{number, print, size, span, table};
+
+struct Process {
+    pid: u32,
+    ppid: u32,
+    uid: u32,
+    state: char,
+    name: String,
+    /// Clock ticks on a processor, and from boot to its start.
+    ticks: u64,
+    start: u64,
+    virtual_bytes: u64,
+    resident_pages: u64,
+}
+
+/// What the columns need of the machine.
+struct Machine {
+    uptime: u64,
+    ticks_a_second: u64,
+    page: u64,
+}
+
+pub fn by_memory(count: &str) -> Result<ExitCode, String> {
+    let machine = Machine::now()?;
+    let mut all = processes()?;
+    all.sort_by_key(|one| (Reverse(one.resident_pages), one.pid));
+    let row = |one: &Process| {
+        [
+            one.pid.to_string(),
+            user(one.uid),
+            size(one.resident_pages.saturating_mul(machine.page)),
+            size(one.virtual_bytes),
+            unit(one.pid),
+            one.name.clone(),
+        ]
+    };
+    let head = ["PID", "USER", "RSS", "VIRTUAL", "UNIT", "COMMAND"];
+    show(head, &all, number(count)?, row)
+}
+
+pub fn by_cpu(count: &str) -> Result<ExitCode, String> {
+    let machine = Machine::now()?;
+    let mut all = processes()?;
+    all.sort_by_key(|one| (Reverse(machine.share(one)), one.pid));
+    let row = |one: &Process| {
+        let share = machine.share(one);
+        [
+            one.pid.to_string(),
+            user(one.uid),
+            format!("{}.{} %", share / 10, share % 10),
+            span(one.ticks / machine.ticks_a_second),
+            span(machine.age(one)),
+            unit(one.pid),
+            one.name.clone(),
+        ]
+    };
+    let head = ["PID", "USER", "CPU", "TIME", "AGE", "UNIT", "COMMAND"];
+    show(head, &all, number(count)?, row)
+}
+
+pub fn stuck(count: &str) -> Result<ExitCode, String> {
+    let machine = Machine::now()?;
+    let mut all = processes()?;
+    let total = all.len();
+    all.retain(|one| matches!(one.state, 'D' | 'Z'));
+    if all.is_empty() {
+        print(&format!("none of {total} processes is in state D or Z\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    all.sort_by_key(|one| (one.state, one.pid));
+    let row = |one: &Process| {
+        [
+            one.state.to_string(),
+            one.pid.to_string(),
+            one.ppid.to_string(),
+            user(one.uid),
+            span(machine.age(one)),
+            kernel_function(one.pid),
+            unit(one.pid),
+            one.name.clone(),
+        ]
+    };
+    let head = [
+        "STATE", "PID", "PPID", "USER", "AGE", "FUNCTION", "UNIT", "COMMAND",
+    ];
+    show(head, &all, number(count)?, row)
+}
+
+fn show<const N: usize>(
+    head: [&str; N],
+    all: &[Process],
+    most: usize,
+    row: impl Fn(&Process) -> [String; N],
+) -> Result<ExitCode, String> {
+    let rows: Vec<[String; N]> = all.iter().take(most).map(row).collect();
+    let mut shown = table(head, &rows);
+    if rows.len() < all.len() {
+        shown += &format!("{} of {}\n", rows.len(), all.len());
+    }
+    print(&shown)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Machine {
+    fn now() -> Result<Self, String> {
+        let uptime = fs::read_to_string("/proc/uptime")
+            .map_err(|error| format!("cannot read /proc/uptime: {error}"))?;
+        let of = |variable| {
+            let value = sysconf(variable).ok().flatten();
+            value.and_then(|value| u64::try_from(value).ok())
+        };
+        Ok(Self {
+            uptime: uptime
+                .split('.')
+                .next()
+                .and_then(|seconds| seconds.parse().ok())
+                .ok_or("/proc/uptime has no number")?,
+            ticks_a_second: of(SysconfVar::CLK_TCK).unwrap_or(100).max(1),
+            page: of(SysconfVar::PAGE_SIZE).unwrap_or(4096),
+        })
+    }
+
+    /// Seconds since its start.
+    fn age(&self, process: &Process) -> u64 {
+        self.uptime
+            .saturating_sub(process.start / self.ticks_a_second)
+    }
+
+    /// Tenths of a per cent of one processor since its start, as ps(1) counts.
+    fn share(&self, process: &Process) -> u64 {
+        process.ticks.saturating_mul(1000) / (self.age(process).max(1) * self.ticks_a_second)
+    }
+}
+
+fn processes() -> Result<Vec<Process>, String> {
+    let cannot = |error| format!("cannot read /proc: {error}");
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc").map_err(cannot)? {
+        let path = entry.map_err(cannot)?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        // One that ends meanwhile is left out.
+        if let Some(pid) = name.and_then(|name| name.parse().ok())
+            && let Ok(owner) = fs::metadata(&path)
+            && let Ok(stat) = fs::read(path.join("stat"))
+            && let Some(process) = parsed(pid, owner.uid(), &stat)
+        {
+            all.push(process);
+        }
+    }
+    Ok(all)
+}
+
+/// Parses /proc/PID/stat (proc_pid_stat(5)). The name may have any byte, so fields are counted from its last parenthesis.
+fn parsed(pid: u32, uid: u32, stat: &[u8]) -> Option<Process> {
+    let start = stat.iter().position(|byte| *byte == b'(')? + 1;
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // Field 3 of the page is the first here.
+    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+    Some(Process {
+        pid,
+        ppid: u32::try_from(field(4)?).ok()?,
+        uid,
+        state: fields.first()?.chars().next()?,
+        name: text::line(stat.get(start..end)?, 64),
+        ticks: field(14)?.saturating_add(field(15)?),
+        start: field(22)?,
+        virtual_bytes: field(23)?,
+        resident_pages: field(24)?,
+    })
+}
+
+fn user(uid: u32) -> String {
+    let found = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    found.map_or_else(
+        || uid.to_string(),
+        |user| text::line(user.name.as_bytes(), 32),
+    )
+}
+
+/// The outermost unit of its cgroup that is no slice; `-` for none.
+fn unit(pid: u32) -> String {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    unit_of(path.unwrap_or_default()).unwrap_or("-").to_owned()
+}
+
+fn unit_of(cgroup: &str) -> Option<&str> {
+    cgroup.split('/').find(|part| {
+        let unit = part.parse::<UnitName>();
+        unit.is_ok_and(|unit| unit.as_str() == *part && unit.kind() != "slice")
+    })
+}
+
+/// The kernel function that it waits in; `-` if the kernel does not say.
+fn kernel_function(pid: u32) -> String {
+    let function = fs::read_to_string(Path::new("/proc").join(format!("{pid}/wchan")));
+    match function.unwrap_or_default().as_str() {
+        "" | "0" => "-".to_owned(),
+        function => text::line(function.as_bytes(), 48),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_counted_behind_any_name() {
+        let stat =
+            b"7 (a) Z (b\n) D 3 7 7 0 -1 4194560 1 2 3 4 50 6 0 0 20 0 1 0 900 8192 12 1844\n";
+        let found = parsed(7, 5, stat).expect("a process");
+        assert_eq!(
+            (found.ppid, found.state, found.name.as_str()),
+            (3, 'D', "a) Z (b\\n")
+        );
+        assert_eq!((found.ticks, found.start), (56, 900));
+        assert_eq!((found.virtual_bytes, found.resident_pages), (8192, 12));
+        let machine = Machine {
+            uptime: 29,
+            ticks_a_second: 100,
+            page: 4096,
+        };
+        assert_eq!((machine.age(&found), machine.share(&found)), (20, 28));
+        for cut in 0..stat.len() - 7 {
+            assert!(parsed(7, 5, &stat[..cut]).is_none(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn unit_is_the_outermost_but_slices() {
+        for (cgroup, expect) in [
+            ("/system.slice/ssh.service", Some("ssh.service")),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/app.slice/a.service",
+                Some("user@1000.service"),
+            ),
+            ("/init.scope", Some("init.scope")),
+            ("/system.slice", None),
+            ("/", None),
+            ("/plain/name", None),
+        ] {
+            assert_eq!(unit_of(cgroup), expect, "{cgroup}");
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! Finds grants that cannot be used and approvals that nobody can give: both sockets belong to a group, and nobody
+//! approves their own request.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+
+use nix::unistd::{Gid, Group, Uid, User};
+use remit_policy::{Asking, CallerIds, Diagnostic, Machine, Policy, Severity};
+
+use crate::names::Names;
+
+/// Maximum number of members that a warning names per group.
+const NAMED: usize = 5;
+/// Maximum number of users and groups that are checked. A load must end soon, however many the files name.
+const MAX_CHECKED: usize = 512;
+const MAX_WARNINGS: usize = 50;
+/// The uid of a member without a name: the greatest that exists.
+const ANYONE: u32 = 0x7fff_ffff;
+/// Maximum number of bytes read of /etc/passwd.
+const PASSWD: u64 = 64 << 20;
+
+/// Returns a warning for each user, and each group with members, that has a grant but is in neither group that may
+/// connect: that of the socket or the administrators. `names` must be those the policy was loaded with. Subjects
+/// given by number are not checked, nor users by their first group if /etc/passwd does not list them. Returns nothing
+/// if the group does not exist or `names` describe another machine. It may wait for a directory service.
+pub fn unreachable_grantees(
+    policy: &Policy,
+    names: &Names,
+    socket_gid: u32,
+    admin_gid: Option<u32>,
+) -> Vec<Diagnostic> {
+    let socket = group(socket_gid).filter(|_| !names.are_of_other_host());
+    let Some(socket) = socket else {
+        return Vec::new();
+    };
+    let table = names.table();
+    let users = table.users.iter().take(MAX_CHECKED);
+    let users = users.filter_map(|(user, ids)| {
+        // A grant to one of the user's groups is reported with the group.
+        let own = names.groups_of(user);
+        let connects = |gid: &u32| *gid == socket_gid || Some(*gid) == admin_gid;
+        let is_outside = ids.uid != 0 && !own.iter().any(connects);
+        let rule = is_outside.then(|| granting(policy, ids.uid, &[]))??;
+        Some(format!(
+            "user '{user}' cannot use what is granted by {rule}: not in group '{0}', which may \
+             connect; gpasswd -a {user} {0}",
+            socket.name
+        ))
+    });
+    let admins = admin_gid.and_then(group);
+    let mut inside = members(&socket);
+    inside.extend(admins.iter().flat_map(members));
+    let groups = table.groups.iter().take(MAX_CHECKED);
+    let groups = groups.filter_map(|(name, gid)| {
+        let all = members(&group(*gid)?);
+        let outside: Vec<&str> = all
+            .difference(&inside)
+            .map(String::as_str)
+            .filter(|user| *user != "root")
+            .collect();
+        let rule = (!outside.is_empty()).then(|| granting(policy, ANYONE, &[*gid]))??;
+        Some(format!(
+            "members of group '{name}' cannot use what is granted by {rule}: not in group '{}', \
+             which may connect: {}",
+            socket.name,
+            join_first(&outside)
+        ))
+    });
+    let mut found: Vec<Diagnostic> = users
+        .chain(groups)
+        .take(MAX_WARNINGS + 1)
+        .map(warning)
+        .collect();
+    if found.len() > MAX_WARNINGS {
+        found.truncate(MAX_WARNINGS);
+        let more = "others, not shown, may also be unable to connect";
+        found.push(warning(more.to_owned()));
+    }
+    found
+}
+
+fn warning(why: String) -> Diagnostic {
+    Diagnostic::whole(Severity::Warning, "policy", why)
+}
+
+fn granting(policy: &Policy, uid: u32, gids: &[u32]) -> Option<String> {
+    let access = policy.access(CallerIds { uid, gids });
+    access.grants.into_iter().next().map(|grant| grant.rule)
+}
+
+fn group(gid: u32) -> Option<Group> {
+    Group::from_gid(Gid::from_raw(gid)).ok()?
+}
+
+fn join_first(all: &[&str]) -> String {
+    let first = all
+        .iter()
+        .take(NAMED)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    match all.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+fn members(group: &Group) -> BTreeSet<String> {
+    let listed = group.mem.iter().cloned();
+    // A read error lists nobody: the result is only for warnings.
+    let first = by_first_group(group.gid.as_raw()).unwrap_or_default();
+    listed.chain(first.into_keys()).collect()
+}
+
+pub(crate) fn by_first_group(gid: u32) -> io::Result<BTreeMap<String, u32>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open("/etc/passwd")?;
+    file.take(PASSWD + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > PASSWD {
+        return Err(io::Error::other(format!("it has over {PASSWD} bytes")));
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let user = |line: &str| {
+        let mut fields = line.split(':');
+        let (name, _, uid, of) = (
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+        );
+        let is_first = of.parse() == Ok(gid);
+        Some((name.to_owned(), uid.parse().ok()?)).filter(|_| is_first)
+    };
+    Ok(text.lines().filter_map(user).collect())
+}
+
+/// Returns a warning for each rule whose approval nobody can give, and for each approver outside the group of
+/// administrators. `names` must be those the policy was loaded with. Returns nothing if the group does not exist or
+/// `names` describe another machine. It may wait for a directory service.
+pub fn approvers(policy: &Policy, names: &Names, admin_gid: u32) -> Vec<Diagnostic> {
+    let admins = group(admin_gid).filter(|_| !names.are_of_other_host());
+    let Some(admins) = admins else {
+        return Vec::new();
+    };
+    let inside = members(&admins);
+    let mut found = Vec::new();
+    let mut reported = BTreeSet::new();
+    let mut by_rule = BTreeMap::new();
+    for asking in policy.asking().take(MAX_CHECKED) {
+        let mut able = BTreeSet::new();
+        for word in asking.approval.by() {
+            let named = Named::of(&word, names, &admins, &inside);
+            able.extend(named.able);
+            if let Some(why) = named.outside.filter(|_| reported.insert(word.clone())) {
+                found.push(format!(
+                    "{why}, which approves; required by {}",
+                    asking.rule
+                ));
+            }
+        }
+        found.extend(no_approver(&asking, &able));
+        by_rule.insert(asking.rule, able);
+    }
+    let able = |asking: &Asking<'_>| by_rule.get(asking.rule).filter(|able| !able.is_empty());
+    for [one, other] in policy.asking_together(MAX_CHECKED) {
+        let (Some(first), Some(second)) = (able(&one), able(&other)) else {
+            continue;
+        };
+        if first.is_disjoint(second) {
+            found.push(format!(
+                "nobody can approve what {} and {} ask of both {} and {}: an approver must be named by \
+                 each of them, and nobody is; requests that both cover will expire",
+                one.rule,
+                other.rule,
+                one.approval.by().join(", "),
+                other.approval.by().join(", ")
+            ));
+        }
+    }
+    let more = found.len() > MAX_WARNINGS;
+    found.truncate(MAX_WARNINGS);
+    if more {
+        found.push("others, not shown, may also be unable to approve".into());
+    }
+    found.into_iter().map(warning).collect()
+}
+
+#[derive(Default)]
+struct Named {
+    able: BTreeSet<u32>,
+    outside: Option<String>,
+}
+
+impl Named {
+    fn of(word: &str, names: &Names, admins: &Group, inside: &BTreeSet<String>) -> Self {
+        match word.strip_prefix('%') {
+            Some(name) => Self::group(name, names, admins, inside),
+            None => Self::user(word, names, admins, inside),
+        }
+    }
+
+    fn user(word: &str, names: &Names, admins: &Group, inside: &BTreeSet<String>) -> Self {
+        let uid = match word.strip_prefix('#') {
+            Some(digits) => digits.parse().ok(),
+            None => names.user(word).map(|ids| ids.uid),
+        };
+        let Some(uid) = uid else {
+            // Already reported by the load.
+            return Self::default();
+        };
+        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        let is_admin = |user: &User| user.gid == admins.gid || inside.contains(&user.name);
+        if uid == 0 || user.as_ref().is_some_and(is_admin) {
+            return Self {
+                able: [uid].into(),
+                outside: None,
+            };
+        }
+        let advice = match &user {
+            Some(user) => format!("; gpasswd -a {} {}", user.name, admins.name),
+            None => String::new(),
+        };
+        Self {
+            able: BTreeSet::new(),
+            outside: Some(format!(
+                "user '{word}' cannot approve anything{advice}: not in group '{}'",
+                admins.name
+            )),
+        }
+    }
+
+    fn group(name: &str, names: &Names, admins: &Group, inside: &BTreeSet<String>) -> Self {
+        let gid = match name.strip_prefix('#') {
+            Some(digits) => digits.parse().ok(),
+            None => names.group(name),
+        };
+        let Some(group) = gid.and_then(group) else {
+            return Self::default();
+        };
+        let all = members(&group);
+        let can = |user: &&String| *user == "root" || inside.contains(*user);
+        let uids = all.iter().filter(can);
+        let uids = uids.filter_map(|user| Some(User::from_name(user).ok()??.uid.as_raw()));
+        let outside: Vec<&str> = all
+            .iter()
+            .filter(|user| !can(user))
+            .map(String::as_str)
+            .collect();
+        Self {
+            able: uids.collect(),
+            outside: (!outside.is_empty()).then(|| {
+                format!(
+                    "members of group '{}' cannot approve anything ({}): not in group '{}'",
+                    group.name,
+                    join_first(&outside),
+                    admins.name
+                )
+            }),
+        }
+    }
+}
+
+fn no_approver(asking: &Asking<'_>, able: &BTreeSet<u32>) -> Option<String> {
+    let rule = asking.rule;
+    let by = asking.approval.by().join(", ");
+    let mut grantees = asking.uids();
+    // A group may get another member, or have members that are not known here.
+    let only = grantees.next().filter(|_| grantees.next().is_none());
+    let only = only.filter(|_| asking.gids().next().is_none());
+    match (able.len(), only) {
+        (0, _) => Some(format!(
+            "nobody can approve what {rule} asks of {by}: each request will expire"
+        )),
+        (1, Some(uid)) if able.contains(&uid) => Some(format!(
+            "nobody can approve what {rule} asks of {by}: only the requester could, and nobody can \
+             approve their own request"
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_policy::Source;
+
+    use super::*;
+
+    fn reported(to: &str, more: &str, gid: u32) -> Vec<String> {
+        reported_with_admins(to, more, gid, None)
+    }
+
+    fn reported_with_admins(to: &str, more: &str, gid: u32, admins: Option<u32>) -> Vec<String> {
+        let text = format!("[[grant]]\nname = \"look\"\nto = [{to}]\nallow = [\"run\"]\n{more}");
+        let source = Source {
+            name: "a.toml".into(),
+            text: text.into(),
+        };
+        let names = Names::default();
+        let (policy, _) = remit_policy_compile::load(&[source], &names).unwrap();
+        let found = unreachable_grantees(&policy, &names, gid, admins);
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn users_unable_to_connect_are_reported() {
+        let [daemon, bin] =
+            ["daemon", "bin"].map(|name| Group::from_name(name).unwrap().unwrap().gid.as_raw());
+        let by =
+            "cannot use what is granted by look (a.toml:1): not in group 'bin', which may connect";
+        assert_eq!(
+            reported("\"daemon\", \"root\", \"#64001\", \"bin\"", "", bin),
+            [format!(
+                "policy: warning: user 'daemon' {by}; gpasswd -a daemon bin"
+            )]
+        );
+        assert_eq!(
+            reported("\"%daemon\", \"%bin\", \"%root\"", "", bin),
+            [format!(
+                "policy: warning: members of group 'daemon' {by}: daemon"
+            )]
+        );
+        assert_eq!(
+            reported("\"daemon\", \"%daemon\"", "", daemon),
+            Vec::<String>::new()
+        );
+        let denied = "[[deny]]\nto = [\"daemon\"]\ndeny = [\"run\"]\n";
+        assert_eq!(reported("\"daemon\"", denied, bin), Vec::<String>::new());
+        assert_eq!(
+            reported_with_admins("\"daemon\", \"%daemon\"", "", bin, Some(daemon)),
+            Vec::<String>::new()
+        );
+        assert_eq!(reported("\"daemon\"", "", 64_999), Vec::<String>::new());
+    }
+
+    #[test]
+    fn few_are_named() {
+        assert_eq!(join_first(&["a"]), "a");
+        assert_eq!(join_first(&["a"; 5]), "a, a, a, a, a");
+        assert_eq!(join_first(&["a"; 7]), "a, a, a, a, a and 2 more");
+    }
+
+    fn approvers_reported(to: &str, by: &str, admins: &str) -> Vec<String> {
+        let text = format!(
+            "[[grant]]\nname = \"look\"\nto = [{to}]\nallow = [\"run\"]\napproval = {{ by = [{by}] }}\n"
+        );
+        let source = Source {
+            name: "a.toml".into(),
+            text: text.into(),
+        };
+        let names = Names::default();
+        let (policy, _) = remit_policy_compile::load(&[source], &names).unwrap();
+        let gid = Group::from_name(admins).unwrap().unwrap().gid.as_raw();
+        let found = approvers(&policy, &names, gid);
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn users_unable_to_approve_are_reported() {
+        let no_approver = "policy: warning: nobody can approve what look (a.toml:1) asks of";
+        let not = "not in group 'bin', which approves; required by look (a.toml:1)";
+        let none = Vec::<String>::new();
+        assert_eq!(approvers_reported("\"daemon\"", "\"bin\"", "bin"), none);
+        assert_eq!(approvers_reported("\"daemon\"", "\"%bin\"", "bin"), none);
+        assert_eq!(approvers_reported("\"daemon\"", "\"root\"", "bin"), none);
+        assert_eq!(
+            approvers_reported("\"daemon\"", "\"%root\", \"#0\"", "bin"),
+            none
+        );
+        assert_eq!(
+            approvers_reported("\"bin\"", "\"daemon\"", "bin"),
+            [
+                format!(
+                    "policy: warning: user 'daemon' cannot approve anything; gpasswd -a daemon bin: {not}"
+                ),
+                format!("{no_approver} daemon: each request will expire"),
+            ]
+        );
+        assert_eq!(
+            approvers_reported("\"bin\"", "\"%daemon\", \"root\"", "bin"),
+            [format!(
+                "policy: warning: members of group 'daemon' cannot approve anything (daemon): {not}"
+            )]
+        );
+        assert_eq!(
+            approvers_reported("\"bin\"", "\"#64999\"", "bin"),
+            [
+                format!("policy: warning: user '#64999' cannot approve anything: {not}"),
+                format!("{no_approver} #64999: each request will expire"),
+            ]
+        );
+    }
+
+    #[test]
+    fn c04_rules_without_common_approver_are_reported() {
+        let two = |first: &str, second: &str| {
+            let rule = |by: &str| {
+                format!(
+                    "[[grant]]\nto = [\"daemon\"]\nallow = [\"run\"]\napproval = {{ by = [{by}] }}\n"
+                )
+            };
+            let source = Source {
+                name: "a.toml".into(),
+                text: (rule(first) + &rule(second)).into(),
+            };
+            let names = Names::default();
+            let (policy, _) = remit_policy_compile::load(&[source], &names).unwrap();
+            let gid = Group::from_name("bin").unwrap().unwrap().gid.as_raw();
+            let found = approvers(&policy, &names, gid);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            two("\"bin\"", "\"root\""),
+            [
+                "policy: warning: nobody can approve what a.toml:1 and a.toml:5 ask of both bin and root: an \
+              approver must be named by each of them, and nobody is; requests that both cover will expire"
+            ]
+        );
+        assert_eq!(two("\"bin\", \"root\"", "\"root\""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn requester_as_only_approver_is_reported() {
+        let own = "policy: warning: nobody can approve what look (a.toml:1) asks of %bin: only the \
+                   requester could, and nobody can approve their own request";
+        assert_eq!(approvers_reported("\"bin\"", "\"%bin\"", "bin"), [own]);
+        assert_eq!(
+            approvers_reported("\"bin\", \"daemon\"", "\"%bin\"", "bin"),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            approvers_reported("\"bin\"", "\"%bin\", \"root\"", "bin"),
+            Vec::<String>::new()
+        );
+    }
+}

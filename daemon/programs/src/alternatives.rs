@@ -1,0 +1,390 @@
+//! Finds why a typed command fails or misleads in a sandbox, and the command of remit that answers it, in one table:
+//! `alternatives.txt`. It knows nothing of grants.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use crate::Topic;
+use crate::typed::{KINDS, Kind, TypedCommand, words};
+
+const TABLE: &str = include_str!("alternatives.txt");
+
+/// WordPattern of an argument that the typed words do not have.
+pub const PLACEHOLDER: &str = "NAME";
+
+const LISTED: usize = 4;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub topic: Topic,
+    pub alternative: Option<Alternative>,
+}
+
+/// A command of remit with arguments, which are safe to show: each value was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alternative {
+    pub command: &'static str,
+    pub args: Vec<Argument>,
+}
+
+impl Alternative {
+    /// Returns each argument as name and value; a list has one for each of its values.
+    pub fn pairs(&self) -> impl Iterator<Item = (String, String)> {
+        self.args.iter().flat_map(|arg| {
+            let values = arg.values.iter();
+            values.map(|value| (arg.name.to_owned(), value.clone()))
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Argument {
+    pub name: &'static str,
+    pub values: Vec<String>,
+    pub is_list: bool,
+}
+
+/// Returns the first row that fits; `None` if the command works, or nothing is known of it.
+pub fn found<A: AsRef<str>>(program: &str, args: &[A]) -> Option<Found> {
+    let rows = ROWS.get(program)?;
+    let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
+    if args.iter().any(|arg| ["--version", "--help"].contains(arg)) {
+        return None;
+    }
+    let typed = TypedCommand {
+        words: words(program, &args),
+        args,
+    };
+    let (row, values) = rows
+        .iter()
+        .find_map(|row| Some((row, row.values(&typed)?)))?;
+    Some(Found {
+        topic: row.topic?,
+        alternative: row.answer.as_ref().map(|answer| answer.with(&values)),
+    })
+}
+
+#[derive(Debug)]
+struct TableRow {
+    patterns: Vec<Pattern>,
+    topic: Option<Topic>,
+    answer: Option<Template>,
+}
+
+#[derive(Debug)]
+enum Pattern {
+    Option(&'static str, Option<WordPattern>),
+    Contains(&'static str),
+    End,
+    Word(WordPattern),
+    Rest(Kind),
+}
+
+#[derive(Debug)]
+enum WordPattern {
+    OneOf(Vec<&'static str>),
+    Of(Kind),
+}
+
+#[derive(Debug)]
+struct Template {
+    command: &'static str,
+    args: Vec<(&'static str, &'static str)>,
+}
+
+type Values = Vec<(Kind, Vec<String>)>;
+
+impl Template {
+    fn with(&self, values: &Values) -> Alternative {
+        let argument = |(name, text): &(&'static str, &'static str)| {
+            let list = text
+                .strip_prefix('[')
+                .and_then(|text| text.strip_suffix(']'));
+            let text = list.unwrap_or(text);
+            let of = kind(text).and_then(|kind| values.iter().find(|(of, _)| *of == kind));
+            Argument {
+                name,
+                values: of.map_or_else(|| vec![text.to_owned()], |(_, values)| values.clone()),
+                is_list: list.is_some(),
+            }
+        };
+        Alternative {
+            command: self.command,
+            args: self.args.iter().map(argument).collect(),
+        }
+    }
+}
+
+static ROWS: LazyLock<HashMap<&str, Vec<TableRow>>> = LazyLock::new(|| {
+    let mut rows: HashMap<&str, Vec<TableRow>> = HashMap::new();
+    for line in lines() {
+        for program in programs(line) {
+            rows.entry(program).or_default().extend(row(line));
+        }
+    }
+    rows
+});
+
+fn lines() -> impl Iterator<Item = &'static str> {
+    TABLE
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+fn programs(line: &str) -> impl Iterator<Item = &str> {
+    let first = line.split_ascii_whitespace().next().unwrap_or_default();
+    first.split(',')
+}
+
+fn row(line: &'static str) -> Option<TableRow> {
+    let mut cells = line.split(" | ");
+    let patterns = cells.next()?.split_ascii_whitespace().skip(1);
+    let patterns: Option<Vec<Pattern>> = patterns.map(pattern).collect();
+    let topic = match cells.next()? {
+        "works" => None,
+        topic => Some(Topic::named(topic)?),
+    };
+    let answer = match cells.next() {
+        None => None,
+        Some(answer) => {
+            let mut words = answer.split_ascii_whitespace();
+            let command = words.next()?;
+            let args: Option<_> = words.map(|word| word.split_once('=')).collect();
+            Some(Template {
+                command,
+                args: args?,
+            })
+        }
+    };
+    Some(TableRow {
+        patterns: patterns?,
+        topic,
+        answer,
+    })
+}
+
+fn pattern(text: &'static str) -> Option<Pattern> {
+    Some(match text.as_bytes() {
+        b"." => Pattern::End,
+        [b'~', ..] => Pattern::Contains(text.get(1..)?),
+        [b'-', ..] => match text.split_once('=') {
+            Some((option, expect)) => Pattern::Option(option, Some(value(expect)?)),
+            None => Pattern::Option(text, None),
+        },
+        [b'[', inner @ .., b']'] => Pattern::Rest(kind(std::str::from_utf8(inner).ok()?)?),
+        _ => Pattern::Word(value(text)?),
+    })
+}
+
+fn value(text: &'static str) -> Option<WordPattern> {
+    match text.starts_with('<') {
+        true => kind(text).map(WordPattern::Of),
+        false => Some(WordPattern::OneOf(text.split(',').collect())),
+    }
+}
+
+fn kind(text: &str) -> Option<Kind> {
+    let name = text.strip_prefix('<')?.strip_suffix('>')?;
+    KINDS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, kind)| *kind)
+}
+
+impl TableRow {
+    fn values(&self, typed: &TypedCommand<'_>) -> Option<Values> {
+        let mut values = Values::new();
+        let mut words = typed.words.as_slice();
+        for pattern in &self.patterns {
+            match pattern {
+                Pattern::Option(option, expect) => {
+                    let word = typed.option(option)?;
+                    if let Some(expect) = expect {
+                        values.extend(expect.read(Some(word))?);
+                    }
+                }
+                Pattern::Contains(text) => {
+                    typed.args.iter().find(|arg| arg.contains(text))?;
+                }
+                Pattern::End => words.is_empty().then_some(())?,
+                Pattern::Word(WordPattern::Of(kind)) if kind.is_anywhere() => {
+                    let value = words.iter().rev().find_map(|word| kind.read(word))?;
+                    values.push((*kind, vec![value]));
+                }
+                Pattern::Word(expect) => {
+                    values.extend(expect.read(words.first().copied())?);
+                    words = words.get(1..).unwrap_or_default();
+                }
+                Pattern::Rest(kind) => {
+                    let mut read: Vec<String> = words
+                        .iter()
+                        .filter_map(|word| kind.read(word))
+                        .take(LISTED)
+                        .collect();
+                    if read.is_empty() {
+                        read.push(PLACEHOLDER.to_owned());
+                    }
+                    values.push((*kind, read));
+                }
+            }
+        }
+        Some(values)
+    }
+}
+
+impl WordPattern {
+    fn read(&self, word: Option<&str>) -> Option<Option<(Kind, Vec<String>)>> {
+        match self {
+            Self::OneOf(some) => some.contains(&word?).then_some(None),
+            Self::Of(Kind::Unit) => {
+                let unit = word.and_then(|word| Kind::Unit.read(word));
+                let unit = unit.unwrap_or_else(|| PLACEHOLDER.to_owned());
+                Some(Some((Kind::Unit, vec![unit])))
+            }
+            Self::Of(kind) => Some(Some((*kind, vec![kind.read(word?)?]))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(line: &str) -> String {
+        let mut words = line.split(' ');
+        let program = words.next().unwrap();
+        let args: Vec<&str> = words.collect();
+        let Some(found) = found(program, &args) else {
+            return "-".to_owned();
+        };
+        let mut shown = format!("{:?}", found.topic);
+        if let Some(alternative) = found.alternative {
+            shown += &format!(" {}", alternative.command);
+            for arg in alternative.args {
+                let list = if arg.is_list { "[]" } else { "" };
+                shown += &format!(" {}{list}={}", arg.name, arg.values.join(","));
+            }
+        }
+        shown
+    }
+
+    #[test]
+    fn all_rows_are_understood_and_all_topics_used() {
+        let mut used = Vec::new();
+        for line in lines() {
+            let row = row(line).unwrap_or_else(|| panic!("{line}"));
+            used.extend(row.topic);
+            if let Some(answer) = &row.answer {
+                assert!(crate::shipped(answer.command).is_some(), "{line}");
+                for (_, text) in &answer.args {
+                    let text = text.trim_matches(['[', ']']);
+                    assert!(!text.starts_with('<') || kind(text).is_some(), "{line}");
+                }
+            }
+        }
+        for topic in Topic::ALL {
+            assert!(used.contains(topic), "{topic:?}");
+        }
+        for (name, kind) in KINDS {
+            assert!(TABLE.contains(&format!("<{name}>")), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn arguments_come_from_the_typed_words() {
+        for (typed, expect) in [
+            (
+                "systemctl status nginx",
+                "Units service.status unit=nginx.service",
+            ),
+            (
+                "systemctl -n 20 status a.timer",
+                "Units service.status unit=a.timer",
+            ),
+            ("systemctl list-timers --all", "Units units.timers"),
+            ("systemctl --failed", "Units service.failed"),
+            ("systemctl", "Units service.list"),
+            ("systemctl --root=/ is-enabled ssh", "-"),
+            (
+                "systemctl cat ssh",
+                "Units units.properties unit=ssh.service",
+            ),
+            (
+                "systemctl restart x;id",
+                "UnitChange service.restart unit=NAME",
+            ),
+            ("systemctl stop", "UnitChange service.stop unit=NAME"),
+            (
+                "service nginx status",
+                "Units service.status unit=nginx.service",
+            ),
+            ("service x y", "-"),
+            ("crontab -l", "Crontab schedule.cron"),
+            ("podman ps -a", "Containers containers.list"),
+            (
+                "docker logs --tail 50 web",
+                "Containers containers.logs name=web",
+            ),
+            ("docker --version", "-"),
+            ("lsof +L1", "Descriptors openfiles.unit unit=NAME"),
+            ("lsof -nP -i :80", "Descriptors network.port port=80"),
+            ("lsof -p 12", "Descriptors openfiles.process pid=12"),
+            ("fuser 80/tcp", "Descriptors network.port port=80"),
+            (
+                "dig +short example.com",
+                "Network name.lookup name=example.com",
+            ),
+            (
+                "ping -c 1 127.0.0.1",
+                "Packets network.route_to address=127.0.0.1",
+            ),
+            ("rsync -a /etc/nginx/ /srv/", "-"),
+            ("rsync -a a host:b", "Network"),
+            (
+                "apt-get -t x install -y nginx a.deb",
+                "Packages package.install packages[]=nginx",
+            ),
+            (
+                "sysctl -w vm.swappiness=1",
+                "Sysctl host.sysctl name=vm.swappiness",
+            ),
+            (
+                "smartctl -a /dev/nvme0n1",
+                "Disks smart.health disk=/dev/nvme0",
+            ),
+            ("smartctl -a /dev/vda", "Disks disks.devices"),
+            (
+                "journalctl -fu nginx",
+                "Follow logs unit=nginx.service since=-5min",
+            ),
+            ("journalctl -u nginx -n 5", "-"),
+            ("git -c a=b -C /x pull", "Network"),
+            ("flock /tmp/x true", "-"),
+            ("kill -0 12", "Signal processes.show pid=12"),
+        ] {
+            assert_eq!(shown(typed), expect, "{typed}");
+        }
+    }
+
+    #[test]
+    fn only_checked_words_are_taken() {
+        for odd in [
+            "a b",
+            "*",
+            "x\u{202e}",
+            "'",
+            "$(id)",
+            "{",
+            "\"",
+            "[a]",
+            "../x",
+            "-x",
+            "",
+        ] {
+            for (_, kind) in KINDS {
+                let plain = matches!(kind, Kind::Word | Kind::Long);
+                assert!(plain || kind.read(odd).is_none(), "{kind:?} {odd}");
+            }
+        }
+    }
+}

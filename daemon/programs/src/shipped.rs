@@ -1,0 +1,196 @@
+//! Names of the commands that remit brings, so that a refusal can tell "not granted" from "does not exist". It says
+//! nothing of the policy in force: the same name has the same answer everywhere. The list is public (remit-commands(7)),
+//! unlike an administrator's own commands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::typed::Kind;
+
+/// Effect, sandbox or not, family, names in it (`-`: the family alone; `x=`: it needs arguments). They are built in, or in
+/// packaging/policy.d: a test compares.
+const TABLE: &str = "\
+read confined certificates list show=
+read confined containers changes= engine images inspect= list logs= networks stats= usage volumes
+read confined cpu activity frequency info load now pressure
+read confined directories largest= list= tree=
+read confined disks counters devices fstab inodes io locks mounts raid swaps trim usage
+read confined files checksum= head= largest= recent= stat=
+read confined hardware errors interrupts pci sensors usb
+read confined host boots identity kernel kernel_log locale module= modules release restarts sysctl= sysctls uptime
+read confined host virtualization
+read confined logs - audit crashes errors files search= tail= usage
+read confined memory detail oom swap usage
+read confined network connections conntrack counters dns hosts interfaces listening neighbours port= queues route_to=
+read confined network routes routes6 rules summary traffic unix_sockets
+read confined packages changed= files= held history list log needed_by= owner= search= show= updates versions=
+read confined processes by_cpu by_memory groups list named= of_user= shared_memory show= stuck threads= tree
+read confined schedule cron
+read confined service failed list status=
+read confined time status sync_log
+read confined units boot_times dependencies files jobs needed_by= properties= sockets starts timers
+read confined users failed_logins groups list logins sessions show= sudo
+read unconfined firewall ip6tables iptables rules
+read unconfined openfiles process= unit=
+read unconfined quotas report
+read unconfined smart health=
+change confined container restart= start= stop=
+change confined log rotate
+change confined name lookup=
+change confined service disable= enable= reload= restart= start= stop=
+change unconfined cache clean
+change unconfined log vacuum=
+change unconfined package install= remove= upgrade=
+change unconfined system reboot reboot_cancel
+change unconfined user lock= unlock=
+";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shipped {
+    family: &'static str,
+    last: Option<&'static str>,
+    pub changes: bool,
+    /// Root without a sandbox: a grant names it, with an approval or `unconfined = true`.
+    pub is_unconfined: bool,
+    pub needs_args: bool,
+}
+
+impl Shipped {
+    pub fn name(&self) -> String {
+        match self.last {
+            None => self.family.to_owned(),
+            Some(last) => format!("{}.{last}", self.family),
+        }
+    }
+
+    /// Returns the narrowest rule that grants this call to one user or `#uid`, as text for a policy file. What looks in
+    /// a sandbox is granted for all arguments. `None` if a value could mean more in a rule, as `*` does, or if none was
+    /// given that the rule needs to be narrow.
+    pub fn grant(&self, user: &str, args: &[(String, String)]) -> Option<String> {
+        let mut values: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        if self.changes || self.is_unconfined {
+            if self.needs_args && args.is_empty() {
+                return None;
+            }
+            for (name, value) in args {
+                // Rules have whole names of units.
+                let unit = Kind::Unit.read(value).filter(|_| name == "unit");
+                let value = unit.unwrap_or_else(|| value.clone());
+                values.entry(name).or_default().insert(value);
+            }
+        }
+        let is_plain = |text: &str, signs: &[u8]| {
+            let sign = |byte: u8| byte.is_ascii_alphanumeric() || signs.contains(&byte);
+            !text.is_empty() && text.len() <= 256 && text.bytes().all(sign)
+        };
+        let of_args = values.keys().all(|name| is_plain(name, b"_"))
+            && values
+                .values()
+                .flatten()
+                .all(|value| is_plain(value, b"-_.@:/+"));
+        if !of_args || !is_plain(user, b"-_.#") {
+            return None;
+        }
+        let mut text = format!(
+            "[[grant]]\nto = [\"{user}\"]\nallow = [\"{}\"]\n",
+            self.name()
+        );
+        if !values.is_empty() {
+            let args = values.iter().map(|(name, values)| {
+                let values: Vec<_> = values.iter().map(|value| format!("\"{value}\"")).collect();
+                format!("{name} = [{}]", values.join(", "))
+            });
+            text += &format!("args = {{ {} }}\n", args.collect::<Vec<_>>().join(", "));
+        }
+        text += match (self.changes, self.is_unconfined) {
+            (true, _) => "approval = { by = [\"%remit-admin\"], expires = \"10min\" }\n",
+            (false, true) => "unconfined = true\n",
+            (false, false) => "",
+        };
+        Some(text)
+    }
+
+    fn is(&self, name: &str) -> bool {
+        match (name.split_once('.'), self.last) {
+            (Some(name), Some(last)) => name == (self.family, last),
+            (None, None) => name == self.family,
+            _ => false,
+        }
+    }
+}
+
+pub fn all_shipped() -> impl Iterator<Item = Shipped> {
+    TABLE.lines().flat_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let changes = words.next() == Some("change");
+        let is_unconfined = words.next() == Some("unconfined");
+        let family = words.next().unwrap_or_default();
+        words.map(move |last| Shipped {
+            family,
+            last: (last != "-").then_some(last.trim_end_matches('=')),
+            changes,
+            is_unconfined,
+            needs_args: last.ends_with('='),
+        })
+    })
+}
+
+pub fn shipped(name: &str) -> Option<Shipped> {
+    all_shipped().find(|command| command.is(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_and_unique() {
+        let names: Vec<String> = all_shipped().map(|command| command.name()).collect();
+        let mut unique = names.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(names.len(), unique.len());
+        for name in &names {
+            assert_eq!(shipped(name).map(|found| found.name()).as_ref(), Some(name));
+        }
+        let firewall = shipped("firewall.rules").unwrap();
+        assert!(firewall.is_unconfined && !firewall.changes);
+        assert!(shipped("service.restart").unwrap().changes && shipped("logs").is_some());
+        for other in [
+            "",
+            "firewall",
+            "firewall.",
+            "logs.",
+            "nginx.reload",
+            "firewall.rules.x",
+        ] {
+            assert_eq!(shipped(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn no_value_of_a_caller_widens_a_grant() {
+        let restart = shipped("service.restart").unwrap();
+        let args = |value: &str| [("unit".to_owned(), value.to_owned())];
+        assert_eq!(
+            restart.grant("alice", &args("nginx")).unwrap(),
+            "[[grant]]\nto = [\"alice\"]\nallow = [\"service.restart\"]\nargs = { unit = [\"nginx.service\"] }\n\
+             approval = { by = [\"%remit-admin\"], expires = \"10min\" }\n"
+        );
+        for odd in ["*", "n?inx", "[a]", "a\"]}\nto = [\"%x", "a\nb", "", "é"] {
+            assert_eq!(restart.grant("alice", &args(odd)), None, "{odd}");
+            assert_eq!(restart.grant(odd, &args("a.service")), None, "{odd}");
+            let named = [(odd.to_owned(), "a".to_owned())];
+            assert_eq!(restart.grant("alice", &named), None, "{odd}");
+        }
+        assert_eq!(restart.grant("%ops", &args("a.service")), None);
+        assert_eq!(restart.grant("alice", &[]), None);
+        let look = shipped("files.stat")
+            .unwrap()
+            .grant("#1000", &args("*"))
+            .unwrap();
+        assert_eq!(
+            look,
+            "[[grant]]\nto = [\"#1000\"]\nallow = [\"files.stat\"]\n"
+        );
+    }
+}

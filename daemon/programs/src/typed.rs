@@ -1,0 +1,180 @@
+//! A typed command: its words, its options, and the kinds of values that can be taken from them.
+
+use crate::program::Class;
+
+pub struct TypedCommand<'a> {
+    pub args: Vec<&'a str>,
+    /// The arguments without options and their values.
+    pub words: Vec<&'a str>,
+}
+
+pub fn words<'a>(program: &str, args: &[&'a str]) -> Vec<&'a str> {
+    let with_value = match crate::known(program).map(|program| &program.class) {
+        Some(Class::Tool(tool)) if tool.verb => [tool.with_value, tool.code].concat(),
+        Some(Class::Tool(tool)) => tool.with_value.to_vec(),
+        _ => Vec::new(),
+    };
+    let mut words = Vec::new();
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        if with_value.contains(arg) {
+            rest.next();
+        } else if !arg.starts_with('-') {
+            words.push(*arg);
+        }
+    }
+    words
+}
+
+impl TypedCommand<'_> {
+    /// Returns the value of an option, which is empty if it has none.
+    pub fn option(&self, option: &str) -> Option<&str> {
+        let is_long = option.len() > 2;
+        let mut args = self.args.iter();
+        while let Some(arg) = args.next() {
+            let next = args.as_slice().first().copied().unwrap_or_default();
+            let value = match is_long {
+                true => arg
+                    .strip_prefix(option)
+                    .filter(|rest| rest.is_empty() || rest.starts_with('='))
+                    .map(|rest| rest.trim_start_matches('=')),
+                false => arg
+                    .strip_prefix('-')
+                    .filter(|rest| rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+                    .and_then(|rest| rest.split_once(option.trim_start_matches('-')))
+                    .map(|(_, value)| value)
+                    .or_else(|| arg.strip_prefix(option)),
+            };
+            if let Some(value) = value {
+                return Some(if value.is_empty() { next } else { value });
+            }
+        }
+        None
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Word,
+    /// A unit with its suffix; a placeholder if no such word was typed.
+    Unit,
+    Container,
+    Host,
+    Address,
+    Port,
+    Pid,
+    User,
+    Package,
+    Key,
+    Disk,
+    /// A path in a directory that is private to the job.
+    Private,
+    /// Options of ps(1) without a dash, for the long format or the environment.
+    Long,
+}
+
+pub const KINDS: [(&str, Kind); 13] = [
+    ("word", Kind::Word),
+    ("unit", Kind::Unit),
+    ("container", Kind::Container),
+    ("host", Kind::Host),
+    ("address", Kind::Address),
+    ("port", Kind::Port),
+    ("pid", Kind::Pid),
+    ("user", Kind::User),
+    ("package", Kind::Package),
+    ("key", Kind::Key),
+    ("disk", Kind::Disk),
+    ("private", Kind::Private),
+    ("long", Kind::Long),
+];
+
+impl Kind {
+    /// Returns true if the last word of this form is meant, because values of options can come before it.
+    pub fn is_anywhere(self) -> bool {
+        !matches!(self, Self::Word | Self::Unit | Self::Private | Self::Long)
+    }
+
+    pub fn read(self, word: &str) -> Option<String> {
+        let all = |signs: &[u8], word: &str| {
+            let is = |byte: u8| byte.is_ascii_alphanumeric() || signs.contains(&byte);
+            word.bytes().all(is) && word.starts_with(|c: char| c.is_ascii_alphanumeric())
+        };
+        let number = |word: &str, most: u32| {
+            let number: u32 = word.parse().ok()?;
+            (1..=most).contains(&number).then(|| number.to_string())
+        };
+        let fits = match self {
+            Self::Word => true,
+            Self::Unit => return unit(word).filter(|_| all(b"-_.@:\\", word)),
+            Self::Container => all(b"-_.", word) && word.len() <= 128,
+            Self::Host => {
+                all(b"-.", word)
+                    && !word.ends_with(['.', '-'])
+                    && (word.contains('.') || word == "localhost")
+            }
+            Self::Address => return word.parse().ok().map(|at: std::net::IpAddr| at.to_string()),
+            Self::Port => {
+                let word = word.trim_start_matches(':');
+                let word = word.split('/').next().unwrap_or_default();
+                return number(word, 65_535);
+            }
+            Self::Pid => return number(word, 4_194_304),
+            Self::User => all(b"-_", word) && word.len() <= 32,
+            Self::Package => {
+                all(b"+-.:", word)
+                    && !word.ends_with(".deb")
+                    && !word.ends_with(".rpm")
+                    && !word.bytes().any(|byte| byte.is_ascii_uppercase())
+            }
+            Self::Key => {
+                let key = word.split('=').next().unwrap_or_default();
+                let is_key = all(b"._-/", key) && key.contains(['.', '/']);
+                return is_key.then(|| key.to_owned());
+            }
+            Self::Disk => return disk(word),
+            Self::Private => {
+                let private = ["/tmp/", "/var/tmp/", "/dev/shm/"];
+                private.iter().any(|dir| word.starts_with(dir)) && !word.contains("..")
+            }
+            Self::Long => {
+                word.bytes().all(|byte| byte.is_ascii_lowercase()) && word.contains(['e', 'l'])
+            }
+        };
+        fits.then(|| word.to_owned())
+    }
+}
+
+fn unit(word: &str) -> Option<String> {
+    const SUFFIXES: [&str; 11] = [
+        "service",
+        "socket",
+        "timer",
+        "target",
+        "mount",
+        "automount",
+        "path",
+        "slice",
+        "scope",
+        "device",
+        "swap",
+    ];
+    let suffix = word.rsplit_once('.').map(|(_, suffix)| suffix);
+    let unit = match suffix.is_some_and(|suffix| SUFFIXES.contains(&suffix)) {
+        true => word.to_owned(),
+        false => format!("{word}.service"),
+    };
+    (unit.len() < 256).then_some(unit)
+}
+
+/// Returns the whole disk, as `/dev/sda` of `/dev/sda1` and `/dev/nvme0` of `/dev/nvme0n1`.
+fn disk(word: &str) -> Option<String> {
+    let name = word.strip_prefix("/dev/")?;
+    let length = if name.starts_with("nvme") { 5 } else { 3 };
+    let is_disk = (name.starts_with("sd") && matches!(name.as_bytes().get(2), Some(b'a'..=b'h')))
+        || (name.starts_with("nvme") && matches!(name.as_bytes().get(4), Some(b'0'..=b'7')));
+    let whole = name
+        .get(..length)
+        .filter(|_| is_disk && !name.contains('/'))?;
+    Some(format!("/dev/{whole}"))
+}

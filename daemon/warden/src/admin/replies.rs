@@ -1,0 +1,133 @@
+//! Answers to connections that wait: for the end of a job, a decision, a change of the list. Sends nothing itself.
+
+use remit_common::admin::{AdminReply, AnyJob, PendingView};
+use remit_common::names::JobId;
+use remit_common::outcome::State;
+use remit_common::refusal::Refusal;
+use remit_common::{caps, frame, text};
+use remit_link::{JobMeta, WaitReason};
+
+use super::{Admins, Wants};
+use crate::approval::Request;
+use crate::audit::reports::Reports;
+use crate::identity::peer::Subject;
+use crate::job::table::Jobs;
+
+/// Bytes of a command and of a cause in a list.
+const LINE: usize = 200;
+/// Bytes of an answer without the entries of its list.
+const FIXED: usize = 64;
+
+impl Admins {
+    /// Answers all connections that wait for it.
+    pub fn tell(&mut self, wants: Wants, reply: impl FnOnce() -> AdminReply) {
+        if !self.waiting.iter().any(|(_, what)| *what == wants) {
+            return;
+        }
+        if let Ok(bytes) = frame::encode(&reply(), caps::ADMIN_FRAME) {
+            let is_meant = |(_, what): &mut (u64, Wants)| *what == wants;
+            let answered: Vec<_> = self.waiting.extract_if(.., is_meant).collect();
+            for (number, _) in answered {
+                self.deliver(number, &bytes);
+            }
+        }
+    }
+
+    fn deliver(&mut self, number: u64, bytes: &[u8]) {
+        match self.live.get_mut(&number) {
+            Some(admin) => {
+                admin.output.extend_from_slice(bytes);
+                admin.was_answered();
+                self.due.push_back(number);
+            }
+            None => self.undelivered.push((number, bytes.to_vec())),
+        }
+    }
+
+    pub fn tell_ended(&mut self, meta: &JobMeta) {
+        self.tell(Wants::End(meta.job), || {
+            AdminReply::Stopped(Box::new(any_job(meta)))
+        });
+        self.tell(Wants::Job(meta.job), || {
+            AdminReply::Job(Box::new(any_job(meta)))
+        });
+    }
+
+    pub fn tell_approver(
+        &mut self,
+        reports: &mut Reports,
+        job: JobId,
+        by: &Subject,
+        reply: Result<String, Refusal>,
+    ) {
+        let reply = match reply {
+            Ok(sentence) => AdminReply::Done(sentence),
+            Err(refusal) => reports.refuse(by, refusal),
+        };
+        self.tell(Wants::Approval(job), || reply);
+    }
+
+    /// Sends the list of waiting requests to those who wait for a change of it, if it has changed.
+    pub fn tell_pending(&mut self, jobs: &Jobs) {
+        if std::mem::replace(&mut self.reported, jobs.generation) == jobs.generation {
+            return;
+        }
+        let is_meant = |(_, what): &mut (u64, Wants)| *what == Wants::Pending;
+        let reported: Vec<_> = self.waiting.extract_if(.., is_meant).collect();
+        for (number, _) in reported {
+            let Some(admin) = self.live.get_mut(&number) else {
+                continue;
+            };
+            let reply = pending_list(jobs, &admin.subject);
+            if let Ok(bytes) = frame::encode(&reply, caps::ADMIN_FRAME) {
+                admin.output.extend(bytes);
+                self.due.push_back(number);
+            }
+        }
+    }
+}
+
+pub fn pending_list(jobs: &Jobs, subject: &Subject) -> AdminReply {
+    let mut free_bytes = caps::ADMIN_FRAME - FIXED;
+    let asked = jobs.all::<Request>();
+    let views = asked.map(|(_, request)| request.pending_view(Some(subject)));
+    let fits = |view: &PendingView| {
+        let size = postcard::to_extend(view, Vec::new()).map_or(usize::MAX, |bytes| bytes.len());
+        let fits = size <= free_bytes;
+        free_bytes = free_bytes.saturating_sub(size);
+        fits
+    };
+    let requests: Vec<PendingView> = views.take_while(fits).collect();
+    let omitted = jobs.all::<Request>().count() - requests.len();
+    AdminReply::Pending {
+        state: jobs.generation,
+        requests,
+        omitted: u32::try_from(omitted).unwrap_or(u32::MAX),
+    }
+}
+
+pub fn any_job(meta: &JobMeta) -> AnyJob {
+    let ending = meta.ending.as_ref();
+    let state = match (ending, &meta.waiting) {
+        (Some(ending), _) => ending.state,
+        (None, Some(WaitReason::QueuePosition)) => State::Queued,
+        (None, Some(WaitReason::Approval(_))) => State::AwaitingApproval,
+        (None, None) => State::Running,
+    };
+    let age_ms = match meta.waiting {
+        Some(_) => 0,
+        None => meta.age_ms,
+    };
+    AnyJob {
+        job: meta.job,
+        user: text::line(meta.owner.user.as_bytes(), LINE),
+        uid: meta.owner.uid,
+        command: text::line(meta.command.as_bytes(), LINE),
+        state,
+        exit: ending.and_then(|ending| ending.exit),
+        cause: ending.map(|ending| text::line(ending.cause.as_bytes(), LINE)),
+        started_ms: meta.started_ms,
+        runtime_ms: ending.map_or(age_ms, |ending| ending.runtime_ms),
+        kill_verified: ending.map(|ending| ending.kill_verified),
+    }
+}

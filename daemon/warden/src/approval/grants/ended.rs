@@ -1,0 +1,172 @@
+//! Ends grants: their time is over, or an account is not what it was. Jobs that wait by them end too.
+
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_common::outcome::State;
+use remit_policy::{Basis, Policy};
+use remit_sys::in_child;
+
+use super::describe::ended;
+use super::two_clock_expiry::Moment;
+use super::{Grants, Opened, described, in_words};
+use crate::audit::{Event, Record};
+use crate::event_loop::timers::Timer;
+use crate::identity::accounts::{People, Question};
+use crate::identity::lookups::PATIENCE;
+use crate::job::context::JobCx;
+use crate::job::ended;
+use crate::job::state::Parked;
+use crate::job::table::Jobs;
+use crate::service::log::{self, Weight};
+use crate::startup::error::Fatal;
+
+/// Ends expired grants, and sets the timer for the next one.
+pub fn end_grants(cx: &mut JobCx<'_>, grants: &mut Grants) {
+    let now = Moment::now();
+    let mut table = grants.table.clone();
+    let over = table.sweep(now, |number| is_awaited_by_job(cx.jobs, number));
+    if table != grants.table {
+        grants.table = table;
+        // A grant that is over by the wall clock stays over if that clock is set back.
+        if let Err(error) = grants.save(now) {
+            say!("cannot save the end of a grant: {error}");
+        }
+    }
+    for granted in over {
+        cx.reports.audit.note(ended(&granted, "its time is over"));
+        void_jobs_of_grant(cx, granted.number, "its time is over");
+    }
+    let timers = &mut cx.reactor.timers;
+    match grants.table.next_end(now) {
+        Some(ms) => timers.add(Duration::from_millis(ms.saturating_add(1)), Timer::Grants),
+        None => timers.cancel(Timer::Grants),
+    }
+}
+
+fn is_awaited_by_job(jobs: &Jobs, number: u64) -> bool {
+    let queued = jobs.waiting().map(|waiting| &waiting.plan);
+    let parked = jobs.all::<Parked>();
+    let mut plans = queued.chain(parked.map(|(_, parked)| &parked.plan));
+    plans.any(|plan| is_by(plan.basis(), number))
+}
+
+/// Ends jobs that wait for a slot. [`Grants::recheck_grant`] later refuses jobs that wait for their record.
+pub fn void_jobs_of_grant(cx: &mut JobCx<'_>, number: u64, why: &str) {
+    let waiting = cx.jobs.waiting().map(|waiting| &waiting.plan);
+    let waiting = waiting.filter(|plan| is_by(plan.basis(), number));
+    let jobs: Vec<_> = waiting.map(|plan| plan.job).collect();
+    for job in jobs {
+        let cause = format!("grant {number}, by which it was to run, has ended: {why}");
+        ended::end_if_waiting(cx, job, State::Denied, &cause);
+    }
+}
+
+/// Records what happened to the grants of an earlier daemon. Once, at start.
+pub fn take_over_grants(
+    cx: &mut JobCx<'_>,
+    grants: &mut Grants,
+    policy: &Policy,
+) -> Result<(), Fatal> {
+    let Opened {
+        damage,
+        ended: gone,
+    } = std::mem::take(&mut grants.opened);
+    let audit = &mut cx.reports.audit;
+    let mut records = Vec::new();
+    if let Some(damage) = damage {
+        let message = format!(
+            "all temporary grants are lost, because their file is damaged: {}",
+            damage.describe()
+        );
+        log::beside(audit, Weight::Error, format_args!("{message}"));
+        records.push(
+            Record::new(Event::Revoked, message)
+                .with_error_priority()
+                .field("CAUSE", &damage.what),
+        );
+    }
+    records.extend(gone.iter().map(|(granted, why)| ended(granted, why)));
+    for record in records {
+        let written = audit.write_at_start(record);
+        written.map_err(|why| Fatal::Unavailable(why.to_string()))?;
+    }
+    // From here on this boot's clocks count. A wall clock that is set back later returns no lost time, even
+    // after a kill.
+    if (!gone.is_empty() || !grants.table.grants.is_empty())
+        && let Err(error) = grants.save(Moment::now())
+    {
+        say!("cannot save the temporary grants: {error}");
+    }
+    grants.bind(policy);
+    judge_grants_at_start(cx, grants, policy);
+    end_grants(cx, grants);
+    Ok(())
+}
+
+/// Ends grants whose giver or recipient is not what it was.
+pub fn judge_grants(cx: &mut JobCx<'_>, grants: &mut Grants, policy: &Policy, people: &People) {
+    let group = cx.admins.group();
+    let mut table = grants.table.clone();
+    let ended = table.judge(|granted| granted.ends(people, group, policy));
+    if table == grants.table {
+        return;
+    }
+    grants.table = table;
+    if !ended.is_empty()
+        && let Err(error) = grants
+            .save(Moment::now())
+            .or_else(|_| grants.store.remove())
+    {
+        say!("cannot save the end of a grant: {error}");
+    }
+    for (granted, why) in ended {
+        let message = format!(
+            "grant {} ends: {}: {why}",
+            granted.number,
+            in_words(&granted.new)
+        );
+        let record = described(Record::new(Event::Revoked, message), &granted);
+        cx.reports.audit.note(record.field("CAUSE", &why));
+        void_jobs_of_grant(cx, granted.number, &why);
+    }
+    end_grants(cx, grants);
+}
+
+/// Blocks, because at start no client is served yet.
+fn judge_grants_at_start(cx: &mut JobCx<'_>, grants: &mut Grants, policy: &Policy) {
+    let mut question = Question::default();
+    grants.ask_about(&mut question);
+    if question == Question::default() {
+        return;
+    }
+    match now(&question) {
+        Some(people) => judge_grants(cx, grants, policy, &people),
+        None => say!("the givers of temporary grants cannot be looked up: each use is"),
+    }
+}
+
+fn is_by(basis: &Basis, number: u64) -> bool {
+    matches!(basis, Basis::TemporaryGrant { grant, .. } if *grant == number)
+}
+
+fn now(question: &Question) -> Option<People> {
+    let mut answer = in_child(|| {
+        let people = People::look_up(question);
+        postcard::to_extend(&people, Vec::new()).unwrap_or_default()
+    })
+    .ok()?;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match answer.read() {
+            Ok(Some(bytes)) => return postcard::from_bytes(&bytes).ok(),
+            Ok(None) => {}
+            Err(_) => return None,
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        if let Ok(0) = poll(&mut [PollFd::new(answer.fd(), PollFlags::POLLIN)], left) {
+            return None;
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The policy in force, and the load of the next one.
+
+use remit_common::refusal::Refusal;
+use remit_link::Owner;
+use remit_policy::{CallerIds, Grant, Lifted, Pending, Verdict};
+
+use super::{Live, Loading, PATIENCE, PolicyErrors, findings, in_short, short};
+use crate::approval::grants::Grants;
+use crate::audit::reports::Reports;
+use crate::audit::{Event, Record};
+use crate::config::{MachineLimits, Settings};
+use crate::event_loop::epoll::{Interest, Reactor, Token};
+use crate::event_loop::timers::Timer;
+use crate::identity::accounts::Question;
+use crate::identity::peer::Subject;
+use crate::request::{Call, PolicyContext, RequestSummary, with_requester};
+use crate::sandbox::Sandboxes;
+use crate::service::log::{self, Weight};
+use crate::startup::error::Fatal;
+
+#[derive(Debug)]
+pub enum Decided {
+    Granted(Grant),
+    /// A temporary grant allows it, if one of its uses is spent.
+    Lifted(Lifted),
+    Asks(Box<Pending>),
+}
+
+#[derive(Debug)]
+pub struct Policies {
+    pub live: Live,
+    pub sandboxes: Sandboxes,
+    /// Why the last load was refused.
+    pub error: Option<String>,
+    pub loading: Option<Loading>,
+    /// Account that caused the last reload that no administrator requested.
+    pub reloaded_for: Option<Owner>,
+    /// Keys of `remit.toml` that a reload found changed.
+    pub needs_restart: Vec<&'static str>,
+}
+
+impl Policies {
+    pub const fn new(live: Live, sandboxes: Sandboxes) -> Self {
+        Self {
+            live,
+            sandboxes,
+            error: None,
+            loading: None,
+            reloaded_for: None,
+            needs_restart: Vec::new(),
+        }
+    }
+
+    pub fn summary_of(&self, call: &Call) -> RequestSummary {
+        let command = call.named();
+        let command = command.and_then(|name| self.live.policy.command(name));
+        RequestSummary::new(call, command.map(AsRef::as_ref))
+    }
+
+    /// Fails if the policy in force has another account under this uid.
+    pub fn caller_ids<'a>(&self, subject: &'a Subject) -> Result<CallerIds<'a>, Refusal> {
+        self.live.knows(subject.uid(), subject.user())?;
+        Ok(subject.caller_ids())
+    }
+
+    /// Applies the policy and the temporary grants. Denials are errors.
+    pub fn decide(
+        &self,
+        grants: &Grants,
+        subject: &Subject,
+        call: &Call,
+    ) -> Result<Decided, Refusal> {
+        let (names, caller_ids) = (call.env_names(), self.caller_ids(subject)?);
+        match self.live.policy.decide(caller_ids, &call.ask(&names)) {
+            Verdict::Allow(grant) => Ok(Decided::Granted(grant)),
+            Verdict::Ask(pending) => Ok(match grants.by_grant(subject, pending, call) {
+                Ok(lifted) => Decided::Lifted(lifted),
+                Err(pending) => Decided::Asks(Box::new(pending)),
+            }),
+            Verdict::Deny(denial) => Err(denial.into()),
+        }
+    }
+
+    pub fn setting<'a>(&'a self, limits: &'a MachineLimits) -> PolicyContext<'a> {
+        PolicyContext {
+            digest: &self.live.digest,
+            sandboxes: &self.sandboxes,
+            limits,
+        }
+    }
+
+    /// Starts to read the policy again. The one in force stays until the new one is complete and valid.
+    pub fn reload(
+        &mut self,
+        settings: &Settings,
+        people: &Question,
+        asked: Option<&Subject>,
+        reactor: &mut Reactor,
+    ) -> Result<(), Fatal> {
+        if let Some(loading) = &mut self.loading {
+            // Its files may be older than this request, so it loads once more afterwards.
+            loading.again = true;
+            return Ok(());
+        }
+        let live = Some((&self.live, &settings.config));
+        let loading = Loading::start(&settings.args, live, people, asked)?;
+        reactor
+            .add(loading.fd(), Token::Policy, Interest::Read)
+            .map_err(Fatal::call("cannot watch the policy's child"))?;
+        self.loading = Some(loading);
+        reactor.timers.add(PATIENCE, Timer::Policy);
+        Ok(())
+    }
+
+    pub fn reject(&mut self, reports: &mut Reports, why: PolicyErrors, asked: Option<&Subject>) {
+        let text = format_args!("the new policy is refused, the old policy stays in force:\n{why}");
+        log::beside(&reports.audit, Weight::Error, text);
+        let message = format!(
+            "{} was refused, {} stays in force: {}",
+            asked.map_or("a new policy".to_owned(), |by| format!(
+                "{}'s new policy",
+                by.user()
+            )),
+            short(&self.live.digest),
+            in_short(&why)
+        );
+        let record = Record::new(Event::Policy, message)
+            .with_error_priority()
+            .field("POLICY", &self.live.digest)
+            .field("VERDICT", "refused")
+            .field("CAUSE", findings(&why).join("; "));
+        reports.audit.note(with_requester(record, asked));
+        self.error = Some(why);
+    }
+}

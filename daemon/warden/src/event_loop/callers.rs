@@ -1,0 +1,261 @@
+//! Lets callers in, and serves connections to admin.sock: their requests concern every part of the daemon.
+
+use remit_common::admin::{ADMIN_PROTOCOL, AdminReply, AdminRequest, AuditHead};
+use remit_common::frame::FrameError;
+use remit_common::refusal::{Code, Refusal};
+
+use crate::admin::all_jobs::{all_jobs, any_job_or_end, stop_any};
+use crate::admin::approving::{pending, show};
+use crate::admin::asker::on_standing_looked_up;
+use crate::admin::gate::{lock, unlock};
+use crate::admin::granting::{list_grants, look_up_give, on_give_looked_up, revoke};
+use crate::admin::history::ask_history;
+use crate::admin::{Admin, Wants, failed, may_ask, refuse};
+use crate::approval::grants::used::on_use_looked_up;
+use crate::approval::{end, flow};
+use crate::event_loop::status::status;
+use crate::identity::accounts::People;
+use crate::identity::arrivals::{Admitted, ArrivalCx, Door, arrive, on_name_looked_up};
+use crate::identity::clients::let_client_in;
+use crate::identity::lookups::LookUpPurpose;
+use crate::identity::peer::{self, Subject};
+use crate::sandbox::checkup::start_self_test;
+use crate::state::{Warden, job_cx, request_cx};
+
+/// Connections accepted in one turn, so that one client cannot block the others.
+const CLIENTS: usize = 64;
+const ADMINS: usize = 16;
+/// Requests of one connection that are handled in one turn of the event loop.
+const CALLS: usize = 8;
+
+/// Borrows what lets connections in.
+macro_rules! arrival_cx {
+    ($warden:expr) => {
+        ArrivalCx {
+            callers: &mut $warden.callers,
+            reports: &mut $warden.reports,
+            reactor: &mut $warden.reactor,
+            policy: &$warden.policies.live.policy,
+            numbers: &$warden.settings.config.accounts.numbers,
+        }
+    };
+}
+
+impl Warden {
+    pub fn accept(&mut self, door: Door) {
+        let most = match door {
+            Door::Client => CLIENTS,
+            Door::Admin => ADMINS,
+        };
+        for _ in 0..most {
+            let listeners = &mut self.callers.listeners;
+            let stream = match door {
+                Door::Client if !self.reports.broker.is_ready() => return,
+                Door::Client => listeners.client(),
+                Door::Admin => listeners.admin(),
+            };
+            let Some(stream) = stream else {
+                return;
+            };
+            self.callers.names.renew();
+            let peer = peer::identify(&stream);
+            if let Some(admitted) = arrive(&mut arrival_cx!(self), door, stream, peer) {
+                self.let_in(admitted);
+            }
+        }
+    }
+
+    fn let_in(&mut self, admitted: Admitted) {
+        let subject = &admitted.caller;
+        let live = &self.policies.live;
+        if live.knows(subject.uid(), subject.user()).is_err() {
+            // This uid had another name when the policy was loaded, so the names are looked up again.
+            self.reload_for(subject);
+        }
+        match admitted.door {
+            Door::Client => {
+                let sessions = &mut self.callers.sessions;
+                let_client_in(sessions, &mut self.reports, &self.reactor, admitted);
+            }
+            Door::Admin => self.let_admin_in(admitted),
+        }
+    }
+
+    pub fn on_looked_up(&mut self, serial: u64, people: Result<People, String>) {
+        let lookups = &mut self.callers.lookups;
+        match lookups.end(serial, &mut self.reactor) {
+            Some(LookUpPurpose::Name(uid)) => {
+                for admitted in on_name_looked_up(&mut arrival_cx!(self), uid, people) {
+                    self.let_in(admitted);
+                }
+            }
+            Some(LookUpPurpose::GrantUse(used)) => {
+                on_use_looked_up(&mut request_cx!(self), *used, people);
+            }
+            Some(LookUpPurpose::Give(giving)) => {
+                on_give_looked_up(&mut request_cx!(self), *giving, people);
+            }
+            Some(LookUpPurpose::Serve(uid, user)) => {
+                let (admins, reactor) = (&mut self.admins, &mut self.reactor);
+                on_standing_looked_up(admins, lookups, reactor, (uid, &user), people);
+            }
+            None => {}
+        }
+    }
+
+    fn let_admin_in(&mut self, admitted: Admitted) {
+        let Admitted {
+            stream,
+            caller: subject,
+            pidfd,
+            ..
+        } = admitted;
+        if !self.admins.include(&subject) {
+            let text = "admin.sock is for root and its group";
+            let refusal = Refusal::new(Code::DeniedRule, text);
+            self.reports.refuse(&subject, refusal);
+            return;
+        }
+        if self.admins.is_crowded(subject.uid()) {
+            // Removes connections first whose end is not read yet.
+            let own = self.admins.of_user(subject.uid());
+            own.into_iter()
+                .for_each(|number| self.on_admin_event(number));
+        }
+        if let Err(refusal) = self.admins.end_others(subject.uid(), &self.reactor) {
+            self.reports
+                .record_refusal(Some(&subject), None, &refusal, None);
+            refuse(&stream, refusal);
+        } else if let Some(number) = self.admins.add(&self.reactor, stream, subject, pidfd) {
+            self.on_admin_event(number);
+        }
+    }
+
+    /// Serves the connections that have an answer.
+    pub fn serve_due_admins(&mut self) {
+        while let Some(number) = self.admins.due.pop_front() {
+            self.on_admin_event(number);
+        }
+    }
+
+    pub fn on_admin_event(&mut self, number: u64) {
+        // Removed while it is served, and put back only if it is still valid.
+        if let Some(mut admin) = self.admins.take(number) {
+            let is_over = self.serve_admin(number, &mut admin).is_err();
+            self.admins.put_back(number, admin, is_over, &self.reactor);
+        }
+    }
+
+    fn serve_admin(&mut self, number: u64, admin: &mut Admin) -> Result<(), FrameError> {
+        let closed = admin.receive()?;
+        for _ in 0..CALLS {
+            let (lookups, reactor) = (&mut self.callers.lookups, &mut self.reactor);
+            let next = self.admins.next_call(lookups, reactor, number, admin)?;
+            let Some((call, standing)) = next else {
+                break;
+            };
+            let reply = match call.protocol {
+                ADMIN_PROTOCOL => {
+                    let policy = &self.policies.live.policy;
+                    let uids = self.sandbox.uids.range();
+                    match standing.and_then(|()| may_ask(policy, uids, admin, &call.request)) {
+                        Ok(()) => match self.admin_request(number, admin.subject(), call.request) {
+                            Ok(wants) => {
+                                self.admins.wait(number, wants);
+                                None
+                            }
+                            Err(reply) => Some(reply),
+                        },
+                        Err(refusal) => Some(self.reports.refuse(admin.subject(), refusal)),
+                    }
+                }
+                other => Some(AdminReply::Refused(Refusal::new(
+                    Code::InvalidArgs,
+                    format!("admin protocol {other} is not supported, only {ADMIN_PROTOCOL}"),
+                ))),
+            };
+            self.admins.answer(number, admin, reply)?;
+        }
+        self.admins.send(&self.jobs, number, admin)?;
+        match closed && !admin.has_request() {
+            true => Err(FrameError::Closed),
+            false => Ok(()),
+        }
+    }
+
+    /// `Ok`: the answer follows. Errors: The answer now.
+    fn admin_request(
+        &mut self,
+        number: u64,
+        subject: &Subject,
+        request: AdminRequest,
+    ) -> Result<Option<Wants>, AdminReply> {
+        let (life, state) = (&mut self.life, &self.settings.state);
+        let later = match request {
+            AdminRequest::Status => Err(AdminReply::Status(Box::new(status(self)))),
+            AdminRequest::Lock { why, kill } => {
+                let how = (why.as_str(), kill);
+                Err(lock(&mut job_cx!(self), life, state, subject, how))
+            }
+            AdminRequest::Unlock => Err(unlock(&mut self.reports, life, state, subject)),
+            AdminRequest::Jobs { limit } => Err(all_jobs(&self.jobs, limit)),
+            AdminRequest::Reload
+            | AdminRequest::Doctor
+            | AdminRequest::Stop { .. }
+            | AdminRequest::Pending { .. }
+            | AdminRequest::History { .. }
+            | AdminRequest::Approve { .. }
+            | AdminRequest::Show { .. }
+            | AdminRequest::Job { .. }
+            | AdminRequest::Grant(_)
+                if !self.admins.may_wait(number) =>
+            {
+                let (what, why) = ("too many requests are waiting", "wait for an answer first");
+                Err(failed(what, why))
+            }
+            AdminRequest::Pending { seen } => pending(&mut job_cx!(self), subject, seen),
+            AdminRequest::Show { id } => {
+                return show(&mut request_cx!(self), number, subject, &id)
+                    .map_err(AdminReply::Refused);
+            }
+            AdminRequest::Approve { job, digest } => {
+                flow::approve(&mut request_cx!(self), subject, job, &digest)
+                    .map_err(|refusal| self.reports.refuse(subject, refusal))
+            }
+            AdminRequest::Deny { job, why } => {
+                Err(match end::deny(&mut job_cx!(self), subject, job, &why) {
+                    Ok(sentence) => AdminReply::Done(sentence),
+                    Err(refusal) => self.reports.refuse(subject, refusal),
+                })
+            }
+            AdminRequest::Grant(new) => {
+                let names = &mut self.callers.names;
+                look_up_give(&mut request_cx!(self), names, number, subject, new)
+                    .map_err(|refusal| self.reports.refuse(subject, refusal))
+            }
+            AdminRequest::Grants => Err(list_grants(&mut request_cx!(self))),
+            AdminRequest::History { user, query } => {
+                let (admins, timers) = (&mut self.admins, &mut self.reactor.timers);
+                ask_history(admins, &mut self.reports, timers, user, query)
+                    .map_err(|refusal| self.reports.refuse(subject, refusal))
+            }
+            AdminRequest::AuditHead => {
+                let remit_trail::Link { seq, hash } = self.reports.audit.newest();
+                Err(AdminReply::AuditHead(AuditHead { seq, hash }))
+            }
+            AdminRequest::Revoke { grant } => Err(revoke(&mut request_cx!(self), subject, grant)),
+            AdminRequest::Reload => match self.reload(Some(subject)) {
+                Ok(()) => Ok(Wants::Policy),
+                Err(error) => Err(failed("the policy cannot be read", &error.to_string())),
+            },
+            AdminRequest::Doctor => start_self_test(&mut job_cx!(self), Some(subject)),
+            AdminRequest::Stop { job, signal } => {
+                stop_any(&mut job_cx!(self), subject, job, signal)
+            }
+            AdminRequest::Job { id, wait } => {
+                any_job_or_end(&mut job_cx!(self), subject, &id, wait)
+            }
+        };
+        later.map(Some)
+    }
+}

@@ -1,0 +1,109 @@
+//! Whether the daemon takes work, and how far its start or its stop is.
+
+use std::time::{Duration, Instant};
+
+use remit_common::refusal::{Code, Refusal};
+
+use crate::event_loop::timers::{Timer, Timers};
+use crate::service::sd_notify::Notify;
+use crate::state_dir::lock::Locked;
+
+/// Interval between requests for more time to the service manager, and the time of each (sd_notify(3)).
+const EXTEND: Duration = Duration::from_secs(10);
+const EXTEND_BY: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdmissionState {
+    Open,
+    Locked(Locked),
+    Stopping,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Changes without a sandbox may run until then. Everything else was asked to end.
+    WaitingForChanges(Instant),
+    Asked,
+    Killed,
+}
+
+#[derive(Debug)]
+pub struct Lifecycle {
+    pub gate: AdmissionState,
+    /// Clients are served, so the service manager may be notified.
+    pub announced: bool,
+    /// Sender of the stop signal.
+    pub stopped_by: Option<String>,
+    pub shutdown: Option<Shutdown>,
+    /// The loop ends at its next turn.
+    pub leaving: bool,
+    /// Why the daemon ends by itself.
+    pub failed: Option<String>,
+    pub since: Instant,
+    pub notify: Notify,
+}
+
+impl Lifecycle {
+    pub fn new(locked: Option<Locked>) -> Self {
+        Self {
+            gate: locked.map_or(AdmissionState::Open, AdmissionState::Locked),
+            announced: false,
+            stopped_by: None,
+            shutdown: None,
+            leaving: false,
+            failed: None,
+            since: Instant::now(),
+            notify: Notify::from_env(),
+        }
+    }
+
+    /// Fails if remit is locked or stopping.
+    pub fn check_open(&self) -> Result<(), Refusal> {
+        match &self.gate {
+            AdmissionState::Open => Ok(()),
+            AdmissionState::Locked(locked) => Err(Refusal::new(
+                Code::Locked,
+                format!("an administrator has locked remit: {}", locked.why),
+            )
+            .lift("remit unlock")
+            .next("stop, and tell the person you work for")),
+            AdmissionState::Stopping => {
+                let (text, when) = match self.is_waiting_for_changes() {
+                    true => (
+                        "remitd is stopping, and waits for running changes",
+                        "try again when they have ended: remit jobs lists yours",
+                    ),
+                    false => ("remitd is stopping", "try again in a minute"),
+                };
+                Err(Refusal::new(Code::DaemonUnavailable, text).next(when))
+            }
+        }
+    }
+
+    /// Clients are still answered during this wait, which may take minutes.
+    pub const fn is_waiting_for_changes(&self) -> bool {
+        matches!(self.shutdown, Some(Shutdown::WaitingForChanges(_)))
+    }
+
+    pub fn announce(&mut self, timers: &mut Timers) {
+        if !std::mem::replace(&mut self.announced, true) {
+            self.pat_watchdog(timers);
+        }
+    }
+
+    /// Sends the watchdog message and sets the timer for the next one.
+    pub fn pat_watchdog(&self, timers: &mut Timers) {
+        if let Some(interval) = self.notify.watchdog() {
+            self.notify.alive();
+            timers.add(interval / 2, Timer::Watchdog);
+        }
+    }
+
+    /// Asks the service manager for more time as long as the shutdown lasts.
+    pub fn extend_shutdown(&self, timers: &mut Timers) {
+        if self.shutdown.is_some() {
+            self.notify.extend(EXTEND_BY);
+            timers.add(EXTEND, Timer::Extend);
+        }
+    }
+}

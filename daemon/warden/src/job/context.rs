@@ -1,0 +1,36 @@
+//! What code about jobs touches: these parts of the daemon, and no others.
+
+use crate::admin::Admins;
+use crate::approval::Approvals;
+use crate::audit::reports::Reports;
+use crate::config::Settings;
+use crate::config::policy_reload::Policies;
+use crate::event_loop::epoll::Reactor;
+use crate::event_loop::lifecycle::Lifecycle;
+use crate::identity::lookups::LookUps;
+use crate::identity::sessions::Sessions;
+use crate::job::table::Jobs;
+use crate::sandbox::pool::Sandboxing;
+use crate::state_dir::ledger::Ledger;
+
+/// What starts, follows and ends jobs.
+pub struct JobCx<'a> {
+    pub jobs: &'a mut Jobs,
+    pub ledger: &'a mut Ledger,
+    pub reports: &'a mut Reports,
+    pub sandbox: &'a mut Sandboxing,
+    /// Some wait for the end of a job.
+    pub admins: &'a mut Admins,
+    pub reactor: &'a mut Reactor,
+}
+
+/// What decides whether a request may run, or still may.
+pub struct RequestCx<'a> {
+    pub job: JobCx<'a>,
+    pub approvals: &'a mut Approvals,
+    pub lookups: &'a mut LookUps,
+    pub policies: &'a Policies,
+    pub sessions: &'a Sessions,
+    pub life: &'a Lifecycle,
+    pub settings: &'a Settings,
+}

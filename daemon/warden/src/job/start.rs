@@ -1,0 +1,186 @@
+//! Starts a plan, or admits what has to wait. What the ledger and the audit log do not know does not happen.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use remit_common::outcome::State;
+use remit_common::refusal::{Code, Refusal};
+use remit_link::{JobMeta, ToBroker};
+
+use crate::audit::{Record, Unwritten, unrecorded};
+use crate::event_loop::epoll::{Interest, Token};
+use crate::event_loop::timers::{self, Timer};
+use crate::job::context::JobCx;
+use crate::job::life::{Event, OutOfOrder};
+use crate::job::live::Job;
+use crate::job::table::output;
+use crate::job::termination::end_job;
+use crate::request::{Draft, Plan};
+use crate::startup::error::chain;
+use crate::startup::fault::{self, Point};
+use crate::state_dir::ledger::QueuedFor;
+
+/// Delay before a job's steps are read and reported. Most jobs have ended by then, and their end reports all steps.
+const STEPS: Duration = Duration::from_millis(5);
+
+/// Starts a plan: ledger, audit record, fork, in this order. This is the only way to run anything. After an error,
+/// nothing of the returned plan ran.
+pub fn start(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>, NotStarted)> {
+    fault::point(&cx.reports.broker, Point::BeforeLedger);
+    // The ledger comes first: in any case, the next start knows of the job.
+    if let Err(error) = cx.ledger.open(&plan) {
+        return Err((plan, NotStarted::Ledger(error)));
+    }
+    fault::point(&cx.reports.broker, Point::AfterLedger);
+    let ready = plan.ready.take();
+    let recorded = match cx.reports.audit.intent(plan) {
+        Ok(recorded) => recorded,
+        Err((mut plan, why)) => {
+            plan.ready = ready;
+            return Err((plan, NotStarted::Record(why)));
+        }
+    };
+    fault::point(&cx.reports.broker, Point::AfterRecord);
+    let forked = match recorded.life.foresee(Event::Forked) {
+        Ok(forked) => forked,
+        Err(wrong) => {
+            let mut plan = recorded.into_inner();
+            plan.ready = ready;
+            return Err((plan, NotStarted::OutOfOrder(wrong)));
+        }
+    };
+    cx.sandbox.pool.want(&recorded.bound.compiled);
+    let started = (Instant::now(), timers::unix_ms());
+    let (process, cgroup) = match cx.sandbox.manager.spawn(&recorded, ready) {
+        Ok(spawned) => spawned,
+        Err(error) => return Err((recorded.into_inner(), NotStarted::Fork(error))),
+    };
+    fault::point(&cx.reports.broker, Point::AfterFork);
+    let mut plan = recorded.into_inner();
+    plan.life.follow(forked);
+    follow(cx, Job::new(plan, process, cgroup, started));
+    fault::point(&cx.reports.broker, Point::AfterSend);
+    Ok(())
+}
+
+/// Watches a job that was just forked, and hands it to the broker.
+fn follow(cx: &mut JobCx<'_>, job: Job) {
+    // Clients who learn that the job runs must find it in the history. The job already starts meanwhile.
+    cx.reports.send_history();
+    let ticket = job.plan.requester.ticket;
+    let runtime = Duration::from_secs(job.plan.bound.runtime.seconds.into());
+    let serial = cx.jobs.add(job);
+    cx.reactor.timers.add(runtime, Timer::Runtime(serial));
+    let Some(job) = cx.jobs.get(serial) else {
+        return;
+    };
+    cx.reactor.timers.add(STEPS, Timer::Steps(serial));
+    let (pidfd, token) = (&job.process.pidfd, Token::Job(serial));
+    let watched = cx.reactor.add(pidfd, token, Interest::ReadOnce);
+    let meta = Box::new(job.meta());
+    let message = match job.plan.waited_ms() {
+        None => ToBroker::Job {
+            secrets: job.plan.secrets(),
+            ticket: Some(ticket),
+            meta,
+        },
+        Some(waited_ms) => ToBroker::Started {
+            job: meta.job,
+            started_ms: meta.started_ms,
+            waited_ms,
+        },
+    };
+    let fds = output(&job.process).map(AsFd::as_fd);
+    cx.reports.broker.send(&message, &fds);
+    if let Err(error) = watched {
+        // A job that cannot be watched must not continue.
+        say!("cannot watch a job: {error}");
+        end_job(cx, serial, State::Interrupted, "it could not be watched");
+    }
+}
+
+/// Why a plan did not start.
+#[derive(Debug)]
+pub enum NotStarted {
+    Ledger(io::Error),
+    Record(Unwritten),
+    Fork(remit_sys::Error),
+    OutOfOrder(OutOfOrder),
+}
+
+impl NotStarted {
+    pub const fn event(&self) -> Event {
+        match self {
+            Self::Record(Unwritten::Later) => Event::LogFull,
+            Self::Ledger(_) | Self::Record(_) | Self::Fork(_) | Self::OutOfOrder(_) => {
+                Event::Refused
+            }
+        }
+    }
+
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Ledger(error) => no_ledger(error),
+            Self::Record(Unwritten::OutOfOrder(wrong)) | Self::OutOfOrder(wrong) => (*wrong).into(),
+            Self::Record(why) => unrecorded(why),
+            Self::Fork(error) => {
+                Refusal::new(Code::NotStarted, format!("{}; nothing ran", chain(error)))
+            }
+        }
+    }
+
+    /// Returns the cause of the end of a job that waited.
+    pub fn cause(&self) -> String {
+        let text = self.refusal().message;
+        match self {
+            Self::Fork(_) => text,
+            Self::Ledger(_) | Self::Record(_) | Self::OutOfOrder(_) => {
+                format!("{text}; it never ran")
+            }
+        }
+    }
+}
+
+fn no_ledger(error: &io::Error) -> Refusal {
+    let text = format!("cannot write the ledger of jobs: {error}");
+    Refusal::new(Code::NotStarted, text).lift("free space on the disk of the state directory")
+}
+
+/// What a job that does not start yet waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    Slot,
+    Approval,
+}
+
+/// Admits a job that has to wait: ledger, audit record, request id, broker, in this order. From here on it waits even
+/// without its client. After an error it is not known anywhere.
+pub fn admit(
+    cx: &mut JobCx<'_>,
+    draft: &mut Draft,
+    to: Admission,
+    record: Record,
+    meta: JobMeta,
+) -> Result<(), Refusal> {
+    let (queued_for, event, point) = match to {
+        Admission::Slot => (QueuedFor::Slot, Event::Queued, Point::AfterQueue),
+        Admission::Approval => (QueuedFor::Approval, Event::Asked, Point::AfterAsk),
+    };
+    let line = draft.life.foresee(event)?;
+    fault::point(&cx.reports.broker, Point::BeforeLedger);
+    let written = cx.ledger.queue(draft, queued_for);
+    written.map_err(|error| no_ledger(&error))?;
+    fault::point(&cx.reports.broker, Point::AfterLedger);
+    let written = cx.reports.audit.write(record);
+    written.map_err(|why| unrecorded(&why))?;
+    fault::point(&cx.reports.broker, point);
+    draft.life.follow(line);
+    cx.jobs.claim(draft);
+    cx.reports.tell(&ToBroker::Job {
+        secrets: draft.secrets(),
+        ticket: Some(draft.requester.ticket),
+        meta: Box::new(meta),
+    });
+    Ok(())
+}

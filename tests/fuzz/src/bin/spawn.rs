@@ -1,0 +1,60 @@
+//! Datagrams between warden and spawner, both directions, through a real socket pair, and long ones in a sealed memory
+//! file. Any bytes are one message or an error, and a message survives a second round unchanged.
+#![no_main]
+
+use std::fmt::Debug;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use remit_spawn::{Answer, Reply, Request, socket};
+use remit_sys::{Error, sys};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The datagram of a message that is in a memory file.
+const IS_LONG: u8 = 0xff;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Some((request, fds)) = read::<Request>(bytes)
+        && let Request::Spawn { order, .. } = request
+        && let Some(with_fds) = order.with(&fds)
+    {
+        let job = with_fds.job();
+        assert_eq!(job.arguments.len(), order.arguments.len());
+    }
+    if let Some((reply, _)) = read::<Reply>(bytes) {
+        assert!(reply.gone.iter().all(|pid| *pid > 1));
+        match reply.answer {
+            Ok(Answer::Spawned { pid } | Answer::Watching { pid }) => assert!(pid > 1),
+            Ok(_) => {}
+            Err(failure) => assert!(!format!("{:?}", Error::from(failure)).is_empty()),
+        }
+    }
+});
+
+/// Reads a message as its receiver does. A first byte that begins no message says: the rest, in a memory file.
+fn read<T: DeserializeOwned + Serialize + Debug>(bytes: &[u8]) -> Option<(T, Vec<OwnedFd>)> {
+    let (local, remote) = socket::pair(1).expect("two descriptors are to be had");
+    match bytes {
+        [] => return None,
+        [IS_LONG, rest @ ..] => {
+            let file = sys::sealed_memfd(c"message", rest).expect("memory is to be had");
+            // The last one is a descriptor of the message itself.
+            let fds = [file.as_raw_fd(), remote.as_raw_fd()];
+            socket::send_bytes(remote.as_fd(), &[IS_LONG], &fds)
+        }
+        bytes => socket::send_bytes(remote.as_fd(), bytes, &[]),
+    }
+    .expect("a datagram fits in an empty socket");
+    let (message, fds) = match socket::receive::<T>(local.as_fd()) {
+        Ok(heard) => heard.expect("no message is empty"),
+        Err(error) => {
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+            return None;
+        }
+    };
+    socket::send(local.as_fd(), &message, &[]).expect("an empty socket takes it");
+    let again = socket::receive::<T>(remote.as_fd()).expect("what was written can be read");
+    let (again, _) = again.expect("it was not empty");
+    assert_eq!(format!("{message:?}"), format!("{again:?}"));
+    Some((message, fds))
+}

@@ -1,0 +1,244 @@
+//! remit-spawner alone, and this process as the warden that asks it.
+
+use std::ffi::{CStr, CString};
+use std::iter::once;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Child, Command};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, poll};
+use remit_spawn::{
+    Answer, Job, ListedPath, Order, Profile, Progress, ReadProfile, Reply, Request, SOCKET,
+    StepReader, VERSION, WARDEN, Wanted, socket,
+};
+use remit_sys::{Cgroup, Cgroups, Limits, spawn_root, sys};
+use remit_tests::process::{ends_within, has_ended_within, pidfd, processes};
+use remit_tests::test_dir::{built, unique, unique_uids};
+
+const LIMITS: Limits = Limits {
+    nofile: 64,
+    nproc: 64,
+    others: None,
+    data: 1 << 28,
+    cpu_s: 60,
+    fsize: 1 << 20,
+    tmp_bytes: 1 << 20,
+    tmp_inodes: 64,
+    memory: None,
+    tasks: None,
+    cpu_percent: None,
+};
+/// Milliseconds in which processes end.
+pub const ENDS_MS: u16 = 20_000;
+
+/// Its children are this process's: one test at a time.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// A spawner, and this process as the warden that asks. The one whose death counts is another process.
+pub struct Stage {
+    _one: MutexGuard<'static, ()>,
+    pub socket: OwnedFd,
+    spawner: (i32, OwnedFd),
+    pub warden: Child,
+    pub cgroups: Cgroups,
+    pub uid: u32,
+}
+
+impl Stage {
+    pub fn start() -> Stage {
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let warden = Command::new("sleep").arg("1000").spawn().unwrap();
+        let its_death = pidfd(warden.id().cast_signed()).unwrap();
+        let (socket, its) = socket::pair(20).unwrap();
+        let program = built().join("remit-spawner");
+        let program = CString::new(program.as_os_str().as_bytes()).unwrap();
+        let fds = [(its.as_fd(), SOCKET), (its_death.as_fd(), WARDEN)];
+        // With private mounts no child waits.
+        let unshare = c"/usr/bin/unshare".to_owned();
+        let words = [c"--mount", c"--propagation", c"shared"].map(CStr::to_owned);
+        let argv: Vec<_> = once(unshare.clone())
+            .chain(words)
+            .chain([program])
+            .collect();
+        let spawner = spawn_root(&unshare, &argv, &[], &fds).unwrap();
+        let uid = unique_uids(1);
+        Stage {
+            _one: one,
+            socket,
+            spawner,
+            warden,
+            cgroups: Cgroups::open(&format!("remit-messages-{uid}")).unwrap(),
+            uid,
+        }
+    }
+
+    /// Sets it up, and compiles a sandbox, whose number is returned.
+    pub fn ready() -> (Stage, u64) {
+        let stage = Stage::start();
+        let switch = [stage.cgroups.switch().as_fd()];
+        let (answer, _) = stage.ask(&setup(), &switch).unwrap();
+        assert!(matches!(answer, Answer::Ready(_)), "{answer:?}");
+        let (answer, _) = stage.ask(&compile(Vec::new()), &[]).unwrap();
+        let Answer::Compiled { sandbox, .. } = answer else {
+            panic!("{answer:?}");
+        };
+        (stage, sandbox)
+    }
+
+    pub fn ask(
+        &self,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(Answer, Vec<OwnedFd>), String> {
+        socket::send(self.socket.as_fd(), request, fds).unwrap();
+        let (reply, fds) = socket::receive::<Reply>(self.socket.as_fd())
+            .unwrap()
+            .unwrap();
+        match reply.answer {
+            Ok(answer) => Ok((answer, fds)),
+            Err(failure) => Err(format!("{failure:?}")),
+        }
+    }
+
+    pub fn spawner(&self) -> i32 {
+        self.spawner.0
+    }
+
+    pub fn cgroup(&self, name: &str) -> Cgroup {
+        self.cgroups.make(name).unwrap()
+    }
+
+    /// Sends a job, as `change` has changed it.
+    pub fn spawn(
+        &self,
+        sandbox: u64,
+        argv: &[&str],
+        change: impl FnOnce(&mut Order, &mut Vec<OwnedFd>),
+    ) -> Result<Vec<OwnedFd>, String> {
+        let cgroup = self.cgroup(&format!("job{}", unique()));
+        let (request, fds) = self.job(sandbox, argv, &cgroup, change);
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let (answer, fds) = self.ask(&request, &fds)?;
+        assert!(matches!(answer, Answer::Spawned { .. }), "{answer:?}");
+        Ok(fds)
+    }
+
+    pub fn job(
+        &self,
+        sandbox: u64,
+        argv: &[&str],
+        cgroup: &Cgroup,
+        change: impl FnOnce(&mut Order, &mut Vec<OwnedFd>),
+    ) -> (Request, Vec<OwnedFd>) {
+        let argv: Vec<_> = argv
+            .iter()
+            .map(|word| CString::new(*word).unwrap())
+            .collect();
+        let job = Job {
+            uid: self.uid,
+            gid: self.uid,
+            loginuid: None,
+            argv: &argv,
+            arguments: &[],
+            path: &[c"/usr/bin".to_owned(), c"/bin".to_owned()],
+            env: &[],
+            cwd: c"/",
+            stdin: None,
+            script: None,
+            measured: &[],
+            cgroup: Some(cgroup.fd()),
+            limits: &LIMITS,
+        };
+        let fds = Order::fds(&job).into_iter();
+        let mut fds = fds.map(|fd| fd.try_clone_to_owned().unwrap()).collect();
+        let mut order = Order::new(&job);
+        change(&mut order, &mut fds);
+        let request = Request::Spawn {
+            sandbox,
+            child: None,
+            order: Box::new(order),
+        };
+        (request, fds)
+    }
+
+    /// The warden drops it.
+    pub fn ends_with_its_socket(mut self) {
+        self.cgroups.switch().pull().unwrap();
+        let (unused, _) = socket::pair(1).unwrap();
+        drop(std::mem::replace(&mut self.socket, unused));
+        self.ends_after("the end of its socket");
+    }
+
+    /// It has ended, and all that it has forked.
+    pub fn ends_after(mut self, what: &str) {
+        let ended = has_ended_within(&self.spawner.1, ENDS_MS);
+        assert!(ended, "remit-spawner lives after {what}");
+        let _ = self.warden.kill();
+        let _ = self.warden.wait();
+        let left = own_children();
+        for (pid, name) in &left {
+            assert!(ends_within(*pid, ENDS_MS), "{name} lives after {what}");
+            let _ = sys::reap(*pid);
+        }
+        let is_empty = self.cgroups.wait_until_empty(Duration::from_secs(20));
+        assert!(is_empty.unwrap(), "a process of a job lives after {what}");
+    }
+}
+
+/// Processes of remit that are children of this one, and programs of their jobs.
+pub fn own_children() -> Vec<(i32, String)> {
+    let own = std::process::id().cast_signed();
+    let of_remit = |name: &str| name.starts_with("remit-") || name == "sleep";
+    let all = processes().into_iter();
+    all.filter(|one| one.parent == own && of_remit(&one.name))
+        .map(|one| (one.pid, one.name))
+        .collect()
+}
+
+pub fn setup() -> Request {
+    Request::Setup {
+        version: VERSION,
+        one_session: false,
+    }
+}
+
+pub fn compile(write: Vec<ListedPath>) -> Request {
+    let profile = ReadProfile {
+        limits: LIMITS,
+        write,
+        ..ReadProfile::default()
+    };
+    Request::Compile(Box::new(Wanted {
+        profile: Profile::Read(profile),
+        is_audited: false,
+    }))
+}
+
+pub fn no_change(_: &mut Order, _: &mut Vec<OwnedFd>) {}
+
+/// What a job of `echo` printed, once it has executed and ended.
+pub fn output([_pidfd, stdout, _stderr, steps]: [OwnedFd; 4]) -> String {
+    let mut reader = StepReader::new();
+    let wait = |fd: &OwnedFd| poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], ENDS_MS);
+    loop {
+        assert_eq!(wait(&steps), Ok(1), "no steps");
+        match reader.read(steps.as_fd()) {
+            Progress::More => {}
+            Progress::Executed(_) => break,
+            failed => panic!("{failed:?}"),
+        }
+    }
+    assert_eq!(wait(&stdout), Ok(1), "no output");
+    let mut bytes = [0; 64];
+    let length = sys::read(stdout.as_fd(), &mut bytes).unwrap();
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
+}
+
+pub fn own_children_named(name: &str) -> usize {
+    let own = std::process::id().cast_signed();
+    let all = processes().into_iter();
+    all.filter(|one| one.parent == own && one.name == name)
+        .count()
+}
