@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod bounded_vec;
 pub mod builtin;
+pub mod bus;
 pub mod calendar;
 pub mod caps;
 pub mod denial;

@@ -14,6 +14,7 @@ mod net;
 mod peer;
 mod process;
 mod root;
+mod seccomp_notify;
 
 pub use acl::*;
 pub use descriptors::*;
@@ -25,6 +26,7 @@ pub use net::*;
 pub use peer::*;
 pub use process::*;
 pub use root::*;
+pub use seccomp_notify::*;
 
 use std::{
     io,

@@ -1,0 +1,341 @@
+//! One connection of a job and its connection to the bus. Both are non-blocking. Invariants: nothing but a call of the
+//! table reaches the bus, nothing but replies reaches the job, and no buffer exceeds its bound.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket, socketpair,
+};
+use nix::unistd::geteuid;
+
+use crate::greeting::{self, Greeting, Step};
+use crate::header;
+use crate::limits::Job;
+use crate::message::{self, FIXED, MESSAGE, Malformed};
+use crate::replies::Replies;
+use crate::table::{self, Table, Verdict};
+
+/// Bytes of one read.
+pub const CHUNK: usize = 64 << 10;
+/// Bytes in a buffer above which its source is not read.
+const FULL: usize = 128 << 10;
+
+const DRIVER: &str = "org.freedesktop.DBus";
+const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
+const LIMITS_EXCEEDED: &str = "org.freedesktop.DBus.Error.LimitsExceeded";
+const TOO_MANY: &str =
+    "Refused by remit: this job makes more than 200 calls of the bus a second. Make fewer calls";
+
+/// The connection is over.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ended;
+
+impl From<Malformed> for Ended {
+    fn from(_: Malformed) -> Self {
+        Self
+    }
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The bus has not accepted the proxy. What it has said so far.
+    Bus(Vec<u8>),
+    Greeting(Greeting),
+    /// The first call must be Hello.
+    Hello,
+    /// The bus has not answered Hello. A reply before that answer breaks sd-bus.
+    Asked,
+    Calls,
+}
+
+#[derive(Debug)]
+pub struct Connection {
+    pub uid: u32,
+    job: OwnedFd,
+    bus: OwnedFd,
+    since: Instant,
+    stage: Stage,
+    guid: String,
+    from_job: Vec<u8>,
+    to_bus: Vec<u8>,
+    to_job: Vec<u8>,
+    /// The proxy's own replies, while a reply of the bus is passing.
+    answers: Vec<u8>,
+    replies: Replies,
+    serial: u32,
+    is_bus_gone: bool,
+    /// Set by its owner, which then removes it.
+    pub is_over: bool,
+}
+
+impl Connection {
+    /// Connects to the bus. Returns the job's end, too.
+    pub fn open(uid: u32, bus: &Path, now: Instant) -> Result<(Self, OwnedFd), Errno> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (family, kind) = (AddressFamily::Unix, SockType::Stream);
+        let upstream = socket(family, kind, flags, None)?;
+        connect(upstream.as_raw_fd(), &UnixAddr::new(bus)?)?;
+        let (job, job_end) = socketpair(family, kind, None, flags)?;
+        let connection = Self {
+            uid,
+            job,
+            bus: upstream,
+            since: now,
+            stage: Stage::Bus(Vec::new()),
+            guid: String::new(),
+            from_job: Vec::new(),
+            to_bus: greeting::hello(geteuid().as_raw()),
+            to_job: Vec::new(),
+            answers: Vec::new(),
+            replies: Replies::default(),
+            serial: 0,
+            is_bus_gone: false,
+            is_over: false,
+        };
+        Ok((connection, job_end))
+    }
+
+    #[must_use]
+    pub fn ends(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
+        (self.job.as_fd(), self.bus.as_fd())
+    }
+
+    /// Returns the events of the job's and of the bus's end that it needs. The bus's end must not be polled without
+    /// any. The job's end is, because its hang-up ends the connection.
+    #[must_use]
+    pub fn wants(&self) -> (PollFlags, PollFlags) {
+        if self.is_bus_gone {
+            return (PollFlags::POLLOUT, PollFlags::empty());
+        }
+        let flags = |reads, writes| {
+            let read = if reads {
+                PollFlags::POLLIN
+            } else {
+                PollFlags::empty()
+            };
+            let write = if writes {
+                PollFlags::POLLOUT
+            } else {
+                PollFlags::empty()
+            };
+            read | write
+        };
+        let reads_job = !matches!(self.stage, Stage::Bus(_)) && self.from_job.len() < MESSAGE;
+        (
+            flags(reads_job, !self.to_job.is_empty()),
+            flags(self.to_job.len() < FULL, !self.to_bus.is_empty()),
+        )
+    }
+
+    /// Returns when it began, if authentication and Hello are not done.
+    #[must_use]
+    pub fn greets_since(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Calls => None,
+            Stage::Bus(_) | Stage::Greeting(_) | Stage::Hello | Stage::Asked => Some(self.since),
+        }
+    }
+
+    /// Handles events of the job's end.
+    pub fn on_job(
+        &mut self,
+        events: PollFlags,
+        job: &mut Job,
+        table: &Table,
+        scratch: &mut [u8],
+        now: Instant,
+    ) -> Result<(), Ended> {
+        let has_hung_up = events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR);
+        let is_read = !self.is_bus_gone && !matches!(self.stage, Stage::Bus(_));
+        let mut is_gone = has_hung_up && !is_read;
+        let mut is_more = is_read && (has_hung_up || events.contains(PollFlags::POLLIN));
+        while is_more {
+            let length = MESSAGE.saturating_sub(self.from_job.len());
+            let buffer = scratch.get_mut(..length).unwrap_or_default();
+            match read(&self.job, buffer) {
+                Some([]) => is_gone = has_hung_up || length > 0,
+                Some(bytes) => self.from_job.extend(bytes),
+                None => {}
+            }
+            // The last bytes of a job count, as many as the buffer takes.
+            is_more = has_hung_up && !is_gone;
+        }
+        self.proceed(job, table, now)?;
+        match is_gone {
+            true => Err(Ended),
+            false => Ok(()),
+        }
+    }
+
+    /// Handles events of the bus's end.
+    pub fn on_bus(
+        &mut self,
+        job: &mut Job,
+        table: &Table,
+        scratch: &mut [u8],
+        now: Instant,
+    ) -> Result<(), Ended> {
+        if self.to_job.len() < FULL {
+            match read(&self.bus, scratch) {
+                Some([]) => self.is_bus_gone = true,
+                Some(bytes) => self.on_bytes_of_bus(bytes)?,
+                None => {}
+            }
+        }
+        self.proceed(job, table, now)
+    }
+
+    fn on_bytes_of_bus(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        if let Stage::Bus(answer) = &mut self.stage {
+            answer.extend(bytes);
+            if let Some(guid) = greeting::accepted(answer).map_err(|()| Ended)? {
+                self.guid = guid;
+                self.to_bus.extend(greeting::BEGIN);
+                self.stage = Stage::Greeting(Greeting::default());
+            }
+            return Ok(());
+        }
+        self.replies.pass(bytes, &mut self.to_job)?;
+        if matches!(self.stage, Stage::Asked) && self.replies.count > 0 {
+            self.stage = Stage::Calls;
+        }
+        if self.replies.is_between() {
+            self.to_job.append(&mut self.answers);
+        }
+        Ok(())
+    }
+
+    /// Handles what the job has said, as far as the buffers allow, and writes.
+    fn proceed(&mut self, job: &mut Job, table: &Table, now: Instant) -> Result<(), Ended> {
+        let mut at = 0;
+        while !self.is_bus_gone {
+            let used = match &mut self.stage {
+                Stage::Bus(_) | Stage::Asked => break,
+                Stage::Greeting(greeting) => {
+                    let bytes = self.from_job.get(at..).unwrap_or_default();
+                    match greeting.step(bytes, &self.guid) {
+                        Step::More => break,
+                        Step::End => return Err(Ended),
+                        Step::Answer { used, text } => {
+                            self.to_job.extend(text.bytes());
+                            used
+                        }
+                        Step::Messages { used } => {
+                            self.stage = Stage::Hello;
+                            used
+                        }
+                    }
+                }
+                Stage::Hello | Stage::Calls => match self.on_message(at, job, table, now)? {
+                    Some(used) => used,
+                    None => break,
+                },
+            };
+            at += used;
+        }
+        self.from_job.drain(..at.min(self.from_job.len()));
+        write(&self.job, &mut self.to_job)?;
+        // The job can still read what the bus said before it closed.
+        if write(&self.bus, &mut self.to_bus).is_err() {
+            self.is_bus_gone = true;
+        }
+        match self.is_bus_gone && self.to_job.is_empty() {
+            true => Err(Ended),
+            false => Ok(()),
+        }
+    }
+
+    /// Handles the message at this offset of the job's bytes. Returns its length, `None` if it is not complete or must
+    /// stay in the buffer.
+    fn on_message(
+        &mut self,
+        at: usize,
+        job: &mut Job,
+        table: &Table,
+        now: Instant,
+    ) -> Result<Option<usize>, Ended> {
+        let pending = self.answers.len().max(self.to_job.len());
+        if pending.max(self.to_bus.len()) >= FULL {
+            return Ok(None);
+        }
+        let bytes = self.from_job.get(at..).unwrap_or_default();
+        let Some(fixed) = bytes.first_chunk::<FIXED>() else {
+            return Ok(None);
+        };
+        let length = message::length(fixed)?;
+        let Some(bytes) = bytes.get(..length) else {
+            return Ok(None);
+        };
+        let call = message::parse(bytes)?;
+        let is_hello = call.interface == DRIVER && call.member == "Hello";
+        if is_hello != matches!(self.stage, Stage::Hello) || is_hello && call.destination != DRIVER
+        {
+            return Err(Ended);
+        }
+        let out = match self.replies.is_between() {
+            true => &mut self.to_job,
+            false => &mut self.answers,
+        };
+        self.serial = self.serial.wrapping_add(1).max(1);
+        let (serial, to) = (self.serial, call.serial);
+        if !job.count(now) {
+            if call.wants_reply {
+                header::error(out, serial, to, LIMITS_EXCEEDED, TOO_MANY);
+            }
+            return Ok(Some(length));
+        }
+        match table.decide(&call) {
+            Verdict::Forward { may_start } => {
+                header::forward(&mut self.to_bus, &call, may_start);
+                if is_hello {
+                    self.stage = Stage::Asked;
+                }
+            }
+            Verdict::Empty if call.wants_reply => header::reply(out, serial, to),
+            Verdict::Empty => {}
+            Verdict::Refused => {
+                job.refuse(&call.name());
+                if call.wants_reply {
+                    header::error(out, serial, to, ACCESS_DENIED, &table::refusal(&call));
+                }
+            }
+        }
+        Ok(Some(length))
+    }
+}
+
+/// Reads once: `None` if there is nothing now, no bytes at the end. Descriptors that came along are dropped by the
+/// kernel, because there is no control buffer (unix(7)).
+fn read<'a>(from: &OwnedFd, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    match recv(from.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+        Ok(length) => buffer.get(..length),
+        Err(Errno::EAGAIN | Errno::EINTR) => None,
+        Err(_) => Some(&[]),
+    }
+}
+
+/// Writes as much as the other end takes. An empty buffer gives its memory back.
+fn write(to: &OwnedFd, buffer: &mut Vec<u8>) -> Result<(), Ended> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let mut at = 0;
+    let result = loop {
+        match buffer.get(at..) {
+            None | Some([]) => break Ok(()),
+            Some(rest) => match send(to.as_raw_fd(), rest, flags) {
+                Ok(length) => at += length,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => break Ok(()),
+                Err(_) => break Err(Ended),
+            },
+        }
+    };
+    match at >= buffer.len() {
+        true => *buffer = Vec::new(),
+        false => drop(buffer.drain(..at)),
+    }
+    result
+}

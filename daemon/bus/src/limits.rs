@@ -1,0 +1,141 @@
+//! What one job has used: its connections, calls and refusals. It is known by its uid.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use remit_common::bus::{REFUSED, shown};
+use remit_common::token_bucket::TokenBucket;
+
+/// Connections of one job, and of all.
+pub const CONNECTIONS_OF_JOB: usize = 8;
+pub const CONNECTIONS: usize = 64;
+/// Calls of one job, per second, after a burst. `systemd-analyze blame` makes one for each unit of the host.
+const CALLS: u32 = 200;
+const BURST: u32 = 1000;
+/// Jobs that are remembered until the warden reports their end.
+const JOBS: usize = 4096;
+
+#[derive(Debug)]
+pub struct Job {
+    bucket: TokenBucket,
+    pub connections: usize,
+    pub calls: u64,
+    pub refused: u64,
+    /// The first refused calls, each once.
+    pub first: Vec<String>,
+}
+
+impl Job {
+    fn new(now: Instant) -> Self {
+        Self {
+            bucket: TokenBucket::per_second(CALLS, BURST, now),
+            connections: 0,
+            calls: 0,
+            refused: 0,
+            first: Vec::new(),
+        }
+    }
+
+    /// Counts a call. Returns false if the job makes too many.
+    pub fn count(&mut self, now: Instant) -> bool {
+        self.calls = self.calls.saturating_add(1);
+        let is_within = self.bucket.take(1, now).is_ok();
+        if !is_within {
+            self.refused = self.refused.saturating_add(1);
+        }
+        is_within
+    }
+
+    pub fn refuse(&mut self, name: &str) {
+        self.refused = self.refused.saturating_add(1);
+        let name = shown(name);
+        if self.first.len() < REFUSED && !self.first.contains(&name) {
+            self.first.push(name);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Jobs(BTreeMap<u32, Job>);
+
+impl Jobs {
+    /// Returns true if this uid may have one more connection.
+    #[must_use]
+    pub fn admits(&self, uid: u32) -> bool {
+        let all: usize = self.0.values().map(|job| job.connections).sum();
+        let (own, is_known) = match self.0.get(&uid) {
+            Some(job) => (job.connections, true),
+            None => (0, false),
+        };
+        all < CONNECTIONS && own < CONNECTIONS_OF_JOB && (is_known || self.0.len() < JOBS)
+    }
+
+    /// Returns true if it had no connection before.
+    #[must_use]
+    pub fn is_new(&self, uid: u32) -> bool {
+        !self.0.contains_key(&uid)
+    }
+
+    pub fn get(&mut self, uid: u32, now: Instant) -> &mut Job {
+        self.0.entry(uid).or_insert_with(|| Job::new(now))
+    }
+
+    pub fn disconnected(&mut self, uid: u32) {
+        if let Some(job) = self.0.get_mut(&uid) {
+            job.connections = job.connections.saturating_sub(1);
+        }
+    }
+
+    pub fn forget(&mut self, uid: u32) -> Option<Job> {
+        self.0.remove(&uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn connections_have_limits_of_a_job_and_of_all() {
+        let (mut jobs, now) = (Jobs::default(), Instant::now());
+        for uid in 0..8 {
+            for _ in 0..CONNECTIONS_OF_JOB {
+                assert!(jobs.admits(uid));
+                jobs.get(uid, now).connections += 1;
+            }
+            assert!(!jobs.admits(uid));
+        }
+        assert!(!jobs.admits(99), "all are in use");
+        jobs.disconnected(3);
+        assert!(jobs.admits(3) && jobs.admits(99) && !jobs.admits(4));
+        assert!(jobs.is_new(99) && !jobs.is_new(3));
+        assert_eq!(jobs.forget(4).unwrap().connections, CONNECTIONS_OF_JOB);
+        assert!(jobs.is_new(4) && jobs.forget(4).is_none());
+        jobs.disconnected(4);
+    }
+
+    #[test]
+    fn uids_are_remembered_up_to_a_limit() {
+        let (mut jobs, now) = (Jobs::default(), Instant::now());
+        for uid in 0..u32::try_from(JOBS).unwrap() {
+            jobs.get(uid, now);
+        }
+        assert!(jobs.admits(0) && !jobs.admits(u32::MAX));
+    }
+
+    #[test]
+    fn calls_have_a_rate_and_refusals_a_list() {
+        let now = Instant::now();
+        let mut job = Job::new(now);
+        assert!((0..BURST).all(|_| job.count(now)));
+        assert!(!job.count(now) && job.count(now + Duration::from_secs(1)));
+        assert_eq!((job.calls, job.refused), (u64::from(BURST) + 2, 1));
+        for name in ["a.B", "a.B", "a.C", "a D", "a.E", "a.F"] {
+            job.refuse(name);
+        }
+        assert_eq!(job.refused, 7);
+        assert_eq!(job.first, ["a.B", "a.C", "?", "a.E"]);
+    }
+}
