@@ -39,12 +39,15 @@ pub enum Layer {
     Identity,
     /// It has no network, or one of its own.
     Network,
+
     /// Processes and ids of the machine are not those it sees.
     Namespaces,
     /// Limits of its control group: memory, tasks, CPU.
     Cgroup,
     /// Limits of each of its processes, setrlimit(2).
     Rlimit,
+    /// `remit-bus`: of the system bus it gets answers to questions.
+    Bus,
 }
 
 impl Layer {
@@ -61,6 +64,7 @@ impl Layer {
             Self::Namespaces => "namespaces",
             Self::Cgroup => "cgroup",
             Self::Rlimit => "rlimit",
+            Self::Bus => "bus",
         }
     }
 }

@@ -36,6 +36,8 @@ pub const SOCKET_GROUP: u32 = 64_000;
 pub const ADMIN_GROUP: u32 = 64_200;
 /// The broker's uid and gid.
 pub const BROKER: u32 = 64_100;
+/// User of `remit-bus`.
+const BUS: u32 = 64_101;
 
 /// Returns uids without an account. Most users of tests have none and are named by number.
 fn numbers() -> Vec<u32> {
@@ -209,7 +211,7 @@ impl Daemon {
         } = &self.options;
         let of_one = jobs_of_one.unwrap_or(*jobs);
         let text = format!(
-            "[audit]\nsink = \"file\"\n\n[accounts]\nbroker = {BROKER}\nsocket_group = {SOCKET_GROUP}\n\
+            "[audit]\nsink = \"file\"\n\n[accounts]\nbroker = {BROKER}\nbus = {BUS}\nsocket_group = {SOCKET_GROUP}\n\
              admin_group = {ADMIN_GROUP}\nnumbers = {:?}\n\n[jobs]\nuid_first = {}\nuid_count = {}\nmax = {jobs}\n\
              max_per_user = {of_one}\n{queue}\n\n[limits]\n{limits}\n\n{config}\n",
             numbers(),
@@ -397,6 +399,15 @@ impl Daemon {
         let mut found = descendants(self.pid()).into_iter();
         found
             .find(|process| process.uid == BROKER && process.state != 'Z' && !process.is_sink())
+            .map(|process| process.pid)
+    }
+
+    /// Returns the pid of `remit-bus`.
+    #[must_use]
+    pub fn bus(&self) -> Option<i32> {
+        let mut found = descendants(self.pid()).into_iter();
+        found
+            .find(|process| process.uid == BUS && process.state != 'Z')
             .map(|process| process.pid)
     }
 

@@ -41,6 +41,7 @@ mod audit_log {
     mod scene;
 }
 
+mod bus;
 mod chaos;
 mod command_line;
 mod controls;

@@ -13,7 +13,7 @@ use crate::host::{HostReport, Section};
 use crate::outcome::{Followed, JobReport, JobSummary, OutputPart, QueuePosition, Stream};
 
 /// Protocol version; both sides must have the same.
-pub const PROTOCOL: u16 = 6;
+pub const PROTOCOL: u16 = 7;
 
 // Most messages are calls, and a client has few at a time.
 #[allow(clippy::large_enum_variant)]

@@ -25,6 +25,9 @@ pub struct Settings {
     pub bus: PathBuf,
     /// Time for authentication and Hello.
     pub patience: Duration,
+    /// Uids below this one are refused. A process that made itself undumpable looks like root, and nobody could say
+    /// what it asked.
+    pub least_uid: u32,
 }
 
 impl Default for Settings {
@@ -32,6 +35,7 @@ impl Default for Settings {
         Self {
             bus: "/run/dbus/system_bus_socket".into(),
             patience: Duration::from_secs(30),
+            least_uid: 1,
         }
     }
 }
@@ -207,7 +211,7 @@ impl Server {
             Err(_) => return Ok((true, false)),
         };
         let uid = asked.uid;
-        let opened = match self.jobs.admits(uid) {
+        let opened = match uid >= self.settings.least_uid && self.jobs.admits(uid) {
             true => Connection::open(uid, &self.settings.bus, now).ok(),
             false => None,
         };

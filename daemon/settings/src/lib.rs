@@ -4,10 +4,12 @@
 
 mod sections;
 
-use remit_common::caps;
+use remit_common::{bus, caps};
 use serde::{Deserialize, Serialize};
 
-pub use sections::{AccountRef, Approval, AuditConfig, AuditSink, JobLimits, Output, Sync};
+pub use sections::{
+    AccountRef, Approval, AuditConfig, AuditSink, BusConfig, JobLimits, Output, Sync,
+};
 
 /// Seconds that a stop waits for changes: longer than some package upgrades take, and shorter than what systemd
 /// allows at power-off (JobTimeoutSec= of poweroff.target).
@@ -31,6 +33,7 @@ pub struct Config {
     pub output: Output,
     pub sandbox: SandboxNeeds,
     pub approval: Approval,
+    pub bus: BusConfig,
 }
 
 impl Config {
@@ -44,6 +47,7 @@ impl Config {
             output,
             sandbox,
             approval,
+            bus,
         } = self;
         let keys = [
             ("audit.sink", audit.sink != new.audit.sink),
@@ -51,6 +55,7 @@ impl Config {
             ("audit.kernel", audit.kernel != new.audit.kernel),
             ("audit.per_user", audit.per_user != new.audit.per_user),
             ("accounts.broker", accounts.broker != new.accounts.broker),
+            ("accounts.bus", accounts.bus != new.accounts.bus),
             (
                 "accounts.socket_group",
                 accounts.socket_group != new.accounts.socket_group,
@@ -95,6 +100,8 @@ impl Config {
             ("output.total", output.total != new.output.total),
             ("sandbox.require", sandbox.require != new.sandbox.require),
             ("approval.notify", approval.notify != new.approval.notify),
+            ("bus.off", bus.off != new.bus.off),
+            ("bus.calls", bus.calls != new.bus.calls),
         ];
         let changed = keys.into_iter().filter(|(_, differs)| *differs);
         changed.map(|(key, _)| key).collect()
@@ -210,6 +217,14 @@ impl Config {
                 "output.per_job must not be more than output.per_user",
             ),
             (
+                self.bus.calls.len() <= bus::CALLS,
+                "bus.calls has more than 64 calls",
+            ),
+            (
+                self.bus.calls.iter().all(|call| bus::is_call(call)),
+                "bus.calls must be names such as org.example.Service.GetState",
+            ),
+            (
                 per_user <= total,
                 "output.per_user must not be more than output.total",
             ),
@@ -226,6 +241,8 @@ impl Config {
 #[serde(default, deny_unknown_fields)]
 pub struct Accounts {
     pub broker: AccountRef,
+    /// Asks the system bus for jobs in profile `read`.
+    pub bus: AccountRef,
     /// May connect to `remit.sock`.
     pub socket_group: AccountRef,
     /// May connect to `admin.sock`.
@@ -238,6 +255,7 @@ impl Default for Accounts {
     fn default() -> Self {
         Self {
             broker: AccountRef::Name("remit-broker".into()),
+            bus: AccountRef::Name("remit-bus".into()),
             socket_group: AccountRef::Name("remit".into()),
             admin_group: AccountRef::Name("remit-admin".into()),
             numbers: Vec::new(),

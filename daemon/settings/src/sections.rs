@@ -77,6 +77,16 @@ pub struct Approval {
     pub notify: String,
 }
 
+/// `[bus]`: what jobs in profile `read` may ask the system bus.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BusConfig {
+    /// They have none.
+    pub off: bool,
+    /// Calls that only look, besides those that remit knows: interface and method.
+    pub calls: Vec<String>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum AccountRef {
     Id(u32),

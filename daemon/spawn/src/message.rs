@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::{Ceilings, Kernel, Layer, Order, Wanted};
 
 /// Changes with each change of a message. Both are of one release, which the spawner checks.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
@@ -19,6 +19,9 @@ pub enum Request {
         /// See [`Kernel::one_session`].
         one_session: bool,
     },
+    /// Its descriptor: the socket that gets the listener of each worker whose jobs have a bus, as
+    /// `remit_common::bus::Order::Listener`. Ends all workers, because their jobs have another one's.
+    UseBus,
     /// Starts a watchdog with this uid and gid. Answer: `Watching`, with its pidfd.
     Watch {
         id: u32,

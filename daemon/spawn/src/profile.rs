@@ -25,6 +25,8 @@ pub struct ReadProfile {
     /// Device nodes that work, in addition to the harmless ones.
     pub devices: Vec<ListedPath>,
     pub network: bool,
+    /// A connect(2) with an address as long as the system bus's is answered by remit-bus. Not with `network`.
+    pub has_bus: bool,
 }
 
 /// A `strict` sandbox: jobs see only what is listed and a base set, in namespaces of their own.

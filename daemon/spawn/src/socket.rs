@@ -66,11 +66,26 @@ pub fn send<T: Serialize>(
     send_bytes(socket, &IS_LONG, &raw)
 }
 
+/// Sends a short message if that needs no waiting.
+pub fn send_now<T: Serialize>(
+    socket: BorrowedFd<'_>,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    send_with(socket, &bytes, &raw, MsgFlags::MSG_DONTWAIT)
+}
+
 pub fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8], raw: &[i32]) -> io::Result<()> {
+    send_with(socket, bytes, raw, MsgFlags::empty())
+}
+
+fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], raw: &[i32], flags: MsgFlags) -> io::Result<()> {
     let rights = [ControlMessage::ScmRights(raw)];
     let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
     let slices = [IoSlice::new(bytes)];
-    let (socket, flags) = (socket.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+    let (socket, flags) = (socket.as_raw_fd(), flags | MsgFlags::MSG_NOSIGNAL);
     loop {
         match sendmsg::<UnixAddr>(socket, &slices, control, flags, None) {
             Err(Errno::EINTR) => {}

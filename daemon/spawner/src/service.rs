@@ -239,6 +239,10 @@ impl Service {
                 };
                 return Ok((answer, None));
             }
+            Request::UseBus => {
+                self.children.clear();
+                self.workers.use_bus(one(fds)?);
+            }
             Request::Keep { sandboxes } => {
                 let kept = sandboxes.iter().filter_map(|id| self.sandboxes.all.get(id));
                 self.workers.keep_for(kept);

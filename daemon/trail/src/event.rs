@@ -34,10 +34,12 @@ pub enum Event {
     Revoked,
     /// The audit log itself is affected: its file was truncated, or numbers were skipped after a machine crash.
     AuditLog,
+    /// What an ended job asked the system bus.
+    Bus,
 }
 
 impl Event {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Start,
         Self::Stop,
         Self::Queued,
@@ -59,6 +61,7 @@ impl Event {
         Self::Granted,
         Self::Revoked,
         Self::AuditLog,
+        Self::Bus,
     ];
 
     #[must_use]
@@ -85,6 +88,7 @@ impl Event {
             Self::Granted => "given",
             Self::Revoked => "revoked",
             Self::AuditLog => "trail",
+            Self::Bus => "bus",
         }
     }
 
@@ -118,6 +122,7 @@ impl Event {
             Self::Granted => "9fc1b832f8d943a19ec349630a1fc9e5",
             Self::Revoked => "3cb934cb73874fb5b5befabeb6bc0fdd",
             Self::AuditLog => "28a45d6cbc7140f2b5ed84ad6dc387a7",
+            Self::Bus => "664fd0b77e6040bc9ebd8060abe5330c",
         }
     }
 }

@@ -42,8 +42,8 @@ Start with access: it says who you are here, what you may do and which named com
 use. host gives structured facts (load, memory, disks, ports with their unit, failed units) without \
 a command. run executes a program (argv) or a script with no approval as a rule, because the kernel \
 refuses every change: writes, network, signals to processes outside. Use script for pipes and \
-anything that needs quoting. systemctl cannot reach the service manager in there: run the named \
-commands service.status, service.list, service.failed and logs instead, as \
+anything that needs quoting. systemctl, loginctl, busctl and their kind show in there and change nothing; the named commands \
+service.status, service.list, service.failed and logs are shorter, as \
 {\"name\": \"service.status\", \"args\": {\"unit\": \"nginx\"}}. change runs a named command that \
 changes the host, if policy grants you one: say why in reason. Where a person must approve it, state is \
 awaiting_approval: tell your user the line in approval, never type it yourself.

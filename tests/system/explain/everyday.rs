@@ -8,7 +8,7 @@ use remit_tests::caller::{argv, script};
 use remit_tests::daemon::Options;
 use remit_wire::Run;
 
-use super::scene::{Scene, stderr};
+use super::scene::{NO_BUS, Scene, stderr};
 
 /// The typed command, a part of its output, the layer that the answer names, and a part of the next step.
 struct Failure {
@@ -205,7 +205,10 @@ const FAILURES: [Failure; 42] = [
 
 #[test]
 fn everyday_failures_match_answers_on_page() {
-    let mut scene = Scene::new(Options::default());
+    let mut scene = Scene::new(Options {
+        config: NO_BUS.into(),
+        ..Options::default()
+    });
     let repository = repository(&scene);
     let mut rows = Vec::new();
     for failure in &FAILURES {

@@ -6,7 +6,7 @@ use remit_tests::daemon::Options;
 use remit_wire::Run;
 use remit_wire::outcome::State;
 
-use super::scene::{Scene, only, stderr};
+use super::scene::{NO_BUS, Scene, only, stderr};
 
 const PROFILES: &str = "
 [profile.site]
@@ -94,6 +94,7 @@ const ANSWERED: [(&str, &str); 51] = [
 fn scene() -> Scene {
     Scene::new(Options {
         policy: PROFILES.into(),
+        config: NO_BUS.into(),
         ..Options::default()
     })
 }

@@ -7,6 +7,9 @@ use remit_tests::process::Identity;
 use remit_wire::outcome::JobReport;
 use remit_wire::{Purpose, Run};
 
+/// What asks the system bus is refused, as on a machine where jobs have none.
+pub const NO_BUS: &str = "[bus]\noff = true\n";
+
 pub struct Scene {
     caller: Caller,
     pub daemon: Daemon,

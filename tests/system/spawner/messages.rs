@@ -57,7 +57,7 @@ fn what_is_no_message_ends_the_spawner_and_its_workers() {
     let lies: [(&str, &[u8], &[i32]); 8] = [
         ("bytes", &[0xee; 30], &[]),
         ("an empty message", &[], &[]),
-        ("bytes behind a message", &[6, 0], &[]),
+        ("bytes behind a message", &[7, 0], &[]),
         ("a long message without a file", &[0xff], &[]),
         (
             "a long message that can still be changed",
@@ -271,7 +271,7 @@ fn job_that_the_table_does_not_allow_is_refused() {
 /// At each message, just before or just after it: the jobs and all that is forked for the next end with the warden.
 #[test]
 fn warden_killed_at_any_message_leaves_nothing() {
-    for at in 0..9 {
+    for at in 0..10 {
         for first in [true, false] {
             let (mut stage, sandbox) = Stage::ready();
             let (own, cgroup) = ((stage.uid, stage.uid), stage.cgroup("asked"));
@@ -304,6 +304,7 @@ fn warden_killed_at_any_message_leaves_nothing() {
                 ),
                 6 => (Request::SelfTest { sandbox, own }, fd()),
                 7 => (Request::Forget { sandbox }, Vec::new()),
+                8 => (Request::UseBus, fd()),
                 _ => stage.job(sandbox, &sleep, &cgroup, no_change),
             };
             let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();

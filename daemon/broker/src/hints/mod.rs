@@ -188,6 +188,10 @@ fn command_of<'a>(said: &Said, commands: &'a Commands) -> Option<&'a Command> {
 fn of_said(said: &Said, commands: &Commands, view: &View<'_>) -> Option<(Denial, bool)> {
     let object = said.object.clone();
     let command = command_of(said, commands);
+    if said.kind == Kind::BusCall {
+        let answer = answer::bus_call(command.and_then(found), view);
+        return Some((answer.denial(object, true), false));
+    }
     let found = command
         .and_then(found)
         .filter(|found| accepts(found.topic, said.kind));
@@ -231,7 +235,7 @@ fn without_program(said: &Said, view: &View<'_>) -> Option<Answer> {
         Kind::NoDescriptor => Some(answer::bound(&Bound::Files, view)),
         Kind::NoMemory => Some(answer::bound(&Bound::Memory, view)),
         Kind::NoTask => Some(answer::bound(&Bound::Tasks, view)),
-        Kind::NoService | Kind::NoUser | Kind::NoAccount | Kind::Silent => None,
+        Kind::NoService | Kind::BusCall | Kind::NoUser | Kind::NoAccount | Kind::Silent => None,
     }
 }
 

@@ -17,6 +17,8 @@ pub enum Kind {
     NoNetwork,
     /// A local service such as the bus or a container engine does not answer.
     NoService,
+    /// remit-bus refused a call.
+    BusCall,
     NoUser,
     /// The job's uid has no account.
     NoAccount,
@@ -31,6 +33,7 @@ pub enum Kind {
 
 /// Phrases and their kind. The first match in this order wins.
 const PHRASES: &[(&str, Kind)] = &[
+    ("Refused by remit: ", Kind::BusCall),
     ("Read-only file system", Kind::ReadOnly),
     ("Failed to connect to bus", Kind::NoService),
     ("Failed to connect to system scope bus", Kind::NoService),
@@ -156,6 +159,11 @@ fn by(line: &[u8]) -> Option<String> {
 fn object<'a>(kind: Kind, before: &'a [u8], after: &'a [u8]) -> Option<&'a [u8]> {
     if kind == Kind::NoNetwork {
         return host(before, after);
+    }
+    if kind == Kind::BusCall {
+        return after
+            .split(u8::is_ascii_whitespace)
+            .find(|word| word.contains(&b'.'));
     }
     // The text before the first colon is the speaker: a script is named by its path.
     let named = match before.iter().position(|byte| *byte == b':') {

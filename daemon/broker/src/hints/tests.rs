@@ -65,6 +65,18 @@ fn recorded_failures_are_explained() {
             "{\"name\": \"service.restart\", \"args\": {\"unit\": \"nginx.service\"}}",
         ),
         (
+            &["systemctl", "restart", "nginx"],
+            "Failed to restart nginx.service: Refused by remit: org.freedesktop.systemd1.Manager.RestartUnit is not a look",
+            "bus call org.freedesktop.systemd1.Manager.RestartUnit ?",
+            "{\"name\": \"service.restart\", \"args\": {\"unit\": \"nginx.service\"}}",
+        ),
+        (
+            &["busctl", "call", "a", "/", "a.b.C", "D"],
+            "Call failed: Refused by remit: a.b.C.D is not a look",
+            "bus call a.b.C.D ?",
+            "call access",
+        ),
+        (
             &["service", "nginx", "status"],
             "Failed to connect to bus: Operation not permitted",
             "network connect the service manager, by the system bus ?",

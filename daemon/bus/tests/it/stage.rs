@@ -89,6 +89,7 @@ impl Proxy {
         let settings = Settings {
             bus: bus.to_owned(),
             patience,
+            least_uid: 0,
         };
         // Landlock and seccomp restrict the thread alone.
         let server = thread::spawn(move || {

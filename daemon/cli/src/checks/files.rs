@@ -12,10 +12,11 @@ use crate::checks::file_facts::{FileFacts, FileKind, word};
 use crate::client::configuration::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::render::units;
 
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     REMITD,
     "/usr/libexec/remit/remit-spawner",
     "/usr/libexec/remit/remit-broker",
+    "/usr/libexec/remit/remit-bus",
     "/usr/libexec/remit/remit-compiler",
     "/usr/libexec/remit/remit-look",
     "/usr/bin/remit",

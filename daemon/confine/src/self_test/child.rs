@@ -5,6 +5,7 @@ use crate::steps::child_env::ChildEnv;
 use crate::steps::lists::{enter, walk};
 use crate::steps::prepare::Preparing;
 use crate::steps::report::StepLog;
+use crate::steps::setup::SettingUp;
 use crate::sys::{self, ForkCall};
 use nix::{
     fcntl::{Flock, FlockArg},
@@ -59,7 +60,11 @@ pub(super) fn run_child(
     };
     let lists = sandbox.base.lists();
     let mut log = StepLog::default();
-    if let Err(failure) = walk(lists.setup, &mut log, |take| take(sandbox)) {
+    let mut own = SettingUp {
+        sandbox,
+        listener: None,
+    };
+    if let Err(failure) = walk(lists.setup, &mut log, |take| take(&mut own)) {
         let _ = log.send(env.steps, Some(failure));
         return 1;
     }

@@ -37,6 +37,7 @@ use std::{
     ffi::CStr,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
+    rc::Rc,
 };
 
 /// Name of the process. By this first argument the program knows that it is a worker.
@@ -48,6 +49,8 @@ const PATIENCE_S: i64 = 2;
 #[derive(Debug)]
 struct Process {
     origin: Origin,
+    /// Gets the listener of its jobs' bus.
+    bus: Option<Rc<OwnedFd>>,
     pid: i32,
     pidfd: OwnedFd,
     socket: OwnedFd,
@@ -60,6 +63,7 @@ impl Process {
         program: BorrowedFd<'_>,
         family: &Family,
         switch: BorrowedFd<'_>,
+        bus: Option<Rc<OwnedFd>>,
         origin: &Origin,
     ) -> Result<Process> {
         let doing = || "cannot start a worker".into();
@@ -79,6 +83,7 @@ impl Process {
         let (pid, pidfd) = family.fork(fork_call()?, None, child).doing(doing)?;
         let process = Process {
             origin: origin.clone(),
+            bus,
             pid,
             pidfd,
             socket: own_end,
@@ -113,7 +118,12 @@ impl Process {
         }
         if !self.ready.get() {
             match Report::hear(self.socket.as_fd(), flags)? {
-                (Report::Ready, ..) => self.ready.set(true),
+                (Report::Ready, _, listener) => {
+                    self.ready.set(true);
+                    if let Some((bus, listener)) = self.bus.as_ref().zip(listener) {
+                        give(bus, &listener);
+                    }
+                }
                 _ => return Err(io::ErrorKind::InvalidData.into()),
             }
         }
@@ -131,6 +141,12 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Gives the bus a listener. If that is not possible, the jobs have no bus: connect(2) answers ENOSYS.
+fn give(bus: &OwnedFd, listener: &OwnedFd) {
+    let message = remit_common::bus::Order::Listener;
+    let _ = protocol::send_now(bus.as_fd(), &message, &[listener.as_fd()]);
 }
 
 /// Prepares the child for its exec. Only for a process of one thread, because it may allocate.

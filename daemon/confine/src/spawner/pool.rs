@@ -30,6 +30,7 @@ pub struct Workers {
     /// Those used last are at the end.
     all: RefCell<Vec<PooledWorker>>,
     why: RefCell<Option<io::Error>>,
+    bus: RefCell<Option<Rc<OwnedFd>>>,
 }
 
 /// Dropping it kills the worker, but not its waiting children.
@@ -52,6 +53,7 @@ impl Workers {
             family,
             all: RefCell::default(),
             why: RefCell::default(),
+            bus: RefCell::default(),
         })
     }
 
@@ -113,6 +115,12 @@ impl Workers {
         self.all.borrow_mut().retain(serves);
     }
 
+    /// Ends all workers. Later ones give this socket the listener of their jobs' bus.
+    pub fn use_bus(&self, bus: OwnedFd) {
+        self.bus.replace(Some(Rc::new(bus)));
+        self.end();
+    }
+
     pub fn end(&self) {
         self.all.borrow_mut().clear();
     }
@@ -140,7 +148,8 @@ impl Workers {
             Some(worker) => worker,
             None => {
                 let (program, origin) = (self.program.as_fd(), &sandbox.origin);
-                Rc::new(Process::start(program, &self.family, switch, origin)?)
+                let bus = self.bus.borrow().clone();
+                Rc::new(Process::start(program, &self.family, switch, bus, origin)?)
             }
         };
         self.use_now(&worker);

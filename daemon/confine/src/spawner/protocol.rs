@@ -14,7 +14,9 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
-pub(super) use remit_spawn::socket::{is_socket, pair, patient_pair, receive, send, set_patience};
+pub(super) use remit_spawn::socket::{
+    is_socket, pair, patient_pair, receive, send, send_now, set_patience,
+};
 
 /// The first message to a worker. Its descriptors: the warden's pidfd, and the switch that ends all jobs. The worker
 /// says when it is ready.
@@ -42,7 +44,7 @@ pub(super) enum Request {
 /// What a worker or a child says on its socket.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// The worker is ready.
+    /// The worker is ready. With it comes the listener of its jobs' bus, if they have one.
     Ready,
     /// The child exists: its pid comes with the message.
     Forked,

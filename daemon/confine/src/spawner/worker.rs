@@ -10,6 +10,7 @@ use crate::steps::lists::{enter, walk};
 use crate::steps::prepare::{Preparing, PrivateSize};
 use crate::steps::private_root::{self, Seen};
 use crate::steps::report::{Failure, StepLog};
+use crate::steps::setup::SettingUp;
 use crate::supervise::watchdog;
 use crate::sys::{self, ForkCall, Propagation};
 use nix::errno::Errno;
@@ -64,9 +65,16 @@ fn try_serve() -> Result<()> {
     sys::set_name(NAME).doing(doing)?;
     let sandbox = Sandbox::of(setup.origin)?;
     let mut log = StepLog::default();
-    walk(sandbox.base.lists().setup, &mut log, |take| take(&sandbox))
+    let mut own = SettingUp {
+        sandbox: &sandbox,
+        listener: None,
+    };
+    walk(sandbox.base.lists().setup, &mut log, |take| take(&mut own))
         .map_err(|Failure { fault, .. }| fault.into_error())
         .doing(doing)?;
+    // The only copy goes: who holds one can answer for the jobs.
+    let ready = Report::Ready.say(socket.as_fd(), own.listener.take().as_ref());
+    ready.doing(doing)?;
     let worker = Worker {
         socket,
         sandbox: &sandbox,
@@ -101,7 +109,6 @@ impl Worker<'_> {
     }
 
     fn serve(&mut self) -> io::Result<()> {
-        Report::Ready.say(self.socket.as_fd(), None)?;
         loop {
             if !self.wait()? {
                 continue;

@@ -76,6 +76,7 @@ fn read(profile: &ReadProfile, kernel: &Kernel, layers: EnabledLayers) -> Result
         internet: profile.network,
         shared_uid: changes_uid(profile.capabilities),
         one_session: kernel.one_session,
+        bus: profile.has_bus && !profile.network,
         ..Class::default()
     };
     Ok(Parts {
@@ -110,6 +111,7 @@ fn strict(profile: &StrictProfile, kernel: &Kernel, layers: EnabledLayers) -> Re
         internet: true,
         unix: !profile.sockets.is_empty(),
         ipc: true,
+        bus: false,
         no_set_id: !profile.write.is_empty(),
         shared_uid: profile.user.is_some() || changes_uid(profile.capabilities),
         one_session: kernel.one_session,

@@ -6,16 +6,16 @@
 
 use std::os::fd::BorrowedFd;
 
+use crate::Step;
 use crate::spec::compiled::Base;
 use crate::steps::child_env::ChildEnv;
 use crate::steps::enter::{self, Entering};
 use crate::steps::identity;
 use crate::steps::prepare::{self, Preparing};
 use crate::steps::report::{Failure, StepLog, StepResult, Taken};
-use crate::steps::setup;
-use crate::{Sandbox, Step};
+use crate::steps::setup::{self, SettingUp};
 
-type SetupStep = fn(&Sandbox) -> Taken;
+type SetupStep = fn(&mut SettingUp<'_>) -> Taken;
 type PrepareStep = fn(&mut Preparing<'_>) -> Taken;
 type EnterStep = fn(&mut Entering<'_>) -> Taken;
 
@@ -71,6 +71,7 @@ pub(crate) const READ: Lists = Lists {
         part(Step::Session, "umask and personality", setup::umask),
         part(Step::Scheduling, "default scheduling", setup::scheduling),
         part(Step::Identity, "bounding set", setup::bounding_set),
+        part(Step::Seccomp, "bus", setup::bus),
         part(Step::Seccomp, "first half of the filter", setup::filter),
     ],
     prepare: &[

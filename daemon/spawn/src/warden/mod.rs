@@ -209,6 +209,11 @@ impl Spawner {
         });
     }
 
+    /// Gives this socket the listeners of later workers, and ends those that there are.
+    pub fn use_bus(&self, socket: BorrowedFd<'_>) -> Result<()> {
+        self.0.done(&Request::UseBus, &[socket])
+    }
+
     /// Returns why it was killed, if it gave no proper answer.
     pub fn why_over(&self) -> Option<String> {
         self.0.over.borrow().clone()

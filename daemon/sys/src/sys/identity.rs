@@ -1,7 +1,7 @@
 //! Reads and sets the identity and the rights of a process: ids, capabilities, keyring, `no_new_privs`, filter.
 
-use super::check;
-use std::io;
+use super::{check, owned};
+use std::{io, os::fd::OwnedFd};
 
 #[repr(C)]
 struct CapHeader {
@@ -272,7 +272,21 @@ pub fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
 /// `SECCOMP_FILTER_FLAG_LOG`: the kernel's audit reports what the filter refuses.
 pub const FILTER_LOG: libc::c_ulong = 1 << 1;
 
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: returns a descriptor that gets the calls which the program answers with
+/// `SECCOMP_RET_USER_NOTIF`. seccomp_unotify(2).
+const NEW_LISTENER: libc::c_ulong = 1 << 3;
+
+/// Installs a filter, and returns its listener, closed on exec. A process and its children can have one such filter.
+pub fn install_filter_with_listener(program: &[libc::sock_filter]) -> io::Result<OwnedFd> {
+    let listener = install(program, NEW_LISTENER)?;
+    Ok(owned(i32::try_from(listener).map_err(io::Error::other)?))
+}
+
 pub fn install_filter_with(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<()> {
+    install(program, flags).map(drop)
+}
+
+fn install(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<libc::c_long> {
     let program = libc::sock_fprog {
         len: u16::try_from(program.len())
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
@@ -286,6 +300,5 @@ pub fn install_filter_with(program: &[libc::sock_filter], flags: libc::c_ulong) 
             flags,
             &raw const program,
         )
-    })?;
-    Ok(())
+    })
 }

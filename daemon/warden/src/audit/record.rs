@@ -8,7 +8,7 @@ pub use remit_trail::Event;
 
 const fn priority(event: Event) -> &'static str {
     match event {
-        Event::Start | Event::Stop | Event::Queued | Event::Intent | Event::End => "6",
+        Event::Start | Event::Stop | Event::Queued | Event::Intent | Event::End | Event::Bus => "6",
         Event::Refusal
         | Event::Lock
         | Event::Unlock
@@ -47,7 +47,8 @@ const fn is_change(event: Event) -> bool {
         | Event::SelfTest
         | Event::Expired
         | Event::Void
-        | Event::AuditLog => false,
+        | Event::AuditLog
+        | Event::Bus => false,
     }
 }
 

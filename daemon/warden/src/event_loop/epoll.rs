@@ -34,6 +34,9 @@ pub enum Token {
     LookUp(u64),
     /// Pidfd of the spawner.
     Spawner,
+    /// Pidfd of `remit-bus`.
+    Bus,
+    BusReports,
 }
 
 impl Token {
@@ -57,6 +60,8 @@ impl Token {
             Self::Measuring(n) => (15, n),
             Self::PreparedJob => (16, 0),
             Self::Spawner => (17, 0),
+            Self::Bus => (18, 0),
+            Self::BusReports => (19, 0),
         }
     }
 
@@ -86,6 +91,8 @@ impl Token {
             15 => Self::Measuring(n),
             16 => Self::PreparedJob,
             17 => Self::Spawner,
+            18 => Self::Bus,
+            19 => Self::BusReports,
             _ => return None,
         })
     }
@@ -174,10 +181,10 @@ mod tests {
 
     #[test]
     fn every_token_survives_the_kernel() {
-        for data in 0..18_u64 {
+        for data in 0..20_u64 {
             let token = Token::from_data(data << 56 | 77).unwrap();
             assert_eq!(Token::from_data(token.data()), Some(token));
         }
-        assert_eq!(Token::from_data(18 << 56), None);
+        assert_eq!(Token::from_data(20 << 56), None);
     }
 }

@@ -1,5 +1,6 @@
 //! The event loop. It handles one event at a time and blocks on none.
 
+pub(crate) mod bus;
 mod callers;
 pub(crate) mod epoll;
 pub(crate) mod lifecycle;
@@ -98,6 +99,8 @@ impl Warden {
             Token::Admin(number) => self.on_admin_event(number),
             Token::Link => self.on_link_event(),
             Token::Broker => self.on_broker_exited()?,
+            Token::Bus => bus::on_exited(cx),
+            Token::BusReports => bus::hear(cx),
             Token::Watchdog => processes::on_watchdog_died(cx),
             Token::Spawner => {
                 if let Some(why) = processes::on_spawner_died(cx) {
@@ -155,6 +158,11 @@ impl Warden {
                 self.reports.broker.close_dropped();
             }
             Timer::Broker => self.start_broker()?,
+            Timer::Bus => {
+                if bus::restart(&mut self.sandbox, &mut self.reactor) {
+                    self.sandbox.manager.warm(&self.policies.sandboxes);
+                }
+            }
             Timer::Ready if cx.reports.broker.is_ready() => {}
             Timer::Ready => cx.reports.broker.kill("it did not become ready"),
             Timer::Policy => self.finish_policy_load(Err(policy_reload::late())),

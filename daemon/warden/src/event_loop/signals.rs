@@ -235,6 +235,9 @@ impl Warden {
     /// had to be killed.
     pub fn dismiss(&mut self) {
         self.reports.broker.dismiss(PARTING);
+        if let Some(bus) = self.sandbox.manager.bus_mut() {
+            bus.dismiss(PARTING);
+        }
         self.sandbox.manager.end_watchdog(WATCHDOG_PATIENCE);
     }
 

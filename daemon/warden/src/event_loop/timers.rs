@@ -45,6 +45,7 @@ pub enum Timer {
     Begin,
     Leftovers,
     Broker,
+    Bus,
     Ready,
     Policy,
     Watchdog,

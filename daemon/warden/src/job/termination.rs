@@ -11,6 +11,7 @@ use remit_link::{ToBroker, Totals};
 use remit_sys::sys;
 
 use crate::approval::end;
+use crate::event_loop::bus;
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
 use crate::job::context::JobCx;
@@ -21,7 +22,6 @@ use crate::job::outcome::{end_record, ending};
 use crate::job::state::Stuck;
 use crate::job::unkillable::AGAIN_MOST;
 use crate::job::{steps, unkillable};
-use crate::sandbox;
 use crate::startup::error::chain;
 use crate::startup::fault::{self, Point};
 
@@ -257,12 +257,15 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
         .ending
         .as_ref()
         .is_some_and(|ending| ending.exit != Some(0));
-    let visibility =
-        failed.then(|| Box::new(sandbox::visibility(job.plan.bound.compiled.profile())));
+    let profile = job.plan.bound.compiled.profile();
+    let visibility = failed.then(|| Box::new(cx.sandbox.manager.visibility(profile)));
     ended::remember(cx, meta, request, visibility);
     match job.plan.life.advance(Event::EndRecorded) {
         Ok(Action::Release) => {
-            cx.sandbox.uids.give_back(job.plan.into_draft().uid);
+            // A connection that is not known yet would be counted for the next job of this uid.
+            bus::hear(cx);
+            let id = job.plan.job;
+            cx.sandbox.release_uid(id, job.plan.into_draft().uid);
             cx.sandbox.release_ended(job.process, job.cgroup);
         }
         // Without a verified kill, the uid belongs to no other job.

@@ -33,7 +33,13 @@ impl Scene {
         };
         let (policy, _) = remit_policy_compile::load(&[source], machine).unwrap();
         let limits = MachineLimits::default();
-        let workshop = Workshop::new(Box::new(NoSpawner), Vec::new(), limits.clone(), false);
+        let workshop = Workshop::new(
+            Box::new(NoSpawner),
+            Vec::new(),
+            limits.clone(),
+            false,
+            false,
+        );
         Self {
             sandboxes: Sandboxes::of(&policy, Ok(&workshop)),
             policy,

@@ -57,6 +57,7 @@ pub struct Workshop {
     limits: MachineLimits,
     /// The kernel's audit gets what the sandboxes refuse.
     is_audited: bool,
+    has_bus: bool,
 }
 
 impl Workshop {
@@ -65,12 +66,14 @@ impl Workshop {
         groups: Vec<u32>,
         limits: MachineLimits,
         is_audited: bool,
+        has_bus: bool,
     ) -> Self {
         Self {
             compiler,
             groups,
             limits,
             is_audited,
+            has_bus,
         }
     }
 
@@ -98,6 +101,7 @@ impl Workshop {
             write: listed_paths(&profile.write),
             devices: listed_paths(&profile.devices),
             network: matches!(profile.network, remit_policy::Network::Host),
+            has_bus: self.has_bus,
         }
     }
 }

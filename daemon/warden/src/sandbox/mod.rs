@@ -38,12 +38,9 @@ pub use crate::sandbox::prepared::{PreforkedJob, empty};
 use crate::sandbox::self_test::{BaseState, UNTRIED};
 pub use crate::sandbox::self_test::{TestedAt, broken};
 use crate::sandbox::spawner_process::SpawnerProgram;
+use crate::service::bus_process::Bus;
 use crate::startup::error::{Fatal, chain};
 pub use compiled::{Compiled, Sandboxes, Workshop, limits_in};
-
-pub fn visibility(profile: &Profile) -> ProfileVisibility {
-    visibility::of(profile)
-}
 
 /// Bases with a self-test. `host` has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +80,9 @@ pub struct SandboxManager {
     /// `Err`: there is no sandbox, for this reason. Then nothing runs in any profile.
     host_support: Result<HostSupport, String>,
     workshop: Option<Workshop>,
+    bus: Option<Bus>,
+    /// Why jobs have no bus, if nobody wanted that.
+    no_bus: Option<String>,
     read: BaseState,
     strict: BaseState,
     /// `uname -r`.
@@ -107,18 +107,25 @@ impl SandboxManager {
                     strict: BaseState::refused(None, why.clone()),
                     host_support: Err(why),
                     workshop: None,
+                    bus: None,
+                    no_bus: None,
                     release,
                     kernel_audit,
                 });
             }
         };
         check_needs(&host_support, &config.sandbox.require)?;
+        let (bus, no_bus) = match Bus::find(config).and_then(|bus| started(bus, &host_support)) {
+            Ok(bus) => (bus, None),
+            Err(why) => (None, Some(why.to_string())),
+        };
         let groups = config.jobs.groups.iter().filter_map(optional_group);
         let workshop = Workshop::new(
             Box::new(host_support.spawner().clone()),
             groups.collect(),
             limits,
             kernel_audit.is_heard(),
+            bus.is_some(),
         );
         // The last uid of the range: no job has it before the others were used.
         let uid = config.jobs.uid_first + (config.jobs.uid_count - 1);
@@ -134,6 +141,8 @@ impl SandboxManager {
             read: base_state(ConfinedBase::Read),
             strict: base_state(ConfinedBase::Strict),
             workshop: Some(workshop),
+            bus,
+            no_bus,
             host_support: Ok(host_support),
             release,
             kernel_audit,
@@ -295,6 +304,27 @@ impl SandboxManager {
         }
     }
 
+    /// Starts `remit-bus`, and lets the jobs of later workers reach it.
+    pub fn start_bus(&mut self) -> Result<(), Fatal> {
+        match (&mut self.bus, &self.host_support) {
+            (Some(bus), Ok(host_support)) => start_bus(bus, host_support),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns what jobs of a profile may access.
+    pub fn visibility(&self, profile: &Profile) -> ProfileVisibility {
+        visibility::of(profile, self.bus.is_some())
+    }
+
+    pub fn bus(&self) -> Option<&Bus> {
+        self.bus.as_ref()
+    }
+
+    pub fn bus_mut(&mut self) -> Option<&mut Bus> {
+        self.bus.as_mut()
+    }
+
     pub fn kernel_audit(&self) -> &KernelAudit {
         &self.kernel_audit
     }
@@ -321,6 +351,20 @@ impl SandboxManager {
             ConfinedBase::Strict => &mut self.strict,
         }
     }
+}
+
+fn started(bus: Option<Bus>, host_support: &HostSupport) -> Result<Option<Bus>, Fatal> {
+    let Some(mut bus) = bus else {
+        return Ok(None);
+    };
+    start_bus(&mut bus, host_support)?;
+    Ok(Some(bus))
+}
+
+fn start_bus(bus: &mut Bus, host_support: &HostSupport) -> Result<(), Fatal> {
+    let socket = bus.start()?;
+    let used = host_support.spawner().use_bus(socket);
+    used.map_err(|error| Fatal::System(chain(&error)))
 }
 
 fn busy() -> Refusal {

@@ -159,6 +159,17 @@ impl Sandboxing {
         prepared.tried
     }
 
+    /// Frees the uid of an ended job, at once or when its questions to the bus are known.
+    pub fn release_uid(&mut self, job: JobId, uid: JobUid) {
+        let free = match self.manager.bus_mut() {
+            Some(bus) => bus.end(job, uid),
+            None => Some(uid),
+        };
+        if let Some(uid) = free {
+            self.uids.give_back(uid);
+        }
+    }
+
     pub fn drop_prefork_pool(&mut self) {
         for prepared in std::mem::take(&mut self.pool.all) {
             self.release_prepared(Some(prepared.ready), prepared.uid);

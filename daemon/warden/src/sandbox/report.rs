@@ -87,7 +87,8 @@ impl SandboxManager {
             .collect()
     }
 
-    /// Returns layers that this kernel lacks, and the kernel's audit if it is configured but not available.
+    /// Returns layers that this kernel lacks, and the kernel's audit and the bus if they are configured but not
+    /// available.
     pub fn absent(&self) -> Vec<String> {
         let absent = ConfinedBase::ALL
             .into_iter()
@@ -95,6 +96,8 @@ impl SandboxManager {
         let mut all: Vec<_> = absent.map(|(name, why)| format!("{name}: {why}")).collect();
         let unheard = self.kernel_audit.why_not();
         all.extend(unheard.map(|why| format!("the kernel's audit (audit.kernel): {why}")));
+        let no_bus = self.no_bus.as_deref();
+        all.extend(no_bus.map(|why| format!("the system bus for jobs of 'read' (bus.off): {why}")));
         all.sort();
         all.dedup();
         all

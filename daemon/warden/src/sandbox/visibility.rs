@@ -3,10 +3,12 @@
 use remit_common::denial::ProfileVisibility;
 use remit_policy::{Base, Listed, Network, Profile};
 
+const BUS: &str = "/run/dbus/system_bus_socket";
 /// Private directories of each sandboxed job.
 const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
-pub fn of(profile: &Profile) -> ProfileVisibility {
+/// `has_bus`: jobs of base `read` without a network ask the system bus.
+pub fn of(profile: &Profile, has_bus: bool) -> ProfileVisibility {
     let paths = |lists: &[&[Listed]]| -> Vec<String> {
         let all = lists.iter().flat_map(|list| list.iter());
         all.map(|listed| listed.path.clone()).collect()
@@ -29,7 +31,10 @@ pub fn of(profile: &Profile) -> ProfileVisibility {
         read: paths(&[&profile.read, &profile.exec]),
         write: paths(&[&profile.write]),
         private,
-        sockets: paths(&[&profile.sockets]),
+        sockets: match (profile.base, &profile.network) {
+            (Base::Read, Network::None) if has_bus => vec![BUS.to_owned()],
+            _ => paths(&[&profile.sockets]),
+        },
         network: match &profile.network {
             Network::None => vec!["none".into()],
             Network::Loopback => vec!["loopback".into()],
@@ -48,11 +53,12 @@ mod tests {
 
     #[test]
     fn profile_visibility_lists_paths_and_network() {
-        let read = of(&Profile::read());
+        let read = of(&Profile::read(), false);
         assert_eq!(
             (read.profile.as_str(), read.base.as_str()),
             ("read", "read")
         );
+        assert_eq!(of(&Profile::read(), true).sockets, [BUS]);
         assert_eq!(
             (read.read.len(), read.write.len(), read.sockets.len()),
             (0, 0, 0)
@@ -67,20 +73,23 @@ mod tests {
                 optional: true,
             }]
         };
-        let own = of(&Profile {
-            read: listed("/srv"),
-            write: listed("/var/lib/x"),
-            scratch: vec!["/work".into()],
-            sockets: listed("/run/s"),
-            network: Network::Loopback,
-            ..Profile::strict()
-        });
+        let own = of(
+            &Profile {
+                read: listed("/srv"),
+                write: listed("/var/lib/x"),
+                scratch: vec!["/work".into()],
+                sockets: listed("/run/s"),
+                network: Network::Loopback,
+                ..Profile::strict()
+            },
+            true,
+        );
         assert_eq!(
             [own.read, own.write, own.sockets, own.network].map(|list| list.join(" ")),
             ["/srv", "/var/lib/x", "/run/s", "loopback"]
         );
         assert_eq!(own.private.last().map(String::as_str), Some("/work"));
-        let host = of(&Profile::host());
+        let host = of(&Profile::host(), true);
         assert_eq!(
             (
                 host.base.as_str(),

@@ -20,6 +20,7 @@ use crate::audit::reports::Reports;
 use crate::audit::{Audit, Event, Record};
 use crate::config::policy_reload::{self, Loaded, Policies};
 use crate::config::{MachineLimits, Settings};
+use crate::event_loop::bus;
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::lifecycle::Lifecycle;
 use crate::event_loop::processes;
@@ -198,5 +199,6 @@ fn watch(warden: &Warden) -> Result<(), Fatal> {
         .map_err(Fatal::call("epoll_ctl"))?;
     let sandbox = &warden.sandbox.manager;
     processes::observe_watchdog(sandbox, reactor)?;
+    bus::observe(sandbox.bus(), reactor);
     processes::observe_spawner(sandbox, reactor)
 }

@@ -7,7 +7,7 @@ mod service;
 
 use remit_common::denial::{Denial, Layer, ProfileVisibility};
 
-pub use program::of;
+pub use program::{bus_call, of};
 pub use service::{instead, network};
 
 pub struct Answer {

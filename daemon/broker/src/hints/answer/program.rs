@@ -25,6 +25,26 @@ pub fn of(found: &Found, command: &Command, view: &View<'_>) -> Option<Answer> {
     })
 }
 
+/// A call that remit-bus refused, by a program that may be known.
+pub fn bus_call(found: Option<Found>, view: &View<'_>) -> Answer {
+    let alternative = found.and_then(|found| found.alternative);
+    let profile = view.profile();
+    Answer {
+        layer: Layer::Bus,
+        operation: "call",
+        object: None,
+        rule: format!("profile '{profile}' asks the system bus, and changes nothing by it"),
+        next: Some(alternative.as_ref().map_or_else(
+            || "for a change, call access: it lists the commands".to_owned(),
+            instead,
+        )),
+        lift: Some(alternative.as_ref().map_or_else(
+            || "for a call that only looks: bus.calls in remit.toml(5)".to_owned(),
+            grant,
+        )),
+    }
+}
+
 fn of_topic(topic: Topic, command: &Command, view: &View<'_>) -> Option<Answer> {
     let profile = view.profile();
     let is_read = view.base() == "read";

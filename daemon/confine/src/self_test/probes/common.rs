@@ -90,15 +90,23 @@ pub(super) static COMMON: &[Attempt] = &[
     ),
     refusal(
         Layer::SeccompSockets,
-        "make a Unix socket",
+        "make a Unix datagram socket",
         libc::EAFNOSUPPORT,
         0,
         |_| {
             call(
                 libc::SYS_socket,
-                [libc::AF_UNIX.into(), libc::SOCK_STREAM.into(), 0, 0],
+                [libc::AF_UNIX.into(), libc::SOCK_DGRAM.into(), 0, 0],
             )
         },
+    )
+    .when(|sandbox| !sandbox.class.unix),
+    refusal(
+        Layer::SeccompSocketpair,
+        "connect a Unix socket",
+        libc::EPERM,
+        libc::EBADF,
+        |_| call(libc::SYS_connect, [-1, 0, 110, 0]),
     )
     .when(|sandbox| !sandbox.class.unix),
     Attempt {

@@ -233,6 +233,12 @@ impl Backward {
         match rule {
             Rule::Allow => self.answer(libc::SECCOMP_RET_ALLOW),
             Rule::Answer(errno) => self.errno(errno),
+            Rule::Notify(arg, values) => {
+                let notify = self.answer(libc::SECCOMP_RET_USER_NOTIF);
+                let allow = self.answer(libc::SECCOMP_RET_ALLOW);
+                let among = self.among(values, notify, allow);
+                self.then(load(arg), among)
+            }
             Rule::Checked(checks) => self.checks(checks),
             Rule::CheckedIfSet(pointer, checks) => {
                 let checks = self.checks(checks);

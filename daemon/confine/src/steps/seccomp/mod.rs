@@ -40,6 +40,16 @@ fn compile_for(arch: Arch, layers: EnabledLayers, class: Class) -> Program {
     bpf::assemble(arch.audit(), &rules, unknown, known)
 }
 
+/// Compiles the filter whose listener answers what may be a connection to the system bus. What the job's other filter
+/// refuses does not come so far: of several answers the kernel takes an errno before a notification.
+pub(crate) fn bus() -> Result<Program> {
+    let arch = Arch::here()?;
+    let connect = arch.number(&("connect", 42, 203));
+    let notify = Rule::Notify(2, table::BUS_ADDRESSES);
+    let rules: Vec<(u32, Rule)> = connect.map(|number| (number, notify)).into_iter().collect();
+    Ok(bpf::assemble(arch.audit(), &rules, Rule::Allow, |_| true))
+}
+
 /// Calls of the relay besides socket(2).
 #[rustfmt::skip]
 const RELAY_CALLS: &[libc::c_long] = &[

@@ -13,6 +13,9 @@ pub(super) enum Rule {
     Checked(&'static [Check]),
     /// The same, but a call with a null pointer in this argument is allowed: it asks and sets nothing.
     CheckedIfSet(u8, &'static [Check]),
+    /// With this argument among these values, whoever has the filter's listener answers; without one: ENOSYS.
+    /// seccomp_unotify(2). Any other value is allowed.
+    Notify(u8, &'static [u32]),
 }
 
 /// Compares an argument's low 32 bits, masked. The kernel uses no others, or ignores the upper half (flags).
@@ -70,6 +73,8 @@ pub(crate) struct Class {
     pub(crate) internet: bool,
     pub(crate) unix: bool,
     pub(crate) ipc: bool,
+    /// Unix sockets that another process connects to the system bus. Not with `internet` or `unix`.
+    pub(crate) bus: bool,
     /// Less, not more: no file becomes set-id, because others could execute it on the host. A uid of the job's own
     /// changes nothing: another job has it later, and `CAP_SETUID` changes it.
     pub(crate) no_set_id: bool,

@@ -15,6 +15,10 @@ pub(super) const CLONE_REFUSED: u32 = 0x7e02_0000 | libc::CLONE_PARENT as u32;
 /// `sizeof(struct sockaddr_nl)`: no other address may be bound or connected to.
 pub(super) const NETLINK_ADDRESS: u32 = 12;
 
+/// Sizes of the addresses `/run/dbus/system_bus_socket` and `/var/run/…`, without and with the final NUL. What has
+/// the same size and another name is not reached either: the address is never read.
+pub(in crate::steps::seccomp) const BUS_ADDRESSES: &[u32] = &[29, 30, 33, 34];
+
 #[rustfmt::skip]
 pub(super) const IOCTLS: Check = Check { arg: 1, mask: !0, errno: EPERM, want: Want::NoneOf(&[
     // TIOCSTI, TIOCLINUX.

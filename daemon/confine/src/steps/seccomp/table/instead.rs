@@ -1,8 +1,8 @@
 //! Rules that some kinds of profile have instead of the table's.
 
 use super::checks::{
-    EAFNOSUPPORT, EMFILE, ENOMEM, ENOSYS, EPERM, EXTENTS, IOCTLS, NETLINK_ADDRESS, SOCKET_PROGRAMS,
-    SOL_SOCKET, STALLS,
+    BUS_ADDRESSES, EAFNOSUPPORT, EMFILE, ENOMEM, ENOSYS, EPERM, EXTENTS, IOCTLS, NETLINK_ADDRESS,
+    SOCKET_PROGRAMS, SOL_SOCKET, STALLS,
 };
 use crate::Layer;
 use crate::steps::seccomp::rule::{Check, Group, Instead, Rule, Want};
@@ -43,6 +43,17 @@ const OF_IPV4: Check = protocols(IPV4, INTERNET_PROTOCOLS);
 const OF_IPV6: Check = protocols(IPV6, INTERNET_PROTOCOLS);
 const INTERNET_PROTOCOLS: &[u32] = &[0, 1, 6, 17, 58];
 const OF_UNIX: Check = protocols(UNIX, &[0, 1]);
+/// `SOCK_STREAM`, the only type of a Unix socket that a program opens for the bus.
+const UNIX_STREAM: Check = Check {
+    arg: 1,
+    mask: 0xf,
+    want: Want::OneOfIf {
+        arg: 0,
+        is: UNIX,
+        values: &[1],
+    },
+    errno: EAFNOSUPPORT,
+};
 const SET_ID: u32 = 0o6000;
 /// `SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_RAW` (on the internet only with `CAP_NET_RAW`); for Unix also `SOCK_SEQPACKET`.
 const TYPES: &[u32] = &[1, 2, 3];
@@ -92,6 +103,17 @@ pub(in crate::steps::seccomp) const INSTEAD: &[Instead] = &[
             Check { arg: 1, mask: 0xf, want: Want::OneOf(UNIX_TYPES), errno: EAFNOSUPPORT },
             OF_NETLINK, OF_IPV4, OF_IPV6, OF_UNIX,
         ]), rows: &[("socket", 41, 198)] } },
+    Instead { applies_to: |class| class.bus, group: Group { why: "netlink queries, and Unix sockets for the system bus", layer: Some(Layer::SeccompSockets),
+        rule: Rule::Checked(&[
+            Check { arg: 0, mask: !0, want: Want::OneOf(&[NETLINK, UNIX]), errno: EAFNOSUPPORT },
+            UNIX_STREAM, OF_NETLINK, OF_UNIX,
+        ]), rows: &[("socket", 41, 198)] } },
+    Instead { applies_to: |class| class.bus, group: Group { why: "remit-bus answers what may mean the system bus; a Unix name of ten bytes has the size of a netlink address, which nobody needs to connect to", layer: Some(Layer::SeccompSocketpair),
+        rule: Rule::Checked(&[
+            Check { arg: 2, mask: !0, want: Want::OneOf(BUS_ADDRESSES), errno: EPERM },
+        ]), rows: &[("connect", 42, 203)] } },
+    Instead { applies_to: |class| class.bus, group: Group { why: "nobody connects to a job", layer: Some(Layer::SeccompSocketpair),
+        rule: Rule::Answer(EPERM), rows: &[("listen", 50, 201)] } },
     Instead { applies_to: |class| class.unix, group: Group { why: "Unix sockets have names of any length", layer: Some(Layer::SeccompSocketpair),
         rule: Rule::Allow, rows: &[("bind", 49, 200), ("connect", 42, 203)] } },
     Instead { applies_to: |class| class.unix, group: Group { why: "a datagram pair reaches no more than the sockets it may make", layer: Some(Layer::SeccompSocketpair),

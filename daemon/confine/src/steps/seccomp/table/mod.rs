@@ -8,6 +8,7 @@ mod instead;
 
 use super::rule::{Check, Group, Rule, SyscallRow, Want};
 use crate::Layer;
+pub(super) use checks::BUS_ADDRESSES;
 use checks::{
     CLONE_REFUSED, DIRECT_AARCH64, DIRECT_X86_64, EAFNOSUPPORT, EINVAL, ENOMEM, ENOSYS, EPERM,
     IOCTLS, LOCKS, NETLINK_ADDRESS, SOCKET_PROGRAMS, STALLS, no_direct, no_direct_later,

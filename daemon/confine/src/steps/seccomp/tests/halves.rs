@@ -20,6 +20,7 @@ fn classes() -> impl Iterator<Item = Class> {
             no_set_id: bit(4),
             // Changes calls that no other of these changes.
             own_network: bit(3),
+            bus: bit(3) && !bit(1) && !bit(2),
             shared_uid: bit(5),
             one_session: bit(5),
         }

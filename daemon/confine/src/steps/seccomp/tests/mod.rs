@@ -111,6 +111,7 @@ fn every_number_has_its_verdict_on_both_architectures() {
                 Some((name, Rule::Allow)) => assert_eq!(zeros, ALLOW, "{name}"),
                 Some((name, Rule::Answer(e))) => assert_eq!(zeros, errno(i32::from(*e)), "{name}"),
                 Some((name, Rule::Checked(checks))) => each_check(&program, arch, n, name, checks),
+                Some((name, Rule::Notify(..))) => panic!("{name}: only `bus` notifies"),
                 Some((name, Rule::CheckedIfSet(pointer, checks))) => {
                     if_set(&program, arch, n, name, (*pointer, checks));
                 }
@@ -339,7 +340,7 @@ fn refusals(arch: Arch) -> Vec<Call> {
     for n in 0..1100 {
         match rules.get(&n) {
             None => calls.push((n, [0; 6], libc::ENOSYS)),
-            Some((_, Rule::Allow)) => {}
+            Some((_, Rule::Allow | Rule::Notify(..))) => {}
             Some((_, Rule::Answer(e))) => calls.push((n, [0; 6], i32::from(*e))),
             Some((_, Rule::CheckedIfSet(pointer, checks))) => {
                 for check in *checks {
@@ -489,6 +490,7 @@ fn each_class_of_profile_has_its_own_verdicts() {
         own_network: true,
         ..internet
     };
+    let bus = Class { bus: true, ..none };
     let (stream, datagram, raw, seqpacket) = (1, 2, 3, 5);
     let unsupported = errno(libc::EAFNOSUPPORT);
     let eperm = errno(libc::EPERM);
@@ -518,6 +520,23 @@ fn each_class_of_profile_has_its_own_verdicts() {
         ("socketpair", &[none, internet], [1, datagram, 0, 0], eperm),
         ("socketpair", &[unix, both], [1, datagram, 0, 0], ALLOW),
         ("socketpair", &[unix, both], [2, stream, 0, 0], unsupported),
+        ("socket", &[bus], [1, stream | 0o2_004_000, 0, 0], ALLOW),
+        ("socket", &[bus], [1, datagram, 0, 0], unsupported),
+        ("socket", &[bus], [1, seqpacket, 0, 0], unsupported),
+        ("socket", &[bus], [1, stream, 6, 0], unsupported),
+        ("socket", &[bus], [2, stream, 0, 0], unsupported),
+        ("socket", &[bus], [16, raw, 4, 0], ALLOW),
+        ("socket", &[bus], [16, raw, 9, 0], unsupported),
+        ("connect", &[bus], [3, 0, 29, 0], ALLOW),
+        ("connect", &[bus], [3, 0, 34, 0], ALLOW),
+        ("connect", &[bus], [3, 0, 12, 0], eperm),
+        ("connect", &[bus], [3, 0, 31, 0], eperm),
+        ("connect", &[bus], [3, 0, 110, 0], eperm),
+        ("connect", &[bus], [3, 0, 1 << 32 | 29, 0], ALLOW),
+        ("bind", &[bus], [3, 0, 110, 0], eperm),
+        ("listen", &[bus], [3, 1, 0, 0], eperm),
+        ("listen", &[none, unix, internet], [3, 1, 0, 0], ALLOW),
+        ("socketpair", &[bus], [1, datagram, 0, 0], eperm),
         ("flock", &[none, internet, ipc], [3, 2, 0, 0], errno(0)),
         ("flock", &[locks], [3, 2, 0, 0], ALLOW),
         ("fsync", &[locks], [3, 0, 0, 0], ALLOW),
@@ -574,6 +593,28 @@ fn each_class_of_profile_has_its_own_verdicts() {
     }
 }
 
+#[test]
+fn only_connections_of_the_bus_are_notifications() {
+    let program = bus().unwrap();
+    let arch = Arch::here().unwrap();
+    let connect = arch.number(&("connect", 42, 203)).unwrap();
+    for number in 0..600 {
+        for length in 0..200 {
+            let want = match number == connect && [29, 30, 33, 34].contains(&length) {
+                true => libc::SECCOMP_RET_USER_NOTIF,
+                false => ALLOW,
+            };
+            let args = [3, 0, length, 0, 0, 0];
+            assert_eq!(
+                run(&program, arch.audit(), number, args),
+                want,
+                "{number} {length}"
+            );
+        }
+    }
+    assert_eq!(run(&program, 0x4000_0003, connect, [0; 6]), KILL);
+}
+
 /// A row of a class must be a call that the table has, under the same number.
 #[test]
 fn classes_change_only_calls_of_the_table() {
@@ -593,6 +634,7 @@ fn audited_filter_equals_whole_and_logs_only_refusals() {
         internet: true,
         unix: true,
         ipc: true,
+        bus: false,
         no_set_id: true,
         shared_uid: true,
         one_session: true,

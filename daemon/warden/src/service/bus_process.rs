@@ -1,0 +1,195 @@
+//! Starts, restarts and ends `remit-bus`, which answers what jobs in `read` sandboxes ask of the system bus. Nothing
+//! waits for it: while there is none, a job's connect(2) fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
+use remit_common::bus::{Order, Report, VERSION};
+use remit_common::names::JobId;
+use remit_spawn::{SOCKET, socket};
+use remit_sys::{spawn_service, sys};
+
+use crate::config::Config;
+use crate::identity::user_names::{self, Ids};
+use crate::job::uid_pool::JobUid;
+use crate::service::program::{self, c_string, environment, wait_for_exit};
+use crate::startup::error::{Fatal, chain};
+
+/// Jobs whose questions are counted at a time. It bounds what a `remit-bus` can make this process keep.
+const MOST_JOBS: usize = 2048;
+/// Bytes of a report: four names of 100 bytes, and numbers.
+const REPORT: usize = 1024;
+/// One that lived for a shorter time is restarted after this pause.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Process {
+    pid: i32,
+    pidfd: OwnedFd,
+    socket: OwnedFd,
+    since: Instant,
+}
+
+#[derive(Debug)]
+pub struct Bus {
+    program: PathBuf,
+    ids: Ids,
+    calls: Vec<String>,
+    process: Option<Process>,
+    /// Uids of jobs that have connected to this process.
+    connected: BTreeSet<u32>,
+    /// Jobs that have ended, by uid, until this process has reported what they asked. Their uids are not free before.
+    ended: BTreeMap<u32, (JobId, JobUid)>,
+}
+
+/// What an ended job has asked.
+#[derive(Debug)]
+pub struct Asked {
+    pub job: JobId,
+    pub uid: JobUid,
+    pub calls: u64,
+    pub refused: u64,
+    /// The first refused calls.
+    pub first: Vec<String>,
+}
+
+impl Bus {
+    /// Returns `None` if it is switched off.
+    pub fn find(config: &Config) -> Result<Option<Self>, Fatal> {
+        if config.bus.off {
+            return Ok(None);
+        }
+        let ids = user_names::user("accounts.bus", &config.accounts.bus)?;
+        if ids.uid == user_names::user("accounts.broker", &config.accounts.broker)?.uid {
+            let why = "accounts.bus and accounts.broker are the same user";
+            return Err(Fatal::Config(why.to_owned()));
+        }
+        Ok(Some(Self {
+            program: program::find("remit-bus")?,
+            ids,
+            calls: config.bus.calls.clone(),
+            process: None,
+            connected: BTreeSet::new(),
+            ended: BTreeMap::new(),
+        }))
+    }
+
+    /// Starts it. Returns the socket for the spawner.
+    pub fn start(&mut self) -> Result<BorrowedFd<'_>, Fatal> {
+        let failed = Fatal::call("cannot make a socket for remit-bus");
+        let (own_end, its) = socket::patient_pair().map_err(failed)?;
+        let program = c_string(self.program.as_os_str().as_bytes())?;
+        let argv = [program.clone()];
+        let Ids { uid, gid } = self.ids;
+        let fds = [(its.as_fd(), SOCKET)];
+        let (pid, pidfd) = spawn_service(&program, &argv, &environment()?, uid, gid, &[], &fds)
+            .map_err(|error| Fatal::System(chain(&error)))?;
+        let begin = Order::Begin {
+            version: VERSION,
+            calls: self.calls.clone(),
+        };
+        let process = self.process.insert(Process {
+            pid,
+            pidfd,
+            socket: own_end,
+            since: Instant::now(),
+        });
+        socket::send_now(process.socket.as_fd(), &begin, &[])
+            .map_err(Fatal::call("cannot write to remit-bus"))?;
+        Ok(process.socket.as_fd())
+    }
+
+    /// Returns the next report. Kills a process that breaks the protocol: its pidfd reports the end.
+    pub fn recv(&mut self) -> Option<Report> {
+        let process = self.process.as_ref()?;
+        match receive(&process.socket) {
+            Ok(report) => Some(report),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) => {
+                let _ = sys::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
+                None
+            }
+        }
+    }
+
+    /// A job with this uid has connected.
+    pub fn connected(&mut self, uid: u32) {
+        if self.connected.len() < MOST_JOBS {
+            self.connected.insert(uid);
+        }
+    }
+
+    /// Asks what an ended job asked. Returns the uid if it never connected, or nobody can say: it is free.
+    pub fn end(&mut self, job: JobId, uid: JobUid) -> Option<JobUid> {
+        let number = uid.get();
+        let Some(process) = self.process.as_ref() else {
+            return Some(uid);
+        };
+        let asked = self.connected.remove(&number)
+            && self.ended.len() < MOST_JOBS
+            && socket::send_now(process.socket.as_fd(), &Order::End { uid: number }, &[]).is_ok();
+        if !asked {
+            return Some(uid);
+        }
+        self.ended.insert(number, (job, uid));
+        None
+    }
+
+    pub fn answered(&mut self, report: Report) -> Option<Asked> {
+        let Report::Ended {
+            uid,
+            calls,
+            refused,
+            first,
+        } = report
+        else {
+            return None;
+        };
+        let (job, uid) = self.ended.remove(&uid)?;
+        Some(Asked {
+            job,
+            uid,
+            calls,
+            refused,
+            first,
+        })
+    }
+
+    /// Kills it if it has not ended, and reaps it. Returns the pause before the next start, and the uids that are free
+    /// now.
+    pub fn dismiss(&mut self, patience: Duration) -> Option<(Duration, Vec<JobUid>)> {
+        let process = self.process.take()?;
+        let _ = sys::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
+        wait_for_exit(process.pidfd.as_fd(), patience);
+        let _ = sys::reap(process.pid);
+        self.connected.clear();
+        let ended = std::mem::take(&mut self.ended);
+        let free = ended.into_values().map(|(_, uid)| uid).collect();
+        Some((BACK_OFF.saturating_sub(process.since.elapsed()), free))
+    }
+
+    pub fn fds(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>)> {
+        let process = self.process.as_ref()?;
+        Some((process.socket.as_fd(), process.pidfd.as_fd()))
+    }
+}
+
+/// Never waits. Descriptors that come with a message are not taken.
+fn receive(socket: &OwnedFd) -> io::Result<Report> {
+    let mut bytes = [0; REPORT];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
+    let length = match recv(socket.as_raw_fd(), &mut bytes, flags) {
+        Err(Errno::EINTR) => return Err(io::ErrorKind::WouldBlock.into()),
+        length => length?,
+    };
+    let report = bytes
+        .get(..length)
+        .and_then(|bytes| Report::decode(bytes).ok());
+    report.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
