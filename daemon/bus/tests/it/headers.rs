@@ -7,7 +7,7 @@ use remit_bus::message::{self, Call};
 use remit_bus::table::{Table, Verdict};
 use zbus::wire::{Endian, serialized};
 
-use crate::client::{Client, Reply, bytes, read};
+use crate::client::{Client, DRIVER, Reply, bytes, call, read};
 use crate::fake::FakeBus;
 use crate::stage::Proxy;
 
@@ -216,9 +216,16 @@ fn generated_messages_reach_a_real_socket_only_if_they_read() {
                 proxy.end();
             }
             let mut client = Client::new();
+            for _ in 0..5 {
+                random.message(&mut message, 0);
+                client.send(&message);
+            }
+            let last = call(u32::MAX, DRIVER, "AddMatch");
+            client.send(&bytes(&last));
+            while client.reply().answers() != last.serial {}
             // What follows a broken message is read as its rest, or not at all.
-            for number in 0..10 {
-                random.message(&mut message, number / 5);
+            for _ in 0..5 {
+                random.message(&mut message, 3);
                 if client.0.write_all(&message).is_err() {
                     break;
                 }
