@@ -10,7 +10,7 @@ const ANSWER: usize = 256;
 /// The state of a job's authentication.
 #[derive(Debug, Default)]
 pub struct Greeting {
-    has_begun: bool,
+    has_started: bool,
     is_accepted: bool,
     lines: u32,
 }
@@ -32,11 +32,11 @@ impl Greeting {
     /// Reads one line. `guid` is the bus's, which the job learns.
     pub fn step(&mut self, bytes: &[u8], guid: &str) -> Step {
         // unix: the first byte carries credentials on some systems, and is zero.
-        let start = usize::from(!self.has_begun);
+        let start = usize::from(!self.has_started);
         match bytes.first() {
             None => return Step::More,
             Some(0) => {}
-            Some(_) if self.has_begun => {}
+            Some(_) if self.has_started => {}
             Some(_) => return Step::End,
         }
         let Some(length) = line(bytes.get(start..).unwrap_or_default()) else {
@@ -47,7 +47,7 @@ impl Greeting {
         };
         let text = bytes.get(start..start + length).unwrap_or_default();
         let used = start + length + 2;
-        self.has_begun = true;
+        self.has_started = true;
         self.lines += 1;
         if length > LINE || self.lines > LINES {
             return Step::End;

@@ -4,6 +4,7 @@
     missing_docs,
     unsafe_code,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::undocumented_unsafe_blocks,
@@ -16,5 +17,5 @@ mod flow;
 mod headers;
 mod orders;
 mod real;
+mod sandbox;
 mod stage;
-mod walls;

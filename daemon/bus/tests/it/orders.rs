@@ -14,7 +14,7 @@ use crate::fake::FakeBus;
 use crate::stage::{PATIENCE, Proxy, begin, connect, send_bytes, warden_pair};
 
 /// Returns the end of a server that gets these bytes as its first order.
-fn begun_with(bytes: &[u8]) -> Result<bool, String> {
+fn begin_with(bytes: &[u8]) -> Result<bool, String> {
     let (warden, its) = warden_pair();
     send_bytes(&warden, bytes, &[]);
     Server::begin(its, Settings::default()).map(|server| server.is_some())
@@ -22,7 +22,7 @@ fn begun_with(bytes: &[u8]) -> Result<bool, String> {
 
 #[test]
 fn first_order_must_begin() {
-    assert_eq!(begun_with(&begin(&["a.b.C"]).encode().unwrap()), Ok(true));
+    assert_eq!(begin_with(&begin(&["a.b.C"]).encode().unwrap()), Ok(true));
     let end = Order::End { uid: 1 }.encode().unwrap();
     let old = Order::Begin {
         version: VERSION + 1,
@@ -33,7 +33,7 @@ fn first_order_must_begin() {
         (&end, "does not begin"),
         (&old.encode().unwrap(), "systemctl restart remitd"),
     ] {
-        let found = begun_with(bytes).unwrap_err();
+        let found = begin_with(bytes).unwrap_err();
         assert!(found.contains(why), "{found}");
     }
     let (_, its) = warden_pair();
