@@ -166,32 +166,6 @@ fn questions_are_answered_acts_are_refused_and_both_are_recorded() {
     daemon.stop();
 }
 
-/// Nobody could say what it asked.
-#[test]
-fn undumpable_process_has_no_bus() {
-    let _bus = TestBus::start();
-    let daemon = Daemon::start(Options::default());
-    for (first, want) in [
-        ("pass", "connected"),
-        ("ctypes.CDLL(None).prctl(4, 0)", "refused"),
-    ] {
-        let tries = format!(
-            r#"python3 -c '
-import ctypes, socket
-{first}
-try:
-    socket.socket(socket.AF_UNIX).connect("/run/dbus/system_bus_socket")
-    print("connected")
-except ConnectionRefusedError:
-    print("refused")
-'"#
-        );
-        let report = Caller::new(&daemon, &user_a()).run(script(&tries)).unwrap();
-        assert_eq!(stdout(&report).trim(), want, "{first}: {}", stderr(&report));
-    }
-    daemon.stop();
-}
-
 /// Whatever a job connects to by an address of the bus's length, it does not reach it.
 #[test]
 fn only_the_bus_is_reached() {
@@ -248,7 +222,7 @@ fn end_of_remit_bus_ends_no_job() {
     let _bus = TestBus::start();
     let daemon = Daemon::start(Options::default());
     let mut caller = Caller::new(&daemon, &user_a());
-    let waits = caller
+    let running = caller
         .run(at_once(script("while :; do sleep 1; done")))
         .unwrap();
     for _ in 0..5 {
@@ -272,16 +246,16 @@ fn end_of_remit_bus_ends_no_job() {
             assert!(Instant::now() < deadline, "the next one does not answer");
         }
     }
-    let report = caller.job(waits.job, 0).unwrap();
+    let report = caller.job(running.job, 0).unwrap();
     assert!(report.ending.is_none(), "{report:?}");
-    caller.stop(waits.job).unwrap();
+    caller.stop(running.job).unwrap();
     daemon.is_well();
     daemon.stop();
 }
 
 /// Nobody answers, and a job's time ends.
 #[test]
-fn stopped_remit_bus_hinders_only_who_asks() {
+fn stopped_remit_bus_hinders_only_jobs_that_ask() {
     let _bus = TestBus::start();
     let daemon = Daemon::start(Options::default());
     let pid = Pid::from_raw(daemon.bus().unwrap());

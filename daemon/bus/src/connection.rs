@@ -25,7 +25,8 @@ pub const CHUNK: usize = 64 << 10;
 const FULL: usize = 128 << 10;
 
 const DRIVER: &str = "org.freedesktop.DBus";
-const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
+/// Of AccessDenied sd-bus shows two words of its own instead of the message.
+const REFUSED: &str = "org.freedesktop.DBus.Error.NotSupported";
 const LIMITS_EXCEEDED: &str = "org.freedesktop.DBus.Error.LimitsExceeded";
 const TOO_MANY: &str =
     "Refused by remit: this job makes more than 200 calls of the bus a second. Make fewer calls";
@@ -300,7 +301,7 @@ impl Connection {
             Verdict::Refused => {
                 job.refuse(&call.name());
                 if call.wants_reply {
-                    header::error(out, serial, to, ACCESS_DENIED, &table::refusal(&call));
+                    header::error(out, serial, to, REFUSED, &table::refusal(&call));
                 }
             }
         }

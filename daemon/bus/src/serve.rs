@@ -25,8 +25,7 @@ pub struct Settings {
     pub bus: PathBuf,
     /// Time for authentication and Hello.
     pub patience: Duration,
-    /// Uids below this one are refused. A process that made itself undumpable looks like root, and nobody could say
-    /// what it asked.
+    /// Uids below this one are refused: no job has them.
     pub least_uid: u32,
 }
 

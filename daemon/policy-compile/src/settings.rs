@@ -87,7 +87,7 @@ mod tests {
                 keys.push(name);
             }
         }
-        assert_eq!(keys.len(), 31, "{keys:?}");
+        assert_eq!(keys.len(), 34, "{keys:?}");
         assert!(Config::default().changed(&Config::default()).is_empty());
     }
 

@@ -107,8 +107,6 @@ fn runs(cases: &[(&str, &str, bool, &str)]) {
     assert_eq!(proxy.stop(), Ok(()));
 }
 
-/// What sd-bus shows of any error with the name AccessDenied, instead of its text.
-const DENIED: &str = "Access denied";
 const REFUSED: &str =
     "Refused by remit: org.freedesktop.DBus.RequestName is not a look; the bus is read-only here";
 
@@ -147,15 +145,15 @@ fn busctl_reads_and_is_refused() {
             "busctl",
             &format!("--system call {driver} org.freedesktop.DBus RequestName su a.b 0"),
             false,
-            DENIED,
+            "Refused by remit: ",
         ),
-        ("busctl", "--system monitor", false, DENIED),
+        ("busctl", "--system monitor", false, "Refused by remit: "),
         (
             "busctl",
             "--system call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
              StopUnit ss a.service fail",
             false,
-            DENIED,
+            "Refused by remit: ",
         ),
     ]);
 }

@@ -9,7 +9,7 @@ use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
 use crate::job::context::JobCx;
 use crate::sandbox::pool::Sandboxing;
-use crate::service::bus_process::{Asked, Bus};
+use crate::service::bus_process::{Bus, BusUse};
 
 /// Pause before a failed start is retried.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -86,8 +86,8 @@ pub fn on_exited(cx: &mut JobCx<'_>) {
     cx.reactor.timers.add(pause, Timer::Bus);
 }
 
-fn record(asked: &Asked) -> Record {
-    let Asked {
+fn record(asked: &BusUse) -> Record {
+    let BusUse {
         job,
         calls,
         refused,

@@ -29,7 +29,7 @@ const REPORT: usize = 1024;
 const BACK_OFF: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-struct Process {
+struct BusProcess {
     pid: i32,
     pidfd: OwnedFd,
     socket: OwnedFd,
@@ -41,7 +41,7 @@ pub struct Bus {
     program: PathBuf,
     ids: Ids,
     calls: Vec<String>,
-    process: Option<Process>,
+    process: Option<BusProcess>,
     /// Uids of jobs that have connected to this process.
     connected: BTreeSet<u32>,
     /// Jobs that have ended, by uid, until this process has reported what they asked. Their uids are not free before.
@@ -50,7 +50,7 @@ pub struct Bus {
 
 /// What an ended job has asked.
 #[derive(Debug)]
-pub struct Asked {
+pub struct BusUse {
     pub job: JobId,
     pub uid: JobUid,
     pub calls: u64,
@@ -94,7 +94,7 @@ impl Bus {
             version: VERSION,
             calls: self.calls.clone(),
         };
-        let process = self.process.insert(Process {
+        let process = self.process.insert(BusProcess {
             pid,
             pidfd,
             socket: own_end,
@@ -141,7 +141,7 @@ impl Bus {
         None
     }
 
-    pub fn answered(&mut self, report: Report) -> Option<Asked> {
+    pub fn answered(&mut self, report: Report) -> Option<BusUse> {
         let Report::Ended {
             uid,
             calls,
@@ -152,7 +152,7 @@ impl Bus {
             return None;
         };
         let (job, uid) = self.ended.remove(&uid)?;
-        Some(Asked {
+        Some(BusUse {
             job,
             uid,
             calls,
