@@ -139,8 +139,10 @@ pub fn explained_commands<'a>(evidence: &Evidence<'a>, denials: &[Denial]) -> Ve
         return Vec::new();
     };
     let is_explained = |command: &&Command| {
-        let answer = found(command).and_then(|found| answer::of(&found, command, &view));
-        answer.is_some_and(|answer| denials.iter().any(|denial| answer.is(denial)))
+        let own = found(command).and_then(|found| answer::of(&found, command, &view));
+        let of_bus = found(command).map(|found| answer::bus_call(Some(found), &view));
+        let is_given = |answer: Answer| denials.iter().any(|denial| answer.is(denial));
+        own.into_iter().chain(of_bus).any(is_given)
     };
     evidence.commands.iter().filter(is_explained).collect()
 }

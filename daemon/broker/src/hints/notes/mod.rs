@@ -183,10 +183,7 @@ mod tests {
     #[test]
     fn a_program_gets_its_sentence_and_others_none() {
         assert_eq!(argv(&["df", "-h"]), [note("df")]);
-        assert_eq!(
-            argv(&["/usr/bin/busctl", "status"]),
-            [note("busctl status")]
-        );
+        assert_eq!(argv(&["/usr/bin/dmesg"]), [note("dmesg")]);
         assert_eq!(argv(&["ss", "-ltnp"]), [note("ss -p")]);
         assert_eq!(argv(&["wc", "-l", "/proc/mounts"]), [table::MOUNTS]);
         for plain in [
@@ -204,6 +201,8 @@ mod tests {
             &["systemctl", "--root=/", "is-enabled", "x"],
             &["systemd-analyze", "calendar", "daily"],
             &["flock", "/tmp/l", "true"],
+            &["systemctl", "status", "nginx"],
+            &["busctl", "list"],
             &[],
         ] {
             assert!(argv(plain).is_empty(), "{plain:?}");
@@ -245,7 +244,7 @@ mod tests {
             ("require('os').userInfo().username", Some("whoami")),
             ("journalctl -u ssh -n 5", None),
             ("last reboot", None),
-            ("systemctl list-timers | cat", Some("systemctl list-timers")),
+            ("systemctl list-timers | cat", None),
             ("getent hosts x.org", Some("getent hosts x.org")),
             ("sleep 1; ps aux | grep docker && curl x", Some("curl")),
             ("shutdown -r now", Some("shutdown -r now")),
@@ -318,19 +317,7 @@ mod tests {
             ("dpkg --verify", Some("these lines say nothing")),
             ("dpkg -V bash", Some("packages.changed")),
             ("dpkg --audit", Some("packages.list")),
-            ("systemctl", Some("service.list")),
-            (
-                "systemctl status nginx",
-                Some("{\"unit\": \"nginx.service\"}"),
-            ),
-            (
-                "systemctl --no-pager is-active nginx",
-                Some("service.status"),
-            ),
-            ("systemctl list-units --failed", Some("service.failed")),
-            ("systemctl --failed", Some("service.failed")),
             ("systemctl restart nginx", Some("service.restart")),
-            ("service nginx status", Some("service.status")),
             ("service nginx restart", Some("service.restart")),
             ("service nginx", None),
             ("service x y", None),

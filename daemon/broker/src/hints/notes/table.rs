@@ -7,7 +7,6 @@ pub(super) const MOUNTS: &str = "the mount table is the sandbox's own, all read-
 pub(super) const UNSEEN: &str = "what the job may not read is left out, and with `2>/dev/null` nothing says so: counts and empty answers may be too small";
 
 const UNIT_CHANGE: &str = "nothing can be started, stopped or set up from this sandbox";
-const UNITS: &str = "the service manager cannot be reached from this sandbox";
 const ROOT_FILES: &str = "a 'Permission denied' of the program's own test is the sandbox's answer, not a fault of the configuration";
 
 pub(super) fn of_topic(topic: Topic) -> Option<&'static str> {
@@ -45,14 +44,12 @@ pub(super) fn of_topic(topic: Topic) -> Option<&'static str> {
         Topic::Users => {
             "no job can become another user, whatever the message says: the tool access shows what is granted"
         }
-        Topic::Units => UNITS,
         Topic::InitScripts => {
             "[ - ] says nothing here: init scripts ask processes and the service manager, which this sandbox hides"
         }
         Topic::UnitChange | Topic::Reboot | Topic::Stop => UNIT_CHANGE,
         Topic::Follow => "what follows a log never ends here: ask again for what is new",
         Topic::JournalChange => "the journal can only be read here",
-        Topic::Bus => "there is no D-Bus in this sandbox; the tool host and journalctl work",
         Topic::Services => {
             "no service can be connected to from this sandbox, so a failure says nothing about the service"
         }
@@ -99,6 +96,7 @@ pub(super) fn of_topic(topic: Topic) -> Option<&'static str> {
              checkpointed yet"
         }
         Topic::Accounts
+        | Topic::Bus
         | Topic::Index
         | Topic::Interfaces
         | Topic::Machine
@@ -109,7 +107,8 @@ pub(super) fn of_topic(topic: Topic) -> Option<&'static str> {
         | Topic::Packages
         | Topic::Signal
         | Topic::Sysctl
-        | Topic::Trace => return None,
+        | Topic::Trace
+        | Topic::Units => return None,
     })
 }
 
