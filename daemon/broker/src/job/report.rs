@@ -4,7 +4,7 @@ use std::fs::File;
 
 use remit_common::denial::Denial;
 use remit_common::{caps, text};
-use remit_wire::outcome::{Captured, JobReport, JobSummary, Page, QueuePosition, Stream};
+use remit_wire::outcome::{Captured, Ending, JobReport, JobSummary, Page, QueuePosition, Stream};
 use remit_wire::{PageQuery, Progress};
 
 use super::{BOTH, Job};
@@ -48,6 +48,11 @@ impl Job {
                 .map(|lost| lost.sentence(amount)),
         );
         notes.extend(self.withheld());
+        let found_nothing = amount.is_none() && self.about.borrow().looks;
+        let is_over = |ending: &Ending| matches!(ending.exit, Some(0 | 1));
+        if found_nothing && facts.ending.as_ref().is_some_and(is_over) {
+            notes.push(notes::EMPTY.to_owned());
+        }
         let times = self.times.get();
         let report = JobReport {
             denials,

@@ -5,6 +5,7 @@ mod table;
 
 use std::borrow::Cow;
 
+use remit_common::wire::Purpose;
 use remit_link::JobMeta;
 use remit_wire::{Run, What};
 
@@ -20,7 +21,11 @@ const ARGS: usize = 12;
 pub struct About {
     pub notes: Vec<String>,
     pub commands: Commands,
+    /// A command of the policy that looks: an empty answer is one.
+    pub looks: bool,
 }
+
+pub const EMPTY: &str = "it printed nothing: what it looks for is not there";
 
 pub fn of_run(run: &Run) -> About {
     let is_read = matches!(run.profile.as_deref(), None | Some("read"));
@@ -32,9 +37,13 @@ pub fn of_run(run: &Run) -> About {
         What::Script { text, .. } => About {
             notes: if is_read { of_script(text) } else { Vec::new() },
             commands: Commands::of_script(text),
+            looks: false,
         },
         // A built-in command reports its own limits. The program of a policy command is not known here.
-        What::Named { .. } => About::default(),
+        What::Named { .. } => About {
+            looks: run.purpose == Purpose::Use,
+            ..About::default()
+        },
     }
 }
 
@@ -50,6 +59,7 @@ fn about(argv: &[&[u8]], is_read: bool) -> About {
     About {
         notes: if is_read { of_argv(argv) } else { Vec::new() },
         commands: Commands::of_argv(argv),
+        looks: false,
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) fn of_topic(topic: Topic) -> Option<&'static str> {
             "no name server can be asked from this sandbox: an empty answer does not mean that the name does not exist"
         }
         Topic::InterfaceQuery => {
-            "ifconfig and ethtool need a socket that this sandbox refuses: `ip addr` and `ip -s link` show the same"
+            "ifconfig, ethtool and networkctl need a socket that this sandbox refuses: `ip addr` and `ip -s link` show the same"
         }
         Topic::Containers => "the container engine's socket cannot be reached from this sandbox",
         Topic::KernelLog => {

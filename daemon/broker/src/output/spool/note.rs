@@ -144,6 +144,10 @@ pub struct Amount {
 }
 
 impl Amount {
+    pub const fn is_none(self) -> bool {
+        self.written == 0
+    }
+
     pub fn of(stdout: &Output, stderr: &Output) -> Self {
         let both = |count: fn(&Output) -> u64| count(stdout).saturating_add(count(stderr));
         Self {
