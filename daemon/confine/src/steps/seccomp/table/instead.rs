@@ -114,6 +114,10 @@ pub(in crate::steps::seccomp) const INSTEAD: &[Instead] = &[
         ]), rows: &[("connect", 42, 203)] } },
     Instead { applies_to: |class| class.bus, group: Group { why: "nobody connects to a job", layer: Some(Layer::SeccompSocketpair),
         rule: Rule::Answer(EPERM), rows: &[("listen", 50, 201)] } },
+    Instead { applies_to: |class| class.bus, group: Group { why: "systemd's clients name their end of the bus, for debugging: say yes; no name is taken", layer: Some(Layer::SeccompSocketpair),
+        rule: Rule::Checked(&[
+            Check { arg: 2, mask: !0, want: Want::OneOf(&[NETLINK_ADDRESS]), errno: 0 },
+        ]), rows: &[("bind", 49, 200)] } },
     Instead { applies_to: |class| class.unix, group: Group { why: "Unix sockets have names of any length", layer: Some(Layer::SeccompSocketpair),
         rule: Rule::Allow, rows: &[("bind", 49, 200), ("connect", 42, 203)] } },
     Instead { applies_to: |class| class.unix, group: Group { why: "a datagram pair reaches no more than the sockets it may make", layer: Some(Layer::SeccompSocketpair),
