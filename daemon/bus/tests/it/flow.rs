@@ -332,6 +332,19 @@ fn greeting_that_takes_too_long_ends() {
 }
 
 #[test]
+fn connection_is_complete_at_the_bus_before_the_job_says_anything() {
+    let bus = FakeBus::start();
+    let proxy = Proxy::start(&bus.path);
+    proxy.job(|| {
+        let mut silent = connect().unwrap();
+        silent.write_all(b"\0AUTH EXTERNAL\r\n").unwrap();
+        silent.read_exact(&mut [0; 6]).unwrap();
+        assert_eq!(bus.seen().len(), 1, "Hello");
+    });
+    assert_eq!(proxy.end(), (0, 0, Vec::new()));
+}
+
+#[test]
 fn bus_that_dies_at_any_step_ends_the_connection() {
     let steps: [fn(&mut UnixStream); 6] = [
         |_| {},
