@@ -24,6 +24,8 @@ pub const CHUNK: usize = 64 << 10;
 /// Bytes in a buffer above which its source is not read.
 const FULL: usize = 128 << 10;
 
+/// Calls that the bus has not answered. What a job does not read is kept by the bus, outside of any limit of the job.
+const PENDING: u64 = 32;
 /// Bytes of the answer to Hello.
 const NAMING: usize = 1024;
 
@@ -83,6 +85,8 @@ pub struct Connection {
     /// The proxy's own replies, while a reply of the bus is passing.
     answers: Vec<u8>,
     replies: Replies,
+    /// Calls that the bus has got, its own Hello included.
+    asked: u64,
     serial: u32,
     is_bus_gone: bool,
     /// Set by its owner, which then removes it.
@@ -110,6 +114,7 @@ impl Connection {
             to_job: Vec::new(),
             answers: Vec::new(),
             replies: Replies::default(),
+            asked: 0,
             serial: 0,
             is_bus_gone: false,
             is_over: false,
@@ -220,6 +225,7 @@ impl Connection {
                 self.guid = guid;
                 self.to_bus.extend(greeting::BEGIN);
                 header::forward(&mut self.to_bus, &HELLO, false);
+                self.asked = 1;
                 self.stage = Stage::Naming(Vec::new());
             }
             return Ok(());
@@ -292,7 +298,8 @@ impl Connection {
         now: Instant,
     ) -> Result<Option<usize>, Ended> {
         let pending = self.answers.len().max(self.to_job.len());
-        if pending.max(self.to_bus.len()) >= FULL {
+        let unanswered = self.asked.saturating_sub(self.replies.count);
+        if pending.max(self.to_bus.len()) >= FULL || unanswered >= PENDING {
             return Ok(None);
         }
         let bytes = self.from_job.get(at..).unwrap_or_default();
@@ -329,8 +336,11 @@ impl Connection {
             return Ok(Some(length));
         }
         match table.decide(&call) {
+            // Nobody sees what it would look at.
+            Verdict::Forward { .. } if !call.wants_reply => {}
             Verdict::Forward { may_start } => {
                 header::forward(&mut self.to_bus, &call, may_start);
+                self.asked += 1;
             }
             Verdict::Empty if call.wants_reply => header::reply(out, serial, to),
             Verdict::Empty => {}

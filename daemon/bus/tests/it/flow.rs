@@ -234,6 +234,33 @@ fn large_reply_costs_bounded_memory_until_it_is_read() {
 }
 
 #[test]
+fn bus_has_few_calls_of_a_connection_to_answer() {
+    let bus = FakeBus::with(|stream, call| match call.text().contains("GetAll") {
+        true => Ok(()),
+        false => stream.write_all(&reply(call)),
+    });
+    let proxy = Proxy::start(&bus.path);
+    proxy.job(|| {
+        let mut client = Client::new();
+        let silent = Call {
+            wants_reply: false,
+            ..get(2)
+        };
+        client.send(&bytes(&silent).repeat(10));
+        client.send(&bytes(&get(2)).repeat(100));
+        // Another connection shows that it goes on, and that all of that was read.
+        let mut other = Client::new();
+        for serial in 2..100 {
+            let id = other.call(&call(serial, DRIVER, "GetId"));
+            assert_eq!(id.answers(), serial);
+        }
+        let asked = bus.seen();
+        let asked = asked.iter().filter(|one| one.text().contains("GetAll"));
+        assert_eq!(asked.count(), 32);
+    });
+}
+
+#[test]
 fn unread_refusals_cost_bounded_memory() {
     let bus = FakeBus::start();
     let proxy = Proxy::start(&bus.path);
