@@ -37,6 +37,13 @@ struct BusProcess {
 }
 
 #[derive(Debug)]
+struct Unanswered {
+    job: JobId,
+    uid: JobUid,
+    since: Instant,
+}
+
+#[derive(Debug)]
 pub struct Bus {
     program: PathBuf,
     ids: Ids,
@@ -45,7 +52,7 @@ pub struct Bus {
     /// Uids of jobs that have connected to this process.
     connected: BTreeSet<u32>,
     /// Jobs that have ended, by uid, until this process has reported what they asked. Their uids are not free before.
-    ended: BTreeMap<u32, (JobId, JobUid)>,
+    ended: BTreeMap<u32, Unanswered>,
 }
 
 /// What an ended job has asked.
@@ -112,7 +119,7 @@ impl Bus {
             Ok(report) => Some(report),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(_) => {
-                let _ = sys::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
+                self.kill();
                 None
             }
         }
@@ -137,7 +144,8 @@ impl Bus {
         if !asked {
             return Some(uid);
         }
-        self.ended.insert(number, (job, uid));
+        let since = Instant::now();
+        self.ended.insert(number, Unanswered { job, uid, since });
         None
     }
 
@@ -151,7 +159,7 @@ impl Bus {
         else {
             return None;
         };
-        let (job, uid) = self.ended.remove(&uid)?;
+        let Unanswered { job, uid, .. } = self.ended.remove(&uid)?;
         Some(BusUse {
             job,
             uid,
@@ -159,6 +167,19 @@ impl Bus {
             refused,
             first,
         })
+    }
+
+    /// Returns for how long it has not answered.
+    pub fn unanswered(&self) -> Option<Duration> {
+        let since = self.ended.values().map(|one| one.since).min();
+        since.map(|since| since.elapsed())
+    }
+
+    /// Its pidfd reports the end.
+    pub fn kill(&self) {
+        if let Some(process) = &self.process {
+            let _ = sys::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
+        }
     }
 
     /// Kills it if it has not ended, and reaps it. Returns the pause before the next start, and the uids that are free
@@ -170,7 +191,7 @@ impl Bus {
         let _ = sys::reap(process.pid);
         self.connected.clear();
         let ended = std::mem::take(&mut self.ended);
-        let free = ended.into_values().map(|(_, uid)| uid).collect();
+        let free = ended.into_values().map(|one| one.uid).collect();
         Some((BACK_OFF.saturating_sub(process.since.elapsed()), free))
     }
 
@@ -192,4 +213,49 @@ fn receive(socket: &OwnedFd) -> io::Result<Report> {
         .get(..length)
         .and_then(|bytes| Report::decode(bytes).ok());
     report.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::uid_pool::JobUids;
+
+    #[test]
+    fn uid_waits_for_the_answer_and_the_wait_is_known() {
+        let (own_end, its) = socket::patient_pair().unwrap();
+        let mut bus = Bus {
+            program: PathBuf::new(),
+            ids: Ids { uid: 1, gid: 1 },
+            calls: Vec::new(),
+            process: Some(BusProcess {
+                pid: 0,
+                pidfd: its.try_clone().unwrap(),
+                socket: own_end,
+                since: Instant::now(),
+            }),
+            connected: BTreeSet::new(),
+            ended: BTreeMap::new(),
+        };
+        let mut uids = JobUids::new(100, 9);
+        let mut take = || uids.take().unwrap();
+        assert!(bus.end(JobId([1; 16]), take()).is_some(), "it never asked");
+        bus.connected(102);
+        bus.connected(103);
+        assert_eq!(bus.unanswered(), None);
+        assert_eq!(bus.end(JobId([2; 16]), take()), None);
+        let first = bus.unanswered().unwrap();
+        assert_eq!(bus.end(JobId([3; 16]), take()), None);
+        assert!(bus.unanswered().unwrap() >= first);
+        for uid in [102, 103] {
+            let (calls, refused, first) = (1, 0, Vec::new());
+            let answer = Report::Ended {
+                uid,
+                calls,
+                refused,
+                first,
+            };
+            assert_eq!(bus.answered(answer).unwrap().uid.get(), uid);
+        }
+        assert_eq!(bus.unanswered(), None);
+    }
 }
