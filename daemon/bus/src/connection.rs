@@ -323,9 +323,11 @@ impl Connection {
         self.serial = self.serial.wrapping_add(1).max(1);
         let (serial, to) = (self.serial, call.serial);
         if !job.count(now) {
-            if call.wants_reply {
-                header::error(out, serial, to, LIMITS_EXCEEDED, TOO_MANY);
+            // Its own processor time is limited, this process's is not: a flood of calls that costs it no reading ends.
+            if !call.wants_reply {
+                return Err(Ended);
             }
+            header::error(out, serial, to, LIMITS_EXCEEDED, TOO_MANY);
             return Ok(Some(length));
         }
         if is_hello {

@@ -320,6 +320,22 @@ fn limits_hold_for_calls_and_for_connections() {
 }
 
 #[test]
+fn flood_without_replies_ends_the_connection() {
+    let bus = FakeBus::start();
+    let proxy = Proxy::start(&bus.path);
+    proxy.job(|| {
+        let mut client = Client::new();
+        let silent = Call {
+            wants_reply: false,
+            ..call(2, DRIVER, "AddMatch")
+        };
+        let many = bytes(&silent).repeat(100);
+        let sent = (0..2000).take_while(|_| client.0.write_all(&many).is_ok());
+        assert!(sent.count() < 2000);
+    });
+}
+
+#[test]
 fn connect_fails_without_bus_or_proxy() {
     let dir = crate::stage::Dir::new();
     let proxy = Proxy::start(&dir.0.join("none"));
