@@ -25,8 +25,10 @@ use crate::startup::error::{Fatal, chain};
 const MOST_JOBS: usize = 2048;
 /// Bytes of a report: four names of 100 bytes, and numbers.
 const REPORT: usize = 1024;
-/// One that lived for a shorter time is restarted after this pause.
+/// One that lived for a shorter time is restarted after this pause, and after twice as long each time it does so
+/// again: a restart ends all workers and is recorded.
 const BACK_OFF: Duration = Duration::from_secs(1);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 struct BusProcess {
@@ -49,6 +51,8 @@ pub struct Bus {
     ids: Ids,
     calls: Vec<String>,
     process: Option<BusProcess>,
+    /// The pause before the last start.
+    pause: Duration,
     /// Uids of jobs that have connected to this process.
     connected: BTreeSet<u32>,
     /// Jobs that have ended, by uid, until this process has reported what they asked. Their uids are not free before.
@@ -82,6 +86,7 @@ impl Bus {
             ids,
             calls: config.bus.calls.clone(),
             process: None,
+            pause: Duration::ZERO,
             connected: BTreeSet::new(),
             ended: BTreeMap::new(),
         }))
@@ -192,12 +197,21 @@ impl Bus {
         self.connected.clear();
         let ended = std::mem::take(&mut self.ended);
         let free = ended.into_values().map(|one| one.uid).collect();
-        Some((BACK_OFF.saturating_sub(process.since.elapsed()), free))
+        self.pause = pause(self.pause, process.since.elapsed());
+        Some((self.pause, free))
     }
 
     pub fn fds(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>)> {
         let process = self.process.as_ref()?;
         Some((process.socket.as_fd(), process.pidfd.as_fd()))
+    }
+}
+
+/// Returns the pause before the next start of a process that lived so long, and was started after the pause `last`.
+fn pause(last: Duration, lived: Duration) -> Duration {
+    match lived > BACK_OFF.max(last) {
+        true => Duration::ZERO,
+        false => last.saturating_mul(2).clamp(BACK_OFF, LONGEST_BACK_OFF),
     }
 }
 
@@ -221,6 +235,16 @@ mod tests {
     use crate::job::uid_pool::JobUids;
 
     #[test]
+    fn one_that_never_lives_long_is_started_ever_more_rarely() {
+        let (now, long) = (Duration::ZERO, Duration::from_secs(301));
+        let pauses = std::iter::successors(Some(now), |last| Some(pause(*last, now)));
+        let pauses: Vec<_> = pauses.take(12).map(|pause| pause.as_secs()).collect();
+        assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!(pause(LONGEST_BACK_OFF, long), Duration::ZERO);
+        assert_eq!(pause(now, Duration::from_secs(2)), Duration::ZERO);
+    }
+
+    #[test]
     fn uid_waits_for_the_answer_and_the_wait_is_known() {
         let (own_end, its) = socket::patient_pair().unwrap();
         let mut bus = Bus {
@@ -233,6 +257,7 @@ mod tests {
                 socket: own_end,
                 since: Instant::now(),
             }),
+            pause: Duration::ZERO,
             connected: BTreeSet::new(),
             ended: BTreeMap::new(),
         };
