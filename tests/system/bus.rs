@@ -227,7 +227,7 @@ fn end_of_remit_bus_ends_no_job() {
     let running = caller
         .run(at_once(script("while :; do sleep 1; done")))
         .unwrap();
-    for _ in 0..5 {
+    for _ in 0..3 {
         let before = daemon.bus().unwrap();
         kill(Pid::from_raw(before), Signal::SIGKILL).unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);

@@ -20,8 +20,8 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 
-/// Two for each of 64 connections, 256 listeners, and some more.
-const DESCRIPTORS: u64 = 448;
+/// Two for each of 128 connections, 256 listeners, and some more.
+const DESCRIPTORS: u64 = 576;
 
 const VERSIONS: [ABI; 6] = [ABI::V6, ABI::V5, ABI::V4, ABI::V3, ABI::V2, ABI::V1];
 

@@ -15,7 +15,7 @@ use nix::unistd::geteuid;
 use crate::greeting::{self, Greeting, Step};
 use crate::header;
 use crate::limits::Job;
-use crate::message::{self, FIXED, MESSAGE, Malformed};
+use crate::message::{self, Call, FIXED, MESSAGE, Malformed};
 use crate::replies::Replies;
 use crate::table::{self, Table, Verdict};
 
@@ -24,7 +24,22 @@ pub const CHUNK: usize = 64 << 10;
 /// Bytes in a buffer above which its source is not read.
 const FULL: usize = 128 << 10;
 
+/// Calls that the bus has not answered. What a job does not read is kept by the bus, outside of any limit of the job.
+const PENDING: u64 = 32;
+/// Bytes of the answer to Hello.
+const NAMING: usize = 1024;
+
 const DRIVER: &str = "org.freedesktop.DBus";
+const HELLO: Call<'_> = Call {
+    serial: 1,
+    wants_reply: true,
+    path: "/org/freedesktop/DBus",
+    interface: DRIVER,
+    member: "Hello",
+    destination: DRIVER,
+    signature: "",
+    body: &[],
+};
 /// Of AccessDenied sd-bus shows two words of its own instead of the message.
 const REFUSED: &str = "org.freedesktop.DBus.Error.NotSupported";
 const LIMITS_EXCEEDED: &str = "org.freedesktop.DBus.Error.LimitsExceeded";
@@ -45,11 +60,12 @@ impl From<Malformed> for Ended {
 enum Stage {
     /// The bus has not accepted the proxy. What it has said so far.
     Bus(Vec<u8>),
+    /// The bus has not answered the proxy's Hello. That is not left to the job: until Hello, dbus-daemon counts a
+    /// connection as incomplete, and with 64 of these it accepts nobody else of the host.
+    Naming(Vec<u8>),
     Greeting(Greeting),
     /// The first call must be Hello.
     Hello,
-    /// The bus has not answered Hello. A reply before that answer breaks sd-bus.
-    Asked,
     Calls,
 }
 
@@ -61,12 +77,16 @@ pub struct Connection {
     since: Instant,
     stage: Stage,
     guid: String,
+    /// The unique name, which the job's Hello is answered with.
+    name: String,
     from_job: Vec<u8>,
     to_bus: Vec<u8>,
     to_job: Vec<u8>,
     /// The proxy's own replies, while a reply of the bus is passing.
     answers: Vec<u8>,
     replies: Replies,
+    /// Calls that the bus has got, its own Hello included.
+    asked: u64,
     serial: u32,
     is_bus_gone: bool,
     /// Set by its owner, which then removes it.
@@ -88,11 +108,13 @@ impl Connection {
             since: now,
             stage: Stage::Bus(Vec::new()),
             guid: String::new(),
+            name: String::new(),
             from_job: Vec::new(),
             to_bus: greeting::hello(geteuid().as_raw()),
             to_job: Vec::new(),
             answers: Vec::new(),
             replies: Replies::default(),
+            asked: 0,
             serial: 0,
             is_bus_gone: false,
             is_over: false,
@@ -125,11 +147,15 @@ impl Connection {
             };
             read | write
         };
-        let reads_job = !matches!(self.stage, Stage::Bus(_)) && self.from_job.len() < MESSAGE;
+        let reads_job = self.hears_job() && self.from_job.len() < MESSAGE;
         (
             flags(reads_job, !self.to_job.is_empty()),
             flags(self.to_job.len() < FULL, !self.to_bus.is_empty()),
         )
+    }
+
+    const fn hears_job(&self) -> bool {
+        !matches!(self.stage, Stage::Bus(_) | Stage::Naming(_))
     }
 
     /// Returns when it began, if authentication and Hello are not done.
@@ -137,7 +163,9 @@ impl Connection {
     pub fn greets_since(&self) -> Option<Instant> {
         match self.stage {
             Stage::Calls => None,
-            Stage::Bus(_) | Stage::Greeting(_) | Stage::Hello | Stage::Asked => Some(self.since),
+            Stage::Bus(_) | Stage::Naming(_) | Stage::Greeting(_) | Stage::Hello => {
+                Some(self.since)
+            }
         }
     }
 
@@ -151,7 +179,7 @@ impl Connection {
         now: Instant,
     ) -> Result<(), Ended> {
         let has_hung_up = events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR);
-        let is_read = !self.is_bus_gone && !matches!(self.stage, Stage::Bus(_));
+        let is_read = !self.is_bus_gone && self.hears_job();
         let mut is_gone = has_hung_up && !is_read;
         let mut is_more = is_read && (has_hung_up || events.contains(PollFlags::POLLIN));
         while is_more {
@@ -196,14 +224,24 @@ impl Connection {
             if let Some(guid) = greeting::accepted(answer).map_err(|()| Ended)? {
                 self.guid = guid;
                 self.to_bus.extend(greeting::BEGIN);
+                header::forward(&mut self.to_bus, &HELLO, false);
+                self.asked = 1;
+                self.stage = Stage::Naming(Vec::new());
+            }
+            return Ok(());
+        }
+        if let Stage::Naming(answer) = &mut self.stage {
+            self.replies.pass(bytes, answer)?;
+            if answer.len() > NAMING {
+                return Err(Ended);
+            }
+            if self.replies.count > 0 {
+                self.name = greeting::name(answer).ok_or(Ended)?;
                 self.stage = Stage::Greeting(Greeting::default());
             }
             return Ok(());
         }
         self.replies.pass(bytes, &mut self.to_job)?;
-        if matches!(self.stage, Stage::Asked) && self.replies.count > 0 {
-            self.stage = Stage::Calls;
-        }
         if self.replies.is_between() {
             self.to_job.append(&mut self.answers);
         }
@@ -215,7 +253,7 @@ impl Connection {
         let mut at = 0;
         while !self.is_bus_gone {
             let used = match &mut self.stage {
-                Stage::Bus(_) | Stage::Asked => break,
+                Stage::Bus(_) | Stage::Naming(_) => break,
                 Stage::Greeting(greeting) => {
                     let bytes = self.from_job.get(at..).unwrap_or_default();
                     match greeting.step(bytes, &self.guid) {
@@ -260,7 +298,8 @@ impl Connection {
         now: Instant,
     ) -> Result<Option<usize>, Ended> {
         let pending = self.answers.len().max(self.to_job.len());
-        if pending.max(self.to_bus.len()) >= FULL {
+        let unanswered = self.asked.saturating_sub(self.replies.count);
+        if pending.max(self.to_bus.len()) >= FULL || unanswered >= PENDING {
             return Ok(None);
         }
         let bytes = self.from_job.get(at..).unwrap_or_default();
@@ -284,17 +323,26 @@ impl Connection {
         self.serial = self.serial.wrapping_add(1).max(1);
         let (serial, to) = (self.serial, call.serial);
         if !job.count(now) {
+            // Its own processor time is limited, this process's is not: a flood of calls that costs it no reading ends.
+            if !call.wants_reply {
+                return Err(Ended);
+            }
+            header::error(out, serial, to, LIMITS_EXCEEDED, TOO_MANY);
+            return Ok(Some(length));
+        }
+        if is_hello {
+            self.stage = Stage::Calls;
             if call.wants_reply {
-                header::error(out, serial, to, LIMITS_EXCEEDED, TOO_MANY);
+                header::text(out, serial, to, &self.name);
             }
             return Ok(Some(length));
         }
         match table.decide(&call) {
+            // Nobody sees what it would look at.
+            Verdict::Forward { .. } if !call.wants_reply => {}
             Verdict::Forward { may_start } => {
                 header::forward(&mut self.to_bus, &call, may_start);
-                if is_hello {
-                    self.stage = Stage::Asked;
-                }
+                self.asked += 1;
             }
             Verdict::Empty if call.wants_reply => header::reply(out, serial, to),
             Verdict::Empty => {}

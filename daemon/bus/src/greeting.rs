@@ -1,6 +1,8 @@
 //! The authentication (D-Bus Specification, "Authentication Protocol"), both sides: the proxy answers a job itself, and
 //! greets the bus as its own uid. No descriptors are agreed on with either. No IO.
 
+use crate::names;
+
 /// Bytes of a line, and lines, that a job may send. libdbus and sd-bus send four.
 const LINE: usize = 1024;
 const LINES: u32 = 32;
@@ -103,6 +105,20 @@ pub fn accepted(bytes: &[u8]) -> Result<Option<String>, ()> {
     }
 }
 
+/// Returns the unique name from the bus's whole reply to Hello; `None` if it is another message.
+#[must_use]
+pub fn name(reply: &[u8]) -> Option<String> {
+    let [b'l', 2, _, _, b0, b1, b2, b3, ..] = *reply else {
+        return None;
+    };
+    let body = usize::try_from(u32::from_le_bytes([b0, b1, b2, b3])).ok()?;
+    let body = reply.get(reply.len().checked_sub(body)?..)?;
+    let (length, text) = body.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let name = std::str::from_utf8(text.get(..length)?).ok()?;
+    (name.starts_with(':') && names::is_bus_name(name)).then(|| name.to_owned())
+}
+
 fn line(bytes: &[u8]) -> Option<usize> {
     bytes.windows(2).position(|pair| pair == b"\r\n")
 }
@@ -168,6 +184,26 @@ mod tests {
         assert_eq!(answers(&[&b"\0"[..], &[b'x'; LINE - 1]].concat()), "");
         let many = "\0".to_owned() + &"x\r\n".repeat(40);
         assert_eq!(answers(many.as_bytes()), "ERROR,".repeat(32) + "!");
+    }
+
+    #[test]
+    fn name_comes_from_a_reply_alone() {
+        let said = |text: &str| {
+            let mut reply = Vec::new();
+            crate::header::text(&mut reply, 1, 1, text);
+            reply
+        };
+        assert_eq!(name(&said(":1.42")), Some(":1.42".to_owned()));
+        let mut error = Vec::new();
+        crate::header::error(&mut error, 1, 1, "a.B", ":1.42");
+        let mut empty = Vec::new();
+        crate::header::reply(&mut empty, 1, 1);
+        for other in [said("a.b"), said(":1\n.2"), said(""), error, empty, vec![]] {
+            assert_eq!(name(&other), None, "{other:?}");
+        }
+        let mut long = said(":1.42");
+        *long.iter_mut().rev().nth(9).unwrap() = 200;
+        assert_eq!(name(&long), None);
     }
 
     #[test]

@@ -45,6 +45,19 @@ pub fn reply(out: &mut Vec<u8>, serial: u32, to: u32) {
     write(out, &fixed, Some(to), [(7, b's', DRIVER)].iter(), &[]);
 }
 
+/// Appends a reply with one string.
+pub fn text(out: &mut Vec<u8>, serial: u32, to: u32, text: &str) {
+    let fixed = Fixed {
+        kind: REPLY,
+        flags: NO_REPLY,
+        serial,
+    };
+    let mut body = Vec::with_capacity(text.len() + 5);
+    string(&mut body, text);
+    let fields = [(7, b's', DRIVER), (8, b'g', "s")];
+    write(out, &fixed, Some(to), fields.iter(), &body);
+}
+
 /// Appends an error reply.
 pub fn error(out: &mut Vec<u8>, serial: u32, to: u32, name: &str, text: &str) {
     let fixed = Fixed {

@@ -6,9 +6,14 @@ use std::time::Instant;
 use remit_common::bus::{REFUSED, shown};
 use remit_common::token_bucket::TokenBucket;
 
-/// Connections of one job, and of all.
+/// Connections of one job; of all that have one already; and of all. The rest is for the first connection of each job,
+/// so that nobody's jobs keep those of others from the bus.
 pub const CONNECTIONS_OF_JOB: usize = 8;
-pub const CONNECTIONS: usize = 64;
+const FURTHER_CONNECTIONS: usize = 64;
+pub const CONNECTIONS: usize = 128;
+/// Connections that one job opens, per second, after a burst: each one makes the bus tell others of a new name.
+const OPENS: u32 = 40;
+const OPENS_BURST: u32 = 400;
 /// Calls of one job, per second, after a burst. `systemd-analyze blame` makes one for each unit of the host.
 const CALLS: u32 = 200;
 const BURST: u32 = 1000;
@@ -18,6 +23,7 @@ const JOBS: usize = 4096;
 #[derive(Debug)]
 pub struct Job {
     bucket: TokenBucket,
+    opens: TokenBucket,
     pub connections: usize,
     pub calls: u64,
     pub refused: u64,
@@ -29,11 +35,17 @@ impl Job {
     fn new(now: Instant) -> Self {
         Self {
             bucket: TokenBucket::per_second(CALLS, BURST, now),
+            opens: TokenBucket::per_second(OPENS, OPENS_BURST, now),
             connections: 0,
             calls: 0,
             refused: 0,
             first: Vec::new(),
         }
+    }
+
+    /// Counts a connection, which may fail yet.
+    pub fn opens(&mut self, now: Instant) {
+        self.opens.charge(1, now);
     }
 
     /// Counts a call. Returns false if the job makes too many.
@@ -61,13 +73,16 @@ pub struct Jobs(BTreeMap<u32, Job>);
 impl Jobs {
     /// Returns true if this uid may have one more connection.
     #[must_use]
-    pub fn admits(&self, uid: u32) -> bool {
+    pub fn admits(&self, uid: u32, now: Instant) -> bool {
         let all: usize = self.0.values().map(|job| job.connections).sum();
-        let (own, is_known) = match self.0.get(&uid) {
-            Some(job) => (job.connections, true),
-            None => (0, false),
+        let Some(job) = self.0.get(&uid) else {
+            return all < CONNECTIONS && self.0.len() < JOBS;
         };
-        all < CONNECTIONS && own < CONNECTIONS_OF_JOB && (is_known || self.0.len() < JOBS)
+        let most = match job.connections {
+            0 => CONNECTIONS,
+            _ => FURTHER_CONNECTIONS,
+        };
+        all < most && job.connections < CONNECTIONS_OF_JOB && job.opens.check(1, now).is_ok()
     }
 
     /// Returns true if it had no connection before.
@@ -102,14 +117,23 @@ mod tests {
         let (mut jobs, now) = (Jobs::default(), Instant::now());
         for uid in 0..8 {
             for _ in 0..CONNECTIONS_OF_JOB {
-                assert!(jobs.admits(uid));
+                assert!(jobs.admits(uid, now));
                 jobs.get(uid, now).connections += 1;
             }
-            assert!(!jobs.admits(uid));
+            assert!(!jobs.admits(uid, now));
         }
-        assert!(!jobs.admits(99), "all are in use");
         jobs.disconnected(3);
-        assert!(jobs.admits(3) && jobs.admits(99) && !jobs.admits(4));
+        assert!(jobs.admits(3, now) && !jobs.admits(4, now));
+        // Each of 64 other jobs gets one, and only one.
+        for uid in 100..165 {
+            assert!(jobs.admits(uid, now), "{uid}");
+            jobs.get(uid, now).connections += 1;
+            assert!(!jobs.admits(uid, now), "{uid}");
+        }
+        assert!(!jobs.admits(99, now), "all are in use");
+        assert!(!jobs.admits(3, now));
+        jobs.disconnected(100);
+        assert!(jobs.admits(99, now) && jobs.admits(100, now));
         assert!(jobs.is_new(99) && !jobs.is_new(3));
         assert_eq!(jobs.forget(4).unwrap().connections, CONNECTIONS_OF_JOB);
         assert!(jobs.is_new(4) && jobs.forget(4).is_none());
@@ -122,7 +146,12 @@ mod tests {
         for uid in 0..u32::try_from(JOBS).unwrap() {
             jobs.get(uid, now);
         }
-        assert!(jobs.admits(0) && !jobs.admits(u32::MAX));
+        assert!(jobs.admits(0, now) && !jobs.admits(u32::MAX, now));
+        for _ in 0..OPENS_BURST {
+            assert!(jobs.admits(0, now));
+            jobs.get(0, now).opens(now);
+        }
+        assert!(!jobs.admits(0, now) && jobs.admits(0, now + Duration::from_secs(1)));
     }
 
     #[test]

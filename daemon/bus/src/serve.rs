@@ -210,7 +210,7 @@ impl Server {
             Err(_) => return Ok((true, false)),
         };
         let uid = asked.uid;
-        let opened = match uid >= self.settings.least_uid && self.jobs.admits(uid) {
+        let opened = match uid >= self.settings.least_uid && self.jobs.admits(uid, now) {
             true => Connection::open(uid, &self.settings.bus, now).ok(),
             false => None,
         };
@@ -222,6 +222,7 @@ impl Server {
             return Ok((false, true));
         }
         let job = self.jobs.get(uid, now);
+        job.opens(now);
         if asked.connect(&end) {
             job.connections += 1;
             self.connections.push(connection);

@@ -60,11 +60,14 @@ impl FakeBus {
     }
 }
 
-/// Returns an empty reply to the call.
+/// Returns an empty reply to the call, and to Hello one with a name.
 pub fn reply(call: &Reply) -> Vec<u8> {
     let serial = u32::from_le_bytes(call.bytes[8..12].try_into().unwrap());
     let mut bytes = Vec::new();
-    header::reply(&mut bytes, 1, serial);
+    match call.text().contains("\x05\0\0\0Hello\0") {
+        true => header::text(&mut bytes, 1, serial, ":1.1"),
+        false => header::reply(&mut bytes, 1, serial),
+    }
     bytes
 }
 

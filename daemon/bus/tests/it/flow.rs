@@ -234,6 +234,33 @@ fn large_reply_costs_bounded_memory_until_it_is_read() {
 }
 
 #[test]
+fn bus_has_few_calls_of_a_connection_to_answer() {
+    let bus = FakeBus::with(|stream, call| match call.text().contains("GetAll") {
+        true => Ok(()),
+        false => stream.write_all(&reply(call)),
+    });
+    let proxy = Proxy::start(&bus.path);
+    proxy.job(|| {
+        let mut client = Client::new();
+        let silent = Call {
+            wants_reply: false,
+            ..get(2)
+        };
+        client.send(&bytes(&silent).repeat(10));
+        client.send(&bytes(&get(2)).repeat(100));
+        // Another connection shows that it goes on, and that all of that was read.
+        let mut other = Client::new();
+        for serial in 2..100 {
+            let id = other.call(&call(serial, DRIVER, "GetId"));
+            assert_eq!(id.answers(), serial);
+        }
+        let asked = bus.seen();
+        let asked = asked.iter().filter(|one| one.text().contains("GetAll"));
+        assert_eq!(asked.count(), 32);
+    });
+}
+
+#[test]
 fn unread_refusals_cost_bounded_memory() {
     let bus = FakeBus::start();
     let proxy = Proxy::start(&bus.path);
@@ -293,6 +320,22 @@ fn limits_hold_for_calls_and_for_connections() {
 }
 
 #[test]
+fn flood_without_replies_ends_the_connection() {
+    let bus = FakeBus::start();
+    let proxy = Proxy::start(&bus.path);
+    proxy.job(|| {
+        let mut client = Client::new();
+        let silent = Call {
+            wants_reply: false,
+            ..call(2, DRIVER, "AddMatch")
+        };
+        let many = bytes(&silent).repeat(100);
+        let sent = (0..2000).take_while(|_| client.0.write_all(&many).is_ok());
+        assert!(sent.count() < 2000);
+    });
+}
+
+#[test]
 fn connect_fails_without_bus_or_proxy() {
     let dir = crate::stage::Dir::new();
     let proxy = Proxy::start(&dir.0.join("none"));
@@ -329,6 +372,19 @@ fn greeting_that_takes_too_long_ends() {
     let (path, _dir) = FakeBus::listen(move |stream| sender.send(stream).unwrap());
     let proxy = Proxy::with(&path, Duration::from_millis(10), &[]);
     proxy.job(|| assert!(Client(connect().unwrap()).is_ended()));
+}
+
+#[test]
+fn connection_is_complete_at_the_bus_before_the_job_says_anything() {
+    let bus = FakeBus::start();
+    let proxy = Proxy::start(&bus.path);
+    proxy.job(|| {
+        let mut silent = connect().unwrap();
+        silent.write_all(b"\0AUTH EXTERNAL\r\n").unwrap();
+        silent.read_exact(&mut [0; 6]).unwrap();
+        assert_eq!(bus.seen().len(), 1, "Hello");
+    });
+    assert_eq!(proxy.end(), (0, 0, Vec::new()));
 }
 
 #[test]
@@ -395,7 +451,12 @@ fn processes_killed_while_they_connect_leave_nothing() {
             let pid = nix::unistd::Pid::from_raw(child);
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
             nix::sys::wait::waitpid(pid, None).unwrap();
+            // As for a new job: otherwise most are refused.
+            if number % 10 == 0 {
+                proxy.end();
+            }
         }
+        proxy.end();
         drop(Client::new());
     });
     proxy.end();

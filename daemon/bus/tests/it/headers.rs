@@ -241,7 +241,7 @@ fn generated_messages_reach_a_real_socket_only_if_they_read() {
     });
     let seen = bus.seen();
     let is_other = |one: &&Reply| !one.text().contains("Hello");
-    assert!(seen.iter().filter(is_other).count() > 200, "{}", seen.len());
+    assert!(seen.iter().filter(is_other).count() > 100, "{}", seen.len());
     for one in &seen {
         check(&one.bytes, None);
     }

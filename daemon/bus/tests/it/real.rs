@@ -13,6 +13,7 @@ const CONFIGURATION: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D
   <type>custom</type>
   <listen>unix:path=PATH</listen>
   <auth>EXTERNAL</auth>
+  <limit name="max_incomplete_connections">4</limit>
   <policy context="default">
     <allow send_destination="*" eavesdrop="true"/>
     <allow eavesdrop="true"/>
@@ -105,6 +106,27 @@ fn runs(cases: &[(&str, &str, bool, &str)]) {
         }
     });
     assert_eq!(proxy.stop(), Ok(()));
+}
+
+/// A dbus-daemon accepts nobody while it has so many connections without Hello.
+#[test]
+fn silent_connections_of_jobs_do_not_keep_others_from_the_bus() {
+    if is_missing("dbus-send") {
+        return;
+    }
+    let Some(daemon) = daemon() else { return };
+    let proxy = Proxy::start(&daemon.path);
+    let all = proxy.job(|| [(); 8].map(|()| crate::stage::connect().unwrap()));
+    let status = Command::new("timeout")
+        .args(["20", "dbus-send", "--print-reply"])
+        .arg("--dest=org.freedesktop.DBus")
+        .arg(format!("--bus=unix:path={}", daemon.path.display()))
+        .args(["/org/freedesktop/DBus", "org.freedesktop.DBus.GetId"])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    drop(all);
 }
 
 const REFUSED: &str =

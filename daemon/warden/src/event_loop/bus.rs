@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use remit_common::bus::Report;
+use remit_common::names::JobId;
 
 use crate::audit::{Event, Record};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
 use crate::job::context::JobCx;
+use crate::job::uid_pool::JobUid;
 use crate::sandbox::pool::Sandboxing;
 use crate::service::bus_process::{Bus, BusUse};
 
 /// Pause before a failed start is retried.
 const AGAIN: Duration = Duration::from_secs(10);
+/// Time for an answer about an ended job. Without one, the job's uid is never free: then the process is killed.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Reports that are handled in one turn.
 const REPORTS: usize = 64;
 
@@ -59,6 +63,33 @@ pub fn hear(cx: &mut JobCx<'_>) {
                     cx.sandbox.uids.give_back(asked.uid);
                 }
             }
+        }
+    }
+}
+
+/// Frees the uid of a job without processes, at once or when its questions are known.
+pub fn release(cx: &mut JobCx<'_>, job: JobId, uid: JobUid) {
+    // A connection that is not known yet would be counted for the next job of this uid.
+    hear(cx);
+    cx.sandbox.release_uid(job, uid);
+    await_answer(cx);
+}
+
+/// Kills one that does not answer: its end frees the uids.
+pub fn await_answer(cx: &mut JobCx<'_>) {
+    let Some(bus) = cx.sandbox.manager.bus() else {
+        return;
+    };
+    match bus.unanswered() {
+        None => {}
+        Some(waited) if waited >= PATIENCE => {
+            say_error!("remit-bus does not answer; it is killed");
+            bus.kill();
+        }
+        Some(_) if cx.reactor.timers.has(Timer::BusAnswer) => {}
+        Some(waited) => {
+            let rest = PATIENCE.saturating_sub(waited);
+            cx.reactor.timers.add(rest, Timer::BusAnswer);
         }
     }
 }

@@ -158,6 +158,7 @@ impl Warden {
                 self.reports.broker.close_dropped();
             }
             Timer::Broker => self.start_broker()?,
+            Timer::BusAnswer => bus::await_answer(cx),
             Timer::Bus => {
                 if bus::restart(&mut self.sandbox, &mut self.reactor) {
                     self.sandbox.manager.warm(&self.policies.sandboxes);

@@ -46,6 +46,8 @@ pub enum Timer {
     Leftovers,
     Broker,
     Bus,
+    /// `remit-bus` should have said what ended jobs asked.
+    BusAnswer,
     Ready,
     Policy,
     Watchdog,

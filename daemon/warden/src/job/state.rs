@@ -94,6 +94,7 @@ impl NeverRan {
 /// Is recorded as ended, while a process of it is left in the kernel.
 #[derive(Debug)]
 pub struct Stuck {
+    pub job: JobId,
     pub owner: u32,
     pub uid: JobUid,
     /// The first process, unless it is reaped.

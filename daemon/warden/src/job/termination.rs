@@ -262,10 +262,8 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
     ended::remember(cx, meta, request, visibility);
     match job.plan.life.advance(Event::EndRecorded) {
         Ok(Action::Release) => {
-            // A connection that is not known yet would be counted for the next job of this uid.
-            bus::hear(cx);
             let id = job.plan.job;
-            cx.sandbox.release_uid(id, job.plan.into_draft().uid);
+            bus::release(cx, id, job.plan.into_draft().uid);
             cx.sandbox.release_ended(job.process, job.cgroup);
         }
         // Without a verified kill, the uid belongs to no other job.

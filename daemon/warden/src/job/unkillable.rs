@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use remit_sys::sys;
 
+use crate::event_loop::bus;
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
 use crate::job::context::JobCx;
@@ -22,8 +23,10 @@ pub fn keep_stuck(cx: &mut JobCx<'_>, serial: u64, job: Job) {
     let cgroup = job.cgroup;
     let (events, token) = (cgroup.events(), Token::Cgroup(serial));
     let _ = cx.reactor.add(events, token, Interest::Change);
+    let id = job.plan.job;
     let draft = job.plan.into_draft();
     let stuck = Stuck {
+        job: id,
         owner: draft.requester.subject.uid(),
         uid: draft.uid,
         first,
@@ -70,7 +73,8 @@ fn release_stuck(cx: &mut JobCx<'_>, serial: u64) {
     };
     cx.reactor.timers.cancel(Timer::KillAgain(serial));
     say!("a process that was stuck in the kernel has ended; its job's slot is free");
-    cx.sandbox.uids.give_back(stuck.uid);
+    // Otherwise its calls would be recorded as those of the next job of this uid.
+    bus::release(cx, stuck.job, stuck.uid);
     cx.reactor.remove(stuck.cgroup.events());
     if let Err(error) = stuck.cgroup.remove() {
         say!("{}", chain(&error));

@@ -25,8 +25,10 @@ use crate::startup::error::{Fatal, chain};
 const MOST_JOBS: usize = 2048;
 /// Bytes of a report: four names of 100 bytes, and numbers.
 const REPORT: usize = 1024;
-/// One that lived for a shorter time is restarted after this pause.
+/// One that lived for a shorter time is restarted after this pause, and after twice as long each time it does so
+/// again: a restart ends all workers and is recorded.
 const BACK_OFF: Duration = Duration::from_secs(1);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 struct BusProcess {
@@ -37,15 +39,24 @@ struct BusProcess {
 }
 
 #[derive(Debug)]
+struct Unanswered {
+    job: JobId,
+    uid: JobUid,
+    since: Instant,
+}
+
+#[derive(Debug)]
 pub struct Bus {
     program: PathBuf,
     ids: Ids,
     calls: Vec<String>,
     process: Option<BusProcess>,
+    /// The pause before the last start.
+    pause: Duration,
     /// Uids of jobs that have connected to this process.
     connected: BTreeSet<u32>,
     /// Jobs that have ended, by uid, until this process has reported what they asked. Their uids are not free before.
-    ended: BTreeMap<u32, (JobId, JobUid)>,
+    ended: BTreeMap<u32, Unanswered>,
 }
 
 /// What an ended job has asked.
@@ -75,6 +86,7 @@ impl Bus {
             ids,
             calls: config.bus.calls.clone(),
             process: None,
+            pause: Duration::ZERO,
             connected: BTreeSet::new(),
             ended: BTreeMap::new(),
         }))
@@ -112,7 +124,7 @@ impl Bus {
             Ok(report) => Some(report),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(_) => {
-                let _ = sys::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
+                self.kill();
                 None
             }
         }
@@ -137,7 +149,8 @@ impl Bus {
         if !asked {
             return Some(uid);
         }
-        self.ended.insert(number, (job, uid));
+        let since = Instant::now();
+        self.ended.insert(number, Unanswered { job, uid, since });
         None
     }
 
@@ -151,7 +164,7 @@ impl Bus {
         else {
             return None;
         };
-        let (job, uid) = self.ended.remove(&uid)?;
+        let Unanswered { job, uid, .. } = self.ended.remove(&uid)?;
         Some(BusUse {
             job,
             uid,
@@ -159,6 +172,19 @@ impl Bus {
             refused,
             first,
         })
+    }
+
+    /// Returns for how long it has not answered.
+    pub fn unanswered(&self) -> Option<Duration> {
+        let since = self.ended.values().map(|one| one.since).min();
+        since.map(|since| since.elapsed())
+    }
+
+    /// Its pidfd reports the end.
+    pub fn kill(&self) {
+        if let Some(process) = &self.process {
+            let _ = sys::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
+        }
     }
 
     /// Kills it if it has not ended, and reaps it. Returns the pause before the next start, and the uids that are free
@@ -170,13 +196,22 @@ impl Bus {
         let _ = sys::reap(process.pid);
         self.connected.clear();
         let ended = std::mem::take(&mut self.ended);
-        let free = ended.into_values().map(|(_, uid)| uid).collect();
-        Some((BACK_OFF.saturating_sub(process.since.elapsed()), free))
+        let free = ended.into_values().map(|one| one.uid).collect();
+        self.pause = pause(self.pause, process.since.elapsed());
+        Some((self.pause, free))
     }
 
     pub fn fds(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>)> {
         let process = self.process.as_ref()?;
         Some((process.socket.as_fd(), process.pidfd.as_fd()))
+    }
+}
+
+/// Returns the pause before the next start of a process that lived so long, and was started after the pause `last`.
+fn pause(last: Duration, lived: Duration) -> Duration {
+    match lived > BACK_OFF.max(last) {
+        true => Duration::ZERO,
+        false => last.saturating_mul(2).clamp(BACK_OFF, LONGEST_BACK_OFF),
     }
 }
 
@@ -192,4 +227,60 @@ fn receive(socket: &OwnedFd) -> io::Result<Report> {
         .get(..length)
         .and_then(|bytes| Report::decode(bytes).ok());
     report.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::uid_pool::JobUids;
+
+    #[test]
+    fn one_that_never_lives_long_is_started_ever_more_rarely() {
+        let (now, long) = (Duration::ZERO, Duration::from_secs(301));
+        let pauses = std::iter::successors(Some(now), |last| Some(pause(*last, now)));
+        let pauses: Vec<_> = pauses.take(12).map(|pause| pause.as_secs()).collect();
+        assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!(pause(LONGEST_BACK_OFF, long), Duration::ZERO);
+        assert_eq!(pause(now, Duration::from_secs(2)), Duration::ZERO);
+    }
+
+    #[test]
+    fn uid_waits_for_the_answer_and_the_wait_is_known() {
+        let (own_end, its) = socket::patient_pair().unwrap();
+        let mut bus = Bus {
+            program: PathBuf::new(),
+            ids: Ids { uid: 1, gid: 1 },
+            calls: Vec::new(),
+            process: Some(BusProcess {
+                pid: 0,
+                pidfd: its.try_clone().unwrap(),
+                socket: own_end,
+                since: Instant::now(),
+            }),
+            pause: Duration::ZERO,
+            connected: BTreeSet::new(),
+            ended: BTreeMap::new(),
+        };
+        let mut uids = JobUids::new(100, 9);
+        let mut take = || uids.take().unwrap();
+        assert!(bus.end(JobId([1; 16]), take()).is_some(), "it never asked");
+        bus.connected(102);
+        bus.connected(103);
+        assert_eq!(bus.unanswered(), None);
+        assert_eq!(bus.end(JobId([2; 16]), take()), None);
+        let first = bus.unanswered().unwrap();
+        assert_eq!(bus.end(JobId([3; 16]), take()), None);
+        assert!(bus.unanswered().unwrap() >= first);
+        for uid in [102, 103] {
+            let (calls, refused, first) = (1, 0, Vec::new());
+            let answer = Report::Ended {
+                uid,
+                calls,
+                refused,
+                first,
+            };
+            assert_eq!(bus.answered(answer).unwrap().uid.get(), uid);
+        }
+        assert_eq!(bus.unanswered(), None);
+    }
 }

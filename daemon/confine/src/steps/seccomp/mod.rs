@@ -50,6 +50,25 @@ pub(crate) fn bus() -> Result<Program> {
     Ok(bpf::assemble(arch.audit(), &rules, Rule::Allow, |_| true))
 }
 
+/// Compiles the filter of jobs that should have a bus and have none: without a listener's filter, the kernel would
+/// make these connections itself.
+pub(crate) fn no_bus() -> Result<Program> {
+    const NONE: &[Check] = &[Check {
+        arg: 2,
+        mask: !0,
+        want: Want::NoneOf(table::BUS_ADDRESSES),
+        errno: libc::ENOSYS as u16,
+    }];
+    let arch = Arch::here()?;
+    let connect = arch.number(&("connect", 42, 203));
+    let refused = Rule::Checked(NONE);
+    let rules: Vec<(u32, Rule)> = connect
+        .map(|number| (number, refused))
+        .into_iter()
+        .collect();
+    Ok(bpf::assemble(arch.audit(), &rules, Rule::Allow, |_| true))
+}
+
 /// Calls of the relay besides socket(2).
 #[rustfmt::skip]
 const RELAY_CALLS: &[libc::c_long] = &[

@@ -162,15 +162,20 @@ fn named(machine: &MachineTable) -> BTreeMap<u32, BTreeSet<String>> {
     named
 }
 
-/// Returns errors for profiles whose uid is of the jobs' range or the broker's. May query the user database.
+/// Returns errors for profiles whose uid is of the jobs' range or one of remit's own. May query the user database.
 pub fn taken(policy: &Policy, config: &Config) -> Vec<Diagnostic> {
     let first = config.jobs.uid_first;
     let jobs = first..first.saturating_add(config.jobs.uid_count);
-    let broker = user_names::user("accounts.broker", &config.accounts.broker);
-    among(policy, &jobs, broker.ok().map(|ids| ids.uid))
+    let uid = |key, account| user_names::user(key, account).ok().map(|ids| ids.uid);
+    let accounts = &config.accounts;
+    let own = [
+        ("broker", uid("accounts.broker", &accounts.broker)),
+        ("bus", uid("accounts.bus", &accounts.bus)),
+    ];
+    among(policy, &jobs, &own)
 }
 
-fn among(policy: &Policy, jobs: &Range<u32>, broker: Option<u32>) -> Vec<Diagnostic> {
+fn among(policy: &Policy, jobs: &Range<u32>, own: &[(&str, Option<u32>)]) -> Vec<Diagnostic> {
     let found = policy.profiles().filter_map(|profile| {
         let User::Fixed { name, uid, .. } = &profile.user else {
             return None;
@@ -182,12 +187,12 @@ fn among(policy: &Policy, jobs: &Range<u32>, broker: Option<u32>) -> Vec<Diagnos
                 jobs.start,
                 jobs.end.saturating_sub(1)
             )
-        } else if broker == Some(*uid) {
-            "is that of remit's broker (accounts.broker in remit.toml), which jobs would \
-             control"
-                .to_owned()
         } else {
-            return None;
+            let (process, _) = own.iter().find(|(_, own)| *own == Some(*uid))?;
+            format!(
+                "is that of remit's {process} (accounts.{process} in remit.toml), which jobs would \
+                 control"
+            )
         };
         let profile = &profile.name;
         let message = format!("no job of profile '{profile}' can be '{name}': uid {uid} {why}");
@@ -220,9 +225,14 @@ mod tests {
     fn warnings_for(user: &str) -> Vec<String> {
         let ids = |id| Ids { uid: id, gid: 100 };
         let machine = MachineTable {
-            users: [("web", 999), ("ghost", 70_001), ("broker", 998)]
-                .map(|(name, id)| (name.to_owned(), ids(id)))
-                .into(),
+            users: [
+                ("web", 999),
+                ("ghost", 70_001),
+                ("broker", 998),
+                ("bus", 997),
+            ]
+            .map(|(name, id)| (name.to_owned(), ids(id)))
+            .into(),
             ..MachineTable::default()
         };
         let text = format!("[profile.x]\nbase = \"strict\"\nuser = \"{user}\"\n");
@@ -231,12 +241,16 @@ mod tests {
             text: text.into(),
         };
         let (policy, _) = remit_policy_compile::load(&[source], &machine).unwrap();
-        let found = among(&policy, &(70_000..70_010), Some(998));
+        let found = among(
+            &policy,
+            &(70_000..70_010),
+            &[("broker", Some(998)), ("bus", Some(997))],
+        );
         found.iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn profile_user_is_no_job_or_broker_uid() {
+    fn profile_user_is_no_uid_of_jobs_or_of_remit() {
         for free in ["web", "#0", "#69999", "#70010"] {
             assert_eq!(warnings_for(free), Vec::<String>::new(), "{free}");
         }
@@ -244,7 +258,11 @@ mod tests {
                        job gets a uid of its own";
         let of_broker = "is that of remit's broker (accounts.broker in remit.toml), which jobs would \
                          control";
+        let of_bus =
+            "is that of remit's bus (accounts.bus in remit.toml), which jobs would control";
         for (user, uid, why) in [
+            ("bus", 997, of_bus),
+            ("#997", 997, of_bus),
             ("#70000", 70_000, of_jobs),
             ("#70009", 70_009, of_jobs),
             ("ghost", 70_001, of_jobs),
