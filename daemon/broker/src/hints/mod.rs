@@ -141,8 +141,8 @@ pub fn explained_commands<'a>(evidence: &Evidence<'a>, denials: &[Denial]) -> Ve
     let is_explained = |command: &&Command| {
         let own = found(command).and_then(|found| answer::of(&found, command, &view));
         let of_bus = found(command).map(|found| answer::bus_call(Some(found), &view));
-        let is_given = |answer: Answer| denials.iter().any(|denial| answer.is(denial));
-        own.into_iter().chain(of_bus).any(is_given)
+        let is_shown = |answer: Answer| denials.iter().any(|denial| answer.is(denial));
+        own.into_iter().chain(of_bus).any(is_shown)
     };
     evidence.commands.iter().filter(is_explained).collect()
 }

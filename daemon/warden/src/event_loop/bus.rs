@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Time for an answer about an ended job. Without one, the job's uid is never free: then the process is killed.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Reports that are handled in one turn.
-const REPORTS: usize = 64;
+const REPORTS: usize = 512;
 
 pub fn observe(bus: Option<&Bus>, reactor: &Reactor) {
     if let Some((socket, pidfd)) = bus.and_then(Bus::fds) {
@@ -41,6 +41,10 @@ pub fn restart(sandbox: &mut Sandboxing, reactor: &mut Reactor) -> bool {
         }
         Err(why) => {
             say_error!("{why}");
+            if let Some(bus) = sandbox.manager.bus_mut() {
+                // It can run already, and nobody observes it.
+                bus.dismiss(Duration::ZERO);
+            }
             reactor.timers.add(AGAIN, Timer::Bus);
             false
         }

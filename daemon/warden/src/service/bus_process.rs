@@ -143,11 +143,14 @@ impl Bus {
         let Some(process) = self.process.as_ref() else {
             return Some(uid);
         };
-        let asked = self.connected.remove(&number)
-            && self.ended.len() < MOST_JOBS
-            && socket::send_now(process.socket.as_fd(), &Order::End { uid: number }, &[]).is_ok();
-        if !asked {
+        if !self.connected.remove(&number) {
             return Some(uid);
+        }
+        let order = Order::End { uid: number };
+        let sent = socket::send_now(process.socket.as_fd(), &order, &[]);
+        if sent.is_err() || self.ended.len() >= MOST_JOBS {
+            // It knows this uid, and cannot be asked: its end frees the uid.
+            self.kill();
         }
         let since = Instant::now();
         self.ended.insert(number, Unanswered { job, uid, since });
@@ -245,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn uid_waits_for_the_answer_and_the_wait_is_known() {
+    fn uid_is_free_after_the_answer() {
         let (own_end, its) = socket::patient_pair().unwrap();
         let mut bus = Bus {
             program: PathBuf::new(),
@@ -253,7 +256,7 @@ mod tests {
             calls: Vec::new(),
             process: Some(BusProcess {
                 pid: 0,
-                pidfd: its.try_clone().unwrap(),
+                pidfd: own_end.try_clone().unwrap(),
                 socket: own_end,
                 since: Instant::now(),
             }),
@@ -282,5 +285,10 @@ mod tests {
             assert_eq!(bus.answered(answer).unwrap().uid.get(), uid);
         }
         assert_eq!(bus.unanswered(), None);
+
+        bus.connected(104);
+        drop(its);
+        assert_eq!(bus.end(JobId([4; 16]), take()), None, "it cannot be asked");
+        assert!(bus.unanswered().is_some());
     }
 }
