@@ -39,7 +39,6 @@ pub enum Layer {
     Identity,
     /// It has no network, or one of its own.
     Network,
-
     /// Processes and ids of the machine are not those it sees.
     Namespaces,
     /// Limits of its control group: memory, tasks, CPU.

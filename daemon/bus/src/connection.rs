@@ -14,7 +14,7 @@ use nix::unistd::geteuid;
 
 use crate::greeting::{self, Greeting, Step};
 use crate::header;
-use crate::limits::Job;
+use crate::limits::{CALLS, Job};
 use crate::message::{self, Call, FIXED, MESSAGE, Malformed};
 use crate::replies::Replies;
 use crate::table::{self, Table, Verdict};
@@ -43,8 +43,6 @@ const HELLO: Call<'_> = Call {
 /// Of AccessDenied sd-bus shows two words of its own instead of the message.
 const REFUSED: &str = "org.freedesktop.DBus.Error.NotSupported";
 const LIMITS_EXCEEDED: &str = "org.freedesktop.DBus.Error.LimitsExceeded";
-const TOO_MANY: &str =
-    "Refused by remit: this job makes more than 200 calls of the bus a second. Make fewer calls";
 
 /// The connection is over.
 #[derive(Debug, PartialEq, Eq)]
@@ -327,7 +325,10 @@ impl Connection {
             if !call.wants_reply {
                 return Err(Ended);
             }
-            header::error(out, serial, to, LIMITS_EXCEEDED, TOO_MANY);
+            let text = format!(
+                "Refused by remit: this job makes more than {CALLS} calls of the bus a second. Make fewer calls"
+            );
+            header::error(out, serial, to, LIMITS_EXCEEDED, &text);
             return Ok(Some(length));
         }
         if is_hello {

@@ -15,7 +15,7 @@ pub const CONNECTIONS: usize = 128;
 const OPENS: u32 = 40;
 const OPENS_BURST: u32 = 400;
 /// Calls of one job, per second, after a burst. `systemd-analyze blame` makes one for each unit of the host.
-const CALLS: u32 = 200;
+pub const CALLS: u32 = 200;
 const BURST: u32 = 1000;
 /// Jobs that are remembered until the warden reports their end.
 const JOBS: usize = 4096;

@@ -22,7 +22,7 @@ pub fn receive(listener: &OwnedFd) -> std::io::Result<Option<Asked<'_>>> {
         return Ok(None);
     };
     let refuse = |errno| {
-        // The process may be gone, which is as good.
+        // The process may be gone.
         let _ = sys::answer_notification(listener, notification.id, Some(errno));
         Ok(None)
     };
@@ -45,7 +45,6 @@ pub fn receive(listener: &OwnedFd) -> std::io::Result<Option<Asked<'_>>> {
 
 impl Asked<'_> {
     pub fn refuse(self) {
-        // The process may be gone, which is as good.
         let (id, errno) = (self.notification.id, libc::ECONNREFUSED);
         let _ = sys::answer_notification(self.listener, id, Some(errno));
     }

@@ -69,7 +69,7 @@ const fn size(length: u32) -> usize {
     length as usize
 }
 
-const fn padded(fields: usize) -> usize {
+pub(crate) const fn padded(fields: usize) -> usize {
     fields.saturating_add(7) & !7
 }
 

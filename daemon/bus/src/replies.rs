@@ -1,7 +1,7 @@
 //! What the bus sends, on its way to a job: replies pass, signals and calls are dropped. A message is passed on as it
 //! comes, never kept whole. No IO.
 
-use crate::message::{FIXED, Malformed};
+use crate::message::{FIXED, Malformed, padded};
 
 /// Bytes of a message of the bus: the limit of the system bus (dbus-daemon(1), `max_message_size`).
 pub const MESSAGE: usize = 32 << 20;
@@ -87,8 +87,7 @@ fn length(fixed: &[u8; FIXED]) -> Result<usize, Malformed> {
     if version != 1 || kind == 0 {
         return Err(Malformed("the bus sends another version"));
     }
-    let fields = number([f0, f1, f2, f3]) as usize;
-    let fields = fields.saturating_add(7) & !7;
+    let fields = padded(number([f0, f1, f2, f3]) as usize);
     let body = number([b0, b1, b2, b3]) as usize;
     let all = FIXED.saturating_add(fields).saturating_add(body);
     match all <= MESSAGE {

@@ -83,7 +83,7 @@ pub struct Approval {
 pub struct BusConfig {
     /// They have none.
     pub off: bool,
-    /// Calls that only look, besides those that remit knows: interface and method.
+    /// Calls that only look and that remit does not know: interface and method.
     pub calls: Vec<String>,
 }
 

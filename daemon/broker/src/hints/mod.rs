@@ -139,8 +139,11 @@ pub fn explained_commands<'a>(evidence: &Evidence<'a>, denials: &[Denial]) -> Ve
         return Vec::new();
     };
     let is_explained = |command: &&Command| {
-        let own = found(command).and_then(|found| answer::of(&found, command, &view));
-        let of_bus = found(command).map(|found| answer::bus_call(Some(found), &view));
+        let found = found(command);
+        let own = found
+            .as_ref()
+            .and_then(|found| answer::of(found, command, &view));
+        let of_bus = found.map(|found| answer::bus_call(Some(found), &view));
         let is_shown = |answer: Answer| denials.iter().any(|denial| answer.is(denial));
         own.into_iter().chain(of_bus).any(is_shown)
     };

@@ -43,11 +43,7 @@ fn compile_for(arch: Arch, layers: EnabledLayers, class: Class) -> Program {
 /// Compiles the filter whose listener answers what may be a connection to the system bus. What the job's other filter
 /// refuses does not come so far: of several answers the kernel takes an errno before a notification.
 pub(crate) fn bus() -> Result<Program> {
-    let arch = Arch::here()?;
-    let connect = arch.number(&("connect", 42, 203));
-    let notify = Rule::Notify(2, table::BUS_ADDRESSES);
-    let rules: Vec<(u32, Rule)> = connect.map(|number| (number, notify)).into_iter().collect();
-    Ok(bpf::assemble(arch.audit(), &rules, Rule::Allow, |_| true))
+    on_connect(Rule::Notify(2, table::BUS_ADDRESSES))
 }
 
 /// Compiles the filter of jobs that should have a bus and have none: without a listener's filter, the kernel would
@@ -59,13 +55,14 @@ pub(crate) fn no_bus() -> Result<Program> {
         want: Want::NoneOf(table::BUS_ADDRESSES),
         errno: libc::ENOSYS as u16,
     }];
+    on_connect(Rule::Checked(NONE))
+}
+
+/// Compiles a filter with a rule for connect(2) alone, which other filters restrict further.
+fn on_connect(rule: Rule) -> Result<Program> {
     let arch = Arch::here()?;
     let connect = arch.number(&("connect", 42, 203));
-    let refused = Rule::Checked(NONE);
-    let rules: Vec<(u32, Rule)> = connect
-        .map(|number| (number, refused))
-        .into_iter()
-        .collect();
+    let rules: Vec<(u32, Rule)> = connect.map(|number| (number, rule)).into_iter().collect();
     Ok(bpf::assemble(arch.audit(), &rules, Rule::Allow, |_| true))
 }
 
