@@ -242,7 +242,10 @@ impl Waiter {
     /// Wakes it. Returns false if it was moved elsewhere.
     #[must_use]
     pub fn is_woken(self) -> bool {
-        sys!(libc::SYS_futex, self.word, Self::WAKE, i32::MAX) == Ok(1)
+        // A wait that the kernel interrupts and restarts is at its first word again.
+        [self.word, self.word + 4]
+            .into_iter()
+            .any(|word| sys!(libc::SYS_futex, word, Self::WAKE, i32::MAX) == Ok(1))
     }
 }
 

@@ -29,8 +29,8 @@ use remit_wire::{Bytes, Reply, Request, Run, What};
 const ADM: u32 = 4;
 /// The directory that profiles of base `strict` list.
 const DIRECTORY: &str = "/var/lib/remit-sandbox-attacks";
-/// Retries, because another user's job may take the uid that a scene was prepared for.
-const ATTEMPTS: usize = 5;
+/// Retries, because the next job may get another uid than the one that a scene was prepared for.
+const ATTEMPTS: usize = 20;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -91,12 +91,27 @@ impl Profile {
         }
     }
 
-    /// Returns the uid of the next job.
-    fn next(self, uid: u32) -> u32 {
-        match self {
-            Self::Strict(StrictIdentity::Root) => 0,
-            Self::Read | Self::Strict(StrictIdentity::Own) => uid + 1,
-        }
+    /// Returns true if jobs have uids of their own.
+    fn has_own_uids(self) -> bool {
+        self != Self::Strict(StrictIdentity::Root)
+    }
+}
+
+/// Uids of the jobs until now, oldest first.
+#[derive(Debug, Default)]
+struct JobUids(Vec<u32>);
+
+impl JobUids {
+    /// Predicts the uid of the next job. Uids are allocated in ascending order, for some jobs in advance; on a busy
+    /// machine a job may be the first that is ready, and the one before it comes later or never.
+    fn next(&self, attempt: usize) -> u32 {
+        let newest = self.0.iter().max().copied().unwrap_or_default();
+        let skipped = (newest.saturating_sub(3)..newest).find(|uid| self.is_skipped(*uid));
+        skipped.filter(|_| attempt % 2 == 0).unwrap_or(newest + 1)
+    }
+
+    fn is_skipped(&self, uid: u32) -> bool {
+        self.0.first().is_some_and(|first| uid > *first) && !self.0.contains(&uid)
     }
 }
 
@@ -104,7 +119,7 @@ struct Attacks {
     client: Client,
     profile: Profile,
     fixture: AttackFixture,
-    next: Identity,
+    uids: JobUids,
     /// Performs attacks without a sandbox if the job is root: as full root some would damage the machine.
     unprivileged: Identity,
     /// Landlock ABI version in jobs, 0 without.
@@ -141,7 +156,7 @@ impl Attacks {
         Self {
             client,
             profile,
-            next: Identity::new(profile.next(enforced.uid), &[ADM]),
+            uids: JobUids(vec![enforced.uid]),
             unprivileged: Identity::new(unique_uids(1), &[ADM]),
             fixture: AttackFixture {
                 dir,
@@ -163,12 +178,12 @@ impl Attacks {
 
     /// Arranges a scene for the uid of the next job, and performs the attack in it.
     fn perform(&mut self, id: &str) -> Seen {
-        for _ in 0..ATTEMPTS {
-            self.fixture.job = self.next.clone();
+        for attempt in 0..ATTEMPTS {
+            self.fixture.job = self.next(attempt);
             let scene = arrange(id, &self.fixture);
             let report = run(&mut self.client, self.profile, scene.argv(id));
             let uid = report.enforced.as_ref().map_or(0, |enforced| enforced.uid);
-            self.next = Identity::new(self.profile.next(uid), &[ADM]);
+            self.uids.0.push(uid);
             if uid != self.fixture.job.uid {
                 continue;
             }
@@ -182,7 +197,19 @@ impl Attacks {
                 touched: scene.touched(),
             };
         }
-        panic!("other jobs take the uids that scenes are made for");
+        let last = self.uids.0.iter().rev().take(ATTEMPTS + 2);
+        panic!(
+            "{id}: no scene was made for the job's uid; the last ones, newest first: {:?}",
+            last.collect::<Vec<_>>()
+        );
+    }
+
+    fn next(&self, attempt: usize) -> Identity {
+        let uid = match self.profile.has_own_uids() {
+            true => self.uids.next(attempt),
+            false => 0,
+        };
+        Identity::new(uid, &[ADM])
     }
 
     fn attack(&mut self, attack: &Attack) {
@@ -212,7 +239,7 @@ impl Attacks {
         }
         self.fixture.job = match self.profile {
             Profile::Strict(StrictIdentity::Root) => self.unprivileged.clone(),
-            Profile::Read | Profile::Strict(StrictIdentity::Own) => self.next.clone(),
+            Profile::Read | Profile::Strict(StrictIdentity::Own) => self.next(0),
         };
         // The attacker then has its victims' uid, because the separate uid is a sandbox layer.
         self.fixture.stranger = None;

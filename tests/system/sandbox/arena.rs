@@ -152,7 +152,7 @@ impl Arena {
 
     pub fn perform(&mut self, id: &str) -> Seen {
         // The daemon alternates between two uids, so the next one is known unless a start was undone.
-        for _ in 0..5 {
+        for _ in 0..20 {
             let uid = match self.identity {
                 StrictIdentity::Own => self.next,
                 StrictIdentity::Root => 0,
