@@ -107,7 +107,9 @@ impl JobUids {
     fn next(&self, attempt: usize) -> u32 {
         let newest = self.0.iter().max().copied().unwrap_or_default();
         let skipped = (newest.saturating_sub(3)..newest).find(|uid| self.is_skipped(*uid));
-        skipped.filter(|_| attempt % 2 == 0).unwrap_or(newest + 1)
+        skipped
+            .filter(|_| attempt.is_multiple_of(2))
+            .unwrap_or(newest + 1)
     }
 
     fn is_skipped(&self, uid: u32) -> bool {
