@@ -87,9 +87,17 @@ impl Floods {
     ) -> bool {
         let key = self.key(subject, now);
         let flood = self.0.entry(key).or_insert_with(|| Flood::new(now));
-        if flood.bucket.check(1, now).is_ok() {
-            return true;
+        let has_capacity = flood.bucket.check(1, now).is_ok();
+        if !has_capacity {
+            self.leave_out(subject, code, now, unix_ms);
         }
+        has_capacity
+    }
+
+    /// Counts a refusal that has no record of its own.
+    pub fn leave_out(&mut self, subject: Option<&Subject>, code: Code, now: Instant, unix_ms: u64) {
+        let key = self.key(subject, now);
+        let flood = self.0.entry(key).or_insert_with(|| Flood::new(now));
         let left_out = flood.left_out.get_or_insert_with(|| LeftOut {
             since_ms: unix_ms,
             user: None,
@@ -99,7 +107,6 @@ impl Floods {
         left_out.user = key.and_then(|uid| Some((uid, subject?.user().to_owned())));
         let count = left_out.codes.entry(code.as_str()).or_default();
         *count = count.saturating_add(1);
-        false
     }
 
     pub fn take(&mut self, subject: Option<&Subject>, bytes: usize, now: Instant) {

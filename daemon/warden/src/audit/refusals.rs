@@ -44,10 +44,10 @@ impl Reports {
         asked: Option<&RequestSummary>,
     ) {
         self.recent.add(subject.map(Subject::user), refusal);
-        if self.may_be_recorded(RefusalSource::Warden, subject, refusal) {
+        let source = RefusalSource::Warden;
+        if self.may_be_recorded(source, subject, refusal) {
             let record = self.refusal(subject, session, refusal, asked);
-            self.refusals.take(subject, record.weight(), Instant::now());
-            self.audit.note(record);
+            self.write_refusal(source, subject, refusal, record);
         }
     }
 
@@ -60,12 +60,30 @@ impl Reports {
         refusal: &Refusal,
     ) {
         self.recent.add(subject.map(Subject::user), refusal);
-        if self.may_be_recorded(RefusalSource::Broker, subject, refusal) {
+        let source = RefusalSource::Broker;
+        if self.may_be_recorded(source, subject, refusal) {
             let record = self.refusal(subject, Some(session), refusal, None);
-            let record = RefusalSource::Broker.marked(record);
-            self.broker_refusals
-                .take(subject, record.weight(), Instant::now());
-            self.audit.note(record);
+            self.write_refusal(source, subject, refusal, source.marked(record));
+        }
+    }
+
+    /// Writes the record. If the audit log cannot be written now, the refusal is counted with the omitted ones.
+    fn write_refusal(
+        &mut self,
+        source: RefusalSource,
+        subject: Option<&Subject>,
+        refusal: &Refusal,
+        record: Record,
+    ) {
+        let (weight, now) = (record.weight(), Instant::now());
+        let written = self.audit.write(record);
+        let floods = self.floods(source);
+        match written {
+            Ok(()) => floods.take(subject, weight, now),
+            Err(_) => {
+                floods.leave_out(subject, refusal.code, now, timers::unix_ms());
+                self.has_left_out = true;
+            }
         }
     }
 
@@ -178,7 +196,7 @@ fn left_out_record(left_out: &LeftOut, policy: &str) -> Record {
     };
     let cause = list(", ", |(code, count)| format!("{count} {code}"));
     let message = format!(
-        "{name} was refused {} more times since {since}, too often to record each: {cause}",
+        "{name} was refused {} more times since {since}, which was not recorded one by one: {cause}",
         left_out.count()
     );
     let record = Record::new(Event::Refusal, message)
@@ -187,7 +205,10 @@ fn left_out_record(left_out: &LeftOut, policy: &str) -> Record {
     let common = codes.first().map(|(code, _)| *code);
     record
         .maybe("VERDICT", common)
-        .field("CAUSE", "too many refusals in a short time")
+        .field(
+            "CAUSE",
+            "too many refusals in a short time, or an audit log that could not be written",
+        )
         .number("SUPPRESSED", left_out.count())
         .field(
             "VERDICTS",
@@ -236,7 +257,7 @@ mod tests {
         let record = left_out_record(floods.left_out().unwrap(), "p");
         assert_eq!(
             record.message,
-            "alice was refused 3 more times since 2026-11-20 08:11:11 UTC, too often to record each: \
+            "alice was refused 3 more times since 2026-11-20 08:11:11 UTC, which was not recorded one by one: \
              2 denied_rule, 1 busy"
         );
         let value = |name| {
