@@ -189,7 +189,11 @@ impl Verifier {
         if let Some(newest) = newest.filter(|newest| *newest > last) {
             let text = match last {
                 0 => format!("the log is empty, and the newest record is {newest}"),
-                _ => format!("{} are missing at the end", records(last + 1, newest)),
+                _ => format!(
+                    "{} {} missing at the end",
+                    records(last + 1, newest),
+                    if newest > last + 1 { "are" } else { "is" }
+                ),
             };
             self.find(Kind::Truncated, last + 1, newest, "the end", text);
         }
