@@ -186,6 +186,10 @@ fn made(form: Form, reply: Reply) -> Result<Answer, Refusal> {
             let report = truncate::without_largest_sections(report);
             plain(0, |_| &report)
         }
+        (Tool::Host, Reply::HostChanges(changes)) => {
+            let changes = host::changes(&changes).ok_or_else(too_large)?;
+            plain(0, |_| &changes)
+        }
         (
             _,
             Reply::Job { .. }
@@ -193,7 +197,9 @@ fn made(form: Form, reply: Reply) -> Result<Answer, Refusal> {
             | Reply::Jobs(_)
             | Reply::Access(_)
             | Reply::History(_)
-            | Reply::Host(_),
+            | Reply::Host(_)
+            | Reply::HostChanges(_)
+            | Reply::Snapshots(_),
         ) => Err(another()),
     }
 }

@@ -187,6 +187,8 @@ fn limit(request: &Request) -> Duration {
         Request::Stop { .. }
         | Request::Access(_)
         | Request::Host { .. }
+        | Request::HostChanges(_)
+        | Request::Snapshots
         | Request::Jobs { .. }
         | Request::History(_) => {
             return UNWAITED;
@@ -206,6 +208,8 @@ fn shortened(mut request: Request, gone: Duration) -> Request {
         Request::Stop { .. }
         | Request::Access(_)
         | Request::Host { .. }
+        | Request::HostChanges(_)
+        | Request::Snapshots
         | Request::Jobs { .. }
         | Request::History(_) => {}
     }
@@ -225,7 +229,9 @@ fn lost_hint(request: &Request) -> String {
         | Request::Jobs { .. }
         | Request::Access(_)
         | Request::History(_)
-        | Request::Host { .. } => "call again".to_owned(),
+        | Request::Host { .. }
+        | Request::HostChanges(_)
+        | Request::Snapshots => "call again".to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Facts of the host, short: nothing that is absent, and without a named section no detail that needs no attention.
 
-use remit_wire::host::HostReport;
+use remit_wire::host::{HostChanges, HostReport};
 use serde_json::Value;
 
 /// Per cent of a file system's bytes or inodes from which on it is shown, whatever its kind.
@@ -15,6 +15,13 @@ pub fn brief(report: &HostReport, is_overview: bool) -> Option<Value> {
     }
     without_absent(&mut report);
     Some(report)
+}
+
+/// Returns what changed as JSON. A change without `by` was made outside of remit.
+pub fn changes(changes: &HostChanges) -> Option<Value> {
+    let mut changes = serde_json::to_value(changes).ok()?;
+    without_absent(&mut changes);
+    Some(changes)
 }
 
 fn overview(report: &mut Value) {

@@ -91,12 +91,13 @@ impl Holdings {
         }
     }
 
-    /// Returns the resources once they are stable for longer than an idle thread lives, or after 20 s.
+    /// Returns the resources once the first snapshot of the machine is kept and they are stable for longer than an idle
+    /// thread lives, or after 20 s.
     #[must_use]
     pub fn at_rest(daemon: &Daemon) -> Self {
         let start = Instant::now();
         let (mut last, mut since) = (Self::of(daemon), start);
-        while since.elapsed() < QUIET && start.elapsed() < AT_REST {
+        while (since.elapsed() < QUIET || !has_snapshot(daemon)) && start.elapsed() < AT_REST {
             std::thread::sleep(LOOK);
             let now = Self::of(daemon);
             if now.counts() != last.counts() {
@@ -191,6 +192,19 @@ fn opened(pid: i32) -> Vec<String> {
         .collect();
     names.sort_unstable();
     names
+}
+
+fn has_snapshot(daemon: &Daemon) -> bool {
+    let history = fs::read_dir(daemon.path().join("state/history"));
+    let mut paths = history
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    paths.any(|path| {
+        let is_snapshot = path.file_stem().is_some_and(|stem| stem == "snapshot");
+        is_snapshot && fs::read(path).is_ok_and(|text| text.ends_with(b"end\n"))
+    })
 }
 
 fn sizes(dir: PathBuf) -> Vec<u64> {

@@ -168,7 +168,7 @@ fn thousands_of_jobs_leak_nothing() {
         Err(_) => JOBS,
     };
     let daemon = Daemon::start(Options::default());
-    let fresh = Holdings::of(&daemon);
+    let fresh = Holdings::at_rest(&daemon);
     let _ = run(&daemon, WARM_UP);
     let before = Holdings::at_rest(&daemon);
     let took = run(&daemon, jobs);

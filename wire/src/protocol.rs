@@ -9,11 +9,11 @@ pub use remit_common::wire::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::host::{HostReport, Section};
+use crate::host::{HostChanges, HostReport, Section, Since, SnapshotMark};
 use crate::outcome::{Followed, JobReport, JobSummary, OutputPart, QueuePosition, Stream};
 
 /// Protocol version; both sides must have the same.
-pub const PROTOCOL: u16 = 7;
+pub const PROTOCOL: u16 = 8;
 
 // Most messages are calls, and a client has few at a time.
 #[allow(clippy::large_enum_variant)]
@@ -82,6 +82,10 @@ pub enum Request {
     },
     /// Returns the caller's history, newest first.
     History(HistoryQuery),
+    /// Returns what of the machine changed.
+    HostChanges(Since),
+    /// Returns the kept snapshots of the machine, newest first.
+    Snapshots,
 }
 
 /// A program, script or named command to run in a profile.
@@ -208,6 +212,8 @@ pub enum Reply {
     Access(AccessReport),
     Host(Box<HostReport>),
     History(HistoryPage),
+    HostChanges(Box<HostChanges>),
+    Snapshots(Vec<SnapshotMark>),
 }
 
 #[cfg(test)]

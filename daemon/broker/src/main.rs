@@ -14,6 +14,7 @@ mod output;
 mod redact;
 mod search;
 mod session;
+mod snapshots;
 mod startup;
 mod state;
 mod warden_link;

@@ -22,15 +22,17 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::call::SEARCHES;
 use crate::call::history::History;
 use crate::output::spool::{Spool, SpoolLimits};
-use crate::{blocking, confine_self, state};
+use crate::snapshots::Snapshots;
+use crate::state::{self, Prepared};
+use crate::{blocking, confine_self};
 
 // Exit status for a wrong command line (sysexits.h, EX_USAGE).
 const USAGE: u8 = 64;
 // Exit status for a wrong environment (EX_CONFIG).
 const REFUSED: u8 = 78;
-/// Blocking threads: host facts, one removal, searches, hashes and counts, two pipes for each job.
+/// Blocking threads: host facts, one snapshot, one removal, searches, hashes and counts, two pipes for each job.
 const THREADS: usize =
-    caps::HOST_CALLS + 1 + SEARCHES + blocking::BACKGROUND_TASKS + 2 * caps::JOBS;
+    caps::HOST_CALLS + 2 + SEARCHES + blocking::BACKGROUND_TASKS + 2 * caps::JOBS;
 
 pub fn run() -> ExitCode {
     let options = match arguments(std::env::args_os().skip(1)) {
@@ -40,7 +42,7 @@ pub fn run() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match prepare(options).and_then(|(link, spool, history)| serve(link, spool, history)) {
+    match prepare(options).and_then(serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("remit-broker: {error}");
@@ -102,7 +104,7 @@ fn bytes(text: &OsStr) -> Option<u64> {
 
 /// Prepares everything before the first byte of a client. The process must have one thread until the end:
 /// landlock_restrict_self(2) and seccomp(2) restrict the calling thread and its children.
-fn prepare(options: Options) -> Result<(Link, Spool, History), String> {
+fn prepare(options: Options) -> Result<Prepared, String> {
     let link = Link::inherited().map_err(|error| format!("cannot take the link: {error}"))?;
     confine_self::check_privileges()?;
     start_log();
@@ -117,11 +119,17 @@ fn prepare(options: Options) -> Result<(Link, Spool, History), String> {
         _ => tracing::info!("confined by landlock and seccomp"),
     }
     // After the confinement, because the files are input.
+    let snapshots = Snapshots::open(history);
     let history = History::open(history);
-    Ok((link, spool, history))
+    Ok(Prepared {
+        link,
+        spool,
+        history,
+        snapshots,
+    })
 }
 
-fn serve(link: Link, spool: Spool, history: History) -> Result<(), String> {
+fn serve(prepared: Prepared) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -129,7 +137,7 @@ fn serve(link: Link, spool: Spool, history: History) -> Result<(), String> {
         .thread_keep_alive(Duration::from_secs(2))
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let ended = tokio::task::LocalSet::new().block_on(&runtime, state::serve(link, spool, history));
+    let ended = tokio::task::LocalSet::new().block_on(&runtime, state::serve(prepared));
     // Do not wait for threads that can be blocked by a dead file system.
     runtime.shutdown_background();
     ended

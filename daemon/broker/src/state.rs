@@ -32,6 +32,7 @@ use crate::output::splice::Pace;
 use crate::output::spool::Spool;
 use crate::session;
 use crate::session::usage::Accounts;
+use crate::snapshots::{SnapshotClocks, Snapshots};
 use crate::warden_link::{Granted, Warden, Watched};
 
 /// The removal of a larger file blocks too long for the one thread that serves. Unit: bytes.
@@ -43,6 +44,7 @@ pub struct Broker {
     pub warden: Warden,
     pub spool: Spool,
     pub history: History,
+    pub snapshots: Snapshots,
     pub jobs: Jobs,
     pub accounts: Accounts,
     pub host: Arc<Semaphore>,
@@ -59,17 +61,35 @@ pub struct Broker {
     closer: Closer,
 }
 
+/// What the broker serves with.
+#[derive(Debug)]
+pub struct Prepared {
+    pub link: Link,
+    pub spool: Spool,
+    pub history: History,
+    pub snapshots: Snapshots,
+}
+
 /// Errors: Returns the reason if the link fails or carries an invalid message.
-pub async fn serve(link: Link, spool: Spool, history: History) -> Result<(), String> {
+pub async fn serve(prepared: Prepared) -> Result<(), String> {
+    let Prepared {
+        link,
+        spool,
+        history,
+        snapshots,
+    } = prepared;
     let link = Watched::new(link).map_err(|error| format!("cannot watch the link: {error}"))?;
     let link = Rc::new(link);
     let mut broker = Broker::new(spool);
     broker.history = history;
+    broker.snapshots = snapshots;
     let broker = Rc::new(broker);
     broker.warden.connect(Rc::clone(&link));
     let newest = broker.history.newest();
     broker.warden.tell(&ToWarden::HistoryOpened { newest });
     broker.warden.tell(&ToWarden::Ready);
+    let taking = Rc::clone(&broker);
+    spawn_local(async move { taking.snapshots.serve().await });
     let listen = async {
         loop {
             let (message, fds) = link.receive().await?;
@@ -94,6 +114,7 @@ impl Broker {
             warden: Warden::default(),
             spool,
             history: History::open(None),
+            snapshots: Snapshots::open(None),
             jobs: Jobs::default(),
             accounts: Accounts::default(),
             host: Arc::new(Semaphore::new(caps::HOST_CALLS)),
@@ -133,6 +154,7 @@ impl Broker {
                 Some(job) => {
                     self.pace.note_activity(job.id, Instant::now());
                     job.set_started(started_ms, waited_ms);
+                    self.snapshots.started(job.id);
                     self.drain(&job, fds);
                 }
                 None => tracing::error!(%job, "job {job} started and was not queued"),
@@ -155,6 +177,7 @@ impl Broker {
                     self.was_refused(job, &ending);
                 });
                 self.pace.note_activity(job, Instant::now());
+                self.snapshots.ended(job);
                 self.jobs.end(job, *ending);
             }
             ToBroker::Forgotten { job } => {
@@ -230,6 +253,10 @@ impl Broker {
             (Some(_), Some(waiting)) => Job::new(meta, waiting.about.clone()),
             (Some(_), None) => Job::new(meta, About::default()),
             (None, _) => {
+                if may_change(&meta) {
+                    self.snapshots
+                        .changing(meta.job, &meta.owner, SnapshotClocks::now());
+                }
                 let about = notes::of_line(&meta);
                 Job::adopted(meta, about, &self.spool)
             }
@@ -288,6 +315,15 @@ impl Broker {
             }
         }
     }
+}
+
+/// Returns true if a running job of an earlier broker may change the host. What it was asked for is no longer known.
+fn may_change(meta: &JobMeta) -> bool {
+    let profile = meta
+        .enforced
+        .as_ref()
+        .map(|enforced| enforced.profile.as_str());
+    meta.ending.is_none() && profile.is_some_and(|profile| !["read", "strict"].contains(&profile))
 }
 
 /// Not longer than any timer of a call.

@@ -1,7 +1,7 @@
 //! Collects the facts about the machine that `host` answers.
 //!
 //! Reads /proc, /sys and a few files. Asks the kernel by netlink and the service manager by D-Bus. Needs no privilege.
-//! Starts no program, changes nothing, keeps nothing between calls.
+//! Starts no program, changes nothing, keeps nothing between calls: the broker keeps [`snapshot`]s.
 //!
 //! Input is untrusted until parsed. A fact that is missing, unreadable or truncated becomes a gap with a reason, never
 //! a guess. Each section has its file. `read` bounds the input, `fit` bounds the output.
@@ -18,6 +18,7 @@ mod network;
 mod os;
 mod packages;
 mod read;
+pub mod snapshot;
 mod sockets;
 mod users;
 mod utmp;

@@ -75,14 +75,14 @@ pub(crate) struct Entry {
     root: String,
     pub(crate) target: PathBuf,
     /// Options of this mount, not of the file system.
-    options: String,
+    pub(crate) options: String,
     pub(crate) fstype: String,
-    source: String,
+    pub(crate) source: String,
     fs_options: String,
 }
 
 impl Entry {
-    fn pseudo(&self) -> bool {
+    pub(crate) fn is_pseudo(&self) -> bool {
         // Containers bind mounts over /proc and /sys. Each service's credentials have a small file system.
         const BELOW: [&str; 3] = ["/proc", "/sys", "/run/credentials"];
         PSEUDO.contains(&self.fstype.as_str())
@@ -125,7 +125,7 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Mounts> {
         gaps.note("mounts", "the mount table has no line of the known format");
         return None;
     }
-    let (pseudo, data): (Vec<Entry>, Vec<Entry>) = table.into_iter().partition(Entry::pseudo);
+    let (pseudo, data): (Vec<Entry>, Vec<Entry>) = table.into_iter().partition(Entry::is_pseudo);
     let mut questions = Vec::new();
     let mut usages: Vec<Result<_, Why>> = Vec::new();
     for (index, entry) in data.iter().enumerate() {
@@ -359,7 +359,7 @@ mod tests {
             ("/run/credentials/a.service", "tmpfs", true),
         ] {
             let line = format!("1 2 3:4 / {target} rw - {fstype} s rw");
-            assert_eq!(entry(&line).pseudo(), pseudo, "{line}");
+            assert_eq!(entry(&line).is_pseudo(), pseudo, "{line}");
         }
     }
 

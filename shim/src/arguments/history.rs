@@ -4,8 +4,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use remit_common::builtin::Time;
 use remit_common::caps;
+use remit_common::names::NotAJobId;
 use remit_common::refusal::Refusal;
 use remit_common::text;
+use remit_wire::host::Since;
 use remit_wire::{HistoryQuery, Kind, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -30,9 +32,26 @@ pub struct HistoryArgs {
 }
 
 pub fn call(args: &HistoryArgs) -> Result<DaemonCall, Refusal> {
+    query(args, now_ms()).map(|query| Request::History(query).into())
+}
+
+/// Parses `since` of `host`.
+pub fn since(text: &str) -> Result<Since, Refusal> {
+    if text == "boot" {
+        return Ok(Since::Boot);
+    }
+    match text.parse() {
+        Ok(job) => Ok(Since::Job(job)),
+        Err(NotAJobId) => time(text, now_ms()).map(Since::Time).map_err(|refusal| {
+            refusal
+                .next("write it as -2h, yesterday, 2026-11-20T10:00:00Z, boot, or a whole job_id")
+        }),
+    }
+}
+
+fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
-    query(args, now).map(|query| Request::History(query).into())
+    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn query(args: &HistoryArgs, now_ms: u64) -> Result<HistoryQuery, Refusal> {

@@ -61,8 +61,10 @@ pub struct AccessArgs {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostArgs {
-    /// Which facts; a default set when absent.
+    /// Which facts.
     sections: Option<Vec<Section>>,
+    /// What changed since -1h, boot, job_id.
+    since: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -107,11 +109,7 @@ impl RawArguments<'_> {
     fn call(self, tool: Tool) -> Result<DaemonCall, Refusal> {
         match tool {
             Tool::Access => access(self.parse()?),
-            Tool::Host => {
-                let args: HostArgs = self.parse()?;
-                let sections = args.sections.unwrap_or_default();
-                Ok(Request::Host { sections }.into())
-            }
+            Tool::Host => host(self.parse()?),
             Tool::Run => run::run(self.parse()?),
             Tool::Change => run::change(self.parse()?),
             Tool::Job => job::call(self.parse()?),
@@ -125,6 +123,17 @@ impl RawArguments<'_> {
             Self::Text(text) => direct::object(text).ok_or_else(|| invalid("not an object")),
             Self::Values(arguments) => parse(arguments),
         }
+    }
+}
+
+fn host(args: HostArgs) -> Result<DaemonCall, Refusal> {
+    match (args.sections, args.since) {
+        (sections, None) => {
+            let sections = sections.unwrap_or_default();
+            Ok(Request::Host { sections }.into())
+        }
+        (None, Some(since)) => Ok(Request::HostChanges(history::since(&since)?).into()),
+        (Some(_), Some(_)) => Err(invalid("give 'sections' or 'since', not both")),
     }
 }
 

@@ -131,8 +131,8 @@ impl Tool {
                  Start here."
             }
             Self::Host => {
-                "Structured facts about this server, such as listening ports with the unit that \
-                 owns them. Shorter than command output."
+                "Structured facts about this server, such as ports with their unit. Shorter than \
+                 command output."
             }
             Self::Run => {
                 "Run any program or script on this server in a sandbox in which the kernel refuses \

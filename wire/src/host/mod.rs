@@ -6,6 +6,7 @@
 mod network;
 mod section;
 mod services;
+mod since;
 mod system;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use network::*;
 pub use section::{Hundredths, List, Section, UnknownSection};
 pub use services::*;
+pub use since::*;
 pub use system::*;
 
 /// A fact that could not be had.

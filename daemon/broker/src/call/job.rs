@@ -7,12 +7,13 @@ use remit_common::names::JobId;
 use remit_common::{caps, traceparent};
 use remit_link::{Answer, Spec, SpecWhat, ToWarden};
 use remit_wire::outcome::{Followed, OutputPart, Stream};
-use remit_wire::{Bytes, Follow, JobQuery, PartQuery, Reply, Run, ToClient, What};
+use remit_wire::{Bytes, Follow, JobQuery, PartQuery, Purpose, Reply, Run, ToClient, What};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Call, CallRefusal, validate, wrong_answer};
 use crate::hints::notes;
 use crate::job::{Job, note};
+use crate::snapshots::SnapshotClocks;
 use crate::warden_link::Granted;
 
 impl Call {
@@ -143,6 +144,14 @@ impl Call {
         }
         run.traceparent = traceparent::checked(run.traceparent);
         let wait_ms = run.wait_ms;
+        let may_change = match run.purpose {
+            Purpose::Use => false,
+            Purpose::Change { .. } | Purpose::Try => true,
+        };
+        if may_change {
+            self.broker.snapshots.before_change().await;
+        }
+        let start = may_change.then(SnapshotClocks::now);
         let about = notes::of_run(&run);
         let (session, client) = (self.client.session, self.client.name.clone());
         let message = |ticket| {
@@ -158,7 +167,16 @@ impl Call {
             ))
         };
         let job = match self.ask(about, message).await? {
-            Granted::Started(job) => job,
+            Granted::Started(job) => {
+                if let Some(start) = start {
+                    let snapshots = &self.broker.snapshots;
+                    snapshots.changing(job.id, &job.owner, start);
+                    if job.has_ended() {
+                        snapshots.ended(job.id);
+                    }
+                }
+                job
+            }
             Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(&self.client.owner, id)?,
             Granted::Answer(Answer::Access(_) | Answer::Stopping(_)) => {
                 return Err(wrong_answer());
@@ -171,6 +189,9 @@ impl Call {
             None => caps::WAIT_MS_DEFAULT,
         };
         self.wait(&job, wait_ms).await;
+        if may_change && job.has_ended() {
+            self.broker.snapshots.until_kept(job.id).await;
+        }
         self.ready(&job).await;
         let report = self.report(&job);
         Ok(Reply::Job { report, part: None })

@@ -16,7 +16,7 @@ use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_facts::Sources;
 use remit_link::{Answer, ToWarden};
-use remit_wire::host::Section;
+use remit_wire::host::{Section, Since};
 use remit_wire::outcome::JobReport;
 use remit_wire::{Access, Bytes, HistoryQuery, Reply, Request, What};
 use tokio::sync::OwnedSemaphorePermit;
@@ -71,6 +71,11 @@ impl Call {
             }
             Request::Access(access) => self.access(access).await,
             Request::Host { sections } => self.host(sections).await,
+            Request::HostChanges(since) => self.host_changes(since).await,
+            Request::Snapshots => {
+                let marks = self.broker.snapshots.marks().await?;
+                Ok(Reply::Snapshots(marks))
+            }
             Request::Jobs { limit } => {
                 let cap = caps::ENDED_PER_UID + caps::JOBS_PER_UID + caps::QUEUED_PER_UID;
                 let limit = limit.min(u32::try_from(cap).unwrap_or(u32::MAX));
@@ -224,6 +229,24 @@ impl Call {
             .await
             .unwrap_or_else(|_| Err(late()))?;
         Ok(Reply::Host(Box::new(report)))
+    }
+
+    /// Tells what of the machine changed. Bounded like [`Self::host`].
+    pub async fn host_changes(&self, since: Since) -> Result<Reply, CallRefusal> {
+        let compare = async {
+            let _turn = self.client.account.host_turn().await;
+            let _permit = self.broker.host.acquire().await.map_err(|_| late())?;
+            if let Since::Job(job) = since {
+                self.broker.snapshots.until_kept(job).await;
+            }
+            let uid = self.client.owner.uid;
+            self.broker.snapshots.changes(since, uid).await
+        };
+        let deadline = Duration::from_millis(caps::HOST_DEADLINE_MS);
+        let changes = timeout(deadline, compare)
+            .await
+            .unwrap_or_else(|_| Err(late()))?;
+        Ok(Reply::HostChanges(Box::new(changes)))
     }
 
     /// Returns the standard input of a built-in command, if it needs one. A failure of the service manager is a fact

@@ -23,8 +23,8 @@ pub use machine::{
     LockArgs, MachineArgs, McpClient, PolicyVerb, ReloadArgs, UnenrollArgs,
 };
 pub use run::{
-    AccessArgs, CallArgs, ChangeArgs, HostArgs, JobArgs, JobsArgs, RunArgs, Secret, StopArgs,
-    TryArgs,
+    AccessArgs, CallArgs, ChangeArgs, HostArgs, HostSince, JobArgs, JobsArgs, RunArgs, Secret,
+    StopArgs, TryArgs,
 };
 
 /// Exit statuses at the end of `remit --help`; the table in `remit.1` says more.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, ValueHint};
 use nix::sys::signal::Signal;
+use remit_common::builtin::Time;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::{caps, span};
 use remit_wire::host::Section;
@@ -205,6 +206,37 @@ pub struct HostArgs {
     /// Only these sections
     #[arg(value_name = "SECTION", value_parser = section())]
     pub sections: Vec<Section>,
+
+    /// What changed since this time, boot or a job of yours
+    ///
+    /// A time is written as -1h, yesterday or 2026-11-20T10:00:00Z.
+    #[arg(long, value_name = "TIME|boot|JOB", conflicts_with = "sections", value_parser = since,
+          allow_hyphen_values = true)]
+    pub since: Option<HostSince>,
+
+    /// List the kept snapshots that --since compares with, newest first
+    #[arg(long, conflicts_with_all = ["sections", "since"])]
+    pub snapshots: bool,
+}
+
+/// The earlier point of `remit host --since`.
+#[derive(Clone, Debug)]
+pub enum HostSince {
+    Time(Time),
+    Boot,
+    Job(IdPrefix),
+}
+
+fn since(text: &str) -> Result<HostSince, String> {
+    if text == "boot" {
+        return Ok(HostSince::Boot);
+    }
+    // A time in digits alone has no unit, so it is none.
+    if let Ok(time) = text.parse() {
+        return Ok(HostSince::Time(time));
+    }
+    let job = text.parse().map(HostSince::Job);
+    job.map_err(|_| "it is no time, and neither 'boot' nor a job id".to_owned())
 }
 
 fn section() -> impl TypedValueParser<Value = Section> {

@@ -30,7 +30,7 @@ impl Scratch {
         &self.0
     }
 
-    fn put(&self, files: &[(&str, &[u8])]) -> &Self {
+    pub(crate) fn put(&self, files: &[(&str, &[u8])]) -> &Self {
         for (name, bytes) in files {
             let path = self.0.join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -39,7 +39,7 @@ impl Scratch {
         self
     }
 
-    fn sources(&self) -> Sources {
+    pub(crate) fn sources(&self) -> Sources {
         let at = |name: &str| self.0.join(name);
         Sources {
             proc: at("proc"),

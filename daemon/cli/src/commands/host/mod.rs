@@ -1,5 +1,6 @@
 //! `remit host`: shows facts about the machine in tables. The daemon bounds the report; cells are truncated here.
 
+mod changes;
 mod machine;
 
 use remit_wire::host::{HostReport, Iface, List, Network, Port, Ports, Route};
@@ -17,6 +18,12 @@ use crate::render::table::{self, Table};
 use crate::render::units;
 
 pub fn host(context: &Context, args: HostArgs) -> Result<Exit, Failure> {
+    if let Some(since) = args.since {
+        return changes::since(context, since);
+    }
+    if args.snapshots {
+        return changes::snapshots(context);
+    }
     let mut daemon = Daemon::connect(&context.runtime)?;
     let sections = args.sections;
     let Reply::Host(report) = daemon.call(Request::Host { sections })? else {

@@ -223,18 +223,21 @@ fn find(context: &Context, id: &IdPrefix) -> Result<NamedJob, Failure> {
     }
 }
 
+/// Returns the whole id of a job of the caller.
+pub fn own_id(daemon: &mut Daemon, id: &IdPrefix) -> Result<JobId, Failure> {
+    if let Some(job) = id.whole() {
+        return Ok(job);
+    }
+    let Reply::Jobs(jobs) = daemon.call(Request::Jobs { limit: u32::MAX })? else {
+        return Err(Failure::off_protocol());
+    };
+    let found = id.choose(jobs, |job| job.job_id)?;
+    Ok(found.ok_or_else(Refusal::no_such_job)?.job_id)
+}
+
 fn own(context: &Context, id: &IdPrefix) -> Result<NamedJob, Failure> {
     let mut daemon = Daemon::connect(&context.runtime)?;
-    let job = match id.whole() {
-        Some(job) => job,
-        None => {
-            let Reply::Jobs(jobs) = daemon.call(Request::Jobs { limit: u32::MAX })? else {
-                return Err(Failure::off_protocol());
-            };
-            let found = id.choose(jobs, |job| job.job_id)?;
-            found.ok_or_else(Refusal::no_such_job)?.job_id
-        }
-    };
+    let job = own_id(&mut daemon, id)?;
     Ok(NamedJob::Own(Box::new(daemon), job))
 }
 

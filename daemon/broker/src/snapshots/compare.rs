@@ -1,0 +1,376 @@
+//! Tells what changed between two snapshots, and which jobs ran when it changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use remit_common::calendar;
+use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
+use remit_facts::JSON_CHARS;
+use remit_facts::snapshot::SECTIONS;
+use remit_facts::snapshot::difference::{Difference, differences};
+use remit_wire::host::{Gap, HostChange, HostChanges, List, SectionChanges, Since};
+
+use super::kept::{EndedChange, KeptSnapshot, SnapshotClocks, SnapshotReason};
+
+const OF_ANOTHER: &str = "job of another user";
+const NOT_KNOWN: &str = "not known: the snapshots of that time are gone";
+/// Changes of one section in an answer, if they fit.
+const PER_SECTION: usize = 200;
+
+/// Compares two of `kept` (oldest first), or one with `now`. `uid` is the caller; root sees the jobs of all users.
+pub fn changes(
+    mut kept: Vec<KeptSnapshot>,
+    now: Option<KeptSnapshot>,
+    since: Since,
+    uid: u32,
+) -> Result<HostChanges, Refusal> {
+    let clocks = now
+        .as_ref()
+        .map_or_else(SnapshotClocks::now, |now| now.from.clone());
+    let mut gaps = Vec::new();
+    let from = first(&kept, since, uid, &clocks, &mut gaps)?;
+    match since {
+        Since::Job(job) => kept.truncate(after(&kept, job, uid).map_or(0, |at| at + 1)),
+        Since::Time(_) | Since::Boot => kept.extend(now),
+    }
+    let kept = kept.get(from..).unwrap_or_default();
+    let [before, .., last] = kept else {
+        return Err(none_before(since));
+    };
+    let found = compared(before, last, &mut gaps);
+    let by = causes(kept, &found, uid);
+    let total = found.len() as u64;
+    let mut answer = HostChanges {
+        from: before.mark(&clocks),
+        to: last.mark(&clocks),
+        total,
+        sections: sections(&found, &by),
+        gaps,
+    };
+    fit(&mut answer);
+    Ok(answer)
+}
+
+/// Returns the index of the earlier snapshot.
+fn first(
+    kept: &[KeptSnapshot],
+    since: Since,
+    uid: u32,
+    now: &SnapshotClocks,
+    gaps: &mut Vec<Gap>,
+) -> Result<usize, Refusal> {
+    let found = match since {
+        Since::Time(unix_ms) => kept.iter().rposition(|kept| kept.is_before(unix_ms, now)),
+        Since::Boot => kept.iter().position(|kept| kept.is_of_boot(now)),
+        Since::Job(job) => {
+            let after = after(kept, job, uid).ok_or_else(|| no_job(job))?;
+            let own = |ended: &&EndedChange| ended.job == job;
+            let one = kept.get(after);
+            let started_ms = one
+                .and_then(|kept| kept.ended.iter().find(own))
+                .map_or(0, |ended| ended.started_ms);
+            let boot = one.map(|kept| &kept.from.boot_id);
+            let is_before = |kept: &KeptSnapshot| {
+                Some(&kept.from.boot_id) == boot && kept.to.boottime_ms <= started_ms
+            };
+            kept.get(..after)
+                .and_then(|earlier| earlier.iter().rposition(is_before))
+        }
+    };
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let oldest = kept.first().ok_or_else(|| none_before(since))?;
+    gaps.push(Gap {
+        fact: "since".to_owned(),
+        why: format!(
+            "no snapshot is as old; compared with the oldest one, of {}",
+            calendar::utc(oldest.from.unix_ms)
+        ),
+    });
+    Ok(0)
+}
+
+/// Returns the index of the first snapshot after a job of this user.
+fn after(kept: &[KeptSnapshot], job: JobId, uid: u32) -> Option<usize> {
+    let own = |ended: &EndedChange| ended.job == job && may_see(ended, uid);
+    kept.iter().position(|kept| kept.ended.iter().any(own))
+}
+
+const fn may_see(ended: &EndedChange, uid: u32) -> bool {
+    ended.uid == uid || uid == 0
+}
+
+fn no_job(job: JobId) -> Refusal {
+    let text = format!("no snapshot tells what job {} changed", job.short());
+    Refusal::new(Code::NotFound, text)
+        .lift("it is a job of yours that may change the host, has ended, and is not too old")
+        .next("give a time, such as -1h")
+}
+
+fn none_before(since: Since) -> Refusal {
+    let what = match since {
+        Since::Time(_) => "that time",
+        Since::Boot => "this boot",
+        Since::Job(_) => "that job",
+    };
+    Refusal::new(Code::NotFound, format!("no snapshot of {what} is kept"))
+        .next("ask again in a minute: the first one is taken when the daemon starts")
+}
+
+/// Lists the differences, without those that only an incomplete section seems to have.
+fn compared<'a>(
+    before: &'a KeptSnapshot,
+    after: &'a KeptSnapshot,
+    gaps: &mut Vec<Gap>,
+) -> Vec<Difference<'a>> {
+    let mut incomplete = BTreeMap::new();
+    for gap in before.gaps.iter().chain(&after.gaps) {
+        incomplete.insert(gap.fact.as_str(), gap.why.as_str());
+    }
+    for (section, why) in &incomplete {
+        gaps.push(Gap {
+            fact: (*section).to_owned(),
+            why: format!("what was added or removed is not known: {why}"),
+        });
+    }
+    let mut found = differences(&before.lines, &after.lines);
+    found.retain(|one| {
+        let is_changed = one.before.is_some() && one.after.is_some();
+        is_changed || !incomplete.contains_key(one.section)
+    });
+    found
+}
+
+type Causes<'a> = BTreeMap<(&'a str, &'a str), BTreeSet<String>>;
+
+/// Returns the jobs that ran between the two consecutive snapshots in which a key differs.
+fn causes<'a>(kept: &'a [KeptSnapshot], found: &[Difference<'a>], uid: u32) -> Causes<'a> {
+    let mut causes: Causes<'a> = found
+        .iter()
+        .map(|one| ((one.section, one.key), BTreeSet::new()))
+        .collect();
+    for (at, pair) in kept.windows(2).enumerate() {
+        let [before, after] = pair else { continue };
+        let later = kept.get(at + 1..).unwrap_or_default();
+        let mut jobs = ran(after, later, uid);
+        if is_gap(before, after) {
+            jobs.insert(NOT_KNOWN.to_owned());
+        }
+        if jobs.is_empty() {
+            continue;
+        }
+        for one in differences(&before.lines, &after.lines) {
+            if let Some(by) = causes.get_mut(&(one.section, one.key)) {
+                by.extend(jobs.iter().cloned());
+            }
+        }
+    }
+    causes
+}
+
+/// Returns true if a snapshot between the two was removed: what ran there is no longer known.
+fn is_gap(before: &KeptSnapshot, after: &KeptSnapshot) -> bool {
+    after.reason != SnapshotReason::Now && after.number != before.number.saturating_add(1)
+}
+
+/// Returns the jobs that had started when `after` was taken and ended after the one before. `later` begins with `after`.
+fn ran(after: &KeptSnapshot, later: &[KeptSnapshot], uid: u32) -> BTreeSet<String> {
+    let same_boot = later
+        .iter()
+        .filter(|kept| kept.from.boot_id == after.from.boot_id);
+    let ended = same_boot.flat_map(|kept| &kept.ended);
+    ended
+        .filter(|ended| ended.started_ms < after.to.boottime_ms)
+        .map(|ended| match may_see(ended, uid) {
+            true => ended.job.to_string(),
+            false => OF_ANOTHER.to_owned(),
+        })
+        .collect()
+}
+
+fn sections(found: &[Difference<'_>], by: &Causes<'_>) -> Vec<SectionChanges> {
+    let of_section = |section: &'static str| {
+        let changes: Vec<HostChange> = found
+            .iter()
+            .filter(|one| one.section == section)
+            .map(|one| HostChange {
+                name: one.key.to_owned(),
+                before: one.before.map(str::to_owned),
+                after: one.after.map(str::to_owned),
+                by: by
+                    .get(&(one.section, one.key))
+                    .into_iter()
+                    .flatten()
+                    .cloned()
+                    .collect(),
+            })
+            .collect();
+        SectionChanges {
+            section: section.to_owned(),
+            changes: List::cut(changes, PER_SECTION),
+        }
+    };
+    let mut sections: Vec<_> = SECTIONS.into_iter().map(of_section).collect();
+    sections.retain(|section| section.changes.total() > 0);
+    sections
+}
+
+/// Halves the longest list until the answer is short enough.
+fn fit(answer: &mut HostChanges) {
+    let length = |change: &HostChange| {
+        const FRAME: usize = 60;
+        let values = [&change.before, &change.after].into_iter().flatten();
+        let by: usize = change.by.iter().map(String::len).sum();
+        FRAME + change.name.len() + values.map(String::len).sum::<usize>() + by
+    };
+    let size = |section: &SectionChanges| section.changes.items.iter().map(length).sum::<usize>();
+    while answer.sections.iter().map(size).sum::<usize>() > JSON_CHARS {
+        let Some(longest) = answer
+            .sections
+            .iter_mut()
+            .max_by_key(|section| size(section))
+        else {
+            return;
+        };
+        let half = longest.changes.items.len() / 2;
+        longest.changes.shrink(half);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kept::tests::{clocks, kept};
+    use super::*;
+
+    const JOB: JobId = JobId([7; 16]);
+    const OTHER: JobId = JobId([8; 16]);
+    const ME: u32 = 1000;
+
+    fn with(mut one: KeptSnapshot, jobs: &[(JobId, u32, u64)]) -> KeptSnapshot {
+        let ended = jobs.iter();
+        one.ended = ended
+            .map(|&(job, uid, started_ms)| EndedChange {
+                job,
+                uid,
+                started_ms,
+            })
+            .collect();
+        one
+    }
+
+    /// One change before the jobs, one in each, and one after.
+    fn history() -> Vec<KeptSnapshot> {
+        let line = |count: usize| -> String {
+            ["a", "b", "c", "d", "e"][..count]
+                .iter()
+                .map(|key| format!("files\t/etc/{key}\tfile\n"))
+                .collect()
+        };
+        let mut all = vec![
+            kept(SnapshotReason::Start, 0, &line(0)),
+            kept(SnapshotReason::BeforeChange, 1000, &line(1)),
+            with(
+                kept(SnapshotReason::AfterChange, 2000, &line(2)),
+                &[(JOB, ME, 1100)],
+            ),
+            with(
+                kept(SnapshotReason::AfterChange, 3000, &line(3)),
+                &[(OTHER, 5, 2500)],
+            ),
+        ];
+        for (number, kept) in (1..).zip(&mut all) {
+            kept.number = number;
+        }
+        all
+    }
+
+    fn reported(answer: &HostChanges) -> Vec<(&str, Vec<&str>)> {
+        let changes = answer
+            .sections
+            .iter()
+            .flat_map(|section| &section.changes.items);
+        changes
+            .map(|change| {
+                let by = change.by.iter().map(String::as_str).collect();
+                (change.name.as_str(), by)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn change_is_by_the_jobs_that_ran_then() {
+        let now = kept(
+            SnapshotReason::Now,
+            4000,
+            &history()[3].lines.replace("\tfile\n", "\tlink\n"),
+        );
+        let own = JOB.to_string();
+        let answer = changes(history(), None, Since::Job(JOB), ME).unwrap();
+        assert_eq!(reported(&answer), [("/etc/b", vec![own.as_str()])]);
+        assert_eq!(answer.from.reason, "before a change");
+        assert!(changes(history(), None, Since::Job(OTHER), ME).is_err());
+        let at = clocks(4000, "b1").unix_ms;
+        let answer = changes(history(), Some(now.clone()), Since::Time(at - 3500), ME).unwrap();
+        let other = "job of another user";
+        let expect = [
+            ("/etc/a", vec![]),
+            ("/etc/b", vec![own.as_str()]),
+            ("/etc/c", vec![other]),
+        ];
+        assert_eq!(reported(&answer), expect);
+        assert_eq!((answer.total, answer.gaps.len()), (3, 0));
+        let mut removed = history();
+        removed.remove(2);
+        let since = Since::Time(at - 3500);
+        let answer = changes(removed, Some(now.clone()), since, ME).unwrap();
+        let gone = vec![other, NOT_KNOWN];
+        let expect = [
+            ("/etc/a", vec![]),
+            ("/etc/b", gone.clone()),
+            ("/etc/c", gone),
+        ];
+        assert_eq!(reported(&answer), expect);
+        let answer = changes(history(), Some(now), Since::Time(at - 9000), ME).unwrap();
+        assert_eq!(answer.gaps[0].fact, "since");
+    }
+
+    #[test]
+    fn incomplete_section_tells_only_changed_values() {
+        let mut before = kept(
+            SnapshotReason::Start,
+            0,
+            "files\ta\t1\nfiles\tb\t1\nunits\tx\t1\n",
+        );
+        let now = kept(SnapshotReason::Now, 100, "files\tb\t2\nfiles\tc\t1\n");
+        before.gaps.push(Gap {
+            fact: "files".into(),
+            why: "too many".into(),
+        });
+        let answer = changes(vec![before], Some(now), Since::Boot, ME).unwrap();
+        assert_eq!(reported(&answer), [("b", vec![]), ("x", vec![])]);
+        assert!(answer.gaps[0].why.contains("too many"));
+    }
+
+    #[test]
+    fn long_answer_is_cut_and_counted() {
+        let lines: String = (0..5000)
+            .map(|number| format!("files\t/etc/{number:04}\tfile\n"))
+            .collect();
+        let now = kept(SnapshotReason::Now, 100, &lines);
+        let answer = changes(
+            vec![kept(SnapshotReason::Start, 0, "")],
+            Some(now),
+            Since::Boot,
+            ME,
+        )
+        .unwrap();
+        let [section] = answer.sections.as_slice() else {
+            panic!("{answer:?}")
+        };
+        assert_eq!((answer.total, section.changes.total()), (5000, 5000));
+        assert!(section.changes.items.len() <= PER_SECTION);
+        assert!(serde_json::to_string(&answer).unwrap().len() < JSON_CHARS + 4096);
+        assert!(changes(Vec::new(), None, Since::Boot, ME).is_err());
+    }
+}

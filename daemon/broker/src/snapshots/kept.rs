@@ -1,0 +1,275 @@
+//! One kept snapshot: a header, and the lines. Text, so that an administrator can read and compare the files.
+
+use std::fs;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::time::{ClockId, clock_gettime};
+use remit_common::names::JobId;
+use remit_wire::host::{Gap, SnapshotMark};
+
+const FIRST: &str = "remit snapshot 1";
+const LAST: &str = "end\n";
+
+/// Both clocks: people's, which can go back, and that of this boot, which cannot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotClocks {
+    pub unix_ms: u64,
+    /// Milliseconds since the boot, with the time of suspension.
+    pub boottime_ms: u64,
+    pub boot_id: String,
+}
+
+impl SnapshotClocks {
+    pub fn now() -> Self {
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let boottime = clock_gettime(ClockId::CLOCK_BOOTTIME).map(std::time::Duration::from);
+        let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self {
+            unix_ms: ms(unix),
+            boottime_ms: ms(boottime.unwrap_or_default()),
+            boot_id: boot_id.trim().to_owned(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotReason {
+    Start,
+    Daily,
+    BeforeChange,
+    AfterChange,
+    /// The present. Such a one is not kept.
+    Now,
+}
+
+impl SnapshotReason {
+    const ALL: [Self; 5] = [
+        Self::Start,
+        Self::Daily,
+        Self::BeforeChange,
+        Self::AfterChange,
+        Self::Now,
+    ];
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Start => "start of the daemon",
+            Self::Daily => "daily",
+            Self::BeforeChange => "before a change",
+            Self::AfterChange => "after a change",
+            Self::Now => "now",
+        }
+    }
+}
+
+/// A job that may have changed the host and ended before this snapshot and after the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedChange {
+    pub job: JobId,
+    pub uid: u32,
+    /// Start, in milliseconds since the boot.
+    pub started_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptSnapshot {
+    /// Of its file. A gap between two numbers is one that was removed. 0 before it is kept.
+    pub number: u64,
+    pub reason: SnapshotReason,
+    /// When its reading began and ended.
+    pub from: SnapshotClocks,
+    pub to: SnapshotClocks,
+    pub ended: Vec<EndedChange>,
+    pub gaps: Vec<Gap>,
+    pub lines: String,
+}
+
+impl KeptSnapshot {
+    pub fn mark(&self, now: &SnapshotClocks) -> SnapshotMark {
+        SnapshotMark {
+            time: self.from.unix_ms / 1000,
+            reason: self.reason.words().to_owned(),
+            of_earlier_boot: self.from.boot_id != now.boot_id,
+        }
+    }
+
+    pub fn is_of_boot(&self, now: &SnapshotClocks) -> bool {
+        self.from.boot_id == now.boot_id
+    }
+
+    /// Returns true if it was complete at `unix_ms`. In this boot the age decides, because a clock can be set.
+    pub fn is_before(&self, unix_ms: u64, now: &SnapshotClocks) -> bool {
+        match self.is_of_boot(now) {
+            true => {
+                let age = now.unix_ms.saturating_sub(unix_ms);
+                self.to.boottime_ms <= now.boottime_ms.saturating_sub(age)
+            }
+            false => self.to.unix_ms <= unix_ms,
+        }
+    }
+
+    pub fn encode(&self) -> String {
+        let Self {
+            number: _,
+            reason,
+            from,
+            to,
+            ended,
+            gaps,
+            lines,
+        } = self;
+        let mut text = format!(
+            "{FIRST}\nreason {}\nboot {}\nfrom {} {}\nto {} {}\n",
+            reason.words(),
+            from.boot_id,
+            from.unix_ms,
+            from.boottime_ms,
+            to.unix_ms,
+            to.boottime_ms
+        );
+        for EndedChange {
+            job,
+            uid,
+            started_ms,
+        } in ended
+        {
+            text += &format!("job {job} {uid} {started_ms}\n");
+        }
+        for Gap { fact, why } in gaps {
+            text += &format!(
+                "gap {fact} {}\n",
+                remit_common::text::line(why.as_bytes(), 512)
+            );
+        }
+        text.push('\n');
+        text += lines;
+        text += LAST;
+        text
+    }
+
+    /// Returns `None` for what is damaged or was not written whole.
+    pub fn decode(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix(FIRST)?.strip_prefix('\n')?;
+        let (header, lines) = rest.split_once("\n\n")?;
+        let lines = lines.strip_suffix(LAST)?;
+        if !(lines.is_empty() || lines.ends_with('\n')) {
+            return None;
+        }
+        let mut kept = Self {
+            number: 0,
+            reason: SnapshotReason::Now,
+            from: SnapshotClocks::default(),
+            to: SnapshotClocks::default(),
+            ended: Vec::new(),
+            gaps: Vec::new(),
+            lines: lines.to_owned(),
+        };
+        for line in header.lines() {
+            let (name, value) = line.split_once(' ')?;
+            match name {
+                "reason" => {
+                    let mut all = SnapshotReason::ALL.into_iter();
+                    kept.reason = all.find(|reason| reason.words() == value)?;
+                }
+                "boot" => {
+                    value.clone_into(&mut kept.from.boot_id);
+                    value.clone_into(&mut kept.to.boot_id);
+                }
+                "from" => [kept.from.unix_ms, kept.from.boottime_ms] = numbers(value)?,
+                "to" => [kept.to.unix_ms, kept.to.boottime_ms] = numbers(value)?,
+                "job" => {
+                    let (job, numbered) = value.split_once(' ')?;
+                    let [uid, started_ms] = numbers(numbered)?;
+                    let job = JobId::from_str(job).ok()?;
+                    let uid = u32::try_from(uid).ok()?;
+                    kept.ended.push(EndedChange {
+                        job,
+                        uid,
+                        started_ms,
+                    });
+                }
+                "gap" => {
+                    let (fact, why) = value.split_once(' ')?;
+                    kept.gaps.push(Gap {
+                        fact: fact.to_owned(),
+                        why: why.to_owned(),
+                    });
+                }
+                _ => return None,
+            }
+        }
+        Some(kept)
+    }
+}
+
+fn numbers(text: &str) -> Option<[u64; 2]> {
+    let (first, second) = text.split_once(' ')?;
+    Some([first.parse().ok()?, second.parse().ok()?])
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub fn clocks(ms: u64, boot: &str) -> SnapshotClocks {
+        SnapshotClocks {
+            unix_ms: 1_795_000_000_000 + ms,
+            boottime_ms: ms,
+            boot_id: boot.to_owned(),
+        }
+    }
+
+    pub fn kept(reason: SnapshotReason, ms: u64, lines: &str) -> KeptSnapshot {
+        let (from, to) = (clocks(ms, "b1"), clocks(ms + 10, "b1"));
+        let lines = lines.to_owned();
+        KeptSnapshot {
+            number: 0,
+            reason,
+            from,
+            to,
+            ended: Vec::new(),
+            gaps: Vec::new(),
+            lines,
+        }
+    }
+
+    #[test]
+    fn file_is_read_back_and_a_cut_one_is_not() {
+        let mut one = kept(SnapshotReason::AfterChange, 7, "a\tb\tc\n");
+        one.ended.push(EndedChange {
+            job: JobId([3; 16]),
+            uid: 8,
+            started_ms: 5,
+        });
+        one.gaps.push(Gap {
+            fact: "units".into(),
+            why: "no bus".into(),
+        });
+        for one in [one, kept(SnapshotReason::Start, 0, "")] {
+            let text = one.encode();
+            assert_eq!(KeptSnapshot::decode(&text).as_ref(), Some(&one));
+            for cut in (0..text.len()).filter(|cut| text.is_char_boundary(*cut)) {
+                assert_eq!(KeptSnapshot::decode(&text[..cut]), None, "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn age_counts_in_this_boot_and_the_clock_in_others() {
+        let one = kept(SnapshotReason::Start, 1000, "");
+        let mut now = clocks(5000, "b1");
+        assert!(one.is_before(now.unix_ms - 3000, &now));
+        assert!(!one.is_before(now.unix_ms - 4500, &now));
+        // The clock was set back by an hour.
+        now.unix_ms -= 3_600_000;
+        assert!(one.is_before(now.unix_ms - 3000, &now));
+        assert!(!one.is_before(now.unix_ms - 4500, &now));
+        let now = clocks(5000, "b2");
+        assert!(one.is_before(one.to.unix_ms, &now));
+        assert!(!one.is_before(one.to.unix_ms - 1, &now));
+    }
+}

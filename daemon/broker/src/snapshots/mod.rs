@@ -1,0 +1,283 @@
+//! Keeps snapshots of the machine, so that `host` tells what changed since a time or by a job.
+//!
+//! One is taken when the broker starts, each day, before a request that may change the host goes to the warden, and after
+//! such a job. A failure is logged and delays a request by at most [`PATIENCE`]; nothing is decided by a snapshot.
+
+mod compare;
+mod kept;
+mod store;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::token_bucket::TokenBucket;
+use remit_facts::Sources;
+use remit_facts::snapshot::snapshot;
+use remit_link::Owner;
+use remit_wire::host::{HostChanges, Since, SnapshotMark};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use kept::{EndedChange, KeptSnapshot, SnapshotReason};
+use store::SnapshotStore;
+
+pub use kept::SnapshotClocks;
+
+/// Longest delay of a request by the snapshot before it.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Snapshots at once, and the time after which so many are possible again. A flood of changes shares them.
+const BURST: u64 = 10;
+const REFILL: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[derive(Debug)]
+pub struct Snapshots {
+    /// `None`: this broker keeps no history.
+    store: Option<SnapshotStore>,
+    at: Sources,
+    /// Jobs that may change the host and have not ended.
+    changing: RefCell<HashMap<JobId, EndedChange>>,
+    wanted: RefCell<WantedSnapshot>,
+    /// Wakes the task that takes snapshots.
+    work: Notify,
+    taken: Notify,
+    /// Number of snapshots taken or failed, for those who wait for the next.
+    finished: Cell<u64>,
+    is_taking: Cell<bool>,
+    /// The next one waits for its turn, and nobody waits for it.
+    is_delayed: Cell<bool>,
+    budget: RefCell<TokenBucket>,
+    is_failing: Cell<bool>,
+}
+
+#[derive(Debug, Default)]
+struct WantedSnapshot {
+    reason: Option<SnapshotReason>,
+    ended: Vec<EndedChange>,
+}
+
+impl Snapshots {
+    pub fn open(history: Option<&Path>) -> Self {
+        Self {
+            store: history.map(SnapshotStore::open),
+            at: Sources::host(),
+            changing: RefCell::default(),
+            wanted: RefCell::default(),
+            work: Notify::new(),
+            taken: Notify::new(),
+            finished: Cell::new(0),
+            is_taking: Cell::new(false),
+            is_delayed: Cell::new(false),
+            budget: RefCell::new(TokenBucket::new(BURST, REFILL, std::time::Instant::now())),
+            is_failing: Cell::new(false),
+        }
+    }
+
+    /// Takes snapshots for as long as the broker serves.
+    pub async fn serve(&self) {
+        let Some(store) = &self.store else { return };
+        self.want(SnapshotReason::Start);
+        let mut next_day = Instant::now() + DAY;
+        loop {
+            tokio::select! {
+                () = self.work.notified() => {}
+                () = sleep_until(next_day) => self.want(SnapshotReason::Daily),
+            }
+            while self.is_wanted() {
+                self.until_turn().await;
+                let Some((reason, ended)) = self.next() else {
+                    break;
+                };
+                if matches!(reason, SnapshotReason::Start | SnapshotReason::Daily) {
+                    next_day = Instant::now() + DAY;
+                }
+                self.is_taking.set(true);
+                let kept = take(self.at.clone(), reason, ended).await;
+                let store = store.clone();
+                let stored = spawn_blocking(move || store.add(&kept)).await;
+                self.is_taking.set(false);
+                self.is_delayed.set(false);
+                self.log(stored.unwrap_or_else(|error| Err(error.to_string())));
+                self.finished.set(self.finished.get().wrapping_add(1));
+                self.taken.notify_waiters();
+            }
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.wanted.borrow().reason.is_some()
+    }
+
+    /// Waits until the rate permits one more. Those who wait for a snapshot go on without it.
+    async fn until_turn(&self) {
+        loop {
+            let turn = self.budget.borrow_mut().take(1, std::time::Instant::now());
+            let Err(wait) = turn else { break };
+            self.is_delayed.set(true);
+            self.taken.notify_waiters();
+            sleep(wait).await;
+        }
+        self.is_delayed.set(false);
+    }
+
+    fn next(&self) -> Option<(SnapshotReason, Vec<EndedChange>)> {
+        let mut wanted = self.wanted.borrow_mut();
+        let ended = std::mem::take(&mut wanted.ended);
+        let reason = wanted.reason.take();
+        reason.map(|reason| (reason, ended))
+    }
+
+    fn want(&self, reason: SnapshotReason) {
+        self.wanted.borrow_mut().reason = Some(reason);
+        self.work.notify_one();
+    }
+
+    fn log(&self, stored: Result<(), String>) {
+        match stored {
+            Ok(()) => self.is_failing.set(false),
+            Err(why) if !self.is_failing.replace(true) => {
+                tracing::warn!("cannot keep a snapshot of the machine: {why}");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Returns when a snapshot is kept that the request cannot have changed, or after [`PATIENCE`].
+    pub async fn before_change(&self) {
+        if self.store.is_none() {
+            return;
+        }
+        // One that is being taken now ends before the request begins.
+        if !self.is_taking.get() {
+            self.want(SnapshotReason::BeforeChange);
+        }
+        let before = self.finished.get();
+        let taken = async {
+            loop {
+                let next = self.taken.notified();
+                if self.finished.get() != before || self.is_delayed.get() {
+                    return;
+                }
+                next.await;
+            }
+        };
+        if timeout(PATIENCE, taken).await.is_err() {
+            // A dead file system can hold it for good: the next request does not wait.
+            self.is_delayed.set(true);
+            tracing::warn!("a request that may change the host did not wait for a snapshot");
+        }
+    }
+
+    /// Notes a job whose end needs a snapshot, and which did not start before `start`.
+    pub fn changing(&self, job: JobId, owner: &Owner, start: SnapshotClocks) {
+        if self.store.is_some() {
+            let (uid, started_ms) = (owner.uid, start.boottime_ms);
+            let change = EndedChange {
+                job,
+                uid,
+                started_ms,
+            };
+            self.changing.borrow_mut().insert(job, change);
+        }
+    }
+
+    /// Notes that such a job started now, after it waited.
+    pub fn started(&self, job: JobId) {
+        if let Some(change) = self.changing.borrow_mut().get_mut(&job) {
+            change.started_ms = SnapshotClocks::now().boottime_ms;
+        }
+    }
+
+    /// Has a snapshot taken if this job may have changed the host.
+    pub fn ended(&self, job: JobId) {
+        if let Some(change) = self.changing.borrow_mut().remove(&job) {
+            self.wanted.borrow_mut().ended.push(change);
+            self.want(SnapshotReason::AfterChange);
+        }
+    }
+
+    pub async fn marks(&self) -> Result<Vec<SnapshotMark>, Refusal> {
+        let store = self.store()?;
+        let marks = spawn_blocking(move || {
+            let now = SnapshotClocks::now();
+            store
+                .all()
+                .iter()
+                .rev()
+                .map(|kept| kept.mark(&now))
+                .collect()
+        });
+        marks.await.map_err(|_| unread())
+    }
+
+    /// Compares the snapshot at `since` with the present, or with the one after the job.
+    pub async fn changes(&self, since: Since, uid: u32) -> Result<HostChanges, Refusal> {
+        let store = self.store()?;
+        // Jobs that run now belong to the last interval.
+        let running = self.changing.borrow().values().copied().collect();
+        let now = match since {
+            Since::Job(_) => None,
+            Since::Time(_) | Since::Boot => {
+                Some(take(self.at.clone(), SnapshotReason::Now, running).await)
+            }
+        };
+        let compare = move || compare::changes(store.all(), now, since, uid);
+        spawn_blocking(compare).await.map_err(|_| unread())?
+    }
+
+    /// Waits until the snapshot after this job is kept, so that what is changed next is not taken for the job's.
+    pub async fn until_kept(&self, job: JobId) {
+        let is_due = || {
+            let is_wanted = |ended: &EndedChange| ended.job == job;
+            let is_waiting = self.wanted.borrow().ended.iter().any(is_wanted);
+            !self.is_delayed.get() && (self.is_taking.get() || is_waiting)
+        };
+        let kept = async {
+            loop {
+                let next = self.taken.notified();
+                if !is_due() {
+                    return;
+                }
+                next.await;
+            }
+        };
+        // Without it the answer tells what is missing.
+        let _ = timeout(PATIENCE, kept).await;
+    }
+
+    fn store(&self) -> Result<SnapshotStore, Refusal> {
+        self.store.clone().ok_or_else(|| {
+            Refusal::new(
+                Code::NotStarted,
+                "this daemon keeps no snapshots of the machine",
+            )
+        })
+    }
+}
+
+async fn take(at: Sources, reason: SnapshotReason, ended: Vec<EndedChange>) -> KeptSnapshot {
+    let from = SnapshotClocks::now();
+    let taken = snapshot(at).await;
+    KeptSnapshot {
+        number: 0,
+        reason,
+        from,
+        to: SnapshotClocks::now(),
+        ended,
+        gaps: taken.gaps,
+        lines: taken.lines,
+    }
+}
+
+fn unread() -> Refusal {
+    Refusal::new(
+        Code::NotStarted,
+        "the snapshots of the machine cannot be read",
+    )
+    .lift("the daemon's log has the reason")
+}

@@ -1,0 +1,249 @@
+//! Files below /etc: mode, owner and size; of a readable file also a hash, of an unreadable one the time of its change.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use remit_common::calendar;
+use sha2::{Digest, Sha256};
+
+use super::lines::SnapshotSection;
+use crate::read::{self, Sources, Why};
+use crate::users;
+
+const MOST: usize = 20_000;
+/// Bytes of a file that is hashed, and of all such files.
+const HASHED: u64 = 1 << 20;
+const HASHED_TOTAL: u64 = 64 << 20;
+
+/// Below /etc, what changes by itself or is reported elsewhere.
+const LEFT_OUT: &[&str] = &[
+    // Sections of their own.
+    "passwd",
+    "group",
+    "localtime",
+    "timezone",
+    // Made from others.
+    "ld.so.cache",
+    "mtab",
+    "udev/hwdb.bin",
+    // Written while the machine runs or stops.
+    ".pwd.lock",
+    "adjtime",
+    "cups/subscriptions.conf",
+    "cups/subscriptions.conf.O",
+    "lvm/archive",
+    "lvm/backup",
+    "lvm/cache",
+];
+/// Copies of the account files that the tools of shadow(5) leave.
+const BACKUPS: &[&str] = &[
+    "passwd-", "group-", "shadow-", "gshadow-", "subuid-", "subgid-",
+];
+/// Endings of what editors and package managers keep for a while.
+const TEMPORARY: &[&str] = &[
+    "~",
+    ".swp",
+    ".swx",
+    ".dpkg-new",
+    ".dpkg-tmp",
+    ".rpmnew.tmp",
+    ".lock",
+];
+
+pub(super) fn etc(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<(), Why> {
+    let mut walk = EtcWalk {
+        etc: &at.etc,
+        users: users::names(&at.etc),
+        groups: group_names(at),
+        hashed: 0,
+        looked_at: 0,
+        section,
+    };
+    let mut left = vec![at.etc.clone()];
+    while let Some(dir) = left.pop() {
+        let mut below = walk.dir(&dir)?;
+        below.reverse();
+        left.append(&mut below);
+    }
+    Ok(())
+}
+
+fn group_names(at: &Sources) -> BTreeMap<u64, String> {
+    let text = read::text(&at.etc.join("group"), 16 << 20).unwrap_or_default();
+    let parse = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?.to_owned();
+        Some((fields.nth(1)?.parse().ok()?, name))
+    };
+    let mut names = BTreeMap::new();
+    for (gid, name) in text.lines().filter_map(parse) {
+        names.entry(gid).or_insert(name);
+    }
+    names
+}
+
+struct EtcWalk<'a, 'b> {
+    etc: &'a Path,
+    users: BTreeMap<u64, String>,
+    groups: BTreeMap<u64, String>,
+    hashed: u64,
+    looked_at: usize,
+    section: &'a mut SnapshotSection<'b>,
+}
+
+impl EtcWalk<'_, '_> {
+    /// Adds the entries of a directory. Returns its directories, sorted.
+    fn dir(&mut self, dir: &Path) -> Result<Vec<PathBuf>, Why> {
+        let Ok(listing) = fs::read_dir(dir) else {
+            // Its own line has the time of its change.
+            return Ok(Vec::new());
+        };
+        let mut paths: Vec<PathBuf> = listing
+            .flatten()
+            .map(|entry| entry.path())
+            .take(MOST.saturating_sub(self.looked_at).saturating_add(1))
+            .collect();
+        paths.sort_unstable();
+        let mut dirs = Vec::new();
+        for path in paths {
+            self.looked_at += 1;
+            if self.looked_at > MOST {
+                let etc = self.etc.display();
+                return Err(format!(
+                    "'{etc}' has more than {MOST} files: the others were not looked at"
+                ));
+            }
+            if is_left_out(path.strip_prefix(self.etc).unwrap_or(&path)) {
+                continue;
+            }
+            // A file that has just been removed is not there.
+            let Ok(meta) = fs::symlink_metadata(&path) else {
+                continue;
+            };
+            if is_enablement(self.etc, &path, &meta) {
+                continue;
+            }
+            let value = self.value(&path, &meta);
+            self.section.add(path.as_os_str().as_bytes(), &value);
+            if meta.is_dir() {
+                dirs.push(path);
+            }
+        }
+        Ok(dirs)
+    }
+
+    fn value(&mut self, path: &Path, meta: &Metadata) -> String {
+        let kind = meta.file_type();
+        if kind.is_symlink() {
+            let target = fs::read_link(path).unwrap_or_default();
+            return format!("link to {}", target.display());
+        }
+        let access = self.access(meta);
+        if kind.is_dir() {
+            return match fs::read_dir(path) {
+                Ok(_) => format!("directory {access}"),
+                Err(_) => format!("directory {access} modified {}", modified(meta)),
+            };
+        }
+        if !kind.is_file() {
+            let what = match (kind.is_fifo(), kind.is_socket()) {
+                (true, _) => "fifo",
+                (_, true) => "socket",
+                _ => "device",
+            };
+            return format!("{what} {access}");
+        }
+        let content = match self.hash(path, meta) {
+            Some(hash) => format!("sha256 {hash}"),
+            None => format!("modified {}", modified(meta)),
+        };
+        format!("file {access} {} bytes {content}", meta.len())
+    }
+
+    fn access(&self, meta: &Metadata) -> String {
+        let name = |names: &BTreeMap<u64, String>, id: u32| {
+            names
+                .get(&id.into())
+                .cloned()
+                .unwrap_or_else(|| id.to_string())
+        };
+        let (user, group) = (
+            name(&self.users, meta.uid()),
+            name(&self.groups, meta.gid()),
+        );
+        format!("{:04o} {user}:{group}", meta.mode() & 0o7777)
+    }
+
+    /// Hashes a file that this process may read. The first 16 digits tell one version from another.
+    fn hash(&mut self, path: &Path, meta: &Metadata) -> Option<String> {
+        let total = self.hashed.saturating_add(meta.len());
+        if meta.len() > HASHED || total > HASHED_TOTAL {
+            return None;
+        }
+        let bytes = read::bytes(path, HASHED).ok()?;
+        self.hashed = total;
+        let digest = Sha256::digest(&bytes);
+        Some(
+            digest
+                .iter()
+                .take(8)
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+        )
+    }
+}
+
+fn is_left_out(name: &Path) -> bool {
+    let file = name.file_name().unwrap_or_default().as_bytes();
+    LEFT_OUT.iter().any(|out| name == Path::new(out))
+        || (name.components().count() == 1
+            && BACKUPS.iter().any(|backup| file == backup.as_bytes()))
+        || TEMPORARY.iter().any(|end| file.ends_with(end.as_bytes()))
+        || (file.starts_with(b".#") || file.starts_with(b"#"))
+}
+
+/// Returns true for links by which a unit is enabled or masked: the section of unit files tells that.
+fn is_enablement(etc: &Path, path: &Path, meta: &Metadata) -> bool {
+    let below = |dir: &str| path.starts_with(etc.join(dir));
+    let is_wants = |path: &Path| {
+        let end = path.extension().unwrap_or_default();
+        end == "wants" || end == "requires"
+    };
+    (below("systemd/system") || below("systemd/user"))
+        && (meta.is_symlink() || (meta.is_dir() && is_wants(path)))
+}
+
+/// Returns when the content changed, with the nanoseconds.
+fn modified(meta: &Metadata) -> String {
+    let seconds = u64::try_from(meta.mtime()).unwrap_or_default();
+    let utc = calendar::utc(seconds.saturating_mul(1000));
+    let utc = utc.trim_end_matches(" UTC");
+    format!("{utc}.{:09} UTC", meta.mtime_nsec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backups_and_temporary_files_are_left_out() {
+        for (name, expect) in [
+            ("hosts", false),
+            ("passwd", true),
+            ("passwd-", true),
+            ("nginx/passwd-", false),
+            ("nginx/passwd", false),
+            ("hosts~", true),
+            (".hosts.swp", true),
+            ("cron.d/.#job", true),
+            ("cron.d/job.dpkg-new", true),
+            ("cron.d/job.dpkg-dist", false),
+            ("lvm/archive", true),
+        ] {
+            assert_eq!(is_left_out(Path::new(name)), expect, "{name}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Tests on a tree of files, and on this machine.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::difference::{Difference, differences};
+use super::*;
+use crate::tests::Scratch;
+
+fn of(scratch: &Scratch) -> Snapshot {
+    let answers = units::UnitAnswers {
+        files: Err("no bus".to_owned()),
+        states: Err("no bus".to_owned()),
+    };
+    take(&scratch.sources(), answers)
+}
+
+fn reported<'a>(before: &'a Snapshot, after: &'a Snapshot) -> Vec<(&'a str, String)> {
+    let sign = |one: &Difference<'_>| match (one.before, one.after) {
+        (None, _) => '+',
+        (_, None) => '-',
+        _ => '~',
+    };
+    let all = differences(&before.lines, &after.lines).into_iter();
+    all.map(|one| {
+        let key = one.key.rsplit("/etc/").next().unwrap_or_default();
+        (one.section, format!("{}{key}", sign(&one)))
+    })
+    .collect()
+}
+
+fn machine() -> Scratch {
+    let scratch = Scratch::new();
+    scratch.put(&[
+        (
+            "etc/passwd",
+            b"root:x:0:0:root:/root:/bin/bash\nold:$6$secret:9:9::/:\n",
+        ),
+        ("etc/group", b"root:x:0:\nadm:x:4:ann,bob\n"),
+        ("etc/hosts", b"127.0.0.1 localhost\n"),
+        ("etc/shadow", b"root:*:1::::::\n"),
+        ("etc/cron.d/job", b"* * * * * root true\n"),
+        ("etc/systemd/system/own.service", b"[Service]\n"),
+        (
+            "var/lib/dpkg/status",
+            b"Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n\n\
+              Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 2\n",
+        ),
+        (
+            "proc/1/mountinfo",
+            b"21 1 8:1 / / rw - ext4 /dev/sda1 rw\n22 1 0:4 / /proc rw - proc proc rw\n",
+        ),
+        ("proc/sys/kernel/random/boot_id", b"boot-1\n"),
+        ("proc/sys/kernel/osrelease", b"6.1.0\n"),
+        ("proc/sys/kernel/sysrq", b"1\n"),
+        ("proc/sys/net/ipv4/tcp_mem", b"1\t2\t3\n"),
+        ("proc/sys/net/ipv4/conf/veth1/forwarding", b"1\n"),
+        ("proc/sys/fs/file-nr", b"1 2 3\n"),
+    ]);
+    scratch
+}
+
+#[test]
+fn each_change_is_reported_once_and_nothing_else() {
+    let scratch = machine();
+    let path = |name: &str| scratch.path().join(name);
+    let before = of(&scratch);
+    assert_eq!(reported(&before, &of(&scratch)), [], "nothing changed");
+    scratch.put(&[
+        (
+            "etc/passwd",
+            b"root:x:0:0:root:/root:/bin/sh\nnew:x:5:5::/home/new:/bin/sh\n",
+        ),
+        ("etc/passwd-", b"backup\n"),
+        ("etc/group", b"root:x:0:\nadm:x:4:ann\n"),
+        ("etc/hosts", b"127.0.0.1 localhosT\n"),
+        ("etc/.hosts.swp", b"x"),
+        ("etc/cron.d/new", b"x"),
+        ("proc/sys/kernel/sysrq", b"0\n"),
+        ("proc/sys/fs/file-nr", b"9 9 9\n"),
+        ("proc/sys/net/ipv4/conf/veth1/forwarding", b"0\n"),
+        ("proc/1/mountinfo", b"21 1 8:1 / / ro - ext4 /dev/sda1 rw\n"),
+        (
+            "var/lib/dpkg/status",
+            b"Package: a\nStatus: install ok half-configured\nArchitecture: all\nVersion: 1\n",
+        ),
+    ]);
+    fs::remove_file(path("etc/cron.d/job")).unwrap();
+    fs::set_permissions(
+        path("etc/systemd/system/own.service"),
+        fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
+    fs::create_dir(path("etc/systemd/system/multi-user.target.wants")).unwrap();
+    symlink(
+        "/x",
+        path("etc/systemd/system/multi-user.target.wants/own.service"),
+    )
+    .unwrap();
+    symlink("hosts", path("etc/link")).unwrap();
+    let after = of(&scratch);
+    let expect = [
+        ("accounts", "+new"),
+        ("accounts", "-old"),
+        ("accounts", "~root"),
+        ("files", "-cron.d/job"),
+        ("files", "+cron.d/new"),
+        ("files", "~hosts"),
+        ("files", "+link"),
+        ("files", "~systemd/system/own.service"),
+        ("groups", "~adm"),
+        ("mounts", "~/"),
+        ("packages", "~a:all"),
+        ("packages", "-gone:all"),
+        ("sysctl", "~kernel/sysrq"),
+    ];
+    let found = reported(&before, &after);
+    let found: Vec<_> = found
+        .iter()
+        .map(|(section, key)| (*section, key.as_str()))
+        .collect();
+    assert_eq!(found, expect);
+    assert!(!before.lines.contains("secret"), "{}", before.lines);
+}
+
+#[test]
+fn incomplete_sections_say_why() {
+    let scratch = machine();
+    let facts = |snapshot: &Snapshot| -> Vec<String> {
+        let mut facts: Vec<_> = snapshot.gaps.iter().map(|gap| gap.fact.clone()).collect();
+        facts.sort_unstable();
+        facts
+    };
+    let found = facts(&of(&scratch));
+    assert!(found.contains(&UNITS.to_owned()) && found.contains(&UNIT_FILES.to_owned()));
+    assert!(!found.contains(&FILES.to_owned()) && !found.contains(&ACCOUNTS.to_owned()));
+    let many = scratch.path().join("etc/many");
+    fs::create_dir(&many).unwrap();
+    for number in 0..20_100 {
+        fs::write(many.join(number.to_string()), "").unwrap();
+    }
+    fs::remove_file(scratch.path().join("etc/passwd")).unwrap();
+    let found = facts(&of(&scratch));
+    assert!(found.contains(&FILES.to_owned()) && found.contains(&ACCOUNTS.to_owned()));
+}
+
+#[test]
+fn hostile_names_stay_in_their_line() {
+    let scratch = machine();
+    let before = of(&scratch);
+    scratch.put(&[("etc/a\nfiles\tb\tx", b"x"), ("etc/\x1b[2J", b"x")]);
+    let after = of(&scratch);
+    let found = differences(&before.lines, &after.lines);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found
+            .iter()
+            .all(|one| one.section == FILES && !one.key.contains(['\n', '\x1b']))
+    );
+}
+
+/// An unprivileged process has no hash of what it may not read.
+#[tokio::test]
+async fn snapshot_of_this_machine_is_bounded() {
+    let taken = snapshot(Sources::host()).await;
+    assert!(taken.lines.len() < 4 << 20, "{} bytes", taken.lines.len());
+    assert!(taken.lines.lines().count() > 100);
+    assert!(taken.lines.lines().is_sorted());
+    for section in [SYSTEM, ACCOUNTS, GROUPS, FILES, MOUNTS, SYSCTL] {
+        assert!(
+            taken.lines.contains(&format!("{section}\t")),
+            "{section}: {:?}",
+            taken.gaps
+        );
+    }
+}
