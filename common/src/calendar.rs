@@ -1,5 +1,7 @@
 //! Gregorian calendar, in days since 1970-01-01.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 /// Returns year, month (from 1) and day (from 1). `days` must be at most a few million.
 #[must_use]
 pub const fn date(days: u64) -> (u64, u64, u64) {
@@ -26,6 +28,13 @@ pub const fn days(year: u64, month: u64, day: u64) -> u64 {
     };
     let before = year * 365 + year / 4 - year / 100 + year / 400;
     (before + (153 * month + 2) / 5 + day).saturating_sub(719_469)
+}
+
+/// Returns the present time in milliseconds since 1970; 0 if the clock is before that.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Formats milliseconds since 1970 for people: `2026-11-20 22:10:05 UTC`.

@@ -32,7 +32,7 @@ use crate::output::splice::Pace;
 use crate::output::spool::Spool;
 use crate::session;
 use crate::session::usage::Accounts;
-use crate::snapshots::{SnapshotClocks, Snapshots};
+use crate::snapshots::{Snapshots, boottime_ms};
 use crate::warden_link::{Granted, Warden, Watched};
 
 /// The removal of a larger file blocks too long for the one thread that serves. Unit: bytes.
@@ -255,7 +255,7 @@ impl Broker {
             (None, _) => {
                 if may_change(&meta) {
                     self.snapshots
-                        .changing(meta.job, &meta.owner, SnapshotClocks::now());
+                        .changing(meta.job, &meta.owner, boottime_ms());
                 }
                 let about = notes::of_line(&meta);
                 Job::adopted(meta, about, &self.spool)

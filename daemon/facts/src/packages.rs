@@ -73,14 +73,12 @@ struct Dpkg {
 }
 
 impl Dpkg {
-    /// Counts a package by its `Status: want flag state` (dpkg-query(1)).
-    fn add(&mut self, name: &str, status: &str) {
-        match status.split_ascii_whitespace().nth(2) {
-            Some("installed") => self.installed += 1,
-            Some(
-                state @ ("half-installed" | "unpacked" | "half-configured" | "triggers-awaited"
-                | "triggers-pending"),
-            ) => {
+    fn add(&mut self, package: &DpkgPackage) {
+        let DpkgPackage { name, state, .. } = package;
+        match state.as_str() {
+            "installed" => self.installed += 1,
+            "half-installed" | "unpacked" | "half-configured" | "triggers-awaited"
+            | "triggers-pending" => {
                 self.broken.push(read::shown(&format!("{name} ({state})")));
             }
             _ => {}
@@ -88,17 +86,41 @@ impl Dpkg {
     }
 }
 
-fn count_dpkg(path: &Path) -> Result<Dpkg, Why> {
-    let mut count = Dpkg::default();
-    let mut name = String::new();
+/// A paragraph of dpkg's database.
+#[derive(Debug, Default)]
+pub(crate) struct DpkgPackage {
+    pub(crate) name: String,
+    pub(crate) arch: String,
+    pub(crate) version: String,
+    /// Third word of `Status: want flag state` (dpkg-query(1)); empty if there is none.
+    pub(crate) state: String,
+}
+
+pub(crate) fn each_dpkg(path: &Path, mut each: impl FnMut(&DpkgPackage)) -> Result<(), Why> {
+    let mut package = DpkgPackage::default();
     read::lines(path, DATABASE, |line| {
-        if let Some(package) = line.strip_prefix("Package: ") {
-            package.clone_into(&mut name);
-        } else if let Some(status) = line.strip_prefix("Status: ") {
-            count.add(&name, status);
+        if line.is_empty() {
+            each(&std::mem::take(&mut package));
+        } else if let Some(value) = line.strip_prefix("Package: ") {
+            value.clone_into(&mut package.name);
+        } else if let Some(value) = line.strip_prefix("Architecture: ") {
+            value.clone_into(&mut package.arch);
+        } else if let Some(value) = line.strip_prefix("Version: ") {
+            value.clone_into(&mut package.version);
+        } else if let Some(value) = line.strip_prefix("Status: ") {
+            let state = value.split_ascii_whitespace().nth(2);
+            state.unwrap_or_default().clone_into(&mut package.state);
         }
         ControlFlow::Continue(())
     })?;
+    // The last paragraph needs no empty line after it.
+    each(&package);
+    Ok(())
+}
+
+fn count_dpkg(path: &Path) -> Result<Dpkg, Why> {
+    let mut count = Dpkg::default();
+    each_dpkg(path, |package| count.add(package))?;
     Ok(count)
 }
 
@@ -173,10 +195,11 @@ fn count(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::Scratch;
 
     #[test]
     fn dpkg_states_are_distinguished() {
-        let mut count = Dpkg::default();
+        let mut text = String::new();
         for (name, status) in [
             ("a", "install ok installed"),
             ("b", "hold ok installed"),
@@ -186,8 +209,12 @@ mod tests {
             ("f", "install"),
             ("g", ""),
         ] {
-            count.add(name, status);
+            text += &format!("Package: {name}\nStatus: {status}\n\n");
         }
+        let scratch = Scratch::new();
+        let path = scratch.path().join("status");
+        std::fs::write(&path, text).unwrap();
+        let count = count_dpkg(&path).unwrap();
         assert_eq!(count.installed, 2);
         assert_eq!(count.broken, ["d (half-configured)", "e (half-installed)"]);
     }

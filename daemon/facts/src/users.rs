@@ -53,10 +53,23 @@ pub(crate) fn gather(
 
 pub(crate) fn names(etc: &Path) -> BTreeMap<u64, String> {
     let text = read::text(&etc.join("passwd"), 16 << 20).unwrap_or_default();
+    first_names(passwd(&text).map(|account| (account.uid, account.name)))
+}
+
+pub(crate) fn group_names(etc: &Path) -> BTreeMap<u64, String> {
+    let text = read::text(&etc.join("group"), 16 << 20).unwrap_or_default();
+    first_names(text.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        Some((fields.nth(1)?.parse().ok()?, read::shown(name)))
+    }))
+}
+
+/// The first name of an id is the valid one.
+fn first_names(all: impl Iterator<Item = (u64, String)>) -> BTreeMap<u64, String> {
     let mut names = BTreeMap::new();
-    for account in passwd(&text) {
-        // The first name of a uid is the valid one.
-        names.entry(account.uid).or_insert(account.name);
+    for (id, name) in all {
+        names.entry(id).or_insert(name);
     }
     names
 }

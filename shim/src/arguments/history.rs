@@ -1,8 +1,7 @@
 //! Arguments of `history`. Reads the clock, because `since` counts back from now.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use remit_common::builtin::Time;
+use remit_common::calendar::now_ms;
 use remit_common::caps;
 use remit_common::names::NotAJobId;
 use remit_common::refusal::Refusal;
@@ -47,11 +46,6 @@ pub fn since(text: &str) -> Result<Since, Refusal> {
                 .next("write it as -2h, yesterday, 2026-11-20T10:00:00Z, boot, or a whole job_id")
         }),
     }
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn query(args: &HistoryArgs, now_ms: u64) -> Result<HistoryQuery, Refusal> {

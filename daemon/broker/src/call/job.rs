@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{Call, CallRefusal, validate, wrong_answer};
 use crate::hints::notes;
 use crate::job::{Job, note};
-use crate::snapshots::SnapshotClocks;
+use crate::snapshots::boottime_ms;
 use crate::warden_link::Granted;
 
 impl Call {
@@ -151,7 +151,7 @@ impl Call {
         if may_change {
             self.broker.snapshots.before_change().await;
         }
-        let start = may_change.then(SnapshotClocks::now);
+        let started_ms = may_change.then(boottime_ms);
         let about = notes::of_run(&run);
         let (session, client) = (self.client.session, self.client.name.clone());
         let message = |ticket| {
@@ -168,9 +168,9 @@ impl Call {
         };
         let job = match self.ask(about, message).await? {
             Granted::Started(job) => {
-                if let Some(start) = start {
+                if let Some(started_ms) = started_ms {
                     let snapshots = &self.broker.snapshots;
-                    snapshots.changing(job.id, &job.owner, start);
+                    snapshots.changing(job.id, &job.owner, started_ms);
                     if job.has_ended() {
                         snapshots.ended(job.id);
                     }

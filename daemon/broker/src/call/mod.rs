@@ -72,10 +72,7 @@ impl Call {
             Request::Access(access) => self.access(access).await,
             Request::Host { sections } => self.host(sections).await,
             Request::HostChanges(since) => self.host_changes(since).await,
-            Request::Snapshots => {
-                let marks = self.broker.snapshots.marks().await?;
-                Ok(Reply::Snapshots(marks))
-            }
+            Request::Snapshots => self.snapshots().await,
             Request::Jobs { limit } => {
                 let cap = caps::ENDED_PER_UID + caps::JOBS_PER_UID + caps::QUEUED_PER_UID;
                 let limit = limit.min(u32::try_from(cap).unwrap_or(u32::MAX));
@@ -210,12 +207,7 @@ impl Call {
         validate::sections(&sections)?;
         sections.sort_unstable();
         sections.dedup();
-        let gather = async {
-            let _turn = self.client.account.host_turn().await;
-            let permit = Arc::clone(&self.broker.host)
-                .acquire_owned()
-                .await
-                .map_err(|_| late())?;
+        let report = self.host_call(async |permit| {
             let at = Sources::host();
             let bus = remit_facts::ask_bus(&sections, &at).await;
             let gather = move || {
@@ -223,30 +215,42 @@ impl Call {
                 remit_facts::gather(&sections, &at, bus)
             };
             spawn_blocking(gather).await.map_err(|_| late())
-        };
-        let deadline = Duration::from_millis(caps::HOST_DEADLINE_MS);
-        let report = timeout(deadline, gather)
-            .await
-            .unwrap_or_else(|_| Err(late()))?;
+        });
+        let report = report.await?;
         Ok(Reply::Host(Box::new(report)))
     }
 
-    /// Tells what of the machine changed. Bounded like [`Self::host`].
-    pub async fn host_changes(&self, since: Since) -> Result<Reply, CallRefusal> {
-        let compare = async {
-            let _turn = self.client.account.host_turn().await;
-            let _permit = self.broker.host.acquire().await.map_err(|_| late())?;
+    /// Reports what of the machine changed.
+    async fn host_changes(&self, since: Since) -> Result<Reply, CallRefusal> {
+        let changes = self.host_call(async |permit| {
             if let Since::Job(job) = since {
                 self.broker.snapshots.until_kept(job).await;
             }
             let uid = self.client.owner.uid;
-            self.broker.snapshots.changes(since, uid).await
+            self.broker.snapshots.changes(since, uid, permit).await
+        });
+        Ok(Reply::HostChanges(Box::new(changes.await?)))
+    }
+
+    async fn snapshots(&self) -> Result<Reply, CallRefusal> {
+        let marks = self.host_call(async |_permit| self.broker.snapshots.marks().await);
+        Ok(Reply::Snapshots(marks.await?))
+    }
+
+    /// Runs `gather` at the turn of this uid, with one of the few permits, and within the deadline.
+    async fn host_call<T>(
+        &self,
+        gather: impl AsyncFnOnce(OwnedSemaphorePermit) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let gathered = async {
+            let _turn = self.client.account.host_turn().await;
+            let permit = Arc::clone(&self.broker.host).acquire_owned();
+            gather(permit.await.map_err(|_| late())?).await
         };
         let deadline = Duration::from_millis(caps::HOST_DEADLINE_MS);
-        let changes = timeout(deadline, compare)
+        timeout(deadline, gathered)
             .await
-            .unwrap_or_else(|_| Err(late()))?;
-        Ok(Reply::HostChanges(Box::new(changes)))
+            .unwrap_or_else(|_| Err(late()))
     }
 
     /// Returns the standard input of a built-in command, if it needs one. A failure of the service manager is a fact

@@ -1,4 +1,4 @@
-//! Tells what changed between two snapshots, and which jobs ran when it changed.
+//! Reports what changed between two snapshots, and which jobs ran when it changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,12 +27,24 @@ pub fn changes(
     let clocks = now
         .as_ref()
         .map_or_else(SnapshotClocks::now, |now| now.from.clone());
+    let started_ms = match since {
+        Since::Job(job) => {
+            let (at, started_ms) = after(&kept, job, uid).ok_or_else(|| no_job(job))?;
+            kept.truncate(at + 1);
+            started_ms
+        }
+        Since::Time(_) | Since::Boot => {
+            kept.extend(now);
+            0
+        }
+    };
     let mut gaps = Vec::new();
-    let from = first(&kept, since, uid, &clocks, &mut gaps)?;
-    match since {
-        Since::Job(job) => kept.truncate(after(&kept, job, uid).map_or(0, |at| at + 1)),
-        Since::Time(_) | Since::Boot => kept.extend(now),
-    }
+    let is_first = |last: &KeptSnapshot, kept: &KeptSnapshot| match since {
+        Since::Time(unix_ms) => kept.is_before(unix_ms, &clocks),
+        Since::Boot => kept.is_of_boot(&clocks),
+        Since::Job(_) => kept.is_of_boot(&last.from) && kept.to.boottime_ms <= started_ms,
+    };
+    let from = first(&kept, since, is_first, &mut gaps)?;
     let kept = kept.get(from..).unwrap_or_default();
     let [before, .., last] = kept else {
         return Err(none_before(since));
@@ -51,50 +63,40 @@ pub fn changes(
     Ok(answer)
 }
 
-/// Returns the index of the earlier snapshot.
+/// Returns the index of the snapshot to compare the last one with.
 fn first(
     kept: &[KeptSnapshot],
     since: Since,
-    uid: u32,
-    now: &SnapshotClocks,
+    is_first: impl Fn(&KeptSnapshot, &KeptSnapshot) -> bool,
     gaps: &mut Vec<Gap>,
 ) -> Result<usize, Refusal> {
-    let found = match since {
-        Since::Time(unix_ms) => kept.iter().rposition(|kept| kept.is_before(unix_ms, now)),
-        Since::Boot => kept.iter().position(|kept| kept.is_of_boot(now)),
-        Since::Job(job) => {
-            let after = after(kept, job, uid).ok_or_else(|| no_job(job))?;
-            let own = |ended: &&EndedChange| ended.job == job;
-            let one = kept.get(after);
-            let started_ms = one
-                .and_then(|kept| kept.ended.iter().find(own))
-                .map_or(0, |ended| ended.started_ms);
-            let boot = one.map(|kept| &kept.from.boot_id);
-            let is_before = |kept: &KeptSnapshot| {
-                Some(&kept.from.boot_id) == boot && kept.to.boottime_ms <= started_ms
-            };
-            kept.get(..after)
-                .and_then(|earlier| earlier.iter().rposition(is_before))
-        }
+    let Some((last, earlier @ [oldest, ..])) = kept.split_last() else {
+        return Err(none_before(since));
     };
-    if let Some(found) = found {
-        return Ok(found);
+    let is_first = |kept: &KeptSnapshot| is_first(last, kept);
+    let found = match since {
+        Since::Boot => earlier.iter().position(is_first),
+        Since::Time(_) | Since::Job(_) => earlier.iter().rposition(is_first),
+    };
+    if found.is_none() {
+        let oldest = calendar::utc(oldest.from.unix_ms);
+        gaps.push(Gap {
+            fact: "since".to_owned(),
+            why: format!("no snapshot is as old; compared with the oldest one, of {oldest}"),
+        });
     }
-    let oldest = kept.first().ok_or_else(|| none_before(since))?;
-    gaps.push(Gap {
-        fact: "since".to_owned(),
-        why: format!(
-            "no snapshot is as old; compared with the oldest one, of {}",
-            calendar::utc(oldest.from.unix_ms)
-        ),
-    });
-    Ok(0)
+    Ok(found.unwrap_or(0))
 }
 
-/// Returns the index of the first snapshot after a job of this user.
-fn after(kept: &[KeptSnapshot], job: JobId, uid: u32) -> Option<usize> {
-    let own = |ended: &EndedChange| ended.job == job && may_see(ended, uid);
-    kept.iter().position(|kept| kept.ended.iter().any(own))
+/// Returns the index of the first snapshot after a job of this user, and the job's start since the boot.
+fn after(kept: &[KeptSnapshot], job: JobId, uid: u32) -> Option<(usize, u64)> {
+    kept.iter().enumerate().find_map(|(at, kept)| {
+        let own = |ended: &&EndedChange| ended.job == job && may_see(ended, uid);
+        kept.ended
+            .iter()
+            .find(own)
+            .map(|ended| (at, ended.started_ms))
+    })
 }
 
 const fn may_see(ended: &EndedChange, uid: u32) -> bool {
@@ -102,7 +104,7 @@ const fn may_see(ended: &EndedChange, uid: u32) -> bool {
 }
 
 fn no_job(job: JobId) -> Refusal {
-    let text = format!("no snapshot tells what job {} changed", job.short());
+    let text = format!("no snapshot shows what job {} changed", job.short());
     Refusal::new(Code::NotFound, text)
         .lift("it is a job of yours that may change the host, has ended, and is not too old")
         .next("give a time, such as -1h")

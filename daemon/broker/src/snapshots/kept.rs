@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+use remit_common::calendar;
 use remit_common::names::JobId;
 use remit_wire::host::{Gap, SnapshotMark};
 
@@ -22,18 +23,19 @@ pub struct SnapshotClocks {
 
 impl SnapshotClocks {
     pub fn now() -> Self {
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let boottime = clock_gettime(ClockId::CLOCK_BOOTTIME).map(std::time::Duration::from);
-        let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self {
-            unix_ms: ms(unix),
-            boottime_ms: ms(boottime.unwrap_or_default()),
+            unix_ms: calendar::now_ms(),
+            boottime_ms: boottime_ms(),
             boot_id: boot_id.trim().to_owned(),
         }
     }
+}
+
+/// Returns milliseconds since the boot, with the time of suspension.
+pub fn boottime_ms() -> u64 {
+    let since_boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    u64::try_from(since_boot.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Keeps snapshots of the machine, so that `host` tells what changed since a time or by a job.
+//! Keeps snapshots of the machine, so that `host` reports what changed since a time or by a job.
 //!
 //! One is taken when the broker starts, each day, before a request that may change the host goes to the warden, and after
 //! such a job. A failure is logged and delays a request by at most [`PATIENCE`]; nothing is decided by a snapshot.
@@ -19,14 +19,15 @@ use remit_facts::Sources;
 use remit_facts::snapshot::snapshot;
 use remit_link::Owner;
 use remit_wire::host::{HostChanges, Since, SnapshotMark};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::spawn_blocking;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use kept::{EndedChange, KeptSnapshot, SnapshotReason};
+use kept::{EndedChange, KeptSnapshot, SnapshotClocks, SnapshotReason};
 use store::SnapshotStore;
 
-pub use kept::SnapshotClocks;
+pub use kept::boottime_ms;
 
 /// Longest delay of a request by the snapshot before it.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -97,7 +98,7 @@ impl Snapshots {
                     next_day = Instant::now() + DAY;
                 }
                 self.is_taking.set(true);
-                let kept = take(self.at.clone(), reason, ended).await;
+                let kept = take(self.at.clone(), reason, ended, ()).await;
                 let store = store.clone();
                 let stored = spawn_blocking(move || store.add(&kept)).await;
                 self.is_taking.set(false);
@@ -157,26 +158,32 @@ impl Snapshots {
             self.want(SnapshotReason::BeforeChange);
         }
         let before = self.finished.get();
-        let taken = async {
-            loop {
-                let next = self.taken.notified();
-                if self.finished.get() != before || self.is_delayed.get() {
-                    return;
-                }
-                next.await;
-            }
-        };
-        if timeout(PATIENCE, taken).await.is_err() {
+        let is_over = || self.finished.get() != before || self.is_delayed.get();
+        if self.until(is_over).await.is_err() {
             // A dead file system can hold it for good: the next request does not wait.
             self.is_delayed.set(true);
             tracing::warn!("a request that may change the host did not wait for a snapshot");
         }
     }
 
-    /// Notes a job whose end needs a snapshot, and which did not start before `start`.
-    pub fn changing(&self, job: JobId, owner: &Owner, start: SnapshotClocks) {
+    /// Waits at most [`PATIENCE`]; looks again after each snapshot.
+    async fn until(&self, is_over: impl Fn() -> bool) -> Result<(), Elapsed> {
+        let over = async {
+            loop {
+                let next = self.taken.notified();
+                if is_over() {
+                    return;
+                }
+                next.await;
+            }
+        };
+        timeout(PATIENCE, over).await
+    }
+
+    /// Notes a job whose end needs a snapshot, and which did not start before `started_ms` (since the boot).
+    pub fn changing(&self, job: JobId, owner: &Owner, started_ms: u64) {
         if self.store.is_some() {
-            let (uid, started_ms) = (owner.uid, start.boottime_ms);
+            let uid = owner.uid;
             let change = EndedChange {
                 job,
                 uid,
@@ -189,7 +196,7 @@ impl Snapshots {
     /// Notes that such a job started now, after it waited.
     pub fn started(&self, job: JobId) {
         if let Some(change) = self.changing.borrow_mut().get_mut(&job) {
-            change.started_ms = SnapshotClocks::now().boottime_ms;
+            change.started_ms = boottime_ms();
         }
     }
 
@@ -215,15 +222,22 @@ impl Snapshots {
         marks.await.map_err(|_| unread())
     }
 
-    /// Compares the snapshot at `since` with the present, or with the one after the job.
-    pub async fn changes(&self, since: Since, uid: u32) -> Result<HostChanges, Refusal> {
+    /// Compares the snapshot at `since` with the present, or with the one after the job. A blocked file system holds
+    /// `permit` for as long as the thread that reads it.
+    pub async fn changes(
+        &self,
+        since: Since,
+        uid: u32,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<HostChanges, Refusal> {
         let store = self.store()?;
         // Jobs that run now belong to the last interval.
         let running = self.changing.borrow().values().copied().collect();
         let now = match since {
             Since::Job(_) => None,
             Since::Time(_) | Since::Boot => {
-                Some(take(self.at.clone(), SnapshotReason::Now, running).await)
+                let (at, reason) = (self.at.clone(), SnapshotReason::Now);
+                Some(take(at, reason, running, permit).await)
             }
         };
         let compare = move || compare::changes(store.all(), now, since, uid);
@@ -237,17 +251,8 @@ impl Snapshots {
             let is_waiting = self.wanted.borrow().ended.iter().any(is_wanted);
             !self.is_delayed.get() && (self.is_taking.get() || is_waiting)
         };
-        let kept = async {
-            loop {
-                let next = self.taken.notified();
-                if !is_due() {
-                    return;
-                }
-                next.await;
-            }
-        };
-        // Without it the answer tells what is missing.
-        let _ = timeout(PATIENCE, kept).await;
+        // Without it the answer says what is missing.
+        let _ = self.until(|| !is_due()).await;
     }
 
     fn store(&self) -> Result<SnapshotStore, Refusal> {
@@ -260,9 +265,14 @@ impl Snapshots {
     }
 }
 
-async fn take(at: Sources, reason: SnapshotReason, ended: Vec<EndedChange>) -> KeptSnapshot {
+async fn take(
+    at: Sources,
+    reason: SnapshotReason,
+    ended: Vec<EndedChange>,
+    held: impl Send + 'static,
+) -> KeptSnapshot {
     let from = SnapshotClocks::now();
-    let taken = snapshot(at).await;
+    let taken = snapshot(at, held).await;
     KeptSnapshot {
         number: 0,
         reason,

@@ -1,10 +1,9 @@
 //! `remit history`: shows the caller's history, or for administrators that of all users, newest first.
 
 use std::io::{self, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use remit_common::admin::{AdminReply, AdminRequest};
-use remit_common::caps;
+use remit_common::{calendar, caps};
 use remit_wire::{HistoryEntry, HistoryPage, HistoryQuery, Kind, Reply, Request};
 
 use crate::args::HistoryArgs;
@@ -36,9 +35,7 @@ pub fn history(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
 }
 
 fn asked(context: &Context, args: &HistoryArgs, all_users: bool) -> Result<HistoryPage, Failure> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.unwrap_or_default().as_millis();
-    let now = u64::try_from(now).unwrap_or(u64::MAX);
+    let now = calendar::now_ms();
     let since_ms = args.since.as_ref().map(|since| since.unix_ms(now));
     let mut source = HistorySource::of(context, args, all_users)?;
     let mut all = HistoryPage {

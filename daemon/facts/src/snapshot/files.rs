@@ -6,10 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use remit_common::calendar;
 use sha2::{Digest, Sha256};
 
-use super::lines::SnapshotSection;
+use super::lines::{SnapshotSection, modified};
 use crate::read::{self, Sources, Why};
 use crate::users;
 
@@ -57,7 +56,7 @@ pub(super) fn etc(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<(),
     let mut walk = EtcWalk {
         etc: &at.etc,
         users: users::names(&at.etc),
-        groups: group_names(at),
+        groups: users::group_names(&at.etc),
         hashed: 0,
         looked_at: 0,
         section,
@@ -69,20 +68,6 @@ pub(super) fn etc(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<(),
         left.append(&mut below);
     }
     Ok(())
-}
-
-fn group_names(at: &Sources) -> BTreeMap<u64, String> {
-    let text = read::text(&at.etc.join("group"), 16 << 20).unwrap_or_default();
-    let parse = |line: &str| {
-        let mut fields = line.split(':');
-        let name = fields.next()?.to_owned();
-        Some((fields.nth(1)?.parse().ok()?, name))
-    };
-    let mut names = BTreeMap::new();
-    for (gid, name) in text.lines().filter_map(parse) {
-        names.entry(gid).or_insert(name);
-    }
-    names
 }
 
 struct EtcWalk<'a, 'b> {
@@ -145,7 +130,7 @@ impl EtcWalk<'_, '_> {
         if kind.is_dir() {
             return match fs::read_dir(path) {
                 Ok(_) => format!("directory {access}"),
-                Err(_) => format!("directory {access} modified {}", modified(meta)),
+                Err(_) => format!("directory {access} {}", modified(meta)),
             };
         }
         if !kind.is_file() {
@@ -158,7 +143,7 @@ impl EtcWalk<'_, '_> {
         }
         let content = match self.hash(path, meta) {
             Some(hash) => format!("sha256 {hash}"),
-            None => format!("modified {}", modified(meta)),
+            None => modified(meta),
         };
         format!("file {access} {} bytes {content}", meta.len())
     }
@@ -205,7 +190,7 @@ fn is_left_out(name: &Path) -> bool {
         || (file.starts_with(b".#") || file.starts_with(b"#"))
 }
 
-/// Returns true for links by which a unit is enabled or masked: the section of unit files tells that.
+/// Returns true for links by which a unit is enabled or masked: the section of unit files has that.
 fn is_enablement(etc: &Path, path: &Path, meta: &Metadata) -> bool {
     let below = |dir: &str| path.starts_with(etc.join(dir));
     let is_wants = |path: &Path| {
@@ -214,14 +199,6 @@ fn is_enablement(etc: &Path, path: &Path, meta: &Metadata) -> bool {
     };
     (below("systemd/system") || below("systemd/user"))
         && (meta.is_symlink() || (meta.is_dir() && is_wants(path)))
-}
-
-/// Returns when the content changed, with the nanoseconds.
-fn modified(meta: &Metadata) -> String {
-    let seconds = u64::try_from(meta.mtime()).unwrap_or_default();
-    let utc = calendar::utc(seconds.saturating_mul(1000));
-    let utc = utc.trim_end_matches(" UTC");
-    format!("{utc}.{:09} UTC", meta.mtime_nsec())
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! The lines of a snapshot, and where a section adds its own.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+
+use remit_common::calendar;
 use remit_wire::host::Gap;
 
 use crate::read::Why;
@@ -45,7 +49,7 @@ impl SnapshotSection<'_> {
 }
 
 impl SnapshotLines {
-    /// Reads a section. On failure its lines so far are kept, and the gap tells that it is incomplete.
+    /// Reads a section. On failure its lines so far are kept, and the gap says that it is incomplete.
     pub(super) fn section(
         &mut self,
         name: &'static str,
@@ -68,4 +72,12 @@ impl SnapshotLines {
             gaps: self.gaps,
         }
     }
+}
+
+/// Returns in words when the content of a file changed, with the nanoseconds.
+pub(super) fn modified(meta: &Metadata) -> String {
+    let seconds = u64::try_from(meta.mtime()).unwrap_or_default();
+    let utc = calendar::utc(seconds.saturating_mul(1000));
+    let utc = utc.trim_end_matches(" UTC");
+    format!("modified {utc}.{:09} UTC", meta.mtime_nsec())
 }

@@ -1,4 +1,4 @@
-//! A snapshot: what of the machine lasts, as sorted lines `section TAB key TAB value`. Two of them tell what changed.
+//! A snapshot: what of the machine lasts, as sorted lines `section TAB key TAB value`. Two of them show what changed.
 //!
 //! What changes by itself is left out, each kind by a table with its reason: counters, random values, transient units,
 //! sessions, backups of editors. Reads only what this process may read: of an unreadable file the mode, owner, size and
@@ -40,9 +40,15 @@ const CONTAINERS: &str = "containers";
 /// Takes a snapshot: asks the service manager on this task, then reads on a blocking thread.
 ///
 /// Must run on a tokio runtime with time enabled. Takes about 0.2 s on a common machine.
-pub async fn snapshot(at: Sources) -> Snapshot {
+///
+/// `held` is dropped when the reading thread ends, also if the caller no longer waits.
+pub async fn snapshot(at: Sources, held: impl Send + 'static) -> Snapshot {
     let units = units::ask(&at).await;
-    let taken = tokio::task::spawn_blocking(move || take(&at, units)).await;
+    let taken = tokio::task::spawn_blocking(move || {
+        let _held = held;
+        take(&at, units)
+    })
+    .await;
     taken.unwrap_or_else(|error| Snapshot {
         lines: String::new(),
         gaps: SECTIONS

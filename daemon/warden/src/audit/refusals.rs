@@ -43,12 +43,7 @@ impl Reports {
         refusal: &Refusal,
         asked: Option<&RequestSummary>,
     ) {
-        self.recent.add(subject.map(Subject::user), refusal);
-        let source = RefusalSource::Warden;
-        if self.may_be_recorded(source, subject, refusal) {
-            let record = self.refusal(subject, session, refusal, asked);
-            self.write_refusal(source, subject, refusal, record);
-        }
+        self.record_from(RefusalSource::Warden, subject, session, refusal, asked);
     }
 
     /// Records a refusal by the broker, marked as such. It has its own limit, so a flood from the broker does not use
@@ -59,10 +54,20 @@ impl Reports {
         session: u64,
         refusal: &Refusal,
     ) {
+        self.record_from(RefusalSource::Broker, subject, Some(session), refusal, None);
+    }
+
+    fn record_from(
+        &mut self,
+        source: RefusalSource,
+        subject: Option<&Subject>,
+        session: Option<u64>,
+        refusal: &Refusal,
+        asked: Option<&RequestSummary>,
+    ) {
         self.recent.add(subject.map(Subject::user), refusal);
-        let source = RefusalSource::Broker;
         if self.may_be_recorded(source, subject, refusal) {
-            let record = self.refusal(subject, Some(session), refusal, None);
+            let record = self.refusal(subject, session, refusal, asked);
             self.write_refusal(source, subject, refusal, source.marked(record));
         }
     }

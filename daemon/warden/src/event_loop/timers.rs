@@ -1,19 +1,15 @@
 //! Wall clock for people, monotonic clock for deadlines, and the queue of deadlines.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
 /// After this time in a turn, no further message is handled and no waiting job is started.
 pub const TURN: Duration = Duration::from_millis(10);
 
-/// Returns milliseconds since 1970, for records and reports. Never used for deadlines.
-pub fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, millis)
-}
+/// For records and reports. Never used for deadlines.
+pub use remit_common::calendar::now_ms as unix_ms;
 
 /// Returns the time since boot, including suspend (CLOCK_BOOTTIME, clock_gettime(2)). Nobody can set this clock. If
 /// the call fails, every deadline has passed.

@@ -1,7 +1,6 @@
 //! `remit host --since` and `--snapshots`: what changed on this machine, and what it can be compared with.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use remit_common::calendar;
 use remit_common::names::JobId;
 use remit_wire::host::{HostChange, HostChanges, Since, SnapshotMark};
 use remit_wire::{Reply, Request};
@@ -21,11 +20,7 @@ pub fn since(context: &Context, since: HostSince) -> Result<Exit, Failure> {
     let mut daemon = Daemon::connect(&context.runtime)?;
     let since = match since {
         HostSince::Boot => Since::Boot,
-        HostSince::Time(time) => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let now = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
-            Since::Time(time.unix_ms(now))
-        }
+        HostSince::Time(time) => Since::Time(time.unix_ms(calendar::now_ms())),
         // Root also sees what the jobs of others changed.
         HostSince::Job(id) => Since::Job(match admin_socket::may_ask(context) {
             true => admin_socket::any_job(context, id, false)?.job,
