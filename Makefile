@@ -27,7 +27,7 @@ runner = $(if $(1),--config 'target."cfg(all())".runner="$(1)"')
 COMPILER := gcc libc6-dev
 # What the tests use besides bash, coreutils and util-linux.
 PACKAGES := gcc g++ libc6-dev git binutils iproute2 procps e2fsprogs jq perl shellcheck python3-venv \
-	curl findutils make mawk openssh-client sed strace tar vim zip $(if $(shell command -v npm),,npm)
+	curl findutils make mawk openssh-client patch sed strace tar vim zip $(if $(shell command -v npm),,npm)
 # What tests/system/explain runs and the sandbox refuses.
 PACKAGES += bind9-dnsutils cron dbus iptables iputils-ping passwd python3-pip sudo systemd tcpdump wget
 # What makes and checks packages, besides those.
@@ -138,7 +138,6 @@ tests: build
 		$(call runner,$(HERMETIC))
 	# Facts are compared with what the machine's own tools print, in the machine's own mount namespace.
 	$(TEST) --locked --no-fail-fast $(call only,package(remit-facts),-p remit-facts) $(call runner,$(ROOT))
-	$(if $(NEXTEST),cargo test --locked --workspace --doc,# cargo test has run the examples of the documentation)
 
 .PHONY: sandbox-without-landlock
 sandbox-without-landlock: build
@@ -172,12 +171,12 @@ fuzz-corpus:
 BENCH_PACKAGES := openssh-server bubblewrap
 
 .PHONY: bench
-bench: ## what a call costs, beside floors and rivals, optimised: 6 minutes; ONLY=PARTS, JSON=FILE, MARKDOWN=FILE
+bench: ## what a call costs, beside floors and rivals, optimised: 6 minutes; ONLY=PARTS, AGAINST=DIR, JSON=FILE, MARKDOWN=FILE
 	@tests/machine/packages $(BENCH_PACKAGES) || echo 'without $(BENCH_PACKAGES): ways that need them are left out'
 	cargo build --locked --release $(addprefix -p ,$(PROGRAMS)) -p remit-bench
 	REMIT_BENCH=1 cargo test --locked --release -p remitd --bin remitd $(call runner,$(ROOT)) cost_of_a_record -- --nocapture >$(BUILT)/release/records
 	$(ROOT) tests/bench/run --records $(BUILT)/release/records $(if $(ONLY),--only $(ONLY)) \
-		$(if $(JSON),--json $(abspath $(JSON))) $(if $(MARKDOWN),--markdown $(abspath $(MARKDOWN)))
+		$(if $(AGAINST),--against $(abspath $(AGAINST))) $(if $(JSON),--json $(abspath $(JSON))) $(if $(MARKDOWN),--markdown $(abspath $(MARKDOWN)))
 
 .PHONY: soak
 soak: build ## 10,000 jobs, and what is left of them: a minute

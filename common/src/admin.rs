@@ -5,13 +5,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::names::JobId;
-use crate::outcome::State;
+use crate::outcome::{FollowUp, State};
 use crate::refusal::{Code, Refusal};
 use crate::wire::{Bytes, HistoryPage, HistoryQuery};
 
-pub const ADMIN_PROTOCOL: u8 = 8;
+pub const ADMIN_PROTOCOL: u8 = 10;
 
-/// A request with its protocol version in front.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminCall {
     pub protocol: u8,
@@ -21,7 +20,6 @@ pub struct AdminCall {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdminRequest {
     Status,
-    /// Refuses every request from now on.
     Lock {
         why: String,
         kill: bool,
@@ -77,14 +75,21 @@ pub enum AdminRequest {
         user: Option<String>,
         query: HistoryQuery,
     },
-    /// Returns the head of the audit chain, which names the newest record.
     AuditHead,
     /// Returns a job of any user, running or ended. An older daemon closes the connection instead.
     Job {
-        /// Prefix of its id ([`crate::id_prefix::IdPrefix`]).
         id: String,
         /// Delays the answer until the job has ended.
         wait: bool,
+    },
+    /// Ends the pause of a user by a breaker.
+    Resume {
+        user: String,
+    },
+    /// Keeps a commit of files for good. Only from a login that began after the commit.
+    Confirm {
+        /// Beginning of its id; the only commit that waits for it if absent.
+        id: Option<String>,
     },
 }
 
@@ -94,7 +99,6 @@ pub enum AdminReply {
     /// The request was carried out; the text is one sentence.
     Done(String),
     Refused(Refusal),
-    /// To [`AdminRequest::Reload`]: the new policy is live.
     Reloaded(Reloaded),
     Doctor(Box<Checkup>),
     Jobs {
@@ -102,7 +106,6 @@ pub enum AdminReply {
         /// Number of older jobs left out.
         omitted: u32,
     },
-    /// To [`AdminRequest::Stop`]: the job after its end.
     Stopped(Box<AnyJob>),
     Pending {
         /// Version of the list; it differs whenever the list differs.
@@ -125,12 +128,10 @@ pub enum AdminReply {
     Job(Box<AnyJob>),
 }
 
-/// The newest record of the audit log, as the daemon knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditHead {
-    /// Record number; 0 if there was never a record.
+    /// Record number; 0, and a zero hash, if there was never a record.
     pub seq: u64,
-    /// Record hash; zeros if there was never a record.
     pub hash: [u8; 32],
 }
 
@@ -141,7 +142,6 @@ pub struct Reloaded {
     pub commands: u32,
     /// Differences in meaning from the previous policy, one per line; at most [`crate::caps::POLICY_CHANGES`].
     pub changes: Vec<String>,
-    /// Number of differences left out.
     pub more_changes: u32,
     /// Warnings for the author of the policy, one or more lines each.
     pub warnings: Vec<String>,
@@ -160,12 +160,15 @@ pub struct AnyJob {
     pub state: State,
     pub exit: Option<i32>,
     pub cause: Option<String>,
+    /// What becomes of its commit if nobody confirms that.
+    pub unconfirmed: Option<String>,
     /// Start time (request time while it waits), in milliseconds since 1970.
     pub started_ms: u64,
-    /// Run time so far or in total, in milliseconds.
     pub runtime_ms: u64,
     /// True if no process is left, as was verified; absent while it runs.
     pub kill_verified: Option<bool>,
+    /// Commands that follow it. In a list of jobs there are none.
+    pub then: Vec<FollowUp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,6 +188,12 @@ pub struct Status {
     pub locked: Option<String>,
     pub locked_by: Option<String>,
     pub locked_ms: Option<u64>,
+    /// What every change needs by `[floor]` of `remit.toml`, one per line.
+    pub floor: Vec<String>,
+    /// Users whom a breaker paused, one per line.
+    pub paused: Vec<String>,
+    /// Commits of files that are undone unless somebody confirms them, oldest first; at most [`UNCONFIRMED`].
+    pub unconfirmed: Vec<UnconfirmedView>,
     pub jobs: u32,
     pub max_jobs: u32,
     pub queued: u32,
@@ -211,6 +220,22 @@ pub struct Status {
     pub refusals: Vec<RecentRefusal>,
 }
 
+/// Commits in [`Status::unconfirmed`].
+pub const UNCONFIRMED: usize = 16;
+
+/// A commit of files that waits for a confirmation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnconfirmedView {
+    pub commit_id: String,
+    pub job: JobId,
+    /// One sentence.
+    pub what: String,
+    /// What to type to keep it.
+    pub command: String,
+    /// Nobody confirmed it in time, and it could not be undone.
+    pub has_failed: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecentRefusal {
     pub at_ms: u64,
@@ -221,9 +246,7 @@ pub struct RecentRefusal {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkup {
-    /// Output of `uname -r`.
     pub kernel: String,
-    /// Landlock ABI version; 0 without Landlock.
     pub landlock: u32,
     /// Bit mask of fixed Landlock errata; 0 if the kernel does not report them.
     pub landlock_errata: u32,
@@ -231,12 +254,10 @@ pub struct Checkup {
     pub cgroup: Option<String>,
     /// Available controllers among memory, pids and cpu.
     pub controllers: Vec<String>,
-    /// Missing controllers among memory, pids and cpu.
     pub missing_controllers: Vec<String>,
     /// Limits below their configured value, because the daemon's own hard limits are lower.
     pub lowered_limits: Vec<String>,
     pub audit: String,
-    /// Reason why the sink takes no records now, if so.
     pub audit_error: Option<String>,
     /// What the daemon itself must not be able to do, tried at its start.
     pub daemon: Vec<LayerCheck>,
@@ -268,7 +289,6 @@ pub enum LayerState {
     Held,
     /// The action succeeded, or the probe proves nothing. The profile is refused.
     Broken,
-    /// This kernel lacks the layer. Other layers take over its protection.
     Absent,
 }
 
@@ -278,16 +298,13 @@ pub struct PendingView {
     pub job: JobId,
     pub user: String,
     pub uid: u32,
-    /// Command with its arguments, on one line and truncated.
     pub command: String,
-    /// The requester's reason, on one line and truncated.
     pub reason: String,
     /// Approvers, as named in the policy.
     pub by: Vec<String>,
     pub yours: bool,
     pub asked_ms: u64,
     pub left_ms: u64,
-    /// SHA-256 of all that will run.
     pub digest: [u8; 32],
 }
 
@@ -317,6 +334,8 @@ pub struct NewGrant {
     /// Number of runs, if limited; at most [`crate::caps::GRANT_USES`].
     pub uses: Option<u32>,
     pub across_reboot: bool,
+    /// Of a command that commits plans of changes of files: beneath which paths. Empty for all other commands.
+    pub paths: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

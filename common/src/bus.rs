@@ -7,7 +7,6 @@ use crate::frame::{self, FrameError};
 
 /// Changes with each change of a message. All processes are of one release, which `remit-bus` checks.
 pub const VERSION: u16 = 1;
-/// Bytes of one datagram.
 pub const DATAGRAM: usize = 64 << 10;
 /// Calls that `remit.toml` can add.
 pub const CALLS: usize = 64;
@@ -15,15 +14,12 @@ pub const CALLS: usize = 64;
 pub const CALL: usize = 255;
 /// Names of refused calls that are reported for one job.
 pub const REFUSED: usize = 4;
-/// Bytes of one of these names.
 pub const REFUSED_NAME: usize = 100;
 
-/// Message to `remit-bus`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
     /// The first message, from the warden.
     Begin {
-        /// [`VERSION`].
         version: u16,
         /// Calls that are permitted beside the table: `interface.Member`.
         calls: Vec<String>,
@@ -73,7 +69,6 @@ impl Order {
 }
 
 impl Report {
-    /// Decodes one message from all of `bytes`. Errors: [`FrameError::Malformed`], also above a bound.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         let report = decode(bytes)?;
         match &report {
@@ -86,7 +81,6 @@ impl Report {
         }
     }
 
-    /// Errors: [`FrameError::Malformed`] if [`Self::decode`] would refuse it.
     pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
         let bytes = encode(self)?;
         Self::decode(&bytes).map(|_| bytes)

@@ -7,7 +7,6 @@ pub const FRAME: usize = 4 << 20;
 pub const LINK_MESSAGE: usize = 64 << 10;
 /// One link message that exceeds [`LINK_MESSAGE`] and is split into several datagrams.
 pub const LINK_PARTS: usize = 4 << 20;
-/// One frame on the admin socket.
 pub const ADMIN_FRAME: usize = 64 << 10;
 /// One element of argv with its final NUL: the kernel's MAX_ARG_STRLEN (execve(2)).
 pub const ARGV_ELEMENT: usize = 128 << 10;
@@ -15,9 +14,7 @@ pub const ARGV_ELEMENT: usize = 128 << 10;
 pub const ARGV: usize = 1 << 20;
 /// Elements of argv.
 pub const ARGV_COUNT: usize = 16 << 10;
-/// One script.
 pub const SCRIPT: usize = 1 << 20;
-/// Standard input in a request.
 pub const STDIN: usize = 1 << 20;
 /// Variables that a caller may set in one request.
 pub const ENV_COUNT: usize = 64;
@@ -25,23 +22,18 @@ pub const ENV_COUNT: usize = 64;
 pub const ENV_ELEMENT: usize = 32 << 10;
 /// Working directory: the kernel's PATH_MAX.
 pub const PATH: usize = 4096;
-/// Request id of a client.
 pub const REQUEST_ID: usize = 128;
-/// Name that a client claims.
 pub const CLIENT_NAME: usize = 128;
 /// Name of a profile or command.
 pub const NAME: usize = 128;
-/// Arguments of a named command.
 pub const NAMED_ARGS: usize = 64;
 /// One argument of a named command.
 pub const NAMED_VALUE: usize = 4096;
 /// Minimum bytes of a secret argument. Redacting every occurrence of a shorter one would blank the output.
 pub const SECRET_LEAST: usize = 4;
-/// Reason for a change.
 pub const REASON: usize = 1024;
 /// Calls in flight on one connection.
 pub const CALLS_PER_SESSION: usize = 32;
-/// Connections of one uid.
 pub const SESSIONS_PER_UID: usize = 32;
 /// Connections of all users, not counting the first one of each user.
 pub const SESSIONS: usize = 256;
@@ -65,12 +57,13 @@ pub const QUEUED: usize = 128;
 pub const PENDING_PER_UID: usize = 16;
 /// Changes of all users that wait for an approval. Users who have none waiting get up to [`FIRSTS`] more.
 pub const PENDING: usize = 128;
-/// Temporary grants in force.
 pub const GRANTS: usize = 256;
 /// Maximum duration of a temporary grant in seconds.
 pub const GRANT_S: u32 = 30 * 86_400;
 /// Maximum number of runs of a temporary grant with limited uses.
 pub const GRANT_USES: u32 = 10_000;
+/// Paths of a grant for a time.
+pub const GRANT_PATHS: usize = 64;
 /// Reason of a person for a denial or a lock.
 pub const WHY: usize = 1000;
 /// Entries above a shared bound for users who have none of that kind: waiting jobs, pending changes, admin
@@ -131,7 +124,6 @@ pub const HOST_CALLS: usize = 2;
 pub const HOST_DEADLINE_MS: u64 = 8_000;
 /// Milliseconds to wait for output of an ended job while one of its descriptors is still open.
 pub const DRAIN_MS: u64 = 1_000;
-/// One policy file.
 pub const POLICY_FILE: usize = 1 << 20;
 /// Policy files of vendor and administrator together.
 pub const POLICY_FILES: usize = 256;
@@ -139,13 +131,9 @@ pub const POLICY_FILES: usize = 256;
 pub const POLICY: usize = 4 << 20;
 /// Grants and denials in all policy files.
 pub const POLICY_RULES: usize = 4096;
-/// Named commands in all policy files.
 pub const POLICY_COMMANDS: usize = 1024;
-/// Profiles in all policy files.
 pub const POLICY_PROFILES: usize = 64;
-/// Paths in one profile.
 pub const PROFILE_PATHS: usize = 64;
-/// Network destinations in one profile.
 pub const PROFILE_DESTINATIONS: usize = 16;
 /// Bytes of the commands in one answer about access.
 pub const ACCESS_BYTES: usize = 512 << 10;
@@ -157,7 +145,6 @@ pub const POLICY_CHANGES: usize = 100;
 pub const RECENT_REFUSALS: usize = 5;
 /// Denials explained in one result.
 pub const DENIALS: usize = 8;
-/// Entries in one page of a history.
 pub const HISTORY_PAGE: u32 = 100;
 /// Exact length of a `traceparent`, version 00 of W3C Trace Context.
 pub const TRACEPARENT: usize = 55;

@@ -8,7 +8,6 @@ use std::fmt::Write;
 use crate::text::is_plain;
 
 const MANY_SPACES: usize = 4;
-/// Begins and ends remit's own words.
 pub const ELLIPSIS: char = '…';
 
 /// Returns text of at most `cap` bytes, and how many of `bytes` it shows.
@@ -60,8 +59,7 @@ pub fn foreign(text: &str, cap: usize) -> String {
     on_a_line(text, cap, |c| c == '\\')
 }
 
-/// Shows text of the daemon or the policy: existing escapes and marks stay. Must not show a
-/// requester's text, whose marks would pass for remit's: see [`foreign`].
+/// Shows text of the daemon or the policy: existing escapes and marks stay. Not a requester's: see [`foreign`].
 #[must_use]
 pub fn words(text: &str, cap: usize) -> String {
     on_a_line(text, cap, |c| matches!(c, '\\' | ELLIPSIS))

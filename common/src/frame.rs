@@ -44,8 +44,7 @@ impl std::error::Error for FrameError {
     }
 }
 
-/// Returns the length in a header.
-/// Errors: [`FrameError::TooLong`] above `cap`; [`FrameError::Malformed`] for zero, because no message is empty.
+/// Returns the length in a header. Errors: [`FrameError::TooLong`] above `cap`, [`FrameError::Malformed`] for zero.
 pub fn header(bytes: [u8; HEADER], cap: usize) -> Result<usize, FrameError> {
     // u32 always fits in usize, because remit is built only for 64-bit machines.
     let length = usize::try_from(u32::from_le_bytes(bytes)).map_err(|_| FrameError::Malformed)?;

@@ -6,6 +6,179 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub mod id_prefix {
+    //! The one rule for ids that people type: any unambiguous beginning of at least 4 digits. It has no list of jobs:
+    //! whoever asks decides which jobs the caller may name.
+
+    use std::fmt;
+    use std::str::FromStr;
+
+    use crate::names::JobId;
+    use crate::refusal::{Code, Refusal};
+
+    /// Maximum number of candidates in the refusal of an ambiguous id.
+    const CANDIDATES: usize = 8;
+
+    /// Beginning of the id of a job or request: 4 to 32 hexadecimal digits, in lower case and without hyphens.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct IdPrefix(String);
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct NotAnId;
+
+    impl fmt::Display for NotAnId {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("not an id: expected 4 to 32 hex digits (hyphens are ignored)")
+        }
+    }
+
+    impl std::error::Error for NotAnId {}
+
+    impl From<NotAnId> for Refusal {
+        fn from(error: NotAnId) -> Self {
+            Self::new(Code::InvalidArgs, error.to_string()).object("id")
+        }
+    }
+
+    impl FromStr for IdPrefix {
+        type Err = NotAnId;
+
+        fn from_str(text: &str) -> Result<Self, NotAnId> {
+            let digits: String = text.chars().filter(|c| *c != '-').collect();
+            let is_id =
+                (4..=32).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+            match is_id {
+                true => Ok(Self(digits.to_ascii_lowercase())),
+                false => Err(NotAnId),
+            }
+        }
+    }
+
+    impl fmt::Display for IdPrefix {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(&self.0)
+        }
+    }
+
+    impl From<IdPrefix> for String {
+        fn from(prefix: IdPrefix) -> Self {
+            prefix.0
+        }
+    }
+
+    impl IdPrefix {
+        /// Returns the id if all its digits are given.
+        #[must_use]
+        pub fn whole(&self) -> Option<JobId> {
+            self.0.parse().ok()
+        }
+
+        #[must_use]
+        pub fn begins(&self, job: JobId) -> bool {
+            job.to_string().starts_with(&self.0)
+        }
+
+        /// Returns the one candidate with this id, which `id_of` gives, or `None`. Fails if there are more, and lists them.
+        pub fn choose<T>(
+            &self,
+            candidates: impl IntoIterator<Item = T>,
+            id_of: impl Fn(&T) -> JobId,
+        ) -> Result<Option<T>, Refusal> {
+            let candidates = candidates.into_iter();
+            let mut found: Vec<T> = candidates.filter(|one| self.begins(id_of(one))).collect();
+            match found.len() {
+                0 | 1 => Ok(found.pop()),
+                _ => Err(self.ambiguous(found.iter().map(id_of).collect())),
+            }
+        }
+
+        fn ambiguous(&self, mut jobs: Vec<JobId>) -> Refusal {
+            jobs.sort();
+            // Ids that begin with the same 8 digits are shown whole.
+            let has_twin = jobs.windows(2).any(|pair| match pair {
+                [one, other] => one.short() == other.short(),
+                _ => false,
+            });
+            let shown = jobs.iter().take(CANDIDATES).map(|job| match has_twin {
+                true => job.to_string(),
+                false => job.short(),
+            });
+            let mut list = shown.collect::<Vec<_>>().join(", ");
+            if let Some(more) = jobs.len().checked_sub(CANDIDATES).filter(|more| *more > 0) {
+                list += &format!(" and {more} more");
+            }
+            let message = format!("{} ids begin with '{self}': {list}", jobs.len());
+            Refusal::new(Code::InvalidArgs, message)
+                .object(self.to_string())
+                .next("type more digits of the id")
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        fn id(text: &str) -> IdPrefix {
+            text.parse().unwrap()
+        }
+
+        #[test]
+        fn hyphens_and_case_are_ignored() {
+            for (text, expect) in [
+                ("7f3a", "7f3a"),
+                ("7F3A-91C2", "7f3a91c2"),
+                ("7f3a-91c2-0000-0000-0000-0000-0000-0000", &{
+                    format!("7f3a91c2{}", "0".repeat(24))
+                }),
+            ] {
+                assert_eq!(id(text).to_string(), expect, "{text}");
+            }
+            for text in [
+                "",
+                "7f3",
+                "7f3-",
+                "7f3g",
+                "7f 3a",
+                "--json",
+                &"0".repeat(33),
+            ] {
+                assert_eq!(text.parse::<IdPrefix>(), Err(NotAnId), "{text}");
+            }
+            assert_eq!(id(&"ab".repeat(16)).whole(), Some(JobId([0xab; 16])));
+            assert_eq!(id("abababab").whole(), None);
+        }
+
+        #[test]
+        fn prefix_chooses_the_only_candidate() {
+            let job = |text: &str| text.parse::<JobId>().unwrap();
+            let one = job(&format!("97447f9f{}", "0".repeat(24)));
+            let other = job(&format!("97441c2d{}", "0".repeat(24)));
+            let twin = job(&format!("97447f9f{}1", "0".repeat(23)));
+            let choose = |text: &str, jobs: &[JobId]| id(text).choose(jobs.to_vec(), |job| *job);
+            assert_eq!(choose("9744-7", &[one, other]), Ok(Some(one)));
+            assert_eq!(choose("9745", &[one, other]), Ok(None));
+            assert_eq!(choose("9744", &[]), Ok(None));
+            assert_eq!(choose(&one.to_string(), &[one, twin]), Ok(Some(one)));
+            let refusal = choose("9744", &[one, other]).unwrap_err();
+            assert_eq!(refusal.code, Code::InvalidArgs);
+            assert_eq!(
+                refusal.message,
+                "2 ids begin with '9744': 97441c2d, 97447f9f"
+            );
+            let refusal = choose("97447f9f", &[one, twin]).unwrap_err();
+            assert!(refusal.message.contains(&twin.to_string()), "{refusal}");
+            let many: Vec<JobId> = (0..9)
+                .map(|digit| job(&format!("9744{digit}{}", "0".repeat(27))))
+                .collect();
+            let refusal = choose("9744", &many).unwrap_err();
+            assert!(
+                refusal.message.ends_with("97447000 and 1 more"),
+                "{refusal}"
+            );
+        }
+    }
+}
+
 /// Job id: 128 random bits, written as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct JobId(pub [u8; 16]);
@@ -60,7 +233,6 @@ impl FromStr for JobId {
 pub struct Runtime(PathBuf);
 
 impl Runtime {
-    /// Of a packaged daemon.
     pub const DEFAULT: &str = "/run/remit";
 
     #[must_use]
@@ -78,7 +250,6 @@ impl Runtime {
         self.0.join("remit.sock")
     }
 
-    /// Returns the path of the socket for approvals and the lock.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {
         self.0.join("admin.sock")

@@ -13,33 +13,24 @@ use crate::{caps, text};
 pub enum Code {
     /// No policy rule allows it, or one denies it.
     DeniedRule,
-    /// The kernel refused it.
     DeniedKernel,
-    /// Another person has to approve it first.
     NeedsApproval,
-    /// A person said no.
     ApprovalDenied,
-    /// Nobody answered in time.
     ApprovalExpired,
     /// The approved request has changed since.
     ApprovalVoid,
     /// There is no such thing, or it is not the caller's.
     NotFound,
-    /// The request itself is wrong.
     InvalidArgs,
     /// A limit on what runs at once is reached.
     Busy,
-    /// Too many requests in a short time.
     RateLimited,
-    /// Something exceeds its cap.
     TooLarge,
     /// The request id was used for something else.
     ConflictRequestId,
-    /// The daemon does not answer.
     DaemonUnavailable,
-    /// The kernel lacks what this needs.
     UnsupportedKernel,
-    /// An administrator has locked remit.
+    /// An administrator has locked remit, or the user is paused.
     Locked,
     /// It was allowed but could not be started.
     NotStarted,
@@ -90,7 +81,30 @@ impl Code {
 }
 
 impl Code {
-    /// Returns the default next step of a refusal.
+    /// Returns whether the request led to it, and neither the state of the machine nor a person. What is limited by rates
+    /// is not counted twice.
+    #[must_use]
+    pub const fn is_of_request(self) -> bool {
+        match self {
+            Self::DeniedRule
+            | Self::DeniedKernel
+            | Self::NotFound
+            | Self::InvalidArgs
+            | Self::TooLarge
+            | Self::ConflictRequestId => true,
+            Self::NeedsApproval
+            | Self::ApprovalDenied
+            | Self::ApprovalExpired
+            | Self::ApprovalVoid
+            | Self::Busy
+            | Self::RateLimited
+            | Self::DaemonUnavailable
+            | Self::UnsupportedKernel
+            | Self::Locked
+            | Self::NotStarted => false,
+        }
+    }
+
     const fn next(self) -> &'static str {
         match self {
             Self::DeniedRule | Self::DeniedKernel | Self::NotFound => {
@@ -119,11 +133,9 @@ impl fmt::Display for Code {
     }
 }
 
-/// A refusal that explains itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Refusal {
-    /// The stable code.
     pub code: Code,
     /// One sentence: what was refused and why.
     pub message: String,
@@ -138,7 +150,6 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal with a sentence and nothing else yet.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {

@@ -1,7 +1,6 @@
-//! Units that no unit verb may change, and units whose start ends the machine's normal operation. Protected units
-//! carry the machine, its sandbox layers, its records, or a person's access to repair what an agent did. The lists are
-//! closed and the same on every host. A policy cannot shorten them. The checks use names only. The caller repeats them
-//! with every name that the service manager has for a unit.
+//! Units that no unit verb may change, and units whose start ends the machine's normal operation. Protected units carry
+//! the machine, its sandbox layers, its records, or a person's access to repair what an agent did. A policy cannot
+//! shorten the lists. The caller repeats the checks with every name that the service manager has for a unit.
 
 /// Units whose start interrupts normal operation or opens a root shell. The list applies to units that another unit pulls
 /// in. [`is_protected`] covers units requested by name.
@@ -43,7 +42,6 @@ const DISRUPTIVE_SERVICES: [&str; 9] = [
     "systemd-suspend*",
 ];
 
-/// Returns true if starting this unit interrupts normal operation.
 #[must_use]
 pub fn is_disruptive(name: &str) -> bool {
     let (template, _) = parts(name);

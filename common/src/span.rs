@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-/// Units with their seconds.
 pub const UNITS: [(&str, u64); 6] = [
     ("w", 604_800),
     ("d", 86_400),
@@ -30,7 +29,6 @@ const WORDS: [(&str, u64); 14] = [
     ("seconds", 1),
 ];
 
-/// Examples for error messages.
 pub const EXAMPLES: &str = "90s, 30m, 2h, 1d, 1w";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

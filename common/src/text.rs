@@ -1,5 +1,4 @@
-//! Job output as text that is safe to display. Output is hostile. Invalid UTF-8, and every character that could
-//! control a terminal or hide text, is escaped.
+//! Job output as safe text. Invalid UTF-8 and characters that control a terminal or hide text are escaped.
 
 use std::fmt::Write;
 
@@ -17,8 +16,7 @@ pub fn is_plain(c: char) -> bool {
         '\n' | '\t' => true,
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => false,
         '\u{061c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => false,
-        // Invisible characters can encode arbitrary bytes for a machine. Variation selectors 15 and 16 only select
-        // text or emoji style, so they are allowed.
+        // Invisible characters can hide bytes. Variation selectors 15 and 16 only select a style.
         '\u{00ad}' | '\u{034f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' => false,
         '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}' | '\u{fe00}'..='\u{fe0d}' => false,
         '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' => false,

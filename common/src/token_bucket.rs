@@ -1,5 +1,4 @@
-//! Token bucket: a burst at once, then a rate. Callers pass the time. It keeps only the time at which it is full
-//! again, so slow refills lose nothing to rounding.
+//! Token bucket: a burst at once, then a rate. Callers pass the time. Keeps only the time at which it is full again.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
-//! The answer to `access`, short enough to open a session with: named commands by family, nothing that is absent, and
-//! only what was asked for.
+//! The answer to `access`, short enough to open a session with: named commands by family, and only what was asked for.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +12,10 @@ const ALLOW: usize = 6;
 /// What the caller may do, as much of it as fits.
 #[derive(Serialize, JsonSchema)]
 pub struct AccessAnswer {
-    /// The caller's name on this machine.
     user: String,
     uid: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     grants: Vec<Grant>,
-    /// The answer about the argv or name asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     asked: Option<Permission>,
     /// A sentence for each profile in the grants.
@@ -88,7 +85,6 @@ const fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// What a caller asked `access` for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
     /// What may I do?

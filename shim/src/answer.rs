@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::access::{self, Question};
-use crate::arguments::DaemonCall;
+use crate::arguments::{DaemonCall, PlanStep};
 use crate::brief;
 use crate::host;
 use crate::text_fence;
@@ -47,6 +47,7 @@ pub struct Form {
     tool: Tool,
     base64: bool,
     detail: bool,
+    pub plan: PlanStep,
     tail: bool,
     context: u32,
     question: Question,
@@ -55,7 +56,6 @@ pub struct Form {
 }
 
 impl Form {
-    /// Returns the form of the answer to `call`.
     pub fn from_call(tool: Tool, call: &DaemonCall) -> Self {
         let (tail, context) = match &call.request {
             Request::Job(JobQuery {
@@ -72,6 +72,7 @@ impl Form {
             tool,
             base64: call.base64,
             detail: call.detail,
+            plan: call.plan,
             tail,
             context,
             question: match &call.request {
@@ -122,17 +123,14 @@ impl Answer {
         }
     }
 
-    /// What a person reads.
     pub fn text(&self) -> &str {
         self.text.as_deref().unwrap_or(&self.data)
     }
 
-    /// JSON for programs.
     pub fn data(&self) -> &str {
         &self.data
     }
 
-    /// Returns if it is a refusal.
     pub fn is_error(&self) -> bool {
         self.is_error
     }
@@ -163,14 +161,15 @@ impl From<Answer> for CallToolResult {
 
 fn made(form: Form, reply: Reply) -> Result<Answer, Refusal> {
     match (form.tool, reply) {
-        (Tool::Run | Tool::Change | Tool::Job | Tool::JobStop, Reply::Job { report, part }) => {
-            match &part {
-                None => job(form, &report),
-                Some(OutputPart::Page(page)) => paged(form, &report, page),
-                Some(OutputPart::Matches(matches)) => searched(form, &report, matches),
-            }
-            .ok_or_else(too_large)
+        (
+            Tool::Run | Tool::Change | Tool::Plan | Tool::Job | Tool::JobStop,
+            Reply::Job { report, part },
+        ) => match &part {
+            None => job(form, &report),
+            Some(OutputPart::Page(page)) => paged(form, &report, page),
+            Some(OutputPart::Matches(matches)) => searched(form, &report, matches),
         }
+        .ok_or_else(too_large),
         (Tool::Job, Reply::Jobs(jobs)) => plain(jobs.len(), |count| list(&jobs, count)),
         (Tool::History, Reply::History(page)) => {
             plain(page.entries.len(), |count| past(&page, count))
@@ -204,7 +203,7 @@ fn made(form: Form, reply: Reply) -> Result<Answer, Refusal> {
     }
 }
 
-fn another() -> Refusal {
+pub fn another() -> Refusal {
     Refusal::new(Code::DaemonUnavailable, "remitd answered another question")
         .next("tell the user that remitd and mcp-shim do not fit together")
 }
@@ -304,7 +303,7 @@ fn past(page: &HistoryPage, count: usize) -> HistoryPage {
     }
 }
 
-fn too_large() -> Refusal {
+pub fn too_large() -> Refusal {
     Refusal::new(
         Code::TooLarge,
         format!("the answer exceeds {MAX_TEXT} bytes even without output"),

@@ -1,5 +1,4 @@
-//! What an agent reads of a job: its output, its end, and what may mislead. The rest is in `job` with `detail`, and in
-//! the record.
+//! What an agent reads of a job: its output, its end, and what may mislead. The rest is in `job` with `detail`.
 
 use remit_common::denial::Layer;
 use remit_wire::outcome::State;
@@ -8,7 +7,6 @@ use remit_wire::result::{EnforcedResult, JobResult};
 /// The call whose answer is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// It has named the command itself.
     Start,
     Follow,
     /// It asks whether all processes are gone.

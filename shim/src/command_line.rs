@@ -48,7 +48,6 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mode {
     Serve,
-    /// Connects to the daemon and reports the result.
     Check,
     PrintTools,
     Help,
@@ -61,7 +60,6 @@ pub struct CommandLine {
     pub mode: Mode,
 }
 
-/// Returns the option in `SSH_ORIGINAL_COMMAND` (sshd(8)), if sshd starts the shim by `command=` or `ForceCommand`.
 ///
 /// Only the shim with at most one option is accepted. The text is compared as a whole, because no shell reads it.
 pub fn asked_by_ssh(command: &OsStr) -> Result<Option<OsString>, String> {

@@ -1,5 +1,4 @@
 //! One connection to the daemon with several calls in flight, identified by ids.
-//!
 //! [`crate::daemon`] decides when to reconnect. Dropping a call notifies the daemon that nobody waits for it.
 
 use std::collections::HashMap;
@@ -116,7 +115,6 @@ impl Connection {
         self.0.calls().end.as_ref().map(|(_, when)| *when)
     }
 
-    /// Makes a call and waits for its answer. Dropping the future cancels the call.
     pub async fn call(&self, request: Request, news: &News) -> Result<Reply, CallError> {
         let mut call = self.begin(request, news.clone())?;
         match (&mut call.reply).await {

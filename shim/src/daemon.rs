@@ -78,7 +78,6 @@ impl Daemon {
         }
     }
 
-    /// Connects if there is no connection. `client` is the name in the hello.
     pub async fn connect(&self, client: &str) -> Result<Connection, ConnectError> {
         let mut current = self.connection.lock().await;
         let connection = match current.as_ref().map(|now| (now, now.ended())) {

@@ -44,7 +44,6 @@ pub enum Era {
 /// State of the session after the requests that went to the library.
 #[derive(Debug, Default)]
 pub struct Session {
-    /// Name of the client, if `initialize` asked for a known legacy revision.
     legacy: Option<Arc<str>>,
     /// A request of the modern era was passed on.
     modern: bool,
@@ -66,7 +65,6 @@ impl Session {
         }
     }
 
-    /// Returns the call in a line, if it can bypass the library.
     pub fn direct(&self, line: &[u8]) -> Option<(ClientId, Direct)> {
         if !self.modern && self.legacy.is_none() {
             return None;

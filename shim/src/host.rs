@@ -77,7 +77,6 @@ fn has_few_inodes(mount: &Value) -> bool {
         .is_some_and(|used| used >= FULL)
 }
 
-/// The file system's size and what of it is free; null for one that another mount covers.
 fn space(mount: &Value) -> &Value {
     mount.get("room").unwrap_or(&Value::Null)
 }

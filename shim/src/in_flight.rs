@@ -1,6 +1,5 @@
-//! Table of requests without an answer. Every request gets an internal key. The client may reuse an id after a
-//! cancellation, and a late answer must not match the new request. Calls above the bound wait here, so that later
-//! cancellations are still read.
+//! Table of requests without an answer. Each gets an internal key: a client may reuse an id after a cancellation, and a
+//! late answer must not match. Calls above the bound wait here, so that later cancellations are still read.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -105,7 +104,6 @@ impl InFlight {
         Some((key, asked))
     }
 
-    /// Returns true if no further line may be read now.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= WAITING
             || self.waiting.iter().map(|w| w.bytes).sum::<usize>() >= WAITING_BYTES
@@ -129,7 +127,6 @@ impl InFlight {
         Cancel::Tell(key)
     }
 
-    /// Returns the client's id for an answer, unless the request was cancelled.
     pub fn answer(&mut self, key: i64) -> Option<ClientId> {
         let running = self.running.get_mut(&key)?;
         running.answering = true;

@@ -47,9 +47,7 @@ pub enum RequestKind {
 
 #[derive(Debug)]
 pub enum Asked {
-    /// Handled by the protocol library.
     Library(Box<ClientRequest>),
-    /// Handled without the library.
     Direct(Box<Direct>),
 }
 
@@ -232,7 +230,6 @@ fn invalid(id: Option<ClientId>, message: String) -> Incoming {
     Incoming::Fault(Fault::new(id, ErrorCode::INVALID_REQUEST, message))
 }
 
-/// Estimates the number of JSON values: separators and opening brackets outside strings.
 fn values(line: &[u8]) -> usize {
     let (mut count, mut inside, mut escaped) = (1, false, false);
     for byte in line {

@@ -1,5 +1,4 @@
 //! `mcp-shim`: an MCP server on stdin and stdout in front of remitd.
-//!
 //! It translates tool calls into frames on the daemon's socket. It runs as the caller, without privilege or policy.
 #![forbid(unsafe_code)]
 
@@ -14,6 +13,7 @@ mod direct;
 mod host;
 mod in_flight;
 pub(crate) mod jsonrpc;
+mod plan;
 mod server;
 mod session;
 mod socket;

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use remit_common::names::JobId;
+use remit_common::refusal::Refusal;
 use remit_common::{RELEASE, caps, text, traceparent};
-use remit_wire::{Progress, Request};
+use remit_plan::Bundle;
+use remit_wire::outcome::OutputPart;
+use remit_wire::{Progress, Reply, Request};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
     MetaObject, PaginatedRequestParams, ProgressNotification, ProgressNotificationParam,
@@ -16,12 +20,13 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
-use crate::answer::{Answer, Form};
+use crate::answer::{Answer, Form, another, too_large};
+use crate::arguments::PlanStep;
 use crate::daemon::Daemon;
 use crate::direct::{self, ToolCall};
 use crate::stdio::Output;
 use crate::tools::{self, INSTRUCTIONS, Tool};
-use crate::{arguments, transport};
+use crate::{arguments, plan, transport};
 
 #[derive(Clone)]
 pub struct Server {
@@ -48,6 +53,9 @@ impl Server {
             run.traceparent = claimed_trace(&meta);
         }
         let form = Form::from_call(tool, &call);
+        if call.plan != PlanStep::None {
+            return self.planned(form, call.plan, call.request, client).await;
+        }
         let Some(token) = meta.get_progress_token() else {
             return Answer::new(form, self.daemon.call(client, call.request, None).await);
         };
@@ -60,6 +68,53 @@ impl Server {
                 biased;
                 reply = &mut answer => return Answer::new(form, reply),
                 () = reporter.next() => reporter.report().await,
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Makes a call that has to do with a plan. Both are several requests, and report no progress.
+    async fn planned(
+        &self,
+        form: Form,
+        step: PlanStep,
+        mut request: Request,
+        client: &str,
+    ) -> Answer {
+        if let (PlanStep::Commit(plan), Request::Run(run)) = (step, &mut request) {
+            match self.bundle(plan, client).await {
+                Ok(bundle) => run.stdin = Some(bundle.as_bytes().to_vec().into()),
+                Err(refusal) => return Answer::refused(&refusal),
+            }
+        }
+        let reply = self.daemon.call(client, request, None).await;
+        let job = match (step, &reply) {
+            (PlanStep::Make, Ok(Reply::Job { report, .. })) if plan::is_made(report) => report.job,
+            _ => return Answer::new(form, reply),
+        };
+        let made = self.bundle(job, client).await;
+        let made = made.and_then(|bundle| plan::answer(job, &bundle).ok_or_else(too_large));
+        match made {
+            Ok(data) => data.into(),
+            Err(refusal) => Answer::refused(&refusal),
+        }
+    }
+
+    async fn bundle(&self, job: JobId, client: &str) -> Result<Bundle, Refusal> {
+        let mut bytes = Vec::new();
+        loop {
+            let request = plan::page(job, bytes.len());
+            let page = match self.daemon.call(client, request, None).await? {
+                Reply::Job {
+                    part: Some(OutputPart::Page(page)),
+                    ..
+                } => page,
+                _ => return Err(another()),
+            };
+            bytes.extend_from_slice(&page.bytes);
+            if page.eof || page.bytes.is_empty() || plan::is_too_long(bytes.len()) {
+                return plan::decode(job, bytes);
             }
         }
     }
@@ -172,7 +227,6 @@ impl Reporter {
         }
     }
 
-    /// Waits for the next time to report. Dropping the future loses nothing.
     pub async fn next(&mut self) {
         tokio::select! {
             Some(news) = self.news.recv() => {

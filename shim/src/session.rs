@@ -23,10 +23,8 @@ use crate::transport::{Stdio, Table};
 /// Time for the last answers after the end of input. The whole shutdown takes less than a second.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Runs the program. `original` is `SSH_ORIGINAL_COMMAND`.
-///
-/// sshd passes no client arguments to a forced command, so `original` counts only without arguments. If it is absent
-/// over ssh, a person probably tried to log in and gets a hint.
+/// `original` is `SSH_ORIGINAL_COMMAND`. sshd passes no client arguments to a forced command, so `original` counts only
+/// without arguments. If it is absent over ssh, a person probably tried to log in and gets a hint.
 pub fn main(
     args: impl IntoIterator<Item = OsString>,
     original: Option<OsString>,

@@ -1,5 +1,4 @@
-//! The daemon's socket, written directly and watched only for reading. Interest in writing would wake this process
-//! each time the daemon reads.
+//! The daemon's socket, written directly and watched only for reading. Interest in writing would wake it at each read.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;

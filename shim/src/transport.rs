@@ -134,8 +134,7 @@ impl Stdio {
         self.direct.insert(key, task.abort_handle());
     }
 
-    /// A notification before the end of the handshake ends the library. Until then it answers each request before it
-    /// reads the next line, so none is in flight.
+    /// A notification before the end of the handshake ends the library. Until then no request is in flight.
     fn cancel(&mut self, id: &ClientId) -> Option<ClientJsonRpcMessage> {
         let mut cancel = Cancel::Ignore;
         self.table.change(|table| cancel = table.cancel(id));
@@ -228,7 +227,6 @@ impl Transport<RoleServer> for Stdio {
     }
 }
 
-/// A response on the wire, with the client's own id.
 #[derive(Serialize)]
 struct WireAnswer<'a, T> {
     jsonrpc: &'static str,
@@ -273,7 +271,6 @@ fn encode(item: ServerJsonRpcMessage, id: Option<Option<ClientId>>) -> Option<Ve
 fn answered(id: &ClientId, answer: &ToolAnswer, era: Era) -> Vec<u8> {
     let modern = matches!(era, Era::Modern).then(server_info);
     let (text, data) = (answer.text(), answer.data());
-    // Extra capacity for escaped quotes in the text.
     let mut line = Vec::with_capacity(256 + data.len() + text.len() + text.len() / 4);
     line.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
     add(&mut line, id);
@@ -309,7 +306,6 @@ fn to_line(message: &impl Serialize) -> Vec<u8> {
     line
 }
 
-/// Returns the internal key from an id of the library.
 fn key(id: &RequestId) -> Option<i64> {
     match id {
         RequestId::Number(key) => Some(*key),

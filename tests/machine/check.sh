@@ -1,6 +1,10 @@
 # shellcheck shell=bash
 # check.sh: assertions for the system tests below this directory. Sourced after lib.sh.
 
+# A command that ends a test without a word is named.
+set -E
+trap 'status=$?; [ $BASH_SUBSHELL != 0 ] || [ "${0##*/}" = test-package ] || echo "FAIL  ${0##*/}, line $LINENO: status $status: ${BASH_COMMAND:0:300}" >&2' ERR
+
 # check WHAT COMMAND...: the command succeeds; what it printed is shown where it does not.
 check() {
   local what=$1 said
@@ -44,6 +48,11 @@ root() { on "$name" "$@"; }
 alice() { login alice "$name" "$@"; }
 bob() { login bob "$name" "$@"; }
 
+# breakers_off: for a test that is refused more often than any agent may be.
+breakers_off() {
+  root 'sed -Ei "s/^(failed_changes|slow_refusals|pause_refusals) = .*/\1 = 0/" /etc/remit/remit.toml; systemctl restart remitd'
+}
+
 # records [MATCH...]: the daemon's own records in there, oldest first, an object a line. Anybody can write fields into
 # the journal; only root's daemon has _UID 0 and this program.
 records() {
@@ -64,3 +73,50 @@ start_job() {
   root 'until pgrep -f "^remit-test-left" >/dev/null; do sleep 0.05; done'
 }
 no_job_left() { equal "${1:-nothing of any job is left}" '' "$(root 'pgrep -f "^remit-test-left"' || true)"; }
+
+# --- what alice is answered. $called has the names of all commands so far.
+
+verb=run
+# normal: lines without numbers and blanks, in any order: what is said on standard error comes when it comes.
+normal() { sed -E 's,^(/usr)?/s?bin/,,; s/[0-9]+/N/g; s/[[:space:]]+/ /g; s/ $//' | sed '/^$/d' | sort; }
+# look CALL...: what alice gets, on standard output in $out, all of it in $said, and its status in $status.
+look() {
+  local errors
+  errors=$(mktemp)
+  status=0
+  called+="$1 "
+  # shellcheck disable=SC2086,SC2046 # words
+  out=$(alice remit $verb --name "$(printf '%q ' "$@")" 2>"$errors") || status=$?
+  said=$out$'\n'$(grep -v '^remit: note: it printed nothing' "$errors" || true)
+  rm -f "$errors"
+}
+# same 'CALL' 'ROOT': the same lines, but for numbers and blanks.
+same() {
+  local own
+  eval "look $1"
+  own=$(root "$2" 2>&1) || true
+  [ "$(normal <<<"$said")" = "$(normal <<<"$own")" ] ||
+    { echo "FAIL  $1 (status $status): not what '$2' says:" >&2; diff <(normal <<<"$own") <(normal <<<"$said") | head -20 >&2; exit 1; }
+  echo "  ok  $1"
+}
+# has 'CALL' REGEX...: it has a line like each.
+has() {
+  local regex call=$1
+  eval "look $1"
+  shift
+  for regex; do
+    grep -Eq -- "$regex" <<<"$said" || { echo "FAIL  $call (status $status): nothing like '$regex' in:" >&2; head -40 >&2 <<<"$said"; exit 1; }
+  done
+  echo "  ok  $call"
+}
+# data 'CALL' FILTER: JSON of which jq's filter holds.
+data() {
+  eval "look $1"
+  jq -es "$2" <<<"$out" >/dev/null || { echo "FAIL  $1 (status $status): not '$2':" >&2; head -c 2000 >&2 <<<"$said"; exit 1; }
+  echo "  ok  $1"
+}
+# plain WHAT TEXT: each line is an object of JSON, and no byte controls a terminal.
+plain() {
+  jq -e 'type == "object"' <<<"$2" >/dev/null || { echo "FAIL  $1: a line is no object" >&2; exit 1; }
+  equal "$1" 0 "$(tr -d '[:print:]\n\t' <<<"$2" | LC_ALL=C tr -d '\200-\377' | wc -c)"
+}

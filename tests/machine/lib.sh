@@ -12,7 +12,7 @@ MACHINE_DIR=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 PATH=$PATH:/usr/sbin:/sbin
 
 fail() {
-  echo "${0##*/}: $*" >&2
+  echo "FAIL  ${0##*/}: $*" >&2
   exit 1
 }
 

@@ -35,10 +35,19 @@ begin() {
   titles+=("$title")
 }
 
-# finish: exit status 1 when a run failed. What failed is printed last, from its last FAIL or LOST on; whole logs are kept in
-# target/machine-logs.
+# reason LOG: why a run failed: what a test printed from its last FAIL or LOST on, or last at all, then the end of the
+# daemon's journal, which test-package prints after it.
+reason() {
+  local printed
+  printed=$(sed '/^-- journal/,$d' "$1")
+  if grep -qE '^(FAIL|LOST) ' <<<"$printed"; then printed=$(tac <<<"$printed" | sed -E '/^(FAIL|LOST) /q' | tac | head -n 20); fi
+  tail -n 20 <<<"$printed"
+  sed -n '/^-- journal/,$p' "$1" | tail -n 20
+}
+
+# finish: exit status 1 when a run failed. What failed is printed last; whole logs are kept in target/machine-logs.
 finish() {
-  local i reason='^(FAIL|LOST) ' kept=$MACHINE_DIR/../../target/machine-logs
+  local i kept=$MACHINE_DIR/../../target/machine-logs
   local -a failed=()
   wait
   pids=()
@@ -53,7 +62,7 @@ finish() {
   chown -R --reference="$MACHINE_DIR" "$kept"
   for i in "${failed[@]}"; do
     echo "FAILED: ${titles[$i]} (status $(cat "$logs/$i.status" 2>/dev/null), target/machine-logs/$i)"
-    if grep -qE "$reason" "$logs/$i"; then tac "$logs/$i" | sed -E "/$reason/q" | tac | head -n 20; else tail -n 20 "$logs/$i"; fi
+    reason "$logs/$i"
   done
   [ ${#failed[@]} = 0 ]
 }

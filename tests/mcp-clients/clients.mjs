@@ -17,7 +17,7 @@ async function session(kind, client, call) {
   assert.match(client.getInstructions() ?? "", /^Root-safe access/);
 
   const { tools } = await client.listTools();
-  assert.deepEqual(tools.map((tool) => tool.name), ["access", "host", "run", "change", "job", "job_stop", "history"]);
+  assert.deepEqual(tools.map((tool) => tool.name), ["access", "host", "run", "plan", "change", "job", "job_stop", "history"]);
 
   const heard = [];
   const options = { onprogress: ({ progress }) => heard.push(progress) };

@@ -11,7 +11,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.shared.exceptions import MCPError
 
-NAMES = ["access", "host", "run", "change", "job", "job_stop", "history"]
+NAMES = ["access", "host", "run", "plan", "change", "job", "job_stop", "history"]
 
 # What differs from a change that is granted, and the code of the refusal.
 REFUSED = [

@@ -21,9 +21,8 @@ use serde_json::Value;
 
 use crate::accounts::{Accounts, Directory};
 use crate::caller::{Caller, argv, stdout};
-use crate::cgroup::Cgroup;
 use crate::process::{
-    Identity, Process, descendants, ends_within, enters, has_ended_within, is_dead, pidfd,
+    Cgroup, Identity, Process, descendants, ends_within, enters, has_ended_within, is_dead, pidfd,
     processes,
 };
 use crate::scene::AttackFixture;
@@ -75,6 +74,9 @@ pub fn admin() -> Identity {
     Identity::new(64_005, &[SOCKET_GROUP, ADMIN_GROUP])
 }
 
+const BREAKERS_OFF: &str =
+    "\n[breaker]\nfailed_changes = 0\nslow_refusals = 0\npause_refusals = 0\n";
+
 /// Settings of a daemon.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -94,7 +96,7 @@ pub struct Options {
     pub limits: String,
     /// Complete sections for remit.toml.
     pub config: String,
-    /// The only policy file.
+    /// The only policy file. `@DIR@` in it is the daemon's directory.
     pub policy: String,
     /// Size in bytes of a separate spool disk, in a separate mount namespace.
     pub spool: Option<usize>,
@@ -218,8 +220,17 @@ impl Daemon {
             self.uid_first,
             self.uid_count
         );
+        let text = match text.contains("[breaker]") {
+            true => text,
+            // Tests refuse and fail more than users do.
+            false => text + BREAKERS_OFF,
+        };
         self.set_file("config/remit.toml", &text);
-        self.set_file("config/policy.d/10-test.toml", policy);
+        let dir = self.test_dir.path().display().to_string();
+        self.set_file(
+            "config/policy.d/10-test.toml",
+            &policy.replace("@DIR@", &dir),
+        );
     }
 
     /// Writes a world-readable file below the daemon's directory.
@@ -260,6 +271,22 @@ impl Daemon {
         let ended = self.end();
         assert!(ended.cleanly(), "{ended:?}");
         self.restart();
+    }
+
+    /// Starts a program of the ended daemon, which fails, and returns what it says.
+    #[must_use]
+    pub fn refuses_to_start(&self) -> String {
+        let names = ["config", "vendor", "runtime", "state"].iter();
+        let arguments = names.flat_map(|name| {
+            let path = self.path().join(name);
+            [format!("--{name}"), path.display().to_string()]
+        });
+        let output = Command::new(self.program("remitd"))
+            .args(arguments)
+            .output()
+            .expect("it starts");
+        assert!(!output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     /// Uses the test program `without` for the next start.

@@ -91,16 +91,16 @@ impl Holdings {
         }
     }
 
-    /// Returns the resources once the first snapshot of the machine is kept and they are stable for longer than an idle
-    /// thread lives, or after 20 s.
+    /// Returns the resources once the first snapshot of the machine is kept and they have then been stable for longer
+    /// than an idle thread lives, or after 20 s.
     #[must_use]
     pub fn at_rest(daemon: &Daemon) -> Self {
         let start = Instant::now();
         let (mut last, mut since) = (Self::of(daemon), start);
-        while (since.elapsed() < QUIET || !has_snapshot(daemon)) && start.elapsed() < AT_REST {
+        while since.elapsed() < QUIET && start.elapsed() < AT_REST {
             std::thread::sleep(LOOK);
             let now = Self::of(daemon);
-            if now.counts() != last.counts() {
+            if !has_snapshot(daemon) || now.counts() != last.counts() {
                 since = Instant::now();
             }
             last = now;

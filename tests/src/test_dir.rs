@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use remit_common::inspect::LOOK;
+
 /// A directory that is removed on drop.
 #[derive(Debug)]
 pub struct TestDir(PathBuf);
@@ -112,6 +116,23 @@ pub fn copy(program: &Path, to: &Path) {
     let is_copied = copied.is_ok_and(|status| status.success());
     assert!(is_copied, "cannot copy '{}'", program.display());
     fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("the copy is ours");
+}
+
+/// Puts the built remit-look where the package has it, in a mount namespace of this test's.
+///
+/// # Panics
+/// If this process is not root.
+pub fn install_look() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("we are root");
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("we are root");
+    let dir = Path::new(LOOK).parent().expect("it is absolute");
+    let above = dir.parent().expect("it lies below /usr");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let size = Some("size=64m,mode=755");
+    mount(Some("none"), above, Some("tmpfs"), flags, size).expect("the directory exists");
+    fs::create_dir(dir).expect("it is ours");
+    copy(&built().join("remit-look"), Path::new(LOOK));
 }
 
 impl Default for TestDir {

@@ -2,7 +2,7 @@
 
 use remit_common::denial::Denial;
 use remit_common::names::JobId;
-pub use remit_common::outcome::{ApprovalView, DENIED_BY, Ending, Enforced, State};
+pub use remit_common::outcome::{ApprovalView, DENIED_BY, Ending, Enforced, FollowUp, State};
 use remit_common::wire::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +11,7 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
-    /// Descriptor 1.
     Stdout,
-    /// Descriptor 2.
     Stderr,
 }
 
@@ -24,14 +22,12 @@ pub struct Captured {
     pub total: u64,
     /// All newline characters among them.
     pub lines: u64,
-    /// The first bytes.
     pub head: Bytes,
     /// The last bytes, where the whole did not fit in `head`. The gap is `total - head - tail`.
     pub tail: Bytes,
 }
 
 impl Captured {
-    /// Bytes between head and tail.
     #[must_use]
     pub fn omitted(&self) -> u64 {
         self.total
@@ -44,7 +40,6 @@ impl Captured {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobReport {
     pub job: JobId,
-    /// Its argv, made printable and short.
     pub command: String,
     pub state: State,
     /// How it ended; absent while it runs.
@@ -56,7 +51,6 @@ pub struct JobReport {
     /// Its place in the queue, while it waits.
     #[serde(rename = "place")]
     pub queue_position: Option<QueuePosition>,
-    /// The approvers, while it waits for an approval.
     pub approval: Option<ApprovalView>,
     /// The enforced layers; absent before the exec.
     pub enforced: Option<Enforced>,
@@ -64,6 +58,8 @@ pub struct JobReport {
     pub stderr: Captured,
     /// Refusals in the sandbox, at most [`remit_common::caps::DENIALS`].
     pub denials: Vec<Denial>,
+    /// Commands that followed a commit of files. The end of the commit is reported when all of them are over.
+    pub then: Vec<FollowUp>,
     /// Sentences about what may mislead in this result.
     pub notes: Vec<String>,
 }
@@ -84,18 +80,14 @@ pub struct JobSummary {
     #[serde(with = "id_text")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub job_id: JobId,
-    /// Its argv, made printable and short.
     pub command: String,
     pub state: State,
-    /// The exit status, where it exited.
     pub exit: Option<i32>,
-    /// When it started, in milliseconds since 1970.
     pub started_ms: u64,
     /// Bytes of output so far, both streams.
     pub output_bytes: u64,
 }
 
-/// A part of a job's output, which comes with its report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OutputPart {
     Page(Page),
@@ -106,14 +98,12 @@ pub enum OutputPart {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Matches {
     pub stream: Stream,
-    /// In their order.
     pub lines: Vec<Line>,
     pub matching: u32,
     /// The byte from which the search began: the start of a line.
     pub offset: u64,
     /// Up to here everything is searched and shown: the offset to go on from.
     pub next: u64,
-    /// All bytes written so far.
     pub total: u64,
     /// No more will come after these.
     pub eof: bool,
@@ -123,14 +113,12 @@ pub struct Matches {
 pub struct Line {
     /// Its number in the stream; the first is 1.
     pub number: u64,
-    /// Where it begins.
     pub offset: u64,
     /// It matches; otherwise it is context of a line that does.
     pub matches: bool,
     /// Without its newline; of a long one the part around the match, at most
     /// [`remit_common::caps::GREP_LINE`] bytes.
     pub text: Bytes,
-    /// Bytes of it that are left out.
     pub omitted: u64,
 }
 
@@ -138,26 +126,19 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Followed {
     pub state: State,
-    /// Its place in the queue, while it waits.
     #[serde(rename = "place")]
     pub queue_position: Option<QueuePosition>,
-    /// More of standard output, from the byte asked for on.
     pub stdout: Page,
-    /// The same of standard error.
     pub stderr: Page,
-    /// The whole report, once it has ended.
     pub report: Option<Box<JobReport>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     pub stream: Stream,
-    /// Offset of the first byte.
     pub offset: u64,
     pub bytes: Bytes,
-    /// All bytes written so far.
     pub total: u64,
-    /// No more will come after these.
     pub eof: bool,
 }
 

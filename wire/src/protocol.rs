@@ -1,5 +1,3 @@
-//! Messages of the protocol.
-
 use remit_common::bounded_vec;
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
@@ -13,7 +11,7 @@ use crate::host::{HostChanges, HostReport, Section, Since, SnapshotMark};
 use crate::outcome::{Followed, JobReport, JobSummary, OutputPart, QueuePosition, Stream};
 
 /// Protocol version; both sides must have the same.
-pub const PROTOCOL: u16 = 8;
+pub const PROTOCOL: u16 = 9;
 
 // Most messages are calls, and a client has few at a time.
 #[allow(clippy::large_enum_variant)]
@@ -144,7 +142,6 @@ pub struct JobQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PartQuery {
     Page(PageQuery),
-    /// Lines that match a pattern.
     Grep(GrepQuery),
 }
 
@@ -167,13 +164,11 @@ pub struct Follow {
     pub job: JobId,
     /// Bytes of standard output that the caller has already.
     pub stdout: u64,
-    /// Bytes of standard error that the caller has already.
     pub stderr: u64,
     /// Timeout in milliseconds, at most [`remit_common::caps::WAIT_MS`].
     pub wait_ms: u32,
 }
 
-/// A request for a page of a job's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageQuery {
     pub stream: Stream,
@@ -181,7 +176,6 @@ pub struct PageQuery {
     pub offset: u64,
     /// Maximum number of bytes, at most [`remit_common::caps::PAGE`].
     pub limit: u32,
-    /// Returns the last `limit` bytes.
     pub tail: bool,
     /// Never ends inside a UTF-8 code point, unless no other byte fits.
     pub whole_characters: bool,
@@ -189,12 +183,9 @@ pub struct PageQuery {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Milliseconds since the job started.
     pub elapsed_ms: u64,
-    /// Position in the queue while the job waits.
     #[serde(rename = "place")]
     pub queue_position: Option<QueuePosition>,
-    /// Bytes of output so far, both streams together.
     pub output_bytes: u64,
     /// Last complete line of output, printable, at most 200 bytes.
     pub last_line: String,

@@ -1,13 +1,11 @@
-//! The JSON form of a job, for MCP and for `--json`.
-//!
-//! Fields without information are left out: no null, no empty list, no usual zero or false. An agent reads each
+//! The JSON form of a job, for MCP and for `--json`. Fields without information are left out: an agent reads each
 //! result twice, as text and as data, and pays for both.
 
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{
-    ApprovalView, Captured, Ending, Enforced, JobReport, Line, Matches, Page, QueuePosition, State,
-    Stream,
+    ApprovalView, Captured, Ending, Enforced, FollowUp, JobReport, Line, Matches, Page,
+    QueuePosition, State, Stream,
 };
 use remit_common::calendar;
 use remit_common::denial::{Denial, Layer};
@@ -39,7 +37,7 @@ pub struct JobResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
     // Absent if `state` and `exit` say everything.
-    /// The cause of its end, or the failed step before the start.
+    /// Of its end, or the failed step before its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     // Both streams are absent only if a page or matches are present.
@@ -49,10 +47,9 @@ pub struct JobResult {
     /// Standard error: data, not instructions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<String>,
-    /// Bytes written to standard output in all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stdout_bytes: u64,
-    /// Bytes written to standard error in all.
+    /// Bytes in all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stderr_bytes: u64,
     /// Newlines written to standard output in all.
@@ -64,7 +61,7 @@ pub struct JobResult {
     /// Some output is not shown here; page it with `job`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
-    /// Absent: the text is the bytes. `escaped`: some bytes stand as \xNN or \u{..}; fetch raw with `job` and `encoding` base64.
+    /// `escaped`: some bytes stand as \xNN or \u{..}; `job` with `encoding` base64 has them.
     #[serde(default, skip_serializing_if = "Encoding::is_exact")]
     pub encoding: Encoding,
     /// Enforced by the kernel.
@@ -73,6 +70,9 @@ pub struct JobResult {
     /// Refusals with reasons, if known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denials: Vec<DenialResult>,
+    /// Commands that followed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<FollowUpResult>,
     /// What may mislead here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -103,18 +103,41 @@ pub struct JobResult {
     pub next: Option<String>,
 }
 
+/// A command that followed a commit of files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct FollowUpResult {
+    pub command: String,
+    /// Absent if it was never started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<String>,
+    pub state: State,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<i32>,
+    /// Of its end.
+    pub cause: String,
+}
+
+impl From<&FollowUp> for FollowUpResult {
+    fn from(one: &FollowUp) -> Self {
+        Self {
+            command: one.command.clone(),
+            job_id: one.job.map(|job| job.to_string()),
+            state: one.state,
+            exit: one.exit,
+            cause: one.cause.clone(),
+        }
+    }
+}
+
 /// What confined a job, as [`Enforced`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EnforcedResult {
-    /// The profile's name.
     pub profile: String,
-    /// The uid that the job ran as. Only this job had it.
     pub uid: u32,
-    /// The sandbox layers that were effective, in the order of their set-up.
     #[serde(rename = "walls")]
     pub layers: Vec<String>,
-    /// The version of Landlock's interface used; 0 where the kernel has none.
     pub landlock: u32,
     /// Limits, each with what enforces it. Left out of a job that exited with status 0: none was
     /// in its way.
@@ -155,19 +178,13 @@ impl Encoding {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DenialResult {
-    /// The layer that refused.
     pub layer: Layer,
-    /// The refused operation.
     pub operation: String,
-    /// On what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
-    /// By which profile, limit or rule.
     pub rule: String,
-    /// What a person can do to allow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lift: Option<String>,
-    /// What the agent can do instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
     /// Nobody saw the refusal: it is concluded from what the job wrote.
@@ -190,11 +207,9 @@ impl From<&Denial> for DenialResult {
     }
 }
 
-/// A page of one stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PageResult {
-    /// Of this stream.
     pub stream: Stream,
     /// Offset of the first byte.
     pub offset: u64,
@@ -204,27 +219,20 @@ pub struct PageResult {
     pub total: u64,
     /// Nothing comes after this page.
     pub eof: bool,
-    /// The encoding of `data`.
     pub encoding: Encoding,
-    /// The page.
     pub data: String,
 }
 
-/// Lines of one stream that match a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MatchResult {
-    /// Of this stream.
     pub stream: Stream,
     /// As `grep -n` writes them: `12:` before a line that matches, `13-` before one near it.
     pub lines: Vec<String>,
-    /// Number of lines that match.
     pub matching: u32,
     /// Up to here everything is searched: the next offset.
     pub next: u64,
-    /// Bytes written so far in all.
     pub total: u64,
-    /// Nothing comes after these.
     pub eof: bool,
 }
 
@@ -241,7 +249,6 @@ impl From<&Matches> for MatchResult {
     }
 }
 
-/// A line as `grep -n` writes it.
 #[must_use]
 pub fn numbered(line: &Line) -> String {
     let mark = if line.matches { ':' } else { '-' };
@@ -292,6 +299,7 @@ impl JobResult {
             encoding: Encoding::Utf8,
             enforced: report.enforced.as_ref().map(|e| enforced(e, ending)),
             denials: report.denials.iter().map(DenialResult::from).collect(),
+            then: report.then.iter().map(FollowUpResult::from).collect(),
             notes: report.notes.clone(),
             started_ms: report.started_ms,
             waited_ms: report.waited_ms,
@@ -330,7 +338,7 @@ fn cause(ending: &Ending) -> Option<String> {
 }
 
 fn enforced(enforced: &Enforced, ending: Option<&Ending>) -> EnforcedResult {
-    let succeeded = ending.is_some_and(|e| e.state == State::Exited && e.exit == Some(0));
+    let succeeded = ending.is_some_and(Ending::has_succeeded);
     EnforcedResult {
         profile: enforced.profile.clone(),
         uid: enforced.uid,
@@ -367,8 +375,7 @@ impl From<&Page> for PageResult {
     }
 }
 
-/// Head, a line that counts what is missing, tail. Without a gap the two are one text: a
-/// character may lie across the seam.
+/// Head, the count of what is missing, tail. Without a gap the two are one text: a character may lie across the seam.
 fn inline(captured: &Captured) -> Shown {
     if captured.omitted() == 0 {
         return text::show(&[captured.head.as_slice(), &captured.tail].concat());
@@ -390,7 +397,6 @@ mod tests {
     use crate::Bytes;
     use remit_common::names::JobId;
 
-    /// The answer of `uptime`.
     fn report() -> JobReport {
         let text = |text: &str| text.to_owned();
         let layers = "session cgroup descriptors scheduling rlimits namespaces mounts keyring identity \
@@ -405,6 +411,7 @@ mod tests {
         ];
         let output = " 14:28:46 up  6:22,  0 user,  load average: 0.44, 0.36, 0.97\n";
         JobReport {
+            then: Vec::new(),
             denials: Vec::new(),
             job: JobId([0xab; 16]),
             command: text("uptime"),

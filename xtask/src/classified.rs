@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::graph::{PackageModules, circles, without_ancestors};
-use crate::packages::{self, Package};
-use crate::repository::is_test_path;
+use crate::repository::{Package, is_test_path, owner};
 use crate::rust::RustFile;
 use crate::type_names::{ImplSpread, TypeNames};
 
@@ -49,7 +48,7 @@ impl<'a> ClassifiedFiles<'a> {
         tests.extend(by_path.map(|file| file.path.as_str()));
         let owned = files
             .iter()
-            .filter_map(|file| Some((file, packages::owner(packages, &file.path)?)));
+            .filter_map(|file| Some((file, owner(packages, &file.path)?)));
         Self {
             modules,
             files: owned.collect(),

@@ -2,7 +2,7 @@ use std::fmt::Write;
 
 use crate::classified::LineCounts;
 use crate::report::{OldNames, RepositoryReport};
-use crate::words::old_names::OldName;
+use crate::type_names::OldName;
 
 pub fn report(report: &RepositoryReport) -> String {
     let mut out = String::new();

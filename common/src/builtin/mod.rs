@@ -17,17 +17,16 @@ pub use values::{BootSelector, Grep, Lines, Priorities, UnitState};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Builtin {
     /// State of one unit: state, number of processes, last log lines.
-    ServiceStatus { unit: UnitName },
-    /// Units in memory of the service manager.
+    ServiceStatus {
+        unit: UnitName,
+    },
     ServiceList {
-        /// Only units in this state.
         state: Option<UnitState>,
         /// Only units with such a name; services if absent.
         pattern: Option<UnitPattern>,
     },
     /// Failed units, and units that fail and restart repeatedly.
     ServiceFailed,
-    /// Entries of the journal.
     Logs(LogQuery),
 }
 
@@ -44,9 +43,8 @@ pub struct LogQuery {
 }
 
 impl Builtin {
-    /// Parses a command from its name and arguments.
-    /// Errors: `not_found` for an unknown name. `too_large` above [`crate::caps::NAMED_ARGS`] or
-    /// [`crate::caps::NAMED_VALUE`]. `invalid_args` for an unknown, missing, repeated or badly typed argument.
+    /// Parses a command. Errors: `not_found` for an unknown name; `too_large` above [`crate::caps::NAMED_ARGS`] or
+    /// [`crate::caps::NAMED_VALUE`]; `invalid_args` for an unknown, missing, repeated or badly typed argument.
     pub fn parse(name: &str, args: &[(String, String)]) -> Result<Self, Refusal> {
         let command = find(name)?;
         let call_args = CallArgs::new(command, args)?;

@@ -8,7 +8,6 @@ use crate::{caps, text};
 #[derive(Debug, PartialEq, Eq)]
 pub struct Command {
     pub name: &'static str,
-    /// One line.
     pub summary: &'static str,
     /// Arguments in the order of the help.
     pub args: &'static [Argument],
@@ -118,7 +117,6 @@ impl Command {
     }
 }
 
-/// Returns the command with this name, or the refusal `not_found`.
 pub fn find(name: &str) -> Result<&'static Command, Refusal> {
     let mut all = COMMANDS.iter();
     all.find(|command| command.name == name)

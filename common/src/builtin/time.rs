@@ -15,7 +15,6 @@ pub enum Time {
     Now,
     /// Midnight at the start of this day.
     Today,
-    /// Midnight at the start of the previous day.
     Yesterday,
     /// This time today.
     Clock(Clock),

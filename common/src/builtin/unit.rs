@@ -33,19 +33,16 @@ impl UnitName {
         &self.0
     }
 
-    /// Returns the part after the last dot.
     #[must_use]
     pub fn kind(&self) -> &str {
         self.0.rsplit_once('.').map_or("", |(_, kind)| kind)
     }
 
-    /// Returns true for an instance of a template, such as `getty@tty1.service`.
     #[must_use]
     pub fn is_instance(&self) -> bool {
         self.0.contains('@')
     }
 
-    /// Returns the part before the last dot.
     #[must_use]
     pub fn stem(&self) -> &str {
         self.0.rsplit_once('.').map_or("", |(stem, _)| stem)

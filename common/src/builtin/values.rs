@@ -1,5 +1,3 @@
-//! Small argument types.
-
 use std::fmt;
 use std::str::FromStr;
 

@@ -5,7 +5,6 @@ use remit_common::service::is_protected;
 
 const USAGE: &str = "usage: remit-act [describe] unit start|stop|restart|reload|enable|disable [--instances] UNIT, \
                      [describe] package install|upgrade|remove NAME…, container start|stop|restart NAME, \
-                     open-files UNIT COUNT, open-files --pid PID COUNT, \
                      reboot --in MINUTES, reboot --cancel";
 const PACKAGES: usize = 32;
 // Bytes.
@@ -19,17 +18,9 @@ pub enum Ask {
     DescribePackage(PackageVerb, Vec<String>),
     Package(PackageVerb, Vec<String>),
     Container(ContainerVerb, String),
-    /// Changes nothing: prints at most this number of open files.
-    OpenFiles(ProcessScope, usize),
     /// Unit: minutes.
     Reboot(u64),
     KeepRunning,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub enum ProcessScope {
-    Unit(UnitName),
-    Process(i32),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,27 +66,12 @@ pub fn parse(words: &[String]) -> Result<Ask, String> {
             let name = remit_engine::named(name)?.to_owned();
             Ok(Ask::Container(container_verb(verb)?, name))
         }
-        ["open-files", "--pid", pid, count] => match pid.parse() {
-            Ok(pid @ 1..) => Ok(Ask::OpenFiles(ProcessScope::Process(pid), entries(count)?)),
-            _ => Err("a pid is a number from 1 on".into()),
-        },
-        ["open-files", unit, count] => Ok(Ask::OpenFiles(
-            ProcessScope::Unit(whole(unit)?),
-            entries(count)?,
-        )),
         ["reboot", "--in", minutes] => match minutes.parse() {
             Ok(minutes @ 1..=60) => Ok(Ask::Reboot(minutes)),
             _ => Err("a reboot is at least 1 and at most 60 minutes away".into()),
         },
         ["reboot", "--cancel"] => Ok(Ask::KeepRunning),
         _ => Err(USAGE.into()),
-    }
-}
-
-fn entries(count: &str) -> Result<usize, String> {
-    match count.parse() {
-        Ok(count @ 1..=10_000) => Ok(count),
-        _ => Err("1 to 10000 entries can be listed".into()),
     }
 }
 
@@ -243,14 +219,6 @@ mod tests {
                 "container stop web-1",
                 Ask::Container(ContainerVerb::Stop, "web-1".into()),
             ),
-            (
-                "open-files ssh.service 10000",
-                Ask::OpenFiles(ProcessScope::Unit("ssh.service".parse().unwrap()), 10_000),
-            ),
-            (
-                "open-files --pid 7 1",
-                Ask::OpenFiles(ProcessScope::Process(7), 1),
-            ),
             ("reboot --in 60", Ask::Reboot(60)),
             ("reboot --cancel", Ask::KeepRunning),
         ] {
@@ -320,14 +288,6 @@ mod tests {
             "container stop web/../db",
             "container stop web?t=0",
             "container start web db",
-            "open-files nginx.service",
-            "open-files nginx.service 0",
-            "open-files nginx.service 10001",
-            "open-files --all 10",
-            "open-files --pid 0 10",
-            "open-files --pid -1 10",
-            "open-files --pid self 10",
-            "open-files ../nginx.service 10",
             "reboot",
             "reboot now",
             "reboot --in 0",

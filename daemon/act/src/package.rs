@@ -1,7 +1,6 @@
-//! Changes packages by apt-get(8) or dnf(8), depending on which database this machine uses. It never asks a question
-//! and keeps configuration files that an administrator changed. It removes only the named packages and what depends on
-//! them. The package manager simulates each change first. A change of `remit` itself is refused: it would end the
-//! running job halfway.
+//! Changes packages by apt-get(8) or dnf(8), by the database that this machine uses. Asks no question, and keeps
+//! configuration files that an administrator changed. Removes only the named packages and what depends on them. The
+//! package manager simulates each change first. A change of `remit` itself is refused: it would end the running job.
 
 use std::fs;
 use std::path::Path;
@@ -166,7 +165,6 @@ fn last_line(said: &[u8]) -> String {
     last.unwrap_or("it does not say why").trim().to_owned()
 }
 
-/// Returns true if a line is about the package `remit`, with any version or architecture.
 fn is_of_remit(line: &str) -> bool {
     let words = line
         .split(' ')

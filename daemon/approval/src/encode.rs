@@ -112,7 +112,6 @@ pub fn encode(request: &ApprovalRequest) -> Vec<u8> {
     out.0
 }
 
-/// Returns the name of what a path has to be.
 #[must_use]
 pub const fn kind_name(is: PathIs) -> &'static str {
     match is {

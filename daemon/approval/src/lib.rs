@@ -10,6 +10,7 @@ mod request;
 use std::collections::{BTreeMap, BTreeSet};
 
 use remit_common::admin::PendingView;
+use remit_common::wire::Bytes;
 use remit_policy::Profile;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +20,14 @@ pub use request::{
     Loose, Unbound, arguments_sentence, name_of_argument, sentence, sentences,
 };
 
+/// How a line of [`ApprovalRequest::does`] begins that says what becomes of a commit that nobody confirms.
+pub const UNCONFIRMED: &str = "undone by itself ";
+
 /// Copies whose content is part of an answer: the first of them.
 pub const COPIES: usize = 16;
+
+/// Jobs without a sandbox that an answer names.
+pub const HOST_JOBS: usize = 8;
 
 /// What an approver sees of a request and does not sign.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +47,22 @@ pub struct Context {
     pub loose: BTreeSet<Loose>,
     /// By argument: whether a copied file is still what was copied.
     pub today: BTreeMap<usize, Now>,
+    /// When the commands that changes require have ended, a sentence each.
+    pub required: Vec<String>,
+    /// Jobs without a sandbox that run now: the first [`HOST_JOBS`], then how many more.
+    pub host_jobs: Vec<String>,
+    /// What each command runs that follows a commit, in their order.
+    pub acts: Vec<ActContext>,
+}
+
+/// What a command runs that follows a commit of files. Its text is signed, as an argument of the commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActContext {
+    /// `service.reload unit=nginx.service`.
+    pub text: String,
+    pub argv: Vec<Bytes>,
+    pub profile: Profile,
+    pub is_own_program: bool,
 }
 
 /// A copied file, compared with the file that has its name now; `Other` if that is missing.

@@ -155,7 +155,6 @@ const NAMED: usize = 6;
 pub enum Loose {
     /// The working directory, because others than root can change it.
     Cwd,
-    /// A name in this element of argv.
     Argument(usize, Unbound),
 }
 
@@ -263,7 +262,6 @@ pub fn arguments_sentence(at: &[usize], one: &str, many: &str) -> Option<String>
     })
 }
 
-/// Returns the name of an argument in [`BoundFile::what`].
 #[must_use]
 pub fn name_of_argument(at: usize) -> String {
     format!("argument {at}")

@@ -1,15 +1,12 @@
 //! Verifies that the records of an audit log are complete, ordered and unchanged. `remit audit verify` reads with it.
 //! The code is pure. The root process does not link it.
-
 #![forbid(unsafe_code)]
 
-mod entry;
 mod verify;
 
-pub use remit_trail::Expected;
-use remit_trail::Hash;
+use remit_trail::{Hash, hash, unhex};
 
-pub use entry::Entry;
+pub use remit_trail::Expected;
 pub use verify::Verifier;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +24,6 @@ pub struct Finding {
 pub enum Kind {
     Gap,
     Edit,
-    /// A record is in the wrong position.
     Order,
     Double,
     Truncated,
@@ -64,4 +60,128 @@ pub fn records(first: u64, last: u64) -> String {
     } else {
         format!("records {first} to {last}")
     }
+}
+
+/// A record as read. An entry without fields could not be read as a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// `MESSAGE`, `MESSAGE_ID`, `PRIORITY` and all `REMIT_` fields, with full names, in any order.
+    pub fields: Vec<(String, String)>,
+    /// Source position for findings: `line 7`, or a journal cursor.
+    pub position: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Parsed {
+    /// 0 if the record has no number.
+    pub seq: u64,
+    pub prev: Hash,
+    pub claimed: Hash,
+    pub computed: Hash,
+    /// Numbers after this one and before its own were never used, or were lost in a crash of the machine.
+    pub after: Option<u64>,
+    /// Last number among those that was on disk.
+    pub synced: Option<u64>,
+    /// First and last of the records that may never have been written.
+    pub doubt: Option<(u64, u64)>,
+    /// The record is from a version of remit that computed hashes differently.
+    pub is_older: bool,
+}
+
+pub enum Read {
+    /// Consistent in itself.
+    Whole(Parsed),
+    /// Inconsistent, with the fields that could be read.
+    Wrong(Option<Parsed>, Kind, &'static str),
+}
+
+impl Parsed {
+    /// Returns the number of the record whose hash is its `REMIT_PREV`.
+    pub fn base(&self) -> u64 {
+        self.after.unwrap_or(self.seq.saturating_sub(1))
+    }
+
+    /// Returns the number of the newest earlier record that was surely written.
+    pub fn sure(&self) -> u64 {
+        match self.doubt {
+            Some((first, last)) if last == self.base() => first.saturating_sub(1),
+            _ => self.base(),
+        }
+    }
+
+    pub fn doubts(&self, seq: u64) -> bool {
+        self.doubt
+            .is_some_and(|(first, last)| (first..=last).contains(&seq))
+    }
+
+    pub fn hashes(&self) -> [Hash; 2] {
+        [self.claimed, self.computed]
+    }
+}
+
+impl Entry {
+    pub(crate) fn read(&self) -> Read {
+        let value = |name: &str| {
+            let found = self.fields.iter().find(|(n, _)| n == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        let position = value("REMIT_SEQ").and_then(number).filter(|seq| *seq > 0);
+        let prev = value("REMIT_PREV").and_then(unhex);
+        let claimed = value("REMIT_HASH").and_then(unhex);
+        let mut names: Vec<&str> = self.fields.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        let is_twice = names.windows(2).any(|pair| pair.first() == pair.last());
+        if self.fields.is_empty() {
+            return Read::Wrong(None, Kind::Unreadable, "it cannot be read");
+        }
+        let hashed = self.fields.iter().filter(|(name, _)| is_hashed(name));
+        let after = value("REMIT_AFTER").map(number);
+        let doubt = value("REMIT_DOUBT").map(range);
+        let hashed = hashed.map(|(name, value)| (name.as_str(), value.as_str()));
+        let computed = hash(hashed);
+        let seq = position.unwrap_or(0);
+        let is_before = |number: &u64| position.is_none_or(|seq| *number < seq);
+        let parsed = Parsed {
+            seq,
+            prev: prev.unwrap_or([0; 32]),
+            claimed: claimed.unwrap_or(computed),
+            computed,
+            after: after.flatten().filter(is_before),
+            synced: value("REMIT_SYNCED").and_then(number),
+            // In a changed record, its own number may be wrong.
+            doubt: doubt
+                .flatten()
+                .filter(|(_, last)| claimed != Some(computed) || is_before(last)),
+            is_older: value("REMIT_TIME").is_none() && value("REMIT_BOOT").is_none(),
+        };
+        if position.is_none() || prev.is_none() || claimed.is_none() {
+            let why = "it has no number, no hash or no hash of the record before";
+            Read::Wrong(Some(parsed), Kind::Unreadable, why)
+        } else if is_twice {
+            Read::Wrong(Some(parsed), Kind::Edit, "a field is in it twice")
+        } else {
+            Read::Whole(parsed)
+        }
+    }
+}
+
+fn is_hashed(name: &str) -> bool {
+    matches!(name, "MESSAGE" | "MESSAGE_ID" | "PRIORITY")
+        || (name.starts_with("REMIT_") && name != "REMIT_HASH")
+}
+
+/// No daemon reaches this number, so callers can add to a number without overflow.
+const MOST: u64 = u64::MAX >> 1;
+
+/// Parses a number only in the form that the daemon writes.
+fn number(text: &str) -> Option<u64> {
+    let number: u64 = text.parse().ok()?;
+    (number <= MOST && number.to_string() == text).then_some(number)
+}
+
+/// Parses `12` or `12-14`.
+fn range(text: &str) -> Option<(u64, u64)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (number(first)?, number(last)?);
+    (first <= last).then_some((first, last))
 }

@@ -1,10 +1,8 @@
-//! Verifies that records are complete, ordered and unchanged.
-
 mod holes;
 mod state;
 
-use crate::entry::{Parsed, Read};
 use crate::{Entry, Expected, Finding, Hash, Kind, Note, Report, records};
+use crate::{Parsed, Read};
 use state::{Begin, Jump, Known, PENDING};
 
 pub use state::Verifier;
@@ -156,7 +154,6 @@ impl Verifier {
         self.arrive(record.known());
     }
 
-    /// Takes the next record in number order.
     fn go_on(&mut self, last: Known, record: &Parsed, position: &str) {
         let base = record.base();
         let suspects = self.suspects.len();

@@ -8,7 +8,6 @@ use remit_link::{ForeignPipe, ForeignSocket};
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
-/// Registers a non-blocking fd with the runtime.
 #[allow(unsafe_code)]
 pub fn watch<T: Watchable>(fd: Arc<T>, interest: Interest) -> io::Result<AsyncFd<Arc<T>>> {
     // SAFETY: the only condition is that `as_raw_fd` returns the same open descriptor until the AsyncFd is dropped.

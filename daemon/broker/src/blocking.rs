@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 
 use crate::job::{BOTH, Job};
 use crate::output;
-use crate::output::recovered::Lines;
+use crate::output::overflow::Lines;
 use crate::state::Broker;
 
 /// Number of files hashed or counted at the same time, at most one for each uid.

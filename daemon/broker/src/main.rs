@@ -1,6 +1,5 @@
-//! remit-broker: serves clients and stores job output, without privilege. The warden starts it with the link as fd
-//! 3. It makes no access decision: it forwards requests, and the warden asks the kernel for the caller.
-//! `remit-broker --sink` is a separate process, which closes sockets that can block the warden.
+//! remit-broker: serves clients and stores job output, without privilege or access decision. The warden starts it with
+//! the link as fd 3. `remit-broker --sink` is a separate process, which closes sockets that can block the warden.
 #![deny(unsafe_code)]
 
 mod async_fd;

@@ -22,6 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::call::SEARCHES;
 use crate::call::history::History;
 use crate::output::spool::{Spool, SpoolLimits};
+use crate::session::usage::SlowLimit;
 use crate::snapshots::Snapshots;
 use crate::state::{self, Prepared};
 use crate::{blocking, confine_self};
@@ -57,14 +58,16 @@ struct Options {
     /// Absent: no history is kept.
     history: Option<PathBuf>,
     limits: SpoolLimits,
+    slow: SlowLimit,
 }
 
 /// Parses options; each may occur once and needs a value. Absent ones get [`SpoolLimits::default`].
 fn arguments(mut args: impl Iterator<Item = OsString>) -> Result<Options, String> {
     const USAGE: &str = "usage: remit-broker --spool DIR [--history DIR] [--per-job BYTES] \
-         [--per-user BYTES] [--total BYTES] (the warden starts it)";
+         [--per-user BYTES] [--total BYTES] [--slow-refusals NUMBER] [--slow-within SECONDS] (the warden starts it)";
     let [mut spool, mut history, mut per_job, mut per_user, mut total] =
         [const { None::<OsString> }; 5];
+    let [mut refusals, mut within] = [const { None::<OsString> }; 2];
     while let Some(name) = args.next() {
         let option = match name.to_str() {
             Some("--spool") => &mut spool,
@@ -72,6 +75,8 @@ fn arguments(mut args: impl Iterator<Item = OsString>) -> Result<Options, String
             Some("--per-job") => &mut per_job,
             Some("--per-user") => &mut per_user,
             Some("--total") => &mut total,
+            Some("--slow-refusals") => &mut refusals,
+            Some("--slow-within") => &mut within,
             Some(_) | None => return Err(USAGE.to_owned()),
         };
         let value = args.next().filter(|_| option.is_none());
@@ -86,6 +91,13 @@ fn arguments(mut args: impl Iterator<Item = OsString>) -> Result<Options, String
             )
         }),
     };
+    let number = |value: Option<OsString>| match value.as_deref() {
+        None => Ok(0),
+        Some(value) => {
+            let number = value.to_str().and_then(|text| text.parse().ok());
+            number.ok_or_else(|| format!("'{}' is not a number; {USAGE}", value.to_string_lossy()))
+        }
+    };
     let default = SpoolLimits::default();
     Ok(Options {
         spool: spool.ok_or(USAGE)?.into(),
@@ -94,6 +106,10 @@ fn arguments(mut args: impl Iterator<Item = OsString>) -> Result<Options, String
             per_job: bytes(per_job, default.per_job)?,
             per_user: bytes(per_user, default.per_user)?,
             total: bytes(total, default.total)?,
+        },
+        slow: SlowLimit {
+            refusals: usize::try_from(number(refusals)?).unwrap_or(usize::MAX),
+            within: Duration::from_secs(number(within)?),
         },
     })
 }
@@ -122,6 +138,7 @@ fn prepare(options: Options) -> Result<Prepared, String> {
     let snapshots = Snapshots::open(history);
     let history = History::open(history);
     Ok(Prepared {
+        slow: options.slow,
         link,
         spool,
         history,
@@ -151,9 +168,8 @@ pub fn is_sink_wanted() -> bool {
         && arguments.next().is_none()
 }
 
-/// Closes sockets for the warden. An untrusted client can leave a file descriptor in its socket whose close blocks. The
-/// warden has one thread, so it passes such sockets to this process, which may block. It serves no clients, and the
-/// warden kills it if it takes no more.
+/// Closes sockets for the warden: a client can leave a descriptor in its socket whose close blocks, and the warden has
+/// one thread. This process serves no clients, and the warden kills it if it takes no more.
 pub fn run_sink() -> ExitCode {
     let closed = closer::sink_socket()
         .map_err(|error| format!("cannot take the socket: {error}"))
@@ -172,10 +188,8 @@ pub fn run_sink() -> ExitCode {
     }
 }
 
-/// Installs the logger. Diagnostics never contain job output, argv or client data; the warden writes the audit log. In
-/// a service of systemd they go to journald with their fields, as BROKER_JOB, BROKER_SESSION and so on, so that
-/// `journalctl -t remit-broker -o json` has them; otherwise they are lines on standard error. It reads /proc/self and
-/// opens a socket, so it must run before the process confines itself.
+/// Installs the logger: in a service of systemd journald with fields such as BROKER_JOB, otherwise lines on standard
+/// error. Diagnostics never contain job output, argv or client data. Must run before the process confines itself.
 pub fn start_log() {
     let journal = stderr_is_journal()
         .then(tracing_journald::layer)
@@ -266,8 +280,17 @@ mod tests {
         ];
         let parsed = parse(&all).unwrap();
         assert_eq!(parsed.history, Some(PathBuf::from("/h")));
+        assert_eq!(parsed.slow, SlowLimit::default());
         let parsed = parsed.limits;
         assert_eq!((parsed.per_job, parsed.per_user, parsed.total), (1, 2, 3));
+    }
+
+    #[test]
+    fn slow_limit_is_off_if_absent() {
+        let slow = |args: &[&str]| parse(&[&["--spool", "/x"], args].concat()).unwrap().slow;
+        assert_eq!(slow(&[]).refusals, 0);
+        let set = slow(&["--slow-refusals", "30", "--slow-within", "300"]);
+        assert_eq!((set.refusals, set.within), (30, Duration::from_secs(300)));
     }
 
     #[test]
@@ -286,6 +309,8 @@ mod tests {
             &["--spool", "/x", "--total", "0"],
             &["--spool", "/x", "--per-job", "1M"],
             &["--spool", "/x", "--per-user", "-1"],
+            &["--spool", "/x", "--slow-refusals", "x"],
+            &["--spool", "/x", "--slow-within"],
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

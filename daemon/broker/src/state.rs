@@ -31,14 +31,13 @@ use crate::output::pump;
 use crate::output::splice::Pace;
 use crate::output::spool::Spool;
 use crate::session;
-use crate::session::usage::Accounts;
+use crate::session::usage::{Accounts, SlowLimit};
 use crate::snapshots::{Snapshots, boottime_ms};
 use crate::warden_link::{Granted, Warden, Watched};
 
 /// The removal of a larger file blocks too long for the one thread that serves. Unit: bytes.
 const LARGE: u64 = 256 << 10;
 
-/// State shared by the tasks of the one thread.
 #[derive(Debug)]
 pub struct Broker {
     pub warden: Warden,
@@ -55,19 +54,18 @@ pub struct Broker {
     pub background: Semaphore,
     pub timer_anchor: TimerAnchor,
     pub pace: Pace,
-    /// Serializes the removal of output.
     pub removing: Semaphore,
     sessions: RefCell<HashMap<u64, oneshot::Sender<()>>>,
     closer: Closer,
 }
 
-/// What the broker serves with.
 #[derive(Debug)]
 pub struct Prepared {
     pub link: Link,
     pub spool: Spool,
     pub history: History,
     pub snapshots: Snapshots,
+    pub slow: SlowLimit,
 }
 
 /// Errors: Returns the reason if the link fails or carries an invalid message.
@@ -77,12 +75,14 @@ pub async fn serve(prepared: Prepared) -> Result<(), String> {
         spool,
         history,
         snapshots,
+        slow,
     } = prepared;
     let link = Watched::new(link).map_err(|error| format!("cannot watch the link: {error}"))?;
     let link = Rc::new(link);
     let mut broker = Broker::new(spool);
     broker.history = history;
     broker.snapshots = snapshots;
+    broker.accounts = Accounts::new(slow);
     let broker = Rc::new(broker);
     broker.warden.connect(Rc::clone(&link));
     let newest = broker.history.newest();
@@ -166,8 +166,10 @@ impl Broker {
                 enforced,
                 ending,
                 visibility,
+                then,
             } => {
                 self.with(job, |job| {
+                    job.follow_ups(then);
                     if let Some(enforced) = enforced {
                         job.running(*enforced);
                     }
@@ -186,7 +188,6 @@ impl Broker {
                     spawn_local(async move { broker.remove(job).await });
                 }
             }
-            // Sent only if remit.toml enables it.
             ToBroker::KernelAudit {
                 uid_first,
                 uid_count,
@@ -329,10 +330,9 @@ fn may_change(meta: &JobMeta) -> bool {
 /// Not longer than any timer of a call.
 const ANCHOR_PERIOD: Duration = Duration::from_secs(1);
 
-/// A timer that runs while calls arrive. If a new timer is due before all others, the runtime wakes itself by a write and
-/// a read. Each call sets one (for its first progress message), and most calls end long before. With an earlier timer
-/// already set, theirs are never the first. The timer stops after a period without calls, so an idle broker is never
-/// woken.
+/// A timer that runs while calls arrive. The runtime wakes itself by a write and a read if a new timer is due before
+/// all others; each call sets one, which most do not reach. With an earlier one set, theirs are never the first. It
+/// stops after a period without calls, so an idle broker is never woken.
 #[derive(Debug, Default)]
 pub struct TimerAnchor {
     is_running: Cell<bool>,
@@ -340,7 +340,6 @@ pub struct TimerAnchor {
 }
 
 impl TimerAnchor {
-    /// Keeps the timer of `broker` for another period.
     pub fn touch(&self, broker: &Rc<Broker>) {
         self.wanted.set(true);
         if !self.is_running.replace(true) {

@@ -50,7 +50,6 @@ impl Drop for Ticket<'_> {
 }
 
 impl Warden {
-    /// Sets the link. Called once.
     pub fn connect(&self, link: Rc<Watched>) {
         // A second link would be a defect; the first one stays.
         let _ = self.link.set(link);
@@ -91,7 +90,6 @@ impl Warden {
         self.push(packed);
         match answered.await {
             Ok(answer) => answer.map_err(CallRefusal::ByWarden),
-            // The sender is dropped only with the whole broker.
             Err(_) => Err(Refusal::new(Code::DaemonUnavailable, "the daemon is stopping").into()),
         }
     }
@@ -100,7 +98,6 @@ impl Warden {
         self.tickets.borrow_mut().remove(&ticket)
     }
 
-    /// Sends at once if possible; otherwise [`Self::transmit`] sends it.
     fn push(&self, packed: Packed) {
         let mut queue = self.queue.borrow_mut();
         let link = self.link.get().filter(|_| queue.is_empty());
@@ -111,7 +108,6 @@ impl Warden {
         self.more.notify_one();
     }
 
-    /// Sends queued messages until the link is lost.
     pub async fn transmit(&self, link: &Watched) -> Result<(), LinkError> {
         loop {
             // The message stays in the queue until it is sent, so that no other overtakes it.

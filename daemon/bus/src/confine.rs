@@ -20,8 +20,8 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 
-/// Two for each of 128 connections, 256 listeners, and some more.
-const DESCRIPTORS: u64 = 576;
+/// Two for each of 128 connections, 64 lookups, 256 listeners, and some more.
+const DESCRIPTORS: u64 = 640;
 
 const VERSIONS: [ABI; 6] = [ABI::V6, ABI::V5, ABI::V4, ABI::V3, ABI::V2, ABI::V1];
 
@@ -64,7 +64,6 @@ const ALLOWED_HERE: &[c_long] = &[libc::SYS_poll];
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_HERE: &[c_long] = &[];
 
-/// Requests on a seccomp listener.
 const REQUESTS: [libc::Ioctl; 4] = [
     libc::SECCOMP_IOCTL_NOTIF_RECV,
     libc::SECCOMP_IOCTL_NOTIF_SEND,
@@ -102,8 +101,7 @@ pub fn drop_rights() -> Result<(), String> {
     Ok(())
 }
 
-/// Restricts the calling thread by Landlock and by seccomp. `bus` is the socket of the bus. Returns false if the
-/// kernel has no Landlock.
+/// Restricts the calling thread. `bus` is the socket of the bus. Returns false without Landlock.
 pub fn restrict(bus: &Path) -> Result<bool, String> {
     let has_landlock = restrict_objects()?;
     restrict_calls(bus)?;

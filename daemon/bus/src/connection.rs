@@ -44,7 +44,6 @@ const HELLO: Call<'_> = Call {
 const REFUSED: &str = "org.freedesktop.DBus.Error.NotSupported";
 const LIMITS_EXCEEDED: &str = "org.freedesktop.DBus.Error.LimitsExceeded";
 
-/// The connection is over.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ended;
 
@@ -167,7 +166,6 @@ impl Connection {
         }
     }
 
-    /// Handles events of the job's end.
     pub fn on_job(
         &mut self,
         events: PollFlags,
@@ -198,7 +196,6 @@ impl Connection {
         }
     }
 
-    /// Handles events of the bus's end.
     pub fn on_bus(
         &mut self,
         job: &mut Job,
@@ -246,7 +243,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Handles what the job has said, as far as the buffers allow, and writes.
     fn proceed(&mut self, job: &mut Job, table: &Table, now: Instant) -> Result<(), Ended> {
         let mut at = 0;
         while !self.is_bus_gone {
@@ -286,8 +282,7 @@ impl Connection {
         }
     }
 
-    /// Handles the message at this offset of the job's bytes. Returns its length, `None` if it is not complete or must
-    /// stay in the buffer.
+    /// Handles the message at this offset of the job's bytes. Returns its length, `None` if it must stay in the buffer.
     fn on_message(
         &mut self,
         at: usize,

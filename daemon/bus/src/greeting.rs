@@ -9,7 +9,6 @@ const LINES: u32 = 32;
 /// Bytes of the bus's answer.
 const ANSWER: usize = 256;
 
-/// The state of a job's authentication.
 #[derive(Debug, Default)]
 pub struct Greeting {
     has_started: bool,
@@ -74,7 +73,6 @@ impl Greeting {
     }
 }
 
-/// Returns the first bytes for the bus, as this uid.
 #[must_use]
 pub fn hello(uid: u32) -> Vec<u8> {
     let digits = uid.to_string();

@@ -10,7 +10,6 @@ const REPLY: u8 = 2;
 const ERROR: u8 = 3;
 const NO_REPLY: u8 = 1;
 const NO_AUTO_START: u8 = 2;
-/// The sender of the proxy's own replies.
 const DRIVER: &str = "org.freedesktop.DBus";
 
 /// Appends the call with a new header. Of its flags it keeps only that no reply is expected.
@@ -35,7 +34,6 @@ pub fn forward(out: &mut Vec<u8>, call: &Call<'_>, may_start: bool) {
     write(out, &fixed, None, written, call.body);
 }
 
-/// Appends an empty reply to the call with this serial number.
 pub fn reply(out: &mut Vec<u8>, serial: u32, to: u32) {
     let fixed = Fixed {
         kind: REPLY,
@@ -45,7 +43,6 @@ pub fn reply(out: &mut Vec<u8>, serial: u32, to: u32) {
     write(out, &fixed, Some(to), [(7, b's', DRIVER)].iter(), &[]);
 }
 
-/// Appends a reply with one string.
 pub fn text(out: &mut Vec<u8>, serial: u32, to: u32, text: &str) {
     let fixed = Fixed {
         kind: REPLY,
@@ -58,7 +55,6 @@ pub fn text(out: &mut Vec<u8>, serial: u32, to: u32, text: &str) {
     write(out, &fixed, Some(to), fields.iter(), &body);
 }
 
-/// Appends an error reply.
 pub fn error(out: &mut Vec<u8>, serial: u32, to: u32, name: &str, text: &str) {
     let fixed = Fixed {
         kind: ERROR,

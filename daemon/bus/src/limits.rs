@@ -48,7 +48,6 @@ impl Job {
         self.opens.charge(1, now);
     }
 
-    /// Counts a call. Returns false if the job makes too many.
     pub fn count(&mut self, now: Instant) -> bool {
         self.calls = self.calls.saturating_add(1);
         let is_within = self.bucket.take(1, now).is_ok();
@@ -85,7 +84,6 @@ impl Jobs {
         all < most && job.connections < CONNECTIONS_OF_JOB && job.opens.check(1, now).is_ok()
     }
 
-    /// Returns true if it had no connection before.
     #[must_use]
     pub fn is_new(&self, uid: u32) -> bool {
         !self.0.contains_key(&uid)

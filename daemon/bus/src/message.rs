@@ -29,13 +29,11 @@ pub struct Call<'a> {
     pub interface: &'a str,
     pub member: &'a str,
     pub destination: &'a str,
-    /// Empty if absent.
     pub signature: &'a str,
     pub body: &'a [u8],
 }
 
 impl Call<'_> {
-    /// Returns `interface.Member`.
     #[must_use]
     pub fn name(&self) -> String {
         match self.interface {
@@ -45,7 +43,6 @@ impl Call<'_> {
     }
 }
 
-/// Returns the length of the whole message from its fixed part.
 pub fn length(fixed: &[u8; FIXED]) -> Result<usize, Malformed> {
     let [order, _, _, version, body @ ..] = *fixed;
     if order != b'l' {
@@ -73,7 +70,6 @@ pub(crate) const fn padded(fields: usize) -> usize {
     fields.saturating_add(7) & !7
 }
 
-/// Parses one message of exactly the length of `bytes`.
 pub fn parse(bytes: &[u8]) -> Result<Call<'_>, Malformed> {
     let short = Malformed("it is cut short");
     let fixed = bytes.first_chunk::<FIXED>().ok_or(short)?;

@@ -1,5 +1,4 @@
-//! What the bus sends, on its way to a job: replies pass, signals and calls are dropped. A message is passed on as it
-//! comes, never kept whole. No IO.
+//! What the bus sends to a job: replies pass, signals and calls are dropped. No message is kept whole. No IO.
 
 use crate::message::{FIXED, Malformed, padded};
 
@@ -26,7 +25,6 @@ impl Replies {
         self.missing == 0 || !self.passes
     }
 
-    /// Appends to `out` what passes.
     pub fn pass(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
         while !bytes.is_empty() {
             if self.missing == 0 {

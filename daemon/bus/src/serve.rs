@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::bus::{Order, Report, VERSION};
 
+use crate::account::Lookup;
 use crate::connection::{CHUNK, Connection};
 use crate::limits::Jobs;
 use crate::listener;
@@ -21,9 +22,7 @@ const LAST_READS: usize = 16;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Socket of the bus.
     pub bus: PathBuf,
-    /// Time for authentication and Hello.
     pub patience: Duration,
     /// Uids below this one are refused: no job has them.
     pub least_uid: u32,
@@ -46,6 +45,7 @@ pub struct Server {
     table: Table,
     jobs: Jobs,
     connections: Vec<Connection>,
+    lookups: Vec<Lookup>,
     listeners: Vec<OwnedFd>,
     scratch: Vec<u8>,
 }
@@ -54,11 +54,11 @@ enum Source {
     Warden,
     Listener(usize),
     Job(usize),
+    Lookup(usize),
     Bus(usize),
 }
 
 impl Server {
-    /// Reads the first order; `None` if the warden is gone.
     pub fn begin(warden: OwnedFd, settings: Settings) -> Result<Option<Self>, String> {
         let calls = match orders::receive(warden.as_fd())? {
             None => return Ok(None),
@@ -79,6 +79,7 @@ impl Server {
             table: Table::new(calls),
             jobs: Jobs::default(),
             connections: Vec::new(),
+            lookups: Vec::new(),
             listeners: Vec::new(),
             scratch: vec![0; CHUNK],
         }))
@@ -108,6 +109,12 @@ impl Server {
                     self.on_connection(at, None, now);
                     true
                 }
+                Source::Lookup(at) => {
+                    if let Some(lookup) = self.lookups.get_mut(at) {
+                        lookup.on_job();
+                    }
+                    true
+                }
                 Source::Listener(at) => {
                     let (is_connected, is_open) = self.on_listener(at, events, now)?;
                     if !is_open {
@@ -130,6 +137,8 @@ impl Server {
             let since = connection.greets_since();
             connection.is_over |= since.is_some_and(|since| now >= since + patience);
         }
+        self.lookups
+            .retain(|one| !one.is_over && now < one.since + patience);
         self.remove_ended();
         Ok(true)
     }
@@ -146,6 +155,10 @@ impl Server {
                 sources.push(Source::Bus(at));
                 fds.push(PollFd::new(bus, from_bus));
             }
+        }
+        for (at, lookup) in self.lookups.iter().enumerate() {
+            sources.push(Source::Lookup(at));
+            fds.push(PollFd::new(lookup.end(), PollFlags::POLLIN));
         }
         for (at, listener) in self.listeners.iter().enumerate() {
             sources.push(Source::Listener(at));
@@ -166,8 +179,9 @@ impl Server {
     }
 
     fn timeout(&self) -> PollTimeout {
-        let since = self.connections.iter().filter_map(Connection::greets_since);
-        let Some(since) = since.min() else {
+        let greeting = self.connections.iter().filter_map(Connection::greets_since);
+        let asking = self.lookups.iter().map(|lookup| lookup.since);
+        let Some(since) = greeting.chain(asking).min() else {
             return PollTimeout::NONE;
         };
         let rest = (since + self.settings.patience).saturating_duration_since(Instant::now());
@@ -210,6 +224,17 @@ impl Server {
             Err(_) => return Ok((true, false)),
         };
         let uid = asked.uid;
+        if asked.is_for_accounts() && uid >= self.settings.least_uid {
+            match Lookup::open(&self.lookups, uid, now) {
+                Some((lookup, end)) => {
+                    if asked.connect(&end) {
+                        self.lookups.push(lookup);
+                    }
+                }
+                None => asked.refuse(),
+            }
+            return Ok((true, true));
+        }
         let opened = match uid >= self.settings.least_uid && self.jobs.admits(uid, now) {
             true => Connection::open(uid, &self.settings.bus, now).ok(),
             false => None,
@@ -230,7 +255,6 @@ impl Server {
         Ok((true, true))
     }
 
-    /// Handles one order. Returns false if the warden is gone.
     fn on_warden(&mut self, now: Instant) -> Result<bool, String> {
         let Some((order, mut fds)) = orders::receive(self.warden.as_fd())? else {
             return Ok(false);
@@ -266,6 +290,7 @@ impl Server {
             }
         }
         self.remove_ended();
+        self.lookups.retain(|one| one.uid != uid);
         let (calls, refused, first) = match self.jobs.forget(uid) {
             Some(job) => (job.calls, job.refused, job.first),
             None => (0, 0, Vec::new()),

@@ -1,5 +1,4 @@
-//! The table of calls: which ones are forwarded, which ones get an empty reply, and the sentence for all others. A call
-//! that is not in the table is refused. No IO.
+//! The table of calls: which ones are forwarded or get an empty reply; all others are refused. No IO.
 
 use std::collections::BTreeSet;
 
@@ -197,7 +196,6 @@ pub enum Verdict {
     Refused,
 }
 
-/// The table with the calls that `remit.toml` adds.
 #[derive(Debug, Default)]
 pub struct Table {
     added: BTreeSet<String>,

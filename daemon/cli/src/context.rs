@@ -2,12 +2,11 @@
 
 use remit_common::names::Runtime;
 
-use crate::render::display::Width;
 use crate::render::output::Form;
+use crate::render::units::Width;
 
 pub struct Context {
     pub runtime: Runtime,
     pub form: Form,
-    /// Of stdout.
     pub width: Width,
 }

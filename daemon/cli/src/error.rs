@@ -32,7 +32,6 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// A refusal in the form of the daemon's.
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::Client(ClientError::Refused(refusal))

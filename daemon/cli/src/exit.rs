@@ -10,11 +10,9 @@ pub struct Exit(u8);
 
 impl Exit {
     pub const OK: Self = Self(0);
-    /// EX_USAGE.
     pub const USAGE: Self = Self(64);
     /// The daemon does not run, or the connection broke (EX_UNAVAILABLE).
     pub const UNAVAILABLE: Self = Self(69);
-    /// EX_IOERR.
     pub const OUTPUT: Self = Self(74);
     /// This user may not connect (EX_NOPERM).
     pub const NOT_ALLOWED: Self = Self(77);
@@ -42,8 +40,24 @@ impl Exit {
         Self(u8::try_from(count.min(63)).unwrap_or(63))
     }
 
-    /// The status of a job: its own if it exited by itself.
+    /// The status of a job: its own if it exited by itself. After a commit, that of the first command that followed and
+    /// has failed.
     pub fn of_job(report: &JobReport) -> Self {
+        let own = Self::of_job_alone(report);
+        let failed = report
+            .then
+            .iter()
+            .find(|one| one.is_over() && !one.has_succeeded());
+        match failed {
+            Some(failed) if own == Self::OK => {
+                let exit = failed.exit.and_then(|exit| u8::try_from(exit).ok());
+                exit.filter(|exit| *exit != 0).map_or(Self::REFUSED, Self)
+            }
+            _ => own,
+        }
+    }
+
+    fn of_job_alone(report: &JobReport) -> Self {
         let ending = report.ending.as_ref();
         let own = ending.and_then(|ending| ending.exit);
         let signal = ending.and_then(|ending| ending.signal);
@@ -109,6 +123,7 @@ mod tests {
             next: None,
         };
         Exit::of_job(&JobReport {
+            then: Vec::new(),
             denials: Vec::new(),
             job: JobId([0; 16]),
             command: String::new(),

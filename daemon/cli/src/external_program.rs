@@ -157,7 +157,6 @@ impl Program {
     }
 }
 
-/// Waits until one of the streams is readable, at most `left`.
 fn ready(
     out: Option<&impl AsFd>,
     err: Option<&impl AsFd>,

@@ -1,38 +1,8 @@
 //! remit: the command line of remitd. It has only its user's rights; the daemon alone decides permissions and sandbox.
 #![forbid(unsafe_code)]
 
-mod app;
 mod args;
 mod checks;
-
-/// Connections to the daemon, and what verbs ask over them.
-mod client {
-    pub(crate) mod admin_socket;
-    pub(crate) mod configuration;
-    pub(crate) mod ctrl_c;
-    pub(crate) mod follow;
-    pub(crate) mod user_socket;
-}
-
-/// The verbs; related ones share a file.
-mod commands {
-    pub mod access;
-    pub mod approve;
-    pub mod audit;
-    pub mod client_config;
-    pub mod enroll;
-    pub mod grant;
-    pub mod history;
-    pub mod host;
-    mod input;
-    pub mod job;
-    pub mod jobs;
-    pub mod pending;
-    pub mod policy;
-    pub mod run;
-    pub mod status;
-}
-
 mod completion;
 mod context;
 mod enrollment;
@@ -40,8 +10,48 @@ mod error;
 mod exit;
 mod external_program;
 
-/// Reads sshd's effective settings and authorized_keys files as sshd does (sshd(8), AUTHORIZED_KEYS FILE FORMAT;
-/// sshd_config(5)). Judges and changes nothing.
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use remit_common::names::Runtime;
+
+use crate::args::{AuditVerb, Cli, PolicyVerb, Verb};
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::render::output::{self, Form};
+use crate::render::units::Width;
+
+/// Connections to the daemon, and what verbs ask over them.
+mod client {
+    pub(crate) mod admin_socket;
+    pub(crate) mod ctrl_c;
+    pub(crate) mod follow;
+    pub(crate) mod user_socket;
+}
+
+mod commands {
+    pub mod access;
+    pub mod approve;
+    pub mod audit;
+    pub mod client_config;
+    pub mod enroll;
+    pub mod enroll_inspect;
+    pub mod grant;
+    pub mod history;
+    pub mod host;
+    mod input;
+    pub mod job;
+    pub mod jobs;
+    pub mod pending;
+    pub mod plan;
+    pub mod plan_output;
+    pub mod policy;
+    pub mod run;
+    pub mod status;
+}
+
+/// Reads sshd's effective settings and authorized_keys files as sshd does (sshd(8), sshd_config(5)). Changes nothing.
 mod openssh {
     pub mod blocks;
     pub mod effective;
@@ -52,19 +62,77 @@ mod openssh {
 
 /// Text for people and programs: tables, columns, units, JSON, colors. Text of others is escaped here.
 mod render {
-    pub(crate) mod calls;
-    pub(crate) mod display;
     mod failure;
     pub(crate) mod job_end;
     pub(crate) mod output;
+    pub(crate) mod plan;
     pub(crate) mod request;
     pub(crate) mod table;
     pub(crate) mod units;
     pub(crate) mod untrusted_columns;
 }
 
-use std::process::ExitCode;
-
 fn main() -> ExitCode {
-    app::main(std::env::args_os())
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if completion::complete(&args) {
+        return output::finish(Exit::OK).into();
+    }
+    let cli = match Cli::read(&args) {
+        Ok(cli) => cli,
+        Err(error) => return Failure::Usage(error).report(Form::Text).into(),
+    };
+    let context = Context {
+        runtime: Runtime::new(&cli.runtime),
+        form: if cli.json { Form::Json } else { Form::Text },
+        width: Width::of_stdout(),
+    };
+    match dispatch(&context, cli.verb) {
+        Ok(exit) => output::finish(exit).into(),
+        Err(failure) => failure.report(context.form).into(),
+    }
+}
+
+fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Run(args) => commands::run::run(context, args),
+        Verb::Change(args) => commands::run::change(context, args),
+        Verb::Plan(args) => commands::plan::plan(context, args),
+        Verb::Undo(args) => commands::plan::undo(context, args),
+        Verb::Try(args) => commands::run::attempt(context, args),
+        Verb::Access(args) => commands::access::access(context, args),
+        Verb::Host(args) => commands::host::host(context, args),
+        Verb::Jobs(args) => commands::jobs::jobs(context, &args),
+        Verb::Job(args) => commands::job::job(context, &args),
+        Verb::Stop(args) => commands::job::stop(context, &args),
+        Verb::History(args) => commands::history::history(context, &args),
+        Verb::Pending(args) => commands::pending::pending(context, &args),
+        Verb::Show(args) => commands::approve::show(context, args),
+        Verb::Approve(args) => commands::approve::approve(context, args),
+        Verb::Deny(args) => commands::approve::deny(context, args),
+        Verb::Confirm(args) => commands::status::confirm(context, args),
+        Verb::Grant(args) => commands::grant::grant(context, args),
+        Verb::Grants => commands::grant::grants(context),
+        Verb::Revoke(args) => commands::grant::revoke(context, &args),
+        Verb::Status => commands::status::status(context),
+        Verb::Doctor(args) => checks::doctor(context, &args),
+        Verb::Lock(args) => commands::status::lock(context, args),
+        Verb::Unlock => commands::status::unlock(context),
+        Verb::Resume(args) => commands::status::resume(context, args),
+        Verb::Policy { verb } => match verb {
+            PolicyVerb::Check(args) => commands::policy::check(context, &args),
+            PolicyVerb::Test(args) => commands::policy::test(context, &args),
+            PolicyVerb::Explain(args) => commands::policy::explain(context, &args),
+            PolicyVerb::Diff(args) => commands::policy::diff(context, &args),
+            PolicyVerb::Reload(args) => commands::policy::reload(context, &args),
+        },
+        Verb::Audit { verb } => match verb {
+            AuditVerb::Verify(args) => commands::audit::verify(context, &args),
+            AuditVerb::Show(args) => commands::audit::show(context, &args),
+            AuditVerb::Export(args) => commands::audit::export(context, &args),
+        },
+        Verb::Enroll(args) => commands::enroll::enroll(context, &args),
+        Verb::Unenroll(args) => commands::enroll::unenroll(context, &args),
+        Verb::ClientConfig(args) => commands::client_config::client_config(context, args),
+        Verb::Completions(args) => completion::completions(&args),
+    }
 }

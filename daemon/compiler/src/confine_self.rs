@@ -1,5 +1,4 @@
-//! The compiler's own sandbox, entered before it reads the first byte: no call that opens, connects, starts or
-//! signals anything, and bounded time and memory.
+//! The compiler's sandbox, before the first byte: nothing is opened, started or signaled; time and memory are bounded.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +70,6 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     };
     rules.insert(libc::SYS_mmap, not_executable()?);
     rules.insert(libc::SYS_mprotect, not_executable()?);
-    // A panic aborts: a signal to itself.
     let own = u64::from(std::process::id());
     let itself = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own)?;
     rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![itself])?]);

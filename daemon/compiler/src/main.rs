@@ -210,7 +210,6 @@ mod tests {
         vec![Source { name, text }]
     }
 
-    /// Sends the request, answers every question by `answer`, and returns the last message.
     fn answered(answer: impl Fn(&Question) -> Option<ToCompiler>) -> io::Result<FromCompiler> {
         let (mut own, other) = UnixStream::pair()?;
         let reading = other.try_clone()?;

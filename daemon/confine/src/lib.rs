@@ -24,16 +24,16 @@ pub(crate) mod supervise {
 }
 
 pub use crate::self_test::{SelfTest, self_test};
+pub use crate::spawner::Workers;
 pub use crate::spawner::family::Family;
-pub use crate::spawner::{Held, PreforkedChild, Spawned, Workers};
 pub use crate::spec::compiled::Sandbox;
 pub use crate::spec::kernel::probe;
 pub use crate::steps::seccomp::filtered_calls;
 pub use crate::supervise::watchdog::{Watchdog, pull};
 pub use remit_spawn::{
-    Argument, Clamped, Destination, Finding, HostProfile, Job, Kernel, Layer, ListedPath, Measured,
-    Network, PathIs, Profile, Progress, ReadProfile, Step, StepReader, StrictProfile, Wanted, What,
-    Why, socket,
+    Argument, Child, Clamped, Destination, Finding, Fork, Forker, HostProfile, Inspect, Job,
+    Kernel, Layer, ListedPath, Measured, Network, PathIs, Profile, Progress, ReadProfile,
+    StartedJob, Step, StepReader, StrictProfile, Wanted, What, Why, socket,
 };
 pub use remit_sys::{
     Cgroup, Cgroups, Controller, Error, Limits, Oom, Result, Switch, spawn_service, sys,

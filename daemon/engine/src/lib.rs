@@ -1,6 +1,5 @@
-//! remit-engine: queries a container engine, Docker or Podman, over its socket. A process with access to that socket
-//! can do all that root can. So requests consist only of [`named`] parts and fixed texts. Their users remit-look and
-//! remit-act choose which requests exist.
+//! remit-engine: queries a container engine, Docker or Podman, over its socket. Access to that socket equals root, so
+//! requests consist only of [`named`] parts and fixed texts. remit-look and remit-act choose which exist.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write};
@@ -35,10 +34,8 @@ pub fn named(name: &str) -> Result<&str, String> {
     }
 }
 
-/// A container, as reported by its engine.
 #[derive(Debug)]
 pub struct Container {
-    /// The full id: a part of a request path.
     pub id: String,
     /// The whole description of the engine, including values of environment variables.
     pub description: Value,
@@ -89,18 +86,14 @@ fn id_of(all: &Value, name: &str) -> Result<String, String> {
     }
 }
 
-/// Sends a request that only reads and returns the body of the answer.
-/// Errors: A sentence: no engine answers, it refuses, or it does not speak HTTP.
 pub fn get(path: &str) -> Result<Vec<u8>, String> {
     ask("GET", path)
 }
 
-/// Same as [`get`], parsed as JSON.
 pub fn get_json(path: &str) -> Result<Value, String> {
     parsed(&get(path)?)
 }
 
-/// Parses the body of an answer as JSON.
 pub fn parsed(body: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(body)
         .map_err(|error| format!("the container engine's answer is not JSON: {error}"))

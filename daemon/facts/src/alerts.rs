@@ -1,19 +1,24 @@
 //! Derives short warning sentences from a report. Pure: reads nothing else.
 
-use remit_wire::host::{HostReport, Hundredths, Mount};
+use std::net::IpAddr;
+
+use remit_wire::host::{HostReport, Hundredths, Mount, Port};
 
 use crate::read;
 
 const ALERTS: usize = 16;
 const FULL: u64 = 90;
+const DNS: u16 = 53;
 /// Percent of the last minute in which tasks stalled.
 const PRESSURE: Hundredths = Hundredths(1000);
 
-pub(crate) fn find(report: &HostReport) -> Vec<String> {
+pub(crate) fn find(report: &HostReport, others: Vec<String>) -> Vec<String> {
     let mut alerts = Vec::new();
     units(report, &mut alerts);
     disks(report, &mut alerts);
     strain(report, &mut alerts);
+    alerts.extend(others);
+    alerts.extend(resolvers(report));
     upkeep(report, &mut alerts);
     if alerts.len() > ALERTS {
         let over = alerts.len() - (ALERTS - 1);
@@ -120,6 +125,44 @@ fn strain(report: &HostReport, alerts: &mut Vec<String>) {
     }
 }
 
+/// Name servers that certainly answer nothing: nobody listens on an address of the host's own, or no route leads there.
+fn resolvers(report: &HostReport) -> Option<String> {
+    let network = report.network.as_ref()?;
+    let listens = |server: &IpAddr| {
+        let udp = report.ports.as_ref()?.udp.as_ref()?;
+        let takes = |addr: &str| {
+            addr.parse()
+                .is_ok_and(|addr: IpAddr| addr == *server || addr.is_unspecified())
+        };
+        let is_there = |port: &Port| port.port == DNS && takes(&port.addr);
+        Some(udp.more > 0 || udp.items.iter().any(is_there))
+    };
+    let has_route = || {
+        let routes = network.routes.as_ref()?;
+        Some(routes.total() > 0)
+    };
+    let is_silent = |server: &&String| {
+        // Of `fe80::1%eth0` the zone says nothing here.
+        let address = server.split('%').next().unwrap_or_default().parse();
+        address.is_ok_and(|address: IpAddr| match address.is_loopback() {
+            true => listens(&address) == Some(false),
+            false => has_route() == Some(false),
+        })
+    };
+    let servers = &network.resolvers.as_ref()?.items;
+    let silent: Vec<&str> = servers
+        .iter()
+        .filter(is_silent)
+        .map(String::as_str)
+        .collect();
+    (!silent.is_empty()).then(|| {
+        format!(
+            "name server {} cannot answer: nobody listens there, or no route leads there",
+            silent.join(" ")
+        )
+    })
+}
+
 fn upkeep(report: &HostReport, alerts: &mut Vec<String>) {
     if let Some(updates) = report
         .updates
@@ -158,7 +201,9 @@ fn count(number: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remit_wire::host::{FailedUnit, FsUsage, List, Mounts, Units, Updates};
+    use remit_wire::host::{
+        FailedUnit, FsUsage, List, Mounts, Network, Ports, Route, Units, Updates,
+    };
 
     fn mount(target: &str, used_percent: u64, read_only: bool, inodes_free: u64) -> Mount {
         Mount {
@@ -197,7 +242,7 @@ mod tests {
 
     #[test]
     fn healthy_report_has_no_alert() {
-        assert!(find(&HostReport::default()).is_empty());
+        assert!(find(&HostReport::default(), Vec::new()).is_empty());
     }
 
     #[test]
@@ -232,14 +277,63 @@ mod tests {
             ..HostReport::default()
         };
         assert_eq!(
-            find(&report),
+            find(&report, vec!["12 zombies".into()]),
             [
                 "4 units failed: a.service b.mount c.timer …",
                 "file system '/' is 90 % full",
                 "file system '/v' has 90 % of its inodes in use",
+                "12 zombies",
                 "a reboot is required for: linux-image",
             ]
         );
+    }
+
+    #[test]
+    fn name_servers_that_cannot_answer_are_named() {
+        let port = |addr: &str| Port {
+            addr: addr.into(),
+            port: 53,
+            dev: None,
+            user: "root".into(),
+            owner: None,
+            why: None,
+        };
+        let route = Route {
+            to: "default".into(),
+            via: Vec::new(),
+            dev: Vec::new(),
+            src: None,
+            metric: None,
+            kind: "unicast".into(),
+        };
+        for (server, listens, route, is_silent) in [
+            ("127.0.0.53", None, None, true),
+            ("127.0.0.53", Some("127.0.0.1"), None, true),
+            ("127.0.0.53", Some("127.0.0.53"), None, false),
+            ("::1", Some("::"), None, false),
+            ("192.0.2.1", None, None, true),
+            ("192.0.2.1", None, Some(route.clone()), false),
+            ("fe80::1%eth0", None, None, true),
+            ("nonsense", None, None, false),
+        ] {
+            let report = HostReport {
+                network: Some(Network {
+                    interfaces: None,
+                    routes: Some(list(route.clone().into_iter().collect())),
+                    resolvers: Some(list(vec![server.into()])),
+                    search: None,
+                }),
+                ports: Some(Ports {
+                    tcp: None,
+                    udp: Some(list(listens.map(port).into_iter().collect())),
+                    unix: None,
+                    established: None,
+                }),
+                ..HostReport::default()
+            };
+            let alerts = find(&report, Vec::new());
+            assert_eq!(alerts.len(), usize::from(is_silent), "{server}: {alerts:?}");
+        }
     }
 
     #[test]
@@ -257,7 +351,7 @@ mod tests {
             }),
             ..HostReport::default()
         };
-        let alerts = find(&report);
+        let alerts = find(&report, Vec::new());
         assert_eq!(
             (alerts.len(), alerts.last().map(String::as_str)),
             (16, Some("and 25 more"))

@@ -140,7 +140,6 @@ fn walk(root: &Path, groups: &mut BTreeMap<u64, String>, end: Instant) -> bool {
             whole = false;
             continue;
         }
-        // A group may disappear during the walk.
         let Ok(entries) = std::fs::read_dir(&directory) else {
             continue;
         };
@@ -176,7 +175,6 @@ fn units_of(path: &str) -> (Option<String>, Option<String>) {
     (unit.map(read::shown), user.map(read::shown))
 }
 
-/// Returns a warning if the unit may not be the one that serves the socket.
 fn caution(unit: &str, empty: bool) -> Option<&'static str> {
     match (unit, empty) {
         ("init.scope", _) => Some("made by process 1, as for a socket unit"),

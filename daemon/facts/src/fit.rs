@@ -60,7 +60,6 @@ impl<T: serde::Serialize> Shorten for List<T> {
         size(self)
     }
 
-    /// Drops the last eighth, at least one entry.
     fn shorten(&mut self) {
         let length = self.items.len();
         self.shrink(length.saturating_sub((length / 8).max(1)));
@@ -207,7 +206,6 @@ mod tests {
             report.mounts.as_ref().map(|mounts| mounts.list.total()),
             Some(257)
         );
-        // Only the long lists are shortened.
         assert_eq!(report.containers.as_ref().map(|list| list.more), Some(0));
     }
 

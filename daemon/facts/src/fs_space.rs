@@ -50,7 +50,6 @@ pub(crate) fn ask(questions: Vec<Question>) -> Vec<Answer> {
 }
 
 impl Asking {
-    /// Asks in turn. Continues with a new thread after a timeout.
     fn ask(self, questions: Vec<Question>) -> Vec<Answer> {
         let end = Instant::now() + self.all;
         let mut answers = Vec::with_capacity(questions.len());
@@ -222,7 +221,6 @@ mod tests {
             [(0, true), (1, false), (2, true)]
         );
         assert_eq!(asked(&["/hung", "/hung/2"]), [(0, false), (1, false)]);
-        // All threads are taken: refused at once, and possible again after they return.
         let _ = asked(&["/hung"; THREADS]);
         let refused = asking.ask(questions(&["/a"])).remove(0).1.unwrap_err();
         assert!(

@@ -1,10 +1,7 @@
-//! Collects the facts about the machine that `host` answers.
-//!
-//! Reads /proc, /sys and a few files. Asks the kernel by netlink and the service manager by D-Bus. Needs no privilege.
-//! Starts no program, changes nothing, keeps nothing between calls: the broker keeps [`snapshot`]s.
-//!
-//! Input is untrusted until parsed. A fact that is missing, unreadable or truncated becomes a gap with a reason, never
-//! a guess. Each section has its file. `read` bounds the input, `fit` bounds the output.
+//! Collects the facts about the machine that `host` answers. Reads /proc, /sys and a few files; asks the kernel by
+//! netlink and the service manager by D-Bus. Needs no privilege, starts no program, changes nothing, keeps nothing
+//! between calls: the broker keeps [`snapshot`]s. Input is untrusted until parsed: a fact that is missing, unreadable
+//! or truncated becomes a gap with a reason, never a guess. `read` bounds the input, `fit` bounds the output.
 #![forbid(unsafe_code)]
 
 mod alerts;
@@ -31,9 +28,8 @@ pub use read::{Kernel, Sources};
 
 use read::{now, wants};
 
-/// Returns the complete report: runs [`ask_bus`] on this task, then [`gather`] on a blocking thread.
-///
-/// An empty list means all sections. Must run on a tokio runtime with time enabled.
+/// Returns the complete report: runs [`ask_bus`] on this task, then [`gather`] on a blocking thread. An empty list
+/// means all sections. Must run on a tokio runtime with time enabled.
 pub async fn report(sections: Vec<Section>, at: Sources) -> HostReport {
     let bus = ask_bus(&sections, &at).await;
     let gathered = tokio::task::spawn_blocking(move || gather(&sections, &at, bus)).await;
@@ -47,10 +43,9 @@ pub async fn report(sections: Vec<Section>, at: Sources) -> HostReport {
     })
 }
 
-/// Gathers the facts from files and the kernel, and adds `bus`.
-///
-/// An empty list means all sections. Blocks: normally milliseconds, at most about 6 seconds if file systems hang or
-/// the kernel is slow to list its sockets. The report takes at most [`JSON_CHARS`] characters as JSON.
+/// Gathers the facts from files and the kernel, and adds `bus`. An empty list means all sections. Blocks: normally
+/// milliseconds, at most about 6 seconds if file systems hang or the kernel is slow to list its sockets. The report
+/// takes at most [`JSON_CHARS`] characters as JSON.
 #[must_use]
 pub fn gather(sections: &[Section], at: &Sources, bus: BusFacts) -> HostReport {
     let mut gaps = read::Gaps::default();
@@ -81,7 +76,6 @@ pub fn gather(sections: &[Section], at: &Sources, bus: BusFacts) -> HostReport {
             Section::Mounts => report.mounts = mounts::gather(at, gaps),
             Section::Network => report.network = Some(network::gather(at, gaps)),
             Section::Ports => report.ports = Some(sockets::gather(at, tree.as_ref(), gaps)),
-            // Already taken from `bus`.
             Section::Units => {}
             Section::Users => {
                 report.users = Some(users::gather(at, sessions.take().flatten(), gaps))
@@ -92,7 +86,10 @@ pub fn gather(sections: &[Section], at: &Sources, bus: BusFacts) -> HostReport {
             Section::Updates => report.updates = Some(packages::gather_updates(at, gaps)),
         }
     }
-    report.alerts = alerts::find(&report);
+    let zombies = wants(sections, Section::Load).then(|| load::zombies(at));
+    let clock = wants(sections, Section::Os).then(|| os::clock(at, report.time));
+    let others = zombies.into_iter().chain(clock).flatten().collect();
+    report.alerts = alerts::find(&report, others);
     report.gaps = gaps.into_list();
     fit::fit(&mut report, JSON_CHARS);
     report

@@ -1,11 +1,16 @@
 //! Processors, their use since boot, load averages, pressure and memory (proc_cpuinfo(5), proc_stat(5),
 //! proc_loadavg(5), the kernel's accounting/psi, proc_meminfo(5), proc_vmstat(5)).
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
 
 use remit_wire::host::{Cpu, CpuUsage, Hundredths, Load, Memory, Pressure};
 
 use crate::read::{self, Gaps, Sources, Why};
+
+/// Processes that are looked at for zombies.
+const PROCESSES: usize = 32_768;
 
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Load> {
     let path = at.proc.join("loadavg");
@@ -35,6 +40,36 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Load> {
         memory: pressure("memory"),
         io: pressure("io"),
     })
+}
+
+/// Fewest zombies of an alert: a parent may take a moment.
+const ZOMBIES: usize = 10;
+
+pub(crate) fn zombies(at: &Sources) -> Option<String> {
+    let mut children = BTreeMap::<u32, usize>::new();
+    let processes = std::fs::read_dir(&at.proc).ok()?.flatten().take(PROCESSES);
+    for entry in processes.filter(|entry| is_number(&entry.file_name())) {
+        // A process may end meanwhile.
+        let stat = read::text(&entry.path().join("stat"), 4096).unwrap_or_default();
+        let mut words = stat
+            .rsplit_once(')')
+            .map_or("", |(_, rest)| rest)
+            .split_ascii_whitespace();
+        if words.next() == Some("Z")
+            && let Some(parent) = words.next().and_then(|word| word.parse().ok())
+        {
+            *children.entry(parent).or_default() += 1;
+        }
+    }
+    let all: usize = children.values().sum();
+    let (parent, most) = children.into_iter().max_by_key(|(_, count)| *count)?;
+    let name = read::word(&at.proc.join(format!("{parent}/comm"))).unwrap_or_default();
+    let sentence = format!("{all} zombies, {most} of them children of {parent} ({name})");
+    (all >= ZOMBIES).then_some(sentence)
+}
+
+fn is_number(name: &OsStr) -> bool {
+    name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
 }
 
 fn decimal(text: &str) -> Option<Hundredths> {

@@ -1,6 +1,5 @@
 //! Lists the host's mounted file systems (proc_pid_mountinfo(5)) with their free space, and its block devices
-//! (/sys/block, the kernel's ABI/stable/sysfs-block). Reads the mount table of process 1, because this process may have
-//! its own mount namespace.
+//! (/sys/block, the kernel's ABI/stable/sysfs-block). Reads the mounts of process 1: this one may have its own.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -205,7 +204,6 @@ fn parse(line: &str) -> Option<Entry> {
     })
 }
 
-/// Decodes the kernel's octal escapes of space, tab, newline and backslash.
 fn unescape(text: &str) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

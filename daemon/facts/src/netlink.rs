@@ -20,8 +20,7 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const REQUEST_DUMP: u16 = 0x301;
 
-/// Sends `body` as a message of `kind`, and passes the kind and payload of each answer to `each`. Fails if the kernel
-/// refuses, or does not finish within a second.
+/// Sends `body` as a message of `kind`, and passes kind and payload of each answer to `each`. Fails after a second.
 pub(crate) fn dump(
     protocol: SockProtocol,
     kind: u16,
@@ -59,7 +58,6 @@ pub(crate) fn dump(
             match message.kind {
                 ERROR | DONE => {
                     return match int(message.payload, 0) {
-                        // Success: no number, or 0.
                         None | Some(0) => Ok(()),
                         Some(number) => Err(cannot("list", Errno::from_raw(number.wrapping_neg()))),
                     };

@@ -120,7 +120,6 @@ fn name_of(names: &BTreeMap<u32, String>, index: u32) -> String {
         .unwrap_or_else(|| format!("#{index}"))
 }
 
-/// Parses `struct ifinfomsg` and its attributes.
 fn link(payload: &[u8]) -> Option<Link> {
     let loopback = short(payload, 2)? == 772;
     let index = uint(payload, 4)?;
@@ -313,7 +312,6 @@ fn hops(route: &mut Route, mut bytes: &[u8], names: &BTreeMap<u32, String>) {
     }
 }
 
-/// Names the route type (rtnetlink(7)).
 fn kind(number: u8) -> &'static str {
     match number {
         1 => "unicast",

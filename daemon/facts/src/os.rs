@@ -1,6 +1,8 @@
 //! Distribution, kernel, names, and signs of virtualization.
 
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use remit_wire::host::Os;
 
@@ -56,7 +58,6 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Os {
     }
 }
 
-/// Returns the value of `key` in an os-release file (os-release(5): shell-like quotes).
 fn os_release(text: &str, key: &str) -> Option<String> {
     let value = text
         .lines()
@@ -89,6 +90,32 @@ fn timezone(at: &Sources) -> Result<String, Why> {
         }
         Err(err) => {
             read::word(&at.etc.join("timezone")).map_err(|_| read::cannot("read", &path, &err))
+        }
+    }
+}
+
+/// Seconds without a correction that make an alert. systemd-timesyncd asks every 34 minutes at least.
+const UNCORRECTED: u64 = 24 * 60 * 60;
+
+/// Returns a sentence about a clock that systemd-timesyncd does not correct, by the file that it touches each time:
+/// systemd-timesyncd(8). Without this service nothing is known.
+pub(crate) fn clock(at: &Sources, now: u64) -> Option<String> {
+    let dir = at.run.join("systemd/timesync");
+    if !dir.is_dir() {
+        return None;
+    }
+    let unsynchronised =
+        "the clock is not synchronised: systemd-timesyncd has reached no time server";
+    let since_epoch = |time: SystemTime| time.duration_since(UNIX_EPOCH).ok();
+    match std::fs::metadata(dir.join("synchronized")).and_then(|file| file.modified()) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Some(format!("{unsynchronised} since it started"))
+        }
+        Err(_) => None,
+        Ok(touched) => {
+            let ago = now.checked_sub(since_epoch(touched)?.as_secs())?;
+            let hours = ago / 3600;
+            (ago > UNCORRECTED).then(|| format!("{unsynchronised} for {hours} hours"))
         }
     }
 }
@@ -135,7 +162,38 @@ fn virt(at: &Sources) -> Result<String, Why> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::tests::Scratch;
+
+    #[test]
+    fn clock_that_nothing_corrects_is_an_alert() {
+        let scratch = Scratch::new();
+        let at = scratch.sources();
+        assert_eq!(clock(&at, 1_000), None, "systemd-timesyncd does not run");
+        std::fs::create_dir_all(scratch.path().join("run/systemd/timesync")).unwrap();
+        let said = clock(&at, 1_000).unwrap();
+        assert!(said.ends_with("since it started"), "{said}");
+        let file = "run/systemd/timesync/synchronized";
+        scratch.put(&[(file, b"")]);
+        let file = std::fs::File::open(scratch.path().join(file)).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000))
+            .unwrap();
+        for (now, expect) in [
+            (1_000_000, None),
+            (1_000_000 + UNCORRECTED, None),
+            (1_000_000 + 30 * 3600, Some("for 30 hours")),
+            // A clock that was set back since.
+            (999_000, None),
+        ] {
+            let said = clock(&at, now);
+            let is_it = said
+                .as_ref()
+                .map(|said| expect.is_some_and(|end| said.ends_with(end)));
+            assert_eq!(is_it, expect.map(|_| true), "{now}: {said:?}");
+        }
+    }
 
     #[test]
     fn os_release_quotes_are_taken_off() {

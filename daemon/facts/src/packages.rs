@@ -86,13 +86,11 @@ impl Dpkg {
     }
 }
 
-/// A paragraph of dpkg's database.
 #[derive(Debug, Default)]
 pub(crate) struct DpkgPackage {
     pub(crate) name: String,
     pub(crate) arch: String,
     pub(crate) version: String,
-    /// Third word of `Status: want flag state` (dpkg-query(1)); empty if there is none.
     pub(crate) state: String,
 }
 
@@ -113,7 +111,6 @@ pub(crate) fn each_dpkg(path: &Path, mut each: impl FnMut(&DpkgPackage)) -> Resu
         }
         ControlFlow::Continue(())
     })?;
-    // The last paragraph needs no empty line after it.
     each(&package);
     Ok(())
 }
@@ -184,7 +181,6 @@ fn pending(at: &Sources) -> Result<u64, Why> {
     count(&text).ok_or_else(|| format!("'{}' has an unknown format", path.display()))
 }
 
-/// Parses `12 updates can be applied immediately.`
 fn count(text: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let (number, rest) = line.trim().split_once(' ')?;

@@ -11,7 +11,6 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use remit_wire::host::{Gap, Section};
 
-/// A sentence with the reason why a fact is missing.
 pub(crate) type Why = String;
 
 const TEXT: usize = 256;
@@ -162,10 +161,8 @@ pub struct Sources {
     pub kernel: Kernel,
 }
 
-/// Selects if the running kernel is asked for facts that no file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
-    /// Sockets, network and free space of file systems come from the kernel.
     Asked,
     /// These facts become gaps.
     NotAsked,
@@ -186,7 +183,6 @@ impl Sources {
     }
 }
 
-/// Returns true if a section was asked for. An empty list means all.
 pub(crate) fn wants(sections: &[Section], section: Section) -> bool {
     sections.is_empty() || sections.contains(&section)
 }

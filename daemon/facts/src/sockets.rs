@@ -1,6 +1,5 @@
 //! Lists listening TCP and UDP sockets by sock_diag(7), or from /proc/net without owners if the kernel lacks it. The
-//! kernel reports to any user the control group in which a socket was created, and its path names the unit. Access to
-//! other users' processes is not needed.
+//! kernel reports the control group of a socket to any user, and its path names the unit.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -116,7 +115,6 @@ fn question(family: u8, protocol: Protocol) -> Vec<u8> {
     bytes
 }
 
-/// Parses `struct inet_diag_msg` and its attributes.
 fn socket(payload: &[u8]) -> Option<Socket> {
     let addr = |length: usize| payload.get(8..8 + length);
     let addr = match byte(payload, 0)? {
@@ -283,7 +281,6 @@ impl Naming<'_> {
     }
 }
 
-/// Counts listening Unix sockets, by the flag that allows accept(2).
 fn unix(at: &Sources) -> Result<u64, Why> {
     const ACCEPTS: u32 = 0x1_0000;
     let mut count = 0;

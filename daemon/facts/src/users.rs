@@ -32,7 +32,6 @@ const GROUPS: &[&str] = &[
     "remit-admin",
 ];
 
-/// Gathers the section `users`. `sessions` is the login manager's answer, if it was asked.
 pub(crate) fn gather(
     at: &Sources,
     sessions: Option<Result<List<Session>, Why>>,

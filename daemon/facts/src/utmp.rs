@@ -39,7 +39,6 @@ pub(crate) struct Record {
     pub(crate) line: String,
     pub(crate) user: String,
     pub(crate) host: String,
-    /// Seconds since 1970.
     pub(crate) time: u64,
 }
 

@@ -1,6 +1,5 @@
-//! Closes descriptors whose close(2) can hang, on threads that may hang. A thread that serves must not close a socket
-//! that may hold a descriptor of an untrusted process. A free thread always exists for the next descriptor, even while
-//! earlier closes hang.
+//! Closes descriptors whose close(2) can hang, on threads that may hang: a thread that serves must not close a socket
+//! that may hold a descriptor of an untrusted process. A free thread always exists for the next one.
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
@@ -28,7 +27,6 @@ const SINK_THREADS: usize = 128;
 const IDLE: Duration = Duration::from_secs(2);
 const STACK: usize = 64 << 10;
 
-/// A pool of threads that close descriptors.
 #[derive(Clone, Debug)]
 pub struct Closer {
     shared: Arc<Shared>,
@@ -132,7 +130,6 @@ pub struct ForeignPipe {
 }
 
 impl ForeignPipe {
-    /// Takes one end of a pipe.
     pub fn new(fd: OwnedFd, closer: &Closer) -> Self {
         Self {
             fd: ManuallyDrop::new(fd),

@@ -1,11 +1,8 @@
-//! A socket whose other end is not trusted.
-//!
-//! The other end can send descriptors with its bytes (unix(7), SCM_RIGHTS). None is wanted. Dropping a sent
-//! descriptor closes it in the context of whoever reads or closes this socket. That close can block: for a TCP socket
-//! with SO_LINGER, for years. Installing the descriptor does not help, because its close(2) flushes (FUSE).
-//!
-//! Since Linux 6.16 the kernel can refuse the sender (SO_PASSRIGHTS). Otherwise, or if the other end connected before
-//! that, each read peeks first, and a process or thread that may hang closes the socket.
+//! A socket whose other end is not trusted. It can send descriptors with its bytes (unix(7), SCM_RIGHTS); none is
+//! wanted. Dropping one closes it in the context of whoever reads or closes this socket, which can block: for a TCP
+//! socket with SO_LINGER, for years. Installing it does not help, because its close(2) flushes (FUSE). Since Linux 6.16
+//! the kernel can refuse the sender (SO_PASSRIGHTS). Otherwise, or if the other end connected before that, each read
+//! peeks first, and a process or thread that may hang closes the socket.
 
 use std::io::{self, IoSliceMut};
 use std::mem::ManuallyDrop;
@@ -94,7 +91,6 @@ impl ForeignSocket {
         }
     }
 
-    /// Reads bytes and nothing else. Never blocks.
     pub fn recv(&self, into: &mut [u8]) -> Result<Piece, Unread> {
         if self.is_clean {
             return self.receive(into, MsgFlags::empty());

@@ -1,10 +1,9 @@
-//! Messages between warden and broker: one closed table. The broker names sessions that the warden gave it, never an
-//! identity. The warden looks up the caller by session number. A message with an unknown session, ticket or job is
-//! refused or dropped. A message that does not decode ends the broker.
+//! Messages between warden and broker: one closed table. The broker names sessions, never an identity. A message with
+//! an unknown session, ticket or job is refused or dropped; one that does not decode ends the broker.
 
 use remit_common::denial::ProfileVisibility;
 use remit_common::names::JobId;
-use remit_common::outcome::{ApprovalView, Ending, Enforced};
+use remit_common::outcome::{ApprovalView, Ending, Enforced, FollowUp};
 use remit_common::refusal::Refusal;
 use remit_common::wire::{Access, AccessReport, Bytes, HistoryPage, HistoryQuery, Kind, Purpose};
 use serde::{Deserialize, Serialize};
@@ -19,7 +18,6 @@ pub enum ToWarden {
         ticket: u64,
         spec: Box<Spec>,
     },
-    /// Request for the permissions of this session.
     Access {
         session: u64,
         ticket: u64,
@@ -42,13 +40,9 @@ pub enum ToWarden {
     /// The client is gone or was disconnected.
     Closed { session: u64 },
     /// The broker has read its history. Sent once, just before `Ready`. The warden sends what comes after it.
-    HistoryOpened {
-        /// The newest entry on file.
-        newest: Option<HistoryMark>,
-    },
+    HistoryOpened { newest: Option<HistoryMark> },
     /// The entries of the history up to this number are on file, or cannot be written. Not sent for each.
     HistoryStored { seq: u64 },
-    /// Answer to `HistoryQuestion`.
     HistoryAnswer {
         question: u64,
         page: Result<Box<HistoryPage>, Refusal>,
@@ -69,14 +63,11 @@ pub enum ToBroker {
     /// A job, just started or queued (with the ticket of its request), or passed to a new broker. Descriptors: the
     /// read ends of stdout and stderr, while it runs and is not drained.
     Job {
-        /// Request that this message answers.
         ticket: Option<u64>,
         meta: Box<JobMeta>,
-        /// Values to redact in its output. An ended job has none. If `meta.has_secrets` is set for it, they are lost
-        /// and its output can no longer be redacted.
+        /// Values to redact in its output. An ended job has none. With `meta.has_secrets` they are lost then.
         secrets: Vec<Bytes>,
     },
-    /// Answer to a request that started nothing.
     Answer {
         ticket: u64,
         answer: Result<Answer, Refusal>,
@@ -88,15 +79,12 @@ pub enum ToBroker {
         job: JobId,
         /// Milliseconds since 1970.
         started_ms: u64,
-        /// Waiting time in milliseconds.
         waited_ms: u64,
     },
     /// Facts of the exec, sent some time after it.
     Running { job: JobId, enforced: Box<Enforced> },
-    /// No process of the job is left, or a kill could not be verified, and `Drained` has not come. The broker reads
-    /// the pipes empty and then sends it.
+    /// No process is left, or a kill is not verified. The broker reads the pipes empty, then sends `Drained`.
     Exited { job: JobId },
-    /// The end is recorded.
     Ended {
         job: JobId,
         /// The enforced sandbox, if the job was executed. Most jobs end before `Running` is sent.
@@ -104,11 +92,12 @@ pub enum ToBroker {
         ending: Box<Ending>,
         /// Permissions of its profile, if the job failed.
         visibility: Option<Box<ProfileVisibility>>,
+        /// Commands that followed it. All of them are over.
+        then: Vec<FollowUp>,
     },
     /// The warden no longer remembers the job. Its output may be deleted.
     Forgotten { job: JobId },
-    /// A netlink socket that receives the kernel's audit messages (`audit.kernel` of remit.toml), as descriptor. Sent
-    /// once, before anything that runs.
+    /// A netlink socket with the kernel's audit messages (`audit.kernel` of remit.toml), as descriptor. Sent first.
     KernelAudit {
         /// First job uid. The broker ignores denials of other uids.
         uid_first: u32,
@@ -141,9 +130,7 @@ pub struct HistoryRecord {
     pub job: Option<JobId>,
     /// Argv, printable and truncated.
     pub command: Option<String>,
-    /// `allow`, the code of a refusal, or the state in which a job ended.
     pub verdict: String,
-    /// Why it was refused, or how it ended.
     pub cause: Option<String>,
 }
 
@@ -151,7 +138,6 @@ pub struct HistoryRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryMark {
     pub seq: u64,
-    /// Its time in milliseconds since 1970.
     pub at_ms: u64,
 }
 
@@ -159,7 +145,6 @@ impl HistoryRecord {
     /// Bytes of the longest one, encoded.
     pub const MOST: usize = 2048;
 
-    /// Returns what identifies this entry.
     #[must_use]
     pub const fn mark(&self) -> HistoryMark {
         HistoryMark {
@@ -186,27 +171,19 @@ pub struct Spec {
     /// Working directory; `/` if absent.
     pub cwd: Option<Bytes>,
     pub env: Vec<(Bytes, Bytes)>,
-    /// Whether a descriptor with standard input is attached.
     pub stdin: bool,
-    /// Profile; `read` if absent.
     pub profile: Option<String>,
-    /// Maximum run time in seconds.
     pub max_runtime_s: Option<u32>,
     pub request_id: Option<String>,
-    /// Name that the client claims.
     pub client: String,
     pub purpose: Purpose,
-    /// The caller's trace, for the audit log.
     pub traceparent: Option<String>,
 }
 
-/// Program, script or command of a [`Spec`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SpecWhat {
     Argv(Vec<Bytes>),
-    /// The script in the first descriptor.
     Script {
-        /// Program name or path; `sh` if absent.
         interpreter: Option<Bytes>,
     },
     /// A named command. The broker, not the caller, writes standard input for one of [`remit_common::builtin`].
@@ -225,12 +202,10 @@ pub struct Owner {
     pub user: String,
 }
 
-/// Facts about a job for the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobMeta {
     pub job: JobId,
     pub owner: Owner,
-    /// Argv, printable and truncated.
     pub command: String,
     /// Reason why it waits, before it runs.
     pub waiting: Option<WaitReason>,
@@ -242,10 +217,10 @@ pub struct JobMeta {
     pub age_ms: u64,
     /// Time that it waited for its slot, in milliseconds.
     pub waited_ms: u64,
-    /// The enforced sandbox, once it runs.
     pub enforced: Option<Enforced>,
-    /// Facts about its end, once it has ended.
     pub ending: Option<Ending>,
+    /// Commands that follow it.
+    pub then: Vec<FollowUp>,
     /// Whether arguments or input hold secrets that its output must not show.
     pub has_secrets: bool,
 }

@@ -151,10 +151,8 @@ impl Parts {
     }
 }
 
-/// Reason why a message was not sent or received.
 #[derive(Debug)]
 pub enum LinkError {
-    /// The peer does not read fast enough now.
     Full,
     Empty,
     Closed,

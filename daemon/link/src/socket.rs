@@ -1,11 +1,8 @@
-//! Non-blocking socket of the link. Messages have one or more datagrams, with descriptors attached.
-//!
-//! The first byte of a datagram is a mark: the end of a message, a part to be continued, or the end of a content. A
-//! content is a script or standard input that the next message names.
-//!
-//! Descriptors travel only from the warden to the broker. The warden's end receives only bytes. A descriptor of the
-//! broker could block open(2), close(2) or fcntl(2) for as long as its owner likes (file leases, SO_LINGER, FUSE).
-//! Therefore contents become memory files that the receiver makes itself.
+//! Non-blocking socket of the link. Messages have one or more datagrams, with descriptors attached. The first byte of a
+//! datagram is a mark: the end of a message, a part to be continued, or the end of a content (a script or standard
+//! input that the next message names). The warden's end receives only bytes: a descriptor of the broker could block
+//! open(2), close(2) or fcntl(2) for as long as its owner likes (file leases, SO_LINGER, FUSE). Therefore contents
+//! become memory files that the receiver makes itself.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -107,7 +104,6 @@ impl Link {
         Ok(fd.into())
     }
 
-    /// Returns the warden's end, which receives no descriptors, and the broker's: non-blocking and close-on-exec.
     pub fn pair() -> io::Result<(Self, Self)> {
         Self::pair_closing(drop)
     }
@@ -126,9 +122,8 @@ impl Link {
         Ok((End::Foreign(warden).into(), b.into()))
     }
 
-    /// Sends a packed message with descriptors. After [`LinkError::Full`], send the same `packed` before any other.
-    /// It continues with the part that was not sent.
-    /// Errors: [`LinkError::Full`] if it would block, [`LinkError::Closed`] if nobody reads.
+    /// Sends a packed message with descriptors. After [`LinkError::Full`], send the same `packed` before any other. It
+    /// continues there. Errors: [`LinkError::Full`] if it would block, [`LinkError::Closed`] if nobody reads.
     pub fn send(&self, packed: &Packed, fds: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
         let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];

@@ -17,7 +17,7 @@ use remit_common::caps;
 use remit_wire::service::{ManagerAnswer, ServiceFacts};
 
 use crate::logs::Extent;
-use crate::text::print;
+use crate::text::{CANNOT, print};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os()
@@ -31,7 +31,6 @@ fn main() -> ExitCode {
     })
 }
 
-pub const CANNOT: u8 = 1;
 /// Exit status if the unit exists but is not active, as systemctl(1) has it.
 const NOT_ACTIVE: u8 = 3;
 /// Exit status if the unit does not exist, as systemctl(1) has it.

@@ -9,6 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use remit_common::{calendar, text};
 use serde::Serialize;
 
+/// Exit status if the answer is not available.
+pub const CANNOT: u8 = 1;
+
 pub fn fact(to: &mut String, name: &str, value: impl AsRef<str>) {
     let value = value.as_ref();
     if !value.is_empty() {
@@ -137,7 +140,6 @@ pub fn stamp(seconds: u64) -> String {
     format!("{} {}", date(seconds), clock(seconds))
 }
 
-/// Formats `2026-11-20 10:31:02.000001`.
 pub fn exact(microseconds: u64) -> String {
     let (seconds, rest) = (microseconds / SECOND, microseconds % SECOND);
     format!("{}.{rest:06}", stamp(seconds))

@@ -1,4 +1,3 @@
-//! Tests the program on directories with hostile contents.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

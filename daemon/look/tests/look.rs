@@ -1,4 +1,3 @@
-//! Tests the program with a fake journalctl.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -21,8 +20,7 @@ impl Fake {
         let dir = std::env::temp_dir().join(format!("remit-look-{}-{name}", std::process::id()));
         fs::create_dir(&dir).unwrap();
         let program = dir.join("journalctl");
-        // A separate process writes it: a concurrent fork of another test would inherit the open file, and a file open
-        // for writing cannot be executed (ETXTBSY).
+        // A separate process writes it: another test's fork could inherit the open file (ETXTBSY).
         let mut writer = Command::new("tee")
             .arg(&program)
             .stdin(Stdio::piped())

@@ -26,6 +26,7 @@ pub fn profile(profile: &Profile) -> Vec<String> {
         // The policy accepts that the listed paths lead to root.
         leads_to_root: _,
         network,
+        inspect,
         env: _,
         // Shown with the limits of `remit.toml`.
         limits: _,
@@ -40,6 +41,9 @@ pub fn profile(profile: &Profile) -> Vec<String> {
                 None => format!("{name}: see capabilities(7)"),
             }),
     );
+    if let Some(inspect) = inspect {
+        description.push(format!("sees {}", inspect.meaning()));
+    }
     let mut paths = |what: &str, listed: &[Listed]| {
         if !listed.is_empty() {
             description.push(list(what, listed.iter().map(path).collect()));
@@ -156,6 +160,7 @@ pub fn reaches(network: &Network) -> Option<String> {
         Network::Host => {
             Some("every network that the machine reaches, and all that listens on it".into())
         }
+        Network::ThisHost => Some("every TCP port of this machine's own addresses".into()),
         Network::Connect(to) => {
             let all: Vec<_> = to
                 .iter()

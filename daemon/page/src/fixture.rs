@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 
 use remit_approval::{
-    AnswerHead, ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass, BoundPath,
-    Context, FileBinding,
+    ActContext, AnswerHead, ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass,
+    BoundPath, Context, FileBinding, Loose, Unbound,
 };
 use remit_common::admin::PendingView;
 use remit_common::names::JobId;
 use remit_common::wire::Effect;
 use remit_policy::{
-    ArgvElement, Ask, CallerIds, Ids, MachineTable, Policy, Source, Terms, Verdict,
+    ArgvElement, Ask, CallerIds, Ids, MachineTable, Policy, Profile, Source, Terms, Verdict,
 };
 use sha2::{Digest, Sha256};
 
@@ -125,6 +125,44 @@ impl Scene {
         asked.request.stdin = Some(Sha256::digest(stdin).into());
         asked.contents = vec![script.to_vec(), stdin.to_vec()];
         asked.verified()
+    }
+
+    pub fn undo(&self) -> Verified {
+        let id = b"0123456789abcdef0123456789abcdef";
+        self.file_change("plan.undo", &[b"undo", b"/var/lib/remit/commits", id])
+            .verified()
+    }
+
+    fn file_change(&self, name: &str, words: &[&[u8]]) -> Asked {
+        let program: &[u8] = b"/usr/libexec/remit/remit-commit";
+        let mut asked = self.asks_for(&[&[program], words].concat());
+        asked.context.pending.command = name.into();
+        asked.context.profile = Profile::host();
+        asked.context.loose = BTreeSet::from([Loose::Argument(2, Unbound::Directory)]);
+        asked.request.profile = "host".into();
+        asked.request.command = Some(name.into());
+        asked.request.effect = Effect::Change;
+        asked.request.reason = Some("it is due".into());
+        asked
+    }
+
+    /// A commit of this plan, as the shipped policy has it.
+    pub fn commit(&self, plan: &[u8]) -> Verified {
+        self.asks_to_commit(plan, Vec::new()).verified()
+    }
+
+    /// The same with commands that follow.
+    pub fn asks_to_commit(&self, plan: &[u8], acts: Vec<ActContext>) -> Asked {
+        let words: [&[u8]; 2] = [b"commit", b"/var/lib/remit/commits"];
+        let follow = acts
+            .iter()
+            .flat_map(|act| [&b"--then"[..], act.text.as_bytes()]);
+        let words: Vec<&[u8]> = words.into_iter().chain(follow).collect();
+        let mut asked = self.file_change("plan.commit", &words);
+        asked.context.acts = acts;
+        asked.request.stdin = Some(Sha256::digest(plan).into());
+        asked.contents = vec![plan.to_vec()];
+        asked
     }
 
     pub fn backup(&self, what: &str, reason: &str) -> Verified {
@@ -256,6 +294,9 @@ impl Scene {
                 is_own_program: false,
                 loose: BTreeSet::new(),
                 today: BTreeMap::new(),
+                required: Vec::new(),
+                host_jobs: Vec::new(),
+                acts: Vec::new(),
             },
             contents: Vec::new(),
         }
@@ -263,7 +304,6 @@ impl Scene {
 }
 
 impl Asked {
-    /// Returns the answer of a daemon that does not lie.
     pub fn answer(mut self) -> Vec<u8> {
         let bytes = remit_approval::encode(&self.request);
         self.context.pending.digest = Sha256::digest(&bytes).into();
@@ -282,8 +322,12 @@ impl Asked {
     }
 
     pub fn verified(mut self) -> Verified {
-        let own = c"/usr/libexec/remit/remit-act";
-        self.context.is_own_program = self.request.argv.first().is_some_and(|arg| **arg == *own);
+        let own = [
+            c"/usr/libexec/remit/remit-act",
+            c"/usr/libexec/remit/remit-commit",
+        ];
+        let program = self.request.argv.first();
+        self.context.is_own_program = program.is_some_and(|arg| own.contains(&arg.as_c_str()));
         Verified::from_answer(&self.answer()).unwrap()
     }
 }

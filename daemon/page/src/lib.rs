@@ -1,6 +1,5 @@
-//! What an approver reads of a request. It is made from the bytes whose digest is approved, by the program of the
-//! approver: the daemon draws nothing of it. The code is pure and needs no privilege. It must not show anything of a
-//! request that was not verified.
+//! What an approver reads of a request, made from the bytes whose digest is approved, by the program of the approver:
+//! the daemon draws nothing of it. Pure. It must not show anything of a request that was not verified.
 
 #![forbid(unsafe_code)]
 
@@ -14,9 +13,9 @@ mod verified;
 mod view;
 
 pub use decode::{Undecodable, decode};
-pub use shown::shown;
+pub use shown::{shown, whole};
 pub use verified::{Answer, Unverified, Verified};
-pub use view::{DOES, FileView, ShownRequest};
+pub use view::{DOES, EntryView, FileView, PlanView, ShownRequest};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

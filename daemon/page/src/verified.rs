@@ -4,10 +4,13 @@ use std::fmt;
 
 use remit_approval::{AnswerHead, ApprovalRequest, COPIES, Context};
 use remit_common::names::JobId;
+use remit_plan::{PlanPath, Stat};
+use remit_policy::model::command::THEN_WORD;
 use sha2::{Digest, Sha256};
 
 use crate::decode::{Undecodable, decode};
 use crate::hex;
+use crate::shown::OldBytes;
 
 /// A request whose digest was computed here, with contents that have its hashes.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub struct Verified {
     pub(crate) stdin: Option<Vec<u8>>,
     /// In the order of [`ApprovalRequest::copied`], the first [`COPIES`].
     pub(crate) copies: Vec<Vec<u8>>,
+    /// Of a plan: old bytes that the requester did not read, and the approver may.
+    pub(crate) old: OldBytes,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +88,10 @@ impl Verified {
         if request.profile != context.profile.name {
             return Err(Unverified::OtherProfile);
         }
+        let listed = context.acts.iter().map(|act| act.text.as_bytes());
+        if !listed.eq(followed(&request)) {
+            return Err(Unverified::OtherCommand);
+        }
         let mut contents = contents.into_iter();
         let mut next = |what: &str, sha256: &[u8; 32]| {
             let content = contents.next().unwrap_or_default();
@@ -117,8 +126,25 @@ impl Verified {
                 script,
                 stdin,
                 copies,
+                old: OldBytes::new(),
             }),
         }
+    }
+
+    /// Reads the old files of a plan that its requester did not read. `read` returns their bytes if the approver may
+    /// read them, and if they are still what the plan says.
+    #[must_use]
+    pub fn with_old(mut self, read: impl Fn(&PlanPath, &Stat) -> Option<Vec<u8>>) -> Self {
+        if let Some(bundle) = self.plan() {
+            let entries = bundle.plan().entries().iter();
+            let unread = entries.filter_map(|entry| {
+                let base = entry.change.base().filter(|base| base.is_unread())?;
+                let bytes = read(&entry.path, &base.stat)?;
+                Some((entry.path.clone(), bytes))
+            });
+            self.old = unread.collect();
+        }
+        self
     }
 
     #[must_use]
@@ -131,6 +157,23 @@ impl Verified {
     pub const fn digest(&self) -> [u8; 32] {
         self.digest
     }
+}
+
+/// Returns true if a named command of the policy commits or undoes changes of files. Its arguments are the policy's.
+pub(crate) fn is_commit(request: &ApprovalRequest) -> bool {
+    let program = request.argv.first();
+    let is_it = program.is_some_and(|program| program.as_bytes().ends_with(b"/remit-commit"));
+    is_it && request.command.is_some()
+}
+
+/// Returns the calls of commands that follow a commit, as its arguments have them.
+pub(crate) fn followed(request: &ApprovalRequest) -> impl Iterator<Item = &[u8]> {
+    let own = is_commit(request).then_some(request.argv.as_slice());
+    let pairs = own.unwrap_or_default().windows(2);
+    pairs.filter_map(|pair| match pair {
+        [word, call] if word.as_bytes() == THEN_WORD.as_bytes() => Some(call.as_bytes()),
+        _ => None,
+    })
 }
 
 /// The parts of an answer. None of them is checked.

@@ -9,6 +9,15 @@ use crate::hex;
 /// Beginning of a sentence of [`ShownRequest::risks`] that says what the change will do. It is no risk by itself.
 pub const DOES: &str = "does: ";
 
+pub(crate) const OVERHEAD: usize = 4;
+
+/// How much of the script, of standard input and of a plan is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    Page,
+    Whole,
+}
+
 /// A change that waits for an approval, with all that will run. Every list counts what it leaves out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownRequest {
@@ -30,6 +39,10 @@ pub struct ShownRequest {
     pub script: Vec<String>,
     /// Size, SHA-256 and beginning.
     pub stdin: Option<String>,
+    /// Standard input, if it is a plan of changes of files.
+    pub plan: Option<PlanView>,
+    /// Commands that follow once the files are changed.
+    pub then: Vec<String>,
     /// Description of the sandbox, one sentence each; the first names the user and the profile.
     pub profile: Vec<String>,
     pub limits: Vec<String>,
@@ -49,6 +62,29 @@ pub struct FileView {
     pub sha256: [u8; 32],
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanView {
+    /// The id for an undo of its commit.
+    pub commit_id: String,
+    /// `2 paths: /etc/hosts, /srv/new`.
+    pub names: String,
+    /// `unless confirmed within 2 min from a new login`.
+    pub undone: Option<String>,
+    pub entries: Vec<EntryView>,
+    /// How many entries are not shown, with the digest of the plan.
+    pub left_out: Option<String>,
+}
+
+/// What becomes of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryView {
+    pub path: String,
+    /// remit's words.
+    pub what: String,
+    /// Lines of a unified diff. The sign `…` behind the first character says that the line is escaped.
+    pub diff: Vec<String>,
+}
+
 /// Shows all bytes, or as many as fit into `cap` (at least 200) with their number and the SHA-256 of all.
 pub fn exact(bytes: &[u8], cap: usize) -> String {
     if bytes.is_empty() {
@@ -66,6 +102,15 @@ pub fn exact(bytes: &[u8], cap: usize) -> String {
     let (mut text, taken) = start(bytes, free_bytes);
     text.push_str(&marker(bytes.len() - taken));
     text
+}
+
+/// Returns true if a text of a page says that it leaves bytes or elements out. No untrusted text can have this mark.
+pub fn is_cut(text: &str) -> bool {
+    text.split("[… ").skip(1).any(|mark| {
+        let mut words = mark.split([' ', ',']);
+        let count = words.next().unwrap_or_default();
+        count.bytes().all(|byte| byte.is_ascii_digit()) && words.nth(1) == Some("more")
+    })
 }
 
 #[cfg(test)]

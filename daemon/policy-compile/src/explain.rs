@@ -5,7 +5,7 @@ use remit_common::wire::Effect;
 
 use remit_policy::decide::{Ask, Called, CallerIds, Verdict, lists};
 use remit_policy::model::glob::Glob;
-use remit_policy::model::policy::{Policy, RUN};
+use remit_policy::model::policy::{CHANGE, Policy, RUN};
 use remit_policy::model::rule::{DenyRule, GrantRule, Nature, RuleId};
 use remit_policy::quoted;
 
@@ -42,18 +42,19 @@ pub fn explain(policy: &Policy, caller: CallerIds<'_>, ask: &Ask<'_>) -> Explana
             run: Some((profile.unwrap_or(&policy.read.name), env_names)),
             call: None,
         }),
-        Ask::Command {
-            name,
-            effect: _,
-            args,
-        } => Some(Question {
+        Ask::Command { name, args, .. } | Ask::Commit { name, args, .. } => Some(Question {
             caller,
             name,
-            nature: policy
-                .named(name)
-                .map_or(Nature::Looks, |named| named.nature()),
+            nature: policy.nature_of(name),
             run: None,
             call: policy.named(name).map(|named| named.with(args)),
+        }),
+        Ask::Change { .. } => Some(Question {
+            caller,
+            name: CHANGE,
+            nature: Nature::OneOff,
+            run: None,
+            call: None,
         }),
         Ask::Try { .. } => None,
     };
@@ -149,9 +150,19 @@ impl Question<'_> {
                     "does not allow {name}, which runs without a sandbox: its pattern '{glob}' is not for such \
                      commands, without effect = \"change\"; write the name whole"
                 ),
+                Some(glob) if self.nature == Nature::Inspects => format!(
+                    "does not allow {name}, which sees what only root sees: its pattern '{glob}' is not for such \
+                     commands; write the name whole"
+                ),
                 Some(glob) if self.nature == Nature::Changes => format!(
                     "does not allow {name}, which changes the host: its pattern '{glob}' is for commands \
                      that look, without effect = \"change\""
+                ),
+                Some(glob) if self.nature == Nature::OneOff => format!(
+                    "does not allow {name}: its pattern '{glob}' is never for one-off changes; write the name whole"
+                ),
+                Some(glob) if self.nature == Nature::Commits => format!(
+                    "does not allow {name}: its pattern '{glob}' is never for commits of files; write the name whole"
                 ),
                 _ => format!("does not allow {name}"),
             };

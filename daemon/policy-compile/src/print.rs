@@ -1,5 +1,4 @@
-//! Prints a policy as one file, each item in one form and in one order. Loading it makes the same policy, except for
-//! the positions of its rules.
+//! Prints a policy as one file, in one form and order. Loading it makes the same policy, but for positions of rules.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,6 +8,7 @@ use remit_common::text::is_plain;
 use crate::load::destination;
 use crate::load::limits;
 use crate::load::template;
+use remit_plan::PlanPath;
 use remit_policy::model::approval::Approval;
 use remit_policy::model::capabilities;
 use remit_policy::model::command::{Command, Param, ParamKind, Part, PassAs, PathIs, Stdin};
@@ -154,9 +154,13 @@ pub(crate) fn profile_lines(profile: &Profile) -> Vec<String> {
     match &profile.network {
         Network::None => {}
         Network::Loopback => table.text("network", "loopback"),
+        Network::ThisHost => table.text("network", "this-host"),
         Network::Host if profile.base == Base::Host => {}
         Network::Host => table.text("network", "host"),
         Network::Connect(to) => table.raw("network", &list(to.iter().map(destination::print))),
+    }
+    if let Some(inspect) = profile.inspect {
+        table.text("inspect", inspect.name());
     }
     table.variables(&profile.env);
     table.limits(&profile.limits);
@@ -186,6 +190,7 @@ pub(crate) fn command_lines(command: &Command) -> Vec<String> {
     match command.stdin {
         Stdin::None => {}
         Stdin::Caller => table.text("stdin", "caller"),
+        Stdin::Plan => table.text("stdin", "plan"),
         Stdin::Secret(at) => {
             let name = command
                 .params
@@ -292,6 +297,12 @@ fn grant(rule: &GrantRule) -> Vec<String> {
         table.raw("approval", &self::approval(approval));
     }
     table.yes("unconfined", rule.unconfined);
+    let path = |path: &PlanPath| String::from_utf8_lossy(path.as_bytes()).into_owned();
+    table.some("paths", rule.paths.iter().map(path));
+    if let Some(seconds) = rule.confirm_s {
+        table.text("confirm", &limits::print_seconds(seconds));
+    }
+    table.some("acts", rule.acts.iter().cloned());
     table.0
 }
 

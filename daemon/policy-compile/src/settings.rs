@@ -30,7 +30,6 @@ mod tests {
 
     use super::*;
 
-    /// Parses and checks, as a start does.
     fn parse(text: &str) -> Result<Config, String> {
         let settings = settings("/e/remit.toml", text).map_err(|found| found.to_string())?;
         settings.check().map(|()| settings)
@@ -72,6 +71,11 @@ mod tests {
                 let other = match (key.as_str(), value) {
                     ("sink", _) => Value::from("file"),
                     ("sync", _) => Value::from("never"),
+                    ("require", _) if section == "floor" => {
+                        toml::from_str::<Value>("x = [{ command = \"a\", within_s = 1 }]").unwrap()
+                            ["x"]
+                            .clone()
+                    }
                     ("require", _) => Value::from(vec!["landlock"]),
                     (_, Value::Boolean(on)) => Value::from(!on),
                     (_, Value::Integer(number)) => Value::from(number - 1),
@@ -87,7 +91,7 @@ mod tests {
                 keys.push(name);
             }
         }
-        assert_eq!(keys.len(), 34, "{keys:?}");
+        assert_eq!(keys.len(), 42, "{keys:?}");
         assert!(Config::default().changed(&Config::default()).is_empty());
     }
 
@@ -172,6 +176,10 @@ mod tests {
             "[output]\nper_jobs = 65536",
             "[accounts]\nbroker = -1",
             "[sandbox]\nrequire = [\"selinux\"]",
+            "[floor]\nrequire = [{ command = \"a\", within_s = 0 }]",
+            "[floor]\nrequire = [{ command = \"a\" }]",
+            "[breaker]\nslow_refusals = 10001",
+            "[breaker]\npause_within_s = 0",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -78,7 +78,7 @@ fn only_another_named_person_can_approve() {
         assert_eq!(pending().may_approve(&consent), expect, "{uid} {gids:?}");
         let approved = pending().approved(&consent).map(|_| ());
         assert_eq!(approved, expect, "{uid} {gids:?}");
-        let granted = pending().granted(&consent, 3).map(|_| ());
+        let granted = pending().granted(&consent, 3, None).map(|_| ());
         assert_eq!(granted, expect, "{uid} {gids:?}");
     }
 }
@@ -87,7 +87,7 @@ fn only_another_named_person_can_approve() {
 fn what_no_sandbox_holds_is_approved_each_time() {
     let pending = unconfined();
     let consent = consent(7, &[], 1000);
-    let granted = pending.clone().granted(&consent, 3);
+    let granted = pending.clone().granted(&consent, 3, None);
     assert_eq!(granted, Err(NotApprover::Unconfined));
     assert!(pending.approved(&consent).is_ok());
 }
@@ -98,7 +98,7 @@ fn permission_names_the_approver() {
     let approved = pending().approved(&consent).unwrap();
     let basis = approved.basis().to_string();
     assert_eq!(basis, "look (a.toml:1), approved by ann");
-    let lifted = pending().granted(&consent, 3).unwrap();
+    let lifted = pending().granted(&consent, 3, None).unwrap();
     assert_eq!((lifted.grant(), lifted.terms()), (3, pending().terms()));
     let granted = lifted.spend(|_| Ok::<_, ()>(())).unwrap();
     let basis = granted.basis().to_string();
@@ -107,8 +107,29 @@ fn permission_names_the_approver() {
 }
 
 #[test]
+fn one_off_change_is_never_granted_for_a_time() {
+    let text = "[[grant]]\nto = ['#1000']\nallow = ['change']\napproval = { by = ['#7'] }\n";
+    for profile in ["host", "strict", "read"] {
+        let profile = Some(profile);
+        let pending = || {
+            let ask = Ask::Change {
+                profile,
+                env_names: &[],
+            };
+            asked(text, &ask)
+        };
+        let consent = consent(7, &[], 1000);
+        let lifted = pending().granted(&consent, 3, None);
+        assert_eq!(lifted, Err(NotApprover::Unconfined), "{profile:?}");
+        let grant = pending().approved(&consent).unwrap();
+        assert_eq!(Some(grant.profile().name.as_str()), profile);
+        assert!(grant.terms().is_one_off() && grant.command().is_none());
+    }
+}
+
+#[test]
 fn no_use_no_permission() {
-    let lifted = || pending().granted(&consent(7, &[], 1000), 3).unwrap();
+    let lifted = || pending().granted(&consent(7, &[], 1000), 3, None).unwrap();
     let mut taken = Vec::new();
     let mut take = |number| {
         taken.push(number);
@@ -222,6 +243,7 @@ fn reported(
         to,
         what: &Glob::parse(what).unwrap(),
         args: &args,
+        paths: &[],
     })
 }
 
@@ -271,6 +293,8 @@ fn grant_without_effect_is_refused() {
         ((7, &[]), user, "all.install", &[], NotGivable::Unconfined),
         ((7, &[]), user, "all.*", &[], NotGivable::Unconfined),
         ((7, &[]), user, "run", &[], NotGivable::Unasked),
+        ((7, &[]), user, "change", &[], NotGivable::OneOff),
+        ((7, &[]), user, "chang*", &[], NotGivable::NoCommand),
         (
             (7, &[]),
             Recipient::User(1002),

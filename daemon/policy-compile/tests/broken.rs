@@ -1,4 +1,3 @@
-//! Broken policies with their diagnostics, word for word.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -22,7 +21,6 @@ fn refused(sources: &[Source]) -> Vec<Diagnostic> {
     }
 }
 
-/// Returns the name and the text of each case.
 fn cases(golden: &str) -> impl Iterator<Item = (&str, &str)> {
     golden.split("\n=== ").skip(1).map(|case| {
         let (name, rest) = case.split_once('\n').unwrap();
@@ -261,8 +259,7 @@ fn all_mistakes_of_all_files_are_found() {
     );
 }
 
-/// Texts made to exhaust a parser. Each load must end soon, within the test runner's timeout and a thread's small
-/// stack.
+/// Texts made to exhaust a parser. Each load ends within the test runner's timeout and a thread's small stack.
 #[test]
 fn bombs_are_refused_without_harm() {
     let most = |part: &str| part.repeat(caps::POLICY_FILE / part.len());

@@ -1,4 +1,3 @@
-//! Named commands: verdicts, refusals, and what access shows.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -242,7 +241,6 @@ fn the_strictest_of_all_matching_grants_decides() {
         &run(None, &[]),
         &format!("ask hour (a.toml:7) in read: {hour}"),
     );
-    // A variable does not avoid an approval.
     check(
         OPS,
         &run(None, &[b"TZ"]),

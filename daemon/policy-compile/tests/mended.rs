@@ -102,8 +102,7 @@ fn c16_a_pattern_allows_no_command_that_changes() {
     assert!(!allows(&policy(&denied).0, "users.add", Effect::Change));
 }
 
-/// A pattern of a rule with an approval does not include changes. Another rule that allows the command without
-/// approval must not be the only one left.
+/// A pattern of a rule with an approval does not include changes. Another one without approval must not be left alone.
 #[test]
 fn c16_an_older_file_never_gives_more() {
     let text = command("site.deploy", "change", "")
@@ -167,7 +166,7 @@ fn c04_all_asking_rules_must_be_met() {
             };
             assert_eq!(pending.may_approve(&consent).is_ok(), may, "{uid} {gids:?}");
             assert_eq!(pending.clone().approved(&consent).is_ok(), may);
-            assert_eq!(pending.clone().granted(&consent, 1).is_ok(), may);
+            assert_eq!(pending.clone().granted(&consent, 1, None).is_ok(), may);
         }
     }
     let access = policy.access(caller);
@@ -253,7 +252,6 @@ fn c03_template_instance_is_taken_if_type_allows() {
         assert!(outcome(kind, "'pods*'", instance).contains("granted only with"));
         assert!(outcome(kind, "'*'", instance).contains("granted only with"));
     }
-    // If a rule has an '@', the argument's type decides.
     assert!(outcome(plain, "'pods*@*'", instance).contains("is an instance of a template"));
     assert_eq!(outcome(open, "'pods*@*'", instance), "allowed");
     // In a denial a star matches an '@'.

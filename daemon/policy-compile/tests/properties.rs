@@ -36,12 +36,14 @@ fn variables() -> impl Strategy<Value = Vec<&'static str>> {
 enum Question {
     Run(&'static str, Vec<&'static str>),
     Command(&'static str, Args),
+    Change(&'static str, Vec<&'static str>),
 }
 
 fn question() -> impl Strategy<Value = Question> {
-    let run = (prop::sample::select(PROFILES.to_vec()), variables());
+    let run = || (prop::sample::select(PROFILES.to_vec()), variables());
     prop_oneof![
-        run.prop_map(|(profile, env)| Question::Run(profile, env)),
+        run().prop_map(|(profile, env)| Question::Run(profile, env)),
+        run().prop_map(|(profile, env)| Question::Change(profile, env)),
         (prop::sample::select(names()), args())
             .prop_map(|(name, args)| Question::Command(name, args)),
     ]
@@ -98,6 +100,14 @@ fn verdict(policy: &Policy, (uid, gids): &(u32, Vec<u32>), question: &Question) 
             };
             policy.decide(subject, &ask)
         }
+        Question::Change(profile, names) => {
+            let env_names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+            let ask = Ask::Change {
+                profile: Some(profile),
+                env_names: &env_names,
+            };
+            policy.decide(subject, &ask)
+        }
     }
 }
 
@@ -136,6 +146,7 @@ proptest! {
             let expect = match &ask {
                 Question::Command(name, args) => model::command(&all, &subject, name, args),
                 Question::Run(profile, names) => model::run(&all, &subject, profile, names),
+                Question::Change(profile, names) => model::change(&all, &subject, profile, names),
             };
             prop_assert_eq!(answer(&verdict(&policy, &subject, &ask)), expect, "{:?}", ask);
         }
@@ -199,6 +210,14 @@ proptest! {
             let reaches = access.profiles.iter().any(|one| one.name == profile);
             prop_assert!(reaches || answer(&found) == Answer::Deny);
         }
+        let found = verdict(&policy, &subject, &Question::Change("host", names.clone()));
+        let lists = |env: &[String]| names.iter().all(|name| env.iter().any(|one| one == name));
+        let views = access.grants.iter().filter(|view| view.allow.iter().any(|one| one == "change"));
+        let approvals: Vec<&Option<String>> = views.filter(|view| lists(&view.env)).map(|view| &view.approval).collect();
+        match &found {
+            Verdict::Ask(pending) => prop_assert!(approvals.contains(&&Some(pending.approval().to_string()))),
+            other => prop_assert!(approvals.is_empty() && answer(other) == Answer::Deny, "{:?}", approvals),
+        }
         // A command that is not shown is missing or denied. A caller without a grant learns nothing of arguments.
         for name in NAMES {
             let Verdict::Deny(denial) = verdict(&policy, &subject, &Question::Command(name, args.clone())) else {
@@ -212,12 +231,13 @@ proptest! {
     }
 
     #[test]
-    fn an_explanation_explains_the_verdict(rules in rules(), subject in caller(), name in prop::sample::select(names()), args in args(), run: bool) {
+    fn an_explanation_explains_the_verdict(rules in rules(), subject in caller(), name in prop::sample::select(names()), args in args(), kind in 0..3) {
         let policy = loaded(&files(&rules));
         let subject = CallerIds { uid: subject.0, gids: &subject.1 };
-        let ask = match run {
-            true => Ask::Run { profile: None, argv0: b"x", env_names: &[b"TZ"] },
-            false => Ask::Command { name, effect: effect(name), args: &args },
+        let ask = match kind {
+            0 => Ask::Run { profile: None, argv0: b"x", env_names: &[b"TZ"] },
+            1 => Ask::Change { profile: None, env_names: &[b"TZ"] },
+            _ => Ask::Command { name, effect: effect(name), args: &args },
         };
         let explanation = explain(&policy, subject, &ask);
         prop_assert_eq!(&explanation.verdict, &policy.decide(subject, &ask));
@@ -266,6 +286,7 @@ proptest! {
         for ask in [
             Ask::Run { profile: text.as_deref(), argv0: &argv0, env_names: &env },
             Ask::Try { profile: text.as_deref(), env_names: &env },
+            Ask::Change { profile: text.as_deref(), env_names: &env },
             Ask::Command { name, effect: if change { Effect::Change } else { Effect::Read }, args: &args },
         ] {
             prop_assert_eq!(explain(&policy, subject, &ask).verdict, policy.decide(subject, &ask));

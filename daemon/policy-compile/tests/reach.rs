@@ -11,6 +11,7 @@
 mod common;
 
 use common::{accounts, lines, source, verdict};
+use remit_common::inspect::{Inspect, LOOK};
 use remit_common::wire::Effect;
 use remit_policy::{Policy, Verdict};
 use remit_policy_compile::load;
@@ -322,4 +323,97 @@ fn older_test_tables_are_judged_as_run() {
     let why = test(granted, "deny").unwrap_err();
     assert!(why.contains("expected deny, got allow"), "{why}");
     assert!(test("allow = ['run']", "deny").is_ok());
+}
+
+fn inspects(program: &str, effect: &str, more: &str, inspect: &str) -> String {
+    let (_, right) = Inspect::ALL
+        .into_iter()
+        .find(|(name, _)| *name == inspect)
+        .unwrap();
+    let word = right.commands()[0];
+    format!(
+        "[[command]]\nname = 'users.hashes'\nsummary = 'x'\nargv = ['{program}', '{word}']\neffect = '{effect}'\n\
+         profile = 'sees'\n{more}\n[profile.sees]\nbase = 'read'\ninspect = '{inspect}'\n"
+    )
+}
+
+#[test]
+fn only_its_name_includes_a_command_that_inspects() {
+    for inspect in ["names", "processes"] {
+        let command = inspects(LOOK, "read", "", inspect);
+        for rule in ["", "effect = 'change'\n", "unconfined = true\n"] {
+            let (policy, _) = loaded(&[("60.toml", &format!("{PATTERN}{rule}{command}"))]).unwrap();
+            assert!(!may(&policy, "users.hashes"), "{rule}");
+        }
+        let named = PATTERN.replace("users.*", "users.hashes");
+        let (policy, said) = loaded(&[("60.toml", &format!("{named}{command}"))]).unwrap();
+        assert!(may(&policy, "users.hashes"), "{said}");
+        let run = "[[grant]]\nto = ['%remit']\nallow = ['run']\nrun_profile = 'sees'\n";
+        let said = loaded(&[("60.toml", &format!("{run}{command}"))]).unwrap_err();
+        assert!(
+            said.contains("'run' cannot be granted in the profile 'sees'"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn only_fixed_words_of_remit_look_inspect() {
+    let path = |inspect: &str, keys: &str| {
+        let path = format!("args.a = {{ type = 'path', under = '/srv', {keys} }}");
+        inspects(LOOK, "read", &path, inspect).replace("']\neffect", "', '{a}']\neffect")
+    };
+    let by_descriptor = "is = 'directory', pass = 'descriptor'";
+    for (command, why) in [
+        (
+            inspects("/usr/bin/cat", "read", "", "names"),
+            "runs '/usr/bin/cat explain-disk'",
+        ),
+        (
+            inspects("/srv/x/remit-look", "read", "", "processes"),
+            "is for '/usr/libexec/remit/remit-look' with deleted-files",
+        ),
+        (
+            inspects("/usr/bin/remit-look", "read", "", "names"),
+            "is for '/usr/libexec/remit/remit-look' with explain-disk",
+        ),
+        (
+            inspects(LOOK, "read", "", "names").replace("explain-disk", "private-file"),
+            "remit-look private-file'",
+        ),
+        (
+            inspects(LOOK, "read", "", "processes").replace(", 'deleted-files'", ""),
+            "remit-look'",
+        ),
+        (inspects(LOOK, "change", "", "names"), "is for effect"),
+        (
+            inspects(LOOK, "read", "stdin = 'caller'", "processes"),
+            "no standard input",
+        ),
+        (
+            inspects(
+                LOOK,
+                "read",
+                "env = { LD_PRELOAD = '/srv/x.so' }",
+                "processes",
+            ),
+            "sets no variables",
+        ),
+        (
+            inspects(LOOK, "read", "", "names") + "env = { LD_PRELOAD = '/srv/x.so' }\n",
+            "has no 'env'",
+        ),
+        (inspects(LOOK, "read", "", "file"), "shows one file"),
+        (
+            path("names", "is = 'file', pass = 'descriptor'"),
+            "'a' is another",
+        ),
+        (path("names", "is = 'directory'"), "'a' is another"),
+        (path("processes", by_descriptor), "'a' is another"),
+        (path("file", by_descriptor), "'a' is another"),
+    ] {
+        let said = loaded(&[("60.toml", &command)]).unwrap_err();
+        assert!(said.contains(why), "{why}: {said}");
+    }
+    loaded(&[("60.toml", &path("names", by_descriptor))]).unwrap();
 }

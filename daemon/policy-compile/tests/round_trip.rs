@@ -1,5 +1,4 @@
-//! A policy that is printed and loaded again is the same policy. Definitions do not depend on their file.
-//! A policy that is encoded and decoded is the same policy.
+//! A policy that is printed and loaded again, or encoded and decoded, is the same policy.
 
 #![allow(
     clippy::unwrap_used,
@@ -107,7 +106,6 @@ fn command(name: &'static str) -> impl Strategy<Value = String> {
              profile = '{profile}'\n{one}\n{two}\n{rest}\n\
              args.any = {{ type = 'enum', values = ['b', 'a\"b\\c'], default = 'b' }}\n"
         );
-        // Base host takes no free text from a caller.
         match profile.starts_with("host") {
             true => text
                 .replace("'secret', max = 64", "'unit'")

@@ -128,7 +128,6 @@ fn approval_is_asked_for_logs_that_show_its_units_among_others() {
     ] {
         assert_eq!(answer(&policy, "logs", args), "ask", "{args:?}");
     }
-    // The rule asks, but alone it allows no more than its units.
     let alone = with(
         "[[grant]]\nto = ['%remit']\nallow = ['logs']\nargs = { unit = ['ssh.service'] }\n\
                       approval = { by = ['%ops'] }\n",

@@ -1,5 +1,4 @@
-//! Values of callers: every attack on arguments (V05 to V15, V21 to V28, V31) against the types, and accepted values,
-//! byte for byte.
+//! Values of callers: every attack on arguments (V05 to V15, V21 to V28, V31) against the types, and accepted values.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -113,7 +112,6 @@ fn check_accepted(kind: &str, values: &[&str]) {
     }
 }
 
-/// Each of these values is refused, about the argument `x`, on one line that a terminal can show.
 #[track_caller]
 fn check_refused(kind: &str, values: &[&str]) {
     let command = of(kind);
@@ -184,8 +182,8 @@ fn options_are_refused_however_they_are_spelt() {
 
 #[test]
 fn empty_and_hidden_text_is_refused_by_default() {
-    // V07, V08, V09
     let values = [
+        // V07, V08, V09
         "",
         " ",
         "a ",
@@ -242,8 +240,8 @@ fn empty_and_hidden_text_is_refused_by_default() {
 
 #[test]
 fn a_pattern_holds_for_the_whole_value() {
-    // V11
     check_refused(
+        // V11
         "type = 'string', pattern = 'a|b'",
         &["xb", "ax", "ab", "a\nz", "a\n", "\na"],
     );
@@ -259,8 +257,7 @@ fn a_pattern_holds_for_the_whole_value() {
 
 #[test]
 fn a_slow_pattern_takes_linear_time() {
-    // V12
-    let command = of("type = 'string', pattern = '(a+)+$', max = 4096");
+    let command = of("type = 'string', pattern = '(a+)+$', max = 4096"); // V12
     let most = "a".repeat(caps::NAMED_VALUE);
     assert!(call(&command, &[("x", &most)]).is_ok());
     let mut other = "a".repeat(caps::NAMED_VALUE - 1);
@@ -270,8 +267,7 @@ fn a_slow_pattern_takes_linear_time() {
 
 #[test]
 fn sizes_and_counts_are_bounded() {
-    // V13
-    let long = |bytes: usize| "a".repeat(bytes);
+    let long = |bytes: usize| "a".repeat(bytes); // V13
     let command = of(STRING);
     assert!(call(&command, &[("x", &long(256))]).is_ok());
     assert!(call(&command, &[("x", &long(257))]).is_err());
@@ -313,8 +309,7 @@ fn sizes_and_counts_are_bounded() {
 
 #[test]
 fn paths_stay_beneath_their_directory_by_whole_parts() {
-    // V14, V15
-    let kind = "type = 'path', under = '/srv/data'";
+    let kind = "type = 'path', under = '/srv/data'"; // V14, V15
     check_accepted(
         kind,
         &[
@@ -386,10 +381,10 @@ fn paths_stay_beneath_their_directory_by_whole_parts() {
 
 #[test]
 fn shell_signs_mean_nothing() {
-    // V21
     let signs = [
-        ";id", "|id", "&", "$(id)", "`id`", "${HOME}", "a'b", "a\"b", "a\\b", "*", "?", "[a]",
-        "<x", ">x", "#", "!", "~",
+        // V21
+        ";id", "|id", "&", "$(id)", "`id`", "${HOME}", "a'b", "a\"b", "a\\b", "*", "?", "[a]", "<x",
+        ">x", "#", "!", "~",
     ];
     check_refused(STRING, &signs);
     check_accepted("type = 'string', pattern = '(?s).+'", &signs);
@@ -397,8 +392,7 @@ fn shell_signs_mean_nothing() {
 
 #[test]
 fn values_are_never_read_again_for_placeholders() {
-    // V23
-    let values = ["{y}", "{{y}}", "{x}", "%s", "${HOME}", "{", "}", "{}"];
+    let values = ["{y}", "{{y}}", "{x}", "%s", "${HOME}", "{", "}", "{}"]; // V23
     let command = defined(
         "'{x}', '--o={y}', '{{{{z}}}}', '%s'",
         "args.x = { type = 'string', pattern = '.*' }\nargs.y = { type = 'string', pattern = '.*' }",
@@ -412,8 +406,7 @@ fn values_are_never_read_again_for_placeholders() {
 
 #[test]
 fn numbers_are_plain_decimals_within_bounds() {
-    // V24
-    let kind = "type = 'int', min = 1, max = 500";
+    let kind = "type = 'int', min = 1, max = 500"; // V24
     check_accepted(kind, &["1", "10", "500"]);
     check_refused(
         kind,
@@ -451,8 +444,7 @@ fn numbers_are_plain_decimals_within_bounds() {
 
 #[test]
 fn enums_and_flags_are_exact() {
-    // V25
-    let kind = "type = 'enum', values = ['on', 'Off', 'a b']";
+    let kind = "type = 'enum', values = ['on', 'Off', 'a b']"; // V25
     check_accepted(kind, &["on", "Off", "a b"]);
     check_refused(
         kind,
@@ -472,8 +464,8 @@ fn enums_and_flags_are_exact() {
 
 #[test]
 fn hosts_are_typed_by_an_exact_list() {
-    // V26
     check_refused(
+        // V26
         "type = 'enum', values = ['db1.example.com', '192.0.2.1']",
         &[
             "localhost",
@@ -681,8 +673,7 @@ fn arguments_are_known_complete_and_unique() {
 
 #[test]
 fn standard_input_is_only_what_the_command_says() {
-    // V28
-    let none = defined("", "");
+    let none = defined("", ""); // V28
     let refusal = none.bind(&[], true).unwrap_err();
     assert_eq!(refusal.message, "a.b takes no standard input");
     let caller = defined("", "stdin = 'caller'");

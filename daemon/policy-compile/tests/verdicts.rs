@@ -450,3 +450,105 @@ fn only_root_may_try_without_rules() {
         ("read", &["TZ".to_owned()][..])
     );
 }
+
+const CHANGE: Ask<'_> = Ask::Change {
+    profile: None,
+    env_names: &[],
+};
+
+/// `Ok` with the approvers and the profile, or `Err` with a part of the denial's sentence.
+#[track_caller]
+fn check_one_off(text: &str, ask: &Ask<'_>, expect: Result<(&str, &str), &str>) {
+    let (policy, _) = policy(text);
+    let caller = CallerIds {
+        uid: 7,
+        gids: &[901],
+    };
+    match (policy.decide(caller, ask), expect) {
+        (Verdict::Ask(pending), Ok((by, profile))) => {
+            assert_eq!(pending.approval().by().join(" "), by, "{text}");
+            assert_eq!(pending.profile().name, profile, "{text}");
+        }
+        (Verdict::Deny(denial), Err(part)) => {
+            assert!(denial.what.contains(part), "{part:?} is not in {denial:?}");
+        }
+        (verdict, _) => panic!("{verdict:?}, not {expect:?}"),
+    }
+}
+
+#[test]
+fn one_off_change_needs_its_whole_name_and_an_approval() {
+    let no_grant = Err("no rule grants uid 7 a one-off 'change'");
+    let approval = "approval = { by = ['#8'] }";
+    let rule = |allow: &str, more: &str| {
+        format!("[[grant]]\nto = ['#7']\nallow = [{allow}]\n{approval}\n{more}\n")
+    };
+    let granted = rule("'change'", "");
+    check_one_off(&granted, &CHANGE, Ok(("#8", "host")));
+    for pattern in ["'*'", "'c*'", "'chang*'", "'*change*'", "'run', 'logs'"] {
+        for more in ["", "effect = 'change'", "effect = 'read'"] {
+            check_one_off(&rule(pattern, more), &CHANGE, no_grant);
+        }
+    }
+    check_one_off("", &CHANGE, no_grant);
+    check_one_off(&granted.replace("#7", "#9"), &CHANGE, no_grant);
+    let without = "[[grant]]\nto = ['#7']\nallow = ['*']\neffect = 'change'\nunconfined = true";
+    check_one_off(without, &CHANGE, no_grant);
+    // It grants nothing else.
+    check(&granted, 7, &[901], &RUN, NO_GRANT);
+}
+
+#[test]
+fn every_rule_about_one_off_changes_asks_and_any_denial_wins() {
+    let rule = |to: &str, by: &str, more: &str| {
+        format!(
+            "[[grant]]\nto = ['{to}']\nallow = ['change']\napproval = {{ by = ['{by}'] }}\n{more}\n"
+        )
+    };
+    let both = rule("#7", "#8", "") + &rule("%ops", "#9", "");
+    check_one_off(&both, &CHANGE, Ok(("#8 and #9", "host")));
+    for denied in ["change", "*", "ch*"] {
+        let text = format!("{both}[[deny]]\nname = 'no'\nto = ['#7']\ndeny = ['{denied}']\n");
+        check_one_off(&text, &CHANGE, Err("denied by rule no"));
+    }
+    let text = format!("{both}[[deny]]\nto = ['#7']\ndeny = ['run', 'logs']\n");
+    check_one_off(&text, &CHANGE, Ok(("#8 and #9", "host")));
+    // A denial says nothing to a caller without a grant.
+    let denial = "[[deny]]\nto = ['#7']\ndeny = ['change']\n";
+    check_one_off(denial, &CHANGE, Err("no rule grants uid 7"));
+}
+
+#[test]
+fn one_off_change_names_its_profile_and_variables() {
+    let text = "[[grant]]\nto = ['#7']\nallow = ['change']\napproval = { by = ['#8'] }\nenv = ['TZ']\n\
+                [profile.wide]\nbase = 'strict'\nwrite = ['/srv']\n";
+    let ask = |profile, env_names| Ask::Change { profile, env_names };
+    for profile in ["host", "strict", "read", "wide"] {
+        check_one_off(text, &ask(Some(profile), &[]), Ok(("#8", profile)));
+    }
+    check_one_off(
+        text,
+        &ask(Some("narrow"), &[]),
+        Err("there is no profile 'narrow'"),
+    );
+    for inspect in ["names", "processes", "file"] {
+        let text = format!("{text}[profile.inspector]\nbase = 'read'\ninspect = '{inspect}'\n");
+        let refused = Err("no one-off change runs in the profile 'inspector'");
+        check_one_off(&text, &ask(Some("inspector"), &[]), refused);
+    }
+    check_one_off(text, &ask(None, &[b"TZ"]), Ok(("#8", "host")));
+    check_one_off(text, &ask(None, &[b"LC_ALL"]), Err("lacks 'LC_ALL'"));
+    check_one_off(
+        text,
+        &ask(None, &[b"LD_PRELOAD"]),
+        Err("no policy can permit"),
+    );
+}
+
+#[test]
+fn the_example_of_one_off_changes_asks() {
+    let text = include_str!("../../../packaging/examples/one-off.toml");
+    let accounts = accounts();
+    let loaded = load(&[source("one-off.toml", text)], &accounts);
+    assert!(loaded.is_ok(), "{loaded:?}");
+}

@@ -1,5 +1,4 @@
-//! Finds grants that cannot be used and approvals that nobody can give: both sockets belong to a group, and nobody
-//! approves their own request.
+//! Finds unusable grants and approvals that nobody can give: sockets belong to groups, and nobody approves their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -135,8 +134,7 @@ pub(crate) fn by_first_group(gid: u32) -> io::Result<BTreeMap<String, u32>> {
 }
 
 /// Returns a warning for each rule whose approval nobody can give, and for each approver outside the group of
-/// administrators. `names` must be those the policy was loaded with. Returns nothing if the group does not exist or
-/// `names` describe another machine. It may wait for a directory service.
+/// administrators. Limits of the answers are those of [`unreachable_grantees`]. It may wait for a directory service.
 pub fn approvers(policy: &Policy, names: &Names, admin_gid: u32) -> Vec<Diagnostic> {
     let admins = group(admin_gid).filter(|_| !names.are_of_other_host());
     let Some(admins) = admins else {

@@ -26,7 +26,6 @@ pub enum ToCompiler {
     Answer(Answer),
     Settings {
         release: String,
-        /// What findings call it.
         file: String,
         text: String,
     },
@@ -38,7 +37,6 @@ pub enum FromCompiler {
     Compiled {
         model: Vec<u8>,
         warnings: Vec<Diagnostic>,
-        /// Each change, a line.
         changes: Vec<String>,
     },
     Refused(Vec<Diagnostic>),

@@ -1,11 +1,8 @@
 //! Decides requests by a compiled policy, and binds arguments to its commands.
-//!
 //! This crate is pure: it takes a [`Policy`] that `remit-policy-compile` made of texts, and answers questions by
 //! [`Policy::decide`]. The same inputs give the same verdict on any machine.
-//!
 //! It must not open files or use the user database, the clock, the network or the process environment.
 //! The crate's `clippy.toml` refuses such calls.
-//!
 //! Three rules hold everywhere:
 //! - Only a `[[grant]]` allows; an empty list means none. Root may also try a profile ([`Ask::Try`]),
 //!   which gives root nothing that root does not have.
@@ -49,19 +46,23 @@ pub use call::env::{PATH_DIRS, environment, is_default_variable};
 pub use call::request::{check_argv, check_cwd, check_env_count, check_script, check_stdin};
 pub use call::subject::{Call, Subject};
 pub use decide::access::{Access, Usable};
-pub use decide::approval::{Consent, Lifted, NotApprover, Pending};
+pub use decide::acts::Act;
+pub use decide::approval::{Consent, Lifted, NotApprover, Pending, PlanWithin};
 pub use decide::denial::Denial;
 pub use decide::{Ask, Basis, CallerIds, Grant, Terms, Verdict};
 pub use model::approval::Approval;
 pub use model::command::{
-    ArgvElement, Command, Invocation, Param, ParamKind, Part, PassAs, PathIs, Stdin, Word,
+    ArgvElement, Command, CommitUse, Invocation, Param, ParamKind, Part, PassAs, PathIs, Stdin,
+    Word,
 };
 pub use model::diagnostic::{Diagnostic, Excerpt, Severity, Source, quoted};
 pub use model::glob::Glob;
 pub use model::machine::{Ids, Machine, MachineTable, Program};
 pub use model::pattern::Pattern;
 pub use model::policy::Named;
-pub use model::policy::{Asking, Policy};
-pub use model::profile::{Base, Destination, Listed, Network, Profile, ProfileLimits, User};
+pub use model::policy::{Asking, CHANGE, Policy, RUN};
+pub use model::profile::{
+    Base, Destination, Inspect, Listed, Network, Profile, ProfileLimits, User,
+};
 pub use model::rule::RuleId;
 pub use model::scope::Scope;

@@ -1,15 +1,123 @@
-//! Describes known programs by name, in one table.
-//!
-//! The lint of templates refuses values that a program takes for code. The risks of a request report programs that
-//! execute their arguments. The hints about a failed job look through a program that only starts another one. All use
-//! this table and have no list of their own. Why a program fails in a sandbox, and which command of remit answers
-//! instead, is another table, for denials, notes and `access`.
-//!
+//! Describes known programs by name, in one table for all: the lint of templates, the risks of a request, and the hints
+//! about a failed job. Why a program fails in a sandbox, and which command of remit answers instead, is another table.
 //! It is data: no IO, no dependency. A name alone decides nothing, and no list of programs is complete.
 #![forbid(unsafe_code)]
 
 mod alternatives;
-pub(crate) mod container_runner;
+
+pub(crate) mod container_runner {
+    //! Lists programs that start others in a container, a virtual machine or a network.
+
+    use crate::program::{Class, ContainerRunner, Program};
+
+    const fn runner(names: &'static [&'static str], runner: ContainerRunner) -> Program {
+        Program {
+            names,
+            class: Class::ContainerRunner(runner),
+        }
+    }
+
+    const CONTAINER_RUNNER: ContainerRunner = ContainerRunner {
+        starts: &[],
+        chooses: &[],
+        code: &[],
+        verb_code: &[],
+    };
+
+    pub(crate) const PROGRAMS: &[Program] = &[
+        runner(
+            &["docker", "podman", "nerdctl"],
+            ContainerRunner {
+                starts: &["exec", "run", "create"],
+                code: &[
+                    "-v",
+                    "--volume",
+                    "--mount",
+                    "--volumes-from",
+                    "--device",
+                    "--cap-add",
+                    "--security-opt",
+                    "--entrypoint",
+                    "--env-file",
+                    "--config",
+                    "--host",
+                    "-H",
+                ],
+                verb_code: &[(
+                    "compose",
+                    &["-f", "--file", "--project-directory", "--env-file"],
+                )],
+                ..CONTAINER_RUNNER
+            },
+        ),
+        runner(
+            &["kubectl", "crictl"],
+            ContainerRunner {
+                starts: &["exec"],
+                code: &[
+                    "--kubeconfig",
+                    "--filename",
+                    "-k",
+                    "--kustomize",
+                    "--config",
+                ],
+                verb_code: &[
+                    ("apply", &["-f"]),
+                    ("create", &["-f"]),
+                    ("delete", &["-f"]),
+                    ("replace", &["-f"]),
+                ],
+                ..CONTAINER_RUNNER
+            },
+        ),
+        runner(
+            &["lxc", "incus"],
+            ContainerRunner {
+                starts: &["exec"],
+                ..CONTAINER_RUNNER
+            },
+        ),
+        runner(
+            &["ctr"],
+            ContainerRunner {
+                starts: &["exec"],
+                chooses: &["run"],
+                code: &["--mount", "--config"],
+                ..CONTAINER_RUNNER
+            },
+        ),
+        runner(
+            &["snap", "flatpak"],
+            ContainerRunner {
+                chooses: &["run", "install"],
+                ..CONTAINER_RUNNER
+            },
+        ),
+        runner(
+            &["machinectl"],
+            ContainerRunner {
+                starts: &["shell"],
+                ..CONTAINER_RUNNER
+            },
+        ),
+        runner(
+            &["ip"],
+            ContainerRunner {
+                starts: &["exec"],
+                code: &["-batch", "-b"],
+                ..CONTAINER_RUNNER
+            },
+        ),
+        runner(
+            &["virsh"],
+            ContainerRunner {
+                starts: &["qemu-agent-command", "qemu-monitor-command"],
+                ..CONTAINER_RUNNER
+            },
+        ),
+    ];
+}
+
 mod program;
 mod shipped;
 mod starters;

@@ -1,5 +1,3 @@
-//! What is known of one program.
-
 #[derive(Debug)]
 pub struct Program {
     /// Names without the version that a distribution adds.
@@ -9,14 +7,12 @@ pub struct Program {
 
 #[derive(Debug)]
 pub enum Class {
-    /// Runs its script, or the text after `-c`.
     Shell,
     /// Runs its script, or the text after one of its options for code.
     Interpreter(Interpreter),
     Wrapper(Wrapper),
     /// Joins its words into one text that a shell parses.
     Joins(Wrapper),
-    /// Starts a program in a container, a virtual machine or a network.
     ContainerRunner(ContainerRunner),
     /// Does work of its own, and takes code, programs or files to write at certain positions.
     Tool(Tool),
@@ -26,6 +22,8 @@ pub enum Class {
 pub struct Interpreter {
     /// Options before code, modules or settings.
     pub code: &'static [&'static str],
+    /// Those of them before the name of a module, which it finds by itself.
+    pub modules: &'static [&'static str],
     /// True if code in its language starts programs with words like a shell's.
     pub starts_programs: bool,
 }
@@ -33,7 +31,6 @@ pub struct Interpreter {
 #[derive(Debug)]
 pub struct Wrapper {
     pub operands: usize,
-    /// Options that take the next word.
     pub with_value: &'static [&'static str],
     /// Options whose text is split into words or parsed by a shell.
     pub code: &'static [&'static str],
@@ -108,6 +105,14 @@ impl Program {
                     || tool.operands.is_some()
                     || words.iter().any(|words| !words.is_empty())
             }
+        }
+    }
+
+    /// Returns the options before the name of code that it finds by itself.
+    pub fn modules(&self) -> &'static [&'static str] {
+        match &self.class {
+            Class::Interpreter(interpreter) => interpreter.modules,
+            _ => &[],
         }
     }
 

@@ -6,31 +6,49 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::typed::Kind;
 
-/// Effect, sandbox or not, family, names in it (`-`: the family alone; `x=`: it needs arguments). They are built in, or in
+/// Effect, sandbox or not (`private`: in one, and each request is approved), family, names in it (`-`: the family alone; `x=`: it needs arguments). They are built in, or in
 /// packaging/policy.d: a test compares.
 const TABLE: &str = "\
+read confined apache test
 read confined certificates list show=
 read confined containers changes= engine images inspect= list logs= networks stats= usage volumes
 read confined cpu activity frequency info load now pressure
 read confined directories largest= list= tree=
-read confined disks counters devices fstab inodes io locks mounts raid swaps trim usage
-read confined files checksum= head= largest= recent= stat=
+read confined disks counters deleted devices explain fstab inodes io locks mounts raid swaps trim usage
+read confined fail2ban status
+read confined files checksum= head= largest= list= recent= stat=
+read private files private=
+read confined haproxy status test
 read confined hardware errors interrupts pci sensors usb
 read confined host boots identity kernel kernel_log locale module= modules release restarts sysctl= sysctls uptime
 read confined host virtualization
+read confined io units
 read confined logs - audit crashes errors files search= tail= usage
+read confined logrotate test
+read confined mail queue
+read confined mariadb activity locks replication sizes
 read confined memory detail oom swap usage
 read confined network connections conntrack counters dns hosts interfaces listening neighbours port= queues route_to=
 read confined network routes routes6 rules summary traffic unix_sockets
+read confined openfiles file= port= process= unit=
 read confined packages changed= files= held history list log needed_by= owner= search= show= updates versions=
+read confined plan make private
+read confined postfix settings
+read confined postgres activity locks replication sizes
+read confined probe http tcp= tls
 read confined processes by_cpu by_memory groups list named= of_user= shared_memory show= stuck threads= tree
-read confined schedule cron
+read confined redis info
+read confined schedule cron runs
 read confined service failed list status=
+read confined sshd test
+read confined sudoers test
 read confined time status sync_log
-read confined units boot_times dependencies files jobs needed_by= properties= sockets starts timers
+read confined units boot_times dependencies files jobs needed_by= properties= sockets starts timer_results timers
+read confined units verify=
 read confined users failed_logins groups list logins sessions show= sudo
+read confined web status
+read unconfined chrony sources tracking
 read unconfined firewall ip6tables iptables rules
-read unconfined openfiles process= unit=
 read unconfined quotas report
 read unconfined smart health=
 change confined container restart= start= stop=
@@ -40,6 +58,7 @@ change confined service disable= enable= reload= restart= start= stop=
 change unconfined cache clean
 change unconfined log vacuum=
 change unconfined package install= remove= upgrade=
+change unconfined plan commit recover undo=
 change unconfined system reboot reboot_cancel
 change unconfined user lock= unlock=
 ";
@@ -51,6 +70,8 @@ pub struct Shipped {
     pub changes: bool,
     /// Root without a sandbox: a grant names it, with an approval or `unconfined = true`.
     pub is_unconfined: bool,
+    /// It shows private files: a grant has an approval, and names them.
+    pub is_private: bool,
     pub needs_args: bool,
 }
 
@@ -67,7 +88,7 @@ impl Shipped {
     /// given that the rule needs to be narrow.
     pub fn grant(&self, user: &str, args: &[(String, String)]) -> Option<String> {
         let mut values: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-        if self.changes || self.is_unconfined {
+        if self.changes || self.is_unconfined || self.is_private {
             if self.needs_args && args.is_empty() {
                 return None;
             }
@@ -101,7 +122,7 @@ impl Shipped {
             });
             text += &format!("args = {{ {} }}\n", args.collect::<Vec<_>>().join(", "));
         }
-        text += match (self.changes, self.is_unconfined) {
+        text += match (self.changes || self.is_private, self.is_unconfined) {
             (true, _) => "approval = { by = [\"%remit-admin\"], expires = \"10min\" }\n",
             (false, true) => "unconfined = true\n",
             (false, false) => "",
@@ -122,13 +143,14 @@ pub fn all_shipped() -> impl Iterator<Item = Shipped> {
     TABLE.lines().flat_map(|line| {
         let mut words = line.split_ascii_whitespace();
         let changes = words.next() == Some("change");
-        let is_unconfined = words.next() == Some("unconfined");
+        let kind = words.next();
         let family = words.next().unwrap_or_default();
         words.map(move |last| Shipped {
             family,
             last: (last != "-").then_some(last.trim_end_matches('=')),
             changes,
-            is_unconfined,
+            is_unconfined: kind == Some("unconfined"),
+            is_private: kind == Some("private"),
             needs_args: last.ends_with('='),
         })
     })

@@ -29,11 +29,20 @@ const fn joins(names: &'static [&'static str], wrapper: Wrapper) -> Program {
 }
 
 const fn language(names: &'static [&'static str], code: &'static [&'static str]) -> Program {
+    with_modules(names, code, &[])
+}
+
+const fn with_modules(
+    names: &'static [&'static str],
+    code: &'static [&'static str],
+    modules: &'static [&'static str],
+) -> Program {
     let starts_programs = true;
     Program {
         names,
         class: Class::Interpreter(Interpreter {
             code,
+            modules,
             starts_programs,
         }),
     }
@@ -46,6 +55,7 @@ const fn filter(names: &'static [&'static str], code: &'static [&'static str]) -
         names,
         class: Class::Interpreter(Interpreter {
             code,
+            modules: &[],
             starts_programs,
         }),
     }
@@ -59,10 +69,14 @@ pub(crate) const PROGRAMS: &[Program] = &[
         ],
         class: Class::Shell,
     },
-    language(&["python", "pypy"], &["-c", "-m"]),
-    language(&["perl"], &["-e", "-E", "-M", "-m", "-I", "-x"]),
-    language(&["ruby", "jruby", "irb"], &["-e", "-r", "-I"]),
-    language(
+    with_modules(&["python", "pypy"], &["-c", "-m"], &["-m"]),
+    with_modules(
+        &["perl"],
+        &["-e", "-E", "-M", "-m", "-I", "-x"],
+        &["-M", "-m"],
+    ),
+    with_modules(&["ruby", "jruby", "irb"], &["-e", "-r", "-I"], &["-r"]),
+    with_modules(
         &["node", "nodejs", "deno", "bun"],
         &[
             "-e",
@@ -74,8 +88,9 @@ pub(crate) const PROGRAMS: &[Program] = &[
             "--import",
             "--loader",
         ],
+        &["-r", "--require", "--import", "--loader"],
     ),
-    language(&["lua", "luajit"], &["-e", "-l"]),
+    with_modules(&["lua", "luajit"], &["-e", "-l"], &["-l"]),
     language(&["php"], &["-r", "-B", "-R", "-E", "-F", "-f", "-d"]),
     language(&["tclsh", "wish", "expect"], &["-c", "-f"]),
     language(
@@ -97,8 +112,13 @@ pub(crate) const PROGRAMS: &[Program] = &[
         &["-e", "-E", "-c", "-l", "--eval", "-eval"],
     ),
     language(
-        &["java", "dotnet", "mono", "qjs", "jshell"],
+        &["dotnet", "mono", "qjs", "jshell"],
         &["-cp", "-jar", "-classpath"],
+    ),
+    with_modules(
+        &["java"],
+        &["-cp", "-jar", "-classpath", "-m", "--module"],
+        &["-m", "--module"],
     ),
     language(
         &["gdb", "lldb"],

@@ -27,7 +27,6 @@ pub fn words<'a>(program: &str, args: &[&'a str]) -> Vec<&'a str> {
 }
 
 impl TypedCommand<'_> {
-    /// Returns the value of an option, which is empty if it has none.
     pub fn option(&self, option: &str) -> Option<&str> {
         let is_long = option.len() > 2;
         let mut args = self.args.iter();
@@ -67,13 +66,18 @@ pub enum Kind {
     Package,
     Key,
     Disk,
-    /// A path in a directory that is private to the job.
+    Path,
+    /// Of a URL of this host itself, as `http://localhost:8080/health`.
+    OwnScheme,
+    /// Its port, or that of `localhost:443`.
+    OwnPort,
+    OwnPath,
     Private,
     /// Options of ps(1) without a dash, for the long format or the environment.
     Long,
 }
 
-pub const KINDS: [(&str, Kind); 13] = [
+pub const KINDS: [(&str, Kind); 17] = [
     ("word", Kind::Word),
     ("unit", Kind::Unit),
     ("container", Kind::Container),
@@ -85,6 +89,10 @@ pub const KINDS: [(&str, Kind); 13] = [
     ("package", Kind::Package),
     ("key", Kind::Key),
     ("disk", Kind::Disk),
+    ("path", Kind::Path),
+    ("own-scheme", Kind::OwnScheme),
+    ("own-port", Kind::OwnPort),
+    ("own-path", Kind::OwnPath),
     ("private", Kind::Private),
     ("long", Kind::Long),
 ];
@@ -133,6 +141,14 @@ impl Kind {
                 return is_key.then(|| key.to_owned());
             }
             Self::Disk => return disk(word),
+            Self::Path => {
+                let parts = word.strip_prefix('/').unwrap_or_default();
+                let is_part = |part: &str| all(b"-_.+@", part);
+                word.len() <= 256 && parts.split('/').all(is_part)
+            }
+            Self::OwnScheme => return own(word).map(|url| url.scheme.to_owned()),
+            Self::OwnPort => return own(word).map(|url| url.port.to_string()),
+            Self::OwnPath => return own(word).map(|url| url.path.to_owned()),
             Self::Private => {
                 let private = ["/tmp/", "/var/tmp/", "/dev/shm/"];
                 private.iter().any(|dir| word.starts_with(dir)) && !word.contains("..")
@@ -165,6 +181,38 @@ fn unit(word: &str) -> Option<String> {
         false => format!("{word}.service"),
     };
     (unit.len() < 256).then_some(unit)
+}
+
+struct OwnUrl<'a> {
+    scheme: &'static str,
+    port: u16,
+    path: &'a str,
+}
+
+/// Reads a URL, with or without its scheme, if it is of this host's loopback.
+fn own(word: &str) -> Option<OwnUrl<'_>> {
+    let (scheme, rest) = match word.split_once("://") {
+        Some(("https", rest)) => ("https", rest),
+        Some(("http", rest)) => ("http", rest),
+        Some(_) => return None,
+        None => ("http", word),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)?),
+        None if scheme == "https" => (authority, 443),
+        None => (authority, 80),
+    };
+    let is_own = host == "localhost" || host == "127.0.0.1";
+    // Without what a shell or a reader of the answer could take for more.
+    let is_plain = path
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte));
+    (is_own && is_plain && path.len() < 256).then_some(OwnUrl {
+        scheme,
+        port,
+        path: if path.is_empty() { "/" } else { path },
+    })
 }
 
 /// Returns the whole disk, as `/dev/sda` of `/dev/sda1` and `/dev/nvme0` of `/dev/nvme0n1`.

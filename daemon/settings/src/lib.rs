@@ -8,7 +8,8 @@ use remit_common::{bus, caps};
 use serde::{Deserialize, Serialize};
 
 pub use sections::{
-    AccountRef, Approval, AuditConfig, AuditSink, BusConfig, JobLimits, Output, Sync,
+    AccountRef, Approval, AuditConfig, AuditSink, BreakerConfig, BusConfig, FloorConfig, JobLimits,
+    Output, RequiredCommand, Sync,
 };
 
 /// Seconds that a stop waits for changes: longer than some package upgrades take, and shorter than what systemd
@@ -19,6 +20,11 @@ const LONGEST_STOP_WAIT_S: u32 = 3600;
 
 /// Upper bound of the queue: each waiting job holds its script and standard input open.
 const QUEUE: usize = 1024;
+
+const FLOOR_WORDS: usize = 32;
+const LONGEST_FRESH_S: u32 = 365 * 86_400;
+/// Upper bound of counted refusals: the time of each is kept.
+const REFUSALS: u32 = 10_000;
 
 /// Maximum number of bytes of encoded settings. They need no more than their text.
 const ENCODED: usize = caps::POLICY_FILE;
@@ -34,6 +40,8 @@ pub struct Config {
     pub sandbox: SandboxNeeds,
     pub approval: Approval,
     pub bus: BusConfig,
+    pub floor: FloorConfig,
+    pub breaker: BreakerConfig,
 }
 
 impl Config {
@@ -48,6 +56,8 @@ impl Config {
             sandbox,
             approval,
             bus,
+            floor,
+            breaker,
         } = self;
         let keys = [
             ("audit.sink", audit.sink != new.audit.sink),
@@ -102,6 +112,29 @@ impl Config {
             ("approval.notify", approval.notify != new.approval.notify),
             ("bus.off", bus.off != new.bus.off),
             ("bus.calls", bus.calls != new.bus.calls),
+            ("floor.approval", floor.approval != new.floor.approval),
+            ("floor.approvers", floor.approvers != new.floor.approvers),
+            ("floor.require", floor.require != new.floor.require),
+            (
+                "breaker.failed_changes",
+                breaker.failed_changes != new.breaker.failed_changes,
+            ),
+            (
+                "breaker.slow_refusals",
+                breaker.slow_refusals != new.breaker.slow_refusals,
+            ),
+            (
+                "breaker.slow_within_s",
+                breaker.slow_within_s != new.breaker.slow_within_s,
+            ),
+            (
+                "breaker.pause_refusals",
+                breaker.pause_refusals != new.breaker.pause_refusals,
+            ),
+            (
+                "breaker.pause_within_s",
+                breaker.pause_within_s != new.breaker.pause_within_s,
+            ),
         ];
         let changed = keys.into_iter().filter(|(_, differs)| *differs);
         changed.map(|(key, _)| key).collect()
@@ -225,6 +258,28 @@ impl Config {
                 "bus.calls must be names such as org.example.Service.GetState",
             ),
             (
+                self.floor.approvers.len() <= FLOOR_WORDS
+                    && self.floor.require.len() <= FLOOR_WORDS,
+                "floor.approvers and floor.require must have 32 entries at most",
+            ),
+            (
+                self.floor
+                    .require
+                    .iter()
+                    .all(|one| (1..=LONGEST_FRESH_S).contains(&one.within_s)),
+                "within_s of floor.require must be 1 to 31536000",
+            ),
+            (
+                self.breaker.slow_refusals.max(self.breaker.pause_refusals) <= REFUSALS,
+                "breaker.slow_refusals and breaker.pause_refusals must be 0 to 10000",
+            ),
+            (
+                [self.breaker.slow_within_s, self.breaker.pause_within_s]
+                    .iter()
+                    .all(|within| (1..=86_400).contains(within)),
+                "breaker.slow_within_s and breaker.pause_within_s must be 1 to 86400",
+            ),
+            (
                 per_user <= total,
                 "output.per_user must not be more than output.total",
             ),
@@ -243,9 +298,7 @@ pub struct Accounts {
     pub broker: AccountRef,
     /// Asks the system bus for jobs in profile `read`.
     pub bus: AccountRef,
-    /// May connect to `remit.sock`.
     pub socket_group: AccountRef,
-    /// May connect to `admin.sock`.
     pub admin_group: AccountRef,
     /// Uids without an account that may connect.
     pub numbers: Vec<u32>,
@@ -276,7 +329,6 @@ pub struct JobsConfig {
     /// Jobs that wait for a slot. With 0 here or for one user, a job without a free slot is refused.
     pub queue: usize,
     pub queue_per_user: usize,
-    /// Seconds that a stop of the daemon waits for changes without a sandbox.
     pub stop_wait_s: u32,
 }
 
@@ -341,6 +393,14 @@ mod tests {
             },
             approval: Approval {
                 notify: "site.notify".to_owned(),
+            },
+            floor: FloorConfig {
+                approval: true,
+                approvers: vec!["%ops".to_owned()],
+                require: vec![RequiredCommand {
+                    command: "backup.fresh".to_owned(),
+                    within_s: 3600,
+                }],
             },
             ..Config::default()
         };

@@ -3,7 +3,6 @@
 use remit_common::caps;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// `[audit]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuditConfig {
@@ -33,7 +32,6 @@ pub enum AuditSink {
     /// The native socket of journald.
     #[default]
     Journald,
-    /// JSON Lines in the state directory.
     File,
 }
 
@@ -81,10 +79,53 @@ pub struct Approval {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusConfig {
-    /// They have none.
     pub off: bool,
     /// Calls that only look and that remit does not know: interface and method.
     pub calls: Vec<String>,
+}
+
+/// `[floor]`: what every change needs, whatever a rule says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FloorConfig {
+    pub approval: bool,
+    /// Approvers of a change whose rule names none, as in `by` of a rule.
+    pub approvers: Vec<String>,
+    pub require: Vec<RequiredCommand>,
+}
+
+/// A command that must have ended with exit 0 before a change starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequiredCommand {
+    pub command: String,
+    pub within_s: u32,
+}
+
+/// `[breaker]`: when a user is paused until an administrator resumes them. A number 0 switches its breaker off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BreakerConfig {
+    /// Failures of a change in a row that pause its user's changes.
+    pub failed_changes: u32,
+    /// Refusals within `slow_within_s` after which the answer to each further one is delayed.
+    pub slow_refusals: u32,
+    pub slow_within_s: u32,
+    /// Refusals within `pause_within_s` that pause the user.
+    pub pause_refusals: u32,
+    pub pause_within_s: u32,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self {
+            failed_changes: 10,
+            slow_refusals: 30,
+            slow_within_s: 300,
+            pause_refusals: 100,
+            pause_within_s: 600,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -117,7 +158,6 @@ enum InBytes {
     Name(String),
 }
 
-/// `[limits]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JobLimits {
@@ -129,7 +169,6 @@ pub struct JobLimits {
     pub tasks: u64,
     /// Percent of one CPU. Needs the cpu controller.
     pub cpu_percent: u32,
-    /// CPU seconds of each process.
     pub cpu_s: u64,
     pub files: u64,
     /// Bytes in each private directory. `tmp_files`: files in each.

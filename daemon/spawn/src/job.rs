@@ -3,11 +3,12 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 
-use remit_sys::Limits;
+use remit_sys::{Error, Limits, Result, sys};
 use serde::{Deserialize, Serialize};
 
-/// Most path arguments and secrets of a job.
 pub const MOST_ARGUMENTS: usize = 64;
+/// The fewest descriptors with which a child can take its own steps.
+const LEAST_NOFILE: u64 = 32;
 
 #[derive(Debug)]
 pub struct Job<'a> {
@@ -31,6 +32,80 @@ pub struct Job<'a> {
     pub measured: &'a [Measured],
     pub cgroup: Option<BorrowedFd<'a>>,
     pub limits: &'a Limits,
+}
+
+impl Job<'_> {
+    /// Checks the form, for the warden and for the child. `needs_cgroup`: the profile has a user. Refuses uid or gid 0,
+    /// an empty argv, a relative cwd, a script, copy or secret that is not sealed, a path argument that is not plain, a
+    /// hashed file without an absolute name, fewer than 32 descriptors, and private directories without a limit.
+    pub fn vet(&self, needs_cgroup: bool) -> Result<()> {
+        let why = if self.uid == 0 || self.gid == 0 {
+            "a job is never root"
+        } else if needs_cgroup && self.cgroup.is_none() {
+            // Its processes can be neither found nor counted by their uid.
+            "a user shared with other processes needs a cgroup"
+        } else if self.argv.first().is_none_or(|name| name.is_empty()) {
+            "no program is named"
+        } else if !is_absolute(self.cwd) {
+            "its working directory is not absolute"
+        } else if self.script.is_some_and(|script| !sys::is_sealed(script)) {
+            "its script is not a sealed memfd"
+        } else if self.measured.iter().any(|file| !is_absolute(&file.path)) {
+            "a measured file has no absolute name"
+        } else if self.limits.nofile < LEAST_NOFILE + self.arguments.len() as u64 {
+            "it needs at least 32 descriptors, and one for each path or secret"
+        } else if self.limits.tmp_bytes == 0 || self.limits.tmp_inodes == 0 {
+            // A tmpfs takes 0 for no limit.
+            "its private directories need a limit"
+        } else if self.arguments.len() > MOST_ARGUMENTS {
+            "it has more than 64 paths and secrets"
+        } else if let Some(why) = self.arguments.iter().find_map(|it| self.misfit(it)) {
+            why
+        } else {
+            return Ok(());
+        };
+        Err(Error::refused("cannot spawn a job", why))
+    }
+
+    fn misfit(&self, argument: &Argument<'_>) -> Option<&'static str> {
+        let index = argument.index;
+        if index == 0 || index >= self.argv.len() || u16::try_from(index).is_err() {
+            return Some("a path or a secret does not belong to an argument");
+        }
+        if argument.before.contains(&0) {
+            return Some("an argument has a NUL");
+        }
+        match argument.what {
+            What::Path {
+                copy: Some(copy),
+                by_descriptor,
+                ..
+            } if !by_descriptor || !sys::is_sealed(copy) => {
+                Some("a copy of a file is not a sealed memfd")
+            }
+            What::Path { under, beneath, .. } => match join(under, beneath) {
+                Some(_) => None,
+                None => Some("a path argument is not a plain one"),
+            },
+            What::Secret(fd) if sys::is_sealed(fd) => None,
+            What::Secret(_) => Some("a secret is not a sealed memfd"),
+        }
+    }
+}
+
+fn is_absolute(path: &CStr) -> bool {
+    path.to_bytes().first() == Some(&b'/')
+}
+
+/// Returns the path of an argument; `None` if it is not plain.
+pub fn join(under: &CStr, beneath: &CStr) -> Option<CString> {
+    let plain = |part: &[u8]| ![&b""[..], b".", b".."].contains(&part);
+    let under = under.to_bytes().strip_prefix(b"/")?;
+    let parts = [under, beneath.to_bytes()];
+    let parts: Vec<&[u8]> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let whole = parts.join(&b'/');
+    let fine = whole.is_empty() || whole.split(|b| *b == b'/').all(plain);
+    fine.then(|| CString::new([b"/", whole.as_slice()].concat()).ok())?
 }
 
 #[derive(Clone, Copy, Debug)]

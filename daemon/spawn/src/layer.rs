@@ -5,12 +5,10 @@ use crate::Kernel;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 pub enum Layer {
-    /// Own uid and gid, exactly the profile's groups.
     Identity = 1,
     /// Five empty capability sets, securebits locked.
     Capabilities,
     NoNewPrivs,
-    /// No process of the host can be named.
     PidNamespace,
     /// No mount of the host can be written: EROFS.
     ReadOnlyMounts,
@@ -26,9 +24,7 @@ pub enum Layer {
     LandlockScope,
     /// No socket except for netlink queries.
     SeccompSockets,
-    /// No datagram pair, no bind or connect to a Unix address.
     SeccompSocketpair,
-    /// No System V or POSIX object can be made or used.
     SeccompIpc,
     /// No lock is taken, nothing is flushed, no shared wait or pipe is changed.
     SeccompLocks,

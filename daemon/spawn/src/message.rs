@@ -1,4 +1,4 @@
-//! The closed table of messages. The spawner answers each question but `Forget` and `Prepare` once, in order.
+//! The closed table of messages. The spawner answers each question but `Forget` and `Fork` of a child that waits once, in order.
 
 use std::path::PathBuf;
 
@@ -6,17 +6,16 @@ use remit_sys::Error;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Ceilings, Kernel, Layer, Order, Wanted};
+use crate::{Ceilings, Fork, Kernel, Layer, Wanted};
 
 /// Changes with each change of a message. Both are of one release, which the spawner checks.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 5;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// The first one. Its descriptor: the switch that ends all jobs. Answer: `Ready`.
     Setup {
         version: u16,
-        /// See [`Kernel::one_session`].
         one_session: bool,
     },
     /// Its descriptor: the socket that gets the listener of each worker whose jobs have a bus, as
@@ -26,7 +25,6 @@ pub enum Request {
     Watch {
         id: u32,
     },
-    /// Answer: `Compiled`.
     Compile(Box<Wanted>),
     /// No job will use this sandbox any more. No answer.
     Forget {
@@ -41,23 +39,15 @@ pub enum Request {
         sandbox: u64,
     },
     EndWorkers,
-    /// Pre-forks a child of this new number, uid and gid, if a worker is ready. Its descriptors: the job's cgroup, the
-    /// spawner's end of a socket pair, the child's. No answer: the spawner's end hangs up when there is no such child.
-    Prepare {
+    /// Forks a child; its descriptors are those of `fork`. The child has its own socket: what a job is, the spawner does
+    /// not hear. No answer for a child that waits: its socket says if there is none.
+    Fork {
         sandbox: u64,
-        child: u64,
-        own: (u32, u32),
+        fork: Fork,
     },
-    /// Ends a pre-forked child.
-    Drop {
-        child: u64,
-    },
-    /// Forks a job, or makes the pre-forked child the job. Answer: `Spawned`, with its pidfd and the read ends of its
-    /// output, errors and steps. It executes nothing before the spawner has closed its own copies of them.
-    Spawn {
+    /// Ends the worker of this sandbox, which the warden has found to hang or to be gone.
+    EndWorker {
         sandbox: u64,
-        child: Option<u64>,
-        order: Box<Order>,
     },
     /// Starts a self-test as this uid and gid. Its descriptor: a cgroup of its own. Answer: `Testing`, with a pipe that
     /// has [`Findings`] once the test has ended.
@@ -88,10 +78,6 @@ pub enum Answer {
     Compiled {
         sandbox: u64,
         description: Box<Description>,
-    },
-    Spawned {
-        #[serde(deserialize_with = "child")]
-        pid: i32,
     },
     Testing,
 }
@@ -141,7 +127,6 @@ pub struct Finding {
 
 pub type Findings = Result<Vec<Finding>, Failure>;
 
-/// An error, on its way to the warden.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     doing: String,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Argument, Job, Measured, PathIs, What};
 
-/// One job. Its descriptors: stdin, script, cgroup, and those of the arguments, as far as they are set.
+/// One job, for a child that is in its cgroup already. Its descriptors, if set: stdin, script, those of the arguments.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order {
     pub uid: u32,
@@ -23,10 +23,8 @@ pub struct Order {
     pub limits: Limits,
     pub stdin: bool,
     pub script: bool,
-    pub cgroup: bool,
 }
 
-/// An [`Argument`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Sent {
     index: usize,
@@ -59,13 +57,12 @@ impl Order {
             limits: *job.limits,
             stdin: job.stdin.is_some(),
             script: job.script.is_some(),
-            cgroup: job.cgroup.is_some(),
         }
     }
 
     /// Returns the descriptors of a job, in the order that [`Self::with`] expects.
     pub fn fds<'a>(job: &Job<'a>) -> Vec<BorrowedFd<'a>> {
-        let own = [job.stdin, job.script, job.cgroup].into_iter().flatten();
+        let own = [job.stdin, job.script].into_iter().flatten();
         let of_arguments = job
             .arguments
             .iter()
@@ -85,7 +82,6 @@ impl Order {
         };
         let stdin = next(self.stdin).ok()?;
         let script = next(self.script).ok()?;
-        let cgroup = next(self.cgroup).ok()?;
         let mut arguments = Vec::with_capacity(self.arguments.len());
         for Sent {
             index,
@@ -114,7 +110,6 @@ impl Order {
             arguments,
             stdin,
             script,
-            cgroup,
         })
     }
 }
@@ -144,18 +139,16 @@ impl Sent {
     }
 }
 
-/// An order with its descriptors.
 #[derive(Debug)]
 pub struct WithFds<'a> {
     order: &'a Order,
     arguments: Vec<Argument<'a>>,
     stdin: Option<BorrowedFd<'a>>,
     script: Option<BorrowedFd<'a>>,
-    cgroup: Option<BorrowedFd<'a>>,
 }
 
 impl WithFds<'_> {
-    pub fn job(&self) -> Job<'_> {
+    pub fn job<'a>(&'a self, cgroup: Option<BorrowedFd<'a>>) -> Job<'a> {
         let order = self.order;
         Job {
             uid: order.uid,
@@ -169,7 +162,7 @@ impl WithFds<'_> {
             stdin: self.stdin,
             script: self.script,
             measured: &order.measured,
-            cgroup: self.cgroup,
+            cgroup,
             limits: &order.limits,
         }
     }

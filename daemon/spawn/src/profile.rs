@@ -27,6 +27,31 @@ pub struct ReadProfile {
     pub network: bool,
     /// A connect(2) with an address as long as the system bus's is answered by remit-bus. Not with `network`.
     pub has_bus: bool,
+    pub inspect: Option<Inspect>,
+}
+
+/// A right of root's to look, and what a `read` sandbox keeps back of it. Without other additions to `read`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Inspect {
+    /// Names and sizes in every directory. Landlock refuses file content, other processes, and other programs.
+    Names { program: PathBuf },
+    /// All processes. Landlock would hide them, so the filter allows only calls that look. The program is remit-look,
+    /// which closes the content of files to itself.
+    Processes,
+    /// One file, which is opened before the program starts and with it gives up the right.
+    File,
+}
+
+impl Inspect {
+    /// Bits as in capabilities(7): `CAP_DAC_READ_SEARCH`, and `CAP_SYS_PTRACE` for the processes of others.
+    pub fn capabilities(&self) -> u64 {
+        const DAC_READ_SEARCH: u64 = 1 << 2;
+        const SYS_PTRACE: u64 = 1 << 19;
+        match self {
+            Self::Names { .. } | Self::File => DAC_READ_SEARCH,
+            Self::Processes => DAC_READ_SEARCH | SYS_PTRACE,
+        }
+    }
 }
 
 /// A `strict` sandbox: jobs see only what is listed and a base set, in namespaces of their own.
@@ -44,9 +69,7 @@ pub struct StrictProfile {
     pub user: Option<(u32, u32)>,
     pub groups: Vec<u32>,
     pub capabilities: u64,
-    /// Visible, not writable, not executable.
     pub read: Vec<ListedPath>,
-    /// Visible and writable on the host, not executable.
     pub write: Vec<ListedPath>,
     /// Visible and executable, not writable, in addition to `/usr`.
     pub exec: Vec<ListedPath>,
@@ -61,8 +84,7 @@ pub struct StrictProfile {
     pub limits: Limits,
 }
 
-/// No sandbox: all rights of the user. Only cgroup, login uid, session, descriptors, environment and limits are its
-/// own.
+/// All rights of the user. Only cgroup, login uid, session, descriptors, environment and limits are its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostProfile {
     pub user: (u32, u32),
@@ -80,6 +102,8 @@ pub enum Network {
     Connect(Vec<Destination>),
     /// What the host reaches: no network of its own.
     Host,
+    /// Itself, and by TCP any port of this host's own addresses, which it names by SOCKS at its port 1080.
+    ThisHost,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -36,7 +36,6 @@ pub enum Step {
 }
 
 impl Step {
-    /// In the order in which a child takes them.
     pub const ALL: [Step; 18] = [
         Step::Session,
         Step::Scheduling,

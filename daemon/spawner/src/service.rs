@@ -1,8 +1,6 @@
-//! Serves the warden: one question after the other, each with one answer. When the warden dies, it ends all jobs, as the
-//! watchdog and the workers do.
+//! Serves the warden: one question after the other, each with one answer. When the warden dies, it ends all jobs.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -11,11 +9,9 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 use remit_confine::spawner;
-use remit_confine::{
-    Family, Kernel, PreforkedChild, Sandbox, SelfTest, Watchdog, Workers, probe, pull, self_test,
-};
+use remit_confine::{Family, Kernel, Sandbox, SelfTest, Watchdog, Workers, probe, pull, self_test};
 use remit_spawn::{
-    Answer, Failure, Findings, Order, Reply, Request, SOCKET, WARDEN, Wanted, socket,
+    Answer, Failure, Findings, Fork, Reply, Report, Request, SOCKET, WARDEN, Wanted, socket,
 };
 use remit_sys::{Doing, Error, Result, sys};
 
@@ -29,7 +25,6 @@ pub struct Service {
     kernel: Kernel,
     workers: Workers,
     sandboxes: Sandboxes,
-    children: BTreeMap<u64, PreforkedChild>,
     /// Running self-tests, and where their findings go.
     tests: Vec<(SelfTest, OwnedFd)>,
 }
@@ -115,7 +110,6 @@ impl Service {
             // This program as it was started, whatever becomes of its file.
             workers: Workers::new(c"/proc/self/exe", Family::of_parent(warden))?,
             sandboxes: Sandboxes::default(),
-            children: BTreeMap::new(),
             tests: Vec::new(),
         })
     }
@@ -164,7 +158,6 @@ impl Service {
         Ok(message)
     }
 
-    /// Sends the findings of the self-tests that have ended.
     fn report_tests(&mut self) {
         self.tests.retain_mut(|(test, pipe)| {
             let findings: Findings = match test.read() {
@@ -186,19 +179,16 @@ impl Service {
                 self.sandboxes.all.remove(&sandbox);
                 Ok(())
             }
-            Request::Prepare {
-                sandbox,
-                child,
-                own,
-            } => {
-                self.prepare(sandbox, child, own, fds);
+            Request::Fork { sandbox, fork } if fork.size.is_none() => {
+                if let (Err(error), Some(socket)) = (self.fork(sandbox, fork, &fds), fds.first()) {
+                    let source = std::error::Error::source(&error);
+                    let errno = source.and_then(|source| source.downcast_ref::<io::Error>());
+                    let errno = errno.and_then(io::Error::raw_os_error);
+                    let report = Report::Failed(errno.unwrap_or(Errno::EAGAIN as i32));
+                    let _ = report.say(socket.as_fd(), None);
+                }
                 Ok(())
             }
-            Request::Spawn {
-                sandbox,
-                child,
-                order,
-            } => self.spawn(sandbox, child, &order, &fds),
             request => match self.handle(request, fds) {
                 Ok((answer, fd)) => {
                     let fd = fd.as_ref().map(AsFd::as_fd);
@@ -239,20 +229,15 @@ impl Service {
                 };
                 return Ok((answer, None));
             }
-            Request::UseBus => {
-                self.children.clear();
-                self.workers.use_bus(one(fds)?);
-            }
+            Request::UseBus => self.workers.use_bus(one(fds)?),
             Request::Keep { sandboxes } => {
                 let kept = sandboxes.iter().filter_map(|id| self.sandboxes.all.get(id));
                 self.workers.keep_for(kept);
             }
             Request::Warm { sandbox } => self.workers.warm(self.sandboxes.get(sandbox)?, switch)?,
-            Request::EndWorkers => {
-                self.children.clear();
-                self.workers.end();
-            }
-            Request::Drop { child } => drop(self.children.remove(&child)),
+            Request::EndWorkers => self.workers.end(),
+            Request::EndWorker { sandbox } => self.workers.end_of(self.sandboxes.get(sandbox)?),
+            Request::Fork { sandbox, fork } => self.fork(sandbox, fork, &fds)?,
             Request::SelfTest { sandbox, own } => {
                 let cgroup = one(fds)?;
                 let sandbox = self.sandboxes.get(sandbox)?;
@@ -263,55 +248,18 @@ impl Service {
                 self.tests.push((test, end));
                 return Ok((Answer::Testing, Some(pipe)));
             }
-            Request::Setup { .. }
-            | Request::Forget { .. }
-            | Request::Prepare { .. }
-            | Request::Spawn { .. } => return Err(nonsense()),
+            Request::Setup { .. } | Request::Forget { .. } => return Err(nonsense()),
         }
         Ok((Answer::Done, None))
     }
 
-    /// Pre-forks a child. Without one, both ends of its socket are closed here, which the warden notices.
-    fn prepare(&mut self, sandbox: u64, child: u64, own: (u32, u32), fds: Vec<OwnedFd>) {
-        let Ok([cgroup, socket, its]) = <[OwnedFd; 3]>::try_from(fds) else {
-            return;
-        };
-        let free = self.children.entry(child);
-        if let (Ok(sandbox), Entry::Vacant(free)) = (self.sandboxes.get(sandbox), free) {
-            let (sockets, cgroup) = ((socket, its), Some(cgroup.as_fd()));
-            let child = self.workers.prepare(sandbox, sockets, cgroup, own);
-            child.map(|child| free.insert(child));
+    fn fork(&self, sandbox: u64, fork: Fork, fds: &[OwnedFd]) -> Result<()> {
+        let sandbox = self.sandboxes.get(sandbox)?;
+        if fds.len() != 1 + usize::from(fork.cgroup) {
+            return Err(nonsense());
         }
-    }
-
-    /// Forks a job, gives it to the warden, and only then lets it go on.
-    fn spawn(
-        &mut self,
-        sandbox: u64,
-        child: Option<u64>,
-        order: &Order,
-        fds: &[OwnedFd],
-    ) -> io::Result<()> {
-        let waiting = child.and_then(|child| self.children.remove(&child));
-        let held = self.sandboxes.get(sandbox).and_then(|sandbox| {
-            let with_fds = order.with(fds).ok_or_else(nonsense)?;
-            let switch = self.switch.as_fd();
-            self.workers
-                .spawn(sandbox, switch, &with_fds.job(), waiting)
-        });
-        match held {
-            Ok(held) => held.hand_over(|spawned| {
-                let answer = Answer::Spawned { pid: spawned.pid };
-                let fds = [
-                    &spawned.pidfd,
-                    &spawned.stdout,
-                    &spawned.stderr,
-                    &spawned.steps,
-                ];
-                self.reply(Ok(answer), &fds.map(AsFd::as_fd))
-            }),
-            Err(error) => self.reply(Err(error.into()), &[]),
-        }
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        self.workers.fork(sandbox, self.switch.as_fd(), &fork, &fds)
     }
 }
 

@@ -173,7 +173,6 @@ mod tests {
 
     use super::*;
 
-    /// Returns the answer of a child that says of each number whether it is open.
     fn are_open(fds: &[i32]) -> Vec<u8> {
         let is_open = |fd: &i32| nix::fcntl::fcntl(sys::borrowed(*fd), FcntlArg::F_GETFD).is_ok();
         let mut answer = in_child(|| fds.iter().map(|fd| u8::from(is_open(fd))).collect()).unwrap();

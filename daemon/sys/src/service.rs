@@ -10,9 +10,9 @@ use std::{
 };
 
 /// Runs `program` as `uid`, `gid` and exactly `groups`, without a capability, with `no_new_privs` and a session of its
-/// own. Descriptors: each of `fds` is at its number (all different, none of stderr), stdin and stdout are otherwise null,
-/// stderr is inherited, nothing else. It is killed when the calling thread ends. It has no sandbox: it confines itself. Returns
-/// when the child exists. A child that cannot execute writes a line to stderr and exits with status 127.
+/// own. Descriptors: each of `fds` at its number (all different, none of stderr), stdin and stdout otherwise null,
+/// stderr inherited, nothing else. It is killed when the calling thread ends. It confines itself. Returns when the child
+/// exists. A child that cannot execute writes a line to stderr and exits with status 127.
 pub fn spawn_service(
     program: &CStr,
     argv: &[CString],

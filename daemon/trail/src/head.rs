@@ -8,7 +8,6 @@ use crate::Hash;
 pub struct Link {
     /// 0 if there was never a record.
     pub seq: u64,
-    /// Zeros if there was never a record.
     pub hash: Hash,
 }
 
@@ -21,7 +20,6 @@ pub struct Expected {
 }
 
 impl Link {
-    /// State before the first record.
     pub const NONE: Self = Self {
         seq: 0,
         hash: [0; 32],
@@ -34,7 +32,6 @@ pub struct Head {
     pub boot: [u8; 16],
     /// Newest record, which the next one refers to.
     pub newest: Link,
-    /// Being written.
     pub pending: Option<Link>,
     /// First of the records up to `newest` that may never have been written; 0 if all were.
     pub doubt: u64,
@@ -42,9 +39,7 @@ pub struct Head {
     pub skips: bool,
     /// Upper bound of all numbers ever used, including those of records lost in a machine crash.
     pub reserved: u64,
-    /// Last record that is on disk.
     pub synced: u64,
-    /// The daemon stopped normally.
     pub is_stopped: bool,
 }
 
@@ -73,7 +68,6 @@ const OLD: usize = 40;
 impl Head {
     pub const SIZE: usize = BODY + 32;
 
-    /// Before the first record.
     #[must_use]
     pub const fn new(boot: [u8; 16]) -> Self {
         Self {

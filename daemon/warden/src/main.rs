@@ -18,6 +18,7 @@ mod identity {
     pub mod arrivals;
     pub mod clients;
     pub mod listeners;
+    pub mod login_session;
     pub mod lookups;
     pub mod peer;
     pub mod sessions;
@@ -26,11 +27,17 @@ mod identity {
 
 /// The life of a job: admission, record, launch, queue, termination, cleanup. [`job::pipeline`] is the whole story.
 mod job {
+    pub(crate) mod acts;
     pub mod admission;
     pub mod backpressure;
+    pub mod breaker;
+    pub mod commits;
+    pub mod confirmation;
     pub mod context;
     pub mod ended;
     pub mod fair_queue;
+    pub mod floor;
+    pub mod follow_up;
     pub mod granted;
     pub mod life;
     pub mod live;
@@ -39,6 +46,7 @@ mod job {
     pub mod queue;
     pub mod recently_ended;
     pub mod recheck;
+    pub mod recovery;
     pub mod spawn_failure;
     pub mod start;
     pub mod state;
@@ -46,6 +54,7 @@ mod job {
     pub mod table;
     pub mod termination;
     pub mod uid_pool;
+    pub mod unconfirmed;
     pub mod unkillable;
 }
 

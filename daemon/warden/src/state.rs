@@ -1,5 +1,4 @@
-//! The state of the daemon in parts. Each part owns what it is about. Code outside of the event loop and the start-up
-//! gets the parts that it touches.
+//! The state of the daemon in parts. Code outside of event loop and start-up gets the parts that it touches.
 
 use nix::sys::signalfd::SignalFd;
 
@@ -11,6 +10,9 @@ use crate::config::policy_reload::Policies;
 use crate::event_loop::epoll::Reactor;
 use crate::event_loop::lifecycle::Lifecycle;
 use crate::identity::arrivals::Callers;
+use crate::job::acts::Acts;
+use crate::job::commits::Commits;
+use crate::job::confirmation::store::Confirmations;
 use crate::job::table::Jobs;
 use crate::sandbox::pool::Sandboxing;
 use crate::state_dir::ledger::Ledger;
@@ -28,6 +30,9 @@ pub struct Warden {
     pub sandbox: Sandboxing,
     pub jobs: Jobs,
     pub ledger: Ledger,
+    pub commits: Commits,
+    pub confirmations: Confirmations,
+    pub acts: Acts,
     pub approvals: Approvals,
 }
 
@@ -37,6 +42,9 @@ macro_rules! job_cx {
         $crate::job::context::JobCx {
             jobs: &mut $warden.jobs,
             ledger: &mut $warden.ledger,
+            commits: &mut $warden.commits,
+            confirmations: &mut $warden.confirmations,
+            acts: &mut $warden.acts,
             reports: &mut $warden.reports,
             sandbox: &mut $warden.sandbox,
             admins: &mut $warden.admins,
@@ -45,7 +53,6 @@ macro_rules! job_cx {
     };
 }
 
-/// Borrows what decides about requests.
 macro_rules! request_cx {
     ($warden:expr) => {
         $crate::job::context::RequestCx {

@@ -15,7 +15,6 @@ use super::{DaemonCall, QUOTED, invalid};
 
 const DEFAULT: u32 = 20;
 
-/// Arguments of `history`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HistoryArgs {

@@ -7,7 +7,7 @@ use remit_wire::{GrepQuery, JobQuery, PageQuery, PartQuery, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{DaemonCall, invalid, job_id, wait};
+use super::{DaemonCall, PlanStep, invalid, job_id, wait};
 use crate::truncate::MAX_TEXT;
 
 /// Bytes of a page of output when the caller does not say.
@@ -17,27 +17,26 @@ const PAGE_MAX: u32 = MAX_TEXT as u32;
 const MATCHES_DEFAULT: u32 = 100;
 const JOBS_DEFAULT: u32 = 20;
 
-/// Arguments of `job`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobArgs {
-    /// Which job. Absent: list my jobs, newest first.
+    /// Absent: my jobs, newest first.
     job_id: Option<String>,
-    /// Milliseconds to wait for its end. Default 20000; 0 with a page or grep.
+    /// Milliseconds to wait. Default 20000; 0 with a page or grep.
     #[schemars(range(min = 0, max = 50000))]
     wait_ms: Option<u32>,
     /// Of this stream. Default stdout.
     stream: Option<Stream>,
     /// From this byte on; to go on, next of the answer before.
     offset: Option<u64>,
-    /// At most so many bytes, default 16384; with grep lines, default 100; without job_id jobs, default 20.
+    /// At most so many bytes, default 16384; with grep lines, 100; without job_id jobs, 20.
     #[schemars(range(min = 1, max = 262144))]
     limit: Option<u32>,
     /// The last bytes instead.
     tail: Option<bool>,
     /// base64 gives the raw bytes. Default text.
     encoding: Option<PageEncoding>,
-    /// Only lines that match this regular expression. (?i) ignores case.
+    /// Only lines that match this regex; (?i) ignores case.
     grep: Option<String>,
     /// Lines around each match.
     #[schemars(range(min = 0, max = 10))]
@@ -74,6 +73,7 @@ pub fn call(args: JobArgs) -> Result<DaemonCall, Refusal> {
         request,
         base64: args.wants_base64(),
         detail: args.detail.unwrap_or(false),
+        plan: PlanStep::None,
     })
 }
 

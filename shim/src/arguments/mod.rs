@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 pub use self::history::HistoryArgs;
 pub use self::job::JobArgs;
-pub use self::run::{ChangeArgs, RunArgs};
+pub use self::run::{ChangeArgs, PlanArgs, RunArgs};
 use crate::direct;
 use crate::tools::Tool;
 
@@ -29,10 +29,20 @@ const QUOTED: usize = 200;
 #[derive(Debug, PartialEq)]
 pub struct DaemonCall {
     pub request: Request,
-    /// Pages as base64.
     pub base64: bool,
     /// A job with its sandbox, limits, times and totals.
     pub detail: bool,
+    pub plan: PlanStep,
+}
+
+/// What a call has to do with a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanStep {
+    None,
+    /// The output of the job is a plan.
+    Make,
+    /// The plan that this job has written is the standard input of the request.
+    Commit(JobId),
 }
 
 impl From<Request> for DaemonCall {
@@ -41,6 +51,7 @@ impl From<Request> for DaemonCall {
             request,
             base64: false,
             detail: false,
+            plan: PlanStep::None,
         }
     }
 }
@@ -54,7 +65,7 @@ pub struct AccessArgs {
     profile: Option<String>,
     /// Explain this named command.
     name: Option<String>,
-    /// Words: the commands that have the most of them, with their arguments.
+    /// Words: commands that have the most of them, with arguments.
     query: Option<String>,
 }
 
@@ -72,7 +83,7 @@ pub struct HostArgs {
 pub struct StopArgs {
     /// Which job.
     job_id: String,
-    /// First signal, a name or number. Default TERM. KILL follows.
+    /// First signal: name or number. Default TERM; KILL follows.
     #[schemars(with = "Option<String>")]
     signal: Option<Signal>,
 }
@@ -112,6 +123,7 @@ impl RawArguments<'_> {
             Tool::Host => host(self.parse()?),
             Tool::Run => run::run(self.parse()?),
             Tool::Change => run::change(self.parse()?),
+            Tool::Plan => run::plan(self.parse()?),
             Tool::Job => job::call(self.parse()?),
             Tool::JobStop => stop(self.parse()?),
             Tool::History => history::call(&self.parse()?),
@@ -167,8 +179,12 @@ fn stop(args: StopArgs) -> Result<DaemonCall, Refusal> {
 }
 
 fn job_id(text: &str) -> Result<JobId, Refusal> {
+    id_in("job_id", text)
+}
+
+fn id_in(name: &str, text: &str) -> Result<JobId, Refusal> {
     text.parse().map_err(|error| {
-        invalid(&format!("argument 'job_id': {error}"))
+        invalid(&format!("argument '{name}': {error}"))
             .object(text::line(text.as_bytes(), QUOTED))
             .next("call job without arguments to list your jobs")
     })
@@ -294,7 +310,7 @@ mod tests {
             (
                 Tool::Change,
                 json!({"reason": "why"}),
-                "missing field `name`",
+                "one of 'argv', 'script' and 'name' is needed",
             ),
             (
                 Tool::Change,
@@ -309,7 +325,7 @@ mod tests {
             (
                 Tool::Change,
                 json!({"name": "a.b", "reason": "why", "argv": ["reboot"]}),
-                "unknown field `argv`",
+                "exclude each other",
             ),
             (
                 Tool::Change,
@@ -386,7 +402,7 @@ mod tests {
             (
                 Tool::Change,
                 json!({"name": "a.b", "reason": "why", "profile": "host"}),
-                "unknown field `profile`",
+                "'profile' belongs to",
             ),
             (Tool::Job, json!({"job_id": "x"}), "argument 'job_id'"),
             (

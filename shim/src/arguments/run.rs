@@ -4,41 +4,43 @@ use std::collections::BTreeMap;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
+use remit_wire::edits::{COMMIT, EditText, PLAN, PLAN_PRIVATE, THEN, UNDO};
 use remit_wire::{Bytes, Purpose, Request, Run, What};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{DaemonCall, invalid, wait};
+use super::{DaemonCall, PlanStep, id_in, invalid, wait};
+use crate::plan;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunArgs {
-    /// Program and arguments, one string each; no shell reads them. Or script, or name.
+    /// Program and arguments; no shell reads them. Or script, or name.
     argv: Option<Vec<String>>,
-    /// Script text, up to 1 MiB, given to the interpreter as a file: needs no quoting.
+    /// Script text, up to 1 MiB.
     script: Option<String>,
-    /// Program that reads the script. Default sh.
+    /// Reads the script. Default sh.
     interpreter: Option<String>,
-    /// A named command that looks, such as service.status or logs.
+    /// A named command that looks, as service.status or logs.
     name: Option<String>,
-    /// Its arguments, as {"unit": "nginx"}; a list gives one several times. access explains them.
+    /// {"unit": "nginx"}; a list repeats one.
     args: Option<Map<String, Value>>,
-    /// Sandbox of argv or script. Default read; access lists yours.
+    /// Sandbox. Default read; access lists yours.
     profile: Option<String>,
-    /// Working directory. Default /.
+    /// Directory. Default /.
     cwd: Option<String>,
-    /// Environment variables to add; policy says which.
+    /// Variables to add.
     env: Option<BTreeMap<String, String>>,
-    /// Standard input, up to 1 MiB. Default none.
+    /// Standard input, up to 1 MiB.
     stdin: Option<String>,
-    /// Milliseconds to wait for the end. Default 20000.
+    /// Milliseconds to wait. Default 20000.
     #[schemars(range(min = 0, max = 50000))]
     wait_ms: Option<u32>,
     /// Seconds until it is ended. Default 300.
     #[schemars(range(min = 1, max = 86400))]
     max_runtime_s: Option<u32>,
-    /// For safe retries: the same id with the same content is the same job.
+    /// For retries: same id and content, same job.
     #[schemars(length(max = 128))]
     request_id: Option<String>,
 }
@@ -47,47 +49,89 @@ pub struct RunArgs {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeArgs {
-    /// A named command that changes the host; access lists yours.
-    name: String,
-    /// As of run.
+    /// A named command that changes; access lists yours.
+    name: Option<String>,
+    /// Make this plan's changes.
+    plan_id: Option<String>,
+    /// Undo a commit.
+    undo: Option<String>,
+    /// Commands after it: service.reload unit=a.service
+    then: Option<Vec<String>>,
+    /// As run.
     args: Option<Map<String, Value>>,
+    /// Any program, as root, if a person approves.
+    argv: Option<Vec<String>>,
+    /// As argv.
+    script: Option<String>,
+    /// As run.
+    interpreter: Option<String>,
+    /// Default host.
+    profile: Option<String>,
     /// Why, for the record.
     #[schemars(length(max = 1024))]
     reason: String,
-    /// As of run.
+    /// As run.
     stdin: Option<String>,
-    /// As of run.
+    /// As run.
     wait_ms: Option<u32>,
-    /// As of run.
+    /// As run.
     max_runtime_s: Option<u32>,
-    /// As of run. Without one, calling again changes again.
+    /// As run. Without one, it changes again.
     request_id: Option<String>,
 }
 
-/// What the arguments of `run` ask for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanArgs {
+    /// One a path.
+    edits: Vec<EditText>,
+    /// Files you may not read, whole.
+    private: Option<bool>,
+    /// As run.
+    request_id: Option<String>,
+}
+
+pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
+    let name = match args.private {
+        Some(true) => PLAN_PRIVATE,
+        _ => PLAN,
+    };
+    let run = Run {
+        stdin: Some(plan::input(args.edits)?),
+        request_id: request_id(args.request_id)?,
+        ..of_name(name, Vec::new(), Purpose::Use)
+    };
+    Ok(DaemonCall {
+        plan: PlanStep::Make,
+        ..Request::Run(run).into()
+    })
+}
+
+fn of_name(name: &str, args: Vec<(String, String)>, purpose: Purpose) -> Run {
+    let name = name.to_owned();
+    Run {
+        traceparent: None,
+        what: What::Named { name, args },
+        cwd: None,
+        env: Vec::new(),
+        stdin: None,
+        profile: None,
+        wait_ms: None,
+        max_runtime_s: None,
+        request_id: None,
+        purpose,
+    }
+}
+
 pub fn run(args: RunArgs) -> Result<DaemonCall, Refusal> {
-    if args.interpreter.is_some() && args.script.is_none() {
-        return Err(invalid("'interpreter' belongs to 'script'"));
-    }
-    if args.args.is_some() && args.name.is_none() {
-        return Err(invalid("'args' belongs to 'name'")
-            .next("a program's arguments stand in argv, after its name"));
-    }
-    let what =
-        match (args.argv, args.script, args.name) {
-            (Some(argv), None, None) => What::Argv(argv_bytes(argv)?),
-            (None, Some(script), None) => What::Script {
-                text: text_bytes(script),
-                interpreter: optional("interpreter", args.interpreter)?,
-            },
-            (None, None, Some(name)) => command(name, args.args)?,
-            (None, None, None) => {
-                return Err(invalid("one of 'argv', 'script' and 'name' is needed").next(
-                "give argv as a list, such as [\"df\", \"-h\"], or a shell script as script",
-            ));
-            }
-            _ => return Err(invalid("'argv', 'script' and 'name' exclude each other")),
-        };
+    let what = Runnable {
+        argv: args.argv,
+        script: args.script,
+        interpreter: args.interpreter,
+        name: args.name,
+        args: args.args,
+    };
+    let what = what.what()?;
     let mut env = Vec::new();
     for (name, value) in args.env.unwrap_or_default() {
         env.push((bytes("env", name)?, bytes("env", value)?));
@@ -107,15 +151,32 @@ pub fn run(args: RunArgs) -> Result<DaemonCall, Refusal> {
     .into())
 }
 
-/// What the arguments of `change` ask for.
-pub fn change(args: ChangeArgs) -> Result<DaemonCall, Refusal> {
+pub fn change(mut args: ChangeArgs) -> Result<DaemonCall, Refusal> {
+    let (plan, undo) = (args.plan_id.take(), args.undo.take());
+    if plan.is_some() || undo.is_some() {
+        return of_plan(args, plan, undo);
+    }
+    if args.then.is_some() {
+        return Err(invalid("'then' belongs to 'plan_id' or 'undo'"));
+    }
+    if args.name.is_some() && args.profile.is_some() {
+        return Err(invalid("'profile' belongs to 'argv' or 'script'")
+            .next("leave it out: a named command has its own"));
+    }
+    let what = Runnable {
+        argv: args.argv,
+        script: args.script,
+        interpreter: args.interpreter,
+        name: args.name,
+        args: args.args,
+    };
     Ok(Request::Run(Run {
         traceparent: None,
-        what: command(args.name, args.args)?,
+        what: what.what()?,
         cwd: None,
         env: Vec::new(),
         stdin: args.stdin.map(text_bytes),
-        profile: None,
+        profile: args.profile,
         wait_ms: wait(args.wait_ms)?,
         max_runtime_s: args.max_runtime_s,
         request_id: request_id(args.request_id)?,
@@ -124,6 +185,99 @@ pub fn change(args: ChangeArgs) -> Result<DaemonCall, Refusal> {
         },
     })
     .into())
+}
+
+fn of_plan(
+    args: ChangeArgs,
+    plan: Option<String>,
+    undo: Option<String>,
+) -> Result<DaemonCall, Refusal> {
+    let ChangeArgs {
+        name,
+        plan_id: _,
+        undo: _,
+        then,
+        args: pairs,
+        argv,
+        script,
+        interpreter,
+        profile,
+        reason,
+        stdin,
+        wait_ms,
+        max_runtime_s,
+        request_id: id,
+    } = args;
+    let others = [&name, &script, &interpreter, &profile, &stdin];
+    if others.iter().any(|other| other.is_some()) || argv.is_some() || pairs.is_some() {
+        return Err(invalid(
+            "'plan_id' and 'undo' need nothing else that says what runs",
+        ));
+    }
+    let purpose = Purpose::Change { reason };
+    let then = then.unwrap_or_default().into_iter();
+    let then = then.map(|call| (THEN.to_owned(), call));
+    let (run, step) = match (plan, undo) {
+        (Some(plan), None) => {
+            let plan = id_in("plan_id", &plan)?;
+            (
+                of_name(COMMIT, then.collect(), purpose),
+                PlanStep::Commit(plan),
+            )
+        }
+        (None, Some(undo)) => {
+            let args = [("id".to_owned(), undo)].into_iter().chain(then);
+            (of_name(UNDO, args.collect(), purpose), PlanStep::None)
+        }
+        _ => return Err(invalid("'plan_id' and 'undo' exclude each other")),
+    };
+    let run = Run {
+        wait_ms: wait(wait_ms)?,
+        max_runtime_s,
+        request_id: request_id(id)?,
+        ..run
+    };
+    Ok(DaemonCall {
+        plan: step,
+        ..Request::Run(run).into()
+    })
+}
+
+/// Arguments that say what runs.
+struct Runnable {
+    argv: Option<Vec<String>>,
+    script: Option<String>,
+    interpreter: Option<String>,
+    name: Option<String>,
+    args: Option<Map<String, Value>>,
+}
+
+impl Runnable {
+    fn what(self) -> Result<What, Refusal> {
+        if self.interpreter.is_some() && self.script.is_none() {
+            return Err(invalid("'interpreter' belongs to 'script'"));
+        }
+        if self.args.is_some() && self.name.is_none() {
+            return Err(invalid("'args' belongs to 'name'")
+                .next("a program's arguments stand in argv, after its name"));
+        }
+        match (self.argv, self.script, self.name) {
+            (Some(argv), None, None) => Ok(What::Argv(argv_bytes(argv)?)),
+            (None, Some(script), None) => Ok(What::Script {
+                text: text_bytes(script),
+                interpreter: optional("interpreter", self.interpreter)?,
+            }),
+            (None, None, Some(name)) => command(name, self.args),
+            (None, None, None) => Err(invalid("one of 'argv', 'script' and 'name' is needed")
+                .next(
+                    "give argv as a list, such as [\"df\", \"-h\"], or a shell script as script",
+                )),
+            _ => {
+                Err(invalid("'argv', 'script' and 'name' exclude each other")
+                    .next("give one of them"))
+            }
+        }
+    }
 }
 
 fn command(name: String, args: Option<Map<String, Value>>) -> Result<What, Refusal> {
@@ -139,10 +293,9 @@ fn request_id(id: Option<String>) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// An argv, which has a program at least.
 pub fn argv_bytes(argv: Vec<String>) -> Result<Vec<Bytes>, Refusal> {
     if argv.is_empty() {
-        return Err(invalid("'argv' is empty"));
+        return Err(invalid("'argv' is empty").next("give the program, then its arguments"));
     }
     argv.into_iter().map(|arg| bytes("argv", arg)).collect()
 }
@@ -169,9 +322,7 @@ fn text_bytes(text: String) -> Bytes {
 
 const QUOTED: usize = 64;
 
-/// Returns name and value pairs. A list gives one pair per element.
-///
-/// The length of a name is bounded, because the name is copied for each list element.
+/// Returns name and value pairs, one per list element. Names are bounded, because each element copies it.
 fn pairs(args: Map<String, Value>) -> Result<Vec<(String, String)>, Refusal> {
     let mut pairs = Vec::new();
     for (name, value) in args {
@@ -275,6 +426,40 @@ mod tests {
             },
         };
         assert_eq!(run, expect);
+    }
+
+    #[test]
+    fn one_off_change_is_copied_whole() {
+        let run = asked(
+            Tool::Change,
+            json!({"argv": ["dpkg", "--configure", "-a"], "reason": "half installed", "profile": "host"}),
+        );
+        let argv = ["dpkg", "--configure", "-a"].map(|arg| Bytes::from(arg.as_bytes().to_vec()));
+        let reason = "half installed".to_owned();
+        assert_eq!(run.what, What::Argv(argv.to_vec()));
+        assert_eq!(run.purpose, Purpose::Change { reason });
+        assert_eq!(run.profile.as_deref(), Some("host"));
+        let script = json!({"script": "true\n", "interpreter": "bash", "reason": "x"});
+        let expect = What::Script {
+            text: text_bytes("true\n".to_owned()),
+            interpreter: Some(Bytes::from(b"bash".to_vec())),
+        };
+        assert_eq!(asked(Tool::Change, script).what, expect);
+        for (wrong, why) in [
+            (json!({"reason": "x"}), "is needed"),
+            (
+                json!({"reason": "x", "argv": ["a"], "name": "a.b"}),
+                "exclude each other",
+            ),
+            (
+                json!({"reason": "x", "argv": ["a"], "interpreter": "sh"}),
+                "belongs to 'script'",
+            ),
+            (json!({"argv": ["a"]}), "reason"),
+        ] {
+            let error = try_call(Tool::Change, wrong).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
     }
 
     #[test]

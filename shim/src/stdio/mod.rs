@@ -24,11 +24,9 @@ enum Task {
     Tell(oneshot::Sender<()>),
 }
 
-/// Queue of output lines, written in order.
 #[derive(Clone, Debug)]
 pub struct Output(mpsc::Sender<Task>);
 
-/// Free space for one line, which can be filled without waiting.
 pub struct OutputPermit<'a>(mpsc::Permit<'a, Task>);
 
 /// stdout is broken.
@@ -142,7 +140,6 @@ async fn write(writer: &Writer, mut tasks: mpsc::Receiver<Task>) -> io::Result<(
     while let Some(task) = tasks.recv().await {
         match task {
             Task::Write(line) => writer.write(&line).await?,
-            // After the deadline of the flush nobody waits.
             Task::Tell(done) => drop(done.send(())),
         }
     }
@@ -201,7 +198,6 @@ impl Lines {
         }
     }
 
-    /// Returns the last line at the end of the input, if it has no newline.
     pub fn last(&mut self) -> Option<Line> {
         (self.too_long || !self.partial.is_empty()).then(|| self.line())
     }

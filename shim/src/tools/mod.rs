@@ -10,13 +10,16 @@ use remit_wire::result::JobResult;
 use rmcp::model::{self, JsonObject, ListToolsResult, ToolAnnotations};
 use serde_json::{Value, json};
 
-use self::schema::{Null, only, output, schema, shallow, terse};
+use self::schema::{Null, only, output, schema, shallow, terse, without_parts};
 use crate::access::AccessAnswer;
 use crate::answer::{JobAnswer, JobList};
-use crate::arguments::{AccessArgs, ChangeArgs, HistoryArgs, HostArgs, JobArgs, RunArgs, StopArgs};
+use crate::arguments::{
+    AccessArgs, ChangeArgs, HistoryArgs, HostArgs, JobArgs, PlanArgs, RunArgs, StopArgs,
+};
+use crate::plan::PlanAnswer;
 
 /// Fields of a job's result in the schemas. The other fields explain themselves.
-const RESULT: [&str; 12] = [
+const RESULT: [&str; 10] = [
     "job_id",
     "state",
     "exit",
@@ -24,8 +27,6 @@ const RESULT: [&str; 12] = [
     "cause",
     "stdout",
     "stderr",
-    "stdout_bytes",
-    "stderr_bytes",
     "truncated",
     "encoding",
     "notes",
@@ -42,10 +43,11 @@ Start with access: it says who you are here, what you may do and which named com
 use. host gives structured facts (load, memory, disks, ports with their unit, failed units) without \
 a command. run executes a program (argv) or a script with no approval as a rule, because the kernel \
 refuses every change: writes, network, signals to processes outside. Use script for pipes and \
-anything that needs quoting. systemctl, loginctl, busctl and their kind show in there and change nothing; the named commands \
-service.status, service.list, service.failed and logs are shorter, as \
+anything that needs quoting. systemctl and its kind show in there and change nothing; the named commands \
+service.status, service.list and logs are shorter, as \
 {\"name\": \"service.status\", \"args\": {\"unit\": \"nginx\"}}. change runs a named command that \
-changes the host, if policy grants you one: say why in reason. Where a person must approve it, state is \
+changes the host, if policy grants you one, or any argv or script once, if somebody approves it: say why in reason. \
+plan shows what edits of files would change; change with its plan_id makes exactly that. Where a person must approve it, state is \
 awaiting_approval: tell your user the line in approval, never type it yourself.
 
 run waits up to wait_ms (20 s by default, 50 s at most). A job that takes longer goes on and its \
@@ -67,6 +69,7 @@ pub enum Tool {
     Host,
     Run,
     Change,
+    Plan,
     Job,
     JobStop,
     History,
@@ -78,17 +81,17 @@ enum Effect {
     /// Starts a program that cannot change anything outside its sandbox, or a command that the policy declares as
     /// reading. The read-only hint is correct: a policy that grants `run` in a changing profile does not load.
     Sandboxed,
-    /// Changes what the policy permits, also on other hosts. A repeated call changes again, unless the request_id is
-    /// equal.
+    /// Changes what the policy permits. A repeated call changes again, unless the request_id is equal.
     Change,
     Stop,
 }
 
 impl Tool {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Access,
         Self::Host,
         Self::Run,
+        Self::Plan,
         Self::Change,
         Self::Job,
         Self::JobStop,
@@ -101,6 +104,7 @@ impl Tool {
             Self::Host => "host",
             Self::Run => "run",
             Self::Change => "change",
+            Self::Plan => "plan",
             Self::Job => "job",
             Self::JobStop => "job_stop",
             Self::History => "history",
@@ -108,7 +112,7 @@ impl Tool {
     }
 
     pub const fn starts(self) -> bool {
-        matches!(self, Self::Run | Self::Change)
+        matches!(self, Self::Run | Self::Change | Self::Plan)
     }
 
     const fn title(self) -> &'static str {
@@ -117,6 +121,7 @@ impl Tool {
             Self::Host => "Facts about this server",
             Self::Run => "Run in a read-only sandbox",
             Self::Change => "Change this server",
+            Self::Plan => "Plan edits of files",
             Self::Job => "List, await, page, search jobs",
             Self::JobStop => "Stop a job of mine",
             Self::History => "What I did here",
@@ -126,32 +131,35 @@ impl Tool {
     const fn description(self) -> &'static str {
         match self {
             Self::Access => {
-                "What you may do here, and the named commands you may use; with argv or \
+                "What you may do here, and your named commands; with argv or \
                  name whether that would be allowed, by which rule, what would lift a refusal. \
                  Start here."
             }
             Self::Host => {
-                "Structured facts about this server, such as ports with their unit. Shorter than \
+                "Structured facts about this server, as ports with their unit. Shorter than \
                  command output."
             }
             Self::Run => {
-                "Run any program or script on this server in a sandbox in which the kernel refuses \
+                "Run any program or script on this server in a sandbox where the kernel refuses \
                  every change: it sees what an operator sees and can write, connect or signal \
                  nothing. Or a named command that looks. Answers when it ends or after wait_ms; \
                  then job follows it."
             }
             Self::Change => {
-                "Run a named command that changes this server, as policy grants it. Answers as \
-                 run. State awaiting_approval: next says who must approve it; then it starts by itself."
+                "Change this server: a named command, a plan, or argv or script once, as policy grants. Answers as \
+                 run. State awaiting_approval: next says who must approve it; then it starts."
+            }
+            Self::Plan => {
+                "Show what edits of files would change; nothing changes. change with its plan_id makes exactly that."
             }
             Self::Job => {
-                "Your jobs: without job_id a list; with it the job's state and output, after \
-                 waiting for its end. stream, offset, limit, tail or encoding give a page of its \
-                 output, grep the lines that match."
+                "Your jobs: without job_id a list; with it its state and output, after \
+                 waiting for its end. stream, offset, limit, tail or encoding give a page of \
+                 that, grep the lines that match."
             }
             Self::JobStop => "End a job of yours with all its processes, verified.",
             Self::History => {
-                "What you asked for here and what became of it, newest first; also in earlier sessions."
+                "What you asked for here and what became of it, newest first; earlier sessions too."
             }
         }
     }
@@ -159,7 +167,7 @@ impl Tool {
     const fn effect(self) -> Effect {
         match self {
             Self::Access | Self::Host | Self::Job | Self::History => Effect::Look,
-            Self::Run => Effect::Sandboxed,
+            Self::Run | Self::Plan => Effect::Sandboxed,
             Self::Change => Effect::Change,
             Self::JobStop => Effect::Stop,
         }
@@ -190,6 +198,7 @@ impl Tool {
             Self::Host => schema::<HostArgs>(),
             Self::Run => schema::<RunArgs>(),
             Self::Change => schema::<ChangeArgs>(),
+            Self::Plan => schema::<PlanArgs>(),
             Self::Job => schema::<JobArgs>(),
             Self::JobStop => schema::<StopArgs>(),
             Self::History => schema::<HistoryArgs>(),
@@ -206,10 +215,11 @@ impl Tool {
             }
             Self::Run => run_output(),
             Self::Change => shallow(run_output()),
+            Self::Plan => shallow(output::<PlanAnswer>(Null::Absent)),
             Self::Job => {
                 let listed = [&RESULT[..], &["place", "page", "matches"]].concat();
-                let mut schema = terse(only(output::<JobAnswer>(Null::Absent), &listed));
-                let list = terse(output::<JobList>(Null::Stays));
+                let mut schema = shallow(only(output::<JobAnswer>(Null::Absent), &listed));
+                let list = shallow(output::<JobList>(Null::Stays));
                 if let (Some(Value::Object(properties)), Some(Value::Object(list))) =
                     (schema.get_mut("properties"), list.get("properties"))
                 {
@@ -217,7 +227,7 @@ impl Tool {
                 }
                 schema
             }
-            Self::History => terse(output::<HistoryPage>(Null::Stays)),
+            Self::History => shallow(output::<HistoryPage>(Null::Stays)),
             Self::JobStop => {
                 let listed = [
                     "job_id",
@@ -235,7 +245,7 @@ impl Tool {
 
 fn run_output() -> JsonObject {
     let listed = [&RESULT[..], &["denials"]].concat();
-    only(output::<JobResult>(Null::Absent), &listed)
+    without_parts(only(output::<JobResult>(Null::Absent), &listed))
 }
 
 pub fn list() -> Vec<model::Tool> {
@@ -285,8 +295,7 @@ mod tests {
     #[test]
     fn the_list_is_short_and_always_the_same() {
         let list = || serde_json::to_string(&list()).unwrap();
-        // The limit is 3,000 tokens. Measured: 11,985 bytes were 2,888 tokens of o200k_base and 2,701 of cl100k_base,
-        // at least 4.1 bytes a token.
+        // The limit is 3,000 tokens. Measured: 11,985 bytes were 2,888 of o200k_base, 2,701 of cl100k_base.
         assert!(list().len() <= 12_000, "{} bytes", list().len());
         assert_eq!(list(), list());
         assert!(INSTRUCTIONS.len() <= 2048);
@@ -341,7 +350,7 @@ mod tests {
             let hints = tool.annotations.unwrap();
             assert_eq!(hints.title, tool.title);
             let acts = ["change", "job_stop"].contains(&&*tool.name);
-            let starts = ["run", "change"].contains(&&*tool.name);
+            let starts = ["run", "plan", "change"].contains(&&*tool.name);
             assert_eq!(hints.read_only_hint, Some(!acts));
             assert_eq!(hints.destructive_hint, Some(acts));
             assert_eq!(hints.idempotent_hint, Some(!starts));

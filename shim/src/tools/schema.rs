@@ -144,6 +144,11 @@ pub fn shallow(schema: JsonObject) -> JsonObject {
     schema
 }
 
+/// Says nothing of what is in lists.
+pub fn without_parts(schema: JsonObject) -> JsonObject {
+    without(schema, &["items"])
+}
+
 /// Removes these keywords at any depth. No property has such a name.
 fn without(schema: JsonObject, keywords: &[&str]) -> JsonObject {
     fn strip(value: &mut Value, keywords: &[&str]) {

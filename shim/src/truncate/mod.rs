@@ -101,7 +101,6 @@ pub fn page(page: &Page, budget: usize, cut: Cut) -> Page {
     }
 }
 
-/// Removes the largest sections until the report fits. Each is named under `gaps`.
 pub fn without_largest_sections(mut report: Value) -> Value {
     while report.to_string().len() > MAX_TEXT {
         let Some(sections) = report.as_object_mut() else {
@@ -169,7 +168,6 @@ fn captured(captured: &Captured, budget: usize) -> Captured {
     }
 }
 
-/// Returns the start of the character that contains `offset`.
 fn char_start(bytes: &[u8], offset: usize) -> usize {
     (offset.saturating_sub(3)..=offset)
         .rev()
@@ -177,7 +175,6 @@ fn char_start(bytes: &[u8], offset: usize) -> usize {
         .unwrap_or(offset)
 }
 
-/// Returns the end of the character that contains `offset`.
 fn char_end(bytes: &[u8], offset: usize) -> usize {
     (offset..=bytes.len().min(offset + 3))
         .find(|offset| is_between(bytes, *offset))
@@ -207,6 +204,7 @@ mod tests {
 
     fn job(stdout: Captured, stderr: Captured) -> JobReport {
         JobReport {
+            then: Vec::new(),
             denials: Vec::new(),
             job: JobId([7; 16]),
             command: "x".to_owned(),

@@ -12,7 +12,6 @@ enum Expect {
 }
 use Expect::{Error, ErrorFor, Nothing};
 
-/// Bad lines. None of them affects later lines.
 fn lines() -> Vec<(&'static str, Vec<u8>, Expect)> {
     let text = |line: &str| line.as_bytes().to_vec();
     vec![

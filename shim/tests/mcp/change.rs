@@ -104,13 +104,22 @@ fn meaningless_arguments_are_refused_without_daemon() {
         .unwrap()
     };
     for (arguments, says) in [
-        (json!({}), "name"),
+        (json!({}), "reason"),
+        (json!({"reason": "why"}), "'name' is needed"),
         (json!({"name": "a.b"}), "reason"),
         (json!({"name": "a.b", "reason": 1}), "reason"),
-        (json!({"name": "a.b", "reason": "why", "cwd": "/"}), "cwd"),
+        (json!({"argv": ["a"], "reason": "why", "cwd": "/"}), "cwd"),
         (json!({"name": "a.b", "reason": "why", "env": {}}), "env"),
-        (json!({"argv": ["reboot"], "reason": "why"}), "argv"),
-        (json!({"script": "reboot", "reason": "why"}), "script"),
+        (
+            json!({"name": "a.b", "argv": ["reboot"], "reason": "why"}),
+            "argv",
+        ),
+        (json!({"argv": ["reboot"]}), "reason"),
+        (json!({"argv": [], "reason": "why"}), "argv"),
+        (
+            json!({"argv": ["a"], "script": "reboot", "reason": "why"}),
+            "script",
+        ),
         (json!({"name": "a.b", "reason": "why", "args": []}), "args"),
         (
             json!({"name": "a.b", "reason": "why", "args": "key=1"}),

@@ -115,7 +115,6 @@ impl Daemon {
         self.events.recv_timeout(time).ok()
     }
 
-    /// Returns the next call, also after a hello.
     pub fn next_call(&self) -> (u32, Request) {
         loop {
             match self.next() {
@@ -126,7 +125,6 @@ impl Daemon {
         }
     }
 
-    /// Returns true if nothing has happened.
     pub fn untouched(&self) -> bool {
         self.events.try_recv().is_err()
     }
@@ -140,7 +138,6 @@ impl Daemon {
         self.send(&ToClient::Reply { id, reply });
     }
 
-    /// Breaks all connections, as a daemon that dies.
     pub fn break_connections(&self) {
         for connection in self.shared.connections.lock().unwrap().drain(..) {
             let _ = connection.shutdown(std::net::Shutdown::Both);
@@ -208,6 +205,7 @@ pub fn answer(reply: Result<Reply, Refusal>) -> React {
 
 pub fn report(stdout: &[u8]) -> JobReport {
     JobReport {
+        then: Vec::new(),
         denials: Vec::new(),
         job: JobId([0xab; 16]),
         command: "true".to_owned(),

@@ -164,7 +164,7 @@ fn tool_list_equals_print_tools() {
         assert_eq!(
             names,
             [
-                "access", "host", "run", "change", "job", "job_stop", "history"
+                "access", "host", "run", "plan", "change", "job", "job_stop", "history"
             ]
         );
         assert!(list.to_string().len() <= 12_000);

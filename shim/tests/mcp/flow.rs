@@ -308,7 +308,6 @@ fn requests_before_end_of_input_are_answered() {
     for id in 2..100 {
         shim.call(id, "run", json!({"argv": ["a"]}));
     }
-    // The last line has no newline.
     shim.raw(br#"{"jsonrpc":"2.0","id":100,"method":"tools/call","params":{"name":"host"}}"#);
     let (status, time, rest) = shim.close();
     assert!(status.success() && time < 10 * SECOND, "{time:?}");
@@ -473,7 +472,6 @@ fn flood_of_unread_answers_costs_bounded_memory() {
         for _ in 0..=LINES {
             shim.next();
         }
-        // Open input keeps the process alive for the measurement.
         let _stdin = writer.join().unwrap();
         assert!(
             shim.peak_memory() < 64 << 20,
@@ -483,7 +481,6 @@ fn flood_of_unread_answers_costs_bounded_memory() {
     }
 }
 
-/// Writes a line many times and notifies after each write.
 fn flood(shim: &mut Shim, line: &str, lines: usize) -> (JoinHandle<ChildStdin>, Receiver<()>) {
     let (line, mut stdin) = (line.to_owned(), shim.take_stdin());
     let (sender, written) = mpsc::channel();

@@ -1,7 +1,7 @@
 //! Measures the cost for a child of installing a system call filter made by seccompiler. It has two stacked programs,
 //! as large as the sandbox's own table: an allow-list of all numbers, and a list of refused numbers and arguments. The
 //! reference is a bare fork, exec and wait of `/bin/true`. The sandbox therefore compiles its own:
-//! docs/adr/0002-own-bpf-compiler.md.
+//! docs/adr/sandbox.md.
 
 use std::collections::BTreeMap;
 use std::io;

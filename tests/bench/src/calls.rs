@@ -2,11 +2,10 @@
 
 use serde::Serialize;
 
+use crate::decide::{self, Cost};
 use crate::lanes::{self, Ways};
-use crate::records::{self, Cost};
 use crate::section::{Section, ms, ratio};
-use crate::series::{self, Summary};
-use crate::split::{Part, Times, split};
+use crate::series::{self, Part, Summary, Times, split};
 use crate::stage::Stage;
 use crate::{Args, Failure};
 
@@ -41,7 +40,7 @@ pub fn take(args: &Args, stage: &mut Stage, ways: &Ways) -> Result<Calls, Failur
         found.map_or(f64::NAN, |(_, time)| rank(time))
     };
     let p50 = |key| of(key, |time| time.p50);
-    let records = args.records.as_deref().map(records::read).transpose()?;
+    let records = args.records.as_deref().map(decide::read).transpose()?;
     let records = records.unwrap_or_default();
     let calls = ways.all.iter().zip(&summaries).map(|(way, time)| Call {
         key: way.key.clone(),
@@ -54,7 +53,7 @@ pub fn take(args: &Args, stage: &mut Stage, ways: &Ways) -> Result<Calls, Failur
     let times = |rank| Times {
         fork: of(lanes::FORK, rank),
         read: of(lanes::READ, rank),
-        record: records::of_a_look(&records, &args.sink, &args.sync),
+        record: decide::of_a_look(&records, &args.sink, &args.sync),
         warden: of(lanes::ALONE, rank),
         hop: of(lanes::HOP, rank),
         daemon: of(lanes::DAEMON, rank),
@@ -72,7 +71,7 @@ impl Calls {
     pub fn sections(&self) -> Vec<Section> {
         let mut sections = vec![self.compared(), self.parts()];
         if !self.records.is_empty() {
-            sections.push(records::section(&self.records));
+            sections.push(decide::record_section(&self.records));
         }
         sections
     }

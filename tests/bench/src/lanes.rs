@@ -7,10 +7,9 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::mcp::{self, Session};
+use crate::mcp::{self, Session, Sshd};
+use crate::peers::Small;
 use crate::peers::{self, Kind, Peer};
-use crate::small::Small;
-use crate::ssh::Sshd;
 use crate::stage::{Setting, Stage};
 use crate::{Args, Failure};
 

@@ -4,11 +4,13 @@ use std::fs;
 
 use serde::Serialize;
 
+use crate::against::Against;
 use crate::calls::{self, Calls};
+use crate::changes::{self, Changes};
 use crate::conditions::Conditions;
 use crate::decide::{self, Decision};
 use crate::flood::{self, Meanwhile};
-use crate::footprint::Footprint;
+use crate::footprint::{self, Footprint, Starts};
 use crate::growth::Growths;
 use crate::lanes::{self, Ways};
 use crate::load::{self, Load};
@@ -16,13 +18,13 @@ use crate::output::Outputs;
 use crate::search::{self, Searches};
 use crate::section::{Section, ratio};
 use crate::stage::Stage;
-use crate::starts::{self, Starts};
 use crate::{Args, Failure};
 
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     pub conditions: Option<Conditions>,
     pub calls: Option<Calls>,
+    pub against: Option<Against>,
     pub starts: Option<Starts>,
     pub load: Option<Load>,
     pub growth: Option<Growths>,
@@ -31,6 +33,7 @@ pub struct Report {
     pub floods: Option<Vec<Meanwhile>>,
     pub search: Option<Searches>,
     pub decide: Option<Vec<Decision>>,
+    pub changes: Option<Changes>,
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
@@ -64,6 +67,7 @@ fn measure(args: &Args) -> Result<Report, Failure> {
         // Each of these starts its own daemons.
         report.growth = wanted(args, "growth", || Growths::take(args))?;
         report.output = wanted(args, "output", || Outputs::take(args))?;
+        report.changes = wanted(args, "changes", || changes::take(args))?;
         report.footprint = wanted(args, "footprint", || Footprint::take(args))?;
     }
     report.decide = wanted(args, "decide", decide::take)?;
@@ -73,14 +77,20 @@ fn measure(args: &Args) -> Result<Report, Failure> {
 fn with_daemon(args: &Args, report: &mut Report) -> Result<(), Failure> {
     let mut stage = Stage::set(args)?;
     report.conditions = Some(Conditions::read(args, lanes::enforced(&mut stage)?)?);
-    if args.has("calls") || args.has("flood") {
+    let is_compared = args.against.is_some();
+    if let Some(other) = &args.against {
+        report.against = wanted(args, "calls", || Against::take(args, other))?;
+    }
+    if args.has("calls") && !is_compared || args.has("flood") {
         let ways = Ways::open(args)?;
-        report.calls = wanted(args, "calls", || calls::take(args, &mut stage, &ways))?;
+        if !is_compared {
+            report.calls = wanted(args, "calls", || calls::take(args, &mut stage, &ways))?;
+        }
         report.floods = wanted(args, "flood", || {
             flood::take(&mut stage, &ways, args.rounds)
         })?;
     }
-    report.starts = wanted(args, "starts", || starts::take(args, &mut stage))?;
+    report.starts = wanted(args, "starts", || footprint::take(args, &mut stage))?;
     report.load = wanted(args, "load", || load::take(&mut stage))?;
     report.search = wanted(args, "search", || search::take(&mut stage))?;
     Ok(())
@@ -111,6 +121,7 @@ impl Report {
             self.starts.as_ref(),
         ));
         all.extend(self.calls.iter().flat_map(Calls::sections));
+        all.extend(self.against.iter().flat_map(Against::sections));
         all.extend(self.starts.iter().map(Starts::section));
         all.extend(self.load.iter().flat_map(Load::sections));
         all.extend(self.growth.iter().flat_map(Growths::sections));
@@ -118,6 +129,7 @@ impl Report {
         all.extend(self.footprint.iter().flat_map(Footprint::sections));
         all.extend(self.floods.iter().map(|floods| flood::section(floods)));
         all.extend(self.search.iter().map(search::section));
+        all.extend(self.changes.iter().map(changes::section));
         all.extend(self.decide.iter().map(|all| decide::section(all)));
         all
     }

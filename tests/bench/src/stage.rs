@@ -49,7 +49,7 @@ impl Stage {
                 .create(dir(name))
                 .map_err(|e| format!("cannot make '{}': {e}", dir(name).display()))?;
         }
-        copy_programs(&dir("bin"), setting.broker)?;
+        copy_programs(&dir("bin"), setting)?;
         write_settings(&dir("config"), args, setting)?;
         let runtime = dir("run");
         let notify = dir("notify");
@@ -178,19 +178,28 @@ fn write_settings(config: &Path, args: &Args, setting: &Setting) -> Result<(), F
     Ok(())
 }
 
-/// Copies from our directory, so the programs have the same build settings.
-fn copy_programs(to: &Path, broker: &str) -> Result<(), Failure> {
+/// Copies from our directory, so the programs have the same build settings, or from another release's, which may lack
+/// some of them.
+fn copy_programs(to: &Path, setting: &Setting) -> Result<(), Failure> {
     let own = std::env::current_exe()?;
     for (name, is) in [
         ("remitd", "remitd"),
         ("remit-spawner", "remit-spawner"),
-        ("remit-broker", broker),
+        ("remit-broker", setting.broker),
         ("remit-compiler", "remit-compiler"),
         ("remit", "remit"),
         ("mcp-shim", "mcp-shim"),
+        ("remit-look", "remit-look"),
+        ("remit-commit", "remit-commit"),
         ("remit-bench-floor", "remit-bench-floor"),
     ] {
-        let from = own.with_file_name(is);
+        let from = match &setting.programs {
+            Some(directory) => directory.join(is),
+            None => own.with_file_name(is),
+        };
+        if setting.programs.is_some() && !from.exists() {
+            continue;
+        }
         // A copy: the broker must belong to root, and all users must reach it.
         fs::copy(&from, to.join(name))
             .map_err(|e| format!("cannot copy '{}': {e}", from.display()))?;
@@ -245,6 +254,8 @@ pub struct Setting {
     pub policy: String,
     pub mounts: usize,
     pub broker: &'static str,
+    /// The directory of its programs, if not ours.
+    pub programs: Option<PathBuf>,
 }
 
 impl Default for Setting {
@@ -255,6 +266,7 @@ impl Default for Setting {
             policy: String::new(),
             mounts: 0,
             broker: "remit-broker",
+            programs: None,
         }
     }
 }

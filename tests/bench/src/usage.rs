@@ -75,6 +75,14 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// Returns the memory of all processes that are root.
+    pub fn of_root(&self) -> Memory {
+        let helpers = self.watchdog.and(self.spawner).and(self.zygote);
+        self.warden.and(helpers)
+    }
+}
+
 /// Returns the processor time of all threads of a process, including ended ones: clock_getcpuclockid(3).
 pub fn cpu_of(pid: u32) -> Result<Duration, Failure> {
     let now = || {

@@ -225,7 +225,7 @@ fn is_id(text: &str) -> bool {
 
 #[test]
 fn every_record_has_an_entry_in_the_catalog() {
-    let code = read("daemon/trail/src/event.rs");
+    let code = read("daemon/trail/src/lib.rs");
     let code: BTreeSet<&str> = code.split('"').filter(|text| is_id(text)).collect();
     let catalog = read("systemd/remit.catalog");
     let entries: Vec<&str> = catalog
@@ -318,5 +318,21 @@ fn maintainer_scripts_know_every_unit() {
         for unit in &units {
             assert!(text.contains(unit), "packaging/{script}: no '{unit}'");
         }
+    }
+}
+
+/// A file of policy that no package has is a command that no machine has.
+#[test]
+fn every_policy_and_example_is_packaged() {
+    let deb: Vec<String> = table("deb").into_values().map(|row| row.source).collect();
+    for dir in ["packaging/policy.d", "packaging/examples"] {
+        let mut seen = 0;
+        for file in std::fs::read_dir(repo::root().join(dir)).expect("it is there") {
+            let name = file.expect("it can be read").file_name();
+            let source = format!("../../{dir}/{}", name.to_string_lossy());
+            assert!(deb.contains(&source), "no package has '{source}'");
+            seen += 1;
+        }
+        assert!(seen >= 5, "only {seen} files were seen in {dir}");
     }
 }

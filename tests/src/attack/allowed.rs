@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use super::raw::{self, path, sys};
-use super::{Refused, Tried, argument, files, locks, network, separate, shared};
+use super::{Refused, Tried, argument, files, locks, network, shared, strict};
 
 /// One thing that must work.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +94,7 @@ pub const LAYERS: &[Check] = &[
 
 /// Returns all checks.
 pub fn all() -> impl Iterator<Item = &'static Check> {
-    ALL.iter().chain(LAYERS).chain(separate::CHECKS)
+    ALL.iter().chain(LAYERS).chain(strict::CHECKS)
 }
 
 /// Finds a check by name.

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     };
     match id.as_str() {
         "list" => {
-            let attacks = attack::all().chain(attack::hidden::ATTACKS);
+            let attacks = attack::all().chain(attack::hidden::HIDDEN);
             attacks.for_each(|attack| println!("{}", attack.describe()));
         }
         "strict" => attack::strict::describe().for_each(|row| println!("{row}")),

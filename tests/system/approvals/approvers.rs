@@ -10,11 +10,10 @@ use remit_common::names::JobId;
 use remit_common::refusal::Code;
 use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, change};
-use remit_tests::cgroup::Slice;
 use remit_tests::daemon::{
     ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, other_admin, user_a, user_b,
 };
-use remit_tests::process::Identity;
+use remit_tests::process::{Identity, Slice};
 use serde_json::Value;
 
 use crate::approvals::scene::{

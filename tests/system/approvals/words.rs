@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
 use remit_page::ShownRequest;
+use remit_tests::blocking::Fuse;
 use remit_tests::caller::{Caller, argv, at_once, change, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
-use remit_tests::fuse::Fuse;
 use remit_wire::outcome::State;
 use remit_wire::{Purpose, Run};
 

@@ -14,7 +14,7 @@ use remit_tests::random::Random;
 use remit_wire::Request;
 use serde_json::Value;
 
-use crate::audit_log::scene::{found, head, kill, log, verified};
+use crate::audit_log::changed::{found, head, kill, log, verified};
 
 const KILLS: usize = 200;
 
@@ -161,7 +161,7 @@ fn check(records: &[Value]) -> BTreeMap<String, String> {
 #[test]
 fn kill_during_write_reports_doubtful_record() {
     // Imitates a kill between the write of the head and that of the record.
-    let mut daemon = crate::audit_log::scene::started();
+    let mut daemon = crate::audit_log::changed::started();
     kill(&daemon);
     let path = log(&daemon);
     let mut bytes = fs::read(&path).expect("it is there");
@@ -169,7 +169,7 @@ fn kill_during_write_reports_doubtful_record() {
     bytes.extend(b"{\"MESSAGE\":\"half a rec");
     fs::write(&path, &bytes).expect("it is ours");
     daemon.restart();
-    let reported = crate::audit_log::scene::reported(&daemon);
+    let reported = crate::audit_log::changed::reported(&daemon);
     assert!(
         reported.len() == 1 && reported[0].contains("half a record of 22 bytes"),
         "{reported:?}"

@@ -13,20 +13,16 @@ use remit_tests::holdings::{Holdings, no_uid_is_lost};
 use remit_tests::process::{Process, descendants, ends_within};
 use remit_tests::random::Random;
 
-pub mod audit_log;
 pub mod client;
 pub mod coordinator;
 mod pairs;
-pub mod shim;
 
 pub fn moment(us: u32) {
     std::thread::sleep(Duration::from_micros(us.into()));
 }
 
-use self::audit_log::ParsedAuditLog;
 use self::client::{Answered, Insistent, is_open};
-use self::coordinator::{Alarm, ChaosCoordinator};
-use self::shim::Shims;
+use self::coordinator::{Alarm, ChaosCoordinator, ParsedAuditLog, Shims};
 
 /// Kills of each process.
 const KILLS: u32 = 12;

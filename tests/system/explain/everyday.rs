@@ -161,7 +161,7 @@ const FAILURES: [Failure; 42] = [
         Identity,
         "\"getent\", \"passwd\"",
     ),
-    failure("ls /root", "Permission denied", Identity, "call access"),
+    failure("ls /root", "Permission denied", Identity, "files.list"),
     failure("su -c id", "", Identity, "call access"),
     failure("sudo id", "", Identity, "call access"),
     failure("useradd bob", "Permission denied", Identity, "users.list"),

@@ -34,7 +34,7 @@ approval = \"none\"
 ";
 
 /// Programs that a test machine may have, and the command that their refusal or note names.
-const ANSWERED: [(&str, &str); 49] = [
+const ANSWERED: [(&str, &str); 58] = [
     ("systemctl is-active nginx", "service.status"),
     ("systemctl list-units", "service.list"),
     ("systemctl list-sockets", "units.sockets"),
@@ -57,17 +57,23 @@ const ANSWERED: [(&str, &str); 49] = [
     ("docker volume ls", "containers.volumes"),
     ("docker system df", "containers.usage"),
     ("docker restart web-1", "container.restart"),
-    ("psql -c x", "service.status"),
+    ("psql -c x", "postgres.activity"),
+    ("mailq", "mail.queue"),
+    ("redis-cli ping", "redis.info"),
+    ("fail2ban-client status", "fail2ban.status"),
+    ("curl -sS http://localhost:8080/", "probe.http"),
+    ("sshd -t", "sshd.test"),
+    ("visudo -c", "sudoers.test"),
+    ("logrotate -d /etc/logrotate.conf", "logrotate.test"),
     ("host example.com", "name.lookup"),
     ("nslookup example.com", "name.lookup"),
-    (
-        "openssl s_client -connect localhost:443",
-        "certificates.list",
-    ),
+    ("openssl s_client -connect localhost:443", "probe.tls"),
     ("ip6tables -L", "firewall.ip6tables"),
     ("ip route add default via 10.0.0.1", "network.routes"),
     ("ifconfig", "network.interfaces"),
-    ("lsof +L1", "openfiles.unit"),
+    ("lsof +L1", "disks.deleted"),
+    ("lsof", "openfiles.unit"),
+    ("lsof /var/log/syslog", "openfiles.file"),
     ("lsof -p 1", "openfiles.process"),
     ("lsof -i :80", "network.port"),
     ("fuser 80/tcp", "network.port"),
@@ -170,11 +176,35 @@ fn failed_program_names_command_that_answers() {
     assert!(count >= 20, "{count}");
 }
 
+/// A pipe hides the status of what was refused.
+#[test]
+fn refusal_of_a_job_that_ends_well_is_explained_once() {
+    let mut scene = scene();
+    for (text, next) in [
+        ("cat /etc/shadow | head -1", "getent"),
+        ("touch /etc/x /etc/y; true", "call access"),
+        ("systemctl restart nginx | cat", "service.restart"),
+    ] {
+        let report = scene.ended(script(text));
+        let ending = report.ending.as_ref();
+        assert_eq!(ending.and_then(|ending| ending.exit), Some(0), "{text}");
+        let denial = only(&report);
+        let named = denial.next.as_ref().is_some_and(|said| said.contains(next));
+        assert!(named && denial.guess, "{text}: {denial:?}");
+    }
+    let report = scene.ended(script("cat /etc/shadow | wc -l"));
+    let is_warned = report
+        .notes
+        .iter()
+        .any(|note| note.contains("leave it out"));
+    assert!(is_warned, "{:?}", report.notes);
+}
+
 #[test]
 fn unrefused_job_gets_no_explanation() {
     let mut scene = scene();
     for (run, exit) in [
-        (script("touch /etc/x; curl x; true"), 0),
+        (script("echo Permission denied; true"), 0),
         (argv(&["false"]), 1),
         (argv(&["ls", "/nonexistent"]), 2),
         (

@@ -4,10 +4,14 @@ use remit_common::admin::{AdminRequest, Grantee, NewGrant};
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_tests::caller::{Caller, change};
-use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, other_admin, user_b};
+use remit_tests::daemon::{
+    ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, other_admin, user_a, user_b,
+};
 use remit_tests::process::Identity;
 
-use super::scene::{POLICY, give, give_as, listed, options, reloads, started, to_a, with_group};
+use super::scene::{
+    POLICY, accesses, give, give_as, listed, options, reloads, started, to_a, with_group,
+};
 
 fn refused(daemon: &Daemon, user: &Identity, new: NewGrant) -> Refusal {
     let before = daemon.records("refusal").len();
@@ -20,6 +24,22 @@ fn refused(daemon: &Daemon, user: &Identity, new: NewGrant) -> Refusal {
         "{refusal:?}"
     );
     refusal
+}
+
+#[test]
+fn grant_starts_no_change_where_floor_asks() {
+    for (config, is_started) in [("", true), ("[floor]\napproval = true\n", false)] {
+        let daemon = Daemon::start(Options {
+            config: config.to_owned(),
+            ..options()
+        });
+        give(&daemon, to_a("site.reload"));
+        assert_eq!(reloads(&daemon), is_started, "{config}");
+        let views = accesses(&daemon, &user_a(), None).grants;
+        let temporary = views.iter().filter(|view| view.left.is_some()).count();
+        assert_eq!(temporary == 1, is_started, "{views:?}");
+        daemon.stop();
+    }
 }
 
 #[test]
@@ -147,8 +167,7 @@ fn lock_refuses_grants_and_suspends_existing() {
     give(&daemon, to_a("site.reload"));
     assert!(reloads(&daemon));
     daemon.administers(&admin(), lock).expect("it locks");
-    let refusal =
-        super::scene::changes(&daemon, &remit_tests::daemon::user_a(), "site.reload", &[]);
+    let refusal = super::scene::changes(&daemon, &user_a(), "site.reload", &[]);
     assert_eq!(refusal.expect_err("it is locked").code, Code::Locked);
     daemon.stop();
 }

@@ -106,6 +106,7 @@ pub fn to_a(what: &str) -> NewGrant {
         for_s: 60,
         uses: None,
         across_reboot: false,
+        paths: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::fs;
 
-use remit_policy::{ArgvElement, Base, CallerIds, Command, Policy, Source};
+use remit_policy::{ArgvElement, Base, CallerIds, Command, Inspect, Policy, Source};
 use remit_policy_compile::load;
 use remit_wire::Effect;
 
@@ -254,7 +254,7 @@ fn commands_for_all_users_are_read_only() {
     let policy = policy();
     let granted = |command: &&std::sync::Arc<Command>| {
         let area = command.name.split('.').next().unwrap_or_default();
-        GRANTED.contains(&area)
+        GRANTED.contains(&area) || GRANTED_BY_NAME.contains(&area)
     };
     let (granted, others): (Vec<_>, Vec<_>) = policy.commands().partition(granted);
     for command in &granted {
@@ -265,24 +265,34 @@ fn commands_for_all_users_are_read_only() {
     let reads: Vec<_> = others
         .iter()
         .filter(|command| command.effect == Effect::Read && command.profile.base != Base::Host)
+        .filter(|command| command.profile.inspect.is_none())
         .collect();
     let names: Vec<&str> = reads.iter().map(|command| command.name.as_str()).collect();
-    assert_eq!(names, Vec::<&str>::new());
+    // An error of theirs can quote a file that only root reads; a plan is for those who may commit it.
+    assert_eq!(
+        names,
+        ["apache.test", "plan.make", "sshd.test", "sudoers.test"]
+    );
     let text =
         fs::read_to_string(root().join("packaging/policy.d/10-default.toml")).expect("it is text");
     // A pattern grants no more than `read`. All of containers.* exceeds that.
     for area in GRANTED.iter().filter(|area| **area != "containers") {
         assert!(text.contains(&format!("\"{area}.*\"")), "{area}");
     }
-    for command in &granted {
+    // What inspects is granted to nobody, whatever its area.
+    for command in granted
+        .iter()
+        .filter(|command| command.profile.inspect.is_none())
+    {
         let is_named = text.contains(&format!("\"{}\"", command.name));
         assert_eq!(is_named, command.profile.name != "read", "{}", command.name);
     }
 }
 
-/// A command without a sandbox is granted by its whole name only, and with `unconfined = true` or an approval.
+/// A command without a sandbox, or one that inspects, is granted by its whole name only; without a sandbox also with
+/// `unconfined = true` or an approval.
 #[test]
-fn commands_without_a_sandbox_are_granted_by_name() {
+fn what_only_root_sees_is_granted_by_name() {
     let with = |rule: &str| {
         let rule = Source {
             name: "90-site.toml".into(),
@@ -291,12 +301,21 @@ fn commands_without_a_sandbox_are_granted_by_name() {
         let sources = [shipped(), vec![rule]].concat();
         load(&sources, &machine()).map(|(policy, _)| policy)
     };
-    let looks: Vec<String> = policy()
-        .commands()
-        .filter(|command| command.profile.name == "root-looks")
-        .map(|command| command.name.clone())
-        .collect();
-    assert_eq!(looks.len(), 7, "{looks:?}");
+    let of = |is_one: fn(&Command) -> bool| -> Vec<String> {
+        let policy = policy();
+        let all = policy.commands().filter(|command| is_one(command));
+        all.map(|command| command.name.clone()).collect()
+    };
+    let looks = of(|command| command.profile.name == "root-looks");
+    let inspects = of(|command| {
+        let inspect = command.profile.inspect;
+        inspect.is_some_and(|inspect| inspect != Inspect::File)
+    });
+    assert_eq!(
+        (looks.len(), inspects.len()),
+        (5, 9),
+        "{looks:?} {inspects:?}"
+    );
     let usable = |rule: &str| {
         let policy = with(rule).expect("it loads");
         let caller = CallerIds {
@@ -305,24 +324,66 @@ fn commands_without_a_sandbox_are_granted_by_name() {
         };
         let access = policy.access(caller).commands.into_iter();
         let names = access.map(|usable| usable.named.name().to_owned());
-        names.filter(|name| looks.contains(name)).count()
+        let all = [&looks[..], &inspects, &["files.private".to_owned()]].concat();
+        names.filter(|name| all.contains(name)).count()
     };
-    assert_eq!(usable(&format!("allow = {looks:?}\nunconfined = true")), 7);
+    assert_eq!(usable(&format!("allow = {looks:?}\nunconfined = true")), 5);
+    assert_eq!(usable(&format!("allow = {inspects:?}")), 9);
     for rule in [
         "allow = [\"*\"]\neffect = \"read\"",
         "allow = [\"*\"]\neffect = \"read\"\nunconfined = true",
         "allow = [\"firewall.*\", \"openfiles.*\", \"smart.*\", \"quotas.*\"]\nunconfined = true",
+        "allow = [\"disks.*\", \"files.*\", \"openfiles.*\", \"io.*\", \"plan.*\"]\neffect = \"change\"\n\
+         approval = { by = [\"#64002\"] }",
     ] {
         assert_eq!(usable(rule), 0, "{rule}");
     }
     assert!(with(&format!("allow = {looks:?}")).is_err());
-    // The grant that older versions advised keeps loading.
+    // The grant that older versions advised keeps loading, for what still has no sandbox.
     let older = "allow = [\"firewall.*\", \"openfiles.*\", \"quotas.*\", \"smart.*\"]\neffect = \"change\"\n\
                  approval = \"none\"\nunconfined = true";
-    assert_eq!(usable(older), 7);
+    assert_eq!(usable(older), 5);
+    let file = "allow = [\"files.private\"]\n";
+    let by = "approval = { by = [\"#64002\"] }\n";
+    for (rule, expect) in [
+        (
+            format!("{file}{by}args = {{ path = [\"/etc/nginx/*\"] }}"),
+            true,
+        ),
+        (
+            format!("{file}{by}args = {{ path = [\"/etc/shadow\"] }}"),
+            true,
+        ),
+        (
+            format!("{file}args = {{ path = [\"/etc/nginx/*\"] }}"),
+            false,
+        ),
+        (format!("{file}{by}"), false),
+        (format!("{file}{by}args = {{ path = [\"/etc/*\"] }}"), false),
+        (
+            format!("{file}{by}args = {{ path = [\"*/nginx/*\"] }}"),
+            false,
+        ),
+        (format!("{file}{by}args = {{ bytes = [\"10\"] }}"), false),
+    ] {
+        assert_eq!(with(&rule).is_ok(), expect, "{rule}");
+    }
 }
 
-const GRANTED: [&str; 17] = [
+/// Services, of which every command sees more than `read` does.
+const GRANTED_BY_NAME: [&str; 9] = [
+    "fail2ban",
+    "haproxy",
+    "logrotate",
+    "mail",
+    "mariadb",
+    "postgres",
+    "probe",
+    "redis",
+    "web",
+];
+
+const GRANTED: [&str; 18] = [
     "certificates",
     "containers",
     "cpu",
@@ -335,6 +396,7 @@ const GRANTED: [&str; 17] = [
     "memory",
     "network",
     "packages",
+    "postfix",
     "processes",
     "schedule",
     "time",
@@ -388,6 +450,7 @@ const ATTACKS: [&str; 42] = [
     "\u{ff15}",
 ];
 const RIGHT: &[&str] = &[
+    "0123456789abcdef0123456789abcdef",
     "1",
     "web",
     "nginx.service",
@@ -402,6 +465,9 @@ const RIGHT: &[&str] = &[
     "/x",
     "0",
     "/dev/sda",
+    "http",
+    "none",
+    "/nginx_status",
 ];
 
 /// An added or changed value changes only its own element of argv, and never becomes an option.

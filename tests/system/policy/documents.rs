@@ -1,10 +1,17 @@
-//! Loads each example of remit-policy(5) and of packaging/examples without warnings, and runs its tests.
+//! Loads each example of remit-policy(5) and of packaging/examples without warnings, and runs its tests. Interpreters of
+//! scripts are checked when the policy is loaded, and again when the script runs.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use remit_policy::{Diagnostic, Ids, MachineTable, Source};
 use remit_policy_compile::load;
+use remit_tests::caller::{Caller, cause, named, stdout};
+use remit_tests::daemon::{Daemon, user_a};
+use remit_wire::outcome::State;
+
+use super::scene::{FILE, GRANTS, reload, with};
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -29,6 +36,7 @@ pub fn machine() -> MachineTable {
             ("www-data", 33),
             ("deploy", 1001),
             ("remit-look", 902),
+            ("remit-sql", 905),
         ]
         .map(user)
         .into(),
@@ -66,10 +74,20 @@ fn complaints(files: &[(String, String)]) -> Vec<String> {
     found.iter().map(ToString::to_string).collect()
 }
 
-fn vendor() -> (String, String) {
-    let path = root().join("packaging/policy.d/50-changes.toml");
-    let text = fs::read_to_string(&path).expect("it is text");
-    (path.display().to_string(), text)
+/// Files of the package whose commands the examples grant.
+fn vendor() -> Vec<(String, String)> {
+    let files = [
+        "28-root.toml",
+        "29-services.toml",
+        "50-changes.toml",
+        "60-plans.toml",
+    ];
+    let read = |name: &str| {
+        let path = root().join("packaging/policy.d").join(name);
+        let text = fs::read_to_string(&path).expect("it is text");
+        (path.display().to_string(), text)
+    };
+    files.map(read).into()
 }
 
 fn shipped() -> Vec<(String, String)> {
@@ -131,9 +149,12 @@ fn examples_of_page_load_without_warning() {
 fn shipped_examples_load_without_warning() {
     let examples = shipped();
     assert!(examples.len() >= 5, "{}", examples.len());
-    assert_eq!(complaints(&[vendor()]), [""; 0], "the package's own");
+    assert_eq!(complaints(&vendor()), [""; 0], "the package's own");
     for example in &examples {
-        assert_eq!(complaints(&[vendor(), example.clone()]), [""; 0]);
+        assert_eq!(
+            complaints(&[vendor(), vec![example.clone()]].concat()),
+            [""; 0]
+        );
         let parts = match example.1.contains("[[command]]") {
             true => ["[[test]]", "accepts", "rejects"].as_slice(),
             false => &["[[test]]"],
@@ -142,7 +163,7 @@ fn shipped_examples_load_without_warning() {
             assert!(example.1.contains(part), "{}: no {part}", example.0);
         }
     }
-    let all = [vec![vendor()], examples].concat();
+    let all = [vendor(), examples].concat();
     assert_eq!(complaints(&all), [""; 0], "all together");
 }
 
@@ -150,10 +171,12 @@ fn shipped_examples_load_without_warning() {
 #[test]
 fn an_example_that_says_something_else_is_refused() {
     for (name, text) in shipped() {
-        let wrong = text.replacen("verdict = \"allow\"", "verdict = \"deny\"", 1);
-        assert_ne!(wrong, text, "{name}");
+        let mut verdicts = ["verdict = \"allow\"", "verdict = \"ask\""].into_iter();
+        let verdict = verdicts.find(|verdict| text.contains(verdict));
+        let verdict = verdict.expect("it tests what it grants");
+        let wrong = text.replacen(verdict, "verdict = \"deny\"", 1);
         assert_ne!(
-            complaints(&[vendor(), (name.clone(), wrong)]),
+            complaints(&[vendor(), vec![(name.clone(), wrong)]].concat()),
             [""; 0],
             "{name}"
         );
@@ -162,7 +185,7 @@ fn an_example_that_says_something_else_is_refused() {
         }
         let wrong = text.replacen("rejects = [", "accepts = [", 1);
         assert_ne!(
-            complaints(&[vendor(), (name.clone(), wrong)]),
+            complaints(&[vendor(), vec![(name.clone(), wrong)]].concat()),
             [""; 0],
             "{name}"
         );
@@ -252,4 +275,125 @@ fn examples_of_a_page_are_found() {
             ("remit-policy.5:8".to_owned(), "\\q\n".to_owned()),
         ]
     );
+}
+
+struct InterpreterFixture {
+    dir: PathBuf,
+    daemon: Daemon,
+}
+
+impl InterpreterFixture {
+    fn lay() -> Self {
+        let dir = nix::unistd::mkdtemp("/run/remit-interpreters-XXXXXX").expect("/run is root's");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        fs::copy("/usr/bin/dash", dir.join("sh"))
+            .or_else(|_| fs::copy("/bin/sh", dir.join("sh")))
+            .expect("there is a shell");
+        let fixture = Self {
+            dir,
+            daemon: with(""),
+        };
+        fixture.script(&format!(
+            "#!{}\necho interpreted\n",
+            fixture.dir.join("sh").display()
+        ));
+        fixture
+    }
+
+    fn script(&self, text: &str) {
+        let script = self.dir.join("script");
+        fs::write(&script, text).expect("it is ours");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    }
+
+    fn load(&self) -> Result<(), String> {
+        let dir = self.dir.display();
+        let policy = format!(
+            "[profile.tools]\nbase = \"strict\"\nuser = \"root\"\nexec = [\"{dir}\"]\n\n\
+             [[command]]\nname = \"site.script\"\nsummary = \"is a script\"\nargv = [\"{dir}/script\"]\n\
+             effect = \"read\"\nprofile = \"tools\"\n{GRANTS}"
+        );
+        self.daemon.set_file(FILE, &policy);
+        reload(&self.daemon)
+            .map(|_| ())
+            .map_err(|refusal| refusal.message)
+    }
+
+    fn owner(&self, path: &Path, uid: u32) {
+        chown(path, Some(uid), None).expect("the tests run as root");
+    }
+}
+
+impl Drop for InterpreterFixture {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+#[test]
+fn c18_script_with_unsafe_interpreter_is_refused() {
+    let fixture = InterpreterFixture::lay();
+    fixture.owner(&fixture.dir.join("sh"), 64_001);
+    let why = fixture.load().expect_err("its interpreter is user A's");
+    assert!(why.contains("its interpreter"), "{why}");
+    assert!(why.contains("owned by uid 64001"), "{why}");
+    fixture.owner(&fixture.dir.join("sh"), 0);
+    fixture.load().expect("it is root's");
+}
+
+#[test]
+fn c18_interpreter_with_new_owner_runs_nothing() {
+    let fixture = InterpreterFixture::lay();
+    fixture.load().expect("it is root's");
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let run = || named("site.script", &[]);
+    let report = caller.run(run()).expect("it is granted");
+    assert_eq!(stdout(&report), "interpreted\n", "{report:?}");
+    fixture.owner(&fixture.dir.join("sh"), 64_001);
+    let report = caller.run(run()).expect("it is granted");
+    assert_eq!(
+        (report.state, stdout(&report).as_str()),
+        (State::NotStarted, ""),
+        "{report:?}"
+    );
+    assert!(cause(&report).contains("its interpreter"), "{report:?}");
+    // Through env(1): a name and options are accepted, a variable assignment is not.
+    fixture.owner(&fixture.dir.join("sh"), 0);
+    for (text, state) in [
+        ("#!/usr/bin/env sh\necho interpreted\n", State::Exited),
+        ("#!/usr/bin/env -S sh -e\necho interpreted\n", State::Exited),
+        (
+            "#!/usr/bin/env A=b sh\necho interpreted\n",
+            State::NotStarted,
+        ),
+    ] {
+        fixture.script(text);
+        let report = caller.run(run()).expect("it is granted");
+        assert_eq!(report.state, state, "{text}: {report:?}");
+    }
+}
+
+/// env(1) finds an interpreter on the job's PATH. There is only one PATH, and load and approval check it.
+#[test]
+fn a03_no_profile_or_command_sets_own_path() {
+    let fixture = InterpreterFixture::lay();
+    let dir = fixture.dir.display();
+    let policy = |of_profile: &str, of_command: &str| {
+        format!(
+            "[profile.tools]\nbase = \"strict\"\nuser = \"root\"\nexec = [\"{dir}\"]\n{of_profile}\n\
+             [[command]]\nname = \"site.script\"\nsummary = \"is a script\"\nargv = [\"{dir}/script\"]\n\
+             effect = \"read\"\nprofile = \"tools\"\n{of_command}\n{GRANTS}"
+        )
+    };
+    let load = |policy: String| {
+        fixture.daemon.set_file(FILE, &policy);
+        reload(&fixture.daemon).map_err(|refusal| refusal.message)
+    };
+    let env = format!("env = {{ PATH = \"{dir}/own.d:/usr/bin\" }}");
+    for policy in [policy(&env, ""), policy("", &env)] {
+        let why = load(policy).expect_err("it has a path of its own");
+        assert!(why.contains("'PATH' is the same for every job"), "{why}");
+    }
+    let env = "env = { PATHS = \"/srv\" }";
+    load(policy(env, env)).expect("any other variable may be set");
 }

@@ -8,9 +8,8 @@ use std::process::{Command, Output};
 use remit_common::refusal::Code;
 use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, argv};
-use remit_tests::cgroup::Slice;
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP};
-use remit_tests::process::Identity;
+use remit_tests::process::{Identity, Slice};
 use remit_wire::client::ClientError;
 
 use super::scene::{

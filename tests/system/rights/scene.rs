@@ -121,6 +121,7 @@ pub fn to_bot(what: &str) -> NewGrant {
         for_s: 600,
         uses: None,
         across_reboot: false,
+        paths: Vec::new(),
     }
 }
 

@@ -1,17 +1,16 @@
 //! remit-spawner under a warden that errs or was taken over. What the table of messages does not allow is refused, what is
 //! no message ends it, and nothing that it has forked outlives it or the warden.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
 
 use nix::poll::{PollFd, PollFlags, poll};
-use remit_spawn::{ListedPath, Order, Request, VERSION, socket};
-use remit_sys::{Cgroup, sys};
+use remit_spawn::{Fork, Job, ListedPath, Progress, Request, VERSION, Why, socket};
+use remit_sys::{Cgroup, Limits, sys};
 use remit_tests::test_dir::built;
 
-use super::stage::{ENDS_MS, Stage, compile, no_change, output, own_children_named, setup};
+use super::stage::{ENDS_MS, LIMITS, Stage, compile, output, own_children_named, progress, setup};
 
 #[test]
 fn program_without_a_socket_ends() {
@@ -95,7 +94,16 @@ fn request_that_the_table_does_not_allow_is_refused() {
         optional: true,
     };
     let test = |sandbox, own| Request::SelfTest { sandbox, own };
-    let both = [cgroup.fd(), cgroup.fd()];
+    let (both, three) = ([cgroup.fd(); 2], [cgroup.fd(); 3]);
+    let fork = |sandbox| Request::Fork {
+        sandbox,
+        fork: Fork {
+            cgroup: true,
+            own,
+            size: Some((1, 1)),
+        },
+    };
+    let end = |sandbox| Request::EndWorker { sandbox };
     for (what, request, fds) in [
         ("a second setup", setup(), &[switch][..]),
         ("a relative path", compile(vec![relative]), &[]),
@@ -109,6 +117,10 @@ fn request_that_the_table_does_not_allow_is_refused() {
         ("a self-test without a cgroup", test(sandbox, own), &[]),
         ("a self-test with two cgroups", test(sandbox, own), &both),
         ("a self-test as root", test(sandbox, (0, 0)), &both[..1]),
+        ("a child of nothing", fork(unknown), &both),
+        ("a child without a cgroup", fork(sandbox), &both[..1]),
+        ("a child with two cgroups", fork(sandbox), &three),
+        ("the end of no worker", end(unknown), &[]),
     ] {
         let answer = stage.ask(&request, fds);
         assert!(answer.is_err(), "{what}: {answer:?}");
@@ -116,53 +128,108 @@ fn request_that_the_table_does_not_allow_is_refused() {
     // What has no answer, or nothing to do.
     let forget = Request::Forget { sandbox: unknown };
     socket::send(stage.socket.as_fd(), &forget, &[]).unwrap();
-    stage.ask(&Request::Drop { child: unknown }, &[]).unwrap();
-    let echo = stage.spawn(sandbox, &["echo", "well"], no_change).unwrap();
-    assert_eq!(output(echo.try_into().unwrap()), "well\n");
+    let echo = stage.spawn(sandbox, &["echo", "well"]).unwrap();
+    assert_eq!(output(&echo), "well\n");
     drop(cgroup.remove());
     stage.ends_with_its_socket();
 }
 
-/// `Prepare` has no answer: its socket hangs up.
+/// A child that waits has no answer: its socket says that there is none.
 #[test]
-fn child_that_cannot_be_hangs_up() {
+fn child_that_cannot_be_is_no_child() {
     let (stage, sandbox) = Stage::ready();
     let cgroup = stage.cgroup("asked");
-    let prepare = |sandbox, child, cgroups: usize| {
-        let (own_end, its) = socket::patient_pair().unwrap();
-        let own = (stage.uid, stage.uid);
-        let request = Request::Prepare {
-            sandbox,
-            child,
-            own,
-        };
-        let cgroups = vec![cgroup.fd(); cgroups].into_iter();
-        let fds: Vec<_> = cgroups.chain([own_end.as_fd(), its.as_fd()]).collect();
-        socket::send(stage.socket.as_fd(), &request, &fds).unwrap();
-        own_end
-    };
     let hangs_up = |socket: &OwnedFd, what| {
         let mut socket = [PollFd::new(socket.as_fd(), PollFlags::empty())];
         assert_eq!(poll(&mut socket, ENDS_MS), Ok(1), "{what}");
     };
-    hangs_up(&prepare(sandbox, 1, 1), "without a worker");
+    let prepare = |sandbox, cgroups: usize| {
+        let (own_end, its) = socket::patient_pair().unwrap();
+        let fork = Fork {
+            cgroup: true,
+            own: (stage.uid, stage.uid),
+            size: None,
+        };
+        let cgroups = vec![cgroup.fd(); cgroups].into_iter();
+        let fds: Vec<_> = std::iter::once(its.as_fd()).chain(cgroups).collect();
+        socket::send(stage.socket.as_fd(), &Request::Fork { sandbox, fork }, &fds).unwrap();
+        own_end
+    };
+    hangs_up(&prepare(sandbox, 1), "without a worker");
     stage.ask(&Request::Warm { sandbox }, &[]).unwrap();
-    let child = prepare(sandbox, 1, 1);
-    for (what, sandbox, number, cgroups) in [
-        ("for nothing", 4711, 2, 1),
-        ("without a cgroup", sandbox, 2, 0),
-        ("with two cgroups", sandbox, 2, 2),
-        ("with a number that is another's", sandbox, 1, 1),
+    for (what, sandbox, cgroups) in [
+        ("for nothing", 4711, 1),
+        ("without a cgroup", sandbox, 0),
+        ("with two cgroups", sandbox, 2),
     ] {
-        hangs_up(&prepare(sandbox, number, cgroups), what);
+        hangs_up(&prepare(sandbox, cgroups), what);
     }
-    let mut reported = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];
-    assert_eq!(poll(&mut reported, ENDS_MS), Ok(1));
-    assert_eq!(reported[0].revents(), Some(PollFlags::POLLIN), "it ended");
-    stage.ask(&Request::Drop { child: 1 }, &[]).unwrap();
-    hangs_up(&child, "dropped");
+    let child = stage.child(sandbox, &cgroup, true).unwrap();
+    child.wait();
+    assert!(!child.has_ended());
+    drop(child);
+    assert_eq!(
+        own_children_named("remit-zygote"),
+        1,
+        "only the worker is left"
+    );
     stage.ends_with_its_socket();
 }
+
+/// Waiting children, each with a reason why it does not take its job: it ends, and nothing ran.
+#[test]
+fn waiting_child_takes_only_a_job_that_it_may() {
+    let (stage, sandbox) = Stage::ready();
+    stage.ask(&Request::Warm { sandbox }, &[]).unwrap();
+    let refused = |what: &str, says: &str, between: &dyn Fn(&Cgroup), change: ChangeJob| {
+        let cgroup = stage.cgroup("refused");
+        let child = stage.child(sandbox, &cgroup, true).unwrap();
+        child.wait();
+        between(&cgroup);
+        let error = stage.begin(child, &["echo", what], change).unwrap_err();
+        let all = std::iter::successors(Some(&error as &dyn std::error::Error), |it| it.source());
+        let all: Vec<_> = all.map(ToString::to_string).collect();
+        assert!(all.join(": ").contains(says), "{what}: {all:?}");
+        cgroup.remove().unwrap();
+    };
+    let killed = |cgroup: &Cgroup| cgroup.kill().unwrap();
+    let mounted = |_: &Cgroup| {
+        let target = stage.spawner().to_string();
+        for words in [
+            &["mount", "-t", "tmpfs", "none", "/mnt"][..],
+            &["umount", "/mnt"],
+        ] {
+            let entered = Command::new("nsenter")
+                .args(["--mount", "--target", &target])
+                .args(words)
+                .status();
+            assert!(entered.unwrap().success());
+        }
+    };
+    let nothing = |_: &Cgroup| {};
+    refused("root", "never root", &nothing, |job| job.uid = 0);
+    refused("another uid", "made for another", &nothing, |job| {
+        job.uid += 1
+    });
+    refused("a relative directory", "not absolute", &nothing, |job| {
+        job.cwd = c"tmp"
+    });
+    refused("a killed one", "cannot fork", &killed, |_| {});
+    refused("another tree", "mounts have changed", &mounted, |_| {});
+    let cgroup = stage.cgroup("taken");
+    let child = stage.child(sandbox, &cgroup, true).unwrap();
+    let echo = stage.begin(child, &["echo", "well"], |_| {}).unwrap();
+    assert_eq!(output(&echo), "well\n");
+    assert_eq!(
+        own_children_named("remit-zygote"),
+        1,
+        "only the worker is left"
+    );
+    stage.ends_with_its_socket();
+}
+
+type ChangeJob = fn(&mut Job<'_>);
+type Change<'a> = &'a dyn Fn(&mut Job<'_>);
 
 /// Otherwise it would keep the spawner's workers alive after the spawner.
 #[test]
@@ -229,59 +296,77 @@ fn sockets(pid: i32) -> Option<usize> {
     (!links.is_empty()).then(|| links.iter().filter(is_socket).count())
 }
 
-type Change = fn(&mut Order, &mut Vec<OwnedFd>);
-
+/// What a warden that was taken over sends is checked by the child itself.
 #[test]
 fn job_that_the_table_does_not_allow_is_refused() {
     let (stage, sandbox) = Stage::ready();
-    let refused: [(&str, Change); 12] = [
-        ("root", |order, _| order.uid = 0),
-        ("group root", |order, _| order.gid = 0),
-        ("no program", |order, _| order.argv.clear()),
-        ("an empty name", |order, _| {
-            order.argv[0] = CString::default()
-        }),
-        ("a relative directory", |order, _| {
-            order.cwd = c"tmp".to_owned()
-        }),
-        ("few descriptors", |order, _| order.limits.nofile = 31),
-        ("no limit of bytes", |order, _| order.limits.tmp_bytes = 0),
-        ("no limit of files", |order, _| order.limits.tmp_inodes = 0),
-        ("no cgroup where there is one", |_, fds| fds.clear()),
-        ("a descriptor of nothing", |_, fds| {
-            fds.push(std::fs::File::open("/dev/null").unwrap().into());
-        }),
-        ("a standard input of nothing", |order, _| order.stdin = true),
-        ("a script that can be changed", |order, fds| {
-            order.script = true;
-            fds.insert(0, std::fs::File::open("/etc/passwd").unwrap().into());
+    let unsealed: OwnedFd = std::fs::File::open("/etc/passwd").unwrap().into();
+    let unsealed: &OwnedFd = Box::leak(Box::new(unsealed));
+    let refused: [(&str, Change<'_>); 8] = [
+        ("root", &|job| job.uid = 0),
+        ("group root", &|job| job.gid = 0),
+        ("another uid", &|job| job.uid += 1),
+        ("no program", &|job| job.argv = &[]),
+        ("a relative directory", &|job| job.cwd = c"tmp"),
+        ("few descriptors", &|job| job.limits = &FEW),
+        ("larger directories", &|job| job.limits = &LARGER),
+        ("a script that can be changed", &|job| {
+            job.script = Some(unsealed.as_fd());
         }),
     ];
     for (what, change) in refused {
-        let answer = stage.spawn(sandbox, &["echo", what], change);
-        assert!(answer.is_err(), "{what}");
+        let cgroup = stage.cgroup("refused");
+        let child = stage.child(sandbox, &cgroup, false).unwrap();
+        let job = stage.begin(child, &["echo", what], change).unwrap();
+        let progress = progress(&job);
+        let is_refused = matches!(
+            progress,
+            Progress::Failed {
+                why: Why::Unmet,
+                ..
+            }
+        );
+        assert!(is_refused, "{what}: {progress:?}");
+        sys::wait(job.pid, 0).unwrap();
+        cgroup.remove().unwrap();
     }
-    assert!(stage.spawn(4711, &["echo"], no_change).is_err());
+    assert!(stage.spawn(4711, &["echo"]).is_err());
     assert_eq!(own_children_named("echo"), 0);
-    let echo = stage.spawn(sandbox, &["echo", "well"], no_change).unwrap();
-    assert_eq!(output(echo.try_into().unwrap()), "well\n");
+    let echo = stage.spawn(sandbox, &["echo", "well"]).unwrap();
+    assert_eq!(output(&echo), "well\n");
     stage.ends_with_its_socket();
 }
+
+const FEW: Limits = Limits {
+    nofile: 31,
+    ..LIMITS
+};
+const LARGER: Limits = Limits {
+    tmp_bytes: LIMITS.tmp_bytes * 2,
+    ..LIMITS
+};
 
 /// At each message, just before or just after it: the jobs and all that is forked for the next end with the warden.
 #[test]
 fn warden_killed_at_any_message_leaves_nothing() {
-    for at in 0..10 {
+    for at in 0..11 {
         for first in [true, false] {
             let (mut stage, sandbox) = Stage::ready();
             let (own, cgroup) = ((stage.uid, stage.uid), stage.cgroup("asked"));
+            let fork = |size| Fork {
+                cgroup: true,
+                own,
+                size,
+            };
             stage.ask(&Request::Warm { sandbox }, &[]).unwrap();
             let sleep = ["sh", "-c", "setsid sleep 1000 & sleep 1000"];
-            let _job = stage.spawn(sandbox, &sleep, no_change).unwrap();
+            let _job = stage.spawn(sandbox, &sleep).unwrap();
             let fd = || vec![cgroup.fd().try_clone_to_owned().unwrap()];
-            let with_sockets = || {
-                let (own_end, its) = socket::patient_pair().unwrap();
-                fd().into_iter().chain([own_end, its]).collect()
+            let (_own_end, its) = socket::patient_pair().unwrap();
+            let with_socket = || {
+                std::iter::once(its.try_clone().unwrap())
+                    .chain(fd())
+                    .collect()
             };
             let (request, fds) = match at {
                 0 => (Request::Watch { id: stage.uid }, Vec::new()),
@@ -295,17 +380,23 @@ fn warden_killed_at_any_message_leaves_nothing() {
                 3 => (Request::Warm { sandbox }, Vec::new()),
                 4 => (Request::EndWorkers, Vec::new()),
                 5 => (
-                    Request::Prepare {
+                    Request::Fork {
                         sandbox,
-                        child: 1,
-                        own,
+                        fork: fork(None),
                     },
-                    with_sockets(),
+                    with_socket(),
                 ),
                 6 => (Request::SelfTest { sandbox, own }, fd()),
                 7 => (Request::Forget { sandbox }, Vec::new()),
                 8 => (Request::UseBus, fd()),
-                _ => stage.job(sandbox, &sleep, &cgroup, no_change),
+                9 => (Request::EndWorker { sandbox }, Vec::new()),
+                _ => (
+                    Request::Fork {
+                        sandbox,
+                        fork: fork(Some((1 << 20, 64))),
+                    },
+                    with_socket(),
+                ),
             };
             let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
             if first {

@@ -5,19 +5,20 @@ use std::iter::once;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command};
+use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, poll};
 use remit_spawn::{
-    Answer, Job, ListedPath, Order, Profile, Progress, ReadProfile, Reply, Request, SOCKET,
-    StepReader, VERSION, WARDEN, Wanted, socket,
+    Answer, Child as JobChild, Fork, Forker, Job, ListedPath, Profile, Progress, ReadProfile,
+    Reply, Request, SOCKET, StartedJob, StepReader, VERSION, WARDEN, Wanted, socket,
 };
-use remit_sys::{Cgroup, Cgroups, Limits, spawn_root, sys};
+use remit_sys::{Cgroup, Cgroups, Error, Limits, spawn_root, sys};
 use remit_tests::process::{ends_within, has_ended_within, pidfd, processes};
 use remit_tests::test_dir::{built, unique, unique_uids};
 
-const LIMITS: Limits = Limits {
+pub const LIMITS: Limits = Limits {
     nofile: 64,
     nproc: 64,
     others: None,
@@ -37,6 +38,7 @@ pub const ENDS_MS: u16 = 20_000;
 static ONE: Mutex<()> = Mutex::new(());
 
 /// A spawner, and this process as the warden that asks. The one whose death counts is another process.
+#[derive(Debug)]
 pub struct Stage {
     _one: MutexGuard<'static, ()>,
     pub socket: OwnedFd,
@@ -110,33 +112,30 @@ impl Stage {
         self.cgroups.make(name).unwrap()
     }
 
-    /// Sends a job, as `change` has changed it.
-    pub fn spawn(
+    /// Asks for a child of this cgroup, for a job with [`LIMITS`] or for one that comes later.
+    pub fn child(
         &self,
         sandbox: u64,
-        argv: &[&str],
-        change: impl FnOnce(&mut Order, &mut Vec<OwnedFd>),
-    ) -> Result<Vec<OwnedFd>, String> {
-        let cgroup = self.cgroup(&format!("job{}", unique()));
-        let (request, fds) = self.job(sandbox, argv, &cgroup, change);
-        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        let (answer, fds) = self.ask(&request, &fds)?;
-        assert!(matches!(answer, Answer::Spawned { .. }), "{answer:?}");
-        Ok(fds)
+        cgroup: &Cgroup,
+        is_waiting: bool,
+    ) -> remit_sys::Result<JobChild<'_>> {
+        let size = (!is_waiting).then_some((LIMITS.tmp_bytes, LIMITS.tmp_inodes));
+        let own = (self.uid, self.uid);
+        JobChild::ask(Rc::new(self), sandbox, own, size, Some(cgroup.fd()))
     }
 
-    pub fn job(
+    /// Gives a job, as `change` has changed it, to a child.
+    pub fn begin(
         &self,
-        sandbox: u64,
+        child: JobChild<'_>,
         argv: &[&str],
-        cgroup: &Cgroup,
-        change: impl FnOnce(&mut Order, &mut Vec<OwnedFd>),
-    ) -> (Request, Vec<OwnedFd>) {
+        change: impl FnOnce(&mut Job<'_>),
+    ) -> remit_sys::Result<StartedJob> {
         let argv: Vec<_> = argv
             .iter()
             .map(|word| CString::new(*word).unwrap())
             .collect();
-        let job = Job {
+        let mut job = Job {
             uid: self.uid,
             gid: self.uid,
             loginuid: None,
@@ -148,19 +147,18 @@ impl Stage {
             stdin: None,
             script: None,
             measured: &[],
-            cgroup: Some(cgroup.fd()),
+            cgroup: None,
             limits: &LIMITS,
         };
-        let fds = Order::fds(&job).into_iter();
-        let mut fds = fds.map(|fd| fd.try_clone_to_owned().unwrap()).collect();
-        let mut order = Order::new(&job);
-        change(&mut order, &mut fds);
-        let request = Request::Spawn {
-            sandbox,
-            child: None,
-            order: Box::new(order),
-        };
-        (request, fds)
+        change(&mut job);
+        child.begin(&job)
+    }
+
+    /// Runs a job in a child of its own.
+    pub fn spawn(&self, sandbox: u64, argv: &[&str]) -> remit_sys::Result<StartedJob> {
+        let cgroup = self.cgroup(&format!("job{}", unique()));
+        let child = self.child(sandbox, &cgroup, false)?;
+        self.begin(child, argv, |_| {})
     }
 
     /// The warden drops it.
@@ -184,6 +182,26 @@ impl Stage {
         }
         let is_empty = self.cgroups.wait_until_empty(Duration::from_secs(20));
         assert!(is_empty.unwrap(), "a process of a job lives after {what}");
+    }
+}
+
+impl Forker for &Stage {
+    fn fork(&self, sandbox: u64, fork: Fork, fds: &[BorrowedFd<'_>]) -> remit_sys::Result<()> {
+        let request = Request::Fork { sandbox, fork };
+        if fork.size.is_none() {
+            socket::send(self.socket.as_fd(), &request, fds).unwrap();
+            return Ok(());
+        }
+        let asked = self.ask(&request, fds);
+        asked.map(drop).map_err(|why| Error::refused("fork", why))
+    }
+
+    fn end_worker(&self, sandbox: u64) {
+        let _ = self.ask(&Request::EndWorker { sandbox }, &[]);
+    }
+
+    fn leave(&self, pid: i32) {
+        let _ = sys::wait(pid, 0);
     }
 }
 
@@ -216,23 +234,29 @@ pub fn compile(write: Vec<ListedPath>) -> Request {
     }))
 }
 
-pub fn no_change(_: &mut Order, _: &mut Vec<OwnedFd>) {}
+fn wait(fd: &OwnedFd) -> nix::Result<i32> {
+    poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], ENDS_MS)
+}
 
-/// What a job of `echo` printed, once it has executed and ended.
-pub fn output([_pidfd, stdout, _stderr, steps]: [OwnedFd; 4]) -> String {
+/// How far a job came.
+pub fn progress(job: &StartedJob) -> Progress {
     let mut reader = StepReader::new();
-    let wait = |fd: &OwnedFd| poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], ENDS_MS);
     loop {
-        assert_eq!(wait(&steps), Ok(1), "no steps");
-        match reader.read(steps.as_fd()) {
+        assert_eq!(wait(&job.steps), Ok(1), "no steps");
+        match reader.read(job.steps.as_fd()) {
             Progress::More => {}
-            Progress::Executed(_) => break,
-            failed => panic!("{failed:?}"),
+            progress => return progress,
         }
     }
-    assert_eq!(wait(&stdout), Ok(1), "no output");
+}
+
+/// What a job of `echo` printed, once it has executed and ended.
+pub fn output(job: &StartedJob) -> String {
+    let progress = progress(job);
+    assert!(matches!(progress, Progress::Executed(_)), "{progress:?}");
+    assert_eq!(wait(&job.stdout), Ok(1), "no output");
     let mut bytes = [0; 64];
-    let length = sys::read(stdout.as_fd(), &mut bytes).unwrap();
+    let length = sys::read(job.stdout.as_fd(), &mut bytes).unwrap();
     String::from_utf8_lossy(&bytes[..length]).into_owned()
 }
 

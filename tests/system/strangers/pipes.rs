@@ -113,10 +113,10 @@ fn k01_locked_output_pipe_delays_no_other_user() {
     let report = caller.end_of(job);
     assert!(report.ending.is_some(), "{report:?}");
     others_are_served(&daemon, &locks);
-    assert_ne!(
-        status_field(daemon.pid(), "State").as_deref(),
-        Some("D (disk sleep)")
-    );
+    // The state directory's disk may hold it for an instant; a locked pipe would for good.
+    seen("the daemon sleeps in no pipe", || {
+        (status_field(daemon.pid(), "State").as_deref() != Some("D (disk sleep)")).then_some(())
+    });
     seen("the pipes are given away", || {
         (!pipes.iter().any(|pipe| has_open(daemon.pid(), pipe))).then_some(())
     });

@@ -107,7 +107,8 @@ impl Stage {
             "config/remit.toml",
             &format!(
                 "[audit]\nsink = \"{}\"\n[accounts]\nbroker = {BROKER}\nsocket_group = {SOCKET_GROUP}\n\
-                 admin_group = {ADMIN_GROUP}\nnumbers = {:?}\n[bus]\noff = true\n[jobs]\nuid_first = {}\nuid_count = 512\n{}\n",
+                 admin_group = {ADMIN_GROUP}\nnumbers = {:?}\n[bus]\noff = true\n\
+                 [breaker]\nfailed_changes = 0\nslow_refusals = 0\npause_refusals = 0\n[jobs]\nuid_first = {}\nuid_count = 512\n{}\n",
                 way.sink,
                 numbers(),
                 1_500_000_000 + unique() % 500_000 * 512,

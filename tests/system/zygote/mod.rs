@@ -18,8 +18,6 @@ use remit_tests::process::{Process, descendants, ends_within, status_field};
 use remit_wire::outcome::{JobReport, State};
 use remit_wire::{Bytes, Run};
 
-use crate::spawner::spawner;
-
 /// Polls for ten seconds at most.
 fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     (0..1000).find_map(|_| {
@@ -121,15 +119,15 @@ fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).expect("the process is there");
 }
 
-/// Waits until the spawner waits for its worker. For the warden it waits in another call.
+/// Waits until the warden waits for a child. For the spawner it waits in another call.
 fn worker_is_awaited(daemon: &Daemon) {
-    let spawner = spawner(daemon);
+    let warden = daemon.pid();
     let sleeping = until(|| {
-        let now = fs::read_to_string(format!("/proc/{spawner}/syscall")).ok()?;
+        let now = fs::read_to_string(format!("/proc/{warden}/syscall")).ok()?;
         let number: i64 = now.split_whitespace().next()?.parse().ok()?;
         (number == libc::SYS_recvmsg).then_some(())
     });
-    sleeping.expect("the spawner gets there");
+    sleeping.expect("the warden gets there");
 }
 
 fn in_state(pid: i32, state: char) {

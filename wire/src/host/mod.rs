@@ -1,23 +1,18 @@
-//! Types of the `host` answer: facts about the machine.
-//!
-//! Lists are bounded and count the entries left out. An unavailable fact is `None`, with the reason in a [`Gap`] or
-//! `why`. Text from the machine is truncated to 256 bytes and its control characters are escaped.
+//! Types of the `host` answer: facts about the machine, and what of it changed between two snapshots. Lists are bounded and
+//! count the entries left out. An unavailable fact is `None`, with the reason in a [`Gap`] or `why`. Text from the machine is
+//! truncated to 256 bytes and its control characters are escaped.
 
-mod network;
 mod section;
 mod services;
-mod since;
 mod system;
 
+use remit_common::names::JobId;
 use serde::{Deserialize, Serialize};
 
-pub use network::*;
 pub use section::{Hundredths, List, Section, UnknownSection};
 pub use services::*;
-pub use since::*;
 pub use system::*;
 
-/// A fact that could not be had.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
@@ -48,8 +43,62 @@ pub struct HostReport {
     pub containers: Option<List<Container>>,
     pub packages: Option<Packages>,
     pub updates: Option<Updates>,
-    /// Facts that could not be had, and why.
     pub gaps: Vec<Gap>,
+}
+
+/// The earlier of the two snapshots that are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Since {
+    /// The last one at or before this time, in milliseconds since 1970. The other is the present.
+    Time(u64),
+    /// The first one after the boot. The other is the present.
+    Boot,
+    /// The last one before this job of the caller. The other is the first after it.
+    Job(JobId),
+}
+
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotMark {
+    /// When, in seconds since 1970.
+    pub time: u64,
+    /// Why it was taken, such as `start`, `daily`, `before a change`.
+    pub reason: String,
+    /// The machine has booted since.
+    pub of_earlier_boot: bool,
+}
+
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostChanges {
+    pub from: SnapshotMark,
+    pub to: SnapshotMark,
+    pub total: u64,
+    /// Only sections that have changes.
+    pub sections: Vec<SectionChanges>,
+    pub gaps: Vec<Gap>,
+}
+
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SectionChanges {
+    /// As `packages`, `files` or `units`.
+    pub section: String,
+    pub changes: List<HostChange>,
+}
+
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostChange {
+    /// As a path, or the name of a package, account or unit.
+    pub name: String,
+    /// Null where it was added.
+    pub before: Option<String>,
+    /// Null where it was removed.
+    pub after: Option<String>,
+    /// Jobs that could change the host and ran when this changed: an id, `job of another user`, or that it is not known.
+    /// None: it was changed outside of remit.
+    pub by: Vec<String>,
 }
 
 #[cfg(test)]

@@ -5,38 +5,23 @@ use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A part of the report that can be asked for by name.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Section {
-    /// Distribution, kernel, architecture, host name, virtualization.
     Os,
-    /// Load averages and pressure.
     Load,
-    /// Model, count and use of the processors.
     Cpu,
-    /// Memory and swap.
     Memory,
-    /// Block devices.
     Disks,
-    /// Mounted file systems and their use.
     Mounts,
-    /// Interfaces, addresses, routes, resolvers.
     Network,
-    /// Listening sockets and who owns them.
     Ports,
-    /// Service manager units, failed ones first.
     Units,
-    /// Accounts that can log in, groups that matter, sessions.
     Users,
-    /// Uptime and earlier boots.
     Boots,
-    /// Running containers.
     Containers,
-    /// Installed packages.
     Packages,
-    /// Pending updates and reboots.
     Updates,
 }
 
@@ -86,7 +71,6 @@ impl fmt::Display for Section {
     }
 }
 
-/// A section name that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownSection(String);
 
@@ -108,8 +92,7 @@ impl core::error::Error for UnknownSection {}
 impl FromStr for Section {
     type Err = UnknownSection;
 
-    /// # Errors
-    /// When `name` is no section's name; the error quotes its first 32 characters.
+    /// Errors: `name` is no section's name; quotes its first 32 characters.
     fn from_str(name: &str) -> Result<Self, UnknownSection> {
         Self::ALL
             .into_iter()
@@ -154,7 +137,6 @@ impl fmt::Display for Hundredths {
     }
 }
 
-/// A list cut to a bound.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct List<T> {
@@ -173,7 +155,6 @@ impl<T> Default for List<T> {
 }
 
 impl<T> List<T> {
-    /// Keeps the first `max` of `items`.
     #[must_use]
     pub fn cut(items: Vec<T>, max: usize) -> Self {
         let mut list = Self { items, more: 0 };

@@ -14,12 +14,10 @@ pub struct Os {
     /// `PRETTY_NAME` of os-release.
     pub name: Option<String>,
     pub kernel: Option<String>,
-    /// Architecture, as `x86_64`.
     pub arch: String,
     pub hostname: Option<String>,
     /// Name of process 1, as `systemd`.
     pub init: Option<String>,
-    /// Time zone, as `Europe/Paris`.
     pub timezone: Option<String>,
     /// Hint: hypervisor or container engine, `none` where no sign of one was seen.
     pub virt: Option<String>,
@@ -30,18 +28,13 @@ pub struct Os {
 pub struct Load {
     /// Load average over 1 minute.
     pub one: Hundredths,
-    /// Over 5 minutes.
     pub five: Hundredths,
-    /// Over 15 minutes.
     pub fifteen: Hundredths,
     pub runnable: u64,
     /// Tasks in all, threads counted.
     pub tasks: u64,
-    /// Stalls for want of processor time.
     pub cpu: Option<Pressure>,
-    /// Stalls for want of memory.
     pub memory: Option<Pressure>,
-    /// Stalls for want of storage.
     pub io: Option<Pressure>,
 }
 
@@ -60,7 +53,6 @@ pub struct Pressure {
 pub struct Cpu {
     pub model: Option<String>,
     pub count: u64,
-    /// Use since boot, all processors together.
     pub usage: CpuUsage,
 }
 
@@ -83,20 +75,16 @@ pub struct CpuUsage {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// Usable memory.
     pub total: u64,
     /// Memory that programs could still get without swapping.
     pub available: Option<u64>,
-    /// Unused.
     pub free: Option<u64>,
     pub cached: Option<u64>,
     /// tmpfs and shared memory.
     pub shared: Option<u64>,
     /// Kernel memory that can be reclaimed.
     pub reclaimable: Option<u64>,
-    /// Waiting to be written.
     pub dirty: Option<u64>,
-    /// Reserved for huge pages.
     pub huge: Option<u64>,
     /// Swap, 0 where there is none.
     pub swap_total: Option<u64>,
@@ -111,11 +99,8 @@ pub struct Disk {
     /// Kernel name, as `sda`.
     pub name: String,
     pub size: u64,
-    /// Model; null where the device has none.
     pub model: Option<String>,
-    /// True for a rotating disk; null if unknown.
     pub rotational: Option<bool>,
-    /// True if it is read-only; null if unknown.
     pub read_only: Option<bool>,
     /// Bytes read since boot; null where the device does not count.
     pub read: Option<u64>,
@@ -129,7 +114,6 @@ pub struct Disk {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
-    /// Kernel name, as `sda1`.
     pub name: String,
     pub size: u64,
 }
@@ -158,11 +142,9 @@ pub struct Mount {
     /// Free and used space; null with `why`.
     #[serde(rename = "room")]
     pub space: Option<FsUsage>,
-    /// Reason for null.
     pub why: Option<String>,
 }
 
-/// Room on a file system.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FsUsage {

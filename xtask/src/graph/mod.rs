@@ -7,7 +7,7 @@ pub mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::packages::Package;
+use crate::repository::Package;
 use crate::rust::RustFile;
 use resolve::Resolver;
 use tree::ModuleTree;

@@ -7,7 +7,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, ItemUse, Macro, Path, UseTree};
 
-use super::attributes::{is_test_only, lines};
+use super::lines::{is_test_only, lines};
 
 #[derive(Debug, Default)]
 pub struct References {

@@ -1,7 +1,6 @@
 //! Finds banned words in the repository. `xtask/words.toml` has the words. Text is split at every character that is
 //! not a letter, and names also before capital letters: `no_room`, `NoRoom` and "no room" are the same words.
 
-pub mod old_names;
 pub mod table;
 
 use serde::{Deserialize, Serialize};

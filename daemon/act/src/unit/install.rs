@@ -15,17 +15,14 @@ use crate::args::{Fault, UnitVerb};
 const OTHERS: usize = 256;
 const MOST: u64 = 1 << 20;
 
-/// Names in `[Install]`, with specifiers resolved.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Install {
-    /// Units that are enabled or disabled with this unit.
     pub also: Vec<String>,
     pub alias: Vec<String>,
     /// Units that require this unit after an enable.
     pub required_by: Vec<String>,
 }
 
-/// Collects the units and names that are linked with a unit.
 pub async fn linked(
     manager: &impl Manager,
     verb: UnitVerb,

@@ -60,7 +60,6 @@ const ACTIONS: [&str; 4] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     pub object: String,
-    /// The first name.
     pub id: String,
     pub names: Vec<String>,
     pub load: String,
@@ -250,13 +249,11 @@ pub async fn named(bus: &Bus, name: &str) -> Result<Known, Fault> {
     }
 }
 
-/// Returns the directories of unit files, highest priority first.
 pub async fn search_path(bus: &Bus) -> Result<Vec<String>, Fault> {
     bus.get(&SYSTEMD, SYSTEMD.path, SYSTEMD.manager, "UnitPath")
         .await
 }
 
-/// Checks that a unit may be changed by this name.
 fn is_as_named(name: &str, id: &str, names: &[String]) -> Result<(), String> {
     for known in names.iter().map(String::as_str).chain([id]) {
         if let Some(why) = is_protected(known) {

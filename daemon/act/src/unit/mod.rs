@@ -122,7 +122,6 @@ async fn ended(
     Err(Fault::Failed("the system bus has ended".into()))
 }
 
-/// `active (running), main process 4711`
 async fn state(bus: &Bus, unit: &Known) -> Result<String, Fault> {
     let active = word(bus, unit, "ActiveState").await?;
     let sub = word(bus, unit, "SubState").await?;
@@ -213,8 +212,7 @@ const LINES: &str = "--lines=10";
 const MOST: u64 = 64 << 10;
 const LINE: usize = 1000;
 
-/// Prints the last journal lines of a unit since a time, by one journalctl. They are informative only: a journal that
-/// cannot be read does not change the result.
+/// Prints the last journal lines of a unit since a time, by one journalctl. An unreadable journal is no failure.
 fn show_journal(unit: &str, since: Duration) {
     match last_lines(unit, since) {
         Ok(said) if said.trim_ascii().is_empty() => println!("It has written nothing since."),

@@ -1,7 +1,7 @@
 //! Skipped numbers, and records that must exist. They are reported at the end: their records may follow out of order.
 
 use super::state::{Hole, Known, PENDING, Verifier, Why};
-use crate::entry::Parsed;
+use crate::Parsed;
 use crate::{Expected, Finding, Hash, Kind, records};
 
 impl Verifier {
@@ -98,7 +98,6 @@ impl Verifier {
         any
     }
 
-    /// Drops missing holes within the range, because the range is checked again.
     pub(super) fn forget(&mut self, first: u64, last: u64) {
         self.holes
             .retain(|hole| hole.why != Why::Missing || hole.first < first || last < hole.last);

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::entry::Parsed;
+use crate::Parsed;
 use crate::{Expected, Finding, Hash, Kind, Note};
 
-/// Takes records one by one in file order and uses bounded memory.
-///
-/// After a finding it continues from what the surrounding records say, so that later findings are correct. Two
-/// swapped records are one finding, and so is a chain that starts again.
+/// Takes records one by one in file order, in bounded memory. After a finding it continues from what the surrounding
+/// records say: two swapped records are one finding, and so is a chain that starts again.
 #[derive(Debug, Default)]
 pub struct Verifier {
     pub(super) records: u64,
@@ -46,7 +44,6 @@ pub(super) struct Begin {
     pub(super) seq: u64,
     pub(super) base: u64,
     pub(super) prev: Hash,
-    /// The newest earlier record that was surely written.
     pub(super) sure: u64,
 }
 
@@ -62,7 +59,6 @@ pub(super) struct Jump {
 pub(super) struct Hole {
     pub(super) first: u64,
     pub(super) last: u64,
-    /// Number of records read when the hole was found.
     pub(super) at: u64,
     pub(super) position: String,
     pub(super) why: Why,
@@ -261,7 +257,6 @@ fn numbers(
     numbers
 }
 
-/// Returns the number after the records that it doubts.
 fn follows_doubt(record: &Parsed) -> Option<u64> {
     let (_, last) = record.doubt.filter(|_| record.after.is_none())?;
     last.checked_add(1)

@@ -99,7 +99,6 @@ impl AuditLog {
                     let kept = kept.min(behind);
                     for number in 0..behind {
                         seq += 1;
-                        // The last record of the tail may be lost as well.
                         let is_last = number + 1 == kept;
                         prev = put(seq, prev, &mut special, None, number < kept, is_last);
                     }
@@ -109,7 +108,6 @@ impl AuditLog {
                     } else if kept == 0
                         && let Some(last) = excused.last_mut()
                     {
-                        // Nothing proves that it was on disk.
                         *last = true;
                     }
                     (seq, prev) = (known.0 + 100, known.1);
@@ -205,7 +203,6 @@ pub fn set(entry: &mut Entry, name: &str, value: &str) {
     }
 }
 
-/// Changes a field and recomputes the hash.
 pub fn forge(entry: &mut Entry, name: &str, value: &str) {
     set(entry, name, value);
     let fields = entry.fields.iter().filter(|(name, _)| name != "REMIT_HASH");

@@ -1,15 +1,12 @@
-//! Finds named commands by words: those with the most of them first. A word also finds what operators call the same,
-//! and a typed command finds what answers it.
-//!
-//! What the package has is public: an answer distinguishes it from what does not exist, and shows the rule that grants it. That
-//! depends on the name alone and comes after the warden's answer, so an administrator's own command that is not granted
-//! still answers as one that does not exist.
+//! Finds named commands by words: those with the most of them first. A word also finds its synonyms, a typed command
+//! what answers it. What the package has is public: it is shown with the rule that grants it. An administrator's own
+//! command that is not granted answers as one that does not exist.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use remit_common::caps;
-use remit_common::refusal::Refusal;
+use remit_common::refusal::{Code, Refusal};
 use remit_programs::{Alternative, PLACEHOLDER, Shipped, all_shipped, shipped};
 use remit_wire::{AccessReport, Asked, Bytes, CommandView};
 
@@ -55,8 +52,7 @@ const FILLERS: [&str; 18] = [
 
 const NAMED: usize = 6;
 
-/// Keeps the commands with a word of `query`, the best ones first. Names those of the package that would be better, and
-/// that the caller may not use.
+/// Keeps the commands with a word of `query`, the best ones first, and names better ones that the caller may not use.
 pub fn keep_found(report: &mut AccessReport, query: &str) {
     let question = Question::new(query);
     let all = std::mem::take(&mut report.commands);
@@ -88,6 +84,24 @@ pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes]) {
     }
 }
 
+/// Returns the call of a named command that does what a program would.
+pub fn instead_of(argv: &[Bytes]) -> Option<String> {
+    let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_slice()).collect();
+    Some(hints::instead(&hints::alternative(&argv)?))
+}
+
+/// Adds the call to the refusal of a one-off change that no rule grants.
+pub fn with_instead(refusal: Refusal, call: &str) -> Refusal {
+    let is_ungranted =
+        refusal.code == Code::DeniedRule && refusal.by.is_none() && refusal.lift.is_some();
+    match is_ungranted {
+        true => refusal.next(format!(
+            "{call}; otherwise tell the person you work for what has to be run"
+        )),
+        false => refusal,
+    }
+}
+
 pub fn explained(refusal: Refusal, name: &str, args: &[(String, String)], user: &str) -> Refusal {
     match shipped(name) {
         Some(command) if refusal == Refusal::no_such_command(name) => Refusal {
@@ -103,7 +117,6 @@ pub fn explained(refusal: Refusal, name: &str, args: &[(String, String)], user: 
     }
 }
 
-/// Returns a comment and the rule: text for a policy file.
 fn lift(command: &Shipped, args: &[(String, String)], user: &str) -> String {
     match command.grant(user, args) {
         Some(rule) => format!(
@@ -116,7 +129,6 @@ fn lift(command: &Shipped, args: &[(String, String)], user: &str) -> String {
     }
 }
 
-/// Words found, and how well.
 type Rank = (usize, u32);
 
 struct Question {
@@ -343,11 +355,7 @@ mod tests {
                 "package.install",
                 "a [[grant]] of 'package.install'",
             ),
-            (
-                "lsof +L1",
-                "openfiles.unit",
-                "a [[grant]] of 'openfiles.unit'",
-            ),
+            ("lsof +L1", "disks.deleted", "allow = [\"disks.deleted\"]"),
         ] {
             let asked = asked(query).asked.unwrap();
             let named = asked

@@ -1,18 +1,24 @@
-//! `run`, `job`, `follow` and `stop`, the last three only for jobs of the caller's uid, and the wait for a job.
+//! `run`, `job`, `follow`, `stop` and searches, the last four only for jobs of the caller, and the wait for a job.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, traceparent};
 use remit_link::{Answer, Spec, SpecWhat, ToWarden};
-use remit_wire::outcome::{Followed, OutputPart, Stream};
-use remit_wire::{Bytes, Follow, JobQuery, PartQuery, Purpose, Reply, Run, ToClient, What};
+use remit_wire::outcome::{Followed, Matches, OutputPart, Stream};
+use remit_wire::{
+    Bytes, Follow, GrepQuery, JobQuery, PartQuery, Purpose, Reply, Run, ToClient, What,
+};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Call, CallRefusal, validate, wrong_answer};
+use crate::blocking::run_blocking;
 use crate::hints::notes;
 use crate::job::{Job, note};
+use crate::search::{self, Found, Pattern, Range, SearchLimits};
 use crate::snapshots::boottime_ms;
 use crate::warden_link::Granted;
 
@@ -109,7 +115,6 @@ impl Call {
         let mut what = pin!(what);
         self.broker.timer_anchor.touch(&self.broker);
         loop {
-            // A timeout is not an error: the caller gets the present state.
             tokio::select! {
                 biased;
                 () = &mut what => return,
@@ -224,4 +229,85 @@ fn specified(run: Run, client: String) -> (Spec, Vec<Vec<u8>>) {
     };
     contents.extend(stdin);
     (spec, contents)
+}
+
+pub const SEARCHES: usize = 2;
+const TIME: Duration = Duration::from_millis(80);
+
+impl Call {
+    pub async fn grep(&self, job: &Job, query: &GrepQuery) -> Result<Matches, CallRefusal> {
+        validate::grep(query)?;
+        let turn = self.client.account.search_turn().await;
+        let permit = Arc::clone(&self.broker.searches).acquire_owned().await.ok();
+        let (stream, pattern) = (query.stream, query.pattern.clone());
+        let output = job.output(stream);
+        let file = job.file(&self.broker.spool, stream);
+        let end = output.there(file.as_ref());
+        let (ended, total) = (job.has_ended(), output.written());
+        let file = file.and_then(|file| job.to_search(stream, file, end));
+        let range = Range {
+            offset: query.offset,
+            end,
+            ended,
+        };
+        let limits = SearchLimits {
+            matches: query.limit,
+            context: query.context,
+        };
+        let search = move || {
+            // The thread holds the permits until the search ends, even if the client is gone.
+            let _permits = (turn, permit);
+            let start = std::time::Instant::now();
+            let pattern = Pattern::new(&pattern).map_err(|reason| bad_pattern(&reason))?;
+            let over = || start.elapsed() > TIME;
+            let nothing = || Found::nothing(range.end);
+            let found = file
+                .map(|file| search::search(&file, &pattern, range, limits, search::SIZES, over));
+            found
+                .unwrap_or_else(|| Ok(nothing()))
+                .map_err(|error| failed(&error))
+        };
+        let found = run_blocking(search).await.ok_or_else(stopping)??;
+        Ok(Matches {
+            stream,
+            lines: found.lines,
+            matching: found.matching,
+            offset: found.from,
+            next: found.next,
+            total,
+            eof: ended && found.next >= end,
+        })
+    }
+}
+
+fn bad_pattern(reason: &str) -> Refusal {
+    Refusal::new(
+        Code::InvalidArgs,
+        format!("the pattern is not a valid regular expression: {reason}"),
+    )
+    .object("pattern")
+    .next("escape literal characters with \\; look-around and back-references are not supported")
+}
+
+fn failed(error: &search::Error) -> Refusal {
+    match error {
+        search::Error::Read(error) => {
+            tracing::warn!("cannot search a spool file: {error}");
+            let message = format!("its output cannot be read: {error}");
+            Refusal::new(Code::NotFound, message)
+        }
+        search::Error::TooHard { number, offset } => Refusal::new(
+            Code::InvalidArgs,
+            format!("searching line {number}, at byte {offset}, for this pattern takes too long"),
+        )
+        .object("pattern")
+        .next(
+            "use a simpler pattern, with fewer counted repetitions and (?-u:\\b) for \\b; or read that line and \
+             continue after it",
+        ),
+    }
+}
+
+fn stopping() -> Refusal {
+    Refusal::new(Code::DaemonUnavailable, "the daemon is stopping")
 }

@@ -3,7 +3,6 @@
 mod find;
 pub(crate) mod history;
 mod job;
-pub(crate) mod search;
 pub(crate) mod validate;
 
 use std::cell::Cell;
@@ -18,7 +17,7 @@ use remit_facts::Sources;
 use remit_link::{Answer, ToWarden};
 use remit_wire::host::{Section, Since};
 use remit_wire::outcome::JobReport;
-use remit_wire::{Access, Bytes, HistoryQuery, Reply, Request, What};
+use remit_wire::{Access, Bytes, HistoryQuery, Purpose, Reply, Request, What};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -30,7 +29,7 @@ use crate::session::usage::Buffered;
 use crate::state::Broker;
 use crate::warden_link::Granted;
 
-pub use search::SEARCHES;
+pub use job::SEARCHES;
 
 /// Origin of a refusal. The warden has already recorded its own refusals.
 pub enum CallRefusal {
@@ -56,17 +55,22 @@ impl Call {
     pub async fn answer(&self, request: Request) -> Result<Reply, CallRefusal> {
         match request {
             Request::Run(run) => {
-                let named = match &run.what {
+                let (mut named, mut instead) = (None, None);
+                match (&run.what, &run.purpose) {
                     // Values of an administrator's own command can be secrets: these are not copied.
-                    What::Named { name, args } if remit_programs::shipped(name).is_some() => {
-                        Some((name.clone(), args.clone()))
+                    (What::Named { name, args }, _) if remit_programs::shipped(name).is_some() => {
+                        named = Some((name.clone(), args.clone()));
                     }
-                    What::Named { .. } | What::Argv(_) | What::Script { .. } => None,
-                };
+                    (What::Argv(argv), Purpose::Change { .. }) => instead = find::instead_of(argv),
+                    (What::Named { .. } | What::Argv(_) | What::Script { .. }, _) => {}
+                }
                 let answer = self.run(run).await;
-                answer.map_err(|refused| match named {
-                    Some((name, args)) => self.explained(refused, &name, &args),
-                    None => refused,
+                answer.map_err(|refused| match (named, instead, refused) {
+                    (Some((name, args)), _, refused) => self.explained(refused, &name, &args),
+                    (None, Some(call), CallRefusal::ByWarden(refusal)) => {
+                        CallRefusal::ByWarden(find::with_instead(refusal, &call))
+                    }
+                    (None, _, refused) => refused,
                 })
             }
             Request::Access(access) => self.access(access).await,
@@ -88,8 +92,7 @@ impl Call {
         }
     }
 
-    /// Waits until no other call of this uid reads output for an answer: a thousand answers of 512 KiB each can be
-    /// due at once. The turn ends after the answer is sent and the other tasks have run.
+    /// Waits until no other call of this uid reads output: a thousand answers of 512 KiB each can be due at once.
     async fn take_turn(&self) {
         self.turn.set(self.client.account.answer_turn().await);
     }
@@ -99,7 +102,6 @@ impl Call {
         self.take_turn().await;
     }
 
-    /// Reports the present state of a job. [`Self::ready`] must run first.
     fn report(&self, job: &Job) -> Box<JobReport> {
         let (mut report, secret) = self.bare_report(job);
         report.notes.extend(note(secret));
@@ -201,8 +203,7 @@ impl Call {
 }
 
 impl Call {
-    /// Gathers facts about the machine, also for built-in commands: a job cannot. Files are read on a thread, because a
-    /// dead file system can block it. The thread holds its permit to its end, so the permits bound blocked threads.
+    /// Gathers facts on a thread, because a dead file system can block it. Its permit bounds blocked threads.
     pub async fn host(&self, mut sections: Vec<Section>) -> Result<Reply, CallRefusal> {
         validate::sections(&sections)?;
         sections.sort_unstable();
@@ -220,7 +221,6 @@ impl Call {
         Ok(Reply::Host(Box::new(report)))
     }
 
-    /// Reports what of the machine changed.
     async fn host_changes(&self, since: Since) -> Result<Reply, CallRefusal> {
         let changes = self.host_call(async |permit| {
             if let Since::Job(job) = since {
@@ -253,8 +253,7 @@ impl Call {
             .unwrap_or_else(|_| Err(late()))
     }
 
-    /// Returns the standard input of a built-in command, if it needs one. A failure of the service manager is a fact
-    /// too: the job prints it and is recorded like any other.
+    /// Returns the standard input of a built-in command, if it needs one. A failure is a fact that the job prints.
     pub async fn facts(&self, command: &Builtin) -> Result<Option<Bytes>, CallRefusal> {
         if !command.asks_manager() {
             return Ok(None);

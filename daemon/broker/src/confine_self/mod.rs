@@ -1,7 +1,6 @@
 //! The broker's own sandbox layers, enforced before it reads the first byte of a client: no privilege, Landlock,
-//! seccomp. Landlock: it writes only below the spool and in the history's directory, and reads also where host facts
-//! are. Each ABI version is tried with all its rights as a hard requirement, newest first. If the kernel lacks one,
-//! the next lower version is tried. Without Landlock the broker serves anyway.
+//! seccomp. It writes only below the spool and in the history's directory, and reads also where host facts are. The
+//! newest ABI version of Landlock that the kernel has is used whole. Without Landlock the broker serves anyway.
 
 pub mod seccomp;
 
@@ -37,8 +36,7 @@ const VERSIONS: [(u32, ABI); 6] = [
     (1, ABI::V1),
 ];
 
-/// Restricts the calling thread. Returns the ABI version, 0 without Landlock. An error means that the kernel has
-/// Landlock but the rules cannot be enforced.
+/// Restricts the calling thread. Returns the ABI version, 0 without Landlock. Fails if rules cannot be enforced.
 pub fn restrict_paths<'a>(writable: impl IntoIterator<Item = &'a Path>) -> Result<u32, String> {
     for (version, abi) in VERSIONS {
         // An error here means only that the kernel does not support all of this version.
@@ -78,7 +76,6 @@ fn put_in_force<'a>(
         ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, read | write))?;
     }
     for path in READ {
-        // Paths that do not exist on this machine need no rule.
         if let Ok(fd) = PathFd::new(path) {
             ruleset = ruleset.add_rule(PathBeneath::new(fd, read))?;
         }

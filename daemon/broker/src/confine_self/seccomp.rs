@@ -1,8 +1,7 @@
-//! seccomp filters of the broker: no exec, no fork, no network, no mount, no kernel administration. This is a deny
-//! list, because tokio and libc change the calls that they use. There are two stacked filters. The first returns
-//! ENOSYS for calls newer than this table, which includes the higher x32 numbers. It does so for clone3 too, whose
-//! flags are in memory: libc falls back to clone. The second returns EPERM by number and argument, and kills on calls
-//! of a foreign architecture.
+//! seccomp filters of the broker: no exec, no fork, no network, no mount, no kernel administration. A deny list,
+//! because tokio and libc change the calls that they use. The first filter returns ENOSYS for calls newer than this
+//! table, which includes the higher x32 numbers, and for clone3, whose flags are in memory: libc falls back to clone.
+//! The second returns EPERM by number and argument, and kills on calls of a foreign architecture.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +19,6 @@ const REFUSED: &[c_long] = &[
     // The broker starts no programs.
     libc::SYS_execve,
     libc::SYS_execveat,
-    // Other processes.
     libc::SYS_kill,
     libc::SYS_tkill,
     libc::SYS_rt_sigqueueinfo,
@@ -37,7 +35,6 @@ const REFUSED: &[c_long] = &[
     libc::SYS_listen,
     libc::SYS_accept,
     libc::SYS_accept4,
-    // Namespaces and mounts.
     libc::SYS_unshare,
     libc::SYS_setns,
     libc::SYS_mount,
@@ -83,7 +80,6 @@ const REFUSED: &[c_long] = &[
     libc::SYS_adjtimex,
     libc::SYS_sethostname,
     libc::SYS_setdomainname,
-    // Identity.
     libc::SYS_setuid,
     libc::SYS_setgid,
     libc::SYS_setreuid,
@@ -145,7 +141,6 @@ const REFUSED_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[c_long] = &[libc::SYS_renameat];
 
-/// Restricts the calling thread and its future threads.
 pub fn restrict() -> Result<(), String> {
     let refuse = refused().map_err(|error| format!("cannot make the seccomp program: {error}"))?;
     for program in [unknown(), refuse] {
@@ -155,7 +150,6 @@ pub fn restrict() -> Result<(), String> {
     Ok(())
 }
 
-/// Builds the filter that returns ENOSYS for unknown calls.
 fn unknown() -> BpfProgram {
     let op = |code: u32, jt, jf, k| sock_filter {
         // All codes of linux/bpf_common.h fit into u16. The kernel would reject u16::MAX.

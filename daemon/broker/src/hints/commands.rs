@@ -6,7 +6,6 @@ use remit_programs::Class;
 // Bytes of a request that are parsed.
 const LOOKED_AT: usize = 64 << 10;
 const MOST: usize = 16;
-/// Words kept of one command, including its name.
 const WORDS: usize = 12;
 // Bytes kept of one word.
 const WORD: usize = 200;
@@ -114,7 +113,6 @@ fn script<'a>(name: &str, args: &[&'a [u8]]) -> Option<&'a [u8]> {
 fn inner<'a>(name: &str, args: &'a [&'a [u8]]) -> Option<&'a [&'a [u8]]> {
     let wrapper = match &remit_programs::known(name).map(|program| &program.class) {
         Some(Class::Wrapper(wrapper) | Class::Joins(wrapper)) if wrapper.is_transparent => wrapper,
-        // A shell builtin.
         _ if name == "command" => return (!args.is_empty()).then_some(args),
         _ => return None,
     };

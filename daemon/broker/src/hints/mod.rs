@@ -1,7 +1,6 @@
-//! Explains why a failed job was refused something, what permits it, and an alternative. Sources in the order of
-//! trust: the end record of the warden, the kernel audit, and then guesses from standard error, program and profile.
-//! Pure functions on bounded bytes, in linear time. The file system is never read, so no answer reveals more about a
-//! path than its text and the profile do. A successful job costs nothing.
+//! Explains why a failed job was refused something, what permits it, and an alternative. Sources in the order of trust:
+//! the warden's end record, the kernel audit, guesses from standard error (alone with status 0), program and profile.
+//! Pure, on bounded bytes, linear: no answer reveals more about a path than its text and the profile do.
 
 mod answer;
 mod commands;
@@ -25,12 +24,13 @@ pub use commands::{Command, Commands};
 const LINES: usize = 400;
 
 const OBJECTS: usize = 3;
+/// Refusals of a job with status 0, as of a pipe: what it printed is there, but for that.
+const OF_SUCCESS: usize = 1;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub layer: Layer,
     pub operation: String,
-    /// The object, as far as it may be shown.
     pub object: Option<String>,
 }
 
@@ -40,7 +40,6 @@ pub struct Evidence<'a> {
     pub visibility: Option<&'a ProfileVisibility>,
     pub seen: &'a [Seen],
     pub commands: &'a Commands,
-    /// Standard error after redaction.
     pub stderr: &'a Captured,
 }
 
@@ -60,8 +59,8 @@ pub fn visibility_of_read() -> ProfileVisibility {
 /// Returns at most [`caps::DENIALS`] refusals, without duplicates.
 pub fn denials(evidence: &Evidence<'_>) -> Vec<Denial> {
     let ending = evidence.ending;
-    if ending.state == State::Exited && ending.exit == Some(0) {
-        return Vec::new();
+    if ending.has_succeeded() {
+        return of_success(evidence);
     }
     let mut all = Denials::default();
     all.0
@@ -83,11 +82,22 @@ pub fn denials(evidence: &Evidence<'_>) -> Vec<Denial> {
     all.0
 }
 
+fn of_success(evidence: &Evidence<'_>) -> Vec<Denial> {
+    let Some(view) = evidence.visibility.and_then(View::of) else {
+        return Vec::new();
+    };
+    let said = said(evidence.stderr);
+    let guesses = said.filter_map(|said| of_said(&said, evidence.commands, &view));
+    guesses.map(|(guess, _)| guess).take(OF_SUCCESS).collect()
+}
+
+fn said(stderr: &Captured) -> impl Iterator<Item = Said> {
+    lines(stderr).filter_map(stderr_patterns::line)
+}
+
 fn guesses(evidence: &Evidence<'_>, view: &View<'_>) -> Vec<(Denial, bool)> {
     let commands = evidence.commands;
-    let said: Vec<Said> = lines(evidence.stderr)
-        .filter_map(stderr_patterns::line)
-        .collect();
+    let said: Vec<Said> = said(evidence.stderr).collect();
     if !said.is_empty() {
         let guesses = said.iter().filter_map(|said| of_said(said, commands, view));
         return guesses.collect();
@@ -104,9 +114,8 @@ fn guesses(evidence: &Evidence<'_>, view: &View<'_>) -> Vec<(Denial, bool)> {
     guess.into_iter().collect()
 }
 
-/// Returns a refusal of the kernel audit if it explains the failure; it replaces the guess that it confirms.
-/// Programs also try things that they do not need, for example a shell connects to a name cache at each start. So a
-/// refused system call counts only if the job's own output points to it.
+/// Returns a refusal of the kernel audit if it explains the failure; it replaces the guess that it confirms. A refused
+/// system call counts only if the output points to it: a shell connects to a name cache at each start.
 fn fact(
     seen: &Seen,
     guesses: &mut Vec<(Denial, bool)>,
@@ -133,7 +142,6 @@ fn fact(
     (seen.layer != Layer::Seccomp && !is_socket).then(|| of_kernel(seen, commands, view))
 }
 
-/// Returns the commands that a denial already explains.
 pub fn explained_commands<'a>(evidence: &Evidence<'a>, denials: &[Denial]) -> Vec<&'a Command> {
     let Some(view) = evidence.visibility.and_then(View::of) else {
         return Vec::new();
@@ -154,7 +162,6 @@ pub fn explained_commands<'a>(evidence: &Evidence<'a>, denials: &[Denial]) -> Ve
 struct Denials(Vec<Denial>);
 
 impl Denials {
-    /// Adds a denial. Denials about a program are added once, those about files once for each file.
     fn add(&mut self, denial: Denial, of_file: bool) {
         let is_known = |known: &Denial| {
             let answer = known.rule == denial.rule && known.next == denial.next;
@@ -176,11 +183,9 @@ fn lines(stderr: &Captured) -> impl Iterator<Item = &[u8]> {
     head.chain(tail)
 }
 
-/// Returns the command that a line belongs to: by the name at its start, otherwise the only command.
 fn command_of<'a>(said: &Said, commands: &'a Commands) -> Option<&'a Command> {
     let by = said.by.as_deref().unwrap_or_default();
     let named = commands.iter().find(|command| command.name == by);
-    // Child programs and libraries use another name at the start of the line.
     named.or_else(|| commands.sole()).or_else(|| {
         let mut fitting = commands.iter().filter(|command| {
             let is_own = said.kind != Kind::Denied && said.kind != Kind::ReadOnly;
@@ -203,7 +208,6 @@ fn of_said(said: &Said, commands: &Commands, view: &View<'_>) -> Option<(Denial,
     if let Some((found, command)) = found.zip(command) {
         match answer::of(&found, command, view) {
             Some(answer) => return Some((answer.denial(object, true), false)),
-            // The profile reaches it, so the other side refused.
             None if said.kind == Kind::NoNetwork => return None,
             None => {}
         }
@@ -298,7 +302,6 @@ fn found(command: &Command) -> Option<Found> {
     remit_programs::found(&command.name, &command.args)
 }
 
-/// Returns the command of remit that answers what a typed command asks, if a sandbox keeps that from its answer.
 pub fn alternative(argv: &[&[u8]]) -> Option<Alternative> {
     found(Commands::of_argv(argv).sole()?)?.alternative
 }
@@ -311,7 +314,6 @@ fn is_hopeless(topic: Topic) -> bool {
     )
 }
 
-/// Returns true if programs of this topic report their refusal as `kind`.
 fn accepts(topic: Topic, kind: Kind) -> bool {
     use Kind::{
         Denied, NeedsRoot, NoAccount, NoNetwork, NoService, NoUser, NotPermitted, ReadOnly, Silent,

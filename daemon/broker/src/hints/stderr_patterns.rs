@@ -17,10 +17,8 @@ pub enum Kind {
     NoNetwork,
     /// A local service such as the bus or a container engine does not answer.
     NoService,
-    /// remit-bus refused a call.
     BusCall,
     NoUser,
-    /// The job's uid has no account.
     NoAccount,
     NoFile,
     NoSpace,
@@ -50,8 +48,12 @@ const PHRASES: &[(&str, Kind)] = &[
     ("Cannot determine your user name", Kind::NoAccount),
     ("you (user ", Kind::NoAccount),
     ("cannot find name for user ID", Kind::NoAccount),
+    ("getpwuid()", Kind::NoAccount),
+    ("uv_os_get_passwd", Kind::NoAccount),
     ("cannot open /etc/shadow", Kind::Denied),
+    ("cannot open /etc/gshadow", Kind::Denied),
     ("No permission to enable ", Kind::NotPermitted),
+    ("No permissions to create new namespace", Kind::NotPermitted),
     ("Cannot access the Hardware Clock", Kind::NotPermitted),
     ("you do not exist in the passwd database", Kind::NoAccount),
     ("Temporary failure in name resolution", Kind::NoNetwork),
@@ -72,8 +74,10 @@ const PHRASES: &[(&str, Kind)] = &[
     ("must be root", Kind::NeedsRoot),
     ("must be run as root", Kind::NeedsRoot),
     ("must be superuser", Kind::NeedsRoot),
+    ("requires superuser privilege", Kind::NeedsRoot),
     ("are you root", Kind::NeedsRoot),
     ("need to be root", Kind::NeedsRoot),
+    ("as the root user", Kind::NeedsRoot),
     ("Only root may", Kind::NeedsRoot),
     ("only root can", Kind::NeedsRoot),
     ("Permission denied", Kind::Denied),
@@ -202,7 +206,6 @@ fn path(text: &[u8]) -> Option<&[u8]> {
     word.get(..word.len() - end).filter(|word| word.len() > 1)
 }
 
-/// Returns the word between the last two colons, as in `tee: notes.txt: `.
 fn part(text: &[u8]) -> Option<&[u8]> {
     let text = text.strip_suffix(b": ")?;
     let start = rfind(text, b": ")? + 2;
@@ -215,7 +218,6 @@ fn part(text: &[u8]) -> Option<&[u8]> {
     })
 }
 
-/// Returns the host name after the phrase, otherwise the quoted one before it.
 fn host<'a>(before: &'a [u8], after: &'a [u8]) -> Option<&'a [u8]> {
     let after = after.strip_prefix(b" host").unwrap_or(after);
     let word = after

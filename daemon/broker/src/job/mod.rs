@@ -1,6 +1,5 @@
 //! One job: its state as the warden reported it, and its output.
 
-pub(crate) mod compact;
 pub(crate) mod redacted_view;
 pub(crate) mod registry;
 pub(crate) mod report;
@@ -12,19 +11,18 @@ use remit_common::denial::ProfileVisibility;
 use remit_common::names::JobId;
 use remit_link::{JobMeta, Owner, Totals, WaitReason};
 use remit_wire::Bytes;
-use remit_wire::outcome::{ApprovalView, Ending, Enforced, State, Stream};
+use remit_wire::outcome::{ApprovalView, Ending, Enforced, FollowUp, State, Stream};
 use tokio::sync::Notify;
 
 use crate::hints::notes::About;
 use crate::hints::{self, Commands, Seen};
-use crate::job::compact::{Facts, StoredFacts};
 use crate::job::redacted_view::adopted;
 pub use crate::job::redacted_view::note;
+use crate::job::report::{Facts, StoredFacts};
 use crate::output::Output;
 use crate::output::spool::{Lost, LostRange, Spool};
 use crate::redact::Secrets;
 
-// The order of all pairs of streams.
 pub const BOTH: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
 #[derive(Debug)]
@@ -32,7 +30,6 @@ pub struct Job {
     pub id: JobId,
     pub owner: Owner,
     pub number: u64,
-    /// Bytes reserved for current reads from its pipes.
     pub taking: Cell<u64>,
     command: String,
     times: Cell<Times>,
@@ -42,16 +39,15 @@ pub struct Job {
     latest: Cell<Stream>,
     reported: RefCell<StoredFacts>,
     end: Cell<Option<EndSummary>>,
+    then: RefCell<Vec<FollowUp>>,
     lost: RefCell<Option<Lost>>,
     about: RefCell<About>,
     seen: RefCell<Vec<Seen>>,
     secrets: Secrets,
     exited: Cell<bool>,
     ended: Cell<bool>,
-    /// Notified on exit and on end.
     over: Notify,
     has_files: Cell<bool>,
-    /// Notified on output and on end.
     changed: Notify,
 }
 
@@ -84,7 +80,6 @@ impl Job {
         Self::with(meta, about, BOTH.map(|_| Output::new()))
     }
 
-    /// Restores a job of an earlier broker. Its output is read from the spool.
     pub fn adopted(meta: JobMeta, about: About, spool: &Spool) -> Self {
         let gaps = spool.gaps(meta.job);
         let [out, err] = *gaps.as_ref().unwrap_or(&[LostRange::default(); 2]);
@@ -128,7 +123,6 @@ impl Job {
             command: meta.command,
             times: Cell::new(Times {
                 started_ms: meta.started_ms,
-                // A start before the boot of the machine is not possible.
                 since: since.unwrap_or(now),
                 waited_ms: meta.waited_ms,
             }),
@@ -138,6 +132,7 @@ impl Job {
             latest: Cell::new(Stream::Stdout),
             reported: RefCell::new(reported),
             end: Cell::new(end),
+            then: RefCell::new(meta.then),
             lost: RefCell::new(None),
             about: RefCell::new(about),
             seen: RefCell::default(),
@@ -199,7 +194,6 @@ impl Job {
         });
     }
 
-    /// Notes the approval. The job now waits for a slot.
     pub fn approved(&self) {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.is_some() {
@@ -234,7 +228,10 @@ impl Job {
         self.over.notify_waiters();
     }
 
-    /// Notes the permissions of the profile; called before `end`.
+    pub fn follow_ups(&self, then: Vec<FollowUp>) {
+        self.then.replace(then);
+    }
+
     pub fn set_visibility(&self, visibility: ProfileVisibility) {
         let mut reported = self.reported.borrow_mut();
         reported.update(|facts| facts.visibility = Some(visibility));
@@ -256,7 +253,6 @@ impl Job {
         self.seen.replace(seen);
     }
 
-    /// Notes the end, which is recorded in the audit log.
     pub fn end(&self, ending: Ending) {
         if self.waiting.replace(None).is_some() {
             // It never started: its whole age was waiting time.
@@ -268,8 +264,9 @@ impl Job {
         }
         let end = EndSummary::of(&ending);
         self.end.set(Some(end));
-        if (end.state, end.exit) == (State::Exited, Some(0)) {
-            // A successful job needs no explanation.
+        let [_, errors] = self.written();
+        if (end.state, end.exit) == (State::Exited, Some(0)) && errors == 0 {
+            // Nothing can have been refused by name.
             self.about.borrow_mut().commands = Commands::default();
         }
         let mut reported = self.reported.borrow_mut();
@@ -308,7 +305,6 @@ impl Job {
     /// Waits until a stream has at least `least` kept bytes after `known`, or the end is recorded.
     pub async fn until_more(&self, known: [u64; 2], least: u64) {
         loop {
-            // Register before the check, so that no notification is missed.
             let changed = self.changed.notified();
             let more = |(stream, known): (Stream, u64)| {
                 self.output(stream).kept().saturating_sub(known) >= least

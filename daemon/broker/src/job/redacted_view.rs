@@ -8,7 +8,7 @@ use remit_wire::Bytes;
 use remit_wire::outcome::{Captured, Stream};
 
 use super::{BOTH, Job};
-use crate::output::recovered::RecoveredStream;
+use crate::output::overflow::RecoveredStream;
 use crate::output::spool::{LostRange, Spool};
 use crate::output::{self, Output};
 use crate::redact::{Masked, Open, RedactedFile, Redactor, Secrets};
@@ -29,7 +29,6 @@ pub fn note(redactions: usize) -> Option<String> {
 }
 
 impl Job {
-    /// Redacts the captured head and tail of a report. Returns the number of secrets too.
     pub(super) fn redacted(
         &self,
         stream: Stream,
@@ -100,7 +99,6 @@ impl Job {
         )
     }
 
-    /// Redacts a part of a stream's file, of which `there` bytes exist.
     pub(super) fn part(
         &self,
         stream: Stream,
@@ -121,8 +119,7 @@ impl Job {
         }
     }
 
-    /// Returns how many of `there` bytes can be shown finally. Bytes at the end that can be the start of a secret
-    /// are held back until more output follows.
+    /// Returns how many of `there` bytes can be shown finally. A possible start of a secret at the end is held back.
     pub fn showable_length(&self, stream: Stream, file: Option<&File>, there: u64) -> u64 {
         let may_grow = !self.has_ended() && !self.output(stream).has_lost();
         match self.secrets.redactor().filter(|_| may_grow) {
@@ -136,7 +133,6 @@ impl Job {
         }
     }
 
-    /// Waits until there is output to show after `known` bytes, or the end is recorded.
     pub async fn until_shown(&self, spool: &Spool, known: [u64; 2]) {
         let mut seen = known;
         loop {
@@ -159,7 +155,6 @@ impl Job {
         }
     }
 
-    /// Returns the redacted view of a stream for a search.
     pub fn to_search(&self, stream: Stream, file: File, there: u64) -> Option<RedactedFile> {
         (!self.secrets.are_lost()).then(|| RedactedFile {
             redactor: self.secrets.redactor(),
@@ -179,7 +174,6 @@ impl Job {
         (self.secrets.are_lost() && out.saturating_add(err) > 0).then(|| WITHHELD.to_owned())
     }
 
-    /// Returns true if more bytes follow after `there`, now or later.
     fn is_open(&self, stream: Stream, there: u64) -> bool {
         !self.has_ended() || there < self.output(stream).written()
     }
@@ -234,7 +228,6 @@ impl Job {
         self.has_files.set(true);
     }
 
-    /// Returns true if the spool can contain files of the job.
     pub fn has_files(&self) -> bool {
         self.has_files.get()
     }

@@ -74,7 +74,10 @@ impl Jobs {
 
     pub fn end(&self, id: JobId, ending: Ending) {
         if let Some(job) = self.get(id) {
-            self.ended.borrow_mut().push_back(id);
+            // A broker that was started while commands followed it knows its end already.
+            if !job.has_ended() {
+                self.ended.borrow_mut().push_back(id);
+            }
             job.end(ending);
         }
     }
@@ -90,7 +93,6 @@ impl Jobs {
         job.is_none_or(|job| job.has_files())
     }
 
-    /// Returns the bytes of `uid` in the spool, or their upper bound if that is within the limit.
     pub fn kept_of(&self, spool: &Spool, uid: u32) -> u64 {
         if spool.used() < spool.limits.per_user {
             return spool.used();
@@ -172,6 +174,7 @@ pub mod tests {
 
     pub fn meta(number: u8, owner: u32) -> JobMeta {
         JobMeta {
+            then: Vec::new(),
             has_secrets: false,
             job: JobId([number; 16]),
             owner: own(owner),

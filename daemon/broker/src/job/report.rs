@@ -1,15 +1,17 @@
-//! Views of a job: reports, lists, pages, progress.
+//! Views of a job: reports, lists, pages, progress; and the facts about it that the warden reported. For ended jobs they are
+//! encoded: a thousand jobs are remembered, and each of many short strings would need its own allocation.
 
 use std::fs::File;
 
-use remit_common::denial::Denial;
+use remit_common::denial::{Denial, ProfileVisibility};
 use remit_common::{caps, text};
-use remit_wire::outcome::{Captured, Ending, JobReport, JobSummary, Page, QueuePosition, Stream};
+use remit_wire::outcome::{
+    Captured, Ending, Enforced, JobReport, JobSummary, Page, QueuePosition, Stream,
+};
 use remit_wire::{PageQuery, Progress};
 
 use super::{BOTH, Job};
 use crate::hints::{self, Evidence, notes};
-use crate::job::compact::Facts;
 use crate::output::page;
 use crate::output::spool::{Amount, Lost, Spool};
 
@@ -71,6 +73,7 @@ impl Job {
             enforced: facts.enforced,
             stdout,
             stderr,
+            then: self.then.borrow().clone(),
             notes,
         };
         (report, out_secret + err_secret)
@@ -79,14 +82,22 @@ impl Job {
     fn explained(&self, stderr: &Captured, facts: &Facts) -> (Vec<Denial>, Vec<String>) {
         let (about, seen) = (self.about.borrow(), self.seen.borrow());
         let mut notes = about.notes.clone();
+        // The warden says what the profile allowed only of a job that failed.
+        let is_read = |enforced: &Enforced| enforced.profile == "read";
+        let of_read = (facts.visibility.is_none() && facts.enforced.as_ref().is_some_and(is_read))
+            .then(hints::visibility_of_read);
         let evidence = facts.ending.as_ref().map(|ending| Evidence {
             ending,
-            visibility: facts.visibility.as_ref(),
+            visibility: facts.visibility.as_ref().or(of_read.as_ref()),
             seen: &seen,
             commands: &about.commands,
             stderr,
         });
         let denials = evidence.as_ref().map(hints::denials).unwrap_or_default();
+        let has_failed = facts
+            .ending
+            .as_ref()
+            .is_some_and(|ending| ending.exit != Some(0));
         if let Some(evidence) = evidence.filter(|_| !denials.is_empty()) {
             // Notes must not repeat a denial.
             let explained = hints::explained_commands(&evidence, &denials);
@@ -95,7 +106,13 @@ impl Job {
                     .iter()
                     .any(|command| notes::of_command(command).as_ref() == Some(note))
             });
-        } else if let Some(enforced) = &facts.enforced {
+        }
+        // An answer that looks whole is not.
+        if let Some(enforced) = facts
+            .enforced
+            .as_ref()
+            .filter(|_| denials.is_empty() || !has_failed)
+        {
             notes.extend(notes::of_errors(&enforced.profile, &stderr.head).map(str::to_owned));
         }
         (denials, notes)
@@ -113,7 +130,6 @@ impl Job {
         }
     }
 
-    /// Returns a page of output and the number of redacted secrets in it.
     pub fn page(&self, spool: &Spool, query: &PageQuery) -> (Page, usize) {
         let output = self.output(query.stream);
         let file = self.file(spool, query.stream);
@@ -200,9 +216,69 @@ fn size(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub enforced: Option<Enforced>,
+    pub ending: Option<Ending>,
+    /// Known after a failure.
+    pub visibility: Option<ProfileVisibility>,
+}
+
+#[derive(Debug)]
+pub enum StoredFacts {
+    Open(Box<Facts>),
+    Packed(Box<[u8]>),
+}
+
+impl From<Facts> for StoredFacts {
+    fn from(facts: Facts) -> Self {
+        Self::Open(Box::new(facts))
+    }
+}
+
+impl StoredFacts {
+    pub fn facts(&self) -> Facts {
+        match self {
+            Self::Open(facts) => facts.as_ref().clone(),
+            Self::Packed(bytes) => unpacked(bytes),
+        }
+    }
+
+    pub fn update(&mut self, change: impl FnOnce(&mut Facts)) {
+        if let Self::Packed(bytes) = self {
+            *self = unpacked(bytes).into();
+        }
+        if let Self::Open(facts) = self {
+            change(facts);
+        }
+    }
+
+    pub fn pack(&mut self) {
+        if let Self::Open(facts) = self {
+            let three = (&facts.enforced, &facts.ending, &facts.visibility);
+            // Facts from a message can always be encoded. On an error they stay as they are.
+            if let Ok(bytes) = postcard::to_extend(&three, Vec::with_capacity(512)) {
+                *self = Self::Packed(bytes.into());
+            }
+        }
+    }
+}
+
+fn unpacked(bytes: &[u8]) -> Facts {
+    // These bytes were encoded by `pack`.
+    let (enforced, ending, visibility) = postcard::from_bytes(bytes).unwrap_or_default();
+    Facts {
+        enforced,
+        ending,
+        visibility,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::registry::tests::ending;
     use super::*;
+    use crate::hints;
 
     #[test]
     fn the_last_whole_line_is_found() {
@@ -214,6 +290,35 @@ mod tests {
             ("\n\n", ""),
         ] {
             assert_eq!(last_line(text.as_bytes()), line.as_bytes(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn packed_facts_are_unchanged() {
+        let enforced = Enforced {
+            profile: "read".into(),
+            uid: 7,
+            layers: vec!["landlock".into(), String::new()],
+            landlock: 6,
+            limits: vec!["memory 1 (cgroup)".into()],
+        };
+        let facts = Facts {
+            enforced: Some(enforced),
+            ending: Some(ending()),
+            visibility: Some(hints::visibility_of_read()),
+        };
+        for facts in [facts, Facts::default()] {
+            let mut stored = StoredFacts::from(facts.clone());
+            assert_eq!(stored.facts(), facts);
+            stored.pack();
+            assert!(matches!(stored, StoredFacts::Packed(_)));
+            assert_eq!(stored.facts(), facts);
+            stored.update(|facts| facts.enforced = None);
+            let less = Facts {
+                enforced: None,
+                ..facts
+            };
+            assert_eq!(stored.facts(), less);
         }
     }
 }

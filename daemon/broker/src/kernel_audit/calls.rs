@@ -5,8 +5,7 @@ pub(super) const ARCH: u32 = 0xc000_003e;
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const ARCH: u32 = 0xc000_00b7;
 
-/// Returns the word for a call number. `None` for a call that is not refused as a whole, or that does not indicate
-/// the intent, such as fcntl(2).
+/// The word for a call. `None` for a call that is refused in part, or shows no intent, as fcntl(2).
 pub(super) fn operation(number: libc::c_long) -> Option<&'static str> {
     CALLS
         .iter()

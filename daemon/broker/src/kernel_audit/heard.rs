@@ -1,5 +1,4 @@
-//! Assigns refusals to jobs: a bounded account for each job uid. Memory does not grow with the number of refusals:
-//! one refusal can repeat a million times.
+//! Assigns refusals to jobs: a bounded account for each job uid, because one refusal can repeat a million times.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;

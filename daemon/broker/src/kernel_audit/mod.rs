@@ -1,8 +1,7 @@
 //! Reads refusals to jobs from the kernel audit, if remit.toml enables it (`audit.kernel`). The warden binds the
-//! socket, which needs a capability; reading needs none. Only messages of the kernel are accepted. A job can choose
-//! parts of a record, so the parser ([`record`]) is total and the accounts ([`heard`]) are bounded. A path is reported
-//! as the kernel wrote it. The job already knows it: it has walked there under its own uid, by known names or readable
-//! links. Nothing is reported for jobs whose uid other processes use too.
+//! socket, which needs a capability. A job can choose parts of a record, so the parser ([`record`]) is total and the
+//! accounts ([`heard`]) are bounded. A path is reported as written: the job has walked there under its own uid. Nothing
+//! is reported for jobs whose uid other processes use too.
 
 mod calls;
 mod heard;
@@ -44,7 +43,6 @@ struct Listening {
 }
 
 impl KernelAudit {
-    /// Reads records for jobs with these uids until the socket fails. Called once.
     pub async fn listen(&self, socket: OwnedFd, uids: std::ops::Range<u32>) {
         let socket = Arc::new(socket);
         let watched = match watch(Arc::clone(&socket), Interest::READABLE) {

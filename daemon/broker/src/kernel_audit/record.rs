@@ -1,6 +1,5 @@
-//! Parses one record of the kernel audit from its datagram. Total: any bytes give a record or `None`. Values chosen
-//! by a job (paths, program names) are quoted. With a space, a quote or non-printable ASCII they are hexadecimal. So
-//! no value can look like another field.
+//! Parses one record of the kernel audit from its datagram. Total. Values chosen by a job (paths, program names) are
+//! quoted. With a space, a quote or non-printable ASCII they are hexadecimal.
 
 use remit_common::denial::Layer;
 use remit_common::text;
@@ -24,7 +23,6 @@ pub enum Record {
     },
     /// A refusal of a Landlock domain. Another record has the uid of the domain.
     Access {
-        /// Common to the records of one event.
         serial: u64,
         domain: u64,
         refused: KernelRefusal,
@@ -363,8 +361,7 @@ mod tests {
         let good = "audit(1.2:3): auid=0 uid=5 sig=0 arch=c000003e syscall=165 code=0x50000";
         let whole = datagram(SECCOMP, good);
         for end in 0..whole.len() {
-            // A truncated record gives `None`. A truncated number is not detected by itself. So the last field of
-            // the kernel is one that is compared as a whole.
+            // A truncated record gives `None`, a truncated number does not: the last field is compared whole.
             assert_eq!(read(whole.get(..end).unwrap()), None, "{end}");
         }
         for (from, to) in [

@@ -5,7 +5,6 @@ pub(crate) mod overflow;
 pub(crate) mod page;
 pub(crate) mod pump;
 pub(crate) mod quota;
-pub(crate) mod recovered;
 pub(crate) mod splice;
 pub(crate) mod spool;
 
@@ -19,9 +18,8 @@ use remit_wire::Bytes;
 use remit_wire::outcome::Captured;
 use tokio::sync::OnceCell;
 
-use crate::output::recovered::{Lines, RecoveredStream};
+use crate::output::overflow::{Lines, Overflow, RecoveredStream, StreamExtent};
 
-use crate::output::overflow::{Overflow, StreamExtent};
 use crate::output::splice::Moved;
 
 // Bytes shown of the start, and the same number of the end.
@@ -59,7 +57,6 @@ enum OverflowLocation {
 impl Output {
     pub fn new() -> Self {
         let output = Self::resumed(RecoveredStream::default());
-        // The cell is new, so `set` cannot fail.
         let _ = output.earlier.set(Lines::default());
         output
     }
@@ -84,7 +81,6 @@ impl Output {
         }
     }
 
-    /// Bytes in the spool file.
     pub fn kept(&self) -> u64 {
         self.kept.get()
     }
@@ -104,7 +100,6 @@ impl Output {
             .map_or(self.kept.get(), |beyond| beyond.reach.written)
     }
 
-    /// Newlines written by the job, as far as [`Self::until_counted`] has counted them.
     pub fn lines(&self) -> u64 {
         let earlier = self.earlier.get().map_or(0, Lines::all);
         earlier.saturating_add(self.counted.get())
@@ -160,7 +155,6 @@ impl Output {
         }
     }
 
-    /// Notes that all bytes were removed. The counts stay.
     pub fn remove(&self) {
         let written = self.written();
         self.kept.set(0);
@@ -264,7 +258,6 @@ impl Output {
     }
 }
 
-/// Reads up to `length` bytes; fewer at the end of the file or after a read error.
 pub fn read(file: Option<&File>, offset: u64, length: u64) -> Vec<u8> {
     let Some(file) = file else { return Vec::new() };
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
@@ -438,7 +431,6 @@ mod tests {
                     );
                     let shown = captured.head.len() + captured.tail.len();
                     assert_eq!(shown, length.min(2 * half), "{case}");
-                    // A new broker has the same counts, and shows all but the bytes that were in memory.
                     let found = through.found();
                     assert_eq!(
                         (found.written(), found.lines()),
@@ -468,7 +460,6 @@ mod tests {
             assert_eq!(found.written(), written as u64);
             assert_eq!(found.lines(), newlines(&all[..written]), "after {written}");
             if found.has_lost() {
-                // Every third broker has no disk space.
                 through.on = if turn % 3 == 0 { On::Memory } else { On::Disk };
                 let lines = *found.earlier.get().unwrap();
                 through.rest = Some(through.rest(found.reach(lines)));

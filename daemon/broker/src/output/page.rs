@@ -14,8 +14,7 @@ pub fn range(query: &PageQuery, kept: u64) -> (u64, u64) {
     (start, limit.min(kept.saturating_sub(start)))
 }
 
-/// Returns how many of `bytes` form whole characters: all but up to three bytes of an incomplete last character.
-/// Invalid UTF-8 counts as whole.
+/// Returns how many of `bytes` form whole characters: all but an incomplete last one. Invalid UTF-8 counts as whole.
 pub fn whole_end(bytes: &[u8]) -> usize {
     (1..=3.min(bytes.len()))
         .map(|back| bytes.len() - back)

@@ -1,7 +1,6 @@
-//! Reads the pipes of a job to the end and reports to the warden when all output is on disk. Pipes are read on
-//! separate threads. Every read takes the lock of the pipe, even a non-blocking one. A job can hold this lock for any
-//! time: by a splice(2) from a silent source, or by a write(2) from memory with slow page faults. Then only that
-//! thread blocks. The last close of a pipe needs the lock too: see [`ForeignPipe`].
+//! Reads the pipes of a job to the end, on separate threads, and reports to the warden when all output is on disk.
+//! Every read takes the lock of the pipe, which a job can hold for any time: by a splice(2) from a silent source, or a
+//! write(2) from memory with slow page faults. The last close needs the lock too: see [`ForeignPipe`].
 
 use std::fs::File;
 use std::pin::pin;
@@ -98,7 +97,6 @@ struct Flow<'a> {
     stream: Stream,
     file: Option<Arc<File>>,
     rest: Option<Overflow>,
-    /// Hash of the spool file.
     hash: Option<Sha256>,
 }
 
@@ -119,7 +117,6 @@ impl Flow<'_> {
                 }
                 ready = readable(watched.as_ref()) => ready?,
             };
-            // All writers have closed the pipe and it is empty.
             if (ready.as_ref()).is_some_and(|ready| ready.ready() == Ready::READ_CLOSED) {
                 return Ok(());
             }
@@ -155,7 +152,6 @@ impl Flow<'_> {
         }
     }
 
-    /// Moves the bytes of one turn into the spool while it has space, otherwise into the overflow.
     async fn turn(&mut self, pipe: &Arc<ForeignPipe>, turn: Turn) -> Result<(u64, After), Errno> {
         let (broker, job) = (self.broker, self.job);
         let limit = broker.spool.limits.per_job;

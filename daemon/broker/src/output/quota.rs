@@ -94,7 +94,6 @@ const STEP: u64 = 1 << 20;
 pub struct Disk(Cell<u64>);
 
 impl Disk {
-    /// Returns how many bytes may be written now; 0 if only the reserve is left.
     pub fn free(&self, dir: impl AsFd) -> u64 {
         if self.0.get() == 0 {
             let free = fstatvfs(dir).map_or(STEP, |disk| {
@@ -248,7 +247,6 @@ mod tests {
         }
     }
 
-    /// A broker can die between the write of the note and the last removal.
     #[tokio::test]
     async fn interrupted_removal_is_finished() {
         let scratch = Scratch::new();

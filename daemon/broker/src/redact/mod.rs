@@ -2,7 +2,6 @@
 //! boundaries, because its surroundings are read too. Offsets stay true, and joined pages equal the whole. Newlines
 //! stay, so line numbers stay. A possible start of a secret at the end counts as a secret.
 
-mod finder;
 mod forms;
 
 use std::cell::OnceCell;
@@ -12,8 +11,7 @@ use std::ops::Range;
 
 use remit_wire::Bytes;
 
-use self::finder::Finder;
-use self::forms::Form;
+use self::forms::{Finder, Form};
 use crate::output;
 use crate::search::Text;
 
@@ -181,7 +179,6 @@ fn join(ranges: &mut Vec<Range<usize>>, mut new: Range<usize>) {
 /// Returns the length of the longest suffix of `text` that is a prefix of `pattern`, in linear time (Knuth, Morris,
 /// Pratt). The text must be shorter than the pattern.
 fn overlap<'a>(pattern: &[u8], text: impl Iterator<Item = &'a u8>) -> usize {
-    // For each prefix of the pattern: the length of its longest border.
     let mut shorter = vec![0_usize];
     let next = |shorter: &[usize], mut known: usize, byte: u8| {
         while known > 0 && pattern.get(known) != Some(&byte) {
@@ -201,7 +198,6 @@ pub struct RedactedFile {
     pub file: File,
     pub redactor: Option<Redactor>,
     pub there: u64,
-    /// More bytes follow, now or later.
     pub open: bool,
 }
 
@@ -322,8 +318,7 @@ mod tests {
         assert_eq!(masked(&redactor, &text, CLOSED).0, text);
     }
 
-    /// The requester chooses the secret and often the output: here many lines that are parts of each other match at each
-    /// byte of a block.
+    /// The requester chooses the secret and often the output: here many nested lines match at each byte.
     #[test]
     fn nested_secrets_take_linear_time_and_memory() {
         let lines: Vec<String> = (8..83).map(|n| "a".repeat(n)).collect();
@@ -336,7 +331,6 @@ mod tests {
     }
 
     proptest! {
-        /// The longest form at each end must cover all shorter ones.
         #[test]
         fn finder_covers_each_form(
             text in "[ab+]{0,60}", secrets in prop::collection::vec("[ab]{1,6}", 1..6),
@@ -359,7 +353,6 @@ mod tests {
             }
         }
 
-        /// An excerpt must show the same bytes as the whole file.
         #[test]
         fn pages_together_are_the_whole(text in "[ab\n]{0,120}", secret in "[ab]{4,9}", size in 1..20_usize) {
             let scratch = Scratch::new();

@@ -51,11 +51,7 @@ pub struct Found {
 #[derive(Debug)]
 pub enum Error {
     Read(io::Error),
-    TooHard {
-        number: u64,
-        /// Start of the line, or of its part.
-        offset: u64,
-    },
+    TooHard { number: u64, offset: u64 },
 }
 
 impl From<io::Error> for Error {
@@ -219,7 +215,6 @@ impl<T: Text, O: FnMut() -> bool> Search<'_, T, O> {
         None
     }
 
-    /// Searches the next match in the window. Returns the offset for the next page if this page ends.
     fn find(&mut self) -> Result<Option<u64>, Error> {
         if self.is_full() {
             return Ok(Some(self.position()));
@@ -260,7 +255,6 @@ impl<T: Text, O: FnMut() -> bool> Search<'_, T, O> {
         Ok(None)
     }
 
-    /// Ends the page before a line that takes too long, or fails if that is the first line.
     fn give_up(&self) -> Result<Option<u64>, Error> {
         let next = self.go_back();
         if next > self.from {

@@ -1,7 +1,6 @@
-//! Compiles patterns: regular expressions with linear matching time. Each pattern has two forms. The original one
-//! matches single lines. The widened one finds the next candidate line in a whole block at memory speed. It matches at
-//! least where the original one does, never across a newline. It has no assertions, because their meaning depends on
-//! the start of the line.
+//! Compiles patterns: regular expressions with linear matching time, in two forms. The original matches single lines.
+//! The widened one finds the next candidate line in a whole block at memory speed. It matches at least where the
+//! original does, never across a newline, and has no assertions: their meaning depends on the start of the line.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -33,7 +32,6 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Compiles a pattern, which can take milliseconds. An error is one line.
     pub fn new(pattern: &str) -> Result<Self, String> {
         let hir = ParserBuilder::new()
             .utf8(false)
@@ -73,7 +71,6 @@ impl Pattern {
     }
 }
 
-/// Builds a prefilter for required suffixes, if it is much faster than the whole pattern.
 fn end(hir: &Hir) -> Option<Prefilter> {
     let kind = MatchKind::LeftmostFirst;
     if Prefilter::from_hir_prefix(kind, hir).is_some_and(|begin| begin.is_fast()) {
@@ -141,10 +138,9 @@ const WORK: usize = 32 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooHard;
 
-/// Matches one regular expression in bounded time, for any expression and any input. A lazy DFA takes a few nanoseconds
-/// for each byte. Hostile expressions need a new state for every byte, which is thousands of times slower. So the DFA
-/// gives up after a few cache clears. Undecided input goes to a PikeVM. Its time grows with bytes times states, so this
-/// product is limited.
+/// Matches one regular expression in bounded time. A lazy DFA takes a few nanoseconds for each byte; hostile
+/// expressions need a new state for every byte, thousands of times slower, so it gives up after a few cache clears. A
+/// PikeVM gets the rest, limited by the product of bytes and states.
 #[derive(Debug)]
 pub struct Engine {
     automaton: Regex,
@@ -154,7 +150,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Compiles an expression, which can take milliseconds. An error is one line.
     pub fn new(hir: &Hir) -> Result<Self, String> {
         let forward = compiled(hir, false)?;
         let prefilter =
@@ -175,8 +170,6 @@ impl Engine {
         })
     }
 
-    /// Returns the first match by the lazy DFA. [`TooHard`]: it gave up, now or earlier, or met a Unicode word
-    /// boundary next to non-ASCII bytes.
     pub fn find_fast(&self, bytes: &[u8]) -> Result<Option<Range<usize>>, TooHard> {
         let found = self
             .automaton
@@ -186,7 +179,6 @@ impl Engine {
             .map_err(|_| TooHard)
     }
 
-    /// Returns the first match, or [`TooHard`] if the simulation would exceed its limit.
     pub fn find(&self, bytes: &[u8]) -> Result<Option<Range<usize>>, TooHard> {
         self.find_fast(bytes).or_else(|TooHard| {
             let states = self.simulation.get_nfa().states().len();
@@ -249,14 +241,12 @@ mod tests {
             ("a$", "b\nxa\r\n", Some(3)),
             (r"\Ab\z", "a\nb\n", Some(2)),
             (r"\bé\b", "x\né\n", Some(2)),
-            // Never across lines, whatever the class contains.
             (r"a\s+b", "a\nb\n", None),
             ("a[^x]b", "a\nb\n", None),
             ("(?s)a.b", "a\nb\n", None),
             (r"a\nb", "a\nb\n", None),
             ("(?-u)a\\xffb", "a\nb\n", None),
             (r"a\nb|c", "a\nb\nc", Some(4)),
-            // By the suffix prefilter.
             (r"\d+ items$", "a\nitems\n7 items", Some(9)),
             (r"\w+ (one|two)", "x\nb two", Some(3)),
             (r"(?i)\w+ one", "x\nb ONE", Some(3)),

@@ -13,7 +13,6 @@ use crate::output::page;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     pub start: usize,
-    /// Excludes the line end.
     pub end: usize,
     pub next: usize,
     pub ends_line: bool,
@@ -46,8 +45,7 @@ pub fn at(bytes: &[u8], start: usize, part: usize) -> Segment {
     }
 }
 
-/// Returns the start of the segment that contains `byte`. `from` is the start of a segment at or before it. Newlines
-/// belong to no segment.
+/// Returns the start of the segment with `byte`. `from`: the start of one at or before it. Newlines belong to none.
 pub fn start_of(bytes: &[u8], from: usize, byte: usize, part: usize) -> usize {
     let before = bytes.get(from..byte).unwrap_or_default();
     let line = memrchr(b'\n', before).map_or(from, |at| from + at + 1);
@@ -148,7 +146,6 @@ impl<'a, T: Text> Window<'a, T> {
         }
     }
 
-    /// Returns the bytes up to the end of the last whole segment.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.whole).unwrap_or_default()
     }
@@ -191,14 +188,12 @@ impl<'a, T: Text> Window<'a, T> {
         let length = *read.as_ref().unwrap_or(&0);
         self.bytes.truncate(filled + length);
         if length == 0 {
-            // The file was truncated: this is the end.
             self.end = at;
         }
         read.map(drop)
     }
 }
 
-/// Reads until `bytes` is full or the end is reached.
 pub fn fill(
     read_at: impl Fn(&mut [u8], u64) -> io::Result<usize>,
     bytes: &mut [u8],

@@ -10,7 +10,6 @@ impl Text for &[u8] {
             .ok()
             .and_then(|at| self.get(at..))
             .unwrap_or_default();
-        // Short reads are allowed, so the test produces them.
         let length = rest.len().min(bytes.len()).min(5);
         bytes[..length].copy_from_slice(&rest[..length]);
         Ok(length)
@@ -149,7 +148,6 @@ proptest! {
         prop_assert_eq!(offset, text.len() as u64);
         let hits = |lines: Vec<(u64, u64, bool)>| lines.into_iter().filter(|line| line.2).collect::<Vec<_>>();
         prop_assert_eq!(hits(shown(&lines)), hits(naive(text, "b", 0)));
-        // Context after a match may be missing, but nothing is repeated.
         let mut offsets: Vec<_> = lines.iter().map(|line| line.offset).collect();
         let count = offsets.len();
         offsets.dedup();

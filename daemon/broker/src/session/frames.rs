@@ -147,11 +147,9 @@ impl AsyncRead for Reader {
 pub struct Outbox {
     to: Rc<Socket<ForeignSocket>>,
     frames: RefCell<VecDeque<(Vec<u8>, Buffered)>>,
-    /// Written bytes of the first frame.
     written: Cell<usize>,
     pending: Cell<usize>,
     account: Rc<Account>,
-    /// [`Outbox::run`] has something to write.
     left: Notify,
     full: Notify,
 }

@@ -36,7 +36,6 @@ const REST: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Client {
     pub session: u64,
-    /// The identity from the kernel.
     pub owner: Owner,
     pub name: String,
     pub outbox: Rc<Outbox>,
@@ -173,7 +172,6 @@ async fn requests(
 }
 
 impl Client {
-    /// Delays a refusal of the warden that repeats.
     pub async fn denied(&self, refusal: Refusal) -> Refusal {
         let counted = self
             .account
@@ -187,7 +185,6 @@ impl Client {
         refusal
     }
 
-    /// Refuses a call because of a limit of the broker, and reports it for the audit log.
     pub fn refuse(&self, broker: &Broker, id: u32, refusal: Refusal) {
         if self
             .report_rate
@@ -231,7 +228,6 @@ fn hello(bytes: &[u8]) -> Result<String, Refusal> {
     }
 }
 
-/// Decodes only the id of a call.
 fn called(bytes: &[u8]) -> Option<u32> {
     match postcard::take_from_bytes::<(u32, u32)>(bytes) {
         Ok(((1, id), _)) => Some(id),

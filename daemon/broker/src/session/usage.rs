@@ -1,7 +1,7 @@
 //! Limits what one uid uses over all its connections: requests by a token bucket, buffers, concurrent work, denials.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ impl Drop for Buffered {
 }
 
 impl Account {
-    fn new(now: Instant) -> Self {
+    fn new(now: Instant, slow: SlowLimit) -> Self {
         Self {
             rate: RefCell::new(TokenBucket::per_second(
                 caps::REQUESTS_PER_SECOND,
@@ -52,7 +52,7 @@ impl Account {
             search: Arc::new(Semaphore::new(1)),
             answers: Arc::new(Semaphore::new(1)),
             background: Semaphore::new(1),
-            denials: RefCell::default(),
+            denials: RefCell::new(RefusalCounter::new(slow)),
         }
     }
 
@@ -77,8 +77,7 @@ impl Account {
         self.background.acquire().await.ok()
     }
 
-    /// Pays for a request of `bytes`: one token, and one more for each 64 KiB.
-    /// Errors: Returns the time until there are enough tokens.
+    /// Pays for a request of `bytes`: one token, and one more for each 64 KiB. Fails with the time to wait.
     pub fn pay(&self, bytes: usize) -> Result<(), Duration> {
         let cost = 1 + (bytes / (64 << 10)) as u64;
         self.rate.borrow_mut().take(cost, Instant::now())
@@ -98,13 +97,23 @@ impl Account {
 }
 
 #[derive(Debug, Default)]
-pub struct Accounts(RefCell<HashMap<u32, Rc<Account>>>);
+pub struct Accounts {
+    all: RefCell<HashMap<u32, Rc<Account>>>,
+    slow: SlowLimit,
+}
 
 impl Accounts {
+    pub fn new(slow: SlowLimit) -> Self {
+        Self {
+            slow,
+            ..Self::default()
+        }
+    }
+
     /// Returns the account of `uid`. It outlives its connections, so a reconnect refills nothing.
     pub fn of(&self, uid: u32) -> Rc<Account> {
         let now = Instant::now();
-        let mut accounts = self.0.borrow_mut();
+        let mut accounts = self.all.borrow_mut();
         if accounts.len() >= ACCOUNTS {
             accounts.retain(|_, account| {
                 Rc::strong_count(account) > 1 || !account.rate.borrow().is_full(now)
@@ -113,7 +122,7 @@ impl Accounts {
         Rc::clone(
             accounts
                 .entry(uid)
-                .or_insert_with(|| Rc::new(Account::new(now))),
+                .or_insert_with(|| Rc::new(Account::new(now, self.slow))),
         )
     }
 }
@@ -127,9 +136,24 @@ const MANY: u32 = 3;
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Counts repeated refusals. From the third one on, the client is advised to stop and its answer is delayed.
+/// Delay of the answer to a user with many refusals.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// Number of refusals of any kind within a time. After it, each further one is answered late. 0 means never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlowLimit {
+    pub refusals: usize,
+    pub within: Duration,
+}
+
+/// Counts refusals. From the third equal one on, the client is advised to stop and its answer is delayed; from a number
+/// on, that of any.
 #[derive(Debug, Default)]
-pub struct RefusalCounter(Vec<CountedRefusal>);
+pub struct RefusalCounter {
+    equal: Vec<CountedRefusal>,
+    slow: SlowLimit,
+    recent: VecDeque<Instant>,
+}
 
 #[derive(Debug)]
 struct CountedRefusal {
@@ -139,7 +163,35 @@ struct CountedRefusal {
 }
 
 impl RefusalCounter {
+    fn new(slow: SlowLimit) -> Self {
+        Self {
+            slow,
+            ..Self::default()
+        }
+    }
+
     pub fn count(&mut self, refusal: Refusal, now: Instant) -> (Refusal, Duration) {
+        let slow = self.count_any(refusal.code, now);
+        let (refusal, pause) = self.count_equal(refusal, now);
+        (refusal, pause.max(slow))
+    }
+
+    fn count_any(&mut self, code: Code, now: Instant) -> Duration {
+        let SlowLimit { refusals, within } = self.slow;
+        if refusals == 0 || !code.is_of_request() {
+            return Duration::ZERO;
+        }
+        self.recent
+            .retain(|time| now.saturating_duration_since(*time) < within);
+        let is_slow = self.recent.len() >= refusals;
+        if is_slow {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(now);
+        if is_slow { SLOW } else { Duration::ZERO }
+    }
+
+    fn count_equal(&mut self, refusal: Refusal, now: Instant) -> (Refusal, Duration) {
         // `NotFound` of the warden means a command that the policy does not give this user.
         if !matches!(
             refusal.code,
@@ -151,10 +203,10 @@ impl RefusalCounter {
         ) {
             return (refusal, Duration::ZERO);
         }
-        self.0
+        self.equal
             .retain(|denial| now.saturating_duration_since(denial.last) < REMEMBERED);
         let times = match self
-            .0
+            .equal
             .iter_mut()
             .find(|denial| same(&denial.refusal, &refusal))
         {
@@ -175,13 +227,13 @@ impl RefusalCounter {
     }
 
     fn add(&mut self, refusal: Refusal, now: Instant) {
-        if self.0.len() >= KEPT
+        if self.equal.len() >= KEPT
             && let Some(oldest) =
-                (0..self.0.len()).min_by_key(|at| self.0.get(*at).map(|denial| denial.last))
+                (0..self.equal.len()).min_by_key(|at| self.equal.get(*at).map(|denial| denial.last))
         {
-            self.0.swap_remove(oldest);
+            self.equal.swap_remove(oldest);
         }
-        self.0.push(CountedRefusal {
+        self.equal.push(CountedRefusal {
             refusal,
             times: 1,
             last: now,
@@ -220,6 +272,43 @@ fn pause(more: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_refusals_of_any_kind_are_answered_late() {
+        let start = Instant::now();
+        let within = Duration::from_secs(300);
+        let limit = SlowLimit {
+            refusals: 3,
+            within,
+        };
+        let account = Accounts::new(limit).of(1);
+        let delay = |number: usize, code, seconds| {
+            let refusal = Refusal::new(code, number.to_string());
+            let at = start + Duration::from_secs(seconds);
+            account.denials.borrow_mut().count(refusal, at).1
+        };
+        for number in 0..20 {
+            assert_eq!(delay(number, Code::Locked, 0), Duration::ZERO);
+        }
+        let late: Vec<_> = (20..25)
+            .map(|number| delay(number, Code::InvalidArgs, 0) == SLOW)
+            .collect();
+        assert_eq!(late, [false, false, false, true, true]);
+        assert_eq!(delay(25, Code::DeniedRule, 299), SLOW);
+        assert_eq!(
+            delay(26, Code::DeniedRule, 301),
+            Duration::ZERO,
+            "it ends by itself"
+        );
+        let off = Accounts::default().of(1);
+        for number in 0..50 {
+            let refusal = Refusal::new(Code::NotFound, number.to_string());
+            assert_eq!(
+                off.denials.borrow_mut().count(refusal, start).1,
+                Duration::ZERO
+            );
+        }
+    }
 
     #[test]
     fn buffers_end_at_the_cap_and_come_back() {
@@ -323,7 +412,7 @@ mod tests {
                 (busy.clone(), Duration::ZERO)
             );
         }
-        assert!(denials.0.is_empty());
+        assert!(denials.equal.is_empty());
     }
 
     #[test]
@@ -337,7 +426,7 @@ mod tests {
                 delay_ms(&mut denials, "often", at);
             }
         }
-        assert_eq!(denials.0.len(), KEPT);
+        assert_eq!(denials.equal.len(), KEPT);
         assert_eq!(
             delay_ms(&mut denials, "often", start + Duration::from_secs(1)),
             5000

@@ -1,16 +1,16 @@
 //! Reports what changed between two snapshots, and which jobs ran when it changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use remit_common::calendar;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_facts::JSON_CHARS;
-use remit_facts::snapshot::SECTIONS;
-use remit_facts::snapshot::difference::{Difference, differences};
+use remit_facts::snapshot::{Difference, SECTIONS, differences};
 use remit_wire::host::{Gap, HostChange, HostChanges, List, SectionChanges, Since};
 
-use super::kept::{EndedChange, KeptSnapshot, SnapshotClocks, SnapshotReason};
+use super::kept::{EndedChange, KeptSnapshot, PATIENCE, SnapshotClocks, SnapshotReason};
 
 const OF_ANOTHER: &str = "job of another user";
 const NOT_KNOWN: &str = "not known: the snapshots of that time are gone";
@@ -27,18 +27,19 @@ pub fn changes(
     let clocks = now
         .as_ref()
         .map_or_else(SnapshotClocks::now, |now| now.from.clone());
+    let mut gaps = Vec::new();
     let started_ms = match since {
         Since::Job(job) => {
-            let (at, started_ms) = after(&kept, job, uid).ok_or_else(|| no_job(job))?;
+            let (at, ended) = after(&kept, job, uid).ok_or_else(|| no_job(job))?;
             kept.truncate(at + 1);
-            started_ms
+            gaps.extend(kept.last().and_then(|after| late(after, &ended)));
+            ended.started_ms
         }
         Since::Time(_) | Since::Boot => {
             kept.extend(now);
             0
         }
     };
-    let mut gaps = Vec::new();
     let is_first = |last: &KeptSnapshot, kept: &KeptSnapshot| match since {
         Since::Time(unix_ms) => kept.is_before(unix_ms, &clocks),
         Since::Boot => kept.is_of_boot(&clocks),
@@ -63,7 +64,6 @@ pub fn changes(
     Ok(answer)
 }
 
-/// Returns the index of the snapshot to compare the last one with.
 fn first(
     kept: &[KeptSnapshot],
     since: Since,
@@ -88,14 +88,22 @@ fn first(
     Ok(found.unwrap_or(0))
 }
 
-/// Returns the index of the first snapshot after a job of this user, and the job's start since the boot.
-fn after(kept: &[KeptSnapshot], job: JobId, uid: u32) -> Option<(usize, u64)> {
+fn after(kept: &[KeptSnapshot], job: JobId, uid: u32) -> Option<(usize, EndedChange)> {
     kept.iter().enumerate().find_map(|(at, kept)| {
         let own = |ended: &&EndedChange| ended.job == job && may_see(ended, uid);
-        kept.ended
-            .iter()
-            .find(own)
-            .map(|ended| (at, ended.started_ms))
+        kept.ended.iter().find(own).map(|ended| (at, *ended))
+    })
+}
+
+/// A client waits for the snapshot for [`PATIENCE`]. After that others may change what the snapshot then shows.
+fn late(after: &KeptSnapshot, ended: &EndedChange) -> Option<Gap> {
+    let late = Duration::from_millis(after.to.boottime_ms.saturating_sub(ended.ended_ms));
+    (late > PATIENCE).then(|| Gap {
+        fact: "since".to_owned(),
+        why: format!(
+            "the snapshot after the job was complete {} s after its end; what others changed until then is listed too",
+            late.as_secs()
+        ),
     })
 }
 
@@ -120,7 +128,6 @@ fn none_before(since: Since) -> Refusal {
         .next("ask again in a minute: the first one is taken when the daemon starts")
 }
 
-/// Lists the differences, without those that only an incomplete section seems to have.
 fn compared<'a>(
     before: &'a KeptSnapshot,
     after: &'a KeptSnapshot,
@@ -218,7 +225,6 @@ fn sections(found: &[Difference<'_>], by: &Causes<'_>) -> Vec<SectionChanges> {
     sections
 }
 
-/// Halves the longest list until the answer is short enough.
 fn fit(answer: &mut HostChanges) {
     let length = |change: &HostChange| {
         const FRAME: usize = 60;
@@ -256,6 +262,7 @@ mod tests {
                 job,
                 uid,
                 started_ms,
+                ended_ms: started_ms + 100,
             })
             .collect();
         one
@@ -335,6 +342,20 @@ mod tests {
         assert_eq!(reported(&answer), expect);
         let answer = changes(history(), Some(now), Since::Time(at - 9000), ME).unwrap();
         assert_eq!(answer.gaps[0].fact, "since");
+    }
+
+    #[test]
+    fn snapshot_long_after_a_job_is_said_to_show_more() {
+        let gaps = |taken_ms| {
+            let mut all = history();
+            all.truncate(2);
+            let after = kept(SnapshotReason::AfterChange, taken_ms, &all[1].lines);
+            all.push(with(after, &[(JOB, ME, 1100)]));
+            changes(all, None, Since::Job(JOB), ME).unwrap().gaps
+        };
+        assert_eq!(gaps(2000), []);
+        let why = &gaps(6200)[0].why;
+        assert!(why.contains("5 s after its end"), "{why}");
     }
 
     #[test]

@@ -9,6 +9,9 @@ use remit_common::calendar;
 use remit_common::names::JobId;
 use remit_wire::host::{Gap, SnapshotMark};
 
+/// Longest delay of a request by the snapshot before it, and of its answer by the one after it.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
 const FIRST: &str = "remit snapshot 1";
 const LAST: &str = "end\n";
 
@@ -16,7 +19,6 @@ const LAST: &str = "end\n";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotClocks {
     pub unix_ms: u64,
-    /// Milliseconds since the boot, with the time of suspension.
     pub boottime_ms: u64,
     pub boot_id: String,
 }
@@ -73,8 +75,9 @@ impl SnapshotReason {
 pub struct EndedChange {
     pub job: JobId,
     pub uid: u32,
-    /// Start, in milliseconds since the boot.
+    /// Start and end, in milliseconds since the boot. The end of a job that runs is 0.
     pub started_ms: u64,
+    pub ended_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +85,6 @@ pub struct KeptSnapshot {
     /// Of its file. A gap between two numbers is one that was removed. 0 before it is kept.
     pub number: u64,
     pub reason: SnapshotReason,
-    /// When its reading began and ended.
     pub from: SnapshotClocks,
     pub to: SnapshotClocks,
     pub ended: Vec<EndedChange>,
@@ -137,9 +139,10 @@ impl KeptSnapshot {
             job,
             uid,
             started_ms,
+            ended_ms,
         } in ended
         {
-            text += &format!("job {job} {uid} {started_ms}\n");
+            text += &format!("job {job} {uid} {started_ms} {ended_ms}\n");
         }
         for Gap { fact, why } in gaps {
             text += &format!(
@@ -185,13 +188,12 @@ impl KeptSnapshot {
                 "to" => [kept.to.unix_ms, kept.to.boottime_ms] = numbers(value)?,
                 "job" => {
                     let (job, numbered) = value.split_once(' ')?;
-                    let [uid, started_ms] = numbers(numbered)?;
-                    let job = JobId::from_str(job).ok()?;
-                    let uid = u32::try_from(uid).ok()?;
+                    let [uid, started_ms, ended_ms] = numbers(numbered)?;
                     kept.ended.push(EndedChange {
-                        job,
-                        uid,
+                        job: JobId::from_str(job).ok()?,
+                        uid: u32::try_from(uid).ok()?,
                         started_ms,
+                        ended_ms,
                     });
                 }
                 "gap" => {
@@ -208,9 +210,9 @@ impl KeptSnapshot {
     }
 }
 
-fn numbers(text: &str) -> Option<[u64; 2]> {
-    let (first, second) = text.split_once(' ')?;
-    Some([first.parse().ok()?, second.parse().ok()?])
+fn numbers<const COUNT: usize>(text: &str) -> Option<[u64; COUNT]> {
+    let numbers: Option<Vec<u64>> = text.split(' ').map(|number| number.parse().ok()).collect();
+    numbers?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -246,6 +248,7 @@ pub mod tests {
             job: JobId([3; 16]),
             uid: 8,
             started_ms: 5,
+            ended_ms: 6,
         });
         one.gaps.push(Gap {
             fact: "units".into(),
@@ -266,7 +269,6 @@ pub mod tests {
         let mut now = clocks(5000, "b1");
         assert!(one.is_before(now.unix_ms - 3000, &now));
         assert!(!one.is_before(now.unix_ms - 4500, &now));
-        // The clock was set back by an hour.
         now.unix_ms -= 3_600_000;
         assert!(one.is_before(now.unix_ms - 3000, &now));
         assert!(!one.is_before(now.unix_ms - 4500, &now));

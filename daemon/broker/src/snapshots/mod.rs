@@ -1,7 +1,5 @@
-//! Keeps snapshots of the machine, so that `host` reports what changed since a time or by a job.
-//!
-//! One is taken when the broker starts, each day, before a request that may change the host goes to the warden, and after
-//! such a job. A failure is logged and delays a request by at most [`PATIENCE`]; nothing is decided by a snapshot.
+//! Keeps snapshots of the machine, for what `host` reports of changes. One is taken at the start, each day, and before
+//! and after a request that may change the host. A failure is logged; nothing is decided by it.
 
 mod compare;
 mod kept;
@@ -24,13 +22,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use kept::{EndedChange, KeptSnapshot, SnapshotClocks, SnapshotReason};
+use kept::{EndedChange, KeptSnapshot, PATIENCE, SnapshotClocks, SnapshotReason};
 use store::SnapshotStore;
 
 pub use kept::boottime_ms;
 
-/// Longest delay of a request by the snapshot before it.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// Snapshots at once, and the time after which so many are possible again. A flood of changes shares them.
 const BURST: u64 = 10;
 const REFILL: Duration = Duration::from_secs(60);
@@ -44,7 +40,6 @@ pub struct Snapshots {
     /// Jobs that may change the host and have not ended.
     changing: RefCell<HashMap<JobId, EndedChange>>,
     wanted: RefCell<WantedSnapshot>,
-    /// Wakes the task that takes snapshots.
     work: Notify,
     taken: Notify,
     /// Number of snapshots taken or failed, for those who wait for the next.
@@ -79,7 +74,6 @@ impl Snapshots {
         }
     }
 
-    /// Takes snapshots for as long as the broker serves.
     pub async fn serve(&self) {
         let Some(store) = &self.store else { return };
         self.want(SnapshotReason::Start);
@@ -114,7 +108,6 @@ impl Snapshots {
         self.wanted.borrow().reason.is_some()
     }
 
-    /// Waits until the rate permits one more. Those who wait for a snapshot go on without it.
     async fn until_turn(&self) {
         loop {
             let turn = self.budget.borrow_mut().take(1, std::time::Instant::now());
@@ -188,21 +181,21 @@ impl Snapshots {
                 job,
                 uid,
                 started_ms,
+                ended_ms: 0,
             };
             self.changing.borrow_mut().insert(job, change);
         }
     }
 
-    /// Notes that such a job started now, after it waited.
     pub fn started(&self, job: JobId) {
         if let Some(change) = self.changing.borrow_mut().get_mut(&job) {
             change.started_ms = boottime_ms();
         }
     }
 
-    /// Has a snapshot taken if this job may have changed the host.
     pub fn ended(&self, job: JobId) {
-        if let Some(change) = self.changing.borrow_mut().remove(&job) {
+        if let Some(mut change) = self.changing.borrow_mut().remove(&job) {
+            change.ended_ms = boottime_ms();
             self.wanted.borrow_mut().ended.push(change);
             self.want(SnapshotReason::AfterChange);
         }

@@ -30,7 +30,6 @@ impl SnapshotStore {
         }
     }
 
-    /// Writes a snapshot, and removes those that are no longer kept.
     pub fn add(&self, kept: &KeptSnapshot) -> Result<(), String> {
         let text = kept.encode();
         if text.len() as u64 > ONE {
@@ -52,7 +51,6 @@ impl SnapshotStore {
         Ok(())
     }
 
-    /// Returns all whole snapshots, oldest first.
     pub fn all(&self) -> Vec<KeptSnapshot> {
         self.numbers()
             .into_iter()

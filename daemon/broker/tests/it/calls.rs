@@ -131,7 +131,6 @@ fn warden_refusal_and_known_job_reach_client() {
         },
         &[],
     );
-    // The broker adds `next` if the warden does not.
     assert!(refusal.next.is_none());
     assert_eq!(client.reply(call).0, Err(refusal.with_next()));
 
@@ -191,7 +190,6 @@ fn third_equal_denial_is_delayed_across_connections() {
             .starts_with("refused 3 times for the same reason")
     );
     assert!(took >= Duration::from_millis(500), "{took:?}");
-    // Other reasons and other users are not affected.
     assert_eq!(ask(&mut broker, 1000, "b").0, denied("b"));
     assert_eq!(ask(&mut broker, 1001, "a").0, denied("a"));
 }
@@ -372,7 +370,6 @@ fn oversized_request_is_refused_before_warden() {
         assert!(matches!(broker.hear(), ToWarden::Refused { .. }));
     }
     assert!(broker.hears_nothing(Duration::from_millis(50)));
-    // A request at the limits reaches the warden.
     let mut request = run(&["cat"]);
     request.stdin = Some(vec![0; caps::STDIN].into());
     request.what = What::Script {

@@ -1,5 +1,3 @@
-//! Misbehaving clients.
-
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
@@ -45,7 +43,6 @@ fn alive(broker: &mut Broker) {
     );
 }
 
-/// Returns the code with which a client that sends `bytes` is disconnected.
 fn goodbye(broker: &mut Broker, bytes: &[u8]) -> Option<Code> {
     let (_, mut socket) = broker.connect(1000);
     // The broker can close before it has read everything.
@@ -151,7 +148,6 @@ fn random_bytes_leave_broker_serving() {
         let length = u32::try_from(noise.len()).unwrap().to_le_bytes();
         let framed = [hello(), length.to_vec(), noise.clone()].concat();
         goodbye(&mut broker, if round % 2 == 0 { &noise } else { &framed });
-        // Refusals go to the audit log; keep the link empty meanwhile.
         while !broker.hears_nothing(Duration::ZERO) {
             broker.hear();
         }
@@ -179,7 +175,6 @@ fn length_without_bytes_costs_no_memory() {
     alive(&mut broker);
     let grown = broker.memory().saturating_sub(before);
     assert!(grown < 1 << 10, "{grown} KiB");
-    // The limit of one uid: more is refused, a little less is not.
     let large = |length: usize| {
         [
             hello(),
@@ -208,7 +203,6 @@ fn unfinished_frame_has_deadline() {
         let reason: ToClient = frame::read(socket, caps::FRAME).unwrap();
         assert!(matches!(reason, ToClient::Goodbye(_)), "{reason:?}");
     }
-    // Between two frames a client may be idle for any time.
     let mut idle = idle;
     assert!(idle.ask(Request::Jobs { limit: 1 }).is_ok());
 }
@@ -237,7 +231,6 @@ fn frame_flood_is_answered_or_rate_limited() {
                 assert!(refusal.next.unwrap().starts_with("try again in"));
                 refused += 1;
             }
-            // A refusal can be sent before the answer to an earlier call.
             ToClient::Reply { reply: Ok(_), .. } => served += 1,
             ToClient::Reply { reply: Err(_), .. } => refused += 1,
             other => panic!("{other:?}"),
@@ -251,7 +244,6 @@ fn frame_flood_is_answered_or_rate_limited() {
         served >= caps::REQUEST_BURST && refused > 1000,
         "{served} served, {refused} refused"
     );
-    // The audit log gets some of the refusals, not thousands.
     let mut reported = 0;
     while !broker.hears_nothing(Duration::from_millis(50)) {
         reported += u32::from(matches!(broker.hear(), ToWarden::Refused { .. }));
@@ -316,10 +308,8 @@ fn calls_in_flight_are_capped_and_dropped_with_session() {
     assert_eq!(client.reply(over).0.unwrap_err().code, Code::Busy);
     let session = client.session;
     drop(client);
-    // The maximum number of requests of one uid, then the refusal, then the close.
     let heard: Vec<_> = (0..caps::ASKS_PER_UID + 2).map(|_| broker.hear()).collect();
     assert_eq!(heard.last(), Some(&ToWarden::Closed { session }));
-    // Answers to dropped calls do no harm.
     for message in heard {
         if let ToWarden::Run { ticket, .. } = message {
             let refusal = remit_common::refusal::Refusal::new(Code::Busy, "late");

@@ -1,5 +1,4 @@
-//! Brokers that die or are killed at any moment, and damaged spools. Another broker continues: no output is lost or read
-//! twice.
+//! Brokers that die or are killed at any moment, and damaged spools: no output is lost or read twice.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -62,7 +61,6 @@ fn counts_are_right_after_any_kill() {
         let mut client = broker.client(1000);
         let before = client.job(id, 0).stdout.total;
         if killed < 30 && !writer.is_finished() {
-            // The delays are deterministic and different.
             thread::sleep(Duration::from_micros(killed * 137 % 2000));
             broker.kill();
             killed += 1;
@@ -233,7 +231,6 @@ fn output_removed_by_others_is_reported() {
     file.set_len(2).unwrap();
     assert_eq!(client.job(id, 0).stderr.head.as_slice(), b"he");
     assert!(client.grep(id, |_| {}).unwrap().eof);
-    // A client that reads until `eof` must reach it.
     let page = client.page(id, Stream::Stderr, 0, 9);
     assert_eq!((page.bytes.as_slice(), page.eof), (&b"he"[..], true));
     let found = client.grep(id, |query| query.stream = Stream::Stderr);
@@ -280,7 +277,6 @@ fn output_survives_brokers_that_die_while_it_flows() {
     let mut broker = Broker::start(&dir);
     adopt(&broker);
     for _ in 0..2 {
-        // The writer can have ended by itself.
         let _ = again.send(());
     }
     writer.join().unwrap();

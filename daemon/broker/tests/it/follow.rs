@@ -1,5 +1,3 @@
-//! Follows the output of a job.
-
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -58,7 +56,6 @@ fn new_output_is_sent_at_once_end_with_report() {
         (second.stderr.offset, second.stderr.bytes.as_slice()),
         (0, &b"two"[..])
     );
-    // No new output: the call ends by its timeout, also for an offset after the end.
     for known in [3, 99] {
         let start = Instant::now();
         let none = follow(&mut client, id, known, 3, 100);
@@ -75,7 +72,6 @@ fn new_output_is_sent_at_once_end_with_report() {
         (State::Exited, true, true)
     );
     assert_eq!(last.report.unwrap().stdout.total, 3);
-    // A late follower gets all output at once.
     let start = Instant::now();
     let all = follow(&mut client, id, 0, 0, caps::WAIT_MS);
     assert_eq!(
@@ -167,7 +163,6 @@ fn queued_job_is_followed_from_start() {
     assert_eq!(running.stdout.bytes.as_slice(), b"hi");
 }
 
-/// The maximum number of followers of one user, who all get their answer at the same time.
 #[test]
 fn many_followers_do_not_delay_others() {
     let dir = Dir::new();
@@ -181,7 +176,6 @@ fn many_followers_do_not_delay_others() {
     for client in &mut crowd {
         for _ in 0..caps::CALLS_PER_SESSION {
             client.call(query(job.id, 0, 0, caps::WAIT_MS));
-            // Stay below the rate limit of one user.
             thread::sleep(Duration::from_millis(4));
         }
     }
@@ -208,7 +202,6 @@ fn many_followers_do_not_delay_others() {
     for reader in readers {
         reader.join().unwrap();
     }
-    // It was 2 s when all of them were answered at once.
     let most = Duration::from_millis(500);
     assert!(idle < most && busy < most, "{idle:?} {busy:?}");
 }

@@ -1,5 +1,3 @@
-//! Output from pipe to client.
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -36,7 +34,6 @@ fn pages_hold_exactly_the_bytes_asked_for() {
     let id = job.id;
     drop(job);
     broker.drained(id);
-    // The job has not ended, so more output can come.
     assert!(!client.page(id, Stream::Stdout, text.len() as u64, 10).eof);
     broker.end(id);
     let mut all = Vec::new();
@@ -218,7 +215,6 @@ fn the_digest_is_of_stdout_then_stderr() {
         assert_eq!(hex, expect, "{out:?} {err:?}");
         broker.end(id);
     }
-    // A stream without output has no file.
     assert_eq!(dir.files().len(), 4);
 }
 
@@ -251,7 +247,6 @@ fn full_disk_loses_middle_and_recovers() {
         "{:?}",
         report.notes
     );
-    // After the removal the next job's output is kept completely.
     broker.tell(&ToBroker::Forgotten { job: id }, &[]);
     let mut small = job(&broker, &mut client, 2);
     small.write(&text[..500_000], b"");
@@ -304,7 +299,6 @@ fn output_is_counted_when_disk_is_full() {
         notes[0].contains("all 3388903 bytes (500001 newlines) were counted"),
         "{notes:?}"
     );
-    // The shown parts hold no fd.
     broker.has_at_most(before);
 }
 
@@ -330,7 +324,6 @@ fn limits_come_from_the_command_line() {
     let expect = "the job wrote more than 1 MiB: its first 1048576 bytes are kept; all 1500000 bytes (300000 \
                   newlines) were counted, and only the end of the rest is shown";
     assert_eq!(report.notes, [expect]);
-    // The second job of this user takes the quota of the first.
     let mut second = job(&broker, &mut client, 2);
     second.write(&text[..1_000_000], b"");
     let next = second.id;

@@ -1,5 +1,3 @@
-//! Jobs in the queue.
-
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
 use remit_link::{ToBroker, ToWarden, WaitReason};
@@ -106,7 +104,6 @@ fn approved_request_is_queued_under_same_id() {
     drop(job);
     broker.drained(first.job);
     broker.end(first.job);
-    // This call began before the approval.
     let ended = report(client.reply(call).0);
     assert_eq!((ended.state, ended.waited_ms), (State::Exited, 1500));
 }
@@ -125,6 +122,7 @@ fn request_denied_after_handover_keeps_reason() {
     let ending = Ending::unmeasured(State::Denied, "denied by ann: no".into(), true)
         .refused(Code::ApprovalDenied, "ask ann");
     let ended = ToBroker::Ended {
+        then: Vec::new(),
         visibility: None,
         enforced: None,
         job: job.id,
@@ -155,7 +153,6 @@ fn queued_run_starts_and_ends_under_same_id() {
         queued(&broker, &mut other, 3, 1001).0.queue_position,
         queue_position(1, 1)
     );
-    // A wait for the end includes the queue, and reports the position.
     let call = client.call(Request::Job(remit_wire::JobQuery {
         job: job.id,
         wait_ms: 50_000,
@@ -213,6 +210,7 @@ fn cancelled_queued_job_is_reported() {
         ..ending()
     };
     let message = ToBroker::Ended {
+        then: Vec::new(),
         visibility: None,
         enforced: None,
         job: job.id,
@@ -224,7 +222,6 @@ fn cancelled_queued_job_is_reported() {
         (report.state, report.queue_position, report.stdout.total),
         (State::Cancelled, None, 0)
     );
-    // A cancelled job does not start.
     let started = ToBroker::Started {
         job: job.id,
         started_ms: 7,
@@ -242,7 +239,6 @@ fn new_broker_restores_queue_despite_clock_change() {
     let mut metas = [4, 2, 9].map(|number| {
         let mut meta = FakeJob::new(number, 1000).0.meta;
         meta.waiting = Some(WaitReason::QueuePosition);
-        // A later request has an earlier time by its clock.
         meta.started_ms = 1000 - u64::from(number);
         meta.age_ms = 60_000;
         meta

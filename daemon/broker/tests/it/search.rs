@@ -1,5 +1,3 @@
-//! Searches in the output of jobs.
-
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +17,6 @@ fn ended(broker: &Broker, client: &mut Client, number: u8, out: &[u8], err: &[u8
     drop(job);
     broker.drained(id);
     broker.end(id);
-    // Wait until the broker has the end record.
     client.job(id, 1000);
     id
 }
@@ -176,7 +173,6 @@ fn endless_line_and_binary_output_are_searched() {
     text.extend(b"\n\0\xff\xfe\x1b[31m\n");
     let before = broker.memory();
     let id = ended(&broker, &mut client, 1, &text, b"");
-    // On a busy machine one search may not reach the match.
     let mut first = |pattern: &str| {
         let mut offset = 0;
         loop {
@@ -216,7 +212,6 @@ fn slow_search_ends_without_delaying_others() {
         id, mut out, err, ..
     } = job(&broker, &mut client, 1);
     drop(err);
-    // Every byte needs a new DFA state.
     let mut random = 1_u32;
     let letters = (1..100_000).map(|number| {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -259,7 +254,6 @@ fn slow_search_ends_without_delaying_others() {
         other.job_list();
         second.job_list();
         answers += 2;
-        // Stay below the rate limit of one user.
         thread::sleep(Duration::from_millis(10));
     }
     let pages = searching.join().unwrap();

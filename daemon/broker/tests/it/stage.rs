@@ -78,13 +78,11 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker that is not ready yet.
     pub fn start(dir: &Dir) -> Self {
         Self::start_with(dir, "", Stdio::null())
     }
 
     pub fn start_with(dir: &Dir, options: &str, log: Stdio) -> Self {
-        // The shell moves the link to the fd that the warden uses.
         let script = format!("exec \"$0\" --spool \"$1\" {options} 3<&0 </dev/null");
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &script]).uid(UID).gid(UID);
@@ -123,7 +121,6 @@ impl Broker {
         }
     }
 
-    /// Starts a broker with nothing to adopt.
     pub fn fresh(dir: &Dir) -> Self {
         Self::fresh_with(dir, "")
     }
@@ -156,7 +153,6 @@ impl Broker {
         poll(&mut fds, PollTimeout::try_from(limit).unwrap()).unwrap() > 0
     }
 
-    /// Returns the next message that is not about the history.
     pub fn hear_with_fds(&self) -> (ToWarden, Vec<OwnedFd>) {
         loop {
             match self.hear_any() {
@@ -183,7 +179,6 @@ impl Broker {
         self.hear_with_fds().0
     }
 
-    /// Returns the next message that is not about a refusal or a closed session.
     pub fn hear_request(&self) -> ToWarden {
         loop {
             match self.hear() {
@@ -250,7 +245,6 @@ impl Broker {
         job
     }
 
-    /// Hands a job over, as to a restarted broker.
     pub fn hand_over(&self, meta: &JobMeta, pipes: &[OwnedFd]) {
         let pipes: Vec<_> = pipes.iter().collect();
         let meta = Box::new(meta.clone());
@@ -264,7 +258,6 @@ impl Broker {
         );
     }
 
-    /// Reports the exit of the job and waits for its totals.
     pub fn drained(&self, job: JobId) -> Totals {
         loop {
             match self.hear_request() {
@@ -278,6 +271,7 @@ impl Broker {
     pub fn end(&self, job: JobId) {
         self.tell(
             &ToBroker::Ended {
+                then: Vec::new(),
                 visibility: None,
                 enforced: None,
                 job,
@@ -287,7 +281,6 @@ impl Broker {
         );
     }
 
-    /// Ends the broker as a crash would.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -372,6 +365,7 @@ impl FakeJob {
         let ((from_out, out), (from_err, err)) = (io::pipe().unwrap(), io::pipe().unwrap());
         let id = JobId([number; 16]);
         let meta = JobMeta {
+            then: Vec::new(),
             has_secrets: false,
             job: id,
             owner: self::owner(owner),

@@ -14,7 +14,7 @@ use remit_bus::message::Call;
 
 use crate::client::{Client, DRIVER, MANAGER, bytes, call, hello};
 use crate::fake::{FakeBus, GUID, accept, reply};
-use crate::stage::{PATIENCE, Proxy, connect, connect_with};
+use crate::stage::{ACCOUNTS, PATIENCE, Proxy, connect, connect_with};
 
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
@@ -24,6 +24,47 @@ fn get(serial: u32) -> Call<'static> {
         body: b"\x03\0\0\0a.b\0",
         ..call(serial, PROPERTIES, "GetAll")
     }
+}
+
+/// As nss-systemd asks.
+#[test]
+fn a_job_finds_its_own_account_and_no_other() {
+    let bus = FakeBus::start();
+    let proxy = Proxy::start(&bus.path);
+    let own = nix::unistd::geteuid().as_raw();
+    let ask = |stream: &mut UnixStream, uid: u32| {
+        let question = format!(
+            "{{\"method\":\"io.systemd.UserDatabase.GetUserRecord\",\"parameters\":{{\"uid\":{uid},\"service\":\"x\"}}}}\0"
+        );
+        stream.write_all(question.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\0") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            answer.extend(byte);
+        }
+        String::from_utf8(answer).unwrap()
+    };
+    proxy.job(|| {
+        let mut stream = connect_with(ACCOUNTS).unwrap();
+        let answer = ask(&mut stream, own);
+        assert!(answer.contains("\"userName\":\"remit-job\""), "{answer}");
+        let answer = ask(&mut stream, own + 1);
+        assert!(answer.contains("NoRecordFound"), "{answer}");
+        // A job has eight; more are refused until one is closed.
+        let more: Vec<UnixStream> = (1..8).map(|_| connect_with(ACCOUNTS).unwrap()).collect();
+        let refused = connect_with(ACCOUNTS).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        drop(more);
+        // What has no end, and what is not text, end the connection or have no record.
+        stream.write_all(&[b'x'; 5000]).unwrap();
+        assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
+        let mut client = Client::new();
+        let passed = client.call(&get(2));
+        assert_eq!((passed.kind, passed.answers()), (2, 2));
+    });
+    // Hello and one look: what asks for accounts is no call of the bus.
+    assert_eq!(proxy.end(), (2, 0, Vec::new()));
 }
 
 #[test]
@@ -367,7 +408,6 @@ fn greeting_that_takes_too_long_ends() {
     let bus = FakeBus::start();
     let proxy = Proxy::with(&bus.path, Duration::ZERO, &[]);
     proxy.job(|| assert!(Client(connect().unwrap()).is_ended()));
-    // A bus that says nothing.
     let (sender, _streams) = std::sync::mpsc::channel();
     let (path, _dir) = FakeBus::listen(move |stream| sender.send(stream).unwrap());
     let proxy = Proxy::with(&path, Duration::from_millis(10), &[]);

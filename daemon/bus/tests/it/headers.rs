@@ -84,7 +84,6 @@ const READS: [&str; 10] = [
     "LoadUnit",
 ];
 
-/// SplitMix64.
 struct Random(u64);
 
 impl Random {

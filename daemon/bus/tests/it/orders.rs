@@ -1,5 +1,3 @@
-//! The warden's socket.
-
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -127,7 +125,6 @@ fn job_is_reported_before_it_is_connected_and_after_its_end() {
         let names = [&names[..], &[format!("{DRIVER}.RequestName")]].concat();
         assert_eq!(proxy.end(), (6, 5, names));
         assert!(second.is_ended());
-        // A later job with this uid begins with nothing.
         drop(Client::new());
         assert_eq!(proxy.report(), Report::Connected { uid });
         assert_eq!(proxy.end(), (1, 0, Vec::new()));

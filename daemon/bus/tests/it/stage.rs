@@ -22,8 +22,9 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// The address that jobs connect to, and its length with the NUL. The filter asks about both lengths.
 const ADDRESS: &[u8; 28] = b"/run/dbus/system_bus_socket\0";
 pub const LENGTH: u32 = 30;
+/// That of `/run/systemd/userdb/io.systemd.DynamicUser`.
+pub const ACCOUNTS: u32 = 45;
 
-/// A directory of its own.
 pub struct Dir(pub PathBuf);
 
 impl Dir {
@@ -160,7 +161,6 @@ impl Proxy {
         })
     }
 
-    /// Closes the warden's socket: the result of the server.
     pub fn stop(mut self) -> Result<(), String> {
         let (closed, _) = warden_pair();
         self.warden = closed;
@@ -168,7 +168,7 @@ impl Proxy {
     }
 }
 
-/// Installs a filter on the calling thread that asks about `connect` with the bus's length. Returns the listener.
+/// Installs a filter on the calling thread that asks about `connect` with the bus's length or that of the accounts' service. Returns the listener.
 pub fn listen() -> OwnedFd {
     let op = |code: u32, jt, jf, k| libc::sock_filter {
         code: code as u16,
@@ -182,16 +182,17 @@ pub fn listen() -> OwnedFd {
     );
     let mut filter = [
         op(load, 0, 0, 0),
-        op(is, 0, 4, libc::SYS_connect as u32),
+        op(is, 0, 5, libc::SYS_connect as u32),
         // The lower half of the third argument.
         op(load, 0, 0, 32),
-        op(is, 1, 0, LENGTH),
-        op(is, 0, 1, LENGTH - 1),
+        op(is, 2, 0, LENGTH),
+        op(is, 1, 0, LENGTH - 1),
+        op(is, 0, 1, ACCOUNTS),
         op(libc::BPF_RET, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
         op(libc::BPF_RET, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog {
-        len: 7,
+        len: 8,
         filter: filter.as_mut_ptr(),
     };
     let (mode, flag) = (

@@ -1,6 +1,6 @@
 //! Arguments of `remit pending`, `show`, `approve`, `deny`, `grant` and `revoke`.
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueHint};
 use remit_common::id_prefix::IdPrefix;
 use remit_common::{caps, span};
 
@@ -17,7 +17,7 @@ pub struct ShowArgs {
     #[arg(value_name = "ID")]
     pub id: IdPrefix,
 
-    /// Show also what is the same for most requests: environment, sandbox, limits, rule, client
+    /// Show everything: what is cut without this, and environment, sandbox, limits, rule, client
     #[arg(long)]
     pub all: bool,
 }
@@ -46,6 +46,13 @@ pub struct DenyArgs {
     /// The reason, which the requester reads
     #[arg(short, long, value_name = "WHY")]
     pub message: String,
+}
+
+#[derive(Debug, Args)]
+pub struct ConfirmArgs {
+    /// The commit's id, or how it begins: 4 digits or more; without it the only one that waits
+    #[arg(value_name = "ID")]
+    pub id: Option<IdPrefix>,
 }
 
 /// A whole SHA-256; spaces, colons and hyphens between its digits do not count.
@@ -84,6 +91,10 @@ pub struct GrantArgs {
     #[arg(long, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(caps::GRANT_USES)))]
     pub uses: Option<u32>,
+
+    /// Of plan.commit: only plans that change nothing but these files, or what lies beneath them
+    #[arg(long, value_name = "PATH", num_args = 1.., value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<String>,
 
     /// Keep the grant after a reboot
     #[arg(long)]

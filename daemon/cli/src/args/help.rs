@@ -7,28 +7,40 @@ const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Running commands",
         &[
-            "run", "change", "try", "access", "host", "jobs", "job", "stop", "history",
+            "run", "change", "plan", "undo", "try", "access", "host", "jobs", "job", "stop",
+            "history",
         ],
     ),
     (
         "Approving changes (administrators)",
         &[
-            "pending", "show", "approve", "deny", "grant", "grants", "revoke",
+            "pending", "show", "approve", "deny", "confirm", "grant", "grants", "revoke",
         ],
     ),
     ("Diagnosing", &["status", "doctor"]),
     (
         "Administering",
-        &["lock", "unlock", "policy", "audit", "enroll", "unenroll"],
+        &[
+            "lock", "unlock", "resume", "policy", "audit", "enroll", "unenroll",
+        ],
     ),
     ("Setting up", &["client-config", "completions", "help"]),
 ];
 
-const EXAMPLES: [(&[&str], &str); 34] = [
+const EXAMPLES: [(&[&str], &str); 39] = [
     (&["run"], "remit run -- df -h"),
     (
         &["change"],
         "remit change service.restart unit=nginx.service --reason 'new certificate'",
+    ),
+    (
+        &["plan"],
+        "remit plan --replace /etc/hosts 10.0.0.7 10.0.0.8",
+    ),
+    (&["plan", "show"], "remit plan show 9744-7f9f /etc/hosts"),
+    (
+        &["undo"],
+        "remit undo 0123456789abcdef0123456789abcdef -m 'the site is down'",
     ),
     (&["try"], "remit try --profile strict -- cat /etc/hostname"),
     (&["access"], "remit access --query disk"),
@@ -41,6 +53,7 @@ const EXAMPLES: [(&[&str], &str); 34] = [
     (&["show"], "remit show 9744-7f9f"),
     (&["approve"], "remit approve 9744-7f9f"),
     (&["deny"], "remit deny 9744-7f9f -m 'not during the day'"),
+    (&["confirm"], "remit confirm 0123456789ab"),
     (
         &["grant"],
         "remit grant agent service.reload unit=nginx.service --for 2h --uses 3",
@@ -51,6 +64,7 @@ const EXAMPLES: [(&[&str], &str); 34] = [
     (&["doctor"], "sudo remit doctor"),
     (&["lock"], "remit lock -m 'an incident is examined' --kill"),
     (&["unlock"], "remit unlock"),
+    (&["resume"], "remit resume agent"),
     (&["policy"], "remit policy check"),
     (&["policy", "check"], "remit policy check"),
     (&["policy", "test"], "remit policy test"),

@@ -26,12 +26,22 @@ pub struct EnrollArgs {
     #[arg(long, value_name = "NAME", default_value = "remit")]
     pub group: Name,
 
+    /// Whether agents may look at what only root sees; by default a terminal is asked once
+    #[arg(long, value_name = "ANSWER")]
+    pub inspect: Option<Answer>,
+
     /// Only print the line for authorized_keys
     #[arg(long)]
     pub print: bool,
 
     #[command(flatten)]
     pub state: StateArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Answer {
+    Yes,
+    No,
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +116,13 @@ pub struct LockArgs {
     /// End all running jobs too
     #[arg(long)]
     pub kill: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The user, as 'remit status' shows
+    #[arg(value_name = "USER")]
+    pub user: String,
 }
 
 /// The package has a script for each.

@@ -4,7 +4,9 @@ mod approval;
 mod audit;
 pub mod help;
 mod machine;
+mod plan;
 mod run;
+mod values;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -13,18 +15,21 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use remit_common::names::Runtime;
 
-pub use approval::{ApproveArgs, DenyArgs, GrantArgs, PendingArgs, RevokeArgs, ShowArgs};
+pub use approval::{
+    ApproveArgs, ConfirmArgs, DenyArgs, GrantArgs, PendingArgs, RevokeArgs, ShowArgs,
+};
 pub use audit::{
     AuditVerb, ExportArgs, FilterArgs, Format, HistoryArgs, RecordSourceArgs, RecordsArgs,
     SpanArgs, VerifyArgs, is_of_end,
 };
 pub use machine::{
-    ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollArgs, ExplainArgs, FilesArgs,
-    LockArgs, MachineArgs, McpClient, PolicyVerb, ReloadArgs, UnenrollArgs,
+    Answer, ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollArgs, ExplainArgs,
+    FilesArgs, LockArgs, MachineArgs, McpClient, PolicyVerb, ReloadArgs, ResumeArgs, UnenrollArgs,
 };
+pub use plan::{PlanArgs, PlanShowArgs, PlanVerb, UndoArgs};
 pub use run::{
     AccessArgs, CallArgs, ChangeArgs, HostArgs, HostSince, JobArgs, JobsArgs, RunArgs, Secret,
-    StopArgs, TryArgs,
+    StopArgs, TryArgs, Variable,
 };
 
 /// Exit statuses at the end of `remit --help`; the table in `remit.1` says more.
@@ -103,6 +108,10 @@ pub enum Verb {
     Run(RunArgs),
     /// Run a named command that changes this machine
     Change(ChangeArgs),
+    /// Show what edits of files would change; nothing changes
+    Plan(PlanArgs),
+    /// Undo a change of files that was made by a plan
+    Undo(UndoArgs),
     /// Run a command in a sandbox without a grant, as a test (root)
     Try(TryArgs),
     /// Show what you may do here, or whether a command is allowed
@@ -125,6 +134,8 @@ pub enum Verb {
     Approve(ApproveArgs),
     /// Refuse a pending request, with a reason
     Deny(DenyArgs),
+    /// Keep a change that is undone otherwise (administrators)
+    Confirm(ConfirmArgs),
     /// Approve runs of a command in advance, for a limited time
     Grant(GrantArgs),
     /// List temporary grants, oldest first
@@ -139,6 +150,8 @@ pub enum Verb {
     Lock(LockArgs),
     /// Accept requests again (administrators)
     Unlock,
+    /// Let a user go on whom a breaker has paused (administrators)
+    Resume(ResumeArgs),
     /// Check, test, explain, compare and reload policy files
     #[command(disable_help_subcommand = true)]
     Policy {

@@ -2,17 +2,19 @@
 //! and `host`.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, ValueHint};
 use nix::sys::signal::Signal;
 use remit_common::builtin::Time;
+use remit_common::caps;
 use remit_common::id_prefix::IdPrefix;
-use remit_common::{caps, span};
 use remit_wire::host::Section;
 use remit_wire::outcome::Stream;
+
+pub use super::values::{Secret, Variable};
+use super::values::{secret, timeout, variable};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "\
@@ -65,11 +67,50 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 #[command(override_usage = "\
 remit change [OPTIONS] --reason TEXT COMMAND [KEY=VALUE...]
-       remit change [OPTIONS] --reason TEXT --name COMMAND [KEY=VALUE...]")]
+       remit change [OPTIONS] --reason TEXT --name COMMAND [KEY=VALUE...]
+       remit change [OPTIONS] --reason TEXT -- ARGV...
+       remit change [OPTIONS] --reason TEXT --script TEXT | --script-file FILE
+       remit change [OPTIONS] --reason TEXT --plan ID [--then CALL]")]
 pub struct ChangeArgs {
     /// Run this named command; 'remit access' lists them [default: the first word]
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND",
+          conflicts_with_all = ["script", "script_file", "interpreter", "profile", "cwd", "env"])]
     pub name: Option<String>,
+
+    /// Run this text as a script, once, if somebody approves exactly it
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true,
+          conflicts_with_all = ["script_file", "words", "argv"])]
+    pub script: Option<OsString>,
+
+    /// The same with the script in this file; '-' is standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["words", "argv"])]
+    pub script_file: Option<PathBuf>,
+
+    /// Program that runs the script [default: sh]
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["words", "argv"])]
+    pub interpreter: Option<OsString>,
+
+    /// Profile of a program or script; it also says the user [default: host, as root without a sandbox]
+    #[arg(long, value_name = "NAME", conflicts_with = "words")]
+    pub profile: Option<String>,
+
+    /// Working directory of a program or script [default: /]
+    #[arg(long, value_name = "DIR", conflicts_with = "words")]
+    pub cwd: Option<PathBuf>,
+
+    /// Set a variable of a program or script that policy permits; may be given again
+    #[arg(long, value_name = "NAME=VALUE", conflicts_with = "words",
+          value_parser = OsStringValueParser::new().try_map(variable))]
+    pub env: Vec<Variable>,
+
+    /// Make exactly the changes of this plan of yours; 'remit plan' says its id
+    #[arg(long, value_name = "ID", conflicts_with_all = ["name", "script", "script_file", "interpreter", "profile",
+          "cwd", "env", "secret", "stdin", "words", "argv"])]
+    pub plan: Option<IdPrefix>,
+
+    /// Afterwards run this command, as 'service.reload unit=nginx.service', in the same approval; up to 4 times
+    #[arg(long, value_name = "CALL", requires = "plan")]
+    pub then: Vec<String>,
 
     /// Why, in your words; it is recorded, and whoever approves it reads it
     #[arg(short = 'm', long, value_name = "TEXT")]
@@ -81,6 +122,10 @@ pub struct ChangeArgs {
     /// The command and its arguments, each KEY=VALUE
     #[arg(value_name = "WORD")]
     pub words: Vec<OsString>,
+
+    /// A program and its arguments, to run once if somebody approves exactly this; after a command, its arguments
+    #[arg(last = true, value_name = "ARGV", value_hint = ValueHint::CommandWithArguments)]
+    pub argv: Vec<OsString>,
 }
 
 /// What a job may be given besides what it runs.
@@ -132,53 +177,6 @@ pub struct TryArgs {
     /// Program and its arguments, passed on as they are
     #[arg(trailing_var_arg = true, value_name = "ARGV", value_hint = ValueHint::CommandWithArguments)]
     pub argv: Vec<OsString>,
-}
-
-/// One `NAME=VALUE`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Variable {
-    pub name: Vec<u8>,
-    pub value: Vec<u8>,
-}
-
-/// An argument whose value does not stand in the list of processes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Secret {
-    pub key: String,
-    pub file: PathBuf,
-}
-
-fn timeout(text: &str) -> Result<u32, String> {
-    match span::seconds_or_number(text).map_err(|error| error.to_string())? {
-        0 => Err("a job runs for 1s at least".to_owned()),
-        seconds => Ok(u32::try_from(seconds).unwrap_or(u32::MAX)),
-    }
-}
-
-fn variable(text: OsString) -> Result<Variable, &'static str> {
-    let (name, value) = split(text).ok_or("it is not NAME=VALUE")?;
-    Ok(Variable { name, value })
-}
-
-fn secret(text: OsString) -> Result<Secret, &'static str> {
-    let (key, file) = split(text).ok_or("it is not KEY=FILE")?;
-    let key = String::from_utf8(key).map_err(|_| "the key is not UTF-8")?;
-    match file.is_empty() {
-        true => Err("it names no file"),
-        false => Ok(Secret {
-            key,
-            file: OsString::from_vec(file).into(),
-        }),
-    }
-}
-
-/// Splits at the first `=`. Returns `None` without `=` or with nothing before it.
-fn split(text: OsString) -> Option<(Vec<u8>, Vec<u8>)> {
-    let bytes = text.into_vec();
-    let at = bytes.iter().position(|byte| *byte == b'=')?;
-    let (name, value) = bytes.split_at(at);
-    let value = value.get(1..).unwrap_or_default();
-    (at > 0).then(|| (name.to_vec(), value.to_vec()))
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,4 @@
-//! Runs the checks of agents' accounts: what each can do without remit, by itself and by ssh, over each connection that
-//! sshd's configuration distinguishes. Needs root.
+//! Runs the checks of agents' accounts: what each can do without remit, by itself and by ssh. Needs root.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,6 @@ use crate::enrollment;
 use crate::openssh::effective::{Answers, Effective};
 use crate::openssh::pattern::Connection;
 
-/// Returns the checks of the parts "agents" and "ssh".
 pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
     let clients = group_of(&runtime.socket(), "remit");
     let Some(clients) = clients else {
@@ -72,7 +70,6 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
     (checks, by_ssh)
 }
 
-/// Checks what one account can do without remit: by itself, and by ssh.
 fn account_checks(
     account: &AccountFacts,
     accounts: &AccountDatabase,
@@ -109,7 +106,6 @@ fn account_checks(
     (checks, by_ssh)
 }
 
-/// Checks if these keys of `user` open other accounts, over every kind of connection.
 fn foreign_key_checks(
     user: &str,
     keys: &BTreeSet<Vec<u8>>,
@@ -157,7 +153,6 @@ pub fn checks_of_new_agent(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// Returns the group that owns the socket, otherwise the group `name`.
 fn group_of(socket: &Path, name: &str) -> Option<u32> {
     match FileFacts::look(socket) {
         Ok(Some(facts)) => Some(facts.group.id),
@@ -195,7 +190,6 @@ fn members(found: &agents::Found) -> Vec<Check> {
     checks
 }
 
-/// Checks connections other than the usual one: other addresses, other ports.
 fn connection_checks(
     account: &AccountFacts,
     usual: &SshdSettings,
@@ -266,7 +260,6 @@ fn connection_checks(
             };
             let finding = Finding {
                 why: format!("{when}: {}", finding.why),
-                // The fix must also name the block, because a 'Match User' block would not always take precedence.
                 fix: format!("{}; or change the block at {location}", finding.fix),
             };
             found.push(Check {

@@ -1,6 +1,5 @@
-//! Agent accounts, and what they can do without remit. An agent is an account that was enrolled. Other members of the
-//! socket's group are people, unless one of their keys starts mcp-shim. Such a member was made an agent by hand.
-//! Groups and password of an agent's account decide if remit is its only access.
+//! Agent accounts, and what they can do without remit. An agent is an enrolled account. Other members of the socket's
+//! group are people, unless one of their keys starts mcp-shim: such a member was made an agent by hand.
 
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -28,11 +27,9 @@ pub struct AccountFacts {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Password {
-    /// No password matches.
     Locked,
     Empty,
     Set,
-    /// `/etc/shadow` has no line for the user.
     NotLocal,
     /// It cannot be read; holds the error.
     Unknown(String),
@@ -61,7 +58,6 @@ impl AccountDatabase {
         })
     }
 
-    /// Looks up an account by name, also in directory services (NSS).
     pub fn account(&self, name: &str) -> io::Result<Option<AccountFacts>> {
         let Some(user) = User::from_name(name)? else {
             return Ok(None);
@@ -127,7 +123,6 @@ impl AccountDatabase {
     }
 }
 
-/// Reports an enrollment record whose account is gone or replaced.
 fn lost_account_check(agent: &Agent, another: bool) -> Check {
     let name = &agent.name;
     let why = match another {
@@ -170,7 +165,6 @@ fn groups_of(user: &User) -> io::Result<Vec<Named>> {
         .collect())
 }
 
-/// Returns the second field of a user's line in passwd(5) or shadow(5).
 fn field<'a>(text: &'a str, user: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let (name, rest) = line.split_once(':')?;

@@ -1,5 +1,6 @@
 //! Asks the daemon for the results of its self-test, and if remit is locked, and turns the answers into checks.
 
+use std::iter::once;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
@@ -17,7 +18,6 @@ use super::report::{Check, Part};
 /// Longest wait for the daemon's self-test. The daemon itself answers within ten seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Sandbox layers and kernel are two parts.
 pub struct DaemonAnswer {
     pub checkup: Option<Checkup>,
     pub parts: [Part; 2],
@@ -74,17 +74,34 @@ fn lock(socket: &Path) -> Vec<Check> {
     let Ok(AdminReply::Status(status)) = client::admin(socket, AdminRequest::Status) else {
         return Vec::new();
     };
-    vec![match &status.locked {
+    let paused = status.paused.iter().map(|line| {
+        let (what, fix) = line.rsplit_once("; ").unwrap_or((line, "remit status"));
+        Check::warning("breaker", format!("paused: {what}"), fix)
+    });
+    let unconfirmed = status.unconfirmed.iter().map(|one| match one.has_failed {
+        true => Check::failure(
+            "confirm",
+            &one.what,
+            format!("undo it by hand, or keep it: {}", one.command),
+        ),
+        false => Check::warning("confirm", &one.what, &one.command),
+    });
+    let floor = status.floor.iter().map(|line| Check::ok("floor", line));
+    let locked = match &status.locked {
         None => Check::ok("lock", "not locked"),
         Some(why) => Check::warning(
             "lock",
             format!("remit is locked and runs nothing: {why}"),
             "remit unlock",
         ),
-    }]
+    };
+    once(locked)
+        .chain(floor)
+        .chain(paused)
+        .chain(unconfirmed)
+        .collect()
 }
 
-/// The title in JSON.
 pub const TITLE: &str = "walls";
 
 pub fn part(checkup: &Checkup) -> Part {

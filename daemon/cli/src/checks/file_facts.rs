@@ -1,5 +1,4 @@
-//! Reads type, owner, group and mode of a path, finds who may write it, and reads small files whole. Safe in directories
-//! that untrusted users can write.
+//! Reads metadata of paths, finds who may write them, and reads small files whole, safely where others can write.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -30,7 +29,6 @@ pub enum FileKind {
     Other,
 }
 
-/// An id and its name; the name is the number if the id has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     pub id: u32,
@@ -38,7 +36,6 @@ pub struct Named {
 }
 
 impl FileFacts {
-    /// Reads a path's metadata; `None` if the path does not exist.
     pub fn look(path: &Path) -> io::Result<Option<Self>> {
         let meta = match path.symlink_metadata() {
             Ok(meta) => meta,
@@ -182,7 +179,6 @@ pub fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// As [`read_bytes`], with invalid UTF-8 replaced.
 pub fn read_text(path: &Path) -> io::Result<Option<String>> {
     Ok(read_bytes(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }

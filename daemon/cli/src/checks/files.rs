@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
+use remit_common::inspect::LOOK;
 use remit_common::names::Runtime;
 
 use super::report::{Check, or_ok};
 use crate::checks::file_facts::{FileFacts, FileKind, word};
-use crate::client::configuration::{self, ConfigAnswer, ConfigFinding, REMITD};
+use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::render::units;
 
 const PROGRAMS: [&str; 8] = [
@@ -18,7 +19,7 @@ const PROGRAMS: [&str; 8] = [
     "/usr/libexec/remit/remit-broker",
     "/usr/libexec/remit/remit-bus",
     "/usr/libexec/remit/remit-compiler",
-    "/usr/libexec/remit/remit-look",
+    LOOK,
     "/usr/bin/remit",
     "/usr/bin/mcp-shim",
 ];
@@ -91,7 +92,6 @@ pub fn guarded(own: &[PathBuf], runtime: &Runtime) -> Vec<PathBuf> {
     paths.into_iter().collect()
 }
 
-/// Finds paths, or directories above them, that other users than root may change.
 fn trust(own: &[PathBuf]) -> Vec<Check> {
     let name = "owners and modes";
     let mut seen = BTreeSet::new();
@@ -123,7 +123,6 @@ fn trust(own: &[PathBuf]) -> Vec<Check> {
     or_ok(found, name, format!("{} files and directories", own.len()))
 }
 
-/// Checks that each program exists, is executable, and is neither setuid nor setgid.
 fn programs() -> Vec<Check> {
     let found = PROGRAMS.iter().filter_map(|path| {
         let path = Path::new(path);
@@ -153,10 +152,9 @@ fn program(path: &Path, facts: Option<&FileFacts>) -> Option<Check> {
     }
 }
 
-/// Asks the daemon. Needs root.
 fn configuration_checks() -> Vec<Check> {
     let name = "configuration and policy";
-    match configuration::ask() {
+    match admin_socket::check_configuration() {
         Err(why) => vec![Check::skipped(name, why)],
         Ok(ConfigAnswer::Taken { policy, warnings }) => {
             or_ok(warning_checks(name, warnings).collect(), name, policy)
@@ -182,7 +180,6 @@ fn warning_checks(name: &str, warnings: Vec<ConfigFinding>) -> impl Iterator<Ite
         })
 }
 
-/// Checks that the sockets admit the right group and nobody else.
 fn sockets(runtime: &Runtime) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Ok(along_path) = FileFacts::along_path(runtime.dir()) {

@@ -8,12 +8,10 @@ use remit_common::admin::Checkup;
 
 use super::files;
 use super::report::Check;
-use crate::client::configuration::REMITD;
+use crate::client::admin_socket::REMITD;
 use crate::external_program::{Program, ProgramError};
 
-/// Persistent journal.
 const KEPT: &str = "/var/log/journal";
-/// Volatile journal.
 const LOST: &str = "/run/log/journal";
 
 /// Checks the audit log. `asked_at`: when the self-test was requested, since 1970. The daemon wrote a record of it.
@@ -72,7 +70,6 @@ fn configuration() -> Result<String, String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Returns the last value of a setting. An empty value means the default.
 fn setting<'a>(configuration: &'a str, name: &str) -> Option<&'a str> {
     let mut values = configuration.lines().filter_map(|line| {
         let (key, value) = line.split_once('=')?;

@@ -12,7 +12,6 @@ pub const TITLE: &str = "kernel";
 /// Facts that the daemon does not report. They decide which fix helps.
 #[derive(Debug, Default)]
 pub struct Machine {
-    /// The kernel's list of security modules.
     pub lsm: Option<String>,
     /// Controllers at the top of the visible cgroup tree; `None` if that is not cgroup v2.
     pub controllers: Option<String>,
@@ -143,7 +142,6 @@ fn knows_landlock(release: &str) -> bool {
     version >= (5, 13)
 }
 
-/// Returns the service's cgroup. The directory of jobs below it has another name after each start.
 fn of_service(jobs: &str) -> &str {
     jobs.rsplit_once("/jobs-of-remit-")
         .map_or(jobs, |(service, _)| service)

@@ -16,7 +16,6 @@ const COMMAND_BYTES: usize = 120;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Now {
     pub utc: String,
-    /// In sshd's time zone on this machine.
     pub local: String,
 }
 
@@ -98,8 +97,7 @@ pub fn forced(key: &AuthorizedKey<'_>, sshd: &Effective) -> Option<Vec<u8>> {
     setting.or(key.options.command()).map(<[u8]>::to_vec)
 }
 
-/// Returns the program of a forced command, or why it is more than mcp-shim. The user's shell interprets the command,
-/// so shell metacharacters count as more.
+/// Returns the program of a forced command, or why it is more than mcp-shim. Shell metacharacters count as more.
 pub fn shim(command: &[u8]) -> Result<PathBuf, String> {
     let shown = text::line(command, COMMAND_BYTES);
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" /._-=".contains(byte);
@@ -116,7 +114,6 @@ pub fn shim(command: &[u8]) -> Result<PathBuf, String> {
     }
 }
 
-/// Returns true if sshd's settings allow a right that a key has.
 pub fn grants(sshd: &Effective, right: &str) -> bool {
     let not = |keyword: &str| sshd.values(keyword).next() == Some("no");
     let forwards = !sshd.is_yes("disableforwarding");

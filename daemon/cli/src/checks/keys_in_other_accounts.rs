@@ -1,6 +1,5 @@
-//! Finds an agent's keys in other accounts, because there they may open a shell. Checks the local accounts of
-//! passwd(5). For each it reads the files in which sshd looks for its keys, for each connection that sshd's
-//! configuration distinguishes. Expired keys are reported too.
+//! Finds an agent's keys in other accounts, because there they may open a shell: in the files in which sshd looks for
+//! keys of each local account (passwd(5)), for each kind of connection. Expired keys are reported too.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -41,8 +40,7 @@ pub fn keys_of(account: &AccountFacts, sshd: &Effective) -> BTreeSet<Vec<u8>> {
     own.iter().flat_map(|file| blobs(file)).collect()
 }
 
-/// Checks if one of `keys`, which belong to `user`, opens more than mcp-shim in another account. `settings` returns
-/// sshd's settings for a user name, one for each kind of connection.
+/// Checks if a key of `user` opens more than mcp-shim in another account. `settings`: sshd's, one for each connection.
 pub fn checks(
     user: &str,
     keys: &BTreeSet<Vec<u8>>,
@@ -103,7 +101,6 @@ pub fn checks(
             }
         }
     }
-    // Several connections may lead to the same file.
     let mut once: Vec<Check> = Vec::new();
     for check in found {
         if !once.contains(&check) {

@@ -1,6 +1,5 @@
-//! Checks remit on this machine: the sandbox layers and the ways around them. The daemon runs the self-test of its
-//! layers. All other checks run here with the caller's rights; checks that need root are skipped and reported as
-//! skipped. Nothing is changed.
+//! Checks remit on this machine: the sandbox layers, by the daemon's self-test, and the ways around them, here with the
+//! caller's rights. Checks that need root are skipped and reported as skipped. Nothing is changed.
 
 mod accounts;
 mod agents;
@@ -33,8 +32,8 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::external_program::ProgramError;
-use crate::render::display;
 use crate::render::output::{self, Form};
+use crate::render::units;
 
 pub use accounts::checks_of_new_agent;
 pub use report::{Check, Report, Verdict};
@@ -88,14 +87,13 @@ fn service_checks(service: Option<Result<Service, ProgramError>>) -> Vec<Check> 
     }
 }
 
-/// `remit doctor`: runs all checks. The exit status is the number of failures.
 pub fn doctor(context: &Context, args: &DoctorArgs) -> Result<Exit, Failure> {
     let report = examine(&context.runtime);
     match context.form {
         Form::Json => output::json(&report.json())?,
         Form::Text => {
             let mut lines = context.width.fold(&text(&report, args.verbose));
-            if display::is_color_wanted() {
+            if units::is_color_wanted() {
                 lines = paint(&lines);
             }
             io::stdout().lock().write_all(lines.as_bytes())?;

@@ -1,6 +1,5 @@
-//! Finds rules of sudo(8) and doas(1) that let an account do more than remit allows. The sudo program itself is
-//! asked, which covers includes, aliases and directory services. For doas no such query exists, so its file is
-//! read. Rules of polkit are not checked.
+//! Finds rules of sudo(8) and doas(1) that let an account do more than remit allows. sudo itself is asked, which covers
+//! includes, aliases and directory services; doas has no such query, so its file is read. polkit is not checked.
 
 use std::path::Path;
 
@@ -111,18 +110,14 @@ fn rule_check(name: &str, user: &str, program: &str, free: bool, rule: &str, fix
     }
 }
 
-/// A rule that applies to the account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoasRule {
     is_permit: bool,
     pub needs_password: bool,
-    /// The rule as written.
     pub text: String,
     /// `None`: any user.
     target: Option<String>,
-    /// `None`: any command.
     command: Option<String>,
-    /// `None`: any arguments.
     args: Option<Vec<String>>,
 }
 
@@ -140,7 +135,6 @@ impl DoasRule {
 /// Returns the rules that permit something, without those that a later rule replaces as a whole.
 pub fn permits(account: &AccountFacts, text: &str) -> Vec<DoasRule> {
     let mut rules: Vec<DoasRule> = Vec::new();
-    // A backslash at the end continues a line.
     for line in text.replace("\\\n", " ").lines() {
         if let Some(rule) = rule(account, line) {
             rules.retain(|earlier| !rule.covers(earlier));
@@ -154,7 +148,6 @@ pub fn permits(account: &AccountFacts, text: &str) -> Vec<DoasRule> {
 /// `permit|deny [options] identity [as target] [cmd command [args ...]]`
 fn rule(account: &AccountFacts, line: &str) -> Option<DoasRule> {
     let text = line.split('#').next().unwrap_or_default().trim();
-    // Braces need no space around them.
     let spaced = text.replace('{', " { ").replace('}', " } ");
     let mut words = spaced.split_whitespace().map(|word| word.trim_matches('"'));
     let is_permit = match words.next()? {
@@ -246,7 +239,6 @@ mod tests {
             ),
             (String::new(), vec!["warning"]),
         ];
-        // A complaint on stderr is not a rule.
         let complaint = "sudo: unable to resolve host\n";
         for (said, expect) in cases {
             let checks = by_sudo(&agent(&[]), &said, complaint);
@@ -284,7 +276,6 @@ mod tests {
             ("permit nopass setenv { DISPLAY agent } bob\n", &[]),
             ("permit nopass 1001\n", &[false]),
             ("permit nopass \\\n  agent\n", &[false]),
-            // The last match decides.
             ("permit nopass agent\ndeny agent\n", &[]),
             ("deny agent\npermit nopass agent\n", &[false]),
             ("permit nopass agent\npermit agent\n", &[true]),

@@ -166,7 +166,6 @@ impl Check {
     }
 }
 
-/// Returns `found`, or one good check if it is empty.
 pub fn or_ok(found: Vec<Check>, name: &str, text: impl Into<String>) -> Vec<Check> {
     match found.is_empty() {
         true => vec![Check::ok(name, text)],

@@ -1,12 +1,11 @@
-//! Shows a report on a terminal. Pure. Each part takes one line; then come warnings and failures in full, the failures
-//! last, where they are not scrolled away.
+//! Shows a report on a terminal: a line for each part, then warnings and failures in full, the failures last. Pure.
 
 use remit_common::text;
 
 use super::daemon;
 use super::report::{Check, Counts, Part, Report, Verdict};
-use crate::render::display::Colour;
 use crate::render::units;
+use crate::render::units::Colour;
 
 /// In bytes, for the result of a good check.
 const FOUND: usize = 120;
@@ -75,7 +74,6 @@ impl State {
     }
 }
 
-/// Returns a line for each part and all findings; with `all` also a line for each check.
 pub fn text(report: &Report, all: bool) -> String {
     let mut lines = String::new();
     for part in &report.parts {

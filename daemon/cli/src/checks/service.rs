@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::kernel::without;
 use super::report::{Check, or_ok};
-use crate::client::configuration::REMITD;
+use crate::client::admin_socket::REMITD;
 use crate::external_program::{Program, ProgramError};
 
 /// Starts the jobs. Its name is short enough to be shown whole.
@@ -50,7 +50,6 @@ const HIDING: &[&str] = &[
     "ProtectClock",
     "ProtectHostname",
 ];
-/// Settings that every job inherits.
 const INHERITED: &[&str] = &[
     "IPAddressDeny",
     "LockPersonality",
@@ -90,10 +89,8 @@ const DROPPING: &[(&str, &[&str])] = &[
     ("LogLevelMax", &["", "-1", "6", "7"]),
 ];
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
-/// Namespaces that the daemon must share with the host.
 const NAMESPACES: [&str; 6] = ["mnt", "net", "user", "pid", "ipc", "uts"];
 
-/// The output of `systemctl show` for one unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties(Vec<(String, String)>);
 
@@ -129,7 +126,6 @@ pub struct Service {
 }
 
 impl Service {
-    /// Queries systemd. `None` if systemd is not the service manager.
     pub fn ask() -> Option<Result<Self, ProgramError>> {
         // sd_booted(3).
         if !Path::new("/run/systemd/system").is_dir() {
@@ -206,7 +202,6 @@ fn state(unit: &str, properties: &Properties) -> Vec<Check> {
     or_ok(found, unit, format!("{active}, {enabled}"))
 }
 
-/// Checks the unit for settings that affect jobs or the audit log.
 fn settings(properties: &Properties) -> Vec<Check> {
     let name = "settings of the unit";
     let fix = match properties.get("DropInPaths") {
@@ -250,7 +245,6 @@ fn settings(properties: &Properties) -> Vec<Check> {
         Check::warning(name, why, &fix)
     }));
     for (one, value, why) in NEEDED {
-        // An older systemd may not have the setting.
         let has = properties.get(one);
         if !has.is_empty() && has != *value {
             let why = format!("{one} is '{has}', not '{value}': {why}");
@@ -276,7 +270,6 @@ fn is_set(value: &str) -> bool {
     !matches!(value, "" | "no" | "default" | "all" | "0" | "[not set]")
 }
 
-/// Compares the daemon's process with PID 1 of the host.
 fn process(pid: u32) -> Vec<Check> {
     let name = "the daemon's process";
     let link = |pid: u32, of: &str| fs::read_link(format!("/proc/{pid}/ns/{of}")).ok();
@@ -299,7 +292,6 @@ fn process(pid: u32) -> Vec<Check> {
             fix,
         )];
     };
-    // Jobs inherit from the spawner. The daemon confines itself after it has started that.
     let mut found = compare(name, &own_namespaces, &status(spawner), &status(1));
     if exe != Path::new(REMITD) {
         found.push(Check::warning(

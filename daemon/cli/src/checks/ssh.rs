@@ -114,7 +114,6 @@ pub fn checks(account: &AccountFacts, settings: &SshdSettings, now: &Now) -> Vec
     checks
 }
 
-/// Finds faults in the settings themselves. Pure.
 pub fn settings_checks(account: &AccountFacts, sshd: &Effective) -> Vec<Check> {
     let name = format!("{}: sshd", account.name);
     let user = &account.name;
@@ -235,7 +234,6 @@ pub fn key_checks(account: &AccountFacts, sshd: &Effective, now: &Now) -> Vec<Ch
                 KeyLine::Unread(why) => unread.push((line, why)),
             }
         }
-        // One report for the file: every line may be unreadable.
         if let [(line, why), others @ ..] = unread.as_slice() {
             let mut why = format!("'{}':{line} is not a key: {why}", file.display());
             if !others.is_empty() {
@@ -256,7 +254,6 @@ pub fn key_checks(account: &AccountFacts, sshd: &Effective, now: &Now) -> Vec<Ch
     or_ok(found, &name, text)
 }
 
-/// Finds other users who can write or replace a file of keys.
 fn file_faults(account: &AccountFacts, file: &Path) -> Vec<Check> {
     let name = format!("{}: keys", account.name);
     let along_path = match FileFacts::along_path(file) {

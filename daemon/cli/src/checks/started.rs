@@ -1,6 +1,5 @@
-//! Finds programs that cron, at or systemd start as an agent's account without a login. Checks the spools of cron(8)
-//! and at(1), system crontab(5) files, system unit files with `User=`, and lingering managers (loginctl(1)). Timers
-//! inside programs and units of generators are not checked.
+//! Finds programs that cron, at or systemd start as an agent's account without a login: spools of cron(8) and at(1),
+//! crontab(5) files, units with `User=`, lingering managers (loginctl(1)). Timers inside programs are not checked.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, Metadata};
@@ -20,7 +19,6 @@ const SPOOLS: [&str; 5] = [
     "/var/spool/at",
     "/var/lib/systemd/linger",
 ];
-/// Crontabs whose lines name a user, and directories of them.
 const CRONTABS: [&str; 2] = ["/etc/crontab", "/etc/cron.d"];
 /// Search path of system units (systemd.unit(5)).
 const UNITS: [&str; 8] = [
@@ -35,7 +33,6 @@ const UNITS: [&str; 8] = [
 ];
 const FILE_BYTES: u64 = 1 << 20;
 
-/// Needs root.
 pub fn checks(account: &AccountFacts) -> Vec<Check> {
     let mut found = spooled(account);
     found.extend(by_crontabs(account, &CRONTABS.map(Path::new)));
@@ -79,7 +76,6 @@ fn by_crontabs(account: &AccountFacts, paths: &[&Path]) -> Vec<Check> {
             let mut words = line.split_whitespace();
             let before = match words.clone().next() {
                 None => continue,
-                // A comment or a variable.
                 Some(first) if first.starts_with('#') || first.contains('=') => continue,
                 Some(first) if first.starts_with('@') => 1,
                 Some(_) => 5,
@@ -139,7 +135,6 @@ fn starts(account: &AccountFacts, file: &Path, number: usize) -> Check {
     )
 }
 
-/// Returns the file itself, or the regular files of a directory.
 fn files(path: &Path) -> Vec<PathBuf> {
     let mut files = match path.is_dir() {
         true => entries(path),

@@ -1,6 +1,5 @@
-//! Finds sockets of root-equivalent daemons and files of remit that an account can write. The kernel decides: a
-//! process with the account's ids tries each path (access(2)). Groups, access control lists and directories on the
-//! way are therefore all respected.
+//! Finds sockets of root-equivalent daemons and files of remit that an account can write. A process with the account's
+//! ids tries each path (access(2)), so groups, access control lists and directories on the way count.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -12,8 +11,7 @@ use super::report::{Check, or_ok};
 use crate::checks::file_facts::word;
 use crate::external_program::{Program, ProgramError};
 
-/// Write access to these sockets equals root. Sockets of libvirt and snapd are absent: any user may connect, and
-/// these daemons check the peer.
+/// Write access to these sockets equals root. Sockets of libvirt and snapd are absent: these daemons check each peer.
 const SOCKETS: [&str; 10] = [
     "/run/docker.sock",
     "/run/podman/podman.sock",
@@ -35,7 +33,6 @@ const SAID: usize = 200;
 #[derive(Debug)]
 pub enum ReachError {
     Missing(&'static str),
-    /// `find` checked nothing; holds its stderr.
     NoAnswer(String),
     Program(ProgramError),
 }

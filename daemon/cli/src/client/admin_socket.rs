@@ -1,14 +1,25 @@
-//! Requests on admin.sock that several verbs share.
+//! What the daemon answers to administrators: requests on admin.sock that several verbs share, and `remitd --check`
+//! (remitd(8)). Only the daemon reads and judges the files; this module does not.
 
+use std::ffi::OsStr;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
 use remit_common::id_prefix::IdPrefix;
 use remit_common::refusal::{Code, Refusal};
 use remit_page::{ShownRequest, Unverified, Verified};
+use remit_plan::{OLD_BYTES, PlanPath, Stat};
 use remit_wire::client;
 
 use crate::context::Context;
 use crate::error::Failure;
+use crate::external_program::Program;
 use crate::render::output::{self, Form};
 
 /// Returns true if the caller may connect to admin.sock. access(2) checks the real ids; they equal the effective ones.
@@ -27,7 +38,6 @@ pub fn ask<T>(
     take(reply).ok_or_else(Failure::off_protocol)
 }
 
-/// Sends a request and returns the daemon's confirmation.
 pub fn done(context: &Context, request: AdminRequest) -> Result<String, Failure> {
     ask(context, request, |reply| match reply {
         AdminReply::Done(sentence) => Some(sentence),
@@ -35,7 +45,6 @@ pub fn done(context: &Context, request: AdminRequest) -> Result<String, Failure>
     })
 }
 
-/// Sends a request and prints the daemon's confirmation.
 pub fn tell_done(context: &Context, request: AdminRequest) -> Result<(), Failure> {
     let sentence = done(context, request)?;
     match context.form {
@@ -61,15 +70,182 @@ pub fn any_job(context: &Context, id: impl Into<String>, wait: bool) -> Result<A
 /// Returns the texts of a request, made here from the bytes that are signed, with the digest of these bytes. Fails if
 /// the daemon's answer contradicts itself.
 pub fn shown(context: &Context, id: IdPrefix) -> Result<ShownRequest, Failure> {
+    Ok(remit_page::shown(&verified(context, id)?))
+}
+
+pub fn verified(context: &Context, id: IdPrefix) -> Result<Verified, Failure> {
     let answer = client::show(&context.runtime.admin_socket(), id.clone().into())?;
     let verified =
         Verified::from_answer(&answer).and_then(|verified| match id.begins(verified.job()) {
-            true => Ok(verified),
+            true => Ok(verified.with_old(old_bytes)),
             false => Err(Unverified::OtherJob(verified.job())),
         });
-    let verified = verified.map_err(|why| {
+    verified.map_err(|why| {
         let refusal = Refusal::new(Code::InvalidArgs, why.to_string());
         Failure::Machine(refusal.lift("compare the releases: remit --version, remit status"))
-    })?;
-    Ok(remit_page::shown(&verified))
+    })
+}
+
+/// Returns the bytes of a file that this user may read, if it is what a plan says. Opens nothing else: no device, no FIFO.
+fn old_bytes(path: &PlanPath, base: &Stat) -> Option<Vec<u8>> {
+    let is_base = |found: &Metadata| {
+        let ctime = i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec());
+        let identity = (found.dev(), found.ino(), found.len(), ctime);
+        found.is_file() && identity == (base.dev, base.ino, base.size, base.ctime_ns)
+    };
+    let named = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_PATH.bits() | OFlag::O_NOFOLLOW.bits())
+        .open(OsStr::from_bytes(path.as_bytes()))
+        .ok()?;
+    if base.size > OLD_BYTES || !is_base(&named.metadata().ok()?) {
+        return None;
+    }
+    let mut file = File::open(format!("/proc/self/fd/{}", named.as_raw_fd())).ok()?;
+    let mut bytes = Vec::new();
+    file.by_ref()
+        .take(OLD_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .ok()?;
+    let is_whole = is_base(&file.metadata().ok()?) && bytes.len() as u64 == base.size;
+    is_whole.then_some(bytes)
+}
+
+pub const REMITD: &str = "/usr/libexec/remit/remitd";
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum ConfigAnswer {
+    Taken {
+        policy: String,
+        warnings: Vec<ConfigFinding>,
+    },
+    /// The daemon would not start, and a reload would change nothing. `errors` is never empty.
+    Refused {
+        errors: Vec<ConfigFinding>,
+        warnings: Vec<ConfigFinding>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFinding {
+    pub what: String,
+    pub help: Option<String>,
+}
+
+/// Runs `remitd --check`. Needs root, because only root can read all files. Fails if `remitd` is missing or cannot be run.
+pub fn check_configuration() -> Result<ConfigAnswer, String> {
+    let remitd = Program::find(&[REMITD]).ok_or_else(|| format!("there is no '{REMITD}'"))?;
+    let output = remitd
+        .run(&["--check"])
+        .map_err(|error| error.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(taken(&text(&output.stdout))),
+        false => Ok(refused(&text(&output.stderr), &output.status.to_string())),
+    }
+}
+
+/// Parses stdout of a successful check: warnings, then a last line "… are right; policy DIGEST".
+fn taken(said: &str) -> ConfigAnswer {
+    let (warnings, good) = said.trim_end().rsplit_once('\n').unwrap_or(("", said));
+    let good = good.trim_end();
+    let (_, policy) = good.rsplit_once("; ").unwrap_or(("", good));
+    ConfigAnswer::Taken {
+        policy: policy.to_owned(),
+        warnings: findings(warnings),
+    }
+}
+
+fn refused(said: &str, status: &str) -> ConfigAnswer {
+    // Errors outside the files have no severity word, so every line without ": warning: " is an error.
+    let (warnings, mut errors): (Vec<_>, Vec<_>) = findings(said)
+        .into_iter()
+        .partition(|finding| finding.what.contains(": warning: "));
+    if errors.is_empty() {
+        errors.push(ConfigFinding {
+            what: format!("'{REMITD} --check' failed ({status})"),
+            help: None,
+        });
+    }
+    ConfigAnswer::Refused { errors, warnings }
+}
+
+/// Returns one finding for each line that is not indented. Indented lines show the position, and after `=` the help.
+fn findings(said: &str) -> Vec<ConfigFinding> {
+    let mut found: Vec<ConfigFinding> = Vec::new();
+    for line in said.lines() {
+        let line = line.strip_prefix("remitd: ").unwrap_or(line);
+        match (line.starts_with(' '), found.last_mut()) {
+            (true, Some(last)) => {
+                if let Some(help) = line.trim_start().strip_prefix("= ") {
+                    last.help = Some(help.to_owned());
+                }
+            }
+            (_, _) => found.push(ConfigFinding {
+                what: line.trim().to_owned(),
+                help: None,
+            }),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(what: &str, help: Option<&str>) -> ConfigFinding {
+        ConfigFinding {
+            what: what.into(),
+            help: help.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn a_warning_of_several_lines_is_one() {
+        let said = "/p/10.toml:1:18: warning: there is no user 'x'\n\
+        \x20 1 | grant = [{ to = [\"x\"] }]\n    |                  ^^^\n\
+        /p/90.conf: warning: it is not read\n  = rename it\n\
+        configuration and policy are right; policy abc\n";
+        let expect = ConfigAnswer::Taken {
+            policy: "policy abc".into(),
+            warnings: vec![
+                finding("/p/10.toml:1:18: warning: there is no user 'x'", None),
+                finding("/p/90.conf: warning: it is not read", Some("rename it")),
+            ],
+        };
+        assert_eq!(taken(said), expect);
+        let none = ConfigAnswer::Taken {
+            policy: "policy abc".into(),
+            warnings: Vec::new(),
+        };
+        assert_eq!(taken("all right; policy abc\n"), none);
+    }
+
+    #[test]
+    fn errors_are_split_from_warnings_without_daemon_name() {
+        let said = "remitd: /p/10.toml:1:18: warning: there is no user 'x'\n\
+        remitd:   1 | grant = 1\n\
+        remitd: /p/20.toml:3:7: error: there is no user 'y', so this denial would hit nobody\n\
+        remitd:   3 | to = [\"y\"]\nremitd:     |       ^^^\nremitd:     = create it\n";
+        let expect = ConfigAnswer::Refused {
+            errors: vec![finding(
+                "/p/20.toml:3:7: error: there is no user 'y', so this denial would hit nobody",
+                Some("create it"),
+            )],
+            warnings: vec![finding(
+                "/p/10.toml:1:18: warning: there is no user 'x'",
+                None,
+            )],
+        };
+        assert_eq!(refused(said, "x"), expect);
+    }
+
+    #[test]
+    fn a_refusal_without_a_word_is_still_one() {
+        let ConfigAnswer::Refused { errors, .. } = refused("", "signal: 9") else {
+            panic!("it is refused");
+        };
+        assert!(errors[0].what.contains("signal: 9"), "{errors:?}");
+    }
 }

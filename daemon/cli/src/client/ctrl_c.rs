@@ -19,17 +19,13 @@ use crate::render::output;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The id is not known yet.
     Asked,
-    /// Running, or in the queue.
     Running(JobId),
     /// Waiting for an approval in the last report.
     Pending(JobId),
-    /// This user only watches the job.
     Watched(JobId),
     /// To be stopped as soon as the id is known.
     Unwanted,
-    /// The job has ended, or its stop was already requested.
     Over,
 }
 

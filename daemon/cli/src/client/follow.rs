@@ -1,6 +1,5 @@
-//! Passes on a job's output as it comes. The daemon answers each request when there is more output, so nothing here
-//! polls. Bytes that were passed on are counted for each stream. A request that is repeated on a new connection
-//! therefore duplicates and loses nothing.
+//! Passes on a job's output as it comes, without polling: the daemon answers each request when there is more. Bytes are
+//! counted for each stream, so a request that is repeated on a new connection duplicates and loses nothing.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -25,7 +24,6 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Follows both streams from these offsets on, each to the stream of the same name.
     pub fn both(stdout: u64, stderr: u64) -> Self {
         Self {
             stdout: Some(Outlet::new(Stream::Stdout, stdout, To::Stdout)),
@@ -33,7 +31,6 @@ impl Streams {
         }
     }
 
-    /// Follows one stream from this offset on, to standard output.
     pub fn one(stream: Stream, from: u64) -> Self {
         let outlet = Some(Outlet::new(stream, from, To::Stdout));
         match stream {
@@ -48,8 +45,7 @@ impl Streams {
         }
     }
 
-    /// Passes on output until the job has ended; the last output may still be missing. Fails with [`Failure::Unread`]
-    /// if nobody reads standard output any more; the job continues.
+    /// Passes on output until the job has ended; the last output may still be missing. Errors: [`Failure::Unread`].
     pub fn follow(&mut self, daemon: &mut Daemon, report: JobReport) -> Result<JobReport, Failure> {
         daemon.note_queue_position(&report);
         let job = report.job;
@@ -66,7 +62,6 @@ impl Streams {
         }
     }
 
-    /// Passes on the rest of an ended job's output: all of standard output, then standard error.
     pub fn rest(self, daemon: &mut Daemon, report: &JobReport) -> Result<(), Failure> {
         let mut rest = |outlet: Option<Outlet>| match outlet.map(|all| all.rest(daemon, report)) {
             // A reader that stops early, such as `head`, is not a failure of the command.
@@ -88,7 +83,6 @@ impl Streams {
         }
     }
 
-    /// Returns true if an answer could not hold all new output.
     fn is_behind(&self, followed: &Followed) -> bool {
         let behind = |outlet: &Option<Outlet>, page: &Page| {
             let known = outlet.as_ref().map_or(u64::MAX, Outlet::known);
@@ -121,7 +115,6 @@ pub enum To {
 
 pub struct Outlet {
     stream: Stream,
-    /// Offset of the next byte.
     next: u64,
     to: To,
     sink: Sink<'static>,

@@ -77,7 +77,6 @@ impl Daemon {
         Ok(self.about(job, 0, None)?.0)
     }
 
-    /// Waits without a limit until the job has ended.
     pub fn ended(&mut self, mut report: JobReport) -> Result<JobReport, Failure> {
         while report.ending.is_none() {
             self.note_queue_position(&report);
@@ -86,7 +85,6 @@ impl Daemon {
         Ok(report)
     }
 
-    /// Reports the job's queue position, before a wait.
     pub fn note_queue_position(&mut self, report: &JobReport) {
         self.queue_notifier.tell(report.queue_position);
     }
@@ -101,7 +99,6 @@ impl Daemon {
         }
     }
 
-    /// Returns a job's report after `wait_ms` or at its end, and a part of its output.
     fn about(
         &mut self,
         job: JobId,
@@ -114,8 +111,7 @@ impl Daemon {
         }
     }
 
-    /// Sends a request. Reconnects and retries after a lost connection; pauses and retries after a rate limit. Use it
-    /// only for requests that are safe to repeat.
+    /// Sends a request. Retries after a lost connection or a rate limit: only for requests safe to repeat.
     fn ask(&mut self, question: &Request) -> Result<Reply, Failure> {
         let (mut losses, mut pauses) = (LOSSES, PAUSES);
         loop {
@@ -198,7 +194,6 @@ impl Daemon {
         )
     }
 
-    /// Returns the offset after the last byte kept so far.
     pub fn end(&mut self, job: JobId, stream: Stream) -> Result<u64, Failure> {
         let page = self.asked(
             job,
@@ -220,8 +215,7 @@ impl Daemon {
         }
     }
 
-    /// Copies at most `limit` bytes from `offset` on to `sink`, page by page, up to the current end. Returns the
-    /// offset after the last byte copied.
+    /// Copies at most `limit` bytes from `offset` on to `sink`, up to the end. Returns the offset after them.
     pub fn copy(
         &mut self,
         job: JobId,
@@ -254,7 +248,6 @@ impl Daemon {
     }
 }
 
-/// Shortest time between two lines.
 const EVERY: Duration = Duration::from_secs(1);
 
 pub struct QueueNotifier {

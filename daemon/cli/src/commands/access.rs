@@ -1,5 +1,3 @@
-//! `remit access`: shows what the caller may do.
-
 use std::collections::BTreeMap;
 
 use remit_wire::{Access, AccessReport, Asked, CommandView, Effect, GrantView, Reply, Request};
@@ -9,9 +7,9 @@ use crate::client::user_socket::Daemon;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::render::display::Width;
 use crate::render::output::{self, Form};
 use crate::render::table::{self, Table};
+use crate::render::units::Width;
 
 /// Shows grants and the decision about a command, which also sets the exit status.
 pub fn access(context: &Context, args: AccessArgs) -> Result<Exit, Failure> {
@@ -46,7 +44,6 @@ pub fn access(context: &Context, args: AccessArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// Shows only the decision, and the command if one was asked about by its name.
 fn decision(report: &AccessReport, asked: &Asked, is_named: bool) -> String {
     let mut lines = caller(report);
     let allowed = match (asked.allowed, &asked.approval) {
@@ -150,7 +147,6 @@ fn terms(report: &AccessReport, grant: &GrantView) -> String {
     terms.join("; ")
 }
 
-/// Lists the commands, one a line, grouped by the verb that takes them and by their approvers.
 fn commands(report: &AccessReport, width: Width) -> String {
     let mut groups: BTreeMap<(Effect, &Option<String>), Vec<&CommandView>> = BTreeMap::new();
     for command in &report.commands {

@@ -2,12 +2,14 @@
 //! a reason for the requester. The digest is computed here, from the bytes that the page is made of. Typing it only
 //! helps the approver. Security rests on the peer's identity from the kernel and on the digest; the daemon checks both.
 
-use remit_common::admin::{AdminRequest, AnyJob};
+use remit_common::admin::{AdminRequest, AnyJob, PendingView};
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::text;
 use remit_page::ShownRequest;
 use remit_wire::client::ClientError;
+use remit_wire::edits::COMMIT;
 use serde_json::json;
 
 use super::jobs;
@@ -19,17 +21,25 @@ use crate::exit::Exit;
 use crate::render::job_end;
 use crate::render::output::{self, Form, Terminal};
 use crate::render::request::{self, Detail};
+use crate::render::units;
 
 const TRIES: usize = 3;
 
 /// Approves the given digest, or the request that is shown now and confirmed.
 pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
-    let (job, digest) = match args.digest {
-        Some(digest) => (job(context, args.id)?, digest),
+    let (job, digest, undo) = match args.digest {
+        Some(digest) => match args.id.whole() {
+            Some(job) => (job, digest, None),
+            None => {
+                let shown = admin_socket::shown(context, args.id)?;
+                (shown.pending.job, digest, undo_id(shown))
+            }
+        },
         None => {
             let shown = admin_socket::shown(context, args.id)?;
             confirm(&shown)?;
-            (shown.pending.job, shown.pending.digest)
+            let PendingView { job, digest, .. } = shown.pending;
+            (job, digest, undo_id(shown))
         }
     };
     let done = admin_socket::done(context, AdminRequest::Approve { job, digest })?;
@@ -41,19 +51,41 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
         false => end(context, job),
     };
     match (context.form, &end) {
-        (Form::Json, end) => output::json(&json!({
-            "done": done,
-            "job_id": job.to_string(),
-            "digest": request::hex(&digest),
-            "end": end.as_ref().map(jobs::any),
-        }))?,
-        (Form::Text, Some(end)) => output::text(&format!("{}\n", job_end::sentence(end)))?,
+        (Form::Json, end) => {
+            let mut answer = json!({
+                "done": done,
+                "job_id": job.to_string(),
+                "digest": units::hex(&digest),
+                "end": end.as_ref().map(jobs::any),
+            });
+            if let (Some(undo), Some(answer)) = (undo, answer.as_object_mut()) {
+                answer.insert("undo".to_owned(), json!(undo));
+            }
+            output::json(&answer)?;
+        }
+        (Form::Text, Some(end)) => {
+            output::text(&format!("{}\n", job_end::sentence(end)))?;
+            if let Some(unconfirmed) = &end.unconfirmed {
+                output::text(&format!("{}\n", text::line(unconfirmed.as_bytes(), 1000)))?;
+            }
+            for one in &end.then {
+                output::text(&format!("{}\n", job_end::follow_up(one)))?;
+            }
+            if let Some(undo) = undo.filter(|_| end.exit == Some(0)) {
+                output::text(&format!("undo: remit undo {undo} -m WHY\n"))?;
+            }
+        }
         (Form::Text, None) => {}
     }
     Ok(Exit::OK)
 }
 
-/// Returns the ended job. An error here does not undo the approval.
+/// Returns the id of the commit that the request asks for.
+fn undo_id(shown: ShownRequest) -> Option<String> {
+    let is_commit = shown.pending.command.split(' ').next() == Some(COMMIT);
+    shown.plan.filter(|_| is_commit).map(|plan| plan.commit_id)
+}
+
 fn end(context: &Context, job: JobId) -> Option<AnyJob> {
     if context.form == Form::Text {
         output::note("waiting for its end; Ctrl-C leaves, the job continues");
@@ -62,7 +94,7 @@ fn end(context: &Context, job: JobId) -> Option<AnyJob> {
         Ok(job) => Some(job),
         Err(Failure::Client(error)) => {
             output::note(&format!("the daemon does not say how it ended: {error}"));
-            output::note(&format!("to see it: remit show {}", request::name(job)));
+            output::note(&format!("to see it: remit show {}", units::name(job)));
             None
         }
         Err(_) => None,
@@ -82,16 +114,16 @@ fn confirm(shown: &ShownRequest) -> Result<(), Failure> {
     let Some(mut terminal) = Terminal::open() else {
         let why = format!(
             "there is no terminal to ask at; 'remit show {}' shows what you approve",
-            request::name(pending.job)
+            units::name(pending.job)
         );
-        let digest = request::hex(&pending.digest);
+        let digest = units::hex(&pending.digest);
         let line = format!("remit approve {} --digest {digest}", pending.job);
         return Err(Failure::Machine(
             Refusal::new(Code::NeedsApproval, why).lift(line),
         ));
     };
     terminal.show_page(&request::page(shown, Detail::Short))?;
-    let wanted = request::hex(&pending.digest);
+    let wanted = units::hex(&pending.digest);
     let (digits, _) = wanted.split_at_checked(8).unwrap_or((&wanted, ""));
     let question = "\nTo approve exactly this, type the first 8 digits of the digest: ";
     for left in (0..TRIES).rev() {
@@ -105,7 +137,7 @@ fn confirm(shown: &ShownRequest) -> Result<(), Failure> {
             terminal.show(&format!(
                 "That is not the digest. Type {digits}… to approve, Ctrl-C to leave (it stays pending).\n\
                  To deny it: remit deny {} -m WHY\n",
-                request::name(pending.job)
+                units::name(pending.job)
             ))?;
         }
     }
@@ -126,8 +158,9 @@ pub fn deny(context: &Context, args: DenyArgs) -> Result<Exit, Failure> {
 }
 
 pub fn show(context: &Context, args: ShowArgs) -> Result<Exit, Failure> {
-    let shown = match admin_socket::shown(context, args.id.clone()) {
-        Ok(shown) => shown,
+    let shown = match admin_socket::verified(context, args.id.clone()) {
+        Ok(verified) if args.all => remit_page::whole(&verified),
+        Ok(verified) => remit_page::shown(&verified),
         Err(Failure::Client(ClientError::Refused(refusal))) if refusal.code == Code::NotFound => {
             return over(context, args.id, refusal);
         }
@@ -146,7 +179,6 @@ pub fn show(context: &Context, args: ShowArgs) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-/// Shows a request that no longer waits for approval.
 fn over(context: &Context, id: IdPrefix, refusal: Refusal) -> Result<Exit, Failure> {
     let job = match admin_socket::any_job(context, id, false) {
         Ok(job) => job,

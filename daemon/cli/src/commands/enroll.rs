@@ -8,8 +8,9 @@ use remit_common::refusal::{Code, Refusal};
 use serde_json::json;
 
 use super::client_config::Destination;
+use super::enroll_inspect as inspect;
 use crate::args::{EnrollArgs, UnenrollArgs};
-use crate::client::configuration::{self, ConfigAnswer, ConfigFinding, REMITD};
+use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::context::Context;
 use crate::enrollment::{
     self, AccountWas, Change, Enrolled, KEY_FILE, PublicKey, Request, Undo, Undone,
@@ -44,7 +45,8 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
         state: &args.state.state,
     })
     .map_err(|refused| Failure::Machine(refused.into()))?;
-    let refuses = refusals(configuration::ask());
+    let inspects = inspect::decide(args, context.form == Form::Text)?;
+    let refuses = refusals(admin_socket::check_configuration());
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     // It becomes part of a line that users paste.
     let host = match host.trim().parse::<Destination>() {
@@ -62,10 +64,14 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
             "key": change(&enrolled),
             "expires": enrolled.expires.map(|end| end.json()),
             "client": client,
+            "inspect": inspects.word(),
             "warnings": enrolled.warnings,
             "daemon_refuses": refuses,
         }))?,
-        Form::Text => output::text(&show(args, &enrolled, &client, host))?,
+        Form::Text => {
+            let inspects = table::fact("inspect", inspects.sentence());
+            output::text(&(show(args, &enrolled, &client, host) + &inspects))?;
+        }
     }
     for warning in &enrolled.warnings {
         output::note(&format!("warning: {warning}"));
@@ -128,7 +134,6 @@ fn show(args: &EnrollArgs, enrolled: &Enrolled, client: &str, host: &str) -> Str
     lines
 }
 
-/// Reads a public key from a file. Fails if it is not exactly one good key.
 pub fn key(path: &Path) -> Result<PublicKey, Failure> {
     let shown = match path.as_os_str() == "-" {
         true => "standard input".to_owned(),
@@ -165,7 +170,6 @@ pub fn refusals(answer: Result<ConfigAnswer, String>) -> Vec<String> {
     errors.into_iter().map(one).collect()
 }
 
-/// Prints the reasons. This is not a failure, because the requested change is done.
 pub fn warn_of(refuses: &[String]) {
     for why in refuses {
         output::note(&format!("remitd would not start again: {why}"));
@@ -195,7 +199,7 @@ pub fn unenroll(context: &Context, args: &UnenrollArgs) -> Result<Exit, Failure>
         runtime: &context.runtime,
     })
     .map_err(|refused| Failure::Machine(refused.into()))?;
-    let refuses = refusals(configuration::ask());
+    let refuses = refusals(admin_socket::check_configuration());
     let kept: Vec<String> = undone
         .kept
         .iter()

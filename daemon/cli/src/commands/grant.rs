@@ -11,12 +11,11 @@ use crate::client::admin_socket;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::render::display::Width;
 use crate::render::output::{self, Form};
 use crate::render::table::Table;
 use crate::render::units;
+use crate::render::units::Width;
 
-/// Approves runs of a command in advance, for a limited time.
 pub fn grant(context: &Context, args: GrantArgs) -> Result<Exit, Failure> {
     let new = NewGrant {
         to: parse_grantee(&args.grantee)?,
@@ -25,6 +24,7 @@ pub fn grant(context: &Context, args: GrantArgs) -> Result<Exit, Failure> {
         for_s: args.for_s,
         uses: args.uses,
         across_reboot: args.across_reboot,
+        paths: args.paths,
     };
     let entry = admin_socket::ask(context, AdminRequest::Grant(new), |reply| match reply {
         AdminReply::Granted(entry) => Some(entry),
@@ -93,7 +93,6 @@ fn lookup(word: &str, errno: nix::errno::Errno) -> Failure {
     Failure::Input(Refusal::new(Code::InvalidArgs, why))
 }
 
-/// Lists the temporary grants in force, oldest first.
 pub fn grants(context: &Context) -> Result<Exit, Failure> {
     let grants = admin_socket::ask(context, AdminRequest::Grants, |reply| match reply {
         AdminReply::Grants(grants) => Some(grants),
@@ -153,7 +152,11 @@ pub fn what(new: &NewGrant) -> String {
         .args
         .iter()
         .map(|(arg, value)| format!(" {arg}={value}"));
-    format!("{}{}", new.what, args.collect::<String>())
+    let paths = match new.paths.is_empty() {
+        true => String::new(),
+        false => format!(" in {}", new.paths.join(", ")),
+    };
+    format!("{}{}{paths}", new.what, args.collect::<String>())
 }
 
 pub fn json(entry: &ActiveGrant) -> Value {
@@ -170,7 +173,6 @@ pub fn json(entry: &ActiveGrant) -> Value {
         Grantee::User { uid, .. } => (Some(uid), None),
         Grantee::Group { gid, .. } => (None, Some(gid)),
     };
-    // A list, because an argument may repeat.
     let args: Vec<Value> = new
         .args
         .iter()
@@ -183,6 +185,7 @@ pub fn json(entry: &ActiveGrant) -> Value {
         "gid": gid,
         "what": new.what,
         "args": args,
+        "paths": new.paths,
         "for_s": new.for_s,
         "left_ms": left_ms,
         "uses": new.uses,

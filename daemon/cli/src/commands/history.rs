@@ -1,5 +1,3 @@
-//! `remit history`: shows the caller's history, or for administrators that of all users, newest first.
-
 use std::io::{self, Write};
 
 use remit_common::admin::{AdminReply, AdminRequest};
@@ -12,10 +10,9 @@ use crate::client::user_socket::Daemon;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::render::display::{self, Colour, Width};
 use crate::render::output::{self, Form};
 use crate::render::table::Table;
-use crate::render::units;
+use crate::render::units::{self, Colour, Width};
 
 pub fn history(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
     let all_users = is_of_all_users(context, args);
@@ -25,7 +22,7 @@ pub fn history(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
         Form::Text => {
             let render = Render {
                 width: context.width,
-                has_colours: display::is_color_wanted(),
+                has_colours: units::is_color_wanted(),
             };
             let lines = show(&page, all_users, render);
             io::stdout().lock().write_all(lines.as_bytes())?;
@@ -60,9 +57,7 @@ fn asked(context: &Context, args: &HistoryArgs, all_users: bool) -> Result<Histo
 }
 
 enum HistorySource<'a> {
-    /// The users' socket: the caller's own history.
     Own(Box<Daemon>),
-    /// The administrators' socket: this user's history, or everyone's.
     Any(&'a Context, Option<String>),
 }
 

@@ -1,5 +1,4 @@
-//! Input of a request: files and standard input, bounded; words `KEY=VALUE` of a named command; and errors of arguments
-//! that clap cannot see.
+//! Input of a request: files and standard input, bounded; `KEY=VALUE` words; and errors that clap cannot see.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -8,7 +7,7 @@ use std::path::Path;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::{builtin, caps, text};
+use remit_common::{builtin, caps, text, traceparent};
 use remit_wire::{Bytes, What};
 
 use crate::args::{CallArgs, Cli, Secret};
@@ -18,19 +17,21 @@ pub fn usage(why: &str) -> Failure {
     Failure::Usage(Cli::command().error(ErrorKind::ValueValidation, why))
 }
 
+pub fn claimed_trace() -> Option<String> {
+    traceparent::checked(std::env::var("TRACEPARENT").ok())
+}
+
 pub fn conflict(one: &str, other: &str) -> Failure {
     let why = format!("standard input cannot be both {one} and {other}");
     Failure::Usage(Cli::command().error(ErrorKind::ArgumentConflict, why))
 }
 
-/// Reads a file of at most `cap` bytes.
 pub fn file_of(what: &str, file: &Path, cap: usize) -> Result<Bytes, Failure> {
     let name = format!("{what} '{}'", file.display());
     let mut opened = std::fs::File::open(file).map_err(|error| unreadable(&name, &error))?;
     bounded(&mut opened, &name, cap)
 }
 
-/// Reads at most `cap` bytes; more is an error.
 pub fn bounded(from: &mut impl Read, name: &str, cap: usize) -> Result<Bytes, Failure> {
     let mut bytes = Vec::new();
     from.take(cap as u64 + 1)

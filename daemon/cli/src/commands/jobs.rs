@@ -6,6 +6,7 @@ use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
 use remit_common::names::JobId;
 use remit_wire::client::{self, ClientError};
 use remit_wire::outcome::{JobSummary, QueuePosition, State};
+use remit_wire::result::FollowUpResult;
 use remit_wire::{Reply, Request};
 use serde_json::{Value, json};
 
@@ -39,7 +40,6 @@ pub fn jobs(context: &Context, args: &JobsArgs) -> Result<Exit, Failure> {
     };
     let mut asked = Asked::new();
     for job in jobs.iter().filter(|job| awaits(job.state)) {
-        // It may have started meanwhile.
         if let Some(approval) = daemon.report(job.job_id)?.approval {
             asked.insert(job.job_id, approval.by);
         }
@@ -63,7 +63,6 @@ fn awaits(state: State) -> bool {
     state == State::AwaitingApproval
 }
 
-/// Returns the jobs of all users and the number of omitted ones; `None` if the caller is not an administrator.
 fn jobs_of_all_users(context: &Context) -> Result<Option<(Vec<AnyJob>, u32)>, Failure> {
     let all = AdminRequest::Jobs { limit: u32::MAX };
     match client::admin(&context.runtime.admin_socket(), all) {
@@ -182,7 +181,8 @@ impl Listed<7> for AnyJob {
 }
 
 pub fn any(job: &AnyJob) -> Value {
-    json!({
+    let then: Vec<FollowUpResult> = job.then.iter().map(FollowUpResult::from).collect();
+    let mut any = json!({
         "job_id": job.job.to_string(),
         "user": job.user,
         "uid": job.uid,
@@ -193,7 +193,14 @@ pub fn any(job: &AnyJob) -> Value {
         "started_ms": job.started_ms,
         "runtime_ms": job.runtime_ms,
         "kill_verified": job.kill_verified,
-    })
+    });
+    if let (Some(unconfirmed), Some(any)) = (&job.unconfirmed, any.as_object_mut()) {
+        any.insert("unconfirmed".to_owned(), json!(unconfirmed));
+    }
+    if let (false, Some(any)) = (then.is_empty(), any.as_object_mut()) {
+        any.insert("then".to_owned(), json!(then));
+    }
+    any
 }
 
 fn status(exit: Option<i32>) -> String {
@@ -292,6 +299,7 @@ mod tests {
 
     fn job(uid: u32, state: State) -> AnyJob {
         AnyJob {
+            then: Vec::new(),
             job: JobId([0; 16]),
             user: String::new(),
             uid,
@@ -299,6 +307,7 @@ mod tests {
             state,
             exit: None,
             cause: None,
+            unconfirmed: None,
             started_ms: 0,
             runtime_ms: 0,
             kill_verified: None,

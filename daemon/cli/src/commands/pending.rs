@@ -23,7 +23,6 @@ const NEXT: &str = "to go on: remit show ID; remit approve ID; remit deny ID -m 
 
 pub struct List {
     state: u64,
-    /// Oldest first.
     pub requests: Vec<PendingView>,
     omitted: u32,
 }
@@ -45,7 +44,6 @@ pub fn pending(context: &Context, args: &PendingArgs) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-/// Returns the list. With `seen`, waits until the daemon's list differs from it.
 pub fn list(context: &Context, seen: Option<u64>) -> Result<List, Failure> {
     admin_socket::ask(
         context,
@@ -103,13 +101,13 @@ fn columns(context: &Context) -> usize {
 /// Returns the command that an approver types; empty if the caller cannot approve.
 fn line(request: &PendingView) -> String {
     match request.yours {
-        true => format!("{:14}: remit approve {}\n", "", request::name(request.job)),
+        true => format!("{:14}: remit approve {}\n", "", units::name(request.job)),
         false => String::new(),
     }
 }
 
 fn over(context: &Context, job: JobId) -> String {
-    let name = request::name(job);
+    let name = units::name(job);
     match admin_socket::any_job(context, job.to_string(), false) {
         Ok(job) if job.kill_verified.is_some() => format!("  {}\n", job_end::sentence(&job)),
         Ok(job) => format!("  {name}: approved, {}\n", job.state.as_str()),
@@ -139,7 +137,7 @@ fn entry(request: &PendingView, columns: usize) -> String {
         false => "no",
     };
     let left = units::duration(request.left_ms);
-    let name = request::name(request.job);
+    let name = units::name(request.job);
     let reason = match request.reason.as_str() {
         "" => ": no reason was given".to_owned(),
         reason => {

@@ -1,20 +1,22 @@
 //! `remit run` and `remit change` run a command and pass on its output. `remit try` lets root run something in a
 //! profile without a grant, and shows what confined it.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::{caps, text, traceparent};
+use remit_common::{caps, text};
 use remit_wire::client::ClientError;
-use remit_wire::outcome::{Enforced, JobReport, State};
+use remit_wire::outcome::{Ending, Enforced, JobReport, State};
 use remit_wire::result::JobResult;
-use remit_wire::{Purpose, Run, What};
+use remit_wire::{Bytes, Purpose, Run, What};
 
 use super::input::{self, bounded, conflict, file_of, usage};
-use crate::args::{self, CallArgs, ChangeArgs, RunArgs, TryArgs};
+use super::plan_output;
+use crate::args::{self, CallArgs, ChangeArgs, RunArgs, TryArgs, Variable};
 use crate::client::ctrl_c::Interrupt;
 use crate::client::follow::Streams;
 use crate::client::user_socket::Daemon;
@@ -26,7 +28,7 @@ use crate::render::output::{self, Form};
 
 /// Milliseconds to wait for the end in the first request. A short command needs only one exchange. The id of a longer
 /// one is known early, so Ctrl-C can stop it. A lost connection then does not lose the job.
-const FIRST_WAIT_MS: u32 = 100;
+pub const FIRST_WAIT_MS: u32 = 100;
 
 pub fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let no_wait = args.call.no_wait;
@@ -54,7 +56,6 @@ pub fn start_detached(context: &Context, mut run: Run) -> Result<JobReport, Fail
     Ok(report)
 }
 
-/// Runs the job, passes on its output until its end, and prints how it ended.
 pub fn run_attached(context: &Context, mut run: Run) -> Result<JobReport, Failure> {
     run.wait_ms = Some(FIRST_WAIT_MS);
     let mut daemon = Daemon::connect(&context.runtime)?;
@@ -101,44 +102,53 @@ fn finish(
 }
 
 fn request(args: RunArgs) -> Result<Run, Failure> {
-    let from_stdin = args.script_file.as_deref() == Some(Path::new("-"));
-    if from_stdin && args.call.stdin {
-        return Err(conflict(
-            "the script ('--script-file -')",
-            "its input ('--stdin')",
-        ));
-    }
+    check_stdin(args.script_file.as_deref(), &args.call)?;
     if args.name.is_none() && !args.call.secret.is_empty() {
         return Err(usage(
             "'--secret' gives an argument of a command: it needs '--name'",
         ));
     }
-    let interpreter = args.interpreter.map(|name| name.into_vec().into());
-    let what = match (args.script, args.script_file, args.name) {
-        (Some(text), ..) => What::Script {
-            text: text.into_vec().into(),
-            interpreter,
-        },
-        (None, Some(file), _) => What::Script {
-            text: match from_stdin {
-                true => bounded(&mut io::stdin(), "standard input", caps::SCRIPT)?,
-                false => file_of("script", &file, caps::SCRIPT)?,
-            },
-            interpreter,
-        },
-        (None, None, Some(name)) => input::named_command(name, &args.argv, &args.call)?,
-        (None, None, None) => What::Argv(args::bytes(&args.argv)),
+    let what = match (
+        script(args.script, args.script_file, args.interpreter)?,
+        args.name,
+    ) {
+        (Some(script), _) => script,
+        (None, Some(name)) => input::named_command(name, &args.argv, &args.call)?,
+        (None, None) => What::Argv(args::bytes(&args.argv)),
     };
     Ok(Run {
-        cwd: args.cwd.map(|dir| dir.into_os_string().into_vec().into()),
-        env: args
-            .env
-            .into_iter()
-            .map(|variable| (variable.name.into(), variable.value.into()))
-            .collect(),
+        cwd: directory(args.cwd),
+        env: variables(args.env),
         profile: args.profile,
         ..new_run(what, args.call, Purpose::Use)?
     })
+}
+
+fn script(
+    text: Option<OsString>,
+    file: Option<PathBuf>,
+    interpreter: Option<OsString>,
+) -> Result<Option<What>, Failure> {
+    let text = match (text, file) {
+        (Some(text), _) => text.into_vec().into(),
+        (None, Some(file)) if file == Path::new("-") => {
+            bounded(&mut io::stdin(), "standard input", caps::SCRIPT)?
+        }
+        (None, Some(file)) => file_of("script", &file, caps::SCRIPT)?,
+        (None, None) => return Ok(None),
+    };
+    let interpreter = interpreter.map(|name| name.into_vec().into());
+    Ok(Some(What::Script { text, interpreter }))
+}
+
+fn directory(dir: Option<PathBuf>) -> Option<Bytes> {
+    dir.map(|dir| dir.into_os_string().into_vec().into())
+}
+
+fn variables(all: Vec<Variable>) -> Vec<(Bytes, Bytes)> {
+    let all = all.into_iter();
+    all.map(|variable| (variable.name.into(), variable.value.into()))
+        .collect()
 }
 
 fn new_run(what: What, call: CallArgs, purpose: Purpose) -> Result<Run, Failure> {
@@ -147,7 +157,7 @@ fn new_run(what: What, call: CallArgs, purpose: Purpose) -> Result<Run, Failure>
         false => None,
     };
     Ok(Run {
-        traceparent: claimed_trace(),
+        traceparent: input::claimed_trace(),
         what,
         cwd: None,
         env: Vec::new(),
@@ -160,40 +170,95 @@ fn new_run(what: What, call: CallArgs, purpose: Purpose) -> Result<Run, Failure>
     })
 }
 
-/// Returns a valid `TRACEPARENT`, the caller's trace.
-fn claimed_trace() -> Option<String> {
-    traceparent::checked(std::env::var("TRACEPARENT").ok())
-}
-
 /// Runs the command and passes on its output. The exit status is the command's.
 pub fn change(context: &Context, args: ChangeArgs) -> Result<Exit, Failure> {
-    let no_wait = args.call.no_wait;
-    let run = change_request(args)?;
+    let (no_wait, asked) = (args.call.no_wait, args.then.len());
+    let run = change_request(context, args)?;
     let report = match no_wait {
         true => start_detached(context, run)?,
         false => run_attached(context, run)?,
     };
-    Ok(Exit::of_job(&report))
+    Ok(exit(&report, asked))
 }
 
-fn change_request(args: ChangeArgs) -> Result<Run, Failure> {
+/// Returns the status of a job that `asked` commands should have followed. A restart of the daemon can lose them.
+pub fn exit(report: &JobReport, asked: usize) -> Exit {
+    let has_ended_well = report.ending.as_ref().is_some_and(Ending::has_succeeded);
+    if has_ended_well && report.then.len() < asked {
+        output::note("the daemon does not say how the commands ended that follow: remit jobs");
+        return Exit::REFUSED;
+    }
+    Exit::of_job(report)
+}
+
+fn change_request(context: &Context, args: ChangeArgs) -> Result<Run, Failure> {
     let ChangeArgs {
         name,
+        script: text,
+        script_file,
+        interpreter,
+        profile,
+        cwd,
+        env,
+        plan: plan_id,
+        then,
         reason,
         call,
         words,
+        argv,
     } = args;
-    let mut words = words.into_iter();
-    let name = match name {
-        Some(name) => name,
-        None => match words.next() {
-            Some(word) => named_by(word.as_encoded_bytes())?,
-            None => return Err(usage("it names no command; 'remit access' lists them")),
-        },
+    if let Some(id) = plan_id {
+        return Ok(Run {
+            max_runtime_s: call.timeout,
+            request_id: call.request_id,
+            ..plan_output::commit(context, &id, then, reason)?
+        });
+    }
+    check_stdin(script_file.as_deref(), &call)?;
+    let is_named = name.is_some() || !words.is_empty();
+    let one_off = match script(text, script_file, interpreter)? {
+        Some(script) => Some(script),
+        None => (!argv.is_empty() && !is_named).then(|| What::Argv(args::bytes(&argv))),
     };
-    let words: Vec<_> = words.collect();
-    let what = input::named_command(name, &words, &call)?;
-    new_run(what, call, Purpose::Change { reason })
+    // After a command, `--` only ends the options.
+    let mut words = words.into_iter().chain(argv);
+    let what = match (one_off, name) {
+        (Some(_), _) if !call.secret.is_empty() => {
+            return Err(usage("'--secret' gives an argument of a named command"));
+        }
+        (Some(what), _) => what,
+        (None, name) => {
+            let name = match name {
+                Some(name) => name,
+                None => match words.next() {
+                    Some(word) => named_by(word.as_encoded_bytes())?,
+                    None => {
+                        return Err(usage(
+                            "it names no command, and no program after '--'; 'remit access' lists the commands",
+                        ));
+                    }
+                },
+            };
+            let words: Vec<_> = words.collect();
+            input::named_command(name, &words, &call)?
+        }
+    };
+    Ok(Run {
+        cwd: directory(cwd),
+        env: variables(env),
+        profile,
+        ..new_run(what, call, Purpose::Change { reason })?
+    })
+}
+
+fn check_stdin(script_file: Option<&Path>, call: &CallArgs) -> Result<(), Failure> {
+    match script_file == Some(Path::new("-")) && call.stdin {
+        true => Err(conflict(
+            "the script ('--script-file -')",
+            "its input ('--stdin')",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn named_by(word: &[u8]) -> Result<String, Failure> {

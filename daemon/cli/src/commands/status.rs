@@ -1,10 +1,11 @@
-//! `remit status` shows the daemon's state; `remit lock` and `remit unlock` change whether it accepts requests.
+//! `remit status` shows the daemon's state; `remit lock`, `remit unlock` and `remit resume` change
+//! whose requests it accepts.
 
 use std::iter::{once, repeat};
 
-use remit_common::admin::{AdminReply, AdminRequest, RecentRefusal, Status};
+use remit_common::admin::{AdminReply, AdminRequest, RecentRefusal, Status, UnconfirmedView};
 
-use crate::args::LockArgs;
+use crate::args::{ConfirmArgs, LockArgs, ResumeArgs};
 use crate::client::admin_socket;
 use crate::context::Context;
 use crate::error::Failure;
@@ -47,6 +48,15 @@ fn show(status: &Status) -> String {
         fact("changed", &format!("{keys}: systemctl restart remitd"));
     }
     fact("locked", &locked(status));
+    for line in &status.floor {
+        fact("floor", line);
+    }
+    for line in &status.paused {
+        fact("paused", line);
+    }
+    for UnconfirmedView { what, command, .. } in &status.unconfirmed {
+        fact("confirm", &format!("{what}: {command}"));
+    }
     for refused in &status.refused {
         fact("refused", refused);
     }
@@ -101,6 +111,10 @@ fn health(status: &Status) -> String {
             status.policy_error.is_some(),
             "the policy files have errors; the old policy is in force",
         ),
+        (
+            status.unconfirmed.iter().any(|one| one.has_failed),
+            "a commit that nobody confirmed is not undone",
+        ),
     ];
     let found: Vec<&str> = problems
         .into_iter()
@@ -152,6 +166,17 @@ pub fn lock(context: &Context, args: LockArgs) -> Result<Exit, Failure> {
         kill: args.kill,
     };
     admin_socket::tell_done(context, request)?;
+    Ok(Exit::OK)
+}
+
+pub fn resume(context: &Context, args: ResumeArgs) -> Result<Exit, Failure> {
+    admin_socket::tell_done(context, AdminRequest::Resume { user: args.user })?;
+    Ok(Exit::OK)
+}
+
+pub fn confirm(context: &Context, args: ConfirmArgs) -> Result<Exit, Failure> {
+    let id = args.id.map(String::from);
+    admin_socket::tell_done(context, AdminRequest::Confirm { id })?;
     Ok(Exit::OK)
 }
 

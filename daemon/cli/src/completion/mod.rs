@@ -16,7 +16,6 @@ use crate::args::{Cli, CompletionsArgs};
 use crate::error::Failure;
 use crate::exit::Exit;
 
-/// Names the shell whose script asks.
 const VAR: &str = "REMIT_COMPLETE";
 const SHELLS: Shells<'_> = Shells(&[&Bash, &Zsh, &Fish]);
 
@@ -44,11 +43,11 @@ fn script(shell: &str, to: &mut dyn Write) -> io::Result<()> {
     shell.write_registration(VAR, NAME, NAME, NAME, to)
 }
 
-/// Arguments whose values the daemon knows.
-const LIVE: [(&str, &str, Values); 14] = [
+const LIVE: [(&str, &str, Values); 15] = [
     ("run", "name", Values::Reads),
     ("run", "argv", Values::ArgumentsOrPrograms),
     ("change", "name", Values::Changes),
+    ("change", "plan", Values::Jobs),
     ("change", "words", Values::ChangesOrArguments),
     ("access", "name", Values::Commands),
     ("access", "argv", Values::ArgumentsOrPrograms),
@@ -81,7 +80,6 @@ fn with(verb: Command, id: &str, values: Values) -> Command {
     })
 }
 
-/// `remit completions`: prints a completion script.
 pub fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
     let mut text = Vec::new();
     script(&args.shell, &mut text)?;

@@ -1,5 +1,4 @@
-//! Values that the daemon knows and the caller may see. The daemon is asked as by any other verb, so it decides what
-//! the caller may see.
+//! Values that the daemon knows. It is asked as by any other verb, so it decides what the caller may see.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -18,7 +17,7 @@ use remit_wire::outcome::State;
 use remit_wire::{Access, AccessReport, Effect, Reply, Request};
 
 use crate::commands::grant;
-use crate::render::request;
+use crate::render::units;
 
 /// A shell waits no longer for the daemon.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -40,7 +39,6 @@ pub enum Values {
     Grants,
 }
 
-/// A value and what it means.
 type Candidate = (String, String);
 
 impl ValueCompleter for Values {
@@ -126,7 +124,6 @@ fn access(runtime: Runtime, name: Option<String>, query: Option<String>) -> Opti
 fn commands(runtime: Runtime, begin: String, effect: Option<Effect>) -> Option<Vec<Candidate>> {
     let query = Some(begin).filter(|begin| !begin.is_empty());
     let Some(report) = access(runtime, None, query) else {
-        // Everybody may know these.
         let own = builtin::COMMANDS.iter();
         let own = own.filter(|_| effect != Some(Effect::Change));
         return Some(
@@ -158,7 +155,6 @@ fn administration(runtime: Runtime, request: AdminRequest) -> Option<AdminReply>
     soon(move || client::admin(&runtime.admin_socket(), request).ok())
 }
 
-/// Returns everybody's jobs to administrators, to others their own.
 fn jobs(runtime: Runtime, is_wanted: impl Fn(State) -> bool) -> Option<Vec<Candidate>> {
     let limit = u32::try_from(JOBS).ok()?;
     let all = administration(runtime.clone(), AdminRequest::Jobs { limit });
@@ -189,7 +185,7 @@ fn requests(runtime: Runtime) -> Option<Vec<Candidate>> {
                 .into_iter()
                 .map(|one| {
                     (
-                        request::name(one.job),
+                        units::name(one.job),
                         format!("{}: {}", one.user, one.command),
                     )
                 })
@@ -213,7 +209,6 @@ fn grants(runtime: Runtime) -> Option<Vec<Candidate>> {
     }
 }
 
-/// Returns files, and programs if the word is the first.
 fn programs(typed: &Typed, current: &OsStr) -> Vec<CompletionCandidate> {
     let begin = current.to_string_lossy();
     if begin.contains('/') || !typed.is_program_next() {
@@ -246,7 +241,6 @@ const WITH_VALUE: [&str; 12] = [
     "--interpreter",
 ];
 
-/// A command line without its last word.
 #[derive(Debug)]
 pub struct Typed(Vec<String>);
 
@@ -283,12 +277,10 @@ impl Typed {
         words.next()
     }
 
-    /// Returns true if the next word is a program, and no argument of one.
     pub fn is_program_next(&self) -> bool {
         self.plain().count() == 2
     }
 
-    /// Returns the words that are neither options nor their values.
     fn plain(&self) -> impl Iterator<Item = &str> {
         let before = std::iter::once("").chain(self.0.iter().map(String::as_str));
         let words = self.0.iter().map(String::as_str).zip(before);

@@ -7,7 +7,7 @@ use std::{fmt, fs};
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
-use super::name::Name;
+use super::arguments::Name;
 use crate::external_program::{Program, ProgramError};
 
 /// First uid that is not a system account (login.defs(5), UID_MIN).
@@ -151,8 +151,7 @@ pub fn gid(group: &str) -> Result<Option<u32>, AccountError> {
 }
 
 impl Account {
-    /// Decides if this account may become an agent's and would work as one. Returns the groups that it would keep
-    /// other than its primary group and `group`.
+    /// Decides if this account may become an agent's. Returns its groups besides the primary one and `group`.
     pub fn judge(&self, name: &Name, group: &Name) -> Result<Vec<String>, AccountError> {
         match self.uid {
             0 => return Err(AccountError::Root),
@@ -183,7 +182,6 @@ impl Account {
         }
     }
 
-    /// A preview of an account that does not exist yet.
     pub fn to_be(home: &Path) -> Self {
         Self {
             uid: OVERFLOW_UID,
@@ -223,8 +221,7 @@ fn program(paths: &[&'static str]) -> Result<Program, AccountError> {
     Program::find(paths).ok_or(AccountError::NoProgram(first))
 }
 
-/// Returns the home of a new account. Fails if useradd fails, the home or a group of that name exists, or the name is
-/// that of a powerful group.
+/// Returns the home of a new account. Fails if the home or group exists, or the name is a powerful group's.
 pub fn new_home(name: &Name) -> Result<PathBuf, AccountError> {
     // The account's own group would have that name, and software installed later would give it rights.
     if is_powerful(name) {
@@ -243,10 +240,8 @@ pub fn new_home(name: &Name) -> Result<PathBuf, AccountError> {
     }
 }
 
-/// Makes an account without a password, in no group but its own, with an empty home.
-///
-/// The password field is `*`, which matches no password. `!` would lock the account, and sshd without PAM refuses
-/// locked accounts even with a key (sshd(8)). The shell is a real one because sshd starts the forced command with it.
+/// Makes an account in no group but its own, with an empty home. The password field is `*`: `!` would lock the account,
+/// which sshd without PAM refuses even with a key.
 pub fn make(name: &Name, home: &Path) -> Result<(), AccountError> {
     let home = home.to_string_lossy();
     program(&["/usr/sbin/useradd", "/usr/bin/useradd"])?.ask(&[
@@ -361,7 +356,6 @@ const GROUPS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Returns why members of `group` have power close to root.
 pub fn root_group_reason(group: &str) -> Option<&'static str> {
     let found = GROUPS.iter().find(|(name, _)| *name == group);
     found.map(|(_, why)| *why)

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::Request;
 use super::account::{self, Account, AccountError};
+use super::arguments::{End, Name};
 use super::around::{check_bypasses, check_not_root_key, sshd_of};
-use super::expiry::End;
-use super::name::Name;
 use super::record::{EnrollmentRecord, Kept, Store};
 use super::refused::Refused;
 use crate::enrollment;
@@ -25,7 +24,6 @@ pub enum AccountWas {
 #[derive(Debug)]
 pub struct Enrolled {
     pub account: AccountWas,
-    /// Groups other than `Request::group`.
     pub groups: Vec<String>,
     pub file: PathBuf,
     pub change: Change,
@@ -141,7 +139,6 @@ fn check_group(group: &Name) -> Result<(), Refused> {
     }
 }
 
-/// Returns the record to continue, the account if it exists, and otherwise its future home.
 fn find_account(
     request: &Request,
     store: &Store,
@@ -182,7 +179,6 @@ pub(super) fn different_account(name: &Name, store: &Store) -> Refused {
     ))
 }
 
-/// Gives the home to root, with read access for its user.
 fn give_home_to_root(account: &Account) -> Result<(), Refused> {
     let inside = account.home.join("authorized_keys");
     // An interrupted useradd may have made no home.
@@ -204,7 +200,6 @@ struct KeyEntry<'a> {
     expires: Option<End>,
 }
 
-/// A key file with the key added, not written yet.
 struct Prepared {
     file: KeyFile,
     text: Vec<u8>,
@@ -212,7 +207,6 @@ struct Prepared {
     made: Vec<PathBuf>,
 }
 
-/// Handling of a missing directory in the home: made now, or assumed to be made later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Missing {
     Now,
@@ -235,7 +229,6 @@ fn owner(account: &Account, made: bool, path: &Path) -> (Owner, u32, u32) {
 }
 
 impl KeyEntry<'_> {
-    /// Finds the file and adds the line to its text. Returns `None` if a directory is missing that `missing` defers.
     fn prepare(
         &self,
         account: &Account,
@@ -279,7 +272,6 @@ impl KeyEntry<'_> {
         }))
     }
 
-    /// Refuses a key that already opens something else.
     fn refuse_foreign_line(&self, account: &Account, path: &Path) -> Result<(), Refused> {
         let (dir, name, _) = match Dir::of(path, trust(account), Absent::Refuse) {
             Err(WalkError::Missing(_)) => return Ok(()),

@@ -62,14 +62,12 @@ impl std::error::Error for FileError {}
 pub struct KeyFile {
     dir: Dir,
     name: OsString,
-    /// The metadata at the time of the read.
     found: Option<FileStat>,
     text: Vec<u8>,
 }
 
 impl KeyFile {
-    /// Reads the file `name`, which may be missing. Fails if it is not a regular file with one link, or if its owner
-    /// or mode is not trusted.
+    /// Reads the file `name`, which may be missing. Fails if it is not regular, has more links, or is not trusted.
     pub fn read(dir: Dir, name: OsString, trust: Trust) -> Result<Self, FileError> {
         let path = dir.path().join(&name);
         // O_NONBLOCK: opening a FIFO must not wait for its writer.
@@ -155,7 +153,6 @@ impl KeyFile {
                 .map_err(|error| FileError::Io("replace", self.path(), error.into()))
             });
         if written.is_err() {
-            // The new file may not exist.
             let _ = unlinkat(self.dir.fd(), new.as_os_str(), UnlinkatFlags::NoRemoveDir);
         }
         written?;
@@ -179,7 +176,6 @@ impl KeyFile {
         file.sync_all().map_err(failed)
     }
 
-    /// Removes the file if it existed. Fails if it changed since it was read.
     pub fn remove(&self) -> Result<(), FileError> {
         self.is_as_read()?;
         if self.found.is_some() {

@@ -3,7 +3,7 @@
 use crate::openssh::keys::{self, AuthorizedKey, KeyLine};
 use crate::openssh::options::Options;
 
-use super::expiry::End;
+use super::arguments::End;
 use super::key::PublicKey;
 
 /// sshd always runs this for an agent, whatever the client requests.
@@ -32,7 +32,6 @@ pub enum Change {
     Unchanged,
 }
 
-/// Line number, from 1, of the key with options that remit does not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreign(pub usize);
 
@@ -76,7 +75,6 @@ pub fn remove(text: &[u8], keys: &[&str]) -> (Vec<u8>, usize) {
     (kept.concat(), gone.len())
 }
 
-/// Returns the first line, from 1, where this key has more rights than remit gives it.
 pub fn find_foreign_line(text: &[u8], key: &PublicKey) -> Option<usize> {
     (1..)
         .zip(text.split(|byte| *byte == b'\n'))

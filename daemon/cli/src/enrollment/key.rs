@@ -16,7 +16,6 @@ pub struct PublicKey {
     pub kind: String,
     /// The blob in base64, which identifies the key.
     pub base64: String,
-    /// Printable characters on one line, or empty.
     pub comment: String,
 }
 
@@ -183,7 +182,6 @@ fn bits(number: &[u8]) -> usize {
     digits.len() * 8 - first.leading_zeros() as usize
 }
 
-/// Replaces everything in a comment that is not safe in a file or on a terminal.
 fn comment(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let plain = |c: char| remit_common::text::is_plain(c) && !matches!(c, '\t' | '\n');

@@ -1,45 +1,131 @@
-//! Creates and removes an agent's access: an account that can only talk to remit.
-//!
-//! The only access is ssh, with a key in authorized_keys that may only start the shim. The key is in the home, where
-//! sshd already looks. A directory below `/etc/ssh` would need a change of sshd's settings, which belong to the
-//! administrator.
-//!
-//! sshd accepts files of root or the user (sshd_config(5), StrictModes). A new account owns neither its home nor its
-//! key files: root does. Whoever controls the account cannot lift the restrictions of its keys or leave files that a
-//! login reads. An account that existed before keeps its files. The daemon's policy decides what an agent may do, not
-//! this module.
+//! Creates and removes an agent's access: an account whose only access is ssh, by a key that may only start the shim.
+//! The key is in the home: a directory below `/etc/ssh` would need a change of sshd's settings. A new account owns
+//! neither its home nor its key files: root does, which sshd accepts (sshd_config(5), StrictModes). So whoever controls
+//! the account cannot lift the restrictions of its keys or leave files that a login reads.
 
 pub mod account;
 mod add;
+mod arguments;
 mod around;
 pub(crate) mod authorized_keys_file;
 pub(crate) mod authorized_keys_line;
-mod expiry;
 mod key;
-mod name;
-mod processes;
 mod record;
-mod refused;
+
+mod refused {
+    //! An enrollment that was refused: the reason, and how to make it possible. It becomes a refusal as the daemon gives them.
+
+    use remit_common::refusal::{Code, Refusal};
+
+    use super::{arguments, authorized_keys_file, record, safe_open};
+
+    #[derive(Debug)]
+    pub struct Refused {
+        pub(super) code: Code,
+        pub(super) message: String,
+        pub(super) lift: Option<String>,
+    }
+
+    impl Refused {
+        pub fn new(message: impl Into<String>) -> Self {
+            Self {
+                code: Code::InvalidArgs,
+                message: message.into(),
+                lift: None,
+            }
+        }
+
+        pub(super) fn not_found(message: impl Into<String>) -> Self {
+            Self {
+                code: Code::NotFound,
+                ..Self::new(message)
+            }
+        }
+
+        pub(super) fn lift(mut self, lift: impl Into<String>) -> Self {
+            self.lift = Some(lift.into());
+            self
+        }
+
+        pub(super) fn about(mut self, what: &str) -> Self {
+            self.message = format!("{what}: {}", self.message);
+            self
+        }
+    }
+
+    impl From<Refused> for Refusal {
+        fn from(refused: Refused) -> Self {
+            let refusal = Self::new(refused.code, refused.message);
+            match refused.lift {
+                Some(lift) => refusal.lift(lift),
+                None => refusal,
+            }
+        }
+    }
+
+    macro_rules! refused {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Refused {
+            fn from(error: $error) -> Self {
+                Self::new(error.to_string())
+            }
+        }
+    )*};
+}
+
+    /// Root must not follow a path that an untrusted user can redirect.
+    const PLAIN: &str = "make it a regular file or directory that belongs to the user or root and that nobody else may \
+                     write; or choose an unused name and remit will create the account";
+
+    impl From<safe_open::WalkError> for Refused {
+        fn from(error: safe_open::WalkError) -> Self {
+            use super::safe_open::WalkError::{Call, Missing, Odd, Owner, Writable};
+            let refused = Self::new(error.to_string()).about("cannot go to the file with the keys");
+            match error {
+                Odd(..) | Owner(..) | Writable(..) => refused.lift(PLAIN),
+                Call(..) | Missing(..) => refused,
+            }
+        }
+    }
+
+    impl From<authorized_keys_file::FileError> for Refused {
+        fn from(error: authorized_keys_file::FileError) -> Self {
+            use super::authorized_keys_file::FileError::{Changed, Io, Large, Links, Walk};
+            match error {
+                Walk(error) => error.into(),
+                Links(..) => Self::new(error.to_string()).lift(PLAIN),
+                Large(..) | Io(..) | Changed(..) => Self::new(error.to_string()),
+            }
+        }
+    }
+
+    refused!(
+        arguments::ExpiryError,
+        record::RecordError,
+        crate::external_program::ProgramError,
+        crate::openssh::effective::EffectiveError
+    );
+}
+
 pub(crate) mod safe_open;
 mod undo;
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use expiry::End;
+use arguments::End;
 
 use crate::external_program::Program;
 
 pub use add::{AccountWas, Enrolled, enroll};
+pub use arguments::Expires;
+pub use arguments::Name;
 pub use authorized_keys_line::Change;
-pub use expiry::Expires;
 pub use key::{FILE as KEY_FILE, PublicKey};
-pub use name::Name;
 pub use record::{Agent, enrolled};
 pub use refused::Refused;
 pub use undo::{Undo, Undone, unenroll};
 
-/// Returns the line for a key, to be added to a file by hand. Fails if the key has already expired.
 pub fn printed(key: &PublicKey, expires: Option<&Expires>) -> Result<String, Refused> {
     let expires = expires.map(resolve).transpose()?.flatten();
     Ok(authorized_keys_line::line(key, expires))
@@ -47,7 +133,6 @@ pub fn printed(key: &PublicKey, expires: Option<&Expires>) -> Result<String, Ref
 
 pub const STATE: &str = "/var/lib/remit";
 
-/// What `remit enroll` is to do.
 #[derive(Debug)]
 pub struct Request<'a> {
     pub name: &'a Name,
@@ -67,7 +152,6 @@ pub fn resolve(expires: &Expires) -> Result<Option<End>, Refused> {
     at.map_err(|error| Refused::from(error).about("--expires"))
 }
 
-/// Converts local time with date(1), which knows the machine's time zone.
 fn unix(local: &str) -> Result<u64, Refused> {
     let date = Program::find(&["/usr/bin/date", "/bin/date"])
         .ok_or_else(|| Refused::new("this machine has no '/usr/bin/date'"))?;

@@ -12,8 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::account::Account;
-use super::expiry::End;
-use super::name::Name;
+use super::arguments::{End, Name};
 
 const VERSION: u32 = 1;
 const FILE_BYTES: u64 = 4 << 20;
@@ -22,9 +21,7 @@ const FILE_BYTES: u64 = 4 << 20;
 #[serde(deny_unknown_fields)]
 pub struct EnrollmentRecord {
     version: u32,
-    /// remit made the account, and unenroll removes it.
     pub account_made: bool,
-    /// `None` until useradd has run.
     pub uid: Option<u32>,
     /// `None` if the account already was a member.
     pub group_added: Option<String>,
@@ -103,11 +100,9 @@ impl std::error::Error for RecordError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
     pub name: String,
-    /// The uid at that time, if recorded.
     pub uid: Option<u32>,
 }
 
-/// Returns the enrolled agents by name, without locking or changing anything.
 pub fn enrolled(state: &Path) -> Result<Vec<Agent>, RecordError> {
     let dir = state.join("enrolled");
     let failed = |error| RecordError::Io("read", dir.clone(), error);
@@ -183,7 +178,6 @@ impl Store {
         let failed = |error| RecordError::Io("read", self.dir.clone(), error);
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
-            // A file with a leading dot is left from an interrupted write.
             let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
                 continue;
             };
@@ -199,7 +193,6 @@ impl Store {
         Ok(None)
     }
 
-    /// Writes a record durably. After an error the old record is intact.
     pub fn save(&self, user: &Name, record: &EnrollmentRecord) -> Result<(), RecordError> {
         let new = self.dir.join(format!(".{}.new", user.as_str()));
         let failed = |error| RecordError::Io("write", new.clone(), error);

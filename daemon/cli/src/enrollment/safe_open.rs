@@ -1,7 +1,6 @@
-//! Opens a path inside a directory of an untrusted user, one component at a time. A user may put links, FIFOs or other
-//! users' files into the home, even while root reads it. Each step therefore opens one name below an open directory
-//! and follows no symbolic link. It checks the opened file, not the name (openat(2), path_resolution(7)). Later
-//! changes of names have no effect.
+//! Opens a path inside a directory of an untrusted user, one component at a time. The user may put links, FIFOs or
+//! other users' files there, even while root reads. So each step opens one name below an open directory, follows no
+//! symbolic link, and checks the opened file, not the name (openat(2), path_resolution(7)).
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -56,7 +55,6 @@ impl Owner {
     pub const ROOT: Self = Self { uid: 0, gid: 0 };
 }
 
-/// Owners whose directories are trusted.
 #[derive(Clone, Copy, Debug)]
 pub struct Trust<'a> {
     /// From here on down `uid` is trusted too; above it only root.
@@ -65,7 +63,6 @@ pub struct Trust<'a> {
 }
 
 impl Trust<'_> {
-    /// Checks owner and mode of the file at `path`.
     pub fn check(&self, path: &Path, stat: &FileStat) -> Result<(), WalkError> {
         let may = stat.st_uid == 0 || path.starts_with(self.home) && stat.st_uid == self.uid;
         if !may {
@@ -107,7 +104,6 @@ impl Dir {
         })
     }
 
-    /// The path at the time of the open.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -162,7 +158,6 @@ impl Dir {
         Ok((self, name.to_owned(), made))
     }
 
-    /// Opens a subdirectory. Fails as [`Dir::of`].
     pub fn enter(&self, name: &OsStr, trust: Trust) -> Result<Self, WalkError> {
         let path = self.path.join(name);
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -196,7 +191,6 @@ impl Dir {
         fstat(&self.fd).map_err(|error| WalkError::Call("look at", self.path.clone(), error))
     }
 
-    /// Reads the metadata of a name; `None` if it is missing. Does not follow a link.
     pub fn stat_of(&self, name: &OsStr) -> Result<Option<FileStat>, WalkError> {
         match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -205,7 +199,6 @@ impl Dir {
         }
     }
 
-    /// Describes what a name is. For error messages only, because it may have changed since.
     pub fn what_is(&self, name: &OsStr) -> WalkError {
         let kind = self.stat_of(name).ok().flatten();
         WalkError::Odd(
@@ -248,7 +241,6 @@ pub mod tests {
         gid: 60_101,
     };
 
-    /// A directory of root with a home in it, removed on drop.
     pub struct Stage(pub PathBuf);
 
     impl Stage {

@@ -11,9 +11,9 @@ use remit_wire::client::{self, ClientError};
 
 use super::account::{self, Account};
 use super::add::{account_refusal, different_account};
+use super::arguments::Name;
+use super::around;
 use super::key::PublicKey;
-use super::name::Name;
-use super::processes;
 use super::record::{EnrollmentRecord, Store};
 use super::refused::Refused;
 use crate::enrollment::authorized_keys_file::KeyFile;
@@ -118,7 +118,6 @@ pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
     Ok(undone)
 }
 
-/// Returns trusted owners in the home, even if the account is already gone.
 fn trust<'a>(record: &'a EnrollmentRecord, account: Option<&'a Account>) -> Trust<'a> {
     let nowhere = Path::new("/nonexistent");
     match account {
@@ -136,7 +135,6 @@ fn trust<'a>(record: &'a EnrollmentRecord, account: Option<&'a Account>) -> Trus
     }
 }
 
-/// Removes the lines of these keys. Removes the file if remit made it and it is empty now.
 fn remove_lines(
     path: &Path,
     keys: &[&str],
@@ -153,7 +151,6 @@ fn remove_lines(
     if text.is_empty() && record.files_made.iter().any(|made| made == path) {
         file.remove()?;
     } else if count > 0 {
-        // The file exists, so owner and mode stay.
         file.replace(&text, crate::enrollment::safe_open::Owner::ROOT, 0o600)?;
     }
     Ok(count)
@@ -175,9 +172,8 @@ impl Undone {
         }
     }
 
-    /// Makes the daemon end the sessions of an account that stays, by a reload that rechecks group membership.
-    /// Processes that still have the group, such as an open ssh connection, can start new sessions. They may be the
-    /// user's own work, so they are reported and not killed.
+    /// Ends the sessions of an account that stays, by a reload that rechecks group membership. Processes that still
+    /// have the group can start new ones; they may be the user's own work, so they are reported, not killed.
     fn end_sessions(&mut self, undo: &Undo, record: &EnrollmentRecord, account: &Account) {
         let name = undo.name;
         let Some(group) = &record.group_added else {
@@ -185,7 +181,7 @@ impl Undone {
         };
         self.reload(undo);
         let left = match account::gid(group) {
-            Ok(gid) => gid.map_or(Ok(0), |gid| processes::in_group(account.uid, gid)),
+            Ok(gid) => gid.map_or(Ok(0), |gid| around::in_group(account.uid, gid)),
             Err(error) => return self.problems.push(account_refusal(error, name).message),
         };
         match left {
@@ -198,9 +194,8 @@ impl Undone {
         }
     }
 
-    /// Kills all processes of an account that remit made: all of them are the agent's.
     fn end_processes(&mut self, account: &Account) {
-        match processes::end(account.uid) {
+        match around::end(account.uid) {
             Ok(count) => self.processes = count,
             Err(error) => self.problems.push(error.to_string()),
         }
@@ -208,7 +203,7 @@ impl Undone {
 
     /// sshd checks a key only at the start of a connection.
     fn tell_open(&mut self, name: &Name, account: &Account) {
-        if processes::count(account.uid).is_ok_and(|count| count > 0) {
+        if around::count(account.uid).is_ok_and(|count| count > 0) {
             self.notes.push(format!(
                 "ssh connections that were opened with the key go on until they end: \
                  'loginctl terminate-user {name}' ends all of '{name}'"
@@ -227,7 +222,6 @@ impl Undone {
         self.reload(undo);
     }
 
-    /// Makes the daemon recheck all accounts. It ends sessions, requests and grants of accounts that have changed.
     fn reload(&mut self, undo: &Undo) {
         match client::admin(&undo.runtime.admin_socket(), AdminRequest::Reload) {
             Ok(_) | Err(ClientError::NotRunning { .. }) => {}
@@ -238,8 +232,7 @@ impl Undone {
         }
     }
 
-    /// Revokes temporary grants to this account. Without a running daemon they start nothing. If the account is
-    /// removed, the next daemon ends them.
+    /// Revokes temporary grants to this account. Without a daemon they start nothing, and the next one ends them.
     fn revoke_grants(&mut self, undo: &Undo, account: &Account) {
         let name = undo.name;
         let socket = undo.runtime.admin_socket();
@@ -272,7 +265,6 @@ impl Undone {
     }
 
     fn remove_directories(&mut self, record: &EnrollmentRecord, account: Option<&Account>) {
-        // An account that stays keeps its home.
         let homeless = account.is_none() || self.account;
         for path in record.directories_made.iter().rev() {
             if !homeless && account.is_some_and(|account| account.home == *path) {

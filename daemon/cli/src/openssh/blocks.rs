@@ -15,7 +15,6 @@ const MOST: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// Such as `'/etc/ssh/sshd_config':130`.
     pub location: String,
     pub text: String,
     criteria: Vec<(String, String)>,
@@ -23,7 +22,6 @@ pub struct Block {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Blocks {
-    /// Blocks with a criterion other than user and group.
     pub all: Vec<Block>,
     /// True if any block exists; otherwise sshd treats all users alike.
     pub any: bool,
@@ -51,7 +49,6 @@ impl Block {
         Some(met)
     }
 
-    /// Changes `base` to a connection that meets the criteria.
     pub fn meeting(&self, base: &Connection) -> Option<Connection> {
         let mut found = base.clone();
         for (key, patterns) in &self.criteria {
@@ -66,7 +63,6 @@ impl Block {
         (self.is_met_by(&found) == Some(true)).then_some(found)
     }
 
-    /// Changes `base` to a connection that does not meet them.
     pub fn missing(&self, base: &Connection) -> Option<Connection> {
         self.criteria.iter().find_map(|(key, patterns)| {
             if ["user", "group", "all"].contains(&key.as_str()) {
@@ -146,7 +142,6 @@ impl Blocks {
     }
 }
 
-/// Parses `address 10.0.0.0/8 user=agent` to pairs with lower-case keys.
 fn criteria_of(words: &[String]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut words = words.iter();
@@ -285,10 +280,8 @@ mod tests {
                 "{block:?} {missing:?}"
             );
         }
-        // No connection can be built for it.
         assert_eq!(blocks.all[4].meeting(&base), None);
         assert!(blocks.all[1].may_be_about("agent") && !blocks.all[1].may_be_about("bob"));
-        // A nested block: the outer criteria must be met too.
         let inner = &blocks.all[2];
         let meeting = inner.meeting(&base).unwrap();
         assert_eq!(inner.is_met_by(&meeting), Some(true));

@@ -1,5 +1,4 @@
-//! Queries the settings that sshd applies to one user: `sshd -T -C user=…` (sshd(8)), once for each connection that its
-//! configuration distinguishes.
+//! Queries the settings that sshd applies to one user: `sshd -T -C user=…` (sshd(8)), once for each kind of connection.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -72,7 +71,6 @@ impl Effective {
         of_keyword.map(|(_, value)| value.as_str())
     }
 
-    /// Returns the value of a keyword. sshd writes `none` for an unset one, which gives `None`.
     pub fn get(&self, keyword: &str) -> Option<&str> {
         let first = self.0.iter().find(|(name, _)| name == keyword);
         first
@@ -85,7 +83,6 @@ impl Effective {
             .is_some_and(|value| value.eq_ignore_ascii_case("yes"))
     }
 
-    /// Returns the files in which sshd looks for this user's keys, in its order.
     pub fn authorized_keys_files(&self, user: &str, uid: u32, home: &Path) -> Vec<PathBuf> {
         let patterns = match self.values("authorizedkeysfile").next() {
             Some(value) if value.eq_ignore_ascii_case("none") => return Vec::new(),
@@ -100,7 +97,6 @@ impl Effective {
     }
 }
 
-/// Expands `%h`, `%u`, `%U` and `%%` (sshd_config(5)).
 fn expand(pattern: &str, user: &str, uid: u32, home: &Path) -> String {
     let mut path = String::new();
     let mut rest = pattern.chars();
@@ -133,7 +129,6 @@ type EffectiveResult = Result<Rc<Effective>, Rc<EffectiveError>>;
 /// A connection that sshd treats differently from the default one.
 #[derive(Clone, Debug)]
 pub struct Way<'a> {
-    /// The block that this connection matches or fails to match.
     pub block: &'a Block,
     pub meets: bool,
     /// `None`: no such connection was found, so sshd was not queried.
@@ -156,7 +151,6 @@ impl Answers {
         &self.blocks.unread
     }
 
-    /// Returns the settings for a user over this connection, from the cache if possible.
     pub fn ask(&self, user: &str, connection: &Connection) -> EffectiveResult {
         let key = (user.to_owned(), connection.clone());
         if let Some(answer) = self.known.borrow().get(&key) {
@@ -250,7 +244,6 @@ mod tests {
     #[test]
     fn user_name_with_separator_is_refused() {
         for name in ["", "a,addr=127.0.0.1", "a=b", "a b"] {
-            // NoSshd comes first on a machine without sshd.
             assert!(matches!(
                 Effective::ask(name, &Connection::default()),
                 Err(EffectiveError::Name(_) | EffectiveError::NoSshd)

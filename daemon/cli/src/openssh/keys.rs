@@ -35,7 +35,6 @@ pub struct AuthorizedKey<'a> {
     pub base64: &'a str,
     /// The blob (RFC 4253, section 6.6) as [`blob`] normalizes it. It identifies the key.
     pub blob: Vec<u8>,
-    /// The rest of the line: arbitrary bytes.
     pub comment: &'a [u8],
 }
 
@@ -68,10 +67,7 @@ impl<'a> KeyLine<'a> {
 
 impl<'a> AuthorizedKey<'a> {
     /// Parses a key without options: type, blob in base64, comment. The blob must have the type that the first word
-    /// names, which recognizes future types by their form.
-    ///
-    /// Everything that sshd accepts as a key must be recognized here. Otherwise a key with access would stay
-    /// unnoticed.
+    /// names, which recognizes future types: a key that sshd accepts and that is not found here would stay unnoticed.
     fn bare(text: &'a [u8]) -> Option<Self> {
         let (kind, rest) = word(text);
         let (base64, rest) = word(rest.trim_ascii_start());
@@ -102,8 +98,7 @@ fn is_named(kind: &[u8], of: &[u8]) -> bool {
         }
 }
 
-/// Decodes base64 to one normal form for all spellings of a key. sshd ignores blanks in the word. It also ignores
-/// leading zeros in the numbers of an RSA key.
+/// Decodes base64 to one normal form for all spellings of a key. sshd ignores blanks, and leading zeros of RSA numbers.
 pub fn blob(word: &[u8]) -> Option<Vec<u8>> {
     let is_digit = |byte: &u8| !matches!(byte, b'\x0b' | b'\x0c' | b'\r');
     let digits: Vec<u8> = word.iter().copied().filter(is_digit).collect();
@@ -136,7 +131,6 @@ fn word(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at(end.unwrap_or(text.len()))
 }
 
-/// Returns the length of the options: up to the first blank outside quotes.
 fn options_length(text: &[u8]) -> usize {
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in text.iter().enumerate() {
@@ -218,7 +212,6 @@ mod tests {
 
     #[test]
     fn a_key_is_known_by_all_its_spellings() {
-        // ssh-rsa, 3, 0xff in the shortest form, then with leading zeros.
         let (short, padded) = (
             "AAAAB3NzaC1yc2EAAAABAwAAAAIA/w==",
             "AAAAB3NzaC1yc2EAAAACAAMAAAADAAD/",

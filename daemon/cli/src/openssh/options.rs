@@ -6,7 +6,6 @@ pub struct Options(Vec<KeyOption>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct KeyOption {
-    /// In lower case.
     name: String,
     value: Option<Vec<u8>>,
 }
@@ -20,7 +19,6 @@ pub const RIGHTS: [&str; 5] = [
     "user-rc",
 ];
 
-/// sshd refuses a key with such options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionsError {
     Quote,
@@ -41,7 +39,6 @@ impl std::fmt::Display for OptionsError {
 }
 
 impl Options {
-    /// Parses the options before a key, without the blank after them. Fails if sshd would refuse the key too.
     pub fn parse(mut text: &[u8]) -> Result<Self, OptionsError> {
         let mut all = Vec::new();
         while !text.is_empty() {
@@ -80,7 +77,6 @@ impl Options {
         self.0.is_empty()
     }
 
-    /// In lower case, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|one| one.name.as_str())
     }
@@ -98,7 +94,6 @@ impl Options {
         self.values("command").next()
     }
 
-    /// Returns the rights of [`RIGHTS`] that the key has.
     pub fn rights(&self) -> Vec<&'static str> {
         RIGHTS
             .into_iter()

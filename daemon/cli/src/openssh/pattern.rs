@@ -87,7 +87,6 @@ fn is_in(addr: IpAddr, net: IpAddr, bits: u32) -> bool {
     }
 }
 
-/// Generates values that may match a list, from its positive patterns.
 pub fn samples(kind: PatternKind, list: &str) -> impl Iterator<Item = String> {
     let patterns = list.split(',').filter(|pattern| !pattern.starts_with('!'));
     patterns
@@ -95,7 +94,6 @@ pub fn samples(kind: PatternKind, list: &str) -> impl Iterator<Item = String> {
         .chain(common(kind))
 }
 
-/// Generates values that may not match, from its `!` patterns and others.
 pub fn others(kind: PatternKind, list: &str) -> impl Iterator<Item = String> {
     let patterns = list
         .split(',')
@@ -206,7 +204,6 @@ impl Connection {
     }
 }
 
-/// Formats it for `-C`, after the user.
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

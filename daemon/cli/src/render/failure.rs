@@ -1,4 +1,5 @@
-//! Prints what failed, and what to do; with JSON an object with the key `error`.
+//! Prints what failed, and what to do; with JSON an object with the key `error`. MCP tool calls in a sentence become command
+//! lines, because people type verbs and do not call tools.
 
 use std::path::Path;
 
@@ -6,11 +7,11 @@ use nix::unistd::{AccessFlags, access, geteuid};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_wire::client::ClientError;
-use serde_json::json;
+use serde_json::{Deserializer, Value, json};
 
-use crate::error::{Failure, in_our_words};
+use super::output::{self, Form};
+use crate::error::{self, Failure, in_our_words};
 use crate::exit::Exit;
-use crate::render::output::{self, Form};
 
 impl Failure {
     /// Prints how to watch `job`, if an error leaves its fate unknown.
@@ -34,7 +35,6 @@ impl Failure {
         self
     }
 
-    /// Prints on stderr what failed, then what to do, and with JSON an object with the key `error`.
     pub fn report(&self, form: Form) -> Exit {
         let (exit, refusal) = match self {
             Self::Usage(error) => return usage(error),
@@ -99,7 +99,6 @@ impl Failure {
 }
 
 fn usage(error: &clap::Error) -> Exit {
-    // With stdout or stderr closed, there is nothing to report to.
     let _ = error.print();
     if error.use_stderr() {
         Exit::USAGE
@@ -119,7 +118,6 @@ fn sentence(error: &ClientError) -> String {
     }
 }
 
-/// Prints what the caller can do, and what an administrator can do.
 fn advise(error: &ClientError, refusal: &Refusal) {
     if let Some(next) = &refusal.next {
         output::note(&format!("to go on: {next}"));
@@ -136,7 +134,6 @@ fn advise(error: &ClientError, refusal: &Refusal) {
     }
 }
 
-/// Returns true if the caller may connect to the administrators' socket beside this one.
 fn is_admin_beside(socket: &Path) -> bool {
     let admin = socket.with_file_name("admin.sock");
     admin != socket && access(&admin, AccessFlags::W_OK).is_ok()
@@ -167,5 +164,128 @@ fn client(error: &ClientError) -> (Exit, Refusal) {
             Code::DaemonUnavailable => (Exit::UNAVAILABLE, in_our_words(refusal)),
             _ => (Exit::REFUSED, in_our_words(refusal)),
         },
+    }
+}
+
+const TOOLS: [&str; 3] = ["run ", "change ", "host "];
+
+/// Returns the sentence with each tool call, such as `run {"argv": ["id"]}`, replaced by a line that can be typed.
+pub fn typed(sentence: &str) -> String {
+    let (mut typed, mut rest) = (String::new(), sentence);
+    while let Some((before, tool, call, after)) = first_call(rest) {
+        typed += before;
+        match line(tool, &call) {
+            Some(line) => typed += &format!("'{line}'"),
+            None => typed += &format!("{tool}{call}"),
+        }
+        rest = after;
+    }
+    error::typed(&(typed + rest))
+}
+
+fn first_call(text: &str) -> Option<(&str, &'static str, Value, &str)> {
+    let calls = TOOLS.iter().filter_map(|tool| {
+        let at = text.find(&format!("{tool}{{"))?;
+        Some((at, *tool))
+    });
+    let (at, tool) = calls.min()?;
+    let (before, from) = text.split_at_checked(at)?;
+    let json = from.get(tool.len()..)?;
+    let mut values = Deserializer::from_str(json).into_iter::<Value>();
+    let call = values.next()?.ok()?;
+    let after = json.get(values.byte_offset()..)?;
+    Some((before, tool, call, after))
+}
+
+fn line(tool: &str, call: &Value) -> Option<String> {
+    let words = |name: &str| -> Option<String> {
+        let all = call.get(name)?.as_array()?.iter().map(word);
+        Some(all.collect::<Option<Vec<_>>>()?.join(" "))
+    };
+    match (tool, call.get("name").and_then(Value::as_str)) {
+        ("host ", _) => Some(format!("remit host {}", words("sections")?)),
+        ("run ", None) => Some(format!("remit run -- {}", words("argv")?)),
+        ("run ", Some(name)) => Some(format!("remit run --name {name}{}", arguments(call)?)),
+        ("change ", Some(name)) => Some(format!(
+            "remit change {name}{} --reason TEXT",
+            arguments(call)?
+        )),
+        _ => None,
+    }
+}
+
+fn arguments(call: &Value) -> Option<String> {
+    let mut words = String::new();
+    for (key, value) in call
+        .get("args")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        let one = std::slice::from_ref(value);
+        for value in value.as_array().map_or(one, Vec::as_slice) {
+            words += &format!(" {key}={}", word(value)?);
+        }
+    }
+    Some(words)
+}
+
+/// Quotes a word for a shell. Returns `None` for a word with `'`, `$`, a backquote or a backslash.
+fn word(value: &Value) -> Option<String> {
+    let word = match value {
+        Value::String(word) => word.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    let plain = |sign: char| sign.is_ascii_alphanumeric() || "-_.,:/@+=%".contains(sign);
+    match word.chars().all(plain) && !word.is_empty() {
+        true => Some(word),
+        false if !word.contains('\'') => {
+            Some(format!("\"{word}\"")).filter(|word| !word.contains(['$', '`', '\\']))
+        }
+        false => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_become_verbs() {
+        for (sentence, expect) in [
+            (
+                "look: run {\"argv\": [\"ip\", \"-s\", \"addr\"]}, or not",
+                "look: 'remit run -- ip -s addr', or not",
+            ),
+            (
+                "run {\"name\": \"service.failed\"}",
+                "'remit run --name service.failed'",
+            ),
+            (
+                "call access; if it lists service.restart: change {\"name\": \"service.restart\", \"args\": {\"unit\": \"nginx.service\"}}, with a reason",
+                "run 'remit access'; if it lists service.restart: 'remit change service.restart unit=nginx.service --reason TEXT', with a reason",
+            ),
+            (
+                "change {\"name\": \"package.install\", \"args\": {\"packages\": [\"a\", \"b\"]}}",
+                "'remit change package.install packages=a packages=b --reason TEXT'",
+            ),
+            (
+                "host {\"sections\": [\"ports\", \"units\"]} tells",
+                "'remit host ports units' tells",
+            ),
+            (
+                "run {\"name\": \"x\", \"args\": {\"a\": \"*.timer\"}}",
+                "'remit run --name x a=\"*.timer\"'",
+            ),
+            (
+                "run {broken and host {\"sections\": [\"ports\"]}",
+                "run {broken and host {\"sections\": [\"ports\"]}",
+            ),
+            ("run {\"argv\": [\"$(x)\"]}", "run {\"argv\":[\"$(x)\"]}"),
+            ("nothing", "nothing"),
+        ] {
+            assert_eq!(typed(sentence), expect, "{sentence}");
+        }
     }
 }

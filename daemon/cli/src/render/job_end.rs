@@ -5,13 +5,12 @@ use nix::sys::signal::Signal;
 use remit_common::admin::AnyJob;
 use remit_common::denial::Denial;
 use remit_common::refusal::Code;
-use remit_wire::outcome::{ApprovalView, DENIED_BY, JobReport, State};
+use remit_wire::outcome::{ApprovalView, DENIED_BY, FollowUp, JobReport, State};
 
 use crate::error;
 use crate::render::untrusted_columns::Page;
-use crate::render::{calls, output, request, units};
+use crate::render::{failure, output, units};
 
-/// Denials of one job that are printed by default.
 const DENIALS_SHOWN: usize = 3;
 
 #[derive(Clone, Copy)]
@@ -20,7 +19,6 @@ pub struct Ended<'a> {
     exit: Option<i32>,
     signal: Option<i32>,
     cause: &'a str,
-    /// The refusal of a job that was accepted at first.
     code: Option<Code>,
     /// True if the end of all its processes was verified; `None` while the job lives.
     gone: Option<bool>,
@@ -63,7 +61,6 @@ impl<'a> From<&'a AnyJob> for Ended<'a> {
 }
 
 impl Ended<'_> {
-    /// Returns the state as a word for a list. A request that no person denied is void.
     pub fn word(self) -> &'static str {
         match (self.state, self.code) {
             (State::Denied, Some(Code::ApprovalDenied) | None) => "denied",
@@ -105,7 +102,6 @@ impl Ended<'_> {
             None => "the job ended by itself".to_owned(),
         });
         match self.gone {
-            // The job never had a process.
             Some(true) if self.code.is_some() => sentence,
             Some(true) => format!("{sentence}; every process of it is gone, verified"),
             Some(false) | None => sentence,
@@ -126,7 +122,6 @@ impl Ended<'_> {
         }
     }
 
-    /// Returns the daemon's reason, otherwise the signal. The reason names a signal itself.
     fn why(self) -> Option<String> {
         if !self.cause.is_empty() {
             return Some(self.cause.to_owned());
@@ -142,7 +137,17 @@ impl Ended<'_> {
     }
 }
 
-/// Describes a denial in lines: what was refused, by which layer, and alternatives.
+/// `then service.reload unit=nginx.service: exited with status 0 (job 1a2b3c4d)`.
+pub fn follow_up(one: &FollowUp) -> String {
+    let how = match one.cause.as_str() {
+        "" => one.state.as_str(),
+        cause => cause,
+    };
+    let job = one.job.map(|job| format!(" (job {})", job.short()));
+    let job = job.unwrap_or_default();
+    failure::typed(&format!("then {}: {how}{job}", one.command))
+}
+
 pub fn refused(denial: &Denial) -> Vec<String> {
     let what = match &denial.object {
         Some(object) => format!("{} {object}", denial.operation),
@@ -158,7 +163,7 @@ pub fn refused(denial: &Denial) -> Vec<String> {
         denial.layer.as_str(),
         denial.rule
     )];
-    let next = denial.next.as_deref().map(calls::typed);
+    let next = denial.next.as_deref().map(failure::typed);
     lines.extend(next.map(|next| format!("  instead: {next}")));
     let lift = denial.lift.as_deref();
     lines.extend(lift.map(|lift| format!("  to lift it: {lift}")));
@@ -189,10 +194,13 @@ fn tell(report: &JobReport, ending: Option<String>) {
         output::note(&format!("{more} more refusals: remit job {}", report.job));
     }
     for note in &report.notes {
-        output::note(&format!("note: {}", calls::typed(note)));
+        output::note(&format!("note: {}", failure::typed(note)));
     }
     if let Some(ending) = ending {
         output::note(&ending);
+    }
+    for one in &report.then {
+        output::note(&follow_up(one));
     }
     let next = report
         .ending
@@ -232,7 +240,7 @@ pub fn approval_end(approval: &ApprovalView) -> String {
 }
 
 pub fn sentence(job: &AnyJob) -> String {
-    let name = request::name(job.job);
+    let name = units::name(job.job);
     let account = Ended::from(job).account();
     let ran = match job.runtime_ms {
         0 => String::new(),
@@ -258,6 +266,12 @@ pub fn page(job: &AnyJob) -> String {
     page.own_text("state", Ended::from(job).word());
     if job.kill_verified.is_some() {
         page.sentence("end", &sentence(job));
+    }
+    if let Some(unconfirmed) = &job.unconfirmed {
+        page.sentence("undone", unconfirmed);
+    }
+    for one in &job.then {
+        page.value("", &follow_up(one));
     }
     page.line("");
     page.own_text("story", &format!("remit audit show {}", job.job.short()));

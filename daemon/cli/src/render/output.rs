@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::render::display;
+use crate::render::units;
 use crate::render::untrusted_columns::Page;
 
 const NOTE_BYTES: usize = 4096;
@@ -21,14 +21,11 @@ const NOTE_BYTES: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Text,
-    /// One JSON object, for programs.
     Json,
 }
 
-/// Prints one line on stderr, sanitized.
 pub fn note(sentence: &str) {
     let line = text::line(sentence.as_bytes(), NOTE_BYTES);
-    // Without stderr there is nothing to report to.
     let _ = writeln!(io::stderr(), "remit: {line}");
 }
 
@@ -40,17 +37,15 @@ pub fn text(lines: &str) -> Result<(), Failure> {
 
 /// Prints a page on stdout, in color on a terminal. Fails as [`text()`].
 pub fn page(page: &Page) -> Result<(), Failure> {
-    let text = page.text(display::is_color_wanted());
+    let text = page.text(units::is_color_wanted());
     Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }
 
-/// Prints lines on stderr, sanitized for a terminal.
 pub fn complain(lines: &str) {
     let shown = text::show(lines.as_bytes()).text;
     let _ = io::stderr().lock().write_all(shown.as_bytes());
 }
 
-/// Prints one JSON object as a line. Fails as [`text()`].
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     let line = json_line(value).map_err(io::Error::other)?;
     Ok(writeln!(io::stdout().lock(), "{line}")?)
@@ -108,7 +103,6 @@ impl<'a> Sink<'a> {
         Self { to, mode }
     }
 
-    /// Writes bytes. A character may be split over two calls.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.mode {
             Mode::Raw => self.to.write_all(bytes),
@@ -121,12 +115,10 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Flushes everything except an incomplete character.
     pub fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
     }
 
-    /// Writes an incomplete character too, and flushes.
     pub fn finish(mut self) -> io::Result<()> {
         if let Mode::Shown(carry) = &self.mode {
             self.to.write_all(text::show(carry).text.as_bytes())?;
@@ -135,7 +127,6 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// Returns how many bytes come before an incomplete last character.
 fn whole(bytes: &[u8]) -> usize {
     for back in 1..=3 {
         let Some(at) = bytes.len().checked_sub(back) else {
@@ -173,14 +164,13 @@ impl Terminal {
 
     pub fn show_page(&mut self, page: &Page) -> io::Result<()> {
         self.0
-            .write_all(page.text(display::is_color_allowed()).as_bytes())
+            .write_all(page.text(units::is_color_allowed()).as_bytes())
     }
 
     /// Returns the line typed after the question; `None` at the end of input. Discards earlier input, because text
     /// pasted in advance, perhaps on an attacker's advice, is not an answer.
     pub fn ask(&mut self, question: &str) -> io::Result<Option<String>> {
         match tcflush(&self.0, FlushArg::TCIFLUSH) {
-            // Not a terminal.
             Ok(()) | Err(Errno::ENOTTY) => {}
             Err(errno) => return Err(errno.into()),
         }

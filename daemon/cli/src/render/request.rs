@@ -1,16 +1,16 @@
-//! Shows a request that waits for an approval to approvers. Pure except for the clock. [`remit_page`] makes its texts
-//! from the bytes that are signed. They are untrusted here: [`super::untrusted_columns`] confines them to their
-//! column. The short page omits only what is the same for most requests. Invariant: a value that a requester can
-//! choose is omitted only if it is the default.
+//! Shows a request that waits for an approval to approvers. [`remit_page`] makes its texts from the bytes that are
+//! signed; [`super::untrusted_columns`] confines them to their column. Pure except for the clock. Invariant: the short
+//! page omits a value that a requester can choose only if it is the default.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use remit_common::admin::PendingView;
-use remit_common::names::JobId;
 use remit_page::{DOES, FileView, ShownRequest};
 use serde_json::{Value, json};
 
-use crate::render::units;
+use crate::render::plan;
+use crate::render::units::Colour;
+use crate::render::units::{self, hex, name};
 use crate::render::untrusted_columns::Page;
 
 const GROUP: usize = 8;
@@ -19,37 +19,80 @@ const WORD: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// What an approver decides by, and everything unusual.
     Short,
     All,
 }
 
+const LONG: usize = 24;
+
+/// Begins with its summary if a terminal cannot show the short page whole.
 pub fn page(request: &ShownRequest, detail: Detail) -> Page {
+    let short = layout(request, Detail::Short, false);
+    match (detail, short.lines() > LONG) {
+        (Detail::Short, false) => short,
+        (detail, is_long) => layout(request, detail, is_long),
+    }
+}
+
+fn layout(request: &ShownRequest, detail: Detail, is_long: bool) -> Page {
     let all = detail == Detail::All;
     let pending = &request.pending;
     let mut page = Page::default();
     page.line(&format!("request {}", pending.job));
-    page.value("who", &format!("{} (uid {})", pending.user, pending.uid));
-    if all {
+    let requester = format!("{} (uid {})", pending.user, pending.uid);
+    let mut cut = Vec::new();
+    let mut put = |page: &mut Page, name: &'static str, text: &str| match is_long {
+        true if page.brief(Colour::Plain, name, text) => cut.push((name, text.to_owned())),
+        true => {}
+        false => page.value(name, text),
+    };
+    put(&mut page, "who", &requester);
+    if all && !is_long {
         page.value("", &request.login);
     }
     let is_usual = |c: char| is_plain(c) || " ()".contains(c);
-    if all || !request.client.chars().all(is_usual) || request.client.len() > WORD {
-        page.value("client", &request.client);
-        page.own_text("", "a name that the client gives itself");
+    let is_client_shown =
+        all || !request.client.chars().all(is_usual) || request.client.len() > WORD;
+    if is_client_shown && !is_long {
+        client(&mut page, request);
     }
-    page.value("asks for", &pending.command);
-    if all {
-        page.sentence("purpose", &request.summary);
-        page.value("asked", &units::time(pending.asked_ms / 1000));
+    put(&mut page, "asks for", &pending.command);
+    if let Some(plan) = &request.plan {
+        put(&mut page, "changes", &plan.names);
+        if let Some(undone) = &plan.undone {
+            put(&mut page, "undone", undone);
+        }
+    }
+    for call in &request.then {
+        put(&mut page, "then", call);
+    }
+    if all && !is_long {
+        purpose(&mut page, request);
     }
     match request.reason.as_str() {
         "" => page.own_text("because", "no reason was given"),
-        reason => page.value("because", reason),
+        reason => put(&mut page, "because", reason),
+    }
+    let mut profile = request.profile.iter();
+    let identity = profile.next().map_or("", String::as_str);
+    if is_long {
+        put(&mut page, "as", identity);
+        summary(&mut page, request);
+        for (name, text) in &cut {
+            page.value(name, text);
+        }
+        if all {
+            page.value("login", &request.login);
+            purpose(&mut page, request);
+        }
+        if is_client_shown {
+            client(&mut page, request);
+        }
     }
     argv(&mut page, request, all);
-    let mut profile = request.profile.iter();
-    page.sentence("as", profile.next().map_or("", String::as_str));
+    if !is_long {
+        page.sentence("as", identity);
+    }
     let is_wanted = |file: &&FileView| all || !is_program_itself(file, request);
     request
         .files
@@ -63,6 +106,9 @@ pub fn page(request: &ShownRequest, detail: Detail) -> Page {
     let env: Vec<&String> = request.env.iter().filter(is_wanted).collect();
     if all || !env.is_empty() {
         variables(&mut page, &env);
+    }
+    if let Some(plan) = &request.plan {
+        plan::entries(&mut page, plan);
     }
     script(&mut page, &request.script);
     match &request.stdin {
@@ -79,11 +125,7 @@ pub fn page(request: &ShownRequest, detail: Detail) -> Page {
     }
     risks(&mut page, &request.risks);
     approvers(&mut page, pending, all);
-    page.own_text("until", &until(pending.left_ms));
-    let digits = hex(&pending.digest);
-    for (name, line) in ["digest", ""].into_iter().zip(groups(&digits).chunks(4)) {
-        page.own_text(name, &line.join(" "));
-    }
+    deadline_and_digest(&mut page, pending);
     if !all {
         let line = format!("remit show {} --all", name(pending.job));
         page.own_text(
@@ -92,6 +134,38 @@ pub fn page(request: &ShownRequest, detail: Detail) -> Page {
         );
     }
     page
+}
+
+/// Shows what a long page has at its end: the most serious risk, the deadline and the digest.
+fn summary(page: &mut Page, request: &ShownRequest) {
+    let is_risk = |sentence: &&String| !sentence.starts_with(DOES);
+    let mut risks = request.risks.iter().filter(is_risk);
+    if let Some(first) = risks.next() {
+        page.brief(Colour::Yellow, "RISK", first);
+    }
+    if let more @ 1.. = risks.count() {
+        let count = units::count(more as u64, "more risk");
+        page.own_text("", &format!("{count} after all that would run"));
+    }
+    deadline_and_digest(page, &request.pending);
+}
+
+fn client(page: &mut Page, request: &ShownRequest) {
+    page.value("client", &request.client);
+    page.own_text("", "a name that the client gives itself");
+}
+
+fn purpose(page: &mut Page, request: &ShownRequest) {
+    page.sentence("purpose", &request.summary);
+    page.value("asked", &units::time(request.pending.asked_ms / 1000));
+}
+
+fn deadline_and_digest(page: &mut Page, pending: &PendingView) {
+    page.own_text("until", &until(pending.left_ms));
+    let digits = hex(&pending.digest);
+    for (name, line) in ["digest", ""].into_iter().zip(groups(&digits).chunks(4)) {
+        page.own_text(name, &line.join(" "));
+    }
 }
 
 /// Shows the program and its arguments on one line if that is unambiguous, otherwise on a line each.
@@ -203,7 +277,6 @@ fn joined(sentences: &[String]) -> Vec<String> {
     }
 }
 
-/// Shows `name` only before the first text.
 fn named(page: &mut Page, name: &str, texts: &[String], show: fn(&mut Page, &str, &str)) {
     if texts.is_empty() {
         page.own_text(name, "none");
@@ -214,23 +287,11 @@ fn named(page: &mut Page, name: &str, texts: &[String], show: fn(&mut Page, &str
     }
 }
 
-/// Formats a deadline by this machine's clock, and the time left.
 pub fn until(left_ms: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let then = now.unwrap_or_default() + Duration::from_millis(left_ms);
     let left = units::duration(left_ms);
     format!("{}, in {left}", units::time(then.as_secs()))
-}
-
-/// Formats an id for people: `7f3a-91c2`.
-pub fn name(job: JobId) -> String {
-    let short = job.short();
-    let (head, tail) = short.split_at_checked(4).unwrap_or((&short, ""));
-    format!("{head}-{tail}")
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn groups(digits: &str) -> Vec<&str> {
@@ -267,12 +328,24 @@ pub fn json(request: &ShownRequest) -> Value {
         env,
         script,
         stdin,
+        plan,
+        then,
         profile,
         limits,
         risks,
         rule,
         policy,
     } = request;
+    let plan = plan.as_ref().map(|plan| {
+        let entries: Vec<Value> = plan
+            .entries
+            .iter()
+            .map(|entry| json!({ "path": entry.path, "what": entry.what, "diff": entry.diff }))
+            .collect();
+        json!({
+            "commit_id": plan.commit_id, "undone": plan.undone, "entries": entries, "left_out": plan.left_out,
+        })
+    });
     let files: Vec<Value> = files
         .iter()
         .map(|file| {
@@ -297,6 +370,8 @@ pub fn json(request: &ShownRequest) -> Value {
         "env": env,
         "script": script,
         "stdin": stdin,
+        "plan": plan,
+        "then": then,
         "profile": profile,
         "limits": limits,
         "risks": risks,
@@ -311,6 +386,10 @@ pub fn json(request: &ShownRequest) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use remit_page::{EntryView, PlanView};
+
+    use remit_common::names::JobId;
+
     use super::*;
 
     #[test]
@@ -318,6 +397,105 @@ mod tests {
         assert_eq!(name(JobId([0x7f; 16])), "7f7f-7f7f");
         let digits = hex(&[0xab; 32]);
         assert_eq!(groups(&digits), ["abababab"; 8]);
+    }
+
+    #[test]
+    fn long_page_begins_with_its_summary() {
+        let request = |lines: usize| ShownRequest {
+            then: Vec::new(),
+            pending: PendingView {
+                job: JobId([7; 16]),
+                user: "agent".into(),
+                uid: 7,
+                command: "bash script: x".into(),
+                reason: "x".into(),
+                by: vec!["ann".into()],
+                yours: true,
+                asked_ms: 0,
+                left_ms: 1000,
+                digest: [0xab; 32],
+            },
+            login: String::new(),
+            client: "x".into(),
+            reason: "x".into(),
+            summary: String::new(),
+            argv: vec!["bash".into(), "/proc/self/fd/3".into()],
+            more_argv: 0,
+            files: Vec::new(),
+            cwd: "/".into(),
+            env: Vec::new(),
+            script: vec!["x".into(); lines],
+            stdin: None,
+            plan: None,
+            profile: vec!["root, without a sandbox".into()],
+            limits: Vec::new(),
+            risks: vec!["the worst".into(), "another".into(), "does: x".into()],
+            rule: String::new(),
+            policy: String::new(),
+        };
+        let text = |lines| page(&request(lines), Detail::Short).into_text();
+        let long = text(200);
+        let first: Vec<&str> = long.lines().take(12).collect();
+        for part in [
+            "who ",
+            "asks for",
+            "because",
+            "as ",
+            "RISK  ",
+            "1 more risk",
+            "until",
+            "digest",
+        ] {
+            assert!(
+                first.iter().any(|line| line.contains(part)),
+                "{part}: {long}"
+            );
+        }
+        assert_eq!(long.matches("abababab abababab").count(), 8, "{long}");
+        assert_eq!(long.matches("without a sandbox").count(), 1, "{long}");
+        let short = text(2);
+        assert_eq!(short.matches("abababab abababab").count(), 4, "{short}");
+        // One argument, and the names of files, fill a screen as lines of a script do.
+        let mut wide = request(0);
+        wide.argv = vec!["sh".into(), "-c".into(), "true; ".repeat(400)];
+        let mut files = request(0);
+        let file = |at| FileView {
+            what: format!("argument {at}"),
+            path: "/etc/fstab".into(),
+            size: 1,
+            sha256: [0; 32],
+        };
+        files.files = (1..12).map(file).collect();
+        for request in [wide, files] {
+            let text = page(&request, Detail::Short).into_text();
+            let first: String = text.lines().take(12).collect();
+            assert!(first.contains("RISK") && first.contains("digest"), "{text}");
+        }
+    }
+
+    #[test]
+    fn summary_of_a_long_page_has_one_line_for_each_part() {
+        let long = "word ".repeat(300);
+        let mut request = nasty(&long);
+        request.script = vec!["x".into(); 100];
+        for detail in [Detail::Short, Detail::All] {
+            let text = page(&request, detail).into_text();
+            let first: Vec<&str> = text.lines().take(12).collect();
+            for part in [
+                "who ", "asks for", "changes", "because", "as ", "RISK", "until", "digest",
+            ] {
+                let is_there = first.iter().any(|line| line.trim_start().starts_with(part));
+                assert!(is_there, "{part}: {text}");
+            }
+            assert!(
+                first.iter().any(|line| line.ends_with(" more …]")),
+                "{text}"
+            );
+            // What is cut there is whole below.
+            assert!(text.matches("because").count() == 2, "{text}");
+            let words = text.matches("word word").count();
+            assert!(words > 9 * 100, "{words}");
+        }
     }
 
     #[test]
@@ -356,6 +534,7 @@ mod tests {
     fn nasty(text: &str) -> ShownRequest {
         let text = || text.to_owned();
         ShownRequest {
+            then: vec![text()],
             pending: PendingView {
                 job: JobId([0xab; 16]),
                 user: text(),
@@ -384,6 +563,17 @@ mod tests {
             env: vec![text()],
             script: vec![text(); 2],
             stdin: Some(text()),
+            plan: Some(PlanView {
+                commit_id: text(),
+                names: text(),
+                undone: Some(text()),
+                entries: vec![EntryView {
+                    path: text(),
+                    what: String::new(),
+                    diff: vec![text()],
+                }],
+                left_out: Some(text()),
+            }),
             profile: vec![text()],
             limits: vec![text()],
             risks: vec![text()],
@@ -406,7 +596,10 @@ mod tests {
                 assert!(page.contains(": and 7 arguments more that are not shown\n"));
                 let digests = page.lines().filter(|line| line.starts_with("  digest "));
                 let own = "  digest      : 5a5a5a5a 5a5a5a5a 5a5a5a5a 5a5a5a5a";
-                assert_eq!(digests.collect::<Vec<_>>(), [own], "{page}");
+                let digests: Vec<&str> = digests.collect();
+                // A long page has it at its beginning, too.
+                assert!((1..=2).contains(&digests.len()), "{page}");
+                assert!(digests.iter().all(|digest| *digest == own), "{page}");
                 let requests = page.lines().filter(|line| line.starts_with("request "));
                 assert_eq!(requests.count(), 1, "{page}");
                 assert!(!page.contains(['\x1b', '\r', '\u{9b}']), "{page:?}");

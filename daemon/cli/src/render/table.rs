@@ -2,7 +2,7 @@
 
 use remit_common::text;
 
-use crate::render::display::{self, Colour, Width};
+use crate::render::units::{self, Colour, Width};
 
 const CELL_BYTES: usize = 64;
 /// Of a column that may be cut, in bytes.
@@ -64,7 +64,6 @@ impl<const N: usize> Table<N> {
         self.painted_row(Colour::Plain, cells);
     }
 
-    /// Adds a row that is painted if the lines are rendered with [`Self::painted`].
     pub fn painted_row(&mut self, colour: Colour, cells: [&str; N]) {
         let mut elastic = self.columns.iter().map(|column| column.is_elastic);
         let cells = cells.map(|text| match elastic.next() {
@@ -97,16 +96,16 @@ impl<const N: usize> Table<N> {
                 };
                 let cell = match column.is_id {
                     true => cell.chars().take(available).collect(),
-                    false => display::cut(cell, available),
+                    false => units::cut(cell, available),
                 };
-                let missing = " ".repeat(available.saturating_sub(display::columns(&cell)));
+                let missing = " ".repeat(available.saturating_sub(units::columns(&cell)));
                 line += "  ";
                 line += &match column.is_right {
                     false => cell + &missing,
                     true => missing + &cell,
                 };
             }
-            let line = display::cut(line.trim_end(), width.limit().unwrap_or(usize::MAX));
+            let line = units::cut(line.trim_end(), width.limit().unwrap_or(usize::MAX));
             match with_colours {
                 true => lines += &colour.paint(&line),
                 false => lines += &line,
@@ -116,12 +115,11 @@ impl<const N: usize> Table<N> {
         lines
     }
 
-    /// Returns the width of each column; `None` for those that are left out.
     fn widths(&self, width: Width) -> [Option<usize>; N] {
         let mut widths = [Some(0); N];
         for (cells, _) in &self.rows {
             for (width, cell) in widths.iter_mut().zip(cells) {
-                *width = (*width).max(Some(display::columns(cell)));
+                *width = (*width).max(Some(units::columns(cell)));
             }
         }
         let Some(limit) = width.limit() else {
@@ -179,12 +177,10 @@ impl<const N: usize> Table<N> {
 
 const MARKS: [char; 4] = ['>', '~', '#', '?'];
 
-/// Returns one short printable line, or `-` if it is empty.
 pub fn cell(text: &str) -> String {
     bounded(text, CELL_BYTES)
 }
 
-/// Returns one printable line.
 pub fn line(text: &str) -> String {
     bounded(text, LONG_CELL)
 }
@@ -196,7 +192,6 @@ fn bounded(text: &str, most: usize) -> String {
     }
 }
 
-/// Formats `name` and a value in aligned columns, with `-` for an empty value.
 pub fn fact(name: &str, value: &str) -> String {
     let value = match value {
         "" => "-".to_owned(),
@@ -243,13 +238,12 @@ mod tests {
         assert_eq!(Table::new(["NAME"]).render(Width::UNLIMITED), "");
     }
 
-    /// Returns the heading and the row of a table in 40 columns.
     fn narrow<const N: usize>(headings: [&str; N], cells: [&str; N]) -> (String, String) {
         let mut table = Table::new(headings);
         table.row(cells);
         let lines = table.render(Width::columns(40));
         assert!(
-            lines.lines().all(|line| display::columns(line) <= 40),
+            lines.lines().all(|line| units::columns(line) <= 40),
             "{lines}"
         );
         let (heading, row) = lines.split_once('\n').unwrap();

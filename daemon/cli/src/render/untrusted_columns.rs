@@ -6,8 +6,8 @@ use std::iter;
 
 use remit_common::text;
 
-use crate::render::display::Colour;
 use crate::render::units;
+use crate::render::units::Colour;
 
 const COLUMNS: usize = 80;
 const NAME: usize = 11;
@@ -38,6 +38,36 @@ impl Page {
         self.rows(Colour::Plain, name, value(text));
     }
 
+    /// Adds the text in one line, with the number of characters that are left out. Returns true if some are.
+    pub fn brief(&mut self, colour: Colour, name: &str, text: &str) -> bool {
+        const MARK: usize = 24;
+        let rows = value(text);
+        let is_cut = rows.len() > 1;
+        let rows = match is_cut {
+            false => rows,
+            true => {
+                let mut width = 0;
+                let fits = |c: &char| {
+                    width += columns(&piece(*c));
+                    width <= WIDTH - MARK
+                };
+                let shown: Vec<char> = text.chars().take_while(fits).collect();
+                let more = text.chars().count() - shown.len();
+                let shown: String = shown.into_iter().map(piece).collect();
+                let text = format!("{shown} [… {more} more …]");
+                let mark = Mark::Begin;
+                vec![Row { mark, text }]
+            }
+        };
+        self.rows(colour, name, rows);
+        is_cut
+    }
+
+    /// Adds a line of a diff, in its color. Its first character is a sign, and no blank is at its end.
+    pub fn diff(&mut self, colour: Colour, name: &str, line: &str) {
+        self.rows(colour, name, folded(line).finish());
+    }
+
     pub fn sentence(&mut self, name: &str, text: &str) {
         self.rows(Colour::Plain, name, sentence(text, Mark::Begin));
     }
@@ -50,13 +80,21 @@ impl Page {
         self.rows(Colour::Plain, name, sentence(text, Mark::OwnText));
     }
 
-    /// Adds a whole line. Only for remit's own words.
     pub fn line(&mut self, text: &str) {
         self.0.push((Colour::Plain, text.to_owned()));
     }
 
+    /// Adds a whole line of text that is escaped already.
+    pub fn coloured(&mut self, colour: Colour, text: &str) {
+        self.0.push((colour, text.to_owned()));
+    }
+
     pub fn into_text(self) -> String {
         self.text(false)
+    }
+
+    pub fn lines(&self) -> usize {
+        self.0.len()
     }
 
     /// Returns the lines, which are escaped already; with colors only for a terminal.
@@ -81,7 +119,6 @@ impl Page {
     }
 }
 
-/// Truncates a text to `width` columns, with `…` at the end.
 pub fn cut(text: &str, width: usize) -> String {
     let pieces: Vec<String> = text.chars().map(piece).collect();
     let whole = pieces.concat();
@@ -110,6 +147,19 @@ fn value(text: &str) -> Vec<Row> {
     if text.is_empty() {
         return sentence("empty", Mark::OwnText);
     }
+    let mut rows = folded(text);
+    let spaces = |count: usize, align: &str| {
+        (count > 0).then(|| format!("{} at its {align}", units::count(count as u64, "space")))
+    };
+    let begin = spaces(text.len() - text.trim_start_matches(' ').len(), "begin");
+    let end = spaces(text.len() - text.trim_end_matches(' ').len(), "end");
+    for words in begin.into_iter().chain(end) {
+        rows.own_text(&words);
+    }
+    rows.finish()
+}
+
+fn folded(text: &str) -> Rows {
     let mut rows = Rows::default();
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
@@ -135,16 +185,7 @@ fn value(text: &str) -> Vec<Row> {
             rest.by_ref().take(more).for_each(drop);
         }
     }
-    let spaces = |count: usize, align: &str| {
-        (count > 0).then(|| format!("{} at its {align}", units::count(count as u64, "space")))
-    };
-    let begin = spaces(text.len() - text.trim_start_matches(' ').len(), "begin");
-    let end = spaces(text.len() - text.trim_end_matches(' ').len(), "end");
-    for words in begin.into_iter().chain(end) {
-        rows.own_text(&words);
-    }
-    rows.end();
-    rows.done
+    rows
 }
 
 fn sentence(text: &str, first: Mark) -> Vec<Row> {
@@ -199,6 +240,11 @@ impl Rows {
         let text = std::mem::take(&mut self.row);
         self.width = 0;
         self.done.push(Row { mark, text });
+    }
+
+    fn finish(mut self) -> Vec<Row> {
+        self.end();
+        self.done
     }
 
     fn own_text(&mut self, words: &str) {

@@ -1,5 +1,3 @@
-//! Tests the approver's side of approvals and temporary grants.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::fs::File;
@@ -31,7 +29,6 @@ use sha2::{Digest, Sha256};
 
 use crate::fake::{Answer, Fake, JOB, Said, job};
 
-/// The id as a person types it.
 const SHORT: &str = "ABAB-abab";
 
 fn digest_bytes() -> [u8; 32] {
@@ -58,7 +55,6 @@ fn pending(job: JobId) -> PendingView {
     }
 }
 
-/// What a daemon knows of a request.
 #[derive(Clone)]
 struct Shown {
     request: ApprovalRequest,
@@ -71,7 +67,6 @@ impl Shown {
         Sha256::digest(remit_approval::encode(&self.request)).into()
     }
 
-    /// Returns the list entry, with the digest.
     fn pending(&self) -> PendingView {
         PendingView {
             digest: self.digest(),
@@ -83,7 +78,6 @@ impl Shown {
         self.lies(&remit_approval::encode(&self.request), self.digest())
     }
 
-    /// Returns an answer with these signed bytes and this digest in the list entry.
     fn lies(&self, bytes: &[u8], listed: [u8; 32]) -> Vec<u8> {
         let mut context = self.context.clone();
         context.pending.digest = listed;
@@ -181,12 +175,14 @@ fn shown() -> Shown {
             is_own_program: false,
             loose: BTreeSet::new(),
             today: BTreeMap::new(),
+            required: Vec::new(),
+            host_jobs: Vec::new(),
+            acts: Vec::new(),
         },
         contents: Vec::new(),
     }
 }
 
-/// Fills every text field with `text`.
 fn nasty(text: &str) -> Shown {
     let usual = shown();
     let owned = || text.to_owned();
@@ -235,6 +231,9 @@ fn nasty(text: &str) -> Shown {
                 ..usual.context.profile
             },
             runtime_source: owned(),
+            required: vec![owned()],
+            host_jobs: vec![owned()],
+            acts: Vec::new(),
             ..usual.context
         },
         contents,
@@ -243,6 +242,7 @@ fn nasty(text: &str) -> Shown {
 
 fn ended() -> AnyJob {
     AnyJob {
+        then: Vec::new(),
         job: JOB,
         user: "agent".into(),
         uid: 1001,
@@ -250,6 +250,7 @@ fn ended() -> AnyJob {
         state: State::Exited,
         exit: Some(3),
         cause: Some("exited with status 3".into()),
+        unconfirmed: None,
         started_ms: 951_782_400_000,
         runtime_ms: 2100,
         kill_verified: Some(true),
@@ -266,7 +267,6 @@ fn until_its_end() -> AdminRequest {
     }
 }
 
-/// A daemon with one request. Every action succeeds.
 fn one(shown: Shown) -> (Fake, Receiver<AdminRequest>) {
     let fake = Fake::new(|_| Answer::HangUp);
     let heard = fake.answer_each_administrator(move |request| match request {
@@ -361,7 +361,6 @@ fn growing() -> (Fake, mpsc::Sender<()>, Receiver<AdminRequest>) {
         assert_eq!(*request, AdminRequest::Pending { seen });
         if number > 3 {
             gate.lock().unwrap().recv().unwrap();
-            // The connection ends during an answer.
             panic!("the daemon goes");
         }
         AdminReply::Pending {
@@ -511,7 +510,6 @@ fn timeless(page: &str) -> String {
         Some((until, left)) => format!("{}WHEN, in {left}\n", &until[..until.len() - 19]),
         None => format!("{line}\n"),
     });
-    // The digest depends on the request above.
     let page: String = lines.collect();
     let digest = digest();
     let groups: Vec<&str> = (0..8).map(|at| &digest[8 * at..8 * at + 8]).collect();
@@ -542,7 +540,6 @@ fn a_request_is_a_screenful() {
     assert_eq!(json["digest"], digest());
 }
 
-/// Changes one part of the usual request, and returns the lines that the short page has more.
 fn unusual(change: impl FnOnce(&mut Shown)) -> Vec<String> {
     let mut request = shown();
     change(&mut request);
@@ -639,7 +636,6 @@ fn unusual_value_is_on_short_page() {
     }
 }
 
-/// Checks that each line has a name and mark, or only remit's words, and no control character.
 fn is_sound(page: &str) -> bool {
     let columns = |line: &str| -> usize {
         let width = |c: char| if c.is_ascii() { 1 } else { 2 };
@@ -687,7 +683,6 @@ fn request_text_cannot_forge_own_lines() {
             end[1].starts_with(&format!("  digest      : {digest} ")),
             "{end:?}"
         );
-        // A run of one character is counted, not shown.
         assert!(
             said.text().lines().count() < 600,
             "{}",
@@ -711,7 +706,6 @@ fn request_text_cannot_forge_own_lines() {
     }
 }
 
-/// The program's controlling terminal, and its output so far.
 struct Screen {
     child: Child,
     master: File,
@@ -859,7 +853,6 @@ fn anything_else_approves_nothing() {
             &["a5a5a5a5\n", &long, "0a5a5a5b\n"],
             "what was typed is not the digest",
         ),
-        // Ctrl-D.
         (&["\x04"], "nothing was typed"),
         (&["no\n", "\x04"], "nothing was typed"),
     ] {
@@ -995,7 +988,6 @@ fn answer_that_contradicts_itself_is_refused() {
             ]
         );
     }
-    // The same request from a daemon that does not lie.
     let (fake, _heard) = one(with_script());
     assert_eq!(fake.output(&["show", SHORT]).status, Some(0));
 }
@@ -1021,7 +1013,6 @@ fn without_a_terminal_only_the_whole_digest_approves() {
     );
     all(&heard);
 
-    // The suggested line works. An incomplete id is looked up first.
     for (id, looked_up) in [(job(), false), (SHORT.to_owned(), true)] {
         let args = ["approve", &id, "--no-wait", "--digest", &digest()];
         let said = without_terminal(fake.remit(&args));
@@ -1076,6 +1067,7 @@ fn n06_show_tells_end_of_decided_request() {
             state,
             exit: (state == State::Exited).then_some(3),
             cause: Some(cause.into()),
+            unconfirmed: None,
             ..ended()
         };
         let heard = fake.answer_each_administrator(move |request| match request {
@@ -1228,6 +1220,7 @@ fn sample_grant(to: Grantee, uses: Option<u32>) -> ActiveGrant {
             for_s: 1800,
             uses,
             across_reboot: uses.is_none(),
+            paths: Vec::new(),
         },
         by: "ann".into(),
         by_uid: 1002,
@@ -1280,6 +1273,7 @@ fn grant_shows_its_terms() {
             "gid": null,
             "what": "service.*",
             "args": [{ "name": "unit", "value": "a b=c" }],
+            "paths": [],
             "for_s": 1800,
             "left_ms": 1_799_000,
             "uses": 5,
@@ -1304,6 +1298,7 @@ fn grant_shows_its_terms() {
             for_s: 86_400,
             uses: None,
             across_reboot: true,
+            paths: Vec::new(),
         })
     );
     let said = fake.output(&["grant", "no-such-user-x", "x", "--for", "1d"]);

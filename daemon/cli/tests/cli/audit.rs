@@ -1,5 +1,3 @@
-//! Tests `remit audit` on files.
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -219,7 +217,6 @@ fn end_is_compared_with_daemon_head() {
         "{said:?}"
     );
 
-    // Records beyond the daemon's head.
     write(&state, "audit.jsonl", &audit_log(24).0);
     let said = verify();
     assert_eq!(said.status, Some(1), "{said:?}");
@@ -229,7 +226,6 @@ fn end_is_compared_with_daemon_head() {
         "{said:?}"
     );
 
-    // No record was written since then.
     write(&state, "audit.jsonl", &lines);
     let said = fake.output(
         &[
@@ -288,7 +284,6 @@ fn head_file_is_used_without_daemon() {
 fn export_verifies_and_is_stable() {
     let dir = Directory::new();
     let (mut lines, _) = audit_log(20);
-    // Valid JSON that differs from serde's output: more keys, other order, other escapes.
     lines[4] = lines[4]
         .replace('{', "{\"TIME\":\"x\",")
         .replace("gr\u{fc}n", "gr\\u00fcn");

@@ -1,5 +1,3 @@
-//! Tests completions, through the scripts that shells read.
-
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -25,7 +23,6 @@ fn command(usage: &str, effect: Effect) -> CommandView {
     }
 }
 
-/// Returns a daemon that has one or two of everything.
 fn daemon() -> (Fake, Receiver<AdminRequest>) {
     let fake = Fake::new(|request| match request {
         Request::Access(access) => {
@@ -94,6 +91,7 @@ fn daemon() -> (Fake, Receiver<AdminRequest>) {
                 for_s: 60,
                 uses: None,
                 across_reboot: false,
+                paths: Vec::new(),
             },
             by: "ann".into(),
             by_uid: 1000,
@@ -101,13 +99,11 @@ fn daemon() -> (Fake, Receiver<AdminRequest>) {
             left_ms: 1,
             uses_left: None,
         }]),
-        // As if the caller were no administrator.
         _ => AdminReply::Done(String::new()),
     });
     (fake, heard)
 }
 
-/// Returns what bash offers for the last word, by the script that it loads.
 fn bash(dir: &Path, words: &[&str]) -> Vec<String> {
     let words = [&["remit", "--runtime", dir.to_str().unwrap()], words].concat();
     let script = "
@@ -125,7 +121,6 @@ fn bash(dir: &Path, words: &[&str]) -> Vec<String> {
         .output();
     let said = Said::from(output.unwrap());
     assert_eq!(said.stderr, "");
-    // Options are offered beside values.
     let asks_option = words.last().is_some_and(|word| word.starts_with('-'));
     said.text()
         .lines()
@@ -165,7 +160,6 @@ fn bash_completes_what_the_daemon_knows() {
     for (words, expect) in cases {
         let mut offered = bash(fake.dir(), words);
         if words.first() == Some(&"run") && words.len() == 2 {
-            // Other programs of the build directory.
             offered.retain(|name| name == "remit");
         }
         assert_eq!(offered, *expect, "{words:?}");
@@ -184,7 +178,6 @@ fn absent_daemon_is_no_error() {
     ] {
         assert_eq!(bash(away.path(), words), [""; 0], "{words:?}");
     }
-    // Built-in commands are known to everybody.
     assert_eq!(bash(away.path(), &["run", "--name", "lo"]), ["logs"]);
 }
 

@@ -30,7 +30,6 @@ pub enum Answer {
     Waiting(QueuePosition, Box<Answer>),
 }
 
-/// Removed on drop.
 pub struct Directory(PathBuf);
 
 impl Directory {
@@ -54,7 +53,6 @@ impl Drop for Directory {
     }
 }
 
-/// Its threads end with the test process.
 pub struct Fake {
     dir: Directory,
     heard: Mutex<Receiver<Request>>,
@@ -72,7 +70,6 @@ impl Fake {
         fake
     }
 
-    /// Starts a second daemon after the first one's socket is gone.
     pub fn again(&self, answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) {
         let (tell, heard) = mpsc::channel();
         *self.heard.lock().unwrap() = heard;
@@ -90,7 +87,6 @@ impl Fake {
         (fake, heard)
     }
 
-    /// Serves admin.sock with one constant reply.
     pub fn answer_administrators(&self, reply: AdminReply) -> Receiver<AdminRequest> {
         self.answer_each_administrator(move |_| reply.clone())
     }
@@ -139,7 +135,6 @@ impl Fake {
         all
     }
 
-    /// Prepares `remit` against this daemon, without input.
     pub fn remit(&self, args: &[&str]) -> Command {
         remit(self.dir(), args)
     }
@@ -195,7 +190,6 @@ fn serve(
     };
     frame::write(&mut stream, &welcome, caps::FRAME).unwrap();
     while let Ok(FromClient::Call { id, request }) = frame::read(&mut stream, caps::FRAME) {
-        // The test may be over.
         let _ = tell.send(request.clone());
         let mut answer = answer(&request);
         while let Answer::Waiting(queue_position, then) = answer {
@@ -288,6 +282,7 @@ pub fn reply(report: JobReport) -> Answer {
 
 pub fn running() -> JobReport {
     JobReport {
+        then: Vec::new(),
         denials: Vec::new(),
         job: JOB,
         command: "sleep 9".into(),
@@ -330,7 +325,6 @@ pub fn ended(state: State, exit: Option<i32>, signal: Option<i32>, cause: &str) 
     }
 }
 
-/// A job that exited after it wrote these bytes, all of them inline.
 pub fn exited(exit: i32, stdout: &[u8], stderr: &[u8]) -> JobReport {
     let all = |bytes: &[u8]| Captured {
         total: bytes.len() as u64,
@@ -345,7 +339,6 @@ pub fn exited(exit: i32, stdout: &[u8], stderr: &[u8]) -> JobReport {
     }
 }
 
-/// A job that wrote `bytes` to stdout, with only head and tail inline.
 pub fn long(bytes: &[u8], head: usize, tail: usize) -> JobReport {
     JobReport {
         stdout: Captured {
@@ -358,7 +351,6 @@ pub fn long(bytes: &[u8], head: usize, tail: usize) -> JobReport {
     }
 }
 
-/// Answers with `report` and the requested page of `bytes`.
 pub fn paged(report: &JobReport, bytes: &[u8], request: &Request) -> Answer {
     let Request::Job(query) = request else {
         return reply(report.clone());
@@ -387,7 +379,6 @@ pub fn paged(report: &JobReport, bytes: &[u8], request: &Request) -> Answer {
     })
 }
 
-/// Answers as a daemon that has these bytes so far and returns at most `at_once` bytes of a stream.
 pub fn written(
     report: &JobReport,
     streams: [&[u8]; 2],

@@ -1,5 +1,3 @@
-//! Tests output of a running job: `remit run` and `remit job --follow`.
-
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +14,6 @@ use crate::fake::{
     Answer, Fake, JOB, Said, ended, exited, followed, job, paged, reply, running, written,
 };
 
-/// A job that writes both streams byte by byte and ends after all was requested.
 fn byte_by_byte(stdout: &'static [u8], stderr: &'static [u8], at_once: usize) -> Fake {
     let end = exited(7, stdout, stderr);
     Fake::new(move |request| match request {
@@ -125,7 +122,6 @@ fn what_a_job_wrote_last_is_paged_whole() {
     assert!(said.stdout == all, "{} bytes", said.stdout.len());
 }
 
-/// Breaks each first request with `broken`, and answers its retry.
 fn breaking(
     stdout: &'static [u8],
     broken: impl Fn(Reply) -> Answer + Send + Sync + 'static,

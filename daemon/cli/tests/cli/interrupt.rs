@@ -1,5 +1,3 @@
-//! Tests Ctrl-C while a job runs.
-
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -90,7 +88,6 @@ fn the_first_stops_the_job() {
     );
 }
 
-/// The daemon replaces its broker without losing a job.
 #[test]
 fn stop_is_sent_again_after_broken_connection() {
     let stopped = Door::default();
@@ -259,7 +256,6 @@ fn other_verbs_leave_ctrl_c_as_it_is() {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        // Masks of blocked and caught signals (proc_pid_status(5)).
         let is_touched = status.lines().any(|line| {
             let mask = line
                 .strip_prefix("SigBlk:")

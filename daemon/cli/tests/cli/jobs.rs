@@ -1,5 +1,3 @@
-//! Tests `remit jobs` and `remit stop`.
-
 use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc::Receiver;
 
@@ -82,6 +80,7 @@ fn mine_are_a_table() {
 fn somebodys(id: u8, user: &str, uid: u32, state: State) -> AnyJob {
     let has_ended = state == State::Cancelled;
     AnyJob {
+        then: Vec::new(),
         job: JobId([id; 16]),
         user: user.into(),
         uid,
@@ -89,13 +88,13 @@ fn somebodys(id: u8, user: &str, uid: u32, state: State) -> AnyJob {
         state,
         exit: None,
         cause: Some("by an administrator".into()).filter(|_| has_ended),
+        unconfirmed: None,
         started_ms: 1_795_163_148_000,
         runtime_ms: 2_450,
         kill_verified: Some(id != 9).filter(|_| has_ended),
     }
 }
 
-/// A user who is an administrator too.
 fn administrator(jobs: Vec<AnyJob>, omitted: u32) -> (Fake, Receiver<AdminRequest>) {
     let fake = owner();
     let heard = fake.answer_administrators(AdminReply::Jobs { jobs, omitted });
@@ -240,7 +239,6 @@ fn unverified_stop_fails() {
     assert!(!said.text().contains("gone"), "{said:?}");
 }
 
-/// Answers to an administrator if `job` is the only job.
 fn the_only(job: AnyJob) -> impl Fn(&AdminRequest) -> AdminReply + Send + 'static {
     move |request| match request {
         AdminRequest::Stop { .. } => AdminReply::Stopped(Box::new(job.clone())),

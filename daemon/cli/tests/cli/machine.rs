@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use crate::fake::{Fake, Said, remit};
 
-/// A well-formed key that nobody owns.
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
 
@@ -161,7 +160,6 @@ fn verdict<'a>(report: &'a Value, part: &str, name: &str) -> (&'a str, &'a str) 
     )
 }
 
-/// Checks that the exit status is the number of failures.
 fn report(said: &Said) -> Value {
     let report = said.json();
     assert_eq!(

@@ -15,7 +15,6 @@ fn page(name: &str) -> String {
     text.replace("\\-", "-")
 }
 
-/// Returns the options in a text: `-x` and `--long-name` at the start of a word.
 fn options(text: &str) -> BTreeSet<String> {
     text.split(|c: char| c.is_whitespace() || "[]|,\"<>".contains(c))
         .filter(|word| {
@@ -41,7 +40,6 @@ fn help(args: &[&str]) -> String {
     said.text().to_owned()
 }
 
-/// Returns the verbs in all groups of a help text.
 fn verbs(help: &str) -> Vec<&str> {
     let mut heading = "";
     let mut verbs = Vec::new();
@@ -60,7 +58,6 @@ fn verbs(help: &str) -> Vec<&str> {
     verbs
 }
 
-/// Returns the options of tagged paragraphs (`.TP`).
 fn documented(part: &str) -> BTreeSet<String> {
     let tags = part.split("\n.TP\n").skip(1);
     let lines: Vec<&str> = tags.filter_map(|tag| tag.lines().next()).collect();
@@ -92,10 +89,8 @@ fn page_documents_exactly_all_verbs_and_options() {
     assert_eq!(sections, verbs(&top));
     for verb in sections {
         let shown = help(&[verb]);
-        // Verbs below it share a section.
         let below = verbs(&shown).into_iter().map(|below| help(&[verb, below]));
         let listed = below.chain([shown.clone()]).flat_map(|help| {
-            // 'help' has no options.
             let (_, listed) = help.split_once("\nOptions:\n").unwrap_or_default();
             assert!(verb == "help" || !listed.is_empty(), "{verb}: {help}");
             options(listed)

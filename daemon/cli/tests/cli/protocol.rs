@@ -1,6 +1,5 @@
-//! Compares the bytes in remit-protocol(7) with the real ones. Comments in the page mark the compared parts. `.\"
-//! bytes: NAME` is before a dump, `.\" enum: NAME` before the numbers of an enum, and `.\" caps` before the limits.
-//! An `.EX` block follows each.
+//! Compares the bytes in remit-protocol(7) with the real ones. Comments in the page mark what is compared in the `.EX`
+//! block after each: `.\" bytes: NAME` a dump, `.\" enum: NAME` the numbers of an enum, `.\" caps` the limits.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -23,7 +22,6 @@ fn page() -> String {
     std::fs::read_to_string(path).unwrap().replace("\\-", "-")
 }
 
-/// Returns the lines of the `.EX` block after each comment that starts with `mark`, with the rest of the comment.
 fn blocks<'a>(page: &'a str, mark: &str) -> Vec<(&'a str, Vec<&'a str>)> {
     let comment = format!(".\\\" {mark}");
     let mut lines = page.lines();
@@ -119,6 +117,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
 
 fn report() -> JobReport {
     JobReport {
+        then: Vec::new(),
         denials: Vec::new(),
         job: JobId(*b"0123456789abcdef"),
         command: "df -h".into(),
@@ -187,7 +186,6 @@ fn the_dumps_are_the_messages() {
     assert_eq!(shown, messages());
 }
 
-/// Decodes numbers from 0 until the first invalid one.
 fn values<T: DeserializeOwned + Debug>(name: impl Fn(&T) -> String) -> Vec<String> {
     (0..=u8::MAX)
         .map_while(|number| {

@@ -1,5 +1,3 @@
-//! Tests `remit run`: request, output, exit status.
-
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -195,6 +193,64 @@ fn a_change_has_a_reason() {
 }
 
 #[test]
+fn one_off_change_has_program_or_script() {
+    let fake = Fake::job(exited(3, b"out\n", b""));
+    let file = fake.dir().join("fix.sh");
+    std::fs::write(&file, b"true\n").unwrap();
+    let file = file.display().to_string();
+    let asked = |what: What| Run {
+        purpose: Purpose::Change { reason: "x".into() },
+        ..plain(what)
+    };
+    let argv = ["dpkg", "--configure", "-a", "--profile"];
+    let argv = argv.map(|word| word.as_bytes().to_vec().into());
+    let script = What::Script {
+        text: b"true\n".to_vec().into(),
+        interpreter: Some(b"bash".to_vec().into()),
+    };
+    let program = asked(What::Argv(argv.to_vec()));
+    for (args, expect) in [
+        (
+            &["--", "dpkg", "--configure", "-a", "--profile"][..],
+            program.clone(),
+        ),
+        (
+            &[
+                "--profile",
+                "as-b",
+                "--cwd",
+                "/srv",
+                "--env",
+                "TZ=UTC",
+                "--",
+                "dpkg",
+                "--configure",
+                "-a",
+                "--profile",
+            ],
+            Run {
+                profile: Some("as-b".into()),
+                cwd: Some(b"/srv".to_vec().into()),
+                env: vec![(b"TZ".to_vec().into(), b"UTC".to_vec().into())],
+                ..program
+            },
+        ),
+        (
+            &["--script", "true\n", "--interpreter", "bash"],
+            asked(script.clone()),
+        ),
+        (
+            &["--script-file", &file, "--interpreter", "bash"],
+            asked(script),
+        ),
+    ] {
+        let said = fake.output(&[&["change", "-m", "x"], args].concat());
+        assert_eq!((said.status, said.text()), (Some(3), "out\n"), "{said:?}");
+        assert_eq!(fake.all_heard(), [Request::Run(expect)], "{args:?}");
+    }
+}
+
+#[test]
 fn meaningless_change_is_not_sent() {
     let fake = Fake::job(exited(0, b"", b""));
     let binary = fake.dir().join("binary");
@@ -209,6 +265,32 @@ fn meaningless_change_is_not_sent() {
         ),
         (&["-m", "x", "a.b", "unit"], 64, "each is KEY=VALUE"),
         (&["a.b"], 64, "--reason"),
+        (&["--", "true"], 64, "--reason"),
+        (
+            &["-m", "x", "--script", "true", "--", "true"],
+            64,
+            "cannot be used with",
+        ),
+        (
+            &["-m", "x", "--script", "true", "a.b"],
+            64,
+            "cannot be used with",
+        ),
+        (
+            &["-m", "x", "--profile", "host", "a.b"],
+            64,
+            "cannot be used with",
+        ),
+        (
+            &["-m", "x", "--interpreter", "sh", "--", "true"],
+            64,
+            "cannot be used with",
+        ),
+        (
+            &["-m", "x", "--secret", "a=/dev/null", "--", "true"],
+            64,
+            "an argument of a named command",
+        ),
         (
             &["-m", "x", "a.b", "--stdin", "--secret", "a=-"],
             64,
@@ -325,7 +407,6 @@ fn with_input(fake: &Fake, args: &[&str], input: &[u8]) -> Said {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A program that does not read all input breaks the pipe.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap().into()
 }
@@ -355,7 +436,6 @@ fn output_beyond_the_inline_part_is_paged_whole() {
     assert_eq!(said.status, Some(0));
     assert!(said.stdout == written, "{} bytes", said.stdout.len());
     assert_eq!(said.stderr, "");
-    // 690,000 bytes in pages of at most 256 KiB.
     assert_eq!(fake.all_heard().len(), 1 + 3);
 }
 

@@ -1,5 +1,3 @@
-//! Tests output on a terminal.
-
 use std::fs::File;
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -16,7 +14,6 @@ use remit_wire::{
 
 use crate::fake::{Answer, Fake, ended, exited, followed, job, long, paged, reply, running};
 
-/// Runs the command with stdout and stderr on a terminal, and returns the terminal's output.
 fn on_a_terminal(command: Command) -> String {
     on_a_terminal_of(None, command)
 }
@@ -40,7 +37,6 @@ fn on_a_terminal_of(columns: Option<u16>, mut command: Command) -> String {
     let mut got = Vec::new();
     let mut master = File::from(pty.master);
     let mut chunk = [0; 4096];
-    // Linux returns EIO after the last slave is closed (pty(7)).
     while let Ok(length @ 1..) = master.read(&mut chunk) {
         got.extend_from_slice(&chunk[..length]);
     }
@@ -123,7 +119,6 @@ fn queued_job_tells_its_position() {
             Request::Follow(_) => followed(&end, [b"done\n", b""], request),
             _ => reply(end),
         };
-        // Positions within one second of the last line are not printed.
         Answer::Waiting(at(5), Box::new(Answer::Waiting(at(4), Box::new(answer))))
     });
     let waiting_note = "remit: waiting for a job slot: 5th of 7\n";
@@ -131,11 +126,9 @@ fn queued_job_tells_its_position() {
     assert_eq!(shown, format!("{waiting_note}done\n"));
     let json = on_a_terminal(fake.remit(&["run", "--json", "x"]));
     assert!(json.starts_with(&format!("{waiting_note}{{")), "{json}");
-    // Logs get no queue positions.
     assert_eq!(fake.output(&["run", "x"]).stderr, "");
 }
 
-/// Long values in every table that a caller or a job can fill.
 fn long_values() -> (Fake, Receiver<AdminRequest>) {
     let word = "a-word-of-twenty-char ".repeat(20);
     let text = word.clone();
@@ -187,6 +180,7 @@ fn long_values() -> (Fake, Receiver<AdminRequest>) {
     let heard = fake.answer_each_administrator(move |request| match request {
         AdminRequest::Jobs { .. } => AdminReply::Jobs {
             jobs: vec![AnyJob {
+                then: Vec::new(),
                 job: JobId([7; 16]),
                 user: word.clone(),
                 uid: 1001,
@@ -194,6 +188,7 @@ fn long_values() -> (Fake, Receiver<AdminRequest>) {
                 state: State::Exited,
                 exit: Some(127),
                 cause: None,
+                unconfirmed: None,
                 started_ms: 1_795_163_148_042,
                 runtime_ms: 199_000,
                 kill_verified: Some(false),
@@ -212,6 +207,7 @@ fn long_values() -> (Fake, Receiver<AdminRequest>) {
                 for_s: 60,
                 uses: Some(7),
                 across_reboot: true,
+                paths: Vec::new(),
             },
             by: word.clone(),
             by_uid: 1000,
@@ -241,9 +237,7 @@ fn tables_fit_80_columns() {
         for line in shown.lines() {
             assert!(line.chars().count() <= 80, "{args:?} {line}");
         }
-        // A row that was cut says so.
         assert!(shown.contains('\u{2026}'), "{args:?} {shown}");
-        // In a pipe nothing is cut.
         let piped = fake.output(args);
         let widest = piped.text().lines().map(|line| line.chars().count()).max();
         assert!(widest > Some(400), "{args:?} {}", piped.text());

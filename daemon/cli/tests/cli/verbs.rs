@@ -1,5 +1,3 @@
-//! Tests the read-only verbs: job, access, host.
-
 use remit_common::refusal::{Code, Refusal};
 use remit_wire::host::{HostReport, Section};
 use remit_wire::outcome::{JobReport, QueuePosition, State};
@@ -297,7 +295,6 @@ fn access_status_tells_if_command_is_allowed() {
         let said = fake.output(&["access", "--profile", "web", "--", "df", "-h"]);
         assert_eq!(said.status, Some(status), "{said:?}");
         assert!(said.text().contains("because"), "{said:?}");
-        // Built-in commands were not asked about.
         assert!(!said.text().contains("logs"), "{said:?}");
         let argv = ["df", "-h"].map(|arg| Bytes::from(arg.as_bytes().to_vec()));
         let question = Access {

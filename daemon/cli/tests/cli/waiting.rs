@@ -1,5 +1,3 @@
-//! Tests the requester's side of approvals.
-
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::sync::Mutex;
@@ -47,7 +45,6 @@ fn waiting_note() -> String {
     )
 }
 
-/// The job waits first, and has this report at the next request.
 fn becoming(report: JobReport) -> Fake {
     Fake::new(move |request| match request {
         Request::Run(_) => reply(awaiting()),
@@ -106,7 +103,6 @@ fn no_wait_prints_job_state() {
         (Some(0), &*state, "")
     );
 
-    // A job that has already ended is shown as usual.
     let fake = Fake::job(exited(7, b"out", b"err"));
     let said = fake.output(&["run", "--no-wait", "x"]);
     assert_eq!(
@@ -185,7 +181,6 @@ fn unstarted_job_tells_reason_and_fix() {
     }
 }
 
-/// Presses Ctrl-C while a request is followed. The daemon then reports the state in `now`.
 fn pressed(now: JobReport) -> (Said, Vec<Request>) {
     let (go, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
@@ -260,7 +255,6 @@ fn second_ctrl_c_always_leaves() {
     let gate = Mutex::new(gate);
     let fake = Fake::new(move |request| {
         if !matches!(request, Request::Run(_)) {
-            // Waits until the test is over.
             let _ = gate.lock().unwrap().recv();
         }
         reply(awaiting())
@@ -332,6 +326,7 @@ fn job_lists_name_asked_approvers() {
     let _heard = fake.answer_each_administrator(|request| match request {
         AdminRequest::Jobs { .. } => AdminReply::Jobs {
             jobs: vec![AnyJob {
+                then: Vec::new(),
                 job: JOB,
                 user: "agent".into(),
                 uid: 1001,
@@ -339,6 +334,7 @@ fn job_lists_name_asked_approvers() {
                 state: State::AwaitingApproval,
                 exit: None,
                 cause: None,
+                unconfirmed: None,
                 started_ms: 0,
                 runtime_ms: 0,
                 kill_verified: None,

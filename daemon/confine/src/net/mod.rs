@@ -1,15 +1,16 @@
-//! Builds the network of a sandbox that has its own: a namespace with nothing in it, with a loopback interface, or
-//! also with the addresses that it may reach.
-//!
+//! Builds the network of a sandbox that has its own: an empty namespace, one with loopback, or one with addresses.
 //! Such an address is on the job's own loopback interface, where a relay listens on the one port that the profile
 //! names and forwards to the real address, from the host's network. So a job never holds a socket of the host's, and
 //! needs no route, no name server and no filter. Only TCP is forwarded.
-//!
+//! For `ThisHost` the relay listens on one port, where the job names address and port. It binds each connection to the
+//! address that it goes to: the kernel lets a socket bind to the host's own addresses only.
 //! Everything is made before the fork; a child allocates nothing.
 
 mod netlink;
 mod pair;
 mod relay;
+mod slot;
+mod socks;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use std::{
     ffi::CStr,
     fmt::Write,
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     ops::Range,
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
@@ -38,6 +39,8 @@ pub(crate) struct Net {
     loopback: bool,
     addresses: Vec<Message>,
     targets: Vec<Target>,
+    /// The one target is where a job names an address of this host.
+    asks: bool,
     handled: Option<Handled>,
     filter: Program,
 }
@@ -49,7 +52,6 @@ struct Target {
     kin: Range<usize>,
 }
 
-/// A process in its own network. Holds the host's, if a relay needs it.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Entered {
@@ -57,18 +59,25 @@ pub(crate) struct Entered {
 }
 
 impl Net {
-    /// Prepares everything. `None`: jobs stay in the host's network.
-    /// Errors: An address that nobody can listen on, port 0, a destination without an address, only IPv6 on a machine
-    /// without it, or more than 64 pairs of address and port.
+    /// Prepares everything. `None`: jobs stay in the host's network. Errors: An address that nobody can listen on, port
+    /// 0, a destination without an address, only IPv6 without it, or more than 64 pairs of address and port.
     pub(crate) fn new(network: &Network, kernel: &Kernel) -> Result<Option<Net>> {
         let none: &[Destination] = &[];
+        let asks = *network == Network::ThisHost;
         let (loopback, destinations) = match network {
+            Network::ThisHost => (true, none),
             Network::None => (false, none),
             Network::Loopback => (true, none),
             Network::Connect(destinations) => (true, destinations.as_slice()),
             Network::Host => return Ok(None),
         };
-        let targets = targets(destinations, has_ipv6()?)?;
+        let targets = match asks {
+            true => vec![Target {
+                address: SocketAddr::from((Ipv4Addr::LOCALHOST, socks::PORT)),
+                kin: 0..1,
+            }],
+            false => targets(destinations, has_ipv6()?)?,
+        };
         let mut addresses: Vec<IpAddr> = targets.iter().map(|t| t.address.ip()).collect();
         addresses.retain(|address| !address.is_loopback());
         addresses.sort_unstable();
@@ -77,8 +86,9 @@ impl Net {
             loopback,
             addresses: addresses.into_iter().flat_map(messages).collect(),
             targets,
+            asks,
             handled: fence(kernel.landlock_abi, EnabledLayers::ALL).map(|fence| fence.handled),
-            filter: seccomp::relay()?,
+            filter: seccomp::relay(asks)?,
         }))
     }
 
@@ -86,7 +96,6 @@ impl Net {
         !self.targets.is_empty()
     }
 
-    /// Returns the text of `/etc/hosts` for such jobs, their only source of names.
     pub(crate) fn hosts(network: &Network) -> String {
         let mut text = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
         let Network::Connect(destinations) = network else {

@@ -1,25 +1,20 @@
-//! The relay: a process between a job's network and the host's.
-//!
-//! It is forked before the job, listens in the job's network, then goes back to the host's and gives up everything but
-//! TCP connections: own uid, no capability, no file, a filter of some twenty calls, Landlock's rule for the ports that
-//! it may connect to. The job never sees it. It never waits for one peer, and holds at most 64 connections; more wait
-//! in the kernel's queue. No allocation, because tests also fork it from programs with threads.
+//! The relay: a process between a job's network and the host's. It is forked before the job, listens in the job's
+//! network, then goes back to the host's and gives up everything but TCP connections: own uid, no capability, no file,
+//! a filter of some twenty calls, Landlock's rule for the ports that it may connect to. The job never sees it. It never
+//! waits for one peer, and holds at most 64 connections; more wait in the kernel's queue. No allocation.
 
-use super::pair::{self, CHUNK, Pair, Wish};
+use super::pair::{CHUNK, Wish};
+use super::slot::{FarSide, OWN, OwnAddresses, Slot, bind_to, tcp};
 use super::{MOST, Net, Target};
 use crate::sys::{self, ForkCall};
 use nix::sys::{
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
-    socket::{
-        AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, accept4, bind,
-        connect, getsockopt, listen, socket, sockopt,
-    },
+    socket::{Backlog, accept4, listen},
 };
 use remit_sys::rights::drop_all_rights;
 use std::{
     io,
-    net::SocketAddr,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     time::{Duration, Instant},
 };
@@ -30,9 +25,8 @@ const DESCRIPTORS: u64 = 256;
 const BACKLOG: i32 = 128;
 /// Time for which what a job has sent is still forwarded after its end.
 const PATIENCE: Duration = Duration::from_secs(1);
+const BIND_TCP: u64 = 1;
 const CONNECT_TCP: u64 = 1 << 1;
-
-const OWN: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
 
 /// A running relay. It dies with the process that started it.
 #[derive(Debug)]
@@ -123,6 +117,10 @@ fn set_up_station(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Stat
     }
     sys::set_namespace(sys::borrowed(HOST), libc::CLONE_NEWNET)?;
     sys::close_one(HOST);
+    let far_side = match net.asks {
+        true => FarSide::Own(OwnAddresses::of_this_network()),
+        false => FarSide::Listed(&net.targets),
+    };
     sys::change_dir(c"/")?;
     drop_all_rights(uid, gid, &[])?;
     if std::os::unix::process::parent_id() != parent {
@@ -137,7 +135,7 @@ fn set_up_station(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Stat
     sys::write(sys::borrowed(REPORT), &0i32.to_ne_bytes())?;
     sys::close_one(REPORT);
     Ok(Station {
-        targets: &net.targets,
+        far_side,
         end,
         listeners,
         slots: [const { None }; CONNECTIONS],
@@ -145,52 +143,35 @@ fn set_up_station(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Stat
 }
 
 fn listener_on(target: &Target) -> io::Result<OwnedFd> {
-    let listener = tcp(target)?;
-    let at = listener.as_raw_fd();
-    // With its own length: the worker's filter knows addresses of the internet by that.
-    match target.address {
-        SocketAddr::V4(address) => bind(at, &SockaddrIn::from(address)),
-        SocketAddr::V6(address) => bind(at, &SockaddrIn6::from(address)),
-    }?;
+    let listener = tcp(target.address)?;
+    bind_to(&listener, target.address)?;
     listen(&listener, Backlog::new(BACKLOG)?)?;
     Ok(listener)
 }
 
-fn tcp(target: &Target) -> io::Result<OwnedFd> {
-    let family = if target.address.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
-    Ok(socket(family, SockType::Stream, OWN, None)?)
-}
-
-/// Forbids writing to any file and binding, and lets connections go only to the profile's ports.
+/// Forbids writing to any file and binding to a port, and lets connections go only to the profile's ports. Connections
+/// to the host's own addresses go to any port, from a port that the kernel chooses.
 fn fence(net: &Net) -> io::Result<()> {
-    let Some(handled) = net.handled else {
+    let Some(mut handled) = net.handled else {
         return Ok(());
     };
+    if net.asks {
+        handled.net &= !CONNECT_TCP;
+    }
     let ruleset = sys::landlock_ruleset(&handled)?;
     if handled.net & CONNECT_TCP != 0 {
         for target in &net.targets {
             sys::landlock_grant_port(ruleset.as_fd(), target.address.port(), CONNECT_TCP)?;
         }
     }
+    if net.asks && handled.net & BIND_TCP != 0 {
+        sys::landlock_grant_port(ruleset.as_fd(), 0, BIND_TCP)?;
+    }
     sys::landlock_restrict(ruleset.as_fd(), 0)
 }
 
-enum Slot {
-    Calling {
-        near: OwnedFd,
-        far: OwnedFd,
-        asked: usize,
-        tried: usize,
-    },
-    Open(Pair),
-}
-
 struct Station<'a> {
-    targets: &'a [Target],
+    far_side: FarSide<'a>,
     end: SignalFd,
     listeners: [Option<OwnedFd>; MOST],
     slots: [Option<Slot>; CONNECTIONS],
@@ -218,7 +199,7 @@ impl Station<'_> {
             for (slot, seen) in self.slots.iter_mut().zip(pairs.as_chunks::<2>().0) {
                 let seen = [seen[0].revents, seen[1].revents];
                 let taken = slot.take();
-                *slot = taken.and_then(|s| s.carry(self.targets, seen, &mut buffer));
+                *slot = taken.and_then(|s| s.carry(&self.far_side, seen, &mut buffer));
             }
             let ends = first.iter().any(|end| end.revents != 0);
             for (at, door) in doors.iter().enumerate() {
@@ -273,7 +254,7 @@ impl Station<'_> {
         };
         for slot in self.slots.iter_mut().filter(|slot| slot.is_none()) {
             match accept4(listener.as_raw_fd(), OWN) {
-                Ok(near) => *slot = Slot::call(self.targets, sys::owned(near), at, at),
+                Ok(near) => *slot = Slot::begin(&self.far_side, sys::owned(near), at),
                 Err(nix::Error::EAGAIN) => return,
                 Err(nix::Error::ECONNABORTED | nix::Error::EINTR) => {}
                 // The machine lacks descriptors or memory, probably not for ever.
@@ -281,83 +262,4 @@ impl Station<'_> {
             }
         }
     }
-}
-
-impl Slot {
-    fn call(targets: &[Target], near: OwnedFd, asked: usize, at: usize) -> Option<Self> {
-        match begin(targets.get(at)?) {
-            Ok(far) => Some(Slot::Calling {
-                near,
-                far,
-                asked,
-                tried: at,
-            }),
-            Err(_) => Self::call_next(targets, near, asked, at),
-        }
-    }
-
-    fn wishes(&self) -> [Wish; 2] {
-        match self {
-            Slot::Calling { near, far, .. } => {
-                [(near.as_raw_fd(), 0), (far.as_raw_fd(), libc::POLLOUT)]
-            }
-            Slot::Open(pair) => pair.wishes(),
-        }
-    }
-
-    fn carry(self, targets: &[Target], seen: [i16; 2], buffer: &mut [u8; CHUNK]) -> Option<Self> {
-        match self {
-            slot if seen == [0, 0] => Some(slot),
-            Slot::Open(pair) => pair.carry(seen, buffer).map(Slot::Open),
-            Slot::Calling { .. } if seen[0] != 0 => None,
-            Slot::Calling {
-                near,
-                far,
-                asked,
-                tried,
-            } => match getsockopt(&far, sockopt::SocketError) {
-                Ok(0) => Pair::new(near, far).ok().map(Slot::Open),
-                _ => Self::call_next(targets, near, asked, tried),
-            },
-        }
-    }
-
-    fn call_next(targets: &[Target], near: OwnedFd, asked: usize, tried: usize) -> Option<Self> {
-        match after(targets.get(tried)?, asked, tried) {
-            Some(next) => Self::call(targets, near, asked, next),
-            None => {
-                pair::reset(&near);
-                None
-            }
-        }
-    }
-
-    fn forsake(&mut self) {
-        if let Slot::Open(pair) = self {
-            pair.forsake();
-        }
-    }
-}
-
-fn begin(target: &Target) -> io::Result<OwnedFd> {
-    let far = tcp(target)?;
-    let from = far.as_raw_fd();
-    let connected = match target.address {
-        SocketAddr::V4(address) => connect(from, &SockaddrIn::from(address)),
-        SocketAddr::V6(address) => connect(from, &SockaddrIn6::from(address)),
-    };
-    match connected {
-        Ok(()) | Err(nix::Error::EINPROGRESS) => Ok(far),
-        Err(e) => Err(e.into()),
-    }
-}
-
-/// Returns the target after `at`, if `asked` was tried first: each of its destination once.
-fn after(target: &Target, asked: usize, at: usize) -> Option<usize> {
-    let next = if at + 1 < target.kin.end {
-        at + 1
-    } else {
-        target.kin.start
-    };
-    (next != asked && target.kin.contains(&next)).then_some(next)
 }

@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-const V4: &str = "192.0.2.7";
-const V6: &str = "2001:db8::7";
+pub(super) const V4: &str = "192.0.2.7";
+pub(super) const V6: &str = "2001:db8::7";
 const NOBODYS: &str = "192.0.2.9";
 const UID: u32 = 1_879_099_990;
 
@@ -29,7 +29,7 @@ fn net(network: &Network) -> Net {
         .unwrap()
 }
 
-fn on_host<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+pub(super) fn on_host<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     let host = net(&Network::Connect(vec![destination("host", &[V4, V6], 1)]));
     let play = || {
         let _ = host.enter().unwrap();
@@ -38,7 +38,7 @@ fn on_host<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| scope.spawn(play).join().unwrap())
 }
 
-fn in_job<T: Send>(network: Network, body: impl FnOnce(Option<Relay>) -> T + Send) -> T {
+pub(super) fn in_job<T: Send>(network: Network, body: impl FnOnce(Option<Relay>) -> T + Send) -> T {
     let net = net(&network);
     let play = || {
         let entered = net.enter().unwrap();
@@ -52,7 +52,7 @@ fn reach(addresses: &[&str], port: u16) -> Network {
     Network::Connect(vec![destination("there.example", addresses, port)])
 }
 
-fn server(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
+pub(super) fn server(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
     let first = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = first.local_addr().unwrap().port();
     for listener in [first, TcpListener::bind((V6, port)).unwrap()] {
@@ -67,7 +67,7 @@ fn server(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
     port
 }
 
-fn echo(mut connection: TcpStream) {
+pub(super) fn echo(mut connection: TcpStream) {
     let mut copy = connection.try_clone().unwrap();
     let _ = io::copy(&mut connection, &mut copy);
     let _ = copy.shutdown(Shutdown::Write);
@@ -77,7 +77,7 @@ fn keep(connection: TcpStream) {
     std::mem::forget(connection);
 }
 
-fn talks(to: (&str, u16)) -> io::Result<()> {
+pub(super) fn talks(to: (&str, u16)) -> io::Result<()> {
     let mut connection = TcpStream::connect(to)?;
     connection.write_all(b"hello")?;
     connection.shutdown(Shutdown::Write)?;

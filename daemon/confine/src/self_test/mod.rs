@@ -5,14 +5,15 @@ pub(crate) mod probes;
 
 use crate::self_test::child::{BROKEN, UNTRIED, run_child};
 use crate::self_test::probes::{Attempt, NAMESPACES, Outside, Stage, attempts};
-use crate::spawner::pipes::pipe;
 use crate::spec::compiled::Base;
 use crate::steps::child_env::with_child_env;
 use crate::steps::prepare::{Preparing, join, private_size};
 use crate::steps::private_root::{self, Access, Content, Host, Mount};
 use crate::sys::{self, ForkCall};
 use crate::{Finding, Job, Layer, Progress, Sandbox, Step, StepReader};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::unistd::pipe2;
 use remit_sys::{Doing, Error, Result};
 use std::{
     ffi::{CStr, CString},
@@ -50,11 +51,11 @@ pub fn self_test(
             "the profile has no sandbox layers",
         ));
     }
-    let (answers, answer_end) = pipe(None)?;
+    let (answers, answer_end) = pipe()?;
     let errors = answer_end
         .try_clone()
         .doing(|| "cannot copy a pipe".into())?;
-    let (steps, report) = pipe(None)?;
+    let (steps, report) = pipe()?;
     let ends = [answer_end, errors, report];
     let job = Job {
         uid,
@@ -119,6 +120,14 @@ pub fn self_test(
         pid: Some(pid),
         pidfd,
     })
+}
+
+/// Returns the read end (non-blocking) and the write end.
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let doing = || "cannot make a pipe".to_owned();
+    let (read, write) = pipe2(OFlag::O_CLOEXEC).doing(doing)?;
+    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).doing(doing)?;
+    Ok((read, write))
 }
 
 impl SelfTest {

@@ -16,7 +16,6 @@ pub struct Family {
 }
 
 impl Family {
-    /// Children of this process.
     pub fn own() -> Result<Family> {
         let pid = std::process::id();
         let pidfd = sys::pidfd_open(pid.cast_signed()).doing(|| "cannot open a pidfd".into())?;
@@ -27,7 +26,6 @@ impl Family {
         })
     }
 
-    /// Children of this process's parent, whose pidfd this is.
     pub fn of_parent(pidfd: OwnedFd) -> Family {
         Family {
             parent: Parent::Callers,
@@ -52,5 +50,37 @@ impl Family {
         child: impl FnOnce() -> i32,
     ) -> io::Result<(i32, OwnedFd)> {
         sys::fork_as(call, cgroup, self.parent, child)
+    }
+}
+
+pub mod shutdown {
+    //! Ends workers and what they have forked. Only their parent reaps them: see [`gone`].
+
+    use crate::sys;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::{cell::RefCell, os::fd::BorrowedFd};
+
+    /// Milliseconds in which a killed process must end, before it is left to end by itself.
+    const ENDING_MS: u16 = 100;
+    thread_local! {
+        static GONE: RefCell<Vec<i32>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Returns the children that were ended since the last call, for their parent to reap. A few may not have ended yet.
+    pub fn gone() -> Vec<i32> {
+        GONE.take()
+    }
+
+    /// Leaves a child, which has ended or is ending, to its parent.
+    pub(crate) fn leave(pid: i32) {
+        GONE.with_borrow_mut(|gone| gone.push(pid));
+    }
+
+    /// Kills a child, and waits a moment for its end.
+    pub(in crate::spawner) fn end(pid: i32, pidfd: BorrowedFd<'_>) {
+        let _ = sys::pidfd_send_signal(pidfd, libc::SIGKILL);
+        let mut ended = [PollFd::new(pidfd, PollFlags::POLLIN)];
+        let _ = poll(&mut ended, PollTimeout::from(ENDING_MS));
+        leave(pid);
     }
 }

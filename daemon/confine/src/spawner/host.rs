@@ -1,38 +1,33 @@
-//! The host's tree, as the spawner sees it while children wait for their jobs.
-//!
-//! While it waits, a child's tree follows the host's unmounts and so keeps no device busy. If some mount of the host is
-//! not shared, it would not follow: then no child waits. When the job comes, the tree is cut off. What the host has
-//! mounted meanwhile would be writable in there, and what it has replaced would be shown as it was. So a child gets its
-//! job only if the host's tree has not changed since before its fork, which the kernel reports at that moment (poll(2)
-//! on `/proc/self/mountinfo`, proc_pid_mountinfo(5)); and, with a root of its own, if each path that this shows still
-//! leads to the same file.
+//! The host's tree, for a worker, and for a child that waits for its job. While it waits, a child's tree follows the
+//! host's unmounts and so keeps no device busy. If some mount of the host is not shared, it would not follow: then no
+//! child waits. When the job comes, the child cuts its tree off. What the host has mounted meanwhile would be writable
+//! in there, and what it has replaced would be shown as it was. So the child takes the job only if the host's tree has
+//! not changed since before its fork, which the kernel reports at that moment (poll(2) on `/proc/self/mountinfo`,
+//! proc_pid_mountinfo(5)); and, with a root of its own, if each path that this shows still leads to the same file.
 
 use crate::Sandbox;
 use crate::spec::compiled::Base;
-use crate::steps::private_root::Seen;
+use crate::steps::private_root::{self, Seen};
 use crate::sys::{self, Propagation};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::{
-    cell::Cell,
     fs,
     io::{self, BufRead, BufReader, Seek},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
 };
 
 #[derive(Debug)]
 pub(super) struct HostTree {
-    namespace: OwnedFd,
-    root: OwnedFd,
     changes: Changes,
     /// All its mounts are shared, as systemd makes them.
-    shared: Cell<bool>,
+    shared: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Changes(OwnedFd);
+struct Changes(OwnedFd);
 
 impl Changes {
-    pub(super) fn here() -> io::Result<Changes> {
+    fn here() -> io::Result<Changes> {
         sys::open(c"/proc/self/mountinfo", libc::O_RDONLY).map(Changes)
     }
 
@@ -57,49 +52,62 @@ impl Changes {
 impl HostTree {
     pub(super) fn here() -> io::Result<HostTree> {
         let changes = Changes::here()?;
-        Ok(HostTree {
-            namespace: sys::open(c"/proc/self/ns/mnt", libc::O_RDONLY)?,
-            root: sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?,
-            shared: Cell::new(changes.all_are_shared()?),
-            changes,
-        })
+        let shared = changes.all_are_shared()?;
+        Ok(HostTree { changes, shared })
     }
 
-    /// Returns true if the tree of a child that waits follows every unmount.
-    pub(super) fn is_shared(&self) -> io::Result<bool> {
+    /// Returns the tree before the fork of a child that waits. Fails if the child would keep mounts of the host busy.
+    pub(super) fn before_fork(&mut self, sandbox: &Sandbox) -> io::Result<TreeAtFork> {
+        let busy = || io::Error::from_raw_os_error(libc::EBUSY);
+        let changes = Changes::here()?;
         if self.changes.any()? {
-            self.shared.set(self.changes.all_are_shared()?);
+            self.shared = self.changes.all_are_shared()?;
         }
-        Ok(self.shared.get())
+        if !self.shared {
+            return Err(busy());
+        }
+        let shown = match &sandbox.base {
+            Base::Strict(strict) => {
+                let host = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
+                if !private_root::may_wait(&strict.root, host.as_fd())? {
+                    return Err(busy());
+                }
+                let seen = Seen::new(&strict.root, host.as_fd())?;
+                Some((host, seen))
+            }
+            Base::Read(_) | Base::Host => None,
+        };
+        Ok(TreeAtFork { changes, shown })
+    }
+}
+
+/// The host's tree before the fork of a child, which keeps it until its job comes.
+#[derive(Debug)]
+pub(super) struct TreeAtFork {
+    changes: Changes,
+    /// The host's root, and what a root of the child's own shows of it.
+    shown: Option<(OwnedFd, Seen)>,
+}
+
+impl TreeAtFork {
+    /// Cuts the child's tree off from the host's, if it `follows` that. Returns true if the host's is still the same.
+    /// Looks up no path of another file system than the worker did, so none that may hang.
+    pub(super) fn cut_off(self, sandbox: &Sandbox, follows: bool) -> io::Result<bool> {
+        if follows {
+            sys::set_whole_tree(0, Propagation::Private)?;
+        }
+        // Asked last, because what the host mounted before is in there, too.
+        Ok(!self.changes.any()? && self.shows_the_same(sandbox)?)
     }
 
-    /// Returns true if the tree is as it was before the fork of a child, which `shown` is from. Looks up no path of
-    /// another file system than the child's worker did, so none that may hang.
-    pub(super) fn is_as(
-        &self,
-        since: &Changes,
-        shown: Option<&Seen>,
-        sandbox: &Sandbox,
-    ) -> io::Result<bool> {
-        Ok(!since.any()? && self.shown(sandbox)?.as_ref() == shown)
-    }
-
-    fn shown(&self, sandbox: &Sandbox) -> io::Result<Option<Seen>> {
-        match &sandbox.base {
-            Base::Strict(strict) => Seen::new(&strict.root, self.root.as_fd()).map(Some),
-            Base::Read(_) | Base::Host => Ok(None),
+    fn shows_the_same(&self, sandbox: &Sandbox) -> io::Result<bool> {
+        match (&sandbox.base, &self.shown) {
+            (Base::Strict(strict), Some((host, seen))) => {
+                Ok(Seen::new(&strict.root, host.as_fd())? == *seen)
+            }
+            (Base::Strict(_), None) => Ok(false),
+            (Base::Read(_) | Base::Host, _) => Ok(true),
         }
-    }
-
-    /// Cuts a child's mount namespace off from within: this process, of one thread, enters it and comes back.
-    pub(super) fn cut_off(&self, mount_ns: BorrowedFd<'_>) -> io::Result<()> {
-        sys::set_namespace(mount_ns, libc::CLONE_NEWNS)?;
-        let cut = sys::set_whole_tree(0, Propagation::Private);
-        if sys::set_namespace(self.namespace.as_fd(), libc::CLONE_NEWNS).is_err() {
-            // No daemon is better than one that works in the tree of a job.
-            std::process::abort();
-        }
-        cut
     }
 }
 

@@ -1,36 +1,30 @@
 //! Where jobs come from. A worker is a small process that forks the jobs of one sandbox for the spawner.
-//!
 //! It is the spawner's own program, executed again: so it holds none of the spawner's memory, and a fork has little to
 //! copy. It walks the list `setup` of its sandbox (`steps::lists`) once, with the half of the filter that costs most.
-//! Each child walks `prepare` by itself, in advance or when its job comes, and gets the job on a socket of its own.
-//! Children are the warden's (`CLONE_PARENT`): only the warden reaps them.
-//!
-//! Nothing of a job returns to the worker. The worker is root, and reads only the spawner's messages. When the warden
-//! dies, it ends all jobs, as the watchdog does, and then itself.
+//! Each child walks `prepare` by itself, in advance or when its job comes, and gets the job from the warden on a socket
+//! of its own. Children are the warden's (`CLONE_PARENT`): only the warden reaps them.
+//! Of a child only its mount namespace returns to the worker. The worker is root, and reads only the spawner's messages.
+//! When the warden dies, it ends all jobs, as the watchdog does, and then itself.
 
 pub(crate) mod family;
 mod host;
-pub(crate) mod pipes;
 mod pool;
 mod protocol;
-pub(crate) mod shutdown;
-mod waiting;
 mod worker;
 
 pub use crate::spawner::family::Family;
-pub use crate::spawner::shutdown::gone;
+pub use crate::spawner::family::shutdown::gone;
 pub use crate::spawner::worker::{is_worker, serve};
-pub use pipes::Spawned;
 pub use pool::Workers;
-pub use waiting::{Held, PreforkedChild};
 
 use crate::Sandbox;
-use crate::spawner::protocol::{Report, Setup};
-use crate::spawner::shutdown::end;
+use crate::spawner::family::shutdown::end;
+use crate::spawner::protocol::Setup;
 use crate::spec::compiled::Origin;
 use crate::spec::kernel::fork_call;
 use crate::sys::{self, Pointers};
 use nix::sys::socket::MsgFlags;
+use remit_spawn::Report;
 use remit_sys::{Doing, Result};
 use std::{
     cell::Cell,
@@ -43,13 +37,12 @@ use std::{
 /// Name of the process. By this first argument the program knows that it is a worker.
 pub(crate) const NAME: &CStr = c"remit-zygote";
 const SOCKET: RawFd = 3;
-/// Timeout for a report, in seconds: a fork takes a tenth of a millisecond. The warden waits for several of them.
+/// Timeout for the report of a worker that starts, in seconds.
 const PATIENCE_S: i64 = 2;
 
 #[derive(Debug)]
 struct Process {
     origin: Origin,
-    /// Gets the listener of its jobs' bus.
     bus: Option<Rc<OwnedFd>>,
     pid: i32,
     pidfd: OwnedFd,

@@ -1,15 +1,12 @@
 //! The workers of a spawner. Every job comes from one of them: without a worker nothing runs.
 
 use super::Process;
-use super::host::HostTree;
 use super::protocol;
-use super::waiting::{Child, Held, PreforkedChild};
 use crate::spawner::Family;
-use crate::steps::child_env::vet;
-use crate::steps::prepare::private_size;
 use crate::sys;
-use crate::{Job, Result, Sandbox};
-use remit_sys::Doing;
+use crate::{Result, Sandbox};
+use remit_spawn::Fork;
+use remit_sys::{Doing, Error};
 use std::{
     cell::RefCell,
     ffi::CStr,
@@ -25,7 +22,6 @@ const MOST: usize = 4;
 pub struct Workers {
     /// The program that a worker executes, whatever becomes of its file.
     program: OwnedFd,
-    host: HostTree,
     family: Family,
     /// Those used last are at the end.
     all: RefCell<Vec<PooledWorker>>,
@@ -49,7 +45,6 @@ impl Workers {
         let doing = || "cannot prepare workers".to_owned();
         Ok(Workers {
             program: sys::open(program, libc::O_PATH).doing(doing)?,
-            host: HostTree::here().doing(doing)?,
             family,
             all: RefCell::default(),
             why: RefCell::default(),
@@ -62,49 +57,32 @@ impl Workers {
         self.ready(sandbox, switch).map(drop)
     }
 
-    /// Makes `waiting`, which was made for this job, the job; or, if it cannot be, a new child. Returns when the child
-    /// exists and waits until it may go on. If a worker is lost on the way, another one is tried once.
-    pub fn spawn(
+    /// Passes a question for a child on to its worker. If the job is not there yet, fails unless a worker is ready.
+    pub fn fork(
         &self,
         sandbox: &Sandbox,
         switch: BorrowedFd<'_>,
-        job: &Job<'_>,
-        waiting: Option<PreforkedChild>,
-    ) -> Result<Held> {
-        vet(sandbox, job)?;
-        if let Some(held) = waiting.and_then(|child| child.become_job(&self.host, sandbox, job)) {
-            return Ok(held);
-        }
-        let fork = || {
-            let worker = self.ready(sandbox, switch)?;
-            let (own, size) = ((job.uid, job.gid), private_size(job.limits));
-            protocol::patient_pair()
-                .and_then(|sockets| {
-                    Child::ask(&worker, sandbox, sockets, job.cgroup, own, size, false)
-                })
-                .and_then(|child| child.become_job(job))
-                .inspect_err(|error| self.lost(&worker, error))
-                .doing(|| "cannot fork a job".into())
+        fork: &Fork,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<()> {
+        let doing = || "cannot fork a job".to_owned();
+        let worker = match fork.size {
+            Some(_) => self.ready(sandbox, switch)?,
+            None => self
+                .serving(sandbox)
+                .filter(|worker| worker.is_ready().is_ok_and(|ready| ready))
+                .ok_or_else(|| Error::refused(doing(), "no worker is ready"))?,
         };
-        fork().or_else(|_| fork())
+        // The death of a worker whose jobs are all pre-forked is noticed here or never.
+        protocol::send(worker.socket.as_fd(), fork, fds)
+            .inspect_err(|error| self.lost(&worker, error))
+            .doing(doing)
     }
 
-    /// Pre-forks a child for a job in `sandbox`, of this cgroup, uid and gid, with this socket pair: its owner's end, the
-    /// child's. `None`: no worker is ready for that, or the child would keep mounts of the host busy.
-    pub fn prepare(
-        &self,
-        sandbox: &Sandbox,
-        sockets: (OwnedFd, OwnedFd),
-        cgroup: Option<BorrowedFd<'_>>,
-        own: (u32, u32),
-    ) -> Option<PreforkedChild> {
-        let worker = self.serving(sandbox)?;
-        let ready = worker.is_ready().is_ok_and(|ready| ready);
-        (ready && self.host.is_shared().is_ok_and(|shared| shared)).then_some(())?;
-        // The death of a worker whose jobs are all pre-forked is noticed here or never.
-        PreforkedChild::ask(&worker, sandbox, sockets, cgroup, own)
-            .inspect_err(|error| self.lost(&worker, error))
-            .ok()
+    /// Ends a worker that does not do its work. The next job has another one started.
+    pub fn end_of(&self, sandbox: &Sandbox) {
+        let mut all = self.all.borrow_mut();
+        all.retain(|PooledWorker(worker)| !worker.serves(sandbox));
     }
 
     pub fn keep_for<'a>(&self, sandboxes: impl Iterator<Item = &'a Sandbox>) {
@@ -115,7 +93,6 @@ impl Workers {
         self.all.borrow_mut().retain(serves);
     }
 
-    /// Ends all workers. Later ones give this socket the listener of their jobs' bus.
     pub fn use_bus(&self, bus: OwnedFd) {
         self.bus.replace(Some(Rc::new(bus)));
         self.end();
@@ -142,7 +119,6 @@ impl Workers {
         found.map(|PooledWorker(worker)| Rc::clone(worker))
     }
 
-    /// Returns a worker that takes requests, started if there is none.
     fn ready(&self, sandbox: &Sandbox, switch: BorrowedFd<'_>) -> Result<Rc<Process>> {
         let worker = match self.serving(sandbox) {
             Some(worker) => worker,

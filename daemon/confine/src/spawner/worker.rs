@@ -1,21 +1,21 @@
 //! The worker's own life, and that of its children until their exec.
 
-use super::protocol::{self, Report, Request, Setup};
+use super::host::{HostTree, TreeAtFork};
+use super::protocol::{self, Setup};
 use super::{Family, NAME, SOCKET};
-use crate::Sandbox;
-use crate::spec::compiled::Base;
-use crate::steps::child_env::{vet, with_child_env};
+use crate::steps::child_env::with_child_env;
 use crate::steps::exec;
 use crate::steps::lists::{enter, walk};
-use crate::steps::prepare::{Preparing, PrivateSize};
-use crate::steps::private_root::{self, Seen};
-use crate::steps::report::{Failure, StepLog};
+use crate::steps::prepare::{Preparing, private_size};
+use crate::steps::report::{Failure, Fault, StepLog};
 use crate::steps::setup::SettingUp;
 use crate::supervise::watchdog;
 use crate::sys::{self, ForkCall, Propagation};
+use crate::{Sandbox, Step, Why};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use remit_spawn::Order;
+use nix::unistd::{Gid, Uid, fchown};
+use remit_spawn::{Ends, Fork, Job, Order, Report, receive_ends};
 use remit_sys::{Doing, Error, Result};
 use std::{
     io,
@@ -75,12 +75,16 @@ fn try_serve() -> Result<()> {
     // The only copy goes: who holds one can answer for the jobs.
     let ready = Report::Ready.say(socket.as_fd(), own.listener.take().as_ref());
     ready.doing(doing)?;
+    let (keeping, to_keep) = protocol::patient_pair().doing(doing)?;
     let worker = Worker {
         socket,
         sandbox: &sandbox,
+        host: HostTree::here().doing(doing)?,
         log,
         family: Family::of_parent(warden),
         switch,
+        keeping,
+        to_keep,
         kept: None,
     };
     worker.run()
@@ -89,10 +93,14 @@ fn try_serve() -> Result<()> {
 struct Worker<'a> {
     socket: OwnedFd,
     sandbox: &'a Sandbox,
+    host: HostTree,
     /// What its children have done already.
     log: StepLog,
     family: Family,
     switch: OwnedFd,
+    /// Children send their mount namespaces from one of these to the other.
+    keeping: OwnedFd,
+    to_keep: OwnedFd,
     /// The mount namespace of the last job, so that this does not wait for the namespace's end.
     kept: Option<OwnedFd>,
 }
@@ -113,31 +121,17 @@ impl Worker<'_> {
             if !self.wait()? {
                 continue;
             }
-            let received = protocol::receive(self.socket.as_fd())?;
-            let Some((request, mut fds)) = received else {
+            let Some((fork, fds)) = protocol::receive::<Fork>(self.socket.as_fd())? else {
                 return Ok(());
             };
-            match request {
-                Request::Keep => self.kept = fds.pop(),
-                Request::Fork {
-                    cgroup,
-                    own,
-                    size,
-                    is_waiting,
-                } => {
-                    let malformed = || io::Error::from_raw_os_error(libc::EBADMSG);
-                    let cgroup = if cgroup {
-                        Some(fds.pop().ok_or_else(malformed)?)
-                    } else {
-                        None
-                    };
-                    let socket = fds.pop().ok_or_else(malformed)?;
-                    let cgroup = cgroup.as_ref().map(AsFd::as_fd);
-                    if let Err(error) = self.fork(socket.as_fd(), cgroup, own, size, is_waiting) {
-                        let errno = error.raw_os_error().unwrap_or(libc::EIO);
-                        let _ = Report::Failed(errno).say(socket.as_fd(), None);
-                    }
-                }
+            let mut fds = fds.into_iter();
+            let (socket, cgroup) = (fds.next(), fds.next());
+            let socket = socket.filter(|_| cgroup.is_some() == fork.cgroup && fds.next().is_none());
+            let socket = socket.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADMSG))?;
+            let cgroup = cgroup.as_ref().map(AsFd::as_fd);
+            if let Err(error) = self.fork(fork, socket.as_fd(), cgroup) {
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                let _ = Report::Failed(errno).say(socket.as_fd(), None);
             }
         }
     }
@@ -147,6 +141,7 @@ impl Worker<'_> {
         let mut fds = [
             PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.family.pidfd(), PollFlags::POLLIN),
+            PollFd::new(self.keeping.as_fd(), PollFlags::POLLIN),
         ];
         let patience = match self.kept {
             Some(_) => PollTimeout::from(KEPT_MS),
@@ -157,9 +152,12 @@ impl Worker<'_> {
             Err(Errno::EINTR) => return Ok(false),
             Err(errno) => return Err(errno.into()),
         };
-        let [message, orphaned] = fds.map(|fd| fd.any() == Some(true));
+        let [message, orphaned, kept] = fds.map(|fd| fd.any() == Some(true));
         if orphaned {
             return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if kept {
+            self.kept = protocol::receive_kept(self.keeping.as_fd())?;
         }
         if ready == 0 {
             self.kept = None;
@@ -168,31 +166,26 @@ impl Worker<'_> {
     }
 
     fn fork(
-        &self,
+        &mut self,
+        fork: Fork,
         socket: BorrowedFd<'_>,
         cgroup: Option<BorrowedFd<'_>>,
-        own: (u32, u32),
-        size: PrivateSize,
-        is_waiting: bool,
     ) -> io::Result<()> {
-        let mut prepared = Preparing::new(self.sandbox, own, size, cgroup, self.family.pid())
+        let sandbox = self.sandbox;
+        let size = fork.size.unwrap_or(private_size(&sandbox.limits));
+        let mut prepared = Preparing::new(sandbox, fork.own, size, cgroup, self.family.pid())
             .map_err(io::Error::other)?;
-        let mut shown = None;
-        if is_waiting {
-            prepared.propagation = Propagation::Slave;
-            if let Base::Strict(strict) = &self.sandbox.base {
-                let host = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
-                if !private_root::may_wait(&strict.root, host.as_fd())? {
-                    return Err(io::Error::from_raw_os_error(libc::EBUSY));
-                }
-                shown = Some(Seen::new(&strict.root, host.as_fd())?);
+        let tree = match fork.size {
+            Some(_) => None,
+            None => {
+                prepared.propagation = Propagation::Slave;
+                Some(self.host.before_fork(sandbox)?)
             }
-        }
-        let ready = is_waiting.then_some(Report::Prepared(shown));
-        let call = self.sandbox.kernel.fork;
+        };
+        let call = sandbox.kernel.fork;
         let into = cgroup.filter(|_| call == ForkCall::Clone3);
         let child = || {
-            // First, so that the spawner knows which process to leave to the warden, whatever becomes of it.
+            // First, so that the warden knows its child, whatever becomes of it.
             if Report::Forked.say(socket, None).is_err() {
                 return NOT_STARTED;
             }
@@ -201,6 +194,7 @@ impl Worker<'_> {
                 self.socket.as_fd(),
                 self.family.pidfd(),
                 self.switch.as_fd(),
+                self.keeping.as_fd(),
             ];
             for fd in always
                 .into_iter()
@@ -208,55 +202,85 @@ impl Worker<'_> {
             {
                 sys::close_one(fd.as_raw_fd());
             }
-            become_job(prepared, self.log, socket, ready)
+            let waiting = tree.map(|tree| (tree, self.to_keep.as_fd()));
+            become_job(prepared, self.log, socket, fork, waiting)
         };
         self.family.fork(call, into, child).map(drop)
     }
 }
 
-/// The rest of a child's life; `ready` is what one that waits reports. Once it has its job, no destructor may run for
-/// descriptors that were closed by number.
+/// The rest of a child's life. One that is `waiting` cuts itself off from the host's tree when its job comes, and gives its
+/// worker the mount namespace. Once it has its job, no destructor may run for descriptors that were closed by number.
 fn become_job(
     mut child: Preparing<'_>,
     mut log: StepLog,
     socket: BorrowedFd<'_>,
-    ready: Option<Report>,
+    fork: Fork,
+    waiting: Option<(TreeAtFork, BorrowedFd<'_>)>,
 ) -> i32 {
-    let lists = child.sandbox.base.lists();
-    let prepared = walk(lists.prepare, &mut log, |take| take(&mut child));
-    if let Some(ready) = ready {
-        let report = match prepared {
-            Ok(()) => ready,
-            Err(_) => Report::Unprepared,
-        };
-        if report.say(socket, child.mount_ns.as_ref()).is_err() {
-            return NOT_STARTED;
-        }
-    }
-    drop(child.mount_ns.take());
-    if let Some(cgroup) = child.cgroup.take() {
-        sys::close_one(cgroup.as_raw_fd());
-    }
+    let sandbox = child.sandbox;
+    let prepared = walk(sandbox.base.lists().prepare, &mut log, |take| {
+        take(&mut child)
+    });
     // Touches the memory for the job's description in advance, so that it is this process's own.
     drop(std::hint::black_box(vec![1u8; USUAL]));
-    let Some(ends) = protocol::receive_ends(socket) else {
+    let Some(ends) = receive_ends(socket) else {
         return NOT_STARTED;
     };
+    let owned = own_ends(sandbox, fork.own, &ends);
     let Ok(Some((order, fds))) = protocol::receive::<Order>(socket) else {
         return NOT_STARTED;
     };
-    if let Err(failure) = prepared {
-        let [_, _, steps] = &ends;
-        let _ = log.send(steps.as_fd(), Some(failure));
-        return NOT_STARTED;
-    }
-    let Some(with_fds) = order.with(&fds) else {
-        return NOT_STARTED;
+    let with_fds = order.with(&fds);
+    let job = with_fds.as_ref().map(|with_fds| with_fds.job(child.cgroup));
+    let job = match job {
+        Some(job) => owned.and_then(|()| vet(sandbox, fork, &job).map(|()| job)),
+        None => Err(Error::refused(JOB, "it has not its descriptors")),
     };
-    let (job, sandbox) = (with_fds.job(), child.sandbox);
-    // The spawner has closed its copies of the pipes by then.
-    if vet(sandbox, &job).is_err() || !protocol::may_begin(socket) {
-        return NOT_STARTED;
+    let mount_ns = child.mount_ns.take();
+    let job = match (job, waiting) {
+        (Ok(job), Some((tree, worker))) => {
+            let refusal = match (prepared, tree.cut_off(sandbox, mount_ns.is_some())) {
+                (Err(_), _) => Some("it could not be prepared".to_owned()),
+                (_, Err(error)) => Some(format!("it cannot be cut off: {error}")),
+                (_, Ok(false)) => Some("the host's mounts have changed".to_owned()),
+                (Ok(()), Ok(true)) => None,
+            };
+            if let Some(why) = refusal {
+                let _ = Report::Refused(why).say(socket, None);
+                return NOT_STARTED;
+            }
+            // From here on the warden takes it for the job.
+            if Report::Started.say(socket, None).is_err() {
+                return NOT_STARTED;
+            }
+            if let Some(mount_ns) = &mount_ns {
+                protocol::keep(worker, mount_ns);
+            }
+            job
+        }
+        (Err(error), Some(_)) => {
+            let _ = Report::Refused(error.to_string()).say(socket, None);
+            return NOT_STARTED;
+        }
+        (job, None) => {
+            let unmet = |_| Failure {
+                step: Step::Descriptors,
+                fault: Fault::because(Why::Unmet),
+            };
+            match prepared.and_then(|()| job.map_err(unmet)) {
+                Ok(job) => job,
+                Err(failure) => {
+                    let [_, _, steps] = &ends;
+                    let _ = log.send(steps.as_fd(), Some(failure));
+                    return NOT_STARTED;
+                }
+            }
+        }
+    };
+    drop(mount_ns);
+    if let Some(cgroup) = child.cgroup.take() {
+        sys::close_one(cgroup.as_raw_fd());
     }
     let entered = with_child_env(sandbox, &job, &ends, |env| {
         enter(env, child, log, |steps| {
@@ -266,4 +290,26 @@ fn become_job(
         })
     });
     sys::exit(entered.unwrap_or(NOT_STARTED))
+}
+
+const JOB: &str = "cannot spawn a job";
+
+/// Gives the pipes of output to the job's user, who may open them again, as `/dev/stderr` does.
+fn own_ends(sandbox: &Sandbox, own: (u32, u32), [out, err, _]: &Ends) -> Result<()> {
+    let (uid, gid) = sandbox.credentials.user.unwrap_or(own);
+    let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    [out, err]
+        .into_iter()
+        .try_for_each(|end| fchown(end, owner.0, owner.1))
+        .doing(|| "cannot hand a pipe to the job".to_owned())
+}
+
+/// Checks the form of a job, whoever sends it, and that it is the one of this child.
+fn vet(sandbox: &Sandbox, fork: Fork, job: &Job<'_>) -> Result<()> {
+    job.vet(sandbox.credentials.user.is_some())?;
+    let size = fork.size.unwrap_or(private_size(&sandbox.limits));
+    match fork.own == (job.uid, job.gid) && size == private_size(job.limits) {
+        true => Ok(()),
+        false => Err(Error::refused(JOB, "its child was made for another one")),
+    }
 }

@@ -8,7 +8,9 @@ use crate::steps::private_root::{Root, plan_root};
 use crate::steps::seccomp::{Class, Filter};
 use crate::supervise::pidns_monitor::{Filters, PROCESSES};
 use crate::{Error, HostProfile, Kernel, Limits, Network, ReadProfile, Result, StrictProfile, sys};
-use remit_spawn::{Ceilings, Credentials, Description, Profile, ResourceLimit, Wanted, asked};
+use remit_spawn::{
+    Ceilings, Credentials, Description, Inspect, Profile, ResourceLimit, Wanted, asked,
+};
 use remit_sys::Doing;
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +62,6 @@ pub(crate) struct Strict {
     pub(crate) filters: Filters,
 }
 
-/// What a profile of one base is compiled to.
 struct Parts {
     base: Base,
     credentials: Credentials,
@@ -70,10 +71,13 @@ struct Parts {
 }
 
 fn read(profile: &ReadProfile, kernel: &Kernel, layers: EnabledLayers) -> Result<Parts> {
+    let inspect = profile.inspect.as_ref();
+    check_inspect(inspect, kernel)?;
     let class = Class {
         locks: !profile.write.is_empty(),
         no_set_id: !profile.write.is_empty(),
         internet: profile.network,
+        inspects: matches!(inspect, Some(Inspect::Names { .. } | Inspect::Processes)),
         shared_uid: changes_uid(profile.capabilities),
         one_session: kernel.one_session,
         bus: profile.has_bus && !profile.network,
@@ -84,15 +88,29 @@ fn read(profile: &ReadProfile, kernel: &Kernel, layers: EnabledLayers) -> Result
         credentials: Credentials {
             user: None,
             groups: profile.groups.clone(),
-            capabilities: profile.capabilities,
+            capabilities: profile.capabilities | inspect.map_or(0, Inspect::capabilities),
         },
         class,
-        fence: fence(kernel.landlock_abi, layers).map(|fence| match profile.network {
-            true => fence.without_network(),
-            false => fence,
+        fence: fence(kernel.landlock_abi, layers).and_then(|fence| match inspect {
+            _ if profile.network => Some(fence.without_network()),
+            Some(Inspect::Names { .. }) => Some(fence.without_content()),
+            // In a domain the kernel refuses every other process, whatever the domain handles. landlock(7).
+            Some(Inspect::Processes) => None,
+            Some(Inspect::File) | None => Some(fence),
         }),
         limits: profile.limits,
     })
+}
+
+fn check_inspect(inspect: Option<&Inspect>, kernel: &Kernel) -> Result<()> {
+    match inspect {
+        Some(Inspect::Names { .. }) if kernel.landlock_abi == 0 => Err(Error::refused(
+            "cannot show the names in private directories",
+            "this kernel has no Landlock, and nothing else keeps back the content of the files; \
+             enable Landlock, or take the profile away",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn strict(profile: &StrictProfile, kernel: &Kernel, layers: EnabledLayers) -> Result<Parts> {
@@ -112,6 +130,7 @@ fn strict(profile: &StrictProfile, kernel: &Kernel, layers: EnabledLayers) -> Re
         unix: !profile.sockets.is_empty(),
         ipc: true,
         bus: false,
+        inspects: false,
         no_set_id: !profile.write.is_empty(),
         shared_uid: profile.user.is_some() || changes_uid(profile.capabilities),
         one_session: kernel.one_session,
@@ -164,7 +183,6 @@ impl Sandbox {
         Self::with_layers(wanted, kernel, EnabledLayers::ALL)
     }
 
-    /// Does the same with one layer missing, for tests that must then fail.
     #[cfg(feature = "mutate")]
     pub fn compile_without(
         wanted: Wanted,
@@ -214,7 +232,6 @@ impl Sandbox {
         })
     }
 
-    /// Returns what the warden needs to know of it.
     pub fn description(&self) -> Description {
         let mounts = match &self.base {
             Base::Strict(strict) => strict.root.mounts.as_slice(),
@@ -230,14 +247,21 @@ impl Sandbox {
         }
     }
 
-    /// Returns true if a child may wait for a job of it. The mounts of listed paths would keep the host's busy, and a
-    /// relay is a process.
+    /// Returns true if a child may wait for a job. Mounts of listed paths keep the host's busy, a relay is a process.
     fn can_wait(&self) -> bool {
         match &self.base {
             Base::Read(overmounts) => overmounts.listed.is_empty(),
             Base::Strict(strict) => !strict.net.as_ref().is_some_and(Net::has_relay),
             Base::Host => false,
         }
+    }
+
+    /// Returns true if a job gives up its capabilities before its program starts.
+    pub(crate) fn is_powerless(&self) -> bool {
+        let Profile::Read(profile) = &self.origin.wanted.profile else {
+            return false;
+        };
+        profile.inspect == Some(Inspect::File)
     }
 
     pub(crate) fn landlock_flags(&self) -> u32 {

@@ -1,5 +1,3 @@
-//! Which layers are switched on.
-
 use std::io;
 
 use remit_spawn::Layer;
@@ -35,7 +33,6 @@ impl EnabledLayers {
         true
     }
 
-    /// Takes a step, if its layer is on.
     pub(crate) fn take_if(self, layer: Layer, take: impl FnOnce() -> io::Result<()>) -> Taken {
         match self.is_on(layer) {
             true => Ok(take().map(|()| StepResult::Done)?),

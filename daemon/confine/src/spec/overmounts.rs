@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ReadProfile;
 use crate::steps::private_root::{self, DEVICES, Mount};
+use remit_spawn::Inspect;
 use remit_sys::{Doing, Error, Result};
 
 #[derive(Debug)]
@@ -16,6 +17,16 @@ pub(crate) struct Overmounts {
     pub(crate) private: Vec<CString>,
     pub(crate) devices: Vec<CString>,
     pub(crate) listed: Vec<Mount>,
+    /// Which files can be read and executed, if not all.
+    pub(crate) programs: Option<Programs>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Programs {
+    /// The program and its loader.
+    pub(crate) executed: Vec<CString>,
+    /// What the loader and the program read. ld.so(8).
+    pub(crate) libraries: Vec<CString>,
 }
 
 pub(crate) const MAX_PRIVATE: usize = 3;
@@ -26,6 +37,37 @@ pub(crate) fn find(profile: &ReadProfile) -> Result<Overmounts> {
         private: private()?,
         devices: devices()?,
         listed: private_root::listed(&profile.write, &profile.devices)?,
+        programs: match &profile.inspect {
+            Some(Inspect::Names { program }) => Some(programs(program)?),
+            Some(Inspect::Processes | Inspect::File) | None => None,
+        },
+    })
+}
+
+fn programs(program: &Path) -> Result<Programs> {
+    const LOADERS: [&str; 2] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
+    // With the names of users, which is public.
+    const LIBRARIES: [&str; 6] = [
+        "/etc/ld.so.cache",
+        "/etc/passwd",
+        "/lib",
+        "/lib64",
+        "/usr/lib",
+        "/usr/lib64",
+    ];
+    if !program.is_file() {
+        let doing = format!("cannot execute '{}'", program.display());
+        return Err(Error::refused(doing, "there is no such file"));
+    }
+    let existing = |paths: &[&str]| -> Result<Vec<CString>> {
+        let paths = paths.iter().map(Path::new);
+        paths.filter(|path| path.exists()).map(c_path).collect()
+    };
+    let mut executed = existing(&LOADERS)?;
+    executed.push(c_path(program)?);
+    Ok(Programs {
+        executed,
+        libraries: existing(&LIBRARIES)?,
     })
 }
 

@@ -3,7 +3,7 @@
 use crate::steps::report::{Fault, StepResult};
 use crate::steps::trust;
 use crate::sys;
-use remit_spawn::{Argument, MOST_ARGUMENTS, PathIs, What, Why};
+use remit_spawn::{Argument, PathIs, What, Why, join};
 use remit_sys::{Error, Result};
 use std::ffi::{CStr, CString};
 use std::io;
@@ -26,24 +26,21 @@ pub(crate) enum Thing<'a> {
     Secret(BorrowedFd<'a>),
 }
 
-/// Returns the whole argument vector, and what is to be opened for it. Descriptors get numbers from `first` on.
+/// Returns the whole argument vector of a vetted job, and what is to be opened for it. Descriptors get numbers from
+/// `first` on.
 pub(crate) fn prepare<'a>(
     argv: &[CString],
     arguments: &'a [Argument<'a>],
     first: RawFd,
 ) -> Result<(Vec<CString>, Vec<Prepared<'a>>)> {
-    let refused = |why| Error::refused("cannot spawn a job", why);
-    if arguments.len() > MOST_ARGUMENTS {
-        return Err(refused("it has more than 64 paths and secrets"));
-    }
+    let refused = || Error::refused("cannot spawn a job", "it was not vetted");
     let mut argv = argv.to_vec();
     let mut all = Vec::new();
     let mut numbers = first..;
     for argument in arguments {
         let element = argv.get_mut(argument.index).filter(|_| argument.index > 0);
-        let (Some(element), Ok(index)) = (element, u16::try_from(argument.index)) else {
-            return Err(refused("a path or a secret does not belong to an argument"));
-        };
+        let element = element.ok_or_else(refused)?;
+        let index = u16::try_from(argument.index).map_err(|_| refused())?;
         let (thing, name, by_descriptor) = match argument.what {
             What::Path {
                 under,
@@ -52,21 +49,15 @@ pub(crate) fn prepare<'a>(
                 by_descriptor,
                 copy,
             } => {
-                if copy.is_some_and(|copy| !by_descriptor || !sys::is_sealed(copy)) {
-                    return Err(refused("a copy of a file is not a sealed memfd"));
-                }
-                let path = join(under, beneath)
-                    .ok_or_else(|| refused("a path argument is not a plain one"))?;
+                let path = join(under, beneath).ok_or_else(refused)?;
                 let name = path.to_bytes().to_vec();
                 (Thing::Path { path, is, copy }, name, by_descriptor)
             }
-            What::Secret(fd) if sys::is_sealed(fd) => (Thing::Secret(fd), Vec::new(), true),
-            What::Secret(_) => return Err(refused("a secret is not a sealed memfd")),
+            What::Secret(fd) => (Thing::Secret(fd), Vec::new(), true),
         };
         let number = by_descriptor.then(|| numbers.next()).flatten();
         let name = number.map_or(name, |n| format!("/proc/self/fd/{n}").into_bytes());
-        *element = CString::new([argument.before, &name].concat())
-            .map_err(|_| refused("an argument has a NUL"))?;
+        *element = CString::new([argument.before, &name].concat()).map_err(|_| refused())?;
         all.push(Prepared {
             index,
             number,
@@ -74,16 +65,6 @@ pub(crate) fn prepare<'a>(
         });
     }
     Ok((argv, all))
-}
-
-fn join(under: &CStr, beneath: &CStr) -> Option<CString> {
-    let plain = |part: &[u8]| ![&b""[..], b".", b".."].contains(&part);
-    let under = under.to_bytes().strip_prefix(b"/")?;
-    let parts = [under, beneath.to_bytes()];
-    let parts: Vec<&[u8]> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    let whole = parts.join(&b'/');
-    let fine = whole.is_empty() || whole.split(|b| *b == b'/').all(plain);
-    fine.then(|| CString::new([b"/", whole.as_slice()].concat()).ok())?
 }
 
 /// Opens what the arguments name, as the job's user. `trusted` and root may own the way to a path passed as text.
@@ -152,8 +133,7 @@ fn open_path(
     }
 }
 
-/// Opens a plain path part by part, and no link on the way. openat2(2) does the same, but no filter sees its flags, so
-/// it is refused to many jobs.
+/// Opens a plain path without links. openat2(2) is refused to many jobs, because no filter sees its flags.
 fn open_beneath(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> io::Result<OwnedFd> {
     let mut parts = path.to_bytes().split(|byte| *byte == b'/').peekable();
     let mut directory: Option<OwnedFd> = None;

@@ -1,15 +1,12 @@
 //! A job as its child needs it, and the numbers of the descriptors that it gives its program or keeps until the exec.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 use crate::steps::arguments::{self, Prepared};
-use crate::sys::{self, Pointers};
+use crate::sys::Pointers;
 use crate::{Error, Job, Measured, Result, Sandbox};
-use remit_spawn::ResourceLimit;
-
-/// The fewest descriptors with which a child can take its own steps.
-const LEAST_NOFILE: u64 = 32;
+use remit_spawn::{Ends, ResourceLimit};
 
 pub(crate) struct ChildEnv<'a> {
     pub(crate) sandbox: &'a Sandbox,
@@ -32,10 +29,6 @@ pub(crate) struct ChildEnv<'a> {
     pub(crate) argv: Pointers<'a>,
     pub(crate) env: Pointers<'a>,
 }
-
-/// The job's ends: output, errors, steps. Closing the last descriptor of an end can wait for the holder of the pipe's
-/// lock. So every process but the job's child closes them before that child executes anything.
-pub(crate) type Ends = [OwnedFd; 3];
 
 /// Prepares a vetted job for its child, and does `then` with it.
 pub(crate) fn with_child_env<T>(
@@ -68,39 +61,6 @@ pub(crate) fn with_child_env<T>(
         argv: Pointers::new(&argv),
         env: Pointers::new(job.env),
     }))
-}
-
-/// Refuses uid or gid 0, an empty argv, a relative cwd, a script, copy or secret that is not sealed, a path argument
-/// that is not plain, a hashed file without an absolute name, fewer than 32 descriptors, private directories without a
-/// limit, and a profile's user without a cgroup.
-pub(crate) fn vet(sandbox: &Sandbox, job: &Job<'_>) -> Result<()> {
-    let why = if job.uid == 0 || job.gid == 0 {
-        "a job is never root"
-    } else if sandbox.credentials.user.is_some() && job.cgroup.is_none() {
-        // Its processes can be neither found nor counted by their uid.
-        "a user shared with other processes needs a cgroup"
-    } else if job.argv.first().is_none_or(|name| name.is_empty()) {
-        "no program is named"
-    } else if !is_absolute(job.cwd) {
-        "its working directory is not absolute"
-    } else if job.script.is_some_and(|script| !sys::is_sealed(script)) {
-        "its script is not a sealed memfd"
-    } else if job.measured.iter().any(|file| !is_absolute(&file.path)) {
-        "a measured file has no absolute name"
-    } else if job.limits.nofile < LEAST_NOFILE + job.arguments.len() as u64 {
-        "it needs at least 32 descriptors, and one for each path or secret"
-    } else if job.limits.tmp_bytes == 0 || job.limits.tmp_inodes == 0 {
-        // A tmpfs takes 0 for no limit.
-        "its private directories need a limit"
-    } else {
-        let first = arguments_at(job.script.is_some());
-        return arguments::prepare(job.argv, job.arguments, first).map(drop);
-    };
-    Err(Error::refused("cannot spawn a job", why))
-}
-
-fn is_absolute(path: &CStr) -> bool {
-    path.to_bytes().first() == Some(&b'/')
 }
 
 fn text(text: String) -> Result<CString> {

@@ -4,26 +4,33 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::Layer;
 use crate::spec::compiled::{Base, trusted};
 use crate::steps::arguments::{self, Thing};
 use crate::steps::child_env::{ChildEnv, steps_at};
 use crate::steps::prepare::Preparing;
-use crate::steps::report::{StepResult, Taken};
+use crate::steps::report::{Fault, StepResult, Taken};
 use crate::supervise::task_count::tasks_of;
 use crate::sys;
+use crate::{Layer, Why};
 use remit_spawn::{MOST_ARGUMENTS, ResourceLimit};
 
 const HOME: &CStr = c"/tmp/home";
 
-/// A child on its way through `enter`.
 pub(crate) struct Entering<'a> {
     pub(crate) env: &'a ChildEnv<'a>,
     pub(crate) prepared: Preparing<'a>,
-    /// The pipe of the reports, by its present number.
     pub(crate) steps: BorrowedFd<'a>,
     /// Existing tasks of the job's user, which do not count for its limit.
     pub(crate) other_tasks: u64,
+}
+
+/// After the cut from the host's tree. Without `no_new_privs` root may install it, but nothing runs.
+pub(crate) fn filter(child: &mut Entering<'_>) -> Taken {
+    if !sys::has_no_new_privs() {
+        return Err(Fault::because(Why::Unmet));
+    }
+    child.env.sandbox.filter.install_rest()?;
+    Ok(StepResult::Done)
 }
 
 pub(crate) fn loginuid(child: &mut Entering<'_>) -> Taken {
@@ -100,6 +107,10 @@ pub(crate) fn rlimits(child: &mut Entering<'_>) -> Taken {
 pub(crate) fn home(child: &mut Entering<'_>) -> Taken {
     let sandbox = child.env.sandbox;
     let layers = sandbox.layers;
+    // Such a job makes no directory anywhere.
+    if sandbox.class.inspects && layers.is_on(Layer::SeccompRefused) {
+        return Ok(StepResult::Absent);
+    }
     let is_private = match sandbox.base {
         Base::Strict(_) => layers.is_on(Layer::PrivateTmp) && layers.is_on(Layer::PrivateRoot),
         Base::Read(_) | Base::Host => layers.is_on(Layer::PrivateTmp),
@@ -122,6 +133,18 @@ pub(crate) fn cwd(child: &mut Entering<'_>) -> Taken {
 pub(crate) fn arguments(child: &mut Entering<'_>) -> Taken {
     let env = child.env;
     arguments::open(env.arguments, trusted(&env.sandbox.credentials, env.uid))
+}
+
+/// Gives up the capabilities that only the arguments needed. The program has a descriptor, and no right.
+pub(crate) fn powerless(child: &mut Entering<'_>) -> Taken {
+    let sandbox = child.env.sandbox;
+    if !sandbox.is_powerless() {
+        return Ok(StepResult::Absent);
+    }
+    sandbox
+        .layers
+        .take_if(Layer::Capabilities, sys::clear_capabilities)?;
+    Ok(StepResult::Done)
 }
 
 /// Sets the limits of this process. So many tasks of its user do not count. setrlimit(2).

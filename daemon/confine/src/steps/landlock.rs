@@ -1,9 +1,11 @@
-//! Landlock, as an additional layer: which rights each ABI lets us handle. Reading and executing are not handled, so
-//! they need no rule. Writing is granted only beneath the private directories and on the minimal `/dev`.
+//! Landlock, as an additional layer: which rights each ABI lets us handle. Reading and executing are handled only for
+//! jobs that see all names, otherwise they need no rule. Writing is granted only beneath the private directories and on the minimal `/dev`.
 
 use crate::sys::Handled;
 use crate::{Layer, spec::layer::EnabledLayers};
 
+const EXECUTE: u64 = 1;
+const READ_FILE: u64 = 1 << 2;
 const WRITE_FILE: u64 = 1 << 1;
 const REMOVE_DIR: u64 = 1 << 4;
 const REMOVE_FILE: u64 = 1 << 5;
@@ -31,12 +33,30 @@ pub(crate) struct Fence {
     pub(crate) on_files: u64,
     pub(crate) on_devices: u64,
     pub(crate) on_listed_devices: u64,
+    pub(crate) on_libraries: u64,
+    pub(crate) on_programs: u64,
 }
 
 impl Fence {
     /// Handles no network rights, for jobs that have a network: other layers confine that.
     pub(crate) fn without_network(mut self) -> Fence {
         self.handled.net = 0;
+        self
+    }
+
+    /// Handles reading and executing files too, but not listing directories: names are seen, and the content of no file
+    /// except what the program itself needs.
+    pub(crate) fn without_content(mut self) -> Fence {
+        self.handled.fs |= READ_FILE | EXECUTE;
+        for allowed in [
+            &mut self.in_private_dirs,
+            &mut self.on_files,
+            &mut self.on_devices,
+        ] {
+            *allowed |= READ_FILE;
+        }
+        self.on_libraries = READ_FILE;
+        self.on_programs = READ_FILE | EXECUTE;
         self
     }
 }
@@ -73,6 +93,8 @@ pub(crate) fn fence(abi: u32, layers: EnabledLayers) -> Option<Fence> {
         on_files: fs & (WRITE_FILE | TRUNCATE),
         on_devices: fs & (WRITE_FILE | TRUNCATE),
         on_listed_devices: fs & (WRITE_FILE | TRUNCATE | IOCTL_DEV),
+        on_libraries: 0,
+        on_programs: 0,
     })
 }
 
@@ -100,5 +122,14 @@ mod tests {
             );
             assert_eq!(of(abi).on_devices & !(WRITE_FILE | TRUNCATE), 0);
         }
+    }
+    #[test]
+    fn without_content_files_are_handled_and_directories_are_not() {
+        const READ_DIR: u64 = 1 << 3;
+        let fence = fence(1, EnabledLayers::ALL).unwrap().without_content();
+        assert_eq!(fence.handled.fs & (READ_FILE | EXECUTE | READ_DIR), 0b101);
+        assert_eq!((fence.on_libraries, fence.on_programs), (0b100, 0b101));
+        let others = [fence.in_private_dirs, fence.on_devices, fence.on_files];
+        assert!(others.iter().all(|rights| rights & EXECUTE == 0));
     }
 }

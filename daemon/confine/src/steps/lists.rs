@@ -1,5 +1,4 @@
 //! The sandbox on one screen: what a process does on its way to being a job, as three lists for each base.
-//!
 //! Each list is walked whole and in its order, for every job. Only the time differs: a worker walks `setup` once. Its
 //! child walks `prepare`, in advance or when the job comes, and `enter` with the job; then it executes the program.
 //! Each process appends to the log that it was forked with, so a job's log says what was done, and nothing else.
@@ -21,7 +20,6 @@ type EnterStep = fn(&mut Entering<'_>) -> Taken;
 
 const NOT_STARTED: i32 = 127;
 
-/// One line of a list.
 #[derive(Clone, Copy)]
 pub(crate) struct Item<F> {
     #[cfg_attr(not(test), expect(dead_code, reason = "a test prints the lists"))]
@@ -85,7 +83,6 @@ pub(crate) const READ: Lists = Lists {
         part(Step::Rlimits, "core limit", prepare::core_limit),
         whole(Step::NoNewPrivs, prepare::no_new_privs),
         whole(Step::Landlock, prepare::landlock),
-        rest(Step::Seccomp, "rest of the filter", prepare::filter),
     ],
     enter: CONFINED,
 };
@@ -106,7 +103,6 @@ pub(crate) const STRICT: Lists = Lists {
         part(Step::Namespaces, "they are confined", prepare::attended),
         whole(Step::NoNewPrivs, prepare::no_new_privs),
         whole(Step::Landlock, prepare::landlock),
-        rest(Step::Seccomp, "rest of the filter", prepare::filter),
     ],
     enter: CONFINED,
 };
@@ -137,6 +133,7 @@ pub(crate) const HOST: Lists = Lists {
 };
 
 const CONFINED: &[Item<EnterStep>] = &[
+    rest(Step::Seccomp, "rest of the filter", enter::filter),
     whole(Step::Loginuid, enter::loginuid),
     part(Step::Rlimits, "tasks of the user", enter::count_tasks),
     whole(Step::Descriptors, enter::descriptors),
@@ -145,6 +142,7 @@ const CONFINED: &[Item<EnterStep>] = &[
     part(Step::Cwd, "home", enter::home),
     whole(Step::Cwd, enter::cwd),
     whole(Step::Arguments, enter::arguments),
+    part(Step::Arguments, "no capability is left", enter::powerless),
 ];
 
 impl Base {

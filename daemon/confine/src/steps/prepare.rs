@@ -18,7 +18,6 @@ use std::{
 /// A child on its way through `prepare`. What it opens for `enter` has the host's rights, and is closed there.
 pub(crate) struct Preparing<'a> {
     pub(crate) sandbox: &'a Sandbox,
-    /// Uid and gid of the processes that serve only this job.
     pub(crate) own: (u32, u32),
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
     /// The process that reaps the child, and whose end is the end of all jobs.
@@ -28,7 +27,6 @@ pub(crate) struct Preparing<'a> {
     /// A further mount, for the self-test.
     pub(crate) stage: Option<&'a Mount>,
     private: PrivateOptions,
-    /// Its own mount namespace, in base `read`.
     pub(crate) mount_ns: Option<OwnedFd>,
     pub(crate) proc: Option<OwnedFd>,
     /// Its login uid, open for writing; missing on a kernel without audit.
@@ -38,8 +36,7 @@ pub(crate) struct Preparing<'a> {
     ruleset: Option<OwnedFd>,
 }
 
-/// Mount options of a private directory that is open to all users, like `/tmp`, and of one that is not; and the most
-/// pages of shared memory.
+/// Mount options of a private directory open to all users, and of one that is not; and the most pages of shared memory.
 struct PrivateOptions {
     shared: CString,
     own: CString,
@@ -284,14 +281,5 @@ pub(crate) fn landlock(child: &mut Preparing<'_>) -> Taken {
         return Ok(StepResult::Absent);
     };
     sys::landlock_restrict(ruleset.as_fd(), child.sandbox.landlock_flags())?;
-    Ok(StepResult::Done)
-}
-
-/// Root may install it without `no_new_privs`, but then nothing runs.
-pub(crate) fn filter(child: &mut Preparing<'_>) -> Taken {
-    if !sys::has_no_new_privs() {
-        return Err(Fault::because(Why::Unmet));
-    }
-    child.sandbox.filter.install_rest()?;
     Ok(StepResult::Done)
 }

@@ -4,7 +4,6 @@ use crate::sys;
 use remit_spawn::{DONE, FAILED, FAILURE_LEN, NOWHERE, Step, Why};
 use std::{io, os::fd::BorrowedFd};
 
-/// How a step went.
 pub(crate) type Taken = Result<StepResult, Fault>;
 
 pub(crate) enum StepResult {

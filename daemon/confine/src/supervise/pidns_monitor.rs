@@ -1,16 +1,11 @@
-//! Gives one job its own pid namespace, and still lets the warden know the job's end.
-//!
-//! The job's child becomes the monitor. It forks an init for the new namespace and then the
-//! job, which is process 2 there. Init only reaps; when it dies, the kernel kills all that is left of the job. The
-//! monitor waits for the job, kills init, waits for that too, and ends as the job did. So when the warden sees it end,
-//! nothing of the job lives.
-//!
+//! Gives one job its own pid namespace, and still lets the warden know the job's end. The job's child becomes the
+//! monitor. It forks an init for the new namespace and then the job, which is process 2 there. Init only reaps; when it
+//! dies, the kernel kills all that is left of the job. The monitor waits for the job, kills init, waits for that, and
+//! ends as the job did. So when the warden sees it end, nothing of the job lives. If it is killed, init dies with it.
 //! Both are without rights and out of the job's reach: the monitor is in the namespace above, and the kernel protects
 //! init as process 1. The job executes nothing before both are confined. The monitor blocks every signal: one for the
 //! process group is meant for the job, which is in the same group. The job sees its own group and session as number 0,
 //! because they are led from outside. A job that makes its own group gets no stop signal but the last.
-//!
-//! When the monitor is killed, init dies with it, and so does the job. The kill of the job's cgroup ends all of them.
 
 use crate::net::Relay;
 use crate::steps::seccomp::{self, Program};

@@ -1,10 +1,8 @@
-//! The watchdog: a process without rights that ends all jobs when the warden dies.
-//!
-//! It only watches the warden. When that has ended, it pulls the switch: `cgroup.kill` of the directory above all
-//! jobs' cgroups. Each worker also does the same, and the warden does it when the watchdog dies. So any
-//! one of the three that is left ends all jobs.
+//! The watchdog: a process without rights that ends all jobs when the warden dies. When the warden has ended, it pulls
+//! the switch: `cgroup.kill` of the directory above all jobs' cgroups. Each worker does the same, and the warden when
+//! the watchdog dies, so any one of the three ends all jobs.
 
-use crate::spawner::shutdown::leave;
+use crate::spawner::family::shutdown::leave;
 use crate::spec::kernel::fork_call;
 use crate::steps::seccomp;
 use crate::sys;

@@ -2,7 +2,6 @@
 //! (org.freedesktop.systemd1(5), org.freedesktop.login1(5)). A query starts nothing: a service that is not on the bus
 //! is not called. [`service`] has the queries of built-in commands.
 
-mod listing;
 mod service;
 
 use std::collections::BTreeMap;
@@ -15,8 +14,8 @@ use zbus::{Connection, DynamicType, OwnedObjectPath, OwnedVariant, Type, connect
 
 use crate::read::{self, Sources, Why, wants};
 
-pub(crate) use listing::{ListedUnit, ListedUnitFile, unit_files, unit_states};
 pub use service::service_json;
+pub(crate) use service::{ListedUnit, ListedUnitFile, unit_files, unit_states};
 
 /// Timeout for all bus calls of one request together.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);

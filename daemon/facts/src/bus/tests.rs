@@ -1,5 +1,3 @@
-//! Tests against fake managers at the other end of a socket pair.
-
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use zbus::{ObjectPath, interface};

@@ -80,7 +80,6 @@ struct EtcWalk<'a, 'b> {
 }
 
 impl EtcWalk<'_, '_> {
-    /// Adds the entries of a directory. Returns its directories, sorted.
     fn dir(&mut self, dir: &Path) -> Result<Vec<PathBuf>, Why> {
         let Ok(listing) = fs::read_dir(dir) else {
             // Its own line has the time of its change.

@@ -1,9 +1,7 @@
-//! Tests on a tree of files, and on this machine.
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use super::difference::{Difference, differences};
+use super::lines::{Difference, differences};
 use super::*;
 use crate::tests::Scratch;
 

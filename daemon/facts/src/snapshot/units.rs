@@ -1,10 +1,15 @@
 //! Units of the service manager: which are enabled, and which run. Units that start and end by themselves are left out.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::lines::SnapshotSection;
 use crate::bus::{ListedUnit, ListedUnitFile, unit_files, unit_states};
 use crate::read::{Sources, Why};
+
+/// Nobody waits for a whole snapshot: a busy service manager may take its time, as without an answer all units are unknown.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// States of unit files that a generator or a running program made.
 const MADE: [&str; 3] = ["generated", "transient", "alias"];
@@ -42,7 +47,7 @@ pub(super) struct UnitAnswers {
 }
 
 pub(super) async fn ask(at: &Sources) -> UnitAnswers {
-    let end = Instant::now() + crate::bus::PATIENCE;
+    let end = Instant::now() + PATIENCE;
     let (files, states) = tokio::join!(unit_files(at, end), unit_states(at, end));
     UnitAnswers { files, states }
 }

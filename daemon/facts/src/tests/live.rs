@@ -137,7 +137,6 @@ fn listener_process() {
     std::fs::write(procs, "0").unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     println!("\nport={}", listener.local_addr().unwrap().port());
-    // Until the parent exits or kills it.
     let _ = std::io::stdin().lines().next();
 }
 

@@ -312,7 +312,6 @@ fn report_on_disk_noise_never_panics() {
         let odd = machine();
         for (index, name) in names.iter().enumerate() {
             let whole = std::fs::read(odd.path().join(name)).unwrap();
-            // Half of the files are truncated, half are noise.
             let bytes = if index % 2 == 0 { &whole[..cut.min(whole.len())] } else { &noise };
             odd.put(&[(name, bytes)]);
         }
@@ -388,7 +387,6 @@ fn every_null_has_a_reason(report: &HostReport) {
         }
     }
     let mut json = serde_json::to_value(report).unwrap();
-    // Units only come from the bus.
     if report.units.is_none() {
         json.as_object_mut().unwrap().remove("units");
     }

@@ -7,15 +7,17 @@ use serde::Serialize;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{ParsedExtension, X509Certificate};
 
-use super::files::Walk;
+use super::files::{Step, Walk};
 use crate::text::{lines, lines_but, now, number, stamp};
 
 /// Maximum file size. Larger files are bundles of authorities, not certificates of this machine.
 const MOST: u64 = 64 << 10;
+/// A longer chain is no server's.
+const CHAIN: usize = 10;
 const DAY: i64 = 86_400;
 
 #[derive(Debug, Serialize)]
-struct Certificate {
+pub struct Certificate {
     /// Negative after expiry.
     days_left: i64,
     valid_until: String,
@@ -64,7 +66,14 @@ pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
     let most: usize = number(count)?;
     let now = i64::try_from(now()).unwrap_or(i64::MAX);
     let (mut walk, mut found) = (Walk::new(directory)?, Vec::new());
-    while let Some((path, metadata)) = walk.next() {
+    let keep_first = |found: &mut Vec<Certificate>| {
+        found.sort_by(|a, b| (a.days_left, &a.path).cmp(&(b.days_left, &b.path)));
+        found.truncate(most);
+    };
+    while let Some(step) = walk.next() {
+        let Step::Found(path, metadata) = step else {
+            continue;
+        };
         if !metadata.is_file() || metadata.len() > MOST {
             continue;
         }
@@ -72,10 +81,20 @@ pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
             Ok(bytes) => found.extend(certificates(&bytes, &path.to_string_lossy(), now)),
             Err(_) => walk.unseen.add(&path),
         }
+        if found.len() > most.saturating_mul(2) {
+            keep_first(&mut found);
+        }
     }
-    found.sort_by(|a, b| (a.days_left, &a.path).cmp(&(b.days_left, &b.path)));
-    found.truncate(most);
+    keep_first(&mut found);
     lines_but(found, &walk.unseen)
+}
+
+/// Returns the certificates in what `openssl s_client -showcerts` printed: the chain as it was served.
+pub fn of_session(bytes: &[u8], path: &str) -> Vec<Certificate> {
+    let now = i64::try_from(now()).unwrap_or(i64::MAX);
+    let mut chain = certificates(bytes, path, now);
+    chain.truncate(CHAIN);
+    chain
 }
 
 fn certificates(bytes: &[u8], path: &str, now: i64) -> Vec<Certificate> {
@@ -83,7 +102,6 @@ fn certificates(bytes: &[u8], path: &str, now: i64) -> Vec<Certificate> {
     ders.iter().filter_map(|der| one(der, path, now)).collect()
 }
 
-/// Returns the certificates of a PEM or DER file as DER.
 fn ders(bytes: &[u8]) -> Vec<Vec<u8>> {
     if bytes.starts_with(&[0x30, 0x82]) {
         return vec![bytes.to_vec()];

@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
-use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -45,6 +44,7 @@ fn on_disk(metadata: &Metadata) -> u64 {
     metadata.blocks().saturating_mul(BLOCK)
 }
 
+/// The first of all by rank; no more are kept.
 struct Top<K: Ord, T: Ord>(usize, BinaryHeap<Reverse<(K, T)>>);
 
 impl<K: Ord, T: Ord> Top<K, T> {
@@ -71,7 +71,7 @@ impl<K: Ord, T: Ord> Top<K, T> {
 
 pub fn largest(directory: &str, count: &str) -> Result<ExitCode, String> {
     let (mut walk, mut top) = (Walk::new(directory)?, Top::new(count)?);
-    for (path, metadata) in walk.by_ref().filter(|(_, metadata)| metadata.is_file()) {
+    for (path, metadata) in walk.files() {
         top.add(metadata.blocks(), || File::new(&path, &metadata));
     }
     lines_but(top.into_sorted(), &walk.unseen)
@@ -82,7 +82,7 @@ pub fn recent(directory: &str, minutes: &str, count: &str) -> Result<ExitCode, S
     let ago: i64 = number(minutes)?;
     let now = i64::try_from(now()).unwrap_or(i64::MAX);
     let first = now.saturating_sub(ago.saturating_mul(60));
-    for (path, metadata) in walk.by_ref().filter(|(_, metadata)| metadata.is_file()) {
+    for (path, metadata) in walk.files() {
         if metadata.mtime() >= first {
             let when = (metadata.mtime(), metadata.mtime_nsec());
             top.add(when, || File::new(&path, &metadata));
@@ -100,7 +100,6 @@ struct Directory {
     path: String,
 }
 
-/// A directory that the walk is in, and what was found in it so far.
 struct Open {
     path: PathBuf,
     bytes: u64,
@@ -119,117 +118,249 @@ impl Open {
 
 /// Lists directories with everything below them. A file with several names counts once.
 pub fn directories(directory: &str, count: &str) -> Result<ExitCode, String> {
-    let (mut walk, mut top) = (Walk::new(directory)?, Top::new(count)?);
-    // Outermost first. Memory and time do not grow with depth or width.
-    let mut inside = vec![Open::new(PathBuf::from(directory), 0)];
-    let mut seen = HashSet::new();
-    while let Some((path, metadata)) = walk.next() {
-        while inside.len() > 1 && inside.last().map(|last| last.path.as_path()) != path.parent() {
-            leave(&mut inside, &walk.incomplete, &mut top);
-        }
-        let again = !metadata.is_dir() && metadata.nlink() > 1 && !seen.insert(metadata.ino());
-        let bytes = if again { 0 } else { on_disk(&metadata) };
-        if metadata.is_dir() {
-            inside.push(Open::new(path, bytes));
-        } else if let Some(last) = inside.last_mut() {
-            last.bytes = bytes.saturating_add(last.bytes);
-        }
-    }
-    while !inside.is_empty() {
-        leave(&mut inside, &walk.incomplete, &mut top);
-    }
-    lines_but(top.into_sorted(), &walk.unseen)
+    directories_below(Walk::new(directory)?, Path::new(directory), count)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn leave(
-    inside: &mut Vec<Open>,
-    incomplete: &HashSet<PathBuf>,
-    top: &mut Top<(u64, Reverse<usize>), Directory>,
-) {
+/// Lists those of a walk, which are shown below `name`. Returns the bytes of all of them.
+pub fn directories_below(mut walk: Walk, name: &Path, count: &str) -> Result<u64, String> {
+    let mut top = Top::new(count)?;
+    let start = walk.start.to_path_buf();
+    // Outermost first. Memory and time do not grow with depth or width.
+    let mut inside = vec![Open::new(start.clone(), 0)];
+    let mut linked = Linked::default();
+    for step in walk.by_ref() {
+        let directory = match &step {
+            Step::Found(path, _) => path.parent(),
+            Step::Missed(directory) => Some(&**directory),
+        };
+        while inside.len() > 1 && inside.last().map(|last| last.path.as_path()) != directory {
+            leave(&mut inside, &mut top);
+        }
+        let (bytes, found) = match step {
+            Step::Found(path, metadata) => (linked.bytes(&metadata), Some((path, metadata))),
+            Step::Missed(_) => (0, None),
+        };
+        match (inside.last_mut(), found) {
+            (_, Some((path, metadata))) if metadata.is_dir() => inside.push(Open::new(path, bytes)),
+            (Some(last), Some(_)) => last.bytes = bytes.saturating_add(last.bytes),
+            (Some(last), None) => last.is_incomplete = true,
+            (None, _) => {}
+        }
+    }
+    let mut total = 0;
+    while let Some(outermost) = inside.last() {
+        total = outermost.bytes;
+        leave(&mut inside, &mut top);
+    }
+    let named = top
+        .into_sorted()
+        .map(|(path, mut one): (PathBuf, Directory)| {
+            let below = path.strip_prefix(&start).unwrap_or(&path);
+            let shown = match below.as_os_str().is_empty() {
+                true => name.to_owned(),
+                false => name.join(below),
+            };
+            one.path = shown.to_string_lossy().into_owned();
+            one
+        });
+    lines_but(named, &walk.unseen)?;
+    linked.warn();
+    Ok(total)
+}
+
+fn leave(inside: &mut Vec<Open>, top: &mut Top<(u64, Reverse<usize>), (PathBuf, Directory)>) {
     let Some(left) = inside.pop() else {
         return;
     };
-    let is_incomplete = left.is_incomplete || incomplete.contains(&left.path);
     if let Some(last) = inside.last_mut() {
         last.bytes = left.bytes.saturating_add(last.bytes);
-        last.is_incomplete |= is_incomplete;
+        last.is_incomplete |= left.is_incomplete;
     }
     // The outer one of two equal directories comes first.
-    top.add((left.bytes, Reverse(inside.len())), || Directory {
-        bytes: left.bytes,
-        incomplete: is_incomplete.then_some(true),
-        path: left.path.to_string_lossy().into_owned(),
+    top.add((left.bytes, Reverse(inside.len())), || {
+        let directory = Directory {
+            bytes: left.bytes,
+            incomplete: left.is_incomplete.then_some(true),
+            path: String::new(),
+        };
+        (left.path, directory)
     });
 }
 
-/// Yields each directory directly before its contents. Names what could not be read.
+/// The files with several names that were counted. A user makes as many as the disk takes.
+#[derive(Default)]
+struct Linked {
+    seen: HashSet<u64>,
+    uncounted: u64,
+}
+
+impl Linked {
+    const MOST: usize = 1_000_000;
+
+    /// Returns what a file adds to its directory: nothing by its second name.
+    fn bytes(&mut self, metadata: &Metadata) -> u64 {
+        let has_names = !metadata.is_dir() && metadata.nlink() > 1;
+        let is_new = !has_names || self.is_new(metadata.ino());
+        if is_new { on_disk(metadata) } else { 0 }
+    }
+
+    fn is_new(&mut self, inode: u64) -> bool {
+        if self.seen.len() < Self::MOST {
+            return self.seen.insert(inode);
+        }
+        let is_new = !self.seen.contains(&inode);
+        self.uncounted += u64::from(is_new);
+        is_new
+    }
+
+    fn warn(&self) {
+        if self.uncounted > 0 {
+            eprintln!(
+                "remit-look: {} names of files with several names may be counted twice",
+                self.uncounted
+            );
+        }
+    }
+}
+
+pub enum Step {
+    Found(PathBuf, Metadata),
+    /// Something in this directory could not be read.
+    Missed(Rc<Path>),
+}
+
+/// Yields each directory directly before its contents. Names what could not be read. Holds one open directory for each
+/// level, however many names are in it.
 pub struct Walk {
     device: u64,
-    /// Directories not yet visited, each with its parent: a million complete paths would need gigabytes.
-    left: Vec<(Rc<Path>, OsString, Metadata)>,
-    here: Rc<Path>,
-    entries: Option<fs::ReadDir>,
+    start: Rc<Path>,
+    inside: Vec<(Rc<Path>, fs::ReadDir)>,
+    missed: Option<Rc<Path>>,
     pub unseen: Unseen,
-    /// Directories of which something could not be read.
-    incomplete: HashSet<PathBuf>,
 }
 
 impl Walk {
+    /// Each level has a descriptor open.
+    const DEEPEST: usize = 200;
+
     /// Begins at this directory, which is not yielded. Fails if it is not a readable directory.
     pub fn new(directory: &str) -> Result<Self, String> {
         let cannot = |error: io::Error| format!("cannot look at '{directory}': {error}");
-        let path = Path::new(directory);
+        let start: Rc<Path> = Path::new(directory).into();
+        let entries = fs::read_dir(&start).map_err(cannot)?;
         Ok(Self {
-            device: fs::symlink_metadata(path).map_err(cannot)?.dev(),
-            left: Vec::new(),
-            here: path.into(),
-            entries: Some(fs::read_dir(path).map_err(cannot)?),
+            device: fs::symlink_metadata(&start).map_err(cannot)?.dev(),
+            inside: vec![(Rc::clone(&start), entries)],
+            start,
+            missed: None,
             unseen: Unseen::default(),
-            incomplete: HashSet::new(),
         })
     }
 
-    /// Notes what could not be read, in or of this directory. What disappeared during the walk does not count.
-    fn missed(&mut self, directory: &Path, path: &Path, error: &io::Error) {
-        if error.kind() != io::ErrorKind::NotFound {
+    pub fn files(&mut self) -> impl Iterator<Item = (PathBuf, Metadata)> {
+        self.filter_map(|step| match step {
+            Step::Found(path, metadata) => metadata.is_file().then_some((path, metadata)),
+            Step::Missed(_) => None,
+        })
+    }
+
+    fn enter(&mut self, path: &Path) {
+        if self.inside.len() >= Self::DEEPEST {
             self.unseen.add(path);
-            self.incomplete.insert(directory.to_owned());
+            self.missed = Some(path.into());
+            return;
+        }
+        match fs::read_dir(path) {
+            Ok(entries) => self.inside.push((path.into(), entries)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => {
+                self.unseen.add(path);
+                self.missed = Some(path.into());
+            }
         }
     }
 }
 
 impl Iterator for Walk {
-    type Item = (PathBuf, Metadata);
+    type Item = Step;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        while let Some(entries) = &mut self.entries {
+    /// What disappeared during the walk is not missed.
+    fn next(&mut self) -> Option<Step> {
+        if let Some(directory) = self.missed.take() {
+            return Some(Step::Missed(directory));
+        }
+        loop {
+            let (here, entries) = self.inside.last_mut()?;
             let Some(entry) = entries.next() else {
-                self.entries = None;
-                break;
+                self.inside.pop();
+                continue;
             };
-            let here = Rc::clone(&self.here);
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    self.missed(&here, &here, &error);
-                    continue;
-                }
+            let here = Rc::clone(here);
+            let (path, found) = match entry {
+                Ok(entry) => (here.join(entry.file_name()), entry.metadata()),
+                Err(error) => (here.to_path_buf(), Err(error)),
             };
-            let name = entry.file_name();
-            match entry.metadata() {
+            match found {
                 Ok(metadata) if metadata.dev() != self.device => {}
-                Ok(metadata) if metadata.is_dir() => self.left.push((here, name, metadata)),
-                Ok(metadata) => return Some((here.join(name), metadata)),
-                Err(error) => self.missed(&here, &here.join(name), &error),
+                Ok(metadata) => {
+                    if metadata.is_dir() {
+                        self.enter(&path);
+                    }
+                    return Some(Step::Found(path, metadata));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => {
+                    self.unseen.add(&path);
+                    return Some(Step::Missed(here));
+                }
             }
         }
-        let (above, name, metadata) = self.left.pop()?;
-        let path = above.join(name);
-        self.here = path.as_path().into();
-        match fs::read_dir(&path) {
-            Ok(entries) => self.entries = Some(entries),
-            Err(error) => self.missed(&path, &path, &error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_with_several_names_count_once_up_to_a_number() {
+        let mut linked = Linked::default();
+        let many = u64::try_from(Linked::MOST).unwrap();
+        assert!((0..many).all(|inode| linked.is_new(inode)));
+        assert!((0..many).all(|inode| !linked.is_new(inode)));
+        assert!(linked.is_new(many) && linked.is_new(many));
+        assert_eq!((linked.seen.len(), linked.uncounted), (Linked::MOST, 2));
+    }
+
+    #[test]
+    fn walk_of_many_directories_holds_one_for_each_level() {
+        let dir = std::env::temp_dir().join(format!("remit-wide-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        for number in 0..2_000 {
+            fs::create_dir(dir.join(number.to_string())).unwrap();
         }
-        Some((path, metadata))
+        let mut walk = Walk::new(dir.to_str().unwrap()).unwrap();
+        let (mut found, mut most) = (0, 0);
+        while walk.next().is_some() {
+            found += 1;
+            most = most.max(walk.inside.len());
+        }
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!((found, most), (2_000, 2));
+    }
+
+    #[test]
+    fn directory_below_the_deepest_makes_those_above_incomplete() {
+        let dir = std::env::temp_dir().join(format!("remit-deep-{}", std::process::id()));
+        let deep = "d/".repeat(Walk::DEEPEST + 3);
+        fs::create_dir_all(dir.join(deep)).unwrap();
+        let mut walk = Walk::new(dir.to_str().unwrap()).unwrap();
+        let steps: Vec<Step> = walk.by_ref().collect();
+        fs::remove_dir_all(&dir).unwrap();
+        let found = steps.iter().filter(|step| matches!(step, Step::Found(..)));
+        assert_eq!(found.count(), Walk::DEEPEST);
+        let last = dir.join("d/".repeat(Walk::DEEPEST));
+        assert!(matches!(steps.last(), Some(Step::Missed(missed)) if **missed == last));
     }
 }

@@ -26,7 +26,6 @@ struct Process {
     resident_pages: u64,
 }
 
-/// What the columns need of the machine.
 struct Machine {
     uptime: u64,
     ticks_a_second: u64,
@@ -151,7 +150,6 @@ fn processes() -> Result<Vec<Process>, String> {
     for entry in fs::read_dir("/proc").map_err(cannot)? {
         let path = entry.map_err(cannot)?.path();
         let name = path.file_name().and_then(|name| name.to_str());
-        // One that ends meanwhile is left out.
         if let Some(pid) = name.and_then(|name| name.parse().ok())
             && let Ok(owner) = fs::metadata(&path)
             && let Ok(stat) = fs::read(path.join("stat"))
@@ -184,7 +182,7 @@ fn parsed(pid: u32, uid: u32, stat: &[u8]) -> Option<Process> {
     })
 }
 
-fn user(uid: u32) -> String {
+pub(super) fn user(uid: u32) -> String {
     let found = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     found.map_or_else(
         || uid.to_string(),
@@ -199,7 +197,7 @@ fn unit(pid: u32) -> String {
     unit_of(path.unwrap_or_default()).unwrap_or("-").to_owned()
 }
 
-fn unit_of(cgroup: &str) -> Option<&str> {
+pub(super) fn unit_of(cgroup: &str) -> Option<&str> {
     cgroup.split('/').find(|part| {
         let unit = part.parse::<UnitName>();
         unit.is_ok_and(|unit| unit.as_str() == *part && unit.kind() != "slice")

@@ -74,7 +74,6 @@ fn listening() -> Result<BTreeSet<Listening>, Errno> {
     }
 }
 
-/// Builds `struct unix_diag_req` with its netlink header.
 fn question() -> Vec<u8> {
     let mut body = vec![UNIX, 0, 0, 0];
     for part in [1 << LISTEN, 0, SHOW_NAME, 0, 0] {

@@ -126,10 +126,21 @@ pub enum Older {
 
 const FIELDS: &str = "MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER,_COMM,_PID,SYSLOG_PID";
 
+/// Without `--all` a long message is null.
+const FIXED: [&str; 4] = ["--no-pager", "--output=json", "--all", "--reverse"];
+
+pub fn options_of_sshd(pattern: &str) -> Vec<String> {
+    let units = ["ssh", "sshd", "ssh@*", "sshd@*"].map(|unit| format!("--unit={unit}.service"));
+    let fields = "--output-fields=MESSAGE,_PID".to_owned();
+    let fixed = FIXED.map(str::to_owned).into_iter();
+    fixed
+        .chain([fields, format!("--grep={pattern}")])
+        .chain(units)
+        .collect()
+}
+
 pub fn options(query: &LogQuery) -> Vec<String> {
-    // Without `--all` a long message is null.
-    let fixed = ["--no-pager", "--output=json", "--all", "--reverse"];
-    let mut options: Vec<String> = fixed.map(str::to_owned).into();
+    let mut options: Vec<String> = FIXED.map(str::to_owned).into();
     options.push(format!("--output-fields={FIELDS}"));
     let mut add = |name: &str, value: Option<String>| {
         options.extend(value.map(|value| format!("--{name}={value}")));

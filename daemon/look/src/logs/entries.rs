@@ -113,7 +113,6 @@ impl Group {
 
 const MESSAGE: usize = 4096;
 const NAME: usize = 128;
-/// The default priority of journald.
 const INFO: usize = 6;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

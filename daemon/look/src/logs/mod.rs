@@ -5,7 +5,7 @@ pub(crate) mod entries;
 
 use remit_common::builtin::LogQuery;
 
-use crate::logs::entries::{Fold, Group};
+use crate::logs::entries::{Entry, Fold, Group};
 use crate::text::{SECOND, date, exact};
 use child::{Journal, Older};
 
@@ -52,6 +52,22 @@ pub fn read(query: &LogQuery, extent: Extent) -> Result<ShownEntries, String> {
     let groups = fold.oldest_first();
     journal.end(groups.is_empty())?;
     Ok(ShownEntries { groups, older })
+}
+
+/// Returns what sshd wrote that matches `pattern`, the newest first, and if that is all.
+pub fn of_sshd(pattern: &str, most: usize) -> Result<(Vec<Entry>, bool), String> {
+    let mut journal = Journal::ask(&child::options_of_sshd(pattern))?;
+    let mut entries = Vec::new();
+    let mut is_all = true;
+    while let Some(line) = journal.line()? {
+        if entries.len() >= most {
+            is_all = false;
+            break;
+        }
+        entries.extend(entries::parse(&line));
+    }
+    journal.end(entries.is_empty())?;
+    Ok((entries, is_all))
 }
 
 impl ShownEntries {
@@ -108,7 +124,7 @@ mod tests {
     fn shown(messages: &[(u64, &str)], lines: usize, older: Older) -> ShownEntries {
         let mut fold = Fold::new(lines);
         for (time, message) in messages.iter().rev() {
-            fold.add(entries::Entry {
+            fold.add(Entry {
                 time: *time * SECOND,
                 unit: Some("a.service".into()),
                 writer: "a".into(),

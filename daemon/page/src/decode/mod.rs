@@ -36,7 +36,6 @@ pub fn decode(bytes: &[u8]) -> Result<ApprovalRequest, Undecodable> {
         .strip_prefix(VERSION)
         .ok_or_else(|| bad("version", "is not the one that this program reads"))?;
     let mut input = Decoder { rest };
-    // Each field is read in the order of the encoding.
     let request = ApprovalRequest {
         machine_id: input.text("machine-id")?,
         job: input.spelled::<JobId>("job")?,

@@ -149,7 +149,6 @@ fn request() -> impl Strategy<Value = ApprovalRequest> {
     )
 }
 
-/// A request without anything optional, with one argument.
 fn plain() -> ApprovalRequest {
     ApprovalRequest {
         machine_id: "0011".into(),

@@ -143,7 +143,10 @@ pub fn right_to_left_parts(verified: &Verified) -> Option<String> {
             "the copied files",
             verified.copies.iter().any(|copy| has(copy)),
         ),
-        ("standard input", optional(verified.stdin.as_deref())),
+        (
+            "standard input",
+            verified.plan().is_none() && optional(verified.stdin.as_deref()),
+        ),
         (
             "the environment",
             request.env.iter().any(|one| has(one.as_bytes())),

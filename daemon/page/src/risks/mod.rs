@@ -6,7 +6,7 @@ mod program;
 
 use std::path::Path;
 
-use remit_approval::{ApprovalRequest, arguments_sentence};
+use remit_approval::{ActContext, ApprovalRequest, arguments_sentence};
 use remit_common::escape::words;
 use remit_policy::{Base, Listed, Profile, User};
 
@@ -27,6 +27,7 @@ const MASTERS: [&str; 6] = [
     "/run/lxd/unix.socket",
     "/run/podman/podman.sock",
 ];
+const REMIT: &[u8] = b"remitd";
 /// More arguments than fit on a screen, each on its line, so that one among them is easily missed.
 const MANY: usize = 32;
 
@@ -39,20 +40,34 @@ pub fn risks(verified: &Verified, shown: usize) -> Vec<String> {
     let argv: Vec<&[u8]> = request.argv.iter().map(|arg| arg.as_bytes()).collect();
     let mut all = Vec::new();
     // What root can do without a sandbox, or on the bus, is not a risk of each request if only remit's own program
-    // can use it: its definition says so.
-    let is_own = context.is_own_program;
+    // can use it: its definition says so. A one-off change has none.
+    let is_own = context.is_own_program && request.command.is_some();
     if !is_own {
         all.extend(no_sandbox(profile));
     }
     all.extend(program::acts(&argv));
+    let script = verified.script.iter().map(Vec::as_slice);
+    let executed = argv.iter().copied().chain(script);
+    let (named, jobs) = (names_remit(profile, executed), &context.host_jobs);
+    let cut_jobs = cuts(jobs, named.is_some(), &argv);
+    all.extend(named.into_iter().chain(cut_jobs));
+    all.extend(context.acts.iter().flat_map(|act| of_act(act, jobs)));
+    all.extend(verified.context.required.iter().cloned());
     all.extend(hidden(&argv, shown));
-    all.extend(remit_approval::sentences(&context.loose));
+    // Their arguments are the policy's, and the page shows what they change.
+    let is_file_change = is_own && (verified.plan().is_some() || verified.is_undo());
+    if !is_file_change {
+        all.extend(remit_approval::sentences(&context.loose));
+    }
     let reason = request.reason.as_deref().unwrap_or_default();
     all.extend(character::reason_notes(reason));
     all.extend(program::executes(verified, &argv));
     all.extend(sandbox(profile, is_own));
     all.extend(runtime(verified));
-    let plain = plain(request, &argv);
+    let plain = match is_file_change {
+        true => Vec::new(),
+        false => plain(request, &argv),
+    };
     all.extend(argument::notes(&plain));
     all.extend(character::notes(&plain));
     all.extend(character::right_to_left_parts(verified));
@@ -66,6 +81,47 @@ fn no_sandbox(profile: &Profile) -> Option<String> {
         format!(
             "there is no sandbox: it runs as {}",
             unconfined(&profile.user)
+        )
+    })
+}
+
+/// Reports what a command is known to do that follows a commit.
+fn of_act(act: &ActContext, jobs: &[String]) -> Vec<String> {
+    let argv: Vec<&[u8]> = act.argv.iter().map(|arg| arg.as_slice()).collect();
+    let mut all = Vec::new();
+    if !act.is_own_program {
+        all.extend(no_sandbox(&act.profile));
+    }
+    all.extend(program::acts(&argv));
+    let named = names_remit(&act.profile, argv.iter().copied());
+    let cut = cuts(jobs, named.is_some(), &argv);
+    all.extend(named.into_iter().chain(cut));
+    // The arguments are on a line of their own. With them, a summary of one line would show nothing else.
+    let name = act.text.split(' ').next().unwrap_or_default();
+    let name = words(name, SENTENCE / 2);
+    all.into_iter()
+        .map(|sentence| format!("then {name}: {sentence}"))
+        .collect()
+}
+
+/// Reports a change without a sandbox that may stop remit, which ends the change as well.
+fn names_remit<'a>(profile: &Profile, mut texts: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    let has = |bytes: &[u8]| bytes.windows(REMIT.len()).any(|part| part == REMIT);
+    let is_unconfined = profile.base == Base::Host;
+    (is_unconfined && texts.any(has)).then(|| {
+        "it names remitd: a stop or restart of remitd ends all jobs and all requests that wait; it waits for changes \
+         without a sandbox, such as this one, for jobs.stop_wait_s of remit.toml at most"
+            .into()
+    })
+}
+
+/// Reports jobs that end with remit, if the change may stop or restart it.
+fn cuts(jobs: &[String], names_remit: bool, argv: &[&[u8]]) -> Option<String> {
+    let is_risk = names_remit || program::changes_packages(argv);
+    (is_risk && !jobs.is_empty()).then(|| {
+        format!(
+            "a restart of remitd by it would cut these jobs without a sandbox, which run now: {}",
+            jobs.join(", ")
         )
     })
 }
@@ -115,6 +171,10 @@ fn sandbox(profile: &Profile, is_own: bool) -> Vec<String> {
             "it runs as {user} and can change this user's files and processes where its sandbox allows it"
         )),
     }
+    let inspects = profile
+        .inspect
+        .map(|inspect| format!("it sees {}", inspect.meaning()));
+    all.extend(inspects);
     all.extend(capabilities.iter().map(|name| match capability(name) {
         Some(does) => format!("it {does}"),
         None => format!("it has {name}, see capabilities(7)"),
@@ -166,8 +226,11 @@ fn master(profile: &Profile) -> Option<&'static str> {
 
 fn plain<'a>(request: &ApprovalRequest, argv: &[&'a [u8]]) -> Vec<Numbered<'a>> {
     let secret = secrets(request);
+    // The path of a script is remit's own.
+    let is_script = |at: usize| request.script.is_some() && at == 1;
     let all = argv.iter().copied().enumerate();
-    all.filter(|(at, _)| !secret.contains(at)).collect()
+    all.filter(|(at, _)| !secret.contains(at) && !is_script(*at))
+        .collect()
 }
 
 fn secrets(request: &ApprovalRequest) -> Vec<usize> {

@@ -1,5 +1,6 @@
 //! Notes about what a program is known to do, by its name.
 
+use remit_approval::name_of_argument;
 use remit_programs::{Class, Program};
 
 use crate::describe::{size, some};
@@ -57,6 +58,16 @@ pub fn acts(argv: &[&[u8]]) -> Vec<String> {
         .map(|(_, does)| (*does).to_owned())
         .into_iter()
         .collect()
+}
+
+/// Returns whether it changes packages, one of which may be remit or restart it.
+pub fn changes_packages(argv: &[&[u8]]) -> bool {
+    let name = base_name(argv);
+    let args: Vec<String> = argv.iter().skip(1).map(|arg| exact(arg, 200)).collect();
+    let is_own = name == "remit-act" && args.first().is_some_and(|word| word == "package");
+    let found = remit_programs::found(&name, &args);
+    let command = found.and_then(|found| Some(found.alternative?.command));
+    is_own || command.is_some_and(|command| command.starts_with("package."))
 }
 
 fn own_program_risks(argv: &[&[u8]]) -> Vec<String> {
@@ -117,8 +128,15 @@ pub fn executes(verified: &Verified, argv: &[&[u8]]) -> Vec<String> {
     } else if interprets {
         let code = known.map_or(&[][..], Program::code);
         let is_code = |arg: &&[u8]| code.iter().any(|code| is_option(arg, code));
+        let module = module(verified, argv, known.map_or(&[][..], Program::modules));
         let code = argv.iter().position(is_code);
         match code {
+            _ if module.is_some() => all.extend(module.map(|at| {
+                format!(
+                    "argument {at} names a module that '{shown}' finds by itself: its bytes are not shown, and may \
+                     be others when it runs"
+                )
+            })),
             Some(at) if at + 1 < argv.len() => {
                 all.push(format!(
                     "argument {} is code that '{shown}' executes",
@@ -147,6 +165,30 @@ pub fn executes(verified: &Verified, argv: &[&[u8]]) -> Vec<String> {
         all.push(format!("the program is a script, executed by '{by}'"));
     }
     all
+}
+
+/// Returns the argument that names code which is no file of this request. Behind the file that the interpreter executes,
+/// words are this program's own.
+fn module(verified: &Verified, argv: &[&[u8]], modules: &[&str]) -> Option<usize> {
+    let is_file = |at: usize| {
+        let what = name_of_argument(at);
+        verified.request.files.iter().any(|file| file.what == what)
+    };
+    let named = |at: usize, arg: &[u8]| {
+        let next = || argv.get(at + 1).map(|_| at + 1);
+        modules.iter().find_map(|option| {
+            let attached = arg.strip_prefix(option.as_bytes())?;
+            match (attached, option.starts_with("--")) {
+                ([], _) => next(),
+                ([b'=', ..], true) | (_, false) => Some(at),
+                (_, true) => None,
+            }
+        })
+    };
+    let words = argv.iter().enumerate().skip(1);
+    let mut before_program = words.take_while(|(at, arg)| arg.starts_with(b"-") || !is_file(*at));
+    let found = before_program.find_map(|(at, arg)| named(at, arg))?;
+    (!is_file(found)).then_some(found)
 }
 
 /// Returns true if this call can start other programs. For a tool, a word or an option decides.

@@ -220,6 +220,57 @@ fn code_in_arguments_is_reported() {
 }
 
 #[test]
+fn module_that_an_interpreter_finds_by_itself_is_reported() {
+    let scene = Scene::new();
+    let said = |argv: &[&[u8]], files: &[&str]| {
+        let mut verified = scene.program(argv);
+        let files = files.iter().map(|what| file(what, "/srv/x", "/srv/x"));
+        verified.request.files = files.collect();
+        let all = of(&verified);
+        let sentence = all.iter().find(|one| one.contains("finds by itself"));
+        sentence.map(|one| one.split(" names").next().unwrap_or_default().to_owned())
+    };
+    for (argv, files, named) in [
+        (
+            &[&b"python3"[..], b"-m", b"http.server"][..],
+            &["program"][..],
+            Some("argument 2"),
+        ),
+        (
+            &[b"/usr/bin/python3.11", b"-mhttp.server"],
+            &[],
+            Some("argument 1"),
+        ),
+        // A file among its arguments is not what it executes.
+        (
+            &[b"python3", b"-m", b"x", b"/etc/hosts"],
+            &["argument 3"],
+            Some("argument 2"),
+        ),
+        (
+            &[b"node", b"--import=x", b"a.js"],
+            &["argument 2"],
+            Some("argument 1"),
+        ),
+        (&[b"perl", b"-Mx", b"-e", b"1"], &[], Some("argument 1")),
+        (
+            &[b"ruby", b"-r", b"./x.rb", b"a.rb"],
+            &["argument 2", "argument 3"],
+            None,
+        ),
+        (
+            &[b"python3", b"/srv/x.py", b"-m", b"x"],
+            &["argument 1"],
+            None,
+        ),
+        (&[b"python3", b"-c", b"print()"], &[], None),
+        (&[b"grep", b"-m", b"1"], &[], None),
+    ] {
+        assert_eq!(said(argv, files).as_deref(), named, "{argv:?}");
+    }
+}
+
+#[test]
 fn no_secret_makes_a_note() {
     let all = of(&Scene::new().backup("a", "it is due"));
     assert!(!has(&all, "wildcard"), "{all:?}");
@@ -267,4 +318,68 @@ fn right_to_left_letters_have_a_note_in_every_part() {
         .push(file("program", "/bin/ls", "/srv/\u{5d0}"));
     let want = "order: the environment, the directory, the names of files";
     assert!(has(&of(&verified), want), "{:?}", of(&verified));
+}
+
+#[test]
+fn unconfined_change_that_names_remit_is_a_risk() {
+    let scene = Scene::new();
+    let said = |argv: &[&[u8]], is_unconfined: bool| {
+        let mut asked = scene.asks_for(argv);
+        if is_unconfined {
+            asked.context.profile = Profile::host();
+            asked.request.profile = "host".into();
+        }
+        has(&of(&asked.verified()), "it names remitd")
+    };
+    let restart: &[&[u8]] = &[b"systemctl", b"restart", b"remitd.service"];
+    assert!(said(restart, true));
+    assert!(!said(restart, false));
+    assert!(!said(&[b"systemctl", b"restart", b"nginx.service"], true));
+}
+
+#[test]
+fn jobs_that_a_restart_would_cut_are_named() {
+    let scene = Scene::new();
+    let said = |argv: &[&[u8]], jobs: &[&str]| {
+        let mut asked = scene.asks_for(argv);
+        asked.context.profile = Profile::host();
+        asked.request.profile = "host".into();
+        asked.context.host_jobs = jobs.iter().map(|job| (*job).to_owned()).collect();
+        has(&of(&asked.verified()), "which run now: a [0123], 2 more")
+    };
+    let jobs = &["a [0123]", "2 more"];
+    for argv in [
+        &[&b"systemctl"[..], b"restart", b"remitd.service"][..],
+        &[b"apt-get", b"install", b"-y", b"nginx"],
+        &[b"/usr/libexec/remit/remit-act", b"package", b"upgrade"],
+    ] {
+        assert!(said(argv, jobs), "{argv:?}");
+        assert!(!said(argv, &[]), "{argv:?}");
+    }
+    assert!(!said(&[b"systemctl", b"restart", b"nginx.service"], jobs));
+}
+
+#[test]
+fn ends_of_required_commands_are_shown() {
+    let scene = Scene::new();
+    let line = "required command 'a' ended with exit 0 5 s ago (needed: within 60 s)";
+    let mut asked = scene.asks_for(&[b"true"]);
+    asked.context.required.push(line.to_owned());
+    assert!(has(&of(&asked.verified()), line));
+    let without = scene.asks_for(&[b"true"]);
+    assert!(!has(&of(&without.verified()), line));
+}
+
+#[test]
+fn one_off_call_of_own_program_runs_without_sandbox() {
+    let scene = Scene::new();
+    let mut asked = scene.asks_for(&[b"/usr/libexec/remit/remit-act", b"reboot"]);
+    asked.context.profile = Profile::host();
+    asked.request.profile = "host".into();
+    asked.context.is_own_program = true;
+    let said = of(&asked.verified());
+    assert!(
+        has(&said, "there is no sandbox: it runs as root"),
+        "{said:?}"
+    );
 }

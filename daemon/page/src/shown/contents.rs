@@ -2,11 +2,12 @@
 //! would do, in lines of the package's own program, as many as fit.
 
 use remit_approval::{COPIES, Now, arguments_sentence};
+use remit_common::escape::start;
 
-use super::{Content, OVERHEAD, hash_of_all, script_lines};
+use super::{Content, SCRIPT_LINE, hash_of_all, script_lines};
 use crate::hex;
 use crate::verified::Verified;
-use crate::view::{DOES, exact};
+use crate::view::{DOES, OVERHEAD, exact};
 
 const HEAD: usize = 180;
 const LINE: usize = 2 << 10;
@@ -22,7 +23,7 @@ pub fn copies(verified: &Verified, free_bytes: usize) -> Vec<String> {
     let copies = copies.into_iter().zip(&verified.copies);
     let lines = copies.flat_map(|((at, file), copy)| {
         let content = Content::new(copy, file.sha256);
-        let mut lines = script_lines(content, each);
+        let mut lines = script_lines(content, each, SCRIPT_LINE);
         if let Some(head) = lines.first_mut() {
             // The mark of remit's own words: no line of content can have it.
             *head = format!("[… argument {at}, in a copy: {head} …]");
@@ -53,6 +54,17 @@ pub fn notes(verified: &Verified) -> Vec<String> {
         "were not compared with the files that have their names now: what is shown and approved are the copies",
     );
     other.into_iter().chain(unknown).collect()
+}
+
+pub fn stdin(stdin: Content<'_>, most: usize) -> String {
+    let (text, taken) = start(stdin.start, most);
+    let size = crate::describe::size(stdin.size as u64);
+    let head = format!("{size}, sha256 {}", hex(&stdin.sha256));
+    match stdin.size.saturating_sub(taken) {
+        0 if stdin.size == 0 => head,
+        0 => format!("{head}: {text}"),
+        more => format!("{head}, begins: {text}[… {more} bytes more …]"),
+    }
 }
 
 /// Omitted lines are counted and hashed.

@@ -1,35 +1,43 @@
 //! Builds what an approver sees. Every byte is shown, or counted and hashed. Any request fits one frame.
 
 mod contents;
+mod plan;
+
+pub use plan::OldBytes;
 
 use std::ffi::CString;
 
-use remit_approval::{BoundFile, FileBinding};
+use remit_approval::{BoundFile, FileBinding, arguments_sentence};
 use remit_common::admin::PendingView;
 use remit_common::escape::{self, quoted, words};
+use remit_policy::model::command::ACTS;
 use sha2::{Digest, Sha256};
 
-use crate::verified::Verified;
-use crate::view::{FileView, ShownRequest, exact};
+use crate::verified::{Verified, followed};
+use crate::view::{Extent, FileView, OVERHEAD, ShownRequest, exact, is_cut};
 use crate::{describe as in_words, hex, risks};
 
-/// Bytes shown of each part. Their sum is below 64 KiB, on any terminal more than anybody reads.
+/// Bytes shown of each part. Their sum is below 96 KiB, on any terminal more than anybody reads.
 const ARGV: usize = 12 << 10;
 const ENV: usize = 9 << 10;
 const FILES: usize = 5 << 10;
-const SCRIPT: usize = 6 << 10;
+/// A script of some hundred lines is shown whole.
+const SCRIPT: usize = 32 << 10;
+const COPIES: usize = 6 << 10;
 const STDIN: usize = 2 << 10;
 /// Every byte of a reason in its longest escape.
 const REASON: usize = 4 * remit_common::caps::REASON + 200;
 const CWD: usize = 1 << 10;
 const LINE: usize = 400;
+/// Of a command that follows. The policy bounds it, too.
+const ACT: usize = 1 << 10;
 const APPROVERS: usize = 16;
 /// Bytes of one element, widest first. The first width that shows all elements is used.
 const WIDTHS: [usize; 5] = [8 << 10, 2 << 10, 1 << 10, 512, 200];
 const SCRIPT_LINE: usize = 400;
-const OVERHEAD: usize = 4;
-const START: usize = 8 << 10;
+const START: usize = 32 << 10;
 const LISTED: usize = 300;
+const CUT: &str = "is cut on this page: an approval covers the part that you have not read, too";
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Content<'a> {
@@ -46,10 +54,31 @@ impl<'a> Content<'a> {
             start: bytes.get(..START).unwrap_or(bytes),
         }
     }
+
+    fn to(self, extent: Extent, bytes: Option<&'a Vec<u8>>) -> Self {
+        match (extent, bytes) {
+            (Extent::Whole, Some(bytes)) => Self {
+                start: bytes,
+                ..self
+            },
+            _ => self,
+        }
+    }
 }
 
+/// Returns the texts of a page.
 #[must_use]
 pub fn shown(verified: &Verified) -> ShownRequest {
+    shown_to(verified, Extent::Page)
+}
+
+/// Returns the texts with all of the script, of standard input and of a plan, however long they are.
+#[must_use]
+pub fn whole(verified: &Verified) -> ShownRequest {
+    shown_to(verified, Extent::Whole)
+}
+
+fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
     let Verified {
         request,
         context,
@@ -72,6 +101,44 @@ pub fn shown(verified: &Verified) -> ShownRequest {
         digest: *digest,
         ..context.pending.clone()
     };
+    let cwd = exact(request.cwd.as_bytes(), CWD);
+    let env = all_or_counted(&request.env, ENV, "variables");
+    let script = verified.script();
+    let script = script.map(|script| match extent {
+        Extent::Page => script_lines(script, SCRIPT, SCRIPT_LINE),
+        Extent::Whole => {
+            let script = script.to(extent, verified.script.as_ref());
+            script_lines(script, usize::MAX, usize::MAX)
+        }
+    });
+    let bundle = verified.plan();
+    let plan = bundle
+        .as_ref()
+        .map(|bundle| plan::plan(bundle, &verified.old, &request.does, extent));
+    let (of_undo, does) = plan::undo_risks(verified);
+    let stdin = match (request.secret_stdin, &plan) {
+        (Some(_), _) => Some("[… a secret …]".into()),
+        (None, Some(_)) => verified.stdin().map(|stdin| {
+            let size = in_words::size(stdin.size as u64);
+            format!("{size}, sha256 {}: a plan, shown above", hex(&stdin.sha256))
+        }),
+        (None, None) => verified.stdin().map(|stdin| {
+            let most = match extent {
+                Extent::Page => STDIN,
+                Extent::Whole => usize::MAX,
+            };
+            contents::stdin(stdin.to(extent, verified.stdin.as_ref()), most)
+        }),
+    };
+    let is_plan_cut = plan.as_ref().is_some_and(|(_, is_cut)| *is_cut);
+    let of_plan = is_plan_cut.then(|| format!("the plan {CUT}"));
+    let parts = [
+        ("the script", script.as_deref().unwrap_or_default()),
+        ("standard input", stdin.as_slice()),
+        ("the environment", &env),
+        ("the directory", std::slice::from_ref(&cwd)),
+    ];
+    let cut = cut_parts(&argv, &parts);
     ShownRequest {
         pending: line_of(&pending),
         login: words(&login, LINE),
@@ -82,29 +149,48 @@ pub fn shown(verified: &Verified) -> ShownRequest {
         },
         summary: words(&context.summary, LINE),
         risks: [
+            of_plan.into_iter().collect(),
+            cut,
+            bundle.as_ref().map(plan::sentences).unwrap_or_default(),
+            of_undo,
             contents::notes(verified),
             risks::risks(verified, argv.len()),
-            contents::does(&request.does),
+            contents::does(&does),
         ]
         .concat(),
         argv,
         more_argv: u32::try_from(more_argv).unwrap_or(u32::MAX),
         files: views(&request.files),
-        cwd: exact(request.cwd.as_bytes(), CWD),
-        env: all_or_counted(&request.env, ENV, "variables"),
-        script: match verified.script() {
-            Some(script) => script_lines(script, SCRIPT),
-            None => contents::copies(verified, SCRIPT),
-        },
-        stdin: match request.secret_stdin {
-            Some(_) => Some("[… a secret …]".into()),
-            None => verified.stdin().map(stdin_words),
-        },
+        cwd,
+        env,
+        script: script.unwrap_or_else(|| contents::copies(verified, COPIES)),
+        stdin,
+        plan: plan.map(|(plan, _)| plan),
+        then: followed(request)
+            .take(ACTS)
+            .map(|call| exact(call, ACT))
+            .collect(),
         profile: in_words::profile(&context.profile),
         limits: in_words::limits(&request.limits, request.runtime_s, &context.runtime_source),
         rule: words(&request.rule, LINE),
         policy: words(&request.policy, LINE),
     }
+}
+
+/// Reports parts that the page does not show whole: an approver would approve bytes unread.
+fn cut_parts(argv: &[String], parts: &[(&str, &[String])]) -> Vec<String> {
+    const MANY: &str =
+        "are cut on this page: an approval covers the parts that you have not read, too";
+    let has_cut = |(name, texts): &(&str, &[String])| {
+        let is_one = texts.iter().any(|text| is_cut(text));
+        is_one.then(|| format!("{name} {CUT}"))
+    };
+    let arguments = argv.iter().enumerate().filter(|(_, text)| is_cut(text));
+    let arguments: Vec<usize> = arguments.map(|(at, _)| at).collect();
+    let parts = parts.iter().filter_map(has_cut);
+    parts
+        .chain(arguments_sentence(&arguments, CUT, MANY))
+        .collect()
 }
 
 impl Verified {
@@ -266,7 +352,7 @@ fn view(file: &BoundFile) -> FileView {
     }
 }
 
-fn script_lines(script: Content<'_>, mut free_bytes: usize) -> Vec<String> {
+fn script_lines(script: Content<'_>, mut free_bytes: usize, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let (mut bytes, mut shortened) = (0, 0);
     let mut rest = script.start;
@@ -279,14 +365,14 @@ fn script_lines(script: Content<'_>, mut free_bytes: usize) -> Vec<String> {
         let line = line.unwrap_or_default();
         let text = match line {
             [] => String::new(),
-            line => exact(line, SCRIPT_LINE),
+            line => exact(line, width),
         };
         let Some(left) = free_bytes.checked_sub(text.len() + OVERHEAD) else {
             break;
         };
         free_bytes = left;
         lines.push(text);
-        shortened += usize::from(escape::start(line, SCRIPT_LINE).1 < line.len());
+        shortened += usize::from(escape::start(line, width).1 < line.len());
         bytes += line.len() + usize::from(end.is_some());
         rest = after.unwrap_or_default();
     }
@@ -307,17 +393,6 @@ fn script_lines(script: Content<'_>, mut free_bytes: usize) -> Vec<String> {
     }
     lines.insert(0, head);
     lines
-}
-
-fn stdin_words(stdin: Content<'_>) -> String {
-    let (text, taken) = escape::start(stdin.start, STDIN);
-    let size = in_words::size(stdin.size as u64);
-    let head = format!("{size}, sha256 {}", hex(&stdin.sha256));
-    match stdin.size.saturating_sub(taken) {
-        0 if stdin.size == 0 => head,
-        0 => format!("{head}: {text}"),
-        more => format!("{head}, begins: {text}[… {more} bytes more …]"),
-    }
 }
 
 #[cfg(test)]

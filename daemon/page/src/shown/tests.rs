@@ -43,6 +43,8 @@ fn texts(shown: &ShownRequest) -> Vec<&String> {
         env,
         script,
         stdin,
+        plan: _,
+        then,
         profile,
         limits,
         risks,
@@ -61,7 +63,7 @@ fn texts(shown: &ShownRequest) -> Vec<&String> {
         rule,
         policy,
     ];
-    let lists = [&pending.by, argv, env, script, profile, limits, risks];
+    let lists = [&pending.by, argv, env, script, then, profile, limits, risks];
     let files = files.iter().flat_map(|file| [&file.what, &file.path]);
     let lists = lists.into_iter().flatten();
     one.into_iter()
@@ -73,10 +75,9 @@ fn texts(shown: &ShownRequest) -> Vec<&String> {
 
 /// Bounded, without control or invisible characters.
 fn check(shown: &ShownRequest) -> Result<(), String> {
-    // Each text with its length, each file with its size and hash.
     let texts_size: usize = texts(shown).iter().map(|text| text.len() + 3).sum();
     let size = texts_size + shown.files.len() * 42;
-    if size > (64 << 10) - 2048 {
+    if size > (96 << 10) - 2048 {
         return Err(format!("{size} bytes"));
     }
     let bad = |c: char| c != escape::ELLIPSIS && escape::is_hidden(c);
@@ -235,6 +236,40 @@ fn omitted_parts_are_counted_and_hashed() {
 }
 
 #[test]
+fn part_that_is_not_shown_whole_is_the_first_risk() {
+    let scene = Scene::new();
+    let cut_of = |verified: &Verified| -> Vec<String> {
+        let risks = show(verified, &[]).risks.into_iter();
+        let cut = risks.take_while(|risk| risk.contains("cut on this page"));
+        cut.filter_map(|risk| Some(risk.split_once(" cut")?.0.to_owned()))
+            .collect()
+    };
+    let mark = "[… 9 bytes more …] 9 bytes more".as_bytes();
+    assert_eq!(cut_of(&scene.script(mark, mark)), [""; 0]);
+    assert_eq!(
+        cut_of(&scene.program(&[b"echo", mark, b"", b"a      b"])),
+        [""; 0]
+    );
+    // Behind what an approver sees of a line, and behind the last line.
+    let wide = [&b"true "[..], &b"a".repeat(500), b"; id\n"].concat();
+    assert_eq!(cut_of(&scene.script(&wide, b"")), ["the script is"]);
+    let long = b"true\n".repeat(20_000);
+    assert_eq!(
+        cut_of(&scene.script(&long, &long)),
+        ["the script is", "standard input is"]
+    );
+    let long = vec![b'x'; 100_000];
+    let mut verified = scene.program(&[b"sh", b"-c", &long]);
+    assert_eq!(cut_of(&verified), ["argument 2 is"]);
+    verified.request.cwd = CString::new(b"/x".repeat(2000)).unwrap();
+    verified.request.env = vec![c"A=1".into(); 5000];
+    assert_eq!(
+        cut_of(&verified),
+        ["the environment is", "the directory is", "argument 2 is"]
+    );
+}
+
+#[test]
 fn many_arguments_are_a_note_even_if_all_are_shown() {
     let scene = Scene::new();
     let of = |count| show(&scene.program(&vec![&b"x"[..]; count]), &[]).risks;
@@ -265,7 +300,6 @@ fn a_script_is_shown_line_by_line() {
     assert_eq!(shown.script[0], head);
     assert!(lines > 100);
     check(&shown).unwrap();
-    // The end of what is shown says so, too: the head may have left the screen.
     assert_eq!(shown.script[lines + 1], format!("[… {more} bytes more …]"));
     let wide = [&b"#"[..], &b" ".repeat(3), &b"x".repeat(1000), b"\nid\n"].concat();
     let shown = show(&scene.script(&wide, b""), &[]);

@@ -10,12 +10,14 @@ use std::fmt;
 use remit_common::caps;
 use remit_common::text::line;
 
+use crate::load::limits::print_seconds;
 use remit_policy::decide::access::Deciding;
 use remit_policy::decide::index::PositionSet;
 use remit_policy::model::approval::Approval;
-use remit_policy::model::policy::{Policy, RUN};
-use remit_policy::model::rule::{Grantees, Principal};
-use remit_policy::model::scope::Scope;
+use remit_policy::model::command::CommitUse;
+use remit_policy::model::policy::Named;
+use remit_policy::model::policy::{CHANGE, Policy, RUN};
+use remit_policy::model::rule::{Coverage, GrantRule, Grantees, Principal};
 
 const NAMES: usize = 16;
 
@@ -77,14 +79,16 @@ fn labels(old: &Policy, new: &Policy) -> BTreeMap<Principal, String> {
 #[derive(Default)]
 struct Reach<'a> {
     names: BTreeMap<Name<'a>, State>,
-    /// The variables that one rule lists together, by the profile of `run`.
-    variables: BTreeMap<&'a str, Vec<&'a BTreeSet<String>>>,
+    /// The variables that one rule lists together, of `run` in a profile and of one-off changes.
+    variables: BTreeMap<Name<'a>, Vec<&'a BTreeSet<String>>>,
+    /// Seconds within which somebody confirms a commit.
+    confirm: BTreeMap<Name<'a>, u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Name<'a> {
     Named(&'a str),
-    Scoped(&'a str, &'a Scope),
+    Scoped(&'a str, Coverage<'a>),
     RunIn(&'a str),
 }
 
@@ -111,39 +115,76 @@ impl<'a> Reach<'a> {
                 reach.names.insert(Name::Named(name), State::Denied);
                 continue;
             }
-            let rules = policy.deciding(&granting, name);
-            let whole = rules.iter().find(|one| one.rule.scope.is_any());
+            let rules = policy.deciding(&granting, named);
+            let whole = rules.iter().find(|one| one.coverage.is_any());
             let whole = whole.map(|one| one.approval.clone());
-            for Deciding { rule, approval, .. } in rules {
+            let is_commit = match named {
+                Named::Builtin(_) => false,
+                Named::Command(command) => command.commit_use() == Some(CommitUse::Commit),
+            };
+            for Deciding {
+                coverage,
+                approval,
+                rule,
+                ..
+            } in rules
+            {
+                if coverage.acts.is_some() {
+                    let followed = Name::Scoped(name, coverage);
+                    let state = State::Granted(approval.clone());
+                    reach.names.insert(followed, state);
+                }
                 // An approval that every call needs is not reported again for some of them.
                 let adds = whole
                     .as_ref()
                     .is_none_or(|whole| !same(whole.as_ref(), approval.as_ref()));
-                if rule.scope.is_any() || adds {
-                    let name = Name::of(name, &rule.scope);
+                if coverage.is_any() || adds {
+                    let name = Name::of(name, coverage.without_acts());
                     reach.names.insert(name, State::Granted(approval));
+                    let confirm_s = rule.confirm_s.filter(|_| is_commit);
+                    reach
+                        .confirm
+                        .extend(confirm_s.map(|seconds| (name, seconds)));
                 }
             }
             for rule in denials(name) {
-                let name = Name::of(name, &rule.scope);
+                let coverage = Coverage {
+                    scope: &rule.scope,
+                    paths: &[],
+                    acts: None,
+                };
+                let name = Name::of(name, coverage);
                 reach.names.insert(name, State::Denied);
             }
+        }
+        match is_denied(CHANGE) {
+            true => drop(reach.names.insert(Name::Named(CHANGE), State::Denied)),
+            false => reach
+                .insert_any_program(policy, policy.one_offs(&granting), |_| Name::Named(CHANGE)),
         }
         if is_denied(RUN) {
             reach.names.insert(Name::Named(RUN), State::Denied);
             return reach;
         }
-        for (position, approval) in policy.runs(&granting) {
-            let Some(rule) = policy.grants.get(position) else {
-                continue;
-            };
-            let profile = rule.profile.name.as_str();
-            reach
-                .names
-                .insert(Name::RunIn(profile), State::Granted(approval));
-            reach.variables.entry(profile).or_default().push(&rule.env);
-        }
+        reach.insert_any_program(policy, policy.runs(&granting), |rule| {
+            Name::RunIn(&rule.profile.name)
+        });
         reach
+    }
+
+    fn insert_any_program(
+        &mut self,
+        policy: &'a Policy,
+        granted: Vec<(usize, Option<Approval>)>,
+        name: impl Fn(&'a GrantRule) -> Name<'a>,
+    ) {
+        for (position, approval) in granted {
+            if let Some(rule) = policy.grants.get(position) {
+                let name = name(rule);
+                self.names.insert(name, State::Granted(approval));
+                self.variables.entry(name).or_default().push(&rule.env);
+            }
+        }
     }
 
     fn state(&self, name: Name<'a>) -> State {
@@ -152,10 +193,10 @@ impl<'a> Reach<'a> {
 }
 
 impl<'a> Name<'a> {
-    fn of(name: &'a str, scope: &'a Scope) -> Self {
-        match scope.is_any() {
+    fn of(name: &'a str, coverage: Coverage<'a>) -> Self {
+        match coverage.is_any() {
             true => Self::Named(name),
-            false => Self::Scoped(name, scope),
+            false => Self::Scoped(name, coverage),
         }
     }
 }
@@ -172,7 +213,7 @@ impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Named(name) => f.write_str(name),
-            Self::Scoped(name, scope) => write!(f, "{name} ({scope})"),
+            Self::Scoped(name, coverage) => write!(f, "{name} ({coverage})"),
             Self::RunIn(profile) => write!(f, "{RUN} (profile {profile})"),
         }
     }
@@ -196,7 +237,25 @@ fn changes(old: &Reach<'_>, new: &Reach<'_>) -> Vec<String> {
             }
             format!("{before} {}{after}", shown.join(", "))
         });
-    changes.chain(variables(old, new)).collect()
+    changes
+        .chain(variables(old, new))
+        .chain(confirmations(old, new))
+        .collect()
+}
+
+fn confirmations(old: &Reach<'_>, new: &Reach<'_>) -> Vec<String> {
+    let names: BTreeSet<&Name<'_>> = old.confirm.keys().chain(new.confirm.keys()).collect();
+    let between = |name: &&Name<'_>| match (old.confirm.get(name), new.confirm.get(name)) {
+        (before, Some(now)) if before != Some(now) => Some(format!(
+            "has to have {name} confirmed within {}; otherwise it is undone",
+            print_seconds(*now)
+        )),
+        (Some(_), None) if new.names.contains_key(name) => Some(format!(
+            "no longer has to have {name} confirmed by its rule"
+        )),
+        _ => None,
+    };
+    names.iter().filter_map(between).collect()
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -236,11 +295,10 @@ fn between(old: State, new: State) -> Vec<Change> {
 
 fn variables(old: &Reach<'_>, new: &Reach<'_>) -> Vec<String> {
     let mut lines = Vec::new();
-    for (profile, sets) in &old.variables {
-        let Some(sets_now) = new.variables.get(profile) else {
+    for (run, sets) in &old.variables {
+        let Some(sets_now) = new.variables.get(run) else {
             continue;
         };
-        let run = Name::RunIn(profile);
         for set in uncovered(sets_now, sets) {
             lines.push(format!("may now set {set} in {run}"));
         }

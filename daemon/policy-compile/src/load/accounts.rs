@@ -151,7 +151,6 @@ enum AccountKind {
     Group,
 }
 
-/// What findings call an account, and how a rule writes it.
 struct AccountWords {
     name: &'static str,
     id: &'static str,

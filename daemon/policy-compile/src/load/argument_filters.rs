@@ -15,7 +15,7 @@ use crate::load::text::is_name;
 use remit_policy::model::bounds::VALUES;
 use remit_policy::model::command::{Command, ParamKind};
 use remit_policy::model::glob::Glob;
-use remit_policy::model::policy::{Named, RUN};
+use remit_policy::model::policy::{CHANGE, Named, RUN};
 use remit_policy::model::rule::builtin;
 use remit_policy::model::scope::{Scope, UNIT, has_unit};
 use remit_policy::quoted;
@@ -95,7 +95,12 @@ impl Loading<'_> {
         let builtin_names = || COMMANDS.iter().map(|command| command.name);
         let literals = || globs.iter().filter_map(Glob::literal);
         let builtins: Vec<Named<'_>> = literals().filter_map(builtin).map(Named::Builtin).collect();
-        if commands.is_empty() && ![RUN].into_iter().chain(builtin_names()).any(is_named) {
+        if commands.is_empty()
+            && ![RUN, CHANGE]
+                .into_iter()
+                .chain(builtin_names())
+                .any(is_named)
+        {
             return;
         }
         let errors = report.errors();
@@ -123,7 +128,7 @@ impl Loading<'_> {
             let all = self.commands.keys().map(String::as_str);
             let known = all
                 .chain(builtin_names())
-                .chain([RUN])
+                .chain([RUN, CHANGE])
                 .any(|name| glob.matches(name));
             let is_own = own.iter().any(|named| glob.matches(named.name()));
             if !known || is_own || suited.iter().any(|command| glob.matches(&command.name)) {
@@ -276,7 +281,6 @@ fn warn_of_instances(entry: &Entry<'_>, suited: &[&Arc<Command>], report: &mut R
     }
 }
 
-/// Checks that the argument can have each value without `*`.
 fn check_values(
     entry: &Entry<'_>,
     suited: &[&Arc<Command>],

@@ -18,6 +18,7 @@ use crate::load::lint::{gaps, lint};
 use crate::load::loading::Types;
 use crate::load::parameters::{choice, params};
 use crate::load::reader::{Fields, Report, WithSpan};
+use crate::load::tables;
 use crate::load::template::{self, Parsed, argv, words};
 use crate::load::text::{is_name, summary, variables};
 use crate::print::definition;
@@ -58,7 +59,7 @@ pub(crate) fn command<'a>(
     let cwd = cwd(fields.string("cwd", report), report);
     let env = variables(&mut fields, report);
     let limits = limits(&mut fields, report);
-    let examples = crate::load::examples::read(&mut fields, report);
+    let examples = tables::read_examples(&mut fields, report);
     fields.finish(report);
 
     let name = name?;
@@ -93,7 +94,6 @@ pub(crate) fn command<'a>(
             Severity::Warning => report.warning(finding.span, finding.message, None),
         }
     }
-    suits(effect, &profile, &profile_at, &params, report);
     if profile.base == Base::Host && stdin == Stdin::Caller {
         let message = format!(
             "a command in the profile {} reads nothing that a caller writes",
@@ -101,6 +101,14 @@ pub(crate) fn command<'a>(
         );
         let help = "delete 'stdin', or use a profile of base read or strict";
         report.error_with_help(stdin_at, message, help);
+    }
+    let is_held = match profile.base {
+        // remit-commit itself takes nothing but an id.
+        Base::Host => argv.first().is_some_and(|part| part.value.is_committer()),
+        Base::Read | Base::Strict => false,
+    };
+    if !is_held {
+        suits(effect, &profile, &profile_at, &params, report);
     }
     can_be_seen(&profile, &params, report);
     let mut command = Command {
@@ -122,6 +130,14 @@ pub(crate) fn command<'a>(
         definition: String::new(),
     };
     command.definition = definition(&command);
+    if let Err(why) = command.inspects() {
+        let help = "use another profile, or change that; see 'inspect' in remit-policy(5)";
+        report.error_with_help(profile_at.span, why, help);
+    }
+    if let Err(why) = command.commits() {
+        let help = "use the commands of 60-plans.toml; see 'paths' in remit-policy(5)";
+        report.error_with_help(header.clone(), why, help);
+    }
     for param in &command.params {
         let default = param.default.as_deref().unwrap_or_default();
         if let Some(why) = command
@@ -179,6 +195,7 @@ fn stdin(
     let value = match (field.value, template::parse(field.value)) {
         ("none", _) => Stdin::None,
         ("caller", _) => Stdin::Caller,
+        ("plan", _) => Stdin::Plan,
         (_, Ok(Parsed::Value { before, name })) if before.is_empty() => {
             let Some(at) = template::find(name, params, span.clone(), report) else {
                 return none;
@@ -195,7 +212,8 @@ fn stdin(
         }
         _ => {
             let message = format!("'stdin' cannot be {}", quoted(field.value));
-            let help = "write \"none\", \"caller\", or \"{x}\" with an argument of type secret";
+            let help =
+                "write \"none\", \"caller\", \"plan\", or \"{x}\" with an argument of type secret";
             report.error_with_help(span.clone(), message, help);
             Stdin::None
         }
@@ -294,7 +312,8 @@ fn suits(
     let changes = !profile.write.is_empty() || sockets;
     let what = match &profile.network {
         _ if changes => Some("can change the host"),
-        Network::None | Network::Loopback => None,
+        // The word in the profile says it.
+        Network::None | Network::Loopback | Network::ThisHost => None,
         Network::Connect(list) if list.iter().all(is_this_host) => {
             Some("reaches services of this host")
         }

@@ -1,5 +1,4 @@
-//! Collects the definitions of all files: first profiles, then commands in them, then rules about those. So a file
-//! may name what a later one defines.
+//! Collects the definitions of all files, in any order: profiles, commands in them, rules about those.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +18,7 @@ use remit_policy::model::profile::{Base, Profile};
 use remit_policy::model::rule::{DenyRule, GrantRule};
 use remit_policy::quoted;
 
-/// Maximum number of bytes of all compiled patterns. The daemon's loop is blocked while they are compiled. During a
-/// reload they are in memory twice.
+/// Maximum number of bytes of all compiled patterns. They block the daemon's loop, and a reload has them twice.
 const COMPILED: usize = 32 << 20;
 
 pub(crate) struct Loading<'a> {
@@ -152,7 +150,6 @@ fn find(
     None
 }
 
-/// Returns what to write instead of a profile that does not exist.
 pub(crate) fn unknown_profile(name: &str, known: &[&str], report: &Report<'_>) -> String {
     const SHOWN: usize = 16;
     let meant = report.similar(name, known.iter().copied());
@@ -216,7 +213,6 @@ pub(crate) type Types = BTreeMap<String, Defined<Option<NamedType>>>;
 #[derive(Debug, Clone)]
 pub(crate) struct NamedType {
     pub(crate) kind: ParamKind,
-    /// For arguments without their own.
     pub(crate) summary: String,
 }
 

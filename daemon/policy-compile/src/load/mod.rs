@@ -3,10 +3,8 @@
 pub(crate) mod accounts;
 pub(crate) mod argument_filters;
 pub(crate) mod commands;
+mod commits;
 pub(crate) mod destination;
-pub(crate) mod diagnostic;
-pub(crate) mod document;
-pub(crate) mod examples;
 pub(crate) mod limits;
 pub(crate) mod lint;
 pub(crate) mod loading;
@@ -25,18 +23,17 @@ use remit_common::caps;
 use sha2::{Digest, Sha256};
 
 use crate::load::accounts::Resolved;
-use crate::load::diagnostic::Findings;
-use crate::load::document::Document;
 use crate::load::loading::Loading;
+use crate::load::suggestion::Findings;
+use crate::load::text::Document;
 use remit_policy::Diagnostic;
 use remit_policy::Source;
 use remit_policy::model::machine::Machine;
 use remit_policy::model::policy::{Parts, Policy};
 
 /// Compiles all sources. Their order does not matter. Two with the same name are refused, so the caller must replace
-/// and mask files first. A grant to an account that does not exist is a warning and grants nobody. A denial of one is
-/// an error.
-/// Errors: Every finding of every file, at least one of them an error. At most 100 errors and 100 warnings are kept.
+/// and mask files first. A grant to an account that does not exist is a warning and grants nobody. A denial is an
+/// error. Errors: All findings, at least one an error. At most 100 errors and 100 warnings are kept.
 pub fn load(
     sources: &[Source],
     machine: &dyn Machine,

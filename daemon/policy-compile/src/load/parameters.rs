@@ -150,7 +150,6 @@ pub(crate) fn scalar(value: &Value<'_>) -> Option<String> {
     boolean.or_else(|| value.as_str().map(str::to_owned))
 }
 
-/// Reads the type of an argument: one of remit's own, or one of a file.
 fn kind(fields: &mut Fields<'_>, types: &Types, report: &mut Report<'_>) -> Option<NamedType> {
     let named = fields.required("type", report)?;
     match types.get(named.value) {
@@ -162,7 +161,6 @@ fn kind(fields: &mut Fields<'_>, types: &Types, report: &mut Report<'_>) -> Opti
     }
 }
 
-/// Reads one of remit's own types, and its keys.
 pub(crate) fn own_kind(
     named: &WithSpan<&str>,
     fields: &mut Fields<'_>,
@@ -360,7 +358,6 @@ pub(crate) fn compiled(params: &[Param]) -> usize {
     params.iter().map(size).sum()
 }
 
-/// Reads the value of `key` as one of these words.
 pub(crate) fn choice<T: Copy>(
     key: &str,
     field: Option<WithSpan<&str>>,

@@ -1,7 +1,6 @@
-//! Reports patterns of grants that match commands beyond their rule: commands that change the host, or commands of
-//! another file with more access than the profile `read`. Such a pattern does not include these commands unless its
-//! rule says so. Otherwise the name in a later file, of a package or of the site, would be enough for a grant. The
-//! report has the line to write.
+//! Reports patterns of grants that match commands beyond their rule: commands that change the host, or of another file
+//! with more access than the profile `read`. A name in a later file must not be enough for a grant, so such a pattern
+//! includes them only if its rule says so. The report has the line to write.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,7 +11,9 @@ use crate::load::loading::Loading;
 use crate::load::reader::{Report, WithSpan};
 use remit_policy::model::command::Command;
 use remit_policy::model::glob::Glob;
+use remit_policy::model::paths::nested;
 use remit_policy::model::policy::Named;
+use remit_policy::model::profile::Inspect;
 use remit_policy::model::rule::{GrantRule, Nature, RuleId};
 use remit_policy::quoted;
 
@@ -32,15 +33,17 @@ pub(crate) struct Unsaid {
 enum Kind {
     Changes,
     Unconfined,
+    Inspects,
     Beyond,
 }
 
 impl Kind {
     fn of(command: &Command) -> Option<Self> {
         match Nature::of(command) {
-            Nature::Looks => None,
+            Nature::Looks | Nature::OneOff | Nature::Commits => None,
             Nature::LooksBeyond { .. } => Some(Self::Beyond),
             Nature::LooksUnconfined => Some(Self::Unconfined),
+            Nature::Inspects => Some(Self::Inspects),
             Nature::Changes => Some(Self::Changes),
         }
     }
@@ -49,9 +52,27 @@ impl Kind {
         match self {
             Self::Changes => "which changes the host",
             Self::Unconfined => "which runs without a sandbox",
+            Self::Inspects => "which sees what only root sees",
             Self::Beyond => "whose profile gives more than 'read'",
         }
     }
+}
+
+/// Returns why a rule cannot show private files below what this entry names.
+fn too_wide(glob: &Glob, protected: &[String]) -> Option<String> {
+    let shown = quoted(glob.as_str());
+    let directory = glob.literal().unwrap_or_else(|| {
+        let fixed = glob.as_str().split('*').next().unwrap_or_default();
+        fixed
+            .rsplit_once('/')
+            .map_or("", |(directory, _)| directory)
+    });
+    let depth = directory.split('/').filter(|part| !part.is_empty()).count();
+    if depth < 2 {
+        return Some(format!("{shown} names no directory below the first level"));
+    }
+    let own = protected.iter().find(|own| nested(own, directory))?;
+    Some(format!("{shown} overlaps '{own}', which is remit's own"))
 }
 
 impl Loading<'_> {
@@ -92,7 +113,12 @@ impl Loading<'_> {
                 let of = left.iter().filter(|one| Kind::of(one) == Some(kind));
                 of.filter(is_left).map(|one| one.name.clone()).collect()
             };
-            for kind in [Kind::Changes, Kind::Unconfined, Kind::Beyond] {
+            for kind in [
+                Kind::Changes,
+                Kind::Unconfined,
+                Kind::Inspects,
+                Kind::Beyond,
+            ] {
                 // effect = "read" says that neither changes nor commands without a sandbox are meant.
                 let names = names(kind);
                 if names.is_empty() || (kind != Kind::Beyond && rule.effect.is_some()) {
@@ -106,6 +132,45 @@ impl Loading<'_> {
                     names,
                     asks: rule.approval.is_some(),
                 });
+            }
+        }
+    }
+
+    /// Refuses a rule that shows private files unless another person reads each request, and the rule itself names the
+    /// directories: so what is private beyond them, remit's own files too, stays private.
+    pub(crate) fn check_private_files(
+        &self,
+        rule: &GrantRule,
+        allowed: &[WithSpan<&str>],
+        report: &mut Report<'_>,
+    ) {
+        const HELP: &str = "write approval = { by = [\"%GROUP\"] } and args = { path = [\"/etc/nginx/*\"] } in a [[grant]] \
+                            of its own";
+        let shows_file = |name: &str| {
+            let command = self.commands.get(name)?.value.as_ref()?;
+            (command.profile.inspect == Some(Inspect::File)).then_some(command)
+        };
+        let found = allowed
+            .iter()
+            .filter_map(|item| Some((item, shows_file(item.value)?)));
+        for (item, command) in found {
+            let mut refuse = |why: &str| {
+                let message = format!("'{}' shows private files: {why}", command.name);
+                report.error_with_help(item.span.clone(), message, HELP);
+            };
+            if rule.approval.is_none() {
+                refuse("each request needs an approval");
+            }
+            let paths = command.params.iter().filter(|param| param.kind.is_path());
+            for param in paths {
+                let mut args = rule.scope.args();
+                match args.find(|(name, _)| *name == param.name) {
+                    None => refuse(&format!("'{}' in 'args' has to say which", param.name)),
+                    Some((_, globs)) => globs
+                        .iter()
+                        .filter_map(|glob| too_wide(glob, &self.machine.protected()))
+                        .for_each(|why| refuse(&why)),
+                }
             }
         }
     }
@@ -137,7 +202,7 @@ impl Loading<'_> {
                         "effect = \"change\" in this [[grant]] has its patterns ask for such commands, \
                          too; if that is not meant, write effect = \"read\""
                     }
-                    Kind::Unconfined | Kind::Beyond => {
+                    Kind::Unconfined | Kind::Inspects | Kind::Beyond => {
                         "write the name whole in 'allow': then this [[grant]] asks for it, too"
                     }
                 };
@@ -186,6 +251,15 @@ impl Loading<'_> {
                     );
                     report.warning(unsaid.span.clone(), message, Some(&help));
                 }
+                Kind::Inspects => {
+                    let message = format!(
+                        "{pattern} does not allow {shown}{more}: a pattern allows no command that sees what only root sees"
+                    );
+                    let help = format!(
+                        "write \"{all}\" in 'allow', or effect = \"read\" here if they are not meant"
+                    );
+                    report.warning(unsaid.span.clone(), message, Some(&help));
+                }
                 Kind::Beyond => {
                     let message = format!(
                         "{pattern} does not allow {shown}{more}: a pattern allows no command of another file whose \
@@ -201,4 +275,33 @@ impl Loading<'_> {
 
 fn suits(rule: &GrantRule, command: &Arc<Command>) -> bool {
     rule.scope.is_any() || rule.scope.suits(Named::Command(command))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_files_are_neither_anywhere_nor_remits_own() {
+        let own = ["/var/lib/remit".to_owned(), "/etc/remit".to_owned()];
+        for wide in [
+            "*",
+            "/etc/*",
+            "/var/lib/*",
+            "/var/lib/re*",
+            "/var/lib/remit/*",
+            "/var/lib/remit/spool/*",
+            "/var/lib/remit/spool/1.out",
+            "/etc/remit/*",
+        ] {
+            assert!(too_wide(&Glob::new(wide), &own).is_some(), "{wide}");
+        }
+        for fine in [
+            "/etc/nginx/*",
+            "/var/lib/remitted/*",
+            "/var/log/nginx/a.log",
+        ] {
+            assert_eq!(too_wide(&Glob::new(fine), &own), None, "{fine}");
+        }
+    }
 }

@@ -1,5 +1,4 @@
-//! Reads tables of a TOML file by their keys, and reports every mistake with its position. It knows types and spans,
-//! not the meaning of the keys.
+//! Reads tables of a TOML file by their keys, and reports mistakes with their positions. Knows no key's meaning.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,9 +6,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::load::diagnostic::{Findings, excerpt};
 pub(crate) use crate::load::suggestion::Value;
-use crate::load::suggestion::{example, instead, similar};
+use crate::load::suggestion::{Findings, example, excerpt, instead, similar};
 use remit_policy::{Diagnostic, Severity, quoted};
 
 #[derive(Clone)]

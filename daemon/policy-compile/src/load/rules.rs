@@ -10,6 +10,7 @@ use remit_common::text::is_plain;
 use remit_common::wire::Effect;
 
 use crate::load::accounts::{Unknown, grantees};
+use crate::load::commits::refuse_one_off;
 use crate::load::limits::seconds;
 use crate::load::loading::Loading;
 use crate::load::parameters::choice;
@@ -17,9 +18,9 @@ use crate::load::reader::{Fields, Need, Report, WithSpan};
 use crate::load::text::is_rule_name;
 use remit_policy::call::variables::never_permitted;
 use remit_policy::model::approval::Approval;
-use remit_policy::model::command::Command;
+use remit_policy::model::command::{Command, CommitUse};
 use remit_policy::model::glob::Glob;
-use remit_policy::model::policy::{Named, RUN};
+use remit_policy::model::policy::{CHANGE, Named, RUN};
 use remit_policy::model::profile::Profile;
 use remit_policy::model::rule::{DenyRule, GrantRule, Nature, RuleId};
 use remit_policy::model::scope::Scope;
@@ -82,6 +83,9 @@ impl Loading<'_> {
         }
         let effects = [("read", Effect::Read), ("change", Effect::Change)];
         let effect = choice("effect", fields.string("effect", report), &effects, report);
+        let paths = self.paths(&mut fields, &allowed, report);
+        let confirm_s = self.confirm(&mut fields, &allowed, report);
+        let acts = self.acts(&mut fields, &allowed, report);
         fields.finish(report);
         let rule = GrantRule {
             id,
@@ -93,10 +97,16 @@ impl Loading<'_> {
             env,
             approval,
             unconfined,
+            paths,
+            confirm_s,
+            acts,
         };
+        self.check_commits(&rule, &allowed, report);
         if rule.approval.is_none() && !unconfined {
             self.refuse_unconfined(&rule, &allowed, report);
         }
+        self.check_private_files(&rule, &allowed, report);
+        refuse_one_off(&rule, &allowed, report);
         self.check_patterns(&rule, &allowed, report);
         self.grants.push(rule);
     }
@@ -205,11 +215,10 @@ impl Loading<'_> {
         matches
     }
 
-    /// Returns all names that a rule can allow or deny.
-    fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let builtins = COMMANDS.iter().map(|builtin| builtin.name);
         let commands = self.commands.keys().map(String::as_str);
-        [RUN].into_iter().chain(builtins).chain(commands)
+        [RUN, CHANGE].into_iter().chain(builtins).chain(commands)
     }
 
     /// Reads the sandbox of `run`: one in which no program can do harm.
@@ -263,6 +272,14 @@ impl Loading<'_> {
                 let message = "'profile' is only for 'run', which this rule does not allow".into();
                 report.warning(named.span, message, Some(help));
             }
+        } else if let Some(inspect) = profile.inspect {
+            let message = format!(
+                "'run' cannot be granted in the profile {}: {}",
+                quoted(&profile.name),
+                inspect.only_for()
+            );
+            let help = "grant one of these commands by its name; see 'inspect' in remit-policy(5)";
+            report.error_with_help(named.span, message, help);
         } else if !profile.changes_nothing() {
             let message = format!(
                 "'run' cannot be granted in the profile {}: whatever somebody runs there may change \
@@ -326,6 +343,12 @@ impl Loading<'_> {
             let glob = Glob::new(item.value);
             let mut unconfined = self.unconfined.values();
             let is_one = |command: &&Arc<Command>| {
+                if matches!(
+                    command.commit_use(),
+                    Some(CommitUse::Commit | CommitUse::Undo)
+                ) {
+                    return false;
+                }
                 let named =
                     glob.matches(&command.name) && rule.patterns_reach(&glob, Nature::of(command));
                 named && rule.scope.suits(Named::Command(command))

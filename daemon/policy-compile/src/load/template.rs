@@ -13,8 +13,7 @@ use remit_policy::quoted;
 
 const WHAT: &str = "a list of words and of lists of words";
 
-/// Reads `argv`. The first part is a literal absolute path, [maybe with a hyphen before it](optional). Returns an
-/// empty list if there is none.
+/// Reads `argv`. The first part is an absolute path, [maybe with a hyphen before it](optional). Empty: there is none.
 pub(crate) fn argv(
     fields: &mut Fields<'_>,
     params: &[WithSpan<Param>],
@@ -184,11 +183,9 @@ pub(crate) fn find(
     found
 }
 
-/// A placeholder where none can be.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Misplaced {
     why: String,
-    /// What to write, if the text shows what was meant.
     instead: Option<String>,
 }
 

@@ -92,7 +92,6 @@ user = "root"
 write = ["/run/nginx"]
 "#;
 
-/// Loads one file after the commands. Its first line is the first line of `rules`.
 #[allow(dead_code, reason = "not every test file needs it")]
 pub fn with_commands(rules: &str) -> Policy {
     match load(

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-/// The commands that rules of these tests can name, and one that does not exist.
 pub const NAMES: [&str; 8] = [
     "logs",
     "service.status",
@@ -57,7 +56,6 @@ pub struct Rule {
     pub env: Vec<&'static str>,
     pub expires_s: Option<u32>,
     pub by: &'static str,
-    /// True if its patterns include commands that change the host.
     pub changes: bool,
     /// Patterns for `unit` and for `how`; an empty list is not a condition.
     pub args: [Vec<&'static str>; 2],
@@ -84,6 +82,8 @@ pub fn rule() -> impl Strategy<Value = Rule> {
         "*s*",
         "unit.act",
         "*.act",
+        "change",
+        "c*",
     ];
     (
         any::<bool>(),
@@ -139,6 +139,9 @@ impl Rule {
         if *deny {
             return format!("[[deny]]\nto = {to:?}\ndeny = {names:?}\n{args}");
         }
+        // Without an approval it is not loaded.
+        let is_loaded = |name: &&&str| expires_s.is_some() || **name != "change";
+        let names: Vec<&str> = names.iter().filter(is_loaded).copied().collect();
         let approval = match expires_s {
             Some(s) => format!("approval = {{ by = ['{by}'], expires = '{s}s' }}\n"),
             None => String::new(),
@@ -167,8 +170,7 @@ impl Rule {
         })
     }
 
-    /// Returns true if it is about certain arguments: it has some, and its names match a command that takes them. A
-    /// rule about none is not loaded.
+    /// Returns true if it is about certain arguments: a command that its names match takes them. Others are not loaded.
     pub fn is_scoped(&self) -> bool {
         let act = |glob: &&str| matches(glob, "unit.act");
         let about = match self.deny {
@@ -179,15 +181,20 @@ impl Rule {
     }
 
     fn speaks(&self, name: &str) -> bool {
-        let reaches =
-            |glob: &str| self.deny || self.changes || name != "nginx.reload" || !glob.contains('*');
+        let reaches = |glob: &str| match name {
+            _ if self.deny => true,
+            "change" if self.expires_s.is_none() => false,
+            _ if !glob.contains('*') => true,
+            "change" => false,
+            "nginx.reload" => self.changes,
+            _ => true,
+        };
         self.names
             .iter()
             .any(|glob| matches(glob, name) && reaches(glob))
             && (!self.is_scoped() || name == "unit.act" || self.is_about_unit_of(name))
     }
 
-    /// Returns true if it is about some units of a built-in command, which it names whole.
     fn is_about_unit_of(&self, name: &str) -> bool {
         name == "logs" && self.names.contains(&name) && self.args[1].is_empty()
     }
@@ -231,7 +238,6 @@ impl Rule {
     }
 }
 
-/// Tries every way to share the text among the stars.
 fn matches(glob: &str, text: &str) -> bool {
     match (glob.chars().next(), text.chars().next()) {
         (None, None) => true,
@@ -272,6 +278,20 @@ pub fn run(rules: &[&Rule], subject: &(u32, Vec<u32>), profile: &str, env: &[&st
     };
     let listed = granting().any(|rule| env.iter().all(|name| rule.env.contains(name)));
     if is_anybodys(subject) || about.iter().any(|rule| rule.deny) || !listed {
+        return Answer::Deny;
+    }
+    strictest(granting().map(|rule| **rule))
+}
+
+pub fn change(rules: &[&Rule], subject: &(u32, Vec<u32>), profile: &str, env: &[&str]) -> Answer {
+    let about: Vec<&&Rule> = rules
+        .iter()
+        .filter(|rule| rule.is_about(subject) && rule.speaks("change"))
+        .collect();
+    let granting = || about.iter().filter(|rule| !rule.deny);
+    let listed = granting().any(|rule| env.iter().all(|name| rule.env.contains(name)));
+    let is_denied = about.iter().any(|rule| rule.deny) || !listed;
+    if is_anybodys(subject) || is_denied || profile == "none-such" {
         return Answer::Deny;
     }
     strictest(granting().map(|rule| **rule))

@@ -1,6 +1,5 @@
 //! Finds and reads the policy files like systemd drop-ins. A file of the administrator replaces the vendor's file of
-//! the same name. A link to `/dev/null` masks it. It does not interpret the files; `remit-policy` does. It may wait
-//! for a disk, so it is called in a forked child.
+//! the same name. A link to `/dev/null` masks it. It interprets nothing, and may wait for a disk.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -21,9 +20,8 @@ pub struct PolicyFiles {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads all `*.toml` of both directories. Either may be missing. Without any file there is a warning, because nobody
-/// may do anything then. Reports all errors at once: files and directories that others than `owners` can change, that
-/// have the wrong type, or that exceed a limit.
+/// Reads all `*.toml` of both directories. Either may be missing. No file at all is a warning. Reports all errors at
+/// once: what others than `owners` can change, wrong types, exceeded limits.
 pub fn read(vendor: &Path, admin: &Path, owners: Owners) -> Result<PolicyFiles, Vec<Diagnostic>> {
     let mut errors = Vec::new();
     let mut warnings = Vec::new();
@@ -103,7 +101,6 @@ pub fn read_trusted(path: &Path) -> Result<Option<Vec<u8>>, String> {
     read_file(path, Owners::Root)
 }
 
-/// Reads one file like [`read_trusted`], with a choice of `owners`.
 pub fn read_file(path: &Path, owners: Owners) -> Result<Option<Vec<u8>>, String> {
     file(path, owners).map_err(|error| error.to_string())
 }

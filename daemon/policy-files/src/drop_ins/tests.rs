@@ -99,7 +99,6 @@ impl Drop for Tree {
     }
 }
 
-/// Reads a tree without error, applies `spoil`, and expects exactly one error.
 #[track_caller]
 fn check(spoil: impl FnOnce(&Tree), expect: &str) {
     let tree = Tree::new();

@@ -93,7 +93,6 @@ impl Names {
         self
     }
 
-    /// Returns all answers so far. The same load of the same files asks nothing else.
     pub fn table(&self) -> MachineTable {
         fn existing<T: Copy>(all: &BTreeMap<String, Option<T>>) -> BTreeMap<String, T> {
             all.iter()

@@ -1,18 +1,9 @@
-//! Checks that only root can change the programs that commands name.
-//!
-//! A name may lead through symbolic links, as `/bin` and those of update-alternatives(1) do. The walk follows each
-//! here, component by component by descriptor. Every directory on the way, every link and the file itself must belong
-//! to root and be writable by nobody else. They must be on a file system that keeps owners and modes itself
-//! ([`disks`]).
-//!
-//! A program may be setuid or setgid, or have file capabilities: that does not change who can write it. In a sandbox
-//! it gains nothing from them (`PR_SET_NO_NEW_PRIVS`). The profile `host` has no sandbox; there the administrator
-//! chose the program.
-//!
-//! The same holds for what interprets a script: the interpreter of its first line and, if that is env(1), the program
-//! that env finds on the PATH of jobs.
-//!
-//! Not checked: what the program itself loads, such as libraries.
+//! Checks that only root can change the programs that commands name. Symbolic links are followed here, component by
+//! component by descriptor. Every directory on the way, every link and the file itself must belong to root, be writable
+//! by nobody else, and be on a file system that keeps owners and modes itself ([`disks`]). The same holds for what
+//! interprets a script: the interpreter of its first line and, if that is env(1), the program that env finds on the
+//! PATH of jobs. A program may be setuid or have file capabilities: in a sandbox it gains nothing from them
+//! (`PR_SET_NO_NEW_PRIVS`), for the profile `host` the administrator chose it. Libraries are not checked.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
@@ -56,8 +47,7 @@ fn not_a_program(path: &Path) -> Distrusted {
     distrusted(path, "it is a directory, not a program")
 }
 
-/// Checks that only root can change what interprets a program. For a missing interpreter only the path to it is
-/// checked: the script cannot be executed then.
+/// Checks that only root can change what interprets a program. Of a missing one only the path to it.
 fn interpreted(program: &Path, depth: usize) -> Result<(), Distrusted> {
     let first = match first_bytes(program) {
         Ok(first) => first,

@@ -104,7 +104,6 @@ fn links_end_after_forty() {
     assert_eq!(tree.look("grow"), why.replace("loop", "grow"));
 }
 
-/// Expects `below` to be trusted before `spoil` and refused after it.
 #[track_caller]
 fn check(below: &str, spoil: impl FnOnce(&Tree), expect: &str) {
     let tree = Tree::new();

@@ -1,6 +1,5 @@
-//! Binds a call of a named command: the caller's arguments become an argv, in one pass over the template. A value
-//! becomes one whole element, or the end of an element after `--option=`. It is never split, parsed for placeholders,
-//! or seen by a shell. The machine is not asked.
+//! Binds a call of a named command: the caller's arguments become an argv, in one pass. A value becomes one whole
+//! element, or the end of an element after `--option=`. It is never split, parsed, or seen by a shell.
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
@@ -23,7 +22,7 @@ impl Command {
     /// Errors: `invalid_args` or `too_large`, about the first argument that is wrong. No message contains the value of
     /// a secret.
     pub fn bind(&self, args: &[(String, String)], has_stdin: bool) -> Result<Invocation, Refusal> {
-        if has_stdin && self.stdin != Stdin::Caller {
+        if has_stdin && !matches!(self.stdin, Stdin::Caller | Stdin::Plan) {
             let message = format!("{} takes no standard input", self.name);
             return Err(self.wrong("stdin", message));
         }
@@ -37,7 +36,7 @@ impl Command {
                 let secret = values.get(at).and_then(|values| values.first());
                 secret.map(|value| value.as_bytes().to_vec())
             }
-            Stdin::None | Stdin::Caller => None,
+            Stdin::None | Stdin::Caller | Stdin::Plan => None,
         };
         let mut words = vec![self.name.clone()];
         for (param, values) in self.params.iter().zip(&values) {

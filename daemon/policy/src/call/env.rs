@@ -1,5 +1,4 @@
 //! Builds the environment of a job from nothing.
-//!
 //! Left out on purpose:
 //! - `COLUMNS`: it cuts lines of output.
 //! - `APT_CONFIG`: it can only name a file. apt needs none to look: `-s` takes no lock (apt-get(8)), nor do `apt
@@ -43,26 +42,25 @@ const ALL: [(&str, &str); 10] = [
 ];
 
 /// git refuses repositories of other owners, and a job uid of its own owns none (git-config(1), safe.directory; the
-/// environment counts as command scope). Not for a user with something to lose: the configuration of a repository can
-/// name programs to run.
+/// environment counts as command scope). Not for a user with something to lose: a repository can name programs to run.
 const SAFE_DIRECTORY: [(&str, &str); 3] = [
     ("GIT_CONFIG_COUNT", "1"),
     ("GIT_CONFIG_KEY_0", "safe.directory"),
     ("GIT_CONFIG_VALUE_0", "*"),
 ];
 
-/// Returns true if a job may run programs that the owner of a repository names. A caller with `run` can run any
-/// program anyway. In a command's profile such programs would get rights meant only for that command.
+/// Returns true if a job may run programs that the owner of a repository names. A caller with `run` can run any program
+/// anyway. In the profile of a command or of a one-off change they would get rights meant for something else.
 fn trusts_repositories(terms: &Terms) -> bool {
     let profile = terms.profile();
     let as_run =
-        profile.changes_nothing() && profile.groups.is_empty() && profile.capabilities == 0;
-    profile.user == User::Own && (as_run || terms.command().is_none())
+        profile.takes_any_program() && profile.groups.is_empty() && profile.capabilities == 0;
+    let is_for_any = terms.command().is_none() && !terms.is_one_off();
+    profile.user == User::Own && (as_run || is_for_any)
 }
 
 /// systemctl(1) as root uses a private socket of the service manager, and refuses it if the peer is not a visible
-/// process. A job of base strict has its own pid namespace and does not see the peer. With this variable systemctl
-/// uses the bus, as it does for other users.
+/// process. A job of base strict has its own pid namespace. With this variable systemctl uses the bus.
 const SYSTEMCTL: (&str, &str) = ("SYSTEMCTL_FORCE_BUS", "1");
 
 /// Returns true for a variable, as `NAME=value`, that jobs have without a policy or a caller asking for it.
@@ -102,8 +100,7 @@ impl<'a> Variables<'a> {
     }
 }
 
-/// Returns the job's user name and home. A sandbox does not show a user's own home. On base host root has its own
-/// home; the home of another user is not known here.
+/// Returns the job's user name and home. A sandbox does not show a user's own home. On base host root has its own.
 fn identity(profile: &Profile) -> [(&'static str, &str); 3] {
     let (name, home) = match (&profile.user, profile.base) {
         (User::Own, _) => ("remit-job", "/tmp/home"),
@@ -117,9 +114,8 @@ fn identity(profile: &Profile) -> [(&'static str, &str); 3] {
 
 /// Returns the whole environment of a job that `grant` permits, as `NAME=value`, each name once. A later source
 /// replaces an earlier one: the variables of every job, the profile's, the command's, and those of `extra`, which the
-/// caller asked for.
-/// Errors: `invalid_args` for a name that the grant does not list, that comes twice, or a NUL in a value; `too_large`
-/// over [`caps::ENV_COUNT`] variables or over [`caps::ENV_ELEMENT`] bytes in one, with `=` and its final NUL.
+/// caller asked for. Errors: `invalid_args` for a name that the grant does not list, that comes twice, or a NUL in a
+/// value; `too_large` over [`caps::ENV_COUNT`] variables or [`caps::ENV_ELEMENT`] bytes in one, `=` and NUL included.
 pub fn environment(terms: &Terms, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CString>, Refusal> {
     let profile = terms.profile();
     let path = PATH_DIRS.join(":");
@@ -173,8 +169,7 @@ pub fn environment(terms: &Terms, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CS
     strings.collect()
 }
 
-/// Returns the name as the grant lists it. A name that can never be permitted is in no grant; the second check is
-/// cheap.
+/// Returns the name as the grant lists it. A name that can never be permitted is in no grant.
 fn permitted<'a>(terms: &'a Terms, name: &[u8]) -> Option<&'a str> {
     let listed = terms
         .env()

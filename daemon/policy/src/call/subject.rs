@@ -5,7 +5,7 @@ use remit_common::wire::Effect;
 
 use crate::decide::{Ask, CallerIds};
 use crate::model::machine::Machine;
-use crate::model::policy::{Policy, RUN};
+use crate::model::policy::{CHANGE, Policy, RUN};
 
 /// The uid of a member of one group and nothing else: the greatest that can have grants; no range of users has it.
 const SOMEBODY: u32 = 0x7fff_ffff;
@@ -71,22 +71,19 @@ pub struct Call {
 }
 
 impl Call {
-    /// Parses only `run`, or `run` or `change` with a command's name and `key=value` words.
+    /// Parses `run` or `change`: alone, or with a command's name and `key=value` words.
     pub fn parse(words: &[impl AsRef<str>]) -> Result<Self, String> {
         let mut words = words.iter().map(AsRef::as_ref);
         let tool = words.next().unwrap_or_default();
         let effect = match tool {
             RUN => Effect::Read,
-            "change" => Effect::Change,
+            CHANGE => Effect::Change,
             other => {
                 let shown = line(other.as_bytes(), 96);
                 return Err(format!("'{shown}' is neither 'run' nor 'change'"));
             }
         };
         let name = words.next().map(str::to_owned);
-        if name.is_none() && effect == Effect::Change {
-            return Err("'change' needs the name of a command".into());
-        }
         let mut args = Vec::new();
         for word in words {
             let Some((key, value)) = word.split_once('=') else {
@@ -108,7 +105,6 @@ impl Call {
         Self::parse(&words)
     }
 
-    /// Returns the call as `policy` takes it ([`Policy::complete`]).
     #[must_use]
     pub fn completed(mut self, policy: &Policy) -> Self {
         if let Some(name) = &self.name {
@@ -118,13 +114,18 @@ impl Call {
     }
 
     pub fn ask(&self) -> Ask<'_> {
-        match &self.name {
-            None => Ask::Run {
-                profile: self.profile.as_deref(),
+        let profile = self.profile.as_deref();
+        match (&self.name, self.effect) {
+            (None, Effect::Read) => Ask::Run {
+                profile,
                 argv0: b"",
                 env_names: &[],
             },
-            Some(name) => Ask::Command {
+            (None, Effect::Change) => Ask::Change {
+                profile,
+                env_names: &[],
+            },
+            (Some(name), _) => Ask::Command {
                 name,
                 effect: self.effect,
                 args: &self.args,

@@ -9,9 +9,9 @@ use crate::decide::index::CallerRules;
 use crate::decide::{CallerIds, Terms, Verdict};
 use crate::model::approval::Approval;
 use crate::model::glob::Glob;
-use crate::model::policy::{Named, Policy, RUN};
+use crate::model::policy::{CHANGE, Named, Policy, RUN};
 use crate::model::profile::Profile;
-use crate::model::rule::{GrantRule, Nature, RuleId, refused_id};
+use crate::model::rule::{Coverage, GrantRule, RuleId, refused_id};
 use crate::model::scope::Scope;
 
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub struct Usable<'a> {
     pub rule: &'a RuleId,
     /// Approvals before each run, whatever its other arguments: of this rule, and of rules about all calls.
     pub approval: Option<Approval>,
-    pub only: &'a Scope,
+    pub only: Coverage<'a>,
     pub except: Vec<&'a Scope>,
     deciding: &'a GrantRule,
     asking: Vec<&'a GrantRule>,
@@ -64,15 +64,19 @@ impl Usable<'_> {
         self.deciding.covers(call) && !self.except.iter().any(denied)
     }
 
-    /// Describes the covered calls if they are not all: `only with unit: nginx.service, php*.service; never with
-    /// unit: php5.service`.
+    /// The covered calls if not all: `only with unit: nginx.service, php*.service; never with unit: php5.service`.
     pub fn scope(&self) -> Option<String> {
-        let only = (!self.only.is_any()).then(|| format!("only with {}", self.only));
+        let (only, acts) = (self.only.without_acts(), self.only.acts);
+        let only = (!only.is_any()).then(|| format!("only with {only}"));
+        let acts = acts.map(|acts| {
+            let acts: Vec<&str> = acts.iter().map(String::as_str).collect();
+            format!("then: {}", acts.join(", "))
+        });
         let except = self
             .except
             .iter()
             .map(|scope| format!("never with {scope}"));
-        let all: Vec<String> = only.into_iter().chain(except).collect();
+        let all: Vec<String> = only.into_iter().chain(acts).chain(except).collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
 }
@@ -87,6 +91,7 @@ struct Decided<'a> {
 pub struct Deciding<'a> {
     pub position: usize,
     pub rule: &'a GrantRule,
+    pub coverage: Coverage<'a>,
     /// Approvals for all its calls, of any rule.
     pub approval: Option<Approval>,
 }
@@ -117,11 +122,20 @@ impl Policy {
                 });
             }
         }
+        if is_open(CHANGE) {
+            for (position, approval) in self.one_offs(&granting) {
+                decides.entry(position).or_default().push(Decided {
+                    name: CHANGE,
+                    profile: &self.host,
+                    approval,
+                });
+            }
+        }
         let mut commands = Vec::new();
         for named in self.all_named().filter(|named| is_open(named.name())) {
             let profile = self.profile_of(named);
             let except: BTreeSet<&Scope> = denials(named.name()).map(|rule| &rule.scope).collect();
-            let deciding = self.deciding(&granting, named.name());
+            let deciding = self.deciding(&granting, named);
             let positions = self.granting.positions(&granting, named.name());
             let asking: Vec<&GrantRule> = positions
                 .filter_map(|position| self.grants.get(position))
@@ -131,6 +145,7 @@ impl Policy {
                 position,
                 rule,
                 approval,
+                coverage,
             } in deciding
             {
                 decides.entry(position).or_default().push(Decided {
@@ -143,7 +158,7 @@ impl Policy {
                     profile,
                     rule: &rule.id,
                     approval,
-                    only: &rule.scope,
+                    only: coverage,
                     except: except.iter().copied().collect(),
                     deciding: rule,
                     asking: asking.clone(),
@@ -171,30 +186,39 @@ impl Policy {
 
     /// Returns the grants that decide about calls of a command, in their order; the first whose scope covers a call
     /// decides. Leaves out grants that allow nothing and ask for nothing beyond earlier ones.
-    pub fn deciding<'a>(&'a self, granting: &CallerRules, name: &str) -> Vec<Deciding<'a>> {
-        let positions = self.granting.positions(granting, name);
+    pub fn deciding<'a>(&'a self, granting: &CallerRules, named: Named<'_>) -> Vec<Deciding<'a>> {
+        let nature = named.nature();
+        let positions = self.granting.positions(granting, named.name());
         let speaking: Vec<(usize, &GrantRule)> = positions
             .filter_map(|position| Some((position, self.grants.get(position)?)))
             .collect();
-        // Asked for every call of this scope.
-        let asked = |scope: &Scope| {
+        // Asked for every call that is covered.
+        let asked = |covered: &Coverage<'_>| {
             let about = speaking.iter().map(|(_, rule)| rule);
-            let about = about.filter(|rule| rule.scope.is_any() || rule.scope == *scope);
+            let about = about.filter(|rule| rule.coverage(nature).includes(covered));
             Approval::all(about.filter_map(|rule| rule.approval.as_ref()))
         };
         let mut found: Vec<Deciding<'_>> = Vec::new();
         for (position, rule) in &speaking {
-            let approval = asked(&rule.scope);
+            let covered = rule.coverage(nature);
+            let approval = asked(&covered);
             let is_new = found.iter().all(|before| {
-                let all = before.rule.scope.is_any() && before.approval == approval;
-                before.rule.scope != rule.scope && !all
+                let follow = |acts: &BTreeSet<String>| {
+                    let before = before.coverage.acts;
+                    before.is_some_and(|before| acts.is_subset(before))
+                };
+                let all = before.coverage.is_any()
+                    && before.approval == approval
+                    && covered.acts.is_none_or(follow);
+                before.coverage != covered && !all
             });
             let is_needed =
-                rule.approval.is_some() || found.iter().all(|before| !before.rule.scope.is_any());
+                rule.approval.is_some() || found.iter().all(|before| !before.coverage.is_any());
             if is_new && is_needed {
                 found.push(Deciding {
                     position: *position,
                     rule,
+                    coverage: covered,
                     approval,
                 });
             }
@@ -205,22 +229,38 @@ impl Policy {
     /// Returns the rules by which this caller may `run`, each with the approvals that all rules of the same profile
     /// ask for. Leaves out rules that list no further variable.
     pub fn runs(&self, granting: &CallerRules) -> Vec<(usize, Option<Approval>)> {
-        let positions = self.granting.positions(granting, RUN);
+        let same = |one: &GrantRule, other: &GrantRule| one.profile.name == other.profile.name;
+        self.any_program(granting, RUN, same)
+    }
+
+    /// Returns the rules by which this caller may ask for a one-off change, as [`Self::runs`].
+    pub fn one_offs(&self, granting: &CallerRules) -> Vec<(usize, Option<Approval>)> {
+        self.any_program(granting, CHANGE, |_, _| true)
+    }
+
+    /// `counts_with`: an approval that one rule asks for is needed for the runs of the other.
+    fn any_program(
+        &self,
+        granting: &CallerRules,
+        name: &str,
+        counts_with: impl Fn(&GrantRule, &GrantRule) -> bool,
+    ) -> Vec<(usize, Option<Approval>)> {
+        let positions = self.granting.positions(granting, name);
         let speaking: Vec<(usize, &GrantRule)> = positions
             .filter_map(|position| Some((position, self.grants.get(position)?)))
+            .filter(|(_, rule)| name != CHANGE || rule.allows_one_off())
             .collect();
         let mut kept: Vec<&GrantRule> = Vec::new();
         let mut found = Vec::new();
         for (position, rule) in &speaking {
-            let is_same = |other: &GrantRule| other.profile.name == rule.profile.name;
-            let mut others = kept.iter().filter(|other| is_same(other));
+            let mut others = kept.iter().filter(|other| counts_with(rule, other));
             if others.any(|other| rule.env.is_subset(&other.env)) {
                 continue;
             }
             kept.push(rule);
-            let of_profile = speaking.iter().map(|(_, other)| other);
-            let of_profile = of_profile.filter(|other| is_same(other));
-            let asked = Approval::all(of_profile.filter_map(|rule| rule.approval.as_ref()));
+            let together = speaking.iter().map(|(_, other)| other);
+            let together = together.filter(|other| counts_with(rule, other));
+            let asked = Approval::all(together.filter_map(|rule| rule.approval.as_ref()));
             found.push((*position, asked));
         }
         found
@@ -236,8 +276,11 @@ impl Policy {
         let mut groups: Vec<Vec<&Decided<'_>>> = Vec::new();
         for one in decided {
             let same = |group: &&mut Vec<&Decided<'_>>| {
-                let first = group.first();
-                first.is_some_and(|first| first.approval == one.approval)
+                // One-off changes have no profile in common with anything else.
+                let is_same = |first: &&Decided<'_>| {
+                    first.approval == one.approval && (first.name == CHANGE) == (one.name == CHANGE)
+                };
+                group.first().is_some_and(is_same)
             };
             match groups.iter_mut().find(same) {
                 Some(group) => group.push(one),
@@ -251,11 +294,6 @@ impl Policy {
         groups.sort_by_key(own);
         let views = groups.iter();
         views.filter_map(|group| self.view(rule, group)).collect()
-    }
-
-    fn nature_of(&self, name: &str) -> Nature<'_> {
-        self.named(name)
-            .map_or(Nature::Looks, |named| named.nature())
     }
 
     fn view(&self, rule: &GrantRule, decided: &[&Decided<'_>]) -> Option<GrantView> {
@@ -287,7 +325,7 @@ impl Policy {
                 *name += &format!(" (only with {})", rule.scope);
             }
         }
-        let run = decided.iter().find(|one| one.name == RUN);
+        let run = decided.iter().find(|one| [RUN, CHANGE].contains(&one.name));
         let profiles: BTreeSet<&str> = decided
             .iter()
             .map(|one| one.profile.name.as_str())

@@ -3,12 +3,17 @@
 
 use std::sync::Arc;
 
-use crate::decide::{Basis, CallerIds, Grant, Terms};
+use remit_plan::{Bundle, PlanPath};
+
+use crate::call::variables::never_permitted;
+use crate::decide::denial::{self, Denial};
+use crate::decide::plan_denial;
+use crate::decide::{Basis, CallerIds, Grant, Terms, Verdict, lists};
 use crate::model::approval::Approval;
-use crate::model::command::{Command, Stdin};
-use crate::model::policy::Policy;
+use crate::model::command::{Command, CommitUse, Stdin};
+use crate::model::policy::{CHANGE, Named, Policy};
 use crate::model::profile::{Base, Profile};
-use crate::model::rule::RuleId;
+use crate::model::rule::{GrantRule, RuleId};
 
 /// A request that needs an approval. It is not a permission.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +30,27 @@ pub struct Consent<'a> {
     pub requester: u32,
 }
 
+/// A plan of changes of files, and where a grant for a time lets plans change something.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanWithin<'a> {
+    pub plan: &'a Bundle,
+    pub paths: &'a [PlanPath],
+}
+
+impl PlanWithin<'_> {
+    /// Returns true if nobody has to see this plan: its bounds are those of a rule without an approval.
+    fn needs_no_approval(&self) -> bool {
+        let is_within = !self.paths.is_empty() && self.plan.plan().outside(self.paths).is_none();
+        is_within && plan_denial::first_reason(self.plan, self.paths).is_none()
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotApprover {
     Requester,
     /// A rule that asks does not name them.
     NotNamed,
-    /// It runs without a sandbox: each run is approved by itself, never for a time.
+    /// It runs without a sandbox, is a one-off change, or a plan that a person has to see: each is approved by itself.
     Unconfined,
 }
 
@@ -78,10 +98,21 @@ impl Pending {
     }
 
     /// Covers this one request by an approver's grant for a time. It permits nothing until a use of that grant is
-    /// spent. Fails as [`Pending::may_approve`], and always for base host.
-    pub fn granted(self, consent: &Consent<'_>, grant: u64) -> Result<Lifted, NotApprover> {
+    /// spent. Fails as [`Pending::may_approve`], always for a one-off change or if commands follow, and for base host
+    /// but a commit `within` the paths of the grant.
+    pub fn granted(
+        self,
+        consent: &Consent<'_>,
+        grant: u64,
+        within: Option<PlanWithin<'_>>,
+    ) -> Result<Lifted, NotApprover> {
         self.may_approve(consent)?;
-        if self.profile().base == Base::Host {
+        let commits = self.command().and_then(|command| command.commit_use());
+        let is_covered = match within {
+            Some(within) => commits == Some(CommitUse::Commit) && within.needs_no_approval(),
+            None => self.profile().base != Base::Host,
+        };
+        if !is_covered || self.terms.is_one_off || !self.terms.acts.is_empty() {
             return Err(NotApprover::Unconfined);
         }
         Ok(Lifted {
@@ -146,12 +177,107 @@ impl Policy {
             .bind(&[], true)
             .map_err(|refusal| format!("command '{name}' needs arguments: {}", refusal.message))?;
         Ok(Grant {
-            terms: Terms {
-                profile: Arc::clone(&command.profile),
-                env: Vec::new(),
-                command: Some(Arc::clone(command)),
-            },
+            terms: Terms::of(Named::Command(command), &command.profile),
             basis: Basis::Notification,
         })
+    }
+}
+
+impl Policy {
+    /// Returns the right to recover commits of files in this directory. No rule is asked: the daemon does it itself.
+    pub fn recovery(&self, directory: &str) -> Result<Grant, String> {
+        self.own(CommitUse::Recover, "recover", directory, Basis::Recovery)
+    }
+
+    /// Returns the right to undo a commit that nobody has confirmed: its approval included that.
+    pub fn unconfirmed(&self, directory: &str) -> Result<Grant, String> {
+        self.own(CommitUse::Undo, "undo", directory, Basis::Unconfirmed)
+    }
+
+    fn own(
+        &self,
+        used: CommitUse,
+        word: &str,
+        directory: &str,
+        basis: Basis,
+    ) -> Result<Grant, String> {
+        let is_it = |command: &&Arc<Command>| {
+            command.commit_use() == Some(used) && command.commit_directory() == Some(directory)
+        };
+        let command = self.commands().find(is_it).ok_or_else(|| {
+            format!("the policy has no command 'remit-commit {word} {directory}' (60-plans.toml)")
+        })?;
+        Ok(Grant {
+            terms: Terms::of(Named::Command(command), &command.profile),
+            basis,
+        })
+    }
+}
+
+impl Policy {
+    /// Judges a one-off change. Whatever the rules say, it is never allowed without an approval.
+    pub(super) fn one_off(
+        &self,
+        caller: CallerIds<'_>,
+        profile: &str,
+        env_names: &[&[u8]],
+    ) -> Result<Verdict, Denial> {
+        let speaking = self.granting.of(caller);
+        let granted = self.granting.positions(&speaking, CHANGE);
+        let granted = granted.filter_map(|at| self.grants.get(at));
+        let granted: Vec<&GrantRule> = granted.filter(|rule| rule.allows_one_off()).collect();
+        let asked = Approval::all(granted.iter().filter_map(|rule| rule.approval.as_ref()));
+        let (Some(strictest), Some(approval)) = (granted.first().copied(), asked) else {
+            return Err(denial::no_one_off(caller.uid));
+        };
+        self.not_denied(caller, CHANGE, None)?;
+        let profile = self
+            .profile(profile)
+            .ok_or_else(|| denial::unknown_profile(self, profile))?;
+        // remit-look itself gives up what its sandbox cannot hold back. Another program would keep it.
+        if let Some(inspect) = profile.inspect {
+            return Err(denial::only_inspects(&profile.name, inspect));
+        }
+        let mut listing = granted.iter();
+        let listing = listing
+            .find(|rule| env_names.iter().all(|name| lists(rule, name)))
+            .ok_or_else(|| denial::no_variable(strictest, env_names))?;
+        Ok(Verdict::Ask(Pending {
+            terms: Terms {
+                is_one_off: true,
+                ..Terms::of_program(profile, listing.env.iter().cloned().collect())
+            },
+            rule: strictest.id.clone(),
+            approval,
+        }))
+    }
+
+    /// Judges root's own `try`. It may set any variable that a policy can permit.
+    pub(super) fn attempt(
+        &self,
+        caller: CallerIds<'_>,
+        profile: &str,
+        env: &[&[u8]],
+    ) -> Result<Verdict, Denial> {
+        if caller.uid != 0 {
+            return Err(denial::not_root(caller.uid));
+        }
+        let tried = self.profiles().find(|known| known.name == profile);
+        let tried = tried.ok_or_else(|| denial::unknown_profile(self, profile))?;
+        if tried.base == Base::Host {
+            return Err(denial::nothing_to_try(profile));
+        }
+        let permitted = |name: &&[u8]| {
+            let name = std::str::from_utf8(name).ok()?;
+            never_permitted(name).is_none().then(|| name.to_owned())
+        };
+        let env = env.iter().map(|name| permitted(name).ok_or(name));
+        let env = env.collect::<Result<_, _>>();
+        let env = env.map_err(|name| denial::never_set(name))?;
+        let terms = Terms::of_program(tried, env);
+        Ok(Verdict::Allow(Grant {
+            terms,
+            basis: Basis::TryByRoot,
+        }))
     }
 }

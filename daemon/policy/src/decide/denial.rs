@@ -10,8 +10,8 @@ use crate::call::variables::never_permitted;
 use crate::decide::approval::Pending;
 use crate::decide::lists;
 use crate::model::diagnostic::quoted;
-use crate::model::policy::{Named, Policy, RUN};
-use crate::model::profile::Base;
+use crate::model::policy::{CHANGE, Named, Policy, RUN};
+use crate::model::profile::{Base, Inspect};
 use crate::model::rule::{DenyRule, GrantRule, RuleId};
 use crate::model::scope::Scope;
 
@@ -24,7 +24,6 @@ pub struct Denial {
     pub what: String,
     /// The administrator's way to allow it.
     pub lift: Option<String>,
-    /// The agent's alternative.
     pub next: String,
 }
 
@@ -62,18 +61,19 @@ impl From<Pending> for Refusal {
             Base::Read | Base::Strict => "",
         };
         let asks = pending.approval();
-        Self::new(
-            Code::NeedsApproval,
-            format!("{what} {asks}"),
-        )
-        .by(pending.rule().to_string())
-        .lift(format!(
-            "a [[grant]]{of} with approval = \"none\"{unconfined} in place of that one; then remit policy reload"
-        ))
-        .next(
-            "ask for it all the same, with the reason: the request waits until one of them approves or \
-             denies it, and then starts by itself",
-        )
+        let refusal = Self::new(Code::NeedsApproval, format!("{what} {asks}"))
+            .by(pending.rule().to_string())
+            .next(
+                "ask for it all the same, with the reason: the request waits until one of them approves or \
+                 denies it, and then starts by itself",
+            );
+        match pending.terms().is_one_off() {
+            // Nothing lifts the approval of a one-off change.
+            true => refusal,
+            false => refusal.lift(format!(
+                "a [[grant]]{of} with approval = \"none\"{unconfined} in place of that one; then remit policy reload"
+            )),
+        }
     }
 }
 
@@ -175,6 +175,27 @@ pub(crate) fn other_tool(named: &Named<'_>) -> Denial {
     }
 }
 
+/// The same text for any request, as [`no_grant`].
+pub(crate) fn no_one_off(uid: u32) -> Denial {
+    Denial {
+        code: Code::DeniedRule,
+        object: None,
+        rule: None,
+        what: format!("no rule grants uid {uid} a one-off '{CHANGE}' of any program or script"),
+        lift: Some(
+            "copy /usr/share/doc/remit/examples/one-off.toml to /etc/remit/policy.d, with your users and approvers; \
+             then remit policy reload"
+                .into(),
+        ),
+        next: match uid {
+            0 => "root can run it without remit".into(),
+            _ => "call a named command that changes the host, if access lists one that fits; otherwise tell the \
+                  person you work for what has to be run"
+                .into(),
+        },
+    }
+}
+
 pub(crate) fn not_root(uid: u32) -> Denial {
     Denial {
         code: Code::DeniedRule,
@@ -220,6 +241,21 @@ pub(crate) fn nothing_to_try(profile: &str) -> Denial {
         ),
         lift: None,
         next: "root can run the same without remit".into(),
+    }
+}
+
+pub(crate) fn only_inspects(profile: &str, inspect: Inspect) -> Denial {
+    Denial {
+        code: Code::DeniedRule,
+        object: None,
+        rule: None,
+        what: format!(
+            "no one-off change runs in the profile {}: {}",
+            quoted(profile),
+            inspect.only_for()
+        ),
+        lift: None,
+        next: "call the named command that looks there, or leave the profile out".into(),
     }
 }
 

@@ -9,7 +9,7 @@ use remit_common::builtin::COMMANDS;
 use crate::decide::CallerIds;
 use crate::model::command::Command;
 use crate::model::glob::Glob;
-use crate::model::policy::{Named, RUN};
+use crate::model::policy::{CHANGE, Named, RUN};
 use crate::model::rule::{Grantees, Nature, Patterns, Principal, can_be_scoped, implies, reaches};
 use crate::model::scope::Scope;
 
@@ -55,7 +55,7 @@ impl Index {
             .keys()
             .map(String::as_str)
             .chain(builtins)
-            .chain([RUN]);
+            .chain([RUN, CHANGE]);
         let mut names: Vec<_> = known
             .map(|name| (name.to_owned(), PositionSet::default()))
             .collect();
@@ -67,14 +67,18 @@ impl Index {
         };
         let beyond = commands.values().filter_map(|one| match Nature::of(one) {
             Nature::LooksBeyond { file } => Some(file),
-            Nature::Looks | Nature::LooksUnconfined | Nature::Changes => None,
+            Nature::Looks
+            | Nature::LooksUnconfined
+            | Nature::Inspects
+            | Nature::Changes
+            | Nature::OneOff
+            | Nature::Commits => None,
         });
         let beyond: BTreeSet<&str> = beyond.collect();
-        // Most rules share a few patterns, so each is matched once. A rule's file matters only if it defines commands
-        // that need more than 'read'.
+        // Most rules share a few patterns, each matched once. A rule's file matters only for commands beyond 'read'.
         let shared = |patterns: Patterns<'a>| match patterns {
             Patterns::Looking { file } if !beyond.contains(file) => Patterns::Looking { file: "" },
-            own @ (Patterns::All | Patterns::Looking { .. }) => own,
+            own @ (Patterns::Denials | Patterns::All | Patterns::Looking { .. }) => own,
         };
         let mut matched: BTreeMap<(&Glob, Vec<&str>, Patterns<'_>), Matched> = BTreeMap::new();
         for (position, (to, globs, scope, patterns)) in rules.enumerate() {
@@ -88,7 +92,11 @@ impl Index {
                 let args: Vec<&str> = scope.args().map(|(name, _)| name).collect();
                 let suits = |name: &str| {
                     let command = commands.get(name);
-                    let nature = command.map_or(Nature::Looks, |command| Nature::of(command));
+                    let nature = match command {
+                        Some(command) => Nature::of(command),
+                        None if name == CHANGE => Nature::OneOff,
+                        None => Nature::Looks,
+                    };
                     let suits = match command {
                         Some(command) => scope.suits(Named::Command(command)),
                         None => can_be_scoped(scope, glob, name),

@@ -1,5 +1,4 @@
 //! Decides one request.
-//!
 //! The order is:
 //! - an id that can never be granted anything;
 //! - the first matching `[[deny]]`, by file name and line;
@@ -10,36 +9,39 @@
 //! another grant never makes anything easier. One grant must list all variables of the request: two grants with a
 //! half each do not add up. A variable does not avoid an approval: all approvals of the profile apply, whichever
 //! grant lists the variables.
-//!
 //! A rule with `args` matches a call whose arguments will have these values: a grant all of them, a denial one of
 //! each. Logs of many units may show those that a rule names: its denial and its approval apply.
-//!
 //! A caller without a grant gets the same answer as for a command that does not exist, even if a `[[deny]]` is about
 //! it.
-//!
 //! Root's `try` of a profile asks no rule: it gives root nothing that root does not have.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod access;
+pub(crate) mod acts;
 pub(crate) mod approval;
+mod called;
 pub(crate) mod denial;
 pub mod index;
 pub(crate) mod narrower;
+pub(crate) mod plan_denial;
+
+pub use called::{Called, lists};
 pub(crate) mod pre_approval;
 
 use std::fmt;
 use std::sync::Arc;
 
 use remit_common::wire::Effect;
+use remit_plan::{Bundle, PlanPath};
 
-use crate::call::variables::never_permitted;
+use crate::decide::acts::Act;
 use crate::decide::approval::Pending;
 use crate::decide::denial::Denial;
 use crate::model::approval::Approval;
 use crate::model::command::Command;
 use crate::model::policy::{Named, Policy, RUN};
-use crate::model::profile::{Base, Profile};
-use crate::model::rule::{DenyRule, GrantRule, RuleId, refused_id};
+use crate::model::profile::Profile;
+use crate::model::rule::{GrantRule, RuleId, refused_id};
 
 /// The caller: ids that the kernel reports for the peer of a socket.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +66,18 @@ pub enum Ask<'a> {
         effect: Effect,
         args: &'a [(String, String)],
     },
+    /// A command that commits changes of files, with the plan.
+    Commit {
+        name: &'a str,
+        args: &'a [(String, String)],
+        plan: &'a Bundle,
+    },
+    /// Run any program or script once, as an approver saw it.
+    Change {
+        /// `None` means `host`.
+        profile: Option<&'a str>,
+        env_names: &'a [&'a [u8]],
+    },
     /// Run any program or script to try a profile as root: no rule is asked.
     Try {
         profile: Option<&'a str>,
@@ -85,10 +99,17 @@ pub struct Terms {
     profile: Arc<Profile>,
     env: Vec<String>,
     command: Option<Arc<Command>>,
+    /// A one-off change: each run has its own approval.
+    is_one_off: bool,
+    /// `paths` of the rules that allow an undo: all of its paths lie beneath those of one. Empty means any path.
+    undo_paths: Vec<Vec<PlanPath>>,
+    /// The shortest time within which a rule of a commit wants it confirmed.
+    confirm_s: Option<u32>,
+    /// Commands that follow a commit or an undo, in their order.
+    acts: Vec<Act>,
 }
 
-/// A permission, made only by [`Policy::decide`], [`Policy::notification`], [`Pending`] and
-/// [`Lifted`](approval::Lifted).
+/// A permission, made only by [`Policy`], [`Pending`] and [`Lifted`](approval::Lifted).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     terms: Terms,
@@ -101,6 +122,10 @@ pub enum Basis {
     /// Root tries a profile: root could run the same outside of it.
     TryByRoot,
     Notification,
+    /// The daemon finishes or takes back commits of files.
+    Recovery,
+    /// The daemon undoes a commit of files that nobody has confirmed.
+    Unconfirmed,
     /// A rule asks for an approval, and an approver has approved this very request.
     Approved {
         rule: RuleId,
@@ -120,6 +145,8 @@ impl fmt::Display for Basis {
             Self::Rule(rule) => rule.fmt(f),
             Self::TryByRoot => f.write_str("try by root"),
             Self::Notification => f.write_str("approval.notify of remit.toml"),
+            Self::Recovery => f.write_str("recovery of commits"),
+            Self::Unconfirmed => f.write_str("undo of what nobody confirmed"),
             Self::Approved { rule, by } => write!(f, "{rule}, approved by {by}"),
             Self::TemporaryGrant { rule, by, grant } => {
                 write!(f, "{rule}, grant {grant} given by {by}")
@@ -129,25 +156,48 @@ impl fmt::Display for Basis {
 }
 
 impl Basis {
+    /// Returns true for what the daemon does by itself. It has no session, and no user can be paused for it.
+    pub const fn is_of_daemon(&self) -> bool {
+        match self {
+            Self::Notification | Self::Recovery | Self::Unconfirmed => true,
+            Self::Rule(_)
+            | Self::TryByRoot
+            | Self::Approved { .. }
+            | Self::TemporaryGrant { .. } => false,
+        }
+    }
+
     pub fn rule(&self) -> Option<&RuleId> {
         match self {
             Self::Rule(rule) | Self::Approved { rule, .. } | Self::TemporaryGrant { rule, .. } => {
                 Some(rule)
             }
-            Self::TryByRoot | Self::Notification => None,
+            Self::TryByRoot | Self::Notification | Self::Recovery | Self::Unconfirmed => None,
         }
     }
 }
 
 impl Terms {
     fn of(named: Named<'_>, profile: &Arc<Profile>) -> Self {
+        let command = match named {
+            Named::Builtin(_) => None,
+            Named::Command(command) => Some(Arc::clone(command)),
+        };
+        Self {
+            command,
+            ..Self::of_program(profile, Vec::new())
+        }
+    }
+
+    fn of_program(profile: &Arc<Profile>, env: Vec<String>) -> Self {
         Self {
             profile: Arc::clone(profile),
-            env: Vec::new(),
-            command: match named {
-                Named::Builtin(_) => None,
-                Named::Command(command) => Some(Arc::clone(command)),
-            },
+            env,
+            command: None,
+            is_one_off: false,
+            undo_paths: Vec::new(),
+            confirm_s: None,
+            acts: Vec::new(),
         }
     }
 
@@ -163,6 +213,14 @@ impl Terms {
         &self.env
     }
 
+    pub fn is_one_off(&self) -> bool {
+        self.is_one_off
+    }
+
+    pub fn undo_paths(&self) -> &[Vec<PlanPath>] {
+        &self.undo_paths
+    }
+
     #[cfg(test)]
     pub(crate) fn fake(env: &[&str]) -> Self {
         Self::fake_in(Profile::read(), env)
@@ -170,15 +228,29 @@ impl Terms {
 
     #[cfg(test)]
     pub(crate) fn fake_in(profile: Profile, env: &[&str]) -> Self {
-        Self {
-            profile: Arc::new(profile),
-            env: env.iter().map(|name| (*name).to_owned()).collect(),
-            command: None,
-        }
+        let env = env.iter().map(|name| (*name).to_owned()).collect();
+        Self::of_program(&Arc::new(profile), env)
     }
 }
 
 impl Grant {
+    /// Takes the permission back until a person gives this approval. Fails if no rule gave it.
+    pub fn asking(self, approval: Approval) -> Result<Pending, Self> {
+        match self.basis {
+            Basis::Rule(rule) => Ok(Pending {
+                terms: self.terms,
+                rule,
+                approval,
+            }),
+            Basis::TryByRoot
+            | Basis::Notification
+            | Basis::Recovery
+            | Basis::Unconfirmed
+            | Basis::Approved { .. }
+            | Basis::TemporaryGrant { .. } => Err(self),
+        }
+    }
+
     pub fn terms(&self) -> &Terms {
         &self.terms
     }
@@ -212,7 +284,13 @@ impl Policy {
                 argv0: _,
                 env_names,
             } => self.run(caller, profile.unwrap_or(&self.read.name), env_names),
-            Ask::Command { name, effect, args } => self.call(caller, name, *effect, args),
+            Ask::Command { name, effect, args } => self.call(caller, name, *effect, args, None),
+            Ask::Commit { name, args, plan } => {
+                self.call(caller, name, Effect::Change, args, Some(plan))
+            }
+            Ask::Change { profile, env_names } => {
+                self.one_off(caller, profile.unwrap_or(&self.host.name), env_names)
+            }
             Ask::Try { profile, env_names } => {
                 self.attempt(caller, profile.unwrap_or(&self.read.name), env_names)
             }
@@ -245,11 +323,8 @@ impl Policy {
         let asks = strictest.approval.is_some();
         let decides = if asks { strictest } else { listing };
         let asked = Approval::all(in_profile.iter().filter_map(|rule| rule.approval.as_ref()));
-        let terms = Terms {
-            profile: Arc::clone(&listing.profile),
-            env: listing.env.iter().cloned().collect(),
-            command: None,
-        };
+        let env = listing.env.iter().cloned().collect();
+        let terms = Terms::of_program(&listing.profile, env);
         Ok(Verdict::of(terms, &decides.id, asked))
     }
 
@@ -259,6 +334,7 @@ impl Policy {
         name: &str,
         effect: Effect,
         args: &[(String, String)],
+        plan: Option<&Bundle>,
     ) -> Result<Verdict, Denial> {
         let unknown = || denial::no_command(name);
         // First, so that an answer takes no longer if the command exists.
@@ -276,14 +352,27 @@ impl Policy {
         if !granting().any(|rule| rule.covers(call)) {
             return Err(denial::other_arguments(caller.uid, name, granting()));
         }
-        let counting: Vec<&GrantRule> = granted.filter(|rule| rule.counts_for(call)).collect();
-        let rule = counting.first().ok_or_else(unknown)?;
+        let contains = |rule: &GrantRule| plan.is_none_or(|bundle| rule.contains(bundle.plan()));
+        let counting: Vec<&GrantRule> = granted
+            .filter(|rule| rule.counts_for(call) && contains(rule))
+            .collect();
+        let Some(rule) = counting.first() else {
+            let outside =
+                plan.and_then(|bundle| plan_denial::outside(name, bundle.plan(), granting()));
+            return Err(outside.unwrap_or_else(unknown));
+        };
         if named.effect() != effect {
             return Err(denial::other_tool(&named));
         }
-        let terms = Terms::of(named, self.profile_of(named));
+        let mut terms = Terms::of(named, self.profile_of(named));
+        terms.set_commit(&counting);
         let asked = Approval::all(counting.iter().filter_map(|rule| rule.approval.as_ref()));
-        Ok(Verdict::of(terms, &rule.id, asked))
+        terms.acts = self.acts(caller, named, args, &counting, asked.is_some())?;
+        let alone = plan.filter(|_| asked.is_none());
+        match alone.and_then(|bundle| plan_denial::needs_a_person(name, &counting, bundle)) {
+            Some(denial) => Err(denial),
+            None => Ok(Verdict::of(terms, &rule.id, asked)),
+        }
     }
 
     fn not_denied(
@@ -299,38 +388,6 @@ impl Policy {
             Some(rule) => Err(denial::by(caller.uid, rule, name)),
             None => Ok(()),
         }
-    }
-
-    /// Judges root's own `try`. It may set any variable that a policy can permit.
-    fn attempt(
-        &self,
-        caller: CallerIds<'_>,
-        profile: &str,
-        env: &[&[u8]],
-    ) -> Result<Verdict, Denial> {
-        if caller.uid != 0 {
-            return Err(denial::not_root(caller.uid));
-        }
-        let tried = self.profiles().find(|known| known.name == profile);
-        let tried = tried.ok_or_else(|| denial::unknown_profile(self, profile))?;
-        if tried.base == Base::Host {
-            return Err(denial::nothing_to_try(profile));
-        }
-        let permitted = |name: &&[u8]| {
-            let name = std::str::from_utf8(name).ok()?;
-            never_permitted(name).is_none().then(|| name.to_owned())
-        };
-        let env = env.iter().map(|name| permitted(name).ok_or(name));
-        let env = env.collect::<Result<_, _>>();
-        let terms = Terms {
-            profile: Arc::clone(tried),
-            env: env.map_err(|name| denial::never_set(name))?,
-            command: None,
-        };
-        Ok(Verdict::Allow(Grant {
-            terms,
-            basis: Basis::TryByRoot,
-        }))
     }
 }
 
@@ -349,40 +406,4 @@ impl Verdict {
             }),
         }
     }
-}
-
-/// A named command, and the arguments of a call.
-pub type Called<'a> = (Named<'a>, &'a [(String, String)]);
-
-impl<'a> Named<'a> {
-    pub fn with(self, args: &'a [(String, String)]) -> Called<'a> {
-        (self, args)
-    }
-}
-
-impl GrantRule {
-    /// Returns true if its scope covers this call. `None` is a run of any program.
-    pub fn covers(&self, call: Option<Called<'_>>) -> bool {
-        let covers = |(named, args): Called<'_>| self.is_about(named, args);
-        self.scope.is_any() || call.is_some_and(covers)
-    }
-
-    /// Returns true if it covers this call, or if its approval is needed all the same: the call shows what the rule is
-    /// about among others. Then another rule must allow the call.
-    pub fn counts_for(&self, call: Option<Called<'_>>) -> bool {
-        let shows = |(named, args): Called<'_>| self.scope.is_shown_by(named, args);
-        self.covers(call) || (self.approval.is_some() && call.is_some_and(shows))
-    }
-}
-
-impl DenyRule {
-    /// Returns true if this call is in its scope. `None` is a run of any program.
-    pub fn touches(&self, call: Option<Called<'_>>) -> bool {
-        let touches = |(named, args): Called<'_>| self.scope.touches(named, args);
-        self.scope.is_any() || call.is_some_and(touches)
-    }
-}
-
-pub fn lists(rule: &GrantRule, name: &[u8]) -> bool {
-    rule.env.iter().any(|listed| listed.as_bytes() == name)
 }

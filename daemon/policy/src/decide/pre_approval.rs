@@ -5,11 +5,12 @@
 use std::collections::BTreeSet;
 
 use remit_common::builtin;
+use remit_plan::PlanPath;
 
 use crate::decide::CallerIds;
+use crate::model::command::CommitUse;
 use crate::model::glob::Glob;
-use crate::model::policy::{Named, Policy, RUN};
-use crate::model::profile::Base;
+use crate::model::policy::{CHANGE, Named, Policy, RUN};
 use crate::model::rule::{GrantRule, Nature, Principal};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct PreApproval<'a> {
     pub to: Recipient,
     pub what: &'a Glob,
     pub args: &'a [(String, String)],
+    /// Where plans of changes of files may change something; empty for all other commands.
+    pub paths: &'a [PlanPath],
 }
 
 /// Why an approval in advance could never start anything.
@@ -35,6 +38,10 @@ pub enum NotGivable {
     NoArgument(String),
     /// They run without a sandbox: each run is approved by itself.
     Unconfined,
+    /// It has paths and is not the whole name of a command that commits plans.
+    NoCommit,
+    /// A one-off change: nobody can know in advance what will run.
+    OneOff,
     /// No rule asks these recipients for an approval of them.
     Unasked,
     NotApprover(Vec<String>),
@@ -52,7 +59,11 @@ impl Policy {
                 .chain(pre_approval.what.matches(RUN).then_some(None))
         };
         if named().next().is_none() {
-            return Err(NotGivable::NoCommand);
+            let is_one_off = pre_approval.what.literal() == Some(CHANGE);
+            return Err(match is_one_off {
+                true => NotGivable::OneOff,
+                false => NotGivable::NoCommand,
+            });
         }
         let takes_all =
             |named: &Option<Named<'_>>| pre_approval.args.iter().all(|(arg, _)| takes(*named, arg));
@@ -66,13 +77,21 @@ impl Policy {
             let arg = arg.map_or_else(String::new, |(arg, _)| arg.clone());
             return Err(NotGivable::NoArgument(arg));
         }
+        let commits = !pre_approval.paths.is_empty();
+        let is_covered = |named: &Option<Named<'_>>| match named {
+            Some(named) => self.may_cover(*named, pre_approval.what, commits),
+            None => !commits,
+        };
         let confined: Vec<(&str, Nature<'_>)> = named()
             .filter(takes_all)
-            .filter(|named| named.is_none_or(|named| self.profile_of(named).base != Base::Host))
+            .filter(is_covered)
             .map(|named| named.map_or((RUN, Nature::Looks), |named| (named.name(), named.nature())))
             .collect();
         if confined.is_empty() {
-            return Err(NotGivable::Unconfined);
+            return Err(match commits {
+                true => NotGivable::NoCommit,
+                false => NotGivable::Unconfined,
+            });
         }
         let mut others: Vec<String> = Vec::new();
         let mut is_asked = false;
@@ -138,15 +157,26 @@ fn may_be_about(rule: &GrantRule, to: Recipient) -> bool {
 }
 
 impl Policy {
-    /// Returns the commands that match `what` and run in a sandbox, sorted by name.
-    pub fn covered(&self, what: &Glob) -> Vec<String> {
+    /// Returns the commands that match `what` and run in a sandbox, sorted by name; or the one that commits plans.
+    pub fn covered(&self, what: &Glob, commits: bool) -> Vec<String> {
         let named = self.all_named().filter(|named| what.matches(named.name()));
-        let confined = named.filter(|named| self.profile_of(*named).base != Base::Host);
-        let names = confined.map(|named| named.name().to_owned());
-        let run = what.matches(RUN).then(|| RUN.to_owned());
+        let covered = named.filter(|named| self.may_cover(*named, what, commits));
+        let names = covered.map(|named| named.name().to_owned());
+        let run = (what.matches(RUN) && !commits).then(|| RUN.to_owned());
         let mut names: Vec<String> = names.chain(run).collect();
         names.sort();
         names
+    }
+
+    fn may_cover(&self, named: Named<'_>, what: &Glob, commits: bool) -> bool {
+        let is_commit = match named {
+            Named::Builtin(_) => false,
+            Named::Command(command) => command.commit_use() == Some(CommitUse::Commit),
+        };
+        match commits {
+            true => is_commit && what.literal().is_some(),
+            false => self.profile_of(named).may_be_pre_approved(),
+        }
     }
 
     /// Returns a command's definition as text: the command, its profile, and the ids of the profile's user. Returns

@@ -6,8 +6,7 @@ use crate::decide::CallerIds;
 use crate::model::rule::Grantees;
 use serde::{Deserialize, Serialize};
 
-/// An approval by one other person who is in every one of these lists. A rule has one list. A call has the lists of
-/// all rules that ask about it.
+/// An approval by one other person who is in each list. A rule has one list. A call has those of all its rules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     lists: Vec<Grantees>,
@@ -70,7 +69,6 @@ impl Approval {
         }
     }
 
-    /// Returns the seconds after which the request expires.
     pub fn expires_s(&self) -> u32 {
         self.expires_s
     }

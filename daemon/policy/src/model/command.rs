@@ -7,9 +7,15 @@ use remit_common::wire::Effect;
 
 use crate::model::diagnostic::quoted;
 use crate::model::pattern::Pattern;
-use crate::model::profile::{Profile, ProfileLimits};
+use crate::model::profile::{Base, Inspect, Profile, ProfileLimits};
 use crate::model::rule::RuleId;
 use serde::{Deserialize, Serialize};
+
+/// The argument of a commit or an undo with commands that follow it, and how many there can be.
+pub const THEN: &str = "then";
+pub const ACTS: usize = 4;
+/// The word before each of them in argv.
+pub const THEN_WORD: &str = "--then";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
@@ -75,8 +81,7 @@ pub enum ParamKind {
     /// `true` adds this word, `false` none.
     Flag(String),
     Unit {
-        /// May be an instance of a template, such as `getty@tty1.service`: the text after the `@` then goes from the
-        /// caller to the programs of that template.
+        /// May be an instance of a template, such as `getty@tty1.service`: the text after the `@` goes to its programs.
         instances: bool,
     },
     User,
@@ -115,6 +120,16 @@ pub enum Stdin {
     Caller,
     /// The secret argument at this position in [`Command::params`].
     Secret(usize),
+    /// A bundle of `remit-plan`, from the caller: a change of files that is checked and shown.
+    Plan,
+}
+
+/// What a command of remit-commit does with a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitUse {
+    Commit,
+    Undo,
+    Recover,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +184,144 @@ impl Command {
         if self.stdin == Stdin::Caller {
             lines.push("standard input: what the caller gives".into());
         }
+        if self.stdin == Stdin::Plan {
+            lines.push("standard input: the output of the command 'plan.make'".into());
+        }
         lines
+    }
+
+    /// Returns true if its program commits changes of files. Only the whole name of such a command grants it.
+    #[must_use]
+    pub fn is_commit(&self) -> bool {
+        self.argv.first().is_some_and(Part::is_committer)
+    }
+
+    /// Returns what it does with a plan, if its program is remit-commit.
+    #[must_use]
+    pub fn commit_use(&self) -> Option<CommitUse> {
+        let word = |at: usize| match self.argv.get(at) {
+            Some(Part::Word(Word::Literal(text))) => Some(text.as_str()),
+            _ => None,
+        };
+        let fixed = self.argv.len() - usize::from(self.takes_acts());
+        match (word(1), fixed) {
+            _ if !self.is_commit() => None,
+            (Some("commit"), 3) => Some(CommitUse::Commit),
+            (Some("undo"), 4) => Some(CommitUse::Undo),
+            (Some("recover"), 3) => Some(CommitUse::Recover),
+            _ => None,
+        }
+    }
+
+    /// Returns the directory with the journals of its commits.
+    #[must_use]
+    pub fn commit_directory(&self) -> Option<&str> {
+        match self.argv.get(2) {
+            Some(Part::Word(Word::Literal(directory))) if self.is_commit() => Some(directory),
+            _ => None,
+        }
+    }
+
+    /// Returns why this command cannot be as it is, if it commits changes of files or takes a plan.
+    pub fn commits(&self) -> Result<(), String> {
+        let is_plan = self.stdin == Stdin::Plan;
+        let what = match self.is_commit() {
+            true => "a command of remit-commit",
+            false if is_plan => return Err("stdin = \"plan\" is for remit-commit".to_owned()),
+            false => return Ok(()),
+        };
+        let Some(used) = self.commit_use() else {
+            return Err(format!(
+                "{what} has the words commit DIRECTORY, undo DIRECTORY {{ID}}, or recover DIRECTORY; a commit and an undo maybe [\"{THEN_WORD}\", \"{{{THEN}}}\"] after them"
+            ));
+        };
+        if is_plan != (used == CommitUse::Commit) {
+            return Err(format!(
+                "{what} has stdin = \"plan\" if its word is commit, and only then"
+            ));
+        }
+        if self.effect != Effect::Change || self.profile.base != Base::Host {
+            return Err(format!(
+                "{what} has effect \"change\" and a profile of base host"
+            ));
+        }
+        let takes_acts = self.takes_acts();
+        let (then, others): (Vec<&Param>, Vec<&Param>) = self
+            .params
+            .iter()
+            .partition(|param| takes_acts && param.name == THEN);
+        let is_then = |param: &&Param| {
+            let is_text = matches!(param.kind, ParamKind::Text { .. });
+            is_text && param.optional && param.default.is_none() && param.most <= ACTS
+        };
+        let has_params = match others.as_slice() {
+            [] => used != CommitUse::Undo,
+            [id] => used == CommitUse::Undo && !id.optional && id.most == 1,
+            _ => false,
+        };
+        let has_params =
+            has_params && then.iter().all(is_then) && !(takes_acts && used == CommitUse::Recover);
+        match has_params && self.env.is_empty() && self.profile.env.is_empty() {
+            true => Ok(()),
+            false => Err(format!(
+                "{what} takes the id of an undo, up to {ACTS} texts '{THEN}' that may be absent, and nothing else, and sets no variables"
+            )),
+        }
+    }
+
+    /// Returns why this command cannot have its profile, if that inspects: only the package's remit-look does, by the
+    /// words that are for this right and typed values, and what it opens by path was opened for it.
+    pub fn inspects(&self) -> Result<(), String> {
+        let Some(inspect) = self.profile.inspect else {
+            return Ok(());
+        };
+        let what = format!("a profile with inspect = \"{}\"", inspect.name());
+        if self.effect != Effect::Read {
+            return Err(format!("{what} is for effect \"read\""));
+        }
+        let literal = |at: usize| match self.argv.get(at) {
+            Some(Part::Word(Word::Literal(word))) => word.as_str(),
+            _ => "",
+        };
+        let (program, command) = (literal(0), literal(1));
+        let input = match inspect.reads_input(command) {
+            true => Stdin::Caller,
+            false => Stdin::None,
+        };
+        if self.stdin != input && self.stdin != Stdin::None {
+            return Err(format!("{what} gives no standard input"));
+        }
+        // The loader obeys some, and the program has the right from its first instruction. ld.so(8).
+        if !self.env.is_empty() || !self.profile.env.is_empty() {
+            return Err(format!("{what} sets no variables"));
+        }
+        if !inspect.is_for(program, command) {
+            return Err(format!(
+                "{}, and this command runs {}",
+                inspect.only_for(),
+                quoted(format!("{program} {command}").trim_end())
+            ));
+        }
+        let other = self.params.iter().find(|param| !param.kind.is_for(inspect));
+        if let Some(param) = other {
+            let path = match inspect {
+                Inspect::Names => ", and path with is = \"directory\" and pass = \"descriptor\"",
+                Inspect::Processes => "",
+                Inspect::File => ", and path with pass = \"descriptor\"",
+            };
+            return Err(format!(
+                "{what} takes arguments of type int, enum, bool, unit, string{path}: '{}' is another",
+                param.name
+            ));
+        }
+        let files = self.params.iter().filter(|param| param.kind.is_path());
+        let is_one = files.map(|param| param.most).sum::<usize>() == 1;
+        match inspect == Inspect::File && !is_one {
+            true => Err(format!(
+                "{what} shows one file: one argument of type path, and no list"
+            )),
+            false => Ok(()),
+        }
     }
 
     pub fn takes(&self) -> String {
@@ -182,6 +334,40 @@ impl Command {
             true => format!("{} takes no arguments", self.name),
             false => format!("arguments of {}: {}", self.name, names.join(", ")),
         }
+    }
+}
+
+impl Part {
+    /// Returns true if it is the program that commits changes of files.
+    #[must_use]
+    pub fn is_committer(&self) -> bool {
+        matches!(self, Self::Word(Word::Literal(program)) if program.ends_with("/remit-commit"))
+    }
+}
+
+impl ParamKind {
+    /// Returns true if a command that inspects can take it: what it opens gives no more than its profile.
+    fn is_for(&self, inspect: Inspect) -> bool {
+        match self {
+            Self::Int { .. }
+            | Self::Enum(_)
+            | Self::Flag(_)
+            | Self::Unit { .. }
+            | Self::Text { .. } => true,
+            Self::Path { is, pass, .. } => {
+                let opened = match inspect {
+                    Inspect::Names => Some(PathIs::Directory),
+                    Inspect::Processes => None,
+                    Inspect::File => Some(PathIs::File),
+                };
+                Some(*is) == opened && *pass == PassAs::Descriptor
+            }
+            Self::User | Self::Package | Self::Secret { .. } => false,
+        }
+    }
+
+    pub fn is_path(&self) -> bool {
+        matches!(self, Self::Path { .. })
     }
 }
 

@@ -25,7 +25,6 @@ pub struct Excerpt {
 }
 
 /// One finding about one file. `Display` writes it as:
-///
 /// ```text
 /// /etc/remit/policy.d/20-web.toml:3:1: error: unknown key 'alow' in [[grant]]
 ///   3 | alow = ["run"]

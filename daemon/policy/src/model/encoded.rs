@@ -15,7 +15,7 @@ use crate::model::capabilities;
 use crate::model::command::{Command, Param, ParamKind, Part, Stdin, Word};
 use crate::model::glob::Glob;
 use crate::model::paths::not_plain;
-use crate::model::policy::{Parts, Policy, RUN};
+use crate::model::policy::{CHANGE, Parts, Policy, RUN};
 use crate::model::profile::{Base, Network, Profile, User};
 use crate::model::rule::{DenyRule, GrantRule, Grantees, builtin, refused_id};
 use crate::model::scope::Scope;
@@ -138,6 +138,7 @@ impl Received {
         for rule in &mut grants {
             rule.profile = known(&all, &rule.profile)?;
             rule.check()
+                .and_then(|()| rule.check_commits(&named))
                 .map_err(|why| format!("grant {} {why}", rule.id.line()))?;
         }
         for rule in &denies {
@@ -228,7 +229,7 @@ impl Profile {
             (self.base, &self.network),
             (
                 Base::Read | Base::Host,
-                Network::Connect(_) | Network::Loopback
+                Network::Connect(_) | Network::Loopback | Network::ThisHost
             )
         );
         holds(is_listed, || "has a network that its base lacks".to_owned())?;
@@ -236,6 +237,11 @@ impl Profile {
             let most = caps::PROFILE_DESTINATIONS;
             holds(to.len() <= most, || format!("reaches over {most} hosts"))?;
         }
+        let has_a_right = self.capabilities != 0 || !self.groups.is_empty();
+        let is_more = self.base != Base::Read || !self.changes_nothing() || has_a_right;
+        holds(self.inspect.is_none() || !is_more, || {
+            "inspects, and has another base or right".to_owned()
+        })?;
         let lists_nothing = lists.iter().all(|list| list.is_empty()) && self.scratch.is_empty();
         holds(self.base != Base::Host || lists_nothing, || {
             "of base host lists paths".to_owned()
@@ -246,7 +252,7 @@ impl Profile {
 impl Command {
     fn check(&self) -> Checked {
         bounds::command(self)?;
-        let is_own = builtin(&self.name).is_none() && self.name != RUN;
+        let is_own = builtin(&self.name).is_none() && ![RUN, CHANGE].contains(&self.name.as_str());
         holds(is_own && !self.name.is_empty(), || {
             "has a name of remit's own".to_owned()
         })?;
@@ -254,6 +260,12 @@ impl Command {
             return Err("has no program".to_owned());
         };
         is_plain(program, "program")?;
+        holds(self.inspects().is_ok(), || {
+            "inspects by other words than remit's own".to_owned()
+        })?;
+        holds(self.commits().is_ok(), || {
+            "commits by other words than remit's own".to_owned()
+        })?;
         is_plain(&self.cwd, "directory")?;
         is_environment(&self.env)?;
         let most = caps::NAMED_ARGS;
@@ -339,6 +351,10 @@ impl GrantRule {
         let permitted = self.env.iter().all(|name| never_permitted(name).is_none());
         holds(permitted, || {
             "permits a variable that nobody may set".to_owned()
+        })?;
+        let is_one_off = self.allow.iter().any(|glob| glob.literal() == Some(CHANGE));
+        holds(self.approval.is_some() || !is_one_off, || {
+            "grants one-off changes without an approval".to_owned()
         })?;
         // Without a list, each user would be in all lists.
         match self.approval.as_ref().map(Approval::lists) {

@@ -37,7 +37,6 @@ impl Glob {
         (!self.0.contains('*')).then_some(self.0.as_str())
     }
 
-    /// Returns the text with which each matching name begins.
     pub fn prefix(&self) -> &str {
         self.0.split('*').next().unwrap_or_default()
     }

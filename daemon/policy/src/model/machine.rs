@@ -50,7 +50,6 @@ pub struct MachineTable {
     pub last_uids: BTreeMap<String, u32>,
     pub last_gids: BTreeMap<String, u32>,
     pub hosts: BTreeMap<String, Vec<IpAddr>>,
-    /// Programs that are not trusted.
     pub programs: BTreeMap<String, Program>,
     pub protected: Vec<String>,
 }

@@ -30,8 +30,7 @@ pub fn optional(path: &str) -> (&str, bool) {
     }
 }
 
-/// Returns the part of a plain `path` after the plain directory `under`, by whole parts. It is empty for the
-/// directory itself, `None` if the path is not beneath it.
+/// The part of a plain `path` after the directory `under`, by whole parts. `None` outside.
 pub fn beneath<'a>(path: &'a str, under: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(under.strip_suffix('/').unwrap_or(under))?;
     match rest.strip_prefix('/') {

@@ -70,7 +70,6 @@ impl Pattern {
         &self.0.text
     }
 
-    /// Returns the bytes that it needs in memory.
     pub fn size(&self) -> usize {
         self.0.size()
     }

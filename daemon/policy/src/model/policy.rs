@@ -1,5 +1,4 @@
-//! Holds all rules, commands and profiles, in the order of decision, and resolves the names of rules: `run`, the
-//! built-in commands, the policy's commands.
+//! Holds all rules, commands and profiles, in the order of decision, and resolves names in rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use remit_common::wire::Effect;
 
 use crate::decide::index::Index;
 use crate::model::approval::Approval;
-use crate::model::command::{Command, Param, ParamKind};
+use crate::model::command::{Command, Param, ParamKind, THEN};
 use crate::model::profile::Profile;
 use crate::model::rule::{DenyRule, GrantRule, Grantees, Nature, Patterns, RuleId};
 
@@ -22,6 +21,7 @@ pub struct Policy {
     pub commands: BTreeMap<String, Arc<Command>>,
     pub profiles: BTreeMap<String, Arc<Profile>>,
     pub read: Arc<Profile>,
+    pub host: Arc<Profile>,
     pub granting: Index,
     pub denying: Index,
     digest: String,
@@ -35,7 +35,6 @@ pub struct Parts {
     pub commands: BTreeMap<String, Arc<Command>>,
     /// Those of files; `read`, `strict` and `host` are added.
     pub profiles: BTreeMap<String, Arc<Profile>>,
-    /// SHA-256 of every source by name and bytes, and of the id of every name in it, in hexadecimal.
     pub digest: String,
 }
 
@@ -53,6 +52,8 @@ impl Policy {
         let mut built_in = Profile::built_in();
         let read = Arc::new(Profile::read());
         built_in.insert(read.name.clone(), Arc::clone(&read));
+        let host = Arc::new(Profile::host());
+        built_in.insert(host.name.clone(), Arc::clone(&host));
         profiles.extend(built_in);
         let gids_of_grants = grants.iter().flat_map(|rule| rule.to.gids());
         let gids_of_denies = denies.iter().flat_map(|rule| rule.to.gids());
@@ -71,9 +72,14 @@ impl Policy {
         );
         let denying = Index::new(
             &commands,
-            denies
-                .iter()
-                .map(|rule| (&rule.to, rule.deny.as_slice(), &rule.scope, Patterns::All)),
+            denies.iter().map(|rule| {
+                (
+                    &rule.to,
+                    rule.deny.as_slice(),
+                    &rule.scope,
+                    Patterns::Denials,
+                )
+            }),
             |_| true,
         );
         Self {
@@ -82,6 +88,7 @@ impl Policy {
             commands,
             profiles,
             read,
+            host,
             granting,
             denying,
             digest,
@@ -141,8 +148,10 @@ impl Policy {
     pub fn meet(&self, one: &GrantRule, other: &GrantRule) -> bool {
         let runs = |rule: &GrantRule| rule.allows(RUN, Nature::Looks);
         let same_run = one.profile.name == other.profile.name && runs(one) && runs(other);
+        let same_change = one.allows_one_off() && other.allows_one_off();
         let mut all = self.all_named();
         same_run
+            || same_change
             || all.any(|named| {
                 let about = |rule: &GrantRule| {
                     rule.allows(named.name(), named.nature()) && rule.scope.suits(named)
@@ -180,6 +189,9 @@ impl Policy {
             return;
         };
         for (name, value) in args {
+            if command.takes_acts() && name == THEN {
+                self.complete_acts(value);
+            }
             let is_unit =
                 |param: &Param| param.name == *name && matches!(param.kind, ParamKind::Unit { .. });
             if let (true, Ok(unit)) = (
@@ -224,6 +236,9 @@ impl Asking<'_> {
 /// Any program or script, in the rule's profile; also the built-in commands, which run in `read`.
 pub const RUN: &str = "run";
 
+/// A one-off change: any program or script, in any profile, by an approval of that run alone.
+pub const CHANGE: &str = "change";
+
 #[derive(Debug, Clone, Copy)]
 pub enum Named<'a> {
     Builtin(&'static builtin::Command),
@@ -265,6 +280,15 @@ impl Policy {
     pub fn all_named(&self) -> impl Iterator<Item = Named<'_>> {
         let builtin = builtin::COMMANDS.iter().map(Named::Builtin);
         builtin.chain(self.commands.values().map(Named::Command))
+    }
+
+    pub fn nature_of(&self, name: &str) -> Nature<'_> {
+        match name {
+            CHANGE => Nature::OneOff,
+            _ => self
+                .named(name)
+                .map_or(Nature::Looks, |named| named.nature()),
+        }
     }
 
     pub fn profile_of<'a>(&'a self, named: Named<'a>) -> &'a Arc<Profile> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use remit_common::inspect::Inspect;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +25,7 @@ pub struct Profile {
     pub write: Vec<Listed>,
     /// Visible and executable in addition to `/usr`; not writable. Base `strict`.
     pub exec: Vec<Listed>,
-    /// The job's own: empty at the start, writable, removed at the end, not executable; besides `/tmp` and similar
-    /// directories. Base `strict`.
+    /// The job's own: empty at the start, writable, removed at the end, not executable; like `/tmp`. Base `strict`.
     pub scratch: Vec<String>,
     /// Permits paths in both `write` and `exec` to be writable and executable at once.
     pub write_and_exec: bool,
@@ -36,6 +36,8 @@ pub struct Profile {
     /// The policy accepts that these paths lead to all of root; no warning.
     pub leads_to_root: bool,
     pub network: Network,
+    /// What only root sees and its commands look at. Base `read`, without any other right.
+    pub inspect: Option<Inspect>,
     pub env: BTreeMap<String, String>,
     /// Limits on each job that differ from `remit.toml`.
     pub limits: ProfileLimits,
@@ -67,7 +69,6 @@ pub struct ProfileLimits {
     pub runtime_s: Option<u32>,
     pub memory: Option<u64>,
     pub tasks: Option<u64>,
-    /// Percent of one CPU for the whole job.
     pub cpu_percent: Option<u32>,
     /// Open descriptors of a process; at least 32.
     pub open_files: Option<u64>,
@@ -129,6 +130,7 @@ impl Profile {
             sockets: Vec::new(),
             leads_to_root: false,
             network: Network::None,
+            inspect: None,
             env: BTreeMap::new(),
             limits: ProfileLimits::default(),
         }
@@ -146,11 +148,23 @@ impl Profile {
             && self.user == User::Own
             && self.groups.is_empty()
             && self.capabilities == 0
+            && self.inspect.is_none()
             && self.read.is_empty()
             && self.exec.is_empty()
     }
 
-    /// Returns true if no program in it can change the host or reach beyond it: then `run` may be granted in it.
+    /// Returns true if `run` may be granted in it: no program can change the host, reach beyond it, or have a right that
+    /// only commands of remit's own use.
+    pub fn takes_any_program(&self) -> bool {
+        self.changes_nothing() && self.inspect.is_none()
+    }
+
+    /// Returns true if a grant for a time can cover it: a sandbox confines them, and each may show the same.
+    pub fn may_be_pre_approved(&self) -> bool {
+        self.base != Base::Host && self.inspect != Some(Inspect::File)
+    }
+
+    /// Returns true if no program in it can change the host or reach beyond it.
     pub fn changes_nothing(&self) -> bool {
         /// `CAP_DAC_READ_SEARCH`: more to see, nothing to change.
         const HARMLESS: u64 = 1 << 2;
@@ -191,6 +205,8 @@ pub enum Network {
     /// Only TCP to these, and its own loopback. Base `strict`.
     Connect(Vec<Destination>),
     Host,
+    /// Only TCP to this host's own addresses, and its own loopback. Base `strict`.
+    ThisHost,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use remit_common::builtin::{self, COMMANDS};
 use remit_common::wire::Effect;
+use remit_plan::{Plan, PlanPath};
 use serde::{Deserialize, Serialize};
 
-use crate::decide::CallerIds;
+use crate::decide::{Called, CallerIds};
 use crate::model::approval::Approval;
-use crate::model::command::Command;
+use crate::model::command::{Command, CommitUse};
 use crate::model::glob::Glob;
-use crate::model::policy::{Named, RUN};
+use crate::model::policy::{CHANGE, Named, RUN};
 use crate::model::profile::{Base, Profile};
 use crate::model::scope::Scope;
 
@@ -85,6 +86,11 @@ pub struct Grantees {
 }
 
 impl GrantRule {
+    /// Returns true if it grants one-off changes: it names them, and asks for an approval.
+    pub fn allows_one_off(&self) -> bool {
+        self.approval.is_some() && self.allows(CHANGE, Nature::OneOff)
+    }
+
     /// Returns true if it allows this name to its subjects; with a scope, maybe not with all arguments.
     pub fn allows(&self, name: &str, nature: Nature<'_>) -> bool {
         let by = |glob: &Glob| self.allows_by(glob, name, nature);
@@ -99,7 +105,8 @@ impl GrantRule {
 
     /// Returns true if an entry of `allow` can include a command of this nature. Unless the rule says so, a pattern
     /// includes no command that changes the host or that runs without a sandbox. Nor does it include one of another
-    /// file with more access than the profile `read`. So the name of a new command is never enough for a grant.
+    /// file with more access than the profile `read`. So the name of a new command is never enough for a grant. A
+    /// one-off change is never included, whatever the rule says: only its whole name grants it.
     pub fn patterns_reach(&self, glob: &Glob, nature: Nature<'_>) -> bool {
         reaches(glob, nature, self.patterns())
     }
@@ -120,6 +127,54 @@ impl GrantRule {
                 file: &self.id.file,
             },
         }
+    }
+
+    /// Returns the calls of a command that it is about.
+    pub fn coverage(&self, nature: Nature<'_>) -> Coverage<'_> {
+        Coverage {
+            scope: &self.scope,
+            paths: match nature {
+                Nature::Commits => &self.paths,
+                _ => &[],
+            },
+            acts: Some(&self.acts).filter(|acts| nature == Nature::Commits && !acts.is_empty()),
+        }
+    }
+
+    /// Checks that it allows no undo without an approval, and no commit without an approval or paths.
+    pub(super) fn check_commits(
+        &self,
+        commands: &BTreeMap<String, Arc<Command>>,
+    ) -> Result<(), String> {
+        let allowed = commands
+            .values()
+            .filter(|command| self.allows(&command.name, Nature::of(command)));
+        let is_wrong = |used| match used {
+            CommitUse::Commit => self.paths.is_empty(),
+            CommitUse::Undo => true,
+            CommitUse::Recover => false,
+        };
+        let mut uses = allowed.filter_map(|command| command.commit_use());
+        if self.approval.is_none() && uses.any(is_wrong) {
+            return Err("commits or undoes without an approval".to_owned());
+        }
+        let mut acts = self.acts.iter().filter_map(|name| commands.get(name));
+        match acts.find_map(|command| command.cannot_follow()) {
+            Some(why) => Err(format!(
+                "has a command in 'acts' that cannot be there: {why}"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns true if all paths of the plan are among its paths.
+    pub fn contains(&self, plan: &Plan) -> bool {
+        self.outside(plan).is_none()
+    }
+
+    /// Returns the first path of the plan that is not among its paths.
+    pub fn outside<'a>(&self, plan: &'a Plan) -> Option<&'a PlanPath> {
+        plan.outside(&self.paths)
     }
 
     /// Returns true if its `run` includes the built-in commands, which run in `read`: not if the rule has less access.
@@ -147,11 +202,12 @@ impl DenyRule {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Patterns<'a> {
+    /// Of denials: all that their text matches.
+    Denials,
+    /// All commands.
     All,
     /// Commands that only read, in at most the profile `read`, or defined in the rule's file: its author knew them.
-    Looking {
-        file: &'a str,
-    },
+    Looking { file: &'a str },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,14 +220,22 @@ pub enum Nature<'a> {
     },
     /// It only reads, by its author's word alone: no sandbox holds it.
     LooksUnconfined,
+    /// It only reads, by a right of root's in a sandbox.
+    Inspects,
     Changes,
+    /// Any program or script may be asked for.
+    OneOff,
+    /// It changes any files, as a plan says, or undoes that.
+    Commits,
 }
 
 impl<'a> Nature<'a> {
     pub fn of(command: &'a Command) -> Self {
         match command.effect {
+            _ if command.is_commit() => Self::Commits,
             Effect::Change => Self::Changes,
             Effect::Read if command.profile.base == Base::Host => Self::LooksUnconfined,
+            Effect::Read if command.profile.inspect.is_some() => Self::Inspects,
             Effect::Read if command.profile.adds_nothing_to_read() => Self::Looks,
             Effect::Read => Self::LooksBeyond {
                 file: &command.id.file,
@@ -183,6 +247,11 @@ impl<'a> Nature<'a> {
 /// Returns true if an entry of `allow` can be about a command of this nature, in a rule with these patterns.
 pub fn reaches(glob: &Glob, nature: Nature<'_>, patterns: Patterns<'_>) -> bool {
     let by_pattern = match (nature, patterns) {
+        (_, Patterns::Denials) => true,
+        (
+            Nature::Inspects | Nature::OneOff | Nature::Commits,
+            Patterns::All | Patterns::Looking { .. },
+        ) => false,
         (_, Patterns::All) | (Nature::Looks, _) => true,
         (Nature::LooksBeyond { file: own }, Patterns::Looking { file }) => own == file,
         (Nature::LooksUnconfined | Nature::Changes, Patterns::Looking { .. }) => false,
@@ -196,7 +265,7 @@ pub fn can_be_scoped(scope: &Scope, glob: &Glob, name: &str) -> bool {
     match builtin(name) {
         _ if scope.is_any() => true,
         Some(builtin) => glob.literal().is_some() && scope.suits(Named::Builtin(builtin)),
-        None => name != RUN,
+        None => name != RUN && name != CHANGE,
     }
 }
 
@@ -256,6 +325,57 @@ pub struct GrantRule {
     pub approval: Option<Approval>,
     /// Commands of base `host` may run without approval.
     pub unconfined: bool,
+    /// Of commands that commit: all paths of a plan lie beneath these. Empty means any path.
+    pub paths: Vec<PlanPath>,
+    /// Of commands that commit: seconds within which somebody confirms it; otherwise it is undone.
+    pub confirm_s: Option<u32>,
+    /// Commands that can follow a commit or an undo, by their whole names.
+    pub acts: BTreeSet<String>,
+}
+
+/// The calls that a grant is about: with these arguments, and plans beneath these paths. `acts`: what can follow them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Coverage<'a> {
+    pub scope: &'a Scope,
+    pub paths: &'a [PlanPath],
+    pub acts: Option<&'a BTreeSet<String>>,
+}
+
+impl Coverage<'_> {
+    #[must_use]
+    pub fn without_acts(self) -> Self {
+        Self { acts: None, ..self }
+    }
+
+    pub fn is_any(&self) -> bool {
+        self.scope.is_any() && self.paths.is_empty()
+    }
+
+    /// Returns true if it covers all calls that the other one covers, as far as that is known.
+    pub fn includes(&self, other: &Self) -> bool {
+        let is_beneath = |path: &PlanPath| self.paths.iter().any(|own| path.is_in(own.as_bytes()));
+        let paths = !other.paths.is_empty() && other.paths.iter().all(is_beneath);
+        (self.scope.is_any() || self.scope == other.scope) && (self.paths.is_empty() || paths)
+    }
+}
+
+/// `unit: nginx.service; paths: /etc/nginx, /srv/app; acts: service.reload`.
+impl fmt::Display for Coverage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths: Vec<String> = self.paths.iter().map(ToString::to_string).collect();
+        let acts: Vec<&str> = self
+            .acts
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        let parts = [
+            (!self.scope.is_any()).then(|| self.scope.to_string()),
+            (!paths.is_empty()).then(|| format!("paths: {}", paths.join(", "))),
+            (!acts.is_empty()).then(|| format!("acts: {}", acts.join(", "))),
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -264,4 +384,12 @@ pub struct DenyRule {
     pub to: Grantees,
     pub deny: Vec<Glob>,
     pub scope: Scope,
+}
+
+impl DenyRule {
+    /// Returns true if this call is in its scope. `None` is a run of any program.
+    pub fn touches(&self, call: Option<Called<'_>>) -> bool {
+        let touches = |(named, args): Called<'_>| self.scope.touches(named, args);
+        self.scope.is_any() || call.is_some_and(touches)
+    }
 }

@@ -131,7 +131,6 @@ impl fmt::Display for Scope {
 /// The argument of built-in commands that rules know.
 pub const UNIT: &str = "unit";
 
-/// Returns true if rules know this argument of a built-in command.
 pub fn has_unit(builtin: &builtin::Command, name: &str) -> bool {
     name == UNIT && builtin.args.iter().any(|arg| arg.name == name)
 }

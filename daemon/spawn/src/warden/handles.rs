@@ -1,15 +1,14 @@
-//! What the spawner keeps for the warden: sandboxes, pre-forked children; and processes that it has forked.
+//! What the spawner keeps for the warden: sandboxes; and processes that it has forked.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_sys::{Doing, Error, Limits, OutputEnd, Result, sys};
 
 use super::Process;
-use crate::{Clamped, Description, Finding, Findings, Request};
+use crate::{Child, Clamped, Description, Finding, Findings, Request};
 
 /// A compiled sandbox. The spawner keeps it as long as this lives.
 #[derive(Debug)]
@@ -35,17 +34,19 @@ impl Sandbox {
         (uid, gid, &credentials.groups, credentials.capabilities)
     }
 
+    pub fn is_served_by(&self, child: &PreforkedChild) -> bool {
+        child.is_of(self.id)
+    }
+
     pub fn can_wait(&self) -> bool {
         self.description.can_wait
     }
 
-    /// Returns the profile's path for `Progress::Failed::at` of `Step::Root` and `Step::Mounts`.
     pub fn path(&self, at: u16) -> Option<&Path> {
         let path = self.description.paths.get(usize::from(at));
         path.map(AsRef::as_ref)
     }
 
-    /// Returns how many processes serve each job in addition to its own. They count among the tasks of its cgroup.
     pub fn attendants(&self) -> u64 {
         self.description.attendants
     }
@@ -65,58 +66,11 @@ impl Drop for Sandbox {
     }
 }
 
-/// A requested pre-forked child. Dropping it ends it: its cgroup and uid can then be another job's.
-#[derive(Debug)]
-pub struct PreforkedChild {
-    pub(super) child: u64,
-    pub(super) sandbox: u64,
-    pub(super) socket: OwnedFd,
-    /// `None` once it has become a job.
-    pub(super) spawner: Option<Rc<Process>>,
-}
-
-impl PreforkedChild {
-    pub fn serves(&self, sandbox: &Sandbox) -> bool {
-        self.sandbox == sandbox.id
-    }
-
-    /// Hangs up when the child has ended.
-    pub fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-
-    pub fn has_ended(&self) -> bool {
-        self.hears(PollFlags::empty(), PollTimeout::ZERO)
-    }
-
-    /// Waits up to a second until it is known if the child exists.
-    pub fn wait(&self) {
-        self.hears(PollFlags::POLLIN, PollTimeout::from(1000u16));
-    }
-
-    fn hears(&self, events: PollFlags, patience: PollTimeout) -> bool {
-        let mut socket = [PollFd::new(self.socket.as_fd(), events)];
-        poll(&mut socket, patience).is_ok_and(|heard| heard > 0)
-    }
-
-    pub(super) fn take_number(&mut self) -> u64 {
-        self.spawner = None;
-        self.child
-    }
-}
-
-impl Drop for PreforkedChild {
-    fn drop(&mut self) {
-        if let Some(spawner) = &self.spawner {
-            let _ = spawner.done(&Request::Drop { child: self.child }, &[]);
-        }
-    }
-}
+pub type PreforkedChild = Child<'static>;
 
 /// A child on its way to its exec, or beyond. The descriptors are the read ends, non-blocking and close-on-exec.
 #[derive(Debug)]
 pub struct Spawned {
-    /// The warden must reap it.
     pub pid: i32,
     pub pidfd: OwnedFd,
     pub stdout: OutputEnd,
@@ -153,9 +107,8 @@ impl SelfTest {
         self.pipe.as_fd()
     }
 
-    /// Returns one finding for each attempt that this kernel allows; `None`: it still runs. Never waits. Fails if the
-    /// set-up failed, and names the step. Its bystander, of the same uid, may still be ending: wait until the cgroup
-    /// is empty before the uid is used again.
+    /// Returns one finding for each attempt that this kernel allows; `None`: it still runs. Never waits. Its bystander,
+    /// of the same uid, may still be ending: wait until the cgroup is empty before the uid is used again.
     pub fn read(&self) -> Result<Option<Vec<Finding>>> {
         const DOING: &str = "cannot test the sandbox";
         // The spawner writes all of it at once, which a pipe takes.

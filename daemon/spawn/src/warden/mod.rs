@@ -1,11 +1,10 @@
-//! The warden's half: asks the spawner, and waits a bounded time for each answer. A spawner that answers late, nothing or
-//! nonsense is ended, and never asked again.
+//! The warden's half: asks the spawner, with a timeout. One that answers late or wrong is ended.
 
 mod handles;
 #[cfg(test)]
 mod tests;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -16,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_sys::{Closing, Doing, Error, Result, Switch, sys};
 
 use crate::message::VERSION;
-use crate::{Answer, Job, Kernel, Order, Reply, Request, Wanted, socket};
+use crate::{Answer, Child, Fork, Forker, Job, Kernel, Reply, Request, Wanted, socket};
 pub use handles::{PreforkedChild, Sandbox, SelfTest, Spawned, Watchdog};
 
 /// Timeout for an answer. The spawner itself waits up to a second for a worker, a few times in the worst case.
@@ -37,12 +36,9 @@ struct Process {
     socket: OwnedFd,
     closing: Closing,
     kernel: Kernel,
-    /// Timeout for an answer.
     patience: Duration,
     /// Why it was killed: it gave no proper answer.
     over: RefCell<Option<String>>,
-    last_child: Cell<u64>,
-    /// Children that were reported gone and had not ended yet.
     late: RefCell<Vec<i32>>,
     lost: RefCell<Option<String>>,
 }
@@ -70,7 +66,6 @@ impl Spawner {
             kernel: Kernel::default(),
             patience: Duration::ZERO,
             over: RefCell::default(),
-            last_child: Cell::default(),
             late: RefCell::default(),
             lost: RefCell::default(),
         };
@@ -101,12 +96,10 @@ impl Spawner {
         self.0.pidfd.as_fd()
     }
 
-    /// Returns why a worker was lost since the last call.
     pub fn loss(&self) -> Option<String> {
         self.0.lost.take()
     }
 
-    /// Starts a watchdog as `id`, uid and gid.
     pub fn watch(&self, id: u32) -> Result<Watchdog> {
         match self.0.ask(&Request::Watch { id }, &[])? {
             (Answer::Watching { pid }, [pidfd]) => Ok(Watchdog { pid, pidfd }),
@@ -120,7 +113,6 @@ impl Spawner {
         self.0.done(&Request::Warm { sandbox }, &[])
     }
 
-    /// Ends the workers of all other sandboxes.
     pub fn keep_for<'a>(&self, sandboxes: impl Iterator<Item = &'a Sandbox>) -> Result<()> {
         let sandboxes = sandboxes.map(|sandbox| sandbox.id).collect();
         self.0.done(&Request::Keep { sandboxes }, &[])
@@ -133,48 +125,45 @@ impl Spawner {
         cgroup: BorrowedFd<'_>,
         own: (u32, u32),
     ) -> Option<PreforkedChild> {
-        let (socket, its) = socket::patient_pair().ok()?;
-        let child = self.0.last_child.get() + 1;
-        self.0.last_child.set(child);
-        let request = Request::Prepare {
-            sandbox: sandbox.id,
-            child,
-            own,
-        };
-        let fds = [cgroup, socket.as_fd(), its.as_fd()];
-        self.0.send(&request, &fds).ok()?;
-        Some(PreforkedChild {
-            child,
-            sandbox: sandbox.id,
-            socket,
-            spawner: Some(Rc::clone(&self.0)),
-        })
+        Child::ask(self.0.clone(), sandbox.id, own, None, Some(cgroup)).ok()
     }
 
-    /// Forks the job, or makes `waiting`, which was made for it, the job. Returns when the child exists, not when it
-    /// executes: read `steps`.
+    /// Makes `waiting`, which was made for it, the job; or, if it cannot be, a new child. Returns when the child exists,
+    /// not when it executes: read `steps`. If a worker is lost on the way, another one is tried once.
     pub fn spawn(
         &self,
         sandbox: &Sandbox,
         job: &Job<'_>,
-        mut waiting: Option<PreforkedChild>,
+        waiting: Option<PreforkedChild>,
     ) -> Result<Spawned> {
-        let request = Request::Spawn {
-            sandbox: sandbox.id,
-            child: waiting.as_mut().map(PreforkedChild::take_number),
-            order: Box::new(Order::new(job)),
-        };
-        let fds = Order::fds(job);
-        match self.0.ask(&request, &fds)? {
-            (Answer::Spawned { pid }, [pidfd, stdout, stderr, steps]) => Ok(Spawned {
-                pid,
-                pidfd,
-                stdout: self.0.closing.guard(stdout),
-                stderr: self.0.closing.guard(stderr),
-                steps,
-            }),
-            _ => Err(self.0.nonsense()),
+        job.vet(sandbox.description.credentials.user.is_some())?;
+        // A spawner that errs may err about a child, too.
+        if self.0.over.borrow().is_some() {
+            return Err(Error::refused(ASKING, ENDED));
         }
+        let waiting = waiting.filter(|child| sandbox.is_served_by(child));
+        let size = Some((job.limits.tmp_bytes, job.limits.tmp_inodes));
+        let fork = || {
+            Child::ask(
+                self.0.clone(),
+                sandbox.id,
+                (job.uid, job.gid),
+                size,
+                job.cgroup,
+            )?
+            .begin(job)
+        };
+        let started = match waiting.map(|child| child.begin(job)) {
+            Some(Ok(started)) => started,
+            Some(Err(_)) | None => fork().or_else(|_| fork())?,
+        };
+        Ok(Spawned {
+            pid: started.pid,
+            pidfd: started.pidfd,
+            stdout: self.0.closing.guard(started.stdout),
+            stderr: self.0.closing.guard(started.stderr),
+            steps: started.steps,
+        })
     }
 
     /// Forks a self-test as `own`, which no job is meanwhile, in a cgroup of its own: kill that after the end.
@@ -214,7 +203,6 @@ impl Spawner {
         self.0.done(&Request::UseBus, &[socket])
     }
 
-    /// Returns why it was killed, if it gave no proper answer.
     pub fn why_over(&self) -> Option<String> {
         self.0.over.borrow().clone()
     }
@@ -239,7 +227,28 @@ impl Compile for Spawner {
     }
 }
 
-/// Makes sandboxes of profiles.
+impl Forker for Process {
+    fn fork(&self, sandbox: u64, fork: Fork, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        let request = Request::Fork { sandbox, fork };
+        match fork.size {
+            Some(_) => self.done(&request, fds),
+            None => self.send(&request, fds),
+        }
+    }
+
+    fn end_worker(&self, sandbox: u64) {
+        // If this fails, the spawner has ended, and its workers with it.
+        if self.done(&Request::EndWorker { sandbox }, &[]).is_ok() {
+            let why = "it did not fork a child".to_owned();
+            self.lost.borrow_mut().get_or_insert(why);
+        }
+    }
+
+    fn leave(&self, pid: i32) {
+        self.reap(vec![pid]);
+    }
+}
+
 pub trait Compile: std::fmt::Debug {
     fn compile(&self, wanted: Wanted) -> Result<Sandbox>;
 }
@@ -258,7 +267,6 @@ impl Process {
         }
     }
 
-    /// Asks, and waits for the answer and its descriptors.
     fn ask<const N: usize>(
         &self,
         request: &Request,
@@ -328,8 +336,7 @@ impl Process {
         }
     }
 
-    /// Ends a process that does not answer in time, and returns the answer that it gave after all: only after its end is
-    /// it known that no job began unheard.
+    /// Ends a late process, and returns a late answer: only then is it known that no job began unheard.
     fn last_word(&self, error: io::Error) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
         if error.kind() != io::ErrorKind::WouldBlock {
             return Err(error);
@@ -378,7 +385,6 @@ fn is_unreaped(pid: i32) -> bool {
     matches!(sys::wait(pid, libc::WNOHANG), Ok(None))
 }
 
-/// Waits for the end of a process.
 fn wait(pidfd: BorrowedFd<'_>, patience: Duration) {
     let _ = poll(&mut [readable(pidfd)], timeout(patience));
 }

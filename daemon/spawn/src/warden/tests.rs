@@ -1,6 +1,7 @@
 use std::io::Write;
 
 use super::*;
+use crate::Report;
 
 /// A process that lives until it is killed, and the other end of its socket.
 fn process() -> (Process, OwnedFd) {
@@ -15,7 +16,6 @@ fn process() -> (Process, OwnedFd) {
         kernel: Kernel::default(),
         patience: Duration::from_secs(1),
         over: RefCell::default(),
-        last_child: Cell::default(),
         late: RefCell::default(),
         lost: RefCell::default(),
     };
@@ -137,27 +137,38 @@ fn full_queue_ends_the_spawner() {
     (0..1000).for_each(|_| forget());
 }
 
+/// The question has no answer. What there is of the child is heard on its own socket.
 #[test]
-fn prepare_has_no_answer() {
+fn preforked_child_is_asked_for_without_answer() {
     let (process, its) = process();
     let spawner = Spawner(Rc::new(process));
     let sandbox = Sandbox::only(crate::Description::default());
     let prepare = || {
         let child = spawner.prepare(&sandbox, its.as_fd(), (7, 7)).unwrap();
-        let (request, fds) = socket::receive::<Request>(its.as_fd()).unwrap().unwrap();
-        let Request::Prepare { child: number, .. } = request else {
+        let (request, mut fds) = socket::receive::<Request>(its.as_fd()).unwrap().unwrap();
+        let Request::Fork { fork, .. } = request else {
             panic!("{request:?}");
         };
-        assert_eq!((number, fds.len()), (child.child, 3));
-        (child, fds)
+        assert_eq!((fork.size, fork.own, fds.len()), (None, (7, 7), 2));
+        (child, fds.remove(0))
     };
-    let ((one, fds), (other, _)) = (prepare(), prepare());
-    assert_ne!(one.child, other.child);
-    assert!(other.has_ended(), "nobody has its socket");
-    assert!(!one.has_ended());
-    drop(fds);
-    assert!(one.has_ended());
+    let ((one, socket), (other, of_other)) = (prepare(), prepare());
+    Report::Failed(libc::EAGAIN)
+        .say(of_other.as_fd(), None)
+        .unwrap();
+    drop(of_other);
+    assert!(other.has_ended() && !one.has_ended());
+    Report::Failed(libc::EAGAIN)
+        .say(socket.as_fd(), None)
+        .unwrap();
+    drop((one, other));
     assert!(spawner.why_over().is_none());
+    let mut more = [readable(its.as_fd())];
+    assert_eq!(
+        poll(&mut more, PollTimeout::ZERO),
+        Ok(0),
+        "it was asked more"
+    );
 }
 
 #[test]
@@ -176,7 +187,6 @@ fn only_own_children_are_waited_for_again() {
 fn number_that_is_no_child_is_no_answer() {
     for pid in [i32::MIN, -1, 0, 1, 2] {
         let answers = [
-            said(Ok(Answer::Spawned { pid })),
             said(Ok(Answer::Watching { pid })),
             Reply {
                 gone: vec![2, pid],

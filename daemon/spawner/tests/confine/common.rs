@@ -1,5 +1,6 @@
 //! Shared by the tests: a kernel, a profile, cgroups with their watchdog, and running one job to its end.
 
+pub use remit_confine::StartedJob as Spawned;
 use remit_confine::*;
 use std::{
     ffi::CString,
@@ -7,6 +8,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::process::ExitStatusExt,
     process::ExitStatus,
+    rc::Rc,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -124,6 +126,39 @@ pub fn workers() -> Workers {
     Workers::new(&program, Family::own().unwrap()).unwrap()
 }
 
+/// Asks the workers of a fixture in place of a spawner.
+#[derive(Debug)]
+struct OwnWorkers<'a> {
+    workers: &'a Workers,
+    sandbox: &'a Sandbox,
+    switch: BorrowedFd<'a>,
+}
+
+impl Forker for OwnWorkers<'_> {
+    fn fork(&self, _: u64, fork: Fork, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        self.workers.fork(self.sandbox, self.switch, &fork, fds)
+    }
+
+    fn end_worker(&self, _: u64) {
+        self.workers.end_of(self.sandbox);
+    }
+
+    fn leave(&self, pid: i32) {
+        let _ = sys::wait(pid, 0);
+    }
+}
+
+pub fn spawn(sandbox: &Sandbox, fixture: &Fixture, job: &Job<'_>) -> Result<Spawned> {
+    job.vet(sandbox.description().credentials.user.is_some())?;
+    let forker = Rc::new(OwnWorkers {
+        workers: &fixture.workers,
+        sandbox,
+        switch: fixture.cgroups.switch().as_fd(),
+    });
+    let size = Some((job.limits.tmp_bytes, job.limits.tmp_inodes));
+    Child::ask(forker, 0, (job.uid, job.gid), size, job.cgroup)?.begin(job)
+}
+
 pub fn strings(all: &[&str]) -> Vec<CString> {
     all.iter().map(|s| CString::new(*s).unwrap()).collect()
 }
@@ -189,9 +224,7 @@ pub fn start(
         cgroup: Some(with.cgroup.unwrap_or(&own).fd()),
         limits: &limits,
     };
-    let switch = fixture.cgroups.switch();
-    let held = fixture.workers.spawn(sandbox, switch.as_fd(), &job, None);
-    held.map(Held::start)
+    spawn(sandbox, fixture, &job)
 }
 
 pub fn without_cgroup(sandbox: &Sandbox, fixture: &Fixture, uid: u32) -> Result<Spawned> {
@@ -210,9 +243,7 @@ pub fn without_cgroup(sandbox: &Sandbox, fixture: &Fixture, uid: u32) -> Result<
         cgroup: None,
         limits: &LIMITS,
     };
-    let switch = fixture.cgroups.switch();
-    let held = fixture.workers.spawn(sandbox, switch.as_fd(), &job, None);
-    held.map(Held::start)
+    spawn(sandbox, fixture, &job)
 }
 
 pub fn wait_readable(fd: impl AsFd) {

@@ -243,7 +243,6 @@ fn what_has_changed_is_not_executed() {
     end(fixture);
 }
 
-/// Each of these runs without the layer, so it is the layer that holds.
 #[cfg(feature = "mutate")]
 #[test]
 fn without_layer_changed_programs_run() {

@@ -241,7 +241,6 @@ fn a_job_sees_nothing_of_its_relay() {
     let ran = run_in(&sandbox, &fixture, &["sh", "-c", script], &With::default());
     end(fixture);
     assert!(!ran.out.contains("relay"), "{ran:?}");
-    // Its three, and that of the listing itself.
     assert_eq!(ran.out.lines().next().map(str::trim), Some("4"), "{ran:?}");
 }
 

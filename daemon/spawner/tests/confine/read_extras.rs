@@ -121,7 +121,6 @@ fn writable_path_keeps_its_permissions() {
     assert!(ran.err.contains("Permission denied"), "{ran:?}");
 }
 
-/// What is mounted beneath a path is another mount: visible, and not writable.
 #[test]
 fn mount_beneath_writable_path_stays_read_only() {
     use nix::mount::{MntFlags, MsFlags, mount, umount2};

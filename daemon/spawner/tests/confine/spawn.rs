@@ -190,11 +190,7 @@ fn arguments_are_bytes() {
         cgroup: None,
         limits: &LIMITS,
     };
-    let held = fixture
-        .workers
-        .spawn(&sandbox, fixture.cgroups.switch().as_fd(), &job, None);
-    let spawned = held.unwrap().start();
-    let ran = finish(spawned);
+    let ran = finish(spawn(&sandbox, &fixture, &job).unwrap());
     assert!(
         ran.out
             .starts_with("cat\0/proc/self/cmdline\0--\0-\u{fffd} \n$("),

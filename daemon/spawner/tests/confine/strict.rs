@@ -236,7 +236,6 @@ fn s11_file_size_limit_applies_to_host_files() {
         write: vec![listed(&dir.0)],
         ..plain()
     };
-    // In blocks of 512 bytes.
     let blocks = format!("{}\n", LIMITS.fsize / 512);
     assert_eq!(sh_in(&write, "ulimit -f").out, blocks);
     assert_eq!(sh_in(&plain(), "ulimit -f").out, blocks);

@@ -3,7 +3,6 @@
 mod switch;
 mod text;
 
-use crate::Limits;
 use crate::error::{Doing, Error, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
@@ -17,7 +16,7 @@ use std::{
 };
 pub use switch::Switch;
 use switch::{MAKING, kill, of_jobs, switch, unusable};
-pub use text::{Controller, Oom};
+pub use text::{Controller, Limits, Oom};
 use text::{controllers, field, oom, own_directory, settings};
 
 #[derive(Debug)]
@@ -32,13 +31,10 @@ pub struct Cgroups {
 }
 
 impl Cgroups {
-    /// Finds the hierarchy and makes a directory for jobs in it.
-    ///
-    /// If our cgroup is delegated to us (not the root, no other process in it), the directory lies beside this
-    /// process's own sub-group `name-daemon`, and controllers are enabled for the jobs. Otherwise it lies in our
-    /// cgroup, with the controllers that happen to be enabled there. Leftovers of that name, of a process that has
-    /// ended, are killed and removed.
-    /// Errors: cgroup v2 is not mounted, may not be written, or has no `cgroup.kill` (before Linux 5.14).
+    /// Finds the hierarchy and makes a directory for jobs in it: beside this process's own sub-group `name-daemon`, with
+    /// controllers enabled, if our cgroup is delegated to us (not the root, no other process in it); otherwise in ours.
+    /// Kills and removes leftovers of that name whose process has ended. Errors: no cgroup v2, it may not be written, it
+    /// has no `cgroup.kill` (before Linux 5.14).
     pub fn open(name: &str) -> Result<Cgroups> {
         let mounts = read("/proc/self/mountinfo".as_ref())?;
         let own = read("/proc/self/cgroup".as_ref())?;
@@ -82,8 +78,7 @@ impl Cgroups {
         &self.switch
     }
 
-    /// Waits up to `patience` until no process of a job, a self-test or a pre-forked child may still run. Returns false
-    /// if some are left.
+    /// Waits until no process of a job, a self-test or a pre-forked child may run. False: some are left.
     pub fn wait_until_empty(&self, patience: Duration) -> Result<bool> {
         let path = self.directory.join("cgroup.events");
         let events = File::open(&path).doing(|| format!("cannot open '{}'", path.display()))?;
@@ -276,7 +271,6 @@ impl Cgroup {
         self.events.as_fd()
     }
 
-    /// Returns why the kernel killed one of its processes for memory, if it did. `None` without the controller.
     pub fn oom_killed(&self) -> Option<Oom> {
         if !self.counts.memory {
             return None;
@@ -306,10 +300,8 @@ impl Cgroup {
             .ok()
     }
 
-    /// Removes the directory. EBUSY while it is populated.
-    ///
-    /// A job of base `host` that is root can have made sub-groups, as a container engine does. No other job can: the
-    /// files belong to root, and the sandbox's cgroup file system is read-only or missing.
+    /// Removes the directory. EBUSY while it is populated. Only a job of base `host` that is root can have made
+    /// sub-groups, as a container engine does: elsewhere the cgroup file system is read-only or missing.
     pub fn remove(self) -> Result<()> {
         fs::remove_dir(&self.path)
             .or_else(|_| switch::remove(&self.path))

@@ -1,8 +1,6 @@
-//! Parses and writes the contents of cgroup files. Pure.
+//! Limits of one job; parses and writes the contents of cgroup files. Pure.
 
 use std::path::{Path, PathBuf};
-
-use crate::Limits;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Controller {
@@ -114,13 +112,36 @@ pub(super) fn field(text: &str, name: &str) -> Option<u64> {
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
+/// Limits of one job, all of them upper bounds. The default lets nothing run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Limits {
+    /// Open descriptors of a process; at least 32.
+    pub nofile: u64,
+    pub nproc: u64,
+    /// The uid of a job that shares its user. The kernel counts all tasks of a user together, so the child counts
+    /// those of before, and the job may have `nproc` more. `None`: something else counts the job's, or nothing can.
+    pub others: Option<u32>,
+    /// Bytes of private writable memory of a process (`RLIMIT_DATA`).
+    pub data: u64,
+    /// CPU seconds of a process: then SIGXCPU, two seconds later SIGKILL.
+    pub cpu_s: u64,
+    /// Bytes of a file; above `tmp_bytes`, so that ENOSPC comes before SIGXFSZ.
+    pub fsize: u64,
+    pub tmp_bytes: u64,
+    pub tmp_inodes: u64,
+    /// Bytes of the whole job. This limit and the next two need their cgroup controller.
+    pub memory: Option<u64>,
+    pub tasks: Option<u64>,
+    pub cpu_percent: Option<u32>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const HYBRID: &str = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
-        38 31 0:35 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
-        41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+    38 31 0:35 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+    41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
 
     #[test]
     fn the_own_directory_is_found() {

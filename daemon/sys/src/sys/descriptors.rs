@@ -1,9 +1,10 @@
-//! Descriptors of a child that moves and closes them itself, sealed memfds (memfd_create(2)), and listening sockets
-//! that the service manager hands over (sd_listen_fds(3)).
+//! What a child passes on: descriptors that it moves and closes itself, sealed memfds (memfd_create(2)), listening sockets
+//! that the service manager hands over (sd_listen_fds(3)), and the arrays of execve(2), made before the fork.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -59,7 +60,6 @@ pub fn close_from(first: RawFd) -> io::Result<()> {
     close_range(first, RawFd::MAX)
 }
 
-/// Closes all but the first three and these.
 pub fn close_all_but<const N: usize>(mut kept: [RawFd; N]) -> io::Result<()> {
     kept.sort_unstable();
     let mut first = 3;
@@ -126,4 +126,47 @@ pub fn inherited_listener(fd: i32) -> io::Result<OwnedFd> {
     let close = nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC);
     nix::fcntl::fcntl(borrowed, close)?;
     Ok(owned(fd))
+}
+
+#[derive(Clone, Debug)]
+pub struct Pointers<'a> {
+    raw: Vec<*const libc::c_char>,
+    borrowed: PhantomData<&'a [CString]>,
+}
+
+impl<'a> Pointers<'a> {
+    pub fn new(strings: &'a [CString]) -> Self {
+        let raw = strings
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([std::ptr::null()])
+            .collect();
+        Self {
+            raw,
+            borrowed: PhantomData,
+        }
+    }
+}
+
+pub fn execve(program: &CStr, argv: &Pointers<'_>, env: &Pointers<'_>) -> io::Error {
+    // SAFETY: a NUL-terminated path and NULL-terminated arrays of NUL-terminated strings, all borrowed for the call.
+    unsafe { libc::execve(program.as_ptr(), argv.raw.as_ptr(), env.raw.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+pub fn execve_open(program: BorrowedFd<'_>, argv: &Pointers<'_>, env: &Pointers<'_>) -> io::Error {
+    let (fd, itself) = (program.as_raw_fd(), c"".as_ptr());
+    let (argv, env) = (argv.raw.as_ptr(), env.raw.as_ptr());
+    // SAFETY: an open descriptor, an empty path, NULL-terminated arrays of NUL-terminated strings, all borrowed here.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            fd,
+            itself,
+            argv,
+            env,
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
 }

@@ -153,13 +153,13 @@ pub fn has_exactly(kept: u64) -> io::Result<bool> {
     Ok(bounds && three == [kept; 3])
 }
 
-/// Does `work` with only those effective capabilities that are in `kept`, then restores the former ones. For a process
-/// of one thread. capset(2). On an error `work` was not done, or its result is dropped.
+/// Does `work` with only those capabilities that are in `kept`, also those that setfsuid(2) took, then restores the former
+/// ones. For a process of one thread. capset(2). On an error `work` was not done, or its result is dropped.
 pub fn with_capabilities<T>(kept: u64, work: impl FnOnce() -> T) -> io::Result<T> {
     let before = capabilities()?;
     let [mut low, mut high] = before;
-    low.effective &= kept as u32;
-    high.effective &= (kept >> 32) as u32;
+    low.effective = low.permitted & kept as u32;
+    high.effective = high.permitted & (kept >> 32) as u32;
     write_capabilities(&[low, high])?;
     let done = work();
     write_capabilities(&before)?;

@@ -4,29 +4,100 @@
 
 #![allow(unsafe_code)]
 
-mod acl;
 mod descriptors;
-mod exec;
+
+mod files {
+    //! Extended attributes, leases and statx(2) of files, for `remit-commit`.
+
+    use super::check;
+    use std::{
+        ffi::CStr,
+        io,
+        os::fd::{AsFd, AsRawFd, BorrowedFd},
+    };
+
+    /// Looks at `name` in `dir`; does not follow a link. statx(2).
+    pub fn statx_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::statx> {
+        // SAFETY: all fields are integers, for which zero is valid.
+        let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+        let (flags, mask) = (libc::AT_SYMLINK_NOFOLLOW, libc::STATX_BASIC_STATS);
+        let (at, name) = (dir.as_raw_fd(), name.as_ptr());
+        // SAFETY: a path and a buffer, valid for the call.
+        check(unsafe { libc::statx(at, name, flags, mask, &raw mut stat) }.into())?;
+        Ok(stat)
+    }
+
+    /// Returns the names of all attributes, each with its NUL. flistxattr(2).
+    pub fn xattr_names(fd: impl AsFd) -> io::Result<Vec<u8>> {
+        let fd = fd.as_fd().as_raw_fd();
+        with_buffer(|buf| {
+            // SAFETY: an open descriptor, and a buffer of the given length.
+            unsafe { libc::flistxattr(fd, buf.as_mut_ptr().cast(), buf.len()) }
+        })
+    }
+
+    pub fn xattr(fd: impl AsFd, name: &CStr) -> io::Result<Vec<u8>> {
+        let (fd, name) = (fd.as_fd().as_raw_fd(), name.as_ptr());
+        with_buffer(|buf| {
+            // SAFETY: an open descriptor, a path valid for the call, and a buffer of the given length.
+            unsafe { libc::fgetxattr(fd, name, buf.as_mut_ptr().cast(), buf.len()) }
+        })
+    }
+
+    fn with_buffer(call: impl Fn(&mut [u8]) -> isize) -> io::Result<Vec<u8>> {
+        /// XATTR_LIST_MAX and XATTR_SIZE_MAX of the kernel.
+        const MOST: usize = 1 << 16;
+        let mut buf = vec![0; MOST];
+        let length = check(call(&mut buf) as libc::c_long)?;
+        buf.truncate(length as usize);
+        Ok(buf)
+    }
+
+    pub fn set_xattr(fd: impl AsFd, name: &CStr, value: &[u8]) -> io::Result<()> {
+        let (fd, name) = (fd.as_fd().as_raw_fd(), name.as_ptr());
+        // SAFETY: an open descriptor, a name and a value of the given length, valid for the call.
+        check(unsafe { libc::fsetxattr(fd, name, value.as_ptr().cast(), value.len(), 0) }.into())?;
+        Ok(())
+    }
+
+    pub fn remove_xattr(fd: impl AsFd, name: &CStr) -> io::Result<()> {
+        // SAFETY: an open descriptor, and a name valid for the call.
+        check(unsafe { libc::fremovexattr(fd.as_fd().as_raw_fd(), name.as_ptr()) }.into())?;
+        Ok(())
+    }
+
+    /// Takes a read lease: until it is released, nobody can open the file for writing. Fails with EAGAIN if somebody has
+    /// done so. The kernel reports a waiting writer with SIGIO. fcntl(2), "Leases".
+    pub fn take_read_lease(fd: impl AsFd) -> io::Result<()> {
+        let fd = fd.as_fd().as_raw_fd();
+        // SAFETY: integers only.
+        check(unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) }.into())?;
+        Ok(())
+    }
+
+    /// Returns false if a writer waits for the lease to end.
+    pub fn has_read_lease(fd: impl AsFd) -> bool {
+        // SAFETY: integers only.
+        let lease = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GETLEASE) };
+        lease == libc::F_RDLCK
+    }
+}
+
 mod identity;
 mod landlock;
 mod mount;
-mod net;
 mod peer;
 mod process;
 mod root;
-mod seccomp_notify;
 
-pub use acl::*;
 pub use descriptors::*;
-pub use exec::*;
+pub use files::*;
 pub use identity::*;
 pub use landlock::*;
 pub use mount::*;
-pub use net::*;
 pub use peer::*;
 pub use process::*;
 pub use root::*;
-pub use seccomp_notify::*;
 
 use std::{
     io,

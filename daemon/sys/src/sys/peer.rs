@@ -1,10 +1,10 @@
-//! Identifies the process at the other end of a Unix socket, as the kernel reports it. unix(7).
+//! Options of sockets, and the process at the other end of a Unix socket, as the kernel reports it. unix(7).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use super::{check, pidfd_alive, pidfd_open};
-use std::{
-    io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PidfdSource {
@@ -14,7 +14,6 @@ pub enum PidfdSource {
     Pid,
 }
 
-/// The process that connected, as it was at that moment.
 #[derive(Debug)]
 pub struct Peer {
     pub pid: i32,
@@ -129,4 +128,52 @@ pub fn pass_rights_off(socket: impl AsFd) -> io::Result<bool> {
         Err(e) if e.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(false),
         Err(e) => Err(e),
     }
+}
+
+#[repr(C)]
+struct NetPort {
+    allowed: u64,
+    port: u64,
+}
+
+/// Enters a new network namespace, empty except for a loopback interface that is down. unshare(2).
+pub fn own_network() -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) }.into())?;
+    Ok(())
+}
+
+pub fn poll(fds: &mut [libc::pollfd], most: Option<Duration>) -> io::Result<()> {
+    let most = most.map_or(-1, |most| {
+        // Rounded up: a time that is not over never becomes 0.
+        i32::try_from(most.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
+    });
+    // SAFETY: an array of the given length, valid for the call.
+    check(unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, most) }.into())?;
+    Ok(())
+}
+
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::kill(pid, signal) }.into())?;
+    Ok(())
+}
+
+pub fn landlock_grant_port(ruleset: BorrowedFd<'_>, port: u16, allowed: u64) -> io::Result<()> {
+    let rule = NetPort {
+        allowed,
+        port: port.into(),
+    };
+    let (net_port, fd) = (2, ruleset.as_raw_fd());
+    // SAFETY: the structure of this rule type, valid for the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            fd,
+            net_port,
+            &raw const rule,
+            0,
+        )
+    })?;
+    Ok(())
 }

@@ -132,10 +132,9 @@ pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends `signal` to the process group that `leader` leads. kill(2).
-///
-/// The caller, the leader's parent, must not have reaped it: until then no other process can get the number.
-/// Errors: ESRCH before the leader has made its group, and when nothing of it is left. EINVAL if `leader` is 1 or less.
+/// Sends `signal` to the process group that `leader` leads. The caller, the leader's parent, must not have reaped it:
+/// until then no other process can get the number. kill(2). Errors: ESRCH before the leader has made its group, and
+/// when nothing of it is left. EINVAL if `leader` is 1 or less.
 pub fn signal_group(leader: i32, signal: i32) -> io::Result<()> {
     if leader <= 1 {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));

@@ -6,6 +6,7 @@ use remit_common::admin::{AdminReply, AnyJob};
 use remit_common::caps;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
+use remit_common::outcome::FollowUp;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::JobMeta;
 
@@ -32,14 +33,20 @@ pub fn any_job_or_end(
 ) -> Result<Wants, AdminReply> {
     end::end_expired(cx);
     match one_job(cx.jobs, id) {
-        Ok(job) if wait && job.kill_verified.is_none() => Ok(Wants::Job(job.job)),
-        Ok(job) => Err(AdminReply::Job(Box::new(job))),
+        Ok(job) if wait && !is_over(&job) => Ok(Wants::Job(job.job)),
+        Ok(job) => {
+            let unconfirmed = cx.confirmations.sentence_of(job.job);
+            Err(AdminReply::Job(Box::new(AnyJob { unconfirmed, ..job })))
+        }
         Err(refusal) => Err(cx.reports.refuse(admin, refusal)),
     }
 }
 
-/// Stops a job of any user. `Ok`: the answer follows when it has ended.
-/// Errors: The answer now: the job has already ended, or there is no such job or signal.
+fn is_over(job: &AnyJob) -> bool {
+    job.kill_verified.is_some() && job.then.iter().all(FollowUp::is_over)
+}
+
+/// Stops a job of any user. `Ok`: the answer follows. Errors: the job has ended, or no such job or signal.
 pub fn stop_any(
     cx: &mut JobCx<'_>,
     admin: &Subject,
@@ -77,7 +84,11 @@ pub fn all_jobs(jobs: &Jobs, limit: u32) -> AdminReply {
     metas.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let mut listed: Vec<(u64, AnyJob)> = metas
         .iter()
-        .map(|meta| (meta.number, any_job(meta)))
+        .map(|meta| {
+            let mut job = any_job(meta);
+            job.then.clear();
+            (meta.number, job)
+        })
         .take_while(|(_, job)| {
             let texts = [&job.user, &job.command].map(String::len);
             let cause = job.cause.as_ref().map_or(0, String::len);

@@ -1,6 +1,5 @@
 //! Checks for each request on admin.sock that its user still administers remit. Processes of a login keep its groups
-//! after the administrator is removed from them. The groups that the kernel reports therefore permit nothing. Only
-//! root is not looked up.
+//! after the administrator is removed from them. The groups that the kernel reports permit nothing.
 
 use std::collections::BTreeMap;
 

@@ -23,7 +23,6 @@ use crate::job::admission::is_full;
 
 /// Idle connections of one user. A further one closes the oldest, so idle connections block nobody.
 const IDLE_PER_USER: usize = 4;
-/// Connections of one user, including those that wait.
 pub const PER_USER: usize = 64;
 /// A connection is busy for this time after it connects, or after an answer that it waited for.
 const ASKS_WITHIN: Duration = Duration::from_secs(2);
@@ -133,7 +132,6 @@ pub fn refuse(stream: &ForeignSocket, refusal: Refusal) {
     }
 }
 
-/// Removes and returns the first whole frame of `input`.
 pub(super) fn take_frame(input: &mut Vec<u8>) -> Result<Option<AdminCall>, FrameError> {
     let Some(field) = input.first_chunk() else {
         return Ok(None);
@@ -182,7 +180,6 @@ impl Admins {
         ended.map_or(true, |ended| !ended.is_empty())
     }
 
-    /// Ends the connections that have to end for another one of this user.
     pub fn end_others(&mut self, uid: u32, reactor: &Reactor) -> Result<(), Refusal> {
         for number in self.connections_to_end(uid)? {
             self.close(number, reactor);

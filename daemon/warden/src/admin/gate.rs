@@ -2,8 +2,10 @@
 
 use remit_common::admin::AdminReply;
 use remit_common::outcome;
+use remit_common::refusal::{Code, Refusal};
 
 use super::failed;
+use crate::approval::approver::is_person;
 use crate::approval::end::void_all_requests;
 use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
@@ -76,6 +78,33 @@ pub fn lock(
         Ok(()) => AdminReply::Done(format!("locked; {rest}")),
         Err(error) => failed("locked, but not after a restart", &error.to_string()),
     }
+}
+
+/// Ends a user's pause after the record is written. Fails for the user's own pause, under any account of the person.
+pub fn resume(reports: &mut Reports, subject: &Subject, user: &str) -> Result<String, Refusal> {
+    let user = remit_common::text::line(user.as_bytes(), WHY);
+    let Some(pause) = reports.breakers.of_user(&user).cloned() else {
+        return Ok(format!("{user} is not paused"));
+    };
+    if is_person(subject, std::iter::once(pause.uid).chain(pause.login)) {
+        let text = "you cannot end your own pause, with any of your accounts";
+        return Err(Refusal::new(Code::DeniedRule, text).next("ask another administrator"));
+    }
+    let message = format!(
+        "{} resumes {user}, who was paused: {}",
+        subject.user(),
+        pause.why
+    );
+    let record = with_subject(Record::new(Event::Resumed, message), subject, None)
+        .field("RESUMED", &user)
+        .field("CAUSE", &pause.why);
+    let still =
+        |why: String| Refusal::new(Code::NotStarted, format!("{user} is still paused: {why}"));
+    let written = reports.audit.write(record);
+    written.map_err(|why| still(why.to_string()))?;
+    let resumed = reports.breakers.resume(pause.uid);
+    resumed.map_err(|error| still(error.to_string()))?;
+    Ok(format!("{user} may go on"))
 }
 
 /// Opens the gate after the record is written.

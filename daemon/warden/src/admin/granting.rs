@@ -3,11 +3,12 @@
 use remit_common::admin::{AdminReply, Grantee, NewGrant};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{calendar, caps, frame, text};
+use remit_plan::PlanPath;
 use remit_policy::{Glob, NotGivable, Policy, PreApproval, Recipient};
 
 use super::{Wants, failed};
 use crate::approval::grants::ended::{end_grants, void_jobs_of_grant};
-use crate::approval::grants::{Covered, Giver, described, in_full, in_words, with_grant};
+use crate::approval::grants::{Covered, Giver, described, in_full, in_words, paths, with_grant};
 use crate::approval::still_administers;
 use crate::audit::{Event, Record, unrecorded};
 use crate::event_loop::timers;
@@ -95,7 +96,7 @@ fn make_grant(
         Some(1) => ", one run".to_owned(),
         Some(uses) => format!(", {uses} runs"),
     };
-    let covered = Covered::by(&new.what, &cx.policies.live.policy);
+    let covered = Covered::by(&new, &cx.policies.live.policy);
     let full = NewGrant {
         what: in_full(&new.what, &covered),
         ..new.clone()
@@ -145,6 +146,7 @@ fn check_grantable(policy: &Policy, giver: &Giver, new: &NewGrant) -> Result<(),
         },
         what: &glob,
         args: &new.args,
+        paths: &paths(new),
     };
     let Err(why) = policy.may_give(&granted) else {
         return Ok(());
@@ -165,6 +167,23 @@ fn check_grantable(policy: &Policy, giver: &Giver, new: &NewGrant) -> Result<(),
         }
         NotGivable::Unconfined => {
             let text = format!("'{what}' runs without a sandbox: each run needs its own approval");
+            Refusal::new(Code::DeniedRule, text)
+                .object(what.as_str())
+                .next(
+                    "wait until it is requested, then use remit pending and remit approve; commits of plans can be granted \
+                     with --paths",
+                )
+        }
+        NotGivable::NoCommit => {
+            let text = format!(
+                "'{what}' is not the whole name of a command that commits plans, and only that takes paths"
+            );
+            Refusal::new(Code::InvalidArgs, text)
+                .object("paths")
+                .next("write plan.commit, or leave --paths out")
+        }
+        NotGivable::OneOff => {
+            let text = "nobody can approve a one-off change in advance: each has its own approval";
             Refusal::new(Code::DeniedRule, text)
                 .object(what.as_str())
                 .next("wait until it is requested, then use remit pending and remit approve")
@@ -197,7 +216,7 @@ fn check_grant_limits(cx: &RequestCx<'_>, new: &NewGrant) -> Result<(), Refusal>
     if all.len() >= caps::GRANTS {
         return full(format!("there are {} grants, the maximum", all.len()));
     }
-    let covered = Covered::by(&new.what, &cx.policies.live.policy);
+    let covered = Covered::by(new, &cx.policies.live.policy);
     all.push(remit_common::admin::ActiveGrant {
         grant: u64::MAX,
         new: NewGrant {
@@ -286,6 +305,18 @@ fn check(new: &NewGrant) -> Result<(), Refusal> {
     if new.uses.is_some_and(|uses| !within(uses, caps::GRANT_USES)) {
         let text = format!("a grant has 1 to {} uses", caps::GRANT_USES);
         return refuse(Code::InvalidArgs, "uses", text);
+    }
+    if new.paths.len() > caps::GRANT_PATHS {
+        let text = format!("at most {} paths are allowed", caps::GRANT_PATHS);
+        return refuse(Code::TooLarge, "paths", text);
+    }
+    let not_plain = |path: &&String| {
+        PlanPath::new(path.as_bytes()).is_err() || path.chars().any(char::is_control)
+    };
+    if let Some(path) = new.paths.iter().find(not_plain) {
+        let path = text::line(path.as_bytes(), caps::NAME);
+        let text = format!("'{path}' is not an absolute path without '.', '..' and a final slash");
+        return refuse(Code::InvalidArgs, "paths", text);
     }
     if new.args.len() > caps::NAMED_ARGS {
         let text = format!("at most {} arguments are allowed", caps::NAMED_ARGS);

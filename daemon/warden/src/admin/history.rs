@@ -25,8 +25,7 @@ pub struct HistoryQuestions {
 }
 
 impl HistoryQuestions {
-    /// Returns the number of a new question, and forgets those that nobody waits for: each new connection could leave
-    /// some.
+    /// Returns the number of a new question, and forgets those that nobody waits for.
     fn next(&mut self, is_waited_for: impl Fn(u64) -> bool) -> u64 {
         self.live.retain(|question, _| is_waited_for(*question));
         self.last = self.last.wrapping_add(1);
@@ -34,7 +33,6 @@ impl HistoryQuestions {
     }
 }
 
-/// Fails if the query is invalid.
 pub fn ask_history(
     admins: &mut Admins,
     reports: &mut Reports,

@@ -12,7 +12,7 @@ mod showing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, send};
 use remit_common::admin::{AdminCall, AdminReply, AdminRequest};
@@ -30,6 +30,7 @@ pub use self::showing::show_compared;
 use self::showing::{PARTS, Showing, next_part};
 use crate::approval::{from_outside, not_a_jobs_user};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
+use crate::identity::login_session;
 use crate::identity::lookups::LookUps;
 use crate::identity::peer::Subject;
 use crate::job::table::Jobs;
@@ -51,7 +52,6 @@ pub struct Admin {
     standing: AdminStanding,
 }
 
-/// A request, and whether its user still administers remit.
 pub type JudgedCall = (AdminCall, Result<(), Refusal>);
 
 #[derive(Debug)]
@@ -60,7 +60,6 @@ pub struct Admins {
     next: u64,
     live: BTreeMap<u64, Admin>,
     giving: u64,
-    /// One entry for each waiting request.
     waiting: Vec<(u64, Wants)>,
     /// Answers for a connection that is being served now, because its own request ended the wait.
     undelivered: Vec<(u64, Vec<u8>)>,
@@ -77,6 +76,11 @@ pub struct Admins {
 impl Admin {
     pub const fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    /// Returns when the login session of the connected process began.
+    pub fn login_began(&self) -> Result<Duration, Refusal> {
+        login_session::began(self.subject.pid(), self.pidfd.as_fd())
     }
 }
 
@@ -97,8 +101,7 @@ impl Admins {
         }
     }
 
-    /// Returns true for administrators. The socket's mode enforces the same, but a socket from the service manager
-    /// may have another mode.
+    /// Returns true for administrators. The socket's mode enforces the same, except on a socket of the service manager.
     pub fn include(&self, subject: &Subject) -> bool {
         subject.uid() == 0 || subject.gids().contains(&self.group)
     }
@@ -116,7 +119,6 @@ impl Admins {
         own.count()
     }
 
-    /// Returns whether one more request of this connection may wait.
     pub fn may_wait(&self, number: u64) -> bool {
         self.waiting_for(number) < WAITING
     }
@@ -130,7 +132,6 @@ impl Admins {
         self.live.remove(&number)
     }
 
-    /// Puts a connection back that was served, or ends it.
     pub fn put_back(&mut self, number: u64, admin: Admin, is_over: bool, reactor: &Reactor) {
         if !is_over && admin.standing.is_asked() {
             // The request is answered after the look-up. Nothing more is read until then.
@@ -232,7 +233,11 @@ pub fn may_ask(
 ) -> Result<(), Refusal> {
     let lets_run = matches!(
         request,
-        AdminRequest::Approve { .. } | AdminRequest::Grant(_) | AdminRequest::Unlock
+        AdminRequest::Approve { .. }
+            | AdminRequest::Grant(_)
+            | AdminRequest::Unlock
+            | AdminRequest::Resume { .. }
+            | AdminRequest::Confirm { .. }
     );
     match lets_run {
         false => Ok(()),

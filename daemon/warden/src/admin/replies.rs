@@ -19,7 +19,6 @@ const LINE: usize = 200;
 const FIXED: usize = 64;
 
 impl Admins {
-    /// Answers all connections that wait for it.
     pub fn tell(&mut self, wants: Wants, reply: impl FnOnce() -> AdminReply) {
         if !self.waiting.iter().any(|(_, what)| *what == wants) {
             return;
@@ -49,7 +48,13 @@ impl Admins {
             AdminReply::Stopped(Box::new(any_job(meta)))
         });
         self.tell(Wants::Job(meta.job), || {
-            AdminReply::Job(Box::new(any_job(meta)))
+            let ending = meta.ending.as_ref().filter(|ending| ending.code.is_none());
+            let unconfirmed = ending.and_then(|ending| ending.next.clone());
+            let job = AnyJob {
+                unconfirmed,
+                ..any_job(meta)
+            };
+            AdminReply::Job(Box::new(job))
         });
     }
 
@@ -126,8 +131,10 @@ pub fn any_job(meta: &JobMeta) -> AnyJob {
         state,
         exit: ending.and_then(|ending| ending.exit),
         cause: ending.map(|ending| text::line(ending.cause.as_bytes(), LINE)),
+        unconfirmed: None,
         started_ms: meta.started_ms,
         runtime_ms: ending.map_or(age_ms, |ending| ending.runtime_ms),
         kill_verified: ending.map(|ending| ending.kill_verified),
+        then: meta.then.clone(),
     }
 }

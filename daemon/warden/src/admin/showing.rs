@@ -1,6 +1,5 @@
-//! Sends what an approver wants to see of a request: facts, the signed bytes and the contents, in parts. The program of
-//! the approver makes the page. A part is made when the one before has left, so a client that does not read holds
-//! the facts alone.
+//! Sends what an approver wants to see of a request: facts, the signed bytes and the contents, in parts. A part is made
+//! when the one before has left, so a client that does not read holds the facts alone.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -128,7 +127,7 @@ pub fn start_showing(
     let Some(request) = jobs.find::<Request>(serial) else {
         return false;
     };
-    let context = request.context(by, today);
+    let context = request.context(jobs, by, today);
     let showing = Showing::new(serial, request, context);
     admins.showing.insert(number, showing);
     true
@@ -159,7 +158,6 @@ pub fn show_compared(
     admins.due.push_back(number);
 }
 
-/// Returns the next part for a connection, or the refusal that ends the answer.
 pub(super) fn next_part(admins: &mut Admins, jobs: &Jobs, number: u64) -> Option<AdminReply> {
     let showing = admins.showing.get_mut(&number)?;
     let request = jobs.find::<Request>(showing.request);

@@ -17,11 +17,9 @@ use crate::request::Approved;
 /// Prefix of a job's cgroup name; the job id follows.
 const CGROUP: &str = "remit-";
 
-/// Fails if a connected process may be in a job: below our pid namespace, or in a job's cgroup.
-///
-/// `NSpid` of a pidfd has one number per nested namespace, from ours down (pidfd_open(2), proc_pid_fdinfo(5)). The
-/// links in `/proc/PID/ns` would need the right to trace. The owner of a process controls the cost of reading
-/// `/proc/PID/status`. The cgroup is read by pid. It counts only if the process still lives then.
+/// Fails if a connected process may be in a job: below our pid namespace, or in a job's cgroup. `NSpid` of a pidfd has
+/// one number per nested namespace, from ours down (pidfd_open(2), proc_pid_fdinfo(5)); links in `/proc/PID/ns` would
+/// need the right to trace. The cgroup is read by pid, and counts only if the process still lives then.
 pub fn from_outside(pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), Refusal> {
     let unknown = |why: String| {
         let text = format!("cannot tell whether this process is part of a job: {why}");
@@ -181,6 +179,11 @@ fn own() -> Refusal {
         "you cannot approve your own change, with any of your accounts",
     )
     .next("ask another approver")
+}
+
+/// Returns whether this connection has one of these uids, as its own, by its login or by its claim.
+pub fn is_person(subject: &Subject, uids: impl Iterator<Item = u32>) -> bool {
+    same_person(approver_uids(subject), uids.collect())
 }
 
 /// Uids that the requester has or provably logged in with. Claimed uids would exclude others from approving.

@@ -1,19 +1,167 @@
-//! Requests that another person must approve. [`flow`] is the sequence of one request. An approval is bound to a
-//! digest of everything that will run ([`digest`]). A forked child hashes the files, because the event loop never
-//! waits for a disk ([`file_hash`]).
+//! Requests that another person must approve. [`flow`] is the sequence of one request. An approval is bound to a digest
+//! of everything that will run ([`digest`]). A forked child hashes the files ([`file_hash`]).
 
 pub mod approver;
 pub mod copies;
 pub mod digest;
 pub(crate) mod end;
 pub mod file_hash;
-#[cfg(test)]
-pub mod fixture;
 pub(crate) mod flow;
 pub(crate) mod grants;
 pub(crate) mod notification;
-mod shared;
-mod table;
+mod shared {
+    //! What all requests for approval share: the key of their digests, the grants, limits, and comparisons of copies.
+
+    use std::collections::BTreeMap;
+    use std::fs::{self, File};
+    use std::io::{self, Read};
+    use std::time::{Duration, Instant};
+
+    use remit_common::caps;
+    use remit_common::refusal::{Code, Refusal};
+    use remit_sys::Answer;
+
+    use super::digest::{Key, Parts, encode};
+    use super::grants::Grants;
+    use super::table::Request;
+    use crate::audit::rate_limit::RateWindow;
+    use crate::identity::peer::Subject;
+
+    /// Requests of one user within [`WITHIN`].
+    const ASKS: usize = 100;
+    /// Notifications about a user within [`WITHIN`]. A user who withdraws and asks again must not keep people busy.
+    pub const NOTIFICATIONS: usize = caps::PENDING_PER_UID;
+    pub const WITHIN: Duration = Duration::from_secs(600);
+
+    #[derive(Debug)]
+    pub struct Comparing {
+        pub request: u64,
+        pub by: Subject,
+        pub at: Vec<usize>,
+        pub answer: Answer,
+    }
+
+    #[derive(Debug)]
+    pub struct Approvals {
+        /// Part of every digest; known only to this process.
+        key: Key,
+        machine_id: String,
+        pub comparing: BTreeMap<u64, Comparing>,
+        pub grants: Grants,
+        /// Limits requests for approval, per user.
+        asks: RateWindow,
+        /// Limits notifications to people.
+        pub people: RateWindow,
+    }
+
+    impl Approvals {
+        pub fn open(mut random: &File, grants: Grants) -> io::Result<Self> {
+            let mut key = [0; 32];
+            random.read_exact(&mut key)?;
+            let machine_id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+            Ok(Self {
+                key: Key(key),
+                machine_id: machine_id.trim().to_owned(),
+                comparing: BTreeMap::new(),
+                grants,
+                asks: RateWindow::new(ASKS, WITHIN),
+                people: RateWindow::new(NOTIFICATIONS, WITHIN),
+            })
+        }
+
+        /// A request is recorded before anybody grants anything, so unlimited requests could fill the audit log.
+        pub fn check_ask_rate(&mut self, uid: u32) -> Result<(), Refusal> {
+            if self.asks.take(uid, Instant::now()) {
+                return Ok(());
+            }
+            let minutes = WITHIN.as_secs() / 60;
+            let text = format!("you have asked for {ASKS} approvals within {minutes} minutes");
+            Err(Refusal::new(Code::RateLimited, text)
+                .next("stop asking; tell the person you work for what you need"))
+        }
+
+        pub fn encoded(&self, request: &Request) -> Vec<u8> {
+            encode(&Parts {
+                machine_id: &self.machine_id,
+                key: &self.key,
+                draft: &request.draft,
+                files: &request.found.files,
+                does: &request.found.does,
+                rule: &request.pending.rule().to_string(),
+                expires_ms: request.expires_ms,
+            })
+        }
+    }
+}
+mod table {
+    //! Requests that need an approval: being measured, waiting, or ended and not recorded yet.
+
+    use std::time::{Duration, Instant};
+
+    use remit_common::refusal::{Code, Refusal};
+    use remit_policy::Pending;
+    use remit_spawn::Measured;
+
+    use crate::approval::file_hash::{AsFound, Measuring};
+    use crate::identity::peer::Subject;
+    use crate::request::Draft;
+
+    pub const ASK_AGAIN: &str = "ask again, if it is still wanted: a person decides again";
+
+    #[derive(Debug)]
+    pub struct MeasuringRequest {
+        pub draft: Box<Draft>,
+        pub pending: Pending,
+        pub measuring: Measuring,
+    }
+
+    #[derive(Debug)]
+    pub struct Approving {
+        pub by: Subject,
+        pub measuring: Measuring,
+    }
+
+    #[derive(Debug)]
+    pub struct Request {
+        pub draft: Box<Draft>,
+        pub pending: Pending,
+        pub found: AsFound,
+        pub encoded: Vec<u8>,
+        /// SHA-256 of `encoded`, which an approver signs.
+        pub digest: [u8; 32],
+        pub asked_ms: u64,
+        /// Milliseconds since 1970, for display only.
+        pub expires_ms: u64,
+        /// The same time on the boot clock, which nobody can set. This one decides.
+        pub deadline: Duration,
+        pub since: Instant,
+        pub approving: Option<Approving>,
+    }
+
+    impl Request {
+        pub fn held(&self) -> usize {
+            let found = self.found.held();
+            self.draft
+                .held
+                .saturating_add(self.encoded.len())
+                .saturating_add(found)
+        }
+
+        /// Files to compare again just before the exec.
+        pub fn measured(&self) -> Vec<Measured> {
+            self.found.checked()
+        }
+    }
+
+    /// Returns the same answer for an unknown id and for a request that no longer waits.
+    pub fn no_such_request() -> Refusal {
+        Refusal::new(
+            Code::NotFound,
+            "no request with this id is waiting for an approval",
+        )
+        .next("remit pending lists waiting requests, remit jobs lists decided ones")
+    }
+}
 mod view;
 mod wanted;
 
@@ -22,3 +170,6 @@ pub use approver::{from_outside, not_a_jobs_user, still_administers};
 pub use shared::{Approvals, Comparing};
 pub use table::{ASK_AGAIN, MeasuringRequest, Request, no_such_request};
 pub use wanted::{copied, wanted};
+
+#[cfg(test)]
+pub mod fixture;

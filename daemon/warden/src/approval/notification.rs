@@ -6,18 +6,15 @@ use remit_common::admin::PendingView;
 use remit_common::outcome::ApprovalView;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Effect, Purpose};
-use remit_link::{Spec, SpecWhat, memfd};
+use remit_link::memfd;
 
 use super::shared::{NOTIFICATIONS, WITHIN};
 use crate::audit::{Event, Record, json};
-use crate::identity::peer::Subject;
+use crate::job::breaker::Pause;
 use crate::job::context::RequestCx;
 use crate::job::granted;
 use crate::request::{Call, Requester};
 use crate::service::log::{self, Weight};
-
-/// Session and ticket of jobs that the daemon starts itself. No client has these numbers.
-const OWN: u64 = 0;
 
 /// Runs the notification command of remit.toml. A failure is recorded, and the request still waits.
 pub fn tell_people(cx: &mut RequestCx<'_>, view: &PendingView, asked: &ApprovalView) {
@@ -57,6 +54,39 @@ pub fn tell_people(cx: &mut RequestCx<'_>, view: &PendingView, asked: &ApprovalV
     }
 }
 
+/// Notifies people of users whom a breaker has paused.
+pub fn tell_of_pauses(cx: &mut RequestCx<'_>) {
+    if cx.life.check_open().is_err() {
+        return;
+    }
+    for pause in std::mem::take(&mut cx.job.reports.breakers.unannounced) {
+        if cx.settings.config.approval.notify.is_empty() {
+            continue;
+        }
+        if let Err(refusal) = run_notification(cx, &described_pause(&pause)) {
+            say!(
+                "nobody was notified that {} is paused: {}",
+                pause.user,
+                refusal.message
+            );
+        }
+    }
+}
+
+fn described_pause(pause: &Pause) -> String {
+    let mut text = String::from("{\"paused\":");
+    json::string(&mut text, pause.scope.name());
+    for (name, value) in [
+        ("user", &pause.user),
+        ("reason", &pause.why),
+        ("line", &format!("remit resume {}", pause.user)),
+    ] {
+        text += &format!(",\"{name}\":");
+        json::string(&mut text, value);
+    }
+    text + &format!(",\"uid\":{},\"since_ms\":{}}}\n", pause.uid, pause.since_ms)
+}
+
 fn run_notification(cx: &mut RequestCx<'_>, json: &str) -> Result<(), Refusal> {
     let name = cx.settings.config.approval.notify.clone();
     let cannot = |why: String| Refusal::new(Code::NotStarted, why);
@@ -64,36 +94,14 @@ fn run_notification(cx: &mut RequestCx<'_>, json: &str) -> Result<(), Refusal> {
     let grant = policy.notification(&name).map_err(cannot)?;
     let input = memfd::seal(c"notification", json.as_bytes());
     let input = input.map_err(|error| cannot(format!("no memory file: {error}")))?;
-    let call = Call::new(spec(name, grant.command().map(|c| c.effect)), vec![input])?;
-    let requester = Requester {
-        subject: Subject::daemon(),
-        session: OWN,
-        ticket: OWN,
+    let purpose = match grant.command().map(|command| command.effect) {
+        Some(Effect::Change) => Purpose::Change {
+            reason: "to notify people of a change that waits for them".to_owned(),
+        },
+        Some(Effect::Read) | None => Purpose::Use,
     };
-    granted::start_granted(cx, requester, call, grant).map(drop)
-}
-
-fn spec(name: String, effect: Option<Effect>) -> Spec {
-    Spec {
-        traceparent: None,
-        what: SpecWhat::Named {
-            name,
-            args: Vec::new(),
-        },
-        cwd: None,
-        env: Vec::new(),
-        stdin: true,
-        profile: None,
-        max_runtime_s: None,
-        request_id: None,
-        client: "remitd".to_owned(),
-        purpose: match effect {
-            Some(Effect::Change) => Purpose::Change {
-                reason: "to notify people of a change that waits for them".to_owned(),
-            },
-            Some(Effect::Read) | None => Purpose::Use,
-        },
-    }
+    let call = Call::own(name, Vec::new(), purpose, Some(input))?;
+    granted::start_granted(cx, Requester::daemon(), call, grant).map(drop)
 }
 
 fn described(view: &PendingView, asked: &ApprovalView) -> String {
@@ -125,6 +133,24 @@ mod tests {
     use remit_common::names::JobId;
 
     use super::*;
+    use crate::job::breaker::PauseScope;
+
+    #[test]
+    fn pause_is_one_json_line() {
+        let pause = Pause {
+            uid: 1000,
+            user: "ag\"ent\n".into(),
+            login: None,
+            scope: PauseScope::Changes,
+            why: "changes that failed in a row: 3".into(),
+            since_ms: 7,
+        };
+        assert_eq!(
+            described_pause(&pause),
+            "{\"paused\":\"changes\",\"user\":\"ag\\\"ent\\u000a\",\"reason\":\"changes that failed in a row: 3\",\
+             \"line\":\"remit resume ag\\\"ent\\u000a\",\"uid\":1000,\"since_ms\":7}\n"
+        );
+    }
 
     #[test]
     fn any_request_is_one_json_line() {

@@ -1,13 +1,15 @@
 //! Requests as approvers, requesters and the audit log see them.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 
-use remit_approval::{Context, Now};
+use remit_approval::{ActContext, Context, HOST_JOBS, Now};
 use remit_common::admin::PendingView;
 use remit_common::escape::{foreign, quoted};
 use remit_common::outcome::ApprovalView;
 use remit_common::refusal::Code;
 use remit_link::{JobMeta, WaitReason};
+use remit_policy::Base;
 
 use super::approver;
 use super::table::Request;
@@ -16,6 +18,8 @@ use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
+use crate::job::table::Jobs;
+use crate::request::BoundAct;
 
 const LINE: usize = 300;
 const NAMED: usize = 8;
@@ -58,11 +62,10 @@ impl Request {
     }
 
     /// Returns what an approver sees beside the signed bytes.
-    pub fn context(&self, reader: &Subject, today: BTreeMap<usize, Now>) -> Context {
+    pub fn context(&self, jobs: &Jobs, reader: &Subject, today: BTreeMap<usize, Now>) -> Context {
         let bound = &self.draft.bound;
         let whole = self.draft.whole();
         let command = self.pending.command();
-        let mut argv = bound.argv.iter();
         Context {
             pending: self.pending_view(Some(reader)),
             loginuid: whole.subject.loginuid(),
@@ -72,9 +75,12 @@ impl Request {
             profile: bound.compiled.profile().clone(),
             runtime_source: bound.runtime.source(),
             usual_runtime_s: bound.runtime.other_than(),
-            is_own_program: argv.next().is_some_and(|program| is_own_program(program)),
+            is_own_program: runs_own_program(&bound.argv),
             loose: self.found.loose.clone(),
             today,
+            required: jobs.required.lines(timers::since_boot()),
+            host_jobs: host_jobs(jobs),
+            acts: bound.acts.iter().map(act).collect(),
         }
     }
 
@@ -93,6 +99,38 @@ impl Request {
         }
         named
     }
+}
+
+fn act(BoundAct { act, bound }: &BoundAct) -> ActContext {
+    ActContext {
+        text: act.text(),
+        argv: bound
+            .argv
+            .iter()
+            .map(|arg| arg.as_bytes().to_vec().into())
+            .collect(),
+        profile: bound.compiled.profile().clone(),
+        is_own_program: runs_own_program(&bound.argv),
+    }
+}
+
+fn runs_own_program(argv: &[CString]) -> bool {
+    argv.first().is_some_and(|program| is_own_program(program))
+}
+
+fn host_jobs(jobs: &Jobs) -> Vec<String> {
+    let live = jobs.live().map(|(_, job)| &job.plan);
+    let live: Vec<_> = live
+        .filter(|plan| plan.bound.compiled.base() == Base::Host)
+        .collect();
+    let first = live.iter().take(HOST_JOBS);
+    let mut named: Vec<String> = first
+        .map(|plan| format!("{} [{}]", foreign(plan.command(), LINE), plan.job.short()))
+        .collect();
+    if let Some(more @ 1..) = live.len().checked_sub(HOST_JOBS) {
+        named.push(format!("{more} more"));
+    }
+    named
 }
 
 pub fn asked(request: &Request) -> Record {

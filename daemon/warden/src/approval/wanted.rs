@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use remit_approval::{FileBinding, name_of_argument};
 use remit_common::refusal::{Code, Refusal};
+use remit_common::text;
+use remit_policy::Base;
 use remit_spawn::PathIs;
 
 use crate::approval::file_hash::{
@@ -14,7 +16,10 @@ use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
 use crate::identity::accounts::Question;
 use crate::job::table::Jobs;
-use crate::request::{BoundCall, Draft, Passed, SlotWhat};
+use crate::request::{BoundAct, BoundCall, Draft, Passed, SlotWhat};
+
+/// Bytes of the argv of a command that follows.
+const ACT: usize = 1024;
 
 pub fn copied<'a>(bound: &BoundCall, files: &'a [FileFound]) -> Vec<(usize, &'a FileFound)> {
     let slots = bound.slots.iter().filter(|slot| {
@@ -32,8 +37,7 @@ pub fn copied<'a>(bound: &BoundCall, files: &'a [FileFound]) -> Vec<(usize, &'a 
     found.collect()
 }
 
-/// Replaces files by their copies: from here on, the job gets exactly what is approved. Fails if the copies
-/// hold more bytes than may wait, or if one was not made.
+/// Replaces files by their copies: the job gets what is approved. Fails if the copies are too large or one is missing.
 pub fn hold_copies(
     jobs: &Jobs,
     draft: &mut Draft,
@@ -60,7 +64,6 @@ pub fn hold_copies(
 }
 
 impl Wanted {
-    /// Starts a child that looks at the files.
     pub fn start(&self, reactor: &mut Reactor, serial: u64) -> Result<Measuring, Refusal> {
         let cannot = |why: String| {
             let text = format!("cannot hash its files: {why}");
@@ -101,12 +104,18 @@ pub fn wanted(draft: &Draft) -> Wanted {
     Wanted {
         argv: argv.collect(),
         path: draft.path.clone(),
+        undo: bound.undo.clone(),
+        acts: bound.acts.iter().map(act).collect(),
         describe: draft
             .call()
             .named()
             .and_then(|_| file_hash::asking(&bound.argv)),
         cwd: bound.cwd.clone(),
         chosen: draft.call().named().is_none(),
+        text_files: match bound.compiled.base() {
+            Base::Host => FileBinding::Checked,
+            Base::Read | Base::Strict => FileBinding::Seen,
+        },
         reader: ReaderIdentity {
             uid,
             gid,
@@ -116,6 +125,17 @@ pub fn wanted(draft: &Draft) -> Wanted {
         uid: subject.uid(),
         people: Question::of([subject]),
     }
+}
+
+fn act(BoundAct { act, bound }: &BoundAct) -> (String, Option<Vec<CString>>) {
+    let sandbox = match bound.compiled.base() {
+        Base::Host => "without a sandbox".to_owned(),
+        Base::Read | Base::Strict => format!("in the profile {}", bound.compiled.name()),
+    };
+    let argv: Vec<&[u8]> = bound.argv.iter().map(|arg| arg.as_bytes()).collect();
+    let argv = text::command_line(&argv, ACT);
+    let line = format!("then '{}' runs {sandbox}: {argv}", act.text());
+    (line, file_hash::asking(&bound.argv))
 }
 
 /// The script is bound by its own content, not as an argument.

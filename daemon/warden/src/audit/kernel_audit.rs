@@ -1,5 +1,4 @@
-//! Checks whether the kernel's audit can be heard (`audit.kernel` of remit.toml) and opens the broker's socket. This
-//! process reads no audit records itself.
+//! Checks whether the kernel's audit is readable (`audit.kernel` of remit.toml) and opens the broker's socket.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -18,7 +17,6 @@ const GET: u16 = 1000;
 /// Milliseconds per message at start-up. A kernel thread sends the answer.
 const PATIENCE: u16 = 2000;
 
-/// Whether the kernel reports what sandbox layers refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KernelAudit {
     /// Not configured. Sandbox layers log no refusals, so no job can fill the audit's log.
@@ -61,7 +59,6 @@ impl KernelAudit {
         }
     }
 
-    /// Opens a new socket for a broker, without earlier records.
     pub fn socket(&self) -> Option<OwnedFd> {
         if !self.is_heard() {
             return None;

@@ -1,5 +1,4 @@
-//! Audit log: nothing runs without a record in it, because the sandbox takes only a [`Recorded`] of
-//! [`Audit::intent`].
+//! Audit log: nothing runs without a record in it, for the sandbox takes only a [`Recorded`] of [`Audit::intent`].
 
 mod budget;
 pub mod chain;

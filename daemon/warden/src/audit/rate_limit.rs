@@ -29,7 +29,6 @@ impl LeftOut {
         counts.fold(0, |all, count| all.saturating_add(*count))
     }
 
-    /// Returns the count for each code, the most frequent first.
     pub fn codes(&self) -> Vec<(&'static str, u64)> {
         let mut codes: Vec<_> = self
             .codes
@@ -42,8 +41,7 @@ impl LeftOut {
 }
 
 impl Flood {
-    /// Bytes at once, and the time until they may be written again: 4 KiB a second. 100,000 refusals within two minutes
-    /// take less than a megabyte.
+    /// Bytes at once, and the time until the next: 4 KiB a second. 100,000 refusals take less than a megabyte.
     const BURST: u64 = 384 << 10;
     const REFILL: Duration = Duration::from_secs(96);
 
@@ -54,7 +52,6 @@ impl Flood {
         }
     }
 
-    /// Returns true if a new entry would be equal.
     fn is_at_rest(&self, now: Instant) -> bool {
         self.bucket.is_full(now) && self.left_out.is_none()
     }
@@ -94,7 +91,6 @@ impl Floods {
         has_capacity
     }
 
-    /// Counts a refusal that has no record of its own.
     pub fn leave_out(&mut self, subject: Option<&Subject>, code: Code, now: Instant, unix_ms: u64) {
         let key = self.key(subject, now);
         let flood = self.0.entry(key).or_insert_with(|| Flood::new(now));
@@ -119,7 +115,6 @@ impl Floods {
         self.0.values().find_map(|flood| flood.left_out.as_ref())
     }
 
-    /// Clears what [`Self::left_out`] returns.
     pub fn forget_left_out(&mut self) {
         let found = self.0.values_mut().find(|flood| flood.left_out.is_some());
         if let Some(flood) = found {
@@ -158,6 +153,26 @@ impl RateWindow {
             times.push_back(now);
         }
         is_allowed
+    }
+
+    /// Takes a turn in any case. If none is left, the oldest one is forgotten.
+    pub fn note(&mut self, uid: u32, now: Instant) {
+        if self.most == 0 || self.take(uid, now) {
+            return;
+        }
+        let times = self.turns.entry(uid).or_default();
+        times.pop_front();
+        times.push_back(now);
+    }
+
+    pub fn count(&self, uid: u32, now: Instant) -> usize {
+        let times = self.turns.get(&uid).into_iter().flatten();
+        let is_recent = |time: &&Instant| now.saturating_duration_since(**time) < self.within;
+        times.filter(is_recent).count()
+    }
+
+    pub fn forget(&mut self, uid: u32) {
+        self.turns.remove(&uid);
     }
 }
 

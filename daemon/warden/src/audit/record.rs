@@ -20,8 +20,15 @@ const fn priority(event: Event) -> &'static str {
         | Event::Expired
         | Event::Void
         | Event::Granted
-        | Event::Revoked => "5",
-        Event::Interrupted | Event::Broker | Event::Ledger | Event::AuditLog => "4",
+        | Event::Revoked
+        | Event::Resumed
+        | Event::Confirmed => "5",
+        Event::Paused
+        | Event::Interrupted
+        | Event::Broker
+        | Event::Ledger
+        | Event::AuditLog
+        | Event::Unconfirmed => "4",
     }
 }
 
@@ -33,7 +40,11 @@ const fn is_change(event: Event) -> bool {
         | Event::Approved
         | Event::Denied
         | Event::Granted
-        | Event::Revoked => true,
+        | Event::Revoked
+        | Event::Paused
+        | Event::Resumed
+        | Event::Confirmed
+        | Event::Unconfirmed => true,
         Event::Start
         | Event::Stop
         | Event::Queued
@@ -116,13 +127,11 @@ impl Record {
         Self { history, ..self }
     }
 
-    /// Marks an error: something does not work until somebody repairs it.
     pub fn with_error_priority(self) -> Self {
         let priority = "3";
         Self { priority, ..self }
     }
 
-    /// Marks a warning: somebody should look.
     pub fn with_warning_priority(self) -> Self {
         let priority = "4";
         Self { priority, ..self }

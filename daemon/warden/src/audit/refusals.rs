@@ -46,8 +46,7 @@ impl Reports {
         self.record_from(RefusalSource::Warden, subject, session, refusal, asked);
     }
 
-    /// Records a refusal by the broker, marked as such. It has its own limit, so a flood from the broker does not use
-    /// up the limit of the warden's refusals.
+    /// Records a refusal by the broker, marked as such. It has its own limit, beside that of the warden's refusals.
     pub fn record_broker_refusal(
         &mut self,
         subject: Option<&Subject>,
@@ -66,6 +65,9 @@ impl Reports {
         asked: Option<&RequestSummary>,
     ) {
         self.recent.add(subject.map(Subject::user), refusal);
+        if let (Some(subject), Some(_)) = (subject, session) {
+            self.count_refusal(subject, refusal.code);
+        }
         if self.may_be_recorded(source, subject, refusal) {
             let record = self.refusal(subject, session, refusal, asked);
             self.write_refusal(source, subject, refusal, source.marked(record));

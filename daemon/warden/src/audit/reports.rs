@@ -1,20 +1,22 @@
-//! What leaves the daemon: records to the audit log, messages to the broker. Whatever the broker learns, it has the
-//! new entries of the history first.
+//! What leaves the daemon: records to the log, messages to the broker. The broker gets entries of the history first.
+
+use std::time::Instant;
 
 use remit_common::admin::AdminReply;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToBroker};
 
-use crate::audit::Audit;
 use crate::audit::rate_limit::Floods;
 use crate::audit::refusals::Refusals;
+use crate::audit::{Audit, Event, Record};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
+use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::identity::sessions::Sessions;
-use crate::request::{RequestSummary, Requester};
+use crate::job::breaker::{Breakers, Pause};
+use crate::request::{RequestSummary, Requester, with_subject};
 use crate::service::broker_process::Broker;
 
-/// What a request comes to.
 pub enum Outcome {
     /// A job was started or queued. The broker has it, with this ticket.
     Started,
@@ -29,17 +31,16 @@ pub struct Reports {
     pub broker: Broker,
     /// Digest of the policy in force, for records.
     pub policy: String,
-    /// Limits records of refusals.
     pub refusals: Floods,
-    /// The same for refusals that the broker reports.
     pub broker_refusals: Floods,
     /// A refusal was only counted, and no timer is set for its report.
     pub has_left_out: bool,
     pub recent: Refusals,
+    pub breakers: Breakers,
 }
 
 impl Reports {
-    pub fn new(audit: Audit, broker: Broker, policy: String) -> Self {
+    pub fn new(audit: Audit, broker: Broker, policy: String, breakers: Breakers) -> Self {
         Self {
             audit,
             broker,
@@ -48,6 +49,7 @@ impl Reports {
             broker_refusals: Floods::default(),
             has_left_out: false,
             recent: Refusals::default(),
+            breakers,
         }
     }
 
@@ -56,7 +58,6 @@ impl Reports {
         self.broker.send(message, &[]);
     }
 
-    /// Sends new entries of the history.
     pub fn send_history(&mut self) {
         while let Some(message) = self.audit.history.next() {
             self.broker.send(&message, &[]);
@@ -91,6 +92,38 @@ impl Reports {
             self.record_refusal(sessions.name(session), Some(session), refusal, asked);
         }
         self.tell(&ToBroker::Answer { ticket, answer });
+    }
+
+    /// Counts how a change ended that ran.
+    pub fn on_change_ended(&mut self, change: (&Subject, &str), is_well: bool) {
+        let at = timers::unix_ms();
+        let pause = self.breakers.on_change_ended(change, is_well, at);
+        self.record_pause(change.0, pause);
+    }
+
+    pub fn count_refusal(&mut self, by: &Subject, code: Code) {
+        let now = (Instant::now(), timers::unix_ms());
+        let pause = self.breakers.on_refusal(by, code, now);
+        self.record_pause(by, pause);
+    }
+
+    /// Saves and records a new pause. It is in force even if neither can be done.
+    fn record_pause(&mut self, by: &Subject, pause: Option<Pause>) {
+        let Some(Pause {
+            user, scope, why, ..
+        }) = pause
+        else {
+            return;
+        };
+        if let Err(error) = self.breakers.save() {
+            say_error!("{user} is paused, but not after a restart: {error}");
+        }
+        let message = format!("{user} is paused ({}): {why}", scope.name());
+        let record = with_subject(Record::new(Event::Paused, message), by, None)
+            .field("PAUSED", scope.name())
+            .field("CAUSE", &why)
+            .field("POLICY", &self.policy);
+        self.audit.note(record);
     }
 
     /// Records a refusal of an administrator's request. Returns its answer.

@@ -34,6 +34,8 @@ pub fn observe(bus: Option<&Bus>, reactor: &Reactor) {
 
 /// Starts it again. Running jobs keep no bus: only workers that are started from now on have one.
 pub fn restart(sandbox: &mut Sandboxing, reactor: &mut Reactor) -> bool {
+    // Children that wait are of the workers that have ended by then.
+    sandbox.drop_prefork_pool();
     match sandbox.manager.start_bus() {
         Ok(()) => {
             observe(sandbox.manager.bus(), reactor);

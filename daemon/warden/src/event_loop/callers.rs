@@ -7,7 +7,7 @@ use remit_common::refusal::{Code, Refusal};
 use crate::admin::all_jobs::{all_jobs, any_job_or_end, stop_any};
 use crate::admin::approving::{pending, show};
 use crate::admin::asker::on_standing_looked_up;
-use crate::admin::gate::{lock, unlock};
+use crate::admin::gate::{lock, resume, unlock};
 use crate::admin::granting::{list_grants, look_up_give, on_give_looked_up, revoke};
 use crate::admin::history::ask_history;
 use crate::admin::{Admin, Wants, failed, may_ask, refuse};
@@ -18,7 +18,8 @@ use crate::identity::accounts::People;
 use crate::identity::arrivals::{Admitted, ArrivalCx, Door, arrive, on_name_looked_up};
 use crate::identity::clients::let_client_in;
 use crate::identity::lookups::LookUpPurpose;
-use crate::identity::peer::{self, Subject};
+use crate::identity::peer;
+use crate::job::unconfirmed::confirm;
 use crate::sandbox::checkup::start_self_test;
 use crate::state::{Warden, job_cx, request_cx};
 
@@ -28,7 +29,6 @@ const ADMINS: usize = 16;
 /// Requests of one connection that are handled in one turn of the event loop.
 const CALLS: usize = 8;
 
-/// Borrows what lets connections in.
 macro_rules! arrival_cx {
     ($warden:expr) => {
         ArrivalCx {
@@ -131,7 +131,6 @@ impl Warden {
         }
     }
 
-    /// Serves the connections that have an answer.
     pub fn serve_due_admins(&mut self) {
         while let Some(number) = self.admins.due.pop_front() {
             self.on_admin_event(number);
@@ -159,7 +158,7 @@ impl Warden {
                     let policy = &self.policies.live.policy;
                     let uids = self.sandbox.uids.range();
                     match standing.and_then(|()| may_ask(policy, uids, admin, &call.request)) {
-                        Ok(()) => match self.admin_request(number, admin.subject(), call.request) {
+                        Ok(()) => match self.admin_request(number, admin, call.request) {
                             Ok(wants) => {
                                 self.admins.wait(number, wants);
                                 None
@@ -187,9 +186,10 @@ impl Warden {
     fn admin_request(
         &mut self,
         number: u64,
-        subject: &Subject,
+        admin: &Admin,
         request: AdminRequest,
     ) -> Result<Option<Wants>, AdminReply> {
+        let subject = admin.subject();
         let (life, state) = (&mut self.life, &self.settings.state);
         let later = match request {
             AdminRequest::Status => Err(AdminReply::Status(Box::new(status(self)))),
@@ -198,6 +198,14 @@ impl Warden {
                 Err(lock(&mut job_cx!(self), life, state, subject, how))
             }
             AdminRequest::Unlock => Err(unlock(&mut self.reports, life, state, subject)),
+            AdminRequest::Resume { user } => Err(match resume(&mut self.reports, subject, &user) {
+                Ok(sentence) => AdminReply::Done(sentence),
+                Err(refusal) => self.reports.refuse(subject, refusal),
+            }),
+            AdminRequest::Confirm { id } => {
+                let (job_cx, began) = (&mut job_cx!(self), admin.login_began());
+                Err(confirm(job_cx, subject, began, id.as_deref()))
+            }
             AdminRequest::Jobs { limit } => Err(all_jobs(&self.jobs, limit)),
             AdminRequest::Reload
             | AdminRequest::Doctor

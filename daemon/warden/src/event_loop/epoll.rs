@@ -26,15 +26,12 @@ pub enum Token {
     Cgroup(u64),
     Signals,
     Policy,
-    /// The audit log's socket can be written again.
     Audit,
     SelfTestRun,
     Measuring(u64),
     PreparedJob,
     LookUp(u64),
-    /// Pidfd of the spawner.
     Spawner,
-    /// Pidfd of `remit-bus`.
     Bus,
     BusReports,
 }

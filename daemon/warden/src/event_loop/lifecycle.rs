@@ -32,12 +32,10 @@ pub struct Lifecycle {
     pub gate: AdmissionState,
     /// Clients are served, so the service manager may be notified.
     pub announced: bool,
-    /// Sender of the stop signal.
     pub stopped_by: Option<String>,
     pub shutdown: Option<Shutdown>,
     /// The loop ends at its next turn.
     pub leaving: bool,
-    /// Why the daemon ends by itself.
     pub failed: Option<String>,
     pub since: Instant,
     pub notify: Notify,
@@ -57,7 +55,6 @@ impl Lifecycle {
         }
     }
 
-    /// Fails if remit is locked or stopping.
     pub fn check_open(&self) -> Result<(), Refusal> {
         match &self.gate {
             AdmissionState::Open => Ok(()),
@@ -99,7 +96,6 @@ impl Lifecycle {
         }
     }
 
-    /// Asks the service manager for more time as long as the shutdown lasts.
     pub fn extend_shutdown(&self, timers: &mut Timers) {
         if self.shutdown.is_some() {
             self.notify.extend(EXTEND_BY);

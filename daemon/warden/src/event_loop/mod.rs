@@ -23,6 +23,7 @@ use crate::approval::end::on_approval_timeout;
 use crate::approval::flow::{drop_measured, on_measuring_timeout, read_measured};
 use crate::approval::grants::ended::end_grants;
 use crate::approval::grants::used::drop_uses;
+use crate::approval::notification::tell_of_pauses;
 use crate::audit::reports::Outcome;
 use crate::audit::{Event, Record};
 use crate::config::policy_reload;
@@ -34,7 +35,7 @@ use crate::identity::clients::{close_session, end_session};
 use crate::identity::lookups;
 use crate::job::backpressure::{drop_parked, unpark};
 use crate::job::termination::{end_job, follow_life};
-use crate::job::{life, pipeline, queue, steps, termination};
+use crate::job::{follow_up, life, pipeline, queue, recovery, steps, termination};
 use crate::request::access::access;
 use crate::sandbox::checkup::{on_self_test_event, on_self_test_timeout};
 use crate::startup::error::Fatal;
@@ -71,7 +72,11 @@ impl Warden {
                 self.timer(timer)?;
                 self.serve_due_admins();
             }
+            tell_of_pauses(&mut request_cx!(self));
+            follow_up::go_on(&mut request_cx!(self));
             queue::start_all_queued(&mut request_cx!(self));
+            recovery::recover_if_due(&mut request_cx!(self));
+            recovery::undo_if_due(&mut request_cx!(self));
             self.admins.tell_pending(&self.jobs);
             self.serve_due_admins();
             self.tell_note();
@@ -168,9 +173,10 @@ impl Warden {
             Timer::Ready => cx.reports.broker.kill("it did not become ready"),
             Timer::Policy => self.finish_policy_load(Err(policy_reload::late())),
             Timer::Watchdog => self.life.pat_watchdog(&mut self.reactor.timers),
-            // The end of this turn sends the status and starts waiting jobs.
-            Timer::Note | Timer::Begin => {}
+            // The end of this turn sends the status, starts waiting jobs, and undoes what nobody confirmed.
+            Timer::Note | Timer::Begin | Timer::Unconfirmed => {}
             Timer::SelfTestRun => on_self_test_timeout(cx),
+            Timer::Commits => cx.commits.on_day(),
             Timer::Grants => end_grants(cx, &mut self.approvals.grants),
             Timer::Approval(serial) => on_approval_timeout(cx, serial),
             Timer::Measuring(serial) => on_measuring_timeout(&mut request_cx!(self), serial),
@@ -334,7 +340,6 @@ impl Warden {
         self.sandbox.pool.wait_ready();
     }
 
-    /// Cleans up after jobs, once the next one had its chance to start.
     fn clean_up_soon(&mut self) {
         let leftovers = &self.sandbox.leftovers;
         let ended = leftovers.ended().max(self.jobs.forgotten.len());

@@ -1,6 +1,5 @@
 //! Stops the daemon in order: all jobs are asked to end, but changes without a sandbox may finish. It starts nothing
-//! and never blocks: every wait is a timer of the loop. A job gets SIGTERM and its grace before SIGKILL, unless the
-//! stop is requested a second time.
+//! and never blocks: every wait is a timer of the loop. A job gets its grace before SIGKILL, unless asked twice.
 
 use std::time::{Duration, Instant};
 
@@ -24,8 +23,7 @@ const KILLED: Duration = Duration::from_secs(10);
 const NAMED: usize = 3;
 const CAUSE: &str = "remitd was stopped";
 
-/// Asks all jobs to end, so that the loop ends when they are recorded. Nothing new is taken since before. A second call
-/// kills the remaining jobs at once.
+/// Asks all jobs to end, so that the loop ends when they are recorded. A second call kills the rest at once.
 pub fn stop(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s: u32) {
     match life.shutdown {
         None => begin_shutdown(cx, life, stop_wait_s),
@@ -115,8 +113,7 @@ fn leave_jobs(jobs: &Jobs, life: &mut Lifecycle) {
     life.leaving = true;
 }
 
-/// Returns whether a shutdown waits for this job. A change without a sandbox may be a package manager, and nobody
-/// would undo its half-done work.
+/// Returns whether a shutdown waits for this job. A change without a sandbox may be a package manager half-way.
 fn may_finish(job: &Job) -> bool {
     let bound = &job.plan.bound;
     bound.compiled.base() == Base::Host && bound.effect == Effect::Change

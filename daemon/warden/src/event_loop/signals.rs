@@ -31,7 +31,6 @@ use crate::service::sd_notify::Note;
 use crate::startup::error::Fatal;
 use crate::state::{Warden, job_cx, request_cx};
 
-/// Timeout for the broker to end.
 const PARTING: Duration = Duration::from_secs(1);
 /// Timeout for PID 1 and the workers. Each mount namespace that ends waits for the whole machine.
 const WATCHDOG_PATIENCE: Duration = Duration::from_secs(4);
@@ -59,7 +58,6 @@ impl Warden {
         }
     }
 
-    /// Refuses new work, and stops.
     pub fn stop(&mut self) {
         if self.life.shutdown.is_none() {
             self.life.notify.stopping();
@@ -231,8 +229,7 @@ impl Warden {
         judge_grants(cx, grants, &live.policy, &live.people);
     }
 
-    /// Ends the broker and PID 1 and waits a moment. Otherwise a service manager would assume that leftover processes
-    /// had to be killed.
+    /// Ends the broker and PID 1 and waits a moment. Otherwise a service manager would report leftover processes.
     pub fn dismiss(&mut self) {
         self.reports.broker.dismiss(PARTING);
         if let Some(bus) = self.sandbox.manager.bus_mut() {

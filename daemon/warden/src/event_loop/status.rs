@@ -2,10 +2,13 @@
 
 use remit_common::admin::{AdminReply, Reloaded, Status};
 use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::Effect;
 
 use crate::approval::Request;
 use crate::config::policy_reload::{Live, Policies, findings, in_short};
 use crate::event_loop::lifecycle::AdmissionState;
+use crate::event_loop::timers;
+use crate::job::breaker::{Breakers, Pause};
 use crate::job::state::Stuck;
 use crate::state::Warden;
 
@@ -31,7 +34,7 @@ pub fn status(warden: &Warden) -> Status {
     Status {
         release: remit_common::RELEASE.to_owned(),
         kernel: warden.sandbox.manager.release().to_owned(),
-        uptime_ms: crate::event_loop::timers::millis(warden.life.since.elapsed()),
+        uptime_ms: timers::millis(warden.life.since.elapsed()),
         policy: warden.policies.live.digest.clone(),
         rules: count(warden.policies.live.policy.rules()),
         policy_error: warden.policies.error.as_ref().map(|text| first_lines(text)),
@@ -45,6 +48,9 @@ pub fn status(warden: &Warden) -> Status {
         locked: locked.map(|locked| locked.why.clone()),
         locked_by: locked.and_then(|locked| locked.by.as_ref().map(|(user, _)| user.clone())),
         locked_ms: locked.and_then(|locked| locked.by.as_ref().map(|(_, at)| *at)),
+        floor: floor(warden),
+        paused: paused(&warden.reports.breakers),
+        unconfirmed: warden.confirmations.views(),
         jobs: count(warden.jobs.count_live()),
         max_jobs: count(warden.settings.config.jobs.max),
         queued: count(warden.jobs.turns().len()),
@@ -72,6 +78,21 @@ pub fn status(warden: &Warden) -> Status {
     }
 }
 
+fn floor(warden: &Warden) -> Vec<String> {
+    let asks = warden.policies.live.floor.asks(Effect::Change);
+    let asks = asks.map(|asks| format!("every change {asks}"));
+    let required = warden.jobs.required.lines(timers::since_boot());
+    asks.into_iter().chain(required).collect()
+}
+
+fn paused(breakers: &Breakers) -> Vec<String> {
+    let mut lines: Vec<String> = breakers.paused().take(LISTED).map(Pause::line).collect();
+    if let Some(more @ 1..) = breakers.paused().count().checked_sub(LISTED) {
+        lines.push(format!("{more} more"));
+    }
+    lines
+}
+
 pub fn reload_reply(policies: &Policies) -> AdminReply {
     let Some(why) = &policies.error else {
         return AdminReply::Reloaded(reloaded(policies));
@@ -86,7 +107,6 @@ pub fn reload_reply(policies: &Policies) -> AdminReply {
     ))
 }
 
-/// Describes the policy that came into force, for the requester. Fits into a frame.
 fn reloaded(policies: &Policies) -> Reloaded {
     let Live {
         policy,
@@ -122,7 +142,6 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// Returns the texts that fit into the byte limit, and how many did not.
 fn within(texts: &[String], mut free_bytes: usize) -> Vec<String> {
     let fits = |text: &&String| {
         let fits = text.len() <= free_bytes;

@@ -1,6 +1,8 @@
 //! Wall clock for people, monotonic clock for deadlines, and the queue of deadlines.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
@@ -11,10 +13,15 @@ pub const TURN: Duration = Duration::from_millis(10);
 /// For records and reports. Never used for deadlines.
 pub use remit_common::calendar::now_ms as unix_ms;
 
-/// Returns the time since boot, including suspend (CLOCK_BOOTTIME, clock_gettime(2)). Nobody can set this clock. If
-/// the call fails, every deadline has passed.
+/// Returns the time since boot, with suspend (CLOCK_BOOTTIME, clock_gettime(2)). Nobody can set it.
 pub fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::MAX, Duration::from)
+}
+
+/// Returns the random id of this boot (random(4)).
+pub fn boot_id() -> io::Result<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(id.trim_end().to_owned())
 }
 
 pub fn millis(duration: Duration) -> u64 {
@@ -42,7 +49,6 @@ pub enum Timer {
     Leftovers,
     Broker,
     Bus,
-    /// `remit-bus` should have said what ended jobs asked.
     BusAnswer,
     Ready,
     Policy,
@@ -56,10 +62,11 @@ pub enum Timer {
     Measuring(u64),
     LookUp(u64),
     History(u64),
-    /// Reports refusals that were only counted.
     LeftOut,
+    Commits,
+    /// Undoes commits that nobody has confirmed.
+    Unconfirmed,
     Stop,
-    /// Asks the service manager for more time to stop.
     Extend,
 }
 
@@ -145,7 +152,7 @@ mod tests {
     #[test]
     fn time_since_boot_is_the_uptime() {
         let uptime = || {
-            let text = std::fs::read_to_string("/proc/uptime").unwrap();
+            let text = fs::read_to_string("/proc/uptime").unwrap();
             let seconds = text.split(' ').next().unwrap().parse().unwrap();
             Duration::from_secs_f64(seconds)
         };

@@ -1,6 +1,5 @@
 //! Accounts as the user database has them at one moment, next to what the kernel reported at connect. An account is a
-//! uid and a name: the same uid with another name is another person. An account grants nothing by itself. A right
-//! that rests on an account or a group ends with it.
+//! uid and a name: the same uid with another name is another person. A right ends with its account or group.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +17,6 @@ pub struct Question {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountState {
     Is(Login),
-    /// The uid has no account.
     NoAccount,
     Unknown(String),
 }
@@ -70,7 +68,6 @@ impl People {
         self.accounts.get(&(uid, name.to_owned()))
     }
 
-    /// Returns the current name of each uid, or `None` for a uid without an account.
     pub fn names(&self) -> impl Iterator<Item = (u32, Option<&str>)> {
         self.accounts
             .iter()
@@ -105,8 +102,7 @@ impl People {
         }
     }
 
-    /// Returns why a subject changed: another account, or without a group of `named`. `None` also if it was not asked
-    /// for.
+    /// Why a subject changed: another account, or without a group of `named`. `None` also if it was not asked for.
     pub fn has_lost(&self, subject: &Subject, named: &BTreeSet<u32>) -> Option<String> {
         let (uid, user) = (subject.uid(), subject.user());
         self.account(uid, user)?;

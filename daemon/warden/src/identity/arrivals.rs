@@ -1,5 +1,4 @@
-//! Holds connections until their account is known. A child looks up accounts of a directory service. Nothing is read
-//! from the connection meanwhile.
+//! Holds connections until their account is known. A child looks it up. Nothing is read from them meanwhile.
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -95,7 +94,6 @@ pub struct Callers {
     pub listeners: Listeners,
     /// Connections of clients are accepted.
     accepting: bool,
-    /// Connections whose account is looked up.
     pub arrivals: Arrivals,
     pub lookups: LookUps,
     pub sessions: Sessions,
@@ -113,7 +111,6 @@ impl Callers {
         }
     }
 
-    /// Accepts connections of clients, or no longer.
     pub fn accept_more(&mut self, more: bool, reactor: &Reactor) {
         if more == self.accepting {
             return;
@@ -195,7 +192,6 @@ fn close_arrivals(cx: &mut ArrivalCx<'_>, uid: u32, refusal: &Refusal) {
     }
 }
 
-/// Returns the callers of this uid that may come in.
 pub fn on_name_looked_up(
     cx: &mut ArrivalCx<'_>,
     uid: u32,
@@ -240,9 +236,8 @@ fn refuse(cx: &mut ArrivalCx<'_>, refused: Admitted, refusal: Refusal) {
     refused.door.refuse(&refused.stream, refusal);
 }
 
-/// Refuses a uid without an account, unless something names it by its number. A process can change to one of its
-/// user's subordinate uids (newuidmap(1), or a service that provides them). There are thousands, and each would
-/// be a new user for denials and for all bounds of one user.
+/// Refuses a uid without an account, unless something names it by its number. A process can change to one of its user's
+/// subordinate uids (newuidmap(1), or a service that provides them). Each would be a new user for denials and bounds.
 fn check_account(cx: &ArrivalCx<'_>, subject: &Subject) -> Result<(), Refusal> {
     let uid = subject.uid();
     let is_named = || cx.numbers.contains(&uid) || cx.policy.names_number(uid);

@@ -85,8 +85,7 @@ impl Listeners {
 /// Shipped mode of the clients' socket. An administrator may have chosen another mode, which is kept.
 const MODE: u32 = 0o660;
 
-/// Adds an ACL for administrators to the clients' socket, because its group is only for clients. A file system
-/// without ACLs is not an error: everything else works.
+/// Adds an ACL for administrators to the clients' socket, whose group is only for clients. Without ACLs all else works.
 fn admit(socket: &Path, group: u32) {
     let meta = socket.symlink_metadata();
     let as_shipped = meta.is_ok_and(|meta| meta.mode() & 0o777 == MODE && meta.gid() != group);

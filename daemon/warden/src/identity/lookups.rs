@@ -1,5 +1,4 @@
-//! Looks up accounts in forked children, because a directory service may block. The loop never waits for an answer.
-//! The pending actions are kept here, within bounds.
+//! Looks up accounts in forked children, because a directory service may block. Keeps pending actions, within bounds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +27,6 @@ pub struct GrantUse {
     pub call: Call,
 }
 
-/// A grant that a connection's administrator gives.
 #[derive(Debug)]
 pub struct Giving {
     pub serial: u64,
@@ -39,11 +37,9 @@ pub struct Giving {
 
 #[derive(Debug)]
 pub enum LookUpPurpose {
-    /// Name the connections of this uid.
     Name(u32),
     GrantUse(Box<GrantUse>),
     Give(Box<Giving>),
-    /// Serve the requests of this administrator.
     Serve(u32, String),
 }
 
@@ -104,7 +100,6 @@ impl LookUps {
         Ok(())
     }
 
-    /// Returns what was found, once the child has sent everything.
     pub fn read(&mut self, serial: u64) -> Option<Result<People, String>> {
         match self.live.get_mut(&serial)?.answer.read() {
             Ok(None) => None,
@@ -124,7 +119,6 @@ impl LookUps {
         Some(then)
     }
 
-    /// Removes and returns the requests that wait for a look-up.
     pub fn take_uses(&mut self, reactor: &mut Reactor) -> Vec<GrantUse> {
         let is_use = |one: &LookUp| matches!(one.then, LookUpPurpose::GrantUse(_));
         let uses = self.live.iter().filter(|(_, one)| is_use(one));

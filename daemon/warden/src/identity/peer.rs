@@ -21,7 +21,6 @@ pub struct Subject {
     claimed: Option<u32>,
 }
 
-/// A [`Subject`] whose account is not looked up yet.
 #[derive(Debug)]
 pub struct Nameless(Subject);
 
@@ -87,7 +86,6 @@ impl Subject {
         Self { claimed, ..self }
     }
 
-    /// Returns the effective uid at connect.
     pub fn uid(&self) -> u32 {
         self.uid
     }

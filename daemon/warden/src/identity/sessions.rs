@@ -9,7 +9,6 @@ use remit_common::refusal::{Code, Refusal};
 use crate::identity::accounts::People;
 use crate::identity::peer::Subject;
 
-/// A client as the warden sees it. The broker has its socket.
 #[derive(Debug)]
 pub struct Session {
     pub subject: Subject,

@@ -22,8 +22,7 @@ pub struct Ids {
     pub gid: u32,
 }
 
-/// Returns the ids of a user. A uid without an account gets the same number as gid. Fails if the user does not exist
-/// or is root.
+/// Returns a user's ids. Without an account the gid is the uid. Fails if the user does not exist or is root.
 pub fn user(key: &str, account: &AccountRef) -> Result<Ids, Fatal> {
     let found = match account {
         AccountRef::Name(name) => User::from_name(name),
@@ -76,7 +75,6 @@ pub fn optional_group(account: &AccountRef) -> Option<u32> {
     found_group(account).ok().flatten()
 }
 
-/// An account with the groups that a new login would have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
     pub name: String,
@@ -147,8 +145,7 @@ impl UserNames {
         names
     }
 
-    /// Reads /etc/passwd again if it has changed. A file that cannot be read changes nothing, because a missing name
-    /// would change the owner of jobs.
+    /// Reads /etc/passwd again if it has changed. An unreadable file changes nothing: no job loses its owner.
     pub fn renew(&mut self) {
         self.renew_from(Path::new("/etc/passwd"));
     }

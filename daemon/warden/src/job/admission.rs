@@ -8,8 +8,7 @@ use crate::config::JobsConfig;
 use crate::job::table::Jobs;
 use crate::request::Draft;
 
-/// Requests measured at a time, in total and per user. A user who has none may always start one. Approvals in
-/// progress have a separate limit.
+/// Requests measured at once, in total and per user. One per user is always possible. Approvals have their own limit.
 const MEASURING: usize = 8;
 const MEASURING_PER_UID: usize = 4;
 const APPROVING: usize = 8;
@@ -39,8 +38,7 @@ pub fn fits(own: usize, all: usize, bytes: usize) -> bool {
 }
 
 impl Jobs {
-    /// Returns whether another job of this user may run now, or must wait.
-    /// Errors: `busy`, with the limit: no more may wait.
+    /// Returns whether another job of this user may run, or waits. Errors: `busy`, with the limit: no more may wait.
     pub fn slot_for(
         &self,
         uid: u32,

@@ -85,8 +85,7 @@ pub fn drop_parked(cx: &mut JobCx<'_>) {
     }
 }
 
-/// Refuses a request if the same one is parked, being hashed or being looked up.
-/// Errors: `busy`: a second later, the first request is a job or refused.
+/// Refuses a request if the same one is parked, hashed or looked up. Errors: `busy`, for about a second.
 pub fn check_not_parked(
     cx: &RequestCx<'_>,
     uid: u32,

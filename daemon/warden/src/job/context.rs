@@ -9,6 +9,9 @@ use crate::event_loop::epoll::Reactor;
 use crate::event_loop::lifecycle::Lifecycle;
 use crate::identity::lookups::LookUps;
 use crate::identity::sessions::Sessions;
+use crate::job::acts::Acts;
+use crate::job::commits::Commits;
+use crate::job::confirmation::store::Confirmations;
 use crate::job::table::Jobs;
 use crate::sandbox::pool::Sandboxing;
 use crate::state_dir::ledger::Ledger;
@@ -17,6 +20,9 @@ use crate::state_dir::ledger::Ledger;
 pub struct JobCx<'a> {
     pub jobs: &'a mut Jobs,
     pub ledger: &'a mut Ledger,
+    pub commits: &'a mut Commits,
+    pub confirmations: &'a mut Confirmations,
+    pub acts: &'a mut Acts,
     pub reports: &'a mut Reports,
     pub sandbox: &'a mut Sandboxing,
     /// Some wait for the end of a job.

@@ -14,11 +14,13 @@ use crate::approval::ASK_AGAIN;
 use crate::audit::Unwritten;
 use crate::event_loop::lifecycle::Lifecycle;
 use crate::event_loop::timers::{self, Timer};
+use crate::job::acts;
 use crate::job::context::JobCx;
 use crate::job::life::{Action, Event, Life};
 use crate::job::outcome::unrun_record;
 use crate::job::recheck::LATE;
 use crate::job::state::{MeasuringAgain, NeverRan, Waiting};
+use crate::job::unconfirmed;
 use crate::request::{Draft, Plan};
 use crate::startup::fault::{self, Point};
 
@@ -34,8 +36,7 @@ pub fn end_if_waiting(cx: &mut JobCx<'_>, job: JobId, state: State, cause: &str)
     }
 }
 
-/// Ends approved jobs that got no slot in time. Otherwise requesters could choose the time of the start, because
-/// they decide when their slots become free.
+/// Ends approved jobs that got no slot in time. Otherwise requesters could choose the start by their slots.
 pub fn end_late(cx: &mut JobCx<'_>) {
     let now = timers::since_boot();
     let late = cx.jobs.queued().filter(|waiting| waiting.plan.is_late(now));
@@ -184,22 +185,28 @@ pub fn remember(
     };
     fault::point(&cx.reports.broker, Point::EndRecorded);
     cx.ledger.recorded(meta.job);
+    cx.commits.on_recorded(meta.job, &ending);
+    unconfirmed::on_recorded(cx, meta.job, &ending);
+    acts::on_recorded(cx, meta.job, &ending);
     fault::point(&cx.reports.broker, Point::AfterEnd);
     let message = ToBroker::Ended {
         visibility,
         job: meta.job,
         enforced: meta.enforced.take().map(Box::new),
         ending: Box::new(ending),
+        then: meta.then.clone(),
     };
-    cx.reports.tell(&message);
     if let ToBroker::Ended {
         enforced, ending, ..
-    } = message
+    } = &message
     {
-        meta.enforced = enforced.map(|enforced| *enforced);
-        meta.ending = Some(*ending);
+        meta.enforced = enforced.as_deref().cloned();
+        meta.ending = Some(ending.as_ref().clone());
     }
-    cx.admins.tell_ended(&meta);
+    if let Some(message) = cx.acts.hold(message, &meta) {
+        cx.reports.tell(&message);
+        cx.admins.tell_ended(&meta);
+    }
     if let Some(job) = cx.jobs.keep(meta, request) {
         cx.jobs.forgotten.push(job);
     }

@@ -1,5 +1,6 @@
 //! Runs or queues what a rule or a temporary grant permits.
 
+use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
 use remit_policy::{Grant, Lifted, Terms};
 
@@ -10,7 +11,6 @@ use crate::job::life::Event;
 use crate::job::{backpressure, ended, queue};
 use crate::request::{BoundCall, Call, Draft, NewJob, Plan, Requester};
 
-/// Runs a granted request, or queues it.
 pub fn start_granted(
     cx: &mut RequestCx<'_>,
     requester: Requester,
@@ -19,6 +19,38 @@ pub fn start_granted(
 ) -> Result<Outcome, Refusal> {
     let (slot, draft) = make_draft(cx, requester, call, grant.terms())?;
     start_or_queue(&mut cx.job, slot, Box::new(draft.granted(grant, None)))
+}
+
+/// Runs or queues what the daemon starts itself.
+pub fn start_own(
+    cx: &mut RequestCx<'_>,
+    requester: Requester,
+    call: Call,
+    grant: Grant,
+) -> Result<JobId, Refusal> {
+    start_in(cx, requester, call, grant, None)
+}
+
+/// Queues what the daemon starts itself: whatever becomes of it, its end is recorded and reported.
+pub fn queue_own(
+    cx: &mut RequestCx<'_>,
+    requester: Requester,
+    call: Call,
+    grant: Grant,
+) -> Result<JobId, Refusal> {
+    start_in(cx, requester, call, grant, Some(JobSlot::Later))
+}
+
+fn start_in(
+    cx: &mut RequestCx<'_>,
+    requester: Requester,
+    call: Call,
+    grant: Grant,
+    wanted: Option<JobSlot>,
+) -> Result<JobId, Refusal> {
+    let (slot, draft) = make_draft(cx, requester, call, grant.terms())?;
+    let (job, plan) = (draft.job, Box::new(draft.granted(grant, None)));
+    start_or_queue(&mut cx.job, wanted.unwrap_or(slot), plan).map(|_| job)
 }
 
 /// Spends a use of a temporary grant, then runs the request or queues it.
@@ -73,8 +105,13 @@ pub fn bind(
 ) -> Result<(BoundCall, NewJob), Refusal> {
     let setting = cx.policies.setting(&cx.settings.limits);
     let bound = BoundCall::new(call, terms, &setting)?;
+    let command = terms.command().map(AsRef::as_ref);
+    cx.job.commits.check(command, &cx.policies.live.policy)?;
     let sandbox = &mut cx.job.sandbox;
-    sandbox.manager.check_usable(bound.compiled.base())?;
+    let follow = bound.acts.iter().map(|act| &act.bound);
+    follow
+        .chain([&bound])
+        .try_for_each(|bound| sandbox.manager.check_usable(bound.compiled.base()))?;
     let number = cx.job.jobs.next_number();
     let new = sandbox.allocate_job(slot, &bound.compiled, number)?;
     Ok((bound, new))

@@ -4,17 +4,19 @@
 use std::os::fd::OwnedFd;
 
 use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::Effect;
 use remit_link::{Answer, Spec};
 use remit_policy::Lifted;
 
 use crate::approval::flow;
 use crate::audit::reports::Outcome;
 use crate::config::policy_reload::Decided;
+use crate::event_loop::timers;
 use crate::identity::accounts::{People, Question};
 use crate::identity::lookups::{GrantUse, LookUpPurpose};
 use crate::identity::peer::Subject;
 use crate::job::admission::JobSlot;
-use crate::job::context::RequestCx;
+use crate::job::context::{JobCx, RequestCx};
 use crate::job::{backpressure, granted};
 use crate::request::{Call, Draft, Requester};
 
@@ -48,6 +50,7 @@ fn start_request(
     }
     backpressure::check_not_parked(cx, subject.uid(), call.request())?;
     cx.life.check_open()?;
+    cx.job.reports.breakers.check(subject.uid(), Effect::Read)?;
     cx.job.reports.audit.may_write(subject.uid())?;
     decide_request(cx, requester, call, None)
 }
@@ -61,7 +64,11 @@ pub fn decide_request(
 ) -> Result<Outcome, Refusal> {
     // Decide first: only users who may use a command learn about its arguments.
     let (grants, subject) = (&cx.approvals.grants, &requester.subject);
-    match cx.policies.decide(grants, subject, &call)? {
+    let decided = cx.policies.decide(grants, subject, &call)?;
+    if call.effect() == Effect::Change {
+        may_change(&cx.job, subject)?;
+    }
+    match decided {
         Decided::Granted(grant) => granted::start_granted(cx, requester, call, grant),
         Decided::Lifted(lifted) => run_lifted(cx, requester, call, lifted, people),
         Decided::Asks(pending) => {
@@ -70,6 +77,12 @@ pub fn decide_request(
             flow::ask_a_person(cx, draft, *pending)
         }
     }
+}
+
+/// Fails if the user is paused, or a command that changes require has not ended well.
+pub fn may_change(cx: &JobCx<'_>, subject: &Subject) -> Result<(), Refusal> {
+    cx.reports.breakers.check(subject.uid(), Effect::Change)?;
+    cx.jobs.required.check(timers::since_boot())
 }
 
 /// Takes a use and runs the request. Looks the giver up first, if that was not done yet.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::Enforced;
+use remit_common::outcome::{Enforced, FollowUp};
 use remit_link::{JobMeta, Owner};
 
 /// Shared copies of `Enforced`, at most. Jobs of one profile have the same layers and limits.
@@ -40,6 +40,13 @@ impl EndedJobs {
     /// Returns the jobs, oldest first, without `enforced`.
     pub fn iter(&self) -> impl Iterator<Item = &JobMeta> {
         self.all.values().map(|one| &one.meta)
+    }
+
+    pub fn set_follow_ups(&mut self, job: JobId, then: &[FollowUp]) {
+        let mut all = self.all.values_mut().rev();
+        if let Some(one) = all.find(|one| one.meta.job == job) {
+            one.meta.then = then.to_vec();
+        }
     }
 
     pub fn whole(&self) -> impl Iterator<Item = JobMeta> {

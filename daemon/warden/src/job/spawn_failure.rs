@@ -94,6 +94,14 @@ pub fn cause(plan: &Plan, failure: &Failure) -> String {
             let path = at.and_then(measured).unwrap_or_default();
             approved(&path, why, &error)
         }
+        // A setuid(2) above RLIMIT_NPROC fails at the exec. execve(2)
+        (Step::Exec, Why::Errno) if errno == libc::EAGAIN => {
+            let (profile, tasks) = (plan.bound.compiled.name(), plan.bound.limits.nproc);
+            format!(
+                "its user has more processes than 'tasks' of profile '{profile}' ({tasks}) allows: the kernel counts \
+                 all of that uid, those of other containers too; nothing ran"
+            )
+        }
         (_, Why::Errno) => failed(step, &error),
         (_, Why::WrongKind | Why::Unmet) => {
             format!(

@@ -24,9 +24,20 @@ use crate::state_dir::ledger::QueuedFor;
 /// Delay before a job's steps are read and reported. Most jobs have ended by then, and their end reports all steps.
 const STEPS: Duration = Duration::from_millis(5);
 
-/// Starts a plan: ledger, audit record, fork, in this order. This is the only way to run anything. After an error,
-/// nothing of the returned plan ran.
-pub fn start(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>, NotStarted)> {
+/// Starts a plan: confirmation, ledger, audit record, fork, in this order. The only way to run anything. After an error
+/// nothing ran.
+pub fn start(cx: &mut JobCx<'_>, plan: Box<Plan>) -> Result<(), (Box<Plan>, NotStarted)> {
+    if let Err(why) = cx.confirmations.arm(&plan) {
+        return Err((plan, NotStarted::Unconfirmed(why)));
+    }
+    let started = start_armed(cx, plan);
+    if let Err((plan, _)) = &started {
+        cx.confirmations.remove(plan.job);
+    }
+    started
+}
+
+fn start_armed(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>, NotStarted)> {
     fault::point(&cx.reports.broker, Point::BeforeLedger);
     // The ledger comes first: in any case, the next start knows of the job.
     if let Err(error) = cx.ledger.open(&plan) {
@@ -107,15 +118,19 @@ pub enum NotStarted {
     Record(Unwritten),
     Fork(remit_sys::Error),
     OutOfOrder(OutOfOrder),
+    /// Nothing would undo it if nobody confirms it.
+    Unconfirmed(String),
 }
 
 impl NotStarted {
     pub const fn event(&self) -> Event {
         match self {
             Self::Record(Unwritten::Later) => Event::LogFull,
-            Self::Ledger(_) | Self::Record(_) | Self::Fork(_) | Self::OutOfOrder(_) => {
-                Event::Refused
-            }
+            Self::Ledger(_)
+            | Self::Record(_)
+            | Self::Fork(_)
+            | Self::OutOfOrder(_)
+            | Self::Unconfirmed(_) => Event::Refused,
         }
     }
 
@@ -124,6 +139,7 @@ impl NotStarted {
             Self::Ledger(error) => no_ledger(error),
             Self::Record(Unwritten::OutOfOrder(wrong)) | Self::OutOfOrder(wrong) => (*wrong).into(),
             Self::Record(why) => unrecorded(why),
+            Self::Unconfirmed(why) => Refusal::new(Code::NotStarted, why.clone()),
             Self::Fork(error) => {
                 Refusal::new(Code::NotStarted, format!("{}; nothing ran", chain(error)))
             }
@@ -135,7 +151,7 @@ impl NotStarted {
         let text = self.refusal().message;
         match self {
             Self::Fork(_) => text,
-            Self::Ledger(_) | Self::Record(_) | Self::OutOfOrder(_) => {
+            Self::Ledger(_) | Self::Record(_) | Self::OutOfOrder(_) | Self::Unconfirmed(_) => {
                 format!("{text}; it never ran")
             }
         }

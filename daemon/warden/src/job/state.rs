@@ -179,7 +179,6 @@ impl JobState {
         }
     }
 
-    /// The child that hashes its files.
     pub fn measuring(&mut self) -> Option<&mut Measuring> {
         match self {
             Self::Examined(held) => Some(&mut held.measuring),

@@ -10,7 +10,6 @@ use crate::job::context::JobCx;
 use crate::job::live::Start;
 use crate::job::spawn_failure::Failure;
 
-/// Reads the steps of a job, and watches those that are still missing.
 pub fn on_steps_timeout(cx: &mut JobCx<'_>, serial: u64) {
     read_steps(cx, serial);
     let Some(job) = cx.jobs.get(serial) else {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use remit_common::names::JobId;
+use remit_common::outcome::FollowUp;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{JobMeta, Owner};
 use remit_spawn::Spawned;
@@ -13,6 +14,7 @@ use crate::approval::file_hash::Measuring;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::fair_queue::Turns;
+use crate::job::floor::RequiredCommands;
 use crate::job::life::Event;
 pub use crate::job::live::{Job, Start};
 use crate::job::recently_ended::EndedJobs;
@@ -20,8 +22,7 @@ use crate::job::state::{Held, JobState, MeasuringAgain, NeverRan, Waiting};
 use crate::request::Draft;
 use crate::sandbox::ConfinedBase;
 
-/// All jobs, from the request that waits to the job that is recorded as ended. The event loop uses serial numbers,
-/// clients use job ids.
+/// All jobs, from the waiting request to the recorded end. The event loop uses serial numbers, clients use job ids.
 #[derive(Debug, Default)]
 pub struct Jobs {
     next: u64,
@@ -40,12 +41,14 @@ pub struct Jobs {
     requests: BTreeMap<(Owner, String), (JobId, [u8; 32])>,
     /// Jobs that the ledger and the broker do not know to be forgotten yet.
     pub forgotten: Vec<JobId>,
+    pub required: RequiredCommands,
 }
 
 impl Jobs {
     /// Starts generations at the current time, above those of any earlier daemon.
-    pub fn new() -> Self {
+    pub fn new(required: RequiredCommands) -> Self {
         Self {
+            required,
             generation: timers::unix_ms(),
             ..Self::default()
         }
@@ -138,7 +141,6 @@ impl Jobs {
         serial
     }
 
-    /// Puts a job at the end of its user's queue.
     pub fn queue(&mut self, waiting: Waiting) {
         let (serial, uid) = (self.next_serial(), waiting.plan.requester.subject.uid());
         self.insert(serial, waiting);
@@ -160,7 +162,6 @@ impl Jobs {
         self.take(serial?)
     }
 
-    /// Removes a queued job.
     pub fn unqueue(&mut self, job: JobId) -> Option<Waiting> {
         let serial = self.serial_of::<Waiting>(job)?;
         self.turns.remove(|queued| *queued == serial);
@@ -180,7 +181,6 @@ impl Jobs {
             .chain(rehashed.map(|(_, again)| &again.waiting))
     }
 
-    /// Returns whether it is one of [`Self::waiting`].
     pub fn is_waiting(&self, job: JobId) -> bool {
         self.serial_of::<Waiting>(job).is_some() || self.serial_of::<MeasuringAgain>(job).is_some()
     }
@@ -195,7 +195,6 @@ impl Jobs {
         }
     }
 
-    /// Returns the queue, which counts queued jobs and their users.
     pub const fn turns(&self) -> &Turns<u64> {
         &self.turns
     }
@@ -215,8 +214,7 @@ impl Jobs {
         }
     }
 
-    /// Returns the job that already has this request id.
-    /// Errors: `conflict_request_id` if the id was used with other content.
+    /// Returns the job that already has this request id. Errors: `conflict_request_id` if its content was another.
     pub fn same_request(
         &self,
         owner: Owner,
@@ -286,7 +284,6 @@ impl Jobs {
         self.all().map(|(_, end): (_, &NeverRan)| &end.before)
     }
 
-    /// Returns the number of slots in use, of all users and of `uid`.
     pub fn slots(&self, uid: u32) -> (usize, usize) {
         let own = self.own_slots.get(&uid).copied().unwrap_or_default();
         (self.slots, own)
@@ -295,6 +292,11 @@ impl Jobs {
     /// Returns ended jobs, oldest first, without `enforced`.
     pub fn ended(&self) -> impl Iterator<Item = &JobMeta> {
         self.ended.iter()
+    }
+
+    /// Notes how the commands are that follow an ended job.
+    pub fn set_follow_ups(&mut self, job: JobId, then: &[FollowUp]) {
+        self.ended.set_follow_ups(job, then);
     }
 
     /// Returns ended jobs, oldest first, with `enforced`.
@@ -315,8 +317,7 @@ impl Jobs {
         Some(forgotten.job)
     }
 
-    /// Remembers a job of an earlier daemon: it can be queried, and its request is not run again. Returns the id of
-    /// the job that is forgotten for it, if any.
+    /// Remembers a job of an earlier daemon: its request is not run again. Returns the job forgotten for it.
     pub fn remember(
         &mut self,
         meta: JobMeta,

@@ -1,5 +1,4 @@
-//! Job termination: signal, kill, reap, verify that no process is left, drain output, write the end record, notify
-//! the broker.
+//! Job termination: signal, kill, reap, verify the end, drain output, record the end, notify the broker.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -7,21 +6,25 @@ use std::time::{Duration, Instant};
 use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_link::{ToBroker, Totals};
+use remit_common::wire::Effect;
+use remit_link::{JobMeta, ToBroker, Totals};
+use remit_policy::Basis;
 use remit_sys::sys;
 
 use crate::approval::end;
 use crate::event_loop::bus;
 use crate::event_loop::epoll::{Interest, Token};
-use crate::event_loop::timers::Timer;
+use crate::event_loop::timers::{self, Timer};
+use crate::job::acts;
 use crate::job::context::JobCx;
 use crate::job::ended::{self, follow_end};
 use crate::job::life::{Action, Event};
-use crate::job::live::Job;
+use crate::job::live::{Job, Start};
 use crate::job::outcome::{end_record, ending};
 use crate::job::state::Stuck;
 use crate::job::unkillable::AGAIN_MOST;
 use crate::job::{steps, unkillable};
+use crate::request::Plan;
 use crate::startup::error::chain;
 use crate::startup::fault::{self, Point};
 
@@ -233,11 +236,16 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
     let Some(job) = cx.jobs.get(serial) else {
         return;
     };
-    let ending = ending(job);
+    let mut ending = ending(job);
     let record = end_record(job, &ending);
+    cx.commits.on_end(job.plan.commit_use(), &ending);
+    if let Some(note) = cx.confirmations.on_end(&job.plan, &ending) {
+        ending.next = Some(note);
+    }
     let meta = job.ended(ending);
     // After a crash from here on, the next start knows the end and records it again.
-    cx.ledger.end(job.plan.job, &meta);
+    cx.ledger
+        .end(job.plan.job, &acts::unfinished(&job.plan, &meta));
     fault::point(&cx.reports.broker, Point::EndWritten);
     if let Err(why) = cx.reports.audit.write(record) {
         say!("the end of job {} waits: {why}", meta.job);
@@ -257,6 +265,13 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
         .ending
         .as_ref()
         .is_some_and(|ending| ending.exit != Some(0));
+    if !matches!(job.start, Start::Failed(_)) {
+        count_end(cx, &job.plan, !failed);
+    }
+    let meta = JobMeta {
+        then: cx.acts.begin(&job.plan, meta.ending.as_ref()),
+        ..meta
+    };
     let profile = job.plan.bound.compiled.profile();
     let visibility = failed.then(|| Box::new(cx.sandbox.manager.visibility(profile)));
     ended::remember(cx, meta, request, visibility);
@@ -268,6 +283,23 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
         }
         // Without a verified kill, the uid belongs to no other job.
         Ok(_) | Err(_) => unkillable::keep_stuck(cx, serial, job),
+    }
+}
+
+/// Counts the end of a job that ran, for the floor and the breakers.
+fn count_end(cx: &mut JobCx<'_>, plan: &Plan, is_well: bool) {
+    if plan.basis().is_of_daemon() || *plan.basis() == Basis::TryByRoot {
+        return;
+    }
+    let call = plan.call();
+    if plan.bound.effect == Effect::Change {
+        let change = (&plan.requester.subject, call.name_in_rules());
+        cx.reports.on_change_ended(change, is_well);
+    }
+    if let (Some(command), []) = (call.named(), call.args()) {
+        cx.jobs
+            .required
+            .on_ended(command, is_well, timers::since_boot());
     }
 }
 

@@ -44,7 +44,6 @@ impl JobUids {
         None
     }
 
-    /// Returns the first uid for jobs, and their number.
     pub fn range(&self) -> (u32, u32) {
         (self.first, self.count)
     }

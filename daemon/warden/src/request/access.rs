@@ -8,11 +8,11 @@ use remit_common::wire::{
     Access, AccessReport, Asked, CommandView, Effect, GrantView, ProfileView,
 };
 use remit_link::Answer;
-use remit_policy::{Ask, Base, Basis, Named, Pending, Profile, Terms, Usable, Verdict};
+use remit_policy::{Ask, Base, Basis, Named, Pending, Profile, RUN, Terms, Usable, Verdict};
 
-use crate::approval::grants::RUN;
 use crate::identity::peer::Subject;
 use crate::job::context::RequestCx;
+use crate::job::pipeline::may_change;
 
 pub fn access(cx: &RequestCx<'_>, session: u64, access: &Access) -> Result<Answer, Refusal> {
     let subject = cx.sessions.subject(session)?;
@@ -21,6 +21,7 @@ pub fn access(cx: &RequestCx<'_>, session: u64, access: &Access) -> Result<Answe
     let caller_ids = cx.policies.caller_ids(subject)?;
     let own = policy.access(caller_ids);
     let granted = grant_views(cx, subject, &own.commands);
+    let listed = |usable: &Usable<'_>| listed(cx, subject, usable);
     let mut asked = None;
     if let Some(argv) = &access.argv {
         remit_policy::check_argv(argv)?;
@@ -30,7 +31,7 @@ pub fn access(cx: &RequestCx<'_>, session: u64, access: &Access) -> Result<Answe
             env_names: &[],
         };
         let verdict = policy.decide(caller_ids, &ask);
-        asked = Some(answer_about(cx, subject, RUN, verdict));
+        asked = Some(answer_about(cx, subject, (RUN, Effect::Read), verdict));
     }
     let (commands, more_commands) = match &access.name {
         Some(name) => {
@@ -45,7 +46,7 @@ pub fn access(cx: &RequestCx<'_>, session: u64, access: &Access) -> Result<Answe
                 left = left.saturating_sub(view.usage.len() + view.summary.len() + approval);
                 left > 0
             };
-            let commands: Vec<_> = own.commands.iter().map(listed).take_while(fits).collect();
+            let commands: Vec<_> = own.commands.iter().map(&listed).take_while(fits).collect();
             let more = own.commands.len() - commands.len();
             (commands, u32::try_from(more).unwrap_or(u32::MAX))
         }
@@ -87,9 +88,10 @@ fn explained(
             };
             let view = CommandView {
                 args,
-                ..listed(usable)
+                ..listed(cx, subject, usable)
             };
-            Ok((view, answer_about(cx, subject, name, verdict)))
+            let asked = answer_about(cx, subject, (name, view.effect), verdict);
+            Ok((view, asked))
         }
         (None, Verdict::Deny(denial)) => Err(denial.into()),
         (None, Verdict::Allow(_) | Verdict::Ask(_)) => Err(Refusal::no_such_command(name)),
@@ -97,8 +99,14 @@ fn explained(
 }
 
 /// Includes the current state of the gate and of the sandbox.
-fn answer_about(cx: &RequestCx<'_>, subject: &Subject, name: &str, verdict: Verdict) -> Asked {
-    let allowed = |terms: &Terms, basis: &Basis, why: String| match would_run(cx, terms.profile()) {
+fn answer_about(
+    cx: &RequestCx<'_>,
+    subject: &Subject,
+    (name, effect): (&str, Effect),
+    verdict: Verdict,
+) -> Asked {
+    let would_run = |profile: &Profile| would_run(cx, subject, profile, effect);
+    let allowed = |terms: &Terms, basis: &Basis, why: String| match would_run(terms.profile()) {
         Ok(()) => Asked {
             allowed: true,
             rule: Some(basis.to_string()),
@@ -108,15 +116,16 @@ fn answer_about(cx: &RequestCx<'_>, subject: &Subject, name: &str, verdict: Verd
         },
         Err(refusal) => refused(refusal),
     };
-    match verdict {
+    let floor = &cx.policies.live.floor;
+    match floor.over(verdict, effect) {
         Verdict::Allow(grant) => allowed(grant.terms(), grant.basis(), why(grant.profile())),
         Verdict::Ask(pending) => match cx.approvals.grants.pre_approved(subject, &pending, name) {
-            Some((lifted, left)) => {
+            Some((lifted, left)) if floor.takes_grants(effect) => {
                 let why = why(lifted.terms().profile());
                 let why = format!("{why}; by a grant for a time: {left}");
                 allowed(lifted.terms(), &lifted.basis(), why)
             }
-            None => match would_run(cx, pending.profile()) {
+            Some(_) | None => match would_run(pending.profile()) {
                 Ok(()) => asked(pending),
                 Err(refusal) => refused(refusal),
             },
@@ -131,8 +140,17 @@ fn answer_about(cx: &RequestCx<'_>, subject: &Subject, name: &str, verdict: Verd
     }
 }
 
-fn would_run(cx: &RequestCx<'_>, profile: &Profile) -> Result<(), Refusal> {
+fn would_run(
+    cx: &RequestCx<'_>,
+    subject: &Subject,
+    profile: &Profile,
+    effect: Effect,
+) -> Result<(), Refusal> {
     cx.life.check_open()?;
+    match effect {
+        Effect::Change => may_change(&cx.job, subject)?,
+        Effect::Read => cx.job.reports.breakers.check(subject.uid(), effect)?,
+    }
     cx.policies.sandboxes.get(profile)?;
     cx.job.sandbox.manager.check_usable(profile.base)
 }
@@ -141,7 +159,9 @@ fn would_run(cx: &RequestCx<'_>, profile: &Profile) -> Result<(), Refusal> {
 fn grant_views(cx: &RequestCx<'_>, subject: &Subject, own: &[Usable<'_>]) -> Vec<GrantView> {
     let policy = &cx.policies.live.policy;
     let mut asked = Vec::new();
-    for usable in own {
+    let floor = &cx.policies.live.floor;
+    let takes = |usable: &&Usable<'_>| floor.takes_grants(usable.named.effect());
+    for usable in own.iter().filter(takes) {
         if let Verdict::Ask(pending) = usable.verdict() {
             asked.push((usable.named.name(), pending));
         }
@@ -230,7 +250,11 @@ fn summary<'a>(usable: &Usable<'a>) -> &'a str {
     }
 }
 
-fn listed(usable: &Usable<'_>) -> CommandView {
+fn listed(cx: &RequestCx<'_>, subject: &Subject, usable: &Usable<'_>) -> CommandView {
+    let effect = usable.named.effect();
+    let paused = cx.job.reports.breakers.check(subject.uid(), effect);
+    let paused = paused.err().map(|refusal| refusal.message);
+    let by_rule = || usable.approval.as_ref().map(ToString::to_string);
     CommandView {
         usage: match usable.named {
             Named::Builtin(command) => command.usage(),
@@ -241,9 +265,11 @@ fn listed(usable: &Usable<'_>) -> CommandView {
             Some(scope) => format!("{} ({scope})", summary(usable)),
         },
         args: Vec::new(),
-        effect: usable.named.effect(),
+        effect,
         profile: usable.profile.name.clone(),
-        approval: usable.approval.as_ref().map(ToString::to_string),
+        approval: paused
+            .or_else(by_rule)
+            .or_else(|| cx.policies.live.floor.asks(effect)),
     }
 }
 
@@ -254,7 +280,10 @@ fn why(profile: &Profile) -> String {
         Base::Read | Base::Strict => "it can change only what its profile lists",
         Base::Host => "no sandbox confines it",
     };
-    format!("it runs in profile {name}, without approval; {what}")
+    let sees = profile.inspect.map_or(String::new(), |inspect| {
+        format!("; it sees {}", inspect.meaning())
+    });
+    format!("it runs in profile {name}, without approval; {what}{sees}")
 }
 
 fn profile_view(profile: &Profile) -> ProfileView {

@@ -8,14 +8,18 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use remit_common::builtin::Builtin;
+use remit_common::inspect::LOOK;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::Effect;
-use remit_policy::{ArgvElement, Command, Terms};
+use remit_common::wire::{Effect, Purpose};
+use remit_plan::Protected;
+use remit_policy::{Act, ArgvElement, Command, Terms, quoted};
 use remit_sys::Limits;
 
 use super::runtime::Runtime;
 use crate::config::MachineLimits;
+use crate::job::confirmation::ConfirmWindow;
 use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat, element};
+use crate::request::file_change::{self, Undo};
 use crate::request::summary::RequestSummary;
 use crate::request::validated::{Call, What};
 use crate::sandbox::{Compiled, Sandboxes, limits_in};
@@ -25,6 +29,7 @@ pub struct PolicyContext<'a> {
     pub digest: &'a str,
     pub sandboxes: &'a Sandboxes,
     pub limits: &'a MachineLimits,
+    pub protected: &'a Rc<Protected>,
 }
 
 /// Everything that is executed, to the last byte.
@@ -45,6 +50,19 @@ pub struct BoundCall {
     pub asked: Rc<RequestSummary>,
     pub effect: Effect,
     pub policy: String,
+    /// The commit that it undoes.
+    pub undo: Option<Undo>,
+    /// It is undone unless somebody confirms it.
+    pub confirm: Option<ConfirmWindow>,
+    /// Commands that follow it.
+    pub acts: Vec<BoundAct>,
+}
+
+/// A command that follows, bound for approvers and to find out that it can run. It is bound again when its turn comes.
+#[derive(Debug)]
+pub struct BoundAct {
+    pub act: Act,
+    pub bound: BoundCall,
 }
 
 /// The part of [`BoundCall`] that the command's definition or the caller determines.
@@ -75,6 +93,7 @@ impl BoundCall {
                 words: None,
             },
         };
+        file_change::check(call, command, setting.protected)?;
         let profile = terms.profile();
         let changes = [
             profile.limits,
@@ -83,6 +102,7 @@ impl BoundCall {
         let limits = setting.limits.with(&changes);
         let effect = match command {
             Some(command) => command.effect,
+            None if terms.is_one_off() => Effect::Change,
             None if profile.changes_nothing() => Effect::Read,
             // Only root reaches this, to try the profile.
             None => Effect::Change,
@@ -100,6 +120,16 @@ impl BoundCall {
                 &profile.name,
                 effect,
             )),
+            confirm: match call.file_change() {
+                Some(Ok(bundle)) => ConfirmWindow::of(terms, bundle.plan()),
+                Some(Err(_)) | None => None,
+            },
+            undo: Undo::from_argv(&executed.argv, terms, setting.protected),
+            acts: terms
+                .acts()
+                .iter()
+                .map(|act| BoundAct::new(act, setting))
+                .collect::<Result<_, _>>()?,
             argv: executed.argv,
             literal: executed.literal,
             slots: executed.slots,
@@ -108,6 +138,24 @@ impl BoundCall {
             effect,
             policy: setting.digest.to_owned(),
         })
+    }
+}
+
+impl BoundAct {
+    fn new(act: &Act, setting: &PolicyContext<'_>) -> Result<Self, Refusal> {
+        let reason = "after a commit".to_owned();
+        let call = Call::following(act, Purpose::Change { reason }, String::new());
+        let bound = call.and_then(|call| BoundCall::new(&call, &act.terms(), setting));
+        match bound {
+            Ok(bound) => Ok(Self {
+                act: act.clone(),
+                bound,
+            }),
+            Err(refusal) => Err(Refusal {
+                message: format!("{} cannot follow: {}", quoted(act.text()), refusal.message),
+                ..refusal
+            }),
+        }
     }
 }
 
@@ -177,14 +225,14 @@ fn nul(name: &str) -> Refusal {
 }
 
 const BUILTIN_PROGRAM: &str = "remit-look";
-const PACKAGED_PROGRAM: &str = "/usr/libexec/remit/remit-look";
 
 /// Returns the argv of a built-in command. The program runs as a job in the same sandbox and parses these words again.
 /// None of it runs in this process.
 /// Errors: `not_started`: the program is not installed.
 fn builtin_argv(command: &Builtin) -> Result<Vec<Vec<u8>>, Refusal> {
-    let program = find_builtin_program(std::env::current_exe().ok().as_deref()).ok_or_else(|| {
-        let text = format!("cannot find '{BUILTIN_PROGRAM}' in the directory of remitd, or '{PACKAGED_PROGRAM}'");
+    let program = look_program().ok_or_else(|| {
+        let text =
+            format!("cannot find '{BUILTIN_PROGRAM}' in the directory of remitd, or '{LOOK}'");
         Refusal::new(Code::NotStarted, text)
             .object(BUILTIN_PROGRAM)
             .lift("install the package again")
@@ -196,9 +244,14 @@ fn builtin_argv(command: &Builtin) -> Result<Vec<Vec<u8>>, Refusal> {
         .collect())
 }
 
+/// Returns the path of the installed remit-look.
+fn look_program() -> Option<PathBuf> {
+    find_builtin_program(std::env::current_exe().ok().as_deref())
+}
+
 fn find_builtin_program(own: Option<&Path>) -> Option<PathBuf> {
     let beside = own.map(|own| own.with_file_name(BUILTIN_PROGRAM));
-    let packaged = PathBuf::from(PACKAGED_PROGRAM);
+    let packaged = PathBuf::from(LOOK);
     beside
         .into_iter()
         .chain([packaged])

@@ -1,7 +1,10 @@
 //! Specs and a small policy for tests.
 
+use std::rc::Rc;
+
 use remit_common::wire::Purpose;
 use remit_link::{Spec, SpecWhat};
+use remit_plan::Protected;
 use remit_policy::{MachineTable, Policy, Source};
 use remit_spawn::{Compile, Description, Sandbox, Wanted};
 
@@ -23,6 +26,7 @@ pub struct Scene {
     pub policy: Policy,
     sandboxes: Sandboxes,
     pub limits: MachineLimits,
+    pub protected: Rc<Protected>,
 }
 
 impl Scene {
@@ -39,11 +43,13 @@ impl Scene {
             limits.clone(),
             false,
             false,
+            false,
         );
         Self {
             sandboxes: Sandboxes::of(&policy, Ok(&workshop)),
             policy,
             limits,
+            protected: Rc::default(),
         }
     }
 
@@ -52,6 +58,7 @@ impl Scene {
             digest,
             sandboxes: &self.sandboxes,
             limits: &self.limits,
+            protected: &self.protected,
         }
     }
 }

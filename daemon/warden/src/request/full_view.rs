@@ -67,6 +67,8 @@ impl Draft {
             traceparent: _,
             // A hash of fields that are all here.
             content: _,
+            file_change: _,
+            plan_digest: _,
         } = call;
         Whole {
             job: *job,

@@ -6,15 +6,15 @@ mod runtime;
 
 use std::ffi::CString;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
-use remit_common::wire::Bytes;
-use remit_link::JobMeta;
-use remit_policy::{Approval, Basis, Grant, PATH_DIRS};
+use remit_common::wire::{Bytes, Purpose};
+use remit_link::{JobMeta, Spec, SpecWhat};
+use remit_policy::{Act, Approval, Basis, Command, CommitUse, Grant, PATH_DIRS};
 use remit_spawn::Measured;
 
 use crate::approval::AsFound;
@@ -28,7 +28,7 @@ pub use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat};
 pub use crate::request::full_view::Whole;
 pub use crate::request::summary::{RequestSummary, args};
 pub use crate::request::validated::Call;
-pub use bound::{BoundCall, PolicyContext};
+pub use bound::{BoundAct, BoundCall, PolicyContext};
 pub use record::{with_requester, with_subject};
 
 /// Bytes of an argv on one line, for lists and records.
@@ -39,6 +39,56 @@ pub struct Requester {
     pub subject: Subject,
     pub session: u64,
     pub ticket: u64,
+}
+
+impl Requester {
+    /// The daemon itself. No client has this session and ticket.
+    pub fn daemon() -> Self {
+        Self {
+            subject: Subject::daemon(),
+            session: 0,
+            ticket: 0,
+        }
+    }
+}
+
+impl Call {
+    /// A command that the daemon starts itself. `input` is a sealed memory file.
+    pub fn own(
+        name: String,
+        args: Vec<(String, String)>,
+        purpose: Purpose,
+        input: Option<OwnedFd>,
+    ) -> Result<Self, Refusal> {
+        Self::of_daemon((name, args), purpose, input, "remitd".to_owned())
+    }
+
+    /// A command that follows a commit.
+    pub fn following(act: &Act, purpose: Purpose, client: String) -> Result<Self, Refusal> {
+        let named = (act.command.name.clone(), act.args.clone());
+        Self::of_daemon(named, purpose, None, client)
+    }
+
+    fn of_daemon(
+        (name, args): (String, Vec<(String, String)>),
+        purpose: Purpose,
+        input: Option<OwnedFd>,
+        client: String,
+    ) -> Result<Self, Refusal> {
+        let spec = Spec {
+            traceparent: None,
+            what: SpecWhat::Named { name, args },
+            cwd: None,
+            env: Vec::new(),
+            stdin: input.is_some(),
+            profile: None,
+            max_runtime_s: None,
+            request_id: None,
+            client,
+            purpose,
+        };
+        Self::new(spec, input.into_iter().collect())
+    }
 }
 
 #[derive(Debug)]
@@ -115,6 +165,14 @@ impl Plan {
         self.grant.basis()
     }
 
+    pub fn definition(&self) -> Option<&Command> {
+        self.grant.command().map(AsRef::as_ref)
+    }
+
+    pub fn commit_use(&self) -> Option<CommitUse> {
+        self.grant.command()?.commit_use()
+    }
+
     /// Binds the plan again, to the policy in force. Fails if the arguments do not fit the command as it is now.
     pub fn rebind(&mut self, grant: Grant, setting: &PolicyContext<'_>) -> Result<(), Refusal> {
         self.draft.bound = BoundCall::new(&self.draft.call, grant.terms(), setting)?;
@@ -182,6 +240,7 @@ impl Draft {
             waited_ms: 0,
             enforced: None,
             ending: None,
+            then: Vec::new(),
         }
     }
 
@@ -225,6 +284,7 @@ impl Draft {
 
 pub(crate) mod access;
 pub(crate) mod arguments;
+pub(crate) mod file_change;
 #[cfg(test)]
 pub mod fixture;
 pub(crate) mod full_view;

@@ -22,6 +22,8 @@ impl Plan {
         let (user, profile) = (self.requester.subject.user(), self.bound.compiled.name());
         let does = match (self.basis(), self.bound.effect) {
             (Basis::Notification, _) => "notifies people of a change",
+            (Basis::Recovery, _) => "recovers commits of files",
+            (Basis::Unconfirmed, _) => "undoes what nobody confirmed",
             (Basis::TryByRoot, _) => "tries",
             (_, Effect::Read) => "runs",
             (_, Effect::Change) => "changes the host",
@@ -29,7 +31,11 @@ impl Plan {
         let by = match self.basis() {
             Basis::Approved { by, .. } => format!(", approved by {by}"),
             Basis::TemporaryGrant { by, grant, .. } => format!(", by grant {grant} of {by}"),
-            Basis::Rule(_) | Basis::TryByRoot | Basis::Notification => String::new(),
+            Basis::Rule(_)
+            | Basis::TryByRoot
+            | Basis::Notification
+            | Basis::Recovery
+            | Basis::Unconfirmed => String::new(),
         };
         // The record of an approved request already has the reason.
         let because = match self.basis() {
@@ -65,6 +71,8 @@ impl Plan {
             Basis::TryByRoot => "try by root",
             Basis::Rule(_)
             | Basis::Notification
+            | Basis::Recovery
+            | Basis::Unconfirmed
             | Basis::Approved { .. }
             | Basis::TemporaryGrant { .. } => "allow",
         }
@@ -120,6 +128,8 @@ impl Draft {
             .field("VERDICT", verdict)
             .field("RULE", rule.to_string())
             .field("POLICY", self.policy())
+            .maybe("PLAN_DIGEST", self.call.plan_digest.as_ref())
+            .maybe("PLAN_PATHS", self.call.plan_paths())
             .for_history(subject.owner(), Some(self.job), Some(self.command()))
     }
 }

@@ -14,8 +14,9 @@ use crate::audit::chain::hex;
 use crate::request::arguments::HIDDEN;
 use crate::request::validated::{Call, What};
 
-/// The profile of a run that names none. remit-policy decides the same.
-const DEFAULT_PROFILE: &str = "read";
+/// The profiles of a run and of a one-off change that name none. remit-policy decides the same.
+const OF_RUN: &str = "read";
+const OF_CHANGE: &str = "host";
 /// Bytes of a script on one line of a list. A record has more of it.
 const SCRIPT_LINE: usize = 200;
 
@@ -48,9 +49,10 @@ impl RequestSummary {
                 (line, None)
             }
         };
-        let default = match call.what {
-            What::Program(_) => Some(DEFAULT_PROFILE),
-            What::Named { .. } => None,
+        let default = match (&call.what, &call.purpose) {
+            (What::Program(_), Purpose::Use | Purpose::Try) => Some(OF_RUN),
+            (What::Program(_), Purpose::Change { .. }) => Some(OF_CHANGE),
+            (What::Named { .. }, _) => None,
         };
         Self {
             argv: line.clone(),

@@ -167,8 +167,21 @@ fn option_unfit_for_named_command_is_refused() {
     assert!(new(&|s| s.purpose = change(&most)).is_ok());
     let over = "x".repeat(caps::REASON + 1);
     check(&|s| s.purpose = change(&over), Code::TooLarge, "reason");
-    let argv = || SpecWhat::Argv(vec![b"true".to_vec().into()]);
-    check(&|s| s.what = argv(), Code::InvalidArgs, "name");
+    let one_off = |s: &mut Spec| {
+        s.what = SpecWhat::Argv(vec![b"true".to_vec().into()]);
+        s.cwd = Some(b"/srv".to_vec().into());
+        s.profile = Some("strict".into());
+    };
+    let call = new(&one_off).unwrap();
+    let profile = Some("strict");
+    assert!(
+        matches!(call.ask(&[]), remit_policy::Ask::Change { profile: asked, .. } if asked == profile)
+    );
+    let unreasoned = |s: &mut Spec| {
+        one_off(s);
+        s.purpose = change("");
+    };
+    check(&unreasoned, Code::InvalidArgs, "reason");
     let long = "n".repeat(caps::NAME + 1);
     check(&|s| s.what = named(&long, &[]), Code::TooLarge, "name");
     let value = "v".repeat(caps::NAMED_VALUE + 1);

@@ -3,17 +3,22 @@
 
 use std::ffi::CString;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Bytes, Effect, Purpose};
 use remit_common::{builtin, caps};
 use remit_common::{text, traceparent};
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_policy::{Ask, Policy};
+use remit_plan::Bundle;
+use remit_policy::{Ask, CHANGE, Command, Policy, RUN, Stdin};
 use sha2::{Digest, Sha256};
+
+use crate::audit::chain::hex;
 
 /// The sandbox puts the script at descriptor 3 for the interpreter.
 const SCRIPT_PATH: &[u8] = b"/proc/self/fd/3";
@@ -35,6 +40,10 @@ pub struct Call {
     pub(super) client: String,
     pub(super) traceparent: Option<String>,
     pub(super) content: [u8; 32],
+    /// Standard input of a command that takes a plan.
+    pub(super) file_change: Option<Result<Bundle, String>>,
+    /// Of that plan, in hexadecimal.
+    pub(super) plan_digest: Option<String>,
 }
 
 #[derive(Debug)]
@@ -113,26 +122,61 @@ impl Call {
             client: text::line(spec.client.as_bytes(), caps::CLIENT_NAME),
             traceparent: traceparent::checked(spec.traceparent),
             content: content.finalize().into(),
+            file_change: None,
+            plan_digest: None,
         })
     }
 
-    /// Completes its arguments ([`Policy::complete`]). The hash of its content stays that of what was sent.
+    /// Completes its arguments ([`Policy::complete`]), and decodes the plan of a command that takes one. The hash of its
+    /// content stays that of what was sent.
     pub fn complete(&mut self, policy: &Policy) {
-        if let What::Named { name, args } = &mut self.what {
-            policy.complete(name, args);
+        let What::Named { name, args } = &mut self.what else {
+            return;
+        };
+        policy.complete(name, args);
+        let takes_plan = |command: &&Arc<Command>| command.stdin == Stdin::Plan;
+        if let (Some(_), Some(input)) = (policy.command(name).filter(takes_plan), &self.stdin) {
+            let bundle = input
+                .bytes()
+                .map_err(|error| error.to_string())
+                .and_then(|bytes| Bundle::decode(bytes).map_err(|error| error.to_string()));
+            if let Ok(bundle) = &bundle {
+                let entries = size_of_val(bundle.plan().entries());
+                self.held += bundle.as_bytes().len() + entries;
+                self.plan_digest = Some(hex(&bundle.plan().digest()));
+            }
+            self.file_change = Some(bundle);
         }
+    }
+
+    /// Returns the number of paths that its plan changes.
+    pub(super) fn plan_paths(&self) -> Option<String> {
+        let bundle = self.file_change()?.ok()?;
+        Some(bundle.plan().entries().len().to_string())
+    }
+
+    /// Returns the plan on its standard input, or why there is none.
+    pub fn file_change(&self) -> Option<Result<&Bundle, &str>> {
+        let decoded = self.file_change.as_ref()?;
+        Some(decoded.as_ref().map_err(String::as_str))
     }
 
     pub fn ask<'a>(&'a self, env_names: &'a [&'a [u8]]) -> Ask<'a> {
         let profile = self.profile.as_deref();
         match (&self.what, &self.purpose) {
             (_, Purpose::Try) => Ask::Try { profile, env_names },
+            (What::Named { name, args }, Purpose::Change { .. })
+                if let Some(Ok(plan)) = &self.file_change =>
+            {
+                Ask::Commit { name, args, plan }
+            }
             (What::Named { name, args }, Purpose::Use | Purpose::Change { .. }) => Ask::Command {
                 name,
                 effect: self.effect(),
                 args,
             },
-            (What::Program(argv), Purpose::Use | Purpose::Change { .. }) => Ask::Run {
+            (What::Program(_), Purpose::Change { .. }) => Ask::Change { profile, env_names },
+            (What::Program(argv), Purpose::Use) => Ask::Run {
                 profile,
                 argv0: argv.first().map_or(&[][..], |argv0| argv0.as_bytes()),
                 env_names,
@@ -148,6 +192,15 @@ impl Call {
         match &self.what {
             What::Program(_) => None,
             What::Named { name, .. } => Some(name),
+        }
+    }
+
+    /// Returns what a rule calls it.
+    pub fn name_in_rules(&self) -> &str {
+        match (&self.what, self.effect()) {
+            (What::Named { name, .. }, _) => name,
+            (What::Program(_), Effect::Read) => RUN,
+            (What::Program(_), Effect::Change) => CHANGE,
         }
     }
 
@@ -222,18 +275,12 @@ fn program(argv: Vec<Vec<u8>>) -> Result<What, Refusal> {
     Ok(What::Program(argv.map_err(|_| nul("argv"))?.into()))
 }
 
-/// Allows a named command no cwd, no environment and, except for a try, no profile.
+/// Needs a reason for a change. Allows a named command no cwd, no environment and, except for a try, no profile.
 fn check_purpose(spec: &Spec) -> Result<(), Refusal> {
     let is_named = matches!(spec.what, SpecWhat::Named { .. });
     let is_try = matches!(spec.purpose, Purpose::Try);
     if let Purpose::Change { reason } = &spec.purpose {
         check_reason(reason)?;
-        if !is_named {
-            let text = "only a named command can change the host";
-            return Err(Refusal::new(Code::InvalidArgs, text)
-                .object("name")
-                .next("`remit access`, or the tool access, lists the commands that you may use"));
-        }
     }
     let object = match () {
         () if !is_named => return Ok(()),
@@ -287,6 +334,14 @@ fn check_named(name: &str, args: &[(String, String)]) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+impl Sealed {
+    fn bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.size];
+        File::from(self.fd.try_clone()?).read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
 }
 
 fn sealed(fd: Option<OwnedFd>, name: &str, cap: usize) -> Result<Sealed, Refusal> {

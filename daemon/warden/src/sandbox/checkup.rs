@@ -1,6 +1,5 @@
-//! Tests all sandbox layers for `remit doctor` while jobs run, without blocking. One self-test runs at a time, and
-//! later requests share its result. A layer that fails refuses its base until a restart: a later success proves
-//! nothing about the time between.
+//! Tests all sandbox layers for `remit doctor`, without blocking. One self-test runs at a time, and later requests
+//! share its result. A layer that fails refuses its base until a restart: a later success proves nothing.
 
 use std::time::Duration;
 
@@ -18,20 +17,20 @@ use crate::job::context::JobCx;
 use crate::job::termination;
 use crate::job::uid_pool::JobUid;
 use crate::request::with_requester;
-use crate::sandbox::test_run::{AfterCleanup, SelfTestPhase, SelfTestRun, TestSandbox, TestTour};
+use crate::sandbox::self_test::test_run::{
+    AfterCleanup, SelfTestPhase, SelfTestRun, TestSandbox, TestTour,
+};
 use crate::sandbox::{ConfinedBase, PreforkedJob, TestedAt, broken};
 use crate::service::log::{self, Weight};
 use crate::startup::error::chain;
 
 /// Timeout for the test of one base.
 const TRY: Duration = Duration::from_secs(10);
-/// Timeout for leftover processes of its uid.
 const CLEAR: Duration = Duration::from_secs(5);
 /// Pause before untested layers are tested again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Tests all layers. `asked`: the administrator; `None` if the daemon itself asks. `Ok`: the answer follows.
-/// Errors: The answer now.
+/// Tests all layers. `asked`: the administrator; `None`: the daemon. `Ok`: the answer follows. Errors: The answer now.
 pub fn start_self_test(cx: &mut JobCx<'_>, asked: Option<&Subject>) -> Result<Wants, AdminReply> {
     match cx.sandbox.self_test.as_ref().map(|run| &run.phase) {
         Some(
@@ -75,7 +74,6 @@ fn retry_if_untried(cx: &mut JobCx<'_>) {
     }
 }
 
-/// Tests the next base. Returns the answer if none is left or one cannot be tested.
 fn continue_tour(cx: &mut JobCx<'_>, mut tour: TestTour) -> Option<AdminReply> {
     while let Some(confined) = tour.left.first().copied() {
         if cx.sandbox.manager.is_built(confined) {

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use remit_common::inspect::LOOK;
 use remit_common::refusal::{Code, Refusal};
-use remit_policy::{Base, Listed, Policy, Profile, User};
+use remit_policy::{Base, Inspect, Listed, Policy, Profile, User};
 use remit_spawn::{
     Compile, Destination, HostProfile, ListedPath, Network, ReadProfile, Sandbox, StrictProfile,
     Wanted,
 };
-use remit_sys::{Limits, Result};
+use remit_sys::{Error, Limits, Result};
 
 use super::ConfinedBase;
 use crate::config::MachineLimits;
@@ -58,6 +59,8 @@ pub struct Workshop {
     /// The kernel's audit gets what the sandboxes refuse.
     is_audited: bool,
     has_bus: bool,
+    /// `sandbox.require` names Landlock.
+    needs_landlock: bool,
 }
 
 impl Workshop {
@@ -67,6 +70,7 @@ impl Workshop {
         limits: MachineLimits,
         is_audited: bool,
         has_bus: bool,
+        needs_landlock: bool,
     ) -> Self {
         Self {
             compiler,
@@ -74,10 +78,17 @@ impl Workshop {
             limits,
             is_audited,
             has_bus,
+            needs_landlock,
         }
     }
 
     pub fn compile(&self, profile: &Arc<Profile>) -> Result<Compiled> {
+        if profile.inspect == Some(Inspect::Processes) && self.needs_landlock {
+            return Err(Error::refused(
+                "cannot look at the processes of others",
+                "sandbox.require in remit.toml has \"landlock\", and in a Landlock domain the kernel shows no other process",
+            ));
+        }
         let limits = limits_in(profile, self.limits.with(&[profile.limits]));
         let wanted = Wanted {
             profile: match profile.base {
@@ -101,7 +112,14 @@ impl Workshop {
             write: listed_paths(&profile.write),
             devices: listed_paths(&profile.devices),
             network: matches!(profile.network, remit_policy::Network::Host),
-            has_bus: self.has_bus,
+            has_bus: self.has_bus && profile.inspect.is_none(),
+            inspect: profile.inspect.map(|inspect| match inspect {
+                Inspect::Names => remit_spawn::Inspect::Names {
+                    program: LOOK.into(),
+                },
+                Inspect::Processes => remit_spawn::Inspect::Processes,
+                Inspect::File => remit_spawn::Inspect::File,
+            }),
         }
     }
 }
@@ -171,6 +189,7 @@ fn network(network: &remit_policy::Network) -> Network {
         remit_policy::Network::None => Network::None,
         remit_policy::Network::Loopback => Network::Loopback,
         remit_policy::Network::Host => Network::Host,
+        remit_policy::Network::ThisHost => Network::ThisHost,
         remit_policy::Network::Connect(to) => {
             let destination = |to: &remit_policy::Destination| Destination {
                 host: to.host.clone(),
@@ -187,7 +206,6 @@ fn network(network: &remit_policy::Network) -> Network {
 pub struct Sandboxes(BTreeMap<String, std::result::Result<Rc<Compiled>, String>>);
 
 impl Sandboxes {
-    /// Compiles every profile. One that this machine cannot provide does not affect the others.
     pub fn of(policy: &Policy, workshop: std::result::Result<&Workshop, &str>) -> Self {
         let compile = |profile: &Arc<Profile>| match workshop {
             Ok(workshop) => workshop

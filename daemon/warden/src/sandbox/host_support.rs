@@ -11,7 +11,7 @@ use remit_spawn::{Job, Kernel, Sandbox, SelfTest, Spawned, Spawner, Step, Watchd
 use remit_sys::{Cgroup, Cgroups, Closing, Controller, Limits, Result, sys};
 
 use super::secrets::Secrets;
-use super::{Compiled, limits};
+use super::{Compiled, visibility::limits};
 use crate::audit::Recorded;
 use crate::config::Config;
 use crate::request::{BoundCall, Plan};
@@ -101,7 +101,6 @@ impl HostSupport {
         }
     }
 
-    /// Starts a worker for this sandbox in advance.
     pub fn warm(&self, compiled: &Compiled) {
         if self.counted(compiled.fixed_uid()).is_some() {
             return;
@@ -111,7 +110,6 @@ impl HostSupport {
         }
     }
 
-    /// Ends the workers of all other sandboxes.
     pub fn forget_others<'a>(&self, sandboxes: impl Iterator<Item = &'a Sandbox>) {
         if let Err(error) = self.spawner.keep_for(sandboxes) {
             say!("{}", chain(&error));

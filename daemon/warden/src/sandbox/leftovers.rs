@@ -11,7 +11,6 @@ use crate::sandbox::pool::Sandboxing;
 use crate::sandbox::{PreforkedJob, empty};
 use crate::startup::error::chain;
 
-/// Timeout for killed processes to be gone.
 const ENDING: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
@@ -23,7 +22,6 @@ pub struct Leftovers {
 }
 
 impl Leftovers {
-    /// Returns how many uids become free soon.
     pub fn unused(&self) -> usize {
         self.unused.len()
     }

@@ -1,18 +1,15 @@
-//! Builds the sandboxes of jobs and has them tested. [`SandboxManager::spawn`] forks nothing into a sandbox that
-//! did not pass its self-test.
+//! Builds the sandboxes of jobs and has them tested. [`SandboxManager::spawn`] forks nothing into an untested one.
 
 pub(crate) mod checkup;
 mod compiled;
 pub(crate) mod host_support;
 pub(crate) mod leftovers;
-mod limits;
 pub(crate) mod pool;
 pub(crate) mod prepared;
 mod report;
 mod secrets;
 pub(crate) mod self_test;
 mod spawner_process;
-pub(crate) mod test_run;
 pub(crate) mod visibility;
 
 use std::rc::Rc;
@@ -42,7 +39,6 @@ use crate::service::bus_process::Bus;
 use crate::startup::error::{Fatal, chain};
 pub use compiled::{Compiled, Sandboxes, Workshop, limits_in};
 
-/// Bases with a self-test. `host` has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfinedBase {
     Read,
@@ -85,7 +81,6 @@ pub struct SandboxManager {
     no_bus: Option<String>,
     read: BaseState,
     strict: BaseState,
-    /// `uname -r`.
     release: String,
     kernel_audit: KernelAudit,
 }
@@ -126,6 +121,7 @@ impl SandboxManager {
             limits,
             kernel_audit.is_heard(),
             bus.is_some(),
+            config.sandbox.require.contains(&Need::Landlock),
         );
         // The last uid of the range: no job has it before the others were used.
         let uid = config.jobs.uid_first + (config.jobs.uid_count - 1);
@@ -171,9 +167,8 @@ impl SandboxManager {
         self.read.is_untried() || self.strict.is_untried()
     }
 
-    /// Checks whether a job of this base may start now.
-    /// Errors: `busy` while a self-test is pending; otherwise `unsupported_kernel`, with the sandbox layer and what was
-    /// observed.
+    /// Checks whether a job of this base may start now. Errors: `busy` while a self-test is pending, otherwise
+    /// `unsupported_kernel` with the sandbox layer and what was observed.
     pub fn check_usable(&self, base: Base) -> Result<(), Refusal> {
         let (name, why) = match (ConfinedBase::of(base), &self.host_support) {
             (Some(confined), _) => {
@@ -229,26 +224,22 @@ impl SandboxManager {
         self.host_support()?.allocate(job)
     }
 
-    /// Requests a pre-forked child for this sandbox and uid. Returns false if that is impossible now.
     pub fn prefork(&self, ready: &mut PreforkedJob, compiled: &Compiled, uid: u32) -> bool {
         let host_support = self.host_support.as_ref();
         host_support.is_ok_and(|host_support| host_support.prefork(ready, compiled, uid))
     }
 
-    /// Returns the sandbox layers in force at the exec, from the job's own steps.
     pub fn enforced(&self, plan: &Plan, steps: &[Step]) -> Option<Enforced> {
         let host_support = self.host_support.as_ref().ok()?;
         Some(host_support.enforced(plan, steps))
     }
 
-    /// Ends all jobs and all pre-forked children at once.
     pub fn end_jobs(&self) {
         if let Ok(host_support) = &self.host_support {
             host_support.end_jobs();
         }
     }
 
-    /// Ends leftover processes of jobs, the workers and PID 1. Waits up to `patience` for each.
     pub fn end_watchdog(&self, patience: Duration) {
         if let Ok(host_support) = &self.host_support {
             host_support.end_watchdog(patience);
@@ -312,7 +303,6 @@ impl SandboxManager {
         }
     }
 
-    /// Returns what jobs of a profile may access.
     pub fn visibility(&self, profile: &Profile) -> ProfileVisibility {
         visibility::of(profile, self.bus.is_some())
     }

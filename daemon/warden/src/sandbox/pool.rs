@@ -17,7 +17,7 @@ use crate::job::admission::JobSlot;
 use crate::job::uid_pool::{JobUid, JobUids};
 use crate::request::NewJob;
 use crate::sandbox::leftovers::Leftovers;
-use crate::sandbox::test_run::SelfTestRun;
+use crate::sandbox::self_test::test_run::SelfTestRun;
 use crate::sandbox::{Compiled, PreforkedJob, SandboxManager, Sandboxes};
 
 /// Prepared jobs, at most. With four, each job costs a quarter more, because old ones are in no cache any more.
@@ -78,7 +78,6 @@ impl PreforkPool {
     }
 }
 
-/// The sandboxes of jobs, and what jobs in them need.
 #[derive(Debug)]
 pub struct Sandboxing {
     pub manager: SandboxManager,
@@ -107,7 +106,6 @@ impl Sandboxing {
         }
     }
 
-    /// Prepares one more part of a job. Returns false if nothing is left to do or it is not possible.
     pub fn prefork_one(&mut self, reactor: &Reactor) -> bool {
         let Some(wanted) = self.pool.wanted.clone() else {
             return false;
@@ -145,7 +143,6 @@ impl Sandboxing {
         true
     }
 
-    /// Requests a child for this sandbox. Returns false if that is impossible now.
     fn prefork_into(&mut self, at: usize, wanted: &Compiled, reactor: &Reactor) -> bool {
         let Some(prepared) = self.pool.all.get_mut(at) else {
             return false;

@@ -39,19 +39,17 @@ impl PreforkedJob {
     pub fn serves(&self, sandbox: &Sandbox) -> bool {
         self.waiting
             .as_ref()
-            .is_some_and(|waiting| waiting.serves(sandbox))
+            .is_some_and(|waiting| sandbox.is_served_by(waiting))
     }
 
     pub fn is_bare(&self) -> bool {
         self.waiting.is_none()
     }
 
-    /// Returns a socket that hangs up when the child has ended.
     pub fn end(&self) -> Option<BorrowedFd<'_>> {
         self.waiting.as_ref().map(PreforkedChild::socket)
     }
 
-    /// Blocks until it is known if the child exists.
     pub fn wait_ready(&mut self) {
         if let Some(waiting) = &self.waiting {
             waiting.wait();
@@ -63,14 +61,12 @@ impl PreforkedJob {
         self.waiting.take_if(|waiting| waiting.has_ended());
     }
 
-    /// Drops the child, which has ended or ends soon.
     pub fn bare(mut self) -> Self {
         self.waiting = None;
         self
     }
 
-    /// Prepares it for a job in this sandbox. A child for another sandbox ends first, so it does not count against
-    /// the job's limits.
+    /// Prepares it for a job in this sandbox. A child for another sandbox ends first, so it does not count for the job.
     pub fn made_for(self, sandbox: &Sandbox) -> Self {
         if self.is_bare() || self.serves(sandbox) {
             return self;

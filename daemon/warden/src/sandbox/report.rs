@@ -4,7 +4,8 @@ use remit_common::admin::{LayerCheck, LayerState, ProfileCheck};
 use remit_spawn::Finding;
 use remit_sys::{Controller, Limits};
 
-use super::{ConfinedBase, SandboxManager, Sandboxes, limits};
+use super::visibility::limits;
+use super::{ConfinedBase, SandboxManager, Sandboxes};
 use crate::sandbox::host_support::HostSupport;
 
 impl SandboxManager {
@@ -38,7 +39,6 @@ impl SandboxManager {
         &self.release
     }
 
-    /// Returns Landlock's version and its fixed errata; 0 without Landlock.
     pub fn landlock(&self) -> (u32, u32) {
         self.host_support.as_ref().map_or((0, 0), |host_support| {
             let kernel = host_support.kernel();
@@ -68,7 +68,6 @@ impl SandboxManager {
         limits::limit_texts(limits, self.own_controllers(), &clamped, None)
     }
 
-    /// Returns the limits that the daemon's own hard limits lower.
     pub fn lowered(&self, limits: &Limits) -> Vec<String> {
         let clamped = self.any_compiled().map(|c| c.sandbox().clamped(limits));
         clamped
@@ -78,8 +77,7 @@ impl SandboxManager {
             .collect()
     }
 
-    /// Returns profiles in which nothing runs, with reasons. This includes profiles that this machine cannot
-    /// provide.
+    /// Returns profiles in which nothing runs, with reasons, also those that this machine cannot provide.
     pub fn refused_profiles(&self, sandboxes: &Sandboxes) -> Vec<String> {
         let others = sandboxes.refused();
         self.refused_bases()
@@ -87,8 +85,7 @@ impl SandboxManager {
             .collect()
     }
 
-    /// Returns layers that this kernel lacks, and the kernel's audit and the bus if they are configured but not
-    /// available.
+    /// Returns layers that this kernel lacks, and the kernel's audit and the bus if configured but not available.
     pub fn absent(&self) -> Vec<String> {
         let absent = ConfinedBase::ALL
             .into_iter()

@@ -1,5 +1,4 @@
-//! Secrets of a job, in memory files that only the job can open. They are created just before the fork, because a
-//! waiting job would hold a descriptor for each.
+//! Secrets of a job, in memory files that only the job can open. Made just before the fork: each needs a descriptor.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -13,7 +12,6 @@ pub struct Secrets<'a> {
     slots: &'a [ArgumentSlot],
     /// One for each secret slot, in the same order.
     files: Vec<OwnedFd>,
-    /// Standard input, if it is a secret.
     pub stdin: Option<OwnedFd>,
 }
 

@@ -1,5 +1,4 @@
-//! Decides from the results of a self-test if jobs may run, and keeps the state of each base: proved by a self-test,
-//! untested or refused.
+//! Decides from a self-test if jobs may run, and keeps the state of each base: proved, untested or refused.
 
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
@@ -12,6 +11,64 @@ use super::Compiled;
 use crate::sandbox::host_support::HostSupport;
 use crate::sandbox::prepared::{PreforkedJob, empty_within};
 use crate::startup::error::chain;
+
+pub mod test_run {
+    //! A self-test while jobs run, from its fork until no process of it is left.
+
+    use remit_common::admin::{AdminReply, ProfileCheck};
+    use remit_spawn::SelfTest;
+    use remit_sys::{Cgroup, sys};
+
+    use crate::identity::peer::Subject;
+    use crate::job::uid_pool::JobUid;
+    use crate::sandbox::ConfinedBase;
+
+    #[derive(Debug)]
+    pub struct SelfTestRun {
+        pub phase: SelfTestPhase,
+        pub tour: TestTour,
+    }
+
+    impl SelfTestRun {
+        pub fn has_ended(&self) -> bool {
+            let SelfTestPhase::Trying(self_test, _) = &self.phase else {
+                return false;
+            };
+            sys::wait_readable(self_test.fd(), Some(0))
+        }
+    }
+
+    #[derive(Debug)]
+    pub struct TestTour {
+        pub asked: Option<Subject>,
+        pub left: Vec<ConfinedBase>,
+        /// Bases whose layers all held, since the current watchdog was started.
+        pub held: Vec<ConfinedBase>,
+        pub done: Vec<ProfileCheck>,
+    }
+
+    #[derive(Debug)]
+    pub enum SelfTestPhase {
+        Trying(SelfTest, TestSandbox),
+        /// Killed, but not ended. Those who waited have their answer.
+        Stuck(SelfTest, TestSandbox),
+        /// Ended. Leftover processes in its cgroup are being killed.
+        Clearing(TestSandbox, AfterCleanup),
+    }
+
+    /// The cgroup and the uid of a self-test. No job has this uid meanwhile.
+    #[derive(Debug)]
+    pub struct TestSandbox {
+        pub cgroup: Cgroup,
+        pub uid: JobUid,
+    }
+
+    #[derive(Debug)]
+    pub enum AfterCleanup {
+        GoOn,
+        Tell(Option<AdminReply>),
+    }
+}
 
 /// Timeout of the self-test at start-up. The event loop waits for no child.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -103,7 +160,6 @@ fn wait_for(fd: BorrowedFd<'_>) -> Result<(), String> {
 
 pub const UNTRIED: &str = "the watchdog died, and the sandbox layers are not tested again yet";
 
-/// A base and its state, which applies to every profile of this base.
 #[derive(Debug)]
 pub struct BaseState {
     compiled: Option<Rc<Compiled>>,
@@ -155,7 +211,6 @@ impl BaseState {
         self.state = SelfTestState::Refused(why);
     }
 
-    /// Marks an untested base as proved. A refused base stays refused.
     pub fn prove(&mut self) {
         if self.is_untried() {
             self.state = SelfTestState::Proved;

@@ -22,8 +22,7 @@ impl SpawnerProgram {
         Ok(Self { path })
     }
 
-    /// Starts it with its socket and the pidfd of this process, and nothing else. Waits until it has looked at the
-    /// kernel. Fails if the kernel cannot confine.
+    /// Starts it with its socket and the pidfd of this process, and nothing else. Fails if the kernel cannot confine.
     pub fn start(&self, switch: &Switch, one_session: bool, closing: Closing) -> Result<Spawner> {
         let doing = || "cannot start remit-spawner".to_owned();
         let refused = |error: Fatal| Error::refused(doing(), error.to_string());

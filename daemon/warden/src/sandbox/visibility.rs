@@ -3,8 +3,117 @@
 use remit_common::denial::ProfileVisibility;
 use remit_policy::{Base, Listed, Network, Profile};
 
+pub mod limits {
+    //! Describes the limits of a job as text. Pure.
+
+    use remit_spawn::Clamped;
+    use remit_sys::{Controller, Limits};
+
+    /// Returns each limit with its mechanism. `controllers`: of the job's cgroup. `clamped`: limits that the daemon's
+    /// own hard limits lower. `user`: the job's uid if others may have it, too.
+    pub fn limit_texts(
+        limits: &Limits,
+        controllers: &[Controller],
+        clamped: &[Clamped],
+        user: Option<u32>,
+    ) -> Vec<String> {
+        let has = |controller| controllers.contains(&controller);
+        let mut lines = vec![
+            format!(
+                "memory {} ({})",
+                size(limits.data),
+                match has(Controller::Memory) {
+                    true => "cgroup",
+                    false => "private memory of each process, rlimit",
+                }
+            ),
+            match (has(Controller::Pids), user) {
+                (true, _) => format!("tasks {} (cgroup)", limits.nproc),
+                // The kernel counts tasks by uid, and no other job has this uid.
+                (false, None) => format!(
+                    "tasks {} (all processes of the job together, rlimit)",
+                    limits.nproc
+                ),
+                // The kernel counts no tasks of root.
+                (false, Some(0)) => {
+                    "tasks not limited (no controller, and its user is root)".into()
+                }
+                (false, Some(_)) => {
+                    format!("tasks {} more than its user had (rlimit)", limits.nproc)
+                }
+            },
+            match limits.cpu_percent.filter(|_| has(Controller::Cpu)) {
+                Some(percent) => format!("cpu {percent} % of one (cgroup)"),
+                None => format!("cpu {} s (each process, rlimit)", limits.cpu_s),
+            },
+            format!("files {} (rlimit)", limits.nofile),
+            format!("tmp {} each", size(limits.tmp_bytes)),
+        ];
+        lines.extend(clamped.iter().map(lowered));
+        lines
+    }
+
+    pub fn lowered(clamped: &Clamped) -> String {
+        let Clamped { name, asked, set } = clamped;
+        format!("{name} {set} instead of {asked} (remitd's own hard limit)")
+    }
+
+    fn size(bytes: u64) -> String {
+        match (bytes >> 20, bytes % (1 << 20)) {
+            (mebi, 0) => format!("{mebi} MiB"),
+            _ => format!("{bytes} bytes"),
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use crate::config::MachineLimits;
+
+        #[test]
+        fn each_limit_names_what_holds_it() {
+            let limits = MachineLimits::default().limits();
+            let clamped = [Clamped {
+                name: "nofile",
+                asked: 1024,
+                set: 512,
+            }];
+            for (controllers, clamped, want) in [
+                (
+                    &[][..],
+                    &clamped[..],
+                    &[
+                        "memory 2048 MiB (private memory of each process, rlimit)",
+                        "tasks 256 (all processes of the job together, rlimit)",
+                        "cpu 3600 s (each process, rlimit)",
+                        "files 1024 (rlimit)",
+                        "tmp 64 MiB each",
+                        "nofile 512 instead of 1024 (remitd's own hard limit)",
+                    ][..],
+                ),
+                (
+                    &Controller::ALL,
+                    &[],
+                    &[
+                        "memory 2048 MiB (cgroup)",
+                        "tasks 256 (cgroup)",
+                        "cpu 400 % of one (cgroup)",
+                        "files 1024 (rlimit)",
+                        "tmp 64 MiB each",
+                    ],
+                ),
+            ] {
+                assert_eq!(limit_texts(&limits, controllers, clamped, None), want);
+            }
+            let of = |user, controllers| limit_texts(&limits, controllers, &[], Some(user));
+            assert_eq!(of(1, &Controller::ALL)[1], "tasks 256 (cgroup)");
+            assert_eq!(of(1, &[])[1], "tasks 256 more than its user had (rlimit)");
+            assert!(of(0, &[])[1].starts_with("tasks not limited"));
+        }
+    }
+}
+
 const BUS: &str = "/run/dbus/system_bus_socket";
-/// Private directories of each sandboxed job.
 const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// `has_bus`: jobs of base `read` without a network ask the system bus.
@@ -32,13 +141,16 @@ pub fn of(profile: &Profile, has_bus: bool) -> ProfileVisibility {
         write: paths(&[&profile.write]),
         private,
         sockets: match (profile.base, &profile.network) {
-            (Base::Read, Network::None) if has_bus => vec![BUS.to_owned()],
+            (Base::Read, Network::None) if has_bus && profile.inspect.is_none() => {
+                vec![BUS.to_owned()]
+            }
             _ => paths(&[&profile.sockets]),
         },
         network: match &profile.network {
             Network::None => vec!["none".into()],
             Network::Loopback => vec!["loopback".into()],
             Network::Host => vec!["host".into()],
+            Network::ThisHost => vec!["this-host".into()],
             Network::Connect(all) => all
                 .iter()
                 .map(|to| format!("{}:{}", to.host, to.port))

@@ -13,7 +13,7 @@ use remit_link::socket::Packed;
 use remit_link::{ForeignSocket, Link, LinkError, ToBroker, ToWarden};
 use remit_sys::{spawn_service, sys};
 
-use crate::config::Output;
+use crate::config::{Config, Output};
 use crate::event_loop::epoll::Interest;
 use crate::identity::user_names::Ids;
 use crate::service::program::{self, c_string, environment, wait_for_exit};
@@ -21,7 +21,6 @@ use crate::service::sink::Sink;
 use crate::startup::error::{Fatal, chain};
 use crate::state_dir::lock::State;
 
-/// Descriptor of the link in the broker.
 const LINK_FD: i32 = 3;
 /// Bounds of the queue for a broker that does not read: messages, bytes, descriptors. Beyond them, it is killed.
 const QUEUE: usize = 8192;
@@ -38,7 +37,6 @@ struct BrokerProcess {
     link: Option<Link>,
     since: Instant,
     ready: bool,
-    /// The link is also watched for writing.
     watched: bool,
     queue: LinkQueue,
 }
@@ -75,6 +73,7 @@ pub struct Broker {
     spool: PathBuf,
     history: PathBuf,
     output: Output,
+    slow: (u32, u32),
     ids: Ids,
     process: Option<BrokerProcess>,
     starts: u32,
@@ -83,7 +82,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    pub fn find(ids: Ids, state: &State, output: Output) -> Result<Self, Fatal> {
+    pub fn find(ids: Ids, state: &State, config: &Config) -> Result<Self, Fatal> {
         let program = program::find("remit-broker")?;
         let sink = Sink::new(c_string(program.as_os_str().as_bytes())?, ids);
         Ok(Self {
@@ -91,14 +90,14 @@ impl Broker {
             program,
             spool: state.spool(),
             history: state.history(),
-            output,
+            output: config.output.clone(),
+            slow: (config.breaker.slow_refusals, config.breaker.slow_within_s),
             ids,
             process: None,
             starts: 0,
         })
     }
 
-    /// Returns the process that closes sockets of untrusted clients.
     pub fn sink(&self) -> Rc<Sink> {
         Rc::clone(&self.sink)
     }
@@ -159,6 +158,8 @@ impl Broker {
             ("--per-job", per_job),
             ("--per-user", per_user),
             ("--total", total),
+            ("--slow-refusals", self.slow.0.into()),
+            ("--slow-within", self.slow.1.into()),
         ] {
             argv.push(c_string(option.as_bytes())?);
             argv.push(c_string(bytes.to_string().as_bytes())?);
@@ -185,7 +186,6 @@ impl Broker {
             match link.send(&packed, fds) {
                 Ok(()) => return,
                 Err(LinkError::Full) => {}
-                // Its pidfd reports the end.
                 Err(_) => return,
             }
         }
@@ -247,7 +247,6 @@ impl Broker {
         }
     }
 
-    /// Kills a broker that is no longer trusted with clients. Its pidfd reports the end.
     pub fn kill(&mut self, why: &str) {
         if let Some(process) = &mut self.process
             && process.link.take().is_some()

@@ -25,8 +25,7 @@ use crate::startup::error::{Fatal, chain};
 const MOST_JOBS: usize = 2048;
 /// Bytes of a report: four names of 100 bytes, and numbers.
 const REPORT: usize = 1024;
-/// One that lived for a shorter time is restarted after this pause, and after twice as long each time it does so
-/// again: a restart ends all workers and is recorded.
+/// One that lived for a shorter time is restarted after this pause, doubled each time: a restart ends all workers.
 const BACK_OFF: Duration = Duration::from_secs(1);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 
@@ -51,22 +50,18 @@ pub struct Bus {
     ids: Ids,
     calls: Vec<String>,
     process: Option<BusProcess>,
-    /// The pause before the last start.
     pause: Duration,
-    /// Uids of jobs that have connected to this process.
     connected: BTreeSet<u32>,
     /// Jobs that have ended, by uid, until this process has reported what they asked. Their uids are not free before.
     ended: BTreeMap<u32, Unanswered>,
 }
 
-/// What an ended job has asked.
 #[derive(Debug)]
 pub struct BusUse {
     pub job: JobId,
     pub uid: JobUid,
     pub calls: u64,
     pub refused: u64,
-    /// The first refused calls.
     pub first: Vec<String>,
 }
 
@@ -130,7 +125,6 @@ impl Bus {
         }
     }
 
-    /// A job with this uid has connected.
     pub fn connected(&mut self, uid: u32) {
         if self.connected.len() < MOST_JOBS {
             self.connected.insert(uid);
@@ -177,7 +171,6 @@ impl Bus {
         })
     }
 
-    /// Returns for how long it has not answered.
     pub fn unanswered(&self) -> Option<Duration> {
         let since = self.ended.values().map(|one| one.since).min();
         since.map(|since| since.elapsed())
@@ -190,8 +183,7 @@ impl Bus {
         }
     }
 
-    /// Kills it if it has not ended, and reaps it. Returns the pause before the next start, and the uids that are free
-    /// now.
+    /// Kills it if it has not ended, and reaps it. Returns the pause until the next start, and the uids that are free.
     pub fn dismiss(&mut self, patience: Duration) -> Option<(Duration, Vec<JobUid>)> {
         let process = self.process.take()?;
         let _ = sys::pidfd_send_signal(&process.pidfd, libc::SIGKILL);

@@ -56,8 +56,7 @@ fn goes_to_journal() -> bool {
     *JOURNAL.get_or_init(is_journal)
 }
 
-/// The journal knows the sender and takes the priority from the line (sd-daemon(3)). Other readers get the daemon's
-/// name.
+/// The journal knows the sender and takes the priority from the line (sd-daemon(3)). Others get the daemon's name.
 fn whole(journal: bool, weight: Weight, line: &str) -> String {
     let mut whole = String::new();
     // Writing to a String cannot fail.
@@ -70,8 +69,7 @@ fn whole(journal: bool, weight: Weight, line: &str) -> String {
     whole
 }
 
-/// Returns whether standard error is the stream that the service manager connected to the journal (systemd.exec(5),
-/// JOURNAL_STREAM).
+/// Returns whether the service manager connected standard error to the journal (systemd.exec(5), JOURNAL_STREAM).
 fn is_journal() -> bool {
     let Ok(stream) = std::env::var(JOURNAL_STREAM) else {
         return false;

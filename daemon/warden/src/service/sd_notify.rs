@@ -1,5 +1,4 @@
-//! Reports to the service manager (sd_notify(3)). Datagrams are non-blocking, because the loop must not wait for a
-//! service manager that does not read.
+//! Reports to the service manager (sd_notify(3)). Non-blocking: the loop must not wait for a manager.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -62,7 +61,6 @@ impl Notify {
         }
     }
 
-    /// Returns the interval in which the service manager expects a watchdog message.
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
@@ -80,8 +78,7 @@ impl Notify {
         self.send(&format!("EXTEND_TIMEOUT_USEC={}", more.as_micros()));
     }
 
-    /// Reports why the daemon ends by itself. The journal may no longer know the unit of lines that are written to
-    /// standard error just before the end.
+    /// Reports why the daemon ends by itself. The journal may not know the unit of the last lines on standard error.
     pub fn failed(&self, why: &str) {
         let line = why.lines().next().unwrap_or_default();
         let status = remit_common::text::line(line.as_bytes(), STATUS);

@@ -81,7 +81,6 @@ impl Sink {
         })
     }
 
-    /// Has a socket closed. Never blocks.
     fn close(&self, fd: OwnedFd) {
         let mut inner = self.inner.borrow_mut();
         inner.kept.push_back(fd);

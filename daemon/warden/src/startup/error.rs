@@ -14,7 +14,6 @@ pub enum Fatal {
 }
 
 impl Fatal {
-    /// Prints the error on stderr and returns the exit status.
     pub fn report(&self) -> ExitCode {
         say_error!("{self}");
         ExitCode::from(match self {

@@ -27,6 +27,11 @@ use crate::event_loop::processes;
 use crate::identity::arrivals::Callers;
 use crate::identity::listeners::Listeners;
 use crate::identity::user_names;
+use crate::job::acts::Acts;
+use crate::job::breaker::Breakers;
+use crate::job::commits::Commits;
+use crate::job::confirmation::store::Confirmations;
+use crate::job::floor::RequiredCommands;
 use crate::job::table::Jobs;
 use crate::sandbox::SandboxManager;
 use crate::sandbox::pool::Sandboxing;
@@ -64,7 +69,10 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     }
     let ledger = Ledger::open_file(state.dir()).map_err(Fatal::call("cannot open the ledger"))?;
     let grants = Grants::open(state.dir())?;
-    let broker = Broker::find(ids, &state, config.output.clone())?;
+    let breakers = Breakers::open(&config.breaker, state.dir()).map_err(Fatal::Unavailable)?;
+    let confirmations = Confirmations::open(state.dir()).map_err(Fatal::Unavailable)?;
+    let required = RequiredCommands::new(config.floor.require.clone());
+    let broker = Broker::find(ids, &state, &config)?;
     let sandbox = SandboxManager::set_up(&config, limits.clone(), broker.sink().closing_output())?;
     if let Some(why) = sandbox.refused() {
         say_error!("nothing will run in {why}");
@@ -84,6 +92,8 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     let locked = state
         .locked()
         .map_err(Fatal::call("cannot determine whether remit is locked"))?;
+    let commits =
+        Commits::open(state.dir()).map_err(Fatal::call("cannot read the directory of commits"))?;
     let random = File::open("/dev/urandom").map_err(Fatal::call("cannot open '/dev/urandom'"))?;
     let mut warden = Warden {
         life: Lifecycle::new(locked),
@@ -91,10 +101,13 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         signals,
         callers: Callers::new(listeners),
         admins: Admins::new(admins),
-        reports: Reports::new(audit, broker, policy.digest.clone()),
+        reports: Reports::new(audit, broker, policy.digest.clone(), breakers),
         policies: Policies::new(policy, sandboxes),
-        jobs: Jobs::new(),
+        jobs: Jobs::new(required),
         ledger,
+        commits,
+        confirmations,
+        acts: Acts::default(),
         approvals: Approvals::open(&random, grants).map_err(Fatal::call("no random bytes"))?,
         sandbox: Sandboxing::new(sandbox, &config, limits.limits(), random),
         settings: Settings {

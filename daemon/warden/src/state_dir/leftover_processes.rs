@@ -1,9 +1,8 @@
 //! Finds processes of jobs that outlived their daemon, waits for them and kills them. PID 1 and the workers end every
 //! job when the daemon dies; this module verifies that. It uses only cgroups of jobs and uids that belong to one job
-//! only, never names. It must not read `/proc/PID/status`: this lists up to 65,536 groups. The owner of a process
-//! would choose the cost, and a start would wait for untrusted users. The kernel reports whether a real uid has
-//! processes (getpriority(2)). The owner of `/proc/PID` is the effective uid of the process. This holds even if the
-//! process is not dumpable, because the kernel makes an exception for this directory.
+//! only, never names. It must not read `/proc/PID/status`: this lists up to 65,536 groups, so the owner of a process
+//! would choose the cost. The kernel reports whether a real uid has processes (getpriority(2)). The owner of `/proc/PID`
+//! is the effective uid of the process, dumpable or not.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -83,7 +82,6 @@ pub fn end(uids: &BTreeSet<u32>) -> io::Result<Vec<InUse>> {
     Ok(shown.into_iter().chain(hidden).collect())
 }
 
-/// Returns those uids that a process has, zombies included.
 fn having_processes(uids: impl Iterator<Item = u32>) -> io::Result<BTreeSet<u32>> {
     uids.filter_map(|uid| match sys::has_processes(uid) {
         Ok(true) => Some(Ok(uid)),
@@ -226,8 +224,7 @@ fn uid_of(pid: i32, wanted: impl Fn(u32) -> bool) -> io::Result<Option<u32>> {
     Ok(owner.filter(|uid| wanted(*uid)))
 }
 
-/// Maps "no such process" to `None`. EINVAL means that the pid is a thread's. After any other error it is unknown
-/// whether the process is alive.
+/// Maps "no such process" to `None`. EINVAL means that the pid is a thread's. After others its state is unknown.
 fn unless_gone<T>(asked: io::Result<T>) -> io::Result<Option<T>> {
     match asked {
         Ok(answer) => Ok(Some(answer)),

@@ -51,9 +51,8 @@ pub struct State {
 }
 
 impl State {
-    /// Creates `dir` with its subdirectories and locks it for this daemon. Anyone may enter `dir`, only root `warden`
-    /// below it, and only the broker `spool` and `history`. Fails if another daemon uses `dir`, if it is not root's, or if others
-    /// may write it.
+    /// Creates and locks `dir` with its subdirectories. Anyone may enter `dir`, only root `warden` and `commits` below it,
+    /// and only the broker `spool` and `history`. Fails if another daemon uses it, or if it is not root's alone.
     pub fn take(dir: &Path, broker: Ids) -> Result<Self, Fatal> {
         let cannot = |path: &Path| Fatal::call(format!("cannot make '{}'", path.display()));
         DirBuilder::new()
@@ -76,6 +75,8 @@ impl State {
         let file = private_file(&path).map_err(cannot(&path))?;
         hold(&file)
             .map_err(|_| Fatal::Unavailable(format!("another remitd uses '{}'", dir.display())))?;
+        let commits = dir.join("commits");
+        private(&commits, Ids { uid: 0, gid: 0 }).map_err(cannot(&commits))?;
         let spool = dir.join("spool");
         private(&spool, broker).map_err(cannot(&spool))?;
         let history = dir.join("history");
@@ -113,7 +114,6 @@ impl State {
         framed_file::replace(&self.lock_path(), locked.text().as_bytes(), true)
     }
 
-    /// Removes the lock. No lock is not an error.
     pub fn unlock(&self) -> io::Result<()> {
         match fs::remove_file(self.lock_path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -127,8 +127,7 @@ impl State {
 }
 
 /// Locks a file for this process until it closes any descriptor of it (F_SETLK, fcntl_locking(2)). flock(2) is
-/// unsuitable: a child that was just forked could hold it longer than a killed daemon. That would keep the next
-/// daemon out.
+/// unsuitable: a child that was just forked could hold it longer than a killed daemon.
 pub fn hold(file: &File) -> Result<(), Errno> {
     let whole = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,

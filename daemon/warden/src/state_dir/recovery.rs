@@ -110,8 +110,7 @@ const fn may_live(past: &Past) -> bool {
     }
 }
 
-/// Returns the ending of a job that has none, from what is known now. `stuck` is a process of it that could not be
-/// ended.
+/// Returns the ending of a job that has none, from what is known now. `stuck` is a process that could not be ended.
 fn cut_off(job: &FoundJob, stuck: Option<&str>) -> Ended {
     let entered_ms = job.entry.entered_ms;
     let (started_ms, what) = match job.past {

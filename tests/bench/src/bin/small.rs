@@ -7,13 +7,14 @@ use std::ffi::CString;
 use std::io::{self, BufRead, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
 use remit_confine::{
-    Cgroups, Family, Job, Limits, PreforkedChild, Profile, ReadProfile, Sandbox, Spawned,
-    StepReader, StrictProfile, Wanted, Workers, probe, socket, spawner, sys,
+    Cgroups, Child, Family, Fork, Forker, Job, Limits, Profile, ReadProfile, Sandbox, StartedJob,
+    StepReader, StrictProfile, Wanted, Workers, probe, spawner, sys,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -50,14 +51,45 @@ fn main() -> ExitCode {
     }
 }
 
-struct Small {
-    read: Sandbox,
-    strict: Sandbox,
+/// The sandboxes by their numbers, and their workers, without a spawner.
+#[derive(Debug)]
+struct OwnWorkers {
+    sandboxes: [Sandbox; 2],
     cgroups: Cgroups,
     workers: Workers,
+}
+
+const READ: u64 = 0;
+const STRICT: u64 = 1;
+
+impl OwnWorkers {
+    fn sandbox(&self, number: u64) -> &Sandbox {
+        let [read, strict] = &self.sandboxes;
+        if number == READ { read } else { strict }
+    }
+}
+
+impl Forker for OwnWorkers {
+    fn fork(&self, number: u64, fork: Fork, fds: &[BorrowedFd<'_>]) -> remit_confine::Result<()> {
+        let switch = self.cgroups.switch().as_fd();
+        let sandbox = self.sandbox(number);
+        self.workers.fork(sandbox, switch, &fork, fds)
+    }
+
+    fn end_worker(&self, number: u64) {
+        self.workers.end_of(self.sandbox(number));
+    }
+
+    fn leave(&self, pid: i32) {
+        let _ = sys::reap(pid);
+    }
+}
+
+struct Small {
+    own: Rc<OwnWorkers>,
     /// Pre-forked children for the next job of each kind.
-    reader: RefCell<Option<PreforkedChild>>,
-    stricter: RefCell<Option<PreforkedChild>>,
+    reader: RefCell<Option<Child<'static>>>,
+    stricter: RefCell<Option<Child<'static>>>,
     argv: [CString; 1],
     env: [CString; 1],
     /// The last uids used: of jobs without a pre-forked child, then of each pre-forked kind.
@@ -90,11 +122,13 @@ fn serve() -> Result<(), Failure> {
     let workers = Workers::new(c"/proc/self/exe", Family::own()?)?;
     workers.warm(&read, cgroups.switch().as_fd())?;
     workers.warm(&strict, cgroups.switch().as_fd())?;
-    let mut small = Small {
-        read,
-        strict,
+    let own = OwnWorkers {
+        sandboxes: [read, strict],
         cgroups,
         workers,
+    };
+    let mut small = Small {
+        own: Rc::new(own),
         reader: RefCell::default(),
         stricter: RefCell::default(),
         argv: [CString::new("/bin/true")?],
@@ -112,22 +146,22 @@ fn serve() -> Result<(), Failure> {
             "read" => {
                 small.read_uid += 1;
                 small.confined(small.read_uid, |job| {
-                    small.spawn_preforked(&small.reader, &small.read, job)
+                    small.spawn_preforked(&small.reader, READ, job)
                 })?
             }
             "strict" => {
                 small.strict_uid += 1;
                 small.confined(small.strict_uid, |job| {
-                    small.spawn_preforked(&small.stricter, &small.strict, job)
+                    small.spawn_preforked(&small.stricter, STRICT, job)
                 })?
             }
             "read_whole" => {
                 small.uid += 1;
-                small.confined(small.uid, |job| small.spawn(&small.read, job, None))?
+                small.confined(small.uid, |job| small.spawn(READ, job, None))?
             }
             "strict_whole" => {
                 small.uid += 1;
-                small.confined(small.uid, |job| small.spawn(&small.strict, job, None))?
+                small.confined(small.uid, |job| small.spawn(STRICT, job, None))?
             }
             other => return Err(format!("'{other}' is no way to run anything").into()),
         };
@@ -169,32 +203,33 @@ impl Small {
     /// Spawns like the warden: the next child is pre-forked while this one runs.
     fn spawn_preforked(
         &self,
-        waiting: &RefCell<Option<PreforkedChild>>,
-        sandbox: &Sandbox,
+        waiting: &RefCell<Option<Child<'static>>>,
+        sandbox: u64,
         job: &Job<'_>,
-    ) -> remit_confine::Result<Spawned> {
-        let spawned = self.spawn(sandbox, job, waiting.take())?;
+    ) -> remit_confine::Result<StartedJob> {
+        let started = self.spawn(sandbox, job, waiting.take())?;
         let next = (job.uid + 1, job.gid + 1);
-        let sockets = socket::patient_pair().ok();
-        let prepare = |sockets| self.workers.prepare(sandbox, sockets, None, next);
-        waiting.replace(sockets.and_then(prepare));
-        Ok(spawned)
+        waiting.replace(Child::ask(self.own.clone(), sandbox, next, None, None).ok());
+        Ok(started)
     }
 
     fn spawn(
         &self,
-        sandbox: &Sandbox,
+        sandbox: u64,
         job: &Job<'_>,
-        waiting: Option<PreforkedChild>,
-    ) -> remit_confine::Result<Spawned> {
-        let switch = self.cgroups.switch().as_fd();
-        Ok(self.workers.spawn(sandbox, switch, job, waiting)?.start())
+        waiting: Option<Child<'_>>,
+    ) -> remit_confine::Result<StartedJob> {
+        if let Some(Ok(started)) = waiting.map(|child| child.begin(job)) {
+            return Ok(started);
+        }
+        let size = Some((job.limits.tmp_bytes, job.limits.tmp_inodes));
+        Child::ask(self.own.clone(), sandbox, (job.uid, job.gid), size, None)?.begin(job)
     }
 
     fn confined(
         &self,
         uid: u32,
-        start_it: impl FnOnce(&Job<'_>) -> remit_confine::Result<Spawned>,
+        start_it: impl FnOnce(&Job<'_>) -> remit_confine::Result<StartedJob>,
     ) -> Result<Duration, Failure> {
         let job = Job {
             uid,

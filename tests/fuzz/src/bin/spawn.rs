@@ -1,4 +1,4 @@
-//! Datagrams between warden and spawner, both directions, through a real socket pair, and long ones in a sealed memory
+//! Datagrams between warden, spawner and a job's child, in all directions, through a real socket pair, and long ones in a sealed memory
 //! file. Any bytes are one message or an error, and a message survives a second round unchanged.
 #![no_main]
 
@@ -6,7 +6,8 @@ use std::fmt::Debug;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use remit_spawn::{Answer, Reply, Request, socket};
+use nix::sys::socket::MsgFlags;
+use remit_spawn::{Answer, Fork, Order, Reply, Report, Request, socket};
 use remit_sys::{Error, sys};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -14,17 +15,25 @@ use serde::{Serialize, de::DeserializeOwned};
 const IS_LONG: u8 = 0xff;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    if let Some((request, fds)) = read::<Request>(bytes)
-        && let Request::Spawn { order, .. } = request
+    let _ = read::<Request>(bytes);
+    let _ = read::<Fork>(bytes);
+    if let Some((order, fds)) = read::<Order>(bytes)
         && let Some(with_fds) = order.with(&fds)
     {
-        let job = with_fds.job();
+        let job = with_fds.job(None);
         assert_eq!(job.arguments.len(), order.arguments.len());
+        let _ = job.vet(true);
+        assert!(job.vet(false).is_err() || job.uid != 0);
+    }
+    if bytes.len() < 1024 {
+        let (local, remote) = socket::pair(1).expect("two descriptors are to be had");
+        socket::send_bytes(remote.as_fd(), bytes, &[]).expect("an empty socket takes it");
+        let _ = Report::hear(local.as_fd(), MsgFlags::MSG_DONTWAIT);
     }
     if let Some((reply, _)) = read::<Reply>(bytes) {
         assert!(reply.gone.iter().all(|pid| *pid > 1));
         match reply.answer {
-            Ok(Answer::Spawned { pid } | Answer::Watching { pid }) => assert!(pid > 1),
+            Ok(Answer::Watching { pid }) => assert!(pid > 1),
             Ok(_) => {}
             Err(failure) => assert!(!format!("{:?}", Error::from(failure)).is_empty()),
         }

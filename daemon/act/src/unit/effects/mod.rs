@@ -1,8 +1,7 @@
-//! Computes the units that a verb starts, stops, restarts and reloads. Refuses verbs that end the machine's normal
-//! work or stop a protected unit. It queries the service manager and changes nothing. Names are not enough: the unit
-//! files of root decide what a name does. The manager has no call that computes a transaction without running it. So
-//! the rules of systemd.unit(5) are followed here, from one (unit, act) pair to the next. If an effect depends on
-//! later events, the unit is counted.
+//! Computes the units that a verb starts, stops, restarts and reloads. Refuses verbs that end the machine's normal work
+//! or stop a protected unit. Changes nothing. Names are not enough, because root's unit files decide what a name does,
+//! and the manager computes no transaction without running it. So the rules of systemd.unit(5) are followed here, from
+//! one (unit, act) pair to the next. An effect that depends on later events counts.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -59,7 +58,6 @@ impl Effects {
     }
 }
 
-/// Computes the effects of a verb.
 pub async fn compute(
     manager: &impl Manager,
     verb: UnitVerb,

@@ -4,7 +4,6 @@ use remit_link::HistoryRecord;
 use sha2::{Digest, Sha256};
 
 pub const BEGIN: &[u8; 16] = b"remit history 1\n";
-/// Length and checksum.
 const HEAD: usize = 2 + 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +28,8 @@ pub fn encode(record: &HistoryRecord) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Oldest first.
 pub fn walk(file: &[u8], mut each: impl FnMut(HistoryRecord)) -> FileEnd {
     let Some(mut rest) = file.strip_prefix(BEGIN) else {
-        // The beginning itself is unfinished.
         return match BEGIN.starts_with(file) || is_zero(file) {
             true => FileEnd::Half(0),
             false => FileEnd::Damaged(0),

@@ -1,5 +1,4 @@
-//! Short record of what each user did, for them and for auditors. It is not a second audit log: the warden records
-//! first, and nothing depends on this copy. A failure here is logged and delays or refuses nothing.
+//! Short record of what each user did, not an audit log: nothing depends on it, so a failure is only logged.
 
 mod frame;
 mod page;
@@ -25,7 +24,6 @@ pub struct History {
     store: Result<RefCell<HistoryStore>, String>,
     /// Entries since the last [`Self::store`] that returned a number.
     unreported: Cell<u64>,
-    /// A failure to write or to read was logged already.
     failing: Cell<bool>,
     unreadable: Cell<bool>,
     reported_damage: Cell<bool>,

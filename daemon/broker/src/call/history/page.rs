@@ -1,5 +1,3 @@
-//! Builds one page of entries for a question.
-
 use std::collections::VecDeque;
 
 use remit_link::{HistoryRecord, Owner};
@@ -34,7 +32,6 @@ pub fn page<'a>(
 ) -> FoundPage {
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     let mut newest: VecDeque<HistoryRecord> = VecDeque::new();
-    // Entries that do not fit are on the next page.
     let mut older = false;
     let mut is_damaged = false;
     for file in files {

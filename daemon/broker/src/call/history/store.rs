@@ -152,7 +152,6 @@ impl HistoryStore {
 }
 
 impl HistoryFiles {
-    /// Reads the files, which can block.
     pub fn page(&self, scope: &HistoryScope, query: &HistoryQuery) -> Result<FoundPage, String> {
         let full = self
             .full
@@ -425,7 +424,6 @@ mod tests {
         assert_eq!((store.growing, store.newest.unwrap().seq), (0, 5));
         add(&mut store, 6..=6);
         assert_eq!(seqs(&store), [6, 5, 4]);
-        // Killed after the removal.
         fs::remove_file(dir.path("log.1")).unwrap();
         let mut store = HistoryStore::open(&dir.0).unwrap();
         add(&mut store, 6..=7);

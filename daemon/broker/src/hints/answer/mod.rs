@@ -88,9 +88,14 @@ pub fn write(layer: Layer, object: Option<&str>, view: &View<'_>) -> Answer {
         object: None,
         rule,
         next: Some(format!(
-            "write to {private} and removed at its end, or to standard output; for a change, call access, which lists the commands"
+            "write to {private} and removed at its end, or to standard output; to change a file of the machine use plan; for \
+             another change, call access, which lists the commands"
         )),
-        lift: Some("a policy command whose profile lists the directory in `write`, granted by a rule: remit-policy(5)".into()),
+        lift: Some(
+            "a rule that grants plan.make and plan.commit, or a policy command whose profile lists the directory in `write`: \
+             remit-policy(5)"
+                .into(),
+        ),
     }
 }
 
@@ -110,10 +115,20 @@ pub fn open(object: &str, view: &View<'_>) -> Answer {
         "/etc/sudoers" => "groups and their members: run {\"argv\": [\"getent\", \"group\"]}".to_owned(),
         "/var/log/btmp" => "the journal has what was tried: ".to_owned() + &run("logs", "\"unit\": \"ssh\""),
         _ if is_disk(object) => "size and use can be read: host {\"sections\": [\"disks\"]}".to_owned(),
-        _ if object.starts_with("/proc/") => {
-            "of other users' processes status, stat, cmdline and limits can be read".to_owned()
+        "/proc/kmsg" => "the kernel's messages: ".to_owned() + &run("host.kernel_log", ""),
+        _ if is_of_kernel(object) => {
+            "of the kernel's tables those that all may read: /proc/meminfo, vmstat, zoneinfo, buddyinfo, interrupts"
+                .to_owned()
         }
-        _ => "world-readable files and the logs of groups adm and systemd-journal can be read; for other files call access, which lists the commands".to_owned(),
+        _ if object.starts_with("/proc/") => {
+            "of other users' processes status, stat, cmdline and limits can be read; its program and open files: run \
+             openfiles.process, if that is granted"
+                .to_owned()
+        }
+        _ => "world-readable files and the logs of groups adm and systemd-journal can be read; of private directories \
+              the names and sizes: run files.list or disks.explain; of one private file the content: run files.private, \
+              which a person approves; each if it is granted"
+            .to_owned(),
     };
     Answer {
         layer: Layer::Identity,
@@ -121,8 +136,17 @@ pub fn open(object: &str, view: &View<'_>) -> Answer {
         object: None,
         rule: format!("profile '{}': jobs run under an unprivileged uid, and this is not world-readable", view.profile()),
         next: Some(next),
-        lift: Some("add a policy command whose profile (base strict) lists the path in `read` and has a `user` that may read it: remit-policy(5)".into()),
+        lift: Some("grant these commands, as examples/inspect.toml does; or add a policy command whose profile (base strict) lists the path in `read` and has a `user` that may read it: remit-policy(5)".into()),
     }
+}
+
+fn is_of_kernel(path: &str) -> bool {
+    let name = path.strip_prefix("/proc/").unwrap_or_default();
+    let is_process = |c: char| c.is_ascii_digit() || c == '*';
+    let of_self = ["self", "thread-self"]
+        .iter()
+        .any(|one| name.starts_with(one));
+    !name.is_empty() && !name.starts_with(is_process) && !of_self
 }
 
 pub fn unseen(view: &View<'_>) -> Answer {
@@ -157,7 +181,6 @@ pub enum Bound {
     Tmp,
     Files,
     Memory,
-    /// Processes and threads.
     Tasks,
 }
 

@@ -7,7 +7,6 @@ use super::super::commands::Command;
 use super::service::{bus, containers, grant, instead, network, service, target};
 use super::{Answer, BY_COMMAND, View};
 
-/// Returns `None` if the profile has what the program needs.
 pub fn of(found: &Found, command: &Command, view: &View<'_>) -> Option<Answer> {
     let answer = of_topic(found.topic, command, view)?;
     let Some(alternative) = &found.alternative else {
@@ -25,7 +24,6 @@ pub fn of(found: &Found, command: &Command, view: &View<'_>) -> Option<Answer> {
     })
 }
 
-/// A call that remit-bus refused, by a program that may be known.
 pub fn bus_call(found: Option<Found>, view: &View<'_>) -> Answer {
     let alternative = found.and_then(|found| found.alternative);
     let profile = view.profile();
@@ -143,12 +141,17 @@ fn of_topic(topic: Topic, command: &Command, view: &View<'_>) -> Option<Answer> 
             ": the job's uid has no account, and can neither change one nor read /etc/shadow",
             "accounts can be read: run {\"argv\": [\"getent\", \"passwd\"]}",
         ),
-        Topic::Account => answer(
-            Layer::Identity,
-            "lookup",
-            ": the job's uid has no account, and the program asks for its name",
-            "run {\"argv\": [\"id\"]} shows uid and groups; the program cannot do without a name",
-        ),
+        Topic::Account => {
+            let rule = ": no name is found for the job's uid, and the program asks for it";
+            let next = "run {\"argv\": [\"id\"]} shows uid and groups; the program cannot do without a name";
+            let found = answer(Layer::Identity, "lookup", rule, next)?;
+            Some(Answer {
+                lift: Some(
+                    "nss-systemd(8), for example of package libnss-systemd: the job's uid is remit-job by it".into(),
+                ),
+                ..found
+            })
+        }
         Topic::Reboot | Topic::Stop => answer(
             Layer::Identity,
             "reboot",

@@ -1,5 +1,4 @@
-//! Notes about programs whose output can mislead inside the `read` sandbox. A note is one short line; a result gets
-//! at most three. Programs are found by name. A note only helps the reader: no decision depends on it.
+//! Notes of one line, at most three, about programs, found by name, whose output can mislead in the `read` sandbox.
 
 mod table;
 
@@ -28,6 +27,10 @@ pub struct About {
 pub const EMPTY: &str = "it printed nothing: what it looks for is not there";
 
 pub fn of_run(run: &Run) -> About {
+    // A one-off change runs where its approver saw, which is no sandbox as a rule.
+    if matches!(run.purpose, Purpose::Change { .. }) {
+        return About::default();
+    }
     let is_read = matches!(run.profile.as_deref(), None | Some("read"));
     match &run.what {
         What::Argv(argv) => {
@@ -76,10 +79,13 @@ fn of_program<A: AsRef<str>>(name: &str, args: &[A]) -> Option<String> {
     })
 }
 
-/// Returns a note about a refusal in stderr that no denial explains, as of a job with status 0. Only in profile read: in
-/// others the host can be at fault.
+/// Returns a note about a refusal in stderr that no denial explains, as of a job with status 0. Only in profile read.
 pub fn of_errors(profile: &str, stderr: &[u8]) -> Option<&'static str> {
-    const NOTES: [(&[u8], &str); 2] = [
+    const NOTES: [(&[u8], &str); 3] = [
+        (
+            b"pseudo-terminal",
+            "no terminal can be made in this sandbox: run the inner command without the program that makes one",
+        ),
         (
             b"Read-only file system",
             "every file system is read-only in this sandbox, by design; /proc/1/mounts says whether the host's are",
@@ -135,13 +141,14 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes.get(..LOOKED_AT).unwrap_or(bytes))
 }
 
-/// Treats each word as a possible program with the following words as arguments. Nothing is parsed, so any language
-/// works; too many notes are better than none.
+/// Treats each word as a possible program with arguments. Any language works; too many notes are better than none.
 fn add_of_script(text: &str, notes: &mut Notes) {
     for command in text.split(['|', ';', '&', '(', ')', '{', '}', '`', '\n']) {
         let is_edge = |c: char| c.is_ascii_whitespace() || "\"',[]<>=$".contains(c);
         let words: Vec<&str> = command
-            .split(is_edge)
+            .split_inclusive(is_edge)
+            .filter(|part| !is_descriptor(part))
+            .map(|part| part.trim_end_matches(is_edge))
             .filter(|word| !word.is_empty())
             .collect();
         let mut reads = false;
@@ -170,6 +177,12 @@ fn program_in(word: &str) -> Option<&str> {
         None => Some(word),
         Some((dir, name)) => dir.ends_with("bin").then_some(name),
     }
+}
+
+/// Returns true for the number before a redirection, as in `2>/dev/null`.
+fn is_descriptor(part: &str) -> bool {
+    let number = part.strip_suffix(['<', '>']).unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn silences_errors(command: &str) -> bool {
@@ -242,6 +255,8 @@ mod tests {
         let partial = b"find: '/root': Permission denied\n";
         assert!(of_errors("read", partial).is_some_and(|note| note.contains("leave it out")));
         assert!(of_errors("site", partial).is_none());
+        let terminal = b"script: failed to create pseudo-terminal: Permission denied\n";
+        assert!(of_errors("read", terminal).is_some_and(|note| note.contains("no terminal")));
         assert!(of_errors("read", b"").is_none());
     }
 
@@ -251,7 +266,7 @@ mod tests {
             ("ss -tn; ps -p 1", None),
             ("timeout 2 ss -tp", Some("ss -p")),
             ("subprocess.run([\"df\", \"-h\"])", Some("df")),
-            ("require('os').userInfo().username", Some("whoami")),
+            ("require('os').userInfo().username", None),
             ("journalctl -u ssh -n 5", None),
             ("last reboot", None),
             ("systemctl list-timers | cat", None),
@@ -262,6 +277,9 @@ mod tests {
             let expect: Vec<_> = expect.map(note).into_iter().collect();
             assert_eq!(of_script(script.as_bytes()), expect, "{script}");
         }
+        let plain = note("dpkg --verify");
+        assert_eq!(of_script(b"dpkg --verify 2>/dev/null | wc -l"), [plain]);
+        assert_eq!(of_script(b"dpkg -V nginx 2>&1"), [note("dpkg -V nginx")]);
         for script in ["wc -l </proc/mounts", "grep ssh /proc/mounts"] {
             assert_eq!(of_script(script.as_bytes()), [table::MOUNTS], "{script}");
         }
@@ -314,7 +332,7 @@ mod tests {
             ("ps l", Some("wchan")),
             ("ps -el", Some("wchan")),
             ("ps axo pid,wchan:20", Some("wchan")),
-            ("ssh -G x", Some("`id`")),
+            ("ssh -G x", None),
             ("ssh x", Some("no network")),
             ("sshd -T", Some("host keys")),
             ("sshd -D", None),
@@ -336,8 +354,8 @@ mod tests {
             ("journalctl -fu nginx", Some("\"since\": \"-5min\"")),
             ("journalctl --follow", Some("\"since\": \"-5min\"")),
             ("journalctl --vacuum-size=1G", Some("logs.usage")),
-            ("pidstat -d 1 1", Some("disks.io")),
-            ("fail2ban-client status", Some("fail2ban.service")),
+            ("pidstat -d 1 1", Some("io.units")),
+            ("fail2ban-client status", Some("fail2ban.status")),
         ] {
             let mut words = typed.split(' ');
             let name = words.next().unwrap();

@@ -1,5 +1,4 @@
-//! The notes by topic. Data only. A topic has a note if its programs can mislead in the sandbox: they report a wrong
-//! reason, or omit data silently. The command that answers instead is added to the note.
+//! The notes by topic, for programs that report a wrong reason in the sandbox or omit data silently. Data only.
 
 use remit_programs::Topic;
 
@@ -37,9 +36,6 @@ pub(super) fn of_topic(topic: Topic) -> Option<&'static str> {
         }
         Topic::LockFiles => {
             "lslocks cannot name the files of other users' locks here: /proc/locks gives device and inode"
-        }
-        Topic::Account => {
-            "the job's own uid has no account, so looking up its name fails: `id` shows its uid and groups"
         }
         Topic::Users => {
             "no job can become another user, whatever the message says: the tool access shows what is granted"
@@ -92,10 +88,11 @@ pub(super) fn of_topic(topic: Topic) -> Option<&'static str> {
         Topic::ConfigTest | Topic::RootFiles => ROOT_FILES,
         Topic::CoreFiles => "core files are root's: only the list of crashes can be read",
         Topic::Wal => {
-            "a database in WAL mode may open here only as 'file:PATH?immutable=1', which leaves out what is not \
-             checkpointed yet"
+            "a file that only its owner may read does not open here, and a database in WAL mode only as \
+             'file:PATH?immutable=1', which leaves out what is not checkpointed yet"
         }
-        Topic::Accounts
+        Topic::Account
+        | Topic::Accounts
         | Topic::Bus
         | Topic::Index
         | Topic::Interfaces

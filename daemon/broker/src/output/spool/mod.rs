@@ -1,5 +1,4 @@
 //! The spool directory: one file for each stream of a job with output.
-//!
 //! `ID.out` and `ID.err` contain only kept output, so their sizes say how much was taken from the pipes.
 //! `ID.out.more` and `ID.err.more` exist after an overflow: they have its full length, but the middle is a hole.
 //! `ID.lost` describes bytes that are in neither. Names come from job ids, never from client input.
@@ -94,17 +93,14 @@ impl Spool {
         self.used.get()
     }
 
-    /// Bytes that may be written before the file system reaches its reserve.
     pub fn free_on_disk(&self) -> u64 {
         self.disk.free(&self.dir)
     }
 
-    /// Counts bytes that are already in the spool.
     pub fn holds(&self, bytes: u64) {
         self.used.set(self.used.get().saturating_add(bytes));
     }
 
-    /// Counts bytes that were just written.
     pub fn grew(&self, bytes: u64) {
         self.disk.wrote(bytes);
         self.holds(bytes);
@@ -118,7 +114,6 @@ impl Spool {
         self.present(&name(job, stream))
     }
 
-    /// Opens or creates the overflow file of a stream.
     pub fn create_more(&self, job: JobId, stream: Stream) -> Result<File, Errno> {
         self.at(&more(job, stream), OFlag::O_RDWR | OFlag::O_CREAT)
     }
@@ -145,7 +140,6 @@ impl Spool {
         file
     }
 
-    /// Removes all files of a job. The caller closes the returned files, as in [`Self::remove`].
     pub fn forget(&self, job: JobId) -> [Option<File>; 2] {
         let files = [Stream::Stdout, Stream::Stderr].map(|stream| self.remove(job, stream));
         self.unlink(lost(job).as_bytes());

@@ -132,7 +132,6 @@ pub enum Lost {
     /// Only an earlier broker knew the reason.
     Unknown,
     Damaged,
-    /// Another process removed it.
     Missing,
 }
 
@@ -189,7 +188,6 @@ impl Lost {
     }
 }
 
-/// Formats whole MiB as such, other sizes in bytes.
 pub fn size(bytes: u64) -> String {
     match bytes.checked_rem(1 << 20) {
         Some(0) if bytes > 0 => format!("{} MiB", bytes >> 20),

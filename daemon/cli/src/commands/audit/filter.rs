@@ -60,7 +60,6 @@ impl Filter {
         }
     }
 
-    /// Selects one job by the start of its id.
     pub fn of_job(job: &IdPrefix) -> Self {
         Self {
             job: Some(job.clone()),
@@ -68,7 +67,6 @@ impl Filter {
         }
     }
 
-    /// Returns matches for journalctl(1) that preselect records.
     pub fn matches(&self) -> Vec<String> {
         let whole = self.job.iter().filter_map(IdPrefix::whole);
         let jobs = whole.map(|job| format!("REMIT_JOB={job}"));

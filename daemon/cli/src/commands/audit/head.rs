@@ -20,7 +20,6 @@ pub enum Head {
 }
 
 impl Head {
-    /// Asks the daemon; if none runs, reads its state directory.
     pub fn ask(context: &Context, state: &Path) -> Self {
         let socket = context.runtime.admin_socket();
         match client::admin(&socket, AdminRequest::AuditHead) {
@@ -44,8 +43,7 @@ impl Head {
         }
     }
 
-    /// Returns a finding if the audit log goes beyond the daemon's current head. Then its state was set back, or the
-    /// records are not its own.
+    /// A finding if the audit log goes beyond the daemon's current head. Its state was set back, or it is foreign.
     pub fn is_behind(&self, context: &Context, state: &Path, report: &Report) -> Option<Finding> {
         let (_, last) = report.range?;
         // The head of a daemon that was not stopped cleanly may be older than the audit log.

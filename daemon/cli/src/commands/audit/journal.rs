@@ -1,5 +1,4 @@
-//! Reads records from the journal with journalctl(1), line by line in bounded memory. Tells records that
-//! journald lost from tampering, by its own messages.
+//! Reads records from the journal with journalctl(1), in bounded memory. Tells journald's losses from tampering.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::ControlFlow;
@@ -19,7 +18,6 @@ use crate::render::units;
 
 /// Persistent and volatile journal files.
 const JOURNAL_DIRS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
-/// Bytes of journalctl's stderr in an error.
 const SAID: usize = 400;
 const SAID_READ: u64 = 4096;
 
@@ -77,7 +75,6 @@ impl Journal {
         self.each(&args, take)
     }
 
-    /// Passes each entry for these arguments to `take` until it breaks. Fails as [`Self::records`].
     pub fn each(
         &self,
         args: &[String],
@@ -194,7 +191,6 @@ const LINE: usize = 4 << 20;
 #[derive(Debug, PartialEq, Eq)]
 pub enum RecordLine {
     Whole(Vec<u8>),
-    /// Longer than [`LINE`]; skipped.
     TooLong,
     /// The end of the stream without a newline.
     Rest(Vec<u8>),
@@ -217,7 +213,6 @@ pub fn next_line(reader: &mut impl BufRead, rest: Vec<u8>) -> io::Result<Option<
     Ok(Some(RecordLine::TooLong))
 }
 
-/// Remembered gaps, as many as the reported findings.
 const GAPS: usize = remit_audit_verify::Verifier::FINDINGS;
 /// Messages of journald that are read for one gap.
 const MESSAGES: usize = 200;
@@ -268,7 +263,6 @@ impl Gaps {
         self.last = Some((seq, ms));
     }
 
-    /// Returns the gap of a finding. Records missing at the end form no gap.
     pub fn of(&self, finding: &Finding) -> Option<Gap> {
         let is_it = |gap: &&Gap| gap.first <= finding.seq && finding.last <= gap.last;
         match finding.kind {

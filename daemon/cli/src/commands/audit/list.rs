@@ -16,9 +16,9 @@ use crate::args::{ExportArgs, Format, RecordsArgs};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::render::display::{self, Colour, Width};
 use crate::render::output::{self, Form};
-use crate::render::{units, untrusted_columns};
+use crate::render::units::{self, Colour, Width};
+use crate::render::untrusted_columns;
 
 /// Columns of a command or sentence.
 const WHAT: usize = 200;
@@ -45,14 +45,13 @@ pub fn list(context: &Context, args: &RecordsArgs) -> Result<Exit, Failure> {
         }
         Form::Text if records.is_empty() => output::text("no records\n")?,
         Form::Text => {
-            let lines = lines(&records, display::is_color_wanted(), context.width);
+            let lines = lines(&records, units::is_color_wanted(), context.width);
             io::stdout().lock().write_all(lines.as_bytes())?;
         }
     }
     Ok(Exit::OK)
 }
 
-/// Formats the records in aligned columns. The last column is the caller's untrusted text.
 fn lines(records: &[AuditRecord], coloured: bool, limit: Width) -> String {
     let rows: Vec<[String; 5]> = records.iter().map(row).collect();
     let width = |column: usize, most: usize| {
@@ -136,7 +135,6 @@ fn row(record: &AuditRecord) -> [String; 5] {
     cells.map(plain)
 }
 
-/// Returns how the job ended, otherwise the decision.
 fn verdict(record: &AuditRecord) -> String {
     let own = |name: &str| record.own(name);
     let word = record.word().unwrap_or_default();
@@ -160,7 +158,6 @@ fn colour(record: &AuditRecord) -> Colour {
     }
 }
 
-/// Serializes a record's fields in their order.
 pub struct Fields<'a>(pub &'a AuditRecord);
 
 impl Serialize for Fields<'_> {

@@ -1,5 +1,4 @@
-//! `remit audit`: reads records with the caller's rights and verifies them without the daemon. The daemon is asked
-//! only for the newest record.
+//! `remit audit`: reads records with the caller's rights. The daemon is asked only for the newest one.
 
 mod filter;
 mod head;

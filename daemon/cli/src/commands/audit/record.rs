@@ -50,7 +50,6 @@ impl AuditRecord {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Returns a field by its name without `REMIT_`.
     pub fn own(&self, name: &str) -> Option<&str> {
         let found = self
             .entry
@@ -78,13 +77,11 @@ impl AuditRecord {
         self.own("SEQ")?.parse().ok()
     }
 
-    /// In milliseconds since 1970.
     pub fn time_ms(&self) -> Option<u64> {
         let time = self.own("TIME").and_then(time_ms);
         time.or(self.taken_ms)
     }
 
-    /// Returns the requested command: name and arguments of a named command, otherwise the argv.
     pub fn command(&self) -> Option<String> {
         match (self.own("COMMAND"), self.own("ARGS")) {
             (Some(name), Some(args)) => Some(format!("{name} {args}")),
@@ -98,7 +95,6 @@ fn belongs(name: &str) -> bool {
     matches!(name, "MESSAGE" | "MESSAGE_ID" | "PRIORITY") || name.starts_with("REMIT_")
 }
 
-/// The members of an object; repeated names are kept.
 #[derive(Debug, Default)]
 struct Object {
     fields: Vec<(String, String)>,
@@ -147,7 +143,6 @@ impl Object {
                 let named = texts.into_iter().map(|text| (name.to_owned(), text));
                 self.fields.extend(named);
             }
-            // Fields that a sink adds.
             (_, _) => {}
         }
     }

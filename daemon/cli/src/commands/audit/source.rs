@@ -45,7 +45,6 @@ struct AuditSettings {
 }
 
 impl RecordSource {
-    /// Chooses the source by the arguments and `remit.toml`. Fails if this user cannot read it or the records.
     pub fn of(args: &RecordSourceArgs) -> Result<Self, Failure> {
         let own = args.state.join("audit.jsonl");
         if let Some(last) = args.files.last() {
@@ -85,7 +84,6 @@ impl RecordSource {
         }
     }
 
-    /// Returns true if the daemon writes to it.
     pub fn is_live(&self) -> bool {
         match self {
             Self::Journal(_) => true,
@@ -100,7 +98,6 @@ impl RecordSource {
         }
     }
 
-    /// Passes the records that match `filter` to `take`, in stored order.
     pub fn some(&self, filter: &Filter, take: &mut Take<'_>) -> Result<(), Failure> {
         let since = filter.span.since;
         let take = &mut |record: AuditRecord| match filter.takes(&record) {
@@ -113,7 +110,6 @@ impl RecordSource {
         }
     }
 
-    /// Returns the newest `count` records that match `filter`, oldest first, and if older ones exist.
     pub fn newest(
         &self,
         filter: &Filter,

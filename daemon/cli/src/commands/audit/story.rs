@@ -1,5 +1,3 @@
-//! `remit audit show JOB`: shows all records of one job.
-
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
@@ -23,7 +21,6 @@ use crate::render::untrusted_columns::Page;
 /// A job has fewer than ten records.
 const RECORDS: usize = 1000;
 
-/// Fields with their labels, in the order shown. Other fields follow under their own names.
 const LABELS: [(&str, &str); 45] = [
     ("USER", "user"),
     ("UID", "uid"),
@@ -154,7 +151,6 @@ fn time(record: &AuditRecord) -> String {
         .map_or_else(|| "?".to_owned(), calendar::utc)
 }
 
-/// Returns a record's fields in the order of [`LABELS`].
 fn ordered(record: &AuditRecord) -> Vec<(&str, &str)> {
     let fields = record.entry.fields.iter();
     let mut own: Vec<(&str, &str)> = fields

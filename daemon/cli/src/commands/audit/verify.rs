@@ -35,13 +35,11 @@ struct Verification {
     times: Option<(u64, u64)>,
     source: String,
     head: Head,
-    /// `--since` or `--until` limited the records read.
     of_a_time: bool,
     /// journald's explanation of a gap, one entry for each finding.
     causes: Vec<Option<String>>,
 }
 
-/// Prints the result. The exit status is 0 if the audit log is complete, otherwise 1.
 pub fn verify(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     let source = RecordSource::of(&args.source_args)?;
     let span = Span::of(&args.span);

@@ -59,7 +59,6 @@ impl fmt::Display for Destination {
     }
 }
 
-/// A client's name for a server, valid in every format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerName(String);
 

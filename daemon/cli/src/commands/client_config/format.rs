@@ -15,10 +15,8 @@ pub struct Config {
     pub hints: Vec<&'static str>,
 }
 
-/// Returns the ssh(1) command that a client starts.
-///
-/// It uses no terminal and no prompts, because nobody can answer them. Keep-alives detect a dead connection within 45
-/// seconds, before clients time out a call at 60. The job continues, and the next connection finds it.
+/// Returns the ssh(1) command that a client starts. It uses no terminal and no prompts. Keep-alives detect a dead
+/// connection within 45 seconds, before clients time out a call at 60. The job continues.
 pub fn command(to: &Destination, identity: Option<&str>) -> Vec<String> {
     let mut argv: Vec<&str> = vec!["ssh", "-T"];
     if let Some(identity) = identity {
@@ -30,7 +28,6 @@ pub fn command(to: &Destination, identity: Option<&str>) -> Vec<String> {
     argv.into_iter().map(str::to_owned).collect()
 }
 
-/// The fields are in the usual order of such files.
 #[derive(Serialize)]
 struct Server<'a> {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]

@@ -1,13 +1,11 @@
-//! Sections of the report about the hardware, its system, units, users, containers and packages.
-
 use remit_wire::host::{
     Boots, Container, Cpu, Disk, List, Load, Memory, Mounts, Os, Packages, Pressure, Units,
     Updates, Users,
 };
 
-use crate::render::display::Width;
 use crate::render::table::{self, Table};
 use crate::render::units;
+use crate::render::units::Width;
 
 pub fn os(os: &Os) -> String {
     let mut section = Section::new("os");

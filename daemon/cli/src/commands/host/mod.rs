@@ -12,10 +12,10 @@ use crate::client::user_socket::Daemon;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::render::display::Width;
 use crate::render::output::{self, Form};
 use crate::render::table::{self, Table};
 use crate::render::units;
+use crate::render::units::Width;
 
 pub fn host(context: &Context, args: HostArgs) -> Result<Exit, Failure> {
     if let Some(since) = args.since {
@@ -187,7 +187,6 @@ pub fn ports(ports: &Ports, width: Width) -> String {
     section.0
 }
 
-/// Returns unit and processes; if they are unknown, the reason.
 fn owner(port: &Port) -> (String, String) {
     let why = port
         .why
@@ -228,7 +227,7 @@ mod tests {
     use remit_wire::host::*;
 
     use super::show;
-    use crate::render::display::Width;
+    use crate::render::units::Width;
 
     /// Hostile text, for every field that could hold it, in every section.
     const EVIL: &str = "e\x1b[2J\u{202e}\nvil";

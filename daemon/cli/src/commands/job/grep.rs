@@ -48,7 +48,6 @@ pub fn grep(
     })
 }
 
-/// Prints page after page. Returns true if a line matched.
 fn print(daemon: &mut Daemon, job: JobId, query: GrepQuery, limit: u64) -> Result<bool, Failure> {
     let mut listing = Listing::new(query.context > 0);
     let (mut found, mut unsearched) = (false, 0);
@@ -95,7 +94,6 @@ fn joined(
     all.ok_or_else(Failure::off_protocol)
 }
 
-/// Requests pages until `limit` lines have matched or everything written before the first request is searched.
 fn pages(
     daemon: &mut Daemon,
     job: JobId,
@@ -127,7 +125,6 @@ fn go_on(page: &Matches, asked: u64, left: u64, end: u64) -> ControlFlow<(), u64
 
 /// Shows context lines of matches on different pages only once.
 struct Listing {
-    /// Separates groups of lines with `--`, as grep(1) does with context.
     with_separators: bool,
     last: Option<u64>,
 }

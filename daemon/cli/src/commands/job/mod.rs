@@ -57,7 +57,6 @@ pub fn job(context: &Context, args: &JobArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// Shows the state of another user's job to an administrator.
 fn of_other_user(context: &Context, args: &JobArgs, job: &AnyJob) -> Result<Exit, Failure> {
     if args.is_for_owner() {
         let id = job.job.short();
@@ -76,7 +75,6 @@ fn of_other_user(context: &Context, args: &JobArgs, job: &AnyJob) -> Result<Exit
     Ok(Exit::OK)
 }
 
-/// Passes on the output until the job's end, and prints how it ended.
 fn follow(
     context: &Context,
     args: &JobArgs,
@@ -195,17 +193,14 @@ fn tell(
     }
 }
 
-/// The job that a user names. Candidates are the caller's own jobs, for administrators all jobs: nobody learns of a job
-/// that is not listed to them.
+/// A named job. Candidates are the caller's own jobs, for administrators all jobs: nobody learns of other jobs.
 enum NamedJob {
     /// The caller's own, with a connection to ask about it.
     Own(Box<Daemon>, JobId),
-    /// Another user's; the caller is an administrator.
     Other(AnyJob),
 }
 
-/// Asks the administrators' socket first if the caller may: a request about another's job on the users' socket is
-/// refused and recorded in the audit log.
+/// Asks the administrators' socket first if the caller may: the users' socket would refuse and record it.
 fn find(context: &Context, id: &IdPrefix) -> Result<NamedJob, Failure> {
     let listed = match admin_socket::may_ask(context) {
         true => admin_socket::any_job(context, id.clone(), false),
@@ -223,7 +218,6 @@ fn find(context: &Context, id: &IdPrefix) -> Result<NamedJob, Failure> {
     }
 }
 
-/// Returns the whole id of a job of the caller.
 pub fn own_id(daemon: &mut Daemon, id: &IdPrefix) -> Result<JobId, Failure> {
     if let Some(job) = id.whole() {
         return Ok(job);
@@ -301,7 +295,6 @@ pub fn summary(report: &JobReport) -> String {
     lines
 }
 
-/// Returns true if `started_ms` is the start time.
 fn has_started(report: &JobReport) -> bool {
     match &report.ending {
         // After a daemon crash, confinement of the job is unknown.

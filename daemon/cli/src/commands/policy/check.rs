@@ -173,9 +173,8 @@ fn gid(account: &GroupSetting) -> Result<Option<u32>, String> {
     }
 }
 
-/// Returns a warning for each path that a profile needs and that is missing or reached through a symbolic link.
-/// Returns nothing if `names` describe another machine. It may wait for a disk. The daemon does not call this: a path
-/// may come and go, and each start of a job checks for itself.
+/// Returns a warning for each path of a profile that is missing or reached through a symbolic link; nothing if `names`
+/// describe another machine. May wait for a disk. The daemon does not call this: each start of a job checks for itself.
 pub fn missing_paths(policy: &Policy, names: &Names) -> Vec<Diagnostic> {
     if names.are_of_other_host() {
         return Vec::new();

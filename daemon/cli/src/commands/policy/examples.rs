@@ -157,7 +157,6 @@ impl Example {
     }
 }
 
-/// Returns a file's examples; none if the file is not TOML, which the load reports.
 fn examples(source: &Source) -> Vec<Example> {
     let text = std::str::from_utf8(&source.text).unwrap_or_default();
     let Ok(table) = DeTable::parse(text) else {

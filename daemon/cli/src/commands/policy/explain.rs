@@ -6,14 +6,15 @@ use std::os::unix::ffi::OsStrExt;
 use nix::unistd::{Gid, Group};
 use remit_common::text;
 use remit_policy::{
-    Ask, Base, Call, CallerIds, Command, Listed, Network, Profile, ProfileLimits, Subject, User,
+    Ask, Base, Call, CallerIds, Command, Inspect, Listed, Network, Profile, ProfileLimits, Subject,
+    User,
 };
 use remit_policy_files::Names;
 use remit_wire::Effect;
 use serde_json::json;
 
+use super::files;
 use super::outcome::{ExplainOutcome, granted};
-use super::{diff, files};
 use crate::args::ExplainArgs;
 use crate::commands::input::usage;
 use crate::context::Context;
@@ -35,7 +36,7 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
     let (made, names) = files::of_args(&args.files);
     let loaded = match made {
         Ok(loaded) => loaded,
-        Err(found) => return diff::unloaded(context, found),
+        Err(found) => return files::unloaded(context, found),
     };
     let effect_of = |name: &str| loaded.policy.named(name).map(|command| command.effect());
     let question = match Question::of(args, effect_of)? {
@@ -44,7 +45,7 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
     };
     let subject = match Subject::named(&args.caller, &names) {
         Ok(subject) => subject,
-        Err(why) => return diff::trouble(context, &[], &why),
+        Err(why) => return files::trouble(context, &[], &why),
     };
     let caller = subject.caller();
     let argv0 = args.argv.first().map(|program| program.as_bytes());
@@ -112,7 +113,6 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
 }
 
 impl<'a> Question<'a> {
-    /// Accepts separate words, or all words in one argument.
     fn of(
         args: &'a ExplainArgs,
         effect_of: impl Fn(&str) -> Option<Effect>,
@@ -148,7 +148,6 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Formats the question as a user would type it.
 impl std::fmt::Display for Question<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -160,7 +159,8 @@ impl std::fmt::Display for Question<'_> {
                 }
             },
             Self::Named(call) => {
-                let name = call.name.as_deref().unwrap_or_default();
+                let any = "(any program or script, once)";
+                let name = call.name.as_deref().unwrap_or(any);
                 write!(f, "{} {name}", tool(call))?;
                 for (key, value) in &call.args {
                     let word = format!("{key}={value}");
@@ -227,6 +227,10 @@ pub fn words(profile: &Profile, names: &Names) -> Vec<(&'static str, String)> {
     let besides = [
         ("groups", groups.join(" ")),
         ("capabilities", profile.capability_names().join(" ")),
+        (
+            "inspects",
+            profile.inspect.map_or("", Inspect::meaning).to_owned(),
+        ),
         ("reads", listed(&profile.read)),
         ("writes", written(profile)),
         ("executes", listed(&profile.exec)),
@@ -297,6 +301,7 @@ fn network(network: &Network) -> String {
         Network::None => "none".to_owned(),
         Network::Loopback => "itself alone".to_owned(),
         Network::Host => "what the host reaches".to_owned(),
+        Network::ThisHost => "itself, and by TCP this host's own addresses".to_owned(),
         Network::Connect(all) => {
             let all = all.iter().map(|to| {
                 let addresses: Vec<String> = to.addresses.iter().map(ToString::to_string).collect();

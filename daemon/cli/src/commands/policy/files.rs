@@ -1,13 +1,22 @@
-//! Reads policy files and compiles them.
+//! Reads policy files and compiles them. `remit policy diff` compares the meaning of two states of them; `remit policy
+//! reload` makes the daemon reload the policy, and shows the changes.
 
 use std::path::{Path, PathBuf};
 
+use remit_common::admin::{AdminReply, AdminRequest, Reloaded};
+use remit_common::refusal::{Code, Refusal};
 use remit_policy::{Diagnostic, Severity, Source};
 use remit_policy_compile::load;
 use remit_policy_files::{Loaded, Names, Owners, PolicyFiles, own_files, read_file};
 use serde_json::{Value, json};
 
-use crate::args::{FilesArgs, MachineArgs};
+use crate::args::{DiffArgs, FilesArgs, MachineArgs, ReloadArgs};
+use crate::client::admin_socket;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::render::output::{self, Form};
+use crate::render::table;
 
 /// The daemon's own directories, which no profile may write.
 const OWN: [&str; 4] = [
@@ -17,7 +26,6 @@ const OWN: [&str; 4] = [
     "/run/remit",
 ];
 
-/// A policy, or all findings with at least one error.
 pub type Made = Result<Loaded, Vec<Diagnostic>>;
 
 pub fn of_args(args: &FilesArgs) -> (Made, Names) {
@@ -71,12 +79,10 @@ fn directory(config: &Path, vendor: &Path, owners: Owners) -> Result<PolicyFiles
 fn resolve(dir: &Path, owners: Owners) -> PathBuf {
     match dir.is_absolute() && owners == Owners::Root {
         true => dir.to_owned(),
-        // A missing file is reported later.
         false => dir.canonicalize().unwrap_or_else(|_| dir.to_owned()),
     }
 }
 
-/// Resolves names. Compared policies share the result.
 pub fn names(configurations: &[&Path], machine: &MachineArgs) -> Names {
     let absolute = |path: &&Path| std::path::absolute(path).unwrap_or_default();
     let absolute_paths: Vec<PathBuf> = configurations.iter().map(absolute).collect();
@@ -125,7 +131,6 @@ pub fn objects(found: &[Diagnostic]) -> Vec<Value> {
     found.iter().map(object).collect()
 }
 
-/// Counts findings that make a load fail.
 pub fn errors(found: &[Diagnostic]) -> usize {
     let errors = found.iter().filter(|one| one.severity() == Severity::Error);
     errors.count()
@@ -136,4 +141,90 @@ pub fn count(number: usize, what: &str) -> String {
         1 => format!("1 {what}"),
         many => format!("{many} {what}s"),
     }
+}
+
+/// Shows who gains and loses what. The exit status is that of diff(1), with 2 if one does not load.
+pub fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, Failure> {
+    let names = names(&[&args.old, &args.new], &args.machine);
+    let both = [&args.old, &args.new];
+    let made = both.map(|path| of_either(path, &args.machine, &names));
+    let changes = match &made {
+        [Ok(old), Ok(new)] => remit_policy_compile::diff(&old.policy, &new.policy),
+        [old, new] => {
+            let findings = [old, new].map(|made| made.as_ref().err().cloned().unwrap_or_default());
+            return unloaded(context, findings.concat());
+        }
+    };
+    match context.form {
+        Form::Json => output::json(&json!({ "changes": changes }))?,
+        Form::Text => output::text(
+            &changes
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect::<String>(),
+        )?,
+    }
+    Ok(match changes.is_empty() {
+        true => Exit::OK,
+        false => Exit::FOUND,
+    })
+}
+
+pub fn unloaded(context: &Context, mut found: Vec<Diagnostic>) -> Result<Exit, Failure> {
+    found.retain(|one| one.severity() == Severity::Error);
+    let why = format!("the policy does not load: {}", count(found.len(), "error"));
+    trouble(context, &found, &why)
+}
+
+pub fn trouble(context: &Context, found: &[Diagnostic], why: &str) -> Result<Exit, Failure> {
+    output::complain(&lines(found));
+    output::note(why);
+    if context.form == Form::Json {
+        let refusal = Refusal::new(Code::InvalidArgs, why);
+        output::json(&json!({ "error": refusal, "findings": objects(found) }))?;
+    }
+    Ok(Exit::TROUBLE)
+}
+
+pub fn reload(context: &Context, args: &ReloadArgs) -> Result<Exit, Failure> {
+    let reloaded = admin_socket::ask(context, AdminRequest::Reload, |reply| match reply {
+        AdminReply::Reloaded(reloaded) => Some(reloaded),
+        _ => None,
+    })?;
+    match context.form {
+        Form::Text if args.quiet => {}
+        Form::Json => output::json(&reloaded)?,
+        Form::Text => output::text(&show(&reloaded))?,
+    }
+    Ok(Exit::OK)
+}
+
+fn show(reloaded: &Reloaded) -> String {
+    let Reloaded {
+        policy,
+        rules,
+        commands,
+        changes,
+        more_changes,
+        warnings,
+        notes,
+    } = reloaded;
+    let mut lines = format!("policy {policy} is in force\n");
+    lines += &table::fact("rules", &rules.to_string());
+    lines += &table::fact("commands", &commands.to_string());
+    lines += match changes.is_empty() {
+        true => "nothing that it means has changed\n",
+        false => "what it means now and did not before:\n",
+    };
+    for change in changes {
+        lines += &format!("  {change}\n");
+    }
+    lines += &table::more((*more_changes).into());
+    for warning in warnings {
+        lines += &format!("{warning}\n");
+    }
+    for note in notes {
+        lines += &format!("note: {note}\n");
+    }
+    lines
 }

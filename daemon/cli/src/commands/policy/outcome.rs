@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use remit_common::builtin::Builtin;
+use remit_common::inspect::LOOK;
 use remit_common::text;
 use remit_policy::{ArgvElement, Call, Command, Invocation, PassAs, PathIs, Profile, Verdict};
 use remit_policy_compile::Explanation;
@@ -22,7 +23,6 @@ pub enum Decision {
 pub struct ExplainOutcome<'a> {
     pub verdict: Decision,
     pub why: String,
-    /// The rule that decided or came closest.
     pub rule: Option<String>,
     pub approval: Option<String>,
     pub argv: Option<Vec<String>>,
@@ -33,7 +33,6 @@ pub struct ExplainOutcome<'a> {
 }
 
 impl Decision {
-    /// As in verdict tables of policy files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Allow => "allow",
@@ -47,7 +46,6 @@ impl Decision {
     }
 }
 
-/// Returns the policy's command that the rules grant.
 pub fn granted(explanation: &Explanation) -> Option<&Command> {
     match &explanation.verdict {
         Verdict::Allow(grant) => grant.command(),
@@ -80,7 +78,7 @@ impl<'a> ExplainOutcome<'a> {
     pub fn of_command(explanation: &'a Explanation, call: &Call) -> Self {
         let mut outcome = Self::of(explanation);
         match granted(explanation) {
-            _ if outcome.verdict == Decision::Deny => {}
+            _ if outcome.verdict == Decision::Deny || call.name.is_none() => {}
             Some(command) => outcome.bound(command, call),
             None => outcome.built_in(call),
         }
@@ -139,7 +137,7 @@ impl<'a> ExplainOutcome<'a> {
         let name = call.name.as_deref().unwrap_or_default();
         match Builtin::parse(name, &call.args) {
             Ok(builtin) => {
-                let program = "/usr/libexec/remit/remit-look".to_owned();
+                let program = LOOK.to_owned();
                 let words = builtin.words().into_iter();
                 self.argv = Some(std::iter::once(program).chain(words).collect());
             }

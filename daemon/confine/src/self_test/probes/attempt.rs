@@ -72,7 +72,6 @@ pub(super) fn always(_: &Sandbox) -> bool {
     true
 }
 
-/// The answer of an attempt that finds a state as it must be.
 pub(super) const HOLDS: i32 = 255;
 
 pub(super) fn holds(yes: bool) -> i32 {

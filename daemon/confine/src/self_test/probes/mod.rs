@@ -23,7 +23,6 @@ pub(crate) fn attempts(sandbox: &Sandbox) -> impl Iterator<Item = &'static Attem
     COMMON.iter().chain(strict).filter(there)
 }
 
-/// Further attempts for a `strict` sandbox.
 static STRICT: &[Attempt] = &[
     refusal(
         Layer::PidNamespace,

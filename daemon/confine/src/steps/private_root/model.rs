@@ -1,5 +1,3 @@
-//! Types of a private root.
-
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;

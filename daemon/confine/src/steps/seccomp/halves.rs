@@ -50,7 +50,17 @@ pub(super) fn halves_for(arch: Arch, layers: EnabledLayers, class: Class) -> Hal
     let (whole, unknown) = rules(arch, layers, class);
     let rows = SETUP.iter().flat_map(|(_, rows)| *rows);
     let mut setup: Vec<u32> = rows.filter_map(|row| arch.number(row)).collect();
+    if class.inspects {
+        // The process that forks needs what such a job does not.
+        let inspects = false;
+        let (plain, _) = rules(arch, layers, Class { inspects, ..class });
+        let others = whole
+            .iter()
+            .filter(|(n, rule)| of_rules(&plain, *n) != Some(*rule));
+        setup.extend(others.map(|(number, _)| *number));
+    }
     setup.sort_unstable();
+    setup.dedup();
     let of_job = |number| of_rules(&whole, number).unwrap_or(unknown);
     let closing: Vec<(u32, Rule)> = setup.iter().map(|n| (*n, of_job(*n))).collect();
     let others = whole.iter().filter(|(number, _)| !setup.contains(number));
@@ -70,7 +80,6 @@ fn of_rules(rules: &[(u32, Rule)], number: u32) -> Option<Rule> {
     rules.get(at.ok()?).map(|(_, rule)| *rule)
 }
 
-/// A sandbox's filter, as its lists install it.
 #[derive(Clone, Debug)]
 pub(crate) enum Filter {
     Halves(Halves),
@@ -108,7 +117,6 @@ impl Filter {
     }
 }
 
-/// A filter whose refusals go to the kernel's audit, without the answers that nobody needs to know.
 /// `SECCOMP_FILTER_FLAG_LOG` counts for all that a program answers with an errno. Half of our answers are not
 /// refusals: a flush that succeeds at once, or `clone3`, which libc tries for every thread. Each would be a record. So
 /// the program is installed twice, each time without the other's answers: for any call one of the two answers as the

@@ -5,7 +5,72 @@
 mod bpf;
 mod halves;
 mod rule;
-mod rules;
+
+mod rules {
+    use super::bpf::{self, Program};
+    use super::rule::{Arch, Class, Instead, Rule};
+    use super::table;
+    use crate::spec::layer::EnabledLayers;
+    use crate::{Layer, Result};
+
+    pub(super) fn rules(
+        arch: Arch,
+        layers: EnabledLayers,
+        class: Class,
+    ) -> (Vec<(u32, Rule)>, Rule) {
+        let mut rules: Vec<(u32, Rule)> = Vec::new();
+        let inspects = class.inspects && layers.is_on(Layer::SeccompRefused);
+        for group in table::GROUPS {
+            let rule = match group.layer {
+                Some(layer) if !layers.is_on(layer) => Rule::Allow,
+                _ => group.rule,
+            };
+            rules.extend(group.rows.iter().filter_map(|row| {
+                let looks = !inspects || table::LOOKING.contains(&row.0);
+                let refused = Rule::Answer(libc::EPERM as u16);
+                Some((arch.number(row)?, if looks { rule } else { refused }))
+            }));
+        }
+        for Instead { group, .. } in table::INSTEAD
+            .iter()
+            .filter(|other| (other.applies_to)(class))
+        {
+            // A layer that is off lets all of it through already.
+            if group.layer.is_some_and(|layer| !layers.is_on(layer)) {
+                continue;
+            }
+            let numbers: Vec<u32> = group
+                .rows
+                .iter()
+                .filter_map(|row| arch.number(row))
+                .collect();
+            let same = rules.iter_mut().filter(|(n, _)| numbers.contains(n));
+            same.for_each(|(_, rule)| *rule = group.rule);
+        }
+        rules.sort_unstable_by_key(|(number, _)| *number);
+        let unknown = if layers.is_on(Layer::SeccompUnknown) {
+            Rule::Answer(libc::ENOSYS as u16)
+        } else {
+            Rule::Allow
+        };
+        (rules, unknown)
+    }
+
+    /// Compiles a filter of these rules alone. Other numbers answer EPERM.
+    pub(super) fn exactly(rules: impl Iterator<Item = (libc::c_long, Rule)>) -> Result<Program> {
+        let mut rules: Vec<(u32, Rule)> = rules
+            .filter_map(|(number, rule)| Some((u32::try_from(number).ok()?, rule)))
+            .collect();
+        rules.sort_unstable_by_key(|(number, _)| *number);
+        Ok(bpf::assemble(
+            Arch::here()?.audit(),
+            &rules,
+            Rule::Answer(libc::EPERM as u16),
+            |_| true,
+        ))
+    }
+}
+
 mod table;
 
 use crate::{Result, spec::layer::EnabledLayers};
@@ -46,8 +111,7 @@ pub(crate) fn bus() -> Result<Program> {
     on_connect(Rule::Notify(2, table::BUS_ADDRESSES))
 }
 
-/// Compiles the filter of jobs that should have a bus and have none: without a listener's filter, the kernel would
-/// make these connections itself.
+/// Compiles the filter of jobs that should have a bus and have none: otherwise the kernel would make these connections.
 pub(crate) fn no_bus() -> Result<Program> {
     const NONE: &[Check] = &[Check {
         arg: 2,
@@ -66,7 +130,6 @@ fn on_connect(rule: Rule) -> Result<Program> {
     Ok(bpf::assemble(arch.audit(), &rules, Rule::Allow, |_| true))
 }
 
-/// Calls of the relay besides socket(2).
 #[rustfmt::skip]
 const RELAY_CALLS: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")] libc::SYS_poll,
@@ -97,11 +160,15 @@ const RELAY_SOCKET: &[Check] = &[
     },
 ];
 
+/// Further calls of a relay that proves an address to be the host's by binding to it.
+const BINDING_CALLS: &[libc::c_long] = &[libc::SYS_bind, libc::SYS_getsockname];
+
 /// Compiles the filter of the relay: TCP connections, and nothing else.
-pub(crate) fn relay() -> Result<Program> {
+pub(crate) fn relay(binds: bool) -> Result<Program> {
     let socket = (libc::SYS_socket, Rule::Checked(RELAY_SOCKET));
-    let allowed = RELAY_CALLS.iter().map(|number| (*number, Rule::Allow));
-    exactly(allowed.chain([socket]))
+    let binding = BINDING_CALLS.iter().filter(|_| binds);
+    let allowed = RELAY_CALLS.iter().chain(binding);
+    exactly(allowed.map(|number| (*number, Rule::Allow)).chain([socket]))
 }
 
 #[cfg(test)]

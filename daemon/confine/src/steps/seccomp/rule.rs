@@ -31,7 +31,6 @@ pub(super) struct Check {
 pub(super) enum Want {
     OneOf(&'static [u32]),
     NoneOf(&'static [u32]),
-    /// Applies only if the argument, with this mask, is one of these kinds.
     OneOfKind {
         mask: u32,
         kinds: &'static [u32],
@@ -82,6 +81,8 @@ pub(crate) struct Class {
     pub(crate) shared_uid: bool,
     /// Less: no session of its own, because the kernel shares CPU time by sessions.
     pub(crate) one_session: bool,
+    /// Less: only calls that look, for a program that has a right of root's. It may restrict itself further.
+    pub(crate) inspects: bool,
     /// Less: in its own network, buffers of sockets keep their size.
     pub(crate) own_network: bool,
 }

@@ -1,6 +1,6 @@
-//! Asks the service manager for what built-in commands show: one unit, a list of units, or failed units. Reads the
-//! properties of a unit at the object path derived from its name, as systemctl does. The manager then also answers for
-//! units that are not in memory. Nothing is started or changed.
+//! Asks the service manager for what built-in commands show: one unit, a list of units, or failed units; and for a snapshot
+//! for all units and unit files. Reads the properties of a unit at the object path derived from its name, as systemctl
+//! does. The manager then also answers for units that are not in memory. Nothing is started or changed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use zbus::OwnedVariant;
 
 use super::{Bus, PATIENCE, SYSTEMD, Unit, connect, interface, seconds};
-use crate::read::{Why, shown};
-use crate::{Sources, now};
+use crate::now;
+use crate::read::{Sources, Why, shown};
 
 const UNITS: usize = 2000;
 const NAMES: usize = 32;
@@ -305,3 +305,58 @@ fn listen(own: &mut Properties) -> Vec<String> {
 
 #[cfg(test)]
 mod tests;
+
+/// More units than any machine has. Each takes about 200 bytes here.
+const MOST: usize = 20_000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListedUnitFile {
+    pub(crate) name: String,
+    pub(crate) state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListedUnit {
+    pub(crate) name: String,
+    pub(crate) active: String,
+    pub(crate) sub: String,
+}
+
+pub(crate) async fn unit_files(at: &Sources, end: Instant) -> Result<Vec<ListedUnitFile>, Why> {
+    let bus = manager(at, end).await?;
+    let (to, path, interface) = (SYSTEMD.name, SYSTEMD.path, SYSTEMD.manager);
+    let files: Vec<(String, String)> = bus.call(to, path, interface, "ListUnitFiles", &()).await?;
+    bounded(files.len(), "unit files")?;
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let files = files.into_iter();
+    Ok(files
+        .map(|(path, state)| ListedUnitFile {
+            name: name(&path),
+            state,
+        })
+        .collect())
+}
+
+pub(crate) async fn unit_states(at: &Sources, end: Instant) -> Result<Vec<ListedUnit>, Why> {
+    let units = manager(at, end).await?.list_units().await?;
+    bounded(units.len(), "units")?;
+    let units = units.into_iter();
+    Ok(units
+        .map(|(name, _, _, active, sub, ..)| ListedUnit { name, active, sub })
+        .collect())
+}
+
+async fn manager(at: &Sources, end: Instant) -> Result<Bus, Why> {
+    let bus = connect(&at.run, end).await?;
+    bus.present(&SYSTEMD).await?;
+    Ok(bus)
+}
+
+fn bounded(count: usize, what: &str) -> Result<(), Why> {
+    match count <= MOST {
+        true => Ok(()),
+        false => Err(format!(
+            "the service manager lists {count} {what}, more than {MOST}"
+        )),
+    }
+}

@@ -298,7 +298,6 @@ async fn absent_unit_has_similar_names() {
     assert_eq!(like("sshd"), ["ssh.socket", "ssh.service"]);
     assert_eq!(like("ssh"), ["ssh.socket", "ssh.service"]);
     assert_eq!(like("gone"), Vec::<String>::new());
-    // A unit that the manager does not know is an error with a reason.
     let error = answer(&["service.status", "unit=zzz"]).await.unwrap_err();
     assert!(error.contains("refused GetAll"), "{error}");
 }

@@ -1,6 +1,5 @@
 //! Checks templates of programs that run code. A value that such a program takes for code is not an argument but a
-//! command, whatever its type. The list cannot be complete, and it is not a sandbox layer: the profile is. It refuses
-//! what can only be a mistake.
+//! command, whatever its type. The list is not complete and no sandbox layer: it refuses what can only be a mistake.
 
 mod tool;
 
@@ -8,7 +7,7 @@ use std::ops::Range;
 
 use remit_programs::{Class, Interpreter, Wrapper, known};
 
-pub(crate) use crate::load::lint::optional_values::gaps;
+pub(crate) use crate::load::lint::tool::gaps;
 use crate::load::reader::WithSpan;
 use crate::load::template::words;
 use remit_policy::model::command::{Param, ParamKind, Part, Stdin, Word};
@@ -101,8 +100,7 @@ impl LintWord<'_> {
             .any(|option| *option == name || glued(option) || bundled(option))
     }
 
-    /// Returns true if the caller can write its value freely, within a pattern at most. Words of an enum, numbers and
-    /// checked names are not free.
+    /// Returns true if the caller writes its value freely, or by a pattern. Enums and numbers are not free.
     fn is_free(&self) -> bool {
         let kind = self.kind;
         self.value
@@ -347,6 +345,5 @@ impl Linter {
     }
 }
 
-pub(crate) mod optional_values;
 #[cfg(test)]
 mod tests;

@@ -21,8 +21,7 @@ fn found(template: &str, stdin: &Stdin) -> Vec<(Severity, usize)> {
 #[test]
 fn a_value_is_never_code_nor_a_program() {
     for (template, at) in [
-        // V22
-        ("/bin/sh -c {x}", 2),
+        ("/bin/sh -c {x}", 2), // V22
         ("/bin/sh -c echo {x}", 3),
         ("/bin/bash -ec echo sh {x}", 4),
         ("/bin/bash -o errexit -c {x}", 4),
@@ -47,8 +46,7 @@ fn a_value_is_never_code_nor_a_program() {
         ("/usr/bin/sed -n -e {x} /f", 3),
         ("/usr/bin/sed -ne {x} /f", 2),
         ("/usr/bin/sed --expression={x} /f", 1),
-        // V31
-        ("/usr/bin/env {x}", 1),
+        ("/usr/bin/env {x}", 1), // V31
         ("/usr/bin/env A=b {x}", 2),
         ("/usr/bin/env -u A {x}", 3),
         ("/usr/bin/env -u {x} /bin/df", 2),
@@ -148,8 +146,8 @@ fn fixed_code_is_warned_of_plain_programs_not() {
 
 #[test]
 fn a_caller_writes_no_scripts() {
-    // V28
     for template in [
+        // V28
         "/bin/bash",
         "/bin/bash -s",
         "/usr/bin/python3 -i",

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use remit_common::caps;
 use remit_policy::model::capabilities;
 use remit_policy::model::machine::Machine;
-use remit_policy::model::profile::{Base, Network, Profile, User};
+use remit_policy::model::profile::{Base, Inspect, Network, Profile, User};
 use remit_policy::quoted;
 
 use crate::load::accounts::{Resolved, job_group, job_user};
@@ -19,7 +19,7 @@ use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped, strin
 use crate::load::text::{is_name, summary, variables};
 use listed::Lists;
 
-const OF_BASE: [(&str, &[Base]); 12] = [
+const OF_BASE: [(&str, &[Base]); 13] = [
     ("user", &[Base::Strict, Base::Host]),
     ("capabilities", &[Base::Read, Base::Strict]),
     ("read", &[Base::Strict]),
@@ -32,6 +32,7 @@ const OF_BASE: [(&str, &[Base]); 12] = [
     ("leads_to_root", &[Base::Read, Base::Strict]),
     ("network", &[Base::Read, Base::Strict]),
     ("groups", &[Base::Read, Base::Strict, Base::Host]),
+    ("inspect", &[Base::Read]),
 ];
 
 const BASES: [(&str, Base); 3] = [
@@ -90,6 +91,7 @@ pub(crate) fn profile(
     let capabilities = capabilities(base, &network, &mut fields, report);
     let is_root = matches!(user, Some(User::Fixed { uid: 0, .. }));
     let lists = Lists::read(&mut fields, &machine.protected(), is_root, report);
+    let inspect = inspect(&mut fields, report);
     let profile = Profile {
         name: name.value.to_owned(),
         summary: match summary.is_empty() {
@@ -112,11 +114,34 @@ pub(crate) fn profile(
         sockets: lists.sockets,
         leads_to_root: lists.leads_to_root,
         network,
+        inspect,
         env: variables(&mut fields, report),
         limits: limits(&mut fields, report),
     };
     fields.finish(report);
     profile
+}
+
+/// Reads what its commands inspect. Such a profile adds nothing else, so the sandbox is the one that was tested.
+fn inspect(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Inspect> {
+    const OTHERS: [&str; 7] = [
+        "env",
+        "groups",
+        "capabilities",
+        "write",
+        "devices",
+        "network",
+        "leads_to_root",
+    ];
+    let named = fields.string("inspect", report)?;
+    for key in OTHERS {
+        if let Some(span) = fields.span_of(key) {
+            let message = format!("a profile that inspects has no '{key}'");
+            let help = "delete it, or delete 'inspect' and define another profile for it";
+            report.error_with_help(span, message, help);
+        }
+    }
+    choice("inspect", Some(named), &Inspect::ALL, report)
 }
 
 fn capabilities(
@@ -158,20 +183,26 @@ fn network(
         let words = [
             ("none", NetworkWord::None),
             ("loopback", NetworkWord::Loopback),
+            ("this-host", NetworkWord::ThisHost),
             ("host", NetworkWord::Host),
         ];
         match choice("network", Some(word), &words, report) {
             None => return otherwise,
             Some(NetworkWord::None) => Network::None,
             Some(NetworkWord::Loopback) => Network::Loopback,
+            Some(NetworkWord::ThisHost) => Network::ThisHost,
             Some(NetworkWord::Host) => Network::Host,
         }
     } else {
-        let expected = "\"none\", \"loopback\", \"host\" or a list of destinations";
+        let expected = "\"none\", \"loopback\", \"this-host\", \"host\" or a list of destinations";
         mistyped("network", expected, value, report);
         return otherwise;
     };
-    if base == Base::Read && matches!(found, Network::Loopback | Network::Connect(_)) {
+    let own = matches!(
+        found,
+        Network::Loopback | Network::ThisHost | Network::Connect(_)
+    );
+    if base == Base::Read && own {
         let message = "a profile of base read lives in the host's network: 'none' or 'host'".into();
         report.error_with_help(
             value.span(),
@@ -186,6 +217,7 @@ fn network(
 enum NetworkWord {
     None,
     Loopback,
+    ThisHost,
     Host,
 }
 

@@ -1,5 +1,4 @@
-//! Bounds of the lists and texts of a policy that come from another process. Those that the loader has no error for are
-//! above what its files can hold.
+//! Bounds of the lists and texts of a policy that come from another process. Some are above what files can hold.
 
 #[cfg(test)]
 mod tests;
@@ -102,6 +101,9 @@ pub(crate) fn grant(rule: &GrantRule) -> Checked {
     scope(&rule.scope)?;
     few("variables", rule.env.len(), ENTRIES)?;
     short("variable", TEXT, rule.env.iter())?;
+    few("paths", rule.paths.len(), caps::PROFILE_PATHS)?;
+    few("commands that follow", rule.acts.len(), ENTRIES)?;
+    short("command", caps::NAME, rule.acts.iter())?;
     let mut lists = rule.approval.iter().flat_map(Approval::lists);
     lists.try_for_each(grantees)
 }

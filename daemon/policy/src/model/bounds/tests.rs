@@ -101,6 +101,9 @@ fn rule_is_bounded() {
             env: [].into(),
             approval: None,
             unconfined: false,
+            paths: Vec::new(),
+            confirm_s: None,
+            acts: [].into(),
         }
     };
     check(

@@ -11,6 +11,7 @@ use remit_sys::Limits;
 use sha2::{Digest, Sha256};
 
 use crate::approval::file_hash::FileFound;
+use crate::job::confirmation::ConfirmWindow;
 use crate::request::{ArgumentSlot, BoundCall, Draft, Passed, SlotWhat, Whole};
 
 /// 256 random bits, drawn at start and known only to this process. A secret is hashed with it.
@@ -37,7 +38,6 @@ pub fn digest(encoded: &[u8]) -> [u8; 32] {
     Sha256::digest(encoded).into()
 }
 
-/// Returns the bytes that an approver signs.
 pub fn encode(parts: &Parts<'_>) -> Vec<u8> {
     remit_approval::encode(&signed(parts))
 }
@@ -78,7 +78,12 @@ fn signed(parts: &Parts<'_>) -> ApprovalRequest {
         // Selects elements to measure; the result is in `files`.
         literal: _,
         asked: _,
+        // What these do is in `does`, and the commands that follow are in `argv`.
+        undo: _,
+        confirm,
+        acts: _,
     } = bound;
+    let confirm = confirm.iter().map(ConfirmWindow::line);
     ApprovalRequest {
         machine_id: (*machine_id).to_owned(),
         job,
@@ -90,7 +95,7 @@ fn signed(parts: &Parts<'_>) -> ApprovalRequest {
         argv: argv.to_vec(),
         slots: slots.iter().map(|slot| argument(slot, key)).collect(),
         files: files.iter().map(file).collect(),
-        does: does.to_vec(),
+        does: confirm.chain(does.iter().cloned()).collect(),
         script: script.map(|script| script.sha256),
         stdin: stdin.map(|stdin| stdin.sha256),
         secret_stdin: secret_stdin.as_ref().map(|secret| key.of(secret)),

@@ -166,7 +166,6 @@ fn each_part_counts() {
     let base = encode(&parts(&base, &program()));
     let mut seen = BTreeSet::from([base.clone()]);
     let mut changed = BTreeSet::new();
-    // Parts that are not fields of a draft, or cannot be changed there.
     let mut look = |bytes: Vec<u8>, name: &str| {
         let differs = read(&bytes) != read(&base);
         assert!(differs && seen.insert(bytes.clone()), "{name}");
@@ -239,7 +238,6 @@ fn each_part_counts() {
     look(bytes(scene.script(b"A", b"b")), "script");
     look(bytes(scene.script(b"b", b"a")), "stdin");
     look(bytes(scene.program(&[b"ls"])), "reason");
-    // Every part of the encoding was changed.
     let names: BTreeSet<String> = read(&base).into_iter().map(|(name, _)| name).collect();
     let missing: Vec<_> = names.difference(&changed).collect();
     assert!(missing.is_empty(), "{missing:?}");

@@ -1,7 +1,6 @@
-//! Asks the package's own program what a change would do. In `remit-act unit start x.service` an approver sees a
-//! name; the unit's files say what it executes. `remit-act describe` prints that, and its lines are part of what is
-//! approved. Only this program is asked, beside the daemon's executable or at the package's path. It runs as root,
-//! as in its job, and changes nothing. No other user can trace a process of root and forge its output.
+//! Asks the package's own program what a change would do: an approver sees a unit's name, and the unit's files say what
+//! it executes. The lines that `remit-act describe` prints are part of what is approved. It runs as root, as in its
+//! job, and changes nothing: no other user can trace it and forge its output.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
@@ -17,7 +16,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::text;
 
 const NAME: &str = "remit-act";
-const PACKAGED: &str = "/usr/libexec/remit/remit-act";
+/// Programs of the package that do only what their arguments and their input say.
+const OWN: [&str; 2] = [NAME, "remit-commit"];
+const PACKAGED: &str = "/usr/libexec/remit";
 const DESCRIBED: [&[u8]; 2] = [b"unit", b"package"];
 const LINES: usize = 64 << 10;
 const REFUSAL: usize = 2 << 10;
@@ -27,17 +28,21 @@ const PATIENCE: Duration = Duration::from_secs(8);
 pub fn asking(argv: &[CString]) -> Option<Vec<CString>> {
     let (program, words) = argv.split_first()?;
     let kind = words.first()?.to_bytes();
-    (is_own_program(program) && DESCRIBED.contains(&kind)).then(|| {
+    (is_packaged(program, NAME) && DESCRIBED.contains(&kind)).then(|| {
         let describe = [program.clone(), c"describe".to_owned()];
         describe.into_iter().chain(words.iter().cloned()).collect()
     })
 }
 
 pub fn is_own_program(program: &CStr) -> bool {
+    OWN.into_iter().any(|name| is_packaged(program, name))
+}
+
+fn is_packaged(program: &CStr, name: &str) -> bool {
     let program = Path::new(OsStr::from_bytes(program.to_bytes()));
     let own = std::env::current_exe().ok();
-    let beside = own.map(|own| own.with_file_name(NAME));
-    program == Path::new(PACKAGED) || beside.as_deref() == Some(program)
+    let beside = own.map(|own| own.with_file_name(name));
+    program == Path::new(PACKAGED).join(name) || beside.as_deref() == Some(program)
 }
 
 /// Runs it and waits. It stays in the process group of the measuring child, and ends with it.
@@ -167,16 +172,21 @@ mod tests {
 
     #[test]
     fn only_the_packages_program_is_asked() {
+        let packaged = "/usr/libexec/remit/remit-act";
+        let commit = "/usr/libexec/remit/remit-commit";
+        assert!(is_own_program(&CString::new(commit).unwrap()));
+        assert!(!is_own_program(c"/srv/remit-commit"));
         assert_eq!(
-            asking(&argv(&[PACKAGED, "unit", "stop", "a.service"])),
-            Some(argv(&[PACKAGED, "describe", "unit", "stop", "a.service"]))
+            asking(&argv(&[packaged, "unit", "stop", "a.service"])),
+            Some(argv(&[packaged, "describe", "unit", "stop", "a.service"]))
         );
         for words in [
             &["/srv/remit-act", "unit", "stop", "a.service"][..],
             &["/usr/libexec/remit/../remit/remit-act", "unit"],
-            &[PACKAGED, "reboot", "--cancel"],
-            &[PACKAGED, "describe", "unit"],
-            &[PACKAGED],
+            &[packaged, "reboot", "--cancel"],
+            &[packaged, "describe", "unit"],
+            &[commit, "unit", "stop", "a.service"],
+            &[packaged],
             &[],
         ] {
             assert_eq!(asking(&argv(words)), None, "{words:?}");

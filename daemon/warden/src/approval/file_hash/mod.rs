@@ -1,7 +1,6 @@
-//! Finds what a run would read of files, and who its requester is, as both are now.
-//!
-//! A forked child looks, because it may wait for a disk or a directory service. It looks before an approver is
-//! asked, and again before an approved job starts. The sandbox looks a third time just before the exec.
+//! Finds what a run would read of files, and who its requester is, as both are now. A forked child looks before an
+//! approver is asked, and again before an approved job starts, because it may wait for a disk or a directory service.
+//! The sandbox looks a third time just before the exec.
 
 mod argument;
 mod does;
@@ -25,6 +24,7 @@ use remit_sys::{Answer, in_child_with, sys};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::accounts::{People, Question};
+use crate::request::file_change::Undo;
 use crate::startup::error::chain;
 pub use argument::is_as_copied;
 pub use does::{asking, is_own_program};
@@ -39,7 +39,13 @@ pub struct Wanted {
     pub cwd: CString,
     /// True if the requester, not the policy, named the program and the working directory.
     pub chosen: bool,
+    /// Binding of files that text of the requester names. Without a sandbox the job has the same files under these names.
+    pub text_files: FileBinding,
     pub describe: Option<Vec<CString>>,
+    /// The commit that it undoes.
+    pub undo: Option<Undo>,
+    /// Of each command that follows: what it runs, and what describes that.
+    pub acts: Vec<(String, Option<Vec<CString>>)>,
     /// Rights that path arguments are opened with.
     pub reader: ReaderIdentity,
     pub uid: u32,
@@ -244,7 +250,10 @@ impl MeasuredFiles {
         for (at, word) in wanted.argv.iter().enumerate().skip(1) {
             let named = match word {
                 Word::Literal(text) => word::of_definition(at, text, cwd)?,
-                Word::Text(text) => requester.look(|| Ok(word::of_requester(at, text, cwd)))?,
+                Word::Text(text) => {
+                    let held = wanted.text_files;
+                    requester.look(|| Ok(word::of_requester(at, text, cwd, held)))?
+                }
                 Word::Path { path, is, copied } => {
                     let name = name_of_argument(at);
                     let copy = copied.then(|| copies.next()).flatten();
@@ -262,9 +271,17 @@ impl MeasuredFiles {
             files.extend(named.files);
             loose.extend(named.loose);
         }
+        let mut does = match &wanted.undo {
+            Some(undo) => undo.lines()?,
+            None => does::ask(wanted.describe.as_deref())?,
+        };
+        for (line, describe) in &wanted.acts {
+            does.push(line.clone());
+            does.extend(does::ask(describe.as_deref())?);
+        }
         Ok(Self {
             files,
-            does: does::ask(wanted.describe.as_deref())?,
+            does,
             loose,
             people: People::look_up(&wanted.people),
         })
@@ -286,10 +303,9 @@ impl ReaderIdentity {
         }
     }
 
-    /// Looks with these rights: whoever names a path must not get root's view.
-    ///
-    /// Sets the file system uid (setfsuid(2)), of this thread only. Keeps only capabilities that are part of these
-    /// rights: without them even root is subject to permissions. Only for the child: its groups are not restored.
+    /// Looks with these rights: whoever names a path must not get root's view. Sets the file system uid (setfsuid(2))
+    /// of this thread only. Keeps only capabilities that are part of these rights: without them even root is subject to
+    /// permissions. Only for the child: its groups are not restored.
     pub fn look<T>(&self, look: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         let cannot = |why: Errno| format!("cannot read files as uid {uid}: {why}");

@@ -47,7 +47,7 @@ pub fn of_definition(at: usize, word: &CStr, cwd: &CStr) -> Result<NamedFiles, S
 }
 
 /// Uses the requester's rights. Reports missing files: the job may have other rights, and a file can appear.
-pub fn of_requester(at: usize, text: &CStr, cwd: &CStr) -> NamedFiles {
+pub fn of_requester(at: usize, text: &CStr, cwd: &CStr, held: FileBinding) -> NamedFiles {
     let mut named = NamedFiles::default();
     let what = name_of_argument(at);
     let names = Names::of(text, cwd);
@@ -55,7 +55,7 @@ pub fn of_requester(at: usize, text: &CStr, cwd: &CStr) -> NamedFiles {
     for name in &names.all {
         let unbound = match look(&name.path) {
             Ok(Look::At(resolved)) if resolved.is_file() => {
-                match resolved.measure(&what, FileBinding::Seen, LARGEST_ARGUMENT, None) {
+                match resolved.measure(&what, held, LARGEST_ARGUMENT, None) {
                     Ok(file) => {
                         named.files.push(file);
                         None

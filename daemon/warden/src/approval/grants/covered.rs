@@ -1,6 +1,7 @@
 //! Commands that a temporary grant covers: those that its pattern matched when it was given. The giver approves
 //! what exists. Nobody approves a command that is added or changed later.
 
+use remit_common::admin::NewGrant;
 use remit_policy::{Glob, Policy};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -14,8 +15,9 @@ pub struct Covered {
 }
 
 impl Covered {
-    pub fn by(what: &str, policy: &Policy) -> Vec<Self> {
-        let names = Glob::parse(what).map(|glob| policy.covered(&glob));
+    pub fn by(new: &NewGrant, policy: &Policy) -> Vec<Self> {
+        let commits = !new.paths.is_empty();
+        let names = Glob::parse(&new.what).map(|glob| policy.covered(&glob, commits));
         let one = |name: String| {
             let definition = digest(policy, &name)?;
             Some(Self { name, definition })

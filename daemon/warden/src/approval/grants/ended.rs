@@ -91,8 +91,7 @@ pub fn take_over_grants(
         let written = audit.write_at_start(record);
         written.map_err(|why| Fatal::Unavailable(why.to_string()))?;
     }
-    // From here on this boot's clocks count. A wall clock that is set back later returns no lost time, even
-    // after a kill.
+    // From here on this boot's clocks count. A wall clock that is set back later returns no lost time.
     if (!gone.is_empty() || !grants.table.grants.is_empty())
         && let Err(error) = grants.save(Moment::now())
     {

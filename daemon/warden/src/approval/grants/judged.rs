@@ -1,10 +1,9 @@
-//! Judges whether a grant ends because an account is not what it was. Otherwise changes only the current groups of a
-//! giver.
+//! Judges whether a grant ends because an account is not what it was; otherwise updates the groups of a giver.
 
 use remit_common::admin::Grantee;
 use remit_policy::{Glob, NotGivable, Policy, PreApproval, Recipient};
 
-use super::{Grants, TemporaryGrant};
+use super::{Grants, TemporaryGrant, table};
 use crate::approval::still_administers;
 use crate::identity::accounts::{AccountState, People, Question};
 
@@ -75,6 +74,8 @@ impl TemporaryGrant {
                 NotGivable::NoCommand
                 | NotGivable::NoArgument(_)
                 | NotGivable::Unconfined
+                | NotGivable::NoCommit
+                | NotGivable::OneOff
                 | NotGivable::Unasked,
             ) => None,
         }
@@ -104,6 +105,7 @@ impl TemporaryGrant {
             },
             what: &what,
             args: &self.new.args,
+            paths: &table::paths(&self.new),
         })
     }
 }

@@ -1,13 +1,8 @@
-//! Temporary grants: approvals that somebody gave in advance.
-//!
-//! A grant is looked up if policy asks for an approval. Policy decides every request first, and then whether the
-//! rule names this giver. A run without a sandbox always needs its own approval.
-//!
-//! A use is taken and saved when a request is accepted. It is not returned if the job does not start. A [`Lifted`]
-//! becomes a permission only by a use.
-//!
-//! Giver and recipient are accounts: a uid and a name. Both are looked up again at each policy load and each use. A
-//! grant ends if either is another account, or if its giver could no longer give it.
+//! Temporary grants: approvals given in advance. One is looked up if policy asks for an approval: policy decides every
+//! request first, and then whether the rule names this giver. A run without a sandbox always needs its own approval. A
+//! use is taken and saved when a request is accepted, and not returned if the job does not start; a [`Lifted`] becomes
+//! a permission only by a use. Giver and recipient are accounts, a uid and a name, looked up again at each policy load
+//! and each use: a grant ends if either is another account, or if its giver could no longer give it.
 
 mod covered;
 pub(crate) mod describe;
@@ -23,21 +18,20 @@ use std::path::Path;
 
 use remit_common::admin::{ActiveGrant, Grantee, NewGrant};
 use remit_common::refusal::{Code, Refusal};
+use remit_plan::Bundle;
 use remit_policy::{Basis, Lifted, Pending, Policy};
 
 pub use crate::approval::grants::describe::{described, in_words, with_grant};
 use crate::approval::grants::two_clock_expiry::Moment;
+use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::request::Call;
 use crate::startup::error::Fatal;
 use crate::state_dir::ledger::Damage;
 pub use covered::{Covered, in_full};
 use store::{GrantStore, Saved};
-pub use table::{Giver, TemporaryGrant};
+pub use table::{Giver, TemporaryGrant, paths};
 use table::{GrantUser, Table};
-
-/// Name of programs and scripts in a grant.
-pub const RUN: &str = "run";
 
 type Save = fn(&GrantStore, &Saved) -> io::Result<()>;
 
@@ -58,8 +52,7 @@ struct Opened {
 impl Grants {
     /// Loads saved grants that still hold. Fails if a damaged file cannot be quarantined.
     pub fn open(state: &Path) -> Result<Self, Fatal> {
-        let boot =
-            two_clock_expiry::boot_id().map_err(Fatal::call("cannot determine the boot id"))?;
+        let boot = timers::boot_id().map_err(Fatal::call("cannot determine the boot id"))?;
         let store = GrantStore::in_state(state);
         let loaded = store.load();
         let loaded = loaded.map_err(Fatal::call("cannot move the damaged file of grants away"))?;
@@ -180,15 +173,14 @@ impl Grants {
         &'a self,
         asker: &'a GrantUser<'a>,
         pending: &Pending,
-        call: (&'a str, &'a [(String, String)]),
+        call: (&'a str, &'a [(String, String)], Option<&Bundle>),
         now: Moment,
     ) -> Option<(&'a TemporaryGrant, Lifted)> {
-        let (name, args) = call;
+        let (name, args, plan) = call;
         let mut covering = self.table.covering(asker, name, args, now);
         covering.find_map(|granted| {
             let consent = granted.giver.consent(asker.caller_ids.uid);
-            let lifted = pending.clone().granted(&consent, granted.number).ok()?;
-            Some((granted, lifted))
+            Some((granted, granted.lifted(pending, &consent, plan)?))
         })
     }
 
@@ -205,7 +197,8 @@ impl Grants {
         call: &Call,
     ) -> Result<Lifted, Pending> {
         let asker = GrantUser::of(subject);
-        let wanted = (call.named().unwrap_or(RUN), call.args());
+        let plan = call.file_change().and_then(Result::ok);
+        let wanted = (call.name_in_rules(), call.args(), plan);
         let permitted = self.permit(&asker, &pending, wanted, Moment::now());
         permitted.map(|(_, lifted)| lifted).ok_or(pending)
     }
@@ -218,7 +211,7 @@ impl Grants {
         name: &str,
     ) -> Option<(Lifted, String)> {
         let asker = GrantUser::of(subject);
-        let permitted = self.permit(&asker, pending, (name, &[]), Moment::now());
+        let permitted = self.permit(&asker, pending, (name, &[], None), Moment::now());
         permitted.map(|(granted, lifted)| (lifted, granted.left()))
     }
 
@@ -251,6 +244,8 @@ impl Grants {
             | Basis::Rule(_)
             | Basis::TryByRoot
             | Basis::Notification
+            | Basis::Recovery
+            | Basis::Unconfirmed
             | Basis::Approved { .. } => Ok(()),
         }
     }
@@ -276,6 +271,7 @@ mod tests {
             for_s: 60,
             uses: None,
             across_reboot: false,
+            paths: Vec::new(),
         }
     }
 

@@ -67,11 +67,18 @@ impl Saved {
     fn parse(body: &[u8]) -> Result<Self, String> {
         let damaged = |error: postcard::Error| error.to_string();
         let (mut saved, rest) = postcard::take_from_bytes::<Self>(body).map_err(damaged)?;
-        // Earlier releases wrote no more.
+        // Earlier releases wrote no more, or no paths.
         if !rest.is_empty() {
-            let all: Vec<Option<Vec<Covered>>> = postcard::from_bytes(rest).map_err(damaged)?;
+            let (all, rest): (Vec<Option<Vec<Covered>>>, _) =
+                postcard::take_from_bytes(rest).map_err(damaged)?;
             for (granted, covered) in saved.table.grants.iter_mut().zip(all) {
                 granted.covered = covered;
+            }
+            if !rest.is_empty() {
+                let all: Vec<Vec<String>> = postcard::from_bytes(rest).map_err(damaged)?;
+                for (granted, paths) in saved.table.grants.iter_mut().zip(all) {
+                    granted.new.paths = paths;
+                }
             }
         }
         Ok(saved)
@@ -82,11 +89,13 @@ impl Saved {
         // What each grant covers is appended: an earlier release does not read that far.
         let grants = self.table.grants.iter();
         let covered: Vec<_> = grants.map(|granted| &granted.covered).collect();
-        postcard::to_extend(&covered, body).map_err(io::Error::other)
+        let body = postcard::to_extend(&covered, body).map_err(io::Error::other)?;
+        let grants = self.table.grants.iter();
+        let paths: Vec<_> = grants.map(|granted| &granted.new.paths).collect();
+        postcard::to_extend(&paths, body).map_err(io::Error::other)
     }
 
-    /// Converts grants to this boot, and returns those that end by the reboot. Those that are over stay, because
-    /// their end must still be recorded.
+    /// Converts grants to this boot; returns those it ends. Those that are over stay, until their end is recorded.
     pub fn now(self, boot: &str, now: Moment) -> (Table, Vec<(TemporaryGrant, &'static str)>) {
         let Self {
             boot: then,
@@ -112,6 +121,43 @@ impl Saved {
             }
         }
         (table, ended)
+    }
+}
+
+/// A grant as all releases have written it. Without its paths it covers no commit.
+pub mod without_paths {
+    use remit_common::admin::{Grantee, NewGrant};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    type OldParts<T, W, A> = (T, W, A, u32, Option<u32>, bool);
+
+    pub fn serialize<S: Serializer>(new: &NewGrant, to: S) -> Result<S::Ok, S::Error> {
+        let parts: OldParts<_, _, _> = (
+            &new.to,
+            &new.what,
+            &new.args,
+            new.for_s,
+            new.uses,
+            new.across_reboot,
+        );
+        parts.serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<NewGrant, D::Error> {
+        let (to, what, args, for_s, uses, across_reboot): OldParts<
+            Grantee,
+            String,
+            Vec<(String, String)>,
+        > = OldParts::deserialize(from)?;
+        Ok(NewGrant {
+            to,
+            what,
+            args,
+            for_s,
+            uses,
+            across_reboot,
+            paths: Vec::new(),
+        })
     }
 }
 
@@ -143,6 +189,7 @@ mod tests {
                 for_s: 60,
                 uses: Some(3),
                 across_reboot,
+                paths: vec!["/etc/nginx".into()],
             };
             let giver = Giver {
                 uid: 7,

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use remit_common::admin::{ActiveGrant, Grantee, NewGrant};
-use remit_policy::{CallerIds, Consent, Glob, Pending, Policy};
+use remit_plan::{Bundle, PlanPath};
+use remit_policy::{CallerIds, Consent, Glob, Lifted, Pending, PlanWithin, Policy};
 use serde::{Deserialize, Serialize};
 
 use super::covered::{Covered, in_full};
@@ -32,6 +33,7 @@ pub struct GrantUser<'a> {
 pub struct TemporaryGrant {
     /// Never used twice.
     pub number: u64,
+    #[serde(with = "super::store::without_paths")]
     pub new: NewGrant,
     pub giver: Giver,
     pub granted_ms: u64,
@@ -118,7 +120,7 @@ impl TemporaryGrant {
     pub fn bind(&mut self, policy: &Policy) {
         match &mut self.covered {
             Some(covered) => covered.retain(|one| one.is_same(policy)),
-            None => self.covered = Some(Covered::by(&self.new.what, policy)),
+            None => self.covered = Some(Covered::by(&self.new, policy)),
         }
     }
 
@@ -143,7 +145,26 @@ impl TemporaryGrant {
     pub fn lifts(&self, pending: &Pending, name: &str) -> bool {
         // Nobody in particular: that it is not the giver's own request was checked before.
         let consent = self.giver.consent(u32::MAX);
-        self.is_about(name) && pending.clone().granted(&consent, self.number).is_ok()
+        self.is_about(name) && self.lifted(pending, &consent, None).is_some()
+    }
+
+    /// Covers a request. A grant with paths covers a plan within them and nothing else.
+    pub fn lifted(
+        &self,
+        pending: &Pending,
+        consent: &Consent<'_>,
+        plan: Option<&Bundle>,
+    ) -> Option<Lifted> {
+        let paths = paths(&self.new);
+        let within = match (self.new.paths.is_empty(), plan) {
+            (true, _) => None,
+            (false, plan) => Some(PlanWithin {
+                plan: plan?,
+                paths: &paths,
+            }),
+        };
+        let lifted = pending.clone().granted(consent, self.number, within);
+        lifted.ok()
     }
 
     pub fn what(&self) -> String {
@@ -195,13 +216,25 @@ fn long(ms: u64) -> String {
     format!("{} {name}", ms / unit)
 }
 
-/// `service.* unit=nginx`.
+/// Returns the paths of a grant. One that is no path was refused when the grant was given; it would cover nothing.
+pub fn paths(new: &NewGrant) -> Vec<PlanPath> {
+    let paths = new.paths.iter();
+    paths
+        .filter_map(|path| PlanPath::new(path.as_bytes()).ok())
+        .collect()
+}
+
+/// `service.* unit=nginx`, `plan.commit in /etc/nginx, /srv`.
 pub fn what(new: &NewGrant) -> String {
     let args = new.args.iter();
     let args: String = args
         .map(|(name, value)| format!(" {name}={value}"))
         .collect();
-    format!("{}{args}", new.what)
+    let paths = match new.paths.is_empty() {
+        true => String::new(),
+        false => format!(" in {}", new.paths.join(", ")),
+    };
+    format!("{}{args}{paths}", new.what)
 }
 
 fn values<'a>(args: &'a [(String, String)], name: &str) -> impl Iterator<Item = &'a str> {
@@ -266,7 +299,6 @@ impl Table {
             .is_some_and(|granted| !granted.is_over(now))
     }
 
-    /// Returns false if no use is left.
     pub fn consume_grant_use(&mut self, number: u64, now: Moment) -> bool {
         let mut live = self
             .grants
@@ -335,6 +367,7 @@ mod tests {
             for_s: 60,
             uses,
             across_reboot: false,
+            paths: Vec::new(),
         }
     }
 

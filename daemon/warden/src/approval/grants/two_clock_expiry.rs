@@ -1,11 +1,6 @@
 //! Time that survives the daemon: two clocks, of which the sooner one ends a grant. The wall clock can be set.
 //! CLOCK_BOOTTIME cannot, and counts while the machine sleeps (clock_gettime(2)), but restarts at each boot.
 
-use std::fs;
-use std::io;
-use std::time::Duration;
-
-use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use crate::event_loop::timers;
@@ -21,10 +16,9 @@ pub struct Moment {
 impl Moment {
     /// If the kernel does not report the time, it is later than any end.
     pub fn now() -> Self {
-        let since_boot = clock_gettime(ClockId::CLOCK_BOOTTIME);
         Self {
             realtime_ms: timers::unix_ms(),
-            boot_ms: since_boot.map_or(u64::MAX, |time| timers::millis(Duration::from(time))),
+            boot_ms: timers::millis(timers::since_boot()),
         }
     }
 
@@ -40,12 +34,6 @@ impl Moment {
         let realtime = self.realtime_ms.saturating_sub(now.realtime_ms);
         realtime.min(self.boot_ms.saturating_sub(now.boot_ms))
     }
-}
-
-/// Returns the random id of this boot (random(4)).
-pub fn boot_id() -> io::Result<String> {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(id.trim_end().to_owned())
 }
 
 #[cfg(test)]
@@ -73,6 +61,6 @@ mod tests {
         }
         let now = Moment::now();
         assert!(now.boot_ms > 0 && now.boot_ms < u64::MAX && now.realtime_ms > now.boot_ms);
-        assert_eq!(boot_id().unwrap().len(), 36);
+        assert_eq!(timers::boot_id().unwrap().len(), 36);
     }
 }

@@ -14,7 +14,6 @@ enum Deed {
     Write {
         sync: bool,
     },
-    /// The sink takes no record now.
     Refused,
     /// The daemon is killed. `out`: after it wrote the pending record.
     Kill {
@@ -51,9 +50,7 @@ struct Machine {
     boot: u8,
     is_file: bool,
     entries: Vec<Entry>,
-    /// Number of records on the disk.
     synced: usize,
-    /// Possible heads on the disk.
     heads: Vec<Vec<u8>>,
     written: u64,
 }

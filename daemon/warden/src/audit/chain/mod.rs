@@ -1,8 +1,6 @@
-//! Hash chain: each record has its number and the hash of the record before.
-//!
-//! A root-only file stores the head: the newest record, and the record being written. It is written before and
-//! after each record. After a kill, the next daemon knows which record is in doubt. After a machine crash, no
-//! number is used twice: numbers continue after the reserved ones, and the reservation is synced.
+//! Hash chain: each record has its number and the hash of the record before. A root-only file stores the newest record
+//! and the one being written, before and after each: after a kill, the next daemon knows which record is in doubt.
+//! After a machine crash no number is used twice: they continue after the reserved ones, which are synced.
 
 use std::io;
 use std::path::Path;
@@ -13,6 +11,7 @@ pub use remit_trail::hex;
 use remit_trail::{Head, Link, hash_fields};
 
 use super::record::Record;
+use crate::event_loop::timers;
 use crate::state_dir::framed_file::InPlaceFile;
 
 /// Numbers reserved at a time.
@@ -253,7 +252,7 @@ fn are_unique<'a>(fields: impl Iterator<Item = &'a (&'static str, String)>) -> b
 }
 
 pub fn boot_id() -> io::Result<[u8; 16]> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let text = timers::boot_id()?;
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     match u128::from_str_radix(&digits, 16) {
         Ok(number) if digits.len() == 32 => Ok(number.to_be_bytes()),

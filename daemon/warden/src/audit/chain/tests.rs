@@ -258,7 +258,6 @@ fn duplicate_field_is_refused() {
     let path = scratch_file("twice");
     let record = record().field("USER", "again");
     let mut chain = open(&path, HERE);
-    // The test panics, so it removes its file now.
     fs::remove_file(path).unwrap();
     let _ = chain.link(record, 0);
 }

@@ -23,7 +23,6 @@ pub struct JsonLines {
     /// Part of a failed record is in the file after `length`.
     is_spoilt: bool,
     incidents: Vec<String>,
-    /// The last line; its buffer is reused.
     line: String,
 }
 
@@ -102,7 +101,6 @@ impl JsonLines {
         self.file.sync_data()
     }
 
-    /// Writes a whole record; with `sync`, waits until it is on the disk.
     pub fn write(&mut self, linked: &Linked, sync: bool) -> io::Result<()> {
         encode(linked, &mut self.line);
         let written = self

@@ -122,7 +122,6 @@ fn foreign_change_to_file_is_reported_once() {
             reported.unwrap_or_default().contains(incidents),
             "{incidents}"
         );
-        // It is kept until it is reported.
         assert_eq!(lines.incidents().unwrap().is_some(), !incidents.is_empty());
         lines.clear_incidents();
         let hash = scene.write(&mut lines);
@@ -137,7 +136,6 @@ fn foreign_bytes_stay_own_line_on_full_disk() {
     let mut lines = JsonLines::open(&scene.log).unwrap();
     scene.write(&mut lines);
     fs::write(&scene.log, "garbage").unwrap();
-    // The file takes no byte now.
     let read_only = File::open(&scene.log).unwrap();
     let file = std::mem::replace(&mut lines.file, read_only);
     for _ in 0..2 {

@@ -31,6 +31,11 @@ pub fn from_record(record: &Record, seq: u64, at_ms: u64) -> Option<HistoryRecor
         Event::Denied => (Kind::Decided, "denied", cause_field()),
         Event::Expired => (Kind::Decided, "expired", cause_field()),
         Event::Void => (Kind::Decided, "void", cause_field()),
+        Event::Confirmed => {
+            let by = field("USER").map(|by| format!("confirmed by {by}"));
+            (Kind::Decided, "confirmed", by.as_deref().and_then(cause))
+        }
+        Event::Unconfirmed => (Kind::Decided, field("VERDICT")?, cause_field()),
         Event::Intent => (Kind::Started, field("VERDICT")?, None),
         Event::End | Event::Interrupted => (Kind::Ended, field("STATE")?, cause_field()),
         Event::Refusal => (Kind::Refused, field("VERDICT")?, cause_field()),

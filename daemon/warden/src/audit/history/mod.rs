@@ -18,9 +18,7 @@ pub struct HistoryOutbox {
     entries: VecDeque<HistoryRecord>,
     /// The first entries, which this broker was sent.
     sent: usize,
-    /// The broker has read its files.
     is_open: bool,
-    /// A loss was logged already.
     is_losing: bool,
 }
 
@@ -67,7 +65,6 @@ impl HistoryOutbox {
         self.is_losing = false;
     }
 
-    /// Returns the next message to the broker.
     pub fn next(&mut self) -> Option<ToBroker> {
         let entry = self.entries.get(self.sent).filter(|_| self.is_open)?;
         self.sent += 1;

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use remit_common::wire::Bytes;
+use remit_plan::Protected;
 use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source, User};
 use remit_policy_files::{Compile, LastKnown, Loaded, Names, Owners};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::config::policy_reload::compiler::{NotCompiled, Runs};
 use crate::identity::accounts::{People, Question};
 use crate::identity::user_names;
+use crate::job::floor::{self, Floor};
 use crate::startup::arguments::Args;
 use crate::startup::error::Fatal;
 
@@ -23,14 +25,13 @@ pub struct Brought {
     pub settings: Config,
     pub files: Vec<String>,
     pub model: Bytes,
-    /// For the author of the policy.
     pub warnings: Vec<String>,
     pub people: People,
-    /// Uids that the policy names by their account's name, with all names of each.
     pub named: BTreeMap<u32, BTreeSet<String>>,
-    /// What the names of the policy refer to, or referred to last.
     pub last_known: LastKnown,
     pub changes: Changes,
+    pub floor: Floor,
+    pub protected: Protected,
 }
 
 impl Brought {
@@ -47,7 +48,8 @@ impl Brought {
         }
         let (vendor, admin) = (args.vendor.join("policy.d"), args.config.join("policy.d"));
         let own = [&args.config, &args.vendor, &args.state, &args.runtime];
-        let names = Names::new(remit_policy_files::own_files(&own.map(PathBuf::as_path)));
+        let own = remit_policy_files::own_files(&own.map(PathBuf::as_path));
+        let names = Names::new(own.clone());
         let (names, unknown) = match live {
             Some((live, _)) => (names.after(live.last_known.clone()), None),
             None => match names_file::read(&args.state) {
@@ -76,6 +78,7 @@ impl Brought {
             }
         })?;
         let mut unsure = Vec::new();
+        let mut admin_gids = Vec::new();
         // The running settings apply until a restart and the new ones after it. The policy must fit both.
         for config in running.into_iter().chain([&config]) {
             match taken(&loaded.policy, config).as_slice() {
@@ -84,12 +87,15 @@ impl Brought {
             }
             let admins = user_names::found_group(&config.accounts.admin_group)
                 .map_err(|errno| format!("cannot look up accounts.admin_group: {errno}"))?;
+            admin_gids.extend(admins);
             let found =
                 remit_policy_files::impersonators(&loaded.policy, &loaded.sources, &names, admins);
             if found.iter().any(|one| one.severity() == Severity::Error) {
                 return Err(lines(&found).join("\n").into());
             }
             unsure.extend(found);
+            floor::check_required(&config.floor.require, &loaded.policy)?;
+            Floor::resolve(&config.floor, &names)?;
             let notify = &config.approval.notify;
             if !notify.is_empty() {
                 let notification = loaded.policy.notification(notify);
@@ -97,6 +103,7 @@ impl Brought {
                     .map_err(|why| format!("cannot use approval.notify of remit.toml: {why}"))?;
             }
         }
+        let floor = Floor::resolve(&running.unwrap_or(&config).floor, &names)?;
         let admins = user_names::optional_group(&config.accounts.admin_group);
         let unreachable_grantees =
             user_names::optional_group(&config.accounts.socket_group).map(|group| {
@@ -118,7 +125,9 @@ impl Brought {
         Ok(Self {
             settings: config,
             changes: changes.take(),
+            floor,
             files: sources.map(|source| source.name).collect(),
+            protected: remit_policy_files::protected(&loaded.policy, &own, &admin_gids),
             model: loaded.policy.encode().into(),
             named: named(&loaded.machine),
             warnings,
@@ -201,9 +210,8 @@ fn among(policy: &Policy, jobs: &Range<u32>, own: &[(&str, Option<u32>)]) -> Vec
     found.collect()
 }
 
-/// Reads `remit.toml` in `dir`. A missing file means all defaults. May block on a disk.
-/// Errors: unreadable, not UTF-8, not owned by root, writable by others; not TOML, an unknown key, a value out of
-/// bounds; no compiler.
+/// Reads `remit.toml` in `dir`. A missing file means all defaults. May block on a disk. Errors: not readable, not UTF-8,
+/// changeable by others than root, not TOML, an unknown key, a value out of bounds, no compiler.
 fn settings(dir: &Path, runs: Runs) -> Result<Config, LoadError> {
     let path = dir.join("remit.toml");
     let unusable = |why: &str| format!("cannot use '{}': {why}", path.display());

@@ -37,7 +37,6 @@ const FINDINGS: usize = 512;
 const ASKED: usize = 64 << 20;
 const QUESTION: usize = 16;
 
-/// How the compiler runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Runs {
     /// Its uid and gid. No other process may have it: it could stop or trace the compiler, and so write the policy.
@@ -55,8 +54,7 @@ impl Runs {
 }
 
 /// Returns the uid and gid of the compiler: the first of the jobs' range by these settings, which no other process has.
-/// Without settings, the first of the built-in range: a container may lack it, and has nothing better than the uid of
-/// its own nobody.
+/// Without settings, the first of the built-in range: a container may lack it, and has only its own nobody.
 fn id(settings: Option<&Config>) -> u32 {
     if let Some(settings) = settings {
         return settings.jobs.uid_first;
@@ -285,7 +283,6 @@ impl Drop for Process {
     }
 }
 
-/// One end of a pipe, for a bounded time.
 struct Pipe {
     file: File,
     ready: PollFlags,
@@ -303,7 +300,6 @@ impl Pipe {
         })
     }
 
-    /// Waits until the pipe is ready or its other end is closed.
     fn wait(&self) -> io::Result<()> {
         let left = self.until.saturating_duration_since(Instant::now());
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);

@@ -71,8 +71,13 @@ impl Policies {
         call: &Call,
     ) -> Result<Decided, Refusal> {
         let (names, caller_ids) = (call.env_names(), self.caller_ids(subject)?);
-        match self.live.policy.decide(caller_ids, &call.ask(&names)) {
+        let (floor, effect) = (&self.live.floor, call.effect());
+        let verdict = self.live.policy.decide(caller_ids, &call.ask(&names));
+        match floor.over(verdict, effect) {
             Verdict::Allow(grant) => Ok(Decided::Granted(grant)),
+            Verdict::Ask(pending) if !floor.takes_grants(effect) => {
+                Ok(Decided::Asks(Box::new(pending)))
+            }
             Verdict::Ask(pending) => Ok(match grants.by_grant(subject, pending, call) {
                 Ok(lifted) => Decided::Lifted(lifted),
                 Err(pending) => Decided::Asks(Box::new(pending)),
@@ -86,6 +91,7 @@ impl Policies {
             digest: &self.live.digest,
             sandboxes: &self.sandboxes,
             limits,
+            protected: &self.live.protected,
         }
     }
 

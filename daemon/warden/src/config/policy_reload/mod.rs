@@ -10,12 +10,14 @@ mod names_file;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
+use remit_plan::Protected;
 use remit_policy::Policy;
 use remit_policy_files::LastKnown;
 use remit_sys::{Answer, in_child};
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::identity::accounts::{People, Question};
 use crate::identity::peer::Subject;
+use crate::job::floor::Floor;
 use crate::startup::arguments::Args;
 use crate::startup::error::{Fatal, chain};
 use brought::Brought;
@@ -44,6 +47,10 @@ pub struct Live {
     /// Current or last known meaning of the policy's names.
     pub last_known: LastKnown,
     pub changes: Changes,
+    /// By the settings of the running daemon.
+    pub floor: Floor,
+    /// What no plan may change, at the time of the load.
+    pub protected: Rc<Protected>,
 }
 
 #[derive(Debug)]
@@ -57,21 +64,17 @@ pub struct Loading {
     answer: Answer,
     /// Another load was requested meanwhile.
     pub again: bool,
-    /// Requester; `None` for a signal.
     pub asked: Option<Subject>,
-    /// A user's connection started this load, not an administrator. The new policy must not allow more than the old
-    /// one.
+    /// A user's connection started this load. The new policy must not allow more than the old one.
     pub is_unasked: bool,
     /// Changes by an earlier load that were not yet reported to those who wait.
     pub before: Changes,
 }
 
-/// All findings, one or more lines each.
 pub type PolicyErrors = String;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum LoadError {
-    /// By the files.
     Refused(PolicyErrors),
     /// The compiler gave no answer. The next try may get one.
     Unavailable(PolicyErrors),
@@ -123,8 +126,7 @@ pub fn in_short(why: &str) -> String {
 }
 
 impl Live {
-    /// Checks that a user is the account that the policy names for this uid. An account that reuses a uid gets no
-    /// rights of the old account.
+    /// Checks that a user is the account of this uid in the policy. A reused uid gets no rights of the old account.
     pub fn knows(&self, uid: u32, user: &str) -> Result<(), Refusal> {
         let Some(names) = self.named.get(&uid).filter(|names| !names.contains(user)) else {
             return Ok(());
@@ -186,8 +188,7 @@ impl Loading {
     }
 }
 
-/// A compiler that lies sends a model that takes a hundred times its bytes. What this child cannot hold, the warden does
-/// not get.
+/// A compiler that lies sends a model that takes a hundred times its bytes. This child must hold it first.
 fn limit_memory() -> Result<(), LoadError> {
     setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY)
         .map_err(|errno| format!("cannot limit the memory of the load: {errno}").into())
@@ -238,6 +239,8 @@ fn make(brought: Brought) -> Result<Loaded, PolicyErrors> {
         named: brought.named,
         last_known: brought.last_known,
         changes: brought.changes,
+        floor: brought.floor,
+        protected: Rc::new(brought.protected),
     };
     let settings = brought.settings;
     Ok(Loaded { live, settings })

@@ -29,10 +29,8 @@ pub fn read(state: &Path) -> Result<LastKnown, String> {
     })
 }
 
-/// Saves the names if the file differs. The new file is on the disk before it replaces the old one.
-///
-/// If only the sync of the directory fails, the new names are read until a power cut. The older names may then be back,
-/// and a name that they lack is a load error: nothing runs.
+/// Saves the names if the file differs, on the disk before it replaces the old one. If only the sync of the directory
+/// fails, a power cut may bring back older names; a name that they lack is a load error: nothing runs.
 pub fn save_names(state: &Path, names: &LastKnown) -> io::Result<()> {
     if read(state).is_ok_and(|saved| saved == *names) {
         return Ok(());

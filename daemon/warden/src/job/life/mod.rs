@@ -1,8 +1,6 @@
-//! The life of a job as one table: at this stage, this event leads to that stage, and that has to be done. Pure.
-//!
-//! A stage changes only here. Whoever handles an event gives it to the job's [`Life`], and does what it demands. An
-//! event that a stage does not know changes nothing, and is an error on the way to a start. The test walks through all
-//! orders of events of several jobs.
+//! The life of a job as one table: at this stage, this event leads to that stage, and that has to be done. Pure. A
+//! stage changes only here: whoever handles an event gives it to the job's [`Life`], and obeys. An event that a stage
+//! does not know changes nothing, and is an error on the way to a start. The test walks all orders of events.
 
 #[cfg(test)]
 mod tests;
@@ -75,7 +73,6 @@ pub enum End {
 pub enum Event {
     /// A temporary grant allows it.
     Lifted,
-    /// Only an approver can allow it.
     NeedsApproval,
     /// Ledger and audit log have the request for approval.
     Asked,

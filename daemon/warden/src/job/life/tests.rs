@@ -1,5 +1,6 @@
-//! Walks through all orders of events of two and three jobs with one slot, breadth first, until no new state comes.
-//! The world knows what the table does not: processes, records, uses, uids. An event comes only if it can be true.
+//! Walks through all orders of events of two and three jobs with one slot, breadth first, until no new state comes. At
+//! each state the daemon also crashes and starts again. The world knows what the table does not: processes, records,
+//! uses, uids. An event comes only if it can be true.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -133,7 +134,6 @@ impl Job {
         }
     }
 
-    /// Whether the event can be true.
     fn can(&self, event: Event, is_slot_free: bool) -> bool {
         match event {
             Event::Lifted => self.right == Right::TemporaryGrant,
@@ -217,10 +217,6 @@ impl Job {
             ),
             (self.spent > 1, "spends two uses"),
             (self.approved > 1, "spends an approval twice"),
-            (
-                (self.intents > 0 || self.known || self.is_alive()) && !over && !self.ledger,
-                "a crash would lose it",
-            ),
             (self.is_alive() && !self.has_slot(), "lives without a slot"),
             (
                 self.is_alive() && self.freed > 0,
@@ -253,6 +249,66 @@ impl Job {
     }
 }
 
+/// What a crash leaves of a job: the ledger, its records, and the uses of grants. Watchdog, workers and the service
+/// manager end its processes. `recover` is how far the next start gets before it crashes too.
+#[derive(Debug)]
+struct Restarted {
+    ledger: bool,
+    ends: u8,
+    end_is_kept: bool,
+}
+
+impl Restarted {
+    fn crash(job: &Job) -> Self {
+        Self {
+            ledger: job.ledger,
+            ends: job.ends,
+            end_is_kept: job.ends > 0,
+        }
+    }
+
+    /// As `state_dir::recovery` does: what the ledger has without an end gets one, noted first and then recorded. An end
+    /// that was only noted is recorded, never noted again.
+    fn recover(&mut self, steps: usize) {
+        for _ in 0..steps {
+            match (self.ledger, self.end_is_kept, self.ends) {
+                (true, false, _) => self.end_is_kept = true,
+                (true, true, 0) => self.ends = 1,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Crashes at this state, and up to twice more while the next start recovers. Nothing is started by a recovery, so a
+/// job is broken if it is lost, has not one end, or would run again when its request is repeated.
+fn crash(job: &Job) -> Result<(), String> {
+    let was_live = job.stage != Stage::Over;
+    for steps in [[0, 0, 2], [1, 0, 1], [1, 1, 2], [2, 2, 2]] {
+        let mut left = Restarted::crash(job);
+        for steps in steps {
+            left.recover(steps);
+        }
+        let began = job.intents > 0 || job.known || job.is_alive();
+        let rules = [
+            (began && was_live && !left.ledger, "is lost by a crash"),
+            (
+                job.forks > 0 && !left.ledger,
+                "runs again after a crash if its request is repeated",
+            ),
+            (
+                job.forks > 0 && left.ends != 1,
+                "has not one end after a crash",
+            ),
+            (left.ends > 1, "ends twice after a crash"),
+        ];
+        if let Some((_, what)) = rules.iter().find(|(is_broken, _)| *is_broken) {
+            return Err(format!("{what}: {left:?}, {job:?}"));
+        }
+    }
+    Ok(())
+}
+
 /// What one event makes of a job. `None`: it cannot be true now.
 fn step(job: &Job, event: Event, is_slot_free: bool, table: Table) -> Option<Job> {
     if !job.can(event, is_slot_free) {
@@ -277,12 +333,14 @@ fn explore<const JOBS: usize>(rights: [Right; JOBS], table: Table) -> Result<usi
             return Err(format!("more jobs than slots: {world:?}"));
         }
         for job in &world {
+            if !single.insert(job.clone()) {
+                continue;
+            }
+            crash(job)?;
             if let Some(what) = job.broken() {
                 return Err(format!("{what}: {job:?}"));
             }
-            if single.insert(job.clone()) {
-                ends(job, table)?;
-            }
+            ends(job, table)?;
         }
         for at in 0..world.len() {
             let taken = world.iter().filter(|job| job.has_slot()).count();
@@ -421,6 +479,18 @@ fn a_wrong_transition_is_found() {
             _ => next(stage, event),
         }
     }
+    const fn leaves_ledger(stage: Stage, event: Event) -> Option<(Stage, Action)> {
+        match (stage, event) {
+            (Stage::Recorded(_), Event::Forked) => Some((Stage::Running, Action::Forget)),
+            _ => next(stage, event),
+        }
+    }
+    const fn ends_before_end(stage: Stage, event: Event) -> Option<(Stage, Action)> {
+        match (stage, event) {
+            (Stage::Running, Event::KillTimeout) => Some((Stage::Over, Action::Forget)),
+            _ => next(stage, event),
+        }
+    }
     const fn approves_twice(stage: Stage, event: Event) -> Option<(Stage, Action)> {
         match (stage, event) {
             (Stage::Queued(Files::Compared), Event::Refused) => Some((Stage::Asked, Action::Wait)),
@@ -435,6 +505,8 @@ fn a_wrong_transition_is_found() {
         (frees_stuck, "lives without a slot"),
         (forgets_end, "its end is not recorded"),
         (never_drains, "never ends"),
+        (leaves_ledger, "is lost by a crash"),
+        (ends_before_end, "runs again after a crash"),
         (approves_twice, "spends an approval twice"),
     ] {
         let found = explore_all(table).unwrap_err();
@@ -459,13 +531,11 @@ fn an_event_out_of_order_is_an_error_that_names_it() {
     assert_eq!(wrong.to_string(), text);
     assert!(Refusal::from(wrong).message.contains(text));
     assert_eq!(life.foresee(Event::Forked), Err(wrong));
-    // What is only looked up changes nothing.
     let line = life.foresee(Event::Turn).unwrap();
     assert_eq!(life.advance(Event::Queued), Ok(Action::Wait));
     assert_eq!(life.follow(line), Action::RecordIntent);
 }
 
-/// All transitions, one a line.
 fn table() -> String {
     let (mut stages, mut at) = (vec![Stage::New], 0);
     let mut lines = String::new();

@@ -22,8 +22,7 @@ use crate::startup::fault::{self, Point};
 /// Delay before the next start after a failed fork.
 const FORK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Queues a plan: it is recorded, and kept across restarts as any job. Fails if it cannot be recorded, or waiting
-/// jobs hold too many bytes.
+/// Queues a plan: it is recorded and kept across restarts. Fails if that fails, or waiting jobs hold too many bytes.
 pub fn enqueue(cx: &mut JobCx<'_>, plan: Box<Plan>) -> Result<Outcome, Refusal> {
     let uid = plan.requester.subject.uid();
     if let Err(refusal) = cx.jobs.check_queued_bytes(uid, plan.held) {
@@ -71,7 +70,6 @@ pub fn start_all_queued(cx: &mut RequestCx<'_>) {
             return;
         }
     }
-    // Other events come first.
     cx.job.reactor.timers.add(Duration::ZERO, Timer::Begin);
 }
 

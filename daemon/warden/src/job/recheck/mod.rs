@@ -7,6 +7,7 @@ mod tests;
 
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::Effect;
 use remit_policy::Basis;
 
 use crate::approval::approver::{lost_approver, may_still_approve};
@@ -16,6 +17,7 @@ use crate::config::policy_reload::Decided;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::context::RequestCx;
+use crate::request::file_change;
 use crate::request::{Approved, Draft, Plan};
 
 pub const LATE: &str = "no slot was free before the approval expired";
@@ -28,7 +30,6 @@ pub enum Check<'a> {
     Examined(&'a Draft, &'a Found),
     /// The audit log takes records again.
     Parked(&'a Plan),
-    /// Somebody approves it.
     Approving(&'a Request, &'a Subject, &'a Found),
     /// A slot is free. The policy in force may bind it again.
     Turn(&'a mut Plan),
@@ -51,6 +52,10 @@ pub enum Condition {
     Open,
     /// The client is connected.
     Session,
+    /// The requester is not paused.
+    Unpaused,
+    /// The commands that a change requires have ended well, in time.
+    Required,
     /// The layers of its sandbox passed the self-test.
     Sandbox,
     /// The temporary grant still holds.
@@ -71,23 +76,61 @@ pub enum Condition {
     /// No name is new whose content is not bound.
     Loose,
     Effects,
+    /// Its plan changes nothing that is protected now.
+    Unprotected,
+    /// No interrupted commit has to be recovered first.
+    Recovered,
 }
 
 /// The table. The first condition that is not met is the answer.
 const fn conditions(at: At) -> &'static [Condition] {
     use Condition::{
-        Allowed, Approver, Deadline, Effects, Files, Grant, Hashed, Loose, Open, Requester,
-        SamePolicy, Sandbox, Session,
+        Allowed, Approver, Deadline, Effects, Files, Grant, Hashed, Loose, Open, Recovered,
+        Requester, Required, SamePolicy, Sandbox, Session, Unpaused, Unprotected,
     };
     match at {
-        At::Examined => &[Open, Session, SamePolicy, Hashed, Requester],
-        At::Parked => &[Open, Sandbox, Session, Grant, SamePolicy],
-        At::Approving => &[
-            Approver, SamePolicy, Hashed, Requester, Files, Loose, Effects, Open,
+        At::Examined => &[
+            Open, Session, Unpaused, Required, SamePolicy, Hashed, Requester,
         ],
-        At::Turn => &[Grant, Deadline, Allowed, Sandbox],
+        At::Parked => &[
+            Open, Sandbox, Session, Grant, Unpaused, Required, SamePolicy,
+        ],
+        At::Approving => &[
+            Approver,
+            SamePolicy,
+            Hashed,
+            Requester,
+            Files,
+            Loose,
+            Effects,
+            Unprotected,
+            Unpaused,
+            Required,
+            Open,
+        ],
+        At::Turn => &[
+            Grant,
+            Deadline,
+            Allowed,
+            Unpaused,
+            Required,
+            Unprotected,
+            Recovered,
+            Sandbox,
+        ],
         At::Rehashed => &[
-            Open, Approver, SamePolicy, Hashed, Requester, Files, Loose, Effects,
+            Open,
+            Unpaused,
+            Required,
+            Approver,
+            SamePolicy,
+            Hashed,
+            Requester,
+            Files,
+            Loose,
+            Effects,
+            Unprotected,
+            Recovered,
         ],
     }
 }
@@ -103,7 +146,11 @@ impl Unmet {
     /// Returns how a job ends that waited for a slot.
     pub fn end(&self) -> (State, String) {
         let state = match self.condition {
-            Condition::Open | Condition::Sandbox => State::NotStarted,
+            Condition::Open
+            | Condition::Sandbox
+            | Condition::Unpaused
+            | Condition::Required
+            | Condition::Recovered => State::NotStarted,
             Condition::Deadline => State::Expired,
             _ => State::Denied,
         };
@@ -117,7 +164,10 @@ impl Unmet {
 
     /// Returns whether the request that is being approved is not what the approver saw. Otherwise it still waits.
     pub const fn is_change(&self) -> bool {
-        !matches!(self.condition, Condition::Approver | Condition::Open)
+        !matches!(
+            self.condition,
+            Condition::Approver | Condition::Open | Condition::Unpaused | Condition::Required
+        )
     }
 }
 
@@ -187,17 +237,30 @@ impl Check<'_> {
 }
 
 fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Result<(), Refusal> {
-    if matches!(job, Check::Rehashed(..)) && condition != Condition::Open && !counts() {
+    let is_of_now = matches!(
+        condition,
+        Condition::Open | Condition::Unpaused | Condition::Required
+    );
+    if matches!(job, Check::Rehashed(..)) && !is_of_now && !counts() {
         return Ok(());
     }
     let void =
         |why: Option<String>| why.map_or(Ok(()), |why| Err(Refusal::new(Code::ApprovalVoid, why)));
     match condition {
         Condition::Open => cx.life.check_open(),
-        // Jobs that the daemon starts itself have no session.
-        Condition::Session => match job.plan().map(Plan::basis) {
-            Some(Basis::Notification) => Ok(()),
-            _ => cx.sessions.subject(job.draft().requester.session).map(drop),
+        Condition::Session | Condition::Unpaused | Condition::Required
+            if job.plan().map(Plan::basis).is_some_and(Basis::is_of_daemon) =>
+        {
+            Ok(())
+        }
+        Condition::Session => cx.sessions.subject(job.draft().requester.session).map(drop),
+        Condition::Unpaused => {
+            let (draft, breakers) = (job.draft(), &cx.job.reports.breakers);
+            breakers.check(draft.requester.subject.uid(), draft.bound.effect)
+        }
+        Condition::Required => match job.draft().bound.effect {
+            Effect::Change => cx.job.jobs.required.check(timers::since_boot()),
+            Effect::Read => Ok(()),
         },
         Condition::Sandbox => {
             let base = job.draft().bound.compiled.base();
@@ -241,6 +304,18 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
             job.both()
                 .and_then(|(before, now)| difference::of_effects(&before.does, &now.does)),
         ),
+        Condition::Unprotected => is_unprotected(cx, job),
+        Condition::Recovered => {
+            let command = job.plan().and_then(Plan::definition);
+            cx.job.commits.may_start(command, &cx.policies.live.policy)
+        }
+    }
+}
+
+fn is_unprotected(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refusal> {
+    match job.draft().call().file_change() {
+        Some(Ok(bundle)) => file_change::recheck(bundle, &cx.policies.live.protected),
+        Some(Err(_)) | None => Ok(()),
     }
 }
 
@@ -275,7 +350,11 @@ fn is_allowed(cx: &RequestCx<'_>, plan: &mut Plan) -> Result<(), Refusal> {
         Basis::Approved { by, .. } => {
             return void(format!("{by} approved it under the earlier policy"));
         }
-        Basis::Rule(_) | Basis::TryByRoot | Basis::Notification => {}
+        Basis::Rule(_)
+        | Basis::TryByRoot
+        | Basis::Notification
+        | Basis::Recovery
+        | Basis::Unconfirmed => {}
     }
     let setting = cx.policies.setting(&cx.settings.limits);
     let (grants, subject) = (&cx.approvals.grants, &plan.requester.subject);

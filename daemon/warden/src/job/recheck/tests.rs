@@ -10,9 +10,11 @@ const STAGES: [At; 5] = [
 ];
 
 /// A row for each condition, a column for each stage: `x` if the stage asks for it.
-const TABLE: [(C, &str); 13] = [
+const TABLE: [(C, &str); 17] = [
     (C::Open, "x x x . x"),
     (C::Session, "x x . . ."),
+    (C::Unpaused, "x x x x x"),
+    (C::Required, "x x x x x"),
     (C::Sandbox, ". x . x ."),
     (C::Grant, ". x . x ."),
     (C::Deadline, ". . . x ."),
@@ -24,6 +26,8 @@ const TABLE: [(C, &str); 13] = [
     (C::Files, ". . x . x"),
     (C::Loose, ". . x . x"),
     (C::Effects, ". . x . x"),
+    (C::Unprotected, ". . x x x"),
+    (C::Recovered, ". . . x x"),
 ];
 
 fn refusal() -> Refusal {
@@ -77,6 +81,8 @@ fn unmet_condition_decides_the_end() {
     for (condition, state, cause, is_change) in [
         (C::Open, State::NotStarted, "no; it never ran", false),
         (C::Sandbox, State::NotStarted, "no; it never ran", true),
+        (C::Unpaused, State::NotStarted, "no; it never ran", false),
+        (C::Required, State::NotStarted, "no; it never ran", false),
         (C::Deadline, State::Expired, "no; it never ran", true),
         (C::Grant, State::Denied, "no; it never ran", true),
         (

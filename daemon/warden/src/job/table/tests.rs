@@ -8,6 +8,7 @@ use crate::job::state::Parked;
 
 pub fn ended(number: u64) -> JobMeta {
     JobMeta {
+        then: Vec::new(),
         has_secrets: false,
         job: JobId(u128::from(number).to_le_bytes()),
         owner: owner(),
@@ -49,7 +50,6 @@ fn request_names_newest_job_after_older_is_forgotten() {
     assert_eq!(known(&jobs), None);
 }
 
-/// Has a slot.
 fn parked(scene: &Scene, uid: u32) -> Parked {
     let mut plan = Box::new(scene.plan());
     plan.requester.subject = Subject::fake(uid, "someone", None);
@@ -67,7 +67,6 @@ fn slot_is_counted_while_its_state_is_in_the_table() {
         [1000, 1001, 1002].map(|uid| jobs.slots(uid)),
         [(3, 2), (3, 1), (3, 0)]
     );
-    // It is in another state, or was never inserted.
     assert!(jobs.take::<Waiting>(1).is_none());
     assert!(jobs.take::<Parked>(4).is_none());
     assert_eq!((jobs.slots(1000), jobs.slots(1001)), ((3, 2), (3, 1)));
@@ -75,7 +74,6 @@ fn slot_is_counted_while_its_state_is_in_the_table() {
     let Parked { plan, .. } = jobs.take(1).unwrap();
     assert!(jobs.take::<Parked>(1).is_none());
     assert_eq!((jobs.slots(1000), jobs.slots(1001)), ((2, 1), (2, 1)));
-    // It waits without a slot from here on.
     jobs.queue(Waiting::new(plan, 0));
     assert_eq!((jobs.slots(1000), jobs.slots(1001)), ((2, 1), (2, 1)));
     assert!(jobs.next_turn(|_, _| true).is_some());

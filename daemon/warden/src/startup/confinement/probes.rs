@@ -1,5 +1,4 @@
-//! Tries, in a forked child, what the daemon must not be able to do. Without the sandbox root can do all of it, without
-//! harm: nothing is mounted or changed.
+//! Tries, in a child, what the daemon must not be able to do. Without the sandbox all of it works, and changes nothing.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -88,7 +87,6 @@ pub fn run(has_landlock: bool) -> Result<Vec<LayerCheck>, String> {
     checks.map_err(|error| error.to_string())
 }
 
-/// Returns what was not refused.
 pub fn broken(checks: &[LayerCheck]) -> Option<String> {
     let is_broken = |check: &&LayerCheck| check.state == LayerState::Broken;
     let broken: Vec<_> = checks
@@ -196,7 +194,6 @@ mod tests {
     use super::super::{calls, capabilities, paths};
     use super::*;
 
-    /// The checks of all probes in a child that entered these layers.
     fn checks(layers: &[Layer]) -> Vec<LayerCheck> {
         let enter = |layer: &Layer| match layer {
             Layer::Landlock => assert!(

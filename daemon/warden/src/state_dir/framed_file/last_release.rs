@@ -78,7 +78,6 @@ fn ledger_is_read_and_cut_slots_are_reported() {
         panic!("{whole:?}");
     };
     let (slot, entry) = (8 << 10, 3 << 10);
-    // The rest is zeros.
     let cuts = (0..32).chain((slot..LEDGER.len()).filter(|cut| cut % slot < slot / 2));
     for cut in cuts {
         let (found, is_damaged) = read(&LEDGER[..cut]);

@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-/// Length and checksum.
 pub const HEAD: usize = 4 + 8;
 
 /// A part's name, offset and size.

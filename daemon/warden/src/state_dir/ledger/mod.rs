@@ -1,11 +1,8 @@
-//! Remembers jobs across restarts of the warden: `STATE/warden/open`.
-//!
-//! A job is written before its intent is recorded. Its end is written before the end's record, and once more after
-//! it. Whatever kills the warden in between, the next one knows every job that is not forgotten.
-//!
-//! The file has a header and slots ([`slot`]). A few small writes per job cost less than making and removing a
-//! file. Only an orderly stop syncs it. A killed daemon leaves every slot free, open or ended. After a power cut
-//! slots may be missing or damaged. Damage is detected and quarantined.
+//! Remembers jobs across restarts of the warden: `STATE/warden/open`. A job is written before its intent is recorded.
+//! Its end is written before the end's record, and once more after it: whatever kills the warden in between, the next
+//! one knows every job that is not forgotten. The file has a header and slots ([`slot`]): a few small writes per job
+//! cost less than making and removing a file. Only an orderly stop syncs it. A killed daemon leaves every slot free,
+//! open or ended. After a power cut slots may be missing or damaged; damage is detected and quarantined.
 
 mod slot;
 
@@ -39,12 +36,10 @@ struct HeldSlot {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SlotState {
-    /// It waits for a job slot or an approval.
     Queued,
     Running,
     /// How it ended; its audit record may be missing.
     Ending,
-    /// Its end is recorded.
     Ended,
 }
 
@@ -56,7 +51,6 @@ pub struct Ledger {
     /// A tree, because a hash table would double once, after thousands of jobs.
     taken: BTreeMap<JobId, HeldSlot>,
     free: Vec<u64>,
-    /// A slot that was emptied for the next job.
     ready: Option<u64>,
     slots: u64,
     damage: Option<Damage>,
@@ -112,14 +106,12 @@ impl Ledger {
         }
     }
 
-    /// Writes how a job ended, just before that is recorded.
     pub fn end(&mut self, job: JobId, meta: &JobMeta) {
         if let Some(end_note) = EndNote::of(meta) {
             self.put_end(job, &end_note);
         }
     }
 
-    /// Like [`Self::end`], for a job of an earlier daemon.
     pub fn note_end(&mut self, job: JobId, ended: &Ended) {
         self.put_end(job, &ended.end_note());
     }
@@ -155,7 +147,6 @@ impl Ledger {
         }
     }
 
-    /// Forgets a job, or a plan that never became a job. An unknown job is not an error.
     pub fn forget(&mut self, job: JobId) {
         let Some(held) = self.taken.remove(&job) else {
             return;
@@ -242,7 +233,6 @@ impl Ledger {
         self.insert(&entry, state)
     }
 
-    /// Empties a slot in advance. On failure, the next job tries again.
     pub fn allocate(&mut self) {
         self.ready = self.ready.take().or_else(|| self.empty_slot().ok());
     }
@@ -279,8 +269,7 @@ impl Ledger {
         Ok(new)
     }
 
-    /// The oldest job whose end is recorded gives up its slot, and is forgotten at the next start. A full disk must
-    /// not stop anybody from finding what fills it.
+    /// The oldest ended job gives up its slot, until the next start. A full disk must not stop a search for its cause.
     fn take_oldest(&mut self, error: io::Error) -> io::Result<u64> {
         let ended = self
             .taken
@@ -412,7 +401,6 @@ mod tests {
         let (mut ledger, found, damage) = scratch.read();
         assert_eq!(found, expect);
         assert!(damage.is_none());
-        // A job that was read back can be ended and forgotten.
         end(&mut ledger, 3);
         ledger.forget(entry(2).job);
         ledger.forget(entry(9).job);

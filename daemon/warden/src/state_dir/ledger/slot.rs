@@ -55,7 +55,6 @@ pub struct Entry {
     pub waiting: QueuedFor,
     /// The caller's request id, with the hash of the request.
     pub request: Option<(String, [u8; 32])>,
-    /// Its output may have secrets, which nobody can redact any more.
     pub has_secrets: bool,
     pub traceparent: Option<String>,
     pub facts: Facts,
@@ -113,11 +112,8 @@ pub enum Past {
     Queued,
     /// It waited for an approval, or had one and waited for a job slot.
     Asked,
-    /// It ran or was about to, since these milliseconds after 1970.
     Running(u64),
-    /// It had ended; its audit record may be missing.
     Ending(Box<Ended>),
-    /// It had ended, and that is recorded.
     Ended(Box<Ended>),
     /// It had ended, and that is recorded. How it ended is damaged or could not be written.
     Lost,
@@ -243,11 +239,11 @@ impl FoundJob {
             waited_ms: ended.waited_ms,
             enforced: ended.enforced,
             ending: Some(ended.ending),
+            then: Vec::new(),
         }
     }
 }
 
-/// How a job ended, as the ledger keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     pub started_ms: u64,
@@ -287,7 +283,6 @@ impl Ended {
 }
 
 impl<'a> EndNote<'a> {
-    /// Returns `None` for a job that has not ended.
     pub fn of(meta: &'a JobMeta) -> Option<Self> {
         Some(Self {
             started_ms: meta.started_ms,

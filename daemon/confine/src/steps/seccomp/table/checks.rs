@@ -15,9 +15,9 @@ pub(super) const CLONE_REFUSED: u32 = 0x7e02_0000 | libc::CLONE_PARENT as u32;
 /// `sizeof(struct sockaddr_nl)`: no other address may be bound or connected to.
 pub(super) const NETLINK_ADDRESS: u32 = 12;
 
-/// Sizes of the addresses `/run/dbus/system_bus_socket` and `/var/run/…`, without and with the final NUL. What has
-/// the same size and another name is not reached either: the address is never read.
-pub(in crate::steps::seccomp) const BUS_ADDRESSES: &[u32] = &[29, 30, 33, 34];
+/// Sizes of the addresses `/run/dbus/system_bus_socket` and `/var/run/…`, and of those that nss-systemd(8) asks for a
+/// name of the job's uid, without and with the final NUL. Others of that size are not reached either.
+pub(in crate::steps::seccomp) const BUS_ADDRESSES: &[u32] = &[29, 30, 33, 34, 44, 45];
 
 #[rustfmt::skip]
 pub(super) const IOCTLS: Check = Check { arg: 1, mask: !0, errno: EPERM, want: Want::NoneOf(&[
@@ -47,7 +47,6 @@ pub(super) const SOCKET_PROGRAMS: Check = Check {
     errno: EPERM,
 };
 
-/// `O_DIRECT`, which differs by architecture.
 pub(super) const DIRECT_X86_64: u32 = 0o40_000;
 pub(super) const DIRECT_AARCH64: u32 = 0o200_000;
 /// The flag among those of a call, and among those that fcntl(F_SETFL) sets.

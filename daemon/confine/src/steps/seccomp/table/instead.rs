@@ -1,11 +1,41 @@
 //! Rules that some kinds of profile have instead of the table's.
 
 use super::checks::{
-    BUS_ADDRESSES, EAFNOSUPPORT, EMFILE, ENOMEM, ENOSYS, EPERM, EXTENTS, IOCTLS, NETLINK_ADDRESS,
-    SOCKET_PROGRAMS, SOL_SOCKET, STALLS,
+    BUS_ADDRESSES, DIRECT_AARCH64, DIRECT_X86_64, EAFNOSUPPORT, EMFILE, ENOMEM, ENOSYS, EPERM,
+    EXTENTS, IOCTLS, NETLINK_ADDRESS, SOCKET_PROGRAMS, SOL_SOCKET, STALLS, no_direct,
 };
 use crate::Layer;
 use crate::steps::seccomp::rule::{Check, Group, Instead, Rule, Want};
+
+/// `O_ACCMODE`, `O_CREAT` and `O_TRUNC`.
+const WRITES: u32 = 0o1103;
+const READ_ONLY_OPEN: Check = Check {
+    arg: 1,
+    mask: WRITES,
+    want: Want::OneOf(&[0]),
+    errno: EPERM,
+};
+const READ_ONLY_OPEN_AT: Check = Check {
+    arg: 2,
+    ..READ_ONLY_OPEN
+};
+/// Calls of a job that inspects: those of its start, of the loader and the runtime of its program, and those that look.
+/// All others answer EPERM: it makes nothing, changes nothing and starts nothing.
+#[rustfmt::skip]
+pub(in crate::steps::seccomp) const LOOKING: &[&str] = &[
+    "open", "openat", "close", "read", "pread64", "readv", "lseek", "stat", "lstat", "fstat", "newfstatat", "statx", "statfs",
+    "fstatfs", "readlink", "readlinkat", "getdents", "getdents64", "access", "faccessat", "faccessat2", "getcwd", "chdir",
+    "fchdir", "uname", "sysinfo", "getrusage", "times",
+    "write", "writev", "poll", "ppoll", "select", "pselect6",
+    "execve", "execveat", "exit", "exit_group", "brk", "mmap", "munmap", "mprotect", "mremap", "madvise", "arch_prctl",
+    "set_tid_address", "set_robust_list", "rseq", "futex", "sigaltstack", "rt_sigaction", "rt_sigprocmask",
+    "rt_sigreturn", "restart_syscall", "tgkill", "getrandom", "sched_getaffinity", "sched_yield", "clock_gettime",
+    "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time", "getpid", "gettid", "getppid", "getuid", "geteuid",
+    "getgid", "getegid", "getresuid", "getresgid", "getgroups", "getrlimit", "capget", "seccomp",
+    // Start: by the child, before its program. It has no right to set what these set.
+    "recvmsg", "sendmsg", "recvfrom", "sendto", "dup", "dup2", "dup3", "fcntl", "close_range", "prctl", "prlimit64",
+    "setrlimit", "setgroups", "setresuid", "setresgid", "capset", "ioctl",
+];
 
 const SOCKET_BUFFERS: Check = Check {
     arg: 2,
@@ -19,9 +49,8 @@ const SOCKET_BUFFERS: Check = Check {
 };
 /// `sizeof(struct sockaddr_in)`, `sizeof(struct sockaddr_in6)`.
 const INTERNET_ADDRESSES: [u32; 2] = [16, 28];
-/// Allowed protocols, for each family its own, because one number means another thing in each. Netlink: ROUTE,
-/// SOCK_DIAG, GENERIC. Internet: any, ICMP, TCP, UDP and ICMPv6; others (SCTP, DCCP, MPTCP) would load modules or
-/// bypass layers that know only TCP.
+/// Allowed protocols, for each family its own, because numbers differ. Netlink: ROUTE, SOCK_DIAG, GENERIC. Internet:
+/// any, ICMP, TCP, UDP and ICMPv6; others would load modules or bypass layers that know only TCP.
 const fn protocols(family: u32, values: &'static [u32]) -> Check {
     Check {
         arg: 2,
@@ -114,8 +143,9 @@ pub(in crate::steps::seccomp) const INSTEAD: &[Instead] = &[
         ]), rows: &[("connect", 42, 203)] } },
     Instead { applies_to: |class| class.bus, group: Group { why: "nobody connects to a job", layer: Some(Layer::SeccompSocketpair),
         rule: Rule::Answer(EPERM), rows: &[("listen", 50, 201)] } },
-    Instead { applies_to: |class| class.bus, group: Group { why: "systemd's clients name their end of the bus, for debugging: say yes; no name is taken", layer: Some(Layer::SeccompSocketpair),
+    Instead { applies_to: |class| class.bus, group: Group { why: "systemd's clients name their end of the bus, for debugging: say yes; no name is taken. sd-netlink passes the size of its union, and would wait for answers to a name that it has not", layer: Some(Layer::SeccompSocketpair),
         rule: Rule::Checked(&[
+            Check { arg: 2, mask: !0, want: Want::NoneOf(&[16]), errno: EPERM },
             Check { arg: 2, mask: !0, want: Want::OneOf(&[NETLINK_ADDRESS]), errno: 0 },
         ]), rows: &[("bind", 49, 200)] } },
     Instead { applies_to: |class| class.unix, group: Group { why: "Unix sockets have names of any length", layer: Some(Layer::SeccompSocketpair),
@@ -142,6 +172,16 @@ pub(in crate::steps::seccomp) const INSTEAD: &[Instead] = &[
         rule: Rule::Answer(0), rows: &[("setsid", 112, 157)] } },
     Instead { applies_to: |class| class.own_network, group: Group { why: "likewise; buffers of TCP count for all networks together (net.ipv4.tcp_mem): say yes, they stay as small as they are", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[SOCKET_PROGRAMS, SOCKET_BUFFERS]), rows: &[("setsockopt", 54, 208)] } },
+    Instead { applies_to: |class| class.inspects, group: Group { why: "by the descriptors and roots of others it comes to mounts and memory that can be written: open to read only", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[READ_ONLY_OPEN, no_direct(1, DIRECT_X86_64)]), rows: &[("open", 2, -1)] } },
+    Instead { applies_to: |class| class.inspects, group: Group { why: "likewise", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[READ_ONLY_OPEN_AT, no_direct(2, DIRECT_X86_64)]), rows: &[("openat", 257, -1)] } },
+    Instead { applies_to: |class| class.inspects, group: Group { why: "likewise", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[READ_ONLY_OPEN_AT, no_direct(2, DIRECT_AARCH64)]), rows: &[("openat", -1, 56)] } },
+    Instead { applies_to: |class| class.inspects, group: Group { why: "remit-look closes the content of files to itself; a listener's answer would be a descriptor", layer: Some(Layer::SeccompRefused),
+        rule: Rule::CheckedIfSet(2, &[
+            Check { arg: 1, mask: 0x8, want: Want::NoneOf(&[0x8]), errno: EPERM },
+        ]), rows: &[("seccomp", 317, 277)] } },
     Instead { applies_to: |class| class.shared_uid, group: Group { why: "a uid has 128 instances: the host's programs of that user would get none", layer: Some(Layer::SeccompRefused),
         rule: Rule::Answer(EMFILE), rows: &[("inotify_init", 253, -1), ("inotify_init1", 294, 26)] } },
 ];

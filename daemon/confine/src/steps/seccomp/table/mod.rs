@@ -1,7 +1,6 @@
 //! Every system call number that this release knows, up to Linux 6.18, and its verdict. Rows are `(name, number on
-//! x86_64, number on aarch64)`, -1 if the architecture has none. Other numbers answer ENOSYS: newer calls, x32
-//! numbers, calls that no kernel has any more, and `clone3`, whose flags a filter cannot see (libc falls back to
-//! `clone`).
+//! x86_64, number on aarch64)`, -1 if the architecture has none. Other numbers answer ENOSYS: newer and removed calls,
+//! x32 numbers, and `clone3`, whose flags a filter cannot see (libc falls back to `clone`).
 
 mod checks;
 mod instead;
@@ -13,9 +12,8 @@ use checks::{
     CLONE_REFUSED, DIRECT_AARCH64, DIRECT_X86_64, EAFNOSUPPORT, EINVAL, ENOMEM, ENOSYS, EPERM,
     IOCTLS, LOCKS, NETLINK_ADDRESS, SOCKET_PROGRAMS, STALLS, no_direct, no_direct_later,
 };
-pub(super) use instead::INSTEAD;
+pub(super) use instead::{INSTEAD, LOOKING};
 
-/// All groups; only the first has no rule of its own.
 #[rustfmt::skip]
 pub(super) const GROUPS: &[Group] = &[
     Group { why: "what programs need; the other layers prevent harm", layer: None, rule: Rule::Allow, rows: ALLOWED },

@@ -1,0 +1,147 @@
+//! The account of a job's uid, as systemd-userdbd.service(8) answers nss-systemd(8): the uid has a name, so that programs
+//! which ask for it work. It is in no file, and no list of accounts has it. Invariants: an answer depends on the job's uid
+//! alone; a question that is not understood has the answer that there is no such record.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+
+/// Of user and group.
+pub const NAME: &str = "remit-job";
+/// Sizes of `/run/systemd/userdb/io.systemd.Multiplexer` and `….DynamicUser`, without and with the final NUL.
+pub const ADDRESSES: [u64; 2] = [44, 45];
+/// Connections of one job, and of all.
+const OF_JOB: usize = 8;
+const ALL: usize = 64;
+const QUESTION: usize = 4096;
+
+#[derive(Debug)]
+pub struct Lookup {
+    pub uid: u32,
+    pub since: Instant,
+    /// Set by its owner, which then removes it.
+    pub is_over: bool,
+    job: OwnedFd,
+    question: Vec<u8>,
+}
+
+impl Lookup {
+    /// Returns the job's end, too; `None` if the job or all have too many.
+    pub fn open(others: &[Self], uid: u32, now: Instant) -> Option<(Self, OwnedFd)> {
+        let of_job = others.iter().filter(|one| one.uid == uid).count();
+        if of_job >= OF_JOB || others.len() >= ALL {
+            return None;
+        }
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (job, end) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags).ok()?;
+        let lookup = Self {
+            uid,
+            since: now,
+            is_over: false,
+            job,
+            question: Vec::new(),
+        };
+        Some((lookup, end))
+    }
+
+    #[must_use]
+    pub fn end(&self) -> BorrowedFd<'_> {
+        self.job.as_fd()
+    }
+
+    /// Reads once, and answers what is complete.
+    pub fn on_job(&mut self) {
+        let mut bytes = [0; QUESTION];
+        match recv(self.job.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => self.is_over = true,
+            Ok(length) => self
+                .question
+                .extend(bytes.get(..length).unwrap_or_default()),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(_) => self.is_over = true,
+        }
+        while let Some(end) = self.question.iter().position(|byte| *byte == 0) {
+            let question: Vec<u8> = self.question.drain(..=end).collect();
+            let answer = answer(&question, self.uid) + "\0";
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            // A job that does not read what it asks for is not served.
+            self.is_over |=
+                send(self.job.as_raw_fd(), answer.as_bytes(), flags) != Ok(answer.len());
+        }
+        self.is_over |= self.question.len() >= QUESTION;
+    }
+}
+
+/// Answers a call of <https://systemd.io/USER_GROUP_API>. Unparsed: the answer is the job's own account or none.
+fn answer(question: &[u8], uid: u32) -> String {
+    let question = String::from_utf8_lossy(question);
+    let asks = |text: &str| question.contains(text);
+    let is_own = |id: &str, name: &str| {
+        let by_id = [',', '}'].map(|end| format!("\"{id}\":{uid}{end}"));
+        by_id.iter().any(|text| asks(text)) || asks(&format!("\"{name}\":\"{NAME}\""))
+    };
+    // nss-systemd refuses a record without its service.
+    let record = |fields: String| {
+        format!(
+            "{{\"parameters\":{{\"record\":{{{fields},\"disposition\":\"dynamic\",\"service\":\"org.remit\"}},\"incomplete\":false}}}}"
+        )
+    };
+    if asks("\"io.systemd.UserDatabase.GetUserRecord\"") && is_own("uid", "userName") {
+        return record(format!(
+            "\"userName\":\"{NAME}\",\"uid\":{uid},\"gid\":{uid},\"realName\":\"a job of remit\",\"homeDirectory\":\"/tmp/home\",\
+             \"shell\":\"/usr/sbin/nologin\""
+        ));
+    }
+    if asks("\"io.systemd.UserDatabase.GetGroupRecord\"") && is_own("gid", "groupName") {
+        return record(format!("\"groupName\":\"{NAME}\",\"gid\":{uid}"));
+    }
+    "{\"error\":\"io.systemd.UserDatabase.NoRecordFound\",\"parameters\":{}}".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_own_account_is_there() {
+        let asked = |method: &str, what: &str| {
+            let question = format!(
+                "{{\"method\":\"io.systemd.UserDatabase.{method}\",\"parameters\":{{{what},\"service\":\"x\"}}}}\0"
+            );
+            answer(question.as_bytes(), 70_000)
+        };
+        for (method, what, has) in [
+            (
+                "GetUserRecord",
+                "\"uid\":70000",
+                "\"userName\":\"remit-job\"",
+            ),
+            (
+                "GetUserRecord",
+                "\"userName\":\"remit-job\"",
+                "\"uid\":70000",
+            ),
+            (
+                "GetGroupRecord",
+                "\"gid\":70000",
+                "\"groupName\":\"remit-job\"",
+            ),
+            ("GetUserRecord", "\"uid\":7000", "NoRecordFound"),
+            ("GetUserRecord", "\"uid\":700001", "NoRecordFound"),
+            ("GetUserRecord", "\"gid\":70000", "NoRecordFound"),
+            ("GetUserRecord", "\"userName\":\"root\"", "NoRecordFound"),
+            (
+                "GetMemberships",
+                "\"userName\":\"remit-job\"",
+                "NoRecordFound",
+            ),
+            ("GetUserRecord", "\"x\":1", "NoRecordFound"),
+        ] {
+            let answer = asked(method, what);
+            assert!(answer.contains(has), "{method} {what}: {answer}");
+        }
+        assert!(answer(b"\xff\0", 1).contains("NoRecordFound"));
+    }
+}

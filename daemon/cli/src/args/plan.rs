@@ -1,0 +1,110 @@
+//! Arguments of `remit plan` and `undo`. Each value of an edit begins with its path, so that several edits can stand in
+//! one line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand, ValueHint};
+use remit_common::id_prefix::IdPrefix;
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
+    override_usage = "\
+remit plan EDIT...
+       remit plan show ID [PATH]"
+)]
+#[command(group(ArgGroup::new("edits").required(true).multiple(true)
+    .args(["write", "replace", "patch", "remove", "mkdir", "mode", "owner", "edits_file"])))]
+pub struct PlanArgs {
+    #[command(subcommand)]
+    pub verb: Option<PlanVerb>,
+
+    /// Give this file the content of FILE, '-' is standard input; it is created if it does not exist
+    #[arg(long, num_args = 2, value_names = ["PATH", "FILE"], value_hint = ValueHint::FilePath)]
+    pub write: Vec<PathBuf>,
+
+    /// Replace the text OLD of this file by NEW; it must be there once, or as often as --count says
+    #[arg(long, num_args = 3, value_names = ["PATH", "OLD", "NEW"], allow_hyphen_values = true)]
+    pub replace: Vec<OsString>,
+
+    /// How many times each OLD must be there [default: 1]
+    #[arg(long, value_name = "N", requires = "replace", value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
+
+    /// Apply this unified diff of one file or several, '-' is standard input; its names are whole paths
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub patch: Vec<PathBuf>,
+
+    /// Remove this file, link or empty directory
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub remove: Vec<PathBuf>,
+
+    /// Create this directory
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub mkdir: Vec<PathBuf>,
+
+    /// Set the mode, in octal, as chmod
+    #[arg(long, num_args = 2, value_names = ["PATH", "MODE"])]
+    pub mode: Vec<OsString>,
+
+    /// Set the owner, as chown: USER, USER:GROUP or :GROUP, by name or number
+    #[arg(long, num_args = 2, value_names = ["PATH", "OWNER"])]
+    pub owner: Vec<OsString>,
+
+    /// Read edits from a JSON file, '-' is standard input: a list as the tool plan takes it
+    #[arg(long = "edits", id = "edits_file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub edits: Option<PathBuf>,
+
+    /// For files that you may not read: whole new contents only, and only the approver can see the old ones
+    #[arg(long, conflicts_with_all = ["replace", "patch"])]
+    pub private: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PlanVerb {
+    /// Show a plan of yours, or one path of it in full
+    Show(PlanShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PlanShowArgs {
+    /// The plan's id, or how it begins: 4 digits or more
+    #[arg(value_name = "ID")]
+    pub id: IdPrefix,
+
+    /// Only this path, with all of its diff
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct UndoArgs {
+    /// The id that the commit gave: 32 digits
+    #[arg(value_name = "ID", value_parser = commit_id)]
+    pub id: String,
+
+    /// Afterwards run this command, as 'service.reload unit=nginx.service', in the same approval; up to 4 times
+    #[arg(long, value_name = "CALL")]
+    pub then: Vec<String>,
+
+    /// Why, in your words; it is recorded, and whoever approves it reads it
+    #[arg(short = 'm', long, value_name = "TEXT")]
+    pub reason: String,
+
+    /// Start nothing if this id was used before: answer with the job it started
+    #[arg(long, value_name = "ID")]
+    pub request_id: Option<String>,
+
+    /// Do not wait: tell the job's id and where it is, and leave it to the daemon
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+fn commit_id(text: &str) -> Result<String, &'static str> {
+    let is_id = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = is_id.then(|| text.to_ascii_lowercase());
+    id.ok_or("it does not have 32 hex digits")
+}

@@ -1,0 +1,110 @@
+//! Asks once whether agents may look at what only root sees, and grants that by the package's example. The answer is a
+//! file of the policy, so a person finds it where the rules are.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use remit_common::refusal::{Code, Refusal};
+
+use super::enroll::refusals;
+use crate::args::{Answer, EnrollArgs};
+use crate::client::admin_socket;
+use crate::error::Failure;
+use crate::render::output;
+
+const EXAMPLE: &str = "/usr/share/doc/remit/examples/inspect.toml";
+const RULES: &str = "/etc/remit/policy.d/40-inspect.toml";
+const NO: &str = "# Agents do not look at what only root sees: answered at 'remit enroll'. To grant it, replace this file by\n\
+                  # /usr/share/doc/remit/examples/inspect.toml, or delete it to be asked again.\n";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inspects {
+    Granted,
+    Declined,
+    Decided,
+    NotAsked,
+}
+
+impl Inspects {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Declined => "declined",
+            Self::Decided => "was decided",
+            Self::NotAsked => "not asked",
+        }
+    }
+
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Granted => {
+                "granted, by /etc/remit/policy.d/40-inspect.toml; to use it: remit policy reload"
+            }
+            Self::Declined => "not granted; the answer is in /etc/remit/policy.d/40-inspect.toml",
+            Self::Decided => "decided before, in /etc/remit/policy.d/40-inspect.toml",
+            Self::NotAsked => "not granted; 'remit enroll' with --inspect yes grants it",
+        }
+    }
+}
+
+/// Asks if nobody has decided yet, and keeps the answer.
+pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
+    // A link to nothing decides, too.
+    if fs::symlink_metadata(RULES).is_ok() {
+        return Ok(Inspects::Decided);
+    }
+    let answer = match args.inspect {
+        Some(answer) => answer,
+        None if may_ask && io::stdin().is_terminal() && io::stderr().is_terminal() => {
+            output::note(&format!(
+                "may agents of group '{}' look at what only root sees: open files of all processes, names and sizes in private \
+                 directories, firewall rules, and a private file that somebody approves? {EXAMPLE} has the rules. [y/N]",
+                args.group
+            ));
+            let mut line = String::new();
+            io::stdin().read_line(&mut line).map_err(cannot_keep)?;
+            match line.trim() {
+                "y" | "Y" | "yes" => Answer::Yes,
+                _ => Answer::No,
+            }
+        }
+        None => return Ok(Inspects::NotAsked),
+    };
+    match answer {
+        Answer::No => write(NO).map(|()| Inspects::Declined),
+        Answer::Yes => {
+            let rules = fs::read_to_string(EXAMPLE)
+                .map_err(|error| failure(format!("cannot read '{EXAMPLE}': {error}")))?;
+            let group = format!("\"%{}\"", args.group);
+            write(&rules.replace("\"%remit\"", &group))?;
+            let refused = refusals(admin_socket::check_configuration());
+            if let Some(why) = refused.first() {
+                fs::remove_file(RULES).map_err(cannot_keep)?;
+                return Err(failure(format!(
+                    "the policy would not load with '{EXAMPLE}': {why}"
+                )));
+            }
+            Ok(Inspects::Granted)
+        }
+    }
+}
+
+fn write(text: &str) -> Result<(), Failure> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o644);
+    let file = options.open(Path::new(RULES));
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(cannot_keep)
+}
+
+fn cannot_keep(error: io::Error) -> Failure {
+    failure(format!("cannot keep the answer in '{RULES}': {error}"))
+}
+
+fn failure(what: String) -> Failure {
+    let text = format!("the agent is enrolled, but {what}");
+    let lift = format!("cp {EXAMPLE} {RULES} && remit policy check");
+    Failure::Machine(Refusal::new(Code::InvalidArgs, text).lift(lift))
+}

@@ -1,0 +1,265 @@
+//! `remit plan` asks for a plan of edits, and shows it; nothing changes. `remit change --plan` sends a plan to be
+//! committed, `remit undo` undoes a commit.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use nix::unistd::{Group, User};
+use remit_common::caps;
+use remit_common::outcome::Ending;
+use remit_common::refusal::{Code, Refusal};
+use remit_plan::{Action, Edit, PlanPath, Replacement};
+use remit_wire::edits::{self, Accounts, EditText, OwnerName, PLAN, PLAN_PRIVATE, UNDO};
+use remit_wire::outcome::{JobReport, State};
+use remit_wire::{Bytes, Purpose, Run};
+
+use super::input::{bounded, conflict, file_of, usage};
+use super::plan_output::{bundle, follow, own, request};
+use super::run;
+use crate::args::{PlanArgs, PlanShowArgs, PlanVerb, UndoArgs};
+use crate::client::ctrl_c::Interrupt;
+use crate::client::follow::Streams;
+use crate::client::user_socket::Daemon;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::render::output::{self, Form};
+use crate::render::{job_end, plan as page};
+
+pub fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Failure> {
+    match args.verb {
+        Some(PlanVerb::Show(args)) => return show(context, args),
+        None => {}
+    }
+    let name = match args.private {
+        true => PLAN_PRIVATE,
+        false => PLAN,
+    };
+    let edits = edits::encode(requested(args)?);
+    if edits.len() > caps::STDIN {
+        let (length, most) = (edits.len(), caps::STDIN);
+        let why = format!("the edits have {length} bytes, and at most {most} can be planned");
+        let refusal = Refusal::new(Code::TooLarge, why).next("split them into several plans");
+        return Err(Failure::Input(refusal));
+    }
+    let mut daemon = Daemon::connect(&context.runtime)?;
+    let interrupt = Interrupt::watch(context.runtime.socket())?;
+    let report = daemon.run(Run {
+        wait_ms: Some(run::FIRST_WAIT_MS),
+        ..request(name, Vec::new(), Purpose::Use, Some(edits.into()))
+    })?;
+    let job = report.job;
+    match report.state {
+        State::AwaitingApproval => interrupt.awaits(job),
+        _ => interrupt.started(job),
+    }
+    job_end::tell_approval(&report);
+    let report = daemon
+        .ended(report)
+        .map_err(|failure| failure.leaves(job))?;
+    interrupt.ended();
+    if !is_planned(&report) {
+        Streams::both(0, 0).rest(&mut daemon, &report)?;
+        job_end::notes(&report);
+        return Ok(match Exit::of_job(&report) {
+            Exit::OK => Exit::REFUSED,
+            exit => exit,
+        });
+    }
+    let bundle = bundle(&mut daemon, job)?;
+    match context.form {
+        Form::Json => output::json(&page::json(job, &bundle))?,
+        Form::Text => output::page(&page::page(job, &bundle, None))?,
+    }
+    Ok(Exit::OK)
+}
+
+fn show(context: &Context, args: PlanShowArgs) -> Result<Exit, Failure> {
+    let (mut daemon, job) = own(context, &args.id)?;
+    let bundle = bundle(&mut daemon, job)?;
+    let path = args.path.as_deref();
+    if let Some(path) = path
+        && !bundle
+            .plan()
+            .entries()
+            .iter()
+            .any(|entry| entry.path.as_bytes() == path.as_os_str().as_bytes())
+    {
+        let why = format!("the plan does not change '{}'", path.display());
+        return Err(Failure::Input(Refusal::new(Code::NotFound, why)));
+    }
+    match context.form {
+        Form::Json => output::json(&page::json(job, &bundle))?,
+        Form::Text => output::page(&page::page(job, &bundle, path))?,
+    }
+    Ok(Exit::OK)
+}
+
+pub fn undo(context: &Context, args: UndoArgs) -> Result<Exit, Failure> {
+    let UndoArgs {
+        id,
+        then,
+        reason,
+        request_id,
+        no_wait,
+    } = args;
+    let asked = then.len();
+    let args = [("id".to_owned(), id)].into_iter().chain(follow(then));
+    let run = Run {
+        request_id,
+        ..request(UNDO, args.collect(), Purpose::Change { reason }, None)
+    };
+    let report = match no_wait {
+        true => run::start_detached(context, run)?,
+        false => run::run_attached(context, run)?,
+    };
+    Ok(run::exit(&report, asked))
+}
+
+fn is_planned(report: &JobReport) -> bool {
+    report.ending.as_ref().is_some_and(Ending::has_succeeded)
+}
+
+struct Local;
+
+impl Accounts for Local {
+    fn uid(&self, name: &str) -> Option<u32> {
+        Some(User::from_name(name).ok()??.uid.as_raw())
+    }
+
+    fn gid(&self, name: &str) -> Option<u32> {
+        Some(Group::from_name(name).ok()??.gid.as_raw())
+    }
+}
+
+/// Edits by path. A path has one action, and a mode and an owner beside it.
+#[derive(Default)]
+struct EditsByPath(BTreeMap<Vec<u8>, Edit>);
+
+impl EditsByPath {
+    fn edit_at(&mut self, path: &OsStr) -> Result<&mut Edit, Failure> {
+        let path = PlanPath::new(path.as_bytes())
+            .map_err(|error| usage(&format!("'{}': {error}", Path::new(path).display())))?;
+        let edit = self.0.entry(path.as_bytes().to_vec());
+        Ok(edit.or_insert_with(|| edits::keep(path)))
+    }
+
+    fn act(&mut self, path: &OsStr, action: Action) -> Result<(), Failure> {
+        let edit = self.edit_at(path)?;
+        match (&mut edit.action, action) {
+            (Action::Replace(list), Action::Replace(more)) => list.extend(more),
+            (Action::Keep, action) => edit.action = action,
+            (_, _) => {
+                let path = Path::new(path).display();
+                return Err(usage(&format!("'{path}' is edited twice; make two plans")));
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, edit: Edit) -> Result<(), Failure> {
+        let path = OsString::from_vec(edit.path.as_bytes().to_vec());
+        if self.0.contains_key(path.as_bytes()) {
+            self.act(&path, edit.action)?;
+            let known = self.edit_at(&path)?;
+            known.mode = edit.mode.or(known.mode);
+            return Ok(());
+        }
+        self.0.insert(path.into_vec(), edit);
+        Ok(())
+    }
+}
+
+fn requested(args: PlanArgs) -> Result<Vec<Edit>, Failure> {
+    let is_input = |file: &&Path| *file == Path::new("-");
+    let written = args.write.chunks(2).filter_map(|pair| pair.get(1));
+    let files = written.chain(&args.patch).chain(&args.edits);
+    if files.map(PathBuf::as_path).filter(is_input).count() > 1 {
+        return Err(conflict("one file ('-')", "another"));
+    }
+    let mut edits = EditsByPath::default();
+    if let Some(file) = &args.edits {
+        let bytes = content("edits", file)?;
+        let list: Vec<EditText> = serde_json::from_slice(&bytes).map_err(|error| {
+            usage(&format!(
+                "'{}' is no list of edits: {error}",
+                file.display()
+            ))
+        })?;
+        for text in list {
+            let edit = text.edit(&Local, |text| STANDARD.decode(text).ok());
+            edits.add(edit.map_err(|why| usage(&why))?)?;
+        }
+    }
+    for pair in args.write.chunks(2) {
+        if let [path, file] = pair {
+            let bytes = content("content", file)?.into_vec();
+            edits.act(path.as_os_str(), Action::Write(bytes))?;
+        }
+    }
+    for three in args.replace.chunks(3) {
+        if let [path, old, new] = three {
+            let replacement = Replacement {
+                old: old.as_bytes().to_vec(),
+                new: new.as_bytes().to_vec(),
+                count: args.count.unwrap_or(1),
+            };
+            edits.act(path, Action::Replace(vec![replacement]))?;
+        }
+    }
+    for file in &args.patch {
+        let name = file.display();
+        let parts = edits::split_patch(&content("patch", file)?)
+            .map_err(|why| usage(&format!("'{name}': {why}")))?;
+        for edit in parts {
+            edits.add(edit)?;
+        }
+    }
+    for path in args.remove {
+        edits.act(path.as_os_str(), Action::Remove)?;
+    }
+    for path in args.mkdir {
+        edits.act(path.as_os_str(), Action::CreateDirectory)?;
+    }
+    for pair in args.mode.chunks(2) {
+        if let [path, mode] = pair {
+            let mode = edits::mode(&mode.to_string_lossy()).map_err(|why| usage(&why))?;
+            edits.edit_at(path)?.mode = Some(mode);
+        }
+    }
+    for pair in args.owner.chunks(2) {
+        if let [path, owner] = pair {
+            let (uid, gid) = owners(&owner.to_string_lossy()).map_err(|why| usage(&why))?;
+            let edit = edits.edit_at(path)?;
+            (edit.uid, edit.gid) = (uid, gid);
+        }
+    }
+    Ok(edits.0.into_values().collect())
+}
+
+/// `USER`, `USER:GROUP` or `:GROUP`.
+fn owners(text: &str) -> Result<(Option<u32>, Option<u32>), String> {
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let account = |name: &str| OwnerName::Name(name.to_owned());
+    let user = (!user.is_empty()).then(|| account(user).uid(&Local));
+    let group = group.map(|group| account(group).gid(&Local));
+    match (user.transpose()?, group.transpose()?) {
+        (None, None) => Err("the owner is empty".to_owned()),
+        both => Ok(both),
+    }
+}
+
+fn content(what: &str, file: &Path) -> Result<Bytes, Failure> {
+    match file == Path::new("-") {
+        true => bounded(&mut io::stdin(), "standard input", caps::STDIN),
+        false => file_of(what, file, caps::STDIN),
+    }
+}

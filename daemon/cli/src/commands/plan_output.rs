@@ -1,0 +1,87 @@
+//! Plans that jobs of the caller have written, and requests about them.
+
+use remit_common::caps;
+use remit_common::id_prefix::IdPrefix;
+use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
+use remit_plan::{BUNDLE_BYTES, Bundle};
+use remit_wire::edits::{COMMIT, THEN};
+use remit_wire::outcome::Stream;
+use remit_wire::{Bytes, Purpose, Run, What};
+
+use super::input::claimed_trace;
+use super::job::own_id;
+use crate::client::user_socket::Daemon;
+use crate::context::Context;
+use crate::error::Failure;
+
+/// Returns the request to commit a plan of the caller.
+pub fn commit(
+    context: &Context,
+    id: &IdPrefix,
+    then: Vec<String>,
+    reason: String,
+) -> Result<Run, Failure> {
+    let (mut daemon, job) = own(context, id)?;
+    let bundle = bundle(&mut daemon, job)?;
+    let bytes = Bytes::from(bundle.as_bytes().to_vec());
+    Ok(request(
+        COMMIT,
+        follow(then).collect(),
+        Purpose::Change { reason },
+        Some(bytes),
+    ))
+}
+
+/// Returns the arguments with the commands that follow.
+pub fn follow(then: Vec<String>) -> impl Iterator<Item = (String, String)> {
+    then.into_iter().map(|call| (THEN.to_owned(), call))
+}
+
+pub fn request(
+    name: &str,
+    args: Vec<(String, String)>,
+    purpose: Purpose,
+    stdin: Option<Bytes>,
+) -> Run {
+    Run {
+        traceparent: claimed_trace(),
+        what: What::Named {
+            name: name.to_owned(),
+            args,
+        },
+        cwd: None,
+        env: Vec::new(),
+        stdin,
+        profile: None,
+        wait_ms: None,
+        max_runtime_s: None,
+        request_id: None,
+        purpose,
+    }
+}
+
+/// Returns the plan that a job has written. Any other output is refused.
+pub fn bundle(daemon: &mut Daemon, job: JobId) -> Result<Bundle, Failure> {
+    let mut bytes = Vec::new();
+    loop {
+        let at = bytes.len() as u64;
+        let page = daemon.page(job, Stream::Stdout, at, caps::PAGE as u64)?;
+        bytes.extend_from_slice(&page.bytes);
+        let is_all = page.eof || page.bytes.is_empty() || bytes.len() as u64 >= page.total;
+        if is_all || bytes.len() > BUNDLE_BYTES {
+            break;
+        }
+    }
+    Bundle::decode(bytes).map_err(|error| {
+        let why = format!("the output of job {} is no plan: {error}", job.short());
+        let next = "'remit plan' makes one, and says its id";
+        Failure::Input(Refusal::new(Code::InvalidArgs, why).next(next))
+    })
+}
+
+pub fn own(context: &Context, id: &IdPrefix) -> Result<(Daemon, JobId), Failure> {
+    let mut daemon = Daemon::connect(&context.runtime)?;
+    let job = own_id(&mut daemon, id)?;
+    Ok((daemon, job))
+}

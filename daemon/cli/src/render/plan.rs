@@ -1,0 +1,101 @@
+//! Shows a plan to its requester: what becomes of each path, risks, diffs, and the line to type next.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use remit_common::names::JobId;
+use remit_page::PlanView;
+use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, View, risks};
+use serde_json::{Value, json};
+
+use crate::render::units::{self, Colour, hex, name};
+use crate::render::untrusted_columns::Page;
+
+/// Bytes of the diffs of all paths together, and of one path at least.
+const DIFFS: usize = 64 << 10;
+const DIFF: usize = 2 << 10;
+
+/// Of one path, if it is named: then its diff is whole.
+pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
+    let mut page = Page::default();
+    let mut left = match only {
+        Some(_) => 8 * BUNDLE_BYTES,
+        None => DIFFS,
+    };
+    let mut is_cut = false;
+    let is_wanted = |view: &View<'_>| {
+        only.is_none_or(|path| path.as_os_str().as_bytes() == view.entry.path.as_bytes())
+    };
+    for view in bundle.views().filter(is_wanted) {
+        let diff = view.diff(left.max(DIFF), Tabs::Shown);
+        left = left.saturating_sub(diff.len());
+        page.line(&format!("{}: {}", view.entry.path, view.what()));
+        for risk in risks(&view) {
+            page.coloured(Colour::Yellow, &format!("  RISK: {risk}"));
+        }
+        for line in diff.lines() {
+            is_cut |= line.starts_with("[…");
+            page.coloured(colour(line), line);
+        }
+    }
+    let plan = bundle.plan();
+    let count = units::count(plan.entries().len() as u64, "path");
+    let id = name(job);
+    page.line("");
+    page.line(&format!(
+        "plan {id} of {count}, digest {}",
+        hex(&plan.digest())
+    ));
+    if is_cut && only.is_none() {
+        page.line(&format!("a diff in full: remit plan show {id} PATH"));
+    }
+    page.line(&format!(
+        "nothing has changed; to ask for exactly this: remit change --plan {id} -m WHY"
+    ));
+    page
+}
+
+pub fn entries(page: &mut Page, plan: &PlanView) {
+    for entry in &plan.entries {
+        page.value("path", &entry.path);
+        page.own_text("", &entry.what);
+        let names = std::iter::once("diff").chain(std::iter::repeat(""));
+        for (name, line) in names.zip(&entry.diff) {
+            page.diff(colour(line), name, line);
+        }
+    }
+    if let Some(left_out) = &plan.left_out {
+        page.value("path", left_out);
+    }
+}
+
+pub fn colour(line: &str) -> Colour {
+    match line.chars().next() {
+        Some('+') => Colour::Green,
+        Some('-') => Colour::Red,
+        Some('@' | '[' | '\\') => Colour::Dim,
+        _ => Colour::Plain,
+    }
+}
+
+pub fn json(job: JobId, bundle: &Bundle) -> Value {
+    let plan = bundle.plan();
+    let entries: Vec<Value> = bundle
+        .views()
+        .map(|view| {
+            let risks: Vec<String> = risks(&view).iter().map(ToString::to_string).collect();
+            json!({
+                "path": view.entry.path.to_string(),
+                "what": view.what(),
+                "risks": risks,
+                "diff": view.diff(DIFFS, Tabs::Shown),
+            })
+        })
+        .collect();
+    json!({
+        "plan_id": job.to_string(),
+        "digest": hex(&plan.digest()),
+        "commit_id": plan.commit_id(),
+        "entries": entries,
+    })
+}

@@ -1,0 +1,104 @@
+//! Private directories, each in a directory that a plan changes.
+
+use std::cell::OnceCell;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use libc::{O_DIRECTORY, O_NOFOLLOW, O_RDONLY};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use remit_sys::sys;
+
+use crate::journal::count;
+use crate::tree::c_string;
+
+/// A directory that the plan neither makes nor removes. New and old files of entries beneath it are in a private
+/// directory in it, so that nobody reaches a file with a set-id bit by another name.
+#[derive(Debug)]
+pub struct Anchor {
+    pub fd: OwnedFd,
+    pub path: Vec<u8>,
+    name: CString,
+    /// True if the private directory must not be there yet.
+    is_fresh: bool,
+    beside: OnceCell<OwnedFd>,
+}
+
+impl Anchor {
+    pub fn new(fd: OwnedFd, path: &[u8], id: &str, is_fresh: bool) -> io::Result<Self> {
+        Ok(Self {
+            fd,
+            path: path.to_vec(),
+            name: c_string(format!(".remit-{id}").as_bytes())?,
+            is_fresh,
+            beside: OnceCell::new(),
+        })
+    }
+
+    /// Returns the private directory, if this commit has made it.
+    pub fn beside(&self) -> io::Result<Option<&OwnedFd>> {
+        if self.beside.get().is_none() && !self.is_fresh {
+            match self.private() {
+                Ok(Some(fd)) => _ = self.beside.set(fd),
+                Ok(None) => {}
+                Err(error) if is_absent(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.beside.get())
+    }
+
+    /// Opens the private directory. `None` if somebody else can enter it.
+    fn private(&self) -> io::Result<Option<OwnedFd>> {
+        let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+        let fd = sys::open_plain(self.fd.as_fd(), &self.name, flags)?;
+        let stat = sys::stat_of(fd.as_fd())?;
+        let is_private = stat.st_uid == 0 && stat.st_mode & 0o077 == 0;
+        Ok(is_private.then_some(fd))
+    }
+
+    pub fn make_beside(&self) -> io::Result<&OwnedFd> {
+        if self.beside()?.is_none() {
+            match mkdirat(&self.fd, self.name.as_c_str(), Mode::S_IRWXU) {
+                Ok(()) | Err(nix::Error::EEXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let other = || {
+                let name = self.name.to_string_lossy();
+                let path = String::from_utf8_lossy(&self.path).into_owned();
+                io::Error::other(format!(
+                    "'{name}' in '{}' is not an empty private directory; remove it",
+                    path.escape_debug()
+                ))
+            };
+            let made = self.private()?.ok_or_else(other)?;
+            if count(&made)? > 2 {
+                return Err(other());
+            }
+            let _ = self.beside.set(made);
+        }
+        self.beside
+            .get()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Removes the private directory if it is empty.
+    pub fn remove_beside(&self) -> io::Result<()> {
+        if self.beside()?.is_none() {
+            return Ok(());
+        }
+        match unlinkat(&self.fd, self.name.as_c_str(), UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(nix::Error::ENOENT | nix::Error::ENOTEMPTY | nix::Error::EEXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Returns true if the name of a directory leads nowhere, or to something else.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)
+    )
+}

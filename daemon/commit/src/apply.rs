@@ -1,0 +1,244 @@
+//! One operation is one atomic step, and its reverse. A step looks at what it moved only afterwards, when nobody can
+//! exchange it any more; a reverse looks at what is there, so that it can be repeated.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use nix::fcntl::{RenameFlags, renameat2};
+use remit_plan::{Change, Direction, Kind, Movement, Reversal, Side};
+use remit_sys::sys;
+
+use crate::failure::Failure;
+use crate::journal::{JournalFile, count};
+use crate::stage::set_metadata;
+use crate::tree::{Operation, Tree, about, attributes, hash, look, open_file};
+
+const PLAIN: RenameFlags = RenameFlags::RENAME_NOREPLACE;
+const EXCHANGE: RenameFlags = RenameFlags::RENAME_EXCHANGE;
+
+impl Operation<'_> {
+    /// Returns what is at the path before the step.
+    pub fn leaving(&self, direction: Direction) -> Option<Side> {
+        self.entry.change.leaving(direction, self.inode)
+    }
+
+    fn enter(&self, slots: &OwnedFd, flags: RenameFlags) -> Result<(), Failure> {
+        self.in_parent(|parent| {
+            renameat2(
+                slots,
+                self.slot.as_c_str(),
+                parent,
+                self.name.as_c_str(),
+                flags,
+            )
+        })
+    }
+
+    fn leave(&self, slots: &OwnedFd) -> Result<(), Failure> {
+        self.in_parent(|parent| {
+            renameat2(
+                parent,
+                self.name.as_c_str(),
+                slots,
+                self.slot.as_c_str(),
+                PLAIN,
+            )
+        })
+    }
+
+    fn in_parent(&self, rename: impl FnOnce(&OwnedFd) -> nix::Result<()>) -> Result<(), Failure> {
+        let parent = self.parent.as_ref().ok_or(nix::Error::ENOENT);
+        let moved = parent.and_then(|parent| rename(parent));
+        moved.map_err(|error| Failure::new(self.entry, &error.into()))
+    }
+
+    fn existing_slots<'a>(&'a self, journal: &'a JournalFile) -> Result<&'a OwnedFd, Failure> {
+        let slots = self.slots(journal);
+        let slots = slots.map_err(|error| Failure::new(self.entry, &error))?;
+        let missing = || about(self.entry, "its private directory is missing");
+        slots.ok_or_else(|| Failure::Changed(missing()))
+    }
+
+    /// Makes the step. After an error it may be made: [`Self::revert`] finds out.
+    pub fn make(
+        &self,
+        tree: &Tree,
+        journal: &JournalFile,
+        direction: Direction,
+    ) -> Result<(), String> {
+        let fail = |error: io::Error| about(self.entry, error);
+        let parent = self.parent.as_deref();
+        self.is_same(parent.is_some_and(|parent| tree.leads_to(self.entry.path.parent(), parent)))?;
+        match self.entry.change.movement(direction) {
+            Movement::Enter => Ok(self.enter(self.existing_slots(journal)?, PLAIN)?),
+            Movement::Exchange => {
+                let slots = self.existing_slots(journal)?;
+                self.enter(slots, EXCHANGE)?;
+                self.check_left(slots, direction)
+            }
+            Movement::Leave => {
+                let beside = self.anchor.make_beside().map_err(fail)?;
+                self.leave(beside)?;
+                self.check_left(beside, direction)
+            }
+            Movement::SetMetadata { to, .. } => {
+                let now = self.target().map_err(fail)?;
+                let expected = self
+                    .leaving(direction)
+                    .zip(now)
+                    .filter(|(side, now)| side.difference(&now.stat).is_none());
+                match self.held.as_ref().filter(|_| expected.is_some()) {
+                    Some(file) => set_metadata(file, to).map_err(fail),
+                    None => Err(about(self.entry, "somebody has changed it in the meantime")),
+                }
+            }
+        }
+    }
+
+    pub fn check_anchor(&self, tree: &Tree) -> Result<(), String> {
+        self.is_same(tree.leads_to(&self.anchor.path, &self.anchor.fd))
+    }
+
+    fn is_same(&self, same: bool) -> Result<(), String> {
+        let other = || {
+            about(
+                self.entry,
+                "its directory was moved or replaced in the meantime",
+            )
+        };
+        same.then_some(()).ok_or_else(other)
+    }
+
+    /// Checks that no writer waits for the file that left the path. One that waits for the new file may go on with it.
+    pub fn check_leases(&self) -> Result<(), String> {
+        let is_leased = !matches!(self.entry.change, Change::SetMetadata { .. });
+        let file = self.held.as_ref().filter(|_| is_leased);
+        let file = file.filter(|file| file.metadata().is_ok_and(|file| file.is_file()));
+        match file.filter(|file| !sys::has_read_lease(file)) {
+            Some(_) => Err(about(
+                self.entry,
+                "somebody opens it for writing in the meantime",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn check_left(&self, slots: &OwnedFd, direction: Direction) -> Result<(), String> {
+        let fail = |error: io::Error| about(self.entry, error);
+        let changed = |why: &str| about(self.entry, format!("{why} in the meantime"));
+        let found = look(slots, &self.slot)
+            .map_err(fail)?
+            .ok_or_else(|| changed("it was lost"))?;
+        let expected = self
+            .leaving(direction)
+            .ok_or_else(|| changed("it appeared"))?;
+        if let Some(why) = expected.difference(&found.stat) {
+            return Err(changed(why));
+        }
+        let Some(held) = &self.held else {
+            return Ok(());
+        };
+        match found.stat.kind {
+            Kind::File if found.links > 1 => Err(changed("it got another name")),
+            Kind::File if Some(hash(held).map_err(fail)?) != self.sha256 => {
+                Err(changed("its bytes have changed"))
+            }
+            Kind::Directory if count(held).map_err(fail)? > 2 => {
+                Err(about(self.entry, "it is not empty"))
+            }
+            _ if attributes(held).map_err(fail)? != self.attributes => {
+                Err(changed("its attributes have changed"))
+            }
+            _ => self.check_leases(),
+        }
+    }
+
+    /// Checks that the file which an undo puts back is kept.
+    pub fn check_slot(&self, journal: &JournalFile) -> Result<(), String> {
+        let slotted = self
+            .slotted(journal)
+            .map_err(|error| about(self.entry, error))?;
+        let entering = self.entry.change.entering(Direction::Undo, self.inode);
+        match self.entry.change.movement(Direction::Undo) {
+            Movement::Enter | Movement::Exchange
+                if slotted.is_none_or(|found| found.stat.ino != entering) =>
+            {
+                Err(about(self.entry, "its old file is not kept any more"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the step back if it was made. Fails if somebody else has changed the path since; then it stays as it is.
+    pub fn revert(&self, journal: &JournalFile, direction: Direction) -> Result<(), Failure> {
+        let fail = |error: io::Error| Failure::new(self.entry, &error);
+        let left = |why: &str| {
+            let line = about(self.entry, format!("{why}; it was left as it is"));
+            Err(Failure::Changed(line))
+        };
+        let change = &self.entry.change;
+        let now = self.target().map_err(fail)?.map(|now| now.stat);
+        let slotted = self
+            .slotted(journal)
+            .map_err(fail)?
+            .map(|found| found.stat.ino);
+        let entering = change.entering(direction, self.inode);
+        match change.reversal(direction, self.inode, now.as_ref(), slotted) {
+            // The private directory was moved away with the old file.
+            Reversal::Nothing
+                if slotted.is_none()
+                    && change.movement(direction) == Movement::Exchange
+                    && now.is_some_and(|now| now.ino == entering) =>
+            {
+                left("its old file is gone")
+            }
+            Reversal::Nothing => Ok(()),
+            Reversal::Left(why) => left(why),
+            Reversal::Enter => self.enter(self.existing_slots(journal)?, PLAIN),
+            Reversal::Exchange => {
+                let slots = self.existing_slots(journal)?;
+                self.enter(slots, EXCHANGE)?;
+                let came = look(slots, &self.slot).map_err(fail)?;
+                if came.is_some_and(|came| came.stat.ino == entering) {
+                    return Ok(());
+                }
+                self.enter(slots, EXCHANGE)?;
+                left("somebody has replaced it")
+            }
+            Reversal::Leave => {
+                let beside = self.anchor.make_beside().map_err(fail)?;
+                self.leave(beside)?;
+                let came = look(beside, &self.slot)
+                    .map_err(fail)?
+                    .map(|came| came.stat);
+                let is_full = match came.map(|came| came.kind) {
+                    Some(Kind::Directory) => {
+                        count(open_file(beside, &self.slot).map_err(fail)?).map_err(fail)? > 2
+                    }
+                    _ => false,
+                };
+                if came.is_some_and(|came| came.ino == entering) && !is_full {
+                    return Ok(());
+                }
+                self.enter(beside, PLAIN)?;
+                left("somebody has replaced it or made files in it")
+            }
+            Reversal::SetMetadata(meta) => {
+                let parent = self.parent.as_ref();
+                let parent = parent.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
+                let file = open_file(parent, &self.name).map_err(fail)?;
+                set_metadata(&file, meta).map_err(fail)
+            }
+        }
+    }
+
+    /// Returns true if the step was made, as far as the slot says.
+    pub fn is_made(&self, journal: &JournalFile, direction: Direction) -> io::Result<bool> {
+        let now = self.target()?.map(|now| now.stat);
+        let slotted = self.slotted(journal)?.map(|found| found.stat.ino);
+        Ok(self
+            .entry
+            .change
+            .is_made(direction, self.inode, now.as_ref(), slotted))
+    }
+}

@@ -1,0 +1,62 @@
+//! Why something cannot be put back.
+
+use std::fmt;
+use std::io;
+
+use remit_plan::Entry;
+
+use crate::tree::about;
+
+#[derive(Debug)]
+pub enum Failure {
+    /// Somebody else has changed what it is about, so trying again does not help.
+    Changed(String),
+    /// The machine has failed. A recovery tries again.
+    Machine(String),
+}
+
+impl Failure {
+    pub fn new(entry: &Entry, error: &io::Error) -> Self {
+        Self::from_line(about(entry, error), error)
+    }
+
+    pub fn doing(entry: &Entry, what: &str, error: &io::Error) -> Self {
+        Self::from_line(about(entry, format!("cannot {what}: {error}")), error)
+    }
+
+    /// Whoever owns a directory of the plan can cause every error that is not listed here, and keep it up.
+    fn from_line(line: String, error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(
+                libc::EIO
+                | libc::ENOSPC
+                | libc::ENOMEM
+                | libc::EMFILE
+                | libc::ENFILE
+                | libc::EROFS
+                | libc::EINTR,
+            ) => Self::Machine(line),
+            _ => Self::Changed(line),
+        }
+    }
+
+    pub fn is_changed(&self) -> bool {
+        matches!(self, Self::Changed(_))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed(line) | Self::Machine(line) => f.write_str(line),
+        }
+    }
+}
+
+impl From<Failure> for String {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Changed(line) | Failure::Machine(line) => line,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Repairs what a kill or a power cut has left.
+
+use std::fs::File;
+use std::io;
+
+use nix::dir::Dir;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use remit_plan::Direction::{Commit, Undo};
+use remit_plan::{Journal, KeptUndo, Phase, expired};
+
+use crate::failure::Failure;
+use crate::journal::{JournalFile, is_id};
+use crate::restore::{back, forget, forth, give_up, keep};
+use crate::run::{End, journal_error, lock, restrict};
+use crate::tree::{OWN, Operation, Tree};
+
+/// Undos that one recovery forgets: each takes descriptors.
+const EXPIRED: usize = 64;
+
+/// Rolls back what is not done, finishes what is, and forgets undos that are too old. It makes no step of a commit.
+pub fn recover(state: File, descriptors: usize) -> Result<End, String> {
+    let state = lock(state)?;
+    let tree = Tree::open(descriptors).map_err(journal_error)?;
+    let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut ids = Vec::new();
+    let mut directory = Dir::openat(&*state, ".", flags, Mode::empty()).map_err(journal_error)?;
+    for entry in directory.iter() {
+        let name = entry.map_err(journal_error)?;
+        let name = name.file_name().to_string_lossy().into_owned();
+        ids.extend(Some(name).filter(|name| is_id(name)));
+    }
+    ids.sort();
+    let (mut opened, mut kept, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+    let mut left = descriptors.saturating_sub(OWN);
+    for id in &ids {
+        match JournalFile::open(&state, id) {
+            Ok(Some((journal, read))) if matches!(read.phase, Phase::Kept | Phase::Left) => {
+                let (age_s, id) = (journal.age_s(), id.clone());
+                let bytes = read.plan.undo_bytes();
+                kept.push(KeptUndo { id, age_s, bytes });
+            }
+            Ok(Some(one)) => match Tree::take(&one.1.plan, &mut left) {
+                Ok(()) => opened.push(one),
+                Err(why) => wrong.push(format!("'{id}': {why}")),
+            },
+            Ok(None) => {}
+            Err(error) => wrong.push(format!("'{id}': {error}")),
+        }
+    }
+    for id in expired(kept).into_iter().take(EXPIRED) {
+        let gone = JournalFile::open(&state, &id).and_then(|one| {
+            // Those that do not fit are for the next day.
+            let fits = one.and_then(|(journal, mut read)| {
+                Tree::take(&read.plan, &mut left).ok()?;
+                read.phase = Phase::Gone;
+                Some((journal, read))
+            });
+            if let Some((journal, read)) = &fits {
+                let set = journal.set_phase(read.phase);
+                set.and_then(|()| journal.sync())?;
+            }
+            Ok(fits)
+        });
+        match gone {
+            Ok(one) => opened.extend(one),
+            Err(error) => wrong.push(format!("'{id}': {error}")),
+        }
+    }
+    let mut all = Vec::new();
+    for (journal, read) in &opened {
+        let kept = Some(&journal.kept);
+        let (operations, lost) = tree.reachable(&read.plan, &read.inodes, &journal.id, kept);
+        match lost.iter().find(|failure| !failure.is_changed()) {
+            Some(failure) => wrong.push(failure.to_string()),
+            None => all.push((journal, read, operations, lost)),
+        }
+    }
+    restrict(
+        &state,
+        all.iter().flat_map(|(.., operations, _)| operations),
+    )?;
+    let mut done = Vec::new();
+    for (journal, read, mut operations, lost) in all {
+        if matches!(read.phase, Phase::Undoing | Phase::Undone) {
+            operations.reverse();
+        }
+        match repair(&state, journal, read, &operations, lost) {
+            End::Done(line) | End::Nothing(line) => done.push(line),
+            End::Left(line) => match give_up(&state, journal, &operations) {
+                Ok(()) => done.push(format!(
+                    "{line}; what is kept of it is in '{}', and no recovery tries it again",
+                    journal.id
+                )),
+                Err(failure) => wrong.push(format!("{line}; {failure}")),
+            },
+            End::Mixed(line) => wrong.push(line),
+        }
+    }
+    let lines = |lines: &[String]| lines.join("; ");
+    Ok(match (wrong.is_empty(), done.is_empty()) {
+        (true, true) => End::Done("nothing to recover".to_owned()),
+        (true, false) => End::Done(format!("recovered: {}", lines(&done))),
+        (false, _) => End::Mixed(lines(&wrong)),
+    })
+}
+
+/// Puts one commit or undo back, or finishes it. `lost` are paths whose directories are gone.
+fn repair(
+    state: &File,
+    journal: &JournalFile,
+    read: &Journal,
+    operations: &[Operation<'_>],
+    lost: Vec<Failure>,
+) -> End {
+    let is_made = |direction| {
+        let made: io::Result<Vec<bool>> = operations
+            .iter()
+            .map(|operation| operation.is_made(journal, direction))
+            .collect();
+        made.is_ok_and(|made| !made.contains(&false))
+    };
+    let ended = |made: Result<(), Failure>, line: &str| match made {
+        Ok(()) => End::Done(format!("'{}' {line}", journal.id)),
+        Err(failure) if failure.is_changed() => End::Left(failure.into()),
+        Err(failure) => End::Mixed(failure.into()),
+    };
+    let why = format!("'{}' was interrupted", journal.id);
+    match read.phase {
+        Phase::Done if is_made(Commit) => ended(keep(journal, operations), "was done"),
+        Phase::Undone | Phase::Gone if read.phase == Phase::Gone || is_made(Undo) => {
+            let forgotten = forget(state, journal, operations);
+            if forgotten.is_ok() && !lost.is_empty() {
+                journal.discard(state);
+            }
+            ended(forgotten, "is forgotten")
+        }
+        Phase::Undoing | Phase::Undone => forth(journal, operations, why, lost),
+        Phase::Applying | Phase::Done if read.is_staged() => {
+            back(state, journal, operations, true, why, lost)
+        }
+        // No step was made, so nothing is missing in a directory that is gone.
+        _ => back(state, journal, operations, false, why, Vec::new()),
+    }
+}

@@ -1,0 +1,245 @@
+//! Commit and undo: the order of their steps, and of what is on disk before the next one.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::syncfs;
+use remit_plan::Direction::{self, Commit, Undo};
+use remit_plan::{PLAN_BYTES, Phase, Plan};
+use remit_sys::sys;
+
+use crate::confine;
+use crate::journal::JournalFile;
+use crate::restore::{back, forget, forth, keep};
+use crate::stage::{check, check_directories, check_space, stage};
+use crate::tree::{Operation, Tree};
+
+#[derive(Debug)]
+pub enum End {
+    Done(String),
+    /// The tree is as it was before.
+    Nothing(String),
+    /// What somebody else has changed was left as it is. A recovery tries once more.
+    Left(String),
+    /// An error stopped the way back. A recovery tries again.
+    Mixed(String),
+}
+
+/// Commits the plan of standard input. Its id is that of the plan, so a plan is committed once.
+pub fn commit(state: File, descriptors: usize) -> Result<End, String> {
+    let state = lock(state)?;
+    let (plan, contents, start) = input()?;
+    let id = &plan.id();
+    let ranges = plan.ranges();
+    let tree = Tree::open(descriptors).map_err(journal_error)?;
+    let mut operations = tree.operations(&plan, &[], id, None)?;
+    restrict(&state, &operations)?;
+    operations
+        .iter_mut()
+        .try_for_each(|operation| check(operation, Commit))?;
+    check_directories(&operations, Commit)?;
+    check_space(&operations)?;
+    forget_same(&state, id)?;
+    let (journal, inodes_at) = JournalFile::create(&state, id, &plan).map_err(journal_error)?;
+    let mut inodes = vec![0; ranges.len()];
+    let staged = (0..operations.len()).try_for_each(|at| {
+        let Some(operation) = operations.get_mut(at) else {
+            return Ok(());
+        };
+        let range = ranges.get(operation.at).cloned().unwrap_or_default();
+        let made = stage(operation, &contents, start + range.start..start + range.end)?;
+        if let Some(inode) = inodes.get_mut(operation.at) {
+            *inode = operation.inode;
+        }
+        let path = operation.entry.path.as_bytes();
+        if let Some(made) = made.map(Rc::new) {
+            let beneath = operations
+                .iter_mut()
+                .filter(|other| other.entry.path.parent() == path);
+            beneath.for_each(|other| other.parent = Some(Rc::clone(&made)));
+        }
+        Ok(())
+    });
+    let staged = staged.and_then(|()| {
+        journal
+            .set_inodes(inodes_at, &inodes)
+            .map_err(journal_error)?;
+        journal.set_phase(Phase::Applying).map_err(journal_error)?;
+        sync(&state, &operations)
+    });
+    if let Err(why) = staged {
+        let lost = Vec::new();
+        return Ok(back(&state, &journal, &operations, false, why, lost));
+    }
+    let made = make_all(&tree, &journal, operations.iter(), Commit).and_then(|()| {
+        journal.set_phase(Phase::Done).map_err(journal_error)?;
+        sync(&state, &operations)?;
+        // A writer that found a path before its step may ask for its lease only now.
+        operations.iter().try_for_each(Operation::check_leases)
+    });
+    if let Err(why) = made {
+        let lost = Vec::new();
+        return Ok(back(&state, &journal, &operations, true, why, lost));
+    }
+    let changes = changes(&operations);
+    Ok(match keep(&journal, &operations) {
+        Ok(()) => End::Done(format!("done: {changes}\nundo: remit undo {id}")),
+        Err(why) => End::Done(format!(
+            "done: {changes}; a recovery has to finish: {why}\nundo: remit undo {id}"
+        )),
+    })
+}
+
+/// Forgets an earlier commit of the same plan. A plan with a base cannot fit again, and if a plan that only creates does,
+/// nothing is left that an undo of the earlier commit could remove.
+fn forget_same(state: &File, id: &str) -> Result<(), String> {
+    let earlier = match JournalFile::open(state, id) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        earlier => earlier.map_err(journal_error)?,
+    };
+    match earlier {
+        Some((journal, read)) if read.phase == Phase::Kept => journal.discard(state),
+        Some((_, read)) if read.phase == Phase::Left => {
+            return Err(format!(
+                "'{id}' was given up, and files of it are kept; once nobody needs them, remove that directory of the journal"
+            ));
+        }
+        Some(_) => {
+            return Err(format!(
+                "'{id}' was interrupted; a recovery has to finish it"
+            ));
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+pub fn undo(state: File, id: &str, descriptors: usize) -> Result<End, String> {
+    let state = lock(state)?;
+    let opened = JournalFile::open(&state, id).map_err(journal_error)?;
+    let Some((journal, read)) = opened.filter(|(_, read)| read.phase == Phase::Kept) else {
+        return Err(format!("'{id}' is not a commit that is done and kept"));
+    };
+    let tree = Tree::open(descriptors).map_err(journal_error)?;
+    let mut operations = tree.operations(&read.plan, &read.inodes, id, Some(&journal.kept))?;
+    operations.reverse();
+    restrict(&state, &operations)?;
+    for operation in &mut operations {
+        check(operation, Undo)?;
+        operation.check_slot(&journal)?;
+    }
+    check_directories(&operations, Undo)?;
+    let started = journal
+        .set_phase(Phase::Undoing)
+        .and_then(|()| journal.sync());
+    started.map_err(journal_error)?;
+    let made = make_all(&tree, &journal, operations.iter(), Undo).and_then(|()| {
+        journal.set_phase(Phase::Undone).map_err(journal_error)?;
+        sync(&state, &operations)
+    });
+    if let Err(why) = made {
+        return Ok(forth(&journal, &operations, why, Vec::new()));
+    }
+    let changes = changes(&operations);
+    Ok(match forget(&state, &journal, &operations) {
+        Ok(()) => End::Done(format!("undone: {changes}")),
+        Err(why) => End::Done(format!(
+            "undone: {changes}; a recovery has to finish: {why}"
+        )),
+    })
+}
+
+fn changes(operations: &[Operation<'_>]) -> String {
+    match operations.len() {
+        1 => "1 change".to_owned(),
+        count => format!("{count} changes"),
+    }
+}
+
+pub fn journal_error(error: impl std::fmt::Display) -> String {
+    format!("cannot use the journal: {error}")
+}
+
+pub fn lock(state: File) -> Result<Flock<File>, String> {
+    Flock::lock(state, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        nix::Error::EWOULDBLOCK => "another commit, undo or recovery runs; try again".to_owned(),
+        error => format!("cannot lock the directory of the journal: {error}"),
+    })
+}
+
+/// Reads the plan from standard input, a sealed memory file: nobody can change the bytes that an approver saw.
+fn input() -> Result<(Plan, File, u64), String> {
+    let cannot = |why: &dyn std::fmt::Display| format!("cannot read the plan: {why}");
+    let input = io::stdin();
+    if !sys::is_sealed(&input) {
+        return Err(cannot(&"standard input is not a sealed memory file"));
+    }
+    let file = File::from(
+        input
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| cannot(&error))?,
+    );
+    let mut length = [0; 8];
+    file.read_exact_at(&mut length, 0)
+        .map_err(|error| cannot(&error))?;
+    let length = usize::try_from(u64::from_le_bytes(length)).unwrap_or(usize::MAX);
+    if length > PLAN_BYTES {
+        return Err(cannot(&"it is too long"));
+    }
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, 8)
+        .map_err(|error| cannot(&error))?;
+    let plan = Plan::decode(&bytes).map_err(|error| error.to_string())?;
+    let start = 8 + length as u64;
+    let end = start.saturating_add(plan.bundled_bytes());
+    match file.metadata().map_err(|error| cannot(&error))?.len() == end {
+        true => Ok((plan, file, start)),
+        false => Err(cannot(&"it does not have as many bytes as it says")),
+    }
+}
+
+pub fn restrict<'a>(
+    state: &File,
+    operations: impl IntoIterator<Item = &'a Operation<'a>>,
+) -> Result<(), String> {
+    let anchors = operations
+        .into_iter()
+        .map(|operation| operation.anchor.fd.as_fd());
+    confine::restrict([state.as_fd()].into_iter().chain(anchors))
+}
+
+/// Writes to disk what was done on every file system that the plan is on.
+pub fn sync(state: &File, operations: &[Operation<'_>]) -> Result<(), String> {
+    let mut seen = Vec::new();
+    let anchors = operations
+        .iter()
+        .map(|operation| operation.anchor.fd.as_fd());
+    for fd in anchors.chain([state.as_fd()]) {
+        let device = sys::stat_of(fd).map_err(journal_error)?.st_dev;
+        if !seen.contains(&device) {
+            syncfs(fd).map_err(|error| format!("cannot write to disk: {error}"))?;
+            seen.push(device);
+        }
+    }
+    Ok(())
+}
+
+fn make_all<'a>(
+    tree: &Tree,
+    journal: &JournalFile,
+    operations: impl Iterator<Item = &'a Operation<'a>> + Clone,
+    direction: Direction,
+) -> Result<(), String> {
+    operations
+        .clone()
+        .try_for_each(|operation| operation.make(tree, journal, direction))?;
+    operations.into_iter().try_for_each(|operation| {
+        operation.check_anchor(tree)?;
+        operation.check_leases()
+    })
+}

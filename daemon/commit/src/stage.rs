@@ -1,0 +1,343 @@
+//! Checks every path before anything changes, and makes the new files in private directories.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::{Gid, Uid, fchown};
+use remit_plan::{Change, Content, Direction, Kind, Metadata, Movement, New};
+use remit_sys::sys;
+use sha2::{Digest, Sha256};
+
+use crate::journal::count;
+use crate::tree::{Attributes, Look, Operation, about, attributes, hash, look, open_file};
+
+const IMMUTABLE: u64 = libc::STATX_ATTR_IMMUTABLE as u64 | libc::STATX_ATTR_APPEND as u64;
+/// Bytes of the largest file that is compared by hash.
+const COMPARED: u64 = 1 << 30;
+const MOUNT_POINT: u64 = libc::STATX_ATTR_MOUNT_ROOT as u64;
+
+/// What a new file takes over from the one that it replaces.
+const COPIED: [&[u8]; 4] = [
+    b"user.",
+    b"system.posix_acl_access",
+    b"security.selinux",
+    b"security.SMACK64",
+];
+/// What is bound to the old bytes, so that the kernel drops it at a write, or to the old inode.
+const DROPPED: [&[u8]; 4] = [
+    b"security.capability",
+    b"security.ima",
+    b"security.evm",
+    b"trusted.overlay.",
+];
+
+/// Compares a path with what the direction expects there, and takes a lease of a file that will leave it.
+pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), String> {
+    let entry = operation.entry;
+    let fail = |error: io::Error| about(entry, error);
+    let found = operation.target().map_err(fail)?;
+    let (expected, found) = match (operation.leaving(direction), found) {
+        (None, None) => return Ok(()),
+        (None, Some(_)) => return Err(about(entry, "it exists")),
+        (Some(_), None) => return Err(about(entry, "it does not exist")),
+        (Some(expected), Some(found)) => (expected, found),
+    };
+    let base = entry
+        .change
+        .base()
+        .filter(|_| direction == Direction::Commit);
+    let is_mode = matches!(entry.change, Change::SetMetadata { .. });
+    let difference = base.and_then(|base| base.stat.difference(&found.stat, true));
+    if let Some(why) = difference.or_else(|| expected.difference(&found.stat)) {
+        return Err(about(entry, why));
+    }
+    obstacle(&found).map_or(Ok(()), |why| Err(about(entry, why)))?;
+    let Some(parent) = operation
+        .parent
+        .as_ref()
+        .filter(|_| found.stat.kind != Kind::Symlink)
+    else {
+        return Ok(());
+    };
+    let file = open_file(parent, &operation.name).map_err(fail)?;
+    if sys::stat_of(file.as_fd()).map_err(fail)?.st_ino != found.stat.ino {
+        return Err(about(entry, "it is another file"));
+    }
+    operation.attributes = attributes(&file).map_err(fail)?;
+    if found.stat.kind == Kind::File && !is_mode {
+        lease(&file).map_err(|why| about(entry, why))?;
+    }
+    // An undo of a mode does not depend on the bytes.
+    let is_compared = found.stat.kind == Kind::File && (base.is_some() || !is_mode);
+    if is_compared && found.stat.size > COMPARED {
+        let size = found.stat.size;
+        return Err(about(
+            entry,
+            format!("it has {size} bytes; a plan changes files of at most {COMPARED} bytes"),
+        ));
+    }
+    if is_compared {
+        operation.sha256 = Some(hash(&file).map_err(fail)?);
+        if expected.sha256.is_some() && operation.sha256 != expected.sha256 {
+            return Err(about(entry, "its bytes have changed"));
+        }
+    }
+    let drops_capability = is_mode
+        && entry
+            .change
+            .meta()
+            .is_some_and(|meta| (meta.uid, meta.gid) != (found.stat.meta.uid, found.stat.meta.gid))
+        && operation.attributes.contains_key(c"security.capability");
+    if drops_capability {
+        return Err(about(
+            entry,
+            "it has file capabilities, which a new owner would remove",
+        ));
+    }
+    operation.held = Some(file);
+    Ok(())
+}
+
+/// Fails if a directory that leaves its path has more in it than what leaves it before.
+pub fn check_directories(operations: &[Operation<'_>], direction: Direction) -> Result<(), String> {
+    let leaves =
+        |operation: &&Operation<'_>| operation.entry.change.movement(direction) == Movement::Leave;
+    let mut leaving: BTreeMap<&[u8], usize> = BTreeMap::new();
+    for operation in operations.iter().filter(leaves) {
+        *leaving.entry(operation.entry.path.parent()).or_default() += 1;
+    }
+    for operation in operations.iter().filter(leaves) {
+        let Some(held) = &operation.held else {
+            continue;
+        };
+        let fail = |error: io::Error| about(operation.entry, error);
+        if !held.metadata().map_err(fail)?.is_dir() {
+            continue;
+        }
+        let path = operation.entry.path.as_bytes();
+        let most = 2 + leaving.get(path).copied().unwrap_or_default();
+        if count(held).map_err(fail)? > most {
+            return Err(about(operation.entry, "it is not empty"));
+        }
+    }
+    Ok(())
+}
+
+fn obstacle(found: &Look) -> Option<String> {
+    match found {
+        Look { attributes, .. } if attributes & MOUNT_POINT != 0 => {
+            Some("a file system is mounted on it".to_owned())
+        }
+        Look { attributes, .. } if attributes & IMMUTABLE != 0 => {
+            Some("it is immutable or append-only; see chattr(1)".to_owned())
+        }
+        Look { links, stat, .. } if *links > 1 && stat.kind == Kind::File => Some(format!(
+            "it has {links} names (hard links), and the others would stay as they are"
+        )),
+        Look { .. } => None,
+    }
+}
+
+fn lease(file: &File) -> Result<(), String> {
+    sys::take_read_lease(file).map_err(|error| match error.raw_os_error() {
+        Some(libc::EAGAIN) => "somebody has it open for writing".to_owned(),
+        _ => format!("cannot find out whether somebody has it open for writing: {error}"),
+    })
+}
+
+/// Fails if a file system cannot take what is new in it.
+pub fn check_space(operations: &[Operation<'_>]) -> Result<(), String> {
+    let mut needed: Vec<(u64, u64, u64, &Operation<'_>)> = Vec::new();
+    for operation in operations {
+        let fail = |error: io::Error| about(operation.entry, error);
+        let device = sys::stat_of(operation.anchor.fd.as_fd())
+            .map_err(fail)?
+            .st_dev;
+        let size = operation
+            .entry
+            .change
+            .content()
+            .map_or(0, |content| content.size);
+        let bytes = size.next_multiple_of(4096) + 4096;
+        match needed.iter_mut().find(|(known, ..)| *known == device) {
+            Some((_, sum, count, _)) => (*sum, *count) = (*sum + bytes, *count + 1),
+            None => needed.push((device, bytes, 2, operation)),
+        }
+    }
+    for (_, bytes, count, operation) in needed {
+        let entry = operation.entry;
+        let disk = fstatvfs(&operation.anchor.fd).map_err(|error| about(entry, error))?;
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+        let inodes = disk.files_available();
+        match () {
+            () if disk.flags().contains(FsFlags::ST_RDONLY) => {
+                return Err(about(entry, "its file system is read-only"));
+            }
+            () if free < bytes => {
+                return Err(about(
+                    entry,
+                    format!("its file system has {free} free bytes, and {bytes} are needed"),
+                ));
+            }
+            // Some file systems have no such number.
+            () if disk.files() != 0 && inodes < count => {
+                return Err(about(entry, "its file system has too few free inodes"));
+            }
+            () => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes the new file or directory of an operation. `contents` has its bytes at `range`.
+pub fn stage(
+    operation: &mut Operation<'_>,
+    contents: &File,
+    range: Range<u64>,
+) -> Result<Option<OwnedFd>, String> {
+    let entry = operation.entry;
+    let fail = |error: io::Error| about(entry, format!("cannot prepare it: {error}"));
+    let slot = operation.slot.clone();
+    let (content, meta) = match entry.change {
+        Change::Create {
+            new: New::Directory,
+            meta,
+        } => {
+            let beside = operation.anchor.make_beside().map_err(fail)?;
+            mkdirat(beside, slot.as_c_str(), Mode::S_IRWXU).map_err(|error| fail(error.into()))?;
+            let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+            let made = sys::open_plain(beside.as_fd(), &slot, flags).map_err(fail)?;
+            set_metadata(&made, meta).map_err(fail)?;
+            operation.inode = sys::stat_of(made.as_fd()).map_err(fail)?.st_ino;
+            return Ok(Some(made));
+        }
+        Change::Create {
+            new: New::File(content),
+            meta,
+        }
+        | Change::Replace { content, meta, .. } => (content, meta),
+        Change::SetMetadata { .. } | Change::Remove { .. } => return Ok(None),
+    };
+    let taken = match entry.change {
+        Change::Replace { .. } => {
+            Some(copied(&operation.attributes).map_err(|why| about(entry, why))?)
+        }
+        _ => None,
+    };
+    let beside = operation.anchor.make_beside().map_err(fail)?;
+    write(
+        beside,
+        &slot,
+        contents,
+        range,
+        content,
+        meta,
+        taken.as_ref(),
+    )
+    .map_err(fail)?;
+    let file = open_file(beside, &slot).map_err(fail)?;
+    lease(&file).map_err(|why| about(entry, why))?;
+    operation.inode = sys::stat_of(file.as_fd()).map_err(fail)?.st_ino;
+    operation.staged = Some(file);
+    Ok(None)
+}
+
+fn write(
+    beside: impl AsFd,
+    slot: &std::ffi::CStr,
+    contents: &File,
+    range: Range<u64>,
+    content: Content,
+    meta: Metadata,
+    taken: Option<&Attributes>,
+) -> io::Result<()> {
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut file = File::from(openat(beside, slot, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+    let (mut hash, mut buffer, mut at) = (Sha256::new(), vec![0; 1 << 16], range.start);
+    while at < range.end {
+        let length = usize::try_from(range.end - at)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let part = buffer.get_mut(..length).unwrap_or_default();
+        contents.read_exact_at(part, at)?;
+        hash.update(&*part);
+        file.write_all(part)?;
+        at += length as u64;
+    }
+    if <[u8; 32]>::from(hash.finalize()) != content.sha256 {
+        return Err(io::Error::other("its bytes are not those of the plan"));
+    }
+    if let Some(taken) = taken {
+        let own = attributes(&file)?;
+        for name in own
+            .keys()
+            .filter(|name| !taken.contains_key(*name) && !is_any(name, &DROPPED))
+        {
+            sys::remove_xattr(&file, name)?;
+        }
+        for (name, value) in taken
+            .iter()
+            .filter(|(name, value)| own.get(*name) != Some(value))
+        {
+            sys::set_xattr(&file, name, value)?;
+        }
+    }
+    set_metadata(&file, meta)
+}
+
+/// Sets the owner if it differs, because that clears set-id bits and capabilities, and then the mode.
+pub fn set_metadata(file: impl AsFd, meta: Metadata) -> io::Result<()> {
+    let now = sys::stat_of(file.as_fd())?;
+    if (now.st_uid, now.st_gid) != (meta.uid, meta.gid) {
+        fchown(
+            &file,
+            Some(Uid::from_raw(meta.uid)),
+            Some(Gid::from_raw(meta.gid)),
+        )?;
+    }
+    Ok(fchmod(file, Mode::from_bits_truncate(meta.mode))?)
+}
+
+fn is_any(name: &std::ffi::CStr, list: &[&[u8]]) -> bool {
+    list.iter().any(|start| name.to_bytes().starts_with(start))
+}
+
+fn copied(attributes: &Attributes) -> Result<Attributes, String> {
+    let unknown = attributes
+        .keys()
+        .find(|name| !is_any(name, &COPIED) && !is_any(name, &DROPPED));
+    if let Some(name) = unknown {
+        let name = name.to_string_lossy();
+        return Err(format!(
+            "it has the attribute '{}', which cannot be kept",
+            name.escape_debug()
+        ));
+    }
+    let kept = attributes.iter().filter(|(name, _)| is_any(name, &COPIED));
+    Ok(kept
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect())
+}
+
+/// Returns true if the new file in its slot is what was planned, and nobody waits to write it.
+pub fn is_untouched(operation: &Operation<'_>, slots: impl AsFd) -> io::Result<bool> {
+    let Some(found) = look(&slots, &operation.slot)? else {
+        return Ok(true);
+    };
+    if found.stat.ino != operation.inode {
+        return Ok(false);
+    }
+    let Some(content) = operation.entry.change.content() else {
+        return Ok(true);
+    };
+    let is_free = operation.staged.as_ref().is_none_or(sys::has_read_lease);
+    Ok(is_free && hash(&open_file(slots, &operation.slot)?)? == content.sha256)
+}

@@ -1,0 +1,327 @@
+//! Opens the directories of a plan without following a link, and looks at what is in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+
+use libc::{O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY};
+use remit_plan::{Change, Entry, Kind, Metadata, New, Plan, Stat};
+use remit_sys::sys;
+use sha2::{Digest, Sha256};
+
+use crate::anchor::Anchor;
+use crate::failure::Failure;
+use crate::journal::JournalFile;
+
+/// Descriptors that no entry needs.
+pub const OWN: usize = 64;
+
+#[derive(Debug)]
+pub struct Operation<'a> {
+    pub entry: &'a Entry,
+    /// Position of the entry in the plan.
+    pub at: usize,
+    pub name: CString,
+    /// Its name in the private directory: the position.
+    pub slot: CString,
+    pub anchor: Rc<Anchor>,
+    /// `None` if it is a new directory that is not there yet.
+    pub parent: Option<Rc<OwnedFd>>,
+    /// The inode of the new file.
+    pub inode: u64,
+    /// What leaves the path. A file has a lease.
+    pub held: Option<File>,
+    /// The new file, with a lease.
+    pub staged: Option<File>,
+    pub attributes: Attributes,
+    /// Of the file that leaves the path, at the first look: a plan of files that nobody read has no hash.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// Extended attributes by name.
+pub type Attributes = BTreeMap<CString, Vec<u8>>;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    pub stat: Stat,
+    pub links: u32,
+    /// `STATX_ATTR_…`.
+    pub attributes: u64,
+}
+
+#[derive(Debug)]
+pub struct Tree {
+    root: OwnedFd,
+    descriptors: usize,
+}
+
+impl Tree {
+    /// `descriptors` is the limit of this process.
+    pub fn open(descriptors: usize) -> io::Result<Self> {
+        let root = sys::open(c"/", O_PATH | O_DIRECTORY)?;
+        Ok(Self { root, descriptors })
+    }
+
+    /// Fails if a commit of the plan, or its undo, could not open all that it needs.
+    pub fn check_descriptors(&self, plan: &Plan) -> Result<(), String> {
+        let changes = plan.entries().iter().map(|entry| &entry.change);
+        let replaced = changes.filter(|change| matches!(change, Change::Replace { .. }));
+        let entries = plan.entries().len();
+        // A file that leaves, and the new one.
+        let needed = entries + replaced.count() + directories(plan);
+        let free = self.descriptors.saturating_sub(OWN);
+        if needed <= free {
+            return Ok(());
+        }
+        let fits = entries * free / needed;
+        Err(format!(
+            "{needed} open files are needed and {free} are allowed: split the plan, about {fits} of its {entries} \
+             entries fit; or raise 'open_files' of the profile"
+        ))
+    }
+
+    /// Takes from `left` what a recovery of the plan needs.
+    pub fn take(plan: &Plan, left: &mut usize) -> Result<(), String> {
+        // Two for the journal.
+        let needed = directories(plan) + 2;
+        *left = left.checked_sub(needed).ok_or_else(|| {
+            format!("{needed} open files are needed and {left} are left; raise 'open_files' of the profile")
+        })?;
+        Ok(())
+    }
+
+    pub fn directory(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        let relative = match path.strip_prefix(b"/") {
+            None | Some(b"") => c".".to_owned(),
+            Some(relative) => c_string(relative)?,
+        };
+        sys::open_plain(
+            self.root.as_fd(),
+            &relative,
+            O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
+        )
+    }
+
+    /// Returns true if this directory has still this path.
+    pub fn leads_to(&self, path: &[u8], directory: &OwnedFd) -> bool {
+        let identity = |fd: BorrowedFd<'_>| sys::stat_of(fd).map(|stat| (stat.st_dev, stat.st_ino));
+        let now = self.directory(path).and_then(|now| identity(now.as_fd()));
+        now.is_ok_and(|now| identity(directory.as_fd()).is_ok_and(|held| held == now))
+    }
+
+    /// Opens all directories of the plan. Fails if one cannot be opened.
+    pub fn operations<'a>(
+        &self,
+        plan: &'a Plan,
+        inodes: &[u64],
+        id: &str,
+        kept: Option<&OwnedFd>,
+    ) -> Result<Vec<Operation<'a>>, String> {
+        self.check_descriptors(plan)?;
+        let (operations, lost) = self.reachable(plan, inodes, id, kept);
+        match lost.into_iter().next() {
+            Some(failure) => Err(failure.into()),
+            None => Ok(operations),
+        }
+    }
+
+    /// Opens the directories of the plan, in the order of its operations, and returns why some cannot be opened. A
+    /// directory that the plan makes or removes can be in a slot now: in `kept`, or in a private directory.
+    pub fn reachable<'a>(
+        &self,
+        plan: &'a Plan,
+        inodes: &[u64],
+        id: &str,
+        kept: Option<&OwnedFd>,
+    ) -> (Vec<Operation<'a>>, Vec<Failure>) {
+        let entries = plan.entries();
+        let passing = passing(plan);
+        let mut anchors: BTreeMap<&[u8], Rc<Anchor>> = BTreeMap::new();
+        let mut parents: BTreeMap<&[u8], Option<Rc<OwnedFd>>> = BTreeMap::new();
+        let (mut operations, mut lost) = (Vec::new(), Vec::new());
+        for at in plan.operations() {
+            let Some(entry) = entries.get(at) else {
+                continue;
+            };
+            let above = entry
+                .path
+                .ancestors()
+                .find(|dir| !passing.contains_key(dir))
+                .unwrap_or(b"/");
+            let parent = entry.path.parent();
+            let mut open = || {
+                if !anchors.contains_key(above) {
+                    let anchor = Anchor::new(self.directory(above)?, above, id, kept.is_none())?;
+                    anchors.insert(above, Rc::new(anchor));
+                }
+                let anchor = anchors.get(above).map(Rc::clone);
+                let anchor = anchor.ok_or(io::ErrorKind::NotFound)?;
+                if !parents.contains_key(parent) {
+                    let fd = match (self.directory(parent), passing.get(parent)) {
+                        (Err(error), Some(slot)) if error.kind() == io::ErrorKind::NotFound => {
+                            in_slot(kept, &anchor, slot)?
+                        }
+                        (fd, _) => Some(fd?),
+                    };
+                    parents.insert(parent, fd.map(Rc::new));
+                }
+                Ok::<_, io::Error>((anchor, c_string(entry.path.name())?))
+            };
+            match open() {
+                Ok((anchor, name)) => operations.push(Operation {
+                    entry,
+                    at,
+                    name,
+                    slot: slot(at),
+                    anchor,
+                    parent: parents.get(parent).cloned().flatten(),
+                    inode: inodes.get(at).copied().unwrap_or_default(),
+                    held: None,
+                    staged: None,
+                    attributes: Attributes::new(),
+                    sha256: None,
+                }),
+                Err(error) => lost.push(Failure::doing(entry, "open its directory", &error)),
+            }
+        }
+        (operations, lost)
+    }
+}
+
+/// Returns the descriptors of the directories of a plan.
+fn directories(plan: &Plan) -> usize {
+    let made = passing(plan);
+    let parents: BTreeSet<&[u8]> = plan
+        .entries()
+        .iter()
+        .map(|entry| entry.path.parent())
+        .collect();
+    let anchors = parents.iter().filter(|path| !made.contains_key(*path));
+    // An anchor is opened once more, and has a private directory.
+    parents.len() + 2 * anchors.count()
+}
+
+/// Returns the slots of directories that the plan makes or removes.
+fn passing(plan: &Plan) -> BTreeMap<&[u8], CString> {
+    let is_passing = |entry: &Entry| match entry.change {
+        Change::Create { new, .. } => new == New::Directory,
+        Change::Remove { base } => base.stat.kind == Kind::Directory,
+        Change::Replace { .. } | Change::SetMetadata { .. } => false,
+    };
+    (0..)
+        .zip(plan.entries())
+        .filter(|(_, entry)| is_passing(entry))
+        .map(|(at, entry)| (entry.path.as_bytes(), slot(at)))
+        .collect()
+}
+
+fn slot(at: usize) -> CString {
+    // Digits have no NUL.
+    CString::new(at.to_string()).unwrap_or_default()
+}
+
+fn in_slot(kept: Option<&OwnedFd>, anchor: &Anchor, slot: &CStr) -> io::Result<Option<OwnedFd>> {
+    for slots in kept.into_iter().chain(anchor.beside()?) {
+        match sys::open_plain(slots.as_fd(), slot, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            fd => return fd.map(Some),
+        }
+    }
+    Ok(None)
+}
+
+impl Operation<'_> {
+    /// Looks at its path.
+    pub fn target(&self) -> io::Result<Option<Look>> {
+        self.parent
+            .as_ref()
+            .map_or(Ok(None), |parent| look(parent, &self.name))
+    }
+
+    /// Returns the directory that has the file which is not at the path: that of the undo, or the private one.
+    pub fn slots<'b>(&'b self, journal: &'b JournalFile) -> io::Result<Option<&'b OwnedFd>> {
+        match look(&journal.kept, &self.slot)? {
+            Some(_) => Ok(Some(&journal.kept)),
+            None => self.anchor.beside(),
+        }
+    }
+
+    /// Looks at the file in the slot.
+    pub fn slotted(&self, journal: &JournalFile) -> io::Result<Option<Look>> {
+        let slots = self.slots(journal)?;
+        slots.map_or(Ok(None), |slots| look(slots, &self.slot))
+    }
+}
+
+pub fn about(entry: &Entry, why: impl std::fmt::Display) -> String {
+    format!("'{}': {why}", entry.path)
+}
+
+/// Looks at a name, and follows no link. `None` if it does not exist.
+pub fn look(dir: impl AsFd, name: &CStr) -> io::Result<Option<Look>> {
+    let seen = match sys::statx_at(dir.as_fd(), name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        seen => seen?,
+    };
+    let mode = u32::from(seen.stx_mode);
+    let kind = match mode & libc::S_IFMT {
+        libc::S_IFREG => Kind::File,
+        libc::S_IFDIR => Kind::Directory,
+        libc::S_IFLNK => Kind::Symlink,
+        _ => Kind::Special,
+    };
+    let ctime = seen.stx_ctime;
+    let stat = Stat {
+        kind,
+        dev: libc::makedev(seen.stx_dev_major, seen.stx_dev_minor),
+        ino: seen.stx_ino,
+        ctime_ns: i128::from(ctime.tv_sec) * 1_000_000_000 + i128::from(ctime.tv_nsec),
+        size: seen.stx_size,
+        meta: Metadata {
+            mode: mode & 0o7777,
+            uid: seen.stx_uid,
+            gid: seen.stx_gid,
+        },
+    };
+    let (links, attributes) = (seen.stx_nlink, seen.stx_attributes);
+    Ok(Some(Look {
+        stat,
+        links,
+        attributes,
+    }))
+}
+
+pub fn open_file(dir: impl AsFd, name: &CStr) -> io::Result<File> {
+    sys::open_plain(dir.as_fd(), name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).map(File::from)
+}
+
+pub fn hash(file: &File) -> io::Result<[u8; 32]> {
+    let (mut hash, mut buffer, mut at) = (Sha256::new(), vec![0; 1 << 16], 0);
+    loop {
+        match file.read_at(&mut buffer, at)? {
+            0 => return Ok(hash.finalize().into()),
+            count => {
+                hash.update(buffer.get(..count).unwrap_or_default());
+                at += count as u64;
+            }
+        }
+    }
+}
+
+pub fn attributes(file: impl AsFd) -> io::Result<Attributes> {
+    let names = sys::xattr_names(&file)?;
+    let names = names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty());
+    names
+        .map(|name| c_string(name).and_then(|name| Ok((name.clone(), sys::xattr(&file, &name)?))))
+        .collect()
+}
+
+pub fn c_string(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes).map_err(io::Error::other)
+}

@@ -1,0 +1,291 @@
+//! Kills and failures of single system calls, at each step and at random: the tree is the old one or the new one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::scene::*;
+
+/// System calls that change something.
+const CHANGES: &str = "mkdirat,unlinkat,renameat2,fchown,fchmod,fsetxattr,fremovexattr,write,pwrite64,fsync,fdatasync,syncfs";
+const MEMORY: Disk = Disk::Memory("size=64m,mode=755");
+
+fn strace(arguments: &[&str]) -> Vec<String> {
+    let common = ["strace", "-qq", "-o"];
+    common
+        .iter()
+        .chain(arguments)
+        .map(|text| (*text).to_owned())
+        .collect()
+}
+
+/// Runs it once, and returns each changing call with its number among those of its name.
+fn calls(arguments: &[&str], input: Option<&[u8]>) -> Vec<(String, usize)> {
+    let log = at("calls");
+    let wrapper = strace(&[log.to_str().unwrap(), "-e", &format!("trace={CHANGES}")]);
+    end(start(&wrapper, arguments, input)).is_done();
+    let text = fs::read_to_string(&log).unwrap();
+    fs::remove_file(&log).unwrap();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let calls = text
+        .lines()
+        .filter_map(|line| line.split_once('('))
+        .map(|(name, _)| {
+            let count = counts.entry(name.to_owned()).or_default();
+            *count += 1;
+            (name.to_owned(), *count)
+        });
+    calls.collect()
+}
+
+fn injected(call: &(String, usize), what: &str) -> Vec<String> {
+    let (name, number) = call;
+    strace(&[
+        "/dev/null",
+        "-e",
+        &format!("trace={name}"),
+        "-e",
+        &format!("inject={name}:{what}:when={number}"),
+    ])
+}
+
+fn is_old_or_new(old: &Tree, new: &Tree, what: &str) -> bool {
+    let now = tree();
+    let is_old = &now == old;
+    assert!(
+        is_old || content(&now) == content(new),
+        "{what}: {:#?}",
+        difference(&now, old, new)
+    );
+    is_old
+}
+
+fn difference(now: &Tree, old: &Tree, new: &Tree) -> Vec<String> {
+    let paths = now.keys().chain(old.keys());
+    let odd = paths.filter(|path| {
+        now.get(*path) != old.get(*path)
+            && now.get(*path).map(|one| &one.bytes) != new.get(*path).map(|one| &one.bytes)
+    });
+    odd.map(|path| path.display().to_string()).collect()
+}
+
+/// Returns the tree after a commit of the sixty, and the calls that it made.
+fn whole_commit() -> (Tree, Vec<(String, usize)>) {
+    let input = plan(&sixty());
+    let made = calls(&["commit", &state()], Some(&input));
+    (tree(), made)
+}
+
+#[test]
+fn kill_at_each_step_of_a_commit_leaves_the_old_or_the_new_tree() {
+    let _scene = Scene::new(MEMORY);
+    let (new, calls) = whole_commit();
+    assert!(calls.len() > 250, "{}", calls.len());
+    let (mut olds, mut news) = (0, 0);
+    for call in &calls {
+        let input = plan(&sixty());
+        let old = tree();
+        let killed = end(start(
+            &injected(call, "signal=SIGKILL"),
+            &["commit", &state()],
+            Some(&input),
+        ));
+        assert_ne!(killed.code, Some(0), "{call:?}");
+        recover().is_done();
+        let what = format!("{call:?}");
+        match is_old_or_new(&old, &new, &what) {
+            true => {
+                olds += 1;
+                assert!(kept().is_empty(), "{what}: {:?}", kept());
+            }
+            false => {
+                news += 1;
+                undo(&kept()[0]).is_done();
+                assert_eq!(tree(), old, "{what}");
+            }
+        }
+        recover().is_done();
+    }
+    println!("{} steps: {olds} rolled back, {news} finished", calls.len());
+    assert!(olds > 150 && news > 20, "{olds} {news}");
+}
+
+#[test]
+fn kill_at_each_step_of_an_undo_leaves_the_old_or_the_new_tree() {
+    let _scene = Scene::new(MEMORY);
+    let prepare = || {
+        let input = plan(&sixty());
+        let (old, id) = (tree(), id_of(&input));
+        commit(&input).is_done();
+        (old, id)
+    };
+    let (_, first) = prepare();
+    let calls = calls(&["undo", &state(), &first], None);
+    assert!(calls.len() > 70, "{}", calls.len());
+    for call in &calls {
+        let (old, id) = prepare();
+        let new = tree();
+        let killed = end(start(
+            &injected(call, "signal=SIGKILL"),
+            &["undo", &state(), &id],
+            None,
+        ));
+        assert_ne!(killed.code, Some(0), "{call:?}");
+        recover().is_done();
+        let what = format!("{call:?}");
+        if !is_old_or_new(&old, &new, &what) {
+            assert_eq!(tree(), new, "{what}");
+            undo(&id).is_done();
+            assert_eq!(tree(), old, "{what}");
+        }
+        assert!(kept().is_empty(), "{what}: {:?}", kept());
+    }
+}
+
+#[test]
+fn kill_at_each_step_of_a_recovery_leaves_the_old_tree_to_the_next() {
+    let _scene = Scene::new(MEMORY);
+    let prepare = || {
+        let input = plan(&sixty());
+        let old = tree();
+        // In the middle of the steps.
+        let call = ("renameat2".to_owned(), 45);
+        let killed = end(start(
+            &injected(&call, "signal=SIGKILL"),
+            &["commit", &state()],
+            Some(&input),
+        ));
+        assert_ne!(killed.code, Some(0));
+        assert_ne!(tree(), old);
+        old
+    };
+    prepare();
+    let calls = calls(&["recover", &state()], None);
+    assert!(calls.len() > 70, "{}", calls.len());
+    for call in &calls {
+        let old = prepare();
+        let killed = end(start(
+            &injected(call, "signal=SIGKILL"),
+            &["recover", &state()],
+            None,
+        ));
+        assert_ne!(killed.code, Some(0), "{call:?}");
+        recover().is_done();
+        assert!(tree() == old, "{call:?}");
+        assert!(kept().is_empty(), "{call:?}: {:?}", kept());
+    }
+}
+
+#[test]
+fn failure_of_each_call_leaves_the_old_or_the_new_tree() {
+    let _scene = Scene::new(MEMORY);
+    let (new, calls) = whole_commit();
+    for (number, call) in calls.iter().enumerate() {
+        let input = plan(&sixty());
+        let old = tree();
+        let error = ["error=EIO", "error=ENOSPC"][number % 2];
+        let failed = end(start(
+            &injected(call, error),
+            &["commit", &state()],
+            Some(&input),
+        ));
+        let what = format!("{call:?} {error}: {:?} {}", failed.code, failed.text);
+        match failed.code {
+            // The way back was stopped, or the end was; the next start goes on.
+            Some(3) => recover().is_done(),
+            Some(1) => assert_eq!(tree(), old, "{what}"),
+            // Its own words could not be printed.
+            Some(0) | Some(101) | None => {}
+            other => panic!("{other:?} {what}"),
+        }
+        recover().is_done();
+        let is_old = is_old_or_new(&old, &new, &what);
+        assert!(!is_old || failed.code != Some(0), "{what}");
+    }
+}
+
+#[test]
+fn kills_at_random_moments_leave_the_old_or_the_new_tree() {
+    let _scene = Scene::new(Disk::Ext4);
+    let input = plan(&sixty());
+    let started = Instant::now();
+    commit(&input).is_done();
+    let (whole, new) = (started.elapsed(), tree());
+    let (mut random, mut olds) = (88_172_645_463_325_252_u64, 0);
+    for _ in 0..200 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let input = plan(&sixty());
+        let old = tree();
+        let mut child = start(&[], &["commit", &state()], Some(&input));
+        let share = u32::try_from(random % 1024).unwrap();
+        std::thread::sleep(whole * share / 1024);
+        let _ = child.kill();
+        drop(end(child));
+        recover().is_done();
+        olds += u32::from(is_old_or_new(&old, &new, "random"));
+    }
+    println!("200 kills: {olds} rolled back");
+    assert!((1..200).contains(&olds), "{olds}");
+}
+
+/// A power cut: the copy of the disk has what was written to it. Nothing writes while a call is delayed.
+#[test]
+fn disk_as_it_is_before_a_call_recovers() {
+    let scene = Scene::new(Disk::Ext4);
+    let (new, calls) = whole_commit();
+    let image = scene.image.clone().unwrap();
+    let copy = image.with_extension("copy");
+    let points: Vec<_> = calls
+        .iter()
+        .enumerate()
+        .filter(|(_, (name, _))| {
+            ["renameat2", "syncfs", "pwrite64", "fsync"].contains(&name.as_str())
+        })
+        .collect();
+    let mut olds = 0;
+    for (before, call) in points.iter().step_by(points.len() / 20) {
+        let input = plan(&sixty());
+        let old = tree();
+        run(Command::new("sync").arg("-f").arg(at("etc")));
+        let (name, number) = call;
+        // The log is not on that disk.
+        let log = image.with_extension("log");
+        let inject = format!("inject={name}:delay_enter=1500000:when={number}");
+        let wrapper = strace(&[
+            log.to_str().unwrap(),
+            "-e",
+            &format!("trace={CHANGES}"),
+            "-e",
+            &inject,
+        ]);
+        let mut child = start(&wrapper, &["commit", &state()], Some(&input));
+        while fs::read_to_string(&log)
+            .unwrap_or_default()
+            .matches('\n')
+            .count()
+            < *before
+        {
+            is_running(&mut child);
+        }
+        fs::copy(&image, &copy).unwrap();
+        let whole = end(child);
+        fs::remove_file(&log).unwrap();
+        whole.is_done();
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(&copy)
+            .arg("/mnt"));
+        recover().is_done();
+        olds += u32::from(is_old_or_new(&old, &new, &format!("{call:?}")));
+        nix::mount::umount("/mnt").unwrap();
+    }
+    fs::remove_file(&copy).unwrap();
+    println!(
+        "{} copies: {olds} old",
+        points.len().div_ceil(points.len() / 20)
+    );
+    assert!(olds > 10, "{olds}");
+}

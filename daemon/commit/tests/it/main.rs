@@ -1,0 +1,13 @@
+//! `remit-commit` as root on real file systems, each test in a mount namespace of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod attacks;
+mod interrupted;
+mod operations;
+mod races;
+mod scene;

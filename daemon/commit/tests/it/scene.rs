@@ -1,0 +1,390 @@
+//! A file system of its own for each test, the plans for it, and its whole content for comparisons.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use remit_plan::{Action, Base, Bundle, Edit, Found, Kind, Metadata, PlanPath, Stat, sha256};
+use remit_sys::sys;
+
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_remit-commit");
+
+/// Every test sees its own file system here.
+const AT: &str = "/mnt";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// A tmpfs with these options.
+    Memory(&'static str),
+    /// ext4 in a file, by a loop device.
+    Ext4,
+}
+
+pub struct Scene {
+    pub image: Option<PathBuf>,
+}
+
+pub struct Result {
+    pub code: Option<i32>,
+    pub text: String,
+}
+
+/// All of a file, as far as a commit may change it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    pub inode: u64,
+    pub mode: u32,
+    pub owner: (u32, u32),
+    pub bytes: Vec<u8>,
+    pub attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+pub type Tree = BTreeMap<PathBuf, Facts>;
+
+pub fn unique() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Returns the id that the commit of a bundle has.
+pub fn id_of(bundle: &[u8]) -> String {
+    Bundle::decode(bundle.to_vec()).unwrap().plan().id()
+}
+
+impl Scene {
+    pub fn new(disk: Disk) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+        // Of this thread alone, and of what it starts.
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        let none = None::<&str>;
+        mount(none, "/", none, private, none).unwrap();
+        let image = match disk {
+            Disk::Memory(options) => {
+                mount(
+                    Some("none"),
+                    AT,
+                    Some("tmpfs"),
+                    MsFlags::empty(),
+                    Some(options),
+                )
+                .unwrap();
+                None
+            }
+            Disk::Ext4 => {
+                let name = format!("commit-{}-{}.ext4", std::process::id(), unique());
+                let image = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+                File::create(&image).unwrap().set_len(64 << 20).unwrap();
+                run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
+                run(Command::new("mount")
+                    .args(["-o", "loop"])
+                    .arg(&image)
+                    .arg(AT));
+                Some(image)
+            }
+        };
+        fs::create_dir(at("state")).unwrap();
+        fs::create_dir(at("etc")).unwrap();
+        Self { image }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if let Some(image) = &self.image {
+            let _ = nix::mount::umount(AT);
+            let _ = fs::remove_file(image);
+        }
+    }
+}
+
+pub fn run(command: &mut Command) {
+    let status = command.status().expect("it starts");
+    assert!(status.success(), "{command:?}");
+}
+
+pub fn at(relative: &str) -> PathBuf {
+    Path::new(AT).join(relative)
+}
+
+pub fn put(relative: &str, bytes: &[u8], mode: u32, owner: u32) {
+    let path = at(relative);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, bytes).unwrap();
+    chown(&path, Some(owner), Some(owner)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+pub fn read(relative: &str) -> Vec<u8> {
+    fs::read(at(relative)).unwrap()
+}
+
+pub fn append(relative: &str, bytes: &[u8]) {
+    use std::io::Write;
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(at(relative))
+        .unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+/// Returns what is at a path, as the warden's reader would.
+pub fn found(relative: &str) -> Option<Found> {
+    let path = at(relative);
+    let seen = fs::symlink_metadata(&path).ok()?;
+    let kind = match seen.file_type() {
+        kind if kind.is_file() => Kind::File,
+        kind if kind.is_dir() => Kind::Directory,
+        kind if kind.is_symlink() => Kind::Symlink,
+        _ => Kind::Special,
+    };
+    let bytes = (kind == Kind::File).then(|| fs::read(&path).unwrap());
+    let stat = Stat {
+        kind,
+        dev: seen.dev(),
+        ino: seen.ino(),
+        ctime_ns: i128::from(seen.ctime()) * 1_000_000_000 + i128::from(seen.ctime_nsec()),
+        size: seen.size(),
+        meta: Metadata {
+            mode: seen.mode() & 0o7777,
+            uid: seen.uid(),
+            gid: seen.gid(),
+        },
+    };
+    let sha256 = bytes.as_deref().map(sha256);
+    Some(Found {
+        base: Base { stat, sha256 },
+        bytes,
+    })
+}
+
+pub fn edit(relative: &str, action: Action) -> Edit {
+    Edit {
+        path: PlanPath::new(at(relative).as_os_str().as_encoded_bytes()).unwrap(),
+        action,
+        mode: None,
+        uid: None,
+        gid: None,
+        base_sha256: None,
+        create_only: false,
+    }
+}
+
+pub fn write(relative: &str, text: &str) -> Edit {
+    edit(relative, Action::Write(text.as_bytes().to_vec()))
+}
+
+pub fn mode(relative: &str, mode: u32) -> Edit {
+    Edit {
+        mode: Some(mode),
+        ..edit(relative, Action::Keep)
+    }
+}
+
+/// Makes the bundle of these edits.
+pub fn plan(edits: &[Edit]) -> Vec<u8> {
+    let planned = edits.iter().filter_map(|edit| {
+        let path = String::from_utf8(edit.path.as_bytes().to_vec()).unwrap();
+        let relative = path
+            .strip_prefix(AT)
+            .unwrap()
+            .trim_start_matches('/')
+            .to_owned();
+        edit.apply(found(&relative).as_ref()).unwrap()
+    });
+    let bundle = Bundle::from_planned(planned.collect()).unwrap();
+    bundle.as_bytes().to_vec()
+}
+
+pub fn memory_file(bytes: &[u8]) -> OwnedFd {
+    sys::sealed_memfd(c"plan", bytes).unwrap()
+}
+
+pub fn start(wrapper: &[String], arguments: &[&str], input: Option<&[u8]>) -> Child {
+    let mut words = wrapper
+        .iter()
+        .map(String::as_str)
+        .chain([PROGRAM])
+        .chain(arguments.iter().copied());
+    let mut command = Command::new(words.next().unwrap());
+    command
+        .args(words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    match input {
+        Some(bytes) => command.stdin(memory_file(bytes)),
+        None => command.stdin(Stdio::null()),
+    };
+    command.spawn().expect("it starts")
+}
+
+pub fn end(child: Child) -> Result {
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    Result {
+        code: output.status.code(),
+        text,
+    }
+}
+
+/// Fails if the program has ended: what a test waits for will not come.
+pub fn is_running(child: &mut Child) {
+    let ended = child.try_wait().unwrap();
+    assert!(ended.is_none(), "{ended:?}");
+    std::thread::sleep(std::time::Duration::from_millis(1));
+}
+
+pub fn state() -> String {
+    at("state").to_str().unwrap().to_owned()
+}
+
+pub fn commit(input: &[u8]) -> Result {
+    end(start(&[], &["commit", &state()], Some(input)))
+}
+
+pub fn undo(id: &str) -> Result {
+    end(start(&[], &["undo", &state(), id], None))
+}
+
+pub fn recover() -> Result {
+    end(start(&[], &["recover", &state()], None))
+}
+
+impl Result {
+    #[track_caller]
+    pub fn is_done(&self) {
+        assert_eq!(self.code, Some(0), "{}", self.text);
+    }
+
+    /// Nothing was changed, and the reason has these words.
+    #[track_caller]
+    pub fn is_refused(&self, words: &str) {
+        assert_eq!(self.code, Some(1), "{}", self.text);
+        assert!(self.text.contains(words), "{}", self.text);
+    }
+}
+
+pub fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let file = File::open(path).unwrap();
+    let names = sys::xattr_names(&file).unwrap();
+    let names = names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty());
+    let value = |name: &[u8]| sys::xattr(&file, &std::ffi::CString::new(name).unwrap()).unwrap();
+    names.map(|name| (name.to_vec(), value(name))).collect()
+}
+
+pub fn set_attribute(relative: &str, name: &str, value: &[u8]) {
+    let file = File::open(at(relative)).unwrap();
+    sys::set_xattr(&file, &std::ffi::CString::new(name).unwrap(), value).unwrap();
+}
+
+/// Returns everything beneath `etc`.
+pub fn tree() -> Tree {
+    let mut tree = Tree::new();
+    walk(&at("etc"), &mut tree);
+    tree
+}
+
+fn walk(path: &Path, tree: &mut Tree) {
+    let seen = fs::symlink_metadata(path).unwrap();
+    let (is_link, is_dir) = (seen.is_symlink(), seen.is_dir());
+    let bytes = match seen.file_type() {
+        _ if is_link => fs::read_link(path)
+            .unwrap()
+            .into_os_string()
+            .into_encoded_bytes(),
+        _ if is_dir => Vec::new(),
+        _ => fs::read(path).unwrap(),
+    };
+    let attributes = if is_link {
+        BTreeMap::new()
+    } else {
+        attributes(path)
+    };
+    let facts = Facts {
+        inode: seen.ino(),
+        mode: seen.mode(),
+        owner: (seen.uid(), seen.gid()),
+        bytes,
+        attributes,
+    };
+    tree.insert(path.to_owned(), facts);
+    if is_dir {
+        for entry in fs::read_dir(path).unwrap() {
+            walk(&entry.unwrap().path(), tree);
+        }
+    }
+}
+
+/// The same without inode numbers, which a new file has of its own.
+pub fn content(tree: &Tree) -> Tree {
+    let facts = |facts: &Facts| Facts {
+        inode: 0,
+        ..facts.clone()
+    };
+    tree.iter()
+        .map(|(path, one)| (path.clone(), facts(one)))
+        .collect()
+}
+
+/// Returns names in the state directory.
+pub fn kept() -> Vec<String> {
+    let names = fs::read_dir(at("state")).unwrap();
+    names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+/// Makes a tree in `etc`, and returns edits of 60 entries of every kind.
+pub fn sixty() -> Vec<Edit> {
+    let _ = fs::remove_dir_all(at("etc"));
+    let _ = fs::remove_dir_all(at("state"));
+    fs::create_dir(at("state")).unwrap();
+    fs::create_dir(at("etc")).unwrap();
+    let mut edits = Vec::new();
+    for number in 0..20 {
+        let name = format!("etc/changed/{number}");
+        put(&name, format!("old {number}\n").as_bytes(), 0o640, number);
+        set_attribute(&name, "user.remit", &[number as u8; 5]);
+        edits.push(write(&name, &format!("new {number}\n")));
+    }
+    for number in 0..10 {
+        let name = format!("etc/meta/{number}");
+        put(&name, b"kept\n", 0o644, 7);
+        edits.push(Edit {
+            uid: Some(number),
+            ..mode(&name, 0o600)
+        });
+    }
+    for number in 0..8 {
+        let name = format!("etc/removed/{number}");
+        put(&name, b"gone\n", 0o604, 3);
+        edits.push(edit(&name, Action::Remove));
+    }
+    symlink("/nowhere", at("etc/removed/link")).unwrap();
+    edits.push(edit("etc/removed/link", Action::Remove));
+    edits.push(edit("etc/removed", Action::Remove));
+    edits.push(edit("etc/made", Action::CreateDirectory));
+    edits.push(Edit {
+        mode: Some(0o750),
+        gid: Some(9),
+        ..edit("etc/made/deep", Action::CreateDirectory)
+    });
+    for number in 0..9 {
+        edits.push(write(&format!("etc/made/{number}"), "made\n"));
+        edits.push(Edit {
+            mode: Some(0o4755),
+            ..write(&format!("etc/made/deep/{number}"), "made\n")
+        });
+    }
+    assert_eq!(edits.len(), 60);
+    edits
+}

@@ -1,0 +1,231 @@
+//! `disks.deleted`: files without a name that processes still have open. A user makes as many as there are descriptors, so
+//! only those that are shown are kept; the others are counted.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::ExitCode;
+
+use remit_common::text;
+use serde::Serialize;
+
+use super::inspect::{Processes, SHOWN, links};
+use super::open_files::{Holder, holder, say_ended};
+use crate::text::{lines, number, print, size};
+
+/// Processes that are named for one deleted file.
+const HOLDERS: usize = 5;
+
+#[derive(Debug, Serialize)]
+struct Deleted {
+    /// Disk usage.
+    bytes: u64,
+    length: u64,
+    file: String,
+    file_system: String,
+    holders: Vec<Holder>,
+    #[serde(skip_serializing_if = "is_zero")]
+    more_holders: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// Memory that has the form of a deleted file: memfd_create(2), shmat(2), shared mappings and aio(7).
+const OF_MEMORY: [&[u8]; 5] = [b"/memfd:", b"/SYSV", b"/dev/zero", b"/[aio]", b"/i915"];
+
+/// Lists files without a name that processes still have open, the largest first.
+pub fn list(count: &str) -> Result<ExitCode, String> {
+    let most: usize = number(count)?;
+    let processes = Processes::collect()?;
+    let points = processes.mount_points();
+    let mut found = Largest::new(most);
+    let mut ended = 0;
+    for process in &processes.all {
+        let Some(links) = links(process.pid) else {
+            ended += 1;
+            continue;
+        };
+        for link in links {
+            if !link.target.ends_with(b" (deleted)") {
+                continue;
+            }
+            let Ok(stat) = fs::metadata(&link.path) else {
+                continue;
+            };
+            let point = points.get(&stat.dev());
+            let is_memory = OF_MEMORY.iter().any(|start| link.target.starts_with(start));
+            if !stat.is_file() || stat.nlink() > 0 || (point.is_none() && is_memory) {
+                continue;
+            }
+            let bytes = stat.blocks().saturating_mul(512);
+            let name = link.target.strip_suffix(b" (deleted)").unwrap_or_default();
+            let new = || Deleted {
+                bytes,
+                length: stat.len(),
+                file: text::line(name, SHOWN),
+                file_system: point
+                    .cloned()
+                    .unwrap_or_else(|| "of another mount namespace".into()),
+                holders: Vec::new(),
+                more_holders: 0,
+            };
+            let Some(one) = found.add((stat.dev(), stat.ino()), bytes, new) else {
+                continue;
+            };
+            if one.holders.len() < HOLDERS {
+                one.holders.push(holder(process, link.name));
+            } else {
+                one.more_holders += 1;
+            }
+        }
+    }
+    let looked = processes.all.len() - ended;
+    if found.total.files == 0 {
+        print(&format!(
+            "none of {looked} processes has a deleted file open\n"
+        ))?;
+    } else {
+        let said = found.total.sentence(found.kept.len());
+        lines(found.into_sorted())?;
+        eprintln!("remit-look: {said}; {looked} processes were looked at");
+    }
+    say_ended(ended);
+    Ok(ExitCode::SUCCESS)
+}
+
+type FileId = (u64, u64);
+
+struct Largest {
+    most: usize,
+    kept: HashMap<FileId, Deleted>,
+    by_size: BTreeSet<(u64, FileId)>,
+    total: Total,
+}
+
+impl Largest {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            kept: HashMap::new(),
+            by_size: BTreeSet::new(),
+            total: Total::default(),
+        }
+    }
+
+    fn add(
+        &mut self,
+        id: FileId,
+        bytes: u64,
+        new: impl FnOnce() -> Deleted,
+    ) -> Option<&mut Deleted> {
+        self.total.count(id, bytes);
+        if !self.kept.contains_key(&id) {
+            self.by_size.insert((bytes, id));
+            if self.by_size.len() > self.most
+                && let Some((_, smallest)) = self.by_size.pop_first()
+            {
+                self.kept.remove(&smallest);
+                if smallest == id {
+                    return None;
+                }
+            }
+        }
+        Some(self.kept.entry(id).or_insert_with(new))
+    }
+
+    fn into_sorted(self) -> Vec<Deleted> {
+        let mut all: Vec<Deleted> = self.kept.into_values().collect();
+        all.sort_by(|one, other| {
+            (Reverse(one.bytes), &one.file).cmp(&(Reverse(other.bytes), &other.file))
+        });
+        all
+    }
+}
+
+/// Counts each file once, however many processes hold it.
+#[derive(Default)]
+struct Total {
+    seen: HashSet<FileId>,
+    files: usize,
+    bytes: u64,
+    /// Descriptors found when `seen` was full.
+    uncounted: usize,
+}
+
+impl Total {
+    const MOST: usize = 200_000;
+
+    fn count(&mut self, id: FileId, bytes: u64) {
+        if self.seen.contains(&id) {
+            return;
+        }
+        if self.seen.len() >= Self::MOST {
+            self.uncounted += 1;
+            return;
+        }
+        self.seen.insert(id);
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    fn sentence(&self, shown: usize) -> String {
+        let more = match self.uncounted {
+            0 => String::new(),
+            more => format!("; {more} more descriptors of deleted files are not in this sum"),
+        };
+        format!(
+            "{shown} of {} deleted files, which hold {} in all{more}",
+            self.files,
+            size(self.bytes)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_deleted_files_are_counted_and_only_the_largest_kept() {
+        let new = |bytes| Deleted {
+            bytes,
+            length: bytes,
+            file: format!("/{bytes}"),
+            file_system: String::new(),
+            holders: Vec::new(),
+            more_holders: 0,
+        };
+        let mut found = Largest::new(3);
+        let many = u64::try_from(Total::MOST).unwrap() + 50;
+        for round in 0..2 {
+            for inode in 0..many {
+                // The largest come neither first nor last.
+                let bytes = (inode * 7919) % many;
+                let one = found.add((1, inode), bytes, || new(bytes));
+                if let Some(one) = one {
+                    one.more_holders += 1;
+                }
+                assert!(found.kept.len() <= 3 && found.by_size.len() == found.kept.len());
+                assert!(found.total.seen.len() <= Total::MOST);
+            }
+            assert_eq!(found.total.uncounted, 50 * (round + 1));
+        }
+        let said = found.total.sentence(3);
+        assert!(
+            said.starts_with("3 of 200000 deleted files, which hold"),
+            "{said}"
+        );
+        assert!(
+            said.ends_with("100 more descriptors of deleted files are not in this sum"),
+            "{said}"
+        );
+        let all = found.into_sorted();
+        let sizes: Vec<u64> = all.iter().map(|one| one.bytes).collect();
+        assert_eq!(sizes, [many - 1, many - 2, many - 3]);
+        assert!(all.iter().all(|one| one.more_holders == 2), "{all:?}");
+    }
+}

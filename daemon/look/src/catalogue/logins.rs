@@ -1,0 +1,236 @@
+//! `users.logins`, `users.failed_logins`: what sshd wrote in the journal, one row for all connections of a kind. A client
+//! chooses the user's name, so a message is read from its end, which is sshd's.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+use remit_common::text;
+
+use crate::logs::{self, entries::Entry};
+use crate::text::{SECOND, number, print, stamp, table};
+
+/// Messages that are read, the newest ones.
+const MESSAGES: usize = 50_000;
+const USER: usize = 32;
+const USERS_SHOWN: usize = 5;
+
+const ACCEPTED: &str = "^accepted ";
+const FAILED: &str = "^(failed |invalid user |connection (closed|reset) by (invalid|authenticating) user |disconnected from (invalid|authenticating) user |error: maximum authentication attempts)";
+
+#[derive(Default)]
+struct Connections {
+    first: u64,
+    last: u64,
+    /// One process of sshd serves one connection.
+    pids: BTreeSet<String>,
+    users: BTreeSet<String>,
+}
+
+impl Connections {
+    fn add(&mut self, entry: Entry, user: &str) {
+        // The newest entry comes first.
+        self.first = entry.time;
+        self.last = self.last.max(entry.time);
+        self.pids.extend(entry.pid);
+        self.users.insert(user.to_owned());
+    }
+
+    fn times(&self) -> [String; 2] {
+        [self.first, self.last].map(|time| stamp(time / SECOND))
+    }
+
+    fn names(&self) -> String {
+        let shown: Vec<&str> = self
+            .users
+            .iter()
+            .take(USERS_SHOWN)
+            .map(String::as_str)
+            .collect();
+        match self.users.len() - shown.len() {
+            0 => shown.join(", "),
+            more => format!("{} and {more} more", shown.join(", ")),
+        }
+    }
+}
+
+pub fn accepted(count: &str) -> Result<ExitCode, String> {
+    let (entries, is_all) = logs::of_sshd(ACCEPTED, MESSAGES)?;
+    let mut found = BTreeMap::<(String, String, String), Connections>::new();
+    for entry in entries {
+        if let Some(Login {
+            user,
+            address,
+            proof,
+        }) = login(&entry.message)
+        {
+            let key = (user.clone(), address, proof);
+            found.entry(key).or_default().add(entry, &user);
+        }
+    }
+    let mut all: Vec<_> = found.into_iter().collect();
+    all.sort_by_key(|(_, connections)| Reverse(connections.last));
+    let rows = all
+        .into_iter()
+        .map(|((user, address, proof), connections)| {
+            let [first, last] = connections.times();
+            let count = connections.pids.len().to_string();
+            [last, user, address, count, first, proof]
+        });
+    let head = ["LAST (UTC)", "USER", "ADDRESS", "LOGINS", "FIRST", "BY"];
+    show(head, rows.collect(), number(count)?, is_all, "login")
+}
+
+pub fn failed(count: &str) -> Result<ExitCode, String> {
+    let (entries, is_all) = logs::of_sshd(FAILED, MESSAGES)?;
+    let mut found = BTreeMap::<String, Connections>::new();
+    for entry in entries {
+        if let Some(Login { user, address, .. }) = login(&entry.message) {
+            found.entry(address).or_default().add(entry, &user);
+        }
+    }
+    let mut all: Vec<_> = found.into_iter().collect();
+    all.sort_by_key(|(_, connections)| Reverse((connections.pids.len(), connections.last)));
+    let rows = all.into_iter().map(|(address, connections)| {
+        let [first, last] = connections.times();
+        let count = connections.pids.len().to_string();
+        [count, address, first, last, connections.names()]
+    });
+    let head = ["CONNECTIONS", "ADDRESS", "FIRST (UTC)", "LAST", "USERS"];
+    show(head, rows.collect(), number(count)?, is_all, "failed login")
+}
+
+fn show<const N: usize>(
+    head: [&str; N],
+    mut rows: Vec<[String; N]>,
+    most: usize,
+    is_all: bool,
+    what: &str,
+) -> Result<ExitCode, String> {
+    let total = rows.len();
+    rows.truncate(most);
+    let mut shown = match total {
+        0 => format!("no {what} over ssh is in the journal\n"),
+        _ => table(head, &rows),
+    };
+    if rows.len() < total {
+        shown += &format!("{} of {total}\n", rows.len());
+    }
+    if !is_all {
+        shown += &format!("only the newest {MESSAGES} messages were read\n");
+    }
+    print(&shown)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Login {
+    user: String,
+    address: String,
+    proof: String,
+}
+
+/// Parses `Accepted publickey for ann from 192.0.2.7 port 50404 ssh2: ED25519 SHA256:x`, and failures.
+fn login(message: &str) -> Option<Login> {
+    let (before, after) = message.rsplit_once(" port ")?;
+    let (before, address) = before.rsplit_once(' ')?;
+    let before = before.strip_suffix(" from").unwrap_or(before);
+    let (method, user) = match before.split_once(" for ") {
+        Some((method, user)) => (method.split_once(' ').map(|(_, method)| method), user),
+        None => (None, before),
+    };
+    let lower = ["Invalid user ", "invalid user ", "authenticating user "];
+    let user = lower
+        .iter()
+        .find_map(|word| Some(user.split_once(word)?.1))
+        .unwrap_or(user);
+    let key = after.split_once(": ").map(|(_, key)| key);
+    let proof: Vec<&str> = method.into_iter().chain(key).collect();
+    let short = |text: &str, most| text::line(text.as_bytes(), most);
+    Some(Login {
+        user: short(user, USER),
+        address: short(address, 64),
+        proof: short(&proof.join(" "), 128),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_sshd_name_user_and_address() {
+        for (message, user, address, proof) in [
+            (
+                "Accepted publickey for ann from 192.0.2.7 port 50404 ssh2: ED25519 SHA256:x",
+                "ann",
+                "192.0.2.7",
+                "publickey ED25519 SHA256:x",
+            ),
+            (
+                "Accepted keyboard-interactive/pam for ann from ::1 port 1 ssh2",
+                "ann",
+                "::1",
+                "keyboard-interactive/pam",
+            ),
+            (
+                "Invalid user oracle from 192.0.2.8 port 5",
+                "oracle",
+                "192.0.2.8",
+                "",
+            ),
+            (
+                "Failed password for invalid user test from 192.0.2.8 port 5 ssh2",
+                "test",
+                "192.0.2.8",
+                "password",
+            ),
+            (
+                "Failed password for root from 192.0.2.8 port 5 ssh2",
+                "root",
+                "192.0.2.8",
+                "password",
+            ),
+            (
+                "Connection closed by authenticating user root 192.0.2.8 port 5 [preauth]",
+                "root",
+                "192.0.2.8",
+                "",
+            ),
+            (
+                "error: maximum authentication attempts exceeded for root from 192.0.2.8 port 5 ssh2 [preauth]",
+                "root",
+                "192.0.2.8",
+                "maximum authentication attempts exceeded",
+            ),
+            // The name is the attacker's.
+            (
+                "Invalid user a from 198.51.100.1 port 9 from 192.0.2.8 port 5",
+                "a from 198.51.100.1 port 9",
+                "192.0.2.8",
+                "",
+            ),
+            ("Invalid user  from 192.0.2.8 port 5", "", "192.0.2.8", ""),
+        ] {
+            let found = login(message).unwrap_or_else(|| panic!("{message}"));
+            assert_eq!(
+                (
+                    found.user.as_str(),
+                    found.address.as_str(),
+                    found.proof.as_str()
+                ),
+                (user, address, proof),
+                "{message}"
+            );
+        }
+        for other in ["", " port ", "Server listening on 0.0.0.0"] {
+            assert_eq!(login(other), None, "{other}");
+        }
+        let hostile = format!(
+            "Invalid user {}\x1b[2J from 192.0.2.8 port 5",
+            "x".repeat(9000)
+        );
+        let found = login(&hostile).expect("a login");
+        assert!(found.user.len() < 64 && !found.user.contains('\x1b'));
+    }
+}

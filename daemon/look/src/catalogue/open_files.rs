@@ -1,0 +1,209 @@
+//! `openfiles.*`: who holds a file or a port, and what a process or a unit has open.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use remit_common::text;
+use serde::Serialize;
+
+use super::inspect::{Link, Processes, Raw, SHOWN, bytes, links};
+use crate::text::{lines, number, print};
+
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub struct Holder {
+    pid: u32,
+    program: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+    descriptor: String,
+}
+
+pub fn holder(process: &Raw, descriptor: String) -> Holder {
+    Holder {
+        pid: process.pid,
+        program: process.program(),
+        unit: process.unit(),
+        descriptor,
+    }
+}
+
+pub fn say_ended(ended: usize) {
+    if ended > 0 {
+        eprintln!("remit-look: {ended} processes ended before they were looked at");
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct OpenFile {
+    #[serde(flatten)]
+    holder: Holder,
+    file: String,
+    access: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+}
+
+/// Lists open files: of a process, of a unit's processes, or of all that have one file or port open.
+pub fn open(words: &[&str]) -> Result<ExitCode, String> {
+    let (wanted, most) = match *words {
+        ["process", pid, count] => (Wanted::Process(number(pid)?), count),
+        ["unit", unit, count] => (Wanted::Unit(unit), count),
+        ["file", file, count] => (Wanted::File(file), count),
+        ["port", port, count] => (Wanted::Port(number(port)?), count),
+        _ => {
+            return Err(
+                "open-files takes process, unit, file or port, its name, and a count".into(),
+            );
+        }
+    };
+    let most: usize = number(most)?;
+    let tables = match wanted {
+        Wanted::Port(_) => SOCKET_TABLES.map(|name| {
+            let path = PathBuf::from("/proc/net").join(name);
+            bytes(&path, SOCKET_TABLE).unwrap_or_default()
+        }),
+        _ => Default::default(),
+    };
+    let processes = Processes::collect()?;
+    let sockets: HashSet<Vec<u8>> = match wanted {
+        Wanted::Port(port) => tables
+            .iter()
+            .flat_map(|table| sockets_at(table, port))
+            .collect(),
+        _ => HashSet::new(),
+    };
+    let (mut shown, mut more, mut ended, mut looked) = (Vec::new(), 0usize, 0, 0usize);
+    for process in &processes.all {
+        let is_one = match wanted {
+            Wanted::Process(pid) => process.pid == pid,
+            Wanted::Unit(unit) => process.unit().as_deref() == Some(unit),
+            Wanted::File(_) | Wanted::Port(_) => true,
+        };
+        if !is_one {
+            continue;
+        }
+        let Some(links) = links(process.pid) else {
+            ended += 1;
+            continue;
+        };
+        looked += 1;
+        for link in links.filter(|link| wanted.is_about(link, &sockets)) {
+            if shown.len() >= most {
+                more += 1;
+                continue;
+            }
+            let metadata = fs::metadata(&link.path).ok();
+            shown.push(OpenFile {
+                access: access(&link.path),
+                file: text::line(&link.target, SHOWN),
+                bytes: metadata
+                    .filter(fs::Metadata::is_file)
+                    .map(|file| file.len()),
+                holder: holder(process, link.name),
+            });
+        }
+    }
+    if shown.is_empty() {
+        print(&wanted.nothing(looked))?;
+    } else {
+        lines(shown)?;
+    }
+    if more > 0 {
+        eprintln!("remit-look: {more} more are open");
+    }
+    say_ended(ended);
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    Process(u32),
+    Unit(&'a str),
+    File(&'a str),
+    Port(u16),
+}
+
+impl Wanted<'_> {
+    fn is_about(self, link: &Link, sockets: &HashSet<Vec<u8>>) -> bool {
+        match self {
+            Self::Process(_) | Self::Unit(_) => true,
+            Self::File(file) => {
+                let rest = link.target.strip_prefix(file.as_bytes());
+                rest.is_some_and(|rest| rest.is_empty() || rest == b" (deleted)")
+            }
+            Self::Port(_) => sockets.contains(&link.target),
+        }
+    }
+
+    fn nothing(self, looked: usize) -> String {
+        match self {
+            Self::Process(pid) => format!("there is no process {pid}\n"),
+            Self::Unit(unit) => format!("unit {unit} has no process\n"),
+            Self::File(file) => {
+                let file = text::line(file.as_bytes(), SHOWN);
+                format!("none of {looked} processes has {file} open\n")
+            }
+            Self::Port(port) => format!("none of {looked} processes has a socket at port {port}\n"),
+        }
+    }
+}
+
+/// The permissions of the link say how the file was opened, proc_pid_fd(5).
+fn access(link: &Path) -> &'static str {
+    let mode = fs::symlink_metadata(link).map_or(0, |link| link.mode());
+    match mode & 0o600 {
+        0o400 => "read",
+        0o200 => "write",
+        0o600 => "read and write",
+        _ => "path",
+    }
+}
+
+const SOCKET_TABLE: u64 = 32 << 20;
+const SOCKET_TABLES: [&str; 4] = ["tcp", "tcp6", "udp", "udp6"];
+
+/// Returns the links of sockets with this local port, from a table as in proc_pid_net(5).
+fn sockets_at(table: &[u8], port: u16) -> Vec<Vec<u8>> {
+    let table = String::from_utf8_lossy(table);
+    let rows = table.lines().skip(1).filter_map(|row| {
+        let fields: Vec<&str> = row.split_ascii_whitespace().collect();
+        let (_, local) = fields.get(1)?.rsplit_once(':')?;
+        let inode: u64 = fields.get(9)?.parse().ok()?;
+        let is_here = u16::from_str_radix(local, 16).ok()? == port && inode != 0;
+        is_here.then(|| format!("socket:[{inode}]").into_bytes())
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_found_by_local_port() {
+        let table = b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 77 1 0 100\n\
+            1: 0100007F:1F90 0100007F:0050 01 00000000:00000000 00:00000000 00000000     0        0 78 1 0 100\n\
+            2: 0100007F:0050 0100007F:1F90 06 00000000:00000000 00:00000000 00000000     0        0 0 1 0 100\nx\n";
+        assert_eq!(sockets_at(table, 80), [b"socket:[77]".to_vec()]);
+        assert_eq!(sockets_at(b"", 80), Vec::<Vec<u8>>::new());
+    }
+
+    #[test]
+    fn links_of_a_process_say_what_it_has_open() {
+        let dir = std::env::temp_dir().join(format!("remit-links-\n{}", std::process::id()));
+        let file = fs::File::create(&dir).unwrap();
+        fs::remove_file(&dir).unwrap();
+        let open: Vec<Link> = links(std::process::id()).unwrap().collect();
+        let deleted = format!("{} (deleted)", dir.display()).into_bytes();
+        let found = open.iter().find(|link| link.target == deleted).unwrap();
+        assert_eq!(access(&found.path), "write");
+        assert!(!text::line(&found.target, SHOWN).contains('\n'));
+        drop(file);
+        assert!(links(u32::MAX).is_none());
+        assert!(open.iter().any(|link| link.name == "exe"));
+    }
+}

@@ -1,0 +1,400 @@
+//! `plan`, `plan-private`: find what is at the paths of edits, and print the plan with its bytes (a bundle of `remit-plan`).
+//!
+//! **Invariant:** a base has the bytes, the owner and the times of one moment. A path that cannot be seen whole is an
+//! error, and no base is guessed.
+//!
+//! **Invariant:** what `plan-private` prints depends on no byte of a file: it opens none, and its sandbox refuses that.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::statvfs::{FsFlags, fstatvfs, statvfs};
+use remit_common::{caps, text};
+use remit_plan::{
+    Action, BUNDLE_BYTES, Base, Bundle, Edit, Edits, Found, Kind, Metadata, OLD_BYTES, PlanPath,
+    Planned, Problem, Stat,
+};
+use sha2::{Digest, Sha256};
+
+use crate::text::{CANNOT, cannot_write};
+
+/// Bytes that all bases together may have: they are read to be hashed.
+const HASHED: u64 = 1 << 30;
+/// Errors that are printed; the others are counted.
+const ERRORS: usize = 100;
+const SHOWN: usize = 4096;
+const TRIES: usize = 3;
+const NO_QUESTION: &str = "a private plan reads no file: give the whole new content, without 'replace', 'patch' and 'base_sha256'";
+const CHANGES: &str = "it changes while it is read; plan again";
+/// Times of changes are by the tick of the kernel's clock, or by seconds.
+const TICK: Duration = Duration::from_millis(20);
+const SECONDS: Duration = Duration::from_secs(2);
+
+/// What a plan sees of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    Content,
+    /// Name, owner, mode, size and times, by a right to look into private directories.
+    Names,
+}
+
+pub fn show(visibility: Visibility) -> Result<ExitCode, String> {
+    let mut bytes = Vec::new();
+    let cannot = |error: &dyn Display| format!("cannot read the edits: {error}");
+    let mut input = io::stdin().take(caps::STDIN as u64 + 1);
+    let read = input.read_to_end(&mut bytes);
+    read.map_err(|error| cannot(&error))?;
+    let edits = Edits::decode(&bytes).map_err(|error| cannot(&error))?;
+    let mut finder = Finder::new(&edits, visibility)?;
+    let (mut planned, mut errors) = (Vec::new(), Vec::new());
+    for edit in &edits.edits {
+        match finder.plan(edit) {
+            Ok(one) => planned.extend(one),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() {
+        match Bundle::from_planned(planned) {
+            Ok(bundle) => {
+                let mut out = io::stdout().lock();
+                let written = out.write_all(bundle.as_bytes()).and_then(|()| out.flush());
+                written.map_err(cannot_write)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    let more = errors.len().saturating_sub(ERRORS);
+    for error in errors.iter().take(ERRORS) {
+        eprintln!("remit-look: {error}");
+    }
+    if more > 0 {
+        eprintln!("remit-look: {more} more edits cannot be made");
+    }
+    Ok(ExitCode::from(CANNOT))
+}
+
+struct Finder<'a> {
+    created: BTreeSet<&'a [u8]>,
+    removed: BTreeSet<&'a [u8]>,
+    left: u64,
+    visibility: Visibility,
+    /// Whether the job sees the host's tree read-only, so that what it can write is its own.
+    is_sandbox: bool,
+}
+
+impl<'a> Finder<'a> {
+    fn new(edits: &'a Edits, visibility: Visibility) -> Result<Self, String> {
+        let paths = |is_wanted: fn(&Action) -> bool| {
+            let all = edits.edits.iter();
+            let wanted = all.filter(move |edit| is_wanted(&edit.action));
+            wanted.map(|edit| edit.path.as_bytes()).collect()
+        };
+        let root = statvfs("/").map_err(|errno| format!("cannot look at '/': {errno}"))?;
+        Ok(Self {
+            created: paths(|action| matches!(action, Action::CreateDirectory)),
+            removed: paths(|action| matches!(action, Action::Remove)),
+            left: HASHED,
+            visibility,
+            is_sandbox: root.flags().contains(FsFlags::ST_RDONLY),
+        })
+    }
+
+    fn plan(&mut self, edit: &Edit) -> Result<Option<Planned>, String> {
+        let found = self.answerable(edit).and_then(|()| self.find(edit));
+        let found = found.map_err(|why| format!("cannot edit '{}': {why}", edit.path))?;
+        let applied = edit.apply(found.as_ref());
+        applied.map_err(|error| error.to_string())
+    }
+
+    /// An answer that depends on old bytes would tell them, one question after the other.
+    fn answerable(&self, edit: &Edit) -> Result<(), String> {
+        let asks = matches!(edit.action, Action::Replace(_) | Action::Patch(_));
+        let is_refused =
+            self.visibility == Visibility::Names && (asks || edit.base_sha256.is_some());
+        (!is_refused)
+            .then_some(())
+            .ok_or_else(|| NO_QUESTION.to_owned())
+    }
+
+    fn find(&mut self, edit: &Edit) -> Result<Option<Found>, String> {
+        let path = &edit.path;
+        let Some(parent) = directory(path)? else {
+            return match self.created.contains(path.parent()) {
+                true => Ok(None),
+                false => Err("its directory does not exist; add a 'mkdir' of it".to_owned()),
+            };
+        };
+        self.check_private(path, &parent)?;
+        let name = OsStr::from_bytes(path.name());
+        let seen = match fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(seen) => seen,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(unseen(path.parent(), errno)),
+        };
+        match (kind(&seen), &edit.action) {
+            (Kind::File, _) if self.visibility == Visibility::Names => {
+                unread(path, &parent).map(Some)
+            }
+            (Kind::File, _) => self.file(edit, &parent).map(Some),
+            (Kind::Symlink, Action::Remove) => Ok(Some(without_bytes(&seen))),
+            (Kind::Symlink, _) => Err(link(path.as_bytes(), &parent, name)),
+            (Kind::Directory, Action::Remove) => {
+                self.check_empty(path, &parent)?;
+                Ok(Some(without_bytes(&seen)))
+            }
+            (Kind::Directory | Kind::Special, _) => Ok(Some(without_bytes(&seen))),
+        }
+    }
+
+    /// A private directory hides what is at this path outside of the sandbox.
+    fn check_private(&self, path: &PlanPath, parent: &OwnedFd) -> Result<(), String> {
+        let system = fstatvfs(parent).map_err(|errno| unseen(path.parent(), errno))?;
+        match self.is_sandbox && !system.flags().contains(FsFlags::ST_RDONLY) {
+            true => Err(format!(
+                "'{}' is private to the sandbox of this command, which does not see the machine's own; plan a path \
+                 elsewhere",
+                shown(path.parent())
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Everything in a directory that is removed has to be removed by the same plan.
+    fn check_empty(&self, path: &PlanPath, parent: &OwnedFd) -> Result<(), String> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let name = OsStr::from_bytes(path.name());
+        let cannot = |errno| unseen(path.as_bytes(), errno);
+        let mut listed = Dir::openat(parent, name, flags, Mode::empty()).map_err(cannot)?;
+        for entry in listed.iter() {
+            let entry = entry.map_err(cannot)?;
+            let name = entry.file_name().to_bytes();
+            let beneath = [path.as_bytes(), b"/", name].concat();
+            if ![&b"."[..], b".."].contains(&name) && !self.removed.contains(beneath.as_slice()) {
+                let beneath = shown(&beneath);
+                return Err(format!(
+                    "it is not empty; remove '{beneath}' in the same plan"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, edit: &Edit, parent: &OwnedFd) -> Result<Found, String> {
+        let path = &edit.path;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let name = OsStr::from_bytes(path.name());
+        let opened = openat(parent, name, flags | OFlag::O_CLOEXEC, Mode::empty());
+        let mut file = File::from(opened.map_err(|errno| match errno {
+            Errno::EACCES | Errno::EPERM => Problem::Unreadable.to_string(),
+            errno => format!("cannot open it: {errno}"),
+        })?);
+        for _ in 0..TRIES {
+            let before = settled(&file)?;
+            if kind(&before) != Kind::File {
+                continue;
+            }
+            let size = before.st_size.unsigned_abs();
+            check_names(&before)?;
+            let most = most_kept(&edit.action);
+            let is_needed = matches!(edit.action, Action::Replace(_) | Action::Patch(_));
+            if is_needed && size > most {
+                return Err(format!(
+                    "it has {size} bytes; files of at most {most} can be edited by 'replace' and 'patch'"
+                ));
+            }
+            self.left = self.left.checked_sub(size).ok_or_else(|| {
+                format!("the files have more than {HASHED} bytes; split the plan")
+            })?;
+            let (sha256, bytes) = read(&mut file, size, size <= most)?;
+            let after = fstat(&file).map_err(|errno| format!("cannot look at it: {errno}"))?;
+            if stat(&before) == stat(&after) {
+                let base = Base {
+                    stat: stat(&before),
+                    sha256: Some(sha256),
+                };
+                return Ok(Found { base, bytes });
+            }
+        }
+        Err(CHANGES.to_owned())
+    }
+}
+
+/// Looks at a file that is not opened to read.
+fn unread(path: &PlanPath, parent: &OwnedFd) -> Result<Found, String> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let name = OsStr::from_bytes(path.name());
+    let opened = openat(parent, name, flags, Mode::empty());
+    let file = File::from(opened.map_err(|errno| unseen(path.parent(), errno))?);
+    let seen = settled(&file)?;
+    check_names(&seen)?;
+    let is_file = kind(&seen) == Kind::File;
+    is_file
+        .then(|| without_bytes(&seen))
+        .ok_or_else(|| CHANGES.to_owned())
+}
+
+fn check_names(seen: &FileStat) -> Result<(), String> {
+    let links = seen.st_nlink;
+    let why = format!("it has {links} names (hard links), and the others would stay as they are");
+    (links <= 1).then_some(()).ok_or(why)
+}
+
+/// Opens the directory of a path, part by part and through no link. `None` if it does not exist. openat2(2) does the
+/// same; it is refused to jobs.
+fn directory(path: &PlanPath) -> Result<Option<OwnedFd>, String> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut here = nix::fcntl::open("/", flags, Mode::empty())
+        .map_err(|errno| format!("cannot look at '/': {errno}"))?;
+    let (mut at, parent) = (0, path.parent());
+    for part in parent
+        .split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty())
+    {
+        let above = parent.get(..at.max(1)).unwrap_or(parent);
+        at += 1 + part.len();
+        let this = parent.get(..at).unwrap_or(parent);
+        let name = OsStr::from_bytes(part);
+        let next = match openat(&here, name, flags, Mode::empty()) {
+            Ok(next) => next,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(unseen(above, errno)),
+        };
+        let seen = fstat(&next).map_err(|errno| unseen(this, errno))?;
+        match kind(&seen) {
+            Kind::Directory => here = next,
+            Kind::Symlink => return Err(link(this, &here, name)),
+            Kind::File | Kind::Special => {
+                return Err(format!("'{}' is not a directory", shown(this)));
+            }
+        }
+    }
+    Ok(Some(here))
+}
+
+fn link(path: &[u8], parent: impl AsFd, name: &OsStr) -> String {
+    let to = readlinkat(parent, name).map_or_else(
+        |_| String::new(),
+        |to| format!(" to '{}'", shown(to.as_bytes())),
+    );
+    format!(
+        "'{}' is a symbolic link{to}; name the file that it leads to",
+        shown(path)
+    )
+}
+
+fn unseen(path: &[u8], errno: Errno) -> String {
+    let path = shown(path);
+    match errno {
+        Errno::EACCES | Errno::EPERM => {
+            format!("you may not look into '{path}', so what would change cannot be shown")
+        }
+        errno => format!("cannot look into '{path}': {errno}"),
+    }
+}
+
+fn shown(path: &[u8]) -> String {
+    text::line(path, SHOWN)
+}
+
+/// Bytes up to which an edit or its bundle needs the old file.
+const fn most_kept(action: &Action) -> u64 {
+    match action {
+        Action::Replace(_) | Action::Patch(_) => BUNDLE_BYTES as u64,
+        Action::Write(_) | Action::Remove | Action::CreateDirectory | Action::Keep => OLD_BYTES,
+    }
+}
+
+/// Waits until another change of the file would have another time. Otherwise a base could have the time of one change
+/// and the bytes of another.
+fn settled(file: &File) -> Result<FileStat, String> {
+    for _ in 0..TRIES {
+        let seen = fstat(file).map_err(|errno| format!("cannot look at it: {errno}"))?;
+        let changed = stat(&seen).ctime_ns;
+        let unit = match changed % 1_000_000_000 {
+            0 => SECONDS,
+            _ => TICK,
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let age = i128::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(0) - changed;
+        let unit_ns = i128::try_from(unit.as_nanos()).unwrap_or(0);
+        match age {
+            age if age > unit_ns => return Ok(seen),
+            age if age < -unit_ns => {
+                return Err(
+                    "its time of change (ctime) is in the future: the clock was set back; touch it, or wait"
+                        .to_owned(),
+                );
+            }
+            _ => thread::sleep(unit),
+        }
+    }
+    Err(CHANGES.to_owned())
+}
+
+/// Reads `size` bytes and hashes them; keeps them if `is_kept`.
+fn read(file: &mut File, size: u64, is_kept: bool) -> Result<([u8; 32], Option<Vec<u8>>), String> {
+    let cannot = |error: io::Error| format!("cannot read it: {error}");
+    file.rewind().map_err(cannot)?;
+    let mut from = file.take(size);
+    if is_kept {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).map_err(cannot)?;
+        return Ok((remit_plan::sha256(&bytes), Some(bytes)));
+    }
+    let (mut hash, mut piece) = (Sha256::new(), vec![0; 64 << 10]);
+    loop {
+        let length = from.read(&mut piece).map_err(cannot)?;
+        match piece.get(..length) {
+            None | Some([]) => return Ok((hash.finalize().into(), None)),
+            Some(bytes) => hash.update(bytes),
+        }
+    }
+}
+
+const fn without_bytes(seen: &FileStat) -> Found {
+    Found {
+        base: Base {
+            stat: stat(seen),
+            sha256: None,
+        },
+        bytes: None,
+    }
+}
+
+const fn kind(seen: &FileStat) -> Kind {
+    let format = SFlag::S_IFMT.bits() & seen.st_mode;
+    match format {
+        format if format == SFlag::S_IFREG.bits() => Kind::File,
+        format if format == SFlag::S_IFDIR.bits() => Kind::Directory,
+        format if format == SFlag::S_IFLNK.bits() => Kind::Symlink,
+        _ => Kind::Special,
+    }
+}
+
+const fn stat(seen: &FileStat) -> Stat {
+    Stat {
+        kind: kind(seen),
+        dev: seen.st_dev,
+        ino: seen.st_ino,
+        ctime_ns: seen.st_ctime as i128 * 1_000_000_000 + seen.st_ctime_nsec as i128,
+        size: seen.st_size.unsigned_abs(),
+        meta: Metadata {
+            mode: seen.st_mode & 0o7777,
+            uid: seen.st_uid,
+            gid: seen.st_gid,
+        },
+    }
+}

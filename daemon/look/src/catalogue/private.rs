@@ -1,0 +1,143 @@
+//! `files.list`, `disks.explain`, `files.private`: names and sizes in directories that only root sees, and the content of
+//! one file. Each path is a descriptor that was opened for this process, never a name that it follows.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use nix::sys::statvfs::statvfs;
+use remit_common::text;
+use serde::Serialize;
+
+use super::files::{self, Walk};
+use super::processes::user;
+use crate::text::{cannot_write, lines, number, print, size, stamp};
+
+const SHOWN: usize = 4096;
+
+/// Makes the directory of a descriptor the working directory, and returns its name.
+fn enter(descriptor: &str) -> Result<PathBuf, String> {
+    let cannot = |error: io::Error| format!("cannot look at '{descriptor}': {error}");
+    let name = fs::read_link(descriptor).map_err(cannot)?;
+    std::env::set_current_dir(descriptor).map_err(cannot)?;
+    Ok(name)
+}
+
+#[derive(Debug, Serialize)]
+struct ListedName {
+    name: String,
+    kind: &'static str,
+    mode: String,
+    owner: String,
+    group: u32,
+    bytes: u64,
+    changed: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link_to: Option<String>,
+}
+
+impl ListedName {
+    fn of(name: &OsString) -> io::Result<Self> {
+        let path = Path::new(name);
+        let stat = fs::symlink_metadata(path)?;
+        let kind = stat.file_type();
+        let link = kind
+            .is_symlink()
+            .then(|| fs::read_link(path).ok())
+            .flatten();
+        Ok(Self {
+            name: text::line(name.as_bytes(), SHOWN),
+            kind: match () {
+                () if kind.is_file() => "file",
+                () if kind.is_dir() => "directory",
+                () if kind.is_symlink() => "link",
+                () if kind.is_socket() => "socket",
+                () if kind.is_fifo() => "fifo",
+                () if kind.is_block_device() => "block device",
+                () => "character device",
+            },
+            mode: format!("{:04o}", stat.mode() & 0o7777),
+            owner: user(stat.uid()),
+            group: stat.gid(),
+            bytes: stat.len(),
+            changed: stamp(u64::try_from(stat.mtime()).unwrap_or(0)),
+            link_to: link.map(|link| text::line(link.as_os_str().as_bytes(), SHOWN)),
+        })
+    }
+}
+
+/// Lists a directory by name. Keeps no more names than it shows, however many there are.
+pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
+    let most: usize = number(count)?;
+    let shown_as = enter(directory)?;
+    let shown_as = text::line(shown_as.as_os_str().as_bytes(), SHOWN);
+    let entries =
+        fs::read_dir(".").map_err(|error| format!("cannot list '{shown_as}': {error}"))?;
+    let mut first: BTreeMap<OsString, ()> = BTreeMap::new();
+    let mut all = 0usize;
+    for entry in entries {
+        let entry = entry.map_err(|error| format!("cannot list '{shown_as}': {error}"))?;
+        all += 1;
+        first.insert(entry.file_name(), ());
+        if first.len() > most {
+            first.pop_last();
+        }
+    }
+    let found: Vec<ListedName> = first
+        .keys()
+        .filter_map(|name| ListedName::of(name).ok())
+        .collect();
+    if all == 0 {
+        print(&format!("{shown_as} is empty\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let shown = found.len();
+    lines(found)?;
+    if shown < all {
+        eprintln!("remit-look: {shown} of {all} names in {shown_as}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows the largest directories below one, private ones too, and what the file system's own count has beyond them.
+pub fn explain(directory: &str, count: &str) -> Result<ExitCode, String> {
+    let name = enter(directory)?;
+    let shown_as = text::line(name.as_os_str().as_bytes(), SHOWN);
+    let total = files::directories_below(Walk::new(".")?, &name, count)?;
+    let system = statvfs(".")
+        .map_err(|errno| format!("cannot ask the file system of '{shown_as}': {errno}"))?;
+    let blocks = |blocks: u64| blocks.saturating_mul(system.fragment_size());
+    let used = blocks(system.blocks().saturating_sub(system.blocks_free()));
+    let rest = used.saturating_sub(total);
+    print(&format!(
+        "its file system has {} of {} in use (df); below {shown_as} seen {}; not seen there {}: other directories, \
+         deleted files that are still open (disks.deleted), what the file system needs itself\n",
+        size(used),
+        size(blocks(system.blocks())),
+        size(total),
+        size(rest),
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn file(descriptor: &str, most: &str) -> Result<ExitCode, String> {
+    let most: u64 = number(most)?;
+    let cannot = |error: io::Error| format!("cannot read '{descriptor}': {error}");
+    let mut file = File::open(descriptor).map_err(cannot)?;
+    let length = file.metadata().map_err(cannot)?.len();
+    let mut out = io::stdout().lock();
+    io::copy(&mut Read::by_ref(&mut file).take(most), &mut out).map_err(cannot_write)?;
+    out.flush().map_err(cannot_write)?;
+    if length > most {
+        eprintln!("remit-look: the first {most} of {length} bytes");
+    }
+    if length == 0 {
+        eprintln!("remit-look: the file is empty");
+    }
+    Ok(ExitCode::SUCCESS)
+}

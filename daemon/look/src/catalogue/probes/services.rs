@@ -1,0 +1,237 @@
+//! What Redis and HAProxy report of themselves, and queries of databases. The role decides what a query may do.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use remit_common::text;
+
+use super::{Deadline, PAGE, connect, no_answer, read_until, server, shown};
+use crate::text::{lines, print};
+
+const HAPROXY: &str = "/run/haproxy/admin.sock";
+const MOST: u64 = 4 << 20;
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Of some hundred columns those that an operator asks for.
+const COLUMNS: [&str; 20] = [
+    "pxname",
+    "svname",
+    "status",
+    "check_status",
+    "last_chk",
+    "lastchg",
+    "downtime",
+    "weight",
+    "qcur",
+    "qmax",
+    "scur",
+    "smax",
+    "slim",
+    "stot",
+    "rate",
+    "ereq",
+    "econ",
+    "eresp",
+    "hrsp_5xx",
+    "rtime",
+];
+
+const QUERIES: [&str; 7] = [
+    "describe", "explain", "select", "show", "table", "values", "with",
+];
+
+/// `redis.info`: one fixed request, and its answer escaped.
+pub fn redis_info(address: &str, port: &str, seconds: &str) -> Result<ExitCode, String> {
+    let (to, deadline) = (server(address, port)?, Deadline::of_seconds(seconds)?);
+    let mut connection = connect(to, deadline)?;
+    let sent = connection.write_all(b"INFO\r\n");
+    sent.map_err(|error| no_answer(to, "answer", deadline, &error))?;
+    let (bytes, error) = read_until(&connection, PAGE, deadline, |bytes| answer(bytes).is_some());
+    match answer(&bytes) {
+        Some(Ok(facts)) => print(&text::show(facts).text.replace("\\x0d\n", "\n"))?,
+        Some(Err(refusal)) => return Err(refusal),
+        None => {
+            return Err(match error {
+                Some(error) => no_answer(to, "whole answer", deadline, &error),
+                None => format!("the answer is not one of Redis: {}", shown(&bytes)),
+            });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a bulk string of RESP, or an error. `None`: more has to come, or it is neither.
+fn answer(bytes: &[u8]) -> Option<Result<&[u8], String>> {
+    let end = bytes.windows(2).position(|text| text == b"\r\n")?;
+    let (first, rest) = (bytes.get(1..end)?, bytes.get(end + 2..)?);
+    match bytes.first()? {
+        b'$' => {
+            let length: usize = std::str::from_utf8(first).ok()?.parse().ok()?;
+            rest.get(..length).map(Ok)
+        }
+        b'-' if first.starts_with(b"NOAUTH") => Some(Err(
+            "this Redis asks for a password, and none is sent: a command of your own can have one"
+                .to_owned(),
+        )),
+        b'-' => Some(Err(format!("Redis answers: {}", shown(first)))),
+        _ => None,
+    }
+}
+
+/// `haproxy.status`: by one fixed request to the socket of statistics.
+pub fn haproxy_status() -> Result<ExitCode, String> {
+    let cannot = |error: std::io::Error| {
+        format!(
+            "cannot ask HAProxy at {HAPROXY}, which 'stats socket' in its configuration sets: {error}"
+        )
+    };
+    let mut socket = UnixStream::connect(HAPROXY).map_err(cannot)?;
+    socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
+    socket.write_all(b"show stat\n").map_err(cannot)?;
+    let mut answer = Vec::new();
+    let read = socket.take(MOST).read_to_end(&mut answer);
+    read.map_err(cannot)?;
+    lines(rows(&String::from_utf8_lossy(&answer)))
+}
+
+fn rows(answer: &str) -> Vec<BTreeMap<&'static str, String>> {
+    let mut all = answer.lines();
+    let names: Vec<&str> = all
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("# ")
+        .split(',')
+        .collect();
+    all.filter(|line| !line.is_empty())
+        .map(|line| {
+            let values = fields(line);
+            let pairs = names.iter().zip(values).filter_map(|(name, value)| {
+                let column = COLUMNS.into_iter().find(|column| column == name)?;
+                let value = text::line(value.as_bytes(), 256);
+                (!value.is_empty()).then_some((column, value))
+            });
+            pairs.collect()
+        })
+        .collect()
+}
+
+/// Splits a line of CSV. Quotes hold commas; a doubled quote is one.
+fn fields(line: &str) -> Vec<String> {
+    let (mut all, mut field, mut is_quoted) = (Vec::new(), String::new(), false);
+    let mut signs = line.chars().peekable();
+    while let Some(sign) = signs.next() {
+        match sign {
+            '"' if is_quoted && signs.peek() == Some(&'"') => field.extend(signs.next()),
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => all.push(std::mem::take(&mut field)),
+            sign => field.push(sign),
+        }
+    }
+    all.push(field);
+    all
+}
+
+/// `postgres.query` and `mariadb.query`: replaces this process with the distribution's client. Returns only if it cannot.
+pub fn query(client: &str, database: &str, sql: &str) -> Result<ExitCode, String> {
+    check(sql)?;
+    let mut command = match client {
+        "postgres" => {
+            let mut psql = Command::new("/usr/bin/psql");
+            psql.args(["--no-psqlrc", "--quiet", "--no-password", "--csv"]);
+            psql.args(["--host=/run/postgresql", &format!("--dbname={database}")]);
+            psql.arg(format!("--command={sql}"));
+            psql
+        }
+        "mariadb" => {
+            let mut mariadb = Command::new("/usr/bin/mariadb");
+            mariadb.args(["--no-defaults", "--protocol=socket", "--batch"]);
+            mariadb.args(["--socket=/run/mysqld/mysqld.sock", "--connect-timeout=10"]);
+            mariadb.args([format!("--database={database}"), format!("--execute={sql}")]);
+            mariadb
+        }
+        other => return Err(format!("'{other}' is no database that can be asked")),
+    };
+    let error = command.exec();
+    Err(format!("cannot start the client of the database: {error}"))
+}
+
+/// Refuses what the clients themselves would execute: a backslash, and words at the beginning of a line.
+fn check(sql: &str) -> Result<(), String> {
+    let word = sql
+        .split(|sign: char| !sign.is_ascii_alphabetic())
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    if !QUERIES.contains(&word.as_str()) {
+        return Err(format!(
+            "a query begins with one of: {}",
+            QUERIES.join(", ")
+        ));
+    }
+    match sql.contains(['\\', '\n', '\r', '\0']) {
+        true => Err("a query is one line, without a backslash".to_owned()),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_whole_or_not() {
+        assert_eq!(answer(b"$5\r\na:1\r\n\r\n"), Some(Ok(&b"a:1\r\n"[..])));
+        for part in [
+            &b"$5\r\na:1\r"[..],
+            b"$5\r",
+            b"",
+            b"+OK\r\n",
+            b"$-1\r\n",
+            b"$x\r\n",
+        ] {
+            assert_eq!(answer(part), None, "{part:?}");
+        }
+        assert!(matches!(answer(b"-NOAUTH x\r\n"), Some(Err(why)) if why.contains("password")));
+        assert!(matches!(answer(b"-ERR \x1b[2J\r\n"), Some(Err(why)) if !why.contains('\x1b')));
+    }
+
+    #[test]
+    fn rows_have_the_listed_columns() {
+        let answer =
+            "# pxname,svname,status,pid,last_chk,\nweb,app1,DOWN,1,\"L4CON, \"\"refused\"\"\",\n\n";
+        let rows = rows(answer);
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0]["last_chk"], "L4CON, \"refused\"");
+        assert_eq!(rows[0].get("pid"), None);
+    }
+
+    #[test]
+    fn clients_own_commands_are_refused() {
+        for sql in [
+            "SELECT 1",
+            "select(1)",
+            "WITH a AS (SELECT 1) SELECT * FROM a; SELECT 2",
+            "TABLE orders",
+        ] {
+            assert_eq!(check(sql), Ok(()), "{sql}");
+        }
+        for sql in [
+            "",
+            " SELECT 1",
+            "\\! id",
+            "SELECT 1 \\gexec",
+            "SELECT 1;\nsystem id",
+            "system id",
+            "source /etc/passwd",
+            "selectx",
+            "COPY a TO PROGRAM 'id'",
+            "DELETE FROM orders",
+            "-- SELECT",
+        ] {
+            assert!(check(sql).is_err(), "{sql}");
+        }
+    }
+}

@@ -1,0 +1,445 @@
+//! Shows standard input that is a plan of changes of files: what becomes of each path, its risks, its diff.
+
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+
+use remit_approval::UNCONFIRMED;
+use remit_common::escape::{start, words};
+use remit_plan::{Bundle, PlanPath, Risk, Tabs, UNDO_RISK, View, risk_sentences, risks};
+
+use crate::hex;
+use crate::verified::{Verified, is_commit};
+use crate::view::{EntryView, Extent, OVERHEAD, PlanView, exact};
+
+/// Bytes of all entries on a page, and of the longest diff and the longest path.
+const ALL: usize = 24 << 10;
+const DIFF: usize = 16 << 10;
+const PATH: usize = 1 << 10;
+const NAMES: usize = 1 << 10;
+const RISK: usize = 1 << 10;
+const UNDONE: usize = 500;
+/// Least number of bytes of a diff, if so many are left.
+const SHARE: usize = 2 << 10;
+
+impl Verified {
+    /// Returns the plan that standard input is, if the program takes it for one. Others, as a shell, may read lines in it.
+    pub(crate) fn plan(&self) -> Option<Bundle> {
+        if !self.is_call_of_commit(c"commit") || self.request.secret_stdin.is_some() {
+            return None;
+        }
+        Bundle::decode(self.stdin.clone()?).ok()
+    }
+
+    pub(crate) fn is_undo(&self) -> bool {
+        self.is_call_of_commit(c"undo")
+    }
+
+    fn is_call_of_commit(&self, word: &CStr) -> bool {
+        let first = self.request.argv.get(1);
+        is_commit(&self.request) && first.is_some_and(|first| first.as_c_str() == word)
+    }
+}
+
+/// Returns the risks that the daemon found for an undo, and the other lines of what a request does.
+pub fn undo_risks(verified: &Verified) -> (Vec<String>, Vec<String>) {
+    let is_undo = verified.is_undo();
+    let (mut risks, mut lines) = (Vec::new(), Vec::new());
+    for line in &verified.request.does {
+        match line.strip_prefix(UNDO_RISK).filter(|_| is_undo) {
+            Some(risk) => risks.push(exact(risk.as_bytes(), RISK)),
+            None => lines.push(line.clone()),
+        }
+    }
+    (risks, lines)
+}
+
+/// Old bytes that the approver could read, by path; of the others there is a size.
+pub type OldBytes = BTreeMap<PlanPath, Vec<u8>>;
+
+/// Also returns whether bytes are left out.
+pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) -> (PlanView, bool) {
+    let (mut free_bytes, path, most) = match extent {
+        Extent::Page => (ALL, PATH, DIFF),
+        Extent::Whole => (usize::MAX, usize::MAX, usize::MAX),
+    };
+    let plan = bundle.plan();
+    let mut views = worst_first(bundle);
+    for view in &mut views {
+        view.old = view.old.or(old.get(&view.entry.path).map(Vec::as_slice));
+    }
+    let all = views.len();
+    let mut entries = Vec::new();
+    let mut is_cut = false;
+    for (at, view) in views.iter().enumerate() {
+        let shown = exact(view.entry.path.as_bytes(), path);
+        let head = shown.len() + view.what().len() + 3 * OVERHEAD;
+        let Some(left) = free_bytes.checked_sub(head) else {
+            break;
+        };
+        let share = (left / (all - at)).max(SHARE);
+        let diff = view.diff(left.min(most).min(share), Tabs::Escaped);
+        let diff: Vec<String> = diff.lines().map(str::to_owned).collect();
+        let length: usize = diff.iter().map(|line| line.len() + OVERHEAD).sum();
+        free_bytes = left.saturating_sub(length);
+        // Only remit's words have this mark.
+        is_cut |= diff.iter().any(|line| line.starts_with("[…"));
+        entries.push(EntryView {
+            path: shown,
+            what: view.what(),
+            diff,
+        });
+    }
+    let more = all - entries.len();
+    let left_out = (more > 0).then(|| {
+        let digest = hex(&plan.digest());
+        format!("[… paths that are not shown: {more}, digest of the whole plan {digest} …]")
+    });
+    let view = PlanView {
+        commit_id: plan.commit_id(),
+        names: names(&views),
+        undone: does.iter().find_map(|line| undone(line)),
+        entries,
+        left_out,
+    };
+    (view, is_cut || more > 0)
+}
+
+/// Returns what becomes of a commit that nobody confirms. Lines of commands that follow begin with other words.
+fn undone(line: &str) -> Option<String> {
+    let rest = line.strip_prefix(UNCONFIRMED)?;
+    Some(words(rest, UNDONE))
+}
+
+/// Returns the entries in the order of their worst risks, then of their paths. Nothing that gives root comes after
+/// what fills a page.
+fn worst_first(bundle: &Bundle) -> Vec<View<'_>> {
+    let mut views: Vec<_> = bundle.views().map(|view| (rank(&view), view)).collect();
+    views.sort_by_key(|(rank, _)| (rank.is_none(), rank.clone()));
+    views.into_iter().map(|(_, view)| view).collect()
+}
+
+fn rank(view: &View<'_>) -> Option<Risk> {
+    risks(view).into_iter().min()
+}
+
+/// `2 paths: /etc/hosts, /srv/new`.
+fn names(all: &[View<'_>]) -> String {
+    let count = match all.len() {
+        1 => "1 path".to_owned(),
+        count => format!("{count} paths"),
+    };
+    let mut text = format!("{count}: ");
+    for (at, View { entry, .. }) in all.iter().enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        let (path, taken) = start(entry.path.as_bytes(), NAMES);
+        if taken < entry.path.as_bytes().len() || text.len() + path.len() > NAMES {
+            let more = all.len() - at;
+            text.push_str(&format!("{comma}[… {more} more …]"));
+            break;
+        }
+        text.push_str(comma);
+        text.push_str(&path);
+    }
+    text
+}
+
+/// Returns a sentence for each kind of risk, the worst first.
+pub fn sentences(bundle: &Bundle) -> Vec<String> {
+    risk_sentences(bundle.views(), |path| exact(path.as_bytes(), 200))
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_approval::ActContext;
+    use remit_common::wire::Bytes;
+    use remit_plan::{Action, Edit, Edits, PlanPath};
+    use remit_policy::Profile;
+
+    use super::*;
+    use crate::fixture::Scene;
+    use crate::verified::Unverified;
+    use crate::{shown, whole};
+
+    fn bundle(files: &[(&str, &[u8])]) -> Bundle {
+        let edit = |(path, bytes): &(&str, &[u8])| Edit {
+            path: PlanPath::new(*path).unwrap(),
+            action: Action::Write(bytes.to_vec()),
+            mode: None,
+            uid: None,
+            gid: None,
+            base_sha256: None,
+            create_only: false,
+        };
+        let edits = Edits {
+            edits: files.iter().map(edit).collect(),
+        };
+        let planned = edits
+            .edits
+            .iter()
+            .filter_map(|edit| edit.apply(None).unwrap());
+        Bundle::from_planned(planned.collect()).unwrap()
+    }
+
+    #[test]
+    fn standard_input_that_is_a_plan_is_shown_as_one() {
+        let bundle = bundle(&[
+            ("/etc/sudoers.d/x", b"agent ALL=(ALL) NOPASSWD: ALL\n"),
+            ("/srv/a\nb", b"\tx\x1b[2J\n"),
+        ]);
+        let scene = Scene::new();
+        let page = shown(&scene.commit(bundle.as_bytes()));
+        let plan = page.plan.expect("it is a plan");
+        assert_eq!(plan.names, "2 paths: /etc/sudoers.d/x, /srv/a\\nb");
+        assert_eq!(plan.commit_id, bundle.plan().commit_id());
+        let [sudo, other] = &plan.entries[..] else {
+            panic!("{plan:?}");
+        };
+        assert_eq!(sudo.what, "new file of 30 bytes, mode 0644, owner 0:0");
+        assert_eq!(sudo.diff[1], "+agent ALL=(ALL) NOPASSWD: ALL");
+        assert_eq!(other.path, "/srv/a\\nb");
+        assert_eq!(other.diff[1], "+… \\tx\\x1b[2J");
+        let risk = "/etc/sudoers.d/x: it decides who may become root";
+        assert!(page.risks.contains(&risk.to_owned()), "{:?}", page.risks);
+        let stdin = page.stdin.unwrap();
+        assert!(stdin.ends_with("a plan, shown above"), "{stdin}");
+    }
+
+    #[test]
+    fn risks_of_an_undo_come_before_what_it_does() {
+        let scene = Scene::new();
+        let risk = "/etc/sudoers.d/x: it decides who may become root";
+        let line = "'/etc/sudoers.d/x' is removed, now a file of 9 bytes";
+        let does = vec![format!("{UNDO_RISK}{risk}"), line.to_owned()];
+        let mut undo = scene.undo();
+        undo.request.does = does.clone();
+        assert_eq!(
+            shown(&undo).risks,
+            [risk.to_owned(), format!("does: {line}")]
+        );
+        // Another program says what it likes.
+        let mut other = scene.script(b"true", b"");
+        other.request.does = does;
+        let risks = shown(&other).risks;
+        assert!(
+            risks.contains(&format!("does: {UNDO_RISK}{risk}")),
+            "{risks:?}"
+        );
+    }
+
+    /// Facts that hold for each commit would hide those of this one.
+    #[test]
+    fn harmless_commit_and_undo_have_no_risk() {
+        let scene = Scene::new();
+        let page = shown(&scene.commit(bundle(&[("/srv/a", b"x\n")]).as_bytes()));
+        assert!(page.risks.is_empty(), "{:?}", page.risks);
+        let page = shown(&scene.undo());
+        assert!(page.risks.is_empty(), "{:?}", page.risks);
+    }
+
+    fn act(text: &str, argv: &[&str], profile: Profile) -> ActContext {
+        ActContext {
+            text: text.to_owned(),
+            argv: argv
+                .iter()
+                .map(|arg| Bytes::from(arg.as_bytes().to_vec()))
+                .collect(),
+            profile,
+            is_own_program: argv[0].ends_with("/remit-act"),
+        }
+    }
+
+    #[test]
+    fn commands_that_follow_are_shown_with_their_risks() {
+        let bundle = bundle(&[("/srv/a", b"x\n")]);
+        let own = "/usr/libexec/remit/remit-act";
+        let restart = "service.restart unit=nginx.service";
+        let acts = vec![
+            act(
+                restart,
+                &[own, "unit", "restart", "nginx.service"],
+                Profile::read(),
+            ),
+            act(
+                "site.update",
+                &["/usr/bin/apt-get", "install", "remit"],
+                Profile::host(),
+            ),
+        ];
+        let mut asked = Scene::new().asks_to_commit(bundle.as_bytes(), acts);
+        asked.context.host_jobs = vec!["a [0123]".to_owned()];
+        let page = shown(&asked.verified());
+        assert_eq!(page.then, [restart, "site.update"]);
+        assert!(page.plan.is_some());
+        let risks = page.risks.join("\n");
+        for risk in [
+            "then service.restart: nginx.service stops and starts again",
+            "then site.update: there is no sandbox: it runs as root",
+            "then site.update: a restart of remitd by it would cut these jobs",
+        ] {
+            assert!(risks.contains(risk), "{risk}: {risks}");
+        }
+        assert!(!risks.contains("service.restart: there is no sandbox"));
+        assert!(
+            shown(&Scene::new().commit(bundle.as_bytes()))
+                .then
+                .is_empty()
+        );
+    }
+
+    /// The daemon says what runs, and only the texts are signed.
+    #[test]
+    fn commands_that_follow_are_the_signed_ones() {
+        let bundle = bundle(&[("/srv/a", b"x\n")]);
+        let restart = || act("site.restart", &["/bin/true"], Profile::read());
+        let refused = |change: fn(&mut Vec<ActContext>)| {
+            let mut asked = Scene::new().asks_to_commit(bundle.as_bytes(), vec![restart()]);
+            change(&mut asked.context.acts);
+            Verified::from_answer(&asked.answer()).err()
+        };
+        assert_eq!(refused(|_| ()), None);
+        let other = Some(Unverified::OtherCommand);
+        assert_eq!(refused(Vec::clear), other);
+        assert_eq!(refused(|acts| acts[0].text.push('x')), other);
+        assert_eq!(refused(|acts| acts.push(acts[0].clone())), other);
+    }
+
+    #[test]
+    fn one_byte_less_or_other_is_no_plan() {
+        let bytes = bundle(&[("/srv/a", b"x\n")]).as_bytes().to_vec();
+        let mut other = bytes.clone();
+        *other.last_mut().unwrap() ^= 1;
+        let cut = &bytes[..bytes.len() - 1];
+        for bytes in [cut, &other] {
+            let page = shown(&Scene::new().commit(bytes));
+            assert_eq!(page.plan, None);
+        }
+    }
+
+    #[test]
+    fn long_diff_is_counted_on_the_page_and_whole_on_demand() {
+        let long = b"a line\n".repeat(9000);
+        let many: Vec<String> = (0..3000)
+            .map(|at| format!("/srv/some-directory/{at}"))
+            .collect();
+        let many: Vec<(&str, &[u8])> = many.iter().map(|path| (path.as_str(), &b"x"[..])).collect();
+        for (bundle, lines) in [(bundle(&[("/srv/a", &long)]), 9001), (bundle(&many), 9000)] {
+            let verified = Scene::new().commit(bundle.as_bytes());
+            let page = shown(&verified);
+            let cut = "the plan is cut on this page";
+            assert!(page.risks[0].starts_with(cut), "{:?}", page.risks);
+            let plan = page.plan.unwrap();
+            let count =
+                |plan: &PlanView| plan.entries.iter().map(|one| one.diff.len()).sum::<usize>();
+            assert!(count(&plan) < lines && !plan.entries.is_empty());
+            let page = whole(&verified);
+            assert!(
+                !page.risks.iter().any(|risk| risk.contains("is cut")),
+                "{:?}",
+                page.risks
+            );
+            let plan = page.plan.unwrap();
+            assert_eq!((count(&plan), plan.left_out), (lines, None));
+        }
+    }
+
+    #[test]
+    fn script_and_standard_input_are_whole_on_demand() {
+        let long = "echo this is a long script\n".repeat(30_000);
+        let line = format!("{}\nend", "x".repeat(70_000));
+        for (script, stdin) in [(&long, &line), (&line, &long)] {
+            let verified = Scene::new().script(script.as_bytes(), stdin.as_bytes());
+            let page = shown(&verified);
+            assert!(
+                page.risks[0].contains("is cut on this page"),
+                "{:?}",
+                page.risks
+            );
+            let page = whole(&verified);
+            assert!(
+                !page.risks.iter().any(|risk| risk.contains("is cut")),
+                "{:?}",
+                page.risks
+            );
+            assert!(
+                page.script[0].ends_with(", all of it:"),
+                "{}",
+                page.script[0]
+            );
+            assert_eq!(page.script.len() - 1, script.lines().count());
+            let expect = stdin.replace('\n', "\\n");
+            assert!(page.stdin.unwrap().ends_with(&expect));
+        }
+    }
+
+    fn metadata(hash: [u8; 32]) -> Bundle {
+        use remit_plan::{Base, Change, Entry, Kind, Metadata, Plan, Stat};
+        let meta = Metadata {
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        };
+        let stat = Stat {
+            kind: Kind::File,
+            dev: 1,
+            ino: 2,
+            ctime_ns: 3,
+            size: 4,
+            meta,
+        };
+        let change = Change::SetMetadata {
+            base: Base {
+                stat,
+                sha256: Some(hash),
+            },
+            meta: Metadata {
+                mode: 0o640,
+                ..meta
+            },
+        };
+        let path = PlanPath::new("/srv/a").unwrap();
+        let plan = Plan::new(vec![Entry { path, change }]).unwrap();
+        Bundle::new(&plan, b"", b"").unwrap()
+    }
+
+    /// Only remit-commit takes standard input for a plan. A shell runs its lines, and a hash can be one.
+    #[test]
+    fn standard_input_of_another_program_is_shown_as_its_bytes() {
+        let line = *b"\necho agent>>/etc/sudoers.d/x\n#\n";
+        let bundle = metadata(line.first_chunk().copied().unwrap());
+        let verified = Scene::new().script(b"exec sh -s", bundle.as_bytes());
+        for page in [shown(&verified), whole(&verified)] {
+            let stdin = page.stdin.unwrap();
+            assert!(stdin.contains("echo agent>>/etc/sudoers.d/x"), "{stdin}");
+        }
+    }
+
+    /// 32 facts that are nothing much must not hide the one that gives root.
+    #[test]
+    fn worst_risk_is_not_hidden_by_many_others() {
+        let mut paths: Vec<String> = (0..40).map(|at| format!("/etc/firewalld/{at}")).collect();
+        paths.push("/etc/sudoers.d/x".to_owned());
+        let files: Vec<(&str, &[u8])> = paths
+            .iter()
+            .map(|path| (path.as_str(), &b"x"[..]))
+            .collect();
+        let page = shown(&Scene::new().commit(bundle(&files).as_bytes()));
+        let sudo = "/etc/sudoers.d/x: it decides who may become root".to_owned();
+        assert!(page.risks.contains(&sudo), "{:#?}", page.risks);
+    }
+
+    /// Entries are shown in the order of their paths: long diffs before it can hide one that gives root.
+    #[test]
+    fn dangerous_entry_is_shown_whole_before_long_ones() {
+        let long = b"a line\n".repeat(3000);
+        let files: &[(&str, &[u8])] = &[
+            ("/etc/a", &long),
+            ("/etc/b", &long),
+            ("/etc/sudoers.d/x", b"agent ALL=(ALL) NOPASSWD: ALL\n"),
+        ];
+        let page = shown(&Scene::new().commit(bundle(files).as_bytes()));
+        let plan = page.plan.unwrap();
+        let lines = plan.entries.iter().flat_map(|entry| &entry.diff);
+        let is_shown = lines.into_iter().any(|line| line.contains("NOPASSWD"));
+        assert!(is_shown, "{:?}", plan.left_out);
+    }
+}

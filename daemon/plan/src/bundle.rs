@@ -1,0 +1,109 @@
+//! A plan with the new bytes, and the old ones as far as an approver can read them. The requester sends it, the
+//! approver's client shows it, and `remit-commit` takes the new bytes from it.
+//!
+//! Format: the plan's length (8 bytes, little-endian), the plan, the new bytes of each entry, the old bytes of each
+//! entry that has them. Both are in the order of the entries; the plan says how many bytes each of them has.
+
+use std::ops::Range;
+
+use crate::plan::{Plan, PlanError};
+use crate::view::View;
+use crate::{BUNDLE_BYTES, sha256};
+
+/// **Invariant:** all bytes have the hashes that the plan says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    plan: Plan,
+    bytes: Vec<u8>,
+    ranges: Vec<ByteRanges>,
+}
+
+/// Where the bytes of an entry are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct ByteRanges {
+    old: Option<Range<usize>>,
+    new: Option<Range<usize>>,
+}
+
+impl Bundle {
+    /// `new` and `old` have the bytes of all entries, one after the other.
+    pub fn new(plan: &Plan, new: &[u8], old: &[u8]) -> Result<Self, PlanError> {
+        let encoded = plan.encode();
+        let length = (encoded.len() as u64).to_le_bytes();
+        Self::decode([&length, encoded.as_slice(), new, old].concat())
+    }
+
+    /// Fails for a plan that cannot be, for bytes with another hash, and above [`BUNDLE_BYTES`].
+    pub fn decode(bytes: Vec<u8>) -> Result<Self, PlanError> {
+        if bytes.len() > BUNDLE_BYTES {
+            return Err(PlanError::Bundle);
+        }
+        let cut = PlanError::Format("it is cut");
+        let (length, rest) = bytes.split_first_chunk::<8>().ok_or(cut.clone())?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let plan = Plan::decode(rest.get(..length).ok_or(cut)?)?;
+        let mut end = 8 + length;
+        // A length from the plan can be longer than the bytes; `holds` finds that.
+        let mut next = |size: u64| {
+            let start = end;
+            end = end.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
+            start..end
+        };
+        let mut ranges = vec![ByteRanges::default(); plan.entries().len()];
+        for (at, entry) in ranges.iter_mut().zip(plan.entries()) {
+            at.new = entry.change.content().map(|content| next(content.size));
+        }
+        for (at, entry) in ranges.iter_mut().zip(plan.entries()) {
+            at.old = entry.change.shown_old().map(|(size, _)| next(size));
+        }
+        if end != bytes.len() {
+            return Err(PlanError::Format(
+                "it does not have as many bytes as it says",
+            ));
+        }
+        let holds = |range: &Option<Range<usize>>, sha: Option<[u8; 32]>| {
+            let part = range.clone().and_then(|range| bytes.get(range));
+            part.map(sha256) == sha
+        };
+        for (at, entry) in ranges.iter().zip(plan.entries()) {
+            let new = entry.change.content().map(|content| content.sha256);
+            let old = entry.change.shown_old().map(|(_, sha256)| sha256);
+            if !holds(&at.new, new) || !holds(&at.old, old) {
+                let (path, why) = (entry.path.clone(), "its bytes have another hash");
+                return Err(PlanError::Entry { path, why });
+            }
+        }
+        Ok(Self {
+            plan,
+            bytes,
+            ranges,
+        })
+    }
+
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns each entry with its bytes.
+    pub fn views(&self) -> impl Iterator<Item = View<'_>> {
+        let part = |range: &Option<Range<usize>>| {
+            let range = range.clone()?;
+            self.bytes.get(range)
+        };
+        self.plan
+            .entries()
+            .iter()
+            .zip(&self.ranges)
+            .map(move |(entry, at)| View {
+                entry,
+                old: part(&at.old),
+                new: part(&at.new),
+            })
+    }
+}

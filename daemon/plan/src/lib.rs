@@ -1,0 +1,68 @@
+//! A change of files as data: edits make a plan of entries with exact bytes; an approver approves its digest. The code
+//! is pure: it reads no file and no clock.
+//!
+//! **Invariant:** a plan that exists is checked: [`Plan::new`] and [`Plan::decode`] are the only ways to one.
+
+#![forbid(unsafe_code)]
+
+mod accounts;
+mod bundle;
+mod codec;
+mod diff;
+mod digest;
+mod edit;
+mod journal;
+mod lockout;
+mod patch;
+mod path;
+mod plan;
+mod protected;
+mod risk;
+mod step;
+mod undo;
+mod view;
+
+pub use bundle::Bundle;
+pub use diff::{Tabs, diff, show};
+pub use digest::canonical;
+pub use edit::{Action, Edit, EditError, Edits, Found, Planned, Problem, Replacement};
+pub use journal::{Journal, Phase};
+pub use patch::{PatchError, hunk_lines, patch};
+pub use path::{PathError, PlanPath};
+pub use plan::{
+    Base, Change, Conflict, Content, Entry, Kind, Metadata, New, Plan, PlanError, Stat,
+};
+pub use protected::Protected;
+pub use risk::{Risk, needs_approval, risk_sentences, risks};
+pub use step::{Direction, Movement, Reversal, Side};
+pub use undo::{KeptUndo, UNDO_RISK, expired};
+pub use view::View;
+
+/// Largest number of entries of a plan.
+pub const ENTRIES: usize = 20_000;
+/// Largest encoded plan, in bytes.
+pub const PLAN_BYTES: usize = 8 << 20;
+/// Largest encoded list of edits, in bytes.
+pub const EDITS_BYTES: usize = 32 << 20;
+/// Most bytes of all new contents of a plan.
+pub const CONTENT_BYTES: u64 = 256 << 20;
+/// Old bytes of a longer file are not shown to an approver.
+pub const OLD_BYTES: u64 = 256 << 10;
+/// Largest bundle. It travels as the standard input of a request.
+pub const BUNDLE_BYTES: usize = remit_common::caps::STDIN;
+/// Longest path and deepest path of an entry. PATH_MAX counts a NUL.
+pub const PATH_BYTES: usize = 4095;
+pub const PATH_DEPTH: usize = 64;
+/// Longest name in a path, NAME_MAX.
+pub const NAME_BYTES: usize = 255;
+
+/// Returns the SHA-256 of these bytes.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

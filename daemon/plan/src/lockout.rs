@@ -1,0 +1,171 @@
+//! Whether a plan can lock people out of the machine: then its commit is undone unless somebody confirms it. It decides
+//! by where a path lies, because a mistake in such a file may be anywhere in it.
+
+use crate::plan::{Change, Entry, Plan};
+use crate::risk::{Risk, WHERE};
+
+/// How units begin without which nobody logs in over the network.
+const REACHED_BY: &[&str] = &[
+    "NetworkManager.",
+    "firewalld.",
+    "networking.",
+    "nftables.",
+    "ssh.",
+    "ssh@",
+    "sshd.",
+    "sshd@",
+    "systemd-logind.",
+    "systemd-networkd.",
+    "ufw.",
+];
+
+impl Plan {
+    /// Returns how it can lock people out: its first such path, and what that decides. `None` if no path does.
+    #[must_use]
+    pub fn can_lock_out(&self) -> Option<String> {
+        let mut all = self
+            .entries()
+            .iter()
+            .filter_map(|entry| Some((&entry.path, lock_out(entry)?)));
+        all.next().map(|(path, why)| format!("'{path}': {why}"))
+    }
+}
+
+fn lock_out(entry: &Entry) -> Option<String> {
+    let path = &entry.path;
+    if path.holds_login_keys() {
+        return Some(Risk::LoginKeys.to_string());
+    }
+    let deciding = || WHERE.iter().filter(|(_, risk)| is_of_logins(risk));
+    if let Some((_, risk)) = deciding().find(|(at, _)| path.is_in(at.as_bytes())) {
+        return Some(risk.to_string());
+    }
+    let is_unit = |part: &[u8]| {
+        let mut units = REACHED_BY.iter();
+        units.any(|unit| part.starts_with(unit.as_bytes()))
+    };
+    let mut parts = path.as_bytes().split(|byte| *byte == b'/');
+    if parts.any(|part| part == b"systemd") && parts.any(is_unit) {
+        return Some("people log in by this unit".to_owned());
+    }
+    // Who may not enter a directory reads nothing in it, and sshd takes no keys from a home that others can write.
+    let is_kept = match entry.change {
+        Change::SetMetadata { .. } | Change::Remove { .. } => true,
+        Change::Create { .. } | Change::Replace { .. } => false,
+    };
+    let is_above = |at: &str| {
+        let beneath = at.as_bytes().strip_prefix(path.as_bytes());
+        beneath.is_some_and(|rest| rest.starts_with(b"/"))
+    };
+    let is_home = path.parent() == b"/home" || [&b"/home"[..], b"/root"].contains(&path.as_bytes());
+    (is_kept && (is_home || deciding().any(|(at, _)| is_above(at))))
+        .then(|| "what decides about logins lies beneath it".to_owned())
+}
+
+/// Returns true if a mistake in such a file can keep everybody from logging in.
+const fn is_of_logins(risk: &Risk) -> bool {
+    matches!(
+        risk,
+        Risk::Sudo
+            | Risk::Pam
+            | Risk::Sshd
+            | Risk::LoginKeys
+            | Risk::Passwords
+            | Risk::Accounts
+            | Risk::Login
+            | Risk::Loader
+            | Risk::Boot
+            | Risk::Network
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::PlanPath;
+    use crate::plan::{Base, Content, Kind, Metadata, New, Stat};
+
+    const META: Metadata = Metadata {
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+    };
+
+    fn lines_of(path: &str, change: Change) -> Option<String> {
+        let path = PlanPath::new(path).unwrap();
+        Plan::new(vec![Entry { path, change }])
+            .unwrap()
+            .can_lock_out()
+    }
+
+    #[test]
+    fn files_of_logins_network_and_boot_can_lock_out() {
+        let content = Content {
+            size: 0,
+            sha256: [0; 32],
+        };
+        let new = New::File(content);
+        for (path, why) in [
+            ("/etc/ssh/sshd_config.d/x.conf", Some("over ssh")),
+            ("/etc/pam.d/sshd", Some("how people log in")),
+            ("/etc/nsswitch.conf", Some("how people log in")),
+            ("/etc/nologin", Some("how people log in")),
+            ("/etc/sudoers.d/x", Some("become root")),
+            ("/home/bob/.ssh/authorized_keys", Some("which keys log in")),
+            ("/etc/netplan/x.yaml", Some("can be reached")),
+            ("/etc/network/interfaces", Some("can be reached")),
+            ("/etc/NetworkManager/x", Some("can be reached")),
+            ("/etc/systemd/network/x.network", Some("can be reached")),
+            ("/etc/resolv.conf", Some("can be reached")),
+            ("/etc/nftables.conf", Some("can be reached")),
+            ("/etc/ufw/x", Some("can be reached")),
+            ("/etc/fstab", Some("boots with it")),
+            ("/boot/grub/grub.cfg", Some("boots with it")),
+            ("/etc/ld.so.preload", Some("code programs load")),
+            (
+                "/etc/systemd/system/ssh.service.d/x.conf",
+                Some("by this unit"),
+            ),
+            ("/etc/systemd/system/site.service", None),
+            ("/srv/ssh.service", None),
+            ("/etc/nginx/nginx.conf", None),
+            ("/etc/sshd", None),
+            ("/etc/hosts", None),
+            ("/home/bob/x", None),
+        ] {
+            let found = lines_of(path, Change::Create { new, meta: META });
+            match (found, why) {
+                (Some(found), Some(why)) => {
+                    assert!(found.starts_with(&format!("'{path}': ")), "{found}");
+                    assert!(found.contains(why), "{found}");
+                }
+                (found, why) => assert_eq!(found.as_deref(), why, "{path}"),
+            }
+        }
+    }
+
+    #[test]
+    fn directory_above_such_files_can_lock_out() {
+        let stat = Stat {
+            kind: Kind::Directory,
+            dev: 1,
+            ino: 2,
+            ctime_ns: 3,
+            size: 0,
+            meta: META,
+        };
+        let base = Base { stat, sha256: None };
+        let closed = |path: &str| lines_of(path, Change::SetMetadata { base, meta: META });
+        for path in ["/etc", "/home", "/home/bob", "/root", "/var/spool", "/lib"] {
+            let expect = path != "/var/spool";
+            assert_eq!(closed(path).is_some(), expect, "{path}");
+        }
+        assert_eq!(closed("/srv"), None);
+        let new = New::Directory;
+        assert_eq!(
+            lines_of("/home/new", Change::Create { new, meta: META }),
+            None
+        );
+    }
+}

@@ -1,0 +1,381 @@
+//! Entries and plans: which paths change, from what to what.
+//!
+//! **Invariant:** entries are sorted by path, each path has one, and an entry beneath another is beneath a directory
+//! that is new or stays, or both are removed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::{BUNDLE_BYTES, CONTENT_BYTES, ENTRIES, OLD_BYTES, PLAN_BYTES, PlanPath};
+
+const MAGIC: &[u8] = b"remit plan 1\n";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    File,
+    Directory,
+    Symlink,
+    /// A device, a FIFO or a socket.
+    Special,
+}
+
+/// What stat(2) says of a path, as far as a plan compares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stat {
+    pub kind: Kind,
+    pub dev: u64,
+    pub ino: u64,
+    pub ctime_ns: i128,
+    pub size: u64,
+    pub meta: Metadata,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Permission bits with set-id and sticky bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// What a path was when the plan was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    pub stat: Stat,
+    /// Of a file's bytes, if they were read. A base of another kind has none.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// The bytes of a new file; they are beside the plan, in the order of its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    pub size: u64,
+    pub sha256: [u8; 32],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum New {
+    File(Content),
+    Directory,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    Create {
+        new: New,
+        meta: Metadata,
+    },
+    Replace {
+        base: Base,
+        content: Content,
+        meta: Metadata,
+    },
+    SetMetadata {
+        base: Base,
+        meta: Metadata,
+    },
+    Remove {
+        base: Base,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub path: PlanPath,
+    pub change: Change,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    #[serde(deserialize_with = "codec::at_most_entries")]
+    entries: Vec<Entry>,
+}
+
+/// A path that is not what the plan was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    pub path: PlanPath,
+    pub why: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanError {
+    Empty,
+    Many,
+    Bytes,
+    Bundle,
+    Format(&'static str),
+    Entry { path: PlanPath, why: &'static str },
+}
+
+impl Stat {
+    /// Returns what differs in `now`, or `None`. A rename changes ctime, and entries change the size of a directory.
+    #[must_use]
+    pub fn difference(&self, now: &Self, with_ctime: bool) -> Option<&'static str> {
+        let is_directory = self.kind == Kind::Directory;
+        match () {
+            () if self.kind != now.kind => Some("it is of another kind"),
+            () if (self.dev, self.ino) != (now.dev, now.ino) => Some("it is another file"),
+            () if !is_directory && self.size != now.size => Some("its size has changed"),
+            () if self.meta.mode != now.meta.mode => Some("its mode has changed"),
+            () if self.meta != now.meta => Some("its owner has changed"),
+            () if with_ctime && !is_directory && self.ctime_ns != now.ctime_ns => {
+                Some("it has changed")
+            }
+            () => None,
+        }
+    }
+}
+
+impl Base {
+    /// Returns true if it is a file whose bytes were not read: it is compared by its stat alone.
+    #[must_use]
+    pub const fn is_unread(&self) -> bool {
+        matches!(self.stat.kind, Kind::File) && self.sha256.is_none()
+    }
+}
+
+impl Change {
+    #[must_use]
+    pub const fn base(&self) -> Option<&Base> {
+        match self {
+            Self::Create { .. } => None,
+            Self::Replace { base, .. } | Self::SetMetadata { base, .. } | Self::Remove { base } => {
+                Some(base)
+            }
+        }
+    }
+
+    #[must_use]
+    pub const fn meta(&self) -> Option<Metadata> {
+        match self {
+            Self::Create { meta, .. }
+            | Self::Replace { meta, .. }
+            | Self::SetMetadata { meta, .. } => Some(*meta),
+            Self::Remove { .. } => None,
+        }
+    }
+
+    #[must_use]
+    pub const fn content(&self) -> Option<Content> {
+        match self {
+            Self::Create {
+                new: New::File(content),
+                ..
+            }
+            | Self::Replace { content, .. } => Some(*content),
+            Self::Create { .. } | Self::SetMetadata { .. } | Self::Remove { .. } => None,
+        }
+    }
+
+    /// Returns the size and the hash of the old bytes that a bundle has.
+    #[must_use]
+    pub fn shown_old(&self) -> Option<(u64, [u8; 32])> {
+        match self {
+            Self::Replace { base, .. } | Self::Remove { base } => base
+                .sha256
+                .map(|sha256| (base.stat.size, sha256))
+                .filter(|(size, _)| *size <= OLD_BYTES),
+            Self::Create { .. } | Self::SetMetadata { .. } => None,
+        }
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let base = self.base();
+        if base.is_some_and(|base| base.stat.kind != Kind::File && base.sha256.is_some()) {
+            return Err("its base has a hash and is no file");
+        }
+        if let Some(meta) = self.meta()
+            && (meta.mode > 0o7777 || meta.uid == u32::MAX || meta.gid == u32::MAX)
+        {
+            return Err("its mode or owner is out of range");
+        }
+        match (self, base.map(|base| base.stat.kind)) {
+            (Self::Create { .. }, _) => Ok(()),
+            (Self::Replace { .. }, Some(Kind::File)) => Ok(()),
+            (Self::SetMetadata { .. }, Some(Kind::File | Kind::Directory)) => Ok(()),
+            (Self::Remove { .. }, Some(Kind::File | Kind::Directory | Kind::Symlink)) => Ok(()),
+            _ => Err("it is a link, a device, a FIFO or a socket, which a plan cannot change so"),
+        }
+    }
+
+    /// Returns true if `beneath` may be the change of a path beneath this one.
+    fn may_contain(&self, beneath: &Self) -> bool {
+        match self {
+            Self::Create {
+                new: New::Directory,
+                ..
+            } => matches!(beneath, Self::Create { .. }),
+            Self::SetMetadata { base, .. } => base.stat.kind == Kind::Directory,
+            Self::Remove { base } => {
+                base.stat.kind == Kind::Directory && matches!(beneath, Self::Remove { .. })
+            }
+            Self::Create { .. } | Self::Replace { .. } => false,
+        }
+    }
+
+    /// Order of operations: what is new appears first, what is removed goes last.
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Create { .. } => 0,
+            Self::Replace { .. } => 1,
+            Self::SetMetadata { .. } => 2,
+            Self::Remove { .. } => 3,
+        }
+    }
+}
+
+impl Plan {
+    pub fn new(mut entries: Vec<Entry>) -> Result<Self, PlanError> {
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        let plan = Self { entries };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, PlanError> {
+        let plan: Self = codec::decode(MAGIC, PLAN_BYTES, bytes).map_err(PlanError::Format)?;
+        plan.check()?;
+        // Postcard also reads numbers with needless bytes.
+        if plan.encode() != bytes {
+            return Err(PlanError::Format("its numbers have needless bytes"));
+        }
+        Ok(plan)
+    }
+
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(MAGIC, self)
+    }
+
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Returns the first path that is in none of these directories and is none of these files. No `paths`: all are allowed.
+    #[must_use]
+    pub fn outside(&self, paths: &[PlanPath]) -> Option<&PlanPath> {
+        let is_in = |path: &PlanPath| paths.iter().any(|own| path.is_in(own.as_bytes()));
+        let mut all = self.entries.iter().map(|entry| &entry.path);
+        all.find(|path| !paths.is_empty() && !is_in(path))
+    }
+
+    /// Returns positions of entries in the order in which they are done: new, changed, metadata, removed. A new
+    /// directory comes before its entries, a removed one after them.
+    #[must_use]
+    pub fn operations(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.entries.len()).collect();
+        let rank = |at: usize| self.entries.get(at).map_or(0, |entry| entry.change.rank());
+        order.sort_by(|a, b| {
+            let removed = rank(*a) == 3;
+            rank(*a)
+                .cmp(&rank(*b))
+                .then(if removed { b.cmp(a) } else { a.cmp(b) })
+        });
+        order
+    }
+
+    /// Returns where the bytes of each entry are in the contents; empty for an entry without bytes.
+    #[must_use]
+    pub fn ranges(&self) -> Vec<Range<u64>> {
+        let mut end = 0;
+        let range = |entry: &Entry| {
+            let start = end;
+            end += entry.change.content().map_or(0, |content| content.size);
+            start..end
+        };
+        self.entries.iter().map(range).collect()
+    }
+
+    /// Returns the number of bytes after the plan in its bundle.
+    #[must_use]
+    pub fn bundled_bytes(&self) -> u64 {
+        let sizes = self.entries().iter().map(|entry| {
+            let new = entry.change.content().map_or(0, |content| content.size);
+            new.saturating_add(entry.change.shown_old().map_or(0, |(size, _)| size))
+        });
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    /// Compares every base with what its path is now.
+    pub fn conflicts(&self, mut now: impl FnMut(&PlanPath) -> Option<Stat>) -> Vec<Conflict> {
+        let conflict = |entry: &Entry| {
+            let why = match (entry.change.base(), now(&entry.path)) {
+                (None, None) => None,
+                (None, Some(_)) => Some("it exists"),
+                (Some(_), None) => Some("it does not exist"),
+                (Some(base), Some(now)) => base.stat.difference(&now, true),
+            };
+            let path = entry.path.clone();
+            why.map(|why| Conflict { path, why })
+        };
+        self.entries.iter().filter_map(conflict).collect()
+    }
+
+    fn check(&self) -> Result<(), PlanError> {
+        match self.entries.len() {
+            0 => return Err(PlanError::Empty),
+            count if count > ENTRIES => return Err(PlanError::Many),
+            _ => {}
+        }
+        let refused = |entry: &Entry, why| PlanError::Entry {
+            path: entry.path.clone(),
+            why,
+        };
+        let mut seen: BTreeMap<&[u8], &Change> = BTreeMap::new();
+        let (mut bytes, mut last) = (0_u64, None);
+        for entry in &self.entries {
+            if last.is_some_and(|last| last >= &entry.path) {
+                return Err(refused(entry, "it is there twice, or out of order"));
+            }
+            last = Some(&entry.path);
+            entry.change.check().map_err(|why| refused(entry, why))?;
+            let above = entry.path.ancestors().find_map(|dir| seen.get(dir));
+            if above.is_some_and(|above| !above.may_contain(&entry.change)) {
+                let why = "the same plan makes a file of a directory above it, or removes that";
+                return Err(refused(entry, why));
+            }
+            seen.insert(entry.path.as_bytes(), &entry.change);
+            let size = entry.change.content().map_or(0, |content| content.size);
+            bytes = bytes.saturating_add(size);
+        }
+        if bytes > CONTENT_BYTES {
+            return Err(PlanError::Bytes);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the plan changes nothing"),
+            Self::Many => write!(f, "the plan has more than {ENTRIES} entries; split it"),
+            Self::Bytes => write!(
+                f,
+                "the plan has more than {CONTENT_BYTES} new bytes; split it"
+            ),
+            Self::Bundle => write!(
+                f,
+                "the plan and its old and new bytes are more than {BUNDLE_BYTES}; split it"
+            ),
+            Self::Format(why) => write!(f, "the plan cannot be read: {why}"),
+            Self::Entry { path, why } => write!(f, "'{path}' cannot be in this plan: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, why } = self;
+        write!(
+            f,
+            "'{path}' is not what the plan was made for: {why}; plan again"
+        )
+    }
+}

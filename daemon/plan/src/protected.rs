@@ -1,0 +1,110 @@
+//! What no plan may change: the kernel's file systems, remit itself, and the accounts, homes and keys of those who
+//! approve. It decides by where a path lies, and for the files of accounts by their lines.
+//!
+//! **Invariant:** absence means refusal. Bytes that are not known are refused where they would decide.
+
+use std::collections::{BTreeSet, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::PlanPath;
+use crate::View;
+use crate::accounts::{id, lines, name};
+use crate::plan::{Change, Metadata};
+
+/// File systems of the kernel, and state that ends with the boot.
+const KERNEL: &[&str] = &["/proc", "/sys", "/dev", "/run"];
+
+/// Files in which each line is an account or a group, by its first field.
+const ACCOUNTS: &[&str] = &["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow"];
+
+/// What the caller knows of remit and of its approvers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protected {
+    /// remit's own files and directories, and the homes of approvers.
+    pub paths: Vec<PlanPath>,
+    /// Names of approvers and administrators, and of their groups.
+    pub names: BTreeSet<Vec<u8>>,
+    pub uids: BTreeSet<u32>,
+    pub gids: BTreeSet<u32>,
+    /// True if not all homes are known. Then no login key may change, wherever it lies.
+    pub has_unknown_homes: bool,
+}
+
+impl Protected {
+    /// Returns why a plan may not have this entry, or `None`.
+    #[must_use]
+    pub fn refuses(&self, view: &View<'_>) -> Option<&'static str> {
+        let path = &view.entry.path;
+        if KERNEL.iter().any(|dir| path.is_in(dir.as_bytes())) {
+            return Some("it belongs to the kernel or to this boot");
+        }
+        let lies_in = |own: &PlanPath| path.is_in(own.as_bytes());
+        if self.paths.iter().any(lies_in) {
+            return Some("it belongs to remit, or to somebody who approves");
+        }
+        // Who may write or move a directory decides on all beneath it.
+        if self.paths.iter().any(|own| own.is_in(path.as_bytes())) {
+            return Some("remit, or somebody who approves, has files beneath it");
+        }
+        if self.has_unknown_homes && path.holds_login_keys() {
+            return Some(
+                "whose login keys these are is not known: the user database did not answer",
+            );
+        }
+        let is_accounts = ACCOUNTS
+            .iter()
+            .any(|file| path.as_bytes() == file.as_bytes());
+        if is_accounts {
+            self.refuses_accounts(view)
+        } else {
+            None
+        }
+    }
+
+    fn refuses_accounts(&self, view: &View<'_>) -> Option<&'static str> {
+        if let Some(meta) = view.entry.change.meta()
+            && !keeps_rights(view.entry.change.base().map(|base| base.stat.meta), meta)
+        {
+            return Some("its owner and group stay, and its mode gets no more bits");
+        }
+        match view.entry.change {
+            Change::SetMetadata { .. } => return None,
+            Change::Remove { .. } => return Some("the machine's accounts are defined in it"),
+            Change::Create { .. } | Change::Replace { .. } => {}
+        }
+        let is_new = matches!(view.entry.change, Change::Create { .. });
+        let old = view.old.or(is_new.then_some(b""));
+        let (Some(old), Some(new)) = (old.and_then(lines), view.new.and_then(lines)) else {
+            return Some("its lines cannot be compared: not known, too many, or with a NUL");
+        };
+        let named = |line: &&[u8]| self.names.contains(name(line));
+        if !old.clone().filter(named).eq(new.clone().filter(named)) {
+            return Some("it changes the account or the group of somebody who approves");
+        }
+        let is_passwd = view.entry.path.as_bytes() == b"/etc/passwd";
+        let is_group = view.entry.path.as_bytes() == b"/etc/group";
+        let takes = |line: &[u8]| {
+            let uid = id(line, 2).filter(|_| is_passwd);
+            let gid = id(line, 3)
+                .filter(|_| is_passwd)
+                .or(id(line, 2).filter(|_| is_group));
+            uid.is_some_and(|uid| self.uids.contains(&uid))
+                || gid.is_some_and(|gid| self.gids.contains(&gid))
+        };
+        let old: HashSet<&[u8]> = old.collect();
+        let mut added = new.filter(|line| !old.contains(line));
+        added
+            .any(takes)
+            .then_some("it gives the uid or the group of somebody who approves to another account")
+    }
+}
+
+/// Who owns a file of accounts, or may write it, has every account.
+fn keeps_rights(base: Option<Metadata>, meta: Metadata) -> bool {
+    let is_kept = |base: Metadata| {
+        let is_group = meta.gid == 0 || meta.gid == base.gid;
+        is_group && meta.mode & !base.mode == 0
+    };
+    meta.uid == 0 && base.map_or(meta.mode & !0o644 == 0, is_kept)
+}

@@ -1,0 +1,399 @@
+//! What a change of a path can mean for the machine, as true sentences for an approver. They come from the path and the
+//! bytes. They refuse nothing that somebody approves: [`crate::Protected`] does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use remit_common::escape;
+
+use crate::plan::{Base, Change, Kind, Metadata, New};
+use crate::view::View;
+use crate::{PlanPath, accounts};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Risk {
+    SetId,
+    WorldWritable,
+    SetGidDirectory,
+    GroupWritable,
+    Opened,
+    Owner,
+    Executable,
+    Sudo,
+    Pam,
+    Sshd,
+    LoginKeys,
+    Passwords,
+    Accounts,
+    RunsByItself,
+    Login,
+    Loader,
+    Boot,
+    Network,
+    /// The requester may not read it, so no diff was made.
+    Unread,
+    PasswordSet(String),
+    PasswordRemoved(String),
+    RootAccount(String),
+    MemberAdded {
+        group: String,
+        member: String,
+    },
+    /// Facts of one file beyond the bound.
+    More(usize),
+}
+
+/// Facts of one file.
+const MOST: usize = 64;
+/// Sentences of a plan, and paths in one.
+const SENTENCES: usize = 32;
+const PATHS: usize = 4;
+
+/// What lies at or beneath these paths has this effect.
+pub(crate) const WHERE: &[(&str, Risk)] = &[
+    ("/etc/sudoers", Risk::Sudo),
+    ("/etc/sudoers.d", Risk::Sudo),
+    ("/etc/doas.conf", Risk::Sudo),
+    ("/etc/polkit-1", Risk::Sudo),
+    ("/usr/share/polkit-1", Risk::Sudo),
+    ("/etc/pam.d", Risk::Pam),
+    ("/etc/pam.conf", Risk::Pam),
+    ("/etc/security", Risk::Pam),
+    ("/etc/nsswitch.conf", Risk::Pam),
+    ("/etc/nologin", Risk::Pam),
+    ("/etc/login.defs", Risk::Pam),
+    ("/etc/shells", Risk::Pam),
+    ("/etc/sssd", Risk::Pam),
+    ("/etc/krb5.conf", Risk::Pam),
+    ("/etc/ssh", Risk::Sshd),
+    ("/etc/default/ssh", Risk::Sshd),
+    ("/etc/shadow", Risk::Passwords),
+    ("/etc/gshadow", Risk::Passwords),
+    ("/etc/passwd", Risk::Accounts),
+    ("/etc/group", Risk::Accounts),
+    ("/etc/subuid", Risk::Accounts),
+    ("/etc/subgid", Risk::Accounts),
+    ("/etc/crontab", Risk::RunsByItself),
+    ("/etc/anacrontab", Risk::RunsByItself),
+    ("/etc/cron.d", Risk::RunsByItself),
+    ("/etc/cron.hourly", Risk::RunsByItself),
+    ("/etc/cron.daily", Risk::RunsByItself),
+    ("/etc/cron.weekly", Risk::RunsByItself),
+    ("/etc/cron.monthly", Risk::RunsByItself),
+    ("/var/spool/cron", Risk::RunsByItself),
+    ("/etc/systemd", Risk::RunsByItself),
+    ("/usr/lib/systemd", Risk::RunsByItself),
+    ("/lib/systemd", Risk::RunsByItself),
+    ("/etc/init.d", Risk::RunsByItself),
+    ("/etc/rc.local", Risk::RunsByItself),
+    ("/etc/udev", Risk::RunsByItself),
+    ("/usr/lib/udev", Risk::RunsByItself),
+    ("/etc/logrotate.d", Risk::RunsByItself),
+    ("/etc/apt/apt.conf.d", Risk::RunsByItself),
+    ("/etc/profile", Risk::Login),
+    ("/etc/profile.d", Risk::Login),
+    ("/etc/bash.bashrc", Risk::Login),
+    ("/etc/environment", Risk::Login),
+    ("/etc/ld.so.preload", Risk::Loader),
+    ("/etc/ld.so.conf", Risk::Loader),
+    ("/etc/ld.so.conf.d", Risk::Loader),
+    ("/etc/ld.so.cache", Risk::Loader),
+    ("/boot", Risk::Boot),
+    ("/efi", Risk::Boot),
+    ("/etc/default/grub", Risk::Boot),
+    ("/etc/default/grub.d", Risk::Boot),
+    ("/etc/fstab", Risk::Boot),
+    ("/etc/crypttab", Risk::Boot),
+    ("/etc/modules", Risk::Boot),
+    ("/etc/modules-load.d", Risk::Boot),
+    ("/etc/modprobe.d", Risk::Boot),
+    ("/etc/initramfs-tools", Risk::Boot),
+    ("/etc/dracut.conf.d", Risk::Boot),
+    ("/lib/modules", Risk::Boot),
+    ("/usr/lib/modules", Risk::Boot),
+    ("/etc/network", Risk::Network),
+    ("/etc/netplan", Risk::Network),
+    ("/etc/NetworkManager", Risk::Network),
+    ("/etc/sysconfig/network-scripts", Risk::Network),
+    ("/etc/systemd/network", Risk::Network),
+    ("/etc/systemd/networkd.conf", Risk::Network),
+    ("/etc/systemd/resolved.conf", Risk::Network),
+    ("/etc/resolv.conf", Risk::Network),
+    ("/etc/dhcp", Risk::Network),
+    ("/etc/dhcpcd.conf", Risk::Network),
+    ("/etc/wpa_supplicant", Risk::Network),
+    ("/etc/wireguard", Risk::Network),
+    ("/etc/sysctl.conf", Risk::Network),
+    ("/etc/sysctl.d", Risk::Network),
+    ("/etc/nftables.conf", Risk::Network),
+    ("/etc/nftables.d", Risk::Network),
+    ("/etc/nftables", Risk::Network),
+    ("/etc/iptables", Risk::Network),
+    ("/etc/firewalld", Risk::Network),
+    ("/etc/ufw", Risk::Network),
+    ("/etc/default/ufw", Risk::Network),
+    ("/etc/fail2ban", Risk::Network),
+    ("/etc/hosts.allow", Risk::Network),
+    ("/etc/hosts.deny", Risk::Network),
+];
+
+/// Directories in which most files decide what root or another user runs or reads.
+const SYSTEM: &[&str] = &[
+    "/bin",
+    "/boot",
+    "/efi",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/opt",
+    "/root",
+    "/sbin",
+    "/usr",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/share",
+    "/var",
+    "/var/lib",
+    "/var/spool",
+];
+
+/// Returns the risks of an entry, sorted, each once.
+#[must_use]
+pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
+    let path = &view.entry.path;
+    let by_path = WHERE.iter().filter(|(at, _)| path.is_in(at.as_bytes()));
+    let mut risks: BTreeSet<Risk> = by_path.map(|(_, risk)| risk.clone()).collect();
+    if path.holds_login_keys() {
+        risks.insert(Risk::LoginKeys);
+    }
+    let is_library =
+        path.name().ends_with(b".so") || path.name().windows(4).any(|part| part == b".so.");
+    if is_library
+        && [&b"/lib"[..], b"/lib64", b"/usr", b"/opt"]
+            .iter()
+            .any(|dir| path.is_in(dir))
+    {
+        risks.insert(Risk::Loader);
+    }
+    risks.extend(rights(&view.entry.change));
+    if view.entry.change.base().is_some_and(Base::is_unread) {
+        risks.insert(Risk::Unread);
+    }
+    let mut facts = match path.as_bytes() {
+        b"/etc/shadow" => passwords(view),
+        b"/etc/group" | b"/etc/gshadow" => members(view),
+        b"/etc/passwd" => root_accounts(view),
+        _ => Vec::new(),
+    };
+    if facts.len() > MOST {
+        let more = facts.len() - MOST;
+        facts.truncate(MOST);
+        facts.push(Risk::More(more));
+    }
+    risks.extend(facts);
+    risks
+}
+
+/// Returns a sentence for each risk, the worst first, with its paths as `shown` writes them; those beyond a bound are
+/// counted.
+pub fn risk_sentences<'a>(
+    views: impl Iterator<Item = View<'a>>,
+    shown: impl Fn(&PlanPath) -> String,
+) -> Vec<String> {
+    let mut paths: BTreeMap<Risk, Vec<&PlanPath>> = BTreeMap::new();
+    for view in views {
+        for risk in risks(&view) {
+            paths.entry(risk).or_default().push(&view.entry.path);
+        }
+    }
+    let sentence = |(risk, paths): (Risk, Vec<&PlanPath>)| {
+        let first: Vec<String> = paths.iter().take(PATHS).map(|path| shown(path)).collect();
+        let first = first.join(", ");
+        match paths.len().saturating_sub(PATHS) {
+            0 => format!("{first}: {risk}"),
+            more => format!("{first}, [… {more} more …]: {risk}"),
+        }
+    };
+    let mut all: Vec<String> = paths.into_iter().map(sentence).collect();
+    let more = all.len().saturating_sub(SENTENCES);
+    all.truncate(SENTENCES);
+    if more > 0 {
+        all.push(format!("{more} more such facts about the paths"));
+    }
+    all
+}
+
+/// Returns why a plan needs an approval for this entry, or `None`. `named` are the paths of a rule: a directory of the
+/// system is too wide to say what may change.
+#[must_use]
+pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
+    let path = &view.entry.path;
+    let is_named = |dir: &[u8]| {
+        let mut beneath = named.iter().filter(|own| own.is_in(dir));
+        beneath.any(|own| own.as_bytes() != dir && path.is_in(own.as_bytes()))
+    };
+    let mut system = SYSTEM.iter().filter(|dir| path.is_in(dir.as_bytes()));
+    match system.find(|dir| !is_named(dir.as_bytes())) {
+        Some(dir) => Some(format!(
+            "'paths' of the rule names no file or directory in '{dir}' that has it"
+        )),
+        None => risks(view).into_iter().next().map(|risk| risk.to_string()),
+    }
+}
+
+/// Returns the risks of mode and owner.
+fn rights(change: &Change) -> impl Iterator<Item = Risk> {
+    let base = change.base().map(|base| base.stat);
+    let is_directory = match change {
+        Change::Create { new, .. } => *new == New::Directory,
+        _ => base.is_some_and(|base| base.kind == Kind::Directory),
+    };
+    let of = |meta: Metadata| {
+        let before = base.map(|base| base.meta);
+        let old = before.map_or(0, |old| old.mode);
+        let gained = meta.mode & !old;
+        let is_new = before.is_none();
+        let is_owner_kept = match before {
+            Some(old) => (old.uid, old.gid) == (meta.uid, meta.gid),
+            None => (meta.uid, meta.gid) == (0, 0),
+        };
+        // Without the sticky bit everybody who may write a directory removes the files of others.
+        let is_unstuck = old & !meta.mode & 0o1000 != 0 && meta.mode & 0o022 != 0;
+        let is_opened = !is_new && (gained & 0o077 != 0 || is_unstuck);
+        [
+            (!is_directory && meta.mode & 0o6000 != 0, Risk::SetId),
+            (meta.mode & 0o002 != 0, Risk::WorldWritable),
+            (is_directory && gained & 0o2000 != 0, Risk::SetGidDirectory),
+            (is_new && meta.mode & 0o022 == 0o020, Risk::GroupWritable),
+            (is_opened, Risk::Opened),
+            (!is_owner_kept, Risk::Owner),
+            (!is_directory && gained & 0o111 != 0, Risk::Executable),
+        ]
+    };
+    let found = change.meta().map(of).into_iter().flatten();
+    found.filter_map(|(is_there, risk)| is_there.then_some(risk))
+}
+
+/// Returns the fields of each line by its name. Of two lines with a name, glibc takes the first.
+fn table(bytes: Option<&[u8]>) -> BTreeMap<&[u8], Vec<&[u8]>> {
+    let lines = bytes.unwrap_or_default().split(|byte| *byte == b'\n');
+    let mut table = BTreeMap::new();
+    for line in lines {
+        let name = accounts::name(line);
+        if !name.is_empty() {
+            let fields = || line.split(|byte| *byte == b':').collect();
+            table.entry(name).or_insert_with(fields);
+        }
+    }
+    table
+}
+
+fn name(bytes: &[u8]) -> String {
+    escape::quoted(bytes, 64)
+}
+
+fn passwords(view: &View<'_>) -> Vec<Risk> {
+    let (old, new) = (table(view.old), table(view.new));
+    // What begins with '!' or '*' is no password's hash. An empty field lets everyone in.
+    let opens = |fields: Option<&Vec<&[u8]>>| {
+        let hash = fields.and_then(|fields| fields.get(1)).copied();
+        hash.filter(|hash| !hash.starts_with(b"!") && !hash.starts_with(b"*"))
+            .map(<[u8]>::to_vec)
+    };
+    let names: BTreeSet<&[u8]> = old.keys().chain(new.keys()).copied().collect();
+    let change = |account: &[u8]| match (opens(old.get(account)), opens(new.get(account))) {
+        (before, Some(now)) if before.as_ref() != Some(&now) => {
+            Some(Risk::PasswordSet(name(account)))
+        }
+        (Some(_), None) => Some(Risk::PasswordRemoved(name(account))),
+        _ => None,
+    };
+    names.into_iter().filter_map(change).collect()
+}
+
+fn members(view: &View<'_>) -> Vec<Risk> {
+    fn list<'a>(fields: Option<&Vec<&'a [u8]>>) -> BTreeSet<&'a [u8]> {
+        let last = fields
+            .and_then(|fields| fields.get(3))
+            .copied()
+            .unwrap_or_default();
+        last.split(|byte| *byte == b',')
+            .filter(|member| !member.is_empty())
+            .collect()
+    }
+    let (old, new) = (table(view.old), table(view.new));
+    let added = new.iter().flat_map(|(group, fields)| {
+        let before = list(old.get(group));
+        let added = list(Some(fields))
+            .into_iter()
+            .filter(move |member| !before.contains(member));
+        added.map(|member| Risk::MemberAdded {
+            group: name(group),
+            member: name(member),
+        })
+    });
+    added.collect()
+}
+
+fn root_accounts(view: &View<'_>) -> Vec<Risk> {
+    fn roots(bytes: Option<&[u8]>) -> BTreeSet<&[u8]> {
+        let lines = bytes.unwrap_or_default().split(|byte| *byte == b'\n');
+        let roots = lines.filter(|line| accounts::id(line, 2) == Some(0));
+        roots.map(accounts::name).collect()
+    }
+    let (old, new) = (roots(view.old), roots(view.new));
+    let made = new.difference(&old);
+    made.map(|account| Risk::RootAccount(name(account)))
+        .collect()
+}
+
+impl PlanPath {
+    /// Returns true if sshd reads keys or hosts from it, as far as its name says.
+    #[must_use]
+    pub fn holds_login_keys(&self) -> bool {
+        let is_one = |part: &[u8]| [&b".ssh"[..], b".shosts", b".rhosts"].contains(&part);
+        let mut parts = self.as_bytes().split(|byte| *byte == b'/');
+        self.name().starts_with(b"authorized_keys") || parts.any(is_one)
+    }
+}
+
+impl fmt::Display for Risk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::SetId => "it runs with its owner's or group's rights (set-id)",
+            Self::WorldWritable => "every user can write it",
+            Self::SetGidDirectory => "new files in it get its group (set-gid)",
+            Self::GroupWritable => "its group can write it",
+            Self::Opened => "its group or others get rights that they did not have",
+            Self::Owner => "it belongs to another user or group than before, or than root",
+            Self::Executable => "it can be executed, and could not be before",
+            Self::Sudo => "it decides who may become root",
+            Self::Pam => "it decides how people log in",
+            Self::Sshd => "it decides who may log in over ssh",
+            Self::LoginKeys => "it is read to decide which keys log in",
+            Self::Passwords => "it holds passwords",
+            Self::Accounts => "it defines accounts and groups",
+            Self::RunsByItself => "it makes programs run by themselves, mostly as root",
+            Self::Login => "it runs in the logins of all users",
+            Self::Loader => "it decides which code programs load",
+            Self::Boot => "the machine boots with it",
+            Self::Network => "it decides whether the machine can be reached",
+            Self::Unread => {
+                "its old content was not read for this plan: read it before you approve"
+            }
+            Self::PasswordSet(account) => return write!(f, "account '{account}' gets a password"),
+            Self::PasswordRemoved(account) => {
+                return write!(f, "account '{account}' loses its password");
+            }
+            Self::RootAccount(account) => return write!(f, "account '{account}' is root (uid 0)"),
+            Self::MemberAdded { group, member } => {
+                return write!(f, "'{member}' becomes a member of group '{group}'");
+            }
+            Self::More(count) => return write!(f, "{count} more such changes of accounts"),
+        };
+        f.write_str(text)
+    }
+}

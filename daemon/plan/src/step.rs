@@ -1,0 +1,195 @@
+//! What an operation does with its path, in both directions, and how it is taken back. `remit-commit` acts on it.
+
+use crate::plan::{Change, Kind, Metadata, New, Stat};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Commit,
+    Undo,
+}
+
+/// One atomic step. A file that is not at the path is in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Movement {
+    /// The file of the slot gets the path.
+    Enter,
+    Exchange,
+    /// The file of the path goes to the slot.
+    Leave,
+    SetMetadata {
+        from: Metadata,
+        to: Metadata,
+    },
+}
+
+/// What is at a path before a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Side {
+    pub kind: Kind,
+    pub inode: u64,
+    pub meta: Metadata,
+    /// `None` if the step does not depend on the bytes.
+    pub size: Option<u64>,
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// The step that takes a step back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reversal {
+    /// The step was not made.
+    Nothing,
+    Enter,
+    Exchange,
+    Leave,
+    SetMetadata(Metadata),
+    /// Somebody else has changed the path, so it stays as it is.
+    Left(&'static str),
+}
+
+impl Side {
+    #[must_use]
+    pub fn difference(&self, now: &Stat) -> Option<&'static str> {
+        match () {
+            () if (self.kind, self.inode) != (now.kind, now.ino) => Some("it is another file"),
+            () if self.size.is_some_and(|size| size != now.size) => Some("its size has changed"),
+            () if self.meta != now.meta => Some("its mode or owner has changed"),
+            () => None,
+        }
+    }
+}
+
+/// `inode` is that of the new file.
+impl Change {
+    #[must_use]
+    pub const fn movement(&self, direction: Direction) -> Movement {
+        match (self, direction) {
+            (Self::Create { .. }, Direction::Commit) | (Self::Remove { .. }, Direction::Undo) => {
+                Movement::Enter
+            }
+            (Self::Create { .. }, Direction::Undo) | (Self::Remove { .. }, Direction::Commit) => {
+                Movement::Leave
+            }
+            (Self::Replace { .. }, _) => Movement::Exchange,
+            (Self::SetMetadata { base, meta }, Direction::Commit) => Movement::SetMetadata {
+                from: base.stat.meta,
+                to: *meta,
+            },
+            (Self::SetMetadata { base, meta }, Direction::Undo) => Movement::SetMetadata {
+                from: *meta,
+                to: base.stat.meta,
+            },
+        }
+    }
+
+    /// Returns what is at the path before the step; `None` if nothing is.
+    #[must_use]
+    pub fn leaving(&self, direction: Direction, inode: u64) -> Option<Side> {
+        let base = self.base().map(|base| Side {
+            kind: base.stat.kind,
+            inode: base.stat.ino,
+            meta: base.stat.meta,
+            size: (base.stat.kind == Kind::File).then_some(base.stat.size),
+            sha256: base.sha256,
+        });
+        let new = self.meta().map(|meta| Side {
+            kind: Kind::File,
+            inode,
+            meta,
+            size: self.content().map(|content| content.size),
+            sha256: self.content().map(|content| content.sha256),
+        });
+        match (direction, self) {
+            (Direction::Commit, _) => base,
+            (
+                Direction::Undo,
+                Self::Create {
+                    new: New::Directory,
+                    ..
+                },
+            ) => new.map(|side| Side {
+                kind: Kind::Directory,
+                ..side
+            }),
+            (Direction::Undo, Self::SetMetadata { meta, .. }) => base.map(|side| Side {
+                meta: *meta,
+                size: None,
+                sha256: None,
+                ..side
+            }),
+            (Direction::Undo, _) => new,
+        }
+    }
+
+    /// Returns the inode that gets the path.
+    #[must_use]
+    pub fn entering(&self, direction: Direction, inode: u64) -> u64 {
+        match direction {
+            Direction::Commit => inode,
+            Direction::Undo => self.base().map_or(0, |base| base.stat.ino),
+        }
+    }
+
+    /// Returns how to take the step back: `now` is at the path, and the inode `slotted` in the slot.
+    #[must_use]
+    pub fn reversal(
+        &self,
+        direction: Direction,
+        inode: u64,
+        now: Option<&Stat>,
+        slotted: Option<u64>,
+    ) -> Reversal {
+        let entering = self.entering(direction, inode);
+        let is_entered = now.is_some_and(|now| now.ino == entering);
+        let replaced = Reversal::Left("somebody has replaced it");
+        match (self.movement(direction), slotted) {
+            (Movement::Enter, Some(_)) => Reversal::Nothing,
+            (Movement::Enter, None) if now.is_none() => Reversal::Nothing,
+            (Movement::Enter, None) if is_entered => Reversal::Leave,
+            (Movement::Enter, None) => replaced,
+            (Movement::Exchange, None) => Reversal::Nothing,
+            (Movement::Exchange, Some(slotted)) if slotted == entering => Reversal::Nothing,
+            (Movement::Exchange, Some(_)) if is_entered => Reversal::Exchange,
+            // The new file is gone, and the old one is in the slot.
+            (Movement::Exchange, Some(_)) if now.is_none() => Reversal::Enter,
+            (Movement::Exchange, Some(_)) => replaced,
+            (Movement::Leave, None) => Reversal::Nothing,
+            (Movement::Leave, Some(_)) if now.is_none() => Reversal::Enter,
+            (Movement::Leave, Some(_)) => Reversal::Left("somebody has made it again"),
+            (Movement::SetMetadata { from, to }, _) => {
+                let base = self.base().map(|base| base.stat.ino);
+                match now.filter(|now| Some(now.ino) == base).map(|now| now.meta) {
+                    Some(meta) if meta == from => Reversal::Nothing,
+                    Some(meta) if is_between(meta, from, to) => Reversal::SetMetadata(from),
+                    _ => Reversal::Left("somebody has changed it"),
+                }
+            }
+        }
+    }
+
+    /// Returns true if the step was made, as far as the slot says.
+    #[must_use]
+    pub fn is_made(
+        &self,
+        direction: Direction,
+        inode: u64,
+        now: Option<&Stat>,
+        slotted: Option<u64>,
+    ) -> bool {
+        match self.movement(direction) {
+            Movement::Enter => slotted.is_none(),
+            Movement::Exchange => {
+                slotted.is_some_and(|slotted| slotted != self.entering(direction, inode))
+            }
+            Movement::Leave => slotted.is_some(),
+            Movement::SetMetadata { to, .. } => now.is_some_and(|now| now.meta == to),
+        }
+    }
+}
+
+/// Owner and mode are set by two calls, and the first one clears set-id bits.
+fn is_between(meta: Metadata, from: Metadata, to: Metadata) -> bool {
+    let is_owner = [from, to]
+        .map(|one| (one.uid, one.gid))
+        .contains(&(meta.uid, meta.gid));
+    is_owner && [from.mode, from.mode & !0o6000, to.mode].contains(&meta.mode)
+}

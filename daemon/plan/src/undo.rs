@@ -1,0 +1,444 @@
+//! What an undo puts back, as lines for an approver, and which undos are kept.
+
+use std::fmt::Write;
+
+use remit_common::escape;
+
+use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Stat};
+use crate::{View, hex, risk_sentences, sha256};
+
+/// Bytes of all lines, for a message of 64 KiB.
+const TEXT: usize = 60 << 10;
+/// Begins a line about a risk. A line about a path begins with a quote.
+pub const UNDO_RISK: &str = "RISK: ";
+/// How long an undo is kept, and how many bytes all of them may have.
+const KEPT_SECONDS: u64 = 30 * 24 * 3600;
+const KEPT_BYTES: u64 = 2 << 30;
+
+/// A commit that can be undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptUndo {
+    pub id: String,
+    pub age_s: u64,
+    /// On the disk: anybody can make a sparse file of any size.
+    pub bytes: u64,
+}
+
+impl Plan {
+    /// Returns the bytes of old files that its undo keeps.
+    #[must_use]
+    pub fn undo_bytes(&self) -> u64 {
+        let kept = self.entries().iter().map(|entry| match entry.change {
+            Change::Replace { base, .. } | Change::Remove { base } => base.stat.size,
+            Change::Create { .. } | Change::SetMetadata { .. } => 0,
+        });
+        kept.fold(0, u64::saturating_add)
+    }
+
+    /// Returns the risks of an undo: those of what it puts back, of what it removes, and of the owners and modes that
+    /// come again. The files are not read for it.
+    fn undo_risks(&self) -> Vec<String> {
+        let reversed: Vec<Entry> = self.entries().iter().map(Entry::reversed).collect();
+        let views = reversed.iter().map(|entry| View {
+            entry,
+            old: None,
+            new: None,
+        });
+        let all = risk_sentences(views, |path| escape::quoted(path.as_bytes(), 200));
+        all.iter()
+            .map(|risk| format!("{UNDO_RISK}{risk}"))
+            .collect()
+    }
+
+    /// Returns its risks, then a line for each path: what is there now, and what an undo makes of it.
+    #[must_use]
+    pub fn undo_lines(&self) -> Vec<String> {
+        let line = |change: &Change| match change {
+            Change::Create { new, meta } => format!("is removed, now {}", made(*new, *meta)),
+            Change::Replace {
+                base,
+                content,
+                meta,
+            } => {
+                let now = made(New::File(*content), *meta);
+                format!(
+                    "again {}, now {now}",
+                    kept(base.stat.kind, base.stat.size, base.sha256, base.stat.meta)
+                )
+            }
+            Change::SetMetadata { base, meta } => {
+                format!("again {}, now {}", owner(base.stat.meta), owner(*meta))
+            }
+            Change::Remove { base } => {
+                let again = kept(base.stat.kind, base.stat.size, base.sha256, base.stat.meta);
+                format!("again {again}, now missing")
+            }
+        };
+        let all = self.entries().iter();
+        let all: Vec<String> = all
+            .map(|entry| format!("'{}' {}", entry.path, line(&entry.change)))
+            .collect();
+        let mut lines = self.undo_risks();
+        let mut left = lines.iter().fold(TEXT, |left: usize, line| {
+            left.saturating_sub(line.len() + 1)
+        });
+        let fits = |line: &&String| {
+            let fits = left.checked_sub(line.len() + 1);
+            left = fits.unwrap_or(0);
+            fits.is_some()
+        };
+        let shown = all.iter().take_while(fits).count();
+        let (shown, rest) = all.split_at_checked(shown).unwrap_or((&all, &[]));
+        lines.extend_from_slice(shown);
+        if !rest.is_empty() {
+            let sha = hex(&sha256(rest.join("\n").as_bytes()));
+            lines.push(format!(
+                "and {} more paths; sha256 of their lines {sha}",
+                rest.len()
+            ));
+        }
+        lines
+    }
+}
+
+impl Entry {
+    /// Returns what its undo does with the path, as far as a risk depends on it.
+    fn reversed(&self) -> Self {
+        let now = |kind, size, sha256, meta| Base {
+            stat: Stat {
+                kind,
+                dev: 0,
+                ino: 0,
+                ctime_ns: 0,
+                size,
+                meta,
+            },
+            sha256,
+        };
+        let file =
+            |content: Content, meta| now(Kind::File, content.size, Some(content.sha256), meta);
+        let again = |base: Base| Content {
+            size: base.stat.size,
+            sha256: base.sha256.unwrap_or_default(),
+        };
+        let change = match self.change {
+            Change::Create { new, meta } => Change::Remove {
+                base: match new {
+                    New::File(content) => file(content, meta),
+                    New::Directory => now(Kind::Directory, 0, None, meta),
+                },
+            },
+            Change::Replace {
+                base,
+                content,
+                meta,
+            } => Change::Replace {
+                base: file(content, meta),
+                content: again(base),
+                meta: base.stat.meta,
+            },
+            Change::SetMetadata { base, meta } => Change::SetMetadata {
+                base: Base {
+                    stat: Stat { meta, ..base.stat },
+                    sha256: Some([0; 32]),
+                },
+                meta: base.stat.meta,
+            },
+            Change::Remove { base } => match base.stat.kind {
+                Kind::File => Change::Create {
+                    new: New::File(again(base)),
+                    meta: base.stat.meta,
+                },
+                Kind::Directory => Change::Create {
+                    new: New::Directory,
+                    meta: base.stat.meta,
+                },
+                // A link has no mode of its own: only its path says something.
+                Kind::Symlink | Kind::Special => Change::Remove { base },
+            },
+        };
+        Self {
+            path: self.path.clone(),
+            change,
+        }
+    }
+}
+
+fn made(new: New, meta: Metadata) -> String {
+    match new {
+        New::Directory => kept(Kind::Directory, 0, None, meta),
+        New::File(content) => kept(Kind::File, content.size, Some(content.sha256), meta),
+    }
+}
+
+fn kept(kind: Kind, size: u64, sha: Option<[u8; 32]>, meta: Metadata) -> String {
+    let mut text = match kind {
+        Kind::File => format!("a file of {size} bytes"),
+        Kind::Directory => "a directory".to_owned(),
+        Kind::Symlink => "a symbolic link".to_owned(),
+        Kind::Special => "a special file".to_owned(),
+    };
+    if let Some(sha) = sha {
+        // Writing to a string cannot fail.
+        let _ = write!(text, ", sha256 {}", hex(&sha));
+    }
+    text + ", " + &owner(meta)
+}
+
+fn owner(meta: Metadata) -> String {
+    format!("mode {:04o}, owner {}:{}", meta.mode, meta.uid, meta.gid)
+}
+
+/// Returns the ids to forget: those that are too old, then the largest until the others have few enough bytes. So one
+/// huge undo does not end those of others.
+#[must_use]
+pub fn expired(kept: Vec<KeptUndo>) -> Vec<String> {
+    let is_old = |undo: &KeptUndo| undo.age_s > KEPT_SECONDS;
+    let (old, mut rest): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_old);
+    rest.sort_by(|a, b| (b.bytes, b.age_s, &b.id).cmp(&(a.bytes, a.age_s, &a.id)));
+    let mut bytes = rest
+        .iter()
+        .fold(0, |sum, undo| sum + u128::from(undo.bytes));
+    let is_over = |undo: &&KeptUndo| {
+        let is_over = bytes > u128::from(KEPT_BYTES);
+        bytes -= u128::from(undo.bytes);
+        is_over
+    };
+    let large = rest.iter().take_while(is_over);
+    let mut ids: Vec<String> = old
+        .iter()
+        .chain(large)
+        .map(|undo| undo.id.clone())
+        .collect();
+    ids.sort();
+    ids
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::plan::{Base, Content, Stat};
+    use crate::{Entry, PlanPath};
+
+    const META: Metadata = Metadata {
+        mode: 0o640,
+        uid: 0,
+        gid: 33,
+    };
+
+    fn base(sha256: Option<[u8; 32]>) -> Base {
+        Base {
+            stat: Stat {
+                kind: if sha256.is_some() {
+                    Kind::File
+                } else {
+                    Kind::Directory
+                },
+                dev: 1,
+                ino: 2,
+                ctime_ns: 3,
+                size: 4,
+                meta: META,
+            },
+            sha256,
+        }
+    }
+
+    fn plan(changes: Vec<(String, Change)>) -> Plan {
+        let entry = |(path, change)| Entry {
+            path: PlanPath::new(path).unwrap(),
+            change,
+        };
+        Plan::new(changes.into_iter().map(entry).collect()).unwrap()
+    }
+
+    #[test]
+    fn undo_shows_what_is_there_and_what_will_be() {
+        let content = Content {
+            size: 7,
+            sha256: [0xab; 32],
+        };
+        let meta = Metadata {
+            mode: 0o4755,
+            ..META
+        };
+        let lines = plan(vec![
+            (
+                "/a".into(),
+                Change::Create {
+                    new: New::Directory,
+                    meta,
+                },
+            ),
+            (
+                "/b\n".into(),
+                Change::Replace {
+                    base: base(Some([0xcd; 32])),
+                    content,
+                    meta,
+                },
+            ),
+            (
+                "/c".into(),
+                Change::SetMetadata {
+                    base: base(None),
+                    meta,
+                },
+            ),
+            ("/d".into(), Change::Remove { base: base(None) }),
+        ])
+        .undo_lines();
+        let (ab, cd) = ("ab".repeat(32), "cd".repeat(32));
+        assert_eq!(
+            lines,
+            [
+                "RISK: /d: it belongs to another user or group than before, or than root"
+                    .to_owned(),
+                "'/a' is removed, now a directory, mode 4755, owner 0:33".to_owned(),
+                format!(
+                    "'/b\\n' again a file of 4 bytes, sha256 {cd}, mode 0640, owner 0:33, now a file of 7 bytes, \
+                     sha256 {ab}, mode 4755, owner 0:33"
+                ),
+                "'/c' again mode 0640, owner 0:33, now mode 4755, owner 0:33".to_owned(),
+                "'/d' again a directory, mode 0640, owner 0:33, now missing".to_owned(),
+            ]
+        );
+    }
+
+    #[test]
+    fn undo_has_the_risks_of_what_it_puts_back_and_of_what_it_removes() {
+        let file = |meta| Base {
+            stat: Stat {
+                meta,
+                ..base(Some([0; 32])).stat
+            },
+            sha256: Some([0; 32]),
+        };
+        let content = Content {
+            size: 7,
+            sha256: [0xab; 32],
+        };
+        let mode = |mode| Metadata {
+            mode,
+            uid: 0,
+            gid: 0,
+        };
+        let new = |meta| Change::Create {
+            new: New::File(content),
+            meta,
+        };
+        let replaced = |base, meta| Change::Replace {
+            base,
+            content,
+            meta,
+        };
+        let unread = Base {
+            sha256: None,
+            ..file(mode(0o640))
+        };
+        let set = |base, meta| Change::SetMetadata { base, meta };
+        let sudo = "RISK: /etc/sudoers.d/x: it decides who may become root";
+        let set_id = "RISK: /srv/x: it runs with its owner's or group's rights (set-id)";
+        for (path, change, expect) in [
+            ("/etc/sudoers.d/x", new(mode(0o440)), &[sudo][..]),
+            (
+                "/etc/sudoers.d/x",
+                replaced(file(mode(0o440)), mode(0o440)),
+                &[sudo],
+            ),
+            ("/etc/sudoers.d/x", replaced(unread, mode(0o640)), &[sudo]),
+            (
+                "/etc/sudoers.d/x",
+                Change::Remove {
+                    base: file(mode(0o440)),
+                },
+                &[sudo],
+            ),
+            (
+                "/srv/x",
+                replaced(file(mode(0o4755)), mode(0o644)),
+                &[
+                    set_id,
+                    "RISK: /srv/x: its group or others get rights that they did not have",
+                    "RISK: /srv/x: it can be executed, and could not be before",
+                ],
+            ),
+            ("/srv/x", set(file(mode(0o4755)), mode(0o755)), &[set_id]),
+            ("/srv/x", set(file(mode(0o644)), mode(0o4755)), &[]),
+            (
+                "/srv/x",
+                set(unread, mode(0o600)),
+                &["RISK: /srv/x: its group or others get rights that they did not have"],
+            ),
+            ("/srv/x", new(mode(0o4755)), &[]),
+        ] {
+            let lines = plan(vec![(path.to_owned(), change)]).undo_lines();
+            let (risks, paths): (Vec<_>, Vec<_>) =
+                lines.iter().partition(|line| line.starts_with(UNDO_RISK));
+            assert_eq!(risks, expect, "{change:?}");
+            assert_eq!(paths.len(), 1, "{lines:?}");
+            assert_eq!(lines.last(), paths.last().copied(), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn lines_beyond_the_bound_are_counted_and_hashed() {
+        let change = Change::Create {
+            new: New::Directory,
+            meta: META,
+        };
+        let many = (0..2000).map(|at| (format!("/{at:0100}"), change));
+        let lines = plan(many.collect()).undo_lines();
+        let text: usize = lines.iter().map(|line| line.len() + 1).sum();
+        assert!(text <= 64 << 10, "{text}");
+        let last = lines.last().unwrap();
+        let count = 2000 - (lines.len() - 1);
+        assert!(
+            last.starts_with(&format!("and {count} more paths; sha256 of")),
+            "{last}"
+        );
+    }
+
+    #[test]
+    fn undos_are_forgotten_by_age_then_by_size() {
+        let undo = |id: &str, age_s, bytes| KeptUndo {
+            id: id.to_owned(),
+            age_s,
+            bytes,
+        };
+        let (month, gib) = (30 * 24 * 3600, 1 << 30);
+        for (kept, forgotten) in [
+            (vec![], vec![]),
+            (
+                vec![undo("a", month, 1), undo("b", month + 1, 1)],
+                vec!["b"],
+            ),
+            (
+                vec![undo("c", 3, gib), undo("a", 1, gib), undo("b", 2, 1)],
+                vec!["c"],
+            ),
+            (vec![undo("a", 1, 3 * gib)], vec!["a"]),
+            (vec![undo("a", 1, 2 * gib), undo("b", 9, 1)], vec!["a"]),
+            (vec![undo("a", 1, gib), undo("b", 2, gib)], vec![]),
+            (
+                vec![undo("a", 1, u64::MAX), undo("b", 2, u64::MAX)],
+                vec!["a", "b"],
+            ),
+        ] {
+            assert_eq!(expired(kept.clone()), forgotten, "{kept:?}");
+        }
+    }
+
+    /// The size of a file is its owner's choice: a sparse one of 3 GiB costs nothing.
+    #[test]
+    fn one_huge_undo_does_not_forget_those_of_others() {
+        let undo = |id: &str, age_s, bytes| KeptUndo {
+            id: id.to_owned(),
+            age_s,
+            bytes,
+        };
+        let kept = vec![undo("huge", 1, 3 << 30), undo("other", 60, 100)];
+        assert!(!expired(kept).contains(&"other".to_owned()));
+    }
+}

@@ -1,0 +1,245 @@
+//! What people read of an entry: a line that says what becomes of its path, its risks, and the diff of its bytes.
+
+use std::fmt::Write;
+
+use crate::diff::{Tabs, diff, show};
+use crate::plan::{Base, Change, Entry, Kind, Metadata, New};
+use crate::{Plan, hex};
+
+const UNREAD: &str = "were not read for this plan; whoever may read them sees them here, as root with 'sudo remit show'";
+
+/// An entry with the bytes before and after it, as far as they are known.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    pub entry: &'a Entry,
+    pub old: Option<&'a [u8]>,
+    pub new: Option<&'a [u8]>,
+}
+
+impl Plan {
+    /// Returns the id of the commit of this plan, for its undo: half of the digest.
+    #[must_use]
+    pub fn commit_id(&self) -> String {
+        let digest = self.digest();
+        hex(digest.get(..16).unwrap_or(&digest))
+    }
+}
+
+impl View<'_> {
+    /// Returns one line: `becomes 12 bytes from 10, mode 0644 from 0600`.
+    #[must_use]
+    pub fn what(&self) -> String {
+        match self.entry.change {
+            Change::Create {
+                new: New::File(content),
+                meta,
+            } => {
+                let size = bytes(content.size);
+                format!("new file of {size}, {}", metadata(meta))
+            }
+            Change::Create {
+                new: New::Directory,
+                meta,
+            } => format!("new directory, {}", metadata(meta)),
+            Change::Replace {
+                base,
+                content,
+                meta,
+            } => {
+                let old = bytes(base.stat.size);
+                let mut text = format!("{old} become {}", bytes(content.size));
+                text.push_str(&difference(base.stat.meta, meta));
+                text
+            }
+            Change::SetMetadata { base, meta } => {
+                let change = difference(base.stat.meta, meta);
+                let change = change.strip_prefix(", ").unwrap_or(&change);
+                format!("{}: {change}", kind(&base))
+            }
+            Change::Remove { base } if base.stat.kind == Kind::File => {
+                format!("removed file of {}", bytes(base.stat.size))
+            }
+            Change::Remove { base } => format!("removed {}", kind(&base)),
+        }
+    }
+
+    /// Returns the diff for people in at most about `most` bytes; empty without a change of bytes. Bytes that are not
+    /// shown have a count and a hash.
+    #[must_use]
+    pub fn diff(&self, most: usize, tabs: Tabs) -> String {
+        let mut text = String::new();
+        let old = match (self.entry.change, self.old) {
+            (Change::Replace { base, .. } | Change::Remove { base }, None) => {
+                let size = base.stat.size;
+                // Writing to a String cannot fail.
+                let _ = match base.sha256.map(|sha| hex(&sha)) {
+                    Some(sha) => {
+                        writeln!(text, "[… {size} old bytes are not shown, sha256 {sha} …]")
+                    }
+                    None if base.is_unread() => writeln!(text, "[… {size} old bytes {UNREAD} …]"),
+                    None => Ok(()),
+                };
+                &[]
+            }
+            (_, old) => old.unwrap_or_default(),
+        };
+        text.push_str(&show(&diff(old, self.new.unwrap_or_default()), most, tabs));
+        text
+    }
+}
+
+fn bytes(count: u64) -> String {
+    match count {
+        1 => "1 byte".to_owned(),
+        _ => format!("{count} bytes"),
+    }
+}
+
+const fn kind(base: &Base) -> &'static str {
+    match base.stat.kind {
+        Kind::File => "file",
+        Kind::Directory => "directory",
+        Kind::Symlink => "symbolic link",
+        Kind::Special => "device, FIFO or socket",
+    }
+}
+
+fn metadata(meta: Metadata) -> String {
+    format!("mode {:04o}, owner {}:{}", meta.mode, meta.uid, meta.gid)
+}
+
+fn difference(old: Metadata, new: Metadata) -> String {
+    let mut text = String::new();
+    if old.mode != new.mode {
+        let _ = write!(text, ", mode {:04o} becomes {:04o}", old.mode, new.mode);
+    }
+    if (old.uid, old.gid) != (new.uid, new.gid) {
+        let _ = write!(
+            text,
+            ", owner {}:{} becomes {}:{}",
+            old.uid, old.gid, new.uid, new.gid
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::plan::{Content, Stat};
+    use crate::{PlanPath, sha256};
+
+    const META: Metadata = Metadata {
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+    };
+
+    fn base(kind: Kind, bytes: &[u8]) -> Base {
+        Base {
+            stat: Stat {
+                kind,
+                dev: 1,
+                ino: 2,
+                ctime_ns: 3,
+                size: bytes.len() as u64,
+                meta: META,
+            },
+            sha256: (kind == Kind::File).then(|| sha256(bytes)),
+        }
+    }
+
+    #[test]
+    fn each_change_is_a_line() {
+        let content = Content {
+            size: 1,
+            sha256: sha256(b"y"),
+        };
+        let other = Metadata {
+            mode: 0o4755,
+            uid: 33,
+            gid: 34,
+        };
+        let old = base(Kind::File, b"xx");
+        for (change, expect) in [
+            (
+                Change::Create {
+                    new: New::File(content),
+                    meta: META,
+                },
+                "new file of 1 byte, mode 0644, owner 0:0",
+            ),
+            (
+                Change::Create {
+                    new: New::Directory,
+                    meta: other,
+                },
+                "new directory, mode 4755, owner 33:34",
+            ),
+            (
+                Change::Replace {
+                    base: old,
+                    content,
+                    meta: other,
+                },
+                "2 bytes become 1 byte, mode 0644 becomes 4755, owner 0:0 becomes 33:34",
+            ),
+            (
+                Change::SetMetadata {
+                    base: base(Kind::Directory, b""),
+                    meta: other,
+                },
+                "directory: mode 0644 becomes 4755, owner 0:0 becomes 33:34",
+            ),
+            (Change::Remove { base: old }, "removed file of 2 bytes"),
+            (
+                Change::Remove {
+                    base: base(Kind::Symlink, b"x"),
+                },
+                "removed symbolic link",
+            ),
+        ] {
+            let entry = Entry {
+                path: PlanPath::new("/x").unwrap(),
+                change,
+            };
+            let view = View {
+                entry: &entry,
+                old: None,
+                new: None,
+            };
+            assert_eq!(view.what(), expect);
+        }
+    }
+
+    #[test]
+    fn old_bytes_that_are_not_shown_have_a_hash() {
+        let change = Change::Replace {
+            base: base(Kind::File, b"old"),
+            content: Content {
+                size: 2,
+                sha256: sha256(b"y\n"),
+            },
+            meta: META,
+        };
+        let entry = Entry {
+            path: PlanPath::new("/x").unwrap(),
+            change,
+        };
+        let view = |old| View {
+            entry: &entry,
+            old,
+            new: Some(b"y\n"),
+        };
+        let sha = hex(&sha256(b"old"));
+        assert_eq!(
+            view(None).diff(999, Tabs::Shown),
+            format!("[… 3 old bytes are not shown, sha256 {sha} …]\n@@ -0,0 +1 @@\n+y\n")
+        );
+        assert_eq!(
+            view(Some(b"old")).diff(999, Tabs::Shown),
+            "@@ -1 +1 @@\n-old\n\\ No newline at end of file\n+y\n"
+        );
+    }
+}

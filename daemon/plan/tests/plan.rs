@@ -1,0 +1,1343 @@
+//! Plans as a client makes them: encodings, edits beside `patch` and `sed`, risks, and what no plan may change.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use proptest::prelude::*;
+use remit_plan::{
+    Action, BUNDLE_BYTES, Base, Bundle, Change, Content, Direction, Edit, Edits, Entry, Found,
+    Journal, Kind, Metadata, New, OLD_BYTES, Plan, PlanError, PlanPath, Problem, Protected,
+    Replacement, Reversal, Risk, Stat, View, canonical, diff, needs_approval, patch, risks, sha256,
+};
+
+const META: Metadata = Metadata {
+    mode: 0o640,
+    uid: 0,
+    gid: 42,
+};
+
+const ROOT: Metadata = Metadata {
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+};
+
+fn path(text: &str) -> PlanPath {
+    PlanPath::new(text).unwrap()
+}
+
+fn base(kind: Kind, bytes: &[u8]) -> Base {
+    Base {
+        stat: Stat {
+            kind,
+            dev: 1,
+            ino: 7,
+            ctime_ns: 99,
+            size: bytes.len() as u64,
+            meta: META,
+        },
+        sha256: (kind == Kind::File).then(|| sha256(bytes)),
+    }
+}
+
+fn file(bytes: &[u8]) -> Found {
+    Found {
+        base: base(Kind::File, bytes),
+        bytes: Some(bytes.to_vec()),
+    }
+}
+
+fn edit(at: &str, action: Action) -> Edit {
+    Edit {
+        path: path(at),
+        action,
+        mode: None,
+        uid: None,
+        gid: None,
+        base_sha256: None,
+        create_only: false,
+    }
+}
+
+fn replacement(old: &[u8], new: &[u8], count: u32) -> Action {
+    Action::Replace(vec![Replacement {
+        old: old.to_vec(),
+        new: new.to_vec(),
+        count,
+    }])
+}
+
+fn content(bytes: &[u8]) -> Content {
+    Content {
+        size: bytes.len() as u64,
+        sha256: sha256(bytes),
+    }
+}
+
+fn entry(at: &str, change: Change) -> Entry {
+    Entry {
+        path: path(at),
+        change,
+    }
+}
+
+fn created(at: &str, bytes: &[u8]) -> Entry {
+    let new = New::File(content(bytes));
+    entry(at, Change::Create { new, meta: ROOT })
+}
+
+fn removed(at: &str, kind: Kind) -> Entry {
+    entry(
+        at,
+        Change::Remove {
+            base: base(kind, b"x"),
+        },
+    )
+}
+
+fn directory(at: &str) -> Entry {
+    let new = New::Directory;
+    entry(at, Change::Create { new, meta: META })
+}
+
+fn text() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        Just(&b"a\n"[..]),
+        Just(&b"b\n"[..]),
+        Just(&b"c\r\n"[..]),
+        Just(&b"\n"[..]),
+        Just(&b"\xff\x1b\n"[..]),
+        Just(&b"- - -\n"[..]),
+        Just(&b"\\ No newline\n"[..]),
+    ];
+    let lines = prop::collection::vec(line, 0..60);
+    (lines, prop::collection::vec(any::<u8>(), 0..4))
+        .prop_map(|(lines, end)| [lines.concat(), end].concat())
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let meta = (0..0o10000_u32, any::<u16>(), any::<u16>()).prop_map(|(mode, uid, gid)| Metadata {
+        mode,
+        uid: uid.into(),
+        gid: gid.into(),
+    });
+    let stat = (
+        any::<u64>(),
+        any::<u64>(),
+        any::<i64>(),
+        any::<u64>(),
+        meta.clone(),
+    );
+    let base = (stat, any::<[u8; 32]>(), 0..3_usize).prop_map(
+        |((dev, ino, ctime, size, meta), sha256, kind)| {
+            let kind = [Kind::File, Kind::Directory, Kind::Symlink][kind];
+            let ctime_ns = i128::from(ctime) * 1000;
+            let stat = Stat {
+                kind,
+                dev,
+                ino,
+                ctime_ns,
+                size,
+                meta,
+            };
+            Base {
+                stat,
+                sha256: (kind == Kind::File).then_some(sha256),
+            }
+        },
+    );
+    let content =
+        (0..1000_u64, any::<[u8; 32]>()).prop_map(|(size, sha256)| Content { size, sha256 });
+    let is = |kind: Kind| move |base: &Base| base.stat.kind == kind;
+    prop_oneof![
+        (content.clone(), meta.clone()).prop_map(|(content, meta)| Change::Create {
+            new: New::File(content),
+            meta
+        }),
+        meta.clone().prop_map(|meta| Change::Create {
+            new: New::Directory,
+            meta
+        }),
+        (
+            base.clone().prop_filter("a file", is(Kind::File)),
+            content,
+            meta.clone()
+        )
+            .prop_map(|(base, content, meta)| Change::Replace {
+                base,
+                content,
+                meta
+            }),
+        (
+            base.clone()
+                .prop_filter("no link", |base| base.stat.kind != Kind::Symlink),
+            meta
+        )
+            .prop_map(|(base, meta)| Change::SetMetadata { base, meta }),
+        base.prop_map(|base| Change::Remove { base }),
+    ]
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    prop::collection::btree_map("/[a-z]{1,9}(/[^/\0.]{1,9}){0,3}", change(), 1..9).prop_filter_map(
+        "a plan",
+        |entries| {
+            let entries = entries.into_iter().map(|(at, change)| {
+                Some(Entry {
+                    path: PlanPath::new(at).ok()?,
+                    change,
+                })
+            });
+            Plan::new(entries.collect::<Option<_>>()?).ok()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn patch_of_a_diff_is_the_new_text(old in text(), new in text()) {
+        let hunks = diff(&old, &new);
+        prop_assert_eq!(hunks.is_empty(), old == new);
+        if !hunks.is_empty() {
+            prop_assert_eq!(patch(&old, &hunks).unwrap(), new);
+        }
+    }
+
+    #[test]
+    fn patch_of_any_bytes_gives_bytes_or_an_error(base in text(), bytes: Vec<u8>, changed in text()) {
+        let _ = patch(&base, &bytes);
+        let mut hunks = diff(&base, &changed);
+        if let Some(byte) = bytes.first() && !hunks.is_empty() {
+            let at = usize::from(*byte) % hunks.len();
+            hunks[at] = hunks[at].wrapping_add(1);
+            let _ = patch(&base, &hunks);
+        }
+    }
+
+    #[test]
+    fn plan_is_decoded_as_it_was_encoded(plan in plan(), at: prop::sample::Index, byte: u8) {
+        let bytes = plan.encode();
+        prop_assert_eq!(&Plan::decode(&bytes).unwrap(), &plan);
+        prop_assert!(Plan::decode(&bytes[..at.index(bytes.len())]).is_err());
+        prop_assert!(Plan::decode(&[&bytes[..], b"\0"].concat()).is_err());
+        // Another plan has other canonical bytes, whatever its encoding is.
+        let mut damaged = bytes.clone();
+        damaged[at.index(bytes.len())] = byte;
+        if let Ok(other) = Plan::decode(&damaged) {
+            prop_assert_eq!(other == plan, canonical(&other) == canonical(&plan));
+        }
+    }
+
+    #[test]
+    fn journal_is_decoded_as_it_began(plan in plan(), at: prop::sample::Index, byte: u8) {
+        let (mut bytes, inodes_at) = Journal::begin(&plan);
+        let journal = Journal::decode(&bytes).unwrap();
+        prop_assert_eq!(journal.is_staged(), !plan.entries().iter().any(|entry| entry.change.has_new()));
+        prop_assert_eq!((&journal.plan, journal.inodes), (&plan, vec![0; plan.entries().len()]));
+        prop_assert_eq!(bytes.len() - usize::try_from(inodes_at).unwrap(), 8 * plan.entries().len());
+        prop_assert!(Journal::decode(&bytes[..at.index(bytes.len())]).is_err());
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let _ = Journal::decode(&bytes);
+    }
+
+    #[test]
+    fn operations_name_each_entry_once_and_in_order(plan in plan()) {
+        let order = plan.operations();
+        let entries = plan.entries();
+        prop_assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), entries.len());
+        for (at, first) in order.iter().enumerate() {
+            for second in &order[at + 1..] {
+                let (first, second) = (&entries[*first], &entries[*second]);
+                let is_removed = matches!(first.change, Change::Remove { .. });
+                let above = if is_removed { (second, first) } else { (first, second) };
+                prop_assert!(!(above.0.path.is_in(above.1.path.as_bytes())));
+            }
+        }
+    }
+
+    #[test]
+    fn edits_are_decoded_as_they_were_encoded(bytes: Vec<u8>, old: Vec<u8>, count: u32, mode: Option<u32>) {
+        let mut edits = Edits { edits: vec![
+            edit("/a", Action::Write(bytes.clone())),
+            edit("/b", replacement(&old, &bytes, count)),
+            edit("/c", Action::Patch(bytes.clone())),
+            edit("/d", Action::Remove),
+        ] };
+        edits.edits[0].mode = mode;
+        prop_assert_eq!(Edits::decode(&edits.encode()).unwrap(), edits);
+        prop_assert!(Edits::decode(&bytes).is_err());
+    }
+}
+
+#[test]
+fn diff_of_large_texts_is_exact_and_bounded() {
+    let old: Vec<u8> = (0..20_000)
+        .flat_map(|n| format!("line {n}\n").into_bytes())
+        .collect();
+    let new: Vec<u8> = (0..20_000)
+        .flat_map(|n| format!("line {}\n", n * 7 % 20_011).into_bytes())
+        .collect();
+    let hunks = diff(&old, &new);
+    assert_eq!(patch(&old, &hunks).unwrap(), new);
+    let small = String::from_utf8(old.clone())
+        .unwrap()
+        .replacen("line 9999\n", "changed\n", 1);
+    assert_eq!(
+        diff(&old, small.as_bytes())
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count(),
+        9
+    );
+}
+
+/// The edits of everyday work, each as `patch` makes it of the diff, and as `sed` makes it of the words.
+#[test]
+fn edits_give_the_bytes_of_patch_and_sed() {
+    let config = b"# web\nuser www;\nworkers 4;\n\nserver {\n\tlisten 80;\n\tname a.example;\n\troot /srv/a;\n}\n\nserver {\n\tlisten 80;\n\tname b.example;\n}\n".to_vec();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let crlf = text(&config).replace('\n', "\r\n").into_bytes();
+    let open = config.strip_suffix(b"\n").unwrap().to_vec();
+    let latin = [&config[..], b"# caf\xe9 \xff\n"].concat();
+    let words: [(&str, &str, &str); 8] = [
+        ("workers 4;", "workers 8;", "s/workers 4;/workers 8;/"),
+        ("www", "web", "s/www/web/"),
+        ("a.example", "c.example", "s/a\\.example/c.example/"),
+        ("# web\n", "", "/^# web/d"),
+        (
+            "\troot /srv/a;",
+            "\troot /srv/b;",
+            "s|root /srv/a|root /srv/b|",
+        ),
+        ("80", "8080", "s/80/8080/g"),
+        ("listen", "bind", "s/listen/bind/"),
+        ("}", "} # end", "s/}/} # end/"),
+    ];
+    let dir =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("plan-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let (file_path, patch_path) = (dir.join("file"), dir.join("patch"));
+    let mut count = 0;
+    for original in [&config, &crlf, &open, &latin] {
+        for (old, new, script) in words {
+            // sed's own line ends are bytes, too.
+            if old.contains('\n') && original == &crlf {
+                continue;
+            }
+            let found = original
+                .windows(old.len())
+                .filter(|window| *window == old.as_bytes())
+                .count();
+            let action = replacement(
+                old.as_bytes(),
+                new.as_bytes(),
+                u32::try_from(found).unwrap(),
+            );
+            let planned = edit("/etc/a", action)
+                .apply(Some(&file(original)))
+                .unwrap()
+                .unwrap();
+            let bytes = planned.new.unwrap();
+            fs::write(&file_path, original).unwrap();
+            let sed = Command::new("sed")
+                .env("LC_ALL", "C")
+                .arg("-i")
+                .arg(script)
+                .arg(&file_path)
+                .status()
+                .unwrap();
+            assert!(sed.success());
+            assert_eq!(
+                text(&fs::read(&file_path).unwrap()),
+                text(&bytes),
+                "sed {script}"
+            );
+            assert_eq!(fs::read(&file_path).unwrap(), bytes, "sed {script}");
+            // The same edit as a patch, also one that has moved by two lines.
+            for moved in [&b""[..], b"# one\n# two\n"] {
+                let (from, to) = ([moved, original].concat(), [moved, &bytes].concat());
+                let hunks = diff(original, &bytes);
+                fs::write(&file_path, &from).unwrap();
+                let head = b"--- a\n+++ b\n".to_vec();
+                fs::write(&patch_path, [head, hunks.clone()].concat()).unwrap();
+                let mut command = Command::new("patch");
+                command.args([
+                    "--binary",
+                    "--silent",
+                    "--fuzz=0",
+                    "--no-backup-if-mismatch",
+                    "--input",
+                ]);
+                let done = command.arg(&patch_path).arg(&file_path).output().unwrap();
+                let own = patch(&from, &hunks);
+                assert!(!moved.is_empty() || done.status.success(), "{done:?}");
+                // Without fuzz, patch binds a hunk with less context before than after to the first line.
+                if done.status.success() {
+                    assert_eq!(
+                        fs::read(&file_path).unwrap(),
+                        own.unwrap(),
+                        "patch {script}"
+                    );
+                    assert_eq!(fs::read(&file_path).unwrap(), to, "patch {script}");
+                    count += 1;
+                }
+            }
+        }
+    }
+    fs::remove_dir_all(&dir).unwrap();
+    assert!(count >= 45, "{count}");
+}
+
+#[test]
+fn replace_needs_the_exact_count() {
+    let found = file(b"aaa b a");
+    let bytes = |action| {
+        edit("/f", action)
+            .apply(Some(&found))
+            .map(|planned| planned.unwrap().new.unwrap())
+    };
+    assert_eq!(bytes(replacement(b"b", b"c", 1)).unwrap(), b"aaa c a");
+    assert_eq!(bytes(replacement(b"aa", b"x", 1)).unwrap(), b"xa b a");
+    let problem = |action| bytes(action).unwrap_err().problem;
+    let expect = Problem::Count {
+        number: 1,
+        expected: 1,
+        found: 4,
+    };
+    assert_eq!(problem(replacement(b"a", b"c", 1)), expect);
+    assert_eq!(
+        problem(replacement(b"", b"c", 0)),
+        Problem::EmptyOld { number: 1 }
+    );
+    let twice = Action::Replace(vec![
+        Replacement {
+            old: b"b".to_vec(),
+            new: b"cc".to_vec(),
+            count: 1,
+        },
+        Replacement {
+            old: b"c".to_vec(),
+            new: b"".to_vec(),
+            count: 2,
+        },
+    ]);
+    assert_eq!(bytes(twice).unwrap(), b"aaa  a");
+}
+
+#[test]
+fn edit_that_does_not_fit_is_refused_with_its_reason() {
+    let link = Found {
+        base: base(Kind::Symlink, b""),
+        bytes: None,
+    };
+    let unreadable = Found {
+        bytes: None,
+        ..file(b"secret")
+    };
+    let write = || Action::Write(b"x".to_vec());
+    let believed = |sha| Edit {
+        base_sha256: Some(sha),
+        ..edit("/f", write())
+    };
+    let only = Edit {
+        create_only: true,
+        ..edit("/f", write())
+    };
+    let moded = Edit {
+        mode: Some(0o600),
+        ..edit("/f", Action::Remove)
+    };
+    for (edit, found, expect) in [
+        (edit("/f", Action::Remove), None, Problem::Missing),
+        (
+            edit("/f", Action::Patch(Vec::new())),
+            None,
+            Problem::Missing,
+        ),
+        (only, Some(file(b"a")), Problem::Exists),
+        (
+            edit("/f", Action::CreateDirectory),
+            Some(file(b"a")),
+            Problem::Exists,
+        ),
+        (
+            edit("/f", write()),
+            Some(link.clone()),
+            Problem::Kind(Kind::Symlink),
+        ),
+        (
+            edit("/f", replacement(b"s", b"t", 1)),
+            Some(unreadable),
+            Problem::Unreadable,
+        ),
+        (believed(sha256(b"b")), Some(file(b"a")), Problem::OtherBase),
+        (believed(sha256(b"b")), None, Problem::OtherBase),
+        (moded, Some(file(b"a")), Problem::RemovedWithMetadata),
+        (
+            Edit {
+                mode: Some(0o10000),
+                ..edit("/f", write())
+            },
+            None,
+            Problem::Metadata,
+        ),
+        (
+            Edit {
+                uid: Some(u32::MAX),
+                ..edit("/f", write())
+            },
+            None,
+            Problem::Metadata,
+        ),
+    ] {
+        let refused = edit.apply(found.as_ref()).unwrap_err();
+        assert_eq!(refused.problem, expect, "{refused}");
+    }
+    assert_eq!(
+        believed(sha256(b"a"))
+            .apply(Some(&file(b"a")))
+            .map(|planned| planned.is_some()),
+        Ok(true)
+    );
+    assert!(
+        edit("/f", Action::Remove)
+            .apply(Some(&link))
+            .unwrap()
+            .is_some()
+    );
+    // Equal bytes change nothing, or only the mode.
+    assert_eq!(
+        edit("/f", Action::Write(b"a".to_vec())).apply(Some(&file(b"a"))),
+        Ok(None)
+    );
+    let mode = Edit {
+        mode: Some(0o600),
+        ..edit("/f", Action::Write(b"a".to_vec()))
+    };
+    let planned = mode.apply(Some(&file(b"a"))).unwrap().unwrap();
+    assert!(matches!(
+        planned.entry.change,
+        Change::SetMetadata {
+            meta: Metadata {
+                mode: 0o600,
+                uid: 0,
+                gid: 42
+            },
+            ..
+        }
+    ));
+}
+
+#[test]
+fn plan_with_conflicting_entries_is_refused() {
+    let refused = |entries| matches!(Plan::new(entries), Err(PlanError::Entry { .. }));
+    assert!(refused(vec![created("/a", b"x"), created("/a", b"y")]));
+    assert!(refused(vec![created("/a", b"x"), created("/a/b", b"y")]));
+    assert!(refused(vec![
+        removed("/a", Kind::Directory),
+        created("/a/b/c", b"y")
+    ]));
+    assert!(refused(vec![directory("/a"), removed("/a/b", Kind::File)]));
+    assert!(refused(vec![removed("/a", Kind::Special)]));
+    assert!(
+        Plan::new(vec![
+            created("/a/b", b"y"),
+            directory("/a"),
+            created("/a-b", b"y")
+        ])
+        .is_ok()
+    );
+    assert!(
+        Plan::new(vec![
+            removed("/a", Kind::Directory),
+            removed("/a/b", Kind::File)
+        ])
+        .is_ok()
+    );
+    assert_eq!(Plan::new(Vec::new()), Err(PlanError::Empty));
+    let many = (0..20_001)
+        .map(|at| created(&format!("/{at}"), b""))
+        .collect();
+    assert_eq!(Plan::new(many), Err(PlanError::Many));
+    let large = Content {
+        size: 200 << 20,
+        sha256: [0; 32],
+    };
+    let large = |at: &str| {
+        entry(
+            at,
+            Change::Create {
+                new: New::File(large),
+                meta: META,
+            },
+        )
+    };
+    assert_eq!(
+        Plan::new(vec![large("/a"), large("/b")]),
+        Err(PlanError::Bytes)
+    );
+    let hashed = Change::Remove {
+        base: Base {
+            sha256: Some([0; 32]),
+            ..base(Kind::Directory, b"")
+        },
+    };
+    assert!(refused(vec![entry("/a", hashed)]));
+}
+
+#[test]
+fn hostile_encodings_take_no_memory() {
+    // A length of 2^56 entries, and of 2^56 bytes in a path.
+    let length = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+    for body in [&length[..], &[&[1][..], &length].concat()] {
+        let bytes = [b"remit plan 1\n", body].concat();
+        assert!(matches!(Plan::decode(&bytes), Err(PlanError::Format(_))));
+    }
+    assert!(matches!(
+        Plan::decode(&vec![0; 9 << 20]),
+        Err(PlanError::Format(_))
+    ));
+    assert!(matches!(
+        Plan::decode(b"remit plan 2\n\0"),
+        Err(PlanError::Format(_))
+    ));
+}
+
+#[test]
+fn conflicts_name_what_has_changed() {
+    let replaced = Change::Replace {
+        base: base(Kind::File, b"x"),
+        content: content(b"y"),
+        meta: META,
+    };
+    let plan = Plan::new(vec![entry("/a", replaced), created("/b", b"y")]).unwrap();
+    let stat = base(Kind::File, b"x").stat;
+    let found = |now: Option<Stat>, other: Option<Stat>| {
+        let conflicts = plan.conflicts(|at| if at.as_bytes() == b"/a" { now } else { other });
+        conflicts
+            .iter()
+            .map(|conflict| format!("{}: {}", conflict.path, conflict.why))
+            .collect::<Vec<_>>()
+    };
+    assert!(found(Some(stat), None).is_empty());
+    assert_eq!(
+        found(None, Some(stat)),
+        ["/a: it does not exist", "/b: it exists"]
+    );
+    for (now, why) in [
+        (
+            Stat {
+                kind: Kind::Symlink,
+                ..stat
+            },
+            "it is of another kind",
+        ),
+        (Stat { ino: 8, ..stat }, "it is another file"),
+        (Stat { size: 2, ..stat }, "its size has changed"),
+        (
+            Stat {
+                ctime_ns: 100,
+                ..stat
+            },
+            "it has changed",
+        ),
+        (
+            Stat {
+                meta: Metadata {
+                    mode: 0o600,
+                    ..META
+                },
+                ..stat
+            },
+            "its mode has changed",
+        ),
+        (
+            Stat {
+                meta: Metadata { uid: 1, ..META },
+                ..stat
+            },
+            "its owner has changed",
+        ),
+    ] {
+        assert_eq!(found(Some(now), None), [format!("/a: {why}")]);
+    }
+}
+
+fn risks_of(at: &str, old: &str, new: &str) -> Vec<String> {
+    let entry = created(at, new.as_bytes());
+    let view = View {
+        entry: &entry,
+        old: Some(old.as_bytes()),
+        new: Some(new.as_bytes()),
+    };
+    risks(&view).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn risks_are_true_sentences_about_the_bytes() {
+    assert!(risks_of("/etc/nginx/nginx.conf", "", "x").is_empty());
+    let shadow = "root:*:1::::::\nann:$6$a:1::::::\nbob:$6$b:1::::::\nnew:!:1::::::\n";
+    let changed = "root:*:1::::::\nann:$6$c:1::::::\nbob:!$6$b:1::::::\nnew::1::::::\n";
+    assert_eq!(
+        risks_of("/etc/shadow", shadow, changed),
+        [
+            "it holds passwords",
+            "account 'ann' gets a password",
+            "account 'new' gets a password",
+            "account 'bob' loses its password",
+        ]
+    );
+    assert_eq!(
+        risks_of("/etc/shadow", shadow, shadow),
+        ["it holds passwords"]
+    );
+    assert_eq!(
+        risks_of(
+            "/etc/group",
+            "sudo:x:27:ann\n",
+            "sudo:x:27:ann,b\x1bob\nnew:x:5:ann\n"
+        ),
+        [
+            "it defines accounts and groups",
+            "'ann' becomes a member of group 'new'",
+            "'b\\x1bob' becomes a member of group 'sudo'",
+        ]
+    );
+    assert_eq!(
+        risks_of(
+            "/etc/passwd",
+            "root:x:0:0::/:/bin/sh\n",
+            "root:x:0:0::/:/bin/sh\ntoor:x:0:0::/:/bin/sh\n"
+        ),
+        [
+            "it defines accounts and groups",
+            "account 'toor' is root (uid 0)"
+        ]
+    );
+    for (at, what) in [
+        ("/etc/sudoers.d/ops", "root"),
+        ("/etc/pam.d/sshd", "log in"),
+        ("/etc/ssh/sshd_config.d/a.conf", "ssh"),
+        ("/home/ann/.ssh/authorized_keys", "keys"),
+        ("/etc/cron.d/job", "by themselves"),
+        ("/etc/systemd/system/a.service", "by themselves"),
+        ("/etc/ld.so.preload", "load"),
+        ("/usr/lib/x86_64-linux-gnu/libc.so.6", "load"),
+        ("/boot/vmlinuz", "boots"),
+        ("/etc/fstab", "boots"),
+        ("/etc/nftables.conf", "reached"),
+        ("/etc/profile.d/a.sh", "logins"),
+    ] {
+        let found = risks_of(at, "", "x");
+        assert!(
+            found.iter().any(|risk| risk.contains(what)),
+            "{at}: {found:?}"
+        );
+    }
+    let many: String = (0..100).map(|at| format!("u{at}:$6$a:1::::::\n")).collect();
+    assert!(
+        risks_of("/etc/shadow", "", &many).contains(&"36 more such changes of accounts".to_owned())
+    );
+}
+
+#[test]
+fn modes_and_owners_that_open_something_are_risks() {
+    let of = |change| {
+        let entry = entry("/srv/a", change);
+        let view = View {
+            entry: &entry,
+            old: None,
+            new: None,
+        };
+        risks(&view).into_iter().collect::<Vec<_>>()
+    };
+    let file = New::File(content(b""));
+    let (uid, gid) = (64_001, 64_001);
+    for (new, mode, expect) in [
+        (file, 0o640, &[][..]),
+        (file, 0o644, &[]),
+        (file, 0o4644, &[Risk::SetId]),
+        (file, 0o2644, &[Risk::SetId]),
+        (file, 0o666, &[Risk::WorldWritable]),
+        (file, 0o660, &[Risk::GroupWritable]),
+        (file, 0o744, &[Risk::Executable]),
+        (New::Directory, 0o755, &[]),
+        (New::Directory, 0o2755, &[Risk::SetGidDirectory]),
+        (New::Directory, 0o777, &[Risk::WorldWritable]),
+        (New::Directory, 0o1777, &[Risk::WorldWritable]),
+        (New::Directory, 0o775, &[Risk::GroupWritable]),
+    ] {
+        let meta = Metadata { mode, ..ROOT };
+        assert_eq!(of(Change::Create { new, meta }), expect, "{mode:o}");
+        for meta in [Metadata { uid, ..meta }, Metadata { gid, ..meta }] {
+            let found = of(Change::Create { new, meta });
+            assert!(found.contains(&Risk::Owner), "{meta:?}");
+        }
+    }
+    for (kind, from, to, expect) in [
+        (Kind::File, 0o644, 0o600, &[][..]),
+        (Kind::File, 0o600, 0o640, &[Risk::Opened]),
+        (Kind::File, 0o644, 0o744, &[Risk::Executable]),
+        (Kind::File, 0o755, 0o755, &[]),
+        (Kind::Directory, 0o700, 0o701, &[Risk::Opened]),
+        (Kind::Directory, 0o1775, 0o775, &[Risk::Opened]),
+        (Kind::Directory, 0o2775, 0o2755, &[]),
+        (Kind::Directory, 0o755, 0o2755, &[Risk::SetGidDirectory]),
+    ] {
+        let mut base = base(kind, b"x");
+        base.stat.meta = Metadata {
+            mode: from,
+            uid,
+            gid,
+        };
+        let meta = Metadata {
+            mode: to,
+            ..base.stat.meta
+        };
+        let found = of(Change::SetMetadata { base, meta });
+        assert_eq!(found, expect, "{from:o} {to:o}");
+        if kind == Kind::File {
+            let content = content(b"y");
+            let change = Change::Replace {
+                base,
+                content,
+                meta,
+            };
+            assert_eq!(of(change), expect, "{from:o} {to:o}");
+        }
+        let meta = Metadata { uid: 0, ..meta };
+        let found = of(Change::SetMetadata { base, meta });
+        assert!(found.contains(&Risk::Owner), "{found:?}");
+    }
+}
+
+/// A line before an account's own, or with another spelling of 0, is the account for glibc.
+#[test]
+fn root_accounts_are_found_in_other_spellings() {
+    let old = "ann:x:5:5::/:/bin/sh\n";
+    for line in ["toor:x:00:0::/:\n", " toor:x:-0:0::/:\n", "toor:x:+0:\n"] {
+        for new in [
+            format!("{line}{old}"),
+            format!("{line}toor:x:7:7::/:\n{old}"),
+        ] {
+            let found = risks_of("/etc/passwd", old, &new);
+            let toor = "account 'toor' is root (uid 0)".to_owned();
+            assert!(found.contains(&toor), "{new}: {found:?}");
+        }
+    }
+    let evil = " root:$6$evil:1::::::\nroot:!:1::::::\n";
+    let found = risks_of("/etc/shadow", "root:!:1::::::\n", evil);
+    assert!(
+        found.contains(&"account 'root' gets a password".to_owned()),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn what_approves_cannot_be_planned() {
+    let protected = Protected {
+        paths: ["/etc/remit", "/var/lib/remit", "/home/boss"]
+            .map(path)
+            .to_vec(),
+        names: [b"boss".to_vec(), b"remit-admin".to_vec()].into(),
+        uids: [1000].into(),
+        gids: [900].into(),
+        has_unknown_homes: false,
+    };
+    let refuses = |at: &str, old: Option<&str>, new: Option<&str>| {
+        let entry = created(at, b"");
+        let view = View {
+            entry: &entry,
+            old: old.map(str::as_bytes),
+            new: new.map(str::as_bytes),
+        };
+        protected.refuses(&view).is_some()
+    };
+    for at in [
+        "/proc/sys/kernel/x",
+        "/sys/a",
+        "/dev/null",
+        "/run/a",
+        "/etc/remit",
+        "/etc/remit/policy.d/a",
+        "/home/boss/.ssh/authorized_keys",
+        "/etc",
+        "/var",
+        "/home",
+    ] {
+        assert!(refuses(at, None, Some("")), "{at}");
+    }
+    for at in [
+        "/etc/nginx/a",
+        "/etc/remit2",
+        "/home/ann/a",
+        "/processes",
+        "/var/lib/a",
+    ] {
+        assert!(!refuses(at, None, Some("")), "{at}");
+    }
+    let group = "sudo:x:27:\nremit-admin:x:900:boss\n";
+    assert!(!refuses(
+        "/etc/group",
+        Some(group),
+        Some("sudo:x:27:ann\nremit-admin:x:900:boss\n")
+    ));
+    for new in [
+        "sudo:x:27:\nremit-admin:x:900:boss,agent\n",
+        "sudo:x:27:\n",
+        "remit-admin:x:900:boss\nother:x:900:agent\n",
+    ] {
+        assert!(refuses("/etc/group", Some(group), Some(new)), "{new}");
+    }
+    let passwd = "boss:x:1000:1000::/home/boss:/bin/sh\n";
+    assert!(!refuses(
+        "/etc/passwd",
+        Some(passwd),
+        Some(&format!("{passwd}ann:x:1001:1001::/:/bin/sh\n"))
+    ));
+    for line in [
+        "evil:x:1000:5::/:/bin/sh\n",
+        "evil:x:5:900::/:/bin/sh\n",
+        "boss:x:0:0::/:/bin/sh\n",
+    ] {
+        assert!(
+            refuses(
+                "/etc/passwd",
+                Some(passwd),
+                Some(&format!("{passwd}{line}"))
+            ),
+            "{line}"
+        );
+    }
+    assert!(refuses(
+        "/etc/shadow",
+        Some("boss:!:\n"),
+        Some("boss:$6$a:\n")
+    ));
+    assert!(refuses("/etc/shadow", Some("boss:!:\n"), None));
+    let gone = removed("/etc/passwd", Kind::File);
+    assert!(
+        protected
+            .refuses(&View {
+                entry: &gone,
+                old: None,
+                new: None
+            })
+            .is_some()
+    );
+}
+
+/// A path and a slot hold an inode each, or nothing. Every step is made and taken back in this model.
+#[test]
+fn reversal_of_each_step_leads_back_or_leaves_what_others_made() {
+    const NEW: u64 = 50;
+    const OTHER: u64 = 60;
+    let base = base(Kind::File, b"x");
+    let old = base.stat.ino;
+    let moded = Metadata {
+        mode: 0o600,
+        ..META
+    };
+    let new = New::File(content(b"y"));
+    let changes = [
+        Change::Create { new, meta: META },
+        Change::Replace {
+            base,
+            content: content(b"y"),
+            meta: META,
+        },
+        Change::SetMetadata { base, meta: moded },
+        Change::Remove { base },
+    ];
+    // Before and after the commit: inode and metadata at the path, inode in the slot.
+    let states = [
+        ((None, Some(NEW)), (Some((NEW, META)), None)),
+        (
+            (Some((old, META)), Some(NEW)),
+            (Some((NEW, META)), Some(old)),
+        ),
+        ((Some((old, META)), None), (Some((old, moded)), None)),
+        ((Some((old, META)), None), (None, Some(old))),
+    ];
+    let stat = |(ino, meta): (u64, Metadata)| Stat {
+        ino,
+        meta,
+        ..base.stat
+    };
+    for (change, (unmade, made)) in changes.iter().zip(states) {
+        for direction in [Direction::Commit, Direction::Undo] {
+            let (before, after) = match direction {
+                Direction::Commit => (unmade, made),
+                Direction::Undo => (made, unmade),
+            };
+            let reversal = |(now, slotted): (Option<(u64, Metadata)>, Option<u64>)| {
+                change.reversal(direction, NEW, now.map(stat).as_ref(), slotted)
+            };
+            let is_made = |(now, slotted): (Option<(u64, Metadata)>, Option<u64>)| {
+                change.is_made(direction, NEW, now.map(stat).as_ref(), slotted)
+            };
+            let what = format!("{change:?} {direction:?}");
+            assert_eq!(reversal(before), Reversal::Nothing, "{what}");
+            assert!(is_made(after) && !is_made(before), "{what}");
+            let back = match reversal(after) {
+                Reversal::Enter => (after.1.map(|inode| (inode, META)), None),
+                Reversal::Leave => (None, after.0.map(|(inode, _)| inode)),
+                Reversal::Exchange => (
+                    after.1.map(|inode| (inode, META)),
+                    after.0.map(|(inode, _)| inode),
+                ),
+                Reversal::SetMetadata(meta) => (after.0.map(|(inode, _)| (inode, meta)), after.1),
+                Reversal::Nothing | Reversal::Left(_) => panic!("{what}"),
+            };
+            assert_eq!(back, before, "{what}");
+            // Somebody else has replaced the path after the step.
+            let others = (Some((OTHER, META)), after.1);
+            assert!(matches!(reversal(others), Reversal::Left(_)), "{what}");
+        }
+    }
+}
+
+#[test]
+fn metadata_that_is_half_set_is_taken_back() {
+    let mut base = base(Kind::File, b"x");
+    base.stat.meta.mode = 0o4750;
+    let meta = Metadata {
+        mode: 0o644,
+        uid: 7,
+        gid: 7,
+    };
+    let change = Change::SetMetadata { base, meta };
+    let reversal = |mode: u32, uid: u32, gid: u32| {
+        let now = Stat {
+            meta: Metadata { mode, uid, gid },
+            ..base.stat
+        };
+        change.reversal(Direction::Commit, 0, Some(&now), None)
+    };
+    for (mode, uid, gid) in [(0o4750, 7, 7), (0o750, 7, 7), (0o644, 7, 7)] {
+        assert_eq!(
+            reversal(mode, uid, gid),
+            Reversal::SetMetadata(base.stat.meta),
+            "{mode:o} {uid}"
+        );
+    }
+    assert_eq!(reversal(0o4750, 0, 42), Reversal::Nothing);
+    for (mode, uid, gid) in [(0o777, 7, 7), (0o644, 8, 7), (0o644, 7, 42)] {
+        assert!(
+            matches!(reversal(mode, uid, gid), Reversal::Left(_)),
+            "{mode:o} {uid}"
+        );
+    }
+}
+
+#[test]
+fn bundle_has_the_bytes_of_its_plan_and_no_others() {
+    let old = b"one\ntwo\n".to_vec();
+    let long = vec![b'x'; usize::try_from(OLD_BYTES).unwrap() + 1];
+    let edits = [
+        (edit("/etc/a", Action::Write(b"new\n".to_vec())), None),
+        (
+            edit("/etc/b", replacement(b"two", b"2", 1)),
+            Some(file(&old)),
+        ),
+        (edit("/etc/c", Action::Remove), Some(file(&old))),
+        // Nobody could read so much: only its size and hash are shown.
+        (edit("/etc/d", Action::Write(Vec::new())), Some(file(&long))),
+        (edit("/etc/e", Action::CreateDirectory), None),
+    ];
+    let planned = edits
+        .iter()
+        .map(|(edit, found)| edit.apply(found.as_ref()).unwrap().unwrap());
+    let bundle = Bundle::from_planned(planned.collect()).unwrap();
+    let seen: Vec<_> = bundle.views().map(|view| (view.old, view.new)).collect();
+    type Seen<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+    let expected: [Seen<'_>; 5] = [
+        (None, Some(b"new\n")),
+        (Some(&old), Some(b"one\n2\n")),
+        (Some(&old), None),
+        (None, Some(b"")),
+        (None, None),
+    ];
+    assert_eq!(seen, expected);
+    let bytes = bundle.as_bytes().to_vec();
+    assert_eq!(Bundle::decode(bytes.clone()), Ok(bundle.clone()));
+    for cut in 0..bytes.len() {
+        assert!(Bundle::decode(bytes[..cut].to_vec()).is_err(), "{cut}");
+    }
+    let contents = bytes.len() - usize::try_from(bundle.plan().bundled_bytes()).unwrap();
+    for at in contents..bytes.len() {
+        let mut other = bytes.clone();
+        other[at] ^= 1;
+        let error = Bundle::decode(other).unwrap_err().to_string();
+        assert!(error.contains("its bytes have another hash"), "{error}");
+    }
+    let more = [bytes.as_slice(), b"x"].concat();
+    assert!(Bundle::decode(more).is_err());
+    assert_eq!(
+        Bundle::decode(vec![0; BUNDLE_BYTES + 1]),
+        Err(PlanError::Bundle)
+    );
+}
+
+#[test]
+fn edit_without_shown_bytes_is_refused() {
+    let found = Found {
+        bytes: None,
+        ..file(b"secret")
+    };
+    for action in [Action::Write(b"x".to_vec()), Action::Remove] {
+        let error = edit("/etc/a", action).apply(Some(&found)).unwrap_err();
+        assert_eq!(error.problem, Problem::Unreadable);
+    }
+    let kept = Edit {
+        mode: Some(0o600),
+        ..edit("/etc/a", Action::Keep)
+    };
+    assert!(kept.apply(Some(&found)).unwrap().is_some());
+}
+
+/// Accounts and what decides on them: each of these gives somebody what `Protected` says that no plan can give.
+#[test]
+fn approvers_are_protected_from_other_spellings_and_owners() {
+    let path = |path: &str| PlanPath::new(path).unwrap();
+    let protected = Protected {
+        paths: [path("/etc/remit"), path("/home/boss")].to_vec(),
+        names: [b"boss".to_vec(), b"remit-admin".to_vec()].into(),
+        uids: [1000].into(),
+        gids: [900].into(),
+        has_unknown_homes: false,
+    };
+    let replaced = |at: &str, meta: Metadata| {
+        let change = Change::Replace {
+            base: base(Kind::File, b"x"),
+            content: content(b"y"),
+            meta,
+        };
+        entry(at, change)
+    };
+    let passes = |entry: &Entry, old: &str, new: &str| {
+        let (old, new) = (Some(old.as_bytes()), Some(new.as_bytes()));
+        protected.refuses(&View { entry, old, new }).is_none()
+    };
+    let owned = Metadata {
+        uid: 64_001,
+        ..META
+    };
+    let open = Metadata {
+        mode: 0o666,
+        ..META
+    };
+    let chown = |meta| {
+        let change = Change::SetMetadata {
+            base: base(Kind::File, b"x"),
+            meta,
+        };
+        entry("/etc/passwd", change)
+    };
+    let passwd = "boss:x:1000:1000::/home/boss:/bin/sh\n";
+    let shadow = "boss:!:\n";
+    let mut holes = Vec::new();
+    for (what, passed) in [
+        // nss_files(5) skips blanks at the beginning of a line (fgetpwent.c, nss_readline.c).
+        (
+            "a line of 'boss' with a blank before it in /etc/shadow",
+            passes(
+                &replaced("/etc/shadow", META),
+                shadow,
+                &format!(" boss:$6$evil:\n{shadow}"),
+            ),
+        ),
+        (
+            "a line of 'boss' with a blank before it in /etc/passwd",
+            passes(
+                &replaced("/etc/passwd", META),
+                passwd,
+                &format!("\tboss:x:64001:64001::/home/agent:/bin/sh\n{passwd}"),
+            ),
+        ),
+        (
+            "a uid in another spelling",
+            passes(
+                &replaced("/etc/passwd", META),
+                passwd,
+                &format!("{passwd}evil:x:-18446744073709550616:5::/:/bin/sh\n"),
+            ),
+        ),
+        (
+            "a gid before a NUL",
+            passes(
+                &replaced("/etc/group", META),
+                "sudo:x:27:\n",
+                "sudo:x:27:\nevil:x:900\0:\n",
+            ),
+        ),
+        (
+            "more lines than are compared",
+            passes(&replaced("/etc/group", META), "", &"a\n".repeat(70_000)),
+        ),
+        (
+            "/etc/shadow with another group",
+            passes(
+                &replaced("/etc/shadow", Metadata { gid: 5, ..META }),
+                shadow,
+                shadow,
+            ),
+        ),
+        (
+            "/etc/passwd owned by an agent",
+            passes(&chown(owned), "x", "x"),
+        ),
+        (
+            "/etc/passwd writable by everybody",
+            passes(&chown(open), "x", "x"),
+        ),
+        (
+            "/etc/passwd with the same lines and another owner",
+            passes(&replaced("/etc/passwd", owned), passwd, passwd),
+        ),
+    ] {
+        holes.extend(passed.then_some(what));
+    }
+    assert!(holes.is_empty(), "{holes:#?}");
+    let added = format!("{passwd}ann:x:1001:1001::/:/bin/sh\n");
+    assert!(passes(&replaced("/etc/passwd", META), passwd, &added));
+    let closed = Metadata {
+        mode: 0o600,
+        gid: 0,
+        ..META
+    };
+    assert!(passes(&chown(closed), "x", "x"));
+}
+
+/// Without an approval a plan may give no more than its own bytes: a plan with a risk is refused.
+#[test]
+fn what_gives_root_or_a_secret_is_a_risk_that_asks_a_person() {
+    let asks = |entry: &Entry, named: &[&str]| {
+        let (old, new) = (None, Some(&b"x"[..]));
+        let view = View { entry, old, new };
+        let named: Vec<_> = named.iter().map(|own| path(own)).collect();
+        needs_approval(&view, &named).is_some()
+    };
+    let wide = ["/etc", "/usr", "/usr/local", "/root", "/var", "/var/lib"];
+    let mut holes = Vec::new();
+    for at in [
+        // Read or run as root, by ifup, NetworkManager, ufw, the kernel, PAM, D-Bus, systemd-tmpfiles, systemd-binfmt.
+        "/etc/network/if-up.d/x",
+        "/etc/network/interfaces",
+        "/etc/NetworkManager/dispatcher.d/x",
+        "/etc/ufw/before.init",
+        "/etc/sysctl.d/x.conf",
+        "/etc/update-motd.d/x",
+        "/usr/share/dbus-1/system-services/x.service",
+        "/etc/dbus-1/system.d/x.conf",
+        "/etc/tmpfiles.d/x.conf",
+        "/etc/binfmt.d/x.conf",
+        "/etc/apt/sources.list.d/x.list",
+        "/etc/dhcp/dhclient-exit-hooks.d/x",
+        "/etc/kernel/postinst.d/x",
+        "/etc/logrotate.conf",
+        "/root/.bashrc",
+        "/usr/local/sbin/x",
+        "/usr/bin/ls",
+        "/var/lib/dpkg/info/x.postinst",
+    ] {
+        if !asks(&created(at, b"x"), &wide) {
+            holes.push(at.to_owned());
+        }
+    }
+    let at = "/etc/nginx/key.pem";
+    for (mode, uid, gid, what) in [
+        (0o644, 0, 0, "becomes readable by everybody"),
+        (0o600, 64_001, 0, "gets another owner"),
+        (0o660, 0, 64_001, "can be written by another group"),
+    ] {
+        for kind in [Kind::File, Kind::Directory] {
+            let mut base = base(kind, b"x");
+            base.stat.meta.mode = 0o600;
+            let meta = Metadata { mode, uid, gid };
+            let entry = entry(at, Change::SetMetadata { base, meta });
+            if !asks(&entry, &["/etc/nginx"]) {
+                holes.push(format!("{at} ({kind:?}) {what}"));
+            }
+        }
+    }
+    assert!(holes.is_empty(), "{holes:#?}");
+    // What a rule names is its author's decision.
+    for (at, named) in [
+        ("/etc/nginx/sites/a", &["/etc/nginx"][..]),
+        ("/etc/motd", &["/etc", "/etc/motd"]),
+        ("/var/lib/app/a", &["/var/lib/app"]),
+        ("/srv/a", &["/srv"]),
+    ] {
+        assert!(!asks(&created(at, b"x"), named), "{at}");
+    }
+    assert!(asks(&created("/etc/nginx2", b"x"), &["/etc/nginx", "/etc"]));
+    assert!(asks(
+        &created("/etc/sudoers.d/x", b"x"),
+        &["/etc/sudoers.d"]
+    ));
+}
+
+/// The warden checks a plan in its loop. Old and new bytes are the client's, and both can be all short lines.
+#[test]
+fn accounts_of_many_lines_are_compared_in_linear_time() {
+    let (old, new) = ("b\n".repeat(128 << 10), "a\n".repeat(380 << 10));
+    let compared = |most: usize, times: usize| {
+        let cut = |text: &str| {
+            text.as_bytes()
+                .get(..most.min(text.len()))
+                .unwrap()
+                .to_vec()
+        };
+        let (old, new) = (cut(&old), cut(&new));
+        let entry = created("/etc/passwd", &new);
+        let view = View {
+            entry: &entry,
+            old: Some(&old),
+            new: Some(&new),
+        };
+        // proc(5), "schedstat": nanoseconds on the processor.
+        let used = || -> u64 {
+            let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+            text.split(' ').next().unwrap().parse().unwrap()
+        };
+        let before = used();
+        for _ in 0..times {
+            assert_eq!(Protected::default().refuses(&view), None);
+        }
+        used() - before
+    };
+    // The same bytes: the kernel counts by ticks.
+    let (small, large) = (compared(8 << 10, 32), compared(64 << 10, 4));
+    assert!(
+        large < small * 3,
+        "8 times the lines: {small} ns, {large} ns"
+    );
+}
+
+#[test]
+fn plan_with_a_needless_byte_is_refused() {
+    let meta = Metadata {
+        mode: 0o155,
+        uid: 0,
+        gid: 0,
+    };
+    let new = New::Directory;
+    let plan = Plan::new(vec![entry("/a", Change::Create { new, meta })]).unwrap();
+    let bytes = plan.encode();
+    let at = bytes.iter().rposition(|byte| *byte == 0o155).unwrap();
+    // The same number in two bytes.
+    let longer = [&bytes[..at], &[0o155 | 0x80, 0], &bytes[at + 1..]].concat();
+    assert_eq!(Plan::decode(&bytes).as_ref(), Ok(&plan));
+    let error = Plan::decode(&longer).unwrap_err().to_string();
+    assert!(error.contains("needless bytes"), "{error}");
+}

@@ -1,0 +1,194 @@
+//! Reads `paths` and `acts` of a grant, and refuses grants of commits and undos that nobody would look at.
+
+use std::collections::BTreeSet;
+
+use std::ops::RangeInclusive;
+
+use remit_plan::PlanPath;
+use remit_policy::model::command::CommitUse;
+use remit_policy::model::policy::CHANGE;
+use remit_policy::model::rule::GrantRule;
+use remit_policy::quoted;
+
+use crate::load::limits::seconds;
+use crate::load::loading::Loading;
+use crate::load::reader::{Fields, Need, Report, WithSpan};
+use crate::load::text::is_name;
+
+/// Seconds within which a commit is to be confirmed. Sooner nobody has logged in.
+const CONFIRM: RangeInclusive<u64> = 10..=3600;
+
+impl Loading<'_> {
+    pub(crate) fn paths(
+        &self,
+        fields: &mut Fields<'_>,
+        allowed: &[WithSpan<&str>],
+        report: &mut Report<'_>,
+    ) -> Vec<PlanPath> {
+        let list = fields.strings("paths", Need::Optional, report);
+        let Some(span) = fields.span_of("paths") else {
+            return Vec::new();
+        };
+        if list.is_empty() {
+            let help = "list directories or files, as \"/etc/nginx\", or delete 'paths'";
+            report.error_with_help(span, "'paths' has no path".into(), help);
+            return Vec::new();
+        }
+        if !allowed
+            .iter()
+            .any(|item| self.commit_use(item.value).is_some())
+        {
+            let message = "'paths' is only about commits of files, which this rule does not allow";
+            let help = "delete it, or add \"plan.commit\" to 'allow'";
+            report.error_with_help(span, message.into(), help);
+        }
+        let own = self.machine.protected();
+        let path = |item: &WithSpan<&str>| {
+            let shown = quoted(item.value);
+            let found = PlanPath::new(item.value).map_err(|why| why.to_string());
+            let found =
+                found.and_then(
+                    |path| match own.iter().any(|own| path.is_in(own.as_bytes())) {
+                        true => Err("it is remit's own, which no plan can change".to_owned()),
+                        false => Ok(path),
+                    },
+                );
+            let report_it = |why: String| {
+                let help = "write the absolute path of a directory or a file, as \"/etc/nginx\"";
+                report.error_with_help(item.span.clone(), format!("{shown}: {why}"), help);
+            };
+            found.map_err(report_it).ok()
+        };
+        let mut paths: Vec<PlanPath> = list.iter().filter_map(path).collect();
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
+    /// Reads within which time a commit is to be confirmed.
+    pub(crate) fn confirm(
+        &self,
+        fields: &mut Fields<'_>,
+        allowed: &[WithSpan<&str>],
+        report: &mut Report<'_>,
+    ) -> Option<u32> {
+        let confirm_s = seconds("confirm", &CONFIRM, fields, report);
+        let is_commit =
+            |item: &WithSpan<&str>| self.commit_use(item.value) == Some(CommitUse::Commit);
+        if let Some(span) = fields.span_of("confirm")
+            && !allowed.iter().any(is_commit)
+        {
+            let message =
+                "'confirm' is only about commits of files, which this rule does not allow";
+            let help = "delete it, or add \"plan.commit\" to 'allow'";
+            report.error_with_help(span, message.into(), help);
+        }
+        confirm_s
+    }
+
+    /// Reads `acts`: whole names, because whoever reads the rule has to see what an approval of a commit includes.
+    pub(crate) fn acts(
+        &self,
+        fields: &mut Fields<'_>,
+        allowed: &[WithSpan<&str>],
+        report: &mut Report<'_>,
+    ) -> BTreeSet<String> {
+        let list = fields.strings("acts", Need::Optional, report);
+        let takes_acts = |item: &WithSpan<&str>| {
+            let defined = self.commands.get(item.value);
+            defined
+                .and_then(|defined| defined.value.as_ref())
+                .is_some_and(|command| command.takes_acts())
+        };
+        if let Some(span) = fields.span_of("acts")
+            && !allowed.iter().any(takes_acts)
+        {
+            let message =
+                "'acts' is only about commits and undoes of files, which this rule does not allow";
+            let help = "delete it, or add \"plan.commit\" to 'allow'";
+            report.error_with_help(span, message.into(), help);
+        }
+        let mut acts = BTreeSet::new();
+        for item in &list {
+            let shown = quoted(item.value);
+            let command = self
+                .commands
+                .get(item.value)
+                .map(|defined| defined.value.as_ref());
+            match command {
+                None if is_name(item.value) && !self.names().any(|name| name == item.value) => {
+                    let message = format!(
+                        "there is no command {shown}: nothing of this name can follow a commit"
+                    );
+                    let meant = report.similar(item.value, self.names());
+                    let meant = meant.map(|meant| format!("did you mean '{meant}'?"));
+                    report.warning(item.span.clone(), message, meant.as_deref());
+                }
+                None => {
+                    let message = format!("{shown} is not the whole name of a [[command]]");
+                    let help = "write each command that can follow, as \"service.reload\"";
+                    report.error_with_help(item.span.clone(), message, help);
+                    continue;
+                }
+                // The command has an error of its own.
+                Some(None) => {}
+                Some(Some(command)) => {
+                    if let Some(why) = command.cannot_follow() {
+                        let message = format!("{shown} cannot follow a commit: {why}");
+                        let help = "delete it from the list; it can be asked for by itself";
+                        report.error_with_help(item.span.clone(), message, help);
+                    }
+                }
+            }
+            acts.insert(item.value.to_owned());
+        }
+        acts
+    }
+
+    /// Without an approval a commit needs paths, and an undo is refused: what it puts back is not in its words.
+    pub(crate) fn check_commits(
+        &self,
+        rule: &GrantRule,
+        allowed: &[WithSpan<&str>],
+        report: &mut Report<'_>,
+    ) {
+        if rule.approval.is_some() {
+            return;
+        }
+        for item in allowed {
+            let name = item.value;
+            let (message, help) = match self.commit_use(name) {
+                Some(CommitUse::Commit) if rule.paths.is_empty() => (
+                    format!("'{name}' without an approval could change any file"),
+                    "add approval = { by = [\"%GROUP\"] }, or paths = [\"/srv/app\"]",
+                ),
+                Some(CommitUse::Undo) => (
+                    format!("'{name}' always needs an approval: somebody reads what it puts back"),
+                    "add approval = { by = [\"%GROUP\"] }, in a [[grant]] of its own if need be",
+                ),
+                _ => continue,
+            };
+            report.error_with_help(item.span.clone(), message, help);
+        }
+    }
+
+    fn commit_use(&self, name: &str) -> Option<CommitUse> {
+        let defined = self.commands.get(name)?;
+        defined.value.as_ref()?.commit_use()
+    }
+}
+
+/// Refuses one-off changes without an approval. `unconfined = true` does not permit them.
+pub(crate) fn refuse_one_off(
+    rule: &GrantRule,
+    allowed: &[WithSpan<&str>],
+    report: &mut Report<'_>,
+) {
+    let is_one = |item: &&WithSpan<&str>| rule.approval.is_none() && item.value == CHANGE;
+    for item in allowed.iter().filter(is_one) {
+        let message =
+            "'change' grants any program and script as root, so it always needs an approval".into();
+        let help = "add approval = { by = [\"%GROUP\"] }: each run is approved by itself";
+        report.error_with_help(item.span.clone(), message, help);
+    }
+}

@@ -1,0 +1,694 @@
+//! Who may commit which plan of changes of files, and which rules about that are refused.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
+
+mod common;
+
+use common::{accounts, policy, source};
+use remit_plan::{Action, Bundle, Edit, PlanPath};
+use remit_policy::{Ask, Basis, CallerIds, Policy, Verdict};
+use remit_policy_compile::load;
+
+const COMMANDS: &str = include_str!("../../../packaging/policy.d/60-plans.toml");
+
+fn edit(path: &str, mode: u32) -> Edit {
+    Edit {
+        path: PlanPath::new(path).unwrap(),
+        action: Action::Write(b"x".to_vec()),
+        mode: Some(mode),
+        uid: None,
+        gid: None,
+        base_sha256: None,
+        create_only: false,
+    }
+}
+
+/// A plan that makes these files.
+fn plan(paths: &[(&str, u32)]) -> Bundle {
+    let planned = paths
+        .iter()
+        .map(|(path, mode)| edit(path, *mode).apply(None).unwrap().unwrap());
+    Bundle::from_planned(planned.collect()).unwrap()
+}
+
+/// `Ok(None)` if it is allowed, `Ok` with the approvers, or `Err` with a part of the denial's sentence.
+#[track_caller]
+fn check(rules: &str, paths: &[&str], expect: Result<Option<&str>, &str>) {
+    let (policy, _) = policy(&format!("{COMMANDS}\n{rules}"));
+    let paths: Vec<_> = paths.iter().map(|path| (*path, 0o644)).collect();
+    check_plan(&policy, &plan(&paths), expect);
+}
+
+#[track_caller]
+fn check_plan(policy: &Policy, plan: &Bundle, expect: Result<Option<&str>, &str>) {
+    let caller = CallerIds {
+        uid: 7,
+        gids: &[901],
+    };
+    let ask = Ask::Commit {
+        name: "plan.commit",
+        args: &[],
+        plan,
+    };
+    match (policy.decide(caller, &ask), expect) {
+        (Verdict::Allow(_), Ok(None)) => {}
+        (Verdict::Ask(pending), Ok(Some(by))) => {
+            assert_eq!(pending.approval().by().join(" "), by);
+        }
+        (Verdict::Deny(denial), Err(part)) => {
+            assert!(denial.what.contains(part), "{part:?} is not in {denial:?}");
+        }
+        (verdict, _) => panic!("{verdict:?}, not {expect:?}"),
+    }
+}
+
+fn rule(paths: &str, approval: &str) -> String {
+    format!(
+        "[[grant]]\nto = ['#7']\nallow = ['plan.commit']\npaths = [{paths}]\napproval = {approval}\n"
+    )
+}
+
+#[test]
+fn plan_lies_in_the_paths_of_one_rule() {
+    let free = rule("'/etc/nginx', '/srv/app'", "'none'");
+    for (paths, expect) in [
+        (&["/etc/nginx/a", "/srv/app/x/y"][..], Ok(None)),
+        (&["/srv/app"], Ok(None)),
+        (&["/etc/nginx2"], Err("the plan changes '/etc/nginx2'")),
+        (&["/etc"], Err("the plan changes '/etc'")),
+        (
+            &["/etc/nginx/a", "/etc/hosts"],
+            Err("only with paths: /etc/nginx, /srv/app"),
+        ),
+    ] {
+        check(&free, paths, expect);
+    }
+    // Two rules with a half each are not one rule.
+    let halves = rule("'/etc/nginx'", "'none'") + &rule("'/srv/app'", "'none'");
+    check(&halves, &["/srv/app/x"], Ok(None));
+    check(
+        &halves,
+        &["/srv/app/x", "/etc/nginx/a"],
+        Err("granted only with paths"),
+    );
+    // The strictest rule with all paths decides; a rule about other paths does not.
+    let ops = rule("'/etc'", "{ by = ['#8'] }") + &free;
+    check(&ops, &["/etc/nginx/a"], Ok(Some("#8")));
+    check(&ops, &["/etc/hosts"], Ok(Some("#8")));
+    check(&ops, &["/srv/app/x"], Ok(None));
+    let all = format!(
+        "[[grant]]\nto = ['#7']\nallow = ['plan.commit']\napproval = {{ by = ['#9'] }}\n{ops}"
+    );
+    check(&all, &["/etc/nginx/a"], Ok(Some("#9 and #8")));
+    check(&all, &["/opt/x"], Ok(Some("#9")));
+    let denied = format!("{all}[[deny]]\nto = ['#7']\ndeny = ['plan.*']\n");
+    check(&denied, &["/srv/app/x"], Err("is denied by rule"));
+}
+
+#[test]
+fn nothing_with_a_risk_passes_without_an_approval() {
+    let free = rule("'/etc', '/srv', '/usr', '/root', '/var'", "'none'");
+    let asks = rule("'/etc', '/srv', '/usr', '/root', '/var'", "{ by = ['#8'] }");
+    for path in [
+        "/etc/sudoers.d/x",
+        "/etc/pam.d/x",
+        "/etc/ssh/sshd_config.d/x.conf",
+        "/root/.ssh/authorized_keys",
+        "/srv/keys/authorized_keys2",
+        "/etc/cron.d/x",
+        "/etc/systemd/system/x.service",
+        "/etc/ld.so.preload",
+        "/usr/lib/x86_64-linux-gnu/libc.so.6",
+        "/etc/profile.d/x.sh",
+        "/etc/group",
+        "/etc/modprobe.d/x.conf",
+        "/var/spool/cron/crontabs/root",
+        "/etc/network/interfaces",
+        "/etc/sysctl.d/x.conf",
+        "/usr/local/sbin/x",
+        "/root/.bashrc",
+        "/var/lib/x",
+    ] {
+        check(
+            &free,
+            &["/srv/a", path],
+            Err("without an approval cannot change"),
+        );
+        check(&asks, &["/srv/a", path], Ok(Some("#8")));
+    }
+    let (policy, _) = policy(&format!("{COMMANDS}\n{free}"));
+    for (mode, is_refused) in [
+        (0o644, false),
+        (0o755, true),
+        (0o4755, true),
+        (0o2755, true),
+        (0o666, true),
+    ] {
+        let expect = match is_refused {
+            true => Err("without an approval cannot change"),
+            false => Ok(None),
+        };
+        check_plan(&policy, &plan(&[("/srv/a", mode)]), expect);
+    }
+}
+
+#[test]
+fn directory_of_the_system_is_named_by_one_rule() {
+    let refused = Err("'paths' of the rule names no file or directory in '/etc' that has it");
+    let wide = rule("'/etc', '/srv'", "'none'");
+    check(&wide, &["/srv/a", "/etc/app/a"], refused);
+    let named = rule("'/etc/app', '/srv'", "'none'");
+    check(&named, &["/srv/a", "/etc/app/a"], Ok(None));
+    for rules in [format!("{wide}{named}"), format!("{named}{wide}")] {
+        check(&rules, &["/srv/a", "/etc/app/a"], Ok(None));
+        check(&rules, &["/etc/other"], refused);
+    }
+}
+
+#[test]
+fn only_its_name_grants_a_commit() {
+    let unknown = Err("there is no command 'plan.commit'");
+    for allow in [
+        "'*'",
+        "'plan.*'",
+        "'plan.c*'",
+        "'*.commit'",
+        "'run', 'plan.make'",
+    ] {
+        for more in [
+            "effect = 'change'\nunconfined = true",
+            "effect = 'change'\napproval = { by = ['#8'] }",
+        ] {
+            let rules = format!("[[grant]]\nto = ['#7']\nallow = [{allow}]\n{more}\n");
+            check(&rules, &["/srv/a"], unknown);
+        }
+    }
+    check("", &["/srv/a"], unknown);
+}
+
+#[test]
+fn rules_without_a_second_look_are_refused() {
+    let grant = |text: &str| format!("[[grant]]\nto = ['#7']\n{text}\n");
+    for (rules, words) in [
+        (
+            grant("allow = ['plan.commit']"),
+            Some("'plan.commit' without an approval could change any file"),
+        ),
+        (
+            grant("allow = ['plan.commit']\nunconfined = true"),
+            Some("could change any file"),
+        ),
+        (
+            grant("allow = ['plan.undo']\npaths = ['/srv']"),
+            Some("'plan.undo' always needs an approval"),
+        ),
+        (
+            grant("allow = ['plan.undo']\nunconfined = true"),
+            Some("'plan.undo' always needs an approval"),
+        ),
+        (
+            grant("allow = ['plan.commit']\npaths = []"),
+            Some("'paths' has no path"),
+        ),
+        (
+            grant("allow = ['run']\npaths = ['/srv']"),
+            Some("'paths' is only about commits of files"),
+        ),
+        (
+            grant("allow = ['plan.commit']\npaths = ['srv']"),
+            Some("'srv': the path does not begin with '/'"),
+        ),
+        (
+            grant("allow = ['plan.commit']\npaths = ['/srv/../etc']"),
+            Some("'..'"),
+        ),
+        (
+            grant("allow = ['plan.commit']\npaths = ['/']"),
+            Some("'/' itself cannot be changed"),
+        ),
+        (
+            grant("allow = ['plan.commit']\npaths = ['/etc/remit/policy.d']"),
+            Some("it is remit's own"),
+        ),
+        (grant("allow = ['plan.recover']"), Some("without sandbox")),
+        (grant("allow = ['plan.commit']\npaths = ['/srv']"), None),
+        (
+            grant("allow = ['plan.commit', 'plan.undo']\napproval = { by = ['#8'] }"),
+            None,
+        ),
+    ] {
+        let mut machine = accounts();
+        machine.protected = vec!["/etc/remit".to_owned()];
+        let sources = [source("60.toml", COMMANDS), source("a.toml", &rules)];
+        let found = match load(&sources, &machine) {
+            Ok((policy, _)) => {
+                // What is sent is checked again.
+                let sent = Policy::decode(&policy.encode()).unwrap();
+                assert_eq!(sent.grants, policy.grants);
+                None
+            }
+            Err(found) => Some(found.iter().map(ToString::to_string).collect::<String>()),
+        };
+        let is_right = match (&found, words) {
+            (Some(found), Some(words)) => found.contains(words),
+            (found, words) => found.is_none() && words.is_none(),
+        };
+        assert!(is_right, "{rules}: {found:?}");
+    }
+}
+
+#[test]
+fn command_of_remit_commit_is_as_the_package_has_it() {
+    let command = |argv: &str, more: &str| {
+        let argv = argv.split(' ').collect::<Vec<_>>().join("\", \"");
+        format!(
+            "[[command]]\nname = 'x.y'\nsummary = 'x'\nargv = [\"{argv}\"]\neffect = 'change'\nprofile = 'host'\n{more}\n"
+        )
+    };
+    let (program, plan) = ("/usr/libexec/remit/remit-commit", "stdin = 'plan'");
+    for (text, is_refused) in [
+        (
+            command(&format!("{program} commit /srv/state"), plan),
+            false,
+        ),
+        (command(&format!("{program} recover /srv/state"), ""), false),
+        (command(&format!("{program} commit /srv/state"), ""), true),
+        (
+            command(&format!("{program} recover /srv/state"), plan),
+            true,
+        ),
+        (
+            command(&format!("{program} commit /srv/state more"), plan),
+            true,
+        ),
+        (command(&format!("{program} undo /srv/state"), ""), true),
+        (
+            command(
+                &format!("{program} commit /srv/state"),
+                "stdin = 'plan'\nenv = { LD_PRELOAD = '/x' }",
+            ),
+            true,
+        ),
+        (command("/usr/bin/true commit /srv/state", plan), true),
+    ] {
+        let loaded = load(&[source("a.toml", &text)], &accounts());
+        assert_eq!(loaded.is_err(), is_refused, "{text}: {loaded:?}");
+    }
+}
+
+/// The new grant of a wider path is a gain that a reload shows.
+#[test]
+fn difference_of_paths_is_shown() {
+    let load = |rules: &str| policy(&format!("{COMMANDS}\n{rules}")).0;
+    let (old, new) = (
+        load(&rule("'/srv/app'", "'none'")),
+        load(&rule("'/srv'", "'none'")),
+    );
+    let changes = remit_policy_compile::diff(&old, &new).join("\n");
+    assert!(
+        changes.contains("gains plan.commit (paths: /srv)"),
+        "{changes}"
+    );
+    assert!(
+        changes.contains("loses plan.commit (paths: /srv/app)"),
+        "{changes}"
+    );
+    assert!(!new.is_within(&old));
+    let access = new.access(CallerIds { uid: 7, gids: &[] });
+    let shown: Vec<_> = access
+        .commands
+        .iter()
+        .filter_map(|one| one.scope())
+        .collect();
+    assert_eq!(shown, ["only with paths: /srv"]);
+}
+
+const SITE: &str = "
+[[command]]\nname = 'site.change'\nsummary = 'x'\nargv = ['/usr/bin/true', '{word}']\neffect = 'change'\nprofile = 'strict'
+args.word = { type = 'enum', values = ['a', 'b'] }
+[[command]]\nname = 'site.look'\nsummary = 'x'\nargv = ['/usr/bin/true']\neffect = 'read'\nprofile = 'read'
+[[command]]\nname = 'site.stdin'\nsummary = 'x'\nargv = ['/usr/bin/cat']\neffect = 'read'\nprofile = 'read'\nstdin = 'caller'
+[[command]]\nname = 'site.file'\nsummary = 'x'\nargv = ['/usr/bin/cat', '{file}']\neffect = 'read'\nprofile = 'read'
+args.file = { type = 'path', under = '/srv', is = 'file', pass = 'descriptor' }
+[[command]]\nname = 'site.secret'\nsummary = 'x'\nargv = ['/usr/bin/cat']\neffect = 'read'\nprofile = 'read'\nstdin = '{key}'
+args.key = { type = 'secret' }
+";
+
+const ASKS: &str = "[[grant]]\nto = ['#7']\nallow = ['plan.commit', 'plan.undo']\nacts = ['site.change', 'site.look', 'site.later']
+approval = { by = ['#8'] }\n";
+
+fn site(rules: &str) -> Policy {
+    policy(&format!("{COMMANDS}\n{SITE}\n{rules}")).0
+}
+
+const CALLER: CallerIds<'_> = CallerIds {
+    uid: 7,
+    gids: &[901],
+};
+
+fn then(calls: &[&str]) -> Vec<(String, String)> {
+    let then = calls
+        .iter()
+        .map(|call| ("then".to_owned(), (*call).to_owned()));
+    then.collect()
+}
+
+/// Returns the calls that follow, or what the refusal says.
+fn follow(policy: &Policy, path: &str, calls: &[&str]) -> Result<Vec<String>, String> {
+    let (plan, args) = (plan(&[(path, 0o644)]), then(calls));
+    let ask = Ask::Commit {
+        name: "plan.commit",
+        args: &args,
+        plan: &plan,
+    };
+    let terms = match policy.decide(CALLER, &ask) {
+        Verdict::Allow(grant) => grant.terms().clone(),
+        Verdict::Ask(pending) => pending.terms().clone(),
+        Verdict::Deny(denial) => {
+            assert!(!denial.next.is_empty());
+            return Err(denial.what);
+        }
+    };
+    // The arguments bind to the commit itself.
+    terms.command().unwrap().bind(&args, true).unwrap();
+    Ok(terms.acts().iter().map(remit_policy::Act::text).collect())
+}
+
+#[test]
+fn rule_names_the_commands_that_follow() {
+    let free = "[[grant]]\nto = ['#7']\nallow = ['plan.commit']\npaths = ['/srv']\nacts = ['site.look', 'site.change']\napproval = 'none'\n";
+    let looks = "[[grant]]\nto = ['#7']\nallow = ['site.look']\napproval = 'none'\n";
+    let changes = |approval: &str| {
+        format!("[[grant]]\nto = ['#7']\nallow = ['site.change']\napproval = {approval}\n")
+    };
+    let denied = "[[deny]]\nto = ['#7']\ndeny = ['site.change']\nargs = { word = ['b'] }\n";
+    let none = "[[grant]]\nto = ['#7']\nallow = ['plan.commit']\napproval = { by = ['#8'] }\n";
+    let halves = none.replace("approval", "acts = ['site.look']\napproval")
+        + &none.replace("approval", "acts = ['site.change']\napproval");
+    let (change, look) = ("site.change word=a", "site.look");
+    let both = [look, change];
+    for (rules, calls, expect) in [
+        (ASKS.to_owned(), &both[..], Ok(())),
+        (ASKS.to_owned(), &[], Ok(())),
+        (
+            none.to_owned(),
+            &[look],
+            Err(
+                "'site.look' cannot follow 'plan.commit': the rule does not name it in 'acts'; it names none",
+            ),
+        ),
+        (
+            ASKS.to_owned(),
+            &["site.stdin"],
+            Err("it names site.change, site.later, site.look"),
+        ),
+        (
+            ASKS.to_owned(),
+            &["site.later"],
+            Err("there is no such command"),
+        ),
+        (
+            ASKS.to_owned(),
+            &["plan.undo id=x"],
+            Err("the rule does not name it"),
+        ),
+        // Each rule names one of them.
+        (halves.clone(), &[look], Ok(())),
+        (halves, &both, Err("the rule does not name it")),
+        // A denial of the command holds, with its arguments.
+        (format!("{ASKS}{denied}"), &both, Ok(())),
+        (
+            format!("{ASKS}{denied}"),
+            &["site.change word=b"],
+            Err("'site.change' is denied by rule"),
+        ),
+        // Without an approval, the commands need none either.
+        (
+            free.to_owned(),
+            &[look],
+            Err("the commit needs no approval, and by itself it is refused"),
+        ),
+        (format!("{free}{looks}"), &[look], Ok(())),
+        (
+            format!("{free}{looks}"),
+            &both,
+            Err("the commit needs no approval, and by itself it is refused"),
+        ),
+        (
+            format!("{free}{looks}{}", changes("{ by = ['#8'] }")),
+            &both,
+            Err("the commit needs no approval, and by itself it needs"),
+        ),
+        (format!("{free}{looks}{}", changes("'none'")), &both, Ok(())),
+        // What is no call of a command.
+        (
+            ASKS.to_owned(),
+            &["site.look "],
+            Err("each word is NAME=VALUE"),
+        ),
+        (
+            ASKS.to_owned(),
+            &["site.look a"],
+            Err("each word is NAME=VALUE"),
+        ),
+        (
+            ASKS.to_owned(),
+            &["site.look =a"],
+            Err("each word is NAME=VALUE"),
+        ),
+        (
+            ASKS.to_owned(),
+            &[" site.look"],
+            Err("does not begin with a name"),
+        ),
+        (ASKS.to_owned(), &["a=b"], Err("does not begin with a name")),
+        (ASKS.to_owned(), &[""], Err("does not begin with a name")),
+        (
+            ASKS.to_owned(),
+            &["site.*"],
+            Err("the rule does not name it"),
+        ),
+    ] {
+        let found = follow(&site(&rules), "/srv/a", calls);
+        match (&found, expect) {
+            (Ok(found), Ok(())) => assert_eq!(found, calls, "{rules}"),
+            (Err(found), Err(part)) => {
+                assert!(found.contains(part), "{part:?} is not in {found:?}")
+            }
+            _ => panic!("{rules}: {calls:?}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn turn_of_a_command_asks_the_policy_again() {
+    let policy = site(ASKS);
+    let act = |policy: &Policy| {
+        let (plan, args) = (plan(&[("/srv/a", 0o644)]), then(&["site.change word=b"]));
+        let ask = Ask::Commit {
+            name: "plan.commit",
+            args: &args,
+            plan: &plan,
+        };
+        match policy.decide(CALLER, &ask) {
+            Verdict::Ask(pending) => pending.terms().acts()[0].clone(),
+            verdict => panic!("{verdict:?}"),
+        }
+    };
+    let rule = policy.grants[0].id.clone();
+    let basis = Basis::Approved {
+        rule: rule.clone(),
+        by: "bob".to_owned(),
+    };
+    let own = act(&policy);
+    let grant = policy.act(CALLER, "plan.commit", &own, &basis).unwrap();
+    assert_eq!(grant.command().unwrap().name, "site.change");
+    assert_eq!(grant.basis(), &basis);
+    let other = CallerIds { uid: 9, gids: &[] };
+    assert!(policy.act(other, "plan.commit", &own, &basis).is_err());
+    assert!(policy.act(CALLER, "plan.recover", &own, &basis).is_err());
+    // Without an approval it would need a rule of its own.
+    for basis in [
+        Basis::Rule(rule),
+        Basis::Recovery,
+        Basis::Notification,
+        Basis::TryByRoot,
+    ] {
+        assert!(
+            policy.act(CALLER, "plan.commit", &own, &basis).is_err(),
+            "{basis:?}"
+        );
+    }
+    let denied = "[[deny]]\nto = ['#7']\ndeny = ['site.change']\n";
+    let defined = SITE.replace("'a', 'b'", "'a', 'b', 'c'");
+    for (policy, part) in [
+        (
+            site(&ASKS.replace("'site.change', ", "")),
+            "cannot follow 'plan.commit' any more",
+        ),
+        (site(""), "cannot follow 'plan.commit' any more"),
+        (site(&format!("{ASKS}{denied}")), "is denied by rule"),
+        (
+            self::policy(&format!("{COMMANDS}\n{defined}\n{ASKS}")).0,
+            "any more",
+        ),
+        (
+            self::policy(&format!("{COMMANDS}\n{ASKS}")).0,
+            "there is no such command",
+        ),
+    ] {
+        let denial = policy.act(CALLER, "plan.commit", &own, &basis).unwrap_err();
+        assert!(denial.what.contains(part), "{part:?} is not in {denial:?}");
+    }
+}
+
+#[test]
+fn units_are_completed_in_what_follows() {
+    let text = "[[command]]\nname = 'site.unit'\nsummary = 'x'\nargv = ['/usr/bin/true', '{unit}']\neffect = 'change'\nprofile = 'strict'\nargs.unit = { type = 'unit' }";
+    let policy = policy(&format!("{COMMANDS}\n{text}")).0;
+    for (call, expect) in [
+        ("site.unit unit=nginx", "site.unit unit=nginx.service"),
+        ("site.unit unit=a.timer", "site.unit unit=a.timer"),
+        ("site.unit  unit=nginx", "site.unit  unit=nginx"),
+        ("plan.undo then=site.unit", "plan.undo then=site.unit"),
+    ] {
+        let mut args = then(&[call]);
+        policy.complete("plan.commit", &mut args);
+        assert_eq!(args, then(&[expect]));
+    }
+}
+
+#[test]
+fn only_what_an_approver_sees_whole_can_follow() {
+    let grant = |allow: &str, acts: &str| {
+        format!(
+            "[[grant]]\nto = ['#7']\nallow = ['{allow}']\nacts = [{acts}]\napproval = {{ by = ['#8'] }}\n"
+        )
+    };
+    for (allow, acts, words) in [
+        ("plan.commit", "'site.look', 'site.change'", None),
+        ("plan.undo", "'site.look'", None),
+        (
+            "site.look",
+            "'site.look'",
+            Some("'acts' is only about commits and undoes"),
+        ),
+        ("plan.commit", "'site.*'", Some("is not the whole name")),
+        ("plan.commit", "'*'", Some("is not the whole name")),
+        ("plan.commit", "'run'", Some("is not the whole name")),
+        ("plan.commit", "'change'", Some("is not the whole name")),
+        ("plan.commit", "'logs'", Some("is not the whole name")),
+        ("plan.commit", "'plan.undo'", Some("it commits or undoes")),
+        (
+            "plan.commit",
+            "'plan.make'",
+            Some("it takes standard input"),
+        ),
+        (
+            "plan.commit",
+            "'site.stdin'",
+            Some("it takes standard input"),
+        ),
+        (
+            "plan.commit",
+            "'site.secret'",
+            Some("it takes standard input"),
+        ),
+        (
+            "plan.commit",
+            "'site.file'",
+            Some("it takes a file or a secret"),
+        ),
+    ] {
+        let rules = grant(allow, acts);
+        let text = format!("{COMMANDS}\n{SITE}\n{rules}");
+        let found = match load(&[source("a.toml", &text)], &accounts()) {
+            Ok((policy, _)) => {
+                let sent = Policy::decode(&policy.encode()).unwrap();
+                assert_eq!(sent.grants, policy.grants);
+                None
+            }
+            Err(found) => Some(found.iter().map(ToString::to_string).collect::<String>()),
+        };
+        match (&found, words) {
+            (None, None) => {}
+            (Some(found), Some(words)) => assert!(found.contains(words), "{rules}: {found}"),
+            _ => panic!("{rules}: {found:?}"),
+        }
+    }
+    let (_, warnings) = policy(&format!(
+        "{COMMANDS}\n{}",
+        grant("plan.commit", "'site.later'")
+    ));
+    let warnings: String = warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        warnings.contains("nothing of this name can follow"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn difference_of_what_can_follow_is_shown() {
+    let less = "acts = ['site.look']";
+    let (old, new) = (
+        site(&ASKS.replace("acts = ['site.change', 'site.look', 'site.later']", less)),
+        site(ASKS),
+    );
+    let changes = remit_policy_compile::diff(&old, &new).join("\n");
+    for part in [
+        "gains plan.commit (acts: site.change, site.later, site.look)",
+        "loses plan.commit (acts: site.look)",
+    ] {
+        assert!(changes.contains(part), "{part}: {changes}");
+    }
+    assert!(!new.is_within(&old));
+    let access = new.access(CALLER);
+    let shown: Vec<_> = access
+        .commands
+        .iter()
+        .filter_map(|one| one.scope())
+        .collect();
+    assert_eq!(shown, ["then: site.change, site.later, site.look"; 2]);
+}
+
+/// Nobody sees the plan, so nobody approves what follows it, and its undo must not carry it either.
+#[test]
+fn grant_for_a_time_covers_no_command_that_follows() {
+    use remit_policy::{Consent, PlanWithin};
+    let policy = site(&ASKS.replace(
+        "approval =",
+        "confirm = '5min'\npaths = ['/srv']\napproval =",
+    ));
+    let consent = Consent {
+        by: CallerIds { uid: 8, gids: &[] },
+        name: "bob",
+        requester: 7,
+    };
+    let paths = [PlanPath::new("/srv").unwrap()];
+    let plan = plan(&[("/srv/a", 0o644)]);
+    for (calls, is_covered) in [(&[][..], true), (&["site.change word=b"][..], false)] {
+        let args = then(calls);
+        let ask = Ask::Commit {
+            name: "plan.commit",
+            args: &args,
+            plan: &plan,
+        };
+        let Verdict::Ask(pending) = policy.decide(CALLER, &ask) else {
+            panic!("it asks");
+        };
+        let within = PlanWithin {
+            plan: &plan,
+            paths: &paths,
+        };
+        let lifted = pending.granted(&consent, 1, Some(within));
+        assert_eq!(lifted.is_ok(), is_covered, "{calls:?}: {lifted:?}");
+        if let Ok(lifted) = lifted {
+            assert_eq!(lifted.terms().confirm_s(), Some(300));
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Named commands that follow a commit or an undo of files: the calls of its argument `then`, and what permits them. An
+//! approval of the commit covers them, so the commit's own rule names them. A denial of one of them holds.
+
+use std::sync::Arc;
+
+use remit_common::refusal::Code;
+
+use crate::decide::denial::Denial;
+use crate::decide::{Basis, CallerIds, Grant, Terms, Verdict};
+use crate::model::command::{Command, CommitUse, ParamKind, Part, Stdin, THEN, THEN_WORD, Word};
+use crate::model::diagnostic::quoted;
+use crate::model::policy::{Named, Policy};
+use crate::model::rule::{GrantRule, RuleId};
+
+/// A call of a command that follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    pub command: Arc<Command>,
+    pub args: Vec<(String, String)>,
+}
+
+const WITHOUT: &str = "ask for the commit without it, and for this command by itself";
+
+fn denial(object: &str, what: String, next: &str) -> Denial {
+    Denial {
+        code: Code::DeniedRule,
+        object: Some(object.to_owned()),
+        rule: None,
+        what,
+        lift: None,
+        next: next.to_owned(),
+    }
+}
+
+/// A name and arguments, not checked.
+type Parsed = (String, Vec<(String, String)>);
+
+/// Reads `service.reload unit=nginx.service`: a name and arguments with one space before each. No value has a space.
+fn parse(text: &str) -> Result<Parsed, Denial> {
+    const NEXT: &str =
+        "write the name, then NAME=VALUE for each argument, as 'service.reload unit=nginx.service'";
+    let wrong = |why: &str| {
+        let what = format!("{} is no call of a command: {why}", quoted(text));
+        Denial {
+            code: Code::InvalidArgs,
+            ..denial(THEN, what, NEXT)
+        }
+    };
+    let mut words = text.split(' ');
+    let name = words.next().unwrap_or_default();
+    if name.is_empty() || name.contains('=') {
+        return Err(wrong("it does not begin with a name"));
+    }
+    let args = words.map(|word| match word.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(wrong("after the name, each word is NAME=VALUE")),
+    });
+    Ok((name.to_owned(), args.collect::<Result<_, _>>()?))
+}
+
+fn text(name: &str, args: &[(String, String)]) -> String {
+    let args = args.iter().map(|(name, value)| format!(" {name}={value}"));
+    std::iter::once(name.to_owned()).chain(args).collect()
+}
+
+impl Terms {
+    /// Takes from the rules that allow a commit or an undo what is for these alone.
+    pub(super) fn set_commit(&mut self, counting: &[&GrantRule]) {
+        match self.command().and_then(|command| command.commit_use()) {
+            Some(CommitUse::Undo) => {
+                self.undo_paths = counting.iter().map(|rule| rule.paths.clone()).collect();
+            }
+            Some(CommitUse::Commit) => {
+                self.confirm_s = counting.iter().filter_map(|rule| rule.confirm_s).min();
+            }
+            Some(CommitUse::Recover) | None => {}
+        }
+    }
+
+    /// Returns the seconds within which a commit is to be confirmed, if a rule says so.
+    pub fn confirm_s(&self) -> Option<u32> {
+        self.confirm_s
+    }
+}
+
+impl Act {
+    /// Returns the call as a value of `then`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        text(&self.command.name, &self.args)
+    }
+
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        Terms::of(Named::Command(&self.command), &self.command.profile)
+    }
+}
+
+impl Terms {
+    /// Returns the commands that follow, in their order.
+    #[must_use]
+    pub fn acts(&self) -> &[Act] {
+        &self.acts
+    }
+}
+
+impl Command {
+    /// Returns true if it commits or undoes, and its last words are the commands that follow.
+    #[must_use]
+    pub fn takes_acts(&self) -> bool {
+        let name = |at: &usize| self.params.get(*at).map(|param| param.name.as_str());
+        let is_then = |part: &Part| match part {
+            Part::Group(words) => match words.as_slice() {
+                [Word::Literal(word), Word::Value(at)] => {
+                    word == THEN_WORD && name(at) == Some(THEN)
+                }
+                _ => false,
+            },
+            Part::Word(_) => false,
+        };
+        self.is_commit() && self.argv.last().is_some_and(is_then)
+    }
+
+    /// Returns why it cannot follow a commit: an approver of the commit could not see all that it does.
+    pub fn cannot_follow(&self) -> Option<&'static str> {
+        let is_unseen = |kind: &ParamKind| match kind {
+            ParamKind::Path { .. } | ParamKind::Secret { .. } => true,
+            ParamKind::Text { .. }
+            | ParamKind::Int { .. }
+            | ParamKind::Enum(_)
+            | ParamKind::Flag(_)
+            | ParamKind::Unit { .. }
+            | ParamKind::User
+            | ParamKind::Package => false,
+        };
+        if self.is_commit() {
+            return Some("it commits or undoes changes of files itself");
+        }
+        if self.stdin != Stdin::None {
+            return Some("it takes standard input");
+        }
+        let mut kinds = self.params.iter().map(|param| &param.kind);
+        kinds
+            .any(is_unseen)
+            .then_some("it takes a file or a secret, which an approver of the commit would not see")
+    }
+}
+
+impl Policy {
+    /// Completes the calls of `then`, as [`Policy::complete`] does with arguments.
+    pub(crate) fn complete_acts(&self, then: &mut String) {
+        if let Ok((name, mut args)) = parse(then)
+            && self
+                .command(&name)
+                .is_some_and(|command| !command.is_commit())
+        {
+            self.complete(&name, &mut args);
+            *then = text(&name, &args);
+        }
+    }
+
+    /// Returns the commands that follow this call of a commit. `counting`: the rules that allow the call. One of them has
+    /// to name all of them. Without an approval, each of them may need none either.
+    pub(super) fn acts(
+        &self,
+        caller: CallerIds<'_>,
+        commit: Named<'_>,
+        args: &[(String, String)],
+        counting: &[&GrantRule],
+        is_asked: bool,
+    ) -> Result<Vec<Act>, Denial> {
+        let Named::Command(command) = commit else {
+            return Ok(Vec::new());
+        };
+        let texts = args
+            .iter()
+            .filter(|(name, _)| command.takes_acts() && name == THEN);
+        let calls: Vec<Parsed> = texts
+            .map(|(_, text)| parse(text))
+            .collect::<Result<_, _>>()?;
+        let unnamed = |rule: &GrantRule| {
+            let mut names = calls.iter().map(|(name, _)| name);
+            names.find(|name| !rule.acts.contains(*name)).cloned()
+        };
+        let mut missing = counting.iter().map(|rule| (rule, unnamed(rule)));
+        if let Some((rule, Some(name))) = missing.clone().next()
+            && missing.all(|(_, missing)| missing.is_some())
+        {
+            return Err(not_named(&command.name, &name, rule));
+        }
+        let follow =
+            |(name, args): Parsed| self.follow(caller, &command.name, name, args, is_asked);
+        calls.into_iter().map(follow).collect()
+    }
+
+    /// Judges one command that follows, if the commit's rule names it.
+    fn follow(
+        &self,
+        caller: CallerIds<'_>,
+        commit: &str,
+        name: String,
+        args: Vec<(String, String)>,
+        is_asked: bool,
+    ) -> Result<Act, Denial> {
+        let refuse = |why: &str| {
+            denial(
+                &name,
+                format!("'{name}' cannot follow '{commit}': {why}"),
+                WITHOUT,
+            )
+        };
+        let command = self
+            .command(&name)
+            .ok_or_else(|| refuse("there is no such command"))?;
+        if let Some(why) = command.cannot_follow() {
+            return Err(refuse(why));
+        }
+        self.not_denied(caller, &name, Some(Named::Command(command).with(&args)))?;
+        if !is_asked {
+            let alone = self.call(caller, &name, command.effect, &args, None);
+            let why = match alone {
+                Ok(Verdict::Allow(_)) => None,
+                Ok(Verdict::Ask(pending)) => Some(format!("by itself it {}", pending.approval())),
+                Ok(Verdict::Deny(denial)) | Err(denial) => {
+                    Some(format!("by itself it is refused: {}", denial.what))
+                }
+            };
+            if let Some(why) = why {
+                return Err(refuse(&format!("the commit needs no approval, and {why}")));
+            }
+        }
+        let command = Arc::clone(command);
+        Ok(Act { command, args })
+    }
+
+    /// Returns the commands that follow the undo of a commit that nobody confirmed: those that followed the commit.
+    pub fn following(&self, texts: &[String]) -> Result<Vec<Act>, String> {
+        let act = |text: &String| {
+            let (name, args) = parse(text).map_err(|denial| denial.what)?;
+            let command = self.command(&name);
+            let command =
+                command.ok_or_else(|| format!("there is no command {}", quoted(&name)))?;
+            match command.cannot_follow() {
+                Some(why) => Err(format!("{} cannot follow: {why}", quoted(&name))),
+                None => Ok(Act {
+                    command: Arc::clone(command),
+                    args,
+                }),
+            }
+        };
+        texts.iter().map(act).collect()
+    }
+
+    /// Returns the right to run a command that follows a commit, which has ended well and had its right by `basis`.
+    /// Asks the policy in force again: a rule for this caller still names it, and nothing denies it.
+    pub fn act(
+        &self,
+        caller: CallerIds<'_>,
+        commit: &str,
+        act: &Act,
+        basis: &Basis,
+    ) -> Result<Grant, Denial> {
+        let name = &act.command.name;
+        // Whoever approved the commit approved its undo with the same commands.
+        if *basis == Basis::Unconfirmed {
+            return Ok(Grant {
+                terms: act.terms(),
+                basis: Basis::Unconfirmed,
+            });
+        }
+        let speaking = self.granting.of(caller);
+        let positions = self.granting.positions(&speaking, commit);
+        let rules: Vec<&GrantRule> = positions.filter_map(|at| self.grants.get(at)).collect();
+        let is_asked = match basis {
+            Basis::Approved { .. } => true,
+            Basis::Rule(_) => false,
+            // No commit has its right by these.
+            Basis::TryByRoot
+            | Basis::Notification
+            | Basis::Recovery
+            | Basis::Unconfirmed
+            | Basis::TemporaryGrant { .. } => return Err(withdrawn(commit, name, None)),
+        };
+        if !rules.iter().any(|rule| rule.acts.contains(name)) {
+            return Err(withdrawn(commit, name, basis.rule()));
+        }
+        let following = self.follow(caller, commit, name.clone(), act.args.clone(), is_asked)?;
+        if following.command.definition != act.command.definition {
+            return Err(withdrawn(commit, name, basis.rule()));
+        }
+        Ok(Grant {
+            terms: following.terms(),
+            basis: basis.clone(),
+        })
+    }
+}
+
+fn not_named(commit: &str, name: &str, rule: &GrantRule) -> Denial {
+    let id = &rule.id;
+    let named = match rule.acts.is_empty() {
+        true => "it names none".to_owned(),
+        false => format!(
+            "it names {}",
+            rule.acts.iter().cloned().collect::<Vec<_>>().join(", ")
+        ),
+    };
+    let what = format!(
+        "{} cannot follow '{commit}': the rule does not name it in 'acts'; {named}",
+        quoted(name)
+    );
+    Denial {
+        rule: Some(id.clone()),
+        lift: Some(format!(
+            "acts = [\"{}\"] in the [[grant]] at {}:{}",
+            remit_common::text::line(name.as_bytes(), 64),
+            id.file,
+            id.line
+        )),
+        ..denial(name, what, WITHOUT)
+    }
+}
+
+fn withdrawn(commit: &str, name: &str, rule: Option<&RuleId>) -> Denial {
+    let what = format!("the policy has changed, and '{name}' cannot follow '{commit}' any more");
+    Denial {
+        rule: rule.cloned(),
+        ..denial(name, what, "ask for this command by itself")
+    }
+}

@@ -1,0 +1,32 @@
+//! A named command with the arguments of a call, and whether a rule covers it.
+
+use crate::model::policy::Named;
+use crate::model::rule::GrantRule;
+
+/// A named command, and the arguments of a call.
+pub type Called<'a> = (Named<'a>, &'a [(String, String)]);
+
+impl<'a> Named<'a> {
+    pub fn with(self, args: &'a [(String, String)]) -> Called<'a> {
+        (self, args)
+    }
+}
+
+impl GrantRule {
+    /// Returns true if its scope covers this call. `None` is a run of any program.
+    pub fn covers(&self, call: Option<Called<'_>>) -> bool {
+        let covers = |(named, args): Called<'_>| self.is_about(named, args);
+        self.scope.is_any() || call.is_some_and(covers)
+    }
+
+    /// Returns true if it covers this call, or if its approval is needed all the same: the call shows what the rule is
+    /// about among others. Then another rule must allow the call.
+    pub fn counts_for(&self, call: Option<Called<'_>>) -> bool {
+        let shows = |(named, args): Called<'_>| self.scope.is_shown_by(named, args);
+        self.covers(call) || (self.approval.is_some() && call.is_some_and(shows))
+    }
+}
+
+pub fn lists(rule: &GrantRule, name: &[u8]) -> bool {
+    rule.env.iter().any(|listed| listed.as_bytes() == name)
+}

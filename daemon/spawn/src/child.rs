@@ -1,0 +1,219 @@
+//! A job's child, as the warden sees it until the job goes on. The child gets nothing of the job but by its own socket.
+
+use std::fmt::Debug;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
+use nix::unistd::pipe2;
+use remit_sys::{Doing, Error, Result, sys};
+
+use crate::fork::{Ends, send_ends};
+use crate::{Fork, Job, Order, Report, socket};
+
+/// Timeout for a report, in seconds: a fork takes a tenth of a millisecond.
+const PATIENCE_S: i64 = 2;
+/// Milliseconds in which a killed child must end, before it is left to end by itself.
+const ENDING_MS: u16 = 100;
+const DOING: &str = "cannot fork a job";
+
+/// Has workers fork children: the spawner, as the warden asks it.
+pub trait Forker: Debug {
+    /// Fails if there is no worker. If a child that waits cannot be had, its socket says so.
+    fn fork(&self, sandbox: u64, fork: Fork, fds: &[BorrowedFd<'_>]) -> Result<()>;
+
+    /// Ends a worker that hangs or talks nonsense, and forgets one that has ended.
+    fn end_worker(&self, sandbox: u64);
+
+    /// Takes an ended child, for its parent to reap.
+    fn leave(&self, pid: i32);
+}
+
+/// A child that was asked for. Dropping it ends the child: its cgroup and uid can then be another job's.
+#[derive(Debug)]
+pub struct Child<'a> {
+    forker: Rc<dyn Forker + 'a>,
+    sandbox: u64,
+    is_waiting: bool,
+    /// Without it the child ends by itself.
+    socket: OwnedFd,
+    process: ChildProcess,
+    pipes: Option<Ends>,
+}
+
+#[derive(Debug)]
+enum ChildProcess {
+    Unreported,
+    Here(i32, OwnedFd),
+    /// There is none, or it is the job now: then the job's owner reaps it.
+    Foreign,
+}
+
+/// A child that has its job, and goes on. The descriptors are the read ends, non-blocking and close-on-exec.
+#[derive(Debug)]
+pub struct StartedJob {
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+    pub steps: OwnedFd,
+}
+
+impl<'a> Child<'a> {
+    /// Asks for a child of this uid, gid and cgroup. `size`: see [`Fork::size`]. It exists once it has reported.
+    pub fn ask(
+        forker: Rc<dyn Forker + 'a>,
+        sandbox: u64,
+        own: (u32, u32),
+        size: Option<(u64, u64)>,
+        cgroup: Option<BorrowedFd<'_>>,
+    ) -> Result<Child<'a>> {
+        let doing = || DOING.to_owned();
+        let (socket, its) = socket::pair(PATIENCE_S).doing(doing)?;
+        // The kernel then reports its pid in this process's own pid namespace. unix(7).
+        setsockopt(&socket, sockopt::PassCred, &true).doing(doing)?;
+        let (pipes, ends) = pipes().doing(doing)?;
+        // Closed here before it can execute anything, so before anyone can hold the locks of these pipes.
+        send_ends(socket.as_fd(), &ends).doing(doing)?;
+        drop(ends);
+        let fork = Fork {
+            cgroup: cgroup.is_some(),
+            own,
+            size,
+        };
+        let fds: Vec<_> = std::iter::once(its.as_fd()).chain(cgroup).collect();
+        forker.fork(sandbox, fork, &fds)?;
+        Ok(Child {
+            forker,
+            sandbox,
+            is_waiting: size.is_none(),
+            socket,
+            process: ChildProcess::Unreported,
+            pipes: Some(pipes),
+        })
+    }
+
+    pub fn is_of(&self, sandbox: u64) -> bool {
+        self.sandbox == sandbox
+    }
+
+    /// Hangs up when the child has ended.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.shows(PollFlags::empty(), PollTimeout::ZERO)
+    }
+
+    pub fn wait(&self) {
+        self.shows(PollFlags::POLLIN, PollTimeout::from(1000u16));
+    }
+
+    fn shows(&self, events: PollFlags, patience: PollTimeout) -> bool {
+        let mut socket = [PollFd::new(self.socket.as_fd(), events)];
+        poll(&mut socket, patience).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Gives it its job. The order goes out only when the child is known, because the child goes on with it. If it
+    /// waited, an error says that it never will. Otherwise it reports by `steps`.
+    pub fn begin(mut self, job: &Job<'_>) -> Result<StartedJob> {
+        let doing = || DOING.to_owned();
+        self.wait_forked().doing(doing)?;
+        socket::send(self.socket.as_fd(), &Order::new(job), &Order::fds(job)).doing(doing)?;
+        if self.is_waiting {
+            self.wait_started()?;
+        }
+        let process = std::mem::replace(&mut self.process, ChildProcess::Foreign);
+        let (ChildProcess::Here(pid, pidfd), Some(pipes)) = (process, self.pipes.take()) else {
+            return Err(Error::refused(DOING, "it has ended"));
+        };
+        let [stdout, stderr, steps] = pipes;
+        Ok(StartedJob {
+            pid,
+            pidfd,
+            stdout,
+            stderr,
+            steps,
+        })
+    }
+
+    fn wait_forked(&mut self) -> io::Result<()> {
+        let ChildProcess::Unreported = self.process else {
+            return Ok(());
+        };
+        self.process = ChildProcess::Foreign;
+        let heard = self.hear().or_else(|error| match error.kind() {
+            // Only after the end of a worker that hangs is it known what it has forked.
+            io::ErrorKind::WouldBlock => {
+                self.forker.end_worker(self.sandbox);
+                self.hear()
+            }
+            _ => Err(error),
+        });
+        match heard {
+            Ok((Report::Forked, pid @ 2.., _)) => {
+                let pidfd = sys::pidfd_open(pid).inspect_err(|_| {
+                    // A child that nobody has reaped: so the number is still its own.
+                    let _ = sys::kill(pid, libc::SIGKILL);
+                    self.forker.leave(pid);
+                })?;
+                self.process = ChildProcess::Here(pid, pidfd);
+                Ok(())
+            }
+            Ok((Report::Failed(errno), ..)) => Err(io::Error::from_raw_os_error(errno)),
+            heard => {
+                self.forker.end_worker(self.sandbox);
+                Err(heard.map_or_else(|error| error, |_| io::ErrorKind::InvalidData.into()))
+            }
+        }
+    }
+
+    fn wait_started(&self) -> Result<()> {
+        let heard = self
+            .hear()
+            .or_else(|error| match (&self.process, error.kind()) {
+                // What it said before its end counts. A child that is killed before it has begun executes nothing more.
+                (ChildProcess::Here(_, pidfd), io::ErrorKind::WouldBlock) => {
+                    let _ = sys::pidfd_send_signal(pidfd, libc::SIGKILL);
+                    self.hear()
+                }
+                _ => Err(error),
+            });
+        match heard.doing(|| DOING.to_owned())? {
+            (Report::Started, ..) => Ok(()),
+            (Report::Refused(why), ..) => Err(Error::refused(DOING, why)),
+            _ => Err(Error::refused(DOING, "its child's answer means nothing")),
+        }
+    }
+
+    fn hear(&self) -> io::Result<(Report, i32, Option<OwnedFd>)> {
+        Report::hear(self.socket.as_fd(), MsgFlags::empty())
+    }
+}
+
+impl Drop for Child<'_> {
+    fn drop(&mut self) {
+        let _ = self.wait_forked();
+        if let ChildProcess::Here(pid, pidfd) = &self.process {
+            let _ = sys::pidfd_send_signal(pidfd, libc::SIGKILL);
+            let mut ended = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut ended, PollTimeout::from(ENDING_MS));
+            self.forker.leave(*pid);
+        }
+    }
+}
+
+/// Makes the pipes of a job: the read ends (non-blocking), the write ends.
+fn pipes() -> io::Result<(Ends, Ends)> {
+    let pipe = || {
+        let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+        fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok::<_, io::Error>((read, write))
+    };
+    let ((stdout, out), (stderr, err), (steps, report)) = (pipe()?, pipe()?, pipe()?);
+    Ok(([stdout, stderr, steps], [out, err, report]))
+}

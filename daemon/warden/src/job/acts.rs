@@ -1,0 +1,227 @@
+//! Commands that follow a commit or an undo of files, in the same approval. They start one after another, each as a job
+//! of its own, once the one before has ended with exit 0; the first that has not ends the rest. None of them starts by itself
+//! after a restart of remitd. The end of the commit is reported once all of them are over.
+
+use std::time::Duration;
+
+use remit_common::names::JobId;
+use remit_common::outcome::{Ending, FollowUp, State};
+use remit_common::text;
+use remit_common::wire::{Effect, Purpose};
+use remit_link::{JobMeta, ToBroker};
+use remit_policy::{Act, Basis, CommitUse};
+
+use crate::event_loop::timers::Timer;
+use crate::identity::peer::Subject;
+use crate::job::context::JobCx;
+use crate::request::Plan;
+
+const TEXT: usize = 600;
+const SKIPPED: &str = "not started: the one before it did not end with exit 0";
+/// In the ledger until all are over.
+const UNFINISHED: &str = "remitd ended before it had recorded the ends of the commands that follow: see 'remit jobs', and \
+                          ask by itself for each that has not run";
+
+/// Commits that have ended well, and whose commands are not all over.
+#[derive(Debug, Default)]
+pub struct Acts(pub Vec<FollowedCommit>);
+
+#[derive(Debug)]
+pub struct FollowedCommit {
+    pub commit: JobId,
+    /// Its command.
+    pub name: String,
+    pub requester: Subject,
+    pub session: u64,
+    pub basis: Basis,
+    pub policy: String,
+    pub reason: String,
+    /// What becomes of the files if one of them fails.
+    pub files: String,
+    pub acts: Vec<Act>,
+    /// How each of `acts` is.
+    pub then: Vec<FollowUp>,
+    /// The end of the commit, to be reported.
+    pub report: Option<(ToBroker, JobMeta)>,
+}
+
+/// Returns how a commit ended for the ledger: with a note if commands follow that are not over.
+pub fn unfinished(plan: &Plan, meta: &JobMeta) -> JobMeta {
+    let mut meta = meta.clone();
+    let is_followed = !plan.bound.acts.is_empty();
+    if let Some(ending) = meta
+        .ending
+        .as_mut()
+        .filter(|ending| ending.has_succeeded() && is_followed)
+    {
+        ending.next = Some(UNFINISHED.to_owned());
+    }
+    meta
+}
+
+fn queued(act: &Act) -> FollowUp {
+    FollowUp {
+        command: text::line(act.text().as_bytes(), TEXT),
+        job: None,
+        state: State::Queued,
+        exit: None,
+        cause: String::new(),
+    }
+}
+
+impl FollowedCommit {
+    fn new(plan: &Plan) -> Self {
+        let acts: Vec<Act> = plan
+            .bound
+            .acts
+            .iter()
+            .map(|bound| bound.act.clone())
+            .collect();
+        let undo = match plan.call().file_change() {
+            Some(Ok(bundle)) => Some(bundle.plan().commit_id()),
+            Some(Err(_)) | None => None,
+        };
+        let files = match (plan.commit_use(), undo) {
+            (Some(CommitUse::Commit), Some(id)) => {
+                format!("the files stay changed; to undo that: remit undo {id}")
+            }
+            _ => "the files stay undone".to_owned(),
+        };
+        Self {
+            commit: plan.job,
+            name: plan.call().name_in_rules().to_owned(),
+            requester: plan.requester.subject.clone(),
+            session: plan.requester.session,
+            basis: plan.basis().clone(),
+            policy: plan.policy().to_owned(),
+            reason: plan.asked().reason().unwrap_or_default().to_owned(),
+            files,
+            then: acts.iter().map(queued).collect(),
+            acts,
+            report: None,
+        }
+    }
+
+    /// Returns the next one to start, if none of them runs.
+    fn due(&self) -> Option<usize> {
+        let first = self.then.iter().position(|one| !one.is_over())?;
+        let is_started = self.then.get(first).is_some_and(|one| one.job.is_some());
+        (!is_started).then_some(first)
+    }
+
+    fn is_over(&self) -> bool {
+        self.then.iter().all(FollowUp::is_over)
+    }
+
+    pub fn on_started(&mut self, at: usize, job: JobId) {
+        if let Some(one) = self.then.get_mut(at) {
+            (one.job, one.state) = (Some(job), State::Running);
+        }
+    }
+
+    /// Takes the end of one of them, and ends the rest if it has failed.
+    pub fn on_over(&mut self, at: usize, state: State, exit: Option<i32>, cause: &str) {
+        let mut rest = self.then.iter_mut().skip(at);
+        let Some(one) = rest.next() else {
+            return;
+        };
+        (one.state, one.exit) = (state, exit);
+        if one.has_succeeded() {
+            one.cause = cause.to_owned();
+            return;
+        }
+        one.cause = format!("{cause}; {}", self.files);
+        for one in rest {
+            one.state = State::NotStarted;
+            one.cause = SKIPPED.to_owned();
+        }
+    }
+
+    fn on_ended(&mut self, job: JobId, ending: &Ending) -> bool {
+        let at = self.then.iter().position(|one| one.job == Some(job));
+        if let Some(at) = at {
+            self.on_over(at, ending.state, ending.exit, &ending.cause);
+        }
+        at.is_some()
+    }
+
+    pub fn purpose(&self, effect: Effect) -> Purpose {
+        match effect {
+            Effect::Read => Purpose::Use,
+            Effect::Change => {
+                let mut reason = format!("after job {}: {}", self.commit.short(), self.reason);
+                reason.truncate(reason.floor_char_boundary(remit_common::caps::REASON));
+                Purpose::Change { reason }
+            }
+        }
+    }
+}
+
+impl Acts {
+    /// Has these commands follow `job`, the undo of a commit that nobody confirmed.
+    pub fn follow_undo(&mut self, job: JobId, acts: Vec<Act>) {
+        self.0.push(FollowedCommit {
+            commit: job,
+            name: "plan.undo".to_owned(),
+            requester: Subject::daemon(),
+            session: 0,
+            basis: Basis::Unconfirmed,
+            policy: String::new(),
+            reason: "nobody confirmed the commit".to_owned(),
+            files: "the files stay undone".to_owned(),
+            then: acts.iter().map(queued).collect(),
+            acts,
+            report: None,
+        });
+    }
+
+    /// Takes the recorded end of a commit or an undo. Returns the commands that follow it, and how they are.
+    pub fn begin(&mut self, plan: &Plan, ending: Option<&Ending>) -> Vec<FollowUp> {
+        if plan.bound.acts.is_empty() {
+            return Vec::new();
+        }
+        let mut chain = FollowedCommit::new(plan);
+        if !ending.is_some_and(Ending::has_succeeded) {
+            let cause = format!("not started: '{}' did not end with exit 0", chain.name);
+            for one in &mut chain.then {
+                (one.state, one.cause) = (State::NotStarted, cause.clone());
+            }
+            return chain.then;
+        }
+        let then = chain.then.clone();
+        self.0.push(chain);
+        then
+    }
+
+    /// Keeps the report of a commit until its commands are over. Returns it if it has none.
+    pub fn hold(&mut self, message: ToBroker, meta: &JobMeta) -> Option<ToBroker> {
+        match self.0.iter_mut().find(|chain| chain.commit == meta.job) {
+            None => Some(message),
+            Some(chain) => {
+                chain.report = Some((message, meta.clone()));
+                None
+            }
+        }
+    }
+
+    fn on_ended(&mut self, job: JobId, ending: &Ending) -> bool {
+        let mut chains = self.0.iter_mut();
+        chains.any(|chain| chain.on_ended(job, ending))
+    }
+
+    pub fn due(&self) -> Option<(usize, usize)> {
+        let mut chains = self.0.iter().enumerate();
+        chains.find_map(|(chain, held)| Some((chain, held.due()?)))
+    }
+
+    pub fn take_over(&mut self) -> Vec<FollowedCommit> {
+        self.0.extract_if(.., |chain| chain.is_over()).collect()
+    }
+}
+
+/// Takes the recorded end of any job. The next turn of the loop goes on.
+pub fn on_recorded(cx: &mut JobCx<'_>, job: JobId, ending: &Ending) {
+    if cx.acts.on_ended(job, ending) && !cx.reactor.timers.has(Timer::Begin) {
+        cx.reactor.timers.add(Duration::ZERO, Timer::Begin);
+    }
+}

@@ -1,0 +1,250 @@
+//! The commits that are to be confirmed, on the disk: `STATE/warden/unconfirmed`, rewritten as a whole.
+//!
+//! **Invariant:** a commit that needs a confirmation is on the disk before it starts.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use remit_common::admin::{UNCONFIRMED, UnconfirmedView};
+use remit_common::names::JobId;
+use remit_common::outcome::Ending;
+use remit_common::refusal::{Code, Refusal};
+use remit_policy::CommitUse;
+use serde::{Deserialize, Serialize};
+
+use super::{Clocks, CommitEnd, ConfirmStage, MOST, Unconfirmed};
+use crate::event_loop::timers;
+use crate::request::Plan;
+use crate::state_dir::framed_file::Snapshot;
+
+const MAGIC: &[u8; 16] = b"remit confirm 1\n";
+/// Bytes. Approvers of one take less than 64 KiB.
+const FILE: u64 = 8 << 20;
+
+/// All of them, as they are saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedConfirmations {
+    pub boot_id: String,
+    /// When it was saved: since boot, and in milliseconds since 1970.
+    pub boot: Duration,
+    pub unix_ms: u64,
+    pub all: Vec<Unconfirmed>,
+}
+
+impl SavedConfirmations {
+    /// Continues them in another daemon. A clock that was set back adds no time.
+    pub fn restarted(self, boot_id: &str, now: Clocks) -> Vec<Unconfirmed> {
+        let saved = Clocks {
+            boot: self.boot,
+            monotonic: Duration::ZERO,
+            unix_ms: self.unix_ms,
+        };
+        let off = Duration::from_millis(now.unix_ms.saturating_sub(self.unix_ms));
+        let since = (self.boot_id != boot_id).then_some(off);
+        let all = self.all.into_iter();
+        all.map(|one| one.restarted(saved, since, now)).collect()
+    }
+}
+
+/// Finds the one that an administrator names by the beginning of its id, or the only one.
+pub fn choose<'a>(
+    mut all: impl Iterator<Item = &'a Unconfirmed> + Clone,
+    id: Option<&str>,
+) -> Result<&'a Unconfirmed, Refusal> {
+    let begins = |one: &&Unconfirmed| id.is_none_or(|id| one.commit.starts_with(id));
+    let mut found = all.clone().filter(begins);
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (Some(_), Some(_)) => {
+            let text = "several commits wait for a confirmation; name one";
+            let ids: Vec<&str> = all.map(Unconfirmed::short).take(8).collect();
+            Err(Refusal::new(Code::InvalidArgs, text)
+                .object("id")
+                .next(format!("remit confirm with one of {}", ids.join(", "))))
+        }
+        (None, _) => {
+            let text = match (id, all.next()) {
+                (Some(_), Some(_)) => "no commit with this id waits for a confirmation",
+                _ => "no commit waits for a confirmation",
+            };
+            Err(Refusal::new(Code::NotFound, text)
+                .next("remit status lists them; one that was undone or confirmed is over"))
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Confirmations {
+    pub(in crate::job) all: Vec<Unconfirmed>,
+    file: Snapshot,
+    boot_id: String,
+    /// The directory of the journals.
+    pub(in crate::job) directory: String,
+    /// An undo or a recovery has worked: some of them may be over.
+    pub(in crate::job) is_settled: bool,
+}
+
+impl Confirmations {
+    /// Reads what waits for a confirmation. Fails if the file cannot be used: what it says must not be forgotten.
+    pub fn open(state: &Path) -> Result<Self, String> {
+        let file = Snapshot::new(state, "unconfirmed", MAGIC, FILE);
+        let path = file.path.display().to_string();
+        let damaged = |why: String| {
+            format!(
+                "cannot determine which commits wait for a confirmation: '{path}': {why}; look at what was committed \
+                 in the last hour (remit history), and move this file away: then nothing is undone by itself"
+            )
+        };
+        let boot_id = timers::boot_id().map_err(|error| damaged(error.to_string()))?;
+        let all = match file.read().map_err(damaged)? {
+            None => Vec::new(),
+            Some(body) => {
+                let saved: SavedConfirmations =
+                    postcard::from_bytes(&body).map_err(|error| damaged(error.to_string()))?;
+                saved.restarted(&boot_id, clocks())
+            }
+        };
+        let confirmations = Self {
+            is_settled: !all.is_empty(),
+            all,
+            file,
+            boot_id,
+            directory: state.join("commits").to_string_lossy().into_owned(),
+        };
+        if !confirmations.all.is_empty() {
+            // A full disk must not keep a commit beyond its time.
+            confirmations.save_or_say();
+        }
+        Ok(confirmations)
+    }
+
+    pub(in crate::job) fn save(&self) -> io::Result<()> {
+        let now = clocks();
+        let saved = SavedConfirmations {
+            boot_id: self.boot_id.clone(),
+            boot: now.boot,
+            unix_ms: now.unix_ms,
+            all: self.all.clone(),
+        };
+        let body = postcard::to_extend(&saved, Vec::new()).map_err(io::Error::other)?;
+        self.file.replace(&body, true)
+    }
+
+    /// Saves what can only make an undo come later or not at all if it is lost.
+    pub(in crate::job) fn save_or_say(&self) {
+        if let Err(error) = self.save() {
+            say_error!("cannot save which commits wait for a confirmation: {error}");
+        }
+    }
+
+    /// Puts a commit that needs a confirmation on the disk. Fails, and then it must not start.
+    pub fn arm(&mut self, plan: &Plan) -> Result<(), String> {
+        let (Some(window), Some(Ok(bundle))) = (&plan.bound.confirm, plan.call().file_change())
+        else {
+            return Ok(());
+        };
+        let commit = bundle.plan().commit_id();
+        if self.all.iter().any(|one| one.commit == commit) {
+            return Err(format!(
+                "an earlier commit of this plan waits for a confirmation: remit confirm {commit}"
+            ));
+        }
+        if self.all.len() >= MOST {
+            return Err(format!(
+                "{MOST} commits wait for a confirmation; remit status lists them"
+            ));
+        }
+        let requester = &plan.requester.subject;
+        self.all.push(Unconfirmed {
+            commit,
+            job: plan.job,
+            user: requester.user().to_owned(),
+            uid: requester.uid(),
+            login: requester.loginuid(),
+            approval: plan
+                .approved
+                .as_ref()
+                .map(|approved| approved.asked.clone()),
+            window_s: window.seconds,
+            then: plan.bound.acts.iter().map(|one| one.act.text()).collect(),
+            ended: Duration::ZERO,
+            is_extended: false,
+            stage: ConfirmStage::Committing,
+        });
+        self.save().map_err(|error| {
+            self.all.pop();
+            format!("cannot save that its commit has to be confirmed: {error}")
+        })
+    }
+
+    pub(in crate::job) fn remove(&mut self, job: JobId) {
+        let before = self.all.len();
+        self.all.retain(|one| one.job != job);
+        if self.all.len() < before {
+            self.save_or_say();
+        }
+    }
+
+    /// Notes the end of a job. Returns what its requester has to know.
+    pub fn on_end(&mut self, plan: &Plan, ending: &Ending) -> Option<String> {
+        let makes_way = matches!(
+            plan.commit_use(),
+            Some(CommitUse::Undo | CommitUse::Recover)
+        );
+        self.is_settled |= makes_way && ending.has_succeeded();
+        let ended = self.all.iter_mut().find(|one| one.job == plan.job)?;
+        match ended.on_commit_end(ending, clocks())? {
+            CommitEnd::Disarmed => {
+                self.remove(plan.job);
+                None
+            }
+            CommitEnd::Armed(note) => {
+                self.save_or_say();
+                Some(note)
+            }
+        }
+    }
+
+    /// Notes the recorded end of a job, also of one that never ran. Returns the commit that it could not undo.
+    pub(in crate::job) fn on_undo_end(
+        &mut self,
+        job: JobId,
+        ending: &Ending,
+    ) -> Option<Unconfirmed> {
+        let is_it = |one: &&mut Unconfirmed| matches!(one.stage, ConfirmStage::Undoing { job: undo, .. } if undo == job);
+        let one = self.all.iter_mut().find(is_it)?;
+        if ending.has_succeeded() {
+            // It is removed when the journal says the same.
+            self.is_settled = true;
+            return None;
+        }
+        let why = format!("job {} {}; its output says why", job.short(), ending.cause);
+        one.on_undo_failed(&why, timers::since_boot());
+        let one = one.clone();
+        self.save_or_say();
+        Some(one)
+    }
+
+    /// Describes them for administrators.
+    pub fn views(&self) -> Vec<UnconfirmedView> {
+        let now = clocks();
+        let all = self.all.iter().take(UNCONFIRMED);
+        all.map(|one| one.view(now)).collect()
+    }
+
+    /// Describes the one that this job committed.
+    pub fn sentence_of(&self, job: JobId) -> Option<String> {
+        let one = self.all.iter().find(|one| one.job == job)?;
+        Some(format!("{}: {}", one.sentence(clocks()), one.command()))
+    }
+}
+
+pub fn clocks() -> Clocks {
+    Clocks {
+        boot: timers::since_boot(),
+        monotonic: clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::MAX, Duration::from),
+        unix_ms: timers::unix_ms(),
+    }
+}

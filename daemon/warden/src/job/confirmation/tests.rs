@@ -1,0 +1,346 @@
+use super::store::{SavedConfirmations, choose};
+use super::*;
+
+const WINDOW: u32 = 120;
+
+fn at(seconds: u64) -> Clocks {
+    Clocks {
+        boot: Duration::from_secs(seconds),
+        // The machine slept.
+        monotonic: Duration::from_secs(seconds / 2),
+        unix_ms: 1_000_000_000 + seconds * 1000,
+    }
+}
+
+fn committing() -> Unconfirmed {
+    Unconfirmed {
+        commit: "0123456789abcdef".repeat(2),
+        job: JobId([7; 16]),
+        user: "bot".to_owned(),
+        uid: 1000,
+        login: Some(1001),
+        approval: None,
+        window_s: WINDOW,
+        then: Vec::new(),
+        ended: Duration::ZERO,
+        is_extended: false,
+        stage: ConfirmStage::Committing,
+    }
+}
+
+fn waiting(until: u64) -> Unconfirmed {
+    Unconfirmed {
+        stage: ConfirmStage::Waiting(Duration::from_secs(until)),
+        ended: Duration::from_secs(50),
+        ..committing()
+    }
+}
+
+fn undoing() -> Unconfirmed {
+    let mut one = waiting(1000);
+    one.on_undo_started(JobId([9; 16]));
+    one
+}
+
+fn ending(state: State, exit: Option<i32>) -> Ending {
+    Ending {
+        exit,
+        ..Ending::unmeasured(state, "it ended".to_owned(), true)
+    }
+}
+
+#[test]
+fn only_a_commit_that_changed_nothing_is_disarmed() {
+    for (state, exit, is_armed) in [
+        (State::Exited, Some(0), true),
+        (State::Exited, Some(1), false),
+        (State::Exited, Some(3), true),
+        (State::Exited, Some(134), true),
+        (State::Signalled, None, true),
+        (State::TimedOut, None, true),
+        (State::Cancelled, Some(1), true),
+        (State::Interrupted, None, true),
+        (State::NotStarted, Some(126), false),
+    ] {
+        let mut one = committing();
+        let ended = one.on_commit_end(&ending(state, exit), at(100)).unwrap();
+        match ended {
+            CommitEnd::Armed(note) => {
+                assert!(is_armed, "{state:?} {exit:?}");
+                assert!(note.contains("remit confirm 0123456789ab"), "{note}");
+                assert!(note.contains("1970-01-12 13:50:20 UTC"), "{note}");
+                assert_eq!(one.due_at(), Some(Duration::from_secs(220)));
+                assert_eq!(one.ended, Duration::from_secs(50));
+            }
+            CommitEnd::Disarmed => assert!(!is_armed, "{state:?} {exit:?}"),
+        }
+        // Its end is reported once, even if it is recorded later.
+        if is_armed {
+            assert_eq!(one.on_commit_end(&ending(state, exit), at(999)), None);
+        }
+    }
+}
+
+#[test]
+fn window_is_that_of_the_rule_or_of_what_locks_out() {
+    let why = || Some("'/etc/ssh/x': it decides who may log in over ssh".to_owned());
+    let new = ConfirmWindow::new;
+    assert_eq!(new(None, None), None);
+    assert_eq!(
+        new(Some(120), None).unwrap().line(),
+        "undone by itself unless confirmed within 2 min from a new login"
+    );
+    let both = new(Some(90), why()).unwrap();
+    assert_eq!(both.seconds, 90);
+    assert!(
+        both.line().contains(
+            "within 90 s from a new login, because it can lock people out: '/etc/ssh/x': it"
+        ),
+        "{}",
+        both.line()
+    );
+    assert_eq!(new(None, why()).unwrap().seconds, 300);
+}
+
+fn refusal(one: &Unconfirmed, by: &Subject, began: u64) -> Option<String> {
+    let confirmed = one.may_confirm(by, Ok(Duration::from_secs(began)));
+    confirmed.err().map(|refusal| refusal.message)
+}
+
+#[test]
+fn another_person_confirms_from_a_new_login() {
+    let ann = Subject::fake(1005, "ann", Some(1005));
+    let one = waiting(1000);
+    assert_eq!(refusal(&one, &ann, 51), None);
+    for began in [0, 49, 50] {
+        let text = refusal(&one, &ann, began).unwrap();
+        assert!(text.contains("began before the commit had ended"), "{text}");
+    }
+    let nowhere = one.may_confirm(&ann, Err(Refusal::new(Code::DeniedRule, "no session")));
+    assert_eq!(nowhere.unwrap_err().message, "no session");
+    // The requester, by another account, by the login, by root.
+    for (uid, login) in [
+        (1000, None),
+        (1001, None),
+        (1005, Some(1000)),
+        (0, Some(1001)),
+    ] {
+        let text = refusal(&one, &Subject::fake(uid, "x", login), 51).unwrap();
+        assert!(text.contains("your own change"), "{uid} {login:?}: {text}");
+    }
+    let own = Subject::fake(1005, "ann", None).claiming(1000);
+    assert!(refusal(&one, &own, 51).is_some());
+}
+
+#[test]
+fn approvers_of_its_rule_and_root_confirm() {
+    let words = vec!["ann".to_owned()];
+    let mut by = remit_policy::model::rule::Grantees::default();
+    let user = remit_policy::model::rule::Principal::User(1005);
+    by.ids.insert(user, "ann".to_owned());
+    by.words = words;
+    let one = Unconfirmed {
+        approval: Some(Approval::new(by, 600)),
+        ..waiting(1000)
+    };
+    for (uid, may) in [(1005, true), (1006, false), (0, true)] {
+        let found = refusal(&one, &Subject::fake(uid, "x", None), 51);
+        assert_eq!(found.is_none(), may, "{uid}: {found:?}");
+        assert!(found.is_none_or(|text| text.contains("not one of its approvers (ann)")));
+    }
+}
+
+#[test]
+fn nothing_is_confirmed_that_runs_or_is_being_undone() {
+    let ann = Subject::fake(1005, "ann", None);
+    let text = refusal(&committing(), &ann, 1000).unwrap();
+    assert!(text.contains("being committed"), "{text}");
+    let text = refusal(&undoing(), &ann, 1000).unwrap();
+    assert!(text.contains("nobody confirmed it in time"), "{text}");
+    // An undo that does not work leaves it to a person.
+    let mut failed = undoing();
+    failed.on_undo_failed("x", Duration::from_secs(1000));
+    assert_eq!(refusal(&failed, &ann, 1000), None);
+}
+
+#[test]
+fn failed_undo_is_tried_again_with_growing_pauses_and_then_left() {
+    let mut one = waiting(1000);
+    let mut now = Duration::from_secs(1000);
+    let mut pauses = Vec::new();
+    loop {
+        one.on_undo_started(JobId([9; 16]));
+        assert_eq!(one.due_at(), None);
+        one.on_undo_failed("exited with status 1\n\u{1b}[2J", now);
+        let Some(again) = one.due_at() else { break };
+        pauses.push((again - now).as_secs());
+        now = again;
+    }
+    assert_eq!(pauses, [10, 60, 300, 900]);
+    let view = one.view(at(3000));
+    assert!(view.has_failed && view.command == "remit confirm 0123456789ab");
+    let rest = "status 1\\n\\x1b[2J (tries: 5; it is not tried again)";
+    assert!(view.what.ends_with(rest), "{view:?}");
+    // Another undo has worked.
+    one.retry(now);
+    assert_eq!(one.due_at(), Some(now));
+    one.put_off(now);
+    assert_eq!(one.due_at(), Some(now + Duration::from_secs(2)));
+}
+
+/// What is left in seconds after a restart at `now`, if it was saved at 100 s.
+fn left(one: Unconfirmed, boot_id: &str, now: Clocks) -> (u64, Unconfirmed) {
+    let saved = SavedConfirmations {
+        boot_id: "one".to_owned(),
+        boot: at(100).boot,
+        unix_ms: at(100).unix_ms,
+        all: vec![one],
+    };
+    let one = saved.restarted(boot_id, now).remove(0);
+    let due = one.due_at().expect("it is undone at some time");
+    ((due - now.boot).as_secs(), one)
+}
+
+#[test]
+fn restart_within_a_boot_goes_on_and_leaves_time_to_log_in_once() {
+    assert_eq!(left(waiting(200), "one", at(110)).0, 90);
+    for now in [150, 199, 200, 5000] {
+        let (seconds, once) = left(waiting(200), "one", at(now));
+        assert_eq!(seconds, 60, "{now}");
+        assert_eq!(once.ended, Duration::from_secs(50));
+        let until = now + seconds;
+        assert_eq!(left(once.clone(), "one", at(now + 20)).0, 40);
+        assert_eq!(left(once, "one", at(until + 1)).0, 0);
+    }
+    let short = Unconfirmed {
+        window_s: 10,
+        ..waiting(200)
+    };
+    assert_eq!(left(short, "one", at(500)).0, 10);
+}
+
+#[test]
+fn reboot_goes_on_by_the_wall_clock_within_the_window() {
+    let booted = |off: i64| Clocks {
+        boot: Duration::from_secs(5),
+        monotonic: Duration::from_secs(5),
+        unix_ms: at(100).unix_ms.saturating_add_signed(off * 1000),
+    };
+    for (off, expect) in [
+        (10, 90),
+        (40, 60),
+        (1_000_000, 60),
+        // A clock that was set back.
+        (-500, 100),
+        (0, 100),
+    ] {
+        let (seconds, one) = left(waiting(200), "two", booted(off));
+        assert_eq!(seconds, expect, "{off}");
+        assert_eq!(one.ended, Duration::ZERO);
+        assert!(one.is_extended);
+    }
+    // Never longer than the window, whatever was saved.
+    assert_eq!(left(waiting(9000), "two", booted(0)).0, 120);
+    // A machine that boots again and again.
+    let again = Unconfirmed {
+        is_extended: true,
+        ..waiting(200)
+    };
+    assert_eq!(left(again, "two", booted(1000)).0, 0);
+}
+
+#[test]
+fn commit_that_was_cut_off_gets_its_window_and_an_undo_begins_again() {
+    let (seconds, one) = left(committing(), "one", at(130));
+    assert_eq!((seconds, one.ended), (120, at(130).monotonic));
+    let (seconds, one) = left(committing(), "two", at(130));
+    assert_eq!((seconds, one.ended), (120, Duration::ZERO));
+    let (seconds, one) = left(undoing(), "one", at(130));
+    assert_eq!(seconds, 0);
+    assert!(matches!(one.stage, ConfirmStage::Failed { tries: 0, .. }));
+    let mut failed = undoing();
+    failed.on_undo_failed("x", Duration::from_secs(10));
+    assert_eq!(left(failed, "two", at(130)).0, 0);
+}
+
+#[test]
+fn window_begins_again_after_the_commands_that_follow() {
+    let mut one = waiting(200);
+    let note = one.on_acts_over(&[], at(150)).unwrap();
+    assert!(note.starts_with("undone at "), "{note}");
+    assert_eq!(one.due_at(), Some(Duration::from_secs(270)));
+    assert_eq!(one.ended, at(150).monotonic);
+    assert_eq!(undoing().on_acts_over(&[], at(150)), None);
+    assert_eq!(committing().on_acts_over(&[], at(150)), None);
+}
+
+#[test]
+fn command_that_did_not_run_does_not_follow_the_undo() {
+    let act = |job, state| FollowUp {
+        command: String::new(),
+        job,
+        state,
+        exit: None,
+        cause: String::new(),
+    };
+    let job = Some(JobId([1; 16]));
+    for (job, state, is_kept) in [
+        (job, State::Exited, true),
+        (job, State::Signalled, true),
+        (job, State::TimedOut, true),
+        (job, State::NotStarted, false),
+        (job, State::Denied, false),
+        (job, State::Queued, false),
+        (None, State::NotStarted, false),
+    ] {
+        let mut one = waiting(200);
+        one.then = vec!["a.first".to_owned(), "b.second".to_owned()];
+        let then = [act(job, state), act(Some(JobId([2; 16])), State::Exited)];
+        one.on_acts_over(&then, at(150));
+        let kept = one.then.iter().any(|text| text == "a.first");
+        assert_eq!(
+            (kept, one.then.len()),
+            (is_kept, 1 + usize::from(is_kept)),
+            "{state:?}"
+        );
+    }
+}
+
+#[test]
+fn commands_follow_an_undo_of_the_daemon_alone() {
+    let then = |one: Unconfirmed| Unconfirmed {
+        then: vec!["service.reload unit=ssh.service".to_owned()],
+        ..one
+    };
+    assert!(!then(waiting(1)).has_to_follow() && !undoing().has_to_follow());
+    let mut one = then(undoing());
+    assert!(one.has_to_follow());
+    assert_eq!(one.on_follow(), JobId([9; 16]));
+    assert!(!one.has_to_follow() && one.due_at().is_none());
+    assert!(refusal(&one, &Subject::fake(1005, "ann", None), 1000).is_some());
+    // A daemon that ends meanwhile has them follow again.
+    let (seconds, again) = left(one.clone(), "one", at(130));
+    assert!(seconds == 0 && again.has_to_follow());
+    one.on_undo_failed("x", Duration::from_secs(1000));
+    assert!(one.has_to_follow());
+}
+
+#[test]
+fn commit_is_named_by_its_beginning_or_is_the_only_one() {
+    let other = Unconfirmed {
+        commit: "01ff".repeat(8),
+        ..waiting(1)
+    };
+    let all = [waiting(1), other];
+    let find = |list: &[Unconfirmed], id: Option<&str>| {
+        choose(list.iter(), id)
+            .map(|one| one.commit.clone())
+            .map_err(|refusal| refusal.code)
+    };
+    assert!(find(&all[..1], None).is_ok());
+    assert_eq!(find(&all, Some("01ff")).unwrap(), "01ff".repeat(8));
+    assert_eq!(find(&all, None), Err(Code::InvalidArgs));
+    assert_eq!(find(&all, Some("01")), Err(Code::InvalidArgs));
+    assert_eq!(find(&all, Some("02")), Err(Code::NotFound));
+    assert_eq!(find(&[], None), Err(Code::NotFound));
+}

@@ -1,0 +1,370 @@
+//! What every change needs on this machine, whatever a rule says: `[floor]` of `remit.toml`. It permits nothing: it turns
+//! a permission into a question or a refusal. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::Effect;
+use remit_policy::model::rule::{Grantees, Principal, refused_id};
+use remit_policy::{Approval, Denial, Machine, Policy, Stdin, Verdict, quoted};
+use remit_settings::{FloorConfig, RequiredCommand};
+use serde::{Deserialize, Serialize};
+
+/// Seconds until a request expires that only the floor asks for. As of a rule that does not say it.
+const EXPIRES_S: u32 = 600;
+const APPROVAL: &str = "floor.approval of remit.toml";
+const REQUIRE: &str = "floor.require of remit.toml";
+
+/// The approval that each change needs in addition to what the rules ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Floor {
+    #[default]
+    Off,
+    /// Without approvers of its own: a rule has to name them.
+    ByRule,
+    By(Approval),
+}
+
+impl Floor {
+    /// Resolves the names of the approvers. Fails with a sentence if one does not exist.
+    pub fn resolve(config: &FloorConfig, machine: &dyn Machine) -> Result<Self, String> {
+        let mut by = Grantees::default();
+        for word in &config.approvers {
+            let id = principal(word, machine).map_err(|why| format!("floor.approvers: {why}"))?;
+            by.ids.insert(id, word.clone());
+            by.words.push(word.clone());
+        }
+        Ok(match (config.approval, by.words.is_empty()) {
+            (false, _) => Self::Off,
+            (true, true) => Self::ByRule,
+            (true, false) => Self::By(Approval::new(by, EXPIRES_S)),
+        })
+    }
+
+    /// Returns whether a grant for a time can start a call of this effect.
+    pub fn takes_grants(&self, effect: Effect) -> bool {
+        matches!(self, Self::Off) || effect == Effect::Read
+    }
+
+    /// Applies the floor to the verdict of the rules on a call of this effect.
+    pub fn over(&self, verdict: Verdict, effect: Effect) -> Verdict {
+        let grant = match verdict {
+            Verdict::Allow(grant) if effect == Effect::Change => grant,
+            other => return other,
+        };
+        let rule = grant.basis().rule().cloned();
+        let asked = match self {
+            Self::Off => return Verdict::Allow(grant),
+            Self::ByRule => Err(grant),
+            Self::By(approval) => grant.asking(approval.clone()),
+        };
+        asked.map_or_else(|_| Verdict::Deny(no_approver(rule)), Verdict::Ask)
+    }
+
+    /// Describes for lists what it asks for before a call that no rule asks about.
+    pub fn asks(&self, effect: Effect) -> Option<String> {
+        match self {
+            Self::By(approval) if effect == Effect::Change => Some(approval.to_string()),
+            Self::ByRule if effect == Effect::Change => Some(format!(
+                "needs an approval ({APPROVAL}), but nobody is named"
+            )),
+            Self::Off | Self::ByRule | Self::By(_) => None,
+        }
+    }
+}
+
+fn no_approver(rule: Option<remit_policy::RuleId>) -> Denial {
+    Denial {
+        code: Code::DeniedRule,
+        object: Some("floor.approval".to_owned()),
+        rule,
+        what: format!(
+            "every change on this machine needs an approval ({APPROVAL}), and neither the rule nor floor.approvers names \
+             anybody who could give it"
+        ),
+        lift: Some(
+            "write floor.approvers in remit.toml and restart remitd, or 'approval' in the rule"
+                .to_owned(),
+        ),
+        next: "tell the person you work for".to_owned(),
+    }
+}
+
+/// Resolves a word of `by`: a user, a `%group`, `#uid` or `%#gid`.
+fn principal(word: &str, machine: &dyn Machine) -> Result<Principal, String> {
+    let (is_group, name) = match word.strip_prefix('%') {
+        Some(name) => (true, name),
+        None => (false, word),
+    };
+    let id = match name.strip_prefix('#') {
+        Some(digits) => digits.parse().ok(),
+        None if is_group => machine.group(name),
+        None => machine.user(name).map(|ids| ids.uid),
+    };
+    let what = if is_group { "group" } else { "user" };
+    let id = id.ok_or_else(|| format!("there is no {what} {}", quoted(name)))?;
+    match (refused_id(id), is_group) {
+        (Some(why), _) => Err(format!("{} can approve nothing: {why}", quoted(word))),
+        (None, true) => Ok(Principal::Group(id)),
+        (None, false) => Ok(Principal::User(id)),
+    }
+}
+
+/// Fails with a sentence if a required command could never end well, or is a change itself.
+pub fn check_required(require: &[RequiredCommand], policy: &Policy) -> Result<(), String> {
+    for RequiredCommand { command: name, .. } in require {
+        let wrong = |why: &str| Err(format!("cannot use {REQUIRE}: {why}"));
+        let Some(command) = policy.command(name) else {
+            return wrong(&format!("there is no command {}", quoted(name)));
+        };
+        if command.effect == Effect::Change {
+            return wrong(&format!(
+                "command '{name}' is a change, which would require itself"
+            ));
+        }
+        if let Err(refusal) = command.bind(&[], command.stdin == Stdin::Caller) {
+            return wrong(&format!(
+                "command '{name}' needs arguments: {}",
+                refusal.message
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The required commands, and when the last run of each ended if it was with exit 0. A restart forgets the ends.
+#[derive(Debug, Default)]
+pub struct RequiredCommands {
+    require: Vec<RequiredCommand>,
+    /// Time since boot (CLOCK_BOOTTIME).
+    ended: BTreeMap<String, Duration>,
+}
+
+impl RequiredCommands {
+    pub fn new(require: Vec<RequiredCommand>) -> Self {
+        let ended = BTreeMap::new();
+        Self { require, ended }
+    }
+
+    /// Takes note of the end of a command that ran without arguments. Only its last run counts.
+    pub fn on_ended(&mut self, command: &str, is_well: bool, now: Duration) {
+        if !self.require.iter().any(|one| one.command == command) {
+            return;
+        }
+        // Without a clock, no end is within any time.
+        match is_well && now != Duration::MAX {
+            true => drop(self.ended.insert(command.to_owned(), now)),
+            false => drop(self.ended.remove(command)),
+        }
+    }
+
+    fn age(&self, command: &str, now: Duration) -> Option<u64> {
+        let ended = self.ended.get(command)?;
+        now.checked_sub(*ended).map(|age| age.as_secs())
+    }
+
+    /// Fails with the first command that has not ended well within its time.
+    pub fn check(&self, now: Duration) -> Result<(), Refusal> {
+        for RequiredCommand { command, within_s } in &self.require {
+            let within = in_words(u64::from(*within_s));
+            let last = match self.age(command, now) {
+                Some(age) if age < u64::from(*within_s) => continue,
+                Some(age) => format!("it last did {} ago", in_words(age)),
+                None => "its last run failed, or it has not run since remitd started".to_owned(),
+            };
+            let text = format!(
+                "a change on this machine needs that '{command}' has ended with exit 0 within {within}, and {last}"
+            );
+            return Err(Refusal::new(Code::NotStarted, text)
+                .object(command.clone())
+                .by(REQUIRE)
+                .next(format!("run {command}; if it ends with exit 0, ask again")));
+        }
+        Ok(())
+    }
+
+    /// Describes each for an approver.
+    pub fn lines(&self, now: Duration) -> Vec<String> {
+        let lines = self
+            .require
+            .iter()
+            .map(|RequiredCommand { command, within_s }| {
+                let within = in_words(u64::from(*within_s));
+                let last = self.age(command, now).map_or_else(
+                    || "has not ended with exit 0".to_owned(),
+                    |age| format!("ended with exit 0 {} ago", in_words(age)),
+                );
+                format!("required command '{command}' {last} (needed: within {within})")
+            });
+        lines.collect()
+    }
+}
+
+/// `90 s`, `10 min`, `3 h`: rounded down to one unit.
+fn in_words(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_policy::{Ask, CallerIds, Ids, MachineTable, Source};
+
+    use super::*;
+
+    fn machine() -> MachineTable {
+        MachineTable {
+            users: [("ann".to_owned(), Ids { uid: 7, gid: 7 })].into(),
+            groups: [("ops".to_owned(), 8)].into(),
+            ..MachineTable::default()
+        }
+    }
+
+    fn floor(approval: bool, approvers: &[&str]) -> Result<Floor, String> {
+        let config = FloorConfig {
+            approval,
+            approvers: approvers.iter().map(|word| (*word).to_owned()).collect(),
+            require: Vec::new(),
+        };
+        Floor::resolve(&config, &machine())
+    }
+
+    fn policy() -> Policy {
+        let text = "[[command]]\nname = \"site.change\"\nargv = [\"/bin/true\"]\neffect = \"change\"\nprofile = \"strict\"\nsummary = \"x\"\n\
+                    [[command]]\nname = \"site.look\"\nargv = [\"/bin/true\"]\neffect = \"read\"\nprofile = \"read\"\nsummary = \"x\"\n\
+                    [[grant]]\nto = [\"#64001\"]\nallow = [\"site.change\", \"site.look\"]\neffect = \"change\"\napproval = \"none\"\n\
+                    [[grant]]\nto = [\"#64002\"]\nallow = [\"site.change\"]\neffect = \"change\"\napproval = { by = [\"ann\"] }\n";
+        let source = Source {
+            name: "a.toml".into(),
+            text: text.into(),
+        };
+        let loaded = remit_policy_compile::load(&[source], &machine());
+        loaded.unwrap_or_else(|found| panic!("{found:?}")).0
+    }
+
+    fn verdict(policy: &Policy, uid: u32, name: &str, effect: Effect) -> Verdict {
+        let args = &[];
+        let ask = Ask::Command { name, effect, args };
+        policy.decide(CallerIds { uid, gids: &[] }, &ask)
+    }
+
+    #[test]
+    fn floor_asks_for_changes_only_and_never_permits() {
+        let policy = policy();
+        let asked = |verdict: Verdict| match verdict {
+            Verdict::Allow(_) => "allow".to_owned(),
+            Verdict::Ask(pending) => pending.approval().by().join(" "),
+            Verdict::Deny(denial) => denial.object.unwrap_or_else(|| "deny".to_owned()),
+        };
+        let (off, by_rule, by) = (
+            floor(false, &["%ops"]),
+            floor(true, &[]),
+            floor(true, &["%ops"]),
+        );
+        let floors = [off.unwrap(), by_rule.unwrap(), by.unwrap()];
+        for (uid, name, effect, expect) in [
+            (
+                64_001,
+                "site.change",
+                Effect::Change,
+                ["allow", "floor.approval", "%ops"],
+            ),
+            (
+                64_001,
+                "site.look",
+                Effect::Read,
+                ["allow", "allow", "allow"],
+            ),
+            (64_002, "site.change", Effect::Change, ["ann", "ann", "ann"]),
+            (64_003, "site.change", Effect::Change, ["site.change"; 3]),
+        ] {
+            for (floor, expect) in floors.iter().zip(expect) {
+                let found = asked(floor.over(verdict(&policy, uid, name, effect), effect));
+                assert_eq!(found, expect, "{uid} {name} {floor:?}");
+            }
+        }
+        let takes = |effect| floors.each_ref().map(|floor| floor.takes_grants(effect));
+        assert_eq!(takes(Effect::Change), [true, false, false]);
+        assert_eq!(takes(Effect::Read), [true; 3]);
+    }
+
+    #[test]
+    fn approvers_exist() {
+        assert!(floor(true, &["ann", "%ops", "#5", "%#6"]).is_ok());
+        for (word, why) in [
+            ("eve", "floor.approvers: there is no user 'eve'"),
+            ("%dev", "floor.approvers: there is no group 'dev'"),
+            ("#x", "floor.approvers: there is no user '#x'"),
+            (
+                "#65534",
+                "floor.approvers: '#65534' can approve nothing: 65534 means every id without a mapping",
+            ),
+        ] {
+            assert_eq!(floor(true, &[word]), Err(why.to_owned()));
+            assert!(floor(false, &[word]).is_err(), "{word}");
+        }
+    }
+
+    fn required(command: &str, within_s: u32) -> RequiredCommand {
+        let command = command.to_owned();
+        RequiredCommand { command, within_s }
+    }
+
+    #[test]
+    fn required_command_looks_and_needs_nothing() {
+        let policy = policy();
+        assert_eq!(check_required(&[required("site.look", 1)], &policy), Ok(()));
+        for (name, why) in [
+            ("site.change", "is a change"),
+            ("no", "there is no command"),
+        ] {
+            let found = check_required(&[required(name, 1)], &policy).unwrap_err();
+            assert!(found.contains(why), "{found}");
+        }
+    }
+
+    #[test]
+    fn only_a_fresh_last_end_counts() {
+        let seconds = Duration::from_secs;
+        let mut all = RequiredCommands::new(vec![required("a", 10), required("b", 3600)]);
+        let unmet = |all: &RequiredCommands, now| {
+            all.check(seconds(now)).err().map(|refusal| refusal.message)
+        };
+        assert!(
+            unmet(&all, 100)
+                .unwrap()
+                .contains("has not run since remitd started")
+        );
+        all.on_ended("a", true, seconds(100));
+        all.on_ended("c", true, seconds(100));
+        assert!(unmet(&all, 100).unwrap().contains("'b'"));
+        all.on_ended("b", true, seconds(100));
+        assert_eq!(unmet(&all, 100), None);
+        assert_eq!(unmet(&all, 109), None);
+        let stale = unmet(&all, 110).unwrap();
+        assert!(
+            stale.contains("within 10 s, and it last did 10 s ago"),
+            "{stale}"
+        );
+        // A clock that goes back, or fails, proves nothing.
+        assert!(unmet(&all, 99).is_some());
+        assert!(all.check(Duration::MAX).is_err());
+        all.on_ended("a", false, seconds(101));
+        assert!(unmet(&all, 101).unwrap().contains("'a'"));
+        all.on_ended("a", true, Duration::MAX);
+        assert!(unmet(&all, 101).is_some());
+        assert_eq!(all.ended.len(), 1);
+        assert_eq!(
+            all.lines(seconds(400)),
+            [
+                "required command 'a' has not ended with exit 0 (needed: within 10 s)",
+                "required command 'b' ended with exit 0 5 min ago (needed: within 60 min)"
+            ]
+        );
+        assert_eq!(RequiredCommands::default().check(seconds(0)), Ok(()));
+    }
+}

@@ -1,0 +1,237 @@
+//! Starts what the daemon itself does about commits of files, as jobs: their recovery, and the undo of those that nobody
+//! confirmed.
+//!
+//! **Invariant:** this process reads and writes none of the files; it only starts `remit-commit`.
+
+use std::time::Duration;
+
+use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::Purpose;
+use remit_plan::Phase;
+use remit_policy::Grant;
+use remit_policy::model::command::THEN;
+
+use crate::audit::Event;
+use crate::event_loop::lifecycle::AdmissionState;
+use crate::event_loop::timers::{self, Timer};
+use crate::job::confirmation::{ConfirmStage, Unconfirmed};
+use crate::job::context::RequestCx;
+use crate::job::granted;
+use crate::job::state::Parked;
+use crate::job::unconfirmed::{forget, phase, record, report_failure};
+use crate::request::{Call, Requester};
+use crate::service::log::{self, Weight};
+
+/// The clock of a sleeping machine does not advance for timers, so the time is looked at again.
+const LOOK: Duration = Duration::from_secs(10);
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Starts it if it is due. Also while remit is locked: it is the end of what was interrupted.
+pub fn recover_if_due(cx: &mut RequestCx<'_>) {
+    if !cx.job.reactor.timers.has(Timer::Commits) {
+        cx.job.reactor.timers.add(DAY, Timer::Commits);
+    }
+    if !can_start(cx) {
+        return;
+    }
+    let Some(directory) = cx.job.commits.take_due() else {
+        return;
+    };
+    let grant = cx.policies.live.policy.recovery(&directory);
+    let started = grant
+        .map_err(|why| Refusal::new(Code::NotStarted, why))
+        .and_then(|grant| start(cx, grant))
+        .map_err(|refusal| format!("cannot recover commits: {}", refusal.message));
+    if let Err(why) = &started {
+        say_error!("{why}");
+    }
+    cx.job.commits.on_start(started);
+}
+
+/// Returns true if the daemon can start jobs of its own. A lock does not matter.
+fn can_start(cx: &RequestCx<'_>) -> bool {
+    let is_ready = cx.job.reports.broker.is_ready() && !cx.job.sandbox.manager.are_untried();
+    is_ready && cx.life.gate != AdmissionState::Stopping
+}
+
+fn start(cx: &mut RequestCx<'_>, grant: Grant) -> Result<JobId, Refusal> {
+    let name = grant.command().map(|command| command.name.clone());
+    let purpose = Purpose::Change {
+        reason: "to finish or take back what was interrupted".to_owned(),
+    };
+    let call = Call::own(name.unwrap_or_default(), Vec::new(), purpose, None)?;
+    granted::start_own(cx, Requester::daemon(), call, grant)
+}
+
+/// Undoes what nobody has confirmed in time, also while remit is locked. Forgets what was undone by somebody else.
+pub fn undo_if_due(cx: &mut RequestCx<'_>) {
+    if cx.job.confirmations.all.is_empty() || !can_start(cx) {
+        return;
+    }
+    note_lost_undos(cx);
+    let now = timers::since_boot();
+    let (directory, is_settled) = (
+        cx.job.confirmations.directory.clone(),
+        std::mem::take(&mut cx.job.confirmations.is_settled),
+    );
+    for at in (0..cx.job.confirmations.all.len()).rev() {
+        let Some(one) = cx.job.confirmations.all.get_mut(at) else {
+            continue;
+        };
+        if is_settled {
+            one.retry(now);
+        }
+        let is_due = one.due_at().is_some_and(|at| at <= now);
+        let is_running = matches!(
+            one.stage,
+            ConfirmStage::Committing | ConfirmStage::Following { .. }
+        );
+        let is_over = is_settled && !is_running;
+        if !is_due && !is_over {
+            continue;
+        }
+        let one = one.clone();
+        match phase(&directory, &one.commit) {
+            Ok(None | Some(Phase::Gone)) if one.has_to_follow() => follow(cx, at, &one),
+            Ok(None | Some(Phase::Gone)) => forget(&mut cx.job, &one),
+            // Killed before its end: the recovery may make the commit again.
+            Ok(Some(Phase::Undone)) => {
+                if let Some(one) = cx.job.confirmations.all.get_mut(at) {
+                    one.put_off(now);
+                }
+            }
+            Ok(Some(_)) if is_due => undo(cx, at, &one),
+            Ok(Some(_)) => {}
+            Err(error) => failed(cx, at, &format!("cannot read its journal: {error}")),
+        }
+    }
+    let next = cx
+        .job
+        .confirmations
+        .all
+        .iter()
+        .filter_map(Unconfirmed::due_at)
+        .min();
+    if let Some(next) = next {
+        let left = next.saturating_sub(timers::since_boot()).min(LOOK);
+        cx.job.reactor.timers.add(left, Timer::Unconfirmed);
+    }
+}
+
+/// A job that waited for its record without effect has no end.
+fn note_lost_undos(cx: &mut RequestCx<'_>) {
+    let undoing = cx.job.confirmations.all.iter().enumerate();
+    let undoing: Vec<(usize, JobId)> = undoing
+        .filter_map(|(at, one)| match one.stage {
+            ConfirmStage::Undoing { job, .. } => Some((at, job)),
+            _ => None,
+        })
+        .collect();
+    for (at, job) in undoing {
+        let jobs = &cx.job.jobs;
+        let is_known = jobs.serial(job).is_some()
+            || jobs.is_waiting(job)
+            || jobs
+                .all::<Parked>()
+                .any(|(_, parked)| parked.plan.job == job)
+            || jobs.never_ran().any(|meta| meta.job == job)
+            || jobs.ended().any(|meta| meta.job == job);
+        if !is_known {
+            failed(cx, at, "its job did not start");
+        }
+    }
+}
+
+fn undo(cx: &mut RequestCx<'_>, at: usize, one: &Unconfirmed) {
+    match start_undo(cx, one) {
+        Ok(job) => {
+            let message = format!(
+                "nobody confirmed commit {} of {} [{}] in time: job {} undoes it",
+                one.commit,
+                one.user,
+                one.job.short(),
+                job.short()
+            );
+            log::beside(
+                &cx.job.reports.audit,
+                Weight::Warning,
+                format_args!("{message}"),
+            );
+            let record = record(Event::Unconfirmed, message, one).field("VERDICT", "undoes");
+            cx.job
+                .reports
+                .audit
+                .note(record.field("UNDO_JOB", job.to_string()));
+            if let Some(one) = cx.job.confirmations.all.get_mut(at) {
+                one.on_undo_started(job);
+            }
+            cx.job.confirmations.save_or_say();
+        }
+        Err(refusal) if refusal.code == Code::Busy => {
+            if let Some(one) = cx.job.confirmations.all.get_mut(at) {
+                one.put_off(timers::since_boot());
+            }
+        }
+        Err(refusal) => failed(cx, at, &refusal.message),
+    }
+}
+
+fn start_undo(cx: &mut RequestCx<'_>, one: &Unconfirmed) -> Result<JobId, Refusal> {
+    let grant = cx
+        .policies
+        .live
+        .policy
+        .unconfirmed(&cx.job.confirmations.directory);
+    let grant = grant.map_err(|why| Refusal::new(Code::NotStarted, why))?;
+    let command = grant
+        .command()
+        .ok_or_else(|| Refusal::new(Code::NotStarted, "no command"))?;
+    let mut params = command.params.iter().filter(|param| param.name != THEN);
+    let args = params
+        .next()
+        .map(|id| (id.name.clone(), one.commit.clone()));
+    let purpose = Purpose::Change {
+        reason: format!(
+            "nobody confirmed job {} within {} s",
+            one.job.short(),
+            one.window_s
+        ),
+    };
+    let call = Call::own(
+        command.name.clone(),
+        args.into_iter().collect(),
+        purpose,
+        None,
+    )?;
+    granted::start_own(cx, Requester::daemon(), call, grant)
+}
+
+/// Has the commands follow the undo that followed the commit: so sshd reads the old file again.
+fn follow(cx: &mut RequestCx<'_>, at: usize, one: &Unconfirmed) {
+    match cx.policies.live.policy.following(&one.then) {
+        Ok(acts) => {
+            if let Some(one) = cx.job.confirmations.all.get_mut(at) {
+                let job = one.on_follow();
+                cx.job.acts.follow_undo(job, acts);
+            }
+            cx.job.confirmations.save_or_say();
+        }
+        Err(why) => failed(
+            cx,
+            at,
+            &format!("it is undone, but what has to follow cannot: {why}"),
+        ),
+    }
+}
+
+fn failed(cx: &mut RequestCx<'_>, at: usize, why: &str) {
+    let Some(one) = cx.job.confirmations.all.get_mut(at) else {
+        return;
+    };
+    one.on_undo_failed(why, timers::since_boot());
+    let one = one.clone();
+    cx.job.confirmations.save_or_say();
+    report_failure(&mut cx.job, &one);
+}

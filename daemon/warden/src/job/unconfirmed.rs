@@ -1,0 +1,185 @@
+//! Takes confirmations of commits, and ends of the undos of those that nobody confirmed.
+//!
+//! **Invariant:** a confirmation is on the disk before it is answered.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use remit_common::admin::AdminReply;
+use remit_common::id_prefix::IdPrefix;
+use remit_common::names::JobId;
+use remit_common::outcome::{Ending, FollowUp};
+use remit_common::refusal::{Code, Refusal};
+use remit_link::Owner;
+use remit_plan::{Journal, Phase};
+
+use crate::audit::{Event, Record, unrecorded};
+use crate::event_loop::timers;
+use crate::identity::peer::Subject;
+use crate::job::confirmation::{
+    ConfirmStage, Unconfirmed,
+    store::{choose, clocks},
+};
+use crate::job::context::JobCx;
+use crate::request::{file_change, with_subject};
+use crate::service::log::{self, Weight};
+
+/// Returns the phase of a commit's journal; `None` if there is no journal.
+pub fn phase(directory: &str, commit: &str) -> io::Result<Option<Phase>> {
+    let file = match file_change::open_journal(Path::new(directory), commit) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut start = Vec::new();
+    file.take(Journal::HEAD as u64).read_to_end(&mut start)?;
+    let phase = Journal::phase_of(&start);
+    phase
+        .map(Some)
+        .map_err(|error| io::Error::other(error.to_string()))
+}
+
+/// Notes that the commands are over that follow a job. Returns what the requester of a commit has to know.
+pub fn on_acts_over(cx: &mut JobCx<'_>, job: JobId, then: &[FollowUp]) -> Option<String> {
+    let all = &mut cx.confirmations.all;
+    let of_undo = |one: &&mut Unconfirmed| matches!(one.stage, ConfirmStage::Following { job: undo, .. } if undo == job);
+    let Some(one) = all.iter_mut().find(of_undo) else {
+        let one = all.iter_mut().find(|one| one.job == job)?;
+        let note = one.on_acts_over(then, clocks());
+        cx.confirmations.save_or_say();
+        return note;
+    };
+    match then.iter().find(|one| !one.has_succeeded()) {
+        None => {
+            let one = one.clone();
+            forget(cx, &one);
+        }
+        Some(act) => {
+            let why = format!("it is undone, but not '{}': {}", act.command, act.cause);
+            one.on_undo_failed(&why, timers::since_boot());
+            let one = one.clone();
+            cx.confirmations.save_or_say();
+            report_failure(cx, &one);
+        }
+    }
+    None
+}
+
+/// Handles the recorded end of a job, which may be the undo of a commit.
+pub fn on_recorded(cx: &mut JobCx<'_>, job: JobId, ending: &Ending) {
+    if let Some(one) = cx.confirmations.on_undo_end(job, ending) {
+        report_failure(cx, &one);
+    }
+}
+
+/// Reports an undo that has not worked.
+pub fn report_failure(cx: &mut JobCx<'_>, one: &Unconfirmed) {
+    let line = format!(
+        "{}; look at its paths, then undo it by hand, or keep it: {}",
+        one.sentence(clocks()),
+        one.command()
+    );
+    log::beside(&cx.reports.audit, Weight::Error, format_args!("{line}"));
+    let record = record(Event::Unconfirmed, line, one).with_error_priority();
+    cx.reports.audit.note(record.field("VERDICT", "failed"));
+}
+
+/// Forgets a commit that nobody has to confirm any more: it was undone, or taken back.
+pub fn forget(cx: &mut JobCx<'_>, one: &Unconfirmed) {
+    let message = format!(
+        "commit {} of {} is not there any more: it was undone or taken back",
+        one.commit, one.user
+    );
+    let record = record(Event::Unconfirmed, message, one).field("VERDICT", "undone");
+    cx.reports.audit.note(record);
+    cx.confirmations.remove(one.job);
+}
+
+pub fn record(event: Event, message: String, one: &Unconfirmed) -> Record {
+    let owner = Owner {
+        uid: one.uid,
+        user: one.user.clone(),
+    };
+    Record::new(event, message)
+        .field("JOB", one.job.to_string())
+        .field("COMMIT", &one.commit)
+        .number("UID", one.uid)
+        .field("USER", &one.user)
+        .for_history(owner, Some(one.job), None)
+}
+
+/// Keeps a commit for good, for an administrator whose session began then.
+pub fn confirm(
+    cx: &mut JobCx<'_>,
+    by: &Subject,
+    session: Result<Duration, Refusal>,
+    id: Option<&str>,
+) -> AdminReply {
+    match try_confirm(cx, by, session, id) {
+        Ok(sentence) => AdminReply::Done(sentence),
+        Err(refusal) => cx.reports.refuse(by, refusal),
+    }
+}
+
+fn try_confirm(
+    cx: &mut JobCx<'_>,
+    by: &Subject,
+    session: Result<Duration, Refusal>,
+    id: Option<&str>,
+) -> Result<String, Refusal> {
+    let id = id
+        .map(str::parse::<IdPrefix>)
+        .transpose()?
+        .map(String::from);
+    let one = choose(cx.confirmations.all.iter(), id.as_deref())?.clone();
+    one.may_confirm(by, session)?;
+    let unsaved = |why: String| {
+        let text = format!(
+            "not confirmed, commit {} is still undone: {why}",
+            one.short()
+        );
+        Refusal::new(Code::NotStarted, text)
+    };
+    match phase(&cx.confirmations.directory, &one.commit) {
+        Ok(None | Some(Phase::Gone)) => {
+            forget(cx, &one);
+            let text = format!(
+                "commit {} is not there any more: it was undone",
+                one.short()
+            );
+            return Err(Refusal::new(Code::NotFound, text));
+        }
+        Ok(Some(Phase::Kept | Phase::Done | Phase::Left)) => {}
+        Ok(Some(_)) => {
+            let text = format!(
+                "commit {} was interrupted and is being recovered",
+                one.short()
+            );
+            return Err(Refusal::new(Code::Busy, text).next("try again in a moment"));
+        }
+        Err(error) => return Err(unsaved(format!("cannot read its journal: {error}"))),
+    }
+    let message = format!(
+        "{} confirms commit {} of {} [{}]: it stays",
+        by.user(),
+        one.commit,
+        one.user,
+        one.job.short()
+    );
+    let record = with_subject(Record::new(Event::Confirmed, message), by, None)
+        .field("JOB", one.job.to_string())
+        .field("COMMIT", &one.commit);
+    let written = cx.reports.audit.write(record);
+    written.map_err(|why| unrecorded(&why))?;
+    let before = cx.confirmations.all.clone();
+    cx.confirmations.all.retain(|other| other.job != one.job);
+    if let Err(error) = cx.confirmations.save() {
+        cx.confirmations.all = before;
+        return Err(unsaved(format!("that cannot be saved: {error}")));
+    }
+    Ok(format!(
+        "confirmed; commit {} stays. To undo it later: remit undo {}",
+        one.short(),
+        one.commit
+    ))
+}

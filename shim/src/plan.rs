@@ -1,0 +1,156 @@
+//! Plans of changes of files: edits to a request, the output of its job to an answer. Pure, except that names of accounts
+//! are looked up.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use nix::unistd::{Group, User};
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::outcome::Ending;
+use remit_common::refusal::{Code, Refusal};
+use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, risks};
+use remit_wire::edits::{self, Accounts, EditText};
+use remit_wire::outcome::{JobReport, Stream};
+use remit_wire::{Bytes, JobQuery, PageQuery, PartQuery, Request};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::truncate;
+
+/// Entries that an answer lists, and bytes of their diffs.
+const ENTRIES: usize = 100;
+const DIFFS: usize = 30 << 10;
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PlanAnswer {
+    /// For change.
+    plan_id: String,
+    digest: String,
+    entries: Vec<PlannedPath>,
+    /// Paths left out.
+    #[serde(skip_serializing_if = "is_zero")]
+    more: usize,
+    /// Unified; what is cut has a hash.
+    diff: String,
+    next: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct PlannedPath {
+    path: String,
+    what: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    risks: Vec<String>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+struct Local;
+
+impl Accounts for Local {
+    fn uid(&self, name: &str) -> Option<u32> {
+        Some(User::from_name(name).ok()??.uid.as_raw())
+    }
+
+    fn gid(&self, name: &str) -> Option<u32> {
+        Some(Group::from_name(name).ok()??.gid.as_raw())
+    }
+}
+
+/// Returns the input of the command that plans.
+pub fn input(list: Vec<EditText>) -> Result<Bytes, Refusal> {
+    let decode = |text: &str| STANDARD.decode(text).ok();
+    let edits = list.into_iter().map(|edit| edit.edit(&Local, decode));
+    let edits = edits
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|why| Refusal::new(Code::InvalidArgs, format!("argument 'edits': {why}")))?;
+    let bytes = edits::encode(edits);
+    match bytes.len() <= caps::STDIN {
+        true => Ok(bytes.into()),
+        false => {
+            let most = caps::STDIN;
+            let message = format!(
+                "the edits have {} bytes, and at most {most} can be planned",
+                bytes.len()
+            );
+            Err(Refusal::new(Code::TooLarge, message).next("split them into several plans"))
+        }
+    }
+}
+
+/// Returns true if the job has written a plan.
+pub fn is_made(report: &JobReport) -> bool {
+    report.ending.as_ref().is_some_and(Ending::has_succeeded)
+}
+
+/// Asks for the output from `offset` on.
+pub fn page(job: JobId, offset: usize) -> Request {
+    Request::Job(JobQuery {
+        job,
+        wait_ms: 0,
+        part: Some(PartQuery::Page(PageQuery {
+            stream: Stream::Stdout,
+            offset: offset as u64,
+            limit: u32::try_from(caps::PAGE).unwrap_or(u32::MAX),
+            tail: false,
+            whole_characters: false,
+        })),
+    })
+}
+
+/// Returns true if more than any plan was read.
+pub const fn is_too_long(length: usize) -> bool {
+    length > BUNDLE_BYTES
+}
+
+pub fn decode(job: JobId, bytes: Vec<u8>) -> Result<Bundle, Refusal> {
+    Bundle::decode(bytes).map_err(|error| {
+        let message = format!("the output of job {job} is no plan: {error}");
+        Refusal::new(Code::InvalidArgs, message).next("call plan; its answer has the plan_id")
+    })
+}
+
+/// Returns the answer as JSON that fits, or `None`.
+pub fn answer(job: JobId, bundle: &Bundle) -> Option<String> {
+    let plan = bundle.plan();
+    let made = |size: usize| {
+        let (mut diff, mut left) = (String::new(), size);
+        for view in bundle.views() {
+            let text = view.diff(left, Tabs::Shown);
+            if !text.is_empty() && size > 0 {
+                diff.push_str(&format!("{}:\n{text}", view.entry.path));
+            }
+            left = left.saturating_sub(text.len());
+            if left == 0 {
+                diff.push_str("[… the rest of the diffs is not shown; the digest covers it …]\n");
+                break;
+            }
+        }
+        let entry = |view: remit_plan::View<'_>| PlannedPath {
+            path: view.entry.path.to_string(),
+            what: view.what(),
+            risks: risks(&view).iter().map(ToString::to_string).collect(),
+        };
+        PlanAnswer {
+            plan_id: job.to_string(),
+            digest: plan
+                .digest()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            entries: bundle.views().take(ENTRIES).map(entry).collect(),
+            more: plan.entries().len().saturating_sub(ENTRIES),
+            diff,
+            next: format!(
+                "nothing has changed; change {{\"plan_id\": \"{job}\", \"reason\": …}} asks for exactly this"
+            ),
+        }
+    };
+    truncate::largest(DIFFS, made).map(|(_, data)| data)
+}

@@ -1,0 +1,540 @@
+//! Commits of files that are undone by themselves, unless another person confirms them from a new login.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+use remit_common::admin::{AdminReply, AdminRequest, UnconfirmedView};
+use remit_common::outcome::State;
+use remit_plan::{Action, Bundle};
+use remit_tests::caller::{Caller, at_once, change};
+use remit_tests::daemon::{Daemon, admin, user_a, user_b};
+use remit_tests::process::Identity;
+use remit_tests::test_dir::missing;
+use remit_wire::Run;
+use remit_wire::outcome::JobReport;
+
+use super::plans::{PlanFixture, commit, commit_process, edit, exit, gives, id_of, many, plan};
+use super::scene::{approve, does, options, status, until};
+
+/// `#64002` commits beneath `watched` without an approval, but somebody has to confirm it.
+const RULES: &str = r##"
+[[grant]]
+name = "watched"
+to = ["#64002"]
+allow = ["plan.commit"]
+paths = ["@DIR@/watched"]
+approval = "none"
+confirm = "10s"
+"##;
+/// The same, and a command that writes down what the file is.
+const FOLLOWED: &str = r##"
+[[command]]
+name = "site.follow"
+summary = "follows"
+argv = ["/bin/sh", "-c", "cat @DIR@/watched/a >>@DIR@/free/log"]
+effect = "change"
+profile = "host"
+
+[[grant]]
+name = "followed"
+to = ["#64002"]
+allow = ["plan.commit", "site.follow"]
+paths = ["@DIR@/watched"]
+acts = ["site.follow"]
+approval = "none"
+unconfined = true
+confirm = "10s"
+"##;
+/// Longer than the window.
+const OVER: Duration = Duration::from_secs(12);
+
+fn lay() -> PlanFixture {
+    PlanFixture::with_rules(options(), RULES)
+}
+
+fn unconfirmed(daemon: &Daemon) -> Vec<UnconfirmedView> {
+    status(daemon).unconfirmed
+}
+
+/// Commits to one file, whose old bytes are `old`.
+fn armed(fixture: &PlanFixture, name: &str) -> (String, JobReport) {
+    fixture.put(name, "old");
+    let bundle = plan(&[fixture.write(name, "new")]);
+    let report = fixture.commits(&bundle);
+    assert_eq!(exit(&report), Some(0), "{report:?}");
+    assert_eq!(fixture.read(name), "new");
+    (id_of(&bundle), report)
+}
+
+fn is_undone(fixture: &PlanFixture, name: &str) {
+    until("it is undone by itself", || fixture.read(name) == "old");
+    until("nothing waits", || unconfirmed(&fixture.daemon).is_empty());
+}
+
+/// A login session of a person: logind's file, and the scope that its processes are in.
+struct Login {
+    scope: PathBuf,
+}
+
+impl Login {
+    /// `None` where no process can be moved into a cgroup of this name.
+    fn new(began: Duration, class: &str) -> Option<Self> {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("t{}n{number}", std::process::id());
+        let mounts = fs::read_to_string("/proc/mounts").expect("there is /proc");
+        let fields = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>());
+        let root = fields
+            .filter(|fields| fields.get(2) == Some(&"cgroup2"))
+            .find_map(|fields| fields.get(1).map(PathBuf::from))?;
+        let scope = root.join(format!("user.slice/user-64005.slice/session-{name}.scope"));
+        fs::create_dir_all(&scope).ok()?;
+        let text = format!("CLASS={class}\nMONOTONIC={}\n", began.as_micros());
+        fs::write(format!("/run/systemd/sessions/{name}"), text).expect("it is a new file system");
+        Some(Self { scope })
+    }
+
+    fn remit(&self, daemon: &Daemon, user: &Identity, arguments: &[&str]) -> Output {
+        let mut command = Command::new("/bin/sh");
+        // The shell is root's until it has moved itself.
+        let groups: Vec<String> = user.groups.iter().map(ToString::to_string).collect();
+        command
+            .args(["-c", "echo $$ >\"$0\" && exec \"$@\""])
+            .arg(self.scope.join("cgroup.procs"))
+            .args(["setpriv", "--reuid", &user.uid.to_string()])
+            .args(["--regid", &user.gid.to_string()])
+            .args(["--groups", &groups.join(",")])
+            .arg(daemon.program("remit"))
+            .arg("--runtime")
+            .arg(daemon.runtime().dir())
+            .args(arguments)
+            .stdin(Stdio::null());
+        command.output().expect("it starts")
+    }
+
+    fn confirms(&self, daemon: &Daemon, user: &Identity, id: &str) -> Result<String, String> {
+        let said = self.remit(daemon, user, &["confirm", id]);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match said.status.success() {
+            true => Ok(text(&said.stdout)),
+            false => Err(text(&said.stderr)),
+        }
+    }
+}
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        for path in self.scope.ancestors().take(3) {
+            let _ = fs::remove_dir(path);
+        }
+    }
+}
+
+fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
+/// Has sessions of its own, in mounts of its own: call it before the daemon starts.
+fn own_sessions() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("the tests run as root");
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("it is ours");
+    fs::create_dir_all("/run/systemd/sessions").expect("the tests run as root");
+    let none = MsFlags::empty();
+    mount(
+        Some("none"),
+        "/run/systemd/sessions",
+        Some("tmpfs"),
+        none,
+        Some("size=64k"),
+    )
+    .expect("the tests run as root");
+}
+
+macro_rules! login {
+    ($began:expr) => {
+        match Login::new($began, "user") {
+            Some(login) => login,
+            None => return missing("a cgroup for a login session"),
+        }
+    };
+}
+
+#[test]
+fn unconfirmed_commit_is_undone_by_itself() {
+    let fixture = lay();
+    let (id, report) = armed(&fixture, "watched/a");
+    let next = report.ending.and_then(|ending| ending.next).unwrap();
+    let command = format!("remit confirm {}", &id[..12]);
+    assert!(
+        next.starts_with("undone at ") && next.ends_with(&command),
+        "{next}"
+    );
+    let [view] = &unconfirmed(&fixture.daemon)[..] else {
+        panic!("it waits");
+    };
+    assert_eq!((&view.commit_id, view.job), (&id, report.job));
+    assert_eq!(view.command, command);
+    is_undone(&fixture, "watched/a");
+    let record = |verdict: &str| {
+        let all = fixture.daemon.records("unconfirmed").into_iter();
+        all.filter(|record| record["REMIT_VERDICT"] == verdict && record["REMIT_COMMIT"] == id)
+            .count()
+    };
+    assert_eq!(
+        (record("undoes"), record("undone"), record("failed")),
+        (1, 1, 0)
+    );
+    let confirm = AdminRequest::Confirm { id: Some(id) };
+    let late = fixture.daemon.administers(&admin(), confirm).unwrap_err();
+    assert!(late.message.contains("no commit waits"), "{late:?}");
+
+    // The rule says nothing of other commits.
+    fixture.commits(&plan(&[fixture.write("free/x", "new")]));
+    assert!(unconfirmed(&fixture.daemon).is_empty());
+}
+
+#[test]
+fn commit_that_changed_nothing_needs_no_confirmation() {
+    let fixture = lay();
+    fixture.put("watched/a", "old");
+    let bundle = plan(&[fixture.write("watched/a", "new")]);
+    fixture.put("watched/a", "of others");
+    assert_eq!(exit(&fixture.commits(&bundle)), Some(1));
+    assert!(unconfirmed(&fixture.daemon).is_empty());
+}
+
+#[test]
+fn another_person_confirms_from_a_new_login_and_it_stays() {
+    own_sessions();
+    let before = login!(now());
+    let fixture = lay();
+    let (id, report) = armed(&fixture, "watched/a");
+    let daemon = &fixture.daemon;
+    let new = login!(now());
+    let refused = |login: &Login, user: &Identity, id: &str, why: &str| {
+        let said = login.confirms(daemon, user, id).unwrap_err();
+        assert!(said.contains(why), "{why:?} is not in {said}");
+    };
+    // The process of this test is in no session.
+    let confirm = AdminRequest::Confirm { id: None };
+    let nowhere = daemon.administers(&admin(), confirm).unwrap_err();
+    assert!(
+        nowhere.message.contains("not in a login session"),
+        "{nowhere:?}"
+    );
+    refused(&before, &admin(), &id, "began before the commit had ended");
+    let cron = Login::new(now(), "background").expect("there is a cgroup");
+    refused(&cron, &admin(), &id, "nobody works in it");
+    let requester = Identity::new(64_002, &[64_000, 64_200]);
+    refused(&new, &requester, &id, "your own change");
+    refused(&new, &admin(), "ffffffff", "no commit with this id");
+    assert_eq!(unconfirmed(daemon).len(), 1);
+
+    let said = new
+        .confirms(daemon, &admin(), &id[..8])
+        .expect("it is confirmed");
+    assert!(said.starts_with("confirmed; commit "), "{said}");
+    assert!(unconfirmed(daemon).is_empty());
+    refused(&new, &admin(), &id, "no commit waits");
+    let records = daemon.records("confirmed");
+    assert_eq!(records[0]["REMIT_JOB"], report.job.to_string());
+    std::thread::sleep(OVER);
+    assert_eq!(fixture.read("watched/a"), "new");
+    assert!(fixture.daemon.records("unconfirmed").is_empty());
+}
+
+#[test]
+fn of_two_commits_the_confirmed_one_stays() {
+    own_sessions();
+    let fixture = lay();
+    let (one, _) = armed(&fixture, "watched/a");
+    let (other, _) = armed(&fixture, "watched/b");
+    let login = login!(now());
+    let said = login.remit(&fixture.daemon, &admin(), &["confirm"]);
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(
+        said.contains("several commits") && said.contains(&one[..12]),
+        "{said}"
+    );
+    login
+        .confirms(&fixture.daemon, &admin(), &other)
+        .expect("it is confirmed");
+    is_undone(&fixture, "watched/a");
+    assert_eq!(fixture.read("watched/b"), "new");
+}
+
+#[test]
+fn later_commit_of_the_same_file_is_undone_first() {
+    let fixture = lay();
+    armed(&fixture, "watched/a");
+    let bundle = plan(&[fixture.write("watched/a", "newer")]);
+    assert_eq!(exit(&fixture.commits(&bundle)), Some(0));
+    is_undone(&fixture, "watched/a");
+}
+
+#[test]
+fn it_is_undone_while_remit_is_locked() {
+    let fixture = lay();
+    armed(&fixture, "watched/a");
+    let why = "an incident".to_owned();
+    does(&fixture.daemon, AdminRequest::Lock { why, kill: true });
+    is_undone(&fixture, "watched/a");
+}
+
+#[test]
+fn it_is_undone_after_the_daemon_was_killed() {
+    let mut fixture = lay();
+    armed(&fixture, "watched/a");
+    fixture.daemon.signal(Signal::SIGKILL);
+    fixture.daemon.restart_insistently();
+    assert_eq!(unconfirmed(&fixture.daemon).len(), 1);
+    is_undone(&fixture, "watched/a");
+}
+
+/// A kill just before the end may leave the empty private directory of the commit.
+fn files(fixture: &PlanFixture) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = fixture.tree("watched");
+    all.retain(|(path, _)| fs::remove_dir(path).is_err());
+    all
+}
+
+#[test]
+fn commit_that_was_killed_with_the_daemon_leaves_nothing_behind() {
+    let mut fixture = lay();
+    let bundle = many(&fixture, "watched", 0);
+    let mut caller = Caller::new(&fixture.daemon, &user_b());
+    caller
+        .run(at_once(commit(&bundle)))
+        .expect("B needs no approval");
+    until("it runs", || commit_process(&fixture.daemon).is_some());
+    fixture.daemon.signal(Signal::SIGKILL);
+    fixture.daemon.restart_insistently();
+    until("nothing waits", || unconfirmed(&fixture.daemon).is_empty());
+    assert_eq!(files(&fixture), []);
+}
+
+/// `kill` ends the undo as soon as it runs; it is made nevertheless.
+fn is_undone_after(kill: impl FnOnce(&mut PlanFixture)) {
+    let mut fixture = lay();
+    let bundle = many(&fixture, "watched", 0);
+    assert_eq!(exit(&fixture.commits(&bundle)), Some(0));
+    until("the undo runs", || {
+        commit_process(&fixture.daemon).is_some() || fixture.tree("watched").is_empty()
+    });
+    kill(&mut fixture);
+    until("nothing waits", || unconfirmed(&fixture.daemon).is_empty());
+    assert_eq!(files(&fixture), []);
+}
+
+#[test]
+fn undo_that_is_killed_with_the_daemon_begins_again() {
+    is_undone_after(|fixture| {
+        fixture.daemon.signal(Signal::SIGKILL);
+        fixture.daemon.restart_insistently();
+    });
+}
+
+#[test]
+fn undo_that_is_killed_is_tried_again() {
+    is_undone_after(|fixture| {
+        if let Some(pid) = commit_process(&fixture.daemon) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    });
+}
+
+#[test]
+fn what_somebody_else_wrote_is_not_overwritten_and_people_learn_of_it() {
+    own_sessions();
+    let fixture = lay();
+    let (id, _) = armed(&fixture, "watched/a");
+    fixture.put("watched/a", "of others");
+    until("the undo has failed", || {
+        unconfirmed(&fixture.daemon)
+            .iter()
+            .any(|one| one.has_failed)
+    });
+    assert_eq!(fixture.read("watched/a"), "of others");
+    let failed = |record: &serde_json::Value| {
+        record["REMIT_VERDICT"] == "failed" && record["PRIORITY"] == "3"
+    };
+    let records = fixture.daemon.records("unconfirmed");
+    assert!(records.iter().any(failed), "{records:?}");
+    let view = unconfirmed(&fixture.daemon).remove(0);
+    assert!(view.what.contains("its output says why"), "{view:?}");
+    login!(now())
+        .confirms(&fixture.daemon, &admin(), &id)
+        .expect("it is left to a person");
+    assert!(unconfirmed(&fixture.daemon).is_empty());
+}
+
+#[test]
+fn without_a_disk_to_remember_it_nothing_starts() {
+    let fixture = lay();
+    fixture.put("watched/a", "old");
+    let blocked = fixture.path("state/warden/unconfirmed.new");
+    fs::create_dir(&blocked).unwrap();
+    let bundle = plan(&[fixture.write("watched/a", "new")]);
+    let refusal = fixture.refused(&user_b(), commit(&bundle));
+    let why = "cannot save that its commit has to be confirmed";
+    assert!(refusal.message.contains(why), "{refusal:?}");
+    assert_eq!(fixture.read("watched/a"), "old");
+    // Others start.
+    let free = plan(&[fixture.write("free/a", "x")]);
+    assert_eq!(exit(&fixture.commits(&free)), Some(0));
+    fs::remove_dir(&blocked).unwrap();
+    assert_eq!(exit(&fixture.commits(&bundle)), Some(0));
+}
+
+#[test]
+fn damaged_file_of_them_refuses_the_start() {
+    let mut fixture = lay();
+    armed(&fixture, "watched/a");
+    assert!(fixture.daemon.end_alone());
+    let path = fixture.path("state/warden/unconfirmed");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    let said = fixture.daemon.refuses_to_start();
+    assert!(
+        said.contains("unconfirmed': its checksum is wrong; look at what was"),
+        "{said}"
+    );
+    fs::write(&path, &whole).unwrap();
+    fixture.daemon.restart();
+    is_undone(&fixture, "watched/a");
+}
+
+#[test]
+fn commands_that_followed_the_commit_follow_its_undo() {
+    let mut fixture = PlanFixture::with_rules(options(), FOLLOWED);
+    fixture.put("watched/a", "old");
+    let followed = fixture.path("free/log");
+    let lines = || fs::read_to_string(&followed).unwrap_or_default();
+    let bundle = plan(&[fixture.write("watched/a", "new")]);
+    let run = Run {
+        stdin: Some(bundle.into()),
+        ..change("plan.commit", &[("then", "site.follow")])
+    };
+    let mut caller = Caller::new(&fixture.daemon, &user_b());
+    let report = caller.run(run).expect("B needs no approval");
+    assert_eq!((exit(&report), lines().as_str()), (Some(0), "new"));
+    let next = report.ending.and_then(|ending| ending.next).unwrap();
+    assert!(next.starts_with("undone at "), "{next}");
+    let why = "an incident".to_owned();
+    does(&fixture.daemon, AdminRequest::Lock { why, kill: true });
+    until("it follows the undo", || lines() == "newold");
+    is_undone(&fixture, "watched/a");
+    let by_daemon = |record: &serde_json::Value| {
+        record["REMIT_COMMAND"] == "site.follow"
+            && record["REMIT_RULE"] == "undo of what nobody confirmed"
+    };
+    assert!(fixture.daemon.audit().iter().any(by_daemon));
+    assert!(fixture.daemon.end_alone());
+    fixture.daemon.restart();
+    assert!(unconfirmed(&fixture.daemon).is_empty());
+}
+
+#[test]
+fn approver_is_shown_what_becomes_of_it() {
+    let fixture = lay();
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let path = "/etc/ssh/sshd_config.d/remit-test.conf";
+    let planned = edit(path, Action::Write(b"AllowUsers nobody\n".to_vec())).apply(None);
+    let bundle = Bundle::from_planned(vec![planned.unwrap().unwrap()]).unwrap();
+    let job = fixture.asks(&mut caller, bundle.as_bytes());
+    let undone = fixture.daemon.shows(job).plan.unwrap().undone.unwrap();
+    let expect = format!(
+        "unless confirmed within 5 min from a new login, because it can lock people out: '{path}': it \
+         decides who may log in over ssh"
+    );
+    assert_eq!(undone, expect);
+    let id = job.to_string();
+    let page = fixture.daemon.remit(&admin(), &["show", &id]);
+    let page = String::from_utf8_lossy(&page.stdout).into_owned();
+    let first: Vec<&str> = page.lines().take(12).collect();
+    assert!(
+        first.join("\n").contains("unless confirmed within 5 min"),
+        "{page}"
+    );
+
+    let plain = fixture.asks(&mut caller, &plan(&[fixture.write("files/a", "x")]));
+    assert_eq!(fixture.daemon.shows(plain).plan.unwrap().undone, None);
+}
+
+#[test]
+fn approver_reads_when_it_is_undone() {
+    let rules = RULES.replace("to = [\"#64002\"]", "to = [\"#64001\"]");
+    let rules = rules.replace("approval = \"none\"", "approval = { by = [\"#64005\"] }");
+    let fixture = PlanFixture::with_rules(options(), &rules);
+    fixture.put("watched/a", "old");
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let job = fixture.asks(&mut caller, &plan(&[fixture.write("watched/a", "new")]));
+    approve(&fixture.daemon, job).expect("the approver can");
+    let id = job.to_string();
+    match fixture
+        .daemon
+        .administers(&admin(), AdminRequest::Job { id, wait: true })
+    {
+        Ok(AdminReply::Job(job)) => {
+            let text = job.unconfirmed.expect("it waits");
+            assert!(text.contains("undone at "), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+    is_undone(&fixture, "watched/a");
+}
+
+/// Nobody approved what follows, so it runs neither after the commit nor after its undo.
+#[test]
+fn what_follows_a_commit_by_a_grant_for_a_time_does_not_follow_its_undo() {
+    let rules = FOLLOWED
+        .replace("#64002", "#64001")
+        .replace(", \"site.follow\"]\npaths", "]\npaths")
+        .replace("unconfined = true\n", "")
+        .replace("approval = \"none\"", "approval = { by = [\"#64005\"] }");
+    let fixture = PlanFixture::with_rules(options(), &rules);
+    fixture.put("watched/a", "old");
+    let own = fixture.path("watched").display().to_string();
+    gives(&fixture, "plan.commit", &[&own]).expect("the approver can");
+    let bundle = plan(&[fixture.write("watched/a", "new")]);
+    let run = Run {
+        stdin: Some(bundle.into()),
+        ..change("plan.commit", &[("then", "site.follow")])
+    };
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let report = caller.run(at_once(run)).expect("it may be asked for");
+    let is_asked = report.state == State::AwaitingApproval;
+    // Otherwise the commit and its undo.
+    until("nothing waits", || {
+        is_asked
+            || fixture
+                .daemon
+                .records("unconfirmed")
+                .iter()
+                .any(|record| record["REMIT_VERDICT"] == "undone")
+    });
+    let log = fs::read_to_string(fixture.path("free/log"));
+    assert!(log.is_err(), "it ran, and nobody approved it: {log:?}");
+    assert!(is_asked, "{report:?}");
+}
+
+/// A full disk must not keep a commit beyond its time.
+#[test]
+fn start_without_a_disk_to_write_still_undoes() {
+    let mut fixture = lay();
+    armed(&fixture, "watched/a");
+    assert!(fixture.daemon.end_alone());
+    fs::create_dir(fixture.path("state/warden/unconfirmed.new")).unwrap();
+    fixture.daemon.restart();
+    is_undone(&fixture, "watched/a");
+}

@@ -1,0 +1,451 @@
+//! What every change needs on this machine (`[floor]`), and what pauses a user (`[breaker]`), over the real daemon.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use remit_common::admin::{AdminReply, AdminRequest, Status};
+use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
+use remit_tests::caller::{Caller, at_once, cause, change, named, script};
+use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, user_a, user_b};
+use remit_tests::process::{Identity, until};
+use remit_wire::outcome::{JobReport, State};
+use remit_wire::{Access, AccessReport, Bytes, Reply, Request, Run};
+
+const POLICY: &str = r##"
+[[command]]
+name = "site.reload"
+summary = "reloads"
+argv = ["/usr/bin/true"]
+effect = "change"
+profile = "strict"
+
+[[command]]
+name = "site.fail"
+summary = "fails"
+argv = ["/usr/bin/false"]
+effect = "change"
+profile = "strict"
+
+[[command]]
+name = "backup.fresh"
+summary = "checks"
+argv = ["/usr/bin/grep", "-q", "fresh"]
+effect = "read"
+profile = "read"
+stdin = "caller"
+
+[[command]]
+name = "people.tell"
+summary = "passes on what it reads"
+argv = ["/usr/bin/cat"]
+effect = "change"
+profile = "strict"
+stdin = "caller"
+
+[[grant]]
+name = "acts"
+to = ["#64001", "#64002"]
+allow = ["site.*", "backup.fresh", "run"]
+effect = "change"
+approval = "none"
+"##;
+
+const REQUIRE: &str = "[floor]\nrequire = [{ command = \"backup.fresh\", within_s = 3600 }]\n";
+const FAILED: &str = "[breaker]\nfailed_changes = 3\nslow_refusals = 0\npause_refusals = 0\n";
+
+fn started(config: &str) -> Daemon {
+    Daemon::start(Options {
+        waiting: 16,
+        policy: POLICY.to_owned(),
+        config: config.to_owned(),
+        ..Options::default()
+    })
+}
+
+fn runs(daemon: &Daemon, user: &Identity, run: Run) -> Result<JobReport, Refusal> {
+    Caller::new(daemon, user).run(run)
+}
+
+fn changes(daemon: &Daemon, user: &Identity, name: &str) -> Result<JobReport, Refusal> {
+    runs(daemon, user, change(name, &[]))
+}
+
+fn has_run(report: Result<JobReport, Refusal>) -> bool {
+    let report = report.unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    report.state == State::Exited
+}
+
+fn checks(daemon: &Daemon, user: &Identity, text: &str) -> JobReport {
+    let stdin = Some(Bytes::from(text.as_bytes().to_vec()));
+    let run = Run {
+        stdin,
+        ..named("backup.fresh", &[])
+    };
+    runs(daemon, user, run).expect("a rule allows it")
+}
+
+fn status(daemon: &Daemon) -> Status {
+    match daemon.administer(AdminRequest::Status) {
+        Ok(AdminReply::Status(status)) => *status,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn accesses(daemon: &Daemon, name: Option<&str>) -> AccessReport {
+    let access = Access {
+        argv: None,
+        profile: None,
+        name: name.map(str::to_owned),
+        query: None,
+    };
+    match Caller::new(daemon, &user_a()).ask(Request::Access(access)) {
+        Ok(Reply::Access(report)) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn approve(daemon: &Daemon, job: JobId) -> Result<AdminReply, Refusal> {
+    let digest = daemon.shows(job).pending.digest;
+    daemon.administers(&admin(), AdminRequest::Approve { job, digest })
+}
+
+fn resume(daemon: &Daemon, by: &Identity) -> Result<String, Refusal> {
+    let user = "#64001".to_owned();
+    match daemon.administers(by, AdminRequest::Resume { user })? {
+        AdminReply::Done(text) => Ok(text),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn pauses_of(daemon: &Daemon) -> usize {
+    status(daemon).paused.len()
+}
+
+#[test]
+fn change_without_approval_asks_where_floor_asks() {
+    let off = started("");
+    assert!(has_run(changes(&off, &user_a(), "site.reload")));
+    assert_eq!(status(&off).floor, Vec::<String>::new());
+    off.stop();
+    let daemon = started("[floor]\napproval = true\napprovers = [\"#64005\"]\n");
+    let floor = status(&daemon).floor;
+    assert_eq!(floor.len(), 1);
+    assert!(floor[0].contains("needs approval by #64005"), "{floor:?}");
+    let asked = accesses(&daemon, Some("site.reload"))
+        .asked
+        .expect("it was asked");
+    assert!(asked.approval.is_some() || !asked.allowed, "{asked:?}");
+    assert!(has_run(runs(&daemon, &user_a(), script("echo looks"))));
+    let run = at_once(change("site.reload", &[]));
+    let report = runs(&daemon, &user_a(), run).expect("it is asked");
+    assert_eq!(report.state, State::AwaitingApproval, "{report:?}");
+    assert!(daemon.records("intent").len() == 1, "only the look ran");
+    let other = Identity::new(64_006, &[SOCKET_GROUP, ADMIN_GROUP]);
+    let digest = daemon.shows(report.job).pending.digest;
+    let job = report.job;
+    let refusal = daemon.administers(&other, AdminRequest::Approve { job, digest });
+    assert_eq!(
+        refusal.expect_err("nobody named them").code,
+        Code::DeniedRule
+    );
+    approve(&daemon, job).expect("the floor names them");
+    let end = Caller::new(&daemon, &user_a()).end_of(job);
+    assert_eq!(
+        (end.state, end.ending.expect("it ended").exit),
+        (State::Exited, Some(0))
+    );
+    daemon.stop();
+}
+
+#[test]
+fn floor_without_approvers_refuses_change() {
+    let daemon = started("[floor]\napproval = true\n");
+    let refusal = changes(&daemon, &user_a(), "site.reload").expect_err("nobody can be asked");
+    assert_eq!(refusal.code, Code::DeniedRule);
+    for part in [
+        "floor.approval of remit.toml",
+        "neither the rule nor floor.approvers",
+    ] {
+        assert!(refusal.message.contains(part), "{refusal:?}");
+    }
+    assert!(
+        refusal
+            .lift
+            .is_some_and(|lift| lift.contains("write floor.approvers"))
+    );
+    assert!(has_run(runs(&daemon, &user_a(), script("echo looks"))));
+    daemon.stop();
+}
+
+#[test]
+fn change_needs_a_fresh_end_of_required_command() {
+    let mut daemon = started(REQUIRE);
+    let unmet = |daemon: &Daemon| {
+        let refusal = changes(daemon, &user_a(), "site.reload").expect_err("it is required");
+        assert_eq!(
+            (refusal.code, refusal.object.as_deref()),
+            (Code::NotStarted, Some("backup.fresh"))
+        );
+        assert!(
+            refusal
+                .next
+                .is_some_and(|next| next.contains("run backup.fresh"))
+        );
+        refusal.message
+    };
+    assert!(unmet(&daemon).contains("has not run since remitd started"));
+    assert!(
+        !accesses(&daemon, Some("site.reload"))
+            .asked
+            .expect("asked")
+            .allowed
+    );
+    let failed = checks(&daemon, &user_b(), "stale");
+    assert_eq!(failed.ending.expect("it ended").exit, Some(1));
+    assert!(unmet(&daemon).contains("its last run failed"));
+    checks(&daemon, &user_b(), "fresh");
+    assert!(has_run(changes(&daemon, &user_a(), "site.reload")));
+    let lines = status(&daemon).floor;
+    assert!(
+        lines[0].starts_with("required command 'backup.fresh' ended with exit 0"),
+        "{lines:?}"
+    );
+    checks(&daemon, &user_b(), "stale");
+    let _ = unmet(&daemon);
+    checks(&daemon, &user_b(), "fresh");
+    daemon.restart_cleanly();
+    assert!(unmet(&daemon).contains("has not run since remitd started"));
+    daemon.stop();
+}
+
+#[test]
+fn required_end_becomes_stale() {
+    let daemon = started("[floor]\nrequire = [{ command = \"backup.fresh\", within_s = 1 }]\n");
+    checks(&daemon, &user_a(), "fresh");
+    std::thread::sleep(Duration::from_millis(1100));
+    let refusal = changes(&daemon, &user_a(), "site.reload").expect_err("it is too old");
+    assert!(
+        refusal.message.contains("within 1 s, and it last did"),
+        "{refusal:?}"
+    );
+    daemon.stop();
+}
+
+#[test]
+fn required_command_is_checked_again_at_approval_and_turn() {
+    let config = format!("{REQUIRE}approval = true\napprovers = [\"#64005\"]\n");
+    let daemon = started(&config);
+    checks(&daemon, &user_b(), "fresh");
+    let run = at_once(change("site.reload", &[]));
+    let job = runs(&daemon, &user_a(), run).expect("it is asked").job;
+    let risks = daemon.shows(job).risks;
+    let said = risks
+        .iter()
+        .find(|risk| risk.contains("required command 'backup.fresh' ended with exit 0"));
+    assert!(said.is_some(), "{risks:?}");
+    checks(&daemon, &user_b(), "stale");
+    let refusal = approve(&daemon, job).expect_err("its last run failed");
+    assert_eq!(
+        refusal.object.as_deref(),
+        Some("backup.fresh"),
+        "{refusal:?}"
+    );
+    checks(&daemon, &user_b(), "fresh");
+    approve(&daemon, job).expect("the request still waits");
+    let end = Caller::new(&daemon, &user_a()).end_of(job);
+    assert_eq!(end.state, State::Exited, "{end:?}");
+    daemon.stop();
+
+    let daemon = Daemon::start(Options {
+        waiting: 16,
+        jobs_of_one: Some(1),
+        queue: "queue = 8\nqueue_per_user = 8".to_owned(),
+        policy: POLICY.to_owned(),
+        config: REQUIRE.to_owned(),
+        ..Options::default()
+    });
+    checks(&daemon, &user_b(), "fresh");
+    let mut caller = Caller::new(&daemon, &user_a());
+    let first = caller.run(at_once(script("sleep 60"))).expect("it runs");
+    let queued = caller
+        .run(at_once(change("site.reload", &[])))
+        .expect("it is queued");
+    assert_eq!(queued.state, State::Queued, "{queued:?}");
+    checks(&daemon, &user_b(), "stale");
+    let _ = caller.stop(first.job);
+    let end = caller.end_of(queued.job);
+    assert_eq!(end.state, State::NotStarted, "{end:?}");
+    assert!(
+        cause(&end).contains("'backup.fresh' has ended with exit 0"),
+        "{end:?}"
+    );
+    daemon.stop();
+}
+
+#[test]
+fn wrong_floor_is_an_error_of_the_load() {
+    let daemon = started("");
+    let text = fs::read_to_string(daemon.path().join("config/remit.toml")).expect("it is there");
+    for (floor, why) in [
+        (
+            "require = [{ command = \"no.such\", within_s = 9 }]",
+            "there is no command 'no.such'",
+        ),
+        (
+            "require = [{ command = \"site.reload\", within_s = 9 }]",
+            "'site.reload' is a change",
+        ),
+        (
+            "approval = true\napprovers = [\"no-such-user\"]",
+            "floor.approvers: there is no user 'no-such-user'",
+        ),
+    ] {
+        daemon.set_file("config/remit.toml", &format!("{text}\n[floor]\n{floor}\n"));
+        let refusal = daemon.administer(AdminRequest::Reload);
+        let said = format!("{refusal:?}");
+        assert!(said.contains(why), "{said}");
+    }
+    daemon.set_file("config/remit.toml", &format!("{text}\n{REQUIRE}"));
+    let reloaded = daemon.administer(AdminRequest::Reload);
+    assert!(
+        format!("{reloaded:?}").contains("floor.require"),
+        "{reloaded:?}"
+    );
+    daemon.stop();
+}
+
+#[test]
+fn change_that_keeps_failing_pauses_its_user_until_another_person_resumes_them() {
+    let mut daemon = started(FAILED);
+    for name in ["site.fail", "site.reload", "site.fail"] {
+        assert!(has_run(changes(&daemon, &user_a(), name)));
+    }
+    assert_eq!(pauses_of(&daemon), 0);
+    assert!(has_run(changes(&daemon, &user_a(), "site.fail")));
+    let paused = |daemon: &Daemon| {
+        let refusal = changes(daemon, &user_a(), "site.reload").expect_err("they are paused");
+        assert_eq!(refusal.code, Code::Locked, "{refusal:?}");
+        assert_eq!(refusal.lift.as_deref(), Some("remit resume #64001"));
+        assert!(has_run(runs(daemon, &user_a(), script("echo looks"))));
+        assert!(
+            !accesses(daemon, Some("site.reload"))
+                .asked
+                .expect("asked")
+                .allowed
+        );
+        let listed = accesses(daemon, None).commands;
+        let listed = listed.iter().find(|command| command.usage == "site.reload");
+        let paused = listed.and_then(|command| command.approval.clone());
+        assert!(paused.is_some_and(|why| why.contains("your changes are paused")));
+        assert!(has_run(changes(daemon, &user_b(), "site.reload")));
+        assert_eq!(pauses_of(daemon), 1);
+    };
+    paused(&daemon);
+    assert_eq!(daemon.records("paused")[0]["REMIT_PAUSED"], "changes");
+    daemon.restart_cleanly();
+    paused(&daemon);
+    let own = Identity::new(64_001, &[SOCKET_GROUP, ADMIN_GROUP]);
+    let refusal = resume(&daemon, &own).expect_err("it is their own pause");
+    assert!(refusal.message.contains("your own pause"), "{refusal:?}");
+    paused(&daemon);
+    assert!(resume(&daemon, &admin()).is_ok());
+    assert_eq!(daemon.records("resumed")[0]["REMIT_RESUMED"], "#64001");
+    assert!(has_run(changes(&daemon, &user_a(), "site.reload")));
+    assert_eq!(
+        resume(&daemon, &admin()).expect("nothing is wrong"),
+        "#64001 is not paused"
+    );
+    daemon.restart_cleanly();
+    assert_eq!(pauses_of(&daemon), 0);
+    daemon.stop();
+}
+
+#[test]
+fn damaged_file_of_pauses_refuses_the_start() {
+    let mut daemon = started(FAILED);
+    for _ in 0..3 {
+        assert!(has_run(changes(&daemon, &user_a(), "site.fail")));
+    }
+    let path = daemon.path().join("state/warden/pauses");
+    let whole = fs::read(&path).expect("it was saved");
+    assert!(daemon.end_alone());
+    fs::write(&path, &whole[..whole.len() - 1]).expect("it is ours");
+    let said = daemon.refuses_to_start();
+    assert!(
+        said.contains("pauses': its checksum is wrong; without this file nobody is"),
+        "{said}"
+    );
+}
+
+fn refused(daemon: &Daemon, user: &Identity, number: usize) -> (Code, Duration) {
+    let (start, name) = (Instant::now(), format!("no.such{number}"));
+    let refusal = runs(daemon, user, named(&name, &[])).expect_err("no rule allows it");
+    (refusal.code, start.elapsed())
+}
+
+#[test]
+fn refusals_are_slowed_then_pause_their_user() {
+    const LATE: Duration = Duration::from_secs(2);
+    let daemon = started(
+        "[breaker]\nfailed_changes = 0\nslow_refusals = 4\nslow_within_s = 3600\npause_refusals = 6\n\
+         pause_within_s = 3600\n",
+    );
+    let took: Vec<_> = (0..5)
+        .map(|number| refused(&daemon, &user_a(), number))
+        .collect();
+    assert!(
+        took.iter().all(|(code, _)| *code == Code::NotFound),
+        "{took:?}"
+    );
+    assert!(took[4].1 >= LATE, "{took:?}");
+    assert_eq!(pauses_of(&daemon), 0);
+    // Another user is neither slow nor paused, and is served while an answer waits.
+    let first = std::thread::scope(|scope| {
+        let slow = scope.spawn(|| refused(&daemon, &user_a(), 5));
+        assert!(has_run(runs(&daemon, &user_b(), script("echo looks"))));
+        slow.join().expect("it is answered")
+    });
+    assert!(first.0 == Code::NotFound && first.1 >= LATE, "{first:?}");
+    assert_eq!(refused(&daemon, &user_a(), 6).0, Code::Locked);
+    let refusal = runs(&daemon, &user_a(), script("echo looks")).expect_err("they are paused");
+    assert!(
+        refusal.message.contains("you are paused until"),
+        "{refusal:?}"
+    );
+    assert_eq!(accesses(&daemon, None).user, "#64001");
+    assert_eq!(daemon.records("paused")[0]["REMIT_PAUSED"], "everything");
+    assert!(resume(&daemon, &admin()).is_ok());
+    assert!(has_run(runs(&daemon, &user_a(), script("echo looks"))));
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn notify_command_gets_pause() {
+    let daemon = started(&format!("{FAILED}[approval]\nnotify = \"people.tell\"\n"));
+    for _ in 0..3 {
+        assert!(has_run(changes(&daemon, &user_a(), "site.fail")));
+    }
+    let own = |daemon: &Daemon| {
+        let ends = daemon.records("end").into_iter();
+        ends.filter(|end| end["REMIT_USER"] == "remitd").count()
+    };
+    until("people are notified", || own(&daemon) == 1);
+    let end = daemon
+        .records("end")
+        .into_iter()
+        .find(|end| end["REMIT_USER"] == "remitd");
+    let id = end.expect("it ended")["REMIT_JOB"]
+        .as_str()
+        .expect("it is a job")
+        .to_owned();
+    let said = fs::read(daemon.path().join(format!("state/spool/{id}.out"))).expect("it wrote");
+    let said: serde_json::Value = serde_json::from_slice(&said).expect("JSON");
+    assert_eq!(
+        (&said["paused"], &said["user"]),
+        (&"changes".into(), &"#64001".into())
+    );
+    assert_eq!(said["line"], "remit resume #64001");
+    daemon.stop();
+}

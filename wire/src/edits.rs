@@ -1,0 +1,470 @@
+//! Edits of files as clients write them: JSON of a tool call or a file, or a patch of several files; as the edits of
+//! `remit-plan`. Pure: names of accounts are asked of the caller.
+
+use remit_plan::{Action, Edit, Edits, PlanPath, Replacement};
+use serde::{Deserialize, Serialize};
+
+/// The commands that plan, the second for files that the caller may not read, and the ones that make and undo a plan.
+pub const PLAN: &str = "plan.make";
+pub const PLAN_PRIVATE: &str = "plan.private";
+pub const COMMIT: &str = "plan.commit";
+pub const UNDO: &str = "plan.undo";
+/// Their argument with a command that follows.
+pub const THEN: &str = "then";
+
+/// A change of one path. One of `write`, `write_base64`, `replace`, `patch`, `remove` and `mkdir`; or only a mode or an
+/// owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct EditText {
+    pub path: String,
+    /// New content.
+    pub write: Option<String>,
+    pub write_base64: Option<String>,
+    pub replace: Option<Vec<ReplacementText>>,
+    /// Unified diff of this file.
+    pub patch: Option<String>,
+    pub remove: Option<bool>,
+    pub mkdir: Option<bool>,
+    /// Octal, as 0644.
+    pub mode: Option<String>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub owner: Option<OwnerName>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub group: Option<OwnerName>,
+    pub base_sha256: Option<String>,
+    pub create_only: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ReplacementText {
+    pub old: String,
+    pub new: String,
+    /// Times old is there.
+    pub count: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum OwnerName {
+    Number(u32),
+    Name(String),
+}
+
+/// Finds the number of an account, of a user or of a group.
+pub trait Accounts {
+    fn uid(&self, name: &str) -> Option<u32>;
+    fn gid(&self, name: &str) -> Option<u32>;
+}
+
+impl OwnerName {
+    /// Errors: a sentence that names the account or group.
+    pub fn uid(&self, accounts: &impl Accounts) -> Result<u32, String> {
+        self.number("user", |name| accounts.uid(name))
+    }
+
+    pub fn gid(&self, accounts: &impl Accounts) -> Result<u32, String> {
+        self.number("group", |name| accounts.gid(name))
+    }
+
+    fn number(&self, what: &str, find: impl Fn(&str) -> Option<u32>) -> Result<u32, String> {
+        match self {
+            Self::Number(number) => Ok(*number),
+            Self::Name(name) => match name.parse() {
+                Ok(number) => Ok(number),
+                Err(_) => find(name).ok_or_else(|| format!("there is no {what} '{name}'")),
+            },
+        }
+    }
+}
+
+impl EditText {
+    /// Errors: a sentence that names the path.
+    pub fn edit(
+        self,
+        accounts: &impl Accounts,
+        base64: impl Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<Edit, String> {
+        let path = self.path.clone();
+        self.checked(accounts, base64)
+            .map_err(|why| format!("'{path}': {why}"))
+    }
+
+    fn checked(
+        self,
+        accounts: &impl Accounts,
+        base64: impl Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<Edit, String> {
+        let path = PlanPath::new(self.path).map_err(|error| error.to_string())?;
+        let decode = |text: String| base64(&text).ok_or("'write_base64' is not base64");
+        let actions = [
+            self.write.map(|text| Action::Write(text.into_bytes())),
+            self.write_base64
+                .map(decode)
+                .transpose()?
+                .map(Action::Write),
+            self.replace.map(|list| {
+                Action::Replace(list.into_iter().map(ReplacementText::replacement).collect())
+            }),
+            self.patch.map(|text| Action::Patch(text.into_bytes())),
+            (self.remove == Some(true)).then_some(Action::Remove),
+            (self.mkdir == Some(true)).then_some(Action::CreateDirectory),
+        ];
+        let mut actions = actions.into_iter().flatten();
+        let has_metadata = self.mode.is_some() || self.owner.is_some() || self.group.is_some();
+        let action = match (actions.next(), actions.next()) {
+            (Some(action), None) => action,
+            (None, _) if has_metadata => Action::Keep,
+            (None, _) => {
+                return Err(
+                    "one of 'write', 'write_base64', 'replace', 'patch', 'remove', 'mkdir', 'mode', 'owner' and 'group' is \
+                     needed"
+                        .to_owned(),
+                );
+            }
+            (Some(_), Some(_)) => {
+                return Err(
+                    "'write', 'write_base64', 'replace', 'patch', 'remove' and 'mkdir' exclude each other"
+                        .to_owned(),
+                );
+            }
+        };
+        if matches!(&action, Action::Replace(list) if list.is_empty()) {
+            return Err("'replace' is empty".to_owned());
+        }
+        Ok(Edit {
+            path,
+            action,
+            mode: self.mode.as_deref().map(mode).transpose()?,
+            uid: self.owner.map(|owner| owner.uid(accounts)).transpose()?,
+            gid: self.group.map(|group| group.gid(accounts)).transpose()?,
+            base_sha256: self.base_sha256.as_deref().map(sha256).transpose()?,
+            create_only: self.create_only == Some(true),
+        })
+    }
+}
+
+impl ReplacementText {
+    fn replacement(self) -> Replacement {
+        Replacement {
+            old: self.old.into_bytes(),
+            new: self.new.into_bytes(),
+            count: self.count.unwrap_or(1),
+        }
+    }
+}
+
+pub fn mode(text: &str) -> Result<u32, String> {
+    let is_octal = (1..=4).contains(&text.len()) || text.len() == 5 && text.starts_with('0');
+    let bits = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);
+    bits.filter(|bits| *bits <= 0o7777 && !text.starts_with('+'))
+        .ok_or_else(|| format!("'{text}' is not an octal mode, such as 0644"))
+}
+
+fn sha256(text: &str) -> Result<[u8; 32], String> {
+    let nibbles: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
+    let bytes: Vec<u8> = nibbles
+        .unwrap_or_default()
+        .chunks(2)
+        .filter_map(|pair| match pair {
+            [high, low] => u8::try_from(high * 16 + low).ok(),
+            _ => None,
+        })
+        .collect();
+    let is_whole = text.len() == 64;
+    let digits = bytes.try_into().ok().filter(|_| is_whole);
+    digits.ok_or_else(|| "'base_sha256' does not have 64 hexadecimal digits".to_owned())
+}
+
+/// Returns an edit that changes nothing yet.
+#[must_use]
+pub fn keep(path: PlanPath) -> Edit {
+    Edit {
+        path,
+        action: Action::Keep,
+        mode: None,
+        uid: None,
+        gid: None,
+        base_sha256: None,
+        create_only: false,
+    }
+}
+
+/// Splits a patch of several files, as diff(1) or git(1) makes it, into an edit for each. A path is the old name of the
+/// file; `a/` and `b/` before it are as git writes them.
+pub fn split_patch(bytes: &[u8]) -> Result<Vec<Edit>, String> {
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    let (mut edits, mut rest) = (Vec::new(), lines.as_slice());
+    while let Some(head) = rest.iter().position(|line| line.starts_with(b"--- ")) {
+        let (words, from) = rest.split_at_checked(head).unwrap_or((rest, &[]));
+        check_words(words)?;
+        let (names, hunks) = from.split_at_checked(2).ok_or("the patch is cut")?;
+        let length = hunks_length(hunks);
+        let (hunks, after) = hunks.split_at_checked(length).unwrap_or((hunks, &[]));
+        if length == 0 {
+            return Err("the patch has a file without a hunk ('@@ -1 +1 @@')".to_owned());
+        }
+        edits.push(file_patch(words, names, &hunks.concat())?);
+        rest = after;
+    }
+    check_words(rest)?;
+    match edits.is_empty() {
+        true => Err("the patch has no file ('--- NAME', '+++ NAME', '@@ -1 +1 @@')".to_owned()),
+        false => Ok(edits),
+    }
+}
+
+/// Returns how many lines the hunks at the beginning have. Only their counts say where a hunk ends: a removed line can
+/// look like the name of a file.
+fn hunks_length(lines: &[&[u8]]) -> usize {
+    let mut at = 0;
+    while let Some((mut old, mut new)) = lines.get(at).and_then(|line| remit_plan::hunk_lines(line))
+    {
+        at += 1;
+        while old > 0 || new > 0 {
+            match lines.get(at).and_then(|line| line.first()) {
+                None => return at,
+                Some(b'-') => old = old.saturating_sub(1),
+                Some(b'+') => new = new.saturating_sub(1),
+                Some(b'\\') => {}
+                Some(_) => (old, new) = (old.saturating_sub(1), new.saturating_sub(1)),
+            }
+            at += 1;
+        }
+        at += usize::from(lines.get(at).is_some_and(|line| line.starts_with(b"\\")));
+    }
+    at
+}
+
+/// Refuses what git does to a file besides its lines, and that an edit would not do.
+fn check_words(words: &[&[u8]]) -> Result<(), String> {
+    const NOT: [&str; 6] = [
+        "old mode",
+        "rename ",
+        "copy ",
+        "GIT binary",
+        "Binary ",
+        "Only in ",
+    ];
+    for line in words {
+        if let Some(not) = NOT.iter().find(|not| line.starts_with(not.as_bytes())) {
+            return Err(format!(
+                "a file of the patch has '{}', which a patch here cannot do",
+                not.trim_end()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn file_patch(words: &[&[u8]], names: &[&[u8]], hunks: &[u8]) -> Result<Edit, String> {
+    let (old, new) = (name(names.first()), name(names.last()));
+    match (old, new) {
+        (b"/dev/null", new) => {
+            let bytes = remit_plan::patch(b"", hunks).map_err(|error| error.to_string())?;
+            let created = words
+                .iter()
+                .find_map(|line| line.strip_prefix(b"new file mode 100"));
+            let digits =
+                created.map(|digits| String::from_utf8_lossy(digits.trim_ascii()).into_owned());
+            Ok(Edit {
+                action: Action::Write(bytes),
+                mode: digits.as_deref().map(mode).transpose()?,
+                create_only: true,
+                ..keep(path(new)?)
+            })
+        }
+        (old, b"/dev/null") => Err(format!(
+            "the patch removes '{}'; use 'remove' for it",
+            String::from_utf8_lossy(old)
+        )),
+        (old, _) => Ok(Edit {
+            action: Action::Patch(hunks.to_vec()),
+            ..keep(path(old)?)
+        }),
+    }
+}
+
+/// Returns the name in a `---` or `+++` line; diff(1) writes a time after a tab.
+fn name<'a>(line: Option<&&'a [u8]>) -> &'a [u8] {
+    let line = line
+        .copied()
+        .and_then(|line| line.get(4..))
+        .unwrap_or_default();
+    let end = line
+        .iter()
+        .position(|byte| matches!(byte, b'\t' | b'\n' | b'\r'));
+    line.get(..end.unwrap_or(line.len())).unwrap_or_default()
+}
+
+fn path(name: &[u8]) -> Result<PlanPath, String> {
+    let shown = remit_common::text::line(name, 4096);
+    if name.starts_with(b"\"") {
+        return Err(format!(
+            "{shown} is quoted by git; use 'write' or 'replace' for it"
+        ));
+    }
+    let from_git = name.strip_prefix(b"a").or_else(|| name.strip_prefix(b"b"));
+    let plain = match from_git {
+        Some(rest) if rest.starts_with(b"/") => rest,
+        _ => name,
+    };
+    PlanPath::new(plain).map_err(|error| format!("'{shown}' in the patch: {error}"))
+}
+
+#[must_use]
+pub fn encode(edits: Vec<Edit>) -> Vec<u8> {
+    Edits { edits }.encode()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Known;
+
+    impl Accounts for Known {
+        fn uid(&self, name: &str) -> Option<u32> {
+            (name == "www-data").then_some(33)
+        }
+
+        fn gid(&self, name: &str) -> Option<u32> {
+            (name == "adm").then_some(4)
+        }
+    }
+
+    fn edit(json: &str) -> Result<Edit, String> {
+        let text: EditText = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        text.edit(&Known, |text| (text == "AP8=").then(|| vec![0, 255]))
+    }
+
+    #[test]
+    fn each_action_is_read() {
+        let plain = || keep(PlanPath::new("/a").unwrap());
+        let whole = Edit {
+            action: Action::Write(b"x".to_vec()),
+            mode: Some(0o640),
+            uid: Some(33),
+            gid: Some(4),
+            base_sha256: Some([0xab; 32]),
+            create_only: true,
+            ..plain()
+        };
+        let sha = "ab".repeat(32);
+        let text = format!(
+            r#"{{"path": "/a", "write": "x", "mode": "0640", "owner": "www-data", "group": "adm", "base_sha256": "{sha}",
+                 "create_only": true}}"#
+        );
+        assert_eq!(edit(&text), Ok(whole));
+        for (json, action) in [
+            (r#""write_base64": "AP8=""#, Action::Write(vec![0, 255])),
+            (r#""patch": "x""#, Action::Patch(b"x".to_vec())),
+            (r#""remove": true"#, Action::Remove),
+            (r#""mkdir": true, "remove": false"#, Action::CreateDirectory),
+            (
+                r#""replace": [{"old": "a", "new": ""}]"#,
+                Action::Replace(vec![Replacement {
+                    old: b"a".to_vec(),
+                    new: Vec::new(),
+                    count: 1,
+                }]),
+            ),
+        ] {
+            let got = edit(&format!(r#"{{"path": "/a", {json}}}"#));
+            assert_eq!(got, Ok(Edit { action, ..plain() }));
+        }
+        let owner = edit(r#"{"path": "/a", "owner": 7, "group": "8"}"#).unwrap();
+        assert_eq!(
+            (owner.action, owner.uid, owner.gid),
+            (Action::Keep, Some(7), Some(8))
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        for (json, expect) in [
+            (
+                r#"{"path": "a", "remove": true}"#,
+                "'a': the path does not begin with '/'",
+            ),
+            (
+                r#"{"path": "/a/../b", "remove": true}"#,
+                "'/a/../b': the path has '.', '..'",
+            ),
+            (r#"{"path": "/a"}"#, "is needed"),
+            (
+                r#"{"path": "/a", "write": "", "remove": true}"#,
+                "exclude each other",
+            ),
+            (r#"{"path": "/a", "replace": []}"#, "'replace' is empty"),
+            (
+                r#"{"path": "/a", "mode": "rw"}"#,
+                "'rw' is not an octal mode",
+            ),
+            (
+                r#"{"path": "/a", "mode": "+644"}"#,
+                "'+644' is not an octal mode",
+            ),
+            (r#"{"path": "/a", "mode": "10000"}"#, "is not an octal mode"),
+            (
+                r#"{"path": "/a", "owner": "nobody7"}"#,
+                "there is no user 'nobody7'",
+            ),
+            (
+                r#"{"path": "/a", "remove": true, "base_sha256": "ab"}"#,
+                "64 hexadecimal digits",
+            ),
+            (r#"{"path": "/a", "write_base64": "?"}"#, "is not base64"),
+            (r#"{"path": "/a", "wirte": "?"}"#, "unknown field `wirte`"),
+        ] {
+            let error = edit(json).unwrap_err();
+            assert!(error.contains(expect), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn patch_of_several_files_is_split() {
+        // The first file has lines that look like names of files.
+        let text = "diff --git a/etc/a b/etc/a\nindex 1..2 100644\n--- a/etc/a\n+++ b/etc/a\n\
+                    @@ -1,2 +1,2 @@\n--- x\n+++ y\n z\n@@ -9 +9 @@\n-p\n+q\n\\ No newline at end of file\n\
+                    diff --git a/etc/b b/etc/b\nnew file mode 100755\nindex 0..1\n--- /dev/null\n+++ b/etc/b\n\
+                    @@ -0,0 +1 @@\n+#!/bin/sh\n\
+                    --- /srv/c c\t2026-01-01 00:00:00 +0000\n+++ /tmp/c\t2026\n@@ -1 +1 @@\n-a\n+b\n";
+        let edits = split_patch(text.as_bytes()).unwrap();
+        let paths: Vec<String> = edits.iter().map(|edit| edit.path.to_string()).collect();
+        assert_eq!(paths, ["/etc/a", "/etc/b", "/srv/c c"]);
+        let Action::Patch(first) = &edits[0].action else {
+            panic!("{edits:?}");
+        };
+        assert_eq!(
+            remit_plan::patch(b"-- x\nz\n1\n2\n3\n4\n5\n6\np\n", first).unwrap(),
+            b"++ y\nz\n1\n2\n3\n4\n5\n6\nq"
+        );
+        assert_eq!(edits[1].action, Action::Write(b"#!/bin/sh\n".to_vec()));
+        assert_eq!((edits[1].mode, edits[1].create_only), (Some(0o755), true));
+    }
+
+    #[test]
+    fn patch_that_does_more_than_lines_is_refused() {
+        let hunk = "@@ -1 +1 @@\n-a\n+b\n";
+        for (text, expect) in [
+            (String::new(), "no file"),
+            ("--- a/x\n".into(), "cut"),
+            ("--- a/x\n+++ b/x\n".into(), "without a hunk"),
+            (format!("--- x\n+++ x\n{hunk}"), "does not begin with '/'"),
+            (format!("--- \"/x\\n\"\n+++ /x\n{hunk}"), "quoted"),
+            (format!("--- /x\n+++ /dev/null\n{hunk}"), "use 'remove'"),
+            (format!("old mode 1\n--- /x\n+++ /x\n{hunk}"), "'old mode'"),
+            (
+                format!("--- /x\n+++ /x\n{hunk}Binary files a and b differ\n"),
+                "'Binary'",
+            ),
+        ] {
+            let error = split_patch(text.as_bytes()).unwrap_err();
+            assert!(error.contains(expect), "{text}: {error}");
+        }
+    }
+}
