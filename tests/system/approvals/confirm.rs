@@ -74,7 +74,11 @@ fn armed(fixture: &PlanFixture, name: &str) -> (String, JobReport) {
 }
 
 fn is_undone(fixture: &PlanFixture, name: &str) {
-    until("it is undone by itself", || fixture.read(name) == "old");
+    is_undone_to(fixture, name, "old");
+}
+
+fn is_undone_to(fixture: &PlanFixture, name: &str, old: &str) {
+    until("it is undone by itself", || fixture.read(name) == old);
     until("nothing waits", || unconfirmed(&fixture.daemon).is_empty());
 }
 
@@ -98,7 +102,7 @@ impl Login {
             .find_map(|fields| fields.get(1).map(PathBuf::from))?;
         let scope = root.join(format!("user.slice/user-64005.slice/session-{name}.scope"));
         fs::create_dir_all(&scope).ok()?;
-        let text = format!("CLASS={class}\nMONOTONIC={}\n", began.as_micros());
+        let text = format!("CLASS={class}\nREMOTE=1\nMONOTONIC={}\n", began.as_micros());
         fs::write(format!("/run/systemd/sessions/{name}"), text).expect("it is a new file system");
         Some(Self { scope })
     }
@@ -301,11 +305,9 @@ fn it_is_undone_after_the_daemon_was_killed() {
     is_undone(&fixture, "watched/a");
 }
 
-/// A kill just before the end may leave the empty private directory of the commit.
-fn files(fixture: &PlanFixture) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut all = fixture.tree("watched");
-    all.retain(|(path, _)| fs::remove_dir(path).is_err());
-    all
+/// A recovery removes what a kill just before the end has left.
+fn is_empty(fixture: &PlanFixture) {
+    until("nothing is left", || fixture.tree("watched").is_empty());
 }
 
 #[test]
@@ -320,7 +322,7 @@ fn commit_that_was_killed_with_the_daemon_leaves_nothing_behind() {
     fixture.daemon.signal(Signal::SIGKILL);
     fixture.daemon.restart_insistently();
     until("nothing waits", || unconfirmed(&fixture.daemon).is_empty());
-    assert_eq!(files(&fixture), []);
+    is_empty(&fixture);
 }
 
 /// `kill` ends the undo as soon as it runs; it is made nevertheless.
@@ -333,7 +335,7 @@ fn is_undone_after(kill: impl FnOnce(&mut PlanFixture)) {
     });
     kill(&mut fixture);
     until("nothing waits", || unconfirmed(&fixture.daemon).is_empty());
-    assert_eq!(files(&fixture), []);
+    is_empty(&fixture);
 }
 
 #[test]
@@ -526,6 +528,54 @@ fn what_follows_a_commit_by_a_grant_for_a_time_does_not_follow_its_undo() {
     let log = fs::read_to_string(fixture.path("free/log"));
     assert!(log.is_err(), "it ran, and nobody approved it: {log:?}");
     assert!(is_asked, "{report:?}");
+}
+
+/// Commands of the file's grant that wait for a lock, and that come after it.
+const GATED: &str = r##"
+[[command]]
+name = "site.gate"
+summary = "waits for a lock"
+argv = ["/usr/bin/flock", "@DIR@/free/gate", "/bin/sh", "-c", "echo gate >>@DIR@/free/log"]
+effect = "change"
+profile = "host"
+
+[[command]]
+name = "site.last"
+summary = "comes last"
+argv = ["/bin/sh", "-c", "echo last >>@DIR@/free/log"]
+effect = "change"
+profile = "host"
+"##;
+
+#[test]
+fn after_a_restart_what_had_started_follows_the_undo_and_nothing_else() {
+    let followed = FOLLOWED.replace(
+        "\"site.follow\"]",
+        "\"site.follow\", \"site.gate\", \"site.last\"]",
+    );
+    let mut fixture = PlanFixture::with_rules(options(), &format!("{GATED}{followed}"));
+    fixture.put("watched/a", "old ");
+    let log = fixture.path("free/log");
+    let words = || fs::read_to_string(&log).unwrap_or_default();
+    let gate = fs::File::create(fixture.path("free/gate")).unwrap();
+    gate.lock().unwrap();
+    let then = ["site.follow", "site.gate", "site.last"].map(|call| ("then", call));
+    let run = Run {
+        stdin: Some(plan(&[fixture.write("watched/a", "new ")]).into()),
+        ..change("plan.commit", &then)
+    };
+    let mut caller = Caller::new(&fixture.daemon, &user_b());
+    caller.run(at_once(run)).expect("B needs no approval");
+    let has_started = |record: &serde_json::Value| record["REMIT_COMMAND"] == "site.gate";
+    until("the second waits", || {
+        fixture.daemon.records("intent").iter().any(has_started)
+    });
+    assert_eq!(words(), "new ");
+    fixture.daemon.signal(Signal::SIGKILL);
+    fixture.daemon.restart_insistently();
+    gate.unlock().unwrap();
+    is_undone_to(&fixture, "watched/a", "old ");
+    assert_eq!(words(), "new old gate\n");
 }
 
 /// A full disk must not keep a commit beyond its time.

@@ -64,6 +64,11 @@ fn start_of(text: &str) -> Result<Duration, &'static str> {
     if value("CLASS").is_none_or(|class| !CLASSES.contains(&class)) {
         return Err("nobody works in it");
     }
+    // run0(1) and machinectl(1) open sessions for people who are in already.
+    let is_at_console = value("TTY").is_some_and(|tty| !tty.is_empty() && !tty.starts_with("pts/"));
+    if value("REMOTE") != Some("1") && !is_at_console {
+        return Err("it came neither over the network nor from a console");
+    }
     let began = value("MONOTONIC").and_then(|text| text.parse().ok());
     began
         .map(Duration::from_micros)
@@ -121,10 +126,17 @@ mod tests {
 
     #[test]
     fn start_is_that_of_a_session_in_which_a_person_works() {
-        let text = "# This is private data. Do not parse.\nUID=0\nCLASS=user\nREALTIME=9\nMONOTONIC=26425851135\n";
+        let text = "# This is private data. Do not parse.\nUID=0\nREMOTE=1\nCLASS=user\nTTY=pts/0\nREALTIME=9\nMONOTONIC=26425851135\n";
         assert_eq!(start_of(text), Ok(Duration::from_micros(26_425_851_135)));
         for class in ["user-early", "user-light"] {
             assert!(start_of(&text.replace("CLASS=user", &format!("CLASS={class}"))).is_ok());
+        }
+        for (from, to) in [("REMOTE=1\n", ""), ("REMOTE=1", "REMOTE=0")] {
+            let text = text.replace(from, to);
+            assert!(start_of(&text).is_err(), "{text}");
+            assert!(start_of(&text.replace("TTY=pts/0\n", "")).is_err());
+            assert!(start_of(&text.replace("pts/0", "")).is_err());
+            assert!(start_of(&text.replace("pts/0", "tty1")).is_ok());
         }
         for (from, to) in [
             ("CLASS=user", "CLASS=background"),

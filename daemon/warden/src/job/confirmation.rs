@@ -100,7 +100,7 @@ pub struct Unconfirmed {
     /// Who could approve it. `None`: it needed no approval, and any administrator confirms it.
     pub approval: Option<Approval>,
     pub window_s: u32,
-    /// Commands that follow the commit, and its undo.
+    /// Commands that have followed the commit, each since before it started. They follow its undo.
     pub then: Vec<String>,
     /// End of the commit, with what follows it, by CLOCK_MONOTONIC; zero if it was before this boot.
     pub ended: Duration,
@@ -171,7 +171,7 @@ impl Unconfirmed {
         )
     }
 
-    /// Begins the window again: only now a login shows something. The undo carries the commands that ran, none refused.
+    /// Begins the window again: only now a login shows something. Commands that were refused do not follow the undo.
     pub fn on_acts_over(&mut self, then: &[FollowUp], now: Clocks) -> Option<String> {
         let mut each = then.iter();
         self.then

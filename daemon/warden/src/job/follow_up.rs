@@ -104,9 +104,11 @@ fn start(cx: &mut RequestCx<'_>, chain: usize, at: usize) -> Result<JobId, Refus
     };
     let grant = live.policy.act(caller, &chain.name, &act, &chain.basis)?;
     let call = Call::following(&act, purpose, client)?;
-    match is_undo {
+    if is_undo {
         // Not queued: a lock would end it.
-        true => granted::start_own(cx, requester, call, grant),
-        false => granted::queue_own(cx, requester, call, grant),
+        return granted::start_own(cx, requester, call, grant);
     }
+    let commit = chain.commit;
+    cx.job.confirmations.on_act(commit, act.text())?;
+    granted::queue_own(cx, requester, call, grant)
 }

@@ -168,7 +168,7 @@ impl Confirmations {
                 .as_ref()
                 .map(|approved| approved.asked.clone()),
             window_s: window.seconds,
-            then: plan.bound.acts.iter().map(|one| one.act.text()).collect(),
+            then: Vec::new(),
             ended: Duration::ZERO,
             is_extended: false,
             stage: ConfirmStage::Committing,
@@ -176,6 +176,18 @@ impl Confirmations {
         self.save().map_err(|error| {
             self.all.pop();
             format!("cannot save that its commit has to be confirmed: {error}")
+        })
+    }
+
+    /// Notes a command that follows a commit, before it starts: a restart of remitd must not lose what the undo needs.
+    pub(in crate::job) fn on_act(&mut self, commit: JobId, act: String) -> Result<(), Refusal> {
+        let Some(one) = self.all.iter_mut().find(|one| one.job == commit) else {
+            return Ok(());
+        };
+        one.then.push(act);
+        self.save().map_err(|error| {
+            let text = format!("cannot save that it has to follow the undo of its commit: {error}");
+            Refusal::new(Code::NotStarted, text)
         })
     }
 
