@@ -67,10 +67,12 @@ impl PlanFixture {
             .replace("/var/lib/remit/commits", &commits);
         daemon.set_file("vendor/policy.d/60-plans.toml", &commands);
         daemon.set_file("config/policy.d/10-test.toml", GRANTS);
-        // Other tests have links to the program, and each new one would be a change of it.
-        let program = daemon.program("remit-commit");
-        fs::remove_file(&program).expect("the directory is foreign");
-        fs::copy(built().join("remit-commit"), &program).expect("it is built");
+        // Other tests have links to the programs, and each new one would be a change of them.
+        for name in ["remit-commit", "remit-look"] {
+            let program = daemon.program(name);
+            fs::remove_file(&program).expect("the directory is foreign");
+            fs::copy(built().join(name), &program).expect("it is built");
+        }
         daemon.restart_cleanly();
         let dir = nix::unistd::mkdtemp("/srv/remit-plans-XXXXXX").expect("/srv is root's");
         fs::set_permissions(&dir, Permissions::from_mode(0o755)).expect("it is foreign");

@@ -548,7 +548,7 @@ profile = "host"
 "##;
 
 #[test]
-fn after_a_restart_what_had_started_follows_the_undo_and_nothing_else() {
+fn after_a_restart_what_was_started_follows_the_undo_and_nothing_else() {
     let followed = FOLLOWED.replace(
         "\"site.follow\"]",
         "\"site.follow\", \"site.gate\", \"site.last\"]",

@@ -54,7 +54,6 @@ fn is_sent_away(word: &Option<ToClient>) -> bool {
     matches!(word, Some(ToClient::Goodbye(_)))
 }
 
-/// In KiB.
 /// Returns the private memory of a process in KiB. Pages of its program come in with the first use of their code.
 fn resident(pid: i32) -> u64 {
     let text = status_field(pid, "RssAnon").expect("it runs");
@@ -68,14 +67,13 @@ fn resident(pid: i32) -> u64 {
 fn invalid_message_gets_error_and_starts_nothing() {
     let daemon = Daemon::start(Options::default());
     let broker = daemon.broker().expect("there is a broker");
-    let before = resident(broker);
     let after_hello = |bytes: &[u8]| [hello(PROTOCOL), bytes.to_vec()].concat();
     let mut trailing = call(1, &["true"]);
     let length = u32::try_from(trailing.len() - frame::HEADER + 1).expect("it is short");
     trailing[..frame::HEADER].copy_from_slice(&length.to_le_bytes());
     trailing.push(0);
     let over = u32::try_from(caps::FRAME + 1).expect("the cap is small");
-    for (name, bytes) in [
+    let all = [
         (
             "the longest length there is",
             u32::MAX.to_le_bytes().to_vec(),
@@ -97,10 +95,17 @@ fn invalid_message_gets_error_and_starts_nothing() {
             after_hello(&[1, 0, 0, 0, 0x7f]),
         ),
         ("bytes after a message", after_hello(&trailing)),
-    ] {
-        let word = last_word(&daemon, &bytes);
-        assert!(is_sent_away(&word), "{name}: {word:?}");
-    }
+    ];
+    let send_all = || {
+        for (name, bytes) in &all {
+            let word = last_word(&daemon, bytes);
+            assert!(is_sent_away(&word), "{name}: {word:?}");
+        }
+    };
+    // The first round brings in what the broker keeps for reuse.
+    send_all();
+    let before = resident(broker);
+    send_all();
     assert_eq!(daemon.records("intent").len(), 0, "something ran");
     assert!(
         resident(broker) < before + 1024,
