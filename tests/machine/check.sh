@@ -92,11 +92,15 @@ look() {
 }
 # same 'CALL' 'ROOT': the same lines, but for numbers and blanks.
 same() {
-  local own
-  eval "look $1"
-  own=$(root "$2" 2>&1) || true
-  [ "$(normal <<<"$said")" = "$(normal <<<"$own")" ] ||
-    { echo "FAIL  $1 (status $status): not what '$2' says:" >&2; diff <(normal <<<"$own") <(normal <<<"$said") | head -20 >&2; exit 1; }
+  local own try
+  # Containers share a kernel: a disk that another one attaches between the two looks is no difference.
+  for try in 1 2 3 4 5; do
+    eval "look $1"
+    own=$(root "$2" 2>&1) || true
+    [ "$(normal <<<"$said")" != "$(normal <<<"$own")" ] || break
+    [ "$try" != 5 ] ||
+      { echo "FAIL  $1 (status $status): not what '$2' says:" >&2; diff <(normal <<<"$own") <(normal <<<"$said") | head -20 >&2 || true; exit 1; }
+  done
   echo "  ok  $1"
 }
 # has 'CALL' REGEX...: it has a line like each.
