@@ -48,6 +48,11 @@ root() { on "$name" "$@"; }
 alice() { login alice "$name" "$@"; }
 bob() { login bob "$name" "$@"; }
 
+# request COMMAND...: what alice asks for without an answer; the job's id.
+request() { alice "$@" --no-wait --json 2>/dev/null | jq -r .job_id; }
+# digest_of JOB: the digest of a request.
+digest_of() { bob remit pending --json | jq -r ".requests[] | select(.job_id == \"$1\").digest"; }
+
 # breakers_off: for a test that is refused more often than any agent may be.
 breakers_off() {
   root 'sed -Ei "s/^(failed_changes|slow_refusals|pause_refusals) = .*/\1 = 0/" /etc/remit/remit.toml; systemctl restart remitd'

@@ -22,7 +22,7 @@ mod approvals {
     mod interrupted;
     mod meanwhile;
     mod one_off;
-    mod plans;
+    pub mod plans;
     mod scene;
     mod signed;
     mod void;

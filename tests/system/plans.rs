@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use remit_common::names::JobId;
 use remit_plan::{
-    Action, Base, Bundle, Change, Content, Edit, Entry, Kind, Metadata, New, Plan, PlanPath,
-    Replacement, Stat,
+    Action, Base, Bundle, Change, Content, Edit, Entry, Metadata, New, Plan, PlanPath, Replacement,
+    Stat,
 };
-use remit_tests::caller::Caller;
+use remit_tests::caller::{Caller, change, named};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
 use remit_tests::process::Identity;
 use remit_tests::test_dir::{built, install_look};
+use remit_wire::Run;
 use remit_wire::edits::{self, keep};
 use remit_wire::outcome::{JobReport, State, Stream};
-use remit_wire::{Purpose, Run, What};
 use serde_json::{Value, json};
 
 const GRANTS: &str = r##"
@@ -104,10 +104,9 @@ impl PlanFixture {
     /// Sends edits, and returns the job with all of its output.
     fn plan_by(&self, name: &str, list: Vec<Edit>) -> (JobReport, Vec<u8>) {
         let mut caller = Caller::new(&self.daemon, &user_a());
-        let name = name.to_owned();
         let run = Run {
             stdin: Some(edits::encode(list).into()),
-            ..named(name, Vec::new(), Purpose::Use)
+            ..named(name, &[])
         };
         let report = caller.run(run).expect("it is granted");
         let report = match report.ending {
@@ -168,21 +167,6 @@ impl PlanFixture {
             .collect();
         self.daemon
             .remit(&admin(), &["approve", &job.short(), "--digest", &digest])
-    }
-}
-
-fn named(name: String, args: Vec<(String, String)>, purpose: Purpose) -> Run {
-    Run {
-        traceparent: None,
-        what: What::Named { name, args },
-        cwd: None,
-        env: Vec::new(),
-        stdin: None,
-        profile: None,
-        wait_ms: Some(20_000),
-        max_runtime_s: None,
-        request_id: None,
-        purpose,
     }
 }
 
@@ -587,13 +571,10 @@ fn commit_as(
     bundle: &Bundle,
     wait_ms: u32,
 ) -> Result<JobReport, remit_common::refusal::Refusal> {
-    let purpose = Purpose::Change {
-        reason: "it is due".to_owned(),
-    };
     let run = Run {
         stdin: Some(bundle.as_bytes().to_vec().into()),
         wait_ms: Some(wait_ms),
-        ..named("plan.commit".to_owned(), Vec::new(), purpose)
+        ..change("plan.commit", &[])
     };
     Caller::new(&fixture.daemon, planner).run(run)
 }
@@ -610,24 +591,7 @@ fn without_approval(fixture: &mut PlanFixture) {
 }
 
 fn stat(path: &str) -> Stat {
-    use std::os::unix::fs::MetadataExt;
-    let seen = fs::symlink_metadata(path).expect("it is there");
-    Stat {
-        kind: if seen.is_dir() {
-            Kind::Directory
-        } else {
-            Kind::File
-        },
-        dev: seen.dev(),
-        ino: seen.ino(),
-        ctime_ns: i128::from(seen.ctime()) * 1_000_000_000 + i128::from(seen.ctime_nsec()),
-        size: seen.size(),
-        meta: Metadata {
-            mode: seen.mode() & 0o7777,
-            uid: seen.uid(),
-            gid: seen.gid(),
-        },
-    }
+    crate::approvals::plans::stat(Path::new(path)).expect("it is there")
 }
 
 /// Attack: stat(2) is enough for a plan that makes a secret readable, or gives a directory away.
@@ -800,7 +764,7 @@ fn private_file_is_changed_and_only_its_readers_see_its_bytes() {
     assert_eq!(stat(&path).ino, inode);
 }
 
-/// Attack: an answer that depends on the old bytes tells them, one question after the other.
+/// Attack: an answer that depends on the old bytes reveals them, one question after the other.
 #[test]
 fn private_plan_answers_no_question_about_bytes() {
     let mut fixture = PlanFixture::lay();

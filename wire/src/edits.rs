@@ -239,7 +239,7 @@ fn hunks_length(lines: &[&[u8]]) -> usize {
     at
 }
 
-/// Refuses what git does to a file besides its lines, and that an edit would not do.
+/// Refuses what git does to a file other than to its lines, and that an edit would not do.
 fn check_words(words: &[&[u8]]) -> Result<(), String> {
     const NOT: [&str; 6] = [
         "old mode",

@@ -210,9 +210,9 @@ const FIXED: [&str; 7] = [
     "/etc/sysusers.d/remit.conf",
     "/etc/tmpfiles.d/remit.conf",
 ];
-/// Each unit can be replaced and extended in several directories (systemd.unit(5)).
 const UNITS: [&str; 3] = ["remitd.service", "remitd.socket", "remitd-admin.socket"];
-const UNIT_DIRS: [&str; 7] = [
+/// Search path of system units: each unit can be replaced and extended in any of them (systemd.unit(5)).
+pub const UNIT_DIRS: [&str; 7] = [
     "/etc/systemd/system.control",
     "/run/systemd/system.control",
     "/run/systemd/transient",

@@ -237,7 +237,7 @@ pub fn read(path: &Path) -> Result<Vec<Cost>, Failure> {
         .map_err(|e| format!("cannot read '{}': {e}", path.display()))?;
     let costs: Vec<Cost> = text.lines().filter_map(parse).collect();
     if costs.is_empty() {
-        return Err(format!("'{}' tells the cost of no record", path.display()).into());
+        return Err(format!("'{}' has the cost of no record", path.display()).into());
     }
     Ok(costs)
 }

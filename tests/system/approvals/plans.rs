@@ -215,14 +215,21 @@ pub fn edit(path: impl AsRef<Path>, action: Action) -> Edit {
 
 /// Returns what is at a path, as the reader of `plan.make` would.
 fn found(path: &Path) -> Option<Found> {
+    let stat = stat(path)?;
+    let bytes = (stat.kind == Kind::File).then(|| fs::read(path).expect("it is readable"));
+    let sha256 = bytes.as_deref().map(sha256);
+    let base = Base { stat, sha256 };
+    Some(Found { base, bytes })
+}
+
+pub fn stat(path: &Path) -> Option<Stat> {
     let seen = fs::symlink_metadata(path).ok()?;
     let kind = match seen.file_type() {
         kind if kind.is_file() => Kind::File,
         kind if kind.is_dir() => Kind::Directory,
         _ => Kind::Special,
     };
-    let bytes = (kind == Kind::File).then(|| fs::read(path).expect("it is readable"));
-    let stat = Stat {
+    Some(Stat {
         kind,
         dev: seen.dev(),
         ino: seen.ino(),
@@ -233,10 +240,7 @@ fn found(path: &Path) -> Option<Found> {
             uid: seen.uid(),
             gid: seen.gid(),
         },
-    };
-    let sha256 = bytes.as_deref().map(sha256);
-    let base = Base { stat, sha256 };
-    Some(Found { base, bytes })
+    })
 }
 
 pub(super) fn plan(edits: &[Edit]) -> Vec<u8> {
@@ -380,7 +384,7 @@ fn plan_without_an_approval_stays_in_its_paths() {
 }
 
 /// Gives A a grant for a time as an approver: of this command within these paths of the test's directory.
-pub fn gives(fixture: &PlanFixture, what: &str, paths: &[&str]) -> Result<u64, Refusal> {
+pub(super) fn gives(fixture: &PlanFixture, what: &str, paths: &[&str]) -> Result<u64, Refusal> {
     let new = NewGrant {
         to: Grantee::User {
             name: "a".into(),
@@ -755,7 +759,7 @@ fn undo_needs_what_the_commit_left() {
 }
 
 /// Files with much to write, so that a kill hits each part of the work.
-pub fn many(fixture: &PlanFixture, dir: &str, round: usize) -> Vec<u8> {
+pub(super) fn many(fixture: &PlanFixture, dir: &str, round: usize) -> Vec<u8> {
     let text = |at: usize| format!("round {round} file {at}\n").repeat(200);
     let edits: Vec<Edit> = (0..100)
         .map(|at| fixture.write(&format!("{dir}/{at}"), &text(at)))

@@ -6,6 +6,8 @@ use std::fs::{self, DirEntry, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use remit_policy_files::UNIT_DIRS;
+
 use super::agents::AccountFacts;
 use super::report::{Check, or_ok};
 use crate::checks::file_facts::word;
@@ -20,23 +22,15 @@ const SPOOLS: [&str; 5] = [
     "/var/lib/systemd/linger",
 ];
 const CRONTABS: [&str; 2] = ["/etc/crontab", "/etc/cron.d"];
-/// Search path of system units (systemd.unit(5)).
-const UNITS: [&str; 8] = [
-    "/etc/systemd/system.control",
-    "/run/systemd/system.control",
-    "/run/systemd/transient",
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-];
+/// Directory of units before the merge of `/usr`.
+const OLD_UNITS: &str = "/lib/systemd/system";
 const FILE_BYTES: u64 = 1 << 20;
 
 pub fn checks(account: &AccountFacts) -> Vec<Check> {
     let mut found = spooled(account);
     found.extend(by_crontabs(account, &CRONTABS.map(Path::new)));
-    found.extend(by_units(account, &UNITS.map(Path::new)));
+    let units = UNIT_DIRS.iter().chain([&OLD_UNITS]).map(Path::new);
+    found.extend(by_units(account, &units.collect::<Vec<_>>()));
     or_ok(
         found,
         &name(account),

@@ -151,7 +151,7 @@ pub fn gid(group: &str) -> Result<Option<u32>, AccountError> {
 }
 
 impl Account {
-    /// Decides if this account may become an agent's. Returns its groups besides the primary one and `group`.
+    /// Decides if this account may become an agent's. Returns its groups other than the primary one and `group`.
     pub fn judge(&self, name: &Name, group: &Name) -> Result<Vec<String>, AccountError> {
         match self.uid {
             0 => return Err(AccountError::Root),

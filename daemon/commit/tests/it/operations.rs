@@ -392,21 +392,7 @@ fn process_has_its_sandbox_while_it_works() {
     let _scene = Scene::new(MEMORY);
     put("etc/a", b"old", 0o644, 0);
     let input = plan(&[write("etc/a", "new")]);
-    let delay = [
-        "strace",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "trace=renameat2",
-        "-e",
-        "inject=renameat2:delay_enter=900000:when=2",
-    ];
-    let mut child = start(
-        &delay.map(str::to_owned),
-        &["commit", &state()],
-        Some(&input),
-    );
+    let mut child = start(&delayed(2, 900), &["commit", &state()], Some(&input));
     let status = loop {
         let children = format!("/proc/{0}/task/{0}/children", child.id());
         let pids = fs::read_to_string(children).unwrap();

@@ -14,26 +14,6 @@ use crate::scene::*;
 
 const MEMORY: Disk = Disk::Memory("size=64m,mode=755");
 
-/// A commit that waits before its renames, long enough for others to come between.
-fn delayed(number: usize, milliseconds: u64) -> Vec<String> {
-    let inject = format!(
-        "inject=renameat2:delay_enter={}:when={number}",
-        milliseconds * 1000
-    );
-    [
-        "strace",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "trace=renameat2",
-        "-e",
-        &inject,
-    ]
-    .map(str::to_owned)
-    .to_vec()
-}
-
 /// Runs `between` while a commit of these edits waits before its first step on a path.
 fn with(edits: &[remit_plan::Edit], between: impl FnOnce()) -> Result {
     let input = plan(edits);

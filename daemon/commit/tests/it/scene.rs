@@ -388,3 +388,23 @@ pub fn sixty() -> Vec<Edit> {
     assert_eq!(edits.len(), 60);
     edits
 }
+
+/// A commit that waits before its renames, long enough for others to come between.
+pub fn delayed(number: usize, milliseconds: u64) -> Vec<String> {
+    let inject = format!(
+        "inject=renameat2:delay_enter={}:when={number}",
+        milliseconds * 1000
+    );
+    [
+        "strace",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=renameat2",
+        "-e",
+        &inject,
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}

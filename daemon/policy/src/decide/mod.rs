@@ -25,7 +25,6 @@ pub(crate) mod denial;
 pub mod index;
 pub(crate) mod narrower;
 pub(crate) mod plan_denial;
-
 pub(crate) mod pre_approval;
 
 pub use basis::Basis;
