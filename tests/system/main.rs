@@ -264,6 +264,7 @@ mod mcp_clients;
 mod mounts;
 mod people;
 mod pids;
+mod plan_checks;
 mod plans;
 
 /// Effects of a policy over the real daemon, and checks of the shipped examples.

@@ -25,7 +25,7 @@ use remit_wire::edits::{self, keep};
 use remit_wire::outcome::{JobReport, State, Stream};
 use serde_json::{Value, json};
 
-const GRANTS: &str = r##"
+pub const GRANTS: &str = r##"
 [[grant]]
 name = "plans"
 to = ["#64001"]
@@ -39,9 +39,9 @@ allow = ["plan.commit", "plan.undo"]
 approval = { by = ["#64005"], expires = "10min" }
 "##;
 
-struct PlanFixture {
-    dir: PathBuf,
-    daemon: Daemon,
+pub struct PlanFixture {
+    pub dir: PathBuf,
+    pub daemon: Daemon,
 }
 
 impl Drop for PlanFixture {
@@ -51,7 +51,7 @@ impl Drop for PlanFixture {
 }
 
 impl PlanFixture {
-    fn lay() -> Self {
+    pub fn lay() -> Self {
         install_look();
         let mut daemon = Daemon::start(Options {
             waiting: 20,
@@ -79,17 +79,17 @@ impl PlanFixture {
         Self { dir, daemon }
     }
 
-    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+    pub fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         let path = self.dir.join(name);
         fs::write(&path, bytes).expect("it is foreign");
         path.display().to_string()
     }
 
-    fn at(&self, name: &str) -> String {
+    pub fn at(&self, name: &str) -> String {
         self.dir.join(name).display().to_string()
     }
 
-    fn read(&self, name: &str) -> Vec<u8> {
+    pub fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.dir.join(name)).expect("it is there")
     }
 
@@ -97,7 +97,7 @@ impl PlanFixture {
         self.daemon.remit(&user_a(), words)
     }
 
-    fn plan(&self, list: Vec<Edit>) -> (JobReport, Vec<u8>) {
+    pub fn plan(&self, list: Vec<Edit>) -> (JobReport, Vec<u8>) {
         self.plan_by(edits::PLAN, list)
     }
 
@@ -125,7 +125,7 @@ impl PlanFixture {
         }
     }
 
-    fn bundle(&self, list: Vec<Edit>) -> Bundle {
+    pub fn bundle(&self, list: Vec<Edit>) -> Bundle {
         let (report, bytes) = self.plan(list);
         Bundle::decode(bytes).unwrap_or_else(|error| panic!("{error}: {report:?}"))
     }
@@ -138,7 +138,7 @@ impl PlanFixture {
         String::from_utf8(report.stderr.head.into_vec()).expect("it is text")
     }
 
-    fn edit(&self, name: impl AsRef<[u8]>, action: Action) -> Edit {
+    pub fn edit(&self, name: impl AsRef<[u8]>, action: Action) -> Edit {
         let path = [self.dir.as_os_str().as_bytes(), b"/", name.as_ref()].concat();
         Edit {
             action,
@@ -147,7 +147,7 @@ impl PlanFixture {
     }
 
     /// Asks for the commit of a plan, and returns the request.
-    fn asks(&self, words: &[&str]) -> JobId {
+    pub fn asks(&self, words: &[&str]) -> JobId {
         let output = self.remit(&[&["--json"], words].concat());
         let answer: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{error}: {output:?}"));
@@ -170,7 +170,7 @@ impl PlanFixture {
     }
 }
 
-fn replacement(old: &[u8], new: &[u8], count: u32) -> Action {
+pub fn replacement(old: &[u8], new: &[u8], count: u32) -> Action {
     Action::Replace(vec![Replacement {
         old: old.to_vec(),
         new: new.to_vec(),

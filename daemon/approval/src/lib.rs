@@ -47,7 +47,7 @@ pub struct Context {
     pub loose: BTreeSet<Loose>,
     /// By argument: whether a copied file is still what was copied.
     pub today: BTreeMap<usize, Now>,
-    /// When the commands that changes require have ended, a sentence each.
+    /// When the commands that changes require have ended, and how checks of its plan did: a sentence each.
     pub required: Vec<String>,
     /// Jobs without a sandbox that run now: the first [`HOST_JOBS`], then how many more.
     pub host_jobs: Vec<String>,

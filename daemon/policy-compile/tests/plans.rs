@@ -301,6 +301,61 @@ fn command_of_remit_commit_is_as_the_package_has_it() {
     }
 }
 
+/// What the caller wrote is read by a program that can do nothing else.
+#[test]
+fn check_of_plans_only_looks() {
+    let rules = |effect: &str, profile: &str| {
+        format!(
+            "[[command]]\nname = 'x.check'\nsummary = 'x'\nargv = ['/usr/bin/true']\neffect = '{effect}'\nprofile = 'x'\nstdin = 'plan'\n\
+             [profile.x]\n{profile}\n"
+        )
+    };
+    let strict = "base = 'strict'\nread = ['/etc/nginx']";
+    for (effect, more, is_refused) in [
+        ("read", "", false),
+        ("read", "scratch = ['/run']\nnetwork = 'loopback'", false),
+        ("read", "exec = ['/opt/x']", false),
+        ("change", "", true),
+        ("read", "write = ['/srv/x']", true),
+        ("read", "sockets = ['/run/x.sock']", true),
+        ("read", "devices = ['/dev/kvm']", true),
+        ("read", "network = 'host'", true),
+        ("read", "network = { connect = ['127.0.0.1:80'] }", true),
+    ] {
+        let text = rules(effect, &format!("{strict}\n{more}"));
+        let loaded = load(&[source("a.toml", &text)], &accounts());
+        let found = loaded.err().map(|found| common::lines(&found));
+        let said = found.as_deref().unwrap_or_default();
+        assert_eq!(
+            said.contains("is for remit-commit, and for commands"),
+            is_refused,
+            "{text}: {said}"
+        );
+        assert_eq!(found.is_some(), is_refused, "{text}: {said}");
+    }
+    for base in ["base = 'read'", "base = 'host'"] {
+        assert!(
+            load(&[source("a.toml", rules("read", base))], &accounts()).is_err(),
+            "{base}"
+        );
+    }
+    // Who runs it learns what these can read.
+    for (more, warns) in [
+        ("", false),
+        ("user = 'root'", true),
+        ("capabilities = ['CAP_DAC_READ_SEARCH']", true),
+        ("capabilities = ['CAP_NET_BIND_SERVICE']", false),
+    ] {
+        let (policy, found) = policy(&rules("read", &format!("{strict}\n{more}")));
+        assert!(policy.command("x.check").unwrap().checks_plans());
+        assert_eq!(
+            common::lines(&found).contains("can learn whatever"),
+            warns,
+            "{more}: {found:?}"
+        );
+    }
+}
+
 /// The new grant of a wider path is a gain that a reload shows.
 #[test]
 fn difference_of_paths_is_shown() {

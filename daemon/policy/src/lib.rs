@@ -35,6 +35,7 @@ pub mod model {
     pub mod machine;
     pub mod paths;
     pub mod pattern;
+    pub(crate) mod plans;
     pub mod policy;
     pub mod profile;
     pub mod rule;

@@ -63,13 +63,15 @@ pub struct StartedJob {
 }
 
 impl<'a> Child<'a> {
-    /// Asks for a child of this uid, gid and cgroup. `size`: see [`Fork::size`]. It exists once it has reported.
+    /// Asks for a child of this uid, gid and cgroup, with the staged files of its job. `size`: see [`Fork::size`]. It exists
+    /// once it has reported.
     pub fn ask(
         forker: Rc<dyn Forker + 'a>,
         sandbox: u64,
         own: (u32, u32),
         size: Option<(u64, u64)>,
         cgroup: Option<BorrowedFd<'_>>,
+        staged: Option<BorrowedFd<'_>>,
     ) -> Result<Child<'a>> {
         let doing = || DOING.to_owned();
         let (socket, its) = socket::pair(PATIENCE_S).doing(doing)?;
@@ -81,10 +83,12 @@ impl<'a> Child<'a> {
         drop(ends);
         let fork = Fork {
             cgroup: cgroup.is_some(),
+            staged: staged.is_some(),
             own,
             size,
         };
-        let fds: Vec<_> = std::iter::once(its.as_fd()).chain(cgroup).collect();
+        let fds = std::iter::once(its.as_fd()).chain(cgroup).chain(staged);
+        let fds: Vec<_> = fds.collect();
         forker.fork(sandbox, fork, &fds)?;
         Ok(Child {
             forker,

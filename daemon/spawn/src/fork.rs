@@ -10,14 +10,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::socket::{receive, send};
 
-/// A child that a worker forks. Its descriptors: the child's socket, and the cgroup of its job if `cgroup` is set.
+/// A child that a worker forks. Its descriptors: the child's socket, and the cgroup and the staged files of its job, if set.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Fork {
     pub cgroup: bool,
+    pub staged: bool,
     /// Uid and gid of its job.
     pub own: (u32, u32),
     /// Bytes and inodes of each private directory of its job. `None`: the job comes later, with those of its profile.
     pub size: Option<(u64, u64)>,
+}
+
+impl Fork {
+    /// Returns the number of its descriptors.
+    pub fn fds(&self) -> usize {
+        1 + usize::from(self.cgroup) + usize::from(self.staged)
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,6 +28,8 @@ pub struct Job<'a> {
     pub stdin: Option<BorrowedFd<'a>>,
     /// A sealed memfd that becomes descriptor 3; `argv` names `/proc/self/fd/3`.
     pub script: Option<BorrowedFd<'a>>,
+    /// Files that it sees at their paths: what [`crate::Staged`] reads. Its child gets them before the job. Base `strict`.
+    pub staged: Option<BorrowedFd<'a>>,
     /// Checked inside, just before the exec. The first, if any, is executed, whatever `argv` and `path` name.
     pub measured: &'a [Measured],
     pub cgroup: Option<BorrowedFd<'a>>,
@@ -36,7 +38,7 @@ pub struct Job<'a> {
 
 impl Job<'_> {
     /// Checks the form, for the warden and for the child. `needs_cgroup`: the profile has a user. Refuses uid or gid 0,
-    /// an empty argv, a relative cwd, a script, copy or secret that is not sealed, a path argument that is not plain, a
+    /// an empty argv, a relative cwd, a script, plan, copy or secret that is not sealed, a path argument that is not plain, a
     /// hashed file without an absolute name, fewer than 32 descriptors, and private directories without a limit.
     pub fn vet(&self, needs_cgroup: bool) -> Result<()> {
         let why = if self.uid == 0 || self.gid == 0 {
@@ -50,6 +52,8 @@ impl Job<'_> {
             "its working directory is not absolute"
         } else if self.script.is_some_and(|script| !sys::is_sealed(script)) {
             "its script is not a sealed memfd"
+        } else if self.staged.is_some_and(|staged| !sys::is_sealed(staged)) {
+            "its plan is not a sealed memfd"
         } else if self.measured.iter().any(|file| !is_absolute(&file.path)) {
             "a measured file has no absolute name"
         } else if self.limits.nofile < LEAST_NOFILE + self.arguments.len() as u64 {

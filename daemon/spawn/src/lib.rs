@@ -197,6 +197,7 @@ mod message;
 mod order;
 mod profile;
 pub mod socket;
+mod staged;
 mod steps;
 mod warden;
 
@@ -214,6 +215,7 @@ pub use profile::{
     Destination, HostProfile, Inspect, ListedPath, Network, Profile, ReadProfile, StrictProfile,
     Wanted,
 };
+pub use staged::{Owner, Staged, StagedAs, StagedEntry};
 pub use steps::{DONE, FAILED, FAILURE_LEN, NOWHERE, Progress, Step, StepReader, Why};
 pub use warden::{Compile, PreforkedChild, Sandbox, SelfTest, Spawned, Spawner, Watchdog};
 

@@ -161,6 +161,7 @@ impl WithFds<'_> {
             cwd: &order.cwd,
             stdin: self.stdin,
             script: self.script,
+            staged: None,
             measured: &order.measured,
             cgroup,
             limits: &order.limits,

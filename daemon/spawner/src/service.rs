@@ -255,7 +255,7 @@ impl Service {
 
     fn fork(&self, sandbox: u64, fork: Fork, fds: &[OwnedFd]) -> Result<()> {
         let sandbox = self.sandboxes.get(sandbox)?;
-        if fds.len() != 1 + usize::from(fork.cgroup) {
+        if fds.len() != fork.fds() {
             return Err(nonsense());
         }
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();

@@ -43,6 +43,7 @@ mod job {
     pub mod live;
     pub mod outcome;
     pub mod pipeline;
+    pub mod plan_checks;
     pub mod queue;
     pub mod recently_ended;
     pub mod recheck;

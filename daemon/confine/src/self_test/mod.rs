@@ -68,6 +68,7 @@ pub fn self_test(
         cwd: c"/",
         stdin: None,
         script: None,
+        staged: None,
         measured: &[],
         cgroup: Some(cgroup),
         limits: &sandbox.limits,

@@ -3,6 +3,7 @@
 use super::host::{HostTree, TreeAtFork};
 use super::protocol::{self, Setup};
 use super::{Family, NAME, SOCKET};
+use crate::spec::compiled::Base;
 use crate::steps::child_env::with_child_env;
 use crate::steps::exec;
 use crate::steps::lists::{enter, walk};
@@ -125,11 +126,15 @@ impl Worker<'_> {
                 return Ok(());
             };
             let mut fds = fds.into_iter();
-            let (socket, cgroup) = (fds.next(), fds.next());
-            let socket = socket.filter(|_| cgroup.is_some() == fork.cgroup && fds.next().is_none());
+            let socket = fds.next().filter(|_| fds.len() + 1 == fork.fds());
             let socket = socket.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADMSG))?;
-            let cgroup = cgroup.as_ref().map(AsFd::as_fd);
-            if let Err(error) = self.fork(fork, socket.as_fd(), cgroup) {
+            let cgroup = fork.cgroup.then(|| fds.next()).flatten();
+            let staged = fork.staged.then(|| fds.next()).flatten();
+            let (cgroup, staged) = (
+                cgroup.as_ref().map(AsFd::as_fd),
+                staged.as_ref().map(AsFd::as_fd),
+            );
+            if let Err(error) = self.fork(fork, socket.as_fd(), cgroup, staged) {
                 let errno = error.raw_os_error().unwrap_or(libc::EIO);
                 let _ = Report::Failed(errno).say(socket.as_fd(), None);
             }
@@ -170,11 +175,13 @@ impl Worker<'_> {
         fork: Fork,
         socket: BorrowedFd<'_>,
         cgroup: Option<BorrowedFd<'_>>,
+        staged: Option<BorrowedFd<'_>>,
     ) -> io::Result<()> {
         let sandbox = self.sandbox;
         let size = fork.size.unwrap_or(private_size(&sandbox.limits));
         let mut prepared = Preparing::new(sandbox, fork.own, size, cgroup, self.family.pid())
             .map_err(io::Error::other)?;
+        prepared.staged = staged;
         let tree = match fork.size {
             Some(_) => None,
             None => {
@@ -307,6 +314,10 @@ fn own_ends(sandbox: &Sandbox, own: (u32, u32), [out, err, _]: &Ends) -> Result<
 /// Checks the form of a job, whoever sends it, and that it is the one of this child.
 fn vet(sandbox: &Sandbox, fork: Fork, job: &Job<'_>) -> Result<()> {
     job.vet(sandbox.credentials.user.is_some())?;
+    let can_show = fork.size.is_some() && matches!(sandbox.base, Base::Strict(_));
+    if fork.staged && !can_show {
+        return Err(Error::refused(JOB, "it cannot see files of a plan"));
+    }
     let size = fork.size.unwrap_or(private_size(&sandbox.limits));
     match fork.own == (job.uid, job.gid) && size == private_size(job.limits) {
         true => Ok(()),

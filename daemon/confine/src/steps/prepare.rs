@@ -9,6 +9,7 @@ use crate::steps::report::{Fault, StepResult, Taken};
 use crate::supervise::pidns_monitor::{Go, Monitor};
 use crate::sys::{self, ForkCall, Propagation};
 use crate::{Error, Layer, Limits, Result, Sandbox, Why};
+use remit_spawn::Staged;
 use std::{
     ffi::CString,
     io,
@@ -26,6 +27,8 @@ pub(crate) struct Preparing<'a> {
     pub(crate) propagation: Propagation,
     /// A further mount, for the self-test.
     pub(crate) stage: Option<&'a Mount>,
+    /// Files of a plan that the job sees, in a sealed memory file.
+    pub(crate) staged: Option<BorrowedFd<'a>>,
     private: PrivateOptions,
     pub(crate) mount_ns: Option<OwnedFd>,
     pub(crate) proc: Option<OwnedFd>,
@@ -76,6 +79,7 @@ impl<'a> Preparing<'a> {
             parent,
             propagation: Propagation::Private,
             stage: None,
+            staged: None,
             private: PrivateOptions {
                 shared: options(0o1777)?,
                 own: options(0o755)?,
@@ -115,7 +119,12 @@ impl<'a> Preparing<'a> {
             .transpose()
     }
 
-    fn mount_params<'b>(&'b self, ruleset: &'b Option<OwnedFd>, whole: bool) -> MountParams<'b> {
+    fn mount_params<'b>(
+        &'b self,
+        ruleset: &'b Option<OwnedFd>,
+        whole: bool,
+        staged: Option<&'b Staged>,
+    ) -> MountParams<'b> {
         let granted = |ruleset: &'b OwnedFd| -> Option<(BorrowedFd<'b>, &'b Fence)> {
             Some((ruleset.as_fd(), self.sandbox.fence.as_ref()?))
         };
@@ -125,6 +134,7 @@ impl<'a> Preparing<'a> {
             shared: &self.private.shared,
             own: &self.private.own,
             ruleset: ruleset.as_ref().and_then(granted),
+            staged,
             stage: self.stage,
         }
     }
@@ -199,7 +209,7 @@ pub(crate) fn mounts(child: &mut Preparing<'_>) -> Taken {
     let ruleset = child.new_ruleset()?;
     mounts::confine(
         overmounts,
-        &child.mount_params(&ruleset, true),
+        &child.mount_params(&ruleset, true, None),
         child.propagation,
     )?;
     child.ruleset = ruleset;
@@ -232,7 +242,8 @@ pub(crate) fn attendants(child: &mut Preparing<'_>) -> Taken {
 /// Builds the root in the process that will live in it.
 pub(crate) fn root(child: &mut Preparing<'_>) -> Taken {
     let ruleset = child.new_ruleset()?;
-    let params = child.mount_params(&ruleset, false);
+    let staged = child.staged.map(Staged::read).transpose()?;
+    let params = child.mount_params(&ruleset, false, staged.as_ref());
     private_root::build(&child.strict()?.root, &params, child.propagation)?;
     child.ruleset = ruleset;
     Ok(StepResult::Done)

@@ -132,7 +132,20 @@ pub(crate) fn command<'a>(
     command.definition = definition(&command);
     if let Err(why) = command.inspects() {
         let help = "use another profile, or change that; see 'inspect' in remit-policy(5)";
-        report.error_with_help(profile_at.span, why, help);
+        report.error_with_help(profile_at.span.clone(), why, help);
+    }
+    if let Some(user) = command
+        .checks_plans()
+        .then(|| command.profile.sees_as())
+        .flatten()
+    {
+        let message = format!(
+            "who may run {} can learn whatever {user} can read in the profile {}: its program reads files that they wrote",
+            quoted(&command.name),
+            quoted(&command.profile.name)
+        );
+        let help = "leave the job its own uid, or list in 'read' only what these callers may know";
+        report.warning(profile_at.span.clone(), message, Some(help));
     }
     if let Err(why) = command.commits() {
         let help = "use the commands of 60-plans.toml; see 'paths' in remit-policy(5)";

@@ -7,7 +7,7 @@ use remit_common::wire::Effect;
 
 use crate::model::diagnostic::quoted;
 use crate::model::pattern::Pattern;
-use crate::model::profile::{Base, Inspect, Profile, ProfileLimits};
+use crate::model::profile::{Inspect, Profile, ProfileLimits};
 use crate::model::rule::RuleId;
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +120,8 @@ pub enum Stdin {
     Caller,
     /// The secret argument at this position in [`Command::params`].
     Secret(usize),
-    /// A bundle of `remit-plan`, from the caller: a change of files that is checked and shown.
+    /// A bundle of `remit-plan`, from the caller. remit-commit gets it; any other program sees the files of the plan at
+    /// their paths, if there is one, and gets no standard input.
     Plan,
 }
 
@@ -185,88 +186,15 @@ impl Command {
             lines.push("standard input: what the caller gives".into());
         }
         if self.stdin == Stdin::Plan {
-            lines.push("standard input: the output of the command 'plan.make'".into());
+            let what = match self.is_commit() {
+                true => "",
+                false => ", to check its files; without it the files are checked as they are",
+            };
+            lines.push(format!(
+                "standard input: the output of the command 'plan.make'{what}"
+            ));
         }
         lines
-    }
-
-    /// Returns true if its program commits changes of files. Only the whole name of such a command grants it.
-    #[must_use]
-    pub fn is_commit(&self) -> bool {
-        self.argv.first().is_some_and(Part::is_committer)
-    }
-
-    /// Returns what it does with a plan, if its program is remit-commit.
-    #[must_use]
-    pub fn commit_use(&self) -> Option<CommitUse> {
-        let word = |at: usize| match self.argv.get(at) {
-            Some(Part::Word(Word::Literal(text))) => Some(text.as_str()),
-            _ => None,
-        };
-        let fixed = self.argv.len() - usize::from(self.takes_acts());
-        match (word(1), fixed) {
-            _ if !self.is_commit() => None,
-            (Some("commit"), 3) => Some(CommitUse::Commit),
-            (Some("undo"), 4) => Some(CommitUse::Undo),
-            (Some("recover"), 3) => Some(CommitUse::Recover),
-            _ => None,
-        }
-    }
-
-    /// Returns the directory with the journals of its commits.
-    #[must_use]
-    pub fn commit_directory(&self) -> Option<&str> {
-        match self.argv.get(2) {
-            Some(Part::Word(Word::Literal(directory))) if self.is_commit() => Some(directory),
-            _ => None,
-        }
-    }
-
-    /// Returns why this command cannot be as it is, if it commits changes of files or takes a plan.
-    pub fn commits(&self) -> Result<(), String> {
-        let is_plan = self.stdin == Stdin::Plan;
-        let what = match self.is_commit() {
-            true => "a command of remit-commit",
-            false if is_plan => return Err("stdin = \"plan\" is for remit-commit".to_owned()),
-            false => return Ok(()),
-        };
-        let Some(used) = self.commit_use() else {
-            return Err(format!(
-                "{what} has the words commit DIRECTORY, undo DIRECTORY {{ID}}, or recover DIRECTORY; a commit and an undo maybe [\"{THEN_WORD}\", \"{{{THEN}}}\"] after them"
-            ));
-        };
-        if is_plan != (used == CommitUse::Commit) {
-            return Err(format!(
-                "{what} has stdin = \"plan\" if its word is commit, and only then"
-            ));
-        }
-        if self.effect != Effect::Change || self.profile.base != Base::Host {
-            return Err(format!(
-                "{what} has effect \"change\" and a profile of base host"
-            ));
-        }
-        let takes_acts = self.takes_acts();
-        let (then, others): (Vec<&Param>, Vec<&Param>) = self
-            .params
-            .iter()
-            .partition(|param| takes_acts && param.name == THEN);
-        let is_then = |param: &&Param| {
-            let is_text = matches!(param.kind, ParamKind::Text { .. });
-            is_text && param.optional && param.default.is_none() && param.most <= ACTS
-        };
-        let has_params = match others.as_slice() {
-            [] => used != CommitUse::Undo,
-            [id] => used == CommitUse::Undo && !id.optional && id.most == 1,
-            _ => false,
-        };
-        let has_params =
-            has_params && then.iter().all(is_then) && !(takes_acts && used == CommitUse::Recover);
-        match has_params && self.env.is_empty() && self.profile.env.is_empty() {
-            true => Ok(()),
-            false => Err(format!(
-                "{what} takes the id of an undo, up to {ACTS} texts '{THEN}' that may be absent, and nothing else, and sets no variables"
-            )),
-        }
     }
 
     /// Returns why this command cannot have its profile, if that inspects: only the package's remit-look does, by the

@@ -168,12 +168,27 @@ impl Profile {
     pub fn changes_nothing(&self) -> bool {
         /// `CAP_DAC_READ_SEARCH`: more to see, nothing to change.
         const HARMLESS: u64 = 1 << 2;
-        self.base != Base::Host
-            && self.write.is_empty()
+        self.base != Base::Host && self.reaches_nothing() && self.capabilities & !HARMLESS == 0
+    }
+
+    /// Returns as whom its jobs see more than an account of their own would: a user, or a capability.
+    pub fn sees_as(&self) -> Option<&str> {
+        /// `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`.
+        const SEES: u64 = 1 << 1 | 1 << 2;
+        match &self.user {
+            User::Fixed { name, .. } => Some(name),
+            User::Own if self.capabilities & SEES != 0 => Some("root"),
+            User::Own if !self.groups.is_empty() => Some("a group of it"),
+            User::Own => None,
+        }
+    }
+
+    /// Returns true if it lists nothing to write, no socket, no device, and no host.
+    pub(crate) fn reaches_nothing(&self) -> bool {
+        self.write.is_empty()
             && self.sockets.is_empty()
             && self.devices.is_empty()
             && matches!(self.network, Network::None | Network::Loopback)
-            && self.capabilities & !HARMLESS == 0
     }
 }
 

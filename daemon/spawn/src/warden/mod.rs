@@ -125,10 +125,10 @@ impl Spawner {
         cgroup: BorrowedFd<'_>,
         own: (u32, u32),
     ) -> Option<PreforkedChild> {
-        Child::ask(self.0.clone(), sandbox.id, own, None, Some(cgroup)).ok()
+        Child::ask(self.0.clone(), sandbox.id, own, None, Some(cgroup), None).ok()
     }
 
-    /// Makes `waiting`, which was made for it, the job; or, if it cannot be, a new child. Returns when the child exists,
+    /// Makes `waiting`, which was made for it, the job; or, if it cannot be or the job has staged files, a new child. Returns when the child exists,
     /// not when it executes: read `steps`. If a worker is lost on the way, another one is tried once.
     pub fn spawn(
         &self,
@@ -141,7 +141,7 @@ impl Spawner {
         if self.0.over.borrow().is_some() {
             return Err(Error::refused(ASKING, ENDED));
         }
-        let waiting = waiting.filter(|child| sandbox.is_served_by(child));
+        let waiting = waiting.filter(|child| sandbox.is_served_by(child) && job.staged.is_none());
         let size = Some((job.limits.tmp_bytes, job.limits.tmp_inodes));
         let fork = || {
             Child::ask(
@@ -150,6 +150,7 @@ impl Spawner {
                 (job.uid, job.gid),
                 size,
                 job.cgroup,
+                job.staged,
             )?
             .begin(job)
         };

@@ -156,7 +156,7 @@ pub fn spawn(sandbox: &Sandbox, fixture: &Fixture, job: &Job<'_>) -> Result<Spaw
         switch: fixture.cgroups.switch().as_fd(),
     });
     let size = Some((job.limits.tmp_bytes, job.limits.tmp_inodes));
-    Child::ask(forker, 0, (job.uid, job.gid), size, job.cgroup)?.begin(job)
+    Child::ask(forker, 0, (job.uid, job.gid), size, job.cgroup, job.staged)?.begin(job)
 }
 
 pub fn strings(all: &[&str]) -> Vec<CString> {
@@ -190,6 +190,7 @@ pub struct With<'a> {
     pub cwd: Option<&'a std::ffi::CStr>,
     pub stdin: Option<BorrowedFd<'a>>,
     pub script: Option<BorrowedFd<'a>>,
+    pub staged: Option<BorrowedFd<'a>>,
     pub cgroup: Option<&'a Cgroup>,
     pub limits: Option<Limits>,
     pub loginuid: Option<u32>,
@@ -220,6 +221,7 @@ pub fn start(
         cwd: with.cwd.unwrap_or(c"/"),
         stdin: with.stdin,
         script: with.script,
+        staged: with.staged,
         measured: with.measured,
         cgroup: Some(with.cgroup.unwrap_or(&own).fd()),
         limits: &limits,
@@ -239,6 +241,7 @@ pub fn without_cgroup(sandbox: &Sandbox, fixture: &Fixture, uid: u32) -> Result<
         cwd: c"/",
         stdin: None,
         script: None,
+        staged: None,
         measured: &[],
         cgroup: None,
         limits: &LIMITS,

@@ -290,6 +290,7 @@ mod mounts;
 mod network;
 mod read_extras;
 mod spawn;
+mod staged;
 mod strict;
 mod strict_ends;
 mod witness;

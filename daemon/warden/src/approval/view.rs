@@ -78,10 +78,21 @@ impl Request {
             is_own_program: runs_own_program(&bound.argv),
             loose: self.found.loose.clone(),
             today,
-            required: jobs.required.lines(timers::since_boot()),
+            required: self.findings(jobs),
             host_jobs: host_jobs(jobs),
             acts: bound.acts.iter().map(act).collect(),
         }
+    }
+
+    /// Returns what commands have found beforehand: those that the floor requires, and checks of its plan.
+    fn findings(&self, jobs: &Jobs) -> Vec<String> {
+        let now = timers::since_boot();
+        let mut lines = jobs.required.lines(now);
+        if let Some(plan) = self.draft.call().plan_digest() {
+            let uid = self.draft.requester.subject.uid();
+            lines.extend(jobs.checks.lines(uid, plan, now));
+        }
+        lines
     }
 
     pub fn meta(&self) -> JobMeta {

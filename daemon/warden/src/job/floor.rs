@@ -202,7 +202,7 @@ impl RequiredCommands {
 }
 
 /// `90 s`, `10 min`, `3 h`: rounded down to one unit.
-fn in_words(seconds: u64) -> String {
+pub fn in_words(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),

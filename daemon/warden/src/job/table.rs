@@ -17,6 +17,7 @@ use crate::job::fair_queue::Turns;
 use crate::job::floor::RequiredCommands;
 use crate::job::life::Event;
 pub use crate::job::live::{Job, Start};
+use crate::job::plan_checks::PlanChecks;
 use crate::job::recently_ended::EndedJobs;
 use crate::job::state::{Held, JobState, MeasuringAgain, NeverRan, Waiting};
 use crate::request::Draft;
@@ -42,6 +43,7 @@ pub struct Jobs {
     /// Jobs that the ledger and the broker do not know to be forgotten yet.
     pub forgotten: Vec<JobId>,
     pub required: RequiredCommands,
+    pub checks: PlanChecks,
 }
 
 impl Jobs {

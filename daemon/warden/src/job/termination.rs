@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use remit_common::escape::foreign;
 use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
@@ -21,6 +22,7 @@ use crate::job::ended::{self, follow_end};
 use crate::job::life::{Action, Event};
 use crate::job::live::{Job, Start};
 use crate::job::outcome::{end_record, ending};
+use crate::job::plan_checks::PlanCheck;
 use crate::job::state::Stuck;
 use crate::job::unkillable::AGAIN_MOST;
 use crate::job::{steps, unkillable};
@@ -286,7 +288,10 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
     }
 }
 
-/// Counts the end of a job that ran, for the floor and the breakers.
+/// Maximum bytes of a check's command for approvers.
+const CHECK: usize = 300;
+
+/// Counts the end of a job that ran, for the floor, the breakers, and approvers of its plan.
 fn count_end(cx: &mut JobCx<'_>, plan: &Plan, is_well: bool) {
     if plan.basis().is_of_daemon() || *plan.basis() == Basis::TryByRoot {
         return;
@@ -295,6 +300,17 @@ fn count_end(cx: &mut JobCx<'_>, plan: &Plan, is_well: bool) {
     if plan.bound.effect == Effect::Change {
         let change = (&plan.requester.subject, call.name_in_rules());
         cx.reports.on_change_ended(change, is_well);
+    }
+    if let Some(digest) = call.plan_digest().filter(|_| plan.bound.staged.is_some()) {
+        let check = PlanCheck {
+            plan: digest.to_owned(),
+            command: foreign(plan.command(), CHECK),
+            job: plan.job,
+            is_well,
+            ended: timers::since_boot(),
+        };
+        cx.jobs.checks.on_ended(plan.requester.subject.uid(), check);
+        return;
     }
     if let (Some(command), []) = (call.named(), call.args()) {
         cx.jobs

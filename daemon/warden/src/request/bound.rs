@@ -20,6 +20,7 @@ use crate::config::MachineLimits;
 use crate::job::confirmation::ConfirmWindow;
 use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat, element};
 use crate::request::file_change::{self, Undo};
+use crate::request::staged;
 use crate::request::summary::RequestSummary;
 use crate::request::validated::{Call, What};
 use crate::sandbox::{Compiled, Sandboxes, limits_in};
@@ -54,6 +55,8 @@ pub struct BoundCall {
     pub undo: Option<Undo>,
     /// It is undone unless somebody confirms it.
     pub confirm: Option<ConfirmWindow>,
+    /// Files of a plan that it sees: what `remit_spawn::Staged` reads.
+    pub staged: Option<OwnedFd>,
     /// Commands that follow it.
     pub acts: Vec<BoundAct>,
 }
@@ -94,6 +97,7 @@ impl BoundCall {
             },
         };
         file_change::check(call, command, setting.protected)?;
+        let staged = staged::of(call, command)?;
         let profile = terms.profile();
         let changes = [
             profile.limits,
@@ -124,6 +128,7 @@ impl BoundCall {
                 Some(Ok(bundle)) => ConfirmWindow::of(terms, bundle.plan()),
                 Some(Err(_)) | None => None,
             },
+            staged,
             undo: Undo::from_argv(&executed.argv, terms, setting.protected),
             acts: terms
                 .acts()

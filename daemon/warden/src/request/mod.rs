@@ -274,7 +274,8 @@ impl Draft {
 
     /// Standard input, unless it is a secret.
     pub fn stdin(&self) -> Option<BorrowedFd<'_>> {
-        self.call.stdin()
+        // A check sees the files of its plan instead.
+        self.call.stdin().filter(|_| self.bound.staged.is_none())
     }
 
     pub fn waited_ms(&self) -> Option<u64> {
@@ -288,6 +289,7 @@ pub(crate) mod file_change;
 #[cfg(test)]
 pub mod fixture;
 pub(crate) mod full_view;
+pub(crate) mod staged;
 pub(crate) mod summary;
 #[cfg(test)]
 mod tests;

@@ -155,6 +155,11 @@ impl Call {
         Some(bundle.plan().entries().len().to_string())
     }
 
+    /// Returns the digest of its plan, in hexadecimal.
+    pub fn plan_digest(&self) -> Option<&str> {
+        self.plan_digest.as_deref()
+    }
+
     /// Returns the plan on its standard input, or why there is none.
     pub fn file_change(&self) -> Option<Result<&Bundle, &str>> {
         let decoded = self.file_change.as_ref()?;

@@ -80,6 +80,7 @@ impl HostSupport {
             cwd: &bound.cwd,
             stdin: secrets.stdin.as_ref().map(AsFd::as_fd).or(plan.stdin()),
             script: plan.script(),
+            staged: bound.staged.as_ref().map(AsFd::as_fd),
             measured: plan
                 .approved
                 .as_ref()

@@ -1,11 +1,13 @@
-//! Builds a root in the child that will live in it. No allocation.
+//! Builds a root in the child that will live in it.
 
 use super::model::{Access, Content, Host, Mount, Private, Root, is_missing};
+use super::staged::StagedView;
 use crate::Why;
 use crate::spec::layer::EnabledLayers;
 use crate::steps::landlock::Fence;
 use crate::steps::report::Fault;
 use crate::sys::{self, Propagation};
+use remit_spawn::{NOWHERE, Staged};
 use std::{
     ffi::CStr,
     io,
@@ -19,6 +21,8 @@ pub(crate) struct MountParams<'a> {
     pub(crate) shared: &'a CStr,
     pub(crate) own: &'a CStr,
     pub(crate) ruleset: Option<(BorrowedFd<'a>, &'a Fence)>,
+    /// Files of a plan. Only [`build`] shows them.
+    pub(crate) staged: Option<&'a Staged>,
     /// A further mount for the self-test, which replaces what is listed beneath it.
     pub(crate) stage: Option<&'a Mount>,
 }
@@ -35,21 +39,35 @@ pub(crate) fn build(
 ) -> Result<(), Fault> {
     sys::set_whole_tree(0, propagation)?;
     if !params.layers.is_on(crate::Layer::PrivateRoot) {
-        return Ok(());
+        let is_unshown = params.staged.is_some();
+        return (!is_unshown)
+            .then_some(())
+            .ok_or(Fault::because(Why::Unmet));
     }
     let host = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
     sys::change_dir(SITE)?;
     sys::mount_tmpfs_here(c"size=1m,nr_inodes=4096,mode=755", true)?;
     let new = sys::open(SITE, libc::O_PATH | libc::O_DIRECTORY)?;
     furnish(root, new.as_fd())?;
-    for (at, mount) in (0u16..).zip(root.mounts.iter().chain(params.stage)) {
+    let staged = params.staged;
+    let staged = staged.map(|staged| StagedView::new(staged, &root.mounts, new.as_fd()));
+    let staged = staged.transpose()?;
+    for (at, mount) in root.mounts.iter().chain(params.stage).enumerate() {
         if params
             .stage
             .is_some_and(|stage| mount.is_beneath(stage) && !std::ptr::eq(mount, stage))
         {
             continue;
         }
-        put(mount, host.as_fd(), new.as_fd(), params).map_err(|fault| fault.at(at))?;
+        let copy = |source: BorrowedFd<'_>| match staged.as_ref().filter(|view| view.is_in(at)) {
+            Some(view) => view.copy(at, mount, source),
+            None => sys::copy_mount_of(source, params.whole),
+        };
+        let put = put_copy(mount, host.as_fd(), new.as_fd(), params, copy);
+        put.map_err(|fault| fault.at(u16::try_from(at).unwrap_or(NOWHERE)))?;
+    }
+    if let Some(staged) = staged {
+        staged.close(new.as_fd())?;
     }
     let proc = sys::open_plain(new.as_fd(), c"proc", libc::O_PATH)?;
     sys::change_to(proc.as_fd())?;
@@ -91,6 +109,18 @@ pub(crate) fn put(
     new: BorrowedFd<'_>,
     params: &MountParams<'_>,
 ) -> Result<(), Fault> {
+    let copy = |source: BorrowedFd<'_>| sys::copy_mount_of(source, params.whole);
+    put_copy(mount, host, new, params, copy)
+}
+
+/// `copy` makes what is mounted of what the host has.
+fn put_copy(
+    mount: &Mount,
+    host: BorrowedFd<'_>,
+    new: BorrowedFd<'_>,
+    params: &MountParams<'_>,
+    copy: impl FnOnce(BorrowedFd<'_>) -> io::Result<OwnedFd>,
+) -> Result<(), Fault> {
     let open = |flags| sys::open_plain(new, &mount.target, flags);
     match &mount.what {
         Content::Private(sharing) => {
@@ -114,7 +144,7 @@ pub(crate) fn put(
             let kind = sys::stat_of(source.as_fd())?.st_mode & libc::S_IFMT;
             check(shown, kind)?;
             prepare(mount, new, kind == libc::S_IFDIR)?;
-            let copy = sys::copy_mount_of(source.as_fd(), params.whole)?;
+            let copy = copy(source.as_fd())?;
             sys::set_mount(copy.as_fd(), shown.access.attributes(params.layers))?;
             sys::attach_mount_on(copy.as_fd(), open(libc::O_PATH)?.as_fd())?;
             allow(params, shown.access, kind, &copy)?;

@@ -101,6 +101,7 @@ mod base {
 mod build;
 mod model;
 mod plan;
+mod staged;
 
 use std::ffi::CString;
 use std::io;

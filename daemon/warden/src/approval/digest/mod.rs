@@ -77,6 +77,8 @@ fn signed(parts: &Parts<'_>) -> ApprovalRequest {
         policy,
         // Selects elements to measure; the result is in `files`.
         literal: _,
+        // Files that are in `stdin`.
+        staged: _,
         asked: _,
         // What these do is in `does`, and the commands that follow are in `argv`.
         undo: _,

@@ -1,0 +1,115 @@
+//! How checks of plans ended, for those who approve the plan. A restart forgets them, and nothing depends on them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use remit_common::names::JobId;
+
+use crate::job::floor::in_words;
+
+/// Checks that are remembered of one user, and the number of users.
+const OWN: usize = 32;
+const USERS: usize = 256;
+
+#[derive(Debug, Default)]
+pub struct PlanChecks(BTreeMap<u32, VecDeque<PlanCheck>>);
+
+#[derive(Debug)]
+pub struct PlanCheck {
+    /// Of the plan, in hexadecimal.
+    pub plan: String,
+    /// The command and its arguments.
+    pub command: String,
+    pub job: JobId,
+    pub is_well: bool,
+    /// Time since boot (CLOCK_BOOTTIME).
+    pub ended: Duration,
+}
+
+impl PlanChecks {
+    /// Only the last run of a command on a plan counts.
+    pub fn on_ended(&mut self, uid: u32, check: PlanCheck) {
+        if self.0.len() >= USERS && !self.0.contains_key(&uid) {
+            let oldest = self
+                .0
+                .iter()
+                .min_by_key(|(_, own)| own.back().map(|last| last.ended));
+            if let Some(uid) = oldest.map(|(uid, _)| *uid) {
+                self.0.remove(&uid);
+            }
+        }
+        let own = self.0.entry(uid).or_default();
+        own.retain(|known| (&known.plan, &known.command) != (&check.plan, &check.command));
+        if own.len() >= OWN {
+            own.pop_front();
+        }
+        own.push_back(check);
+    }
+
+    /// Describes the checks of this user's plan for an approver, oldest first.
+    pub fn lines(&self, uid: u32, plan: &str, now: Duration) -> Vec<String> {
+        let own = self.0.get(&uid).into_iter().flatten();
+        own.filter(|check| check.plan == plan)
+            .map(|check| {
+                let end = match check.is_well {
+                    true => "ended with exit 0",
+                    false => "FAILED",
+                };
+                let ago = in_words(now.saturating_sub(check.ended).as_secs());
+                format!(
+                    "check '{}' of exactly these files {end} {ago} ago [{}]",
+                    check.command,
+                    check.job.short()
+                )
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(plan: &str, command: &str, is_well: bool, ended: u64) -> PlanCheck {
+        PlanCheck {
+            plan: plan.to_owned(),
+            command: command.to_owned(),
+            job: JobId([7; 16]),
+            is_well,
+            ended: Duration::from_secs(ended),
+        }
+    }
+
+    #[test]
+    fn last_run_of_each_command_is_told() {
+        let mut checks = PlanChecks::default();
+        checks.on_ended(7, check("aa", "nginx.check", true, 1));
+        checks.on_ended(7, check("bb", "nginx.check", true, 2));
+        checks.on_ended(7, check("aa", "nginx.check", false, 3));
+        checks.on_ended(7, check("aa", "nginx.check x=1", true, 4));
+        checks.on_ended(8, check("aa", "nginx.check", true, 5));
+        let lines = checks.lines(7, "aa", Duration::from_secs(10));
+        let starts = lines.iter().map(|line| line.split(" [").next().unwrap());
+        let expect = [
+            "check 'nginx.check' of exactly these files FAILED 7 s ago",
+            "check 'nginx.check x=1' of exactly these files ended with exit 0 6 s ago",
+        ];
+        assert_eq!(starts.collect::<Vec<_>>(), expect);
+        assert!(checks.lines(9, "aa", Duration::ZERO).is_empty());
+        assert!(checks.lines(7, "cc", Duration::ZERO).is_empty());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut checks = PlanChecks::default();
+        for uid in 0..1000 {
+            for plan in 0..40 {
+                let one = check(&plan.to_string(), "a.b", true, u64::from(uid));
+                checks.on_ended(uid, one);
+            }
+        }
+        assert_eq!(checks.0.len(), USERS);
+        assert!(checks.0.values().all(|own| own.len() == OWN));
+        assert!(checks.lines(999, "39", Duration::ZERO).len() == 1);
+    }
+}
