@@ -142,6 +142,46 @@ impl WithMode for Owner {
     }
 }
 
+/// A mode's bits of the group are a mask if there is an access list.
+#[test]
+fn access_list_of_a_directory_holds() {
+    let tree = Tree::lay();
+    let (own, user) = (uid(), 1_879_000_777_u32);
+    let entry = |tag: u16, rights: u16, id: u32| -> Vec<u8> {
+        [
+            &tag.to_le_bytes()[..],
+            &rights.to_le_bytes(),
+            &id.to_le_bytes(),
+        ]
+        .concat()
+    };
+    // acl(5): of the owner, a user, the owning group, the mask, others.
+    let list = [
+        entry(1, 7, u32::MAX),
+        entry(2, 7, user),
+        entry(4, 0, u32::MAX),
+        entry(16, 7, u32::MAX),
+        entry(32, 0, u32::MAX),
+    ];
+    let list = [2u32.to_le_bytes().to_vec(), list.concat()].concat();
+    let sub = fs::File::open(tree.at("sub")).unwrap();
+    std::os::unix::fs::fchown(&sub, Some(0), Some(own)).unwrap();
+    sys::set_xattr(&sub, c"system.posix_acl_access", &list).unwrap();
+    let fixture = fixture();
+    let sealed = Staged::seal(&[tree.entry("sub/t", FILE)], BYTES).unwrap();
+    let path = tree.at("sub/t").display().to_string();
+    for (uid, out) in [(own, ""), (user, "new\n")] {
+        let with = With {
+            uid: Some(uid),
+            staged: Some(sealed.as_fd()),
+            ..With::default()
+        };
+        let ran = run_in(&strict(&tree.profile()), &fixture, &["cat", &path], &with);
+        assert_eq!(ran.out, out, "{uid}: {ran:?}");
+    }
+    end(fixture);
+}
+
 #[test]
 fn what_is_shown_is_neither_written_nor_executed() {
     let tree = Tree::lay();

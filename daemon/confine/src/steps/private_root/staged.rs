@@ -216,17 +216,23 @@ fn open_dir(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<OwnedFd> {
     sys::open_plain(dir, path, libc::O_RDONLY | libc::O_DIRECTORY)
 }
 
-/// Gives a directory the owner and mode of another one.
+/// Gives a directory the owner, the mode and the access list of another one, so that it is open to nobody else.
 fn own_as(directory: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
+    const ACL: &CStr = c"system.posix_acl_access";
     let stat = sys::stat_of(other)?;
-    own(
-        directory,
-        Owner {
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            mode: stat.st_mode & 0o7777,
+    let owner = Owner {
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mode: stat.st_mode & 0o7777,
+    };
+    own(directory, owner)?;
+    match sys::xattr(open_dir(other, c".")?, ACL) {
+        Ok(list) => sys::set_xattr(directory, ACL, &list),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENODATA | libc::EOPNOTSUPP) => Ok(()),
+            _ => Err(error),
         },
-    )
+    }
 }
 
 /// The owner first, because that clears set-id bits.
