@@ -155,7 +155,7 @@ fn what_a_check_cannot_see_is_refused() {
         (outside, "its profile 'site' does not list it in 'read'"),
         (mode, "a change of mode or owner alone"),
     ] {
-        let bundle = fixture.bundle(vec![edit, fixes(&fixture).remove(0)]);
+        let bundle = fixture.bundle(vec![edit, fixes(&fixture).remove(1)]);
         is_refused(check(&fixture, &user_a(), Some(bundle.as_bytes())), part);
     }
     is_refused(

@@ -320,7 +320,7 @@ fn check_of_plans_only_looks() {
         ("read", "sockets = ['/run/x.sock']", true),
         ("read", "devices = ['/dev/kvm']", true),
         ("read", "network = 'host'", true),
-        ("read", "network = { connect = ['127.0.0.1:80'] }", true),
+        ("read", "network = ['127.0.0.1:80']", true),
     ] {
         let text = rules(effect, &format!("{strict}\n{more}"));
         let loaded = load(&[source("a.toml", &text)], &accounts());

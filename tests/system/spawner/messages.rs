@@ -99,6 +99,16 @@ fn request_that_the_table_does_not_allow_is_refused() {
         sandbox,
         fork: Fork {
             cgroup: true,
+            staged: false,
+            own,
+            size: Some((1, 1)),
+        },
+    };
+    let staged = |staged| Request::Fork {
+        sandbox,
+        fork: Fork {
+            cgroup: true,
+            staged,
             own,
             size: Some((1, 1)),
         },
@@ -120,6 +130,12 @@ fn request_that_the_table_does_not_allow_is_refused() {
         ("a child of nothing", fork(unknown), &both),
         ("a child without a cgroup", fork(sandbox), &both[..1]),
         ("a child with two cgroups", fork(sandbox), &three),
+        ("a child without its plan", staged(true), &both),
+        (
+            "a child with a plan that nobody meant",
+            staged(false),
+            &three,
+        ),
         ("the end of no worker", end(unknown), &[]),
     ] {
         let answer = stage.ask(&request, fds);
@@ -147,6 +163,7 @@ fn child_that_cannot_be_is_no_child() {
         let (own_end, its) = socket::patient_pair().unwrap();
         let fork = Fork {
             cgroup: true,
+            staged: false,
             own: (stage.uid, stage.uid),
             size: None,
         };
@@ -355,6 +372,7 @@ fn warden_killed_at_any_message_leaves_nothing() {
             let (own, cgroup) = ((stage.uid, stage.uid), stage.cgroup("asked"));
             let fork = |size| Fork {
                 cgroup: true,
+                staged: false,
                 own,
                 size,
             };

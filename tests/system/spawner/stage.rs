@@ -121,7 +121,7 @@ impl Stage {
     ) -> remit_sys::Result<JobChild<'_>> {
         let size = (!is_waiting).then_some((LIMITS.tmp_bytes, LIMITS.tmp_inodes));
         let own = (self.uid, self.uid);
-        JobChild::ask(Rc::new(self), sandbox, own, size, Some(cgroup.fd()))
+        JobChild::ask(Rc::new(self), sandbox, own, size, Some(cgroup.fd()), None)
     }
 
     /// Gives a job, as `change` has changed it, to a child.
@@ -146,6 +146,7 @@ impl Stage {
             cwd: c"/",
             stdin: None,
             script: None,
+            staged: None,
             measured: &[],
             cgroup: None,
             limits: &LIMITS,

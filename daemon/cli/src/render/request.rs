@@ -13,6 +13,9 @@ use crate::render::units::Colour;
 use crate::render::units::{self, hex, name};
 use crate::render::untrusted_columns::Page;
 
+/// Row that says what becomes of a commit which nobody confirms.
+const UNDONE: &str = "undone";
+
 const GROUP: usize = 8;
 /// Longest argument on a line with others, in columns.
 const WORD: usize = 64;
@@ -60,7 +63,10 @@ fn layout(request: &ShownRequest, detail: Detail, is_long: bool) -> Page {
     if let Some(plan) = &request.plan {
         put(&mut page, "changes", &plan.names);
         if let Some(undone) = &plan.undone {
-            put(&mut page, "undone", undone);
+            match is_long {
+                true => put(&mut page, UNDONE, undone),
+                false => page.sentence(UNDONE, undone),
+            }
         }
     }
     for call in &request.then {
@@ -79,7 +85,10 @@ fn layout(request: &ShownRequest, detail: Detail, is_long: bool) -> Page {
         put(&mut page, "as", identity);
         summary(&mut page, request);
         for (name, text) in &cut {
-            page.value(name, text);
+            match *name {
+                UNDONE => page.sentence(name, text),
+                _ => page.value(name, text),
+            }
         }
         if all {
             page.value("login", &request.login);

@@ -155,7 +155,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
             of_undo,
             contents::notes(verified),
             risks::risks(verified, argv.len()),
-            contents::does(&does),
+            contents::does(&plan::untold(&does, plan.as_ref().map(|(plan, _)| plan))),
         ]
         .concat(),
         argv,

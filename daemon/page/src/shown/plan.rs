@@ -110,6 +110,13 @@ fn undone(line: &str) -> Option<String> {
     Some(words(rest, UNDONE))
 }
 
+/// Returns the lines but the one that the view of the plan tells whole.
+pub fn untold(does: &[String], plan: Option<&PlanView>) -> Vec<String> {
+    let told = plan.and_then(|plan| plan.undone.as_deref());
+    let is_told = |line: &String| told.is_some() && line.strip_prefix(UNCONFIRMED) == told;
+    does.iter().filter(|line| !is_told(line)).cloned().collect()
+}
+
 /// Returns the entries in the order of their worst risks, then of their paths. Nothing that gives root comes after
 /// what fills a page.
 fn worst_first(bundle: &Bundle) -> Vec<View<'_>> {

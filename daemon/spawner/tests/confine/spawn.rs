@@ -186,6 +186,7 @@ fn arguments_are_bytes() {
         cwd: c"/",
         stdin: None,
         script: None,
+        staged: None,
         measured: &[],
         cgroup: None,
         limits: &LIMITS,

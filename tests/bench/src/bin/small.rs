@@ -209,7 +209,7 @@ impl Small {
     ) -> remit_confine::Result<StartedJob> {
         let started = self.spawn(sandbox, job, waiting.take())?;
         let next = (job.uid + 1, job.gid + 1);
-        waiting.replace(Child::ask(self.own.clone(), sandbox, next, None, None).ok());
+        waiting.replace(Child::ask(self.own.clone(), sandbox, next, None, None, None).ok());
         Ok(started)
     }
 
@@ -223,7 +223,15 @@ impl Small {
             return Ok(started);
         }
         let size = Some((job.limits.tmp_bytes, job.limits.tmp_inodes));
-        Child::ask(self.own.clone(), sandbox, (job.uid, job.gid), size, None)?.begin(job)
+        Child::ask(
+            self.own.clone(),
+            sandbox,
+            (job.uid, job.gid),
+            size,
+            None,
+            None,
+        )?
+        .begin(job)
     }
 
     fn confined(
@@ -242,6 +250,7 @@ impl Small {
             cwd: c"/",
             stdin: None,
             script: None,
+            staged: None,
             measured: &[],
             cgroup: None,
             limits: &LIMITS,
