@@ -301,7 +301,6 @@ fn command_of_remit_commit_is_as_the_package_has_it() {
     }
 }
 
-/// The new grant of a wider path is a gain that a reload shows.
 #[test]
 fn difference_of_paths_is_shown() {
     let load = |rules: &str| policy(&format!("{COMMANDS}\n{rules}")).0;
