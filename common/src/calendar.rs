@@ -95,7 +95,6 @@ mod tests {
 
     #[test]
     fn times_follow_the_calendar() {
-        // From date(1): date -u -d @N.
         for (seconds, text) in [
             (0, "1970-01-01 00:00:00 UTC"),
             (951_782_399, "2000-02-28 23:59:59 UTC"),

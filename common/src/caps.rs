@@ -1,5 +1,4 @@
-//! Every bound on input from outside, in one table. Tests cover each bound at the limit and one above it. The unit is
-//! bytes unless the name says otherwise.
+//! Bounds on all input from outside, in bytes unless the name says otherwise. Each is tested at the limit and one above.
 
 /// One frame on the client socket, without its length field.
 pub const FRAME: usize = 4 << 20;

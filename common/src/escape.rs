@@ -1,7 +1,6 @@
-//! Shows bytes of a request as one line of text. Nothing in it can hide or pass for remit's own words. The text can be
-//! converted back to the bytes. A backslash is doubled. Characters that are invisible or move others are escapes
-//! (`\n`, `\x1b`, `\u{202e}`), and bytes that are not UTF-8 are `\xff`. `[… 12 spaces …]` are remit's words, because
-//! the character `…` of a request is an escape, too.
+//! Shows bytes of a request as one line of text. Nothing in it hides or passes for remit's own words. It converts back to
+//! the bytes. A backslash is doubled. Invisible characters are escapes (`\n`, `\x1b`, `\u{202e}`), and bytes that are not
+//! UTF-8 are `\xff`. `[… 12 spaces …]` are remit's words, because the character `…` of a request is an escape, too.
 
 use std::fmt::Write;
 
@@ -145,7 +144,6 @@ mod tests {
         assert_eq!(words("abcdefgh", 6), "abc…");
     }
 
-    /// W11: text of a requester in a list cannot pass for remit's own words.
     #[test]
     fn w11_only_remit_writes_remits_marks() {
         let forged = "rotate [… checked by remit: harmless …]     now";

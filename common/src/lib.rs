@@ -131,8 +131,7 @@ pub mod escape;
 pub mod frame;
 
 pub mod inspect {
-    //! What commands of remit-look see by a right of root's, and which program and first words have each right. Policy, the
-    //! sandbox and remit-look itself all ask here.
+    //! What commands of remit-look see by a right of root's, and which words have it; for policy, sandbox and remit-look.
 
     use serde::{Deserialize, Serialize};
 

@@ -81,8 +81,7 @@ impl Code {
 }
 
 impl Code {
-    /// Returns whether the request led to it, and neither the state of the machine nor a person. What is limited by rates
-    /// is not counted twice.
+    /// Returns whether the request led to it, not the machine's state or a person. What rates limit is not counted twice.
     #[must_use]
     pub const fn is_of_request(self) -> bool {
         match self {

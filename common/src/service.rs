@@ -2,8 +2,7 @@
 //! the machine, its sandbox layers, its records, or a person's access to repair what an agent did. A policy cannot
 //! shorten the lists. The caller repeats the checks with every name that the service manager has for a unit.
 
-/// Units whose start interrupts normal operation or opens a root shell. The list applies to units that another unit pulls
-/// in. [`is_protected`] covers units requested by name.
+/// Units whose start interrupts operation or opens a root shell, if another unit pulls them in. By name: [`is_protected`].
 const DISRUPTIVE: [&str; 24] = [
     "ctrl-alt-del",
     "debug-shell",

@@ -60,7 +60,6 @@ pub struct CommandLine {
     pub mode: Mode,
 }
 
-///
 /// Only the shim with at most one option is accepted. The text is compared as a whole, because no shell reads it.
 pub fn asked_by_ssh(command: &OsStr) -> Result<Option<OsString>, String> {
     let asked = command.to_string_lossy();

@@ -1,5 +1,4 @@
-//! Classifies one line of input. Only the methods of this server become typed requests. All others are answered here,
-//! so the protocol library never guesses at them.
+//! Classifies one line of input. Only methods of this server become typed requests; all others are answered here.
 
 use rmcp::ErrorData;
 use rmcp::model::{ClientRequest, ErrorCode};

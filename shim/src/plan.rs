@@ -1,5 +1,4 @@
-//! Plans of changes of files: edits to a request, the output of its job to an answer. Pure, except that names of accounts
-//! are looked up.
+//! Plans of changes of files: edits to a request, output to an answer. Pure, except that accounts are looked up.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

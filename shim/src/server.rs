@@ -196,8 +196,8 @@ const TICK: Duration = Duration::from_secs(2);
 const MESSAGE: usize = 200;
 const WROTE: &str = "it wrote: ";
 
-/// Progress notifications of one waiting call, if the client gave a token. They are sent for news of the daemon, and
-/// every [`TICK`] to show that the call is alive.
+/// Progress notifications of one waiting call, if the client sent a token: for news of the daemon, and every [`TICK`] as a
+/// sign of life.
 pub struct Reporter {
     token: ProgressToken,
     output: Output,

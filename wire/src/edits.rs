@@ -217,8 +217,7 @@ pub fn split_patch(bytes: &[u8]) -> Result<Vec<Edit>, String> {
     }
 }
 
-/// Returns how many lines the hunks at the beginning have. Only their counts say where a hunk ends: a removed line can
-/// look like the name of a file.
+/// Returns how many lines the hunks at the beginning have, by their counts: a removed line can look like a file's name.
 fn hunks_length(lines: &[&[u8]]) -> usize {
     let mut at = 0;
     while let Some((mut old, mut new)) = lines.get(at).and_then(|line| remit_plan::hunk_lines(line))

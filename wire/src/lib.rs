@@ -1,8 +1,7 @@
-//! Protocol between clients and the daemon on `remit.sock`, reports about the host, and what clients share. A client
-//! first sends [`FromClient::Hello`] and gets [`ToClient::Welcome`] or [`ToClient::Goodbye`]. It may then have several
-//! calls in flight, identified by ids that it chooses. postcard is not self-describing: any change of these types needs
-//! a new [`PROTOCOL`]. The root process does not link this crate: what it needs as well is in [`remit_common::wire`]
-//! and [`remit_common::outcome`].
+//! Protocol between clients and the daemon on `remit.sock`, reports about the host, and what clients share. A client first
+//! sends [`FromClient::Hello`] and gets [`ToClient::Welcome`] or [`ToClient::Goodbye`]. It may then have several calls in
+//! flight, identified by ids that it chooses. postcard is not self-describing: any change of these types needs a new
+//! [`PROTOCOL`]. The root process does not link this crate: what it needs is in [`remit_common`].
 
 #![forbid(unsafe_code)]
 

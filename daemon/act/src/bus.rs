@@ -12,8 +12,7 @@ use zbus::{Connection, DynamicType, OwnedVariant, Type, connection};
 use crate::args::Fault;
 
 const SOCKET: &str = "unix:path=/run/dbus/system_bus_socket";
-/// Timeout of one run, because a unit can take minutes to stop. It is shorter than the runtime limit of the profile,
-/// so the job can still report the state.
+/// Timeout of one run, in which a unit can take minutes to stop. Below the profile's limit, so the job reports the state.
 const PATIENCE: Duration = Duration::from_secs(540);
 // Bytes of a bus error in a message.
 const SAID: usize = 500;

@@ -1,6 +1,5 @@
-//! The request that an approver signs: its types and its bytes. The warden encodes a request and approves only the
-//! SHA-256 of these bytes. The approver's client decodes the same bytes (`remit-page`), shows what they say, and
-//! computes the digest itself. The code is pure and needs no privilege.
+//! The request that an approver signs: its types and its bytes. The warden approves only the SHA-256 of these bytes. The
+//! approver's client decodes and shows the same bytes (`remit-page`), and computes the digest itself. Pure.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,4 @@
-//! Verifies that the records of an audit log are complete, ordered and unchanged. `remit audit verify` reads with it.
-//! The code is pure. The root process does not link it.
+//! Verifies that the records of an audit log are complete, ordered and unchanged. Pure. The root process does not link it.
 #![forbid(unsafe_code)]
 
 mod verify;

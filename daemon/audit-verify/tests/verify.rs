@@ -1,7 +1,8 @@
-//! Verifies audit logs after each kind of change.
-
-// Clippy allows these only in functions marked as tests, not in their helpers.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may fail"
+)]
 
 mod audit_logs;
 

@@ -21,8 +21,7 @@ impl Watchable for OwnedFd {}
 impl Watchable for ForeignSocket {}
 impl Watchable for ForeignPipe {}
 
-/// A socket that is written at once and watched only for reading. Otherwise each read of the peer would wake this
-/// process, only to report that the socket is still writable.
+/// A socket watched only for reading. Otherwise each read of the peer would wake this process: the socket is still writable.
 #[derive(Debug)]
 pub struct Socket<T: Watchable = OwnedFd> {
     events: AsyncFd<Arc<T>>,

@@ -46,8 +46,7 @@ impl Broker {
         output.until_counted(count).await
     }
 
-    /// Returns the SHA-256 of the kept output, stdout first. `hashes` contains the streams that were hashed while
-    /// they were read; the others are read back from the page cache.
+    /// Returns the SHA-256 of the kept output, stdout first: from `hashes` if computed while reading, otherwise read back.
     pub async fn digest(&self, job: &Job, hashes: [Option<Sha256>; 2]) -> [u8; 32] {
         let [out, err] = hashes;
         let nothing_before_err = job.output(Stream::Stdout).kept() == 0;

@@ -330,9 +330,9 @@ fn may_change(meta: &JobMeta) -> bool {
 /// Not longer than any timer of a call.
 const ANCHOR_PERIOD: Duration = Duration::from_secs(1);
 
-/// A timer that runs while calls arrive. The runtime wakes itself by a write and a read if a new timer is due before
-/// all others; each call sets one, which most do not reach. With an earlier one set, theirs are never the first. It
-/// stops after a period without calls, so an idle broker is never woken.
+/// A timer that runs while calls arrive. The runtime wakes itself by a write and a read if a new timer is due before all
+/// others; each call sets one. With an earlier one set, theirs are never first. It stops without calls, so an idle broker is
+/// never woken.
 #[derive(Debug, Default)]
 pub struct TimerAnchor {
     is_running: Cell<bool>,

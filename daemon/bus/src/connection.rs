@@ -124,8 +124,7 @@ impl Connection {
         (self.job.as_fd(), self.bus.as_fd())
     }
 
-    /// Returns the events of the job's and of the bus's end that it needs. The bus's end must not be polled without
-    /// any. The job's end is, because its hang-up ends the connection.
+    /// Returns the events it needs of the job's end and the bus's. Without any, only the job's is polled, for its hang-up.
     #[must_use]
     pub fn wants(&self) -> (PollFlags, PollFlags) {
         if self.is_bus_gone {
@@ -353,8 +352,7 @@ impl Connection {
     }
 }
 
-/// Reads once: `None` if there is nothing now, no bytes at the end. Descriptors that came along are dropped by the
-/// kernel, because there is no control buffer (unix(7)).
+/// Reads once: `None` if there is nothing now, no bytes at the end. Without a control buffer no descriptor comes (unix(7)).
 fn read<'a>(from: &OwnedFd, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     match recv(from.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
         Ok(length) => buffer.get(..length),

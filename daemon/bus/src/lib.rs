@@ -9,8 +9,7 @@ pub mod header;
 mod limits;
 
 mod listener {
-    //! The connect(2) of a job, as the kernel asks about it. Nothing of the job's memory is read, and the call is never
-    //! continued: it gets a connection of the proxy, or an error.
+    //! A job's connect(2). It gets a connection of the proxy, or an error: no memory of the job is read, no call continued.
 
     use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -76,8 +75,8 @@ mod listener {
                 self.refuse();
                 return false;
             }
-            // Not in one call: SECCOMP_ADDFD_FLAG_SEND answers with the number of the descriptor, and connect(2) must
-            // return 0. A job that dies between the two closes the end.
+            // Not in one call: SECCOMP_ADDFD_FLAG_SEND answers with the number of the descriptor, and connect(2) must return
+            // 0. A job that dies between the two closes the end.
             sys::answer_notification(listener, id, None).is_ok()
         }
     }

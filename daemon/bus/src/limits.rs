@@ -6,8 +6,7 @@ use std::time::Instant;
 use remit_common::bus::{REFUSED, shown};
 use remit_common::token_bucket::TokenBucket;
 
-/// Connections of one job; of all that have one already; and of all. The rest is for the first connection of each job,
-/// so that nobody's jobs keep those of others from the bus.
+/// Connections of one job; of all that have one already; of all. The rest is for first ones, so no job keeps others off.
 pub const CONNECTIONS_OF_JOB: usize = 8;
 const FURTHER_CONNECTIONS: usize = 64;
 pub const CONNECTIONS: usize = 128;

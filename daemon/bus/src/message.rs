@@ -1,6 +1,5 @@
-//! Parses the header of a job's method call (D-Bus Specification, "Message Protocol"). It decides nothing. It is total:
-//! any bytes are one call or an error, and an error ends the connection. It refuses more than a bus does, because
-//! `remit-bus` forwards only what it has understood completely.
+//! Parses the header of a job's method call (D-Bus Specification, "Message Protocol"). It is total: any bytes are a call or
+//! an error, which ends the connection. It refuses more than a bus does: only what is understood is forwarded.
 
 use crate::names;
 

@@ -1,5 +1,4 @@
-//! Defines all exit statuses. Job statuses follow timeout(1) and env(1), those of remit itself follow sysexits.h.
-//! `remit.1` has the same table.
+//! Defines all exit statuses: of jobs by timeout(1) and env(1), of remit by sysexits.h. `remit.1` has the same table.
 
 use std::process::ExitCode;
 
@@ -40,8 +39,7 @@ impl Exit {
         Self(u8::try_from(count.min(63)).unwrap_or(63))
     }
 
-    /// The status of a job: its own if it exited by itself. After a commit, that of the first command that followed and
-    /// has failed.
+    /// The status of a job: its own if it exited by itself. After a commit, that of the first following command that failed.
     pub fn of_job(report: &JobReport) -> Self {
         let own = Self::of_job_alone(report);
         let failed = report

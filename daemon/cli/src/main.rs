@@ -33,7 +33,33 @@ mod client {
 mod commands {
     pub mod access;
     pub mod approve;
-    pub mod audit;
+    pub mod audit {
+        //! `remit audit`: reads records with the caller's rights. The daemon is asked only for the newest one.
+
+        mod filter;
+        mod head;
+        mod journal;
+        mod list;
+        mod record;
+        mod source;
+        mod story;
+        mod verify;
+
+        pub use list::export;
+        pub use verify::verify;
+
+        use crate::args::RecordsArgs;
+        use crate::context::Context;
+        use crate::error::Failure;
+        use crate::exit::Exit;
+
+        pub fn show(context: &Context, args: &RecordsArgs) -> Result<Exit, Failure> {
+            match &args.story {
+                Some(job) => story::story(context, &args.source_args, job),
+                None => list::list(context, args),
+            }
+        }
+    }
     pub mod client_config;
     pub mod enroll;
     pub mod enroll_inspect;
@@ -46,7 +72,21 @@ mod commands {
     pub mod pending;
     pub mod plan;
     pub mod plan_output;
-    pub mod policy;
+    pub mod policy {
+        //! `remit policy`: checks and explains policy files, and makes the daemon reload them. Every verb except reload
+        //! reads the files itself and resolves names here, as a load by the daemon would.
+
+        mod check;
+        mod examples;
+        mod explain;
+        mod files;
+        mod outcome;
+
+        pub use check::check;
+        pub use examples::test;
+        pub use explain::explain;
+        pub use files::{diff, reload};
+    }
     pub mod run;
     pub mod status;
 }

@@ -1,6 +1,5 @@
-//! `remit-compiler`: turns the texts of a policy, or of `remit.toml`, into a model for the daemon. It reads its standard input, writes its
-//! standard output, and has no other way to the machine: what it needs to know of users, groups, hosts and programs,
-//! it asks the process that started it.
+//! `remit-compiler`: turns the texts of a policy, or of `remit.toml`, into a model for the daemon. Its standard input and
+//! output are its only way to the machine: it asks its parent about users, groups, hosts and programs.
 
 mod confine_self;
 

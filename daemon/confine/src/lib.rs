@@ -1,6 +1,5 @@
-//! Puts one process into a sandbox, layer by layer in a fixed order, or reports the step that failed. It decides
-//! nothing: its callers choose the program, the user and the limits. It is for a process of one thread, because
-//! children made here run ordinary code before their exec.
+//! Puts one process into a sandbox, layer by layer in a fixed order, or reports the step that failed. Its callers choose the
+//! program, the user and the limits. For a process of one thread: children run ordinary code before their exec.
 
 mod net;
 pub(crate) mod self_test;

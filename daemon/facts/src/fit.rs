@@ -1,5 +1,5 @@
-//! Shortens the longest lists of a report until it fits a size bound. Pure. A report of one section keeps long lists.
-//! Each list counts the entries that it left out.
+//! Shortens the longest lists of a report until it fits a size bound, and counts the rest. One section keeps long lists.
+//! Pure.
 
 use remit_wire::host::{Gap, HostReport, List};
 

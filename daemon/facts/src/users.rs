@@ -1,5 +1,4 @@
-//! Local accounts that can log in, privileged groups, and sessions. Reads only passwd(5) and group(5). A directory
-//! service could hang, and its users are not local.
+//! Local accounts that can log in, privileged groups, and sessions. Reads only passwd(5) and group(5): a service could hang.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,8 +1,7 @@
-//! Non-blocking socket of the link. Messages have one or more datagrams, with descriptors attached. The first byte of a
-//! datagram is a mark: the end of a message, a part to be continued, or the end of a content (a script or standard
-//! input that the next message names). The warden's end receives only bytes: a descriptor of the broker could block
-//! open(2), close(2) or fcntl(2) for as long as its owner likes (file leases, SO_LINGER, FUSE). Therefore contents
-//! become memory files that the receiver makes itself.
+//! Non-blocking socket of the link. Messages have one or more datagrams, with descriptors. A datagram's first byte is a
+//! mark: the end of a message, a part, or the end of a content (a script or standard input that the next message names). The
+//! warden's end receives only bytes: a descriptor of the broker could block open(2), close(2) or fcntl(2) for as long as its
+//! owner likes (file leases, SO_LINGER, FUSE). Therefore contents become memory files that the receiver makes itself.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};

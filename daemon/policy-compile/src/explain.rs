@@ -14,8 +14,7 @@ use remit_policy::quoted;
 pub struct Explanation {
     pub verdict: Verdict,
     pub why: String,
-    /// Every denial, then every grant, the strictest first, with the reason why it counts or not. The text of the
-    /// deciding rule begins with `decides`.
+    /// Every denial, then every grant, the strictest first, and why it counts or not. The deciding one begins `decides`.
     pub considered: Vec<(RuleId, String)>,
 }
 

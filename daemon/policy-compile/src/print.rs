@@ -41,8 +41,7 @@ pub fn print(policy: &Policy) -> String {
     tables.collect::<Vec<_>>().join("\n")
 }
 
-/// Returns a command's definition as text: the command, its profile, and the ids of the profile's user. A change of
-/// it ends the temporary grants of the command.
+/// Returns a command, its profile and the ids of the profile's user as text. A change ends the command's temporary grants.
 pub(crate) fn definition(command: &Command) -> String {
     let user = match command.profile.user {
         User::Fixed { uid, gid, .. } => format!("{uid}:{gid}"),

@@ -59,7 +59,6 @@ mod tests {
         assert_eq!(parse(&text).unwrap(), Config::default(), "{text}");
     }
 
-    /// A changed value is reported under its key, for each key of the shipped file.
     #[test]
     fn every_key_that_changes_is_named() {
         use toml::Value;

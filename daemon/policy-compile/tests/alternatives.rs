@@ -240,7 +240,6 @@ fn shipped_commands_are_those_of_the_package() {
     assert_eq!(listed, expect);
 }
 
-/// The rule that a refusal shows grants that call to that user, and nothing else.
 #[test]
 fn shown_grants_are_narrow() {
     let alice = CallerIds {

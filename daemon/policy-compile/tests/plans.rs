@@ -356,7 +356,6 @@ fn check_of_plans_only_looks() {
     }
 }
 
-/// The new grant of a wider path is a gain that a reload shows.
 #[test]
 fn difference_of_paths_is_shown() {
     let load = |rules: &str| policy(&format!("{COMMANDS}\n{rules}")).0;

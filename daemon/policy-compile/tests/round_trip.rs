@@ -331,7 +331,6 @@ fn decoded_policy_and_digest_are_equal() {
     is_same(&policy, &Policy::decode(&policy.encode()).unwrap());
 }
 
-/// A model of which a part is missing, or whose bytes are others, is refused or is a policy that answers.
 #[test]
 fn damaged_model_is_refused_or_answers() {
     let (policy, _) = load(

@@ -494,7 +494,6 @@ fn one_off_change_needs_its_whole_name_and_an_approval() {
     check_one_off(&granted.replace("#7", "#9"), &CHANGE, no_grant);
     let without = "[[grant]]\nto = ['#7']\nallow = ['*']\neffect = 'change'\nunconfined = true";
     check_one_off(without, &CHANGE, no_grant);
-    // It grants nothing else.
     check(&granted, 7, &[901], &RUN, NO_GRANT);
 }
 

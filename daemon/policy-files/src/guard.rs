@@ -1,5 +1,4 @@
 //! Finds what no plan may change: remit's files, and the accounts, homes, keys and timers of those who approve.
-//!
 //! **Invariant:** what the user database does not say is not taken for "nobody": then no login key may change.
 
 use std::collections::BTreeSet;
@@ -21,8 +20,7 @@ const CRON: [&str; 2] = ["/var/spool/cron", "/var/spool/cron/crontabs"];
 /// Users and groups of the rules, and members of a group, that are looked up: a load must end soon.
 const MOST: usize = 1000;
 
-/// Returns it for these files of remit's own, and for all approvers and administrators. It may wait for a directory
-/// service.
+/// Returns it for these files of remit's own, and for all approvers and administrators. It may wait for a directory service.
 pub fn protected(policy: &Policy, own: &[String], admin_gids: &[u32]) -> Protected {
     let mut guard = Guard::default();
     let lists = || policy.asking().flat_map(|asking| asking.approval.lists());

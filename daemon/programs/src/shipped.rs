@@ -1,6 +1,5 @@
-//! Names of the commands that remit brings, so that a refusal can tell "not granted" from "does not exist". It says
-//! nothing of the policy in force: the same name has the same answer everywhere. The list is public (remit-commands(7)),
-//! unlike an administrator's own commands.
+//! Names of the commands that remit brings, so that a refusal can tell "not granted" from "does not exist". It says nothing
+//! of the policy in force. The list is public (remit-commands(7)), unlike an administrator's own commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,9 +82,8 @@ impl Shipped {
         }
     }
 
-    /// Returns the narrowest rule that grants this call to one user or `#uid`, as text for a policy file. What looks in
-    /// a sandbox is granted for all arguments. `None` if a value could mean more in a rule, as `*` does, or if none was
-    /// given that the rule needs to be narrow.
+    /// Returns the narrowest rule that grants this call to one user or `#uid`, as text for a policy file. What looks in a
+    /// sandbox is granted for all arguments. `None` if a value could mean more, as `*` does, or a needed one is missing.
     pub fn grant(&self, user: &str, args: &[(String, String)]) -> Option<String> {
         let mut values: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         if self.changes || self.is_unconfined || self.is_private {

@@ -132,8 +132,7 @@ pub enum What<'a> {
         /// If true, the job gets a descriptor opened for reading, and its name in `/proc/self/fd`. Otherwise it gets
         /// the path, which then only root and the job's own user may be able to redirect.
         by_descriptor: bool,
-        /// A sealed memfd with a copy of the file, which the job gets instead. The file must still exist and be
-        /// readable for the job. Only with `by_descriptor`.
+        /// A sealed copy that the job gets instead of the file, which must exist and be readable. Only with `by_descriptor`.
         copy: Option<BorrowedFd<'a>>,
     },
     /// A sealed memfd; the job gets its name in `/proc/self/fd`.

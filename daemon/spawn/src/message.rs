@@ -49,8 +49,7 @@ pub enum Request {
     EndWorker {
         sandbox: u64,
     },
-    /// Starts a self-test as this uid and gid. Its descriptor: a cgroup of its own. Answer: `Testing`, with a pipe that
-    /// has [`Findings`] once the test has ended.
+    /// Starts a self-test as this uid and gid. Descriptor: its cgroup. Answer: `Testing`, with a pipe for [`Findings`].
     SelfTest {
         sandbox: u64,
         own: (u32, u32),

@@ -35,8 +35,7 @@ pub struct ReadProfile {
 pub enum Inspect {
     /// Names and sizes in every directory. Landlock refuses file content, other processes, and other programs.
     Names { program: PathBuf },
-    /// All processes. Landlock would hide them, so the filter allows only calls that look. The program is remit-look,
-    /// which closes the content of files to itself.
+    /// All processes. Landlock would hide them, so the filter allows only looks. remit-look closes their content to itself.
     Processes,
     /// One file, which is opened before the program starts and with it gives up the right.
     File,
@@ -54,15 +53,12 @@ impl Inspect {
     }
 }
 
-/// A `strict` sandbox: jobs see only what is listed and a base set, in namespaces of their own.
-///
-/// A path means the one mount that it lies on. A mount beneath it must be listed itself; otherwise what that mount
-/// hides on the host is visible. A listed file can be written but not replaced. If `sockets` lets Unix sockets be
-/// made, a job can connect to every socket in a listed directory that its mode opens to the job's user.
-///
-/// The job's cgroup counts the processes of a user that is not the job's own. Without the pids controller they count
-/// together with the user's others (`Limits::others`), and root's do not count at all. Such a user's other processes
-/// on the host can signal the job, but not the other way round.
+/// A `strict` sandbox: jobs see only what is listed and a base set, in namespaces of their own. A path means the one mount
+/// that it lies on. A mount beneath it must be listed itself; otherwise what that mount hides on the host is visible. A
+/// listed file can be written but not replaced. If `sockets` lets Unix sockets be made, a job can connect to every socket in
+/// a listed directory that its mode opens to the job's user. The job's cgroup counts the processes of a user that is not the
+/// job's own. Without the pids controller they count together with the user's others (`Limits::others`), and root's do not
+/// count at all. Such a user's other processes on the host can signal the job, but not the other way round.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StrictProfile {
     /// Uid and gid of its jobs. `None`: each job has its own uid.
@@ -75,8 +71,7 @@ pub struct StrictProfile {
     pub exec: Vec<ListedPath>,
     pub devices: Vec<ListedPath>,
     pub sockets: Vec<ListedPath>,
-    /// Private to the job and temporary: empty at first, writable, not executable. Like `/tmp`, `/var/tmp`,
-    /// `/dev/shm`.
+    /// Private to the job and temporary: empty at first, writable, not executable. Like `/tmp`, `/var/tmp`, `/dev/shm`.
     pub scratch: Vec<PathBuf>,
     /// Lets a path be in both `write` and `exec`; otherwise that is refused.
     pub write_and_exec: bool,

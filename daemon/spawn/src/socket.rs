@@ -94,8 +94,7 @@ fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], raw: &[i32], flags: MsgFlags)
     }
 }
 
-/// Waits for the next message; `None` at the end. Touches no more memory than the message has bytes, because each fork
-/// of a process pays for what it touches.
+/// Waits for the next message; `None` at the end. Touches no more memory than its bytes, because each fork pays for it.
 pub fn receive<T: DeserializeOwned>(
     socket: BorrowedFd<'_>,
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {

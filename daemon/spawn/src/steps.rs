@@ -100,8 +100,7 @@ pub enum Why {
     PermissionDenied,
     /// Arguments: not the wanted file or kind. Root: a device or a socket is listed, and something else is there.
     WrongKind,
-    /// Arguments: others than root and the job's user can change a directory on the way. Exec: they can change the
-    /// program, a hashed file or a directory on the way.
+    /// Others than root and the job's user can change a directory on the way; of Exec also the program or a hashed file.
     Untrusted,
     /// Exec: a hashed file is not what it was when it was hashed, or is missing (errno).
     Changed,

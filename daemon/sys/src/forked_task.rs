@@ -23,10 +23,9 @@ pub struct Answer {
     most: usize,
 }
 
-/// Forks a child that does `work` and answers with its result. For processes of one thread. The child has only the
-/// standard descriptors, those that `work` opens, and sockets that have something to read: a lock or an epoll entry would
-/// last as long as a look-up that hangs. It dies with this process. Processes that it starts are in its process group,
-/// and end when its [`Answer`] is dropped.
+/// Forks a child that does `work` and answers with its result. For processes of one thread. The child has only the standard
+/// descriptors, those that `work` opens, and sockets that have something to read: a lock or an epoll entry would last as
+/// long as a look-up that hangs. It dies with this process; its process group ends when the [`Answer`] is dropped.
 pub fn in_child(work: impl FnOnce() -> Vec<u8>) -> Result<Answer> {
     in_child_with(&[], |_| work())
 }
@@ -132,9 +131,9 @@ fn alone(
     Ok((sys::borrowed(3), (4..last).map(sys::borrowed).collect()))
 }
 
-/// Closes all from `first` on but sockets with something to read. Descriptors in such a socket are closed with its last
-/// copy (kernels before 6.16), which may be this one, and the close of a stranger's descriptor may block. They are closed
-/// when the child exits, after its answer.
+/// Closes all from `first` on but sockets with something to read. Descriptors in such a socket are closed with its last copy
+/// (kernels before 6.16), which may be this one, and the close of a stranger's descriptor may block. They are closed when
+/// the child exits, after its answer.
 fn close_but_unread(first: i32) -> io::Result<()> {
     let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())

@@ -1,5 +1,4 @@
-//! The chain of the audit log: its events, the hash of a record, and the head. The code is pure. The warden writes
-//! with it; `remit-audit-verify` checks what it wrote.
+//! The chain of the audit log: its events, the hash of a record, and the head. Pure. `remit-audit-verify` checks it.
 #![forbid(unsafe_code)]
 
 mod head;

@@ -1,6 +1,5 @@
-//! Truncates search results so that a continued search misses no line. A continued search finds the matches from its
-//! start, with the lines around those. Therefore a cut lies before a match or its leading context. It never separates
-//! a match from following lines that only this match shows.
+//! Truncates search results so that a continued search, which finds matches from its start with the lines around, misses no
+//! line. A cut lies before a match or its leading context, never between a match and lines that only it shows.
 
 use remit_wire::Bytes;
 use remit_wire::outcome::{Line, Matches};

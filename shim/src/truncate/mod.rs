@@ -1,5 +1,4 @@
-//! Truncates answers to the size that clients accept. Bytes are cut before they become text, so no escape and no
-//! character is split. Every omission is counted.
+//! Truncates answers to the size that clients accept, before bytes become text: no escape is split. Counts omissions.
 
 pub mod matches;
 

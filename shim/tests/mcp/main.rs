@@ -1,11 +1,11 @@
 //! Tests of the program with raw lines, as an MCP client, and a test daemon.
 
-// Clippy allows these only in functions marked as tests, not in their helpers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
+    clippy::indexing_slicing,
+    reason = "helpers of tests may fail"
 )]
 
 mod bad_input;
@@ -51,7 +51,6 @@ mod pipe {
             shim
         }
 
-        /// Starts it without a daemon.
         pub fn alone() -> Self {
             Self::start("/nonexistent/remit.sock")
         }

@@ -1,6 +1,5 @@
-//! Computes the links of enable and disable: the `[Install]` sections of a unit, and of the units that these name.
-//! The service manager follows `Also=` and `Alias=` silently (systemd.unit(5)). So the files are read here, and
-//! protected units among those names are refused. Writes nothing.
+//! Computes the links of enable and disable: the `[Install]` sections of a unit, and of the units that these name. The
+//! service manager follows `Also=` and `Alias=` silently (systemd.unit(5)), so protected units among them are refused here.
 
 use std::fs;
 use std::io::{self, Read};
@@ -140,8 +139,7 @@ fn read(path: &str) -> io::Result<String> {
 }
 
 impl Install {
-    /// Adds the `[Install]` sections of a file. It follows systemd.syntax(7) with one exception: an empty value does
-    /// not reset a list. A name is rather refused than missed.
+    /// Adds the `[Install]` sections of a file (systemd.syntax(7)), but an empty value resets no list: no name is missed.
     fn add(&mut self, text: &str, unit: &str) -> Result<(), String> {
         let mut is_install = false;
         for line in whole_lines(text) {

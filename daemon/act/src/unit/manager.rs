@@ -1,5 +1,4 @@
-//! Loads a unit by its first name, if that may be changed. Reads the properties of a unit (org.freedesktop.systemd1(5))
-//! that the checks of verbs need. Changes nothing.
+//! Loads a unit by its first name, if that may be changed, with what checks of verbs need (org.freedesktop.systemd1(5)).
 
 use std::collections::HashMap;
 
@@ -34,8 +33,8 @@ const STARTED_BY_END: [(&str, &str); 2] = [
     ("OnSuccess", "OnSuccessJobMode"),
     ("OnFailure", "OnFailureJobMode"),
 ];
-/// Job modes that affect only dependencies (systemctl(1), `--job-mode=`). Excluded: `isolate` stops all other units,
-/// `flush` cancels all other jobs.
+/// Job modes that affect only dependencies (systemctl(1), `--job-mode=`). Excluded: `isolate` stops all other units, `flush`
+/// cancels all other jobs.
 const MODES: [&str; 5] = [
     "replace",
     "fail",

@@ -51,8 +51,7 @@ pub fn splice_chunk(pipe: impl AsFd, file: &File, offset: u64, limit: u64) -> Re
     })
 }
 
-/// Moves one turn from `pipe` to `file` at `offset` and hashes it, while read-back works. Can block like
-/// [`splice_chunk`]. Returns an error only if nothing was moved.
+/// Moves one turn from `pipe` to `file`, and hashes it. Can block like [`splice_chunk`]. Fails only if nothing was moved.
 pub fn take(
     pipe: impl AsFd,
     file: &File,

@@ -176,8 +176,7 @@ fn join(ranges: &mut Vec<Range<usize>>, mut new: Range<usize>) {
     ranges.push(new);
 }
 
-/// Returns the length of the longest suffix of `text` that is a prefix of `pattern`, in linear time (Knuth, Morris,
-/// Pratt). The text must be shorter than the pattern.
+/// Returns the length of the longest suffix of `text` that begins the longer `pattern`, in linear time (KMP).
 fn overlap<'a>(pattern: &[u8], text: impl Iterator<Item = &'a u8>) -> usize {
     let mut shorter = vec![0_usize];
     let next = |shorter: &[usize], mut known: usize, byte: u8| {

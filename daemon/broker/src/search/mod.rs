@@ -1,6 +1,5 @@
-//! Searches a stream page by page for matching lines with their context. It works on bytes and knows no job. A page
-//! ends at its match limit, its byte limit or its time limit. The next page continues there; no line is repeated or
-//! lost. Memory use does not depend on the length of the stream or its lines.
+//! Searches a stream page by page for matching lines with their context. A page ends at its limit of matches, bytes or time.
+//! The next page continues there; no line is repeated or lost. Memory use is independent of the length of stream and lines.
 
 mod pattern;
 mod segment;

@@ -130,7 +130,6 @@ proptest! {
         prop_assert_eq!(page.next, text.len() as u64);
     }
 
-    /// Output written during searches is found exactly once.
     #[test]
     fn a_stream_that_grows_loses_nothing(text in "[ab\n]{0,80}", steps in prop::collection::vec(0..30_usize, 0..8), context in 0..3_u32) {
         let text = text.as_bytes();

@@ -1,5 +1,4 @@
-//! Frames of a client: read, limited in size, in time, and in memory before the bytes arrive; and written, bounded: a
-//! client that does not read is dropped and affects nobody else.
+//! Frames of a client: read, limited in size, time and memory; and written, bounded: one that does not read is dropped.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -30,7 +30,6 @@ fn newlines(text: &[u8]) -> u64 {
     text.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// After any kill, the next broker counts every byte and every line exactly once, whether kept, overflow or removed.
 #[test]
 fn counts_are_right_after_any_kill() {
     let dir = Dir::new();

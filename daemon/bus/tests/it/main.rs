@@ -75,7 +75,6 @@ mod client {
         16 + number(12).next_multiple_of(8) + number(4)
     }
 
-    /// Reads one message, `None` at the end.
     pub fn read(stream: &mut UnixStream) -> Option<Reply> {
         let mut bytes = vec![0; 16];
         stream.read_exact(&mut bytes).ok()?;

@@ -1,5 +1,4 @@
-//! Arguments of `remit plan` and `undo`. Each value of an edit begins with its path, so that several edits can stand in
-//! one line.
+//! Arguments of `remit plan` and `undo`. Each value of an edit begins with its path, so one line can have several edits.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
-//! Arguments of the verbs for jobs, `remit run`, `change`, `try`, `jobs`, `job` and `stop`, and of the looks `access`
-//! and `host`.
+//! Arguments of `remit run`, `change`, `try`, `jobs`, `job` and `stop`, and of the looks `access` and `host`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -347,8 +346,7 @@ impl JobArgs {
         self.wait || self.follow || self.grep.is_some() || self.stream().is_some()
     }
 
-    /// The stream to print, if one is: a part that says no stream is one of standard output, but the end that a
-    /// `--follow` begins with is each one's.
+    /// The stream to print, if one is. A part without a stream is of standard output; `--follow` begins with each one's end.
     pub fn stream(&self) -> Option<Stream> {
         let ends = self.tail.is_some() && !self.follow;
         match (self.stdout, self.stderr) {

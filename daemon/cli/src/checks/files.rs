@@ -56,8 +56,7 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> Vec<Check> {
     checks
 }
 
-/// Returns every file and directory that only root may write, with the entries of the settings directories. `units`
-/// are the unit files that systemd has read.
+/// Returns what only root may write, with the entries of the settings directories and the `units` that systemd has read.
 pub fn own(units: &[PathBuf]) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = PROGRAMS
         .iter()

@@ -12,8 +12,7 @@ use super::agents::AccountFacts;
 use super::report::{Check, or_ok};
 use crate::checks::file_facts::word;
 
-/// Files here start programs as the user who owns them or whose name they have. They belong to cron(8), at(1), and
-/// the user's service manager (loginctl(1), enable-linger).
+/// Files that start programs as their owner or the user of their name: of cron(8), at(1), and loginctl(1) enable-linger.
 const SPOOLS: [&str; 5] = [
     "/var/spool/cron/crontabs",
     "/var/spool/cron",

@@ -53,8 +53,7 @@ pub fn tell_done(context: &Context, request: AdminRequest) -> Result<(), Failure
     }
 }
 
-/// Requests the job whose id starts with `id`. If `wait`, the answer comes at the job's end. A daemon of an older
-/// release that does not know the request disconnects.
+/// Requests the job whose id starts with `id`. If `wait`, the answer comes at its end. An older daemon disconnects.
 pub fn any_job(context: &Context, id: impl Into<String>, wait: bool) -> Result<AnyJob, Failure> {
     let id = id.into();
     ask(
@@ -67,8 +66,7 @@ pub fn any_job(context: &Context, id: impl Into<String>, wait: bool) -> Result<A
     )
 }
 
-/// Returns the texts of a request, made here from the bytes that are signed, with the digest of these bytes. Fails if
-/// the daemon's answer contradicts itself.
+/// Returns the texts of a request, made from the signed bytes, with their digest. Fails if the answer contradicts itself.
 pub fn shown(context: &Context, id: IdPrefix) -> Result<ShownRequest, Failure> {
     Ok(remit_page::shown(&verified(context, id)?))
 }

@@ -1,6 +1,5 @@
-//! Handles Ctrl-C while a job runs: the first stops the job, the next one exits. A user who only watches, or whose
-//! request waits for an approval, exits with the first. SIGINT is blocked, and a thread waits for it (sigwait(3)). No
-//! code runs in a signal handler, so no unsafe code is needed.
+//! Handles Ctrl-C while a job runs: the first stops the job, the next one exits. A user who only watches, or whose request
+//! waits for an approval, exits with the first. A thread waits for the blocked SIGINT (sigwait(3)), so no handler is needed.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

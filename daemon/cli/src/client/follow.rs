@@ -158,8 +158,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// Passes on the rest of an ended job's stream: from the report if it holds all, otherwise in pages. Fails as
-    /// [`Self::take`], and if a part is no longer kept.
+    /// Passes on the rest of an ended job's stream. Fails as [`Self::take`], and if a part is no longer kept.
     pub fn rest(mut self, daemon: &mut Daemon, report: &JobReport) -> Result<(), Failure> {
         let Captured {
             total, head, tail, ..

@@ -18,8 +18,7 @@ use crate::error::Failure;
 use crate::render::output::{Sink, note};
 use crate::render::units;
 
-/// Retries in a row after the daemon accepted a connection and then closed it. The daemon may replace its broker
-/// without losing a job; a third loss is a fault.
+/// Retries in a row after the daemon closed a connection. It may replace its broker; a third loss is a fault.
 pub const LOSSES: u32 = 2;
 /// Time to wait for a daemon that was reachable before: it may be restarting, for example in an upgrade.
 const ABSENCE: Duration = Duration::from_secs(30);

@@ -80,7 +80,6 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-/// Returns the id of the commit that the request asks for.
 fn undo_id(shown: ShownRequest) -> Option<String> {
     let is_commit = shown.pending.command.split(' ').next() == Some(COMMIT);
     shown.plan.filter(|_| is_commit).map(|plan| plan.commit_id)

@@ -1,5 +1,4 @@
-//! Asks once whether agents may look at what only root sees, and grants that by the package's example. The answer is a
-//! file of the policy, so a person finds it where the rules are.
+//! Asks once whether agents may look at what only root sees, and grants that by the package's example, as a policy file.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal, Write};

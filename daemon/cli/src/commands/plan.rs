@@ -1,5 +1,4 @@
-//! `remit plan` asks for a plan of edits, and shows it; nothing changes. `remit change --plan` sends a plan to be
-//! committed, `remit undo` undoes a commit.
+//! `remit plan` shows a plan of edits; nothing changes. `remit change --plan` commits a plan, `remit undo` undoes that.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

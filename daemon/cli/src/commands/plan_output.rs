@@ -33,7 +33,6 @@ pub fn commit(
     ))
 }
 
-/// Returns the arguments with the commands that follow.
 pub fn follow(then: Vec<String>) -> impl Iterator<Item = (String, String)> {
     then.into_iter().map(|call| (THEN.to_owned(), call))
 }

@@ -1,5 +1,4 @@
-//! `remit run` and `remit change` run a command and pass on its output. `remit try` lets root run something in a
-//! profile without a grant, and shows what confined it.
+//! `remit run` and `change` run a command and pass on its output. `remit try` lets root use a profile without a grant.
 
 use std::ffi::OsString;
 use std::io;

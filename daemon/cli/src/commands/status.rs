@@ -1,5 +1,4 @@
-//! `remit status` shows the daemon's state; `remit lock`, `remit unlock` and `remit resume` change
-//! whose requests it accepts.
+//! `remit status` shows the daemon's state; `remit lock`, `unlock` and `resume` change whose requests it accepts.
 
 use std::iter::{once, repeat};
 

@@ -240,8 +240,7 @@ pub fn new_home(name: &Name) -> Result<PathBuf, AccountError> {
     }
 }
 
-/// Makes an account in no group but its own, with an empty home. The password field is `*`: `!` would lock the account,
-/// which sshd without PAM refuses even with a key.
+/// Makes an account in its own group only, with an empty home. Password `*`: with `!`, sshd without PAM refuses keys.
 pub fn make(name: &Name, home: &Path) -> Result<(), AccountError> {
     let home = home.to_string_lossy();
     program(&["/usr/sbin/useradd", "/usr/bin/useradd"])?.ask(&[

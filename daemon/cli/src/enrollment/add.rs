@@ -213,8 +213,7 @@ enum Missing {
     Later,
 }
 
-/// Returns owner, directory mode and file mode for new files at `path`. An account that remit made owns nothing.
-/// Outside the home everything belongs to root.
+/// Returns owner, directory mode and file mode at `path`: root's outside the home, or if remit made the account.
 fn owner(account: &Account, made: bool, path: &Path) -> (Owner, u32, u32) {
     match !made && path.starts_with(&account.home) {
         true => {

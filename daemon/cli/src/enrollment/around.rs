@@ -1,5 +1,5 @@
-//! Checks for ways around remit before anything is changed: sshd's settings, keys and rights of the account. Kills the
-//! processes of an account that loses its access.
+//! Checks for ways around remit before a change: sshd's settings, keys, rights. Kills processes of accounts that lose
+//! access.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -118,8 +118,7 @@ fn not_openssh(text: &[u8]) -> Option<KeyError> {
         .then_some(KeyError::Foreign)
 }
 
-/// Checks a blob against its type: RFC 4253 section 6.6 (rsa), RFC 5656 section 3.1 (ecdsa), RFC 8709 section 4
-/// (ed25519), OpenSSH's PROTOCOL.u2f (sk-).
+/// Checks a blob against its type: RFC 4253 6.6 (rsa), RFC 5656 3.1 (ecdsa), RFC 8709 4 (ed25519), PROTOCOL.u2f (sk-).
 fn check(kind: &str, blob: &[u8]) -> Result<(), KeyError> {
     let mut rest = blob;
     let mut fields = Vec::new();

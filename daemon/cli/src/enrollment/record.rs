@@ -135,8 +135,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens and locks the records in the state directory; makes their directory if it is missing. Fails if others
-    /// than root have access, or if another process has the lock.
+    /// Opens and locks the records; makes a missing directory. Fails if others than root have access, or the lock is held.
     pub fn open(state: &Path) -> Result<Self, RecordError> {
         let dir = state.join("enrolled");
         let failed = |what| {

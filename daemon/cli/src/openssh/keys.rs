@@ -85,8 +85,7 @@ impl<'a> AuthorizedKey<'a> {
     }
 }
 
-/// Returns true if sshd reads a blob of type `of` after the word `kind`. It also accepts the names of signature
-/// algorithms (`keyimpls` in OpenSSH's sshkey.c).
+/// Returns true if sshd reads a blob of type `of` after `kind`, a type or signature algorithm (`keyimpls` of sshkey.c).
 fn is_named(kind: &[u8], of: &[u8]) -> bool {
     kind == of
         || match of {

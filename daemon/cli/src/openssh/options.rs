@@ -1,5 +1,4 @@
-//! Parses the options before a key. Pure. Names ignore case, and order matters: `restrict,pty` gives a terminal,
-//! `pty,restrict` does not (sshd(8)).
+//! Parses a key's options. Pure. Names ignore case; `restrict,pty` gives a terminal, `pty,restrict` does not (sshd(8)).
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options(Vec<KeyOption>);

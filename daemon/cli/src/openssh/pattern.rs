@@ -151,8 +151,7 @@ pub struct Connection {
 }
 
 impl Default for Connection {
-    /// TEST-NET-1 addresses (RFC 5737) belong to nobody, so no `Match Address` for trusted hosts applies. With a
-    /// `Match LocalPort`, sshd needs a port.
+    /// TEST-NET-1 (RFC 5737) is nobody's, so no `Match Address` for trusted hosts applies. `Match LocalPort` needs a port.
     fn default() -> Self {
         Self {
             host: "192.0.2.1".into(),

@@ -1,5 +1,4 @@
-//! Tests the verbs that set up and check a machine. tests/machine/test-enroll tests the effect of `enroll`; most checks of
-//! `doctor` depend on the machine.
+//! Tests the verbs that set up and check a machine. Their effects and most checks of `doctor` are tested in tests/machine.
 
 use std::io::Write;
 use std::path::Path;

@@ -1,11 +1,11 @@
 //! Tests the built command line against a fake daemon.
 
-// clippy allows these only in functions marked as tests, not in helpers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
+    clippy::indexing_slicing,
+    reason = "helpers of tests may fail"
 )]
 
 mod admin {

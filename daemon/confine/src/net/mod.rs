@@ -1,10 +1,9 @@
-//! Builds the network of a sandbox that has its own: an empty namespace, one with loopback, or one with addresses.
-//! Such an address is on the job's own loopback interface, where a relay listens on the one port that the profile
-//! names and forwards to the real address, from the host's network. So a job never holds a socket of the host's, and
-//! needs no route, no name server and no filter. Only TCP is forwarded.
-//! For `ThisHost` the relay listens on one port, where the job names address and port. It binds each connection to the
-//! address that it goes to: the kernel lets a socket bind to the host's own addresses only.
-//! Everything is made before the fork; a child allocates nothing.
+//! Builds the network of a sandbox that has its own: an empty namespace, one with loopback, or one with addresses. Such an
+//! address is on the job's own loopback interface, where a relay listens on the one port that the profile names and forwards
+//! to the real address, from the host's network. So a job never holds a socket of the host's, and needs no route, no name
+//! server and no filter. Only TCP is forwarded. For `ThisHost` the relay listens on one port, where the job names address
+//! and port. It binds each connection to the address that it goes to: the kernel lets a socket bind to the host's own
+//! addresses only. Everything is made before the fork; a child allocates nothing.
 
 mod netlink;
 mod pair;

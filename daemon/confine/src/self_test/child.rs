@@ -23,8 +23,8 @@ use std::{
 
 /// Not an errno: the attempt itself failed.
 pub(super) const BROKEN: u8 = 254;
-/// Not an errno: there was no process for the attempt, or it was killed. No layer does that, but a machine short of
-/// memory or pids does: nothing was seen of the layer.
+/// Not an errno: there was no process for the attempt, or it was killed. No layer does that, but a machine short of memory
+/// or pids does: nothing was seen of the layer.
 pub(super) const UNTRIED: u8 = 253;
 /// Writes one byte per attempt: first without the layers, then inside, after the lists of a worker and its child.
 pub(super) fn run_child(

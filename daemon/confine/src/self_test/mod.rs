@@ -141,9 +141,9 @@ impl SelfTest {
         let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
     }
 
-    /// Returns one finding for each attempt that this kernel allows; `None`: it still runs. Never waits. Fails if the
-    /// set-up failed, and names the step. Its bystander, of the same uid, may still be ending: wait until the cgroup
-    /// is empty before the uid is used again.
+    /// Returns one finding for each attempt that this kernel allows; `None`: it still runs. Never waits. Fails if the set-up
+    /// failed, and names the step. Its bystander, of the same uid, may still be ending: wait until the cgroup is empty
+    /// before the uid is used again.
     pub fn read(&mut self) -> Result<Option<Vec<Finding>>> {
         if let Some(pid) = self.pid {
             let ended = sys::wait(pid, libc::WNOHANG);

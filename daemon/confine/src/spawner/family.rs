@@ -1,5 +1,4 @@
-//! Whose children jobs, workers and watchdogs are: those of the process that forks them, or those of its parent, the
-//! warden, which reaps them and watches their end.
+//! Whose children jobs, workers and watchdogs are: of the process that forks them, or of its parent, the reaping warden.
 
 use crate::sys::{self, ForkCall, Parent};
 use remit_sys::{Doing, Result};

@@ -1,15 +1,41 @@
-//! Where jobs come from. A worker is a small process that forks the jobs of one sandbox for the spawner.
-//! It is the spawner's own program, executed again: so it holds none of the spawner's memory, and a fork has little to
-//! copy. It walks the list `setup` of its sandbox (`steps::lists`) once, with the half of the filter that costs most.
-//! Each child walks `prepare` by itself, in advance or when its job comes, and gets the job from the warden on a socket
-//! of its own. Children are the warden's (`CLONE_PARENT`): only the warden reaps them.
-//! Of a child only its mount namespace returns to the worker. The worker is root, and reads only the spawner's messages.
-//! When the warden dies, it ends all jobs, as the watchdog does, and then itself.
+//! A worker is a small process that forks the jobs of one sandbox for the spawner. It is the spawner's own program, executed
+//! again: so it holds none of the spawner's memory, and a fork has little to copy. It walks the list `setup` of its sandbox
+//! (`steps::lists`) once, with the half of the filter that costs most. Each child walks `prepare` by itself, in advance or
+//! when its job comes, and gets the job from the warden on a socket of its own. Children are the warden's (`CLONE_PARENT`):
+//! only the warden reaps them. Of a child only its mount namespace returns to the worker. The worker is root, and reads only
+//! the spawner's messages. When the warden dies, it ends all jobs, as the watchdog does, and then itself.
 
 pub(crate) mod family;
 mod host;
 mod pool;
-mod protocol;
+mod protocol {
+    //! Messages between spawner and worker: one datagram each, with descriptors. A worker's children speak with the warden.
+
+    use super::{AsFd, BorrowedFd, Origin, OwnedFd, io};
+    use serde::{Deserialize, Serialize};
+
+    pub(super) use remit_spawn::socket::{is_socket, pair, patient_pair, receive, send, send_now};
+
+    /// The first message to a worker. Its descriptors: the warden's pidfd, and the switch that ends all jobs. The worker
+    /// says when it is ready; then each message is a [`remit_spawn::Fork`].
+    #[derive(Debug, Serialize, Deserialize)]
+    pub(super) struct Setup {
+        pub(super) origin: Origin,
+    }
+
+    const KEEP: u8 = 1;
+
+    /// Has the worker keep the mount namespace of a job that ends soon: otherwise the job waits for the namespace's end.
+    pub(super) fn keep(worker: BorrowedFd<'_>, mount_ns: &OwnedFd) {
+        // Without the worker the job ends a little later.
+        let _ = send_now(worker, &KEEP, &[mount_ns.as_fd()]);
+    }
+
+    pub(super) fn receive_kept(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+        let kept = receive::<u8>(socket)?;
+        Ok(kept.and_then(|(_, mut fds)| fds.pop()))
+    }
+}
 mod worker;
 
 pub use crate::spawner::family::Family;

@@ -7,8 +7,7 @@ use remit_spawn::Kernel;
 use remit_sys::{Doing, Error, Result};
 use std::{io, path::Path, sync::OnceLock};
 
-/// Tries each feature. Refuses a kernel that lacks what every sandbox needs, and names it: mount_setattr,
-/// close_range, pidfds, seccomp filters (Linux 5.12).
+/// Tries each feature. Refuses a kernel without mount_setattr, close_range, pidfds or seccomp filters (Linux 5.12), by name.
 pub fn probe() -> Result<Kernel> {
     let fork = fork_call()?;
     let landlock_abi = landlock()?;
@@ -30,8 +29,7 @@ pub fn probe() -> Result<Kernel> {
     Ok(kernel)
 }
 
-/// Refuses to run in a chroot(2). A job's root replaces the root of its mount namespace by pivot_root(2), which needs
-/// `/` to be a mount. In a chroot it is not.
+/// Refuses to run in a chroot(2), where `/` is no mount: pivot_root(2), which sets a job's root, needs one.
 fn has_root_of_its_mounts() -> Result<()> {
     const MOUNTS: &str = "/proc/self/mountinfo";
     let mounts = std::fs::read_to_string(MOUNTS).doing(|| format!("cannot read '{MOUNTS}'"))?;

@@ -26,8 +26,7 @@ pub(crate) enum Thing<'a> {
     Secret(BorrowedFd<'a>),
 }
 
-/// Returns the whole argument vector of a vetted job, and what is to be opened for it. Descriptors get numbers from
-/// `first` on.
+/// Returns the argument vector of a vetted job, and what is to be opened for it. Descriptors get numbers from `first` on.
 pub(crate) fn prepare<'a>(
     argv: &[CString],
     arguments: &'a [Argument<'a>],

@@ -155,8 +155,7 @@ impl Base {
     }
 }
 
-/// Walks the list `enter`, reports all that was done since the worker's first step, and then does `then`, with the pipe
-/// for further reports. Returns an exit status.
+/// Walks the list `enter`, reports all steps since the worker's first, then does `then` with the pipe. Returns a status.
 pub(crate) fn enter(
     env: &ChildEnv<'_>,
     prepared: Preparing<'_>,
@@ -235,7 +234,6 @@ mod tests {
         }
     }
 
-    /// The reports of a job are in the order of `Step::ALL`, and each step is done once.
     #[test]
     fn each_step_is_done_once_and_in_order() {
         for Lists {

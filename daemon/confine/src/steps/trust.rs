@@ -1,6 +1,5 @@
-//! Decides if others than root and a job's own user can change what a name means. The answer stays true while those
-//! two do nothing: in a directory that nobody else can write, nobody else can put another file under the same name. No
-//! allocation.
+//! Decides if others than root and a job's own user can change what a name means. The answer stays true while those two do
+//! nothing: in a directory that nobody else can write, nobody else can put another file under the same name. No allocation.
 
 use crate::sys;
 use remit_common::disks;

@@ -1,8 +1,7 @@
-//! Counts a user's processes and threads as RLIMIT_NPROC does.
-//! The job's own child counts, on the job's time, because untrusted users choose how many processes there are. It does
-//! not read `/proc/PID/status`: that lists up to 65,536 groups, so the owner of the process chooses its cost. The
-//! owner of `/proc/PID` is the process's effective uid, dumpable or not, and `stat` has the number of threads. A
-//! process that cannot be read does not count: that makes a limit stricter, never looser. Allocates nothing.
+//! Counts a user's processes and threads as RLIMIT_NPROC does, in the job's child, on its time: untrusted users choose how
+//! many there are. It does not read `/proc/PID/status`: that lists up to 65,536 groups, so the owner of the process chooses
+//! its cost. The owner of `/proc/PID` is the process's effective uid, dumpable or not, and `stat` has the number of threads.
+//! A process that cannot be read does not count: that makes a limit stricter, never looser. Allocates nothing.
 
 use crate::sys;
 use nix::{fcntl::AtFlags, sys::stat::fstatat};

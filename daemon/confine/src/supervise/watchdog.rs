@@ -137,8 +137,7 @@ fn begin(name: &CStr) -> std::io::Result<()> {
     sys::set_name(name)
 }
 
-/// Confines an init before it reports that it is ready: identity, then its own layers. It lives no longer than
-/// `warden`, which has forked it. No allocation.
+/// Confines an init before it is ready: identity, then its layers. It ends with `warden`, its parent. No allocation.
 pub(crate) fn confine_init(
     name: &CStr,
     uid: u32,

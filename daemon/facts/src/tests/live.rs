@@ -1,5 +1,3 @@
-//! Compares the report of this machine with its own tools and system calls.
-
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process::{Child, Stdio};
@@ -102,7 +100,6 @@ struct Listener {
 
 impl Listener {
     fn start(group: &Group) -> Self {
-        // Runs this test program again as the listener: see `listener_process`.
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "tests::live::listener_process", "--nocapture"])
             .env("REMIT_FACTS_LISTEN", group.0.join("cgroup.procs"))

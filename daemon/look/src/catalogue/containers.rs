@@ -194,8 +194,7 @@ fn parts(mut body: &[u8]) -> (Vec<u8>, &[u8]) {
     (text, body)
 }
 
-/// Hides the arguments of a command: compose files and users put passwords into commands and health checks. If `program`
-/// is true, the first word of a list is kept.
+/// Hides the arguments of a command: some are passwords. If `program`, the first word of a list is kept.
 fn hide_words(command: &mut Value, program: bool) {
     match command {
         Value::String(text) => *text = line(text, program),

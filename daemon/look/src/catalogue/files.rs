@@ -230,8 +230,7 @@ pub enum Step {
     Missed(Rc<Path>),
 }
 
-/// Yields each directory directly before its contents. Names what could not be read. Holds one open directory for each
-/// level, however many names are in it.
+/// Yields each directory before its contents, and names what could not be read. Holds one open directory for each level.
 pub struct Walk {
     device: u64,
     start: Rc<Path>,

@@ -1,8 +1,5 @@
 //! `plan`, `plan-private`: find what is at the paths of edits, and print the plan with its bytes (a bundle of `remit-plan`).
-//!
-//! **Invariant:** a base has the bytes, the owner and the times of one moment. A path that cannot be seen whole is an
-//! error, and no base is guessed.
-//!
+//! **Invariant:** a base has the bytes, the owner and the times of one moment. A path that cannot be seen whole is an error.
 //! **Invariant:** what `plan-private` prints depends on no byte of a file: it opens none, and its sandbox refuses that.
 
 use std::collections::BTreeSet;
@@ -252,8 +249,7 @@ fn check_names(seen: &FileStat) -> Result<(), String> {
     (links <= 1).then_some(()).ok_or(why)
 }
 
-/// Opens the directory of a path, part by part and through no link. `None` if it does not exist. openat2(2) does the
-/// same; it is refused to jobs.
+/// Opens the directory of a path, through no link; `None` if it does not exist. openat2(2), the same, is refused to jobs.
 fn directory(path: &PlanPath) -> Result<Option<OwnedFd>, String> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut here = nix::fcntl::open("/", flags, Mode::empty())
@@ -317,8 +313,7 @@ const fn most_kept(action: &Action) -> u64 {
     }
 }
 
-/// Waits until another change of the file would have another time. Otherwise a base could have the time of one change
-/// and the bytes of another.
+/// Waits until another change has another time: otherwise a base could mix one's time and another's bytes.
 fn settled(file: &File) -> Result<FileStat, String> {
     for _ in 0..TRIES {
         let seen = fstat(file).map_err(|errno| format!("cannot look at it: {errno}"))?;

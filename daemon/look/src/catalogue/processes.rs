@@ -1,5 +1,4 @@
-//! `processes.by_memory`, `processes.by_cpu`, `processes.stuck`: processes of /proc as a table, the first ones only, and how
-//! many there are.
+//! `processes.by_memory`, `processes.by_cpu`, `processes.stuck`: the first processes of /proc as a table, and their number.
 
 use std::cmp::Reverse;
 use std::fs;

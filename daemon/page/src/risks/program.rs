@@ -167,8 +167,7 @@ pub fn executes(verified: &Verified, argv: &[&[u8]]) -> Vec<String> {
     all
 }
 
-/// Returns the argument that names code which is no file of this request. Behind the file that the interpreter executes,
-/// words are this program's own.
+/// Returns the argument that names code which is no file of this request. After the executed file, words are the program's.
 fn module(verified: &Verified, argv: &[&[u8]], modules: &[&str]) -> Option<usize> {
     let is_file = |at: usize| {
         let what = name_of_argument(at);

@@ -117,8 +117,7 @@ pub fn untold(does: &[String], plan: Option<&PlanView>) -> Vec<String> {
     does.iter().filter(|line| !is_told(line)).cloned().collect()
 }
 
-/// Returns the entries in the order of their worst risks, then of their paths. Nothing that gives root comes after
-/// what fills a page.
+/// Returns the entries in the order of their worst risks, then of paths: what gives root never follows what fills a page.
 fn worst_first(bundle: &Bundle) -> Vec<View<'_>> {
     let mut views: Vec<_> = bundle.views().map(|view| (rank(&view), view)).collect();
     views.sort_by_key(|(rank, _)| (rank.is_none(), rank.clone()));
@@ -420,7 +419,6 @@ mod tests {
         }
     }
 
-    /// 32 facts that are nothing much must not hide the one that gives root.
     #[test]
     fn worst_risk_is_not_hidden_by_many_others() {
         let mut paths: Vec<String> = (0..40).map(|at| format!("/etc/firewalld/{at}")).collect();

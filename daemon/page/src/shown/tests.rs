@@ -400,7 +400,6 @@ proptest! {
     }
 }
 
-/// The largest request within the bounds, in its longest display.
 #[test]
 fn the_largest_request_fits() {
     let scene = Scene::new();

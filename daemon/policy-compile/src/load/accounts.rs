@@ -290,8 +290,7 @@ fn meant(name: &str, kind: AccountKind) -> Option<String> {
     (!group.is_empty()).then(|| format!("write \"%{group}\" for a group"))
 }
 
-/// Returns why no account can have this name. Names are only looked up, never made into paths, so spaces and slashes
-/// are harmless (CVE-2023-42456).
+/// Returns why no account can have this name. Names are never made into paths, so slashes are harmless (CVE-2023-42456).
 fn not_a_name(name: &str) -> Option<&'static str> {
     const MOST: usize = 256;
     if name.is_empty() {

@@ -256,8 +256,7 @@ fn is_refused_instance(kind: &ParamKind, value: &str) -> bool {
         && taken.refuses(value).is_none()
 }
 
-/// Warns of an instance that the argument of a command does not take, or no longer takes. It matches nothing, so
-/// neither a grant nor a denial of it has an effect.
+/// Warns of an instance that a command's argument does not take (any more): a grant or denial of it has no effect.
 fn warn_of_instances(entry: &Entry<'_>, suited: &[&Arc<Command>], report: &mut Report<'_>) {
     for value in &entry.values {
         let refusing = suited.iter().find(|command| {

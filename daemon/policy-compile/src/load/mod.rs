@@ -136,8 +136,7 @@ fn digest(input: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Encodes the input for [`Policy::digest`]: a version line, then every part after its length (u64,
-/// little-endian). So no two different inputs have the same encoding.
+/// Encodes the input for [`Policy::digest`], each in one way: a version line, then each part after its length (u64, LE).
 fn canonical(sorted: &[&Source], resolved: &Resolved) -> Vec<u8> {
     let mut out = b"remit policy 2\n".to_vec();
     let number = |out: &mut Vec<u8>, number: usize| {

@@ -1,5 +1,4 @@
-//! Checks what an administrator expects of the loaded policy: the verdicts of `[[test]]`, and the examples `accepts` and
-//! `rejects` of a command.
+//! Checks what an administrator expects of the policy: verdicts of `[[test]]`, and `accepts` and `rejects` of a command.
 
 use std::ops::Range;
 

@@ -482,7 +482,6 @@ fn uninstalled_files_may_have_any_owner() {
     );
 }
 
-/// A writer runs all the time: what is read is whole, or refused.
 #[test]
 fn file_written_meanwhile_is_whole_or_refused() {
     use std::sync::atomic::AtomicBool;

@@ -239,7 +239,6 @@ fn relative_path_is_refused() {
     );
 }
 
-/// C18: an interpreter is trusted or refused like the script itself.
 #[test]
 fn c18_an_interpreter_that_others_can_change_is_refused() {
     let tree = Tree::new();

@@ -18,9 +18,8 @@ const WAY_OUT: &str = "a person changes it by hand, or a [[command]] in a profil
                        the unit's name among its fixed words";
 
 impl Command {
-    /// Checks the arguments and returns what the command runs with them.
-    /// Errors: `invalid_args` or `too_large`, about the first argument that is wrong. No message contains the value of
-    /// a secret.
+    /// Checks the arguments and returns what the command runs with them. Errors: `invalid_args` or `too_large`, about the
+    /// first argument that is wrong. No message contains the value of a secret.
     pub fn bind(&self, args: &[(String, String)], has_stdin: bool) -> Result<Invocation, Refusal> {
         if has_stdin && !matches!(self.stdin, Stdin::Caller | Stdin::Plan) {
             let message = format!("{} takes no standard input", self.name);

@@ -3,10 +3,9 @@
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 
-/// Checks an argument vector as execve(2) will see it: one to [`caps::ARGV_COUNT`] elements, the first not empty, no
-/// NUL. Each with its final NUL has at most [`caps::ARGV_ELEMENT`] bytes, all together [`caps::ARGV`].
-/// Errors: `invalid_args` or `too_large`, about the first element that is wrong. The other checks here use the same
-/// codes.
+/// Checks an argument vector as execve(2) will see it: one to [`caps::ARGV_COUNT`] elements, the first not empty, no NUL.
+/// Each with its final NUL has at most [`caps::ARGV_ELEMENT`] bytes, all together [`caps::ARGV`].
+/// Errors: `invalid_args` or `too_large`, about the first element that is wrong. The other checks here use the same codes.
 pub fn check_argv(argv: &[impl AsRef<[u8]>]) -> Result<(), Refusal> {
     let Some(program) = argv.first() else {
         return Err(malformed(

@@ -21,9 +21,8 @@ const NEVER_NAMES: &str = "
     RSYNC_RSH SHELL SHELLOPTS SSLKEYLOGFILE TAR_OPTIONS TERM TERMCAP TERMINFO TERMINFO_DIRS
     TERMPATH TMPDIR TZDIR USER VIMINIT VIMRUNTIME VISUAL WGETRC ZDOTDIR _JAVA_OPTIONS";
 
-/// Returns why no policy can let a caller set this variable, or `None` if one can. These names make a program load
-/// code or read files that the caller chose. The list is not a sandbox layer: it rejects policies that cannot be
-/// meant.
+/// Returns why no policy can let a caller set this variable, or `None` if one can. These names make a program load code or
+/// read files that the caller chose. The list is not a sandbox layer: it rejects policies that cannot be meant.
 pub fn never_permitted(name: &str) -> Option<&'static str> {
     let mut bytes = name.bytes();
     let first = bytes

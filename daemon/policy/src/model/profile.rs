@@ -1,5 +1,4 @@
-//! Data of a sandbox as policy describes it: its base, its network and its limits, with names resolved and everything
-//! checked. `remit-confine` compiles it.
+//! Data of a sandbox as policy describes it: base, network and limits, resolved and checked. `remit-confine` compiles it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -140,9 +139,8 @@ impl Profile {
         crate::model::capabilities::names(self.capabilities)
     }
 
-    /// Returns true if nothing in it sees, reaches or changes more than in the profile `read`: no user, group,
-    /// capability, device, socket or network of its own, nothing to write. In base `strict` it also lists no host
-    /// path that `read` might hide.
+    /// Returns true if nothing in it sees, reaches or changes more than in the profile `read`: no user, group, capability,
+    /// device, socket, network, nothing to write. In base `strict` it also lists no host path that `read` might hide.
     pub fn adds_nothing_to_read(&self) -> bool {
         self.changes_nothing()
             && self.user == User::Own

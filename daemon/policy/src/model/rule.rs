@@ -77,9 +77,8 @@ pub enum Principal {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grantees {
     pub ids: BTreeMap<Principal, String>,
-    /// For a denial: uids of the members of its groups by the user database, because a process can leave a group
-    /// (user namespace and setgroups(2)). It can also change to a subordinate uid (subuid(5)), but the socket refuses
-    /// uids without an account.
+    /// For a denial: uids of the members of its groups by the user database, because a process can leave a group (user
+    /// namespace and setgroups(2)). A subordinate uid (subuid(5)) has no account, so the socket refuses it.
     pub members: BTreeSet<u32>,
     /// As written, including names that do not exist.
     pub words: Vec<String>,

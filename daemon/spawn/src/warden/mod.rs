@@ -49,8 +49,8 @@ impl Spawner {
         socket::patient_pair()
     }
 
-    /// Takes over a process that was just started with the other end of `socket`. `closing` closes the output of jobs.
-    /// The kernel's features are those that it finds.
+    /// Takes over a process that was just started with the other end of `socket`. `closing` closes the output of jobs. The
+    /// kernel's features are those that it finds.
     pub fn new(
         (pid, pidfd): (i32, OwnedFd),
         socket: OwnedFd,

@@ -79,7 +79,6 @@ fn exactly_the_destinations_are_reached() {
     }
     let ran = bash(&sandbox, &talk("192.0.2.1", port));
     assert!(ran.err.contains("unreachable"), "{ran:?}");
-    // No other name resolves.
     let ran = bash(&sandbox, &talk("elsewhere.example", port));
     assert!(ran.out.is_empty() && ran.code() != Some(0), "{ran:?}");
 }
@@ -313,7 +312,6 @@ fn abstract_host_sockets_are_unreachable() {
     );
 }
 
-/// In the host's network only Landlock keeps them off; without it nothing runs.
 #[test]
 fn unix_sockets_with_host_network_need_landlock_scopes() {
     let mut kernel = probe().unwrap();

@@ -108,7 +108,6 @@ fn only_listed_paths_are_writable() {
     assert!(!dir.0.join("beside/new").exists() && !dir.0.join("new").exists());
 }
 
-/// Its permissions still hold: what is listed is not given away.
 #[test]
 fn writable_path_keeps_its_permissions() {
     let dir = HostDir::new();

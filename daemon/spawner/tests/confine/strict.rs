@@ -241,7 +241,6 @@ fn s11_file_size_limit_applies_to_host_files() {
     assert_eq!(sh_in(&plain(), "ulimit -f").out, blocks);
 }
 
-/// A lock on a file of the host is real; if nothing can be written, it only seems so.
 #[test]
 fn locks_are_real_where_files_are_written() {
     let dir = HostDir::new();

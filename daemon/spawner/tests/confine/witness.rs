@@ -155,7 +155,6 @@ fn one_that_is_killed_says_so_without_waiting() {
     end(fixture);
 }
 
-/// Without a process for attempts nothing is seen of any layer, neither that it holds nor that it does not.
 #[test]
 fn self_test_without_processes_reports_nothing() {
     let mut profile = profile();
@@ -165,7 +164,6 @@ fn self_test_without_processes_reports_nothing() {
     assert!(error.contains("could not be tested: no process"), "{error}");
 }
 
-/// What a profile adds to `read` is not a hole in the other layers.
 #[test]
 fn layers_hold_with_extended_read_profile() {
     use super::strict::listed;

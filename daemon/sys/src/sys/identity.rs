@@ -116,8 +116,7 @@ fn set_capabilities(permitted: u64, inheritable: u64) -> io::Result<()> {
     write_capabilities(&[half(0), half(32)])
 }
 
-/// Gives up every capability outside `kept`, in all sets, and inherits none. Needs `CAP_SETPCAP`. A program that root
-/// executes later gets `kept` at most.
+/// Gives up all capabilities outside `kept`, in all sets, also for later programs of root. Needs `CAP_SETPCAP`.
 pub fn keep_only_capabilities(kept: u64) -> io::Result<()> {
     drop_bounding_but(kept)?;
     set_capabilities(permitted()? & kept, 0)

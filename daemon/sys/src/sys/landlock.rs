@@ -72,8 +72,7 @@ pub fn landlock_grant(
     Ok(())
 }
 
-/// `LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON`, ABI 7: audit also reports refusals to programs that are executed in the
-/// domain. By default that ends with the first exec.
+/// `LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON`, ABI 7: audit reports refusals also after an exec in the domain.
 pub const LOG_NEW_EXEC_ON: u32 = 1 << 1;
 
 pub fn landlock_restrict(ruleset: BorrowedFd<'_>, flags: u32) -> io::Result<()> {

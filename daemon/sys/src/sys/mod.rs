@@ -1,6 +1,5 @@
 //! Wraps system calls: every unsafe block of the root processes is here, as safe functions. nix is used where it does the
-//! same. Calls that change the identity are bare system calls. glibc's versions would signal the parent's threads,
-//! which a child of `clone3` does not have.
+//! same. Calls that change the identity are bare: glibc's would signal the parent's threads, which a `clone3` child lacks.
 
 #![allow(unsafe_code)]
 

@@ -24,14 +24,13 @@ use crate::identity::peer::Subject;
 use crate::job::context::{JobCx, RequestCx};
 use crate::job::ended;
 use crate::job::life::Event;
-use crate::job::queue::{self, rehash};
+use crate::job::queue;
 use crate::job::recheck::{Check, recheck};
 use crate::job::start::{self, Admission};
 use crate::request::{Approved, Draft};
 use crate::startup::fault::{self, Point};
 
-/// Starts to measure files; the approver is asked afterwards. Fails if too much waits or the user asks too
-/// often.
+/// Starts to measure files; the approver is asked afterwards. Fails if too much waits or the user asks too often.
 pub fn ask_a_person(
     cx: &mut RequestCx<'_>,
     mut draft: Box<Draft>,
@@ -92,7 +91,7 @@ pub fn on_measuring_timeout(cx: &mut RequestCx<'_>, serial: u64) {
 
 fn on_measured(cx: &mut RequestCx<'_>, serial: u64, found: Result<MeasuredFiles, String>) {
     cx.job.reactor.timers.cancel(Timer::Measuring(serial));
-    let found = match rehash::on_measured_again(cx, serial, found) {
+    let found = match queue::on_measured_again(cx, serial, found) {
         Ok(waiting) => {
             if let Some(waiting) = waiting {
                 queue::start_queued(cx, waiting);

@@ -7,7 +7,6 @@ mod cost;
 mod file;
 mod history;
 mod journald;
-pub(crate) mod json;
 pub(crate) mod kernel_audit;
 pub(crate) mod rate_limit;
 mod record;
@@ -20,6 +19,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+pub(crate) use record::json;
 pub use record::{Event, Record};
 use remit_common::refusal::{Code, Refusal};
 use remit_trail::Link;

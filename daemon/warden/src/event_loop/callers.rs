@@ -11,7 +11,7 @@ use crate::admin::gate::{lock, resume, unlock};
 use crate::admin::granting::{list_grants, look_up_give, on_give_looked_up, revoke};
 use crate::admin::history::ask_history;
 use crate::admin::{Admin, Wants, failed, may_ask, refuse};
-use crate::approval::grants::used::on_use_looked_up;
+use crate::approval::grants::ended::on_use_looked_up;
 use crate::approval::{end, flow};
 use crate::event_loop::status::status;
 use crate::identity::accounts::People;

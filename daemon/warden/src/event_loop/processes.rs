@@ -87,8 +87,7 @@ pub fn start_broker(cx: &mut JobCx<'_>, announced: bool, config: &Config) -> Res
 }
 
 pub fn on_watchdog_died(cx: &mut JobCx<'_>) {
-    // Invariant: while a job runs, two other processes would end it if the daemon died. Without the `Watchdog`
-    // there is only one.
+    // Invariant: while a job runs, two other processes would end it if the daemon died. One is the `Watchdog`.
     cx.sandbox.manager.end_jobs();
     say_error!("the watchdog died; all jobs are ended");
     if let Some(watchdog) = cx.sandbox.manager.watchdog() {

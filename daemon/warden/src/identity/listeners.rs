@@ -104,8 +104,7 @@ fn reserve() -> Option<OwnedFd> {
     File::open("/dev/null").ok().map(OwnedFd::from)
 }
 
-/// Accepts a connection. Without a free descriptor, the reserve is used to accept and close it. Otherwise a backlog
-/// that is never emptied would make the loop spin.
+/// Accepts a connection. Without a free descriptor, the reserve serves to close it: a full backlog would make the loop spin.
 fn accept(
     listener: &UnixListener,
     reserve: &mut Option<OwnedFd>,

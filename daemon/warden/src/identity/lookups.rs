@@ -111,7 +111,6 @@ impl LookUps {
         }
     }
 
-    /// Ends a look-up. Returns what to do with its result.
     pub fn end(&mut self, serial: u64, reactor: &mut Reactor) -> Option<LookUpPurpose> {
         reactor.timers.cancel(Timer::LookUp(serial));
         let LookUp { answer, then } = self.live.remove(&serial)?;

@@ -19,9 +19,8 @@ pub enum JobSlot {
     Later,
 }
 
-/// Returns whether one more entry is too many for a user who has `own` of `all`. At the limit, a user without an
-/// entry is still admitted, so nobody keeps others out. At most [`caps::FIRSTS`] are, so many users cannot bypass the
-/// limit.
+/// Returns whether one more entry is too many for a user who has `own` of `all`. At the limit, a user without an entry is
+/// still admitted, so nobody keeps others out. At most [`caps::FIRSTS`] are, so many users cannot bypass the limit.
 pub fn is_full(own: usize, all: usize, most: usize) -> bool {
     let firsts = if own == 0 { caps::FIRSTS } else { 0 };
     all >= most.saturating_add(firsts)
@@ -79,9 +78,8 @@ impl Jobs {
         Err(Refusal::new(Code::Busy, over).next("wait for a job to end, or stop one of yours"))
     }
 
-    /// Checks the bytes that waiting jobs hold. Each user has a share of them. A user with nothing waiting is
-    /// admitted within a separate bound, so nobody keeps others out.
-    /// Errors: `busy`: waiting jobs hold too many bytes.
+    /// Checks the bytes that waiting jobs hold. Each user has a share of them. A user with nothing waiting is admitted
+    /// within a separate bound, so nobody keeps others out. Errors: `busy`: waiting jobs hold too many bytes.
     pub fn check_queued_bytes(&self, uid: u32, bytes: usize) -> Result<(), Refusal> {
         if self.may_hold(uid, bytes) {
             return Ok(());

@@ -78,7 +78,6 @@ impl Commits {
         }
     }
 
-    /// Notes the end of a job.
     pub fn on_end(&mut self, used: Option<CommitUse>, ending: &Ending) {
         let by_itself = ending.state == State::Exited && matches!(ending.exit, Some(0 | 1));
         match used {

@@ -172,8 +172,7 @@ pub fn follow_end(life: &mut Life, event: Event, due: Action) {
     }
 }
 
-/// Remembers an ended job and may forget older ones. `visibility`: what the profile allowed, if the job ran and
-/// failed.
+/// Remembers an ended job and may forget older ones. `visibility`: what the profile allowed, if the job ran and failed.
 pub fn remember(
     cx: &mut JobCx<'_>,
     mut meta: JobMeta,

@@ -99,8 +99,7 @@ impl Job {
         }
     }
 
-    /// Sets the reason to end the job; the first reason is kept. If the first process has already exited, only
-    /// `OutputLimit` can still set a reason.
+    /// Sets the reason to end the job; the first is kept. After the exit of the first process only `OutputLimit` can.
     pub fn stop(&mut self, state: State, cause: impl Into<String>) {
         if self.status.is_some() && state != State::OutputLimit {
             return;

@@ -1,6 +1,4 @@
-//! Starts what the daemon itself does about commits of files, as jobs: their recovery, and the undo of those that nobody
-//! confirmed.
-//!
+//! Starts what the daemon itself does about commits of files, as jobs: recovery, and the undo of unconfirmed ones.
 //! **Invariant:** this process reads and writes none of the files; it only starts `remit-commit`.
 
 use std::time::Duration;

@@ -24,8 +24,7 @@ use crate::state_dir::ledger::QueuedFor;
 /// Delay before a job's steps are read and reported. Most jobs have ended by then, and their end reports all steps.
 const STEPS: Duration = Duration::from_millis(5);
 
-/// Starts a plan: confirmation, ledger, audit record, fork, in this order. The only way to run anything. After an error
-/// nothing ran.
+/// Starts a plan, in order: confirmation, ledger, audit record, fork. The only way to run anything. On error nothing ran.
 pub fn start(cx: &mut JobCx<'_>, plan: Box<Plan>) -> Result<(), (Box<Plan>, NotStarted)> {
     if let Err(why) = cx.confirmations.arm(&plan) {
         return Err((plan, NotStarted::Unconfirmed(why)));

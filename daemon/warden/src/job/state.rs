@@ -152,7 +152,6 @@ states! {
     Examined(MeasuringRequest),
     /// Waits for an approval, or is being approved.
     Asked(Request),
-    /// Waits for a slot.
     Queued(Waiting),
     /// Has its slot; a child hashes its files again.
     Rehashed(MeasuringAgain),

@@ -48,8 +48,7 @@ fn pause_after(pause: Duration) -> Duration {
     pause.saturating_mul(2).clamp(AGAIN, AGAIN_MOST)
 }
 
-/// Stops a job. A job that has already ended counts as stopped.
-/// Errors: `invalid_args`: there is no such signal.
+/// Stops a job. A job that has already ended counts as stopped. Errors: `invalid_args`: there is no such signal.
 pub fn stop_job(
     cx: &mut JobCx<'_>,
     job: JobId,

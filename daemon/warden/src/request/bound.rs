@@ -1,5 +1,4 @@
-//! Binds a request to a rule: the exact program and arguments, and the sandbox. This is repeated if the policy
-//! changes while the request waits.
+//! Binds a request to a rule: the exact program, arguments and sandbox. Repeated if policy changes while the request waits.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -80,8 +79,7 @@ struct Executed {
 }
 
 impl BoundCall {
-    /// Fails for an argument or a variable that is not allowed, and for a runtime above the limit. Also fails for a
-    /// profile that this machine cannot provide.
+    /// Fails for a forbidden argument or variable, a runtime above the limit, or a profile that this machine cannot provide.
     pub fn new(call: &Call, terms: &Terms, setting: &PolicyContext<'_>) -> Result<Self, Refusal> {
         let command = terms.command().map(AsRef::as_ref);
         let executed = match (&call.what, command) {
@@ -231,9 +229,8 @@ fn nul(name: &str) -> Refusal {
 
 const BUILTIN_PROGRAM: &str = "remit-look";
 
-/// Returns the argv of a built-in command. The program runs as a job in the same sandbox and parses these words again.
-/// None of it runs in this process.
-/// Errors: `not_started`: the program is not installed.
+/// Returns the argv of a built-in command. The program runs as a job in the same sandbox and parses these words again. None
+/// of it runs in this process. Errors: `not_started`: the program is not installed.
 fn builtin_argv(command: &Builtin) -> Result<Vec<Vec<u8>>, Refusal> {
     let program = look_program().ok_or_else(|| {
         let text =

@@ -1,5 +1,4 @@
 //! Changes of files: what a plan may not change, whoever approves it, and what an undo puts back.
-//!
 //! **Invariant:** what is checked is what `remit-commit` gets: the decoded bytes are those of the sealed standard input.
 
 use std::ffi::CString;

@@ -1,5 +1,4 @@
-//! The complete content of a draft, for display and for the digest of its approval. A new field of a draft is added
-//! here, or gets a reason why not. Pure.
+//! A draft's complete content, for display and its approval's digest. A new field is added here, or gets a reason why not.
 
 use remit_common::names::JobId;
 

@@ -28,8 +28,7 @@ enum RuntimeSource {
 }
 
 impl Runtime {
-    /// Applies the command's limit before the profile's. Neither exceeds `limits.max_runtime_s`. A caller may ask
-    /// for less.
+    /// Applies the command's limit before the profile's. Neither exceeds `limits.max_runtime_s`. A caller may ask for less.
     /// Errors: `invalid_args`: the caller asks for 0 seconds, or for more than the limit.
     pub fn new(
         asked: Option<u32>,

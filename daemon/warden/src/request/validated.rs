@@ -127,8 +127,7 @@ impl Call {
         })
     }
 
-    /// Completes its arguments ([`Policy::complete`]), and decodes the plan of a command that takes one. The hash of its
-    /// content stays that of what was sent.
+    /// Completes its arguments ([`Policy::complete`]), and decodes its plan. The content's hash stays that of what was sent.
     pub fn complete(&mut self, policy: &Policy) {
         let What::Named { name, args } = &mut self.what else {
             return;
@@ -359,8 +358,7 @@ fn sealed(fd: Option<OwnedFd>, name: &str, cap: usize) -> Result<Sealed, Refusal
     };
     let fd = fd.ok_or_else(|| refuse("it is missing".into()))?;
     let size = memfd::check(&fd, cap).map_err(|error| refuse(error.to_string()))?;
-    // This process created the file from received bytes. Nobody else has held it, so no lease delays this open. The
-    // job gets a read-only descriptor.
+    // This process made the file from received bytes, so no lease delays this open. The job gets a read-only descriptor.
     let own = File::open(format!("/proc/self/fd/{}", fd.as_raw_fd()));
     let own = own.map_err(|error| refuse(error.to_string()))?;
     let mut bytes = vec![0; size];

@@ -1,14 +1,21 @@
 //! Host support for all sandboxes: cgroups, the spawner, and the `Watchdog` process that kills all jobs if the daemon
 //! dies. This module does not decide if the layers hold.
 
+use std::ffi::CString;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
 use remit_policy::Base;
-use remit_spawn::{Job, Kernel, Sandbox, SelfTest, Spawned, Spawner, Step, Watchdog};
-use remit_sys::{Cgroup, Cgroups, Closing, Controller, Limits, Result, sys};
+use remit_spawn::{
+    Job, Kernel, SOCKET, Sandbox, SelfTest, Spawned, Spawner, Step, WARDEN, Watchdog,
+};
+use remit_sys::{
+    Cgroup, Cgroups, Closing, Controller, Doing, Error, Limits, Result, Switch, spawn_root, sys,
+};
 
 use super::secrets::Secrets;
 use super::{Compiled, visibility::limits};
@@ -16,9 +23,8 @@ use crate::audit::Recorded;
 use crate::config::Config;
 use crate::request::{BoundCall, Plan};
 use crate::sandbox::prepared::PreforkedJob;
-use crate::sandbox::spawner_process::SpawnerProgram;
-use crate::service::program::wait_for_exit;
-use crate::startup::error::chain;
+use crate::service::program::{self, c_string, environment, wait_for_exit};
+use crate::startup::error::{Fatal, chain};
 
 /// Tasks that the rlimit of a uid allows beyond the limit of the job's cgroup.
 const SPARE_TASKS: u64 = 16;
@@ -261,4 +267,44 @@ fn together(bound: &BoundCall) -> Limits {
         tasks: bound.limits.tasks.map(|tasks| tasks.saturating_add(more)),
         ..bound.limits
     }
+}
+
+#[derive(Clone, Debug)]
+pub struct SpawnerProgram {
+    path: PathBuf,
+}
+
+impl SpawnerProgram {
+    pub fn find() -> std::result::Result<Self, Fatal> {
+        let path = program::find("remit-spawner")?;
+        Ok(Self { path })
+    }
+
+    /// Starts it with its socket and the pidfd of this process, and nothing else. Fails if the kernel cannot confine.
+    pub fn start(&self, switch: &Switch, one_session: bool, closing: Closing) -> Result<Spawner> {
+        let doing = || "cannot start remit-spawner".to_owned();
+        let refused = |error: Fatal| Error::refused(doing(), error.to_string());
+        let (own_end, its) = Spawner::socket().doing(doing)?;
+        let warden = sys::pidfd_open(std::process::id().cast_signed()).doing(doing)?;
+        let program = c_string(self.path.as_os_str().as_bytes()).map_err(refused)?;
+        let mut environment = environment().map_err(refused)?;
+        environment.extend(switched_off());
+        let fds = [(its.as_fd(), SOCKET), (warden.as_fd(), WARDEN)];
+        let argv = [program.clone()];
+        let process = spawn_root(&program, &argv, &environment, &fds)?;
+        drop(its);
+        Spawner::new(process, own_end, switch, one_session, closing)
+    }
+}
+
+#[cfg(not(feature = "mutate"))]
+const fn switched_off() -> Option<CString> {
+    None
+}
+
+/// Under test, names the layer that the spawner leaves out.
+#[cfg(feature = "mutate")]
+fn switched_off() -> Option<CString> {
+    let layer = std::env::var("REMIT_MUTATE").ok()?;
+    CString::new(format!("REMIT_MUTATE={layer}")).ok()
 }

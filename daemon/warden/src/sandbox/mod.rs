@@ -9,7 +9,6 @@ pub(crate) mod prepared;
 mod report;
 mod secrets;
 pub(crate) mod self_test;
-mod spawner_process;
 pub(crate) mod visibility;
 
 use std::rc::Rc;
@@ -30,11 +29,10 @@ use crate::config::{Config, MachineLimits, Need};
 use crate::identity::user_names::optional_group;
 use crate::job::uid_pool::JobUid;
 use crate::request::Plan;
-use crate::sandbox::host_support::HostSupport;
+use crate::sandbox::host_support::{HostSupport, SpawnerProgram};
 pub use crate::sandbox::prepared::{PreforkedJob, empty};
 use crate::sandbox::self_test::{BaseState, UNTRIED};
 pub use crate::sandbox::self_test::{TestedAt, broken};
-use crate::sandbox::spawner_process::SpawnerProgram;
 use crate::service::bus_process::Bus;
 use crate::startup::error::{Fatal, chain};
 pub use compiled::{Compiled, Sandboxes, Workshop, limits_in};
@@ -87,8 +85,7 @@ pub struct SandboxManager {
 
 impl SandboxManager {
     /// Builds all sandbox layers and runs the self-test of each base. A failure refuses that base, not the start: an
-    /// administrator can ask for the reason. `closing` closes the output of jobs. Fails if this machine lacks what
-    /// `sandbox.require` names.
+    /// administrator can ask why. `closing` closes jobs' output. Fails if this machine lacks what `sandbox.require` names.
     pub fn set_up(config: &Config, limits: MachineLimits, closing: Closing) -> Result<Self, Fatal> {
         let release = Kernel::release().map_err(|error| Fatal::System(chain(&error)))?;
         let kernel_audit = KernelAudit::ask(config.audit.kernel);

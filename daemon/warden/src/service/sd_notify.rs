@@ -85,8 +85,7 @@ impl Notify {
         self.send(&format!("STATUS={status}"));
     }
 
-    /// Reports readiness once, and each new status. Returns true if there was something to send. Call again later
-    /// then, because a full queue drops the datagram.
+    /// Reports readiness once, and each new status. Returns true if it sent: call again, as a full queue drops the datagram.
     pub fn note(&mut self, note: &Note) -> bool {
         if self.socket.is_none() || self.last_sent.as_ref() == Some(note) {
             return false;

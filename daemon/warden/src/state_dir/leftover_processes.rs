@@ -43,8 +43,8 @@ impl InUse {
     }
 }
 
-/// Ends every process with one of these uids. Returns those that are stuck in the kernel. Fails if /proc cannot be
-/// read, because it is then unknown what is alive.
+/// Ends every process with one of these uids. Returns those that are stuck in the kernel. Fails if /proc cannot be read,
+/// because it is then unknown what is alive.
 pub fn end(uids: &BTreeSet<u32>) -> io::Result<Vec<InUse>> {
     let uids = &having_processes(uids.iter().copied())?;
     if uids.is_empty() {
@@ -296,7 +296,6 @@ mod tests {
         assert!(!sys::has_processes(uid).unwrap());
     }
 
-    /// A uid that the kernel knows and no process shows must be reported, never ignored.
     #[test]
     fn k02_hidden_real_uid_counts() {
         let uid = uid(6);

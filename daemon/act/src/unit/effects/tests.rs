@@ -211,7 +211,6 @@ fn q03_consequent_unit_stop_is_judged() {
         "db.service",
         "'poweroff.target' starts",
     );
-    // An inactive unit does not end.
     let table = table.with(unit("app.service", "inactive"));
     assert!(judge(&table, UnitVerb::Stop, "db.service").is_ok());
 }

@@ -44,8 +44,8 @@ struct OpenedFile {
 }
 
 impl HistoryStore {
-    /// Opens or creates the files in `dir`. Cuts off an entry that a killed broker left unfinished. Copies and logs a
-    /// damaged file; entries before the damage stay.
+    /// Opens or creates the files in `dir`. Cuts off an unfinished entry. Copies and logs a damaged file; entries before the
+    /// damage stay.
     pub fn open(dir: &Path) -> Result<Self, String> {
         let open = |name: &str| {
             let path = dir.join(name);
@@ -449,7 +449,14 @@ mod tests {
     }
 
     /// Written by release 0.1.0, whose warden kept the history.
-    const LAST_RELEASE: &[u8] = include_bytes!("../../../tests/history-of-0.1.0");
+    const LAST_RELEASE: &[u8] = b"\
+        remit history 1\nO\x00\xcf\xf6\xa4qE\xc3t\xa4\x02\xd4\x94\x92\xa6\xa04\x02\x81\xf4\x03\
+        \x06#64001\x01~\xb8JkT4\xdc-\x06\xe6\xeaX\xd6\xad_\xa2\x01#sh script: trap '' TERM; sl\
+        eep 1000\x05allow\x00O\x00?{_\x85\xc4\x08\xedU\x03\xfc\x94\x92\xa6\xa04\x02\x81\xf4\
+        \x03\x06#64001\x01\x9e\xa4\x8c\x9f\xdd\x977\xfd\xacOr\x0d\xd1\x00\xc5\x9d\x01#sh scrip\
+        t: trap '' TERM; sleep 1000\x05allow\x00O\x00\xb3\xd4\xd9\xb1x\x18\xdb]\x04\x83\x95\
+        \x92\xa6\xa04\x02\x81\xf4\x03\x06#64001\x01\x1b\xa7\xec\xa5<3'>\xeeO\xa0\xdd\xfe\xea\
+        \x8fk\x01#sh script: trap '' TERM; sleep 1000\x05allow\x00";
 
     #[test]
     fn last_release_history_cut_at_any_byte_is_taken_over() {

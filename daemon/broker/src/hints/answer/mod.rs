@@ -28,8 +28,7 @@ impl Answer {
         (self.layer == Layer::Network) == network
     }
 
-    /// Builds the denial about `object`, if the answer names no other. The job chose that text, and it appears among
-    /// remit's own sentences, so it must be one word.
+    /// Builds the denial about `object`, if the answer names no other. It is one word, because the job chose it.
     pub fn denial(self, object: Option<String>, guess: bool) -> Denial {
         Denial {
             layer: self.layer,

@@ -1,7 +1,6 @@
-//! The spool directory: one file for each stream of a job with output.
-//! `ID.out` and `ID.err` contain only kept output, so their sizes say how much was taken from the pipes.
-//! `ID.out.more` and `ID.err.more` exist after an overflow: they have its full length, but the middle is a hole.
-//! `ID.lost` describes bytes that are in neither. Names come from job ids, never from client input.
+//! One file for each stream of a job with output. `ID.out` and `ID.err` contain only kept output, so their sizes say how
+//! much was taken from the pipes. `ID.out.more` and `ID.err.more` exist after an overflow: they have its full length, but
+//! the middle is a hole. `ID.lost` describes bytes that are in neither. Names come from job ids, never from client input.
 
 mod note;
 

@@ -21,8 +21,7 @@ const JOURNAL_DIRS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
 const SAID: usize = 400;
 const SAID_READ: u64 = 4096;
 
-/// Matches of every daemon record. Any process can write fields to the journal. Fields that start with `_` are set by
-/// journald; other fields count only together with them.
+/// Matches of every daemon record. Any process can write fields, so others count only with `_UID`, which journald sets.
 const DAEMON_MATCHES: [&str; 2] = ["_UID=0", "SYSLOG_IDENTIFIER=remitd"];
 
 /// journalctl(1), after a check that this user can read the journal.

@@ -1,5 +1,4 @@
-//! `remit audit show` lists the newest records, one line each. `remit audit export` prints them as JSON Lines, to be
-//! verified on another machine.
+//! `remit audit show` lists the newest records. `remit audit export` prints them as JSON Lines, to be verified elsewhere.
 
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;

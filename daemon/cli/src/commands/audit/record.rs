@@ -1,5 +1,4 @@
-//! Parses one record from a line of JSON: the daemon's file, an export, or journalctl(1). Pure. The writer of the
-//! line is untrusted: names may repeat, and values may be anything.
+//! Parses a record from a line of JSON: the daemon's file, an export, or journalctl(1). Pure. Untrusted: names may repeat.
 
 use std::fmt;
 

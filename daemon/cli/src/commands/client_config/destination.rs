@@ -1,5 +1,4 @@
-//! Validates the ssh destination and the client's name for the server. Pure. Both appear in configuration files and
-//! on command lines, so only plain characters are allowed.
+//! Validates ssh destination and server name: only plain characters, as both get into files and command lines. Pure.
 
 use std::fmt;
 use std::str::FromStr;

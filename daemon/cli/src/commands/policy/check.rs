@@ -122,8 +122,8 @@ enum GroupSetting {
     Name(String),
 }
 
-/// Returns a warning for each grantee who may not connect and each approver who cannot approve. Returns an error for
-/// each profile whose user may approve.
+/// Returns a warning for each grantee who may not connect and each approver who cannot approve. Returns an error for each
+/// profile whose user may approve.
 fn findings(loaded: &Loaded, names: &Names, config: &Path) -> Vec<Diagnostic> {
     let policy = &loaded.policy;
     let file = config.join("remit.toml");

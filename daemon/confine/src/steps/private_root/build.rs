@@ -30,8 +30,7 @@ pub(crate) struct MountParams<'a> {
 /// Path at which the root is built: in this namespace `/proc` is of no other use.
 const SITE: &CStr = c"/proc";
 
-/// Builds the root and moves into it; the working directory becomes its top. `propagation` is for the host's tree until
-/// that is detached; the root itself is cut off.
+/// Builds the root, and moves to its top. `propagation` is for the host's tree until that is detached; the root is cut off.
 pub(crate) fn build(
     root: &Root,
     params: &MountParams<'_>,

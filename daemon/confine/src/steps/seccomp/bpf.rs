@@ -47,9 +47,8 @@ fn op(code: u16, k: u32) -> Instruction {
     }
 }
 
-/// `rules` must be sorted by number, without doubles; `unknown` is for every other number. A call of another
-/// architecture kills the process. `likely` numbers get the shorter paths: the kernel itself runs the program for them
-/// at installation, or they are most frequent later.
+/// `rules` must be sorted by number, without doubles; `unknown` is for all others. Another architecture kills the process.
+/// `likely` numbers get the shorter paths: the kernel runs them at installation, or they are most frequent later.
 pub(super) fn assemble(
     arch: u32,
     rules: &[(u32, Rule)],

@@ -19,8 +19,7 @@ pub(crate) struct Halves {
     pub(crate) closing: Program,
 }
 
-/// Calls of the process that forks and of its children that a job may not make, or only with some arguments. All their
-/// other calls are allowed to jobs, too.
+/// Calls of the forking process and its children that a job may not make, or only with some arguments.
 #[rustfmt::skip]
 pub(super) const SETUP: &[(&str, &[SyscallRow])] = &[
     ("forking: flags in memory, CLONE_PARENT", &[("clone", 56, 220), ("clone3", 435, 435)]),
@@ -117,10 +116,9 @@ impl Filter {
     }
 }
 
-/// `SECCOMP_FILTER_FLAG_LOG` counts for all that a program answers with an errno. Half of our answers are not
-/// refusals: a flush that succeeds at once, or `clone3`, which libc tries for every thread. Each would be a record. So
-/// the program is installed twice, each time without the other's answers: for any call one of the two answers as the
-/// whole one does, and the other lets it through.
+/// `SECCOMP_FILTER_FLAG_LOG` counts for all that a program answers with an errno. Half of our answers are no refusals: a
+/// flush that succeeds, or `clone3`, which libc tries. Each would be a record. So the program is installed twice, each time
+/// without the other's answers: for any call one of the two answers as the whole one does, and the other lets it through.
 #[derive(Clone, Debug)]
 pub(crate) struct AuditedFilter {
     refusals: Program,

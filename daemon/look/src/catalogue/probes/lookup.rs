@@ -1,5 +1,4 @@
-//! `name.lookup`: the addresses of a name as programs of this machine find them, and if there are none, what each name
-//! server answered. Needs the host's network.
+//! `name.lookup`: a name's addresses as programs here find them, or each name server's answer. Needs the host's network.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};

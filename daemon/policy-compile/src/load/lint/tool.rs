@@ -127,8 +127,7 @@ const WITH_VALUE: &[&str] = &[
 ];
 
 impl Linter {
-    /// `docker exec [options] container program [values]`: a caller may choose the container, but not the program,
-    /// nor which files of the host it sees.
+    /// `docker exec [options] container program [values]`: a caller chooses the container, not the program or host files.
     pub(super) fn container_runner(
         &mut self,
         program: &LintWord<'_>,

@@ -1,6 +1,6 @@
 //! Path arguments, which the command's definition declares. A file is bound by its content. If the program gets a
-//! descriptor, it gets a sealed copy. Otherwise only root may be able to change the file. The approver gets a
-//! sentence about every name that is not bound.
+//! descriptor, it gets a sealed copy. Otherwise only root may be able to change the file. The approver gets a sentence about
+//! every name that is not bound.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;

@@ -1,7 +1,6 @@
-//! Finds file names that an argument may hold. Programs parse arguments in their own ways: `--file=NAME`,
-//! `if=NAME`, `-fNAME`, `@NAME`, `A:B`, code with names in it. Each part that could be a name is treated as one. It
-//! is relative to the working directory if it does not begin with `/`. Text of the definition and of the requester
-//! is read in the same way.
+//! Finds file names that an argument may hold. Programs parse arguments in their own ways: `--file=NAME`, `if=NAME`,
+//! `-fNAME`, `@NAME`, `A:B`, code with names in it. Each part that could be a name is treated as one. It is relative to the
+//! working directory if it does not begin with `/`. Text of the definition and of the requester is read in the same way.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};

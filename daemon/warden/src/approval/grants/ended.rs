@@ -1,21 +1,24 @@
-//! Ends grants: their time is over, or an account is not what it was. Jobs that wait by them end too.
+//! Ends grants and the jobs that wait by them: time is over, or an account changed. Each use looks the accounts up first.
 
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::outcome::State;
+use remit_common::refusal::{Code, Refusal};
 use remit_policy::{Basis, Policy};
 use remit_sys::in_child;
 
 use super::describe::ended;
 use super::two_clock_expiry::Moment;
 use super::{Grants, Opened, described, in_words};
+use crate::audit::reports::Outcome;
 use crate::audit::{Event, Record};
 use crate::event_loop::timers::Timer;
 use crate::identity::accounts::{People, Question};
-use crate::identity::lookups::PATIENCE;
-use crate::job::context::JobCx;
+use crate::identity::lookups::{GrantUse, PATIENCE};
+use crate::job::context::{JobCx, RequestCx};
 use crate::job::ended;
+use crate::job::pipeline;
 use crate::job::state::Parked;
 use crate::job::table::Jobs;
 use crate::service::log::{self, Weight};
@@ -167,5 +170,42 @@ fn now(question: &Question) -> Option<People> {
         if let Ok(0) = poll(&mut [PollFd::new(answer.fd(), PollFlags::POLLIN)], left) {
             return None;
         }
+    }
+}
+
+/// Decides the request again, by the accounts that were found.
+pub fn on_use_looked_up(cx: &mut RequestCx<'_>, used: GrantUse, people: Result<People, String>) {
+    let to = (used.requester.session, used.requester.ticket);
+    let asked = cx.policies.summary_of(&used.call);
+    let reply = run_again(cx, used, people);
+    let reports = &mut cx.job.reports;
+    reports.reply(cx.sessions, to, Some(&asked), reply);
+}
+
+fn run_again(
+    cx: &mut RequestCx<'_>,
+    used: GrantUse,
+    people: Result<People, String>,
+) -> Result<Outcome, Refusal> {
+    let GrantUse { requester, call } = used;
+    cx.life.check_open()?;
+    cx.sessions.subject(requester.session)?;
+    let people = people.map_err(|why| Refusal::new(Code::NotStarted, why).next("ask again"))?;
+    let mut named = cx.policies.live.policy.groups_named().clone();
+    named.extend(cx.approvals.grants.groups());
+    if let Some(why) = people.has_lost(&requester.subject, &named) {
+        return Err(Refusal::new(Code::DeniedRule, why));
+    }
+    let policy = &cx.policies.live.policy;
+    judge_grants(&mut cx.job, &mut cx.approvals.grants, policy, &people);
+    pipeline::decide_request(cx, requester, call, Some(&people))
+}
+
+/// Drops these requests: their clients are gone, and their tickets belong to the dead broker.
+pub fn drop_uses(cx: &mut RequestCx<'_>) {
+    for used in cx.lookups.take_uses(cx.job.reactor) {
+        let asked = cx.policies.summary_of(&used.call);
+        let text = "the broker died while the request was examined";
+        cx.job.reports.drop_request(&used.requester, &asked, text);
     }
 }

@@ -124,8 +124,8 @@ impl TemporaryGrant {
         }
     }
 
-    /// Each argument that the grant names must have exactly these values, byte for byte and in order. An omitted
-    /// argument has no value, even if it has a default.
+    /// Each named argument must have exactly these values, byte for byte, in order. An omitted one has none, despite a
+    /// default.
     fn has_args(&self, args: &[(String, String)]) -> bool {
         let names: BTreeSet<&str> = self
             .new

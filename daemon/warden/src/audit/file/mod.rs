@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::chain::{KEPT, Linked};
-use crate::audit::json::string;
+use crate::audit::record::json::string;
 
 /// Bytes read from the end when it is opened: more than any record.
 const END: u64 = 1 << 20;

@@ -5,7 +5,6 @@
 mod brought;
 mod compiler;
 mod in_force;
-mod names_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -30,8 +29,8 @@ use crate::job::floor::Floor;
 use crate::startup::arguments::Args;
 use crate::startup::error::{Fatal, chain};
 use brought::Brought;
+pub use brought::names_file::save_names;
 pub use in_force::{Decided, Policies};
-pub use names_file::save_names;
 
 #[derive(Debug)]
 pub struct Live {

@@ -1,9 +1,7 @@
-//! The daemon's own sandbox, entered before it hears the first client. What needs more is done before, or by the
-//! spawner, which was started before. All of it is inherited by the children that the daemon forks later.
-//!
-//! Three layers: capabilities (none that rules the machine), Landlock (it writes only below its own directories),
-//! seccomp (only the calls of its list). None can be undone. [`probes`] tries what must be refused, at each start and
-//! for `remit doctor`.
+//! The daemon's own sandbox, entered before it hears the first client. What needs more is done before, or by the spawner,
+//! which was started before. All of it is inherited by the children that the daemon forks later.
+//! Three layers: capabilities (none that rules the machine), Landlock (it writes only below its own directories), seccomp
+//! (only the calls of its list). None can be undone. [`probes`] tests them at each start and for `remit doctor`.
 
 mod calls;
 mod capabilities {

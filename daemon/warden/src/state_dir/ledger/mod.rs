@@ -419,7 +419,6 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
     }
 
-    /// A thousand random steps with restarts: each restart finds the current state.
     #[test]
     fn whatever_is_done_in_whatever_order_is_found() {
         let scratch = Scratch::new();
@@ -624,7 +623,6 @@ mod tests {
         ledger.note_end(entry(1).job, &ended("not recorded"));
         end(&mut ledger, 3);
         end(&mut ledger, 2);
-        // No more can be appended.
         let full = |ledger: &mut Ledger, number| {
             let writes = slot::opening(&entry(number)).unwrap();
             let error = io::Error::from(io::ErrorKind::StorageFull);

@@ -1,7 +1,5 @@
 //! Format of one slot of the ledger.
-//!
-//! Four parts have fixed offsets, so a write to one touches no other: start, recorded mark, end, entry. The job is the
-//! owner of the first three.
+//! Four parts have fixed offsets, so a write touches one: start, recorded mark, end, entry. The job owns the first three.
 
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, Enforced, State};

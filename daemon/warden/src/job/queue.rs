@@ -1,21 +1,22 @@
-//! Queues jobs that wait for a slot, and starts them in turn.
-
-pub(crate) mod rehash;
+//! Queues jobs that wait for a slot, and starts them in turn. An approved plan first has its files hashed, and its requester
+//! and approver looked up, again: days can pass until a slot is free. It has its slot meanwhile, so no other starts first.
 
 use std::time::{Duration, Instant};
 
 use remit_common::outcome::State;
 use remit_common::refusal::Refusal;
 
+use crate::approval::file_hash::MeasuredFiles;
+use crate::approval::wanted;
 use crate::audit::Unwritten;
 use crate::audit::reports::Outcome;
 use crate::event_loop::timers::{self, TURN, Timer};
 use crate::job::context::{JobCx, RequestCx};
-use crate::job::ended;
+use crate::job::ended::{self, stop_measuring};
 use crate::job::life::{Action, Event};
 use crate::job::recheck::{Check, recheck};
 use crate::job::start::{self, Admission, NotStarted};
-use crate::job::state::Waiting;
+use crate::job::state::{MeasuringAgain, Waiting};
 use crate::request::Plan;
 use crate::startup::fault::{self, Point};
 
@@ -84,7 +85,7 @@ pub fn start_queued(cx: &mut RequestCx<'_>, mut waiting: Waiting) -> bool {
     }
     match waiting.plan.life.advance(Event::Turn) {
         Ok(Action::Hash) => {
-            rehash::measure_again(&mut cx.job, waiting);
+            measure_again(&mut cx.job, waiting);
             return true;
         }
         Ok(_) => {}
@@ -117,4 +118,53 @@ pub fn start_queued(cx: &mut RequestCx<'_>, mut waiting: Waiting) -> bool {
         cx.job.reactor.timers.add(FORK_AGAIN, Timer::Begin);
     }
     !is_fork
+}
+
+/// Starts the recheck. The plan starts or ends when the result arrives.
+fn measure_again(cx: &mut JobCx<'_>, waiting: Waiting) {
+    let serial = cx.jobs.next_serial();
+    let mut wanted = wanted(&waiting.plan);
+    if let Some(approved) = &waiting.plan.approved {
+        wanted.people.add(&approved.by);
+    }
+    match wanted.start(cx.reactor, serial) {
+        Ok(measuring) => {
+            cx.jobs
+                .insert(serial, MeasuringAgain { waiting, measuring });
+        }
+        Err(refusal) => {
+            let cause = format!("{}; it never ran", refusal.message);
+            ended::end_waiting(cx, waiting, State::NotStarted, cause);
+        }
+    }
+}
+
+/// Handles the result of a recheck. Returns the plan if it may start now.
+/// Errors: Returns `found` if no plan with this serial is in recheck: it belongs to another request.
+pub fn on_measured_again(
+    cx: &mut RequestCx<'_>,
+    serial: u64,
+    found: Result<MeasuredFiles, String>,
+) -> Result<Option<Waiting>, Result<MeasuredFiles, String>> {
+    let Some(mut waiting) = stop_measuring(&mut cx.job, serial) else {
+        return Err(found);
+    };
+    let plan = &waiting.plan;
+    let rechecked = plan.approved.as_ref().map_or(Ok(()), |approved| {
+        recheck(cx, Check::Rehashed(plan, approved, &found))
+    });
+    match rechecked {
+        Ok(()) => match waiting.plan.life.advance(Event::Unchanged) {
+            Ok(_) => return Ok(Some(waiting)),
+            Err(wrong) => {
+                let cause = NotStarted::OutOfOrder(wrong).cause();
+                ended::end_waiting(&mut cx.job, waiting, State::NotStarted, cause);
+            }
+        },
+        Err(unmet) => {
+            let (state, cause) = unmet.end();
+            ended::end_waiting(&mut cx.job, waiting, state, cause);
+        }
+    }
+    Ok(None)
 }
