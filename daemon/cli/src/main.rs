@@ -45,6 +45,7 @@ mod commands {
     pub mod jobs;
     pub mod pending;
     pub mod plan;
+    mod plan_check;
     pub mod plan_output;
     pub mod policy;
     pub mod run;
