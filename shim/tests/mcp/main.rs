@@ -202,4 +202,5 @@ mod pipe {
         json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": token}})
     }
 }
+mod plan;
 mod search;
