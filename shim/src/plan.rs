@@ -9,15 +9,14 @@ use remit_common::names::JobId;
 use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, risks};
-use remit_wire::edits::{self, Accounts, CallText, EditText};
+use remit_wire::edits::{self, Accounts, EditText};
 use remit_wire::outcome::{JobReport, Stream};
 use remit_wire::result::JobResult;
-use remit_wire::{Bytes, JobQuery, PageQuery, PartQuery, Purpose, Request, Run};
+use remit_wire::{Bytes, JobQuery, PageQuery, PartQuery, Request};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::arguments::of_what;
 use crate::{brief, truncate};
 
 /// Entries that an answer lists, and bytes of their diffs.
@@ -128,16 +127,6 @@ pub fn decode(job: JobId, bytes: Vec<u8>) -> Result<Bundle, Refusal> {
         let message = format!("the output of job {job} is no plan: {error}");
         Refusal::new(Code::InvalidArgs, message).next("call plan; its answer has the plan_id")
     })
-}
-
-/// Returns the request for a check of the plan. All `count` checks together wait no longer than one call.
-pub fn check(call: &CallText, bundle: &Bundle, count: usize) -> Run {
-    let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
-    Run {
-        stdin: Some(bundle.as_bytes().to_vec().into()),
-        wait_ms: Some(caps::WAIT_MS_DEFAULT / count),
-        ..of_what(call.what.clone(), Purpose::Use)
-    }
 }
 
 /// Returns what an agent reads of a check, with `size` bytes of its output.

@@ -124,7 +124,7 @@ impl Server {
         for check in checks {
             let run = Run {
                 traceparent: trace.map(str::to_owned),
-                ..plan::check(check, bundle, checks.len())
+                ..arguments::check(check, bundle.as_bytes(), checks.len())
             };
             let reply = self.daemon.call(client, Request::Run(run), None).await;
             let end = reply.and_then(|reply| match reply {

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 pub use self::history::HistoryArgs;
 pub use self::job::JobArgs;
-pub use self::run::{ChangeArgs, PlanArgs, RunArgs, of_what};
+pub use self::run::{ChangeArgs, PlanArgs, RunArgs, check};
 use crate::direct;
 use crate::tools::Tool;
 

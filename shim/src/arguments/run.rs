@@ -119,12 +119,22 @@ fn checks(texts: Vec<String>) -> Result<Vec<CallText>, Refusal> {
     calls.map_err(|why| invalid(&format!("argument 'check': {why}")))
 }
 
+/// Returns the request for a check of the plan. All `count` checks together wait no longer than one call.
+pub fn check(call: &CallText, plan: &[u8], count: usize) -> Run {
+    let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+    Run {
+        stdin: Some(plan.to_vec().into()),
+        wait_ms: Some(caps::WAIT_MS_DEFAULT / count),
+        ..of_what(call.what.clone(), Purpose::Use)
+    }
+}
+
 fn of_name(name: &str, args: Vec<(String, String)>, purpose: Purpose) -> Run {
     let name = name.to_owned();
     of_what(What::Named { name, args }, purpose)
 }
 
-pub fn of_what(what: What, purpose: Purpose) -> Run {
+fn of_what(what: What, purpose: Purpose) -> Run {
     Run {
         traceparent: None,
         what,
