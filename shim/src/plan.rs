@@ -1,4 +1,4 @@
-//! Plans of changes of files: edits to a request, output to an answer. Pure, except that accounts are looked up.
+//! Plans of changes of files: edits to a request, output of the job and its checks to an answer. Pure, but accounts are looked up.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,15 +10,19 @@ use remit_common::refusal::{Code, Refusal};
 use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, risks};
 use remit_wire::edits::{self, Accounts, EditText};
 use remit_wire::outcome::{JobReport, Stream};
+use remit_wire::result::JobResult;
 use remit_wire::{Bytes, JobQuery, PageQuery, PartQuery, Request};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::truncate;
+use crate::{brief, truncate};
 
 /// Entries that an answer lists, and bytes of their diffs.
 const ENTRIES: usize = 100;
 const DIFFS: usize = 30 << 10;
+/// A check gets this part of the bytes of the diffs for its output.
+const OUTPUT: usize = 8;
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct PlanAnswer {
@@ -31,7 +35,16 @@ pub struct PlanAnswer {
     more: usize,
     /// Unified; what is cut has a hash.
     diff: String,
+    /// Each as the result of a job, or with an error.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<Value>,
     next: String,
+}
+
+/// A check's call, and its job or the refusal.
+pub struct Checked<'a> {
+    pub call: &'a str,
+    pub end: Result<Box<JobReport>, Refusal>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -115,8 +128,22 @@ pub fn decode(job: JobId, bytes: Vec<u8>) -> Result<Bundle, Refusal> {
     })
 }
 
+/// Returns what an agent reads of a check, with `size` bytes of its output.
+fn checked(check: &Checked<'_>, size: usize) -> Value {
+    match &check.end {
+        Ok(report) => {
+            let result = JobResult::from(truncate::report(report, size).as_ref());
+            json!(JobResult {
+                command: check.call.to_owned(),
+                ..brief::shortened(result, brief::Purpose::Start)
+            })
+        }
+        Err(refusal) => json!({ "command": check.call, "error": refusal }),
+    }
+}
+
 /// Returns the answer as JSON that fits, or `None`.
-pub fn answer(job: JobId, bundle: &Bundle) -> Option<String> {
+pub fn answer(job: JobId, bundle: &Bundle, checks: &[Checked<'_>]) -> Option<String> {
     let plan = bundle.plan();
     let made = |size: usize| {
         let (mut diff, mut left) = (String::new(), size);
@@ -146,6 +173,10 @@ pub fn answer(job: JobId, bundle: &Bundle) -> Option<String> {
             entries: bundle.views().take(ENTRIES).map(entry).collect(),
             more: plan.entries().len().saturating_sub(ENTRIES),
             diff,
+            checks: checks
+                .iter()
+                .map(|check| checked(check, size / OUTPUT))
+                .collect(),
             next: format!(
                 "nothing has changed; change {{\"plan_id\": \"{job}\", \"reason\": …}} asks for exactly this"
             ),

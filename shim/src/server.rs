@@ -7,8 +7,9 @@ use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
 use remit_common::{RELEASE, caps, text, traceparent};
 use remit_plan::Bundle;
+use remit_wire::edits::CallText;
 use remit_wire::outcome::OutputPart;
-use remit_wire::{Progress, Reply, Request};
+use remit_wire::{Progress, Reply, Request, Run};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
     MetaObject, PaginatedRequestParams, ProgressNotification, ProgressNotificationParam,
@@ -24,6 +25,7 @@ use crate::answer::{Answer, Form, another, too_large};
 use crate::arguments::PlanStep;
 use crate::daemon::Daemon;
 use crate::direct::{self, ToolCall};
+use crate::plan::Checked;
 use crate::stdio::Output;
 use crate::tools::{self, INSTRUCTIONS, Tool};
 use crate::{arguments, plan, transport};
@@ -54,7 +56,8 @@ impl Server {
         }
         let form = Form::from_call(tool, &call);
         if call.plan != PlanStep::None {
-            return self.planned(form, call.plan, call.request, client).await;
+            let request = call.request;
+            return self.planned(form, request, &call.checks, client).await;
         }
         let Some(token) = meta.get_progress_token() else {
             return Answer::new(form, self.daemon.call(client, call.request, None).await);
@@ -78,27 +81,62 @@ impl Server {
     async fn planned(
         &self,
         form: Form,
-        step: PlanStep,
         mut request: Request,
+        checks: &[CallText],
         client: &str,
     ) -> Answer {
-        if let (PlanStep::Commit(plan), Request::Run(run)) = (step, &mut request) {
+        if let (PlanStep::Commit(plan), Request::Run(run)) = (form.plan, &mut request) {
             match self.bundle(plan, client).await {
                 Ok(bundle) => run.stdin = Some(bundle.as_bytes().to_vec().into()),
                 Err(refusal) => return Answer::refused(&refusal),
             }
         }
+        let trace = match &request {
+            Request::Run(run) => run.traceparent.clone(),
+            _ => None,
+        };
         let reply = self.daemon.call(client, request, None).await;
-        let job = match (step, &reply) {
+        let job = match (form.plan, &reply) {
             (PlanStep::Make, Ok(Reply::Job { report, .. })) if plan::is_made(report) => report.job,
             _ => return Answer::new(form, reply),
         };
-        let made = self.bundle(job, client).await;
-        let made = made.and_then(|bundle| plan::answer(job, &bundle).ok_or_else(too_large));
-        match made {
-            Ok(data) => data.into(),
-            Err(refusal) => Answer::refused(&refusal),
+        let bundle = match self.bundle(job, client).await {
+            Ok(bundle) => bundle,
+            Err(refusal) => return Answer::refused(&refusal),
+        };
+        // Boxed, because a rare case should not enlarge every call.
+        let checked = Box::pin(self.checked(&bundle, checks, trace.as_deref(), client)).await;
+        match plan::answer(job, &bundle, &checked) {
+            Some(data) => data.into(),
+            None => Answer::refused(&too_large()),
         }
+    }
+
+    /// Runs the checks in their order. A refused one leaves the plan and the others.
+    async fn checked<'a>(
+        &self,
+        bundle: &Bundle,
+        checks: &'a [CallText],
+        trace: Option<&str>,
+        client: &str,
+    ) -> Vec<Checked<'a>> {
+        let mut checked = Vec::new();
+        for check in checks {
+            let run = Run {
+                traceparent: trace.map(str::to_owned),
+                ..arguments::check(check, bundle.as_bytes(), checks.len())
+            };
+            let reply = self.daemon.call(client, Request::Run(run), None).await;
+            let end = reply.and_then(|reply| match reply {
+                Reply::Job { report, .. } => Ok(report),
+                _ => Err(another()),
+            });
+            checked.push(Checked {
+                call: &check.text,
+                end,
+            });
+        }
+        checked
     }
 
     async fn bundle(&self, job: JobId, client: &str) -> Result<Bundle, Refusal> {

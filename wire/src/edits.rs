@@ -1,8 +1,13 @@
 //! Edits of files as clients write them: JSON of a tool call or a file, or a patch of several files; as the edits of
-//! `remit-plan`. Pure: names of accounts are asked of the caller.
+//! `remit-plan`. And calls of commands that check a plan. Pure: names of accounts are asked of the caller.
 
+use std::str::FromStr;
+
+use remit_common::text;
 use remit_plan::{Action, Edit, Edits, PlanPath, Replacement};
 use serde::{Deserialize, Serialize};
+
+use crate::What;
 
 /// The commands that plan, the second for files that the caller may not read, and the ones that make and undo a plan.
 pub const PLAN: &str = "plan.make";
@@ -11,6 +16,46 @@ pub const COMMIT: &str = "plan.commit";
 pub const UNDO: &str = "plan.undo";
 /// Their argument with a command that follows.
 pub const THEN: &str = "then";
+/// Checks of one plan at most.
+pub const CHECKS: usize = 4;
+
+/// A call of a named command as text: `nginx.test config=/etc/nginx/nginx.conf`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallText {
+    pub text: String,
+    pub what: What,
+}
+
+impl FromStr for CallText {
+    type Err = String;
+
+    /// Reads a name and arguments, with one space before each. No value has a space. Errors: a sentence that quotes the
+    /// text.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |why: &str| {
+            let shown = text::line(text.as_bytes(), 64);
+            format!(
+                "'{shown}' is no call of a command: {why}; write it as 'nginx.test config=/etc/nginx/nginx.conf'"
+            )
+        };
+        let mut words = text.split(' ');
+        let name = words.next().unwrap_or_default();
+        if name.is_empty() || name.contains('=') {
+            return Err(wrong("it does not begin with a name"));
+        }
+        let args = words.map(|word| match word.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+            _ => Err(wrong("after the name, each word is NAME=VALUE")),
+        });
+        Ok(Self {
+            text: text.to_owned(),
+            what: What::Named {
+                name: name.to_owned(),
+                args: args.collect::<Result<_, _>>()?,
+            },
+        })
+    }
+}
 
 /// A change of one path. One of `write`, `write_base64`, `replace`, `patch`, `remove` and `mkdir`; or only a mode or an
 /// owner.
@@ -300,7 +345,7 @@ fn name<'a>(line: Option<&&'a [u8]>) -> &'a [u8] {
 }
 
 fn path(name: &[u8]) -> Result<PlanPath, String> {
-    let shown = remit_common::text::line(name, 4096);
+    let shown = text::line(name, 4096);
     if name.starts_with(b"\"") {
         return Err(format!(
             "{shown} is quoted by git; use 'write' or 'replace' for it"
@@ -338,6 +383,36 @@ mod tests {
     fn edit(json: &str) -> Result<Edit, String> {
         let text: EditText = serde_json::from_str(json).map_err(|error| error.to_string())?;
         text.edit(&Known, |text| (text == "AP8=").then(|| vec![0, 255]))
+    }
+
+    #[test]
+    fn call_is_a_name_and_arguments_with_one_space_before_each() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        for (text, args) in [
+            ("nginx.test", vec![]),
+            (
+                "nginx.test config=/etc/nginx/a=b quiet=",
+                vec![pair("config", "/etc/nginx/a=b"), pair("quiet", "")],
+            ),
+        ] {
+            let name = "nginx.test".to_owned();
+            let what = What::Named { name, args };
+            let text = text.to_owned();
+            assert_eq!(text.parse(), Ok(CallText { text, what }));
+        }
+        for (text, why) in [
+            ("", "begin with a name"),
+            (" nginx.test", "begin with a name"),
+            ("config=/a nginx.test", "begin with a name"),
+            ("nginx.test /a", "NAME=VALUE"),
+            ("nginx.test =/a", "NAME=VALUE"),
+            ("nginx.test  a=b", "NAME=VALUE"),
+            ("nginx.test a=b ", "NAME=VALUE"),
+            ("nginx.test a\x1b", "'nginx.test a\\x1b' is no call"),
+        ] {
+            let error = text.parse::<CallText>().unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -30,10 +30,10 @@ pub struct JobResult {
     /// While a person has to approve it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalView>,
-    /// Exit status, if it exited.
+    /// Exit status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
-    /// Signal that ended it, if one did.
+    /// Signal that ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
     // Absent if `state` and `exit` say everything.
@@ -58,7 +58,7 @@ pub struct JobResult {
     /// Newlines written to standard error in all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stderr_lines: u64,
-    /// Some output is not shown here; page it with `job`.
+    /// Some output is not here; page it with `job`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
     /// `escaped`: some bytes stand as \xNN or \u{..}; `job` with `encoding` base64 has them.

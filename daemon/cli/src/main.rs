@@ -71,6 +71,7 @@ mod commands {
     pub mod jobs;
     pub mod pending;
     pub mod plan;
+    mod plan_check;
     pub mod plan_output;
     pub mod policy {
         //! `remit policy`: checks and explains policy files, and makes the daemon reload them. Every verb except reload

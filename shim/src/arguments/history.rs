@@ -18,7 +18,7 @@ const DEFAULT: u32 = 20;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HistoryArgs {
-    /// From this time on: -1h, today or RFC 3339.
+    /// A time: -1h, today or RFC 3339.
     since: Option<String>,
     /// Only this.
     kind: Option<Kind>,

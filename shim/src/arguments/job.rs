@@ -7,7 +7,7 @@ use remit_wire::{GrepQuery, JobQuery, PageQuery, PartQuery, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{DaemonCall, PlanStep, invalid, job_id, wait};
+use super::{DaemonCall, invalid, job_id, wait};
 use crate::truncate::MAX_TEXT;
 
 /// Bytes of a page of output when the caller does not say.
@@ -27,16 +27,16 @@ pub struct JobArgs {
     wait_ms: Option<u32>,
     /// Of this stream. Default stdout.
     stream: Option<Stream>,
-    /// From this byte on; to go on, next of the answer before.
+    /// From this byte; to go on, next of the answer before.
     offset: Option<u64>,
-    /// At most so many bytes, default 16384; with grep lines, 100; without job_id jobs, 20.
+    /// Bytes, default 16384; with grep lines, 100; without job_id jobs, 20.
     #[schemars(range(min = 1, max = 262144))]
     limit: Option<u32>,
     /// The last bytes instead.
     tail: Option<bool>,
     /// base64 gives the raw bytes. Default text.
     encoding: Option<PageEncoding>,
-    /// Only lines that match this regex; (?i) ignores case.
+    /// Lines that match this regex; (?i) ignores case.
     grep: Option<String>,
     /// Lines around each match.
     #[schemars(range(min = 0, max = 10))]
@@ -70,10 +70,9 @@ pub fn call(args: JobArgs) -> Result<DaemonCall, Refusal> {
         part,
     });
     Ok(DaemonCall {
-        request,
         base64: args.wants_base64(),
         detail: args.detail.unwrap_or(false),
-        plan: PlanStep::None,
+        ..request.into()
     })
 }
 

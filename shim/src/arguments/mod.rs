@@ -9,6 +9,7 @@ use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
+use remit_wire::edits::CallText;
 use remit_wire::host::Section;
 use remit_wire::{Access, Request};
 use schemars::JsonSchema;
@@ -18,7 +19,7 @@ use serde_json::{Map, Value};
 
 pub use self::history::HistoryArgs;
 pub use self::job::JobArgs;
-pub use self::run::{ChangeArgs, PlanArgs, RunArgs};
+pub use self::run::{ChangeArgs, PlanArgs, RunArgs, check};
 use crate::direct;
 use crate::tools::Tool;
 
@@ -33,6 +34,8 @@ pub struct DaemonCall {
     /// A job with its sandbox, limits, times and totals.
     pub detail: bool,
     pub plan: PlanStep,
+    /// Run on a plan that was made.
+    pub checks: Vec<CallText>,
 }
 
 /// What a call has to do with a plan.
@@ -52,6 +55,7 @@ impl From<Request> for DaemonCall {
             base64: false,
             detail: false,
             plan: PlanStep::None,
+            checks: Vec::new(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
-use remit_wire::edits::{COMMIT, EditText, PLAN, PLAN_PRIVATE, THEN, UNDO};
+use remit_wire::edits::{CHECKS, COMMIT, CallText, EditText, PLAN, PLAN_PRIVATE, THEN, UNDO};
 use remit_wire::{Bytes, Purpose, Request, Run, What};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -34,10 +34,10 @@ pub struct RunArgs {
     env: Option<BTreeMap<String, String>>,
     /// Standard input, up to 1 MiB.
     stdin: Option<String>,
-    /// Milliseconds to wait. Default 20000.
+    /// Milliseconds. Default 20000.
     #[schemars(range(min = 0, max = 50000))]
     wait_ms: Option<u32>,
-    /// Seconds until it is ended. Default 300.
+    /// Seconds. Default 300.
     #[schemars(range(min = 1, max = 86400))]
     max_runtime_s: Option<u32>,
     /// For retries: same id and content, same job.
@@ -87,6 +87,8 @@ pub struct PlanArgs {
     edits: Vec<EditText>,
     /// Files you may not read, whole.
     private: Option<bool>,
+    /// Commands that check the new files: nginx.test config=/x
+    check: Option<Vec<String>>,
     /// As run.
     request_id: Option<String>,
 }
@@ -103,15 +105,39 @@ pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
     };
     Ok(DaemonCall {
         plan: PlanStep::Make,
+        checks: checks(args.check.unwrap_or_default())?,
         ..Request::Run(run).into()
     })
 }
 
+fn checks(texts: Vec<String>) -> Result<Vec<CallText>, Refusal> {
+    if texts.len() > CHECKS {
+        return Err(invalid(&format!("argument 'check': at most {CHECKS}")));
+    }
+    let call = |text: String| text.parse();
+    let calls: Result<Vec<_>, String> = texts.into_iter().map(call).collect();
+    calls.map_err(|why| invalid(&format!("argument 'check': {why}")))
+}
+
+/// Returns the request for a check of the plan. All `count` checks together wait no longer than one call.
+pub fn check(call: &CallText, plan: &[u8], count: usize) -> Run {
+    let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+    Run {
+        stdin: Some(plan.to_vec().into()),
+        wait_ms: Some(caps::WAIT_MS_DEFAULT / count),
+        ..of_what(call.what.clone(), Purpose::Use)
+    }
+}
+
 fn of_name(name: &str, args: Vec<(String, String)>, purpose: Purpose) -> Run {
     let name = name.to_owned();
+    of_what(What::Named { name, args }, purpose)
+}
+
+fn of_what(what: What, purpose: Purpose) -> Run {
     Run {
         traceparent: None,
-        what: What::Named { name, args },
+        what,
         cwd: None,
         env: Vec::new(),
         stdin: None,
@@ -458,6 +484,29 @@ mod tests {
             (json!({"argv": ["a"]}), "reason"),
         ] {
             let error = try_call(Tool::Change, wrong).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn checks_are_read_with_the_plan() {
+        let plan = |check: Value| {
+            let edits = json!([{"path": "/etc/a", "mkdir": true}]);
+            try_call(Tool::Plan, json!({"edits": edits, "check": check}))
+        };
+        let call = plan(json!(["nginx.test config=/a", "b"])).unwrap();
+        let texts: Vec<&str> = call.checks.iter().map(|check| &*check.text).collect();
+        assert_eq!(texts, ["nginx.test config=/a", "b"]);
+        assert_eq!(call.plan, PlanStep::Make);
+        for (check, why) in [
+            (
+                json!(["a", "b", "c", "d", "e"]),
+                "argument 'check': at most 4",
+            ),
+            (json!(["a b"]), "argument 'check': 'a b' is no call"),
+            (json!("a"), "argument 'check': invalid type"),
+        ] {
+            let error = plan(check).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
     }

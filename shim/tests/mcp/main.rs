@@ -201,4 +201,5 @@ mod pipe {
         json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": token}})
     }
 }
+mod plan;
 mod search;

@@ -367,6 +367,12 @@ mod tests {
                 ArgumentConflict,
             ),
             (&["access", "--query", "x", "ls"], ArgumentConflict),
+            (&["plan", "--check", "a.b"], MissingRequiredArgument),
+            (
+                &["plan", "--mkdir", "/a", "--check", "a=b"],
+                ValueValidation,
+            ),
+            (&["plan", "--check", "a.b", "show", ID], ArgumentConflict),
             (&["lock"], MissingRequiredArgument),
             (&["show"], MissingRequiredArgument),
             (&["show", "7f3"], ValueValidation),

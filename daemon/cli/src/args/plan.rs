@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueHint};
 use remit_common::id_prefix::IdPrefix;
+use remit_wire::edits::CallText;
 
 #[derive(Debug, Args)]
 #[command(
@@ -12,7 +13,7 @@ use remit_common::id_prefix::IdPrefix;
     subcommand_negates_reqs = true,
     disable_help_subcommand = true,
     override_usage = "\
-remit plan EDIT...
+remit plan EDIT... [--check CALL]
        remit plan show ID [PATH]"
 )]
 #[command(group(ArgGroup::new("edits").required(true).multiple(true)
@@ -60,6 +61,10 @@ pub struct PlanArgs {
     /// For files that you may not read: whole new contents only, and only the approver can see the old ones
     #[arg(long, conflicts_with_all = ["replace", "patch"])]
     pub private: bool,
+
+    /// Then run this check of the planned files, as 'nginx.test config=/etc/nginx/nginx.conf'; up to 4 times
+    #[arg(long, value_name = "CALL")]
+    pub check: Vec<CallText>,
 }
 
 #[derive(Debug, Subcommand)]

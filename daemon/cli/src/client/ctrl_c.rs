@@ -110,6 +110,11 @@ impl Interrupt {
         perform(step(&self.phase, |phase| phase.awaits(job)), &self.socket);
     }
 
+    /// Handles Ctrl-C for another job that is about to be requested, after [`Self::ended`].
+    pub fn watch_next(&self) {
+        *lock(&self.phase) = Phase::Asked;
+    }
+
     /// Makes Ctrl-C exit from now on. Returns true if it was pressed before.
     pub fn ended(&self) -> bool {
         let before = std::mem::replace(&mut *lock(&self.phase), Phase::Over);

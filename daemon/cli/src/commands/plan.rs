@@ -1,4 +1,5 @@
-//! `remit plan` shows a plan of edits; nothing changes. `remit change --plan` commits a plan, `remit undo` undoes that.
+//! `remit plan` shows a plan of edits and has it checked; nothing changes. `remit change --plan` commits a plan, `remit undo`
+//! undoes that.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,11 +14,12 @@ use remit_common::caps;
 use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{Action, Edit, PlanPath, Replacement};
-use remit_wire::edits::{self, Accounts, EditText, OwnerName, PLAN, PLAN_PRIVATE, UNDO};
-use remit_wire::outcome::{JobReport, State};
+use remit_wire::edits::{self, Accounts, CHECKS, EditText, OwnerName, PLAN, PLAN_PRIVATE, UNDO};
+use remit_wire::outcome::JobReport;
 use remit_wire::{Bytes, Purpose, Run};
 
 use super::input::{bounded, conflict, file_of, usage};
+use super::plan_check::{self, unless_gone};
 use super::plan_output::{bundle, follow, own, request};
 use super::run;
 use crate::args::{PlanArgs, PlanShowArgs, PlanVerb, UndoArgs};
@@ -30,10 +32,15 @@ use crate::exit::Exit;
 use crate::render::output::{self, Form};
 use crate::render::{job_end, plan as page};
 
-pub fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Failure> {
+pub fn plan(context: &Context, mut args: PlanArgs) -> Result<Exit, Failure> {
     match args.verb {
         Some(PlanVerb::Show(args)) => return show(context, args),
         None => {}
+    }
+    let checks = std::mem::take(&mut args.check);
+    if checks.len() > CHECKS {
+        let why = format!("'--check' can be given {CHECKS} times at most");
+        return Err(usage(&why));
     }
     let name = match args.private {
         true => PLAN_PRIVATE,
@@ -48,20 +55,10 @@ pub fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Failure> {
     }
     let mut daemon = Daemon::connect(&context.runtime)?;
     let interrupt = Interrupt::watch(context.runtime.socket())?;
-    let report = daemon.run(Run {
-        wait_ms: Some(run::FIRST_WAIT_MS),
-        ..request(name, Vec::new(), Purpose::Use, Some(edits.into()))
-    })?;
+    let making = request(name, Vec::new(), Purpose::Use, Some(edits.into()));
+    let report = run::ended(&mut daemon, &interrupt, making)?;
     let job = report.job;
-    match report.state {
-        State::AwaitingApproval => interrupt.awaits(job),
-        _ => interrupt.started(job),
-    }
-    job_end::tell_approval(&report);
-    let report = daemon
-        .ended(report)
-        .map_err(|failure| failure.leaves(job))?;
-    interrupt.ended();
+    let is_pressed = interrupt.ended();
     if !is_planned(&report) {
         Streams::both(0, 0).rest(&mut daemon, &report)?;
         job_end::notes(&report);
@@ -71,11 +68,17 @@ pub fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Failure> {
         });
     }
     let bundle = bundle(&mut daemon, job)?;
-    match context.form {
-        Form::Json => output::json(&page::json(job, &bundle))?,
-        Form::Text => output::page(&page::page(job, &bundle, None))?,
+    if context.form == Form::Text {
+        unless_gone(output::page(&page::page(job, &bundle, None)))?;
     }
-    Ok(Exit::OK)
+    let (exit, outcomes) = match is_pressed && !checks.is_empty() {
+        true => (Exit::INTERRUPTED, Vec::new()),
+        false => plan_check::run_all(context.form, &mut daemon, &interrupt, &bundle, &checks)?,
+    };
+    if context.form == Form::Json {
+        output::json(&page::json(job, &bundle, outcomes))?;
+    }
+    Ok(exit)
 }
 
 fn show(context: &Context, args: PlanShowArgs) -> Result<Exit, Failure> {
@@ -93,7 +96,7 @@ fn show(context: &Context, args: PlanShowArgs) -> Result<Exit, Failure> {
         return Err(Failure::Input(Refusal::new(Code::NotFound, why)));
     }
     match context.form {
-        Form::Json => output::json(&page::json(job, &bundle))?,
+        Form::Json => output::json(&page::json(job, &bundle, Vec::new()))?,
         Form::Text => output::page(&page::page(job, &bundle, path))?,
     }
     Ok(Exit::OK)

@@ -43,12 +43,14 @@ pub fn request(
     purpose: Purpose,
     stdin: Option<Bytes>,
 ) -> Run {
+    let name = name.to_owned();
+    call(What::Named { name, args }, purpose, stdin)
+}
+
+pub fn call(what: What, purpose: Purpose, stdin: Option<Bytes>) -> Run {
     Run {
         traceparent: claimed_trace(),
-        what: What::Named {
-            name: name.to_owned(),
-            args,
-        },
+        what,
         cwd: None,
         env: Vec::new(),
         stdin,

@@ -27,7 +27,7 @@ use crate::render::output::{self, Form};
 
 /// Milliseconds to wait for the end in the first request. A short command needs only one exchange. The id of a longer
 /// one is known early, so Ctrl-C can stop it. A lost connection then does not lose the job.
-pub const FIRST_WAIT_MS: u32 = 100;
+const FIRST_WAIT_MS: u32 = 100;
 
 pub fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let no_wait = args.call.no_wait;
@@ -55,17 +55,30 @@ pub fn start_detached(context: &Context, mut run: Run) -> Result<JobReport, Fail
     Ok(report)
 }
 
-pub fn run_attached(context: &Context, mut run: Run) -> Result<JobReport, Failure> {
+/// Requests the job, and tells who may approve it. From now on Ctrl-C stops it.
+fn begin(daemon: &mut Daemon, interrupt: &Interrupt, mut run: Run) -> Result<JobReport, Failure> {
     run.wait_ms = Some(FIRST_WAIT_MS);
-    let mut daemon = Daemon::connect(&context.runtime)?;
-    let interrupt = Interrupt::watch(context.runtime.socket())?;
     let report = daemon.run(run)?;
-    let job = report.job;
     match report.state {
-        State::AwaitingApproval => interrupt.awaits(job),
-        _ => interrupt.started(job),
+        State::AwaitingApproval => interrupt.awaits(report.job),
+        _ => interrupt.started(report.job),
     }
     job_end::tell_approval(&report);
+    Ok(report)
+}
+
+/// Requests a job and waits for its end. Shows no output of it.
+pub fn ended(daemon: &mut Daemon, interrupt: &Interrupt, run: Run) -> Result<JobReport, Failure> {
+    let report = begin(daemon, interrupt, run)?;
+    let job = report.job;
+    daemon.ended(report).map_err(|failure| failure.leaves(job))
+}
+
+pub fn run_attached(context: &Context, run: Run) -> Result<JobReport, Failure> {
+    let mut daemon = Daemon::connect(&context.runtime)?;
+    let interrupt = Interrupt::watch(context.runtime.socket())?;
+    let report = begin(&mut daemon, &interrupt, run)?;
+    let job = report.job;
     let mut streams = Streams::both(0, 0);
     let ended = match (report.ending.is_some(), context.form) {
         (true, _) => Ok(report),

@@ -36,22 +36,34 @@ impl Failure {
     }
 
     pub fn report(&self, form: Form) -> Exit {
+        let (exit, refusal) = self.tell();
+        match (form, refusal) {
+            (Form::Text, _) | (Form::Json, None) => exit,
+            (Form::Json, Some(refusal)) => match output::json(&json!({ "error": refusal })) {
+                Ok(()) => exit,
+                Err(error) => error.report(Form::Text),
+            },
+        }
+    }
+
+    /// Prints it on standard error. Returns also the `error` of JSON, if there is one.
+    pub fn tell(&self) -> (Exit, Option<Refusal>) {
         let (exit, refusal) = match self {
-            Self::Usage(error) => return usage(error),
-            Self::Gone => return Exit::OK,
+            Self::Usage(error) => return (usage(error), None),
+            Self::Gone => return (Exit::OK, None),
             Self::Unread(job) => {
                 output::note(&format!(
                     "nobody reads the output any more; job {job} goes on: to stop it: remit stop {job}"
                 ));
-                return Exit::UNREAD;
+                return (Exit::UNREAD, None);
             }
             Self::Output(error) => {
                 output::note(&format!("cannot write output: {error}"));
-                return Exit::OUTPUT;
+                return (Exit::OUTPUT, None);
             }
             Self::Lost(what) => {
                 output::note(what);
-                return Exit::OUTPUT;
+                return (Exit::OUTPUT, None);
             }
             Self::Input(refusal) => {
                 output::note(&refusal.message);
@@ -88,13 +100,7 @@ impl Failure {
                 (exit, refusal)
             }
         };
-        match form {
-            Form::Text => exit,
-            Form::Json => match output::json(&json!({ "error": refusal })) {
-                Ok(()) => exit,
-                Err(error) => error.report(Form::Text),
-            },
-        }
+        (exit, Some(refusal))
     }
 }
 

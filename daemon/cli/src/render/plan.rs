@@ -1,19 +1,24 @@
-//! Shows a plan to its requester: what becomes of each path, risks, diffs, and the line to type next.
+//! Shows a plan to its requester: what becomes of each path, risks, diffs, the line to type next, and how its checks ended.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use remit_common::names::JobId;
+use remit_common::text;
 use remit_page::PlanView;
 use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, View, risks};
+use remit_wire::outcome::{JobReport, State};
 use serde_json::{Value, json};
 
+use crate::render::job_end::Ended;
 use crate::render::units::{self, Colour, hex, name};
 use crate::render::untrusted_columns::Page;
 
 /// Bytes of the diffs of all paths together, and of one path at least.
 const DIFFS: usize = 64 << 10;
 const DIFF: usize = 2 << 10;
+/// Bytes of a check's call.
+const CALL: usize = 512;
 
 /// Of one path, if it is named: then its diff is whole.
 pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
@@ -78,7 +83,44 @@ pub fn colour(line: &str) -> Colour {
     }
 }
 
-pub fn json(job: JobId, bundle: &Bundle) -> Value {
+pub fn check(call: &str, how: &str) -> Page {
+    let mut page = Page::default();
+    page.line("");
+    page.line(&format!(
+        "check {}: {how}",
+        text::line(call.as_bytes(), CALL)
+    ));
+    page
+}
+
+/// How a check ended, and what it wrote. Its lines are indented, so none of them can look like the end of another check.
+pub fn ended_check(call: &str, report: &JobReport) -> Page {
+    let exit = report.ending.as_ref().and_then(|ending| ending.exit);
+    let how = match exit.filter(|_| report.state == State::Exited) {
+        Some(exit) => format!("exit {exit}"),
+        None => Ended::from(report).word().to_owned(),
+    };
+    let id = name(report.job);
+    let mut page = check(call, &format!("{how} (job {id})"));
+    for (stream, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
+        let shown = |bytes: &[u8]| text::show(bytes).text;
+        let output = match captured.omitted() {
+            0 => shown(&[captured.head.as_slice(), &captured.tail].concat()),
+            more => format!(
+                "{}\n[… {more} bytes omitted: remit job {id} --{stream} …]\n{}",
+                shown(&captured.head),
+                shown(&captured.tail)
+            ),
+        };
+        for line in output.lines() {
+            page.line(&format!("  {line}"));
+        }
+    }
+    page
+}
+
+/// `checks`: how each ended, if any ran.
+pub fn json(job: JobId, bundle: &Bundle, checks: Vec<Value>) -> Value {
     let plan = bundle.plan();
     let entries: Vec<Value> = bundle
         .views()
@@ -92,10 +134,14 @@ pub fn json(job: JobId, bundle: &Bundle) -> Value {
             })
         })
         .collect();
-    json!({
+    let mut shown = json!({
         "plan_id": job.to_string(),
         "digest": hex(&plan.digest()),
         "commit_id": plan.commit_id(),
         "entries": entries,
-    })
+    });
+    if let (Value::Object(shown), false) = (&mut shown, checks.is_empty()) {
+        shown.insert("checks".to_owned(), Value::Array(checks));
+    }
+    shown
 }

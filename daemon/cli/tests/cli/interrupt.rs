@@ -10,6 +10,7 @@ use remit_wire::Request;
 use remit_wire::outcome::{JobReport, State};
 
 use crate::fake::{Answer, Fake, JOB, ended, exited, followed, job, reply, running};
+use crate::plan::{check, checked, made};
 
 #[derive(Clone, Default)]
 struct Door(Arc<(Mutex<bool>, Condvar)>);
@@ -86,6 +87,40 @@ fn the_first_stops_the_job() {
                 .to_owned(),
         ]
     );
+}
+
+#[test]
+fn a_check_is_stopped_and_no_other_starts() {
+    let stopped = Door::default();
+    let door = stopped.clone();
+    let fake = Fake::new(move |request| match request {
+        Request::Stop { .. } => {
+            door.open();
+            reply(check(running()))
+        }
+        Request::Job(query) if query.job != JOB => {
+            door.pass();
+            reply(check(ended(
+                State::Cancelled,
+                None,
+                Some(2),
+                "by its owner",
+            )))
+        }
+        request if checked(request).is_some() => reply(check(running())),
+        request => made(request),
+    });
+    let checks = ["--check", "a.test", "--check", "b.test"];
+    let (mut child, _lines) = spawn(
+        &fake,
+        &[&["plan", "--mkdir", "/etc/a"], &checks[..]].concat(),
+    );
+    while !matches!(fake.heard(), Request::Job(query) if query.job != JOB) {}
+    press(&child);
+    assert!(matches!(fake.heard(), Request::Stop { job, .. } if job != JOB));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let started = |request: &Request| checked(request) == Some("b.test");
+    assert!(!fake.heard_as_sent().iter().any(started));
 }
 
 #[test]

@@ -233,6 +233,7 @@ mod interrupt;
 mod jobs;
 mod machine;
 mod man;
+mod plan;
 mod policy;
 mod protocol;
 mod run;

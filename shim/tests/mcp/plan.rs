@@ -1,0 +1,163 @@
+//! Checks of a plan: what is asked of the daemon, and what the answer says of them.
+
+use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
+use remit_plan::{Bundle, Change, Content, Entry, Metadata, New, Plan, PlanPath, sha256};
+use remit_wire::outcome::{Ending, JobReport, OutputPart, Page, Stream};
+use remit_wire::{Bytes, Purpose, Reply, Request, Run, What};
+use serde_json::{Value, json};
+
+use crate::calls::{call, session};
+use crate::daemon::{Daemon, React, answer, report};
+
+const NEW: &[u8] = b"gzip on;\n";
+
+fn bundle() -> Vec<u8> {
+    let content = Content {
+        size: NEW.len() as u64,
+        sha256: sha256(NEW),
+    };
+    let entry = Entry {
+        path: PlanPath::new("/etc/nginx/nginx.conf").unwrap(),
+        change: Change::Create {
+            new: New::File(content),
+            meta: Metadata {
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+            },
+        },
+    };
+    let plan = Plan::new(vec![entry]).unwrap();
+    Bundle::new(&plan, NEW, b"").unwrap().as_bytes().to_vec()
+}
+
+fn planned() -> JobReport {
+    let report = report(b"");
+    let ending = report.ending.clone().map(|ending| Ending {
+        exit: Some(0),
+        ..ending
+    });
+    JobReport { ending, ..report }
+}
+
+fn reply(report: JobReport) -> React {
+    let report = Box::new(report);
+    answer(Ok(Reply::Job { report, part: None }))
+}
+
+/// A daemon that makes a plan, and answers each check by its name.
+fn daemon(check: impl Fn(&str) -> React + Send + 'static) -> Daemon {
+    Daemon::start(move |request| match request {
+        Request::Run(Run {
+            what: What::Named { name, .. },
+            ..
+        }) if name != "plan.make" => check(name),
+        Request::Job(_) => {
+            let bytes = bundle();
+            let page = Page {
+                stream: Stream::Stdout,
+                offset: 0,
+                total: bytes.len() as u64,
+                bytes: Bytes::from(bytes),
+                eof: true,
+            };
+            answer(Ok(Reply::Job {
+                report: Box::new(planned()),
+                part: Some(OutputPart::Page(page)),
+            }))
+        }
+        _ => reply(planned()),
+    })
+}
+
+fn plan(check: Value) -> Value {
+    let edits = json!([{"path": "/etc/nginx/nginx.conf", "write": "gzip on;\n"}]);
+    json!({"edits": edits, "check": check})
+}
+
+fn runs(daemon: &Daemon, count: usize) -> Vec<Run> {
+    let run = || loop {
+        if let (_, Request::Run(run)) = daemon.next_call() {
+            break run;
+        }
+    };
+    (0..count).map(|_| run()).collect()
+}
+
+#[test]
+fn check_gets_the_plan_and_is_after_the_diff() {
+    let daemon = daemon(|name| match name {
+        "nginx.test" => reply(JobReport {
+            job: JobId([0xcd; 16]),
+            ..report(b"bad\x1b\n")
+        }),
+        _ => answer(Err(Refusal::new(Code::DeniedRule, "no").next("ask"))),
+    });
+    let mut shim = session(&daemon);
+    let calls = json!(["nginx.test config=/etc/nginx/nginx.conf", "no.test"]);
+    let result = call(&mut shim, "plan", plan(calls));
+    assert_eq!(result["isError"], false, "a failed check is data");
+    let data = &result["structuredContent"];
+    assert_eq!(data["plan_id"], "ab".repeat(16));
+    let text = result["content"][0]["text"].as_str().unwrap();
+    assert!(text.find("\"diff\"") < text.find("\"checks\""), "{text}");
+    let [first, second] = data["checks"].as_array().unwrap().as_slice() else {
+        panic!("{data}");
+    };
+    let expect = json!({"command": "nginx.test config=/etc/nginx/nginx.conf", "job_id": "cd".repeat(16),
+        "state": "exited", "exit": 3, "cause": "exited", "stdout": "bad\\x1b\n", "encoding": "escaped",
+        "notes": ["a note"]});
+    assert_eq!(*first, expect);
+    assert_eq!(second["command"], "no.test");
+    assert_eq!(second["error"]["code"], "denied_rule");
+    assert_eq!(second["error"]["next"], "ask");
+    let [_, first, second] = runs(&daemon, 3).try_into().unwrap();
+    let args = vec![("config".to_owned(), "/etc/nginx/nginx.conf".to_owned())];
+    let name = "nginx.test".to_owned();
+    assert_eq!(first.what, What::Named { name, args });
+    for run in [first, second] {
+        assert_eq!(run.stdin, Some(Bytes::from(bundle())));
+        assert_eq!((run.purpose, run.wait_ms), (Purpose::Use, Some(10_000)));
+    }
+}
+
+#[test]
+fn long_outputs_of_checks_are_cut_to_fit() {
+    let daemon = daemon(|_| reply(report(&b"\x01".repeat(20_000))));
+    let mut shim = session(&daemon);
+    let calls = json!(["a.test", "b.test", "c.test", "d.test"]);
+    let result = call(&mut shim, "plan", plan(calls));
+    let data = &result["structuredContent"];
+    assert!(data["diff"].as_str().unwrap().contains("+gzip on;"));
+    let checks = data["checks"].as_array().unwrap();
+    assert_eq!(checks.len(), 4);
+    for check in checks {
+        assert_eq!(
+            (&check["truncated"], &check["exit"]),
+            (&json!(true), &json!(3))
+        );
+        let stdout = check["stdout"].as_str().unwrap();
+        assert!(stdout.contains("bytes omitted"), "{stdout}");
+    }
+}
+
+#[test]
+fn without_a_plan_or_a_call_nothing_is_checked() {
+    // The job that plans has failed.
+    let failed = Daemon::start(|_| reply(report(b"")));
+    let mut shim = session(&failed);
+    let result = call(&mut shim, "plan", plan(json!(["a.test"])));
+    assert_eq!(result["structuredContent"]["exit"], 3);
+    assert_eq!(runs(&failed, 1).len(), 1);
+    assert!(failed.untouched());
+    let silent = Daemon::silent();
+    let mut shim = session(&silent);
+    let result = call(&mut shim, "plan", plan(json!(["a=b"])));
+    assert_eq!(result["structuredContent"]["error"]["code"], "invalid_args");
+    assert!(silent.untouched());
+    let made = daemon(|_| React::Close);
+    let mut shim = session(&made);
+    let result = call(&mut shim, "plan", plan(json!([])));
+    assert_eq!(result["structuredContent"].get("checks"), None);
+}
