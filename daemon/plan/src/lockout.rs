@@ -156,7 +156,8 @@ mod tests {
             meta: META,
         };
         let base = Base { stat, sha256: None };
-        let closed = |path: &str| lines_of(path, Change::SetMetadata { base, meta: META });
+        let meta = Metadata { mode: 0, ..META };
+        let closed = |path: &str| lines_of(path, Change::SetMetadata { base, meta });
         for path in ["/etc", "/home", "/home/bob", "/root", "/var/spool", "/lib"] {
             let expect = path != "/var/spool";
             assert_eq!(closed(path).is_some(), expect, "{path}");

@@ -131,6 +131,20 @@ impl Stat {
     }
 }
 
+impl Metadata {
+    /// Returns true if a file with this mode and owner lets a process with these ids read it. Root may read all.
+    #[must_use]
+    pub fn lets_read(&self, uid: u32, gids: &[u32]) -> bool {
+        let needed = match () {
+            () if uid == 0 => return true,
+            () if uid == self.uid => 0o400,
+            () if gids.contains(&self.gid) => 0o040,
+            () => 0o004,
+        };
+        self.mode & needed != 0
+    }
+}
+
 impl Base {
     /// Returns true if it is a file whose bytes were not read: it is compared by its stat alone.
     #[must_use]
@@ -193,6 +207,11 @@ impl Change {
             && (meta.mode > 0o7777 || meta.uid == u32::MAX || meta.gid == u32::MAX)
         {
             return Err("its mode or owner is out of range");
+        }
+        if let Self::SetMetadata { base, meta } = self
+            && base.stat.meta == *meta
+        {
+            return Err("its mode and owner stay as they are");
         }
         match (self, base.map(|base| base.stat.kind)) {
             (Self::Create { .. }, _) => Ok(()),

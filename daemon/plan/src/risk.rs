@@ -226,8 +226,8 @@ pub fn risk_sentences<'a>(
     all
 }
 
-/// Returns why a plan needs an approval for this entry, or `None`. `named` are the paths of a rule: a directory of the
-/// system is too wide to say what may change.
+/// Returns why a plan needs an approval for this entry, whoever asks, or `None`. `named` are the paths of a rule: a
+/// directory of the system is too wide to say what may change.
 #[must_use]
 pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
     let path = &view.entry.path;

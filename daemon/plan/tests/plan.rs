@@ -537,6 +537,22 @@ fn edit_that_does_not_fit_is_refused_with_its_reason() {
     ));
 }
 
+/// A commit of it would only answer whether the file has these bytes.
+#[test]
+fn mode_and_owner_that_stay_are_refused() {
+    for (kind, meta, is_refused) in [
+        (Kind::File, META, true),
+        (Kind::Directory, META, true),
+        (Kind::File, Metadata { mode: 0, ..META }, false),
+        (Kind::File, Metadata { uid: 1, ..META }, false),
+        (Kind::File, Metadata { gid: 1, ..META }, false),
+    ] {
+        let base = base(kind, b"x");
+        let plan = Plan::new(vec![entry("/a", Change::SetMetadata { base, meta })]);
+        assert_eq!(plan.is_err(), is_refused, "{kind:?} {meta:?}: {plan:?}");
+    }
+}
+
 #[test]
 fn plan_with_conflicting_entries_is_refused() {
     let refused = |entries| matches!(Plan::new(entries), Err(PlanError::Entry { .. }));

@@ -10,8 +10,12 @@
 mod common;
 
 use common::{accounts, policy, source};
-use remit_plan::{Action, Bundle, Edit, PlanPath};
-use remit_policy::{Ask, Basis, CallerIds, Policy, Verdict};
+use proptest::prelude::*;
+use remit_plan::{
+    Action, Base, Bundle, Change, Content, Edit, Entry, Kind, Metadata, Plan, PlanPath, Stat,
+    sha256,
+};
+use remit_policy::{Ask, Basis, CallerIds, Consent, PlanWithin, Policy, Verdict};
 use remit_policy_compile::load;
 
 const COMMANDS: &str = include_str!("../../../packaging/policy.d/60-plans.toml");
@@ -168,6 +172,10 @@ fn directory_of_the_system_is_named_by_one_rule() {
         check(&rules, &["/srv/a", "/etc/app/a"], Ok(None));
         check(&rules, &["/etc/other"], refused);
     }
+    // A rule that has only a part of the plan names nothing for it.
+    let part = wide + &rule("'/etc/app'", "'none'");
+    check(&part, &["/srv/a", "/etc/app/a"], refused);
+    check(&part, &["/etc/app/a"], Ok(None));
 }
 
 #[test]
@@ -713,7 +721,6 @@ fn difference_of_what_can_follow_is_shown() {
 /// Nobody sees the plan, so nobody approves what follows it, and its undo must not carry it either.
 #[test]
 fn grant_for_a_time_covers_no_command_that_follows() {
-    use remit_policy::{Consent, PlanWithin};
     let policy = site(&ASKS.replace(
         "approval =",
         "confirm = '5min'\npaths = ['/srv']\napproval =",
@@ -738,11 +745,242 @@ fn grant_for_a_time_covers_no_command_that_follows() {
         let within = PlanWithin {
             plan: &plan,
             paths: &paths,
+            requester: CALLER,
         };
         let lifted = pending.granted(&consent, 1, Some(within));
         assert_eq!(lifted.is_ok(), is_covered, "{calls:?}: {lifted:?}");
         if let Ok(lifted) = lifted {
             assert_eq!(lifted.terms().confirm_s(), Some(300));
+        }
+    }
+}
+
+/// The seconds for a confirmation, and the commands that follow.
+fn terms(policy: &Policy, paths: &[&str], calls: &[&str]) -> Result<(Option<u32>, usize), String> {
+    let paths: Vec<_> = paths.iter().map(|path| (*path, 0o644)).collect();
+    let (plan, args) = (plan(&paths), then(calls));
+    let ask = Ask::Commit {
+        name: "plan.commit",
+        args: &args,
+        plan: &plan,
+    };
+    let of = |terms: &remit_policy::Terms| Ok((terms.confirm_s(), terms.acts().len()));
+    match policy.decide(CALLER, &ask) {
+        Verdict::Allow(grant) => of(grant.terms()),
+        Verdict::Ask(pending) => of(pending.terms()),
+        Verdict::Deny(denial) => Err(denial.what),
+    }
+}
+
+/// Attack: a path outside of the narrower rule, beside the one that it is about.
+#[test]
+fn one_more_path_takes_no_approval_away() {
+    let (conf, app) = ("/srv/app/conf/a", "/srv/app/b");
+    let rules = rule("'/srv/app/conf'", "{ by = ['#8'] }") + &rule("'/srv/app'", "'none'");
+    check(&rules, &[conf], Ok(Some("#8")));
+    check(&rules, &[app], Ok(None));
+    check(&rules, &[conf, app], Ok(Some("#8")));
+    check(&rules, &[app, "/srv/app/conf"], Ok(Some("#8")));
+    // Both have to agree, also if only one of them allows the whole plan.
+    let rules = rule("'/srv/db'", "{ by = ['#9'] }") + &rule("'/srv'", "{ by = ['#8'] }");
+    check(&rules, &["/srv/db/a"], Ok(Some("#9 and #8")));
+    check(&rules, &["/srv/db/a", "/srv/b"], Ok(Some("#9 and #8")));
+    check(&rules, &["/srv/b"], Ok(Some("#8")));
+    // An approval is no permission: one rule still has all paths.
+    let outside = Err("granted only with paths");
+    check(&rules, &["/srv/db/a", "/etc/a"], outside);
+    let halves = rule("'/srv/db'", "{ by = ['#9'] }") + &rule("'/srv/app'", "{ by = ['#8'] }");
+    check(&halves, &["/srv/db/a", "/srv/app/b"], outside);
+}
+
+/// Attack: as above. The rule that only has a part of the plan gives it nothing.
+#[test]
+fn one_more_path_takes_no_confirmation_away() {
+    let (conf, app) = ("/srv/app/conf/a", "/srv/app/b");
+    let part = rule("'/srv/app/conf'", "'none'") + "confirm = '5min'\n";
+    let whole = rule("'/srv/app'", "'none'");
+    for confirmed in [part.clone() + &whole, whole.clone() + &part] {
+        let policy = site(&confirmed);
+        let confirm = |paths: &[&str]| terms(&policy, paths, &[]).map(|(confirm, _)| confirm);
+        assert_eq!(confirm(&[conf]), Ok(Some(300)));
+        assert_eq!(confirm(&[conf, app]), Ok(Some(300)));
+        assert_eq!(confirm(&[app]), Ok(None));
+        // The rule that allows it is the one on record.
+        let plan = plan(&[(conf, 0o644), (app, 0o644)]);
+        let ask = Ask::Commit {
+            name: "plan.commit",
+            args: &[],
+            plan: &plan,
+        };
+        let Verdict::Allow(grant) = policy.decide(CALLER, &ask) else {
+            panic!("it needs no approval");
+        };
+        let mut rules = policy.grants.iter();
+        let allows = rules.find(|rule| rule.confirm_s.is_none()).unwrap();
+        assert_eq!(grant.basis(), &Basis::Rule(allows.id.clone()));
+    }
+    // A user who leaves the rule would not have to confirm any more.
+    let both = |part: &str| site(&(part.to_owned() + &whole));
+    let two = part.replace("['#7']", "['#7', '#9']");
+    let other = part.replace("['#7']", "['#9']");
+    assert!(both(&two).is_within(&both(&two)));
+    assert!(!both(&other).is_within(&both(&two)));
+    assert!(site(&other).is_within(&site(&two)));
+    // What follows is named by a rule that has all paths.
+    let acts = "acts = ['site.change']\n";
+    let asks = rule("'/srv/app/conf'", "{ by = ['#8'] }");
+    let call = ["site.change word=a"];
+    let policy = site(&(asks.clone() + acts + &whole));
+    assert_eq!(terms(&policy, &[conf], &call), Ok((None, 1)));
+    let refused = terms(&policy, &[conf, app], &call).unwrap_err();
+    assert!(refused.contains("the rule does not name it"), "{refused}");
+    let policy = site(&(asks + &whole + acts));
+    assert_eq!(terms(&policy, &[conf, app], &call), Ok((None, 1)));
+}
+
+const PLACES: [&str; 5] = ["/srv", "/srv/a", "/srv/a/x", "/srv/b", "/opt/site"];
+
+fn places() -> impl Strategy<Value = Vec<&'static str>> {
+    prop::sample::subsequence(PLACES.to_vec(), 1..3)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// One rule has all paths. Whatever one rule wants for one path of a plan, the whole plan needs.
+    #[test]
+    fn plan_needs_what_each_of_its_paths_needs(
+        rules in prop::collection::vec((places(), 0_u32..4, prop::option::of(10_u32..99)), 1..5),
+        changed in places(),
+    ) {
+        let text: String = rules.iter().map(|(paths, by, confirm)| {
+            let approval = match by {
+                0 | 1 => "'none'".to_owned(),
+                by => format!("{{ by = ['#{by}', '#11'] }}"),
+            };
+            let confirm = confirm.map(|seconds| format!("confirm = '{seconds}s'\n"));
+            rule(&format!("'{}'", paths.join("', '")), &approval) + &confirm.unwrap_or_default()
+        }).collect();
+        let policy = site(&text);
+        let files: Vec<String> = changed.iter().map(|place| format!("{place}/file")).collect();
+        let is_in = |file: &str, paths: &[&str]| paths.iter().any(|own| file.starts_with(&format!("{own}/")));
+        let plan = plan(&files.iter().map(|file| (file.as_str(), 0o644)).collect::<Vec<_>>());
+        let ask = Ask::Commit { name: "plan.commit", args: &[], plan: &plan };
+        let is_whole = rules.iter().any(|(paths, ..)| files.iter().all(|file| is_in(file, paths)));
+        let about: Vec<_> = rules.iter().filter(|(paths, ..)| files.iter().any(|file| is_in(file, paths))).collect();
+        let by: Vec<u32> = about.iter().map(|(_, by, _)| *by).filter(|by| *by > 1).collect();
+        let confirm = about.iter().filter_map(|(.., confirm)| *confirm).min();
+        let verdict = policy.decide(CALLER, &ask);
+        prop_assert_eq!(is_whole, !matches!(verdict, Verdict::Deny(_)), "{:?}", verdict);
+        match verdict {
+            Verdict::Allow(grant) => {
+                prop_assert!(by.is_empty(), "{}", text);
+                prop_assert_eq!(grant.terms().confirm_s(), confirm);
+            }
+            Verdict::Ask(pending) => {
+                let meets = |uid| pending.approval().is_met_by(CallerIds { uid, gids: &[] });
+                for uid in [2, 3] {
+                    prop_assert_eq!(meets(uid), by.iter().all(|by| *by == uid), "{} {}", uid, text);
+                }
+                prop_assert!(meets(11) && !by.is_empty());
+                prop_assert_eq!(pending.terms().confirm_s(), confirm);
+            }
+            Verdict::Deny(_) => {}
+        }
+    }
+}
+
+/// A plan with a base whose hash its sender wrote, and the change that needs no more than these rights.
+fn hashed(change: fn(Base) -> Change, mode: u32, uid: u32, gid: u32) -> Bundle {
+    let old = b"4711";
+    let stat = Stat {
+        kind: Kind::File,
+        dev: 1,
+        ino: 2,
+        ctime_ns: 3,
+        size: 4,
+        meta: Metadata { mode, uid, gid },
+    };
+    let change = change(Base {
+        stat,
+        sha256: Some(sha256(old)),
+    });
+    let new = change.content().map_or(&b""[..], |_| b"new");
+    let old = change.shown_old().map_or(&b""[..], |_| old);
+    let path = PlanPath::new("/srv/pin").unwrap();
+    let plan = Plan::new(vec![Entry { path, change }]).unwrap();
+    Bundle::new(&plan, new, old).unwrap()
+}
+
+/// Attack: a commit answers whether an unreadable file has guessed bytes.
+#[test]
+fn hash_of_unreadable_bytes_needs_an_approval() {
+    let (free, _) = policy(&format!("{COMMANDS}\n{}", rule("'/srv'", "'none'")));
+    let (asks, _) = policy(&format!(
+        "{COMMANDS}\n{}",
+        rule("'/srv'", "{ by = ['#8'] }")
+    ));
+    let changes: [fn(Base) -> Change; 3] = [
+        |base| Change::SetMetadata {
+            base,
+            meta: Metadata {
+                mode: base.stat.meta.mode & 0o600,
+                ..base.stat.meta
+            },
+        },
+        |base| Change::Replace {
+            base,
+            content: Content {
+                size: 3,
+                sha256: sha256(b"new"),
+            },
+            meta: base.stat.meta,
+        },
+        |base| Change::Remove { base },
+    ];
+    let consent = Consent {
+        by: CallerIds { uid: 8, gids: &[] },
+        name: "bob",
+        requester: 7,
+    };
+    let paths = [PlanPath::new("/srv").unwrap()];
+    // The caller is uid 7 with group 901.
+    for (mode, uid, gid, is_readable) in [
+        (0o644, 0, 0, true),
+        (0o640, 0, 901, true),
+        (0o640, 7, 0, true),
+        (0o640, 0, 0, false),
+        (0o640, 0, 7, false),
+        (0o640, 901, 0, false),
+        (0o610, 0, 901, false),
+        (0o604, 0, 901, false),
+        (0o244, 7, 0, false),
+        (0o620, 0, 0, false),
+    ] {
+        for change in changes {
+            let plan = hashed(change, mode, uid, gid);
+            let expect = match is_readable {
+                true => Ok(None),
+                false => Err("its owner and mode do not let uid 7 read it"),
+            };
+            check_plan(&free, &plan, expect);
+            check_plan(&asks, &plan, Ok(Some("#8")));
+            // Nobody looks at a plan of a grant for a time either.
+            let ask = Ask::Commit {
+                name: "plan.commit",
+                args: &[],
+                plan: &plan,
+            };
+            let Verdict::Ask(pending) = asks.decide(CALLER, &ask) else {
+                panic!("it asks");
+            };
+            let within = PlanWithin {
+                plan: &plan,
+                paths: &paths,
+                requester: CALLER,
+            };
+            let lifted = pending.granted(&consent, 1, Some(within));
+            assert_eq!(lifted.is_ok(), is_readable, "{mode:o} {uid} {gid}");
         }
     }
 }

@@ -64,7 +64,7 @@ fn text(name: &str, args: &[(String, String)]) -> String {
 }
 
 impl Terms {
-    /// Takes from the rules that allow a commit or an undo what is for these alone.
+    /// Takes from the rules that allow an undo, or that have a path of a commit, what is for these alone.
     pub(super) fn set_commit(&mut self, counting: &[&GrantRule]) {
         match self.command().and_then(|command| command.commit_use()) {
             Some(CommitUse::Undo) => {
@@ -159,14 +159,14 @@ impl Policy {
         }
     }
 
-    /// Returns the commands that follow this call of a commit. `counting`: the rules that allow the call. One of them has
+    /// Returns the commands that follow this call of a commit. `allowing`: the rules that allow the call. One of them has
     /// to name all of them. Without an approval, each of them may need none either.
     pub(super) fn acts(
         &self,
         caller: CallerIds<'_>,
         commit: Named<'_>,
         args: &[(String, String)],
-        counting: &[&GrantRule],
+        allowing: &[&GrantRule],
         is_asked: bool,
     ) -> Result<Vec<Act>, Denial> {
         let Named::Command(command) = commit else {
@@ -182,7 +182,7 @@ impl Policy {
             let mut names = calls.iter().map(|(name, _)| name);
             names.find(|name| !rule.acts.contains(*name)).cloned()
         };
-        let mut missing = counting.iter().map(|rule| (rule, unnamed(rule)));
+        let mut missing = allowing.iter().map(|rule| (rule, unnamed(rule)));
         if let Some((rule, Some(name))) = missing.clone().next()
             && missing.all(|(_, missing)| missing.is_some())
         {

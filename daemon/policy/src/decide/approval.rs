@@ -35,13 +35,14 @@ pub struct Consent<'a> {
 pub struct PlanWithin<'a> {
     pub plan: &'a Bundle,
     pub paths: &'a [PlanPath],
+    pub requester: CallerIds<'a>,
 }
 
 impl PlanWithin<'_> {
     /// Returns true if nobody has to see this plan: its bounds are those of a rule without an approval.
     fn needs_no_approval(&self) -> bool {
         let is_within = !self.paths.is_empty() && self.plan.plan().outside(self.paths).is_none();
-        is_within && plan_denial::first_reason(self.plan, self.paths).is_none()
+        is_within && plan_denial::first_reason(self.plan, self.paths, self.requester).is_none()
     }
 }
 

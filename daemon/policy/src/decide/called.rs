@@ -1,5 +1,7 @@
 //! A named command with the arguments of a call, and whether a rule covers it.
 
+use remit_plan::{Plan, PlanPath};
+
 use crate::model::policy::Named;
 use crate::model::rule::GrantRule;
 
@@ -24,6 +26,14 @@ impl GrantRule {
     pub fn counts_for(&self, call: Option<Called<'_>>) -> bool {
         let shows = |(named, args): Called<'_>| self.scope.is_shown_by(named, args);
         self.covers(call) || (self.approval.is_some() && call.is_some_and(shows))
+    }
+
+    /// Returns true if one path of the plan is among its paths: its approval and its `confirm` are needed, whichever
+    /// rule allows the plan.
+    pub fn touches(&self, plan: &Plan) -> bool {
+        let mut entries = plan.entries().iter();
+        let is_own = |path: &PlanPath| self.paths.iter().any(|own| path.is_in(own.as_bytes()));
+        self.paths.is_empty() || entries.any(|entry| is_own(&entry.path))
     }
 }
 

@@ -11,6 +11,8 @@
 //! grant lists the variables.
 //! A rule with `args` matches a call whose arguments will have these values: a grant all of them, a denial one of
 //! each. Logs of many units may show those that a rule names: its denial and its approval apply.
+//! A rule with `paths` allows a plan with no other paths. Its approval and its `confirm` apply as soon as the plan has
+//! one of them.
 //! A caller without a grant gets the same answer as for a command that does not exist, even if a `[[deny]]` is about
 //! it.
 //! Root's `try` of a profile asks no rule: it gives root nothing that root does not have.
@@ -293,10 +295,10 @@ impl Policy {
             return Err(denial::other_arguments(caller.uid, name, granting()));
         }
         let contains = |rule: &GrantRule| plan.is_none_or(|bundle| rule.contains(bundle.plan()));
-        let counting: Vec<&GrantRule> = granted
-            .filter(|rule| rule.counts_for(call) && contains(rule))
+        let allowing: Vec<&GrantRule> = granted
+            .filter(|rule| rule.covers(call) && contains(rule))
             .collect();
-        let Some(rule) = counting.first() else {
+        let Some(first) = allowing.first() else {
             let outside =
                 plan.and_then(|bundle| plan_denial::outside(name, bundle.plan(), granting()));
             return Err(outside.unwrap_or_else(unknown));
@@ -305,14 +307,23 @@ impl Policy {
             return Err(denial::other_tool(&named));
         }
         let mut terms = Terms::of(named, self.profile_of(named));
+        // One more path in a plan takes no approval and no confirmation away.
+        let touches = |rule: &GrantRule| plan.is_none_or(|bundle| rule.touches(bundle.plan()));
+        let counting: Vec<&GrantRule> = granting()
+            .filter(|rule| rule.counts_for(call) && touches(rule))
+            .collect();
         terms.set_commit(&counting);
         let asked = Approval::all(counting.iter().filter_map(|rule| rule.approval.as_ref()));
-        terms.acts = self.acts(caller, named, args, &counting, asked.is_some())?;
+        terms.acts = self.acts(caller, named, args, &allowing, asked.is_some())?;
         let alone = plan.filter(|_| asked.is_none());
-        match alone.and_then(|bundle| plan_denial::needs_a_person(name, &counting, bundle)) {
-            Some(denial) => Err(denial),
-            None => Ok(Verdict::of(terms, &rule.id, asked)),
+        if let Some(denial) =
+            alone.and_then(|bundle| plan_denial::needs_a_person(name, &allowing, bundle, caller))
+        {
+            return Err(denial);
         }
+        let mut asking = counting.iter().filter(|rule| rule.approval.is_some());
+        let rule = asking.next().unwrap_or(first);
+        Ok(Verdict::of(terms, &rule.id, asked))
     }
 
     fn not_denied(

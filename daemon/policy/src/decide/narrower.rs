@@ -22,11 +22,12 @@ impl Policy {
         grants && denies && self.commands == old.commands && self.profiles == old.profiles
     }
 
-    /// Returns true if another rule may allow calls for which this one asks an approval. The strictest grant decides,
-    /// so a grantee who leaves this rule would be asked less.
+    /// Returns true if another rule may allow calls for which this one asks an approval or a confirmation. The
+    /// strictest grant decides, so a grantee who leaves this rule would be asked less.
     fn is_strict_for_others(&self, rule: &GrantRule) -> bool {
         let mut others = self.grants.iter().filter(|other| other.id != rule.id);
-        rule.approval.is_some() && others.any(|other| self.meet(rule, other))
+        let asks = rule.approval.is_some() || rule.confirm_s.is_some();
+        asks && others.any(|other| self.meet(rule, other))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Explains why a plan of changes of files is not what a rule allows.
 
 use remit_common::refusal::Code;
-use remit_plan::{Bundle, Plan, PlanPath};
+use remit_plan::{Bundle, Plan, PlanPath, View};
 
+use crate::decide::CallerIds;
 use crate::decide::denial::Denial;
 use crate::model::rule::{GrantRule, Nature};
 
@@ -31,12 +32,13 @@ pub(crate) fn outside<'a>(
 /// For a plan that these rules allow without an approval, if each of them leaves a path to a person.
 pub(crate) fn needs_a_person(
     name: &str,
-    counting: &[&GrantRule],
+    allowing: &[&GrantRule],
     bundle: &Bundle,
+    requester: CallerIds<'_>,
 ) -> Option<Denial> {
-    let judged = counting
+    let judged = allowing
         .iter()
-        .map(|rule| (rule, first_reason(bundle, &rule.paths)));
+        .map(|rule| (rule, first_reason(bundle, &rule.paths, requester)));
     // Each of these rules alone allows the plan.
     let (rule, reason) = judged.min_by_key(|(_, reason)| reason.is_some())?;
     let (path, why) = reason?;
@@ -55,13 +57,29 @@ pub(crate) fn needs_a_person(
     })
 }
 
-/// Returns the first path of a plan that needs an approval, and why: it is worse than its bytes.
+/// Returns the first path of a plan that needs an approval, and why: it is worse than its bytes, or tells the requester
+/// what a file has in it.
 pub(crate) fn first_reason<'a>(
     bundle: &'a Bundle,
     named: &[PlanPath],
+    requester: CallerIds<'_>,
 ) -> Option<(&'a PlanPath, String)> {
     bundle.views().find_map(|view| {
-        let why = remit_plan::needs_approval(&view, named)?;
+        let why = remit_plan::needs_approval(&view, named);
+        let why = why.or_else(|| guess(&view, requester))?;
         Some((&view.entry.path, why))
+    })
+}
+
+/// Returns why a base may be a guess: the requester, who sends the plan, cannot have read the bytes that it hashes. The
+/// commit compares its owner and mode before the hash.
+fn guess(view: &View<'_>, requester: CallerIds<'_>) -> Option<String> {
+    let base = view.entry.change.base()?;
+    let is_readable = base.stat.meta.lets_read(requester.uid, requester.gids);
+    (base.sha256.is_some() && !is_readable).then(|| {
+        format!(
+            "its owner and mode do not let uid {} read it, and the commit would tell whether it has the plan's old bytes",
+            requester.uid
+        )
     })
 }

@@ -222,6 +222,7 @@ impl Grants {
         let mut covering = self.table.covering(asker, name, args, now);
         covering.find_map(|granted| {
             let consent = granted.giver.consent(asker.caller_ids.uid);
+            let plan = plan.map(|plan| (plan, asker.caller_ids));
             Some((granted, granted.lifted(pending, &consent, plan)?))
         })
     }

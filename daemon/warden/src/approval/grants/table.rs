@@ -153,15 +153,19 @@ impl TemporaryGrant {
         &self,
         pending: &Pending,
         consent: &Consent<'_>,
-        plan: Option<&Bundle>,
+        plan: Option<(&Bundle, CallerIds<'_>)>,
     ) -> Option<Lifted> {
         let paths = paths(&self.new);
         let within = match (self.new.paths.is_empty(), plan) {
             (true, _) => None,
-            (false, plan) => Some(PlanWithin {
-                plan: plan?,
-                paths: &paths,
-            }),
+            (false, plan) => {
+                let (plan, requester) = plan?;
+                Some(PlanWithin {
+                    plan,
+                    paths: &paths,
+                    requester,
+                })
+            }
         };
         let lifted = pending.clone().granted(consent, self.number, within);
         lifted.ok()
