@@ -122,15 +122,26 @@ fn check_sees_the_files_of_the_plan_and_the_approver_its_end() {
         String::from_utf8(page.stdout).expect("it is text")
     };
     let page = shown(fixes(&fixture)).replace('\n', " ");
-    let line = "check 'site.check' of exactly these files ended with exit 0";
-    assert!(page.contains(line), "{page}");
-    assert!(!page.contains("FAILED"), "{page}");
+    assert!(
+        page.contains("checked     | site.check: exit 0, "),
+        "{page}"
+    );
+    assert!(
+        !page.contains("FAILED") && page.contains("none that remit knows of"),
+        "{page}"
+    );
     let page = shown(vec![
         fixture.edit("site.conf", replacement(b"bad", b"worse", 1)),
     ]);
-    assert!(page.contains("FAILED"), "{page}");
+    assert!(
+        page.contains("RISK        | check of exactly these files: site.check: FAILED, "),
+        "{page}"
+    );
     let page = shown(vec![fixture.edit("more", Action::Write(b"2".to_vec()))]);
-    assert!(!page.contains("of exactly these files"), "{page}");
+    assert!(
+        !page.contains("checked ") && !page.contains("of exactly these files"),
+        "{page}"
+    );
 }
 
 #[track_caller]

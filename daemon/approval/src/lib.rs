@@ -46,12 +46,22 @@ pub struct Context {
     pub loose: BTreeSet<Loose>,
     /// By argument: whether a copied file is still what was copied.
     pub today: BTreeMap<usize, Now>,
-    /// When the commands that changes require have ended, and how checks of its plan did: a sentence each.
+    /// When the commands that changes require have ended, a sentence each.
     pub required: Vec<String>,
+    /// How checks of its plan ended.
+    pub checks: Vec<CheckEnd>,
     /// Jobs without a sandbox that run now: the first [`HOST_JOBS`], then how many more.
     pub host_jobs: Vec<String>,
     /// What each command runs that follows a commit, in their order.
     pub acts: Vec<ActContext>,
+}
+
+/// How a command ended that has seen the files of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckEnd {
+    pub is_well: bool,
+    /// `nginx.check, exit 0, 24 s ago [338250fe]`.
+    pub text: String,
 }
 
 /// What a command runs that follows a commit of files. Its text is signed, as an argument of the commit.

@@ -295,6 +295,7 @@ impl Scene {
                 loose: BTreeSet::new(),
                 today: BTreeMap::new(),
                 required: Vec::new(),
+                checks: Vec::new(),
                 host_jobs: Vec::new(),
                 acts: Vec::new(),
             },

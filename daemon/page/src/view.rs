@@ -70,6 +70,8 @@ pub struct PlanView {
     pub names: String,
     /// `unless confirmed within 2 min from a new login`.
     pub undone: Option<String>,
+    /// Checks of it that ended well.
+    pub checked: Vec<String>,
     pub entries: Vec<EntryView>,
     /// How many entries are not shown, with the digest of the plan.
     pub left_out: Option<String>,

@@ -69,6 +69,9 @@ fn layout(request: &ShownRequest, detail: Detail, is_long: bool) -> Page {
             }
         }
     }
+    for check in request.plan.iter().flat_map(|plan| &plan.checked) {
+        put(&mut page, "checked", check);
+    }
     for call in &request.then {
         put(&mut page, "then", call);
     }
@@ -352,7 +355,7 @@ pub fn json(request: &ShownRequest) -> Value {
             .map(|entry| json!({ "path": entry.path, "what": entry.what, "diff": entry.diff }))
             .collect();
         json!({
-            "commit_id": plan.commit_id, "undone": plan.undone, "entries": entries, "left_out": plan.left_out,
+            "commit_id": plan.commit_id, "undone": plan.undone, "checked": plan.checked, "entries": entries, "left_out": plan.left_out,
         })
     });
     let files: Vec<Value> = files
@@ -576,6 +579,7 @@ mod tests {
                 commit_id: text(),
                 names: text(),
                 undone: Some(text()),
+                checked: vec![text()],
                 entries: vec![EntryView {
                     path: text(),
                     what: String::new(),

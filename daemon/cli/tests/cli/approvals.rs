@@ -176,6 +176,7 @@ fn shown() -> Shown {
             loose: BTreeSet::new(),
             today: BTreeMap::new(),
             required: Vec::new(),
+            checks: Vec::new(),
             host_jobs: Vec::new(),
             acts: Vec::new(),
         },
@@ -232,6 +233,7 @@ fn nasty(text: &str) -> Shown {
             },
             runtime_source: owned(),
             required: vec![owned()],
+            checks: Vec::new(),
             host_jobs: vec![owned()],
             acts: Vec::new(),
             ..usual.context

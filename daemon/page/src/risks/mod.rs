@@ -53,6 +53,8 @@ pub fn risks(verified: &Verified, shown: usize) -> Vec<String> {
     all.extend(named.into_iter().chain(cut_jobs));
     all.extend(context.acts.iter().flat_map(|act| of_act(act, jobs)));
     all.extend(verified.context.required.iter().cloned());
+    let failed = context.checks.iter().filter(|check| !check.is_well);
+    all.extend(failed.map(|check| format!("check of exactly these files: {}", check.text)));
     all.extend(hidden(&argv, shown));
     // Their arguments are the policy's, and the page shows what they change.
     let is_file_change = is_own && (verified.plan().is_some() || verified.is_undo());

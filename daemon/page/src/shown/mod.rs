@@ -115,6 +115,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
     let plan = bundle
         .as_ref()
         .map(|bundle| plan::plan(bundle, &verified.old, &request.does, extent));
+    let plan = plan.map(|(plan, is_cut)| (plan.with(&context.checks), is_cut));
     let (of_undo, does) = plan::undo_risks(verified);
     let stdin = match (request.secret_stdin, &plan) {
         (Some(_), _) => Some("[… a secret …]".into()),

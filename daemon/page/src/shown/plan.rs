@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 
-use remit_approval::UNCONFIRMED;
+use remit_approval::{CheckEnd, UNCONFIRMED};
 use remit_common::escape::{start, words};
 use remit_plan::{Bundle, PlanPath, Risk, Tabs, UNDO_RISK, View, risk_sentences, risks};
 
@@ -18,6 +18,7 @@ const PATH: usize = 1 << 10;
 const NAMES: usize = 1 << 10;
 const RISK: usize = 1 << 10;
 const UNDONE: usize = 500;
+const CHECK: usize = 500;
 /// Least number of bytes of a diff, if so many are left.
 const SHARE: usize = 2 << 10;
 
@@ -98,6 +99,7 @@ pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) ->
         commit_id: plan.commit_id(),
         names: names(&views),
         undone: does.iter().find_map(|line| undone(line)),
+        checked: Vec::new(),
         entries,
         left_out,
     };
@@ -108,6 +110,14 @@ pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) ->
 fn undone(line: &str) -> Option<String> {
     let rest = line.strip_prefix(UNCONFIRMED)?;
     Some(words(rest, UNDONE))
+}
+
+impl PlanView {
+    pub fn with(mut self, checks: &[CheckEnd]) -> Self {
+        let well = checks.iter().filter(|check| check.is_well);
+        self.checked = well.map(|check| words(&check.text, CHECK)).collect();
+        self
+    }
 }
 
 /// Returns the lines but the one that the view of the plan tells whole.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 
-use remit_approval::{ActContext, Context, HOST_JOBS, Now};
+use remit_approval::{ActContext, CheckEnd, Context, HOST_JOBS, Now};
 use remit_common::admin::PendingView;
 use remit_common::escape::{foreign, quoted};
 use remit_common::outcome::ApprovalView;
@@ -78,21 +78,19 @@ impl Request {
             is_own_program: runs_own_program(&bound.argv),
             loose: self.found.loose.clone(),
             today,
-            required: self.findings(jobs),
+            required: jobs.required.lines(timers::since_boot()),
+            checks: self.checks(jobs),
             host_jobs: host_jobs(jobs),
             acts: bound.acts.iter().map(act).collect(),
         }
     }
 
-    /// Returns what commands have found beforehand: those that the floor requires, and checks of its plan.
-    fn findings(&self, jobs: &Jobs) -> Vec<String> {
-        let now = timers::since_boot();
-        let mut lines = jobs.required.lines(now);
-        if let Some(plan) = self.draft.call().plan_digest() {
-            let uid = self.draft.requester.subject.uid();
-            lines.extend(jobs.checks.lines(uid, plan, now));
-        }
-        lines
+    fn checks(&self, jobs: &Jobs) -> Vec<CheckEnd> {
+        let uid = self.draft.requester.subject.uid();
+        let plan = self.draft.call().plan_digest();
+        plan.map_or_else(Vec::new, |plan| {
+            jobs.checks.ends(uid, plan, timers::since_boot())
+        })
     }
 
     pub fn meta(&self) -> JobMeta {

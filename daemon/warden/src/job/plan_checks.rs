@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use remit_common::names::JobId;
 
+use remit_approval::CheckEnd;
+
 use crate::job::floor::in_words;
 
 /// Checks that are remembered of one user, and the number of users.
@@ -46,21 +48,21 @@ impl PlanChecks {
         own.push_back(check);
     }
 
-    /// Describes the checks of this user's plan for an approver, oldest first.
-    pub fn lines(&self, uid: u32, plan: &str, now: Duration) -> Vec<String> {
+    /// Returns the checks of this user's plan for an approver, oldest first.
+    pub fn ends(&self, uid: u32, plan: &str, now: Duration) -> Vec<CheckEnd> {
         let own = self.0.get(&uid).into_iter().flatten();
         own.filter(|check| check.plan == plan)
             .map(|check| {
                 let end = match check.is_well {
-                    true => "ended with exit 0",
+                    true => "exit 0",
                     false => "FAILED",
                 };
                 let ago = in_words(now.saturating_sub(check.ended).as_secs());
-                format!(
-                    "check '{}' of exactly these files {end} {ago} ago [{}]",
-                    check.command,
-                    check.job.short()
-                )
+                let (command, job) = (&check.command, check.job.short());
+                CheckEnd {
+                    is_well: check.is_well,
+                    text: format!("{command}: {end}, {ago} ago [{job}]"),
+                }
             })
             .collect()
     }
@@ -88,15 +90,17 @@ mod tests {
         checks.on_ended(7, check("aa", "nginx.check", false, 3));
         checks.on_ended(7, check("aa", "nginx.check x=1", true, 4));
         checks.on_ended(8, check("aa", "nginx.check", true, 5));
-        let lines = checks.lines(7, "aa", Duration::from_secs(10));
-        let starts = lines.iter().map(|line| line.split(" [").next().unwrap());
+        let ends = checks.ends(7, "aa", Duration::from_secs(10));
+        let texts = ends
+            .iter()
+            .map(|end| (end.is_well, end.text.split(" [").next().unwrap()));
         let expect = [
-            "check 'nginx.check' of exactly these files FAILED 7 s ago",
-            "check 'nginx.check x=1' of exactly these files ended with exit 0 6 s ago",
+            (false, "nginx.check: FAILED, 7 s ago"),
+            (true, "nginx.check x=1: exit 0, 6 s ago"),
         ];
-        assert_eq!(starts.collect::<Vec<_>>(), expect);
-        assert!(checks.lines(9, "aa", Duration::ZERO).is_empty());
-        assert!(checks.lines(7, "cc", Duration::ZERO).is_empty());
+        assert_eq!(texts.collect::<Vec<_>>(), expect);
+        assert!(checks.ends(9, "aa", Duration::ZERO).is_empty());
+        assert!(checks.ends(7, "cc", Duration::ZERO).is_empty());
     }
 
     #[test]
@@ -110,6 +114,6 @@ mod tests {
         }
         assert_eq!(checks.0.len(), USERS);
         assert!(checks.0.values().all(|own| own.len() == OWN));
-        assert!(checks.lines(999, "39", Duration::ZERO).len() == 1);
+        assert!(checks.ends(999, "39", Duration::ZERO).len() == 1);
     }
 }
