@@ -70,7 +70,7 @@ pub fn recover(state: File, descriptors: usize) -> Result<End, String> {
     let mut all = Vec::new();
     for (journal, read) in &opened {
         let kept = Some(&journal.kept);
-        let (operations, lost) = tree.reachable(&read.plan, &read.inodes, &journal.id, kept);
+        let (operations, lost) = tree.reachable(&read.plan, read.rows(), &journal.id, kept);
         match lost.iter().find(|failure| !failure.is_changed()) {
             Some(failure) => wrong.push(failure.to_string()),
             None => all.push((journal, read, operations, lost)),

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::syncfs;
 use remit_plan::Direction::{self, Commit, Undo};
-use remit_plan::{PLAN_BYTES, Phase, Plan};
+use remit_plan::{Journal, PLAN_BYTES, Phase, Plan};
 use remit_sys::sys;
 
 use crate::confine;
@@ -36,7 +36,7 @@ pub fn commit(state: File, descriptors: usize) -> Result<End, String> {
     let id = &plan.id();
     let ranges = plan.ranges();
     let tree = Tree::open(descriptors).map_err(journal_error)?;
-    let mut operations = tree.operations(&plan, &[], id, None)?;
+    let mut operations = tree.operations(&plan, (&[], &[]), id, None)?;
     restrict(&state, &operations)?;
     operations
         .iter_mut()
@@ -44,8 +44,8 @@ pub fn commit(state: File, descriptors: usize) -> Result<End, String> {
     check_directories(&operations, Commit)?;
     check_space(&operations)?;
     forget_same(&state, id)?;
-    let (journal, inodes_at) = JournalFile::create(&state, id, &plan).map_err(journal_error)?;
-    let mut inodes = vec![0; ranges.len()];
+    let (journal, rows_at) = JournalFile::create(&state, id, &plan).map_err(journal_error)?;
+    let (mut inodes, mut hashes) = (vec![0; ranges.len()], vec![None; ranges.len()]);
     let staged = (0..operations.len()).try_for_each(|at| {
         let Some(operation) = operations.get_mut(at) else {
             return Ok(());
@@ -54,6 +54,9 @@ pub fn commit(state: File, descriptors: usize) -> Result<End, String> {
         let made = stage(operation, &contents, start + range.start..start + range.end)?;
         if let Some(inode) = inodes.get_mut(operation.at) {
             *inode = operation.inode;
+        }
+        if let Some(hash) = hashes.get_mut(operation.at) {
+            *hash = operation.sha256;
         }
         let path = operation.entry.path.as_bytes();
         if let Some(made) = made.map(Rc::new) {
@@ -65,9 +68,8 @@ pub fn commit(state: File, descriptors: usize) -> Result<End, String> {
         Ok(())
     });
     let staged = staged.and_then(|()| {
-        journal
-            .set_inodes(inodes_at, &inodes)
-            .map_err(journal_error)?;
+        let rows = Journal::encode_rows(&plan, &inodes, &hashes);
+        journal.set_rows(rows_at, &rows).map_err(journal_error)?;
         journal.set_phase(Phase::Applying).map_err(journal_error)?;
         sync(&state, &operations)
     });
@@ -125,7 +127,7 @@ pub fn undo(state: File, id: &str, descriptors: usize) -> Result<End, String> {
         return Err(format!("'{id}' is not a commit that is done and kept"));
     };
     let tree = Tree::open(descriptors).map_err(journal_error)?;
-    let mut operations = tree.operations(&read.plan, &read.inodes, id, Some(&journal.kept))?;
+    let mut operations = tree.operations(&read.plan, read.rows(), id, Some(&journal.kept))?;
     operations.reverse();
     restrict(&state, &operations)?;
     for operation in &mut operations {
@@ -139,7 +141,8 @@ pub fn undo(state: File, id: &str, descriptors: usize) -> Result<End, String> {
     started.map_err(journal_error)?;
     let made = make_all(&tree, &journal, operations.iter(), Undo).and_then(|()| {
         journal.set_phase(Phase::Undone).map_err(journal_error)?;
-        sync(&state, &operations)
+        sync(&state, &operations)?;
+        operations.iter().try_for_each(Operation::check_leases)
     });
     if let Err(why) = made {
         return Ok(forth(&journal, &operations, why, Vec::new()));

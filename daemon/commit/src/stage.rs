@@ -54,6 +54,7 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         .base()
         .filter(|_| direction == Direction::Commit);
     let is_mode = matches!(entry.change, Change::SetMetadata { .. });
+    let is_bound = entry.change.binds_bytes();
     let difference = base.and_then(|base| base.stat.difference(&found.stat, true));
     if let Some(why) = difference.or_else(|| expected.difference(&found.stat)) {
         return Err(about(entry, why));
@@ -71,11 +72,11 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         return Err(about(entry, "it is another file"));
     }
     operation.attributes = attributes(&file).map_err(fail)?;
-    if found.stat.kind == Kind::File && !is_mode {
+    if found.stat.kind == Kind::File && (is_bound || !is_mode) {
         lease(&file).map_err(|why| about(entry, why))?;
     }
-    // An undo of a mode does not depend on the bytes.
-    let is_compared = found.stat.kind == Kind::File && (base.is_some() || !is_mode);
+    // An undo of another mode does not depend on the bytes.
+    let is_compared = found.stat.kind == Kind::File && (base.is_some() || is_bound || !is_mode);
     if is_compared && found.stat.size > COMPARED {
         let size = found.stat.size;
         return Err(about(
@@ -84,9 +85,13 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         ));
     }
     if is_compared {
+        let known = expected.sha256.or(operation.sha256);
         operation.sha256 = Some(hash(&file).map_err(fail)?);
-        if expected.sha256.is_some() && operation.sha256 != expected.sha256 {
+        if known.is_some() && operation.sha256 != known {
             return Err(about(entry, "its bytes have changed"));
+        }
+        if known.is_none() && is_bound && direction == Direction::Undo {
+            return Err(about(entry, "its bytes at the commit are not known"));
         }
     }
     let drops_capability = is_mode
@@ -145,11 +150,17 @@ fn obstacle(found: &Look) -> Option<String> {
     }
 }
 
-fn lease(file: &File) -> Result<(), String> {
+pub fn lease(file: &File) -> Result<(), String> {
     sys::take_read_lease(file).map_err(|error| match error.raw_os_error() {
         Some(libc::EAGAIN) => "somebody has it open for writing".to_owned(),
         _ => format!("cannot find out whether somebody has it open for writing: {error}"),
     })
+}
+
+/// Returns true if nobody has opened a file for writing since its lease was taken. The kernel refuses the second lease
+/// as soon as a writer has begun to open the file, which is before that writer waits for the first one to end.
+pub fn is_free(file: &File) -> bool {
+    sys::has_read_lease(file) && sys::take_read_lease(file).is_ok()
 }
 
 /// Fails if a file system cannot take what is new in it.
@@ -338,6 +349,6 @@ pub fn is_untouched(operation: &Operation<'_>, slots: impl AsFd) -> io::Result<b
     let Some(content) = operation.entry.change.content() else {
         return Ok(true);
     };
-    let is_free = operation.staged.as_ref().is_none_or(sys::has_read_lease);
+    let is_free = operation.staged.as_ref().is_none_or(is_free);
     Ok(is_free && hash(&open_file(slots, &operation.slot)?)? == content.sha256)
 }

@@ -7,6 +7,7 @@
 )]
 
 mod attacks;
+mod bound;
 mod interrupted;
 mod operations;
 mod races;
