@@ -25,12 +25,17 @@ pub struct KeptUndo {
 }
 
 impl Plan {
-    /// Returns the bytes of old files that its undo keeps.
+    /// Returns the bytes of old files that its undo keeps. Nobody compares the size of a directory, so whoever makes the
+    /// plan chooses it.
     #[must_use]
     pub fn undo_bytes(&self) -> u64 {
         let kept = self.entries().iter().map(|entry| match entry.change {
-            Change::Replace { base, .. } | Change::Remove { base } => base.stat.size,
-            Change::Create { .. } | Change::SetMetadata { .. } => 0,
+            Change::Replace { base, .. } | Change::Remove { base }
+                if base.stat.kind == Kind::File =>
+            {
+                base.stat.size
+            }
+            _ => 0,
         });
         kept.fold(0, u64::saturating_add)
     }

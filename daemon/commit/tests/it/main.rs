@@ -8,6 +8,7 @@
 
 mod attacks;
 mod bound;
+mod forgotten;
 mod interrupted;
 mod operations;
 mod races;
