@@ -94,6 +94,10 @@ impl JournalFile {
         age.map_or(0, |age| age.as_secs())
     }
 
+    pub fn bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |file| file.len())
+    }
+
     /// Removes a journal with all that is kept beside it.
     pub fn discard(&self, state: &File) {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

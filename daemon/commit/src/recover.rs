@@ -18,6 +18,9 @@ use crate::tree::{OWN, Operation, Tree};
 /// Undos that one recovery forgets: each takes descriptors.
 const EXPIRED: usize = 64;
 
+/// What is counted for an undo beside the bytes of its files: inodes, names, and that each recovery reads its journal. So
+/// the bound of bytes is one of their number, too.
+const COST: u64 = 64 << 10;
 /// Ids of one recovery whose undo must not be forgotten.
 pub const KEEP: usize = 64;
 
@@ -42,7 +45,8 @@ pub fn recover(state: &File, keep: &[String], descriptors: usize) -> Result<End,
                 // Not counted either: a huge one would end those of others.
                 if !keep.contains(id) {
                     let (age_s, id) = (journal.age_s(), id.clone());
-                    let bytes = read.plan.undo_bytes();
+                    let own = journal.bytes().saturating_add(COST);
+                    let bytes = read.plan.undo_bytes().saturating_add(own);
                     kept.push(KeptUndo { id, age_s, bytes });
                 }
             }

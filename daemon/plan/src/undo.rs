@@ -20,7 +20,7 @@ const KEPT_BYTES: u64 = 2 << 30;
 pub struct KeptUndo {
     pub id: String,
     pub age_s: u64,
-    /// On the disk: anybody can make a sparse file of any size.
+    /// Of its old files, of its journal, and what each one costs. Anybody can make a sparse file of any size.
     pub bytes: u64,
 }
 

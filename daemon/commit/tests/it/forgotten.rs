@@ -30,11 +30,11 @@ fn done(edits: &[Edit]) -> String {
     id_of(&input)
 }
 
-/// Makes the files of a commit as large as no test should make them.
-fn enlarge(id: &str) {
+/// Makes the file of a commit as large as no test should make it.
+fn enlarge(id: &str, size: u64) {
     let path = at(&format!("state/{id}/journal"));
     let old = Journal::decode(&fs::read(&path).unwrap()).unwrap();
-    let plan = with_size(&old.plan, Kind::File, 3 << 30);
+    let plan = with_size(&old.plan, Kind::File, size);
     let (mut bytes, rows_at) = Journal::begin(&plan);
     bytes.truncate(usize::try_from(rows_at).unwrap());
     bytes.extend(Journal::encode_rows(&plan, &old.inodes, &old.hashes));
@@ -86,8 +86,8 @@ fn undo_that_is_kept_is_forgotten_neither_by_size_nor_by_age() {
     });
     let [old, large, both, small] = ids.each_ref().map(String::as_str);
     age(old);
-    enlarge(large);
-    enlarge(both);
+    enlarge(large, 3 << 30);
+    enlarge(both, 3 << 30);
     age(both);
     let all = sorted(ids.to_vec());
     recover_with(&["--keep", old, "--keep", large, "--keep", both]).is_done();
@@ -107,6 +107,30 @@ fn undo_that_is_kept_is_forgotten_neither_by_size_nor_by_age() {
     assert_eq!(read("etc/both"), b"old");
     recover().is_done();
     assert_eq!(kept(), [small]);
+}
+
+/// Otherwise anybody could keep any number of journals, which each recovery reads.
+#[test]
+fn journal_and_number_of_undos_count() {
+    let _scene = Scene::new(MEMORY);
+    let [first, second] = ["etc/a", "etc/b"].map(|name| {
+        put(name, b"old", 0o644, 0);
+        done(&[write(name, "new")])
+    });
+    // The second one has 3 bytes.
+    let most = (2 << 30) - 3 - 2 * (64 << 10);
+    let journals = || {
+        let journal = |id| fs::metadata(at(&format!("state/{id}/journal"))).unwrap();
+        journal(&first).len() + journal(&second).len()
+    };
+    enlarge(&first, most);
+    let fitting = most - journals();
+    enlarge(&first, fitting);
+    recover().is_done();
+    assert_eq!(kept().len(), 2);
+    enlarge(&first, fitting + 1);
+    recover().is_done();
+    assert_eq!(kept(), [second]);
 }
 
 #[test]
