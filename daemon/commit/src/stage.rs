@@ -30,6 +30,8 @@ const COPIED: [&[u8]; 4] = [
     b"security.selinux",
     b"security.SMACK64",
 ];
+/// ACLs.
+const LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
 /// What is bound to the old bytes, so that the kernel drops it at a write, or to the old inode.
 const DROPPED: [&[u8]; 4] = [
     b"security.capability",
@@ -226,6 +228,7 @@ pub fn stage(
             let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
             let made = sys::open_plain(beside.as_fd(), &slot, flags).map_err(fail)?;
             set_metadata(&made, meta).map_err(fail)?;
+            remove_lists(operation, &made, meta).map_err(fail)?;
             operation.inode = sys::stat_of(made.as_fd()).map_err(fail)?.st_ino;
             return Ok(Some(made));
         }
@@ -254,10 +257,27 @@ pub fn stage(
     )
     .map_err(fail)?;
     let file = open_file(beside, &slot).map_err(fail)?;
+    if taken.is_none() {
+        remove_lists(operation, &file, meta).map_err(fail)?;
+    }
     lease(&file).map_err(|why| about(entry, why))?;
     operation.inode = sys::stat_of(file.as_fd()).map_err(fail)?.st_ino;
     operation.staged = Some(file);
     Ok(None)
+}
+
+/// Removes the ACLs that a new file or directory has from the directory that it is made in. They stay if root or the
+/// new owner owns that: anybody else would decide who reads and writes what an approver saw with its mode alone.
+fn remove_lists(operation: &Operation<'_>, made: impl AsFd, meta: Metadata) -> io::Result<()> {
+    let owner = sys::stat_of(operation.anchor.fd.as_fd())?.st_uid;
+    if owner == 0 || owner == meta.uid {
+        return Ok(());
+    }
+    let names = attributes(&made)?;
+    let lists = names.keys().filter(|name| is_any(name, &LISTS));
+    lists
+        .into_iter()
+        .try_for_each(|name| sys::remove_xattr(&made, name))
 }
 
 fn write(
