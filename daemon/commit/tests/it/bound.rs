@@ -312,3 +312,39 @@ fn writer_that_comes_while_an_undo_takes_the_owner_back_ends_the_undo() {
     fs::set_permissions(at("etc/job"), fs::Permissions::from_mode(0o644)).unwrap();
     undo(&id).is_refused("its bytes have changed");
 }
+
+/// A recovery that gives root's name back: the writer opens the file after the bytes were compared.
+#[test]
+fn writer_that_comes_while_a_recovery_takes_the_owner_back_keeps_the_file() {
+    let _scene = Scene::new(MEMORY);
+    put("etc/job", SAFE, 0o4755, 0);
+    let input = plan(&[owned("etc/job", 1000, 0o755)]);
+    let kill = injected("pwrite64", "signal=SIGKILL:when=3");
+    let killed = end(start(&kill, &["commit", &state()], Some(&input)));
+    assert_ne!(killed.code, Some(0));
+    assert_eq!(seen("etc/job"), (1000, 0o755, SAFE.to_vec()));
+    let job = fs::metadata(at("etc/job")).unwrap();
+    let [major, minor] = [libc::major(job.dev()), libc::minor(job.dev())];
+    // proc_locks(5). Other tests have the same inode numbers.
+    let lease = format!(" {major:02x}:{minor:02x}:{} ", job.ino());
+    let is_leased = || {
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        let mut leases = locks.lines().filter(|line| line.contains("LEASE"));
+        leases.any(|line| line.contains(&lease))
+    };
+    let wrapper = injected("fchown", "delay_enter=900000:when=1");
+    let mut child = start(&wrapper, &["recover", &state()], None);
+    while !is_leased() {
+        is_running(&mut child);
+    }
+    let writer = thread::spawn(|| overwrite("etc/job", EVIL));
+    let recovered = end(child);
+    writer.join().unwrap();
+    recovered.is_done();
+    assert!(
+        recovered.text.contains("opens it for writing"),
+        "{}",
+        recovered.text
+    );
+    assert_eq!(seen("etc/job"), (1000, 0o755, EVIL.to_vec()));
+}
