@@ -1,16 +1,17 @@
 //! One operation is one atomic step, and its reverse. A step looks at what it moved only afterwards, when nobody can
 //! exchange it any more; a reverse looks at what is there, so that it can be repeated.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{RenameFlags, renameat2};
-use remit_plan::{Change, Direction, Kind, Movement, Reversal, Side};
+use remit_plan::{Change, Direction, Kind, Metadata, Movement, Reversal, Side, Stat};
 use remit_sys::sys;
 
 use crate::failure::Failure;
 use crate::journal::{JournalFile, count};
-use crate::stage::set_metadata;
+use crate::stage::{is_free, lease, set_metadata};
 use crate::tree::{Operation, Tree, about, attributes, hash, look, open_file};
 
 const PLAIN: RenameFlags = RenameFlags::RENAME_NOREPLACE;
@@ -88,7 +89,10 @@ impl Operation<'_> {
                     .zip(now)
                     .filter(|(side, now)| side.difference(&now.stat).is_none());
                 match self.held.as_ref().filter(|_| expected.is_some()) {
-                    Some(file) => set_metadata(file, to).map_err(fail),
+                    Some(file) => {
+                        set_metadata(file, to).map_err(fail)?;
+                        self.check_set(file, to)
+                    }
                     None => Err(about(self.entry, "somebody has changed it in the meantime")),
                 }
             }
@@ -111,15 +115,43 @@ impl Operation<'_> {
 
     /// Checks that no writer waits for the file that left the path. One that waits for the new file may go on with it.
     pub fn check_leases(&self) -> Result<(), String> {
-        let is_leased = !matches!(self.entry.change, Change::SetMetadata { .. });
+        let change = &self.entry.change;
+        let is_leased = change.binds_bytes() || !matches!(change, Change::SetMetadata { .. });
         let file = self.held.as_ref().filter(|_| is_leased);
         let file = file.filter(|file| file.metadata().is_ok_and(|file| file.is_file()));
-        match file.filter(|file| !sys::has_read_lease(file)) {
+        match file.filter(|file| !is_free(file)) {
             Some(_) => Err(about(
                 self.entry,
                 "somebody opens it for writing in the meantime",
             )),
             None => Ok(()),
+        }
+    }
+
+    /// Checks that the file which has got this owner and mode is the one that was compared: who could write to it before
+    /// may not any more.
+    fn check_set(&self, file: &File, to: Metadata) -> Result<(), String> {
+        if !self.entry.change.binds_bytes() {
+            return Ok(());
+        }
+        let fail = |error: io::Error| about(self.entry, error);
+        let changed = |why: &str| Err(about(self.entry, format!("{why} in the meantime")));
+        let base = self.entry.change.base().map(|base| base.stat);
+        let Some(found) = self.target().map_err(fail)? else {
+            return changed("it was removed");
+        };
+        // A new mode changes the value of an ACL.
+        let names = attributes(file).map_err(fail)?;
+        match base {
+            Some(base) if base.ino != found.stat.ino => changed("it is another file"),
+            Some(base) if base.size != found.stat.size => changed("its size has changed"),
+            _ if found.stat.meta != to => changed("its mode or owner has changed"),
+            _ if found.links > 1 => changed("it got another name"),
+            _ if !names.keys().eq(self.attributes.keys()) => changed("its attributes have changed"),
+            _ if Some(hash(file).map_err(fail)?) != self.sha256 => {
+                changed("its bytes have changed")
+            }
+            _ => self.check_leases(),
         }
     }
 
@@ -227,9 +259,37 @@ impl Operation<'_> {
                 let parent = self.parent.as_ref();
                 let parent = parent.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
                 let file = open_file(parent, &self.name).map_err(fail)?;
-                set_metadata(&file, meta).map_err(fail)
+                match now.filter(|now| change.binds_bytes() && meta.raises(now.meta)) {
+                    Some(now) => match self.raise(&file, now, meta).map_err(fail)? {
+                        Some(why) => left(&why),
+                        None => Ok(()),
+                    },
+                    None => set_metadata(&file, meta).map_err(fail),
+                }
             }
         }
+    }
+
+    /// Sets a mode or owner with which the file is trusted more than with `now`. Returns why not if somebody else may
+    /// have written to it since the commit, or still may.
+    fn raise(&self, file: &File, now: Stat, meta: Metadata) -> io::Result<Option<String>> {
+        let size = self.entry.change.base().map(|base| base.stat.size);
+        if size != Some(now.size) {
+            return Ok(Some("its size has changed".to_owned()));
+        }
+        if let Err(why) = lease(file) {
+            return Ok(Some(why));
+        }
+        let is_same = || Ok::<_, io::Error>(Some(hash(file)?) == self.sha256);
+        if sys::stat_of(file.as_fd())?.st_ino != now.ino || !is_same()? {
+            return Ok(Some("its bytes have changed".to_owned()));
+        }
+        set_metadata(file, meta)?;
+        if is_same()? && is_free(file) {
+            return Ok(None);
+        }
+        set_metadata(file, now.meta)?;
+        Ok(Some("somebody opens it for writing".to_owned()))
     }
 
     /// Returns true if the step was made, as far as the slot says.

@@ -28,14 +28,14 @@ fn directory(at: impl AsFd, id: &str) -> nix::Result<OwnedFd> {
 }
 
 impl JournalFile {
-    /// Creates a journal on disk. An id is used once. Also returns the position of the inode numbers.
+    /// Creates a journal on disk. An id is used once. Also returns the position of its rows.
     pub fn create(state: &File, id: &str, plan: &Plan) -> io::Result<(Self, u64)> {
         mkdirat(state, id, Mode::S_IRWXU)?;
         let kept = directory(state, id)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let mut file = File::from(openat(&kept, NEW_NAME, flags, mode)?);
-        let (bytes, inodes_at) = Journal::begin(plan);
+        let (bytes, rows_at) = Journal::begin(plan);
         file.write_all(&bytes)?;
         file.sync_all()?;
         File::from(kept.try_clone()?).sync_all()?;
@@ -43,7 +43,7 @@ impl JournalFile {
         // It is whole from here on. The next barrier writes this name to disk.
         renameat2(&kept, NEW_NAME, &kept, NAME, RenameFlags::RENAME_NOREPLACE)?;
         let id = id.to_owned();
-        Ok((Self { file, id, kept }, inodes_at))
+        Ok((Self { file, id, kept }, rows_at))
     }
 
     /// Opens a journal. `None`: nothing was begun, and what there is of it is removed.
@@ -83,12 +83,8 @@ impl JournalFile {
         self.file.sync_data()
     }
 
-    pub fn set_inodes(&self, inodes_at: u64, inodes: &[u64]) -> io::Result<()> {
-        let rows: Vec<u8> = inodes
-            .iter()
-            .flat_map(|inode| inode.to_le_bytes())
-            .collect();
-        self.file.write_all_at(&rows, inodes_at)
+    pub fn set_rows(&self, rows_at: u64, rows: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(rows, rows_at)
     }
 
     /// Returns the seconds since its last phase, 0 if the clock was set back.
@@ -96,6 +92,10 @@ impl JournalFile {
         let written = self.file.metadata().and_then(|file| file.modified());
         let age = written.ok().and_then(|written| written.elapsed().ok());
         age.map_or(0, |age| age.as_secs())
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |file| file.len())
     }
 
     /// Removes a journal with all that is kept beside it.

@@ -19,12 +19,22 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::process::ExitCode;
 
-use recover::recover;
-use run::{End, commit, undo};
+use recover::{KEEP, recover};
+use run::{End, commit, lock, undo};
 
-const USAGE: &str = "usage: remit-commit commit DIRECTORY, remit-commit undo DIRECTORY ID, remit-commit recover DIRECTORY; \
-                     after the first two maybe --then CALL, which remitd reads";
+const USAGE: &str = "usage: remit-commit commit DIRECTORY, remit-commit undo DIRECTORY ID, remit-commit recover DIRECTORY \
+                     [--keep ID]...; after the first two maybe --then CALL, which remitd reads";
 const THEN: &str = "--then";
+const KEEP_OPTION: &str = "--keep";
+/// EX_TEMPFAIL of sysexits.h: the lock is busy. It is no failure of what was asked for.
+const BUSY: u8 = 75;
+
+enum Order {
+    Commit,
+    Undo(String),
+    /// Has the ids whose undo is not forgotten.
+    Recover(Vec<String>),
+}
 
 fn main() -> ExitCode {
     remit_common::panics::end_process();
@@ -36,6 +46,7 @@ fn main() -> ExitCode {
         End::Done(line) => (0, line),
         End::Nothing(why) => (1, format!("nothing was changed: {why}")),
         End::Left(why) | End::Mixed(why) => (3, format!("not all is as it was: {why}")),
+        End::Busy(why) => (BUSY, format!("nothing was changed: {why}")),
     };
     println!("{line}");
     ExitCode::from(code)
@@ -43,23 +54,51 @@ fn main() -> ExitCode {
 
 fn start() -> Result<End, String> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let text = |at: usize| arguments.get(at).and_then(|text| text.to_str());
     let directory = arguments.get(1).ok_or(USAGE)?;
     let state = File::open(directory).map_err(|error| {
         let directory = directory.display();
         format!("cannot open '{directory}': {error}")
     })?;
     let descriptors = confine::prepare()?;
-    let (own, follow) = arguments.split_at(own_words(&arguments));
-    let (calls, rest) = follow.as_chunks::<2>();
-    let is_followed = rest.is_empty() && calls.iter().all(|[then, _]| then == THEN);
+    let order = order(&arguments)?;
+    let state = match lock(state) {
+        Ok(state) => state,
+        Err(end) => return Ok(end),
+    };
+    match order {
+        Order::Commit => commit(&state, descriptors),
+        Order::Undo(id) => undo(&state, &id, descriptors),
+        Order::Recover(keep) => recover(&state, &keep, descriptors),
+    }
+}
+
+fn order(arguments: &[OsString]) -> Result<Order, String> {
+    let text = |at: usize| arguments.get(at).and_then(|text| text.to_str());
+    let (own, follow) = arguments.split_at(own_words(arguments));
     match (text(0), text(2), own.len()) {
-        _ if !is_followed => Err(USAGE.to_owned()),
-        (Some("commit"), _, 2) => commit(state, descriptors),
-        (Some("undo"), Some(id), 3) => undo(state, &checked(id)?, descriptors),
-        (Some("recover"), None, 2) => recover(state, descriptors),
+        (Some("commit"), _, 2) if are_pairs(follow, THEN) => Ok(Order::Commit),
+        (Some("undo"), Some(id), 3) if are_pairs(follow, THEN) => Ok(Order::Undo(checked(id)?)),
+        (Some("recover"), ..) => kept(arguments.get(2..).unwrap_or_default()).map(Order::Recover),
         _ => Err(USAGE.to_owned()),
     }
+}
+
+/// Returns the ids of a recovery whose undo is not forgotten.
+fn kept(words: &[OsString]) -> Result<Vec<String>, String> {
+    let (pairs, _) = words.as_chunks::<2>();
+    match are_pairs(words, KEEP_OPTION) {
+        true if pairs.len() > KEEP => Err(format!("at most {KEEP} ids can be kept")),
+        true => pairs
+            .iter()
+            .map(|[_, id]| checked(id.to_str().unwrap_or_default()))
+            .collect(),
+        false => Err(USAGE.to_owned()),
+    }
+}
+
+fn are_pairs(words: &[OsString], option: &str) -> bool {
+    let (pairs, rest) = words.as_chunks::<2>();
+    rest.is_empty() && pairs.iter().all(|[first, _]| first == option)
 }
 
 /// Returns the number of words before the commands that follow. They are for remitd and for approvers.

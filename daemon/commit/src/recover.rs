@@ -11,20 +11,26 @@ use remit_plan::{Journal, KeptUndo, Phase, expired};
 
 use crate::failure::Failure;
 use crate::journal::{JournalFile, is_id};
-use crate::restore::{back, forget, forth, give_up, keep};
-use crate::run::{End, journal_error, lock, restrict};
+use crate::restore::{back, forget, forth, give_up, keep as keep_old};
+use crate::run::{End, journal_error, restrict};
 use crate::tree::{OWN, Operation, Tree};
 
 /// Undos that one recovery forgets: each takes descriptors.
 const EXPIRED: usize = 64;
 
-/// Rolls back what is not done, finishes what is, and forgets undos that are too old. It makes no step of a commit.
-pub fn recover(state: File, descriptors: usize) -> Result<End, String> {
-    let state = lock(state)?;
+/// What is counted for an undo beside the bytes of its files: inodes, names, and that each recovery reads its journal. So
+/// the bound of bytes is one of their number, too.
+const COST: u64 = 64 << 10;
+/// Ids of one recovery whose undo must not be forgotten.
+pub const KEEP: usize = 64;
+
+/// Rolls back what is not done, finishes what is, and forgets undos that are too old, but none of `keep`. It makes no
+/// step of a commit.
+pub fn recover(state: &File, keep: &[String], descriptors: usize) -> Result<End, String> {
     let tree = Tree::open(descriptors).map_err(journal_error)?;
     let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut ids = Vec::new();
-    let mut directory = Dir::openat(&*state, ".", flags, Mode::empty()).map_err(journal_error)?;
+    let mut directory = Dir::openat(state, ".", flags, Mode::empty()).map_err(journal_error)?;
     for entry in directory.iter() {
         let name = entry.map_err(journal_error)?;
         let name = name.file_name().to_string_lossy().into_owned();
@@ -34,11 +40,15 @@ pub fn recover(state: File, descriptors: usize) -> Result<End, String> {
     let (mut opened, mut kept, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     let mut left = descriptors.saturating_sub(OWN);
     for id in &ids {
-        match JournalFile::open(&state, id) {
+        match JournalFile::open(state, id) {
             Ok(Some((journal, read))) if matches!(read.phase, Phase::Kept | Phase::Left) => {
-                let (age_s, id) = (journal.age_s(), id.clone());
-                let bytes = read.plan.undo_bytes();
-                kept.push(KeptUndo { id, age_s, bytes });
+                // Not counted either: a huge one would end those of others.
+                if !keep.contains(id) {
+                    let (age_s, id) = (journal.age_s(), id.clone());
+                    let own = journal.bytes().saturating_add(COST);
+                    let bytes = read.plan.undo_bytes().saturating_add(own);
+                    kept.push(KeptUndo { id, age_s, bytes });
+                }
             }
             Ok(Some(one)) => match Tree::take(&one.1.plan, &mut left) {
                 Ok(()) => opened.push(one),
@@ -49,7 +59,7 @@ pub fn recover(state: File, descriptors: usize) -> Result<End, String> {
         }
     }
     for id in expired(kept).into_iter().take(EXPIRED) {
-        let gone = JournalFile::open(&state, &id).and_then(|one| {
+        let gone = JournalFile::open(state, &id).and_then(|one| {
             // Those that do not fit are for the next day.
             let fits = one.and_then(|(journal, mut read)| {
                 Tree::take(&read.plan, &mut left).ok()?;
@@ -70,31 +80,28 @@ pub fn recover(state: File, descriptors: usize) -> Result<End, String> {
     let mut all = Vec::new();
     for (journal, read) in &opened {
         let kept = Some(&journal.kept);
-        let (operations, lost) = tree.reachable(&read.plan, &read.inodes, &journal.id, kept);
+        let (operations, lost) = tree.reachable(&read.plan, read.rows(), &journal.id, kept);
         match lost.iter().find(|failure| !failure.is_changed()) {
             Some(failure) => wrong.push(failure.to_string()),
             None => all.push((journal, read, operations, lost)),
         }
     }
-    restrict(
-        &state,
-        all.iter().flat_map(|(.., operations, _)| operations),
-    )?;
+    restrict(state, all.iter().flat_map(|(.., operations, _)| operations))?;
     let mut done = Vec::new();
     for (journal, read, mut operations, lost) in all {
         if matches!(read.phase, Phase::Undoing | Phase::Undone) {
             operations.reverse();
         }
-        match repair(&state, journal, read, &operations, lost) {
+        match repair(state, journal, read, &operations, lost) {
             End::Done(line) | End::Nothing(line) => done.push(line),
-            End::Left(line) => match give_up(&state, journal, &operations) {
+            End::Left(line) => match give_up(state, journal, &operations) {
                 Ok(()) => done.push(format!(
                     "{line}; what is kept of it is in '{}', and no recovery tries it again",
                     journal.id
                 )),
                 Err(failure) => wrong.push(format!("{line}; {failure}")),
             },
-            End::Mixed(line) => wrong.push(line),
+            End::Mixed(line) | End::Busy(line) => wrong.push(line),
         }
     }
     let lines = |lines: &[String]| lines.join("; ");
@@ -127,7 +134,7 @@ fn repair(
     };
     let why = format!("'{}' was interrupted", journal.id);
     match read.phase {
-        Phase::Done if is_made(Commit) => ended(keep(journal, operations), "was done"),
+        Phase::Done if is_made(Commit) => ended(keep_old(journal, operations), "was done"),
         Phase::Undone | Phase::Gone if read.phase == Phase::Gone || is_made(Undo) => {
             let forgotten = forget(state, journal, operations);
             if forgotten.is_ok() && !lost.is_empty() {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::syncfs;
 use remit_plan::Direction::{self, Commit, Undo};
-use remit_plan::{PLAN_BYTES, Phase, Plan};
+use remit_plan::{Journal, PLAN_BYTES, Phase, Plan};
 use remit_sys::sys;
 
 use crate::confine;
@@ -23,6 +23,8 @@ pub enum End {
     Done(String),
     /// The tree is as it was before.
     Nothing(String),
+    /// Another process has the lock, so nothing was tried.
+    Busy(String),
     /// What somebody else has changed was left as it is. A recovery tries once more.
     Left(String),
     /// An error stopped the way back. A recovery tries again.
@@ -30,22 +32,21 @@ pub enum End {
 }
 
 /// Commits the plan of standard input. Its id is that of the plan, so a plan is committed once.
-pub fn commit(state: File, descriptors: usize) -> Result<End, String> {
-    let state = lock(state)?;
+pub fn commit(state: &File, descriptors: usize) -> Result<End, String> {
     let (plan, contents, start) = input()?;
     let id = &plan.id();
     let ranges = plan.ranges();
     let tree = Tree::open(descriptors).map_err(journal_error)?;
-    let mut operations = tree.operations(&plan, &[], id, None)?;
-    restrict(&state, &operations)?;
+    let mut operations = tree.operations(&plan, (&[], &[]), id, None)?;
+    restrict(state, &operations)?;
     operations
         .iter_mut()
         .try_for_each(|operation| check(operation, Commit))?;
     check_directories(&operations, Commit)?;
     check_space(&operations)?;
-    forget_same(&state, id)?;
-    let (journal, inodes_at) = JournalFile::create(&state, id, &plan).map_err(journal_error)?;
-    let mut inodes = vec![0; ranges.len()];
+    forget_same(state, id)?;
+    let (journal, rows_at) = JournalFile::create(state, id, &plan).map_err(journal_error)?;
+    let (mut inodes, mut hashes) = (vec![0; ranges.len()], vec![None; ranges.len()]);
     let staged = (0..operations.len()).try_for_each(|at| {
         let Some(operation) = operations.get_mut(at) else {
             return Ok(());
@@ -54,6 +55,9 @@ pub fn commit(state: File, descriptors: usize) -> Result<End, String> {
         let made = stage(operation, &contents, start + range.start..start + range.end)?;
         if let Some(inode) = inodes.get_mut(operation.at) {
             *inode = operation.inode;
+        }
+        if let Some(hash) = hashes.get_mut(operation.at) {
+            *hash = operation.sha256;
         }
         let path = operation.entry.path.as_bytes();
         if let Some(made) = made.map(Rc::new) {
@@ -65,25 +69,24 @@ pub fn commit(state: File, descriptors: usize) -> Result<End, String> {
         Ok(())
     });
     let staged = staged.and_then(|()| {
-        journal
-            .set_inodes(inodes_at, &inodes)
-            .map_err(journal_error)?;
+        let rows = Journal::encode_rows(&plan, &inodes, &hashes);
+        journal.set_rows(rows_at, &rows).map_err(journal_error)?;
         journal.set_phase(Phase::Applying).map_err(journal_error)?;
-        sync(&state, &operations)
+        sync(state, &operations)
     });
     if let Err(why) = staged {
         let lost = Vec::new();
-        return Ok(back(&state, &journal, &operations, false, why, lost));
+        return Ok(back(state, &journal, &operations, false, why, lost));
     }
     let made = make_all(&tree, &journal, operations.iter(), Commit).and_then(|()| {
         journal.set_phase(Phase::Done).map_err(journal_error)?;
-        sync(&state, &operations)?;
+        sync(state, &operations)?;
         // A writer that found a path before its step may ask for its lease only now.
         operations.iter().try_for_each(Operation::check_leases)
     });
     if let Err(why) = made {
         let lost = Vec::new();
-        return Ok(back(&state, &journal, &operations, true, why, lost));
+        return Ok(back(state, &journal, &operations, true, why, lost));
     }
     let changes = changes(&operations);
     Ok(match keep(&journal, &operations) {
@@ -118,16 +121,15 @@ fn forget_same(state: &File, id: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub fn undo(state: File, id: &str, descriptors: usize) -> Result<End, String> {
-    let state = lock(state)?;
-    let opened = JournalFile::open(&state, id).map_err(journal_error)?;
+pub fn undo(state: &File, id: &str, descriptors: usize) -> Result<End, String> {
+    let opened = JournalFile::open(state, id).map_err(journal_error)?;
     let Some((journal, read)) = opened.filter(|(_, read)| read.phase == Phase::Kept) else {
         return Err(format!("'{id}' is not a commit that is done and kept"));
     };
     let tree = Tree::open(descriptors).map_err(journal_error)?;
-    let mut operations = tree.operations(&read.plan, &read.inodes, id, Some(&journal.kept))?;
+    let mut operations = tree.operations(&read.plan, read.rows(), id, Some(&journal.kept))?;
     operations.reverse();
-    restrict(&state, &operations)?;
+    restrict(state, &operations)?;
     for operation in &mut operations {
         check(operation, Undo)?;
         operation.check_slot(&journal)?;
@@ -139,13 +141,14 @@ pub fn undo(state: File, id: &str, descriptors: usize) -> Result<End, String> {
     started.map_err(journal_error)?;
     let made = make_all(&tree, &journal, operations.iter(), Undo).and_then(|()| {
         journal.set_phase(Phase::Undone).map_err(journal_error)?;
-        sync(&state, &operations)
+        sync(state, &operations)?;
+        operations.iter().try_for_each(Operation::check_leases)
     });
     if let Err(why) = made {
         return Ok(forth(&journal, &operations, why, Vec::new()));
     }
     let changes = changes(&operations);
-    Ok(match forget(&state, &journal, &operations) {
+    Ok(match forget(state, &journal, &operations) {
         Ok(()) => End::Done(format!("undone: {changes}")),
         Err(why) => End::Done(format!(
             "undone: {changes}; a recovery has to finish: {why}"
@@ -164,10 +167,13 @@ pub fn journal_error(error: impl std::fmt::Display) -> String {
     format!("cannot use the journal: {error}")
 }
 
-pub fn lock(state: File) -> Result<Flock<File>, String> {
+/// Returns the lock, or an end if another process has it.
+pub fn lock(state: File) -> Result<Flock<File>, End> {
     Flock::lock(state, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-        nix::Error::EWOULDBLOCK => "another commit, undo or recovery runs; try again".to_owned(),
-        error => format!("cannot lock the directory of the journal: {error}"),
+        nix::Error::EWOULDBLOCK => {
+            End::Busy("another commit, undo or recovery runs; try again".to_owned())
+        }
+        error => End::Nothing(format!("cannot lock the directory of the journal: {error}")),
     })
 }
 

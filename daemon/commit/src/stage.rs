@@ -30,6 +30,8 @@ const COPIED: [&[u8]; 4] = [
     b"security.selinux",
     b"security.SMACK64",
 ];
+/// ACLs.
+const LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
 /// What is bound to the old bytes, so that the kernel drops it at a write, or to the old inode.
 const DROPPED: [&[u8]; 4] = [
     b"security.capability",
@@ -54,6 +56,7 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         .base()
         .filter(|_| direction == Direction::Commit);
     let is_mode = matches!(entry.change, Change::SetMetadata { .. });
+    let is_bound = entry.change.binds_bytes();
     let difference = base.and_then(|base| base.stat.difference(&found.stat, true));
     if let Some(why) = difference.or_else(|| expected.difference(&found.stat)) {
         return Err(about(entry, why));
@@ -71,11 +74,11 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         return Err(about(entry, "it is another file"));
     }
     operation.attributes = attributes(&file).map_err(fail)?;
-    if found.stat.kind == Kind::File && !is_mode {
+    if found.stat.kind == Kind::File && (is_bound || !is_mode) {
         lease(&file).map_err(|why| about(entry, why))?;
     }
-    // An undo of a mode does not depend on the bytes.
-    let is_compared = found.stat.kind == Kind::File && (base.is_some() || !is_mode);
+    // An undo of another mode does not depend on the bytes.
+    let is_compared = found.stat.kind == Kind::File && (base.is_some() || is_bound || !is_mode);
     if is_compared && found.stat.size > COMPARED {
         let size = found.stat.size;
         return Err(about(
@@ -84,9 +87,13 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         ));
     }
     if is_compared {
+        let known = expected.sha256.or(operation.sha256);
         operation.sha256 = Some(hash(&file).map_err(fail)?);
-        if expected.sha256.is_some() && operation.sha256 != expected.sha256 {
+        if known.is_some() && operation.sha256 != known {
             return Err(about(entry, "its bytes have changed"));
+        }
+        if known.is_none() && is_bound && direction == Direction::Undo {
+            return Err(about(entry, "its bytes at the commit are not known"));
         }
     }
     let drops_capability = is_mode
@@ -145,11 +152,17 @@ fn obstacle(found: &Look) -> Option<String> {
     }
 }
 
-fn lease(file: &File) -> Result<(), String> {
+pub fn lease(file: &File) -> Result<(), String> {
     sys::take_read_lease(file).map_err(|error| match error.raw_os_error() {
         Some(libc::EAGAIN) => "somebody has it open for writing".to_owned(),
         _ => format!("cannot find out whether somebody has it open for writing: {error}"),
     })
+}
+
+/// Returns true if nobody has opened a file for writing since its lease was taken. The kernel refuses the second lease
+/// as soon as a writer has begun to open the file, which is before that writer waits for the first one to end.
+pub fn is_free(file: &File) -> bool {
+    sys::has_read_lease(file) && sys::take_read_lease(file).is_ok()
 }
 
 /// Fails if a file system cannot take what is new in it.
@@ -215,6 +228,7 @@ pub fn stage(
             let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
             let made = sys::open_plain(beside.as_fd(), &slot, flags).map_err(fail)?;
             set_metadata(&made, meta).map_err(fail)?;
+            remove_lists(operation, &made, meta).map_err(fail)?;
             operation.inode = sys::stat_of(made.as_fd()).map_err(fail)?.st_ino;
             return Ok(Some(made));
         }
@@ -243,10 +257,27 @@ pub fn stage(
     )
     .map_err(fail)?;
     let file = open_file(beside, &slot).map_err(fail)?;
+    if taken.is_none() {
+        remove_lists(operation, &file, meta).map_err(fail)?;
+    }
     lease(&file).map_err(|why| about(entry, why))?;
     operation.inode = sys::stat_of(file.as_fd()).map_err(fail)?.st_ino;
     operation.staged = Some(file);
     Ok(None)
+}
+
+/// Removes the ACLs that a new file or directory has from the directory that it is made in. They stay if root or the
+/// new owner owns that: anybody else would decide who reads and writes what an approver saw with its mode alone.
+fn remove_lists(operation: &Operation<'_>, made: impl AsFd, meta: Metadata) -> io::Result<()> {
+    let owner = sys::stat_of(operation.anchor.fd.as_fd())?.st_uid;
+    if owner == 0 || owner == meta.uid {
+        return Ok(());
+    }
+    let names = attributes(&made)?;
+    let lists = names.keys().filter(|name| is_any(name, &LISTS));
+    lists
+        .into_iter()
+        .try_for_each(|name| sys::remove_xattr(&made, name))
 }
 
 fn write(
@@ -338,6 +369,6 @@ pub fn is_untouched(operation: &Operation<'_>, slots: impl AsFd) -> io::Result<b
     let Some(content) = operation.entry.change.content() else {
         return Ok(true);
     };
-    let is_free = operation.staged.as_ref().is_none_or(sys::has_read_lease);
+    let is_free = operation.staged.as_ref().is_none_or(is_free);
     Ok(is_free && hash(&open_file(slots, &operation.slot)?)? == content.sha256)
 }

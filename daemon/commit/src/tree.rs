@@ -38,7 +38,8 @@ pub struct Operation<'a> {
     /// The new file, with a lease.
     pub staged: Option<File>,
     pub attributes: Attributes,
-    /// Of the file that leaves the path, at the first look: a plan of files that nobody read has no hash.
+    /// Of the file that leaves the path, at the first look: a plan of files that nobody read has no hash. Before that,
+    /// of a file whose owner or mode changes, as plan or journal have it.
     pub sha256: Option<[u8; 32]>,
 }
 
@@ -117,12 +118,12 @@ impl Tree {
     pub fn operations<'a>(
         &self,
         plan: &'a Plan,
-        inodes: &[u64],
+        rows: (&[u64], &[Option<[u8; 32]>]),
         id: &str,
         kept: Option<&OwnedFd>,
     ) -> Result<Vec<Operation<'a>>, String> {
         self.check_descriptors(plan)?;
-        let (operations, lost) = self.reachable(plan, inodes, id, kept);
+        let (operations, lost) = self.reachable(plan, rows, id, kept);
         match lost.into_iter().next() {
             Some(failure) => Err(failure.into()),
             None => Ok(operations),
@@ -134,7 +135,7 @@ impl Tree {
     pub fn reachable<'a>(
         &self,
         plan: &'a Plan,
-        inodes: &[u64],
+        (inodes, hashes): (&[u64], &[Option<[u8; 32]>]),
         id: &str,
         kept: Option<&OwnedFd>,
     ) -> (Vec<Operation<'a>>, Vec<Failure>) {
@@ -183,12 +184,20 @@ impl Tree {
                     held: None,
                     staged: None,
                     attributes: Attributes::new(),
-                    sha256: None,
+                    sha256: known(&entry.change).or(hashes.get(at).copied().flatten()),
                 }),
                 Err(error) => lost.push(Failure::doing(entry, "open its directory", &error)),
             }
         }
         (operations, lost)
+    }
+}
+
+/// Returns the hash of a file that stays at its path.
+fn known(change: &Change) -> Option<[u8; 32]> {
+    match change {
+        Change::SetMetadata { base, .. } => base.sha256,
+        Change::Create { .. } | Change::Replace { .. } | Change::Remove { .. } => None,
     }
 }
 

@@ -1,5 +1,5 @@
 //! The journal of a commit as bytes. Its phase is one byte at [`Journal::PHASE`], so a kill leaves the old phase or the
-//! new one; the rest is written once, and the inode numbers at its end once more.
+//! new one; the rest is written once, and the rows at its end once more.
 //!
 //! | bytes | content |
 //! |---|---|
@@ -8,8 +8,9 @@
 //! | 8 | length of the plan, little-endian |
 //! | | the plan |
 //! | 8 each | inode number of each entry's new file, little-endian; 0 without one, or before all are staged |
+//! | 32 each | SHA-256 of each file whose owner or mode needs it and whose plan has none; 0 before all are staged |
 
-use crate::plan::{Change, Plan, PlanError};
+use crate::plan::{Change, Entry, Plan, PlanError};
 use crate::{ENTRIES, PLAN_BYTES};
 
 const MAGIC: &[u8; 16] = b"remit commit 01\n";
@@ -49,6 +50,8 @@ pub struct Journal {
     pub plan: Plan,
     /// Of new files, by entry.
     pub inodes: Vec<u64>,
+    /// Of files whose plan has none, by entry: see [`Change::has_journaled_hash`].
+    pub hashes: Vec<Option<[u8; 32]>>,
 }
 
 impl Journal {
@@ -57,9 +60,9 @@ impl Journal {
     /// Position of the phase.
     pub const PHASE: u64 = 16;
     /// Length of the longest journal.
-    pub const MOST: usize = Self::HEAD + PLAN_BYTES + 8 * ENTRIES;
+    pub const MOST: usize = Self::HEAD + PLAN_BYTES + (8 + 32) * ENTRIES;
 
-    /// Returns the journal of a commit that begins, and the position of its inode numbers.
+    /// Returns the journal of a commit that begins, and the position of its rows.
     #[must_use]
     pub fn begin(plan: &Plan) -> (Vec<u8>, u64) {
         let plan_bytes = plan.encode();
@@ -68,8 +71,22 @@ impl Journal {
         bytes.extend((plan_bytes.len() as u64).to_le_bytes());
         bytes.extend(plan_bytes);
         let at = bytes.len();
-        bytes.resize(at + 8 * plan.entries().len(), 0);
+        bytes.extend(Self::encode_rows(plan, &[], &[]));
         (bytes, at as u64)
+    }
+
+    /// Returns the bytes of these rows, by entry. Missing ones are zeros.
+    #[must_use]
+    pub fn encode_rows(plan: &Plan, inodes: &[u64], hashes: &[Option<[u8; 32]>]) -> Vec<u8> {
+        let count = plan.entries().len();
+        let inodes = inodes.iter().chain(std::iter::repeat(&0)).take(count);
+        let hashes = hashes.iter().chain(std::iter::repeat(&None));
+        let hashes = plan.entries().iter().zip(hashes);
+        let hashes = hashes.filter(|(entry, _)| entry.change.has_journaled_hash());
+        inodes
+            .flat_map(|inode| inode.to_le_bytes())
+            .chain(hashes.flat_map(|(_, hash)| hash.unwrap_or_default()))
+            .collect()
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, PlanError> {
@@ -80,16 +97,34 @@ impl Journal {
         let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
         let (plan, rows) = body.split_at_checked(length).ok_or(damaged.clone())?;
         let plan = Plan::decode(plan)?;
-        let (rows, rest) = rows.as_chunks();
-        if !rest.is_empty() || rows.len() != plan.entries().len() {
+        let entries = plan.entries();
+        let rows = rows.split_at_checked(8 * entries.len());
+        let (inodes, hashes) = rows.ok_or(damaged.clone())?;
+        let (inodes, _) = inodes.as_chunks();
+        let inodes = inodes.iter().map(|row| u64::from_le_bytes(*row)).collect();
+        let (hashes, rest) = hashes.as_chunks();
+        let has_hash = |entry: &&Entry| entry.change.has_journaled_hash();
+        if !rest.is_empty() || hashes.len() != entries.iter().filter(has_hash).count() {
             return Err(damaged);
         }
-        let inodes = rows.iter().map(|row| u64::from_le_bytes(*row)).collect();
+        let mut rows = hashes.iter();
+        let hash = |entry: &Entry| {
+            let row = if has_hash(&entry) { rows.next() } else { None };
+            row.copied().filter(|hash| hash != &[0; 32])
+        };
+        let hashes = entries.iter().map(hash).collect();
         Ok(Self {
             phase,
             plan,
             inodes,
+            hashes,
         })
+    }
+
+    /// Returns inode numbers and hashes, by entry.
+    #[must_use]
+    pub fn rows(&self) -> (&[u64], &[Option<[u8; 32]>]) {
+        (&self.inodes, &self.hashes)
     }
 
     /// Returns the phase of a journal, by its first bytes.

@@ -2,6 +2,9 @@
 
 use crate::plan::{Change, Kind, Metadata, New, Stat};
 
+/// Set-user-id and set-group-id.
+const SET_ID: u32 = 0o6000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     Commit,
@@ -58,8 +61,46 @@ impl Side {
     }
 }
 
+impl Metadata {
+    /// Returns true if a file that gets this instead of `from` is trusted more: it gets a set-id bit or a group for it,
+    /// or somebody but root who could write to it cannot any more. The mask of an ACL is the group's part of the mode.
+    #[must_use]
+    pub const fn raises(self, from: Self) -> bool {
+        let gains_set_id = self.mode & !from.mode & SET_ID != 0;
+        let is_set_group = self.gid != from.gid && self.mode & 0o2000 != 0;
+        let loses_owner = self.uid != from.uid && from.uid != 0;
+        let group = if self.gid == from.gid { self.mode } else { 0 };
+        let loses_group = from.mode & !group & 0o020 != 0;
+        let loses_others = from.mode & !self.mode & 0o002 != 0;
+        gains_set_id || is_set_group || loses_owner || loses_group || loses_others
+    }
+}
+
 /// `inode` is that of the new file.
 impl Change {
+    /// Returns true if it changes the trust in the bytes of a file that stays: its owner, a set-id bit, or who else may
+    /// write to it. It is made, undone and taken back with the bytes of the base alone. All other modes and groups can
+    /// also be set while the file is open for writing, as logs are.
+    #[must_use]
+    pub const fn binds_bytes(&self) -> bool {
+        let Self::SetMetadata { base, meta } = self else {
+            return false;
+        };
+        let (old, new) = (base.stat.meta, *meta);
+        let is_group = old.gid != new.gid && (old.mode | new.mode) & (SET_ID | 0o020) != 0;
+        let is_other = old.uid != new.uid || (old.mode ^ new.mode) & (SET_ID | 0o022) != 0;
+        matches!(base.stat.kind, Kind::File) && (is_group || is_other)
+    }
+
+    /// Returns true if the journal has the hash of the base, because the plan has not.
+    #[must_use]
+    pub const fn has_journaled_hash(&self) -> bool {
+        match self {
+            Self::SetMetadata { base, .. } => self.binds_bytes() && base.is_unread(),
+            Self::Create { .. } | Self::Replace { .. } | Self::Remove { .. } => false,
+        }
+    }
+
     #[must_use]
     pub const fn movement(&self, direction: Direction) -> Movement {
         match (self, direction) {
@@ -112,8 +153,8 @@ impl Change {
             }),
             (Direction::Undo, Self::SetMetadata { meta, .. }) => base.map(|side| Side {
                 meta: *meta,
-                size: None,
-                sha256: None,
+                size: side.size.filter(|_| self.binds_bytes()),
+                sha256: side.sha256.filter(|_| self.binds_bytes()),
                 ..side
             }),
             (Direction::Undo, _) => new,
@@ -191,5 +232,5 @@ fn is_between(meta: Metadata, from: Metadata, to: Metadata) -> bool {
     let is_owner = [from, to]
         .map(|one| (one.uid, one.gid))
         .contains(&(meta.uid, meta.gid));
-    is_owner && [from.mode, from.mode & !0o6000, to.mode].contains(&meta.mode)
+    is_owner && [from.mode, from.mode & !SET_ID, to.mode].contains(&meta.mode)
 }

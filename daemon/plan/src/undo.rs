@@ -20,17 +20,22 @@ const KEPT_BYTES: u64 = 2 << 30;
 pub struct KeptUndo {
     pub id: String,
     pub age_s: u64,
-    /// On the disk: anybody can make a sparse file of any size.
+    /// Of its old files, of its journal, and what each one costs. Anybody can make a sparse file of any size.
     pub bytes: u64,
 }
 
 impl Plan {
-    /// Returns the bytes of old files that its undo keeps.
+    /// Returns the bytes of old files that its undo keeps. Nobody compares the size of a directory, so whoever makes the
+    /// plan chooses it.
     #[must_use]
     pub fn undo_bytes(&self) -> u64 {
         let kept = self.entries().iter().map(|entry| match entry.change {
-            Change::Replace { base, .. } | Change::Remove { base } => base.stat.size,
-            Change::Create { .. } | Change::SetMetadata { .. } => 0,
+            Change::Replace { base, .. } | Change::Remove { base }
+                if base.stat.kind == Kind::File =>
+            {
+                base.stat.size
+            }
+            _ => 0,
         });
         kept.fold(0, u64::saturating_add)
     }

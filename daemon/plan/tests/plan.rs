@@ -238,11 +238,23 @@ proptest! {
 
     #[test]
     fn journal_is_decoded_as_it_began(plan in plan(), at: prop::sample::Index, byte: u8) {
-        let (mut bytes, inodes_at) = Journal::begin(&plan);
+        let (mut bytes, rows_at) = Journal::begin(&plan);
         let journal = Journal::decode(&bytes).unwrap();
         prop_assert_eq!(journal.is_staged(), !plan.entries().iter().any(|entry| entry.change.has_new()));
         prop_assert_eq!((&journal.plan, journal.inodes), (&plan, vec![0; plan.entries().len()]));
-        prop_assert_eq!(bytes.len() - usize::try_from(inodes_at).unwrap(), 8 * plan.entries().len());
+        let of = |number: usize| u8::try_from(number % 200 + 1).unwrap();
+        let entries = plan.entries().iter().zip(1..);
+        let hashes: Vec<_> = entries
+            .map(|(entry, number)| entry.change.has_journaled_hash().then_some([of(number); 32]))
+            .collect();
+        let inodes: Vec<u64> = (1..).take(plan.entries().len()).collect();
+        let rows = Journal::encode_rows(&plan, &inodes, &hashes);
+        prop_assert_eq!(bytes.len() - usize::try_from(rows_at).unwrap(), rows.len());
+        prop_assert_eq!(rows.len(), 8 * inodes.len() + 32 * hashes.iter().flatten().count());
+        let mut written = bytes[..usize::try_from(rows_at).unwrap()].to_vec();
+        written.extend(rows);
+        let read = Journal::decode(&written).unwrap();
+        prop_assert_eq!((read.inodes, read.hashes), (inodes, hashes));
         prop_assert!(Journal::decode(&bytes[..at.index(bytes.len())]).is_err());
         let at = at.index(bytes.len());
         bytes[at] = byte;

@@ -7,6 +7,8 @@
 )]
 
 mod attacks;
+mod bound;
+mod forgotten;
 mod interrupted;
 mod operations;
 mod races;

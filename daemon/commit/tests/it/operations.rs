@@ -181,6 +181,48 @@ fn new_file_gets_the_default_list_of_its_directory_and_a_changed_one_does_not() 
     assert_eq!((has_list("etc/a"), has_list("etc/b")), (false, true));
 }
 
+/// The owner of the directory would read and write what is root's, and the page has the mode alone.
+#[test]
+fn new_file_of_another_owner_than_its_directory_gets_no_default_list() {
+    let _scene = Scene::new(Disk::Ext4);
+    for (owner, has_lists) in [(1000, [false, true, false]), (0, [true; 3])] {
+        let dir = format!("etc/{owner}");
+        let path = |name: &str| format!("{dir}/{name}");
+        fs::create_dir(at(&dir)).unwrap();
+        std::os::unix::fs::chown(at(&dir), Some(owner), Some(owner)).unwrap();
+        set_attribute(&dir, "system.posix_acl_default", &access_list());
+        let names = ["root", "own", "dir", "dir/beneath"].map(path);
+        let own = Edit {
+            uid: Some(1000),
+            mode: Some(0o660),
+            ..write(&names[1], "new")
+        };
+        let made = |name: &str| Edit {
+            mode: Some(0o775),
+            ..edit(name, Action::CreateDirectory)
+        };
+        let root = Edit {
+            mode: Some(0o660),
+            ..write(&names[0], "new")
+        };
+        let beneath = Edit {
+            mode: Some(0o664),
+            ..write(&names[3], "new")
+        };
+        commit(&plan(&[root, own, made(&names[2]), beneath])).is_done();
+        let tree = tree();
+        let lists = names.each_ref().map(|name| {
+            let attributes = &tree[&at(name)].attributes;
+            let is_list = |name: &&Vec<u8>| name.starts_with(b"system.posix_acl");
+            attributes.keys().filter(is_list).count() > 0
+        });
+        assert_eq!(lists[..3], has_lists, "{owner}");
+        assert_eq!(lists[3], lists[2], "{owner}");
+        let modes = names.map(|name| tree[&at(&name)].mode & 0o7777);
+        assert_eq!(modes, [0o660, 0o660, 0o775, 0o664], "{owner}");
+    }
+}
+
 /// Commits the change of `etc/a`, which must be refused with these words, and leaves nothing.
 #[track_caller]
 fn refused(words: &str) {

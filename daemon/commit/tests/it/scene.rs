@@ -253,6 +253,13 @@ pub fn undo(id: &str) -> Result {
     end(start(&[], &["undo", &state(), id], None))
 }
 
+/// A recovery with further arguments.
+pub fn recover_with(arguments: &[&str]) -> Result {
+    let directory = state();
+    let all = [&["recover", &directory], arguments].concat();
+    end(start(&[], &all, None))
+}
+
 pub fn recover() -> Result {
     end(start(&[], &["recover", &state()], None))
 }
@@ -266,7 +273,21 @@ impl Result {
     /// Nothing was changed, and the reason has these words.
     #[track_caller]
     pub fn is_refused(&self, words: &str) {
-        assert_eq!(self.code, Some(1), "{}", self.text);
+        self.is_nothing(1, words);
+    }
+
+    /// Another process has the lock.
+    #[track_caller]
+    pub fn is_busy(&self) {
+        self.is_nothing(
+            75,
+            "nothing was changed: another commit, undo or recovery runs",
+        );
+    }
+
+    #[track_caller]
+    fn is_nothing(&self, code: i32, words: &str) {
+        assert_eq!(self.code, Some(code), "{}", self.text);
         assert!(self.text.contains(words), "{}", self.text);
     }
 }

@@ -1,0 +1,160 @@
+//! Which undos a recovery forgets, and which it must not.
+
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
+
+use remit_plan::{Action, Bundle, Change, Edit, Entry, Journal, Kind, Phase, Plan};
+
+use crate::scene::*;
+
+const MEMORY: Disk = Disk::Memory("size=64m,mode=755");
+
+/// The same plan, in which what it removes or replaces claims a size of its own.
+fn with_size(plan: &Plan, kind: Kind, size: u64) -> Plan {
+    let entries = plan.entries().iter().map(|entry| {
+        let mut change = entry.change;
+        if let Change::Remove { base } | Change::Replace { base, .. } = &mut change
+            && base.stat.kind == kind
+        {
+            base.stat.size = size;
+        }
+        let path = entry.path.clone();
+        Entry { path, change }
+    });
+    Plan::new(entries.collect()).unwrap()
+}
+
+fn done(edits: &[Edit]) -> String {
+    let input = plan(edits);
+    commit(&input).is_done();
+    id_of(&input)
+}
+
+/// Makes the file of a commit as large as no test should make it.
+fn enlarge(id: &str, size: u64) {
+    let path = at(&format!("state/{id}/journal"));
+    let old = Journal::decode(&fs::read(&path).unwrap()).unwrap();
+    let plan = with_size(&old.plan, Kind::File, size);
+    let (mut bytes, rows_at) = Journal::begin(&plan);
+    bytes.truncate(usize::try_from(rows_at).unwrap());
+    bytes.extend(Journal::encode_rows(&plan, &old.inodes, &old.hashes));
+    bytes[usize::try_from(Journal::PHASE).unwrap()] = Phase::Kept as u8;
+    fs::write(&path, bytes).unwrap();
+}
+
+fn age(id: &str) {
+    let journal = File::options()
+        .write(true)
+        .open(at(&format!("state/{id}/journal")))
+        .unwrap();
+    let month = Duration::from_secs(30 * 24 * 3600 + 60);
+    journal.set_modified(SystemTime::now() - month).unwrap();
+}
+
+fn sorted(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort();
+    ids
+}
+
+/// The commit has no other bytes than these, and its undo was gone.
+#[test]
+fn claimed_size_of_a_directory_forgets_no_undo() {
+    let _scene = Scene::new(MEMORY);
+    put("etc/x.conf", b"old", 0o644, 0);
+    fs::create_dir_all(at("etc/empty")).unwrap();
+    let bundle = Bundle::decode(plan(&[
+        write("etc/x.conf", "new"),
+        edit("etc/empty", Action::Remove),
+    ]))
+    .unwrap();
+    let plan = with_size(bundle.plan(), Kind::Directory, 1 << 40);
+    let input = Bundle::new(&plan, b"new", b"old").unwrap();
+    commit(input.as_bytes()).is_done();
+    recover().is_done();
+    assert_eq!(kept(), [plan.id()]);
+    undo(&plan.id()).is_done();
+    assert_eq!(read("etc/x.conf"), b"old");
+}
+
+#[test]
+fn undo_that_is_kept_is_forgotten_neither_by_size_nor_by_age() {
+    let _scene = Scene::new(MEMORY);
+    let names = ["etc/old", "etc/large", "etc/both", "etc/small"];
+    let ids = names.map(|name| {
+        put(name, b"old", 0o644, 0);
+        done(&[write(name, "new")])
+    });
+    let [old, large, both, small] = ids.each_ref().map(String::as_str);
+    age(old);
+    enlarge(large, 3 << 30);
+    enlarge(both, 3 << 30);
+    age(both);
+    let all = sorted(ids.to_vec());
+    recover_with(&["--keep", old, "--keep", large, "--keep", both]).is_done();
+    assert_eq!(sorted(kept()), all);
+    recover_with(&["--keep", both, "--keep", small, "--keep", large]).is_done();
+    assert_eq!(
+        sorted(kept()),
+        sorted([large, both, small].map(str::to_owned).to_vec())
+    );
+    // It is not there any more, and that is no error.
+    recover_with(&["--keep", old, "--keep", both]).is_done();
+    assert_eq!(
+        sorted(kept()),
+        sorted([both, small].map(str::to_owned).to_vec())
+    );
+    undo(both).is_done();
+    assert_eq!(read("etc/both"), b"old");
+    recover().is_done();
+    assert_eq!(kept(), [small]);
+}
+
+/// Otherwise anybody could keep any number of journals, which each recovery reads.
+#[test]
+fn journal_and_number_of_undos_count() {
+    let _scene = Scene::new(MEMORY);
+    let [first, second] = ["etc/a", "etc/b"].map(|name| {
+        put(name, b"old", 0o644, 0);
+        done(&[write(name, "new")])
+    });
+    // The second one has 3 bytes.
+    let most = (2 << 30) - 3 - 2 * (64 << 10);
+    let journals = || {
+        let journal = |id| fs::metadata(at(&format!("state/{id}/journal"))).unwrap();
+        journal(&first).len() + journal(&second).len()
+    };
+    enlarge(&first, most);
+    let fitting = most - journals();
+    enlarge(&first, fitting);
+    recover().is_done();
+    assert_eq!(kept().len(), 2);
+    enlarge(&first, fitting + 1);
+    recover().is_done();
+    assert_eq!(kept(), [second]);
+}
+
+#[test]
+fn recovery_takes_nothing_but_ids_to_keep() {
+    let _scene = Scene::new(MEMORY);
+    put("etc/a", b"old", 0o644, 0);
+    let id = done(&[write("etc/a", "new")]);
+    age(&id);
+    let upper = "A".repeat(32);
+    let pairs = |count: usize| ["--keep", id.as_str()].repeat(count);
+    for (arguments, words) in [
+        (vec!["--keep"], "usage"),
+        (vec![id.as_str()], "usage"),
+        (vec!["--keep", &id, "--keep"], "usage"),
+        (vec!["--then", &id], "usage"),
+        (vec!["--keep", &id, "--then", "x"], "usage"),
+        (vec!["--keep", "../../etc"], "32 hexadecimal digits"),
+        (vec!["--keep", &upper], "32 hexadecimal digits"),
+        (vec!["--keep", "--keep"], "32 hexadecimal digits"),
+        (pairs(65), "at most 64"),
+    ] {
+        recover_with(&arguments).is_refused(words);
+        assert_eq!(kept(), std::slice::from_ref(&id), "{arguments:?}");
+    }
+    recover_with(&pairs(64)).is_done();
+    assert_eq!(kept(), [id]);
+}
