@@ -78,7 +78,7 @@ pub enum Condition {
     Effects,
     /// Its plan changes nothing that is protected now.
     Unprotected,
-    /// No interrupted commit has to be recovered first.
+    /// No interrupted commit has to be recovered first, and no commit undone that nobody confirmed.
     Recovered,
 }
 
@@ -93,7 +93,7 @@ const fn conditions(at: At) -> &'static [Condition] {
             Open, Session, Unpaused, Required, SamePolicy, Hashed, Requester,
         ],
         At::Parked => &[
-            Open, Sandbox, Session, Grant, Unpaused, Required, SamePolicy,
+            Open, Sandbox, Session, Grant, Unpaused, Required, SamePolicy, Recovered,
         ],
         At::Approving => &[
             Approver,
@@ -306,8 +306,22 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
         ),
         Condition::Unprotected => is_unprotected(cx, job),
         Condition::Recovered => {
-            let command = job.plan().and_then(Plan::definition);
-            cx.job.commits.may_start(command, &cx.policies.live.policy)
+            let Some(plan) = job.plan() else {
+                return Ok(());
+            };
+            let (command, policy) = (plan.definition(), &cx.policies.live.policy);
+            let is_to_be_confirmed = plan.bound.confirm.is_some();
+            let commits = &cx.job.commits;
+            commits.may_start(command, is_to_be_confirmed, policy)?;
+            match plan.basis() {
+                // It is in the way of the others.
+                Basis::Unconfirmed => Ok(()),
+                _ => {
+                    let uid = plan.requester.subject.uid();
+                    let confirmations = &cx.job.confirmations;
+                    confirmations.may_start(plan.commit_use(), uid, &plan.bound)
+                }
+            }
         }
     }
 }
