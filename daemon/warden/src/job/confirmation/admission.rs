@@ -77,18 +77,16 @@ impl Unconfirmed {
             InTheWay::Failed => {
                 let undo = match self.undo {
                     Undo::Lost => String::new(),
-                    _ => format!(", or undoes it by 'remit undo {}'", self.commit),
+                    _ => format!(" or undoes it ('remit undo {}')", self.commit),
                 };
                 let text = format!(
-                    "{what} is to be undone, and that has not worked: no other commit and no other undo starts"
-                );
-                let lift = format!(
-                    "'remit status' shows why; an administrator keeps it by '{}' from a new login{undo}",
+                    "{what} is to be undone, and that has not worked, as 'remit status' shows: no other commit or undo \
+                     starts before an administrator keeps it ('{}' from a new login){undo}",
                     self.command()
                 );
                 Refusal::new(Code::NotStarted, text)
                     .object(&*self.commit)
-                    .lift(lift)
+                    .next("ask an administrator to look at it")
             }
         }
     }
@@ -189,21 +187,20 @@ mod tests {
     fn refusal_names_the_commit_and_the_way_out() {
         let mut one = failed();
         let said = |one: &Unconfirmed| {
-            let refusal = may_start(std::slice::from_ref(one), Some(COMMIT), NOW).unwrap_err();
-            (refusal.message, refusal.lift.unwrap())
+            let started = may_start(std::slice::from_ref(one), Some(COMMIT), NOW);
+            started.unwrap_err().message
         };
-        let (text, lift) = said(&one);
-        assert!(text.contains("commit 0123456789ab of bot"), "{text}");
-        let id = &one.commit;
-        for way in [
+        let (text, id) = (said(&one), one.commit.clone());
+        for word in [
+            "commit 0123456789ab of bot",
             "remit status",
             "remit confirm 0123456789ab",
             &format!("remit undo {id}"),
         ] {
-            assert!(lift.contains(way), "{lift}");
+            assert!(text.contains(word), "{word:?} is not in {text}");
         }
         one.undo = Undo::Lost;
-        assert!(!said(&one).1.contains("remit undo"));
+        assert!(!said(&one).contains("remit undo"));
     }
 
     #[test]

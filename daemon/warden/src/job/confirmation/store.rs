@@ -275,11 +275,9 @@ impl Confirmations {
         (!is_locked).then_some(one)
     }
 
-    /// Describes them for administrators.
+    /// Describes them for administrators, those first that nothing undoes: an answer has room for some.
     pub fn views(&self) -> Vec<UnconfirmedView> {
-        let now = clocks();
-        let all = self.all.iter().take(UNCONFIRMED);
-        all.map(|one| one.view(now)).collect()
+        views(&self.all, clocks())
     }
 
     /// Describes the one that this job committed.
@@ -287,6 +285,13 @@ impl Confirmations {
         let one = self.all.iter().find(|one| one.job == job)?;
         Some(format!("{}: {}", one.sentence(clocks()), one.command()))
     }
+}
+
+pub fn views(all: &[Unconfirmed], now: Clocks) -> Vec<UnconfirmedView> {
+    let mut views: Vec<_> = all.iter().map(|one| one.view(now)).collect();
+    views.sort_by_key(|view| !view.has_failed);
+    views.truncate(UNCONFIRMED);
+    views
 }
 
 fn is_locked(ending: &Ending) -> bool {

@@ -1,4 +1,4 @@
-use super::store::{SavedConfirmations, choose};
+use super::store::{SavedConfirmations, choose, views};
 use super::window::ConfirmWindow;
 use super::*;
 
@@ -437,4 +437,14 @@ fn overdue_commit_says_that_its_undo_is_in_line() {
         line.starts_with("nobody confirmed commit 0123456789ab of bot in time;"),
         "{line}"
     );
+}
+
+#[test]
+fn failed_undo_is_listed_however_many_wait() {
+    let mut all = vec![waiting(1000); MOST];
+    if let Some(last) = all.last_mut() {
+        last.on_undo_failed("x", Duration::from_secs(1000));
+    }
+    let views = views(&all, at(900));
+    assert!(views.len() < MOST && views[0].has_failed && !views[1].has_failed);
 }
