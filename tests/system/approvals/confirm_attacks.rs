@@ -47,7 +47,7 @@ fn stopped_commit(fixture: &PlanFixture) -> (Caller, i32) {
         {
             return (caller, pid);
         }
-        caller.end_of(begun.job);
+        let _ = caller.end_of(begun.job);
     }
     panic!("no commit can be stopped");
 }

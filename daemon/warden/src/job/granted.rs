@@ -2,7 +2,7 @@
 
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
-use remit_policy::{Command, Grant, Lifted, Terms};
+use remit_policy::{Basis, Command, Grant, Lifted, Terms};
 
 use crate::audit::reports::Outcome;
 use crate::job::admission::JobSlot;
@@ -115,4 +115,19 @@ pub fn bind(
     let number = cx.job.jobs.next_number();
     let new = sandbox.allocate_job(slot, &bound.compiled, number)?;
     Ok((bound, new))
+}
+
+/// Fails unless this plan may start now, if it commits or undoes changes of files.
+pub fn may_commit(cx: &RequestCx<'_>, plan: &Plan) -> Result<(), Refusal> {
+    let policy = &cx.policies.live.policy;
+    let is_to_be_confirmed = plan.bound.confirm.is_some();
+    let commits = &cx.job.commits;
+    commits.may_start(plan.definition(), is_to_be_confirmed, policy)?;
+    if *plan.basis() == Basis::Unconfirmed {
+        // It is in the way of the others.
+        return Ok(());
+    }
+    let uid = plan.requester.subject.uid();
+    let confirmations = &cx.job.confirmations;
+    confirmations.may_start(plan.commit_use(), uid, &plan.bound)
 }

@@ -17,6 +17,7 @@ use crate::config::policy_reload::Decided;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::context::RequestCx;
+use crate::job::granted::may_commit;
 use crate::request::file_change;
 use crate::request::{Approved, Draft, Plan};
 
@@ -305,24 +306,7 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
                 .and_then(|(before, now)| difference::of_effects(&before.does, &now.does)),
         ),
         Condition::Unprotected => is_unprotected(cx, job),
-        Condition::Recovered => {
-            let Some(plan) = job.plan() else {
-                return Ok(());
-            };
-            let (command, policy) = (plan.definition(), &cx.policies.live.policy);
-            let is_to_be_confirmed = plan.bound.confirm.is_some();
-            let commits = &cx.job.commits;
-            commits.may_start(command, is_to_be_confirmed, policy)?;
-            match plan.basis() {
-                // It is in the way of the others.
-                Basis::Unconfirmed => Ok(()),
-                _ => {
-                    let uid = plan.requester.subject.uid();
-                    let confirmations = &cx.job.confirmations;
-                    confirmations.may_start(plan.commit_use(), uid, &plan.bound)
-                }
-            }
-        }
+        Condition::Recovered => job.plan().map_or(Ok(()), |plan| may_commit(cx, plan)),
     }
 }
 
