@@ -16,6 +16,7 @@ mod approvals {
     mod approvers;
     mod attacks;
     mod confirm;
+    mod confirm_attacks;
     mod decided;
     mod described;
     mod files;

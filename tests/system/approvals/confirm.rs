@@ -24,7 +24,7 @@ use super::plans::{PlanFixture, commit, commit_process, edit, exit, gives, id_of
 use super::scene::{approve, does, options, status, until};
 
 /// `#64002` commits beneath `watched` without an approval, but somebody has to confirm it.
-const RULES: &str = r##"
+pub(super) const RULES: &str = r##"
 [[grant]]
 name = "watched"
 to = ["#64002"]
@@ -53,18 +53,18 @@ unconfined = true
 confirm = "10s"
 "##;
 /// Longer than the window.
-const OVER: Duration = Duration::from_secs(12);
+pub(super) const OVER: Duration = Duration::from_secs(12);
 
-fn lay() -> PlanFixture {
+pub(super) fn lay() -> PlanFixture {
     PlanFixture::with_rules(options(), RULES)
 }
 
-fn unconfirmed(daemon: &Daemon) -> Vec<UnconfirmedView> {
+pub(super) fn unconfirmed(daemon: &Daemon) -> Vec<UnconfirmedView> {
     status(daemon).unconfirmed
 }
 
 /// Commits to one file, whose old bytes are `old`.
-fn armed(fixture: &PlanFixture, name: &str) -> (String, JobReport) {
+pub(super) fn armed(fixture: &PlanFixture, name: &str) -> (String, JobReport) {
     fixture.put(name, "old");
     let bundle = plan(&[fixture.write(name, "new")]);
     let report = fixture.commits(&bundle);
@@ -73,7 +73,7 @@ fn armed(fixture: &PlanFixture, name: &str) -> (String, JobReport) {
     (id_of(&bundle), report)
 }
 
-fn is_undone(fixture: &PlanFixture, name: &str) {
+pub(super) fn is_undone(fixture: &PlanFixture, name: &str) {
     is_undone_to(fixture, name, "old");
 }
 
@@ -83,13 +83,13 @@ fn is_undone_to(fixture: &PlanFixture, name: &str, old: &str) {
 }
 
 /// A login session of a person: logind's file, and the scope that its processes are in.
-struct Login {
+pub(super) struct Login {
     scope: PathBuf,
 }
 
 impl Login {
     /// `None` where no process can be moved into a cgroup of this name.
-    fn new(began: Duration, class: &str) -> Option<Self> {
+    pub fn new(began: Duration, class: &str) -> Option<Self> {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let name = format!("t{}n{number}", std::process::id());
@@ -125,7 +125,7 @@ impl Login {
         command.output().expect("it starts")
     }
 
-    fn confirms(&self, daemon: &Daemon, user: &Identity, id: &str) -> Result<String, String> {
+    pub fn confirms(&self, daemon: &Daemon, user: &Identity, id: &str) -> Result<String, String> {
         let said = self.remit(daemon, user, &["confirm", id]);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match said.status.success() {
@@ -143,12 +143,12 @@ impl Drop for Login {
     }
 }
 
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Has sessions of its own, in mounts of its own: call it before the daemon starts.
-fn own_sessions() {
+pub(super) fn own_sessions() {
     unshare(CloneFlags::CLONE_NEWNS).expect("the tests run as root");
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("it is ours");
@@ -172,6 +172,7 @@ macro_rules! login {
         }
     };
 }
+pub(super) use login;
 
 #[test]
 fn unconfirmed_commit_is_undone_by_itself() {

@@ -156,7 +156,7 @@ impl PlanFixture {
         caller.run(run).expect_err("it is refused")
     }
 
-    fn undo(&self, id: &str) -> JobReport {
+    pub fn undo(&self, id: &str) -> JobReport {
         let mut caller = Caller::new(&self.daemon, &user_a());
         let (job, _) = asks(&mut caller, "plan.undo", &[("id", id)]);
         approve(&self.daemon, job).expect("the approver can");

@@ -10,8 +10,12 @@ use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::{Command, CommitUse, Policy};
 
+/// Exit status of remit-commit if another process has the lock of the journals: it has changed nothing.
+pub const LOCK_IS_BUSY: i32 = 75;
 /// After this time a request may start a failed recovery again.
 const AGAIN: Duration = Duration::from_secs(10);
+/// After this time an undo that is due starts a failed recovery again.
+const FOR_UNDO: Duration = Duration::from_secs(60);
 /// After this time a recovery is taken for lost: its longest runtime, and some more.
 const LOST: Duration = Duration::from_secs(3600);
 
@@ -41,9 +45,14 @@ impl Commits {
     }
 
     /// Checks as [`Self::may_start`]. A request after a recovery that failed starts it again.
-    pub fn check(&mut self, command: Option<&Command>, policy: &Policy) -> Result<(), Refusal> {
+    pub fn check(
+        &mut self,
+        command: Option<&Command>,
+        is_to_be_confirmed: bool,
+        policy: &Policy,
+    ) -> Result<(), Refusal> {
         let is_commit = command.is_some_and(Command::is_commit);
-        let may_start = self.may_start(command, policy);
+        let may_start = self.may_start(command, is_to_be_confirmed, policy);
         let failed = self.failed.as_ref().filter(|_| is_commit);
         self.is_due |= failed.is_some_and(|(_, at)| at.elapsed() > AGAIN);
         self.has_any |= is_commit;
@@ -51,7 +60,12 @@ impl Commits {
     }
 
     /// Fails unless this command may start now, if it commits or undoes.
-    pub fn may_start(&self, command: Option<&Command>, policy: &Policy) -> Result<(), Refusal> {
+    pub fn may_start(
+        &self,
+        command: Option<&Command>,
+        is_to_be_confirmed: bool,
+        policy: &Policy,
+    ) -> Result<(), Refusal> {
         let used = command.and_then(Command::commit_use);
         let (Some(command), Some(CommitUse::Commit | CommitUse::Undo)) = (command, used) else {
             return Ok(());
@@ -68,6 +82,10 @@ impl Commits {
         if let Err(why) = policy.recovery(own) {
             return refuse(Code::NotStarted, why);
         }
+        if is_to_be_confirmed && let Err(why) = policy.unconfirmed(own) {
+            let text = format!("nothing could undo it if nobody confirms it: {why}");
+            return refuse(Code::NotStarted, text);
+        }
         if self.is_running() || self.is_due {
             let text = "an interrupted commit of files is being recovered".to_owned();
             return Err(Refusal::new(Code::Busy, text).next("try again in a moment"));
@@ -79,7 +97,8 @@ impl Commits {
     }
 
     pub fn on_end(&mut self, used: Option<CommitUse>, ending: &Ending) {
-        let by_itself = ending.state == State::Exited && matches!(ending.exit, Some(0 | 1));
+        let by_itself =
+            ending.state == State::Exited && matches!(ending.exit, Some(0 | 1 | LOCK_IS_BUSY));
         match used {
             // One that failed may have waited for this job.
             Some(CommitUse::Commit | CommitUse::Undo) => {
@@ -105,18 +124,41 @@ impl Commits {
         });
     }
 
+    pub fn is_due(&self) -> bool {
+        self.is_due && !self.is_running()
+    }
+
     /// Returns the directory of the journals if a recovery has to start now, which is then no longer due.
     pub fn take_due(&mut self) -> Option<String> {
-        let is_due = self.is_due && !self.is_running();
+        let is_due = self.is_due();
         self.is_due &= !is_due;
         is_due.then(|| self.directory.clone())
+    }
+
+    /// Returns whether a recovery has to work before anything else is undone.
+    pub fn is_in_the_way(&self) -> bool {
+        self.is_due || self.is_running() || self.failed.is_some()
+    }
+
+    /// Has a recovery that failed start again, for an undo that is due.
+    pub fn retry_for_undo(&mut self) {
+        let failed = self.failed.as_ref();
+        self.is_due |= failed.is_some_and(|(_, at)| at.elapsed() > FOR_UNDO);
+    }
+
+    /// The recovery that was started, until its end is recorded.
+    pub fn running(&self) -> Option<JobId> {
+        self.running.map(|(job, _)| job)
     }
 
     pub fn on_start(&mut self, started: Result<JobId, String>) {
         let now = Instant::now();
         match started {
             Ok(job) => self.running = Some((job, now)),
-            Err(why) => self.failed = Some((why, now)),
+            Err(why) => {
+                self.running = None;
+                self.failed = Some((why, now));
+            }
         }
     }
 
@@ -132,7 +174,10 @@ impl Commits {
 
 #[cfg(test)]
 mod tests {
+    use remit_policy::MachineTable;
+
     use super::*;
+    use crate::request::fixture::Scene;
 
     fn ending(state: State, exit: Option<i32>) -> Ending {
         Ending {
@@ -141,19 +186,25 @@ mod tests {
         }
     }
 
-    #[test]
-    fn recovery_is_due_after_what_did_not_end_by_itself() {
-        let new = || Commits {
+    fn new() -> Commits {
+        Commits {
             directory: "/var/lib/remit/commits".to_owned(),
             is_due: false,
             running: None,
             failed: None,
             has_any: false,
-        };
+        }
+    }
+
+    #[test]
+    fn recovery_is_due_after_what_did_not_end_by_itself() {
         let (commit, undo, recover) = (CommitUse::Commit, CommitUse::Undo, CommitUse::Recover);
         for (used, state, exit, is_due) in [
             (Some(commit), State::Exited, Some(0), false),
             (Some(commit), State::Exited, Some(1), false),
+            (Some(commit), State::Exited, Some(LOCK_IS_BUSY), false),
+            (Some(undo), State::Exited, Some(LOCK_IS_BUSY), false),
+            (Some(commit), State::Signalled, Some(LOCK_IS_BUSY), true),
             (Some(commit), State::Exited, Some(3), true),
             (Some(commit), State::Exited, Some(134), true),
             (Some(commit), State::Signalled, None, true),
@@ -174,5 +225,63 @@ mod tests {
         let mut commits = new();
         commits.on_day();
         assert!(!commits.is_due);
+    }
+    #[test]
+    fn recovery_that_is_due_runs_or_has_failed_is_in_the_way_of_undos() {
+        let mut commits = new();
+        assert!(!commits.is_in_the_way());
+        commits.is_due = true;
+        assert!(commits.is_in_the_way() && commits.take_due().is_some());
+        let job = JobId([1; 16]);
+        commits.on_start(Ok(job));
+        assert!(commits.is_in_the_way() && commits.running() == Some(job));
+        commits.on_recorded(job, &ending(State::Exited, Some(LOCK_IS_BUSY)));
+        assert!(commits.is_in_the_way() && commits.running().is_none());
+        // Not at once: it would be started again and again.
+        commits.retry_for_undo();
+        assert!(!commits.is_due());
+        commits.failed = Some((String::new(), Instant::now() - FOR_UNDO));
+        commits.retry_for_undo();
+        assert!(commits.is_due() && commits.take_due().is_some());
+        commits.on_start(Ok(job));
+        commits.on_recorded(job, &ending(State::Exited, Some(0)));
+        assert!(!commits.is_in_the_way());
+    }
+    #[test]
+    fn commit_that_is_to_be_confirmed_needs_a_command_that_undoes_it() {
+        const COMMIT: &str = r##"
+[[command]]
+name = "plan.commit"
+summary = "commits"
+argv = ["/usr/libexec/remit/remit-commit", "commit", "/var/lib/remit/commits"]
+effect = "change"
+profile = "host"
+stdin = "plan"
+
+[[command]]
+name = "plan.recover"
+summary = "recovers"
+argv = ["/usr/libexec/remit/remit-commit", "recover", "/var/lib/remit/commits"]
+effect = "change"
+profile = "host"
+"##;
+        const UNDO: &str = r##"
+[[command]]
+name = "plan.undo"
+summary = "undoes"
+argv = ["/usr/libexec/remit/remit-commit", "undo", "/var/lib/remit/commits", "{id}"]
+effect = "change"
+profile = "host"
+args.id = { type = "string" }
+"##;
+        let started = |policy: &str, is_to_be_confirmed| {
+            let policy = Scene::of(policy, &MachineTable::default()).policy;
+            let commit = policy.command("plan.commit").map(AsRef::as_ref);
+            new().may_start(commit, is_to_be_confirmed, &policy)
+        };
+        let text = started(COMMIT, true).unwrap_err().message;
+        assert!(text.contains("nothing could undo it"), "{text}");
+        assert!(started(COMMIT, false).is_ok());
+        assert!(started(&format!("{COMMIT}{UNDO}"), true).is_ok());
     }
 }

@@ -3,28 +3,28 @@
 //!
 //! **Invariant:** what is confirmed is not undone, and what is being undone is not confirmed.
 
+pub mod admission;
 pub mod store;
+mod view;
+pub mod window;
 
 use std::time::Duration;
 
-use remit_approval::UNCONFIRMED;
-use remit_common::admin::UnconfirmedView;
-use remit_common::calendar;
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, FollowUp, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::Plan;
-use remit_policy::{Approval, Terms};
+use remit_plan::Phase;
+use remit_policy::Approval;
 use serde::{Deserialize, Serialize};
 
 use crate::approval::approver::is_person;
 use crate::identity::peer::Subject;
+use crate::job::commits::LOCK_IS_BUSY;
+use view::utc_at;
 
-/// Seconds for a plan that can lock people out, if no rule says another time.
-const DEFAULT_S: u32 = 300;
 /// Least time after a restart of remitd, once: somebody has to be able to log in.
 const AFTER_START: Duration = Duration::from_secs(60);
-/// Pauses before an undo that failed is tried again. Another commit may have been in the way.
+/// Pauses before an undo that failed is tried again. A later commit of the same file may have been in the way.
 const AGAIN: [Duration; 4] = [
     Duration::from_secs(10),
     Duration::from_secs(60),
@@ -33,48 +33,14 @@ const AGAIN: [Duration; 4] = [
 ];
 /// Pause if the daemon is busy, which is no failure.
 const BUSY: Duration = Duration::from_secs(2);
+/// Pause if a process that the daemon did not start has the lock of the journals.
+const LOCKED: Duration = Duration::from_secs(10);
+/// Pause if the undo could not start: the audit log or the disk may be full.
+const NOT_STARTED: Duration = Duration::from_secs(60);
 /// Commits that can wait for a confirmation at once.
 pub const MOST: usize = 64;
 /// Bytes of a reason.
 const WHY: usize = 500;
-/// Digits of a commit's id in a line to type.
-const SHORT: usize = 12;
-
-/// Within which time a commit is to be confirmed, and why. A part of what an approver signs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfirmWindow {
-    pub seconds: u32,
-    lock_out: Option<String>,
-}
-
-impl ConfirmWindow {
-    /// Returns the window of a plan: that of the rule, or the default one if the plan can lock people out.
-    pub fn of(terms: &Terms, plan: &Plan) -> Option<Self> {
-        Self::new(terms.confirm_s(), plan.can_lock_out())
-    }
-
-    fn new(by_rule: Option<u32>, lock_out: Option<String>) -> Option<Self> {
-        let by_default = lock_out.as_ref().map(|_| DEFAULT_S);
-        let seconds = by_rule.or(by_default)?;
-        Some(Self { seconds, lock_out })
-    }
-
-    pub fn line(&self) -> String {
-        let within = in_words(self.seconds);
-        let line = format!("{UNCONFIRMED}unless confirmed within {within} from a new login");
-        match &self.lock_out {
-            None => line,
-            Some(why) => format!("{line}, because it can lock people out: {why}"),
-        }
-    }
-}
-
-fn in_words(seconds: u32) -> String {
-    match seconds {
-        s if s % 60 == 0 => format!("{} min", s / 60),
-        s => format!("{s} s"),
-    }
-}
 
 /// The clocks of a moment. No process can set the first two (clock_gettime(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +73,20 @@ pub struct Unconfirmed {
     /// A restart has given it the time to log in.
     pub is_extended: bool,
     pub stage: ConfirmStage,
+    pub undo: Undo,
+}
+
+/// What the absence of a commit's journal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Undo {
+    /// The commit was cut off, or an undo of it has begun: it is taken back.
+    Begun,
+    /// Nothing but an undo removes it.
+    Kept,
+    /// It was taken back.
+    Done,
+    /// It was removed, and nothing was undone.
+    Lost,
 }
 
 /// Times are since boot.
@@ -149,13 +129,17 @@ impl Unconfirmed {
             return None;
         }
         let is_nothing = match ending.state {
-            State::Exited => ending.exit == Some(1),
+            State::Exited => matches!(ending.exit, Some(1 | LOCK_IS_BUSY)),
             State::NotStarted => true,
             _ => false,
         };
         if is_nothing {
             return Some(CommitEnd::Disarmed);
         }
+        self.undo = match ending.has_succeeded() {
+            true => Undo::Kept,
+            false => Undo::Begun,
+        };
         Some(CommitEnd::Armed(self.wait(now)))
     }
 
@@ -179,20 +163,70 @@ impl Unconfirmed {
         matches!(self.stage, ConfirmStage::Waiting(_)).then(|| self.wait(now))
     }
 
+    /// Takes what its journal is now.
+    pub fn saw(&mut self, phase: Option<Phase>) -> Undo {
+        self.undo = match (phase, self.undo) {
+            (Some(Phase::Kept | Phase::Left), _) => Undo::Kept,
+            (None | Some(Phase::Gone), Undo::Kept | Undo::Lost) => Undo::Lost,
+            (None | Some(Phase::Gone), Undo::Begun | Undo::Done) => Undo::Done,
+            (Some(_), _) => Undo::Begun,
+        };
+        self.undo
+    }
+
+    /// Notes that nothing can undo it any more. Returns false if that was known.
+    pub fn on_lost(&mut self) -> bool {
+        let stage = ConfirmStage::Failed {
+            tries: self.tries(),
+            why: "its undo is gone".to_owned(),
+            again: None,
+        };
+        let is_new = self.stage != stage;
+        self.stage = stage;
+        is_new
+    }
+
     /// Handles the end of the undo.
     pub fn on_undo_failed(&mut self, why: &str, now: Duration) {
         let tries = self.tries();
         let pause = AGAIN.get(usize::try_from(tries).unwrap_or(usize::MAX));
-        self.stage = ConfirmStage::Failed {
-            tries: tries.saturating_add(1),
-            why: remit_common::text::line(why.as_bytes(), WHY),
-            again: pause.map(|pause| now.saturating_add(*pause)),
-        };
+        let again = pause.map(|pause| now.saturating_add(*pause));
+        self.fail(tries.saturating_add(1), why, again);
+    }
+
+    /// Handles an undo that met the lock of another one. That is no try.
+    pub fn on_undo_locked(&mut self, job: JobId, now: Duration) {
+        let why = format!(
+            "job {}: another process has the lock of the journals",
+            job.short()
+        );
+        self.fail(self.tries(), &why, Some(now.saturating_add(LOCKED)));
+    }
+
+    /// Handles an undo that did not start. That is no try. Returns false if that was known.
+    pub fn on_undo_not_started(&mut self, why: &str, now: Duration) -> bool {
+        let before = self.why().map(str::to_owned);
+        self.fail(self.tries(), why, Some(now.saturating_add(NOT_STARTED)));
+        self.why() != before.as_deref()
+    }
+
+    fn why(&self) -> Option<&str> {
+        match &self.stage {
+            ConfirmStage::Failed { why, .. } => Some(why),
+            _ => None,
+        }
+    }
+
+    fn fail(&mut self, tries: u32, why: &str, again: Option<Duration>) {
+        let why = remit_common::text::line(why.as_bytes(), WHY);
+        self.stage = ConfirmStage::Failed { tries, why, again };
     }
 
     /// Tries a failed undo again: another one has worked, which may have been in the way.
     pub fn retry(&mut self, now: Duration) {
-        if let ConfirmStage::Failed { again, .. } = &mut self.stage {
+        if let ConfirmStage::Failed { again, .. } = &mut self.stage
+            && self.undo != Undo::Lost
+        {
             *again = Some(now);
         }
     }
@@ -212,6 +246,7 @@ impl Unconfirmed {
     pub fn on_undo_started(&mut self, job: JobId) {
         let tries = self.tries();
         self.stage = ConfirmStage::Undoing { job, tries };
+        self.undo = Undo::Begun;
     }
 
     /// Has the commands follow the undo. Returns the job that they follow.
@@ -294,7 +329,9 @@ impl Unconfirmed {
                     again: Some(at),
                 };
             }
-            ConfirmStage::Failed { again, .. } => *again = Some(at),
+            ConfirmStage::Failed { again, .. } => {
+                *again = (self.undo != Undo::Lost).then_some(at);
+            }
             stage => *stage = ConfirmStage::Waiting(at),
         }
         self
@@ -339,63 +376,9 @@ impl Unconfirmed {
         }
     }
 
-    /// Describes it for administrators.
-    pub fn sentence(&self, now: Clocks) -> String {
-        let what = format!("commit {} of {}", self.short(), self.user);
-        match &self.stage {
-            ConfirmStage::Committing => format!(
-                "{what} runs; then it is undone unless somebody confirms within {}",
-                in_words(self.window_s)
-            ),
-            ConfirmStage::Waiting(at) => format!(
-                "{what} is undone at {} unless somebody confirms it from a new login",
-                utc_at(*at, now),
-            ),
-            ConfirmStage::Undoing { job, .. } | ConfirmStage::Following { job, .. } => {
-                format!(
-                    "nobody confirmed {what} in time; job {} undoes it",
-                    job.short()
-                )
-            }
-            ConfirmStage::Failed { tries, why, again } => {
-                let again = again.map_or_else(
-                    || "it is not tried again".to_owned(),
-                    |at| format!("next try {}", utc_at(at, now)),
-                );
-                format!(
-                    "nobody confirmed {what} in time, and it is not undone: {why} (tries: {tries}; {again})"
-                )
-            }
-        }
-    }
-
-    pub fn view(&self, now: Clocks) -> UnconfirmedView {
-        UnconfirmedView {
-            commit_id: self.commit.clone(),
-            job: self.job,
-            what: self.sentence(now),
-            command: self.command(),
-            has_failed: matches!(self.stage, ConfirmStage::Failed { .. }),
-        }
-    }
-
-    pub fn short(&self) -> &str {
-        self.commit.get(..SHORT).unwrap_or(&self.commit)
-    }
-
-    pub fn command(&self) -> String {
-        format!("remit confirm {}", self.short())
-    }
-
     fn window(&self) -> Duration {
         Duration::from_secs(self.window_s.into())
     }
-}
-
-fn utc_at(at: Duration, now: Clocks) -> String {
-    let left = at.saturating_sub(now.boot).as_millis();
-    let left = u64::try_from(left).unwrap_or(u64::MAX);
-    calendar::utc(now.unix_ms.saturating_add(left))
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ fn start(cx: &mut RequestCx<'_>, chain: usize, at: usize) -> Result<JobId, Refus
     let grant = live.policy.act(caller, &chain.name, &act, &chain.basis)?;
     let call = Call::following(&act, purpose, client)?;
     if is_undo {
-        // Not queued: a lock would end it.
+        // Never queued: a lock would end it.
         return granted::start_own(cx, requester, call, grant);
     }
     let commit = chain.commit;

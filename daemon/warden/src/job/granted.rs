@@ -2,7 +2,7 @@
 
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
-use remit_policy::{Grant, Lifted, Terms};
+use remit_policy::{Basis, Command, Grant, Lifted, Terms};
 
 use crate::audit::reports::Outcome;
 use crate::job::admission::JobSlot;
@@ -21,14 +21,17 @@ pub fn start_granted(
     start_or_queue(&mut cx.job, slot, Box::new(draft.granted(grant, None)))
 }
 
-/// Runs or queues what the daemon starts itself.
+/// Runs what the daemon starts itself for commits of files. Neither full slots nor what waits for them delays it.
 pub fn start_own(
     cx: &mut RequestCx<'_>,
     requester: Requester,
     call: Call,
     grant: Grant,
 ) -> Result<JobId, Refusal> {
-    start_in(cx, requester, call, grant, None)
+    let (bound, new) = bind(cx, JobSlot::Now, &call, grant.terms(), None)?;
+    let draft = Draft::new(call, bound, requester, new);
+    let (job, plan) = (draft.job, Box::new(draft.granted(grant, None)));
+    backpressure::execute(&mut cx.job, plan).map(|_| job)
 }
 
 /// Queues what the daemon starts itself: whatever becomes of it, its end is recorded and reported.
@@ -38,19 +41,9 @@ pub fn queue_own(
     call: Call,
     grant: Grant,
 ) -> Result<JobId, Refusal> {
-    start_in(cx, requester, call, grant, Some(JobSlot::Later))
-}
-
-fn start_in(
-    cx: &mut RequestCx<'_>,
-    requester: Requester,
-    call: Call,
-    grant: Grant,
-    wanted: Option<JobSlot>,
-) -> Result<JobId, Refusal> {
-    let (slot, draft) = make_draft(cx, requester, call, grant.terms())?;
+    let (_, draft) = make_draft(cx, requester, call, grant.terms())?;
     let (job, plan) = (draft.job, Box::new(draft.granted(grant, None)));
-    start_or_queue(&mut cx.job, wanted.unwrap_or(slot), plan).map(|_| job)
+    queue::enqueue(&mut cx.job, plan).map(|_| job)
 }
 
 /// Spends a use of a temporary grant, then runs the request or queues it.
@@ -84,7 +77,7 @@ fn make_draft(
     let (limits, free_uids) = (&cx.settings.config.jobs, cx.job.sandbox.free_uids());
     let uid = requester.subject.uid();
     let slot = cx.job.jobs.slot_for(uid, limits, free_uids)?;
-    let (bound, new) = bind(cx, slot, &call, terms)?;
+    let (bound, new) = bind(cx, slot, &call, terms, Some(uid))?;
     Ok((slot, Draft::new(call, bound, requester, new)))
 }
 
@@ -96,17 +89,24 @@ fn start_or_queue(cx: &mut JobCx<'_>, slot: JobSlot, plan: Box<Plan>) -> Result<
 }
 
 /// Binds a request to exactly what is executed under a rule, and gives it an id, a number and a uid. Fails as
-/// [`BoundCall::new`], or if the self-test did not pass or no uid is free.
+/// [`BoundCall::new`], or if the self-test did not pass or no uid is free. `requester`: its uid, or `None` for the daemon.
 pub fn bind(
     cx: &mut RequestCx<'_>,
     slot: JobSlot,
     call: &Call,
     terms: &Terms,
+    requester: Option<u32>,
 ) -> Result<(BoundCall, NewJob), Refusal> {
     let setting = cx.policies.setting(&cx.settings.limits);
     let bound = BoundCall::new(call, terms, &setting)?;
     let command = terms.command().map(AsRef::as_ref);
-    cx.job.commits.check(command, &cx.policies.live.policy)?;
+    let (is_to_be_confirmed, policy) = (bound.confirm.is_some(), &cx.policies.live.policy);
+    let commits = &mut cx.job.commits;
+    commits.check(command, is_to_be_confirmed, policy)?;
+    if let Some(uid) = requester {
+        let used = command.and_then(Command::commit_use);
+        cx.job.confirmations.may_start(used, uid, &bound)?;
+    }
     let sandbox = &mut cx.job.sandbox;
     let follow = bound.acts.iter().map(|act| &act.bound);
     follow
@@ -115,4 +115,19 @@ pub fn bind(
     let number = cx.job.jobs.next_number();
     let new = sandbox.allocate_job(slot, &bound.compiled, number)?;
     Ok((bound, new))
+}
+
+/// Fails unless this plan may start now, if it commits or undoes changes of files.
+pub fn may_commit(cx: &RequestCx<'_>, plan: &Plan) -> Result<(), Refusal> {
+    let policy = &cx.policies.live.policy;
+    let is_to_be_confirmed = plan.bound.confirm.is_some();
+    let commits = &cx.job.commits;
+    commits.may_start(plan.definition(), is_to_be_confirmed, policy)?;
+    if *plan.basis() == Basis::Unconfirmed {
+        // It is in the way of the others.
+        return Ok(());
+    }
+    let uid = plan.requester.subject.uid();
+    let confirmations = &cx.job.confirmations;
+    confirmations.may_start(plan.commit_use(), uid, &plan.bound)
 }

@@ -72,7 +72,8 @@ pub fn decide_request(
         Decided::Granted(grant) => granted::start_granted(cx, requester, call, grant),
         Decided::Lifted(lifted) => run_lifted(cx, requester, call, lifted, people),
         Decided::Asks(pending) => {
-            let (bound, new) = granted::bind(cx, JobSlot::Later, &call, pending.terms())?;
+            let (uid, terms) = (Some(requester.subject.uid()), pending.terms());
+            let (bound, new) = granted::bind(cx, JobSlot::Later, &call, terms, uid)?;
             let draft = Box::new(Draft::new(call, bound, requester, new));
             flow::ask_a_person(cx, draft, *pending)
         }

@@ -13,10 +13,9 @@ use remit_policy::model::command::THEN;
 use crate::audit::Event;
 use crate::event_loop::lifecycle::AdmissionState;
 use crate::event_loop::timers::{self, Timer};
-use crate::job::confirmation::{ConfirmStage, Unconfirmed};
+use crate::job::confirmation::{ConfirmStage, Unconfirmed, Undo};
 use crate::job::context::RequestCx;
 use crate::job::granted;
-use crate::job::state::Parked;
 use crate::job::unconfirmed::{forget, phase, record, report_failure};
 use crate::request::{Call, Requester};
 use crate::service::log::{self, Weight};
@@ -26,17 +25,20 @@ const LOOK: Duration = Duration::from_secs(10);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Starts it if it is due. Also while remit is locked: it is the end of what was interrupted.
+/// Starts it if it is due and nothing of remit-commit runs. Also while remit is locked: it is the end of what was
+/// interrupted.
 pub fn recover_if_due(cx: &mut RequestCx<'_>) {
     if !cx.job.reactor.timers.has(Timer::Commits) {
         cx.job.reactor.timers.add(DAY, Timer::Commits);
     }
-    if !can_start(cx) {
+    note_lost_recovery(cx);
+    if !cx.job.commits.is_due() || !can_start(cx) || cx.job.jobs.has_commit() {
         return;
     }
     let Some(directory) = cx.job.commits.take_due() else {
         return;
     };
+    look(cx, &directory);
     let grant = cx.policies.live.policy.recovery(&directory);
     let started = grant
         .map_err(|why| Refusal::new(Code::NotStarted, why))
@@ -46,6 +48,29 @@ pub fn recover_if_due(cx: &mut RequestCx<'_>) {
         say_error!("{why}");
     }
     cx.job.commits.on_start(started);
+}
+
+/// A recovery that waited for its record without effect has no end.
+fn note_lost_recovery(cx: &mut RequestCx<'_>) {
+    let running = cx.job.commits.running();
+    if running.is_some_and(|job| !cx.job.jobs.is_known(job)) {
+        let why = "the recovery of commits did not start".to_owned();
+        cx.job.commits.on_start(Err(why));
+    }
+}
+
+/// Notes what can still be undone: what a recovery removes after this was not undone.
+fn look(cx: &mut RequestCx<'_>, directory: &str) {
+    let mut is_new = false;
+    for one in &mut cx.job.confirmations.all {
+        let before = one.undo;
+        if let Ok(phase) = phase(directory, &one.commit) {
+            is_new |= one.saw(phase) != before;
+        }
+    }
+    if is_new {
+        cx.job.confirmations.save_or_say();
+    }
 }
 
 /// Returns true if the daemon can start jobs of its own. A lock does not matter.
@@ -59,63 +84,94 @@ fn start(cx: &mut RequestCx<'_>, grant: Grant) -> Result<JobId, Refusal> {
     let purpose = Purpose::Change {
         reason: "to finish or take back what was interrupted".to_owned(),
     };
-    let call = Call::own(name.unwrap_or_default(), Vec::new(), purpose, None)?;
+    let keep = cx.job.confirmations.ids();
+    let call = Call::own(name.unwrap_or_default(), Vec::new(), purpose, None)?.keeping(keep);
     granted::start_own(cx, Requester::daemon(), call, grant)
 }
 
 /// Undoes what nobody has confirmed in time, also while remit is locked. Forgets what was undone by somebody else.
+/// An undo that cannot have the lock of the journals now is put off: the end of what runs is an event of the loop.
 pub fn undo_if_due(cx: &mut RequestCx<'_>) {
     if cx.job.confirmations.all.is_empty() || !can_start(cx) {
         return;
     }
     note_lost_undos(cx);
     let now = timers::since_boot();
-    let (directory, is_settled) = (
-        cx.job.confirmations.directory.clone(),
-        std::mem::take(&mut cx.job.confirmations.is_settled),
-    );
+    let is_settled = std::mem::take(&mut cx.job.confirmations.is_settled);
     for at in (0..cx.job.confirmations.all.len()).rev() {
-        let Some(one) = cx.job.confirmations.all.get_mut(at) else {
-            continue;
-        };
-        if is_settled {
-            one.retry(now);
-        }
-        let is_due = one.due_at().is_some_and(|at| at <= now);
-        let is_running = matches!(
-            one.stage,
-            ConfirmStage::Committing | ConfirmStage::Following { .. }
-        );
-        let is_over = is_settled && !is_running;
-        if !is_due && !is_over {
-            continue;
-        }
-        let one = one.clone();
-        match phase(&directory, &one.commit) {
-            Ok(None | Some(Phase::Gone)) if one.has_to_follow() => follow(cx, at, &one),
-            Ok(None | Some(Phase::Gone)) => forget(&mut cx.job, &one),
-            // Killed before its end: the recovery may make the commit again.
-            Ok(Some(Phase::Undone)) => {
-                if let Some(one) = cx.job.confirmations.all.get_mut(at) {
-                    one.put_off(now);
-                }
-            }
-            Ok(Some(_)) if is_due => undo(cx, at, &one),
-            Ok(Some(_)) => {}
-            Err(error) => failed(cx, at, &format!("cannot read its journal: {error}")),
-        }
+        go_on(cx, at, is_settled, now);
     }
-    let next = cx
-        .job
-        .confirmations
-        .all
-        .iter()
-        .filter_map(Unconfirmed::due_at)
-        .min();
+    let due = cx.job.confirmations.all.iter();
+    let next = due.filter_map(Unconfirmed::due_at).min();
     if let Some(next) = next {
-        let left = next.saturating_sub(timers::since_boot()).min(LOOK);
+        let left = match next.saturating_sub(timers::since_boot()) {
+            Duration::ZERO => LOOK,
+            left => left.min(LOOK),
+        };
         cx.job.reactor.timers.add(left, Timer::Unconfirmed);
     }
+}
+
+fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
+    let Some(one) = cx.job.confirmations.all.get_mut(at) else {
+        return;
+    };
+    if is_settled {
+        one.retry(now);
+    }
+    let is_due = one.due_at().is_some_and(|at| at <= now);
+    let can_undo = is_due && has_lock(cx);
+    if is_due && !can_undo {
+        cx.job.commits.retry_for_undo();
+    }
+    let directory = &cx.job.confirmations.directory;
+    let Some(one) = cx.job.confirmations.all.get_mut(at) else {
+        return;
+    };
+    let is_running = matches!(
+        one.stage,
+        ConfirmStage::Committing | ConfirmStage::Following { .. }
+    );
+    let is_looked_at = is_settled && !is_running || is_due && one.undo == Undo::Done;
+    if !can_undo && !is_looked_at {
+        return;
+    }
+    let phase = match phase(directory, &one.commit) {
+        Ok(phase) => phase,
+        Err(error) => return failed(cx, at, &format!("cannot read its journal: {error}")),
+    };
+    let undo_of_it = one.saw(phase);
+    match undo_of_it {
+        Undo::Lost if one.on_lost() => {
+            let one = one.clone();
+            cx.job.confirmations.save_or_say();
+            report_failure(&mut cx.job, &one);
+        }
+        Undo::Lost => {}
+        Undo::Done => {
+            let one = one.clone();
+            match one.has_to_follow() {
+                true => follow(cx, at, &one),
+                false => forget(&mut cx.job, &one),
+            }
+        }
+        // Killed before its end: the recovery may make the commit again.
+        _ if phase == Some(Phase::Undone) => {
+            if can_undo {
+                one.put_off(now);
+            }
+        }
+        Undo::Begun | Undo::Kept if can_undo => {
+            let one = one.clone();
+            undo(cx, at, &one);
+        }
+        Undo::Begun | Undo::Kept => {}
+    }
+}
+
+/// Returns whether the lock of the journals is free, as far as the daemon knows, and what was interrupted is recovered.
+fn has_lock(cx: &RequestCx<'_>) -> bool {
+    !cx.job.commits.is_in_the_way() && !cx.job.jobs.has_commit()
 }
 
 /// A job that waited for its record without effect has no end.
@@ -128,16 +184,8 @@ fn note_lost_undos(cx: &mut RequestCx<'_>) {
         })
         .collect();
     for (at, job) in undoing {
-        let jobs = &cx.job.jobs;
-        let is_known = jobs.serial(job).is_some()
-            || jobs.is_waiting(job)
-            || jobs
-                .all::<Parked>()
-                .any(|(_, parked)| parked.plan.job == job)
-            || jobs.never_ran().any(|meta| meta.job == job)
-            || jobs.ended().any(|meta| meta.job == job);
-        if !is_known {
-            failed(cx, at, "its job did not start");
+        if !cx.job.jobs.is_known(job) {
+            not_started(cx, at, "its job did not start");
         }
     }
 }
@@ -172,7 +220,7 @@ fn undo(cx: &mut RequestCx<'_>, at: usize, one: &Unconfirmed) {
                 one.put_off(timers::since_boot());
             }
         }
-        Err(refusal) => failed(cx, at, &refusal.message),
+        Err(refusal) => not_started(cx, at, &refusal.message),
     }
 }
 
@@ -221,6 +269,17 @@ fn follow(cx: &mut RequestCx<'_>, at: usize, one: &Unconfirmed) {
             at,
             &format!("it is undone, but what has to follow cannot: {why}"),
         ),
+    }
+}
+
+fn not_started(cx: &mut RequestCx<'_>, at: usize, why: &str) {
+    let Some(one) = cx.job.confirmations.all.get_mut(at) else {
+        return;
+    };
+    if one.on_undo_not_started(why, timers::since_boot()) {
+        let one = one.clone();
+        cx.job.confirmations.save_or_say();
+        report_failure(&mut cx.job, &one);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::job::life::Event;
 pub use crate::job::live::{Job, Start};
 use crate::job::plan_checks::PlanChecks;
 use crate::job::recently_ended::EndedJobs;
-use crate::job::state::{Held, JobState, MeasuringAgain, NeverRan, Waiting};
+use crate::job::state::{Held, JobState, MeasuringAgain, NeverRan, Parked, Waiting};
 use crate::request::Draft;
 use crate::sandbox::ConfinedBase;
 
@@ -243,6 +243,18 @@ impl Jobs {
 
     pub fn serial(&self, job: JobId) -> Option<u64> {
         self.serial_of::<Job>(job)
+    }
+
+    /// Returns whether this job has not ended, or is remembered.
+    pub fn is_known(&self, job: JobId) -> bool {
+        self.serials.contains_key(&job) || self.ended().any(|meta| meta.job == job)
+    }
+
+    /// Returns whether a commit, an undo or a recovery of files runs, or is about to.
+    pub fn has_commit(&self) -> bool {
+        let live = self.all::<Job>().map(|(_, job)| &job.plan);
+        let parked = self.all::<Parked>().map(|(_, parked)| &parked.plan);
+        live.chain(parked).any(|plan| plan.commit_use().is_some())
     }
 
     /// Returns whether this user may name the job: it runs, waits for a slot or an approval, or has ended.

@@ -18,7 +18,7 @@ use crate::audit::{Event, Record, unrecorded};
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::confirmation::{
-    ConfirmStage, Unconfirmed,
+    ConfirmStage, Unconfirmed, Undo,
     store::{choose, clocks},
 };
 use crate::job::context::JobCx;
@@ -131,17 +131,19 @@ fn try_confirm(
         .map(str::parse::<IdPrefix>)
         .transpose()?
         .map(String::from);
-    let one = choose(cx.confirmations.all.iter(), id.as_deref())?.clone();
+    let mut one = choose(cx.confirmations.all.iter(), id.as_deref())?.clone();
     one.may_confirm(by, session)?;
-    let unsaved = |why: String| {
+    let unsaved = |one: &Unconfirmed, why: String| {
         let text = format!(
             "not confirmed, commit {} is still undone: {why}",
             one.short()
         );
         Refusal::new(Code::NotStarted, text)
     };
-    match phase(&cx.confirmations.directory, &one.commit) {
-        Ok(None | Some(Phase::Gone)) => {
+    let phase = phase(&cx.confirmations.directory, &one.commit)
+        .map_err(|error| unsaved(&one, format!("cannot read its journal: {error}")))?;
+    match one.saw(phase) {
+        Undo::Done => {
             forget(cx, &one);
             let text = format!(
                 "commit {} is not there any more: it was undone",
@@ -149,15 +151,16 @@ fn try_confirm(
             );
             return Err(Refusal::new(Code::NotFound, text));
         }
-        Ok(Some(Phase::Kept | Phase::Done | Phase::Left)) => {}
-        Ok(Some(_)) => {
+        Undo::Kept | Undo::Lost => {}
+        // Complete, but its last step was cut off.
+        Undo::Begun if phase == Some(Phase::Done) => {}
+        Undo::Begun => {
             let text = format!(
                 "commit {} was interrupted and is being recovered",
                 one.short()
             );
             return Err(Refusal::new(Code::Busy, text).next("try again in a moment"));
         }
-        Err(error) => return Err(unsaved(format!("cannot read its journal: {error}"))),
     }
     let message = format!(
         "{} confirms commit {} of {} [{}]: it stays",
@@ -175,11 +178,11 @@ fn try_confirm(
     cx.confirmations.all.retain(|other| other.job != one.job);
     if let Err(error) = cx.confirmations.save() {
         cx.confirmations.all = before;
-        return Err(unsaved(format!("that cannot be saved: {error}")));
+        return Err(unsaved(&one, format!("that cannot be saved: {error}")));
     }
-    Ok(format!(
-        "confirmed; commit {} stays. To undo it later: remit undo {}",
-        one.short(),
-        one.commit
-    ))
+    let later = match one.undo {
+        Undo::Lost => "It cannot be undone: its undo is gone".to_owned(),
+        _ => format!("To undo it later: remit undo {}", one.commit),
+    };
+    Ok(format!("confirmed; commit {} stays. {later}", one.short()))
 }

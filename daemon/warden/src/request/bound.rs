@@ -11,18 +11,21 @@ use remit_common::inspect::LOOK;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Effect, Purpose};
 use remit_plan::Protected;
-use remit_policy::{Act, ArgvElement, Command, Terms, quoted};
+use remit_policy::{Act, ArgvElement, Command, CommitUse, Terms, quoted};
 use remit_sys::Limits;
 
 use super::runtime::Runtime;
 use crate::config::MachineLimits;
-use crate::job::confirmation::ConfirmWindow;
+use crate::job::confirmation::window::ConfirmWindow;
 use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat, element};
 use crate::request::file_change::{self, Undo};
 use crate::request::staged;
 use crate::request::summary::RequestSummary;
 use crate::request::validated::{Call, What};
 use crate::sandbox::{Compiled, Sandboxes, limits_in};
+
+/// Before the id of a commit, in the words of a recovery.
+const KEEP: &str = "--keep";
 
 #[derive(Debug)]
 pub struct PolicyContext<'a> {
@@ -189,7 +192,14 @@ fn of_policy(
     args: &[(String, String)],
     call: &Call,
 ) -> Result<Executed, Refusal> {
-    let invocation = command.bind(args, call.stdin.is_some())?;
+    let mut invocation = command.bind(args, call.stdin.is_some())?;
+    if command.commit_use() == Some(CommitUse::Recover) {
+        let words = call.keep.iter().flat_map(|id| [KEEP, id]);
+        let words = words.map(|word| ArgvElement::Text(word.as_bytes().to_vec()));
+        invocation.argv.extend(words);
+        let literal = &mut invocation.literal;
+        literal.resize(invocation.argv.len(), false);
+    }
     let (argv, slots) = elements(invocation.argv)?;
     Ok(Executed {
         argv,

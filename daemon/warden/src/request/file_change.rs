@@ -78,6 +78,10 @@ impl Undo {
         })
     }
 
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Returns what it puts back, by line. Reads the journal, so a child does it.
     pub fn lines(&self) -> Result<Vec<String>, String> {
         let none =

@@ -63,6 +63,12 @@ impl Call {
         Self::of_daemon((name, args), purpose, input, "remitd".to_owned())
     }
 
+    /// The same recovery of commits, which forgets no undo of these.
+    #[must_use]
+    pub fn keeping(self, keep: Vec<String>) -> Self {
+        Self { keep, ..self }
+    }
+
     /// A command that follows a commit.
     pub fn following(act: &Act, purpose: Purpose, client: String) -> Result<Self, Refusal> {
         let named = (act.command.name.clone(), act.args.clone());

@@ -234,3 +234,32 @@ fn unknown_argument_is_refused_after_grant() {
         (Code::NotFound, "no.such".into())
     );
 }
+
+#[test]
+fn recovery_is_told_which_undos_to_keep() {
+    const PLANS: &str = r##"
+[[command]]
+name = "plan.recover"
+summary = "recovers"
+argv = ["/usr/libexec/remit/remit-commit", "recover", "/var/lib/remit/commits"]
+effect = "change"
+profile = "host"
+"##;
+    let scene = Scene::of(PLANS, &MachineTable::default());
+    let grant = scene.policy.recovery("/var/lib/remit/commits").unwrap();
+    let own = Call::own("plan.recover".to_owned(), Vec::new(), change("x"), None);
+    let ids = ["0a".repeat(16), "ff".repeat(16)];
+    let call = own.unwrap().keeping(ids.to_vec());
+    let bound = BoundCall::new(&call, grant.terms(), &scene.setting("d")).unwrap();
+    let line = format!(
+        "/usr/libexec/remit/remit-commit recover /var/lib/remit/commits --keep {} --keep {}",
+        ids[0], ids[1]
+    );
+    let argv: Vec<_> = bound.argv.iter().map(|arg| arg.to_str().unwrap()).collect();
+    assert_eq!(argv.join(" "), line);
+    assert_eq!(
+        bound.literal,
+        [true, true, true, false, false, false, false]
+    );
+    assert!(fields(&bound.asked).contains(&("ARGV", line)));
+}

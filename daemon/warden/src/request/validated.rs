@@ -44,6 +44,8 @@ pub struct Call {
     pub(super) file_change: Option<Result<Bundle, String>>,
     /// Of that plan, in hexadecimal.
     pub(super) plan_digest: Option<String>,
+    /// Ids of commits whose undos a recovery keeps. Only the daemon sets them.
+    pub(super) keep: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -124,6 +126,7 @@ impl Call {
             content: content.finalize().into(),
             file_change: None,
             plan_digest: None,
+            keep: Vec::new(),
         })
     }
 

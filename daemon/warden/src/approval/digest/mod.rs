@@ -11,7 +11,7 @@ use remit_sys::Limits;
 use sha2::{Digest, Sha256};
 
 use crate::approval::file_hash::FileFound;
-use crate::job::confirmation::ConfirmWindow;
+use crate::job::confirmation::window::ConfirmWindow;
 use crate::request::{ArgumentSlot, BoundCall, Draft, Passed, SlotWhat, Whole};
 
 /// 256 random bits, drawn at start and known only to this process. A secret is hashed with it.

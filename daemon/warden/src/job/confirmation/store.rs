@@ -9,14 +9,16 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use remit_common::admin::{UNCONFIRMED, UnconfirmedView};
 use remit_common::names::JobId;
-use remit_common::outcome::Ending;
+use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::CommitUse;
 use serde::{Deserialize, Serialize};
 
-use super::{Clocks, CommitEnd, ConfirmStage, MOST, Unconfirmed};
+use super::admission::{self, Starting, has_room};
+use super::{Clocks, CommitEnd, ConfirmStage, Unconfirmed, Undo};
 use crate::event_loop::timers;
-use crate::request::Plan;
+use crate::job::commits::LOCK_IS_BUSY;
+use crate::request::{BoundCall, Plan};
 use crate::state_dir::framed_file::Snapshot;
 
 const MAGIC: &[u8; 16] = b"remit confirm 1\n";
@@ -139,8 +141,23 @@ impl Confirmations {
         }
     }
 
-    /// Puts a commit that needs a confirmation on the disk. Fails, and then it must not start.
+    /// Fails unless it may start now ([`admission::may_start`]).
+    pub fn may_start(
+        &self,
+        used: Option<CommitUse>,
+        uid: u32,
+        bound: &BoundCall,
+    ) -> Result<(), Refusal> {
+        let starting = Starting::of(used, uid, bound);
+        admission::may_start(&self.all, starting, timers::since_boot())
+    }
+
+    /// Puts a commit that needs a confirmation on the disk, and that an undo of one begins. Fails, and then it must not
+    /// start.
     pub fn arm(&mut self, plan: &Plan) -> Result<(), String> {
+        if let Some(undo) = &plan.bound.undo {
+            self.on_undo_begins(undo.id());
+        }
         let (Some(window), Some(Ok(bundle))) = (&plan.bound.confirm, plan.call().file_change())
         else {
             return Ok(());
@@ -151,12 +168,8 @@ impl Confirmations {
                 "an earlier commit of this plan waits for a confirmation: remit confirm {commit}"
             ));
         }
-        if self.all.len() >= MOST {
-            return Err(format!(
-                "{MOST} commits wait for a confirmation; remit status lists them"
-            ));
-        }
         let requester = &plan.requester.subject;
+        has_room(&self.all, requester.uid())?;
         self.all.push(Unconfirmed {
             commit,
             job: plan.job,
@@ -172,11 +185,28 @@ impl Confirmations {
             ended: Duration::ZERO,
             is_extended: false,
             stage: ConfirmStage::Committing,
+            undo: Undo::Begun,
         });
         self.save().map_err(|error| {
             self.all.pop();
             format!("cannot save that its commit has to be confirmed: {error}")
         })
+    }
+
+    /// Before the undo starts, so that a restart of remitd can tell it from a journal that was lost.
+    fn on_undo_begins(&mut self, commit: &str) {
+        let mut all = self.all.iter_mut();
+        if let Some(one) = all.find(|one| one.commit == commit)
+            && one.undo == Undo::Kept
+        {
+            one.undo = Undo::Begun;
+            self.save_or_say();
+        }
+    }
+
+    /// Returns the ids of all of them: a recovery must not forget their undos.
+    pub(in crate::job) fn ids(&self) -> Vec<String> {
+        self.all.iter().map(|one| one.commit.clone()).collect()
     }
 
     /// Notes a command that follows a commit, before it starts: a restart of remitd must not lose what the undo needs.
@@ -219,7 +249,8 @@ impl Confirmations {
         }
     }
 
-    /// Notes the recorded end of a job, also of one that never ran. Returns the commit that it could not undo.
+    /// Notes the recorded end of a job, also of one that never ran. Returns the commit that it
+    /// could not undo, for a report.
     pub(in crate::job) fn on_undo_end(
         &mut self,
         job: JobId,
@@ -232,18 +263,21 @@ impl Confirmations {
             self.is_settled = true;
             return None;
         }
-        let why = format!("job {} {}; its output says why", job.short(), ending.cause);
-        one.on_undo_failed(&why, timers::since_boot());
+        let (now, is_locked) = (timers::since_boot(), is_locked(ending));
+        if is_locked {
+            one.on_undo_locked(job, now);
+        } else {
+            let why = format!("job {} {}; its output says why", job.short(), ending.cause);
+            one.on_undo_failed(&why, now);
+        }
         let one = one.clone();
         self.save_or_say();
-        Some(one)
+        (!is_locked).then_some(one)
     }
 
-    /// Describes them for administrators.
+    /// Describes them for administrators, those first that nothing undoes: an answer has room for some.
     pub fn views(&self) -> Vec<UnconfirmedView> {
-        let now = clocks();
-        let all = self.all.iter().take(UNCONFIRMED);
-        all.map(|one| one.view(now)).collect()
+        views(&self.all, clocks())
     }
 
     /// Describes the one that this job committed.
@@ -251,6 +285,17 @@ impl Confirmations {
         let one = self.all.iter().find(|one| one.job == job)?;
         Some(format!("{}: {}", one.sentence(clocks()), one.command()))
     }
+}
+
+pub fn views(all: &[Unconfirmed], now: Clocks) -> Vec<UnconfirmedView> {
+    let mut views: Vec<_> = all.iter().map(|one| one.view(now)).collect();
+    views.sort_by_key(|view| !view.has_failed);
+    views.truncate(UNCONFIRMED);
+    views
+}
+
+fn is_locked(ending: &Ending) -> bool {
+    ending.state == State::Exited && ending.exit == Some(LOCK_IS_BUSY)
 }
 
 pub fn clocks() -> Clocks {

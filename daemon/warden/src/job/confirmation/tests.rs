@@ -1,4 +1,5 @@
-use super::store::{SavedConfirmations, choose};
+use super::store::{SavedConfirmations, choose, views};
+use super::window::ConfirmWindow;
 use super::*;
 
 const WINDOW: u32 = 120;
@@ -12,7 +13,7 @@ fn at(seconds: u64) -> Clocks {
     }
 }
 
-fn committing() -> Unconfirmed {
+pub(super) fn committing() -> Unconfirmed {
     Unconfirmed {
         commit: "0123456789abcdef".repeat(2),
         job: JobId([7; 16]),
@@ -25,18 +26,20 @@ fn committing() -> Unconfirmed {
         ended: Duration::ZERO,
         is_extended: false,
         stage: ConfirmStage::Committing,
+        undo: Undo::Begun,
     }
 }
 
-fn waiting(until: u64) -> Unconfirmed {
+pub(super) fn waiting(until: u64) -> Unconfirmed {
     Unconfirmed {
         stage: ConfirmStage::Waiting(Duration::from_secs(until)),
+        undo: Undo::Kept,
         ended: Duration::from_secs(50),
         ..committing()
     }
 }
 
-fn undoing() -> Unconfirmed {
+pub(super) fn undoing() -> Unconfirmed {
     let mut one = waiting(1000);
     one.on_undo_started(JobId([9; 16]));
     one
@@ -54,6 +57,8 @@ fn only_a_commit_that_changed_nothing_is_disarmed() {
     for (state, exit, is_armed) in [
         (State::Exited, Some(0), true),
         (State::Exited, Some(1), false),
+        (State::Exited, Some(LOCK_IS_BUSY), false),
+        (State::Cancelled, Some(LOCK_IS_BUSY), true),
         (State::Exited, Some(3), true),
         (State::Exited, Some(134), true),
         (State::Signalled, None, true),
@@ -71,6 +76,10 @@ fn only_a_commit_that_changed_nothing_is_disarmed() {
                 assert!(note.contains("1970-01-12 13:50:20 UTC"), "{note}");
                 assert_eq!(one.due_at(), Some(Duration::from_secs(220)));
                 assert_eq!(one.ended, Duration::from_secs(50));
+                assert_eq!(
+                    one.undo == Undo::Kept,
+                    exit == Some(0) && state == State::Exited
+                );
             }
             CommitEnd::Disarmed => assert!(!is_armed, "{state:?} {exit:?}"),
         }
@@ -343,4 +352,99 @@ fn commit_is_named_by_its_beginning_or_is_the_only_one() {
     assert_eq!(find(&all, Some("01")), Err(Code::InvalidArgs));
     assert_eq!(find(&all, Some("02")), Err(Code::NotFound));
     assert_eq!(find(&[], None), Err(Code::NotFound));
+}
+
+#[test]
+fn lock_of_another_process_and_a_start_that_fails_are_no_tries() {
+    let mut one = waiting(1000);
+    let now = Duration::from_secs(1000);
+    for at in 0..20 {
+        one.on_undo_started(JobId([9; 16]));
+        match at % 2 {
+            0 => one.on_undo_locked(JobId([9; 16]), now),
+            _ => assert!(one.on_undo_not_started("the disk is full", now)),
+        }
+        let again = one.due_at().expect("it is tried again");
+        assert!(again > now, "it is not tried at once");
+        assert_eq!(one.tries(), 0);
+    }
+    // It is reported once.
+    assert!(!one.on_undo_not_started("the disk is full", now));
+    one.on_undo_started(JobId([9; 16]));
+    one.on_undo_failed("x", now);
+    assert_eq!(one.tries(), 1);
+}
+
+#[test]
+fn absence_of_the_journal_is_an_undo_only_if_one_had_begun() {
+    use Phase::{Applying, Gone, Kept, Left, Staging, Undoing, Undone};
+    for (phases, expect) in [
+        // The commit was cut off, and taken back.
+        (vec![None], Undo::Done),
+        (vec![Some(Staging), None], Undo::Done),
+        (vec![Some(Applying), Some(Kept)], Undo::Kept),
+        // Nothing but an undo of it may remove the journal.
+        (vec![Some(Kept), None], Undo::Lost),
+        (vec![Some(Left), Some(Gone)], Undo::Lost),
+        (vec![Some(Kept), Some(Undoing), None], Undo::Done),
+        (vec![Some(Kept), Some(Undone), Some(Gone)], Undo::Done),
+        // The undo began, and was given up.
+        (
+            vec![Some(Kept), Some(Undoing), Some(Kept), None],
+            Undo::Lost,
+        ),
+        (vec![Some(Kept), None, None], Undo::Lost),
+        (vec![None, None], Undo::Done),
+    ] {
+        let mut one = committing();
+        let last = phases.iter().map(|phase| one.saw(*phase)).last();
+        assert_eq!(last, Some(expect), "{phases:?}");
+    }
+    let mut one = undoing();
+    assert_eq!(one.saw(None), Undo::Done);
+    assert_eq!(waiting(1000).saw(None), Undo::Lost);
+}
+
+#[test]
+fn lost_undo_stays_as_failed_and_a_person_confirms_it() {
+    let mut one = waiting(1000);
+    one.saw(None);
+    assert!(one.on_lost() && !one.on_lost());
+    one.retry(Duration::from_secs(1000));
+    assert_eq!(one.due_at(), None);
+    let view = one.view(at(500));
+    assert!(view.has_failed, "{view:?}");
+    let text = "commit 0123456789ab of bot waits for a confirmation, and cannot be undone: its undo is gone";
+    assert_eq!(view.what, text);
+    let ann = Subject::fake(1005, "ann", None);
+    assert_eq!(refusal(&one, &ann, 1000), None);
+    let saved = SavedConfirmations {
+        boot_id: "one".to_owned(),
+        boot: at(100).boot,
+        unix_ms: at(100).unix_ms,
+        all: vec![one.clone()],
+    };
+    let again = saved.restarted("two", at(200)).remove(0);
+    assert_eq!((again.due_at(), again.undo), (None, Undo::Lost));
+}
+
+#[test]
+fn overdue_commit_says_that_its_undo_is_in_line() {
+    let text = |now| waiting(1000).view(at(now)).what;
+    assert!(text(999).contains("is undone at "), "{}", text(999));
+    let line = text(1000);
+    assert!(
+        line.starts_with("nobody confirmed commit 0123456789ab of bot in time;"),
+        "{line}"
+    );
+}
+
+#[test]
+fn failed_undo_is_listed_however_many_wait() {
+    let mut all = vec![waiting(1000); MOST];
+    if let Some(last) = all.last_mut() {
+        last.on_undo_failed("x", Duration::from_secs(1000));
+    }
+    let views = views(&all, at(900));
+    assert!(views.len() < MOST && views[0].has_failed && !views[1].has_failed);
 }

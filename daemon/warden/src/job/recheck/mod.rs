@@ -17,6 +17,7 @@ use crate::config::policy_reload::Decided;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::context::RequestCx;
+use crate::job::granted::may_commit;
 use crate::request::file_change;
 use crate::request::{Approved, Draft, Plan};
 
@@ -78,7 +79,7 @@ pub enum Condition {
     Effects,
     /// Its plan changes nothing that is protected now.
     Unprotected,
-    /// No interrupted commit has to be recovered first.
+    /// No interrupted commit has to be recovered first, and no commit undone that nobody confirmed.
     Recovered,
 }
 
@@ -93,7 +94,7 @@ const fn conditions(at: At) -> &'static [Condition] {
             Open, Session, Unpaused, Required, SamePolicy, Hashed, Requester,
         ],
         At::Parked => &[
-            Open, Sandbox, Session, Grant, Unpaused, Required, SamePolicy,
+            Open, Sandbox, Session, Grant, Unpaused, Required, SamePolicy, Recovered,
         ],
         At::Approving => &[
             Approver,
@@ -305,10 +306,7 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
                 .and_then(|(before, now)| difference::of_effects(&before.does, &now.does)),
         ),
         Condition::Unprotected => is_unprotected(cx, job),
-        Condition::Recovered => {
-            let command = job.plan().and_then(Plan::definition);
-            cx.job.commits.may_start(command, &cx.policies.live.policy)
-        }
+        Condition::Recovered => job.plan().map_or(Ok(()), |plan| may_commit(cx, plan)),
     }
 }
 

@@ -27,7 +27,7 @@ const TABLE: [(C, &str); 17] = [
     (C::Loose, ". . x . x"),
     (C::Effects, ". . x . x"),
     (C::Unprotected, ". . x x x"),
-    (C::Recovered, ". . . x x"),
+    (C::Recovered, ". x . x x"),
 ];
 
 fn refusal() -> Refusal {

@@ -1,0 +1,74 @@
+//! What people read of a commit that is to be confirmed.
+
+use std::time::Duration;
+
+use remit_common::admin::UnconfirmedView;
+use remit_common::calendar;
+
+use super::window::in_words;
+use super::{Clocks, ConfirmStage, Unconfirmed, Undo};
+
+/// Digits of a commit's id in a line to type.
+const SHORT: usize = 12;
+
+impl Unconfirmed {
+    /// Describes it for administrators.
+    pub fn sentence(&self, now: Clocks) -> String {
+        let what = format!("commit {} of {}", self.short(), self.user);
+        match &self.stage {
+            ConfirmStage::Committing => format!(
+                "{what} runs; then it is undone unless somebody confirms within {}",
+                in_words(self.window_s)
+            ),
+            _ if self.undo == Undo::Lost => {
+                format!("{what} waits for a confirmation, and cannot be undone: its undo is gone")
+            }
+            ConfirmStage::Waiting(at) if *at > now.boot => format!(
+                "{what} is undone at {} unless somebody confirms it from a new login",
+                utc_at(*at, now),
+            ),
+            ConfirmStage::Waiting(_) => format!(
+                "nobody confirmed {what} in time; it is undone once no other commit or recovery is in the way"
+            ),
+            ConfirmStage::Undoing { job, .. } | ConfirmStage::Following { job, .. } => {
+                format!(
+                    "nobody confirmed {what} in time; job {} undoes it",
+                    job.short()
+                )
+            }
+            ConfirmStage::Failed { tries, why, again } => {
+                let again = again.map_or_else(
+                    || "it is not tried again".to_owned(),
+                    |at| format!("next try {}", utc_at(at, now)),
+                );
+                format!(
+                    "nobody confirmed {what} in time, and it is not undone: {why} (tries: {tries}; {again})"
+                )
+            }
+        }
+    }
+
+    pub fn view(&self, now: Clocks) -> UnconfirmedView {
+        UnconfirmedView {
+            commit_id: self.commit.clone(),
+            job: self.job,
+            what: self.sentence(now),
+            command: self.command(),
+            has_failed: matches!(self.stage, ConfirmStage::Failed { .. }),
+        }
+    }
+
+    pub fn short(&self) -> &str {
+        self.commit.get(..SHORT).unwrap_or(&self.commit)
+    }
+
+    pub fn command(&self) -> String {
+        format!("remit confirm {}", self.short())
+    }
+}
+
+pub(super) fn utc_at(at: Duration, now: Clocks) -> String {
+    let left = at.saturating_sub(now.boot).as_millis();
+    let left = u64::try_from(left).unwrap_or(u64::MAX);
+    calendar::utc(now.unix_ms.saturating_add(left))
+}
