@@ -838,10 +838,10 @@ fn one_more_path_takes_no_confirmation_away() {
     assert_eq!(terms(&policy, &[conf, app], &call), Ok((None, 1)));
 }
 
-const PLACES: [&str; 5] = ["/srv", "/srv/a", "/srv/a/x", "/srv/b", "/opt/site"];
+const DIRECTORIES: [&str; 5] = ["/srv", "/srv/a", "/srv/a/x", "/srv/b", "/opt/site"];
 
-fn places() -> impl Strategy<Value = Vec<&'static str>> {
-    prop::sample::subsequence(PLACES.to_vec(), 1..3)
+fn directories() -> impl Strategy<Value = Vec<&'static str>> {
+    prop::sample::subsequence(DIRECTORIES.to_vec(), 1..3)
 }
 
 proptest! {
@@ -850,8 +850,8 @@ proptest! {
     /// One rule has all paths. Whatever one rule wants for one path of a plan, the whole plan needs.
     #[test]
     fn plan_needs_what_each_of_its_paths_needs(
-        rules in prop::collection::vec((places(), 0_u32..4, prop::option::of(10_u32..99)), 1..5),
-        changed in places(),
+        rules in prop::collection::vec((directories(), 0_u32..4, prop::option::of(10_u32..99)), 1..5),
+        changed in directories(),
     ) {
         let text: String = rules.iter().map(|(paths, by, confirm)| {
             let approval = match by {
@@ -862,7 +862,7 @@ proptest! {
             rule(&format!("'{}'", paths.join("', '")), &approval) + &confirm.unwrap_or_default()
         }).collect();
         let policy = site(&text);
-        let files: Vec<String> = changed.iter().map(|place| format!("{place}/file")).collect();
+        let files: Vec<String> = changed.iter().map(|directory| format!("{directory}/file")).collect();
         let is_in = |file: &str, paths: &[&str]| paths.iter().any(|own| file.starts_with(&format!("{own}/")));
         let plan = plan(&files.iter().map(|file| (file.as_str(), 0o644)).collect::<Vec<_>>());
         let ask = Ask::Commit { name: "plan.commit", args: &[], plan: &plan };

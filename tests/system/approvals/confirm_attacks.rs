@@ -33,7 +33,7 @@ fn stopped_commit(fixture: &PlanFixture) -> (Caller, i32) {
     for round in 0..20 {
         fs::remove_dir_all(fixture.path("free")).expect("the directory is ours");
         fs::create_dir(fixture.path("free")).expect("the directory is ours");
-        let begun = caller
+        let first = caller
             .run(at_once(commit(&many(fixture, "free", round))))
             .expect("B needs no approval");
         let mut found = None;
@@ -47,13 +47,13 @@ fn stopped_commit(fixture: &PlanFixture) -> (Caller, i32) {
         {
             return (caller, pid);
         }
-        let _ = caller.end_of(begun.job);
+        let _ = caller.end_of(first.job);
     }
     panic!("no commit can be stopped");
 }
 
 #[test]
-fn undo_waits_for_a_commit_that_runs_and_keeps_its_tries() {
+fn undo_is_put_off_by_a_running_commit_and_keeps_its_tries() {
     let fixture = lay();
     armed(&fixture, "watched/a");
     let (_caller, pid) = stopped_commit(&fixture);
@@ -164,7 +164,7 @@ fn recoveries(fixture: &PlanFixture) -> Vec<Value> {
 }
 
 #[test]
-fn recovery_forgets_no_undo_of_what_waits_for_a_confirmation() {
+fn recovery_forgets_no_undo_of_an_unconfirmed_commit() {
     let rules = RULES.replace("\"10s\"", "\"40s\"");
     let fixture = PlanFixture::with_rules(options(), &rules);
     let (id, _) = armed(&fixture, "watched/a");
@@ -188,7 +188,7 @@ fn recovery_forgets_no_undo_of_what_waits_for_a_confirmation() {
 }
 
 #[test]
-fn commit_whose_undo_is_gone_is_never_told_as_undone() {
+fn commit_without_its_undo_is_never_reported_as_undone() {
     own_sessions();
     let mut fixture = lay();
     let (id, _) = armed(&fixture, "watched/a");
@@ -222,7 +222,7 @@ fn commit_whose_undo_is_gone_is_never_told_as_undone() {
 }
 
 #[test]
-fn one_user_has_a_share_of_what_waits() {
+fn one_user_has_a_share_of_the_table() {
     let more = format!(
         "{}\n[[grant]]\nname = \"of-a\"\nto = [\"#64001\"]\nallow = [\"plan.commit\"]\npaths = [\"@DIR@/watched\"]\n\
          approval = \"none\"\nconfirm = \"1h\"\n",

@@ -79,9 +79,9 @@ fn injected(call: &str, what: &str) -> Vec<String> {
 fn undo_of_an_owner_is_refused_for_other_bytes() {
     let _scene = Scene::new(MEMORY);
     for is_read in [true, false] {
-        for (bits, given) in [(0o4755, 0o755), (0o644, 0o644)] {
+        for (bits, mode) in [(0o4755, 0o755), (0o644, 0o644)] {
             put("etc/job", SAFE, bits, 0);
-            let edits = [owned("etc/job", 1000, given)];
+            let edits = [owned("etc/job", 1000, mode)];
             let input = if is_read {
                 plan(&edits)
             } else {
@@ -91,7 +91,7 @@ fn undo_of_an_owner_is_refused_for_other_bytes() {
             commit(&input).is_done();
             overwrite("etc/job", EVIL);
             undo(&id).is_refused("its bytes have changed");
-            assert_eq!(seen("etc/job"), (1000, given, EVIL.to_vec()));
+            assert_eq!(seen("etc/job"), (1000, mode, EVIL.to_vec()));
             append("etc/job", b"more");
             undo(&id).is_refused("its size has changed");
             let writer = open("etc/job");
@@ -99,7 +99,7 @@ fn undo_of_an_owner_is_refused_for_other_bytes() {
             overwrite("etc/job", SAFE);
             undo(&id).is_refused("open for writing");
             drop(writer);
-            assert_eq!(seen("etc/job"), (1000, given, SAFE.to_vec()));
+            assert_eq!(seen("etc/job"), (1000, mode, SAFE.to_vec()));
             undo(&id).is_done();
             assert_eq!(seen("etc/job"), (0, bits, SAFE.to_vec()));
         }

@@ -120,11 +120,14 @@ impl PlanView {
     }
 }
 
-/// Returns the lines but the one that the view of the plan tells whole.
+/// Returns the lines but the one that the view of the plan has whole.
 pub fn untold(does: &[String], plan: Option<&PlanView>) -> Vec<String> {
-    let told = plan.and_then(|plan| plan.undone.as_deref());
-    let is_told = |line: &String| told.is_some() && line.strip_prefix(UNCONFIRMED) == told;
-    does.iter().filter(|line| !is_told(line)).cloned().collect()
+    let shown = plan.and_then(|plan| plan.undone.as_deref());
+    let is_shown = |line: &String| shown.is_some() && line.strip_prefix(UNCONFIRMED) == shown;
+    does.iter()
+        .filter(|line| !is_shown(line))
+        .cloned()
+        .collect()
 }
 
 /// Returns the entries in the order of their worst risks, then of paths: what gives root never follows what fills a page.

@@ -73,14 +73,14 @@ pub struct Unconfirmed {
     /// A restart has given it the time to log in.
     pub is_extended: bool,
     pub stage: ConfirmStage,
-    pub undo: Undo,
+    pub undo: UndoStage,
 }
 
 /// What the absence of a commit's journal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Undo {
-    /// The commit was cut off, or an undo of it has begun: it is taken back.
-    Begun,
+pub enum UndoStage {
+    /// The commit was cut off, or an undo of it has started: it is taken back.
+    Started,
     /// Nothing but an undo removes it.
     Kept,
     /// It was taken back.
@@ -137,8 +137,8 @@ impl Unconfirmed {
             return Some(CommitEnd::Disarmed);
         }
         self.undo = match ending.has_succeeded() {
-            true => Undo::Kept,
-            false => Undo::Begun,
+            true => UndoStage::Kept,
+            false => UndoStage::Started,
         };
         Some(CommitEnd::Armed(self.wait(now)))
     }
@@ -164,12 +164,12 @@ impl Unconfirmed {
     }
 
     /// Takes what its journal is now.
-    pub fn saw(&mut self, phase: Option<Phase>) -> Undo {
+    pub fn saw(&mut self, phase: Option<Phase>) -> UndoStage {
         self.undo = match (phase, self.undo) {
-            (Some(Phase::Kept | Phase::Left), _) => Undo::Kept,
-            (None | Some(Phase::Gone), Undo::Kept | Undo::Lost) => Undo::Lost,
-            (None | Some(Phase::Gone), Undo::Begun | Undo::Done) => Undo::Done,
-            (Some(_), _) => Undo::Begun,
+            (Some(Phase::Kept | Phase::Left), _) => UndoStage::Kept,
+            (None | Some(Phase::Gone), UndoStage::Kept | UndoStage::Lost) => UndoStage::Lost,
+            (None | Some(Phase::Gone), UndoStage::Started | UndoStage::Done) => UndoStage::Done,
+            (Some(_), _) => UndoStage::Started,
         };
         self.undo
     }
@@ -225,7 +225,7 @@ impl Unconfirmed {
     /// Tries a failed undo again: another one has worked, which may have been in the way.
     pub fn retry(&mut self, now: Duration) {
         if let ConfirmStage::Failed { again, .. } = &mut self.stage
-            && self.undo != Undo::Lost
+            && self.undo != UndoStage::Lost
         {
             *again = Some(now);
         }
@@ -246,7 +246,7 @@ impl Unconfirmed {
     pub fn on_undo_started(&mut self, job: JobId) {
         let tries = self.tries();
         self.stage = ConfirmStage::Undoing { job, tries };
-        self.undo = Undo::Begun;
+        self.undo = UndoStage::Started;
     }
 
     /// Has the commands follow the undo. Returns the job that they follow.
@@ -330,7 +330,7 @@ impl Unconfirmed {
                 };
             }
             ConfirmStage::Failed { again, .. } => {
-                *again = (self.undo != Undo::Lost).then_some(at);
+                *again = (self.undo != UndoStage::Lost).then_some(at);
             }
             stage => *stage = ConfirmStage::Waiting(at),
         }

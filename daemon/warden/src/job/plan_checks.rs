@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn last_run_of_each_command_is_told() {
+    fn last_run_of_each_command_is_shown() {
         let mut checks = PlanChecks::default();
         checks.on_ended(7, check("aa", "nginx.check", true, 1));
         checks.on_ended(7, check("bb", "nginx.check", true, 2));

@@ -13,7 +13,7 @@ use remit_policy::model::command::THEN;
 use crate::audit::Event;
 use crate::event_loop::lifecycle::AdmissionState;
 use crate::event_loop::timers::{self, Timer};
-use crate::job::confirmation::{ConfirmStage, Unconfirmed, Undo};
+use crate::job::confirmation::{ConfirmStage, Unconfirmed, UndoStage};
 use crate::job::context::RequestCx;
 use crate::job::granted;
 use crate::job::unconfirmed::{forget, phase, record, report_failure};
@@ -132,7 +132,7 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
         one.stage,
         ConfirmStage::Committing | ConfirmStage::Following { .. }
     );
-    let is_looked_at = is_settled && !is_running || is_due && one.undo == Undo::Done;
+    let is_looked_at = is_settled && !is_running || is_due && one.undo == UndoStage::Done;
     if !can_undo && !is_looked_at {
         return;
     }
@@ -142,13 +142,13 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
     };
     let undo_of_it = one.saw(phase);
     match undo_of_it {
-        Undo::Lost if one.on_lost() => {
+        UndoStage::Lost if one.on_lost() => {
             let one = one.clone();
             cx.job.confirmations.save_or_say();
             report_failure(&mut cx.job, &one);
         }
-        Undo::Lost => {}
-        Undo::Done => {
+        UndoStage::Lost => {}
+        UndoStage::Done => {
             let one = one.clone();
             match one.has_to_follow() {
                 true => follow(cx, at, &one),
@@ -161,11 +161,11 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
                 one.put_off(now);
             }
         }
-        Undo::Begun | Undo::Kept if can_undo => {
+        UndoStage::Started | UndoStage::Kept if can_undo => {
             let one = one.clone();
             undo(cx, at, &one);
         }
-        Undo::Begun | Undo::Kept => {}
+        UndoStage::Started | UndoStage::Kept => {}
     }
 }
 

@@ -18,7 +18,7 @@ use crate::audit::{Event, Record, unrecorded};
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::confirmation::{
-    ConfirmStage, Unconfirmed, Undo,
+    ConfirmStage, Unconfirmed, UndoStage,
     store::{choose, clocks},
 };
 use crate::job::context::JobCx;
@@ -143,7 +143,7 @@ fn try_confirm(
     let phase = phase(&cx.confirmations.directory, &one.commit)
         .map_err(|error| unsaved(&one, format!("cannot read its journal: {error}")))?;
     match one.saw(phase) {
-        Undo::Done => {
+        UndoStage::Done => {
             forget(cx, &one);
             let text = format!(
                 "commit {} is not there any more: it was undone",
@@ -151,10 +151,10 @@ fn try_confirm(
             );
             return Err(Refusal::new(Code::NotFound, text));
         }
-        Undo::Kept | Undo::Lost => {}
+        UndoStage::Kept | UndoStage::Lost => {}
         // Complete, but its last step was cut off.
-        Undo::Begun if phase == Some(Phase::Done) => {}
-        Undo::Begun => {
+        UndoStage::Started if phase == Some(Phase::Done) => {}
+        UndoStage::Started => {
             let text = format!(
                 "commit {} was interrupted and is being recovered",
                 one.short()
@@ -181,7 +181,7 @@ fn try_confirm(
         return Err(unsaved(&one, format!("that cannot be saved: {error}")));
     }
     let later = match one.undo {
-        Undo::Lost => "It cannot be undone: its undo is gone".to_owned(),
+        UndoStage::Lost => "It cannot be undone: its undo is gone".to_owned(),
         _ => format!("To undo it later: remit undo {}", one.commit),
     };
     Ok(format!("confirmed; commit {} stays. {later}", one.short()))

@@ -236,7 +236,7 @@ fn unknown_argument_is_refused_after_grant() {
 }
 
 #[test]
-fn recovery_is_told_which_undos_to_keep() {
+fn recovery_gets_the_undos_to_keep() {
     const PLANS: &str = r##"
 [[command]]
 name = "plan.recover"

@@ -31,7 +31,7 @@ pub(super) struct StagedView<'a> {
 }
 
 impl<'a> StagedView<'a> {
-    /// Makes the place of the layers in `new`. Fails if an entry is not beneath a mount that only shows files.
+    /// Makes a directory for the layers in `new`. Fails if an entry is not beneath a mount that only shows files.
     pub(super) fn new(
         staged: &'a Staged,
         mounts: &[Mount],
@@ -175,7 +175,7 @@ impl<'a> StagedView<'a> {
         }
     }
 
-    /// Removes the place of the layers, which live on in what was mounted. Fails if an entry is in a path that is missing.
+    /// Removes the directory of the layers, which live on in what was mounted. Fails if an entry is in a path that is missing.
     pub(super) fn close(self, new: BorrowedFd<'_>) -> io::Result<()> {
         if self.shown.get() < self.staged.entries.len() {
             return Err(io::ErrorKind::NotFound.into());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::CommitUse;
 
-use super::{ConfirmStage, MOST, Unconfirmed, Undo};
+use super::{ConfirmStage, MOST, Unconfirmed, UndoStage};
 use crate::request::BoundCall;
 
 /// Of these, those of one user: nobody keeps the commits of others out.
@@ -50,7 +50,7 @@ enum InTheWay {
 
 impl Unconfirmed {
     fn in_the_way(&self, now: Duration) -> Option<InTheWay> {
-        if self.undo == Undo::Done {
+        if self.undo == UndoStage::Done {
             return None;
         }
         match &self.stage {
@@ -76,7 +76,7 @@ impl Unconfirmed {
             }
             InTheWay::Failed => {
                 let undo = match self.undo {
-                    Undo::Lost => String::new(),
+                    UndoStage::Lost => String::new(),
                     _ => format!(" or undoes it ('remit undo {}')", self.commit),
                 };
                 let text = format!(
@@ -123,13 +123,13 @@ pub fn may_start(
                 uid,
                 is_to_be_confirmed: true,
             },
-        ) => has_room(all, uid).map_err(|why| Refusal::new(Code::Busy, why)),
+        ) => has_share(all, uid).map_err(|why| Refusal::new(Code::Busy, why)),
         (None, _) => Ok(()),
     }
 }
 
 /// Fails if one more commit of this user cannot wait for a confirmation.
-pub fn has_room(all: &[Unconfirmed], uid: u32) -> Result<(), String> {
+pub fn has_share(all: &[Unconfirmed], uid: u32) -> Result<(), String> {
     let own = all.iter().filter(|one| one.uid == uid).count();
     let rest = "wait for a confirmation, the maximum; 'remit status' lists them, and an administrator confirms or undoes them";
     match () {
@@ -152,7 +152,7 @@ mod tests {
 
     fn failed() -> Unconfirmed {
         let mut one = undoing();
-        one.undo = Undo::Kept;
+        one.undo = UndoStage::Kept;
         one.on_undo_failed("x", NOW);
         one
     }
@@ -199,12 +199,12 @@ mod tests {
         ] {
             assert!(text.contains(word), "{word:?} is not in {text}");
         }
-        one.undo = Undo::Lost;
+        one.undo = UndoStage::Lost;
         assert!(!said(&one).contains("remit undo"));
     }
 
     #[test]
-    fn undone_commit_whose_commands_failed_keeps_nobody_out() {
+    fn undone_commit_with_failed_commands_blocks_no_commit() {
         let mut one = undoing();
         one.on_follow();
         one.saw(None);
@@ -219,9 +219,9 @@ mod tests {
             ..waiting(600)
         };
         let mut all: Vec<_> = (0..SHARE).map(|_| of(1000)).collect();
-        let text = has_room(&all, 1000).unwrap_err();
+        let text = has_share(&all, 1000).unwrap_err();
         assert!(text.starts_with("16 commits of this user wait"), "{text}");
-        assert!(has_room(&all[1..], 1000).is_ok() && has_room(&all, 1001).is_ok());
+        assert!(has_share(&all[1..], 1000).is_ok() && has_share(&all, 1001).is_ok());
         assert_eq!(
             may_start(&all, Some(COMMIT), NOW).unwrap_err().code,
             Code::Busy
@@ -233,7 +233,7 @@ mod tests {
         assert!(may_start(&all, Some(plain), NOW).is_ok());
         all.extend((0..48).map(|at| of(2000 + at)));
         assert!(
-            has_room(&all, 1001)
+            has_share(&all, 1001)
                 .unwrap_err()
                 .starts_with("64 commits wait")
         );

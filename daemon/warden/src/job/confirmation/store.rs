@@ -14,8 +14,8 @@ use remit_common::refusal::{Code, Refusal};
 use remit_policy::CommitUse;
 use serde::{Deserialize, Serialize};
 
-use super::admission::{self, Starting, has_room};
-use super::{Clocks, CommitEnd, ConfirmStage, Unconfirmed, Undo};
+use super::admission::{self, Starting, has_share};
+use super::{Clocks, CommitEnd, ConfirmStage, Unconfirmed, UndoStage};
 use crate::event_loop::timers;
 use crate::job::commits::LOCK_IS_BUSY;
 use crate::request::{BoundCall, Plan};
@@ -169,7 +169,7 @@ impl Confirmations {
             ));
         }
         let requester = &plan.requester.subject;
-        has_room(&self.all, requester.uid())?;
+        has_share(&self.all, requester.uid())?;
         self.all.push(Unconfirmed {
             commit,
             job: plan.job,
@@ -185,7 +185,7 @@ impl Confirmations {
             ended: Duration::ZERO,
             is_extended: false,
             stage: ConfirmStage::Committing,
-            undo: Undo::Begun,
+            undo: UndoStage::Started,
         });
         self.save().map_err(|error| {
             self.all.pop();
@@ -197,9 +197,9 @@ impl Confirmations {
     fn on_undo_begins(&mut self, commit: &str) {
         let mut all = self.all.iter_mut();
         if let Some(one) = all.find(|one| one.commit == commit)
-            && one.undo == Undo::Kept
+            && one.undo == UndoStage::Kept
         {
-            one.undo = Undo::Begun;
+            one.undo = UndoStage::Started;
             self.save_or_say();
         }
     }

@@ -26,14 +26,14 @@ pub(super) fn committing() -> Unconfirmed {
         ended: Duration::ZERO,
         is_extended: false,
         stage: ConfirmStage::Committing,
-        undo: Undo::Begun,
+        undo: UndoStage::Started,
     }
 }
 
 pub(super) fn waiting(until: u64) -> Unconfirmed {
     Unconfirmed {
         stage: ConfirmStage::Waiting(Duration::from_secs(until)),
-        undo: Undo::Kept,
+        undo: UndoStage::Kept,
         ended: Duration::from_secs(50),
         ..committing()
     }
@@ -77,7 +77,7 @@ fn only_a_commit_that_changed_nothing_is_disarmed() {
                 assert_eq!(one.due_at(), Some(Duration::from_secs(220)));
                 assert_eq!(one.ended, Duration::from_secs(50));
                 assert_eq!(
-                    one.undo == Undo::Kept,
+                    one.undo == UndoStage::Kept,
                     exit == Some(0) && state == State::Exited
                 );
             }
@@ -376,33 +376,33 @@ fn lock_of_another_process_and_a_start_that_fails_are_no_tries() {
 }
 
 #[test]
-fn absence_of_the_journal_is_an_undo_only_if_one_had_begun() {
+fn absence_of_the_journal_means_undone_only_after_a_started_undo() {
     use Phase::{Applying, Gone, Kept, Left, Staging, Undoing, Undone};
     for (phases, expect) in [
         // The commit was cut off, and taken back.
-        (vec![None], Undo::Done),
-        (vec![Some(Staging), None], Undo::Done),
-        (vec![Some(Applying), Some(Kept)], Undo::Kept),
+        (vec![None], UndoStage::Done),
+        (vec![Some(Staging), None], UndoStage::Done),
+        (vec![Some(Applying), Some(Kept)], UndoStage::Kept),
         // Nothing but an undo of it may remove the journal.
-        (vec![Some(Kept), None], Undo::Lost),
-        (vec![Some(Left), Some(Gone)], Undo::Lost),
-        (vec![Some(Kept), Some(Undoing), None], Undo::Done),
-        (vec![Some(Kept), Some(Undone), Some(Gone)], Undo::Done),
+        (vec![Some(Kept), None], UndoStage::Lost),
+        (vec![Some(Left), Some(Gone)], UndoStage::Lost),
+        (vec![Some(Kept), Some(Undoing), None], UndoStage::Done),
+        (vec![Some(Kept), Some(Undone), Some(Gone)], UndoStage::Done),
         // The undo began, and was given up.
         (
             vec![Some(Kept), Some(Undoing), Some(Kept), None],
-            Undo::Lost,
+            UndoStage::Lost,
         ),
-        (vec![Some(Kept), None, None], Undo::Lost),
-        (vec![None, None], Undo::Done),
+        (vec![Some(Kept), None, None], UndoStage::Lost),
+        (vec![None, None], UndoStage::Done),
     ] {
         let mut one = committing();
         let last = phases.iter().map(|phase| one.saw(*phase)).last();
         assert_eq!(last, Some(expect), "{phases:?}");
     }
     let mut one = undoing();
-    assert_eq!(one.saw(None), Undo::Done);
-    assert_eq!(waiting(1000).saw(None), Undo::Lost);
+    assert_eq!(one.saw(None), UndoStage::Done);
+    assert_eq!(waiting(1000).saw(None), UndoStage::Lost);
 }
 
 #[test]
@@ -425,7 +425,7 @@ fn lost_undo_stays_as_failed_and_a_person_confirms_it() {
         all: vec![one.clone()],
     };
     let again = saved.restarted("two", at(200)).remove(0);
-    assert_eq!((again.due_at(), again.undo), (None, Undo::Lost));
+    assert_eq!((again.due_at(), again.undo), (None, UndoStage::Lost));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use remit_common::admin::UnconfirmedView;
 use remit_common::calendar;
 
 use super::window::in_words;
-use super::{Clocks, ConfirmStage, Unconfirmed, Undo};
+use super::{Clocks, ConfirmStage, Unconfirmed, UndoStage};
 
 /// Digits of a commit's id in a line to type.
 const SHORT: usize = 12;
@@ -20,7 +20,7 @@ impl Unconfirmed {
                 "{what} runs; then it is undone unless somebody confirms within {}",
                 in_words(self.window_s)
             ),
-            _ if self.undo == Undo::Lost => {
+            _ if self.undo == UndoStage::Lost => {
                 format!("{what} waits for a confirmation, and cannot be undone: its undo is gone")
             }
             ConfirmStage::Waiting(at) if *at > now.boot => format!(
