@@ -126,10 +126,7 @@ fn check_sees_the_files_of_the_plan_and_the_approver_its_end() {
         page.contains("checked     | site.check: exit 0, "),
         "{page}"
     );
-    assert!(
-        !page.contains("FAILED") && page.contains("none that remit knows of"),
-        "{page}"
-    );
+    assert!(!page.contains("FAILED"), "{page}");
     let page = shown(vec![
         fixture.edit("site.conf", replacement(b"bad", b"worse", 1)),
     ]);
@@ -185,7 +182,7 @@ fn what_a_check_cannot_see_is_refused() {
         .ending
         .expect("it has ended");
     assert_ne!(ending.exit, Some(0), "{ending:?}");
-    assert!(ending.cause.contains("root"), "{ending:?}");
+    assert!(ending.cause.contains("symbolic links"), "{ending:?}");
     assert_eq!(fs::read("/srv/remit-outside").ok(), None);
 }
 
