@@ -8,7 +8,7 @@ use remit_tests::caller::{Caller, named};
 use remit_tests::daemon::{admin, user_a, user_b};
 use remit_tests::process::Identity;
 use remit_wire::Run;
-use remit_wire::outcome::JobReport;
+use remit_wire::outcome::{JobReport, State};
 
 use crate::plans::{GRANTS, PlanFixture, replacement};
 
@@ -122,16 +122,13 @@ fn check_sees_the_files_of_the_plan_and_the_approver_its_end() {
         String::from_utf8(page.stdout).expect("it is text")
     };
     let page = shown(fixes(&fixture)).replace('\n', " ");
-    assert!(
-        page.contains("checked     | site.check: exit 0, "),
-        "{page}"
-    );
+    assert!(page.contains("checked     | exit 0, "), "{page}");
     assert!(!page.contains("FAILED"), "{page}");
     let page = shown(vec![
         fixture.edit("site.conf", replacement(b"bad", b"worse", 1)),
     ]);
     assert!(
-        page.contains("RISK        | check of exactly these files: site.check: FAILED, "),
+        page.contains("RISK        | check of exactly these files: FAILED, "),
         "{page}"
     );
     let page = shown(vec![fixture.edit("more", Action::Write(b"2".to_vec()))]);
@@ -197,4 +194,49 @@ fn forge(bundle: &Bundle, path: &str) -> Bundle {
     entries[0].change = remit_plan::Change::Create { new, meta };
     let plan = remit_plan::Plan::new(entries).expect("it is a plan");
     Bundle::new(&plan, b"good\n", b"").expect("it has its bytes")
+}
+
+/// Attack: a check of what can lock people out is no commit that waits for a confirmation, and none is undone by it.
+#[test]
+fn check_arms_no_undo() {
+    let fixture = lay();
+    let keys = fixture.edit("authorized_keys", Action::Write(b"1".to_vec()));
+    let bundle = fixture.bundle(vec![keys, fixes(&fixture).remove(0)]);
+    let report = check(&fixture, &user_a(), Some(bundle.as_bytes())).expect("it is granted");
+    let ending = report.ending.as_ref().expect("it has ended");
+    assert_eq!(
+        (ending.state, &ending.next),
+        (State::Exited, &None),
+        "{report:?}"
+    );
+    let status = fixture.daemon.remit(&admin(), &["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("it is JSON");
+    assert_eq!(status["unconfirmed"], serde_json::json!([]), "{status}");
+}
+
+/// The approver signs the bytes of the files that a command names, and the check would see others.
+#[test]
+fn approved_check_sees_no_file_that_the_approver_saw_otherwise() {
+    let mut fixture = lay();
+    let asks = "allow = [\"site.check\"]\napproval = { by = [\"#64005\"] }";
+    let policy = policy(&fixture).replace("allow = [\"site.check\"]", asks);
+    fixture
+        .daemon
+        .set_file("config/policy.d/10-test.toml", &policy);
+    fixture.daemon.restart_cleanly();
+    let bundle = fixture.bundle(fixes(&fixture));
+    let run = Run {
+        stdin: Some(bundle.as_bytes().to_vec().into()),
+        wait_ms: Some(0),
+        ..named("site.check", &[])
+    };
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let asked = caller.run(run).expect("it asks");
+    fixture.approve(asked.job);
+    let ending = caller.end_of(asked.job).ending.expect("it has ended");
+    assert_eq!(ending.state, State::NotStarted, "{ending:?}");
+    assert!(
+        ending.cause.contains("is not what was approved"),
+        "{ending:?}"
+    );
 }

@@ -156,7 +156,7 @@ impl PlanFixture {
         id.parse().expect("it is an id")
     }
 
-    fn approve(&self, job: JobId) -> Output {
+    pub fn approve(&self, job: JobId) -> Output {
         let digest: String = self
             .daemon
             .shows(job)

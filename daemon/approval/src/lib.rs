@@ -60,7 +60,7 @@ pub struct Context {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckEnd {
     pub is_well: bool,
-    /// `nginx.check, exit 0, 24 s ago [338250fe]`.
+    /// `exit 0, 24 s ago [338250fe]: nginx.check`.
     pub text: String,
 }
 

@@ -259,6 +259,10 @@ impl Operation<'_> {
                 let parent = self.parent.as_ref();
                 let parent = parent.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
                 let file = open_file(parent, &self.name).map_err(fail)?;
+                let opened = sys::stat_of(file.as_fd()).map_err(fail)?.st_ino;
+                if now.is_none_or(|now| now.ino != opened) {
+                    return left("it is another file");
+                }
                 match now.filter(|now| change.binds_bytes() && meta.raises(now.meta)) {
                     Some(now) => match self.raise(&file, now, meta).map_err(fail)? {
                         Some(why) => left(&why),
@@ -281,7 +285,7 @@ impl Operation<'_> {
             return Ok(Some(why));
         }
         let is_same = || Ok::<_, io::Error>(Some(hash(file)?) == self.sha256);
-        if sys::stat_of(file.as_fd())?.st_ino != now.ino || !is_same()? {
+        if !is_same()? {
             return Ok(Some("its bytes have changed".to_owned()));
         }
         set_metadata(file, meta)?;

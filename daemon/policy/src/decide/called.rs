@@ -28,11 +28,15 @@ impl GrantRule {
         self.covers(call) || (self.approval.is_some() && call.is_some_and(shows))
     }
 
-    /// Returns true if one path of the plan is among its paths: its approval and its `confirm` are needed, whichever
+    /// Returns true if one path of the plan is among its paths, or above one, because who may write to a directory or
+    /// move it decides on all beneath it: its approval and its `confirm` are needed, whichever
     /// rule allows the plan.
     pub fn touches(&self, plan: &Plan) -> bool {
         let mut entries = plan.entries().iter();
-        let is_own = |path: &PlanPath| self.paths.iter().any(|own| path.is_in(own.as_bytes()));
+        let is_own = |path: &PlanPath| {
+            let mut paths = self.paths.iter();
+            paths.any(|own| path.is_in(own.as_bytes()) || own.is_in(path.as_bytes()))
+        };
         self.paths.is_empty() || entries.any(|entry| is_own(&entry.path))
     }
 }

@@ -171,8 +171,8 @@ impl Profile {
 
     /// Returns as whom its jobs see more than an account of their own would: a user, or a capability.
     pub fn sees_as(&self) -> Option<&str> {
-        /// `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`.
-        const SEES: u64 = 1 << 1 | 1 << 2;
+        /// `CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH`, `CAP_SETGID`, `CAP_SETUID`.
+        const SEES: u64 = 1 << 1 | 1 << 2 | 1 << 6 | 1 << 7;
         match &self.user {
             User::Fixed { name, .. } => Some(name),
             User::Own if self.capabilities & SEES != 0 => Some("root"),

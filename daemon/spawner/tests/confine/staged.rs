@@ -182,6 +182,22 @@ fn access_list_of_a_directory_holds() {
     end(fixture);
 }
 
+/// Attack: a plan that makes a directory which is there does not open that one.
+#[test]
+fn new_directory_hides_one_of_the_host() {
+    let tree = Tree::lay();
+    fs::set_permissions(tree.at("sub"), fs::Permissions::from_mode(0o700)).unwrap();
+    let entries = [
+        tree.entry("sub", StagedAs::Directory(ANY.with(0o755))),
+        tree.entry("sub/deep", StagedAs::Directory(ANY.with(0o755))),
+        tree.entry("sub/deep/t", FILE),
+    ];
+    let script = format!("cd {}; find sub; cat sub/deep/s", tree.0.display());
+    let ran = sees(&tree.profile(), &entries, &script);
+    assert_eq!(ran.out, "sub\nsub/deep\nsub/deep/t\n", "{ran:?}");
+    assert!(ran.err.contains("No such file"), "{ran:?}");
+}
+
 #[test]
 fn what_is_shown_is_neither_written_nor_executed() {
     let tree = Tree::lay();

@@ -61,7 +61,7 @@ impl PlanChecks {
                 let (command, job) = (&check.command, check.job.short());
                 CheckEnd {
                     is_well: check.is_well,
-                    text: format!("{command}: {end}, {ago} ago [{job}]"),
+                    text: format!("{end}, {ago} ago [{job}]: {command}"),
                 }
             })
             .collect()
@@ -91,12 +91,10 @@ mod tests {
         checks.on_ended(7, check("aa", "nginx.check x=1", true, 4));
         checks.on_ended(8, check("aa", "nginx.check", true, 5));
         let ends = checks.ends(7, "aa", Duration::from_secs(10));
-        let texts = ends
-            .iter()
-            .map(|end| (end.is_well, end.text.split(" [").next().unwrap()));
+        let texts = ends.iter().map(|end| (end.is_well, end.text.as_str()));
         let expect = [
-            (false, "nginx.check: FAILED, 7 s ago"),
-            (true, "nginx.check x=1: exit 0, 6 s ago"),
+            (false, "FAILED, 7 s ago [07070707]: nginx.check"),
+            (true, "exit 0, 6 s ago [07070707]: nginx.check x=1"),
         ];
         assert_eq!(texts.collect::<Vec<_>>(), expect);
         assert!(checks.ends(9, "aa", Duration::ZERO).is_empty());

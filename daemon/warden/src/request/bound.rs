@@ -125,9 +125,12 @@ impl BoundCall {
                 &profile.name,
                 effect,
             )),
-            confirm: match call.file_change() {
-                Some(Ok(bundle)) => ConfirmWindow::of(terms, bundle.plan()),
-                Some(Err(_)) | None => None,
+            // A check of a plan changes nothing.
+            confirm: match (command.and_then(Command::commit_use), call.file_change()) {
+                (Some(CommitUse::Commit), Some(Ok(bundle))) => {
+                    ConfirmWindow::of(terms, bundle.plan())
+                }
+                _ => None,
             },
             staged,
             undo: Undo::from_argv(&executed.argv, terms, setting.protected),

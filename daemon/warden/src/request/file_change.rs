@@ -25,7 +25,7 @@ pub fn check(call: &Call, command: Option<&Command>, protected: &Protected) -> R
             .next("give the whole output of the command plan.make")
     };
     match call.file_change() {
-        None if command.is_some_and(Command::checks_plans) => Ok(()),
+        None if command.is_some_and(Command::checks_plans) && call.stdin().is_none() => Ok(()),
         None => Err(wrong("there is none")),
         Some(Err(why)) => Err(wrong(why)),
         Some(Ok(bundle)) => recheck(bundle, protected),

@@ -280,8 +280,7 @@ impl Draft {
 
     /// Standard input, unless it is a secret.
     pub fn stdin(&self) -> Option<BorrowedFd<'_>> {
-        // A check sees the files of its plan instead.
-        self.call.stdin().filter(|_| self.bound.staged.is_none())
+        self.call.stdin()
     }
 
     pub fn waited_ms(&self) -> Option<u64> {

@@ -75,6 +75,8 @@ impl HostSupport {
             drop(PreforkedJob::of(cgroup));
             return Err(error);
         }
+        // A check sees the files of its plan instead.
+        let stdin = plan.stdin().filter(|_| bound.staged.is_none());
         let job = Job {
             uid: plan.uid.get(),
             gid: plan.uid.get(),
@@ -84,7 +86,7 @@ impl HostSupport {
             path: &plan.path,
             env: &bound.env,
             cwd: &bound.cwd,
-            stdin: secrets.stdin.as_ref().map(AsFd::as_fd).or(plan.stdin()),
+            stdin: secrets.stdin.as_ref().map(AsFd::as_fd).or(stdin),
             script: plan.script(),
             staged: bound.staged.as_ref().map(AsFd::as_fd),
             measured: plan

@@ -89,10 +89,11 @@ impl<'a> StagedView<'a> {
         }
         let layer = open_dir(site, &top)?;
         own_as(layer.as_fd(), source)?;
-        for entry in entries {
-            self.fill(layer.as_fd(), source, mount, entry)?;
-        }
+        // Without what is mounted beneath it: the overlay does not show that, either.
         let below = sys::copy_mount_of(source, false)?;
+        for entry in entries {
+            self.fill(layer.as_fd(), below.as_fd(), mount, entry)?;
+        }
         sys::attach_mount_on(
             below.as_fd(),
             sys::open_plain(site, &host, libc::O_PATH)?.as_fd(),
@@ -150,7 +151,10 @@ impl<'a> StagedView<'a> {
             StagedAs::Gone => Ok(mknodat(dir, path, SFlag::S_IFCHR, Mode::empty(), 0)?),
             StagedAs::Directory(owner) => {
                 sys::make_dir_at(dir, path, 0o700)?;
-                own(open_dir(dir, path)?.as_fd(), owner)
+                let made = open_dir(dir, path)?;
+                // A directory of the host with this name is not shown through it, whose owner and mode are the plan's.
+                sys::set_xattr(&made, c"trusted.overlay.opaque", b"y")?;
+                own(made.as_fd(), owner)
             }
             StagedAs::File {
                 owner,
