@@ -87,7 +87,7 @@ pub struct PlanArgs {
     edits: Vec<EditText>,
     /// Files you may not read, whole.
     private: Option<bool>,
-    /// Commands that check the new files: nginx.test config=/x
+    /// Commands that check the new files: nginx.check
     check: Option<Vec<String>>,
     /// As run.
     request_id: Option<String>,

@@ -62,7 +62,7 @@ pub struct PlanArgs {
     #[arg(long, conflicts_with_all = ["replace", "patch"])]
     pub private: bool,
 
-    /// Then run this check of the planned files, as 'nginx.test config=/etc/nginx/nginx.conf'; up to 4 times
+    /// Then run this check of the planned files, as 'nginx.check'; up to 4 times
     #[arg(long, value_name = "CALL")]
     pub check: Vec<CallText>,
 }

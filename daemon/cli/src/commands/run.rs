@@ -55,7 +55,7 @@ pub fn start_detached(context: &Context, mut run: Run) -> Result<JobReport, Fail
     Ok(report)
 }
 
-/// Requests the job, and tells who may approve it. From now on Ctrl-C stops it.
+/// Requests the job, and prints who may approve it. From now on Ctrl-C stops it.
 fn begin(daemon: &mut Daemon, interrupt: &Interrupt, mut run: Run) -> Result<JobReport, Failure> {
     run.wait_ms = Some(FIRST_WAIT_MS);
     let report = daemon.run(run)?;

@@ -31,6 +31,13 @@ fn overwrite(relative: &str, bytes: &[u8]) {
     open(relative).write_all(bytes).unwrap();
 }
 
+fn grouped(relative: &str, gid: u32) -> Edit {
+    Edit {
+        gid: Some(gid),
+        ..edit(relative, Action::Keep)
+    }
+}
+
 /// Returns owner, mode and bytes.
 fn seen(relative: &str) -> (u32, u32, Vec<u8>) {
     let seen = fs::metadata(at(relative)).unwrap();
@@ -127,14 +134,7 @@ fn commit_that_takes_a_file_from_its_writers_is_refused_while_one_has_it_open() 
         (1000, 0o755, mode("etc/job", 0o4755)),
         (0, 0o666, mode("etc/job", 0o644)),
         (0, 0o664, mode("etc/job", 0o644)),
-        (
-            0,
-            0o664,
-            Edit {
-                gid: Some(7),
-                ..edit("etc/job", Action::Keep)
-            },
-        ),
+        (0, 0o664, grouped("etc/job", 7)),
     ] {
         put("etc/job", SAFE, bits, uid);
         let input = plan(&[edit]);
@@ -192,14 +192,7 @@ fn mode_of_a_file_that_is_being_written_is_changed_and_undone() {
     for (uid, bits, new) in [
         (0, 0o640, mode("etc/log", 0o644)),
         (7, 0o644, mode("etc/log", 0o600)),
-        (
-            7,
-            0o640,
-            Edit {
-                gid: Some(9),
-                ..edit("etc/log", Action::Keep)
-            },
-        ),
+        (7, 0o640, grouped("etc/log", 9)),
     ] {
         put("etc/log", b"one\n", bits, uid);
         let mut writer = OpenOptions::new().append(true).open(at("etc/log")).unwrap();

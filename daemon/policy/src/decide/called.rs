@@ -28,9 +28,8 @@ impl GrantRule {
         self.covers(call) || (self.approval.is_some() && call.is_some_and(shows))
     }
 
-    /// Returns true if one path of the plan is among its paths, or above one, because who may write to a directory or
-    /// move it decides on all beneath it: its approval and its `confirm` are needed, whichever
-    /// rule allows the plan.
+    /// Returns true if one path of the plan is among its paths, or above one: its approval and its `confirm` are needed,
+    /// whichever rule allows the plan. A user who may write to a directory or move it decides on all beneath it.
     pub fn touches(&self, plan: &Plan) -> bool {
         let mut entries = plan.entries().iter();
         let is_own = |path: &PlanPath| {

@@ -57,7 +57,7 @@ pub(crate) fn needs_a_person(
     })
 }
 
-/// Returns the first path of a plan that needs an approval, and why: it is worse than its bytes, or tells the requester
+/// Returns the first path of a plan that needs an approval, and why: it is worse than its bytes, or would reveal to the requester
 /// what a file has in it.
 pub(crate) fn first_reason<'a>(
     bundle: &'a Bundle,

@@ -162,9 +162,6 @@ impl Confirmations {
         else {
             return Ok(());
         };
-        if plan.commit_use() != Some(CommitUse::Commit) {
-            return Ok(());
-        }
         let commit = bundle.plan().commit_id();
         if self.all.iter().any(|one| one.commit == commit) {
             return Err(format!(
