@@ -148,7 +148,7 @@ pub fn answer(job: JobId, bundle: &Bundle, checks: &[Checked<'_>]) -> Option<Str
     let made = |size: usize| {
         let (mut diff, mut left) = (String::new(), size);
         for view in bundle.views() {
-            let text = view.diff(left, Tabs::Shown);
+            let text = view.brief(left, Tabs::Shown);
             if !text.is_empty() && size > 0 {
                 diff.push_str(&format!("{}:\n{text}", view.entry.path));
             }

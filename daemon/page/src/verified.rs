@@ -4,7 +4,7 @@ use std::fmt;
 
 use remit_approval::{AnswerHead, ApprovalRequest, COPIES, Context};
 use remit_common::names::JobId;
-use remit_plan::{PlanPath, Stat};
+use remit_plan::{Change, PlanPath, Stat};
 use remit_policy::model::command::THEN_WORD;
 use sha2::{Digest, Sha256};
 
@@ -138,7 +138,11 @@ impl Verified {
         if let Some(bundle) = self.plan() {
             let entries = bundle.plan().entries().iter();
             let unread = entries.filter_map(|entry| {
-                let base = entry.change.base().filter(|base| base.is_unread())?;
+                // A change of mode or owner has no diff.
+                let (Change::Replace { base, .. } | Change::Remove { base }) = entry.change else {
+                    return None;
+                };
+                let base = Some(base).filter(|base| base.is_unread())?;
                 let bytes = read(&entry.path, &base.stat)?;
                 Some((entry.path.clone(), bytes))
             });

@@ -52,6 +52,20 @@ pub struct ShownRequest {
     pub policy: String,
 }
 
+impl ShownRequest {
+    /// Returns the command. Of a script with several lines it has no beginning, because the page has all of it in lines.
+    #[must_use]
+    pub fn asks_for(&self) -> String {
+        let head = self.script.first().filter(|_| self.script.len() > 2);
+        let lines = head.and_then(|head| Some(head.split_once(" lines, ")?.0));
+        let count = lines.filter(|lines| lines.bytes().all(|byte| byte.is_ascii_digit()));
+        match (count, self.argv.first()) {
+            (Some(count), Some(interpreter)) => format!("{interpreter} script of {count} lines"),
+            _ => self.pending.command.clone(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileView {
     /// `program`, `interpreter`, `argument 2`.

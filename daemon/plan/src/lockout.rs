@@ -112,7 +112,7 @@ mod tests {
             ("/etc/nsswitch.conf", Some("how people log in")),
             ("/etc/nologin", Some("how people log in")),
             ("/etc/sudoers.d/x", Some("become root")),
-            ("/home/bob/.ssh/authorized_keys", Some("which keys log in")),
+            ("/home/bob/.ssh/authorized_keys", Some("log in with a key")),
             ("/etc/netplan/x.yaml", Some("can be reached")),
             ("/etc/network/interfaces", Some("can be reached")),
             ("/etc/NetworkManager/x", Some("can be reached")),

@@ -6,7 +6,7 @@ use std::fmt;
 
 use remit_common::escape;
 
-use crate::plan::{Base, Change, Kind, Metadata, New};
+use crate::plan::{Change, Kind, Metadata, New};
 use crate::view::View;
 use crate::{PlanPath, accounts};
 
@@ -30,7 +30,7 @@ pub enum Risk {
     Loader,
     Boot,
     Network,
-    /// The requester may not read it, so no diff was made.
+    /// The requester may not read it, and the reader of the sentence did not: there is no diff.
     Unread,
     PasswordSet(String),
     PasswordRemoved(String),
@@ -179,7 +179,7 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
         risks.insert(Risk::Loader);
     }
     risks.extend(rights(&view.entry.change));
-    if view.entry.change.base().is_some_and(Base::is_unread) {
+    if view.is_unread() {
         risks.insert(Risk::Unread);
     }
     let mut facts = match path.as_bytes() {
@@ -373,7 +373,7 @@ impl fmt::Display for Risk {
             Self::Sudo => "it decides who may become root",
             Self::Pam => "it decides how people log in",
             Self::Sshd => "it decides who may log in over ssh",
-            Self::LoginKeys => "it is read to decide which keys log in",
+            Self::LoginKeys => "it decides who may log in with a key",
             Self::Passwords => "it holds passwords",
             Self::Accounts => "it defines accounts and groups",
             Self::RunsByItself => "it makes programs run by themselves, mostly as root",

@@ -4,9 +4,15 @@ use std::fmt::Write;
 
 use crate::diff::{Tabs, diff, show};
 use crate::plan::{Base, Change, Entry, Kind, Metadata, New};
-use crate::{Plan, hex};
+use crate::{Plan, hex, sha256};
 
-const UNREAD: &str = "were not read for this plan; whoever may read them sees them here, as root with 'sudo remit show'";
+/// Who may read them sees them on the page.
+const UNREAD: &str = "were not read for this plan; to see them: sudo remit show";
+/// Most bytes of content that is not text in a diff of escapes.
+const NOT_TEXT: usize = 512;
+/// Content is no text if at least one in so many bytes of its beginning is none.
+const ONE_IN: usize = 8;
+const SAMPLE: usize = 8 << 10;
 
 /// An entry with the bytes before and after it, as far as they are known.
 #[derive(Clone, Copy, Debug)]
@@ -63,29 +69,79 @@ impl View<'_> {
         }
     }
 
+    /// Returns true if it has a file whose old bytes neither the requester nor the reader of the page has read.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.old.is_none() && self.entry.change.base().is_some_and(Base::is_unread)
+    }
+
     /// Returns the diff for people in at most about `most` bytes; empty without a change of bytes. Bytes that are not
     /// shown have a count and a hash.
     #[must_use]
     pub fn diff(&self, most: usize, tabs: Tabs) -> String {
-        let mut text = String::new();
-        let old = match (self.entry.change, self.old) {
-            (Change::Replace { base, .. } | Change::Remove { base }, None) => {
-                let size = base.stat.size;
-                // Writing to a String cannot fail.
-                let _ = match base.sha256.map(|sha| hex(&sha)) {
-                    Some(sha) => {
-                        writeln!(text, "[… {size} old bytes are not shown, sha256 {sha} …]")
-                    }
-                    None if base.is_unread() => writeln!(text, "[… {size} old bytes {UNREAD} …]"),
-                    None => Ok(()),
-                };
-                &[]
-            }
-            (_, old) => old.unwrap_or_default(),
-        };
-        text.push_str(&show(&diff(old, self.new.unwrap_or_default()), most, tabs));
+        let mut text = self.unknown_old().unwrap_or_default();
+        let (old, new) = (self.old.unwrap_or_default(), self.new.unwrap_or_default());
+        text.push_str(&show(&diff(old, new), most, tabs));
         text
     }
+
+    /// Returns the same with size and hash instead of content that is not text, unless it is short: nobody reads pages
+    /// of escapes.
+    #[must_use]
+    pub fn brief(&self, most: usize, tabs: Tabs) -> String {
+        let mut text = String::new();
+        for (which, content) in [("old", self.old), ("new", self.new)] {
+            if let Some(bytes) = content.filter(|bytes| !is_readable(bytes)) {
+                let (size, sha) = (bytes.len(), hex(&sha256(bytes)));
+                // Writing to a String cannot fail.
+                let _ = writeln!(
+                    text,
+                    "[… {size} {which} bytes are not text, sha256 {sha} …]"
+                );
+            }
+        }
+        let readable = Self {
+            old: self.old.map(readable),
+            new: self.new.map(readable),
+            ..*self
+        };
+        text + &readable.diff(most, tabs)
+    }
+
+    /// Returns the line that a diff has instead of old bytes that are not known.
+    fn unknown_old(&self) -> Option<String> {
+        let (Change::Replace { base, .. } | Change::Remove { base }) = self.entry.change else {
+            return None;
+        };
+        let size = base.stat.size;
+        match base.sha256.map(|sha| hex(&sha)) {
+            _ if self.old.is_some() => None,
+            Some(sha) => Some(format!(
+                "[… {size} old bytes are not shown, sha256 {sha} …]\n"
+            )),
+            None if base.is_unread() => Some(format!("[… {size} old bytes {UNREAD} …]\n")),
+            None => None,
+        }
+    }
+}
+
+fn readable(content: &[u8]) -> &[u8] {
+    match is_readable(content) {
+        true => content,
+        false => &[],
+    }
+}
+
+/// Returns true for text in UTF-8 and for what is short enough to read as escapes. A few other bytes in a text hide none
+/// of its lines.
+fn is_readable(content: &[u8]) -> bool {
+    let sample = content.get(..SAMPLE).unwrap_or(content);
+    let is_other = |c: &char| c.is_control() && !matches!(c, '\t' | '\r' | '\n');
+    let others = sample.utf8_chunks().map(|chunk| {
+        let controls = chunk.valid().chars().filter(is_other).count();
+        controls + chunk.invalid().len()
+    });
+    content.len() <= NOT_TEXT || others.sum::<usize>() * ONE_IN < sample.len()
 }
 
 fn bytes(count: u64) -> String {
@@ -127,8 +183,8 @@ fn difference(old: Metadata, new: Metadata) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::PlanPath;
     use crate::plan::{Content, Stat};
-    use crate::{PlanPath, sha256};
 
     const META: Metadata = Metadata {
         mode: 0o644,
@@ -210,6 +266,74 @@ mod tests {
                 new: None,
             };
             assert_eq!(view.what(), expect);
+        }
+    }
+
+    fn replaced<'a>(entry: &'a Entry, old: Option<&'a [u8]>, new: &'a [u8]) -> View<'a> {
+        let new = Some(new);
+        View { entry, old, new }
+    }
+
+    fn replacement(old: &[u8], new: &[u8]) -> Entry {
+        let content = Content {
+            size: new.len() as u64,
+            sha256: sha256(new),
+        };
+        let base = base(Kind::File, old);
+        Entry {
+            path: PlanPath::new("/x").unwrap(),
+            change: Change::Replace {
+                base,
+                content,
+                meta: META,
+            },
+        }
+    }
+
+    #[test]
+    fn long_content_that_is_not_text_has_size_and_hash() {
+        let binary: Vec<u8> = (0..=255).cycle().take(4096).collect();
+        let script = "#!/bin/sh\n# gr\u{fc}n \u{4e2d}\u{6587}\n".repeat(30);
+        let removed = format!("@@ -1,60 +0,0 @@\n-{}", script.replace('\n', "\n-"));
+        let added = format!("@@ -0,0 +1,60 @@\n+{}", script.replace('\n', "\n+"));
+        let line = |which: &str, bytes: &[u8]| {
+            let (size, sha) = (bytes.len(), hex(&sha256(bytes)));
+            format!("[… {size} {which} bytes are not text, sha256 {sha} …]\n")
+        };
+        let shown = |old: Option<&[u8]>, new: &[u8]| {
+            let entry = replacement(&binary, new);
+            replaced(&entry, old, new).brief(99_999, Tabs::Shown)
+        };
+        let (script, other) = (script.as_bytes(), &binary[..600]);
+        let both = line("old", &binary) + &line("new", other);
+        assert_eq!(shown(Some(&binary), other), both);
+        // The text of the two is shown.
+        let expect = line("old", &binary) + added.trim_end_matches('+');
+        assert_eq!(shown(Some(&binary), script), expect);
+        let expect = line("new", other) + removed.trim_end_matches('-');
+        assert_eq!(shown(Some(script), other), expect);
+        let unknown = shown(None, other);
+        assert!(unknown.starts_with(&line("new", other)), "{unknown}");
+        assert!(
+            unknown.contains("4096 old bytes are not shown, sha256 "),
+            "{unknown}"
+        );
+    }
+
+    /// Some odd bytes hide no line of a text.
+    #[test]
+    fn text_and_short_content_have_a_diff() {
+        let line = b"agent ALL=(ALL) NOPASSWD: ALL\n";
+        let long = line.repeat(200);
+        let odd = [&b"\0\xff\x1b".repeat(100)[..], &long].concat();
+        let short: Vec<u8> = (0..=255).collect();
+        for new in [&long, &odd, &short] {
+            let entry = replacement(b"", new);
+            let view = replaced(&entry, Some(b""), new);
+            assert_eq!(
+                view.brief(99_999, Tabs::Shown),
+                view.diff(99_999, Tabs::Shown)
+            );
         }
     }
 

@@ -755,7 +755,7 @@ fn risks_are_true_sentences_about_the_bytes() {
         ("/etc/sudoers.d/ops", "root"),
         ("/etc/pam.d/sshd", "log in"),
         ("/etc/ssh/sshd_config.d/a.conf", "ssh"),
-        ("/home/ann/.ssh/authorized_keys", "keys"),
+        ("/home/ann/.ssh/authorized_keys", "with a key"),
         ("/etc/cron.d/job", "by themselves"),
         ("/etc/systemd/system/a.service", "by themselves"),
         ("/etc/ld.so.preload", "load"),

@@ -212,7 +212,7 @@ fn approver_sees_the_commands_and_signs_them() {
     for part in [
         "does: then 'site.say word=one' runs in the profile strict: /usr/bin/printf ",
         "does: then 'site.cat' runs without a sandbox: /usr/bin/cat ",
-        "then site.cat: there is no sandbox: it runs as root",
+        "then site.cat: no sandbox: it runs as root",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

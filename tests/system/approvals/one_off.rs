@@ -152,7 +152,7 @@ fn program_runs_as_root_once_as_it_was_shown() {
     assert!(stdin.ends_with(": from the requester"), "{stdin}");
     assert_eq!(
         shown.risks[0],
-        "there is no sandbox: it runs as root and can do anything on this machine"
+        "no sandbox: it runs as root and can do anything on this machine"
     );
     assert!(
         shown.profile[0].contains("root (uid 0, gid 0), without a sandbox"),

@@ -32,7 +32,10 @@ pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
         only.is_none_or(|path| path.as_os_str().as_bytes() == view.entry.path.as_bytes())
     };
     for view in bundle.views().filter(is_wanted) {
-        let diff = view.diff(left.max(DIFF), Tabs::Shown);
+        let diff = match only {
+            Some(_) => view.diff(left.max(DIFF), Tabs::Shown),
+            None => view.brief(left.max(DIFF), Tabs::Shown),
+        };
         left = left.saturating_sub(diff.len());
         page.line(&format!("{}: {}", view.entry.path, view.what()));
         for risk in risks(&view) {
@@ -130,7 +133,7 @@ pub fn json(job: JobId, bundle: &Bundle, checks: Vec<Value>) -> Value {
                 "path": view.entry.path.to_string(),
                 "what": view.what(),
                 "risks": risks,
-                "diff": view.diff(DIFFS, Tabs::Shown),
+                "diff": view.brief(DIFFS, Tabs::Shown),
             })
         })
         .collect();

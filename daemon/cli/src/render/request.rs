@@ -59,7 +59,7 @@ fn layout(request: &ShownRequest, detail: Detail, is_long: bool) -> Page {
     if is_client_shown && !is_long {
         client(&mut page, request);
     }
-    put(&mut page, "asks for", &pending.command);
+    put(&mut page, "asks for", &request.asks_for());
     if let Some(plan) = &request.plan {
         put(&mut page, "changes", &plan.names);
         if let Some(undone) = &plan.undone {
@@ -124,6 +124,7 @@ fn layout(request: &ShownRequest, detail: Detail, is_long: bool) -> Page {
     }
     script(&mut page, &request.script);
     match &request.stdin {
+        Some(_) if !all && request.plan.is_some() => {}
         Some(stdin) => page.value("stdin", stdin),
         None if all => page.own_text("stdin", "nothing"),
         None => {}
@@ -153,11 +154,11 @@ fn summary(page: &mut Page, request: &ShownRequest) {
     let is_risk = |sentence: &&String| !sentence.starts_with(DOES);
     let mut risks = request.risks.iter().filter(is_risk);
     if let Some(first) = risks.next() {
-        page.brief(Colour::Yellow, "RISK", first);
+        page.brief_warning("RISK", first);
     }
     if let more @ 1.. = risks.count() {
         let count = units::count(more as u64, "more risk");
-        page.own_text("", &format!("{count} after all that would run"));
+        page.own_text("", &format!("{count} at the end of the page"));
     }
     deadline_and_digest(page, &request.pending);
 }
@@ -618,6 +619,50 @@ mod tests {
                 assert!(!page.contains(['\x1b', '\r', '\u{9b}']), "{page:?}");
             }
         }
+    }
+
+    /// The page has the lines of a script once.
+    #[test]
+    fn script_of_several_lines_is_requested_by_their_number() {
+        let mut request = nasty("x");
+        request.pending.command = "sh script: a\\nb".into();
+        request.argv = vec!["sh".into(), "/proc/self/fd/3".into()];
+        let mut text = |head: &str, lines: &[&str]| {
+            request.script = [&[head], lines]
+                .concat()
+                .iter()
+                .map(|&line| line.to_owned())
+                .collect();
+            page(&request, Detail::Short).into_text()
+        };
+        let many = text("2 lines, 4 bytes, sha256 00, all of it:", &["a", "b"]);
+        assert!(
+            many.contains("  asks for    | sh script of 2 lines\n"),
+            "{many}"
+        );
+        assert!(!many.contains("script: a"), "{many}");
+        let copies = "[… argument 1, in a copy: 2 lines, 4 bytes, sha256 00, all of it: …]";
+        for (head, lines) in [
+            ("1 line, 1 byte, sha256 00, all of it:", &["a"][..]),
+            (copies, &["a", "b"]),
+        ] {
+            let text = text(head, lines);
+            assert!(
+                text.contains("  asks for    | sh script: a\\nb\n"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn plan_is_shown_and_its_hash_on_demand() {
+        let mut request = nasty("x");
+        request.stdin = Some("9 bytes, sha256 00: a plan, shown above".into());
+        let text = |request: &ShownRequest, detail| page(request, detail).into_text();
+        assert!(!text(&request, Detail::Short).contains("  stdin "));
+        assert!(text(&request, Detail::All).contains("  stdin       | 9 bytes"));
+        request.plan = None;
+        assert!(text(&request, Detail::Short).contains("  stdin       | 9 bytes"));
     }
 
     #[test]

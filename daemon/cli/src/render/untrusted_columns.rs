@@ -40,22 +40,13 @@ impl Page {
 
     /// Adds the text in one line, with the number of characters that are left out. Returns true if some are.
     pub fn brief(&mut self, colour: Colour, name: &str, text: &str) -> bool {
-        const MARK: usize = 24;
         let rows = value(text);
         let is_cut = rows.len() > 1;
         let rows = match is_cut {
             false => rows,
             true => {
-                let mut width = 0;
-                let fits = |c: &char| {
-                    width += columns(&piece(*c));
-                    width <= WIDTH - MARK
-                };
-                let shown: Vec<char> = text.chars().take_while(fits).collect();
-                let more = text.chars().count() - shown.len();
-                let shown: String = shown.into_iter().map(piece).collect();
-                let text = format!("{shown} [… {more} more …]");
                 let mark = Mark::Begin;
+                let text = start(text, WIDTH);
                 vec![Row { mark, text }]
             }
         };
@@ -63,9 +54,25 @@ impl Page {
         is_cut
     }
 
+    /// Adds the sentence on up to two lines, otherwise as [`Self::brief`]: a path before the risk must not hide it.
+    pub fn brief_warning(&mut self, name: &str, text: &str) {
+        let rows = sentence(text, Mark::Begin);
+        match rows.len() {
+            ..=2 => self.rows(Colour::Yellow, name, rows),
+            _ => {
+                self.brief(Colour::Yellow, name, text);
+            }
+        }
+    }
+
     /// Adds a line of a diff, in its color. Its first character is a sign, and no blank is at its end.
     pub fn diff(&mut self, colour: Colour, name: &str, line: &str) {
-        self.rows(colour, name, folded(line).finish());
+        // No line of a file begins so: these are remit's words.
+        let rows = match line.starts_with("[…") {
+            true => sentence(line, Mark::Begin),
+            false => folded(line).finish(),
+        };
+        self.rows(colour, name, rows);
     }
 
     pub fn sentence(&mut self, name: &str, text: &str) {
@@ -134,6 +141,25 @@ pub fn cut(text: &str, width: usize) -> String {
     let mut cut: String = pieces.iter().take_while(fits).map(String::as_str).collect();
     cut.push('…');
     cut
+}
+
+/// Returns the beginning of a text that is too long, up to the end of a word if one is near, and how much is left out.
+fn start(text: &str, width: usize) -> String {
+    const WORD: usize = 12;
+    let all: Vec<char> = text.chars().collect();
+    let mark = |more: usize| format!(" [… {more} more …]");
+    let mut left = width.saturating_sub(columns(&mark(all.len())));
+    let fits = |c: &&char| {
+        let rest = left.checked_sub(columns(&piece(**c)));
+        left = rest.unwrap_or(0);
+        rest.is_some()
+    };
+    let count = all.iter().take_while(fits).count();
+    let is_blank = |at: &usize| all.get(*at) == Some(&' ');
+    let end = (count.saturating_sub(WORD)..=count).rev().find(is_blank);
+    let shown = all.get(..end.unwrap_or(count)).unwrap_or_default();
+    let text: String = shown.iter().copied().map(piece).collect();
+    text + &mark(all.len() - shown.len())
 }
 
 pub fn cell(text: &str, width: usize) -> String {
@@ -314,6 +340,57 @@ mod tests {
         assert_eq!(page.text(false), plain);
         let painted = plain.replace("  RISK", "\x1b[33m  RISK");
         assert_eq!(page.text(true), painted.trim_end().to_owned() + "\x1b[0m\n");
+    }
+
+    #[test]
+    fn brief_value_ends_with_a_word_and_counts_the_rest() {
+        let brief = |text: &str| {
+            let page = shown(|page| assert!(page.brief(Colour::Plain, "x", text)));
+            assert!(is_sound(&page), "{page}");
+            page.trim_start_matches("  x           | ").to_owned()
+        };
+        let undone =
+            "unless confirmed within 5 min from a new login, because it can lock people out";
+        let expect = "unless confirmed within 5 min from a new login, [… 31 more …]\n";
+        assert_eq!(brief(undone), expect);
+        let path = "x".repeat(100);
+        assert_eq!(brief(&path), format!("{} [… 53 more …]\n", "x".repeat(47)));
+        for text in [
+            " ".repeat(200),
+            "\u{6f22}\n".repeat(99),
+            "\u{202e}".repeat(99),
+        ] {
+            brief(&text);
+        }
+    }
+
+    #[test]
+    fn brief_risk_is_whole_on_two_lines() {
+        let risk = "/home/carl/.ssh/authorized_keys: it decides who may log in with a key";
+        let page = shown(|page| page.brief_warning("RISK", risk));
+        assert!(
+            page.ends_with("who may log in with\n              + a key\n"),
+            "{page}"
+        );
+        let page = shown(|page| page.brief_warning("RISK", &"word ".repeat(40)));
+        assert!(
+            page.lines().count() == 1 && page.ends_with(" more …]\n"),
+            "{page}"
+        );
+    }
+
+    #[test]
+    fn remits_words_in_a_diff_are_broken_at_words() {
+        let line = format!(
+            "[… {} words of remit that are long …]",
+            "some more ".repeat(6)
+        );
+        let page = shown(|page| page.diff(Colour::Plain, "diff", &line));
+        assert!(
+            page.lines()
+                .all(|line| line.ends_with(char::is_alphabetic) || line.ends_with(']')),
+            "{page}"
+        );
     }
 
     #[test]

@@ -597,7 +597,7 @@ fn unusual_value_is_on_short_page() {
         ),
         (
             Box::new(|r| r.request.script = content(r)),
-            "script      | 1 byte, sha256",
+            "script      | 1 line, 1 byte, sha256",
         ),
         (Box::new(copy), "copies      | [… argument 1"),
         (

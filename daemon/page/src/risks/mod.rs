@@ -79,12 +79,8 @@ pub fn risks(verified: &Verified, shown: usize) -> Vec<String> {
 }
 
 fn no_sandbox(profile: &Profile) -> Option<String> {
-    (profile.base == Base::Host).then(|| {
-        format!(
-            "there is no sandbox: it runs as {}",
-            unconfined(&profile.user)
-        )
-    })
+    (profile.base == Base::Host)
+        .then(|| format!("no sandbox: it runs as {}", unconfined(&profile.user)))
 }
 
 /// Reports what a command is known to do that follows a commit.

@@ -101,7 +101,7 @@ fn an_argv_tells_what_it_may_do() {
 fn a_sandbox_tells_what_it_leaves_open() {
     let scene = Scene::new();
     let host = of(&scene.change("disk.wipe", &[("disk", "a")]));
-    let first = "there is no sandbox: it runs as root and can do anything on this machine";
+    let first = "no sandbox: it runs as root and can do anything on this machine";
     assert_eq!(host[0], first);
     assert!(has(&host, "over whole disks"));
     let bus = of(&scene.change(
@@ -378,8 +378,5 @@ fn one_off_call_of_own_program_runs_without_sandbox() {
     asked.request.profile = "host".into();
     asked.context.is_own_program = true;
     let said = of(&asked.verified());
-    assert!(
-        has(&said, "there is no sandbox: it runs as root"),
-        "{said:?}"
-    );
+    assert!(has(&said, "no sandbox: it runs as root"), "{said:?}");
 }

@@ -4,12 +4,14 @@
 use remit_approval::{COPIES, Now, arguments_sentence};
 use remit_common::escape::start;
 
-use super::{Content, SCRIPT_LINE, hash_of_all, script_lines};
+use super::{Content, hash_of_all};
 use crate::hex;
 use crate::verified::Verified;
 use crate::view::{DOES, OVERHEAD, exact};
 
-const HEAD: usize = 180;
+const HEAD: usize = 200;
+/// Of a script and of copies.
+pub const LINE_OF_SCRIPT: usize = 400;
 const LINE: usize = 2 << 10;
 const ALL: usize = 6 << 10;
 
@@ -23,7 +25,7 @@ pub fn copies(verified: &Verified, free_bytes: usize) -> Vec<String> {
     let copies = copies.into_iter().zip(&verified.copies);
     let lines = copies.flat_map(|((at, file), copy)| {
         let content = Content::new(copy, file.sha256);
-        let mut lines = script_lines(content, each, SCRIPT_LINE);
+        let mut lines = lines(content, each, LINE_OF_SCRIPT);
         if let Some(head) = lines.first_mut() {
             // The mark of remit's own words: no line of content can have it.
             *head = format!("[… argument {at}, in a copy: {head} …]");
@@ -32,6 +34,54 @@ pub fn copies(verified: &Verified, free_bytes: usize) -> Vec<String> {
     });
     let more = (more > 0).then(|| format!("[… {more} copies more are not shown …]"));
     lines.chain(more).collect()
+}
+
+/// Returns the lines of a script or a copy after one with the number of lines and bytes and the hash.
+pub fn lines(script: Content<'_>, mut free_bytes: usize, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (mut bytes, mut shortened) = (0, 0);
+    let mut rest = script.start;
+    while !rest.is_empty() {
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let (line, after) = match end {
+            Some(end) => (rest.get(..end), rest.get(end + 1..)),
+            None => (Some(rest), None),
+        };
+        let line = line.unwrap_or_default();
+        let text = match line {
+            [] => String::new(),
+            line => exact(line, width),
+        };
+        let Some(left) = free_bytes.checked_sub(text.len() + OVERHEAD) else {
+            break;
+        };
+        free_bytes = left;
+        lines.push(text);
+        shortened += usize::from(start(line, width).1 < line.len());
+        bytes += line.len() + usize::from(end.is_some());
+        rest = after.unwrap_or_default();
+    }
+    let mut head = format!(
+        "{}, {}, sha256 {}",
+        match script.lines {
+            1 => "1 line".to_owned(),
+            count => format!("{count} lines"),
+        },
+        crate::describe::size(script.size as u64),
+        hex(&script.sha256)
+    );
+    match (script.size.saturating_sub(bytes), shortened) {
+        (0, 0) => head.push_str(", all of it:"),
+        (0, _) => head.push_str(&format!("; all lines, {shortened} of them cut:")),
+        (more, _) => {
+            let cut = format!("[… {more} bytes more …]");
+            head.push_str(&format!("; the first {} lines, {cut}:", lines.len()));
+            // Also where it ends: after hundreds of lines, the head has left the screen.
+            lines.push(cut);
+        }
+    }
+    lines.insert(0, head);
+    lines
 }
 
 /// Notes copies that differ from the file an approver would find. Includes copies that were not compared.

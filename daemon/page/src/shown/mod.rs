@@ -9,7 +9,7 @@ use std::ffi::CString;
 
 use remit_approval::{BoundFile, FileBinding, arguments_sentence};
 use remit_common::admin::PendingView;
-use remit_common::escape::{self, quoted, words};
+use remit_common::escape::{quoted, words};
 use remit_policy::model::command::ACTS;
 use sha2::{Digest, Sha256};
 
@@ -34,14 +34,17 @@ const ACT: usize = 1 << 10;
 const APPROVERS: usize = 16;
 /// Bytes of one element, widest first. The first width that shows all elements is used.
 const WIDTHS: [usize; 5] = [8 << 10, 2 << 10, 1 << 10, 512, 200];
-const SCRIPT_LINE: usize = 400;
 const START: usize = 32 << 10;
 const LISTED: usize = 300;
 const CUT: &str = "is cut on this page: an approval covers the part that you have not read, too";
+/// Of parts that [`whole`] does not cut.
+const READ: &str = "; to read it: remit show --all";
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Content<'a> {
     pub size: usize,
+    /// Lines of all its bytes, a last one without its end, too.
+    pub lines: usize,
     pub sha256: [u8; 32],
     pub start: &'a [u8],
 }
@@ -50,6 +53,7 @@ impl<'a> Content<'a> {
     pub(crate) fn new(bytes: &'a [u8], sha256: [u8; 32]) -> Self {
         Self {
             size: bytes.len(),
+            lines: bytes.split_inclusive(|byte| *byte == b'\n').count(),
             sha256,
             start: bytes.get(..START).unwrap_or(bytes),
         }
@@ -105,10 +109,10 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
     let env = all_or_counted(&request.env, ENV, "variables");
     let script = verified.script();
     let script = script.map(|script| match extent {
-        Extent::Page => script_lines(script, SCRIPT, SCRIPT_LINE),
+        Extent::Page => contents::lines(script, SCRIPT, contents::LINE_OF_SCRIPT),
         Extent::Whole => {
             let script = script.to(extent, verified.script.as_ref());
-            script_lines(script, usize::MAX, usize::MAX)
+            contents::lines(script, usize::MAX, usize::MAX)
         }
     });
     let bundle = verified.plan();
@@ -132,7 +136,11 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         }),
     };
     let is_plan_cut = plan.as_ref().is_some_and(|(_, is_cut)| *is_cut);
-    let of_plan = is_plan_cut.then(|| format!("the plan {CUT}"));
+    let of_plan = is_plan_cut.then(|| match extent {
+        Extent::Page => format!("the plan {CUT}{READ}"),
+        // Old bytes that the plan has by their hash alone.
+        Extent::Whole => format!("the plan {CUT}"),
+    });
     let parts = [
         ("the script", script.as_deref().unwrap_or_default()),
         ("standard input", stdin.as_slice()),
@@ -152,7 +160,10 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         risks: [
             of_plan.into_iter().collect(),
             cut,
-            bundle.as_ref().map(plan::sentences).unwrap_or_default(),
+            bundle
+                .as_ref()
+                .map(|bundle| plan::sentences(bundle, &verified.old))
+                .unwrap_or_default(),
             of_undo,
             contents::notes(verified),
             risks::risks(verified, argv.len()),
@@ -184,7 +195,11 @@ fn cut_parts(argv: &[String], parts: &[(&str, &[String])]) -> Vec<String> {
         "are cut on this page: an approval covers the parts that you have not read, too";
     let has_cut = |(name, texts): &(&str, &[String])| {
         let is_one = texts.iter().any(|text| is_cut(text));
-        is_one.then(|| format!("{name} {CUT}"))
+        let read = match *name {
+            "the script" | "standard input" => READ,
+            _ => "",
+        };
+        is_one.then(|| format!("{name} {CUT}{read}"))
     };
     let arguments = argv.iter().enumerate().filter(|(_, text)| is_cut(text));
     let arguments: Vec<usize> = arguments.map(|(at, _)| at).collect();
@@ -351,49 +366,6 @@ fn view(file: &BoundFile) -> FileView {
         size: file.size,
         sha256: file.sha256,
     }
-}
-
-fn script_lines(script: Content<'_>, mut free_bytes: usize, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let (mut bytes, mut shortened) = (0, 0);
-    let mut rest = script.start;
-    while !rest.is_empty() {
-        let end = rest.iter().position(|byte| *byte == b'\n');
-        let (line, after) = match end {
-            Some(end) => (rest.get(..end), rest.get(end + 1..)),
-            None => (Some(rest), None),
-        };
-        let line = line.unwrap_or_default();
-        let text = match line {
-            [] => String::new(),
-            line => exact(line, width),
-        };
-        let Some(left) = free_bytes.checked_sub(text.len() + OVERHEAD) else {
-            break;
-        };
-        free_bytes = left;
-        lines.push(text);
-        shortened += usize::from(escape::start(line, width).1 < line.len());
-        bytes += line.len() + usize::from(end.is_some());
-        rest = after.unwrap_or_default();
-    }
-    let mut head = format!(
-        "{}, sha256 {}",
-        in_words::size(script.size as u64),
-        hex(&script.sha256)
-    );
-    match (script.size.saturating_sub(bytes), shortened) {
-        (0, 0) => head.push_str(", all of it:"),
-        (0, _) => head.push_str(&format!("; all lines, {shortened} of them cut:")),
-        (more, _) => {
-            let cut = format!("[… {more} bytes more …]");
-            head.push_str(&format!("; the first {} lines, {cut}:", lines.len()));
-            // Also where it ends: after hundreds of lines, the head has left the screen.
-            lines.push(cut);
-        }
-    }
-    lines.insert(0, head);
-    lines
 }
 
 #[cfg(test)]

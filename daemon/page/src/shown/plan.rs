@@ -64,10 +64,7 @@ pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) ->
         Extent::Whole => (usize::MAX, usize::MAX, usize::MAX),
     };
     let plan = bundle.plan();
-    let mut views = worst_first(bundle);
-    for view in &mut views {
-        view.old = view.old.or(old.get(&view.entry.path).map(Vec::as_slice));
-    }
+    let views = worst_first(bundle, old);
     let all = views.len();
     let mut entries = Vec::new();
     let mut is_cut = false;
@@ -78,12 +75,17 @@ pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) ->
             break;
         };
         let share = (left / (all - at)).max(SHARE);
-        let diff = view.diff(left.min(most).min(share), Tabs::Escaped);
+        let most = left.min(most).min(share);
+        let diff = match extent {
+            Extent::Page => view.brief(most, Tabs::Escaped),
+            Extent::Whole => view.diff(most, Tabs::Escaped),
+        };
         let diff: Vec<String> = diff.lines().map(str::to_owned).collect();
         let length: usize = diff.iter().map(|line| line.len() + OVERHEAD).sum();
         free_bytes = left.saturating_sub(length);
-        // Only remit's words have this mark.
-        is_cut |= diff.iter().any(|line| line.starts_with("[…"));
+        // Only remit's words have this mark. Old bytes that nobody has read are a risk of their own.
+        let unread = usize::from(view.is_unread());
+        is_cut |= diff.iter().filter(|line| line.starts_with("[…")).count() > unread;
         entries.push(EntryView {
             path: shown,
             what: view.what(),
@@ -130,9 +132,18 @@ pub fn untold(does: &[String], plan: Option<&PlanView>) -> Vec<String> {
         .collect()
 }
 
+/// Returns the entries with all old bytes that are known.
+fn known<'a>(bundle: &'a Bundle, old: &'a OldBytes) -> impl Iterator<Item = View<'a>> {
+    bundle.views().map(|view| View {
+        old: view.old.or(old.get(&view.entry.path).map(Vec::as_slice)),
+        ..view
+    })
+}
+
 /// Returns the entries in the order of their worst risks, then of paths: what gives root never follows what fills a page.
-fn worst_first(bundle: &Bundle) -> Vec<View<'_>> {
-    let mut views: Vec<_> = bundle.views().map(|view| (rank(&view), view)).collect();
+fn worst_first<'a>(bundle: &'a Bundle, old: &'a OldBytes) -> Vec<View<'a>> {
+    let views = known(bundle, old).map(|view| (rank(&view), view));
+    let mut views: Vec<_> = views.collect();
     views.sort_by_key(|(rank, _)| (rank.is_none(), rank.clone()));
     views.into_iter().map(|(_, view)| view).collect()
 }
@@ -163,8 +174,8 @@ fn names(all: &[View<'_>]) -> String {
 }
 
 /// Returns a sentence for each kind of risk, the worst first.
-pub fn sentences(bundle: &Bundle) -> Vec<String> {
-    risk_sentences(bundle.views(), |path| exact(path.as_bytes(), 200))
+pub fn sentences(bundle: &Bundle, old: &OldBytes) -> Vec<String> {
+    risk_sentences(known(bundle, old), |path| exact(path.as_bytes(), 200))
 }
 
 #[cfg(test)]
@@ -292,12 +303,12 @@ mod tests {
         let risks = page.risks.join("\n");
         for risk in [
             "then service.restart: nginx.service stops and starts again",
-            "then site.update: there is no sandbox: it runs as root",
+            "then site.update: no sandbox: it runs as root",
             "then site.update: a restart of remitd by it would cut these jobs",
         ] {
             assert!(risks.contains(risk), "{risk}: {risks}");
         }
-        assert!(!risks.contains("service.restart: there is no sandbox"));
+        assert!(!risks.contains("service.restart: no sandbox"));
         assert!(
             shown(&Scene::new().commit(bundle.as_bytes()))
                 .then
@@ -369,7 +380,8 @@ mod tests {
             let verified = Scene::new().script(script.as_bytes(), stdin.as_bytes());
             let page = shown(&verified);
             assert!(
-                page.risks[0].contains("is cut on this page"),
+                page.risks[0].contains("is cut on this page")
+                    && page.risks[0].ends_with("; to read it: remit show --all"),
                 "{:?}",
                 page.risks
             );
@@ -390,7 +402,105 @@ mod tests {
         }
     }
 
+    /// A plan for a file whose old bytes its requester may not read.
+    fn private(path: &str, old: &[u8], new: &[u8]) -> Bundle {
+        use remit_plan::{Base, Change, Content, Entry, Kind, Metadata, Plan, Stat, sha256};
+        let meta = Metadata {
+            mode: 0o440,
+            uid: 0,
+            gid: 0,
+        };
+        let stat = Stat {
+            kind: Kind::File,
+            dev: 1,
+            ino: 2,
+            ctime_ns: 3,
+            size: old.len() as u64,
+            meta,
+        };
+        let content = Content {
+            size: new.len() as u64,
+            sha256: sha256(new),
+        };
+        let base = Base { stat, sha256: None };
+        let change = Change::Replace {
+            base,
+            content,
+            meta,
+        };
+        let path = PlanPath::new(path).unwrap();
+        let plan = Plan::new(vec![Entry { path, change }]).unwrap();
+        Bundle::new(&plan, new, b"").unwrap()
+    }
+
+    /// What the file is for comes first; that its old bytes are unread is said once, and only to whom that applies.
+    #[test]
+    fn unread_old_bytes_are_a_risk_unless_the_approver_sees_them() {
+        let bundle = private("/etc/sudoers.d/x", b"old\n", b"new\n");
+        let unread = Scene::new().commit(bundle.as_bytes());
+        let page = shown(&unread);
+        let sudo = "/etc/sudoers.d/x: it decides who may become root";
+        let old = "/etc/sudoers.d/x: its old content was not read for this plan: read it before you approve";
+        assert_eq!(page.risks, [sudo, old]);
+        let line = "[… 4 old bytes were not read for this plan; to see them: sudo remit show …]";
+        let diff = page.plan.unwrap().entries.remove(0).diff;
+        assert_eq!(diff, [line, "@@ -0,0 +1 @@", "+new"]);
+        let page = shown(&unread.with_old(|_, _| Some(b"old\n".to_vec())));
+        assert_eq!(page.risks, [sudo]);
+        let diff = page.plan.unwrap().entries.remove(0).diff;
+        assert_eq!(diff, ["@@ -1 +1 @@", "-old", "+new"]);
+    }
+
+    /// With the old bytes, only accounts that change are facts.
+    #[test]
+    fn old_bytes_of_the_approver_count_for_the_risks() {
+        let (old, new) = (b"root:$6$a:1\nann:!:1\n", b"root:$6$a:1\nann:$6$b:1\n");
+        let bundle = private("/etc/shadow", old, new);
+        let page = shown(
+            &Scene::new()
+                .commit(bundle.as_bytes())
+                .with_old(|_, _| Some(old.to_vec())),
+        );
+        let passwords = "/etc/shadow: it holds passwords";
+        assert_eq!(
+            page.risks,
+            [passwords, "/etc/shadow: account 'ann' gets a password"]
+        );
+    }
+
+    #[test]
+    fn mode_of_an_unread_file_is_no_removal_of_its_lines() {
+        let bundle = metadata_of(None);
+        let unread = Scene::new().commit(bundle.as_bytes());
+        let page = shown(&unread.with_old(|_, _| Some(b"old\n".to_vec())));
+        assert_eq!(page.plan.unwrap().entries.remove(0).diff, [""; 0]);
+    }
+
+    #[test]
+    fn binary_file_has_size_and_hash_and_all_bytes_on_demand() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(4096).collect();
+        let bundle = bundle(&[("/srv/tool", &bytes)]);
+        let verified = Scene::new().commit(bundle.as_bytes());
+        let page = shown(&verified);
+        let sha256 = hex(&remit_plan::sha256(&bytes));
+        let line = format!("[… 4096 new bytes are not text, sha256 {sha256} …]");
+        assert_eq!(page.plan.unwrap().entries.remove(0).diff, [line]);
+        assert!(
+            page.risks[0].starts_with("the plan is cut"),
+            "{:?}",
+            page.risks
+        );
+        let page = whole(&verified);
+        assert!(page.risks.is_empty(), "{:?}", page.risks);
+        let diff = page.plan.unwrap().entries.remove(0).diff;
+        assert!(diff.iter().all(|line| !line.starts_with("[…")), "{diff:?}");
+    }
+
     fn metadata(hash: [u8; 32]) -> Bundle {
+        metadata_of(Some(hash))
+    }
+
+    fn metadata_of(sha256: Option<[u8; 32]>) -> Bundle {
         use remit_plan::{Base, Change, Entry, Kind, Metadata, Plan, Stat};
         let meta = Metadata {
             mode: 0o644,
@@ -406,10 +516,7 @@ mod tests {
             meta,
         };
         let change = Change::SetMetadata {
-            base: Base {
-                stat,
-                sha256: Some(hash),
-            },
+            base: Base { stat, sha256 },
             meta: Metadata {
                 mode: 0o640,
                 ..meta

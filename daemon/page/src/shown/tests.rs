@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use remit_common::caps;
+use remit_common::escape;
 use remit_common::names::JobId;
 
 use super::*;
@@ -283,7 +284,10 @@ fn a_script_is_shown_line_by_line() {
     let script = b"#!/bin/sh\n\nrm -rf /srv\x1b[A\n";
     let shown = show(&scene.script(script, b"yes\nno"), &[]);
     let hash = |bytes| hex(&Sha256::digest(bytes));
-    let head = format!("26 bytes, sha256 {}, all of it:", hash(&script[..]));
+    let head = format!(
+        "3 lines, 26 bytes, sha256 {}, all of it:",
+        hash(&script[..])
+    );
     assert_eq!(shown.script, [&head, "#!/bin/sh", "", "rm -rf /srv\\x1b[A"]);
     let stdin = format!("6 bytes, sha256 {}: yes\\nno", hash(b"yes\nno"));
     assert_eq!(shown.stdin, Some(stdin));
@@ -293,7 +297,7 @@ fn a_script_is_shown_line_by_line() {
     let lines = shown.script.len() - 2;
     let more = long.len() - 19 * lines;
     let head = format!(
-        "{} bytes, sha256 {}; the first {lines} lines, [… {more} bytes more …]:",
+        "50000 lines, {} bytes, sha256 {}; the first {lines} lines, [… {more} bytes more …]:",
         long.len(),
         hash(&long)
     );
