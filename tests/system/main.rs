@@ -23,6 +23,7 @@ mod approvals {
     mod interrupted;
     mod meanwhile;
     mod one_off;
+    mod pages;
     pub mod plans;
     mod scene;
     mod signed;
