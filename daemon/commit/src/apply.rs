@@ -66,12 +66,12 @@ impl Operation<'_> {
         tree: &Tree,
         journal: &JournalFile,
         direction: Direction,
-    ) -> Result<(), String> {
-        let fail = |error: io::Error| about(self.entry, error);
+    ) -> Result<(), Failure> {
+        let fail = |error: io::Error| Failure::new(self.entry, &error);
         let parent = self.parent.as_deref();
         self.is_same(parent.is_some_and(|parent| tree.leads_to(self.entry.path.parent(), parent)))?;
         match self.entry.change.movement(direction) {
-            Movement::Enter => Ok(self.enter(self.existing_slots(journal)?, PLAIN)?),
+            Movement::Enter => self.enter(self.existing_slots(journal)?, PLAIN),
             Movement::Exchange => {
                 let slots = self.existing_slots(journal)?;
                 self.enter(slots, EXCHANGE)?;
@@ -93,19 +93,22 @@ impl Operation<'_> {
                         set_metadata(file, to).map_err(fail)?;
                         self.check_set(file, to)
                     }
-                    None => Err(about(self.entry, "somebody has changed it in the meantime")),
+                    None => Err(Failure::changed(
+                        self.entry,
+                        "somebody has changed it in the meantime",
+                    )),
                 }
             }
         }
     }
 
-    pub fn check_anchor(&self, tree: &Tree) -> Result<(), String> {
+    pub fn check_anchor(&self, tree: &Tree) -> Result<(), Failure> {
         self.is_same(tree.leads_to(&self.anchor.path, &self.anchor.fd))
     }
 
-    fn is_same(&self, same: bool) -> Result<(), String> {
+    fn is_same(&self, same: bool) -> Result<(), Failure> {
         let other = || {
-            about(
+            Failure::changed(
                 self.entry,
                 "its directory was moved or replaced in the meantime",
             )
@@ -114,13 +117,13 @@ impl Operation<'_> {
     }
 
     /// Checks that no writer waits for the file that left the path. One that waits for the new file may go on with it.
-    pub fn check_leases(&self) -> Result<(), String> {
+    pub fn check_leases(&self) -> Result<(), Failure> {
         let change = &self.entry.change;
         let is_leased = change.binds_bytes() || !matches!(change, Change::SetMetadata { .. });
         let file = self.held.as_ref().filter(|_| is_leased);
         let file = file.filter(|file| file.metadata().is_ok_and(|file| file.is_file()));
         match file.filter(|file| !is_free(file)) {
-            Some(_) => Err(about(
+            Some(_) => Err(Failure::changed(
                 self.entry,
                 "somebody opens it for writing in the meantime",
             )),
@@ -130,12 +133,17 @@ impl Operation<'_> {
 
     /// Checks that the file which has got this owner and mode is the one that was compared: who could write to it before
     /// may not any more.
-    fn check_set(&self, file: &File, to: Metadata) -> Result<(), String> {
+    fn check_set(&self, file: &File, to: Metadata) -> Result<(), Failure> {
         if !self.entry.change.binds_bytes() {
             return Ok(());
         }
-        let fail = |error: io::Error| about(self.entry, error);
-        let changed = |why: &str| Err(about(self.entry, format!("{why} in the meantime")));
+        let fail = |error: io::Error| Failure::new(self.entry, &error);
+        let changed = |why: &str| {
+            Err(Failure::changed(
+                self.entry,
+                format!("{why} in the meantime"),
+            ))
+        };
         let base = self.entry.change.base().map(|base| base.stat);
         let Some(found) = self.target().map_err(fail)? else {
             return changed("it was removed");
@@ -155,9 +163,9 @@ impl Operation<'_> {
         }
     }
 
-    fn check_left(&self, slots: &OwnedFd, direction: Direction) -> Result<(), String> {
-        let fail = |error: io::Error| about(self.entry, error);
-        let changed = |why: &str| about(self.entry, format!("{why} in the meantime"));
+    fn check_left(&self, slots: &OwnedFd, direction: Direction) -> Result<(), Failure> {
+        let fail = |error: io::Error| Failure::new(self.entry, &error);
+        let changed = |why: &str| Failure::changed(self.entry, format!("{why} in the meantime"));
         let found = look(slots, &self.slot)
             .map_err(fail)?
             .ok_or_else(|| changed("it was lost"))?;
@@ -176,7 +184,7 @@ impl Operation<'_> {
                 Err(changed("its bytes have changed"))
             }
             Kind::Directory if count(held).map_err(fail)? > 2 => {
-                Err(about(self.entry, "it is not empty"))
+                Err(Failure::changed(self.entry, "it is not empty"))
             }
             _ if attributes(held).map_err(fail)? != self.attributes => {
                 Err(changed("its attributes have changed"))
@@ -186,16 +194,19 @@ impl Operation<'_> {
     }
 
     /// Checks that the file which an undo puts back is kept.
-    pub fn check_slot(&self, journal: &JournalFile) -> Result<(), String> {
+    pub fn check_slot(&self, journal: &JournalFile) -> Result<(), Failure> {
         let slotted = self
             .slotted(journal)
-            .map_err(|error| about(self.entry, error))?;
+            .map_err(|error| Failure::new(self.entry, &error))?;
         let entering = self.entry.change.entering(Direction::Undo, self.inode);
         match self.entry.change.movement(Direction::Undo) {
             Movement::Enter | Movement::Exchange
                 if slotted.is_none_or(|found| found.stat.ino != entering) =>
             {
-                Err(about(self.entry, "its old file is not kept any more"))
+                Err(Failure::changed(
+                    self.entry,
+                    "its old file is not kept any more",
+                ))
             }
             _ => Ok(()),
         }

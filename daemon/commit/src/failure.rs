@@ -16,6 +16,10 @@ pub enum Failure {
 }
 
 impl Failure {
+    pub fn changed(entry: &Entry, why: impl fmt::Display) -> Self {
+        Self::Changed(about(entry, why))
+    }
+
     pub fn new(entry: &Entry, error: &io::Error) -> Self {
         Self::from_line(about(entry, error), error)
     }

@@ -183,14 +183,20 @@ pub fn keep(journal: &JournalFile, operations: &[Operation<'_>]) -> Result<(), F
     set.map_err(Failure::Machine)
 }
 
-/// Removes the new files of a commit that is undone, or the old files of one that nobody undoes any more.
+/// Removes the new files of a commit that is undone, or the old files of one that nobody undoes any more. The old files
+/// of what is `left` as somebody else has changed it are kept beside the journal.
 pub fn forget(
     state: &File,
     journal: &JournalFile,
     operations: &[Operation<'_>],
+    left: &[Operation<'_>],
 ) -> Result<(), Failure> {
+    let phase = match left {
+        [] => Phase::Gone,
+        _ => Phase::Parted,
+    };
     // Without this phase a recovery would take a missing new file for a step that was not made.
-    let started = journal.set_phase(Phase::Gone).and_then(|()| journal.sync());
+    let started = journal.set_phase(phase).and_then(|()| journal.sync());
     started.map_err(|error| Failure::Machine(journal_error(error)))?;
     for operation in operations {
         let fail = |error: io::Error| Failure::new(operation.entry, &error);
@@ -205,7 +211,13 @@ pub fn forget(
         };
         unlinkat(slots, slot, flag).map_err(|error| fail(error.into()))?;
     }
+    for operation in left {
+        if let Ok(Some(beside)) = operation.anchor.beside() {
+            put_beside_journal(journal, operation, beside);
+        }
+    }
     remove_besides(operations)?;
+    remove_besides(left)?;
     journal.remove(state);
     Ok(())
 }

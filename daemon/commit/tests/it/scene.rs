@@ -253,15 +253,21 @@ pub fn undo(id: &str) -> Result {
     end(start(&[], &["undo", &state(), id], None))
 }
 
-/// A recovery with further arguments.
+/// Undoes all but what somebody else has changed.
+pub fn undo_partly(id: &str) -> Result {
+    end(start(&[], &["undo", &state(), id, "--partly"], None))
+}
+
+/// A recovery that forgets, with further arguments.
 pub fn recover_with(arguments: &[&str]) -> Result {
     let directory = state();
-    let all = [&["recover", &directory], arguments].concat();
+    let all = [&["recover", &directory, "--forget"], arguments].concat();
     end(start(&[], &all, None))
 }
 
+/// A recovery as remitd starts it.
 pub fn recover() -> Result {
-    end(start(&[], &["recover", &state()], None))
+    recover_with(&[])
 }
 
 impl Result {

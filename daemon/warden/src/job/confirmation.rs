@@ -24,13 +24,16 @@ use view::utc_at;
 
 /// Least time after a restart of remitd, once: somebody has to be able to log in.
 const AFTER_START: Duration = Duration::from_secs(60);
-/// Pauses before an undo that failed is tried again. A later commit of the same file may have been in the way.
+/// Pauses before an undo that failed is tried again, none longer than the window. A later commit of the same file may have
+/// been in the way.
 const AGAIN: [Duration; 4] = [
     Duration::from_secs(10),
     Duration::from_secs(60),
     Duration::from_secs(300),
     Duration::from_secs(900),
 ];
+/// Tries of the whole undo. Then what somebody else has changed since is left, so that nobody can prevent the rest by that.
+const WHOLE: u32 = 2;
 /// Pause if the daemon is busy, which is no failure.
 const BUSY: Duration = Duration::from_secs(2);
 /// Pause if a process that the daemon did not start has the lock of the journals.
@@ -167,6 +170,7 @@ impl Unconfirmed {
     pub fn saw(&mut self, phase: Option<Phase>) -> UndoStage {
         self.undo = match (phase, self.undo) {
             (Some(Phase::Kept | Phase::Left), _) => UndoStage::Kept,
+            (Some(Phase::Parted), _) => UndoStage::Done,
             (None | Some(Phase::Gone), UndoStage::Kept | UndoStage::Lost) => UndoStage::Lost,
             (None | Some(Phase::Gone), UndoStage::Started | UndoStage::Done) => UndoStage::Done,
             (Some(_), _) => UndoStage::Started,
@@ -190,7 +194,7 @@ impl Unconfirmed {
     pub fn on_undo_failed(&mut self, why: &str, now: Duration) {
         let tries = self.tries();
         let pause = AGAIN.get(usize::try_from(tries).unwrap_or(usize::MAX));
-        let again = pause.map(|pause| now.saturating_add(*pause));
+        let again = pause.map(|pause| now.saturating_add((*pause).min(self.window())));
         self.fail(tries.saturating_add(1), why, again);
     }
 
@@ -267,6 +271,11 @@ impl Unconfirmed {
             ConfirmStage::Undoing { .. } | ConfirmStage::Failed { .. }
         );
         is_own && !self.then.is_empty()
+    }
+
+    /// Returns whether the next undo leaves what somebody else has changed since.
+    pub fn is_undone_partly(&self) -> bool {
+        self.tries() >= WHOLE
     }
 
     fn tries(&self) -> u32 {

@@ -52,7 +52,8 @@ pub fn on_acts_over(cx: &mut JobCx<'_>, job: JobId, then: &[FollowUp]) -> Option
     match then.iter().find(|one| !one.has_succeeded()) {
         None => {
             let one = one.clone();
-            forget(cx, &one);
+            let phase = phase(&cx.confirmations.directory, &one.commit);
+            forget(cx, &one, phase.ok().flatten());
         }
         Some(act) => {
             let why = format!("it is undone, but not '{}': {}", act.command, act.cause);
@@ -85,12 +86,27 @@ pub fn report_failure(cx: &mut JobCx<'_>, one: &Unconfirmed) {
 }
 
 /// Forgets a commit that nobody has to confirm any more: it was undone, or taken back.
-pub fn forget(cx: &mut JobCx<'_>, one: &Unconfirmed) {
-    let message = format!(
-        "commit {} of {} is not there any more: it was undone or taken back",
-        one.commit, one.user
-    );
-    let record = record(Event::Unconfirmed, message, one).field("VERDICT", "undone");
+pub fn forget(cx: &mut JobCx<'_>, one: &Unconfirmed, phase: Option<Phase>) {
+    let is_parted = phase == Some(Phase::Parted);
+    let (what, verdict) = match is_parted {
+        true => (
+            "is undone, but for what somebody else has changed since; the output of its undo names that",
+            "undone_partly",
+        ),
+        false => (
+            "is not there any more: it was undone or taken back",
+            "undone",
+        ),
+    };
+    let message = format!("commit {} of {} {what}", one.commit, one.user);
+    if is_parted {
+        log::beside(
+            &cx.reports.audit,
+            Weight::Warning,
+            format_args!("{message}"),
+        );
+    }
+    let record = record(Event::Unconfirmed, message, one).field("VERDICT", verdict);
     cx.reports.audit.note(record);
     cx.confirmations.remove(one.job);
 }
@@ -144,7 +160,7 @@ fn try_confirm(
         .map_err(|error| unsaved(&one, format!("cannot read its journal: {error}")))?;
     match one.saw(phase) {
         UndoStage::Done => {
-            forget(cx, &one);
+            forget(cx, &one, phase);
             let text = format!(
                 "commit {} is not there any more: it was undone",
                 one.short()

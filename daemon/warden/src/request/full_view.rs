@@ -57,7 +57,7 @@ impl Draft {
             env: _,
             profile: _,
             runtime_s: _,
-            keep: _,
+            own_words: _,
             // Returned by the two calls below.
             purpose: _,
             // As the fields of the draft.

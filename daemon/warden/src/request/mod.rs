@@ -63,10 +63,10 @@ impl Call {
         Self::of_daemon((name, args), purpose, input, "remitd".to_owned())
     }
 
-    /// The same recovery of commits, which forgets no undo of these.
+    /// The same call of remit-commit, with words that only the daemon adds.
     #[must_use]
-    pub fn keeping(self, keep: Vec<String>) -> Self {
-        Self { keep, ..self }
+    pub fn with_words(self, own_words: Vec<String>) -> Self {
+        Self { own_words, ..self }
     }
 
     /// A command that follows a commit.

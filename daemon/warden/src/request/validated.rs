@@ -44,8 +44,8 @@ pub struct Call {
     pub(super) file_change: Option<Result<Bundle, String>>,
     /// Of that plan, in hexadecimal.
     pub(super) plan_digest: Option<String>,
-    /// Ids of commits whose undos a recovery keeps. Only the daemon sets them.
-    pub(super) keep: Vec<String>,
+    /// Further words of a command of remit-commit. Only the daemon sets them.
+    pub(super) own_words: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -126,7 +126,7 @@ impl Call {
             content: content.finalize().into(),
             file_change: None,
             plan_digest: None,
-            keep: Vec::new(),
+            own_words: Vec::new(),
         })
     }
 
