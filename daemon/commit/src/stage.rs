@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::failure::Failure;
 use crate::journal::count;
+use crate::link;
 use crate::tree::{Attributes, Look, Operation, about, attributes, hash, look, open_file};
 
 const IMMUTABLE: u64 = libc::STATX_ATTR_IMMUTABLE as u64 | libc::STATX_ATTR_APPEND as u64;
@@ -233,6 +234,12 @@ pub fn stage(
     let entry = operation.entry;
     let fail = |error: io::Error| about(entry, format!("cannot prepare it: {error}"));
     let slot = operation.slot.clone();
+    if let (Some(New::Link(target)), Some(meta)) = (entry.change.makes(), entry.change.meta()) {
+        let beside = operation.anchor.make_beside().map_err(fail)?;
+        let made = link::make(operation, beside, (contents, range), (target, meta));
+        operation.inode = made.map_err(fail)?;
+        return Ok(None);
+    }
     let (content, meta) = match entry.change {
         Change::Create {
             new: New::Directory,
@@ -248,7 +255,7 @@ pub fn stage(
             return Ok(Some(made));
         }
         Change::Create {
-            new: New::File(content),
+            new: New::File(content) | New::Link(content),
             meta,
         }
         | Change::Replace { content, meta, .. } => (content, meta),
@@ -384,6 +391,9 @@ pub fn is_untouched(operation: &Operation<'_>, slots: impl AsFd) -> io::Result<b
     let Some(content) = operation.entry.change.content() else {
         return Ok(true);
     };
+    if let Some(New::Link(target)) = operation.entry.change.makes() {
+        return link::is_same(operation, slots, target);
+    }
     let is_free = operation.staged.as_ref().is_none_or(is_free);
     Ok(is_free && hash(&open_file(slots, &operation.slot)?)? == content.sha256)
 }

@@ -32,6 +32,8 @@ pub enum Risk {
     Network,
     /// The requester may not read it, so no diff was made.
     Unread,
+    /// It is a link to this target.
+    Link(String),
     PasswordSet(String),
     PasswordRemoved(String),
     RootAccount(String),
@@ -179,6 +181,10 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
         risks.insert(Risk::Loader);
     }
     risks.extend(rights(&view.entry.change));
+    if let Some(New::Link(_)) = view.entry.change.makes() {
+        let target = view.new.map(|target| escape::quoted(target, 200));
+        risks.insert(Risk::Link(target.unwrap_or_default()));
+    }
     if view.entry.change.base().is_some_and(Base::is_unread) {
         risks.insert(Risk::Unread);
     }
@@ -240,13 +246,43 @@ pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
         Some(dir) => Some(format!(
             "'paths' of the rule names no file or directory in '{dir}' that has it"
         )),
-        None => risks(view).into_iter().next().map(|risk| risk.to_string()),
+        None => {
+            let mut all = risks(view).into_iter();
+            all.find(|risk| !matches!(risk, Risk::Link(_)) || !stays_in(view, named))
+                .map(|risk| risk.to_string())
+        }
     }
+}
+
+/// Returns true if the link's target is in one of these paths, by its words. `..` counts only at its beginning, where the
+/// directories above the link are known: after another link it would lead anywhere.
+fn stays_in(view: &View<'_>, named: &[PlanPath]) -> bool {
+    let target = view.new.unwrap_or_default();
+    let mut parts = target.split(|byte| *byte == b'/').peekable();
+    let mut at = match target.first() {
+        Some(b'/') => &b"/"[..],
+        _ => view.entry.path.parent(),
+    };
+    while parts.next_if_eq(&&b".."[..]).is_some() {
+        let end = at.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        at = at.get(..end.max(1)).unwrap_or(b"/");
+    }
+    let rest: Vec<&[u8]> = parts.filter(|part| !part.is_empty()).collect();
+    let whole = [&[at][..], &rest].concat().join(&b'/');
+    let whole = PlanPath::new(
+        whole
+            .strip_prefix(b"/")
+            .filter(|rest| rest.starts_with(b"/"))
+            .unwrap_or(&whole),
+    );
+    whole.is_ok_and(|whole| named.iter().any(|own| whole.is_in(own.as_bytes())))
 }
 
 /// Returns the risks of mode and owner.
 fn rights(change: &Change) -> impl Iterator<Item = Risk> {
     let base = change.base().map(|base| base.stat);
+    // A link has no mode of its own.
+    let is_link = matches!(change.makes(), Some(New::Link(_)));
     let is_directory = match change {
         Change::Create { new, .. } => *new == New::Directory,
         _ => base.is_some_and(|base| base.kind == Kind::Directory),
@@ -274,6 +310,7 @@ fn rights(change: &Change) -> impl Iterator<Item = Risk> {
         ]
     };
     let found = change.meta().map(of).into_iter().flatten();
+    let found = found.filter(move |(_, risk)| !is_link || *risk == Risk::Owner);
     found.filter_map(|(is_there, risk)| is_there.then_some(risk))
 }
 
@@ -383,6 +420,13 @@ impl fmt::Display for Risk {
             Self::Network => "it decides whether the machine can be reached",
             Self::Unread => {
                 "its old content was not read for this plan: read it before you approve"
+            }
+            Self::Link(target) if target.is_empty() => "it is a link: what it leads to counts",
+            Self::Link(target) => {
+                return write!(
+                    f,
+                    "it is a link: whoever can change '{target}' changes what is read here"
+                );
             }
             Self::PasswordSet(account) => return write!(f, "account '{account}' gets a password"),
             Self::PasswordRemoved(account) => {

@@ -132,8 +132,13 @@ impl Change {
             size: (base.stat.kind == Kind::File).then_some(base.stat.size),
             sha256: base.sha256,
         });
+        let kind = match self.makes() {
+            Some(New::Link(_)) => Kind::Symlink,
+            Some(New::Directory) => Kind::Directory,
+            Some(New::File(_)) | None => Kind::File,
+        };
         let new = self.meta().map(|meta| Side {
-            kind: Kind::File,
+            kind,
             inode,
             meta,
             size: self.content().map(|content| content.size),
@@ -141,16 +146,6 @@ impl Change {
         });
         match (direction, self) {
             (Direction::Commit, _) => base,
-            (
-                Direction::Undo,
-                Self::Create {
-                    new: New::Directory,
-                    ..
-                },
-            ) => new.map(|side| Side {
-                kind: Kind::Directory,
-                ..side
-            }),
             (Direction::Undo, Self::SetMetadata { meta, .. }) => base.map(|side| Side {
                 meta: *meta,
                 size: side.size.filter(|_| self.binds_bytes()),

@@ -60,12 +60,10 @@ impl Plan {
     pub fn undo_lines(&self) -> Vec<String> {
         let line = |change: &Change| match change {
             Change::Create { new, meta } => format!("is removed, now {}", made(*new, *meta)),
-            Change::Replace {
-                base,
-                content,
-                meta,
-            } => {
-                let now = made(New::File(*content), *meta);
+            Change::Replace { base, meta, .. } => {
+                let now = change
+                    .makes()
+                    .map_or_else(String::new, |new| made(new, *meta));
                 format!(
                     "again {}, now {now}",
                     kept(base.stat.kind, base.stat.size, base.sha256, base.stat.meta)
@@ -120,25 +118,25 @@ impl Entry {
             },
             sha256,
         };
-        let file =
-            |content: Content, meta| now(Kind::File, content.size, Some(content.sha256), meta);
+        let is = |new: New, meta| match new {
+            New::File(content) => now(Kind::File, content.size, Some(content.sha256), meta),
+            New::Link(target) => now(Kind::Symlink, target.size, Some(target.sha256), meta),
+            New::Directory => now(Kind::Directory, 0, None, meta),
+        };
         let again = |base: Base| Content {
             size: base.stat.size,
             sha256: base.sha256.unwrap_or_default(),
         };
         let change = match self.change {
             Change::Create { new, meta } => Change::Remove {
-                base: match new {
-                    New::File(content) => file(content, meta),
-                    New::Directory => now(Kind::Directory, 0, None, meta),
-                },
+                base: is(new, meta),
             },
             Change::Replace {
                 base,
                 content,
                 meta,
             } => Change::Replace {
-                base: file(content, meta),
+                base: is(self.change.makes().unwrap_or(New::File(content)), meta),
                 content: again(base),
                 meta: base.stat.meta,
             },
@@ -158,8 +156,11 @@ impl Entry {
                     new: New::Directory,
                     meta: base.stat.meta,
                 },
-                // A link has no mode of its own: only its path says something.
-                Kind::Symlink | Kind::Special => Change::Remove { base },
+                Kind::Symlink => Change::Create {
+                    new: New::Link(again(base)),
+                    meta: base.stat.meta,
+                },
+                Kind::Special => Change::Remove { base },
             },
         };
         Self {
@@ -173,6 +174,7 @@ fn made(new: New, meta: Metadata) -> String {
     match new {
         New::Directory => kept(Kind::Directory, 0, None, meta),
         New::File(content) => kept(Kind::File, content.size, Some(content.sha256), meta),
+        New::Link(target) => kept(Kind::Symlink, target.size, Some(target.sha256), meta),
     }
 }
 

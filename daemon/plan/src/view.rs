@@ -41,6 +41,14 @@ impl View<'_> {
                 new: New::Directory,
                 meta,
             } => format!("new directory, {}", metadata(meta)),
+            Change::Create {
+                new: New::Link(_),
+                meta,
+            } => format!("new symbolic link, owner {}:{}", meta.uid, meta.gid),
+            Change::Replace { base, meta, .. } if base.stat.kind == Kind::Symlink => {
+                let change = difference(base.stat.meta, meta);
+                format!("symbolic link leads elsewhere{change}")
+            }
             Change::Replace {
                 base,
                 content,
@@ -63,6 +71,12 @@ impl View<'_> {
         }
     }
 
+    fn is_of_link(&self) -> bool {
+        let change = &self.entry.change;
+        let old = change.base().map(|base| base.stat.kind);
+        old == Some(Kind::Symlink) || matches!(change.makes(), Some(New::Link(_)))
+    }
+
     /// Returns the diff for people in at most about `most` bytes; empty without a change of bytes. Bytes that are not
     /// shown have a count and a hash.
     #[must_use]
@@ -83,8 +97,22 @@ impl View<'_> {
             }
             (_, old) => old.unwrap_or_default(),
         };
-        text.push_str(&show(&diff(old, self.new.unwrap_or_default()), most, tabs));
+        let new = self.new.unwrap_or_default();
+        let diff = match self.is_of_link() {
+            // A target has no newline at its end, and that is no news.
+            true => diff(&line(old), &line(new)),
+            false => diff(old, new),
+        };
+        text.push_str(&show(&diff, most, tabs));
         text
+    }
+}
+
+/// Returns a link's target as a line of text; nothing if there is none.
+fn line(target: &[u8]) -> Vec<u8> {
+    match target {
+        [] => Vec::new(),
+        target => [target, b"\n"].concat(),
     }
 }
 

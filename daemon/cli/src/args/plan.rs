@@ -17,7 +17,7 @@ remit plan EDIT... [--check CALL]
        remit plan show ID [PATH]"
 )]
 #[command(group(ArgGroup::new("edits").required(true).multiple(true)
-    .args(["write", "replace", "patch", "remove", "mkdir", "mode", "owner", "edits_file"])))]
+    .args(["write", "replace", "patch", "remove", "mkdir", "link", "mode", "owner", "edits_file"])))]
 pub struct PlanArgs {
     #[command(subcommand)]
     pub verb: Option<PlanVerb>,
@@ -45,6 +45,10 @@ pub struct PlanArgs {
     /// Create this directory
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub mkdir: Vec<PathBuf>,
+
+    /// Make a symbolic link at PATH that leads to TARGET, or have the one that is there lead to it, as ln -sfn
+    #[arg(long, num_args = 2, value_names = ["PATH", "TARGET"], allow_hyphen_values = true)]
+    pub link: Vec<OsString>,
 
     /// Set the mode, in octal, as chmod
     #[arg(long, num_args = 2, value_names = ["PATH", "MODE"])]

@@ -228,6 +228,11 @@ fn requested(args: PlanArgs) -> Result<Vec<Edit>, Failure> {
     for path in args.mkdir {
         edits.act(path.as_os_str(), Action::CreateDirectory)?;
     }
+    for pair in args.link.chunks(2) {
+        if let [path, target] = pair {
+            edits.act(path, Action::Link(target.as_bytes().to_vec()))?;
+        }
+    }
     for pair in args.mode.chunks(2) {
         if let [path, mode] = pair {
             let mode = edits::mode(&mode.to_string_lossy()).map_err(|why| usage(&why))?;
