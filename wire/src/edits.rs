@@ -64,17 +64,17 @@ impl FromStr for CallText {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EditText {
     pub path: String,
-    /// New content.
+    /// Content.
     pub write: Option<String>,
     pub write_base64: Option<String>,
     pub replace: Option<Vec<ReplacementText>>,
-    /// Unified diff of this file.
+    /// Unified diff.
     pub patch: Option<String>,
     pub remove: Option<bool>,
     pub mkdir: Option<bool>,
     /// Target.
     pub link: Option<String>,
-    /// Octal, as 0644.
+    /// As 0644.
     pub mode: Option<String>,
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub owner: Option<OwnerName>,

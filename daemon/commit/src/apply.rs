@@ -35,16 +35,22 @@ impl Operation<'_> {
         })
     }
 
-    fn leave(&self, slots: &OwnedFd) -> Result<(), Failure> {
-        self.in_parent(|parent| {
-            renameat2(
-                parent,
-                self.name.as_c_str(),
-                slots,
-                self.slot.as_c_str(),
-                PLAIN,
-            )
-        })
+    /// Moves what is at the path beside the journal, which needs no new directory; if that is on another file system, into
+    /// the private directory. Returns where it is.
+    fn leave<'a>(&'a self, journal: &'a JournalFile) -> Result<&'a OwnedFd, Failure> {
+        let fail = |error: io::Error| Failure::new(self.entry, &error);
+        let (name, slot) = (self.name.as_c_str(), self.slot.as_c_str());
+        let parent = self.parent.as_ref();
+        let parent = parent.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
+        match renameat2(parent, name, &journal.kept, slot, PLAIN) {
+            Ok(()) => Ok(&journal.kept),
+            Err(nix::Error::EXDEV) => {
+                let beside = self.anchor.make_beside().map_err(fail)?;
+                renameat2(parent, name, beside, slot, PLAIN).map_err(|error| fail(error.into()))?;
+                Ok(beside)
+            }
+            Err(error) => Err(fail(error.into())),
+        }
     }
 
     fn in_parent(&self, rename: impl FnOnce(&OwnedFd) -> nix::Result<()>) -> Result<(), Failure> {
@@ -77,11 +83,7 @@ impl Operation<'_> {
                 self.enter(slots, EXCHANGE)?;
                 self.check_left(slots, direction)
             }
-            Movement::Leave => {
-                let beside = self.anchor.make_beside().map_err(fail)?;
-                self.leave(beside)?;
-                self.check_left(beside, direction)
-            }
+            Movement::Leave => self.check_left(self.leave(journal)?, direction),
             Movement::SetMetadata { to, .. } => {
                 let now = self.target().map_err(fail)?;
                 let expected = self
@@ -214,6 +216,21 @@ impl Operation<'_> {
 
     /// Takes the step back if it was made. Fails if somebody else has changed the path since; then it stays as it is.
     pub fn revert(&self, journal: &JournalFile, direction: Direction) -> Result<(), Failure> {
+        let reverted = self.taken_back(journal, direction);
+        reverted.map_err(|failure| self.blamed(failure))
+    }
+
+    /// Whoever may write a directory can also fill its disk, and keep it full.
+    pub fn blamed(&self, failure: Failure) -> Failure {
+        let stat = sys::stat_of(self.anchor.fd.as_fd());
+        let is_roots = stat.is_ok_and(|stat| stat.st_uid == 0 && stat.st_mode & 0o022 == 0);
+        match failure {
+            Failure::Full(line) if !is_roots => Failure::Changed(line),
+            failure => failure,
+        }
+    }
+
+    fn taken_back(&self, journal: &JournalFile, direction: Direction) -> Result<(), Failure> {
         let fail = |error: io::Error| Failure::new(self.entry, &error);
         let left = |why: &str| {
             let line = about(self.entry, format!("{why}; it was left as it is"));
@@ -249,21 +266,18 @@ impl Operation<'_> {
                 left("somebody has replaced it")
             }
             Reversal::Leave => {
-                let beside = self.anchor.make_beside().map_err(fail)?;
-                self.leave(beside)?;
-                let came = look(beside, &self.slot)
-                    .map_err(fail)?
-                    .map(|came| came.stat);
+                let slots = self.leave(journal)?;
+                let came = look(slots, &self.slot).map_err(fail)?.map(|came| came.stat);
                 let is_full = match came.map(|came| came.kind) {
                     Some(Kind::Directory) => {
-                        count(open_file(beside, &self.slot).map_err(fail)?).map_err(fail)? > 2
+                        count(open_file(slots, &self.slot).map_err(fail)?).map_err(fail)? > 2
                     }
                     _ => false,
                 };
                 if came.is_some_and(|came| came.ino == entering) && !is_full {
                     return Ok(());
                 }
-                self.enter(beside, PLAIN)?;
+                self.enter(slots, PLAIN)?;
                 left("somebody has replaced it or made files in it")
             }
             Reversal::SetMetadata(meta) => {
@@ -305,6 +319,13 @@ impl Operation<'_> {
         }
         set_metadata(file, now.meta)?;
         Ok(Some("somebody opens it for writing".to_owned()))
+    }
+
+    /// Returns true if the path is as it was before the commit.
+    pub fn is_undone(&self, journal: &JournalFile) -> io::Result<bool> {
+        let now = self.target()?.map(|now| now.stat);
+        let old = self.entry.change.base().map(|base| base.stat.ino);
+        Ok(self.is_made(journal, Direction::Undo)? && now.map(|now| now.ino) == old)
     }
 
     /// Returns true if the step was made, as far as the slot says.

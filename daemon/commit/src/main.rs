@@ -31,6 +31,8 @@ const THEN: &str = "--then";
 const PARTLY: &str = "--partly";
 const FORGET: &str = "--forget";
 const KEEP_OPTION: &str = "--keep";
+/// Some paths are undone, and an error of the machine kept others from that.
+const UNFINISHED: u8 = 4;
 /// EX_TEMPFAIL of sysexits.h: the lock is busy. It is no failure of what was asked for.
 const BUSY: u8 = 75;
 
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         End::Done(line) => (0, line),
         End::Nothing(why) => (1, format!("nothing was changed: {why}")),
         End::Left(why) | End::Mixed(why) => (3, format!("not all is as it was: {why}")),
+        End::Unfinished(why) => (UNFINISHED, why),
         End::Busy(why) => (BUSY, format!("nothing was changed: {why}")),
     };
     println!("{line}");

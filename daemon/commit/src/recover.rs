@@ -96,6 +96,13 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
         }
         match repair(state, journal, read, &operations, lost) {
             End::Done(line) | End::Nothing(line) => done.push(line),
+            // The next undo finds out what somebody else has changed.
+            End::Left(line) if matches!(read.phase, Phase::Undoing | Phase::Undone) => {
+                match keep_old(journal, &operations) {
+                    Ok(()) => done.push(format!("{line}; its undo can be tried again")),
+                    Err(failure) => wrong.push(format!("{line}; {failure}")),
+                }
+            }
             End::Left(line) => match give_up(state, journal, &operations) {
                 Ok(()) => done.push(format!(
                     "{line}; what is kept of it is in '{}', and no recovery tries it again",
@@ -103,7 +110,7 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
                 )),
                 Err(failure) => wrong.push(format!("{line}; {failure}")),
             },
-            End::Mixed(line) | End::Busy(line) => wrong.push(line),
+            End::Mixed(line) | End::Busy(line) | End::Unfinished(line) => wrong.push(line),
         }
     }
     let lines = |lines: &[String]| lines.join("; ");
@@ -138,7 +145,7 @@ fn repair(
     match read.phase {
         Phase::Done if is_made(Commit) => ended(keep_old(journal, operations), "was done"),
         Phase::Undone | Phase::Gone if read.phase == Phase::Gone || is_made(Undo) => {
-            let forgotten = forget(state, journal, operations, &[]);
+            let forgotten = forget(state, journal, operations);
             if forgotten.is_ok() && !lost.is_empty() {
                 journal.discard(state);
             }

@@ -30,6 +30,8 @@ pub enum End {
     Left(String),
     /// An error stopped the way back. A recovery tries again.
     Mixed(String),
+    /// An error of the machine stopped a partial undo. Another one goes on.
+    Unfinished(String),
 }
 
 /// Commits the plan of standard input. Its id is that of the plan, so a plan is committed once.
@@ -43,7 +45,7 @@ pub fn commit(state: &File, descriptors: usize) -> Result<End, String> {
     operations
         .iter_mut()
         .try_for_each(|operation| check(operation, Commit))?;
-    check_directories(&operations, Commit).map_err(|(_, failure)| failure)?;
+    check_directories(&operations, Commit)?;
     check_space(&operations)?;
     forget_same(state, id)?;
     let (journal, rows_at) = JournalFile::create(state, id, &plan).map_err(journal_error)?;
@@ -79,11 +81,11 @@ pub fn commit(state: &File, descriptors: usize) -> Result<End, String> {
         let lost = Vec::new();
         return Ok(back(state, &journal, &operations, false, why, lost));
     }
-    if let Err((_, why)) = make_all(state, &tree, &journal, &operations, Commit) {
+    if let Err(why) = make_all(state, &tree, &journal, &operations, Commit) {
         let lost = Vec::new();
         return Ok(back(state, &journal, &operations, true, why.into(), lost));
     }
-    let changes = changes(&operations);
+    let changes = changes(operations.len());
     Ok(match keep(&journal, &operations) {
         Ok(()) => End::Done(format!("done: {changes}\nundo: remit undo {id}")),
         Err(why) => End::Done(format!(
@@ -116,8 +118,8 @@ fn forget_same(state: &File, id: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub fn changes(operations: &[Operation<'_>]) -> String {
-    match operations.len() {
+pub fn changes(count: usize) -> String {
+    match count {
         1 => "1 change".to_owned(),
         count => format!("{count} changes"),
     }
@@ -195,21 +197,16 @@ pub fn sync(state: &File, operations: &[Operation<'_>]) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes all steps, and writes to disk that they are made. Fails with the position of the operation that failed, if it
-/// was one.
+/// Makes all steps, and writes to disk that they are made.
 pub fn make_all(
     state: &File,
     tree: &Tree,
     journal: &JournalFile,
     operations: &[Operation<'_>],
     direction: Direction,
-) -> Result<(), (Option<usize>, Failure)> {
-    let each = |step: &dyn Fn(&Operation<'_>) -> Result<(), Failure>| {
-        let mut all = operations.iter();
-        all.try_for_each(|operation| {
-            step(operation).map_err(|failure| (Some(operation.at), failure))
-        })
-    };
+) -> Result<(), Failure> {
+    let each =
+        |step: &dyn Fn(&Operation<'_>) -> Result<(), Failure>| operations.iter().try_for_each(step);
     each(&|operation| operation.make(tree, journal, direction))?;
     each(&|operation| {
         operation.check_anchor(tree)?;
@@ -221,7 +218,7 @@ pub fn make_all(
     };
     let set = journal.set_phase(made).map_err(journal_error);
     set.and_then(|()| sync(state, operations))
-        .map_err(|why| (None, Failure::Machine(why)))?;
+        .map_err(Failure::Machine)?;
     // A writer that found a path before its step may ask for its lease only now.
     each(&|operation| operation.check_leases())
 }

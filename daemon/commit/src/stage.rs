@@ -117,11 +117,11 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
     Ok(())
 }
 
-/// Fails if a directory that leaves its path has more in it than what leaves it before, with its position in the plan.
+/// Fails if a directory that leaves its path has more in it than what leaves it before.
 pub fn check_directories(
     operations: &[Operation<'_>],
     direction: Direction,
-) -> Result<(), (usize, Failure)> {
+) -> Result<(), Failure> {
     let leaves =
         |operation: &&Operation<'_>| operation.entry.change.movement(direction) == Movement::Leave;
     let mut leaving: BTreeMap<&[u8], usize> = BTreeMap::new();
@@ -147,7 +147,7 @@ pub fn check_directories(
             Err(error) => Some(Failure::new(operation.entry, &error)),
         };
         if let Some(why) = wrong {
-            return Err((operation.at, why));
+            return Err(why);
         }
     }
     Ok(())

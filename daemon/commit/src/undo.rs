@@ -1,53 +1,22 @@
 //! An undo: all of it or nothing; or, if it is asked for, all but what somebody else has changed since.
+//!
+//! **Invariant:** a partial undo is one step after another, each whole. Its paths and slots alone say which were made, so
+//! nothing has to be recovered after a kill: the next one goes on.
 
 use std::fs::File;
 
 use remit_plan::Direction::Undo;
-use remit_plan::{Movement, Phase};
+use remit_plan::{Kind, Movement, Phase};
 
 use crate::failure::Failure;
-use crate::journal::JournalFile;
-use crate::restore::{forget, forth};
-use crate::run::{End, changes, journal_error, make_all, restrict};
+use crate::journal::{JournalFile, count};
+use crate::restore::{forget, forth, part};
+use crate::run::{End, changes, journal_error, make_all, restrict, sync};
 use crate::stage::{check, check_directories};
 use crate::tree::{Operation, Tree};
 
-/// What is left because somebody else has changed it.
-struct Left<'a> {
-    is_allowed: bool,
-    operations: Vec<Operation<'a>>,
-    reasons: Vec<String>,
-}
-
-impl<'a> Left<'a> {
-    /// Takes the operation at this position of the plan out of `all`, and those that cannot be made without it. Fails if
-    /// nothing may be left, or if the machine is the reason.
-    fn take(
-        &mut self,
-        all: &mut Vec<Operation<'a>>,
-        at: usize,
-        failure: Failure,
-    ) -> Result<(), Failure> {
-        if !self.is_allowed || !failure.is_changed() {
-            return Err(failure);
-        }
-        self.reasons.push(failure.into());
-        let one = all.iter().find(|operation| operation.at == at);
-        // What was beneath a directory that is not made again.
-        let above = one.filter(|one| one.entry.change.movement(Undo) == Movement::Enter);
-        let above = above.map(|one| one.entry.path.as_bytes());
-        let is_left = |operation: &Operation<'_>| {
-            let mut dirs = operation.entry.path.ancestors();
-            operation.at == at || above.is_some_and(|above| dirs.any(|dir| dir == above))
-        };
-        let (left, rest): (Vec<_>, Vec<_>) = std::mem::take(all).into_iter().partition(is_left);
-        // Their leases end.
-        let left = left.into_iter().map(|one| Operation { held: None, ..one });
-        self.operations.extend(left);
-        *all = rest;
-        Ok(())
-    }
-}
+/// Bytes of a file that does not delay others: it is compared by hash, and the time of a job is bounded.
+const SMALL: u64 = 1 << 20;
 
 /// Undoes a commit. `is_partly`: what somebody else has changed since is left as it is, and the rest is undone.
 pub fn undo(state: &File, id: &str, is_partly: bool, descriptors: usize) -> Result<End, String> {
@@ -59,88 +28,133 @@ pub fn undo(state: &File, id: &str, is_partly: bool, descriptors: usize) -> Resu
     tree.check_descriptors(&read.plan)?;
     let (mut operations, lost) = tree.reachable(&read.plan, read.rows(), id, Some(&journal.kept));
     operations.reverse();
-    let mut left = Left {
-        is_allowed: is_partly,
-        operations: Vec::new(),
-        reasons: Vec::new(),
-    };
-    for failure in lost {
-        match is_partly && failure.is_changed() {
-            true => left.reasons.push(failure.into()),
-            false => return Err(failure.into()),
-        }
-    }
     restrict(state, &operations)?;
-    check_all(&mut operations, &mut left, &journal)?;
-    loop {
-        let started = journal.set_phase(Phase::Undoing);
-        let started = started.and_then(|()| journal.sync());
-        started.map_err(journal_error)?;
-        let Err((at, failure)) = make_all(state, &tree, &journal, &operations, Undo) else {
-            break;
-        };
-        match at.filter(|_| is_partly && failure.is_changed()) {
-            Some(at) => {
-                let again = take_back(&mut operations, &mut left, &journal, (at, failure));
-                if let Err(failure) = again {
-                    let why = failure.to_string();
-                    return Ok(forth(&journal, &operations, why, Vec::new()));
-                }
-            }
-            None => return Ok(forth(&journal, &operations, failure.into(), Vec::new())),
+    match is_partly {
+        true => partly(state, &tree, &journal, operations, lost),
+        false => match lost.into_iter().next() {
+            Some(failure) => Err(failure.into()),
+            None => whole(state, &tree, &journal, operations),
+        },
+    }
+}
+
+fn whole(
+    state: &File,
+    tree: &Tree,
+    journal: &JournalFile,
+    operations: Vec<Operation<'_>>,
+) -> Result<End, String> {
+    // By a partial undo that did not end.
+    let is_undone = |operation: &Operation<'_>| operation.is_undone(journal).unwrap_or(false);
+    let (undone, mut operations): (Vec<_>, Vec<_>) = operations.into_iter().partition(is_undone);
+    for operation in &mut operations {
+        check(operation, Undo)?;
+        operation.check_slot(journal)?;
+    }
+    check_directories(&operations, Undo)?;
+    let started = journal.set_phase(Phase::Undoing);
+    let started = started.and_then(|()| journal.sync());
+    started.map_err(journal_error)?;
+    if let Err(why) = make_all(state, tree, journal, &operations, Undo) {
+        return Ok(forth(journal, &operations, why.into(), Vec::new()));
+    }
+    let line = format!("undone: {}", changes(operations.len()));
+    operations.extend(undone);
+    Ok(End::Done(match forget(state, journal, &operations) {
+        Ok(()) => line,
+        Err(why) => format!("{line}; a recovery has to finish: {why}"),
+    }))
+}
+
+fn partly(
+    state: &File,
+    tree: &Tree,
+    journal: &JournalFile,
+    operations: Vec<Operation<'_>>,
+    lost: Vec<Failure>,
+) -> Result<End, String> {
+    let (mut failed, mut reasons) = (Vec::new(), Vec::new());
+    let mut on_failure = |failure: Failure| match failure.is_changed() {
+        true => reasons.push(failure.to_string()),
+        false => failed.push(failure.to_string()),
+    };
+    lost.into_iter().for_each(&mut on_failure);
+    let (mut made, mut left, mut later) = (Vec::new(), Vec::new(), Vec::new());
+    for mut operation in operations {
+        let is_small = operation.target().is_ok_and(|now| {
+            now.is_none_or(|now| now.stat.kind != Kind::File || now.stat.size <= SMALL)
+        });
+        match is_small.then(|| step(&mut operation, tree, journal)) {
+            Some(Ok(())) => made.push(operation),
+            // A directory may be empty later.
+            Some(Err(_)) | None => later.push(operation),
         }
     }
-    let mut line = format!("undone: {}", changes(&operations));
-    if !left.reasons.is_empty() {
-        let those = left.reasons.join("; ");
+    for mut operation in later {
+        match step(&mut operation, tree, journal) {
+            Ok(()) => made.push(operation),
+            Err(failure) => {
+                on_failure(failure);
+                left.push(operation);
+            }
+        }
+    }
+    sync(state, &made)?;
+    let mut line = format!("undone: {}", changes(made.len()));
+    if !failed.is_empty() {
+        let those = [failed, reasons].concat().join("; ");
+        return Ok(End::Unfinished(format!("{line}; not undone: {those}")));
+    }
+    let ended = match reasons.is_empty() {
+        true => forget(state, journal, &made),
+        false => part(journal, &made, &left),
+    };
+    if !reasons.is_empty() {
         line = format!(
-            "{line}; left as somebody else has changed it: {those}; the old files of that are kept in '{id}'"
+            "{line}; left as somebody else has changed it: {}; the old files of that are kept in '{}'",
+            reasons.join("; "),
+            journal.id
         );
     }
-    if let Err(why) = forget(state, &journal, &operations, &left.operations) {
-        line = format!("{line}; a recovery has to finish: {why}");
-    }
-    Ok(End::Done(line))
+    Ok(End::Done(match ended {
+        Ok(()) => line,
+        Err(why) => format!("{line}; not all new files are removed: {why}"),
+    }))
 }
 
-/// Compares every path with what the commit made of it.
-fn check_all<'a>(
-    operations: &mut Vec<Operation<'a>>,
-    left: &mut Left<'a>,
-    journal: &JournalFile,
-) -> Result<(), Failure> {
-    let positions: Vec<usize> = operations.iter().map(|operation| operation.at).collect();
-    for at in positions {
-        let Some(operation) = operations.iter_mut().find(|operation| operation.at == at) else {
-            continue;
-        };
-        // A lease of an earlier try would be in the way of a new one.
-        operation.held = None;
-        let checked = check(operation, Undo).and_then(|()| operation.check_slot(journal));
-        if let Err(failure) = checked {
-            left.take(operations, at, failure)?;
-        }
-    }
-    while let Err((at, failure)) = check_directories(operations, Undo) {
-        left.take(operations, at, failure)?;
-    }
-    Ok(())
+/// Undoes one path, or leaves it as it is. Then it holds nothing open any more.
+fn step(operation: &mut Operation<'_>, tree: &Tree, journal: &JournalFile) -> Result<(), Failure> {
+    let done = try_step(operation, tree, journal);
+    operation.held = None;
+    operation.attributes.clear();
+    done.map_err(|failure| operation.blamed(failure))
 }
 
-/// Takes the steps back after one of them failed, so that the others can be made again without it.
-fn take_back<'a>(
-    operations: &mut Vec<Operation<'a>>,
-    left: &mut Left<'a>,
+fn try_step(
+    operation: &mut Operation<'_>,
+    tree: &Tree,
     journal: &JournalFile,
-    (at, failure): (usize, Failure),
 ) -> Result<(), Failure> {
-    let reverted = operations.iter().rev().map(|operation| {
-        let reverted = operation.revert(journal, Undo);
-        reverted.map_err(|failure| (operation.at, failure))
+    let entry = operation.entry;
+    let is_undone = operation.is_undone(journal);
+    if is_undone.map_err(|error| Failure::new(entry, &error))? {
+        return Ok(());
+    }
+    check(operation, Undo)?;
+    operation.check_slot(journal)?;
+    if entry.change.movement(Undo) == Movement::Leave
+        && let Some(held) = &operation.held
+        && held.metadata().is_ok_and(|meta| meta.is_dir())
+        && count(held).is_ok_and(|count| count > 2)
+    {
+        return Err(Failure::changed(entry, "it is not empty"));
+    }
+    let made = operation.make(tree, journal, Undo).and_then(|()| {
+        operation.check_anchor(tree)?;
+        operation.check_leases()
     });
-    let changed: Vec<(usize, Failure)> = reverted.filter_map(Result::err).collect();
-    for (at, failure) in changed.into_iter().chain([(at, failure)]) {
-        left.take(operations, at, failure)?;
-    }
-    check_all(operations, left, journal)
+    made.or_else(|failure| {
+        operation.revert(journal, Undo)?;
+        Err(failure)
+    })
 }

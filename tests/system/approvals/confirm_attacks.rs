@@ -106,6 +106,7 @@ fn undo_that_meets_a_lock_of_somebody_else_keeps_its_tries() {
 /// One more file, which the requester changes after the commit, does not keep the others as they are.
 #[test]
 fn what_somebody_else_has_changed_keeps_no_other_file_from_its_undo() {
+    own_sessions();
     let fixture = lay();
     for name in ["watched/a", "watched/b"] {
         fixture.put(name, "old");
@@ -125,9 +126,25 @@ fn what_somebody_else_has_changed_keeps_no_other_file_from_its_undo() {
         (verdicts(&fixture, "failed"), verdicts(&fixture, "undoes")),
         (2, 3)
     );
-    assert!(unconfirmed(&fixture.daemon).is_empty());
+    let [view] = &unconfirmed(&fixture.daemon)[..] else {
+        panic!("a person has to look at it");
+    };
+    assert!(
+        view.has_failed
+            && view
+                .what
+                .ends_with("but for what somebody else has changed since"),
+        "{view:?}"
+    );
     let free = plan(&[fixture.write("free/x", "y")]);
     assert_eq!(exit(&fixture.commits(&free)), Some(0));
+    let said = login!(now())
+        .confirms(&fixture.daemon, &admin(), &view.commit_id)
+        .expect("it is left to a person");
+    assert!(
+        said.contains("but for what somebody else had changed"),
+        "{said}"
+    );
 }
 
 #[test]

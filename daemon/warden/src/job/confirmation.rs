@@ -24,8 +24,8 @@ use view::utc_at;
 
 /// Least time after a restart of remitd, once: somebody has to be able to log in.
 const AFTER_START: Duration = Duration::from_secs(60);
-/// Pauses before an undo that failed is tried again, none longer than the window. A later commit of the same file may have
-/// been in the way.
+/// Pauses before an undo that failed is tried again, the first two no longer than the window. A later commit of the same
+/// file may have been in the way.
 const AGAIN: [Duration; 4] = [
     Duration::from_secs(10),
     Duration::from_secs(60),
@@ -90,6 +90,15 @@ pub enum UndoStage {
     Done,
     /// It was removed, and nothing was undone.
     Lost,
+    /// It was taken back, but for what somebody else has changed since.
+    Parted,
+}
+
+impl UndoStage {
+    /// Returns whether no further undo changes anything.
+    const fn is_final(self) -> bool {
+        matches!(self, Self::Lost | Self::Parted)
+    }
 }
 
 /// Times are since boot.
@@ -169,20 +178,23 @@ impl Unconfirmed {
     /// Takes what its journal is now.
     pub fn saw(&mut self, phase: Option<Phase>) -> UndoStage {
         self.undo = match (phase, self.undo) {
-            (Some(Phase::Kept | Phase::Left), _) => UndoStage::Kept,
-            (Some(Phase::Parted), _) => UndoStage::Done,
+            (Some(Phase::Kept), _) => UndoStage::Kept,
+            (Some(Phase::Parted | Phase::Left), _) => UndoStage::Parted,
             (None | Some(Phase::Gone), UndoStage::Kept | UndoStage::Lost) => UndoStage::Lost,
-            (None | Some(Phase::Gone), UndoStage::Started | UndoStage::Done) => UndoStage::Done,
+            (None | Some(Phase::Gone), _) => UndoStage::Done,
             (Some(_), _) => UndoStage::Started,
         };
         self.undo
     }
 
-    /// Notes that nothing can undo it any more. Returns false if that was known.
-    pub fn on_lost(&mut self) -> bool {
+    /// Notes that nothing can undo it, or the rest of it, any more. Returns false if that was known.
+    pub fn on_final(&mut self) -> bool {
         let stage = ConfirmStage::Failed {
             tries: self.tries(),
-            why: "its undo is gone".to_owned(),
+            why: match self.undo {
+                UndoStage::Parted => "somebody else has changed the rest".to_owned(),
+                _ => "its undo is gone".to_owned(),
+            },
             again: None,
         };
         let is_new = self.stage != stage;
@@ -194,7 +206,12 @@ impl Unconfirmed {
     pub fn on_undo_failed(&mut self, why: &str, now: Duration) {
         let tries = self.tries();
         let pause = AGAIN.get(usize::try_from(tries).unwrap_or(usize::MAX));
-        let again = pause.map(|pause| now.saturating_add((*pause).min(self.window())));
+        // Until the first partial one, people may be locked out.
+        let most = match tries {
+            ..WHOLE => self.window(),
+            _ => Duration::MAX,
+        };
+        let again = pause.map(|pause| now.saturating_add((*pause).min(most)));
         self.fail(tries.saturating_add(1), why, again);
     }
 
@@ -229,7 +246,7 @@ impl Unconfirmed {
     /// Tries a failed undo again: another one has worked, which may have been in the way.
     pub fn retry(&mut self, now: Duration) {
         if let ConfirmStage::Failed { again, .. } = &mut self.stage
-            && self.undo != UndoStage::Lost
+            && !self.undo.is_final()
         {
             *again = Some(now);
         }
@@ -339,7 +356,7 @@ impl Unconfirmed {
                 };
             }
             ConfirmStage::Failed { again, .. } => {
-                *again = (self.undo != UndoStage::Lost).then_some(at);
+                *again = (!self.undo.is_final()).then_some(at);
             }
             stage => *stage = ConfirmStage::Waiting(at),
         }

@@ -146,7 +146,7 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
     }
     let phase = match phase(directory, &one.commit) {
         Ok(phase) => phase,
-        Err(error) if can_undo => {
+        Err(error) if can_undo || matches!(one.stage, ConfirmStage::Undoing { .. }) => {
             return failed(cx, at, &format!("cannot read its journal: {error}"));
         }
         // It is looked at again when it is due.
@@ -154,18 +154,19 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
     };
     let undo_of_it = one.saw(phase);
     match undo_of_it {
-        UndoStage::Lost if one.on_lost() => {
+        UndoStage::Done | UndoStage::Parted if one.has_to_follow() => {
+            let one = one.clone();
+            follow(cx, at, &one);
+        }
+        UndoStage::Lost | UndoStage::Parted if one.on_final() => {
             let one = one.clone();
             cx.job.confirmations.save_or_say();
             report_failure(&mut cx.job, &one);
         }
-        UndoStage::Lost => {}
+        UndoStage::Lost | UndoStage::Parted => {}
         UndoStage::Done => {
             let one = one.clone();
-            match one.has_to_follow() {
-                true => follow(cx, at, &one),
-                false => forget(&mut cx.job, &one, phase),
-            }
+            forget(&mut cx.job, &one);
         }
         // Killed before its end: the recovery may make the commit again.
         _ if phase == Some(Phase::Undone) => {

@@ -51,9 +51,19 @@ pub fn on_acts_over(cx: &mut JobCx<'_>, job: JobId, then: &[FollowUp]) -> Option
     };
     match then.iter().find(|one| !one.has_succeeded()) {
         None => {
-            let one = one.clone();
-            let phase = phase(&cx.confirmations.directory, &one.commit);
-            forget(cx, &one, phase.ok().flatten());
+            one.then.clear();
+            match one.undo == UndoStage::Parted {
+                true => {
+                    one.on_final();
+                    let one = one.clone();
+                    cx.confirmations.save_or_say();
+                    report_failure(cx, &one);
+                }
+                false => {
+                    let one = one.clone();
+                    forget(cx, &one);
+                }
+            }
         }
         Some(act) => {
             let why = format!("it is undone, but not '{}': {}", act.command, act.cause);
@@ -81,32 +91,21 @@ pub fn report_failure(cx: &mut JobCx<'_>, one: &Unconfirmed) {
         one.command()
     );
     log::beside(&cx.reports.audit, Weight::Error, format_args!("{line}"));
+    let verdict = match one.undo {
+        UndoStage::Parted => "undone_partly",
+        _ => "failed",
+    };
     let record = record(Event::Unconfirmed, line, one).with_error_priority();
-    cx.reports.audit.note(record.field("VERDICT", "failed"));
+    cx.reports.audit.note(record.field("VERDICT", verdict));
 }
 
 /// Forgets a commit that nobody has to confirm any more: it was undone, or taken back.
-pub fn forget(cx: &mut JobCx<'_>, one: &Unconfirmed, phase: Option<Phase>) {
-    let is_parted = phase == Some(Phase::Parted);
-    let (what, verdict) = match is_parted {
-        true => (
-            "is undone, but for what somebody else has changed since; the output of its undo names that",
-            "undone_partly",
-        ),
-        false => (
-            "is not there any more: it was undone or taken back",
-            "undone",
-        ),
-    };
-    let message = format!("commit {} of {} {what}", one.commit, one.user);
-    if is_parted {
-        log::beside(
-            &cx.reports.audit,
-            Weight::Warning,
-            format_args!("{message}"),
-        );
-    }
-    let record = record(Event::Unconfirmed, message, one).field("VERDICT", verdict);
+pub fn forget(cx: &mut JobCx<'_>, one: &Unconfirmed) {
+    let message = format!(
+        "commit {} of {} is not there any more: it was undone or taken back",
+        one.commit, one.user
+    );
+    let record = record(Event::Unconfirmed, message, one).field("VERDICT", "undone");
     cx.reports.audit.note(record);
     cx.confirmations.remove(one.job);
 }
@@ -159,15 +158,19 @@ fn try_confirm(
     let phase = phase(&cx.confirmations.directory, &one.commit)
         .map_err(|error| unsaved(&one, format!("cannot read its journal: {error}")))?;
     match one.saw(phase) {
+        UndoStage::Done | UndoStage::Parted if one.has_to_follow() => {
+            let text = format!("commit {} is undone, and commands follow that", one.short());
+            return Err(Refusal::new(Code::Busy, text).next("try again in a moment"));
+        }
         UndoStage::Done => {
-            forget(cx, &one, phase);
+            forget(cx, &one);
             let text = format!(
                 "commit {} is not there any more: it was undone",
                 one.short()
             );
             return Err(Refusal::new(Code::NotFound, text));
         }
-        UndoStage::Kept | UndoStage::Lost => {}
+        UndoStage::Kept | UndoStage::Lost | UndoStage::Parted => {}
         // Complete, but its last step was cut off.
         UndoStage::Started if phase == Some(Phase::Done) => {}
         UndoStage::Started => {
@@ -198,6 +201,7 @@ fn try_confirm(
     }
     let later = match one.undo {
         UndoStage::Lost => "It cannot be undone: its undo is gone".to_owned(),
+        UndoStage::Parted => "It was undone, but for what somebody else had changed".to_owned(),
         _ => format!("To undo it later: remit undo {}", one.commit),
     };
     Ok(format!("confirmed; commit {} stays. {later}", one.short()))
