@@ -36,10 +36,8 @@ pub struct Side {
     pub sha256: Option<[u8; 32]>,
 }
 
-/// The step that takes a step back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reversal {
-    /// The step was not made.
     Nothing,
     Enter,
     Exchange,
@@ -161,7 +159,6 @@ impl Change {
         }
     }
 
-    /// Returns the inode that gets the path.
     #[must_use]
     pub fn entering(&self, direction: Direction, inode: u64) -> u64 {
         match direction {
