@@ -25,7 +25,6 @@ pub fn canonical(plan: &Plan) -> Vec<u8> {
 }
 
 impl Plan {
-    /// Returns the SHA-256 of [`canonical`].
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         sha256(&canonical(self))

@@ -150,7 +150,6 @@ impl Journal {
 }
 
 impl Change {
-    /// Returns true if it has a new file or directory.
     #[must_use]
     pub const fn has_new(&self) -> bool {
         match self {

@@ -307,8 +307,7 @@ impl Plan {
         all.find(|path| !paths.is_empty() && !is_in(path))
     }
 
-    /// Returns positions of entries in the order in which they are done: new, changed, metadata, removed. A new
-    /// directory comes before its entries, a removed one after them.
+    /// Returns positions: new, changed, metadata, removed; a new directory before its entries, a removed one after.
     #[must_use]
     pub fn operations(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.entries.len()).collect();
@@ -334,7 +333,6 @@ impl Plan {
         self.entries.iter().map(range).collect()
     }
 
-    /// Returns the number of bytes after the plan in its bundle.
     #[must_use]
     pub fn bundled_bytes(&self) -> u64 {
         let sizes = self.entries().iter().map(|entry| {
@@ -344,7 +342,6 @@ impl Plan {
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// Compares every base with what its path is now.
     pub fn conflicts(&self, mut now: impl FnMut(&PlanPath) -> Option<Stat>) -> Vec<Conflict> {
         let conflict = |entry: &Entry| {
             let why = match (entry.change.base(), now(&entry.path)) {

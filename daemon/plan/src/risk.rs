@@ -6,9 +6,10 @@ use std::fmt;
 
 use remit_common::escape;
 
+use crate::PlanPath;
 use crate::plan::{Base, Change, Kind, Metadata, New};
+use crate::protected::{account_id, account_name};
 use crate::view::View;
-use crate::{PlanPath, accounts};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Risk {
@@ -162,7 +163,6 @@ const SYSTEM: &[&str] = &[
     "/var/spool",
 ];
 
-/// Returns the risks of an entry, sorted, each once.
 #[must_use]
 pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     let path = &view.entry.path;
@@ -203,8 +203,7 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     risks
 }
 
-/// Returns a sentence for each risk, the worst first, with its paths as `shown` writes them; those beyond a bound are
-/// counted.
+/// Returns a sentence for each risk, the worst first, with paths as `shown` writes them; more paths are counted.
 pub fn risk_sentences<'a>(
     views: impl Iterator<Item = View<'a>>,
     shown: impl Fn(&PlanPath) -> String,
@@ -232,8 +231,7 @@ pub fn risk_sentences<'a>(
     all
 }
 
-/// Returns why a plan needs an approval for this entry, whoever asks, or `None`. `named` are the paths of a rule: a
-/// directory of the system is too wide to say what may change.
+/// Returns why this entry needs an approval, or `None`. `named` are a rule's paths: a system directory is too wide.
 #[must_use]
 pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
     let path = &view.entry.path;
@@ -267,18 +265,13 @@ fn stays_in(view: &View<'_>, named: &[PlanPath]) -> bool {
         let end = at.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
         at = at.get(..end.max(1)).unwrap_or(b"/");
     }
-    let rest: Vec<&[u8]> = parts.filter(|part| !part.is_empty()).collect();
-    let whole = [&[at][..], &rest].concat().join(&b'/');
-    let whole = PlanPath::new(
-        whole
-            .strip_prefix(b"/")
-            .filter(|rest| rest.starts_with(b"/"))
-            .unwrap_or(&whole),
-    );
+    let above = if at == b"/" { &b""[..] } else { at };
+    let rest = parts.filter(|part| !part.is_empty());
+    let whole: Vec<&[u8]> = [above].into_iter().chain(rest).collect();
+    let whole = PlanPath::new(whole.join(&b'/'));
     whole.is_ok_and(|whole| named.iter().any(|own| whole.is_in(own.as_bytes())))
 }
 
-/// Returns the risks of mode and owner.
 fn rights(change: &Change) -> impl Iterator<Item = Risk> {
     let base = change.base().map(|base| base.stat);
     // A link has no mode of its own.
@@ -319,7 +312,7 @@ fn table(bytes: Option<&[u8]>) -> BTreeMap<&[u8], Vec<&[u8]>> {
     let lines = bytes.unwrap_or_default().split(|byte| *byte == b'\n');
     let mut table = BTreeMap::new();
     for line in lines {
-        let name = accounts::name(line);
+        let name = account_name(line);
         if !name.is_empty() {
             let fields = || line.split(|byte| *byte == b':').collect();
             table.entry(name).or_insert_with(fields);
@@ -378,8 +371,8 @@ fn members(view: &View<'_>) -> Vec<Risk> {
 fn root_accounts(view: &View<'_>) -> Vec<Risk> {
     fn roots(bytes: Option<&[u8]>) -> BTreeSet<&[u8]> {
         let lines = bytes.unwrap_or_default().split(|byte| *byte == b'\n');
-        let roots = lines.filter(|line| accounts::id(line, 2) == Some(0));
-        roots.map(accounts::name).collect()
+        let roots = lines.filter(|line| account_id(line, 2) == Some(0));
+        roots.map(account_name).collect()
     }
     let (old, new) = (roots(view.old), roots(view.new));
     let made = new.difference(&old);

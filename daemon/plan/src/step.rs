@@ -36,10 +36,8 @@ pub struct Side {
     pub sha256: Option<[u8; 32]>,
 }
 
-/// The step that takes a step back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reversal {
-    /// The step was not made.
     Nothing,
     Enter,
     Exchange,
@@ -156,7 +154,6 @@ impl Change {
         }
     }
 
-    /// Returns the inode that gets the path.
     #[must_use]
     pub fn entering(&self, direction: Direction, inode: u64) -> u64 {
         match direction {

@@ -15,7 +15,6 @@ pub const UNDO_RISK: &str = "RISK: ";
 const KEPT_SECONDS: u64 = 30 * 24 * 3600;
 const KEPT_BYTES: u64 = 2 << 30;
 
-/// A commit that can be undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptUndo {
     pub id: String,
@@ -25,8 +24,7 @@ pub struct KeptUndo {
 }
 
 impl Plan {
-    /// Returns the bytes of old files that its undo keeps. Nobody compares the size of a directory, so whoever makes the
-    /// plan chooses it.
+    /// Returns bytes of old files that the undo keeps. Sizes of directories do not count: the requester chooses them.
     #[must_use]
     pub fn undo_bytes(&self) -> u64 {
         let kept = self.entries().iter().map(|entry| match entry.change {
@@ -186,7 +184,6 @@ fn kept(kind: Kind, size: u64, sha: Option<[u8; 32]>, meta: Metadata) -> String 
         Kind::Special => "a special file".to_owned(),
     };
     if let Some(sha) = sha {
-        // Writing to a string cannot fail.
         let _ = write!(text, ", sha256 {}", hex(&sha));
     }
     text + ", " + &owner(meta)
@@ -196,8 +193,7 @@ fn owner(meta: Metadata) -> String {
     format!("mode {:04o}, owner {}:{}", meta.mode, meta.uid, meta.gid)
 }
 
-/// Returns the ids to forget: those that are too old, then the largest until the others have few enough bytes. So one
-/// huge undo does not end those of others.
+/// Returns the ids to forget: those too old, then the largest until few bytes are left: one huge undo ends no others.
 #[must_use]
 pub fn expired(kept: Vec<KeptUndo>) -> Vec<String> {
     let is_old = |undo: &KeptUndo| undo.age_s > KEPT_SECONDS;

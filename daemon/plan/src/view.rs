@@ -77,15 +77,13 @@ impl View<'_> {
         old == Some(Kind::Symlink) || matches!(change.makes(), Some(New::Link(_)))
     }
 
-    /// Returns the diff for people in at most about `most` bytes; empty without a change of bytes. Bytes that are not
-    /// shown have a count and a hash.
+    /// Returns the diff for people in about `most` bytes; empty without a change. Omitted bytes are counted and hashed.
     #[must_use]
     pub fn diff(&self, most: usize, tabs: Tabs) -> String {
         let mut text = String::new();
         let old = match (self.entry.change, self.old) {
             (Change::Replace { base, .. } | Change::Remove { base }, None) => {
                 let size = base.stat.size;
-                // Writing to a String cannot fail.
                 let _ = match base.sha256.map(|sha| hex(&sha)) {
                     Some(sha) => {
                         writeln!(text, "[… {size} old bytes are not shown, sha256 {sha} …]")

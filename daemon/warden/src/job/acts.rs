@@ -40,9 +40,7 @@ pub struct FollowedCommit {
     /// What becomes of the files if one of them fails.
     pub files: String,
     pub acts: Vec<Act>,
-    /// How each of `acts` is.
     pub then: Vec<FollowUp>,
-    /// The end of the commit, to be reported.
     pub report: Option<(ToBroker, JobMeta)>,
 }
 
@@ -103,7 +101,6 @@ impl FollowedCommit {
         }
     }
 
-    /// Returns the next one to start, if none of them runs.
     fn due(&self) -> Option<usize> {
         let first = self.then.iter().position(|one| !one.is_over())?;
         let is_started = self.then.get(first).is_some_and(|one| one.job.is_some());

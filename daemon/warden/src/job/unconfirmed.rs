@@ -83,7 +83,6 @@ pub fn on_recorded(cx: &mut JobCx<'_>, job: JobId, ending: &Ending) {
     }
 }
 
-/// Reports an undo that has not worked.
 pub fn report_failure(cx: &mut JobCx<'_>, one: &Unconfirmed) {
     let line = format!(
         "{}; look at its paths, then undo it by hand, or keep it: {}",

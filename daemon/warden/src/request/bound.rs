@@ -50,13 +50,10 @@ pub struct BoundCall {
     pub asked: Rc<RequestSummary>,
     pub effect: Effect,
     pub policy: String,
-    /// The commit that it undoes.
     pub undo: Option<Undo>,
-    /// It is undone unless somebody confirms it.
     pub confirm: Option<ConfirmWindow>,
     /// Files of a plan that it sees: what `remit_spawn::Staged` reads.
     pub staged: Option<OwnedFd>,
-    /// Commands that follow it.
     pub acts: Vec<BoundAct>,
 }
 

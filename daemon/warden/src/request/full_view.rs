@@ -10,7 +10,6 @@ use crate::request::validated::Sealed;
 pub struct Whole<'a> {
     pub job: JobId,
     pub subject: &'a Subject,
-    /// Directories in which a program without a slash is looked up.
     pub path: &'a [std::ffi::CString],
     pub bound: &'a BoundCall,
     pub name: Option<&'a str>,

@@ -20,8 +20,8 @@ use remit_spawn::Measured;
 use crate::approval::AsFound;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
+use crate::job::allocation::JobUid;
 use crate::job::life::Life;
-use crate::job::uid_pool::JobUid;
 use crate::sandbox::PreforkedJob;
 
 pub use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat};
@@ -192,7 +192,6 @@ impl Plan {
         approved.is_some_and(|approved| approved.deadline <= now)
     }
 
-    /// Gives up the right to execute.
     pub fn into_draft(self) -> Draft {
         self.draft
     }
