@@ -223,7 +223,6 @@ pub struct Status {
 /// Commits in [`Status::unconfirmed`].
 pub const UNCONFIRMED: usize = 16;
 
-/// A commit of files that waits for a confirmation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnconfirmedView {
     pub commit_id: String,

@@ -30,7 +30,6 @@ pub enum Order {
     End { uid: u32 },
 }
 
-/// Message from `remit-bus` to the warden.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// It is confined and serves.

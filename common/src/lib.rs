@@ -5,8 +5,7 @@
 
 pub mod admin;
 pub mod bounded_vec {
-    //! Deserializes lists completely but keeps at most one element above the bound, so callers still see the excess.
-    //! Otherwise a frame of empty elements takes 24 times its size in memory.
+    //! Keeps one element of a list above the bound, so callers see the excess: empty ones take 24 times their frame.
 
     use std::fmt;
     use std::marker::PhantomData;

@@ -7,8 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub mod id_prefix {
-    //! The one rule for ids that people type: any unambiguous beginning of at least 4 digits. It has no list of jobs:
-    //! whoever asks decides which jobs the caller may name.
+    //! The rule for ids that people type: any unambiguous beginning of at least 4 digits. The caller lists the jobs.
 
     use std::fmt;
     use std::str::FromStr;

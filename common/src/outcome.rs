@@ -100,15 +100,12 @@ pub enum State {
     AwaitingApproval,
     /// It waits for a free slot.
     Queued,
-    /// It runs.
     Running,
     /// It ended by itself with a status.
     Exited,
     /// A signal ended it that was not remit's.
     Signalled,
-    /// Its time was over.
     TimedOut,
-    /// The kernel ended it for its memory.
     OomKilled,
     /// It wrote more than is kept.
     OutputLimit,
@@ -168,7 +165,6 @@ pub struct Enforced {
     pub limits: Vec<String>,
 }
 
-/// The end of a job, as the warden observed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
     pub state: State,
@@ -238,7 +234,6 @@ pub struct FollowUp {
 }
 
 impl FollowUp {
-    /// Returns true if its program was started.
     #[must_use]
     pub fn has_run(&self) -> bool {
         let is_refused = matches!(

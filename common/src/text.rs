@@ -45,7 +45,6 @@ pub fn show(bytes: &[u8]) -> Shown {
                 continue;
             }
             shown.escaped = true;
-            // Writing to a String cannot fail.
             let _ = match u8::try_from(c) {
                 Ok(byte) if byte.is_ascii() => write!(shown.text, "\\x{byte:02x}"),
                 Ok(_) | Err(_) => write!(shown.text, "{}", c.escape_unicode()),

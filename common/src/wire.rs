@@ -17,8 +17,7 @@ mod access {
         pub profile: Option<String>,
         /// Explain this named command, and whether it would be allowed. Not together with `argv`.
         pub name: Option<String>,
-        /// Only commands with one of these words in their name or summary, those with the most first; at most
-        /// [`crate::caps::NAME`] bytes. Not together with `name`.
+        /// Only commands with these words in name or summary, best first; [`crate::caps::NAME`] bytes. Not with `name`.
         pub query: Option<String>,
     }
 
@@ -159,9 +158,7 @@ mod history {
         Decided,
         /// A program was about to be executed.
         Started,
-        /// It ended.
         Ended,
-        /// A request was refused.
         Refused,
     }
 

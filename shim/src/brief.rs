@@ -16,8 +16,7 @@ pub enum Purpose {
 /// Milliseconds of a run from which on its length is shown.
 const LONG: u64 = 1000;
 
-/// Leaves out what says nothing about this job: the echo of the call, its sandbox if it is whole and no limit ended the
-/// job, resources, and totals of output that is there.
+/// Leaves out the echo of the call, a whole sandbox that ended nothing, resources, and totals of complete output.
 pub fn shortened(job: JobResult, purpose: Purpose) -> JobResult {
     let is_shown_whole = !job.truncated && job.stdout.is_some();
     let total = |count: u64| if is_shown_whole { 0 } else { count };

@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::socket::Socket;
+use crate::stdio::Socket;
 
 /// Bytes of one read, unless a longer frame has started.
 const READ: usize = 16 << 10;

@@ -38,8 +38,7 @@ pub struct Daemon {
     clock: Arc<Clock>,
 }
 
-/// A timer that runs during calls, so that the timer of a call is never the next to expire. Otherwise the runtime
-/// interrupts its own wait, with two system calls and a wake-up for each call.
+/// A timer that runs during calls, so theirs is never the next: the runtime would wake itself for each call.
 #[derive(Default)]
 struct Clock {
     runs: AtomicBool,

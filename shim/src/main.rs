@@ -16,7 +16,6 @@ pub(crate) mod jsonrpc;
 mod plan;
 mod server;
 mod session;
-mod socket;
 mod stdio;
 pub(crate) mod text_fence;
 mod tools;

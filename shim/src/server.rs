@@ -234,8 +234,7 @@ const TICK: Duration = Duration::from_secs(2);
 const MESSAGE: usize = 200;
 const WROTE: &str = "it wrote: ";
 
-/// Progress notifications of one waiting call, if the client sent a token: for news of the daemon, and every [`TICK`] as a
-/// sign of life.
+/// Progress of one waiting call, if the client sent a token: for news of the daemon, and every [`TICK`].
 pub struct Reporter {
     token: ProgressToken,
     output: Output,

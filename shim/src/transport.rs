@@ -300,7 +300,6 @@ pub fn notification(notification: ServerNotification) -> Vec<u8> {
 }
 
 fn to_line(message: &impl Serialize) -> Vec<u8> {
-    // Plain data with string keys always serializes.
     let mut line = serde_json::to_vec(message).unwrap_or_default();
     line.push(b'\n');
     line

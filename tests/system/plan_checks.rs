@@ -138,6 +138,21 @@ fn check_sees_the_files_of_the_plan_and_the_approver_its_end() {
     );
 }
 
+#[test]
+fn check_sees_links() {
+    let fixture = lay();
+    let mut edits = fixes(&fixture);
+    edits[1].action = Action::Link(b"site.conf".to_vec());
+    let bundle = fixture.bundle(edits.clone());
+    let seen = check(&fixture, &user_a(), Some(bundle.as_bytes())).expect("it is granted");
+    ends(&seen, 0, "good\nmore\nsite.conf\n");
+    // One that leads nowhere.
+    edits[1].action = Action::Link(b"nowhere".to_vec());
+    let bundle = fixture.bundle(edits);
+    let seen = check(&fixture, &user_a(), Some(bundle.as_bytes())).expect("it is granted");
+    ends(&seen, 1, "good\nmore\nsite.conf\n");
+}
+
 #[track_caller]
 fn is_refused(found: Result<JobReport, Refusal>, part: &str) {
     let refusal = found.expect_err("it ran");

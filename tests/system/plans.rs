@@ -437,8 +437,17 @@ fn what_was_shown_is_committed_and_undone() {
     let fixture = PlanFixture::lay();
     let hosts = fixture.file("hosts", "127.0.0.1 localhost\n10.0.0.7 db\n");
     let new = fixture.at("conf.d");
+    let (current, next) = (fixture.at("current"), fixture.at("next"));
+    symlink("releases/1", &current).expect("it is new");
+    let target = |name: &str| fs::read_link(fixture.at(name)).expect("it is a link");
     let output = fixture.remit(&[
         "plan",
+        "--link",
+        &current,
+        "releases/2",
+        "--link",
+        &next,
+        "releases/3",
         "--replace",
         &hosts,
         "10.0.0.7",
@@ -453,6 +462,11 @@ fn what_was_shown_is_committed_and_undone() {
     assert!(text.contains("-10.0.0.7 db\n+10.0.0.8 db\n"), "{output:?}");
     assert!(
         text.contains("new directory, mode 0750, owner 0:0"),
+        "{text}"
+    );
+    assert!(
+        text.contains("symbolic link leads elsewhere")
+            && text.contains("-releases/1\n+releases/2\n"),
         "{text}"
     );
     let line = text.lines().last().expect("it has lines");
@@ -486,12 +500,19 @@ fn what_was_shown_is_committed_and_undone() {
         page.contains("-10.0.0.7 db") && page.contains("+10.0.0.8 db"),
         "{page}"
     );
+    let risk = "it is a link: whoever can change 'releases/3' changes what is read here";
+    let words = page.split(['|', ' ', '\n']).filter(|word| !word.is_empty());
+    assert!(words.collect::<Vec<_>>().join(" ").contains(risk), "{page}");
     assert_eq!(fixture.read("hosts"), b"127.0.0.1 localhost\n10.0.0.7 db\n");
     let approved = fixture.approve(job);
     let said = String::from_utf8(approved.stdout).expect("it is text");
     println!("{said}");
     assert_eq!(fixture.read("hosts"), b"127.0.0.1 localhost\n10.0.0.8 db\n");
     assert!(fixture.dir.join("conf.d").is_dir());
+    assert_eq!(
+        [target("current"), target("next")],
+        [Path::new("releases/2"), Path::new("releases/3")]
+    );
     let (_, undo) = said
         .split_once("undo: remit undo ")
         .expect("it says how to undo");
@@ -501,6 +522,8 @@ fn what_was_shown_is_committed_and_undone() {
     fixture.approve(job);
     assert_eq!(fixture.read("hosts"), b"127.0.0.1 localhost\n10.0.0.7 db\n");
     assert!(!fixture.dir.join("conf.d").exists());
+    assert_eq!(target("current"), Path::new("releases/1"));
+    assert!(fs::symlink_metadata(fixture.at("next")).is_err());
 }
 
 #[test]

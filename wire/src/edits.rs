@@ -57,22 +57,24 @@ impl FromStr for CallText {
     }
 }
 
-/// A change of one path. One of `write`, `write_base64`, `replace`, `patch`, `remove` and `mkdir`; or only a mode or an
-/// owner.
+/// A change of one path. One of `write`, `write_base64`, `replace`, `patch`, `remove`, `mkdir` and `link`; or only a mode
+/// or an owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EditText {
     pub path: String,
-    /// New content.
+    /// Content.
     pub write: Option<String>,
     pub write_base64: Option<String>,
     pub replace: Option<Vec<ReplacementText>>,
-    /// Unified diff of this file.
+    /// Unified diff.
     pub patch: Option<String>,
     pub remove: Option<bool>,
     pub mkdir: Option<bool>,
-    /// Octal, as 0644.
+    /// Target.
+    pub link: Option<String>,
+    /// As 0644.
     pub mode: Option<String>,
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub owner: Option<OwnerName>,
@@ -157,6 +159,7 @@ impl EditText {
             self.patch.map(|text| Action::Patch(text.into_bytes())),
             (self.remove == Some(true)).then_some(Action::Remove),
             (self.mkdir == Some(true)).then_some(Action::CreateDirectory),
+            self.link.map(|target| Action::Link(target.into_bytes())),
         ];
         let mut actions = actions.into_iter().flatten();
         let has_metadata = self.mode.is_some() || self.owner.is_some() || self.group.is_some();
@@ -165,14 +168,14 @@ impl EditText {
             (None, _) if has_metadata => Action::Keep,
             (None, _) => {
                 return Err(
-                    "one of 'write', 'write_base64', 'replace', 'patch', 'remove', 'mkdir', 'mode', 'owner' and 'group' is \
-                     needed"
+                    "one of 'write', 'write_base64', 'replace', 'patch', 'remove', 'mkdir', 'link', 'mode', 'owner' and 'group' \
+                     is needed"
                         .to_owned(),
                 );
             }
             (Some(_), Some(_)) => {
                 return Err(
-                    "'write', 'write_base64', 'replace', 'patch', 'remove' and 'mkdir' exclude each other"
+                    "'write', 'write_base64', 'replace', 'patch', 'remove', 'mkdir' and 'link' exclude each other"
                         .to_owned(),
                 );
             }
@@ -438,6 +441,7 @@ mod tests {
             (r#""patch": "x""#, Action::Patch(b"x".to_vec())),
             (r#""remove": true"#, Action::Remove),
             (r#""mkdir": true, "remove": false"#, Action::CreateDirectory),
+            (r#""link": "../b""#, Action::Link(b"../b".to_vec())),
             (
                 r#""replace": [{"old": "a", "new": ""}]"#,
                 Action::Replace(vec![Replacement {
@@ -471,6 +475,10 @@ mod tests {
             (r#"{"path": "/a"}"#, "is needed"),
             (
                 r#"{"path": "/a", "write": "", "remove": true}"#,
+                "exclude each other",
+            ),
+            (
+                r#"{"path": "/a", "link": "b", "mkdir": true}"#,
                 "exclude each other",
             ),
             (r#"{"path": "/a", "replace": []}"#, "'replace' is empty"),

@@ -75,8 +75,7 @@ pub fn parse(words: &[String]) -> Result<Ask, String> {
     }
 }
 
-/// Parses a verb and a unit. An instance (`name@text`) needs `--instances`, which the author of the command adds:
-/// the program of the template gets the text after the `@`, mostly as root.
+/// Parses a verb and a unit. `name@text` needs `--instances`: the template's program gets the text, mostly as root.
 fn unit_words(words: &[&str]) -> Result<(UnitVerb, UnitName), String> {
     let (verb, unit, instances) = match words {
         [verb, "--instances", unit] => (verb, unit, true),
@@ -176,7 +175,6 @@ fn is_own(stem: &str) -> bool {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It was tried and failed.
     Failed(String),
     /// It was not tried.
     Refused(String),

@@ -118,8 +118,7 @@ fn bytes(text: &OsStr) -> Option<u64> {
     text.to_str()?.parse().ok().filter(|bytes| *bytes > 0)
 }
 
-/// Prepares everything before the first byte of a client. The process must have one thread until the end:
-/// landlock_restrict_self(2) and seccomp(2) restrict the calling thread and its children.
+/// Prepares everything before a client's first byte, in one thread: landlock_restrict_self(2), seccomp(2).
 fn prepare(options: Options) -> Result<Prepared, String> {
     let link = Link::inherited().map_err(|error| format!("cannot take the link: {error}"))?;
     confine_self::check_privileges()?;

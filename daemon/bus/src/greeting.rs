@@ -16,15 +16,18 @@ pub struct Greeting {
     lines: u32,
 }
 
-/// What a job's bytes ask for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The line is not complete.
     More,
     /// A line of `used` bytes has this answer.
-    Answer { used: usize, text: String },
+    Answer {
+        used: usize,
+        text: String,
+    },
     /// Messages follow after `used` bytes.
-    Messages { used: usize },
+    Messages {
+        used: usize,
+    },
     /// It is no authentication.
     End,
 }

@@ -69,7 +69,6 @@ impl Job {
 pub struct Jobs(BTreeMap<u32, Job>);
 
 impl Jobs {
-    /// Returns true if this uid may have one more connection.
     #[must_use]
     pub fn admits(&self, uid: u32, now: Instant) -> bool {
         let all: usize = self.0.values().map(|job| job.connections).sum();

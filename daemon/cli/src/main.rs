@@ -4,10 +4,8 @@
 mod args;
 mod checks;
 mod completion;
-mod context;
 mod enrollment;
 mod error;
-mod exit;
 mod external_program;
 
 use std::ffi::OsString;
@@ -16,10 +14,8 @@ use std::process::ExitCode;
 use remit_common::names::Runtime;
 
 use crate::args::{AuditVerb, Cli, PolicyVerb, Verb};
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 use crate::render::units::Width;
 
 /// Connections to the daemon, and what verbs ask over them.
@@ -49,9 +45,8 @@ mod commands {
         pub use verify::verify;
 
         use crate::args::RecordsArgs;
-        use crate::context::Context;
-        use crate::error::Failure;
-        use crate::exit::Exit;
+        use crate::error::{Exit, Failure};
+        use crate::render::output::Context;
 
         pub fn show(context: &Context, args: &RecordsArgs) -> Result<Exit, Failure> {
             match &args.story {
@@ -71,7 +66,6 @@ mod commands {
     pub mod jobs;
     pub mod pending;
     pub mod plan;
-    mod plan_check;
     pub mod plan_output;
     pub mod policy {
         //! `remit policy`: checks and explains policy files, and makes the daemon reload them. Every verb except reload

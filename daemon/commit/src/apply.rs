@@ -35,16 +35,22 @@ impl Operation<'_> {
         })
     }
 
-    fn leave(&self, slots: &OwnedFd) -> Result<(), Failure> {
-        self.in_parent(|parent| {
-            renameat2(
-                parent,
-                self.name.as_c_str(),
-                slots,
-                self.slot.as_c_str(),
-                PLAIN,
-            )
-        })
+    /// Moves what is at the path beside the journal, which needs no new directory; if that is on another file system, into
+    /// the private directory. Returns where it is.
+    fn leave<'a>(&'a self, journal: &'a JournalFile) -> Result<&'a OwnedFd, Failure> {
+        let fail = |error: io::Error| Failure::new(self.entry, &error);
+        let (name, slot) = (self.name.as_c_str(), self.slot.as_c_str());
+        let parent = self.parent.as_ref();
+        let parent = parent.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
+        match renameat2(parent, name, &journal.kept, slot, PLAIN) {
+            Ok(()) => Ok(&journal.kept),
+            Err(nix::Error::EXDEV) => {
+                let beside = self.anchor.make_beside().map_err(fail)?;
+                renameat2(parent, name, beside, slot, PLAIN).map_err(|error| fail(error.into()))?;
+                Ok(beside)
+            }
+            Err(error) => Err(fail(error.into())),
+        }
     }
 
     fn in_parent(&self, rename: impl FnOnce(&OwnedFd) -> nix::Result<()>) -> Result<(), Failure> {
@@ -66,22 +72,18 @@ impl Operation<'_> {
         tree: &Tree,
         journal: &JournalFile,
         direction: Direction,
-    ) -> Result<(), String> {
-        let fail = |error: io::Error| about(self.entry, error);
+    ) -> Result<(), Failure> {
+        let fail = |error: io::Error| Failure::new(self.entry, &error);
         let parent = self.parent.as_deref();
         self.is_same(parent.is_some_and(|parent| tree.leads_to(self.entry.path.parent(), parent)))?;
         match self.entry.change.movement(direction) {
-            Movement::Enter => Ok(self.enter(self.existing_slots(journal)?, PLAIN)?),
+            Movement::Enter => self.enter(self.existing_slots(journal)?, PLAIN),
             Movement::Exchange => {
                 let slots = self.existing_slots(journal)?;
                 self.enter(slots, EXCHANGE)?;
                 self.check_left(slots, direction)
             }
-            Movement::Leave => {
-                let beside = self.anchor.make_beside().map_err(fail)?;
-                self.leave(beside)?;
-                self.check_left(beside, direction)
-            }
+            Movement::Leave => self.check_left(self.leave(journal)?, direction),
             Movement::SetMetadata { to, .. } => {
                 let now = self.target().map_err(fail)?;
                 let expected = self
@@ -93,19 +95,22 @@ impl Operation<'_> {
                         set_metadata(file, to).map_err(fail)?;
                         self.check_set(file, to)
                     }
-                    None => Err(about(self.entry, "somebody has changed it in the meantime")),
+                    None => Err(Failure::changed(
+                        self.entry,
+                        "somebody has changed it in the meantime",
+                    )),
                 }
             }
         }
     }
 
-    pub fn check_anchor(&self, tree: &Tree) -> Result<(), String> {
+    pub fn check_anchor(&self, tree: &Tree) -> Result<(), Failure> {
         self.is_same(tree.leads_to(&self.anchor.path, &self.anchor.fd))
     }
 
-    fn is_same(&self, same: bool) -> Result<(), String> {
+    fn is_same(&self, same: bool) -> Result<(), Failure> {
         let other = || {
-            about(
+            Failure::changed(
                 self.entry,
                 "its directory was moved or replaced in the meantime",
             )
@@ -114,13 +119,13 @@ impl Operation<'_> {
     }
 
     /// Checks that no writer waits for the file that left the path. One that waits for the new file may go on with it.
-    pub fn check_leases(&self) -> Result<(), String> {
+    pub fn check_leases(&self) -> Result<(), Failure> {
         let change = &self.entry.change;
         let is_leased = change.binds_bytes() || !matches!(change, Change::SetMetadata { .. });
         let file = self.held.as_ref().filter(|_| is_leased);
         let file = file.filter(|file| file.metadata().is_ok_and(|file| file.is_file()));
         match file.filter(|file| !is_free(file)) {
-            Some(_) => Err(about(
+            Some(_) => Err(Failure::changed(
                 self.entry,
                 "somebody opens it for writing in the meantime",
             )),
@@ -130,12 +135,17 @@ impl Operation<'_> {
 
     /// Checks that the file which has got this owner and mode is the one that was compared: who could write to it before
     /// may not any more.
-    fn check_set(&self, file: &File, to: Metadata) -> Result<(), String> {
+    fn check_set(&self, file: &File, to: Metadata) -> Result<(), Failure> {
         if !self.entry.change.binds_bytes() {
             return Ok(());
         }
-        let fail = |error: io::Error| about(self.entry, error);
-        let changed = |why: &str| Err(about(self.entry, format!("{why} in the meantime")));
+        let fail = |error: io::Error| Failure::new(self.entry, &error);
+        let changed = |why: &str| {
+            Err(Failure::changed(
+                self.entry,
+                format!("{why} in the meantime"),
+            ))
+        };
         let base = self.entry.change.base().map(|base| base.stat);
         let Some(found) = self.target().map_err(fail)? else {
             return changed("it was removed");
@@ -155,9 +165,9 @@ impl Operation<'_> {
         }
     }
 
-    fn check_left(&self, slots: &OwnedFd, direction: Direction) -> Result<(), String> {
-        let fail = |error: io::Error| about(self.entry, error);
-        let changed = |why: &str| about(self.entry, format!("{why} in the meantime"));
+    fn check_left(&self, slots: &OwnedFd, direction: Direction) -> Result<(), Failure> {
+        let fail = |error: io::Error| Failure::new(self.entry, &error);
+        let changed = |why: &str| Failure::changed(self.entry, format!("{why} in the meantime"));
         let found = look(slots, &self.slot)
             .map_err(fail)?
             .ok_or_else(|| changed("it was lost"))?;
@@ -176,7 +186,7 @@ impl Operation<'_> {
                 Err(changed("its bytes have changed"))
             }
             Kind::Directory if count(held).map_err(fail)? > 2 => {
-                Err(about(self.entry, "it is not empty"))
+                Err(Failure::changed(self.entry, "it is not empty"))
             }
             _ if attributes(held).map_err(fail)? != self.attributes => {
                 Err(changed("its attributes have changed"))
@@ -186,16 +196,19 @@ impl Operation<'_> {
     }
 
     /// Checks that the file which an undo puts back is kept.
-    pub fn check_slot(&self, journal: &JournalFile) -> Result<(), String> {
+    pub fn check_slot(&self, journal: &JournalFile) -> Result<(), Failure> {
         let slotted = self
             .slotted(journal)
-            .map_err(|error| about(self.entry, error))?;
+            .map_err(|error| Failure::new(self.entry, &error))?;
         let entering = self.entry.change.entering(Direction::Undo, self.inode);
         match self.entry.change.movement(Direction::Undo) {
             Movement::Enter | Movement::Exchange
                 if slotted.is_none_or(|found| found.stat.ino != entering) =>
             {
-                Err(about(self.entry, "its old file is not kept any more"))
+                Err(Failure::changed(
+                    self.entry,
+                    "its old file is not kept any more",
+                ))
             }
             _ => Ok(()),
         }
@@ -203,6 +216,21 @@ impl Operation<'_> {
 
     /// Takes the step back if it was made. Fails if somebody else has changed the path since; then it stays as it is.
     pub fn revert(&self, journal: &JournalFile, direction: Direction) -> Result<(), Failure> {
+        let reverted = self.taken_back(journal, direction);
+        reverted.map_err(|failure| self.blamed(failure))
+    }
+
+    /// Whoever may write a directory can also fill its disk, and keep it full.
+    pub fn blamed(&self, failure: Failure) -> Failure {
+        let stat = sys::stat_of(self.anchor.fd.as_fd());
+        let is_roots = stat.is_ok_and(|stat| stat.st_uid == 0 && stat.st_mode & 0o022 == 0);
+        match failure {
+            Failure::Full(line) if !is_roots => Failure::Changed(line),
+            failure => failure,
+        }
+    }
+
+    fn taken_back(&self, journal: &JournalFile, direction: Direction) -> Result<(), Failure> {
         let fail = |error: io::Error| Failure::new(self.entry, &error);
         let left = |why: &str| {
             let line = about(self.entry, format!("{why}; it was left as it is"));
@@ -238,21 +266,18 @@ impl Operation<'_> {
                 left("somebody has replaced it")
             }
             Reversal::Leave => {
-                let beside = self.anchor.make_beside().map_err(fail)?;
-                self.leave(beside)?;
-                let came = look(beside, &self.slot)
-                    .map_err(fail)?
-                    .map(|came| came.stat);
+                let slots = self.leave(journal)?;
+                let came = look(slots, &self.slot).map_err(fail)?.map(|came| came.stat);
                 let is_full = match came.map(|came| came.kind) {
                     Some(Kind::Directory) => {
-                        count(open_file(beside, &self.slot).map_err(fail)?).map_err(fail)? > 2
+                        count(open_file(slots, &self.slot).map_err(fail)?).map_err(fail)? > 2
                     }
                     _ => false,
                 };
                 if came.is_some_and(|came| came.ino == entering) && !is_full {
                     return Ok(());
                 }
-                self.enter(beside, PLAIN)?;
+                self.enter(slots, PLAIN)?;
                 left("somebody has replaced it or made files in it")
             }
             Reversal::SetMetadata(meta) => {
@@ -294,6 +319,13 @@ impl Operation<'_> {
         }
         set_metadata(file, now.meta)?;
         Ok(Some("somebody opens it for writing".to_owned()))
+    }
+
+    /// Returns true if the path is as it was before the commit.
+    pub fn is_undone(&self, journal: &JournalFile) -> io::Result<bool> {
+        let now = self.target()?.map(|now| now.stat);
+        let old = self.entry.change.base().map(|base| base.stat.ino);
+        Ok(self.is_made(journal, Direction::Undo)? && now.map(|now| now.ino) == old)
     }
 
     /// Returns true if the step was made, as far as the slot says.

@@ -13,9 +13,15 @@ pub enum Failure {
     Changed(String),
     /// The machine has failed. A recovery tries again.
     Machine(String),
+    /// A disk is full: the machine, or the owner of a directory.
+    Full(String),
 }
 
 impl Failure {
+    pub fn changed(entry: &Entry, why: impl fmt::Display) -> Self {
+        Self::Changed(about(entry, why))
+    }
+
     pub fn new(entry: &Entry, error: &io::Error) -> Self {
         Self::from_line(about(entry, error), error)
     }
@@ -28,14 +34,9 @@ impl Failure {
     fn from_line(line: String, error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(
-                libc::EIO
-                | libc::ENOSPC
-                | libc::ENOMEM
-                | libc::EMFILE
-                | libc::ENFILE
-                | libc::EROFS
-                | libc::EINTR,
+                libc::EIO | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EROFS | libc::EINTR,
             ) => Self::Machine(line),
+            Some(libc::ENOSPC) => Self::Full(line),
             _ => Self::Changed(line),
         }
     }
@@ -48,7 +49,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Changed(line) | Self::Machine(line) => f.write_str(line),
+            Self::Changed(line) | Self::Machine(line) | Self::Full(line) => f.write_str(line),
         }
     }
 }
@@ -56,7 +57,7 @@ impl fmt::Display for Failure {
 impl From<Failure> for String {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Changed(line) | Failure::Machine(line) => line,
+            Failure::Changed(line) | Failure::Machine(line) | Failure::Full(line) => line,
         }
     }
 }

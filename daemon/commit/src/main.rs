@@ -9,31 +9,41 @@ mod apply;
 mod confine;
 mod failure;
 mod journal;
+mod link;
 mod recover;
 mod restore;
 mod run;
 mod stage;
 mod tree;
+mod undo;
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::process::ExitCode;
 
 use recover::{KEEP, recover};
-use run::{End, commit, lock, undo};
+use run::{End, commit, lock};
+use undo::undo;
 
-const USAGE: &str = "usage: remit-commit commit DIRECTORY, remit-commit undo DIRECTORY ID, remit-commit recover DIRECTORY \
-                     [--keep ID]...; after the first two maybe --then CALL, which remitd reads";
+const USAGE: &str = "usage: remit-commit commit DIRECTORY, remit-commit undo DIRECTORY ID [--partly], remit-commit recover \
+                     DIRECTORY [--forget [--keep ID]...]; after the first two maybe --then CALL, which remitd reads";
 const THEN: &str = "--then";
+const PARTLY: &str = "--partly";
+const FORGET: &str = "--forget";
 const KEEP_OPTION: &str = "--keep";
+/// Some paths are undone, and an error of the machine kept others from that.
+const UNFINISHED: u8 = 4;
 /// EX_TEMPFAIL of sysexits.h: the lock is busy. It is no failure of what was asked for.
 const BUSY: u8 = 75;
 
 enum Order {
     Commit,
-    Undo(String),
-    /// Has the ids whose undo is not forgotten.
-    Recover(Vec<String>),
+    Undo {
+        id: String,
+        is_partly: bool,
+    },
+    /// `None`: no undo is forgotten. Otherwise those that are too old or too large, but of none of these ids.
+    Recover(Option<Vec<String>>),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +56,7 @@ fn main() -> ExitCode {
         End::Done(line) => (0, line),
         End::Nothing(why) => (1, format!("nothing was changed: {why}")),
         End::Left(why) | End::Mixed(why) => (3, format!("not all is as it was: {why}")),
+        End::Unfinished(why) => (UNFINISHED, why),
         End::Busy(why) => (BUSY, format!("nothing was changed: {why}")),
     };
     println!("{line}");
@@ -67,8 +78,8 @@ fn start() -> Result<End, String> {
     };
     match order {
         Order::Commit => commit(&state, descriptors),
-        Order::Undo(id) => undo(&state, &id, descriptors),
-        Order::Recover(keep) => recover(&state, &keep, descriptors),
+        Order::Undo { id, is_partly } => undo(&state, &id, is_partly, descriptors),
+        Order::Recover(keep) => recover(&state, keep.as_deref(), descriptors),
     }
 }
 
@@ -77,9 +88,26 @@ fn order(arguments: &[OsString]) -> Result<Order, String> {
     let (own, follow) = arguments.split_at(own_words(arguments));
     match (text(0), text(2), own.len()) {
         (Some("commit"), _, 2) if are_pairs(follow, THEN) => Ok(Order::Commit),
-        (Some("undo"), Some(id), 3) if are_pairs(follow, THEN) => Ok(Order::Undo(checked(id)?)),
-        (Some("recover"), ..) => kept(arguments.get(2..).unwrap_or_default()).map(Order::Recover),
+        (Some("undo"), Some(id), 3 | 4) if are_pairs(follow, THEN) => Ok(Order::Undo {
+            id: checked(id)?,
+            is_partly: is_option(own.get(3), PARTLY)?,
+        }),
+        (Some("recover"), ..) => match is_option(own.get(2), FORGET)? {
+            true => {
+                kept(arguments.get(3..).unwrap_or_default()).map(|keep| Order::Recover(Some(keep)))
+            }
+            false => Ok(Order::Recover(None)),
+        },
         _ => Err(USAGE.to_owned()),
+    }
+}
+
+/// Returns whether the option is there. Fails if something else is.
+fn is_option(word: Option<&OsString>, option: &str) -> Result<bool, String> {
+    match word {
+        None => Ok(false),
+        Some(word) if word == option => Ok(true),
+        Some(_) => Err(USAGE.to_owned()),
     }
 }
 

@@ -24,9 +24,9 @@ const COST: u64 = 64 << 10;
 /// Ids of one recovery whose undo must not be forgotten.
 pub const KEEP: usize = 64;
 
-/// Rolls back what is not done, finishes what is, and forgets undos that are too old, but none of `keep`. It makes no
-/// step of a commit.
-pub fn recover(state: &File, keep: &[String], descriptors: usize) -> Result<End, String> {
+/// Rolls back what is not done, and finishes what is. With `keep` it also forgets undos that are too old, but none of
+/// these. It makes no step of a commit.
+pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Result<End, String> {
     let tree = Tree::open(descriptors).map_err(journal_error)?;
     let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut ids = Vec::new();
@@ -41,9 +41,11 @@ pub fn recover(state: &File, keep: &[String], descriptors: usize) -> Result<End,
     let mut left = descriptors.saturating_sub(OWN);
     for id in &ids {
         match JournalFile::open(state, id) {
-            Ok(Some((journal, read))) if matches!(read.phase, Phase::Kept | Phase::Left) => {
+            Ok(Some((journal, read)))
+                if matches!(read.phase, Phase::Kept | Phase::Left | Phase::Parted) =>
+            {
                 // Not counted either: a huge one would end those of others.
-                if !keep.contains(id) {
+                if keep.is_some_and(|keep| !keep.contains(id)) {
                     let (age_s, id) = (journal.age_s(), id.clone());
                     let own = journal.bytes().saturating_add(COST);
                     let bytes = read.plan.undo_bytes().saturating_add(own);
@@ -94,6 +96,13 @@ pub fn recover(state: &File, keep: &[String], descriptors: usize) -> Result<End,
         }
         match repair(state, journal, read, &operations, lost) {
             End::Done(line) | End::Nothing(line) => done.push(line),
+            // The next undo finds out what somebody else has changed.
+            End::Left(line) if matches!(read.phase, Phase::Undoing | Phase::Undone) => {
+                match keep_old(journal, &operations) {
+                    Ok(()) => done.push(format!("{line}; its undo can be tried again")),
+                    Err(failure) => wrong.push(format!("{line}; {failure}")),
+                }
+            }
             End::Left(line) => match give_up(state, journal, &operations) {
                 Ok(()) => done.push(format!(
                     "{line}; what is kept of it is in '{}', and no recovery tries it again",
@@ -101,7 +110,7 @@ pub fn recover(state: &File, keep: &[String], descriptors: usize) -> Result<End,
                 )),
                 Err(failure) => wrong.push(format!("{line}; {failure}")),
             },
-            End::Mixed(line) | End::Busy(line) => wrong.push(line),
+            End::Mixed(line) | End::Busy(line) | End::Unfinished(line) => wrong.push(line),
         }
     }
     let lines = |lines: &[String]| lines.join("; ");

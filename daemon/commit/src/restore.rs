@@ -106,12 +106,13 @@ pub fn give_up(
 fn put_beside_journal(
     journal: &JournalFile,
     operation: &Operation<'_>,
-    beside: &OwnedFd,
+    slots: &OwnedFd,
 ) -> &'static str {
     let slot = operation.slot.as_c_str();
     let (kept, flags) = (&journal.kept, RenameFlags::RENAME_NOREPLACE);
-    match renameat2(beside, slot, kept, slot, flags) {
-        Ok(()) => "beside the journal",
+    match renameat2(slots, slot, kept, slot, flags) {
+        // It was there already.
+        Ok(()) | Err(nix::Error::EEXIST) => "beside the journal",
         Err(_) => "in its private directory",
     }
 }
@@ -123,15 +124,15 @@ fn withdraw(
     is_staged: bool,
 ) -> Result<Option<String>, Failure> {
     let fail = |error: io::Error| Failure::doing(operation.entry, "remove its new file", &error);
-    let Some(beside) = operation.anchor.beside().map_err(fail)? else {
+    let Some(slots) = operation.slots(journal).map_err(fail)? else {
         return Ok(None);
     };
     let slot = operation.slot.as_c_str();
-    let Some(found) = look(beside, slot).map_err(fail)? else {
+    let Some(found) = look(slots, slot).map_err(fail)? else {
         return Ok(None);
     };
-    if is_staged && !is_untouched(operation, beside).map_err(fail)? {
-        let to = put_beside_journal(journal, operation, beside);
+    if is_staged && !is_untouched(operation, slots).map_err(fail)? {
+        let to = put_beside_journal(journal, operation, slots);
         return Ok(Some(about(
             operation.entry,
             format!("somebody wrote to its new file, which is kept {to}"),
@@ -141,7 +142,7 @@ fn withdraw(
         Kind::Directory => UnlinkatFlags::RemoveDir,
         Kind::File | Kind::Symlink | Kind::Special => UnlinkatFlags::NoRemoveDir,
     };
-    unlinkat(beside, slot, flag).map_err(|error| fail(error.into()))?;
+    unlinkat(slots, slot, flag).map_err(|error| fail(error.into()))?;
     Ok(None)
 }
 
@@ -192,22 +193,51 @@ pub fn forget(
     // Without this phase a recovery would take a missing new file for a step that was not made.
     let started = journal.set_phase(Phase::Gone).and_then(|()| journal.sync());
     started.map_err(|error| Failure::Machine(journal_error(error)))?;
+    empty_slots(journal, operations)?;
+    journal.remove(state);
+    Ok(())
+}
+
+/// Ends a partial undo: removes the new files of `made`. The old files of what was left stay beside the journal.
+pub fn part(
+    journal: &JournalFile,
+    made: &[Operation<'_>],
+    left: &[Operation<'_>],
+) -> Result<(), Failure> {
+    let started = journal
+        .set_phase(Phase::Parted)
+        .and_then(|()| journal.sync());
+    started.map_err(|error| Failure::Machine(journal_error(error)))?;
+    for operation in left {
+        if let Ok(Some(beside)) = operation.anchor.beside() {
+            put_beside_journal(journal, operation, beside);
+        }
+    }
+    empty_slots(journal, made)?;
+    remove_besides(left)
+}
+
+fn empty_slots(journal: &JournalFile, operations: &[Operation<'_>]) -> Result<(), Failure> {
     for operation in operations {
         let fail = |error: io::Error| Failure::new(operation.entry, &error);
         let Some(slots) = operation.slots(journal).map_err(fail)? else {
             continue;
         };
         let slot = operation.slot.as_c_str();
+        let own = [
+            Some(operation.inode),
+            operation.entry.change.base().map(|base| base.stat.ino),
+        ];
         let flag = match look(slots, slot).map_err(fail)? {
+            // The owner of a directory can rename another private one to this name.
+            Some(found) if !own.contains(&Some(found.stat.ino)) => continue,
             None => continue,
             Some(found) if found.stat.kind == Kind::Directory => UnlinkatFlags::RemoveDir,
             Some(_) => UnlinkatFlags::NoRemoveDir,
         };
         unlinkat(slots, slot, flag).map_err(|error| fail(error.into()))?;
     }
-    remove_besides(operations)?;
-    journal.remove(state);
-    Ok(())
+    remove_besides(operations)
 }
 
 /// A private directory that somebody else has replaced or filled stays.

@@ -1,4 +1,4 @@
-//! Commit and undo: the order of their steps, and of what is on disk before the next one.
+//! A commit: the order of its steps, and of what is on disk before the next one.
 
 use std::fs::File;
 use std::io;
@@ -8,13 +8,14 @@ use std::rc::Rc;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::syncfs;
-use remit_plan::Direction::{self, Commit, Undo};
+use remit_plan::Direction::{self, Commit};
 use remit_plan::{Journal, PLAN_BYTES, Phase, Plan};
 use remit_sys::sys;
 
 use crate::confine;
+use crate::failure::Failure;
 use crate::journal::JournalFile;
-use crate::restore::{back, forget, forth, keep};
+use crate::restore::{back, keep};
 use crate::stage::{check, check_directories, check_space, stage};
 use crate::tree::{Operation, Tree};
 
@@ -29,6 +30,8 @@ pub enum End {
     Left(String),
     /// An error stopped the way back. A recovery tries again.
     Mixed(String),
+    /// An error of the machine stopped a partial undo. Another one goes on.
+    Unfinished(String),
 }
 
 /// Commits the plan of standard input. Its id is that of the plan, so a plan is committed once.
@@ -78,17 +81,11 @@ pub fn commit(state: &File, descriptors: usize) -> Result<End, String> {
         let lost = Vec::new();
         return Ok(back(state, &journal, &operations, false, why, lost));
     }
-    let made = make_all(&tree, &journal, operations.iter(), Commit).and_then(|()| {
-        journal.set_phase(Phase::Done).map_err(journal_error)?;
-        sync(state, &operations)?;
-        // A writer that found a path before its step may ask for its lease only now.
-        operations.iter().try_for_each(Operation::check_leases)
-    });
-    if let Err(why) = made {
+    if let Err(why) = make_all(state, &tree, &journal, &operations, Commit) {
         let lost = Vec::new();
-        return Ok(back(state, &journal, &operations, true, why, lost));
+        return Ok(back(state, &journal, &operations, true, why.into(), lost));
     }
-    let changes = changes(&operations);
+    let changes = changes(operations.len());
     Ok(match keep(&journal, &operations) {
         Ok(()) => End::Done(format!("done: {changes}\nundo: remit undo {id}")),
         Err(why) => End::Done(format!(
@@ -106,7 +103,7 @@ fn forget_same(state: &File, id: &str) -> Result<(), String> {
     };
     match earlier {
         Some((journal, read)) if read.phase == Phase::Kept => journal.discard(state),
-        Some((_, read)) if read.phase == Phase::Left => {
+        Some((_, read)) if matches!(read.phase, Phase::Left | Phase::Parted) => {
             return Err(format!(
                 "'{id}' was given up, and files of it are kept; once nobody needs them, remove that directory of the journal"
             ));
@@ -121,43 +118,8 @@ fn forget_same(state: &File, id: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub fn undo(state: &File, id: &str, descriptors: usize) -> Result<End, String> {
-    let opened = JournalFile::open(state, id).map_err(journal_error)?;
-    let Some((journal, read)) = opened.filter(|(_, read)| read.phase == Phase::Kept) else {
-        return Err(format!("'{id}' is not a commit that is done and kept"));
-    };
-    let tree = Tree::open(descriptors).map_err(journal_error)?;
-    let mut operations = tree.operations(&read.plan, read.rows(), id, Some(&journal.kept))?;
-    operations.reverse();
-    restrict(state, &operations)?;
-    for operation in &mut operations {
-        check(operation, Undo)?;
-        operation.check_slot(&journal)?;
-    }
-    check_directories(&operations, Undo)?;
-    let started = journal
-        .set_phase(Phase::Undoing)
-        .and_then(|()| journal.sync());
-    started.map_err(journal_error)?;
-    let made = make_all(&tree, &journal, operations.iter(), Undo).and_then(|()| {
-        journal.set_phase(Phase::Undone).map_err(journal_error)?;
-        sync(state, &operations)?;
-        operations.iter().try_for_each(Operation::check_leases)
-    });
-    if let Err(why) = made {
-        return Ok(forth(&journal, &operations, why, Vec::new()));
-    }
-    let changes = changes(&operations);
-    Ok(match forget(state, &journal, &operations) {
-        Ok(()) => End::Done(format!("undone: {changes}")),
-        Err(why) => End::Done(format!(
-            "undone: {changes}; a recovery has to finish: {why}"
-        )),
-    })
-}
-
-fn changes(operations: &[Operation<'_>]) -> String {
-    match operations.len() {
+pub fn changes(count: usize) -> String {
+    match count {
         1 => "1 change".to_owned(),
         count => format!("{count} changes"),
     }
@@ -235,17 +197,28 @@ pub fn sync(state: &File, operations: &[Operation<'_>]) -> Result<(), String> {
     Ok(())
 }
 
-fn make_all<'a>(
+/// Makes all steps, and writes to disk that they are made.
+pub fn make_all(
+    state: &File,
     tree: &Tree,
     journal: &JournalFile,
-    operations: impl Iterator<Item = &'a Operation<'a>> + Clone,
+    operations: &[Operation<'_>],
     direction: Direction,
-) -> Result<(), String> {
-    operations
-        .clone()
-        .try_for_each(|operation| operation.make(tree, journal, direction))?;
-    operations.into_iter().try_for_each(|operation| {
+) -> Result<(), Failure> {
+    let each =
+        |step: &dyn Fn(&Operation<'_>) -> Result<(), Failure>| operations.iter().try_for_each(step);
+    each(&|operation| operation.make(tree, journal, direction))?;
+    each(&|operation| {
         operation.check_anchor(tree)?;
         operation.check_leases()
-    })
+    })?;
+    let made = match direction {
+        Commit => Phase::Done,
+        Direction::Undo => Phase::Undone,
+    };
+    let set = journal.set_phase(made).map_err(journal_error);
+    set.and_then(|()| sync(state, operations))
+        .map_err(Failure::Machine)?;
+    // A writer that found a path before its step may ask for its lease only now.
+    each(&|operation| operation.check_leases())
 }

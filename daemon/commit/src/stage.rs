@@ -15,7 +15,9 @@ use remit_plan::{Change, Content, Direction, Kind, Metadata, Movement, New};
 use remit_sys::sys;
 use sha2::{Digest, Sha256};
 
+use crate::failure::Failure;
 use crate::journal::count;
+use crate::link;
 use crate::tree::{Attributes, Look, Operation, about, attributes, hash, look, open_file};
 
 const IMMUTABLE: u64 = libc::STATX_ATTR_IMMUTABLE as u64 | libc::STATX_ATTR_APPEND as u64;
@@ -41,14 +43,14 @@ const DROPPED: [&[u8]; 4] = [
 ];
 
 /// Compares a path with what the direction expects there, and takes a lease of a file that will leave it.
-pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), String> {
+pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), Failure> {
     let entry = operation.entry;
-    let fail = |error: io::Error| about(entry, error);
+    let fail = |error: io::Error| Failure::new(entry, &error);
     let found = operation.target().map_err(fail)?;
     let (expected, found) = match (operation.leaving(direction), found) {
         (None, None) => return Ok(()),
-        (None, Some(_)) => return Err(about(entry, "it exists")),
-        (Some(_), None) => return Err(about(entry, "it does not exist")),
+        (None, Some(_)) => return Err(Failure::changed(entry, "it exists")),
+        (Some(_), None) => return Err(Failure::changed(entry, "it does not exist")),
         (Some(expected), Some(found)) => (expected, found),
     };
     let base = entry
@@ -59,9 +61,9 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
     let is_bound = entry.change.binds_bytes();
     let difference = base.and_then(|base| base.stat.difference(&found.stat, true));
     if let Some(why) = difference.or_else(|| expected.difference(&found.stat)) {
-        return Err(about(entry, why));
+        return Err(Failure::changed(entry, why));
     }
-    obstacle(&found).map_or(Ok(()), |why| Err(about(entry, why)))?;
+    obstacle(&found).map_or(Ok(()), |why| Err(Failure::changed(entry, why)))?;
     let Some(parent) = operation
         .parent
         .as_ref()
@@ -71,17 +73,17 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
     };
     let file = open_file(parent, &operation.name).map_err(fail)?;
     if sys::stat_of(file.as_fd()).map_err(fail)?.st_ino != found.stat.ino {
-        return Err(about(entry, "it is another file"));
+        return Err(Failure::changed(entry, "it is another file"));
     }
     operation.attributes = attributes(&file).map_err(fail)?;
     if found.stat.kind == Kind::File && (is_bound || !is_mode) {
-        lease(&file).map_err(|why| about(entry, why))?;
+        lease(&file).map_err(|why| Failure::changed(entry, why))?;
     }
     // An undo of another mode does not depend on the bytes.
     let is_compared = found.stat.kind == Kind::File && (base.is_some() || is_bound || !is_mode);
     if is_compared && found.stat.size > COMPARED {
         let size = found.stat.size;
-        return Err(about(
+        return Err(Failure::changed(
             entry,
             format!("it has {size} bytes; a plan changes files of at most {COMPARED} bytes"),
         ));
@@ -90,10 +92,13 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         let known = expected.sha256.or(operation.sha256);
         operation.sha256 = Some(hash(&file).map_err(fail)?);
         if known.is_some() && operation.sha256 != known {
-            return Err(about(entry, "its bytes have changed"));
+            return Err(Failure::changed(entry, "its bytes have changed"));
         }
         if known.is_none() && is_bound && direction == Direction::Undo {
-            return Err(about(entry, "its bytes at the commit are not known"));
+            return Err(Failure::changed(
+                entry,
+                "its bytes at the commit are not known",
+            ));
         }
     }
     let drops_capability = is_mode
@@ -103,7 +108,7 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
             .is_some_and(|meta| (meta.uid, meta.gid) != (found.stat.meta.uid, found.stat.meta.gid))
         && operation.attributes.contains_key(c"security.capability");
     if drops_capability {
-        return Err(about(
+        return Err(Failure::changed(
             entry,
             "it has file capabilities, which a new owner would remove",
         ));
@@ -113,7 +118,10 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
 }
 
 /// Fails if a directory that leaves its path has more in it than what leaves it before.
-pub fn check_directories(operations: &[Operation<'_>], direction: Direction) -> Result<(), String> {
+pub fn check_directories(
+    operations: &[Operation<'_>],
+    direction: Direction,
+) -> Result<(), Failure> {
     let leaves =
         |operation: &&Operation<'_>| operation.entry.change.movement(direction) == Movement::Leave;
     let mut leaving: BTreeMap<&[u8], usize> = BTreeMap::new();
@@ -124,14 +132,22 @@ pub fn check_directories(operations: &[Operation<'_>], direction: Direction) -> 
         let Some(held) = &operation.held else {
             continue;
         };
-        let fail = |error: io::Error| about(operation.entry, error);
-        if !held.metadata().map_err(fail)?.is_dir() {
-            continue;
-        }
-        let path = operation.entry.path.as_bytes();
-        let most = 2 + leaving.get(path).copied().unwrap_or_default();
-        if count(held).map_err(fail)? > most {
-            return Err(about(operation.entry, "it is not empty"));
+        let most = 2 + leaving
+            .get(operation.entry.path.as_bytes())
+            .copied()
+            .unwrap_or_default();
+        let count = held.metadata().and_then(|meta| match meta.is_dir() {
+            true => count(held),
+            false => Ok(0),
+        });
+        let wrong = match count {
+            Ok(count) => {
+                (count > most).then(|| Failure::changed(operation.entry, "it is not empty"))
+            }
+            Err(error) => Some(Failure::new(operation.entry, &error)),
+        };
+        if let Some(why) = wrong {
+            return Err(why);
         }
     }
     Ok(())
@@ -218,6 +234,12 @@ pub fn stage(
     let entry = operation.entry;
     let fail = |error: io::Error| about(entry, format!("cannot prepare it: {error}"));
     let slot = operation.slot.clone();
+    if let (Some(New::Link(target)), Some(meta)) = (entry.change.makes(), entry.change.meta()) {
+        let beside = operation.anchor.make_beside().map_err(fail)?;
+        let made = link::make(operation, beside, (contents, range), (target, meta));
+        operation.inode = made.map_err(fail)?;
+        return Ok(None);
+    }
     let (content, meta) = match entry.change {
         Change::Create {
             new: New::Directory,
@@ -233,7 +255,7 @@ pub fn stage(
             return Ok(Some(made));
         }
         Change::Create {
-            new: New::File(content),
+            new: New::File(content) | New::Link(content),
             meta,
         }
         | Change::Replace { content, meta, .. } => (content, meta),
@@ -369,6 +391,9 @@ pub fn is_untouched(operation: &Operation<'_>, slots: impl AsFd) -> io::Result<b
     let Some(content) = operation.entry.change.content() else {
         return Ok(true);
     };
+    if let Some(New::Link(target)) = operation.entry.change.makes() {
+        return link::is_same(operation, slots, target);
+    }
     let is_free = operation.staged.as_ref().is_none_or(is_free);
     Ok(is_free && hash(&open_file(slots, &operation.slot)?)? == content.sha256)
 }

@@ -17,6 +17,8 @@ use crate::anchor::Anchor;
 use crate::failure::Failure;
 use crate::journal::JournalFile;
 
+/// Bytes of the extended attributes of a file that a commit changes.
+const ATTRIBUTES: usize = 64 << 10;
 /// Descriptors that no entry needs.
 pub const OWN: usize = 64;
 
@@ -321,14 +323,21 @@ pub fn hash(file: &File) -> io::Result<[u8; 32]> {
     }
 }
 
+/// Fails with E2BIG for more bytes than files have that programs use: they are kept in memory.
 pub fn attributes(file: impl AsFd) -> io::Result<Attributes> {
     let names = sys::xattr_names(&file)?;
     let names = names
         .split(|byte| *byte == 0)
         .filter(|name| !name.is_empty());
-    names
-        .map(|name| c_string(name).and_then(|name| Ok((name.clone(), sys::xattr(&file, &name)?))))
-        .collect()
+    let (mut all, mut left) = (Attributes::new(), ATTRIBUTES);
+    for name in names {
+        let name = c_string(name)?;
+        let value = sys::xattr(&file, &name)?;
+        let fits = left.checked_sub(value.len());
+        left = fits.ok_or_else(|| io::Error::from_raw_os_error(libc::E2BIG))?;
+        all.insert(name, value);
+    }
+    Ok(all)
 }
 
 pub fn c_string(bytes: &[u8]) -> io::Result<CString> {

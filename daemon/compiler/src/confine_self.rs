@@ -41,8 +41,7 @@ const ALLOWED: [c_long; 21] = [
 ];
 
 pub fn confine() -> Result<(), String> {
-    // No other process of this uid can trace it. The exec has undone what was set before, except in the package: there
-    // this uid cannot read the program, so that the process was never traceable.
+    // No other process of this uid can trace it. The exec has reset this, unless the program's file is unreadable.
     prctl::set_dumpable(false).map_err(|error| format!("cannot become undumpable: {error}"))?;
     for (resource, most) in [
         (Resource::RLIMIT_CPU, CPU_S),

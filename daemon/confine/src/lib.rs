@@ -9,7 +9,6 @@ pub mod spawner;
 pub(crate) mod spec {
     pub(crate) mod compiled;
     pub(crate) mod kernel;
-    pub(crate) mod layer;
     pub(crate) mod overmounts;
 }
 

@@ -41,16 +41,14 @@ pub struct Container {
     pub description: Value,
 }
 
-/// Finds a container by name or id. An engine accepts any prefix of an id: without a container called 'db' it would
-/// return one whose id starts with 'db', which nobody asked for or granted.
+/// Finds a container by name or id. An engine accepts any prefix of an id: 'db' may give one that nobody granted.
 pub fn identified(name: &str) -> Result<Container, String> {
     let description = get_json(&format!("/containers/{}/json", named(name)?))?;
     let id = id_of(&description, name)?;
     Ok(Container { id, description })
 }
 
-/// Finds a container by name, to change it. Rules and approvers know containers by name: an id would bypass a rule
-/// that denies the name, and an approver could not identify the container.
+/// Finds a container by name, to change it. An id would bypass a denial of the name, and approvers know names.
 pub fn by_name(name: &str) -> Result<Container, String> {
     let description = get_json(&format!("/containers/{}/json", named(name)?))?;
     let id = id_by_name(&description, name)?;

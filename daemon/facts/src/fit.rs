@@ -1,13 +1,11 @@
-//! Shortens the longest lists of a report until it fits a size bound, and counts the rest. One section keeps long lists.
-//! Pure.
+//! Shortens the longest lists of a report until it fits, and counts the rest. One section keeps long lists. Pure.
 
 use remit_wire::host::{Gap, HostReport, List};
 
 /// Maximum characters of a report as JSON. MCP clients truncate results at about 40,000, with the surrounding text.
 pub const JSON_CHARS: usize = 36_000;
 
-/// Shortens `report` until it takes at most `bound` bytes of JSON. Always meets [`JSON_CHARS`], because single facts
-/// are few and short: the longest report with empty lists is smaller.
+/// Shortens `report` to at most `bound` bytes of JSON. Always meets [`JSON_CHARS`]: with empty lists it is smaller.
 pub(crate) fn fit(report: &mut HostReport, bound: usize) {
     fit_gaps(&mut report.gaps, bound / 4);
     let mut total = size(report);

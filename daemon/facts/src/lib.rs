@@ -28,8 +28,7 @@ pub use read::{Kernel, Sources};
 
 use read::{now, wants};
 
-/// Returns the complete report: runs [`ask_bus`] on this task, then [`gather`] on a blocking thread. An empty list
-/// means all sections. Must run on a tokio runtime with time enabled.
+/// Returns the report: [`ask_bus`] on this task, [`gather`] on a blocking thread. An empty list means all sections.
 pub async fn report(sections: Vec<Section>, at: Sources) -> HostReport {
     let bus = ask_bus(&sections, &at).await;
     let gathered = tokio::task::spawn_blocking(move || gather(&sections, &at, bus)).await;

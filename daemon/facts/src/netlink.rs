@@ -1,5 +1,4 @@
-//! Netlink dumps: one request, many messages in answer (netlink(7)). Read-only: each request has the dump flag and no
-//! flag that changes anything. The kernel answers unprivileged users.
+//! Netlink dumps: one request, many messages in answer (netlink(7)). Read-only; the kernel answers unprivileged users.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};

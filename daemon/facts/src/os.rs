@@ -97,8 +97,7 @@ fn timezone(at: &Sources) -> Result<String, Why> {
 /// Seconds without a correction that make an alert. systemd-timesyncd asks every 34 minutes at least.
 const UNCORRECTED: u64 = 24 * 60 * 60;
 
-/// Returns a sentence about a clock that systemd-timesyncd does not correct, by the file that it touches each time:
-/// systemd-timesyncd(8). Without this service nothing is known.
+/// Returns a sentence about a clock that systemd-timesyncd(8) does not correct, by the file that it touches each time.
 pub(crate) fn clock(at: &Sources, now: u64) -> Option<String> {
     let dir = at.run.join("systemd/timesync");
     if !dir.is_dir() {

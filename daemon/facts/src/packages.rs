@@ -1,5 +1,4 @@
-//! Counts installed packages if the package database is a text file or a directory, and finds pending updates and reboots.
-//! Reads only files: does not ask a package manager.
+//! Counts installed packages, and finds pending updates and reboots, from files alone: no package manager is asked.
 
 use std::cmp::Reverse;
 use std::ops::ControlFlow;

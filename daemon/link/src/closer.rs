@@ -121,8 +121,7 @@ impl Shared {
     }
 }
 
-/// A pipe that a job writes to. Drop passes it to a [`Closer`]. The last close of a pipe end takes the pipe's lock,
-/// and a job or another process that holds it blocks that close uninterruptibly.
+/// A job's pipe. Drop passes it to a [`Closer`]: the last close takes its lock, and a holder blocks it uninterruptibly.
 #[derive(Debug)]
 pub struct ForeignPipe {
     fd: ManuallyDrop<OwnedFd>,

@@ -75,8 +75,7 @@ impl AsRawFd for ForeignSocket {
 }
 
 impl ForeignSocket {
-    /// Takes a socket. Drop passes it to `close`, unless the kernel refused descriptors from the beginning. `close`
-    /// must not close it in a thread or process that serves.
+    /// Takes a socket. Drop passes it to `close`, which must not block, unless the kernel refused descriptors before.
     pub fn new(fd: OwnedFd, close: impl FnOnce(OwnedFd) + 'static) -> Self {
         // The option is inherited from the listener at connect(2), before the other end can send.
         let is_clean = matches!(sys::passes_rights(&fd), Ok(false));

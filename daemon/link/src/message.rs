@@ -53,15 +53,13 @@ pub enum ToWarden {
 pub enum ToBroker {
     /// A new client. Descriptor: its socket.
     Session {
-        /// Session number, never reused.
         session: u64,
         /// Identity from the kernel, for limits and for the jobs that it may see.
         owner: Owner,
     },
     /// The client's process has ended. The broker closes the session whatever the socket reports.
     SessionGone { session: u64 },
-    /// A job, just started or queued (with the ticket of its request), or passed to a new broker. Descriptors: the
-    /// read ends of stdout and stderr, while it runs and is not drained.
+    /// A job that was started or queued, or passed to a new broker. Descriptors: stdout and stderr, unless drained.
     Job {
         ticket: Option<u64>,
         meta: Box<JobMeta>,
@@ -107,7 +105,6 @@ pub enum ToBroker {
     Adopted,
     /// An entry of the history, to be stored. Sent before any other message to a client about the same event.
     History { entry: Box<HistoryRecord> },
-    /// An administrator's question about the history.
     HistoryQuestion {
         question: u64,
         /// Name of the user in question; all users if absent.
@@ -116,7 +113,6 @@ pub enum ToBroker {
     },
 }
 
-/// An entry of the history, as it is sent and stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryRecord {
     /// Number of its audit record.
@@ -160,7 +156,6 @@ pub enum Answer {
     /// An earlier request with the same id and content made this job.
     Known(JobId),
     Access(Box<AccessReport>),
-    /// Termination of the job has started.
     Stopping(JobId),
 }
 
@@ -219,7 +214,6 @@ pub struct JobMeta {
     pub waited_ms: u64,
     pub enforced: Option<Enforced>,
     pub ending: Option<Ending>,
-    /// Commands that follow it.
     pub then: Vec<FollowUp>,
     /// Whether arguments or input hold secrets that its output must not show.
     pub has_secrets: bool,

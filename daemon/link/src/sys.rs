@@ -7,8 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Maximum descriptors that the kernel passes at once (unix(7), SCM_MAX_FD). The buffer holds all of them, because
-/// descriptors of a truncated message could not be closed.
+/// The kernel's maximum (unix(7)). The buffer holds all: descriptors of a truncated message could not be closed.
 pub(crate) const SCM_MAX_FD: usize = 253;
 
 pub(crate) fn inherited() -> io::Result<OwnedFd> {

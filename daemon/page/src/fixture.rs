@@ -76,7 +76,6 @@ approval = { by = ["#64002"] }
 
 pub struct Scene(Policy);
 
-/// What a daemon knows of a request before it answers.
 pub struct Asked {
     pub request: ApprovalRequest,
     pub context: Context,

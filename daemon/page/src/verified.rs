@@ -131,8 +131,7 @@ impl Verified {
         }
     }
 
-    /// Reads the old files of a plan that its requester did not read. `read` returns their bytes if the approver may
-    /// read them, and if they are still what the plan says.
+    /// Reads old files that the requester did not read: `read` gives bytes that the approver may read, if unchanged.
     #[must_use]
     pub fn with_old(mut self, read: impl Fn(&PlanPath, &Stat) -> Option<Vec<u8>>) -> Self {
         if let Some(bundle) = self.plan() {

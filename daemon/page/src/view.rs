@@ -91,11 +91,9 @@ pub struct PlanView {
     pub left_out: Option<String>,
 }
 
-/// What becomes of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryView {
     pub path: String,
-    /// remit's words.
     pub what: String,
     /// Lines of a unified diff. The sign `…` behind the first character says that the line is escaped.
     pub diff: Vec<String>,

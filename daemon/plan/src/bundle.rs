@@ -18,7 +18,6 @@ pub struct Bundle {
     ranges: Vec<ByteRanges>,
 }
 
-/// Where the bytes of an entry are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct ByteRanges {
     old: Option<Range<usize>>,
@@ -90,7 +89,6 @@ impl Bundle {
         &self.bytes
     }
 
-    /// Returns each entry with its bytes.
     pub fn views(&self) -> impl Iterator<Item = View<'_>> {
         let part = |range: &Option<Range<usize>>| {
             let range = range.clone()?;

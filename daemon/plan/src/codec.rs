@@ -1,5 +1,4 @@
-//! Encoded values: a first line with the format's version, then postcard. The length is checked before anything is read,
-//! and bytes after the value are an error.
+//! Encoded values: a line with the version, then postcard. The length is checked first. Bytes after it are an error.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -51,8 +50,7 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for AtMost<T, MOS
     }
 }
 
-/// Deserializes a list of at most as many elements as a plan has entries. A longer one ends the decoding, so its
-/// elements take no memory.
+/// Deserializes at most as many elements as a plan has entries. A longer list ends the decoding and takes no memory.
 pub fn at_most_entries<'de, T, D>(from: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,

@@ -215,7 +215,6 @@ pub fn show(diff: &[u8], most: usize, tabs: Tabs) -> String {
     let rest = diff.get(shown..).unwrap_or_default();
     if !rest.is_empty() {
         let (lines, bytes, sha) = (split(rest).len(), rest.len(), hex(&sha256(rest)));
-        // Writing to a String cannot fail.
         let _ = writeln!(
             text,
             "[… {lines} more lines, {bytes} bytes, sha256 {sha} …]"

@@ -5,7 +5,7 @@
 //! |------|-------|
 //! | `entries` | list of `path`, `what` (`create`, `replace`, `metadata`, `remove`), `base`, `new`, `meta`, sorted by path |
 //! | `base` | list of none or one: `kind`, `dev`, `ino`, `ctime-ns`, `size`, `mode`, `uid`, `gid`, then the list `sha256` |
-//! | `new` | list of none or one: `kind` (`file`, `directory`), for a file then `size`, `sha256` |
+//! | `new` | list of none or one: `kind` (`file`, `directory`, `symlink`), for a file or a link then `size`, `sha256` |
 //! | `meta` | list of none or one: `mode`, `uid`, `gid` |
 //!
 //! Numbers are decimal, a mode is octal, a hash has 64 lower-case hexadecimal digits. No two plans have the same bytes:
@@ -25,7 +25,6 @@ pub fn canonical(plan: &Plan) -> Vec<u8> {
 }
 
 impl Plan {
-    /// Returns the SHA-256 of [`canonical`].
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         sha256(&canonical(self))
@@ -65,15 +64,15 @@ impl Parts {
 
     fn entry(&mut self, entry: &Entry) {
         self.value("path", entry.path.as_bytes());
-        let (what, new) = match entry.change {
-            Change::Create { new, .. } => ("create", Some(new)),
-            Change::Replace { content, .. } => ("replace", Some(New::File(content))),
-            Change::SetMetadata { .. } => ("metadata", None),
-            Change::Remove { .. } => ("remove", None),
+        let what = match entry.change {
+            Change::Create { .. } => "create",
+            Change::Replace { .. } => "replace",
+            Change::SetMetadata { .. } => "metadata",
+            Change::Remove { .. } => "remove",
         };
         self.value("what", what);
         self.list("base", entry.change.base(), Self::base);
-        self.list("new", new, Self::made);
+        self.list("new", entry.change.makes(), Self::made);
         self.list("meta", entry.change.meta(), Self::metadata);
     }
 
@@ -98,12 +97,15 @@ impl Parts {
     fn made(&mut self, new: New) {
         match new {
             New::Directory => self.value("kind", "directory"),
-            New::File(Content { size, sha256 }) => {
-                self.value("kind", "file");
-                self.number("size", size);
-                self.value("sha256", hex(&sha256));
-            }
+            New::File(content) => self.content("file", content),
+            New::Link(target) => self.content("symlink", target),
         }
+    }
+
+    fn content(&mut self, kind: &str, Content { size, sha256 }: Content) {
+        self.value("kind", kind);
+        self.number("size", size);
+        self.value("sha256", hex(&sha256));
     }
 
     fn metadata(&mut self, meta: Metadata) {

@@ -14,6 +14,11 @@ const NEW_FILE: Metadata = Metadata {
     uid: 0,
     gid: 0,
 };
+const NEW_LINK: Metadata = Metadata {
+    mode: 0o777,
+    uid: 0,
+    gid: 0,
+};
 const NEW_DIRECTORY: Metadata = Metadata {
     mode: 0o755,
     uid: 0,
@@ -48,6 +53,8 @@ pub enum Action {
     CreateDirectory,
     /// Only mode and owner change.
     Keep,
+    /// Makes a symbolic link to this target, or has one lead there.
+    Link(Vec<u8>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +104,8 @@ pub enum Problem {
     Long,
     Metadata,
     RemovedWithMetadata,
+    LinkWithMode,
+    Target,
     Patch(PatchError),
 }
 
@@ -138,7 +147,10 @@ impl Edit {
             return Ok(None);
         };
         let old = match (change.shown_old(), found) {
-            (Some(_), Some(found)) => Some(readable(found).map_err(refused)?.to_vec()),
+            (Some(_), Some(found)) => {
+                let bytes = found.bytes.clone().ok_or(Problem::Unreadable);
+                Some(bytes.map_err(refused)?)
+            }
             _ => None,
         };
         let path = self.path.clone();
@@ -176,7 +188,13 @@ impl Edit {
                     None,
                 )))
             }
+            (Action::Link(target), None) => {
+                let new = New::Link(self.target(target)?);
+                let meta = self.meta(NEW_LINK);
+                Ok(Some((Change::Create { new, meta }, Some(target.clone()))))
+            }
             (_, None) => Err(Problem::Missing),
+            (Action::Link(target), Some(found)) => self.relinked(found.base, target),
             (Action::Write(bytes), Some(found)) => self.replaced(found, bytes.clone()),
             (Action::Replace(list), Some(found)) => {
                 self.replaced(found, replace(readable(found)?, list)?)
@@ -227,6 +245,30 @@ impl Edit {
             },
             Some(bytes),
         )))
+    }
+
+    fn relinked(&self, base: Base, target: &[u8]) -> Result<Option<Changed>, Problem> {
+        if base.stat.kind != Kind::Symlink {
+            return Err(Problem::Exists);
+        }
+        let (content, meta) = (self.target(target)?, self.meta(base.stat.meta));
+        let is_same = base.sha256 == Some(content.sha256) && meta == base.stat.meta;
+        let change = Change::Replace {
+            base,
+            content,
+            meta,
+        };
+        Ok((!is_same).then(|| (change, Some(target.to_vec()))))
+    }
+
+    fn target(&self, target: &[u8]) -> Result<Content, Problem> {
+        match self.mode {
+            Some(_) => Err(Problem::LinkWithMode),
+            None if target.is_empty() || target.len() >= 4096 || target.contains(&0) => {
+                Err(Problem::Target)
+            }
+            None => content(target),
+        }
     }
 
     fn kept(&self, base: Base) -> Result<Option<Changed>, Problem> {
@@ -305,7 +347,7 @@ impl fmt::Display for Problem {
             Self::Missing => f.write_str("it does not exist; use 'write' or 'mkdir'"),
             Self::Exists => f.write_str("it exists"),
             Self::Kind(Kind::Symlink) => {
-                f.write_str("it is a symbolic link; name the file that it leads to")
+                f.write_str("it is a symbolic link; name the file that it leads to, or use 'link'")
             }
             Self::Kind(Kind::Directory) => f.write_str("it is a directory"),
             Self::Kind(Kind::File) => f.write_str("it is a file"),
@@ -328,6 +370,10 @@ impl fmt::Display for Problem {
             Self::Metadata => f.write_str("its mode or owner is out of range"),
             Self::RemovedWithMetadata => {
                 f.write_str("what is removed cannot get a mode or an owner")
+            }
+            Self::LinkWithMode => f.write_str("a symbolic link has no mode of its own"),
+            Self::Target => {
+                f.write_str("the target of a symbolic link has 1 to 4095 bytes and no NUL")
             }
             Self::Patch(error) => error.fmt(f),
         }

@@ -30,9 +30,11 @@ pub enum Phase {
     Undone = b'v',
     /// Undone, and nothing is kept.
     Gone = b'V',
+    /// Undone but for what somebody else has changed since; the old files of that are beside the journal.
+    Parted = b'P',
 }
 
-const PHASES: [Phase; 9] = [
+const PHASES: [Phase; 10] = [
     Phase::Staging,
     Phase::Applying,
     Phase::Done,
@@ -42,6 +44,7 @@ const PHASES: [Phase; 9] = [
     Phase::Undoing,
     Phase::Undone,
     Phase::Gone,
+    Phase::Parted,
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +150,6 @@ impl Journal {
 }
 
 impl Change {
-    /// Returns true if it has a new file or directory.
     #[must_use]
     pub const fn has_new(&self) -> bool {
         match self {

@@ -5,7 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-mod accounts;
 mod bundle;
 mod codec;
 mod diff;
@@ -56,7 +55,6 @@ pub const PATH_DEPTH: usize = 64;
 /// Longest name in a path, NAME_MAX.
 pub const NAME_BYTES: usize = 255;
 
-/// Returns the SHA-256 of these bytes.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     use sha2::Digest;

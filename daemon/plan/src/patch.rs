@@ -45,7 +45,6 @@ struct Hunk<'a> {
     new: Vec<&'a [u8]>,
 }
 
-/// Returns `base` with `patch` applied.
 pub fn patch(base: &[u8], patch: &[u8]) -> Result<Vec<u8>, PatchError> {
     let lines = split(base);
     let mut out = Vec::with_capacity(base.len());

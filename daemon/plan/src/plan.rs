@@ -13,6 +13,8 @@ use crate::codec;
 use crate::{BUNDLE_BYTES, CONTENT_BYTES, ENTRIES, OLD_BYTES, PLAN_BYTES, PlanPath};
 
 const MAGIC: &[u8] = b"remit plan 1\n";
+/// Bytes of a link's target: symlink(2).
+const LINK_BYTES: Range<u64> = 1..4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
@@ -46,11 +48,11 @@ pub struct Metadata {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
     pub stat: Stat,
-    /// Of a file's bytes, if they were read. A base of another kind has none.
+    /// Of a file's bytes or a link's target, if they were read. A base of another kind has none.
     pub sha256: Option<[u8; 32]>,
 }
 
-/// The bytes of a new file; they are beside the plan, in the order of its entries.
+/// The bytes of a new file, or the target of a link; they are beside the plan, in the order of its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     pub size: u64,
@@ -61,6 +63,7 @@ pub struct Content {
 pub enum New {
     File(Content),
     Directory,
+    Link(Content),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +72,7 @@ pub enum Change {
         new: New,
         meta: Metadata,
     },
+    /// A file by a file, or a link by a link.
     Replace {
         base: Base,
         content: Content,
@@ -178,11 +182,24 @@ impl Change {
     pub const fn content(&self) -> Option<Content> {
         match self {
             Self::Create {
-                new: New::File(content),
+                new: New::File(content) | New::Link(content),
                 ..
             }
             | Self::Replace { content, .. } => Some(*content),
             Self::Create { .. } | Self::SetMetadata { .. } | Self::Remove { .. } => None,
+        }
+    }
+
+    /// Returns what it makes.
+    #[must_use]
+    pub const fn makes(&self) -> Option<New> {
+        match self {
+            Self::Create { new, .. } => Some(*new),
+            Self::Replace { base, content, .. } => match base.stat.kind {
+                Kind::Symlink => Some(New::Link(*content)),
+                Kind::File | Kind::Directory | Kind::Special => Some(New::File(*content)),
+            },
+            Self::SetMetadata { .. } | Self::Remove { .. } => None,
         }
     }
 
@@ -200,8 +217,14 @@ impl Change {
 
     fn check(&self) -> Result<(), &'static str> {
         let base = self.base();
-        if base.is_some_and(|base| base.stat.kind != Kind::File && base.sha256.is_some()) {
-            return Err("its base has a hash and is no file");
+        let has_bytes = |kind| matches!(kind, Kind::File | Kind::Symlink);
+        if base.is_some_and(|base| !has_bytes(base.stat.kind) && base.sha256.is_some()) {
+            return Err("its base has a hash and is no file and no link");
+        }
+        if let (Some(New::Link(target)), Some(meta)) = (self.makes(), self.meta())
+            && (!LINK_BYTES.contains(&target.size) || meta.mode != 0o777)
+        {
+            return Err("it is a link with an impossible target or mode");
         }
         if let Some(meta) = self.meta()
             && (meta.mode > 0o7777 || meta.uid == u32::MAX || meta.gid == u32::MAX)
@@ -215,7 +238,7 @@ impl Change {
         }
         match (self, base.map(|base| base.stat.kind)) {
             (Self::Create { .. }, _) => Ok(()),
-            (Self::Replace { .. }, Some(Kind::File)) => Ok(()),
+            (Self::Replace { .. }, Some(Kind::File | Kind::Symlink)) => Ok(()),
             (Self::SetMetadata { .. }, Some(Kind::File | Kind::Directory)) => Ok(()),
             (Self::Remove { .. }, Some(Kind::File | Kind::Directory | Kind::Symlink)) => Ok(()),
             _ => Err("it is a link, a device, a FIFO or a socket, which a plan cannot change so"),
@@ -284,8 +307,7 @@ impl Plan {
         all.find(|path| !paths.is_empty() && !is_in(path))
     }
 
-    /// Returns positions of entries in the order in which they are done: new, changed, metadata, removed. A new
-    /// directory comes before its entries, a removed one after them.
+    /// Returns positions: new, changed, metadata, removed; a new directory before its entries, a removed one after.
     #[must_use]
     pub fn operations(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.entries.len()).collect();
@@ -311,7 +333,6 @@ impl Plan {
         self.entries.iter().map(range).collect()
     }
 
-    /// Returns the number of bytes after the plan in its bundle.
     #[must_use]
     pub fn bundled_bytes(&self) -> u64 {
         let sizes = self.entries().iter().map(|entry| {
@@ -321,7 +342,6 @@ impl Plan {
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// Compares every base with what its path is now.
     pub fn conflicts(&self, mut now: impl FnMut(&PlanPath) -> Option<Stat>) -> Vec<Conflict> {
         let conflict = |entry: &Entry| {
             let why = match (entry.change.base(), now(&entry.path)) {

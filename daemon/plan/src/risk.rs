@@ -6,9 +6,10 @@ use std::fmt;
 
 use remit_common::escape;
 
+use crate::PlanPath;
 use crate::plan::{Change, Kind, Metadata, New};
+use crate::protected::{account_id, account_name};
 use crate::view::View;
-use crate::{PlanPath, accounts};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Risk {
@@ -32,6 +33,8 @@ pub enum Risk {
     Network,
     /// The requester may not read it, and the reader of the sentence did not: there is no diff.
     Unread,
+    /// It is a link to this target.
+    Link(String),
     PasswordSet(String),
     PasswordRemoved(String),
     RootAccount(String),
@@ -160,7 +163,6 @@ const SYSTEM: &[&str] = &[
     "/var/spool",
 ];
 
-/// Returns the risks of an entry, sorted, each once.
 #[must_use]
 pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     let path = &view.entry.path;
@@ -179,6 +181,10 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
         risks.insert(Risk::Loader);
     }
     risks.extend(rights(&view.entry.change));
+    if let Some(New::Link(_)) = view.entry.change.makes() {
+        let target = view.new.map(|target| escape::quoted(target, 200));
+        risks.insert(Risk::Link(target.unwrap_or_default()));
+    }
     if view.is_unread() {
         risks.insert(Risk::Unread);
     }
@@ -197,8 +203,7 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     risks
 }
 
-/// Returns a sentence for each risk, the worst first, with its paths as `shown` writes them; those beyond a bound are
-/// counted.
+/// Returns a sentence for each risk, the worst first, with paths as `shown` writes them; more paths are counted.
 pub fn risk_sentences<'a>(
     views: impl Iterator<Item = View<'a>>,
     shown: impl Fn(&PlanPath) -> String,
@@ -226,8 +231,7 @@ pub fn risk_sentences<'a>(
     all
 }
 
-/// Returns why a plan needs an approval for this entry, whoever asks, or `None`. `named` are the paths of a rule: a
-/// directory of the system is too wide to say what may change.
+/// Returns why this entry needs an approval, or `None`. `named` are a rule's paths: a system directory is too wide.
 #[must_use]
 pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
     let path = &view.entry.path;
@@ -240,13 +244,38 @@ pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
         Some(dir) => Some(format!(
             "'paths' of the rule names no file or directory in '{dir}' that has it"
         )),
-        None => risks(view).into_iter().next().map(|risk| risk.to_string()),
+        None => {
+            let mut all = risks(view).into_iter();
+            all.find(|risk| !matches!(risk, Risk::Link(_)) || !stays_in(view, named))
+                .map(|risk| risk.to_string())
+        }
     }
 }
 
-/// Returns the risks of mode and owner.
+/// Returns true if the link's target is in one of these paths, by its words. `..` counts only at its beginning, where the
+/// directories above the link are known: after another link it would lead anywhere.
+fn stays_in(view: &View<'_>, named: &[PlanPath]) -> bool {
+    let target = view.new.unwrap_or_default();
+    let mut parts = target.split(|byte| *byte == b'/').peekable();
+    let mut at = match target.first() {
+        Some(b'/') => &b"/"[..],
+        _ => view.entry.path.parent(),
+    };
+    while parts.next_if_eq(&&b".."[..]).is_some() {
+        let end = at.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        at = at.get(..end.max(1)).unwrap_or(b"/");
+    }
+    let above = if at == b"/" { &b""[..] } else { at };
+    let rest = parts.filter(|part| !part.is_empty());
+    let whole: Vec<&[u8]> = [above].into_iter().chain(rest).collect();
+    let whole = PlanPath::new(whole.join(&b'/'));
+    whole.is_ok_and(|whole| named.iter().any(|own| whole.is_in(own.as_bytes())))
+}
+
 fn rights(change: &Change) -> impl Iterator<Item = Risk> {
     let base = change.base().map(|base| base.stat);
+    // A link has no mode of its own.
+    let is_link = matches!(change.makes(), Some(New::Link(_)));
     let is_directory = match change {
         Change::Create { new, .. } => *new == New::Directory,
         _ => base.is_some_and(|base| base.kind == Kind::Directory),
@@ -274,6 +303,7 @@ fn rights(change: &Change) -> impl Iterator<Item = Risk> {
         ]
     };
     let found = change.meta().map(of).into_iter().flatten();
+    let found = found.filter(move |(_, risk)| !is_link || *risk == Risk::Owner);
     found.filter_map(|(is_there, risk)| is_there.then_some(risk))
 }
 
@@ -282,7 +312,7 @@ fn table(bytes: Option<&[u8]>) -> BTreeMap<&[u8], Vec<&[u8]>> {
     let lines = bytes.unwrap_or_default().split(|byte| *byte == b'\n');
     let mut table = BTreeMap::new();
     for line in lines {
-        let name = accounts::name(line);
+        let name = account_name(line);
         if !name.is_empty() {
             let fields = || line.split(|byte| *byte == b':').collect();
             table.entry(name).or_insert_with(fields);
@@ -341,8 +371,8 @@ fn members(view: &View<'_>) -> Vec<Risk> {
 fn root_accounts(view: &View<'_>) -> Vec<Risk> {
     fn roots(bytes: Option<&[u8]>) -> BTreeSet<&[u8]> {
         let lines = bytes.unwrap_or_default().split(|byte| *byte == b'\n');
-        let roots = lines.filter(|line| accounts::id(line, 2) == Some(0));
-        roots.map(accounts::name).collect()
+        let roots = lines.filter(|line| account_id(line, 2) == Some(0));
+        roots.map(account_name).collect()
     }
     let (old, new) = (roots(view.old), roots(view.new));
     let made = new.difference(&old);
@@ -383,6 +413,13 @@ impl fmt::Display for Risk {
             Self::Network => "it decides whether the machine can be reached",
             Self::Unread => {
                 "its old content was not read for this plan: read it before you approve"
+            }
+            Self::Link(target) if target.is_empty() => "it is a link: what it leads to counts",
+            Self::Link(target) => {
+                return write!(
+                    f,
+                    "it is a link: whoever can change '{target}' changes what is read here"
+                );
             }
             Self::PasswordSet(account) => return write!(f, "account '{account}' gets a password"),
             Self::PasswordRemoved(account) => {

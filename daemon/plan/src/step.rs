@@ -36,10 +36,8 @@ pub struct Side {
     pub sha256: Option<[u8; 32]>,
 }
 
-/// The step that takes a step back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reversal {
-    /// The step was not made.
     Nothing,
     Enter,
     Exchange,
@@ -132,8 +130,13 @@ impl Change {
             size: (base.stat.kind == Kind::File).then_some(base.stat.size),
             sha256: base.sha256,
         });
+        let kind = match self.makes() {
+            Some(New::Link(_)) => Kind::Symlink,
+            Some(New::Directory) => Kind::Directory,
+            Some(New::File(_)) | None => Kind::File,
+        };
         let new = self.meta().map(|meta| Side {
-            kind: Kind::File,
+            kind,
             inode,
             meta,
             size: self.content().map(|content| content.size),
@@ -141,16 +144,6 @@ impl Change {
         });
         match (direction, self) {
             (Direction::Commit, _) => base,
-            (
-                Direction::Undo,
-                Self::Create {
-                    new: New::Directory,
-                    ..
-                },
-            ) => new.map(|side| Side {
-                kind: Kind::Directory,
-                ..side
-            }),
             (Direction::Undo, Self::SetMetadata { meta, .. }) => base.map(|side| Side {
                 meta: *meta,
                 size: side.size.filter(|_| self.binds_bytes()),
@@ -161,7 +154,6 @@ impl Change {
         }
     }
 
-    /// Returns the inode that gets the path.
     #[must_use]
     pub fn entering(&self, direction: Direction, inode: u64) -> u64 {
         match direction {

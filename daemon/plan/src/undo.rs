@@ -15,7 +15,6 @@ pub const UNDO_RISK: &str = "RISK: ";
 const KEPT_SECONDS: u64 = 30 * 24 * 3600;
 const KEPT_BYTES: u64 = 2 << 30;
 
-/// A commit that can be undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptUndo {
     pub id: String,
@@ -25,8 +24,7 @@ pub struct KeptUndo {
 }
 
 impl Plan {
-    /// Returns the bytes of old files that its undo keeps. Nobody compares the size of a directory, so whoever makes the
-    /// plan chooses it.
+    /// Returns bytes of old files that the undo keeps. Sizes of directories do not count: the requester chooses them.
     #[must_use]
     pub fn undo_bytes(&self) -> u64 {
         let kept = self.entries().iter().map(|entry| match entry.change {
@@ -60,12 +58,10 @@ impl Plan {
     pub fn undo_lines(&self) -> Vec<String> {
         let line = |change: &Change| match change {
             Change::Create { new, meta } => format!("is removed, now {}", made(*new, *meta)),
-            Change::Replace {
-                base,
-                content,
-                meta,
-            } => {
-                let now = made(New::File(*content), *meta);
+            Change::Replace { base, meta, .. } => {
+                let now = change
+                    .makes()
+                    .map_or_else(String::new, |new| made(new, *meta));
                 format!(
                     "again {}, now {now}",
                     kept(base.stat.kind, base.stat.size, base.sha256, base.stat.meta)
@@ -120,25 +116,25 @@ impl Entry {
             },
             sha256,
         };
-        let file =
-            |content: Content, meta| now(Kind::File, content.size, Some(content.sha256), meta);
+        let is = |new: New, meta| match new {
+            New::File(content) => now(Kind::File, content.size, Some(content.sha256), meta),
+            New::Link(target) => now(Kind::Symlink, target.size, Some(target.sha256), meta),
+            New::Directory => now(Kind::Directory, 0, None, meta),
+        };
         let again = |base: Base| Content {
             size: base.stat.size,
             sha256: base.sha256.unwrap_or_default(),
         };
         let change = match self.change {
             Change::Create { new, meta } => Change::Remove {
-                base: match new {
-                    New::File(content) => file(content, meta),
-                    New::Directory => now(Kind::Directory, 0, None, meta),
-                },
+                base: is(new, meta),
             },
             Change::Replace {
                 base,
                 content,
                 meta,
             } => Change::Replace {
-                base: file(content, meta),
+                base: is(self.change.makes().unwrap_or(New::File(content)), meta),
                 content: again(base),
                 meta: base.stat.meta,
             },
@@ -158,8 +154,11 @@ impl Entry {
                     new: New::Directory,
                     meta: base.stat.meta,
                 },
-                // A link has no mode of its own: only its path says something.
-                Kind::Symlink | Kind::Special => Change::Remove { base },
+                Kind::Symlink => Change::Create {
+                    new: New::Link(again(base)),
+                    meta: base.stat.meta,
+                },
+                Kind::Special => Change::Remove { base },
             },
         };
         Self {
@@ -173,6 +172,7 @@ fn made(new: New, meta: Metadata) -> String {
     match new {
         New::Directory => kept(Kind::Directory, 0, None, meta),
         New::File(content) => kept(Kind::File, content.size, Some(content.sha256), meta),
+        New::Link(target) => kept(Kind::Symlink, target.size, Some(target.sha256), meta),
     }
 }
 
@@ -184,7 +184,6 @@ fn kept(kind: Kind, size: u64, sha: Option<[u8; 32]>, meta: Metadata) -> String 
         Kind::Special => "a special file".to_owned(),
     };
     if let Some(sha) = sha {
-        // Writing to a string cannot fail.
         let _ = write!(text, ", sha256 {}", hex(&sha));
     }
     text + ", " + &owner(meta)
@@ -194,8 +193,7 @@ fn owner(meta: Metadata) -> String {
     format!("mode {:04o}, owner {}:{}", meta.mode, meta.uid, meta.gid)
 }
 
-/// Returns the ids to forget: those that are too old, then the largest until the others have few enough bytes. So one
-/// huge undo does not end those of others.
+/// Returns the ids to forget: those too old, then the largest until few bytes are left: one huge undo ends no others.
 #[must_use]
 pub fn expired(kept: Vec<KeptUndo>) -> Vec<String> {
     let is_old = |undo: &KeptUndo| undo.age_s > KEPT_SECONDS;

@@ -47,6 +47,14 @@ impl View<'_> {
                 new: New::Directory,
                 meta,
             } => format!("new directory, {}", metadata(meta)),
+            Change::Create {
+                new: New::Link(_),
+                meta,
+            } => format!("new symbolic link, owner {}:{}", meta.uid, meta.gid),
+            Change::Replace { base, meta, .. } if base.stat.kind == Kind::Symlink => {
+                let change = difference(base.stat.meta, meta);
+                format!("symbolic link leads elsewhere{change}")
+            }
             Change::Replace {
                 base,
                 content,
@@ -75,13 +83,23 @@ impl View<'_> {
         self.old.is_none() && self.entry.change.base().is_some_and(Base::is_unread)
     }
 
-    /// Returns the diff for people in at most about `most` bytes; empty without a change of bytes. Bytes that are not
-    /// shown have a count and a hash.
+    fn is_of_link(&self) -> bool {
+        let change = &self.entry.change;
+        let old = change.base().map(|base| base.stat.kind);
+        old == Some(Kind::Symlink) || matches!(change.makes(), Some(New::Link(_)))
+    }
+
+    /// Returns the diff for people in about `most` bytes; empty without a change. Omitted bytes are counted and hashed.
     #[must_use]
     pub fn diff(&self, most: usize, tabs: Tabs) -> String {
         let mut text = self.unknown_old().unwrap_or_default();
         let (old, new) = (self.old.unwrap_or_default(), self.new.unwrap_or_default());
-        text.push_str(&show(&diff(old, new), most, tabs));
+        let diff = match self.is_of_link() {
+            // A target has no newline at its end, and that is no news.
+            true => diff(&line(old), &line(new)),
+            false => diff(old, new),
+        };
+        text.push_str(&show(&diff, most, tabs));
         text
     }
 
@@ -142,6 +160,14 @@ fn is_readable(content: &[u8]) -> bool {
         controls + chunk.invalid().len()
     });
     content.len() <= NOT_TEXT || others.sum::<usize>() * ONE_IN < sample.len()
+}
+
+/// Returns a link's target as a line of text; nothing if there is none.
+fn line(target: &[u8]) -> Vec<u8> {
+    match target {
+        [] => Vec::new(),
+        target => [target, b"\n"].concat(),
+    }
 }
 
 fn bytes(count: u64) -> String {

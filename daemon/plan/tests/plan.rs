@@ -15,7 +15,8 @@ use proptest::prelude::*;
 use remit_plan::{
     Action, BUNDLE_BYTES, Base, Bundle, Change, Content, Direction, Edit, Edits, Entry, Found,
     Journal, Kind, Metadata, New, OLD_BYTES, Plan, PlanError, PlanPath, Problem, Protected,
-    Replacement, Reversal, Risk, Stat, View, canonical, diff, needs_approval, patch, risks, sha256,
+    Replacement, Reversal, Risk, Stat, Tabs, View, canonical, diff, needs_approval, patch, risks,
+    sha256,
 };
 
 const META: Metadata = Metadata {
@@ -150,10 +151,19 @@ fn change() -> impl Strategy<Value = Change> {
             };
             Base {
                 stat,
-                sha256: (kind == Kind::File).then_some(sha256),
+                // Of a link, not all planners read the target.
+                sha256: (kind == Kind::File || kind == Kind::Symlink && ino % 2 == 0)
+                    .then_some(sha256),
             }
         },
     );
+    let target =
+        (1..4096_u64, any::<[u8; 32]>()).prop_map(|(size, sha256)| Content { size, sha256 });
+    let owner = (any::<u16>(), any::<u16>()).prop_map(|(uid, gid)| Metadata {
+        mode: 0o777,
+        uid: uid.into(),
+        gid: gid.into(),
+    });
     let content =
         (0..1000_u64, any::<[u8; 32]>()).prop_map(|(size, sha256)| Content { size, sha256 });
     let is = |kind: Kind| move |base: &Base| base.stat.kind == kind;
@@ -166,6 +176,20 @@ fn change() -> impl Strategy<Value = Change> {
             new: New::Directory,
             meta
         }),
+        (target.clone(), owner.clone()).prop_map(|(target, meta)| Change::Create {
+            new: New::Link(target),
+            meta
+        }),
+        (
+            base.clone().prop_filter("a link", is(Kind::Symlink)),
+            target,
+            owner
+        )
+            .prop_map(|(base, content, meta)| Change::Replace {
+                base,
+                content,
+                meta
+            }),
         (
             base.clone().prop_filter("a file", is(Kind::File)),
             content,
@@ -445,6 +469,94 @@ fn replace_needs_the_exact_count() {
     assert_eq!(bytes(twice).unwrap(), b"aaa  a");
 }
 
+/// A link as a planner finds it.
+fn link_to(target: &[u8]) -> Found {
+    let mut base = base(Kind::Symlink, target);
+    base.stat.meta.mode = 0o777;
+    base.sha256 = Some(sha256(target));
+    Found {
+        base,
+        bytes: Some(target.to_vec()),
+    }
+}
+
+#[test]
+fn links_are_made_changed_and_shown() {
+    let to = |target: &[u8]| edit("/srv/current", Action::Link(target.to_vec()));
+    let shown = |edit: Edit, found: Option<Found>| {
+        let planned = edit.apply(found.as_ref()).unwrap()?;
+        let bundle = Bundle::from_planned(vec![planned]).unwrap();
+        let view = bundle.views().next()?;
+        assert_eq!(
+            Bundle::decode(bundle.as_bytes().to_vec()).as_ref(),
+            Ok(&bundle)
+        );
+        Some((view.what(), view.diff(999, Tabs::Shown)))
+    };
+    let made = shown(to(b"releases/1"), None).unwrap();
+    assert_eq!(made.0, "new symbolic link, owner 0:0");
+    assert_eq!(made.1, "@@ -0,0 +1 @@\n+releases/1\n");
+    let changed = shown(to(b"releases/2"), Some(link_to(b"releases/1"))).unwrap();
+    assert_eq!(changed.0, "symbolic link leads elsewhere");
+    assert_eq!(changed.1, "@@ -1 +1 @@\n-releases/1\n+releases/2\n");
+    let removed = shown(edit("/srv/current", Action::Remove), Some(link_to(b"x"))).unwrap();
+    assert_eq!(removed.0, "removed symbolic link");
+    assert_eq!(removed.1, "@@ -1 +0,0 @@\n-x\n");
+    assert_eq!(shown(to(b"releases/1"), Some(link_to(b"releases/1"))), None);
+}
+
+#[test]
+fn link_is_a_risk_that_asks_unless_it_stays_in_the_paths_of_the_rule() {
+    let asks = |at: &str, target: &str| {
+        let new = New::Link(content(target.as_bytes()));
+        let meta = Metadata {
+            mode: 0o777,
+            uid: 0,
+            gid: 0,
+        };
+        let entry = entry(at, Change::Create { new, meta });
+        let view = View {
+            entry: &entry,
+            old: None,
+            new: Some(target.as_bytes()),
+        };
+        let all = risks(&view);
+        assert_eq!(all.len(), 1, "{all:?}");
+        let risk = all.into_iter().next().unwrap().to_string();
+        let expect =
+            format!("it is a link: whoever can change '{target}' changes what is read here");
+        assert_eq!(risk, expect);
+        needs_approval(&view, &[path("/etc/nginx"), path("/srv/www")]).is_some()
+    };
+    let at = "/etc/nginx/sites-enabled/a";
+    for target in [
+        "../sites-available/a",
+        "b",
+        "/etc/nginx/sites-available/a",
+        "/srv/www/a",
+        "..",
+        "../../nginx/a",
+        "../../../srv/www",
+    ] {
+        assert!(!asks(at, target), "{target}");
+    }
+    for target in [
+        "/etc/shadow",
+        "../../shadow",
+        "../..",
+        "../../../../../etc/shadow",
+        // After another link, '..' leads anywhere.
+        "b/../../shadow",
+        "/etc/nginx/../shadow",
+        "/etc/nginx/sites-available/..",
+        "./b",
+        "/",
+        "/etc/nginx2/a",
+    ] {
+        assert!(asks(at, target), "{target}");
+    }
+}
+
 #[test]
 fn edit_that_does_not_fit_is_refused_with_its_reason() {
     let link = Found {
@@ -494,6 +606,30 @@ fn edit_that_does_not_fit_is_refused_with_its_reason() {
         (believed(sha256(b"b")), Some(file(b"a")), Problem::OtherBase),
         (believed(sha256(b"b")), None, Problem::OtherBase),
         (moded, Some(file(b"a")), Problem::RemovedWithMetadata),
+        (
+            Edit {
+                mode: Some(0o777),
+                ..edit("/f", Action::Link(b"x".to_vec()))
+            },
+            None,
+            Problem::LinkWithMode,
+        ),
+        (
+            edit("/f", Action::Link(b"x".to_vec())),
+            Some(file(b"a")),
+            Problem::Exists,
+        ),
+        (edit("/f", Action::Link(Vec::new())), None, Problem::Target),
+        (
+            edit("/f", Action::Link(b"a\0".to_vec())),
+            Some(link_to(b"x")),
+            Problem::Target,
+        ),
+        (
+            edit("/f", Action::Link(vec![b'a'; 4096])),
+            None,
+            Problem::Target,
+        ),
         (
             Edit {
                 mode: Some(0o10000),

@@ -118,8 +118,7 @@ pub fn read(
     Ok(Entry::Bytes(bytes))
 }
 
-/// Returns the fields that differ after a write. Before Linux 6.13 a write within one tick of the kernel's clock does
-/// not change the times, so the caller compares the length as well.
+/// Returns fields that differ after a write. Before Linux 6.13 one within a tick changes no time: compare lengths.
 fn stamp(stat: &FileStat) -> impl PartialEq + use<> {
     (
         stat.st_size,
@@ -222,8 +221,7 @@ pub const UNIT_DIRS: [&str; 7] = [
     "/usr/lib/systemd/system",
 ];
 
-/// Returns the daemon's files and directories, absolute. `dirs` are its directories of configuration, vendor files,
-/// state and sockets. No profile may write them or a directory above them.
+/// Returns the daemon's files and `dirs`, absolute. No profile may write them or a directory above them.
 pub fn own_files(dirs: &[&Path]) -> Vec<String> {
     let units = UNIT_DIRS.iter().flat_map(|dir| {
         let units = UNITS.iter();

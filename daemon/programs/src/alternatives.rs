@@ -1,5 +1,4 @@
-//! Finds why a typed command fails or misleads in a sandbox, and the command of remit that answers it, in one table:
-//! `alternatives.txt`. It knows nothing of grants.
+//! Finds why a typed command fails or misleads in a sandbox, and remit's command that answers it (`alternatives.txt`).
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

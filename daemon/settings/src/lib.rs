@@ -1,5 +1,4 @@
-//! `remit.toml` as data: limits, accounts, audit. Every key has a default. An unknown key is refused. This crate does
-//! not parse text: `remit-compiler` does, and root decodes what it sends.
+//! `remit.toml` as data. Every key has a default, an unknown one is refused. Only `remit-compiler` parses the text.
 #![forbid(unsafe_code)]
 
 mod sections;
@@ -12,8 +11,7 @@ pub use sections::{
     Output, RequiredCommand, Sync,
 };
 
-/// Seconds that a stop waits for changes: longer than some package upgrades take, and shorter than what systemd
-/// allows at power-off (JobTimeoutSec= of poweroff.target).
+/// Seconds that a stop waits for changes, as package upgrades: less than systemd at power-off (JobTimeoutSec=).
 const STOP_WAIT_S: u32 = 600;
 /// Upper bound. No change runs longer by default.
 const LONGEST_STOP_WAIT_S: u32 = 3600;

@@ -63,8 +63,7 @@ pub struct StartedJob {
 }
 
 impl<'a> Child<'a> {
-    /// Asks for a child of this uid, gid and cgroup, with the staged files of its job. `size`: see [`Fork::size`]. It exists
-    /// once it has reported.
+    /// Asks for a child of this uid, gid and cgroup, with staged files. It exists once it reported. See [`Fork::size`].
     pub fn ask(
         forker: Rc<dyn Forker + 'a>,
         sandbox: u64,
@@ -122,8 +121,7 @@ impl<'a> Child<'a> {
         poll(&mut socket, patience).is_ok_and(|ready| ready > 0)
     }
 
-    /// Gives it its job. The order goes out only when the child is known, because the child goes on with it. If it
-    /// waited, an error says that it never will. Otherwise it reports by `steps`.
+    /// Gives it its job, once the child is known. For a child that waited, an error says that it will never start.
     pub fn begin(mut self, job: &Job<'_>) -> Result<StartedJob> {
         let doing = || DOING.to_owned();
         self.wait_forked().doing(doing)?;

@@ -22,7 +22,6 @@ pub struct Fork {
 }
 
 impl Fork {
-    /// Returns the number of its descriptors.
     pub fn fds(&self) -> usize {
         1 + usize::from(self.cgroup) + usize::from(self.staged)
     }

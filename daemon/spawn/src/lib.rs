@@ -195,7 +195,6 @@ mod limits {
 
 mod message;
 mod order;
-mod profile;
 pub mod socket;
 mod staged;
 mod steps;
@@ -205,16 +204,15 @@ pub use child::{Child, Forker, StartedJob};
 pub use fork::{Ends, Fork, Report, receive_ends};
 pub use job::{Argument, Job, MOST_ARGUMENTS, Measured, PathIs, What, join};
 pub use kernel::Kernel;
-pub use layer::Layer;
+pub use layer::{
+    Destination, HostProfile, Inspect, Layer, ListedPath, Network, Profile, ReadProfile,
+    StrictProfile, Wanted,
+};
 pub use limits::{Ceilings, Clamped, ResourceLimit, asked};
 pub use message::{
     Answer, Credentials, Description, Failure, Finding, Findings, Reply, Request, VERSION,
 };
 pub use order::{Order, WithFds};
-pub use profile::{
-    Destination, HostProfile, Inspect, ListedPath, Network, Profile, ReadProfile, StrictProfile,
-    Wanted,
-};
 pub use staged::{Owner, Staged, StagedAs, StagedEntry};
 pub use steps::{DONE, FAILED, FAILURE_LEN, NOWHERE, Progress, Step, StepReader, Why};
 pub use warden::{Compile, PreforkedChild, Sandbox, SelfTest, Spawned, Spawner, Watchdog};

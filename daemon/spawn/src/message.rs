@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::{Ceilings, Fork, Kernel, Layer, Wanted};
 
 /// Changes with each change of a message. Both are of one release, which the spawner checks.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
@@ -18,8 +18,7 @@ pub enum Request {
         version: u16,
         one_session: bool,
     },
-    /// Its descriptor: the socket that gets the listener of each worker whose jobs have a bus, as
-    /// `remit_common::bus::Order::Listener`. Ends all workers, because their jobs have another one's.
+    /// Descriptor: the socket for listeners of workers (`remit_common::bus::Order::Listener`). Ends all workers before.
     UseBus,
     /// Starts a watchdog with this uid and gid. Answer: `Watching`, with its pidfd.
     Watch {
@@ -97,7 +96,6 @@ fn children<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<i32>, D::Error> {
     }
 }
 
-/// What the warden needs to know of a compiled sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     pub credentials: Credentials,

@@ -33,6 +33,11 @@ pub enum StagedAs {
         start: u64,
         length: u64,
     },
+    /// A symbolic link. `start` and `length` say where its target is.
+    Link {
+        start: u64,
+        length: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +133,13 @@ mod tests {
             entry(c"etc/b", StagedAs::Gone),
             entry(c"etc/c", StagedAs::Directory(OWNER)),
             entry(c"etc/c/d", file(3, 2)),
+            entry(
+                c"etc/e",
+                StagedAs::Link {
+                    start: 3,
+                    length: 2,
+                },
+            ),
         ]
     }
 

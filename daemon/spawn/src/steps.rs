@@ -134,7 +134,6 @@ impl Why {
     }
 }
 
-/// How far a child is on the way to its exec.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Not there yet: read again when the pipe is readable.
@@ -169,8 +168,7 @@ impl StepReader {
         Self::default()
     }
 
-    /// Reads what is available; never waits if `fd` is non-blocking. Bounded: a child writes at most one byte per step
-    /// and one failure record. Anything longer counts as died.
+    /// Reads what is available; waits only if `fd` blocks. A byte a step and one failure record; more counts as died.
     pub fn read(&mut self, fd: BorrowedFd<'_>) -> Progress {
         let mut buf = [0u8; 64];
         loop {

@@ -29,15 +29,14 @@ mod identity {
 mod job {
     pub(crate) mod acts;
     pub mod admission;
+    pub mod allocation;
     pub mod backpressure;
     pub mod breaker;
     pub mod commits;
     pub mod confirmation;
     pub mod context;
     pub mod ended;
-    pub mod fair_queue;
     pub mod floor;
-    pub mod follow_up;
     pub mod granted;
     pub mod life;
     pub mod live;
@@ -54,7 +53,6 @@ mod job {
     pub mod steps;
     pub mod table;
     pub mod termination;
-    pub mod uid_pool;
     pub mod unconfirmed;
     pub mod unkillable;
 }

@@ -1,16 +1,22 @@
 //! stdin or stdout, used without a thread if it is a pipe or a socket. The file description may be shared, so it is
 //! never made non-blocking. poll(2) checks before each read and write that it does not block, and writes are short.
-//! Only another process on the same end can still cause a block.
+//! Only another process on the same end can still cause a block. The daemon's socket is written directly and watched
+//! only for reading: interest in writing would wake it at each read.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::unix::AsyncFd;
-use tokio::io::{Interest, Ready};
+use tokio::io::{AsyncRead, Interest, ReadBuf, Ready};
 
 /// Bytes that a writable pipe takes without blocking: PIPE_BUF of pipe(7).
 const PIECE: usize = 4096;
@@ -180,4 +186,60 @@ pub fn watched<T: AsRawFd>(end: T, interest: Interest) -> io::Result<AsyncFd<T>>
 /// Another user of the end was faster or made it non-blocking, or a signal came.
 fn again(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// Cheap to clone: reader and writer each have one.
+#[derive(Clone, Debug)]
+pub struct Socket(Arc<AsyncFd<UnixStream>>);
+
+impl Socket {
+    pub async fn connect(path: &Path) -> io::Result<Self> {
+        let stream = tokio::net::UnixStream::connect(path).await?.into_std()?;
+        watched(stream, Interest::READABLE).map(|stream| Self(Arc::new(stream)))
+    }
+
+    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.0.get_ref().write(bytes) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.free_space().await?,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a write is possible. A descriptor can be registered once, so a duplicate is registered.
+    async fn free_space(&self) -> io::Result<()> {
+        let full = watched(self.0.get_ref().try_clone()?, Interest::WRITABLE)?;
+        full.writable().await.map(drop)
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut ready = ready!(self.0.poll_read_ready(context))?;
+            let free_space = into.initialize_unfilled();
+            match self.0.get_ref().read(free_space) {
+                Ok(read) => {
+                    // A read shorter than the buffer means that the stream is empty.
+                    if (1..free_space.len()).contains(&read) {
+                        ready.clear_ready();
+                    }
+                    into.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::jsonrpc::MAX_LINE;
 
-pub use end::watched;
+pub use end::Socket;
 
 const LINES_IN: usize = 1;
 const LINES_OUT: usize = 8;

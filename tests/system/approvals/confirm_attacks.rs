@@ -103,9 +103,54 @@ fn undo_that_meets_a_lock_of_somebody_else_keeps_its_tries() {
     assert_eq!(verdicts(&fixture, "failed"), 0);
 }
 
+/// One more file, which the requester changes after the commit, does not keep the others as they are.
+#[test]
+fn what_somebody_else_has_changed_keeps_no_other_file_from_its_undo() {
+    own_sessions();
+    let fixture = lay();
+    for name in ["watched/a", "watched/b"] {
+        fixture.put(name, "old");
+    }
+    let both = [
+        fixture.write("watched/a", "new"),
+        fixture.write("watched/b", "new"),
+    ];
+    assert_eq!(exit(&fixture.commits(&plan(&both))), Some(0));
+    fixture.put("watched/b", "of others");
+    until("the rest is undone", || {
+        verdicts(&fixture, "undone_partly") == 1
+    });
+    let bytes = ["watched/a", "watched/b"].map(|name| fixture.read(name));
+    assert_eq!(bytes, ["old", "of others"]);
+    assert_eq!(
+        (verdicts(&fixture, "failed"), verdicts(&fixture, "undoes")),
+        (2, 3)
+    );
+    let [view] = &unconfirmed(&fixture.daemon)[..] else {
+        panic!("a person has to look at it");
+    };
+    assert!(
+        view.has_failed
+            && view
+                .what
+                .ends_with("but for what somebody else has changed since"),
+        "{view:?}"
+    );
+    let free = plan(&[fixture.write("free/x", "y")]);
+    assert_eq!(exit(&fixture.commits(&free)), Some(0));
+    let said = login!(now())
+        .confirms(&fixture.daemon, &admin(), &view.commit_id)
+        .expect("it is left to a person");
+    assert!(
+        said.contains("but for what somebody else had changed"),
+        "{said}"
+    );
+}
+
 #[test]
 fn while_an_undo_has_failed_only_its_own_undo_starts() {
-    let fixture = lay();
+    // The third try, which leaves what others have changed, begins 40 s after the first one.
+    let fixture = PlanFixture::with_rules(options(), &RULES.replace("\"10s\"", "\"30s\""));
     let (id, _) = armed(&fixture, "watched/a");
     let earlier = plan(&[fixture.write("files/b", "new")]);
     let mut caller = Caller::new(&fixture.daemon, &user_a());

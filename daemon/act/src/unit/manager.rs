@@ -33,8 +33,7 @@ const STARTED_BY_END: [(&str, &str); 2] = [
     ("OnSuccess", "OnSuccessJobMode"),
     ("OnFailure", "OnFailureJobMode"),
 ];
-/// Job modes that affect only dependencies (systemctl(1), `--job-mode=`). Excluded: `isolate` stops all other units, `flush`
-/// cancels all other jobs.
+/// Modes for dependencies alone (systemctl(1), `--job-mode=`). `isolate` stops all other units, `flush` cancels jobs.
 const MODES: [&str; 5] = [
     "replace",
     "fail",

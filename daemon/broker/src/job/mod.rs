@@ -244,8 +244,7 @@ impl Job {
         }
     }
 
-    /// Notes refusals of the kernel audit; called before `end`. If the request has secrets, all paths are removed: a
-    /// path can contain a secret, truncated or in another encoding.
+    /// Notes refusals of the kernel audit, before `end`. If there are secrets, paths are removed: they can contain one.
     pub fn was_refused(&self, mut seen: Vec<Seen>) {
         if !matches!(self.secrets, Secrets::None) {
             seen.iter_mut().for_each(|seen| seen.object = None);

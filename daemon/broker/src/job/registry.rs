@@ -108,8 +108,7 @@ impl Jobs {
         jobs.find(|job| job.kept() > 0 && kind(job))
     }
 
-    /// Removes the output of a job. Its counts, which must be known, are written to the note for later brokers. The
-    /// caller closes the returned files, as [`Spool::remove`] explains.
+    /// Removes a job's output; notes its counts, which must be known. The caller closes the files: [`Spool::remove`].
     pub fn remove_output(&self, job: &Job, spool: &Spool) -> [Option<File>; 2] {
         let note = || {
             BOTH.into_iter().try_for_each(|stream| {

@@ -1,5 +1,4 @@
-//! Parses one record of the kernel audit from its datagram. Total. Values chosen by a job (paths, program names) are
-//! quoted. With a space, a quote or non-printable ASCII they are hexadecimal.
+//! Parses one record of the kernel audit. Total. Values chosen by a job are quoted, or hexadecimal with unusual bytes.
 
 use remit_common::denial::Layer;
 use remit_common::text;

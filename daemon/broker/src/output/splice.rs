@@ -29,8 +29,7 @@ pub struct Moved {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
     pub bytes: u64,
-    /// Time to poll for more if the job fills the pipe faster than it is read. A wait through the serving thread
-    /// costs two context switches for each filling, as much as the move itself.
+    /// Time to poll if the job fills the pipe faster than it is read. A wait elsewhere costs two context switches.
     pub time: Duration,
 }
 

@@ -146,8 +146,7 @@ pub struct SlowLimit {
     pub within: Duration,
 }
 
-/// Counts refusals. From the third equal one on, the client is advised to stop and its answer is delayed; from a number on,
-/// that of any.
+/// Counts refusals. From the third equal one on, the client is advised to stop and answers are delayed; later all are.
 #[derive(Debug, Default)]
 pub struct RefusalCounter {
     equal: Vec<CountedRefusal>,

@@ -215,8 +215,7 @@ impl Snapshots {
         marks.await.map_err(|_| unread())
     }
 
-    /// Compares the snapshot at `since` with the present, or with the one after the job. A blocked file system holds
-    /// `permit` for as long as the thread that reads it.
+    /// Compares the snapshot at `since` with the present, or the one after the job. A blocked thread holds `permit`.
     pub async fn changes(
         &self,
         since: Since,

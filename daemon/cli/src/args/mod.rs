@@ -6,7 +6,6 @@ pub mod help;
 mod machine;
 mod plan;
 mod run;
-mod values;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;

@@ -1,10 +1,13 @@
-//! Arguments of `remit plan` and `undo`. Each value of an edit begins with its path, so one line can have several edits.
+//! Arguments of `remit plan` and `undo`, and values of options: times, variables, secrets. Each value of an edit begins
+//! with its path, so one line can have several edits.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueHint};
 use remit_common::id_prefix::IdPrefix;
+use remit_common::span;
 use remit_wire::edits::CallText;
 
 #[derive(Debug, Args)]
@@ -17,7 +20,7 @@ remit plan EDIT... [--check CALL]
        remit plan show ID [PATH]"
 )]
 #[command(group(ArgGroup::new("edits").required(true).multiple(true)
-    .args(["write", "replace", "patch", "remove", "mkdir", "mode", "owner", "edits_file"])))]
+    .args(["write", "replace", "patch", "remove", "mkdir", "link", "mode", "owner", "edits_file"])))]
 pub struct PlanArgs {
     #[command(subcommand)]
     pub verb: Option<PlanVerb>,
@@ -45,6 +48,10 @@ pub struct PlanArgs {
     /// Create this directory
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub mkdir: Vec<PathBuf>,
+
+    /// Make a symbolic link at PATH that leads to TARGET, or have the one that is there lead to it, as ln -sfn
+    #[arg(long, num_args = 2, value_names = ["PATH", "TARGET"], allow_hyphen_values = true)]
+    pub link: Vec<OsString>,
 
     /// Set the mode, in octal, as chmod
     #[arg(long, num_args = 2, value_names = ["PATH", "MODE"])]
@@ -111,4 +118,51 @@ fn commit_id(text: &str) -> Result<String, &'static str> {
     let is_id = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let id = is_id.then(|| text.to_ascii_lowercase());
     id.ok_or("it does not have 32 hex digits")
+}
+
+/// One `NAME=VALUE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    pub name: Vec<u8>,
+    pub value: Vec<u8>,
+}
+
+/// An argument whose value does not stand in the list of processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    pub key: String,
+    pub file: PathBuf,
+}
+
+pub fn timeout(text: &str) -> Result<u32, String> {
+    match span::seconds_or_number(text).map_err(|error| error.to_string())? {
+        0 => Err("a job runs for 1s at least".to_owned()),
+        seconds => Ok(u32::try_from(seconds).unwrap_or(u32::MAX)),
+    }
+}
+
+pub fn variable(text: OsString) -> Result<Variable, &'static str> {
+    let (name, value) = split(text).ok_or("it is not NAME=VALUE")?;
+    Ok(Variable { name, value })
+}
+
+pub fn secret(text: OsString) -> Result<Secret, &'static str> {
+    let (key, file) = split(text).ok_or("it is not KEY=FILE")?;
+    let key = String::from_utf8(key).map_err(|_| "the key is not UTF-8")?;
+    match file.is_empty() {
+        true => Err("it names no file"),
+        false => Ok(Secret {
+            key,
+            file: OsString::from_vec(file).into(),
+        }),
+    }
+}
+
+/// Splits at the first `=`. Returns `None` without `=` or with nothing before it.
+fn split(text: OsString) -> Option<(Vec<u8>, Vec<u8>)> {
+    let bytes = text.into_vec();
+    let at = bytes.iter().position(|byte| *byte == b'=')?;
+    let (name, value) = bytes.split_at(at);
+    let value = value.get(1..).unwrap_or_default();
+    (at > 0).then(|| (name.to_vec(), value.to_vec()))
 }

@@ -12,8 +12,8 @@ use remit_common::id_prefix::IdPrefix;
 use remit_wire::host::Section;
 use remit_wire::outcome::Stream;
 
-pub use super::values::{Secret, Variable};
-use super::values::{secret, timeout, variable};
+pub use super::plan::{Secret, Variable};
+use super::plan::{secret, timeout, variable};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "\

@@ -28,11 +28,9 @@ use report::Part;
 use service::Service;
 
 use crate::args::DoctorArgs;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
+use crate::error::{Exit, Failure};
 use crate::external_program::ProgramError;
-use crate::render::output::{self, Form};
+use crate::render::output::{self, Context, Form};
 use crate::render::units;
 
 pub use accounts::checks_of_new_agent;

@@ -1,5 +1,4 @@
-//! What the daemon answers to administrators: requests on admin.sock that several verbs share, and `remitd --check`
-//! (remitd(8)). Only the daemon reads and judges the files; this module does not.
+//! Requests on admin.sock that several verbs share, and `remitd --check` (remitd(8)). Only the daemon judges the files.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
@@ -17,10 +16,9 @@ use remit_page::{ShownRequest, Unverified, Verified};
 use remit_plan::{OLD_BYTES, PlanPath, Stat};
 use remit_wire::client;
 
-use crate::context::Context;
 use crate::error::Failure;
 use crate::external_program::Program;
-use crate::render::output::{self, Form};
+use crate::render::output::{self, Context, Form};
 
 /// Returns true if the caller may connect to admin.sock. access(2) checks the real ids; they equal the effective ones.
 pub fn may_ask(context: &Context) -> bool {

@@ -13,7 +13,7 @@ use remit_wire::outcome::State;
 use remit_wire::{JobQuery, Reply, Request};
 
 use crate::client::user_socket::{LOSSES, is_loss};
-use crate::exit::Exit;
+use crate::error::Exit;
 use crate::render::output;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -143,8 +143,7 @@ impl Outlet {
         self.to
     }
 
-    /// Writes a page and flushes it, so that an incomplete line is seen too. Fails with [`Failure::Gone`] or
-    /// [`Failure::Output`], or if the page is not the next one.
+    /// Writes and flushes the next page, with an incomplete line. Fails with [`Failure::Gone`] or [`Failure::Output`].
     pub fn take(&mut self, page: &Page) -> Result<(), Failure> {
         if page.bytes.is_empty() {
             return Ok(());
@@ -182,8 +181,7 @@ impl Outlet {
     }
 }
 
-/// Reports that only the bytes before `next` of the range `wanted` are kept. This is an error. Only for a job that
-/// was killed for too much output is it a note, because its state already says so.
+/// Reports that only bytes before `next` of `wanted` are kept: an error, or a note if the job wrote too much.
 pub fn lost(
     report: &JobReport,
     stream: Stream,

@@ -138,8 +138,7 @@ fn dial(socket: &Path) -> Result<Client, ClientError> {
     Client::connect(socket, &format!("remit {RELEASE}"))
 }
 
-/// Connects to a daemon that may be restarting. With socket activation the kernel queues the connection until the
-/// daemon runs. Without it the socket is missing, so this function polls.
+/// Connects to a daemon that may be restarting. Without socket activation the socket may be missing, so this polls.
 fn find(socket: &Path) -> Result<Client, ClientError> {
     let begin = Instant::now();
     let (mut pause, longest) = LOOKS;

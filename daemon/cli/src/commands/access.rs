@@ -4,10 +4,8 @@ use remit_wire::{Access, AccessReport, Asked, CommandView, Effect, GrantView, Re
 
 use crate::args::{self, AccessArgs};
 use crate::client::user_socket::Daemon;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 use crate::render::table::{self, Table};
 use crate::render::units::Width;
 

@@ -15,11 +15,9 @@ use serde_json::json;
 use super::jobs;
 use crate::args::{ApproveArgs, DenyArgs, ShowArgs};
 use crate::client::admin_socket;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
+use crate::error::{Exit, Failure};
 use crate::render::job_end;
-use crate::render::output::{self, Form, Terminal};
+use crate::render::output::{self, Context, Form, Terminal};
 use crate::render::request::{self, Detail};
 use crate::render::units;
 

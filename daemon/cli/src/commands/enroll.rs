@@ -11,13 +11,11 @@ use super::client_config::Destination;
 use super::enroll_inspect as inspect;
 use crate::args::{EnrollArgs, UnenrollArgs};
 use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};
-use crate::context::Context;
 use crate::enrollment::{
     self, AccountWas, Change, Enrolled, KEY_FILE, PublicKey, Request, Undo, Undone,
 };
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 use crate::render::table;
 
 pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {

@@ -48,7 +48,6 @@ impl Inspects {
     }
 }
 
-/// Asks if nobody has decided yet, and keeps the answer.
 pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
     // A link to nothing decides, too.
     if fs::symlink_metadata(RULES).is_ok() {

@@ -8,10 +8,8 @@ use serde_json::{Value, json};
 
 use crate::args::{GrantArgs, RevokeArgs};
 use crate::client::admin_socket;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 use crate::render::table::Table;
 use crate::render::units;
 use crate::render::units::Width;

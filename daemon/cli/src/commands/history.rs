@@ -7,10 +7,8 @@ use remit_wire::{HistoryEntry, HistoryPage, HistoryQuery, Kind, Reply, Request};
 use crate::args::HistoryArgs;
 use crate::client::admin_socket;
 use crate::client::user_socket::Daemon;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 use crate::render::table::Table;
 use crate::render::units::{self, Colour, Width};
 

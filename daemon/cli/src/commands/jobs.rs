@@ -13,11 +13,9 @@ use serde_json::{Value, json};
 use super::pending;
 use crate::args::JobsArgs;
 use crate::client::user_socket::{self, Daemon};
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
+use crate::error::{Exit, Failure};
 use crate::render::job_end::Ended;
-use crate::render::output::{self, Form};
+use crate::render::output::{self, Context, Form};
 use crate::render::table::{self, Table};
 use crate::render::units;
 

@@ -1,5 +1,5 @@
-//! `remit plan` shows a plan of edits and has it checked; nothing changes. `remit change --plan` commits a plan, `remit undo`
-//! undoes that.
+//! `remit plan` shows a plan of edits and has it checked; `remit change --plan` commits a plan, `remit undo` undoes that.
+//! Checks are named commands that see the files as they will be. Whatever they say, the plan stays as it is.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,23 +13,24 @@ use nix::unistd::{Group, User};
 use remit_common::caps;
 use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{Action, Edit, PlanPath, Replacement};
-use remit_wire::edits::{self, Accounts, CHECKS, EditText, OwnerName, PLAN, PLAN_PRIVATE, UNDO};
+use remit_plan::{Action, Bundle, Edit, PlanPath, Replacement};
+use remit_wire::edits::{
+    self, Accounts, CHECKS, CallText, EditText, OwnerName, PLAN, PLAN_PRIVATE, UNDO,
+};
 use remit_wire::outcome::JobReport;
+use remit_wire::result::JobResult;
 use remit_wire::{Bytes, Purpose, Run};
+use serde_json::{Value, json};
 
 use super::input::{bounded, conflict, file_of, usage};
-use super::plan_check::{self, unless_gone};
-use super::plan_output::{bundle, follow, own, request};
+use super::plan_output::{bundle, call, follow, own, request};
 use super::run;
 use crate::args::{PlanArgs, PlanShowArgs, PlanVerb, UndoArgs};
 use crate::client::ctrl_c::Interrupt;
 use crate::client::follow::Streams;
 use crate::client::user_socket::Daemon;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 use crate::render::{job_end, plan as page};
 
 pub fn plan(context: &Context, mut args: PlanArgs) -> Result<Exit, Failure> {
@@ -73,7 +74,7 @@ pub fn plan(context: &Context, mut args: PlanArgs) -> Result<Exit, Failure> {
     }
     let (exit, outcomes) = match is_pressed && !checks.is_empty() {
         true => (Exit::INTERRUPTED, Vec::new()),
-        false => plan_check::run_all(context.form, &mut daemon, &interrupt, &bundle, &checks)?,
+        false => run_checks(context.form, &mut daemon, &interrupt, &bundle, &checks)?,
     };
     if context.form == Form::Json {
         output::json(&page::json(job, &bundle, outcomes))?;
@@ -228,6 +229,11 @@ fn requested(args: PlanArgs) -> Result<Vec<Edit>, Failure> {
     for path in args.mkdir {
         edits.act(path.as_os_str(), Action::CreateDirectory)?;
     }
+    for pair in args.link.chunks(2) {
+        if let [path, target] = pair {
+            edits.act(path, Action::Link(target.as_bytes().to_vec()))?;
+        }
+    }
     for pair in args.mode.chunks(2) {
         if let [path, mode] = pair {
             let mode = edits::mode(&mode.to_string_lossy()).map_err(|why| usage(&why))?;
@@ -263,5 +269,71 @@ fn content(what: &str, file: &Path) -> Result<Bytes, Failure> {
     match file == Path::new("-") {
         true => bounded(&mut io::stdin(), "standard input", caps::STDIN),
         false => file_of(what, file, caps::STDIN),
+    }
+}
+
+/// Runs checks in order, until Ctrl-C or a lost daemon. Returns the first status that is not 0, and each end as JSON.
+fn run_checks(
+    form: Form,
+    daemon: &mut Daemon,
+    interrupt: &Interrupt,
+    bundle: &Bundle,
+    checks: &[CallText],
+) -> Result<(Exit, Vec<Value>), Failure> {
+    let (mut exit, mut outcomes) = (Exit::OK, Vec::new());
+    for check in checks {
+        let input = Bytes::from(bundle.as_bytes().to_vec());
+        let request = call(check.what.clone(), Purpose::Use, Some(input));
+        interrupt.watch_next();
+        let outcome = run::ended(daemon, interrupt, request);
+        let is_pressed = interrupt.ended();
+        let is_last = is_pressed || outcome.as_ref().is_err_and(Failure::is_in_doubt);
+        let (own, outcome) = match outcome {
+            Ok(report) => on_end(form, check, &report)?,
+            Err(failure) => on_failure(form, check, &failure)?,
+        };
+        outcomes.push(outcome);
+        if exit == Exit::OK {
+            exit = match own {
+                Exit::OK if is_pressed => Exit::INTERRUPTED,
+                own => own,
+            };
+        }
+        if is_last {
+            break;
+        }
+    }
+    Ok((exit, outcomes))
+}
+
+fn on_end(form: Form, check: &CallText, report: &JobReport) -> Result<(Exit, Value), Failure> {
+    if form == Form::Text {
+        unless_gone(output::page(&page::ended_check(&check.text, report)))?;
+    }
+    job_end::notes(report);
+    let result = JobResult {
+        command: check.text.clone(),
+        ..JobResult::from(report)
+    };
+    Ok((Exit::of_job(report), json!(result)))
+}
+
+fn on_failure(form: Form, check: &CallText, failure: &Failure) -> Result<(Exit, Value), Failure> {
+    let how = match failure.is_in_doubt() {
+        true => "no answer",
+        false => "refused",
+    };
+    if form == Form::Text {
+        unless_gone(output::page(&page::check(&check.text, how)))?;
+    }
+    let (exit, refusal) = failure.tell();
+    Ok((exit, json!({ "command": check.text, "error": refusal })))
+}
+
+/// A reader that stops early, such as `head`, ends no check.
+fn unless_gone(written: Result<(), Failure>) -> Result<(), Failure> {
+    match written {
+        Err(Failure::Gone) => Ok(()),
+        written => written,
     }
 }

@@ -12,10 +12,9 @@ use remit_wire::{Bytes, Purpose, Run, What};
 use super::input::claimed_trace;
 use super::job::own_id;
 use crate::client::user_socket::Daemon;
-use crate::context::Context;
 use crate::error::Failure;
+use crate::render::output::Context;
 
-/// Returns the request to commit a plan of the caller.
 pub fn commit(
     context: &Context,
     id: &IdPrefix,

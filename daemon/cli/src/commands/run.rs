@@ -19,11 +19,9 @@ use crate::args::{self, CallArgs, ChangeArgs, RunArgs, TryArgs, Variable};
 use crate::client::ctrl_c::Interrupt;
 use crate::client::follow::Streams;
 use crate::client::user_socket::Daemon;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
+use crate::error::{Exit, Failure};
 use crate::render::job_end;
-use crate::render::output::{self, Form};
+use crate::render::output::{self, Context, Form};
 
 /// Milliseconds to wait for the end in the first request. A short command needs only one exchange. The id of a longer
 /// one is known early, so Ctrl-C can stop it. A lost connection then does not lose the job.

@@ -6,10 +6,8 @@ use remit_common::admin::{AdminReply, AdminRequest, RecentRefusal, Status, Uncon
 
 use crate::args::{ConfirmArgs, LockArgs, ResumeArgs};
 use crate::client::admin_socket;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 use crate::render::{table, units};
 
 pub fn status(context: &Context) -> Result<Exit, Failure> {

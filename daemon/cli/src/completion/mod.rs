@@ -13,8 +13,7 @@ use clap_complete::env::{Bash, Fish, Shells, Zsh};
 use values::Values;
 
 use crate::args::{Cli, CompletionsArgs};
-use crate::error::Failure;
-use crate::exit::Exit;
+use crate::error::{Exit, Failure};
 
 const VAR: &str = "REMIT_COMPLETE";
 const SHELLS: Shells<'_> = Shells(&[&Bash, &Zsh, &Fish]);

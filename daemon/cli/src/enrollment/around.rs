@@ -1,5 +1,4 @@
-//! Checks for ways around remit before a change: sshd's settings, keys, rights. Kills processes of accounts that lose
-//! access.
+//! Checks for ways around remit: sshd's settings, keys, rights. Kills processes of accounts that lose access.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -123,8 +122,7 @@ pub fn count(uid: u32) -> io::Result<usize> {
     Ok(of(uid)?.len())
 }
 
-/// Counts processes of `uid` that have the group `gid`. Processes keep a group until they end and pass it to children
-/// (credentials(7)). The account's current membership does not matter.
+/// Counts processes of `uid` with the group `gid`: they keep a group until they end (credentials(7)).
 pub fn in_group(uid: u32, gid: u32) -> io::Result<usize> {
     let gid = gid.to_string();
     let has_it = |pid: &i32| {

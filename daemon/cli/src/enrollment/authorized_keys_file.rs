@@ -1,5 +1,4 @@
-//! Reads and replaces an authorized_keys file as a whole. A reader sees the old file or the new one, never a part.
-//! The new file is written beside it, synced and renamed over it (rename(2)).
+//! Reads and replaces an authorized_keys file. A reader sees the old or new one: written, synced, then rename(2).
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -127,8 +126,7 @@ impl KeyFile {
         self.dir.path().join(&self.name)
     }
 
-    /// Replaces the file. An existing file keeps owner and mode; a new one gets `owner` and `mode`. Fails without a
-    /// change if the file changed since it was read or cannot be written.
+    /// Replaces the file, which keeps owner and mode; a new one gets these. Fails if it was changed meanwhile.
     pub fn replace(&self, text: &[u8], owner: Owner, mode: u32) -> Result<(), FileError> {
         let (owner, mode) = self.found.map_or((owner, mode), |stat| {
             let owner = Owner {

@@ -9,8 +9,7 @@ use super::key::PublicKey;
 /// sshd always runs this for an agent, whatever the client requests.
 pub const COMMAND: &str = "/usr/bin/mcp-shim";
 
-/// Returns the line for a key, without a newline. `restrict` denies everything sshd can forward or allocate,
-/// including features of later releases (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+/// Returns the line for a key. `restrict` denies all that sshd can forward, also in later releases (sshd(8)).
 pub fn line(key: &PublicKey, expires: Option<End>) -> String {
     let mut line = format!("restrict,command=\"{COMMAND}\"");
     if let Some(end) = expires {

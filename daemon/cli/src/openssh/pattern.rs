@@ -1,5 +1,4 @@
-//! Matches sshd's patterns (ssh_config(5), PATTERNS; sshd_config(5), Match) and generates values that match. Describes a
-//! connection for `sshd -T -C …` (sshd(8)). Pure.
+//! Matches sshd's patterns (ssh_config(5), PATTERNS; sshd_config(5), Match), and makes values for `sshd -T -C …`. Pure.
 
 use std::net::IpAddr;
 use std::{fmt, iter};

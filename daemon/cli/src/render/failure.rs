@@ -1,5 +1,4 @@
-//! Prints what failed, and what to do; with JSON an object with the key `error`. MCP tool calls in a sentence become command
-//! lines, because people type verbs and do not call tools.
+//! Prints what failed and what to do, as text or JSON (`error`). MCP tool calls in a sentence become command lines.
 
 use std::path::Path;
 
@@ -10,8 +9,7 @@ use remit_wire::client::ClientError;
 use serde_json::{Deserializer, Value, json};
 
 use super::output::{self, Form};
-use crate::error::{self, Failure, in_our_words};
-use crate::exit::Exit;
+use crate::error::{self, Exit, Failure, in_our_words};
 
 impl Failure {
     /// Prints how to watch `job`, if an error leaves its fate unknown.

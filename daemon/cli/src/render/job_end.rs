@@ -1,5 +1,4 @@
-//! Describes the end of a job in a sentence, and the state of a request or job for administrators. Tells the owner of
-//! a job that waits for approval who may approve it. It never shows output.
+//! Describes how a job ended, the state of a job or request, and who may approve it. It never shows output.
 
 use nix::sys::signal::Signal;
 use remit_common::admin::AnyJob;

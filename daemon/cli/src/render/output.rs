@@ -8,15 +8,22 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::termios::{FlushArg, tcflush};
+use remit_common::names::Runtime;
 use remit_common::text;
 use serde::Serialize;
 
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::units;
+use crate::error::{Exit, Failure};
+use crate::render::units::{self, Width};
 use crate::render::untrusted_columns::Page;
 
 const NOTE_BYTES: usize = 4096;
+
+/// What every verb gets: the directory with the daemon's sockets, and the form of the output.
+pub struct Context {
+    pub runtime: Runtime,
+    pub form: Form,
+    pub width: Width,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -73,7 +80,6 @@ pub fn json_line(value: &impl Serialize) -> Result<String, serde_json::Error> {
         }
         // Outside strings JSON has only plain characters, so this one is inside a string.
         for unit in c.encode_utf16(&mut [0; 2]) {
-            // Writing to a String cannot fail.
             let _ = write!(line, "\\u{unit:04x}");
         }
     }
@@ -167,8 +173,7 @@ impl Terminal {
             .write_all(page.text(units::is_color_allowed()).as_bytes())
     }
 
-    /// Returns the line typed after the question; `None` at the end of input. Discards earlier input, because text
-    /// pasted in advance, perhaps on an attacker's advice, is not an answer.
+    /// Returns the line typed after the question; `None` at the end. Discards text pasted before: it is not an answer.
     pub fn ask(&mut self, question: &str) -> io::Result<Option<String>> {
         match tcflush(&self.0, FlushArg::TCIFLUSH) {
             Ok(()) | Err(Errno::ENOTTY) => {}

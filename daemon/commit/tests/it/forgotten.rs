@@ -158,3 +158,22 @@ fn recovery_takes_nothing_but_ids_to_keep() {
     recover_with(&pairs(64)).is_done();
     assert_eq!(kept(), [id]);
 }
+
+#[test]
+fn recovery_that_is_not_asked_to_forgets_no_undo() {
+    let _scene = Scene::new(MEMORY);
+    put("etc/a", b"old", 0o644, 0);
+    let id = done(&[write("etc/a", "new")]);
+    age(&id);
+    let directory = state();
+    let run = |words: &[&str]| {
+        let all = [&["recover", &directory], words].concat();
+        end(start(&[], &all, None))
+    };
+    run(&[]).is_done();
+    run(&["--keep", &id]).is_refused("usage");
+    run(&["--forgets"]).is_refused("usage");
+    assert_eq!(kept(), [id]);
+    run(&["--forget"]).is_done();
+    assert!(kept().is_empty());
+}

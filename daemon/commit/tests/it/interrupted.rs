@@ -21,7 +21,7 @@ fn strace(arguments: &[&str]) -> Vec<String> {
 }
 
 /// Runs it once, and returns each changing call with its number among those of its name.
-fn calls(arguments: &[&str], input: Option<&[u8]>) -> Vec<(String, usize)> {
+pub fn calls(arguments: &[&str], input: Option<&[u8]>) -> Vec<(String, usize)> {
     let log = at("calls");
     let wrapper = strace(&[log.to_str().unwrap(), "-e", &format!("trace={CHANGES}")]);
     end(start(&wrapper, arguments, input)).is_done();
@@ -39,7 +39,7 @@ fn calls(arguments: &[&str], input: Option<&[u8]>) -> Vec<(String, usize)> {
     calls.collect()
 }
 
-fn injected(call: &(String, usize), what: &str) -> Vec<String> {
+pub fn injected(call: &(String, usize), what: &str) -> Vec<String> {
     let (name, number) = call;
     strace(&[
         "/dev/null",

@@ -11,5 +11,6 @@ mod bound;
 mod forgotten;
 mod interrupted;
 mod operations;
+mod partly;
 mod races;
 mod scene;

@@ -48,6 +48,13 @@ fn sixty_and_back(disk: Disk) {
     );
     assert_eq!(new[&at("etc/made/deep/8")].mode & 0o7777, 0o4755);
     assert!(!new.contains_key(&at("etc/removed")));
+    for (link, target) in [
+        ("etc/changed/link", &b"/new"[..]),
+        ("etc/made/link", b"deep/0"),
+    ] {
+        assert_eq!(new[&at(link)].bytes, target);
+        assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink());
+    }
     assert_eq!(new.len(), 1 + 21 + 11 + 1 + 9 + 10);
     recover().is_done();
     assert_eq!(tree(), new);
@@ -91,6 +98,37 @@ fn old_files_stay_beside_if_the_journal_is_on_another_file_system() {
     assert_eq!(read("etc/a"), b"new");
     undo(&id).is_done();
     assert_eq!(tree(), old);
+}
+
+#[test]
+fn link_gets_its_owner_and_no_other_bytes_than_its_target() {
+    let _scene = Scene::new(Disk::Ext4);
+    put("etc/file", b"old", 0o644, 0);
+    symlink("file", at("etc/there")).unwrap();
+    let to = |name: &str, target: &str| edit(name, Action::Link(target.into()));
+    let owned = Edit {
+        uid: Some(7),
+        gid: Some(8),
+        ..to("etc/new", "a b/\u{e9}")
+    };
+    let old = tree();
+    // It is exchanged in one step, and what it leads to is nobody's business.
+    let id = id_after(&[owned, to("etc/there", "/no/such")]);
+    let target = |name: &str| fs::read_link(at(name)).unwrap();
+    assert_eq!(target("etc/new").to_str(), Some("a b/\u{e9}"));
+    assert_eq!(target("etc/there").to_str(), Some("/no/such"));
+    let made = fs::symlink_metadata(at("etc/new")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (7, 8));
+    assert_eq!(read("etc/file"), b"old");
+    undo(&id).is_done();
+    assert_eq!(tree(), old);
+    // Another link in its place is somebody else's.
+    let id = id_after(&[to("etc/there", "/no/such")]);
+    fs::remove_file(at("etc/there")).unwrap();
+    symlink("/no/such", at("etc/there")).unwrap();
+    undo(&id).is_refused("it is another file");
+    undo_partly(&id).is_done();
+    assert_eq!(target("etc/there").to_str(), Some("/no/such"));
 }
 
 /// As an extended attribute has it: user::rw- user:7:r-- group::r-- mask::r-- other::---. acl(5)

@@ -144,7 +144,16 @@ pub fn found(relative: &str) -> Option<Found> {
         kind if kind.is_symlink() => Kind::Symlink,
         _ => Kind::Special,
     };
-    let bytes = (kind == Kind::File).then(|| fs::read(&path).unwrap());
+    let bytes = match kind {
+        Kind::File => Some(fs::read(&path).unwrap()),
+        Kind::Symlink => Some(
+            fs::read_link(&path)
+                .unwrap()
+                .into_os_string()
+                .into_encoded_bytes(),
+        ),
+        Kind::Directory | Kind::Special => None,
+    };
     let stat = Stat {
         kind,
         dev: seen.dev(),
@@ -253,15 +262,21 @@ pub fn undo(id: &str) -> Result {
     end(start(&[], &["undo", &state(), id], None))
 }
 
-/// A recovery with further arguments.
+/// Undoes all but what somebody else has changed.
+pub fn undo_partly(id: &str) -> Result {
+    end(start(&[], &["undo", &state(), id, "--partly"], None))
+}
+
+/// A recovery that forgets, with further arguments.
 pub fn recover_with(arguments: &[&str]) -> Result {
     let directory = state();
-    let all = [&["recover", &directory], arguments].concat();
+    let all = [&["recover", &directory, "--forget"], arguments].concat();
     end(start(&[], &all, None))
 }
 
+/// A recovery as remitd starts it.
 pub fn recover() -> Result {
-    end(start(&[], &["recover", &state()], None))
+    recover_with(&[])
 }
 
 impl Result {
@@ -371,12 +386,14 @@ pub fn sixty() -> Vec<Edit> {
     fs::create_dir(at("state")).unwrap();
     fs::create_dir(at("etc")).unwrap();
     let mut edits = Vec::new();
-    for number in 0..20 {
+    for number in 0..19 {
         let name = format!("etc/changed/{number}");
         put(&name, format!("old {number}\n").as_bytes(), 0o640, number);
         set_attribute(&name, "user.remit", &[number as u8; 5]);
         edits.push(write(&name, &format!("new {number}\n")));
     }
+    symlink("/old", at("etc/changed/link")).unwrap();
+    edits.push(edit("etc/changed/link", Action::Link(b"/new".to_vec())));
     for number in 0..10 {
         let name = format!("etc/meta/{number}");
         put(&name, b"kept\n", 0o644, 7);
@@ -399,8 +416,11 @@ pub fn sixty() -> Vec<Edit> {
         gid: Some(9),
         ..edit("etc/made/deep", Action::CreateDirectory)
     });
+    edits.push(edit("etc/made/link", Action::Link(b"deep/0".to_vec())));
     for number in 0..9 {
-        edits.push(write(&format!("etc/made/{number}"), "made\n"));
+        if number < 8 {
+            edits.push(write(&format!("etc/made/{number}"), "made\n"));
+        }
         edits.push(Edit {
             mode: Some(0o4755),
             ..write(&format!("etc/made/deep/{number}"), "made\n")

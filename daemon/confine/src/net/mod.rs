@@ -15,7 +15,7 @@ mod tests;
 
 use crate::steps::seccomp::{self, Program};
 use crate::sys::{self, ForkCall, Handled};
-use crate::{Kernel, spec::layer::EnabledLayers, steps::landlock::fence};
+use crate::{Kernel, steps::landlock::fence, steps::report::EnabledLayers};
 use netlink::Message;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn6, bind, socket};
 use remit_spawn::{Destination, Network};
@@ -111,8 +111,7 @@ impl Net {
         text
     }
 
-    /// Moves this process into its own network and sets up everything but the relay. Every port may be bound there:
-    /// the ports of a job's own network are nobody's privilege.
+    /// Enters its own network and sets up all but the relay. Any port may be bound: there they are nobody's privilege.
     pub(crate) fn enter(&self) -> io::Result<Entered> {
         let own = || sys::open(c"/proc/thread-self/ns/net", libc::O_RDONLY);
         let host = (!self.targets.is_empty()).then(own).transpose()?;
@@ -151,8 +150,7 @@ fn messages(address: IpAddr) -> impl Iterator<Item = Message> {
     std::iter::once(Message::address(address)).chain(route)
 }
 
-/// Bytes that the kernel holds for one TCP socket in each direction: minimum, initial, maximum. It counts them for all
-/// networks together (`net.ipv4.tcp_mem`), and its own default is megabytes.
+/// Bytes of one TCP socket in each direction: minimum, initial, maximum. All networks share `net.ipv4.tcp_mem`.
 const BUFFERS: &[u8] = b"4096 65536 65536";
 /// Connections to one listener that nobody has accepted: they use memory, but no descriptor.
 const BACKLOG: &[u8] = b"128";

@@ -1,5 +1,4 @@
-//! One connection of the relay: from the job's first byte to a pair of sockets. Its far side is a listed address, or one
-//! of this host's own that the job names. Never waits.
+//! One connection of the relay, from the first byte to a pair of sockets, to a listed or own address. Never waits.
 
 use super::pair::{self, CHUNK, Pair, Wish};
 use super::socks::{Dialogue, NO_AUTHENTICATION, Next, Reply};

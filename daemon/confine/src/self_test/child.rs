@@ -1,7 +1,7 @@
 //! The self-test's child: it tries everything without the layers, then inside them.
 
 use crate::self_test::probes::{Attempt, DEVICE, FIFO, FILE, PROGRAM, STAGE, Stage};
-use crate::steps::child_env::ChildEnv;
+use crate::steps::enter::ChildEnv;
 use crate::steps::lists::{enter, walk};
 use crate::steps::prepare::Preparing;
 use crate::steps::report::StepLog;
@@ -23,8 +23,7 @@ use std::{
 
 /// Not an errno: the attempt itself failed.
 pub(super) const BROKEN: u8 = 254;
-/// Not an errno: there was no process for the attempt, or it was killed. No layer does that, but a machine short of memory
-/// or pids does: nothing was seen of the layer.
+/// Not an errno: no process for the attempt, or it was killed, as without memory or pids. The layer was not seen.
 pub(super) const UNTRIED: u8 = 253;
 /// Writes one byte per attempt: first without the layers, then inside, after the lists of a worker and its child.
 pub(super) fn run_child(
@@ -112,8 +111,7 @@ fn judge(ended: Option<ExitStatus>) -> u8 {
     code.unwrap_or(BROKEN)
 }
 
-/// Makes a private copy of the mounts with a tmpfs over `/sys` whose files are open to everyone, and a bystander of
-/// the job's uid that holds a lock on one of the files.
+/// Makes private mounts with an open tmpfs over `/sys`, and a bystander of the job's uid that locks one of its files.
 fn set_stage(stage: &mut Stage<'_>) -> io::Result<()> {
     sys::own_mounts()?;
     sys::set_whole_tree(0, sys::Propagation::Private)?;

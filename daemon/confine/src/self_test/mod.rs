@@ -6,7 +6,7 @@ pub(crate) mod probes;
 use crate::self_test::child::{BROKEN, UNTRIED, run_child};
 use crate::self_test::probes::{Attempt, NAMESPACES, Outside, Stage, attempts};
 use crate::spec::compiled::Base;
-use crate::steps::child_env::with_child_env;
+use crate::steps::enter::with_child_env;
 use crate::steps::prepare::{Preparing, join, private_size};
 use crate::steps::private_root::{self, Access, Content, Host, Mount};
 use crate::sys::{self, ForkCall};

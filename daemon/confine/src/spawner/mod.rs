@@ -16,8 +16,7 @@ mod protocol {
 
     pub(super) use remit_spawn::socket::{is_socket, pair, patient_pair, receive, send, send_now};
 
-    /// The first message to a worker. Its descriptors: the warden's pidfd, and the switch that ends all jobs. The worker
-    /// says when it is ready; then each message is a [`remit_spawn::Fork`].
+    /// The first message to a worker, with the warden's pidfd and the switch. Each later is a [`remit_spawn::Fork`].
     #[derive(Debug, Serialize, Deserialize)]
     pub(super) struct Setup {
         pub(super) origin: Origin,

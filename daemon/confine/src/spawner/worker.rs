@@ -4,7 +4,7 @@ use super::host::{HostTree, TreeAtFork};
 use super::protocol::{self, Setup};
 use super::{Family, NAME, SOCKET};
 use crate::spec::compiled::Base;
-use crate::steps::child_env::with_child_env;
+use crate::steps::enter::with_child_env;
 use crate::steps::exec;
 use crate::steps::lists::{enter, walk};
 use crate::steps::prepare::{Preparing, private_size};

@@ -1,10 +1,10 @@
 //! A profile, compiled once for all its jobs.
 
 use crate::net::Net;
-use crate::spec::layer::EnabledLayers;
 use crate::spec::overmounts::{self, Overmounts};
 use crate::steps::landlock::{Fence, fence};
 use crate::steps::private_root::{Root, plan_root};
+use crate::steps::report::EnabledLayers;
 use crate::steps::seccomp::{Class, Filter};
 use crate::supervise::pidns_monitor::{Filters, PROCESSES};
 use crate::{Error, HostProfile, Kernel, Limits, Network, ReadProfile, Result, StrictProfile, sys};

@@ -1,7 +1,7 @@
 //! Probes the features of this kernel by trying each of them.
 
-use crate::spec::layer::EnabledLayers;
 use crate::steps::landlock::fence;
+use crate::steps::report::EnabledLayers;
 use crate::sys::{self, ForkCall};
 use remit_spawn::Kernel;
 use remit_sys::{Doing, Error, Result};

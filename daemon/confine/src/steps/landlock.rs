@@ -2,7 +2,7 @@
 //! jobs that see all names, otherwise they need no rule. Writing is granted only beneath the private directories and on the minimal `/dev`.
 
 use crate::sys::Handled;
-use crate::{Layer, spec::layer::EnabledLayers};
+use crate::{Layer, steps::report::EnabledLayers};
 
 const EXECUTE: u64 = 1;
 const READ_FILE: u64 = 1 << 2;
@@ -44,8 +44,7 @@ impl Fence {
         self
     }
 
-    /// Handles reading and executing files too, but not listing directories: names are seen, and the content of no file
-    /// except what the program itself needs.
+    /// Handles reading and executing too, but not listing: names are seen, and content only of what the program needs.
     pub(crate) fn without_content(mut self) -> Fence {
         self.handled.fs |= READ_FILE | EXECUTE;
         for allowed in [
@@ -61,8 +60,7 @@ impl Fence {
     }
 }
 
-/// Returns the rights for a kernel of `abi`; `None` without Landlock. It uses every right of the ABI and drops none
-/// silently: a kernel that refuses one fails the step.
+/// Returns all rights of `abi`; `None` without Landlock. A kernel that refuses one fails the step: none is dropped.
 pub(crate) fn fence(abi: u32, layers: EnabledLayers) -> Option<Fence> {
     if abi == 0 || !layers.is_on(Layer::Landlock) {
         return None;

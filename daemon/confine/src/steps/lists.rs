@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::Step;
 use crate::spec::compiled::Base;
-use crate::steps::child_env::ChildEnv;
+use crate::steps::enter::ChildEnv;
 use crate::steps::enter::{self, Entering};
 use crate::steps::identity;
 use crate::steps::prepare::{self, Preparing};

@@ -1,15 +1,13 @@
 //! The set-up steps that a child takes, in the order of [`lists`].
 
 pub(crate) mod arguments;
-pub(crate) mod child_env;
 pub(crate) mod enter;
 
 pub(crate) mod exec {
     use crate::spec::compiled::trusted;
-    use crate::steps::child_env::ChildEnv;
-    use crate::steps::file_hash::{self, Checked};
+    use crate::steps::enter::ChildEnv;
     use crate::steps::report::Failure;
-    use crate::steps::trust;
+    use crate::steps::trust::{self, Checked};
     use crate::sys;
     use crate::{Layer, Measured};
     use crate::{Step, Why};
@@ -34,7 +32,7 @@ pub(crate) mod exec {
     /// change them and the way to them (`trust`).
     fn as_measured(child_env: &ChildEnv<'_>, program: &Measured) -> Failure {
         let step = Step::Exec;
-        let refused = match file_hash::check(child_env.measured) {
+        let refused = match trust::check(child_env.measured) {
             Ok(Some(Checked { file, is_elf: true })) => {
                 sys::execve_open(file.as_fd(), &child_env.argv, &child_env.env)
             }
@@ -98,7 +96,6 @@ pub(crate) mod exec {
     }
 }
 
-pub(crate) mod file_hash;
 pub(crate) mod identity {
     //! Sets a job's user, groups and capabilities.
 
@@ -165,8 +162,7 @@ pub(crate) mod mounts {
     use crate::sys::{self, Propagation};
     use std::os::fd::{AsFd, BorrowedFd};
 
-    /// Makes the whole tree read-only, cut off from the host's or following it, in one call. Then mounts what the job
-    /// gets, and grants it in the ruleset while the descriptors are open.
+    /// Makes the whole tree read-only in one call. Then mounts and grants what the job gets, while files are open.
     pub(crate) fn confine(
         overmounts: &Overmounts,
         params: &MountParams<'_>,

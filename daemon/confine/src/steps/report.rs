@@ -1,8 +1,12 @@
-//! Collects in memory what a child has done on the way to its exec, and reports it.
+//! Says which layers are switched on. Collects in memory what a child has done on the way to its exec, and reports it.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use remit_spawn::{DONE, FAILED, FAILURE_LEN, Layer, NOWHERE, Step, Why};
+use serde::{Deserialize, Serialize};
 
 use crate::sys;
-use remit_spawn::{DONE, FAILED, FAILURE_LEN, NOWHERE, Step, Why};
-use std::{io, os::fd::BorrowedFd};
 
 pub(crate) type Taken = Result<StepResult, Fault>;
 
@@ -104,5 +108,41 @@ impl StepLog {
         }
         let step_log = self.bytes.get(..self.len).unwrap_or_default();
         sys::write(to, step_log).map(drop)
+    }
+}
+
+/// The layers that are switched on: all, except in tests with the feature `mutate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EnabledLayers {
+    #[cfg(feature = "mutate")]
+    off: Option<Layer>,
+}
+
+impl EnabledLayers {
+    pub(crate) const ALL: EnabledLayers = EnabledLayers {
+        #[cfg(feature = "mutate")]
+        off: None,
+    };
+
+    #[cfg(feature = "mutate")]
+    pub(crate) fn without(layer: Layer) -> EnabledLayers {
+        EnabledLayers { off: Some(layer) }
+    }
+
+    #[cfg(feature = "mutate")]
+    pub(crate) fn is_on(self, layer: Layer) -> bool {
+        self.off != Some(layer)
+    }
+
+    #[cfg(not(feature = "mutate"))]
+    pub(crate) fn is_on(self, _layer: Layer) -> bool {
+        true
+    }
+
+    pub(crate) fn take_if(self, layer: Layer, take: impl FnOnce() -> io::Result<()>) -> Taken {
+        match self.is_on(layer) {
+            true => Ok(take().map(|()| StepResult::Done)?),
+            false => Ok(StepResult::Absent),
+        }
     }
 }

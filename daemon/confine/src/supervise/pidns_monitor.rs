@@ -11,7 +11,7 @@ use crate::net::Relay;
 use crate::steps::seccomp::{self, Program};
 use crate::supervise::watchdog::{INIT_CALLS, confine_init, zero_limits};
 use crate::sys::{self, ForkCall, Parent};
-use crate::{Layer, Result, spec::layer::EnabledLayers};
+use crate::{Layer, Result, steps::report::EnabledLayers};
 use remit_sys::rights::drop_all_rights;
 use std::{
     ffi::CStr,
@@ -191,8 +191,7 @@ fn wait(pid: i32) -> Option<ExitStatus> {
     sys::wait(pid, 0).ok().flatten().map(|(status, _)| status)
 }
 
-/// Kills init, and with it all that is left of the job. Returns when nothing is left. A child of the monitor in there
-/// must be waited for before init can end. pid_namespaces(7).
+/// Kills init and all that is left of the job, and waits. The monitor's own child is reaped first. pid_namespaces(7).
 fn end_init(init: Option<i32>, job: Option<i32>) {
     // An init that still has more rights than the monitor cannot be killed by it, but dies with it.
     let killed = init.is_none_or(|pid| sys::kill(pid, libc::SIGKILL).is_ok());

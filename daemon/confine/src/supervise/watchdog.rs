@@ -33,8 +33,7 @@ const WARDEN: i32 = 0;
 const SWITCH: i32 = 1;
 const REPORT: i32 = 2;
 
-/// Number of pulls, and milliseconds between two. One pull ends all that is in the cgroups by then. A child that joins
-/// its cgroup itself, because clone3 is refused, may come a moment later.
+/// Pulls, and milliseconds between two: a child that joins its cgroup itself may come after the first one.
 const PULLS: u32 = 5;
 const BETWEEN_MS: u32 = 20;
 

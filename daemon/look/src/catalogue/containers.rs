@@ -1,5 +1,4 @@
-//! `containers.*`: facts from a container engine. Access to its socket is equivalent to root, therefore only the fixed
-//! requests in this file are sent, and each only reads.
+//! `containers.*`: facts from a container engine. Its socket is as good as root: only the fixed reads below are sent.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -1,5 +1,4 @@
-//! `disks.deleted`: files without a name that processes still have open. A user makes as many as there are descriptors, so
-//! only those that are shown are kept; the others are counted.
+//! `disks.deleted`: files without a name that are still open. Users make many, so others than those shown are counted.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};

@@ -22,8 +22,7 @@ const FILES_OF_ONE: usize = 65_536;
 pub const LONGEST: u64 = 64 << 10;
 pub const SHOWN: usize = 4096;
 
-/// Has the kernel refuse this process every open(2) but of directories and names, and every program. Fails if that is
-/// not in force: in a sandbox that takes filters and drops them, or in none.
+/// Has the kernel refuse each open(2) but of directories and names, and each program. Fails if that is not in force.
 pub fn close_files() -> Result<(), String> {
     let cannot = |why: String| format!("cannot give up the content of files: {why}");
     let program = filter().map_err(|error| cannot(error.to_string()))?;
@@ -37,8 +36,7 @@ pub fn close_files() -> Result<(), String> {
     }
 }
 
-/// Returns the right that this process has without being root: `CAP_SYS_PTRACE`, or `CAP_DAC_READ_SEARCH` alone. A job
-/// with `inspect = "file"` gave up its own when the file was opened.
+/// Returns this process's right beyond its user: `CAP_SYS_PTRACE`, or `CAP_DAC_READ_SEARCH`; none with `inspect = "file"`.
 pub fn right() -> Option<Inspect> {
     const DAC_READ_SEARCH: u64 = 1 << 2;
     const SYS_PTRACE: u64 = 1 << 19;
@@ -177,8 +175,7 @@ pub struct Link {
     pub target: Vec<u8>,
 }
 
-/// Returns what a process has open, by number, and its other links. `None`: it has ended. Each link is read when it is
-/// its turn: its owner chooses how long they are and how many.
+/// Returns what a process has open; `None`: it has ended. Links are read in turn: their owner chooses their number.
 pub fn links(pid: u32) -> Option<impl Iterator<Item = Link>> {
     let process = PathBuf::from(format!("/proc/{pid}"));
     let mut numbers = numbers(&process.join("fd")).ok()?;

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -146,7 +146,9 @@ impl<'a> Finder<'a> {
                 unread(path, &parent).map(Some)
             }
             (Kind::File, _) => self.file(edit, &parent).map(Some),
-            (Kind::Symlink, Action::Remove) => Ok(Some(without_bytes(&seen))),
+            (Kind::Symlink, Action::Remove | Action::Link(_)) => {
+                linked(path, &parent, &seen).map(Some)
+            }
             (Kind::Symlink, _) => Err(link(path.as_bytes(), &parent, name)),
             (Kind::Directory, Action::Remove) => {
                 self.check_empty(path, &parent)?;
@@ -243,6 +245,22 @@ fn unread(path: &PlanPath, parent: &OwnedFd) -> Result<Found, String> {
         .ok_or_else(|| CHANGES.to_owned())
 }
 
+/// Looks at a link. Its inode has one target as long as it lives.
+fn linked(path: &PlanPath, parent: &OwnedFd, seen: &FileStat) -> Result<Found, String> {
+    let name = OsStr::from_bytes(path.name());
+    let cannot = |errno| format!("cannot read where it leads: {errno}");
+    let target = readlinkat(parent, name).map_err(cannot)?;
+    let again = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(cannot)?;
+    let (base, target) = (stat(seen), target.into_vec());
+    let is_same = base == stat(&again) && base.size == target.len() as u64;
+    let sha256 = Some(remit_plan::sha256(&target));
+    let found = Found {
+        base: Base { stat: base, sha256 },
+        bytes: Some(target),
+    };
+    is_same.then_some(found).ok_or_else(|| CHANGES.to_owned())
+}
+
 fn check_names(seen: &FileStat) -> Result<(), String> {
     let links = seen.st_nlink;
     let why = format!("it has {links} names (hard links), and the others would stay as they are");
@@ -309,7 +327,11 @@ fn shown(path: &[u8]) -> String {
 const fn most_kept(action: &Action) -> u64 {
     match action {
         Action::Replace(_) | Action::Patch(_) => BUNDLE_BYTES as u64,
-        Action::Write(_) | Action::Remove | Action::CreateDirectory | Action::Keep => OLD_BYTES,
+        Action::Write(_)
+        | Action::Remove
+        | Action::CreateDirectory
+        | Action::Keep
+        | Action::Link(_) => OLD_BYTES,
     }
 }
 

@@ -131,7 +131,6 @@ impl Machine {
         })
     }
 
-    /// Seconds since its start.
     fn age(&self, process: &Process) -> u64 {
         self.uptime
             .saturating_sub(process.start / self.ticks_a_second)

@@ -30,8 +30,7 @@ struct UnitIo {
 /// Bytes read and written so far, by unit and device.
 type Counters = BTreeMap<(String, Option<String>), (u64, u64)>;
 
-/// Lists units by what they read and write: now, over some seconds, and since they began. The control groups count it
-/// where the io controller is on, otherwise the processes do.
+/// Lists units by reads and writes, now and since their start. Counted by the io controller, otherwise by processes.
 pub fn io(seconds: &str, count: &str) -> Result<ExitCode, String> {
     let (seconds, most): (u64, usize) = (number(seconds)?, number(count)?);
     let groups = groups_of_units(Path::new("/sys/fs/cgroup"), MOST);

@@ -1,5 +1,4 @@
-//! Starts one journalctl(1), reads it line by line, and ends it. All IO of the journal is here. Each value of a request is
-//! part of a word `--name=value`, so it cannot become an option.
+//! Starts one journalctl(1) and reads its lines. Values of a request are part of `--name=value`, so never an option.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};

@@ -75,8 +75,7 @@ impl Group {
             && *priority == other.priority
     }
 
-    /// Formats `10:31:02 unit writer[pid] priority: message (× 14 until 10:35:00)`. Omits the unit if all entries have
-    /// the same one, or if it is the writer's name.
+    /// Formats `10:31:02 unit writer[pid] priority: message (× 14 until 10:35:00)`; without a unit that says nothing.
     pub fn line(&self, with_unit: bool) -> String {
         let Entry {
             unit,
@@ -135,8 +134,7 @@ pub fn parse(line: &[u8]) -> Option<Entry> {
     let time = name(&fields, "__REALTIME_TIMESTAMP")?.parse().ok()?;
     let number = name(&fields, "PRIORITY").and_then(|text| text.parse().ok());
     let pid = name(&fields, "_PID");
-    // The writer controls fields without an underscore (systemd.journal-fields(7)). As in journalctl, only the service
-    // manager is trusted to say which unit an entry is about.
+    // The writer controls fields without an underscore (systemd.journal-fields(7)): only the manager names other units.
     let about = match pid.as_deref() {
         Some("1") => name(&fields, "UNIT"),
         Some(_) | None => None,

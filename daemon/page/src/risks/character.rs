@@ -113,8 +113,7 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
     all
 }
 
-/// Returns true for letters of Hebrew, Arabic and other scripts whose bidirectional class is R or AL (UAX 9). They
-/// order the digits and signs around them without any control character.
+/// Returns true for letters of class R or AL (UAX 9), as Hebrew: they order digits and signs without a control.
 const fn is_right_to_left(c: char) -> bool {
     matches!(c,
         '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}'

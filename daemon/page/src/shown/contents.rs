@@ -1,5 +1,4 @@
-//! Shows copies of files: their content as far as it fits, and whether the originals are the same; and what a change
-//! would do, in lines of the package's own program, as many as fit.
+//! Shows copies of files, whether the originals are the same, and what a change would do, as far as it fits.
 
 use remit_approval::{COPIES, Now, arguments_sentence};
 use remit_common::escape::start;

@@ -70,7 +70,6 @@ impl<'a> Content<'a> {
     }
 }
 
-/// Returns the texts of a page.
 #[must_use]
 pub fn shown(verified: &Verified) -> ShownRequest {
     shown_to(verified, Extent::Page)

@@ -15,8 +15,7 @@ use remit_policy::quoted;
 pub(crate) enum Unknown {
     /// A warning: a grant to nobody does no harm, and packages grant to groups that are created or get members later.
     Warns,
-    /// An error: a denial of nobody allows what it was written to refuse. If the last known id of the name is known,
-    /// the denial applies to that id, with a warning.
+    /// An error: a denial of nobody allows what it should refuse. A last known id gets the denial, with a warning.
     Refuses,
     /// An error: without the account the profile is not the one that was written.
     Missing,

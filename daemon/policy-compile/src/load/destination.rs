@@ -40,8 +40,7 @@ pub(crate) fn destination(
         }
     };
     if addresses.is_empty() {
-        // Not an error: otherwise the daemon could not start while no name server answers. A job whose only
-        // destination has no address is refused when its sandbox is made.
+        // No error: the daemon must start without a name server. A job without any address is refused at its sandbox.
         let message = format!("{} has no address now", quoted(&host));
         let help = "nothing runs in this profile until a reload finds one; an address, or the name in \
                     /etc/hosts, asks no name server";

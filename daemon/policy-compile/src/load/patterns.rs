@@ -175,8 +175,7 @@ impl Loading<'_> {
         }
     }
 
-    /// Reports the patterns of one file, once all rules are known. It is an error if another rule allows the command
-    /// without the approval that this rule's pattern seems to ask for.
+    /// Reports the patterns of one file. Errors: another rule allows a command without this rule's approval.
     pub(crate) fn report_unsaid(&self, report: &mut Report<'_>) {
         let file = report.file();
         let here = self.unsaid.iter();

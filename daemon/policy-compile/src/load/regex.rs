@@ -1,5 +1,4 @@
-//! Compiles regular expressions into automata that the warden runs, and bounds the time that they take: the loop of the
-//! daemon waits until the values of a call are matched.
+//! Compiles regular expressions for the warden, and bounds their time: its loop waits until values are matched.
 
 use std::cmp::Reverse;
 

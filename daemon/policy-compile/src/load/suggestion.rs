@@ -12,8 +12,7 @@ pub(crate) type Value<'a> = Spanned<DeValue<'a>>;
 /// Longer words are not compared.
 const LONGEST: usize = 64;
 
-/// Returns the known word that `word` is most likely meant to be: one edit away for each three letters, at most three.
-/// An edit is one letter more, less or another, or two exchanged.
+/// Returns the known word that `word` probably means: one edit for each three letters, at most three.
 pub(crate) fn similar<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let bound = (word.len() / 3).clamp(1, 3);
     let near = |one: &&str| one.len().abs_diff(word.len()) <= bound && one.len() <= LONGEST;

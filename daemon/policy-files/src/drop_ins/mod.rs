@@ -95,8 +95,7 @@ pub fn read(vendor: &Path, admin: &Path, owners: Owners) -> Result<PolicyFiles, 
     Ok(PolicyFiles { sources, warnings })
 }
 
-/// Reads one file of the daemon's own configuration, under the same conditions as a policy file. Returns `None` if it
-/// does not exist. The error is one sentence with the path.
+/// Reads one file of the daemon's configuration, as a policy file. `None`: it does not exist. The error has the path.
 pub fn read_trusted(path: &Path) -> Result<Option<Vec<u8>>, String> {
     read_file(path, Owners::Root)
 }

@@ -104,8 +104,7 @@ pub fn only_root_changes(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Returns true if only root can change what an absolute path means: the file or its absence, and each directory on
-/// the way. For a directory, only root can change which names it has.
+/// Returns true if only root can change the file or its absence, the way to it, and the names in a directory.
 pub fn only_root_names(path: &Path) -> bool {
     walk(path, check_root).is_ok()
 }

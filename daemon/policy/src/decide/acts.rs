@@ -12,7 +12,6 @@ use crate::model::diagnostic::quoted;
 use crate::model::policy::{Named, Policy};
 use crate::model::rule::{GrantRule, RuleId};
 
-/// A call of a command that follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Act {
     pub command: Arc<Command>,
@@ -97,7 +96,6 @@ impl Act {
 }
 
 impl Terms {
-    /// Returns the commands that follow, in their order.
     #[must_use]
     pub fn acts(&self) -> &[Act] {
         &self.acts

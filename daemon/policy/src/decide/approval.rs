@@ -1,5 +1,4 @@
-//! Turns a [`Pending`] into a [`Grant`], only with the consent of a person whom the rule accepts. A grant for a time
-//! works only if a use of it is spent.
+//! Turns a [`Pending`] into a [`Grant`], only with a person's consent; a temporary grant only by spending a use.
 
 use std::sync::Arc;
 

@@ -1,16 +1,20 @@
 //! Finds the rules about a caller and a name without a look at every rule. Each caller and each name has a set of rule
-//! numbers, which are in the order of decision. The first in both sets decides. The index is built once.
+//! numbers, which are in the order of decision. The first in both sets decides. The index is built once. It also
+//! says whether a rule covers a call with its arguments.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use remit_common::builtin::COMMANDS;
+use remit_plan::{Plan, PlanPath};
 
 use crate::decide::CallerIds;
 use crate::model::command::Command;
 use crate::model::glob::Glob;
 use crate::model::policy::{CHANGE, Named, RUN};
-use crate::model::rule::{Grantees, Nature, Patterns, Principal, can_be_scoped, implies, reaches};
+use crate::model::rule::{
+    GrantRule, Grantees, Nature, Patterns, Principal, can_be_scoped, implies, reaches,
+};
 use crate::model::scope::Scope;
 
 /// A sparse set of positions: 64-bit words that are not zero, by number.
@@ -194,4 +198,42 @@ fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
         bits &= bits - 1;
         Some(lowest)
     })
+}
+
+/// A named command, and the arguments of a call.
+pub type Called<'a> = (Named<'a>, &'a [(String, String)]);
+
+impl<'a> Named<'a> {
+    pub fn with(self, args: &'a [(String, String)]) -> Called<'a> {
+        (self, args)
+    }
+}
+
+impl GrantRule {
+    /// Returns true if its scope covers this call. `None` is a run of any program.
+    pub fn covers(&self, call: Option<Called<'_>>) -> bool {
+        let covers = |(named, args): Called<'_>| self.is_about(named, args);
+        self.scope.is_any() || call.is_some_and(covers)
+    }
+
+    /// Returns true if it covers this call, or its approval is needed: the call also shows what the rule is about.
+    pub fn counts_for(&self, call: Option<Called<'_>>) -> bool {
+        let shows = |(named, args): Called<'_>| self.scope.is_shown_by(named, args);
+        self.covers(call) || (self.approval.is_some() && call.is_some_and(shows))
+    }
+
+    /// Returns true if one path of the plan is among its paths, or above one: its approval and its `confirm` are needed,
+    /// whichever rule allows the plan. A user who may write to a directory or move it decides on all beneath it.
+    pub fn touches(&self, plan: &Plan) -> bool {
+        let mut entries = plan.entries().iter();
+        let is_own = |path: &PlanPath| {
+            let mut paths = self.paths.iter();
+            paths.any(|own| path.is_in(own.as_bytes()) || own.is_in(path.as_bytes()))
+        };
+        self.paths.is_empty() || entries.any(|entry| is_own(&entry.path))
+    }
+}
+
+pub fn lists(rule: &GrantRule, name: &[u8]) -> bool {
+    rule.env.iter().any(|listed| listed.as_bytes() == name)
 }

@@ -22,7 +22,6 @@ pub mod access;
 pub(crate) mod acts;
 pub(crate) mod approval;
 mod basis;
-mod called;
 pub(crate) mod denial;
 pub mod index;
 pub(crate) mod narrower;
@@ -30,7 +29,7 @@ pub(crate) mod plan_denial;
 pub(crate) mod pre_approval;
 
 pub use basis::Basis;
-pub use called::{Called, lists};
+pub use index::{Called, lists};
 
 use std::sync::Arc;
 

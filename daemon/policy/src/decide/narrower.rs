@@ -22,8 +22,7 @@ impl Policy {
         grants && denies && self.commands == old.commands && self.profiles == old.profiles
     }
 
-    /// Returns true if another rule may allow calls for which this one asks an approval or a confirmation. The
-    /// strictest grant decides, so a grantee who leaves this rule would be asked less.
+    /// Returns true if another rule may allow what this one asks about: who leaves this rule would then be asked less.
     fn is_strict_for_others(&self, rule: &GrantRule) -> bool {
         let mut others = self.grants.iter().filter(|other| other.id != rule.id);
         let asks = rule.approval.is_some() || rule.confirm_s.is_some();

@@ -57,8 +57,7 @@ pub(crate) fn needs_a_person(
     })
 }
 
-/// Returns the first path of a plan that needs an approval, and why: it is worse than its bytes, or would reveal to the requester
-/// what a file has in it.
+/// Returns the first path that needs an approval, and why: it is worse than its bytes, or would reveal the content.
 pub(crate) fn first_reason<'a>(
     bundle: &'a Bundle,
     named: &[PlanPath],
@@ -71,8 +70,7 @@ pub(crate) fn first_reason<'a>(
     })
 }
 
-/// Returns why a base may be a guess: the requester, who sends the plan, cannot have read the bytes that it hashes. The
-/// commit compares its owner and mode before the hash.
+/// Returns why a base may be a guess: the requester cannot have read what it hashes. The owner is compared first.
 fn guess(view: &View<'_>, requester: CallerIds<'_>) -> Option<String> {
     let base = view.entry.change.base()?;
     let is_readable = base.stat.meta.lets_read(requester.uid, requester.gids);

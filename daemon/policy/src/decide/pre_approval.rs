@@ -48,8 +48,7 @@ pub enum NotGivable {
 }
 
 impl Policy {
-    /// Checks that it could approve some request. The future groups of a user are not known: a rule about any group
-    /// may be about the user, and any rule may be about a member of a group.
+    /// Checks that it could approve a request. Future groups are not known: any rule may be about the user or a member.
     pub fn may_give(&self, pre_approval: &PreApproval<'_>) -> Result<(), NotGivable> {
         let named = || {
             let all = self
@@ -179,8 +178,7 @@ impl Policy {
         }
     }
 
-    /// Returns a command's definition as text: the command, its profile, and the ids of the profile's user. Returns
-    /// `None` if there is no such command, and an empty text for built-in commands.
+    /// Returns the text of a command, its profile and its ids; `None` without one, empty for built-in commands.
     pub fn definition(&self, name: &str) -> Option<&str> {
         if name == RUN {
             return Some("");

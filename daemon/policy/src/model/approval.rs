@@ -54,8 +54,7 @@ impl Approval {
         self.lists().iter().flat_map(Grantees::gids)
     }
 
-    /// Returns the approvers as the policy names them: users, `%groups`, `#uid`, `%#gid`. Each of several lists is
-    /// one entry, the later ones with `and` before: the approver must be in each.
+    /// Returns the approvers as written: users, `%groups`, `#uid`, `%#gid`; later lists with `and`: all must be met.
     pub fn by(&self) -> Vec<String> {
         match self.lists.as_slice() {
             [list] => list.words.clone(),

@@ -155,8 +155,7 @@ const REFUSED: [(&str, Where, &str); 23] = [
     ),
 ];
 
-/// Returns the bit of a capability named as in capabilities(7), with `CAP_`. The error says that there is none, or
-/// why a profile of this base and network cannot have it.
+/// Returns the bit of a capability of capabilities(7). Errors: none, or not for this base and network, and why.
 pub fn bit(name: &str, base: Base, network: &Network) -> Result<u64, String> {
     let bare = name.strip_prefix("CAP_").unwrap_or_default();
     let Some(number) = NAMES.iter().position(|known| *known == bare) else {

@@ -120,8 +120,7 @@ pub enum Stdin {
     Caller,
     /// The secret argument at this position in [`Command::params`].
     Secret(usize),
-    /// A bundle of `remit-plan`, from the caller. remit-commit gets it; any other program sees the files of the plan at
-    /// their paths, if there is one, and gets no standard input.
+    /// A bundle of `remit-plan`. remit-commit gets it; another program sees the files and gets no standard input.
     Plan,
 }
 

@@ -46,7 +46,6 @@ pub struct MachineTable {
     pub members: BTreeMap<String, Vec<u32>>,
     /// The uids of groups' members, by gid.
     pub listed: BTreeMap<u32, Vec<u32>>,
-    /// Last known uids of missing users that a denial names.
     pub last_uids: BTreeMap<String, u32>,
     pub last_gids: BTreeMap<String, u32>,
     pub hosts: BTreeMap<String, Vec<IpAddr>>,

@@ -151,8 +151,7 @@ impl Profile {
             && self.exec.is_empty()
     }
 
-    /// Returns true if `run` may be granted in it: no program can change the host, reach beyond it, or have a right that
-    /// only commands of remit's own use.
+    /// Returns true if `run` may be granted in it: programs cannot change the host, reach beyond it, or inspect it.
     pub fn takes_any_program(&self) -> bool {
         self.changes_nothing() && self.inspect.is_none()
     }

@@ -110,8 +110,7 @@ impl GrantRule {
         reaches(glob, nature, self.patterns())
     }
 
-    /// Returns true if its scope is about these arguments. A rule that asks for an approval is about every spelling
-    /// of a value, another rule only about the spelling that it has.
+    /// Returns true if its scope is about these arguments: with an approval in every spelling, otherwise as written.
     pub fn is_about(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         match self.approval {
             Some(_) => self.scope.asks(named, args),
@@ -203,10 +202,11 @@ impl DenyRule {
 pub enum Patterns<'a> {
     /// Of denials: all that their text matches.
     Denials,
-    /// All commands.
     All,
     /// Commands that only read, in at most the profile `read`, or defined in the rule's file: its author knew them.
-    Looking { file: &'a str },
+    Looking {
+        file: &'a str,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

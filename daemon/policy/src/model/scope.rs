@@ -162,8 +162,7 @@ fn param<'a>(command: &'a Command, name: &str) -> Option<&'a Param> {
     found.filter(|param| !matches!(param.kind, ParamKind::Secret { .. }))
 }
 
-/// Returns the values that the call will have: the caller's, otherwise the default. An absent flag is false. A unit of
-/// a built-in command has its whole name, as the command will use it.
+/// Returns the call's values or their defaults. An absent flag is false. A unit has its whole name, as it will be used.
 fn values<'a>(named: Named<'a>, name: &'a str, args: &'a [(String, String)]) -> Vec<Cow<'a, str>> {
     let command = match named {
         Named::Command(command) => command,

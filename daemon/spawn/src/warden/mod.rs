@@ -49,8 +49,7 @@ impl Spawner {
         socket::patient_pair()
     }
 
-    /// Takes over a process that was just started with the other end of `socket`. `closing` closes the output of jobs. The
-    /// kernel's features are those that it finds.
+    /// Takes over a process that was started with the other end of `socket`. `closing` closes the output of jobs.
     pub fn new(
         (pid, pidfd): (i32, OwnedFd),
         socket: OwnedFd,
@@ -107,7 +106,6 @@ impl Spawner {
         }
     }
 
-    /// Starts a worker for the jobs of `sandbox`, and waits some milliseconds until it is ready.
     pub fn warm(&self, sandbox: &Sandbox) -> Result<()> {
         let sandbox = sandbox.id;
         self.0.done(&Request::Warm { sandbox }, &[])

@@ -72,6 +72,12 @@ const FILE: StagedAs = StagedAs::File {
     length: 4,
 };
 
+/// To `ew`.
+const LINK: StagedAs = StagedAs::Link {
+    start: 1,
+    length: 2,
+};
+
 fn sees(profile: &StrictProfile, entries: &[StagedEntry], script: &str) -> Ran {
     let fixture = fixture();
     let sealed = Staged::seal(entries, BYTES).unwrap();
@@ -117,13 +123,14 @@ fn tree_is_as_the_plan_leaves_it_and_the_hosts_is_untouched() {
         tree.entry("made/b", FILE),
         tree.entry("private", StagedAs::Directory(private)),
         tree.entry("sub/deep/t", FILE),
+        tree.entry("to", LINK),
     ];
     let script = format!(
-        "cd {}; cat a made/b sub/deep/s sub/deep/t; echo; ls; stat -c '%n %u %g %a' . a private sub sub/deep; ls -A / | grep plan",
+        "cd {}; cat a made/b sub/deep/s sub/deep/t; echo; ls; readlink to; stat -c '%n %u %g %a' . a private sub sub/deep; ls -A / | grep plan",
         tree.0.display()
     );
     let ran = sees(&tree.profile(), &entries, &script);
-    let expect = "ewnew\nold sub/deep/s\nnew\n\na\nmade\nprivate\nsub\n. 0 0 755\na 7 8 604\nprivate 1234 5678 750\nsub 0 0 711\nsub/deep 0 0 755\n";
+    let expect = "ewnew\nold sub/deep/s\nnew\n\na\nmade\nprivate\nsub\nto\new\n. 0 0 755\na 7 8 604\nprivate 1234 5678 750\nsub 0 0 711\nsub/deep 0 0 755\n";
     assert_eq!((ran.out.as_str(), ran.err.as_str()), (expect, ""));
     for name in ["a", "gone", "full/x", "sub/deep/s"] {
         let old = fs::read_to_string(tree.at(name)).unwrap();

@@ -183,8 +183,7 @@ fn new_directory(base: &Path, name: &str) -> Result<(PathBuf, Switch, File)> {
     Err(Error::refused(MAKING, "every name is taken"))
 }
 
-/// Makes a cgroup whose processes all users can see, whatever the umask: `systemd-cgtop` reads them all. In it are
-/// only `cgroup.procs` and limits, which only root may write.
+/// Makes a cgroup that all can read (`systemd-cgtop`), whatever the umask. Only root writes in it.
 fn make(path: &Path) -> io::Result<()> {
     // Not a mode afterwards: the warden's own filter refuses that.
     let own = umask(Mode::from_bits_truncate(0o022));

@@ -1,5 +1,4 @@
-//! The switch that ends all processes in a directory of cgroups, the lock that shows its owner, and the sweep: it ends
-//! and removes what daemons of the same name have left.
+//! The switch that ends all in a directory of cgroups, its lock, and the sweep of what daemons of the name left.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

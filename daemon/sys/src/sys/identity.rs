@@ -50,8 +50,7 @@ pub fn drop_bounding() -> io::Result<()> {
     drop_bounding_but(0)
 }
 
-/// Drops everything but `kept` from the bounding set. Needs `CAP_SETPCAP` if there is more. Reads first, because each
-/// drop makes the kernel copy and replace this process's credentials.
+/// Drops all but `kept` from the bounding set (`CAP_SETPCAP`). Reads first: each drop replaces the credentials.
 pub fn drop_bounding_but(kept: u64) -> io::Result<()> {
     for cap in (0..64).filter(|cap| kept & (1 << cap) == 0) {
         match in_bounding(cap) {

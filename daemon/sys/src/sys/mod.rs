@@ -49,6 +49,7 @@ mod files {
         let mut buf = vec![0; MOST];
         let length = check(call(&mut buf) as libc::c_long)?;
         buf.truncate(length as usize);
+        buf.shrink_to_fit();
         Ok(buf)
     }
 

@@ -82,8 +82,7 @@ pub fn mount_tmpfs_here(options: &CStr, noexec: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Mounts a read-only `/proc` of the present pid namespace over the working directory. It has only processes, and only
-/// those of the reader's own user. proc(5): `subset`, `hidepid`.
+/// Mounts a read-only `/proc` of this pid namespace here, with the reader's processes. proc(5): `subset`, `hidepid`.
 pub fn mount_proc_here() -> io::Result<()> {
     let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     let (kind, here) = (c"proc".as_ptr(), c".".as_ptr());

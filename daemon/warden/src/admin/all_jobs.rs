@@ -1,6 +1,8 @@
-//! Lists and stops jobs of all users for administrators. Never shows their output.
+//! Lists and stops jobs of all users for administrators, and shows them the requests that wait for an approval. Never
+//! shows the output of a job.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use remit_common::admin::{AdminReply, AnyJob};
 use remit_common::caps;
@@ -11,11 +13,11 @@ use remit_common::refusal::{Code, Refusal};
 use remit_link::JobMeta;
 
 use super::Wants;
-use super::replies::any_job;
-use crate::approval::Request;
-use crate::approval::end;
+use super::replies::{any_job, pending_list};
+use super::showing::start_showing;
+use crate::approval::{Request, copies, end, no_such_request};
 use crate::identity::peer::Subject;
-use crate::job::context::JobCx;
+use crate::job::context::{JobCx, RequestCx};
 use crate::job::state::NeverRan;
 use crate::job::table::Jobs;
 use crate::job::termination;
@@ -23,8 +25,7 @@ use crate::job::termination;
 /// Bytes of a list entry without its texts, and of the list itself, at most.
 const FIXED: usize = 96;
 
-/// Finds the job whose id begins with `id`. `Ok`: it has not ended, and the answer follows when it has.
-/// Errors: The answer now: the job as it is, or a refusal if none or more than one matches.
+/// Finds the job of this id. `Ok`: the answer follows at its end. Errors: the job that has ended, or a refusal.
 pub fn any_job_or_end(
     cx: &mut JobCx<'_>,
     admin: &Subject,
@@ -124,4 +125,44 @@ fn one_job(jobs: &Jobs, id: &str) -> Result<AnyJob, Refusal> {
 fn no_such_job() -> Refusal {
     Refusal::new(Code::NotFound, "there is no job with this id")
         .next("`remit jobs` lists those that run or are remembered")
+}
+
+/// Returns the list at once if it differs from the state `seen`. Otherwise the caller waits for a change.
+pub fn pending(
+    cx: &mut JobCx<'_>,
+    subject: &Subject,
+    seen: Option<u64>,
+) -> Result<Wants, AdminReply> {
+    end::end_expired(cx);
+    match seen == Some(cx.jobs.generation) {
+        true => Ok(Wants::Pending),
+        false => Err(pending_list(cx.jobs, subject)),
+    }
+}
+
+/// Starts to send a request with all that will run, at once or after its copies are compared. Returns the wait for that.
+pub fn show(
+    cx: &mut RequestCx<'_>,
+    number: u64,
+    subject: &Subject,
+    id: &str,
+) -> Result<Option<Wants>, Refusal> {
+    end::end_expired(&mut cx.job);
+    let id: IdPrefix = id.parse()?;
+    let asked = cx.job.jobs.all::<Request>();
+    let found = id.choose(asked, |(_, request)| request.draft.job)?;
+    let (serial, _) = found.ok_or_else(no_such_request)?;
+    let is_own = |(other, what): &(u64, Wants)| *other == number && matches!(what, Wants::Show(_));
+    if cx.job.admins.waiting.iter().any(is_own) {
+        let text = "another request is being shown on this connection";
+        return Err(Refusal::new(Code::Busy, text).next("wait for its answer first"));
+    }
+    if let Some(wants) = copies::compare_copies(cx, serial, subject) {
+        return Ok(Some(wants));
+    }
+    let (admins, today) = (&mut cx.job.admins, BTreeMap::new());
+    match start_showing(admins, cx.job.jobs, number, subject, serial, today) {
+        true => Ok(None),
+        false => Err(no_such_request()),
+    }
 }

@@ -32,8 +32,7 @@ impl AdminStanding {
     }
 }
 
-/// Connections in look-up, by account. Each account has one look-up at a time. A request that arrives meanwhile
-/// waits for the next look-up, which starts after the request.
+/// Connections in look-up, by account, one look-up at a time. A later request waits for a look-up after it.
 #[derive(Debug, Default)]
 pub(super) struct Askers(BTreeMap<(u32, String), Asking>);
 

@@ -1,5 +1,4 @@
-//! Connections on admin.sock: how they open and close, what each waits for, and their bounds. A connection that waits
-//! for an answer is never closed: its user would watch it without knowing.
+//! Connections on admin.sock: opening, waits, bounds. One that waits is never closed: its user would not know.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

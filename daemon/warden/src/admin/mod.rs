@@ -1,7 +1,6 @@
 //! Serves admin.sock inside the daemon, one small frame at a time, without blocking.
 
 pub(crate) mod all_jobs;
-pub(crate) mod approving;
 pub(crate) mod asker;
 mod connections;
 pub(crate) mod gate;

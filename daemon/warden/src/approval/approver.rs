@@ -40,8 +40,7 @@ pub fn from_outside(pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// Fails if jobs of a profile run as this user, even if it became an approver after the policy load. Root is not checked:
-/// see `remit_policy_files::impersonators`.
+/// Fails if a profile's jobs run as this user by now. Root is not checked: see `remit_policy_files::impersonators`.
 pub fn not_a_jobs_user(policy: &Policy, uid: u32) -> Result<(), Refusal> {
     let is_one = |user: &User| matches!(user, User::Fixed { uid: user, .. } if *user == uid);
     let mut profiles = policy.profiles();

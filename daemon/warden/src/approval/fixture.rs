@@ -12,7 +12,7 @@ use remit_spawn::Measured;
 use crate::approval::approver::consent;
 use crate::approval::file_hash::FileFound;
 use crate::identity::peer::Subject;
-use crate::job::uid_pool::JobUids;
+use crate::job::allocation::JobUids;
 use crate::request::fixture::named;
 pub use crate::request::fixture::{Scene, spec};
 use crate::request::{BoundCall, Call, Draft, NewJob, Plan, Requester};

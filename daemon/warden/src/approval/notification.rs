@@ -54,7 +54,6 @@ pub fn tell_people(cx: &mut RequestCx<'_>, view: &PendingView, asked: &ApprovalV
     }
 }
 
-/// Notifies people of users whom a breaker has paused.
 pub fn tell_of_pauses(cx: &mut RequestCx<'_>) {
     if cx.life.check_open().is_err() {
         return;

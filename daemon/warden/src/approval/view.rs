@@ -61,7 +61,6 @@ impl Request {
         }
     }
 
-    /// Returns what an approver sees beside the signed bytes.
     pub fn context(&self, jobs: &Jobs, reader: &Subject, today: BTreeMap<usize, Now>) -> Context {
         let bound = &self.draft.bound;
         let whole = self.draft.whole();

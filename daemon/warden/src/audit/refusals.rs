@@ -146,7 +146,6 @@ impl Reports {
             .field("POLICY", &self.policy)
     }
 
-    /// Has omitted refusals reported soon, if there are new ones.
     pub fn delay_left_out(&mut self, timers: &mut Timers) {
         if std::mem::take(&mut self.has_left_out) && !timers.has(Timer::LeftOut) {
             timers.add(TELL, Timer::LeftOut);
@@ -168,7 +167,6 @@ impl Reports {
         }
     }
 
-    /// The same for all users, before the daemon ends.
     pub fn tell_all_left_out(&mut self) {
         let _ = self.records_left_out(usize::MAX);
     }

@@ -29,7 +29,6 @@ pub enum Outcome {
 pub struct Reports {
     pub audit: Audit,
     pub broker: Broker,
-    /// Digest of the policy in force, for records.
     pub policy: String,
     pub refusals: Floods,
     pub broker_refusals: Floods,
@@ -126,7 +125,6 @@ impl Reports {
         self.audit.note(record);
     }
 
-    /// Records a refusal of an administrator's request. Returns its answer.
     pub fn refuse(&mut self, subject: &Subject, refusal: Refusal) -> AdminReply {
         self.record_refusal(Some(subject), None, &refusal, None);
         AdminReply::Refused(refusal)

@@ -8,8 +8,8 @@ use remit_common::names::JobId;
 use crate::audit::{Event, Record};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
+use crate::job::allocation::JobUid;
 use crate::job::context::JobCx;
-use crate::job::uid_pool::JobUid;
 use crate::sandbox::pool::Sandboxing;
 use crate::service::bus_process::{Bus, BusUse};
 

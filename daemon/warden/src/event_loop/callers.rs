@@ -5,7 +5,7 @@ use remit_common::frame::FrameError;
 use remit_common::refusal::{Code, Refusal};
 
 use crate::admin::all_jobs::{all_jobs, any_job_or_end, stop_any};
-use crate::admin::approving::{pending, show};
+use crate::admin::all_jobs::{pending, show};
 use crate::admin::asker::on_standing_looked_up;
 use crate::admin::gate::{lock, resume, unlock};
 use crate::admin::granting::{list_grants, look_up_give, on_give_looked_up, revoke};

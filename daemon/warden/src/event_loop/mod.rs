@@ -35,7 +35,7 @@ use crate::identity::clients::{close_session, end_session};
 use crate::identity::lookups;
 use crate::job::backpressure::{drop_parked, unpark};
 use crate::job::termination::{end_job, follow_life};
-use crate::job::{follow_up, life, pipeline, queue, recovery, steps, termination};
+use crate::job::{life, pipeline, queue, recovery, steps, termination};
 use crate::request::access::access;
 use crate::sandbox::checkup::{on_self_test_event, on_self_test_timeout};
 use crate::startup::error::Fatal;
@@ -73,7 +73,7 @@ impl Warden {
                 self.serve_due_admins();
             }
             tell_of_pauses(&mut request_cx!(self));
-            follow_up::go_on(&mut request_cx!(self));
+            pipeline::go_on(&mut request_cx!(self));
             queue::start_all_queued(&mut request_cx!(self));
             recovery::recover_if_due(&mut request_cx!(self));
             recovery::undo_if_due(&mut request_cx!(self));
@@ -316,8 +316,7 @@ impl Warden {
         processes::start_broker(&mut job_cx!(self), announced, config)
     }
 
-    /// Prepares a slot in the ledger and one more part of a job. Returns false if nothing is left to do or it is not
-    /// possible. If nothing may run, drops everything.
+    /// Prepares a ledger slot and one part of a job. Returns false if nothing is left. If nothing may run, drops all.
     fn prefork_one(&mut self) -> bool {
         if self.life.gate != AdmissionState::Open {
             self.sandbox.drop_prefork_pool();

@@ -79,8 +79,7 @@ impl Warden {
             .reload(&self.settings, &people, asked, reactor)
     }
 
-    /// Reloads the policy once for each account that differs from the one that the policy knows. Nobody may gain
-    /// rights by this: a policy that allows more needs an administrator.
+    /// Reloads the policy once for each account that changed. Nobody gains by it: that needs an administrator.
     pub fn reload_for(&mut self, subject: &Subject) {
         let account = subject.owner();
         let is_known = self.policies.reloaded_for.as_ref() == Some(&account);

@@ -34,8 +34,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Takes the sockets of the service manager, or binds them in `runtime`. Fails if others may write the directory,
-    /// a socket is in use, or an inherited socket is of the wrong kind.
+    /// Takes the service manager's sockets, or binds them in `runtime`. Fails if others may write it, or one is in use.
     pub fn open(
         runtime: &Runtime,
         clients: u32,
@@ -200,8 +199,7 @@ fn bind(path: &Path, group: u32) -> Result<UnixListener, Fatal> {
     Ok(listener)
 }
 
-/// Returns the sockets of sd_listen_fds(3): exactly the two names, each a listening stream socket bound to its path.
-/// `None`: none were handed over, so the daemon binds its own.
+/// Returns the two sockets of sd_listen_fds(3), each listening at its path. `None`: the daemon binds its own.
 fn inherited(runtime: &Runtime) -> Result<Option<[UnixListener; 2]>, Fatal> {
     let own_pid = std::process::id().to_string();
     if std::env::var("LISTEN_PID").ok().as_deref() != Some(own_pid.as_str()) {

@@ -35,8 +35,7 @@ fn refused(why: &str) -> Refusal {
         .next("log in again, as with ssh, and run it there yourself, not by a service or a timer")
 }
 
-/// Returns the name of a session by its scope. Only root moves a process into one, and only the top of the service hierarchy
-/// counts: what a user makes is beneath that.
+/// Returns a session's name by its scope. Only root moves a process there, and users make only what is beneath.
 fn session(cgroups: &str) -> Option<&str> {
     let paths = cgroups.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;

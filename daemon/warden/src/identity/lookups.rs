@@ -20,7 +20,6 @@ const MOST: usize = 32;
 /// Additional look-ups for administrators' requests, so other users cannot block them.
 const SERVES: usize = 16;
 
-/// A request that a temporary grant covers.
 #[derive(Debug)]
 pub struct GrantUse {
     pub requester: Requester,

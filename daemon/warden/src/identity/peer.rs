@@ -112,8 +112,7 @@ impl Subject {
         self.loginuid
     }
 
-    /// Returns a login uid without that proof. While it is unset, any process may set its own once (audit(8),
-    /// `CONFIG_AUDIT_LOGINUID_IMMUTABLE`), so it is only a claim.
+    /// Returns a claimed login uid: while unset, a process may set its own (audit(8), `CONFIG_AUDIT_LOGINUID_IMMUTABLE`).
     pub fn claimed(&self) -> Option<u32> {
         self.claimed
     }
@@ -208,8 +207,7 @@ fn identity(socket: impl AsFd) -> Result<(Nameless, OwnedFd), NoIdentity> {
     Ok((Nameless(subject), peer.pidfd))
 }
 
-/// Returns whether these cgroups are in the slice of the user's logins. logind creates it, and only root can enter it
-/// (systemd-logind.service(8)). Only the top of the service hierarchy counts.
+/// Returns whether the top cgroup is in the slice of logins, which only root enters (systemd-logind.service(8)).
 fn is_login_of(cgroups: &str, uid: u32) -> bool {
     let slice = format!("/user.slice/user-{uid}.slice/");
     let paths = cgroups.lines().filter_map(|line| {

@@ -116,8 +116,7 @@ impl Sessions {
         self.live.values().map(|session| &session.subject)
     }
 
-    /// Returns the sessions of users whose account changed or that lost a group of `named`. Users who connected after
-    /// the look-up of `people` are not included.
+    /// Returns sessions of users whose account changed or lost a group of `named`; later users are not included.
     pub fn of_lost(&self, named: &BTreeSet<u32>, people: &People) -> Vec<u64> {
         let live = self.live.iter();
         live.filter(|(_, s)| people.has_lost(&s.subject, named).is_some())

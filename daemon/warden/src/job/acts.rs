@@ -1,5 +1,6 @@
 //! Commands that follow a commit or an undo of files, in the same approval. They start one after another, each as a job
-//! of its own, once the one before has ended with exit 0; the first that has not ends the rest. None of them starts by itself
+//! of its own, once the one before has ended with exit 0; the first that has not ends the rest, but not after an undo by
+//! itself. None of them starts by itself
 //! after a restart of remitd. The end of the commit is reported once all of them are over.
 
 use std::time::Duration;
@@ -39,9 +40,7 @@ pub struct FollowedCommit {
     /// What becomes of the files if one of them fails.
     pub files: String,
     pub acts: Vec<Act>,
-    /// How each of `acts` is.
     pub then: Vec<FollowUp>,
-    /// The end of the commit, to be reported.
     pub report: Option<(ToBroker, JobMeta)>,
 }
 
@@ -102,7 +101,6 @@ impl FollowedCommit {
         }
     }
 
-    /// Returns the next one to start, if none of them runs.
     fn due(&self) -> Option<usize> {
         let first = self.then.iter().position(|one| !one.is_over())?;
         let is_started = self.then.get(first).is_some_and(|one| one.job.is_some());
@@ -131,6 +129,10 @@ impl FollowedCommit {
             return;
         }
         one.cause = format!("{cause}; {}", self.files);
+        // After an undo by itself each is needed: sshd has to read the old file whatever another service did.
+        if matches!(self.basis, Basis::Unconfirmed) {
+            return;
+        }
         for one in rest {
             one.state = State::NotStarted;
             one.cause = SKIPPED.to_owned();

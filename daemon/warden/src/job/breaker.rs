@@ -82,7 +82,6 @@ pub struct Breakers {
     refusals: RateWindow,
     paused: BTreeMap<u32, Pause>,
     file: Snapshot,
-    /// Pauses that people were not notified of yet.
     pub unannounced: Vec<Pause>,
 }
 

@@ -24,13 +24,16 @@ use view::utc_at;
 
 /// Least time after a restart of remitd, once: somebody has to be able to log in.
 const AFTER_START: Duration = Duration::from_secs(60);
-/// Pauses before an undo that failed is tried again. A later commit of the same file may have been in the way.
+/// Pauses before an undo that failed is tried again, the first two no longer than the window. A later commit of the same
+/// file may have been in the way.
 const AGAIN: [Duration; 4] = [
     Duration::from_secs(10),
     Duration::from_secs(60),
     Duration::from_secs(300),
     Duration::from_secs(900),
 ];
+/// Tries of the whole undo. Then what somebody else has changed since is left, so that nobody can prevent the rest by that.
+const WHOLE: u32 = 2;
 /// Pause if the daemon is busy, which is no failure.
 const BUSY: Duration = Duration::from_secs(2);
 /// Pause if a process that the daemon did not start has the lock of the journals.
@@ -87,6 +90,15 @@ pub enum UndoStage {
     Done,
     /// It was removed, and nothing was undone.
     Lost,
+    /// It was taken back, but for what somebody else has changed since.
+    Parted,
+}
+
+impl UndoStage {
+    /// Returns whether no further undo changes anything.
+    const fn is_final(self) -> bool {
+        matches!(self, Self::Lost | Self::Parted)
+    }
 }
 
 /// Times are since boot.
@@ -166,19 +178,23 @@ impl Unconfirmed {
     /// Takes what its journal is now.
     pub fn saw(&mut self, phase: Option<Phase>) -> UndoStage {
         self.undo = match (phase, self.undo) {
-            (Some(Phase::Kept | Phase::Left), _) => UndoStage::Kept,
+            (Some(Phase::Kept), _) => UndoStage::Kept,
+            (Some(Phase::Parted | Phase::Left), _) => UndoStage::Parted,
             (None | Some(Phase::Gone), UndoStage::Kept | UndoStage::Lost) => UndoStage::Lost,
-            (None | Some(Phase::Gone), UndoStage::Started | UndoStage::Done) => UndoStage::Done,
+            (None | Some(Phase::Gone), _) => UndoStage::Done,
             (Some(_), _) => UndoStage::Started,
         };
         self.undo
     }
 
-    /// Notes that nothing can undo it any more. Returns false if that was known.
-    pub fn on_lost(&mut self) -> bool {
+    /// Notes that nothing can undo it, or the rest of it, any more. Returns false if that was known.
+    pub fn on_final(&mut self) -> bool {
         let stage = ConfirmStage::Failed {
             tries: self.tries(),
-            why: "its undo is gone".to_owned(),
+            why: match self.undo {
+                UndoStage::Parted => "somebody else has changed the rest".to_owned(),
+                _ => "its undo is gone".to_owned(),
+            },
             again: None,
         };
         let is_new = self.stage != stage;
@@ -190,7 +206,12 @@ impl Unconfirmed {
     pub fn on_undo_failed(&mut self, why: &str, now: Duration) {
         let tries = self.tries();
         let pause = AGAIN.get(usize::try_from(tries).unwrap_or(usize::MAX));
-        let again = pause.map(|pause| now.saturating_add(*pause));
+        // Until the first partial one, people may be locked out.
+        let most = match tries {
+            ..WHOLE => self.window(),
+            _ => Duration::MAX,
+        };
+        let again = pause.map(|pause| now.saturating_add((*pause).min(most)));
         self.fail(tries.saturating_add(1), why, again);
     }
 
@@ -225,7 +246,7 @@ impl Unconfirmed {
     /// Tries a failed undo again: another one has worked, which may have been in the way.
     pub fn retry(&mut self, now: Duration) {
         if let ConfirmStage::Failed { again, .. } = &mut self.stage
-            && self.undo != UndoStage::Lost
+            && !self.undo.is_final()
         {
             *again = Some(now);
         }
@@ -267,6 +288,11 @@ impl Unconfirmed {
             ConfirmStage::Undoing { .. } | ConfirmStage::Failed { .. }
         );
         is_own && !self.then.is_empty()
+    }
+
+    /// Returns whether the next undo leaves what somebody else has changed since.
+    pub fn is_undone_partly(&self) -> bool {
+        self.tries() >= WHOLE
     }
 
     fn tries(&self) -> u32 {
@@ -330,7 +356,7 @@ impl Unconfirmed {
                 };
             }
             ConfirmStage::Failed { again, .. } => {
-                *again = (self.undo != UndoStage::Lost).then_some(at);
+                *again = (!self.undo.is_final()).then_some(at);
             }
             stage => *stage = ConfirmStage::Waiting(at),
         }

@@ -1,5 +1,4 @@
-//! Ends what never ran, and reports each end once its record is written. A job that waited ends as any job; a request
-//! that never was a job is forgotten, and its client gets the refusal.
+//! Ends what never ran, and reports each end once it is recorded. A request that was no job is refused and forgotten.
 
 use std::time::Duration;
 
@@ -94,7 +93,6 @@ pub fn end_never_ran(cx: &mut JobCx<'_>, mut end: NeverRan) {
     record_never_ran(cx, end);
 }
 
-/// Retries ends that the audit log did not accept.
 pub fn record_waiting_unrun(cx: &mut JobCx<'_>) {
     for serial in cx.jobs.serials_of::<NeverRan>() {
         let end = cx.jobs.find_mut::<NeverRan>(serial);
@@ -127,7 +125,6 @@ pub fn release_plan(cx: &mut JobCx<'_>, plan: Box<Plan>) {
     release_draft(cx, Box::new(plan.into_draft()));
 }
 
-/// Gives up a request that never was a job.
 pub fn release_draft(cx: &mut JobCx<'_>, mut draft: Box<Draft>) {
     follow_end(&mut draft.life, Event::Refused, Action::Forget);
     forget(cx, *draft);

@@ -1,5 +1,4 @@
-//! What every change needs on this machine, whatever a rule says: `[floor]` of `remit.toml`. It permits nothing: it turns
-//! a permission into a question or a refusal. Pure.
+//! What every change needs here: `[floor]` of `remit.toml`. It turns a permission into a question or a refusal. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -20,7 +20,6 @@ use crate::job::state::{MeasuringAgain, Waiting};
 use crate::request::Plan;
 use crate::startup::fault::{self, Point};
 
-/// Delay before the next start after a failed fork.
 const FORK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Queues a plan: it is recorded and kept across restarts. Fails if that fails, or waiting jobs hold too many bytes.
@@ -139,8 +138,7 @@ fn measure_again(cx: &mut JobCx<'_>, waiting: Waiting) {
     }
 }
 
-/// Handles the result of a recheck. Returns the plan if it may start now.
-/// Errors: Returns `found` if no plan with this serial is in recheck: it belongs to another request.
+/// Handles the result of a recheck: the plan if it may start. Errors: `found` back, if it belongs to another request.
 pub fn on_measured_again(
     cx: &mut RequestCx<'_>,
     serial: u64,

@@ -25,6 +25,12 @@ const LOOK: Duration = Duration::from_secs(10);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// Words of remit-commit that only the daemon says: a recovery forgets old undos, but not that of this id; an undo leaves
+/// what somebody else has changed.
+const FORGET: &str = "--forget";
+const KEEP: &str = "--keep";
+const PARTLY: &str = "--partly";
+
 /// Starts it if it is due and nothing of remit-commit runs. Also while remit is locked: it is the end of what was
 /// interrupted.
 pub fn recover_if_due(cx: &mut RequestCx<'_>) {
@@ -85,8 +91,10 @@ fn start(cx: &mut RequestCx<'_>, grant: Grant) -> Result<JobId, Refusal> {
         reason: "to finish or take back what was interrupted".to_owned(),
     };
     let keep = cx.job.confirmations.ids();
-    let call = Call::own(name.unwrap_or_default(), Vec::new(), purpose, None)?.keeping(keep);
-    granted::start_own(cx, Requester::daemon(), call, grant)
+    let keep = keep.into_iter().flat_map(|id| [KEEP.to_owned(), id]);
+    let words = [FORGET.to_owned()].into_iter().chain(keep).collect();
+    let call = Call::own(name.unwrap_or_default(), Vec::new(), purpose, None)?;
+    granted::start_own(cx, Requester::daemon(), call.with_words(words), grant)
 }
 
 /// Undoes what nobody has confirmed in time, also while remit is locked. Forgets what was undone by somebody else.
@@ -138,22 +146,27 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
     }
     let phase = match phase(directory, &one.commit) {
         Ok(phase) => phase,
-        Err(error) => return failed(cx, at, &format!("cannot read its journal: {error}")),
+        Err(error) if can_undo || matches!(one.stage, ConfirmStage::Undoing { .. }) => {
+            return failed(cx, at, &format!("cannot read its journal: {error}"));
+        }
+        // It is looked at again when it is due.
+        Err(_) => return,
     };
     let undo_of_it = one.saw(phase);
     match undo_of_it {
-        UndoStage::Lost if one.on_lost() => {
+        UndoStage::Done | UndoStage::Parted if one.has_to_follow() => {
+            let one = one.clone();
+            follow(cx, at, &one);
+        }
+        UndoStage::Lost | UndoStage::Parted if one.on_final() => {
             let one = one.clone();
             cx.job.confirmations.save_or_say();
             report_failure(&mut cx.job, &one);
         }
-        UndoStage::Lost => {}
+        UndoStage::Lost | UndoStage::Parted => {}
         UndoStage::Done => {
             let one = one.clone();
-            match one.has_to_follow() {
-                true => follow(cx, at, &one),
-                false => forget(&mut cx.job, &one),
-            }
+            forget(&mut cx.job, &one);
         }
         // Killed before its end: the recovery may make the commit again.
         _ if phase == Some(Phase::Undone) => {
@@ -251,6 +264,8 @@ fn start_undo(cx: &mut RequestCx<'_>, one: &Unconfirmed) -> Result<JobId, Refusa
         purpose,
         None,
     )?;
+    let words = one.is_undone_partly().then(|| PARTLY.to_owned());
+    let call = call.with_words(words.into_iter().collect());
     granted::start_own(cx, Requester::daemon(), call, grant)
 }
 

@@ -110,7 +110,6 @@ fn follow(cx: &mut JobCx<'_>, job: Job) {
     }
 }
 
-/// Why a plan did not start.
 #[derive(Debug)]
 pub enum NotStarted {
     Ledger(io::Error),
@@ -145,7 +144,6 @@ impl NotStarted {
         }
     }
 
-    /// Returns the cause of the end of a job that waited.
     pub fn cause(&self) -> String {
         let text = self.refusal().message;
         match self {
@@ -162,15 +160,13 @@ fn no_ledger(error: &io::Error) -> Refusal {
     Refusal::new(Code::NotStarted, text).lift("free space on the disk of the state directory")
 }
 
-/// What a job that does not start yet waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     Slot,
     Approval,
 }
 
-/// Admits a job that has to wait: ledger, audit record, request id, broker, in this order. From here on it waits even
-/// without its client. After an error it is not known anywhere.
+/// Admits a job: ledger, audit record, request id, broker. It waits without its client, too. On an error none has it.
 pub fn admit(
     cx: &mut JobCx<'_>,
     draft: &mut Draft,

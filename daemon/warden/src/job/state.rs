@@ -12,9 +12,9 @@ use crate::approval::file_hash::Measuring;
 use crate::approval::{MeasuringRequest, Request};
 use crate::audit::Record;
 use crate::identity::peer::Subject;
+use crate::job::allocation::JobUid;
 use crate::job::life::Life;
 use crate::job::live::Job;
-use crate::job::uid_pool::JobUid;
 use crate::request::{Draft, Plan};
 use crate::sandbox::PreforkedJob;
 
@@ -50,7 +50,6 @@ impl Waiting {
     }
 }
 
-/// Has its slot; a child hashes its files again.
 #[derive(Debug)]
 pub struct MeasuringAgain {
     pub waiting: Waiting,
@@ -103,7 +102,6 @@ pub struct Stuck {
     pub life: Life,
 }
 
-/// The contents of one state.
 pub trait Held: Sized + 'static {
     fn of(state: &JobState) -> Option<&Self>;
     fn of_mut(state: &mut JobState) -> Option<&mut Self>;
@@ -148,14 +146,10 @@ macro_rules! states {
 }
 
 states! {
-    /// A child hashes its files before an approver is asked.
     Examined(MeasuringRequest),
-    /// Waits for an approval, or is being approved.
     Asked(Request),
     Queued(Waiting),
-    /// Has its slot; a child hashes its files again.
     Rehashed(MeasuringAgain),
-    /// Has its slot, and waits for the audit log.
     Parked(Parked),
     /// Runs, or its end is not recorded yet.
     Live(Job),
@@ -206,7 +200,6 @@ impl JobState {
         }
     }
 
-    /// The requester of what waits for an approval or a slot.
     pub fn waiting_requester(&self) -> Option<&Subject> {
         match self {
             Self::Examined(_) | Self::Asked(_) | Self::Queued(_) | Self::Rehashed(_) => {

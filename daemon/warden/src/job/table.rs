@@ -13,7 +13,7 @@ use remit_sys::OutputEnd;
 use crate::approval::file_hash::Measuring;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
-use crate::job::fair_queue::Turns;
+use crate::job::allocation::Turns;
 use crate::job::floor::RequiredCommands;
 use crate::job::life::Event;
 pub use crate::job::live::{Job, Start};
@@ -149,7 +149,6 @@ impl Jobs {
         self.turns.push(uid, serial);
     }
 
-    /// Puts back what [`Self::next_turn`] took: it comes next again.
     pub fn put_back(&mut self, waiting: Waiting) {
         let (serial, uid) = (self.next_serial(), waiting.plan.requester.subject.uid());
         self.insert(serial, waiting);
@@ -170,7 +169,6 @@ impl Jobs {
         self.take(serial)
     }
 
-    /// Returns queued jobs in the order in which they start.
     pub fn queued(&self) -> impl Iterator<Item = &Waiting> {
         let serials = self.turns.iter();
         serials.filter_map(|serial| self.find(*serial))
@@ -201,7 +199,6 @@ impl Jobs {
         &self.turns
     }
 
-    /// Returns the next job number. Numbers only increase, also across restarts.
     pub fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
@@ -308,7 +305,6 @@ impl Jobs {
         self.ended.iter()
     }
 
-    /// Notes how the commands are that follow an ended job.
     pub fn set_follow_ups(&mut self, job: JobId, then: &[FollowUp]) {
         self.ended.set_follow_ups(job, then);
     }

@@ -153,7 +153,6 @@ pub fn kill_again(cx: &mut JobCx<'_>, serial: u64) {
     cx.reactor.timers.add(pause, Timer::KillAgain(serial));
 }
 
-/// Reaps the first process of a job and kills the others.
 pub fn on_job_exited(cx: &mut JobCx<'_>, serial: u64) {
     steps::read_steps(cx, serial);
     let Some(job) = cx.jobs.get(serial) else {

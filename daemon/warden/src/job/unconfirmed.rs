@@ -51,8 +51,19 @@ pub fn on_acts_over(cx: &mut JobCx<'_>, job: JobId, then: &[FollowUp]) -> Option
     };
     match then.iter().find(|one| !one.has_succeeded()) {
         None => {
-            let one = one.clone();
-            forget(cx, &one);
+            one.then.clear();
+            match one.undo == UndoStage::Parted {
+                true => {
+                    one.on_final();
+                    let one = one.clone();
+                    cx.confirmations.save_or_say();
+                    report_failure(cx, &one);
+                }
+                false => {
+                    let one = one.clone();
+                    forget(cx, &one);
+                }
+            }
         }
         Some(act) => {
             let why = format!("it is undone, but not '{}': {}", act.command, act.cause);
@@ -72,7 +83,6 @@ pub fn on_recorded(cx: &mut JobCx<'_>, job: JobId, ending: &Ending) {
     }
 }
 
-/// Reports an undo that has not worked.
 pub fn report_failure(cx: &mut JobCx<'_>, one: &Unconfirmed) {
     let line = format!(
         "{}; look at its paths, then undo it by hand, or keep it: {}",
@@ -80,8 +90,12 @@ pub fn report_failure(cx: &mut JobCx<'_>, one: &Unconfirmed) {
         one.command()
     );
     log::beside(&cx.reports.audit, Weight::Error, format_args!("{line}"));
+    let verdict = match one.undo {
+        UndoStage::Parted => "undone_partly",
+        _ => "failed",
+    };
     let record = record(Event::Unconfirmed, line, one).with_error_priority();
-    cx.reports.audit.note(record.field("VERDICT", "failed"));
+    cx.reports.audit.note(record.field("VERDICT", verdict));
 }
 
 /// Forgets a commit that nobody has to confirm any more: it was undone, or taken back.
@@ -143,6 +157,10 @@ fn try_confirm(
     let phase = phase(&cx.confirmations.directory, &one.commit)
         .map_err(|error| unsaved(&one, format!("cannot read its journal: {error}")))?;
     match one.saw(phase) {
+        UndoStage::Done | UndoStage::Parted if one.has_to_follow() => {
+            let text = format!("commit {} is undone, and commands follow that", one.short());
+            return Err(Refusal::new(Code::Busy, text).next("try again in a moment"));
+        }
         UndoStage::Done => {
             forget(cx, &one);
             let text = format!(
@@ -151,7 +169,7 @@ fn try_confirm(
             );
             return Err(Refusal::new(Code::NotFound, text));
         }
-        UndoStage::Kept | UndoStage::Lost => {}
+        UndoStage::Kept | UndoStage::Lost | UndoStage::Parted => {}
         // Complete, but its last step was cut off.
         UndoStage::Started if phase == Some(Phase::Done) => {}
         UndoStage::Started => {
@@ -182,6 +200,7 @@ fn try_confirm(
     }
     let later = match one.undo {
         UndoStage::Lost => "It cannot be undone: its undo is gone".to_owned(),
+        UndoStage::Parted => "It was undone, but for what somebody else had changed".to_owned(),
         _ => format!("To undo it later: remit undo {}", one.commit),
     };
     Ok(format!("confirmed; commit {} stays. {later}", one.short()))

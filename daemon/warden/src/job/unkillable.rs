@@ -1,5 +1,4 @@
-//! Tracks jobs that are recorded as ended while a process of theirs is stuck in the kernel. Each keeps its slot and
-//! its uid until no process is left. Nothing waits for it.
+//! Tracks ended jobs with a process stuck in the kernel: they keep slot and uid until none is left. Nothing waits.
 
 use std::time::Duration;
 

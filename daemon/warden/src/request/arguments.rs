@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use remit_policy::{ArgvElement, PassAs};
 use remit_spawn::PathIs;
 
-/// Replaces a secret in lists and records.
 pub const HIDDEN: &str = "***";
 
 #[derive(Debug)]

@@ -24,9 +24,6 @@ use crate::request::summary::RequestSummary;
 use crate::request::validated::{Call, What};
 use crate::sandbox::{Compiled, Sandboxes, limits_in};
 
-/// Before the id of a commit, in the words of a recovery.
-const KEEP: &str = "--keep";
-
 #[derive(Debug)]
 pub struct PolicyContext<'a> {
     pub digest: &'a str,
@@ -53,13 +50,10 @@ pub struct BoundCall {
     pub asked: Rc<RequestSummary>,
     pub effect: Effect,
     pub policy: String,
-    /// The commit that it undoes.
     pub undo: Option<Undo>,
-    /// It is undone unless somebody confirms it.
     pub confirm: Option<ConfirmWindow>,
     /// Files of a plan that it sees: what `remit_spawn::Staged` reads.
     pub staged: Option<OwnedFd>,
-    /// Commands that follow it.
     pub acts: Vec<BoundAct>,
 }
 
@@ -196,8 +190,8 @@ fn of_policy(
     call: &Call,
 ) -> Result<Executed, Refusal> {
     let mut invocation = command.bind(args, call.stdin.is_some())?;
-    if command.commit_use() == Some(CommitUse::Recover) {
-        let words = call.keep.iter().flat_map(|id| [KEEP, id]);
+    if command.is_commit() {
+        let words = call.own_words.iter();
         let words = words.map(|word| ArgvElement::Text(word.as_bytes().to_vec()));
         invocation.argv.extend(words);
         let literal = &mut invocation.literal;

@@ -13,7 +13,6 @@ use remit_policy::{Command, CommitUse, Stdin, Terms};
 
 use crate::request::Call;
 
-/// Checks the plan of a command that takes one.
 pub fn check(call: &Call, command: Option<&Command>, protected: &Protected) -> Result<(), Refusal> {
     if command.is_none_or(|command| command.stdin != Stdin::Plan) {
         return Ok(());
@@ -32,7 +31,6 @@ pub fn check(call: &Call, command: Option<&Command>, protected: &Protected) -> R
     }
 }
 
-/// Checks that the plan changes nothing that is protected.
 pub fn recheck(bundle: &Bundle, protected: &Protected) -> Result<(), Refusal> {
     check_views(bundle.views(), protected)
 }

@@ -10,7 +10,6 @@ use crate::request::validated::Sealed;
 pub struct Whole<'a> {
     pub job: JobId,
     pub subject: &'a Subject,
-    /// Directories in which a program without a slash is looked up.
     pub path: &'a [std::ffi::CString],
     pub bound: &'a BoundCall,
     pub name: Option<&'a str>,
@@ -57,7 +56,7 @@ impl Draft {
             env: _,
             profile: _,
             runtime_s: _,
-            keep: _,
+            own_words: _,
             // Returned by the two calls below.
             purpose: _,
             // As the fields of the draft.

@@ -20,8 +20,8 @@ use remit_spawn::Measured;
 use crate::approval::AsFound;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
+use crate::job::allocation::JobUid;
 use crate::job::life::Life;
-use crate::job::uid_pool::JobUid;
 use crate::sandbox::PreforkedJob;
 
 pub use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat};
@@ -63,10 +63,10 @@ impl Call {
         Self::of_daemon((name, args), purpose, input, "remitd".to_owned())
     }
 
-    /// The same recovery of commits, which forgets no undo of these.
+    /// The same call of remit-commit, with words that only the daemon adds.
     #[must_use]
-    pub fn keeping(self, keep: Vec<String>) -> Self {
-        Self { keep, ..self }
+    pub fn with_words(self, own_words: Vec<String>) -> Self {
+        Self { own_words, ..self }
     }
 
     /// A command that follows a commit.
@@ -192,7 +192,6 @@ impl Plan {
         approved.is_some_and(|approved| approved.deadline <= now)
     }
 
-    /// Gives up the right to execute.
     pub fn into_draft(self) -> Draft {
         self.draft
     }

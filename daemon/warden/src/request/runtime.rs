@@ -69,7 +69,6 @@ impl Runtime {
         })
     }
 
-    /// Returns the setting that it comes from.
     pub fn source(&self) -> String {
         match &self.source {
             RuntimeSource::Caller => "max_runtime_s".to_owned(),

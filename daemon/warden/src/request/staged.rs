@@ -50,30 +50,20 @@ fn cannot(view: &View<'_>, command: &Command, why: &str) -> Refusal {
 }
 
 fn staged(view: &View<'_>, bytes: &mut Vec<u8>) -> Result<StagedEntry, &'static str> {
-    let mut file = |meta| {
-        let content = view.new.unwrap_or_default();
-        let start = bytes.len() as u64;
-        bytes.extend_from_slice(content);
-        StagedAs::File {
-            owner: owner(meta),
+    let change = &view.entry.change;
+    let (start, content) = (bytes.len() as u64, view.new.unwrap_or_default());
+    let length = content.len() as u64;
+    bytes.extend_from_slice(content);
+    let what = match (change.makes(), change.meta().map(owner)) {
+        (Some(New::File(_)), Some(owner)) => StagedAs::File {
+            owner,
             start,
-            length: content.len() as u64,
-        }
-    };
-    let what = match view.entry.change {
-        Change::Create {
-            new: New::File(_),
-            meta,
-        }
-        | Change::Replace { meta, .. } => file(meta),
-        Change::Create {
-            new: New::Directory,
-            meta,
-        } => StagedAs::Directory(owner(meta)),
-        Change::Remove { .. } => StagedAs::Gone,
-        Change::SetMetadata { .. } => {
-            return Err("a change of mode or owner alone is not shown to checks");
-        }
+            length,
+        },
+        (Some(New::Directory), Some(owner)) => StagedAs::Directory(owner),
+        (Some(New::Link(_)), _) => StagedAs::Link { start, length },
+        _ if matches!(change, Change::Remove { .. }) => StagedAs::Gone,
+        _ => return Err("a change of mode or owner alone is not shown to checks"),
     };
     let path = view.entry.path.as_bytes();
     let path = CString::new(path.strip_prefix(b"/").unwrap_or(path));

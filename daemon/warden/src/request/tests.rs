@@ -236,7 +236,7 @@ fn unknown_argument_is_refused_after_grant() {
 }
 
 #[test]
-fn recovery_gets_the_undos_to_keep() {
+fn recovery_gets_the_words_of_the_daemon_alone() {
     const PLANS: &str = r##"
 [[command]]
 name = "plan.recover"
@@ -248,18 +248,20 @@ profile = "host"
     let scene = Scene::of(PLANS, &MachineTable::default());
     let grant = scene.policy.recovery("/var/lib/remit/commits").unwrap();
     let own = Call::own("plan.recover".to_owned(), Vec::new(), change("x"), None);
-    let ids = ["0a".repeat(16), "ff".repeat(16)];
-    let call = own.unwrap().keeping(ids.to_vec());
+    let own = own.unwrap();
+    let line = |bound: &BoundCall| {
+        let argv = bound.argv.iter().map(|arg| arg.to_str().unwrap());
+        argv.collect::<Vec<_>>().join(" ")
+    };
+    let program = "/usr/libexec/remit/remit-commit recover /var/lib/remit/commits";
+    let bound = BoundCall::new(&own, grant.terms(), &scene.setting("d")).unwrap();
+    assert_eq!(line(&bound), program);
+    let id = "0a".repeat(16);
+    let words = ["--forget", "--keep", id.as_str()].map(str::to_owned);
+    let call = own.with_words(words.to_vec());
     let bound = BoundCall::new(&call, grant.terms(), &scene.setting("d")).unwrap();
-    let line = format!(
-        "/usr/libexec/remit/remit-commit recover /var/lib/remit/commits --keep {} --keep {}",
-        ids[0], ids[1]
-    );
-    let argv: Vec<_> = bound.argv.iter().map(|arg| arg.to_str().unwrap()).collect();
-    assert_eq!(argv.join(" "), line);
-    assert_eq!(
-        bound.literal,
-        [true, true, true, false, false, false, false]
-    );
-    assert!(fields(&bound.asked).contains(&("ARGV", line)));
+    let expect = format!("{program} --forget --keep {id}");
+    assert_eq!(line(&bound), expect);
+    assert_eq!(bound.literal, [true, true, true, false, false, false]);
+    assert!(fields(&bound.asked).contains(&("ARGV", expect)));
 }

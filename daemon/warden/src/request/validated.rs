@@ -44,8 +44,8 @@ pub struct Call {
     pub(super) file_change: Option<Result<Bundle, String>>,
     /// Of that plan, in hexadecimal.
     pub(super) plan_digest: Option<String>,
-    /// Ids of commits whose undos a recovery keeps. Only the daemon sets them.
-    pub(super) keep: Vec<String>,
+    /// Further words of a command of remit-commit. Only the daemon sets them.
+    pub(super) own_words: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -69,8 +69,7 @@ pub(super) struct Sealed {
 }
 
 impl Call {
-    /// Checks a spec and its descriptors. The broker checked them too, but is not trusted.
-    /// Errors: `invalid_args` or `too_large`, with the part as the object.
+    /// Checks a spec and its descriptors: the broker is not trusted. Errors: `invalid_args`, `too_large`, and the part.
     pub fn new(spec: Spec, fds: Vec<OwnedFd>) -> Result<Self, Refusal> {
         let content_spec = postcard::to_extend(&Keyed::of(&spec), Vec::new()).unwrap_or_default();
         check_purpose(&spec)?;
@@ -126,7 +125,7 @@ impl Call {
             content: content.finalize().into(),
             file_change: None,
             plan_digest: None,
-            keep: Vec::new(),
+            own_words: Vec::new(),
         })
     }
 
@@ -151,13 +150,11 @@ impl Call {
         }
     }
 
-    /// Returns the number of paths that its plan changes.
     pub(super) fn plan_paths(&self) -> Option<String> {
         let bundle = self.file_change()?.ok()?;
         Some(bundle.plan().entries().len().to_string())
     }
 
-    /// Returns the digest of its plan, in hexadecimal.
     pub fn plan_digest(&self) -> Option<&str> {
         self.plan_digest.as_deref()
     }
@@ -202,7 +199,6 @@ impl Call {
         }
     }
 
-    /// Returns what a rule calls it.
     pub fn name_in_rules(&self) -> &str {
         match (&self.what, self.effect()) {
             (What::Named { name, .. }, _) => name,

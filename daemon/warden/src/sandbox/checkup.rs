@@ -13,9 +13,9 @@ use crate::audit::{Event, Record};
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
 use crate::identity::peer::Subject;
+use crate::job::allocation::JobUid;
 use crate::job::context::JobCx;
 use crate::job::termination;
-use crate::job::uid_pool::JobUid;
 use crate::request::with_requester;
 use crate::sandbox::self_test::test_run::{
     AfterCleanup, SelfTestPhase, SelfTestRun, TestSandbox, TestTour,

@@ -17,7 +17,7 @@ use remit_sys::{
     Cgroup, Cgroups, Closing, Controller, Doing, Error, Limits, Result, Switch, spawn_root, sys,
 };
 
-use super::secrets::Secrets;
+use super::prepared::Secrets;
 use super::{Compiled, visibility::limits};
 use crate::audit::Recorded;
 use crate::config::Config;

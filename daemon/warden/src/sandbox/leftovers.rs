@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use remit_spawn::Spawned;
 use remit_sys::Cgroup;
 
-use crate::job::uid_pool::JobUid;
+use crate::job::allocation::JobUid;
 use crate::sandbox::pool::Sandboxing;
 use crate::sandbox::{PreforkedJob, empty};
 use crate::startup::error::chain;

@@ -7,7 +7,6 @@ pub(crate) mod leftovers;
 pub(crate) mod pool;
 pub(crate) mod prepared;
 mod report;
-mod secrets;
 pub(crate) mod self_test;
 pub(crate) mod visibility;
 
@@ -27,7 +26,7 @@ use crate::audit::Recorded;
 use crate::audit::kernel_audit::KernelAudit;
 use crate::config::{Config, MachineLimits, Need};
 use crate::identity::user_names::optional_group;
-use crate::job::uid_pool::JobUid;
+use crate::job::allocation::JobUid;
 use crate::request::Plan;
 use crate::sandbox::host_support::{HostSupport, SpawnerProgram};
 pub use crate::sandbox::prepared::{PreforkedJob, empty};
@@ -164,8 +163,7 @@ impl SandboxManager {
         self.read.is_untried() || self.strict.is_untried()
     }
 
-    /// Checks whether a job of this base may start now. Errors: `busy` while a self-test is pending, otherwise
-    /// `unsupported_kernel` with the sandbox layer and what was observed.
+    /// Checks that jobs of this base may start. Errors: `busy` during a self-test, `unsupported_kernel` with the layer.
     pub fn check_usable(&self, base: Base) -> Result<(), Refusal> {
         let (name, why) = match (ConfinedBase::of(base), &self.host_support) {
             (Some(confined), _) => {

@@ -14,7 +14,7 @@ use remit_sys::Limits;
 use crate::config::Config;
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::job::admission::JobSlot;
-use crate::job::uid_pool::{JobUid, JobUids};
+use crate::job::allocation::{JobUid, JobUids};
 use crate::request::NewJob;
 use crate::sandbox::leftovers::Leftovers;
 use crate::sandbox::self_test::test_run::SelfTestRun;

@@ -1,12 +1,15 @@
-//! Resources of one job that are prepared in advance.
+//! Resources of one job: those that are prepared in advance, and its secrets, in memory files that only the job can
+//! open. Secrets are sealed just before the fork: each needs a descriptor.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use remit_spawn::{PreforkedChild, Sandbox};
-use remit_sys::Cgroup;
+use remit_link::memfd;
+use remit_spawn::{Argument, PreforkedChild, Sandbox, What};
+use remit_sys::{Cgroup, Error, Result};
 
+use crate::request::{ArgumentSlot, BoundCall, Passed, SlotWhat};
 use crate::startup::error::chain;
 
 /// The event loop waits no longer for a killed process.
@@ -115,5 +118,63 @@ fn wait_empty(cgroup: &Cgroup, patience: Duration) {
     while cgroup.populated().unwrap_or(false) && start.elapsed() < patience {
         let mut changed = [PollFd::new(cgroup.events(), PollFlags::POLLPRI)];
         let _ = poll(&mut changed, PollTimeout::from(10u8));
+    }
+}
+
+pub struct Secrets<'a> {
+    slots: &'a [ArgumentSlot],
+    /// One for each secret slot, in the same order.
+    files: Vec<OwnedFd>,
+    pub stdin: Option<OwnedFd>,
+}
+
+impl<'a> Secrets<'a> {
+    /// Seals the secret arguments and standard input. Fails if no descriptor or no memory is left.
+    pub fn seal(bound: &'a BoundCall) -> Result<Self> {
+        let seal = |bytes: &[u8]| {
+            memfd::seal(c"secret", bytes).map_err(|error| Error::Refused {
+                doing: "cannot hand a secret to a job".to_owned(),
+                why: error.to_string(),
+            })
+        };
+        let values = bound.slots.iter().filter_map(|slot| match &slot.what {
+            SlotWhat::Secret(value) => Some(seal(value)),
+            SlotWhat::Path { .. } => None,
+        });
+        Ok(Self {
+            files: values.collect::<Result<_>>()?,
+            stdin: bound.secret_stdin.as_deref().map(seal).transpose()?,
+            slots: &bound.slots,
+        })
+    }
+
+    pub fn arguments(&self) -> Vec<Argument<'_>> {
+        let mut files = self.files.iter();
+        let argument = |slot: &'a ArgumentSlot| {
+            let what = match &slot.what {
+                SlotWhat::Path {
+                    under,
+                    beneath,
+                    is,
+                    pass,
+                } => What::Path {
+                    under,
+                    beneath,
+                    is: *is,
+                    by_descriptor: !matches!(pass, Passed::Text),
+                    copy: match pass {
+                        Passed::Copy(file) => Some(file.as_fd()),
+                        Passed::Text | Passed::Descriptor => None,
+                    },
+                },
+                SlotWhat::Secret(_) => What::Secret(files.next()?.as_fd()),
+            };
+            Some(Argument {
+                index: slot.index,
+                before: &slot.before,
+                what,
+            })
+        };
+        self.slots.iter().filter_map(argument).collect()
     }
 }

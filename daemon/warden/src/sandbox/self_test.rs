@@ -20,7 +20,7 @@ pub mod test_run {
     use remit_sys::{Cgroup, sys};
 
     use crate::identity::peer::Subject;
-    use crate::job::uid_pool::JobUid;
+    use crate::job::allocation::JobUid;
     use crate::sandbox::ConfinedBase;
 
     #[derive(Debug)]
@@ -168,7 +168,6 @@ pub struct BaseState {
 
 #[derive(Debug)]
 enum SelfTestState {
-    /// Each layer was tested from inside, and each held.
     Proved,
     /// Proved once and set up again since. Nothing runs until each layer is tested again.
     Untried,

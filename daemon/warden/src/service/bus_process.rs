@@ -1,5 +1,4 @@
-//! Starts, restarts and ends `remit-bus`, which answers what jobs in `read` sandboxes ask of the system bus. Nothing
-//! waits for it: while there is none, a job's connect(2) fails.
+//! Starts and ends `remit-bus`, which answers jobs of `read`. Nothing waits for it: without it connect(2) fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -17,7 +16,7 @@ use remit_sys::{spawn_service, sys};
 
 use crate::config::Config;
 use crate::identity::user_names::{self, Ids};
-use crate::job::uid_pool::JobUid;
+use crate::job::allocation::JobUid;
 use crate::service::program::{self, c_string, environment, wait_for_exit};
 use crate::startup::error::{Fatal, chain};
 
@@ -227,7 +226,7 @@ fn receive(socket: &OwnedFd) -> io::Result<Report> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::uid_pool::JobUids;
+    use crate::job::allocation::JobUids;
 
     #[test]
     fn one_that_never_lives_long_is_started_ever_more_rarely() {

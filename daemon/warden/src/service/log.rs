@@ -59,7 +59,6 @@ fn goes_to_journal() -> bool {
 /// The journal knows the sender and takes the priority from the line (sd-daemon(3)). Others get the daemon's name.
 fn whole(journal: bool, weight: Weight, line: &str) -> String {
     let mut whole = String::new();
-    // Writing to a String cannot fail.
     let _ = match journal {
         true => write!(whole, "<{}>{line}", weight as u8),
         false => write!(whole, "remitd: {line}"),

@@ -12,8 +12,7 @@ use remit_common::caps;
 
 use crate::startup::error::Fatal;
 
-/// Normalizes umask, descriptors, working directory, limits and signals. The environment stays: every child gets a
-/// new one, and the warden reads only the service manager's variables.
+/// Normalizes umask, descriptors, directory, limits and signals. The environment stays: only the manager's is read.
 pub fn normalise() -> Result<SignalFd, Fatal> {
     umask(Mode::from_bits_truncate(0o077));
     standard_descriptors()?;

@@ -43,8 +43,7 @@ impl InUse {
     }
 }
 
-/// Ends every process with one of these uids. Returns those that are stuck in the kernel. Fails if /proc cannot be read,
-/// because it is then unknown what is alive.
+/// Ends every process of these uids; returns those stuck in the kernel. Fails if /proc cannot say what is alive.
 pub fn end(uids: &BTreeSet<u32>) -> io::Result<Vec<InUse>> {
     let uids = &having_processes(uids.iter().copied())?;
     if uids.is_empty() {

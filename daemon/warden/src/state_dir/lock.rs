@@ -126,8 +126,7 @@ impl State {
     }
 }
 
-/// Locks a file for this process until it closes any descriptor of it (F_SETLK, fcntl_locking(2)). flock(2) is
-/// unsuitable: a child that was just forked could hold it longer than a killed daemon.
+/// Locks a file until this process closes any descriptor of it (fcntl_locking(2)). A fork could hold flock(2) longer.
 pub fn hold(file: &File) -> Result<(), Errno> {
     let whole = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,

@@ -16,8 +16,7 @@ use crate::startup::error::Fatal;
 use crate::state_dir::ledger::{Damage, Ended, FoundJob, Past};
 use crate::state_dir::leftover_processes::{self, InUse};
 
-/// Reads the ledger back, so every job in it can be queried as before. Fails if the ledger or /proc cannot be
-/// read, or the audit log cannot be written: the fate of jobs must not be guessed.
+/// Reads the ledger back, so jobs can be queried. Fails without ledger, /proc or audit log: fates are not guessed.
 pub fn take_over(cx: &mut JobCx<'_>) -> Result<(), Fatal> {
     let read = cx.ledger.read_back();
     let (jobs, damage) = read.map_err(Fatal::call("cannot read the ledger of jobs"))?;

@@ -44,8 +44,7 @@ struct OpenedFile {
 }
 
 impl HistoryStore {
-    /// Opens or creates the files in `dir`. Cuts off an unfinished entry. Copies and logs a damaged file; entries before the
-    /// damage stay.
+    /// Opens or makes the files. Cuts off an unfinished entry. Copies and logs a damaged file; entries before it stay.
     pub fn open(dir: &Path) -> Result<Self, String> {
         let open = |name: &str| {
             let path = dir.join(name);

@@ -8,7 +8,7 @@ use remit_audit_verify::{Expected, Finding, Kind, Report};
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_wire::client::{self, ClientError};
 
-use crate::context::Context;
+use crate::render::output::Context;
 
 /// The expected end of the audit log, from a source outside the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

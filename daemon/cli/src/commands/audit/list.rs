@@ -12,10 +12,8 @@ use super::filter::Filter;
 use super::record::AuditRecord;
 use super::source::RecordSource;
 use crate::args::{ExportArgs, Format, RecordsArgs};
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 use crate::render::units::{self, Colour, Width};
 use crate::render::untrusted_columns;
 

@@ -11,10 +11,8 @@ use super::list::Fields;
 use super::record::AuditRecord;
 use super::source::RecordSource;
 use crate::args::RecordSourceArgs;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 use crate::render::units;
 use crate::render::untrusted_columns::Page;
 

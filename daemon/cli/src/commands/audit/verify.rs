@@ -13,10 +13,8 @@ use super::head::Head;
 use super::journal::{self, Gaps};
 use super::source::RecordSource;
 use crate::args::VerifyArgs;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 use crate::render::{table, units};
 
 /// The journal may lack the newest records. It is then read again after this time, at most `TRIES` times.

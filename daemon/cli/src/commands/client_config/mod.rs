@@ -13,10 +13,8 @@ use serde_json::json;
 pub use destination::{Destination, ServerName};
 
 use crate::args::{Cli, ClientConfigArgs};
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 
 /// Prints only the configuration on stdout, and instructions on stderr.
 pub fn client_config(context: &Context, args: ClientConfigArgs) -> Result<Exit, Failure> {

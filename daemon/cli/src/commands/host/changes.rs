@@ -9,10 +9,8 @@ use crate::args::HostSince;
 use crate::client::admin_socket;
 use crate::client::user_socket::Daemon;
 use crate::commands::job::own_id;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 use crate::render::table::{self, Table};
 use crate::render::units;
 

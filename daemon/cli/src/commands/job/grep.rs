@@ -10,8 +10,7 @@ use remit_wire::result::{MatchResult, numbered};
 
 use crate::args::JobArgs;
 use crate::client::user_socket::Daemon;
-use crate::error::Failure;
-use crate::exit::Exit;
+use crate::error::{Exit, Failure};
 use crate::render::output::{self, Form};
 use crate::render::units;
 

@@ -21,11 +21,9 @@ use crate::client::admin_socket;
 use crate::client::ctrl_c::Interrupt;
 use crate::client::follow::{self, Streams};
 use crate::client::user_socket::{self, Daemon};
-use crate::context::Context;
-use crate::error::{self, Failure};
-use crate::exit::Exit;
+use crate::error::{self, Exit, Failure};
 use crate::render::job_end::{self, Ended, refused};
-use crate::render::output::{self, Form, Sink};
+use crate::render::output::{self, Context, Form, Sink};
 use crate::render::{table, units};
 
 /// Shows the job or its output. With `--wait` or `--follow` the exit status is the job's.
@@ -195,7 +193,6 @@ fn tell(
 
 /// A named job. Candidates are the caller's own jobs, for administrators all jobs: nobody learns of other jobs.
 enum NamedJob {
-    /// The caller's own, with a connection to ask about it.
     Own(Box<Daemon>, JobId),
     Other(AnyJob),
 }

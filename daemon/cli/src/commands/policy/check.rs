@@ -1,5 +1,4 @@
-//! `remit policy check`: prints every finding of a load, grantees who cannot connect, and paths of profiles that
-//! cannot be shown now. Nothing runs in such a profile until they can.
+//! `remit policy check`: prints findings of a load, grantees who cannot connect, and paths that cannot be shown now.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -15,10 +14,8 @@ use serde_json::json;
 
 use super::files::{self, count, errors};
 use crate::args::FilesArgs;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 
 /// Prints findings. The exit status shows if the daemon would refuse the files.
 pub fn check(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
@@ -122,8 +119,7 @@ enum GroupSetting {
     Name(String),
 }
 
-/// Returns a warning for each grantee who may not connect and each approver who cannot approve. Returns an error for each
-/// profile whose user may approve.
+/// Warns of grantees who may not connect and approvers who cannot approve. Errors: profiles whose user may approve.
 fn findings(loaded: &Loaded, names: &Names, config: &Path) -> Vec<Diagnostic> {
     let policy = &loaded.policy;
     let file = config.join("remit.toml");

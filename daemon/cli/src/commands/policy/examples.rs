@@ -12,10 +12,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::files::{self, count};
 use crate::args::FilesArgs;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 
 #[derive(Debug, PartialEq, Eq)]
 struct Example {

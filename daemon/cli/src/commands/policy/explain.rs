@@ -17,10 +17,8 @@ use super::files;
 use super::outcome::{ExplainOutcome, granted};
 use crate::args::ExplainArgs;
 use crate::commands::input::usage;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 use crate::render::{table, units};
 
 enum Question<'a> {

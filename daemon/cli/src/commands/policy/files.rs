@@ -1,5 +1,4 @@
-//! Reads policy files and compiles them. `remit policy diff` compares the meaning of two states of them; `remit policy
-//! reload` makes the daemon reload the policy, and shows the changes.
+//! Reads and compiles policy files. `remit policy diff` compares two states; `remit policy reload` shows the changes.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +11,8 @@ use serde_json::{Value, json};
 
 use crate::args::{DiffArgs, FilesArgs, MachineArgs, ReloadArgs};
 use crate::client::admin_socket;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::exit::Exit;
-use crate::render::output::{self, Form};
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
 use crate::render::table;
 
 /// The daemon's own directories, which no profile may write.

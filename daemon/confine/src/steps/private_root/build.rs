@@ -3,8 +3,8 @@
 use super::model::{Access, Content, Host, Mount, Private, Root, is_missing};
 use super::staged::StagedView;
 use crate::Why;
-use crate::spec::layer::EnabledLayers;
 use crate::steps::landlock::Fence;
+use crate::steps::report::EnabledLayers;
 use crate::steps::report::Fault;
 use crate::sys::{self, Propagation};
 use remit_spawn::{NOWHERE, Staged};

@@ -3,7 +3,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use crate::spec::layer::EnabledLayers;
+use crate::steps::report::EnabledLayers;
 use crate::{Error, Result, sys};
 
 #[derive(Clone, Debug)]

@@ -176,6 +176,12 @@ impl<'a> StagedView<'a> {
                 }
                 own(file.as_fd(), owner)
             }
+            StagedAs::Link { start, length } => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                let mut target = vec![0; length.min(libc::PATH_MAX as usize)];
+                self.staged.fill(start, &mut target)?;
+                sys::make_link_at(&c_string(target)?, dir, path)
+            }
         }
     }
 

@@ -1,5 +1,4 @@
-//! Assembles a classic BPF program from sorted rules, without knowing what the numbers mean. See
-//! `Documentation/userspace-api/seccomp_filter.rst` and `linux/bpf_common.h`.
+//! Assembles a classic BPF program from sorted rules (seccomp_filter.rst and `linux/bpf_common.h` of the kernel).
 
 use super::rule::{Check, Rule, Want};
 

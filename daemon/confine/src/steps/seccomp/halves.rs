@@ -8,7 +8,7 @@ use std::io;
 use super::bpf::{self, Program};
 use super::rule::{Arch, Class, Rule, SyscallRow};
 use super::rules::rules;
-use crate::spec::layer::EnabledLayers;
+use crate::steps::report::EnabledLayers;
 use crate::{Result, sys};
 
 /// Both programs. A process that has only `first` is not confined.

@@ -10,7 +10,7 @@ mod rules {
     use super::bpf::{self, Program};
     use super::rule::{Arch, Class, Instead, Rule};
     use super::table;
-    use crate::spec::layer::EnabledLayers;
+    use crate::steps::report::EnabledLayers;
     use crate::{Layer, Result};
 
     pub(super) fn rules(
@@ -73,7 +73,7 @@ mod rules {
 
 mod table;
 
-use crate::{Result, spec::layer::EnabledLayers};
+use crate::{Result, steps::report::EnabledLayers};
 pub(crate) use bpf::Program;
 pub(crate) use halves::Filter;
 #[cfg(test)]

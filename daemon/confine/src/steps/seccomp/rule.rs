@@ -74,8 +74,7 @@ pub(crate) struct Class {
     pub(crate) ipc: bool,
     /// Unix sockets that another process connects to the system bus. Not with `internet` or `unix`.
     pub(crate) bus: bool,
-    /// Less, not more: no file becomes set-id, because others could execute it on the host. A uid of the job's own
-    /// changes nothing: another job has it later, and `CAP_SETUID` changes it.
+    /// No file becomes set-id: others could execute it on the host. An own uid is reused, and `CAP_SETUID` changes it.
     pub(crate) no_set_id: bool,
     /// Less: what the kernel counts by uid is shared with all that the job's user runs.
     pub(crate) shared_uid: bool,

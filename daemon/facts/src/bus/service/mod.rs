@@ -26,8 +26,7 @@ const NONE: u64 = u64::MAX;
 
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 
-/// Returns the data for a built-in command as JSON, within about two seconds. Must run on a tokio runtime with time
-/// enabled. Never fails: if the manager cannot be asked, the JSON has the reason.
+/// Returns the data as JSON, or the reason, within about two seconds. Must run on a tokio runtime with time enabled.
 pub async fn service_json(command: &Builtin, at: &Sources) -> Vec<u8> {
     let answer = match connect(&at.run, Instant::now() + PATIENCE).await {
         Ok(bus) => bus.tell(command).await,

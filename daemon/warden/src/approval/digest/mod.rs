@@ -1,5 +1,4 @@
-//! Computes the digest of everything that will run: SHA-256 of the request's bytes ([`remit_approval::encode()`]). An
-//! approver approves this digest, and each record names it.
+//! Computes the SHA-256 of all that will run ([`remit_approval::encode()`]). Approvers approve it, and records name it.
 
 use std::fmt;
 

@@ -25,8 +25,7 @@ pub enum PathArgument {
     Directory,
 }
 
-/// Looks up a path as the job will, without following links. `copy` receives the content. Gives one error if the
-/// job can open nothing of this kind there: a requester must not learn what exists.
+/// Looks up a path as the job will, without links; `copy` gets the content. One error for all: nothing is revealed.
 pub fn of_path(
     what: &str,
     path: &CStr,

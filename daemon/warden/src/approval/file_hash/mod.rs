@@ -6,7 +6,6 @@ mod argument;
 mod does;
 mod file;
 mod names;
-mod program;
 mod word;
 
 use std::collections::BTreeSet;
@@ -42,11 +41,9 @@ pub struct Wanted {
     /// Binding of files that text of the requester names. Without a sandbox the job has the same files under these names.
     pub text_files: FileBinding,
     pub describe: Option<Vec<CString>>,
-    /// The commit that it undoes.
     pub undo: Option<Undo>,
     /// Of each command that follows: what it runs, and what describes that.
     pub acts: Vec<(String, Option<Vec<CString>>)>,
-    /// Rights that path arguments are opened with.
     pub reader: ReaderIdentity,
     pub uid: u32,
     pub people: Question,
@@ -133,7 +130,6 @@ pub struct MeasuredFiles {
     pub people: People,
 }
 
-/// Encodes a [`Measured`] for the pipe from the child.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Measured")]
 struct MeasuredAs {
@@ -237,8 +233,8 @@ impl MeasuredFiles {
             return Err("no program is named".to_owned());
         };
         let mut files = match wanted.chosen {
-            true => requester.look(|| program::measure(program, &wanted.path))?,
-            false => program::measure(program, &wanted.path)?,
+            true => requester.look(|| word::of_program(program, &wanted.path))?,
+            false => word::of_program(program, &wanted.path)?,
         };
         let cwd = &wanted.cwd;
         let mut loose = BTreeSet::new();

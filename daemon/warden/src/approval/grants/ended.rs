@@ -8,8 +8,8 @@ use remit_common::refusal::{Code, Refusal};
 use remit_policy::{Basis, Policy};
 use remit_sys::in_child;
 
+use super::bounds::Moment;
 use super::describe::ended;
-use super::two_clock_expiry::Moment;
 use super::{Grants, Opened, described, in_words};
 use crate::audit::reports::Outcome;
 use crate::audit::{Event, Record};
@@ -24,7 +24,6 @@ use crate::job::table::Jobs;
 use crate::service::log::{self, Weight};
 use crate::startup::error::Fatal;
 
-/// Ends expired grants, and sets the timer for the next one.
 pub fn end_grants(cx: &mut JobCx<'_>, grants: &mut Grants) {
     let now = Moment::now();
     let mut table = grants.table.clone();

@@ -4,7 +4,6 @@
 //! a permission only by a use. Giver and recipient are accounts, a uid and a name, looked up again at each policy load
 //! and each use: a grant ends if either is another account, or if its giver could no longer give it.
 
-mod covered;
 pub(crate) mod describe {
     //! Temporary grants in sentences and records.
 
@@ -49,11 +48,11 @@ pub(crate) mod describe {
         }
     }
 }
+pub(crate) mod bounds;
 pub(crate) mod ended;
 mod judged;
 pub mod store;
 mod table;
-pub(crate) mod two_clock_expiry;
 
 use std::io;
 use std::path::Path;
@@ -63,14 +62,14 @@ use remit_common::refusal::{Code, Refusal};
 use remit_plan::Bundle;
 use remit_policy::{Basis, Lifted, Pending, Policy};
 
+use crate::approval::grants::bounds::Moment;
 pub use crate::approval::grants::describe::{described, in_words, with_grant};
-use crate::approval::grants::two_clock_expiry::Moment;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::request::Call;
 use crate::startup::error::Fatal;
 use crate::state_dir::ledger::Damage;
-pub use covered::{Covered, in_full};
+pub use bounds::{Covered, in_full};
 use store::{GrantStore, Saved};
 pub use table::{Giver, TemporaryGrant, paths};
 use table::{GrantUser, Table};

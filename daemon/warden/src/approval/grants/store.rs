@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::covered::Covered;
+use super::bounds::Covered;
 use super::table::{Table, TemporaryGrant};
-use crate::approval::grants::two_clock_expiry::Moment;
+use crate::approval::grants::bounds::Moment;
 use crate::state_dir::framed_file::quarantine::{self, Damage};
 use crate::state_dir::framed_file::{self, Snapshot};
 

@@ -7,8 +7,8 @@ use remit_plan::{Bundle, PlanPath};
 use remit_policy::{CallerIds, Consent, Glob, Lifted, Pending, PlanWithin, Policy};
 use serde::{Deserialize, Serialize};
 
-use super::covered::{Covered, in_full};
-use crate::approval::grants::two_clock_expiry::Moment;
+use super::bounds::{Covered, in_full};
+use crate::approval::grants::bounds::Moment;
 use crate::identity::peer::Subject;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,8 +124,7 @@ impl TemporaryGrant {
         }
     }
 
-    /// Each named argument must have exactly these values, byte for byte, in order. An omitted one has none, despite a
-    /// default.
+    /// Each named argument must have exactly these bytes, in order. An omitted one has none, despite a default.
     fn has_args(&self, args: &[(String, String)]) -> bool {
         let names: BTreeSet<&str> = self
             .new

@@ -180,8 +180,7 @@ impl Chain {
         })
     }
 
-    /// Makes a written record the newest. `is_synced`: it is on the disk, so the head is synced, too. The head in
-    /// memory advances even if the file cannot be written.
+    /// Makes a written record the newest, in memory in any case. `is_synced`: it is on disk, so the head is synced.
     pub fn commit(&mut self, linked: &Linked, is_synced: bool) -> io::Result<()> {
         let mut head = arrived(self.head, linked.link);
         if is_synced {

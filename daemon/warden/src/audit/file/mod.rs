@@ -55,8 +55,7 @@ impl JsonLines {
         last.is_some_and(|last| last.ends_with(is.as_bytes()))
     }
 
-    /// Returns disturbances since the last record. The next record must report them, then [`Self::clear_incidents`] must
-    /// be called. Fails if there is no safe file to write to.
+    /// Returns disturbances since the last record, for the next; then [`Self::clear_incidents`]. Fails if unsafe.
     pub fn incidents(&mut self) -> io::Result<Option<String>> {
         if self.is_spoilt {
             self.file.set_len(self.length)?;

@@ -1,6 +1,5 @@
-//! Entries of users' histories on their way to the broker, which stores them. It is not a second audit log: a record
-//! goes to the audit log first. A failure here is logged, and delays or refuses nothing. An entry stays here until
-//! the broker has it on file, so a broker that dies loses none.
+//! Entries of users' histories on their way to the broker, which stores them. Not a second audit log: a record goes
+//! there first, and a failure here is logged and refuses nothing. An entry stays until the broker has it on file.
 
 mod entry;
 

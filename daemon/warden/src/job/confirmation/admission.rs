@@ -1,6 +1,6 @@
 //! Which commits and undos may start beside those that are to be confirmed. Pure.
 //!
-//! **Invariant:** while the undo of what nobody confirmed is due or has not worked, no other commit and no other undo begins:
+//! **Invariant:** while the undo of what nobody confirmed is due or is tried again, no other commit and no other undo begins:
 //! one after another would hold the lock of the journals, and change what has to be put back.
 
 use std::time::Duration;
@@ -50,12 +50,14 @@ enum InTheWay {
 
 impl Unconfirmed {
     fn in_the_way(&self, now: Duration) -> Option<InTheWay> {
-        if self.undo == UndoStage::Done {
+        if matches!(self.undo, UndoStage::Done | UndoStage::Parted) {
             return None;
         }
         match &self.stage {
             ConfirmStage::Undoing { .. } => Some(InTheWay::Due),
             _ if self.due_at().is_some_and(|at| at <= now) => Some(InTheWay::Due),
+            // The last try is over: only a person decides about it, and others can go on.
+            ConfirmStage::Failed { again: None, .. } => None,
             ConfirmStage::Failed { .. } => Some(InTheWay::Failed),
             ConfirmStage::Committing
             | ConfirmStage::Waiting(_)
@@ -75,14 +77,12 @@ impl Unconfirmed {
                     .next("try again in a moment; 'remit status' shows what becomes of it")
             }
             InTheWay::Failed => {
-                let undo = match self.undo {
-                    UndoStage::Lost => String::new(),
-                    _ => format!(" or undoes it ('remit undo {}')", self.commit),
-                };
                 let text = format!(
-                    "{what} is to be undone, and that has not worked, as 'remit status' shows: no other commit or undo \
-                     starts before an administrator keeps it ('{}' from a new login){undo}",
-                    self.command()
+                    "{what} is to be undone, and that has not worked, as 'remit status' shows: until its last try no other \
+                     commit or undo starts before an administrator keeps it ('{}' from a new login) or undoes it \
+                     ('remit undo {}')",
+                    self.command(),
+                    self.commit
                 );
                 Refusal::new(Code::NotStarted, text)
                     .object(&*self.commit)
@@ -166,8 +166,10 @@ mod tests {
     fn nothing_starts_while_an_undo_is_due_and_only_its_own_after_it_failed() {
         let own = committing().commit;
         let (own, other) = (Starting::Undo(&own), Starting::Undo("00"));
-        let mut overdue = failed();
+        let (mut overdue, mut given_up, mut parted) = (failed(), failed(), undoing());
         overdue.retry(NOW);
+        (0..4).for_each(|_| given_up.on_undo_failed("x", NOW));
+        parted.undo = UndoStage::Parted;
         let (busy, not) = (Some(Code::Busy), Some(Code::NotStarted));
         for (one, commit, undo, own_undo) in [
             (committing(), None, None, None),
@@ -176,6 +178,8 @@ mod tests {
             (undoing(), busy, busy, busy),
             (failed(), not, not, None),
             (overdue, busy, busy, busy),
+            (given_up, None, None, None),
+            (parted, None, None, None),
         ] {
             let codes = [COMMIT, other, own].map(|starting| code(&one, starting));
             assert_eq!(codes, [commit, undo, own_undo], "{:?}", one.stage);
@@ -185,12 +189,9 @@ mod tests {
 
     #[test]
     fn refusal_names_the_commit_and_the_way_out() {
-        let mut one = failed();
-        let said = |one: &Unconfirmed| {
-            let started = may_start(std::slice::from_ref(one), Some(COMMIT), NOW);
-            started.unwrap_err().message
-        };
-        let (text, id) = (said(&one), one.commit.clone());
+        let one = failed();
+        let started = may_start(std::slice::from_ref(&one), Some(COMMIT), NOW);
+        let (text, id) = (started.unwrap_err().message, &one.commit);
         for word in [
             "commit 0123456789ab of bot",
             "remit status",
@@ -199,8 +200,6 @@ mod tests {
         ] {
             assert!(text.contains(word), "{word:?} is not in {text}");
         }
-        one.undo = UndoStage::Lost;
-        assert!(!said(&one).contains("remit undo"));
     }
 
     #[test]

@@ -178,6 +178,7 @@ fn failed_undo_is_tried_again_with_growing_pauses_and_then_left() {
     let mut now = Duration::from_secs(1000);
     let mut pauses = Vec::new();
     loop {
+        assert_eq!(one.is_undone_partly(), pauses.len() >= 2);
         one.on_undo_started(JobId([9; 16]));
         assert_eq!(one.due_at(), None);
         one.on_undo_failed("exited with status 1\n\u{1b}[2J", now);
@@ -186,6 +187,15 @@ fn failed_undo_is_tried_again_with_growing_pauses_and_then_left() {
         now = again;
     }
     assert_eq!(pauses, [10, 60, 300, 900]);
+    let mut short = Unconfirmed {
+        window_s: 20,
+        ..waiting(0)
+    };
+    let pauses = [0; 4].map(|_| {
+        short.on_undo_failed("x", Duration::ZERO);
+        short.due_at().unwrap().as_secs()
+    });
+    assert_eq!(pauses, [10, 20, 300, 900]);
     let view = one.view(at(3000));
     assert!(view.has_failed && view.command == "remit confirm 0123456789ab");
     let rest = "status 1\\n\\x1b[2J (tries: 5; it is not tried again)";
@@ -377,17 +387,21 @@ fn lock_of_another_process_and_a_start_that_fails_are_no_tries() {
 
 #[test]
 fn absence_of_the_journal_means_undone_only_after_a_started_undo() {
-    use Phase::{Applying, Gone, Kept, Left, Staging, Undoing, Undone};
+    use Phase::{Applying, Gone, Kept, Left, Parted, Staging, Undoing, Undone};
     for (phases, expect) in [
         // The commit was cut off, and taken back.
         (vec![None], UndoStage::Done),
         (vec![Some(Staging), None], UndoStage::Done),
         (vec![Some(Applying), Some(Kept)], UndoStage::Kept),
+        (vec![Some(Applying), Some(Left)], UndoStage::Parted),
+        (vec![Some(Left), Some(Left)], UndoStage::Parted),
         // Nothing but an undo of it may remove the journal.
         (vec![Some(Kept), None], UndoStage::Lost),
-        (vec![Some(Left), Some(Gone)], UndoStage::Lost),
+        // Forgotten after a month.
+        (vec![Some(Left), Some(Gone)], UndoStage::Done),
         (vec![Some(Kept), Some(Undoing), None], UndoStage::Done),
         (vec![Some(Kept), Some(Undone), Some(Gone)], UndoStage::Done),
+        (vec![Some(Kept), Some(Parted)], UndoStage::Parted),
         // The undo began, and was given up.
         (
             vec![Some(Kept), Some(Undoing), Some(Kept), None],
@@ -409,7 +423,7 @@ fn absence_of_the_journal_means_undone_only_after_a_started_undo() {
 fn lost_undo_stays_as_failed_and_a_person_confirms_it() {
     let mut one = waiting(1000);
     one.saw(None);
-    assert!(one.on_lost() && !one.on_lost());
+    assert!(one.on_final() && !one.on_final());
     one.retry(Duration::from_secs(1000));
     assert_eq!(one.due_at(), None);
     let view = one.view(at(500));
@@ -426,6 +440,24 @@ fn lost_undo_stays_as_failed_and_a_person_confirms_it() {
     };
     let again = saved.restarted("two", at(200)).remove(0);
     assert_eq!((again.due_at(), again.undo), (None, UndoStage::Lost));
+}
+
+#[test]
+fn partly_undone_commit_is_listed_until_a_person_confirms_it() {
+    let mut one = undoing();
+    one.then = vec!["service.reload unit=ssh.service".to_owned()];
+    assert_eq!(one.saw(Some(Phase::Parted)), UndoStage::Parted);
+    assert!(one.has_to_follow());
+    one.on_follow();
+    one.then.clear();
+    assert!(one.on_final() && !one.on_final());
+    one.retry(Duration::from_secs(1000));
+    assert_eq!(one.due_at(), None);
+    let view = one.view(at(500));
+    let text = "commit 0123456789ab of bot is undone, but for what somebody else has changed since";
+    assert!(view.has_failed && view.what == text, "{view:?}");
+    let ann = Subject::fake(1005, "ann", None);
+    assert_eq!(refusal(&one, &ann, 1000), None);
 }
 
 #[test]

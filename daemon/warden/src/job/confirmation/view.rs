@@ -23,6 +23,9 @@ impl Unconfirmed {
             _ if self.undo == UndoStage::Lost => {
                 format!("{what} waits for a confirmation, and cannot be undone: its undo is gone")
             }
+            ConfirmStage::Failed { .. } if self.undo == UndoStage::Parted => {
+                format!("{what} is undone, but for what somebody else has changed since")
+            }
             ConfirmStage::Waiting(at) if *at > now.boot => format!(
                 "{what} is undone at {} unless somebody confirms it from a new login",
                 utc_at(*at, now),

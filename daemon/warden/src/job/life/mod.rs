@@ -17,7 +17,6 @@ pub enum Stage {
     Spent,
     /// A child hashes its files before an approver is asked.
     Examined,
-    /// Waits for an approval.
     Asked,
     /// A child hashes its files again, because somebody approves it.
     Approving,
@@ -34,7 +33,6 @@ pub enum Stage {
     Running,
     /// The first process has ended. The others are being ended.
     Emptying,
-    /// Its output is being drained.
     Draining(End),
     /// Its end is being recorded, or waits for the audit log.
     Ending(End),
@@ -65,7 +63,6 @@ pub enum End {
     NeverRan,
     /// No process is left.
     Empty,
-    /// The kill could not be verified.
     Unkillable,
 }
 
@@ -85,7 +82,6 @@ pub enum Event {
     Queued,
     /// A slot is free, or the audit log can be written again.
     Turn,
-    /// Its files are as approved.
     Unchanged,
     /// It got no slot in the turn of the loop in which its files were compared.
     Delayed,
@@ -98,7 +94,6 @@ pub enum Event {
     Forked,
     /// It must not run, or cannot.
     Refused,
-    /// It must end at once.
     Kill,
     /// The time between SIGTERM and SIGKILL is over.
     GraceOver,
@@ -115,7 +110,6 @@ pub enum Event {
     EndRecorded,
 }
 
-/// What has to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     Wait,
@@ -179,8 +173,7 @@ impl Life {
         Self(Stage::New)
     }
 
-    /// Takes an event that may come at any time to the next stage, and returns what has to be done. Returns `None`
-    /// if the event means nothing at this stage: then nothing changes.
+    /// Takes an event that may come at any time, and returns the action; `None` and no change if it means nothing here.
     #[must_use]
     pub fn on(&mut self, event: Event) -> Option<Action> {
         self.advance(event).ok()

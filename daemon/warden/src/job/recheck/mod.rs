@@ -51,21 +51,17 @@ enum At {
 pub enum Condition {
     /// remit is neither locked nor stopping.
     Open,
-    /// The client is connected.
     Session,
-    /// The requester is not paused.
     Unpaused,
     /// The commands that a change requires have ended well, in time.
     Required,
     /// The layers of its sandbox passed the self-test.
     Sandbox,
-    /// The temporary grant still holds.
     Grant,
     /// The approval has not expired.
     Deadline,
     /// The policy in force is the one it was bound to.
     SamePolicy,
-    /// The policy in force allows it.
     Allowed,
     /// The approver could still approve it.
     Approver,
@@ -136,7 +132,6 @@ const fn conditions(at: At) -> &'static [Condition] {
     }
 }
 
-/// The first condition that is not met.
 #[derive(Debug)]
 pub struct Unmet {
     pub condition: Condition,

@@ -114,8 +114,7 @@ use remit_common::admin::LayerCheck;
 
 use crate::startup::error::Fatal;
 
-/// Enters the sandbox and tries it. `written`: the directories below which it changes files; each must exist. Fails if
-/// a layer that the kernel has cannot be entered, or does not hold.
+/// Enters the sandbox and tries it. `written`: existing directories that it changes. Fails if a layer does not hold.
 pub fn enter(written: &[PathBuf]) -> Result<Vec<LayerCheck>, Fatal> {
     let call = |layer: &str, why: &dyn std::fmt::Display| {
         Fatal::System(format!("cannot confine remitd by {layer}: {why}"))

@@ -44,7 +44,6 @@ const ENTRY: Part = Part {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub job: JobId,
-    /// Its position in the order of all jobs.
     pub number: u64,
     pub owner: Owner,
     pub command: String,

@@ -1,14 +1,13 @@
-//! Describes how a job ended, as text and as a record. Pure.
-
-mod denials;
+//! Describes how a job ended, as text and as a record, and which limits refused something to it. Pure.
 
 use std::os::unix::process::ExitStatusExt;
 
 use nix::sys::signal::Signal;
+use remit_common::denial::{Denial, Layer};
 use remit_common::outcome::{Ending, State};
 use remit_common::refusal::Code;
 use remit_spawn::Why;
-use remit_sys::Oom;
+use remit_sys::{Limits, Oom};
 
 use crate::approval::ASK_AGAIN;
 use crate::audit::Record;
@@ -67,12 +66,12 @@ pub fn ending(job: &Job) -> Ending {
         }
     };
     let peak = job.cgroup.memory_peak();
-    let seen = denials::Seen {
+    let seen = LimitsReached {
         over_memory: state == State::OomKilled && oom == Some(Oom::Job),
         forks_refused: refused,
         signal,
     };
-    let denials = denials::of(seen, job.plan.bound.compiled.name(), &job.plan.bound.limits);
+    let denials = denials(seen, job.plan.bound.compiled.name(), &job.plan.bound.limits);
     let is_void = matches!(&job.start, Start::Failed(failure) if failure.why == Why::Changed);
     Ending {
         denials,
@@ -140,4 +139,117 @@ pub fn end_record(job: &Job, ending: &Ending) -> Record {
         .number("CPU_USEC", ending.cpu_usec)
         .number("MEMORY_PEAK", ending.memory_peak)
         .number("RUNTIME_MS", ending.runtime_ms)
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct LimitsReached {
+    /// The kernel killed it because it exceeded its own memory limit.
+    pub over_memory: bool,
+    pub forks_refused: bool,
+    pub signal: Option<i32>,
+}
+
+fn denials(seen: LimitsReached, profile: &str, limits: &Limits) -> Vec<Denial> {
+    let denial = |layer, operation: &str, rule: String, key: &str, next: &str| Denial {
+        layer,
+        operation: operation.to_owned(),
+        object: None,
+        rule,
+        lift: Some(match key {
+            "" => "nothing: only programs of this machine's architecture run here".to_owned(),
+            // A profile cannot set it.
+            "cpu_s" => "a larger cpu_s in [limits] of remit.toml".to_owned(),
+            key => format!(
+                "a larger {key} in the limits of profile '{profile}', or in [limits] of remit.toml"
+            ),
+        }),
+        next: Some(next.to_owned()),
+        guess: false,
+    };
+    let mut all = Vec::new();
+    if seen.over_memory {
+        let rule = format!("limits.memory: {} bytes", limits.data);
+        let next = "work on less at a time: a stream, a part, the output of a filter";
+        all.push(denial(Layer::Cgroup, "memory", rule, "memory", next));
+    }
+    if seen.forks_refused {
+        let rule = format!("limits.tasks: {} processes and threads", limits.nproc);
+        all.push(denial(
+            Layer::Cgroup,
+            "fork",
+            rule,
+            "tasks",
+            "start fewer processes and threads at a time",
+        ));
+    }
+    match seen.signal {
+        Some(libc::SIGXCPU) => {
+            let rule = format!("limits.cpu_s: {} seconds of each process", limits.cpu_s);
+            all.push(denial(
+                Layer::Rlimit,
+                "cpu",
+                rule,
+                "cpu_s",
+                "do it in parts",
+            ));
+        }
+        Some(libc::SIGXFSZ) => {
+            let rule = format!("limits.tmp: {} bytes", limits.tmp_bytes);
+            all.push(denial(
+                Layer::Rlimit,
+                "write",
+                rule,
+                "tmp",
+                "write smaller files, or to standard output",
+            ));
+        }
+        Some(libc::SIGSYS) => {
+            let rule = "the filter of system calls: those of another architecture".to_owned();
+            all.push(denial(
+                Layer::Seccomp,
+                "system call",
+                rule,
+                "",
+                "run a program that was built for this machine",
+            ));
+        }
+        _ => {}
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::MachineLimits;
+
+    #[test]
+    fn each_limit_has_its_answer() {
+        let limits = MachineLimits::default().limits();
+        let denied = |seen| -> Vec<String> {
+            let all = denials(seen, "read", &limits);
+            assert!(
+                all.iter()
+                    .all(|denial| denial.next.is_some() && denial.lift.is_some() && !denial.guess)
+            );
+            all.iter()
+                .map(|denial| format!("{} {}", denial.layer.as_str(), denial.operation))
+                .collect()
+        };
+        let signal = |signal| LimitsReached {
+            signal: Some(signal),
+            ..LimitsReached::default()
+        };
+        assert!(denied(LimitsReached::default()).is_empty());
+        assert!(denied(signal(libc::SIGKILL)).is_empty());
+        assert_eq!(denied(signal(libc::SIGXCPU)), ["rlimit cpu"]);
+        assert_eq!(denied(signal(libc::SIGXFSZ)), ["rlimit write"]);
+        assert_eq!(denied(signal(libc::SIGSYS)), ["seccomp system call"]);
+        let both = LimitsReached {
+            over_memory: true,
+            forks_refused: true,
+            signal: None,
+        };
+        assert_eq!(denied(both), ["cgroup memory", "cgroup fork"]);
+    }
 }

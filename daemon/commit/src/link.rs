@@ -1,0 +1,55 @@
+//! Symbolic links: a link has no mode, no lease and no bytes but its target, which nobody can change.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
+
+use nix::fcntl::{AtFlags, readlinkat};
+use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+use remit_plan::{Content, Metadata};
+use sha2::{Digest, Sha256};
+
+use crate::tree::{Operation, look};
+
+/// Makes the new link of an operation in `beside`. `contents` has its target at `range`. Returns its inode.
+pub fn make(
+    operation: &Operation<'_>,
+    beside: impl AsFd,
+    (contents, range): (&File, Range<u64>),
+    (content, meta): (Content, Metadata),
+) -> io::Result<u64> {
+    let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+    // The plan has checked that no target is longer.
+    let mut target = vec![0; length.min(libc::PATH_MAX as usize)];
+    contents.read_exact_at(&mut target, range.start)?;
+    if !is_of(&target, content) {
+        return Err(io::Error::other("its target is not that of the plan"));
+    }
+    let slot = operation.slot.as_c_str();
+    symlinkat(OsString::from_vec(target).as_os_str(), &beside, slot)?;
+    let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
+    fchownat(
+        &beside,
+        slot,
+        Some(uid),
+        Some(gid),
+        AtFlags::AT_SYMLINK_NOFOLLOW,
+    )?;
+    look(&beside, slot)?
+        .map(|made| made.stat.ino)
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Returns true if the link in the slot leads where the plan says.
+pub fn is_same(operation: &Operation<'_>, slots: impl AsFd, content: Content) -> io::Result<bool> {
+    let target = readlinkat(slots, operation.slot.as_c_str())?;
+    Ok(is_of(target.as_bytes(), content))
+}
+
+fn is_of(target: &[u8], content: Content) -> bool {
+    <[u8; 32]>::from(Sha256::digest(target)) == content.sha256
+}

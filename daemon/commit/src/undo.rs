@@ -1,0 +1,160 @@
+//! An undo: all of it or nothing; or, if it is asked for, all but what somebody else has changed since.
+//!
+//! **Invariant:** a partial undo is one step after another, each whole. Its paths and slots alone say which were made, so
+//! nothing has to be recovered after a kill: the next one goes on.
+
+use std::fs::File;
+
+use remit_plan::Direction::Undo;
+use remit_plan::{Kind, Movement, Phase};
+
+use crate::failure::Failure;
+use crate::journal::{JournalFile, count};
+use crate::restore::{forget, forth, part};
+use crate::run::{End, changes, journal_error, make_all, restrict, sync};
+use crate::stage::{check, check_directories};
+use crate::tree::{Operation, Tree};
+
+/// Bytes of a file that does not delay others: it is compared by hash, and the time of a job is bounded.
+const SMALL: u64 = 1 << 20;
+
+/// Undoes a commit. `is_partly`: what somebody else has changed since is left as it is, and the rest is undone.
+pub fn undo(state: &File, id: &str, is_partly: bool, descriptors: usize) -> Result<End, String> {
+    let opened = JournalFile::open(state, id).map_err(journal_error)?;
+    let Some((journal, read)) = opened.filter(|(_, read)| read.phase == Phase::Kept) else {
+        return Err(format!("'{id}' is not a commit that is done and kept"));
+    };
+    let tree = Tree::open(descriptors).map_err(journal_error)?;
+    tree.check_descriptors(&read.plan)?;
+    let (mut operations, lost) = tree.reachable(&read.plan, read.rows(), id, Some(&journal.kept));
+    operations.reverse();
+    restrict(state, &operations)?;
+    match is_partly {
+        true => partly(state, &tree, &journal, operations, lost),
+        false => match lost.into_iter().next() {
+            Some(failure) => Err(failure.into()),
+            None => whole(state, &tree, &journal, operations),
+        },
+    }
+}
+
+fn whole(
+    state: &File,
+    tree: &Tree,
+    journal: &JournalFile,
+    operations: Vec<Operation<'_>>,
+) -> Result<End, String> {
+    // By a partial undo that did not end.
+    let is_undone = |operation: &Operation<'_>| operation.is_undone(journal).unwrap_or(false);
+    let (undone, mut operations): (Vec<_>, Vec<_>) = operations.into_iter().partition(is_undone);
+    for operation in &mut operations {
+        check(operation, Undo)?;
+        operation.check_slot(journal)?;
+    }
+    check_directories(&operations, Undo)?;
+    let started = journal.set_phase(Phase::Undoing);
+    let started = started.and_then(|()| journal.sync());
+    started.map_err(journal_error)?;
+    if let Err(why) = make_all(state, tree, journal, &operations, Undo) {
+        return Ok(forth(journal, &operations, why.into(), Vec::new()));
+    }
+    let line = format!("undone: {}", changes(operations.len()));
+    operations.extend(undone);
+    Ok(End::Done(match forget(state, journal, &operations) {
+        Ok(()) => line,
+        Err(why) => format!("{line}; a recovery has to finish: {why}"),
+    }))
+}
+
+fn partly(
+    state: &File,
+    tree: &Tree,
+    journal: &JournalFile,
+    operations: Vec<Operation<'_>>,
+    lost: Vec<Failure>,
+) -> Result<End, String> {
+    let (mut failed, mut reasons) = (Vec::new(), Vec::new());
+    let mut on_failure = |failure: Failure| match failure.is_changed() {
+        true => reasons.push(failure.to_string()),
+        false => failed.push(failure.to_string()),
+    };
+    lost.into_iter().for_each(&mut on_failure);
+    let (mut made, mut left, mut later) = (Vec::new(), Vec::new(), Vec::new());
+    for mut operation in operations {
+        let is_small = operation.target().is_ok_and(|now| {
+            now.is_none_or(|now| now.stat.kind != Kind::File || now.stat.size <= SMALL)
+        });
+        match is_small.then(|| step(&mut operation, tree, journal)) {
+            Some(Ok(())) => made.push(operation),
+            // A directory may be empty later.
+            Some(Err(_)) | None => later.push(operation),
+        }
+    }
+    for mut operation in later {
+        match step(&mut operation, tree, journal) {
+            Ok(()) => made.push(operation),
+            Err(failure) => {
+                on_failure(failure);
+                left.push(operation);
+            }
+        }
+    }
+    sync(state, &made)?;
+    let mut line = format!("undone: {}", changes(made.len()));
+    if !failed.is_empty() {
+        let those = [failed, reasons].concat().join("; ");
+        return Ok(End::Unfinished(format!("{line}; not undone: {those}")));
+    }
+    let ended = match reasons.is_empty() {
+        true => forget(state, journal, &made),
+        false => part(journal, &made, &left),
+    };
+    if !reasons.is_empty() {
+        line = format!(
+            "{line}; left as somebody else has changed it: {}; the old files of that are kept in '{}'",
+            reasons.join("; "),
+            journal.id
+        );
+    }
+    Ok(End::Done(match ended {
+        Ok(()) => line,
+        Err(why) => format!("{line}; not all new files are removed: {why}"),
+    }))
+}
+
+/// Undoes one path, or leaves it as it is. Then it holds nothing open any more.
+fn step(operation: &mut Operation<'_>, tree: &Tree, journal: &JournalFile) -> Result<(), Failure> {
+    let done = try_step(operation, tree, journal);
+    operation.held = None;
+    operation.attributes.clear();
+    done.map_err(|failure| operation.blamed(failure))
+}
+
+fn try_step(
+    operation: &mut Operation<'_>,
+    tree: &Tree,
+    journal: &JournalFile,
+) -> Result<(), Failure> {
+    let entry = operation.entry;
+    let is_undone = operation.is_undone(journal);
+    if is_undone.map_err(|error| Failure::new(entry, &error))? {
+        return Ok(());
+    }
+    check(operation, Undo)?;
+    operation.check_slot(journal)?;
+    if entry.change.movement(Undo) == Movement::Leave
+        && let Some(held) = &operation.held
+        && held.metadata().is_ok_and(|meta| meta.is_dir())
+        && count(held).is_ok_and(|count| count > 2)
+    {
+        return Err(Failure::changed(entry, "it is not empty"));
+    }
+    let made = operation.make(tree, journal, Undo).and_then(|()| {
+        operation.check_anchor(tree)?;
+        operation.check_leases()
+    });
+    made.or_else(|failure| {
+        operation.revert(journal, Undo)?;
+        Err(failure)
+    })
+}
