@@ -100,12 +100,15 @@ pub enum State {
     AwaitingApproval,
     /// It waits for a free slot.
     Queued,
+    /// It runs.
     Running,
     /// It ended by itself with a status.
     Exited,
     /// A signal ended it that was not remit's.
     Signalled,
+    /// Its time was over.
     TimedOut,
+    /// The kernel ended it for its memory.
     OomKilled,
     /// It wrote more than is kept.
     OutputLimit,

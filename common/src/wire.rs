@@ -158,7 +158,9 @@ mod history {
         Decided,
         /// A program was about to be executed.
         Started,
+        /// It ended.
         Ended,
+        /// A request was refused.
         Refused,
     }
 

@@ -116,8 +116,7 @@ pub struct Line {
     pub offset: u64,
     /// It matches; otherwise it is context of a line that does.
     pub matches: bool,
-    /// Without its newline; of a long one the part around the match, at most
-    /// [`remit_common::caps::GREP_LINE`] bytes.
+    /// Without its newline; of a long one the part around the match, at most [`remit_common::caps::GREP_LINE`] bytes.
     pub text: Bytes,
     pub omitted: u64,
 }

@@ -139,8 +139,7 @@ pub struct EnforcedResult {
     #[serde(rename = "walls")]
     pub layers: Vec<String>,
     pub landlock: u32,
-    /// Limits, each with what enforces it. Left out of a job that exited with status 0: none was
-    /// in its way.
+    /// Limits, each with what enforces it. Left out of a job that exited with status 0: none was in its way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<String>,
 }

@@ -35,8 +35,7 @@ impl Operation<'_> {
         })
     }
 
-    /// Moves what is at the path beside the journal, which needs no new directory; if that is on another file system, into
-    /// the private directory. Returns where it is.
+    /// Moves what is at the path beside the journal, or on another file system into the private directory. Returns where it is.
     fn leave<'a>(&'a self, journal: &'a JournalFile) -> Result<&'a OwnedFd, Failure> {
         let fail = |error: io::Error| Failure::new(self.entry, &error);
         let (name, slot) = (self.name.as_c_str(), self.slot.as_c_str());
@@ -321,7 +320,6 @@ impl Operation<'_> {
         Ok(Some("somebody opens it for writing".to_owned()))
     }
 
-    /// Returns true if the path is as it was before the commit.
     pub fn is_undone(&self, journal: &JournalFile) -> io::Result<bool> {
         let now = self.target()?.map(|now| now.stat);
         let old = self.entry.change.base().map(|base| base.stat.ino);

@@ -13,7 +13,7 @@ pub enum Failure {
     Changed(String),
     /// The machine has failed. A recovery tries again.
     Machine(String),
-    /// A disk is full: the machine, or the owner of a directory.
+    /// The machine's disk, or one that the owner of a directory fills.
     Full(String),
 }
 

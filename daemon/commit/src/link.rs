@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::tree::{Operation, look};
 
-/// Makes the new link of an operation in `beside`. `contents` has its target at `range`. Returns its inode.
+/// Makes the link of an operation in `beside`. `contents` has its target at `range`. Returns its inode.
 pub fn make(
     operation: &Operation<'_>,
     beside: impl AsFd,
@@ -23,7 +23,6 @@ pub fn make(
     (content, meta): (Content, Metadata),
 ) -> io::Result<u64> {
     let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-    // The plan has checked that no target is longer.
     let mut target = vec![0; length.min(libc::PATH_MAX as usize)];
     contents.read_exact_at(&mut target, range.start)?;
     if !is_of(&target, content) {

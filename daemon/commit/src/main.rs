@@ -102,7 +102,6 @@ fn order(arguments: &[OsString]) -> Result<Order, String> {
     }
 }
 
-/// Returns whether the option is there. Fails if something else is.
 fn is_option(word: Option<&OsString>, option: &str) -> Result<bool, String> {
     match word {
         None => Ok(false),

@@ -111,7 +111,6 @@ fn put_beside_journal(
     let slot = operation.slot.as_c_str();
     let (kept, flags) = (&journal.kept, RenameFlags::RENAME_NOREPLACE);
     match renameat2(slots, slot, kept, slot, flags) {
-        // It was there already.
         Ok(()) | Err(nix::Error::EEXIST) => "beside the journal",
         Err(_) => "in its private directory",
     }

@@ -197,7 +197,6 @@ pub fn sync(state: &File, operations: &[Operation<'_>]) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes all steps, and writes to disk that they are made.
 pub fn make_all(
     state: &File,
     tree: &Tree,

@@ -44,7 +44,6 @@ fn whole(
     journal: &JournalFile,
     operations: Vec<Operation<'_>>,
 ) -> Result<End, String> {
-    // By a partial undo that did not end.
     let is_undone = |operation: &Operation<'_>| operation.is_undone(journal).unwrap_or(false);
     let (undone, mut operations): (Vec<_>, Vec<_>) = operations.into_iter().partition(is_undone);
     for operation in &mut operations {
@@ -86,7 +85,6 @@ fn partly(
         });
         match is_small.then(|| step(&mut operation, tree, journal)) {
             Some(Ok(())) => made.push(operation),
-            // A directory may be empty later.
             Some(Err(_)) | None => later.push(operation),
         }
     }

@@ -6,11 +6,28 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
 use remit_common::{calendar, text};
 use serde::Serialize;
 
 /// Exit status if the answer is not available.
 pub const CANNOT: u8 = 1;
+/// Bytes of a path.
+const SHOWN: usize = 4096;
+
+pub fn unseen(path: &[u8], errno: Errno) -> String {
+    let path = shown(path);
+    match errno {
+        Errno::EACCES | Errno::EPERM => {
+            format!("you may not look into '{path}', so what would change cannot be shown")
+        }
+        errno => format!("cannot look into '{path}': {errno}"),
+    }
+}
+
+pub fn shown(path: &[u8]) -> String {
+    text::line(path, SHOWN)
+}
 
 pub fn fact(to: &mut String, name: &str, value: impl AsRef<str>) {
     let value = value.as_ref();

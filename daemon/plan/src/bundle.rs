@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use crate::plan::{Plan, PlanError};
+use crate::codec::PlanError;
+use crate::plan::Plan;
 use crate::view::View;
 use crate::{BUNDLE_BYTES, sha256};
 

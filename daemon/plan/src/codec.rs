@@ -6,6 +6,37 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, SeqAccess, Visitor};
 use serde::ser::Serialize;
 
+use crate::{BUNDLE_BYTES, CONTENT_BYTES, ENTRIES, PlanPath};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanError {
+    Empty,
+    Many,
+    Bytes,
+    Bundle,
+    Format(&'static str),
+    Entry { path: PlanPath, why: &'static str },
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the plan changes nothing"),
+            Self::Many => write!(f, "the plan has more than {ENTRIES} entries; split it"),
+            Self::Bytes => write!(
+                f,
+                "the plan has more than {CONTENT_BYTES} new bytes; split it"
+            ),
+            Self::Bundle => write!(
+                f,
+                "the plan and its old and new bytes are more than {BUNDLE_BYTES}; split it"
+            ),
+            Self::Format(why) => write!(f, "the plan cannot be read: {why}"),
+            Self::Entry { path, why } => write!(f, "'{path}' cannot be in this plan: {why}"),
+        }
+    }
+}
+
 pub fn encode(magic: &[u8], value: &impl Serialize) -> Vec<u8> {
     // Writing to memory cannot fail. A value without its bytes would be refused.
     postcard::to_extend(value, magic.to_vec()).unwrap_or_default()
@@ -56,5 +87,5 @@ where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    from.deserialize_seq(AtMost::<T, { crate::ENTRIES }>(PhantomData))
+    from.deserialize_seq(AtMost::<T, { ENTRIES }>(PhantomData))
 }

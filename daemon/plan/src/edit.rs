@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::PlanError;
 use crate::patch::{Overlaps, occurrences};
-use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, PlanError};
+use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan};
 use crate::{Bundle, CONTENT_BYTES, EDITS_BYTES, PatchError, PlanPath, codec, patch, sha256};
 
 const MAGIC: &[u8] = b"remit edits 1\n";

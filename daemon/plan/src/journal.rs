@@ -10,7 +10,8 @@
 //! | 8 each | inode number of each entry's new file, little-endian; 0 without one, or before all are staged |
 //! | 32 each | SHA-256 of each file whose owner or mode needs it and whose plan has none; 0 before all are staged |
 
-use crate::plan::{Change, Entry, Plan, PlanError};
+use crate::codec::PlanError;
+use crate::plan::{Change, Entry, Plan};
 use crate::{ENTRIES, PLAN_BYTES};
 
 const MAGIC: &[u8; 16] = b"remit commit 01\n";

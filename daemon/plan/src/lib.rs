@@ -22,17 +22,16 @@ mod undo;
 mod view;
 
 pub use bundle::Bundle;
+pub use codec::PlanError;
 pub use diff::{Tabs, diff, show};
 pub use digest::canonical;
 pub use edit::{Action, Edit, EditError, Edits, Found, Planned, Problem, Replacement};
 pub use journal::{Journal, Phase};
 pub use patch::{PatchError, hunk_lines, patch};
 pub use path::{PathError, PlanPath};
-pub use plan::{
-    Base, Change, Conflict, Content, Entry, Kind, Metadata, New, Plan, PlanError, Stat,
-};
-pub use protected::Protected;
-pub use risk::{Risk, needs_approval, risk_sentences, risks};
+pub use plan::{Base, Change, Conflict, Content, Entry, Kind, Metadata, New, Plan, Stat};
+pub use protected::{Protected, needs_approval};
+pub use risk::{Risk, risk_sentences, risks};
 pub use step::{Direction, Movement, Reversal, Side};
 pub use undo::{KeptUndo, UNDO_RISK, expired};
 pub use view::View;

@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
-use crate::{BUNDLE_BYTES, CONTENT_BYTES, ENTRIES, OLD_BYTES, PLAN_BYTES, PlanPath};
+use crate::codec::{self, PlanError};
+use crate::{CONTENT_BYTES, ENTRIES, OLD_BYTES, PLAN_BYTES, PlanPath};
 
 const MAGIC: &[u8] = b"remit plan 1\n";
 /// Bytes of a link's target: symlink(2).
@@ -106,16 +106,6 @@ pub struct Conflict {
     pub why: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PlanError {
-    Empty,
-    Many,
-    Bytes,
-    Bundle,
-    Format(&'static str),
-    Entry { path: PlanPath, why: &'static str },
-}
-
 impl Stat {
     /// Returns what differs in `now`, or `None`. A rename changes ctime, and entries change the size of a directory.
     #[must_use]
@@ -190,7 +180,6 @@ impl Change {
         }
     }
 
-    /// Returns what it makes.
     #[must_use]
     pub const fn makes(&self) -> Option<New> {
         match self {
@@ -387,25 +376,6 @@ impl Plan {
             return Err(PlanError::Bytes);
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for PlanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("the plan changes nothing"),
-            Self::Many => write!(f, "the plan has more than {ENTRIES} entries; split it"),
-            Self::Bytes => write!(
-                f,
-                "the plan has more than {CONTENT_BYTES} new bytes; split it"
-            ),
-            Self::Bundle => write!(
-                f,
-                "the plan and its old and new bytes are more than {BUNDLE_BYTES}; split it"
-            ),
-            Self::Format(why) => write!(f, "the plan cannot be read: {why}"),
-            Self::Entry { path, why } => write!(f, "'{path}' cannot be in this plan: {why}"),
-        }
     }
 }
 

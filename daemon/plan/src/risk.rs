@@ -140,29 +140,6 @@ pub(crate) const WHERE: &[(&str, Risk)] = &[
     ("/etc/hosts.deny", Risk::Network),
 ];
 
-/// Directories in which most files decide what root or another user runs or reads.
-const SYSTEM: &[&str] = &[
-    "/bin",
-    "/boot",
-    "/efi",
-    "/etc",
-    "/home",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/opt",
-    "/root",
-    "/sbin",
-    "/usr",
-    "/usr/lib",
-    "/usr/local",
-    "/usr/share",
-    "/var",
-    "/var/lib",
-    "/var/spool",
-];
-
 #[must_use]
 pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     let path = &view.entry.path;
@@ -231,50 +208,8 @@ pub fn risk_sentences<'a>(
     all
 }
 
-/// Returns why this entry needs an approval, or `None`. `named` are a rule's paths: a system directory is too wide.
-#[must_use]
-pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
-    let path = &view.entry.path;
-    let is_named = |dir: &[u8]| {
-        let mut beneath = named.iter().filter(|own| own.is_in(dir));
-        beneath.any(|own| own.as_bytes() != dir && path.is_in(own.as_bytes()))
-    };
-    let mut system = SYSTEM.iter().filter(|dir| path.is_in(dir.as_bytes()));
-    match system.find(|dir| !is_named(dir.as_bytes())) {
-        Some(dir) => Some(format!(
-            "'paths' of the rule names no file or directory in '{dir}' that has it"
-        )),
-        None => {
-            let mut all = risks(view).into_iter();
-            all.find(|risk| !matches!(risk, Risk::Link(_)) || !stays_in(view, named))
-                .map(|risk| risk.to_string())
-        }
-    }
-}
-
-/// Returns true if the link's target is in one of these paths, by its words. `..` counts only at its beginning, where the
-/// directories above the link are known: after another link it would lead anywhere.
-fn stays_in(view: &View<'_>, named: &[PlanPath]) -> bool {
-    let target = view.new.unwrap_or_default();
-    let mut parts = target.split(|byte| *byte == b'/').peekable();
-    let mut at = match target.first() {
-        Some(b'/') => &b"/"[..],
-        _ => view.entry.path.parent(),
-    };
-    while parts.next_if_eq(&&b".."[..]).is_some() {
-        let end = at.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-        at = at.get(..end.max(1)).unwrap_or(b"/");
-    }
-    let above = if at == b"/" { &b""[..] } else { at };
-    let rest = parts.filter(|part| !part.is_empty());
-    let whole: Vec<&[u8]> = [above].into_iter().chain(rest).collect();
-    let whole = PlanPath::new(whole.join(&b'/'));
-    whole.is_ok_and(|whole| named.iter().any(|own| whole.is_in(own.as_bytes())))
-}
-
 fn rights(change: &Change) -> impl Iterator<Item = Risk> {
     let base = change.base().map(|base| base.stat);
-    // A link has no mode of its own.
     let is_link = matches!(change.makes(), Some(New::Link(_)));
     let is_directory = match change {
         Change::Create { new, .. } => *new == New::Directory,

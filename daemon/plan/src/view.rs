@@ -95,7 +95,6 @@ impl View<'_> {
         let mut text = self.unknown_old().unwrap_or_default();
         let (old, new) = (self.old.unwrap_or_default(), self.new.unwrap_or_default());
         let diff = match self.is_of_link() {
-            // A target has no newline at its end, and that is no news.
             true => diff(&line(old), &line(new)),
             false => diff(old, new),
         };
@@ -162,7 +161,6 @@ fn is_readable(content: &[u8]) -> bool {
     content.len() <= NOT_TEXT || others.sum::<usize>() * ONE_IN < sample.len()
 }
 
-/// Returns a link's target as a line of text; nothing if there is none.
 fn line(target: &[u8]) -> Vec<u8> {
     match target {
         [] => Vec::new(),

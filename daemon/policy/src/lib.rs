@@ -1,9 +1,7 @@
-//! Decides requests by a compiled policy, and binds arguments to its commands.
-//! This crate is pure: it takes a [`Policy`] that `remit-policy-compile` made of texts, and answers questions by
-//! [`Policy::decide`]. The same inputs give the same verdict on any machine.
-//! It must not open files or use the user database, the clock, the network or the process environment.
-//! The crate's `clippy.toml` refuses such calls.
-//! Three rules hold everywhere:
+//! Decides requests by a compiled policy, and binds arguments to its commands. This crate is pure: it takes a
+//! [`Policy`] that `remit-policy-compile` made of texts, and answers questions by [`Policy::decide`]. The same inputs
+//! give the same verdict on any machine. It must not open files or use the user database, the clock, the network or the
+//! process environment. The crate's `clippy.toml` refuses such calls. Three rules hold everywhere:
 //! - Only a `[[grant]]` allows; an empty list means none. Root may also try a profile ([`Ask::Try`]),
 //!   which gives root nothing that root does not have.
 //! - A matching `[[deny]]` wins over every grant.

@@ -99,8 +99,7 @@ enum Signal {
     Name(String),
 }
 
-/// What `tool` asks for with these arguments.
-/// Errors: [`Code::InvalidArgs`], naming the argument.
+/// What `tool` asks for with these arguments. Errors: [`Code::InvalidArgs`], naming the argument.
 pub fn call(tool: Tool, arguments: Map<String, Value>) -> Result<DaemonCall, Refusal> {
     RawArguments::Values(arguments).call(tool)
 }

@@ -48,9 +48,8 @@ Exit status:
 
 /// Run policy-controlled commands in kernel sandboxes
 ///
-/// remit asks the daemon remitd to run a command or script. The daemon decides by
-/// policy, records the request, and runs it in a sandbox. In the profile 'read' a
-/// command sees what an operator's account sees, and cannot change anything.
+/// remit asks the daemon remitd to run a command or script. The daemon decides by policy, records the request, and runs
+/// it in a sandbox. In the profile 'read' a command sees what an operator's account sees, and cannot change anything.
 #[derive(Debug, Parser)]
 #[command(
     name = "remit",

@@ -122,7 +122,7 @@ fn link_gets_its_owner_and_no_other_bytes_than_its_target() {
     assert_eq!(read("etc/file"), b"old");
     undo(&id).is_done();
     assert_eq!(tree(), old);
-    // Another link in its place is somebody else's.
+    // Another link at its path is somebody else's.
     let id = id_after(&[to("etc/there", "/no/such")]);
     fs::remove_file(at("etc/there")).unwrap();
     symlink("/no/such", at("etc/there")).unwrap();

@@ -72,7 +72,7 @@ fn what_somebody_else_has_changed_is_left_and_the_rest_is_undone() {
     }
     assert_eq!(phase(&id), Phase::Parted);
     is_clean();
-    let (new, theirs) = (tree(), |path: &str| read(path));
+    let new = tree();
     let mut expect = old.clone();
     let changed = [
         "etc/changed/0",
@@ -87,9 +87,9 @@ fn what_somebody_else_has_changed_is_left_and_the_rest_is_undone() {
     for path in expect.keys() {
         assert_eq!(new.get(path), expect.get(path), "{path:?}");
     }
-    assert_eq!(theirs("etc/changed/0"), b"theirs");
-    assert_eq!(theirs("etc/changed/1"), b"new 1\ntheirs");
-    assert_eq!(theirs("etc/made/deep/theirs"), b"theirs");
+    assert_eq!(read("etc/changed/0"), b"theirs");
+    assert_eq!(read("etc/changed/1"), b"new 1\ntheirs");
+    assert_eq!(read("etc/made/deep/theirs"), b"theirs");
     assert!(!at("etc/made/deep/1").exists() && !at("etc/made/4").exists());
     // What was there is kept: by its position in the plan.
     let old_files = fs::read_dir(at(&format!("state/{id}"))).unwrap();
@@ -151,7 +151,7 @@ fn has_leases(tracer: u32) -> bool {
     })
 }
 
-/// Somebody who is told of each look at a file can come between again and again: each time that file is left.
+/// Somebody who watches a file can come between again and again: that file is left.
 #[test]
 fn file_that_changes_in_the_window_is_left_and_the_rest_is_made_again() {
     let _scene = Scene::new(MEMORY);

@@ -18,20 +18,19 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statvfs::{FsFlags, fstatvfs, statvfs};
-use remit_common::{caps, text};
+use remit_common::caps;
 use remit_plan::{
     Action, BUNDLE_BYTES, Base, Bundle, Edit, Edits, Found, Kind, Metadata, OLD_BYTES, PlanPath,
     Planned, Problem, Stat,
 };
 use sha2::{Digest, Sha256};
 
-use crate::text::{CANNOT, cannot_write};
+use crate::text::{CANNOT, cannot_write, shown, unseen};
 
 /// Bytes that all bases together may have: they are read to be hashed.
 const HASHED: u64 = 1 << 30;
 /// Errors that are printed; the others are counted.
 const ERRORS: usize = 100;
-const SHOWN: usize = 4096;
 const TRIES: usize = 3;
 const NO_QUESTION: &str = "a private plan reads no file: give the whole new content, without 'replace', 'patch' and 'base_sha256'";
 const CHANGES: &str = "it changes while it is read; plan again";
@@ -147,7 +146,7 @@ impl<'a> Finder<'a> {
             }
             (Kind::File, _) => self.file(edit, &parent).map(Some),
             (Kind::Symlink, Action::Remove | Action::Link(_)) => {
-                linked(path, &parent, &seen).map(Some)
+                linked(name, &parent, &seen).map(Some)
             }
             (Kind::Symlink, _) => Err(link(path.as_bytes(), &parent, name)),
             (Kind::Directory, Action::Remove) => {
@@ -246,19 +245,17 @@ fn unread(path: &PlanPath, parent: &OwnedFd) -> Result<Found, String> {
 }
 
 /// Looks at a link. Its inode has one target as long as it lives.
-fn linked(path: &PlanPath, parent: &OwnedFd, seen: &FileStat) -> Result<Found, String> {
-    let name = OsStr::from_bytes(path.name());
+fn linked(name: &OsStr, parent: &OwnedFd, seen: &FileStat) -> Result<Found, String> {
     let cannot = |errno| format!("cannot read where it leads: {errno}");
     let target = readlinkat(parent, name).map_err(cannot)?;
     let again = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(cannot)?;
     let (base, target) = (stat(seen), target.into_vec());
-    let is_same = base == stat(&again) && base.size == target.len() as u64;
     let sha256 = Some(remit_plan::sha256(&target));
-    let found = Found {
-        base: Base { stat: base, sha256 },
-        bytes: Some(target),
-    };
-    is_same.then_some(found).ok_or_else(|| CHANGES.to_owned())
+    if base != stat(&again) || base.size != target.len() as u64 {
+        return Err(CHANGES.to_owned());
+    }
+    let (base, bytes) = (Base { stat: base, sha256 }, Some(target));
+    Ok(Found { base, bytes })
 }
 
 fn check_names(seen: &FileStat) -> Result<(), String> {
@@ -307,20 +304,6 @@ fn link(path: &[u8], parent: impl AsFd, name: &OsStr) -> String {
         "'{}' is a symbolic link{to}; name the file that it leads to",
         shown(path)
     )
-}
-
-fn unseen(path: &[u8], errno: Errno) -> String {
-    let path = shown(path);
-    match errno {
-        Errno::EACCES | Errno::EPERM => {
-            format!("you may not look into '{path}', so what would change cannot be shown")
-        }
-        errno => format!("cannot look into '{path}': {errno}"),
-    }
-}
-
-fn shown(path: &[u8]) -> String {
-    text::line(path, SHOWN)
 }
 
 /// Bytes up to which an edit or its bundle needs the old file.

@@ -1,5 +1,4 @@
-//! Builds the environment of a job from nothing.
-//! Left out on purpose:
+//! Builds the environment of a job from nothing. Left out on purpose:
 //! - `COLUMNS`: it cuts lines of output.
 //! - `APT_CONFIG`: it can only name a file. apt needs none to look: `-s` takes no lock (apt-get(8)), nor do `apt
 //!   list` and `apt-cache`.

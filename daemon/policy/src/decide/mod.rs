@@ -1,21 +1,17 @@
-//! Decides one request.
-//! The order is:
+//! Decides one request. The order is:
 //! - an id that can never be granted anything;
 //! - the first matching `[[deny]]`, by file name and line;
 //! - the strictest matching `[[grant]]`: one that asks for approval first, then the one whose requests expire sooner,
 //!   then by file name and line.
 //!
 //! Conditions of all matching grants apply together: each must name the approver, and the shortest time counts. So
-//! another grant never makes anything easier. One grant must list all variables of the request: two grants with a
-//! half each do not add up. A variable does not avoid an approval: all approvals of the profile apply, whichever
-//! grant lists the variables.
-//! A rule with `args` matches a call whose arguments will have these values: a grant all of them, a denial one of
-//! each. Logs of many units may show those that a rule names: its denial and its approval apply.
-//! A rule with `paths` allows a plan with no other paths. Its approval and its `confirm` apply as soon as the plan has
-//! one of them.
-//! A caller without a grant gets the same answer as for a command that does not exist, even if a `[[deny]]` is about
-//! it.
-//! Root's `try` of a profile asks no rule: it gives root nothing that root does not have.
+//! another grant never makes anything easier. One grant must list all variables of the request: two grants with a half
+//! each do not add up. A variable does not avoid an approval: all approvals of the profile apply, whichever grant lists
+//! the variables. A rule with `args` matches a call whose arguments will have these values: a grant all of them, a
+//! denial one of each. Logs of many units may show those that a rule names: its denial and its approval apply. A rule
+//! with `paths` allows a plan with no other paths. Its approval and its `confirm` apply as soon as the plan has one of
+//! them. A caller without a grant gets the same answer as for a command that does not exist, even if a `[[deny]]` is
+//! about it. Root's `try` of a profile asks no rule: it gives root nothing that root does not have.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod access;

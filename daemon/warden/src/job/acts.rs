@@ -1,6 +1,5 @@
 //! Commands that follow a commit or an undo of files, in the same approval. They start one after another, each as a job
-//! of its own, once the one before has ended with exit 0; the first that has not ends the rest, but not after an undo by
-//! itself. None of them starts by itself
+//! of its own, once the one before has ended with exit 0; the first that has not ends the rest. None of them starts by itself
 //! after a restart of remitd. The end of the commit is reported once all of them are over.
 
 use std::time::Duration;

@@ -12,20 +12,16 @@ use std::time::Duration;
 
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, FollowUp, State};
-use remit_common::refusal::{Code, Refusal};
 use remit_plan::Phase;
 use remit_policy::Approval;
 use serde::{Deserialize, Serialize};
 
-use crate::approval::approver::is_person;
-use crate::identity::peer::Subject;
 use crate::job::commits::LOCK_IS_BUSY;
 use view::utc_at;
 
 /// Least time after a restart of remitd, once: somebody has to be able to log in.
 const AFTER_START: Duration = Duration::from_secs(60);
-/// Pauses before an undo that failed is tried again, the first two no longer than the window. A later commit of the same
-/// file may have been in the way.
+/// Pauses before an undo that failed is tried again, the first two no longer than the window.
 const AGAIN: [Duration; 4] = [
     Duration::from_secs(10),
     Duration::from_secs(60),
@@ -206,7 +202,6 @@ impl Unconfirmed {
     pub fn on_undo_failed(&mut self, why: &str, now: Duration) {
         let tries = self.tries();
         let pause = AGAIN.get(usize::try_from(tries).unwrap_or(usize::MAX));
-        // Until the first partial one, people may be locked out.
         let most = match tries {
             ..WHOLE => self.window(),
             _ => Duration::MAX,
@@ -361,45 +356,6 @@ impl Unconfirmed {
             stage => *stage = ConfirmStage::Waiting(at),
         }
         self
-    }
-
-    /// Fails unless this person, in a session that began then, can confirm it now.
-    pub fn may_confirm(
-        &self,
-        by: &Subject,
-        session: Result<Duration, Refusal>,
-    ) -> Result<(), Refusal> {
-        let denied = |text: String| Refusal::new(Code::DeniedRule, text);
-        match &self.stage {
-            ConfirmStage::Committing => {
-                let text = "it is being committed; nothing can be confirmed yet";
-                return Err(
-                    Refusal::new(Code::Busy, text).next("log in again when its job has ended")
-                );
-            }
-            ConfirmStage::Undoing { job, .. } | ConfirmStage::Following { job, .. } => {
-                let text = format!("nobody confirmed it in time; job {} undoes it", job.short());
-                return Err(Refusal::new(Code::ApprovalExpired, text));
-            }
-            ConfirmStage::Waiting(_) | ConfirmStage::Failed { .. } => {}
-        }
-        if is_person(by, std::iter::once(self.uid).chain(self.login)) {
-            let text = "you cannot confirm your own change, with any of your accounts";
-            return Err(denied(text.to_owned()).next("ask another administrator"));
-        }
-        let mut approval = self.approval.iter().filter(|_| by.uid() != 0);
-        if let Some(approval) = approval.find(|approval| !approval.is_met_by(by.caller_ids())) {
-            let approvers = approval.by().join(", ");
-            let text = format!("you are not one of its approvers ({approvers})");
-            return Err(denied(text).next("ask one of them, or root"));
-        }
-        match session? > self.ended {
-            true => Ok(()),
-            false => Err(denied(
-                "this login began before the commit had ended, so it does not show that people can log in".to_owned(),
-            )
-            .next("keep it open, log in again over a new connection, and confirm there")),
-        }
     }
 
     fn window(&self) -> Duration {

@@ -25,8 +25,7 @@ const LOOK: Duration = Duration::from_secs(10);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Words of remit-commit that only the daemon says: a recovery forgets old undos, but not that of this id; an undo leaves
-/// what somebody else has changed.
+/// Words of remit-commit that only the daemon says.
 const FORGET: &str = "--forget";
 const KEEP: &str = "--keep";
 const PARTLY: &str = "--partly";
@@ -149,7 +148,6 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
         Err(error) if can_undo || matches!(one.stage, ConfirmStage::Undoing { .. }) => {
             return failed(cx, at, &format!("cannot read its journal: {error}"));
         }
-        // It is looked at again when it is due.
         Err(_) => return,
     };
     let undo_of_it = one.saw(phase);

@@ -56,7 +56,7 @@ impl Unconfirmed {
         match &self.stage {
             ConfirmStage::Undoing { .. } => Some(InTheWay::Due),
             _ if self.due_at().is_some_and(|at| at <= now) => Some(InTheWay::Due),
-            // The last try is over: only a person decides about it, and others can go on.
+            // A person decides about it.
             ConfirmStage::Failed { again: None, .. } => None,
             ConfirmStage::Failed { .. } => Some(InTheWay::Failed),
             ConfirmStage::Committing
@@ -166,9 +166,9 @@ mod tests {
     fn nothing_starts_while_an_undo_is_due_and_only_its_own_after_it_failed() {
         let own = committing().commit;
         let (own, other) = (Starting::Undo(&own), Starting::Undo("00"));
-        let (mut overdue, mut given_up, mut parted) = (failed(), failed(), undoing());
+        let (mut overdue, mut exhausted, mut parted) = (failed(), failed(), undoing());
         overdue.retry(NOW);
-        (0..4).for_each(|_| given_up.on_undo_failed("x", NOW));
+        (0..4).for_each(|_| exhausted.on_undo_failed("x", NOW));
         parted.undo = UndoStage::Parted;
         let (busy, not) = (Some(Code::Busy), Some(Code::NotStarted));
         for (one, commit, undo, own_undo) in [
@@ -178,7 +178,7 @@ mod tests {
             (undoing(), busy, busy, busy),
             (failed(), not, not, None),
             (overdue, busy, busy, busy),
-            (given_up, None, None, None),
+            (exhausted, None, None, None),
             (parted, None, None, None),
         ] {
             let codes = [COMMIT, other, own].map(|starting| code(&one, starting));

@@ -1,6 +1,9 @@
 use super::store::{SavedConfirmations, choose, views};
 use super::window::ConfirmWindow;
 use super::*;
+use remit_common::refusal::{Code, Refusal};
+
+use crate::identity::peer::Subject;
 
 const WINDOW: u32 = 120;
 

@@ -1,8 +1,15 @@
-//! Within which time a commit is to be confirmed.
+//! Within which time a commit is to be confirmed, and by whom.
+
+use std::time::Duration;
 
 use remit_approval::UNCONFIRMED;
+use remit_common::refusal::{Code, Refusal};
 use remit_plan::Plan;
 use remit_policy::Terms;
+
+use super::{ConfirmStage, Unconfirmed};
+use crate::approval::approver::is_person;
+use crate::identity::peer::Subject;
 
 /// Seconds for a plan that can lock people out, if no rule says another time.
 const DEFAULT_S: u32 = 300;
@@ -32,6 +39,47 @@ impl ConfirmWindow {
         match &self.lock_out {
             None => line,
             Some(why) => format!("{line}, because it can lock people out: {why}"),
+        }
+    }
+}
+
+impl Unconfirmed {
+    /// Fails unless this person, in a session that began then, can confirm it now.
+    pub fn may_confirm(
+        &self,
+        by: &Subject,
+        session: Result<Duration, Refusal>,
+    ) -> Result<(), Refusal> {
+        let denied = |text: String| Refusal::new(Code::DeniedRule, text);
+        match &self.stage {
+            ConfirmStage::Committing => {
+                let text = "it is being committed; nothing can be confirmed yet";
+                return Err(
+                    Refusal::new(Code::Busy, text).next("log in again when its job has ended")
+                );
+            }
+            ConfirmStage::Undoing { job, .. } | ConfirmStage::Following { job, .. } => {
+                let text = format!("nobody confirmed it in time; job {} undoes it", job.short());
+                return Err(Refusal::new(Code::ApprovalExpired, text));
+            }
+            ConfirmStage::Waiting(_) | ConfirmStage::Failed { .. } => {}
+        }
+        if is_person(by, std::iter::once(self.uid).chain(self.login)) {
+            let text = "you cannot confirm your own change, with any of your accounts";
+            return Err(denied(text.to_owned()).next("ask another administrator"));
+        }
+        let mut approval = self.approval.iter().filter(|_| by.uid() != 0);
+        if let Some(approval) = approval.find(|approval| !approval.is_met_by(by.caller_ids())) {
+            let approvers = approval.by().join(", ");
+            let text = format!("you are not one of its approvers ({approvers})");
+            return Err(denied(text).next("ask one of them, or root"));
+        }
+        match session? > self.ended {
+            true => Ok(()),
+            false => Err(denied(
+                "this login began before the commit had ended, so it does not show that people can log in".to_owned(),
+            )
+            .next("keep it open, log in again over a new connection, and confirm there")),
         }
     }
 }
