@@ -500,7 +500,7 @@ fn what_was_shown_is_committed_and_undone() {
         page.contains("-10.0.0.7 db") && page.contains("+10.0.0.8 db"),
         "{page}"
     );
-    let risk = "it is a link: whoever can change 'releases/3' changes what is read here";
+    let risk = "it is a link: whoever can change 'releases/3' changes what is read or written here";
     let words = page
         .split(['|', ' ', '\n'])
         .filter(|word| !matches!(*word, "" | "+"));

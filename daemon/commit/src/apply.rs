@@ -11,6 +11,7 @@ use remit_sys::sys;
 
 use crate::failure::Failure;
 use crate::journal::{JournalFile, count};
+use crate::link;
 use crate::stage::{is_free, lease, set_metadata};
 use crate::tree::{Operation, Tree, about, attributes, hash, look, open_file};
 
@@ -177,7 +178,10 @@ impl Operation<'_> {
             return Err(changed(why));
         }
         let Some(held) = &self.held else {
-            return Ok(());
+            return match found.stat.kind {
+                Kind::Symlink => link::check(self.entry, slots, &self.slot, expected.sha256),
+                _ => Ok(()),
+            };
         };
         match found.stat.kind {
             Kind::File if found.links > 1 => Err(changed("it got another name")),

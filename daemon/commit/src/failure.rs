@@ -36,7 +36,7 @@ impl Failure {
             Some(
                 libc::EIO | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EROFS | libc::EINTR,
             ) => Self::Machine(line),
-            Some(libc::ENOSPC) => Self::Full(line),
+            Some(libc::ENOSPC | libc::EDQUOT) => Self::Full(line),
             _ => Self::Changed(line),
         }
     }

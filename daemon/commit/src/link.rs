@@ -1,6 +1,6 @@
 //! Symbolic links: a link has no mode, no lease and no bytes but its target, which nobody can change.
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -10,9 +10,10 @@ use std::os::unix::fs::FileExt;
 
 use nix::fcntl::{AtFlags, readlinkat};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
-use remit_plan::{Content, Metadata};
+use remit_plan::{Content, Entry, Metadata};
 use sha2::{Digest, Sha256};
 
+use crate::failure::Failure;
 use crate::tree::{Operation, look};
 
 /// Makes the link of an operation in `beside`. `contents` has its target at `range`. Returns its inode.
@@ -25,7 +26,7 @@ pub fn make(
     let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
     let mut target = vec![0; length.min(libc::PATH_MAX as usize)];
     contents.read_exact_at(&mut target, range.start)?;
-    if !is_of(&target, content) {
+    if hash(&target) != content.sha256 {
         return Err(io::Error::other("its target is not that of the plan"));
     }
     let slot = operation.slot.as_c_str();
@@ -43,12 +44,26 @@ pub fn make(
         .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// Returns true if the link in the slot leads where the plan says.
-pub fn is_same(operation: &Operation<'_>, slots: impl AsFd, content: Content) -> io::Result<bool> {
-    let target = readlinkat(slots, operation.slot.as_c_str())?;
-    Ok(is_of(target.as_bytes(), content))
+/// Returns true if the link leads where `sha256` says. Without one, not all planners have read it.
+pub fn is_to(dir: impl AsFd, name: &CStr, sha256: Option<[u8; 32]>) -> io::Result<bool> {
+    let Some(sha256) = sha256 else {
+        return Ok(true);
+    };
+    Ok(hash(readlinkat(dir, name)?.as_bytes()) == sha256)
 }
 
-fn is_of(target: &[u8], content: Content) -> bool {
-    <[u8; 32]>::from(Sha256::digest(target)) == content.sha256
+pub fn check(
+    entry: &Entry,
+    dir: impl AsFd,
+    name: &CStr,
+    sha256: Option<[u8; 32]>,
+) -> Result<(), Failure> {
+    match is_to(dir, name, sha256).map_err(|error| Failure::new(entry, &error))? {
+        true => Ok(()),
+        false => Err(Failure::changed(entry, "it leads elsewhere")),
+    }
+}
+
+fn hash(target: &[u8]) -> [u8; 32] {
+    Sha256::digest(target).into()
 }

@@ -64,13 +64,12 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         return Err(Failure::changed(entry, why));
     }
     obstacle(&found).map_or(Ok(()), |why| Err(Failure::changed(entry, why)))?;
-    let Some(parent) = operation
-        .parent
-        .as_ref()
-        .filter(|_| found.stat.kind != Kind::Symlink)
-    else {
+    let Some(parent) = operation.parent.as_ref() else {
         return Ok(());
     };
+    if found.stat.kind == Kind::Symlink {
+        return link::check(entry, parent, &operation.name, expected.sha256);
+    }
     let file = open_file(parent, &operation.name).map_err(fail)?;
     if sys::stat_of(file.as_fd()).map_err(fail)?.st_ino != found.stat.ino {
         return Err(Failure::changed(entry, "it is another file"));
@@ -90,8 +89,8 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
     }
     if is_compared {
         let known = expected.sha256.or(operation.sha256);
-        operation.sha256 = Some(hash(&file).map_err(fail)?);
-        if known.is_some() && operation.sha256 != known {
+        let now = Some(hash(&file).map_err(fail)?);
+        if known.is_some() && now != known {
             return Err(Failure::changed(entry, "its bytes have changed"));
         }
         if known.is_none() && is_bound && direction == Direction::Undo {
@@ -100,6 +99,8 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
                 "its bytes at the commit are not known",
             ));
         }
+        // Only then: a second try must not take changed bytes for those of the commit.
+        operation.sha256 = now;
     }
     let drops_capability = is_mode
         && entry
@@ -392,7 +393,7 @@ pub fn is_untouched(operation: &Operation<'_>, slots: impl AsFd) -> io::Result<b
         return Ok(true);
     };
     if let Some(New::Link(target)) = operation.entry.change.makes() {
-        return link::is_same(operation, slots, target);
+        return link::is_to(slots, &operation.slot, Some(target.sha256));
     }
     let is_free = operation.staged.as_ref().is_none_or(is_free);
     Ok(is_free && hash(&open_file(slots, &operation.slot)?)? == content.sha256)

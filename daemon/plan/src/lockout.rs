@@ -1,7 +1,7 @@
 //! Whether a plan can lock people out of the machine: then its commit is undone unless somebody confirms it. It decides
 //! by where a path lies, because a mistake in such a file may be anywhere in it.
 
-use crate::plan::{Change, Entry, Plan};
+use crate::plan::{Change, Entry, Kind, Plan};
 use crate::risk::{Risk, WHERE};
 
 /// How units begin without which nobody logs in over the network.
@@ -51,7 +51,9 @@ fn lock_out(entry: &Entry) -> Option<String> {
     // Who may not enter a directory reads nothing in it, and sshd takes no keys from a home that others can write.
     let is_kept = match entry.change {
         Change::SetMetadata { .. } | Change::Remove { .. } => true,
-        Change::Create { .. } | Change::Replace { .. } => false,
+        // A link to a directory can have it beneath it.
+        Change::Replace { base, .. } => base.stat.kind == Kind::Symlink,
+        Change::Create { .. } => false,
     };
     let is_above = |at: &str| {
         let beneath = at.as_bytes().strip_prefix(path.as_bytes());

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Change, Metadata};
-use crate::{PlanPath, Risk, View, risks};
+use crate::{PlanPath, View, risks};
 
 /// File systems of the kernel, and state that ends with the boot.
 const KERNEL: &[&str] = &["/proc", "/sys", "/dev", "/run"];
@@ -194,34 +194,9 @@ pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
         Some(dir) => Some(format!(
             "'paths' of the rule names no file or directory in '{dir}' that has it"
         )),
-        None => {
-            let mut all = risks(view).into_iter();
-            all.find(|risk| !matches!(risk, Risk::Link(_)) || !stays_in(view, named))
-                .map(|risk| risk.to_string())
-        }
+        None => risks(view).into_iter().next().map(|risk| risk.to_string()),
     }
 }
-
-/// Returns true if the link's target is in one of these paths, by its words. `..` counts only at its beginning, where the
-/// directories above the link are known: after another link it would lead anywhere.
-fn stays_in(view: &View<'_>, named: &[PlanPath]) -> bool {
-    let target = view.new.unwrap_or_default();
-    let mut parts = target.split(|byte| *byte == b'/').peekable();
-    let mut at = match target.first() {
-        Some(b'/') => &b"/"[..],
-        _ => view.entry.path.parent(),
-    };
-    while parts.next_if_eq(&&b".."[..]).is_some() {
-        let end = at.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-        at = at.get(..end.max(1)).unwrap_or(b"/");
-    }
-    let above = if at == b"/" { &b""[..] } else { at };
-    let rest = parts.filter(|part| !part.is_empty());
-    let whole: Vec<&[u8]> = [above].into_iter().chain(rest).collect();
-    let whole = PlanPath::new(whole.join(&b'/'));
-    whole.is_ok_and(|whole| named.iter().any(|own| whole.is_in(own.as_bytes())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

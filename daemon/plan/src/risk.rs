@@ -33,8 +33,6 @@ pub enum Risk {
     Network,
     /// The requester may not read it, and the reader of the sentence did not: there is no diff.
     Unread,
-    /// It is a link to this target.
-    Link(String),
     PasswordSet(String),
     PasswordRemoved(String),
     RootAccount(String),
@@ -44,6 +42,8 @@ pub enum Risk {
     },
     /// Facts of one file beyond the bound.
     More(usize),
+    /// It is a link to this target.
+    Link(String),
 }
 
 /// Facts of one file.
@@ -353,7 +353,7 @@ impl fmt::Display for Risk {
             Self::Link(target) => {
                 return write!(
                     f,
-                    "it is a link: whoever can change '{target}' changes what is read here"
+                    "it is a link: whoever can change '{target}' changes what is read or written here"
                 );
             }
             Self::PasswordSet(account) => return write!(f, "account '{account}' gets a password"),

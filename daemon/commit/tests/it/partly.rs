@@ -1,10 +1,10 @@
 //! An undo that leaves what somebody else has changed since.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::thread;
 
-use remit_plan::{Action, Edit, Journal, Phase};
+use remit_plan::{Action, Bundle, Change, Edit, Entry, Journal, Phase, Plan};
 
 use crate::interrupted::{calls, injected};
 use crate::scene::*;
@@ -394,6 +394,59 @@ fn full_disk_of_root_is_tried_again() {
             assert_eq!(read("etc/a"), b"old");
         }
     });
+}
+
+/// Attack: the second try takes changed bytes of a file that nobody read for those of the commit, and gives them to root.
+#[test]
+fn changed_bytes_that_no_plan_has_get_no_set_id() {
+    let _scene = Scene::new(MEMORY);
+    put("etc/a", b"old", 0o4755, 0);
+    put("etc/b", b"old", 0o644, 0);
+    let to_user = Edit {
+        uid: Some(7),
+        ..mode("etc/a", 0o755)
+    };
+    let bundle = Bundle::decode(plan(&[to_user, write("etc/b", "new")])).unwrap();
+    let unread = bundle.plan().entries().iter().map(|entry| {
+        let mut change = entry.change;
+        if let Change::SetMetadata { base, .. } = &mut change {
+            base.sha256 = None;
+        }
+        let path = entry.path.clone();
+        Entry { path, change }
+    });
+    let plan = Plan::new(unread.collect()).unwrap();
+    let input = Bundle::new(&plan, b"new", b"old").unwrap();
+    commit(input.as_bytes()).is_done();
+    fs::write(at("etc/a"), b"bad").unwrap();
+    let undone = undo_partly(&plan.id());
+    undone.is_done();
+    assert!(
+        undone.text.contains("etc/a': its bytes have changed"),
+        "{}",
+        undone.text
+    );
+    let seen = fs::metadata(at("etc/a")).unwrap();
+    assert_eq!((seen.uid(), seen.mode() & 0o7777), (7, 0o755));
+    assert_eq!(read("etc/b"), b"old");
+}
+
+/// Attack: the bundle shows another old target than the link has.
+#[test]
+fn link_with_another_old_target_than_shown_is_refused() {
+    let _scene = Scene::new(MEMORY);
+    fs::create_dir_all(at("etc")).unwrap();
+    std::os::unix::fs::symlink("secret", at("etc/a")).unwrap();
+    let bundle = Bundle::decode(plan(&[edit("etc/a", Action::Link(b"new".to_vec()))])).unwrap();
+    let mut entries = bundle.plan().entries().to_vec();
+    let Change::Replace { base, .. } = &mut entries[0].change else {
+        panic!("{entries:?}")
+    };
+    base.sha256 = Some(remit_plan::sha256(b"public"));
+    let plan = Plan::new(entries).unwrap();
+    let input = Bundle::new(&plan, b"new", b"public").unwrap();
+    commit(input.as_bytes()).is_refused("it leads elsewhere");
+    assert_eq!(fs::read_link(at("etc/a")).unwrap().to_str(), Some("secret"));
 }
 
 #[test]

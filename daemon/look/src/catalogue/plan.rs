@@ -145,6 +145,11 @@ impl<'a> Finder<'a> {
                 unread(path, &parent).map(Some)
             }
             (Kind::File, _) => self.file(edit, &parent).map(Some),
+            (Kind::Symlink, Action::Remove | Action::Link(_))
+                if self.visibility == Visibility::Names =>
+            {
+                Ok(Some(without_bytes(&seen)))
+            }
             (Kind::Symlink, Action::Remove | Action::Link(_)) => {
                 linked(name, &parent, &seen).map(Some)
             }
@@ -244,17 +249,12 @@ fn unread(path: &PlanPath, parent: &OwnedFd) -> Result<Found, String> {
         .ok_or_else(|| CHANGES.to_owned())
 }
 
-/// Looks at a link. Its inode has one target as long as it lives.
 fn linked(name: &OsStr, parent: &OwnedFd, seen: &FileStat) -> Result<Found, String> {
-    let cannot = |errno| format!("cannot read where it leads: {errno}");
-    let target = readlinkat(parent, name).map_err(cannot)?;
-    let again = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(cannot)?;
-    let (base, target) = (stat(seen), target.into_vec());
-    let sha256 = Some(remit_plan::sha256(&target));
-    if base != stat(&again) || base.size != target.len() as u64 {
-        return Err(CHANGES.to_owned());
-    }
-    let (base, bytes) = (Base { stat: base, sha256 }, Some(target));
+    let target = readlinkat(parent, name);
+    let target = target.map_err(|errno| format!("cannot read where it leads: {errno}"))?;
+    let (bytes, stat) = (target.into_vec(), stat(seen));
+    let sha256 = Some(remit_plan::sha256(&bytes));
+    let (base, bytes) = (Base { stat, sha256 }, Some(bytes));
     Ok(Found { base, bytes })
 }
 

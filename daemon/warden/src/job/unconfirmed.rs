@@ -157,7 +157,7 @@ fn try_confirm(
     let phase = phase(&cx.confirmations.directory, &one.commit)
         .map_err(|error| unsaved(&one, format!("cannot read its journal: {error}")))?;
     match one.saw(phase) {
-        UndoStage::Done | UndoStage::Parted if one.has_to_follow() => {
+        UndoStage::Done | UndoStage::Parted if one.has_to_follow() && one.due_at().is_some() => {
             let text = format!("commit {} is undone, and commands follow that", one.short());
             return Err(Refusal::new(Code::Busy, text).next("try again in a moment"));
         }
