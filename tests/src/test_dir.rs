@@ -2,6 +2,7 @@
 //! private ones, and a world-writable parent is refused.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,13 +43,27 @@ impl TestDir {
     /// Creates an empty directory.
     #[must_use]
     pub fn new() -> Self {
-        Self::at(&Path::new("/var/lib").join(format!("remit-test-{}", unique())))
+        loop {
+            let dir = Path::new("/var/lib").join(format!("remit-test-{}", unique()));
+            match fs::create_dir(&dir) {
+                // Of a test that was killed.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => {
+                    made.expect("root can");
+                    return Self::open(&dir);
+                }
+            }
+        }
     }
 
     /// Creates this directory. Panics if it exists.
     #[must_use]
     pub fn at(dir: &Path) -> Self {
         fs::create_dir(dir).expect("it is not there yet");
+        Self::open(dir)
+    }
+
+    fn open(dir: &Path) -> Self {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("the directory is ours");
         Self(dir.to_owned())
     }

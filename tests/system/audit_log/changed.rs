@@ -233,9 +233,10 @@ fn a_flipped_bit_is_found_wherever_it_is() {
         let (_, value) = verified(&[&copy], Some(&head));
         let reported = found(&[&copy], Some(&head));
         let numbers: Vec<u64> = reported.iter().map(|(_, seq)| *seq).collect();
-        // If a newline is lost, two records become one.
+        // If a newline is lost, two records become one. At the beginning only the second one's number is known.
+        let is_merged = line == 1 && whole[at] == b'\n' && numbers.first() == Some(&2);
         assert!(
-            numbers.first() == Some(&line),
+            numbers.first() == Some(&line) || is_merged,
             "byte {at}, bit {bit}, record {line}: {value:#}"
         );
     }
