@@ -79,7 +79,9 @@ impl JournalFile {
         self.file.write_all_at(&[phase as u8], Journal::PHASE)
     }
 
-    pub fn sync(&self) -> io::Result<()> {
+    /// Sets a phase that is on disk before the next step.
+    pub fn begin(&self, phase: Phase) -> io::Result<()> {
+        self.set_phase(phase)?;
         self.file.sync_data()
     }
 

@@ -10,8 +10,7 @@ use std::os::unix::fs::FileExt;
 
 use nix::fcntl::{AtFlags, readlinkat};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
-use remit_plan::{Content, Entry, Metadata};
-use sha2::{Digest, Sha256};
+use remit_plan::{Content, Entry, Metadata, sha256};
 
 use crate::failure::Failure;
 use crate::tree::{Operation, look};
@@ -26,7 +25,7 @@ pub fn make(
     let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
     let mut target = vec![0; length.min(libc::PATH_MAX as usize)];
     contents.read_exact_at(&mut target, range.start)?;
-    if hash(&target) != content.sha256 {
+    if sha256(&target) != content.sha256 {
         return Err(io::Error::other("its target is not that of the plan"));
     }
     let slot = operation.slot.as_c_str();
@@ -44,26 +43,22 @@ pub fn make(
         .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// Returns true if the link leads where `sha256` says. Without one, not all planners have read it.
-pub fn is_to(dir: impl AsFd, name: &CStr, sha256: Option<[u8; 32]>) -> io::Result<bool> {
-    let Some(sha256) = sha256 else {
+/// Returns true if the link leads where the hash says. Without one, not all planners have read it.
+pub fn is_to(dir: impl AsFd, name: &CStr, known: Option<[u8; 32]>) -> io::Result<bool> {
+    let Some(known) = known else {
         return Ok(true);
     };
-    Ok(hash(readlinkat(dir, name)?.as_bytes()) == sha256)
+    Ok(sha256(readlinkat(dir, name)?.as_bytes()) == known)
 }
 
 pub fn check(
     entry: &Entry,
     dir: impl AsFd,
     name: &CStr,
-    sha256: Option<[u8; 32]>,
+    known: Option<[u8; 32]>,
 ) -> Result<(), Failure> {
-    match is_to(dir, name, sha256).map_err(|error| Failure::new(entry, &error))? {
+    match is_to(dir, name, known).map_err(|error| Failure::new(entry, &error))? {
         true => Ok(()),
         false => Err(Failure::changed(entry, "it leads elsewhere")),
     }
-}
-
-fn hash(target: &[u8]) -> [u8; 32] {
-    Sha256::digest(target).into()
 }

@@ -69,8 +69,7 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
                 Some((journal, read))
             });
             if let Some((journal, read)) = &fits {
-                let set = journal.set_phase(read.phase);
-                set.and_then(|()| journal.sync())?;
+                journal.begin(read.phase)?;
             }
             Ok(fits)
         });

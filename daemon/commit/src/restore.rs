@@ -190,7 +190,7 @@ pub fn forget(
     operations: &[Operation<'_>],
 ) -> Result<(), Failure> {
     // Without this phase a recovery would take a missing new file for a step that was not made.
-    let started = journal.set_phase(Phase::Gone).and_then(|()| journal.sync());
+    let started = journal.begin(Phase::Gone);
     started.map_err(|error| Failure::Machine(journal_error(error)))?;
     empty_slots(journal, operations)?;
     journal.remove(state);
@@ -203,9 +203,7 @@ pub fn part(
     made: &[Operation<'_>],
     left: &[Operation<'_>],
 ) -> Result<(), Failure> {
-    let started = journal
-        .set_phase(Phase::Parted)
-        .and_then(|()| journal.sync());
+    let started = journal.begin(Phase::Parted);
     started.map_err(|error| Failure::Machine(journal_error(error)))?;
     for operation in left {
         if let Ok(Some(beside)) = operation.anchor.beside() {

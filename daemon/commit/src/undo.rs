@@ -6,10 +6,10 @@
 use std::fs::File;
 
 use remit_plan::Direction::Undo;
-use remit_plan::{Kind, Movement, Phase};
+use remit_plan::{Kind, Phase};
 
 use crate::failure::Failure;
-use crate::journal::{JournalFile, count};
+use crate::journal::JournalFile;
 use crate::restore::{forget, forth, part};
 use crate::run::{End, changes, journal_error, make_all, restrict, sync};
 use crate::stage::{check, check_directories};
@@ -51,8 +51,7 @@ fn whole(
         operation.check_slot(journal)?;
     }
     check_directories(&operations, Undo)?;
-    let started = journal.set_phase(Phase::Undoing);
-    let started = started.and_then(|()| journal.sync());
+    let started = journal.begin(Phase::Undoing);
     started.map_err(journal_error)?;
     if let Err(why) = make_all(state, tree, journal, &operations, Undo) {
         return Ok(forth(journal, &operations, why.into(), Vec::new()));
@@ -140,13 +139,7 @@ fn try_step(
     }
     check(operation, Undo)?;
     operation.check_slot(journal)?;
-    if entry.change.movement(Undo) == Movement::Leave
-        && let Some(held) = &operation.held
-        && held.metadata().is_ok_and(|meta| meta.is_dir())
-        && count(held).is_ok_and(|count| count > 2)
-    {
-        return Err(Failure::changed(entry, "it is not empty"));
-    }
+    check_directories(std::slice::from_ref(operation), Undo)?;
     let made = operation.make(tree, journal, Undo).and_then(|()| {
         operation.check_anchor(tree)?;
         operation.check_leases()

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::PlanError;
 use crate::patch::{Overlaps, occurrences};
-use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan};
+use crate::plan::{Base, Change, Content, Entry, Kind, LINK_BYTES, Metadata, New, Plan};
 use crate::{Bundle, CONTENT_BYTES, EDITS_BYTES, PatchError, PlanPath, codec, patch, sha256};
 
 const MAGIC: &[u8] = b"remit edits 1\n";
@@ -265,7 +265,7 @@ impl Edit {
     fn target(&self, target: &[u8]) -> Result<Content, Problem> {
         match self.mode {
             Some(_) => Err(Problem::LinkWithMode),
-            None if target.is_empty() || target.len() >= 4096 || target.contains(&0) => {
+            None if !LINK_BYTES.contains(&(target.len() as u64)) || target.contains(&0) => {
                 Err(Problem::Target)
             }
             None => content(target),

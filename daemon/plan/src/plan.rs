@@ -14,7 +14,7 @@ use crate::{CONTENT_BYTES, ENTRIES, OLD_BYTES, PLAN_BYTES, PlanPath};
 
 const MAGIC: &[u8] = b"remit plan 1\n";
 /// Bytes of a link's target: symlink(2).
-const LINK_BYTES: Range<u64> = 1..4096;
+pub const LINK_BYTES: Range<u64> = 1..4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {

@@ -1,6 +1,6 @@
-//! What needs an approval, and what no plan may change: the kernel's file systems, remit itself, and the accounts, homes and keys of those who
-//! approve. It decides by where a path lies, and for the files of accounts by their lines, read as glibc reads
-//! passwd(5), shadow(5), group(5) and gshadow(5).
+//! What needs an approval, and what no plan may change: the kernel's file systems, remit itself, and the accounts, homes
+//! and keys of those who approve. It decides by where a path lies, and for the files of accounts by their lines, read as
+//! glibc reads passwd(5), shadow(5), group(5) and gshadow(5).
 //!
 //! **Invariant:** absence means refusal. Bytes that are not known are refused where they would decide.
 
@@ -197,6 +197,7 @@ pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
         None => risks(view).into_iter().next().map(|risk| risk.to_string()),
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

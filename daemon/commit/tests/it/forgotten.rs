@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
-use remit_plan::{Action, Bundle, Change, Edit, Entry, Journal, Kind, Phase, Plan};
+use remit_plan::{Action, Bundle, Change, Entry, Journal, Kind, Phase, Plan};
 
 use crate::scene::*;
 
@@ -22,12 +22,6 @@ fn with_size(plan: &Plan, kind: Kind, size: u64) -> Plan {
         Entry { path, change }
     });
     Plan::new(entries.collect()).unwrap()
-}
-
-fn done(edits: &[Edit]) -> String {
-    let input = plan(edits);
-    commit(&input).is_done();
-    id_of(&input)
 }
 
 /// Makes the file of a commit as large as no test should make it.

@@ -113,7 +113,7 @@ fn link_gets_its_owner_and_no_other_bytes_than_its_target() {
     };
     let old = tree();
     // It is exchanged in one step, and what it leads to is nobody's business.
-    let id = id_after(&[owned, to("etc/there", "/no/such")]);
+    let id = done(&[owned, to("etc/there", "/no/such")]);
     let target = |name: &str| fs::read_link(at(name)).unwrap();
     assert_eq!(target("etc/new").to_str(), Some("a b/\u{e9}"));
     assert_eq!(target("etc/there").to_str(), Some("/no/such"));
@@ -123,7 +123,7 @@ fn link_gets_its_owner_and_no_other_bytes_than_its_target() {
     undo(&id).is_done();
     assert_eq!(tree(), old);
     // Another link at its path is somebody else's.
-    let id = id_after(&[to("etc/there", "/no/such")]);
+    let id = done(&[to("etc/there", "/no/such")]);
     fs::remove_file(at("etc/there")).unwrap();
     symlink("/no/such", at("etc/there")).unwrap();
     undo(&id).is_refused("it is another file");
@@ -179,7 +179,7 @@ fn attributes_are_kept_except_those_of_the_old_bytes() {
     undo(&id).is_done();
     assert_eq!(tree(), old);
     // A mode leaves capabilities; an owner would remove them.
-    let only_mode = id_after(&[mode("etc/a", 0o600)]);
+    let only_mode = done(&[mode("etc/a", 0o600)]);
     assert!(
         tree()[&at("etc/a")]
             .attributes
@@ -193,13 +193,6 @@ fn attributes_are_kept_except_those_of_the_old_bytes() {
     commit(&plan(&[owner])).is_refused("file capabilities");
     set_attribute("etc/a", "trusted.other", b"x");
     commit(&plan(&[write("etc/a", "new")])).is_refused("trusted.other");
-}
-
-fn id_after(edits: &[Edit]) -> String {
-    let input = plan(edits);
-    let id = id_of(&input);
-    commit(&input).is_done();
-    id
 }
 
 #[test]
@@ -420,7 +413,7 @@ fn undo_is_refused_if_a_path_is_not_what_the_commit_left() {
         mode("etc/m", 0o600),
         edit("etc/r", Action::Remove),
     ];
-    let id = id_after(&edits);
+    let id = done(&edits);
     let left = tree();
     let refused = |words: &str| {
         let changed = tree();
@@ -554,7 +547,7 @@ fn old_undos_are_forgotten() {
         ],
         [write("etc/kept", "new"), write("etc/other", "new")],
     ] {
-        ids.push(id_after(&edits));
+        ids.push(done(&edits));
     }
     recover().is_done();
     assert_eq!(kept().len(), 3);
@@ -590,7 +583,7 @@ fn old_undos_are_forgotten() {
 fn old_undo_of_a_missing_directory_is_forgotten() {
     let _scene = Scene::new(Disk::Memory(""));
     put("etc/dir/a", b"old", 0o644, 0);
-    let id = id_after(&[write("etc/dir/a", "new")]);
+    let id = done(&[write("etc/dir/a", "new")]);
     fs::remove_dir_all(at("etc/dir")).unwrap();
     let journal = File::options()
         .write(true)

@@ -11,12 +11,6 @@ use crate::scene::*;
 
 const MEMORY: Disk = Disk::Memory("size=64m,mode=755");
 
-fn done(edits: &[Edit]) -> String {
-    let input = plan(edits);
-    commit(&input).is_done();
-    id_of(&input)
-}
-
 fn phase(id: &str) -> Phase {
     let bytes = fs::read(at(&format!("state/{id}/journal"))).unwrap();
     Journal::phase_of(&bytes).unwrap()

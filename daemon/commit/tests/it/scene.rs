@@ -258,6 +258,13 @@ pub fn commit(input: &[u8]) -> Result {
     end(start(&[], &["commit", &state()], Some(input)))
 }
 
+/// Commits a plan of these edits. Returns its id.
+pub fn done(edits: &[Edit]) -> String {
+    let input = plan(edits);
+    commit(&input).is_done();
+    id_of(&input)
+}
+
 pub fn undo(id: &str) -> Result {
     end(start(&[], &["undo", &state(), id], None))
 }

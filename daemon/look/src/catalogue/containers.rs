@@ -1,4 +1,4 @@
-//! `containers.*`: facts from a container engine. Its socket is as good as root: only the fixed reads below are sent.
+//! `containers.*`: facts from a container engine. Access to its socket is equivalent to root: only these fixed reads are sent.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

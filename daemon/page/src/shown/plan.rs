@@ -182,7 +182,10 @@ pub fn sentences(bundle: &Bundle, old: &OldBytes) -> Vec<String> {
 mod tests {
     use remit_approval::ActContext;
     use remit_common::wire::Bytes;
-    use remit_plan::{Action, Edit, Edits, PlanPath};
+    use remit_plan::{
+        Action, Base, Change, Content, Edit, Edits, Entry, Kind, Metadata, Plan, PlanPath, Stat,
+        sha256,
+    };
     use remit_policy::Profile;
 
     use super::*;
@@ -402,11 +405,10 @@ mod tests {
         }
     }
 
-    /// A plan for a file whose old bytes its requester may not read.
-    fn private(path: &str, old: &[u8], new: &[u8]) -> Bundle {
-        use remit_plan::{Base, Change, Content, Entry, Kind, Metadata, Plan, Stat, sha256};
+    /// A file of root.
+    fn file_of(mode: u32, size: usize, sha256: Option<[u8; 32]>) -> Base {
         let meta = Metadata {
-            mode: 0o440,
+            mode,
             uid: 0,
             gid: 0,
         };
@@ -415,22 +417,32 @@ mod tests {
             dev: 1,
             ino: 2,
             ctime_ns: 3,
-            size: old.len() as u64,
+            size: size as u64,
             meta,
         };
+        Base { stat, sha256 }
+    }
+
+    fn bundle_of(path: &str, change: Change, new: &[u8]) -> Bundle {
+        let path = PlanPath::new(path).unwrap();
+        let plan = Plan::new(vec![Entry { path, change }]).unwrap();
+        Bundle::new(&plan, new, b"").unwrap()
+    }
+
+    /// A plan for a file whose old bytes its requester may not read.
+    fn private(path: &str, old: &[u8], new: &[u8]) -> Bundle {
+        let base = file_of(0o440, old.len(), None);
         let content = Content {
             size: new.len() as u64,
             sha256: sha256(new),
         };
-        let base = Base { stat, sha256: None };
+        let meta = base.stat.meta;
         let change = Change::Replace {
             base,
             content,
             meta,
         };
-        let path = PlanPath::new(path).unwrap();
-        let plan = Plan::new(vec![Entry { path, change }]).unwrap();
-        Bundle::new(&plan, new, b"").unwrap()
+        bundle_of(path, change, new)
     }
 
     /// What the file is for comes first; that its old bytes are unread is said once, and only to whom that applies.
@@ -482,7 +494,7 @@ mod tests {
         let bundle = bundle(&[("/srv/tool", &bytes)]);
         let verified = Scene::new().commit(bundle.as_bytes());
         let page = shown(&verified);
-        let sha256 = hex(&remit_plan::sha256(&bytes));
+        let sha256 = hex(&sha256(&bytes));
         let line = format!("[… 4096 new bytes are not text, sha256 {sha256} …]");
         assert_eq!(page.plan.unwrap().entries.remove(0).diff, [line]);
         assert!(
@@ -501,30 +513,12 @@ mod tests {
     }
 
     fn metadata_of(sha256: Option<[u8; 32]>) -> Bundle {
-        use remit_plan::{Base, Change, Entry, Kind, Metadata, Plan, Stat};
+        let base = file_of(0o644, 4, sha256);
         let meta = Metadata {
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
+            mode: 0o640,
+            ..base.stat.meta
         };
-        let stat = Stat {
-            kind: Kind::File,
-            dev: 1,
-            ino: 2,
-            ctime_ns: 3,
-            size: 4,
-            meta,
-        };
-        let change = Change::SetMetadata {
-            base: Base { stat, sha256 },
-            meta: Metadata {
-                mode: 0o640,
-                ..meta
-            },
-        };
-        let path = PlanPath::new("/srv/a").unwrap();
-        let plan = Plan::new(vec![Entry { path, change }]).unwrap();
-        Bundle::new(&plan, b"", b"").unwrap()
+        bundle_of("/srv/a", Change::SetMetadata { base, meta }, b"")
     }
 
     /// Only remit-commit takes standard input for a plan. A shell runs its lines, and a hash can be one.
