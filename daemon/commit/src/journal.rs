@@ -79,7 +79,7 @@ impl JournalFile {
         self.file.write_all_at(&[phase as u8], Journal::PHASE)
     }
 
-    /// Sets a phase that is on disk before the next step.
+    /// Sets a phase, on disk before the next step.
     pub fn begin(&self, phase: Phase) -> io::Result<()> {
         self.set_phase(phase)?;
         self.file.sync_data()

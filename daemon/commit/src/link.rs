@@ -15,7 +15,7 @@ use remit_plan::{Content, Entry, Metadata, sha256};
 use crate::failure::Failure;
 use crate::tree::{Operation, look};
 
-/// Makes the link of an operation in `beside`. `contents` has its target at `range`. Returns its inode.
+/// Makes the link of an operation in `beside`; `contents` has its target at `range`. Returns its inode.
 pub fn make(
     operation: &Operation<'_>,
     beside: impl AsFd,

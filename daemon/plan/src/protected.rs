@@ -1,6 +1,5 @@
-//! What needs an approval, and what no plan may change: the kernel's file systems, remit itself, and the accounts, homes
-//! and keys of those who approve. It decides by where a path lies, and for the files of accounts by their lines, read as
-//! glibc reads passwd(5), shadow(5), group(5) and gshadow(5).
+//! What needs an approval, and what no plan may change: the kernel's file systems, remit, and approvers' accounts, homes
+//! and keys. By where a path lies; files of accounts by their lines, as glibc reads passwd(5), shadow(5), group(5).
 //!
 //! **Invariant:** absence means refusal. Bytes that are not known are refused where they would decide.
 

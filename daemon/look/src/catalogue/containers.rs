@@ -1,4 +1,4 @@
-//! `containers.*`: facts from a container engine. Access to its socket is equivalent to root: only these fixed reads are sent.
+//! `containers.*`: facts from a container engine. Access to its socket is equivalent to root: it gets these fixed reads.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

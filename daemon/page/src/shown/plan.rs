@@ -405,7 +405,6 @@ mod tests {
         }
     }
 
-    /// A file of root.
     fn file_of(mode: u32, size: usize, sha256: Option<[u8; 32]>) -> Base {
         let meta = Metadata {
             mode,
@@ -429,7 +428,6 @@ mod tests {
         Bundle::new(&plan, new, b"").unwrap()
     }
 
-    /// A plan for a file whose old bytes its requester may not read.
     fn private(path: &str, old: &[u8], new: &[u8]) -> Bundle {
         let base = file_of(0o440, old.len(), None);
         let content = Content {
