@@ -15,6 +15,18 @@ pub const ARGV: usize = 1 << 20;
 pub const ARGV_COUNT: usize = 16 << 10;
 pub const SCRIPT: usize = 1 << 20;
 pub const STDIN: usize = 1 << 20;
+/// One part of an upload.
+pub const UPLOAD_PART: usize = 1 << 20;
+/// Unfinished uploads of one uid.
+pub const UPLOADS_OPEN: usize = 4;
+/// Uploads of one uid on disk. The oldest whole one of the uid is deleted first.
+pub const UPLOADS_PER_UID: u64 = 512 << 20;
+/// Uploads of all users on disk. The oldest whole one is deleted first.
+pub const UPLOADS: u64 = 2 << 30;
+/// Seconds that an unfinished upload waits for its next part.
+pub const UPLOAD_PAUSE_S: u64 = 600;
+/// Seconds that a whole upload is kept.
+pub const UPLOAD_KEPT_S: u64 = 86_400;
 /// Variables that a caller may set in one request.
 pub const ENV_COUNT: usize = 64;
 /// One variable, `NAME=value`.

@@ -198,7 +198,8 @@ fn made(form: Form, reply: Reply) -> Result<Answer, Refusal> {
             | Reply::History(_)
             | Reply::Host(_)
             | Reply::HostChanges(_)
-            | Reply::Snapshots(_),
+            | Reply::Snapshots(_)
+            | Reply::Uploaded(_),
         ) => Err(another()),
     }
 }

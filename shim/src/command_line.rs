@@ -7,11 +7,13 @@ use std::process::ExitCode;
 
 use remit_common::names::Runtime;
 use remit_common::text;
+use remit_wire::Upload;
+use remit_wire::transfer::path_of;
 
 const SHOWN: usize = 200;
 
 pub const HELP: &str = "\
-Usage: mcp-shim [--socket PATH] [--check | --print-tools]
+Usage: mcp-shim [--socket PATH] [--check | --print-tools | --put ID | --get PATH]
 
 An MCP server on stdin and stdout that hands tool calls to remitd. An MCP client
 starts it, usually over ssh: ssh -T HOST mcp-shim
@@ -19,18 +21,24 @@ starts it, usually over ssh: ssh -T HOST mcp-shim
       --socket PATH  The daemon's socket [default: /run/remit/remit.sock]
       --check        Connect to the daemon, say how it went, and exit
       --print-tools  Print the answer to tools/list and exit
+      --put ID       Send standard input to the daemon as the upload ID;
+                     'remit put' starts it
+      --get PATH     Print the file, with %XX for bytes other than letters,
+                     digits and /._+@,:=-; 'remit get' starts it
   -h, --help         Print this help
   -V, --version      Print the version
 
 Exit status: 0 when stdin or stdout closes; 64 wrong usage; 70 internal error;
-71 no thread or runtime; 74 stdout cannot be written. With --check: 69 the
-daemon does not answer; 77 you may not connect, or the daemon refuses you.
+71 no thread or runtime; 74 stdout cannot be written. With --check, --put and
+--get: 69 the daemon does not answer; 77 you may not connect, or the daemon
+refuses you; 1 the file is not sent, or not printed.
 ";
 
 /// Exit statuses of sysexits(3head), as [`HELP`] describes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Ok = 0,
+    Failed = 1,
     Usage = 64,
     Unavailable = 69,
     Internal = 70,
@@ -50,6 +58,9 @@ pub enum Mode {
     Serve,
     Check,
     PrintTools,
+    Put(Upload),
+    /// The path of a file.
+    Get(Vec<u8>),
     Help,
     Version,
 }
@@ -60,13 +71,15 @@ pub struct CommandLine {
     pub mode: Mode,
 }
 
-/// Only the shim with at most one option is accepted. The text is compared as a whole, because no shell reads it.
-pub fn asked_by_ssh(command: &OsStr) -> Result<Option<OsString>, String> {
+/// Only the shim with at most one option is accepted. The text is split at its spaces, because no shell reads it.
+pub fn asked_by_ssh(command: &OsStr) -> Result<Vec<OsString>, String> {
     let asked = command.to_string_lossy();
     let (program, option) = asked.split_once(' ').unwrap_or((&asked, ""));
-    match (program.rsplit('/').next(), option) {
-        (Some("mcp-shim"), "") => Ok(None),
-        (Some("mcp-shim"), "--check" | "--print-tools" | "--version") => Ok(Some(option.into())),
+    let words: Vec<OsString> = option.split(' ').map(OsString::from).collect();
+    match (program.rsplit('/').next(), option, option.split_once(' ')) {
+        (Some("mcp-shim"), "", _) => Ok(Vec::new()),
+        (Some("mcp-shim"), "--check" | "--print-tools" | "--version", _) => Ok(words),
+        (Some("mcp-shim"), _, Some(("--put" | "--get", _))) if words.len() == 2 => Ok(words),
         _ => Err(format!(
             "this key starts mcp-shim and nothing else; not run: '{}'",
             text::line(command.as_bytes(), SHOWN)
@@ -103,6 +116,8 @@ impl CommandLine {
                 }
                 b"--check" => Mode::Check,
                 b"--print-tools" => Mode::PrintTools,
+                b"--put" => Mode::Put(value(args.next(), "--put", |text| text.parse().ok())?),
+                b"--get" => Mode::Get(value(args.next(), "--get", path_of)?),
                 b"-h" | b"--help" => Mode::Help,
                 b"-V" | b"--version" => Mode::Version,
                 _ => return Err(format!("unknown argument '{}'", arg.display())),
@@ -111,7 +126,10 @@ impl CommandLine {
                 (Mode::Help, _) => {}
                 (Mode::Serve, _) | (_, Mode::Help | Mode::Version) => mode = wanted,
                 (old, new) if old == new => {}
-                _ => return Err("'--check' and '--print-tools' exclude each other".to_owned()),
+                _ => {
+                    let why = "'--check', '--print-tools', '--put' and '--get' exclude each other";
+                    return Err(why.to_owned());
+                }
             }
         }
         if socket.as_os_str().is_empty() {
@@ -119,6 +137,16 @@ impl CommandLine {
         }
         Ok(Self { socket, mode })
     }
+}
+
+fn value<T>(
+    word: Option<OsString>,
+    option: &str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<T, String> {
+    let word = word.ok_or_else(|| format!("option '{option}' needs a value"))?;
+    let value = word.to_str().and_then(read);
+    value.ok_or_else(|| format!("'{}' is no value of '{option}'", word.display()))
 }
 
 #[cfg(test)]
@@ -147,17 +175,16 @@ mod tests {
 
     #[test]
     fn ssh_command_is_the_shim_or_refused() {
-        for (command, option) in [
-            ("mcp-shim", None),
-            ("/usr/bin/mcp-shim", None),
-            ("mcp-shim --check", Some("--check")),
-            ("/usr/bin/mcp-shim --print-tools", Some("--print-tools")),
+        for (command, words) in [
+            ("mcp-shim", &[][..]),
+            ("/usr/bin/mcp-shim", &[]),
+            ("mcp-shim --check", &["--check"]),
+            ("/usr/bin/mcp-shim --print-tools", &["--print-tools"]),
+            ("mcp-shim --put ab-1", &["--put", "ab-1"]),
+            ("mcp-shim --get /a%20b;x", &["--get", "/a%20b;x"]),
         ] {
-            assert_eq!(
-                asked_by_ssh(command.as_ref()),
-                Ok(option.map(OsString::from)),
-                "{command}"
-            );
+            let words = words.iter().map(OsString::from).collect();
+            assert_eq!(asked_by_ssh(command.as_ref()), Ok(words), "{command}");
         }
         for command in [
             "id",
@@ -167,6 +194,9 @@ mod tests {
             "mcp-shim --check; id",
             "mcp-shim\n--check",
             "mcp-shim --socket /tmp/other",
+            "mcp-shim --put",
+            "mcp-shim --put a --socket /tmp/other",
+            "mcp-shim --get  /a",
             "/usr/lib/openssh/sftp-server",
         ] {
             let refused = asked_by_ssh(command.as_ref()).unwrap_err();
@@ -184,6 +214,10 @@ mod tests {
             "--sockets",
             "-x",
             "--check --print-tools",
+            "--put",
+            "--put ab-1",
+            "--get /a;b",
+            "--check --get /a",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -187,6 +187,7 @@ fn limit(request: &Request) -> Duration {
         | Request::Host { .. }
         | Request::HostChanges(_)
         | Request::Snapshots
+        | Request::Upload(_)
         | Request::Jobs { .. }
         | Request::History(_) => {
             return UNWAITED;
@@ -208,6 +209,7 @@ fn shortened(mut request: Request, gone: Duration) -> Request {
         | Request::Host { .. }
         | Request::HostChanges(_)
         | Request::Snapshots
+        | Request::Upload(_)
         | Request::Jobs { .. }
         | Request::History(_) => {}
     }
@@ -229,7 +231,8 @@ fn lost_hint(request: &Request) -> String {
         | Request::History(_)
         | Request::Host { .. }
         | Request::HostChanges(_)
-        | Request::Snapshots => "call again".to_owned(),
+        | Request::Snapshots
+        | Request::Upload(_) => "call again".to_owned(),
     }
 }
 

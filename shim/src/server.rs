@@ -9,7 +9,7 @@ use remit_common::{RELEASE, caps, text, traceparent};
 use remit_plan::Bundle;
 use remit_wire::edits::CallText;
 use remit_wire::outcome::OutputPart;
-use remit_wire::{Progress, Reply, Request, Run};
+use remit_wire::{Bytes, Progress, Reply, Request, Run, UploadPart, transfer};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
     MetaObject, PaginatedRequestParams, ProgressNotification, ProgressNotificationParam,
@@ -86,7 +86,7 @@ impl Server {
         client: &str,
     ) -> Answer {
         if let (PlanStep::Commit(plan), Request::Run(run)) = (form.plan, &mut request) {
-            match self.bundle(plan, client).await {
+            match self.whole(plan, client).await {
                 Ok(bundle) => run.stdin = Some(bundle.as_bytes().to_vec().into()),
                 Err(refusal) => return Answer::refused(&refusal),
             }
@@ -100,7 +100,7 @@ impl Server {
             (PlanStep::Make, Ok(Reply::Job { report, .. })) if plan::is_made(report) => report.job,
             _ => return Answer::new(form, reply),
         };
-        let bundle = match self.bundle(job, client).await {
+        let bundle = match self.whole(job, client).await {
             Ok(bundle) => bundle,
             Err(refusal) => return Answer::refused(&refusal),
         };
@@ -110,6 +110,26 @@ impl Server {
             Some(data) => data.into(),
             None => Answer::refused(&too_large()),
         }
+    }
+
+    /// Returns a plan whose uploads are all there.
+    async fn whole(&self, job: JobId, client: &str) -> Result<Bundle, Refusal> {
+        let bundle = self.bundle(job, client).await?;
+        let entries = bundle.plan().entries().iter();
+        for upload in entries.filter_map(|entry| entry.change.upload()) {
+            let (offset, bytes) = (0, Bytes::new());
+            let part = UploadPart {
+                upload,
+                offset,
+                bytes,
+            };
+            let reply = self.daemon.call(client, Request::Upload(part), None);
+            match reply.await? {
+                Reply::Uploaded(received) => transfer::check_whole(upload, received)?,
+                _ => return Err(another()),
+            }
+        }
+        Ok(bundle)
     }
 
     /// Runs the checks in their order. A refused one leaves the plan and the others.

@@ -3,10 +3,13 @@
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use remit_common::RELEASE;
 use remit_common::refusal::Refusal;
+use remit_wire::client::{Client, ClientError};
+use remit_wire::transfer::{TransferError, get, put};
 use rmcp::ServiceExt;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -34,7 +37,7 @@ pub fn main(
     let is_login = by_ssh && original.is_none();
     if let Some(command) = original.filter(|_| args.is_empty()) {
         match asked_by_ssh(&command) {
-            Ok(option) => args.extend(option),
+            Ok(words) => args.extend(words),
             Err(why) => {
                 say(&why);
                 return Exit::NotAllowed;
@@ -57,6 +60,12 @@ pub fn main(
         Mode::Help => print(HELP),
         Mode::Version => print(&format!("mcp-shim {RELEASE}\n")),
         Mode::PrintTools => print(&tools::print()),
+        Mode::Put(upload) => transfer(&socket, |client| {
+            put(client, upload, &mut io::stdin().lock())
+        }),
+        Mode::Get(path) => transfer(&socket, |client| {
+            get(client, &path, &mut io::stdout().lock())
+        }),
         Mode::Check => block_on(|| check(Daemon::new(socket))),
         Mode::Serve => block_on(|| serve(Daemon::new(socket))),
     }
@@ -79,6 +88,26 @@ where
             say(&format!("cannot start: {error}"));
             Exit::System
         }
+    }
+}
+
+fn transfer(socket: &Path, work: impl FnOnce(&mut Client) -> Result<(), TransferError>) -> Exit {
+    let connected = Client::connect(socket, &format!("mcp-shim {RELEASE}"));
+    let done = connected.map_err(TransferError::from);
+    let error = match done.and_then(|mut client| work(&mut client)) {
+        Ok(()) => return Exit::Ok,
+        Err(error) => error,
+    };
+    say(&error.to_string());
+    match error {
+        TransferError::Client(ClientError::NotRunning { .. } | ClientError::Broken(_)) => {
+            Exit::Unavailable
+        }
+        TransferError::Client(ClientError::NotAllowed { .. } | ClientError::Refused(_)) => {
+            Exit::NotAllowed
+        }
+        TransferError::Write(_) => Exit::Output,
+        TransferError::Read(_) | TransferError::Job(_) => Exit::Failed,
     }
 }
 

@@ -323,6 +323,7 @@ mod soak;
 mod spawner;
 mod steps;
 mod strangers;
+mod uploads;
 
 /// The warden against hostile peers: a broker played by the test, misbehaving administrators, and a wrong
 /// environment.

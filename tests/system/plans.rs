@@ -873,6 +873,7 @@ fn file_that_was_not_read_is_not_changed_without_a_person() {
     let content = Content {
         size: 4,
         sha256: remit_plan::sha256(b"new\n"),
+        is_uploaded: false,
     };
     let base = Base {
         stat: stat(&path),
@@ -917,6 +918,7 @@ fn one_user_cannot_stop_the_commits_of_all() {
         let new = New::File(Content {
             size: 1,
             sha256: remit_plan::sha256(b"x"),
+            is_uploaded: false,
         });
         let path = fixture.at(&format!("b-{number:04}"));
         entries.push(entry(path, Change::Create { new, meta }));
@@ -929,6 +931,7 @@ fn one_user_cannot_stop_the_commits_of_all() {
     let content = Content {
         size: 1,
         sha256: remit_plan::sha256(b"x"),
+        is_uploaded: false,
     };
     let replaced = Change::Replace {
         base,

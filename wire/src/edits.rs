@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use remit_common::text;
-use remit_plan::{Action, Edit, Edits, PlanPath, Replacement};
+use remit_plan::{Action, Edit, Edits, PlanPath, Replacement, Upload};
 use serde::{Deserialize, Serialize};
 
 use crate::What;
@@ -57,8 +57,8 @@ impl FromStr for CallText {
     }
 }
 
-/// A change of one path. One of `write`, `write_base64`, `replace`, `patch`, `remove`, `mkdir` and `link`; or only a mode
-/// or an owner.
+/// A change of one path. One of `write`, `write_base64`, `upload`, `replace`, `patch`, `remove`, `mkdir` and `link`; or
+/// only a mode or an owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -67,6 +67,8 @@ pub struct EditText {
     /// Content.
     pub write: Option<String>,
     pub write_base64: Option<String>,
+    /// From remit put.
+    pub upload: Option<String>,
     pub replace: Option<Vec<ReplacementText>>,
     /// Unified diff.
     pub patch: Option<String>,
@@ -153,6 +155,9 @@ impl EditText {
                 .map(decode)
                 .transpose()?
                 .map(Action::Write),
+            self.upload
+                .map(|name| name.parse().map(Action::Upload))
+                .transpose()?,
             self.replace.map(|list| {
                 Action::Replace(list.into_iter().map(ReplacementText::replacement).collect())
             }),
@@ -168,14 +173,14 @@ impl EditText {
             (None, _) if has_metadata => Action::Keep,
             (None, _) => {
                 return Err(
-                    "one of 'write', 'write_base64', 'replace', 'patch', 'remove', 'mkdir', 'link', 'mode', 'owner' and 'group' \
-                     is needed"
+                    "one of 'write', 'write_base64', 'upload', 'replace', 'patch', 'remove', 'mkdir', 'link', 'mode', 'owner' \
+                     and 'group' is needed"
                         .to_owned(),
                 );
             }
             (Some(_), Some(_)) => {
                 return Err(
-                    "'write', 'write_base64', 'replace', 'patch', 'remove', 'mkdir' and 'link' exclude each other"
+                    "'write', 'write_base64', 'upload', 'replace', 'patch', 'remove', 'mkdir' and 'link' exclude each other"
                         .to_owned(),
                 );
             }
@@ -213,18 +218,8 @@ pub fn mode(text: &str) -> Result<u32, String> {
 }
 
 fn sha256(text: &str) -> Result<[u8; 32], String> {
-    let nibbles: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
-    let bytes: Vec<u8> = nibbles
-        .unwrap_or_default()
-        .chunks(2)
-        .filter_map(|pair| match pair {
-            [high, low] => u8::try_from(high * 16 + low).ok(),
-            _ => None,
-        })
-        .collect();
-    let is_whole = text.len() == 64;
-    let digits = bytes.try_into().ok().filter(|_| is_whole);
-    digits.ok_or_else(|| "'base_sha256' does not have 64 hexadecimal digits".to_owned())
+    Upload::hash_of(text)
+        .ok_or_else(|| "'base_sha256' does not have 64 hexadecimal digits".to_owned())
 }
 
 /// Returns an edit that changes nothing yet.
@@ -436,12 +431,15 @@ mod tests {
                  "create_only": true}}"#
         );
         assert_eq!(edit(&text), Ok(whole));
+        let named: Upload = format!("{sha}-7").parse().unwrap();
+        let upload = format!(r#""upload": "{named}""#);
         for (json, action) in [
             (r#""write_base64": "AP8=""#, Action::Write(vec![0, 255])),
             (r#""patch": "x""#, Action::Patch(b"x".to_vec())),
             (r#""remove": true"#, Action::Remove),
             (r#""mkdir": true, "remove": false"#, Action::CreateDirectory),
             (r#""link": "../b""#, Action::Link(b"../b".to_vec())),
+            (&upload, Action::Upload(named)),
             (
                 r#""replace": [{"old": "a", "new": ""}]"#,
                 Action::Replace(vec![Replacement {
@@ -482,6 +480,7 @@ mod tests {
                 "exclude each other",
             ),
             (r#"{"path": "/a", "replace": []}"#, "'replace' is empty"),
+            (r#"{"path": "/a", "upload": "ab-1"}"#, "SHA256-BYTES"),
             (
                 r#"{"path": "/a", "mode": "rw"}"#,
                 "'rw' is not an octal mode",

@@ -5,6 +5,7 @@ pub use remit_common::wire::{
     Access, AccessReport, Asked, Bytes, CommandView, Effect, Goodbye, GrantView, HistoryEntry,
     HistoryPage, HistoryQuery, Kind, ProfileView, Purpose,
 };
+use remit_plan::Upload;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{HostChanges, HostReport, Section, Since, SnapshotMark};
@@ -84,6 +85,17 @@ pub enum Request {
     HostChanges(Since),
     /// Returns the kept snapshots of the machine, newest first.
     Snapshots,
+    /// Keeps a part of a file that a plan can name. Without bytes it only asks how much is there.
+    Upload(UploadPart),
+}
+
+/// The parts of a file come one after the other; what is there is not sent again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadPart {
+    pub upload: Upload,
+    pub offset: u64,
+    /// At most [`remit_common::caps::UPLOAD_PART`].
+    pub bytes: Bytes,
 }
 
 /// A program, script or named command to run in a profile.
@@ -205,6 +217,8 @@ pub enum Reply {
     History(HistoryPage),
     HostChanges(Box<HostChanges>),
     Snapshots(Vec<SnapshotMark>),
+    /// Bytes of the upload that are there. All of them: their hash is right.
+    Uploaded(u64),
 }
 
 #[cfg(test)]

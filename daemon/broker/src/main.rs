@@ -16,6 +16,7 @@ mod session;
 mod snapshots;
 mod startup;
 mod state;
+mod uploads;
 mod warden_link;
 
 use std::process::ExitCode;

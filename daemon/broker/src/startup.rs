@@ -25,6 +25,7 @@ use crate::output::spool::{Spool, SpoolLimits};
 use crate::session::usage::SlowLimit;
 use crate::snapshots::Snapshots;
 use crate::state::{self, Prepared};
+use crate::uploads::UploadStore;
 use crate::{blocking, confine_self};
 
 // Exit status for a wrong command line (sysexits.h, EX_USAGE).
@@ -57,21 +58,24 @@ struct Options {
     spool: PathBuf,
     /// Absent: no history is kept.
     history: Option<PathBuf>,
+    /// Absent: no uploads are kept.
+    uploads: Option<PathBuf>,
     limits: SpoolLimits,
     slow: SlowLimit,
 }
 
 /// Parses options; each may occur once and needs a value. Absent ones get [`SpoolLimits::default`].
 fn arguments(mut args: impl Iterator<Item = OsString>) -> Result<Options, String> {
-    const USAGE: &str = "usage: remit-broker --spool DIR [--history DIR] [--per-job BYTES] \
+    const USAGE: &str = "usage: remit-broker --spool DIR [--history DIR] [--uploads DIR] [--per-job BYTES] \
          [--per-user BYTES] [--total BYTES] [--slow-refusals NUMBER] [--slow-within SECONDS] (the warden starts it)";
     let [mut spool, mut history, mut per_job, mut per_user, mut total] =
         [const { None::<OsString> }; 5];
-    let [mut refusals, mut within] = [const { None::<OsString> }; 2];
+    let [mut uploads, mut refusals, mut within] = [const { None::<OsString> }; 3];
     while let Some(name) = args.next() {
         let option = match name.to_str() {
             Some("--spool") => &mut spool,
             Some("--history") => &mut history,
+            Some("--uploads") => &mut uploads,
             Some("--per-job") => &mut per_job,
             Some("--per-user") => &mut per_user,
             Some("--total") => &mut total,
@@ -102,6 +106,7 @@ fn arguments(mut args: impl Iterator<Item = OsString>) -> Result<Options, String
     Ok(Options {
         spool: spool.ok_or(USAGE)?.into(),
         history: history.map(PathBuf::from),
+        uploads: uploads.map(PathBuf::from),
         limits: SpoolLimits {
             per_job: bytes(per_job, default.per_job)?,
             per_user: bytes(per_user, default.per_user)?,
@@ -124,8 +129,11 @@ fn prepare(options: Options) -> Result<Prepared, String> {
     confine_self::check_privileges()?;
     start_log();
     let spool = Spool::open(&options.spool, options.limits)?;
-    let history = options.history.as_deref();
-    let writable = [options.spool.as_path()].into_iter().chain(history);
+    let (history, uploads) = (options.history.as_deref(), options.uploads.as_deref());
+    let writable = [options.spool.as_path()]
+        .into_iter()
+        .chain(history)
+        .chain(uploads);
     let landlock = confine_self::restrict_paths(writable)?;
     confine_self::seccomp::restrict()?;
     match landlock {
@@ -136,12 +144,14 @@ fn prepare(options: Options) -> Result<Prepared, String> {
     // After the confinement, because the files are input.
     let snapshots = Snapshots::open(history);
     let history = History::open(history);
+    let uploads = UploadStore::open(uploads)?;
     Ok(Prepared {
         slow: options.slow,
         link,
         spool,
         history,
         snapshots,
+        uploads,
     })
 }
 

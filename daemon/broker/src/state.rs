@@ -33,6 +33,7 @@ use crate::output::spool::Spool;
 use crate::session;
 use crate::session::usage::{Accounts, SlowLimit};
 use crate::snapshots::{Snapshots, boottime_ms};
+use crate::uploads::UploadStore;
 use crate::warden_link::{Granted, Warden, Watched};
 
 /// The removal of a larger file blocks too long for the one thread that serves. Unit: bytes.
@@ -44,6 +45,7 @@ pub struct Broker {
     pub spool: Spool,
     pub history: History,
     pub snapshots: Snapshots,
+    pub uploads: UploadStore,
     pub jobs: Jobs,
     pub accounts: Accounts,
     pub host: Arc<Semaphore>,
@@ -65,6 +67,7 @@ pub struct Prepared {
     pub spool: Spool,
     pub history: History,
     pub snapshots: Snapshots,
+    pub uploads: UploadStore,
     pub slow: SlowLimit,
 }
 
@@ -75,6 +78,7 @@ pub async fn serve(prepared: Prepared) -> Result<(), String> {
         spool,
         history,
         snapshots,
+        uploads,
         slow,
     } = prepared;
     let link = Watched::new(link).map_err(|error| format!("cannot watch the link: {error}"))?;
@@ -82,6 +86,7 @@ pub async fn serve(prepared: Prepared) -> Result<(), String> {
     let mut broker = Broker::new(spool);
     broker.history = history;
     broker.snapshots = snapshots;
+    broker.uploads = uploads;
     broker.accounts = Accounts::new(slow);
     let broker = Rc::new(broker);
     broker.warden.connect(Rc::clone(&link));
@@ -90,6 +95,8 @@ pub async fn serve(prepared: Prepared) -> Result<(), String> {
     broker.warden.tell(&ToWarden::Ready);
     let taking = Rc::clone(&broker);
     spawn_local(async move { taking.snapshots.serve().await });
+    let keeping = Rc::clone(&broker);
+    spawn_local(async move { keeping.uploads.serve().await });
     let listen = async {
         loop {
             let (message, fds) = link.receive().await?;
@@ -115,6 +122,7 @@ impl Broker {
             spool,
             history: History::open(None),
             snapshots: Snapshots::open(None),
+            uploads: UploadStore::default(),
             jobs: Jobs::default(),
             accounts: Accounts::default(),
             host: Arc::new(Semaphore::new(caps::HOST_CALLS)),

@@ -84,6 +84,7 @@ mod commands {
     }
     pub mod run;
     pub mod status;
+    pub mod transfer;
 }
 
 /// Reads sshd's effective settings and authorized_keys files as sshd does (sshd(8), sshd_config(5)). Changes nothing.
@@ -133,6 +134,8 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Change(args) => commands::run::change(context, args),
         Verb::Plan(args) => commands::plan::plan(context, args),
         Verb::Undo(args) => commands::plan::undo(context, args),
+        Verb::Put(args) => commands::transfer::put(context, &args),
+        Verb::Get(args) => commands::transfer::get(context, &args),
         Verb::Try(args) => commands::run::attempt(context, args),
         Verb::Access(args) => commands::access::access(context, args),
         Verb::Host(args) => commands::host::host(context, args),

@@ -74,6 +74,7 @@ const ALLOWED: &[c_long] = &[
 /// WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE, MAKE_DIR, MAKE_REG, MAKE_SYM, REFER. landlock(7).
 const RIGHTS: u64 =
     1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13;
+const READ_FILE: u64 = 1 << 2;
 /// Those of version 2, which is the first that permits a rename between directories.
 const HANDLED: u64 = (1 << 14) - 1;
 
@@ -102,9 +103,12 @@ pub fn prepare() -> Result<usize, String> {
     Ok(usize::try_from(descriptors).unwrap_or(usize::MAX))
 }
 
-/// Permits files beneath these directories alone. Without Landlock, or with its first version, nothing is done: the
+/// Permits files beneath these directories alone, and reading files beneath `read`. Without Landlock, or with its first version, nothing is done: the
 /// first version refuses every rename between directories.
-pub fn restrict<'a>(directories: impl Iterator<Item = BorrowedFd<'a>>) -> Result<(), String> {
+pub fn restrict<'a>(
+    directories: impl Iterator<Item = BorrowedFd<'a>>,
+    read: Option<BorrowedFd<'_>>,
+) -> Result<(), String> {
     if sys::landlock_abi().unwrap_or(0) < 2 {
         return Ok(());
     }
@@ -116,6 +120,9 @@ pub fn restrict<'a>(directories: impl Iterator<Item = BorrowedFd<'a>>) -> Result
     let ruleset = sys::landlock_ruleset(&handled).map_err(cannot)?;
     for directory in directories {
         sys::landlock_grant(ruleset.as_fd(), directory, RIGHTS).map_err(cannot)?;
+    }
+    if let Some(read) = read {
+        sys::landlock_grant(ruleset.as_fd(), read, READ_FILE).map_err(cannot)?;
     }
     sys::landlock_restrict(ruleset.as_fd(), 0).map_err(cannot)
 }

@@ -16,9 +16,11 @@ mod run;
 mod stage;
 mod tree;
 mod undo;
+mod uploads;
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use recover::{KEEP, recover};
@@ -26,8 +28,10 @@ use run::{End, commit, lock};
 use undo::undo;
 
 const USAGE: &str = "usage: remit-commit commit DIRECTORY, remit-commit undo DIRECTORY ID [--partly], remit-commit recover \
-                     DIRECTORY [--forget [--keep ID]...]; after the first two maybe --then CALL, which remitd reads";
+                     DIRECTORY [--forget [--keep ID]...]; after the first two maybe --then CALL, which remitd reads, and after the \
+                     first --uploads START, the beginning of the paths of uploads";
 const THEN: &str = "--then";
+const UPLOADS: &str = "--uploads";
 const PARTLY: &str = "--partly";
 const FORGET: &str = "--forget";
 const KEEP_OPTION: &str = "--keep";
@@ -37,7 +41,9 @@ const UNFINISHED: u8 = 4;
 const BUSY: u8 = 75;
 
 enum Order {
-    Commit,
+    Commit {
+        uploads: Option<PathBuf>,
+    },
     Undo {
         id: String,
         is_partly: bool,
@@ -77,7 +83,7 @@ fn start() -> Result<End, String> {
         Err(end) => return Ok(end),
     };
     match order {
-        Order::Commit => commit(&state, descriptors),
+        Order::Commit { uploads } => commit(&state, uploads.as_deref(), descriptors),
         Order::Undo { id, is_partly } => undo(&state, &id, is_partly, descriptors),
         Order::Recover(keep) => recover(&state, keep.as_deref(), descriptors),
     }
@@ -85,9 +91,15 @@ fn start() -> Result<End, String> {
 
 fn order(arguments: &[OsString]) -> Result<Order, String> {
     let text = |at: usize| arguments.get(at).and_then(|text| text.to_str());
+    let (arguments, uploads) = match arguments {
+        [before @ .., word, start] if word == UPLOADS && text(0) == Some("commit") => {
+            (before, Some(PathBuf::from(start)))
+        }
+        all => (all, None),
+    };
     let (own, follow) = arguments.split_at(own_words(arguments));
     match (text(0), text(2), own.len()) {
-        (Some("commit"), _, 2) if are_pairs(follow, THEN) => Ok(Order::Commit),
+        (Some("commit"), _, 2) if are_pairs(follow, THEN) => Ok(Order::Commit { uploads }),
         (Some("undo"), Some(id), 3 | 4) if are_pairs(follow, THEN) => Ok(Order::Undo {
             id: checked(id)?,
             is_partly: is_option(own.get(3), PARTLY)?,

@@ -87,7 +87,11 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
             None => all.push((journal, read, operations, lost)),
         }
     }
-    restrict(state, all.iter().flat_map(|(.., operations, _)| operations))?;
+    restrict(
+        state,
+        all.iter().flat_map(|(.., operations, _)| operations),
+        None,
+    )?;
     let mut done = Vec::new();
     for (journal, read, mut operations, lost) in all {
         if matches!(read.phase, Phase::Undoing | Phase::Undone) {

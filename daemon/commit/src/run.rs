@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::rc::Rc;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -18,6 +19,7 @@ use crate::journal::JournalFile;
 use crate::restore::{back, keep};
 use crate::stage::{check, check_directories, check_space, stage};
 use crate::tree::{Operation, Tree};
+use crate::uploads::UploadDirectory;
 
 #[derive(Debug)]
 pub enum End {
@@ -35,13 +37,14 @@ pub enum End {
 }
 
 /// Commits the plan of standard input. Its id is that of the plan, so a plan is committed once.
-pub fn commit(state: &File, descriptors: usize) -> Result<End, String> {
+pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Result<End, String> {
     let (plan, contents, start) = input()?;
     let id = &plan.id();
     let ranges = plan.ranges();
+    let uploads = UploadDirectory::open(&plan, uploads)?;
     let tree = Tree::open(descriptors).map_err(journal_error)?;
     let mut operations = tree.operations(&plan, (&[], &[]), id, None)?;
-    restrict(state, &operations)?;
+    restrict(state, &operations, uploads.directory())?;
     operations
         .iter_mut()
         .try_for_each(|operation| check(operation, Commit))?;
@@ -55,7 +58,10 @@ pub fn commit(state: &File, descriptors: usize) -> Result<End, String> {
             return Ok(());
         };
         let range = ranges.get(operation.at).cloned().unwrap_or_default();
-        let made = stage(operation, &contents, start + range.start..start + range.end)?;
+        let made = match operation.entry.change.uploaded() {
+            None => stage(operation, &contents, start + range.start..start + range.end)?,
+            Some(content) => stage(operation, &uploads.file(content)?, 0..content.size)?,
+        };
         if let Some(inode) = inodes.get_mut(operation.at) {
             *inode = operation.inode;
         }
@@ -174,11 +180,12 @@ fn input() -> Result<(Plan, File, u64), String> {
 pub fn restrict<'a>(
     state: &File,
     operations: impl IntoIterator<Item = &'a Operation<'a>>,
+    read: Option<BorrowedFd<'_>>,
 ) -> Result<(), String> {
     let anchors = operations
         .into_iter()
         .map(|operation| operation.anchor.fd.as_fd());
-    confine::restrict([state.as_fd()].into_iter().chain(anchors))
+    confine::restrict([state.as_fd()].into_iter().chain(anchors), read)
 }
 
 /// Writes to disk what was done on every file system that the plan is on.

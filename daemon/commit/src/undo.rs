@@ -28,7 +28,7 @@ pub fn undo(state: &File, id: &str, is_partly: bool, descriptors: usize) -> Resu
     tree.check_descriptors(&read.plan)?;
     let (mut operations, lost) = tree.reachable(&read.plan, read.rows(), id, Some(&journal.kept));
     operations.reverse();
-    restrict(state, &operations)?;
+    restrict(state, &operations, None)?;
     match is_partly {
         true => partly(state, &tree, &journal, operations, lost),
         false => match lost.into_iter().next() {

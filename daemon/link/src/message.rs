@@ -31,6 +31,13 @@ pub enum ToWarden {
         /// First signal; SIGTERM if absent.
         signal: Option<i32>,
     },
+    /// Request to keep a file that is sent in parts.
+    Upload {
+        session: u64,
+        ticket: u64,
+        sha256: [u8; 32],
+        size: u64,
+    },
     /// The broker itself refused something (limits, bad frames). For the audit log; the client has the answer.
     Refused { session: u64, refusal: Refusal },
     /// All output of an exited job is on disk.
@@ -157,6 +164,7 @@ pub enum Answer {
     Known(JobId),
     Access(Box<AccessReport>),
     Stopping(JobId),
+    Upload,
 }
 
 /// A run or change, as the broker passes it on.

@@ -1,8 +1,8 @@
 //! A plan with the new bytes, and the old ones as far as an approver can read them. The requester sends it, the
 //! approver's client shows it, and `remit-commit` takes the new bytes from it.
 //!
-//! Format: the plan's length (8 bytes, little-endian), the plan, the new bytes of each entry, the old bytes of each
-//! entry that has them. Both are in the order of the entries; the plan says how many bytes each of them has.
+//! Format: the plan's length (8 bytes, little-endian), the plan, the new bytes of each entry but of uploads, the
+//! old bytes of each entry that has them. Both are in the order of the entries; the plan says how many bytes each of them has.
 
 use std::ops::Range;
 
@@ -51,7 +51,7 @@ impl Bundle {
         };
         let mut ranges = vec![ByteRanges::default(); plan.entries().len()];
         for (at, entry) in ranges.iter_mut().zip(plan.entries()) {
-            at.new = entry.change.content().map(|content| next(content.size));
+            at.new = entry.change.bundled().map(|content| next(content.size));
         }
         for (at, entry) in ranges.iter_mut().zip(plan.entries()) {
             at.old = entry.change.shown_old().map(|(size, _)| next(size));
@@ -66,7 +66,7 @@ impl Bundle {
             part.map(sha256) == sha
         };
         for (at, entry) in ranges.iter().zip(plan.entries()) {
-            let new = entry.change.content().map(|content| content.sha256);
+            let new = entry.change.bundled().map(|content| content.sha256);
             let old = entry.change.shown_old().map(|(_, sha256)| sha256);
             if !holds(&at.new, new) || !holds(&at.old, old) {
                 let (path, why) = (entry.path.clone(), "its bytes have another hash");

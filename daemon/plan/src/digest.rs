@@ -5,7 +5,7 @@
 //! |------|-------|
 //! | `entries` | list of `path`, `what` (`create`, `replace`, `metadata`, `remove`), `base`, `new`, `meta`, sorted by path |
 //! | `base` | list of none or one: `kind`, `dev`, `ino`, `ctime-ns`, `size`, `mode`, `uid`, `gid`, then the list `sha256` |
-//! | `new` | list of none or one: `kind` (`file`, `directory`, `symlink`), for a file or a link then `size`, `sha256` |
+//! | `new` | list of none or one: `kind` (`file`, `upload`, `directory`, `symlink`), but for a directory then `size`, `sha256` |
 //! | `meta` | list of none or one: `mode`, `uid`, `gid` |
 //!
 //! Numbers are decimal, a mode is octal, a hash has 64 lower-case hexadecimal digits. No two plans have the same bytes:
@@ -97,15 +97,16 @@ impl Parts {
     fn made(&mut self, new: New) {
         match new {
             New::Directory => self.value("kind", "directory"),
+            New::File(content) if content.is_uploaded => self.content("upload", content),
             New::File(content) => self.content("file", content),
             New::Link(target) => self.content("symlink", target),
         }
     }
 
-    fn content(&mut self, kind: &str, Content { size, sha256 }: Content) {
+    fn content(&mut self, kind: &str, content: Content) {
         self.value("kind", kind);
-        self.number("size", size);
-        self.value("sha256", hex(&sha256));
+        self.number("size", content.size);
+        self.value("sha256", hex(&content.sha256));
     }
 
     fn metadata(&mut self, meta: Metadata) {

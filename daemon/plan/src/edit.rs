@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::codec::PlanError;
 use crate::patch::{Overlaps, occurrences};
 use crate::plan::{Base, Change, Content, Entry, Kind, LINK_BYTES, Metadata, New, Plan};
-use crate::{Bundle, CONTENT_BYTES, EDITS_BYTES, PatchError, PlanPath, codec, patch, sha256};
+use crate::{
+    Bundle, CONTENT_BYTES, EDITS_BYTES, PatchError, PlanPath, Upload, codec, patch, sha256,
+};
 
 const MAGIC: &[u8] = b"remit edits 1\n";
 const NEW_FILE: Metadata = Metadata {
@@ -56,6 +58,8 @@ pub enum Action {
     Keep,
     /// Makes a symbolic link to this target, or has one lead there.
     Link(Vec<u8>),
+    /// Writes what was uploaded.
+    Upload(Upload),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,6 +183,11 @@ impl Edit {
                 let meta = self.meta(NEW_FILE);
                 Ok(Some((Change::Create { new, meta }, Some(bytes.clone()))))
             }
+            (Action::Upload(upload), None) => {
+                let new = New::File(uploaded(upload)?);
+                let meta = self.meta(NEW_FILE);
+                Ok(Some((Change::Create { new, meta }, None)))
+            }
             (Action::CreateDirectory, None) => {
                 let meta = self.meta(NEW_DIRECTORY);
                 Ok(Some((
@@ -196,13 +205,16 @@ impl Edit {
             }
             (_, None) => Err(Problem::Missing),
             (Action::Link(target), Some(found)) => self.relinked(found.base, target),
-            (Action::Write(bytes), Some(found)) => self.replaced(found, bytes.clone()),
+            (Action::Write(bytes), Some(found)) => self.rewritten(found, bytes.clone()),
+            (Action::Upload(upload), Some(found)) => {
+                self.replaced(found.base, uploaded(upload)?, None)
+            }
             (Action::Replace(list), Some(found)) => {
-                self.replaced(found, replace(readable(found)?, list)?)
+                self.rewritten(found, replace(readable(found)?, list)?)
             }
             (Action::Patch(text), Some(found)) => {
                 let bytes = patch(readable(found)?, text).map_err(Problem::Patch)?;
-                self.replaced(found, bytes)
+                self.rewritten(found, bytes)
             }
             (Action::Remove, Some(found)) => {
                 if (self.mode, self.uid, self.gid) != (None, None, None) {
@@ -228,12 +240,19 @@ impl Edit {
         }
     }
 
-    fn replaced(&self, found: &Found, bytes: Vec<u8>) -> Result<Option<Changed>, Problem> {
-        let base = found.base;
+    fn rewritten(&self, found: &Found, bytes: Vec<u8>) -> Result<Option<Changed>, Problem> {
+        self.replaced(found.base, content(&bytes)?, Some(bytes))
+    }
+
+    fn replaced(
+        &self,
+        base: Base,
+        content: Content,
+        bytes: Option<Vec<u8>>,
+    ) -> Result<Option<Changed>, Problem> {
         if base.stat.kind != Kind::File {
             return Err(Problem::Kind(base.stat.kind));
         }
-        let content = content(&bytes)?;
         if base.sha256 == Some(content.sha256) {
             return self.kept(base);
         }
@@ -244,7 +263,7 @@ impl Edit {
                 content,
                 meta,
             },
-            Some(bytes),
+            bytes,
         )))
     }
 
@@ -284,12 +303,23 @@ impl Edit {
 }
 
 fn content(bytes: &[u8]) -> Result<Content, Problem> {
-    let size = bytes.len() as u64;
-    let content = Content {
-        size,
+    bounded(Content {
+        size: bytes.len() as u64,
         sha256: sha256(bytes),
-    };
-    (size <= CONTENT_BYTES)
+        is_uploaded: false,
+    })
+}
+
+fn uploaded(upload: &Upload) -> Result<Content, Problem> {
+    bounded(Content {
+        size: upload.size,
+        sha256: upload.sha256,
+        is_uploaded: true,
+    })
+}
+
+fn bounded(content: Content) -> Result<Content, Problem> {
+    (content.size <= CONTENT_BYTES)
         .then_some(content)
         .ok_or(Problem::Long)
 }

@@ -19,6 +19,7 @@ mod protected;
 mod risk;
 mod step;
 mod undo;
+mod upload;
 mod view;
 
 pub use bundle::Bundle;
@@ -34,6 +35,7 @@ pub use protected::{Protected, needs_approval};
 pub use risk::{Risk, risk_sentences, risks};
 pub use step::{Direction, Movement, Reversal, Side};
 pub use undo::{KeptUndo, UNDO_RISK, expired};
+pub use upload::Upload;
 pub use view::View;
 
 /// Largest number of entries of a plan.

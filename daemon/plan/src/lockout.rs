@@ -106,6 +106,7 @@ mod tests {
         let content = Content {
             size: 0,
             sha256: [0; 32],
+            is_uploaded: false,
         };
         let new = New::File(content);
         for (path, why) in [

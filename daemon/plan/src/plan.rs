@@ -10,11 +10,12 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, PlanError};
-use crate::{CONTENT_BYTES, ENTRIES, OLD_BYTES, PLAN_BYTES, PlanPath};
+use crate::{CONTENT_BYTES, ENTRIES, OLD_BYTES, PLAN_BYTES, PlanPath, Upload};
 
-const MAGIC: &[u8] = b"remit plan 1\n";
+const MAGIC: &[u8] = b"remit plan 2\n";
 /// Bytes of a link's target: symlink(2).
 pub const LINK_BYTES: Range<u64> = 1..4096;
+const UPLOADED: &str = "what is in it decides who may do what, so whoever approves reads it: give it with 'write', not as an upload";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
@@ -57,6 +58,18 @@ pub struct Base {
 pub struct Content {
     pub size: u64,
     pub sha256: [u8; 32],
+    /// They are with the daemon and not beside the plan.
+    pub is_uploaded: bool,
+}
+
+impl Content {
+    #[must_use]
+    pub const fn bundled(self) -> Option<Self> {
+        match self.is_uploaded {
+            true => None,
+            false => Some(self),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +194,24 @@ impl Change {
     }
 
     #[must_use]
+    pub fn bundled(&self) -> Option<Content> {
+        self.content().and_then(Content::bundled)
+    }
+
+    #[must_use]
+    pub fn uploaded(&self) -> Option<Content> {
+        self.content().filter(|content| content.is_uploaded)
+    }
+
+    #[must_use]
+    pub fn upload(&self) -> Option<Upload> {
+        self.uploaded().map(|content| Upload {
+            sha256: content.sha256,
+            size: content.size,
+        })
+    }
+
+    #[must_use]
     pub const fn makes(&self) -> Option<New> {
         match self {
             Self::Create { new, .. } => Some(*new),
@@ -214,6 +245,9 @@ impl Change {
             && (!LINK_BYTES.contains(&target.size) || meta.mode != 0o777)
         {
             return Err("it is a link with an impossible target or mode");
+        }
+        if matches!(self.makes(), Some(New::Link(target)) if target.is_uploaded) {
+            return Err("the target of a link is in the plan, and not uploaded");
         }
         if let Some(meta) = self.meta()
             && (meta.mode > 0o7777 || meta.uid == u32::MAX || meta.gid == u32::MAX)
@@ -310,13 +344,13 @@ impl Plan {
         order
     }
 
-    /// Returns where the bytes of each entry are in the contents; empty for an entry without bytes.
+    /// Returns where the bytes of each entry are in the contents; empty for an entry without bytes there.
     #[must_use]
     pub fn ranges(&self) -> Vec<Range<u64>> {
         let mut end = 0;
         let range = |entry: &Entry| {
             let start = end;
-            end += entry.change.content().map_or(0, |content| content.size);
+            end += entry.change.bundled().map_or(0, |content| content.size);
             start..end
         };
         self.entries.iter().map(range).collect()
@@ -325,7 +359,7 @@ impl Plan {
     #[must_use]
     pub fn bundled_bytes(&self) -> u64 {
         let sizes = self.entries().iter().map(|entry| {
-            let new = entry.change.content().map_or(0, |content| content.size);
+            let new = entry.change.bundled().map_or(0, |content| content.size);
             new.saturating_add(entry.change.shown_old().map_or(0, |(size, _)| size))
         });
         sizes.fold(0, u64::saturating_add)
@@ -363,6 +397,9 @@ impl Plan {
             }
             last = Some(&entry.path);
             entry.change.check().map_err(|why| refused(entry, why))?;
+            if entry.change.uploaded().is_some() && entry.path.has_read_content() {
+                return Err(refused(entry, UPLOADED));
+            }
             let above = entry.path.ancestors().find_map(|dir| seen.get(dir));
             if above.is_some_and(|above| !above.may_contain(&entry.change)) {
                 let why = "the same plan makes a file of a directory above it, or removes that";

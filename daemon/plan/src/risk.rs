@@ -44,6 +44,8 @@ pub enum Risk {
     More(usize),
     /// It is a link to this target.
     Link(String),
+    /// Its new bytes are not on the page.
+    Uploaded,
 }
 
 /// Facts of one file.
@@ -164,6 +166,9 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     }
     if view.is_unread() {
         risks.insert(Risk::Unread);
+    }
+    if view.entry.change.uploaded().is_some() {
+        risks.insert(Risk::Uploaded);
     }
     let mut facts = match path.as_bytes() {
         b"/etc/shadow" => passwords(view),
@@ -317,6 +322,14 @@ fn root_accounts(view: &View<'_>) -> Vec<Risk> {
 
 impl PlanPath {
     /// Returns true if sshd reads keys or hosts from it, as far as its name says.
+    /// Returns true if an approver has to read what is in it. What a boot or a program loads is no text.
+    pub(crate) fn has_read_content(&self) -> bool {
+        let decides = |(at, risk): &(&str, Risk)| {
+            !matches!(risk, Risk::Boot | Risk::Loader) && self.is_in(at.as_bytes())
+        };
+        self.holds_login_keys() || WHERE.iter().any(decides)
+    }
+
     #[must_use]
     pub fn holds_login_keys(&self) -> bool {
         let is_one = |part: &[u8]| [&b".ssh"[..], b".shosts", b".rhosts"].contains(&part);
@@ -349,6 +362,7 @@ impl fmt::Display for Risk {
             Self::Unread => {
                 "its old content was not read for this plan: read it before you approve"
             }
+            Self::Uploaded => "its new content was uploaded and is not shown: compare its hash",
             Self::Link(target) if target.is_empty() => "it is a link: what it leads to counts",
             Self::Link(target) => {
                 return write!(

@@ -124,6 +124,7 @@ impl Entry {
         let again = |base: Base| Content {
             size: base.stat.size,
             sha256: base.sha256.unwrap_or_default(),
+            is_uploaded: false,
         };
         let change = match self.change {
             Change::Create { new, meta } => Change::Remove {
@@ -261,6 +262,7 @@ mod tests {
         let content = Content {
             size: 7,
             sha256: [0xab; 32],
+            is_uploaded: false,
         };
         let meta = Metadata {
             mode: 0o4755,
@@ -321,6 +323,7 @@ mod tests {
         let content = Content {
             size: 7,
             sha256: [0xab; 32],
+            is_uploaded: false,
         };
         let mode = |mode| Metadata {
             mode,

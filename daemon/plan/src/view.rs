@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::diff::{Tabs, diff, show};
-use crate::plan::{Base, Change, Entry, Kind, Metadata, New};
+use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New};
 use crate::{Plan, hex, sha256};
 
 /// Who may read them sees them on the page.
@@ -40,7 +40,7 @@ impl View<'_> {
                 new: New::File(content),
                 meta,
             } => {
-                let size = bytes(content.size);
+                let size = new_bytes(content);
                 format!("new file of {size}, {}", metadata(meta))
             }
             Change::Create {
@@ -61,7 +61,7 @@ impl View<'_> {
                 meta,
             } => {
                 let old = bytes(base.stat.size);
-                let mut text = format!("{old} become {}", bytes(content.size));
+                let mut text = format!("{old} become {}", new_bytes(content));
                 text.push_str(&difference(base.stat.meta, meta));
                 text
             }
@@ -92,6 +92,10 @@ impl View<'_> {
     /// Returns the diff for people in about `most` bytes; empty without a change. Omitted bytes are counted and hashed.
     #[must_use]
     pub fn diff(&self, most: usize, tabs: Tabs) -> String {
+        if let Some(Content { size, sha256, .. }) = self.entry.change.uploaded() {
+            let sha = hex(&sha256);
+            return format!("[… {size} new bytes were uploaded, sha256 {sha} …]\n");
+        }
         let mut text = self.unknown_old().unwrap_or_default();
         let (old, new) = (self.old.unwrap_or_default(), self.new.unwrap_or_default());
         let diff = match self.is_of_link() {
@@ -107,7 +111,8 @@ impl View<'_> {
     #[must_use]
     pub fn brief(&self, most: usize, tabs: Tabs) -> String {
         let mut text = String::new();
-        for (which, content) in [("old", self.old), ("new", self.new)] {
+        let old = self.old.filter(|_| self.entry.change.uploaded().is_none());
+        for (which, content) in [("old", old), ("new", self.new)] {
             if let Some(bytes) = content.filter(|bytes| !is_readable(bytes)) {
                 let (size, sha) = (bytes.len(), hex(&sha256(bytes)));
                 // Writing to a String cannot fail.
@@ -165,6 +170,14 @@ fn line(target: &[u8]) -> Vec<u8> {
     match target {
         [] => Vec::new(),
         target => [target, b"\n"].concat(),
+    }
+}
+
+fn new_bytes(content: Content) -> String {
+    let size = bytes(content.size);
+    match content.is_uploaded {
+        true => format!("{size} (uploaded)"),
+        false => size,
     }
 }
 
@@ -235,6 +248,7 @@ mod tests {
         let content = Content {
             size: 1,
             sha256: sha256(b"y"),
+            is_uploaded: false,
         };
         let other = Metadata {
             mode: 0o4755,
@@ -302,6 +316,7 @@ mod tests {
         let content = Content {
             size: new.len() as u64,
             sha256: sha256(new),
+            is_uploaded: false,
         };
         let base = base(Kind::File, old);
         Entry {
@@ -368,6 +383,7 @@ mod tests {
             content: Content {
                 size: 2,
                 sha256: sha256(b"y\n"),
+                is_uploaded: false,
             },
             meta: META,
         };

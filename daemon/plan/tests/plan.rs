@@ -80,6 +80,7 @@ fn content(bytes: &[u8]) -> Content {
     Content {
         size: bytes.len() as u64,
         sha256: sha256(bytes),
+        is_uploaded: false,
     }
 }
 
@@ -157,15 +158,21 @@ fn change() -> impl Strategy<Value = Change> {
             }
         },
     );
-    let target =
-        (1..4096_u64, any::<[u8; 32]>()).prop_map(|(size, sha256)| Content { size, sha256 });
+    let target = (1..4096_u64, any::<[u8; 32]>()).prop_map(|(size, sha256)| Content {
+        size,
+        sha256,
+        is_uploaded: false,
+    });
     let owner = (any::<u16>(), any::<u16>()).prop_map(|(uid, gid)| Metadata {
         mode: 0o777,
         uid: uid.into(),
         gid: gid.into(),
     });
-    let content =
-        (0..1000_u64, any::<[u8; 32]>()).prop_map(|(size, sha256)| Content { size, sha256 });
+    let content = (0..1000_u64, any::<[u8; 32]>()).prop_map(|(size, sha256)| Content {
+        size,
+        sha256,
+        is_uploaded: false,
+    });
     let is = |kind: Kind| move |base: &Base| base.stat.kind == kind;
     prop_oneof![
         (content.clone(), meta.clone()).prop_map(|(content, meta)| Change::Create {
@@ -716,6 +723,7 @@ fn plan_with_conflicting_entries_is_refused() {
     let large = Content {
         size: 200 << 20,
         sha256: [0; 32],
+        is_uploaded: false,
     };
     let large = |at: &str| {
         entry(

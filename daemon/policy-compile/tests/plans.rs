@@ -933,6 +933,7 @@ fn hash_of_unreadable_bytes_needs_an_approval() {
             content: Content {
                 size: 3,
                 sha256: sha256(b"new"),
+                is_uploaded: false,
             },
             meta: base.stat.meta,
         },

@@ -141,10 +141,12 @@ pub enum Event {
     Confirmed,
     /// Nobody confirmed a commit of files: it is undone, was undone, or cannot be.
     Unconfirmed,
+    /// A user begins to send a file that a plan can name.
+    Upload,
 }
 
 impl Event {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Start,
         Self::Stop,
         Self::Queued,
@@ -171,6 +173,7 @@ impl Event {
         Self::Resumed,
         Self::Confirmed,
         Self::Unconfirmed,
+        Self::Upload,
     ];
 
     #[must_use]
@@ -202,6 +205,7 @@ impl Event {
             Self::Resumed => "resumed",
             Self::Confirmed => "confirmed",
             Self::Unconfirmed => "unconfirmed",
+            Self::Upload => "upload",
         }
     }
 
@@ -240,6 +244,7 @@ impl Event {
             Self::Resumed => "c63e4651144340b2b378dee090e2d29b",
             Self::Confirmed => "221fecb8b8134d29b27c41d946fce181",
             Self::Unconfirmed => "afa641cd67cb4fb29464649a6375d86a",
+            Self::Upload => "4d1f7a0c92c34a5e8b6e0f3a7cd51b28",
         }
     }
 }

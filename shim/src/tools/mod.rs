@@ -135,10 +135,7 @@ impl Tool {
                  name whether that would be allowed, by which rule, what would lift a refusal. \
                  Start here."
             }
-            Self::Host => {
-                "Structured facts about this server, as ports with their unit. Shorter than \
-                 command output."
-            }
+            Self::Host => "Structured facts about this server, as ports with their unit.",
             Self::Run => {
                 "Run any program or script on this server in a sandbox where the kernel refuses \
                  every change: it sees what an operator sees and can write, connect or signal \
@@ -147,7 +144,7 @@ impl Tool {
             }
             Self::Change => {
                 "Change this server: a named command, a plan, or argv or script once, as policy grants. Answers as \
-                 run. State awaiting_approval: next says who must approve it; then it starts."
+                 run. State awaiting_approval: next says who must approve it."
             }
             Self::Plan => {
                 "Show what edits of files would change. change with its plan_id makes exactly that."
@@ -158,9 +155,7 @@ impl Tool {
                  that, grep the lines that match."
             }
             Self::JobStop => "End a job of yours with all its processes, verified.",
-            Self::History => {
-                "What you asked for here and what became of it, newest first; earlier sessions too."
-            }
+            Self::History => "What you asked for here and what became of it, newest first.",
         }
     }
 

@@ -16,6 +16,7 @@ fn bundle() -> Vec<u8> {
     let content = Content {
         size: NEW.len() as u64,
         sha256: sha256(NEW),
+        is_uploaded: false,
     };
     let entry = Entry {
         path: PlanPath::new("/etc/nginx/nginx.conf").unwrap(),

@@ -59,7 +59,7 @@ impl Call {
             };
             match self.question(message).await {
                 Ok(Answer::Stopping(_)) => self.wait(&job, caps::WAIT_MS_DEFAULT).await,
-                Ok(Answer::Known(_) | Answer::Access(_)) => {
+                Ok(Answer::Known(_) | Answer::Access(_) | Answer::Upload) => {
                     return Err(wrong_answer());
                 }
                 // The job can have ended during the question.
@@ -183,7 +183,7 @@ impl Call {
                 job
             }
             Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(&self.client.owner, id)?,
-            Granted::Answer(Answer::Access(_) | Answer::Stopping(_)) => {
+            Granted::Answer(Answer::Access(_) | Answer::Stopping(_) | Answer::Upload) => {
                 return Err(wrong_answer());
             }
         };

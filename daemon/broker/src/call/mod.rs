@@ -3,6 +3,7 @@
 mod find;
 pub(crate) mod history;
 mod job;
+mod upload;
 pub(crate) mod validate;
 
 use std::cell::Cell;
@@ -77,6 +78,7 @@ impl Call {
             Request::Host { sections } => self.host(sections).await,
             Request::HostChanges(since) => self.host_changes(since).await,
             Request::Snapshots => self.snapshots().await,
+            Request::Upload(part) => self.upload(part).await,
             Request::Jobs { limit } => {
                 let cap = caps::ENDED_PER_UID + caps::JOBS_PER_UID + caps::QUEUED_PER_UID;
                 let limit = limit.min(u32::try_from(cap).unwrap_or(u32::MAX));
@@ -139,7 +141,7 @@ impl Call {
                 }
                 Ok(Reply::Access(*report))
             }
-            Answer::Known(_) | Answer::Stopping(_) => Err(wrong_answer()),
+            Answer::Known(_) | Answer::Stopping(_) | Answer::Upload => Err(wrong_answer()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! One stream of a job: the locations of its bytes, and the parts that are shown. The first bytes are kept in the
 //! spool file. After the job's share is used or the disk is full, [`overflow`] holds the last bytes.
 
+pub(crate) mod disk;
 pub(crate) mod overflow;
 pub(crate) mod page;
 pub(crate) mod pump;

@@ -7,8 +7,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Running commands",
         &[
-            "run", "change", "plan", "undo", "try", "access", "host", "jobs", "job", "stop",
-            "history",
+            "run", "change", "plan", "undo", "put", "get", "try", "access", "host", "jobs", "job",
+            "stop", "history",
         ],
     ),
     (
@@ -27,7 +27,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Setting up", &["client-config", "completions", "help"]),
 ];
 
-const EXAMPLES: [(&[&str], &str); 39] = [
+const EXAMPLES: [(&[&str], &str); 41] = [
     (&["run"], "remit run -- df -h"),
     (
         &["change"],
@@ -41,6 +41,11 @@ const EXAMPLES: [(&[&str], &str); 39] = [
     (
         &["undo"],
         "remit undo 0123456789abcdef0123456789abcdef -m 'the site is down'",
+    ),
+    (&["put"], "remit put app.tar web1.example.org:"),
+    (
+        &["get"],
+        "remit get web1.example.org:/var/log/nginx/error.log",
     ),
     (&["try"], "remit try --profile strict -- cat /etc/hostname"),
     (&["access"], "remit access --query disk"),

@@ -25,7 +25,7 @@ pub use machine::{
     Answer, ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollArgs, ExplainArgs,
     FilesArgs, LockArgs, MachineArgs, McpClient, PolicyVerb, ReloadArgs, ResumeArgs, UnenrollArgs,
 };
-pub use plan::{PlanArgs, PlanShowArgs, PlanVerb, UndoArgs};
+pub use plan::{GetArgs, PlanArgs, PlanShowArgs, PlanVerb, PutArgs, UndoArgs};
 pub use run::{
     AccessArgs, CallArgs, ChangeArgs, HostArgs, HostSince, JobArgs, JobsArgs, RunArgs, Secret,
     StopArgs, TryArgs, Variable,
@@ -110,6 +110,10 @@ pub enum Verb {
     Plan(PlanArgs),
     /// Undo a change of files that was made by a plan
     Undo(UndoArgs),
+    /// Send files for plans; prints the names that plans give them
+    Put(PutArgs),
+    /// Fetch a file, from here or from another host
+    Get(GetArgs),
     /// Run a command in a sandbox without a grant, as a test (root)
     Try(TryArgs),
     /// Show what you may do here, or whether a command is allowed

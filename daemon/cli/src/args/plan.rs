@@ -20,14 +20,19 @@ remit plan EDIT... [--check CALL]
        remit plan show ID [PATH]"
 )]
 #[command(group(ArgGroup::new("edits").required(true).multiple(true)
-    .args(["write", "replace", "patch", "remove", "mkdir", "link", "mode", "owner", "edits_file"])))]
+    .args(["write", "upload", "replace", "patch", "remove", "mkdir", "link", "mode", "owner", "edits_file"])))]
 pub struct PlanArgs {
     #[command(subcommand)]
     pub verb: Option<PlanVerb>,
 
-    /// Give this file the content of FILE, '-' is standard input; it is created if it does not exist
+    /// Give this file the content of FILE, '-' is standard input; it is created if it does not exist. More than 256 KiB
+    /// are sent as an upload, and the approver reads their hash
     #[arg(long, num_args = 2, value_names = ["PATH", "FILE"], value_hint = ValueHint::FilePath)]
     pub write: Vec<PathBuf>,
+
+    /// Give this file the content that 'remit put' sent and named
+    #[arg(long, num_args = 2, value_names = ["PATH", "UPLOAD"])]
+    pub upload: Vec<OsString>,
 
     /// Replace the text OLD of this file by NEW; it must be there once, or as often as --count says
     #[arg(long, num_args = 3, value_names = ["PATH", "OLD", "NEW"], allow_hyphen_values = true)]
@@ -89,6 +94,24 @@ pub struct PlanShowArgs {
     /// Only this path, with all of its diff
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct PutArgs {
+    /// Files of up to 256 MiB; 'HOST:' at the end sends them there, through ssh
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// A file of this machine, or 'HOST:PATH', through ssh
+    #[arg(value_name = "FROM", value_hint = ValueHint::FilePath)]
+    pub from: OsString,
+
+    /// Where to write it, '-' is standard output [default: its name, in this directory]
+    #[arg(value_name = "TO", value_hint = ValueHint::FilePath)]
+    pub to: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use nix::unistd::{Group, User};
 use remit_common::caps;
 use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{Action, Bundle, Edit, PlanPath, Replacement};
+use remit_plan::{Action, Bundle, Edit, OLD_BYTES, PlanPath, Replacement, Upload};
 use remit_wire::edits::{
     self, Accounts, CHECKS, CallText, EditText, OwnerName, PLAN, PLAN_PRIVATE, UNDO,
 };
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 
 use super::input::{bounded, conflict, file_of, usage};
 use super::plan_output::{bundle, call, follow, own, request};
-use super::run;
+use super::{run, transfer};
 use crate::args::{PlanArgs, PlanShowArgs, PlanVerb, UndoArgs};
 use crate::client::ctrl_c::Interrupt;
 use crate::client::follow::Streams;
@@ -47,7 +48,12 @@ pub fn plan(context: &Context, mut args: PlanArgs) -> Result<Exit, Failure> {
         true => PLAN_PRIVATE,
         false => PLAN,
     };
-    let edits = edits::encode(requested(args)?);
+    let (requested, files) = requested(args)?;
+    for (upload, mut file) in files {
+        transfer::send(&context.runtime, upload, &mut file)?;
+    }
+    transfer::check_edits(&context.runtime, &requested)?;
+    let edits = edits::encode(requested);
     if edits.len() > caps::STDIN {
         let (length, most) = (edits.len(), caps::STDIN);
         let why = format!("the edits have {length} bytes, and at most {most} can be planned");
@@ -178,14 +184,15 @@ impl EditsByPath {
     }
 }
 
-fn requested(args: PlanArgs) -> Result<Vec<Edit>, Failure> {
+/// Returns the edits, and the files of those that are uploads.
+fn requested(args: PlanArgs) -> Result<(Vec<Edit>, Vec<(Upload, File)>), Failure> {
     let is_input = |file: &&Path| *file == Path::new("-");
     let written = args.write.chunks(2).filter_map(|pair| pair.get(1));
     let files = written.chain(&args.patch).chain(&args.edits);
     if files.map(PathBuf::as_path).filter(is_input).count() > 1 {
         return Err(conflict("one file ('-')", "another"));
     }
-    let mut edits = EditsByPath::default();
+    let (mut edits, mut sent) = (EditsByPath::default(), Vec::new());
     if let Some(file) = &args.edits {
         let bytes = content("edits", file)?;
         let list: Vec<EditText> = serde_json::from_slice(&bytes).map_err(|error| {
@@ -201,8 +208,20 @@ fn requested(args: PlanArgs) -> Result<Vec<Edit>, Failure> {
     }
     for pair in args.write.chunks(2) {
         if let [path, file] = pair {
+            if let Some((upload, file)) = large(file)? {
+                edits.act(path.as_os_str(), Action::Upload(upload))?;
+                sent.push((upload, file));
+                continue;
+            }
             let bytes = content("content", file)?.into_vec();
             edits.act(path.as_os_str(), Action::Write(bytes))?;
+        }
+    }
+    for pair in args.upload.chunks(2) {
+        if let [path, upload] = pair {
+            let upload = upload.to_string_lossy().parse();
+            let upload = upload.map_err(|why: String| usage(&why))?;
+            edits.act(path, Action::Upload(upload))?;
         }
     }
     for three in args.replace.chunks(3) {
@@ -247,7 +266,20 @@ fn requested(args: PlanArgs) -> Result<Vec<Edit>, Failure> {
             (edit.uid, edit.gid) = (uid, gid);
         }
     }
-    Ok(edits.0.into_values().collect())
+    Ok((edits.0.into_values().collect(), sent))
+}
+
+/// Opens a file that is too long to be shown to an approver, and names its bytes.
+fn large(path: &Path) -> Result<Option<(Upload, File)>, Failure> {
+    if path == Path::new("-") {
+        return Ok(None);
+    }
+    let mut file = transfer::opened(path)?;
+    let is_large = |meta: Metadata| meta.is_file() && meta.len() > OLD_BYTES;
+    match file.metadata().is_ok_and(is_large) {
+        false => Ok(None),
+        true => Ok(Some((transfer::name(path, &mut file)?, file))),
+    }
 }
 
 /// `USER`, `USER:GROUP` or `:GROUP`.

@@ -11,6 +11,7 @@ use remit_wire::{Bytes, Purpose, Run, What};
 
 use super::input::claimed_trace;
 use super::job::own_id;
+use super::transfer::check_plan;
 use crate::client::user_socket::Daemon;
 use crate::error::Failure;
 use crate::render::output::Context;
@@ -23,6 +24,7 @@ pub fn commit(
 ) -> Result<Run, Failure> {
     let (mut daemon, job) = own(context, id)?;
     let bundle = bundle(&mut daemon, job)?;
+    check_plan(&context.runtime, bundle.plan())?;
     let bytes = Bytes::from(bundle.as_bytes().to_vec());
     Ok(request(
         COMMIT,

@@ -178,6 +178,8 @@ fn dumped(name: &str, block: &[&str]) -> Vec<u8> {
 
 #[test]
 fn the_dumps_are_the_messages() {
+    let versions = format!("The former is {PROTOCOL}, the latter {ADMIN_PROTOCOL}.\n");
+    assert!(page().contains(&versions), "{versions}");
     let page = page();
     let shown: Vec<_> = blocks(&page, "bytes:")
         .into_iter()
@@ -233,6 +235,7 @@ fn the_bounds_are_those_of_the_code() {
         ("ARGV_COUNT", caps::ARGV_COUNT as u64),
         ("SCRIPT", caps::SCRIPT as u64),
         ("STDIN", caps::STDIN as u64),
+        ("UPLOAD_PART", caps::UPLOAD_PART as u64),
         ("ENV_COUNT", caps::ENV_COUNT as u64),
         ("ENV_ELEMENT", caps::ENV_ELEMENT as u64),
         ("PATH", caps::PATH as u64),

@@ -314,7 +314,8 @@ const fn most_kept(action: &Action) -> u64 {
         | Action::Remove
         | Action::CreateDirectory
         | Action::Keep
-        | Action::Link(_) => OLD_BYTES,
+        | Action::Link(_)
+        | Action::Upload(_) => OLD_BYTES,
     }
 }
 

@@ -433,6 +433,7 @@ mod tests {
         let content = Content {
             size: new.len() as u64,
             sha256: sha256(new),
+            is_uploaded: false,
         };
         let meta = base.stat.meta;
         let change = Change::Replace {

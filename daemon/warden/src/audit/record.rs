@@ -8,7 +8,13 @@ pub use remit_trail::Event;
 
 const fn priority(event: Event) -> &'static str {
     match event {
-        Event::Start | Event::Stop | Event::Queued | Event::Intent | Event::End | Event::Bus => "6",
+        Event::Start
+        | Event::Stop
+        | Event::Queued
+        | Event::Intent
+        | Event::End
+        | Event::Bus
+        | Event::Upload => "6",
         Event::Refusal
         | Event::Lock
         | Event::Unlock
@@ -59,7 +65,8 @@ const fn is_change(event: Event) -> bool {
         | Event::Expired
         | Event::Void
         | Event::AuditLog
-        | Event::Bus => false,
+        | Event::Bus
+        | Event::Upload => false,
     }
 }
 

@@ -17,6 +17,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::Refusal;
 use remit_link::{Answer, ToBroker, ToWarden};
+use remit_plan::Upload;
 
 use crate::admin::history::{on_history_answer, on_history_opened, on_history_timeout};
 use crate::approval::end::on_approval_timeout;
@@ -37,6 +38,7 @@ use crate::job::backpressure::{drop_parked, unpark};
 use crate::job::termination::{end_job, follow_life};
 use crate::job::{life, pipeline, queue, recovery, steps, termination};
 use crate::request::access::access;
+use crate::request::upload;
 use crate::sandbox::checkup::{on_self_test_event, on_self_test_timeout};
 use crate::startup::error::Fatal;
 use crate::state::{Warden, job_cx, request_cx};
@@ -236,6 +238,17 @@ impl Warden {
             } => {
                 let reply = access(&request_cx!(self), session, &asked).map(Outcome::Answered);
                 let sessions = &self.callers.sessions;
+                self.reports.reply(sessions, (session, ticket), None, reply);
+            }
+            ToWarden::Upload {
+                session,
+                ticket,
+                sha256,
+                size,
+            } => {
+                let upload = Upload { sha256, size };
+                let reply = upload::begin(&mut request_cx!(self), session, upload);
+                let (sessions, reply) = (&self.callers.sessions, reply.map(Outcome::Answered));
                 self.reports.reply(sessions, (session, ticket), None, reply);
             }
             ToWarden::Stop {

@@ -29,6 +29,7 @@ pub fn run(cx: &mut RequestCx<'_>, session: u64, ticket: u64, spec: Spec, fds: V
     let reply = cx.sessions.subject(session).and_then(|subject| {
         let mut call = Call::new(spec, fds)?;
         call.complete(&cx.policies.live.policy);
+        call.add_uploads(cx.settings, subject);
         asked = Some(cx.policies.summary_of(&call));
         let subject = subject.clone();
         let requester = Requester {

@@ -297,4 +297,5 @@ pub(crate) mod staged;
 pub(crate) mod summary;
 #[cfg(test)]
 mod tests;
+pub(crate) mod upload;
 pub(crate) mod validated;

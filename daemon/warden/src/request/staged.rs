@@ -51,6 +51,9 @@ fn cannot(view: &View<'_>, command: &Command, why: &str) -> Refusal {
 
 fn staged(view: &View<'_>, bytes: &mut Vec<u8>) -> Result<StagedEntry, &'static str> {
     let change = &view.entry.change;
+    if change.uploaded().is_some() {
+        return Err("it was uploaded, and checks see what is in the plan");
+    }
     let (start, content) = (bytes.len() as u64, view.new.unwrap_or_default());
     let length = content.len() as u64;
     bytes.extend_from_slice(content);

@@ -72,6 +72,7 @@ pub struct Broker {
     program: PathBuf,
     spool: PathBuf,
     history: PathBuf,
+    uploads: PathBuf,
     output: Output,
     slow: (u32, u32),
     ids: Ids,
@@ -90,6 +91,7 @@ impl Broker {
             program,
             spool: state.spool(),
             history: state.history(),
+            uploads: state.uploads(),
             output: config.output.clone(),
             slow: (config.breaker.slow_refusals, config.breaker.slow_within_s),
             ids,
@@ -153,6 +155,8 @@ impl Broker {
             c_string(self.spool.as_os_str().as_bytes())?,
             c_string(b"--history")?,
             c_string(self.history.as_os_str().as_bytes())?,
+            c_string(b"--uploads")?,
+            c_string(self.uploads.as_os_str().as_bytes())?,
         ];
         for (option, bytes) in [
             ("--per-job", per_job),

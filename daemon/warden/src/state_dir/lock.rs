@@ -52,7 +52,7 @@ pub struct State {
 
 impl State {
     /// Creates and locks `dir` with its subdirectories. Anyone may enter `dir`, only root `warden` and `commits` below it,
-    /// and only the broker `spool` and `history`. Fails if another daemon uses it, or if it is not root's alone.
+    /// and only the broker `spool`, `history` and `uploads`. Fails if another daemon uses it, or if it is not root's alone.
     pub fn take(dir: &Path, broker: Ids) -> Result<Self, Fatal> {
         let cannot = |path: &Path| Fatal::call(format!("cannot make '{}'", path.display()));
         DirBuilder::new()
@@ -81,6 +81,8 @@ impl State {
         private(&spool, broker).map_err(cannot(&spool))?;
         let history = dir.join("history");
         private(&history, broker).map_err(cannot(&history))?;
+        let uploads = dir.join("uploads");
+        private(&uploads, broker).map_err(cannot(&uploads))?;
         history_handover::hand_over(&warden, &history, broker);
         Ok(Self {
             dir: dir.to_path_buf(),
@@ -98,6 +100,10 @@ impl State {
 
     pub fn history(&self) -> PathBuf {
         self.dir.join("history")
+    }
+
+    pub fn uploads(&self) -> PathBuf {
+        self.dir.join("uploads")
     }
 
     /// Returns the lock, if there is one; it persists across restarts. An error leaves the state unknown.

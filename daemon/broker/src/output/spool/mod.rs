@@ -20,7 +20,7 @@ use remit_common::names::JobId;
 use remit_common::{caps, text};
 use remit_wire::outcome::Stream;
 
-use crate::output::quota::Disk;
+use crate::output::disk::Disk;
 
 pub use self::note::{Amount, Lost, LostRange, Note, size};
 

@@ -1,0 +1,70 @@
+//! Parts of a file that a client sends. The warden is asked once, when the first of them comes.
+
+use std::rc::Rc;
+
+use remit_common::caps;
+use remit_common::refusal::{Code, Refusal};
+use remit_link::{Answer, ToWarden};
+use remit_wire::{Reply, Upload, UploadPart};
+use tokio::task::spawn_local;
+
+use crate::call::{Call, CallRefusal, wrong_answer};
+use crate::uploads::UploadKey;
+
+impl Call {
+    pub async fn upload(&self, part: UploadPart) -> Result<Reply, CallRefusal> {
+        let UploadPart {
+            upload,
+            offset,
+            bytes,
+        } = part;
+        let uid = self.client.owner.uid;
+        let (key, broker) = (UploadKey { uid, upload }, &self.broker);
+        check(&upload, offset, bytes.len())?;
+        if broker.uploads.received(&key).is_none() {
+            if offset > 0 || bytes.is_empty() {
+                return Ok(Reply::Uploaded(0));
+            }
+            let session = self.client.session;
+            let Upload { sha256, size } = upload;
+            let message = |ticket| ToWarden::Upload {
+                session,
+                ticket,
+                sha256,
+                size,
+            };
+            match self.question(message).await? {
+                Answer::Upload => broker.uploads.begin(key)?,
+                Answer::Known(_) | Answer::Access(_) | Answer::Stopping(_) => {
+                    return Err(wrong_answer());
+                }
+            }
+        }
+        // A task of its own: a client that leaves must not leave the entry busy.
+        let owner = Rc::clone(broker);
+        let added = spawn_local(async move {
+            let bytes = bytes.into_vec();
+            owner.uploads.add(key, offset, bytes).await
+        });
+        let received = added.await.map_err(|_| wrong_answer())??;
+        Ok(Reply::Uploaded(received))
+    }
+}
+
+fn check(upload: &Upload, offset: u64, length: usize) -> Result<(), Refusal> {
+    let refused = |code, text: String| Err(Refusal::new(code, text).object("upload"));
+    if length > caps::UPLOAD_PART {
+        let most = caps::UPLOAD_PART;
+        return refused(
+            Code::TooLarge,
+            format!("the part has {length} bytes, the most is {most}"),
+        );
+    }
+    match offset.checked_add(length as u64) {
+        Some(end) if end <= upload.size => Ok(()),
+        _ => refused(
+            Code::InvalidArgs,
+            "the part ends behind the end of the file".to_owned(),
+        ),
+    }
+}

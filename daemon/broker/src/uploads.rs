@@ -1,0 +1,432 @@
+//! Files that clients send in parts for plans. A name has its owner, its hash and its length, and a shorter file is not
+//! whole. `remit-commit` reads them as root and compares the hash again, so nobody has to trust this process.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::future::pending;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use remit_common::caps;
+use remit_common::refusal::{Code, Refusal};
+use remit_wire::{Upload, transfer};
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until};
+
+use crate::output::disk::free_but_reserve;
+
+const PAUSE: Duration = Duration::from_secs(caps::UPLOAD_PAUSE_S);
+const KEPT: Duration = Duration::from_secs(caps::UPLOAD_KEPT_S);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UploadKey {
+    pub uid: u32,
+    pub upload: Upload,
+}
+
+#[derive(Debug)]
+struct OpenUpload {
+    file: File,
+    received: u64,
+    hash: Sha256,
+}
+
+#[derive(Debug)]
+enum UploadState {
+    Open(OpenUpload),
+    /// A thread writes it or hashes it.
+    Busy,
+    Whole,
+    /// Of an earlier process, as long as its name says.
+    Found,
+}
+
+#[derive(Debug)]
+struct KeptUpload {
+    state: UploadState,
+    until: Instant,
+}
+
+#[derive(Debug, Default)]
+pub struct UploadStore {
+    /// `None`: this broker keeps none.
+    dir: Option<OwnedFd>,
+    entries: RefCell<HashMap<UploadKey, KeptUpload>>,
+    changed: Notify,
+}
+
+impl UploadKey {
+    fn name(&self) -> String {
+        format!("{}-{}", self.uid, self.upload)
+    }
+
+    fn of(name: &[u8]) -> Option<Self> {
+        let (uid, upload) = std::str::from_utf8(name).ok()?.split_once('-')?;
+        let (uid, upload) = (uid.parse().ok()?, upload.parse().ok()?);
+        let key = Self { uid, upload };
+        (key.name().as_bytes() == name).then_some(key)
+    }
+}
+
+impl OpenUpload {
+    fn write(mut self, bytes: &[u8]) -> io::Result<Self> {
+        self.file.write_all(bytes)?;
+        self.hash.update(bytes);
+        self.received += bytes.len() as u64;
+        Ok(self)
+    }
+}
+
+impl UploadStore {
+    /// Removes what an earlier process has not received to the end.
+    pub fn open(path: Option<&Path>) -> Result<Self, String> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let cannot = |errno| format!("cannot use '{}': {errno}", path.display());
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let dir = nix::fcntl::open(path, flags, Mode::empty()).map_err(cannot)?;
+        let own = openat(&dir, ".", flags, Mode::empty()).map_err(cannot)?;
+        let (mut entries, until) = (HashMap::new(), Instant::now() + KEPT);
+        for entry in Dir::from_fd(own).map_err(cannot)?.iter() {
+            let entry = entry.map_err(cannot)?;
+            let Some(key) = UploadKey::of(entry.file_name().to_bytes()) else {
+                continue;
+            };
+            match found(&dir, &key) {
+                true => drop(entries.insert(
+                    key,
+                    KeptUpload {
+                        state: UploadState::Found,
+                        until,
+                    },
+                )),
+                false => remove(&dir, &key),
+            }
+        }
+        Ok(Self {
+            dir: Some(dir),
+            entries: RefCell::new(entries),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Removes what nobody goes on with, and what is old.
+    pub async fn serve(&self) {
+        loop {
+            let next = self.entries.borrow().values().map(|it| it.until).min();
+            let due = async {
+                match next {
+                    Some(at) => sleep_until(at).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = due => self.expire(Instant::now()),
+            }
+        }
+    }
+
+    fn expire(&self, now: Instant) {
+        let is_due =
+            |entry: &KeptUpload| entry.until <= now && !matches!(entry.state, UploadState::Busy);
+        let due = |(key, entry): (&UploadKey, &KeptUpload)| is_due(entry).then_some(*key);
+        let due: Vec<UploadKey> = self.entries.borrow().iter().filter_map(due).collect();
+        due.iter().for_each(|key| self.forget(key));
+    }
+
+    fn forget(&self, key: &UploadKey) {
+        self.entries.borrow_mut().remove(key);
+        if let Some(dir) = &self.dir {
+            remove(dir, key);
+        }
+    }
+
+    fn set(&self, key: UploadKey, state: UploadState) {
+        let left = match state {
+            UploadState::Open(_) | UploadState::Busy => PAUSE,
+            UploadState::Whole | UploadState::Found => KEPT,
+        };
+        let until = Instant::now() + left;
+        let mut entries = self.entries.borrow_mut();
+        entries.insert(key, KeptUpload { state, until });
+        self.changed.notify_one();
+    }
+
+    /// Returns what is there of an upload; `None`: it was never begun.
+    pub fn received(&self, key: &UploadKey) -> Option<u64> {
+        match &self.entries.borrow().get(key)?.state {
+            UploadState::Open(part) => Some(part.received),
+            UploadState::Busy => Some(0),
+            UploadState::Whole | UploadState::Found => {
+                let dir = self.dir.as_ref()?;
+                found(dir, key).then_some(key.upload.size)
+            }
+        }
+    }
+
+    pub fn begin(&self, key: UploadKey) -> Result<(), Refusal> {
+        if self.received(&key).is_some() {
+            return Ok(());
+        }
+        self.free_space_for(&key)?;
+        let dir = self.dir.as_ref().ok_or_else(|| none(Errno::ENOTDIR))?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let name = key.name();
+        let file = openat(dir, name.as_str(), flags | OFlag::O_CLOEXEC, mode).map_err(none)?;
+        let part = OpenUpload {
+            file: file.into(),
+            received: 0,
+            hash: Sha256::new(),
+        };
+        self.set(key, UploadState::Open(part));
+        Ok(())
+    }
+
+    /// Removes the oldest whole uploads, of the same user or of all, until this one fits.
+    fn free_space_for(&self, key: &UploadKey) -> Result<(), Refusal> {
+        let is_open =
+            |entry: &KeptUpload| matches!(entry.state, UploadState::Open(_) | UploadState::Busy);
+        let open =
+            |(other, entry): &(&UploadKey, &KeptUpload)| other.uid == key.uid && is_open(entry);
+        let open = self.entries.borrow().iter().filter(open).count();
+        if open >= caps::UPLOADS_OPEN {
+            let text = format!(
+                "{} uploads of this user are not finished",
+                caps::UPLOADS_OPEN
+            );
+            return Err(Refusal::new(Code::Busy, text).next("finish one, or wait ten minutes"));
+        }
+        let bounds = [
+            (Some(key.uid), caps::UPLOADS_PER_UID),
+            (None, caps::UPLOADS),
+        ];
+        for (uid, most) in bounds {
+            let is_one = |other: &UploadKey| uid.is_none_or(|uid| other.uid == uid);
+            loop {
+                let entries = self.entries.borrow();
+                let ones = || entries.iter().filter(|(other, _)| is_one(other));
+                let used: u64 = ones().map(|(other, _)| other.upload.size).sum();
+                if used.saturating_add(key.upload.size) <= most {
+                    break;
+                }
+                let whole = ones().filter(|(_, entry)| !is_open(entry));
+                let oldest = whole.min_by_key(|(_, entry)| entry.until);
+                let oldest = oldest.map(|(other, _)| *other);
+                drop(entries);
+                let Some(oldest) = oldest else {
+                    let text = format!("unfinished uploads take all of {most} bytes");
+                    return Err(Refusal::new(Code::Busy, text).next("try again later"));
+                };
+                self.forget(&oldest);
+            }
+        }
+        let free = self.dir.as_ref().map_or(0, free_but_reserve);
+        match free >= key.upload.size {
+            true => Ok(()),
+            false => {
+                let text = "the file system of the daemon's state has too little space";
+                Err(Refusal::new(Code::TooLarge, text).next("tell an administrator"))
+            }
+        }
+    }
+
+    /// Adds a part if it is the next one. Returns the bytes that are there.
+    pub async fn add(&self, key: UploadKey, offset: u64, bytes: Vec<u8>) -> Result<u64, Refusal> {
+        let size = key.upload.size;
+        let entry = self.entries.borrow_mut().get_mut(&key).map(|entry| {
+            let state = std::mem::replace(&mut entry.state, UploadState::Busy);
+            (state, entry.until)
+        });
+        let part = match entry {
+            None => return Ok(0),
+            Some((UploadState::Open(part), _)) if part.received == offset => part,
+            Some((UploadState::Open(part), _)) => {
+                let received = part.received;
+                self.set(key, UploadState::Open(part));
+                return Ok(received);
+            }
+            Some((UploadState::Busy, _)) => {
+                let text = "another connection sends this upload";
+                return Err(Refusal::new(Code::Busy, text).next("let it finish"));
+            }
+            Some((UploadState::Found, _)) => return self.verify(key).await,
+            Some((UploadState::Whole, until)) => {
+                let state = UploadState::Whole;
+                self.entries
+                    .borrow_mut()
+                    .insert(key, KeptUpload { state, until });
+                return Ok(size);
+            }
+        };
+        let written = spawn_blocking(move || part.write(&bytes)).await;
+        let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let part = written.map_err(|error| {
+            self.forget(&key);
+            Refusal::new(Code::NotStarted, format!("cannot keep the upload: {error}"))
+                .next("begin it again later")
+        })?;
+        let received = part.received;
+        if received < size {
+            self.set(key, UploadState::Open(part));
+            return Ok(received);
+        }
+        self.end(key, part.hash.finalize().into())
+    }
+
+    /// A crash can leave a file of the right length with other bytes.
+    async fn verify(&self, key: UploadKey) -> Result<u64, Refusal> {
+        let file = self.dir.as_ref().map(|dir| read(dir, &key));
+        let named = spawn_blocking(move || transfer::copy(&mut file?.ok()?, &mut io::sink()).ok());
+        match named.await.ok().flatten() == Some(key.upload) {
+            true => self.end(key, key.upload.sha256),
+            false => {
+                self.forget(&key);
+                Ok(0)
+            }
+        }
+    }
+
+    fn end(&self, key: UploadKey, sha256: [u8; 32]) -> Result<u64, Refusal> {
+        if sha256 == key.upload.sha256 {
+            self.set(key, UploadState::Whole);
+            return Ok(key.upload.size);
+        }
+        self.forget(&key);
+        let text = format!("the bytes of the upload {} have another hash", key.upload);
+        Err(Refusal::new(Code::InvalidArgs, text)
+            .object("upload")
+            .next("send the file again; did it change while it was sent?"))
+    }
+}
+
+fn none(errno: Errno) -> Refusal {
+    let text = format!("cannot keep uploads: {errno}");
+    Refusal::new(Code::NotStarted, text).next("tell an administrator")
+}
+
+fn read(dir: &OwnedFd, key: &UploadKey) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    Ok(openat(dir, key.name().as_str(), flags, Mode::empty())?.into())
+}
+
+fn found(dir: &OwnedFd, key: &UploadKey) -> bool {
+    let meta = read(dir, key).and_then(|file| file.metadata());
+    meta.is_ok_and(|meta| meta.is_file() && meta.len() == key.upload.size)
+}
+
+/// The close of the last descriptor frees the space, which can take long.
+fn remove(dir: &OwnedFd, key: &UploadKey) {
+    let (file, name) = (read(dir, key), key.name());
+    let removed = unlinkat(
+        dir,
+        OsStr::from_bytes(name.as_bytes()),
+        UnlinkatFlags::NoRemoveDir,
+    );
+    if let Err(errno) = removed
+        && errno != Errno::ENOENT
+    {
+        tracing::warn!("cannot remove the upload '{name}': {errno}");
+    }
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(file))),
+        Err(_) => drop(file),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::spool::tests::Scratch;
+
+    fn key(uid: u32, number: u8, size: u64) -> UploadKey {
+        let sha256 = [number; 32];
+        let upload = Upload { sha256, size };
+        UploadKey { uid, upload }
+    }
+
+    fn store(scratch: &Scratch) -> UploadStore {
+        UploadStore::open(Some(&scratch.path)).unwrap()
+    }
+
+    fn whole(store: &UploadStore, scratch: &Scratch, key: UploadKey) {
+        let file = File::create(scratch.path.join(key.name())).unwrap();
+        file.set_len(key.upload.size).unwrap();
+        store.set(key, UploadState::Whole);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_whole_upload_makes_space() {
+        let scratch = Scratch::new();
+        let store = store(&scratch);
+        let keys = [1, 2].map(|number| key(8, number, 200 << 20));
+        let other = key(9, 3, 200 << 20);
+        for key in [other, keys[0], keys[1]] {
+            whole(&store, &scratch, key);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let new = key(8, 4, 120 << 20);
+        store.begin(new).unwrap();
+        let left = [other, keys[0], keys[1], new].map(|key| store.received(&key).is_some());
+        assert_eq!(left, [true, false, true, true]);
+        assert!(!scratch.path.join(keys[0].name()).exists());
+        // An unfinished one is not removed: 120 and 200 MiB are there, and 200 more do not fit.
+        store.begin(key(8, 5, 200 << 20)).unwrap_err();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_goes_on_with_is_removed() {
+        let scratch = Scratch::new();
+        let store = std::rc::Rc::new(store(&scratch));
+        let (cut, kept) = (key(8, 1, 2), key(8, 2, 2));
+        store.begin(cut).unwrap();
+        whole(&store, &scratch, kept);
+        let there = || [cut, kept].map(|key| scratch.path.join(key.name()).exists());
+        let serve = store.serve();
+        let look = async {
+            tokio::time::sleep(PAUSE - Duration::from_secs(1)).await;
+            assert_eq!(store.add(cut, 0, b"x".to_vec()).await.unwrap(), 1);
+            tokio::time::sleep(PAUSE - Duration::from_secs(1)).await;
+            assert_eq!(there(), [true, true]);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert_eq!(there(), [false, true]);
+            tokio::time::sleep(KEPT).await;
+            assert_eq!(there(), [false, false]);
+        };
+        tokio::select! {
+            () = serve => {}
+            () = look => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn only_names_of_uploads_are_taken_over() {
+        let scratch = Scratch::new();
+        let (short, right) = (key(8, 1, 3), key(8, 2, 2));
+        let odd = format!("08-{}", right.upload);
+        for name in [short.name(), right.name(), odd.clone()] {
+            std::fs::write(scratch.path.join(name), "xy").unwrap();
+        }
+        let store = store(&scratch);
+        assert_eq!(store.received(&short), None);
+        assert_eq!(store.received(&right), Some(2));
+        assert!(!scratch.path.join(short.name()).exists() && scratch.path.join(odd).exists());
+        // Its bytes are not those of its name.
+        assert_eq!(store.add(right, 0, Vec::new()).await.unwrap(), 0);
+        assert!(!scratch.path.join(right.name()).exists());
+    }
+}

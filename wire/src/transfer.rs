@@ -1,0 +1,329 @@
+//! Files between a client and the daemon: uploads that plans name, and downloads, which are the output of a job.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::thread;
+use std::time::Duration;
+
+use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::{caps, text};
+use remit_plan::Upload;
+use sha2::{Digest, Sha256};
+
+use crate::client::{Client, ClientError};
+use crate::outcome::{JobReport, OutputPart, Stream};
+use crate::{
+    Bytes, JobQuery, PageQuery, PartQuery, Purpose, Reply, Request, Run, UploadPart, What,
+    request_id,
+};
+
+/// Pause after a rate limit refusal: the limiter refills the cost of one part meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSES: u32 = 100;
+
+#[derive(Debug)]
+pub enum TransferError {
+    Client(ClientError),
+    /// Of the file that is sent.
+    Read(io::Error),
+    /// Of what is written here.
+    Write(io::Error),
+    /// The job that reads the file did not end well; its end in words, and what it printed.
+    Job(String),
+}
+
+impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(error) => error.fmt(f),
+            Self::Read(error) => write!(f, "cannot read the file: {error}"),
+            Self::Write(error) => write!(f, "cannot write the file: {error}"),
+            Self::Job(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<ClientError> for TransferError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+/// Sends the bytes of an upload, without those that are there already.
+pub fn put(client: &mut Client, upload: Upload, from: &mut impl Read) -> Result<(), TransferError> {
+    let mut at = received(client, upload)?;
+    let skipped = io::copy(&mut from.take(at), &mut io::sink());
+    match skipped.map_err(TransferError::Read)? {
+        skipped if skipped == at => {}
+        _ => return Err(shorter()),
+    }
+    while at < upload.size {
+        let mut bytes = Vec::new();
+        let left = (upload.size - at).min(caps::UPLOAD_PART as u64);
+        let read = from.take(left).read_to_end(&mut bytes);
+        if read.map_err(TransferError::Read)? as u64 != left {
+            return Err(shorter());
+        }
+        let part = UploadPart {
+            upload,
+            offset: at,
+            bytes: bytes.into(),
+        };
+        let now = part_sent(client, part)?;
+        if now != at + left {
+            let text = format!(
+                "the daemon has {now} bytes of the upload, not {}",
+                at + left
+            );
+            return Err(refused(Code::Busy, text, "send it again"));
+        }
+        at = now;
+    }
+    let more = from.take(1).read_to_end(&mut Vec::new());
+    match more.map_err(TransferError::Read)? {
+        0 => Ok(()),
+        _ => Err(refused(
+            Code::InvalidArgs,
+            "the file is longer than its name says".to_owned(),
+            "send it again; did it change while it was sent?",
+        )),
+    }
+}
+
+/// Returns how many bytes of an upload are there. All of them: their hash is right.
+pub fn received(client: &mut Client, upload: Upload) -> Result<u64, TransferError> {
+    let bytes = Bytes::new();
+    part_sent(
+        client,
+        UploadPart {
+            upload,
+            offset: 0,
+            bytes,
+        },
+    )
+}
+
+/// Fails if bytes of an upload are missing. Errors: `not_found`.
+pub fn check_whole(upload: Upload, received: u64) -> Result<(), Refusal> {
+    if received == upload.size {
+        return Ok(());
+    }
+    let text = match received {
+        0 => format!("there is no upload {upload} of yours"),
+        received => format!("of the upload {upload} only {received} bytes are there"),
+    };
+    Err(Refusal::new(Code::NotFound, text)
+        .object("upload")
+        .next("send the file by 'remit put FILE', on another machine by 'remit put FILE HOST:'"))
+}
+
+fn part_sent(client: &mut Client, part: UploadPart) -> Result<u64, TransferError> {
+    for _ in 0..PAUSES {
+        match client.call(Request::Upload(part.clone()), |_| ()) {
+            Ok(Reply::Uploaded(received)) => return Ok(received),
+            Ok(_) => return Err(another()),
+            Err(ClientError::Refused(refusal)) if refusal.code == Code::RateLimited => {
+                thread::sleep(PAUSE);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let text = "other clients of this user use up the rate of requests";
+    Err(refused(
+        Code::RateLimited,
+        text.to_owned(),
+        "send it again later",
+    ))
+}
+
+fn shorter() -> TransferError {
+    let text = "the file is shorter than its name says".to_owned();
+    refused(
+        Code::InvalidArgs,
+        text,
+        "send the whole file from its beginning",
+    )
+}
+
+fn refused(code: Code, text: String, next: &str) -> TransferError {
+    ClientError::Refused(Refusal::new(code, text).next(next)).into()
+}
+
+fn another() -> TransferError {
+    let text = "remitd answered another question".to_owned();
+    refused(
+        Code::DaemonUnavailable,
+        text,
+        "install the same release of remit on both sides",
+    )
+}
+
+/// Copies all bytes, and returns the name that an upload of them has.
+pub fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<Upload, TransferError> {
+    let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 64 << 10]);
+    loop {
+        let read = match from.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.map_err(TransferError::Read)?,
+        };
+        let part = buffer.get(..read).unwrap_or_default();
+        if part.is_empty() {
+            let sha256 = hash.finalize().into();
+            return Ok(Upload { sha256, size });
+        }
+        hash.update(part);
+        size += part.len() as u64;
+        to.write_all(part).map_err(TransferError::Write)?;
+    }
+}
+
+/// Writes the content of a file, as a job of profile `read` sees it.
+pub fn get(client: &mut Client, path: &[u8], to: &mut impl Write) -> Result<(), TransferError> {
+    let mut report = started(client, path)?;
+    while report.ending.is_none() {
+        let query = JobQuery {
+            job: report.job,
+            wait_ms: caps::WAIT_MS,
+            part: None,
+        };
+        report = match client.call(Request::Job(query), |_| ())? {
+            Reply::Job { report, .. } => report,
+            _ => return Err(another()),
+        };
+    }
+    let succeeded = report
+        .ending
+        .as_ref()
+        .is_some_and(|end| end.has_succeeded());
+    if !succeeded {
+        return Err(TransferError::Job(failure(&report)));
+    }
+    let mut at = 0;
+    loop {
+        let (bytes, is_end) = page(client, report.job, at)?;
+        to.write_all(&bytes).map_err(TransferError::Write)?;
+        at += bytes.len() as u64;
+        if is_end {
+            break;
+        }
+        if bytes.is_empty() {
+            let text = "output of the job is not kept any more".to_owned();
+            return Err(TransferError::Job(text));
+        }
+    }
+    to.flush().map_err(TransferError::Write)
+}
+
+fn started(client: &mut Client, path: &[u8]) -> Result<Box<JobReport>, TransferError> {
+    let argv = [b"cat", &b"--"[..], path];
+    let id = request_id::fresh().map_err(TransferError::Read)?;
+    let run = Run {
+        what: What::Argv(argv.map(|word| word.to_vec().into()).into()),
+        cwd: None,
+        env: Vec::new(),
+        stdin: None,
+        profile: None,
+        wait_ms: Some(caps::WAIT_MS),
+        max_runtime_s: None,
+        request_id: Some(id),
+        purpose: Purpose::Use,
+        traceparent: None,
+    };
+    match client.call(Request::Run(run), |_| ())? {
+        Reply::Job { report, .. } => Ok(report),
+        _ => Err(another()),
+    }
+}
+
+fn page(client: &mut Client, job: JobId, offset: u64) -> Result<(Vec<u8>, bool), TransferError> {
+    let page = PageQuery {
+        stream: Stream::Stdout,
+        offset,
+        limit: u32::try_from(caps::PAGE).unwrap_or(u32::MAX),
+        tail: false,
+        whole_characters: false,
+    };
+    for _ in 0..PAUSES {
+        let query = JobQuery {
+            job,
+            wait_ms: 0,
+            part: Some(PartQuery::Page(page.clone())),
+        };
+        match client.call(Request::Job(query), |_| ()) {
+            Ok(Reply::Job {
+                part: Some(OutputPart::Page(page)),
+                ..
+            }) => {
+                let end = page.offset + page.bytes.len() as u64;
+                let is_end = page.eof && end >= page.total;
+                return Ok((page.bytes.into_vec(), is_end));
+            }
+            Ok(_) => return Err(another()),
+            Err(ClientError::Refused(refusal)) if refusal.code == Code::RateLimited => {
+                thread::sleep(PAUSE);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let text = "other clients of this user use up the rate of requests";
+    Err(refused(
+        Code::RateLimited,
+        text.to_owned(),
+        "try again later",
+    ))
+}
+
+fn failure(report: &JobReport) -> String {
+    let cause = report.ending.as_ref().map_or("", |ending| &ending.cause);
+    let printed = text::line(report.stderr.head.trim_ascii_end(), 1024);
+    let mut whys = [cause, &printed].into_iter().filter(|why| !why.is_empty());
+    let why = whys.next_back().unwrap_or("it did not end well");
+    format!("job {}: {why}", report.job.short())
+}
+
+/// Returns a path as one word that no shell changes: bytes other than letters, digits and `/._+@,:=-` are `%XX`.
+#[must_use]
+pub fn path_word(path: &[u8]) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._+@,:=-".contains(byte);
+    let word = path.iter().map(|byte| match is_plain(byte) {
+        true => char::from(*byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    word.collect()
+}
+
+/// Reads what [`path_word`] writes, and nothing else.
+#[must_use]
+pub fn path_of(word: &str) -> Option<Vec<u8>> {
+    let mut rest = word.as_bytes();
+    let mut path = Vec::new();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first != b'%' {
+            path.push(*first);
+            continue;
+        }
+        let (digits, after) = rest.split_first_chunk::<2>()?;
+        let digits = std::str::from_utf8(digits).ok()?;
+        path.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = after;
+    }
+    (path_word(&path) == word).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_for_any_shell() {
+        let path = b"/srv/a b/$(x)'\"\n\xff%~.tar";
+        let word = path_word(path);
+        assert_eq!(word, "/srv/a%20b/%24%28x%29%27%22%0A%FF%25%7E.tar");
+        assert_eq!(path_of(&word).as_deref(), Some(&path[..]));
+        for wrong in ["/a b", "/%2", "/%2f", "/%+1", "/%41", "~/x", "/x;y"] {
+            assert_eq!(path_of(wrong), None, "{wrong}");
+        }
+    }
+}
