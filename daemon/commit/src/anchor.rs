@@ -83,7 +83,6 @@ impl Anchor {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Removes the private directory if it is empty.
     pub fn remove_beside(&self) -> io::Result<()> {
         if self.beside()?.is_none() {
             return Ok(());

@@ -38,7 +38,6 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_mkdirat,
     libc::SYS_symlinkat,
     libc::SYS_readlinkat,
-    libc::SYS_fchownat,
     libc::SYS_unlinkat,
     libc::SYS_renameat2,
     libc::SYS_fchown,
@@ -139,10 +138,49 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     let exec = SeccompCmpOp::MaskedEq(u64::from(libc::PROT_EXEC.unsigned_abs()));
     rules.insert(libc::SYS_mmap, one(2, exec.clone(), 0)?);
     rules.insert(libc::SYS_mprotect, one(2, exec, 0)?);
+    let not_followed = u64::from(libc::AT_SYMLINK_NOFOLLOW.unsigned_abs());
+    rules.insert(libc::SYS_fchownat, one(4, SeccompCmpOp::Eq, not_followed)?);
     // A panic aborts: a signal to itself.
     let itself = one(0, SeccompCmpOp::Eq, u64::from(std::process::id()))?;
     rules.insert(libc::SYS_tgkill, itself);
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let eperm = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     SeccompFilter::new(rules, eperm, SeccompAction::Allow, arch)?.try_into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use nix::errno::Errno;
+    use nix::fcntl::{AT_FDCWD, AtFlags};
+    use nix::unistd::{Gid, Uid, fchownat};
+
+    use super::*;
+
+    /// A filter is that of a thread.
+    #[test]
+    fn owner_is_set_by_name_only_without_following_a_link() {
+        let all = AtFlags::AT_SYMLINK_NOFOLLOW | AtFlags::AT_EMPTY_PATH;
+        let set = |flags| {
+            let (uid, gid) = (Some(Uid::current()), Some(Gid::current()));
+            fchownat(AT_FDCWD, c"/no/such/path", uid, gid, flags)
+        };
+        for (flags, after) in [
+            (AtFlags::AT_SYMLINK_NOFOLLOW, Errno::ENOENT),
+            (AtFlags::empty(), Errno::EPERM),
+            (AtFlags::AT_EMPTY_PATH, Errno::EPERM),
+            (all, Errno::EPERM),
+        ] {
+            let thread = std::thread::spawn(move || {
+                let before = set(flags);
+                apply_filter(&filter().unwrap()).unwrap();
+                (before, set(flags))
+            });
+            assert_eq!(
+                thread.join().unwrap(),
+                (Err(Errno::ENOENT), Err(after)),
+                "{flags:?}"
+            );
+        }
+    }
 }
