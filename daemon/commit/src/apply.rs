@@ -19,7 +19,6 @@ const PLAIN: RenameFlags = RenameFlags::RENAME_NOREPLACE;
 const EXCHANGE: RenameFlags = RenameFlags::RENAME_EXCHANGE;
 
 impl Operation<'_> {
-    /// Returns what is at the path before the step.
     pub fn leaving(&self, direction: Direction) -> Option<Side> {
         self.entry.change.leaving(direction, self.inode)
     }

@@ -11,7 +11,7 @@ use remit_plan::{Journal, KeptUndo, Phase, expired};
 
 use crate::failure::Failure;
 use crate::journal::{JournalFile, is_id};
-use crate::restore::{back, forget, forth, give_up, keep as keep_old};
+use crate::restore::{back, finish_undo, forget, forth, give_up, keep as keep_old};
 use crate::run::{End, journal_error, restrict};
 use crate::tree::{OWN, Operation, Tree};
 
@@ -139,20 +139,31 @@ fn repair(
             .collect();
         made.is_ok_and(|made| !made.contains(&false))
     };
-    let ended = |made: Result<(), Failure>, line: &str| match made {
-        Ok(()) => End::Done(format!("'{}' {line}", journal.id)),
+    let ended = |made: Result<String, Failure>| match made {
+        Ok(line) => End::Done(format!("'{}' {line}", journal.id)),
         Err(failure) if failure.is_changed() => End::Left(failure.into()),
         Err(failure) => End::Mixed(failure.into()),
     };
     let why = format!("'{}' was interrupted", journal.id);
     match read.phase {
-        Phase::Done if is_made(Commit) => ended(keep_old(journal, operations), "was done"),
-        Phase::Undone | Phase::Gone if read.phase == Phase::Gone || is_made(Undo) => {
+        Phase::Done if is_made(Commit) => {
+            let kept = keep_old(journal, operations);
+            ended(kept.map(|()| "was done".to_owned()))
+        }
+        Phase::Undone if is_made(Undo) => {
+            let settled = finish_undo(state, journal, operations, None);
+            if settled.as_ref().is_ok_and(Vec::is_empty) && !lost.is_empty() {
+                journal.discard(state);
+            }
+            let line = |kept| [vec!["is undone".to_owned()], kept].concat().join("; ");
+            ended(settled.map(line))
+        }
+        Phase::Gone => {
             let forgotten = forget(state, journal, operations);
             if forgotten.is_ok() && !lost.is_empty() {
                 journal.discard(state);
             }
-            ended(forgotten, "is forgotten")
+            ended(forgotten.map(|()| "is forgotten".to_owned()))
         }
         Phase::Undoing | Phase::Undone => forth(journal, operations, why, lost),
         Phase::Applying | Phase::Done if read.is_staged() => {

@@ -116,6 +116,14 @@ fn put_beside_journal(
     }
 }
 
+fn keep_written(journal: &JournalFile, operation: &Operation<'_>, slots: &OwnedFd) -> String {
+    let to = put_beside_journal(journal, operation, slots);
+    about(
+        operation.entry,
+        format!("somebody wrote to its new file, which is kept {to}"),
+    )
+}
+
 /// Removes a new file that is not at its path. If somebody has written to it, it is kept.
 fn withdraw(
     journal: &JournalFile,
@@ -131,11 +139,7 @@ fn withdraw(
         return Ok(None);
     };
     if is_staged && !is_untouched(operation, slots).map_err(fail)? {
-        let to = put_beside_journal(journal, operation, slots);
-        return Ok(Some(about(
-            operation.entry,
-            format!("somebody wrote to its new file, which is kept {to}"),
-        )));
+        return Ok(Some(keep_written(journal, operation, slots)));
     }
     let flag = match found.stat.kind {
         Kind::Directory => UnlinkatFlags::RemoveDir,
@@ -183,7 +187,7 @@ pub fn keep(journal: &JournalFile, operations: &[Operation<'_>]) -> Result<(), F
     set.map_err(Failure::Machine)
 }
 
-/// Removes the new files of a commit that is undone, or the old files of one that nobody undoes any more.
+/// Removes what is kept of a commit that nobody undoes any more.
 pub fn forget(
     state: &File,
     journal: &JournalFile,
@@ -193,28 +197,62 @@ pub fn forget(
     let started = journal.begin(Phase::Gone);
     started.map_err(|error| Failure::Machine(journal_error(error)))?;
     empty_slots(journal, operations)?;
+    remove_besides(operations)?;
     journal.remove(state);
     Ok(())
 }
 
-/// Ends a partial undo: removes the new files of `made`. The old files of what was left stay beside the journal.
-pub fn part(
+/// Ends an undo: removes the new files of `made`. The old files of what was `left`, unless nothing was, stay beside the
+/// journal, and new files that somebody has written to. Returns a sentence for each of these.
+pub fn finish_undo(
+    state: &File,
     journal: &JournalFile,
     made: &[Operation<'_>],
-    left: &[Operation<'_>],
-) -> Result<(), Failure> {
+    left: Option<&[Operation<'_>]>,
+) -> Result<Vec<String>, Failure> {
+    let (mut written, mut own) = (Vec::new(), Vec::new());
+    for operation in made {
+        let is_written = is_written(operation, journal);
+        match is_written.map_err(|error| Failure::new(operation.entry, &error))? {
+            true => written.push(operation),
+            false => own.push(operation),
+        }
+    }
+    if left.is_none() && written.is_empty() {
+        return forget(state, journal, made).map(|()| Vec::new());
+    }
     let started = journal.begin(Phase::Parted);
     started.map_err(|error| Failure::Machine(journal_error(error)))?;
+    let left = left.unwrap_or_default();
     for operation in left {
         if let Ok(Some(beside)) = operation.anchor.beside() {
             put_beside_journal(journal, operation, beside);
         }
     }
-    empty_slots(journal, made)?;
-    remove_besides(left)
+    let kept = written.iter().filter_map(|operation| {
+        let slots = operation.slots(journal).ok().flatten()?;
+        Some(keep_written(journal, operation, slots))
+    });
+    let kept = kept.collect();
+    empty_slots(journal, own)?;
+    remove_besides(made.iter().chain(left))?;
+    Ok(kept)
 }
 
-fn empty_slots(journal: &JournalFile, operations: &[Operation<'_>]) -> Result<(), Failure> {
+/// Returns true if its new file is in its slot, and others than planned are its bytes.
+fn is_written(operation: &Operation<'_>, journal: &JournalFile) -> io::Result<bool> {
+    let Some(slots) = operation.slots(journal)? else {
+        return Ok(false);
+    };
+    let found = look(slots, &operation.slot)?;
+    let is_new = found.is_some_and(|found| found.stat.ino == operation.inode);
+    Ok(is_new && !is_untouched(operation, slots)?)
+}
+
+fn empty_slots<'a, 'b: 'a>(
+    journal: &JournalFile,
+    operations: impl IntoIterator<Item = &'a Operation<'b>>,
+) -> Result<(), Failure> {
     for operation in operations {
         let fail = |error: io::Error| Failure::new(operation.entry, &error);
         let Some(slots) = operation.slots(journal).map_err(fail)? else {
@@ -234,12 +272,14 @@ fn empty_slots(journal: &JournalFile, operations: &[Operation<'_>]) -> Result<()
         };
         unlinkat(slots, slot, flag).map_err(|error| fail(error.into()))?;
     }
-    remove_besides(operations)
+    Ok(())
 }
 
 /// A private directory that somebody else has replaced or filled stays.
-fn remove_besides(operations: &[Operation<'_>]) -> Result<(), Failure> {
-    operations.iter().try_for_each(|operation| {
+fn remove_besides<'a, 'b: 'a>(
+    operations: impl IntoIterator<Item = &'a Operation<'b>>,
+) -> Result<(), Failure> {
+    operations.into_iter().try_for_each(|operation| {
         let removed = operation.anchor.remove_beside();
         let failed = removed
             .map_err(|error| Failure::doing(operation.entry, "remove a private directory", &error));

@@ -109,7 +109,6 @@ impl Tree {
         )
     }
 
-    /// Returns true if this directory has still this path.
     pub fn leads_to(&self, path: &[u8], directory: &OwnedFd) -> bool {
         let identity = |fd: BorrowedFd<'_>| sys::stat_of(fd).map(|stat| (stat.st_dev, stat.st_ino));
         let now = self.directory(path).and_then(|now| identity(now.as_fd()));
@@ -246,7 +245,6 @@ fn in_slot(kept: Option<&OwnedFd>, anchor: &Anchor, slot: &CStr) -> io::Result<O
 }
 
 impl Operation<'_> {
-    /// Looks at its path.
     pub fn target(&self) -> io::Result<Option<Look>> {
         self.parent
             .as_ref()
@@ -261,7 +259,6 @@ impl Operation<'_> {
         }
     }
 
-    /// Looks at the file in the slot.
     pub fn slotted(&self, journal: &JournalFile) -> io::Result<Option<Look>> {
         let slots = self.slots(journal)?;
         slots.map_or(Ok(None), |slots| look(slots, &self.slot))

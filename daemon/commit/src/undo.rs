@@ -10,7 +10,7 @@ use remit_plan::{Kind, Phase};
 
 use crate::failure::Failure;
 use crate::journal::JournalFile;
-use crate::restore::{forget, forth, part};
+use crate::restore::{finish_undo, forth};
 use crate::run::{End, changes, journal_error, make_all, restrict, sync};
 use crate::stage::{check, check_directories};
 use crate::tree::{Operation, Tree};
@@ -58,10 +58,12 @@ fn whole(
     }
     let line = format!("undone: {}", changes(operations.len()));
     operations.extend(undone);
-    Ok(End::Done(match forget(state, journal, &operations) {
-        Ok(()) => line,
-        Err(why) => format!("{line}; a recovery has to finish: {why}"),
-    }))
+    Ok(End::Done(
+        match finish_undo(state, journal, &operations, None) {
+            Ok(kept) => [vec![line], kept].concat().join("; "),
+            Err(why) => format!("{line}; a recovery has to finish: {why}"),
+        },
+    ))
 }
 
 fn partly(
@@ -102,10 +104,8 @@ fn partly(
         let those = [failed, reasons].concat().join("; ");
         return Ok(End::Unfinished(format!("{line}; not undone: {those}")));
     }
-    let ended = match reasons.is_empty() {
-        true => forget(state, journal, &made),
-        false => part(journal, &made, &left),
-    };
+    let left = (!reasons.is_empty()).then_some(left.as_slice());
+    let ended = finish_undo(state, journal, &made, left);
     if !reasons.is_empty() {
         line = format!(
             "{line}; left as somebody else has changed it: {}; the old files of that are kept in '{}'",
@@ -114,7 +114,7 @@ fn partly(
         );
     }
     Ok(End::Done(match ended {
-        Ok(()) => line,
+        Ok(kept) => [vec![line], kept].concat().join("; "),
         Err(why) => format!("{line}; not all new files are removed: {why}"),
     }))
 }

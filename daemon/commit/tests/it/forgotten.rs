@@ -36,7 +36,7 @@ fn enlarge(id: &str, size: u64) {
     fs::write(&path, bytes).unwrap();
 }
 
-fn age(id: &str) {
+pub fn age(id: &str) {
     let journal = File::options()
         .write(true)
         .open(at(&format!("state/{id}/journal")))

@@ -1,11 +1,12 @@
 //! An undo that leaves what somebody else has changed since.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::thread;
 
 use remit_plan::{Action, Bundle, Change, Edit, Entry, Journal, Phase, Plan};
 
+use crate::forgotten::age;
 use crate::interrupted::{calls, injected};
 use crate::scene::*;
 
@@ -388,6 +389,53 @@ fn full_disk_of_root_is_tried_again() {
             assert_eq!(read("etc/a"), b"old");
         }
     });
+}
+
+/// A kill between a step and its check leaves the new file in its slot, and who has it open writes to it.
+#[test]
+fn new_file_that_somebody_wrote_to_after_a_kill_is_kept() {
+    let kept_bytes = |id: &str| fs::read(at(&format!("state/{id}/0"))).ok();
+    for what in ["partly", "whole", "recovery"] {
+        for written in [b"".as_slice(), b"theirs"] {
+            let _scene = Scene::new(MEMORY);
+            put("etc/a", b"old", 0o644, 0);
+            let id = done(&[write("etc/a", "new")]);
+            let slot = at(&format!("state/{id}/0"));
+            let exchange = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+            let here = nix::fcntl::AT_FDCWD;
+            nix::fcntl::renameat2(here, &at("etc/a"), here, &slot, exchange).unwrap();
+            append(slot.to_str().unwrap(), written);
+            let journal = fs::File::options()
+                .write(true)
+                .open(at(&format!("state/{id}/journal")))
+                .unwrap();
+            if what == "recovery" {
+                let undone = [Phase::Undone as u8];
+                journal.write_all_at(&undone, Journal::PHASE).unwrap();
+            }
+            let undone = match what {
+                "partly" => undo_partly(&id),
+                "whole" => undo(&id),
+                _ => recover(),
+            };
+            undone.is_done();
+            assert_eq!(read("etc/a"), b"old", "{what}");
+            is_clean();
+            if written.is_empty() {
+                assert!(kept().is_empty(), "{what}");
+                continue;
+            }
+            let words = "etc/a': somebody wrote to its new file, which is kept beside the journal";
+            assert!(undone.text.contains(words), "{what}: {}", undone.text);
+            assert_eq!(phase(&id), Phase::Parted, "{what}");
+            assert_eq!(kept_bytes(&id).unwrap(), b"newtheirs", "{what}");
+            recover().is_done();
+            assert_eq!(kept_bytes(&id).unwrap(), b"newtheirs", "{what}");
+            age(&id);
+            recover().is_done();
+            assert!(kept().is_empty(), "{what}");
+        }
+    }
 }
 
 /// Attack: the second try takes changed bytes of a file that nobody read for those of the commit, and gives them to root.
