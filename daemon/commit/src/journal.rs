@@ -89,6 +89,12 @@ impl JournalFile {
         self.file.write_all_at(rows, rows_at)
     }
 
+    /// Marks what was undone before, on disk before the next phase.
+    pub fn set_undone(&self, plan: &Plan, marks: &[u8]) -> io::Result<()> {
+        self.set_rows(Journal::undone_at(plan), marks)?;
+        self.file.sync_data()
+    }
+
     /// Returns the seconds since its last phase, 0 if the clock was set back.
     pub fn age_s(&self) -> u64 {
         let written = self.file.metadata().and_then(|file| file.modified());
@@ -128,7 +134,6 @@ impl JournalFile {
     }
 }
 
-/// Returns true for 32 hexadecimal digits.
 pub fn is_id(text: &str) -> bool {
     let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     text.len() == 32 && text.bytes().all(is_hex)

@@ -97,7 +97,7 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
         if matches!(read.phase, Phase::Undoing | Phase::Undone) {
             operations.reverse();
         }
-        match repair(state, journal, read, &operations, lost) {
+        match repair(state, journal, read, &mut operations, lost) {
             End::Done(line) | End::Nothing(line) => done.push(line),
             // The next undo finds out what somebody else has changed.
             End::Left(line) if matches!(read.phase, Phase::Undoing | Phase::Undone) => {
@@ -125,11 +125,11 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
 }
 
 /// Puts one commit or undo back, or finishes it. `lost` are paths whose directories are gone.
-fn repair(
+fn repair<'a>(
     state: &File,
     journal: &JournalFile,
     read: &Journal,
-    operations: &[Operation<'_>],
+    operations: &mut Vec<Operation<'a>>,
     lost: Vec<Failure>,
 ) -> End {
     let is_made = |direction| {
@@ -165,7 +165,11 @@ fn repair(
             }
             ended(forgotten.map(|()| "is forgotten".to_owned()))
         }
-        Phase::Undoing | Phase::Undone => forth(journal, operations, why, lost),
+        Phase::Undoing | Phase::Undone => {
+            // An earlier undo has made those.
+            operations.retain(|one| read.undone.get(one.at) != Some(&true));
+            forth(journal, operations, why, lost)
+        }
         Phase::Applying | Phase::Done if read.is_staged() => {
             back(state, journal, operations, true, why, lost)
         }

@@ -6,7 +6,7 @@
 use std::fs::File;
 
 use remit_plan::Direction::Undo;
-use remit_plan::{Kind, Phase};
+use remit_plan::{Journal, Kind, Phase};
 
 use crate::failure::Failure;
 use crate::journal::JournalFile;
@@ -33,7 +33,7 @@ pub fn undo(state: &File, id: &str, is_partly: bool, descriptors: usize) -> Resu
         true => partly(state, &tree, &journal, operations, lost),
         false => match lost.into_iter().next() {
             Some(failure) => Err(failure.into()),
-            None => whole(state, &tree, &journal, operations),
+            None => whole(state, &tree, (&journal, &read), operations),
         },
     }
 }
@@ -41,7 +41,7 @@ pub fn undo(state: &File, id: &str, is_partly: bool, descriptors: usize) -> Resu
 fn whole(
     state: &File,
     tree: &Tree,
-    journal: &JournalFile,
+    (journal, read): (&JournalFile, &Journal),
     operations: Vec<Operation<'_>>,
 ) -> Result<End, String> {
     let is_undone = |operation: &Operation<'_>| operation.is_undone(journal).unwrap_or(false);
@@ -51,6 +51,16 @@ fn whole(
         operation.check_slot(journal)?;
     }
     check_directories(&operations, Undo)?;
+    if !(undone.is_empty() && read.undone.is_empty()) {
+        let mut marks = vec![0; read.plan.entries().len()];
+        for operation in &undone {
+            if let Some(mark) = marks.get_mut(operation.at) {
+                *mark = 1;
+            }
+        }
+        let marked = journal.set_undone(&read.plan, &marks);
+        marked.map_err(journal_error)?;
+    }
     let started = journal.begin(Phase::Undoing);
     started.map_err(journal_error)?;
     if let Err(why) = make_all(state, tree, journal, &operations, Undo) {

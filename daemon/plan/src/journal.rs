@@ -9,6 +9,7 @@
 //! | | the plan |
 //! | 8 each | inode number of each entry's new file, little-endian; 0 without one, or before all are staged |
 //! | 32 each | SHA-256 of each file whose owner or mode needs it and whose plan has none; 0 before all are staged |
+//! | 1 each, maybe absent | 1 for each entry that was undone before the whole undo which began last |
 
 use crate::codec::PlanError;
 use crate::plan::{Change, Entry, Plan};
@@ -56,15 +57,14 @@ pub struct Journal {
     pub inodes: Vec<u64>,
     /// Of files whose plan has none, by entry: see [`Change::has_journaled_hash`].
     pub hashes: Vec<Option<[u8; 32]>>,
+    /// By entry, as far as there are: what an undo that goes on has found undone.
+    pub undone: Vec<bool>,
 }
 
 impl Journal {
-    /// Bytes before the plan.
     pub const HEAD: usize = 32;
-    /// Position of the phase.
     pub const PHASE: u64 = 16;
-    /// Length of the longest journal.
-    pub const MOST: usize = Self::HEAD + PLAN_BYTES + (8 + 32) * ENTRIES;
+    pub const MOST: usize = Self::HEAD + PLAN_BYTES + (8 + 32 + 1) * ENTRIES;
 
     /// Returns the journal of a commit that begins, and the position of its rows.
     #[must_use]
@@ -106,11 +106,15 @@ impl Journal {
         let (inodes, hashes) = rows.ok_or(damaged.clone())?;
         let (inodes, _) = inodes.as_chunks();
         let inodes = inodes.iter().map(|row| u64::from_le_bytes(*row)).collect();
-        let (hashes, rest) = hashes.as_chunks();
         let has_hash = |entry: &&Entry| entry.change.has_journaled_hash();
-        if !rest.is_empty() || hashes.len() != entries.iter().filter(has_hash).count() {
+        let count = entries.iter().filter(has_hash).count();
+        let rows = hashes.split_at_checked(32 * count);
+        let (hashes, undone) = rows.ok_or(damaged.clone())?;
+        if undone.len() > entries.len() {
             return Err(damaged);
         }
+        let (hashes, _) = hashes.as_chunks();
+        let undone = undone.iter().map(|mark| *mark == 1).collect();
         let mut rows = hashes.iter();
         let hash = |entry: &Entry| {
             let row = if has_hash(&entry) { rows.next() } else { None };
@@ -122,10 +126,17 @@ impl Journal {
             plan,
             inodes,
             hashes,
+            undone,
         })
     }
 
-    /// Returns inode numbers and hashes, by entry.
+    /// Returns the position of the marks of what was undone, which end it.
+    #[must_use]
+    pub fn undone_at(plan: &Plan) -> u64 {
+        let rows = Self::encode_rows(plan, &[], &[]);
+        (Self::HEAD + plan.encode().len() + rows.len()) as u64
+    }
+
     #[must_use]
     pub fn rows(&self) -> (&[u64], &[Option<[u8; 32]>]) {
         (&self.inodes, &self.hashes)

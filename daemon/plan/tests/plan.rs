@@ -284,8 +284,15 @@ proptest! {
         prop_assert_eq!(rows.len(), 8 * inodes.len() + 32 * hashes.iter().flatten().count());
         let mut written = bytes[..usize::try_from(rows_at).unwrap()].to_vec();
         written.extend(rows);
+        prop_assert_eq!(written.len() as u64, Journal::undone_at(&plan));
+        let marks: Vec<bool> = inodes.iter().map(|inode| inode % 3 == 1).collect();
+        let part = at.index(marks.len() + 1);
+        written.extend(marks[..part].iter().map(|mark| u8::from(*mark)));
         let read = Journal::decode(&written).unwrap();
-        prop_assert_eq!((read.inodes, read.hashes), (inodes, hashes));
+        prop_assert_eq!((&read.inodes, &read.hashes), (&inodes, &hashes));
+        prop_assert_eq!(&read.undone, &marks[..part]);
+        written.resize(written.len() + marks.len() - part + 1, 0);
+        prop_assert!(Journal::decode(&written).is_err());
         prop_assert!(Journal::decode(&bytes[..at.index(bytes.len())]).is_err());
         let at = at.index(bytes.len());
         bytes[at] = byte;

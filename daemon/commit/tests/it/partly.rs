@@ -438,6 +438,47 @@ fn new_file_that_somebody_wrote_to_after_a_kill_is_kept() {
     }
 }
 
+/// What a partial undo has undone is not the matter of the whole one that goes on.
+#[test]
+fn killed_undo_after_a_partial_one_takes_back_its_own_steps_alone() {
+    let _scene = Scene::new(MEMORY);
+    let begin = || {
+        for name in ["etc/a", "etc/gone", "etc/m"] {
+            put(name, b"old", 0o644, 0);
+        }
+        let old = tree();
+        let id = done(&[
+            write("etc/a", "new"),
+            edit("etc/gone", Action::Remove),
+            mode("etc/m", 0o600),
+            write("etc/own/new", "new"),
+            write("etc/own/other", "new"),
+        ]);
+        (old, id)
+    };
+    with_full_disk(0, |fill| {
+        for call in 1..=4 {
+            let (old, id) = begin();
+            fill(true);
+            assert_eq!(undo_partly(&id).code, Some(4));
+            fill(false);
+            let partly = tree();
+            assert_ne!(partly, old);
+            let call = ("renameat2".to_owned(), call);
+            let arguments = ["undo", &state(), &id];
+            let killed = end(start(&injected(&call, "signal=SIGKILL"), &arguments, None));
+            assert_ne!(killed.code, Some(0), "{call:?}");
+            assert_eq!(phase(&id), Phase::Undoing);
+            recover().is_done();
+            assert_eq!(phase(&id), Phase::Kept);
+            assert_eq!(tree(), partly, "{call:?}");
+            undo(&id).is_done();
+            assert_eq!(tree(), old, "{call:?}");
+            assert!(kept().is_empty());
+        }
+    });
+}
+
 /// Attack: the second try takes changed bytes of a file that nobody read for those of the commit, and gives them to root.
 #[test]
 fn changed_bytes_that_no_plan_has_get_no_set_id() {
