@@ -171,6 +171,13 @@ impl Unconfirmed {
         matches!(self.stage, ConfirmStage::Waiting(_)).then(|| self.wait(now))
     }
 
+    /// Keeps the commands that have failed after its undo: they alone follow again.
+    pub fn on_acts_failed(&mut self, then: &[FollowUp]) {
+        let mut each = then.iter();
+        self.then
+            .retain(|_| each.next().is_none_or(|one| !one.has_succeeded()));
+    }
+
     /// Takes what its journal is now.
     pub fn saw(&mut self, phase: Option<Phase>) -> UndoStage {
         self.undo = match (phase, self.undo) {
@@ -198,7 +205,6 @@ impl Unconfirmed {
         is_new
     }
 
-    /// Handles the end of the undo.
     pub fn on_undo_failed(&mut self, why: &str, now: Duration) {
         let tries = self.tries();
         let pause = AGAIN.get(usize::try_from(tries).unwrap_or(usize::MAX));
@@ -242,6 +248,7 @@ impl Unconfirmed {
     pub fn retry(&mut self, now: Duration) {
         if let ConfirmStage::Failed { again, .. } = &mut self.stage
             && !self.undo.is_final()
+            && self.undo != UndoStage::Done
         {
             *again = Some(now);
         }
@@ -285,6 +292,13 @@ impl Unconfirmed {
         is_own && !self.then.is_empty()
     }
 
+    /// Returns whether it is undone, and people see to the commands that have failed after that.
+    pub fn is_left(&self) -> bool {
+        let is_undone = matches!(self.undo, UndoStage::Done | UndoStage::Parted);
+        let is_last = matches!(self.stage, ConfirmStage::Failed { again: None, .. });
+        is_undone && is_last && !self.then.is_empty()
+    }
+
     /// Returns whether the next undo leaves what somebody else has changed since.
     pub fn is_undone_partly(&self) -> bool {
         self.tries() >= WHOLE
@@ -299,7 +313,6 @@ impl Unconfirmed {
         }
     }
 
-    /// Returns when its undo starts.
     pub fn due_at(&self) -> Option<Duration> {
         match self.stage {
             ConfirmStage::Waiting(at) => Some(at),
@@ -351,7 +364,11 @@ impl Unconfirmed {
                 };
             }
             ConfirmStage::Failed { again, .. } => {
-                *again = (!self.undo.is_final()).then_some(at);
+                let is_over = match self.undo {
+                    UndoStage::Parted => self.then.is_empty(),
+                    undo => undo.is_final(),
+                };
+                *again = (!is_over).then_some(at);
             }
             stage => *stage = ConfirmStage::Waiting(at),
         }

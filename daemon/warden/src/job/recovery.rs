@@ -123,6 +123,9 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
     let Some(one) = cx.job.confirmations.all.get_mut(at) else {
         return;
     };
+    if one.is_left() {
+        return;
+    }
     if is_settled {
         one.retry(now);
     }

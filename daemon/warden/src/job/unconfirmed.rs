@@ -67,6 +67,7 @@ pub fn on_acts_over(cx: &mut JobCx<'_>, job: JobId, then: &[FollowUp]) -> Option
         }
         Some(act) => {
             let why = format!("it is undone, but not '{}': {}", act.command, act.cause);
+            one.on_acts_failed(then);
             one.on_undo_failed(&why, timers::since_boot());
             let one = one.clone();
             cx.confirmations.save_or_say();

@@ -329,6 +329,43 @@ fn command_that_did_not_run_does_not_follow_the_undo() {
 }
 
 #[test]
+fn failed_commands_alone_follow_again_until_the_last_try() {
+    let act = |name: &str, exit| FollowUp {
+        command: name.to_owned(),
+        job: Some(JobId([1; 16])),
+        state: State::Exited,
+        exit: Some(exit),
+        cause: "exited".to_owned(),
+    };
+    for phase in [None, Some(Phase::Parted)] {
+        let mut one = undoing();
+        one.then = vec!["a.first".to_owned(), "b.second".to_owned()];
+        one.saw(phase);
+        let mut then = vec![act("a.first", 0), act("b.second", 1)];
+        let mut now = Duration::from_secs(1000);
+        loop {
+            assert!(one.has_to_follow() && !one.is_left());
+            one.on_follow();
+            one.on_acts_failed(&then);
+            one.on_undo_failed("it is undone, but not 'b.second': exited", now);
+            assert_eq!(one.then, ["b.second"]);
+            then = vec![act("b.second", 1)];
+            let Some(again) = one.due_at() else { break };
+            now = again;
+        }
+        assert_eq!(one.tries(), 5);
+        assert!(one.is_left());
+        one.retry(now);
+        assert!(one.is_left() && one.due_at().is_none());
+        let text = one.view(at(3000)).what;
+        let words = "commit 0123456789ab of bot in time: it is undone, but not 'b.second': exited (tries: 5;";
+        assert!(text.contains(words), "{text}");
+        let (seconds, again) = left(one, "one", at(130));
+        assert!(seconds == 0 && again.has_to_follow() && !again.is_left());
+    }
+}
+
+#[test]
 fn commands_follow_an_undo_of_the_daemon_alone() {
     let then = |one: Unconfirmed| Unconfirmed {
         then: vec!["service.reload unit=ssh.service".to_owned()],

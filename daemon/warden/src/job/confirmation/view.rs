@@ -23,7 +23,9 @@ impl Unconfirmed {
             _ if self.undo == UndoStage::Lost => {
                 format!("{what} waits for a confirmation, and cannot be undone: its undo is gone")
             }
-            ConfirmStage::Failed { .. } if self.undo == UndoStage::Parted => {
+            ConfirmStage::Failed { .. }
+                if self.undo == UndoStage::Parted && self.then.is_empty() =>
+            {
                 format!("{what} is undone, but for what somebody else has changed since")
             }
             ConfirmStage::Waiting(at) if *at > now.boot => format!(
@@ -44,9 +46,11 @@ impl Unconfirmed {
                     || "it is not tried again".to_owned(),
                     |at| format!("next try {}", utc_at(at, now)),
                 );
-                format!(
-                    "nobody confirmed {what} in time, and it is not undone: {why} (tries: {tries}; {again})"
-                )
+                let but = match self.undo {
+                    UndoStage::Done | UndoStage::Parted => "in time:",
+                    _ => "in time, and it is not undone:",
+                };
+                format!("nobody confirmed {what} {but} {why} (tries: {tries}; {again})")
             }
         }
     }
