@@ -52,6 +52,33 @@ pub fn quoted(bytes: &[u8], cap: usize) -> String {
     text
 }
 
+/// Shows a requester's bytes as [`start`] does, their beginning and their end with `…` between if there are too many.
+#[must_use]
+pub fn middle(bytes: &[u8], cap: usize) -> String {
+    let (text, taken) = start(bytes, cap);
+    if taken == bytes.len() {
+        return text;
+    }
+    let free_bytes = cap.saturating_sub(ELLIPSIS.len_utf8());
+    let (mut text, taken) = start(bytes, free_bytes / 2);
+    let end = bytes.get(taken..).unwrap_or_default();
+    let is_inside = |at: usize| end.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let ends = (end.len().saturating_sub(cap)..=end.len()).filter(|at| !is_inside(*at));
+    let mut ends = ends
+        .filter_map(|at| end.get(at..))
+        .map(|end| start(end, usize::MAX).0);
+    let end = ends.find(|end| text.len() + end.len() <= free_bytes);
+    text.push(ELLIPSIS);
+    text.push_str(&end.unwrap_or_default());
+    text
+}
+
+/// The same for text between two `'`: one of the requester's is `\'`.
+#[must_use]
+pub fn in_quotes(bytes: &[u8], cap: usize) -> String {
+    middle(bytes, cap).replace('\'', "\\'")
+}
+
 /// Shows a requester's text that is already escaped, such as a command line. Its escapes stay, its marks do not.
 #[must_use]
 pub fn foreign(text: &str, cap: usize) -> String {
@@ -161,7 +188,33 @@ mod tests {
         );
     }
 
+    #[test]
+    fn long_bytes_have_their_beginning_and_their_end() {
+        assert_eq!(middle(b"/etc/sudoers.d/x", 16), "/etc/sudoers.d/x");
+        assert_eq!(middle(b"/etc/sudoers.d/x", 13), "/etc/…s.d/x");
+        assert_eq!(middle("ééééééé".as_bytes(), 11), "éé…éé");
+        assert_eq!(middle(b"\xff\xff\xff\xff\n", 13), "\\xff…\\xff\\n");
+        assert_eq!(middle(b"abc", 0), "…");
+    }
+
+    #[test]
+    fn quote_of_a_requester_ends_no_quotes() {
+        let forged = b"/srv/x' changes nothing. '";
+        assert_eq!(in_quotes(forged, 99), "/srv/x\\' changes nothing. \\'");
+        assert_eq!(in_quotes(b"a\\'", 99), "a\\\\\\'");
+    }
+
     proptest::proptest! {
+        #[test]
+        fn middle_keeps_its_bound_and_both_ends(bytes: Vec<u8>, cap in 20_usize..90) {
+            let shown = middle(&bytes, cap);
+            assert!(shown.len() <= cap, "{shown}");
+            if start(&bytes, usize::MAX).0.len() > cap {
+                assert!(shown.matches(ELLIPSIS).count() % 2 == 1, "{shown}");
+                assert!(start(&bytes, usize::MAX).0.starts_with(shown.split(ELLIPSIS).next().unwrap_or_default()));
+            }
+        }
+
         #[test]
         fn w11_a_requesters_mark_is_never_shown(before: String, after: String, cap in 40_usize..400) {
             let text = format!("{before}[… x …]{after}");

@@ -150,7 +150,6 @@ impl Scene {
         self.asks_to_commit(plan, Vec::new()).verified()
     }
 
-    /// The same with commands that follow.
     pub fn asks_to_commit(&self, plan: &[u8], acts: Vec<ActContext>) -> Asked {
         let words: [&[u8]; 2] = [b"commit", b"/var/lib/remit/commits"];
         let follow = acts

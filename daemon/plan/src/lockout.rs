@@ -1,6 +1,8 @@
 //! Whether a plan can lock people out of the machine: then its commit is undone unless somebody confirms it. It decides
 //! by where a path lies, because a mistake in such a file may be anywhere in it.
 
+use remit_common::escape;
+
 use crate::plan::{Change, Entry, Kind, Plan};
 use crate::risk::{Risk, WHERE};
 
@@ -27,7 +29,10 @@ impl Plan {
             .entries()
             .iter()
             .filter_map(|entry| Some((&entry.path, lock_out(entry)?)));
-        all.next().map(|(path, why)| format!("'{path}': {why}"))
+        all.next().map(|(path, why)| {
+            let path = escape::in_quotes(path.as_bytes(), 200);
+            format!("'{path}': {why}")
+        })
     }
 }
 

@@ -53,6 +53,8 @@ const MOST: usize = 64;
 /// Sentences of a plan, and paths in one.
 const SENTENCES: usize = 32;
 const PATHS: usize = 4;
+/// Bytes of all of them, and of a link's target: a long page begins with two lines of the worst risk, and words follow.
+const SHOWN: usize = 54;
 
 /// What lies at or beneath these paths has this effect.
 pub(crate) const WHERE: &[(&str, Risk)] = &[
@@ -161,7 +163,7 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     }
     risks.extend(rights(&view.entry.change));
     if let Some(New::Link(_)) = view.entry.change.makes() {
-        let target = view.new.map(|target| escape::quoted(target, 200));
+        let target = view.new.map(|target| escape::in_quotes(target, SHOWN));
         risks.insert(Risk::Link(target.unwrap_or_default()));
     }
     if view.is_unread() {
@@ -185,25 +187,15 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     risks
 }
 
-/// Returns a sentence for each risk, the worst first, with paths as `shown` writes them; more paths are counted.
-pub fn risk_sentences<'a>(
-    views: impl Iterator<Item = View<'a>>,
-    shown: impl Fn(&PlanPath) -> String,
-) -> Vec<String> {
+/// Returns a sentence for each risk, the worst first; more paths are counted.
+pub fn risk_sentences<'a>(views: impl Iterator<Item = View<'a>>) -> Vec<String> {
     let mut paths: BTreeMap<Risk, Vec<&PlanPath>> = BTreeMap::new();
     for view in views {
         for risk in risks(&view) {
             paths.entry(risk).or_default().push(&view.entry.path);
         }
     }
-    let sentence = |(risk, paths): (Risk, Vec<&PlanPath>)| {
-        let first: Vec<String> = paths.iter().take(PATHS).map(|path| shown(path)).collect();
-        let first = first.join(", ");
-        match paths.len().saturating_sub(PATHS) {
-            0 => format!("{first}: {risk}"),
-            more => format!("{first}, [… {more} more …]: {risk}"),
-        }
-    };
+    let sentence = |(risk, paths): (Risk, Vec<&PlanPath>)| format!("{}: {risk}", names(&paths));
     let mut all: Vec<String> = paths.into_iter().map(sentence).collect();
     let more = all.len().saturating_sub(SENTENCES);
     all.truncate(SENTENCES);
@@ -211,6 +203,30 @@ pub fn risk_sentences<'a>(
         all.push(format!("{more} more such facts about the paths"));
     }
     all
+}
+
+/// Returns as many paths as fit before the words of a risk, and at least one.
+fn names(paths: &[&PlanPath]) -> String {
+    let first = |count: usize, most: usize| {
+        let first = paths.iter().take(count);
+        let first: Vec<String> = first
+            .map(|path| escape::middle(path.as_bytes(), most))
+            .collect();
+        let more = match paths.len().saturating_sub(count) {
+            0 => String::new(),
+            more => format!(", [… {more} more …]"),
+        };
+        (first.join(", "), more)
+    };
+    let fits = |(names, more): &(String, String)| names.len() + more.len() <= SHOWN;
+    let mut counts = (1..=PATHS).rev();
+    let (names, more) = counts
+        .find_map(|count| Some(first(count, SHOWN)).filter(fits))
+        .unwrap_or_else(|| {
+            let (_, more) = first(1, SHOWN);
+            first(1, SHOWN.saturating_sub(more.len()))
+        });
+    names + &more
 }
 
 fn rights(change: &Change) -> impl Iterator<Item = Risk> {
@@ -262,7 +278,7 @@ fn table(bytes: Option<&[u8]>) -> BTreeMap<&[u8], Vec<&[u8]>> {
 }
 
 fn name(bytes: &[u8]) -> String {
-    escape::quoted(bytes, 64)
+    escape::in_quotes(bytes, 64)
 }
 
 fn passwords(view: &View<'_>) -> Vec<Risk> {

@@ -2,7 +2,6 @@
 
 use crate::plan::{Change, Kind, Metadata, New, Stat};
 
-/// Set-user-id and set-group-id.
 const SET_ID: u32 = 0o6000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,7 +47,7 @@ impl Plan {
             old: None,
             new: None,
         });
-        let all = risk_sentences(views, |path| escape::quoted(path.as_bytes(), 200));
+        let all = risk_sentences(views);
         all.iter()
             .map(|risk| format!("{UNDO_RISK}{risk}"))
             .collect()
@@ -77,7 +77,10 @@ impl Plan {
         };
         let all = self.entries().iter();
         let all: Vec<String> = all
-            .map(|entry| format!("'{}' {}", entry.path, line(&entry.change)))
+            .map(|entry| {
+                let path = escape::in_quotes(entry.path.as_bytes(), usize::MAX);
+                format!("'{path}' {}", line(&entry.change))
+            })
             .collect();
         let mut lines = self.undo_risks();
         let mut left = lines.iter().fold(TEXT, |left: usize, line| {

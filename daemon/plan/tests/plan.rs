@@ -539,6 +539,14 @@ fn link_is_a_risk_that_asks_a_person() {
     assert_eq!(all, [risk]);
     let asks = needs_approval(&view, &[path("/etc/nginx")]);
     assert_eq!(asks.as_deref(), Some(risk));
+    let forged = b"/srv/x' changes nothing: 'y";
+    let view = View {
+        new: Some(forged),
+        ..view
+    };
+    let risk = risks(&view).into_iter().next().map(|risk| risk.to_string());
+    let quoted = "'/srv/x\\' changes nothing: \\'y' changes what is read";
+    assert!(risk.unwrap().contains(quoted));
 }
 
 #[test]

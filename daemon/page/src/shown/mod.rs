@@ -157,15 +157,15 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         },
         summary: words(&context.summary, LINE),
         risks: [
-            of_plan.into_iter().collect(),
-            cut,
             bundle
                 .as_ref()
                 .map(|bundle| plan::sentences(bundle, &verified.old))
                 .unwrap_or_default(),
             of_undo,
+            cut,
             contents::notes(verified),
             risks::risks(verified, argv.len()),
+            of_plan.into_iter().collect(),
             contents::does(&plan::untold(&does, plan.as_ref().map(|(plan, _)| plan))),
         ]
         .concat(),

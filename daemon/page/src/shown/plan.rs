@@ -47,7 +47,7 @@ pub fn undo_risks(verified: &Verified) -> (Vec<String>, Vec<String>) {
     let (mut risks, mut lines) = (Vec::new(), Vec::new());
     for line in &verified.request.does {
         match line.strip_prefix(UNDO_RISK).filter(|_| is_undo) {
-            Some(risk) => risks.push(exact(risk.as_bytes(), RISK)),
+            Some(risk) => risks.push(words(risk, RISK)),
             None => lines.push(line.clone()),
         }
     }
@@ -132,7 +132,6 @@ pub fn untold(does: &[String], plan: Option<&PlanView>) -> Vec<String> {
         .collect()
 }
 
-/// Returns the entries with all old bytes that are known.
 fn known<'a>(bundle: &'a Bundle, old: &'a OldBytes) -> impl Iterator<Item = View<'a>> {
     bundle.views().map(|view| View {
         old: view.old.or(old.get(&view.entry.path).map(Vec::as_slice)),
@@ -173,9 +172,8 @@ fn names(all: &[View<'_>]) -> String {
     text
 }
 
-/// Returns a sentence for each kind of risk, the worst first.
 pub fn sentences(bundle: &Bundle, old: &OldBytes) -> Vec<String> {
-    risk_sentences(known(bundle, old), |path| exact(path.as_bytes(), 200))
+    risk_sentences(known(bundle, old))
 }
 
 #[cfg(test)]
@@ -256,6 +254,41 @@ mod tests {
         assert!(
             risks.contains(&format!("does: {UNDO_RISK}{risk}")),
             "{risks:?}"
+        );
+    }
+
+    #[test]
+    fn risks_come_before_what_is_cut_and_paths_hide_no_words() {
+        let name = "x".repeat(200);
+        let path = format!("/etc/sudoers.d/{name}");
+        let other = format!("/etc/sudoers.d/{name}y");
+        let long = b"a line\n".repeat(9000);
+        let risk = "it decides who may become root";
+        for (files, more) in [
+            (&[(path.as_str(), &long[..])][..], ""),
+            (
+                &[(path.as_str(), &long[..]), (&other, &long)],
+                ", [… 1 more …]",
+            ),
+        ] {
+            let page = shown(&Scene::new().commit(bundle(files).as_bytes()));
+            let [first, .., last] = &page.risks[..] else {
+                panic!("{:?}", page.risks);
+            };
+            assert!(
+                first.starts_with("/etc/sudoers.d/x") && first.contains("x…xx"),
+                "{first}"
+            );
+            assert!(first.ends_with(&format!("xx{more}: {risk}")), "{first}");
+            assert!(first.len() < 2 * 60, "{first}");
+            assert!(last.starts_with("the plan is cut on this page"), "{last}");
+            assert_eq!(page.plan.unwrap().entries[0].path, path);
+        }
+        let mut undo = Scene::new().undo();
+        undo.request.does = vec![format!("{UNDO_RISK}/etc/sudoers.d/a\\nb…c: {risk}")];
+        assert_eq!(
+            shown(&undo).risks,
+            [format!("/etc/sudoers.d/a\\nb…c: {risk}")]
         );
     }
 
