@@ -78,9 +78,7 @@ pub struct FileView {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanView {
-    /// The id for an undo of its commit.
     pub commit_id: String,
-    /// `2 paths: /etc/hosts, /srv/new`.
     pub names: String,
     /// `unless confirmed within 2 min from a new login`.
     pub undone: Option<String>,

@@ -9,11 +9,15 @@ use crate::{View, hex, risk_sentences, sha256};
 
 /// Bytes of all lines, for a message of 64 KiB.
 const TEXT: usize = 60 << 10;
+const TARGET: usize = 200;
 /// Begins a line about a risk. A line about a path begins with a quote.
 pub const UNDO_RISK: &str = "RISK: ";
 /// How long an undo is kept, and how many bytes all of them may have.
 const KEPT_SECONDS: u64 = 30 * 24 * 3600;
 const KEPT_BYTES: u64 = 2 << 30;
+
+/// Of an entry: of the link that is there now, and of the one that an undo puts back.
+type LinkTargets = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptUndo {
@@ -40,12 +44,12 @@ impl Plan {
 
     /// Returns the risks of an undo: those of what it puts back, of what it removes, and of the owners and modes that
     /// come again. The files are not read for it.
-    fn undo_risks(&self) -> Vec<String> {
+    fn undo_risks(&self, links: &[LinkTargets]) -> Vec<String> {
         let reversed: Vec<Entry> = self.entries().iter().map(Entry::reversed).collect();
-        let views = reversed.iter().map(|entry| View {
+        let views = reversed.iter().zip(links).map(|(entry, (_, again))| View {
             entry,
             old: None,
-            new: None,
+            new: again.as_deref(),
         });
         let all = risk_sentences(views);
         all.iter()
@@ -53,36 +57,53 @@ impl Plan {
             .collect()
     }
 
-    /// Returns its risks, then a line for each path: what is there now, and what an undo makes of it.
+    fn link_targets(&self, read: impl Fn(usize, bool) -> Option<Vec<u8>>) -> Vec<LinkTargets> {
+        let all = self.entries().iter().enumerate();
+        all.map(|(at, Entry { change, .. })| {
+            let known = |is_old, sha: Option<[u8; 32]>| {
+                let target = read(at, is_old)?;
+                (Some(sha256(&target)) == sha).then_some(target)
+            };
+            let now = match change.makes() {
+                Some(New::Link(target)) => known(false, Some(target.sha256)),
+                _ => None,
+            };
+            let again = change.base().filter(|base| base.stat.kind == Kind::Symlink);
+            (now, again.and_then(|base| known(true, base.sha256)))
+        })
+        .collect()
+    }
+
+    /// Returns its risks, then a line for each path: what is there now, and what an undo makes of it. `read` reads the
+    /// target of a link of an entry: of the old one or of the one that is there now. Another than planned is not shown.
     #[must_use]
-    pub fn undo_lines(&self) -> Vec<String> {
-        let line = |change: &Change| match change {
-            Change::Create { new, meta } => format!("is removed, now {}", made(*new, *meta)),
+    pub fn undo_lines(&self, read: impl Fn(usize, bool) -> Option<Vec<u8>>) -> Vec<String> {
+        let links = self.link_targets(read);
+        let line = |change: &Change, (now, again): &LinkTargets| match change {
+            Change::Create { new, meta } => {
+                format!("is removed, now {}", made(*new, now, *meta))
+            }
             Change::Replace { base, meta, .. } => {
                 let now = change
                     .makes()
-                    .map_or_else(String::new, |new| made(new, *meta));
-                format!(
-                    "again {}, now {now}",
-                    kept(base.stat.kind, base.stat.size, base.sha256, base.stat.meta)
-                )
+                    .map_or_else(String::new, |new| made(new, now, *meta));
+                format!("again {}, now {now}", old(base, again))
             }
             Change::SetMetadata { base, meta } => {
                 format!("again {}, now {}", owner(base.stat.meta), owner(*meta))
             }
             Change::Remove { base } => {
-                let again = kept(base.stat.kind, base.stat.size, base.sha256, base.stat.meta);
-                format!("again {again}, now missing")
+                format!("again {}, now missing", old(base, again))
             }
         };
-        let all = self.entries().iter();
+        let all = self.entries().iter().zip(&links);
         let all: Vec<String> = all
-            .map(|entry| {
+            .map(|(entry, links)| {
                 let path = escape::in_quotes(entry.path.as_bytes(), usize::MAX);
-                format!("'{path}' {}", line(&entry.change))
+                format!("'{path}' {}", line(&entry.change, links))
             })
             .collect();
-        let mut lines = self.undo_risks();
+        let mut lines = self.undo_risks(&links);
         let mut left = lines.iter().fold(TEXT, |left: usize, line| {
             left.saturating_sub(line.len() + 1)
         });
@@ -172,12 +193,34 @@ impl Entry {
     }
 }
 
-fn made(new: New, meta: Metadata) -> String {
+fn made(new: New, target: &Option<Vec<u8>>, meta: Metadata) -> String {
     match new {
         New::Directory => kept(Kind::Directory, 0, None, meta),
         New::File(content) => kept(Kind::File, content.size, Some(content.sha256), meta),
-        New::Link(target) => kept(Kind::Symlink, target.size, Some(target.sha256), meta),
+        New::Link(content) => link(target, Some(content.sha256), meta),
     }
+}
+
+fn old(base: &Base, target: &Option<Vec<u8>>) -> String {
+    let Stat {
+        kind, size, meta, ..
+    } = base.stat;
+    match kind {
+        Kind::Symlink => link(target, base.sha256, meta),
+        _ => kept(kind, size, base.sha256, meta),
+    }
+}
+
+fn link(target: &Option<Vec<u8>>, sha: Option<[u8; 32]>, meta: Metadata) -> String {
+    let Some(target) = target else {
+        return kept(Kind::Symlink, 0, sha, meta);
+    };
+    let shown = escape::in_quotes(target, TARGET);
+    let sha = match shown == escape::in_quotes(target, usize::MAX) {
+        true => String::new(),
+        false => format!("sha256 {}, ", hex(&sha256(target))),
+    };
+    format!("a symbolic link to '{shown}', {sha}{}", owner(meta))
 }
 
 fn kept(kind: Kind, size: u64, sha: Option<[u8; 32]>, meta: Metadata) -> String {
@@ -296,7 +339,7 @@ mod tests {
             ),
             ("/d".into(), Change::Remove { base: base(None) }),
         ])
-        .undo_lines();
+        .undo_lines(|_, _| None);
         let (ab, cd) = ("ab".repeat(32), "cd".repeat(32));
         assert_eq!(
             lines,
@@ -311,6 +354,77 @@ mod tests {
                 "'/c' again mode 0640, owner 0:33, now mode 4755, owner 0:33".to_owned(),
                 "'/d' again a directory, mode 0640, owner 0:33, now missing".to_owned(),
             ]
+        );
+    }
+
+    #[test]
+    fn undo_shows_where_its_links_lead() {
+        let meta = Metadata {
+            mode: 0o777,
+            ..META
+        };
+        let target = |bytes: &[u8]| Content {
+            size: bytes.len() as u64,
+            sha256: sha256(bytes),
+        };
+        let old_link = Base {
+            stat: Stat {
+                kind: Kind::Symlink,
+                meta,
+                ..base(None).stat
+            },
+            sha256: Some(sha256(b"it's")),
+        };
+        let link = |change| plan(vec![("/a".to_owned(), change)]);
+        let read = |_, is_old| {
+            Some(if is_old {
+                b"it's".to_vec()
+            } else {
+                b"new".to_vec()
+            })
+        };
+        let risk = |target: &str| {
+            format!(
+                "RISK: /a: it is a link: whoever can change '{target}' changes what is read or written here"
+            )
+        };
+        let replaced = link(Change::Replace {
+            base: old_link,
+            content: target(b"new"),
+            meta,
+        });
+        let to = |target: &str| format!("a symbolic link to '{target}', mode 0777, owner 0:33");
+        let line = format!("'/a' again {}, now {}", to("it\\'s"), to("new"));
+        assert_eq!(replaced.undo_lines(read), [risk("it\\'s"), line]);
+        let removed = link(Change::Remove { base: old_link });
+        let line = format!("'/a' again {}, now missing", to("it\\'s"));
+        let lines = removed.undo_lines(read);
+        assert_eq!(lines.last(), Some(&line));
+        let made = link(Change::Create {
+            new: New::Link(target(b"new")),
+            meta,
+        });
+        let line = format!("'/a' is removed, now {}", to("new"));
+        assert_eq!(made.undo_lines(read), [line]);
+        let long = link(Change::Create {
+            new: New::Link(target(&[b'x'; 999])),
+            meta,
+        });
+        let lines = long.undo_lines(|_, _| Some(vec![b'x'; 999]));
+        let sha = format!("x', sha256 {}, mode", hex(&sha256(&[b'x'; 999])));
+        assert!(
+            lines[0].contains("x…x") && lines[0].contains(&sha),
+            "{lines:?}"
+        );
+        let lines = replaced.undo_lines(|_, _| Some(b"other".to_vec()));
+        let unknown = |bytes| format!("a symbolic link, sha256 {}, mode", hex(&sha256(bytes)));
+        assert!(
+            lines[1].contains(&unknown(b"it's")) && lines[1].contains(&unknown(b"new")),
+            "{lines:?}"
+        );
+        assert!(
+            lines[0].ends_with("it is a link: what it leads to counts"),
+            "{lines:?}"
         );
     }
 
@@ -382,7 +496,7 @@ mod tests {
             ),
             ("/srv/x", new(mode(0o4755)), &[]),
         ] {
-            let lines = plan(vec![(path.to_owned(), change)]).undo_lines();
+            let lines = plan(vec![(path.to_owned(), change)]).undo_lines(|_, _| None);
             let (risks, paths): (Vec<_>, Vec<_>) =
                 lines.iter().partition(|line| line.starts_with(UNDO_RISK));
             assert_eq!(risks, expect, "{change:?}");
@@ -398,7 +512,7 @@ mod tests {
             meta: META,
         };
         let many = (0..2000).map(|at| (format!("/{at:0100}"), change));
-        let lines = plan(many.collect()).undo_lines();
+        let lines = plan(many.collect()).undo_lines(|_, _| None);
         let text: usize = lines.iter().map(|line| line.len() + 1).sum();
         assert!(text <= 64 << 10, "{text}");
         let last = lines.last().unwrap();

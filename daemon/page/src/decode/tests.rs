@@ -186,7 +186,6 @@ proptest! {
         prop_assert_eq!(decode(&bytes), Ok(request));
     }
 
-    /// No second spelling of a request is accepted.
     #[test]
     fn changed_bytes_are_refused_or_another_request(
         request in request(),

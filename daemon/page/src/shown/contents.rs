@@ -1,7 +1,7 @@
 //! Shows copies of files, whether the originals are the same, and what a change would do, as far as it fits.
 
 use remit_approval::{COPIES, Now, arguments_sentence};
-use remit_common::escape::start;
+use remit_common::escape::{start, words};
 
 use super::{Content, hash_of_all};
 use crate::hex;
@@ -116,12 +116,17 @@ pub fn stdin(stdin: Content<'_>, most: usize) -> String {
     }
 }
 
-/// Omitted lines are counted and hashed.
-pub fn does(does: &[String]) -> Vec<String> {
+/// Omitted lines are counted and hashed. Those of an undo are remit's, with escapes.
+pub fn does(does: &[String], is_undo: bool) -> Vec<String> {
     let mut free_bytes = ALL;
     let mut lines = Vec::new();
     for line in does {
-        let text = format!("{DOES}{}", exact(line.as_bytes(), LINE));
+        let own = words(line, usize::MAX);
+        let shown = match is_undo && own.len() <= LINE {
+            true => own,
+            false => exact(line.as_bytes(), LINE),
+        };
+        let text = format!("{DOES}{shown}");
         let Some(left) = free_bytes.checked_sub(text.len() + OVERHEAD) else {
             let more = does.len() - lines.len();
             let hash = hex(&hash_of_all(does.iter().map(String::as_bytes)));
@@ -143,9 +148,9 @@ mod tests {
     #[test]
     fn lines_are_shown_or_counted() {
         let few = ["a b".to_owned(), "\u{1b}[2J".to_owned()];
-        assert_eq!(does(&few), ["does: a b", "does: \\x1b[2J"]);
+        assert_eq!(does(&few, false), ["does: a b", "does: \\x1b[2J"]);
         let many = vec!["x".repeat(1000); 20];
-        let lines = does(&many);
+        let lines = does(&many, false);
         assert!(lines.iter().map(String::len).sum::<usize>() < ALL + 200);
         let last = lines.last().unwrap();
         assert!(last.starts_with("does: [… 14 lines more"), "{last}");

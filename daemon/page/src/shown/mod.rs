@@ -166,7 +166,10 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
             contents::notes(verified),
             risks::risks(verified, argv.len()),
             of_plan.into_iter().collect(),
-            contents::does(&plan::untold(&does, plan.as_ref().map(|(plan, _)| plan))),
+            contents::does(
+                &plan::untold(&does, plan.as_ref().map(|(plan, _)| plan)),
+                verified.is_undo(),
+            ),
         ]
         .concat(),
         argv,

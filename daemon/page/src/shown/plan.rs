@@ -285,10 +285,17 @@ mod tests {
             assert_eq!(page.plan.unwrap().entries[0].path, path);
         }
         let mut undo = Scene::new().undo();
-        undo.request.does = vec![format!("{UNDO_RISK}/etc/sudoers.d/a\\nb…c: {risk}")];
+        let line = "'/a\\'' is removed, now a symbolic link to 'x…x'";
+        undo.request.does = vec![
+            format!("{UNDO_RISK}/etc/sudoers.d/a\\nb…c: {risk}"),
+            line.to_owned(),
+        ];
         assert_eq!(
             shown(&undo).risks,
-            [format!("/etc/sudoers.d/a\\nb…c: {risk}")]
+            [
+                format!("/etc/sudoers.d/a\\nb…c: {risk}"),
+                format!("does: {line}")
+            ]
         );
     }
 

@@ -1,14 +1,15 @@
 //! Changes of files: what a plan may not change, whoever approves it, and what an undo puts back.
 //! **Invariant:** what is checked is what `remit-commit` gets: the decoded bytes are those of the sealed standard input.
 
-use std::ffi::CString;
-use std::fs::File;
+use std::ffi::{CString, OsStr};
+use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{Bundle, Journal, Phase, PlanPath, Protected, View};
+use remit_plan::{Bundle, Journal, Phase, Plan, PlanPath, Protected, View};
 use remit_policy::{Command, CommitUse, Stdin, Terms};
 
 use crate::request::Call;
@@ -94,9 +95,28 @@ impl Undo {
         read.map_err(|error| none(error.to_string()))?;
         let journal = Journal::decode(&bytes).map_err(|error| none(error.to_string()))?;
         match journal.phase {
-            Phase::Kept => self.judge(&journal).map(|()| journal.plan.undo_lines()),
+            Phase::Kept => self.judge(&journal).map(|()| {
+                let plan = &journal.plan;
+                plan.undo_lines(|at, is_old| self.link_target(plan, at, is_old))
+            }),
             _ => Err(none("it is not done, or not kept any more".to_owned())),
         }
+    }
+
+    /// Reads where the link of an entry leads: the one at its path, or the old one, which is where `remit-commit` keeps it.
+    fn link_target(&self, plan: &Plan, at: usize, is_old: bool) -> Option<Vec<u8>> {
+        let path = Path::new(OsStr::from_bytes(plan.entries().get(at)?.path.as_bytes()));
+        let slot = at.to_string();
+        let kept = self.directory.join(&self.id).join(&slot);
+        let beside = path
+            .parent()?
+            .join(format!(".remit-{}", self.id))
+            .join(&slot);
+        let link = match is_old {
+            true => fs::read_link(kept).or_else(|_| fs::read_link(beside)),
+            false => fs::read_link(path),
+        };
+        Some(link.ok()?.into_os_string().into_vec())
     }
 
     /// Checks its paths. Its bytes are not here, so no file of accounts passes.
@@ -115,5 +135,70 @@ impl Undo {
             new: None,
         });
         check_views(views, &self.protected).map_err(|refusal| refusal.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_plan::{Base, Change, Content, Entry, Kind, Metadata, Stat, sha256};
+
+    use super::*;
+
+    #[test]
+    fn page_of_an_undo_has_the_targets_of_links() {
+        let name = format!("remit-undo-{}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let meta = Metadata {
+            mode: 0o777,
+            uid: 0,
+            gid: 0,
+        };
+        let stat = Stat {
+            kind: Kind::Symlink,
+            dev: 1,
+            ino: 2,
+            ctime_ns: 3,
+            size: 3,
+            meta,
+        };
+        let path = dir.join("current");
+        let entry = Entry {
+            path: PlanPath::new(path.as_os_str().as_bytes()).unwrap(),
+            change: Change::Replace {
+                base: Base {
+                    stat,
+                    sha256: Some(sha256(b"old")),
+                },
+                content: Content {
+                    size: 3,
+                    sha256: sha256(b"new"),
+                },
+                meta,
+            },
+        };
+        let plan = Plan::new(vec![entry]).unwrap();
+        let (mut journal, _) = Journal::begin(&plan);
+        journal[usize::try_from(Journal::PHASE).unwrap()] = Phase::Kept as u8;
+        let id = plan.id();
+        let undo = Undo {
+            directory: dir.clone(),
+            id: id.clone(),
+            allowed: vec![vec![PlanPath::new(dir.as_os_str().as_bytes()).unwrap()]],
+            protected: Rc::default(),
+        };
+        for kept in [dir.join(&id), dir.join(format!(".remit-{id}"))] {
+            fs::create_dir_all(dir.join(&id)).unwrap();
+            fs::create_dir_all(&kept).unwrap();
+            fs::write(dir.join(&id).join("journal"), &journal).unwrap();
+            std::os::unix::fs::symlink("old", kept.join("0")).unwrap();
+            std::os::unix::fs::symlink("new", &path).unwrap();
+            let lines = undo.lines().unwrap().join("\n");
+            fs::remove_dir_all(&dir).unwrap();
+            let words = [
+                "again a symbolic link to 'old'",
+                "now a symbolic link to 'new'",
+            ];
+            assert!(words.iter().all(|word| lines.contains(word)), "{lines}");
+        }
     }
 }
