@@ -233,7 +233,8 @@ fn bytes_that_changed_after_they_were_sent_are_not_written() {
     let fixture = PlanFixture::lay();
     let bytes = image();
     let (upload, local) = (named(&bytes), fixture.file("local", &bytes));
-    fixture.daemon.remit(&user_a(), &["put", &local]);
+    let put = fixture.daemon.remit(&user_a(), &["put", &local]);
+    assert!(put.status.success(), "{put:?}");
     let edit = fixture.edit("target", Action::Upload(upload));
     let bundle = fixture.bundle(vec![edit]);
     assert!(bundle.as_bytes().len() < 1000, "the bytes are not in it");

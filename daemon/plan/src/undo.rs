@@ -366,6 +366,7 @@ mod tests {
         let target = |bytes: &[u8]| Content {
             size: bytes.len() as u64,
             sha256: sha256(bytes),
+            is_uploaded: false,
         };
         let old_link = Base {
             stat: Stat {

@@ -184,8 +184,10 @@ impl EditsByPath {
     }
 }
 
-/// Returns the edits, and the files of those that are uploads.
-fn requested(args: PlanArgs) -> Result<(Vec<Edit>, Vec<(Upload, File)>), Failure> {
+/// Edits, and the files of those that are uploads.
+type Requested = (Vec<Edit>, Vec<(Upload, File)>);
+
+fn requested(args: PlanArgs) -> Result<Requested, Failure> {
     let is_input = |file: &&Path| *file == Path::new("-");
     let written = args.write.chunks(2).filter_map(|pair| pair.get(1));
     let files = written.chain(&args.patch).chain(&args.edits);

@@ -226,7 +226,7 @@ fn enum_numbers_match_the_wire() {
 #[test]
 fn the_bounds_are_those_of_the_code() {
     let page = page();
-    let caps: [(&str, u64); 42] = [
+    let caps: [(&str, u64); 43] = [
         ("FRAME", caps::FRAME as u64),
         ("ADMIN_FRAME", caps::ADMIN_FRAME as u64),
         ("SHOWN", caps::SHOWN as u64),

@@ -172,6 +172,7 @@ mod tests {
                 content: Content {
                     size: 3,
                     sha256: sha256(b"new"),
+                    is_uploaded: false,
                 },
                 meta,
             },
