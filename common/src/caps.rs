@@ -23,6 +23,9 @@ pub const UPLOADS_OPEN: usize = 4;
 pub const UPLOADS_PER_UID: u64 = 512 << 20;
 /// Uploads of all users on disk. The oldest whole one is deleted first.
 pub const UPLOADS: u64 = 2 << 30;
+/// Uploads of one uid in number, and of all users.
+pub const UPLOADS_COUNT_PER_UID: usize = 64;
+pub const UPLOADS_COUNT: usize = 512;
 /// Seconds that an unfinished upload waits for its next part.
 pub const UPLOAD_PAUSE_S: u64 = 600;
 /// Seconds that a whole upload is kept.

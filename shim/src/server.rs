@@ -1,5 +1,6 @@
 //! The MCP server: its description, its tools, the run of one call, and its progress.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -116,7 +117,8 @@ impl Server {
     async fn whole(&self, job: JobId, client: &str) -> Result<Bundle, Refusal> {
         let bundle = self.bundle(job, client).await?;
         let entries = bundle.plan().entries().iter();
-        for upload in entries.filter_map(|entry| entry.change.upload()) {
+        let uploads: HashSet<_> = entries.filter_map(|entry| entry.change.upload()).collect();
+        for upload in uploads {
             let (offset, bytes) = (0, Bytes::new());
             let part = UploadPart {
                 upload,

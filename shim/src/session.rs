@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use remit_common::RELEASE;
 use remit_common::refusal::Refusal;
+use remit_wire::Upload;
 use remit_wire::client::{Client, ClientError};
 use remit_wire::transfer::{TransferError, get, put};
 use rmcp::ServiceExt;
@@ -26,8 +27,8 @@ use crate::transport::{Stdio, Table};
 /// Time for the last answers after the end of input. The whole shutdown takes less than a second.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// `original` is `SSH_ORIGINAL_COMMAND`. sshd passes no client arguments to a forced command, so `original` counts only
-/// without arguments. If it is absent over ssh, a person probably tried to log in and gets a hint.
+/// `original` is `SSH_ORIGINAL_COMMAND`: sshd passes no client arguments to a forced command. What is not for this program
+/// counts only without arguments. If it is absent over ssh, a person probably tried to log in and gets a hint.
 pub fn main(
     args: impl IntoIterator<Item = OsString>,
     original: Option<OsString>,
@@ -35,9 +36,11 @@ pub fn main(
 ) -> Exit {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let is_login = by_ssh && original.is_none();
-    if let Some(command) = original.filter(|_| args.is_empty()) {
+    if let Some(command) = original {
         match asked_by_ssh(&command) {
+            // Else a file that is sent would be read as calls.
             Ok(words) => args.extend(words),
+            Err(_) if !args.is_empty() => {}
             Err(why) => {
                 say(&why);
                 return Exit::NotAllowed;
@@ -61,7 +64,7 @@ pub fn main(
         Mode::Version => print(&format!("mcp-shim {RELEASE}\n")),
         Mode::PrintTools => print(&tools::print()),
         Mode::Put(upload) => transfer(&socket, |client| {
-            put(client, upload, &mut io::stdin().lock())
+            put(client, upload, &mut io::stdin().lock()).map(|()| upload)
         }),
         Mode::Get(path) => transfer(&socket, |client| {
             get(client, &path, &mut io::stdout().lock())
@@ -91,11 +94,18 @@ where
     }
 }
 
-fn transfer(socket: &Path, work: impl FnOnce(&mut Client) -> Result<(), TransferError>) -> Exit {
+fn transfer(
+    socket: &Path,
+    work: impl FnOnce(&mut Client) -> Result<Upload, TransferError>,
+) -> Exit {
     let connected = Client::connect(socket, &format!("mcp-shim {RELEASE}"));
     let done = connected.map_err(TransferError::from);
     let error = match done.and_then(|mut client| work(&mut client)) {
-        Ok(()) => return Exit::Ok,
+        Ok(upload) => {
+            // The receipt: without it the other side keeps nothing.
+            let _ = writeln!(io::stderr(), "{upload}");
+            return Exit::Ok;
+        }
         Err(error) => error,
     };
     say(&error.to_string());
@@ -107,7 +117,7 @@ fn transfer(socket: &Path, work: impl FnOnce(&mut Client) -> Result<(), Transfer
             Exit::NotAllowed
         }
         TransferError::Write(_) => Exit::Output,
-        TransferError::Read(_) | TransferError::Job(_) => Exit::Failed,
+        TransferError::Read(_) | TransferError::Failed(_) => Exit::Failed,
     }
 }
 

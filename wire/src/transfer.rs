@@ -29,8 +29,8 @@ pub enum TransferError {
     Read(io::Error),
     /// Of what is written here.
     Write(io::Error),
-    /// The job that reads the file did not end well; its end in words, and what it printed.
-    Job(String),
+    /// The file is not sent, or not printed; why, in words.
+    Failed(String),
 }
 
 impl fmt::Display for TransferError {
@@ -39,7 +39,7 @@ impl fmt::Display for TransferError {
             Self::Client(error) => error.fmt(f),
             Self::Read(error) => write!(f, "cannot read the file: {error}"),
             Self::Write(error) => write!(f, "cannot write the file: {error}"),
-            Self::Job(why) => f.write_str(why),
+            Self::Failed(why) => f.write_str(why),
         }
     }
 }
@@ -56,14 +56,14 @@ pub fn put(client: &mut Client, upload: Upload, from: &mut impl Read) -> Result<
     let skipped = io::copy(&mut from.take(at), &mut io::sink());
     match skipped.map_err(TransferError::Read)? {
         skipped if skipped == at => {}
-        _ => return Err(shorter()),
+        _ => return Err(changed("shorter")),
     }
     while at < upload.size {
         let mut bytes = Vec::new();
         let left = (upload.size - at).min(caps::UPLOAD_PART as u64);
         let read = from.take(left).read_to_end(&mut bytes);
         if read.map_err(TransferError::Read)? as u64 != left {
-            return Err(shorter());
+            return Err(changed("shorter"));
         }
         let part = UploadPart {
             upload,
@@ -72,22 +72,15 @@ pub fn put(client: &mut Client, upload: Upload, from: &mut impl Read) -> Result<
         };
         let now = part_sent(client, part)?;
         if now != at + left {
-            let text = format!(
-                "the daemon has {now} bytes of the upload, not {}",
-                at + left
-            );
-            return Err(refused(Code::Busy, text, "send it again"));
+            let text = format!("the daemon has {now} bytes of it, not {}", at + left);
+            return Err(TransferError::Failed(text + "; send it again"));
         }
         at = now;
     }
     let more = from.take(1).read_to_end(&mut Vec::new());
     match more.map_err(TransferError::Read)? {
         0 => Ok(()),
-        _ => Err(refused(
-            Code::InvalidArgs,
-            "the file is longer than its name says".to_owned(),
-            "send it again; did it change while it was sent?",
-        )),
+        _ => Err(changed("longer")),
     }
 }
 
@@ -119,44 +112,36 @@ pub fn check_whole(upload: Upload, received: u64) -> Result<(), Refusal> {
 }
 
 fn part_sent(client: &mut Client, part: UploadPart) -> Result<u64, TransferError> {
-    for _ in 0..PAUSES {
-        match client.call(Request::Upload(part.clone()), |_| ()) {
-            Ok(Reply::Uploaded(received)) => return Ok(received),
-            Ok(_) => return Err(another()),
-            Err(ClientError::Refused(refusal)) if refusal.code == Code::RateLimited => {
+    match call(client, &Request::Upload(part))? {
+        Reply::Uploaded(received) => Ok(received),
+        _ => Err(another()),
+    }
+}
+
+/// Waits while other clients of this user use up the rate of requests.
+fn call(client: &mut Client, request: &Request) -> Result<Reply, ClientError> {
+    let mut pauses = PAUSES;
+    loop {
+        match client.call(request.clone(), |_| ()) {
+            Err(ClientError::Refused(refusal))
+                if pauses > 0 && refusal.code == Code::RateLimited =>
+            {
+                pauses -= 1;
                 thread::sleep(PAUSE);
             }
-            Err(error) => return Err(error.into()),
+            answer => return answer,
         }
     }
-    let text = "other clients of this user use up the rate of requests";
-    Err(refused(
-        Code::RateLimited,
-        text.to_owned(),
-        "send it again later",
-    ))
 }
 
-fn shorter() -> TransferError {
-    let text = "the file is shorter than its name says".to_owned();
-    refused(
-        Code::InvalidArgs,
-        text,
-        "send the whole file from its beginning",
-    )
-}
-
-fn refused(code: Code, text: String, next: &str) -> TransferError {
-    ClientError::Refused(Refusal::new(code, text).next(next)).into()
+fn changed(how: &str) -> TransferError {
+    let text = format!("the file is {how} than its name says; did it change while it was sent?");
+    TransferError::Failed(text)
 }
 
 fn another() -> TransferError {
-    let text = "remitd answered another question".to_owned();
-    refused(
-        Code::DaemonUnavailable,
-        text,
-        "install the same release of remit on both sides",
-    )
+    let refusal = Refusal::new(Code::DaemonUnavailable, "remitd answered another question");
+    ClientError::Refused(refusal.next("install the same release of remit on both sides")).into()
 }
 
 /// Copies all bytes, and returns the name that an upload of them has.
@@ -178,8 +163,8 @@ pub fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<Upload, Transfe
     }
 }
 
-/// Writes the content of a file, as a job of profile `read` sees it.
-pub fn get(client: &mut Client, path: &[u8], to: &mut impl Write) -> Result<(), TransferError> {
+/// Writes the content of a file, as a job of profile `read` sees it. Returns the name that an upload of it has.
+pub fn get(client: &mut Client, path: &[u8], to: &mut impl Write) -> Result<Upload, TransferError> {
     let mut report = started(client, path)?;
     while report.ending.is_none() {
         let query = JobQuery {
@@ -187,7 +172,7 @@ pub fn get(client: &mut Client, path: &[u8], to: &mut impl Write) -> Result<(), 
             wait_ms: caps::WAIT_MS,
             part: None,
         };
-        report = match client.call(Request::Job(query), |_| ())? {
+        report = match call(client, &Request::Job(query))? {
             Reply::Job { report, .. } => report,
             _ => return Err(another()),
         };
@@ -197,11 +182,12 @@ pub fn get(client: &mut Client, path: &[u8], to: &mut impl Write) -> Result<(), 
         .as_ref()
         .is_some_and(|end| end.has_succeeded());
     if !succeeded {
-        return Err(TransferError::Job(failure(&report)));
+        return Err(TransferError::Failed(failure(&report)));
     }
-    let mut at = 0;
+    let (mut at, mut hash) = (0, Sha256::new());
     loop {
         let (bytes, is_end) = page(client, report.job, at)?;
+        hash.update(&bytes);
         to.write_all(&bytes).map_err(TransferError::Write)?;
         at += bytes.len() as u64;
         if is_end {
@@ -209,10 +195,12 @@ pub fn get(client: &mut Client, path: &[u8], to: &mut impl Write) -> Result<(), 
         }
         if bytes.is_empty() {
             let text = "output of the job is not kept any more".to_owned();
-            return Err(TransferError::Job(text));
+            return Err(TransferError::Failed(text));
         }
     }
-    to.flush().map_err(TransferError::Write)
+    to.flush().map_err(TransferError::Write)?;
+    let (sha256, size) = (hash.finalize().into(), at);
+    Ok(Upload { sha256, size })
 }
 
 fn started(client: &mut Client, path: &[u8]) -> Result<Box<JobReport>, TransferError> {
@@ -230,7 +218,7 @@ fn started(client: &mut Client, path: &[u8]) -> Result<Box<JobReport>, TransferE
         purpose: Purpose::Use,
         traceparent: None,
     };
-    match client.call(Request::Run(run), |_| ())? {
+    match call(client, &Request::Run(run))? {
         Reply::Job { report, .. } => Ok(report),
         _ => Err(another()),
     }
@@ -244,34 +232,22 @@ fn page(client: &mut Client, job: JobId, offset: u64) -> Result<(Vec<u8>, bool),
         tail: false,
         whole_characters: false,
     };
-    for _ in 0..PAUSES {
-        let query = JobQuery {
-            job,
-            wait_ms: 0,
-            part: Some(PartQuery::Page(page.clone())),
-        };
-        match client.call(Request::Job(query), |_| ()) {
-            Ok(Reply::Job {
-                part: Some(OutputPart::Page(page)),
-                ..
-            }) => {
-                let end = page.offset + page.bytes.len() as u64;
-                let is_end = page.eof && end >= page.total;
-                return Ok((page.bytes.into_vec(), is_end));
-            }
-            Ok(_) => return Err(another()),
-            Err(ClientError::Refused(refusal)) if refusal.code == Code::RateLimited => {
-                thread::sleep(PAUSE);
-            }
-            Err(error) => return Err(error.into()),
+    let query = JobQuery {
+        job,
+        wait_ms: 0,
+        part: Some(PartQuery::Page(page)),
+    };
+    match call(client, &Request::Job(query))? {
+        Reply::Job {
+            part: Some(OutputPart::Page(page)),
+            ..
+        } => {
+            let end = page.offset + page.bytes.len() as u64;
+            let is_end = page.eof && end >= page.total;
+            Ok((page.bytes.into_vec(), is_end))
         }
+        _ => Err(another()),
     }
-    let text = "other clients of this user use up the rate of requests";
-    Err(refused(
-        Code::RateLimited,
-        text.to_owned(),
-        "try again later",
-    ))
 }
 
 fn failure(report: &JobReport) -> String {

@@ -25,16 +25,20 @@ use crate::output::spool::{Spool, SpoolLimits};
 use crate::session::usage::SlowLimit;
 use crate::snapshots::Snapshots;
 use crate::state::{self, Prepared};
-use crate::uploads::UploadStore;
+use crate::uploads::{self, UploadStore};
 use crate::{blocking, confine_self};
 
 // Exit status for a wrong command line (sysexits.h, EX_USAGE).
 const USAGE: u8 = 64;
 // Exit status for a wrong environment (EX_CONFIG).
 const REFUSED: u8 = 78;
-/// Blocking threads: host facts, one snapshot, one removal, searches, hashes and counts, two pipes for each job.
-const THREADS: usize =
-    caps::HOST_CALLS + 2 + SEARCHES + blocking::BACKGROUND_TASKS + 2 * caps::JOBS;
+/// Blocking threads: host facts, one snapshot, two removals, uploads, searches, hashes and counts, two pipes for each job.
+const THREADS: usize = caps::HOST_CALLS
+    + 3
+    + uploads::THREADS
+    + SEARCHES
+    + blocking::BACKGROUND_TASKS
+    + 2 * caps::JOBS;
 
 pub fn run() -> ExitCode {
     let options = match arguments(std::env::args_os().skip(1)) {

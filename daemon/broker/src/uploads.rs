@@ -21,7 +21,7 @@ use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_wire::{Upload, transfer};
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
@@ -29,6 +29,8 @@ use crate::output::disk::free_but_reserve;
 
 const PAUSE: Duration = Duration::from_secs(caps::UPLOAD_PAUSE_S);
 const KEPT: Duration = Duration::from_secs(caps::UPLOAD_KEPT_S);
+/// Threads at once that write and hash uploads.
+pub const THREADS: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UploadKey {
@@ -39,7 +41,6 @@ pub struct UploadKey {
 #[derive(Debug)]
 struct OpenUpload {
     file: File,
-    received: u64,
     hash: Sha256,
 }
 
@@ -56,6 +57,7 @@ enum UploadState {
 #[derive(Debug)]
 struct KeptUpload {
     state: UploadState,
+    received: u64,
     until: Instant,
 }
 
@@ -65,6 +67,16 @@ pub struct UploadStore {
     dir: Option<OwnedFd>,
     entries: RefCell<HashMap<UploadKey, KeptUpload>>,
     changed: Notify,
+    turns: UploadTurns,
+}
+
+#[derive(Debug)]
+struct UploadTurns(Semaphore);
+
+impl Default for UploadTurns {
+    fn default() -> Self {
+        Self(Semaphore::new(THREADS))
+    }
 }
 
 impl UploadKey {
@@ -84,8 +96,17 @@ impl OpenUpload {
     fn write(mut self, bytes: &[u8]) -> io::Result<Self> {
         self.file.write_all(bytes)?;
         self.hash.update(bytes);
-        self.received += bytes.len() as u64;
         Ok(self)
+    }
+}
+
+impl KeptUpload {
+    const fn is_open(&self) -> bool {
+        matches!(self.state, UploadState::Open(_) | UploadState::Busy)
+    }
+
+    const fn is_busy(&self) -> bool {
+        matches!(self.state, UploadState::Busy)
     }
 }
 
@@ -99,34 +120,40 @@ impl UploadStore {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let dir = nix::fcntl::open(path, flags, Mode::empty()).map_err(cannot)?;
         let own = openat(&dir, ".", flags, Mode::empty()).map_err(cannot)?;
-        let (mut entries, until) = (HashMap::new(), Instant::now() + KEPT);
+        let mut entries = HashMap::new();
         for entry in Dir::from_fd(own).map_err(cannot)?.iter() {
             let entry = entry.map_err(cannot)?;
             let Some(key) = UploadKey::of(entry.file_name().to_bytes()) else {
                 continue;
             };
-            match found(&dir, &key) {
-                true => drop(entries.insert(
-                    key,
-                    KeptUpload {
-                        state: UploadState::Found,
-                        until,
-                    },
-                )),
-                false => remove(&dir, &key),
-            }
+            let age = found(&dir, &key).filter(|_| entries.len() < caps::UPLOADS_COUNT);
+            let left = age.and_then(|age| KEPT.checked_sub(age));
+            let Some(left) = left else {
+                remove(&dir, &key);
+                continue;
+            };
+            let kept = KeptUpload {
+                state: UploadState::Found,
+                received: key.upload.size,
+                until: Instant::now() + left,
+            };
+            entries.insert(key, kept);
         }
         Ok(Self {
             dir: Some(dir),
             entries: RefCell::new(entries),
-            changed: Notify::new(),
+            ..Self::default()
         })
     }
 
     /// Removes what nobody goes on with, and what is old.
     pub async fn serve(&self) {
         loop {
-            let next = self.entries.borrow().values().map(|it| it.until).min();
+            let next = {
+                let entries = self.entries.borrow();
+                let idle = entries.values().filter(|it| !it.is_busy());
+                idle.map(|it| it.until).min()
+            };
             let due = async {
                 match next {
                     Some(at) => sleep_until(at).await,
@@ -141,8 +168,7 @@ impl UploadStore {
     }
 
     fn expire(&self, now: Instant) {
-        let is_due =
-            |entry: &KeptUpload| entry.until <= now && !matches!(entry.state, UploadState::Busy);
+        let is_due = |entry: &KeptUpload| entry.until <= now && !entry.is_busy();
         let due = |(key, entry): (&UploadKey, &KeptUpload)| is_due(entry).then_some(*key);
         let due: Vec<UploadKey> = self.entries.borrow().iter().filter_map(due).collect();
         due.iter().for_each(|key| self.forget(key));
@@ -155,134 +181,162 @@ impl UploadStore {
         }
     }
 
-    fn set(&self, key: UploadKey, state: UploadState) {
+    fn set(&self, key: UploadKey, state: UploadState, received: u64) {
         let left = match state {
             UploadState::Open(_) | UploadState::Busy => PAUSE,
             UploadState::Whole | UploadState::Found => KEPT,
         };
         let until = Instant::now() + left;
         let mut entries = self.entries.borrow_mut();
-        entries.insert(key, KeptUpload { state, until });
+        let kept = KeptUpload {
+            state,
+            received,
+            until,
+        };
+        entries.insert(key, kept);
         self.changed.notify_one();
+    }
+
+    /// Puts a state back that nothing was done to: what nobody goes on with must end.
+    fn put_back(&self, key: &UploadKey, state: UploadState) {
+        if let Some(entry) = self.entries.borrow_mut().get_mut(key) {
+            entry.state = state;
+        }
     }
 
     /// Returns what is there of an upload; `None`: it was never begun.
     pub fn received(&self, key: &UploadKey) -> Option<u64> {
-        match &self.entries.borrow().get(key)?.state {
-            UploadState::Open(part) => Some(part.received),
-            UploadState::Busy => Some(0),
-            UploadState::Whole | UploadState::Found => {
-                let dir = self.dir.as_ref()?;
-                found(dir, key).then_some(key.upload.size)
-            }
-        }
+        let entries = self.entries.borrow();
+        let entry = entries.get(key)?;
+        let is_there = entry.is_open() || found(self.dir.as_ref()?, key).is_some();
+        is_there.then_some(entry.received)
     }
 
     pub fn begin(&self, key: UploadKey) -> Result<(), Refusal> {
         if self.received(&key).is_some() {
             return Ok(());
         }
-        self.free_space_for(&key)?;
+        let room = self.check_space(&key)?;
+        room.iter().for_each(|other| self.forget(other));
         let dir = self.dir.as_ref().ok_or_else(|| none(Errno::ENOTDIR))?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let name = key.name();
-        let file = openat(dir, name.as_str(), flags | OFlag::O_CLOEXEC, mode).map_err(none)?;
+        let made = || openat(dir, name.as_str(), flags | OFlag::O_CLOEXEC, mode);
+        let file = made().or_else(|_| {
+            remove(dir, &key);
+            made()
+        });
         let part = OpenUpload {
-            file: file.into(),
-            received: 0,
+            file: file.map_err(none)?.into(),
             hash: Sha256::new(),
         };
-        self.set(key, UploadState::Open(part));
+        self.set(key, UploadState::Open(part), 0);
         Ok(())
     }
 
-    /// Removes the oldest whole uploads, of the same user or of all, until this one fits.
-    fn free_space_for(&self, key: &UploadKey) -> Result<(), Refusal> {
-        let is_open =
-            |entry: &KeptUpload| matches!(entry.state, UploadState::Open(_) | UploadState::Busy);
-        let open =
-            |(other, entry): &(&UploadKey, &KeptUpload)| other.uid == key.uid && is_open(entry);
-        let open = self.entries.borrow().iter().filter(open).count();
-        if open >= caps::UPLOADS_OPEN {
-            let text = format!(
-                "{} uploads of this user are not finished",
-                caps::UPLOADS_OPEN
-            );
+    /// Returns the whole uploads that have to go for this one: the oldest of the same user, then of all. Fails if that
+    /// does not suffice.
+    pub fn check_space(&self, key: &UploadKey) -> Result<Vec<UploadKey>, Refusal> {
+        let entries = self.entries.borrow();
+        let own_open =
+            |(other, entry): &(&UploadKey, &KeptUpload)| other.uid == key.uid && entry.is_open();
+        let most = caps::UPLOADS_OPEN;
+        if entries.iter().filter(own_open).count() >= most {
+            let text = format!("{most} uploads of this user are not finished");
             return Err(Refusal::new(Code::Busy, text).next("finish one, or wait ten minutes"));
         }
-        let bounds = [
-            (Some(key.uid), caps::UPLOADS_PER_UID),
-            (None, caps::UPLOADS),
-        ];
-        for (uid, most) in bounds {
+        let own = (
+            Some(key.uid),
+            caps::UPLOADS_PER_UID,
+            caps::UPLOADS_COUNT_PER_UID,
+        );
+        let mut gone: Vec<UploadKey> = Vec::new();
+        for (uid, most, count) in [own, (None, caps::UPLOADS, caps::UPLOADS_COUNT)] {
             let is_one = |other: &UploadKey| uid.is_none_or(|uid| other.uid == uid);
-            loop {
-                let entries = self.entries.borrow();
-                let ones = || entries.iter().filter(|(other, _)| is_one(other));
-                let used: u64 = ones().map(|(other, _)| other.upload.size).sum();
-                if used.saturating_add(key.upload.size) <= most {
-                    break;
-                }
-                let whole = ones().filter(|(_, entry)| !is_open(entry));
-                let oldest = whole.min_by_key(|(_, entry)| entry.until);
-                let oldest = oldest.map(|(other, _)| *other);
-                drop(entries);
-                let Some(oldest) = oldest else {
+            let ones = entries
+                .iter()
+                .filter(|(other, _)| is_one(other) && !gone.contains(other));
+            let mut ones: Vec<(&UploadKey, &KeptUpload)> = ones.collect();
+            // Other users' claims count as far as their bytes are there.
+            let weight = |(other, entry): &(&UploadKey, &KeptUpload)| match entry.is_open() {
+                true if other.uid != key.uid => entry.received,
+                _ => weight(other),
+            };
+            let mut used: u64 = ones.iter().map(weight).sum();
+            let mut number = ones.len();
+            ones.retain(|(_, entry)| !entry.is_open());
+            ones.sort_by_key(|(_, entry)| entry.until);
+            let mut oldest = ones.into_iter();
+            while used + self::weight(key) > most || number >= count {
+                let Some(one) = oldest.next() else {
                     let text = format!("unfinished uploads take all of {most} bytes");
                     return Err(Refusal::new(Code::Busy, text).next("try again later"));
                 };
-                self.forget(&oldest);
+                used -= weight(&one);
+                number -= 1;
+                gone.push(*one.0);
             }
         }
-        let free = self.dir.as_ref().map_or(0, free_but_reserve);
-        match free >= key.upload.size {
-            true => Ok(()),
-            false => {
-                let text = "the file system of the daemon's state has too little space";
-                Err(Refusal::new(Code::TooLarge, text).next("tell an administrator"))
-            }
+        let unwritten = |(other, entry): (&UploadKey, &KeptUpload)| match entry.is_open() {
+            true => other.upload.size.saturating_sub(entry.received),
+            false => 0,
+        };
+        let needed = entries.iter().map(unwritten).sum::<u64>() + key.upload.size;
+        let freed: u64 = gone.iter().map(|other| other.upload.size).sum();
+        match self.free() + freed >= needed {
+            true => Ok(gone),
+            false => Err(no_space()),
         }
+    }
+
+    fn free(&self) -> u64 {
+        self.dir.as_ref().map_or(0, free_but_reserve)
     }
 
     /// Adds a part if it is the next one. Returns the bytes that are there.
     pub async fn add(&self, key: UploadKey, offset: u64, bytes: Vec<u8>) -> Result<u64, Refusal> {
         let size = key.upload.size;
-        let entry = self.entries.borrow_mut().get_mut(&key).map(|entry| {
+        let taken = self.entries.borrow_mut().get_mut(&key).map(|entry| {
             let state = std::mem::replace(&mut entry.state, UploadState::Busy);
-            (state, entry.until)
+            (state, entry.received)
         });
-        let part = match entry {
-            None => return Ok(0),
-            Some((UploadState::Open(part), _)) if part.received == offset => part,
-            Some((UploadState::Open(part), _)) => {
-                let received = part.received;
-                self.set(key, UploadState::Open(part));
-                return Ok(received);
-            }
-            Some((UploadState::Busy, _)) => {
+        let Some((state, received)) = taken else {
+            return Ok(0);
+        };
+        let part = match state {
+            UploadState::Open(part) if received == offset && !bytes.is_empty() => part,
+            UploadState::Busy => {
                 let text = "another connection sends this upload";
                 return Err(Refusal::new(Code::Busy, text).next("let it finish"));
             }
-            Some((UploadState::Found, _)) => return self.verify(key).await,
-            Some((UploadState::Whole, until)) => {
-                let state = UploadState::Whole;
-                self.entries
-                    .borrow_mut()
-                    .insert(key, KeptUpload { state, until });
+            UploadState::Found => return self.verify(key).await,
+            UploadState::Whole => {
+                self.set(key, UploadState::Whole, size);
                 return Ok(size);
             }
+            state @ UploadState::Open(_) => {
+                self.put_back(&key, state);
+                return Ok(received);
+            }
         };
+        let length = bytes.len() as u64;
+        if self.free() < length {
+            self.put_back(&key, UploadState::Open(part));
+            return Err(no_space());
+        }
+        let turn = self.turns.0.acquire().await;
         let written = spawn_blocking(move || part.write(&bytes)).await;
+        drop(turn);
         let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
         let part = written.map_err(|error| {
             self.forget(&key);
             Refusal::new(Code::NotStarted, format!("cannot keep the upload: {error}"))
                 .next("begin it again later")
         })?;
-        let received = part.received;
+        let received = received + length;
         if received < size {
-            self.set(key, UploadState::Open(part));
+            self.set(key, UploadState::Open(part), received);
             return Ok(received);
         }
         self.end(key, part.hash.finalize().into())
@@ -291,8 +345,11 @@ impl UploadStore {
     /// A crash can leave a file of the right length with other bytes.
     async fn verify(&self, key: UploadKey) -> Result<u64, Refusal> {
         let file = self.dir.as_ref().map(|dir| read(dir, &key));
+        let turn = self.turns.0.acquire().await;
         let named = spawn_blocking(move || transfer::copy(&mut file?.ok()?, &mut io::sink()).ok());
-        match named.await.ok().flatten() == Some(key.upload) {
+        let named = named.await;
+        drop(turn);
+        match named.ok().flatten() == Some(key.upload) {
             true => self.end(key, key.upload.sha256),
             false => {
                 self.forget(&key);
@@ -303,7 +360,7 @@ impl UploadStore {
 
     fn end(&self, key: UploadKey, sha256: [u8; 32]) -> Result<u64, Refusal> {
         if sha256 == key.upload.sha256 {
-            self.set(key, UploadState::Whole);
+            self.set(key, UploadState::Whole, key.upload.size);
             return Ok(key.upload.size);
         }
         self.forget(&key);
@@ -312,6 +369,16 @@ impl UploadStore {
             .object("upload")
             .next("send the file again; did it change while it was sent?"))
     }
+}
+
+/// What an upload takes of the disk, at the least.
+fn weight(key: &UploadKey) -> u64 {
+    key.upload.size.max(4096)
+}
+
+fn no_space() -> Refusal {
+    let text = "the file system of the daemon's state has too little space";
+    Refusal::new(Code::TooLarge, text).next("try again later; tell an administrator")
 }
 
 fn none(errno: Errno) -> Refusal {
@@ -324,9 +391,12 @@ fn read(dir: &OwnedFd, key: &UploadKey) -> io::Result<File> {
     Ok(openat(dir, key.name().as_str(), flags, Mode::empty())?.into())
 }
 
-fn found(dir: &OwnedFd, key: &UploadKey) -> bool {
-    let meta = read(dir, key).and_then(|file| file.metadata());
-    meta.is_ok_and(|meta| meta.is_file() && meta.len() == key.upload.size)
+/// Returns the age of a whole file.
+fn found(dir: &OwnedFd, key: &UploadKey) -> Option<Duration> {
+    let meta = read(dir, key).and_then(|file| file.metadata()).ok()?;
+    let is_whole = meta.is_file() && meta.len() == key.upload.size;
+    let age = meta.modified().ok()?.elapsed().unwrap_or_default();
+    is_whole.then_some(age)
 }
 
 /// The close of the last descriptor frees the space, which can take long.
@@ -366,7 +436,7 @@ mod tests {
     fn whole(store: &UploadStore, scratch: &Scratch, key: UploadKey) {
         let file = File::create(scratch.path.join(key.name())).unwrap();
         file.set_len(key.upload.size).unwrap();
-        store.set(key, UploadState::Whole);
+        store.set(key, UploadState::Whole, key.upload.size);
     }
 
     #[tokio::test(start_paused = true)]

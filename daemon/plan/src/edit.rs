@@ -12,21 +12,9 @@ use crate::{
 };
 
 const MAGIC: &[u8] = b"remit edits 1\n";
-const NEW_FILE: Metadata = Metadata {
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-};
-const NEW_LINK: Metadata = Metadata {
-    mode: 0o777,
-    uid: 0,
-    gid: 0,
-};
-const NEW_DIRECTORY: Metadata = Metadata {
-    mode: 0o755,
-    uid: 0,
-    gid: 0,
-};
+const NEW_FILE: Metadata = of_root(0o644);
+const NEW_LINK: Metadata = of_root(0o777);
+const NEW_DIRECTORY: Metadata = of_root(0o755);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edits {
@@ -184,7 +172,7 @@ impl Edit {
                 Ok(Some((Change::Create { new, meta }, Some(bytes.clone()))))
             }
             (Action::Upload(upload), None) => {
-                let new = New::File(uploaded(upload)?);
+                let new = New::File(bounded(upload.content())?);
                 let meta = self.meta(NEW_FILE);
                 Ok(Some((Change::Create { new, meta }, None)))
             }
@@ -207,7 +195,7 @@ impl Edit {
             (Action::Link(target), Some(found)) => self.relinked(found.base, target),
             (Action::Write(bytes), Some(found)) => self.rewritten(found, bytes.clone()),
             (Action::Upload(upload), Some(found)) => {
-                self.replaced(found.base, uploaded(upload)?, None)
+                self.replaced(found.base, bounded(upload.content())?, None)
             }
             (Action::Replace(list), Some(found)) => {
                 self.rewritten(found, replace(readable(found)?, list)?)
@@ -302,19 +290,16 @@ impl Edit {
     }
 }
 
+const fn of_root(mode: u32) -> Metadata {
+    let (uid, gid) = (0, 0);
+    Metadata { mode, uid, gid }
+}
+
 fn content(bytes: &[u8]) -> Result<Content, Problem> {
     bounded(Content {
         size: bytes.len() as u64,
         sha256: sha256(bytes),
         is_uploaded: false,
-    })
-}
-
-fn uploaded(upload: &Upload) -> Result<Content, Problem> {
-    bounded(Content {
-        size: upload.size,
-        sha256: upload.sha256,
-        is_uploaded: true,
     })
 }
 

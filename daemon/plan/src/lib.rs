@@ -35,7 +35,7 @@ pub use protected::{Protected, needs_approval};
 pub use risk::{Risk, risk_sentences, risks};
 pub use step::{Direction, Movement, Reversal, Side};
 pub use undo::{KeptUndo, UNDO_RISK, expired};
-pub use upload::Upload;
+pub use upload::{Upload, is_read};
 pub use view::View;
 
 /// Largest number of entries of a plan.

@@ -86,6 +86,14 @@ impl PlanPath {
         let rest = self.0.strip_prefix(dir);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     }
+
+    /// Returns true if sshd reads keys or hosts from it, as far as its name says.
+    #[must_use]
+    pub fn holds_login_keys(&self) -> bool {
+        let is_one = |part: &[u8]| [&b".ssh"[..], b".shosts", b".rhosts"].contains(&part);
+        let mut parts = self.as_bytes().split(|byte| *byte == b'/');
+        self.name().starts_with(b"authorized_keys") || parts.any(is_one)
+    }
 }
 
 impl TryFrom<Vec<u8>> for PlanPath {

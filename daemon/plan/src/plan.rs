@@ -10,12 +10,12 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, PlanError};
-use crate::{CONTENT_BYTES, ENTRIES, OLD_BYTES, PLAN_BYTES, PlanPath, Upload};
+use crate::upload;
+use crate::{CONTENT_BYTES, ENTRIES, OLD_BYTES, PLAN_BYTES, PlanPath};
 
 const MAGIC: &[u8] = b"remit plan 2\n";
 /// Bytes of a link's target: symlink(2).
 pub const LINK_BYTES: Range<u64> = 1..4096;
-const UPLOADED: &str = "what is in it decides who may do what, so whoever approves reads it: give it with 'write', not as an upload";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
@@ -60,16 +60,6 @@ pub struct Content {
     pub sha256: [u8; 32],
     /// They are with the daemon and not beside the plan.
     pub is_uploaded: bool,
-}
-
-impl Content {
-    #[must_use]
-    pub const fn bundled(self) -> Option<Self> {
-        match self.is_uploaded {
-            true => None,
-            false => Some(self),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,24 +181,6 @@ impl Change {
             | Self::Replace { content, .. } => Some(*content),
             Self::Create { .. } | Self::SetMetadata { .. } | Self::Remove { .. } => None,
         }
-    }
-
-    #[must_use]
-    pub fn bundled(&self) -> Option<Content> {
-        self.content().and_then(Content::bundled)
-    }
-
-    #[must_use]
-    pub fn uploaded(&self) -> Option<Content> {
-        self.content().filter(|content| content.is_uploaded)
-    }
-
-    #[must_use]
-    pub fn upload(&self) -> Option<Upload> {
-        self.uploaded().map(|content| Upload {
-            sha256: content.sha256,
-            size: content.size,
-        })
     }
 
     #[must_use]
@@ -397,9 +369,6 @@ impl Plan {
             }
             last = Some(&entry.path);
             entry.change.check().map_err(|why| refused(entry, why))?;
-            if entry.change.uploaded().is_some() && entry.path.has_read_content() {
-                return Err(refused(entry, UPLOADED));
-            }
             let above = entry.path.ancestors().find_map(|dir| seen.get(dir));
             if above.is_some_and(|above| !above.may_contain(&entry.change)) {
                 let why = "the same plan makes a file of a directory above it, or removes that";
@@ -409,6 +378,7 @@ impl Plan {
             let size = entry.change.content().map_or(0, |content| content.size);
             bytes = bytes.saturating_add(size);
         }
+        upload::check(&self.entries).map_err(|(entry, why)| refused(entry, why))?;
         if bytes > CONTENT_BYTES {
             return Err(PlanError::Bytes);
         }

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Change, Metadata};
-use crate::{PlanPath, Risk, View, risks};
+use crate::{PlanPath, View, risks};
 
 /// File systems of the kernel, and state that ends with the boot.
 const KERNEL: &[&str] = &["/proc", "/sys", "/dev", "/run"];
@@ -193,11 +193,7 @@ pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
         Some(dir) => Some(format!(
             "'paths' of the rule names no file or directory in '{dir}' that has it"
         )),
-        // What a rule lets an account write without an approver, nobody reads either.
-        None => risks(view)
-            .into_iter()
-            .find(|risk| *risk != Risk::Uploaded)
-            .map(|risk| risk.to_string()),
+        None => risks(view).into_iter().next().map(|risk| risk.to_string()),
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Risk {
     Network,
     /// The requester may not read it, and the reader of the sentence did not: there is no diff.
     Unread,
+    /// Its new bytes are not on the page.
+    Uploaded,
     PasswordSet(String),
     PasswordRemoved(String),
     RootAccount(String),
@@ -44,8 +46,6 @@ pub enum Risk {
     More(usize),
     /// It is a link to this target.
     Link(String),
-    /// Its new bytes are not on the page.
-    Uploaded,
 }
 
 /// Facts of one file.
@@ -63,6 +63,8 @@ pub(crate) const WHERE: &[(&str, Risk)] = &[
     ("/etc/doas.conf", Risk::Sudo),
     ("/etc/polkit-1", Risk::Sudo),
     ("/usr/share/polkit-1", Risk::Sudo),
+    ("/etc/dbus-1", Risk::Sudo),
+    ("/usr/share/dbus-1", Risk::Sudo),
     ("/etc/pam.d", Risk::Pam),
     ("/etc/pam.conf", Risk::Pam),
     ("/etc/security", Risk::Pam),
@@ -74,6 +76,7 @@ pub(crate) const WHERE: &[(&str, Risk)] = &[
     ("/etc/krb5.conf", Risk::Pam),
     ("/etc/ssh", Risk::Sshd),
     ("/etc/default/ssh", Risk::Sshd),
+    ("/etc/hosts.equiv", Risk::Sshd),
     ("/etc/shadow", Risk::Passwords),
     ("/etc/gshadow", Risk::Passwords),
     ("/etc/passwd", Risk::Accounts),
@@ -82,7 +85,13 @@ pub(crate) const WHERE: &[(&str, Risk)] = &[
     ("/etc/subgid", Risk::Accounts),
     ("/etc/crontab", Risk::RunsByItself),
     ("/etc/anacrontab", Risk::RunsByItself),
+    ("/etc/cron.allow", Risk::RunsByItself),
     ("/etc/cron.d", Risk::RunsByItself),
+    ("/etc/at.allow", Risk::RunsByItself),
+    ("/var/spool/at", Risk::RunsByItself),
+    ("/root/.bashrc", Risk::RunsByItself),
+    ("/root/.bash_profile", Risk::RunsByItself),
+    ("/root/.profile", Risk::RunsByItself),
     ("/etc/cron.hourly", Risk::RunsByItself),
     ("/etc/cron.daily", Risk::RunsByItself),
     ("/etc/cron.weekly", Risk::RunsByItself),
@@ -91,15 +100,23 @@ pub(crate) const WHERE: &[(&str, Risk)] = &[
     ("/etc/systemd", Risk::RunsByItself),
     ("/usr/lib/systemd", Risk::RunsByItself),
     ("/lib/systemd", Risk::RunsByItself),
+    ("/usr/local/lib/systemd", Risk::RunsByItself),
+    ("/etc/tmpfiles.d", Risk::RunsByItself),
+    ("/usr/lib/tmpfiles.d", Risk::RunsByItself),
     ("/etc/init.d", Risk::RunsByItself),
     ("/etc/rc.local", Risk::RunsByItself),
     ("/etc/udev", Risk::RunsByItself),
     ("/usr/lib/udev", Risk::RunsByItself),
     ("/etc/logrotate.d", Risk::RunsByItself),
+    ("/etc/apt/apt.conf", Risk::RunsByItself),
     ("/etc/apt/apt.conf.d", Risk::RunsByItself),
     ("/etc/profile", Risk::Login),
     ("/etc/profile.d", Risk::Login),
     ("/etc/bash.bashrc", Risk::Login),
+    ("/etc/bashrc", Risk::Login),
+    ("/etc/zsh", Risk::Login),
+    ("/etc/zshrc", Risk::Login),
+    ("/etc/zshenv", Risk::Login),
     ("/etc/environment", Risk::Login),
     ("/etc/ld.so.preload", Risk::Loader),
     ("/etc/ld.so.conf", Risk::Loader),
@@ -334,24 +351,6 @@ fn root_accounts(view: &View<'_>) -> Vec<Risk> {
     let made = new.difference(&old);
     made.map(|account| Risk::RootAccount(name(account)))
         .collect()
-}
-
-impl PlanPath {
-    /// Returns true if sshd reads keys or hosts from it, as far as its name says.
-    /// Returns true if an approver has to read what is in it. What a boot or a program loads is no text.
-    pub(crate) fn has_read_content(&self) -> bool {
-        let decides = |(at, risk): &(&str, Risk)| {
-            !matches!(risk, Risk::Boot | Risk::Loader) && self.is_in(at.as_bytes())
-        };
-        self.holds_login_keys() || WHERE.iter().any(decides)
-    }
-
-    #[must_use]
-    pub fn holds_login_keys(&self) -> bool {
-        let is_one = |part: &[u8]| [&b".ssh"[..], b".shosts", b".rhosts"].contains(&part);
-        let mut parts = self.as_bytes().split(|byte| *byte == b'/');
-        self.name().starts_with(b"authorized_keys") || parts.any(is_one)
-    }
 }
 
 impl fmt::Display for Risk {

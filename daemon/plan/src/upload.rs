@@ -5,7 +5,21 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hex;
+use crate::plan::{Change, Content, Entry, New};
+use crate::risk::WHERE;
+use crate::{OLD_BYTES, PlanPath, hex};
+
+const LINKED: &str = "it is a link that decides who may do what, and what it leads to may be an upload of this plan, which nobody \
+                      reads: make two plans";
+/// Long files in these are no text.
+const BINARY: [&str; 5] = [
+    "/boot",
+    "/efi",
+    "/lib/modules",
+    "/usr/lib/modules",
+    "/etc/ld.so.cache",
+];
+const UPLOADED: &str = "what is in it decides who may do what, so whoever approves reads it: give it with 'write', not as an upload";
 
 /// As text: the hash in hexadecimal, `-`, and the length. Two uploads with the same name have the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,6 +34,14 @@ impl Upload {
         hex(&self.sha256)
     }
 
+    pub(crate) const fn content(self) -> Content {
+        Content {
+            size: self.size,
+            sha256: self.sha256,
+            is_uploaded: true,
+        }
+    }
+
     /// Reads 64 hexadecimal digits.
     #[must_use]
     pub fn hash_of(text: &str) -> Option<[u8; 32]> {
@@ -32,6 +54,53 @@ impl Upload {
         let bytes: Vec<u8> = bytes.collect::<Result<_, _>>().ok()?;
         bytes.try_into().ok().filter(|_| rest.is_empty())
     }
+}
+
+impl Change {
+    #[must_use]
+    pub fn bundled(&self) -> Option<Content> {
+        self.content().filter(|content| !content.is_uploaded)
+    }
+
+    #[must_use]
+    pub fn uploaded(&self) -> Option<Content> {
+        self.content().filter(|content| content.is_uploaded)
+    }
+
+    #[must_use]
+    pub fn upload(&self) -> Option<Upload> {
+        self.uploaded().map(|content| Upload {
+            sha256: content.sha256,
+            size: content.size,
+        })
+    }
+}
+
+/// Fails for uploads whose content an approver has to read: at their paths, or behind a link of the same plan.
+pub(crate) fn check(entries: &[Entry]) -> Result<(), (&Entry, &'static str)> {
+    let uploads = || {
+        let all = entries.iter();
+        all.filter_map(|entry| Some((entry, entry.change.uploaded()?)))
+    };
+    if let Some((entry, _)) = uploads().find(|(entry, new)| is_read(&entry.path, new.size)) {
+        return Err((entry, UPLOADED));
+    }
+    let leads = |entry: &&Entry| {
+        let is_link = matches!(entry.change.makes(), Some(New::Link(_)));
+        is_link && is_read(&entry.path, 0)
+    };
+    match (entries.iter().find(leads), uploads().next()) {
+        (Some(link), Some(_)) => Err((link, LINKED)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns true if an approver has to read what is in it.
+#[must_use]
+pub fn is_read(path: &PlanPath, size: u64) -> bool {
+    let is_binary = BINARY.iter().any(|dir| path.is_in(dir.as_bytes()));
+    let decides = WHERE.iter().any(|(at, _)| path.is_in(at.as_bytes()));
+    path.holds_login_keys() || decides && (!is_binary || size <= OLD_BYTES)
 }
 
 impl fmt::Display for Upload {

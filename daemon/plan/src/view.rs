@@ -92,11 +92,12 @@ impl View<'_> {
     /// Returns the diff for people in about `most` bytes; empty without a change. Omitted bytes are counted and hashed.
     #[must_use]
     pub fn diff(&self, most: usize, tabs: Tabs) -> String {
+        let mut text = self.unknown_old().unwrap_or_default();
         if let Some(Content { size, sha256, .. }) = self.entry.change.uploaded() {
             let sha = hex(&sha256);
-            return format!("[… {size} new bytes were uploaded, sha256 {sha} …]\n");
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "[… {size} new bytes were uploaded, sha256 {sha} …]");
         }
-        let mut text = self.unknown_old().unwrap_or_default();
         let (old, new) = (self.old.unwrap_or_default(), self.new.unwrap_or_default());
         let diff = match self.is_of_link() {
             true => diff(&line(old), &line(new)),
@@ -111,8 +112,7 @@ impl View<'_> {
     #[must_use]
     pub fn brief(&self, most: usize, tabs: Tabs) -> String {
         let mut text = String::new();
-        let old = self.old.filter(|_| self.entry.change.uploaded().is_none());
-        for (which, content) in [("old", old), ("new", self.new)] {
+        for (which, content) in [("old", self.old), ("new", self.new)] {
             if let Some(bytes) = content.filter(|bytes| !is_readable(bytes)) {
                 let (size, sha) = (bytes.len(), hex(&sha256(bytes)));
                 // Writing to a String cannot fail.

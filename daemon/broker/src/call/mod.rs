@@ -78,7 +78,7 @@ impl Call {
             Request::Host { sections } => self.host(sections).await,
             Request::HostChanges(since) => self.host_changes(since).await,
             Request::Snapshots => self.snapshots().await,
-            Request::Upload(part) => self.upload(part).await,
+            Request::Upload(part) => upload::upload(self, part).await,
             Request::Jobs { limit } => {
                 let cap = caps::ENDED_PER_UID + caps::JOBS_PER_UID + caps::QUEUED_PER_UID;
                 let limit = limit.min(u32::try_from(cap).unwrap_or(u32::MAX));

@@ -11,44 +11,44 @@ use tokio::task::spawn_local;
 use crate::call::{Call, CallRefusal, wrong_answer};
 use crate::uploads::UploadKey;
 
-impl Call {
-    pub async fn upload(&self, part: UploadPart) -> Result<Reply, CallRefusal> {
-        let UploadPart {
-            upload,
-            offset,
-            bytes,
-        } = part;
-        let uid = self.client.owner.uid;
-        let (key, broker) = (UploadKey { uid, upload }, &self.broker);
-        check(&upload, offset, bytes.len())?;
-        if broker.uploads.received(&key).is_none() {
-            if offset > 0 || bytes.is_empty() {
-                return Ok(Reply::Uploaded(0));
-            }
-            let session = self.client.session;
-            let Upload { sha256, size } = upload;
-            let message = |ticket| ToWarden::Upload {
-                session,
-                ticket,
-                sha256,
-                size,
-            };
-            match self.question(message).await? {
-                Answer::Upload => broker.uploads.begin(key)?,
-                Answer::Known(_) | Answer::Access(_) | Answer::Stopping(_) => {
-                    return Err(wrong_answer());
-                }
+pub async fn upload(call: &Call, part: UploadPart) -> Result<Reply, CallRefusal> {
+    let UploadPart {
+        upload,
+        offset,
+        bytes,
+    } = part;
+    let uid = call.client.owner.uid;
+    let (key, broker) = (UploadKey { uid, upload }, &call.broker);
+    check(&upload, offset, bytes.len())?;
+    if broker.uploads.received(&key).is_none() {
+        if offset > 0 || bytes.is_empty() {
+            return Ok(Reply::Uploaded(0));
+        }
+        // Only what fits is recorded.
+        broker.uploads.check_space(&key)?;
+        let session = call.client.session;
+        let Upload { sha256, size } = upload;
+        let message = |ticket| ToWarden::Upload {
+            session,
+            ticket,
+            sha256,
+            size,
+        };
+        match call.question(message).await? {
+            Answer::Upload => broker.uploads.begin(key)?,
+            Answer::Known(_) | Answer::Access(_) | Answer::Stopping(_) => {
+                return Err(wrong_answer());
             }
         }
-        // A task of its own: a client that leaves must not leave the entry busy.
-        let owner = Rc::clone(broker);
-        let added = spawn_local(async move {
-            let bytes = bytes.into_vec();
-            owner.uploads.add(key, offset, bytes).await
-        });
-        let received = added.await.map_err(|_| wrong_answer())??;
-        Ok(Reply::Uploaded(received))
     }
+    // A task of its own: a client that leaves must not leave the entry busy.
+    let owner = Rc::clone(broker);
+    let added = spawn_local(async move {
+        let bytes = bytes.into_vec();
+        owner.uploads.add(key, offset, bytes).await
+    });
+    let received = added.await.map_err(|_| wrong_answer())??;
+    Ok(Reply::Uploaded(received))
 }
 
 fn check(upload: &Upload, offset: u64, length: usize) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use nix::unistd::{Group, User};
 use remit_common::caps;
 use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{Action, Bundle, Edit, OLD_BYTES, PlanPath, Replacement, Upload};
+use remit_plan::{Action, Bundle, Edit, OLD_BYTES, PlanPath, Replacement, Upload, is_read};
 use remit_wire::edits::{
     self, Accounts, CHECKS, CallText, EditText, OwnerName, PLAN, PLAN_PRIVATE, UNDO,
 };
@@ -210,7 +210,7 @@ fn requested(args: PlanArgs) -> Result<Requested, Failure> {
     }
     for pair in args.write.chunks(2) {
         if let [path, file] = pair {
-            if let Some((upload, file)) = large(file)? {
+            if let Some((upload, file)) = large(path, file)? {
                 edits.act(path.as_os_str(), Action::Upload(upload))?;
                 sent.push((upload, file));
                 continue;
@@ -271,17 +271,15 @@ fn requested(args: PlanArgs) -> Result<Requested, Failure> {
     Ok((edits.0.into_values().collect(), sent))
 }
 
-/// Opens a file that is too long to be shown to an approver, and names its bytes.
-fn large(path: &Path) -> Result<Option<(Upload, File)>, Failure> {
-    if path == Path::new("-") {
+/// Opens a file that is too long to be shown to an approver, and names its bytes. They may have to be shown all the same.
+fn large(to: &Path, path: &Path) -> Result<Option<(Upload, File)>, Failure> {
+    let is_large = |meta: Metadata| meta.is_file() && meta.len() > OLD_BYTES;
+    let is_shown = PlanPath::new(to.as_os_str().as_bytes()).is_ok_and(|to| is_read(&to, u64::MAX));
+    if path == Path::new("-") || is_shown || !fs::metadata(path).is_ok_and(is_large) {
         return Ok(None);
     }
     let mut file = transfer::opened(path)?;
-    let is_large = |meta: Metadata| meta.is_file() && meta.len() > OLD_BYTES;
-    match file.metadata().is_ok_and(is_large) {
-        false => Ok(None),
-        true => Ok(Some((transfer::name(path, &mut file)?, file))),
-    }
+    Ok(Some((transfer::name(path, &mut file)?, file)))
 }
 
 /// `USER`, `USER:GROUP` or `:GROUP`.

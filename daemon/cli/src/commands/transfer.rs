@@ -3,17 +3,19 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
-use remit_common::RELEASE;
 use remit_common::names::Runtime;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::{RELEASE, caps, text};
 use remit_plan::{Action, Edit, Plan, Upload};
 use remit_wire::client::Client;
+use remit_wire::request_id;
 use remit_wire::transfer::{self, TransferError};
 use serde_json::json;
 
@@ -22,14 +24,16 @@ use crate::args::{GetArgs, PutArgs};
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 
+/// Lines of the other side that are shown.
+const LINES: usize = 20;
+
 pub fn put(context: &Context, args: &PutArgs) -> Result<Exit, Failure> {
     let (host, files) = match args.files.split_last() {
-        Some((last, files))
-            if host_of(last.as_os_str()).is_some_and(|(_, path)| path.is_empty()) =>
-        {
-            (host_of(last.as_os_str()), files)
-        }
-        _ => (None, args.files.as_slice()),
+        Some((last, files)) => match host_of(last.as_os_str()) {
+            Some((host, [])) => (Some(host), files),
+            _ => (None, args.files.as_slice()),
+        },
+        None => (None, args.files.as_slice()),
     };
     if files.is_empty() {
         return Err(usage("name a file to send"));
@@ -40,16 +44,17 @@ pub fn put(context: &Context, args: &PutArgs) -> Result<Exit, Failure> {
         let upload = name(path, &mut file)?;
         match host {
             None => send(&context.runtime, upload, &mut file)?,
-            Some((host, _)) => through_ssh(host, &format!("--put {upload}"))?
-                .stdin(file)
-                .status()
-                .map_err(|error| no_ssh(&error))
-                .and_then(|status| ended(status.code()))?,
+            Some(host) => {
+                let option = format!("--put {upload}");
+                through_ssh(host, &option, file.into(), &mut io::sink(), Some(upload))?;
+            }
         }
-        let name = path.to_string_lossy();
         match context.form {
-            Form::Text => writeln!(io::stdout(), "{upload}  {name}")?,
-            Form::Json => sent.push(json!({ "file": name, "upload": upload.to_string() })),
+            Form::Text => print(upload, path)?,
+            Form::Json => {
+                let name = path.to_string_lossy();
+                sent.push(json!({ "file": name, "upload": upload.to_string() }));
+            }
         }
     }
     if context.form == Form::Json {
@@ -63,25 +68,19 @@ pub fn get(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
         Some((host, path)) => (Some(host), path),
         None => (None, args.from.as_bytes()),
     };
-    let base = Path::new(OsStr::from_bytes(path)).file_name();
-    let to = match (&args.to, base) {
-        (Some(to), _) => to.clone(),
-        (None, Some(name)) => PathBuf::from(name),
-        (None, None) => return Err(usage("name a file to fetch, as HOST:/var/log/syslog")),
-    };
-    if to == Path::new("-") {
-        fetch(&context.runtime, host, path, &mut io::stdout().lock())?;
+    let fetch = |to: &mut dyn Write| fetched(&context.runtime, host, path, to);
+    if args.to.as_deref() == Some(Path::new("-")) {
+        fetch(&mut io::stdout().lock())?;
         return Ok(Exit::OK);
     }
+    let to = target(args.to.as_deref(), path)?;
     let part = beside(&to)?;
-    let fetched = part_file(&part).and_then(|mut file| {
-        fetch(&context.runtime, host, path, &mut file)?;
-        file.rewind().map_err(|error| unwritable(&part, &error))?;
-        let upload = name(&part, &mut file)?;
+    let mut file = part_file(&part)?;
+    let kept = fetch(&mut file).and_then(|upload| {
         fs::rename(&part, &to).map_err(|error| unwritable(&to, &error))?;
         Ok(upload)
     });
-    let upload = match fetched {
+    let upload = match kept {
         Ok(upload) => upload,
         Err(failure) => {
             // The error that follows says what matters.
@@ -90,7 +89,7 @@ pub fn get(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
         }
     };
     match context.form {
-        Form::Text => writeln!(io::stdout(), "{upload}  {}", to.display())?,
+        Form::Text => print(upload, &to)?,
         Form::Json => output::json(&json!({
             "file": to.to_string_lossy(),
             "upload": upload.to_string(),
@@ -99,7 +98,32 @@ pub fn get(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-/// Names the bytes of a file that `plan` writes, and has it sent later.
+fn print(upload: Upload, path: &Path) -> Result<(), Failure> {
+    let name = text::line(path.as_os_str().as_bytes(), caps::PATH);
+    Ok(writeln!(io::stdout(), "{upload}  {name}")?)
+}
+
+/// A new file, or one of no other kind than a file: a link or a device is not replaced.
+fn target(to: Option<&Path>, from: &[u8]) -> Result<PathBuf, Failure> {
+    let base = Path::new(OsStr::from_bytes(from)).file_name();
+    let base = base.ok_or_else(|| usage("name a file to fetch, as HOST:/var/log/syslog"))?;
+    let to = match to {
+        None => PathBuf::from(base),
+        Some(to) if to.is_dir() => to.join(base),
+        Some(to) => to.to_path_buf(),
+    };
+    match to.symlink_metadata() {
+        Ok(found) if !found.is_file() => {
+            let text = format!("'{}' is no file", to.display());
+            let refusal = Refusal::new(Code::InvalidArgs, text);
+            Err(Failure::Input(
+                refusal.next("name another, or '-' for standard output"),
+            ))
+        }
+        _ => Ok(to),
+    }
+}
+
 pub fn name(path: &Path, file: &mut File) -> Result<Upload, Failure> {
     let upload = transfer::copy(file, &mut io::sink()).map_err(|error| about(path, &error))?;
     file.rewind().map_err(|error| about(path, &error))?;
@@ -158,74 +182,115 @@ fn connected(runtime: &Runtime) -> Result<Client, Failure> {
     )?)
 }
 
-fn fetch(
+fn fetched(
     runtime: &Runtime,
     host: Option<&OsStr>,
     path: &[u8],
-    to: &mut impl Write,
-) -> Result<(), Failure> {
+    mut to: &mut dyn Write,
+) -> Result<Upload, Failure> {
     let Some(host) = host else {
-        return transfer::get(&mut connected(runtime)?, path, to).map_err(failed);
+        return transfer::get(&mut connected(runtime)?, path, &mut to).map_err(failed);
     };
-    let word = transfer::path_word(path);
-    let mut ssh = through_ssh(host, &format!("--get {word}"))?;
-    let mut child = ssh
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| no_ssh(&error))?;
-    let copied = child
-        .stdout
-        .take()
-        .map(|mut from| transfer::copy(&mut from, to));
-    let status = child.wait().map_err(|error| no_ssh(&error))?;
-    copied.transpose().map_err(failed)?;
-    ended(status.code())
+    let option = format!("--get {}", transfer::path_word(path));
+    through_ssh(host, &option, Stdio::null(), to, None)
 }
 
-/// Splits `HOST:PATH` as scp(1) does: a colon after a slash is a part of a path.
+/// Splits `HOST:PATH` as scp(1) does: a colon after a slash is a part of a path, and an address may be in brackets.
 fn host_of(word: &OsStr) -> Option<(&OsStr, &[u8])> {
     let bytes = word.as_bytes();
-    let at = bytes.iter().position(|byte| matches!(byte, b':' | b'/'))?;
-    let (host, rest) = bytes.split_at_checked(at)?;
-    let path = rest.strip_prefix(b":")?;
+    let (host, path) = match bytes.strip_prefix(b"[") {
+        Some(rest) => {
+            let at = rest.windows(2).position(|two| two == b"]:")?;
+            (rest.get(..at)?, rest.get(at + 2..)?)
+        }
+        None => {
+            let at = bytes.iter().position(|byte| matches!(byte, b':' | b'/'))?;
+            let (host, rest) = bytes.split_at_checked(at)?;
+            (host, rest.strip_prefix(b":")?)
+        }
+    };
     (!host.is_empty()).then(|| (OsStr::from_bytes(host), path))
 }
 
-fn through_ssh(host: &OsStr, option: &str) -> Result<Command, Failure> {
+/// Runs `mcp-shim` on the host and copies what it prints. Fails without its receipt: the line on its standard error that
+/// names `expected`, or all that was copied. Something else than this release may have answered.
+fn through_ssh(
+    host: &OsStr,
+    option: &str,
+    input: Stdio,
+    mut to: &mut dyn Write,
+    expected: Option<Upload>,
+) -> Result<Upload, Failure> {
     if host.as_bytes().starts_with(b"-") {
         return Err(usage("the name of a host does not begin with '-'"));
     }
+    let no_ssh = |error: io::Error| {
+        let text = format!("cannot run ssh: {error}");
+        Failure::Input(Refusal::new(Code::NotStarted, text).next("install the client of OpenSSH"))
+    };
     let mut ssh = Command::new("ssh");
     ssh.arg("-T")
         .arg("--")
         .arg(host)
         .arg(format!("mcp-shim {option}"));
-    Ok(ssh)
-}
-
-fn no_ssh(error: &io::Error) -> Failure {
-    let text = format!("cannot start ssh: {error}");
-    Failure::Input(Refusal::new(Code::NotStarted, text).next("install the client of OpenSSH"))
-}
-
-/// What failed on the other side is already on standard error.
-fn ended(status: Option<i32>) -> Result<(), Failure> {
-    match status {
-        Some(0) => Ok(()),
-        status => {
-            let status = status.map_or("a signal".to_owned(), |status| format!("status {status}"));
-            let text = format!("ssh ended with {status}; nothing is kept");
-            Err(Failure::Input(Refusal::new(Code::NotStarted, text)))
-        }
+    ssh.stdin(input)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = ssh.spawn().map_err(no_ssh)?;
+    // The command holds the input open, too.
+    drop(ssh);
+    let said = child
+        .stderr
+        .take()
+        .map(|from| thread::spawn(move || said(from)));
+    let copied = match child.stdout.take() {
+        Some(mut from) => transfer::copy(&mut from, &mut to),
+        None => Err(TransferError::Failed("ssh has no output".to_owned())),
+    };
+    if copied.is_err() {
+        // It waits for a reader otherwise.
+        let _ = child.kill();
     }
+    let status = child.wait().map_err(no_ssh)?;
+    let lines = said.and_then(|said| said.join().ok()).unwrap_or_default();
+    let upload = copied.map_err(failed)?;
+    let upload = expected.unwrap_or(upload);
+    let receipt = upload.to_string();
+    let is_received = lines.contains(&receipt);
+    for line in lines.iter().filter(|line| line.parse::<Upload>().is_err()) {
+        output::note(line);
+    }
+    let why = match status.code() {
+        Some(0) if is_received => return Ok(upload),
+        Some(0) => "mcp-shim of this release did not answer".to_owned(),
+        Some(status) => format!("ssh ended with status {status}"),
+        None => "ssh was killed".to_owned(),
+    };
+    Err(Failure::Input(Refusal::new(
+        Code::NotStarted,
+        why + "; nothing is kept",
+    )))
+}
+
+/// Returns the lines of a standard error, printable, as far as people read them.
+fn said(from: impl Read) -> Vec<String> {
+    let mut lines = BufReader::new(from).split(b'\n').map_while(Result::ok);
+    let mut said: Vec<String> = Vec::new();
+    for line in lines.by_ref().map(|line| text::line(&line, 1024)) {
+        // The last line is the receipt.
+        if said.len() == LINES {
+            said.pop();
+        }
+        said.push(line);
+    }
+    said
 }
 
 fn failed(error: TransferError) -> Failure {
     match error {
         TransferError::Client(error) => Failure::Client(error),
         TransferError::Write(error) => error.into(),
-        TransferError::Read(_) | TransferError::Job(_) => {
+        TransferError::Read(_) | TransferError::Failed(_) => {
             Failure::Input(Refusal::new(Code::NotFound, error.to_string()))
         }
     }
@@ -241,19 +306,19 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::Input(Refusal::new(Code::InvalidArgs, text))
 }
 
+/// A name of its own, so that two of these programs do not meet.
 fn beside(to: &Path) -> Result<PathBuf, Failure> {
-    let name = to
-        .file_name()
-        .ok_or_else(|| usage("the file to write has no name"))?;
     let mut part = OsString::from(".");
-    part.push(name);
-    part.push(".part");
+    part.push(
+        to.file_name()
+            .ok_or_else(|| usage("the file to write has no name"))?,
+    );
+    part.push(format!(".{}.part", request_id::fresh()?));
     Ok(to.with_file_name(part))
 }
 
 fn part_file(part: &Path) -> Result<File, Failure> {
     let options = fs::OpenOptions::new()
-        .read(true)
         .write(true)
         .create_new(true)
         .mode(0o600)
@@ -274,6 +339,8 @@ mod tests {
             ("/srv/a:b", None),
             ("./a:b", None),
             (":x", None),
+            ("[fe80::1]:/x", Some(("fe80::1", "/x"))),
+            ("[fe80::1]", None),
             ("x", None),
         ] {
             let found = host_of(OsStr::new(word));

@@ -345,7 +345,6 @@ fn settled(file: &File) -> Result<FileStat, String> {
     Err(CHANGES.to_owned())
 }
 
-/// Reads `size` bytes and hashes them; keeps them if `is_kept`.
 fn read(file: &mut File, size: u64, is_kept: bool) -> Result<([u8; 32], Option<Vec<u8>>), String> {
     let cannot = |error: io::Error| format!("cannot read it: {error}");
     file.rewind().map_err(cannot)?;

@@ -85,7 +85,9 @@ pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) ->
         free_bytes = left.saturating_sub(length);
         // Only remit's words have this mark. Old bytes that nobody has read are a risk of their own.
         let unread = usize::from(view.is_unread());
-        is_cut |= diff.iter().filter(|line| line.starts_with("[…")).count() > unread;
+        let uploaded = usize::from(view.entry.change.uploaded().is_some());
+        let left_out = diff.iter().filter(|line| line.starts_with("[…")).count();
+        is_cut |= left_out > unread + uploaded;
         entries.push(EntryView {
             path: shown,
             what: view.what(),

@@ -21,7 +21,7 @@ use crate::job::acts::FollowedCommit;
 use crate::job::admission::JobSlot;
 use crate::job::context::{JobCx, RequestCx};
 use crate::job::{backpressure, granted, unconfirmed};
-use crate::request::{Call, Draft, Requester};
+use crate::request::{Call, Draft, Requester, upload};
 
 /// Runs a request of a session, and reports the result. After a refusal, nothing ran.
 pub fn run(cx: &mut RequestCx<'_>, session: u64, ticket: u64, spec: Spec, fds: Vec<OwnedFd>) {
@@ -29,7 +29,7 @@ pub fn run(cx: &mut RequestCx<'_>, session: u64, ticket: u64, spec: Spec, fds: V
     let reply = cx.sessions.subject(session).and_then(|subject| {
         let mut call = Call::new(spec, fds)?;
         call.complete(&cx.policies.live.policy);
-        call.add_uploads(cx.settings, subject);
+        upload::add_words(&mut call, cx.settings, subject);
         asked = Some(cx.policies.summary_of(&call));
         let subject = subject.clone();
         let requester = Requester {

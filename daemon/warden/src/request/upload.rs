@@ -29,8 +29,7 @@ pub fn begin(cx: &mut RequestCx<'_>, session: u64, upload: Upload) -> Result<Ans
     let denied = |name: &str| -> Option<Refusal> {
         let (effect, args) = (Effect::Read, &[][..]);
         match policy.decide(ids, &Ask::Command { name, effect, args }) {
-            Verdict::Allow(_) => None,
-            Verdict::Ask(pending) => Some(pending.into()),
+            Verdict::Allow(_) | Verdict::Ask(_) => None,
             Verdict::Deny(denial) => Some(denial.into()),
         }
     };
@@ -54,16 +53,14 @@ pub fn begin(cx: &mut RequestCx<'_>, session: u64, upload: Upload) -> Result<Ans
     Ok(Answer::Upload)
 }
 
-impl Call {
-    /// Has remit-commit find the uploads of this requester, if its plan has some.
-    pub fn add_uploads(&mut self, settings: &Settings, by: &Subject) {
-        let Some(Ok(bundle)) = self.file_change() else {
-            return;
-        };
-        let mut entries = bundle.plan().entries().iter();
-        if entries.any(|entry| entry.change.uploaded().is_some()) {
-            let start = settings.state.uploads().join(format!("{}-", by.uid()));
-            self.own_words = vec![WORD.to_owned(), start.to_string_lossy().into_owned()];
-        }
+/// Has remit-commit find the uploads of this requester, if its plan has some.
+pub fn add_words(call: &mut Call, settings: &Settings, by: &Subject) {
+    let Some(Ok(bundle)) = call.file_change() else {
+        return;
+    };
+    let mut entries = bundle.plan().entries().iter();
+    if entries.any(|entry| entry.change.uploaded().is_some()) {
+        let start = settings.state.uploads().join(format!("{}-", by.uid()));
+        call.own_words = vec![WORD.to_owned(), start.to_string_lossy().into_owned()];
     }
 }
