@@ -194,7 +194,7 @@ fn n02_programs_of_the_package_are_listed_once() {
         "Makefile",
         "packaging/build",
         "tests/demo/run",
-        "tests/machine/install-binaries",
+        "tests/machine/install",
     ] {
         let text = read(script);
         assert!(text.contains("packaging/programs"), "{script}");
