@@ -1,18 +1,19 @@
-//! Turns a [`Pending`] into a [`Grant`], only with a person's consent; a temporary grant only by spending a use.
+//! Turns a [`Pending`] into a [`Grant`], only with a person's consent; a temporary grant only by spending a use. Explains
+//! why a plan of changes of files is not what a rule allows, or needs an approval.
 
 use std::sync::Arc;
 
-use remit_plan::{Bundle, PlanPath};
+use remit_common::refusal::Code;
+use remit_plan::{Bundle, Plan, PlanPath, View};
 
 use crate::call::variables::never_permitted;
 use crate::decide::denial::{self, Denial};
-use crate::decide::plan_denial;
 use crate::decide::{Basis, CallerIds, Grant, Terms, Verdict, lists};
 use crate::model::approval::Approval;
 use crate::model::command::{Command, CommitUse, Stdin};
 use crate::model::policy::{CHANGE, Named, Policy};
 use crate::model::profile::{Base, Profile};
-use crate::model::rule::{GrantRule, RuleId};
+use crate::model::rule::{GrantRule, Nature, RuleId};
 
 /// A request that needs an approval. It is not a permission.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,7 @@ impl PlanWithin<'_> {
     /// Returns true if nobody has to see this plan: its bounds are those of a rule without an approval.
     fn needs_no_approval(&self) -> bool {
         let is_within = !self.paths.is_empty() && self.plan.plan().outside(self.paths).is_none();
-        is_within && plan_denial::first_reason(self.plan, self.paths, self.requester).is_none()
+        is_within && first_reason(self.plan, self.paths, self.requester).is_none()
     }
 }
 
@@ -280,4 +281,79 @@ impl Policy {
             basis: Basis::TryByRoot,
         }))
     }
+}
+
+/// For a plan with a path that no single rule has beneath its paths. `None` if one has all.
+pub(crate) fn outside<'a>(
+    name: &str,
+    plan: &Plan,
+    mut granting: impl Iterator<Item = &'a GrantRule>,
+) -> Option<Denial> {
+    let (rule, path) = granting.find_map(|rule| Some((rule, rule.outside(plan)?)))?;
+    let (id, own) = (&rule.id, rule.coverage(Nature::Commits).without_acts());
+    Some(Denial {
+        code: Code::DeniedRule,
+        object: Some(path.to_string()),
+        rule: Some(id.clone()),
+        what: format!("'{name}' is granted only with {own}, and the plan changes '{path}'"),
+        lift: Some(format!(
+            "more in 'paths' of the [[grant]] at {}:{}",
+            id.file, id.line
+        )),
+        next: "make a plan that changes nothing else, or one plan for the paths of each rule"
+            .into(),
+    })
+}
+
+/// For a plan that these rules allow without an approval, if each of them leaves a path to a person.
+pub(crate) fn needs_a_person(
+    name: &str,
+    allowing: &[&GrantRule],
+    bundle: &Bundle,
+    requester: CallerIds<'_>,
+) -> Option<Denial> {
+    let judged = allowing
+        .iter()
+        .map(|rule| (rule, first_reason(bundle, &rule.paths, requester)));
+    // Each of these rules alone allows the plan.
+    let (rule, reason) = judged.min_by_key(|(_, reason)| reason.is_some())?;
+    let (path, why) = reason?;
+    let id = &rule.id;
+    Some(Denial {
+        code: Code::DeniedRule,
+        object: Some(path.to_string()),
+        rule: Some(id.clone()),
+        what: format!("'{name}' without an approval cannot change '{path}': {why}"),
+        lift: Some(format!(
+            "approval = {{ by = [\"%GROUP\"] }} in the [[grant]] at {}:{}, or in another for such paths",
+            id.file, id.line
+        )),
+        next: "leave this path out of the plan, and tell the person you work for what it should be"
+            .into(),
+    })
+}
+
+/// Returns the first path that needs an approval, and why: it is worse than its bytes, or would reveal the content.
+pub(crate) fn first_reason<'a>(
+    bundle: &'a Bundle,
+    named: &[PlanPath],
+    requester: CallerIds<'_>,
+) -> Option<(&'a PlanPath, String)> {
+    bundle.views().find_map(|view| {
+        let why = remit_plan::needs_approval(&view, named);
+        let why = why.or_else(|| guess(&view, requester))?;
+        Some((&view.entry.path, why))
+    })
+}
+
+/// Returns why a base may be a guess: the requester cannot have read what it hashes. The owner is compared first.
+fn guess(view: &View<'_>, requester: CallerIds<'_>) -> Option<String> {
+    let base = view.entry.change.base()?;
+    let is_readable = base.stat.meta.lets_read(requester.uid, requester.gids);
+    (base.sha256.is_some() && !is_readable).then(|| {
+        format!(
+            "its owner and mode do not let uid {} read it, and the commit would tell whether it has the plan's old bytes",
+            requester.uid
+        )
+    })
 }

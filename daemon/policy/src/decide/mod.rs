@@ -20,8 +20,6 @@ pub(crate) mod approval;
 mod basis;
 pub(crate) mod denial;
 pub mod index;
-pub(crate) mod narrower;
-pub(crate) mod plan_denial;
 pub(crate) mod pre_approval;
 
 pub use basis::Basis;
@@ -295,7 +293,7 @@ impl Policy {
             .collect();
         let Some(first) = allowing.first() else {
             let outside =
-                plan.and_then(|bundle| plan_denial::outside(name, bundle.plan(), granting()));
+                plan.and_then(|bundle| approval::outside(name, bundle.plan(), granting()));
             return Err(outside.unwrap_or_else(unknown));
         };
         if named.effect() != effect {
@@ -312,7 +310,7 @@ impl Policy {
         terms.acts = self.acts(caller, named, args, &allowing, asked.is_some())?;
         let alone = plan.filter(|_| asked.is_none());
         if let Some(denial) =
-            alone.and_then(|bundle| plan_denial::needs_a_person(name, &allowing, bundle, caller))
+            alone.and_then(|bundle| approval::needs_a_person(name, &allowing, bundle, caller))
         {
             return Err(denial);
         }
