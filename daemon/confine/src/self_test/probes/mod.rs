@@ -2,15 +2,13 @@
 //! which answers with an errno, 0 if it was allowed. If possible, the same is tried before without the layers, by the
 //! same uid, because an attempt that fails anyway proves nothing.
 
-mod attempt;
 mod common;
 
-pub(crate) use attempt::{Attempt, DEVICE, FIFO, FILE, NAMESPACES, Outside, PROGRAM, STAGE, Stage};
-use common::COMMON;
+pub(crate) use common::{Attempt, DEVICE, FIFO, FILE, NAMESPACES, Outside, PROGRAM, STAGE, Stage};
 
 use crate::spec::compiled::Base;
 use crate::{Layer, Sandbox, sys};
-use attempt::{HOLDS, call, each_mount, errno, holds, own_namespace, refusal, state};
+use common::{COMMON, HOLDS, call, each_mount, errno, holds, own_namespace, refusal, state};
 
 pub(crate) fn attempts(sandbox: &Sandbox) -> impl Iterator<Item = &'static Attempt> + '_ {
     let there = |attempt: &&Attempt| {
