@@ -2,7 +2,6 @@
 //! approver is asked, and again before an approved job starts, because it may wait for a disk or a directory service.
 //! The sandbox looks a third time just before the exec.
 
-mod argument;
 mod does;
 mod file;
 mod names;
@@ -25,8 +24,8 @@ use serde::{Deserialize, Serialize};
 use crate::identity::accounts::{People, Question};
 use crate::request::file_change::Undo;
 use crate::startup::error::chain;
-pub use argument::is_as_copied;
 pub use does::{asking, is_own_program};
+pub use word::is_as_copied;
 
 /// Time limit of the child. After it, the [`Measuring`] is dropped, which ends the child.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -253,10 +252,10 @@ impl MeasuredFiles {
                 Word::Path { path, is, copied } => {
                     let name = name_of_argument(at);
                     let copy = copied.then(|| copies.next()).flatten();
-                    let look = || argument::of_path(&name, path, *is, copy.copied());
+                    let look = || word::of_path(&name, path, *is, copy.copied());
                     match wanted.reader.look(look)? {
-                        argument::PathArgument::File(file) => files.push(file),
-                        argument::PathArgument::Directory => {
+                        word::PathArgument::File(file) => files.push(file),
+                        word::PathArgument::Directory => {
                             loose.insert(Loose::Argument(at, Unbound::Directory));
                         }
                     }

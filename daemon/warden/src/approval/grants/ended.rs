@@ -1,20 +1,23 @@
-//! Ends grants and the jobs that wait by them: time is over, or an account changed. Each use looks the accounts up first.
+//! Ends grants and the jobs that wait by them: time is over, or an account changed. Each use looks the accounts up first,
+//! which also updates the groups of a giver.
 
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_common::admin::Grantee;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_policy::{Basis, Policy};
+use remit_policy::{Basis, Glob, NotGivable, Policy, PreApproval, Recipient};
 use remit_sys::in_child;
 
 use super::bounds::Moment;
 use super::describe::ended;
-use super::{Grants, Opened, described, in_words};
+use super::{Grants, Opened, TemporaryGrant, described, in_words, table};
+use crate::approval::still_administers;
 use crate::audit::reports::Outcome;
 use crate::audit::{Event, Record};
 use crate::event_loop::timers::Timer;
-use crate::identity::accounts::{People, Question};
+use crate::identity::accounts::{AccountState, People, Question};
 use crate::identity::lookups::{GrantUse, PATIENCE};
 use crate::job::context::{JobCx, RequestCx};
 use crate::job::ended;
@@ -206,5 +209,108 @@ pub fn drop_uses(cx: &mut RequestCx<'_>) {
         let asked = cx.policies.summary_of(&used.call);
         let text = "the broker died while the request was examined";
         cx.job.reports.drop_request(&used.requester, &asked, text);
+    }
+}
+
+impl Grants {
+    pub fn ask_about(&self, question: &mut Question) {
+        for granted in &self.table.grants {
+            granted.ask_about(question);
+        }
+    }
+
+    pub fn ask_about_one(&self, number: u64, question: &mut Question) {
+        if let Some(granted) = self.table.get(number) {
+            granted.ask_about(question);
+        }
+    }
+
+    /// Returns `None` if nobody looked the giver up. Fails if the user database did not answer.
+    pub fn giver_found(&self, number: u64, people: &People) -> Option<Result<(), String>> {
+        let giver = &self.table.get(number)?.giver;
+        Some(match people.account(giver.uid, &giver.name)? {
+            AccountState::Is(_) | AccountState::NoAccount => Ok(()),
+            AccountState::Unknown(why) => {
+                let name = &giver.name;
+                Err(format!("cannot look up the account of {name}: {why}"))
+            }
+        })
+    }
+}
+
+impl TemporaryGrant {
+    fn ask_about(&self, question: &mut Question) {
+        question.account(self.giver.uid, &self.giver.name);
+        match &self.new.to {
+            Grantee::User { name, uid } => question.account(*uid, name),
+            Grantee::Group { gid, .. } => drop(question.gids.insert(*gid)),
+        }
+    }
+
+    /// Updates the giver's groups. Without an answer from the user database the grant stays, but no use starts.
+    pub(super) fn ends(
+        &mut self,
+        people: &People,
+        admin_group: u32,
+        policy: &Policy,
+    ) -> Option<String> {
+        if self.covered.as_ref().is_some_and(Vec::is_empty) {
+            return Some("all commands that it covered have changed since".into());
+        }
+        if let Some(why) = self.recipient_is_other(people) {
+            return Some(why);
+        }
+        let (uid, name) = (self.giver.uid, self.giver.name.clone());
+        match people.account(uid, &name)? {
+            AccountState::Unknown(_) => return None,
+            AccountState::Is(_) | AccountState::NoAccount => {}
+        }
+        let why = |why: String| Some(format!("its giver can no longer approve: {why}"));
+        match still_administers(uid, &name, people, admin_group) {
+            Ok(gids) => self.giver.gids = gids.to_vec(),
+            Err(lost) => return why(lost),
+        }
+        match self.check_still_grantable(policy) {
+            Err(NotGivable::NotApprover(_)) => {
+                why(format!("no rule lets {name} approve what it covers"))
+            }
+            Ok(())
+            | Err(
+                NotGivable::NoCommand
+                | NotGivable::NoArgument(_)
+                | NotGivable::Unconfined
+                | NotGivable::NoCommit
+                | NotGivable::OneOff
+                | NotGivable::Unasked,
+            ) => None,
+        }
+    }
+
+    fn recipient_is_other(&self, people: &People) -> Option<String> {
+        let unknown = |uid: u32, name: &str| {
+            matches!(people.account(uid, name), Some(AccountState::Unknown(_)))
+        };
+        match &self.new.to {
+            Grantee::User { name, uid } if unknown(*uid, name) => None,
+            Grantee::User { name, uid } => people.is_other(*uid, name),
+            Grantee::Group { name, gid } => match people.group_name(*gid) {
+                Ok(_) => people.is_other_group(*gid, name),
+                Err(_) => None,
+            },
+        }
+    }
+
+    fn check_still_grantable(&self, policy: &Policy) -> Result<(), NotGivable> {
+        let what = Glob::parse(&self.new.what).ok_or(NotGivable::NoCommand)?;
+        policy.may_give(&PreApproval {
+            by: self.giver.caller_ids(),
+            to: match self.new.to {
+                Grantee::User { uid, .. } => Recipient::User(uid),
+                Grantee::Group { gid, .. } => Recipient::Group(gid),
+            },
+            what: &what,
+            args: &self.new.args,
+            paths: &table::paths(&self.new),
+        })
     }
 }

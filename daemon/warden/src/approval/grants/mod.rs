@@ -50,7 +50,6 @@ pub(crate) mod describe {
 }
 pub(crate) mod bounds;
 pub(crate) mod ended;
-mod judged;
 pub mod store;
 mod table;
 
