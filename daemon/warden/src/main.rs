@@ -16,7 +16,6 @@ mod event_loop;
 mod identity {
     pub mod accounts;
     pub mod arrivals;
-    pub mod clients;
     pub mod listeners;
     pub mod login_session;
     pub mod lookups;
@@ -65,7 +64,6 @@ mod state;
 /// What outlives the daemon in the state directory: ledger, lock; and what a start makes of it.
 mod state_dir {
     pub mod framed_file;
-    pub mod history_handover;
     pub mod ledger;
     pub mod leftover_processes;
     pub mod lock;

@@ -1,8 +1,7 @@
 //! Serves admin.sock inside the daemon, one small frame at a time, without blocking.
 
 pub(crate) mod all_jobs;
-pub(crate) mod asker;
-mod connections;
+pub(crate) mod connections;
 pub(crate) mod gate;
 pub(crate) mod granting;
 pub(crate) mod history;
@@ -21,9 +20,8 @@ use remit_common::refusal::{Code, Refusal};
 use remit_link::ForeignSocket;
 use remit_policy::Policy;
 
-use self::asker::{AdminStanding, Askers, knows_standing};
+use self::connections::{AdminStanding, Askers, has_frame, knows_standing, take_frame};
 pub use self::connections::{Wants, refuse};
-use self::connections::{has_frame, take_frame};
 use self::history::HistoryQuestions;
 pub use self::showing::show_compared;
 use self::showing::{PARTS, Showing, next_part};

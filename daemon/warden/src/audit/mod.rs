@@ -1,6 +1,5 @@
 //! Audit log: nothing runs without a record in it, for the sandbox takes only a [`Recorded`] of [`Audit::intent`].
 
-mod budget;
 pub mod chain;
 #[cfg(test)]
 mod cost;
@@ -29,9 +28,9 @@ use crate::job::life;
 use crate::request::Plan;
 use crate::startup::error::Fatal;
 
-use budget::Budget;
 use chain::Chain;
 use history::HistoryOutbox;
+use rate_limit::Budget;
 
 /// Time limit at start for a full sink to take a record.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(5);

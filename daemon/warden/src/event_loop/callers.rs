@@ -6,7 +6,7 @@ use remit_common::refusal::{Code, Refusal};
 
 use crate::admin::all_jobs::{all_jobs, any_job_or_end, stop_any};
 use crate::admin::all_jobs::{pending, show};
-use crate::admin::asker::on_standing_looked_up;
+use crate::admin::connections::on_standing_looked_up;
 use crate::admin::gate::{lock, resume, unlock};
 use crate::admin::granting::{list_grants, look_up_give, on_give_looked_up, revoke};
 use crate::admin::history::ask_history;
@@ -15,8 +15,9 @@ use crate::approval::grants::ended::on_use_looked_up;
 use crate::approval::{end, flow};
 use crate::event_loop::status::status;
 use crate::identity::accounts::People;
-use crate::identity::arrivals::{Admitted, ArrivalCx, Door, arrive, on_name_looked_up};
-use crate::identity::clients::let_client_in;
+use crate::identity::arrivals::{
+    Admitted, ArrivalCx, Door, arrive, let_client_in, on_name_looked_up,
+};
 use crate::identity::lookups::LookUpPurpose;
 use crate::identity::peer;
 use crate::job::unconfirmed::confirm;

@@ -20,7 +20,7 @@ use crate::event_loop::shutdown::{self, shutdown_note};
 use crate::event_loop::status::reload_reply;
 use crate::event_loop::timers::Timer;
 use crate::identity::accounts::{AccountState, Question};
-use crate::identity::clients::end_session;
+use crate::identity::arrivals::end_session;
 use crate::identity::peer::Subject;
 use crate::job::backpressure::unpark;
 use crate::job::context::JobCx;

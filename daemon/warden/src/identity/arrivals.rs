@@ -1,18 +1,20 @@
-//! Holds connections until their account is known. A child looks it up. Nothing is read from them meanwhile.
+//! Holds connections until their account is known. A child looks it up. Nothing is read from them meanwhile. Then opens and
+//! ends their sessions, which the broker serves.
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use remit_common::caps;
+use nix::sys::socket::{MsgFlags, send};
 use remit_common::refusal::{Code, Refusal};
-use remit_link::ForeignSocket;
+use remit_common::wire::Goodbye;
+use remit_common::{caps, frame};
+use remit_link::{ForeignSocket, ToBroker};
 use remit_policy::Policy;
 
 use crate::admin;
 use crate::audit::reports::Reports;
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::identity::accounts::{People, Question};
-use crate::identity::clients;
 use crate::identity::listeners::Listeners;
 use crate::identity::lookups::{LookUpPurpose, LookUps};
 use crate::identity::peer::{Nameless, NoSubject, Subject};
@@ -33,7 +35,7 @@ pub enum Door {
 impl Door {
     fn refuse(self, stream: &ForeignSocket, refusal: Refusal) {
         match self {
-            Self::Client => clients::say_goodbye(stream, refusal),
+            Self::Client => say_goodbye(stream, refusal),
             Self::Admin => admin::refuse(stream, refusal),
         }
     }
@@ -267,4 +269,75 @@ fn turn_away(cx: &mut ArrivalCx<'_>, door: Door, none: &NoSubject) {
     });
     cx.reports
         .record_refusal(subject.as_ref(), None, &refusal, None);
+}
+
+pub fn let_client_in(
+    sessions: &mut Sessions,
+    reports: &mut Reports,
+    reactor: &Reactor,
+    client: Admitted,
+) {
+    let Admitted {
+        stream,
+        caller: subject,
+        pidfd,
+        ..
+    } = client;
+    if !reports.broker.is_ready() {
+        // The broker ended during the look-up. The next one serves whoever connects again.
+        return;
+    }
+    let owner = subject.owner();
+    match sessions.open(subject.clone(), pidfd) {
+        Ok((session, instead)) => {
+            if let Some(other) = instead {
+                end_session(sessions, reports, reactor, other);
+            }
+            let opened = sessions.get(session);
+            let watched = opened.is_some_and(|opened| {
+                let token = Token::Peer(session);
+                reactor.add(opened.pidfd(), token, Interest::Read).is_ok()
+            });
+            if !watched {
+                // Unwatched, a session would outlive its process, and another process could hold the socket.
+                close_session(sessions, reactor, session);
+                return;
+            }
+            let message = ToBroker::Session { session, owner };
+            reports.send_history();
+            reports.broker.send(&message, &[stream.as_fd()]);
+        }
+        Err(refusal) => {
+            reports.record_refusal(Some(&subject), None, &refusal, None);
+            say_goodbye(&stream, refusal);
+        }
+    }
+}
+
+/// Ends a session. It counts until the broker reports that its socket is closed.
+pub fn end_session(
+    sessions: &mut Sessions,
+    reports: &mut Reports,
+    reactor: &Reactor,
+    session: u64,
+) {
+    if let Some(ended) = sessions.end(session) {
+        reactor.remove(ended.pidfd());
+    }
+    reports.tell(&ToBroker::SessionGone { session });
+}
+
+/// Removes a session whose socket is closed. Its jobs continue.
+pub fn close_session(sessions: &mut Sessions, reactor: &Reactor, session: u64) {
+    if let Some(closed) = sessions.close(session) {
+        reactor.remove(closed.pidfd());
+    }
+}
+
+/// Refuses a connection. The buffer of a new socket takes one frame. Otherwise it is closed without a message.
+pub fn say_goodbye(stream: &ForeignSocket, refusal: Refusal) {
+    if let Ok(bytes) = frame::encode(&Goodbye::new(refusal), caps::ADMIN_FRAME) {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let _ = send(stream.as_raw_fd(), &bytes, flags);
+    }
 }

@@ -3,7 +3,6 @@
 pub(crate) mod checkup;
 mod compiled;
 pub(crate) mod host_support;
-pub(crate) mod leftovers;
 pub(crate) mod pool;
 pub(crate) mod prepared;
 mod report;
