@@ -1,6 +1,5 @@
-//! Forwards one connection between the job's socket and the host's. Nothing is buffered in between: bytes are peeked
-//! at and sent on, and only those that were sent are then removed (`MSG_TRUNC`, tcp(7)). So a slow receiver slows its
-//! sender, as without a relay, and a connection needs no memory.
+//! Forwards one connection between the job's socket and the host's. Bytes are peeked at and sent on, and only those
+//! that were sent are removed (`MSG_TRUNC`, tcp(7)): a slow receiver slows its sender, and no memory is needed.
 
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
 use std::{

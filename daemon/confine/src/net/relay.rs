@@ -36,8 +36,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Ends the relay once nothing of the job lives. What the job has sent is forwarded for at most one second; then
-    /// the relay ends, and this returns. For the process that started it, with a right to signal it.
+    /// Ends the relay when nothing of the job lives, at most 1 s later: what it has sent is forwarded. For its parent.
     pub(crate) fn finish(self) -> io::Result<()> {
         sys::kill(self.pid, libc::SIGTERM)?;
         loop {

@@ -169,8 +169,7 @@ mod tests {
             (Some(13 << 8), 13),
             (Some(255 << 8), 255),
             (Some(libc::SIGKILL), UNTRIED),
-            // What a layer can do to it, and a bug.
-            (Some(libc::SIGSYS), BROKEN),
+            (Some(libc::SIGSYS), BROKEN), // What a layer can do to it, and a bug.
             (Some(libc::SIGSEGV), BROKEN),
             (None, BROKEN),
         ] {

@@ -21,7 +21,6 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-/// A running self-test. Dropping it kills it.
 #[derive(Debug)]
 pub struct SelfTest {
     answers: OwnedFd,
@@ -141,9 +140,8 @@ impl SelfTest {
         let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
     }
 
-    /// Returns one finding for each attempt that this kernel allows; `None`: it still runs. Never waits. Fails if the set-up
-    /// failed, and names the step. Its bystander, of the same uid, may still be ending: wait until the cgroup is empty
-    /// before the uid is used again.
+    /// Returns one finding for each attempt that this kernel allows; `None`: it still runs. Never waits. Fails with the
+    /// step that failed. Its bystander, of the same uid, may be ending: reuse the uid when the cgroup is empty.
     pub fn read(&mut self) -> Result<Option<Vec<Finding>>> {
         if let Some(pid) = self.pid {
             let ended = sys::wait(pid, libc::WNOHANG);

@@ -75,7 +75,6 @@ pub mod shutdown {
         GONE.with_borrow_mut(|gone| gone.push(pid));
     }
 
-    /// Kills a child, and waits a moment for its end.
     pub(in crate::spawner) fn end(pid: i32, pidfd: BorrowedFd<'_>) {
         let _ = sys::pidfd_send_signal(pidfd, libc::SIGKILL);
         let mut ended = [PollFd::new(pidfd, PollFlags::POLLIN)];

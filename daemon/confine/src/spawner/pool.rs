@@ -154,8 +154,7 @@ impl Workers {
     fn lost(&self, worker: &Rc<Process>, error: &io::Error) {
         let gone = [
             io::ErrorKind::BrokenPipe,
-            // It died with unread requests.
-            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::ConnectionReset, // It died with unread requests.
             io::ErrorKind::UnexpectedEof,
             io::ErrorKind::InvalidData,
         ];

@@ -283,12 +283,10 @@ impl Sandbox {
         let more = match (self.credentials.user, limits.others) {
             // The child adds the tasks that a user of the profile also has.
             (None, _) | (Some(_), Some(_)) => self.attendants(),
-            // The kernel counts no tasks of root.
-            (Some(_), None) => u64::MAX,
+            (Some(_), None) => u64::MAX, // The kernel counts no tasks of root.
         };
         let fsize = match self.base {
-            // A job that may change everything may write files of any size.
-            Base::Host => u64::MAX,
+            Base::Host => u64::MAX, // A job that may change everything may write files of any size.
             Base::Read(_) | Base::Strict(_) => limits.fsize,
         };
         Limits {

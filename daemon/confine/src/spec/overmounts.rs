@@ -107,7 +107,6 @@ fn private() -> Result<Vec<CString>> {
     found.into_iter().map(|p| c_path(&p)).collect()
 }
 
-/// Returns a parent in which others could replace the directory.
 fn writable_parent(path: &Path) -> std::io::Result<Option<PathBuf>> {
     for parent in path.ancestors().skip(1) {
         let meta = fs::metadata(parent)?;

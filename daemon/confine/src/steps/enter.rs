@@ -1,5 +1,4 @@
-//! A job as its child needs it, and what the child does with it inside the sandbox. The job has the numbers of the
-//! descriptors that it gives its program or keeps until the exec.
+//! What a job's child does inside the sandbox, with numbers of descriptors that it passes on or keeps until the exec.
 
 use std::ffi::{CStr, CString};
 use std::io;

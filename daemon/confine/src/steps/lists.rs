@@ -54,11 +54,8 @@ const fn rest<F: Copy>(step: Step, name: &'static str, take: F) -> Item<F> {
 }
 
 pub(crate) struct Lists {
-    /// By a worker, once.
     pub(crate) setup: &'static [Item<SetupStep>],
-    /// By the job's child: uid and cgroup are known, the job may not be.
     pub(crate) prepare: &'static [Item<PrepareStep>],
-    /// By the same child, with the job. The exec follows.
     pub(crate) enter: &'static [Item<EnterStep>],
 }
 

@@ -14,7 +14,6 @@ pub(crate) mod exec {
     use std::ffi::CStr;
     use std::os::fd::AsFd;
 
-    /// Executes the hashed program if there is one, otherwise what the name means.
     pub(crate) fn execute(child_env: &ChildEnv<'_>) -> Failure {
         match child_env.measured {
             [program, ..] if child_env.sandbox.layers.is_on(Layer::Measured) => {

@@ -25,7 +25,6 @@ pub(crate) struct Preparing<'a> {
     pub(crate) parent: u32,
     /// `Slave`, if the child waits for its job: its tree then follows the host's unmounts until it is cut off.
     pub(crate) propagation: Propagation,
-    /// A further mount, for the self-test.
     pub(crate) stage: Option<&'a Mount>,
     /// Files of a plan that the job sees, in a sealed memory file.
     pub(crate) staged: Option<BorrowedFd<'a>>,
@@ -239,7 +238,6 @@ pub(crate) fn attendants(child: &mut Preparing<'_>) -> Taken {
     Ok(StepResult::Done)
 }
 
-/// Builds the root in the process that will live in it.
 pub(crate) fn root(child: &mut Preparing<'_>) -> Taken {
     let ruleset = child.new_ruleset()?;
     let staged = child.staged.map(Staged::read).transpose()?;

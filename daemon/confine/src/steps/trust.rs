@@ -1,8 +1,7 @@
 //! Decides if others than root and a job's own user can change what a name means. The answer stays true while those two
-//! do nothing: in a directory that nobody else can write, nobody else can put another file under the same name.
-//!
-//! Checks inside the sandbox that files are as they were at the approval of their run, with the job's own identity, as
-//! the last action before its exec: what the job cannot read is not executed. Only files that nobody but root can change
+//! do nothing: in a directory that nobody else can write, nobody else can put another file under the same name. Checks
+//! inside the sandbox that files are as they were at the approval of their run, with the job's own identity, as the
+//! last action before its exec: what the job cannot read is not executed. Only files that nobody but root can change
 //! pass, so a checked file stays the same until the program that names it opens it. Allocates nothing.
 
 use std::ffi::{CStr, CString};
@@ -56,8 +55,7 @@ pub(crate) fn of_way(path: &CStr, uid: u32) -> bool {
     })
 }
 
-/// Returns true if only they can change a program and the way to it, by its own name and by the one without links. A
-/// missing program passes, because it is not executed either.
+/// Returns true if only they can change a program and the way to it, by both names. A missing one passes, as none runs.
 pub(crate) fn of_program(program: &CStr, uid: u32) -> bool {
     let Ok(file) = sys::open(program, libc::O_PATH) else {
         return true;

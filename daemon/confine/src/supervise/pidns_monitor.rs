@@ -96,8 +96,7 @@ impl Monitor<'_> {
         }
     }
 
-    /// Bounds the new ipc namespace, because no resource limit counts its objects: no more shared memory than a
-    /// private directory takes, few semaphores and few queues. proc_sys_kernel(5).
+    /// Bounds ipc objects, which no resource limit counts: shared memory as a private directory's. proc_sys_kernel(5).
     fn bound_ipc(&self) -> io::Result<()> {
         set(c"sys/kernel/shmall", self.shared_pages.to_bytes())?;
         set(c"sys/kernel/sem", SEMAPHORES)?;

@@ -1,6 +1,5 @@
-//! The watchdog: a process without rights that ends all jobs when the warden dies. When the warden has ended, it pulls
-//! the switch: `cgroup.kill` of the directory above all jobs' cgroups. Each worker does the same, and the warden when
-//! the watchdog dies, so any one of the three ends all jobs.
+//! The watchdog: a process without rights that ends all jobs when the warden has ended. It pulls the switch:
+//! `cgroup.kill` above all jobs' cgroups. Workers do the same, and so does the warden when the watchdog dies.
 
 use crate::spawner::family::shutdown::leave;
 use crate::spec::kernel::fork_call;
@@ -88,7 +87,6 @@ fn watch() -> i32 {
     0
 }
 
-/// Pulls the switch for as long as a job may still be on its way into its cgroup.
 pub fn pull(switch: BorrowedFd<'_>) {
     for _ in 0..PULLS {
         // The directory is gone: the next daemon has seen it empty and removed it.

@@ -1,5 +1,4 @@
-//! An attempt of the self-test, what it finds on its stage, and how its answer is written. Attempts for every sandbox, as
-//! far as its profile leaves the layer on.
+//! An attempt of the self-test, its stage and its answer; and attempts for every sandbox, as far as layers are on.
 
 use crate::spec::compiled::Base;
 use crate::{Layer, Sandbox, sys};
@@ -36,8 +35,7 @@ pub(super) static COMMON: &[Attempt] = &[
         layer: Layer::Identity,
         what: "see and set the limits of process 1, which is root's",
         held: libc::EPERM,
-        // Without the other layers the same uid is refused, too.
-        control: None,
+        control: None, // Without the other layers the same uid is refused, too.
         // prlimit(2) checks the right even if it has nothing to do.
         run: |_| call(libc::SYS_prlimit64, [1, libc::RLIMIT_NOFILE.into(), 0, 0]),
         fits: is_read,

@@ -1,6 +1,5 @@
-//! The self-test's attempts: for each layer, something that the layer forbids. Each attempt runs in its own process,
-//! which answers with an errno, 0 if it was allowed. If possible, the same is tried before without the layers, by the
-//! same uid, because an attempt that fails anyway proves nothing.
+//! The self-test's attempts, each for a layer that forbids it. Each runs in its own process, which answers with an
+//! errno, 0 if it was allowed. If possible, the same uid tries it before without the layers, as proof that they count.
 
 mod common;
 
@@ -85,8 +84,7 @@ static STRICT: &[Attempt] = &[
         layer: Layer::LandlockScope,
         what: "signal the sandbox's init, of the same uid",
         held: libc::EPERM,
-        // Without the layers there is no init.
-        control: None,
+        control: None, // Without the layers there is no init.
         run: |_| call(libc::SYS_kill, [1, 0, 0, 0]),
         fits: |sandbox| sandbox.credentials.user.is_none(),
     },

@@ -1,5 +1,4 @@
-//! Shows files of a plan at their paths: over each directory of the host that has some, a read-only overlay whose upper
-//! layer is a private tmpfs with what the plan makes and, for what it removes, whiteouts.
+//! Shows files of a plan at their paths: read-only overlays over the host's directories, with a private tmpfs on top.
 
 use super::model::{Access, Content, Mount};
 use crate::Why;
@@ -26,7 +25,6 @@ pub(super) struct StagedView<'a> {
     /// By entry: the mount that it is in.
     shown_by: Vec<usize>,
     site: OwnedFd,
-    /// Entries that are shown so far.
     shown: Cell<usize>,
 }
 

@@ -1,6 +1,5 @@
-//! The system call filter: one table, one program, which is a binary search over the number with argument checks at
-//! its leaves. A stack of linear programs would be slow to install: the kernel then runs every program for every
-//! number (its cache of always-allowed calls), in each spawn.
+//! The system call filter: one table, one program, a binary search over the number with argument checks at its leaves.
+//! A stack of programs is slow to install: for each spawn the kernel runs all for each number (its cache of calls).
 
 mod bpf;
 mod halves;

@@ -13,8 +13,7 @@ pub(super) enum Rule {
     Checked(&'static [Check]),
     /// The same, but a call with a null pointer in this argument is allowed: it asks and sets nothing.
     CheckedIfSet(u8, &'static [Check]),
-    /// With this argument among these values, whoever has the filter's listener answers; without one: ENOSYS.
-    /// seccomp_unotify(2). Any other value is allowed.
+    /// For these values the filter's listener answers, or ENOSYS (seccomp_unotify(2)). Others are allowed.
     Notify(u8, &'static [u32]),
 }
 

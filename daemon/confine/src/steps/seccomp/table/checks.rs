@@ -21,16 +21,12 @@ pub(in crate::steps::seccomp) const BUS_ADDRESSES: &[u32] = &[29, 30, 33, 34, 44
 
 #[rustfmt::skip]
 pub(super) const IOCTLS: Check = Check { arg: 1, mask: !0, errno: EPERM, want: Want::NoneOf(&[
-    // TIOCSTI, TIOCLINUX.
-    0x5412, 0x541c,
+    0x5412, 0x541c, // TIOCSTI, TIOCLINUX.
     // SIOC[GS]IFBR, SIOCBR{ADDBR,DELBR}, SIOC[GS]IFVLAN: the kernel loads a module, then checks the capability.
     0x8940, 0x8941, 0x89a0, 0x89a1, 0x8982, 0x8983,
-    // FS_IOC_{ADD,REMOVE}_ENCRYPTION_KEY, _ALL_USERS.
-    0xc050_6617, 0xc040_6618, 0xc040_6619,
-    // BTRFS_IOC_SYNC, BTRFS_IOC_START_SYNC.
-    0x9408, 0x8008_9418,
-    // TUNATTACHFILTER: a program in the kernel's memory for programs.
-    0x4010_54d5,
+    0xc050_6617, 0xc040_6618, 0xc040_6619, // FS_IOC_{ADD,REMOVE}_ENCRYPTION_KEY, _ALL_USERS.
+    0x9408, 0x8008_9418, // BTRFS_IOC_SYNC, BTRFS_IOC_START_SYNC.
+    0x4010_54d5, // TUNATTACHFILTER: a program in the kernel's memory for programs.
 ]) };
 
 /// `SOL_SOCKET`, and its options that put a program into the kernel's memory: SO_ATTACH_FILTER,
@@ -96,16 +92,13 @@ const KINDS: &[u32] = &[0x6600, 0x5800, 0x7600, 0x9400, 0x6e00, 0xf500, 0x9700];
 /// Queries, and changes for which the kernel first asks the mount if it can be written.
 #[rustfmt::skip]
 const KNOWN: &[u32] = &[
-    // FS_IOC_[GS]ETFLAGS, FS_IOC_[GS]ETVERSION, EXT4_IOC_GETVERSION, FS_IOC_FS[GS]ETXATTR, XFS_IOC_FSGETXATTRA,
-    // FS_IOC_GETFSLABEL.
+    // FS_IOC_[GS]ET{FLAGS,VERSION}, EXT4_IOC_GETVERSION, FS_IOC_FS[GS]ETXATTR, XFS_IOC_FSGETXATTRA, FS_IOC_GETFSLABEL.
     0x8008_6601, 0x4008_6602, 0x8008_7601, 0x4008_7602, 0x8008_6603, 0x801c_581f, 0x401c_5820, 0x801c_582d,
     0x8100_9431,
-    // FICLONE, FICLONERANGE, FIDEDUPERANGE.
-    0x4004_9409, 0x4020_940d, 0xc018_9436,
+    0x4004_9409, 0x4020_940d, 0xc018_9436, // FICLONE, FICLONERANGE, FIDEDUPERANGE.
     // FS_IOC_GET_ENCRYPTION_POLICY, _POLICY_EX, _KEY_STATUS, _NONCE; FS_IOC_MEASURE_VERITY, _READ_VERITY_METADATA.
     0x400c_6615, 0xc009_6616, 0xc080_661a, 0x8010_661b, 0xc004_6686, 0xc028_6687,
-    // PROCMAP_QUERY, of the file system of processes.
-    0xc068_6611,
+    0xc068_6611, // PROCMAP_QUERY, of the file system of processes.
     // FS_IOC_GETFSMAP; XFS_IOC_DIOINFO, _FSGEOMETRY_V1, _FSGEOMETRY_V4, _FSGEOMETRY, _FSCOUNTS.
     0xc0c0_583b, 0x800c_581e, 0x8070_5864, 0x8070_587c, 0x8100_587e, 0x8020_5871,
     // BTRFS_IOC_TREE_SEARCH and _V2, which need a capability; _INO_LOOKUP, _INO_LOOKUP_USER, _SPACE_INFO, _SUBVOL_GETFLAGS,
@@ -125,9 +118,8 @@ pub(super) const OF_FILE_SYSTEMS: Check = Check {
     errno: EOPNOTSUPP,
 };
 
-/// Queries for a file's extents, which can write it out first: the flag for that is in memory, where no filter sees
-/// it. `FS_IOC_FIEMAP`, `EXT4_IOC_GET_ES_CACHE`, `XFS_IOC_GETBMAP`, `_GETBMAPA`, `_GETBMAPX`. A job with `write` is
-/// refused only these, because the file may be one that it can only read.
+/// Queries for extents, which can write the file out: that flag is in memory, where no filter sees it. `FS_IOC_FIEMAP`,
+/// `EXT4_IOC_GET_ES_CACHE`, `XFS_IOC_GETBMAP{,A,X}`. A job with `write` is refused only these, for files that it can only read.
 pub(super) const EXTENTS: Check = Check {
     arg: 1,
     mask: !0,

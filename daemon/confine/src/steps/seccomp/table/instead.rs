@@ -19,8 +19,7 @@ const READ_ONLY_OPEN_AT: Check = Check {
     arg: 2,
     ..READ_ONLY_OPEN
 };
-/// Calls of a job that inspects: those of its start, of the loader and the runtime of its program, and those that look.
-/// All others answer EPERM: it makes nothing, changes nothing and starts nothing.
+/// Calls of a job that inspects: those of its start, its loader and runtime, and those that look. Others answer EPERM.
 #[rustfmt::skip]
 pub(in crate::steps::seccomp) const LOOKING: &[&str] = &[
     "open", "openat", "close", "read", "pread64", "readv", "lseek", "stat", "lstat", "fstat", "newfstatat", "statx", "statfs",

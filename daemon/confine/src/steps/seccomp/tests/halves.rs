@@ -18,13 +18,11 @@ fn classes() -> impl Iterator<Item = Class> {
             unix: bit(2),
             ipc: bit(3),
             no_set_id: bit(4),
-            // Changes calls that no other of these changes.
-            own_network: bit(3),
+            own_network: bit(3), // Changes calls that no other of these changes.
             bus: bit(3) && !bit(1) && !bit(2),
             shared_uid: bit(5),
             one_session: bit(5),
-            // It keeps none of the others.
-            inspects: bit(6),
+            inspects: bit(6), // It keeps none of the others.
         }
     })
 }
@@ -134,7 +132,6 @@ fn both_halves_are_the_whole() {
                 }
             }
         }
-        // The kernel compiles it for each child.
         let length = closing.instructions().len();
         assert!(length <= 60, "{length}");
     }

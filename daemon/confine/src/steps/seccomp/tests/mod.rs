@@ -1,5 +1,4 @@
-//! Runs the compiled programs number by number in an interpreter of the few instructions used, so that the table of
-//! the other architecture is tested, too. Other tests here ask the kernel itself.
+//! Interprets the compiled programs number by number, for the other architecture too. Other tests ask the kernel.
 
 mod halves;
 
@@ -399,8 +398,7 @@ fn answers(calls: &[Call]) -> i32 {
     0
 }
 
-/// Makes every refused call on this kernel under the filter. A wrong number in the table would do something else, but
-/// without rights: the child has given up its identity before.
+/// Makes every refused call under the filter, without rights: a wrong number in the table would do something else.
 #[test]
 fn the_kernel_answers_as_the_table_says() {
     let arch = Arch::here().unwrap();
