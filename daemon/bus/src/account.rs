@@ -1,6 +1,5 @@
-//! The account of a job's uid, as systemd-userdbd.service(8) answers nss-systemd(8): the uid has a name, so that programs
-//! which ask for it work. It is in no file, and no list of accounts has it. Invariants: an answer depends on the job's uid
-//! alone; a question that is not understood has the answer that there is no such record.
+//! The account of a job's uid, answered to nss-systemd(8) as by systemd-userdbd.service(8), for programs that need a
+//! name. No list has it. Invariant: an answer depends on the uid alone; what is not understood has no record.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;

@@ -35,10 +35,8 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_sendto,
     libc::SYS_ppoll,
     libc::SYS_close,
-    // Debug builds look at a descriptor before they close it.
-    libc::SYS_fcntl,
-    // The uid of a job.
-    libc::SYS_newfstatat,
+    libc::SYS_fcntl,      // Debug builds look at a descriptor before they close it.
+    libc::SYS_newfstatat, // The uid of a job.
     libc::SYS_geteuid,
     libc::SYS_clock_gettime,
     libc::SYS_brk,

@@ -61,7 +61,6 @@ enum Stage {
     /// connection as incomplete, and with 64 of these it accepts nobody else of the host.
     Naming(Vec<u8>),
     Greeting(Greeting),
-    /// The first call must be Hello.
     Hello,
     Calls,
 }

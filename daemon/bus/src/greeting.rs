@@ -1,5 +1,4 @@
-//! The authentication (D-Bus Specification, "Authentication Protocol"), both sides: the proxy answers a job itself, and
-//! greets the bus as its own uid. No descriptors are agreed on with either. No IO.
+//! Authentication (D-Bus Specification), both sides: the proxy answers jobs and greets the bus. No descriptors, no IO.
 
 use crate::names;
 
@@ -19,7 +18,6 @@ pub struct Greeting {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     More,
-    /// A line of `used` bytes has this answer.
     Answer {
         used: usize,
         text: String,
@@ -28,7 +26,6 @@ pub enum Step {
     Messages {
         used: usize,
     },
-    /// It is no authentication.
     End,
 }
 
@@ -83,7 +80,6 @@ pub fn hello(uid: u32) -> Vec<u8> {
     format!("\0AUTH EXTERNAL {hex}\r\n").into_bytes()
 }
 
-/// Bytes after which the bus expects messages.
 pub const BEGIN: &[u8] = b"BEGIN\r\n";
 
 /// Returns the bus's guid from its answer, `None` if the line is not complete. Fails if the bus does not agree.

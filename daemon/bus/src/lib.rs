@@ -1,5 +1,4 @@
-//! `remit-bus`: a filter between jobs and the system bus. It answers the connect(2) of a job with a connection of its
-//! own, forwards calls that read, and refuses all others. It starts nothing and keeps no reply.
+//! `remit-bus` filters between jobs and the system bus: it forwards calls that read, refuses others, starts nothing.
 
 pub mod account;
 pub mod confine;

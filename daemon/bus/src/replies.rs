@@ -11,7 +11,6 @@ const ERROR: u8 = 3;
 pub struct Replies {
     /// The fixed part of a header, if it is not complete.
     fixed: Vec<u8>,
-    /// Bytes of the message that are still to come.
     missing: usize,
     passes: bool,
     /// Replies that have passed completely.

@@ -85,7 +85,6 @@ impl Server {
         }))
     }
 
-    /// Reports that it is ready, and serves until the warden is gone.
     pub fn serve(mut self) -> Result<(), String> {
         let mut is_connected = orders::report(&self.warden, &Report::Ready)?;
         while is_connected {

@@ -188,10 +188,7 @@ const INSTEAD: &[(&str, &[&str], &str, bool)] = &[
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    Forward {
-        /// The bus may start the destination.
-        may_start: bool,
-    },
+    Forward { may_start: bool },
     Empty,
     Refused,
 }

@@ -231,7 +231,6 @@ fn descriptors_of_a_job_are_dropped() {
     });
 }
 
-/// Returns an error reply of about 30 MiB.
 fn large(call: &crate::client::Reply) -> Vec<u8> {
     let serial = u32::from_le_bytes(call.bytes[8..12].try_into().unwrap());
     let mut bytes = Vec::new();

@@ -1,5 +1,4 @@
-//! The proxy against a recording fake bus and a real dbus-daemon; the test plays the warden and the jobs. Each server
-//! runs confined, and each job's connect(2) goes through a real seccomp listener.
+//! The proxy, confined, against a fake bus and a real dbus-daemon. connect(2) of jobs goes through a real listener.
 #![allow(
     missing_docs,
     unsafe_code,
@@ -137,7 +136,6 @@ mod client {
     }
 }
 mod fake {
-    //! A bus that records what arrives.
 
     use std::io::{BufRead, BufReader, Write};
     use std::os::unix::net::{UnixListener, UnixStream};
@@ -180,7 +178,6 @@ mod fake {
             }
         }
 
-        /// Passes each connection on, unread.
         pub fn listen(on_connection: impl Fn(UnixStream) + Send + 'static) -> (PathBuf, Dir) {
             let dir = Dir::new();
             let path = dir.0.join("bus");
@@ -208,7 +205,6 @@ mod fake {
         bytes
     }
 
-    /// Authenticates the proxy, which must say nothing else.
     pub fn accept(stream: &mut UnixStream) -> Option<()> {
         let own: String = nix::unistd::geteuid().to_string();
         let hex: String = own.bytes().map(|byte| format!("{byte:02x}")).collect();

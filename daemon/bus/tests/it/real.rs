@@ -62,7 +62,6 @@ fn daemon() -> Option<Daemon> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    // It prints its address when it listens.
     let mut address = String::new();
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut address)

@@ -18,7 +18,6 @@ use crate::stage::{Dir, begin, connect, listen, send_bytes, warden_pair};
 
 type Act = fn(&Path) -> io::Result<()>;
 
-/// Runs the act on a thread of its own, with or without the layer.
 fn act(act: Act, dir: &Path, layer: Option<fn(&Path)>) -> io::Result<()> {
     let run = || {
         if let Some(layer) = layer {
@@ -174,7 +173,6 @@ fn seccomp_refuses_other_calls_and_other_addresses() {
     );
 }
 
-/// Starts the real program, as root or as a user without rights.
 fn program(dir: &Path, warden: Option<&impl AsFd>, is_root: bool) -> Child {
     // A path that the other user can search.
     let path = dir.join("remit-bus");

@@ -183,8 +183,7 @@ pub fn listen() -> OwnedFd {
     let mut filter = [
         op(load, 0, 0, 0),
         op(is, 0, 5, libc::SYS_connect as u32),
-        // The lower half of the third argument.
-        op(load, 0, 0, 32),
+        op(load, 0, 0, 32), // The lower half of the third argument.
         op(is, 2, 0, LENGTH),
         op(is, 1, 0, LENGTH - 1),
         op(is, 0, 1, ACCOUNTS),
