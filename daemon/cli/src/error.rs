@@ -1,5 +1,4 @@
-//! Errors of verbs: message and JSON form. Defines all exit statuses: of jobs by timeout(1) and env(1), of remit by
-//! sysexits.h. `remit.1` has the same table.
+//! Errors of verbs as text and JSON, and all exit statuses: timeout(1), env(1), sysexits.h. `remit.1` has the table.
 
 use std::io;
 use std::process::ExitCode;

@@ -31,7 +31,6 @@ pub enum Password {
     Empty,
     Set,
     NotLocal,
-    /// It cannot be read; holds the error.
     Unknown(String),
 }
 

@@ -109,8 +109,7 @@ impl FileFacts {
                 format!("chown root: {shell}"),
             )
         } else if self.kind == FileKind::Link {
-            // The mode bits of a link have no meaning (symlink(7)).
-            return None;
+            return None; // The mode bits of a link have no meaning (symlink(7)).
         } else if self.mode & 0o002 != 0 {
             ("is writable by everyone".to_owned(), takes_writers)
         } else if self.mode & 0o020 != 0 {

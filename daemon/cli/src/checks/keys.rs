@@ -8,7 +8,6 @@ use super::report::Check;
 use crate::openssh::effective::Effective;
 use crate::openssh::keys::AuthorizedKey;
 
-/// Options that restrict a key to remit.
 pub const WANTED: &str = "restrict,command=\"/usr/bin/mcp-shim\"";
 const COMMAND_BYTES: usize = 120;
 

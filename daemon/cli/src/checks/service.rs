@@ -1,5 +1,4 @@
-//! Checks the systemd units: they run, they start at boot, and no drop-in affects jobs. systemd reports the settings.
-//! Their effect is verified at the daemon's process: its namespaces and status in `/proc`.
+//! Checks the systemd units: they run, start at boot, and no drop-in affects jobs; the effect too, in `/proc`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -85,8 +84,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
 /// Settings with which journald drops records, and their harmless values.
 const DROPPING: &[(&str, &[&str])] = &[
     ("LogFilterPatterns", &[""]),
-    // Records of jobs have level 6, info.
-    ("LogLevelMax", &["", "-1", "6", "7"]),
+    ("LogLevelMax", &["", "-1", "6", "7"]), // Records of jobs have level 6, info.
 ];
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 const NAMESPACES: [&str; 6] = ["mnt", "net", "user", "pid", "ipc", "uts"];

@@ -23,7 +23,6 @@ use crate::render::units;
 
 const TRIES: usize = 3;
 
-/// Approves the given digest, or the request that is shown now and confirmed.
 pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
     let (job, digest, undo) = match args.digest {
         Some(digest) => match args.id.whole() {

@@ -25,7 +25,6 @@ pub struct List {
     omitted: u32,
 }
 
-/// Lists the requests. With `--watch` prints each new one until the user or the daemon ends this.
 pub fn pending(context: &Context, args: &PendingArgs) -> Result<Exit, Failure> {
     if args.watch {
         return watch(context);

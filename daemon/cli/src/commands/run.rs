@@ -65,7 +65,6 @@ fn begin(daemon: &mut Daemon, interrupt: &Interrupt, mut run: Run) -> Result<Job
     Ok(report)
 }
 
-/// Requests a job and waits for its end. Shows no output of it.
 pub fn ended(daemon: &mut Daemon, interrupt: &Interrupt, run: Run) -> Result<JobReport, Failure> {
     let report = begin(daemon, interrupt, run)?;
     let job = report.job;

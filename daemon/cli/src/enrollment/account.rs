@@ -247,8 +247,7 @@ pub fn make(name: &Name, home: &Path) -> Result<(), AccountError> {
         "--create-home",
         "--home-dir",
         &home,
-        // Without skeleton files, a shell finds nothing to read at its start.
-        "--skel",
+        "--skel", // Without skeleton files, a shell finds nothing to read at its start.
         "/nonexistent",
         "--user-group",
         "--shell",

@@ -1,6 +1,5 @@
-//! Parses the expiry of a key and the names of accounts and groups. Pure: looks no name up, and the clock is passed in. The
-//! expiry is formatted for sshd, always in UTC (OpenSSH 9.1, sshd(8), expiry-time): for local time sshd ignores daylight
-//! saving, and in summer the key would live an hour longer.
+//! Parses the expiry of a key and names of accounts and groups. Pure: looks no name up; the clock is passed in. For
+//! sshd the expiry is in UTC (OpenSSH 9.1, sshd(8), expiry-time): for local time sshd ignores daylight saving.
 
 use std::fmt;
 use std::str::FromStr;

@@ -199,7 +199,6 @@ pub mod tests {
 
     use super::*;
 
-    /// A well-formed key that nobody owns.
     pub const ED25519: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
     pub const OTHER: &str =

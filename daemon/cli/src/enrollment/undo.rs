@@ -1,5 +1,4 @@
-//! Unenrolls an agent: undoes the steps in its record and nothing else. If a step fails, the next ones still run, to
-//! remove as many rights as possible. The record then stays, and a second run does the rest.
+//! Undoes all steps in an agent's record, even if one fails: then the record stays, and a second run does the rest.
 
 use std::path::{Path, PathBuf};
 

@@ -87,8 +87,7 @@ impl Effective {
         let patterns = match self.values("authorizedkeysfile").next() {
             Some(value) if value.eq_ignore_ascii_case("none") => return Vec::new(),
             Some(value) if !value.is_empty() => value,
-            // sshd's default.
-            Some(_) | None => ".ssh/authorized_keys .ssh/authorized_keys2",
+            Some(_) | None => ".ssh/authorized_keys .ssh/authorized_keys2", // sshd's default.
         };
         patterns
             .split_whitespace()
@@ -110,8 +109,7 @@ fn expand(pattern: &str, user: &str, uid: u32, home: &Path) -> String {
             Some('u') => path += user,
             Some('U') => path += &uid.to_string(),
             Some('%') => path.push('%'),
-            // sshd refuses other tokens at its start.
-            Some(other) => path.extend(['%', other]),
+            Some(other) => path.extend(['%', other]), // sshd refuses other tokens at its start.
             None => path.push('%'),
         }
     }

@@ -1,5 +1,4 @@
-//! Prints remit's own messages: text is sanitized, JSON has no character that could control a terminal. [`Sink`] writes
-//! the output of jobs, [`Terminal`] asks questions on the controlling terminal.
+//! Prints remit's own messages, safe for a terminal. [`Sink`] writes the output of jobs, [`Terminal`] asks questions.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -18,7 +17,6 @@ use crate::render::untrusted_columns::Page;
 
 const NOTE_BYTES: usize = 4096;
 
-/// What every verb gets: the directory with the daemon's sockets, and the form of the output.
 pub struct Context {
     pub runtime: Runtime,
     pub form: Form,

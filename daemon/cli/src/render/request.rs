@@ -1,6 +1,5 @@
-//! Shows a request that waits for an approval to approvers. [`remit_page`] makes its texts from the bytes that are
-//! signed; [`super::untrusted_columns`] confines them to their column. Pure except for the clock. Invariant: the short
-//! page omits a value that a requester can choose only if it is the default.
+//! Shows a request to approvers. [`remit_page`] makes its texts from signed bytes, [`super::untrusted_columns`] keeps
+//! them in their column. Pure but for the clock. Invariant: a short page omits only defaults of a requester's choices.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

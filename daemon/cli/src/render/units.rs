@@ -102,8 +102,7 @@ impl Width {
         self.0
     }
 
-    /// Folds lines that are too long, between words. A value of [`super::table::fact`] continues below its begin. Other
-    /// lines continue farther right than any name of a fact, so no text can imitate one.
+    /// Folds long lines between words. What follows is indented more than a fact's name, so no text can imitate one.
     pub fn fold(self, lines: &str) -> String {
         let Some(limit) = self.0 else {
             return lines.to_owned();

@@ -24,7 +24,6 @@ const SAID_READ: u64 = 4096;
 /// Matches of every daemon record. Any process can write fields, so others count only with `_UID`, which journald sets.
 const DAEMON_MATCHES: [&str; 2] = ["_UID=0", "SYSLOG_IDENTIFIER=remitd"];
 
-/// journalctl(1), after a check that this user can read the journal.
 #[derive(Debug)]
 pub struct Journal(Program);
 

@@ -227,7 +227,6 @@ mod tests {
     use super::show;
     use crate::render::units::Width;
 
-    /// Hostile text, for every field that could hold it, in every section.
     const EVIL: &str = "e\x1b[2J\u{202e}\nvil";
     const SHOWN: &str = "e\\x1b[2J\\u{202e}\\nvil";
 

@@ -135,8 +135,7 @@ fn print(
             };
             match report.ending {
                 Some(_) => follow::lost(report, stream, offset..end, next),
-                // Bytes written since are not missing.
-                None => Ok(()),
+                None => Ok(()), // Bytes written since are not missing.
             }
         }
     }
@@ -210,8 +209,7 @@ fn find(context: &Context, id: &IdPrefix) -> Result<NamedJob, Failure> {
         }
         Ok(job) => Ok(NamedJob::Other(job)),
         Err(refused @ Failure::Client(ClientError::Refused(_))) => Err(refused),
-        // A fault of that socket must not hide the caller's own jobs.
-        Err(_) => own(context, id),
+        Err(_) => own(context, id), // A fault of that socket must not hide the caller's own jobs.
     }
 }
 

@@ -222,8 +222,7 @@ fn cannot_be_shown(path: &Path, optional: bool) -> Option<String> {
             "does not exist, and nothing runs in the profile until it does; write \"-{}\" if it may be missing",
             path.display()
         )),
-        // Root may see what this caller may not.
-        Ok(_) | Err(_) => None,
+        Ok(_) | Err(_) => None, // Root may see what this caller may not.
     }
 }
 

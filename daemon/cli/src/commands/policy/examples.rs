@@ -1,5 +1,4 @@
-//! `remit policy test`: shows results of the verdict tables and examples in policy files. A load runs all of them,
-//! and a failed one is an error. This module parses the files again to print a line for each.
+//! `remit policy test`: shows results of tables and examples. A load runs all; this parses again, for a line each.
 
 use std::ops::{Range, RangeInclusive};
 
