@@ -65,13 +65,11 @@ fn only_another_named_person_can_approve() {
         (7, &[][..], Ok(())),
         (8, &[70], Ok(())),
         (8, &[1, 2, 70], Ok(())),
-        // Root is not implied, nor is a gid equal to a named uid, or the reverse.
-        (0, &[0], no),
+        (0, &[0], no), // Root is not implied, nor is a gid equal to a named uid, or the reverse.
         (8, &[7], no),
         (70, &[], no),
         (8, &[], no),
-        // The requester never can, though the rule names them twice.
-        (1000, &[], own),
+        (1000, &[], own), // The requester never can, though the rule names them twice.
         (1000, &[70], own),
     ] {
         let consent = consent(uid, gids, 1000);

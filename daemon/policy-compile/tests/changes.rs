@@ -1,5 +1,4 @@
-//! The description of a change of policy: a change without an effect has none. And which policies may replace another
-//! without an administrator: those that allow no more.
+//! Descriptions of changes of policy: none without an effect. And which may replace another: those that allow no more.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

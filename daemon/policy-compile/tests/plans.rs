@@ -32,7 +32,6 @@ fn edit(path: &str, mode: u32) -> Edit {
     }
 }
 
-/// A plan that makes these files.
 fn plan(paths: &[(&str, u32)]) -> Bundle {
     let planned = paths
         .iter()

@@ -241,8 +241,7 @@ fn empty_and_hidden_text_is_refused_by_default() {
 #[test]
 fn a_pattern_holds_for_the_whole_value() {
     check_refused(
-        // V11
-        "type = 'string', pattern = 'a|b'",
+        "type = 'string', pattern = 'a|b'", // V11
         &["xb", "ax", "ab", "a\nz", "a\n", "\na"],
     );
     check_accepted("type = 'string', pattern = 'a|b'", &["a", "b"]);
@@ -465,8 +464,7 @@ fn enums_and_flags_are_exact() {
 #[test]
 fn hosts_are_typed_by_an_exact_list() {
     check_refused(
-        // V26
-        "type = 'enum', values = ['db1.example.com', '192.0.2.1']",
+        "type = 'enum', values = ['db1.example.com', '192.0.2.1']", // V26
         &[
             "localhost",
             "127.1",

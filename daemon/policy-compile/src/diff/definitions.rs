@@ -104,7 +104,6 @@ fn whole(key: &str, old: &str, new: &str) -> String {
     format!("{key} = {new}, before {old}")
 }
 
-/// Compares lists without an order by their items.
 fn by_item(key: &str, old: &str, new: &str) -> String {
     let items = |list: &'_ str| -> Option<BTreeSet<String>> {
         let list = list.strip_prefix('[')?.strip_suffix(']')?;

@@ -1,6 +1,5 @@
-//! Compares the meaning of two policies: who may do what, and the definitions. Each subject that a rule names is
-//! compared separately, by id. A caller in several groups has the sum. Changes without an effect on verdicts or
-//! definitions are ignored: comments, order, names of files and rules, other names of the same account.
+//! Compares what two policies mean: definitions, and rights, by id of each subject that a rule names. A caller in
+//! several groups has the sum. Ignores comments, order, names of files and rules, and other names of an account.
 
 mod definitions;
 

@@ -1,5 +1,4 @@
-//! Reads the key `args` of a rule: the values of named arguments that it is about. Values that nothing can match are
-//! refused: such a denial denies nothing, and such a grant cannot be understood.
+//! Reads the key `args` of a rule. Values that nothing can match are refused: a denial of them would deny nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

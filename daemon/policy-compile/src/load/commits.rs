@@ -65,7 +65,6 @@ impl Loading<'_> {
         paths
     }
 
-    /// Reads within which time a commit is to be confirmed.
     pub(crate) fn confirm(
         &self,
         fields: &mut Fields<'_>,

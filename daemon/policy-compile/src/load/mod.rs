@@ -31,9 +31,8 @@ use remit_policy::Source;
 use remit_policy::model::machine::Machine;
 use remit_policy::model::policy::{Parts, Policy};
 
-/// Compiles all sources. Their order does not matter. Two with the same name are refused, so the caller must replace
-/// and mask files first. A grant to an account that does not exist is a warning and grants nobody. A denial is an
-/// error. Errors: All findings, at least one an error. At most 100 errors and 100 warnings are kept.
+/// Compiles all sources, in any order; the caller replaces and masks files first, as one name twice is refused. A grant
+/// to a missing account is a warning, a denial an error. Fails with all findings, at most 100 errors and 100 warnings.
 pub fn load(
     sources: &[Source],
     machine: &dyn Machine,

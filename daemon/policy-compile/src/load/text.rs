@@ -50,8 +50,7 @@ pub(crate) fn summary(field: Option<WithSpan<&str>>, report: &mut Report<'_>) ->
     String::new()
 }
 
-/// The one variable that no table sets. env(1) finds the interpreter of a script on it: a second value would run
-/// another program than the one that the load trusted and an approver saw.
+/// Set by no table: env(1) finds a script's interpreter on it, and only that one was trusted and seen by an approver.
 const PATH: &str = "PATH";
 
 /// Reads the table `env`, if it exists. Any name but `PATH` is accepted: only root writes a policy.

@@ -75,9 +75,8 @@ impl LintWord<'_> {
         self.text.starts_with(['-', '+']) && self.text.len() > 1
     }
 
-    /// Returns true if it is one of these options, or a short one with its value attached. It may also be a bundle of short
-    /// ones that ends with one of them, such as `-ae`. A capital letter counts anywhere in a bundle: programs differ in
-    /// which of a bundle takes the next word.
+    /// Returns true for one of these options, for a short one with its value attached, and for a bundle that ends with
+    /// one, as `-ae`. A capital letter counts anywhere in a bundle: programs differ in which takes the next word.
     fn leads_to(&self, options: &[&str]) -> bool {
         let name = self.text.strip_suffix('=').unwrap_or(self.text);
         let glued = |option: &&str| {

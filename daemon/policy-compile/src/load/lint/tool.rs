@@ -1,7 +1,6 @@
-//! Checks tools, and tools that run a program in a container. They have options that run code or write files, and words
-//! that start a program as `find -exec` does. Other words are code, a program or a verb by their position. Also finds
-//! values that replace an absent one: without its value an optional argument adds no element, so the next one takes its
-//! position, and passes for a value whose type it was never checked against.
+//! Checks tools, and tools that run a program in a container: options that run code or write files, words that start a
+//! program as `find -exec` does, words that are code or a program by position. Also finds values that replace an absent
+//! one: an absent optional argument adds no element, so the next takes its position, with a type never checked for it.
 
 use remit_policy::call::bind::param_position;
 use remit_policy::model::command::{Param, ParamKind, Part, Word};

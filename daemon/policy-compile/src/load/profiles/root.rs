@@ -1,5 +1,4 @@
-//! Finds paths of a profile that can lead to all of root, past its sandbox. Only the path itself counts, nothing is
-//! looked up. A path below a system directory leads to root unless it is known not to.
+//! Finds paths of a profile that lead to all of root, by the path alone: system paths do unless known not to.
 
 use remit_policy::model::paths::{beneath, nested};
 
@@ -43,7 +42,6 @@ const DATA: [&str; 12] = [
     "/run/nginx",
     "/run/postgresql",
 ];
-/// Directories in which any user keeps data.
 const SHARED_DIRS: [&str; 2] = ["/tmp", "/var/tmp"];
 /// Prefixes below [`SHARED_DIRS`] and [`DATA`] that root's programs use.
 const TAKEN: [&str; 6] = [
