@@ -42,9 +42,8 @@ pub async fn report(sections: Vec<Section>, at: Sources) -> HostReport {
     })
 }
 
-/// Gathers the facts from files and the kernel, and adds `bus`. An empty list means all sections. Blocks: normally
-/// milliseconds, at most about 6 seconds if file systems hang or the kernel is slow to list its sockets. The report
-/// takes at most [`JSON_CHARS`] characters as JSON.
+/// Gathers the facts from files and the kernel, and adds `bus`. An empty list means all sections. Blocks: milliseconds,
+/// or about 6 seconds if file systems or the kernel's list of sockets hang. Takes at most [`JSON_CHARS`] as JSON.
 #[must_use]
 pub fn gather(sections: &[Section], at: &Sources, bus: BusFacts) -> HostReport {
     let mut gaps = read::Gaps::default();

@@ -183,8 +183,7 @@ mod tests {
             (1_000_000, None),
             (1_000_000 + UNCORRECTED, None),
             (1_000_000 + 30 * 3600, Some("for 30 hours")),
-            // A clock that was set back since.
-            (999_000, None),
+            (999_000, None), // A clock that was set back since.
         ] {
             let said = clock(&at, now);
             let is_it = said

@@ -1,6 +1,5 @@
-//! Reads units and sessions from the service manager and the login manager by D-Bus. Only lists and reads properties
-//! (org.freedesktop.systemd1(5), org.freedesktop.login1(5)). A query starts nothing: a service that is not on the bus
-//! is not called. [`service`] has the queries of built-in commands.
+//! Reads units and sessions from the service and login managers by D-Bus (org.freedesktop.systemd1(5),
+//! org.freedesktop.login1(5)): lists and properties. Starts nothing: a service that is not on the bus is not called.
 
 mod service;
 
@@ -43,8 +42,7 @@ pub struct BusFacts {
     pub(crate) sessions: Option<Result<List<Session>, Why>>,
 }
 
-/// Asks the service and login managers for what `sections` need, within about two seconds. Must run on a tokio runtime
-/// with time enabled. Never fails as a whole: a missing answer becomes a gap of the report.
+/// Asks both managers for what `sections` need, within 2 s, on a tokio runtime with time. No answer becomes a gap.
 pub async fn ask(sections: &[Section], at: &Sources) -> BusFacts {
     ask_within(sections, at, PATIENCE).await
 }

@@ -82,8 +82,7 @@ struct EtcWalk<'a, 'b> {
 impl EtcWalk<'_, '_> {
     fn dir(&mut self, dir: &Path) -> Result<Vec<PathBuf>, Why> {
         let Ok(listing) = fs::read_dir(dir) else {
-            // Its own line has the time of its change.
-            return Ok(Vec::new());
+            return Ok(Vec::new()); // Its own line has the time of its change.
         };
         let mut paths: Vec<PathBuf> = listing
             .flatten()

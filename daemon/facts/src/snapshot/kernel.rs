@@ -74,8 +74,7 @@ pub(super) fn sysctl(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<
         let listing = match fs::read_dir(&dir) {
             Ok(listing) => listing,
             Err(error) if dir == root => return Err(read::cannot("list", &dir, &error)),
-            // Some directories are for root.
-            Err(_) => continue,
+            Err(_) => continue, // Some directories are for root.
         };
         for path in listing.flatten().map(|entry| entry.path()) {
             let name = path.strip_prefix(&root).unwrap_or(&path);

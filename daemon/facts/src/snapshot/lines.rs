@@ -17,7 +17,6 @@ const VALUE: usize = 256;
 pub struct Snapshot {
     /// Sorted lines, each with its newline. Control characters are escaped, so no key or value has a tab or newline.
     pub lines: String,
-    /// Sections that are incomplete, and why.
     pub gaps: Vec<Gap>,
 }
 

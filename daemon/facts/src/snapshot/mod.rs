@@ -1,5 +1,4 @@
-//! A snapshot: what of the machine lasts, as sorted lines `section TAB key TAB value`. What changes by itself is left
-//! out, each kind by a table with its reason. Of an unreadable file there is no hash.
+//! A snapshot: sorted lines `section TAB key TAB value` of what lasts. Tables say what is left out, and why.
 
 mod files;
 
