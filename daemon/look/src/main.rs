@@ -38,7 +38,6 @@ const NO_SUCH_UNIT: u8 = 4;
 
 const STATUS_LINES: u16 = 10;
 
-/// Answers a command. Fails with a sentence if the words are not a command, or its data is not available.
 pub fn show(words: &[String]) -> Result<ExitCode, String> {
     let command = Builtin::of_words(words.iter().map(String::as_str));
     match command.map_err(|refusal| refusal.to_string())? {

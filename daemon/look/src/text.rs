@@ -1,5 +1,4 @@
-//! Formats facts, tables, lines of one JSON object each, times and sizes, and parses numbers. Times are UTC, because
-//! the journal is read in UTC. Only the clock is not pure.
+//! Formats facts, tables, JSON lines, times (UTC, as the journal) and sizes; parses numbers. Pure but for the clock.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;

@@ -42,8 +42,7 @@ fn ask(path: &str) -> Result<Value, String> {
     Ok(all)
 }
 
-/// Removes values whose names users choose, because they are often secrets. Examples: a variable, the password of a
-/// remote volume, the token of a log driver. A proxy's label has users with password hashes.
+/// Removes values whose names users choose, often secrets: variables, options of volumes and log drivers, labels.
 fn without_values(all: &mut Value) {
     match all {
         Value::Array(parts) => parts.iter_mut().for_each(without_values),

@@ -36,7 +36,6 @@ fn is_zero(number: &usize) -> bool {
 /// Memory that has the form of a deleted file: memfd_create(2), shmat(2), shared mappings and aio(7).
 const OF_MEMORY: [&[u8]; 5] = [b"/memfd:", b"/SYSV", b"/dev/zero", b"/[aio]", b"/i915"];
 
-/// Lists files without a name that processes still have open, the largest first.
 pub fn list(count: &str) -> Result<ExitCode, String> {
     let most: usize = number(count)?;
     let processes = Processes::collect()?;

@@ -1,5 +1,4 @@
-//! `users.logins`, `users.failed_logins`: what sshd wrote in the journal, one row for all connections of a kind. A client
-//! chooses the user's name, so a message is read from its end, which is sshd's.
+//! `users.logins`, `users.failed_logins`: sshd's messages, read from their end: a client chooses the name in them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

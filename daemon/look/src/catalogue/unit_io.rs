@@ -210,8 +210,7 @@ struct Groups {
     more: usize,
 }
 
-/// Returns the control groups of units that count what they read and write. A unit's counters include the groups below
-/// it, which may be its user's to make, so they are not looked at.
+/// Returns the groups of units that count I/O. Groups below are in the counters, and may be the user's: not looked at.
 fn groups_of_units(root: &Path, most: usize) -> Groups {
     let mut left = vec![root.to_owned()];
     let mut found = Groups {

@@ -1,5 +1,4 @@
-//! Parses `journalctl --output=json` (<https://systemd.io/JOURNAL_EXPORT_FORMATS/>), and combines consecutive equal
-//! entries into one line with a count. Pure. Accepts any bytes.
+//! Parses <https://systemd.io/JOURNAL_EXPORT_FORMATS/> as JSON; joins consecutive equal entries. Pure. Any bytes pass.
 
 use remit_common::builtin::Priorities;
 use remit_common::text;

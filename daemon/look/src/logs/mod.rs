@@ -22,7 +22,6 @@ pub enum Extent {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct ShownEntries {
-    /// Oldest first.
     groups: Vec<Group>,
     older: Older,
 }

@@ -1,6 +1,5 @@
-//! `probe.*` and others that ask a server of this host by TCP. The profile's network is `this-host`: connections go
-//! through the relay on port 1080 of the job's own loopback, which reaches this host's own addresses only. No name is
-//! looked up and no redirect is followed. Each answer is bounded, and comes within a deadline.
+//! `probe.*` and others ask a server of this host by TCP, through the relay on port 1080 of the job's loopback, which
+//! reaches this host's addresses only. Looks no name up, follows no redirect. Answers have a bound and a deadline.
 
 pub mod http;
 pub mod lookup;
