@@ -203,8 +203,7 @@ impl Named {
             None => names.user(word).map(|ids| ids.uid),
         };
         let Some(uid) = uid else {
-            // Already reported by the load.
-            return Self::default();
+            return Self::default(); // Already reported by the load.
         };
         let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
         let is_admin = |user: &User| user.gid == admins.gid || inside.contains(&user.name);

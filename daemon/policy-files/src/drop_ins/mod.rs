@@ -1,5 +1,4 @@
-//! Finds and reads the policy files like systemd drop-ins. A file of the administrator replaces the vendor's file of
-//! the same name. A link to `/dev/null` masks it. It interprets nothing, and may wait for a disk.
+//! Finds and reads policy files as systemd drop-ins: an administrator's replaces the vendor's, `/dev/null` masks it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -20,8 +19,7 @@ pub struct PolicyFiles {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads all `*.toml` of both directories. Either may be missing. No file at all is a warning. Reports all errors at
-/// once: what others than `owners` can change, wrong types, exceeded limits.
+/// Reads all `*.toml` of both directories, which may be missing. No file is a warning. Reports all errors at once.
 pub fn read(vendor: &Path, admin: &Path, owners: Owners) -> Result<PolicyFiles, Vec<Diagnostic>> {
     let mut errors = Vec::new();
     let mut warnings = Vec::new();

@@ -74,9 +74,8 @@ impl Names {
         Some(found.uid.as_raw())
     }
 
-    /// Returns the members of a group by the user database, each with its uid. The last known members are kept in
-    /// three cases, so that an unreachable directory service removes nobody: the group is gone, it lists a name
-    /// without an account, or it does not list a member who has no account now.
+    /// Returns the members of a group, each with its uid. So that an unreachable directory service removes nobody, the
+    /// last known ones stay if the group is gone, has a name without an account, or omits a member without one.
     pub(super) fn members_now(&self, gid: u32) -> BTreeMap<String, u32> {
         let none = BTreeMap::new();
         let before = self.last.members.get(&gid).unwrap_or(&none);

@@ -14,8 +14,7 @@ use nix::unistd::{Gid, Group, User, getgrouplist};
 use remit_policy::{Ids, Machine, MachineTable, Program};
 use serde::{Deserialize, Serialize};
 
-/// This machine's user database, name service and file system, or another machine that cannot be asked. It may wait
-/// for any of them. Each question is asked once. A later equal question gets the same answer.
+/// This machine's databases and file system, or a machine that cannot be asked. May wait. Asks each question once.
 #[derive(Debug)]
 pub struct Names {
     of: DescribedHost,
@@ -66,9 +65,8 @@ impl Names {
         }
     }
 
-    /// Describes a machine that cannot be asked: every name exists, with an id of its own. A user is in no group of
-    /// another name. A host has an address for documentation (RFC 5737). A program exists and is root's. Nothing
-    /// waits. Findings about such a policy are correct unless they depend on group membership.
+    /// Describes a machine that cannot be asked: each name exists, with its own id, and no user is in another's group.
+    /// Hosts have an address for documentation (RFC 5737), programs are root's. Findings about members may be wrong.
     pub fn of_other_machine(protected: Vec<String>) -> Self {
         Self {
             of: DescribedHost::Another,

@@ -51,8 +51,7 @@ fn not_a_program(path: &Path) -> Distrusted {
 fn interpreted(program: &Path, depth: usize) -> Result<(), Distrusted> {
     let first = match first_bytes(program) {
         Ok(first) => first,
-        // The caller is not root. The daemon's own load checks it.
-        Err(_) => return Ok(()),
+        Err(_) => return Ok(()), // The caller is not root. The daemon's own load checks it.
     };
     let found = shebang::interpreter(&first).map_err(|why| distrusted(program, why))?;
     let Some(found) = found else {
@@ -93,8 +92,7 @@ fn first_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(first)
 }
 
-/// Checks that only root can change the regular file at an absolute path, and the way to it. The error says who else
-/// can, at which part of the way, or that the file does not exist.
+/// Checks that only root can change the file at an absolute path and the way to it. The error says who can, and where.
 pub fn only_root_changes(path: &Path) -> Result<(), String> {
     match walk(path, check_root) {
         Ok(Found::File) => Ok(()),

@@ -99,7 +99,6 @@ fn links_end_after_forty() {
     }
     assert_eq!(tree.look("hop40"), "trusted");
     assert_eq!(tree.look("hop41"), why.replace("loop", "hop41"));
-    // A link that makes the path longer each time.
     tree.link("grow", "grow/grow");
     assert_eq!(tree.look("grow"), why.replace("loop", "grow"));
 }
