@@ -11,10 +11,8 @@ pub use verify::Verifier;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub kind: Kind,
-    /// The first affected record.
     pub seq: u64,
     pub last: u64,
-    /// Where it was read or expected.
     pub position: String,
     pub text: String,
 }
@@ -42,7 +40,6 @@ pub struct Note {
 pub struct Report {
     /// Including wrong ones.
     pub records: u64,
-    /// First and last.
     pub range: Option<(u64, u64)>,
     pub last_hash: Option<Hash>,
     /// The first [`Verifier::FINDINGS`](crate::Verifier::FINDINGS) faults in order. Empty: the audit log is intact.

@@ -274,8 +274,7 @@ proptest! {
         let found = findings_of(&report);
         // An unreadable `REMIT_AFTER` also exposes the numbers that it excused.
         prop_assert!(!found.is_empty());
-        // After skipped numbers nothing else shows a record's number: an unreadable one gets that of its position, and
-        // a changed number that is possible there is believed.
+        // After skipped numbers an unreadable record gets its position's, and a changed number that fits is believed.
         let is_lost = audit_logs::is_after_jump(&log.entries[at])
             && (found[0].0 == Kind::Unreadable || is_own_number);
         let is_right = |f: &(Kind, u64)| matches!(f.0, Kind::Edit | Kind::Unreadable) && f.1 == seq;
