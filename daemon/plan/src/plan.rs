@@ -10,7 +10,6 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, PlanError};
-use crate::upload;
 use crate::{CONTENT_BYTES, ENTRIES, OLD_BYTES, PLAN_BYTES, PlanPath};
 
 const MAGIC: &[u8] = b"remit plan 2\n";
@@ -378,7 +377,8 @@ impl Plan {
             let size = entry.change.content().map_or(0, |content| content.size);
             bytes = bytes.saturating_add(size);
         }
-        upload::check(&self.entries).map_err(|(entry, why)| refused(entry, why))?;
+        self.check_uploads()
+            .map_err(|(entry, why)| refused(entry, why))?;
         if bytes > CONTENT_BYTES {
             return Err(PlanError::Bytes);
         }

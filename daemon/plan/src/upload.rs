@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Change, Content, Entry, New};
+use crate::plan::{Change, Content, Entry, New, Plan};
 use crate::risk::WHERE;
 use crate::{OLD_BYTES, PlanPath, hex};
 
@@ -76,22 +76,25 @@ impl Change {
     }
 }
 
-/// Fails for uploads whose content an approver has to read: at their paths, or behind a link of the same plan.
-pub(crate) fn check(entries: &[Entry]) -> Result<(), (&Entry, &'static str)> {
-    let uploads = || {
-        let all = entries.iter();
-        all.filter_map(|entry| Some((entry, entry.change.uploaded()?)))
-    };
-    if let Some((entry, _)) = uploads().find(|(entry, new)| is_read(&entry.path, new.size)) {
-        return Err((entry, UPLOADED));
-    }
-    let leads = |entry: &&Entry| {
-        let is_link = matches!(entry.change.makes(), Some(New::Link(_)));
-        is_link && is_read(&entry.path, 0)
-    };
-    match (entries.iter().find(leads), uploads().next()) {
-        (Some(link), Some(_)) => Err((link, LINKED)),
-        _ => Ok(()),
+impl Plan {
+    /// Fails for uploads whose content an approver has to read: at their paths, or behind a link of the same plan.
+    pub(crate) fn check_uploads(&self) -> Result<(), (&Entry, &'static str)> {
+        let entries = self.entries();
+        let uploads = || {
+            let all = entries.iter();
+            all.filter_map(|entry| Some((entry, entry.change.uploaded()?)))
+        };
+        if let Some((entry, _)) = uploads().find(|(entry, new)| is_read(&entry.path, new.size)) {
+            return Err((entry, UPLOADED));
+        }
+        let leads = |entry: &&Entry| {
+            let is_link = matches!(entry.change.makes(), Some(New::Link(_)));
+            is_link && is_read(&entry.path, 0)
+        };
+        match (entries.iter().find(leads), uploads().next()) {
+            (Some(link), Some(_)) => Err((link, LINKED)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -775,7 +775,7 @@ fn hostile_encodings_take_no_memory() {
         Err(PlanError::Format(_))
     ));
     assert!(matches!(
-        Plan::decode(b"remit plan 2\n\0"),
+        Plan::decode(b"remit plan 1\n\0"),
         Err(PlanError::Format(_))
     ));
 }

@@ -242,7 +242,7 @@ fn through_ssh(
     let said = child
         .stderr
         .take()
-        .map(|from| thread::spawn(move || said(from)));
+        .map(|from| thread::spawn(move || stderr_lines(from)));
     let copied = match child.stdout.take() {
         Some(mut from) => transfer::copy(&mut from, &mut to),
         None => Err(TransferError::Failed("ssh has no output".to_owned())),
@@ -273,7 +273,7 @@ fn through_ssh(
 }
 
 /// Returns the lines of a standard error, printable, as far as people read them.
-fn said(from: impl Read) -> Vec<String> {
+fn stderr_lines(from: impl Read) -> Vec<String> {
     let mut lines = BufReader::new(from).split(b'\n').map_while(Result::ok);
     let mut said: Vec<String> = Vec::new();
     for line in lines.by_ref().map(|line| text::line(&line, 1024)) {

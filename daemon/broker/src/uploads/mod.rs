@@ -1,6 +1,8 @@
 //! Files that clients send in parts for plans. A name has its owner, its hash and its length, and a shorter file is not
 //! whole. `remit-commit` reads them as root and compares the hash again, so nobody has to trust this process.
 
+mod space;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -26,6 +28,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use crate::output::disk::free_but_reserve;
+use space::no_space;
 
 const PAUSE: Duration = Duration::from_secs(caps::UPLOAD_PAUSE_S);
 const KEPT: Duration = Duration::from_secs(caps::UPLOAD_KEPT_S);
@@ -216,8 +219,8 @@ impl UploadStore {
         if self.received(&key).is_some() {
             return Ok(());
         }
-        let room = self.check_space(&key)?;
-        room.iter().for_each(|other| self.forget(other));
+        let evicted = self.check_space(&key)?;
+        evicted.iter().for_each(|other| self.forget(other));
         let dir = self.dir.as_ref().ok_or_else(|| none(Errno::ENOTDIR))?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -235,59 +238,9 @@ impl UploadStore {
         Ok(())
     }
 
-    /// Returns the whole uploads that have to go for this one: the oldest of the same user, then of all. Fails if that
-    /// does not suffice.
+    /// Returns the whole uploads that have to go for this one. Fails if that does not suffice.
     pub fn check_space(&self, key: &UploadKey) -> Result<Vec<UploadKey>, Refusal> {
-        let entries = self.entries.borrow();
-        let own_open =
-            |(other, entry): &(&UploadKey, &KeptUpload)| other.uid == key.uid && entry.is_open();
-        let most = caps::UPLOADS_OPEN;
-        if entries.iter().filter(own_open).count() >= most {
-            let text = format!("{most} uploads of this user are not finished");
-            return Err(Refusal::new(Code::Busy, text).next("finish one, or wait ten minutes"));
-        }
-        let own = (
-            Some(key.uid),
-            caps::UPLOADS_PER_UID,
-            caps::UPLOADS_COUNT_PER_UID,
-        );
-        let mut gone: Vec<UploadKey> = Vec::new();
-        for (uid, most, count) in [own, (None, caps::UPLOADS, caps::UPLOADS_COUNT)] {
-            let is_one = |other: &UploadKey| uid.is_none_or(|uid| other.uid == uid);
-            let ones = entries
-                .iter()
-                .filter(|(other, _)| is_one(other) && !gone.contains(other));
-            let mut ones: Vec<(&UploadKey, &KeptUpload)> = ones.collect();
-            // Other users' claims count as far as their bytes are there.
-            let weight = |(other, entry): &(&UploadKey, &KeptUpload)| match entry.is_open() {
-                true if other.uid != key.uid => entry.received,
-                _ => weight(other),
-            };
-            let mut used: u64 = ones.iter().map(weight).sum();
-            let mut number = ones.len();
-            ones.retain(|(_, entry)| !entry.is_open());
-            ones.sort_by_key(|(_, entry)| entry.until);
-            let mut oldest = ones.into_iter();
-            while used + self::weight(key) > most || number >= count {
-                let Some(one) = oldest.next() else {
-                    let text = format!("unfinished uploads take all of {most} bytes");
-                    return Err(Refusal::new(Code::Busy, text).next("try again later"));
-                };
-                used -= weight(&one);
-                number -= 1;
-                gone.push(*one.0);
-            }
-        }
-        let unwritten = |(other, entry): (&UploadKey, &KeptUpload)| match entry.is_open() {
-            true => other.upload.size.saturating_sub(entry.received),
-            false => 0,
-        };
-        let needed = entries.iter().map(unwritten).sum::<u64>() + key.upload.size;
-        let freed: u64 = gone.iter().map(|other| other.upload.size).sum();
-        match self.free() + freed >= needed {
-            true => Ok(gone),
-            false => Err(no_space()),
-        }
+        space::evicted(&self.entries.borrow(), key, self.free())
     }
 
     fn free(&self) -> u64 {
@@ -371,16 +324,6 @@ impl UploadStore {
     }
 }
 
-/// What an upload takes of the disk, at the least.
-fn weight(key: &UploadKey) -> u64 {
-    key.upload.size.max(4096)
-}
-
-fn no_space() -> Refusal {
-    let text = "the file system of the daemon's state has too little space";
-    Refusal::new(Code::TooLarge, text).next("try again later; tell an administrator")
-}
-
 fn none(errno: Errno) -> Refusal {
     let text = format!("cannot keep uploads: {errno}");
     Refusal::new(Code::NotStarted, text).next("tell an administrator")
@@ -454,12 +397,14 @@ mod tests {
         let left = [other, keys[0], keys[1], new].map(|key| store.received(&key).is_some());
         assert_eq!(left, [true, false, true, true]);
         assert!(!scratch.path.join(keys[0].name()).exists());
-        // An unfinished one is not removed: 120 and 200 MiB are there, and 200 more do not fit.
-        store.begin(key(8, 5, 200 << 20)).unwrap_err();
+        // Unfinished ones are not removed: 120 and 200 MiB are claimed, and 200 more do not fit.
+        store.begin(key(8, 5, 200 << 20)).unwrap();
+        store.begin(key(8, 6, 200 << 20)).unwrap_err();
+        store.begin(key(9, 6, 200 << 20)).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_nobody_goes_on_with_is_removed() {
+    async fn what_is_not_continued_is_removed() {
         let scratch = Scratch::new();
         let store = std::rc::Rc::new(store(&scratch));
         let (cut, kept) = (key(8, 1, 2), key(8, 2, 2));
