@@ -87,6 +87,13 @@ pub fn asked_by_ssh(command: &OsStr) -> Result<Vec<OsString>, String> {
     }
 }
 
+/// Returns true if an ssh client asked for this program, with whatever words.
+pub fn is_for_shim(command: &OsStr) -> bool {
+    let asked = command.to_string_lossy();
+    let program = asked.split(' ').next().unwrap_or_default();
+    program.rsplit('/').next() == Some("mcp-shim")
+}
+
 impl CommandLine {
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let mut args = args.into_iter();

@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::command_line::{CommandLine, Exit, HELP, Mode, asked_by_ssh};
+use crate::command_line::{CommandLine, Exit, HELP, Mode, asked_by_ssh, is_for_shim};
 use crate::connection::ConnectError;
 use crate::daemon::Daemon;
 use crate::server::Server;
@@ -40,7 +40,7 @@ pub fn main(
         match asked_by_ssh(&command) {
             // Else a file that is sent would be read as calls.
             Ok(words) => args.extend(words),
-            Err(_) if !args.is_empty() => {}
+            Err(_) if !args.is_empty() && !is_for_shim(&command) => {}
             Err(why) => {
                 say(&why);
                 return Exit::NotAllowed;

@@ -161,4 +161,4 @@ pub mod service {
 }
 
 pub use protocol::*;
-pub use remit_plan::Upload;
+pub use remit_plan::{CONTENT_BYTES, Upload};

@@ -326,7 +326,10 @@ impl Operation<'_> {
     pub fn is_undone(&self, journal: &JournalFile) -> io::Result<bool> {
         let now = self.target()?.map(|now| now.stat);
         let old = self.entry.change.base().map(|base| base.stat.ino);
-        Ok(self.is_made(journal, Direction::Undo)? && now.map(|now| now.ino) == old)
+        // A file that somebody put at the path just before the step is in the slot now.
+        let slotted = self.slotted(journal)?.map(|found| found.stat.ino);
+        let is_own = self.entry.change.makes().is_none() || slotted == Some(self.inode);
+        Ok(is_own && self.is_made(journal, Direction::Undo)? && now.map(|now| now.ino) == old)
     }
 
     /// Returns true if the step was made, as far as the slot says.

@@ -246,7 +246,8 @@ fn is_written(operation: &Operation<'_>, journal: &JournalFile) -> io::Result<bo
     };
     let found = look(slots, &operation.slot)?;
     let is_new = found.is_some_and(|found| found.stat.ino == operation.inode);
-    Ok(is_new && !is_untouched(operation, slots)?)
+    // What cannot be read is not removed.
+    Ok(is_new && !is_untouched(operation, slots).unwrap_or(false))
 }
 
 fn empty_slots<'a, 'b: 'a>(

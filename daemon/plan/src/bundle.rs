@@ -42,6 +42,8 @@ impl Bundle {
         let (length, rest) = bytes.split_first_chunk::<8>().ok_or(cut.clone())?;
         let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
         let plan = Plan::decode(rest.get(..length).ok_or(cut)?)?;
+        // Not of each plan: what a later release refuses must not keep the journal of an earlier one from being read.
+        plan.check_uploads()?;
         let mut end = 8 + length;
         // A length from the plan can be longer than the bytes; `holds` finds that.
         let mut next = |size: u64| {

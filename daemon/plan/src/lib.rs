@@ -7,6 +7,7 @@
 
 mod bundle;
 mod codec;
+mod deciding;
 mod diff;
 mod digest;
 mod edit;

@@ -3,8 +3,9 @@
 
 use remit_common::escape;
 
+use crate::deciding::WHERE;
 use crate::plan::{Change, Entry, Kind, Plan};
-use crate::risk::{Risk, WHERE};
+use crate::risk::Risk;
 
 /// How units begin without which nobody logs in over the network.
 const REACHED_BY: &[&str] = &[

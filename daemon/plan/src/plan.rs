@@ -377,8 +377,6 @@ impl Plan {
             let size = entry.change.content().map_or(0, |content| content.size);
             bytes = bytes.saturating_add(size);
         }
-        self.check_uploads()
-            .map_err(|(entry, why)| refused(entry, why))?;
         if bytes > CONTENT_BYTES {
             return Err(PlanError::Bytes);
         }

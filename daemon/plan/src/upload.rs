@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::PlanError;
+use crate::deciding::WHERE;
 use crate::plan::{Change, Content, Entry, New, Plan};
-use crate::risk::WHERE;
 use crate::{OLD_BYTES, PlanPath, hex};
 
 const LINKED: &str = "it is a link that decides who may do what, and what it leads to may be an upload of this plan, which nobody \
@@ -19,6 +20,7 @@ const BINARY: [&str; 5] = [
     "/usr/lib/modules",
     "/etc/ld.so.cache",
 ];
+const TEXT: [&str; 5] = [".cfg", ".conf", ".dep", ".alias", ".softdep"];
 const UPLOADED: &str = "what is in it decides who may do what, so whoever approves reads it: give it with 'write', not as an upload";
 
 /// As text: the hash in hexadecimal, `-`, and the length. Two uploads with the same name have the same bytes.
@@ -78,21 +80,24 @@ impl Change {
 
 impl Plan {
     /// Fails for uploads whose content an approver has to read: at their paths, or behind a link of the same plan.
-    pub(crate) fn check_uploads(&self) -> Result<(), (&Entry, &'static str)> {
-        let entries = self.entries();
+    pub(crate) fn check_uploads(&self) -> Result<(), PlanError> {
+        let refused = |entry: &Entry, why| PlanError::Entry {
+            path: entry.path.clone(),
+            why,
+        };
         let uploads = || {
-            let all = entries.iter();
+            let all = self.entries().iter();
             all.filter_map(|entry| Some((entry, entry.change.uploaded()?)))
         };
         if let Some((entry, _)) = uploads().find(|(entry, new)| is_read(&entry.path, new.size)) {
-            return Err((entry, UPLOADED));
+            return Err(refused(entry, UPLOADED));
         }
         let leads = |entry: &&Entry| {
             let is_link = matches!(entry.change.makes(), Some(New::Link(_)));
             is_link && is_read(&entry.path, 0)
         };
-        match (entries.iter().find(leads), uploads().next()) {
-            (Some(link), Some(_)) => Err((link, LINKED)),
+        match (self.entries().iter().find(leads), uploads().next()) {
+            (Some(link), Some(_)) => Err(refused(link, LINKED)),
             _ => Ok(()),
         }
     }
@@ -101,7 +106,8 @@ impl Plan {
 /// Returns true if an approver has to read what is in it.
 #[must_use]
 pub fn is_read(path: &PlanPath, size: u64) -> bool {
-    let is_binary = BINARY.iter().any(|dir| path.is_in(dir.as_bytes()));
+    let is_text = TEXT.iter().any(|end| path.name().ends_with(end.as_bytes()));
+    let is_binary = !is_text && BINARY.iter().any(|dir| path.is_in(dir.as_bytes()));
     let decides = WHERE.iter().any(|(at, _)| path.is_in(at.as_bytes()));
     path.holds_login_keys() || decides && (!is_binary || size <= OLD_BYTES)
 }
@@ -153,6 +159,28 @@ mod tests {
             format!("{hash}-99999999999999999999"),
         ] {
             assert!(wrong.parse::<Upload>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn text_that_decides_is_read_and_long_files_of_a_boot_are_not() {
+        let long = OLD_BYTES + 1;
+        for (path, size, expect) in [
+            ("/srv/app", 1, false),
+            ("/srv/app/.ssh/authorized_keys", long, true),
+            ("/etc/sudoers.d/x", long, true),
+            ("/etc/modprobe.d/x", long, true),
+            ("/boot/initrd.img", long, false),
+            ("/boot/initrd.img", OLD_BYTES, true),
+            ("/boot/grub/grub.cfg", long, true),
+            ("/lib/modules/6.1/x.ko", long, false),
+            ("/lib/modules/6.1/modules.alias", long, true),
+        ] {
+            assert_eq!(
+                is_read(&PlanPath::new(path).unwrap(), size),
+                expect,
+                "{path}"
+            );
         }
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToWarden};
-use remit_wire::{Reply, Upload, UploadPart};
+use remit_wire::{CONTENT_BYTES, Reply, Upload, UploadPart};
 use tokio::task::spawn_local;
 
 use crate::call::{Call, CallRefusal, wrong_answer};
@@ -53,6 +53,13 @@ pub async fn upload(call: &Call, part: UploadPart) -> Result<Reply, CallRefusal>
 
 fn check(upload: &Upload, offset: u64, length: usize) -> Result<(), Refusal> {
     let refused = |code, text: String| Err(Refusal::new(code, text).object("upload"));
+    if !(1..=CONTENT_BYTES).contains(&upload.size) {
+        let size = upload.size;
+        return refused(
+            Code::TooLarge,
+            format!("an upload has 1 to {CONTENT_BYTES} bytes, not {size}"),
+        );
+    }
     if length > caps::UPLOAD_PART {
         let most = caps::UPLOAD_PART;
         return refused(

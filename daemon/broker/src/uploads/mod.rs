@@ -259,6 +259,7 @@ impl UploadStore {
         };
         let part = match state {
             UploadState::Open(part) if received == offset && !bytes.is_empty() => part,
+            UploadState::Busy if bytes.is_empty() => return Ok(received),
             UploadState::Busy => {
                 let text = "another connection sends this upload";
                 return Err(Refusal::new(Code::Busy, text).next("let it finish"));
@@ -274,9 +275,13 @@ impl UploadStore {
             }
         };
         let length = bytes.len() as u64;
-        if self.free() < length {
+        let fits = match self.free() < length {
+            true => Err(no_space()),
+            false => space::check_bound(&self.entries.borrow(), length),
+        };
+        if let Err(refusal) = fits {
             self.put_back(&key, UploadState::Open(part));
-            return Err(no_space());
+            return Err(refusal);
         }
         let turn = self.turns.0.acquire().await;
         let written = spawn_blocking(move || part.write(&bytes)).await;

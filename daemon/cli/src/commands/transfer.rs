@@ -64,9 +64,15 @@ pub fn put(context: &Context, args: &PutArgs) -> Result<Exit, Failure> {
 }
 
 pub fn get(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
+    let here = std::path::absolute(&args.from).unwrap_or_else(|_| PathBuf::from(&args.from));
     let (host, path) = match host_of(&args.from) {
+        Some((_, path)) if !path.starts_with(b"/") => {
+            return Err(usage(
+                "the path of another host is whole, as HOST:/var/log/syslog",
+            ));
+        }
         Some((host, path)) => (Some(host), path),
-        None => (None, args.from.as_bytes()),
+        None => (None, here.as_os_str().as_bytes()),
     };
     let fetch = |to: &mut dyn Write| fetched(&context.runtime, host, path, to);
     if args.to.as_deref() == Some(Path::new("-")) {
@@ -277,8 +283,11 @@ fn stderr_lines(from: impl Read) -> Vec<String> {
     let mut lines = BufReader::new(from).split(b'\n').map_while(Result::ok);
     let mut said: Vec<String> = Vec::new();
     for line in lines.by_ref().map(|line| text::line(&line, 1024)) {
-        // The last line is the receipt.
-        if said.len() == LINES {
+        // Other lines than the receipt can follow it.
+        let is_receipt = said
+            .last()
+            .is_some_and(|line| line.parse::<Upload>().is_ok());
+        if said.len() >= LINES && !is_receipt {
             said.pop();
         }
         said.push(line);

@@ -438,6 +438,40 @@ fn new_file_that_somebody_wrote_to_after_a_kill_is_kept() {
     }
 }
 
+/// The same kill, after the step has exchanged a file that somebody put at the path just before.
+#[test]
+fn file_of_somebody_else_in_the_slot_is_kept() {
+    for is_partly in [true, false] {
+        let _scene = Scene::new(MEMORY);
+        put("etc/a", b"old", 0o644, 0);
+        let id = done(&[write("etc/a", "new")]);
+        put("etc/b", b"theirs", 0o644, 0);
+        fs::rename(at("etc/b"), at("etc/a")).unwrap();
+        let slot = at(&format!("state/{id}/0"));
+        let exchange = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+        let here = nix::fcntl::AT_FDCWD;
+        nix::fcntl::renameat2(here, &at("etc/a"), here, &slot, exchange).unwrap();
+        let undone = match is_partly {
+            true => undo_partly(&id),
+            false => undo(&id),
+        };
+        assert!(
+            undone.text.contains("etc/a': it is another file"),
+            "{}",
+            undone.text
+        );
+        assert_eq!(
+            (read("etc/a"), read(&format!("state/{id}/0"))),
+            (b"old".to_vec(), b"theirs".to_vec())
+        );
+        let left = match is_partly {
+            true => Phase::Parted,
+            false => Phase::Kept,
+        };
+        assert_eq!(phase(&id), left);
+    }
+}
+
 /// What a partial undo has undone is not the matter of the whole one that goes on.
 #[test]
 fn killed_undo_after_a_partial_one_takes_back_its_own_steps_alone() {

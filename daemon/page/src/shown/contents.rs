@@ -120,9 +120,12 @@ pub fn stdin(stdin: Content<'_>, most: usize) -> String {
 pub fn does(does: &[String], is_undo: bool) -> Vec<String> {
     let mut free_bytes = ALL;
     let mut lines = Vec::new();
+    let mut is_own = is_undo;
     for line in does {
+        // Lines of the commands that follow have words of others.
+        is_own &= !line.starts_with("then ");
         let own = words(line, usize::MAX);
-        let shown = match is_undo && own.len() <= LINE {
+        let shown = match is_own && own.len() <= LINE {
             true => own,
             false => exact(line.as_bytes(), LINE),
         };

@@ -18,7 +18,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     };
     let mut length = 8 + bundle.plan().encode().len();
     for view in bundle.views() {
-        let content = view.entry.change.content();
+        let content = view.entry.change.bundled();
         assert_eq!(view.new.map(sha256), content.map(|content| content.sha256));
         length += view.new.map_or(0, <[u8]>::len) + view.old.map_or(0, <[u8]>::len);
         let _ = (risks(&view), protected.refuses(&view));

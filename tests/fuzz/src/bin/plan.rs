@@ -1,7 +1,7 @@
-//! Plans, lists of edits and journals: any bytes are one that is encoded again as the same value, or an error.
+//! Plans, lists of edits, journals and names of uploads: any bytes are one that is encoded again as the same value, or an error.
 #![no_main]
 
-use remit_plan::{Edits, Journal, Plan, canonical};
+use remit_plan::{Edits, Journal, Plan, Upload, canonical};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(plan) = Plan::decode(bytes) {
@@ -22,5 +22,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         for edit in &edits.edits {
             let _ = edit.apply(None);
         }
+    }
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(upload) = text.parse::<Upload>() {
+        assert_eq!(upload.to_string(), text);
     }
 });

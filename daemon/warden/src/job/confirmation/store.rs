@@ -158,7 +158,8 @@ impl Confirmations {
         if let Some(undo) = &plan.bound.undo {
             self.on_undo_begins(undo.id());
         }
-        let (Some(window), Some(Ok(bundle))) = (&plan.bound.confirm, plan.call().file_change())
+        let (Some(CommitUse::Commit), Some(Ok(bundle))) =
+            (plan.commit_use(), plan.call().file_change())
         else {
             return Ok(());
         };
@@ -168,6 +169,9 @@ impl Confirmations {
                 "an earlier commit of this plan waits for a confirmation: remit confirm {commit}"
             ));
         }
+        let Some(window) = &plan.bound.confirm else {
+            return Ok(());
+        };
         let requester = &plan.requester.subject;
         has_share(&self.all, requester.uid())?;
         self.all.push(Unconfirmed {
