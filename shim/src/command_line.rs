@@ -23,8 +23,8 @@ starts it, usually over ssh: ssh -T HOST mcp-shim
       --print-tools  Print the answer to tools/list and exit
       --put ID       Send standard input to the daemon as the upload ID;
                      'remit put' starts it
-      --get PATH     Print the file, with %XX for bytes other than letters,
-                     digits and /._+@,:=-; 'remit get' starts it
+      --get PATH     Print a file; 'remit get' starts it. In PATH, bytes other
+                     than letters, digits and /._+@,:=- are written %XX
   -h, --help         Print this help
   -V, --version      Print the version
 

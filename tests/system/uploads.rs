@@ -95,7 +95,7 @@ fn what_was_sent_is_committed_and_undone() {
         "{plan:?}"
     );
     assert!(
-        text.contains("uploaded and is not shown: compare its hash"),
+        text.contains("is an upload, not shown: compare its hash"),
         "{text}"
     );
     let id = text

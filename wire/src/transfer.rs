@@ -108,7 +108,7 @@ pub fn check_whole(upload: Upload, received: u64) -> Result<(), Refusal> {
     };
     Err(Refusal::new(Code::NotFound, text)
         .object("upload")
-        .next("send the file by 'remit put FILE', on another machine by 'remit put FILE HOST:'"))
+        .next("send it: 'remit put FILE' here, or 'remit put FILE HOST:' from another machine"))
 }
 
 fn part_sent(client: &mut Client, part: UploadPart) -> Result<u64, TransferError> {
@@ -140,7 +140,7 @@ fn changed(how: &str) -> TransferError {
 }
 
 fn another() -> TransferError {
-    let refusal = Refusal::new(Code::DaemonUnavailable, "remitd answered another question");
+    let refusal = Refusal::new(Code::DaemonUnavailable, "remitd gave an unexpected answer");
     ClientError::Refused(refusal.next("install the same release of remit on both sides")).into()
 }
 
@@ -254,7 +254,9 @@ fn failure(report: &JobReport) -> String {
     let cause = report.ending.as_ref().map_or("", |ending| &ending.cause);
     let printed = text::line(report.stderr.head.trim_ascii_end(), 1024);
     let mut whys = [cause, &printed].into_iter().filter(|why| !why.is_empty());
-    let why = whys.next_back().unwrap_or("it did not end well");
+    let why = whys
+        .next_back()
+        .unwrap_or("cat failed and printed no reason");
     format!("job {}: {why}", report.job.short())
 }
 

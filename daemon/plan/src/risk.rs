@@ -273,7 +273,9 @@ impl fmt::Display for Risk {
             Self::Unread => {
                 "its old content was not read for this plan: read it before you approve"
             }
-            Self::Uploaded => "its new content was uploaded and is not shown: compare its hash",
+            Self::Uploaded => {
+                "its new content is an upload, not shown: compare its hash with the file you expect"
+            }
             Self::Link(target) if target.is_empty() => "it is a link: what it leads to counts",
             Self::Link(target) => {
                 return write!(

@@ -259,7 +259,7 @@ impl UploadStore {
         };
         let part = match state {
             UploadState::Open(part) if received == offset && !bytes.is_empty() => part,
-            UploadState::Busy if bytes.is_empty() => return Ok(received),
+            UploadState::Busy if bytes.is_empty() && received < size => return Ok(received),
             UploadState::Busy => {
                 let text = "another connection sends this upload";
                 return Err(Refusal::new(Code::Busy, text).next("let it finish"));

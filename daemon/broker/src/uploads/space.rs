@@ -45,8 +45,10 @@ pub fn evicted(
         let mut oldest = ones.into_iter();
         while used.saturating_add(self::weight(key)) > most || number >= count {
             let Some(one) = oldest.next() else {
-                let text = format!("unfinished uploads take all of {most} bytes");
-                return Err(Refusal::new(Code::Busy, text).next("try again later"));
+                let text = format!(
+                    "unfinished uploads leave no space for this one, of {most} bytes and {count} uploads"
+                );
+                return Err(Refusal::new(Code::Busy, text).next("finish them, or wait ten minutes"));
             };
             used -= weight(&one);
             number -= 1;

@@ -38,9 +38,19 @@ pub fn put(context: &Context, args: &PutArgs) -> Result<Exit, Failure> {
     if files.is_empty() {
         return Err(usage("name a file to send"));
     }
-    let mut sent = Vec::new();
+    let with_path = |file: &&PathBuf| host_of(file.as_os_str()).is_some() && !file.exists();
+    if let Some(file) = files.iter().find(with_path) {
+        let file = file.display();
+        let why = format!(
+            "'{file}': a host has no path here, as in 'HOST:', and is last; a plan says where a file goes"
+        );
+        return Err(usage(&why));
+    }
+    let (mut sent, mut all) = (Vec::new(), Vec::new());
     for path in files {
-        let mut file = opened(path)?;
+        all.push((path, opened(path)?));
+    }
+    for (path, mut file) in all {
         let upload = name(path, &mut file)?;
         match host {
             None => send(&context.runtime, upload, &mut file)?,
@@ -68,7 +78,7 @@ pub fn get(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
     let (host, path) = match host_of(&args.from) {
         Some((_, path)) if !path.starts_with(b"/") => {
             return Err(usage(
-                "the path of another host is whole, as HOST:/var/log/syslog",
+                "give an absolute path of the other host, as HOST:/var/log/syslog",
             ));
         }
         Some((host, path)) => (Some(host), path),
@@ -120,7 +130,7 @@ fn target(to: Option<&Path>, from: &[u8]) -> Result<PathBuf, Failure> {
     };
     match to.symlink_metadata() {
         Ok(found) if !found.is_file() => {
-            let text = format!("'{}' is no file", to.display());
+            let text = format!("'{}' is no regular file and is not replaced", to.display());
             let refusal = Refusal::new(Code::InvalidArgs, text);
             Err(Failure::Input(
                 refusal.next("name another, or '-' for standard output"),
@@ -268,13 +278,13 @@ fn through_ssh(
     }
     let why = match status.code() {
         Some(0) if is_received => return Ok(upload),
-        Some(0) => "mcp-shim of this release did not answer".to_owned(),
+        Some(0) => format!("no receipt came: mcp-shim of remit {RELEASE} has to answer there"),
         Some(status) => format!("ssh ended with status {status}"),
         None => "ssh was killed".to_owned(),
     };
     Err(Failure::Input(Refusal::new(
         Code::NotStarted,
-        why + "; nothing is kept",
+        why + "; not all of the file came",
     )))
 }
 

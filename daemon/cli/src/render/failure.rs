@@ -65,6 +65,9 @@ impl Failure {
             }
             Self::Input(refusal) => {
                 output::note(&refusal.message);
+                if let Some(next) = &refusal.next {
+                    output::note(&format!("to go on: {next}"));
+                }
                 (Exit::REFUSED, refusal.clone())
             }
             Self::Machine(refusal) | Self::NotAllowed(refusal) => {

@@ -41,8 +41,11 @@ pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
         for risk in risks(&view) {
             page.coloured(Colour::Yellow, &format!("  RISK: {risk}"));
         }
+        // What nobody can show in full is no cut.
+        let whole =
+            usize::from(view.is_unread()) + usize::from(view.entry.change.uploaded().is_some());
+        is_cut |= diff.lines().filter(|line| line.starts_with("[…")).count() > whole;
         for line in diff.lines() {
-            is_cut |= line.starts_with("[…");
             page.coloured(colour(line), line);
         }
     }

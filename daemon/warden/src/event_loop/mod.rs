@@ -34,7 +34,7 @@ use crate::event_loop::timers::{TURN, Timer};
 use crate::identity::arrivals::{Door, close_session, end_session};
 use crate::identity::lookups;
 use crate::job::backpressure::{drop_parked, unpark};
-use crate::job::termination::{end_job, follow_life};
+use crate::job::termination::{end_job, follow_life, on_kill_timeout};
 use crate::job::{life, pipeline, queue, recovery, steps, termination};
 use crate::request::access::access;
 use crate::request::upload;
@@ -153,7 +153,7 @@ impl Warden {
             }
             Timer::Steps(serial) => steps::on_steps_timeout(cx, serial),
             Timer::Grace(serial) => follow_life(cx, serial, life::Event::GraceOver),
-            Timer::Kill(serial) => follow_life(cx, serial, life::Event::KillTimeout),
+            Timer::Kill(serial) => on_kill_timeout(cx, serial),
             Timer::KillAgain(serial) => termination::kill_again(cx, serial),
             Timer::Exited(serial) => termination::tell_exited(cx, serial),
             Timer::Drain(serial) => follow_life(cx, serial, life::Event::Drained),

@@ -136,6 +136,7 @@ fn kill_all(cx: &mut JobCx<'_>, serial: u64) {
 
 /// Kills again until the cgroup is seen to be empty, even if the job is recorded as ended by then.
 pub fn kill_again(cx: &mut JobCx<'_>, serial: u64) {
+    look_at_cgroup(cx, serial);
     let (cgroup, pause) = match cx.jobs.get(serial) {
         Some(job) if job.plan.life.is_empty() => return,
         Some(job) => {
@@ -183,6 +184,18 @@ fn kill_others(cx: &mut JobCx<'_>, serial: u64) {
     kill_all(cx, serial);
     // The cgroup may have become empty before it was watched.
     on_cgroup_changed(cx, serial);
+}
+
+/// Each look takes away what the watch of the cgroup would report, so whoever looks has to say what it sees.
+fn look_at_cgroup(cx: &mut JobCx<'_>, serial: u64) {
+    if cx.jobs.get(serial).is_none_or(|job| job.cgroup_watched) {
+        on_cgroup_changed(cx, serial);
+    }
+}
+
+pub fn on_kill_timeout(cx: &mut JobCx<'_>, serial: u64) {
+    look_at_cgroup(cx, serial);
+    follow_life(cx, serial, Event::KillTimeout);
 }
 
 pub fn on_cgroup_changed(cx: &mut JobCx<'_>, serial: u64) {

@@ -52,7 +52,7 @@ fn cannot(view: &View<'_>, command: &Command, why: &str) -> Refusal {
 fn staged(view: &View<'_>, bytes: &mut Vec<u8>) -> Result<StagedEntry, &'static str> {
     let change = &view.entry.change;
     if change.uploaded().is_some() {
-        return Err("it was uploaded, and checks see what is in the plan");
+        return Err("its content was uploaded, and a check sees only what is in the plan");
     }
     let (start, content) = (bytes.len() as u64, view.new.unwrap_or_default());
     let length = content.len() as u64;
