@@ -324,21 +324,27 @@ impl Operation<'_> {
     }
 
     pub fn is_undone(&self, journal: &JournalFile) -> io::Result<bool> {
-        let now = self.target()?.map(|now| now.stat);
-        let old = self.entry.change.base().map(|base| base.stat.ino);
+        let (now, slotted) = self.seen(journal)?;
+        let change = &self.entry.change;
         // A file that somebody put at the path just before the step is in the slot now.
-        let slotted = self.slotted(journal)?.map(|found| found.stat.ino);
-        let is_own = self.entry.change.makes().is_none() || slotted == Some(self.inode);
-        Ok(is_own && self.is_made(journal, Direction::Undo)? && now.map(|now| now.ino) == old)
+        let is_own = change.makes().is_none() || slotted == Some(self.inode);
+        let is_made = change.is_made(Direction::Undo, self.inode, now.as_ref(), slotted);
+        let old = change.base().map(|base| base.stat.ino);
+        Ok(is_own && is_made && now.map(|now| now.ino) == old)
     }
 
     /// Returns true if the step was made, as far as the slot says.
     pub fn is_made(&self, journal: &JournalFile, direction: Direction) -> io::Result<bool> {
-        let now = self.target()?.map(|now| now.stat);
-        let slotted = self.slotted(journal)?.map(|found| found.stat.ino);
+        let (now, slotted) = self.seen(journal)?;
         Ok(self
             .entry
             .change
             .is_made(direction, self.inode, now.as_ref(), slotted))
+    }
+
+    fn seen(&self, journal: &JournalFile) -> io::Result<(Option<Stat>, Option<u64>)> {
+        let now = self.target()?.map(|now| now.stat);
+        let slotted = self.slotted(journal)?.map(|found| found.stat.ino);
+        Ok((now, slotted))
     }
 }

@@ -102,8 +102,8 @@ pub fn prepare() -> Result<usize, String> {
     Ok(usize::try_from(descriptors).unwrap_or(usize::MAX))
 }
 
-/// Permits files beneath these directories alone, and reading files beneath `read`. Without Landlock, or with its first version, nothing is done: the
-/// first version refuses every rename between directories.
+/// Permits files beneath these directories alone, and reading files beneath `read`. Without Landlock, or with its first
+/// version, nothing is done: the first version refuses every rename between directories.
 pub fn restrict<'a>(
     directories: impl Iterator<Item = BorrowedFd<'a>>,
     read: Option<BorrowedFd<'_>>,

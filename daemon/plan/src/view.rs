@@ -83,6 +83,14 @@ impl View<'_> {
         self.old.is_none() && self.entry.change.base().is_some_and(Base::is_unread)
     }
 
+    /// Returns true if a longer diff than this shows more. What nobody has read or what was uploaded has a risk instead.
+    pub fn is_cut<'l>(&self, diff: impl Iterator<Item = &'l str>) -> bool {
+        let uploaded = self.entry.change.uploaded().is_some();
+        let never_shown = usize::from(self.is_unread()) + usize::from(uploaded);
+        // Only remit's words have this mark.
+        diff.filter(|line| line.starts_with("[…")).count() > never_shown
+    }
+
     fn is_of_link(&self) -> bool {
         let change = &self.entry.change;
         let old = change.base().map(|base| base.stat.kind);

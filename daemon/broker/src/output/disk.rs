@@ -22,13 +22,7 @@ pub struct Disk(Cell<u64>);
 impl Disk {
     pub fn free(&self, dir: impl AsFd) -> u64 {
         if self.0.get() == 0 {
-            let free = fstatvfs(dir).map_or(STEP, |disk| {
-                let block = disk.fragment_size();
-                left(
-                    disk.blocks_available().saturating_mul(block),
-                    disk.blocks().saturating_mul(block),
-                )
-            });
+            let free = unreserved(dir).unwrap_or(STEP);
             self.0.set(portion(free, STREAMS).min(STEP));
         }
         self.0.get()
@@ -41,10 +35,13 @@ impl Disk {
 
 /// Returns the free bytes of a file system without its reserve; 0 if it cannot be asked.
 pub fn free_but_reserve(dir: impl AsFd) -> u64 {
-    fstatvfs(dir).map_or(0, |disk| {
-        let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
-        left(bytes(disk.blocks_available()), bytes(disk.blocks()))
-    })
+    unreserved(dir).unwrap_or(0)
+}
+
+fn unreserved(dir: impl AsFd) -> Option<u64> {
+    let disk = fstatvfs(dir).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
+    Some(left(bytes(disk.blocks_available()), bytes(disk.blocks())))
 }
 
 fn left(available: u64, size: u64) -> u64 {

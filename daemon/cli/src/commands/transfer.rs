@@ -290,9 +290,9 @@ fn through_ssh(
 
 /// Returns the lines of a standard error, printable, as far as people read them.
 fn stderr_lines(from: impl Read) -> Vec<String> {
-    let mut lines = BufReader::new(from).split(b'\n').map_while(Result::ok);
+    let lines = BufReader::new(from).split(b'\n').map_while(Result::ok);
     let mut said: Vec<String> = Vec::new();
-    for line in lines.by_ref().map(|line| text::line(&line, 1024)) {
+    for line in lines.map(|line| text::line(&line, 1024)) {
         // Other lines than the receipt can follow it.
         let is_receipt = said
             .last()

@@ -41,10 +41,7 @@ pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
         for risk in risks(&view) {
             page.coloured(Colour::Yellow, &format!("  RISK: {risk}"));
         }
-        // What nobody can show in full is no cut.
-        let whole =
-            usize::from(view.is_unread()) + usize::from(view.entry.change.uploaded().is_some());
-        is_cut |= diff.lines().filter(|line| line.starts_with("[…")).count() > whole;
+        is_cut |= view.is_cut(diff.lines());
         for line in diff.lines() {
             page.coloured(colour(line), line);
         }

@@ -83,11 +83,7 @@ pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) ->
         let diff: Vec<String> = diff.lines().map(str::to_owned).collect();
         let length: usize = diff.iter().map(|line| line.len() + OVERHEAD).sum();
         free_bytes = left.saturating_sub(length);
-        // Only remit's words have this mark. Old bytes that nobody has read are a risk of their own.
-        let unread = usize::from(view.is_unread());
-        let uploaded = usize::from(view.entry.change.uploaded().is_some());
-        let left_out = diff.iter().filter(|line| line.starts_with("[…")).count();
-        is_cut |= left_out > unread + uploaded;
+        is_cut |= view.is_cut(diff.iter().map(String::as_str));
         entries.push(EntryView {
             path: shown,
             what: view.what(),
