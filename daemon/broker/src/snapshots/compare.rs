@@ -50,6 +50,9 @@ pub fn changes(
     let [before, .., last] = kept else {
         return Err(none_before(since));
     };
+    if matches!(since, Since::Job(_)) {
+        gaps.extend(early(kept, started_ms));
+    }
     let found = compared(before, last, &mut gaps);
     let by = causes(kept, &found, uid);
     let total = found.len() as u64;
@@ -103,6 +106,22 @@ fn late(after: &KeptSnapshot, ended: &EndedChange) -> Option<Gap> {
         why: format!(
             "the snapshot after the job was complete {} s after its end; what others changed until then is listed too",
             late.as_secs()
+        ),
+    })
+}
+
+/// A request waits for its snapshot for [`PATIENCE`]. One that is complete after its start does not show what was before.
+fn early(kept: &[KeptSnapshot], started_ms: u64) -> Option<Gap> {
+    let (before, others) = kept.split_first()?;
+    let overlaps = |kept: &KeptSnapshot| {
+        let taken = kept.from.boottime_ms..kept.to.boottime_ms;
+        kept.reason == SnapshotReason::BeforeChange && taken.contains(&started_ms)
+    };
+    others.iter().any(overlaps).then(|| Gap {
+        fact: "since".to_owned(),
+        why: format!(
+            "the snapshot before the job was complete only after its start; what others changed since {} is listed too",
+            calendar::utc(before.from.unix_ms)
         ),
     })
 }
@@ -356,6 +375,19 @@ mod tests {
         assert_eq!(gaps(2000), []);
         let why = &gaps(6200)[0].why;
         assert!(why.contains("5 s after its end"), "{why}");
+    }
+
+    #[test]
+    fn snapshot_that_a_job_did_not_wait_for_is_said_to_show_more() {
+        let gaps = |taken_ms| {
+            let mut all = history();
+            all.truncate(3);
+            all[1].to = clocks(taken_ms, "b1");
+            changes(all, None, Since::Job(JOB), ME).unwrap().gaps
+        };
+        assert_eq!(gaps(1050), []);
+        let why = &gaps(1150)[0].why;
+        assert!(why.contains("only after its start"), "{why}");
     }
 
     #[test]
