@@ -118,6 +118,13 @@ fn what_was_sent_is_committed_and_undone() {
     for path in ["by-name", "by-file"] {
         assert!(fixture.read(path) == bytes, "{path}: {said}");
     }
+    let intents = fixture.daemon.records("intent");
+    let commit = intents
+        .iter()
+        .find(|one| one["REMIT_JOB"] == job.to_string());
+    let changes = commit.and_then(|one| one["REMIT_PLAN_CHANGES"].as_str());
+    let named = changes.map(|text| text.matches(&upload.hash()).count());
+    assert_eq!(named, Some(2), "{changes:?}");
     let undo = said
         .split("undo: remit undo ")
         .nth(1)

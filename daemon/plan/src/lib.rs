@@ -19,6 +19,7 @@ mod plan;
 mod protected;
 mod risk;
 mod step;
+mod summary;
 mod undo;
 mod upload;
 mod view;
@@ -35,6 +36,7 @@ pub use plan::{Base, Change, Conflict, Content, Entry, Kind, Metadata, New, Plan
 pub use protected::{Protected, needs_approval};
 pub use risk::{Risk, risk_sentences, risks};
 pub use step::{Direction, Movement, Reversal, Side};
+pub use summary::summary;
 pub use undo::{KeptUndo, UNDO_RISK, expired};
 pub use upload::{Upload, is_read};
 pub use view::View;

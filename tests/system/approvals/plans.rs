@@ -338,6 +338,9 @@ fn plan_without_an_approval_stays_in_its_paths() {
     assert_eq!(record[0]["REMIT_PLAN_PATHS"], "1", "{record:?}");
     let digest = record[0]["REMIT_PLAN_DIGEST"].as_str().unwrap();
     assert!(digest.starts_with(&id_of(&free)), "{record:?}");
+    let changes = record[0]["REMIT_PLAN_CHANGES"].as_str().unwrap();
+    let expect = format!("{}: new file of 1 byte, ", fixture.path("free/a").display());
+    assert!(changes.starts_with(&expect), "{record:?}");
 
     // One path of several is enough.
     let other = plan(&[fixture.write("free/b", "x"), fixture.write("files/b", "x")]);

@@ -116,7 +116,10 @@ impl Draft {
         rule: impl ToString,
         verdict: &str,
     ) -> Record {
-        self.asked().whole(self.core(event, message, rule, verdict))
+        let record = self.core(event, message, rule, verdict);
+        self.asked()
+            .whole(record)
+            .maybe("PLAN_CHANGES", self.call.plan_changes())
     }
 
     fn core(&self, event: Event, message: String, rule: impl ToString, verdict: &str) -> Record {

@@ -14,7 +14,7 @@ use remit_common::wire::{Bytes, Effect, Purpose};
 use remit_common::{builtin, caps};
 use remit_common::{text, traceparent};
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_plan::Bundle;
+use remit_plan::{Bundle, summary};
 use remit_policy::{Ask, CHANGE, Command, Policy, RUN, Stdin};
 use sha2::{Digest, Sha256};
 
@@ -24,6 +24,7 @@ use crate::audit::chain::hex;
 const SCRIPT_PATH: &[u8] = b"/proc/self/fd/3";
 const DEFAULT_INTERPRETER: &[u8] = b"sh";
 const SCRIPT_IN_RECORD: usize = 8 << 10;
+const PLAN_IN_RECORD: usize = 7 << 10;
 
 #[derive(Debug)]
 pub struct Call {
@@ -153,6 +154,11 @@ impl Call {
     pub(super) fn plan_paths(&self) -> Option<String> {
         let bundle = self.file_change()?.ok()?;
         Some(bundle.plan().entries().len().to_string())
+    }
+
+    pub(super) fn plan_changes(&self) -> Option<String> {
+        let bundle = self.file_change()?.ok()?;
+        Some(summary(bundle.plan(), PLAN_IN_RECORD))
     }
 
     pub fn plan_digest(&self) -> Option<&str> {
