@@ -28,6 +28,8 @@ pub const UPLOADS_COUNT_PER_UID: usize = 64;
 pub const UPLOADS_COUNT: usize = 512;
 /// Seconds that an unfinished upload waits for its next part.
 pub const UPLOAD_PAUSE_S: u64 = 600;
+/// One without a part for this long goes for another one of the same user.
+pub const UPLOAD_IDLE_S: u64 = 30;
 /// Seconds that a whole upload is kept.
 pub const UPLOAD_KEPT_S: u64 = 86_400;
 /// Variables that a caller may set in one request.

@@ -2,8 +2,6 @@
 //! the link as fd 3. `remit-broker --sink` is a separate process, which closes sockets that can block the warden.
 #![deny(unsafe_code)]
 
-mod async_fd;
-mod blocking;
 mod call;
 mod confine_self;
 mod hints;
@@ -11,6 +9,7 @@ mod job;
 mod kernel_audit;
 mod output;
 mod redact;
+mod runtime;
 mod search;
 mod session;
 mod snapshots;

@@ -21,12 +21,13 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::call::SEARCHES;
 use crate::call::history::History;
+use crate::confine_self;
 use crate::output::spool::{Spool, SpoolLimits};
+use crate::runtime::blocking;
 use crate::session::usage::SlowLimit;
 use crate::snapshots::Snapshots;
 use crate::state::{self, Prepared};
 use crate::uploads::{self, UploadStore};
-use crate::{blocking, confine_self};
 
 // Exit status for a wrong command line (sysexits.h, EX_USAGE).
 const USAGE: u8 = 64;

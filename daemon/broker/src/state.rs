@@ -20,7 +20,6 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{coop, spawn_local};
 use tokio::time::sleep;
 
-use crate::blocking::{self, run_blocking};
 use crate::call::SEARCHES;
 use crate::call::history::History;
 use crate::hints::notes::{self, About};
@@ -30,6 +29,7 @@ use crate::kernel_audit::KernelAudit;
 use crate::output::pump;
 use crate::output::splice::Pace;
 use crate::output::spool::Spool;
+use crate::runtime::blocking::{self, run_blocking};
 use crate::session;
 use crate::session::usage::{Accounts, SlowLimit};
 use crate::snapshots::{Snapshots, boottime_ms};

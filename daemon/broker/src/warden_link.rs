@@ -11,10 +11,10 @@ use remit_link::socket::Packed;
 use remit_link::{Answer, Link, LinkError, ToBroker, ToWarden};
 use tokio::sync::{Notify, oneshot};
 
-use crate::async_fd::Socket;
 use crate::call::CallRefusal;
 use crate::hints::notes::About;
 use crate::job::Job;
+use crate::runtime::async_fd::Socket;
 
 #[derive(Debug)]
 pub enum Granted {

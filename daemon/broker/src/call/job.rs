@@ -15,9 +15,9 @@ use remit_wire::{
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Call, CallRefusal, validate, wrong_answer};
-use crate::blocking::run_blocking;
 use crate::hints::notes;
 use crate::job::{Job, note};
+use crate::runtime::blocking::run_blocking;
 use crate::search::{self, Found, Pattern, Range, SearchLimits};
 use crate::snapshots::boottime_ms;
 use crate::warden_link::Granted;

@@ -16,8 +16,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{NetlinkAddr, recvfrom};
 use tokio::io::Interest;
 
-use crate::async_fd::watch;
 use crate::hints::Seen;
+use crate::runtime::async_fd::watch;
 use heard::RefusalTable;
 
 /// Longest record of the kernel: `MAX_AUDIT_MESSAGE_LENGTH` and a header.

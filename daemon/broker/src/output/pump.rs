@@ -18,12 +18,12 @@ use tokio::io::{Interest, Ready};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use crate::async_fd::watch;
-use crate::blocking::run_blocking;
 use crate::job::Job;
 use crate::output::overflow::Overflow;
 use crate::output::splice::{self, After, CHUNK, Moved, Turn};
 use crate::output::spool::Lost;
+use crate::runtime::async_fd::watch;
+use crate::runtime::blocking::run_blocking;
 use crate::state::Broker;
 
 /// Maximum duration of a turn if nobody holds the pipe lock.
@@ -296,10 +296,10 @@ async fn readable(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blocking::BACKGROUND_TASKS;
     use crate::job::registry::tests::job;
     use crate::output::spool::tests::Scratch;
     use crate::output::spool::{Spool, SpoolLimits};
+    use crate::runtime::blocking::BACKGROUND_TASKS;
     use nix::fcntl::{SpliceFFlags, splice};
     use remit_link::Closer;
     use std::io::Write;

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::SessionEnd;
-use crate::async_fd::Socket;
+use crate::runtime::async_fd::Socket;
 use crate::session::usage::{Account, Buffered};
 
 const BUFFER: usize = 4 << 10;

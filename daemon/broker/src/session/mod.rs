@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet, coop, yield_now};
 use tokio::time::{sleep, timeout};
 
-use crate::async_fd::Socket;
 use crate::call::{Call, CallRefusal};
+use crate::runtime::async_fd::Socket;
 use crate::session::frames::{Frames, Reader};
 use crate::session::usage::{Account, Buffered};
 use crate::state::Broker;

@@ -31,6 +31,7 @@ use crate::output::disk::free_but_reserve;
 use space::no_space;
 
 const PAUSE: Duration = Duration::from_secs(caps::UPLOAD_PAUSE_S);
+const IDLE: Duration = Duration::from_secs(caps::UPLOAD_IDLE_S);
 const KEPT: Duration = Duration::from_secs(caps::UPLOAD_KEPT_S);
 /// Threads at once that write and hash uploads.
 pub const THREADS: usize = 2;
@@ -110,6 +111,12 @@ impl KeptUpload {
 
     const fn is_busy(&self) -> bool {
         matches!(self.state, UploadState::Busy)
+    }
+
+    /// Returns true if it is not finished and no part of it has come for a while.
+    fn is_idle(&self, now: Instant) -> bool {
+        let is_waiting = matches!(self.state, UploadState::Open(_));
+        is_waiting && self.until + IDLE <= now + PAUSE
     }
 }
 
@@ -238,9 +245,9 @@ impl UploadStore {
         Ok(())
     }
 
-    /// Returns the whole uploads that have to go for this one. Fails if that does not suffice.
+    /// Returns the uploads that have to go for this one. Fails if that does not suffice.
     pub fn check_space(&self, key: &UploadKey) -> Result<Vec<UploadKey>, Refusal> {
-        space::evicted(&self.entries.borrow(), key, self.free())
+        space::evicted(&self.entries.borrow(), key, self.free(), Instant::now())
     }
 
     fn free(&self) -> u64 {

@@ -4,29 +4,24 @@ use std::collections::HashMap;
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
+use tokio::time::Instant;
 
 use super::{KeptUpload, UploadKey};
 
-/// Returns the whole uploads that have to go for this one: the oldest of the same user, then of all. Fails if that
-/// does not suffice.
+/// Returns the uploads that have to go for this one: an unfinished one of the same user that nobody goes on with, then the
+/// oldest whole ones of this user, then of who keeps most. Fails if that does not suffice.
 pub fn evicted(
     entries: &HashMap<UploadKey, KeptUpload>,
     key: &UploadKey,
     free: u64,
+    now: Instant,
 ) -> Result<Vec<UploadKey>, Refusal> {
-    let own_open =
-        |(other, entry): &(&UploadKey, &KeptUpload)| other.uid == key.uid && entry.is_open();
-    let most = caps::UPLOADS_OPEN;
-    if entries.iter().filter(own_open).count() >= most {
-        let text = format!("{most} uploads of this user are not finished");
-        return Err(Refusal::new(Code::Busy, text).next("finish one, or wait ten minutes"));
-    }
+    let mut gone: Vec<UploadKey> = abandoned(entries, key.uid, now)?.into_iter().collect();
     let own = (
         Some(key.uid),
         caps::UPLOADS_PER_UID,
         caps::UPLOADS_COUNT_PER_UID,
     );
-    let mut gone: Vec<UploadKey> = Vec::new();
     for (uid, most, count) in [own, (None, caps::UPLOADS, caps::UPLOADS_COUNT)] {
         let is_one = |other: &UploadKey| uid.is_none_or(|uid| other.uid == uid);
         let ones = entries
@@ -42,31 +37,74 @@ pub fn evicted(
         let mut number = ones.len();
         ones.retain(|(_, entry)| !entry.is_open());
         ones.sort_by_key(|(_, entry)| entry.until);
-        let mut oldest = ones.into_iter();
         while used.saturating_add(self::weight(key)) > most || number >= count {
-            let Some(one) = oldest.next() else {
+            let Some(at) = oldest_of_heaviest(&ones) else {
                 let text = format!(
                     "unfinished uploads leave no space for this one, of {most} bytes and {count} uploads"
                 );
                 return Err(Refusal::new(Code::Busy, text).next("finish them, or wait ten minutes"));
             };
+            let one = ones.remove(at);
             used -= weight(&one);
             number -= 1;
             gone.push(*one.0);
         }
     }
-    let own = || entries.iter().filter(|(other, _)| other.uid == key.uid);
-    let unwritten = |(other, entry): (&UploadKey, &KeptUpload)| match entry.is_open() {
-        true => other.upload.size.saturating_sub(entry.received),
-        false => 0,
+    for_disk(entries, key, free, &mut gone)?;
+    Ok(gone)
+}
+
+/// Returns the unfinished upload of this user that has to go for another one, if they have the most of them.
+fn abandoned(
+    entries: &HashMap<UploadKey, KeptUpload>,
+    uid: u32,
+    now: Instant,
+) -> Result<Option<UploadKey>, Refusal> {
+    let own = entries.iter().filter(|(other, _)| other.uid == uid);
+    let open: Vec<_> = own.filter(|(_, entry)| entry.is_open()).collect();
+    let most = caps::UPLOADS_OPEN;
+    if open.len() < most {
+        return Ok(None);
+    }
+    let idle = open.iter().filter(|(_, entry)| entry.is_idle(now));
+    let oldest = idle.min_by_key(|(_, entry)| entry.until);
+    let Some((oldest, _)) = oldest else {
+        let text = format!("{most} uploads of this user are not finished");
+        return Err(Refusal::new(Code::Busy, text).next("finish one, or wait half a minute"));
     };
+    Ok(Some(**oldest))
+}
+
+/// Returns the index of the oldest upload of the user who keeps most bytes. `ones` has the oldest first.
+fn oldest_of_heaviest(ones: &[(&UploadKey, &KeptUpload)]) -> Option<usize> {
+    let mut bytes: HashMap<u32, u64> = HashMap::new();
+    for (key, _) in ones {
+        *bytes.entry(key.uid).or_default() += weight(key);
+    }
+    let (heaviest, _) = bytes
+        .into_iter()
+        .max_by_key(|(uid, bytes)| (*bytes, *uid))?;
+    ones.iter().position(|(key, _)| key.uid == heaviest)
+}
+
+fn for_disk(
+    entries: &HashMap<UploadKey, KeptUpload>,
+    key: &UploadKey,
+    free: u64,
+    gone: &mut Vec<UploadKey>,
+) -> Result<(), Refusal> {
+    let received = |key: &UploadKey| entries.get(key).map_or(0, |entry| entry.received);
+    let mut free = free + gone.iter().map(received).sum::<u64>();
+    let own = entries
+        .iter()
+        .filter(|(other, _)| other.uid == key.uid && !gone.contains(other));
+    let (open, mut whole): (Vec<_>, Vec<_>) = own.partition(|(_, entry)| entry.is_open());
     // Claims of others hold no space: each part is compared with what is free.
-    let claimed: u64 = own().map(unwritten).sum();
+    let unwritten = |(other, entry): &(&UploadKey, &KeptUpload)| {
+        other.upload.size.saturating_sub(entry.received)
+    };
+    let claimed: u64 = open.iter().map(unwritten).sum();
     let needed = claimed.saturating_add(key.upload.size);
-    let mut free = free + gone.iter().map(|other| other.upload.size).sum::<u64>();
-    let mut whole: Vec<_> = own()
-        .filter(|(other, entry)| !entry.is_open() && !gone.contains(other))
-        .collect();
     whole.sort_by_key(|(_, entry)| entry.until);
     for (other, _) in whole {
         if free >= needed {
@@ -76,7 +114,7 @@ pub fn evicted(
         gone.push(*other);
     }
     match free >= needed {
-        true => Ok(gone),
+        true => Ok(()),
         false => Err(no_space()),
     }
 }
@@ -102,13 +140,14 @@ pub fn no_space() -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::time::Duration;
 
     use remit_wire::Upload;
-    use tokio::time::Instant;
+    use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::uploads::UploadState;
+    use crate::uploads::{OpenUpload, PAUSE, UploadState};
 
     const MIB: u64 = 1 << 20;
 
@@ -134,6 +173,14 @@ mod tests {
         (0..).zip(all).map(entry).collect()
     }
 
+    fn evicted(
+        entries: &HashMap<UploadKey, KeptUpload>,
+        key: &UploadKey,
+        free: u64,
+    ) -> Result<Vec<UploadKey>, Refusal> {
+        super::evicted(entries, key, free, Instant::now())
+    }
+
     #[test]
     fn own_uploads_go_for_a_full_disk_and_claims_of_others_hold_none() {
         let (old, newer, other) = (
@@ -154,6 +201,38 @@ mod tests {
         let many: Vec<_> = (0..64).map(|number| (key(8, number, 1), None)).collect();
         let gone = evicted(&entries(&many), &key(8, 64, 1), MIB).unwrap();
         assert_eq!(gone, [key(8, 0, 1)]);
+    }
+
+    #[test]
+    fn who_keeps_most_makes_room_for_others() {
+        let mut all = vec![(key(1, 0, 300 * MIB), None)];
+        all.extend((2..6).map(|uid| (key(uid, 0, 400 * MIB), None)));
+        all.push((key(5, 1, 100 * MIB), None));
+        let gone = evicted(&entries(&all), &key(9, 0, 100 * MIB), u64::MAX >> 1).unwrap();
+        assert_eq!(gone, [key(5, 0, 400 * MIB)]);
+    }
+
+    #[test]
+    fn unfinished_upload_that_nobody_goes_on_with_makes_room_for_an_own_one() {
+        let open: Vec<_> = (0..4)
+            .map(|number| (key(8, number, MIB), Some(9)))
+            .collect();
+        let (mut all, now) = (entries(&open), Instant::now());
+        let new = key(8, 4, MIB);
+        let gone = |all: &_, now| super::evicted(all, &new, 9 * MIB, now);
+        let mut idle_for = |number: usize, seconds| {
+            let file = File::open("/dev/null").unwrap();
+            let hash = Sha256::new();
+            let entry = all.get_mut(&open[number].0).unwrap();
+            entry.state = UploadState::Open(OpenUpload { file, hash });
+            entry.until = now + PAUSE - Duration::from_secs(seconds);
+            gone(&all, now)
+        };
+        assert_eq!(idle_for(0, 29).unwrap_err().code, Code::Busy);
+        assert_eq!(idle_for(1, 31).unwrap(), [open[1].0]);
+        assert_eq!(idle_for(2, 60).unwrap(), [open[2].0]);
+        let of_another = super::evicted(&all, &key(9, 4, MIB), 9 * MIB, now);
+        assert_eq!(of_another.unwrap(), []);
     }
 
     #[test]
