@@ -67,7 +67,7 @@ pub fn main(
             put(client, upload, &mut io::stdin().lock()).map(|()| upload)
         }),
         Mode::Get(path) => transfer(&socket, |client| {
-            get(client, &path, &mut io::stdout().lock())
+            get(client, &path, &mut io::stdout().lock(), say)
         }),
         Mode::Check => block_on(|| check(Daemon::new(socket))),
         Mode::Serve => block_on(|| serve(Daemon::new(socket))),

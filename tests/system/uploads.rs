@@ -1,7 +1,9 @@
 //! Files that are sent for plans, and files that are fetched: what was named is written, and nothing else.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -152,6 +154,33 @@ fn what_was_sent_is_committed_and_undone() {
         !got.status.success() && said.contains("No such file"),
         "{said}"
     );
+}
+
+#[test]
+fn fetching_says_that_an_approval_is_needed() {
+    let mut fixture = PlanFixture::lay();
+    let rule = "to = [\"#64001\"]\nallow = [\"run\"]\napproval = { by = [\"#64005\"] }";
+    let policy = format!("{GRANTS}\n[[grant]]\n{rule}\n");
+    fixture
+        .daemon
+        .set_file("config/policy.d/10-test.toml", &policy);
+    fixture.daemon.restart_cleanly();
+    let local = fixture.file("local", "text\n");
+    let mut remit = Command::new(fixture.daemon.program("remit"));
+    remit.arg("--runtime").arg(fixture.daemon.runtime().dir());
+    remit.args(["get", &local, "-"]).stdin(Stdio::null());
+    remit.stdout(Stdio::piped()).stderr(Stdio::piped());
+    user_a().runs(&mut remit);
+    let mut remit = remit.spawn().expect("it starts");
+    let mut note = String::new();
+    let said = BufReader::new(remit.stderr.as_mut().expect("it is piped")).read_line(&mut note);
+    said.expect("it is text");
+    assert!(note.contains("waits for an approval"), "{note}");
+    let asked = &fixture.daemon.records("asked")[0];
+    let job = asked["REMIT_JOB"].as_str().and_then(|id| id.parse().ok());
+    fixture.approve(job.expect("an id"));
+    let output = remit.wait_with_output().expect("it ends");
+    assert_eq!(output.stdout, b"text\n", "{output:?}");
 }
 
 #[test]

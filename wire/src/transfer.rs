@@ -12,7 +12,7 @@ use remit_plan::Upload;
 use sha2::{Digest, Sha256};
 
 use crate::client::{Client, ClientError};
-use crate::outcome::{JobReport, OutputPart, Stream};
+use crate::outcome::{JobReport, OutputPart, State, Stream};
 use crate::{
     Bytes, JobQuery, PageQuery, PartQuery, Purpose, Reply, Request, Run, UploadPart, What,
     request_id,
@@ -163,9 +163,18 @@ pub fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<Upload, Transfe
     }
 }
 
-/// Writes the content of a file, as a job of profile `read` sees it. Returns the name that an upload of it has.
-pub fn get(client: &mut Client, path: &[u8], to: &mut impl Write) -> Result<Upload, TransferError> {
+/// Writes the content of a file, as a job of profile `read` sees it. Returns the name that an upload of it has. `note` gets
+/// a sentence if a person has to approve the job first.
+pub fn get(
+    client: &mut Client,
+    path: &[u8],
+    to: &mut impl Write,
+    note: impl FnOnce(&str),
+) -> Result<Upload, TransferError> {
     let mut report = started(client, path)?;
+    if report.state == State::AwaitingApproval {
+        note(&format!("job {} waits for an approval", report.job.short()));
+    }
     while report.ending.is_none() {
         let query = JobQuery {
             job: report.job,
@@ -212,7 +221,7 @@ fn started(client: &mut Client, path: &[u8]) -> Result<Box<JobReport>, TransferE
         env: Vec::new(),
         stdin: None,
         profile: None,
-        wait_ms: Some(caps::WAIT_MS),
+        wait_ms: Some(0),
         max_runtime_s: None,
         request_id: Some(id),
         purpose: Purpose::Use,

@@ -1,5 +1,6 @@
 //! Where files lie that decide what runs, who may do what, and whether the machine can be reached.
 
+use crate::PlanPath;
 use crate::risk::Risk;
 
 /// What lies at or beneath these paths has this effect.
@@ -35,9 +36,6 @@ pub(crate) const WHERE: &[(&str, Risk)] = &[
     ("/etc/cron.d", Risk::RunsByItself),
     ("/etc/at.allow", Risk::RunsByItself),
     ("/var/spool/at", Risk::RunsByItself),
-    ("/root/.bashrc", Risk::RunsByItself),
-    ("/root/.bash_profile", Risk::RunsByItself),
-    ("/root/.profile", Risk::RunsByItself),
     ("/etc/cron.hourly", Risk::RunsByItself),
     ("/etc/cron.daily", Risk::RunsByItself),
     ("/etc/cron.weekly", Risk::RunsByItself),
@@ -127,8 +125,6 @@ pub(crate) const WHERE: &[(&str, Risk)] = &[
     ("/etc/aliases", Risk::RunsByItself),
     ("/etc/rsyslog.d", Risk::RunsByItself),
     ("/etc/rsyslog.conf", Risk::RunsByItself),
-    ("/root/.bash_login", Risk::RunsByItself),
-    ("/root/.zshrc", Risk::RunsByItself),
     ("/root/.config", Risk::RunsByItself),
     ("/etc/environment.d", Risk::Login),
     ("/etc/csh.cshrc", Risk::Login),
@@ -142,3 +138,39 @@ pub(crate) const WHERE: &[(&str, Risk)] = &[
     ("/usr/lib/NetworkManager", Risk::Network),
     ("/usr/lib/sysctl.d", Risk::Network),
 ];
+
+/// Shells and mail servers run what is in these, whosever home they lie in.
+const STARTUP: [&str; 16] = [
+    ".bash_login",
+    ".bash_logout",
+    ".bash_profile",
+    ".bashrc",
+    ".cshrc",
+    ".forward",
+    ".kshrc",
+    ".login",
+    ".pam_environment",
+    ".profile",
+    ".rhosts",
+    ".tcshrc",
+    ".zlogin",
+    ".zprofile",
+    ".zshenv",
+    ".zshrc",
+];
+
+/// Returns true for a file that runs when its user logs in.
+pub(crate) fn is_startup(path: &PlanPath) -> bool {
+    STARTUP.iter().any(|name| path.name() == name.as_bytes())
+}
+
+/// Returns true for a hidden file or directory of a home, /root or /home/USER, and for what lies beneath it.
+pub(crate) fn is_hidden_in_home(path: &PlanPath) -> bool {
+    let mut parts = path.as_bytes().split(|byte| *byte == b'/').skip(1);
+    match parts.next() {
+        Some(b"root") => {}
+        Some(b"home") if parts.next().is_some() => {}
+        _ => return false,
+    }
+    parts.next().is_some_and(|part| part.starts_with(b"."))
+}

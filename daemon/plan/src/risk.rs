@@ -7,7 +7,7 @@ use std::fmt;
 use remit_common::escape;
 
 use crate::PlanPath;
-use crate::deciding::WHERE;
+use crate::deciding::{WHERE, is_hidden_in_home, is_startup};
 use crate::plan::{Change, Kind, Metadata, New};
 use crate::protected::{account_id, account_name};
 use crate::view::View;
@@ -28,6 +28,7 @@ pub enum Risk {
     Passwords,
     Accounts,
     RunsByItself,
+    Home,
     Login,
     Loader,
     Boot,
@@ -64,6 +65,9 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     let mut risks: BTreeSet<Risk> = by_path.map(|(_, risk)| risk.clone()).collect();
     if path.holds_login_keys() {
         risks.insert(Risk::LoginKeys);
+    }
+    if is_startup(path) || is_hidden_in_home(path) {
+        risks.insert(Risk::Home);
     }
     let is_library =
         path.name().ends_with(b".so") || path.name().windows(4).any(|part| part == b".so.");
@@ -266,6 +270,7 @@ impl fmt::Display for Risk {
             Self::Passwords => "it holds passwords",
             Self::Accounts => "it defines accounts and groups",
             Self::RunsByItself => "it makes programs run by themselves, mostly as root",
+            Self::Home => "programs of the user whose home it is run or read it by themselves",
             Self::Login => "it runs in the logins of all users",
             Self::Loader => "it decides which code programs load",
             Self::Boot => "the machine boots with it",

@@ -1445,8 +1445,16 @@ fn what_gives_root_or_a_secret_is_a_risk_that_asks_a_person() {
         ("/etc/motd", &["/etc", "/etc/motd"]),
         ("/var/lib/app/a", &["/var/lib/app"]),
         ("/srv/a", &["/srv"]),
+        ("/home/ann/app/.env", &["/home/ann/app"]),
     ] {
         assert!(!asks(&created(at, b"x"), named), "{at}");
+    }
+    for (at, named) in [
+        ("/home/ann/.config/systemd/user/a.service", "/home/ann"),
+        ("/srv/app/.profile", "/srv/app"),
+        ("/root/.vimrc", "/root"),
+    ] {
+        assert!(asks(&created(at, b"x"), &[named]), "{at}");
     }
     assert!(asks(&created("/etc/nginx2", b"x"), &["/etc/nginx", "/etc"]));
     assert!(asks(

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_most_makes_room_for_others() {
+    fn uploads_of_the_user_with_most_bytes_are_evicted() {
         let mut all = vec![(key(1, 0, 300 * MIB), None)];
         all.extend((2..6).map(|uid| (key(uid, 0, 400 * MIB), None)));
         all.push((key(5, 1, 100 * MIB), None));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_upload_that_nobody_goes_on_with_makes_room_for_an_own_one() {
+    fn idle_unfinished_upload_is_evicted_for_one_of_its_user() {
         let open: Vec<_> = (0..4)
             .map(|number| (key(8, number, MIB), Some(9)))
             .collect();

@@ -205,7 +205,8 @@ fn fetched(
     mut to: &mut dyn Write,
 ) -> Result<Upload, Failure> {
     let Some(host) = host else {
-        return transfer::get(&mut connected(runtime)?, path, &mut to).map_err(failed);
+        let mut client = connected(runtime)?;
+        return transfer::get(&mut client, path, &mut to, output::note).map_err(failed);
     };
     let option = format!("--get {}", transfer::path_word(path));
     through_ssh(host, &option, Stdio::null(), to, None)
@@ -258,7 +259,7 @@ fn through_ssh(
     let said = child
         .stderr
         .take()
-        .map(|from| thread::spawn(move || stderr_lines(from)));
+        .map(|from| thread::spawn(move || receipt(from)));
     let copied = match child.stdout.take() {
         Some(mut from) => transfer::copy(&mut from, &mut to),
         None => Err(TransferError::Failed("ssh has no output".to_owned())),
@@ -268,14 +269,10 @@ fn through_ssh(
         let _ = child.kill();
     }
     let status = child.wait().map_err(no_ssh)?;
-    let lines = said.and_then(|said| said.join().ok()).unwrap_or_default();
+    let received = said.and_then(|said| said.join().ok()).flatten();
     let upload = copied.map_err(failed)?;
     let upload = expected.unwrap_or(upload);
-    let receipt = upload.to_string();
-    let is_received = lines.contains(&receipt);
-    for line in lines.iter().filter(|line| line.parse::<Upload>().is_err()) {
-        output::note(line);
-    }
+    let is_received = received == Some(upload);
     let why = match status.code() {
         Some(0) if is_received => return Ok(upload),
         Some(0) => format!("no receipt came: mcp-shim of remit {RELEASE} has to answer there"),
@@ -288,21 +285,21 @@ fn through_ssh(
     )))
 }
 
-/// Returns the lines of a standard error, printable, as far as people read them.
-fn stderr_lines(from: impl Read) -> Vec<String> {
+/// Shows the lines of a standard error as they come, as far as people read them. Returns the last receipt.
+fn receipt(from: impl Read) -> Option<Upload> {
     let lines = BufReader::new(from).split(b'\n').map_while(Result::ok);
-    let mut said: Vec<String> = Vec::new();
+    let (mut receipt, mut shown) = (None, 0);
     for line in lines.map(|line| text::line(&line, 1024)) {
-        // Other lines than the receipt can follow it.
-        let is_receipt = said
-            .last()
-            .is_some_and(|line| line.parse::<Upload>().is_ok());
-        if said.len() >= LINES && !is_receipt {
-            said.pop();
+        match line.parse() {
+            Ok(upload) => receipt = Some(upload),
+            Err(_) if shown < LINES => {
+                output::note(&line);
+                shown += 1;
+            }
+            Err(_) => {}
         }
-        said.push(line);
     }
-    said
+    receipt
 }
 
 fn failed(error: TransferError) -> Failure {
