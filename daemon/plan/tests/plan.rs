@@ -1517,3 +1517,43 @@ fn plan_with_a_needless_byte_is_refused() {
     let error = Plan::decode(&longer).unwrap_err().to_string();
     assert!(error.contains("needless bytes"), "{error}");
 }
+
+/// Text with the escapes of printf's `%b`, as far as seeds have them; `\\c` ends it.
+fn unescaped(text: &str) -> Vec<u8> {
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let (byte, length) = match (first, after) {
+            (b'\\', [b'x', high, low, ..]) => {
+                let digits = [*high, *low];
+                let digits = std::str::from_utf8(&digits).unwrap();
+                (u8::from_str_radix(digits, 16).unwrap(), 4)
+            }
+            (b'\\', [b'n', ..]) => (b'\n', 2),
+            (b'\\', [b'c', ..]) => break,
+            _ => (*first, 1),
+        };
+        bytes.push(byte);
+        rest = &rest[length..];
+    }
+    bytes
+}
+
+/// Fuzzing begins with them: a new version of the format needs new ones.
+#[test]
+fn seeds_of_the_fuzz_targets_are_of_this_version() {
+    let seeds = include_str!("../../../tests/fuzz/seeds.txt");
+    let mut plans = 0;
+    for seed in seeds.split("== ") {
+        let (name, text) = seed.split_once('\n').unwrap_or_default();
+        let bytes = unescaped(text);
+        let decoded = match name.split_once(' ') {
+            Some(("plan", "edits")) => Edits::decode(&bytes).map(|_| ()).map_err(|e| e.to_string()),
+            Some(("plan", _)) => Plan::decode(&bytes).map(|_| ()).map_err(|e| e.to_string()),
+            Some(("bundle", _)) => Bundle::decode(bytes).map(|_| ()).map_err(|e| e.to_string()),
+            _ => continue,
+        };
+        assert_eq!(decoded, Ok(()), "{name}");
+        plans += 1;
+    }
+    assert!(plans > 5, "{plans}");
+}
