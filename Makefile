@@ -151,7 +151,7 @@ machine-tests: build
 	$(ROOT) tests/machine/all target/package/remit_*.deb
 
 .PHONY: test-kernels
-test-kernels: build package ## the package on Debian kernels 5.10 to 6.18, emulated: 10 minutes
+test-kernels: build package ## the package on kernels 5.10 to the newest, emulated: an hour (REMIT_UBUNTU_MIRROR: for 5.15)
 	$(ROOT) tests/machine/kernels target/package/remit_*.deb
 
 .PHONY: everyday
