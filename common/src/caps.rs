@@ -21,7 +21,7 @@ pub const UPLOAD_PART: usize = 1 << 20;
 pub const UPLOADS_OPEN: usize = 4;
 /// Uploads of one uid on disk. The oldest whole one of the uid is deleted first.
 pub const UPLOADS_PER_UID: u64 = 512 << 20;
-/// Uploads of all users on disk. The oldest whole one is deleted first.
+/// Uploads of all users on disk. The oldest whole one of the user with most is deleted first.
 pub const UPLOADS: u64 = 2 << 30;
 /// Uploads of one uid in number, and of all users.
 pub const UPLOADS_COUNT_PER_UID: usize = 64;
@@ -29,7 +29,7 @@ pub const UPLOADS_COUNT: usize = 512;
 /// Seconds that an unfinished upload waits for its next part.
 pub const UPLOAD_PAUSE_S: u64 = 600;
 /// One without a part for this long goes for another one of the same user.
-pub const UPLOAD_IDLE_S: u64 = 30;
+pub const UPLOAD_IDLE_S: u64 = 120;
 /// Seconds that a whole upload is kept.
 pub const UPLOAD_KEPT_S: u64 = 86_400;
 /// Variables that a caller may set in one request.

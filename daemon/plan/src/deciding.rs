@@ -36,6 +36,11 @@ pub(crate) const WHERE: &[(&str, Risk)] = &[
     ("/etc/cron.d", Risk::RunsByItself),
     ("/etc/at.allow", Risk::RunsByItself),
     ("/var/spool/at", Risk::RunsByItself),
+    ("/root/.bashrc", Risk::RunsByItself),
+    ("/root/.bash_profile", Risk::RunsByItself),
+    ("/root/.profile", Risk::RunsByItself),
+    ("/root/.bash_login", Risk::RunsByItself),
+    ("/root/.zshrc", Risk::RunsByItself),
     ("/etc/cron.hourly", Risk::RunsByItself),
     ("/etc/cron.daily", Risk::RunsByItself),
     ("/etc/cron.weekly", Risk::RunsByItself),
@@ -140,32 +145,49 @@ pub(crate) const WHERE: &[(&str, Risk)] = &[
 ];
 
 /// Shells and mail servers run what is in these, whosever home they lie in.
-const STARTUP: [&str; 16] = [
+const STARTUP: [&str; 24] = [
+    ".bash_aliases",
     ".bash_login",
     ".bash_logout",
     ".bash_profile",
     ".bashrc",
     ".cshrc",
     ".forward",
+    ".k5login",
     ".kshrc",
     ".login",
+    ".logout",
     ".pam_environment",
+    ".procmailrc",
     ".profile",
     ".rhosts",
     ".tcshrc",
+    ".xprofile",
+    ".xsession",
+    ".xsessionrc",
     ".zlogin",
+    ".zlogout",
     ".zprofile",
     ".zshenv",
     ".zshrc",
 ];
+
+/// Directories in `.config`.
+const STARTED: [&str; 3] = ["autostart", "environment.d", "systemd"];
 
 /// Returns true for a file that runs when its user logs in.
 pub(crate) fn is_startup(path: &PlanPath) -> bool {
     STARTUP.iter().any(|name| path.name() == name.as_bytes())
 }
 
-/// Returns true for a hidden file or directory of a home, /root or /home/USER, and for what lies beneath it.
+/// Returns true for a hidden file or directory of a home, /root or /home/USER, and for what lies beneath it; in other homes
+/// for what a user's service manager and desktop start.
 pub(crate) fn is_hidden_in_home(path: &PlanPath) -> bool {
+    let starts = |part: &[u8]| STARTED.iter().any(|name| part == name.as_bytes());
+    let mut beneath = path.as_bytes().split(|byte| *byte == b'/');
+    if beneath.any(|part| part == b".config") && beneath.next().is_some_and(starts) {
+        return true;
+    }
     let mut parts = path.as_bytes().split(|byte| *byte == b'/').skip(1);
     match parts.next() {
         Some(b"root") => {}
@@ -173,4 +195,12 @@ pub(crate) fn is_hidden_in_home(path: &PlanPath) -> bool {
         _ => return false,
     }
     parts.next().is_some_and(|part| part.starts_with(b"."))
+}
+
+/// Returns true if this path alone is a risk.
+pub(crate) fn decides(path: &PlanPath) -> bool {
+    path.holds_login_keys()
+        || is_startup(path)
+        || is_hidden_in_home(path)
+        || WHERE.iter().any(|(at, _)| path.is_in(at.as_bytes()))
 }

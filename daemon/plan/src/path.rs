@@ -90,7 +90,8 @@ impl PlanPath {
     /// Returns true if sshd reads keys or hosts from it, as far as its name says.
     #[must_use]
     pub fn holds_login_keys(&self) -> bool {
-        let is_one = |part: &[u8]| [&b".ssh"[..], b".shosts", b".rhosts"].contains(&part);
+        let is_one =
+            |part: &[u8]| [&b".ssh"[..], b".shosts", b".rhosts", b".k5login"].contains(&part);
         let mut parts = self.as_bytes().split(|byte| *byte == b'/');
         self.name().starts_with(b"authorized_keys") || parts.any(is_one)
     }

@@ -65,8 +65,7 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     let mut risks: BTreeSet<Risk> = by_path.map(|(_, risk)| risk.clone()).collect();
     if path.holds_login_keys() {
         risks.insert(Risk::LoginKeys);
-    }
-    if is_startup(path) || is_hidden_in_home(path) {
+    } else if is_startup(path) || is_hidden_in_home(path) {
         risks.insert(Risk::Home);
     }
     let is_library =

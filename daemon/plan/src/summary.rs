@@ -1,26 +1,30 @@
-//! What a plan changes, on one line, for a record: an auditor reads it where the plan itself is gone.
+//! What a plan changes, on one line, for a record: an auditor reads it where the plan itself is gone. Who may read the
+//! journal learns neither bytes nor sizes of files from it.
 
 use std::fmt::Write;
 
-use remit_common::text;
+use remit_common::escape;
 
-use crate::plan::{Change, Entry};
-use crate::{Plan, View, hex};
+use crate::Plan;
+use crate::deciding::decides;
+use crate::plan::{Change, Entry, Kind, New};
+use crate::view::metadata;
 
-/// Who may not read a file must not guess its bytes by their hash.
-const READ_BY_ALL: u32 = 0o004;
+/// Most bytes of a path: a longer one is shortened in the middle.
+const PATH: usize = 200;
 
-/// Returns `PATH: what becomes of it, sha256 HASH` of each entry, with `; ` between them: as many as fit into `cap` bytes,
-/// then how many are left. A path that is not plain is quoted as in a shell. A file that not everybody may read has no
-/// hash, unless it is an upload: the record of its upload has it.
+/// Returns `'PATH': what becomes of it` of each entry, with `; ` between them: as many as fit into `cap` bytes, then how
+/// many are left. Paths that decide about rights, logins and what runs are first.
 #[must_use]
 pub fn summary(plan: &Plan, cap: usize) -> String {
+    let mut entries: Vec<&Entry> = plan.entries().iter().collect();
+    entries.sort_by_cached_key(|entry| !decides(&entry.path));
     let mut all = String::new();
-    for (index, entry) in plan.entries().iter().enumerate() {
+    for (index, entry) in entries.iter().enumerate() {
         let mark = if index == 0 { "" } else { "; " };
         let one = of_entry(entry);
         if all.len() + mark.len() + one.len() > cap {
-            let left = plan.entries().len() - index;
+            let left = entries.len() - index;
             let _ = write!(all, "{mark}and {left} more");
             break;
         }
@@ -31,21 +35,26 @@ pub fn summary(plan: &Plan, cap: usize) -> String {
 }
 
 fn of_entry(entry: &Entry) -> String {
-    let view = View {
-        entry,
-        old: None,
-        new: None,
+    let what = match entry.change {
+        Change::Create { new, .. } => match new {
+            New::File(_) => "new file",
+            New::Directory => "new directory",
+            New::Link(_) => "new symbolic link",
+        },
+        Change::Replace { base, .. } if base.stat.kind == Kind::Symlink => {
+            "symbolic link leads elsewhere"
+        }
+        Change::Replace { .. } => "other content",
+        Change::SetMetadata { .. } => "same content",
+        Change::Remove { .. } => "removed",
     };
-    let path = text::command_line(&[entry.path.as_bytes()], crate::PATH_BYTES);
-    let mut one = format!("{path}: {}", view.what());
-    let meta = match entry.change {
-        Change::Create { meta, .. } | Change::Replace { meta, .. } => Some(meta),
-        Change::SetMetadata { .. } | Change::Remove { .. } => None,
-    };
-    let is_public = meta.is_some_and(|meta| meta.mode & READ_BY_ALL != 0);
-    let content = entry.change.content();
-    if let Some(content) = content.filter(|content| is_public || content.is_uploaded) {
-        let _ = write!(one, ", sha256 {}", hex(&content.sha256));
+    let path = escape::in_quotes(entry.path.as_bytes(), PATH);
+    let mut one = format!("'{path}': {what}");
+    if let Some(meta) = entry.change.meta() {
+        let _ = write!(one, ", {}", metadata(meta));
+    }
+    if let Some(upload) = entry.change.upload() {
+        let _ = write!(one, ", upload {upload}");
     }
     one
 }
@@ -53,10 +62,10 @@ fn of_entry(entry: &Entry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Content, Metadata, New};
+    use crate::plan::{Content, Metadata};
     use crate::{PlanPath, sha256};
 
-    fn new_file(path: &str, mode: u32, is_uploaded: bool) -> Entry {
+    fn new_file(path: &[u8], mode: u32, is_uploaded: bool) -> Entry {
         let content = Content {
             size: 1,
             sha256: sha256(b"y"),
@@ -64,7 +73,7 @@ mod tests {
         };
         let (uid, gid) = (0, 0);
         Entry {
-            path: PlanPath::new(path.as_bytes()).unwrap(),
+            path: PlanPath::new(path).unwrap(),
             change: Change::Create {
                 new: New::File(content),
                 meta: Metadata { mode, uid, gid },
@@ -73,26 +82,40 @@ mod tests {
     }
 
     #[test]
-    fn each_path_has_its_change_and_the_hash_of_what_all_may_read() {
-        let hash = hex(&sha256(b"y"));
+    fn each_path_has_its_change_and_the_name_of_an_upload() {
         let plan = Plan::new(vec![
-            new_file("/a", 0o644, false),
-            new_file("/b; /c: removed", 0o600, false),
-            new_file("/d", 0o600, true),
+            new_file(b"/a'; '/etc/shadow': removed; '", 0o600, false),
+            new_file(b"/b", 0o644, true),
+            new_file(b"/etc/sudoers.d/x", 0o440, false),
         ])
         .unwrap();
-        let all = summary(&plan, 4096);
-        let parts: Vec<&str> = all.split("; /").collect();
-        assert!(parts[0].starts_with("/a: new file of 1 byte"), "{all}");
-        assert!(parts[0].ends_with(&format!("sha256 {hash}; '/b")), "{all}");
-        assert!(parts[1].starts_with("c: removed': new file"), "{all}");
-        assert!(!parts[1].contains("sha256"), "{all}");
+        let hash = crate::hex(&sha256(b"y"));
+        let expect = [
+            "'/etc/sudoers.d/x': new file, mode 0440, owner 0:0",
+            r"'/a\'; \'/etc/shadow\': removed; \'': new file, mode 0600, owner 0:0",
+            &format!("'/b': new file, mode 0644, owner 0:0, upload {hash}-1"),
+        ];
+        assert_eq!(summary(&plan, 4096), expect.join("; "));
+        let one = format!("{}; and 2 more", expect[0]);
+        assert_eq!(summary(&plan, expect[0].len()), one);
+        assert_eq!(summary(&plan, 0), "and 3 more");
+    }
+
+    /// The quotes of a long path that is shortened stay, and no other path hides behind it.
+    #[test]
+    fn long_paths_are_shortened_inside_of_their_quotes() {
+        let long = [&b"/srv/"[..], &[0xff; 250], b"/", &[0xff; 250]].concat();
+        let plan = Plan::new(vec![
+            new_file(&long, 0o644, false),
+            new_file(b"/srv/z; /etc/shadow: removed; z", 0o644, false),
+        ])
+        .unwrap();
+        let all = summary(&plan, 7 << 10);
+        assert!(all.len() < 600, "{all}");
+        assert_eq!(all.matches('\'').count(), 4, "{all}");
         assert!(
-            parts[2].contains("upload") && parts[2].ends_with(&hash),
+            all.starts_with("'/srv/z; /etc/shadow: removed; z': new"),
             "{all}"
         );
-        let one = of_entry(&plan.entries()[0]).len();
-        assert_eq!(summary(&plan, one), format!("{}; and 2 more", &all[..one]));
-        assert_eq!(summary(&plan, 0), "and 3 more");
     }
 }

@@ -205,7 +205,7 @@ const fn kind(base: &Base) -> &'static str {
     }
 }
 
-fn metadata(meta: Metadata) -> String {
+pub(crate) fn metadata(meta: Metadata) -> String {
     format!("mode {:04o}, owner {}:{}", meta.mode, meta.uid, meta.gid)
 }
 

@@ -1453,6 +1453,10 @@ fn what_gives_root_or_a_secret_is_a_risk_that_asks_a_person() {
         ("/home/ann/.config/systemd/user/a.service", "/home/ann"),
         ("/srv/app/.profile", "/srv/app"),
         ("/root/.vimrc", "/root"),
+        (
+            "/srv/home/ann/.config/systemd/user/a.service",
+            "/srv/home/ann",
+        ),
     ] {
         assert!(asks(&created(at, b"x"), &[named]), "{at}");
     }

@@ -18,7 +18,7 @@ const UNSAFE: &[(&str, &str)] = &[
         "the system calls of the root processes",
     ),
     (
-        "daemon/broker/src/async_fd.rs",
+        "daemon/broker/src/runtime/async_fd.rs",
         "to watch a descriptor of its own; the broker has no privilege",
     ),
     (

@@ -339,7 +339,7 @@ fn plan_without_an_approval_stays_in_its_paths() {
     let digest = record[0]["REMIT_PLAN_DIGEST"].as_str().unwrap();
     assert!(digest.starts_with(&id_of(&free)), "{record:?}");
     let changes = record[0]["REMIT_PLAN_CHANGES"].as_str().unwrap();
-    let expect = format!("{}: new file of 1 byte, ", fixture.path("free/a").display());
+    let expect = format!("'{}': new file, mode ", fixture.path("free/a").display());
     assert!(changes.starts_with(&expect), "{record:?}");
 
     // One path of several is enough.

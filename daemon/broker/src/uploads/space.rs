@@ -38,7 +38,8 @@ pub fn evicted(
         ones.retain(|(_, entry)| !entry.is_open());
         ones.sort_by_key(|(_, entry)| entry.until);
         while used.saturating_add(self::weight(key)) > most || number >= count {
-            let Some(at) = oldest_of_heaviest(&ones) else {
+            let is_many = number >= count;
+            let Some(at) = oldest_of_heaviest(&ones, is_many) else {
                 let text = format!(
                     "unfinished uploads leave no space for this one, of {most} bytes and {count} uploads"
                 );
@@ -70,20 +71,18 @@ fn abandoned(
     let oldest = idle.min_by_key(|(_, entry)| entry.until);
     let Some((oldest, _)) = oldest else {
         let text = format!("{most} uploads of this user are not finished");
-        return Err(Refusal::new(Code::Busy, text).next("finish one, or wait half a minute"));
+        return Err(Refusal::new(Code::Busy, text).next("finish one, or wait two minutes"));
     };
     Ok(Some(**oldest))
 }
 
-/// Returns the index of the oldest upload of the user who keeps most bytes. `ones` has the oldest first.
-fn oldest_of_heaviest(ones: &[(&UploadKey, &KeptUpload)]) -> Option<usize> {
-    let mut bytes: HashMap<u32, u64> = HashMap::new();
+/// Returns the index of the oldest upload of the user who keeps most: in number, or in bytes. `ones` has the oldest first.
+fn oldest_of_heaviest(ones: &[(&UploadKey, &KeptUpload)], in_number: bool) -> Option<usize> {
+    let mut kept: HashMap<u32, u64> = HashMap::new();
     for (key, _) in ones {
-        *bytes.entry(key.uid).or_default() += weight(key);
+        *kept.entry(key.uid).or_default() += if in_number { 1 } else { weight(key) };
     }
-    let (heaviest, _) = bytes
-        .into_iter()
-        .max_by_key(|(uid, bytes)| (*bytes, *uid))?;
+    let (heaviest, _) = kept.into_iter().max_by_key(|(uid, kept)| (*kept, *uid))?;
     ones.iter().position(|(key, _)| key.uid == heaviest)
 }
 
@@ -210,6 +209,11 @@ mod tests {
         all.push((key(5, 1, 100 * MIB), None));
         let gone = evicted(&entries(&all), &key(9, 0, 100 * MIB), u64::MAX >> 1).unwrap();
         assert_eq!(gone, [key(5, 0, 400 * MIB)]);
+        let mut many = vec![(key(9, 0, 100 * MIB), None)];
+        many.extend((0..8).flat_map(|uid| (0..63).map(move |number| (key(uid, number, 1), None))));
+        many.extend((0..7).map(|uid| (key(uid, 63, 1), None)));
+        let gone = evicted(&entries(&many), &key(9, 1, MIB), u64::MAX >> 1).unwrap();
+        assert_eq!(gone, [key(6, 0, 1)]);
     }
 
     #[test]
@@ -228,9 +232,9 @@ mod tests {
             entry.until = now + PAUSE - Duration::from_secs(seconds);
             gone(&all, now)
         };
-        assert_eq!(idle_for(0, 29).unwrap_err().code, Code::Busy);
-        assert_eq!(idle_for(1, 31).unwrap(), [open[1].0]);
-        assert_eq!(idle_for(2, 60).unwrap(), [open[2].0]);
+        assert_eq!(idle_for(0, 119).unwrap_err().code, Code::Busy);
+        assert_eq!(idle_for(1, 121).unwrap(), [open[1].0]);
+        assert_eq!(idle_for(2, 200).unwrap(), [open[2].0]);
         let of_another = super::evicted(&all, &key(9, 4, MIB), 9 * MIB, now);
         assert_eq!(of_another.unwrap(), []);
     }

@@ -8,7 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
+use std::sync::mpsc;
+use std::time::Duration;
+use std::{iter, thread};
 
 use remit_common::names::Runtime;
 use remit_common::refusal::{Code, Refusal};
@@ -24,8 +26,11 @@ use crate::args::{GetArgs, PutArgs};
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 
-/// Lines of the other side that are shown.
+/// Lines of the other side that are shown, and bytes of one that is read.
 const LINES: usize = 20;
+const LINE: u64 = 4096;
+/// Longest time between two lines after the end of ssh.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 pub fn put(context: &Context, args: &PutArgs) -> Result<Exit, Failure> {
     let (host, files) = match args.files.split_last() {
@@ -256,10 +261,10 @@ fn through_ssh(
     let mut child = ssh.spawn().map_err(no_ssh)?;
     // The command holds the input open, too.
     drop(ssh);
-    let said = child
-        .stderr
-        .take()
-        .map(|from| thread::spawn(move || receipt(from)));
+    let (receipts, received) = mpsc::channel();
+    if let Some(from) = child.stderr.take() {
+        thread::spawn(move || read_stderr(from, &receipts));
+    }
     let copied = match child.stdout.take() {
         Some(mut from) => transfer::copy(&mut from, &mut to),
         None => Err(TransferError::Failed("ssh has no output".to_owned())),
@@ -269,7 +274,9 @@ fn through_ssh(
         let _ = child.kill();
     }
     let status = child.wait().map_err(no_ssh)?;
-    let received = said.and_then(|said| said.join().ok()).flatten();
+    // A master connection of ssh can hold its standard error open.
+    let next = || received.recv_timeout(LAST_LINES).ok();
+    let received = iter::from_fn(next).last();
     let upload = copied.map_err(failed)?;
     let upload = expected.unwrap_or(upload);
     let is_received = received == Some(upload);
@@ -285,21 +292,32 @@ fn through_ssh(
     )))
 }
 
-/// Shows the lines of a standard error as they come, as far as people read them. Returns the last receipt.
-fn receipt(from: impl Read) -> Option<Upload> {
-    let lines = BufReader::new(from).split(b'\n').map_while(Result::ok);
-    let (mut receipt, mut shown) = (None, 0);
-    for line in lines.map(|line| text::line(&line, 1024)) {
-        match line.parse() {
-            Ok(upload) => receipt = Some(upload),
-            Err(_) if shown < LINES => {
-                output::note(&line);
-                shown += 1;
+/// Shows the lines of ssh's standard error as they come, as far as people read them, and those of mcp-shim behind many of
+/// a banner. Sends each receipt.
+fn read_stderr(from: impl Read, receipts: &mpsc::Sender<Upload>) {
+    let mut from = BufReader::new(from);
+    let (mut others, mut own) = (0, 0);
+    let mut line = Vec::new();
+    while matches!(
+        from.by_ref().take(LINE).read_until(b'\n', &mut line),
+        Ok(1..)
+    ) {
+        let text = text::line(line.trim_ascii_end(), 1024);
+        let shown = match text.starts_with("mcp-shim: ") {
+            true => &mut own,
+            false => &mut others,
+        };
+        match text.parse() {
+            // The one who waits for it may have left.
+            Ok(upload) => drop(receipts.send(upload)),
+            Err(_) if *shown < LINES => {
+                output::note(&text);
+                *shown += 1;
             }
             Err(_) => {}
         }
+        line.clear();
     }
-    receipt
 }
 
 fn failed(error: TransferError) -> Failure {

@@ -116,10 +116,10 @@ impl Draft {
         rule: impl ToString,
         verdict: &str,
     ) -> Record {
+        let is_commit = self.bound.effect == Effect::Change && event != Event::End;
+        let changes = is_commit.then(|| self.call.plan_changes()).flatten();
         let record = self.core(event, message, rule, verdict);
-        self.asked()
-            .whole(record)
-            .maybe("PLAN_CHANGES", self.call.plan_changes())
+        self.asked().whole(record).maybe("PLAN_CHANGES", changes)
     }
 
     fn core(&self, event: Event, message: String, rule: impl ToString, verdict: &str) -> Record {
