@@ -119,24 +119,29 @@ pub fn section(all: &Changes) -> Section {
     section
 }
 
-/// Commands as the package has them, with the programs and the journal of this daemon.
 fn setting(args: &Args) -> Setting {
-    let own = args.stage.join("changes");
+    Setting {
+        name: "changes",
+        policy: policy(&args.stage.join("changes")),
+        ..Setting::default()
+    }
+}
+
+/// Commands as the package has them, with the programs and the journal of this daemon.
+fn policy(own: &Path) -> String {
     let at = |name: &str| own.join(name).display().to_string();
     let commands = include_str!("../../../packaging/policy.d/60-plans.toml")
         .replace("/usr/libexec/remit", &at("bin"))
-        .replace("/var/lib/remit/commits", &at("state/commits"));
+        .replace("/var/lib/remit/commits", &at("state/commits"))
+        // Only for the installed program; nothing here plans files that it may not read.
+        .replace("inspect = \"names\"\n", "");
     let files = at("files");
     let grants = format!(
         "\n[[grant]]\nname = \"changes\"\nto = [\"%#{CLIENTS}\"]\nallow = [\"plan.make\"]\n\
          [[grant]]\nname = \"commits\"\nto = [\"%#{CLIENTS}\"]\nallow = [\"plan.commit\"]\n\
          paths = [\"{files}\"]\napproval = \"none\"\n"
     );
-    Setting {
-        name: "changes",
-        policy: commands + &grants,
-        ..Setting::default()
-    }
+    commands + &grants
 }
 
 fn edit_by_sed(path: &Path) -> Result<Duration, Failure> {
@@ -248,5 +253,25 @@ fn timed(
             Ok((took, report.stdout.head.into_vec()))
         }
         other => Err(format!("'{name}' was not done: {other:?}").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_policy::{MachineTable, Source};
+    use remit_policy_compile::load;
+
+    use super::*;
+
+    #[test]
+    fn its_policy_loads() {
+        let text = policy(Path::new("/var/lib/remit-bench.0/changes")).into_bytes();
+        let name = "20-bench.toml".into();
+        if let Err(found) = load(&[Source { name, text }], &MachineTable::default()) {
+            panic!(
+                "{:?}",
+                found.iter().map(ToString::to_string).collect::<Vec<_>>()
+            );
+        }
     }
 }
