@@ -145,7 +145,7 @@ pub(crate) const WHERE: &[(&str, Risk)] = &[
 ];
 
 /// Shells and mail servers run what is in these, whosever home they lie in.
-const STARTUP: [&str; 24] = [
+const STARTUP: [&str; 22] = [
     ".bash_aliases",
     ".bash_login",
     ".bash_logout",
@@ -153,14 +153,12 @@ const STARTUP: [&str; 24] = [
     ".bashrc",
     ".cshrc",
     ".forward",
-    ".k5login",
     ".kshrc",
     ".login",
     ".logout",
     ".pam_environment",
     ".procmailrc",
     ".profile",
-    ".rhosts",
     ".tcshrc",
     ".xprofile",
     ".xsession",
@@ -199,8 +197,10 @@ pub(crate) fn is_hidden_in_home(path: &PlanPath) -> bool {
 
 /// Returns true if this path alone is a risk.
 pub(crate) fn decides(path: &PlanPath) -> bool {
-    path.holds_login_keys()
-        || is_startup(path)
-        || is_hidden_in_home(path)
-        || WHERE.iter().any(|(at, _)| path.is_in(at.as_bytes()))
+    path.holds_login_keys() || is_startup(path) || is_hidden_in_home(path) || is_listed(path)
+}
+
+/// Returns true if it lies at or beneath a path of [`WHERE`].
+pub(crate) fn is_listed(path: &PlanPath) -> bool {
+    WHERE.iter().any(|(at, _)| path.is_in(at.as_bytes()))
 }

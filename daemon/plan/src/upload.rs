@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::PlanError;
-use crate::deciding::{WHERE, is_startup};
+use crate::deciding::{is_listed, is_startup};
 use crate::plan::{Change, Content, Entry, New, Plan};
 use crate::{OLD_BYTES, PlanPath, hex};
 
@@ -108,8 +108,9 @@ impl Plan {
 pub fn is_read(path: &PlanPath, size: u64) -> bool {
     let is_text = TEXT.iter().any(|end| path.name().ends_with(end.as_bytes()));
     let is_binary = !is_text && BINARY.iter().any(|dir| path.is_in(dir.as_bytes()));
-    let decides = WHERE.iter().any(|(at, _)| path.is_in(at.as_bytes()));
-    path.holds_login_keys() || is_startup(path) || decides && (!is_binary || size <= OLD_BYTES)
+    path.holds_login_keys()
+        || is_startup(path)
+        || is_listed(path) && (!is_binary || size <= OLD_BYTES)
 }
 
 impl fmt::Display for Upload {
