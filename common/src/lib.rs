@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod admin;
 pub mod bounded_vec {
     //! Keeps one element of a list above the bound, so callers see the excess: empty ones take 24 times their frame.
@@ -136,6 +137,10 @@ pub mod inspect {
 
     /// Only root can change it there.
     pub const LOOK: &str = "/usr/libexec/remit/remit-look";
+    /// The only program of base `extract`, where it could read what a copy of the machine hides.
+    pub const EXTRACT: &str = "/usr/libexec/remit/remit-extract";
+    /// The argument of its command: the job whose copy it reads.
+    pub const EXTRACTED_JOB: &str = "job";
 
     /// What a command of remit-look may see by a right of root's. The sandbox holds the rest of that right back.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -296,6 +301,7 @@ pub mod traceparent {
         }
     }
 }
+pub mod view;
 pub mod wire;
 
 pub use names::id_prefix;

@@ -14,6 +14,7 @@ mod host;
 mod in_flight;
 pub(crate) mod jsonrpc;
 mod plan;
+mod plan_calls;
 mod server;
 mod session;
 mod stdio;

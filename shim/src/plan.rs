@@ -21,6 +21,8 @@ use crate::{brief, truncate};
 /// Entries that an answer lists, and bytes of their diffs.
 const ENTRIES: usize = 100;
 const DIFFS: usize = 30 << 10;
+/// Lines about what was left out.
+const NOTES: usize = 20;
 /// A check gets this part of the bytes of the diffs for its output.
 const OUTPUT: usize = 8;
 
@@ -35,6 +37,12 @@ pub struct PlanAnswer {
     more: usize,
     /// Unified; what is cut has a hash.
     diff: String,
+    /// What was left out.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    notes: String,
+    /// The job on the copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ran: Option<Value>,
     /// Each as the result of a job, or with an error.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checks: Vec<Value>,
@@ -122,30 +130,49 @@ pub const fn is_too_long(length: usize) -> bool {
 }
 
 pub fn decode(job: JobId, bytes: Vec<u8>) -> Result<Bundle, Refusal> {
-    Bundle::decode(bytes).map_err(|error| {
+    let decoded = Bundle::decode_start(bytes).map(|(bundle, _)| bundle);
+    decoded.map_err(|error| {
         let message = format!("the output of job {job} is no plan: {error}");
         Refusal::new(Code::InvalidArgs, message).next("call plan; its answer has the plan_id")
     })
 }
 
+fn notes(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let lines: Vec<&str> = said.lines().collect();
+    let shown = lines.iter().take(NOTES).copied().collect::<Vec<_>>();
+    match lines.len().saturating_sub(NOTES) {
+        0 => shown.join("\n"),
+        more => format!("{}\n{more} more", shown.join("\n")),
+    }
+}
+
+fn result(report: &JobReport, size: usize) -> JobResult {
+    let result = JobResult::from(truncate::report(report, size).as_ref());
+    brief::shortened(result, brief::Purpose::Start)
+}
+
 /// Returns what an agent reads of a check, with `size` bytes of its output.
 fn checked(check: &Checked<'_>, size: usize) -> Value {
     match &check.end {
-        Ok(report) => {
-            let result = JobResult::from(truncate::report(report, size).as_ref());
-            json!(JobResult {
-                command: check.call.to_owned(),
-                ..brief::shortened(result, brief::Purpose::Start)
-            })
-        }
+        Ok(report) => json!(JobResult {
+            command: check.call.to_owned(),
+            ..result(report, size)
+        }),
         Err(refusal) => json!({ "command": check.call, "error": refusal }),
     }
 }
 
-/// Returns the answer as JSON that fits, or `None`.
-pub fn answer(job: JobId, bundle: &Bundle, checks: &[Checked<'_>]) -> Option<String> {
-    let plan = bundle.plan();
-    let made = |size: usize| {
+/// Returns the answer as JSON that fits, or `None`. `made`: the job that wrote the plan. `tried`: the job on a copy.
+pub fn answer(
+    made: &JobReport,
+    tried: Option<&JobReport>,
+    bundle: &Bundle,
+    checks: &[Checked<'_>],
+) -> Option<String> {
+    let (plan, job) = (bundle.plan(), made.job);
+    let notes = notes(&made.stderr.head);
+    let fitted = |size: usize| {
         let (mut diff, mut left) = (String::new(), size);
         for view in bundle.views() {
             let text = view.brief(left, Tabs::Shown);
@@ -173,6 +200,8 @@ pub fn answer(job: JobId, bundle: &Bundle, checks: &[Checked<'_>]) -> Option<Str
             entries: bundle.views().take(ENTRIES).map(entry).collect(),
             more: plan.entries().len().saturating_sub(ENTRIES),
             diff,
+            notes: notes.clone(),
+            ran: tried.map(|report| json!(result(report, size / OUTPUT))),
             checks: checks
                 .iter()
                 .map(|check| checked(check, size / OUTPUT))
@@ -182,5 +211,5 @@ pub fn answer(job: JobId, bundle: &Bundle, checks: &[Checked<'_>]) -> Option<Str
             ),
         }
     };
-    truncate::largest(DIFFS, made).map(|(_, data)| data)
+    truncate::largest(DIFFS, fitted).map(|(_, data)| data)
 }

@@ -1,16 +1,10 @@
 //! The MCP server: its description, its tools, the run of one call, and its progress.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use remit_common::names::JobId;
-use remit_common::refusal::Refusal;
 use remit_common::{RELEASE, caps, text, traceparent};
-use remit_plan::Bundle;
-use remit_wire::edits::CallText;
-use remit_wire::outcome::OutputPart;
-use remit_wire::{Bytes, Progress, Reply, Request, Run, UploadPart, transfer};
+use remit_wire::{Progress, Request};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
     MetaObject, PaginatedRequestParams, ProgressNotification, ProgressNotificationParam,
@@ -22,18 +16,17 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
-use crate::answer::{Answer, Form, another, too_large};
+use crate::answer::{Answer, Form};
 use crate::arguments::PlanStep;
 use crate::daemon::Daemon;
 use crate::direct::{self, ToolCall};
-use crate::plan::Checked;
 use crate::stdio::Output;
 use crate::tools::{self, INSTRUCTIONS, Tool};
-use crate::{arguments, plan, transport};
+use crate::{arguments, transport};
 
 #[derive(Clone)]
 pub struct Server {
-    daemon: Arc<Daemon>,
+    pub(crate) daemon: Arc<Daemon>,
     output: Output,
 }
 
@@ -72,109 +65,6 @@ impl Server {
                 biased;
                 reply = &mut answer => return Answer::new(form, reply),
                 () = reporter.next() => reporter.report().await,
-            }
-        }
-    }
-}
-
-impl Server {
-    /// Makes a call that has to do with a plan. Both are several requests, and report no progress.
-    async fn planned(
-        &self,
-        form: Form,
-        mut request: Request,
-        checks: &[CallText],
-        client: &str,
-    ) -> Answer {
-        if let (PlanStep::Commit(plan), Request::Run(run)) = (form.plan, &mut request) {
-            match self.whole(plan, client).await {
-                Ok(bundle) => run.stdin = Some(bundle.as_bytes().to_vec().into()),
-                Err(refusal) => return Answer::refused(&refusal),
-            }
-        }
-        let trace = match &request {
-            Request::Run(run) => run.traceparent.clone(),
-            _ => None,
-        };
-        let reply = self.daemon.call(client, request, None).await;
-        let job = match (form.plan, &reply) {
-            (PlanStep::Make, Ok(Reply::Job { report, .. })) if plan::is_made(report) => report.job,
-            _ => return Answer::new(form, reply),
-        };
-        let bundle = match self.whole(job, client).await {
-            Ok(bundle) => bundle,
-            Err(refusal) => return Answer::refused(&refusal),
-        };
-        // Boxed, because a rare case should not enlarge every call.
-        let checked = Box::pin(self.checked(&bundle, checks, trace.as_deref(), client)).await;
-        match plan::answer(job, &bundle, &checked) {
-            Some(data) => data.into(),
-            None => Answer::refused(&too_large()),
-        }
-    }
-
-    /// Returns a plan whose uploads are all there.
-    async fn whole(&self, job: JobId, client: &str) -> Result<Bundle, Refusal> {
-        let bundle = self.bundle(job, client).await?;
-        let entries = bundle.plan().entries().iter();
-        let uploads: HashSet<_> = entries.filter_map(|entry| entry.change.upload()).collect();
-        for upload in uploads {
-            let (offset, bytes) = (0, Bytes::new());
-            let part = UploadPart {
-                upload,
-                offset,
-                bytes,
-            };
-            let reply = self.daemon.call(client, Request::Upload(part), None);
-            match reply.await? {
-                Reply::Uploaded(received) => transfer::check_whole(upload, received)?,
-                _ => return Err(another()),
-            }
-        }
-        Ok(bundle)
-    }
-
-    /// Runs the checks in their order. A refused one leaves the plan and the others.
-    async fn checked<'a>(
-        &self,
-        bundle: &Bundle,
-        checks: &'a [CallText],
-        trace: Option<&str>,
-        client: &str,
-    ) -> Vec<Checked<'a>> {
-        let mut checked = Vec::new();
-        for check in checks {
-            let run = Run {
-                traceparent: trace.map(str::to_owned),
-                ..arguments::check(check, bundle.as_bytes(), checks.len())
-            };
-            let reply = self.daemon.call(client, Request::Run(run), None).await;
-            let end = reply.and_then(|reply| match reply {
-                Reply::Job { report, .. } => Ok(report),
-                _ => Err(another()),
-            });
-            checked.push(Checked {
-                call: &check.text,
-                end,
-            });
-        }
-        checked
-    }
-
-    async fn bundle(&self, job: JobId, client: &str) -> Result<Bundle, Refusal> {
-        let mut bytes = Vec::new();
-        loop {
-            let request = plan::page(job, bytes.len());
-            let page = match self.daemon.call(client, request, None).await? {
-                Reply::Job {
-                    part: Some(OutputPart::Page(page)),
-                    ..
-                } => page,
-                _ => return Err(another()),
-            };
-            bytes.extend_from_slice(&page.bytes);
-            if page.eof || page.bytes.is_empty() || plan::is_too_long(bytes.len()) {
-                return plan::decode(job, bytes);
             }
         }
     }

@@ -66,6 +66,11 @@ records() {
   root journalctl -o json --no-pager _UID=0 _EXE=/usr/libexec/remit/remitd "$@"
 }
 
+# logged TEXT: returns when root's journal has this text; a sync alone does not wait for what journald has not read yet.
+logged() {
+  root "timeout 60 sh -c 'until journalctl --sync && journalctl -q _UID=0 | grep -qF \"$1\"; do sleep 0.1; done'"
+}
+
 # chain_whole: the daemon's records are all there, in order, as they were written, up to the newest one that it knows;
 # test-audit holds that 'remit audit verify' would tell.
 chain_whole() {

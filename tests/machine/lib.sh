@@ -5,6 +5,7 @@
 #   key, key.pub          the ssh key that opens every machine
 #   roots/ROOT            a root file system; roots/ROOT.ok holds the recipe it was built from
 #   kernels/SERIES        vmlinuz and initrd of one kernel series
+#   debs/SUITE/PACKAGE    a package with what it depends on, for test-packages-copies; debs/SUITE/PACKAGE.ok: for which machine
 #   machines/NAME         one machine: console, ssh (a client configuration), its writes
 
 REMIT_TESTBED=${REMIT_TESTBED:-/var/tmp/remit-testbed}

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use remit_common::inspect::LOOK;
+use remit_common::inspect::{EXTRACT, LOOK};
 
 /// A directory that is removed on drop.
 #[derive(Debug)]
@@ -148,6 +148,7 @@ pub fn install_look() {
     mount(Some("none"), above, Some("tmpfs"), flags, size).expect("the directory exists");
     fs::create_dir(dir).expect("it is ours");
     copy(&built().join("remit-look"), Path::new(LOOK));
+    copy(&built().join("remit-extract"), Path::new(EXTRACT));
 }
 
 impl Default for TestDir {

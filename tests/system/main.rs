@@ -261,6 +261,7 @@ mod jobs {
     mod stop;
 }
 
+mod copies;
 mod mcp;
 mod mcp_clients;
 mod mounts;

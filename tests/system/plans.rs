@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use remit_common::inspect::EXTRACT;
 use remit_common::names::JobId;
 use remit_plan::{
     Action, Base, Bundle, Change, Content, Edit, Entry, Metadata, New, Plan, PlanPath, Replacement,
-    Stat,
+    Source, Stat,
 };
 use remit_tests::caller::{Caller, change, named};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
@@ -64,6 +65,7 @@ impl PlanFixture {
         let commands = commands
             .replace("/usr/libexec/remit", &own("bin"))
             .replace(&private(&own("bin")), &private("/usr/libexec/remit"))
+            .replace(&own("bin/remit-extract"), EXTRACT)
             .replace("/var/lib/remit/commits", &commits);
         daemon.set_file("vendor/policy.d/60-plans.toml", &commands);
         daemon.set_file("config/policy.d/10-test.toml", GRANTS);
@@ -873,7 +875,7 @@ fn file_that_was_not_read_is_not_changed_without_a_person() {
     let content = Content {
         size: 4,
         sha256: remit_plan::sha256(b"new\n"),
-        is_uploaded: false,
+        source: Source::Bundle,
     };
     let base = Base {
         stat: stat(&path),
@@ -918,7 +920,7 @@ fn one_user_cannot_stop_the_commits_of_all() {
         let new = New::File(Content {
             size: 1,
             sha256: remit_plan::sha256(b"x"),
-            is_uploaded: false,
+            source: Source::Bundle,
         });
         let path = fixture.at(&format!("b-{number:04}"));
         entries.push(entry(path, Change::Create { new, meta }));
@@ -931,7 +933,7 @@ fn one_user_cannot_stop_the_commits_of_all() {
     let content = Content {
         size: 1,
         sha256: remit_plan::sha256(b"x"),
-        is_uploaded: false,
+        source: Source::Bundle,
     };
     let replaced = Change::Replace {
         base,

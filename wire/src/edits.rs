@@ -9,13 +9,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::What;
 
-/// The commands that plan, the second for files that the caller may not read, and the ones that make and undo a plan.
+/// The commands that plan, the second for files that the caller may not read, the third for what a job changed in a copy of
+/// the machine, and the ones that make and undo a plan.
 pub const PLAN: &str = "plan.make";
 pub const PLAN_PRIVATE: &str = "plan.private";
+pub const EXTRACT: &str = "plan.extract";
 pub const COMMIT: &str = "plan.commit";
 pub const UNDO: &str = "plan.undo";
 /// Their argument with a command that follows.
 pub const THEN: &str = "then";
+/// The profile of jobs that get a copy of the machine, unless the caller names another one.
+pub const COPY_PROFILE: &str = "plan";
 /// Checks of one plan at most.
 pub const CHECKS: usize = 4;
 

@@ -61,7 +61,7 @@ pub struct JobResult {
     /// Some output is not here; page it with `job`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
-    /// `escaped`: some bytes stand as \xNN or \u{..}; `job` with `encoding` base64 has them.
+    /// `escaped`: some bytes stand as \xNN; `job` with base64 has them.
     #[serde(default, skip_serializing_if = "Encoding::is_exact")]
     pub encoding: Encoding,
     /// Enforced by the kernel.

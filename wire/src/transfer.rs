@@ -19,8 +19,9 @@ use crate::{
 };
 
 /// Pause after a rate limit refusal: the limiter refills the cost of one part meanwhile.
-const PAUSE: Duration = Duration::from_millis(100);
-const PAUSES: u32 = 100;
+pub const PAUSE: Duration = Duration::from_millis(100);
+/// Pauses in a row before a refusal is final.
+pub const PAUSES: u32 = 100;
 
 #[derive(Debug)]
 pub enum TransferError {

@@ -66,6 +66,7 @@ mod commands {
     pub mod jobs;
     pub mod pending;
     pub mod plan;
+    pub mod plan_check;
     pub mod plan_output;
     pub mod policy {
         //! `remit policy`: checks and explains policy files, and makes the daemon reload them. Every verb except reload

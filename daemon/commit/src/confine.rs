@@ -25,6 +25,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_pread64,
     libc::SYS_pwrite64,
     libc::SYS_lseek,
+    libc::SYS_memfd_create,
     libc::SYS_close,
     libc::SYS_openat,
     libc::SYS_openat2,

@@ -9,6 +9,7 @@ mod apply;
 mod confine;
 mod failure;
 mod journal;
+mod lines;
 mod link;
 mod recover;
 mod restore;

@@ -16,6 +16,7 @@ use remit_sys::sys;
 use crate::confine;
 use crate::failure::Failure;
 use crate::journal::JournalFile;
+use crate::lines::{PlanOfFiles, resolved};
 use crate::restore::{back, keep};
 use crate::stage::{check, check_directories, check_space, stage};
 use crate::tree::{Operation, Tree};
@@ -38,12 +39,21 @@ pub enum End {
 
 /// Commits the plan of standard input. Its id is that of the plan, so a plan is committed once.
 pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Result<End, String> {
-    let (plan, contents, start) = input()?;
-    let id = &plan.id();
+    let input = input()?;
+    let id = &input.0.id();
+    let tree = Tree::open(descriptors).map_err(journal_error)?;
+    let PlanOfFiles {
+        plan,
+        contents,
+        start,
+        read,
+    } = resolved(&tree, input)?;
     let ranges = plan.ranges();
     let uploads = UploadDirectory::open(&plan, uploads)?;
-    let tree = Tree::open(descriptors).map_err(journal_error)?;
     let mut operations = tree.operations(&plan, (&[], &[]), id, None)?;
+    for operation in &mut operations {
+        operation.sha256 = operation.sha256.or(read.get(&operation.at).copied());
+    }
     restrict(state, &operations, uploads.directory())?;
     operations
         .iter_mut()
@@ -58,9 +68,12 @@ pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Resul
             return Ok(());
         };
         let range = ranges.get(operation.at).cloned().unwrap_or_default();
-        let made = match operation.entry.change.uploaded() {
+        let made = match operation.entry.change.upload() {
             None => stage(operation, &contents, start + range.start..start + range.end)?,
-            Some(content) => stage(operation, &uploads.file(content)?, 0..content.size)?,
+            Some(upload) => {
+                let (file, range) = uploads.bytes(operation.at, upload)?;
+                stage(operation, &file, range)?
+            }
         };
         if let Some(inode) = inodes.get_mut(operation.at) {
             *inode = operation.inode;

@@ -3,22 +3,27 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use remit_plan::{Content, Plan, Upload};
+use remit_plan::{Plan, Upload};
 use remit_sys::sys;
 
-/// The directory, and the beginning of the names of the requester's files in it.
-pub struct UploadDirectory(Option<(OwnedFd, Vec<u8>)>);
+/// The directory, the beginning of the names of the requester's files in it, and the one that has all contents.
+#[derive(Default)]
+pub struct UploadDirectory {
+    location: Option<(OwnedFd, Vec<u8>)>,
+    pack: Option<(File, Vec<Range<u64>>)>,
+}
 
 impl UploadDirectory {
     /// Errors: a sentence that names the directory. A plan without uploads needs none.
     pub fn open(plan: &Plan, start: Option<&Path>) -> Result<Self, String> {
         let mut entries = plan.entries().iter();
         if !entries.any(|entry| entry.change.uploaded().is_some()) {
-            return Ok(Self(None));
+            return Ok(Self::default());
         }
         let parts = start.and_then(|start| Some((start.parent()?, start.file_name()?)));
         let (dir, name) = parts.ok_or("the plan has uploads, and nothing says where they are")?;
@@ -26,17 +31,32 @@ impl UploadDirectory {
             let dir = dir.display();
             format!("cannot open '{dir}': {error}")
         })?;
-        Ok(Self(Some((opened.into(), name.as_bytes().to_vec()))))
+        let mut uploads = Self {
+            location: Some((opened.into(), name.as_bytes().to_vec())),
+            pack: None,
+        };
+        if let Some(pack) = plan.pack() {
+            uploads.pack = Some((uploads.named(pack)?, plan.packed_ranges()));
+        }
+        Ok(uploads)
     }
 
     pub fn directory(&self) -> Option<BorrowedFd<'_>> {
-        self.0.as_ref().map(|(dir, _)| dir.as_fd())
+        self.location.as_ref().map(|(dir, _)| dir.as_fd())
     }
 
-    /// Opens an upload. `stage` compares its hash.
-    pub fn file(&self, content: Content) -> Result<File, String> {
-        let Content { sha256, size, .. } = content;
-        let upload = Upload { sha256, size };
+    /// Returns where the bytes of the entry with this position are. `stage` compares their hash.
+    pub fn bytes(&self, at: usize, upload: Upload) -> Result<(File, Range<u64>), String> {
+        match &self.pack {
+            Some((pack, ranges)) => {
+                let pack = pack.try_clone().map_err(|error| error.to_string())?;
+                Ok((pack, ranges.get(at).cloned().unwrap_or_default()))
+            }
+            None => Ok((self.named(upload)?, 0..upload.size)),
+        }
+    }
+
+    fn named(&self, upload: Upload) -> Result<File, String> {
         let opened = self.opened(upload).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => "it is not there any more; upload it again".to_owned(),
             _ => error.to_string(),
@@ -45,7 +65,7 @@ impl UploadDirectory {
     }
 
     fn opened(&self, upload: Upload) -> io::Result<File> {
-        let (dir, start) = self.0.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let (dir, start) = self.location.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let name = CString::new([start.as_slice(), upload.to_string().as_bytes()].concat())?;
         let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let file = File::from(sys::open_plain(dir.as_fd(), &name, flags)?);

@@ -26,6 +26,7 @@ pub fn profile(profile: &Profile) -> Vec<String> {
         // The policy accepts that the listed paths lead to root.
         leads_to_root: _,
         network,
+        space,
         inspect,
         env: _,
         // Shown with the limits of `remit.toml`.
@@ -60,6 +61,9 @@ pub fn profile(profile: &Profile) -> Vec<String> {
     }
     if *write_and_exec {
         description.push("can execute files that it has changed".into());
+    }
+    if let Some(space) = space {
+        description.push(format!("can write {} to its copy", size(*space)));
     }
     description.push(network_words(*base, network));
     bounded(description)
@@ -180,6 +184,10 @@ fn base_words(base: Base, user: &User) -> String {
         Base::Strict => "sees /usr and what is listed here; no other files of the machine, and no \
                          processes of others"
             .into(),
+        Base::Plan => "is root of a copy of the machine, as far as an operator's account sees it; the machine \
+                       stays as it is"
+            .into(),
+        Base::Extract => "reads what a job of base plan made of its copy of the machine".into(),
     }
 }
 
@@ -195,8 +203,9 @@ fn identity(profile: &str, base: Base, user: &User, groups: &[u32]) -> String {
     }
     match base {
         Base::Host => format!("{subject}, without a sandbox (profile '{profile}')"),
-        Base::Read => format!("{subject}, in sandbox '{profile}' (base read)"),
-        Base::Strict => format!("{subject}, in sandbox '{profile}' (base strict)"),
+        Base::Read | Base::Strict | Base::Plan | Base::Extract => {
+            format!("{subject}, in sandbox '{profile}' (base {})", base.name())
+        }
     }
 }
 

@@ -141,7 +141,9 @@ impl Verified {
                 let (Change::Replace { base, .. } | Change::Remove { base }) = entry.change else {
                     return None;
                 };
-                let base = Some(base).filter(|base| base.is_unread())?;
+                if !entry.change.has_unread_base() {
+                    return None;
+                }
                 let bytes = read(&entry.path, &base.stat)?;
                 Some((entry.path.clone(), bytes))
             });

@@ -7,9 +7,12 @@
 use std::ops::Range;
 
 use crate::codec::PlanError;
+use crate::lines::TableChange;
 use crate::plan::Plan;
 use crate::view::View;
-use crate::{BUNDLE_BYTES, sha256};
+use crate::{BUNDLE_BYTES, must_read, sha256};
+
+const LENGTH: &str = "it does not have as many bytes as it says";
 
 /// **Invariant:** all bytes have the hashes that the plan says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,12 +41,18 @@ impl Bundle {
         if bytes.len() > BUNDLE_BYTES {
             return Err(PlanError::Bundle);
         }
+        match Self::decode_start(bytes)? {
+            (bundle, 0) => Ok(bundle),
+            (_, _) => Err(PlanError::Format(LENGTH)),
+        }
+    }
+
+    /// Decodes the bundle with which the output of a job begins. Returns how many bytes follow it, of a pack.
+    pub fn decode_start(mut bytes: Vec<u8>) -> Result<(Self, usize), PlanError> {
         let cut = PlanError::Format("it is cut");
         let (length, rest) = bytes.split_first_chunk::<8>().ok_or(cut.clone())?;
         let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
         let plan = Plan::decode(rest.get(..length).ok_or(cut)?)?;
-        // Not of each plan: what a later release refuses must not keep the journal of an earlier one from being read.
-        plan.check_uploads()?;
         let mut end = 8 + length;
         // A length from the plan can be longer than the bytes; `holds` finds that.
         let mut next = |size: u64| {
@@ -58,11 +67,12 @@ impl Bundle {
         for (at, entry) in ranges.iter_mut().zip(plan.entries()) {
             at.old = entry.change.shown_old().map(|(size, _)| next(size));
         }
-        if end != bytes.len() {
-            return Err(PlanError::Format(
-                "it does not have as many bytes as it says",
-            ));
+        if end > BUNDLE_BYTES {
+            return Err(PlanError::Bundle);
         }
+        let rest = bytes.len().checked_sub(end);
+        let rest = rest.ok_or(PlanError::Format(LENGTH))?;
+        bytes.truncate(end);
         let holds = |range: &Option<Range<usize>>, sha: Option<[u8; 32]>| {
             let part = range.clone().and_then(|range| bytes.get(range));
             part.map(sha256) == sha
@@ -75,11 +85,24 @@ impl Bundle {
                 return Err(PlanError::Entry { path, why });
             }
         }
-        Ok(Self {
+        let bundle = Self {
             plan,
             bytes,
             ranges,
-        })
+        };
+        for view in bundle
+            .views()
+            .filter(|view| view.entry.change.is_of_lines())
+        {
+            let checked = TableChange::decode(view.new.unwrap_or_default());
+            checked.map_err(|why| PlanError::Entry {
+                path: view.entry.path.clone(),
+                why,
+            })?;
+        }
+        // Not of each plan: what a later release refuses must not keep the journal of an earlier one from being read.
+        must_read::check_uploads(&bundle.views().collect::<Vec<_>>())?;
+        Ok((bundle, rest))
     }
 
     #[must_use]

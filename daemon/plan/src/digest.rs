@@ -7,11 +7,12 @@
 //! | `base` | list of none or one: `kind`, `dev`, `ino`, `ctime-ns`, `size`, `mode`, `uid`, `gid`, then the list `sha256` |
 //! | `new` | list of none or one: `kind` (`file`, `upload`, `directory`, `symlink`), but for a directory then `size`, `sha256` |
 //! | `meta` | list of none or one: `mode`, `uid`, `gid` |
+//! | `pack` | only if the uploaded contents are one upload: its name |
 //!
 //! Numbers are decimal, a mode is octal, a hash has 64 lower-case hexadecimal digits. No two plans have the same bytes:
 //! only one name is possible at each position, and each length says where its value ends.
 
-use crate::plan::{Base, Change, Content, Kind, Metadata, New, Plan};
+use crate::plan::{Base, Change, Content, Kind, Metadata, New, Plan, Source};
 use crate::{Entry, hex, sha256};
 
 const VERSION: &[u8] = b"remit plan digest 1\n";
@@ -21,6 +22,9 @@ const VERSION: &[u8] = b"remit plan digest 1\n";
 pub fn canonical(plan: &Plan) -> Vec<u8> {
     let mut out = Parts(VERSION.to_vec());
     out.list("entries", plan.entries(), Parts::entry);
+    if let Some(pack) = plan.pack() {
+        out.value("pack", pack.to_string());
+    }
     out.0
 }
 
@@ -97,8 +101,11 @@ impl Parts {
     fn made(&mut self, new: New) {
         match new {
             New::Directory => self.value("kind", "directory"),
-            New::File(content) if content.is_uploaded => self.content("upload", content),
-            New::File(content) => self.content("file", content),
+            New::File(content) => match content.source {
+                Source::Bundle => self.content("file", content),
+                Source::Upload => self.content("upload", content),
+                Source::Lines => self.content("lines", content),
+            },
             New::Link(target) => self.content("symlink", target),
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::PlanError;
 use crate::patch::{Overlaps, occurrences};
-use crate::plan::{Base, Change, Content, Entry, Kind, LINK_BYTES, Metadata, New, Plan};
+use crate::plan::{Base, Change, Content, Entry, Kind, LINK_BYTES, Metadata, New, Plan, Source};
 use crate::{
     Bundle, CONTENT_BYTES, EDITS_BYTES, PatchError, PlanPath, Upload, codec, patch, sha256,
 };
@@ -299,7 +299,7 @@ fn content(bytes: &[u8]) -> Result<Content, Problem> {
     bounded(Content {
         size: bytes.len() as u64,
         sha256: sha256(bytes),
-        is_uploaded: false,
+        source: Source::Bundle,
     })
 }
 

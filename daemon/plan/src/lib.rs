@@ -5,14 +5,19 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod bundle;
 mod codec;
+mod conflict;
+mod contents;
 mod deciding;
 mod diff;
 mod digest;
 mod edit;
 mod journal;
+mod lines;
 mod lockout;
+mod must_read;
 mod patch;
 mod path;
 mod plan;
@@ -24,21 +29,25 @@ mod undo;
 mod upload;
 mod view;
 
+pub use accounts::{is_of_accounts, is_table};
 pub use bundle::Bundle;
 pub use codec::PlanError;
+pub use conflict::Conflict;
 pub use diff::{Tabs, diff, show};
 pub use digest::canonical;
 pub use edit::{Action, Edit, EditError, Edits, Found, Planned, Problem, Replacement};
 pub use journal::{Journal, Phase};
+pub use lines::{LineError, TABLE_BYTES, TableChange, changed_table, line_changes};
+pub use must_read::is_read;
 pub use patch::{PatchError, hunk_lines, patch};
 pub use path::{PathError, PlanPath};
-pub use plan::{Base, Change, Conflict, Content, Entry, Kind, Metadata, New, Plan, Stat};
+pub use plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};
 pub use protected::{Protected, needs_approval};
 pub use risk::{Risk, risk_sentences, risks};
 pub use step::{Direction, Movement, Reversal, Side};
 pub use summary::summary;
 pub use undo::{KeptUndo, UNDO_RISK, expired};
-pub use upload::{Upload, is_read};
+pub use upload::Upload;
 pub use view::View;
 
 /// Largest number of entries of a plan.

@@ -92,7 +92,7 @@ const fn is_of_logins(risk: &Risk) -> bool {
 mod tests {
     use super::*;
     use crate::PlanPath;
-    use crate::plan::{Base, Content, Kind, Metadata, New, Stat};
+    use crate::plan::{Base, Content, Kind, Metadata, New, Source, Stat};
 
     const META: Metadata = Metadata {
         mode: 0o644,
@@ -112,7 +112,7 @@ mod tests {
         let content = Content {
             size: 0,
             sha256: [0; 32],
-            is_uploaded: false,
+            source: Source::Bundle,
         };
         let new = New::File(content);
         for (path, why) in [

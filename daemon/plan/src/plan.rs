@@ -4,15 +4,18 @@
 //! that is new or stays, or both are removed.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::accounts::is_table;
 use crate::codec::{self, PlanError};
+use crate::upload::Upload;
 use crate::{CONTENT_BYTES, ENTRIES, OLD_BYTES, PLAN_BYTES, PlanPath};
 
 const MAGIC: &[u8] = b"remit plan 2\n";
+/// Of a plan whose uploaded contents are one upload.
+const PACKED: &[u8] = b"remit plan 3\n";
 /// Bytes of a link's target: symlink(2).
 pub const LINK_BYTES: Range<u64> = 1..4096;
 
@@ -52,13 +55,23 @@ pub struct Base {
     pub sha256: Option<[u8; 32]>,
 }
 
-/// The bytes of a new file, or the target of a link; they are beside the plan, in the order of its entries.
+/// The bytes of a new file, or the target of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     pub size: u64,
     pub sha256: [u8; 32],
-    /// They are with the daemon and not beside the plan.
-    pub is_uploaded: bool,
+    pub source: Source,
+}
+
+/// Where the bytes are, and what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// Beside the plan, in the order of its entries.
+    Bundle,
+    /// With the daemon.
+    Upload,
+    /// Beside the plan, and not the file but [changes of its lines](crate::TableChange).
+    Lines,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,18 +108,14 @@ pub struct Entry {
     pub change: Change,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    #[serde(deserialize_with = "codec::at_most_entries")]
     entries: Vec<Entry>,
+    pub(crate) pack: Option<Upload>,
 }
 
-/// A path that is not what the plan was made for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    pub path: PlanPath,
-    pub why: &'static str,
-}
+#[derive(Deserialize)]
+struct Entries(#[serde(deserialize_with = "codec::at_most_entries")] Vec<Entry>);
 
 impl Stat {
     /// Returns what differs in `now`, or `None`. A rename changes ctime, and entries change the size of a directory.
@@ -217,7 +226,7 @@ impl Change {
         {
             return Err("it is a link with an impossible target or mode");
         }
-        if matches!(self.makes(), Some(New::Link(target)) if target.is_uploaded) {
+        if matches!(self.makes(), Some(New::Link(target)) if target.source != Source::Bundle) {
             return Err("the target of a link is in the plan, and not uploaded");
         }
         if let Some(meta) = self.meta()
@@ -236,6 +245,16 @@ impl Change {
             (Self::SetMetadata { .. }, Some(Kind::File | Kind::Directory)) => Ok(()),
             (Self::Remove { .. }, Some(Kind::File | Kind::Directory | Kind::Symlink)) => Ok(()),
             _ => Err("it is a link, a device, a FIFO or a socket, which a plan cannot change so"),
+        }
+    }
+
+    /// Fails for changes of lines, but for those of a table of passwords whose bytes the planner has not read.
+    fn check_lines(&self, path: &PlanPath) -> Result<(), &'static str> {
+        let is_of_lines = self.content().map(|content| content.source) == Some(Source::Lines);
+        let is_unread = matches!(self, Self::Replace { base, .. } if base.is_unread());
+        match is_of_lines && !(is_unread && is_table(path.as_bytes())) {
+            true => Err("only a table of passwords that nobody has read is changed by its lines"),
+            false => Ok(()),
         }
     }
 
@@ -266,15 +285,26 @@ impl Change {
 }
 
 impl Plan {
-    pub fn new(mut entries: Vec<Entry>) -> Result<Self, PlanError> {
+    pub fn new(entries: Vec<Entry>) -> Result<Self, PlanError> {
+        Self::packed(entries, None)
+    }
+
+    /// `pack`: the upload with all uploaded contents, one after the other. Without it each is an upload of its own.
+    pub fn packed(mut entries: Vec<Entry>, pack: Option<Upload>) -> Result<Self, PlanError> {
         entries.sort_by(|a, b| a.path.cmp(&b.path));
-        let plan = Self { entries };
+        let plan = Self { entries, pack };
         plan.check()?;
         Ok(plan)
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, PlanError> {
-        let plan: Self = codec::decode(MAGIC, PLAN_BYTES, bytes).map_err(PlanError::Format)?;
+        let (Entries(entries), pack) = match bytes.starts_with(PACKED) {
+            true => codec::decode(PACKED, PLAN_BYTES, bytes)
+                .map(|(entries, pack): (Entries, Upload)| (entries, Some(pack))),
+            false => codec::decode(MAGIC, PLAN_BYTES, bytes).map(|entries| (entries, None)),
+        }
+        .map_err(PlanError::Format)?;
+        let plan = Self { entries, pack };
         plan.check()?;
         // Postcard also reads numbers with needless bytes.
         if plan.encode() != bytes {
@@ -285,7 +315,10 @@ impl Plan {
 
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        codec::encode(MAGIC, self)
+        match self.pack {
+            Some(pack) => codec::encode(PACKED, &(&self.entries, pack)),
+            None => codec::encode(MAGIC, &self.entries),
+        }
     }
 
     #[must_use]
@@ -315,41 +348,6 @@ impl Plan {
         order
     }
 
-    /// Returns where the bytes of each entry are in the contents; empty for an entry without bytes there.
-    #[must_use]
-    pub fn ranges(&self) -> Vec<Range<u64>> {
-        let mut end = 0;
-        let range = |entry: &Entry| {
-            let start = end;
-            end += entry.change.bundled().map_or(0, |content| content.size);
-            start..end
-        };
-        self.entries.iter().map(range).collect()
-    }
-
-    #[must_use]
-    pub fn bundled_bytes(&self) -> u64 {
-        let sizes = self.entries().iter().map(|entry| {
-            let new = entry.change.bundled().map_or(0, |content| content.size);
-            new.saturating_add(entry.change.shown_old().map_or(0, |(size, _)| size))
-        });
-        sizes.fold(0, u64::saturating_add)
-    }
-
-    pub fn conflicts(&self, mut now: impl FnMut(&PlanPath) -> Option<Stat>) -> Vec<Conflict> {
-        let conflict = |entry: &Entry| {
-            let why = match (entry.change.base(), now(&entry.path)) {
-                (None, None) => None,
-                (None, Some(_)) => Some("it exists"),
-                (Some(_), None) => Some("it does not exist"),
-                (Some(base), Some(now)) => base.stat.difference(&now, true),
-            };
-            let path = entry.path.clone();
-            why.map(|why| Conflict { path, why })
-        };
-        self.entries.iter().filter_map(conflict).collect()
-    }
-
     fn check(&self) -> Result<(), PlanError> {
         match self.entries.len() {
             0 => return Err(PlanError::Empty),
@@ -361,13 +359,15 @@ impl Plan {
             why,
         };
         let mut seen: BTreeMap<&[u8], &Change> = BTreeMap::new();
-        let (mut bytes, mut last) = (0_u64, None);
+        let (mut bytes, mut packed, mut last) = (0_u64, 0_u64, None);
         for entry in &self.entries {
             if last.is_some_and(|last| last >= &entry.path) {
                 return Err(refused(entry, "it is there twice, or out of order"));
             }
             last = Some(&entry.path);
             entry.change.check().map_err(|why| refused(entry, why))?;
+            let of_lines = entry.change.check_lines(&entry.path);
+            of_lines.map_err(|why| refused(entry, why))?;
             let above = entry.path.ancestors().find_map(|dir| seen.get(dir));
             if above.is_some_and(|above| !above.may_contain(&entry.change)) {
                 let why = "the same plan makes a file of a directory above it, or removes that";
@@ -376,20 +376,16 @@ impl Plan {
             seen.insert(entry.path.as_bytes(), &entry.change);
             let size = entry.change.content().map_or(0, |content| content.size);
             bytes = bytes.saturating_add(size);
+            let size = entry.change.uploaded().map_or(0, |content| content.size);
+            packed = packed.saturating_add(size);
+        }
+        if self.pack.is_some_and(|pack| pack.size != packed) {
+            let why = "its uploaded contents have another length than their upload";
+            return Err(PlanError::Format(why));
         }
         if bytes > CONTENT_BYTES {
             return Err(PlanError::Bytes);
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Conflict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, why } = self;
-        write!(
-            f,
-            "'{path}' is not what the plan was made for: {why}; plan again"
-        )
     }
 }

@@ -7,14 +7,13 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::accounts::{account_id, account_lines, account_name, is_of_accounts};
+use crate::lines::TableChange;
 use crate::plan::{Change, Metadata};
 use crate::{PlanPath, View, risks};
 
 /// File systems of the kernel, and state that ends with the boot.
 const KERNEL: &[&str] = &["/proc", "/sys", "/dev", "/run"];
-
-/// Files in which each line is an account or a group, by its first field.
-const ACCOUNTS: &[&str] = &["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow"];
 
 /// Directories in which most files decide what root or another user runs or reads.
 const SYSTEM: &[&str] = &[
@@ -38,6 +37,8 @@ const SYSTEM: &[&str] = &[
     "/var/lib",
     "/var/spool",
 ];
+
+const OF_APPROVER: &str = "it changes the account or the group of somebody who approves";
 
 /// What the caller knows of remit and of its approvers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,10 +74,7 @@ impl Protected {
                 "whose login keys these are is not known: the user database did not answer",
             );
         }
-        let is_accounts = ACCOUNTS
-            .iter()
-            .any(|file| path.as_bytes() == file.as_bytes());
-        if is_accounts {
+        if is_of_accounts(path.as_bytes()) {
             self.refuses_accounts(view)
         } else {
             None
@@ -94,6 +92,20 @@ impl Protected {
             Change::Remove { .. } => return Some("the machine's accounts are defined in it"),
             Change::Create { .. } | Change::Replace { .. } => {}
         }
+        if view.entry.change.is_of_lines() {
+            if self.has_unknown_homes {
+                return Some(
+                    "whose lines these are is not known: the user database did not answer",
+                );
+            }
+            let changes = TableChange::decode(view.new.unwrap_or_default());
+            let takes = |change: &TableChange<'_>| self.names.contains(change.account());
+            return match changes {
+                Ok(changes) if !changes.iter().any(takes) => None,
+                Ok(_) => Some(OF_APPROVER),
+                Err(why) => Some(why),
+            };
+        }
         let is_new = matches!(view.entry.change, Change::Create { .. });
         let old = view.old.or(is_new.then_some(b""));
         let (Some(old), Some(new)) = (
@@ -104,7 +116,7 @@ impl Protected {
         };
         let named = |line: &&[u8]| self.names.contains(account_name(line));
         if !old.clone().filter(named).eq(new.clone().filter(named)) {
-            return Some("it changes the account or the group of somebody who approves");
+            return Some(OF_APPROVER);
         }
         let is_passwd = view.entry.path.as_bytes() == b"/etc/passwd";
         let is_group = view.entry.path.as_bytes() == b"/etc/group";
@@ -133,53 +145,6 @@ fn keeps_rights(base: Option<Metadata>, meta: Metadata) -> bool {
     meta.uid == 0 && base.map_or(meta.mode & !0o644 == 0, is_kept)
 }
 
-/// Lines of one file; more are refused.
-pub const LINES: usize = 1 << 16;
-
-/// Returns the lines, or `None` if they are too many to compare, or if a NUL hides a part of one from glibc.
-pub fn account_lines(bytes: &[u8]) -> Option<impl Iterator<Item = &[u8]> + Clone> {
-    let lines = bytes.split(|byte| *byte == b'\n');
-    let is_short = lines.clone().take(LINES + 1).count() <= LINES;
-    (is_short && !bytes.contains(&0)).then_some(lines)
-}
-
-pub fn field(line: &[u8], number: usize) -> Option<&[u8]> {
-    line.split(|byte| *byte == b':').nth(number)
-}
-
-/// Returns the first field. glibc skips blanks before it (nss_readline.c).
-pub fn account_name(line: &[u8]) -> &[u8] {
-    without_blanks(field(line, 0).unwrap_or_default())
-}
-
-/// Returns the id in a field. glibc reads it by strtoul(3): a sign and blanks may be before it, and '-' wraps.
-pub fn account_id(line: &[u8], number: usize) -> Option<u32> {
-    let text = without_blanks(field(line, number)?);
-    let (is_negative, digits) = match text.split_first() {
-        Some((b'-', rest)) => (true, rest),
-        Some((b'+', rest)) => (false, rest),
-        _ => (false, text),
-    };
-    let digits = digits.trim_ascii_end();
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let value: Option<u64> = std::str::from_utf8(digits).ok()?.parse().ok();
-    let value = match is_negative {
-        true => value.map(u64::wrapping_neg),
-        false => value,
-    };
-    let id = value.and_then(|value| u32::try_from(value).ok());
-    Some(id.unwrap_or(u32::MAX))
-}
-
-/// Cuts what isspace(3) skips in some locale. No UTF-8 text begins with the last two.
-fn without_blanks(text: &[u8]) -> &[u8] {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | 0x09..=0x0d | 0x85 | 0xa0);
-    let blanks = text.iter().take_while(|byte| is_blank(byte)).count();
-    text.get(blanks..).unwrap_or_default()
-}
-
 /// Returns why this entry needs an approval, or `None`. `named` are a rule's paths: a system directory is too wide.
 #[must_use]
 pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
@@ -194,41 +159,5 @@ pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
             "'paths' of the rule names no file or directory in '{dir}' that has it"
         )),
         None => risks(view).into_iter().next().map(|risk| risk.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_read_as_glibc_reads_them() {
-        for (text, expect) in [
-            ("0", Some(0)),
-            ("00", Some(0)),
-            ("-0", Some(0)),
-            (" \u{b}+1000", Some(1000)),
-            ("-18446744073709550616", Some(1000)),
-            ("18446744073709552616", Some(u32::MAX)),
-            ("4294968296", Some(u32::MAX)),
-            ("", None),
-            ("x", None),
-            ("0x0", None),
-            ("--0", None),
-        ] {
-            assert_eq!(
-                account_id(format!("a:x:{text}:5").as_bytes(), 2),
-                expect,
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn blanks_before_a_name_do_not_count() {
-        for line in [&b"boss:x"[..], b" \t\x0b\x0c\rboss", b"\xa0boss:"] {
-            assert_eq!(account_name(line), b"boss");
-        }
-        assert_eq!(account_name("\u{e9}va:x".as_bytes()), "\u{e9}va".as_bytes());
     }
 }

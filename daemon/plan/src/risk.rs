@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use remit_common::accounts::PASSWORD;
 use remit_common::escape;
 
 use crate::PlanPath;
+use crate::accounts::{account_id, account_name, field};
 use crate::deciding::{WHERE, is_hidden_in_home, is_startup};
+use crate::lines::TableChange;
 use crate::plan::{Change, Kind, Metadata, New};
-use crate::protected::{account_id, account_name};
+
 use crate::view::View;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,11 +41,18 @@ pub enum Risk {
     /// Its new bytes are not on the page.
     Uploaded,
     PasswordSet(String),
+    NoPassword(String),
     PasswordRemoved(String),
+    LineRemoved(String),
+    LineChanged(String),
     RootAccount(String),
     MemberAdded {
         group: String,
         member: String,
+    },
+    GroupAdmin {
+        group: String,
+        admin: String,
     },
     /// Facts of one file beyond the bound.
     More(usize),
@@ -89,6 +99,7 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
         risks.insert(Risk::Uploaded);
     }
     let mut facts = match path.as_bytes() {
+        _ if view.entry.change.is_of_lines() => of_lines(view),
         b"/etc/shadow" => passwords(view),
         b"/etc/group" | b"/etc/gshadow" => members(view),
         b"/etc/passwd" => root_accounts(view),
@@ -197,13 +208,54 @@ fn name(bytes: &[u8]) -> String {
     escape::in_quotes(bytes, 64)
 }
 
+/// Returns true for a password with which somebody gets in. What begins with '!' or '*' is no hash; an empty field lets
+/// everyone in.
+fn opens(password: &[u8]) -> bool {
+    !password.starts_with(b"!") && !password.starts_with(b"*")
+}
+
+/// From the changed lines: the commit finds those of before in the table.
+fn of_lines(view: &View<'_>) -> Vec<Risk> {
+    let changes = TableChange::decode(view.new.unwrap_or_default()).unwrap_or_default();
+    let is_of_groups = view.entry.path.as_bytes() == b"/etc/gshadow";
+    let mut found = Vec::new();
+    for change in &changes {
+        let account = name(change.account());
+        if is_of_groups {
+            let group = &account;
+            let own = |names: Vec<&[u8]>, risk: fn(String, String) -> Risk| -> Vec<Risk> {
+                let names = names.into_iter().map(name);
+                names.map(|member| risk(group.clone(), member)).collect()
+            };
+            found.extend(own(change.listed(2), |group, admin| Risk::GroupAdmin {
+                group,
+                admin,
+            }));
+            found.extend(own(change.listed(3), |group, member| Risk::MemberAdded {
+                group,
+                member,
+            }));
+        }
+        found.extend(match change {
+            TableChange::Add(line) => match field(line, PASSWORD) {
+                Some(b"") => Some(Risk::NoPassword(account)),
+                password => password
+                    .filter(|password| opens(password))
+                    .map(|_| Risk::PasswordSet(account)),
+            },
+            TableChange::Remove(_) => Some(Risk::LineRemoved(account)),
+            TableChange::Set { .. } if is_of_groups => None,
+            TableChange::Set { .. } => Some(Risk::LineChanged(account)),
+        });
+    }
+    found
+}
+
 fn passwords(view: &View<'_>) -> Vec<Risk> {
     let (old, new) = (table(view.old), table(view.new));
-    // What begins with '!' or '*' is no password's hash. An empty field lets everyone in.
     let opens = |fields: Option<&Vec<&[u8]>>| {
-        let hash = fields.and_then(|fields| fields.get(1)).copied();
-        hash.filter(|hash| !hash.starts_with(b"!") && !hash.starts_with(b"*"))
-            .map(<[u8]>::to_vec)
+        let hash = fields.and_then(|fields| fields.get(PASSWORD)).copied();
+        hash.filter(|hash| opens(hash)).map(<[u8]>::to_vec)
     };
     let names: BTreeSet<&[u8]> = old.keys().chain(new.keys()).copied().collect();
     let change = |account: &[u8]| match (opens(old.get(account)), opens(new.get(account))) {
@@ -288,6 +340,19 @@ impl fmt::Display for Risk {
                 );
             }
             Self::PasswordSet(account) => return write!(f, "account '{account}' gets a password"),
+            Self::NoPassword(account) => {
+                return write!(f, "nobody needs a password for account '{account}'");
+            }
+            Self::LineRemoved(account) => return write!(f, "'{account}' loses its line"),
+            Self::LineChanged(account) => {
+                return write!(
+                    f,
+                    "when account '{account}' or its password ends is changed"
+                );
+            }
+            Self::GroupAdmin { group, admin } => {
+                return write!(f, "'{admin}' may add members to group '{group}'");
+            }
             Self::PasswordRemoved(account) => {
                 return write!(f, "account '{account}' loses its password");
             }

@@ -62,14 +62,17 @@ fn of_entry(entry: &Entry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Content, Metadata};
+    use crate::plan::{Content, Metadata, Source};
     use crate::{PlanPath, sha256};
 
     fn new_file(path: &[u8], mode: u32, is_uploaded: bool) -> Entry {
         let content = Content {
             size: 1,
             sha256: sha256(b"y"),
-            is_uploaded,
+            source: match is_uploaded {
+                true => Source::Upload,
+                false => Source::Bundle,
+            },
         };
         let (uid, gid) = (0, 0);
         Entry {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use remit_common::escape;
 
-use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Stat};
+use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};
 use crate::{View, hex, risk_sentences, sha256};
 
 /// Bytes of all lines, for a message of 64 KiB.
@@ -148,7 +148,7 @@ impl Entry {
         let again = |base: Base| Content {
             size: base.stat.size,
             sha256: base.sha256.unwrap_or_default(),
-            is_uploaded: false,
+            source: Source::Bundle,
         };
         let change = match self.change {
             Change::Create { new, meta } => Change::Remove {
@@ -268,7 +268,7 @@ pub fn expired(kept: Vec<KeptUndo>) -> Vec<String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::plan::{Base, Content, Stat};
+    use crate::plan::{Base, Content, Source, Stat};
     use crate::{Entry, PlanPath};
 
     const META: Metadata = Metadata {
@@ -308,7 +308,7 @@ mod tests {
         let content = Content {
             size: 7,
             sha256: [0xab; 32],
-            is_uploaded: false,
+            source: Source::Bundle,
         };
         let meta = Metadata {
             mode: 0o4755,
@@ -366,7 +366,7 @@ mod tests {
         let target = |bytes: &[u8]| Content {
             size: bytes.len() as u64,
             sha256: sha256(bytes),
-            is_uploaded: false,
+            source: Source::Bundle,
         };
         let old_link = Base {
             stat: Stat {
@@ -441,7 +441,7 @@ mod tests {
         let content = Content {
             size: 7,
             sha256: [0xab; 32],
-            is_uploaded: false,
+            source: Source::Bundle,
         };
         let mode = |mode| Metadata {
             mode,

@@ -3,11 +3,15 @@
 use std::fmt::Write;
 
 use crate::diff::{Tabs, diff, show};
-use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New};
+use crate::lines::TableChange;
+use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Source};
 use crate::{Plan, hex, sha256};
 
 /// Who may read them sees them on the page.
 const UNREAD: &str = "were not read for this plan; to see them: sudo remit show";
+/// Before the changes of lines, as [`crate::LineChange`] has them.
+const ONLY_LINES: &str =
+    "only these lines change (+ new, - removed, < before, > after; passwords stay):\n";
 /// Most bytes of content that is not text in a diff of escapes.
 const NOT_TEXT: usize = 512;
 /// Content is no text if at least one in so many bytes of its beginning is none.
@@ -55,6 +59,14 @@ impl View<'_> {
                 let change = difference(base.stat.meta, meta);
                 format!("symbolic link leads elsewhere{change}")
             }
+            Change::Replace { base, meta, .. } if self.entry.change.is_of_lines() => {
+                let changes = TableChange::decode(self.new.unwrap_or_default());
+                let count = match changes.map_or(0, |changes| changes.len()) {
+                    1 => "1 line changes".to_owned(),
+                    count => format!("{count} lines change"),
+                };
+                count + &difference(base.stat.meta, meta)
+            }
             Change::Replace {
                 base,
                 content,
@@ -80,7 +92,7 @@ impl View<'_> {
     /// Returns true if it has a file whose old bytes neither the requester nor the reader of the page has read.
     #[must_use]
     pub fn is_unread(&self) -> bool {
-        self.old.is_none() && self.entry.change.base().is_some_and(Base::is_unread)
+        self.old.is_none() && self.entry.change.has_unread_base()
     }
 
     /// Returns true if a longer diff than this shows more. What nobody has read or what was uploaded has a risk instead.
@@ -100,6 +112,9 @@ impl View<'_> {
     /// Returns the diff for people in about `most` bytes; empty without a change. Omitted bytes are counted and hashed.
     #[must_use]
     pub fn diff(&self, most: usize, tabs: Tabs) -> String {
+        if self.entry.change.is_of_lines() {
+            return ONLY_LINES.to_owned() + &show(self.new.unwrap_or_default(), most, tabs);
+        }
         let mut text = self.unknown_old().unwrap_or_default();
         if let Some(Content { size, sha256, .. }) = self.entry.change.uploaded() {
             let sha = hex(&sha256);
@@ -119,6 +134,9 @@ impl View<'_> {
     /// of escapes.
     #[must_use]
     pub fn brief(&self, most: usize, tabs: Tabs) -> String {
+        if self.entry.change.is_of_lines() {
+            return self.diff(most, tabs);
+        }
         let mut text = String::new();
         for (which, content) in [("old", self.old), ("new", self.new)] {
             if let Some(bytes) = content.filter(|bytes| !is_readable(bytes)) {
@@ -183,9 +201,9 @@ fn line(target: &[u8]) -> Vec<u8> {
 
 fn new_bytes(content: Content) -> String {
     let size = bytes(content.size);
-    match content.is_uploaded {
-        true => format!("{size} (uploaded)"),
-        false => size,
+    match content.source {
+        Source::Upload => format!("{size} (uploaded)"),
+        Source::Bundle | Source::Lines => size,
     }
 }
 
@@ -229,7 +247,7 @@ fn difference(old: Metadata, new: Metadata) -> String {
 mod tests {
     use super::*;
     use crate::PlanPath;
-    use crate::plan::{Content, Stat};
+    use crate::plan::{Content, Source, Stat};
 
     const META: Metadata = Metadata {
         mode: 0o644,
@@ -256,7 +274,7 @@ mod tests {
         let content = Content {
             size: 1,
             sha256: sha256(b"y"),
-            is_uploaded: false,
+            source: Source::Bundle,
         };
         let other = Metadata {
             mode: 0o4755,
@@ -324,7 +342,7 @@ mod tests {
         let content = Content {
             size: new.len() as u64,
             sha256: sha256(new),
-            is_uploaded: false,
+            source: Source::Bundle,
         };
         let base = base(Kind::File, old);
         Entry {
@@ -391,7 +409,7 @@ mod tests {
             content: Content {
                 size: 2,
                 sha256: sha256(b"y\n"),
-                is_uploaded: false,
+                source: Source::Bundle,
             },
             meta: META,
         };

@@ -15,8 +15,8 @@ use proptest::prelude::*;
 use remit_plan::{
     Action, BUNDLE_BYTES, Base, Bundle, Change, Content, Direction, Edit, Edits, Entry, Found,
     Journal, Kind, Metadata, New, OLD_BYTES, Plan, PlanError, PlanPath, Problem, Protected,
-    Replacement, Reversal, Risk, Stat, Tabs, View, canonical, diff, needs_approval, patch, risks,
-    sha256,
+    Replacement, Reversal, Risk, Source, Stat, Tabs, View, canonical, diff, needs_approval, patch,
+    risks, sha256,
 };
 
 const META: Metadata = Metadata {
@@ -80,7 +80,7 @@ fn content(bytes: &[u8]) -> Content {
     Content {
         size: bytes.len() as u64,
         sha256: sha256(bytes),
-        is_uploaded: false,
+        source: Source::Bundle,
     }
 }
 
@@ -161,7 +161,7 @@ fn change() -> impl Strategy<Value = Change> {
     let target = (1..4096_u64, any::<[u8; 32]>()).prop_map(|(size, sha256)| Content {
         size,
         sha256,
-        is_uploaded: false,
+        source: Source::Bundle,
     });
     let owner = (any::<u16>(), any::<u16>()).prop_map(|(uid, gid)| Metadata {
         mode: 0o777,
@@ -171,7 +171,7 @@ fn change() -> impl Strategy<Value = Change> {
     let content = (0..1000_u64, any::<[u8; 32]>()).prop_map(|(size, sha256)| Content {
         size,
         sha256,
-        is_uploaded: false,
+        source: Source::Bundle,
     });
     let is = |kind: Kind| move |base: &Base| base.stat.kind == kind;
     prop_oneof![
@@ -738,7 +738,7 @@ fn plan_with_conflicting_entries_is_refused() {
     let large = Content {
         size: 200 << 20,
         sha256: [0; 32],
-        is_uploaded: false,
+        source: Source::Bundle,
     };
     let large = |at: &str| {
         entry(

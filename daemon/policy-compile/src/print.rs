@@ -158,6 +158,9 @@ pub(crate) fn profile_lines(profile: &Profile) -> Vec<String> {
         Network::Host => table.text("network", "host"),
         Network::Connect(to) => table.raw("network", &list(to.iter().map(destination::print))),
     }
+    if let Some(space) = profile.space {
+        table.text("space", &limits::print_bytes(space));
+    }
     if let Some(inspect) = profile.inspect {
         table.text("inspect", inspect.name());
     }

@@ -12,8 +12,8 @@ mod common;
 use common::{accounts, policy, source};
 use proptest::prelude::*;
 use remit_plan::{
-    Action, Base, Bundle, Change, Content, Edit, Entry, Kind, Metadata, Plan, PlanPath, Stat,
-    sha256,
+    Action, Base, Bundle, Change, Content, Edit, Entry, Kind, Metadata, Plan, PlanPath, Source,
+    Stat, sha256,
 };
 use remit_policy::{Ask, Basis, CallerIds, Consent, PlanWithin, Policy, Verdict};
 use remit_policy_compile::load;
@@ -932,7 +932,7 @@ fn hash_of_unreadable_bytes_needs_an_approval() {
             content: Content {
                 size: 3,
                 sha256: sha256(b"new"),
-                is_uploaded: false,
+                source: Source::Bundle,
             },
             meta: base.stat.meta,
         },

@@ -10,7 +10,7 @@ use remit_plan::{PlanPath, Protected};
 use remit_policy::Policy;
 use remit_policy::model::rule::Grantees;
 
-use crate::unreachable::by_first_group;
+use crate::unreachable::{by_first_group, local_users};
 
 /// What decides that the key of an agent starts the shim.
 const SSH: &str = "/etc/ssh/sshd_config.d/remit.conf";
@@ -32,6 +32,7 @@ pub fn protected(policy: &Policy, own: &[String], admin_gids: &[u32]) -> Protect
     guard.of.uids.clone_from(&uids);
     gids.into_iter().take(MOST).for_each(|gid| guard.group(gid));
     uids.into_iter().take(MOST).for_each(|uid| guard.uid(uid));
+    guard.other_names();
     for path in own.iter().map(String::as_str).chain([SSH]) {
         guard.path(Path::new(path));
     }
@@ -60,6 +61,20 @@ impl Guard {
             let user = self.answered(User::from_name(&name));
             self.of.names.insert(name.into_bytes());
             user.into_iter().for_each(|user| self.user(user));
+        }
+    }
+
+    /// Adds the names that share a uid: the database answers one of them.
+    fn other_names(&mut self) {
+        match local_users() {
+            Ok(users) => {
+                let own = users
+                    .into_iter()
+                    .filter(|user| self.of.uids.contains(&user.uid));
+                let names: Vec<Vec<u8>> = own.map(|user| user.name.into_bytes()).collect();
+                self.of.names.extend(names);
+            }
+            Err(_) => self.of.has_unknown_homes = true,
         }
     }
 

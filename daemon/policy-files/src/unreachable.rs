@@ -112,6 +112,19 @@ fn members(group: &Group) -> BTreeSet<String> {
 }
 
 pub(crate) fn by_first_group(gid: u32) -> io::Result<BTreeMap<String, u32>> {
+    let users = local_users()?.into_iter();
+    let own = users.filter(|user| user.gid == Some(gid));
+    Ok(own.map(|user| (user.name, user.uid)).collect())
+}
+
+/// A line of /etc/passwd.
+pub(crate) struct LocalUser {
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    gid: Option<u32>,
+}
+
+pub(crate) fn local_users() -> io::Result<Vec<LocalUser>> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open("/etc/passwd")?;
     file.take(PASSWD + 1).read_to_end(&mut bytes)?;
@@ -121,14 +134,17 @@ pub(crate) fn by_first_group(gid: u32) -> io::Result<BTreeMap<String, u32>> {
     let text = String::from_utf8_lossy(&bytes);
     let user = |line: &str| {
         let mut fields = line.split(':');
-        let (name, _, uid, of) = (
+        let (name, _, uid, gid) = (
             fields.next()?,
             fields.next()?,
             fields.next()?,
             fields.next()?,
         );
-        let is_first = of.parse() == Ok(gid);
-        Some((name.to_owned(), uid.parse().ok()?)).filter(|_| is_first)
+        Some(LocalUser {
+            name: name.to_owned(),
+            uid: uid.parse().ok()?,
+            gid: gid.parse().ok(),
+        })
     };
     Ok(text.lines().filter_map(user).collect())
 }

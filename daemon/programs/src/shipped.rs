@@ -31,7 +31,7 @@ read confined network connections conntrack counters dns hosts interfaces listen
 read confined network routes routes6 rules summary traffic unix_sockets
 read confined openfiles file= port= process= unit=
 read confined packages changed= files= held history list log needed_by= owner= search= show= updates versions=
-read confined plan make private
+read confined plan extract= make private
 read confined postfix settings
 read confined postgres activity locks replication sizes
 read confined probe http tcp= tls

@@ -60,6 +60,34 @@ pub struct StartedJob {
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
     pub steps: OwnedFd,
+    pub reports: Reports,
+}
+
+/// The socket by which the child reports.
+#[derive(Debug)]
+pub struct Reports(OwnedFd);
+
+/// A view that outlives its job. Without it, nothing is left of what the job wrote. It keeps the machine's file systems in use
+/// that it shows. The job's uid owns the user namespace, and any process of that uid has all rights over it: the uid must be no
+/// other job's until this is dropped, and the job that reads it has another one.
+#[derive(Debug)]
+pub struct KeptView {
+    pub users: OwnedFd,
+    /// The top of a tree of mounts: `remit_common::view`.
+    pub tree: OwnedFd,
+}
+
+impl Reports {
+    /// Returns the view of a job of base `plan` that has executed its program. Does not wait.
+    pub fn kept_view(&self) -> io::Result<KeptView> {
+        let hear = || Report::hear(self.0.as_fd(), MsgFlags::MSG_DONTWAIT);
+        match (hear()?, hear()?) {
+            ((Report::Users, _, Some(users)), (Report::View, _, Some(tree))) => {
+                Ok(KeptView { users, tree })
+            }
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
 }
 
 impl<'a> Child<'a> {
@@ -134,7 +162,9 @@ impl<'a> Child<'a> {
             return Err(Error::refused(DOING, "it has ended"));
         };
         let [stdout, stderr, steps] = pipes;
+        let reports = Reports(self.socket.try_clone().doing(doing)?);
         Ok(StartedJob {
+            reports,
             pid,
             pidfd,
             stdout,

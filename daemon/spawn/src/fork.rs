@@ -38,6 +38,10 @@ pub enum Report {
     Started,
     /// The child that waited cannot be this job. It ends.
     Refused(String),
+    /// The user namespace of a view.
+    Users,
+    /// What a view is made of, and what is written in it: a tree of mounts that is attached nowhere.
+    View,
 }
 
 /// Maximum bytes of a report.
@@ -127,12 +131,14 @@ mod tests {
             Report::Failed(libc::EAGAIN),
             Report::Started,
             Report::Refused("why".to_owned()),
+            Report::Users,
+            Report::View,
         ] {
             let bytes = postcard::to_stdvec(&report).unwrap();
             assert_eq!(Report::from_bytes(&bytes), Some(report));
             assert_eq!(Report::from_bytes(&[&bytes[..], &[0]].concat()), None);
         }
-        for bytes in [&[][..], &[2], &[4], &[4, 2], &[5], &[0xff; 5]] {
+        for bytes in [&[][..], &[2], &[4], &[4, 2], &[7], &[0xff; 5]] {
             assert_eq!(Report::from_bytes(bytes), None, "{bytes:?}");
         }
     }

@@ -30,10 +30,19 @@ pub struct Job<'a> {
     pub script: Option<BorrowedFd<'a>>,
     /// Files that it sees at their paths: what [`crate::Staged`] reads. Its child gets them before the job. Base `strict`.
     pub staged: Option<BorrowedFd<'a>>,
+    /// The view that it reads; its top becomes descriptor 3. Only in an [`crate::ExtractProfile`].
+    pub kept: Option<Kept<'a>>,
     /// Checked inside, just before the exec. The first, if any, is executed, whatever `argv` and `path` name.
     pub measured: &'a [Measured],
     pub cgroup: Option<BorrowedFd<'a>>,
     pub limits: &'a Limits,
+}
+
+/// A [`crate::KeptView`] by its descriptors.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    pub users: BorrowedFd<'a>,
+    pub tree: BorrowedFd<'a>,
 }
 
 impl Job<'_> {
@@ -54,6 +63,8 @@ impl Job<'_> {
             "its script is not a sealed memfd"
         } else if self.staged.is_some_and(|staged| !sys::is_sealed(staged)) {
             "its plan is not a sealed memfd"
+        } else if self.script.is_some() && self.kept.is_some() {
+            "a script and a view have the same descriptor"
         } else if self.measured.iter().any(|file| !is_absolute(&file.path)) {
             "a measured file has no absolute name"
         } else if self.limits.nofile < LEAST_NOFILE + self.arguments.len() as u64 {

@@ -58,10 +58,14 @@ pub enum Layer {
     /// Base `strict`: only the job's own cgroup is visible.
     CgroupNamespace,
     Measured,
+    /// A view: its root is nobody on the machine.
+    UserNamespace,
+    /// A view: what an operator's account cannot read is hidden from its root.
+    Mask,
 }
 
 impl Layer {
-    /// Every layer that a self-test can try. `Measured` is missing: only a job with an approval has it.
+    /// Every layer that a self-test can try. `Measured` is missing: only a job with an approval has it. Those of views are, too.
     pub const ALL: [Layer; 26] = [
         Layer::Identity,
         Layer::Capabilities,
@@ -120,6 +124,8 @@ impl Layer {
             Layer::UtsNamespace => "uts_namespace",
             Layer::CgroupNamespace => "cgroup_namespace",
             Layer::Measured => "measured",
+            Layer::UserNamespace => "user_namespace",
+            Layer::Mask => "mask",
         }
     }
 }
@@ -213,6 +219,23 @@ pub struct StrictProfile {
     pub limits: Limits,
 }
 
+/// A copy-on-write view of the machine: jobs are root of a user namespace of their own, and what they write stays in memory
+/// and goes with them. Each job needs a cgroup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewProfile {
+    /// Groups of the account that looks: what it cannot read is hidden.
+    pub groups: Vec<u32>,
+    /// Bytes and inodes that a view can write.
+    pub area: (u64, u64),
+    pub limits: Limits,
+}
+
+/// Reads a view after its job's end: as root of its user namespace, with the right to read alone. Sees the machine as `read`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtractProfile {
+    pub limits: Limits,
+}
+
 /// All rights of the user. Only cgroup, login uid, session, descriptors, environment and limits are its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostProfile {
@@ -257,4 +280,6 @@ pub enum Profile {
     Read(ReadProfile),
     Strict(StrictProfile),
     Host(HostProfile),
+    View(ViewProfile),
+    Extract(ExtractProfile),
 }

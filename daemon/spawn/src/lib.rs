@@ -200,13 +200,13 @@ mod staged;
 mod steps;
 mod warden;
 
-pub use child::{Child, Forker, StartedJob};
+pub use child::{Child, Forker, KeptView, Reports, StartedJob};
 pub use fork::{Ends, Fork, Report, receive_ends};
-pub use job::{Argument, Job, MOST_ARGUMENTS, Measured, PathIs, What, join};
+pub use job::{Argument, Job, Kept, MOST_ARGUMENTS, Measured, PathIs, What, join};
 pub use kernel::Kernel;
 pub use layer::{
-    Destination, HostProfile, Inspect, Layer, ListedPath, Network, Profile, ReadProfile,
-    StrictProfile, Wanted,
+    Destination, ExtractProfile, HostProfile, Inspect, Layer, ListedPath, Network, Profile,
+    ReadProfile, StrictProfile, ViewProfile, Wanted,
 };
 pub use limits::{Ceilings, Clamped, ResourceLimit, asked};
 pub use message::{

@@ -101,6 +101,8 @@ pub struct Description {
     pub credentials: Credentials,
     /// A child can be pre-forked for its jobs.
     pub can_wait: bool,
+    /// Its jobs' processes cannot be found by the job's own uid.
+    pub needs_cgroup: bool,
     /// Processes that serve each job in addition to its own. They count among the tasks of its cgroup.
     pub attendants: u64,
     /// The profile's paths, in the order of `Progress::Failed::at`.

@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use remit_sys::Limits;
 use serde::{Deserialize, Serialize};
 
-use crate::{Argument, Job, Measured, PathIs, What};
+use crate::{Argument, Job, Kept, Measured, PathIs, What};
 
-/// One job, for a child that is in its cgroup already. Its descriptors, if set: stdin, script, those of the arguments.
+/// One job, for a child that is in its cgroup already. Its descriptors, if set: stdin, script, those of a kept view, those of
+/// the arguments.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order {
     pub uid: u32,
@@ -23,6 +24,7 @@ pub struct Order {
     pub limits: Limits,
     pub stdin: bool,
     pub script: bool,
+    pub kept: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,12 +59,17 @@ impl Order {
             limits: *job.limits,
             stdin: job.stdin.is_some(),
             script: job.script.is_some(),
+            kept: job.kept.is_some(),
         }
     }
 
     /// Returns the descriptors of a job, in the order that [`Self::with`] expects.
     pub fn fds<'a>(job: &Job<'a>) -> Vec<BorrowedFd<'a>> {
-        let own = [job.stdin, job.script].into_iter().flatten();
+        let kept = [
+            job.kept.map(|kept| kept.users),
+            job.kept.map(|kept| kept.tree),
+        ];
+        let own = [job.stdin, job.script].into_iter().chain(kept).flatten();
         let of_arguments = job
             .arguments
             .iter()
@@ -82,6 +89,7 @@ impl Order {
         };
         let stdin = next(self.stdin).ok()?;
         let script = next(self.script).ok()?;
+        let kept = [next(self.kept).ok()?, next(self.kept).ok()?];
         let mut arguments = Vec::with_capacity(self.arguments.len());
         for Sent {
             index,
@@ -110,6 +118,7 @@ impl Order {
             arguments,
             stdin,
             script,
+            kept,
         })
     }
 }
@@ -145,6 +154,7 @@ pub struct WithFds<'a> {
     arguments: Vec<Argument<'a>>,
     stdin: Option<BorrowedFd<'a>>,
     script: Option<BorrowedFd<'a>>,
+    kept: [Option<BorrowedFd<'a>>; 2],
 }
 
 impl WithFds<'_> {
@@ -161,6 +171,10 @@ impl WithFds<'_> {
             cwd: &order.cwd,
             stdin: self.stdin,
             script: self.script,
+            kept: match self.kept {
+                [Some(users), Some(tree)] => Some(Kept { users, tree }),
+                _ => None,
+            },
             staged: None,
             measured: &order.measured,
             cgroup,

@@ -286,14 +286,16 @@ fn compile(wanted: Wanted, kernel: &Kernel) -> Result<Sandbox> {
     let prefix = match wanted.profile {
         Profile::Read(_) => Some(""),
         Profile::Strict(_) => Some("strict."),
-        Profile::Host(_) => None,
+        Profile::View(_) => Some("plan."),
+        Profile::Host(_) | Profile::Extract(_) => None,
     };
     let name = std::env::var("REMIT_MUTATE").ok();
     let name = name
         .as_deref()
         .zip(prefix)
         .and_then(|(name, prefix)| name.strip_prefix(prefix));
-    let mut all = Layer::ALL.into_iter().chain([Layer::Measured]);
+    let others = [Layer::Measured, Layer::UserNamespace, Layer::Mask];
+    let mut all = Layer::ALL.into_iter().chain(others);
     match all.find(|layer| Some(format!("{layer:?}").as_str()) == name) {
         Some(layer) => Sandbox::compile_without(wanted, kernel, layer),
         None => Sandbox::compile(wanted, kernel),

@@ -37,6 +37,7 @@ mod job {
     pub mod ended;
     pub mod floor;
     pub mod granted;
+    pub mod kept_views;
     pub mod life;
     pub mod live;
     pub mod outcome;

@@ -36,12 +36,12 @@ pub struct JobArgs {
     tail: Option<bool>,
     /// base64 gives the raw bytes. Default text.
     encoding: Option<PageEncoding>,
-    /// Lines that match this regex; (?i) ignores case.
+    /// Lines that match this regex.
     grep: Option<String>,
     /// Lines around each match.
     #[schemars(range(min = 0, max = 10))]
     context: Option<u32>,
-    /// Also its sandbox, limits, times, memory and totals.
+    /// Also its sandbox, limits, times, totals.
     detail: Option<bool>,
 }
 

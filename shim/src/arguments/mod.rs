@@ -3,6 +3,7 @@
 
 mod history;
 mod job;
+mod plan;
 mod run;
 
 use remit_common::caps;
@@ -19,7 +20,8 @@ use serde_json::{Map, Value};
 
 pub use self::history::HistoryArgs;
 pub use self::job::JobArgs;
-pub use self::run::{ChangeArgs, PlanArgs, RunArgs, check};
+pub use self::plan::{PlanArgs, check, extract};
+pub use self::run::{ChangeArgs, RunArgs};
 use crate::direct;
 use crate::tools::Tool;
 
@@ -44,6 +46,8 @@ pub enum PlanStep {
     None,
     /// The output of the job is a plan.
     Make,
+    /// The job changes its copy of the machine. Another one makes a plan of that.
+    Try,
     /// The plan that this job has written is the standard input of the request.
     Commit(JobId),
 }
@@ -126,7 +130,7 @@ impl RawArguments<'_> {
             Tool::Host => host(self.parse()?),
             Tool::Run => run::run(self.parse()?),
             Tool::Change => run::change(self.parse()?),
-            Tool::Plan => run::plan(self.parse()?),
+            Tool::Plan => plan::plan(self.parse()?),
             Tool::Job => job::call(self.parse()?),
             Tool::JobStop => stop(self.parse()?),
             Tool::History => history::call(&self.parse()?),

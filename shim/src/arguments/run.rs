@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
-use remit_wire::edits::{CHECKS, COMMIT, CallText, EditText, PLAN, PLAN_PRIVATE, THEN, UNDO};
+use remit_wire::edits::{COMMIT, THEN, UNDO};
 use remit_wire::{Bytes, Purpose, Request, Run, What};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{DaemonCall, PlanStep, id_in, invalid, wait};
-use crate::plan;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -80,61 +79,12 @@ pub struct ChangeArgs {
     request_id: Option<String>,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PlanArgs {
-    /// One a path.
-    edits: Vec<EditText>,
-    /// Files you may not read, whole.
-    private: Option<bool>,
-    /// Commands that check the new files: nginx.check
-    check: Option<Vec<String>>,
-    /// As run.
-    request_id: Option<String>,
-}
-
-pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
-    let name = match args.private {
-        Some(true) => PLAN_PRIVATE,
-        _ => PLAN,
-    };
-    let run = Run {
-        stdin: Some(plan::input(args.edits)?),
-        request_id: request_id(args.request_id)?,
-        ..of_name(name, Vec::new(), Purpose::Use)
-    };
-    Ok(DaemonCall {
-        plan: PlanStep::Make,
-        checks: checks(args.check.unwrap_or_default())?,
-        ..Request::Run(run).into()
-    })
-}
-
-fn checks(texts: Vec<String>) -> Result<Vec<CallText>, Refusal> {
-    if texts.len() > CHECKS {
-        return Err(invalid(&format!("argument 'check': at most {CHECKS}")));
-    }
-    let call = |text: String| text.parse();
-    let calls: Result<Vec<_>, String> = texts.into_iter().map(call).collect();
-    calls.map_err(|why| invalid(&format!("argument 'check': {why}")))
-}
-
-/// Returns the request for a check of the plan. All `count` checks together wait no longer than one call.
-pub fn check(call: &CallText, plan: &[u8], count: usize) -> Run {
-    let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
-    Run {
-        stdin: Some(plan.to_vec().into()),
-        wait_ms: Some(caps::WAIT_MS_DEFAULT / count),
-        ..of_what(call.what.clone(), Purpose::Use)
-    }
-}
-
-fn of_name(name: &str, args: Vec<(String, String)>, purpose: Purpose) -> Run {
+pub(super) fn of_name(name: &str, args: Vec<(String, String)>, purpose: Purpose) -> Run {
     let name = name.to_owned();
     of_what(What::Named { name, args }, purpose)
 }
 
-fn of_what(what: What, purpose: Purpose) -> Run {
+pub(super) fn of_what(what: What, purpose: Purpose) -> Run {
     Run {
         traceparent: None,
         what,
@@ -270,16 +220,16 @@ fn of_plan(
 }
 
 /// Arguments that say what runs.
-struct Runnable {
-    argv: Option<Vec<String>>,
-    script: Option<String>,
-    interpreter: Option<String>,
-    name: Option<String>,
-    args: Option<Map<String, Value>>,
+pub(super) struct Runnable {
+    pub(super) argv: Option<Vec<String>>,
+    pub(super) script: Option<String>,
+    pub(super) interpreter: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) args: Option<Map<String, Value>>,
 }
 
 impl Runnable {
-    fn what(self) -> Result<What, Refusal> {
+    pub(super) fn what(self) -> Result<What, Refusal> {
         if self.interpreter.is_some() && self.script.is_none() {
             return Err(invalid("'interpreter' belongs to 'script'"));
         }
@@ -311,7 +261,7 @@ fn command(name: String, args: Option<Map<String, Value>>) -> Result<What, Refus
     Ok(What::Named { name, args })
 }
 
-fn request_id(id: Option<String>) -> Result<Option<String>, Refusal> {
+pub(super) fn request_id(id: Option<String>) -> Result<Option<String>, Refusal> {
     match id {
         Some(id) if id.is_empty() => Err(invalid("'request_id' is empty")),
         Some(id) if id.contains('\0') => Err(has_nul("request_id")),
@@ -484,29 +434,6 @@ mod tests {
             (json!({"argv": ["a"]}), "reason"),
         ] {
             let error = try_call(Tool::Change, wrong).unwrap_err();
-            assert!(error.contains(why), "{error}");
-        }
-    }
-
-    #[test]
-    fn checks_are_read_with_the_plan() {
-        let plan = |check: Value| {
-            let edits = json!([{"path": "/etc/a", "mkdir": true}]);
-            try_call(Tool::Plan, json!({"edits": edits, "check": check}))
-        };
-        let call = plan(json!(["nginx.test config=/a", "b"])).unwrap();
-        let texts: Vec<&str> = call.checks.iter().map(|check| &*check.text).collect();
-        assert_eq!(texts, ["nginx.test config=/a", "b"]);
-        assert_eq!(call.plan, PlanStep::Make);
-        for (check, why) in [
-            (
-                json!(["a", "b", "c", "d", "e"]),
-                "argument 'check': at most 4",
-            ),
-            (json!(["a b"]), "argument 'check': 'a b' is no call"),
-            (json!("a"), "argument 'check': invalid type"),
-        ] {
-            let error = plan(check).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
     }

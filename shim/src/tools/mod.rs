@@ -47,7 +47,7 @@ anything that needs quoting. systemctl and its kind show in there and change not
 service.status, service.list and logs are shorter, as \
 {\"name\": \"service.status\", \"args\": {\"unit\": \"nginx\"}}. change runs a named command that \
 changes the host, if policy grants you one, or any argv or script once, if somebody approves it: say why in reason. \
-plan shows what edits of files would change and with check tests them; change with its plan_id makes exactly that. Where a person must approve it, state is \
+plan shows what edits, or argv on a copy, would change and with check tests them; change with its plan_id makes exactly that. Where a person must approve it, state is \
 awaiting_approval: tell your user the line in approval, never type it yourself.
 
 run waits up to wait_ms (20 s by default, 50 s at most). A job that takes longer goes on and its \
@@ -147,7 +147,8 @@ impl Tool {
                  run. State awaiting_approval: next says who must approve it."
             }
             Self::Plan => {
-                "Show what edits of files would change. change with its plan_id makes exactly that."
+                "Show what edits, or argv run on a copy of this server, would change. change with its plan_id \
+                 makes exactly that."
             }
             Self::Job => {
                 "Your jobs: without job_id a list; with it its state and output, after \

@@ -18,7 +18,8 @@ pub fn output<T: JsonSchema>(null: Null) -> JsonObject {
         for property in properties.values_mut() {
             let description = property.get("description").cloned();
             if let Value::Object(inner) = property {
-                *inner = without(std::mem::take(inner), &["description"]);
+                // The names of states are in the manual page; those that matter are in the description.
+                *inner = without(std::mem::take(inner), &["description", "enum"]);
                 if let Some(description) = description {
                     inner.insert("description".to_owned(), description);
                 }

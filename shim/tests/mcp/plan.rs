@@ -2,7 +2,7 @@
 
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{Bundle, Change, Content, Entry, Metadata, New, Plan, PlanPath, sha256};
+use remit_plan::{Bundle, Change, Content, Entry, Metadata, New, Plan, PlanPath, Source, sha256};
 use remit_wire::outcome::{Ending, JobReport, OutputPart, Page, Stream};
 use remit_wire::{Bytes, Purpose, Reply, Request, Run, What};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn bundle() -> Vec<u8> {
     let content = Content {
         size: NEW.len() as u64,
         sha256: sha256(NEW),
-        is_uploaded: false,
+        source: Source::Bundle,
     };
     let entry = Entry {
         path: PlanPath::new("/etc/nginx/nginx.conf").unwrap(),

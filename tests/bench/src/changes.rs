@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
+use remit_common::inspect::EXTRACT;
 use remit_plan::{Action, Bundle, PlanPath, Replacement};
 use remit_wire::client::Client;
 use remit_wire::outcome::State;
@@ -133,6 +134,7 @@ fn policy(own: &Path) -> String {
     let commands = include_str!("../../../packaging/policy.d/60-plans.toml")
         .replace("/usr/libexec/remit", &at("bin"))
         .replace("/var/lib/remit/commits", &at("state/commits"))
+        .replace(&at("bin/remit-extract"), EXTRACT)
         // Only for the installed program; nothing here plans files that it may not read.
         .replace("inspect = \"names\"\n", "");
     let files = at("files");

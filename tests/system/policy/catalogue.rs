@@ -271,7 +271,13 @@ fn commands_for_all_users_are_read_only() {
     // An error of theirs can quote a file that only root reads; a plan is for those who may commit it.
     assert_eq!(
         names,
-        ["apache.test", "plan.make", "sshd.test", "sudoers.test"]
+        [
+            "apache.test",
+            "plan.extract",
+            "plan.make",
+            "sshd.test",
+            "sudoers.test"
+        ]
     );
     let text =
         fs::read_to_string(root().join("packaging/policy.d/10-default.toml")).expect("it is text");

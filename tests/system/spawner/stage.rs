@@ -147,6 +147,7 @@ impl Stage {
             stdin: None,
             script: None,
             staged: None,
+            kept: None,
             measured: &[],
             cgroup: None,
             limits: &LIMITS,

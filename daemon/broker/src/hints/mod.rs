@@ -103,7 +103,8 @@ fn guesses(evidence: &Evidence<'_>, view: &View<'_>) -> Vec<(Denial, bool)> {
         return guesses.collect();
     }
     // Standard error names no refusal: the program is blamed only if it was silent or cannot work at all.
-    let answer = commands.sole().and_then(|command| {
+    let sole = commands.sole().filter(|_| !view.is_copy());
+    let answer = sole.and_then(|command| {
         let found = found(command).filter(|found| {
             let unheard = accepts(found.topic, Kind::Silent) && evidence.stderr.total == 0;
             unheard || is_hopeless(found.topic)
@@ -197,6 +198,10 @@ fn command_of<'a>(said: &Said, commands: &'a Commands) -> Option<&'a Command> {
 
 fn of_said(said: &Said, commands: &Commands, view: &View<'_>) -> Option<(Denial, bool)> {
     let object = said.object.clone();
+    if view.is_copy() {
+        let answer = in_copy(said, view)?;
+        return Some((answer.denial(object, true), true));
+    }
     let command = command_of(said, commands);
     if said.kind == Kind::BusCall {
         let answer = answer::bus_call(command.and_then(found), view);
@@ -214,6 +219,20 @@ fn of_said(said: &Said, commands: &Commands, view: &View<'_>) -> Option<(Denial,
     }
     let answer = without_program(said, view)?;
     Some((answer.denial(object, true), true))
+}
+
+/// In a copy only what it hides or lacks is refused.
+fn in_copy(said: &Said, view: &View<'_>) -> Option<Answer> {
+    match said.kind {
+        Kind::Denied => said
+            .object
+            .as_deref()
+            .filter(|object| object.starts_with('/'))
+            .map(|_| answer::hidden(view)),
+        Kind::NoService => Some(answer::no_service(view)),
+        Kind::NoNetwork => answer::network(view, None),
+        _ => None,
+    }
 }
 
 fn without_program(said: &Said, view: &View<'_>) -> Option<Answer> {

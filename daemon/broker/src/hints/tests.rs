@@ -13,11 +13,20 @@ fn ending(exit: i32) -> Ending {
 }
 
 fn explained(argv: &[&str], stderr: &str, seen: &[Seen]) -> Vec<Denial> {
+    explained_in(&visibility(), argv, stderr, seen)
+}
+
+fn explained_in(
+    visibility: &ProfileVisibility,
+    argv: &[&str],
+    stderr: &str,
+    seen: &[Seen],
+) -> Vec<Denial> {
     let argv: Vec<&[u8]> = argv.iter().map(|word| word.as_bytes()).collect();
     let head = Bytes::from(stderr.as_bytes().to_vec());
     let evidence = Evidence {
         ending: &ending(1),
-        visibility: Some(&visibility()),
+        visibility: Some(visibility),
         seen,
         commands: &Commands::of_argv(&argv),
         stderr: &Captured {
@@ -179,6 +188,52 @@ fn fact_replaces_confirmed_guess() {
     assert!(curl[0].rule.contains("cannot change the host"), "{curl:?}");
     let two = explained(&["cat", "/a"], "cat: /a: Permission denied", &write);
     assert_eq!(short(&two), ["landlock write /etc/x", "identity open /a ?"]);
+}
+
+#[test]
+fn copy_is_explained_by_what_it_hides_and_lacks() {
+    let visibility = ProfileVisibility {
+        profile: "plan".into(),
+        base: "plan".into(),
+        ..visibility_of_read()
+    };
+    let explained = |argv: &[&str], stderr: &str| -> Vec<String> {
+        let all = explained_in(&visibility, argv, stderr, &[]);
+        all.into_iter().map(|denial| denial.rule).collect()
+    };
+    for (argv, stderr, expect) in [
+        (
+            &["cat", "/root/x"][..],
+            "cat: /root/x: Permission denied",
+            Some("hides what an operator's account cannot read"),
+        ),
+        (
+            &["sh", "-c", "systemctl daemon-reload"],
+            "Failed to connect to bus: No such file or directory",
+            Some("no service manager"),
+        ),
+        (
+            &["apt-get", "update"],
+            "W: Temporary failure resolving 'deb.example.org'",
+            Some("network"),
+        ),
+        // It may change packages and whatever else is root's.
+        (
+            &["dpkg", "-i", "x.deb"],
+            "dpkg: error: requested operation requires superuser privilege",
+            None,
+        ),
+        (&["dpkg", "-i", "x.deb"], "", None),
+    ] {
+        let rules = explained(argv, stderr);
+        match expect {
+            Some(part) => assert!(
+                rules.len() == 1 && rules[0].contains(part),
+                "{stderr}: {rules:?}"
+            ),
+            None => assert!(rules.is_empty(), "{stderr}: {rules:?}"),
+        }
+    }
 }
 
 /// Output of a job is hostile: its sentences must not appear in remit's own text.

@@ -25,7 +25,7 @@ pub use machine::{
     Answer, ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollArgs, ExplainArgs,
     FilesArgs, LockArgs, MachineArgs, McpClient, PolicyVerb, ReloadArgs, ResumeArgs, UnenrollArgs,
 };
-pub use plan::{GetArgs, PlanArgs, PlanShowArgs, PlanVerb, PutArgs, UndoArgs};
+pub use plan::{CopyArgs, GetArgs, PlanArgs, PlanShowArgs, PlanVerb, PutArgs, UndoArgs};
 pub use run::{
     AccessArgs, CallArgs, ChangeArgs, HostArgs, HostSince, JobArgs, JobsArgs, RunArgs, Secret,
     StopArgs, TryArgs, Variable,
@@ -106,7 +106,7 @@ pub enum Verb {
     Run(RunArgs),
     /// Run a named command that changes this machine
     Change(ChangeArgs),
-    /// Show what edits of files would change; nothing changes
+    /// Show what edits or a program would change; nothing changes
     Plan(PlanArgs),
     /// Undo a change of files that was made by a plan
     Undo(UndoArgs),
@@ -374,7 +374,13 @@ mod tests {
                 &["plan", "--mkdir", "/a", "--check", "a=b"],
                 ValueValidation,
             ),
-            (&["plan", "--check", "a.b", "show", ID], ArgumentConflict),
+            (&["plan", "--check", "a.b", "show", ID], UnknownArgument),
+            (&["plan", "--mkdir", "/a", "--", "true"], ArgumentConflict),
+            (
+                &["plan", "--mkdir", "/a", "--profile", "x"],
+                MissingRequiredArgument,
+            ),
+            (&["plan", "--script", "x", "--", "true"], ArgumentConflict),
             (&["lock"], MissingRequiredArgument),
             (&["show"], MissingRequiredArgument),
             (&["show", "7f3"], ValueValidation),

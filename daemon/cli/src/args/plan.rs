@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgGroup, Args, Subcommand, ValueHint};
 use remit_common::id_prefix::IdPrefix;
 use remit_common::span;
@@ -17,10 +18,19 @@ use remit_wire::edits::CallText;
     disable_help_subcommand = true,
     override_usage = "\
 remit plan EDIT... [--check CALL]
+       remit plan [OPTIONS] -- ARGV...
+       remit plan [OPTIONS] --script TEXT | --script-file FILE
+       remit plan --job ID
        remit plan show ID [PATH]"
 )]
-#[command(group(ArgGroup::new("edits").required(true).multiple(true)
+#[command(group(ArgGroup::new("edits").multiple(true)
     .args(["write", "upload", "replace", "patch", "remove", "mkdir", "link", "mode", "owner", "edits_file"])))]
+#[command(group(ArgGroup::new("what").required(true).multiple(true)
+    .args(["write", "upload", "replace", "patch", "remove", "mkdir", "link", "mode", "owner", "edits_file", "script",
+           "script_file", "job", "argv"])))]
+#[command(group(ArgGroup::new("scripts").args(["script", "script_file"])))]
+#[command(group(ArgGroup::new("tried").conflicts_with("edits")
+    .args(["script", "script_file", "job", "argv"])))]
 pub struct PlanArgs {
     #[command(subcommand)]
     pub verb: Option<PlanVerb>,
@@ -39,7 +49,7 @@ pub struct PlanArgs {
     pub replace: Vec<OsString>,
 
     /// How many times each OLD must be there [default: 1]
-    #[arg(long, value_name = "N", requires = "replace", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", requires = "replace", conflicts_with = "tried", value_parser = clap::value_parser!(u32).range(1..))]
     pub count: Option<u32>,
 
     /// Apply this unified diff of one file or several, '-' is standard input; its names are whole paths
@@ -71,12 +81,64 @@ pub struct PlanArgs {
     pub edits: Option<PathBuf>,
 
     /// For files that you may not read: whole new contents only, and only the approver can see the old ones
-    #[arg(long, conflicts_with_all = ["replace", "patch"])]
+    #[arg(long, conflicts_with_all = ["replace", "patch", "tried"])]
     pub private: bool,
 
     /// Then run this check of the planned files, as 'nginx.check'; up to 4 times
     #[arg(long, value_name = "CALL")]
     pub check: Vec<CallText>,
+
+    #[command(flatten)]
+    pub copy: CopyArgs,
+}
+
+/// A program or script that runs on a copy of the machine.
+#[derive(Debug, Args)]
+pub struct CopyArgs {
+    /// Run this text as a script on a copy of the machine, and plan what it changed there
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub script: Option<OsString>,
+
+    /// The same with the script in this file; '-' is standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub script_file: Option<PathBuf>,
+
+    /// Program that runs the script [default: sh]
+    #[arg(long, value_name = "PROGRAM", requires = "scripts")]
+    pub interpreter: Option<OsString>,
+
+    /// Plan what this job of yours changed in its copy; it ended well in the last 10 minutes
+    #[arg(long, value_name = "ID", conflicts_with_all = ["profile", "cwd", "env", "timeout", "interpreter"])]
+    pub job: Option<IdPrefix>,
+
+    /// Profile of the program or script: one of base plan [default: plan]
+    #[arg(long, value_name = "NAME", requires = "tried")]
+    pub profile: Option<String>,
+
+    /// Its working directory [default: /]
+    #[arg(long, value_name = "DIR", requires = "tried")]
+    pub cwd: Option<PathBuf>,
+
+    /// Set a variable that policy permits; may be given again
+    #[arg(long, value_name = "NAME=VALUE", requires = "tried",
+          value_parser = OsStringValueParser::new().try_map(variable))]
+    pub env: Vec<Variable>,
+
+    /// End it after this time: 90s, 30m, 2h; a number alone is in seconds
+    #[arg(long, value_name = "TIME", requires = "tried", value_parser = timeout)]
+    pub timeout: Option<u32>,
+
+    /// Program and its arguments: run them on a copy of the machine, and plan what they changed there
+    #[arg(last = true, value_name = "ARGV", value_hint = ValueHint::CommandWithArguments)]
+    pub argv: Vec<OsString>,
+}
+
+impl CopyArgs {
+    /// Returns true if anything of it was given that runs or ran.
+    pub fn is_asked(&self) -> bool {
+        let is_script = self.script.is_some() || self.script_file.is_some();
+        is_script || self.job.is_some() || !self.argv.is_empty()
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -31,6 +31,23 @@ impl Streams {
         }
     }
 
+    /// Both to standard error.
+    pub fn to_stderr() -> Self {
+        let outlet = |stream| Some(Outlet::new(stream, 0, To::Stderr));
+        Self {
+            stdout: outlet(Stream::Stdout),
+            stderr: outlet(Stream::Stderr),
+        }
+    }
+
+    /// Standard error alone.
+    pub fn errors() -> Self {
+        Self {
+            stdout: None,
+            ..Self::both(0, 0)
+        }
+    }
+
     pub fn one(stream: Stream, from: u64) -> Self {
         let outlet = Some(Outlet::new(stream, from, To::Stdout));
         match stream {

@@ -1,4 +1,5 @@
-//! `remit plan` shows a plan of edits and has it checked; `remit change --plan` commits a plan, `remit undo` undoes that.
+//! `remit plan` shows a plan of edits, or of what a program changed in a copy of the machine, and has it checked; `remit
+//! change --plan` commits a plan, `remit undo` undoes that.
 //! Checks are named commands that see the files as they will be. Whatever they say, the plan stays as it is.
 
 use std::collections::BTreeMap;
@@ -12,21 +13,22 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nix::unistd::{Group, User};
 use remit_common::caps;
+use remit_common::inspect::EXTRACTED_JOB;
 use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{Action, Bundle, Edit, OLD_BYTES, PlanPath, Replacement, Upload, is_read};
+use remit_plan::{Action, Edit, OLD_BYTES, PlanPath, Replacement, Upload, is_read};
 use remit_wire::edits::{
-    self, Accounts, CHECKS, CallText, EditText, OwnerName, PLAN, PLAN_PRIVATE, UNDO,
+    self, Accounts, CHECKS, CallText, EXTRACT, EditText, OwnerName, PLAN, PLAN_PRIVATE, UNDO,
 };
 use remit_wire::outcome::JobReport;
-use remit_wire::result::JobResult;
 use remit_wire::{Bytes, Purpose, Run};
-use serde_json::{Value, json};
 
 use super::input::{bounded, conflict, file_of, usage};
-use super::plan_output::{bundle, call, follow, own, request};
+use super::job::own_id;
+use super::plan_check::{run_checks, unless_gone};
+use super::plan_output::{bundle, follow, own, request};
 use super::{run, transfer};
-use crate::args::{PlanArgs, PlanShowArgs, PlanVerb, UndoArgs};
+use crate::args::{CopyArgs, PlanArgs, PlanShowArgs, PlanVerb, UndoArgs};
 use crate::client::ctrl_c::Interrupt;
 use crate::client::follow::Streams;
 use crate::client::user_socket::Daemon;
@@ -43,6 +45,9 @@ pub fn plan(context: &Context, mut args: PlanArgs) -> Result<Exit, Failure> {
     if checks.len() > CHECKS {
         let why = format!("'--check' can be given {CHECKS} times at most");
         return Err(usage(&why));
+    }
+    if args.copy.is_asked() {
+        return on_copy(context, args.copy, &checks);
     }
     let name = match args.private {
         true => PLAN_PRIVATE,
@@ -63,24 +68,60 @@ pub fn plan(context: &Context, mut args: PlanArgs) -> Result<Exit, Failure> {
     let mut daemon = Daemon::connect(&context.runtime)?;
     let interrupt = Interrupt::watch(context.runtime.socket())?;
     let making = request(name, Vec::new(), Purpose::Use, Some(edits.into()));
-    let report = run::ended(&mut daemon, &interrupt, making)?;
+    planned(context, &mut daemon, &interrupt, making, &checks)
+}
+
+/// Runs a program on a copy of the machine, and passes on its output. Only if it ends well, there is a plan.
+fn on_copy(context: &Context, args: CopyArgs, checks: &[CallText]) -> Result<Exit, Failure> {
+    let mut daemon = Daemon::connect(&context.runtime)?;
+    let interrupt = Interrupt::watch(context.runtime.socket())?;
+    let job = match &args.job {
+        Some(id) => own_id(&mut daemon, id)?,
+        None => {
+            let report = run::streamed(&mut daemon, &interrupt, run::on_copy(args)?)?;
+            if interrupt.ended() || !is_planned(&report) {
+                output::note("it did not end well: its copy is gone, and there is no plan");
+                return Ok(match Exit::of_job(&report) {
+                    Exit::OK => Exit::INTERRUPTED,
+                    exit => exit,
+                });
+            }
+            interrupt.watch_next();
+            report.job
+        }
+    };
+    let named = vec![(EXTRACTED_JOB.to_owned(), job.to_string())];
+    let making = request(EXTRACT, named, Purpose::Use, None);
+    planned(context, &mut daemon, &interrupt, making, checks)
+}
+
+/// Has a job make a plan, shows it, and runs its checks.
+fn planned(
+    context: &Context,
+    daemon: &mut Daemon,
+    interrupt: &Interrupt,
+    making: Run,
+    checks: &[CallText],
+) -> Result<Exit, Failure> {
+    let report = run::ended(daemon, interrupt, making)?;
     let job = report.job;
     let is_pressed = interrupt.ended();
     if !is_planned(&report) {
-        Streams::both(0, 0).rest(&mut daemon, &report)?;
+        Streams::both(0, 0).rest(daemon, &report)?;
         job_end::notes(&report);
         return Ok(match Exit::of_job(&report) {
             Exit::OK => Exit::REFUSED,
             exit => exit,
         });
     }
-    let bundle = bundle(&mut daemon, job)?;
+    let bundle = bundle(daemon, job)?;
+    Streams::errors().rest(daemon, &report)?;
     if context.form == Form::Text {
         unless_gone(output::page(&page::page(job, &bundle, None)))?;
     }
     let (exit, outcomes) = match is_pressed && !checks.is_empty() {
         true => (Exit::INTERRUPTED, Vec::new()),
-        false => run_checks(context.form, &mut daemon, &interrupt, &bundle, &checks)?,
+        false => run_checks(context.form, daemon, interrupt, &bundle, checks)?,
     };
     if context.form == Form::Json {
         output::json(&page::json(job, &bundle, outcomes))?;
@@ -301,71 +342,5 @@ fn content(what: &str, file: &Path) -> Result<Bytes, Failure> {
     match file == Path::new("-") {
         true => bounded(&mut io::stdin(), "standard input", caps::STDIN),
         false => file_of(what, file, caps::STDIN),
-    }
-}
-
-/// Runs checks in order, until Ctrl-C or a lost daemon. Returns the first status that is not 0, and each end as JSON.
-fn run_checks(
-    form: Form,
-    daemon: &mut Daemon,
-    interrupt: &Interrupt,
-    bundle: &Bundle,
-    checks: &[CallText],
-) -> Result<(Exit, Vec<Value>), Failure> {
-    let (mut exit, mut outcomes) = (Exit::OK, Vec::new());
-    for check in checks {
-        let input = Bytes::from(bundle.as_bytes().to_vec());
-        let request = call(check.what.clone(), Purpose::Use, Some(input));
-        interrupt.watch_next();
-        let outcome = run::ended(daemon, interrupt, request);
-        let is_pressed = interrupt.ended();
-        let is_last = is_pressed || outcome.as_ref().is_err_and(Failure::is_in_doubt);
-        let (own, outcome) = match outcome {
-            Ok(report) => on_end(form, check, &report)?,
-            Err(failure) => on_failure(form, check, &failure)?,
-        };
-        outcomes.push(outcome);
-        if exit == Exit::OK {
-            exit = match own {
-                Exit::OK if is_pressed => Exit::INTERRUPTED,
-                own => own,
-            };
-        }
-        if is_last {
-            break;
-        }
-    }
-    Ok((exit, outcomes))
-}
-
-fn on_end(form: Form, check: &CallText, report: &JobReport) -> Result<(Exit, Value), Failure> {
-    if form == Form::Text {
-        unless_gone(output::page(&page::ended_check(&check.text, report)))?;
-    }
-    job_end::notes(report);
-    let result = JobResult {
-        command: check.text.clone(),
-        ..JobResult::from(report)
-    };
-    Ok((Exit::of_job(report), json!(result)))
-}
-
-fn on_failure(form: Form, check: &CallText, failure: &Failure) -> Result<(Exit, Value), Failure> {
-    let how = match failure.is_in_doubt() {
-        true => "no answer",
-        false => "refused",
-    };
-    if form == Form::Text {
-        unless_gone(output::page(&page::check(&check.text, how)))?;
-    }
-    let (exit, refusal) = failure.tell();
-    Ok((exit, json!({ "command": check.text, "error": refusal })))
-}
-
-/// A reader that stops early, such as `head`, ends no check.
-fn unless_gone(written: Result<(), Failure>) -> Result<(), Failure> {
-    match written {
-        Err(Failure::Gone) => Ok(()),
-        written => written,
     }
 }

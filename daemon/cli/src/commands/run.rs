@@ -9,13 +9,14 @@ use nix::unistd::geteuid;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
 use remit_wire::client::ClientError;
+use remit_wire::edits::COPY_PROFILE;
 use remit_wire::outcome::{Ending, Enforced, JobReport, State};
 use remit_wire::result::JobResult;
 use remit_wire::{Bytes, Purpose, Run, What};
 
 use super::input::{self, bounded, conflict, file_of, usage};
 use super::plan_output;
-use crate::args::{self, CallArgs, ChangeArgs, RunArgs, TryArgs, Variable};
+use crate::args::{self, CallArgs, ChangeArgs, CopyArgs, RunArgs, TryArgs, Variable};
 use crate::client::ctrl_c::Interrupt;
 use crate::client::follow::Streams;
 use crate::client::user_socket::Daemon;
@@ -69,6 +70,25 @@ pub fn ended(daemon: &mut Daemon, interrupt: &Interrupt, run: Run) -> Result<Job
     let report = begin(daemon, interrupt, run)?;
     let job = report.job;
     daemon.ended(report).map_err(|failure| failure.leaves(job))
+}
+
+/// Runs a job whose output is not the answer: all of it goes to standard error.
+pub fn streamed(
+    daemon: &mut Daemon,
+    interrupt: &Interrupt,
+    run: Run,
+) -> Result<JobReport, Failure> {
+    let report = begin(daemon, interrupt, run)?;
+    let job = report.job;
+    let mut streams = Streams::to_stderr();
+    let ended = match report.ending.is_some() {
+        true => Ok(report),
+        false => streams.follow(daemon, report),
+    };
+    let report = ended.map_err(|failure| failure.leaves(job))?;
+    streams.rest(daemon, &report)?;
+    job_end::notes(&report);
+    Ok(report)
 }
 
 pub fn run_attached(context: &Context, run: Run) -> Result<JobReport, Failure> {
@@ -130,6 +150,19 @@ fn request(args: RunArgs) -> Result<Run, Failure> {
         env: variables(args.env),
         profile: args.profile,
         ..new_run(what, args.call, Purpose::Use)?
+    })
+}
+
+/// Returns the request for a program or script on a copy of the machine.
+pub fn on_copy(args: CopyArgs) -> Result<Run, Failure> {
+    let what = script(args.script, args.script_file, args.interpreter)?;
+    let what = what.unwrap_or_else(|| What::Argv(args::bytes(&args.argv)));
+    Ok(Run {
+        cwd: directory(args.cwd),
+        env: variables(args.env),
+        profile: Some(args.profile.unwrap_or_else(|| COPY_PROFILE.to_owned())),
+        max_runtime_s: args.timeout,
+        ..plan_output::call(what, Purpose::Use, None)
     })
 }
 

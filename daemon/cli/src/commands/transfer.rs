@@ -164,7 +164,7 @@ pub fn opened(path: &Path) -> Result<File, Failure> {
     File::open(path).map_err(|error| about(path, &error))
 }
 
-pub fn send(runtime: &Runtime, upload: Upload, file: &mut File) -> Result<(), Failure> {
+pub fn send(runtime: &Runtime, upload: Upload, file: &mut impl Read) -> Result<(), Failure> {
     let mut client = connected(runtime)?;
     transfer::put(&mut client, upload, file).map_err(failed)
 }
@@ -179,8 +179,7 @@ pub fn check_edits(runtime: &Runtime, edits: &[Edit]) -> Result<(), Failure> {
 }
 
 pub fn check_plan(runtime: &Runtime, plan: &Plan) -> Result<(), Failure> {
-    let entries = plan.entries().iter();
-    check(runtime, entries.filter_map(|entry| entry.change.upload()))
+    check(runtime, plan.uploads().into_iter())
 }
 
 fn check(runtime: &Runtime, uploads: impl Iterator<Item = Upload>) -> Result<(), Failure> {

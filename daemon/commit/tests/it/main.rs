@@ -14,3 +14,4 @@ mod operations;
 mod partly;
 mod races;
 mod scene;
+mod tables;

@@ -1,6 +1,7 @@
 //! The self-test's child: it tries everything without the layers, then inside them.
 
-use crate::self_test::probes::{Attempt, DEVICE, FIFO, FILE, PROGRAM, STAGE, Stage};
+use crate::self_test::probes::{Attempt, DEVICE, FIFO, FILE, HOMES, PROGRAM, SECRET, STAGE, Stage};
+use crate::spec::compiled::Base;
 use crate::steps::enter::ChildEnv;
 use crate::steps::lists::{enter, walk};
 use crate::steps::prepare::Preparing;
@@ -116,13 +117,12 @@ fn set_stage(stage: &mut Stage<'_>) -> io::Result<()> {
     sys::own_mounts()?;
     sys::set_whole_tree(0, sys::Propagation::Private)?;
     let none: Option<&CStr> = None;
-    mount(
-        Some(c"tmpfs"),
-        STAGE,
-        Some(c"tmpfs"),
-        MsFlags::empty(),
-        none,
-    )?;
+    let tmpfs = |at| mount(Some(c"tmpfs"), at, Some(c"tmpfs"), MsFlags::empty(), none);
+    tmpfs(STAGE)?;
+    if let Base::View(_) = stage.sandbox.base {
+        tmpfs(HOMES)?;
+        mknod(SECRET, SFlag::S_IFREG, Mode::from_bits_truncate(0o600), 0)?;
+    }
     umask(Mode::empty());
     let open = Mode::from_bits_truncate(0o666);
     mknod(FILE, SFlag::S_IFREG, open, 0)?;

@@ -9,6 +9,7 @@ use crate::spec::compiled::Base;
 use crate::steps::enter::with_child_env;
 use crate::steps::prepare::{Preparing, join, private_size};
 use crate::steps::private_root::{self, Access, Content, Host, Mount};
+use crate::steps::view;
 use crate::sys::{self, ForkCall};
 use crate::{Finding, Job, Layer, Progress, Sandbox, Step, StepReader};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -44,7 +45,7 @@ pub fn self_test(
             "a job is never root",
         ));
     }
-    if let Base::Host = sandbox.base {
+    if let Base::Host | Base::Extract(_) = sandbox.base {
         return Err(Error::refused(
             "cannot test the sandbox",
             "the profile has no sandbox layers",
@@ -68,6 +69,7 @@ pub fn self_test(
         stdin: None,
         script: None,
         staged: None,
+        kept: None,
         measured: &[],
         cgroup: Some(cgroup),
         limits: &sandbox.limits,
@@ -265,6 +267,7 @@ fn paths(sandbox: &Sandbox) -> [Vec<CString>; 3] {
             [written, devices, executed]
         }
         Base::Strict(strict) => by_access(&strict.root.mounts),
-        Base::Host => [Vec::new(), Vec::new(), Vec::new()],
+        Base::View(_) => [Vec::new(), view::devices(), Vec::new()],
+        Base::Host | Base::Extract(_) => [Vec::new(), Vec::new(), Vec::new()],
     }
 }

@@ -75,7 +75,7 @@ impl HostTree {
                 let seen = Seen::new(&strict.root, host.as_fd())?;
                 Some((host, seen))
             }
-            Base::Read(_) | Base::Host => None,
+            Base::Read(_) | Base::Host | Base::View(_) | Base::Extract(_) => None,
         };
         Ok(TreeAtFork { changes, shown })
     }
@@ -106,7 +106,7 @@ impl TreeAtFork {
                 Ok(Seen::new(&strict.root, host.as_fd())? == *seen)
             }
             (Base::Strict(_), None) => Ok(false),
-            (Base::Read(_) | Base::Host, _) => Ok(true),
+            (Base::Read(_) | Base::Host | Base::View(_) | Base::Extract(_), _) => Ok(true),
         }
     }
 }

@@ -234,7 +234,7 @@ fn become_job(
     let Some(ends) = receive_ends(socket) else {
         return NOT_STARTED;
     };
-    let owned = own_ends(sandbox, fork.own, &ends);
+    let owned = own_ends(sandbox.owner(fork.own), &ends);
     let Ok(Some((order, fds))) = protocol::receive::<Order>(socket) else {
         return NOT_STARTED;
     };
@@ -286,6 +286,11 @@ fn become_job(
         }
     };
     drop(mount_ns);
+    if let Err(failure) = give_view(&mut child, socket) {
+        let [_, _, steps] = &ends;
+        let _ = log.send(steps.as_fd(), Some(failure));
+        return NOT_STARTED;
+    }
     if let Some(cgroup) = child.cgroup.take() {
         sys::close_one(cgroup.as_raw_fd());
     }
@@ -299,11 +304,26 @@ fn become_job(
     sys::exit(entered.unwrap_or(NOT_STARTED))
 }
 
+/// Gives the warden the view, which goes with its last descriptor.
+fn give_view(
+    child: &mut Preparing<'_>,
+    socket: BorrowedFd<'_>,
+) -> std::result::Result<(), Failure> {
+    let Some(kept) = child.kept.take() else {
+        return Ok(());
+    };
+    let said = Report::Users.say(socket, child.users.as_ref());
+    let said = said.and_then(|()| Report::View.say(socket, Some(&kept)));
+    said.map_err(|error| Failure {
+        step: Step::Root,
+        fault: error.into(),
+    })
+}
+
 const JOB: &str = "cannot spawn a job";
 
 /// Gives the pipes of output to the job's user, who may open them again, as `/dev/stderr` does.
-fn own_ends(sandbox: &Sandbox, own: (u32, u32), [out, err, _]: &Ends) -> Result<()> {
-    let (uid, gid) = sandbox.credentials.user.unwrap_or(own);
+fn own_ends((uid, gid): (u32, u32), [out, err, _]: &Ends) -> Result<()> {
     let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     [out, err]
         .into_iter()
@@ -313,10 +333,16 @@ fn own_ends(sandbox: &Sandbox, own: (u32, u32), [out, err, _]: &Ends) -> Result<
 
 /// Checks the form of a job, whoever sends it, and that it is the one of this child.
 fn vet(sandbox: &Sandbox, fork: Fork, job: &Job<'_>) -> Result<()> {
-    job.vet(sandbox.credentials.user.is_some())?;
+    job.vet(sandbox.needs_cgroup())?;
     let can_show = fork.size.is_some() && matches!(sandbox.base, Base::Strict(_));
     if fork.staged && !can_show {
         return Err(Error::refused(JOB, "it cannot see files of a plan"));
+    }
+    if job.kept.is_some() != matches!(sandbox.base, Base::Extract(_)) {
+        return Err(Error::refused(
+            JOB,
+            "a view and its profile do not belong together",
+        ));
     }
     let size = fork.size.unwrap_or(private_size(&sandbox.limits));
     match fork.own == (job.uid, job.gid) && size == private_size(job.limits) {

@@ -6,8 +6,12 @@ use crate::steps::landlock::{Fence, fence};
 use crate::steps::private_root::{Root, plan_root};
 use crate::steps::report::EnabledLayers;
 use crate::steps::seccomp::{Class, Filter};
-use crate::supervise::pidns_monitor::{Filters, PROCESSES};
-use crate::{Error, HostProfile, Kernel, Limits, Network, ReadProfile, Result, StrictProfile, sys};
+use crate::steps::view;
+use crate::supervise::pidns_monitor::{Attendance, PROCESSES};
+use crate::{
+    Error, ExtractProfile, HostProfile, Kernel, Limits, Network, ReadProfile, Result,
+    StrictProfile, ViewProfile, sys,
+};
 use remit_spawn::{
     Ceilings, Credentials, Description, Inspect, Profile, ResourceLimit, Wanted, asked,
 };
@@ -53,13 +57,22 @@ pub(crate) enum Base {
     Read(Overmounts),
     Strict(Box<Strict>),
     Host,
+    View(Box<View>),
+    /// Its job reads a view that another job has left.
+    Extract(Overmounts),
 }
 
 #[derive(Debug)]
 pub(crate) struct Strict {
     pub(crate) root: Root,
-    pub(crate) net: Option<Net>,
-    pub(crate) filters: Filters,
+    pub(crate) attendance: Attendance,
+}
+
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) attendance: Attendance,
+    /// Bytes and inodes.
+    pub(crate) area: (u64, u64),
 }
 
 struct Parts {
@@ -135,12 +148,12 @@ fn strict(profile: &StrictProfile, kernel: &Kernel, layers: EnabledLayers) -> Re
         shared_uid: profile.user.is_some() || changes_uid(profile.capabilities),
         one_session: kernel.one_session,
         own_network: profile.network != Network::Host,
+        changes_root: false,
     };
     Ok(Parts {
         base: Base::Strict(Box::new(Strict {
             root: plan_root(profile, &Net::hosts(&profile.network))?,
-            net: Net::new(&profile.network, kernel)?,
-            filters: Filters::compile()?,
+            attendance: Attendance::new(&profile.network, kernel)?,
         })),
         credentials: Credentials {
             user: profile.user,
@@ -151,6 +164,47 @@ fn strict(profile: &StrictProfile, kernel: &Kernel, layers: EnabledLayers) -> Re
         fence: fence(kernel.landlock_abi, layers).map(Fence::without_network),
         limits: profile.limits,
     })
+}
+
+fn view(profile: &ViewProfile, kernel: &Kernel, layers: EnabledLayers) -> Result<Parts> {
+    let class = Class {
+        locks: true,
+        internet: true,
+        unix: true,
+        ipc: true,
+        one_session: kernel.one_session,
+        own_network: true,
+        changes_root: true,
+        ..Class::default()
+    };
+    view::probe(kernel.fork)?;
+    Ok(Parts {
+        base: Base::View(Box::new(View {
+            attendance: Attendance::new(&Network::Loopback, kernel)?,
+            area: profile.area,
+        })),
+        credentials: Credentials {
+            user: None,
+            groups: profile.groups.clone(),
+            capabilities: 0,
+        },
+        class,
+        fence: fence(kernel.landlock_abi, layers).map(Fence::without_network),
+        limits: profile.limits,
+    })
+}
+
+fn extract(profile: &ExtractProfile, kernel: &Kernel, layers: EnabledLayers) -> Result<Parts> {
+    let as_read = ReadProfile {
+        limits: profile.limits,
+        ..ReadProfile::default()
+    };
+    let parts = read(&as_read, kernel, layers)?;
+    let base = match parts.base {
+        Base::Read(overmounts) => Base::Extract(overmounts),
+        base => base,
+    };
+    Ok(Parts { base, ..parts })
 }
 
 fn host(profile: &HostProfile) -> Parts {
@@ -211,10 +265,12 @@ impl Sandbox {
             Profile::Read(profile) => read(profile, kernel, *layers)?,
             Profile::Strict(profile) => strict(profile, kernel, *layers)?,
             Profile::Host(profile) => host(profile),
+            Profile::View(profile) => view(profile, kernel, *layers)?,
+            Profile::Extract(profile) => extract(profile, kernel, *layers)?,
         };
         let filter = match parts.base {
             Base::Host => Filter::None,
-            Base::Read(_) | Base::Strict(_) => {
+            Base::Read(_) | Base::Strict(_) | Base::View(_) | Base::Extract(_) => {
                 Filter::new(*layers, parts.class, wanted.is_audited)?
             }
         };
@@ -236,11 +292,12 @@ impl Sandbox {
         let mounts = match &self.base {
             Base::Strict(strict) => strict.root.mounts.as_slice(),
             Base::Read(overmounts) => &overmounts.listed,
-            Base::Host => &[],
+            Base::Host | Base::View(_) | Base::Extract(_) => &[],
         };
         Description {
             credentials: self.credentials.clone(),
             can_wait: self.can_wait(),
+            needs_cgroup: self.needs_cgroup(),
             attendants: self.attendants(),
             paths: mounts.iter().map(|mount| mount.name.clone()).collect(),
             ceilings: self.ceilings.clone(),
@@ -251,9 +308,26 @@ impl Sandbox {
     fn can_wait(&self) -> bool {
         match &self.base {
             Base::Read(overmounts) => overmounts.listed.is_empty(),
-            Base::Strict(strict) => !strict.net.as_ref().is_some_and(Net::has_relay),
-            Base::Host => false,
+            Base::Strict(strict) => {
+                let net = strict.attendance.net.as_ref();
+                !net.is_some_and(Net::has_relay)
+            }
+            Base::Host | Base::View(_) | Base::Extract(_) => false,
         }
+    }
+
+    /// Returns the ids that a job's first process has, as the machine sees them.
+    pub(crate) fn owner(&self, own: (u32, u32)) -> (u32, u32) {
+        match self.base {
+            Base::View(_) => (view::first_id(own.0), view::first_id(own.0)),
+            _ => self.credentials.user.unwrap_or(own),
+        }
+    }
+
+    /// Returns true if its jobs can be found and ended by their cgroup alone: their uid is shared, or they have many.
+    pub(crate) fn needs_cgroup(&self) -> bool {
+        let is_view = matches!(self.base, Base::View(_) | Base::Extract(_));
+        is_view || self.credentials.user.is_some()
     }
 
     /// Returns true if a job gives up its capabilities before its program starts.
@@ -274,8 +348,8 @@ impl Sandbox {
     /// Returns how many processes serve each job in addition to its own. They count among the tasks of its cgroup.
     pub(crate) fn attendants(&self) -> u64 {
         match self.base {
-            Base::Strict(_) => PROCESSES,
-            Base::Read(_) | Base::Host => 0,
+            Base::Strict(_) | Base::View(_) => PROCESSES,
+            Base::Read(_) | Base::Host | Base::Extract(_) => 0,
         }
     }
 
@@ -287,7 +361,7 @@ impl Sandbox {
         };
         let fsize = match self.base {
             Base::Host => u64::MAX, // A job that may change everything may write files of any size.
-            Base::Read(_) | Base::Strict(_) => limits.fsize,
+            Base::Read(_) | Base::Strict(_) | Base::View(_) | Base::Extract(_) => limits.fsize,
         };
         Limits {
             nproc: limits.nproc.saturating_add(more),

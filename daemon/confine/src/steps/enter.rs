@@ -10,7 +10,7 @@ use crate::spec::compiled::{Base, trusted};
 use crate::steps::arguments::{self, Prepared, Thing};
 use crate::steps::prepare::Preparing;
 use crate::steps::report::{Fault, StepResult, Taken};
-use crate::supervise::task_count::tasks_of;
+use crate::supervise::task_count::{set_limits, tasks_of};
 use crate::sys::{self, Pointers};
 use crate::{Error, Job, Layer, Measured, Result, Sandbox, Why};
 
@@ -113,7 +113,8 @@ pub(crate) fn home(child: &mut Entering<'_>) -> Taken {
     }
     let is_private = match sandbox.base {
         Base::Strict(_) => layers.is_on(Layer::PrivateTmp) && layers.is_on(Layer::PrivateRoot),
-        Base::Read(_) | Base::Host => layers.is_on(Layer::PrivateTmp),
+        Base::View(_) => true,
+        Base::Read(_) | Base::Host | Base::Extract(_) => layers.is_on(Layer::PrivateTmp),
     };
     if is_private {
         sys::make_dir(HOME, 0o700)?;
@@ -147,14 +148,6 @@ pub(crate) fn powerless(child: &mut Entering<'_>) -> Taken {
     Ok(StepResult::Done)
 }
 
-/// Sets the limits of this process. So many tasks of its user do not count. setrlimit(2).
-fn set_limits(rows: &[ResourceLimit], others: u64) -> io::Result<()> {
-    let set = |row: &ResourceLimit| sys::set_limit(row.resource, row.soft, row.hard);
-    // If the raised value is above the own hard limit, the stricter one holds.
-    rows.iter()
-        .try_for_each(|row| set(&row.beside(others)).or_else(|_| set(row)))
-}
-
 pub(crate) struct ChildEnv<'a> {
     pub(crate) sandbox: &'a Sandbox,
     pub(crate) uid: u32,
@@ -166,7 +159,10 @@ pub(crate) struct ChildEnv<'a> {
     pub(crate) stdin: Option<BorrowedFd<'a>>,
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
+    /// A script, or the top of a kept view.
     pub(crate) script: Option<BorrowedFd<'a>>,
+    /// The user namespace of a kept view.
+    pub(crate) users: Option<BorrowedFd<'a>>,
     pub(crate) measured: &'a [Measured],
     pub(crate) arguments: &'a [Prepared<'a>],
     pub(crate) steps: BorrowedFd<'a>,
@@ -186,7 +182,8 @@ pub(crate) fn with_child_env<T>(
 ) -> Result<T> {
     let (uid, gid) = sandbox.credentials.user.unwrap_or((job.uid, job.gid));
     let rows = sandbox.ceilings.apply(&sandbox.processes(job.limits));
-    let first = arguments_at(job.script.is_some());
+    let script = job.script.or(job.kept.map(|kept| kept.tree));
+    let first = arguments_at(script.is_some());
     let (argv, arguments) = arguments::prepare(job.argv, job.arguments, first)?;
     Ok(then(&ChildEnv {
         sandbox,
@@ -198,7 +195,8 @@ pub(crate) fn with_child_env<T>(
         stdin: job.stdin,
         stdout: out.as_fd(),
         stderr: err.as_fd(),
-        script: job.script,
+        script,
+        users: job.kept.map(|kept| kept.users),
         measured: job.measured,
         arguments: &arguments,
         steps: report.as_fd(),

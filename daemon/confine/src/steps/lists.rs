@@ -129,6 +129,64 @@ pub(crate) const HOST: Lists = Lists {
     ],
 };
 
+/// The last filter refuses to enter namespaces, and the user namespace leaves no right over what comes before it.
+pub(crate) const VIEW: Lists = Lists {
+    setup: &[
+        part(Step::Identity, "not dumpable", setup::not_dumpable),
+        part(Step::Session, "default signals", setup::signals),
+        part(Step::Session, "umask and personality", setup::umask),
+        part(Step::Scheduling, "default scheduling", setup::scheduling),
+        part(Step::Seccomp, "first half of the filter", setup::filter),
+    ],
+    prepare: &[
+        whole(Step::Session, prepare::session),
+        rest(Step::Scheduling, "first to be killed", prepare::oom_first),
+        whole(Step::Cgroup, prepare::cgroup),
+        part(Step::Network, "its own network", prepare::network),
+        rest(Step::Network, "low ports", prepare::low_ports),
+        part(Step::Namespaces, "user namespace", prepare::users),
+        part(Step::Namespaces, "new namespaces", prepare::namespaces),
+        rest(Step::Namespaces, "monitor and init", prepare::attendants),
+        part(Step::Loginuid, "the host's /proc", prepare::host_proc),
+        rest(Step::Root, "view", prepare::view),
+        whole(Step::Keyring, prepare::keyring),
+        part(Step::Rlimits, "core limit", prepare::core_limit),
+        part(Step::Namespaces, "they are confined", prepare::attended),
+        whole(Step::NoNewPrivs, prepare::no_new_privs),
+        whole(Step::Landlock, prepare::landlock),
+    ],
+    enter: &[
+        whole(Step::Loginuid, enter::loginuid),
+        part(Step::Rlimits, "tasks of the user", enter::count_tasks),
+        whole(Step::Rlimits, enter::rlimits),
+        rest(
+            Step::Identity,
+            "root of the view",
+            identity::become_root_of_view,
+        ),
+        rest(Step::Seccomp, "rest of the filter", enter::filter),
+        whole(Step::Descriptors, enter::descriptors),
+        part(Step::Cwd, "home", enter::home),
+        whole(Step::Cwd, enter::cwd),
+        whole(Step::Arguments, enter::arguments),
+    ],
+};
+
+pub(crate) const EXTRACT: Lists = Lists {
+    setup: VIEW.setup,
+    prepare: READ.prepare,
+    enter: &[
+        whole(Step::Loginuid, enter::loginuid),
+        part(Step::Rlimits, "tasks of the user", enter::count_tasks),
+        whole(Step::Rlimits, enter::rlimits),
+        rest(Step::Identity, "reader of a view", identity::become_reader),
+        rest(Step::Seccomp, "rest of the filter", enter::filter),
+        whole(Step::Descriptors, enter::descriptors),
+        whole(Step::Cwd, enter::cwd),
+        whole(Step::Arguments, enter::arguments),
+    ],
+};
+
 const CONFINED: &[Item<EnterStep>] = &[
     rest(Step::Seccomp, "rest of the filter", enter::filter),
     whole(Step::Loginuid, enter::loginuid),
@@ -148,6 +206,8 @@ impl Base {
             Base::Read(_) => &READ,
             Base::Strict(_) => &STRICT,
             Base::Host => &HOST,
+            Base::View(_) => &VIEW,
+            Base::Extract(_) => &EXTRACT,
         }
     }
 }
@@ -168,10 +228,13 @@ pub(crate) fn enter(
     let list = env.sandbox.base.lists().enter;
     let entered = walk(list, &mut log, |take| take(&mut child));
     // Nothing can be written after an exec.
-    match (log.send(child.steps, entered.err()), entered) {
+    let status = match (log.send(child.steps, entered.err()), entered) {
         (Ok(()), Ok(())) => then(child.steps),
         _ => NOT_STARTED,
-    }
+    };
+    // The step `descriptors` has closed what it owns.
+    std::mem::forget(child);
+    status
 }
 
 /// Takes every step of a list and notes it. Ends with the first that fails.
@@ -203,7 +266,13 @@ mod tests {
     }
 
     fn table() -> String {
-        let bases = [("read", READ), ("strict", STRICT), ("host", HOST)];
+        let bases = [
+            ("read", READ),
+            ("strict", STRICT),
+            ("plan", VIEW),
+            ("extract", EXTRACT),
+            ("host", HOST),
+        ];
         let row = |(base, lists): (&str, Lists)| {
             let Lists {
                 setup,
@@ -233,12 +302,20 @@ mod tests {
 
     #[test]
     fn each_step_is_done_once_and_in_order() {
-        for Lists {
-            setup,
-            prepare,
-            enter,
-        } in [READ, STRICT, HOST]
-        {
+        for (
+            Lists {
+                setup,
+                prepare,
+                enter,
+            },
+            is_sorted,
+        ) in [
+            (READ, true),
+            (STRICT, true),
+            (HOST, true),
+            (VIEW, false),
+            (EXTRACT, false),
+        ] {
             fn done<F>(list: &[Item<F>]) -> impl Iterator<Item = Step> + '_ {
                 let done = list.iter().filter(|item| item.completes);
                 done.map(|item| item.step)
@@ -247,7 +324,10 @@ mod tests {
                 .chain(done(prepare))
                 .chain(done(enter))
                 .collect();
-            assert!(all.is_sorted_by(|one, next| one < next), "{all:?}");
+            let mut sorted = all.clone();
+            sorted.sort();
+            assert!(sorted.is_sorted_by(|one, next| one < next), "{all:?}");
+            assert_eq!(all == sorted, is_sorted, "{all:?}");
             let parts = setup.iter().map(|item| item.step);
             assert!(parts.into_iter().all(|step| all.contains(&step)));
         }

@@ -1,15 +1,16 @@
 //! What a job's child does before it needs the job: all that depends only on the profile, the uid and the cgroup.
 
 use crate::net::Relay;
-use crate::spec::compiled::{Base, Strict};
+use crate::spec::compiled::{Base, Strict, View};
 use crate::steps::landlock::Fence;
 use crate::steps::mounts;
 use crate::steps::private_root::{self, Mount, MountParams};
 use crate::steps::report::{Fault, StepResult, Taken};
-use crate::supervise::pidns_monitor::{Go, Monitor};
+use crate::steps::view::{self, Building, first_id};
+use crate::supervise::pidns_monitor::{Attendance, Go, Monitor, set_own};
 use crate::sys::{self, ForkCall, Propagation};
 use crate::{Error, Layer, Limits, Result, Sandbox, Why};
-use remit_spawn::Staged;
+use remit_spawn::{ResourceLimit, Staged};
 use std::{
     ffi::CString,
     io,
@@ -31,6 +32,9 @@ pub(crate) struct Preparing<'a> {
     private: PrivateOptions,
     pub(crate) mount_ns: Option<OwnedFd>,
     pub(crate) proc: Option<OwnedFd>,
+    /// The user namespace of a view, and what is left of the view after its job.
+    pub(crate) users: Option<OwnedFd>,
+    pub(crate) kept: Option<OwnedFd>,
     /// Its login uid, open for writing; missing on a kernel without audit.
     pub(crate) loginuid: Option<io::Result<OwnedFd>>,
     relay: Option<Relay>,
@@ -61,7 +65,7 @@ impl<'a> Preparing<'a> {
         parent: u32,
     ) -> Result<Preparing<'a>> {
         const PAGE: u64 = 4096;
-        let (uid, gid) = sandbox.credentials.user.unwrap_or(own);
+        let (uid, gid) = sandbox.owner(own);
         let text = |text: String| {
             CString::new(text)
                 .map_err(|_| Error::refused("cannot prepare a job", "a NUL in a number"))
@@ -86,6 +90,8 @@ impl<'a> Preparing<'a> {
             },
             mount_ns: None,
             proc: None,
+            users: None,
+            kept: None,
             loginuid: None,
             relay: None,
             go: None,
@@ -96,13 +102,34 @@ impl<'a> Preparing<'a> {
     fn strict(&self) -> std::result::Result<&'a Strict, Fault> {
         match &self.sandbox.base {
             Base::Strict(strict) => Ok(strict),
-            Base::Read(_) | Base::Host => Err(Fault::because(Why::Unmet)),
+            Base::Read(_) | Base::Host | Base::View(_) | Base::Extract(_) => {
+                Err(Fault::because(Why::Unmet))
+            }
         }
     }
 
-    fn monitor(&self) -> std::result::Result<Monitor<'_>, Fault> {
+    fn attendance(&self) -> std::result::Result<&'a Attendance, Fault> {
+        match &self.sandbox.base {
+            Base::Strict(strict) => Ok(&strict.attendance),
+            Base::View(view) => Ok(&view.attendance),
+            Base::Read(_) | Base::Host | Base::Extract(_) => Err(Fault::because(Why::Unmet)),
+        }
+    }
+
+    fn view(&self) -> std::result::Result<&'a View, Fault> {
+        match &self.sandbox.base {
+            Base::View(view) => Ok(view),
+            _ => Err(Fault::because(Why::Unmet)),
+        }
+    }
+
+    fn monitor<'b>(
+        &'b self,
+        init_limits: &'b [ResourceLimit],
+    ) -> std::result::Result<Monitor<'b>, Fault> {
         Ok(Monitor {
-            filters: &self.strict()?.filters,
+            init_limits,
+            filters: &self.attendance()?.filters,
             layers: self.sandbox.layers,
             call: self.sandbox.kernel.fork,
             uid: self.own.0,
@@ -202,7 +229,7 @@ pub(crate) fn mount_namespace(child: &mut Preparing<'_>) -> Taken {
 }
 
 pub(crate) fn mounts(child: &mut Preparing<'_>) -> Taken {
-    let Base::Read(overmounts) = &child.sandbox.base else {
+    let (Base::Read(overmounts) | Base::Extract(overmounts)) = &child.sandbox.base else {
         return Err(Fault::because(Why::Unmet));
     };
     let ruleset = child.new_ruleset()?;
@@ -217,7 +244,7 @@ pub(crate) fn mounts(child: &mut Preparing<'_>) -> Taken {
 
 pub(crate) fn network(child: &mut Preparing<'_>) -> Taken {
     let is_on = child.sandbox.layers.is_on(Layer::NetworkNamespace);
-    let Some(net) = child.strict()?.net.as_ref().filter(|_| is_on) else {
+    let Some(net) = child.attendance()?.net.as_ref().filter(|_| is_on) else {
         return Ok(StepResult::Absent);
     };
     let (uid, gid) = child.own;
@@ -226,14 +253,21 @@ pub(crate) fn network(child: &mut Preparing<'_>) -> Taken {
 }
 
 pub(crate) fn namespaces(child: &mut Preparing<'_>) -> Taken {
-    child.monitor()?.enter()?;
+    child.monitor(&[])?.enter()?;
     Ok(StepResult::Done)
 }
 
 /// Here one process becomes three: it stays as the job's monitor, and only the job's own process goes on.
 pub(crate) fn attendants(child: &mut Preparing<'_>) -> Taken {
     let relay = child.relay.take();
-    let go = child.monitor()?.split(relay)?;
+    let sandbox = child.sandbox;
+    let go = match sandbox.base {
+        Base::View(_) => {
+            let limits = sandbox.ceilings.apply(&sandbox.limits);
+            child.monitor(&limits)?.split(relay)?
+        }
+        _ => child.monitor(&[])?.split(relay)?,
+    };
     child.go = Some(go);
     Ok(StepResult::Done)
 }
@@ -243,6 +277,56 @@ pub(crate) fn root(child: &mut Preparing<'_>) -> Taken {
     let staged = child.staged.map(Staged::read).transpose()?;
     let params = child.mount_params(&ruleset, false, staged.as_ref());
     private_root::build(&child.strict()?.root, &params, child.propagation)?;
+    child.ruleset = ruleset;
+    Ok(StepResult::Done)
+}
+
+/// Before the pid namespace, in which `/proc` does not show this process's children.
+pub(crate) fn users(child: &mut Preparing<'_>) -> Taken {
+    let sandbox = child.sandbox;
+    let limits = sandbox.ceilings.apply(&sandbox.processes(&sandbox.limits));
+    child.users = Some(view::user_namespace(
+        sandbox.kernel.fork,
+        child.own,
+        &limits,
+    )?);
+    Ok(StepResult::Done)
+}
+
+/// Lets the job take ports as a service does, `nginx -t` for one. The setting is its own network's.
+pub(crate) fn low_ports(child: &mut Preparing<'_>) -> Taken {
+    if child.sandbox.layers.is_on(Layer::NetworkNamespace) {
+        set_own(c"sys/net/ipv4/ip_unprivileged_port_start", b"0")?;
+    }
+    Ok(StepResult::Done)
+}
+
+pub(crate) fn view(child: &mut Preparing<'_>) -> Taken {
+    let (bytes, inodes) = child.view()?.area;
+    let root = first_id(child.own.0);
+    let area = format!("size={bytes},nr_inodes={inodes},mode=755,uid={root},gid={root}");
+    let area = CString::new(area).map_err(io::Error::other)?;
+    let ruleset = child.new_ruleset()?;
+    let (Some(proc), Some(users)) = (&child.proc, &child.users) else {
+        return Err(Fault::because(Why::Unmet));
+    };
+    let kept = Building {
+        layers: child.sandbox.layers,
+        call: child.sandbox.kernel.fork,
+        propagation: child.propagation,
+        proc: proc.as_fd(),
+        users: users.as_fd(),
+        own: child.own,
+        groups: &child.sandbox.credentials.groups,
+        area: &area,
+        shared: &child.private.shared,
+        ruleset: ruleset
+            .as_ref()
+            .map(AsFd::as_fd)
+            .zip(child.sandbox.fence.as_ref()),
+    }
+    .build()?;
+    child.kept = Some(kept);
     child.ruleset = ruleset;
     Ok(StepResult::Done)
 }

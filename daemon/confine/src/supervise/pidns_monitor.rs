@@ -7,11 +7,12 @@
 //! process group is meant for the job, which is in the same group. The job sees its own group and session as number 0,
 //! because they are led from outside. A job that makes its own group gets no stop signal but the last.
 
-use crate::net::Relay;
+use crate::net::{Net, Relay};
 use crate::steps::seccomp::{self, Program};
 use crate::supervise::watchdog::{INIT_CALLS, confine_init, zero_limits};
 use crate::sys::{self, ForkCall, Parent};
-use crate::{Layer, Result, steps::report::EnabledLayers};
+use crate::{Kernel, Layer, Network, Result, steps::report::EnabledLayers};
+use remit_spawn::ResourceLimit;
 use remit_sys::rights::drop_all_rights;
 use std::{
     ffi::CStr,
@@ -25,6 +26,22 @@ use std::{
 pub(crate) struct Filters {
     monitor: Program,
     init: Program,
+}
+
+/// What surrounds a job with namespaces of its own.
+#[derive(Debug)]
+pub(crate) struct Attendance {
+    pub(crate) net: Option<Net>,
+    pub(crate) filters: Filters,
+}
+
+impl Attendance {
+    pub(crate) fn new(network: &Network, kernel: &Kernel) -> Result<Attendance> {
+        Ok(Attendance {
+            net: Net::new(network, kernel)?,
+            filters: Filters::compile()?,
+        })
+    }
 }
 
 const MONITOR_CALLS: &[libc::c_long] = &[
@@ -63,6 +80,8 @@ pub(crate) struct Monitor<'a> {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) shared_pages: &'a CStr,
+    /// pam_limits(8) takes the limits of process 1 for those of the machine. Empty: none is read.
+    pub(crate) init_limits: &'a [ResourceLimit],
 }
 
 pub(crate) struct Go(OwnedFd);
@@ -98,9 +117,9 @@ impl Monitor<'_> {
 
     /// Bounds ipc objects, which no resource limit counts: shared memory as a private directory's. proc_sys_kernel(5).
     fn bound_ipc(&self) -> io::Result<()> {
-        set(c"sys/kernel/shmall", self.shared_pages.to_bytes())?;
-        set(c"sys/kernel/sem", SEMAPHORES)?;
-        set(c"sys/kernel/msgmni", QUEUES)
+        set_own(c"sys/kernel/shmall", self.shared_pages.to_bytes())?;
+        set_own(c"sys/kernel/sem", SEMAPHORES)?;
+        set_own(c"sys/kernel/msgmni", QUEUES)
     }
 
     /// Forks init and the job's process, and returns only there, with default signals. This process is their monitor
@@ -139,7 +158,7 @@ impl Monitor<'_> {
         let monitor = sys::pidfd_open(std::process::id().cast_signed())?;
         let filter = self.filters.init.instructions();
         let (uid, gid) = (self.uid, self.gid);
-        let child = || match confine_init(c"remit-init", uid, gid, &monitor, report, filter) {
+        let child = || match confine_init(uid, gid, self.init_limits, &monitor, report, filter) {
             Ok(()) => sys::pause_forever(),
             Err(_) => 1,
         };
@@ -165,7 +184,7 @@ impl Monitor<'_> {
 
 /// Writes a setting of this process's own namespaces. In a container `/proc/sys` is often read-only; then it uses a
 /// `/proc` that is mounted only for this descriptor. A kernel without the setting has nothing to bound.
-fn set(name: &CStr, value: &[u8]) -> io::Result<()> {
+pub(crate) fn set_own(name: &CStr, value: &[u8]) -> io::Result<()> {
     let beneath = |proc: OwnedFd| sys::open_at(Some(proc.as_fd()), name, libc::O_WRONLY);
     let host = || beneath(sys::open(c"/proc", libc::O_PATH | libc::O_DIRECTORY)?);
     let own = || beneath(sys::detached_proc()?);

@@ -1,10 +1,11 @@
-//! Counts a user's processes and threads as RLIMIT_NPROC does, in the job's child, on its time: untrusted users choose how
+//! Limits of a process. Counts a user's processes and threads as RLIMIT_NPROC does, in the job's child, on its time: untrusted users choose how
 //! many there are. It does not read `/proc/PID/status`: that lists up to 65,536 groups, so the owner of the process chooses
 //! its cost. The owner of `/proc/PID` is the process's effective uid, dumpable or not, and `stat` has the number of threads.
 //! A process that cannot be read does not count: that makes a limit stricter, never looser. Allocates nothing.
 
 use crate::sys;
 use nix::{fcntl::AtFlags, sys::stat::fstatat};
+use remit_spawn::ResourceLimit;
 use std::{
     ffi::CStr,
     io,
@@ -14,6 +15,14 @@ use std::{
 /// Maximum number of processes that are read; more do not count.
 const MOST: usize = 1 << 15;
 const NAME: usize = 32;
+
+/// Sets the limits of this process. So many tasks of its user do not count. setrlimit(2).
+pub(crate) fn set_limits(rows: &[ResourceLimit], others: u64) -> io::Result<()> {
+    let set = |row: &ResourceLimit| sys::set_limit(row.resource, row.soft, row.hard);
+    // If the raised value is above the own hard limit, the stricter one holds.
+    rows.iter()
+        .try_for_each(|row| set(&row.beside(others)).or_else(|_| set(row)))
+}
 
 pub(crate) fn tasks_of(proc: BorrowedFd<'_>, uid: u32) -> u64 {
     let directory = libc::O_RDONLY | libc::O_DIRECTORY;

@@ -4,8 +4,10 @@
 use crate::spawner::family::shutdown::leave;
 use crate::spec::kernel::fork_call;
 use crate::steps::seccomp;
+use crate::supervise::task_count::set_limits;
 use crate::sys;
 use crate::{Error, Family, Switch};
+use remit_spawn::ResourceLimit;
 use remit_sys::rights::{become_unprivileged, drop_all_rights, is_unprivileged};
 use remit_sys::{Doing, Result};
 use std::ffi::CStr;
@@ -134,27 +136,31 @@ fn begin(name: &CStr) -> std::io::Result<()> {
     sys::set_name(name)
 }
 
-/// Confines an init before it is ready: identity, then its layers. It ends with `warden`, its parent. No allocation.
+/// Confines an init before it is ready: identity, then its layers. It ends with `warden`, its parent. No allocation. Without
+/// `limits` it has the lowest.
 pub(crate) fn confine_init(
-    name: &CStr,
     uid: u32,
     gid: u32,
+    limits: &[ResourceLimit],
     warden: &OwnedFd,
     report: &OwnedFd,
     filter: &[libc::sock_filter],
 ) -> std::io::Result<()> {
-    begin(name)?;
+    begin(c"remit-init")?;
     let warden = sys::copy_above(warden.as_fd(), 16)?;
     let report = sys::copy_above(report.as_fd(), 16)?;
     sys::renumber(warden, 0)?;
     sys::renumber(report, 1)?;
     sys::close_from(2)?;
     sys::change_dir(c"/")?;
+    set_limits(limits, 0)?;
     drop_all_rights(uid, gid, &[])?;
     if !sys::pidfd_alive(sys::borrowed(0))? {
         return Err(std::io::ErrorKind::NotFound.into());
     }
-    zero_limits(0)?;
+    if limits.is_empty() {
+        zero_limits(0)?;
+    }
     sys::no_new_privs()?;
     sys::install_filter(filter)?;
     sys::write(sys::borrowed(1), &[1])?;

@@ -128,13 +128,15 @@ const FIELDS: &str = "MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER,_COM
 /// Without `--all` a long message is null.
 const FIXED: [&str; 4] = ["--no-pager", "--output=json", "--all", "--reverse"];
 
+/// By identifier, not by unit: journald often does not learn the unit of a process that ends at once. Only root can
+/// write an entry with `_UID` 0.
 pub fn options_of_sshd(pattern: &str) -> Vec<String> {
-    let units = ["ssh", "sshd", "ssh@*", "sshd@*"].map(|unit| format!("--unit={unit}.service"));
     let fields = "--output-fields=MESSAGE,_PID".to_owned();
+    let identifiers = ["sshd", "sshd-session"].map(|name| format!("SYSLOG_IDENTIFIER={name}"));
     let fixed = FIXED.map(str::to_owned).into_iter();
     fixed
-        .chain([fields, format!("--grep={pattern}")])
-        .chain(units)
+        .chain([fields, format!("--grep={pattern}"), "_UID=0".to_owned()])
+        .chain(identifiers)
         .collect()
 }
 

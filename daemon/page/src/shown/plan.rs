@@ -179,8 +179,8 @@ mod tests {
     use remit_approval::ActContext;
     use remit_common::wire::Bytes;
     use remit_plan::{
-        Action, Base, Change, Content, Edit, Edits, Entry, Kind, Metadata, Plan, PlanPath, Stat,
-        sha256,
+        Action, Base, Change, Content, Edit, Edits, Entry, Kind, Metadata, Plan, PlanPath, Source,
+        Stat, sha256,
     };
     use remit_policy::Profile;
 
@@ -471,7 +471,7 @@ mod tests {
         let content = Content {
             size: new.len() as u64,
             sha256: sha256(new),
-            is_uploaded: false,
+            source: Source::Bundle,
         };
         let meta = base.stat.meta;
         let change = Change::Replace {

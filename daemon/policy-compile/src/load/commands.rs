@@ -105,7 +105,7 @@ pub(crate) fn command<'a>(
     let is_held = match profile.base {
         // remit-commit itself takes nothing but an id.
         Base::Host => argv.first().is_some_and(|part| part.value.is_committer()),
-        Base::Read | Base::Strict => false,
+        Base::Read | Base::Strict | Base::Plan | Base::Extract => false,
     };
     if !is_held {
         suits(effect, &profile, &profile_at, &params, report);
@@ -150,6 +150,10 @@ pub(crate) fn command<'a>(
     if let Err(why) = command.commits() {
         let help = "use the commands of 60-plans.toml; see 'paths' in remit-policy(5)";
         report.error_with_help(header.clone(), why, help);
+    }
+    if let Err(why) = command.extracts() {
+        let help = "use the command plan.extract of 60-plans.toml";
+        report.error_with_help(profile_at.span.clone(), why, help);
     }
     for param in &command.params {
         let default = param.default.as_deref().unwrap_or_default();

@@ -17,6 +17,8 @@ const TASKS: RangeInclusive<u64> = 1..=1 << 22;
 const CPU: RangeInclusive<u64> = 1..=102_400;
 /// Descriptors of a process: from those that every program opens to the kernel's fs.nr_open.
 const OPEN_FILES: RangeInclusive<u64> = 32..=1 << 20;
+/// Bytes that a job can write to its copy of the machine.
+const SPACE: RangeInclusive<u64> = 1 << 20..=1 << 40;
 /// Bytes of each private directory.
 const TMP: RangeInclusive<u64> = 64 << 10..=1 << 50;
 
@@ -38,6 +40,11 @@ pub(crate) fn limits(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Profil
     };
     table.finish(report);
     found
+}
+
+pub(crate) fn space(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<u64> {
+    let value = fields.get("space")?;
+    BYTES.read("space", value, &SPACE, report)
 }
 
 pub(crate) fn seconds(
@@ -181,6 +188,10 @@ pub(crate) fn print(limits: &ProfileLimits) -> Option<String> {
     .flatten()
     .collect();
     (!items.is_empty()).then(|| format!("limits = {{ {} }}", items.join(", ")))
+}
+
+pub(crate) fn print_bytes(bytes: u64) -> String {
+    BYTES.show(bytes)
 }
 
 pub(crate) fn print_seconds(seconds: u32) -> String {

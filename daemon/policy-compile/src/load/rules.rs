@@ -280,12 +280,13 @@ impl Loading<'_> {
             );
             let help = "grant one of these commands by its name; see 'inspect' in remit-policy(5)";
             report.error_with_help(named.span, message, help);
-        } else if !profile.changes_nothing() {
-            let message = format!(
-                "'run' cannot be granted in the profile {}: whatever somebody runs there may change \
-                 the host or reach beyond it",
-                quoted(&profile.name)
-            );
+        } else if !profile.takes_any_program() {
+            let why = match profile.changes_nothing() {
+                true => "its base is for a command",
+                false => "whatever somebody runs there may change the host or reach beyond it",
+            };
+            let name = quoted(&profile.name);
+            let message = format!("'run' cannot be granted in the profile {name}: {why}");
             let help = "define a [[command]] that runs in it, and grant that";
             report.error_with_help(named.span, message, help);
         }

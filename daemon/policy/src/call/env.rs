@@ -102,8 +102,12 @@ impl<'a> Variables<'a> {
 /// Returns the job's user name and home. A sandbox does not show a user's own home. On base host root has its own.
 fn identity(profile: &Profile) -> [(&'static str, &str); 3] {
     let (name, home) = match (&profile.user, profile.base) {
+        // It is root there. The home of root is hidden.
+        (_, Base::Plan) => ("root", "/tmp/home"),
         (User::Own, _) => ("remit-job", "/tmp/home"),
-        (User::Fixed { name, .. }, Base::Read | Base::Strict) => (name.as_str(), "/tmp/home"),
+        (User::Fixed { name, .. }, Base::Read | Base::Strict | Base::Extract) => {
+            (name.as_str(), "/tmp/home")
+        }
         (User::Fixed { name, uid: 0, .. }, Base::Host) => (name.as_str(), "/root"),
         (User::Fixed { name, .. }, Base::Host) => (name.as_str(), "/"),
     };

@@ -239,6 +239,9 @@ impl Policy {
         if let Some(inspect) = profile.inspect {
             return Err(denial::only_inspects(&profile.name, inspect));
         }
+        if profile.base == Base::Extract {
+            return Err(denial::only_extracts(&profile.name));
+        }
         let mut listing = granted.iter();
         let listing = listing
             .find(|rule| env_names.iter().all(|name| lists(rule, name)))
@@ -267,6 +270,9 @@ impl Policy {
         let tried = tried.ok_or_else(|| denial::unknown_profile(self, profile))?;
         if tried.base == Base::Host {
             return Err(denial::nothing_to_try(profile));
+        }
+        if tried.base == Base::Extract {
+            return Err(denial::only_extracts(profile));
         }
         let permitted = |name: &&[u8]| {
             let name = std::str::from_utf8(name).ok()?;

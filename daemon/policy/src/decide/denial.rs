@@ -58,7 +58,7 @@ impl From<Pending> for Refusal {
         };
         let unconfined = match pending.profile().base {
             Base::Host => " and unconfined = true",
-            Base::Read | Base::Strict => "",
+            Base::Read | Base::Strict | Base::Plan | Base::Extract => "",
         };
         let asks = pending.approval();
         let refusal = Self::new(Code::NeedsApproval, format!("{what} {asks}"))
@@ -241,6 +241,20 @@ pub(crate) fn nothing_to_try(profile: &str) -> Denial {
         ),
         lift: None,
         next: "root can run the same without remit".into(),
+    }
+}
+
+pub(crate) fn only_extracts(profile: &str) -> Denial {
+    Denial {
+        code: Code::DeniedRule,
+        object: None,
+        rule: None,
+        what: format!(
+            "no program runs in the profile {} but that of a command: it reads what a job changed in its copy of the machine",
+            quoted(profile)
+        ),
+        lift: None,
+        next: "run plan.extract with the id of the job".into(),
     }
 }
 

@@ -218,8 +218,8 @@ impl Profile {
             "has unknown capabilities".to_owned()
         })?;
         if let User::Fixed { uid, gid, .. } = self.user {
-            let is_fixed = self.base != Base::Read;
-            holds(is_fixed, || "of base read has a user".to_owned())?;
+            let has_users = matches!(self.base, Base::Strict | Base::Host);
+            holds(has_users, || "has a user that its base lacks".to_owned())?;
             let refused = refused_id(uid).or_else(|| refused_id(gid));
             holds(refused.is_none(), || {
                 "has a user that nobody can be".to_owned()
@@ -243,8 +243,12 @@ impl Profile {
             "inspects, and has another base or right".to_owned()
         })?;
         let lists_nothing = lists.iter().all(|list| list.is_empty()) && self.scratch.is_empty();
-        holds(self.base != Base::Host || lists_nothing, || {
-            "of base host lists paths".to_owned()
+        let may_list = matches!(self.base, Base::Read | Base::Strict);
+        let has_more = self.network != Network::None || has_a_right || self.inspect.is_some();
+        let fits = (may_list || lists_nothing) && !(self.base.is_fixed() && has_more);
+        holds(fits, || "has what its base lacks".to_owned())?;
+        holds(self.space.is_none() || self.base == Base::Plan, || {
+            "has space, and its base is not plan".to_owned()
         })
     }
 }
@@ -266,6 +270,7 @@ impl Command {
         holds(self.commits().is_ok(), || {
             "commits by other words than remit's own".to_owned()
         })?;
+        self.extracts()?;
         is_plain(&self.cwd, "directory")?;
         is_environment(&self.env)?;
         let most = caps::NAMED_ARGS;
@@ -319,9 +324,8 @@ impl Command {
     }
 
     fn check_param(&self, param: &Param) -> Checked {
-        holds(param.most >= 1, || {
-            "has an argument without values".to_owned()
-        })?;
+        let is_empty = || "has an argument without values".to_owned();
+        holds(param.most >= 1, is_empty)?;
         match &param.kind {
             ParamKind::Int { min, max } => {
                 holds(min <= max, || "has an argument without numbers".to_owned())?;

@@ -1,5 +1,6 @@
 //! Commands that take a plan: those of remit-commit, and checks, which see its files.
 
+use remit_common::inspect::{EXTRACT, EXTRACTED_JOB};
 use remit_common::wire::Effect;
 
 use crate::model::command::{
@@ -89,6 +90,32 @@ impl Command {
             true => Ok(()),
             false => Err(format!(
                 "{what} takes the id of an undo, up to {ACTS} texts '{THEN}' that may be absent, and nothing else, and sets no variables"
+            )),
+        }
+    }
+
+    /// Returns why this command cannot be as it is, if it is of base `extract`.
+    pub fn extracts(&self) -> Result<(), String> {
+        if self.profile.base != Base::Extract {
+            return Ok(());
+        }
+        let is_job = |param: &Param| {
+            let is_text = matches!(param.kind, ParamKind::Text { .. });
+            param.name == EXTRACTED_JOB && is_text && !param.optional && param.most == 1
+        };
+        let has_job = self.params.len() == 1 && self.params.iter().all(is_job);
+        let is_own = matches!(self.argv.first(), Some(Part::Word(Word::Literal(program))) if program == EXTRACT);
+        let sets_nothing = self.env.is_empty() && self.profile.env.is_empty();
+        match is_own
+            && sets_nothing
+            && has_job
+            && self.effect == Effect::Read
+            && self.stdin == Stdin::None
+        {
+            true => Ok(()),
+            false => Err(format!(
+                "a command of base extract runs {EXTRACT}, with effect \"read\", no standard input, no variables, and one argument: \
+                 the text '{EXTRACTED_JOB}'"
             )),
         }
     }

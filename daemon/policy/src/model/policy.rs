@@ -11,7 +11,7 @@ use remit_common::wire::Effect;
 use crate::decide::index::Index;
 use crate::model::approval::Approval;
 use crate::model::command::{Command, Param, ParamKind, THEN};
-use crate::model::profile::Profile;
+use crate::model::profile::{Base, Profile};
 use crate::model::rule::{DenyRule, GrantRule, Grantees, Nature, Patterns, RuleId};
 
 /// All rules of all files, checked and resolved. It never changes.
@@ -175,6 +175,15 @@ impl Policy {
 
     pub fn rules(&self) -> usize {
         self.grants.len().saturating_add(self.denies.len())
+    }
+
+    /// Returns true if a grant or a command can have something run in a profile of this base.
+    pub fn uses(&self, base: Base) -> bool {
+        self.grants.iter().any(|grant| grant.profile.base == base)
+            || self
+                .commands
+                .values()
+                .any(|command| command.profile.base == base)
     }
 
     pub fn commands(&self) -> impl Iterator<Item = &Arc<Command>> {

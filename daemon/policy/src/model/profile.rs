@@ -35,6 +35,8 @@ pub struct Profile {
     /// The policy accepts that these paths lead to all of root; no warning.
     pub leads_to_root: bool,
     pub network: Network,
+    /// Bytes that its jobs can write. Base `plan`; `None`: a part of the machine's memory.
+    pub space: Option<u64>,
     /// What only root sees and its commands look at. Base `read`, without any other right.
     pub inspect: Option<Inspect>,
     pub env: BTreeMap<String, String>,
@@ -112,6 +114,12 @@ impl Profile {
         }
     }
 
+    /// As the self-test builds it. A policy defines its own.
+    pub fn plan() -> Self {
+        let summary = "root of a copy of the machine; the machine stays as it is";
+        Self::plain("plan", summary, Base::Plan)
+    }
+
     fn plain(name: &str, summary: &str, base: Base) -> Self {
         Self {
             name: name.into(),
@@ -129,6 +137,7 @@ impl Profile {
             sockets: Vec::new(),
             leads_to_root: false,
             network: Network::None,
+            space: None,
             inspect: None,
             env: BTreeMap::new(),
             limits: ProfileLimits::default(),
@@ -140,9 +149,11 @@ impl Profile {
     }
 
     /// Returns true if nothing in it sees, reaches or changes more than in the profile `read`: no user, group, capability,
-    /// device, socket, network, nothing to write. In base `strict` it also lists no host path that `read` might hide.
+    /// device, socket, network, nothing to write. In base `strict` it also lists no host path that `read` might hide. Base
+    /// `plan` takes memory that lasts, and `extract` sees what another job wrote.
     pub fn adds_nothing_to_read(&self) -> bool {
-        self.changes_nothing()
+        matches!(self.base, Base::Read | Base::Strict)
+            && self.changes_nothing()
             && self.user == User::Own
             && self.groups.is_empty()
             && self.capabilities == 0
@@ -153,7 +164,7 @@ impl Profile {
 
     /// Returns true if `run` may be granted in it: programs cannot change the host, reach beyond it, or inspect it.
     pub fn takes_any_program(&self) -> bool {
-        self.changes_nothing() && self.inspect.is_none()
+        self.changes_nothing() && self.inspect.is_none() && self.base != Base::Extract
     }
 
     /// Returns true if a grant for a time can cover it: a sandbox confines them, and each may show the same.
@@ -197,14 +208,25 @@ pub enum Base {
     Strict,
     /// No sandbox: all rights of the user.
     Host,
+    /// Root of a copy of the machine, as far as an operator's account sees it. Nothing of the machine changes.
+    Plan,
+    /// Reads what a job of base `plan` made of its copy.
+    Extract,
 }
 
 impl Base {
+    /// Returns true if nothing beside base, space, variables and limits can be said of it.
+    pub fn is_fixed(self) -> bool {
+        matches!(self, Self::Plan | Self::Extract)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Strict => "strict",
             Self::Host => "host",
+            Self::Plan => "plan",
+            Self::Extract => "extract",
         }
     }
 }

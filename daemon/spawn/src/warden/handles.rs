@@ -8,7 +8,7 @@ use std::rc::Rc;
 use remit_sys::{Doing, Error, Limits, OutputEnd, Result, sys};
 
 use super::Process;
-use crate::{Child, Clamped, Description, Finding, Findings, Request};
+use crate::{Child, Clamped, Description, Finding, Findings, Reports, Request};
 
 /// A compiled sandbox. The spawner keeps it as long as this lives.
 #[derive(Debug)]
@@ -76,6 +76,7 @@ pub struct Spawned {
     pub stdout: OutputEnd,
     pub stderr: OutputEnd,
     pub steps: OwnedFd,
+    pub reports: Reports,
 }
 
 /// The process that ends all jobs when the warden dies.

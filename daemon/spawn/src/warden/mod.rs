@@ -134,7 +134,7 @@ impl Spawner {
         job: &Job<'_>,
         waiting: Option<PreforkedChild>,
     ) -> Result<Spawned> {
-        job.vet(sandbox.description.credentials.user.is_some())?;
+        job.vet(sandbox.description.needs_cgroup)?;
         // A spawner that errs may err about a child, too.
         if self.0.over.borrow().is_some() {
             return Err(Error::refused(ASKING, ENDED));
@@ -162,6 +162,7 @@ impl Spawner {
             stdout: self.0.closing.guard(started.stdout),
             stderr: self.0.closing.guard(started.stderr),
             steps: started.steps,
+            reports: started.reports,
         })
     }
 

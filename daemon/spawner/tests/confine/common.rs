@@ -61,6 +61,14 @@ pub fn compile_host(profile: &HostProfile, kernel: &Kernel) -> Result<Sandbox> {
     Sandbox::compile(wanted(Profile::Host(profile.clone())), kernel)
 }
 
+pub fn compile_view(profile: &ViewProfile, kernel: &Kernel) -> Result<Sandbox> {
+    Sandbox::compile(wanted(Profile::View(profile.clone())), kernel)
+}
+
+pub fn compile_extract(profile: &ExtractProfile, kernel: &Kernel) -> Result<Sandbox> {
+    Sandbox::compile(wanted(Profile::Extract(profile.clone())), kernel)
+}
+
 pub fn compile_audited(profile: Profile, kernel: &Kernel) -> Result<Sandbox> {
     let wanted = Wanted {
         profile,
@@ -77,6 +85,11 @@ pub fn read_without(profile: &ReadProfile, kernel: &Kernel, layer: Layer) -> Res
 #[cfg(feature = "mutate")]
 pub fn strict_without(profile: &StrictProfile, kernel: &Kernel, layer: Layer) -> Result<Sandbox> {
     Sandbox::compile_without(wanted(Profile::Strict(profile.clone())), kernel, layer)
+}
+
+#[cfg(feature = "mutate")]
+pub fn view_without(profile: &ViewProfile, kernel: &Kernel, layer: Layer) -> Result<Sandbox> {
+    Sandbox::compile_without(wanted(Profile::View(profile.clone())), kernel, layer)
 }
 
 #[cfg(feature = "mutate")]
@@ -149,7 +162,7 @@ impl Forker for OwnWorkers<'_> {
 }
 
 pub fn spawn(sandbox: &Sandbox, fixture: &Fixture, job: &Job<'_>) -> Result<Spawned> {
-    job.vet(sandbox.description().credentials.user.is_some())?;
+    job.vet(sandbox.description().needs_cgroup)?;
     let forker = Rc::new(OwnWorkers {
         workers: &fixture.workers,
         sandbox,
@@ -191,6 +204,7 @@ pub struct With<'a> {
     pub stdin: Option<BorrowedFd<'a>>,
     pub script: Option<BorrowedFd<'a>>,
     pub staged: Option<BorrowedFd<'a>>,
+    pub kept: Option<Kept<'a>>,
     pub cgroup: Option<&'a Cgroup>,
     pub limits: Option<Limits>,
     pub loginuid: Option<u32>,
@@ -222,6 +236,7 @@ pub fn start(
         stdin: with.stdin,
         script: with.script,
         staged: with.staged,
+        kept: with.kept,
         measured: with.measured,
         cgroup: Some(with.cgroup.unwrap_or(&own).fd()),
         limits: &limits,
@@ -242,6 +257,7 @@ pub fn without_cgroup(sandbox: &Sandbox, fixture: &Fixture, uid: u32) -> Result<
         stdin: None,
         script: None,
         staged: None,
+        kept: None,
         measured: &[],
         cgroup: None,
         limits: &LIMITS,

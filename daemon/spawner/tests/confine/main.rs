@@ -293,4 +293,5 @@ mod spawn;
 mod staged;
 mod strict;
 mod strict_ends;
+mod view;
 mod witness;

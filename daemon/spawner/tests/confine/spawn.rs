@@ -187,6 +187,7 @@ fn arguments_are_bytes() {
         stdin: None,
         script: None,
         staged: None,
+        kept: None,
         measured: &[],
         cgroup: None,
         limits: &LIMITS,

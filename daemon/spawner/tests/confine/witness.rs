@@ -13,7 +13,7 @@ const STRICT: [Layer; 7] = [
     Layer::CgroupNamespace,
 ];
 
-fn ask(sandbox: &Sandbox) -> Result<Vec<Finding>> {
+pub(super) fn ask(sandbox: &Sandbox) -> Result<Vec<Finding>> {
     let fixture = fixture();
     let uid = uid();
     let mut at_work = self_test(sandbox, fixture.cgroup().fd(), (uid, uid))?;

@@ -132,6 +132,14 @@ fn permitted() -> io::Result<u64> {
     Ok(u64::from(high.permitted) << 32 | u64::from(low.permitted))
 }
 
+/// Returns true if neither this process nor a program that it executes has another capability.
+pub fn has_at_most(kept: u64) -> io::Result<bool> {
+    let is_other = |cap: &u64| kept & (1 << cap) == 0;
+    let mut others = (0..64).filter(is_other);
+    let bounded = !others.any(|cap| in_bounding(cap).unwrap_or(false));
+    Ok(bounded && permitted()? & !kept == 0)
+}
+
 pub fn has_exactly(kept: u64) -> io::Result<bool> {
     let both = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
     let [low, high] = capabilities()?;

@@ -64,6 +64,35 @@ pub fn set_mount(mount: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
     set_attributes(mount.as_raw_fd(), c"", libc::AT_EMPTY_PATH, &attr)
 }
 
+/// Sets these attributes on the mount of `mount` and on all beneath it.
+pub fn set_tree(mount: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
+    let attr = MountAttr {
+        set: attributes,
+        propagation: libc::MS_PRIVATE,
+        ..MountAttr::default()
+    };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    set_attributes(mount.as_raw_fd(), c"", flags, &attr)
+}
+
+/// Sets exactly these attributes on the one mount of `mount`, turns off its propagation, and shows its owners as the user
+/// namespace maps them. EINVAL: this kernel cannot do that for the file system. mount_setattr(2), Linux 5.12.
+pub fn set_mapped_mount(
+    mount: BorrowedFd<'_>,
+    attributes: u64,
+    users: BorrowedFd<'_>,
+) -> io::Result<()> {
+    const ALL: u64 = 0xf;
+    const IDMAP: u64 = 0x0010_0000;
+    let attr = MountAttr {
+        set: attributes | IDMAP,
+        clear: ALL & !attributes,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: u64::from(users.as_raw_fd().unsigned_abs()),
+    };
+    set_attributes(mount.as_raw_fd(), c"", libc::AT_EMPTY_PATH, &attr)
+}
+
 pub fn attach_mount_on(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     const BOTH_EMPTY: libc::c_uint = 0x04 | 0x40;
     let (from, to, none) = (mount.as_raw_fd(), target.as_raw_fd(), c"".as_ptr());

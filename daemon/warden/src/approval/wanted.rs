@@ -114,7 +114,7 @@ pub fn wanted(draft: &Draft) -> Wanted {
         chosen: draft.call().named().is_none(),
         text_files: match bound.compiled.base() {
             Base::Host => FileBinding::Checked,
-            Base::Read | Base::Strict => FileBinding::Seen,
+            Base::Read | Base::Strict | Base::Plan | Base::Extract => FileBinding::Seen,
         },
         reader: ReaderIdentity {
             uid,
@@ -130,7 +130,9 @@ pub fn wanted(draft: &Draft) -> Wanted {
 fn act(BoundAct { act, bound }: &BoundAct) -> (String, Option<Vec<CString>>) {
     let sandbox = match bound.compiled.base() {
         Base::Host => "without a sandbox".to_owned(),
-        Base::Read | Base::Strict => format!("in the profile {}", bound.compiled.name()),
+        Base::Read | Base::Strict | Base::Plan | Base::Extract => {
+            format!("in the profile {}", bound.compiled.name())
+        }
     };
     let argv: Vec<&[u8]> = bound.argv.iter().map(|arg| arg.as_bytes()).collect();
     let argv = text::command_line(&argv, ACT);

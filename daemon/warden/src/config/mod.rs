@@ -78,6 +78,30 @@ mod limits {
             }
         }
 
+        /// Returns the bytes of the machine's memory, or as many as any has.
+        pub fn machine(&self) -> u64 {
+            self.machine.unwrap_or(u64::MAX)
+        }
+
+        /// Returns the bytes that a copy of the machine can take in memory: an eighth of the machine's, at most 2 GiB, if the
+        /// profile sets no number.
+        pub fn space(&self, set: Option<u64>) -> u64 {
+            const MOST: u64 = 2 << 30;
+            set.unwrap_or_else(|| self.machine.map_or(MOST, |bytes| bytes / 8).min(MOST))
+        }
+
+        /// Its copy lies in memory, beside what its processes take.
+        pub fn of_a_copying_job(self, space: Option<u64>) -> Limits {
+            let space = self.space(space);
+            let limits = self.limits();
+            Limits {
+                memory: limits.memory.map(|memory| memory.saturating_add(space)),
+                // A full copy returns ENOSPC first.
+                fsize: limits.fsize.max(space.saturating_mul(2)),
+                ..limits
+            }
+        }
+
         pub fn limits(&self) -> Limits {
             Limits {
                 nofile: self.job.files,

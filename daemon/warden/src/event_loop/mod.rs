@@ -35,7 +35,7 @@ use crate::identity::arrivals::{Door, close_session, end_session};
 use crate::identity::lookups;
 use crate::job::backpressure::{drop_parked, unpark};
 use crate::job::termination::{end_job, follow_life, on_kill_timeout};
-use crate::job::{life, pipeline, queue, recovery, steps, termination};
+use crate::job::{kept_views, life, pipeline, queue, recovery, steps, termination};
 use crate::request::access::access;
 use crate::request::upload;
 use crate::sandbox::checkup::{on_self_test_event, on_self_test_timeout};
@@ -178,6 +178,7 @@ impl Warden {
             Timer::Note | Timer::Begin | Timer::Unconfirmed => {}
             Timer::SelfTestRun => on_self_test_timeout(cx),
             Timer::Commits => cx.commits.on_day(),
+            Timer::KeptViews => kept_views::on_timer(cx),
             Timer::Grants => end_grants(cx, &mut self.approvals.grants),
             Timer::Approval(serial) => on_approval_timeout(cx, serial),
             Timer::Measuring(serial) => on_measuring_timeout(&mut request_cx!(self), serial),

@@ -7,6 +7,7 @@ use nix::sys::signalfd::siginfo;
 use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::text;
+use remit_policy::Base;
 
 use crate::admin::Wants;
 use crate::approval::end::void_changed_requests;
@@ -26,6 +27,7 @@ use crate::job::backpressure::unpark;
 use crate::job::context::JobCx;
 use crate::job::ended::end_if_waiting;
 use crate::request::{Plan, with_requester};
+use crate::sandbox::checkup::test_plan_if_new;
 use crate::service::log::{self, Weight};
 use crate::service::sd_notify::Note;
 use crate::startup::error::Fatal;
@@ -223,6 +225,9 @@ impl Warden {
             end_if_waiting(cx, job, State::Denied, &why);
         }
         void_changed(cx, live);
+        if live.policy.uses(Base::Plan) {
+            test_plan_if_new(cx);
+        }
         let grants = &mut self.approvals.grants;
         grants.bind(&live.policy);
         judge_grants(cx, grants, &live.policy, &live.people);

@@ -64,6 +64,7 @@ pub enum Timer {
     History(u64),
     LeftOut,
     Commits,
+    KeptViews,
     /// Undoes commits that nobody has confirmed.
     Unconfirmed,
     Stop,

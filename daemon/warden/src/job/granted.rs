@@ -2,14 +2,16 @@
 
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
-use remit_policy::{Basis, Command, Grant, Lifted, Terms};
+use remit_policy::{Base, Basis, Command, Grant, Lifted, Terms};
 
 use crate::audit::reports::Outcome;
 use crate::job::admission::JobSlot;
 use crate::job::context::{JobCx, RequestCx};
+use crate::job::kept_views;
 use crate::job::life::Event;
 use crate::job::{backpressure, ended, queue};
 use crate::request::{BoundCall, Call, Draft, NewJob, Plan, Requester};
+use crate::sandbox::checkup::test_plan_if_new;
 
 pub fn start_granted(
     cx: &mut RequestCx<'_>,
@@ -106,6 +108,14 @@ pub fn bind(
     if let Some(uid) = requester {
         let used = command.and_then(Command::commit_use);
         cx.job.confirmations.may_start(used, uid, &bound)?;
+    }
+    if bound.compiled.base() == Base::Plan {
+        kept_views::may_run(&cx.job, requester)?;
+        // Root can try it before a policy uses it.
+        test_plan_if_new(&mut cx.job);
+    }
+    if cx.job.sandbox.free_uids() == 0 {
+        kept_views::drop_oldest(&mut cx.job);
     }
     let sandbox = &mut cx.job.sandbox;
     let follow = bound.acts.iter().map(|act| &act.bound);

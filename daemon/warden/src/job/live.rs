@@ -1,10 +1,11 @@
 //! A job that was forked, until its end is recorded.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_common::outcome::{Ending, Enforced, State};
 use remit_link::{JobMeta, Totals};
-use remit_spawn::{Spawned, StepReader};
+use remit_spawn::{KeptView, Spawned, StepReader};
 use remit_sys::Cgroup;
 use remit_sys::sys::Usage;
 
@@ -43,6 +44,8 @@ pub struct Job {
     pub kill_pause: Duration,
     /// Set once the broker has all of the output.
     pub totals: Option<Totals>,
+    /// Its copy of the machine, from its end until that is recorded.
+    pub left: Option<(Rc<KeptView>, u64)>,
     pub started: Instant,
     pub started_ms: u64,
 }
@@ -69,6 +72,7 @@ impl Job {
             exited: None,
             kill_pause: Duration::ZERO,
             totals: None,
+            left: None,
             started,
             started_ms,
         }

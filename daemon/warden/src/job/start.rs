@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use remit_common::inspect::EXTRACTED_JOB;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{JobMeta, ToBroker};
@@ -12,6 +13,7 @@ use crate::audit::{Record, Unwritten, unrecorded};
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::{self, Timer};
 use crate::job::context::JobCx;
+use crate::job::kept_views;
 use crate::job::life::{Event, OutOfOrder};
 use crate::job::live::Job;
 use crate::job::table::output;
@@ -25,15 +27,20 @@ use crate::state_dir::ledger::QueuedFor;
 const STEPS: Duration = Duration::from_millis(5);
 
 /// Starts a plan, in order: confirmation, ledger, audit record, fork. The only way to run anything. On error nothing ran.
-pub fn start(cx: &mut JobCx<'_>, plan: Box<Plan>) -> Result<(), (Box<Plan>, NotStarted)> {
+pub fn start(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>, NotStarted)> {
     if let Err(why) = cx.confirmations.arm(&plan) {
         return Err((plan, NotStarted::Unconfirmed(why)));
     }
-    let started = start_armed(cx, plan);
-    if let Err((plan, _)) = &started {
+    let started = match kept_views::lend(cx, &mut plan) {
+        Ok(()) => start_armed(cx, plan),
+        Err(why) => Err((plan, NotStarted::NoView(why))),
+    };
+    started.map_err(|(mut plan, why)| {
         cx.confirmations.remove(plan.job);
-    }
-    started
+        plan.kept = None;
+        cx.jobs.views.give_back(plan.job);
+        (plan, why)
+    })
 }
 
 fn start_armed(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>, NotStarted)> {
@@ -118,6 +125,8 @@ pub enum NotStarted {
     OutOfOrder(OutOfOrder),
     /// Nothing would undo it if nobody confirms it.
     Unconfirmed(String),
+    /// The copy of the machine that it reads is not kept.
+    NoView(String),
 }
 
 impl NotStarted {
@@ -128,7 +137,8 @@ impl NotStarted {
             | Self::Record(_)
             | Self::Fork(_)
             | Self::OutOfOrder(_)
-            | Self::Unconfirmed(_) => Event::Refused,
+            | Self::Unconfirmed(_)
+            | Self::NoView(_) => Event::Refused,
         }
     }
 
@@ -138,6 +148,7 @@ impl NotStarted {
             Self::Record(Unwritten::OutOfOrder(wrong)) | Self::OutOfOrder(wrong) => (*wrong).into(),
             Self::Record(why) => unrecorded(why),
             Self::Unconfirmed(why) => Refusal::new(Code::NotStarted, why.clone()),
+            Self::NoView(why) => Refusal::new(Code::NotFound, why.clone()).object(EXTRACTED_JOB),
             Self::Fork(error) => {
                 Refusal::new(Code::NotStarted, format!("{}; nothing ran", chain(error)))
             }
@@ -148,7 +159,11 @@ impl NotStarted {
         let text = self.refusal().message;
         match self {
             Self::Fork(_) => text,
-            Self::Ledger(_) | Self::Record(_) | Self::OutOfOrder(_) | Self::Unconfirmed(_) => {
+            Self::Ledger(_)
+            | Self::Record(_)
+            | Self::OutOfOrder(_)
+            | Self::Unconfirmed(_)
+            | Self::NoView(_) => {
                 format!("{text}; it never ran")
             }
         }

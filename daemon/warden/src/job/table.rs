@@ -15,6 +15,7 @@ use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::allocation::Turns;
 use crate::job::floor::RequiredCommands;
+use crate::job::kept_views::KeptViews;
 use crate::job::life::Event;
 pub use crate::job::live::{Job, Start};
 use crate::job::plan_checks::PlanChecks;
@@ -44,13 +45,15 @@ pub struct Jobs {
     pub forgotten: Vec<JobId>,
     pub required: RequiredCommands,
     pub checks: PlanChecks,
+    pub views: KeptViews,
 }
 
 impl Jobs {
     /// Starts generations at the current time, above those of any earlier daemon.
-    pub fn new(required: RequiredCommands) -> Self {
+    pub fn new(required: RequiredCommands, views: KeptViews) -> Self {
         Self {
             required,
+            views,
             generation: timers::unix_ms(),
             ..Self::default()
         }

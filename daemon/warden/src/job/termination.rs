@@ -19,6 +19,7 @@ use crate::event_loop::timers::{self, Timer};
 use crate::job::acts;
 use crate::job::context::JobCx;
 use crate::job::ended::{self, follow_end};
+use crate::job::kept_views::{self, LeftView};
 use crate::job::life::{Action, Event};
 use crate::job::live::{Job, Start};
 use crate::job::outcome::{end_record, ending};
@@ -255,6 +256,7 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
     if let Some(note) = cx.confirmations.on_end(&job.plan, &ending) {
         ending.next = Some(note);
     }
+    kept_views::take_left(job, ending.has_succeeded());
     let meta = job.ended(ending);
     // After a crash from here on, the next start knows the end and records it again.
     cx.ledger
@@ -291,7 +293,25 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
     match job.plan.life.advance(Event::EndRecorded) {
         Ok(Action::Release) => {
             let id = job.plan.job;
-            bus::release(cx, id, job.plan.into_draft().uid);
+            let owner = job.plan.requester.subject.uid();
+            let draft = job.plan.into_draft();
+            match job.left {
+                Some((view, bytes)) => {
+                    let left = LeftView {
+                        job: id,
+                        owner,
+                        uid: draft.uid,
+                        view,
+                        bytes,
+                        ended: timers::since_boot(),
+                        reader: None,
+                    };
+                    kept_views::keep(cx, left);
+                }
+                None => bus::release(cx, id, draft.uid),
+            }
+            drop(draft.kept);
+            kept_views::end_reader(cx, id);
             cx.sandbox.release_ended(job.process, job.cgroup);
         }
         // Without a verified kill, the uid belongs to no other job.

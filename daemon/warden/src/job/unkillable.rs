@@ -8,6 +8,7 @@ use crate::event_loop::bus;
 use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
 use crate::job::context::JobCx;
+use crate::job::kept_views;
 use crate::job::life::{Action, Event};
 use crate::job::live::Job;
 use crate::job::state::Stuck;
@@ -74,6 +75,7 @@ fn release_stuck(cx: &mut JobCx<'_>, serial: u64) {
     say!("a process that was stuck in the kernel has ended; its job's slot is free");
     // Otherwise its calls would be recorded as those of the next job of this uid.
     bus::release(cx, stuck.job, stuck.uid);
+    kept_views::end_reader(cx, stuck.job);
     cx.reactor.remove(stuck.cgroup.events());
     if let Err(error) = stuck.cgroup.remove() {
         say!("{}", chain(&error));

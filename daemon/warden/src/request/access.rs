@@ -276,8 +276,9 @@ fn listed(cx: &RequestCx<'_>, subject: &Subject, usable: &Usable<'_>) -> Command
 fn why(profile: &Profile) -> String {
     let name = &profile.name;
     let what = match profile.base {
+        Base::Plan => "it changes a copy of the machine, and nothing of the machine itself",
         _ if profile.changes_nothing() => "the kernel prevents all changes",
-        Base::Read | Base::Strict => "it can change only what its profile lists",
+        Base::Read | Base::Strict | Base::Extract => "it can change only what its profile lists",
         Base::Host => "no sandbox confines it",
     };
     let sees = profile.inspect.map_or(String::new(), |inspect| {

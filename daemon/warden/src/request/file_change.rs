@@ -5,11 +5,15 @@ use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{Bundle, Journal, Phase, Plan, PlanPath, Protected, View};
+use remit_plan::{
+    Bundle, Change, Journal, Phase, Plan, PlanPath, Protected, TABLE_BYTES, View, is_of_accounts,
+    sha256,
+};
 use remit_policy::{Command, CommitUse, Stdin, Terms};
 
 use crate::request::Call;
@@ -103,23 +107,51 @@ impl Undo {
         }
     }
 
+    /// Returns where `remit-commit` keeps what was at the path of an entry.
+    fn kept(&self, path: &Path, at: usize) -> Option<PathBuf> {
+        let slot = at.to_string();
+        let kept = self.directory.join(&self.id).join(&slot);
+        if fs::symlink_metadata(&kept).is_ok() {
+            return Some(kept);
+        }
+        let beside = format!(".remit-{}", self.id);
+        Some(path.parent()?.join(beside).join(slot))
+    }
+
     /// Reads where the link of an entry leads: the one at its path, or the old one, which is where `remit-commit` keeps it.
     fn link_target(&self, plan: &Plan, at: usize, is_old: bool) -> Option<Vec<u8>> {
         let path = Path::new(OsStr::from_bytes(plan.entries().get(at)?.path.as_bytes()));
-        let slot = at.to_string();
-        let kept = self.directory.join(&self.id).join(&slot);
-        let beside = path
-            .parent()?
-            .join(format!(".remit-{}", self.id))
-            .join(&slot);
         let link = match is_old {
-            true => fs::read_link(kept).or_else(|_| fs::read_link(beside)),
+            true => fs::read_link(self.kept(path, at)?),
             false => fs::read_link(path),
         };
         Some(link.ok()?.into_os_string().into_vec())
     }
 
-    /// Checks its paths. Its bytes are not here, so no file of accounts passes.
+    /// Reads a file of accounts as it is, and as the undo makes it again. `None` if one of them is another one than the
+    /// commit left: then the undo is refused, too.
+    fn accounts(&self, journal: &Journal, at: usize) -> Option<[Vec<u8>; 2]> {
+        let entry = journal.plan.entries().get(at)?;
+        let Change::Replace { base, content, .. } = entry.change else {
+            return None;
+        };
+        let path = Path::new(OsStr::from_bytes(entry.path.as_bytes()));
+        let kept = self.kept(path, at)?;
+        let read = |path: &Path| {
+            let (mut bytes, file) = (Vec::new(), File::open(path).ok()?);
+            let inode = file.metadata().ok()?.ino();
+            let mut some = file.take(TABLE_BYTES as u64 + 1);
+            some.read_to_end(&mut bytes).ok()?;
+            Some((bytes, inode))
+        };
+        let ((now, _), (again, inode)) = (read(path)?, read(&kept)?);
+        // The plan of a copy has no hash of a table of passwords, and only root may write what is kept.
+        let old = base.sha256.or(journal.hashes.get(at).copied().flatten());
+        let is_old = inode == base.stat.ino && old.is_none_or(|old| old == sha256(&again));
+        (is_old && sha256(&now) == content.sha256).then_some([now, again])
+    }
+
+    /// Checks its paths, and the lines of files of accounts. Other bytes are not here.
     fn judge(&self, journal: &Journal) -> Result<(), String> {
         let plan = &journal.plan;
         let mut rules = self.allowed.iter();
@@ -129,10 +161,16 @@ impl Undo {
                     .to_owned(),
             );
         }
-        let views = plan.entries().iter().map(|entry| View {
+        let entries = plan.entries().iter().enumerate();
+        let read = entries.map(|(at, entry)| {
+            let is_read = is_of_accounts(entry.path.as_bytes());
+            (entry, is_read.then(|| self.accounts(journal, at)).flatten())
+        });
+        let read: Vec<_> = read.collect();
+        let views = read.iter().map(|(entry, lines)| View {
             entry,
-            old: None,
-            new: None,
+            old: lines.as_ref().map(|[now, _]| now.as_slice()),
+            new: lines.as_ref().map(|[_, again]| again.as_slice()),
         });
         check_views(views, &self.protected).map_err(|refusal| refusal.message)
     }
@@ -140,7 +178,7 @@ impl Undo {
 
 #[cfg(test)]
 mod tests {
-    use remit_plan::{Base, Change, Content, Entry, Kind, Metadata, Stat, sha256};
+    use remit_plan::{Base, Change, Content, Entry, Kind, Metadata, Source, Stat, sha256};
 
     use super::*;
 
@@ -172,7 +210,7 @@ mod tests {
                 content: Content {
                     size: 3,
                     sha256: sha256(b"new"),
-                    is_uploaded: false,
+                    source: Source::Bundle,
                 },
                 meta,
             },

@@ -45,6 +45,8 @@ impl Draft {
             ready: _,
             // A name by which a client finds its request again.
             request: _,
+            // An argument names it.
+            kept: _,
         } = self;
         let Call {
             script,

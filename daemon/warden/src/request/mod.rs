@@ -15,7 +15,7 @@ use remit_common::refusal::Refusal;
 use remit_common::wire::{Bytes, Purpose};
 use remit_link::{JobMeta, Spec, SpecWhat};
 use remit_policy::{Act, Approval, Basis, Command, CommitUse, Grant, PATH_DIRS};
-use remit_spawn::Measured;
+use remit_spawn::{KeptView, Measured};
 
 use crate::approval::AsFound;
 use crate::event_loop::timers;
@@ -125,6 +125,8 @@ pub struct Draft {
     pub waited: Option<Duration>,
     /// Bytes that the draft holds while it waits.
     pub held: usize,
+    /// The copy of the machine that it reads, from its start.
+    pub kept: Option<Rc<KeptView>>,
     call: Call,
 }
 
@@ -227,6 +229,7 @@ impl Draft {
             request: call.request().map(|(id, content)| (id.to_owned(), content)),
             waited: None,
             held: call.held,
+            kept: None,
             call,
         }
     }

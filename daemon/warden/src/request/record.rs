@@ -2,7 +2,7 @@
 
 use remit_common::text;
 use remit_common::wire::Effect;
-use remit_policy::{Base, Basis};
+use remit_policy::Basis;
 
 use super::{Draft, Plan, Requester};
 use crate::audit::chain::hex;
@@ -53,7 +53,7 @@ impl Plan {
                 "JOB_UID",
                 self.bound.compiled.fixed_uid().unwrap_or(self.uid.get()),
             )
-            .field("BASE", base(self.bound.compiled.base()))
+            .field("BASE", self.bound.compiled.base().name())
             .number("RUNTIME_MAX", self.bound.runtime.seconds)
             .maybe("WAITED_MS", self.waited_ms().map(|ms| ms.to_string()));
         self.marked(self.with_digest(record))
@@ -134,14 +134,6 @@ impl Draft {
             .maybe("PLAN_DIGEST", self.call.plan_digest.as_ref())
             .maybe("PLAN_PATHS", self.call.plan_paths())
             .for_history(subject.owner(), Some(self.job), Some(self.command()))
-    }
-}
-
-const fn base(base: Base) -> &'static str {
-    match base {
-        Base::Read => "read",
-        Base::Strict => "strict",
-        Base::Host => "host",
     }
 }
 

@@ -14,7 +14,7 @@ use crate::identity::peer::Subject;
 use crate::job::context::RequestCx;
 
 /// Who may use one of these may upload.
-const PLANNERS: [&str; 2] = ["plan.make", "plan.private"];
+const PLANNERS: [&str; 3] = ["plan.make", "plan.private", "plan.extract"];
 /// Word of remit-commit before the beginning of the paths of the requester's uploads.
 const WORD: &str = "--uploads";
 
@@ -33,7 +33,7 @@ pub fn begin(cx: &mut RequestCx<'_>, session: u64, upload: Upload) -> Result<Ans
             Verdict::Deny(denial) => Some(denial.into()),
         }
     };
-    if let [Some(denial), Some(_)] = PLANNERS.map(denied) {
+    if let [Some(denial), Some(_), Some(_)] = PLANNERS.map(denied) {
         return Err(denial);
     }
     if upload.size > CONTENT_BYTES {

@@ -24,8 +24,9 @@ use crate::sandbox::{ConfinedBase, PreforkedJob, TestedAt, broken};
 use crate::service::log::{self, Weight};
 use crate::startup::error::chain;
 
-/// Timeout for the test of one base.
+/// Timeout for the test of one base. That of base `plan` looks through directories.
 const TRY: Duration = Duration::from_secs(10);
+const TRY_PLAN: Duration = Duration::from_secs(60);
 const CLEAR: Duration = Duration::from_secs(5);
 /// Pause before untested layers are tested again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -43,7 +44,8 @@ pub fn start_self_test(cx: &mut JobCx<'_>, asked: Option<&Subject>) -> Result<Wa
         None => {
             let tour = TestTour {
                 asked: asked.cloned(),
-                left: ConfinedBase::ALL.to_vec(),
+                is_void: false,
+                left: cx.sandbox.manager.bases().collect(),
                 held: Vec::new(),
                 done: Vec::new(),
             };
@@ -62,14 +64,26 @@ pub fn start_self_test(cx: &mut JobCx<'_>, asked: Option<&Subject>) -> Result<Wa
 pub fn restart_self_test(cx: &mut JobCx<'_>) {
     if let Some(self_test) = &mut cx.sandbox.self_test {
         self_test.tour.held.clear();
+        self_test.tour.is_void = true;
     }
     if let Err(AdminReply::Refused(refusal)) = start_self_test(cx, None) {
         say!("{refusal}");
     }
 }
 
+/// Tests base `plan` if it was not needed before.
+pub fn test_plan_if_new(cx: &mut JobCx<'_>) {
+    if !cx.sandbox.manager.need_plan() {
+        return;
+    }
+    match &mut cx.sandbox.self_test {
+        Some(run) => run.tour.left.push(ConfinedBase::Plan),
+        None => restart_self_test(cx),
+    }
+}
+
 fn retry_if_untried(cx: &mut JobCx<'_>) {
-    if cx.sandbox.self_test.is_none() && cx.sandbox.manager.are_untried() {
+    if cx.sandbox.self_test.is_none() && cx.sandbox.manager.has_untried() {
         cx.reactor.timers.add(AGAIN, Timer::SelfTestRun);
     }
 }
@@ -88,6 +102,10 @@ fn continue_tour(cx: &mut JobCx<'_>, mut tour: TestTour) -> Option<AdminReply> {
     }
     for confined in tour.held {
         cx.sandbox.manager.prove(confined);
+    }
+    // What was said of a base before it was proved.
+    for done in &mut tour.done {
+        done.refused = cx.sandbox.manager.refused_by_name(&done.name);
     }
     let report = checkup(cx, tour.done, tour.asked.as_ref());
     Some(AdminReply::Doctor(Box::new(report)))
@@ -120,7 +138,9 @@ fn start_self_test_of(
         });
     match started {
         Ok((self_test, cgroup)) => {
-            cx.reactor.timers.add(TRY, Timer::SelfTestRun);
+            cx.reactor
+                .timers
+                .add(patience(confined), Timer::SelfTestRun);
             let phase = SelfTestPhase::Trying(self_test, TestSandbox { cgroup, uid });
             cx.sandbox.self_test = Some(SelfTestRun { phase, tour });
             Ok(())
@@ -153,8 +173,14 @@ pub fn on_self_test_event(cx: &mut JobCx<'_>) {
             }
             Err(error) => {
                 cx.reactor.remove(self_test.fd());
-                let reply = record_untried(cx, &chain(&error), tour.asked.as_ref());
-                clear(cx, own, AfterCleanup::Tell(Some(reply)), tour);
+                let why = chain(&error);
+                let then = match refuse_plan(cx, &why, &mut tour) {
+                    true => AfterCleanup::GoOn,
+                    false => {
+                        AfterCleanup::Tell(Some(record_untried(cx, &why, tour.asked.as_ref())))
+                    }
+                };
+                clear(cx, own, then, tour);
             }
         },
         SelfTestPhase::Stuck(self_test, own) => {
@@ -171,8 +197,8 @@ pub fn on_self_test_timeout(cx: &mut JobCx<'_>) {
     if run.is_some_and(SelfTestRun::has_ended) {
         return on_self_test_event(cx);
     }
-    let Some(SelfTestRun { phase, tour }) = cx.sandbox.self_test.take() else {
-        if cx.sandbox.manager.are_untried() {
+    let Some(SelfTestRun { phase, mut tour }) = cx.sandbox.self_test.take() else {
+        if cx.sandbox.manager.has_untried() {
             restart_self_test(cx);
         }
         return;
@@ -180,7 +206,17 @@ pub fn on_self_test_timeout(cx: &mut JobCx<'_>) {
     match phase {
         SelfTestPhase::Trying(self_test, own) | SelfTestPhase::Stuck(self_test, own) => {
             let _ = own.cgroup.kill();
-            let why = format!("the self-test did not end within {} s", TRY.as_secs());
+            let confined = tour.left.first().copied().unwrap_or(ConfinedBase::Read);
+            let why = format!(
+                "the self-test did not end within {} s",
+                patience(confined).as_secs()
+            );
+            if refuse_plan(cx, &why, &mut tour) {
+                // The others were tested, and do not wait for it.
+                for held in std::mem::take(&mut tour.held) {
+                    cx.sandbox.manager.prove(held);
+                }
+            }
             let reply = record_untried(cx, &why, tour.asked.as_ref());
             let phase = SelfTestPhase::Stuck(self_test, own);
             cx.sandbox.self_test = Some(SelfTestRun { phase, tour });
@@ -259,6 +295,28 @@ fn found(cx: &mut JobCx<'_>, confined: ConfinedBase, findings: &[Finding], tour:
     }
     tour.done
         .push(cx.sandbox.manager.checked(confined, findings));
+}
+
+const fn patience(confined: ConfinedBase) -> Duration {
+    match confined {
+        ConfinedBase::Plan => TRY_PLAN,
+        ConfinedBase::Read | ConfinedBase::Strict => TRY,
+    }
+}
+
+/// Refuses base `plan` if its test could not be done: a machine may lack what it needs, and the others need nothing of it.
+fn refuse_plan(cx: &mut JobCx<'_>, why: &str, tour: &mut TestTour) -> bool {
+    let is_plan = !tour.is_void && tour.left.first() == Some(&ConfinedBase::Plan);
+    if is_plan {
+        tour.left.remove(0);
+        say_error!("nothing runs in plan: {why}");
+        cx.sandbox
+            .manager
+            .refuse(ConfinedBase::Plan, why.to_owned());
+        let checked = cx.sandbox.manager.checked(ConfinedBase::Plan, &[]);
+        tour.done.push(checked);
+    }
+    is_plan
 }
 
 fn record_untried(cx: &mut JobCx<'_>, why: &str, asked: Option<&Subject>) -> AdminReply {

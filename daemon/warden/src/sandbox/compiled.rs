@@ -9,8 +9,8 @@ use remit_common::inspect::LOOK;
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::{Base, Inspect, Listed, Policy, Profile, User};
 use remit_spawn::{
-    Compile, Destination, HostProfile, ListedPath, Network, ReadProfile, Sandbox, StrictProfile,
-    Wanted,
+    Compile, Destination, ExtractProfile, HostProfile, ListedPath, Network, ReadProfile, Sandbox,
+    StrictProfile, ViewProfile, Wanted,
 };
 use remit_sys::{Error, Limits, Result};
 
@@ -95,6 +95,8 @@ impl Workshop {
                 Base::Read => remit_spawn::Profile::Read(self.read(profile, limits)),
                 Base::Strict => remit_spawn::Profile::Strict(strict_profile(profile, limits)),
                 Base::Host => remit_spawn::Profile::Host(host_profile(profile, limits)),
+                Base::Plan => remit_spawn::Profile::View(self.view(profile, limits)),
+                Base::Extract => remit_spawn::Profile::Extract(ExtractProfile { limits }),
             },
             is_audited: self.is_audited,
         };
@@ -102,6 +104,17 @@ impl Workshop {
             profile: Arc::clone(profile),
             sandbox: self.compiler.compile(wanted)?,
         })
+    }
+
+    fn view(&self, profile: &Profile, limits: Limits) -> ViewProfile {
+        /// Bytes of a file, on average, as mkfs.ext4(8) counts.
+        const BYTES_OF_A_FILE: u64 = 16 << 10;
+        let space = self.limits.space(profile.space);
+        ViewProfile {
+            groups: self.groups.clone(),
+            area: (space, space / BYTES_OF_A_FILE),
+            limits,
+        }
     }
 
     fn read(&self, profile: &Profile, limits: Limits) -> ReadProfile {
@@ -125,6 +138,9 @@ impl Workshop {
 }
 
 pub fn limits_in(profile: &Profile, limits: MachineLimits) -> Limits {
+    if profile.base == Base::Plan {
+        return limits.of_a_copying_job(profile.space);
+    }
     let limits = match shares_a_user(profile) {
         true => limits.of_a_users_job(),
         false => limits,

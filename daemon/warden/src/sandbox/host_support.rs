@@ -11,7 +11,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
 use remit_policy::Base;
 use remit_spawn::{
-    Job, Kernel, SOCKET, Sandbox, SelfTest, Spawned, Spawner, Step, WARDEN, Watchdog,
+    Job, Kept, Kernel, SOCKET, Sandbox, SelfTest, Spawned, Spawner, Step, WARDEN, Watchdog,
 };
 use remit_sys::{
     Cgroup, Cgroups, Closing, Controller, Doing, Error, Limits, Result, Switch, spawn_root, sys,
@@ -89,6 +89,10 @@ impl HostSupport {
             stdin: secrets.stdin.as_ref().map(AsFd::as_fd).or(stdin),
             script: plan.script(),
             staged: bound.staged.as_ref().map(AsFd::as_fd),
+            kept: plan.kept.as_deref().map(|view| Kept {
+                users: view.users.as_fd(),
+                tree: view.tree.as_fd(),
+            }),
             measured: plan
                 .approved
                 .as_ref()
@@ -181,7 +185,9 @@ impl HostSupport {
         ));
         let layers = match bound.compiled.base() {
             Base::Host => vec![NO_LAYERS.to_owned()],
-            Base::Read | Base::Strict => steps.iter().map(|step| step.name().to_owned()).collect(),
+            Base::Read | Base::Strict | Base::Plan | Base::Extract => {
+                steps.iter().map(|step| step.name().to_owned()).collect()
+            }
         };
         Enforced {
             profile: bound.compiled.name().to_owned(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod checkup;
 mod compiled;
+mod confined_base;
 pub(crate) mod host_support;
 pub(crate) mod pool;
 pub(crate) mod prepared;
@@ -10,7 +11,6 @@ pub(crate) mod self_test;
 pub(crate) mod visibility;
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use remit_common::denial::ProfileVisibility;
@@ -29,43 +29,12 @@ use crate::job::allocation::JobUid;
 use crate::request::Plan;
 use crate::sandbox::host_support::{HostSupport, SpawnerProgram};
 pub use crate::sandbox::prepared::{PreforkedJob, empty};
-use crate::sandbox::self_test::{BaseState, UNTRIED};
+use crate::sandbox::self_test::BaseState;
 pub use crate::sandbox::self_test::{TestedAt, broken};
 use crate::service::bus_process::Bus;
 use crate::startup::error::{Fatal, chain};
 pub use compiled::{Compiled, Sandboxes, Workshop, limits_in};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConfinedBase {
-    Read,
-    Strict,
-}
-
-impl ConfinedBase {
-    pub const ALL: [Self; 2] = [Self::Read, Self::Strict];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Strict => "strict",
-        }
-    }
-
-    pub const fn of(base: Base) -> Option<Self> {
-        match base {
-            Base::Read => Some(Self::Read),
-            Base::Strict => Some(Self::Strict),
-            Base::Host => None,
-        }
-    }
-
-    fn profile(self) -> Arc<Profile> {
-        Arc::new(match self {
-            Self::Read => Profile::read(),
-            Self::Strict => Profile::strict(),
-        })
-    }
-}
+pub use confined_base::ConfinedBase;
 
 #[derive(Debug)]
 pub struct SandboxManager {
@@ -77,6 +46,7 @@ pub struct SandboxManager {
     no_bus: Option<String>,
     read: BaseState,
     strict: BaseState,
+    plan: BaseState,
     release: String,
     kernel_audit: KernelAudit,
 }
@@ -95,6 +65,7 @@ impl SandboxManager {
                 return Ok(Self {
                     read: BaseState::refused(None, why.clone()),
                     strict: BaseState::refused(None, why.clone()),
+                    plan: BaseState::unneeded(),
                     host_support: Err(why),
                     workshop: None,
                     bus: None,
@@ -131,6 +102,7 @@ impl SandboxManager {
         Ok(Self {
             read: base_state(ConfinedBase::Read),
             strict: base_state(ConfinedBase::Strict),
+            plan: BaseState::unneeded(),
             workshop: Some(workshop),
             bus,
             no_bus,
@@ -158,8 +130,37 @@ impl SandboxManager {
         }
     }
 
+    /// Returns true if nothing may start. Base `plan` is tested while others run.
     pub fn are_untried(&self) -> bool {
         self.read.is_untried() || self.strict.is_untried()
+    }
+
+    pub fn has_untried(&self) -> bool {
+        self.bases()
+            .any(|confined| self.base_state(confined).is_untried())
+    }
+
+    /// Builds base `plan` when it is first needed. Returns true if its self-test is due: it looks through directories of the
+    /// machine, so it does not run for nothing.
+    pub fn need_plan(&mut self) -> bool {
+        if self.plan.is_needed() {
+            return false;
+        }
+        let compiled = match &self.workshop {
+            Some(workshop) => workshop.compile(&ConfinedBase::Plan.profile()),
+            None => return false,
+        };
+        self.plan = match compiled.map(Rc::new) {
+            Ok(compiled) => BaseState::untried(compiled),
+            Err(error) => BaseState::refused(None, chain(&error)),
+        };
+        self.plan.is_untried()
+    }
+
+    /// Returns the bases that are in use.
+    pub fn bases(&self) -> impl Iterator<Item = ConfinedBase> {
+        let all = ConfinedBase::ALL.into_iter();
+        all.filter(|confined| self.base_state(*confined).is_needed())
     }
 
     /// Checks that jobs of this base may start. Errors: `busy` during a self-test, `unsupported_kernel` with the layer.
@@ -167,10 +168,8 @@ impl SandboxManager {
         let (name, why) = match (ConfinedBase::of(base), &self.host_support) {
             (Some(confined), _) => {
                 let base_state = self.base_state(confined);
-                if base_state.is_untried() {
-                    return Err(busy());
-                }
                 match base_state.why_not() {
+                    Some(why) if base_state.is_untried() => return Err(busy(why)),
                     Some(why) => (confined.name(), why),
                     None => return Ok(()),
                 }
@@ -251,6 +250,7 @@ impl SandboxManager {
         let is_over = host_support.spawner().why_over().is_some();
         self.read.renew();
         self.strict.renew();
+        self.plan.renew();
         match renewed {
             Ok(()) => true,
             Err(_) if is_over => false,
@@ -271,7 +271,7 @@ impl SandboxManager {
         }
         self.host_support = Err(why.to_owned());
         self.workshop = None;
-        for confined in ConfinedBase::ALL {
+        for confined in self.bases().collect::<Vec<_>>() {
             self.refuse(confined, why.to_owned());
         }
     }
@@ -326,6 +326,7 @@ impl SandboxManager {
         match confined {
             ConfinedBase::Read => &self.read,
             ConfinedBase::Strict => &self.strict,
+            ConfinedBase::Plan => &self.plan,
         }
     }
 
@@ -333,6 +334,7 @@ impl SandboxManager {
         match confined {
             ConfinedBase::Read => &mut self.read,
             ConfinedBase::Strict => &mut self.strict,
+            ConfinedBase::Plan => &mut self.plan,
         }
     }
 }
@@ -351,8 +353,8 @@ fn start_bus(bus: &mut Bus, host_support: &HostSupport) -> Result<(), Fatal> {
     used.map_err(|error| Fatal::System(chain(&error)))
 }
 
-fn busy() -> Refusal {
-    Refusal::new(Code::Busy, format!("nothing runs just now: {UNTRIED}"))
+fn busy(why: &str) -> Refusal {
+    Refusal::new(Code::Busy, format!("nothing runs just now: {why}"))
         .by("the daemon's self-test of the sandbox")
         .lift("it is tried every second; remit status and the log tell what is in the way")
         .next("ask again in a second")

@@ -9,19 +9,27 @@ use super::{ConfinedBase, SandboxManager, Sandboxes};
 use crate::sandbox::host_support::HostSupport;
 
 impl SandboxManager {
-    /// Returns bases in which nothing runs, with reasons: `read: …`, `read: …; strict: …`, or one reason for both.
+    /// Returns bases in which nothing runs, with reasons: `read: …`, `read: …; strict: …`, or one reason for several.
     pub fn refused(&self) -> Option<String> {
-        match (self.read.why_not(), self.strict.why_not()) {
-            (None, None) => None,
-            (Some(read), Some(strict)) if read == strict => {
-                Some(format!("read and strict: {read}"))
+        let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+        for confined in self.bases() {
+            let Some(why) = self.base_state(confined).why_not() else {
+                continue;
+            };
+            match reasons.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, names)) => names.push(confined.name()),
+                None => reasons.push((why, vec![confined.name()])),
             }
-            _ => Some(self.refused_bases().collect::<Vec<_>>().join("; ")),
         }
+        let all = reasons
+            .into_iter()
+            .map(|(why, names)| format!("{}: {why}", names.join(" and ")));
+        let all: Vec<_> = all.collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     fn refused_bases(&self) -> impl Iterator<Item = String> {
-        ConfinedBase::ALL.into_iter().filter_map(|confined| {
+        self.bases().filter_map(|confined| {
             let why = self.base_state(confined).why_not()?;
             Some(format!("{}: {why}", confined.name()))
         })
@@ -31,8 +39,16 @@ impl SandboxManager {
         self.base_state(confined).why_not()
     }
 
+    pub fn refused_by_name(&self, name: &str) -> Option<String> {
+        let confined = self.bases().find(|confined| confined.name() == name)?;
+        self.why_not(confined).map(str::to_owned)
+    }
+
     pub fn is_built(&self, confined: ConfinedBase) -> bool {
-        self.base_state(confined).compiled().is_some() && self.host_support.is_ok()
+        let base_state = self.base_state(confined);
+        // What a machine lacks for base `plan` comes with no second test.
+        let is_tested = confined != ConfinedBase::Plan || !base_state.is_refused();
+        is_tested && base_state.compiled().is_some() && self.host_support.is_ok()
     }
 
     pub fn release(&self) -> &str {
@@ -87,9 +103,7 @@ impl SandboxManager {
 
     /// Returns layers that this kernel lacks, and the kernel's audit and the bus if configured but not available.
     pub fn absent(&self) -> Vec<String> {
-        let absent = ConfinedBase::ALL
-            .into_iter()
-            .flat_map(|w| self.absent_layers(w));
+        let absent = self.absent_layers().into_iter();
         let mut all: Vec<_> = absent.map(|(name, why)| format!("{name}: {why}")).collect();
         let unheard = self.kernel_audit.why_not();
         all.extend(unheard.map(|why| format!("the kernel's audit (audit.kernel): {why}")));
@@ -111,7 +125,7 @@ impl SandboxManager {
             detail: finding.detail.clone(),
         });
         let absent = self
-            .absent_layers(confined)
+            .absent_layers()
             .into_iter()
             .map(|(name, why)| LayerCheck {
                 name: name.to_owned(),
@@ -125,7 +139,7 @@ impl SandboxManager {
         }
     }
 
-    fn absent_layers(&self, _: ConfinedBase) -> Vec<(&'static str, &'static str)> {
+    fn absent_layers(&self) -> Vec<(&'static str, &'static str)> {
         let Ok(host_support) = &self.host_support else {
             return Vec::new();
         };

@@ -41,6 +41,8 @@ pub mod test_run {
     #[derive(Debug)]
     pub struct TestTour {
         pub asked: Option<Subject>,
+        /// The running test was killed with the jobs.
+        pub is_void: bool,
         pub left: Vec<ConfinedBase>,
         /// Bases whose layers all held, since the current watchdog was started.
         pub held: Vec<ConfinedBase>,
@@ -158,7 +160,9 @@ fn wait_for(fd: BorrowedFd<'_>) -> Result<(), String> {
     }
 }
 
-pub const UNTRIED: &str = "the watchdog died, and the sandbox layers are not tested again yet";
+const UNTRIED: &str = "the watchdog died, and the sandbox layers are not tested again yet";
+const NEW: &str = "the sandbox layers are not tested yet";
+const UNNEEDED: &str = "nothing has used this base, so its layers were not tested";
 
 #[derive(Debug)]
 pub struct BaseState {
@@ -169,8 +173,10 @@ pub struct BaseState {
 #[derive(Debug)]
 enum SelfTestState {
     Proved,
-    /// Proved once and set up again since. Nothing runs until each layer is tested again.
-    Untried,
+    /// Not tested since it was set up, for this reason. Nothing runs until each layer is tested.
+    Untried(&'static str),
+    /// The policy does not use it.
+    Unneeded,
     /// Nothing runs until the daemon restarts. Names the layer and what was seen.
     Refused(String),
 }
@@ -180,6 +186,20 @@ impl BaseState {
         Self {
             compiled: Some(compiled),
             state: SelfTestState::Proved,
+        }
+    }
+
+    pub fn unneeded() -> Self {
+        Self {
+            compiled: None,
+            state: SelfTestState::Unneeded,
+        }
+    }
+
+    pub fn untried(compiled: Rc<Compiled>) -> Self {
+        Self {
+            compiled: Some(compiled),
+            state: SelfTestState::Untried(NEW),
         }
     }
 
@@ -197,13 +217,22 @@ impl BaseState {
     pub fn why_not(&self) -> Option<&str> {
         match &self.state {
             SelfTestState::Proved => None,
-            SelfTestState::Untried => Some(UNTRIED),
+            SelfTestState::Untried(why) => Some(why),
+            SelfTestState::Unneeded => Some(UNNEEDED),
             SelfTestState::Refused(why) => Some(why),
         }
     }
 
     pub fn is_untried(&self) -> bool {
-        matches!(self.state, SelfTestState::Untried)
+        matches!(self.state, SelfTestState::Untried(_))
+    }
+
+    pub fn is_refused(&self) -> bool {
+        matches!(self.state, SelfTestState::Refused(_))
+    }
+
+    pub fn is_needed(&self) -> bool {
+        !matches!(self.state, SelfTestState::Unneeded)
     }
 
     pub fn refuse(&mut self, why: String) {
@@ -219,7 +248,7 @@ impl BaseState {
     /// Marks a proved base as untested after a new set-up. A refused base stays refused.
     pub fn renew(&mut self) {
         if let SelfTestState::Proved = self.state {
-            self.state = SelfTestState::Untried;
+            self.state = SelfTestState::Untried(UNTRIED);
         }
     }
 }

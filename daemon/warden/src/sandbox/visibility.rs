@@ -124,19 +124,19 @@ pub fn of(profile: &Profile, has_bus: bool) -> ProfileVisibility {
     };
     let private: Vec<String> = match profile.base {
         Base::Host => Vec::new(),
-        Base::Read | Base::Strict => {
+        Base::Plan => PRIVATE
+            .iter()
+            .chain(&["/run"])
+            .map(ToString::to_string)
+            .collect(),
+        Base::Read | Base::Strict | Base::Extract => {
             let own = PRIVATE.iter().map(ToString::to_string);
             own.chain(profile.scratch.iter().cloned()).collect()
         }
     };
     ProfileVisibility {
         profile: profile.name.clone(),
-        base: match profile.base {
-            Base::Read => "read",
-            Base::Strict => "strict",
-            Base::Host => "host",
-        }
-        .into(),
+        base: profile.base.name().into(),
         read: paths(&[&profile.read, &profile.exec]),
         write: paths(&[&profile.write]),
         private,

@@ -11,6 +11,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use remit_common::names::Runtime;
+use remit_policy::Base;
 
 use crate::admin::Admins;
 use crate::approval::Approvals;
@@ -32,8 +33,10 @@ use crate::job::breaker::Breakers;
 use crate::job::commits::Commits;
 use crate::job::confirmation::store::Confirmations;
 use crate::job::floor::RequiredCommands;
+use crate::job::kept_views::KeptViews;
 use crate::job::table::Jobs;
 use crate::sandbox::SandboxManager;
+use crate::sandbox::checkup::test_plan_if_new;
 use crate::sandbox::pool::Sandboxing;
 use crate::service::broker_process::Broker;
 use crate::startup::arguments::Args;
@@ -103,7 +106,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         admins: Admins::new(admins),
         reports: Reports::new(audit, broker, policy.digest.clone(), breakers),
         policies: Policies::new(policy, sandboxes),
-        jobs: Jobs::new(required),
+        jobs: Jobs::new(required, KeptViews::new(limits.machine())),
         ledger,
         commits,
         confirmations,
@@ -124,6 +127,9 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     watch(&warden)?;
     warden.sandbox.confined = confinement::enter(&written(&warden))?;
     warden.start_broker()?;
+    if warden.policies.live.policy.uses(Base::Plan) {
+        test_plan_if_new(&mut job_cx!(warden));
+    }
     warden.run_loop()?;
     warden.reports.tell_all_left_out();
     let message = match (&warden.life.failed, &warden.life.stopped_by) {

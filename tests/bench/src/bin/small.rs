@@ -251,6 +251,7 @@ impl Small {
             stdin: None,
             script: None,
             staged: None,
+            kept: None,
             measured: &[],
             cgroup: None,
             limits: &LIMITS,

@@ -106,6 +106,39 @@ fn is_disk(path: &str) -> bool {
         .is_some_and(|name| kinds.iter().any(|kind| name.starts_with(kind)))
 }
 
+/// What a copy of the machine hides from its root.
+pub fn hidden(view: &View<'_>) -> Answer {
+    Answer {
+        layer: Layer::Identity,
+        operation: "open",
+        object: None,
+        rule: format!(
+            "profile '{}': a copy hides what an operator's account cannot read, also from its root",
+            view.profile()
+        ),
+        next: Some(
+            "plan the change of this file by itself: plan with edits and private, if plan.private is granted".into(),
+        ),
+        lift: None,
+    }
+}
+
+/// Services that a copy of the machine does not have.
+pub fn no_service(view: &View<'_>) -> Answer {
+    Answer {
+        layer: Layer::Network,
+        operation: "connect",
+        object: None,
+        rule: format!("profile '{}': a copy has no service manager, no bus and no other service", view.profile()),
+        next: Some(
+            "leave that out of the script, and have it follow the commit: change {\"plan_id\": …, \"then\": [\"service.reload \
+             unit=…\"]}"
+                .into(),
+        ),
+        lift: None,
+    }
+}
+
 pub fn open(object: &str, view: &View<'_>) -> Answer {
     let next = match object {
         "/etc/shadow" | "/etc/gshadow" | "/etc/shadow-" | "/etc/gshadow-" => {
@@ -240,9 +273,16 @@ const HIDDEN: [&str; 8] = [
 pub struct View<'a>(&'a ProfileVisibility);
 
 impl<'a> View<'a> {
-    /// Returns `None` for base host: it has no sandbox, so refusals come from the host itself.
+    /// Returns `None` for base host: it has no sandbox, so refusals come from the host itself. For base extract, too: its
+    /// program says all.
     pub fn of(visibility: &'a ProfileVisibility) -> Option<Self> {
-        (visibility.base != "host").then_some(Self(visibility))
+        let is_explained = !["host", "extract"].contains(&visibility.base.as_str());
+        is_explained.then_some(Self(visibility))
+    }
+
+    /// Returns true for a job that is root of a copy of the machine.
+    pub fn is_copy(&self) -> bool {
+        self.0.base == "plan"
     }
 
     pub fn profile(&self) -> &'a str {

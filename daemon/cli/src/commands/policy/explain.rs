@@ -208,8 +208,12 @@ pub fn words(profile: &Profile, names: &Names) -> Vec<(&'static str, String)> {
         }
         Base::Strict => "sees /usr and what is listed here, in namespaces of its own",
         Base::Host => "no sandbox: whatever its user may",
+        Base::Plan => {
+            "root of a copy of the machine, as far as an operator's account sees it; nothing of the machine changes"
+        }
+        Base::Extract => "reads what a job of base plan made of its copy of the machine",
     };
-    words.push(("base", format!("{}: {base}", base_name(profile.base))));
+    words.push(("base", format!("{}: {base}", profile.base.name())));
     words.push((
         "runs as",
         match &profile.user {
@@ -236,6 +240,7 @@ pub fn words(profile: &Profile, names: &Names) -> Vec<(&'static str, String)> {
         ("devices", listed(&profile.devices)),
         ("sockets", listed(&profile.sockets)),
         ("network", network(&profile.network)),
+        ("space", profile.space.map(units::bytes).unwrap_or_default()),
         (
             "variables",
             profile.env.keys().cloned().collect::<Vec<_>>().join(" "),
@@ -268,14 +273,6 @@ pub fn group(gid: u32, names: &Names) -> String {
         .group_of(gid)
         .or_else(of_machine)
         .unwrap_or_else(|| format!("#{gid}"))
-}
-
-fn base_name(base: Base) -> &'static str {
-    match base {
-        Base::Read => "read",
-        Base::Strict => "strict",
-        Base::Host => "host",
-    }
 }
 
 fn listed(all: &[Listed]) -> String {

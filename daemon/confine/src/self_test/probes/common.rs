@@ -11,6 +11,11 @@ fn is_read(sandbox: &Sandbox) -> bool {
     matches!(sandbox.base, Base::Read(_))
 }
 
+/// In a view much is allowed: what is written goes to the view alone.
+fn is_no_view(sandbox: &Sandbox) -> bool {
+    !matches!(sandbox.base, Base::View(_))
+}
+
 pub(super) static COMMON: &[Attempt] = &[
     state(Layer::Identity, "own ids and groups", |s| {
         let mut groups = [0; 64];
@@ -19,7 +24,8 @@ pub(super) static COMMON: &[Attempt] = &[
             sys::is_user(s.uid, s.gid)
                 && groups.get(..n) == Some(s.sandbox.credentials.groups.as_slice()),
         )
-    }),
+    })
+    .when(is_no_view),
     state(
         Layer::Capabilities,
         "five sets as the profile has them, mostly empty, securebits locked",
@@ -27,7 +33,8 @@ pub(super) static COMMON: &[Attempt] = &[
             let exactly = sys::has_exactly(s.sandbox.credentials.capabilities).unwrap_or(false);
             holds(exactly && sys::securebits_locked())
         },
-    ),
+    )
+    .when(is_no_view),
     state(Layer::NoNewPrivs, "no_new_privs", |_| {
         holds(sys::has_no_new_privs())
     }),
@@ -49,7 +56,8 @@ pub(super) static COMMON: &[Attempt] = &[
     ),
     state(Layer::ReadOnlyMounts, "every mount is read-only", |s| {
         each_mount(b"ro", s.writable)
-    }),
+    })
+    .when(is_no_view),
     state(Layer::NoSuid, "every mount is nosuid", |_| {
         each_mount(b"nosuid", &[])
     }),
@@ -68,7 +76,8 @@ pub(super) static COMMON: &[Attempt] = &[
         libc::EACCES,
         0,
         |_| errno(sys::open(FIFO, libc::O_RDWR | libc::O_NONBLOCK)),
-    ),
+    )
+    .when(is_no_view),
     refusal(
         Layer::LandlockScope,
         "signal a process of the same uid",
@@ -226,15 +235,16 @@ pub(crate) struct Stage<'a> {
 pub(crate) struct Outside {
     pub(crate) tmp: u64,
     pub(crate) root: u64,
-    pub(crate) namespaces: [u64; 5],
+    pub(crate) namespaces: [u64; 6],
 }
 
-pub(crate) const NAMESPACES: [&CStr; 5] = [
+pub(crate) const NAMESPACES: [&CStr; 6] = [
     c"/proc/self/ns/pid",
     c"/proc/self/ns/net",
     c"/proc/self/ns/ipc",
     c"/proc/self/ns/uts",
     c"/proc/self/ns/cgroup",
+    c"/proc/self/ns/user",
 ];
 
 pub(super) fn own_namespace(stage: &Stage<'_>, which: usize) -> i32 {
@@ -251,6 +261,9 @@ pub(crate) const FILE: &CStr = c"/sys/file";
 pub(crate) const FIFO: &CStr = c"/sys/fifo";
 pub(crate) const DEVICE: &CStr = c"/sys/zero";
 pub(crate) const PROGRAM: &CStr = c"/sys/program";
+/// Of a view: a tmpfs with a file that only root can read.
+pub(crate) const HOMES: &CStr = c"/home";
+pub(crate) const SECRET: &CStr = c"/home/secret";
 
 #[derive(Debug)]
 pub(crate) struct Attempt {

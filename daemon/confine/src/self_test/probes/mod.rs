@@ -3,24 +3,31 @@
 
 mod common;
 
-pub(crate) use common::{Attempt, DEVICE, FIFO, FILE, NAMESPACES, Outside, PROGRAM, STAGE, Stage};
+mod view;
+
+pub(crate) use common::{
+    Attempt, DEVICE, FIFO, FILE, HOMES, NAMESPACES, Outside, PROGRAM, SECRET, STAGE, Stage,
+};
 
 use crate::spec::compiled::Base;
 use crate::{Layer, Sandbox, sys};
 use common::{COMMON, HOLDS, call, each_mount, errno, holds, own_namespace, refusal, state};
+use view::VIEW;
 
 pub(crate) fn attempts(sandbox: &Sandbox) -> impl Iterator<Item = &'static Attempt> + '_ {
     let there = |attempt: &&Attempt| {
         attempt.layer.absent(&sandbox.kernel).is_none() && (attempt.fits)(sandbox)
     };
-    let strict = match sandbox.base {
-        Base::Strict(_) => STRICT,
-        Base::Read(_) | Base::Host => &[],
+    let (namespaced, own) = match sandbox.base {
+        Base::Strict(_) => (NAMESPACED, STRICT),
+        Base::View(_) => (NAMESPACED, VIEW),
+        Base::Read(_) | Base::Host | Base::Extract(_) => (&[][..], &[][..]),
     };
-    COMMON.iter().chain(strict).filter(there)
+    let all = COMMON.iter().chain(namespaced).chain(own);
+    all.filter(there)
 }
 
-static STRICT: &[Attempt] = &[
+static NAMESPACED: &[Attempt] = &[
     refusal(
         Layer::PidNamespace,
         "a pid namespace of its own",
@@ -28,6 +35,30 @@ static STRICT: &[Attempt] = &[
         0,
         |s| own_namespace(s, 0),
     ),
+    refusal(
+        Layer::IpcNamespace,
+        "an ipc namespace of its own",
+        HOLDS,
+        0,
+        |s| own_namespace(s, 2),
+    ),
+    refusal(
+        Layer::UtsNamespace,
+        "a uts namespace of its own",
+        HOLDS,
+        0,
+        |s| own_namespace(s, 3),
+    ),
+    refusal(
+        Layer::CgroupNamespace,
+        "a cgroup namespace of its own",
+        HOLDS,
+        0,
+        |s| own_namespace(s, 4),
+    ),
+];
+
+static STRICT: &[Attempt] = &[
     state(Layer::PrivateTmp, "/tmp can be written", |_| {
         let made = sys::make_dir(c"/tmp/witness", 0o700).is_ok();
         let here = sys::stat(c"/tmp").map(|tmp| tmp.st_dev);
@@ -58,27 +89,8 @@ static STRICT: &[Attempt] = &[
         0,
         |s| own_namespace(s, 1),
     )
-    .when(|sandbox| matches!(&sandbox.base, Base::Strict(strict) if strict.net.is_some())),
-    refusal(
-        Layer::IpcNamespace,
-        "an ipc namespace of its own",
-        HOLDS,
-        0,
-        |s| own_namespace(s, 2),
-    ),
-    refusal(
-        Layer::UtsNamespace,
-        "a uts namespace of its own",
-        HOLDS,
-        0,
-        |s| own_namespace(s, 3),
-    ),
-    refusal(
-        Layer::CgroupNamespace,
-        "a cgroup namespace of its own",
-        HOLDS,
-        0,
-        |s| own_namespace(s, 4),
+    .when(
+        |sandbox| matches!(&sandbox.base, Base::Strict(strict) if strict.attendance.net.is_some()),
     ),
     Attempt {
         layer: Layer::LandlockScope,

@@ -114,6 +114,7 @@ use model::{Private, is_missing, relative};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use plan::Plan;
 use serde::{Deserialize, Serialize};
+pub(crate) use staged::{c_string, open_dir, own, owner};
 
 use crate::{ListedPath, Network, StrictProfile};
 use crate::{Result, sys};

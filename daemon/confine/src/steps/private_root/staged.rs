@@ -220,7 +220,7 @@ fn shown_by(entry: &StagedEntry, mounts: &[Mount]) -> Result<usize, Fault> {
     }
 }
 
-fn open_dir(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<OwnedFd> {
+pub(crate) fn open_dir(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<OwnedFd> {
     sys::open_plain(dir, path, libc::O_RDONLY | libc::O_DIRECTORY)
 }
 
@@ -228,12 +228,7 @@ fn open_dir(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<OwnedFd> {
 fn own_as(directory: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
     const ACL: &CStr = c"system.posix_acl_access";
     let stat = sys::stat_of(other)?;
-    let owner = Owner {
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mode: stat.st_mode & 0o7777,
-    };
-    own(directory, owner)?;
+    own(directory, owner(&stat))?;
     match sys::xattr(open_dir(other, c".")?, ACL) {
         Ok(list) => sys::set_xattr(directory, ACL, &list),
         Err(error) => match error.raw_os_error() {
@@ -243,13 +238,21 @@ fn own_as(directory: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+pub(crate) fn owner(stat: &libc::stat) -> Owner {
+    Owner {
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mode: stat.st_mode & 0o7777,
+    }
+}
+
 /// The owner first, because that clears set-id bits.
-fn own(fd: BorrowedFd<'_>, owner: Owner) -> io::Result<()> {
+pub(crate) fn own(fd: BorrowedFd<'_>, owner: Owner) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
     fchown(fd, Some(uid), Some(gid))?;
     Ok(fchmod(fd, Mode::from_bits_truncate(owner.mode))?)
 }
 
-fn c_string(bytes: impl Into<Vec<u8>>) -> io::Result<CString> {
+pub(crate) fn c_string(bytes: impl Into<Vec<u8>>) -> io::Result<CString> {
     CString::new(bytes).map_err(io::Error::other)
 }

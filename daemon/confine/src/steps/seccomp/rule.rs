@@ -83,6 +83,8 @@ pub(crate) struct Class {
     pub(crate) inspects: bool,
     /// Less: in its own network, buffers of sockets keep their size.
     pub(crate) own_network: bool,
+    /// More: chroot(2), in a view.
+    pub(crate) changes_root: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,13 +13,13 @@ use remit_policy::quoted;
 
 use crate::load::accounts::{Resolved, job_group, job_user};
 use crate::load::destination::destination;
-use crate::load::limits::limits;
+use crate::load::limits::{limits, space};
 use crate::load::parameters::choice;
 use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped, string};
 use crate::load::text::{is_name, summary, variables};
 use listed::Lists;
 
-const OF_BASE: [(&str, &[Base]); 13] = [
+const OF_BASE: [(&str, &[Base]); 14] = [
     ("user", &[Base::Strict, Base::Host]),
     ("capabilities", &[Base::Read, Base::Strict]),
     ("read", &[Base::Strict]),
@@ -33,12 +33,15 @@ const OF_BASE: [(&str, &[Base]); 13] = [
     ("network", &[Base::Read, Base::Strict]),
     ("groups", &[Base::Read, Base::Strict, Base::Host]),
     ("inspect", &[Base::Read]),
+    ("space", &[Base::Plan]),
 ];
 
-const BASES: [(&str, Base); 3] = [
+const BASES: [(&str, Base); 5] = [
     ("read", Base::Read),
     ("strict", Base::Strict),
     ("host", Base::Host),
+    ("plan", Base::Plan),
+    ("extract", Base::Extract),
 ];
 
 /// Reads one profile. After an error it is not the one that was meant, but its name is taken.
@@ -101,7 +104,7 @@ pub(crate) fn profile(
         base,
         user: user.unwrap_or_else(|| match base {
             Base::Host => Profile::host().user,
-            Base::Read | Base::Strict => User::Own,
+            Base::Read | Base::Strict | Base::Plan | Base::Extract => User::Own,
         }),
         groups,
         capabilities,
@@ -114,6 +117,7 @@ pub(crate) fn profile(
         sockets: lists.sockets,
         leads_to_root: lists.leads_to_root,
         network,
+        space: space(&mut fields, report),
         inspect,
         env: variables(&mut fields, report),
         limits: limits(&mut fields, report),
@@ -172,7 +176,7 @@ fn network(
 ) -> Network {
     let otherwise = match base {
         Base::Host => Network::Host,
-        Base::Read | Base::Strict => Network::None,
+        Base::Read | Base::Strict | Base::Plan | Base::Extract => Network::None,
     };
     let Some(value) = fields.get("network") else {
         return otherwise;

@@ -181,6 +181,8 @@ pub(in crate::steps::seccomp) const INSTEAD: &[Instead] = &[
         rule: Rule::CheckedIfSet(2, &[
             Check { arg: 1, mask: 0x8, want: Want::NoneOf(&[0x8]), errno: EPERM },
         ]), rows: &[("seccomp", 317, 277)] } },
+    Instead { applies_to: |class| class.changes_root, group: Group { why: "package managers change to another root; in a view every root is the job's own", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Allow, rows: &[("chroot", 161, 51)] } },
     Instead { applies_to: |class| class.shared_uid, group: Group { why: "a uid has 128 instances: the host's programs of that user would get none", layer: Some(Layer::SeccompRefused),
         rule: Rule::Answer(EMFILE), rows: &[("inotify_init", 253, -1), ("inotify_init1", 294, 26)] } },
 ];

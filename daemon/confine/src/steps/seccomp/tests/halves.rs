@@ -18,7 +18,9 @@ fn classes() -> impl Iterator<Item = Class> {
             unix: bit(2),
             ipc: bit(3),
             no_set_id: bit(4),
-            own_network: bit(3), // Changes calls that no other of these changes.
+            // These change calls that no other one changes.
+            own_network: bit(3),
+            changes_root: bit(3),
             bus: bit(3) && !bit(1) && !bit(2),
             shared_uid: bit(5),
             one_session: bit(5),

@@ -672,6 +672,7 @@ fn audited_filter_equals_whole_and_logs_only_refusals() {
         shared_uid: true,
         one_session: true,
         own_network: true,
+        changes_root: true,
         inspects: false,
     };
     let inspects = Class {

@@ -1,0 +1,47 @@
+//! Tables of passwords as a copy of the machine has them: without hashes. shadow(5), gshadow(5).
+
+use std::borrow::Cow;
+
+/// Position of the password in a line.
+pub const PASSWORD: usize = 1;
+
+/// Returns what a copy has in place of this password. What nobody can log in with stays.
+fn shown_password(password: &[u8]) -> &[u8] {
+    let is_locked = !password.is_empty() && password.iter().all(|byte| b"!*".contains(byte));
+    if is_locked { password } else { b"!" }
+}
+
+/// Returns the line of an account as a copy has it; an empty one for a line of no account.
+#[must_use]
+pub fn shown_line(line: &[u8]) -> Cow<'_, [u8]> {
+    let mut fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+    let Some(password) = fields.get_mut(PASSWORD) else {
+        return Cow::Borrowed(b"");
+    };
+    let shown = shown_password(password);
+    if shown == *password {
+        return Cow::Borrowed(line);
+    }
+    *password = shown;
+    Cow::Owned(fields.join(&b':'))
+}
+
+/// Returns the table as a copy has it.
+#[must_use]
+pub fn shown_table(table: &[u8]) -> Vec<u8> {
+    let lines: Vec<Cow<'_, [u8]>> = table.split(|byte| *byte == b'\n').map(shown_line).collect();
+    lines.join(&b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_hash_of_a_password_is_shown() {
+        let table = b"root:$y$j9T$abc:19000:0:99999:7:::\nbin:*:19000::::::\nsync:!*:1::::::\nopen::1::::::\nold:!$6$x:1::::::\n";
+        let want = b"root:!:19000:0:99999:7:::\nbin:*:19000::::::\nsync:!*:1::::::\nopen:!:1::::::\nold:!:1::::::\n";
+        assert_eq!(shown_table(table), want);
+        assert_eq!(shown_table(b"HASH\na:*"), b"\na:*");
+    }
+}

@@ -1,0 +1,100 @@
+//! Tables of passwords, which a plan of a copy changes by their lines.
+
+use std::fs;
+
+use nix::mount::{MsFlags, mount};
+use remit_plan::{Base, Bundle, Change, Content, Entry, Plan, PlanPath, Source, sha256};
+
+use crate::scene::*;
+
+const MEMORY: Disk = Disk::Memory("size=64m,mode=755");
+const OLD: &[u8] = b"root:$y$abc:1:0:99999:7:::\nbob:$6$x:1:0:99999:7:::\nold:!:1::::::\n";
+
+/// A scene whose `etc` is `/etc`.
+fn scene() -> Scene {
+    let scene = Scene::new(MEMORY);
+    let none = None::<&str>;
+    mount(Some(&at("etc")), "/etc", none, MsFlags::MS_BIND, none).unwrap();
+    put("etc/shadow", OLD, 0o640, 42);
+    scene
+}
+
+/// Returns the bundle of changes of lines by somebody who may not read the table.
+fn lines(text: &[u8]) -> Vec<u8> {
+    let base = found("etc/shadow").unwrap().base;
+    let meta = base.stat.meta;
+    let base = Base {
+        sha256: None,
+        ..base
+    };
+    let content = Content {
+        size: text.len() as u64,
+        sha256: sha256(text),
+        source: Source::Lines,
+    };
+    let change = Change::Replace {
+        base,
+        content,
+        meta,
+    };
+    let path = PlanPath::new("/etc/shadow").unwrap();
+    let plan = Plan::new(vec![Entry { path, change }]).unwrap();
+    let bundle = Bundle::new(&plan, text, &[]).unwrap();
+    bundle.as_bytes().to_vec()
+}
+
+#[test]
+fn only_the_lines_change_and_an_undo_gives_the_table_back() {
+    let _scene = scene();
+    let before = tree();
+    let input = lines(b"+new:!:2::::::\n-old::1::::::\n<bob::1:0:99999:7:::\n>bob::1:0:30:7:::\n");
+    commit(&input).is_done();
+    let expect = b"root:$y$abc:1:0:99999:7:::\nbob:$6$x:1:0:30:7:::\nnew:!:2::::::\n";
+    assert_eq!(read("etc/shadow"), expect);
+    let (now, then) = (tree(), before.clone());
+    let facts = |tree: &Tree| {
+        let facts = &tree[&at("etc/shadow")];
+        (facts.mode, facts.owner)
+    };
+    assert_eq!(facts(&now), facts(&then));
+    undo(&id_of(&input)).is_done();
+    assert_eq!(tree(), before);
+}
+
+#[test]
+fn another_table_than_that_of_the_plan_stays() {
+    let _scene = scene();
+    for (text, words) in [
+        (
+            &b"+bob:!:2::::::\n"[..],
+            "'bob' has a line in it; plan again",
+        ),
+        (b"-eve::1\n", "'eve' has no line in it; plan again"),
+        (b"<eve::1\n>eve::2\n", "'eve' has no line in it; plan again"),
+    ] {
+        let before = tree();
+        commit(&lines(text)).is_refused(words);
+        assert_eq!(tree(), before);
+    }
+    let input = lines(b"+new:!:2::::::\n");
+    // Of the same length, so only its time differs.
+    fs::write(
+        at("etc/shadow"),
+        [&b"ROOT"[..], OLD.get(4..).unwrap()].concat(),
+    )
+    .unwrap();
+    let before = tree();
+    commit(&input).is_refused("it has changed");
+    assert_eq!(tree(), before);
+}
+
+#[test]
+fn table_that_was_written_after_the_commit_stays() {
+    let _scene = scene();
+    let input = lines(b"+new:!:2::::::\n");
+    commit(&input).is_done();
+    append("etc/shadow", b"late:!:3::::::\n");
+    let before = tree();
+    undo(&id_of(&input)).is_refused("its size has changed");
+    assert_eq!(tree(), before);
+}

@@ -1,0 +1,341 @@
+//! A copy-on-write view of the machine: each mount is an overlay over a read-only clone of it, whose owners are mapped to
+//! the ids of the view's user namespace. What is written goes to a file system in memory of a fixed size.
+//!
+//! **Invariant:** no mount of the view leads to a file of the machine that can be written.
+
+mod budget;
+mod furnish;
+mod mask;
+mod mounts;
+mod site;
+mod stand_ins;
+mod table;
+mod users;
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::mount::{MntFlags, umount2};
+use remit_common::view::{self, Index, VIEW, lower, upper};
+use remit_sys::{Doing, Error, Result};
+
+use crate::steps::landlock::Fence;
+use crate::steps::private_root::{c_string, own, owner};
+use crate::steps::report::{EnabledLayers, Fault};
+use crate::sys::{self, ForkCall, Propagation};
+use crate::{Layer, Why};
+use budget::hideable;
+pub(crate) use furnish::devices;
+use mask::{Mask, is_masked};
+use mounts::{Mounted, Mounts};
+use site::{NO_WRITE, SITE_OPTIONS, Site};
+use table::is_in;
+pub(crate) use users::{CAPABILITIES, first_id, user_namespace};
+use walk::{Account, Tree, hidden};
+
+/// Path at which the view is built: in this namespace `/proc` is of no other use.
+const SITE: &CStr = c"/proc";
+/// An id that nobody has, for a try.
+const PROBE: u32 = u32::MAX - 2;
+
+pub(crate) struct Building<'a> {
+    pub(crate) layers: EnabledLayers,
+    pub(crate) call: ForkCall,
+    pub(crate) propagation: Propagation,
+    /// The machine's `/proc`.
+    pub(crate) proc: BorrowedFd<'a>,
+    pub(crate) users: BorrowedFd<'a>,
+    /// The job's own ids, which no view has.
+    pub(crate) own: (u32, u32),
+    pub(crate) groups: &'a [u32],
+    /// Mount options of the file system that gets what is written, and of a private directory open to all.
+    pub(crate) area: &'a CStr,
+    pub(crate) shared: &'a CStr,
+    pub(crate) ruleset: Option<(BorrowedFd<'a>, &'a Fence)>,
+}
+
+/// Refuses a machine that cannot show its root file system in a view.
+pub(crate) fn probe(call: ForkCall) -> Result<()> {
+    let child = || match try_root(call) {
+        Ok(()) => 0,
+        Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
+    };
+    let doing = || "cannot make a view of this machine".to_owned();
+    let (pid, _pidfd) = sys::fork(call, None, child).doing(doing)?;
+    let ended = sys::wait(pid, 0).doing(doing)?;
+    let code = ended.and_then(|(status, _)| status.code());
+    let why = match code {
+        Some(0) => return Ok(()),
+        Some(libc::EINVAL) => {
+            "the kernel cannot map the owners of its root file system: Linux 5.19 can for ext4, XFS, btrfs and F2FS, \
+             and no Linux can for an overlay or NFS"
+        }
+        Some(libc::ENOSPC | libc::EPERM) => {
+            "the kernel makes no user namespace; set user.max_user_namespaces, see sysctl(8)"
+        }
+        Some(errno) => return Err(io::Error::from_raw_os_error(errno)).doing(doing),
+        None => "the child that tried was killed",
+    };
+    Err(Error::refused(doing(), why))
+}
+
+fn try_root(call: ForkCall) -> io::Result<()> {
+    let users = user_namespace(call, (PROBE, PROBE), &[])?;
+    sys::own_mounts()?;
+    sys::set_whole_tree(0, Propagation::Private)?;
+    let root = sys::copy_mount(c"/")?;
+    sys::set_mapped_mount(root.as_fd(), NO_WRITE, users.as_fd())?;
+    sys::change_dir(SITE)?;
+    sys::mount_tmpfs_here(SITE_OPTIONS, true)?;
+    let site = Site::new(
+        sys::open(SITE, libc::O_PATH | libc::O_DIRECTORY)?,
+        SITE_OPTIONS,
+    )?;
+    for name in ["area/up", "area/work"] {
+        site.make(name)?;
+    }
+    sys::attach_mount_on(root.as_fd(), site.directory("low")?.as_fd())?;
+    site.overlay("low", Some(["area/up", "area/work"]), "shown")
+}
+
+impl Building<'_> {
+    /// Builds the view, and moves to its top. Returns what is left of it after its job.
+    pub(crate) fn build(&self) -> std::result::Result<OwnedFd, Fault> {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH);
+        let started = started.map_err(io::Error::other)?;
+        let host = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
+        let Mounts {
+            shown: mounts,
+            files,
+            others,
+        } = Mounts::read(self.proc, host.as_fd())?;
+        let cut = |path: &CString| CString::new(hideable(path.to_bytes()));
+        let cut: std::result::Result<BTreeSet<_>, _> = others.iter().map(cut).collect();
+        let mut hidden = cut.map_err(io::Error::other)?;
+        hidden.remove(c"");
+        if !mounts
+            .first()
+            .is_some_and(|root| root.at.is_empty() && root.is_copied)
+        {
+            return Err(Fault::because(Why::WrongKind));
+        }
+        if self.layers.is_on(Layer::Mask) {
+            hidden.extend(self.unreadable(&mounts)?);
+        }
+        sys::set_whole_tree(0, self.propagation)?;
+        sys::change_dir(SITE)?;
+        sys::mount_tmpfs_here(SITE_OPTIONS, true)?;
+        let site = sys::open(SITE, libc::O_PATH | libc::O_DIRECTORY)?;
+        let site = Site::new(site, self.area)?;
+        // What a mount covers stays hidden, also if the mount itself cannot be shown.
+        let points: Vec<CString> = mounts.iter().map(|mount| mount.at.clone()).collect();
+        let made = self.overlays(&site, &mounts, &mut hidden, &files, &points)?;
+        let points = self.attach(&site, &mounts, made)?;
+        let kept = site.kept(&Index {
+            started_ns: i128::try_from(started.as_nanos()).map_err(io::Error::other)?,
+            points,
+            hidden: hidden.iter().map(|path| path.to_bytes().to_vec()).collect(),
+        })?;
+        let view = site.directory(VIEW)?;
+        self.furnish(view.as_fd(), host.as_fd())?;
+        self.furnish_stand_ins(&site, view.as_fd(), host.as_fd())?;
+        sys::change_to(view.as_fd())?;
+        sys::pivot_here()?;
+        self.grant()?;
+        Ok(kept)
+    }
+
+    fn unreadable<'a>(&self, mounts: &'a [Mounted]) -> io::Result<BTreeSet<CString>> {
+        let (uid, gid) = self.own;
+        let groups = self.groups;
+        let copied = mounts.iter().filter(|mount| mount.is_copied);
+        let tree = |mount: &'a Mounted| Tree {
+            at: &mount.at,
+            clone: mount.clone.as_fd(),
+        };
+        let trees: Vec<Tree<'a>> = copied.map(tree).collect();
+        let mut found = hidden(self.call, &Account { uid, gid, groups }, &trees)?;
+        found.retain(|path| is_masked(path.to_bytes()));
+        Ok(found)
+    }
+
+    /// Makes the overlay of each mount, the innermost first: one that cannot be made is hidden in the one around it.
+    fn overlays(
+        &self,
+        site: &Site,
+        mounts: &[Mounted],
+        hidden: &mut BTreeSet<CString>,
+        files: &BTreeMap<CString, OwnedFd>,
+        points: &[CString],
+    ) -> io::Result<Vec<Option<(OwnedFd, bool)>>> {
+        let mut made = Vec::new();
+        for (number, mount) in mounts.iter().enumerate().rev() {
+            let at = mount.at.to_bytes();
+            let is_hidden = hidden.iter().any(|path| is_in(at, path.to_bytes()));
+            let overlay = match is_hidden {
+                true => None,
+                false => match self.overlay(site, number, mount, (hidden, points), files) {
+                    Err(_) if !at.is_empty() => {
+                        hidden.insert(mount.at.clone());
+                        None
+                    }
+                    overlay => Some(overlay?),
+                },
+            };
+            made.push(overlay);
+        }
+        made.reverse();
+        Ok(made)
+    }
+
+    fn attach(
+        &self,
+        site: &Site,
+        mounts: &[Mounted],
+        made: Vec<Option<(OwnedFd, bool)>>,
+    ) -> io::Result<Vec<view::Point>> {
+        let mut points = Vec::new();
+        for (mount, made) in mounts.iter().zip(made) {
+            let mut is_copied = made.as_ref().is_some_and(|(_, is_copied)| *is_copied);
+            if let Some((overlay, _)) = made {
+                let view = site.directory(VIEW)?;
+                let target = match mount.at.is_empty() {
+                    true => Ok(view),
+                    false => sys::open_plain(view.as_fd(), &mount.at, libc::O_PATH),
+                };
+                match target
+                    .and_then(|target| sys::attach_mount_on(overlay.as_fd(), target.as_fd()))
+                {
+                    Err(error) if mount.at.is_empty() => return Err(error),
+                    // The machine has moved it: the node in the layer around it hides what is there.
+                    Err(_) => is_copied = false,
+                    Ok(()) => {}
+                }
+            }
+            points.push(view::Point {
+                at: mount.at.to_bytes().to_vec(),
+                is_copied,
+            });
+        }
+        Ok(points)
+    }
+
+    /// Returns an overlay over a mount, and true if it can be written. The owners of some file systems cannot be mapped.
+    fn overlay(
+        &self,
+        site: &Site,
+        number: usize,
+        mount: &Mounted,
+        (hidden, points): (&BTreeSet<CString>, &[CString]),
+        files: &BTreeMap<CString, OwnedFd>,
+    ) -> io::Result<(OwnedFd, bool)> {
+        let clone = mount.clone.as_fd();
+        let is_on = self.layers.is_on(Layer::UserNamespace);
+        let is_copied = mount.is_copied
+            && match is_on.then(|| sys::set_mapped_mount(clone, NO_WRITE, self.users)) {
+                Some(Err(error)) if !mount.at.is_empty() && is_unmappable(&error) => false,
+                Some(mapped) => mapped.map(|()| true)?,
+                None => true,
+            };
+        if !is_copied || !is_on {
+            sys::set_mount(clone, NO_WRITE)?;
+        }
+        let [mask, area, shown] = ["mask", "area", "shown"].map(|name| format!("{name}/{number}"));
+        let (low, up, work) = (lower(number), upper(number), format!("{area}/work"));
+        for name in [&low, &mask, &area, &up, &work, &shown] {
+            site.make(name)?;
+        }
+        sys::attach_mount_on(clone, site.directory(&low)?.as_fd())?;
+        let low_dir = site.directory(&low)?;
+        let stat = sys::stat_of(low_dir.as_fd())?;
+        for name in [&up, &mask] {
+            let dir = site.directory_to_own(name)?;
+            // What the file system says is mapped already.
+            own(dir.as_fd(), owner(&stat))?;
+        }
+        let layer = site.directory_to_own(&mask)?;
+        let masking = Mask {
+            layer: layer.as_fd(),
+            host: low_dir.as_fd(),
+            unknown: self.own,
+            files,
+            mapped: &|id| self.mapped(id),
+        };
+        let all: BTreeSet<&CStr> = hidden.iter().chain(points).map(AsRef::as_ref).collect();
+        for (path, inside) in topmost(&all, mount.at.to_bytes()) {
+            masking.hide(path, inside)?;
+        }
+        let at = mount.at.to_bytes();
+        let covered = all.iter().copied();
+        let covered = covered.filter(|path| inside(path.to_bytes(), at).is_some());
+        self.put_stand_ins(&masking, at, covered)?;
+        let lower = format!("{mask}:{low}");
+        // A layer to write to lets the tests switch this layer off.
+        let upper =
+            (is_copied || !self.layers.is_on(Layer::ReadOnlyMounts)).then_some([&up, &work]);
+        site.overlay(&lower, upper, &shown)?;
+        let made = sys::copy_mount_of(site.directory(&shown)?.as_fd(), false)?;
+        umount2(c_string(shown)?.as_c_str(), MntFlags::MNT_DETACH)?;
+        Ok((made, is_copied))
+    }
+
+    fn mapped(&self, id: u32) -> u32 {
+        match self.layers.is_on(Layer::UserNamespace) && id < users::IDS {
+            true => first_id(self.own.0) + id,
+            false => id,
+        }
+    }
+}
+
+/// EPERM: the machine has mapped its owners already.
+fn is_unmappable(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM))
+}
+
+/// Returns the paths that lie in a mount and beneath no other one of them, each with its part in the mount.
+fn topmost<'a>(
+    all: &'a BTreeSet<&'a CStr>,
+    mount: &'a [u8],
+) -> impl Iterator<Item = (&'a CStr, &'a [u8])> {
+    let bytes: BTreeSet<&[u8]> = all.iter().map(|path| path.to_bytes()).collect();
+    let in_mount = |path: &&'a CStr| Some((*path, inside(path.to_bytes(), mount)?));
+    let found = all.iter().filter_map(in_mount);
+    found.filter(move |(path, inside)| {
+        let path = path.to_bytes();
+        let start = path.len() - inside.len();
+        let mut slashes = inside.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        !slashes.any(|(end, _)| {
+            path.get(..start + end)
+                .is_some_and(|above| bytes.contains(above))
+        })
+    })
+}
+
+/// Returns the part of `path` beneath a mount point; `None` if it is elsewhere, or the point itself.
+fn inside<'a>(path: &'a [u8], point: &[u8]) -> Option<&'a [u8]> {
+    match point {
+        [] => Some(path).filter(|path| !path.is_empty()),
+        point => path.strip_prefix(point)?.strip_prefix(b"/"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_topmost_path_of_a_mount_is_hidden() {
+        let all = [
+            c"a", c"a-b", c"a/b", c"a/b/c", c"m", c"m/x", c"m/x/y", c"n/x/y",
+        ];
+        let all: BTreeSet<&CStr> = all.into();
+        let of = |mount: &'static [u8]| -> Vec<(&CStr, &[u8])> { topmost(&all, mount).collect() };
+        let whole = |path: &'static CStr| (path, path.to_bytes());
+        assert_eq!(of(b""), [c"a", c"a-b", c"m", c"n/x/y"].map(whole));
+        assert_eq!(of(b"m"), [(c"m/x", &b"x"[..])]);
+    }
+}

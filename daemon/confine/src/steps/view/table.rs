@@ -1,0 +1,175 @@
+//! Which of the machine's mounts a view shows, and how. Pure.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io;
+
+/// File systems on which an overlay works, and whose owners a mount can map: the kernel's `FS_ALLOW_IDMAP`.
+const COPIED: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"];
+/// File systems of local disks and images. Those of networks and of users' programs (FUSE) can hang, and are left out.
+const READ_ONLY: [&str; 8] = [
+    "vfat", "exfat", "ntfs3", "iso9660", "udf", "squashfs", "erofs", "overlay",
+];
+/// Directories that are the view's own, with what is mounted beneath.
+pub(super) const PRIVATE: [&str; 6] = ["proc", "sys", "dev", "run", "tmp", "var/tmp"];
+/// The most mounts of a table, and of a view.
+const MOST: usize = 8192;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// By an overlay: what is written goes to the view's own memory.
+    Copy,
+    /// By an overlay to which nothing can be written.
+    ReadOnly,
+    /// A network's, or of a program of a user: it could hang. What lies beneath it on the machine is hidden.
+    Not,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Point {
+    /// Relative to the root; empty for the root itself.
+    pub(super) at: CString,
+    pub(super) shown: Shown,
+}
+
+/// Reads a mount table: proc_pid_mountinfo(5). Returns parents before children, without those beneath one that is not shown.
+/// Of several mounts at one point the last one counts. Fails for a table that cannot be read, and for more than [`MOST`] mounts.
+pub(super) fn points(mountinfo: &[u8]) -> io::Result<Vec<Point>> {
+    let mut found: BTreeMap<Vec<u8>, Shown> = BTreeMap::new();
+    for line in mountinfo.split(|byte| *byte == b'\n') {
+        if line.is_empty() {
+            continue;
+        }
+        let (at, shown) = mount(line).ok_or(io::ErrorKind::InvalidData)?;
+        found.insert(at, shown);
+    }
+    let is_private = |at: &[u8]| PRIVATE.iter().any(|own| is_in(at, own.as_bytes()));
+    found.retain(|at, _| !is_private(at));
+    let outer: Vec<Vec<u8>> = found
+        .iter()
+        .filter(|(_, shown)| **shown == Shown::Not)
+        .map(|(at, _)| at.clone())
+        .collect();
+    found.retain(|at, _| !outer.iter().any(|out| at != out && is_in(at, out)));
+    if found.len() > MOST {
+        return Err(io::Error::from_raw_os_error(libc::E2BIG));
+    }
+    let point = |(at, shown): (Vec<u8>, Shown)| {
+        let at = CString::new(at).map_err(|_| io::ErrorKind::InvalidData)?;
+        Ok(Point { at, shown })
+    };
+    found.into_iter().map(point).collect()
+}
+
+/// Returns true if `path` is `directory` or beneath it. Both are relative.
+pub(super) fn is_in(path: &[u8], directory: &[u8]) -> bool {
+    let rest = path.strip_prefix(directory);
+    rest.is_some_and(|rest| directory.is_empty() || matches!(rest.first(), None | Some(b'/')))
+}
+
+fn mount(line: &[u8]) -> Option<(Vec<u8>, Shown)> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let at = unescaped(fields.nth(4)?)?;
+    let own = fields.next()?;
+    fields.by_ref().find(|field| *field == b"-")?;
+    let kind = std::str::from_utf8(fields.next()?).ok()?;
+    let whole = fields.nth(1)?;
+    let is_fixed =
+        [own, whole].map(|options| options.split(|byte| *byte == b',').any(|one| one == b"ro"));
+    let shown = match kind {
+        kind if COPIED.contains(&kind) && is_fixed == [false; 2] => Shown::Copy,
+        kind if COPIED.contains(&kind) || READ_ONLY.contains(&kind) => Shown::ReadOnly,
+        _ => Shown::Not,
+    };
+    Some((at, shown))
+}
+
+/// Returns a path without its slash at the front. The kernel escapes spaces, tabs, line ends and backslashes.
+fn unescaped(field: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = field.strip_prefix(b"/")?;
+    let mut path = Vec::with_capacity(rest.len());
+    while let Some((first, others)) = rest.split_first() {
+        rest = others;
+        if *first != b'\\' {
+            path.push(*first);
+            continue;
+        }
+        let (digits, others) = rest.split_at_checked(3)?;
+        rest = others;
+        let digits = std::str::from_utf8(digits).ok()?;
+        path.push(u8::from_str_radix(digits, 8).ok()?);
+    }
+    Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(table: &str) -> Vec<(String, Shown)> {
+        let points = points(table.as_bytes()).unwrap();
+        let text = |point: Point| (point.at.into_string().unwrap(), point.shown);
+        points.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn each_kind_of_mount_is_copied_shown_or_left_out() {
+        let table = "\
+21 1 253:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard
+22 21 0:20 / /proc rw,nosuid - proc proc rw
+23 21 0:5 / /dev rw - devtmpfs udev rw
+24 23 0:22 / /dev/shm rw - tmpfs tmpfs rw
+25 21 0:23 / /run rw - tmpfs tmpfs rw
+26 25 0:24 / /run/user/0 rw - tmpfs tmpfs rw
+27 21 253:1 / /srv/with\\040space rw shared:5 master:3 - xfs /dev/vdb rw
+28 21 253:2 / /boot/efi rw - vfat /dev/vda1 rw
+29 21 0:40 / /mnt/nfs rw - nfs4 server:/ rw
+30 29 253:3 / /mnt/nfs/disk rw - ext4 /dev/vdc rw
+31 21 253:4 / /snap/core/1 ro - squashfs /dev/loop0 ro
+32 21 253:5 / /opt ro - ext4 /dev/vdd rw
+33 21 253:6 / /data rw - ext4 /dev/vde ro
+34 21 253:7 / /twice rw - ext4 /dev/vdf rw
+35 34 0:50 / /twice rw - fuse.sshfs x rw
+36 21 0:51 / /tmp rw - tmpfs tmpfs rw
+37 21 0:52 / /tmpfiles rw - tmpfs tmpfs rw
+38 21 0:53 / /var/tmp rw - tmpfs tmpfs rw
+";
+        let copied = |at: &str| (at.to_owned(), Shown::Copy);
+        let fixed = |at: &str| (at.to_owned(), Shown::ReadOnly);
+        assert_eq!(
+            shown(table),
+            [
+                copied(""),
+                fixed("boot/efi"),
+                fixed("data"),
+                ("mnt/nfs".to_owned(), Shown::Not),
+                fixed("opt"),
+                fixed("snap/core/1"),
+                copied("srv/with space"),
+                copied("tmpfiles"),
+                ("twice".to_owned(), Shown::Not),
+            ]
+        );
+    }
+
+    #[test]
+    fn damaged_table_is_refused() {
+        for table in [
+            "21 1 253:0 /",
+            "21 1 253:0 / relative rw - ext4 /dev/vda rw",
+            "21 1 253:0 / /a\\04 rw - ext4 /dev/vda rw",
+            "21 1 253:0 / /a\\999 rw - ext4 /dev/vda rw",
+            "21 1 253:0 / /a\\000b rw - ext4 /dev/vda rw",
+            "21 1 253:0 / /a rw ext4 /dev/vda rw",
+            "21 1 253:0 / /a rw - ext4",
+        ] {
+            assert!(points(table.as_bytes()).is_err(), "{table}");
+        }
+        let many = |count: usize| -> String {
+            let line = |n: usize| format!("21 1 253:0 / /m{n} rw - ext4 /dev/vda rw\n");
+            (0..count).map(line).collect()
+        };
+        assert_eq!(points(many(MOST).as_bytes()).unwrap().len(), MOST);
+        assert!(points(many(MOST + 1).as_bytes()).is_err());
+    }
+}

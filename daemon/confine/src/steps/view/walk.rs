@@ -1,0 +1,365 @@
+//! What an operator's account cannot read of the machine: found by a child with the account's own identity, so that the kernel
+//! decides, with modes, access lists and all. It walks through clones of single mounts, so it meets no other mount.
+//!
+//! **Invariant:** what is not looked at is hidden. Where others than root can make names, that costs them their own
+//! directory, never the view.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
+use nix::unistd::{AccessFlags, faccessat, pipe2};
+use remit_sys::rights::drop_all_rights;
+
+use super::budget::{Budget, Cost, hideable};
+use super::table::{PRIVATE, is_in};
+use crate::sys::{self, ForkCall};
+
+/// Timeout of the walk: without its end there is no view. The child itself ends before.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes of the longest result: the budgets of [`Budget`] are less.
+const MOST_BYTES: usize = 16 << 20;
+/// Directories with files of packages, which anybody can get. All others beneath `usr` are looked at.
+const PACKAGES: [&[u8]; 12] = [
+    b"usr/bin",
+    b"usr/sbin",
+    b"usr/lib",
+    b"usr/lib32",
+    b"usr/lib64",
+    b"usr/libx32",
+    b"usr/libexec",
+    b"usr/include",
+    b"usr/games",
+    b"usr/share/doc",
+    b"usr/share/man",
+    b"usr/share/locale",
+];
+
+/// The account that looks.
+pub(super) struct Account<'a> {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) groups: &'a [u32],
+}
+
+/// A mount of the machine, relative to the root, and a clone of it without the mounts beneath.
+#[derive(Clone, Copy)]
+pub(super) struct Tree<'a> {
+    pub(super) at: &'a CStr,
+    pub(super) clone: BorrowedFd<'a>,
+}
+
+/// Returns the paths that the account cannot read, relative to the root of the machine; nothing beneath them is listed. The
+/// trees are sorted. Fails if root's own directories take too long, or have too much that is hidden.
+pub(super) fn hidden(
+    call: ForkCall,
+    account: &Account<'_>,
+    trees: &[Tree<'_>],
+) -> io::Result<BTreeSet<CString>> {
+    let (found, report) = pipe2(OFlag::O_CLOEXEC)?;
+    let child = || {
+        sys::close_one(found.as_raw_fd());
+        let seen = drop_all_rights(account.uid, account.gid, account.groups)
+            .and_then(|()| Walk::new(trees).all())
+            .and_then(|said| File::from(report.try_clone()?).write_all(&said));
+        let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+        seen.err().map_or(0, errno)
+    };
+    let (pid, pidfd) = sys::fork(call, None, child)?;
+    drop(report);
+    let read = read_all(&found);
+    let _ = sys::pidfd_send_signal(&pidfd, libc::SIGKILL);
+    let ended = sys::wait(pid, 0)?;
+    let bytes = read?;
+    match ended.and_then(|(status, _)| status.code()) {
+        Some(0) => parse(&bytes),
+        Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+        // The signal met it after its last word.
+        None => parse(&bytes),
+    }
+}
+
+/// The last byte of a whole result; no path begins with it.
+const END: u8 = b'/';
+
+fn read_all(found: &OwnedFd) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + PATIENCE;
+    let (mut all, mut part) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut [PollFd::new(found.as_fd(), PollFlags::POLLIN)], left) {
+            Ok(0) => return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        }
+        match sys::read(found.as_fd(), &mut part)? {
+            0 => return Ok(all),
+            length => all.extend_from_slice(part.get(..length).unwrap_or_default()),
+        }
+        if all.len() > MOST_BYTES {
+            return Err(io::Error::from_raw_os_error(libc::E2BIG));
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> io::Result<BTreeSet<CString>> {
+    let whole = bytes
+        .strip_suffix(&[END])
+        .ok_or(io::ErrorKind::UnexpectedEof)?;
+    let entries = whole.split_inclusive(|byte| *byte == 0);
+    let path = |entry: &[u8]| CStr::from_bytes_with_nul(entry).map(CStr::to_owned);
+    let found = entries.map(path).collect::<Result<_, _>>();
+    found.map_err(io::Error::other)
+}
+
+/// A directory to be looked into: the number of its tree, and its path relative to the root of the machine.
+#[derive(Clone)]
+struct Unvisited {
+    tree: usize,
+    /// On the mount of the root or of `usr`, where packages are.
+    is_of_system: bool,
+    path: Vec<u8>,
+}
+
+struct Walk<'a> {
+    trees: &'a [Tree<'a>],
+    /// Directories in which others than root can make names, found in directories of root: those of root first.
+    of_others: Vec<(bool, Unvisited)>,
+}
+
+/// What a directory is to the walk.
+enum Opened {
+    Open(Dir, FileStat),
+    Hidden,
+}
+
+impl<'a> Walk<'a> {
+    fn new(trees: &'a [Tree<'a>]) -> Self {
+        Walk {
+            trees,
+            of_others: Vec::new(),
+        }
+    }
+
+    fn all(mut self) -> io::Result<Vec<u8>> {
+        let start = Instant::now();
+        let mut budget = Budget::of_root(start);
+        let mut said = Vec::new();
+        for (number, tree) in self.trees.iter().enumerate() {
+            let path = tree.at.to_bytes().to_vec();
+            let mut left = vec![Unvisited {
+                tree: number,
+                is_of_system: [&b""[..], b"usr"].contains(&tree.at.to_bytes()),
+                path,
+            }];
+            while let Some(next) = left.pop() {
+                match self.open(&next) {
+                    Opened::Open(_, stat) if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 => {
+                        self.of_others.push((stat.st_uid != 0, next));
+                    }
+                    seen => enter(seen, &next, &mut left, &mut budget, &mut said)?,
+                }
+            }
+        }
+        let mut budget = Budget::of_others(start);
+        let mut of_others = std::mem::take(&mut self.of_others);
+        of_others.sort_by_key(|(is_of_others, _)| *is_of_others);
+        for (_, directory) in of_others {
+            let (mut own, mut found) = (budget.share(), Vec::new());
+            match self.subtree(&directory, &mut own, &mut found) {
+                Ok(()) => {
+                    budget.take(&own);
+                    said.append(&mut found);
+                }
+                Err(_) if directory.path.is_empty() => {
+                    return Err(io::Error::from_raw_os_error(libc::E2BIG));
+                }
+                // Its names cost the others nothing: it is one node.
+                Err(_) => say(&mut said, &directory.path),
+            }
+        }
+        said.push(END);
+        Ok(said)
+    }
+
+    /// Walks through a directory of others and all beneath it. After an error it has to be hidden as a whole.
+    fn subtree(
+        &self,
+        first: &Unvisited,
+        budget: &mut Budget,
+        said: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let mut left = vec![first.clone()];
+        while let Some(next) = left.pop() {
+            enter(self.open(&next), &next, &mut left, budget, said)?;
+        }
+        Ok(())
+    }
+
+    /// Whatever keeps the account from looking into it, it is hidden then.
+    fn open(&self, next: &Unvisited) -> Opened {
+        let opened = || -> io::Result<Opened> {
+            let tree = self.trees.get(next.tree).ok_or(io::ErrorKind::NotFound)?;
+            let at = tree.at.to_bytes();
+            let inside = next.path.get(at.len()..).unwrap_or_default();
+            let inside = inside.strip_prefix(b"/").unwrap_or(inside);
+            let inside = if inside.is_empty() { b"." } else { inside };
+            let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+            let fd = sys::open_plain(tree.clone, &CString::new(inside)?, flags)?;
+            let enters = AccessFlags::R_OK | AccessFlags::X_OK;
+            faccessat(&fd, ".", enters, AtFlags::AT_EACCESS)?;
+            let stat = fstat(&fd)?;
+            Ok(Opened::Open(Dir::from_fd(fd)?, stat))
+        };
+        opened().unwrap_or(Opened::Hidden)
+    }
+}
+
+/// Looks into a directory, or hides it: also if something in it has a path that nothing can hide.
+fn enter(
+    seen: Opened,
+    next: &Unvisited,
+    left: &mut Vec<Unvisited>,
+    budget: &mut Budget,
+    said: &mut Vec<u8>,
+) -> io::Result<()> {
+    let (before, said_before) = (left.len(), said.len());
+    let looked = match seen {
+        Opened::Open(mut dir, _) => look(next, &mut dir, left, budget, said),
+        Opened::Hidden => Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG)),
+    };
+    match looked {
+        Err(error) if error.raw_os_error() == Some(libc::ENAMETOOLONG) && !next.path.is_empty() => {
+            left.truncate(before);
+            said.truncate(said_before);
+            // A mount can be at a path that is too long itself.
+            budget.spend(Cost::Hidden, hideable(&next.path))?;
+            say(said, &next.path);
+            Ok(())
+        }
+        looked => looked,
+    }
+}
+
+/// Looks at each name of a directory: what is beneath it is left for later.
+fn look(
+    next: &Unvisited,
+    dir: &mut Dir,
+    left: &mut Vec<Unvisited>,
+    budget: &mut Budget,
+    said: &mut Vec<u8>,
+) -> io::Result<()> {
+    let fd = dir.as_fd().try_clone_to_owned()?;
+    for entry in dir.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if [&b"."[..], b".."].contains(&name.to_bytes()) {
+            continue;
+        }
+        let path = match next.path.as_slice() {
+            [] => name.to_bytes().to_vec(),
+            path => [path, b"/", name.to_bytes()].concat(),
+        };
+        budget.spend(Cost::LookedAt, &path)?;
+        let kind = match entry.file_type() {
+            Some(kind) => Some(kind),
+            None => fstatat(&fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+                .ok()
+                .and_then(|stat| of_mode(&stat)),
+        };
+        match kind {
+            Some(Type::Directory) if is_left_out(next.is_of_system, &path) => {}
+            Some(Type::Directory) => left.push(Unvisited {
+                tree: next.tree,
+                is_of_system: next.is_of_system,
+                path,
+            }),
+            Some(Type::File) => {
+                let reads = faccessat(&fd, name, AccessFlags::R_OK, AtFlags::AT_EACCESS);
+                if reads.is_err() {
+                    budget.spend(Cost::Hidden, &path)?;
+                    say(said, &path);
+                }
+            }
+            Some(_) => {}
+            // Nobody says what it is.
+            None => {
+                budget.spend(Cost::Hidden, &path)?;
+                say(said, &path);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn of_mode(stat: &FileStat) -> Option<Type> {
+    match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFDIR => Some(Type::Directory),
+        SFlag::S_IFREG => Some(Type::File),
+        _ => Some(Type::Symlink),
+    }
+}
+
+fn say(said: &mut Vec<u8>, path: &[u8]) {
+    said.extend_from_slice(path);
+    said.push(0);
+}
+
+fn is_left_out(is_of_system: bool, path: &[u8]) -> bool {
+    let is_private = PRIVATE.iter().any(|own| own.as_bytes() == path);
+    let is_of_packages = || PACKAGES.iter().any(|packages| is_in(path, packages));
+    is_private || (is_of_system && is_of_packages())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_directories_and_packages_are_left_out() {
+        for (path, is_out) in [
+            ("etc", false),
+            ("proc", true),
+            ("var/tmp", true),
+            ("srv/tmp", false),
+            ("usr", false),
+            ("usr/lib", true),
+            ("usr/lib/x", true),
+            ("usr/share", false),
+            ("usr/share/keys", false),
+            ("usr/share/doc", true),
+            ("usr/local", false),
+            ("usr/sap", false),
+            ("usrx", false),
+        ] {
+            assert_eq!(is_left_out(true, path.as_bytes()), is_out, "{path}");
+        }
+    }
+
+    #[test]
+    fn other_mounts_have_no_packages() {
+        assert!(!is_left_out(false, b"usr/lib/x"));
+        assert!(is_left_out(false, b"var/tmp"));
+    }
+
+    #[test]
+    fn cut_or_damaged_result_is_refused() {
+        let found = parse(b"etc/key\0root\0/").unwrap();
+        let text: Vec<_> = found.iter().map(|path| path.to_bytes()).collect();
+        assert_eq!(text, [&b"etc/key"[..], b"root"]);
+        assert!(parse(b"/").unwrap().is_empty());
+        for damaged in [&b""[..], b"etc/key\0", b"etc/key/", b"etc\0ro/"] {
+            assert!(parse(damaged).is_err(), "{damaged:?}");
+        }
+    }
+}

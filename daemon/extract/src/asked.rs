@@ -1,0 +1,143 @@
+//! What programs asked of the service manager in a view, which has none: lines of a file that the job wrote.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use remit_common::view::{ACTS, ASKED};
+
+/// Bytes that are read, and acts that are shown.
+const BYTES: u64 = 64 << 10;
+const SHOWN: usize = 32;
+const UNIT: usize = 255;
+
+/// Verbs of systemctl(1), and the command that does the same after a commit.
+const COMMANDS: [(&str, Option<&str>); 11] = [
+    ("start", Some("service.start")),
+    ("stop", Some("service.stop")),
+    ("restart", Some("service.restart")),
+    ("try-restart", Some("service.restart")),
+    ("condrestart", Some("service.restart")),
+    ("reload", Some("service.reload")),
+    ("force-reload", Some("service.reload")),
+    ("reload-or-restart", Some("service.reload")),
+    ("try-reload-or-restart", Some("service.reload")),
+    ("kill", None),
+    ("isolate", None),
+];
+
+/// Returns a sentence for each act, in the order in which they were asked for. `tree` is the top of a kept view. No file: none.
+pub fn acts(tree: impl AsFd) -> Vec<String> {
+    let open = |dir: &dyn AsFd, path: &str, flags: OFlag| -> nix::Result<OwnedFd> {
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(dir.as_fd(), path, flags, Mode::empty())
+    };
+    let directory = open(&tree.as_fd(), ACTS, OFlag::O_PATH | OFlag::O_DIRECTORY);
+    // The job may have made a FIFO or a link of it.
+    let file = directory.and_then(|dir| open(&dir, ASKED, OFlag::O_RDONLY | OFlag::O_NONBLOCK));
+    let Ok(file) = file.map(File::from) else {
+        return Vec::new();
+    };
+    let mut bytes = Vec::new();
+    match file.metadata() {
+        Ok(found) if found.is_file() && file.take(BYTES).read_to_end(&mut bytes).is_ok() => {
+            sentences(&bytes)
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn sentences(bytes: &[u8]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.is_empty() && seen.insert(*line));
+    let all: Vec<Option<String>> = lines.map(act).collect();
+    let count = all.len();
+    let mut acts: Vec<String> = all.into_iter().flatten().take(SHOWN).collect();
+    let more = count - acts.len();
+    if more > 0 {
+        acts.push(format!(
+            "{more} more acts were asked of the service manager: of other names, or too many"
+        ));
+    }
+    acts
+}
+
+fn act(line: &[u8]) -> Option<String> {
+    let (verb, unit) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+    let (verb, command) = COMMANDS.iter().find(|(known, _)| *known == verb)?;
+    let is_unit = |byte: u8| byte.is_ascii_alphanumeric() || b":_.\\@-".contains(&byte);
+    if unit.is_empty() || unit.len() > UNIT || !unit.bytes().all(is_unit) {
+        return None;
+    }
+    let unit = match unit.contains('.') {
+        true => unit.to_owned(),
+        false => format!("{unit}.service"),
+    };
+    let after = match command {
+        Some(command) => format!("it can follow the change, as 'then': {command} unit={unit}"),
+        None => "no command does that".to_owned(),
+    };
+    Some(format!(
+        "'systemctl {verb} {unit}' was asked for, and a copy has no services; {after}"
+    ))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_acts_of_units_are_named_once() {
+        let said = sentences(b"start nginx\nstart nginx\nrestart a@b.service\nkill x.scope\nboil tea\nstart\nstart a b\nstart \x1b\n");
+        assert_eq!(
+            said,
+            [
+                "'systemctl start nginx.service' was asked for, and a copy has no services; it can follow the change, as 'then': \
+                 service.start unit=nginx.service",
+                "'systemctl restart a@b.service' was asked for, and a copy has no services; it can follow the change, as 'then': \
+                 service.restart unit=a@b.service",
+                "'systemctl kill x.scope' was asked for, and a copy has no services; no command does that",
+                "4 more acts were asked of the service manager: of other names, or too many",
+            ]
+        );
+    }
+
+    /// The job is root of the directory.
+    #[test]
+    fn only_a_file_is_read() {
+        let top = std::env::temp_dir().join(format!("remit-asked-{}", std::process::id()));
+        let (dir, other) = (top.join(ACTS), top.join("other"));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(&other, "start other\n").unwrap();
+        let said = || acts(File::open(&top).unwrap()).len();
+        assert_eq!(said(), 0);
+        let at = dir.join(ASKED);
+        std::os::unix::fs::symlink(&other, &at).unwrap();
+        assert_eq!(said(), 0);
+        std::fs::remove_file(&at).unwrap();
+        nix::unistd::mkfifo(&at, Mode::S_IRWXU).unwrap();
+        assert_eq!(said(), 0);
+        std::fs::remove_file(&at).unwrap();
+        std::fs::rename(&other, &at).unwrap();
+        assert_eq!(said(), 1);
+        std::fs::remove_dir_all(&top).unwrap();
+    }
+
+    #[test]
+    fn acts_end() {
+        let lines: String = (0..100)
+            .map(|number| format!("start unit-{number}\n"))
+            .collect();
+        let said = sentences(lines.as_bytes());
+        assert_eq!(said.len(), SHOWN + 1);
+        assert_eq!(
+            said.last().map(String::as_str),
+            Some("68 more acts were asked of the service manager: of other names, or too many")
+        );
+    }
+}

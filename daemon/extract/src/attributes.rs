@@ -1,0 +1,83 @@
+//! Compares extended attributes of a changed path with those that a commit would leave on it. xattr(7).
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
+use remit_sys::sys;
+
+use crate::bounds::ATTRIBUTES;
+use crate::refusal::RefusalReason;
+
+/// Of the overlay itself, seen by root alone, and set by the policy of the host.
+const IGNORED: [&[u8]; 2] = [b"trusted.overlay.", b"security.selinux"];
+const OVERLAY: &[u8] = b"user.overlay.";
+/// Bound to the old bytes. The kernel and `remit-commit` remove them with those.
+const BOUND_TO_BYTES: [&[u8]; 3] = [b"security.capability", b"security.ima", b"security.evm"];
+
+/// The old file or directory, and what becomes of it.
+#[derive(Clone, Copy)]
+pub struct OldAttributes<'a> {
+    pub fd: BorrowedFd<'a>,
+    pub has_new_bytes: bool,
+}
+
+/// Returns true if the new one has attributes `user.overlay.*`, which are left out. Fails for a difference.
+pub fn check(new: BorrowedFd<'_>, old: Option<OldAttributes<'_>>) -> Result<bool, RefusalReason> {
+    let mut names = names(new)?;
+    let count = names.len();
+    names.retain(|name| !name.to_bytes().starts_with(OVERLAY));
+    let has_overlay = names.len() != count;
+    let mut expected = old.map_or_else(|| Ok(BTreeSet::new()), |old| self::names(old.fd))?;
+    expected.retain(|name| !name.to_bytes().starts_with(OVERLAY));
+    if old.is_some_and(|old| old.has_new_bytes) {
+        expected.retain(|name| !starts_with_any(name, &BOUND_TO_BYTES));
+    }
+    for name in names.union(&expected) {
+        let is_same = match old {
+            Some(old) if names.contains(name) && expected.contains(name) => {
+                value(new, name)? == value(old.fd, name)?
+            }
+            _ => false,
+        };
+        if !is_same {
+            return Err(RefusalReason::Attribute(name.to_bytes().to_vec()));
+        }
+    }
+    Ok(has_overlay)
+}
+
+fn names(fd: BorrowedFd<'_>) -> Result<BTreeSet<CString>, RefusalReason> {
+    let listed = match sys::xattr_names(fd) {
+        Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => Vec::new(),
+        listed => listed.map_err(|error| unreadable(&error))?,
+    };
+    let mut names = BTreeSet::new();
+    for name in listed.split(|byte| *byte == 0) {
+        let Ok(name) = CString::new(name) else {
+            continue;
+        };
+        if !name.is_empty() && !starts_with_any(&name, &IGNORED) {
+            names.insert(name);
+        }
+        if names.len() > ATTRIBUTES {
+            return Err(RefusalReason::ManyAttributes);
+        }
+    }
+    Ok(names)
+}
+
+fn value(fd: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>, RefusalReason> {
+    sys::xattr(fd, name).map_err(|error| unreadable(&error))
+}
+
+fn starts_with_any(name: &CStr, list: &[&[u8]]) -> bool {
+    list.iter().any(|start| name.to_bytes().starts_with(start))
+}
+
+fn unreadable(error: &io::Error) -> RefusalReason {
+    let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+    RefusalReason::Unreadable(errno)
+}

@@ -1,0 +1,17 @@
+//! Extractions from real overlays. Each test has a mount namespace and a tmpfs of its own. They need root.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod bounds;
+mod changes;
+mod left_out;
+mod oracle;
+mod random;
+mod refused;
+mod scene;
+mod tables;

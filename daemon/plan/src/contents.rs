@@ -1,0 +1,102 @@
+//! Where the bytes of a plan's entries are: beside it, or in its uploads.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::Upload;
+use crate::plan::{Change, Content, Entry, New, Plan, Source};
+
+impl Plan {
+    #[must_use]
+    pub const fn pack(&self) -> Option<Upload> {
+        self.pack
+    }
+
+    /// Returns where the bytes of each entry are in the contents; empty for an entry without bytes there.
+    #[must_use]
+    pub fn ranges(&self) -> Vec<Range<u64>> {
+        self.ranges_of(Change::bundled)
+    }
+
+    /// Returns where the uploaded bytes of each entry are in the pack; empty for an entry without bytes there.
+    #[must_use]
+    pub fn packed_ranges(&self) -> Vec<Range<u64>> {
+        self.ranges_of(Change::uploaded)
+    }
+
+    fn ranges_of(&self, content: impl Fn(&Change) -> Option<Content>) -> Vec<Range<u64>> {
+        let mut end = 0;
+        let range = |entry: &Entry| {
+            let start = end;
+            end += content(&entry.change).map_or(0, |content| content.size);
+            start..end
+        };
+        self.entries().iter().map(range).collect()
+    }
+
+    #[must_use]
+    pub fn bundled_bytes(&self) -> u64 {
+        let sizes = self.entries().iter().map(|entry| {
+            let new = entry.change.bundled().map_or(0, |content| content.size);
+            new.saturating_add(entry.change.shown_old().map_or(0, |(size, _)| size))
+        });
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    /// Returns the uploads that a commit of it needs, each once.
+    #[must_use]
+    pub fn uploads(&self) -> BTreeSet<Upload> {
+        match self.pack() {
+            Some(pack) => [pack].into(),
+            None => {
+                let entries = self.entries().iter();
+                entries.filter_map(|entry| entry.change.upload()).collect()
+            }
+        }
+    }
+}
+
+impl Change {
+    #[must_use]
+    pub fn bundled(&self) -> Option<Content> {
+        self.content()
+            .filter(|content| content.source != Source::Upload)
+    }
+
+    #[must_use]
+    pub fn uploaded(&self) -> Option<Content> {
+        self.content()
+            .filter(|content| content.source == Source::Upload)
+    }
+
+    /// Has its new bytes uploaded, if it is a file with some.
+    pub const fn pack(&mut self) {
+        if let Self::Create {
+            new: New::File(content),
+            ..
+        }
+        | Self::Replace { content, .. } = self
+            && matches!(content.source, Source::Bundle)
+        {
+            content.source = Source::Upload;
+        }
+    }
+
+    #[must_use]
+    pub fn upload(&self) -> Option<Upload> {
+        self.uploaded().map(|content| Upload {
+            sha256: content.sha256,
+            size: content.size,
+        })
+    }
+}
+
+impl Upload {
+    pub(crate) const fn content(self) -> Content {
+        Content {
+            size: self.size,
+            sha256: self.sha256,
+            source: Source::Upload,
+        }
+    }
+}

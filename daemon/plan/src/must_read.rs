@@ -1,0 +1,401 @@
+//! What an approver has to read, and so is no upload: at its own path, or where links of the plan lead to, as far as its paths
+//! say. Links that are on the machine are not known here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::codec::PlanError;
+use crate::deciding::{is_listed, is_startup};
+use crate::plan::{Entry, New};
+use crate::view::View;
+use crate::{OLD_BYTES, PlanPath};
+
+/// Links that are followed one after the other: path_resolution(7).
+const LINKS: usize = 40;
+/// Links that decide beside uploads, at most.
+const DECIDING: usize = 1000;
+const MANY: &str =
+    "the plan has uploads, and too many links that decide who may do what: make two plans";
+const LINKED: &str = "it is a link that decides who may do what, and what it leads to may be an upload of this plan, which nobody \
+                      reads: make two plans";
+const UPLOADED: &str = "what is in it decides who may do what, so whoever approves reads it: give it with 'write', not as an upload";
+
+/// Long files in these are no text.
+const BINARY: [&str; 5] = [
+    "/boot",
+    "/efi",
+    "/lib/modules",
+    "/usr/lib/modules",
+    "/etc/ld.so.cache",
+];
+const TEXT: [&str; 5] = [".cfg", ".conf", ".dep", ".alias", ".softdep"];
+/// Returns true if an approver has to read what is in it.
+#[must_use]
+pub fn is_read(path: &PlanPath, size: u64) -> bool {
+    let is_text = TEXT.iter().any(|end| path.name().ends_with(end.as_bytes()));
+    let is_binary = !is_text && BINARY.iter().any(|dir| path.is_in(dir.as_bytes()));
+    path.holds_login_keys()
+        || is_startup(path)
+        || is_listed(path) && (!is_binary || size <= OLD_BYTES)
+}
+
+/// Fails for uploads whose content an approver has to read. Its time grows with the plan, and no faster.
+pub fn check_uploads(views: &[View<'_>]) -> Result<(), PlanError> {
+    let refused = |entry: &Entry, why| PlanError::Entry {
+        path: entry.path.clone(),
+        why,
+    };
+    let mut uploads = views.iter().filter_map(|view| {
+        let uploaded = view.entry.change.uploaded()?;
+        Some((view.entry, uploaded))
+    });
+    if uploads.clone().next().is_none() {
+        return Ok(());
+    }
+    if let Some((entry, _)) = uploads.find(|(entry, new)| is_read(&entry.path, new.size)) {
+        return Err(refused(entry, UPLOADED));
+    }
+    let leads = |view: &&View<'_>| target_of(view).is_some() && is_read(&view.entry.path, 0);
+    let deciding = || views.iter().filter(leads);
+    if let Some(view) = deciding().nth(DECIDING) {
+        return Err(refused(view.entry, MANY));
+    }
+    let ways = Ways::new(views);
+    match deciding().find(|view| ways.may_reach_upload(view)) {
+        Some(view) => Err(refused(view.entry, LINKED)),
+        None => Ok(()),
+    }
+}
+
+/// What is needed of a plan to follow its links.
+struct Ways<'a> {
+    /// By path.
+    views: BTreeMap<&'a [u8], &'a View<'a>>,
+    /// Directories with uploads or links beneath them.
+    above: BTreeSet<&'a [u8]>,
+    /// Names in the paths of uploads.
+    upload_names: BTreeSet<&'a [u8]>,
+    /// Names in the paths of links, with the target if all links of this name have one.
+    link_names: BTreeMap<&'a [u8], Option<PlanPath>>,
+}
+
+impl<'a> Ways<'a> {
+    fn new(views: &'a [View<'a>]) -> Self {
+        let mut ways = Self {
+            views: views
+                .iter()
+                .map(|view| (view.entry.path.as_bytes(), view))
+                .collect(),
+            above: BTreeSet::new(),
+            upload_names: BTreeSet::new(),
+            link_names: BTreeMap::new(),
+        };
+        for view in views {
+            let path = &view.entry.path;
+            let is_upload = view.entry.change.uploaded().is_some();
+            let target = target_of(view);
+            if !is_upload && target.is_none() {
+                continue;
+            }
+            ways.above.extend(path.ancestors());
+            if is_upload {
+                ways.upload_names.extend(names(path.as_bytes()));
+            }
+            if let Some(target) = target {
+                let target = resolved(path.as_bytes(), target);
+                for name in names(path.as_bytes()) {
+                    let known = ways
+                        .link_names
+                        .entry(name)
+                        .or_insert_with(|| target.clone());
+                    if *known != target {
+                        *known = None;
+                    }
+                }
+            }
+        }
+        ways
+    }
+
+    /// Returns true if the way of this link may end at an upload of the same plan, in a directory with one, or in one with
+    /// further links.
+    ///
+    /// The parents of an entry are no links: a commit refuses that. So a way to a path of an entry ends there, or goes on if
+    /// it is a link. What other paths lead to is not known, but it has the last name of the path.
+    fn may_reach_upload(&self, link: &View<'_>) -> bool {
+        let mut at = link.entry.path.clone();
+        for _ in 0..LINKS {
+            let Some(view) = self.views.get(at.as_bytes()) else {
+                return false;
+            };
+            let Some(target) = target_of(view) else {
+                return false;
+            };
+            let Some(path) = resolved(at.as_bytes(), target) else {
+                return true;
+            };
+            if path.ancestors().any(|dir| {
+                self.views
+                    .get(dir)
+                    .is_some_and(|view| target_of(view).is_some())
+            }) {
+                return true;
+            }
+            match self.views.get(path.as_bytes()) {
+                Some(view) if view.entry.change.uploaded().is_some() => return true,
+                _ if self.above.contains(path.as_bytes()) => return true,
+                Some(_) => at = path,
+                None => {
+                    let name = path.name();
+                    let is_other = match self.link_names.get(name) {
+                        Some(only) => only.as_ref() != Some(&path),
+                        None => false,
+                    };
+                    return is_other || self.upload_names.contains(name);
+                }
+            }
+        }
+        true
+    }
+}
+
+fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty())
+}
+
+fn target_of<'a>(view: &View<'a>) -> Option<&'a [u8]> {
+    match view.entry.change.makes() {
+        Some(New::Link(_)) => view.new,
+        _ => None,
+    }
+}
+
+/// Returns the path that a target names from the directory of the link; nothing for the root, and for a `..` behind a name
+/// of the target, which may be a link.
+fn resolved(link: &[u8], target: &[u8]) -> Option<PlanPath> {
+    let slash = link.iter().rposition(|byte| *byte == b'/')?;
+    let mut parts: Vec<&[u8]> = match target.first() {
+        Some(b'/') => Vec::new(),
+        _ => names(link.get(..slash)?).collect(),
+    };
+    let mut is_named = false;
+    for part in names(target).filter(|part| part != b".") {
+        match part {
+            b".." if is_named => return None,
+            b".." => drop(parts.pop()),
+            part => {
+                is_named = true;
+                parts.push(part);
+            }
+        }
+    }
+    PlanPath::new([&b"/"[..], &parts.join(&b'/')].concat()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Change, Content, Metadata, Source};
+    use crate::{Bundle, Plan, sha256};
+
+    fn made(path: &str, new: New, mode: u32) -> Entry {
+        let meta = Metadata {
+            mode,
+            uid: 0,
+            gid: 0,
+        };
+        Entry {
+            path: PlanPath::new(path).unwrap(),
+            change: Change::Create { new, meta },
+        }
+    }
+
+    fn content(bytes: &[u8], is_uploaded: bool) -> Content {
+        Content {
+            size: bytes.len() as u64,
+            sha256: sha256(bytes),
+            source: match is_uploaded {
+                true => Source::Upload,
+                false => Source::Bundle,
+            },
+        }
+    }
+
+    /// A plan with these links, with text at `shown`, and with uploads at `uploads`. Returns whether there is one.
+    fn is_refused(links: &[(&str, &str)], shown: &[&str], uploads: &[&str]) -> bool {
+        let mut entries: Vec<Entry> = links
+            .iter()
+            .map(|(path, target)| made(path, New::Link(content(target.as_bytes(), false)), 0o777))
+            .collect();
+        entries.extend(
+            shown
+                .iter()
+                .map(|path| made(path, New::File(content(b"x", false)), 0o644)),
+        );
+        entries.extend(
+            uploads
+                .iter()
+                .map(|path| made(path, New::File(content(b"u", true)), 0o644)),
+        );
+        let plan = Plan::new(entries).unwrap();
+        let new: Vec<u8> = plan
+            .entries()
+            .iter()
+            .filter(|entry| entry.change.bundled().is_some())
+            .flat_map(|entry| {
+                let path = entry.path.to_string();
+                let link = links.iter().find(|(link, _)| *link == path);
+                link.map_or(b"x".to_vec(), |(_, target)| target.as_bytes().to_vec())
+            })
+            .collect();
+        Bundle::new(&plan, &new, b"").is_err()
+    }
+
+    #[test]
+    fn link_that_decides_leads_to_no_upload_of_its_plan() {
+        const UNIT: &str = "/etc/systemd/system/a.service";
+        for (links, shown, uploads, expect) in [
+            (&[(UNIT, "/srv/x")][..], &[][..], &["/srv/x"][..], true),
+            (&[(UNIT, "/srv/x")], &[], &["/srv/y"], false),
+            (&[("/srv/a", "/srv/x")], &[], &["/srv/x"], false),
+            (&[(UNIT, "../../../srv/./x")], &[], &["/srv/x"], true),
+            // By another link of the plan, or a directory that is one.
+            (&[(UNIT, "/srv/l"), ("/srv/l", "x")], &[], &["/srv/x"], true),
+            (
+                &[(UNIT, "/srv/l/x"), ("/srv/l", "/opt")],
+                &[],
+                &["/opt/x"],
+                true,
+            ),
+            (
+                &[(UNIT, "/srv/l"), ("/srv/l", "x")],
+                &["/srv/x"],
+                &["/srv/y"],
+                false,
+            ),
+            // To a directory with one.
+            (&[(UNIT, "/opt/dir")], &[], &["/opt/dir/x"], true),
+            (&[(UNIT, "/opt/dir/")], &[], &["/opt/dir/x"], true),
+            (&[(UNIT, "../..")], &[], &["/etc/x"], true),
+            (&[(UNIT, "/")], &[], &["/srv/x"], true),
+            // What lies at a path of the plan is there, whatever has the same name elsewhere.
+            (
+                &[("/etc/rc2.d/S01a", "../init.d/a")],
+                &["/etc/init.d/a"],
+                &["/usr/sbin/a"],
+                false,
+            ),
+            (
+                &[("/etc/rc2.d/S01a", "../init.d/a")],
+                &[],
+                &["/usr/sbin/a"],
+                true,
+            ),
+            // A directory of the target may be a link.
+            (&[(UNIT, "/srv/l/../a")], &["/srv/a"], &["/opt/a"], true),
+            (
+                &[(UNIT, "/srv/l/.."), ("/srv/l", "/opt/dir/sub")],
+                &[],
+                &["/opt/dir/x.conf"],
+                true,
+            ),
+            // Further links where it leads to.
+            (
+                &[(UNIT, "/opt/dir"), ("/opt/dir/x.conf", "/srv/u")],
+                &[],
+                &["/srv/u"],
+                true,
+            ),
+            (
+                &[(UNIT, "/opt/dir"), ("/opt/dir/x.conf", "/srv/u")],
+                &["/opt/dir/y"],
+                &["/srv/u"],
+                true,
+            ),
+            // Two links to one unit, as systemctl enable makes them.
+            (
+                &[
+                    (UNIT, "/lib/systemd/system/x.service"),
+                    (
+                        "/etc/systemd/system/b.wants/x.service",
+                        "/lib/systemd/system/x.service",
+                    ),
+                ],
+                &["/usr/lib/systemd/system/x.service"],
+                &["/usr/sbin/x"],
+                false,
+            ),
+            (
+                &[(UNIT, "b"), ("/etc/systemd/system/b", "a.service")],
+                &[],
+                &["/srv/x"],
+                true,
+            ),
+            (
+                &[(UNIT, "/lib/systemd/system/a.service")],
+                &["/usr/lib/systemd/system/a.service"],
+                &["/usr/sbin/a"],
+                false,
+            ),
+        ] {
+            assert_eq!(
+                is_refused(links, shown, uploads),
+                expect,
+                "{links:?} {uploads:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn text_that_decides_is_read_and_long_files_of_a_boot_are_not() {
+        let long = OLD_BYTES + 1;
+        for (path, size, expect) in [
+            ("/srv/app", 1, false),
+            ("/srv/app/.ssh/authorized_keys", long, true),
+            ("/etc/sudoers.d/x", long, true),
+            ("/etc/modprobe.d/x", long, true),
+            ("/boot/initrd.img", long, false),
+            ("/boot/initrd.img", OLD_BYTES, true),
+            ("/boot/grub/grub.cfg", long, true),
+            ("/lib/modules/6.1/x.ko", long, false),
+            ("/lib/modules/6.1/modules.alias", long, true),
+        ] {
+            assert_eq!(
+                is_read(&PlanPath::new(path).unwrap(), size),
+                expect,
+                "{path}"
+            );
+        }
+    }
+
+    /// A stranger sends plans, and the daemon reads them before it decides anything.
+    #[test]
+    fn time_grows_with_the_plan_and_no_faster() {
+        let cost = |count: usize| {
+            let paths: Vec<(String, String)> = (0..count)
+                .map(|n| match n < 500 {
+                    true => (
+                        format!("/etc/systemd/system/{n:05}.service"),
+                        format!("/srv/{n:05}"),
+                    ),
+                    false => (format!("/srv/{:05}", n - 500), format!("/opt/{n:05}/a")),
+                })
+                .collect();
+            let links: Vec<(&str, &str)> = paths
+                .iter()
+                .map(|(path, to)| (path.as_str(), to.as_str()))
+                .collect();
+            let before = cpu_ns();
+            assert!(!is_refused(&links, &[], &["/srv/u"]));
+            cpu_ns().saturating_sub(before)
+        };
+        let (few, many) = (cost(600), cost(6000));
+        assert!(many < few.saturating_mul(100), "{few} {many}");
+    }
+
+    /// Processor time of this thread.
+    fn cpu_ns() -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        text.split(' ').next().unwrap().parse().unwrap()
+    }
+}

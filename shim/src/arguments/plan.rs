@@ -1,0 +1,145 @@
+//! Arguments of `plan`: edits, a program for a copy of the machine, or the job that was one; and checks of the plan.
+
+use remit_common::caps;
+use remit_common::inspect::EXTRACTED_JOB;
+use remit_common::names::JobId;
+use remit_common::refusal::Refusal;
+use remit_wire::edits::{CHECKS, COPY_PROFILE, CallText, EXTRACT, EditText, PLAN, PLAN_PRIVATE};
+use remit_wire::{Purpose, Request, Run};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::run::{Runnable, of_name, of_what, request_id};
+use super::{DaemonCall, PlanStep, id_in, invalid};
+use crate::plan;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanArgs {
+    /// One a path.
+    edits: Option<Vec<EditText>>,
+    /// Or run this on a copy of the server.
+    argv: Option<Vec<String>>,
+    /// As argv.
+    script: Option<String>,
+    /// Or this job of a copy.
+    job_id: Option<String>,
+    /// Files you may not read, whole.
+    private: Option<bool>,
+    /// Commands that check the new files: nginx.check
+    check: Option<Vec<String>>,
+    /// As run.
+    request_id: Option<String>,
+}
+
+pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
+    let ways = [
+        args.edits.is_some(),
+        args.argv.is_some() || args.script.is_some(),
+        args.job_id.is_some(),
+    ];
+    if ways.into_iter().filter(|is_set| *is_set).count() != 1 {
+        return Err(invalid(
+            "one of 'edits', 'argv', 'script' and 'job_id' is needed",
+        ));
+    }
+    let is_copy = args.edits.is_none();
+    if is_copy && args.private.is_some() {
+        return Err(invalid("'private' belongs to 'edits'"));
+    }
+    let (run, plan) = match (args.edits, args.job_id) {
+        (Some(edits), _) => {
+            let name = match args.private {
+                Some(true) => PLAN_PRIVATE,
+                _ => PLAN,
+            };
+            let run = Run {
+                stdin: Some(plan::input(edits)?),
+                ..of_name(name, Vec::new(), Purpose::Use)
+            };
+            (run, PlanStep::Make)
+        }
+        (None, Some(job)) => (extract(id_in("job_id", &job)?), PlanStep::Make),
+        (None, None) => {
+            let what = Runnable {
+                argv: args.argv,
+                script: args.script,
+                interpreter: None,
+                name: None,
+                args: None,
+            };
+            let run = Run {
+                profile: Some(COPY_PROFILE.to_owned()),
+                wait_ms: Some(caps::WAIT_MS),
+                ..of_what(what.what()?, Purpose::Use)
+            };
+            (run, PlanStep::Try)
+        }
+    };
+    let run = Run {
+        request_id: request_id(args.request_id)?,
+        ..run
+    };
+    Ok(DaemonCall {
+        plan,
+        checks: checks(args.check.unwrap_or_default())?,
+        ..Request::Run(run).into()
+    })
+}
+
+/// Returns the request for a plan of what this job changed in its copy of the machine.
+pub fn extract(job: JobId) -> Run {
+    let args = vec![(EXTRACTED_JOB.to_owned(), job.to_string())];
+    of_name(EXTRACT, args, Purpose::Use)
+}
+
+fn checks(texts: Vec<String>) -> Result<Vec<CallText>, Refusal> {
+    if texts.len() > CHECKS {
+        return Err(invalid(&format!("argument 'check': at most {CHECKS}")));
+    }
+    let call = |text: String| text.parse();
+    let calls: Result<Vec<_>, String> = texts.into_iter().map(call).collect();
+    calls.map_err(|why| invalid(&format!("argument 'check': {why}")))
+}
+
+/// Returns the request for a check of the plan. All `count` checks together wait no longer than one call.
+pub fn check(call: &CallText, plan: &[u8], count: usize) -> Run {
+    let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+    Run {
+        stdin: Some(plan.to_vec().into()),
+        wait_ms: Some(caps::WAIT_MS_DEFAULT / count),
+        ..of_what(call.what.clone(), Purpose::Use)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::tests::try_call;
+    use super::*;
+    use crate::tools::Tool;
+
+    #[test]
+    fn checks_are_read_with_the_plan() {
+        let plan = |check: Value| {
+            let edits = json!([{"path": "/etc/a", "mkdir": true}]);
+            try_call(Tool::Plan, json!({"edits": edits, "check": check}))
+        };
+        let call = plan(json!(["nginx.test config=/a", "b"])).unwrap();
+        let texts: Vec<&str> = call.checks.iter().map(|check| &*check.text).collect();
+        assert_eq!(texts, ["nginx.test config=/a", "b"]);
+        assert_eq!(call.plan, PlanStep::Make);
+        for (check, why) in [
+            (
+                json!(["a", "b", "c", "d", "e"]),
+                "argument 'check': at most 4",
+            ),
+            (json!(["a b"]), "argument 'check': 'a b' is no call"),
+            (json!("a"), "argument 'check': invalid type"),
+        ] {
+            let error = plan(check).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

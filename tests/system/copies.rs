@@ -1,0 +1,359 @@
+//! Programs that run on a copy of the machine, and plans of what they changed there.
+
+use std::fs;
+use std::process::Output;
+
+use remit_common::names::JobId;
+use remit_tests::daemon::{admin, user_a, user_b};
+use remit_tests::process::Identity;
+use serde_json::Value;
+
+use super::plans::PlanFixture;
+
+const GRANTS: &str = r##"
+[[grant]]
+name = "copies"
+to = ["#64001", "#64002"]
+allow = ["run", "plan.extract"]
+run_profile = "plan"
+approval = "none"
+"##;
+
+fn lay() -> PlanFixture {
+    let fixture = PlanFixture::lay();
+    fixture
+        .daemon
+        .set_file("config/policy.d/20-copies.toml", GRANTS);
+    let reloaded = fixture.daemon.remit(&admin(), &["policy", "reload"]);
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    tested(&fixture);
+    fixture
+}
+
+/// The first policy with copies has their layers tested; this waits for it.
+fn tested(fixture: &PlanFixture) {
+    let tested = fixture.daemon.remit(&admin(), &["doctor"]);
+    let tested = String::from_utf8_lossy(&tested.stdout);
+    assert!(tested.contains("sandbox   ok"), "{tested}");
+}
+
+struct Ran {
+    job: JobId,
+    out: Output,
+    answer: Value,
+}
+
+impl PlanFixture {
+    fn asks_for(&self, user: &Identity, words: &[&str]) -> Ran {
+        let out = self.daemon.remit(user, &[&["--json"], words].concat());
+        let answer: Value =
+            serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {out:?}"));
+        let job = answer["job_id"].as_str().unwrap_or_default();
+        let job = job.parse().unwrap_or(JobId([0; 16]));
+        Ran { job, out, answer }
+    }
+
+    fn on_copy(&self, user: &Identity, script: &str) -> Ran {
+        self.asks_for(
+            user,
+            &["run", "--profile", "plan", "--", "sh", "-c", script],
+        )
+    }
+
+    fn extract(&self, user: &Identity, job: JobId) -> Ran {
+        let job = format!("job={job}");
+        self.asks_for(user, &["run", "--name", "plan.extract", &job])
+    }
+}
+
+#[test]
+fn what_a_job_changed_in_its_copy_is_approved_committed_and_undone() {
+    let fixture = lay();
+    let old = fixture.file("conf", "old\n");
+    let at = fixture.dir.display();
+    let script = format!("id -u && echo new >{old} && mkdir {at}/made && echo x >{at}/made/x");
+    let ran = fixture.on_copy(&user_a(), &script);
+    assert!(ran.out.status.success(), "{:?}", ran.answer);
+    assert_eq!(fs::read_to_string(&old).unwrap(), "old\n");
+    let extracted = fixture.extract(&user_a(), ran.job);
+    assert!(extracted.out.status.success(), "{}", extracted.answer);
+    let plan = extracted.job.to_string();
+    let shown = fixture.asks_for(&user_a(), &["plan", "show", &plan]);
+    let paths: Vec<&str> = shown.answer["entries"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry["path"].as_str())
+        .collect();
+    let expect = ["conf", "made", "made/x"].map(|name| fixture.at(name));
+    assert_eq!(paths, expect);
+    let request = fixture.asks(&["change", "--plan", &plan, "-m", "a test", "--no-wait"]);
+    let approved = fixture.approve(request);
+    assert!(approved.status.success(), "{approved:?}");
+    let ended = fixture
+        .daemon
+        .remit(&user_a(), &["job", "--wait", &request.to_string()]);
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(fs::read_to_string(&old).unwrap(), "new\n");
+    assert_eq!(
+        fs::read_to_string(fixture.dir.join("made/x")).unwrap(),
+        "x\n"
+    );
+    let commit = shown.answer["commit_id"].as_str().unwrap_or_default();
+    let request = fixture.asks(&["undo", commit, "-m", "a test", "--no-wait"]);
+    assert!(fixture.approve(request).status.success());
+    let words = ["job", "--wait", &request.to_string()];
+    let ended = fixture.daemon.remit(&user_a(), &words);
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(fs::read_to_string(&old).unwrap(), "old\n");
+    assert!(!fixture.dir.join("made").exists());
+}
+
+#[test]
+fn large_contents_are_sent_with_the_commit() {
+    let fixture = lay();
+    let old = fixture.file("large", vec![b'o'; 3 << 20]);
+    let at = fixture.dir.display();
+    let script = format!(
+        "set -e; for n in 1 2 3 4 5 6 7 8; do yes \"$n\" | head -c 700000 >{at}/new-$n; done; \
+         yes x | head -c 5000000 >{old}; echo small >{at}/small; ln -s new-1 {at}/link"
+    );
+    let ran = fixture.on_copy(&user_a(), &script);
+    assert!(ran.out.status.success(), "{}", ran.answer);
+    let extracted = fixture.extract(&user_a(), ran.job);
+    assert!(extracted.out.status.success(), "{}", extracted.answer);
+    let plan = extracted.job.to_string();
+    let request = fixture.asks(&["change", "--plan", &plan, "-m", "a test", "--no-wait"]);
+    assert!(fixture.approve(request).status.success());
+    let words = ["job", "--wait", &request.to_string()];
+    let ended = fixture.daemon.remit(&user_a(), &words);
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(fixture.read("small"), b"small\n");
+    let lines = |text: &str, bytes: usize| text.repeat(bytes / text.len());
+    assert!(fixture.read("large") == lines("x\n", 5_000_000).into_bytes());
+    for n in 1..=8 {
+        let expect = lines(&format!("{n}\n"), 700_000).into_bytes();
+        assert!(fixture.read(&format!("new-{n}")) == expect, "{n}");
+    }
+}
+
+/// The copy has no hash of a password, so the plan has the new lines.
+#[test]
+fn an_account_is_planned_by_its_lines() {
+    let fixture = lay();
+    let ran = fixture.on_copy(&user_a(), "echo remit-test-new:!:2:::::: >>/etc/shadow");
+    assert!(ran.out.status.success(), "{:?}", ran.answer);
+    let extracted = fixture.extract(&user_a(), ran.job);
+    assert!(extracted.out.status.success(), "{}", extracted.answer);
+    let plan = extracted.job.to_string();
+    let shown = fixture.asks_for(&user_a(), &["plan", "show", &plan]);
+    let entries = shown.answer["entries"].as_array();
+    let of = |path: &str| {
+        let mut entries = entries.into_iter().flatten();
+        let found = entries.find(|entry| entry["path"] == path);
+        found.map(|entry| entry["diff"].as_str().unwrap_or_default().to_owned())
+    };
+    let table = of("/etc/shadow").unwrap_or_else(|| panic!("{}", shown.answer));
+    let lines: Vec<&str> = table.lines().skip(1).collect();
+    assert!(
+        matches!(lines[..], [line] if line.starts_with("+remit-test-new:!:")),
+        "{table}"
+    );
+    let ran = fixture.on_copy(&user_a(), "sed -i s/^root:[^:]*/root:secret/ /etc/shadow");
+    assert!(ran.out.status.success(), "{:?}", ran.answer);
+    let extracted = fixture.extract(&user_a(), ran.job);
+    let stderr = extracted.answer["stderr"].to_string();
+    assert!(
+        stderr.contains("the password of 'root' was set"),
+        "{stderr}"
+    );
+}
+
+/// A copy has no services: what was asked for is named, and can follow the change.
+#[test]
+fn acts_that_a_copy_cannot_do_are_named() {
+    let fixture = lay();
+    let new = fixture.at("new");
+    let script = format!(
+        "set -e; echo x >{new}; systemctl daemon-reload; systemctl --quiet restart shop a@b.timer; \
+         /usr/sbin/policy-rc.d sold start || test $? = 101; ! systemctl is-active -q shop 2>/dev/null"
+    );
+    let ran = fixture.on_copy(&user_a(), &script);
+    assert!(ran.out.status.success(), "{:?}", ran.answer);
+    let extracted = fixture.extract(&user_a(), ran.job);
+    assert!(extracted.out.status.success(), "{}", extracted.answer);
+    let stderr = extracted.answer["stderr"].as_str().unwrap_or_default();
+    let then: Vec<&str> = stderr
+        .lines()
+        .filter_map(|line| line.split_once("'then': "))
+        .map(|(_, act)| act)
+        .collect();
+    let expect = [
+        "service.restart unit=shop.service",
+        "service.restart unit=a@b.timer",
+        "service.start unit=sold.service",
+    ];
+    assert_eq!(then, expect, "{stderr}");
+}
+
+#[test]
+fn a_plan_needs_a_job_that_ended_well_its_requester_and_is_made_once() {
+    let fixture = lay();
+    let touch = format!("echo x >{}/new", fixture.dir.display());
+    let failed = fixture.on_copy(&user_a(), &format!("{touch}; exit 3"));
+    assert_eq!(failed.out.status.code(), Some(3));
+    let why = |ran: &Ran| {
+        ran.answer["error"]["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let of_failed = fixture.extract(&user_a(), failed.job);
+    assert!(
+        why(&of_failed).contains("no copy of job"),
+        "{}",
+        of_failed.answer
+    );
+    let ran = fixture.on_copy(&user_a(), &touch);
+    let of_other = fixture.extract(&user_b(), ran.job);
+    assert!(
+        why(&of_other).contains("no copy of job"),
+        "{}",
+        of_other.answer
+    );
+    let first = fixture.extract(&user_a(), ran.job);
+    assert!(first.out.status.success(), "{}", first.answer);
+    let second = fixture.extract(&user_a(), ran.job);
+    assert!(why(&second).contains("no copy of job"), "{}", second.answer);
+    let nothing = fixture.on_copy(&user_a(), "true");
+    let of_nothing = fixture.extract(&user_a(), nothing.job);
+    assert_eq!(of_nothing.answer["exit"], 1, "{}", of_nothing.answer);
+    let stderr = of_nothing.answer["stderr"].as_str().unwrap_or_default();
+    assert!(
+        stderr.contains("the plan changes nothing"),
+        "{}",
+        of_nothing.answer
+    );
+    assert!(!fixture.dir.join("new").exists());
+}
+
+#[test]
+fn older_copies_of_a_user_go_for_newer_ones() {
+    let fixture = lay();
+    let touch = format!("echo x >{}/new", fixture.dir.display());
+    let jobs: Vec<JobId> = (0..5)
+        .map(|_| fixture.on_copy(&user_a(), &touch).job)
+        .collect();
+    let other = fixture.on_copy(&user_b(), &touch);
+    let is_kept = |user: &Identity, job| fixture.extract(user, job).out.status.success();
+    assert!(!is_kept(&user_a(), jobs[0]));
+    assert!(is_kept(&user_a(), jobs[1]));
+    assert!(is_kept(&user_a(), jobs[4]));
+    assert!(is_kept(&user_b(), other.job));
+}
+
+#[test]
+fn verb_runs_shows_and_plans() {
+    let fixture = lay();
+    let old = fixture.file("conf", "old\n");
+    let script = format!("echo said; sed -i s/old/new/ {old}");
+    let out = fixture
+        .daemon
+        .remit(&user_a(), &["plan", "--", "sh", "-c", &script]);
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr),
+    );
+    assert!(out.status.success(), "{out:?}");
+    assert!(stderr.contains("said\n"), "{stderr}");
+    assert!(
+        stdout.contains("-old") && stdout.contains("+new"),
+        "{stdout}"
+    );
+    assert!(stdout.contains("remit change --plan"), "{stdout}");
+    let failed = fixture
+        .daemon
+        .remit(&user_a(), &["plan", "--script", "exit 4"]);
+    assert_eq!(failed.status.code(), Some(4), "{failed:?}");
+    assert!(failed.stdout.is_empty(), "{failed:?}");
+    assert_eq!(fs::read_to_string(&old).unwrap(), "old\n");
+}
+
+#[test]
+fn copies_run_two_at_a_time_for_each_user() {
+    let fixture = lay();
+    let sleep = [
+        "run",
+        "--profile",
+        "plan",
+        "--no-wait",
+        "--",
+        "sleep",
+        "300",
+    ];
+    let jobs: Vec<Ran> = (0..2)
+        .map(|_| fixture.asks_for(&user_a(), &sleep))
+        .collect();
+    let third = fixture.asks_for(&user_a(), &sleep);
+    assert_eq!(third.answer["error"]["code"], "busy", "{}", third.answer);
+    let of_other = fixture.on_copy(&user_b(), "true");
+    assert!(of_other.out.status.success(), "{}", of_other.answer);
+    for ran in jobs {
+        let stopped = fixture
+            .daemon
+            .remit(&user_a(), &["stop", &ran.job.to_string()]);
+        assert!(stopped.status.success(), "{stopped:?}");
+    }
+    let again = fixture.on_copy(&user_a(), "true");
+    assert!(again.out.status.success(), "{}", again.answer);
+}
+
+#[test]
+fn no_other_program_reads_a_copy() {
+    let fixture = lay();
+    for words in [
+        &["try", "--profile", "plan-extract", "--", "true"][..],
+        &[
+            "change",
+            "--profile",
+            "plan-extract",
+            "-m",
+            "x",
+            "--no-wait",
+            "--",
+            "true",
+        ],
+    ] {
+        let asked = fixture.asks_for(&admin(), words);
+        assert!(
+            asked.answer["error"].is_object(),
+            "{words:?}: {}",
+            asked.answer
+        );
+    }
+    let secret = fixture.file("secret", "hidden\n");
+    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let ran = fixture.on_copy(&user_a(), &format!("id -u; cat {secret}"));
+    let said = ran.answer["stdout"].as_str().unwrap_or_default();
+    assert_eq!(
+        (said, ran.out.status.code()),
+        ("0\n", Some(1)),
+        "{}",
+        ran.answer
+    );
+}
+
+#[test]
+fn restart_forgets_copies_and_tests_their_layers_again() {
+    let mut fixture = lay();
+    let ran = fixture.on_copy(&user_a(), &format!("echo x >{}/new", fixture.dir.display()));
+    assert!(ran.out.status.success(), "{}", ran.answer);
+    fixture.daemon.restart_cleanly();
+    tested(&fixture);
+    let extracted = fixture.extract(&user_a(), ran.job);
+    let why = extracted.answer["error"]["message"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(why.contains("no copy of job"), "{}", extracted.answer);
+    assert!(fixture.on_copy(&user_a(), "true").out.status.success());
+}
