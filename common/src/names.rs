@@ -178,16 +178,19 @@ pub mod id_prefix {
     }
 }
 
+/// Number of digits of a short id.
+pub const SHORT_ID: usize = 8;
+
 /// Job id: 128 random bits, written as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct JobId(pub [u8; 16]);
 
 impl JobId {
-    /// Returns the first 8 digits, for display. An [`crate::id_prefix::IdPrefix`] accepts them.
+    /// Returns the first [`SHORT_ID`] digits, for display. An [`crate::id_prefix::IdPrefix`] accepts them.
     #[must_use]
     pub fn short(self) -> String {
         let mut digits = self.to_string();
-        digits.truncate(8);
+        digits.truncate(SHORT_ID);
         digits
     }
 }

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use remit_common::builtin::Time;
 use remit_common::caps;
 use remit_common::id_prefix::IdPrefix;
+use remit_common::names::SHORT_ID;
 use remit_wire::host::Section;
 use remit_wire::outcome::Stream;
 
@@ -228,8 +229,9 @@ fn since(text: &str) -> Result<HostSince, String> {
     if text == "boot" {
         return Ok(HostSince::Boot);
     }
-    // A time in digits alone has no unit, so it is none.
-    if let Ok(time) = text.parse() {
+    // Some short ids, such as 765d348d, could also be read as a time: the sum of two numbers of days.
+    let is_short_id = text.len() >= SHORT_ID && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_short_id && let Ok(time) = text.parse() {
         return Ok(HostSince::Time(time));
     }
     let job = text.parse().map(HostSince::Job);
@@ -379,6 +381,25 @@ mod tests {
         for wrong in ["", "0", "0s", "-1", "1.5", "x", "1y"] {
             assert!(timeout(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn short_id_is_a_job_also_if_it_could_be_a_time() {
+        for (text, expect) in [
+            ("765d348d", "Job(IdPrefix(\"765d348d\"))"),
+            ("1000000d", "Job(IdPrefix(\"1000000d\"))"),
+            ("fd01", "Job(IdPrefix(\"fd01\"))"),
+            ("100d", "Time(Ago(8640000))"),
+            ("-765d348d", "Time(Ago(96163200))"),
+            (
+                "10:00:00",
+                "Time(Clock(Clock { hour: 10, minute: 0, second: 0, microsecond: 0 }))",
+            ),
+            ("boot", "Boot"),
+        ] {
+            assert_eq!(format!("{:?}", since(text).unwrap()), expect, "{text}");
+        }
+        assert!(since("soon").is_err());
     }
 
     #[test]
