@@ -176,7 +176,12 @@ fn acts_that_a_copy_cannot_do_are_named() {
     let new = fixture.at("new");
     let script = format!(
         "set -e; echo x >{new}; systemctl daemon-reload; systemctl --quiet restart shop a@b.timer; \
-         /usr/sbin/policy-rc.d sold start || test $? = 101; ! systemctl is-active -q shop 2>/dev/null"
+         /usr/sbin/policy-rc.d sold start || test $? = 101
+         shown() {{ systemctl show --value -p LoadState,ActiveState \"$@\" | xargs; }}
+         test \"$(systemctl is-active shop other)\" = \"$(printf 'active\\ninactive')\"
+         ! systemctl is-active -q other.service
+         test \"$(shown a@b.timer)\" = 'loaded active'; test \"$(shown other)\" = 'not-found inactive'
+         test \"$(systemctl show -P Id shop)\" = shop.service; systemctl show shop | grep -qx SubState=running"
     );
     let ran = fixture.on_copy(&user_a(), &script);
     assert!(ran.out.status.success(), "{:?}", ran.answer);

@@ -23,6 +23,10 @@ const LOCK: &CStr = c"lock";
 const WRITTEN: &CStr = c"remit-plan/acts";
 const MOVED: &CStr = c"remit-plan/systemctl";
 
+/// A link `invocation:UNIT` for each active unit of the machine, which every account may read.
+const UNITS: &CStr = c"systemd/units";
+const HOST_UNITS: &CStr = c"run/systemd/units";
+
 /// Systemctl itself, for what works on files alone.
 const REAL: [&CStr; 2] = [c"usr/bin/systemctl", c"bin/systemctl"];
 
@@ -73,6 +77,16 @@ impl Building<'_> {
         let written = sys::copy_mount_of(site.directory(ACTS)?.as_fd(), false)?;
         sys::set_mount(written.as_fd(), sys::NOSUID | sys::NODEV | sys::NOEXEC)?;
         attach(&written, run.as_fd(), WRITTEN)?;
+        match sys::open_plain(host, HOST_UNITS, libc::O_PATH | libc::O_DIRECTORY) {
+            Ok(units) => {
+                sys::make_dir_at(run.as_fd(), UNITS, 0o755)?;
+                let units = sys::copy_mount_of(units.as_fd(), false)?;
+                sys::set_mount(units.as_fd(), NO_WRITE)?;
+                attach(&units, run.as_fd(), UNITS)?;
+            }
+            Err(error) if super::mask::is_gone(&error) => {}
+            Err(error) => return Err(error),
+        }
         for real in REAL {
             // Not if it is on a file system that a view does not show: that one may hang.
             if is_file(view, real)? && is_file(host, real)? {

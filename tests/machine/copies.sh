@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# copies.sh: an agent (alice) works in copies of the machine $name, bob approves what came of it. Sourced after check.sh.
+
+# copies_allowed [PERMISSION...]: the policy is in force, and each layer of a copy holds. PERMISSION: of commits besides.
+copies_allowed() {
+  root "usermod -aG remit-admin bob; cat >/etc/remit/policy.d/70-copies.toml" <<END
+[[grant]]
+name = "copies"
+to = ["%remit"]
+allow = ["run", "plan.extract"]
+run_profile = "plan"
+approval = "none"
+
+[[grant]]
+name = "commits"
+to = ["%remit"]
+allow = ["plan.commit", "plan.undo"$([ $# = 0 ] || printf ', "%s"' "$@")]
+approval = { by = ["%remit-admin"] }
+END
+  # shellcheck disable=SC2154 # the test's
+  log_out "$name" bob
+  check 'the policy is in force' root remit policy reload
+  copies_ready 'each layer of a copy holds'
+}
+
+# copies_ready WHAT: until the sandbox of copies is tested, which begins at the first policy with copies and at each start of the daemon.
+copies_ready() {
+  check "$1" root 'for try in $(seq 60); do
+      said=$(remit doctor -v | grep " plan: ")
+      grep -q "not tested yet" <<<"$said" || break
+      sleep 0.5
+    done
+    echo "$said"
+    ! grep -q "^ *FAILURE" <<<"$said" && grep -q "ok .*plan: mask" <<<"$said"'
+}
+
+# copies_over: the machine without that policy, and its record is whole.
+copies_over() {
+  root 'gpasswd -d bob remit-admin >/dev/null; rm /etc/remit/policy.d/70-copies.toml; remit policy reload >/dev/null'
+  check 'the record is whole' chain_whole
+}
+
+# asked WHAT COMMAND...: alice asks, bob approves by the digest, and it ends well. The job is in $job.
+asked() {
+  local what=$1
+  shift
+  job=$(request "$@")
+  check "$what: bob approves" bob "remit approve $job --digest $(digest_of "$job")"
+  equal "$what: it ended well" 0 "$(alice remit job "$job" --wait --json | jq -r .exit)"
+}
+
+# undo_of JOB: the id of the undo that a commit names.
+undo_of() { alice remit job "$1" --stdout | sed -n 's/.*undo: remit undo \([0-9a-f]*\).*/\1/p'; }
+
+# tree_of DIRECTORY...: how these are, but for what systemd, remit, logs and caches write by themselves: names, kinds, modes, owners,
+# targets of links, bytes, capabilities.
+tree_of() {
+  root "set -e
+    paths() { find $* \( -path /var/log -o -path /var/cache -o -path /var/tmp -o -path /var/lib/remit -o -path /var/lib/systemd \
+      -o -path /srv/debs \) -prune -o \"\$@\" | sort -z; }
+    paths -printf '%p %y %m %U:%G %l\0' | tr '\0' '\n'
+    paths -type f -print0 | xargs -0r sha256sum
+    getcap -r /usr 2>/dev/null"
+}
