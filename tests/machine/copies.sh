@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # copies.sh: an agent (alice) works in copies of the machine $name, bob approves what came of it. Sourced after check.sh.
 
-# copies_allowed [PERMISSION...]: the policy is in force, and each layer of a copy holds. PERMISSION: of commits besides.
+# copies_allowed [COMMAND...]: the policy is in force, and each layer of a copy holds. COMMAND: may follow a commit.
 copies_allowed() {
   root "usermod -aG remit-admin bob; cat >/etc/remit/policy.d/70-copies.toml" <<END
 [[grant]]
@@ -15,6 +15,7 @@ approval = "none"
 name = "commits"
 to = ["%remit"]
 allow = ["plan.commit", "plan.undo"$([ $# = 0 ] || printf ', "%s"' "$@")]
+acts = [$(printf '"%s",' "$@")]
 approval = { by = ["%remit-admin"] }
 END
   # shellcheck disable=SC2154 # the test's
@@ -51,6 +52,42 @@ asked() {
 
 # undo_of JOB: the id of the undo that a commit names.
 undo_of() { alice remit job "$1" --stdout | sed -n 's/.*undo: remit undo \([0-9a-f]*\).*/\1/p'; }
+
+# fetch_debs DIRECTORY PACKAGE...: the packages and what each needs on this machine, once, into DIRECTORY/PACKAGE. The machine has no
+# network, so this computer's apt reads what the machine has installed. TOGETHER=NAME: all of them into DIRECTORY/NAME.
+fetch_debs() {
+  local debs=$1 apt package url recipe
+  shift
+  apt=$(mktemp -d)
+  # remit itself is another one each time.
+  recipe=$(root dpkg-query -W | grep -v ^remit)
+  mkdir -p "$apt"/{archives/partial,etc/apt.conf.d,etc/keys,lists/partial} "$debs"
+  root cat /var/lib/dpkg/status >"$apt/status"
+  root tar -C /etc/apt/trusted.gpg.d -c . | tar -C "$apt/etc/keys" -x
+  url=$(mirror)
+  printf 'deb %s bookworm%s main\n' "$url/debian" '' "$url/debian-security" -security >"$apt/etc/sources.list"
+  get() {
+    apt-get -qq -o Dir::State="$apt" -o Dir::State::status="$apt/status" -o Dir::Cache="$apt" -o Dir::Etc="$apt/etc" \
+      -o Dir::Etc::trustedparts="$apt/etc/keys" -o APT::Sandbox::User=root "$@" </dev/null >"$apt/log" 2>&1 || { cat "$apt/log" >&2; return 1; }
+  }
+  # got NAME PACKAGE...
+  got() {
+    [ "$(cat "$debs/$1.ok" 2>/dev/null)" != "$recipe" ] || return 0
+    [ -e "$apt/updated" ] || get update
+    touch "$apt/updated"
+    rm -rf "${debs:?}/$1"
+    mkdir -p "$debs/$1/partial"
+    get -o Dir::Cache::archives="$debs/$1" --no-install-recommends --reinstall --download-only -y install "${@:2}"
+    rm -r "$debs/$1/partial" "$debs/$1/lock"
+    echo "$recipe" >"$debs/$1.ok"
+  }
+  if [ -n "${TOGETHER-}" ]; then
+    got "$TOGETHER" "$@"
+  else
+    for package; do got "$package" "$package"; done
+  fi
+  rm -r "$apt"
+}
 
 # tree_of DIRECTORY...: how these are, but for what systemd, remit, logs and caches write by themselves: names, kinds, modes, owners,
 # targets of links, bytes, capabilities.

@@ -1,7 +1,9 @@
 //! Programs that run on a copy of the machine, and plans of what they changed there.
 
-use std::fs;
-use std::process::Output;
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::{Command, Output, Stdio};
 
 use remit_common::names::JobId;
 use remit_tests::daemon::{admin, user_a, user_b};
@@ -201,6 +203,42 @@ fn acts_that_a_copy_cannot_do_are_named() {
     assert_eq!(then, expect, "{stderr}");
 }
 
+/// Root of a copy reads what appears in a directory of the machine's root while its job runs, but nothing of a commit: its
+/// directories are nobody's.
+#[test]
+fn what_a_commit_prepares_is_closed_to_a_job_that_runs_meanwhile() {
+    let fixture = lay();
+    let conf = fixture.file("conf", "old\n");
+    let at = fixture.dir.display();
+    let script = format!(
+        "cd {at}; echo ready; until ls | grep -qx go; do sleep 0.05; done
+         for dir in roots nobodys; do cat $dir/file || echo closed; ls $dir >/dev/null || echo closed; done; cat conf"
+    );
+    let daemon = &fixture.daemon;
+    let mut remit = Command::new(daemon.program("remit"));
+    remit.arg("--runtime").arg(daemon.runtime().dir());
+    remit.args(["run", "--profile", "plan", "--", "sh", "-c", &script]);
+    user_a().runs(&mut remit);
+    remit.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut remit = remit.spawn().expect("it is built");
+    let mut said = BufReader::new(remit.stdout.take().expect("it is a pipe"));
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    for (name, owner) in [("roots", 0), ("nobodys", 0xffff_0000)] {
+        let dir = fixture.dir.join(name);
+        fs::create_dir(&dir).unwrap();
+        fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
+        fs::write(dir.join("file"), "read\n").unwrap();
+        chown(&dir, Some(owner), Some(owner)).unwrap();
+    }
+    fs::write(fixture.dir.join("go"), "").unwrap();
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    remit.wait().unwrap();
+    assert_eq!(rest, "read\nclosed\nclosed\nold\n", "{conf}");
+}
+
 #[test]
 fn a_plan_needs_a_job_that_ended_well_its_requester_and_is_made_once() {
     let fixture = lay();
@@ -337,7 +375,7 @@ fn no_other_program_reads_a_copy() {
         );
     }
     let secret = fixture.file("secret", "hidden\n");
-    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
     let ran = fixture.on_copy(&user_a(), &format!("id -u; cat {secret}"));
     let said = ran.answer["stdout"].as_str().unwrap_or_default();
     assert_eq!(

@@ -7,11 +7,15 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use libc::{O_DIRECTORY, O_NOFOLLOW, O_RDONLY};
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use remit_sys::sys;
 
 use crate::journal::count;
 use crate::tree::c_string;
+
+/// The owner and group of private directories: an id that no account and no copy of the machine has. Root of a copy reads
+/// what the machine's root owns, also what appears while its job runs.
+const NOBODYS: u32 = 0xffff_0000;
 
 /// A directory that the plan neither makes nor removes. New and old files of entries beneath it are in a private
 /// directory in it, so that nobody reaches a file with a set-id bit by another name.
@@ -54,7 +58,8 @@ impl Anchor {
         let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
         let fd = sys::open_plain(self.fd.as_fd(), &self.name, flags)?;
         let stat = sys::stat_of(fd.as_fd())?;
-        let is_private = stat.st_uid == 0 && stat.st_mode & 0o077 == 0;
+        // Root's: a kill came before it was given away.
+        let is_private = [0, NOBODYS].contains(&stat.st_uid) && stat.st_mode & 0o077 == 0;
         Ok(is_private.then_some(fd))
     }
 
@@ -76,7 +81,14 @@ impl Anchor {
             if count(&made)? > 2 {
                 return Err(other());
             }
-            let _ = self.beside.set(made);
+            // Set before it is given away: a failure removes it.
+            let made = self.beside.get_or_init(|| made);
+            let (uid, gid) = (Uid::from_raw(NOBODYS), Gid::from_raw(NOBODYS));
+            match fchown(made, Some(uid), Some(gid)) {
+                // Without owners, or in a container without this id: no copy gives its root rights over such a file system.
+                Ok(()) | Err(nix::Error::EPERM | nix::Error::EINVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         self.beside
             .get()
