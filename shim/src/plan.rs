@@ -7,7 +7,7 @@ use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, risks};
+use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, packages, risks};
 use remit_wire::edits::{self, Accounts, EditText};
 use remit_wire::outcome::{JobReport, Stream};
 use remit_wire::result::JobResult;
@@ -37,7 +37,7 @@ pub struct PlanAnswer {
     more: usize,
     /// Unified; what is cut has a hash.
     diff: String,
-    /// What was left out.
+    /// Packages, and what was left out.
     #[serde(skip_serializing_if = "String::is_empty")]
     notes: String,
     /// The job on the copy.
@@ -171,7 +171,10 @@ pub fn answer(
     checks: &[Checked<'_>],
 ) -> Option<String> {
     let (plan, job) = (bundle.plan(), made.job);
-    let notes = notes(&made.stderr.head);
+    let mut notes = notes(&made.stderr.head);
+    if let Some(packages) = packages(bundle.views()) {
+        notes.insert_str(0, &format!("packages: {packages}\n"));
+    }
     let fitted = |size: usize| {
         let (mut diff, mut left) = (String::new(), size);
         for view in bundle.views() {

@@ -18,6 +18,7 @@ mod journal;
 mod lines;
 mod lockout;
 mod must_read;
+mod packages;
 mod patch;
 mod path;
 mod plan;
@@ -39,6 +40,7 @@ pub use edit::{Action, Edit, EditError, Edits, Found, Planned, Problem, Replacem
 pub use journal::{Journal, Phase};
 pub use lines::{LineError, TABLE_BYTES, TableChange, changed_table, line_changes};
 pub use must_read::is_read;
+pub use packages::{Packages, packages};
 pub use patch::{PatchError, hunk_lines, patch};
 pub use path::{PathError, PlanPath};
 pub use plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};

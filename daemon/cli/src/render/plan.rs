@@ -6,7 +6,7 @@ use std::path::Path;
 use remit_common::names::JobId;
 use remit_common::text;
 use remit_page::PlanView;
-use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, View, risks};
+use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, View, packages, risks};
 use remit_wire::outcome::{JobReport, State};
 use serde_json::{Value, json};
 
@@ -50,6 +50,9 @@ pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
     let count = units::count(plan.entries().len() as u64, "path");
     let id = name(job);
     page.line("");
+    if let Some(packages) = packages(bundle.views()) {
+        page.line(&format!("packages: {packages}"));
+    }
     page.line(&format!(
         "plan {id} of {count}, digest {}",
         hex(&plan.digest())
@@ -143,8 +146,17 @@ pub fn json(job: JobId, bundle: &Bundle, checks: Vec<Value>) -> Value {
         "commit_id": plan.commit_id(),
         "entries": entries,
     });
-    if let (Value::Object(shown), false) = (&mut shown, checks.is_empty()) {
-        shown.insert("checks".to_owned(), Value::Array(checks));
+    let packages = packages(bundle.views()).map(|packages| {
+        json!({
+            "installed": packages.installed,
+            "changed": packages.changed,
+            "removed": packages.removed,
+        })
+    });
+    let checks = (!checks.is_empty()).then_some(Value::Array(checks));
+    if let Value::Object(shown) = &mut shown {
+        let optional = [("packages", packages), ("checks", checks)].into_iter();
+        shown.extend(optional.filter_map(|(name, value)| Some((name.to_owned(), value?))));
     }
     shown
 }

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 
 use remit_approval::{CheckEnd, UNCONFIRMED};
 use remit_common::escape::{start, words};
-use remit_plan::{Bundle, PlanPath, Risk, Tabs, UNDO_RISK, View, risk_sentences, risks};
+use remit_plan::{Bundle, PlanPath, Risk, Tabs, UNDO_RISK, View, packages, risk_sentences, risks};
 
 use crate::hex;
 use crate::verified::{Verified, is_commit};
@@ -149,17 +149,20 @@ fn rank(view: &View<'_>) -> Option<Risk> {
     risks(view).into_iter().min()
 }
 
-/// `2 paths: /etc/hosts, /srv/new`.
+/// `2 paths: /etc/hosts, /srv/new`; `9 paths, installs tree 2.1.0-1: /usr/bin/tree, …`.
 fn names(all: &[View<'_>]) -> String {
     let count = match all.len() {
         1 => "1 path".to_owned(),
         count => format!("{count} paths"),
     };
-    let mut text = format!("{count}: ");
+    let packages = packages(all.iter().copied());
+    let packages = packages.map_or_else(String::new, |packages| format!(", {packages}"));
+    let mut text = format!("{count}{packages}: ");
+    let most = text.len() + NAMES;
     for (at, View { entry, .. }) in all.iter().enumerate() {
         let comma = if at == 0 { "" } else { ", " };
         let (path, taken) = start(entry.path.as_bytes(), NAMES);
-        if taken < entry.path.as_bytes().len() || text.len() + path.len() > NAMES {
+        if taken < entry.path.as_bytes().len() || text.len() + path.len() > most {
             let more = all.len() - at;
             text.push_str(&format!("{comma}[… {more} more …]"));
             break;

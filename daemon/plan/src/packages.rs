@@ -1,0 +1,208 @@
+//! Debian packages of a plan in words. dpkg keeps a list of files of each package; that a plan makes, changes or removes such a
+//! list is what is known, whatever else the plan does. Versions are those of the new status, if its bytes are known.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use remit_common::escape;
+
+use crate::plan::Change;
+use crate::view::View;
+
+const LISTS: &[u8] = b"/var/lib/dpkg/info/";
+const STATUS: &[u8] = b"/var/lib/dpkg/status";
+/// Bytes of the name and the version of a package, and of all of one kind.
+const WORD: usize = 64;
+const WORDS: usize = 512;
+
+/// What becomes of packages, each as `NAME VERSION`, sorted. It is shown as one line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Packages {
+    pub installed: Vec<String>,
+    pub changed: Vec<String>,
+    pub removed: Vec<String>,
+}
+
+/// Returns `None` for a plan without packages.
+pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
+    let mut lists = Vec::new();
+    let mut status = None;
+    for view in views {
+        let path = view.entry.path.as_bytes();
+        if path == STATUS {
+            status = view.new;
+        }
+        let list = path.strip_prefix(LISTS);
+        if let Some(name) = list.and_then(|list| list.strip_suffix(b".list")) {
+            lists.push((name, view.entry.change));
+        }
+    }
+    if lists.is_empty() {
+        return None;
+    }
+    let versions = versions(status.unwrap_or_default());
+    let mut packages = Packages::default();
+    for (name, change) in lists {
+        let kind = match change {
+            Change::Create { .. } => &mut packages.installed,
+            Change::Remove { .. } => &mut packages.removed,
+            Change::Replace { .. } | Change::SetMetadata { .. } => &mut packages.changed,
+        };
+        let shown = |text| escape::in_quotes(text, WORD);
+        let version = versions.get(name).map(|version| shown(version));
+        let version = version.filter(|_| !matches!(change, Change::Remove { .. }));
+        let word = match version {
+            Some(version) => format!("{} {version}", shown(name)),
+            None => shown(name),
+        };
+        kind.push(word);
+    }
+    for kind in [
+        &mut packages.installed,
+        &mut packages.changed,
+        &mut packages.removed,
+    ] {
+        kind.sort_unstable();
+    }
+    Some(packages)
+}
+
+/// Returns the version of each package by the names that its list can have: with its architecture, or without.
+fn versions(status: &[u8]) -> BTreeMap<Vec<u8>, &[u8]> {
+    let mut versions = BTreeMap::new();
+    let [mut name, mut architecture, mut version]: [Option<&[u8]>; 3] = [None; 3];
+    for line in status.split(|byte| *byte == b'\n').chain([&b""[..]]) {
+        let value = |field: &[u8]| line.strip_prefix(field).map(<[u8]>::trim_ascii);
+        if line.is_empty() {
+            if let (Some(name), Some(version)) = (name.take(), version.take()) {
+                let named = [name, architecture.take().unwrap_or_default()];
+                versions.insert(named.join(&b':'), version);
+                versions.entry(name.to_vec()).or_insert(version);
+            }
+            architecture = None;
+        }
+        name = value(b"Package:").or(name);
+        architecture = value(b"Architecture:").or(architecture);
+        version = value(b"Version:").or(version);
+    }
+    versions
+}
+
+impl fmt::Display for Packages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            ("installs", &self.installed),
+            ("changes", &self.changed),
+            ("removes", &self.removed),
+        ];
+        let mut mark = "";
+        for (verb, all) in kinds.into_iter().filter(|(_, all)| !all.is_empty()) {
+            write!(f, "{mark}{verb} ")?;
+            mark = "; ";
+            let mut length = 0;
+            for (at, package) in all.iter().enumerate() {
+                length += package.len() + 2;
+                let comma = if at == 0 { "" } else { ", " };
+                if at > 0 && length > WORDS {
+                    write!(f, "{comma}[… {} more …]", all.len() - at)?;
+                    break;
+                }
+                write!(f, "{comma}{package}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Base, Content, Entry, Kind, Metadata, New, Source, Stat};
+    use crate::{PlanPath, sha256};
+
+    const META: Metadata = Metadata {
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+    };
+
+    fn content(bytes: &[u8]) -> Content {
+        Content {
+            size: bytes.len() as u64,
+            sha256: sha256(bytes),
+            source: Source::Bundle,
+        }
+    }
+
+    fn base() -> Base {
+        let stat = Stat {
+            kind: Kind::File,
+            dev: 1,
+            ino: 1,
+            ctime_ns: 1,
+            size: 1,
+            meta: META,
+        };
+        Base { stat, sha256: None }
+    }
+
+    #[test]
+    fn lists_of_dpkg_say_which_packages_and_its_status_which_versions() {
+        let status: &[u8] = b"Package: libx\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1:2-3\n\n\
+            Package: libx\nArchitecture: i386\nVersion: 9\nDescription: x\n Version: 7\n\nPackage: tree\nVersion: 2.1\n";
+        let create = Change::Create {
+            new: New::File(content(b"x")),
+            meta: META,
+        };
+        let replace = Change::Replace {
+            base: base(),
+            content: content(b"y"),
+            meta: META,
+        };
+        let remove = Change::Remove { base: base() };
+        let entries: Vec<Entry> = [
+            ("tree.list", create),
+            ("libx:amd64.list", replace),
+            ("old.list", remove),
+            ("tree.md5sums", create),
+            ("a'b.list", create),
+        ]
+        .into_iter()
+        .map(|(name, change)| Entry {
+            path: PlanPath::new([LISTS, name.as_bytes()].concat()).unwrap(),
+            change,
+        })
+        .collect();
+        let views = |entries: &[Entry], status: Option<&'static [u8]>| {
+            let of_status = Entry {
+                path: PlanPath::new(STATUS).unwrap(),
+                change: replace,
+            };
+            let mut all = entries.to_vec();
+            all.push(of_status);
+            let views = all.iter().map(|entry| View {
+                entry,
+                old: None,
+                new: status.filter(|_| entry.path.as_bytes() == STATUS),
+            });
+            packages(views).map(|packages| packages.to_string())
+        };
+        let all = views(&entries, Some(status)).unwrap();
+        assert_eq!(
+            all,
+            r"installs a\'b, tree 2.1; changes libx:amd64 1:2-3; removes old"
+        );
+        assert_eq!(views(&entries[..1], None).unwrap(), "installs tree");
+        assert_eq!(views(&entries[3..4], Some(status)), None);
+    }
+
+    #[test]
+    fn many_packages_are_counted() {
+        let packages = Packages {
+            installed: (0..200).map(|number| format!("package{number}")).collect(),
+            ..Packages::default()
+        };
+        let shown = packages.to_string();
+        assert!(shown.len() < 600 && shown.ends_with(" more …]"), "{shown}");
+    }
+}
