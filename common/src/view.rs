@@ -63,6 +63,8 @@ pub struct Index {
     pub points: Vec<Point>,
     /// What the job's user may not read. Nothing beneath it is listed.
     pub hidden: Vec<Vec<u8>>,
+    /// Directories of that kind in which the job could make names: it saw them empty.
+    pub emptied: Vec<Vec<u8>>,
 }
 
 /// A mount point of the machine.
@@ -102,6 +104,7 @@ mod tests {
                 is_copied: true,
             }],
             hidden: vec![b"root".to_vec()],
+            emptied: vec![b"etc/ssl/private".to_vec()],
         };
         let bytes = index.encode();
         assert_eq!(Index::decode(&bytes), Some(index));

@@ -4,7 +4,7 @@ use remit_plan::Metadata;
 
 use crate::node::{Node, NodeKind};
 use crate::refusal::{Omission, RefusalReason};
-use crate::rules::Region;
+use crate::rules::{Cover, Region};
 
 /// Number that the kernel shows for an owner without a number in the user namespace (`overflowuid`, user_namespaces(7)).
 const OVERFLOW_ID: u32 = 65534;
@@ -39,7 +39,16 @@ pub enum NodeDifference {
 }
 
 /// Decides by kinds, owners and region. `new` is no whiteout.
+///
+/// The answer for a name of an emptied directory depends on nothing but that there is one: an entry that is left out because it
+/// is equal, or a kind in a sentence, would answer guesses.
 pub fn case(region: Region, old: Option<Node>, new: &Node) -> Result<PathCase, RefusalReason> {
+    if region.cover == Cover::Unseen && old.is_some() {
+        return match region.is_scratch {
+            true => Ok(PathCase::Scratch),
+            false => Err(RefusalReason::HiddenName),
+        };
+    }
     if region.is_mount {
         let is_same = old.is_some_and(|old| old.is_alike(new));
         return is_same
@@ -51,7 +60,13 @@ pub fn case(region: Region, old: Option<Node>, new: &Node) -> Result<PathCase, R
     }
     let is_file = |node: &Node| node.kind == NodeKind::File;
     let is_table = region.is_table && is_file(new) && old.as_ref().is_some_and(is_file);
-    if region.is_hidden && !region.is_scratch && !is_table {
+    let is_directory = |node: &Node| node.kind == NodeKind::Directory;
+    let is_open = match region.cover {
+        Cover::Hidden => is_table,
+        Cover::Emptied => is_directory(new) && old.as_ref().is_some_and(is_directory),
+        Cover::None | Cover::Unseen => true,
+    };
+    if !is_open && !region.is_scratch {
         return Err(RefusalReason::HiddenChanged);
     }
     check_owner(old, new)?;
@@ -61,8 +76,7 @@ pub fn case(region: Region, old: Option<Node>, new: &Node) -> Result<PathCase, R
     match (old, new.kind) {
         (None, NodeKind::Directory) => Ok(PathCase::NewDirectory),
         (Some(old), NodeKind::Directory) if region.is_scratch => {
-            let is_open = old.kind == NodeKind::Directory && !region.is_hidden;
-            Ok(if is_open {
+            Ok(if old.kind == NodeKind::Directory && is_open {
                 PathCase::ScratchDirectory
             } else {
                 PathCase::Scratch
@@ -119,7 +133,7 @@ mod tests {
 
     const PLAIN: Region = Region {
         is_mount: false,
-        is_hidden: false,
+        cover: Cover::None,
         is_scratch: false,
         contains_kept: false,
         is_table: false,
@@ -193,7 +207,7 @@ mod tests {
     fn hidden_paths_and_mount_points_cannot_change() {
         let (file, directory) = (node(NodeKind::File, 0, 5), node(NodeKind::Directory, 0, 5));
         let hidden = |region| Region {
-            is_hidden: true,
+            cover: Cover::Hidden,
             ..region
         };
         let mount = Region {
@@ -224,6 +238,58 @@ mod tests {
                 expect,
                 "{region:?} {old:?} {new:?}"
             );
+        }
+    }
+
+    #[test]
+    fn emptied_directory_answers_for_names_alone() {
+        use NodeKind::{Directory, Fifo, File, Link};
+        let at = |kind| node(kind, 0o600, 0);
+        let covered = |cover, region| Region { cover, ..region };
+        let emptied = covered(Cover::Emptied, PLAIN);
+        let unseen = covered(Cover::Unseen, PLAIN);
+        let is_mount = Region {
+            is_mount: true,
+            ..unseen
+        };
+        let changed = Err(RefusalReason::HiddenChanged);
+        let named = Err(RefusalReason::HiddenName);
+        for (region, old, new, expect) in [
+            (emptied, Some(Directory), Directory, Ok(PathCase::Directory)),
+            (emptied, Some(Directory), File, changed.clone()),
+            (emptied, Some(Directory), Link, changed.clone()),
+            (emptied, Some(File), Directory, changed.clone()),
+            (emptied, None, Directory, changed),
+            (unseen, None, File, Ok(PathCase::NewFile)),
+            (unseen, None, Directory, Ok(PathCase::NewDirectory)),
+            (unseen, None, Link, Ok(PathCase::NewLink)),
+            (unseen, Some(File), File, named.clone()),
+            (unseen, Some(File), Directory, named.clone()),
+            (unseen, Some(Directory), Directory, named.clone()),
+            (unseen, Some(Link), Link, named.clone()),
+            (unseen, Some(Fifo), Fifo, named.clone()),
+            (is_mount, Some(Directory), Directory, named),
+            (
+                covered(Cover::Emptied, SCRATCH),
+                Some(Directory),
+                Directory,
+                Ok(PathCase::ScratchDirectory),
+            ),
+            (
+                covered(Cover::Unseen, SCRATCH),
+                Some(Directory),
+                Directory,
+                Ok(PathCase::Scratch),
+            ),
+            (
+                covered(Cover::Unseen, SCRATCH),
+                None,
+                Directory,
+                Ok(PathCase::NewDirectory),
+            ),
+        ] {
+            let found = case(region, old.map(at), &at(new));
+            assert_eq!(found, expect, "{region:?} {old:?} {new:?}");
         }
     }
 

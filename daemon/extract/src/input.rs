@@ -24,6 +24,8 @@ pub struct CopiedMachine {
     pub started_ns: i128,
     /// Absolute paths that the plan's user may not read, with everything beneath them.
     pub hidden: BTreeSet<Vec<u8>>,
+    /// Absolute paths of such directories that the plan's user saw empty, with owner and mode of the host's.
+    pub emptied: BTreeSet<Vec<u8>>,
     /// Absolute paths of all mount points, also of those without an overlay.
     pub mounts: BTreeSet<Vec<u8>>,
 }

@@ -50,6 +50,7 @@ impl CopiedMachine {
             overlays,
             started_ns: index.started_ns,
             hidden: paths(&mut index.hidden.iter()),
+            emptied: paths(&mut index.emptied.iter()),
             mounts: paths(&mut index.points.iter().map(|point| &point.at)),
         })
     }

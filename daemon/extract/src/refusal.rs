@@ -26,6 +26,8 @@ pub enum RefusalReason {
     ChangedOnHost,
     HiddenChanged,
     HiddenMoved,
+    /// The directory above was shown empty, and the host has something of this name in it: whatever that is.
+    HiddenName,
     /// It is a program of ours, which only a view has.
     StandIn,
     /// A table of passwords.
@@ -67,6 +69,8 @@ pub enum Omission {
     OldTable,
     /// Attributes `user.overlay.*`: overlayfs(5) would give them a meaning.
     OverlayAttributes,
+    /// What a directory has in it that the plan's user may not read.
+    HiddenNames,
     /// Number of names that the new file has in the view.
     HardLinks(u64),
 }
@@ -107,6 +111,9 @@ impl fmt::Display for RefusalReason {
             }
             Self::HiddenChanged => f.write_str("you cannot read what is there now"),
             Self::HiddenMoved => f.write_str("it was moved from a path that you cannot read"),
+            Self::HiddenName => f.write_str(
+                "its directory is hidden in copies of the machine, and has something of that name",
+            ),
             Self::StandIn => f.write_str(
                 "it is remit's own program, which a copy has in place of systemctl or policy-rc.d; leave that as it is",
             ),
@@ -167,6 +174,10 @@ impl fmt::Display for PlanNote {
                     "'{path}' is planned without its attributes 'user.overlay.*'"
                 )
             }
+            Omission::HiddenNames => write!(
+                f,
+                "'{path}' was shown without the names that are in it, because you cannot read them; they stay as they are"
+            ),
             Omission::HardLinks(names) => write!(
                 f,
                 "'{path}' has {names} names (hard links); the plan makes each of them a file of its own"

@@ -1,5 +1,7 @@
 //! Properties of a path that follow from the input alone, and the age of a base. Pure.
 
+use std::collections::BTreeSet;
+
 use remit_plan::{PlanPath, is_table};
 
 use crate::input::CopiedMachine;
@@ -17,10 +19,23 @@ const SCRATCH: [&[u8]; 4] = [b"/var/log", b"/var/cache", b"/tmp", b"/var/tmp"];
 /// The answers to the questions of packages.
 const KEPT: &[u8] = b"/var/cache/debconf";
 
+/// What the plan's user saw of the host's path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cover {
+    #[default]
+    None,
+    /// Nothing: it cannot change.
+    Hidden,
+    /// A directory with nothing in it.
+    Emptied,
+    /// Nothing, and not that there is something: it lies beneath an emptied directory.
+    Unseen,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Region {
     pub is_mount: bool,
-    pub is_hidden: bool,
+    pub cover: Cover,
     pub is_scratch: bool,
     /// Something beneath it is not scratch.
     pub contains_kept: bool,
@@ -45,19 +60,25 @@ impl<'a> PathRules<'a> {
         let CopiedMachine {
             overlays,
             hidden,
+            emptied,
             mounts,
             ..
         } = self.machine;
-        let mut above = path.ancestors();
+        let lies_beneath = |all: &BTreeSet<Vec<u8>>| path.ancestors().any(|dir| all.contains(dir));
+        let cover = match () {
+            () if hidden.contains(b"/".as_slice()) => Cover::Hidden,
+            () if hidden.contains(bytes) || lies_beneath(hidden) => Cover::Hidden,
+            () if lies_beneath(emptied) => Cover::Unseen,
+            () if emptied.contains(bytes) => Cover::Emptied,
+            () => Cover::None,
+        };
         let is_scratch = SCRATCH.iter().any(|dir| path.is_in(dir)) && !path.is_in(KEPT);
         let is_hidden = |path: &[u8]| is_table(path) && hidden.contains(path);
         Region {
             is_table: is_hidden(bytes),
             is_old_table: bytes.strip_suffix(b"-").is_some_and(is_hidden),
             is_mount: mounts.contains(bytes) || overlays.iter().any(|one| one.at == bytes),
-            is_hidden: hidden.contains(b"/".as_slice())
-                || hidden.contains(bytes)
-                || above.any(|dir| hidden.contains(dir)),
+            cover,
             is_scratch,
             contains_kept: is_scratch
                 && KEPT
@@ -127,12 +148,14 @@ mod tests {
             hidden: [&b"/root"[..], b"/var/log/secret", b"/etc/shadow"]
                 .map(<[u8]>::to_vec)
                 .into(),
+            emptied: [&b"/etc/private"[..], b"/var/log/private", b"/root/x"]
+                .map(<[u8]>::to_vec)
+                .into(),
             mounts: [b"/srv/data".to_vec()].into(),
         };
-        let (none, hidden) = (Region::default(), |region| Region {
-            is_hidden: true,
-            ..region
-        });
+        let none = Region::default();
+        let covered = |cover, region| Region { cover, ..region };
+        let hidden = |region| covered(Cover::Hidden, region);
         let scratch = Region {
             is_scratch: true,
             ..none
@@ -140,7 +163,14 @@ mod tests {
         for (path, expect) in [
             ("/root", hidden(none)),
             ("/root/a/b", hidden(none)),
+            ("/root/x", hidden(none)),
             ("/rootless", none),
+            ("/etc/private", covered(Cover::Emptied, none)),
+            ("/etc/private/a", covered(Cover::Unseen, none)),
+            ("/etc/private/a/b", covered(Cover::Unseen, none)),
+            ("/etc/privates", none),
+            ("/var/log/private", covered(Cover::Emptied, scratch)),
+            ("/var/log/private/x", covered(Cover::Unseen, scratch)),
             (
                 "/etc/shadow",
                 Region {

@@ -14,7 +14,7 @@ use crate::extraction::Collector;
 use crate::listing::{self, join};
 use crate::node::{Node, NodeKind, open_directory};
 use crate::refusal::{Omission, PlanRefusal, RefusalReason};
-use crate::rules::PathRules;
+use crate::rules::{Cover, PathRules};
 use crate::stand_in::is_untouched;
 use crate::table::{self, TableChanges};
 
@@ -31,7 +31,8 @@ pub struct UpperDirectory {
 
 pub struct OldDirectory {
     pub lower: OwnedFd,
-    pub merged: OwnedFd,
+    /// As the job saw it; nothing if it saw none of the names of `lower`.
+    pub merged: Option<OwnedFd>,
 }
 
 /// One name of an upper directory.
@@ -73,13 +74,13 @@ impl UpperStep<'_> {
             PathCase::File => self.file(name, path)?,
             PathCase::Table => self.table(name, path)?,
             PathCase::Link => self.link(name, path)?,
-            PathCase::Directory => return self.directory(name, path).map(Some),
+            PathCase::Directory => return self.directory(name, path, region.cover).map(Some),
             PathCase::ScratchDirectory => {
                 if old.is_some_and(|old| !old.is_alike(&new)) {
                     self.found.count_scratch();
                 }
                 let upper = open_directory(&self.directory.upper, name)?;
-                let old = self.old_directory(name)?;
+                let old = self.old_directory(name, region.cover)?;
                 return self.open(upper, old, &path).map(Some);
             }
             PathCase::Scratch => self.found.count_scratch(),
@@ -224,9 +225,17 @@ impl UpperStep<'_> {
         self.found.change(path, change)
     }
 
-    fn directory(&mut self, name: &CStr, path: PlanPath) -> Result<UpperDirectory, RefusalReason> {
+    fn directory(
+        &mut self,
+        name: &CStr,
+        path: PlanPath,
+        cover: Cover,
+    ) -> Result<UpperDirectory, RefusalReason> {
         let upper = open_directory(&self.directory.upper, name)?;
-        let old = self.old_directory(name)?;
+        let old = self.old_directory(name, cover)?;
+        if cover == Cover::Emptied {
+            self.found.note(&path, Omission::HiddenNames);
+        }
         if let Some(old) = &old {
             let old_attributes = OldAttributes {
                 fd: old.lower.as_fd(),
@@ -245,17 +254,38 @@ impl UpperStep<'_> {
         self.open(upper, old, &path)
     }
 
-    fn old_directory(&self, name: &CStr) -> Result<Option<OldDirectory>, RefusalReason> {
+    fn old_directory(
+        &self,
+        name: &CStr,
+        cover: Cover,
+    ) -> Result<Option<OldDirectory>, RefusalReason> {
         let Some(old) = &self.directory.old else {
             return Ok(None);
         };
+        let above = old.merged.as_ref().ok_or(RefusalReason::HiddenChanged)?;
         let lower = open_directory(&old.lower, name)?;
-        let merged = open_directory(&old.merged, name)?;
+        let merged = open_directory(above, name)?;
+        let seen = Node::from_fd(&merged)?;
         // All directories of an overlay have its device, so this is another file system.
-        if Node::from_fd(&merged)?.stat.dev != self.device {
+        if seen.stat.dev != self.device {
             return Err(RefusalReason::MountPoint);
         }
-        Ok(Some(OldDirectory { lower, merged }))
+        if cover == Cover::Emptied {
+            // One that was removed and made again: all that it had would be gone. The overlay counts one link of a directory that
+            // layers beneath have, too.
+            let is_same = seen.links == 1;
+            let old = OldDirectory {
+                lower,
+                merged: None,
+            };
+            return is_same
+                .then_some(Some(old))
+                .ok_or(RefusalReason::HiddenChanged);
+        }
+        Ok(Some(OldDirectory {
+            lower,
+            merged: Some(merged),
+        }))
     }
 
     fn open(

@@ -80,15 +80,17 @@ impl<'a> UpperWalk<'a> {
 
     /// Adds what was removed from a directory. Its own names are next.
     fn enter(&mut self, directory: UpperDirectory) -> Result<(), Halt> {
-        if let Some(old) = &directory.old {
-            let names = listing::missing(&old.lower, &old.merged, self.found.names());
+        let old = directory.old.as_ref();
+        let seen = old.and_then(|old| Some((&old.lower, old.merged.as_ref()?)));
+        if let Some((lower, merged)) = seen {
+            let names = listing::missing(lower, merged, self.found.names());
             let names = names.map_err(|reason| reason.at(&directory.path));
             let mut removal = Removal {
                 rules: self.rules,
                 found: self.found,
             };
             for name in removal.found.keep(names)?.unwrap_or_default() {
-                removal.remove(&old.lower, &directory.path, &name)?;
+                removal.remove(lower, &directory.path, &name)?;
             }
         }
         self.stack.push(directory);
@@ -114,6 +116,7 @@ fn root(overlay: &Overlay, found: &mut Collector) -> Result<(u64, UpperDirectory
     attributes::check(upper.as_fd(), Some(old))?;
     let names = listing::names(&upper, found.names())?.into_iter();
     let (path, device) = (overlay.at.clone(), Node::from_fd(&merged)?.stat.dev);
+    let merged = Some(merged);
     let old = Some(OldDirectory { lower, merged });
     let root = UpperDirectory {
         path,

@@ -9,6 +9,7 @@
 
 mod bounds;
 mod changes;
+mod emptied;
 mod left_out;
 mod oracle;
 mod random;

@@ -22,6 +22,7 @@ const AT: &str = "/mnt";
 pub struct Scene {
     pub started_ns: i128,
     pub hidden: BTreeSet<Vec<u8>>,
+    pub emptied: BTreeSet<Vec<u8>>,
     pub mounts: BTreeSet<Vec<u8>>,
     /// Further overlays: the path on the host, and the name of the layers' directory.
     nested: Vec<(String, String)>,
@@ -102,6 +103,7 @@ impl Scene {
             // All of the base is older: tests of this rule have a time of their own.
             started_ns: i128::try_from(now.as_nanos()).unwrap() + 3_600_000_000_000,
             hidden: BTreeSet::new(),
+            emptied: BTreeSet::new(),
             mounts: [b"/proc".to_vec()].into(),
             nested: Vec::new(),
         };
@@ -169,6 +171,7 @@ impl Scene {
             overlays: all.map(overlay).collect(),
             started_ns: self.started_ns,
             hidden: self.hidden.clone(),
+            emptied: self.emptied.clone(),
             mounts: self.mounts.clone(),
         }
     }

@@ -294,4 +294,5 @@ mod staged;
 mod strict;
 mod strict_ends;
 mod view;
+mod view_emptied;
 mod witness;

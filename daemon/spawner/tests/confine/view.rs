@@ -19,7 +19,7 @@ fn profile() -> ViewProfile {
     }
 }
 
-fn run_in_view(sandbox: &Sandbox, argv: &[&str]) -> Ran {
+pub(super) fn run_in_view(sandbox: &Sandbox, argv: &[&str]) -> Ran {
     let fixture = fixture();
     let cgroup = fixture.cgroup();
     let with = With {
@@ -32,20 +32,20 @@ fn run_in_view(sandbox: &Sandbox, argv: &[&str]) -> Ran {
     ran
 }
 
-fn view() -> Sandbox {
+pub(super) fn view() -> Sandbox {
     compile_view(&profile(), &probe().unwrap()).unwrap()
 }
 
-fn sh(script: &str) -> Ran {
+pub(super) fn sh(script: &str) -> Ran {
     let script = format!("PATH=/usr/sbin:/sbin:$PATH; {script}");
     run_in_view(&view(), &["sh", "-c", &script])
 }
 
 /// A directory on the machine's root file system, which a view copies. Removed on drop.
-struct Tree(PathBuf);
+pub(super) struct Tree(pub(super) PathBuf);
 
 impl Tree {
-    fn new() -> Tree {
+    pub(super) fn new() -> Tree {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = PathBuf::from(format!("/opt/remit-view-{}-{n}", std::process::id()));
@@ -54,7 +54,7 @@ impl Tree {
         Tree(path)
     }
 
-    fn file(&self, name: &str, mode: u32, owner: u32, text: &str) -> String {
+    pub(super) fn file(&self, name: &str, mode: u32, owner: u32, text: &str) -> String {
         let path = self.0.join(name);
         fs::write(&path, text).unwrap();
         chown(&path, Some(owner), Some(owner)).unwrap();
@@ -62,13 +62,13 @@ impl Tree {
         path.to_str().unwrap().to_owned()
     }
 
-    fn dir(&self, name: &str, mode: u32) {
+    pub(super) fn dir(&self, name: &str, mode: u32) {
         let path = self.0.join(name);
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    fn at(&self) -> &str {
+    pub(super) fn at(&self) -> &str {
         self.0.to_str().unwrap()
     }
 }
@@ -445,7 +445,7 @@ fn one_line(entry: &Entry) -> String {
 }
 
 /// Runs a script in a view, and returns what it would change, after the job's end.
-fn changes(script: &str) -> String {
+pub(super) fn changes(script: &str) -> String {
     let (sandbox, fixture) = (view(), fixture());
     let cgroup = fixture.cgroup();
     let with = With {
@@ -469,7 +469,7 @@ fn changes(script: &str) -> String {
 }
 
 /// As old as it has to be: what changes after the start of a view is refused.
-fn settle() {
+pub(super) fn settle() {
     let start = std::time::Instant::now();
     while start.elapsed() < std::time::Duration::from_millis(40) {
         std::thread::yield_now();
@@ -717,10 +717,10 @@ fn kept_view_is_read_only_and_keeps_its_secrets() {
 
 /// Mounts that are taken away on drop, the last one first.
 #[derive(Default)]
-struct Mounted(Vec<PathBuf>);
+pub(super) struct Mounted(Vec<PathBuf>);
 
 impl Mounted {
-    fn mount(&mut self, source: &str, at: PathBuf, kind: Option<&str>, flags: MsFlags) {
+    pub(super) fn mount(&mut self, source: &str, at: PathBuf, kind: Option<&str>, flags: MsFlags) {
         fs::create_dir_all(&at).unwrap();
         self.mount_on(source, at, kind, flags);
     }
@@ -996,11 +996,18 @@ mod without {
     fn each_layer_of_a_view_is_needed() {
         let tree = Tree::new();
         tree.file("key", 0o600, 0, "SECRET\n");
+        tree.dir("private", 0o700);
+        tree.file("private/key", 0o644, 0, "SECRET\n");
         let other = Other::new();
         for (layer, script, without) in [
             (
                 Layer::Mask,
                 format!("cat {}/key", tree.at()),
+                "SECRET\nDONE\n",
+            ),
+            (
+                Layer::Mask,
+                format!("cat {}/private/key", tree.at()),
                 "SECRET\nDONE\n",
             ),
             (

@@ -1,5 +1,9 @@
 //! The layer that hides from the view's root what an operator's account cannot read. Over each such path lies a node of
-//! mode 0 of an owner whom the view's user namespace does not know, so no capability in there counts for it.
+//! mode 0 of an owner whom the view's user namespace does not know, so no capability in there counts for it; or an empty
+//! directory as the machine has it, see [`Cover`].
+//!
+//! **Invariant:** each directory over a hidden one is opaque before anything else of it is set: the overlay merges no name
+//! of the machine into it, whatever a job does with its own layer above.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -12,6 +16,7 @@ use nix::sys::stat::Mode;
 use remit_common::accounts::shown_table;
 use remit_spawn::Owner;
 
+use super::hidden::{Cover, is_for_packages};
 use super::table::is_in;
 use crate::steps::private_root::{c_string, open_dir, own, owner};
 use crate::sys;
@@ -36,6 +41,12 @@ const ACCOUNTS: [&[u8]; 4] = [
 const COPIED_BYTES: usize = 1 << 20;
 const ACCOUNTS_BYTES: usize = 4 << 20;
 
+/// Access lists of a directory, which everybody may read.
+const LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+/// Of its kernel's policy: the view's own mounts have others.
+const LABEL: &[u8] = b"security.selinux";
+const OF_OVERLAYS: &[u8] = b"trusted.overlay.";
+
 pub(super) struct Mask<'a> {
     /// The layer of one mount, on a file system of its own.
     pub(super) layer: BorrowedFd<'a>,
@@ -47,6 +58,8 @@ pub(super) struct Mask<'a> {
     pub(super) files: &'a BTreeMap<CString, OwnedFd>,
     /// Returns the id by which the view knows an owner of such a file.
     pub(super) mapped: &'a dyn Fn(u32) -> u32,
+    /// Returns the view's own id of an owner that `host` has; nothing if the view knows none.
+    pub(super) known: &'a dyn Fn(u32) -> Option<u32>,
 }
 
 /// Returns true if the path is hidden in a view.
@@ -55,11 +68,14 @@ pub(super) fn is_masked(path: &[u8]) -> bool {
 }
 
 impl Mask<'_> {
-    /// Puts a node over `path` of the machine; `inside` is relative to the mount. What the machine has not needs none.
-    pub(super) fn hide(&self, path: &CStr, inside: &[u8]) -> io::Result<()> {
-        match self.try_hide(path, inside) {
+    /// Covers `path` of the machine; `inside` is relative to the mount. What the machine has not needs nothing. Returns how it
+    /// is hidden now: closed, if a directory cannot be shown empty.
+    pub(super) fn hide(&self, path: &CStr, inside: &[u8], cover: Cover) -> io::Result<Cover> {
+        match self.try_hide(path, inside, cover) {
             // Something above it is hidden, or nothing is there any more.
-            Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::AlreadyExists => {
+                Ok(Cover::Closed)
+            }
             done => done,
         }
     }
@@ -73,7 +89,7 @@ impl Mask<'_> {
         own(made.as_fd(), owner)
     }
 
-    fn try_hide(&self, path: &CStr, inside: &[u8]) -> io::Result<()> {
+    fn try_hide(&self, path: &CStr, inside: &[u8], cover: Cover) -> io::Result<Cover> {
         self.directories(inside)?;
         let inside = c_string(inside)?;
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -86,36 +102,65 @@ impl Mask<'_> {
             stat.st_gid = (self.mapped)(stat.st_gid);
             return self.copy(&inside, &text, &stat);
         }
-        if !is_directory && ACCOUNTS.contains(&path.to_bytes()) {
+        if is_directory {
+            return self.hide_directory(path, &inside, cover);
+        }
+        if ACCOUNTS.contains(&path.to_bytes()) {
             let flags = libc::O_RDONLY | libc::O_NONBLOCK;
             let file = sys::open_plain(self.host, &inside, flags)?;
             if let Some((text, stat)) = read(file, ACCOUNTS_BYTES)? {
                 return self.copy(&inside, &shown_table(&text), &stat);
             }
         }
-        let node = match is_directory {
-            true => {
-                sys::make_dir_at(self.layer, &inside, 0)?;
-                let node = open_dir(self.layer, &inside)?;
-                // Without it the overlay merges both directories.
-                sys::set_xattr(&node, c"trusted.overlay.opaque", b"y")?;
-                node
-            }
-            false => {
-                let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-                let flags = flags | OFlag::O_CLOEXEC;
-                nix::fcntl::openat(self.layer, inside.as_c_str(), flags, Mode::empty())?
-            }
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        let flags = flags | OFlag::O_CLOEXEC;
+        let node = nix::fcntl::openat(self.layer, inside.as_c_str(), flags, Mode::empty())?;
+        self.close(&node)
+    }
+
+    fn hide_directory(&self, path: &CStr, inside: &CStr, cover: Cover) -> io::Result<Cover> {
+        sys::make_dir_at(self.layer, inside, 0)?;
+        let made = open_dir(self.layer, inside)?;
+        sys::set_xattr(&made, c"trusted.overlay.opaque", b"y")?;
+        if cover == Cover::Empty && self.show_empty(path, inside, &made).unwrap_or(false) {
+            return Ok(Cover::Empty);
+        }
+        self.close(&made)
+    }
+
+    /// Gives a directory of ours owner, mode and access lists of the machine's. Returns false if that one has to stay closed, or
+    /// has attributes that not everybody may read.
+    fn show_empty(&self, path: &CStr, inside: &CStr, made: &OwnedFd) -> io::Result<bool> {
+        let host = open_dir(self.host, inside)?;
+        let stat = sys::stat_of(host.as_fd())?;
+        let owners = ((self.known)(stat.st_uid), (self.known)(stat.st_gid));
+        if !is_for_packages(path.to_bytes(), owners) {
+            return Ok(false);
+        }
+        let all = names(&host)?;
+        let known = |name: &CString| {
+            let name = name.to_bytes();
+            LISTS.contains(&name) || name == LABEL || name.starts_with(OF_OVERLAYS)
         };
+        if !all.iter().all(known) {
+            return Ok(false);
+        }
+        for list in all.iter().filter(|name| LISTS.contains(&name.to_bytes())) {
+            sys::set_xattr(made, list, &sys::xattr(&host, list)?)?;
+        }
+        own(made.as_fd(), owner(&stat)).map(|()| true)
+    }
+
+    fn close(&self, node: &OwnedFd) -> io::Result<Cover> {
         let (uid, gid) = self.unknown;
-        own(node.as_fd(), Owner { uid, gid, mode: 0 })
+        own(node.as_fd(), Owner { uid, gid, mode: 0 }).map(|()| Cover::Closed)
     }
 
     /// Puts a file there.
-    fn copy(&self, inside: &CStr, text: &[u8], stat: &libc::stat) -> io::Result<()> {
+    fn copy(&self, inside: &CStr, text: &[u8], stat: &libc::stat) -> io::Result<Cover> {
         sys::make_file_at(self.layer, inside, text)?;
         let made = sys::open_plain(self.layer, inside, libc::O_RDONLY)?;
-        own(made.as_fd(), owner(stat))
+        own(made.as_fd(), owner(stat)).map(|()| Cover::Closed)
     }
 
     fn directories(&self, inside: &[u8]) -> io::Result<()> {
@@ -145,13 +190,20 @@ impl Mask<'_> {
 
 /// Copies access lists and other attributes; those of the overlay have no meaning in another layer.
 fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
-    for name in sys::xattr_names(from)?.split_inclusive(|byte| *byte == 0) {
-        let name = CStr::from_bytes_with_nul(name).map_err(io::Error::other)?;
-        if !name.to_bytes().starts_with(b"trusted.overlay.") {
-            sys::set_xattr(to, name, &sys::xattr(from, name)?)?;
+    for name in names(from)? {
+        if !name.to_bytes().starts_with(OF_OVERLAYS) {
+            sys::set_xattr(to, &name, &sys::xattr(from, &name)?)?;
         }
     }
     Ok(())
+}
+
+fn names(fd: &OwnedFd) -> io::Result<Vec<CString>> {
+    let listed = sys::xattr_names(fd)?;
+    let names = listed.split_inclusive(|byte| *byte == 0);
+    let name = |bytes: &[u8]| CStr::from_bytes_with_nul(bytes).map(CStr::to_owned);
+    let names: Result<_, _> = names.map(name).collect();
+    names.map_err(io::Error::other)
 }
 
 /// Returns `None` for a file of more bytes.

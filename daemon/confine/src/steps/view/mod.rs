@@ -5,6 +5,7 @@
 
 mod budget;
 mod furnish;
+mod hidden;
 mod mask;
 mod mounts;
 mod site;
@@ -30,12 +31,13 @@ use crate::sys::{self, ForkCall, Propagation};
 use crate::{Layer, Why};
 use budget::hideable;
 pub(crate) use furnish::devices;
+use hidden::{Cover, Hidden};
 use mask::{Mask, is_masked};
 use mounts::{Mounted, Mounts};
 use site::{NO_WRITE, SITE_OPTIONS, Site};
 use table::is_in;
 pub(crate) use users::{CAPABILITIES, first_id, user_namespace};
-use walk::{Account, Tree, hidden};
+use walk::{Account, Tree};
 
 /// Path at which the view is built: in this namespace `/proc` is of no other use.
 const SITE: &CStr = c"/proc";
@@ -113,18 +115,26 @@ impl Building<'_> {
             files,
             others,
         } = Mounts::read(self.proc, host.as_fd())?;
-        let cut = |path: &CString| CString::new(hideable(path.to_bytes()));
-        let cut: std::result::Result<BTreeSet<_>, _> = others.iter().map(cut).collect();
-        let mut hidden = cut.map_err(io::Error::other)?;
-        hidden.remove(c"");
         if !mounts
             .first()
             .is_some_and(|root| root.at.is_empty() && root.is_copied)
         {
             return Err(Fault::because(Why::WrongKind));
         }
-        if self.layers.is_on(Layer::Mask) {
-            hidden.extend(self.unreadable(&mounts)?);
+        let mut hidden = match self.layers.is_on(Layer::Mask) {
+            true => self.unreadable(&mounts)?,
+            false => Hidden::new(),
+        };
+        // After the walk, which can have met the directories beneath: what is mounted there is not theirs.
+        for path in &others {
+            let cut = CString::new(hideable(path.to_bytes())).map_err(io::Error::other)?;
+            hidden.insert(cut, Cover::Closed);
+        }
+        hidden.remove(c"");
+        for mount in &mounts {
+            if let Some(cover) = hidden.get_mut(&mount.at) {
+                *cover = Cover::Closed;
+            }
         }
         sys::set_whole_tree(0, self.propagation)?;
         sys::change_dir(SITE)?;
@@ -135,10 +145,15 @@ impl Building<'_> {
         let points: Vec<CString> = mounts.iter().map(|mount| mount.at.clone()).collect();
         let made = self.overlays(&site, &mounts, &mut hidden, &files, &points)?;
         let points = self.attach(&site, &mounts, made)?;
+        let covered = |by: Cover| {
+            let paths = hidden.iter().filter(|(_, cover)| **cover == by);
+            paths.map(|(path, _)| path.to_bytes().to_vec()).collect()
+        };
         let kept = site.kept(&Index {
             started_ns: i128::try_from(started.as_nanos()).map_err(io::Error::other)?,
             points,
-            hidden: hidden.iter().map(|path| path.to_bytes().to_vec()).collect(),
+            hidden: covered(Cover::Closed),
+            emptied: covered(Cover::Empty),
         })?;
         let view = site.directory(VIEW)?;
         self.furnish(view.as_fd(), host.as_fd())?;
@@ -149,7 +164,7 @@ impl Building<'_> {
         Ok(kept)
     }
 
-    fn unreadable<'a>(&self, mounts: &'a [Mounted]) -> io::Result<BTreeSet<CString>> {
+    fn unreadable<'a>(&self, mounts: &'a [Mounted]) -> io::Result<Hidden> {
         let (uid, gid) = self.own;
         let groups = self.groups;
         let copied = mounts.iter().filter(|mount| mount.is_copied);
@@ -158,8 +173,8 @@ impl Building<'_> {
             clone: mount.clone.as_fd(),
         };
         let trees: Vec<Tree<'a>> = copied.map(tree).collect();
-        let mut found = hidden(self.call, &Account { uid, gid, groups }, &trees)?;
-        found.retain(|path| is_masked(path.to_bytes()));
+        let mut found = walk::hidden(self.call, &Account { uid, gid, groups }, &trees)?;
+        found.retain(|path, _| is_masked(path.to_bytes()));
         Ok(found)
     }
 
@@ -168,19 +183,19 @@ impl Building<'_> {
         &self,
         site: &Site,
         mounts: &[Mounted],
-        hidden: &mut BTreeSet<CString>,
+        hidden: &mut Hidden,
         files: &BTreeMap<CString, OwnedFd>,
         points: &[CString],
     ) -> io::Result<Vec<Option<(OwnedFd, bool)>>> {
         let mut made = Vec::new();
         for (number, mount) in mounts.iter().enumerate().rev() {
             let at = mount.at.to_bytes();
-            let is_hidden = hidden.iter().any(|path| is_in(at, path.to_bytes()));
+            let is_hidden = hidden.keys().any(|path| is_in(at, path.to_bytes()));
             let overlay = match is_hidden {
                 true => None,
                 false => match self.overlay(site, number, mount, (hidden, points), files) {
                     Err(_) if !at.is_empty() => {
-                        hidden.insert(mount.at.clone());
+                        hidden.insert(mount.at.clone(), Cover::Closed);
                         None
                     }
                     overlay => Some(overlay?),
@@ -230,7 +245,7 @@ impl Building<'_> {
         site: &Site,
         number: usize,
         mount: &Mounted,
-        (hidden, points): (&BTreeSet<CString>, &[CString]),
+        (hidden, points): (&mut Hidden, &[CString]),
         files: &BTreeMap<CString, OwnedFd>,
     ) -> io::Result<(OwnedFd, bool)> {
         let clone = mount.clone.as_fd();
@@ -264,15 +279,21 @@ impl Building<'_> {
             unknown: self.own,
             files,
             mapped: &|id| self.mapped(id),
+            known: &|id| self.known(id),
         };
-        let all: BTreeSet<&CStr> = hidden.iter().chain(points).map(AsRef::as_ref).collect();
+        let all: BTreeSet<&CStr> = hidden.keys().chain(points).map(AsRef::as_ref).collect();
+        let mut closed = Vec::new();
         for (path, inside) in topmost(&all, mount.at.to_bytes()) {
-            masking.hide(path, inside)?;
+            let cover = hidden.get(path).copied().unwrap_or(Cover::Closed);
+            if masking.hide(path, inside, cover)? == Cover::Closed && cover == Cover::Empty {
+                closed.push(path.to_owned());
+            }
         }
         let at = mount.at.to_bytes();
         let covered = all.iter().copied();
         let covered = covered.filter(|path| inside(path.to_bytes(), at).is_some());
         self.put_stand_ins(&masking, at, covered)?;
+        hidden.extend(closed.into_iter().map(|path| (path, Cover::Closed)));
         let lower = format!("{mask}:{low}");
         // A layer to write to lets the tests switch this layer off.
         let upper =
@@ -287,6 +308,16 @@ impl Building<'_> {
         match self.layers.is_on(Layer::UserNamespace) && id < users::IDS {
             true => first_id(self.own.0) + id,
             false => id,
+        }
+    }
+
+    /// Returns the view's id of an owner with that id of the machine.
+    fn known(&self, id: u32) -> Option<u32> {
+        match self.layers.is_on(Layer::UserNamespace) {
+            true => id
+                .checked_sub(first_id(self.own.0))
+                .filter(|id| *id < users::IDS),
+            false => Some(id),
         }
     }
 }

@@ -4,7 +4,6 @@
 //! **Invariant:** what is not looked at is hidden. Where others than root can make names, that costs them their own
 //! directory, never the view.
 
-use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Write};
@@ -20,6 +19,7 @@ use nix::unistd::{AccessFlags, faccessat, pipe2};
 use remit_sys::rights::drop_all_rights;
 
 use super::budget::{Budget, Cost, hideable};
+use super::hidden::{Cover, Hidden};
 use super::table::{PRIVATE, is_in};
 use crate::sys::{self, ForkCall};
 
@@ -58,12 +58,13 @@ pub(super) struct Tree<'a> {
 }
 
 /// Returns the paths that the account cannot read, relative to the root of the machine; nothing beneath them is listed. The
-/// trees are sorted. Fails if root's own directories take too long, or have too much that is hidden.
+/// trees are sorted. A directory that the account may not enter or list is [`Cover::Empty`]; all else is closed, as what
+/// takes too long: the account may know its names. Fails if root's own directories take too long, or have too much that is hidden.
 pub(super) fn hidden(
     call: ForkCall,
     account: &Account<'_>,
     trees: &[Tree<'_>],
-) -> io::Result<BTreeSet<CString>> {
+) -> io::Result<Hidden> {
     let (found, report) = pipe2(OFlag::O_CLOEXEC)?;
     let child = || {
         sys::close_one(found.as_raw_fd());
@@ -87,7 +88,7 @@ pub(super) fn hidden(
     }
 }
 
-/// The last byte of a whole result; no path begins with it.
+/// The last byte of a whole result; no path begins with it. At the end of a path: a directory that can be shown empty.
 const END: u8 = b'/';
 
 fn read_all(found: &OwnedFd) -> io::Result<Vec<u8>> {
@@ -112,14 +113,19 @@ fn read_all(found: &OwnedFd) -> io::Result<Vec<u8>> {
     }
 }
 
-fn parse(bytes: &[u8]) -> io::Result<BTreeSet<CString>> {
+fn parse(bytes: &[u8]) -> io::Result<Hidden> {
     let whole = bytes
         .strip_suffix(&[END])
         .ok_or(io::ErrorKind::UnexpectedEof)?;
     let entries = whole.split_inclusive(|byte| *byte == 0);
-    let path = |entry: &[u8]| CStr::from_bytes_with_nul(entry).map(CStr::to_owned);
-    let found = entries.map(path).collect::<Result<_, _>>();
-    found.map_err(io::Error::other)
+    let path = |entry: &[u8]| {
+        let path = CStr::from_bytes_with_nul(entry).map_err(io::Error::other)?;
+        match path.to_bytes().strip_suffix(&[END]) {
+            Some(directory) => Ok((CString::new(directory)?, Cover::Empty)),
+            None => Ok((path.to_owned(), Cover::Closed)),
+        }
+    };
+    entries.map(path).collect()
 }
 
 /// A directory to be looked into: the number of its tree, and its path relative to the root of the machine.
@@ -140,7 +146,7 @@ struct Walk<'a> {
 /// What a directory is to the walk.
 enum Opened {
     Open(Dir, FileStat),
-    Hidden,
+    Hidden(Cover),
 }
 
 impl<'a> Walk<'a> {
@@ -185,7 +191,7 @@ impl<'a> Walk<'a> {
                     return Err(io::Error::from_raw_os_error(libc::E2BIG));
                 }
                 // Its names cost the others nothing: it is one node.
-                Err(_) => say(&mut said, &directory.path),
+                Err(_) => say(&mut said, &directory.path, Cover::Closed),
             }
         }
         said.push(END);
@@ -221,7 +227,12 @@ impl<'a> Walk<'a> {
             let stat = fstat(&fd)?;
             Ok(Opened::Open(Dir::from_fd(fd)?, stat))
         };
-        opened().unwrap_or(Opened::Hidden)
+        opened().unwrap_or_else(|error| {
+            Opened::Hidden(match error.raw_os_error() {
+                Some(libc::EACCES) => Cover::Empty,
+                _ => Cover::Closed,
+            })
+        })
     }
 }
 
@@ -234,9 +245,9 @@ fn enter(
     said: &mut Vec<u8>,
 ) -> io::Result<()> {
     let (before, said_before) = (left.len(), said.len());
-    let looked = match seen {
-        Opened::Open(mut dir, _) => look(next, &mut dir, left, budget, said),
-        Opened::Hidden => Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG)),
+    let (looked, cover) = match seen {
+        Opened::Open(mut dir, _) => (look(next, &mut dir, left, budget, said), Cover::Closed),
+        Opened::Hidden(cover) => (Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG)), cover),
     };
     match looked {
         Err(error) if error.raw_os_error() == Some(libc::ENAMETOOLONG) && !next.path.is_empty() => {
@@ -244,7 +255,7 @@ fn enter(
             said.truncate(said_before);
             // A mount can be at a path that is too long itself.
             budget.spend(Cost::Hidden, hideable(&next.path))?;
-            say(said, &next.path);
+            say(said, &next.path, cover);
             Ok(())
         }
         looked => looked,
@@ -288,14 +299,14 @@ fn look(
                 let reads = faccessat(&fd, name, AccessFlags::R_OK, AtFlags::AT_EACCESS);
                 if reads.is_err() {
                     budget.spend(Cost::Hidden, &path)?;
-                    say(said, &path);
+                    say(said, &path, Cover::Closed);
                 }
             }
             Some(_) => {}
             // Nobody says what it is.
             None => {
                 budget.spend(Cost::Hidden, &path)?;
-                say(said, &path);
+                say(said, &path, Cover::Closed);
             }
         }
     }
@@ -310,8 +321,11 @@ fn of_mode(stat: &FileStat) -> Option<Type> {
     }
 }
 
-fn say(said: &mut Vec<u8>, path: &[u8]) {
+fn say(said: &mut Vec<u8>, path: &[u8], cover: Cover) {
     said.extend_from_slice(path);
+    if cover == Cover::Empty {
+        said.push(END);
+    }
     said.push(0);
 }
 
@@ -354,9 +368,20 @@ mod tests {
 
     #[test]
     fn cut_or_damaged_result_is_refused() {
-        let found = parse(b"etc/key\0root\0/").unwrap();
-        let text: Vec<_> = found.iter().map(|path| path.to_bytes()).collect();
-        assert_eq!(text, [&b"etc/key"[..], b"root"]);
+        let mut said = Vec::new();
+        say(&mut said, b"etc/key", Cover::Closed);
+        say(&mut said, b"root", Cover::Empty);
+        said.push(END);
+        assert_eq!(said, b"etc/key\0root/\0/");
+        let found = parse(&said).unwrap();
+        let text: Vec<_> = found
+            .iter()
+            .map(|(path, cover)| (path.to_bytes(), *cover))
+            .collect();
+        assert_eq!(
+            text,
+            [(&b"etc/key"[..], Cover::Closed), (b"root", Cover::Empty)]
+        );
         assert!(parse(b"/").unwrap().is_empty());
         for damaged in [&b""[..], b"etc/key\0", b"etc/key/", b"etc\0ro/"] {
             assert!(parse(damaged).is_err(), "{damaged:?}");

@@ -1,0 +1,62 @@
+//! What a view hides, and which hidden directories the job may use: shown with nothing in them. Pure.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+
+use super::table::is_in;
+
+/// How a path is hidden, relative to the root of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cover {
+    /// By a node that nobody opens.
+    Closed,
+    /// By an empty directory with owner, mode and access lists of the machine's: packages put files into private ones.
+    Empty,
+}
+
+/// Nothing beneath a path is listed, unless something else than the walk has named it.
+pub(super) type Hidden = BTreeMap<CString, Cover>;
+
+/// Homes and what is remit's own: no package has files there, and their names are nobody's business.
+const CLOSED: [&[u8]; 4] = [b"etc/remit", b"home", b"root", b"var/lib/remit"];
+/// The first id of people, login.defs(5): their directories lie anywhere.
+const PEOPLE: u32 = 1000;
+
+/// Returns true for a directory that may be shown empty. The owner is that of the view; nothing if that has none.
+pub(super) fn is_for_packages(path: &[u8], (uid, gid): (Option<u32>, Option<u32>)) -> bool {
+    let is_closed = CLOSED.iter().any(|closed| is_in(path, closed));
+    let is_of_system = uid.is_some_and(|uid| uid < PEOPLE);
+    !is_closed && is_of_system && gid.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_of_people_and_of_remit_stay_closed() {
+        let root = (Some(0), Some(0));
+        for (path, owner, is_open) in [
+            ("etc/ssl/private", root, true),
+            ("etc/ssl/private", (Some(0), Some(1000)), true),
+            ("var/lib/postgresql", (Some(110), Some(118)), true),
+            ("srv/data", (Some(999), Some(0)), true),
+            ("srv/data", (Some(1000), Some(0)), false),
+            ("srv/data", (Some(65534), Some(0)), false),
+            ("srv/data", (None, Some(0)), false),
+            ("srv/data", (Some(0), None), false),
+            ("root", root, false),
+            ("root/.ssh", root, false),
+            ("roots", root, true),
+            ("home", root, false),
+            ("home/bob/.config", root, false),
+            ("etc/remit", root, false),
+            ("etc/remit/policy.d", root, false),
+            ("var/lib/remit", root, false),
+            ("var/lib/private", root, true),
+        ] {
+            let found = is_for_packages(path.as_bytes(), owner);
+            assert_eq!(found, is_open, "{path} {owner:?}");
+        }
+    }
+}
