@@ -21,7 +21,7 @@ run_profile = "plan"
 approval = "none"
 "##;
 
-fn lay() -> PlanFixture {
+pub fn lay() -> PlanFixture {
     let fixture = PlanFixture::lay();
     fixture
         .daemon
@@ -39,14 +39,14 @@ fn tested(fixture: &PlanFixture) {
     assert!(tested.contains("sandbox   ok"), "{tested}");
 }
 
-struct Ran {
-    job: JobId,
-    out: Output,
-    answer: Value,
+pub struct Ran {
+    pub job: JobId,
+    pub out: Output,
+    pub answer: Value,
 }
 
 impl PlanFixture {
-    fn asks_for(&self, user: &Identity, words: &[&str]) -> Ran {
+    pub fn asks_for(&self, user: &Identity, words: &[&str]) -> Ran {
         let out = self.daemon.remit(user, &[&["--json"], words].concat());
         let answer: Value =
             serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {out:?}"));
@@ -55,14 +55,14 @@ impl PlanFixture {
         Ran { job, out, answer }
     }
 
-    fn on_copy(&self, user: &Identity, script: &str) -> Ran {
+    pub fn on_copy(&self, user: &Identity, script: &str) -> Ran {
         self.asks_for(
             user,
             &["run", "--profile", "plan", "--", "sh", "-c", script],
         )
     }
 
-    fn extract(&self, user: &Identity, job: JobId) -> Ran {
+    pub fn extract(&self, user: &Identity, job: JobId) -> Ran {
         let job = format!("job={job}");
         self.asks_for(user, &["run", "--name", "plan.extract", &job])
     }

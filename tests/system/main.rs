@@ -262,6 +262,7 @@ mod jobs {
 }
 
 mod copies;
+mod copies_hidden;
 mod mcp;
 mod mcp_clients;
 mod mounts;

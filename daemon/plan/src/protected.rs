@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::{account_id, account_lines, account_name, is_of_accounts};
 use crate::lines::TableChange;
 use crate::plan::{Change, Metadata};
+use crate::risk::Risk;
 use crate::{PlanPath, View, risks};
 
 /// File systems of the kernel, and state that ends with the boot.
@@ -158,6 +159,10 @@ pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
         Some(dir) => Some(format!(
             "'paths' of the rule names no file or directory in '{dir}' that has it"
         )),
-        None => risks(view).into_iter().next().map(|risk| risk.to_string()),
+        // That requesters know what they write takes nothing from anybody: it is for one who trusts a key.
+        None => risks(view)
+            .into_iter()
+            .find(|risk| *risk != Risk::Known)
+            .map(|risk| risk.to_string()),
     }
 }

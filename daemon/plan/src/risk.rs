@@ -54,6 +54,8 @@ pub enum Risk {
         group: String,
         admin: String,
     },
+    /// A new file that others may not read, and its bytes come from the requester or from a job of theirs.
+    Known,
     /// Facts of one file beyond the bound.
     More(usize),
     /// It is a link to this target.
@@ -98,6 +100,9 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     if view.entry.change.uploaded().is_some() {
         risks.insert(Risk::Uploaded);
     }
+    if is_known(view) {
+        risks.insert(Risk::Known);
+    }
     let mut facts = match path.as_bytes() {
         _ if view.entry.change.is_of_lines() => of_lines(view),
         b"/etc/shadow" => passwords(view),
@@ -112,6 +117,21 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     }
     risks.extend(facts);
     risks
+}
+
+/// Returns true for a new file with content that is closed to others: a key, mostly. The mode decides, because it is what the
+/// file is made to keep. Who replaces such a file could read it before, or its old content is a risk of its own. An undo
+/// puts back bytes that nobody knows from it: it has none.
+fn is_known(view: &View<'_>) -> bool {
+    let Change::Create {
+        new: New::File(content),
+        meta,
+    } = view.entry.change
+    else {
+        return false;
+    };
+    let has_bytes = view.new.is_some() || view.entry.change.uploaded().is_some();
+    has_bytes && content.size > 0 && meta.mode & 0o004 == 0
 }
 
 /// Returns a sentence for each risk, the worst first; more paths are counted.
@@ -359,6 +379,9 @@ impl fmt::Display for Risk {
             Self::RootAccount(account) => return write!(f, "account '{account}' is root (uid 0)"),
             Self::MemberAdded { group, member } => {
                 return write!(f, "'{member}' becomes a member of group '{group}'");
+            }
+            Self::Known => {
+                "it is closed to others, but the requester of this change can know its content"
             }
             Self::More(count) => return write!(f, "{count} more such changes of accounts"),
         };

@@ -988,6 +988,46 @@ fn modes_and_owners_that_open_something_are_risks() {
     }
 }
 
+/// One who trusts a new key has to know who else may have it.
+#[test]
+fn private_content_that_its_requester_can_know_is_a_risk() {
+    let of = |change, new: Option<&[u8]>| {
+        let entry = entry("/srv/a/key", change);
+        let view = View {
+            entry: &entry,
+            old: None,
+            new,
+        };
+        let asks = needs_approval(&view, &[path("/srv/a")]);
+        assert_eq!(asks, None, "{entry:?}");
+        risks(&view).contains(&Risk::Known)
+    };
+    let made = |bytes: &[u8], mode| Change::Create {
+        new: New::File(content(bytes)),
+        meta: Metadata { mode, ..ROOT },
+    };
+    for (bytes, mode, expect) in [
+        (&b"key"[..], 0o600, true),
+        (b"key", 0o640, true),
+        (b"key", 0, true),
+        (b"key", 0o644, false),
+        (b"key", 0o604, false),
+        (b"", 0o600, false),
+    ] {
+        assert_eq!(of(made(bytes, mode), Some(bytes)), expect, "{mode:o}");
+    }
+    // What an undo puts back.
+    assert!(!of(made(b"key", 0o600), None));
+    let mut base = base(Kind::File, b"x");
+    base.stat.meta.mode = 0o600;
+    let replaced = Change::Replace {
+        base,
+        content: content(b"key"),
+        meta: base.stat.meta,
+    };
+    assert!(!of(replaced, Some(b"key")));
+}
+
 /// A line before an account's own, or with another spelling of 0, is the account for glibc.
 #[test]
 fn root_accounts_are_found_in_other_spellings() {
