@@ -13,7 +13,7 @@ use crate::extraction::{Collector, Halt};
 use crate::listing::{self, join};
 use crate::node::{Node, NodeKind, open_directory};
 use crate::refusal::{PlanRefusal, RefusalReason};
-use crate::rules::{Cover, PathRules, Region};
+use crate::rules::{PathRules, Region, Sight};
 
 pub struct Removal<'a> {
     pub rules: PathRules<'a>,
@@ -83,9 +83,11 @@ impl Removal<'_> {
                 self.found.count_scratch();
                 Ok(None)
             }
-            NodeKind::Directory if region.cover != Cover::None => Err(RefusalReason::HiddenChanged),
+            NodeKind::Directory if region.sight != Sight::Whole => {
+                Err(RefusalReason::HiddenChanged)
+            }
             // The job cannot have removed what it did not see.
-            _ if region.cover == Cover::Unseen => Err(RefusalReason::HiddenChanged),
+            _ if region.sight == Sight::Unseen => Err(RefusalReason::HiddenChanged),
             NodeKind::Directory => {
                 let (node, names) = self.open(lower, name, &path)?;
                 self.add(path, &node, without_hash(&node))?;
@@ -111,7 +113,7 @@ impl Removal<'_> {
         node: Node,
         region: Region,
     ) -> Result<(Node, Base), RefusalReason> {
-        if region.cover != Cover::None {
+        if region.sight != Sight::Whole {
             return Ok((node, without_hash(&node)));
         }
         match HashedFile::old(self.found, lower, name) {

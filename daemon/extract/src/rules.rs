@@ -21,9 +21,9 @@ const KEPT: &[u8] = b"/var/cache/debconf";
 
 /// What the plan's user saw of the host's path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Cover {
+pub enum Sight {
     #[default]
-    None,
+    Whole,
     /// Nothing: it cannot change.
     Hidden,
     /// A directory with nothing in it.
@@ -35,7 +35,7 @@ pub enum Cover {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Region {
     pub is_mount: bool,
-    pub cover: Cover,
+    pub sight: Sight,
     pub is_scratch: bool,
     /// Something beneath it is not scratch.
     pub contains_kept: bool,
@@ -65,12 +65,12 @@ impl<'a> PathRules<'a> {
             ..
         } = self.machine;
         let lies_beneath = |all: &BTreeSet<Vec<u8>>| path.ancestors().any(|dir| all.contains(dir));
-        let cover = match () {
-            () if hidden.contains(b"/".as_slice()) => Cover::Hidden,
-            () if hidden.contains(bytes) || lies_beneath(hidden) => Cover::Hidden,
-            () if lies_beneath(emptied) => Cover::Unseen,
-            () if emptied.contains(bytes) => Cover::Emptied,
-            () => Cover::None,
+        let sight = match () {
+            () if hidden.contains(b"/".as_slice()) => Sight::Hidden,
+            () if hidden.contains(bytes) || lies_beneath(hidden) => Sight::Hidden,
+            () if lies_beneath(emptied) => Sight::Unseen,
+            () if emptied.contains(bytes) => Sight::Emptied,
+            () => Sight::Whole,
         };
         let is_scratch = SCRATCH.iter().any(|dir| path.is_in(dir)) && !path.is_in(KEPT);
         let is_hidden = |path: &[u8]| is_table(path) && hidden.contains(path);
@@ -78,7 +78,7 @@ impl<'a> PathRules<'a> {
             is_table: is_hidden(bytes),
             is_old_table: bytes.strip_suffix(b"-").is_some_and(is_hidden),
             is_mount: mounts.contains(bytes) || overlays.iter().any(|one| one.at == bytes),
-            cover,
+            sight,
             is_scratch,
             contains_kept: is_scratch
                 && KEPT
@@ -154,8 +154,8 @@ mod tests {
             mounts: [b"/srv/data".to_vec()].into(),
         };
         let none = Region::default();
-        let covered = |cover, region| Region { cover, ..region };
-        let hidden = |region| covered(Cover::Hidden, region);
+        let covered = |sight, region| Region { sight, ..region };
+        let hidden = |region| covered(Sight::Hidden, region);
         let scratch = Region {
             is_scratch: true,
             ..none
@@ -165,12 +165,12 @@ mod tests {
             ("/root/a/b", hidden(none)),
             ("/root/x", hidden(none)),
             ("/rootless", none),
-            ("/etc/private", covered(Cover::Emptied, none)),
-            ("/etc/private/a", covered(Cover::Unseen, none)),
-            ("/etc/private/a/b", covered(Cover::Unseen, none)),
+            ("/etc/private", covered(Sight::Emptied, none)),
+            ("/etc/private/a", covered(Sight::Unseen, none)),
+            ("/etc/private/a/b", covered(Sight::Unseen, none)),
             ("/etc/privates", none),
-            ("/var/log/private", covered(Cover::Emptied, scratch)),
-            ("/var/log/private/x", covered(Cover::Unseen, scratch)),
+            ("/var/log/private", covered(Sight::Emptied, scratch)),
+            ("/var/log/private/x", covered(Sight::Unseen, scratch)),
             (
                 "/etc/shadow",
                 Region {
