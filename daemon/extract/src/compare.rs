@@ -4,7 +4,7 @@ use remit_plan::Metadata;
 
 use crate::node::{Node, NodeKind};
 use crate::refusal::{Omission, RefusalReason};
-use crate::rules::{Region, Sight};
+use crate::rules::{Hiding, Region};
 
 /// Number that the kernel shows for an owner without a number in the user namespace (`overflowuid`, user_namespaces(7)).
 const OVERFLOW_ID: u32 = 65534;
@@ -43,7 +43,7 @@ pub enum NodeDifference {
 /// The answer for a name of an emptied directory depends on nothing but that there is one: an entry that is left out because it
 /// is equal, or a kind in a sentence, would answer guesses.
 pub fn case(region: Region, old: Option<Node>, new: &Node) -> Result<PathCase, RefusalReason> {
-    if region.sight == Sight::Unseen && old.is_some() {
+    if region.hiding == Hiding::Unseen && old.is_some() {
         return match region.is_scratch {
             true => Ok(PathCase::Scratch),
             false => Err(RefusalReason::HiddenName),
@@ -61,10 +61,10 @@ pub fn case(region: Region, old: Option<Node>, new: &Node) -> Result<PathCase, R
     let is_file = |node: &Node| node.kind == NodeKind::File;
     let is_table = region.is_table && is_file(new) && old.as_ref().is_some_and(is_file);
     let is_directory = |node: &Node| node.kind == NodeKind::Directory;
-    let is_open = match region.sight {
-        Sight::Hidden => is_table,
-        Sight::Emptied => is_directory(new) && old.as_ref().is_some_and(is_directory),
-        Sight::Whole | Sight::Unseen => true,
+    let is_open = match region.hiding {
+        Hiding::Hidden => is_table,
+        Hiding::Emptied => is_directory(new) && old.as_ref().is_some_and(is_directory),
+        Hiding::None | Hiding::Unseen => true,
     };
     if !is_open && !region.is_scratch {
         return Err(RefusalReason::HiddenChanged);
@@ -133,7 +133,7 @@ mod tests {
 
     const PLAIN: Region = Region {
         is_mount: false,
-        sight: Sight::Whole,
+        hiding: Hiding::None,
         is_scratch: false,
         contains_kept: false,
         is_table: false,
@@ -207,7 +207,7 @@ mod tests {
     fn hidden_paths_and_mount_points_cannot_change() {
         let (file, directory) = (node(NodeKind::File, 0, 5), node(NodeKind::Directory, 0, 5));
         let hidden = |region| Region {
-            sight: Sight::Hidden,
+            hiding: Hiding::Hidden,
             ..region
         };
         let mount = Region {
@@ -245,9 +245,9 @@ mod tests {
     fn emptied_directory_answers_for_names_alone() {
         use NodeKind::{Directory, Fifo, File, Link};
         let at = |kind| node(kind, 0o600, 0);
-        let covered = |sight, region| Region { sight, ..region };
-        let emptied = covered(Sight::Emptied, PLAIN);
-        let unseen = covered(Sight::Unseen, PLAIN);
+        let covered = |hiding, region| Region { hiding, ..region };
+        let emptied = covered(Hiding::Emptied, PLAIN);
+        let unseen = covered(Hiding::Unseen, PLAIN);
         let is_mount = Region {
             is_mount: true,
             ..unseen
@@ -270,19 +270,19 @@ mod tests {
             (unseen, Some(Fifo), Fifo, named.clone()),
             (is_mount, Some(Directory), Directory, named),
             (
-                covered(Sight::Emptied, SCRATCH),
+                covered(Hiding::Emptied, SCRATCH),
                 Some(Directory),
                 Directory,
                 Ok(PathCase::ScratchDirectory),
             ),
             (
-                covered(Sight::Unseen, SCRATCH),
+                covered(Hiding::Unseen, SCRATCH),
                 Some(Directory),
                 Directory,
                 Ok(PathCase::Scratch),
             ),
             (
-                covered(Sight::Unseen, SCRATCH),
+                covered(Hiding::Unseen, SCRATCH),
                 None,
                 Directory,
                 Ok(PathCase::NewDirectory),

@@ -50,7 +50,7 @@ impl<'a> ContentSource<'a> {
             return Ok(());
         };
         let is_link = matches!(entry.change.makes(), Some(New::Link(_)));
-        let overlay = self.overlay(&entry.path)?;
+        let overlay = overlay_of(self.machine, &entry.path)?;
         if entry.change.is_of_lines() {
             return write_lines(overlay, entry, content.sha256, sink);
         }
@@ -64,17 +64,20 @@ impl<'a> ContentSource<'a> {
             return Ok(());
         };
         let is_link = base.stat.kind == Kind::Symlink;
-        let overlay = self.overlay(&entry.path)?;
+        let overlay = overlay_of(self.machine, &entry.path)?;
         write(overlay, &overlay.lower, entry, is_link, expected, sink)
     }
+}
 
-    /// Returns the innermost overlay that has the path.
-    fn overlay(&self, path: &PlanPath) -> Result<&'a Overlay, ContentError> {
-        let all = self.machine.overlays.iter();
-        let has = |overlay: &&Overlay| overlay.at == b"/" || path.is_in(&overlay.at);
-        let innermost = all.filter(has).max_by_key(|overlay| overlay.at.len());
-        innermost.ok_or(ContentError::Outside)
-    }
+/// Returns the innermost overlay that has the path.
+pub fn overlay_of<'a>(
+    machine: &'a CopiedMachine,
+    path: &PlanPath,
+) -> Result<&'a Overlay, ContentError> {
+    let all = machine.overlays.iter();
+    let has = |overlay: &&Overlay| overlay.at == b"/" || path.is_in(&overlay.at);
+    let innermost = all.filter(has).max_by_key(|overlay| overlay.at.len());
+    innermost.ok_or(ContentError::Outside)
 }
 
 fn write_lines(
@@ -122,7 +125,7 @@ fn write(
         .ok_or(ContentError::Changed)
 }
 
-fn open_parent(
+pub fn open_parent(
     overlay: &Overlay,
     root: BorrowedFd<'_>,
     path: &PlanPath,
@@ -156,7 +159,7 @@ pub fn read_pieces(file: &File, size: u64, sink: PieceSink<'_>) -> Result<[u8; 3
     Ok(hash.finalize().into())
 }
 
-fn c_string(name: &[u8]) -> Result<CString, ContentError> {
+pub fn c_string(name: &[u8]) -> Result<CString, ContentError> {
     CString::new(name).map_err(|_| ContentError::Outside)
 }
 

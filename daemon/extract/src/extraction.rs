@@ -74,6 +74,10 @@ impl Collector {
         self.extraction
     }
 
+    pub fn entries(&self) -> &[Entry] {
+        &self.extraction.entries
+    }
+
     pub fn change(&mut self, path: PlanPath, change: Change) -> Result<(), RefusalReason> {
         if self.extraction.entries.len() >= PLAN_ENTRIES {
             return Err(RefusalReason::ManyEntries);

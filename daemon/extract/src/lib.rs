@@ -19,6 +19,7 @@ mod kept;
 mod listing;
 mod node;
 mod output;
+mod packages;
 mod refusal;
 mod removal;
 mod rules;

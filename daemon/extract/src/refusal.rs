@@ -28,6 +28,8 @@ pub enum RefusalReason {
     HiddenMoved,
     /// The directory above was shown empty, and the host has something of this name in it: whatever that is.
     HiddenName,
+    /// A package that is changed has it in such a directory.
+    HiddenOfPackage,
     /// It is a program of ours, which only a view has.
     StandIn,
     /// A table of passwords.
@@ -118,6 +120,9 @@ impl fmt::Display for RefusalReason {
                 "it is remit's own program, which a copy has in place of systemctl or policy-rc.d; leave that as it is",
             ),
             Self::Lines(error) => write!(f, "{error}"),
+            Self::HiddenOfPackage => f.write_str(
+                "a package that is changed has it, and its directory is hidden in copies of the machine",
+            ),
             Self::UnknownOwner => {
                 f.write_str("its owner or group is 'nobody' (65534) or has no number in the plan")
             }

@@ -13,7 +13,7 @@ use crate::extraction::{Collector, Halt};
 use crate::listing::{self, join};
 use crate::node::{Node, NodeKind, open_directory};
 use crate::refusal::{PlanRefusal, RefusalReason};
-use crate::rules::{PathRules, Region, Sight};
+use crate::rules::{Hiding, PathRules, Region};
 
 pub struct Removal<'a> {
     pub rules: PathRules<'a>,
@@ -83,11 +83,11 @@ impl Removal<'_> {
                 self.found.count_scratch();
                 Ok(None)
             }
-            NodeKind::Directory if region.sight != Sight::Whole => {
+            NodeKind::Directory if region.hiding != Hiding::None => {
                 Err(RefusalReason::HiddenChanged)
             }
             // The job cannot have removed what it did not see.
-            _ if region.sight == Sight::Unseen => Err(RefusalReason::HiddenChanged),
+            _ if region.hiding == Hiding::Unseen => Err(RefusalReason::HiddenChanged),
             NodeKind::Directory => {
                 let (node, names) = self.open(lower, name, &path)?;
                 self.add(path, &node, without_hash(&node))?;
@@ -113,7 +113,7 @@ impl Removal<'_> {
         node: Node,
         region: Region,
     ) -> Result<(Node, Base), RefusalReason> {
-        if region.sight != Sight::Whole {
+        if region.hiding != Hiding::None {
             return Ok((node, without_hash(&node)));
         }
         match HashedFile::old(self.found, lower, name) {

@@ -19,23 +19,23 @@ const SCRATCH: [&[u8]; 4] = [b"/var/log", b"/var/cache", b"/tmp", b"/var/tmp"];
 /// The answers to the questions of packages.
 const KEPT: &[u8] = b"/var/cache/debconf";
 
-/// What the plan's user saw of the host's path.
+/// What the plan's user did not see of the host's path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sight {
+pub enum Hiding {
     #[default]
-    Whole,
-    /// Nothing: it cannot change.
+    None,
+    /// All of it: it cannot change.
     Hidden,
-    /// A directory with nothing in it.
+    /// What is in the directory.
     Emptied,
-    /// Nothing, and not that there is something: it lies beneath an emptied directory.
+    /// All of it, and whether it is there: it lies beneath an emptied directory.
     Unseen,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Region {
     pub is_mount: bool,
-    pub sight: Sight,
+    pub hiding: Hiding,
     pub is_scratch: bool,
     /// Something beneath it is not scratch.
     pub contains_kept: bool,
@@ -65,12 +65,12 @@ impl<'a> PathRules<'a> {
             ..
         } = self.machine;
         let lies_beneath = |all: &BTreeSet<Vec<u8>>| path.ancestors().any(|dir| all.contains(dir));
-        let sight = match () {
-            () if hidden.contains(b"/".as_slice()) => Sight::Hidden,
-            () if hidden.contains(bytes) || lies_beneath(hidden) => Sight::Hidden,
-            () if lies_beneath(emptied) => Sight::Unseen,
-            () if emptied.contains(bytes) => Sight::Emptied,
-            () => Sight::Whole,
+        let hiding = match () {
+            () if hidden.contains(b"/".as_slice()) => Hiding::Hidden,
+            () if hidden.contains(bytes) || lies_beneath(hidden) => Hiding::Hidden,
+            () if lies_beneath(emptied) => Hiding::Unseen,
+            () if emptied.contains(bytes) => Hiding::Emptied,
+            () => Hiding::None,
         };
         let is_scratch = SCRATCH.iter().any(|dir| path.is_in(dir)) && !path.is_in(KEPT);
         let is_hidden = |path: &[u8]| is_table(path) && hidden.contains(path);
@@ -78,7 +78,7 @@ impl<'a> PathRules<'a> {
             is_table: is_hidden(bytes),
             is_old_table: bytes.strip_suffix(b"-").is_some_and(is_hidden),
             is_mount: mounts.contains(bytes) || overlays.iter().any(|one| one.at == bytes),
-            sight,
+            hiding,
             is_scratch,
             contains_kept: is_scratch
                 && KEPT
@@ -154,8 +154,8 @@ mod tests {
             mounts: [b"/srv/data".to_vec()].into(),
         };
         let none = Region::default();
-        let covered = |sight, region| Region { sight, ..region };
-        let hidden = |region| covered(Sight::Hidden, region);
+        let covered = |hiding, region| Region { hiding, ..region };
+        let hidden = |region| covered(Hiding::Hidden, region);
         let scratch = Region {
             is_scratch: true,
             ..none
@@ -165,12 +165,12 @@ mod tests {
             ("/root/a/b", hidden(none)),
             ("/root/x", hidden(none)),
             ("/rootless", none),
-            ("/etc/private", covered(Sight::Emptied, none)),
-            ("/etc/private/a", covered(Sight::Unseen, none)),
-            ("/etc/private/a/b", covered(Sight::Unseen, none)),
+            ("/etc/private", covered(Hiding::Emptied, none)),
+            ("/etc/private/a", covered(Hiding::Unseen, none)),
+            ("/etc/private/a/b", covered(Hiding::Unseen, none)),
             ("/etc/privates", none),
-            ("/var/log/private", covered(Sight::Emptied, scratch)),
-            ("/var/log/private/x", covered(Sight::Unseen, scratch)),
+            ("/var/log/private", covered(Hiding::Emptied, scratch)),
+            ("/var/log/private/x", covered(Hiding::Unseen, scratch)),
             (
                 "/etc/shadow",
                 Region {

@@ -14,7 +14,7 @@ use crate::extraction::Collector;
 use crate::listing::{self, join};
 use crate::node::{Node, NodeKind, open_directory};
 use crate::refusal::{Omission, PlanRefusal, RefusalReason};
-use crate::rules::{PathRules, Sight};
+use crate::rules::{Hiding, PathRules};
 use crate::stand_in::is_untouched;
 use crate::table::{self, TableChanges};
 
@@ -74,13 +74,13 @@ impl UpperStep<'_> {
             PathCase::File => self.file(name, path)?,
             PathCase::Table => self.table(name, path)?,
             PathCase::Link => self.link(name, path)?,
-            PathCase::Directory => return self.directory(name, path, region.sight).map(Some),
+            PathCase::Directory => return self.directory(name, path, region.hiding).map(Some),
             PathCase::ScratchDirectory => {
                 if old.is_some_and(|old| !old.is_alike(&new)) {
                     self.found.count_scratch();
                 }
                 let upper = open_directory(&self.directory.upper, name)?;
-                let old = self.old_directory(name, region.sight)?;
+                let old = self.old_directory(name, region.hiding)?;
                 return self.open(upper, old, &path).map(Some);
             }
             PathCase::Scratch => self.found.count_scratch(),
@@ -229,11 +229,11 @@ impl UpperStep<'_> {
         &mut self,
         name: &CStr,
         path: PlanPath,
-        sight: Sight,
+        hiding: Hiding,
     ) -> Result<UpperDirectory, RefusalReason> {
         let upper = open_directory(&self.directory.upper, name)?;
-        let old = self.old_directory(name, sight)?;
-        if sight == Sight::Emptied {
+        let old = self.old_directory(name, hiding)?;
+        if hiding == Hiding::Emptied {
             self.found.note(&path, Omission::HiddenNames);
         }
         if let Some(old) = &old {
@@ -257,7 +257,7 @@ impl UpperStep<'_> {
     fn old_directory(
         &self,
         name: &CStr,
-        sight: Sight,
+        hiding: Hiding,
     ) -> Result<Option<OldDirectory>, RefusalReason> {
         let Some(old) = &self.directory.old else {
             return Ok(None);
@@ -270,7 +270,7 @@ impl UpperStep<'_> {
         if seen.stat.dev != self.device {
             return Err(RefusalReason::MountPoint);
         }
-        if sight == Sight::Emptied {
+        if hiding == Hiding::Emptied {
             // One that was removed and made again: all that it had would be gone. The overlay counts one link of a directory that
             // layers beneath have, too.
             let is_same = seen.links == 1;

@@ -9,6 +9,7 @@ use crate::extraction::{Collector, Extraction, Halt};
 use crate::input::{CopiedMachine, Overlay};
 use crate::listing;
 use crate::node::{Node, open_directory};
+use crate::packages;
 use crate::refusal::RefusalReason;
 use crate::removal::Removal;
 use crate::rules::PathRules;
@@ -18,11 +19,13 @@ use crate::step::{OldDirectory, UpperDirectory, UpperStep};
 #[must_use]
 pub fn extract(machine: &CopiedMachine) -> Extraction {
     let mut found = Collector::new();
-    for overlay in &machine.overlays {
-        let walked = UpperWalk::new(machine, overlay, &mut found).and_then(UpperWalk::run);
-        if walked.is_err() {
-            break;
-        }
+    let mut overlays = machine.overlays.iter();
+    let walked = overlays.try_for_each(|overlay| {
+        UpperWalk::new(machine, overlay, &mut found).and_then(UpperWalk::run)
+    });
+    // After a halt there is no plan whatever it finds.
+    if walked.is_ok() {
+        let _ = packages::check(machine, &mut found);
     }
     found.finish()
 }

@@ -23,6 +23,20 @@ fn scene() -> Scene {
         put(&lower.join("etc/private/sub/in"), b"in\n", 0o644, 0);
         symlink("key", lower.join("etc/private/link")).unwrap();
         put(&lower.join("var/log/private/sub/in"), b"in\n", 0o644, 0);
+        let list = "/.\n/etc\n/etc/private\n/etc/private/key\n/etc/private/gone\n/etc/dir/a\n";
+        put(
+            &lower.join("var/lib/dpkg/info/shop.list"),
+            list.as_bytes(),
+            0o644,
+            0,
+        );
+        let list = "/.\n/etc\n/etc/private\n/etc/private/gone\n/etc/private/gone/x\n/etc/dir/a\n";
+        put(
+            &lower.join("var/lib/dpkg/info/other.list"),
+            list.as_bytes(),
+            0o644,
+            0,
+        );
         for dir in ["etc/private", "var/log/private"] {
             chmod(&lower.join(dir), 0o700);
             mask(dir, 0o700);
@@ -170,4 +184,35 @@ fn name_that_the_host_made_meanwhile_is_refused() {
     append(&seen("etc/private/new"), b"y");
     put(&at("lower").join("etc/private/new"), b"xy", 0o644, 0);
     scene.is_refused(&[("/etc/private/new", RefusalReason::HiddenName)]);
+}
+
+/// dpkg would leave them there, and not know it.
+#[test]
+fn packages_with_files_in_it_cannot_change() {
+    for (script, is_refused) in [
+        ("rm shop.list", true),
+        ("echo /etc >shop.list", true),
+        ("rm shop.list; echo /etc >shop.list", true),
+        ("touch shop.list", false),
+        ("echo x >shop.md5sums; echo x >shop.list.x", false),
+        ("rm other.list", false),
+        ("echo /etc/private/key >new.list", false),
+    ] {
+        let scene = scene();
+        run(
+            "sh",
+            &[
+                "-c",
+                &format!("cd /mnt/merged/var/lib/dpkg/info && {script}"),
+            ],
+        );
+        let extraction = scene.extract();
+        let refusal = RefusalReason::HiddenOfPackage;
+        let expect = is_refused.then_some(("/etc/private/key", &refusal));
+        let refusals = extraction.refusals.iter();
+        let found: Vec<_> = refusals
+            .map(|one| (std::str::from_utf8(&one.path).unwrap(), &one.reason))
+            .collect();
+        assert_eq!(found, expect.into_iter().collect::<Vec<_>>(), "{script}");
+    }
 }
