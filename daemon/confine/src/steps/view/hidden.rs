@@ -17,8 +17,9 @@ pub(super) enum Cover {
 /// Nothing beneath a path is listed, unless something else than the walk has named it.
 pub(super) type Hidden = BTreeMap<CString, Cover>;
 
-/// Homes and what is remit's own: no package has files there, and their names are nobody's business.
-const CLOSED: [&[u8]; 4] = [b"etc/remit", b"home", b"root", b"var/lib/remit"];
+/// Homes of people and what is remit's own: no package has files there, and their names are nobody's business. Root's home is
+/// for programs that keep something in the home of the account they run as, such as Ansible.
+const CLOSED: [&[u8]; 3] = [b"etc/remit", b"home", b"var/lib/remit"];
 /// The first id of people, login.defs(5): their directories lie anywhere.
 const PEOPLE: u32 = 1000;
 
@@ -45,8 +46,7 @@ mod tests {
             ("srv/data", (Some(65534), Some(0)), false),
             ("srv/data", (None, Some(0)), false),
             ("srv/data", (Some(0), None), false),
-            ("root", root, false),
-            ("root/.ssh", root, false),
+            ("root", root, true),
             ("roots", root, true),
             ("home", root, false),
             ("home/bob/.config", root, false),
