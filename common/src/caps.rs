@@ -15,12 +15,14 @@ pub const ARGV: usize = 1 << 20;
 pub const ARGV_COUNT: usize = 16 << 10;
 pub const SCRIPT: usize = 1 << 20;
 pub const STDIN: usize = 1 << 20;
+/// A plan with what an approver reads of it: standard input of the commands that take one. It fits a [`FRAME`].
+pub const BUNDLE: usize = 3 << 20;
 /// One part of an upload.
 pub const UPLOAD_PART: usize = 1 << 20;
 /// Unfinished uploads of one uid.
 pub const UPLOADS_OPEN: usize = 4;
-/// Uploads of one uid on disk. The oldest whole one of the uid is deleted first.
-pub const UPLOADS_PER_UID: u64 = 512 << 20;
+/// Uploads of one uid on disk: the contents of the largest plan. The oldest whole one of the uid is deleted first.
+pub const UPLOADS_PER_UID: u64 = 1 << 30;
 /// Uploads of all users on disk. The oldest whole one of the user with most is deleted first.
 pub const UPLOADS: u64 = 2 << 30;
 /// Uploads of one uid in number, and of all users.
@@ -87,7 +89,7 @@ pub const WHY: usize = 1000;
 pub const FIRSTS: usize = 64;
 /// Queued jobs, with script and stdin, and changes that wait for an approval, with copies and signed bytes: of each kind, a
 /// quarter for one uid. Users without any share as much again.
-pub const QUEUED_BYTES: usize = 32 << 20;
+pub const QUEUED_BYTES: usize = 48 << 20;
 /// One file copied for an approval; the program gets the copy through a descriptor.
 pub const COPIED_FILE: usize = 8 << 20;
 /// Remembered ended jobs of one uid.

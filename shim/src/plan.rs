@@ -130,8 +130,7 @@ pub const fn is_too_long(length: usize) -> bool {
 }
 
 pub fn decode(job: JobId, bytes: Vec<u8>) -> Result<Bundle, Refusal> {
-    let decoded = Bundle::decode_start(bytes).map(|(bundle, _)| bundle);
-    decoded.map_err(|error| {
+    Bundle::decode(bytes).map_err(|error| {
         let message = format!("the output of job {job} is no plan: {error}");
         Refusal::new(Code::InvalidArgs, message).next("call plan; its answer has the plan_id")
     })

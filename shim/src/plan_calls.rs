@@ -22,7 +22,7 @@ impl Server {
         client: &str,
     ) -> Answer {
         if let (PlanStep::Commit(plan), Request::Run(run)) = (form.plan, &mut request) {
-            match self.whole(plan, true, client).await {
+            match self.whole(plan, client).await {
                 Ok(bundle) => run.stdin = Some(bundle.as_bytes().to_vec().into()),
                 Err(refusal) => return Answer::refused(&refusal),
             }
@@ -49,7 +49,7 @@ impl Server {
             _ => return Answer::new(form, reply),
         };
         let job = made.job;
-        let bundle = match self.whole(job, false, client).await {
+        let bundle = match self.whole(job, client).await {
             Ok(bundle) => bundle,
             Err(refusal) => return Answer::refused(&refusal),
         };
@@ -61,42 +61,22 @@ impl Server {
         }
     }
 
-    /// Returns a plan whose uploads are all there. A pack is sent from the output of the job if it `is_needed`.
-    async fn whole(&self, job: JobId, is_needed: bool, client: &str) -> Result<Bundle, Refusal> {
+    /// Returns a plan whose uploads are all there.
+    async fn whole(&self, job: JobId, client: &str) -> Result<Bundle, Refusal> {
         let bundle = self.bundle(job, client).await?;
-        let pack = bundle.plan().pack();
         for upload in bundle.plan().uploads() {
-            let mut received = self.uploaded(upload, 0, Bytes::new(), client).await?;
-            if pack == Some(upload) {
-                if !is_needed {
-                    continue;
-                }
-                let start = bundle.as_bytes().len() as u64;
-                while received < upload.size {
-                    let page = self.page(job, start + received, client).await?.bytes;
-                    if page.is_empty() {
-                        break;
-                    }
-                    received = self.uploaded(upload, received, page, client).await?;
-                }
-            }
-            transfer::check_whole(upload, received)?;
+            let received = self.received(upload, client).await?;
+            transfer::check_of_plan(bundle.plan(), upload, received)?;
         }
         Ok(bundle)
     }
 
-    /// Sends a part of an upload, and returns how many bytes of it are there.
-    async fn uploaded(
-        &self,
-        upload: Upload,
-        offset: u64,
-        bytes: Bytes,
-        client: &str,
-    ) -> Result<u64, Refusal> {
+    /// Returns how many bytes of an upload are there.
+    async fn received(&self, upload: Upload, client: &str) -> Result<u64, Refusal> {
         let part = UploadPart {
             upload,
-            offset,
-            bytes,
+            offset: 0,
+            bytes: Bytes::new(),
         };
         match self.patiently(Request::Upload(part), client).await? {
             Reply::Uploaded(received) => Ok(received),

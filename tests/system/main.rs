@@ -263,6 +263,7 @@ mod jobs {
 
 mod copies;
 mod copies_hidden;
+mod large_plans;
 mod mcp;
 mod mcp_clients;
 mod mounts;

@@ -161,4 +161,4 @@ pub mod service {
 }
 
 pub use protocol::*;
-pub use remit_plan::{CONTENT_BYTES, Upload};
+pub use remit_plan::{CONTENT_BYTES, FILE_BYTES, Upload};

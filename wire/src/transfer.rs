@@ -8,7 +8,7 @@ use std::time::Duration;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
-use remit_plan::Upload;
+use remit_plan::{Plan, Upload};
 use sha2::{Digest, Sha256};
 
 use crate::client::{Client, ClientError};
@@ -110,6 +110,18 @@ pub fn check_whole(upload: Upload, received: u64) -> Result<(), Refusal> {
     Err(Refusal::new(Code::NotFound, text)
         .object("upload")
         .next("send it: 'remit put FILE' here, or 'remit put FILE HOST:' from another machine"))
+}
+
+/// Fails if an upload of a plan is not there. Errors: `not_found`.
+pub fn check_of_plan(plan: &Plan, upload: Upload, received: u64) -> Result<(), Refusal> {
+    if plan.pack() != Some(upload) || received == upload.size {
+        return check_whole(upload, received);
+    }
+    let text = format!(
+        "the {} bytes of new files of this plan are not kept any more: they are for a day, and while there is space",
+        upload.size
+    );
+    Err(Refusal::new(Code::NotFound, text).next("plan again"))
 }
 
 fn part_sent(client: &mut Client, part: UploadPart) -> Result<u64, TransferError> {

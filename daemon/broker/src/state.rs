@@ -33,11 +33,14 @@ use crate::runtime::blocking::{self, run_blocking};
 use crate::session;
 use crate::session::usage::{Accounts, SlowLimit};
 use crate::snapshots::{Snapshots, boottime_ms};
-use crate::uploads::UploadStore;
+use crate::uploads::{UploadStore, pack};
 use crate::warden_link::{Granted, Warden, Watched};
 
 /// The removal of a larger file blocks too long for the one thread that serves. Unit: bytes.
 const LARGE: u64 = 256 << 10;
+
+/// Descriptors of a job's output. An extraction has one more, of the contents of its plan.
+const OUTPUTS: usize = 2;
 
 #[derive(Debug)]
 pub struct Broker {
@@ -309,7 +312,15 @@ impl Broker {
         }
     }
 
-    fn drain(self: &Rc<Self>, job: &Rc<Job>, fds: Vec<OwnedFd>) {
+    fn drain(self: &Rc<Self>, job: &Rc<Job>, mut fds: Vec<OwnedFd>) {
+        if fds.len() > OUTPUTS
+            && let Some(socket) = fds.pop()
+        {
+            let (closer, (closed, _)) = (self.closer.clone(), oneshot::channel::<()>());
+            let socket = ForeignSocket::new(socket, move |fd| closer.close(fd, closed));
+            let (broker, uid) = (Rc::clone(self), job.owner.uid);
+            spawn_local(async move { pack::receive(&broker.uploads, uid, socket).await });
+        }
         let guarded = |fd| ForeignPipe::new(fd, &self.closer);
         let pipes: Vec<_> = fds.into_iter().map(guarded).collect();
         match <[ForeignPipe; 2]>::try_from(pipes) {

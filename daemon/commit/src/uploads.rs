@@ -36,7 +36,8 @@ impl UploadDirectory {
             pack: None,
         };
         if let Some(pack) = plan.pack() {
-            uploads.pack = Some((uploads.named(pack)?, plan.packed_ranges()));
+            let file = uploads.named(pack, "plan again")?;
+            uploads.pack = Some((file, plan.packed_ranges()));
         }
         Ok(uploads)
     }
@@ -52,14 +53,14 @@ impl UploadDirectory {
                 let pack = pack.try_clone().map_err(|error| error.to_string())?;
                 Ok((pack, ranges.get(at).cloned().unwrap_or_default()))
             }
-            None => Ok((self.named(upload)?, 0..upload.size)),
+            None => Ok((self.named(upload, "upload it again")?, 0..upload.size)),
         }
     }
 
-    fn named(&self, upload: Upload) -> Result<File, String> {
+    fn named(&self, upload: Upload, next: &str) -> Result<File, String> {
         let opened = self.opened(upload).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => "it is not there any more; upload it again".to_owned(),
-            _ => error.to_string(),
+            io::ErrorKind::NotFound => format!("it is not there any more; {next}"),
+            _ => format!("{error}; {next}"),
         });
         opened.map_err(|why| format!("cannot use the upload {upload}: {why}"))
     }
@@ -72,7 +73,7 @@ impl UploadDirectory {
         let found = file.metadata()?;
         match found.is_file() && found.len() == upload.size {
             true => Ok(file),
-            false => Err(io::Error::other("it is not whole; upload it again")),
+            false => Err(io::Error::other("it is not whole")),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::node::{Node, NodeKind, open_file};
 use crate::table;
 
 /// Receives bytes in pieces of at most 64 KiB.
-type PieceSink<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
+pub type PieceSink<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
 const PIECE: usize = 64 << 10;
 
 #[derive(Debug)]
@@ -58,9 +58,14 @@ impl<'a> ContentSource<'a> {
         write(overlay, &overlay.upper, entry, is_link, expected, sink)
     }
 
-    /// Writes the old bytes that a bundle has ([`remit_plan::Change::shown_old`]), of a file or of a link's target.
-    pub fn write_old(&self, entry: &Entry, sink: PieceSink<'_>) -> Result<(), ContentError> {
-        let (Some(expected), Some(base)) = (entry.change.shown_old(), entry.change.base()) else {
+    /// Writes the old bytes of a file or of a link's target, with this size and hash.
+    pub fn write_old(
+        &self,
+        entry: &Entry,
+        expected: (u64, [u8; 32]),
+        sink: PieceSink<'_>,
+    ) -> Result<(), ContentError> {
+        let Some(base) = entry.change.base() else {
             return Ok(());
         };
         let is_link = base.stat.kind == Kind::Symlink;

@@ -128,8 +128,9 @@ impl Collector {
         if size > FILE_BYTES {
             return Err(RefusalReason::LargeFile(size));
         }
+        let all = NEW_BYTES - self.new_bytes + size;
         let left = self.new_bytes.checked_sub(size);
-        self.new_bytes = left.ok_or(RefusalReason::ManyNewBytes)?;
+        self.new_bytes = left.ok_or(RefusalReason::ManyNewBytes(all))?;
         Ok(())
     }
 
@@ -172,7 +173,10 @@ mod tests {
             assert_eq!(found.take_new(FILE_BYTES), Ok(()));
         }
         assert_eq!(found.take_new(0), Ok(()));
-        assert_eq!(found.take_new(1), Err(RefusalReason::ManyNewBytes));
+        assert_eq!(
+            found.take_new(1),
+            Err(RefusalReason::ManyNewBytes(NEW_BYTES + 1))
+        );
         assert_eq!(found.take_base(BASE_BYTES), Ok(()));
         assert_eq!(found.take_base(1), Err(RefusalReason::ManyBaseBytes));
     }

@@ -14,6 +14,8 @@ mod bounds;
 mod compare;
 mod content;
 mod extraction;
+mod fitted;
+mod handover;
 mod input;
 mod kept;
 mod listing;

@@ -1,24 +1,24 @@
-//! Prints an extraction: a bundle and what does not fit into it on standard output, or what keeps it from being one on standard error.
+//! Prints an extraction: a bundle on standard output, or what keeps it from being one on standard error. The daemon gets what does not
+//! fit into it.
 
 use std::fs::File;
 use std::io::{self, Write};
 
-use remit_plan::{BUNDLE_BYTES, Bundle, Entry, New, Plan, Upload, is_read};
+use remit_plan::{Bundle, Entry, Plan, Upload};
 use sha2::{Digest, Sha256};
 
 use crate::asked;
 use crate::content::{ContentError, ContentSource};
 use crate::extraction::{Extraction, NoPlan};
+use crate::fitted::fitted;
+use crate::handover::hand_over;
 use crate::input::CopiedMachine;
 use crate::walk::extract;
 
-/// Bytes of the name of a pack in a plan, at most.
-const PACK_NAME: usize = 64;
-const TOO_LONG: &str = "what an approver has to read of the changed files is more than a plan can have; change less at once";
 /// The top of the view.
 const TREE: &str = "/proc/self/fd/3";
 
-/// Extracts the view of descriptor 3: prints a bundle, then the contents that are an upload of it. Notes go to standard error,
+/// Extracts the view of descriptor 3: hands over the contents that are an upload, then prints a bundle. Notes go to standard error,
 /// each a line. Fails with a sentence, and prints no bundle then.
 pub fn print() -> Result<(), String> {
     let tree = File::open(TREE).map_err(|error| format!("cannot open the view: {error}"))?;
@@ -33,16 +33,19 @@ pub fn print() -> Result<(), String> {
         NoPlan::Plan(error) => error.to_string(),
     })?;
     let source = ContentSource::new(&machine);
-    let plan = fitted(&plan, &source)?;
+    let plan = packed(plan, &source)?;
     let bundle = bundle(&plan, &source)?;
-    let mut out = io::stdout().lock();
-    let written = out.write_all(bundle.as_bytes());
-    written.map_err(|error| format!("cannot print the plan: {error}"))?;
-    for entry in plan.entries() {
-        write_packed(entry, &source, &mut |piece| out.write_all(piece))?;
+    if let Some(pack) = plan.pack() {
+        let entries = plan.entries().iter();
+        hand_over(io::stdin(), pack, &|sink| {
+            entries
+                .clone()
+                .try_for_each(|entry| write_packed(entry, &source, sink))
+        })?;
     }
-    out.flush()
-        .map_err(|error| format!("cannot print the plan: {error}"))
+    let mut out = io::stdout().lock();
+    let written = out.write_all(bundle.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| format!("cannot print the plan: {error}"))
 }
 
 fn lines(extraction: &Extraction) -> Vec<String> {
@@ -59,41 +62,11 @@ fn lines(extraction: &Extraction) -> Vec<String> {
         .collect()
 }
 
-/// Returns the plan with the contents that fit into a bundle: those that an approver has to read, then the shortest. The
-/// others are one upload. Fails if more has to be in the bundle than can be.
-fn fitted(plan: &Plan, source: &ContentSource<'_>) -> Result<Plan, String> {
-    let size = |entry: &Entry| entry.change.bundled().map_or(0, |content| content.size);
-    let old = plan
-        .entries()
-        .iter()
-        .filter_map(|entry| entry.change.shown_old());
-    let old: u64 = old.map(|(size, _)| size).sum();
-    let fixed = (plan.encode().len() + PACK_NAME) as u64 + old;
-    let mut free = (BUNDLE_BYTES as u64).checked_sub(fixed).ok_or(TOO_LONG)?;
-    let mut order: Vec<usize> = (0..plan.entries().len()).collect();
-    let mut entries = plan.entries().to_vec();
-    let key = |at: &usize| {
-        let entry = plan.entries().get(*at);
-        entry.map(|entry| (!is_shown(entry), size(entry)))
+/// Returns the plan with a pack of the contents that are not in its bundle, if there are some.
+fn packed(plan: Plan, source: &ContentSource<'_>) -> Result<Plan, String> {
+    let Some(entries) = fitted(&plan)? else {
+        return Ok(plan);
     };
-    order.sort_by_key(key);
-    let mut is_packed = false;
-    for at in order {
-        let Some(entry) = entries.get_mut(at) else {
-            continue;
-        };
-        match free.checked_sub(size(entry)) {
-            Some(left) if !is_packed => free = left,
-            _ if is_shown(entry) => return Err(TOO_LONG.to_owned()),
-            _ => {
-                is_packed = true;
-                entry.change.pack();
-            }
-        }
-    }
-    if !is_packed {
-        return Ok(plan.clone());
-    }
     let (mut hash, mut size) = (Sha256::new(), 0);
     for entry in &entries {
         write_packed(entry, source, &mut |piece| {
@@ -103,14 +76,8 @@ fn fitted(plan: &Plan, source: &ContentSource<'_>) -> Result<Plan, String> {
         })?;
     }
     let sha256 = hash.finalize().into();
-    Plan::packed(entries, Some(Upload { sha256, size })).map_err(|error| error.to_string())
-}
-
-/// Returns true if an approver has to read it.
-fn is_shown(entry: &Entry) -> bool {
-    let size = entry.change.content().map_or(0, |content| content.size);
-    let is_file = matches!(entry.change.makes(), Some(New::File(_)));
-    !is_file || is_read(&entry.path, size)
+    let pack = (size > 0).then_some(Upload { sha256, size });
+    Plan::packed(entries, pack).map_err(|error| error.to_string())
 }
 
 fn write_packed(
@@ -132,7 +99,7 @@ fn cannot(entry: &Entry, error: &ContentError) -> String {
 
 fn bundle(plan: &Plan, source: &ContentSource<'_>) -> Result<Bundle, String> {
     let (mut new, mut old) = (Vec::new(), Vec::new());
-    for entry in plan.entries() {
+    for (entry, shown_old) in plan.entries().iter().zip(plan.shown_old()) {
         let mut keep = |piece: &[u8]| {
             new.extend_from_slice(piece);
             Ok(())
@@ -146,9 +113,11 @@ fn bundle(plan: &Plan, source: &ContentSource<'_>) -> Result<Bundle, String> {
             old.extend_from_slice(piece);
             Ok(())
         };
-        source
-            .write_old(entry, &mut keep)
-            .map_err(|error| cannot(entry, &error))?;
+        if let Some(expected) = shown_old {
+            source
+                .write_old(entry, expected, &mut keep)
+                .map_err(|error| cannot(entry, &error))?;
+        }
     }
     Bundle::new(plan, &new, &old).map_err(|error| error.to_string())
 }

@@ -49,7 +49,7 @@ pub enum RefusalReason {
     Path(PathError),
     Unreadable(Errno),
     LargeFile(u64),
-    ManyNewBytes,
+    ManyNewBytes(u64),
     ManyBaseBytes,
     ManyEntries,
     ManyNames,
@@ -82,7 +82,7 @@ impl RefusalReason {
     pub(crate) const fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::ManyNewBytes | Self::ManyBaseBytes | Self::ManyEntries | Self::ManyNames
+            Self::ManyNewBytes(_) | Self::ManyBaseBytes | Self::ManyEntries | Self::ManyNames
         )
     }
 
@@ -146,11 +146,11 @@ impl fmt::Display for RefusalReason {
             Self::Unreadable(errno) => write!(f, "cannot read it: {}", errno.desc()),
             Self::LargeFile(size) => write!(
                 f,
-                "it has {size} bytes, holes included; a plan has files of at most {FILE_BYTES}"
+                "it has {size} bytes, holes included; a plan has files of at most {FILE_BYTES} (256 MiB)"
             ),
-            Self::ManyNewBytes => write!(
+            Self::ManyNewBytes(size) => write!(
                 f,
-                "the new files have more than {NEW_BYTES} bytes, holes included"
+                "with it the new files have {size} bytes, holes included; a plan has at most {NEW_BYTES} (1 GiB)"
             ),
             Self::ManyBaseBytes => write!(f, "the old files have more than {BASE_BYTES} bytes"),
             Self::ManyEntries => write!(f, "more than {PLAN_ENTRIES} paths are changed"),

@@ -66,7 +66,8 @@ pub enum ToBroker {
     },
     /// The client's process has ended. The broker closes the session whatever the socket reports.
     SessionGone { session: u64 },
-    /// A job that was started or queued, or passed to a new broker. Descriptors: stdout and stderr, unless drained.
+    /// A job that was started or queued, or passed to a new broker. Descriptors: stdout and stderr, unless drained; of an
+    /// extraction that starts also the socket for the contents of its plan.
     Job {
         ticket: Option<u64>,
         meta: Box<JobMeta>,
@@ -79,7 +80,7 @@ pub enum ToBroker {
     },
     /// An approval was given for a job, which now waits for a slot.
     Approved { job: JobId },
-    /// A waiting job got a slot. Descriptors: the read ends of stdout and stderr.
+    /// A waiting job got a slot. Descriptors: as of a job that was started.
     Started {
         job: JobId,
         /// Milliseconds since 1970.

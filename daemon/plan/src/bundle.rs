@@ -41,14 +41,6 @@ impl Bundle {
         if bytes.len() > BUNDLE_BYTES {
             return Err(PlanError::Bundle);
         }
-        match Self::decode_start(bytes)? {
-            (bundle, 0) => Ok(bundle),
-            (_, _) => Err(PlanError::Format(LENGTH)),
-        }
-    }
-
-    /// Decodes the bundle with which the output of a job begins. Returns how many bytes follow it, of a pack.
-    pub fn decode_start(mut bytes: Vec<u8>) -> Result<(Self, usize), PlanError> {
         let cut = PlanError::Format("it is cut");
         let (length, rest) = bytes.split_first_chunk::<8>().ok_or(cut.clone())?;
         let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
@@ -64,22 +56,21 @@ impl Bundle {
         for (at, entry) in ranges.iter_mut().zip(plan.entries()) {
             at.new = entry.change.bundled().map(|content| next(content.size));
         }
-        for (at, entry) in ranges.iter_mut().zip(plan.entries()) {
-            at.old = entry.change.shown_old().map(|(size, _)| next(size));
+        let shown_old = plan.shown_old();
+        for (at, old) in ranges.iter_mut().zip(&shown_old) {
+            at.old = old.map(|(size, _)| next(size));
         }
-        if end > BUNDLE_BYTES {
-            return Err(PlanError::Bundle);
+        if bytes.len() != end {
+            return Err(PlanError::Format(LENGTH));
         }
-        let rest = bytes.len().checked_sub(end);
-        let rest = rest.ok_or(PlanError::Format(LENGTH))?;
-        bytes.truncate(end);
         let holds = |range: &Option<Range<usize>>, sha: Option<[u8; 32]>| {
             let part = range.clone().and_then(|range| bytes.get(range));
             part.map(sha256) == sha
         };
-        for (at, entry) in ranges.iter().zip(plan.entries()) {
+        let all = plan.entries().iter().zip(shown_old);
+        for (at, (entry, old)) in ranges.iter().zip(all) {
             let new = entry.change.bundled().map(|content| content.sha256);
-            let old = entry.change.shown_old().map(|(_, sha256)| sha256);
+            let old = old.map(|(_, sha256)| sha256);
             if !holds(&at.new, new) || !holds(&at.old, old) {
                 let (path, why) = (entry.path.clone(), "its bytes have another hash");
                 return Err(PlanError::Entry { path, why });
@@ -102,7 +93,7 @@ impl Bundle {
         }
         // Not of each plan: what a later release refuses must not keep the journal of an earlier one from being read.
         must_read::check_uploads(&bundle.views().collect::<Vec<_>>())?;
-        Ok((bundle, rest))
+        Ok(bundle)
     }
 
     #[must_use]

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::Upload;
 use crate::plan::{Change, Content, Entry, New, Plan, Source};
+use crate::{SHOWN_OLD_BYTES, Upload, is_read};
+
+/// Size and hash of bytes.
+type Named = (u64, [u8; 32]);
 
 impl Plan {
     #[must_use]
@@ -34,13 +37,37 @@ impl Plan {
         self.entries().iter().map(range).collect()
     }
 
+    /// Returns the old bytes of each entry that a bundle has: all that an approver has to read, and of the others the shortest
+    /// up to [`SHOWN_OLD_BYTES`] in all. Those of uploads are not among them, because there is no diff. An undo needs none.
+    #[must_use]
+    pub fn shown_old(&self) -> Vec<Option<Named>> {
+        let mut shown = Vec::with_capacity(self.entries().len());
+        let mut others = Vec::new();
+        for (at, entry) in self.entries().iter().enumerate() {
+            let old = entry.change.readable_old();
+            let is_read = old.is_some_and(|(size, _)| is_read(&entry.path, size));
+            if let Some(old) = old.filter(|_| !is_read && entry.change.uploaded().is_none()) {
+                others.push((at, old));
+            }
+            shown.push(old.filter(|_| is_read));
+        }
+        others.sort_by_key(|(at, (size, _))| (*size, *at));
+        let mut left = SHOWN_OLD_BYTES;
+        for (at, old) in others {
+            match (left.checked_sub(old.0), shown.get_mut(at)) {
+                (Some(less), Some(one)) => (left, *one) = (less, Some(old)),
+                _ => break,
+            }
+        }
+        shown
+    }
+
     #[must_use]
     pub fn bundled_bytes(&self) -> u64 {
-        let sizes = self.entries().iter().map(|entry| {
-            let new = entry.change.bundled().map_or(0, |content| content.size);
-            new.saturating_add(entry.change.shown_old().map_or(0, |(size, _)| size))
-        });
-        sizes.fold(0, u64::saturating_add)
+        let new = self.entries().iter().map(|entry| &entry.change);
+        let new = new.map(|change| change.bundled().map_or(0, |content| content.size));
+        let old = self.shown_old().into_iter().flatten().map(|(size, _)| size);
+        new.chain(old).fold(0, u64::saturating_add)
     }
 
     /// Returns the uploads that a commit of it needs, each once.

@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::PlanError;
 use crate::patch::{Overlaps, occurrences};
 use crate::plan::{Base, Change, Content, Entry, Kind, LINK_BYTES, Metadata, New, Plan, Source};
-use crate::{
-    Bundle, CONTENT_BYTES, EDITS_BYTES, PatchError, PlanPath, Upload, codec, patch, sha256,
-};
+use crate::{Bundle, EDITS_BYTES, FILE_BYTES, PatchError, PlanPath, Upload, codec, patch, sha256};
 
 const MAGIC: &[u8] = b"remit edits 1\n";
 const NEW_FILE: Metadata = of_root(0o644);
@@ -123,9 +121,12 @@ impl Bundle {
         for one in planned {
             entries.push(one.entry);
             new.extend(one.new.unwrap_or_default());
-            old.extend(one.old.unwrap_or_default());
+            old.push(one.old.unwrap_or_default());
         }
-        Self::new(&Plan::new(entries)?, &new, &old)
+        let plan = Plan::new(entries)?;
+        let shown = plan.shown_old().into_iter().zip(old);
+        let old = shown.filter_map(|(shown, old)| shown.map(|_| old));
+        Self::new(&plan, &new, &old.collect::<Vec<_>>().concat())
     }
 }
 
@@ -139,7 +140,7 @@ impl Edit {
         let Some((change, new)) = self.planned(found).map_err(refused)? else {
             return Ok(None);
         };
-        let old = match (change.shown_old(), found) {
+        let old = match (change.readable_old(), found) {
             (Some(_), Some(found)) => {
                 let bytes = found.bytes.clone().ok_or(Problem::Unreadable);
                 Some(bytes.map_err(refused)?)
@@ -304,7 +305,7 @@ fn content(bytes: &[u8]) -> Result<Content, Problem> {
 }
 
 fn bounded(content: Content) -> Result<Content, Problem> {
-    (content.size <= CONTENT_BYTES)
+    (content.size <= FILE_BYTES)
         .then_some(content)
         .ok_or(Problem::Long)
 }
@@ -335,7 +336,7 @@ fn replace(bytes: &[u8], list: &[Replacement]) -> Result<Vec<u8>, Problem> {
         let grown = (new.len() as u64)
             .saturating_mul(found as u64)
             .saturating_add(bytes.len() as u64);
-        if grown > CONTENT_BYTES.saturating_mul(2) {
+        if grown > FILE_BYTES.saturating_mul(2) {
             return Err(Problem::Long);
         }
         let (mut out, mut done) = (Vec::with_capacity(bytes.len()), 0);
@@ -382,7 +383,7 @@ impl fmt::Display for Problem {
                 "'old' of replacement {number} occurs {found} times, not {expected}; add context or set \
                  'count'"
             ),
-            Self::Long => write!(f, "it would be longer than {CONTENT_BYTES} bytes"),
+            Self::Long => write!(f, "it would be longer than {FILE_BYTES} bytes"),
             Self::Metadata => f.write_str("its mode or owner is out of range"),
             Self::RemovedWithMetadata => {
                 f.write_str("what is removed cannot get a mode or an owner")

@@ -47,7 +47,7 @@ pub use plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, 
 pub use protected::{Protected, needs_approval};
 pub use risk::{Risk, risk_sentences, risks};
 pub use step::{Direction, Movement, Reversal, Side};
-pub use summary::summary;
+pub use summary::{kinds, summary};
 pub use undo::{KeptUndo, UNDO_RISK, expired};
 pub use upload::Upload;
 pub use view::View;
@@ -58,12 +58,16 @@ pub const ENTRIES: usize = 20_000;
 pub const PLAN_BYTES: usize = 8 << 20;
 /// Largest encoded list of edits, in bytes.
 pub const EDITS_BYTES: usize = 32 << 20;
-/// Most bytes of all new contents of a plan.
-pub const CONTENT_BYTES: u64 = 256 << 20;
+/// Most bytes of all new contents of a plan, holes included.
+pub const CONTENT_BYTES: u64 = 1 << 30;
+/// Most new bytes of one file, and most of an upload that is one.
+pub const FILE_BYTES: u64 = 256 << 20;
 /// Old bytes of a longer file are not shown to an approver.
 pub const OLD_BYTES: u64 = 256 << 10;
+/// Old bytes of all files in a bundle, but of those that an approver has to read.
+pub const SHOWN_OLD_BYTES: u64 = 512 << 10;
 /// Largest bundle. It travels as the standard input of a request.
-pub const BUNDLE_BYTES: usize = remit_common::caps::STDIN;
+pub const BUNDLE_BYTES: usize = remit_common::caps::BUNDLE;
 /// Longest path and deepest path of an entry. PATH_MAX counts a NUL.
 pub const PATH_BYTES: usize = 4095;
 pub const PATH_DEPTH: usize = 64;

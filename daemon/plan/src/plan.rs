@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::is_table;
 use crate::codec::{self, PlanError};
 use crate::upload::Upload;
-use crate::{CONTENT_BYTES, ENTRIES, OLD_BYTES, PLAN_BYTES, PlanPath};
+use crate::{CONTENT_BYTES, ENTRIES, FILE_BYTES, OLD_BYTES, PLAN_BYTES, PlanPath};
 
 const MAGIC: &[u8] = b"remit plan 2\n";
 /// Of a plan whose uploaded contents are one upload.
@@ -203,9 +203,9 @@ impl Change {
         }
     }
 
-    /// Returns the size and the hash of the old bytes that a bundle has.
+    /// Returns the size and the hash of the old bytes that a bundle can have ([`Plan::shown_old`]).
     #[must_use]
-    pub fn shown_old(&self) -> Option<(u64, [u8; 32])> {
+    pub(crate) fn readable_old(&self) -> Option<(u64, [u8; 32])> {
         match self {
             Self::Replace { base, .. } | Self::Remove { base } => base
                 .sha256
@@ -217,6 +217,12 @@ impl Change {
 
     fn check(&self) -> Result<(), &'static str> {
         let base = self.base();
+        if self
+            .content()
+            .is_some_and(|content| content.size > FILE_BYTES)
+        {
+            return Err("it has more new bytes than a file of a plan may have (256 MiB)");
+        }
         let has_bytes = |kind| matches!(kind, Kind::File | Kind::Symlink);
         if base.is_some_and(|base| !has_bytes(base.stat.kind) && base.sha256.is_some()) {
             return Err("its base has a hash and is no file and no link");

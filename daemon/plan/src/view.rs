@@ -98,7 +98,14 @@ impl View<'_> {
     /// Returns true if a longer diff than this shows more. What nobody has read or what was uploaded has a risk instead.
     pub fn is_cut<'l>(&self, diff: impl Iterator<Item = &'l str>) -> bool {
         let uploaded = self.entry.change.uploaded().is_some();
-        let never_shown = usize::from(self.is_unread()) + usize::from(uploaded);
+        // There is no diff of an upload, and so no old bytes.
+        let old_of_upload = uploaded && self.old.is_none() && self.unknown_old().is_some();
+        let never_shown = [
+            self.is_unread(),
+            uploaded,
+            old_of_upload && !self.is_unread(),
+        ];
+        let never_shown = never_shown.into_iter().filter(|it| *it).count();
         // Only remit's words have this mark.
         diff.filter(|line| line.starts_with("[…")).count() > never_shown
     }

@@ -905,9 +905,9 @@ fn hashed(change: fn(Base) -> Change, mode: u32, uid: u32, gid: u32) -> Bundle {
         sha256: Some(sha256(old)),
     });
     let new = change.content().map_or(&b""[..], |_| b"new");
-    let old = change.shown_old().map_or(&b""[..], |_| old);
     let path = PlanPath::new("/srv/pin").unwrap();
     let plan = Plan::new(vec![Entry { path, change }]).unwrap();
+    let old = plan.shown_old()[0].map_or(&b""[..], |_| old);
     Bundle::new(&plan, new, old).unwrap()
 }
 

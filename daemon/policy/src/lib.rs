@@ -42,7 +42,7 @@ pub mod model {
 
 pub use crate::decide::pre_approval::{NotGivable, PreApproval, Recipient};
 pub use call::env::{PATH_DIRS, environment, is_default_variable};
-pub use call::request::{check_argv, check_cwd, check_env_count, check_script, check_stdin};
+pub use call::request::{check_argv, check_cwd, check_env_count, check_script, check_stdin_size};
 pub use call::subject::{Call, Subject};
 pub use decide::access::{Access, Usable};
 pub use decide::acts::Act;

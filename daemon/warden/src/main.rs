@@ -41,6 +41,7 @@ mod job {
     pub mod life;
     pub mod live;
     pub mod outcome;
+    pub mod pack;
     pub mod pipeline;
     pub mod plan_checks;
     pub mod queue;

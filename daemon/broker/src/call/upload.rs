@@ -5,7 +5,7 @@ use std::rc::Rc;
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToWarden};
-use remit_wire::{CONTENT_BYTES, Reply, Upload, UploadPart};
+use remit_wire::{CONTENT_BYTES, FILE_BYTES, Reply, Upload, UploadPart};
 use tokio::task::spawn_local;
 
 use crate::call::{Call, CallRefusal, wrong_answer};
@@ -53,11 +53,16 @@ pub async fn upload(call: &Call, part: UploadPart) -> Result<Reply, CallRefusal>
 
 fn check(upload: &Upload, offset: u64, length: usize) -> Result<(), Refusal> {
     let refused = |code, text: String| Err(Refusal::new(code, text).object("upload"));
-    if !(1..=CONTENT_BYTES).contains(&upload.size) {
+    // A question can also be about the contents of a plan, which no client sends.
+    let most = match length {
+        0 => CONTENT_BYTES,
+        _ => FILE_BYTES,
+    };
+    if !(1..=most).contains(&upload.size) {
         let size = upload.size;
         return refused(
             Code::TooLarge,
-            format!("an upload has 1 to {CONTENT_BYTES} bytes, not {size}"),
+            format!("an upload has 1 to {most} bytes, not {size}"),
         );
     }
     if length > caps::UPLOAD_PART {

@@ -55,7 +55,12 @@ pub fn run(run: &Run) -> Result<Option<Builtin>, Refusal> {
     }
     env(&run.env)?;
     if let Some(stdin) = &run.stdin {
-        within("stdin bytes", stdin.len(), caps::STDIN)?;
+        // The warden knows whether a command takes a plan.
+        let most = match run.what {
+            What::Named { .. } => caps::BUNDLE,
+            What::Argv(_) | What::Script { .. } => caps::STDIN,
+        };
+        within("stdin bytes", stdin.len(), most)?;
     }
     profile(run.profile.as_deref())?;
     if let Some(seconds) = run.max_runtime_s {

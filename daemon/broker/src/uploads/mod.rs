@@ -1,6 +1,7 @@
 //! Files that clients send in parts for plans. A name has its owner, its hash and its length, and a shorter file is not
 //! whole. `remit-commit` reads them as root and compares the hash again, so nobody has to trust this process.
 
+pub mod pack;
 mod space;
 
 use std::cell::RefCell;

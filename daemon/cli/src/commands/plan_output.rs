@@ -1,7 +1,5 @@
 //! Plans that jobs of the caller have written, and requests about them.
 
-use std::io::{self, BufReader, Read};
-
 use remit_common::caps;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
@@ -13,7 +11,7 @@ use remit_wire::{Bytes, Purpose, Run, What};
 
 use super::input::claimed_trace;
 use super::job::own_id;
-use super::transfer::{check_plan, send};
+use super::transfer::check_plan;
 use crate::client::user_socket::Daemon;
 use crate::error::Failure;
 use crate::render::output::Context;
@@ -26,12 +24,6 @@ pub fn commit(
 ) -> Result<Run, Failure> {
     let (mut daemon, job) = own(context, id)?;
     let bundle = bundle(&mut daemon, job)?;
-    if let Some(pack) = bundle.plan().pack() {
-        let at = bundle.as_bytes().len() as u64;
-        let output = JobOutput { daemon, job, at };
-        let mut output = BufReader::with_capacity(caps::PAGE, output);
-        send(&context.runtime, pack, &mut output)?;
-    }
     check_plan(&context.runtime, bundle.plan())?;
     let bytes = Bytes::from(bundle.as_bytes().to_vec());
     Ok(request(
@@ -71,28 +63,7 @@ pub fn call(what: What, purpose: Purpose, stdin: Option<Bytes>) -> Run {
     }
 }
 
-/// Standard output of a job, from a byte on.
-struct JobOutput {
-    daemon: Daemon,
-    job: JobId,
-    at: u64,
-}
-
-impl Read for JobOutput {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = buffer.len().min(caps::PAGE) as u64;
-        let page = self.daemon.page(self.job, Stream::Stdout, self.at, most);
-        let page =
-            page.map_err(|_| io::Error::other("its output is not kept any more; plan again"))?;
-        let part = buffer.get_mut(..page.bytes.len());
-        part.ok_or(io::ErrorKind::InvalidData)?
-            .copy_from_slice(&page.bytes);
-        self.at += page.bytes.len() as u64;
-        Ok(page.bytes.len())
-    }
-}
-
-/// Returns the plan that a job has written. Any other output is refused. What follows it is a pack of the plan.
+/// Returns the plan that a job has written. Any other output is refused.
 pub fn bundle(daemon: &mut Daemon, job: JobId) -> Result<Bundle, Failure> {
     let mut bytes = Vec::new();
     loop {
@@ -104,8 +75,7 @@ pub fn bundle(daemon: &mut Daemon, job: JobId) -> Result<Bundle, Failure> {
             break;
         }
     }
-    let decoded = Bundle::decode_start(bytes).map(|(bundle, _)| bundle);
-    decoded.map_err(|error| {
+    Bundle::decode(bytes).map_err(|error| {
         let why = format!("the output of job {} is no plan: {error}", job.short());
         let next = "'remit plan' makes one, and says its id";
         Failure::Input(Refusal::new(Code::InvalidArgs, why).next(next))

@@ -175,14 +175,19 @@ pub fn check_edits(runtime: &Runtime, edits: &[Edit]) -> Result<(), Failure> {
         Action::Upload(upload) => Some(upload),
         _ => None,
     });
-    check(runtime, named)
+    check(runtime, named, transfer::check_whole)
 }
 
 pub fn check_plan(runtime: &Runtime, plan: &Plan) -> Result<(), Failure> {
-    check(runtime, plan.uploads().into_iter())
+    let is_there = |upload, received| transfer::check_of_plan(plan, upload, received);
+    check(runtime, plan.uploads().into_iter(), is_there)
 }
 
-fn check(runtime: &Runtime, uploads: impl Iterator<Item = Upload>) -> Result<(), Failure> {
+fn check(
+    runtime: &Runtime,
+    uploads: impl Iterator<Item = Upload>,
+    is_there: impl Fn(Upload, u64) -> Result<(), Refusal>,
+) -> Result<(), Failure> {
     let mut uploads = uploads.peekable();
     if uploads.peek().is_none() {
         return Ok(());
@@ -190,7 +195,7 @@ fn check(runtime: &Runtime, uploads: impl Iterator<Item = Upload>) -> Result<(),
     let mut client = connected(runtime)?;
     for upload in uploads {
         let received = transfer::received(&mut client, upload).map_err(failed)?;
-        transfer::check_whole(upload, received)?;
+        is_there(upload, received)?;
     }
     Ok(())
 }

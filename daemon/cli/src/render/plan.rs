@@ -6,7 +6,7 @@ use std::path::Path;
 use remit_common::names::JobId;
 use remit_common::text;
 use remit_page::PlanView;
-use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, View, packages, risks};
+use remit_plan::{BUNDLE_BYTES, Bundle, Risk, Tabs, View, kinds, packages, risks};
 use remit_wire::outcome::{JobReport, State};
 use serde_json::{Value, json};
 
@@ -17,6 +17,10 @@ use crate::render::untrusted_columns::Page;
 /// Bytes of the diffs of all paths together, and of one path at least.
 const DIFFS: usize = 64 << 10;
 const DIFF: usize = 2 << 10;
+/// Paths that are listed: of more, those with risks and then those that the plan shows are first.
+const LISTED: usize = 200;
+/// Paths that nobody counts by reading them.
+const MANY: usize = 20;
 /// Bytes of a check's call.
 const CALL: usize = 512;
 
@@ -31,7 +35,14 @@ pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
     let is_wanted = |view: &View<'_>| {
         only.is_none_or(|path| path.as_os_str().as_bytes() == view.entry.path.as_bytes())
     };
-    for view in bundle.views().filter(is_wanted) {
+    let mut views: Vec<View<'_>> = bundle.views().filter(is_wanted).collect();
+    let more = views.len().saturating_sub(LISTED);
+    if more > 0 {
+        let is_risky = |view: &View<'_>| risks(view).iter().any(|risk| *risk != Risk::Uploaded);
+        views.sort_by_cached_key(|view| (!is_risky(view), view.new.is_none()));
+        views.truncate(LISTED);
+    }
+    for view in views {
         let diff = match only {
             Some(_) => view.diff(left.max(DIFF), Tabs::Shown),
             None => view.brief(left.max(DIFF), Tabs::Shown),
@@ -53,10 +64,19 @@ pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
     if let Some(packages) = packages(bundle.views()) {
         page.line(&format!("packages: {packages}"));
     }
+    if more > 0 {
+        let more = units::count(more as u64, "more path");
+        page.line(&format!(
+            "{more}; one of them: remit plan show {id} PATH; all: remit --json plan show {id}"
+        ));
+    }
     page.line(&format!(
         "plan {id} of {count}, digest {}",
         hex(&plan.digest())
     ));
+    if plan.entries().len() > MANY {
+        page.line(&format!("in all: {}", kinds(plan)));
+    }
     if is_cut && only.is_none() {
         page.line(&format!("a diff in full: remit plan show {id} PATH"));
     }

@@ -226,7 +226,7 @@ fn enum_numbers_match_the_wire() {
 #[test]
 fn the_bounds_are_those_of_the_code() {
     let page = page();
-    let caps: [(&str, u64); 43] = [
+    let caps: [(&str, u64); 44] = [
         ("FRAME", caps::FRAME as u64),
         ("ADMIN_FRAME", caps::ADMIN_FRAME as u64),
         ("SHOWN", caps::SHOWN as u64),
@@ -235,6 +235,7 @@ fn the_bounds_are_those_of_the_code() {
         ("ARGV_COUNT", caps::ARGV_COUNT as u64),
         ("SCRIPT", caps::SCRIPT as u64),
         ("STDIN", caps::STDIN as u64),
+        ("BUNDLE", caps::BUNDLE as u64),
         ("UPLOAD_PART", caps::UPLOAD_PART as u64),
         ("ENV_COUNT", caps::ENV_COUNT as u64),
         ("ENV_ELEMENT", caps::ENV_ELEMENT as u64),

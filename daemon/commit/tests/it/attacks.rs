@@ -26,7 +26,7 @@ fn forged(edits: &[Edit], shown: impl Fn(&str) -> Vec<u8>) -> Vec<u8> {
             {
                 let old = shown(&path);
                 base.sha256 = Some(sha256(&old));
-                if entry.change.shown_old().is_some() {
+                if view.old.is_some() {
                     old_bytes.extend(old);
                 }
             }

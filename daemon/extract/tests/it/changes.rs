@@ -315,7 +315,9 @@ fn bytes_changed_after_extraction_are_an_error() {
         let new = source.write_new(entry, &mut |_| Ok(()));
         assert!(matches!(new, Err(ContentError::Changed)), "{new:?}");
     }
-    let old = source.write_old(&plan.entries()[0], &mut |_| Ok(()));
+    let entry = &plan.entries()[0];
+    let shown = plan.shown_old()[0].unwrap();
+    let old = source.write_old(entry, shown, &mut |_| Ok(()));
     assert!(matches!(old, Err(ContentError::Changed)), "{old:?}");
 }
 

@@ -50,13 +50,15 @@ pub fn check(scene: &Scene) -> Extraction {
 /// The bytes of a bundle come in the order of its entries.
 fn bundle(plan: &remit_plan::Plan, source: &ContentSource<'_>) {
     let (mut new, mut old) = (Vec::new(), Vec::new());
-    for entry in plan.entries() {
+    for (entry, shown) in plan.entries().iter().zip(plan.shown_old()) {
         new.extend(new_bytes(entry, source));
         let sink = &mut |bytes: &[u8]| {
             old.extend_from_slice(bytes);
             Ok(())
         };
-        source.write_old(entry, sink).unwrap();
+        if let Some(shown) = shown {
+            source.write_old(entry, shown, sink).unwrap();
+        }
     }
     let size = 8 + plan.encode().len() + new.len() + old.len();
     match Bundle::new(plan, &new, &old) {

@@ -5,7 +5,9 @@ use std::ffi::CStr;
 
 use remit_approval::{CheckEnd, UNCONFIRMED};
 use remit_common::escape::{start, words};
-use remit_plan::{Bundle, PlanPath, Risk, Tabs, UNDO_RISK, View, packages, risk_sentences, risks};
+use remit_plan::{
+    Bundle, Plan, PlanPath, Risk, Tabs, UNDO_RISK, View, kinds, packages, risk_sentences, risks,
+};
 
 use crate::hex;
 use crate::verified::{Verified, is_commit};
@@ -19,6 +21,8 @@ const NAMES: usize = 1 << 10;
 const RISK: usize = 1 << 10;
 const UNDONE: usize = 500;
 const CHECK: usize = 500;
+/// Paths that nobody counts by reading them.
+const MANY: usize = 20;
 /// Least number of bytes of a diff, if so many are left.
 const SHARE: usize = 2 << 10;
 
@@ -97,7 +101,7 @@ pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) ->
     });
     let view = PlanView {
         commit_id: plan.commit_id(),
-        names: names(&views),
+        names: names(plan, &views),
         undone: does.iter().find_map(|line| undone(line)),
         checked: Vec::new(),
         entries,
@@ -139,20 +143,28 @@ fn known<'a>(bundle: &'a Bundle, old: &'a OldBytes) -> impl Iterator<Item = View
 
 /// Returns the entries in the order of their worst risks, then of paths: what gives root never follows what fills a page.
 fn worst_first<'a>(bundle: &'a Bundle, old: &'a OldBytes) -> Vec<View<'a>> {
-    let views = known(bundle, old).map(|view| (rank(&view), view));
-    let mut views: Vec<_> = views.collect();
-    views.sort_by_key(|(rank, _)| (rank.is_none(), rank.clone()));
-    views.into_iter().map(|(_, view)| view).collect()
+    let is_packed = bundle.plan().pack().is_some();
+    let mut views: Vec<View<'_>> = known(bundle, old).collect();
+    views.sort_by_cached_key(|view| {
+        let rank = rank(view, is_packed);
+        (rank.is_none(), rank, is_packed && view.new.is_none())
+    });
+    views
 }
 
-fn rank(view: &View<'_>) -> Option<Risk> {
-    risks(view).into_iter().min()
+/// `is_packed`: hashes of many contents are not compared by people, so they come after what can be read.
+fn rank(view: &View<'_>, is_packed: bool) -> Option<Risk> {
+    let risks = risks(view).into_iter();
+    risks
+        .filter(|risk| !(is_packed && *risk == Risk::Uploaded))
+        .min()
 }
 
-/// `2 paths: /etc/hosts, /srv/new`; `9 paths, installs tree 2.1.0-1: /usr/bin/tree, …`.
-fn names(all: &[View<'_>]) -> String {
+/// `2 paths: /etc/hosts, /srv/new`; `9 paths, installs tree 2.1.0-1: /usr/bin/tree, …`. Of many it has the kinds before.
+fn names(plan: &Plan, all: &[View<'_>]) -> String {
     let count = match all.len() {
         1 => "1 path".to_owned(),
+        count if count > MANY => format!("{count} paths ({})", kinds(plan)),
         count => format!("{count} paths"),
     };
     let packages = packages(all.iter().copied());

@@ -21,6 +21,7 @@ use crate::event_loop::timers::{self, Timer};
 use crate::job::allocation::JobUid;
 use crate::job::context::JobCx;
 use crate::job::live::{Job, Start};
+use crate::job::pack::PackSocket;
 use crate::request::Plan;
 
 /// Time in which a view can be extracted.
@@ -181,7 +182,10 @@ pub fn lend(cx: &mut JobCx<'_>, plan: &mut Plan) -> Result<(), String> {
     let named = args.iter().find(|(name, _)| name == EXTRACTED_JOB);
     let named = named.map_or("", |(_, job)| job.as_str());
     let owner = plan.requester.subject.uid();
-    plan.kept = Some(cx.jobs.views.lend(named, owner, plan.job)?);
+    let kept = cx.jobs.views.lend(named, owner, plan.job)?;
+    plan.kept = Some(kept);
+    let pack = PackSocket::new();
+    plan.pack = Some(pack.map_err(|error| format!("cannot make a socket: {error}"))?);
     Ok(())
 }
 

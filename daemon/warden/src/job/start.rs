@@ -37,7 +37,7 @@ pub fn start(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>, 
     };
     started.map_err(|(mut plan, why)| {
         cx.confirmations.remove(plan.job);
-        plan.kept = None;
+        (plan.kept, plan.pack) = (None, None);
         cx.jobs.views.give_back(plan.job);
         (plan, why)
     })
@@ -82,7 +82,8 @@ fn start_armed(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>
 }
 
 /// Watches a job that was just forked, and hands it to the broker.
-fn follow(cx: &mut JobCx<'_>, job: Job) {
+fn follow(cx: &mut JobCx<'_>, mut job: Job) {
+    let pack = job.plan.pack.take().map(|pack| pack.broker);
     // Clients who learn that the job runs must find it in the history. The job already starts meanwhile.
     cx.reports.send_history();
     let ticket = job.plan.requester.ticket;
@@ -108,7 +109,8 @@ fn follow(cx: &mut JobCx<'_>, job: Job) {
             waited_ms,
         },
     };
-    let fds = output(&job.process).map(AsFd::as_fd);
+    let fds = output(&job.process).map(AsFd::as_fd).into_iter();
+    let fds: Vec<_> = fds.chain(pack.as_ref().map(AsFd::as_fd)).collect();
     cx.reports.broker.send(&message, &fds);
     if let Err(error) = watched {
         // A job that cannot be watched must not continue.

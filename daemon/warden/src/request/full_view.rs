@@ -47,6 +47,8 @@ impl Draft {
             request: _,
             // An argument names it.
             kept: _,
+            // It has none before its start.
+            pack: _,
         } = self;
         let Call {
             script,

@@ -22,6 +22,7 @@ use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::allocation::JobUid;
 use crate::job::life::Life;
+use crate::job::pack::PackSocket;
 use crate::sandbox::PreforkedJob;
 
 pub use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat};
@@ -127,6 +128,8 @@ pub struct Draft {
     pub held: usize,
     /// The copy of the machine that it reads, from its start.
     pub kept: Option<Rc<KeptView>>,
+    /// Where it gives the contents of its plan.
+    pub pack: Option<PackSocket>,
     call: Call,
 }
 
@@ -230,6 +233,7 @@ impl Draft {
             waited: None,
             held: call.held,
             kept: None,
+            pack: None,
             call,
         }
     }

@@ -4,7 +4,7 @@
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 use remit_link::Answer;
-use remit_plan::{CONTENT_BYTES, Upload};
+use remit_plan::{FILE_BYTES, Upload};
 use remit_policy::{Ask, Verdict};
 
 use super::{Call, with_subject};
@@ -36,9 +36,9 @@ pub fn begin(cx: &mut RequestCx<'_>, session: u64, upload: Upload) -> Result<Ans
     if let [Some(denial), Some(_), Some(_)] = PLANNERS.map(denied) {
         return Err(denial);
     }
-    if upload.size > CONTENT_BYTES {
+    if upload.size > FILE_BYTES {
         let text = format!(
-            "the upload has {} bytes, the most is {CONTENT_BYTES}",
+            "the upload has {} bytes, the most is {FILE_BYTES}",
             upload.size
         );
         return Err(Refusal::new(Code::TooLarge, text).object("upload"));

@@ -91,8 +91,13 @@ impl Call {
             }
         };
         remit_policy::check_env_count(spec.env.len())?;
+        // `file_change::check` has the bound of commands that take no plan.
+        let most_stdin = match what {
+            What::Named { .. } => caps::BUNDLE,
+            What::Program(_) => caps::STDIN,
+        };
         let stdin = match spec.stdin {
-            true => Some(sealed(fds.next(), "stdin", caps::STDIN)?),
+            true => Some(sealed(fds.next(), "stdin", most_stdin)?),
             false => None,
         };
         let cwd = spec.cwd.map_or(b"/".to_vec(), Bytes::into_vec);
@@ -246,6 +251,10 @@ impl Call {
     pub(super) fn stdin(&self) -> Option<BorrowedFd<'_>> {
         self.stdin.as_ref().map(|part| part.fd.as_fd())
     }
+
+    pub(super) fn stdin_size(&self) -> usize {
+        self.stdin.as_ref().map_or(0, |part| part.size)
+    }
 }
 
 /// Input of the hash that compares two requests: all but the id, the client's name and the trace.
@@ -372,6 +381,7 @@ fn sealed(fd: Option<OwnedFd>, name: &str, cap: usize) -> Result<Sealed, Refusal
     let sha256 = Sha256::digest(&bytes).into();
     let mut start = bytes;
     start.truncate(SCRIPT_IN_RECORD);
+    start.shrink_to_fit();
     Ok(Sealed {
         fd: own.into(),
         size,

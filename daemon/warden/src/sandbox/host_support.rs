@@ -77,6 +77,7 @@ impl HostSupport {
         }
         // A check sees the files of its plan instead.
         let stdin = plan.stdin().filter(|_| bound.staged.is_none());
+        let stdin = plan.pack.as_ref().map(|pack| pack.job.as_fd()).or(stdin);
         let job = Job {
             uid: plan.uid.get(),
             gid: plan.uid.get(),
