@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use nix::fcntl::{OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use remit_plan::{Journal, Phase, Plan};
+use remit_plan::{Journal, Phase, Plan, UndoMark};
 
 const NAME: &CStr = c"journal";
 const NEW_NAME: &CStr = c"journal.new";
@@ -89,9 +89,10 @@ impl JournalFile {
         self.file.write_all_at(rows, rows_at)
     }
 
-    /// Marks what was undone before, on disk before the next phase.
-    pub fn set_undone(&self, plan: &Plan, marks: &[u8]) -> io::Result<()> {
-        self.set_rows(Journal::undone_at(plan), marks)?;
+    /// Marks what an undo has found, on disk before the next phase.
+    pub fn set_marks(&self, plan: &Plan, marks: &[UndoMark]) -> io::Result<()> {
+        let marks: Vec<u8> = marks.iter().map(|mark| *mark as u8).collect();
+        self.set_rows(Journal::marks_at(plan), &marks)?;
         self.file.sync_data()
     }
 

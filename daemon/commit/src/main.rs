@@ -15,6 +15,7 @@ mod recover;
 mod restore;
 mod run;
 mod stage;
+mod staying;
 mod tree;
 mod undo;
 mod uploads;

@@ -7,12 +7,13 @@ use nix::dir::Dir;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use remit_plan::Direction::{Commit, Undo};
-use remit_plan::{Journal, KeptUndo, Phase, expired};
+use remit_plan::{Journal, KeptUndo, Phase, UndoMark, expired};
 
 use crate::failure::Failure;
 use crate::journal::{JournalFile, is_id};
 use crate::restore::{back, finish_undo, forget, forth, give_up, keep as keep_old};
 use crate::run::{End, journal_error, restrict};
+use crate::staying;
 use crate::tree::{OWN, Operation, Tree};
 
 /// Undos that one recovery forgets: each takes descriptors.
@@ -132,9 +133,12 @@ fn repair<'a>(
     operations: &mut Vec<Operation<'a>>,
     lost: Vec<Failure>,
 ) -> End {
+    let mark = |one: &Operation<'_>| read.marks.get(one.at);
+    let stays = |one: &Operation<'_>| mark(one) == Some(&UndoMark::Stays);
     let is_made = |direction| {
         let made: io::Result<Vec<bool>> = operations
             .iter()
+            .filter(|one| direction == Commit || !stays(one))
             .map(|operation| operation.is_made(journal, direction))
             .collect();
         made.is_ok_and(|made| !made.contains(&false))
@@ -155,7 +159,9 @@ fn repair<'a>(
             if settled.as_ref().is_ok_and(Vec::is_empty) && !lost.is_empty() {
                 journal.discard(state);
             }
-            let line = |kept| [vec!["is undone".to_owned()], kept].concat().join("; ");
+            let stays = staying::lines(operations.iter().filter(|one| stays(one)));
+            let own = vec!["is undone".to_owned()];
+            let line = |kept| [own, kept, stays].concat().join("; ");
             ended(settled.map(line))
         }
         Phase::Gone => {
@@ -167,7 +173,7 @@ fn repair<'a>(
         }
         Phase::Undoing | Phase::Undone => {
             // An earlier undo has made those.
-            operations.retain(|one| read.undone.get(one.at) != Some(&true));
+            operations.retain(|one| mark(one) != Some(&UndoMark::Undone));
             forth(journal, operations, why, lost)
         }
         Phase::Applying | Phase::Done if read.is_staged() => {

@@ -1,4 +1,5 @@
-//! An undo: all of it or nothing; or, if it is asked for, all but what somebody else has changed since.
+//! An undo: all of it or nothing; or, if it is asked for, all but what somebody else has changed since. In both a new
+//! directory stays if others have made something in it.
 //!
 //! **Invariant:** a partial undo is one step after another, each whole. Its paths and slots alone say which were made, so
 //! nothing has to be recovered after a kill: the next one goes on.
@@ -6,13 +7,14 @@
 use std::fs::File;
 
 use remit_plan::Direction::Undo;
-use remit_plan::{Journal, Kind, Phase};
+use remit_plan::{Journal, Kind, Phase, UndoMark};
 
 use crate::failure::Failure;
 use crate::journal::JournalFile;
 use crate::restore::{finish_undo, forth};
 use crate::run::{End, changes, journal_error, make_all, restrict, sync};
 use crate::stage::{check, check_directories};
+use crate::staying;
 use crate::tree::{Operation, Tree};
 
 /// Bytes of a file that does not delay others: it is compared by hash, and the time of a job is bounded.
@@ -45,20 +47,24 @@ fn whole(
     operations: Vec<Operation<'_>>,
 ) -> Result<End, String> {
     let is_undone = |operation: &Operation<'_>| operation.is_undone(journal).unwrap_or(false);
-    let (undone, mut operations): (Vec<_>, Vec<_>) = operations.into_iter().partition(is_undone);
+    let (undone, operations): (Vec<_>, Vec<_>) = operations.into_iter().partition(is_undone);
+    let (staying, mut operations) = staying::split(operations);
     for operation in &mut operations {
         check(operation, Undo)?;
         operation.check_slot(journal)?;
     }
     check_directories(&operations, Undo)?;
-    if !(undone.is_empty() && read.undone.is_empty()) {
-        let mut marks = vec![0; read.plan.entries().len()];
-        for operation in &undone {
-            if let Some(mark) = marks.get_mut(operation.at) {
-                *mark = 1;
+    let both = [(&undone, UndoMark::Undone), (&staying, UndoMark::Stays)];
+    if !(undone.is_empty() && staying.is_empty() && read.marks.is_empty()) {
+        let mut marks = vec![UndoMark::Due; read.plan.entries().len()];
+        for (operations, found) in both {
+            for operation in operations {
+                if let Some(mark) = marks.get_mut(operation.at) {
+                    *mark = found;
+                }
             }
         }
-        let marked = journal.set_undone(&read.plan, &marks);
+        let marked = journal.set_marks(&read.plan, &marks);
         marked.map_err(journal_error)?;
     }
     let started = journal.begin(Phase::Undoing);
@@ -67,13 +73,18 @@ fn whole(
         return Ok(forth(journal, &operations, why.into(), Vec::new()));
     }
     let line = format!("undone: {}", changes(operations.len()));
-    operations.extend(undone);
-    Ok(End::Done(
-        match finish_undo(state, journal, &operations, None) {
-            Ok(kept) => [vec![line], kept].concat().join("; "),
-            Err(why) => format!("{line}; a recovery has to finish: {why}"),
-        },
-    ))
+    let stays = staying::lines(staying.iter().rev());
+    operations.extend(undone.into_iter().chain(staying));
+    let line = match finish_undo(state, journal, &operations, None) {
+        Ok(kept) => [vec![line], kept].concat().join("; "),
+        Err(why) => format!("{line}; a recovery has to finish: {why}"),
+    };
+    Ok(End::Done(with_lines(line, stays)))
+}
+
+/// Each directory that stays has a line of its own.
+fn with_lines(line: String, stays: Vec<String>) -> String {
+    [vec![line], stays].concat().join("\n")
 }
 
 fn partly(
@@ -90,6 +101,7 @@ fn partly(
     };
     lost.into_iter().for_each(&mut on_failure);
     let (mut made, mut left, mut later) = (Vec::new(), Vec::new(), Vec::new());
+    let mut staying = Vec::new();
     for mut operation in operations {
         let is_small = operation.target().is_ok_and(|now| {
             now.is_none_or(|now| now.stat.kind != Kind::File || now.stat.size <= SMALL)
@@ -102,6 +114,7 @@ fn partly(
     for mut operation in later {
         match step(&mut operation, tree, journal) {
             Ok(()) => made.push(operation),
+            Err(failure) if failure.is_changed() && operation.stays() => staying.push(operation),
             Err(failure) => {
                 on_failure(failure);
                 left.push(operation);
@@ -114,6 +127,8 @@ fn partly(
         let those = [failed, reasons].concat().join("; ");
         return Ok(End::Unfinished(format!("{line}; not undone: {those}")));
     }
+    let stays = staying::lines(staying.iter().rev());
+    made.append(&mut staying);
     let left = (!reasons.is_empty()).then_some(left.as_slice());
     let ended = finish_undo(state, journal, &made, left);
     if !reasons.is_empty() {
@@ -123,10 +138,11 @@ fn partly(
             journal.id
         );
     }
-    Ok(End::Done(match ended {
+    let line = match ended {
         Ok(kept) => [vec![line], kept].concat().join("; "),
         Err(why) => format!("{line}; not all new files are removed: {why}"),
-    }))
+    };
+    Ok(End::Done(with_lines(line, stays)))
 }
 
 /// Undoes one path, or leaves it as it is. Then it holds nothing open any more.

@@ -9,7 +9,7 @@
 //! | | the plan |
 //! | 8 each | inode number of each entry's new file, little-endian; 0 without one, or before all are staged |
 //! | 32 each | SHA-256 of each file whose owner or mode needs it and whose plan has none; 0 before all are staged |
-//! | 1 each, maybe absent | 1 for each entry that was undone before the whole undo which began last |
+//! | 1 each, maybe absent | of the whole undo which began last: 1 for each entry that was undone before, 2 for each directory that stays |
 
 use crate::codec::PlanError;
 use crate::plan::{Change, Entry, Plan};
@@ -57,8 +57,20 @@ pub struct Journal {
     pub inodes: Vec<u64>,
     /// Of files whose plan has none, by entry: see [`Change::has_journaled_hash`].
     pub hashes: Vec<Option<[u8; 32]>>,
-    /// By entry, as far as there are: what an undo that goes on has found undone.
-    pub undone: Vec<bool>,
+    /// By entry, as far as there are: what the undo has found.
+    pub marks: Vec<UndoMark>,
+}
+
+/// What a whole undo has found of an entry before its first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum UndoMark {
+    /// It is undone in this one.
+    Due = 0,
+    /// An earlier undo, which goes on, has undone it.
+    Undone = 1,
+    /// A directory with things of others in it.
+    Stays = 2,
 }
 
 impl Journal {
@@ -109,12 +121,15 @@ impl Journal {
         let has_hash = |entry: &&Entry| entry.change.has_journaled_hash();
         let count = entries.iter().filter(has_hash).count();
         let rows = hashes.split_at_checked(32 * count);
-        let (hashes, undone) = rows.ok_or(damaged.clone())?;
-        if undone.len() > entries.len() {
+        let (hashes, marks) = rows.ok_or(damaged.clone())?;
+        if marks.len() > entries.len() {
             return Err(damaged);
         }
         let (hashes, _) = hashes.as_chunks();
-        let undone = undone.iter().map(|mark| *mark == 1).collect();
+        let marks = marks
+            .iter()
+            .map(|mark| UndoMark::from_byte(*mark))
+            .collect();
         let mut rows = hashes.iter();
         let hash = |entry: &Entry| {
             let row = if has_hash(&entry) { rows.next() } else { None };
@@ -126,13 +141,13 @@ impl Journal {
             plan,
             inodes,
             hashes,
-            undone,
+            marks,
         })
     }
 
-    /// Returns the position of the marks of what was undone, which end it.
+    /// Returns the position of the marks of an undo, which end it.
     #[must_use]
-    pub fn undone_at(plan: &Plan) -> u64 {
+    pub fn marks_at(plan: &Plan) -> u64 {
         let rows = Self::encode_rows(plan, &[], &[]);
         (Self::HEAD + plan.encode().len() + rows.len()) as u64
     }
@@ -158,6 +173,16 @@ impl Journal {
     pub fn is_staged(&self) -> bool {
         let mut both = self.plan.entries().iter().zip(&self.inodes);
         both.all(|(entry, inode)| *inode != 0 || !entry.change.has_new())
+    }
+}
+
+impl UndoMark {
+    const fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::Undone,
+            2 => Self::Stays,
+            _ => Self::Due,
+        }
     }
 }
 

@@ -37,7 +37,7 @@ impl Plan {
     }
 }
 
-fn lock_out(entry: &Entry) -> Option<String> {
+pub(crate) fn lock_out(entry: &Entry) -> Option<String> {
     let path = &entry.path;
     if path.holds_login_keys() {
         return Some(Risk::LoginKeys.to_string());

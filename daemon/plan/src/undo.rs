@@ -1,23 +1,38 @@
 //! What an undo puts back, as lines for an approver, and which undos are kept.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use remit_common::escape;
 
+use crate::accounts::{account_id, account_lines};
 use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};
-use crate::{View, hex, risk_sentences, sha256};
+use crate::{View, hex, risk_sentences, sha256, staying};
 
 /// Bytes of all lines, for a message of 64 KiB.
 const TEXT: usize = 60 << 10;
 const TARGET: usize = 200;
 /// Begins a line about a risk. A line about a path begins with a quote.
 pub const UNDO_RISK: &str = "RISK: ";
+/// Of a new directory. What is in it may change until the undo runs.
+const GOES: &str = "is removed unless something else is in it then";
+const STAYS: &str = "stays, as something else is in it; it is removed if that is gone then";
 /// How long an undo is kept, and how many bytes all of them may have.
 const KEPT_SECONDS: u64 = 30 * 24 * 3600;
 const KEPT_BYTES: u64 = 2 << 30;
 
 /// Of an entry: of the link that is there now, and of the one that an undo puts back.
 type LinkTargets = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// What an undo finds on the machine, by the position of an entry. Nothing of it is believed without a hash.
+pub trait BeforeUndo {
+    /// Reads the target of a link: of the old one or of the one that is there now.
+    fn link_target(&self, at: usize, is_old: bool) -> Option<Vec<u8>>;
+    /// Counts the names in a directory. `None` if it is not the one that the commit made.
+    fn names(&self, at: usize) -> Option<usize>;
+    /// Reads a file of accounts: as it is, and as the undo makes it again.
+    fn accounts(&self, at: usize) -> Option<[Vec<u8>; 2]>;
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptUndo {
@@ -74,17 +89,46 @@ impl Plan {
         .collect()
     }
 
-    /// Returns its risks, then a line for each path: what is there now, and what an undo makes of it. `read` reads the
-    /// target of a link of an entry: of the old one or of the one that is there now. Another than planned is not shown.
+    /// Returns the risks of directories that stay: an id that no account has is that of the next new one.
+    fn staying_risks(&self, staying: &BTreeSet<usize>, before: &impl BeforeUndo) -> Vec<String> {
+        let entries = || self.entries().iter().enumerate();
+        let lost = |path: &[u8]| {
+            let found = entries().find(|(_, entry)| entry.path.as_bytes() == path);
+            let tables = found.and_then(|(at, _)| before.accounts(at));
+            tables.map_or_else(BTreeSet::new, |[now, again]| &ids(&now) - &ids(&again))
+        };
+        let (uids, gids) = (lost(b"/etc/passwd"), lost(b"/etc/group"));
+        let is_lost = |meta: Metadata| uids.contains(&meta.uid) || gids.contains(&meta.gid);
+        let orphans = entries()
+            .filter(|(at, entry)| staying.contains(at) && entry.change.meta().is_some_and(is_lost));
+        let sentence = |(_, entry): (usize, &Entry)| {
+            let path = escape::middle(entry.path.as_bytes(), TARGET);
+            format!(
+                "{UNDO_RISK}{path}: it stays, and no account has its owner or group any more: the next account with that number \
+                 has what is in it"
+            )
+        };
+        orphans.map(sentence).collect()
+    }
+
+    /// Returns its risks, then a line for each path: what is there now, and what an undo makes of it. Another link than
+    /// planned is not shown.
     #[must_use]
-    pub fn undo_lines(&self, read: impl Fn(usize, bool) -> Option<Vec<u8>>) -> Vec<String> {
-        let links = self.link_targets(read);
-        let line = |change: &Change, (now, again): &LinkTargets| match change {
+    pub fn undo_lines(&self, before: &impl BeforeUndo) -> Vec<String> {
+        let links = self.link_targets(|at, is_old| before.link_target(at, is_old));
+        let staying = staying(self.entries().iter().enumerate(), |at| before.names(at));
+        let line = |at: usize, entry: &Entry, (now, again): &LinkTargets| match &entry.change {
             Change::Create { new, meta } => {
-                format!("is removed, now {}", made(*new, now, *meta))
+                let what = match entry.may_stay() {
+                    true if staying.contains(&at) => STAYS,
+                    true => GOES,
+                    false => "is removed",
+                };
+                format!("{what}, now {}", made(*new, now, *meta))
             }
             Change::Replace { base, meta, .. } => {
-                let now = change
+                let now = entry
+                    .change
                     .makes()
                     .map_or_else(String::new, |new| made(new, now, *meta));
                 format!("again {}, now {now}", old(base, again))
@@ -96,14 +140,15 @@ impl Plan {
                 format!("again {}, now missing", old(base, again))
             }
         };
-        let all = self.entries().iter().zip(&links);
+        let all = self.entries().iter().zip(&links).enumerate();
         let all: Vec<String> = all
-            .map(|(entry, links)| {
+            .map(|(at, (entry, links))| {
                 let path = escape::in_quotes(entry.path.as_bytes(), usize::MAX);
-                format!("'{path}' {}", line(&entry.change, links))
+                format!("'{path}' {}", line(at, entry, links))
             })
             .collect();
         let mut lines = self.undo_risks(&links);
+        lines.extend(self.staying_risks(&staying, before));
         let mut left = lines.iter().fold(TEXT, |left: usize, line| {
             left.saturating_sub(line.len() + 1)
         });
@@ -124,6 +169,42 @@ impl Plan {
         }
         lines
     }
+}
+
+/// Returns the paths of [`Plan::undo_lines`] that stay, for a record, in about `most` bytes: in quotes, `; ` between them.
+#[must_use]
+pub fn undo_stays(lines: &[String], most: usize) -> Option<String> {
+    let stays = lines.iter().filter_map(|line| {
+        let (path, rest) = line.split_at_checked(quoted(line)?)?;
+        rest.strip_prefix(' ')?.starts_with(STAYS).then_some(path)
+    });
+    let all: Vec<&str> = stays.collect();
+    let mut left = most;
+    let fits = |path: &&&str| {
+        let fits = left.checked_sub(path.len() + 2);
+        left = fits.unwrap_or(0);
+        fits.is_some()
+    };
+    let shown: Vec<&str> = all.iter().take_while(fits).copied().collect();
+    let more = match all.len() - shown.len() {
+        0 => None,
+        more => Some(format!("and {more} more")),
+    };
+    let parts: Vec<&str> = shown.into_iter().chain(more.as_deref()).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// Returns the length of the quoted path that begins a line. A quote in it has a backslash before it.
+fn quoted(line: &str) -> Option<usize> {
+    let mut rest = line.strip_prefix('\'')?.char_indices();
+    while let Some((at, c)) = rest.next() {
+        match c {
+            '\\' => _ = rest.next(),
+            '\'' => return Some(at + 2),
+            _ => {}
+        }
+    }
+    None
 }
 
 impl Entry {
@@ -191,6 +272,12 @@ impl Entry {
             change,
         }
     }
+}
+
+/// Returns the ids of all accounts or groups of a table.
+fn ids(table: &[u8]) -> BTreeSet<u32> {
+    let lines = account_lines(table).into_iter().flatten();
+    lines.filter_map(|line| account_id(line, 2)).collect()
 }
 
 fn made(new: New, target: &Option<Vec<u8>>, meta: Metadata) -> String {
@@ -271,6 +358,35 @@ mod tests {
     use crate::plan::{Base, Content, Source, Stat};
     use crate::{Entry, PlanPath};
 
+    struct Nothing;
+
+    impl BeforeUndo for Nothing {
+        fn link_target(&self, _: usize, _: bool) -> Option<Vec<u8>> {
+            None
+        }
+        fn names(&self, _: usize) -> Option<usize> {
+            None
+        }
+        fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
+            None
+        }
+    }
+
+    /// Where each link leads: the one that is there now, and the old one.
+    struct Links<'a>(&'a [u8], &'a [u8]);
+
+    impl BeforeUndo for Links<'_> {
+        fn link_target(&self, _: usize, is_old: bool) -> Option<Vec<u8>> {
+            Some(if is_old { self.1 } else { self.0 }.to_vec())
+        }
+        fn names(&self, _: usize) -> Option<usize> {
+            None
+        }
+        fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
+            None
+        }
+    }
+
     const META: Metadata = Metadata {
         mode: 0o640,
         uid: 0,
@@ -339,14 +455,15 @@ mod tests {
             ),
             ("/d".into(), Change::Remove { base: base(None) }),
         ])
-        .undo_lines(|_, _| None);
+        .undo_lines(&Nothing);
         let (ab, cd) = ("ab".repeat(32), "cd".repeat(32));
         assert_eq!(
             lines,
             [
                 "RISK: /d: it belongs to another user or group than before, or than root"
                     .to_owned(),
-                "'/a' is removed, now a directory, mode 4755, owner 0:33".to_owned(),
+                "'/a' is removed unless something else is in it then, now a directory, mode 4755, owner 0:33"
+                    .to_owned(),
                 format!(
                     "'/b\\n' again a file of 4 bytes, sha256 {cd}, mode 0640, owner 0:33, now a file of 7 bytes, \
                      sha256 {ab}, mode 4755, owner 0:33"
@@ -377,13 +494,7 @@ mod tests {
             sha256: Some(sha256(b"it's")),
         };
         let link = |change| plan(vec![("/a".to_owned(), change)]);
-        let read = |_, is_old| {
-            Some(if is_old {
-                b"it's".to_vec()
-            } else {
-                b"new".to_vec()
-            })
-        };
+        let read = &Links(b"new", b"it's");
         let risk = |target: &str| {
             format!(
                 "RISK: /a: it is a link: whoever can change '{target}' changes what is read or written here"
@@ -411,13 +522,13 @@ mod tests {
             new: New::Link(target(&[b'x'; 999])),
             meta,
         });
-        let lines = long.undo_lines(|_, _| Some(vec![b'x'; 999]));
+        let lines = long.undo_lines(&Links(&[b'x'; 999], b""));
         let sha = format!("x', sha256 {}, mode", hex(&sha256(&[b'x'; 999])));
         assert!(
             lines[0].contains("x…x") && lines[0].contains(&sha),
             "{lines:?}"
         );
-        let lines = replaced.undo_lines(|_, _| Some(b"other".to_vec()));
+        let lines = replaced.undo_lines(&Links(b"other", b"other"));
         let unknown = |bytes| format!("a symbolic link, sha256 {}, mode", hex(&sha256(bytes)));
         assert!(
             lines[1].contains(&unknown(b"it's")) && lines[1].contains(&unknown(b"new")),
@@ -427,6 +538,87 @@ mod tests {
             lines[0].ends_with("it is a link: what it leads to counts"),
             "{lines:?}"
         );
+    }
+
+    /// Names in each directory, and `/etc/passwd` now and as it is again.
+    struct Served(&'static [u8], &'static [u8]);
+
+    impl BeforeUndo for Served {
+        fn link_target(&self, _: usize, _: bool) -> Option<Vec<u8>> {
+            None
+        }
+        fn names(&self, at: usize) -> Option<usize> {
+            Some(at)
+        }
+        fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
+            Some([self.0.to_vec(), self.1.to_vec()])
+        }
+    }
+
+    #[test]
+    fn directory_of_others_stays_and_its_lost_owner_is_a_risk() {
+        let made = Change::Create {
+            new: New::Directory,
+            meta: Metadata {
+                mode: 0o750,
+                uid: 107,
+                gid: 0,
+            },
+        };
+        let passwd = Change::Replace {
+            base: base(Some([0; 32])),
+            content: Content {
+                size: 7,
+                sha256: [0xab; 32],
+                source: Source::Bundle,
+            },
+            meta: META,
+        };
+        let plan = plan(vec![
+            ("/etc/passwd".to_owned(), passwd),
+            ("/var/log/a".to_owned(), made),
+            ("/var/log/pam.d".to_owned(), made),
+        ]);
+        let (one, two) = (
+            b"root:x:0:0\n".as_slice(),
+            b"root:x:0:0\na:x:107:1\n".as_slice(),
+        );
+        for (now, again, is_risk) in [(two, one, true), (two, two, false), (one, two, false)] {
+            let lines = plan.undo_lines(&Served(now, again));
+            let line = "'/var/log/a' stays, as something else is in it; it is removed if that is gone then, now a directory, \
+                        mode 0750, owner 107:0";
+            assert!(lines.contains(&line.to_owned()), "{lines:?}");
+            let risk = "RISK: /var/log/a: it stays, and no account has its owner or group any more: the next account with that \
+                        number has what is in it";
+            assert_eq!(lines.contains(&risk.to_owned()), is_risk, "{lines:?}");
+            let stays = "'/var/log/a'; '/var/log/pam.d'";
+            assert_eq!(undo_stays(&lines, 4096).as_deref(), Some(stays));
+        }
+    }
+
+    /// The name of another path that looks like a line of one that stays is not taken for one.
+    #[test]
+    fn paths_that_stay_are_read_from_the_lines() {
+        let lines = |paths: &[&str]| -> Vec<String> {
+            let line = |path: &&str| {
+                format!(
+                    "'{}' {STAYS}, now …",
+                    escape::in_quotes(path.as_bytes(), 99)
+                )
+            };
+            paths.iter().map(line).collect()
+        };
+        let odd = format!("/a' {STAYS}");
+        let removed = format!("'{}' is removed", escape::in_quotes(odd.as_bytes(), 999));
+        for (lines, most, expect) in [
+            (vec![], 99, None),
+            (vec![removed], 99, None),
+            (lines(&["/a", "/b'c\\"]), 99, Some(r"'/a'; '/b\'c\\'")),
+            (lines(&["/a", "/b"]), 7, Some("'/a'; and 1 more")),
+            (lines(&["/a"]), 1, Some("and 1 more")),
+        ] {
+            assert_eq!(undo_stays(&lines, most).as_deref(), expect, "{lines:?}");
+        }
     }
 
     #[test]
@@ -497,7 +689,7 @@ mod tests {
             ),
             ("/srv/x", new(mode(0o4755)), &[]),
         ] {
-            let lines = plan(vec![(path.to_owned(), change)]).undo_lines(|_, _| None);
+            let lines = plan(vec![(path.to_owned(), change)]).undo_lines(&Nothing);
             let (risks, paths): (Vec<_>, Vec<_>) =
                 lines.iter().partition(|line| line.starts_with(UNDO_RISK));
             assert_eq!(risks, expect, "{change:?}");
@@ -513,7 +705,7 @@ mod tests {
             meta: META,
         };
         let many = (0..2000).map(|at| (format!("/{at:0100}"), change));
-        let lines = plan(many.collect()).undo_lines(|_, _| None);
+        let lines = plan(many.collect()).undo_lines(&Nothing);
         let text: usize = lines.iter().map(|line| line.len() + 1).sum();
         assert!(text <= 64 << 10, "{text}");
         let last = lines.last().unwrap();

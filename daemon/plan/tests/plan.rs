@@ -15,8 +15,8 @@ use proptest::prelude::*;
 use remit_plan::{
     Action, BUNDLE_BYTES, Base, Bundle, Change, Content, Direction, Edit, Edits, Entry, Found,
     Journal, Kind, Metadata, New, OLD_BYTES, Plan, PlanError, PlanPath, Problem, Protected,
-    Replacement, Reversal, Risk, Source, Stat, Tabs, View, canonical, diff, needs_approval, patch,
-    risks, sha256,
+    Replacement, Reversal, Risk, Source, Stat, Tabs, UndoMark, View, canonical, diff,
+    needs_approval, patch, risks, sha256,
 };
 
 const META: Metadata = Metadata {
@@ -284,13 +284,14 @@ proptest! {
         prop_assert_eq!(rows.len(), 8 * inodes.len() + 32 * hashes.iter().flatten().count());
         let mut written = bytes[..usize::try_from(rows_at).unwrap()].to_vec();
         written.extend(rows);
-        prop_assert_eq!(written.len() as u64, Journal::undone_at(&plan));
-        let marks: Vec<bool> = inodes.iter().map(|inode| inode % 3 == 1).collect();
+        prop_assert_eq!(written.len() as u64, Journal::marks_at(&plan));
+        let marks = [UndoMark::Due, UndoMark::Undone, UndoMark::Stays];
+        let marks: Vec<_> = marks.into_iter().cycle().take(inodes.len()).collect();
         let part = at.index(marks.len() + 1);
-        written.extend(marks[..part].iter().map(|mark| u8::from(*mark)));
+        written.extend(marks[..part].iter().map(|mark| *mark as u8));
         let read = Journal::decode(&written).unwrap();
         prop_assert_eq!((&read.inodes, &read.hashes), (&inodes, &hashes));
-        prop_assert_eq!(&read.undone, &marks[..part]);
+        prop_assert_eq!(&read.marks, &marks[..part]);
         written.resize(written.len() + marks.len() - part + 1, 0);
         prop_assert!(Journal::decode(&written).is_err());
         prop_assert!(Journal::decode(&bytes[..at.index(bytes.len())]).is_err());

@@ -327,6 +327,62 @@ fn plan_is_committed_as_approved_and_undone() {
     );
 }
 
+/// A service starts after the commit, and makes files in directories of its package.
+#[test]
+fn directory_with_files_of_a_service_stays_as_the_page_of_the_undo_says() {
+    let fixture = PlanFixture::lay();
+    let bundle = plan(&[
+        edit(fixture.path("files/log"), Action::CreateDirectory),
+        edit(fixture.path("files/lib"), Action::CreateDirectory),
+        fixture.write("files/unit", "made\n"),
+    ]);
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let job = fixture.asks(&mut caller, &bundle);
+    approve(&fixture.daemon, job).expect("the approver can");
+    assert_eq!(exit(&caller.end_of(job)), Some(0));
+    let id = id_of(&bundle);
+    let undo = |caller: &mut Caller| asks(caller, "plan.undo", &[("id", &id)]).0;
+
+    // Something else is in it by the time of the approval: that is not what was asked for.
+    let job = undo(&mut caller);
+    let page = fixture.daemon.shows(job).risks.join("\n");
+    assert!(
+        page.contains("files/log' is removed unless something else is in it then"),
+        "{page}"
+    );
+    fixture.put("files/log/access", "theirs\n");
+    let void = approve(&fixture.daemon, job).expect_err("it is void");
+    assert!(void.message.contains("its effect has changed"), "{void:?}");
+
+    let job = undo(&mut caller);
+    let page = fixture.daemon.shows(job).risks.join("\n");
+    assert!(
+        page.contains("files/log' stays, as something else is in it"),
+        "{page}"
+    );
+    assert!(
+        page.contains("files/lib' is removed unless something else is in it then"),
+        "{page}"
+    );
+    approve(&fixture.daemon, job).expect("the approver can");
+    let report = caller.end_of(job);
+    let log = fixture.path("files/log");
+    let mode = fs::metadata(&log).unwrap().mode() & 0o7777;
+    let stays = format!(
+        "undone: 2 changes\n'{}': it stays, with mode {mode:04o} and owner 0:0, as something else is in it: 'access'\n",
+        log.display()
+    );
+    assert_eq!((exit(&report), stdout(&report)), (Some(0), stays));
+    assert_eq!(fixture.read("files/log/access"), "theirs\n");
+    assert!(!fixture.path("files/unit").exists() && !fixture.path("files/lib").exists());
+    let records = about(&fixture.daemon, job);
+    let stays = format!("'{}'", log.display());
+    let said = records
+        .iter()
+        .filter(|record| record["REMIT_UNDO_STAYS"] == stays);
+    assert_eq!(said.count(), 2, "{records:?}");
+}
+
 #[test]
 fn plan_without_an_approval_stays_in_its_paths() {
     let fixture = PlanFixture::lay();

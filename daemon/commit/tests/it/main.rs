@@ -14,4 +14,5 @@ mod operations;
 mod partly;
 mod races;
 mod scene;
+mod staying;
 mod tables;

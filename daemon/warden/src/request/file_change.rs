@@ -11,8 +11,8 @@ use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{
-    Bundle, Change, Journal, Phase, Plan, PlanPath, Protected, TABLE_BYTES, View, is_of_accounts,
-    sha256,
+    BeforeUndo, Bundle, Change, ENTRIES, Journal, Phase, PlanPath, Protected, TABLE_BYTES, View,
+    is_of_accounts, sha256,
 };
 use remit_policy::{Command, CommitUse, Stdin, Terms};
 
@@ -100,8 +100,11 @@ impl Undo {
         let journal = Journal::decode(&bytes).map_err(|error| none(error.to_string()))?;
         match journal.phase {
             Phase::Kept => self.judge(&journal).map(|()| {
-                let plan = &journal.plan;
-                plan.undo_lines(|at, is_old| self.link_target(plan, at, is_old))
+                let undo = self;
+                journal.plan.undo_lines(&Machine {
+                    undo,
+                    journal: &journal,
+                })
             }),
             _ => Err(none("it is not done, or not kept any more".to_owned())),
         }
@@ -116,16 +119,6 @@ impl Undo {
         }
         let beside = format!(".remit-{}", self.id);
         Some(path.parent()?.join(beside).join(slot))
-    }
-
-    /// Reads where the link of an entry leads: the one at its path, or the old one, which is where `remit-commit` keeps it.
-    fn link_target(&self, plan: &Plan, at: usize, is_old: bool) -> Option<Vec<u8>> {
-        let path = Path::new(OsStr::from_bytes(plan.entries().get(at)?.path.as_bytes()));
-        let link = match is_old {
-            true => fs::read_link(self.kept(path, at)?),
-            false => fs::read_link(path),
-        };
-        Some(link.ok()?.into_os_string().into_vec())
     }
 
     /// Reads a file of accounts as it is, and as the undo makes it again. `None` if one of them is another one than the
@@ -176,9 +169,47 @@ impl Undo {
     }
 }
 
+/// The machine as an undo finds it.
+struct Machine<'a> {
+    undo: &'a Undo,
+    journal: &'a Journal,
+}
+
+impl Machine<'_> {
+    fn path(&self, at: usize) -> Option<&Path> {
+        let entry = self.journal.plan.entries().get(at)?;
+        Some(Path::new(OsStr::from_bytes(entry.path.as_bytes())))
+    }
+}
+
+impl BeforeUndo for Machine<'_> {
+    /// The old link is where `remit-commit` keeps it.
+    fn link_target(&self, at: usize, is_old: bool) -> Option<Vec<u8>> {
+        let path = self.path(at)?;
+        let link = match is_old {
+            true => fs::read_link(self.undo.kept(path, at)?),
+            false => fs::read_link(path),
+        };
+        Some(link.ok()?.into_os_string().into_vec())
+    }
+
+    fn names(&self, at: usize) -> Option<usize> {
+        let path = self.path(at)?;
+        let found = fs::symlink_metadata(path).ok()?;
+        let is_own = found.is_dir() && self.journal.inodes.get(at) == Some(&found.ino());
+        // A plan makes no more names than this.
+        let names = is_own.then(|| fs::read_dir(path).ok()).flatten()?;
+        Some(names.take(ENTRIES + 1).count())
+    }
+
+    fn accounts(&self, at: usize) -> Option<[Vec<u8>; 2]> {
+        self.undo.accounts(self.journal, at)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use remit_plan::{Base, Change, Content, Entry, Kind, Metadata, Source, Stat, sha256};
+    use remit_plan::{Base, Change, Content, Entry, Kind, Metadata, Plan, Source, Stat, sha256};
 
     use super::*;
 

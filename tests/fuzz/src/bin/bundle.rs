@@ -2,7 +2,22 @@
 //! protected are judged without a panic.
 #![no_main]
 
-use remit_plan::{Bundle, PlanPath, Protected, risks, sha256};
+use remit_plan::{BeforeUndo, Bundle, PlanPath, Protected, risks, sha256};
+
+/// A machine in which every new directory stays.
+struct Full;
+
+impl BeforeUndo for Full {
+    fn link_target(&self, _: usize, _: bool) -> Option<Vec<u8>> {
+        None
+    }
+    fn names(&self, _: usize) -> Option<usize> {
+        Some(usize::MAX)
+    }
+    fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
+        Some([b"a:x:33:33".to_vec(), Vec::new()])
+    }
+}
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(bundle) = Bundle::decode(bytes.to_vec()) else {
@@ -25,5 +40,5 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     assert_eq!(length, bytes.len());
     assert_eq!(bundle.plan().id().len(), 32);
-    let _ = bundle.plan().undo_lines(|_, _| None);
+    let _ = bundle.plan().undo_lines(&Full);
 });
