@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Command, Output, Stdio};
 
 use remit_common::names::JobId;
+use remit_sys::sys;
 use remit_tests::daemon::{admin, user_a, user_b};
 use remit_tests::process::Identity;
 use serde_json::Value;
@@ -109,6 +110,74 @@ fn what_a_job_changed_in_its_copy_is_approved_committed_and_undone() {
     assert!(ended.status.success(), "{ended:?}");
     assert_eq!(fs::read_to_string(&old).unwrap(), "old\n");
     assert!(!fixture.dir.join("made").exists());
+}
+
+/// As the script of a package sets them. The attribute of a copied file is of the copy's root, and that of the commit of the machine's.
+#[test]
+fn capabilities_of_a_copy_are_approved_committed_and_undone() {
+    const RAW: [u8; 20] = [
+        1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    let name = c"security.capability";
+    let fixture = lay();
+    let own = |name_of_file: &str| {
+        let file = fs::File::open(fixture.dir.join(name_of_file)).unwrap();
+        sys::xattr(&file, name).ok()
+    };
+    for file in ["ping", "written", "touched"] {
+        let path = fixture.file(file, "old\n");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let file = fs::File::open(&path).unwrap();
+        sys::set_xattr(&file, name, &RAW).unwrap();
+    }
+    let at = fixture.dir.display();
+    let script = format!(
+        "cd {at} && cp --preserve=mode,xattr ping new && echo new >>written && chmod 700 touched && chmod 755 touched"
+    );
+    let ran = fixture.on_copy(&user_a(), &script);
+    assert!(ran.out.status.success(), "{:?}", ran.answer);
+    let extracted = fixture.extract(&user_a(), ran.job);
+    assert!(extracted.out.status.success(), "{}", extracted.answer);
+    let plan = extracted.job.to_string();
+    let shown = fixture.asks_for(&user_a(), &["plan", "show", &plan]);
+    let entries = shown.answer["entries"].as_array().unwrap();
+    let what: Vec<&str> = entries
+        .iter()
+        .filter_map(|entry| entry["what"].as_str())
+        .collect();
+    assert_eq!(what.len(), 2, "{what:?}");
+    assert!(
+        what[0].ends_with(", gets capabilities cap_net_raw+ep"),
+        "{what:?}"
+    );
+    assert!(
+        what[1].ends_with(", loses capabilities cap_net_raw+ep"),
+        "{what:?}"
+    );
+    let request = fixture.asks(&["change", "--plan", &plan, "-m", "a test", "--no-wait"]);
+    let page = fixture
+        .daemon
+        .remit(&admin(), &["show", &request.to_string()]);
+    let page = String::from_utf8_lossy(&page.stdout).into_owned();
+    assert!(
+        page.contains("who executes it gets capabilities: cap_net_raw"),
+        "{page}"
+    );
+    assert!(fixture.approve(request).status.success());
+    let ended = fixture
+        .daemon
+        .remit(&user_a(), &["job", "--wait", &request.to_string()]);
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!((own("new"), own("written")), (Some(RAW.to_vec()), None));
+    let commit = shown.answer["commit_id"].as_str().unwrap_or_default();
+    let request = fixture.asks(&["undo", commit, "-m", "a test", "--no-wait"]);
+    assert!(fixture.approve(request).status.success());
+    let ended = fixture
+        .daemon
+        .remit(&user_a(), &["job", "--wait", &request.to_string()]);
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(own("written"), Some(RAW.to_vec()));
+    assert!(!fixture.dir.join("new").exists());
 }
 
 #[test]

@@ -14,8 +14,8 @@ use nix::unistd::mkfifo;
 use remit_common::inspect::EXTRACT;
 use remit_common::names::JobId;
 use remit_plan::{
-    Action, Base, Bundle, Change, Content, Edit, Entry, Metadata, New, Plan, PlanPath, Replacement,
-    Source, Stat,
+    Action, Base, Bundle, Change, Content, Edit, Entry, Metadata, New, OldCapabilities, Plan,
+    PlanPath, Replacement, Source, Stat,
 };
 use remit_tests::caller::{Caller, change, named};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
@@ -633,6 +633,7 @@ fn secret_is_not_opened_and_no_directory_changes_owner_without_a_person() {
         let base = Base {
             stat: stat(path),
             sha256,
+            capabilities: OldCapabilities::Unread,
         };
         let path = PlanPath::new(path).expect("it is a path");
         let change = Change::SetMetadata { base, meta };
@@ -876,10 +877,13 @@ fn file_that_was_not_read_is_not_changed_without_a_person() {
         size: 4,
         sha256: remit_plan::sha256(b"new\n"),
         source: Source::Bundle,
+        capabilities: None,
+        mtime: None,
     };
     let base = Base {
         stat: stat(&path),
         sha256: None,
+        capabilities: OldCapabilities::Unread,
     };
     let change = Change::Replace {
         base,
@@ -921,6 +925,8 @@ fn one_user_cannot_stop_the_commits_of_all() {
             size: 1,
             sha256: remit_plan::sha256(b"x"),
             source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
         });
         let path = fixture.at(&format!("b-{number:04}"));
         entries.push(entry(path, Change::Create { new, meta }));
@@ -929,11 +935,14 @@ fn one_user_cannot_stop_the_commits_of_all() {
     let base = Base {
         stat: stat(&last),
         sha256: Some(remit_plan::sha256(b"x\n")),
+        capabilities: OldCapabilities::Unread,
     };
     let content = Content {
         size: 1,
         sha256: remit_plan::sha256(b"x"),
         source: Source::Bundle,
+        capabilities: None,
+        mtime: None,
     };
     let replaced = Change::Replace {
         base,

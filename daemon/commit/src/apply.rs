@@ -12,7 +12,8 @@ use remit_sys::sys;
 use crate::failure::Failure;
 use crate::journal::{JournalFile, count};
 use crate::link;
-use crate::stage::{is_free, lease, set_metadata};
+use crate::new_file::set_metadata;
+use crate::stage::{is_free, lease};
 use crate::tree::{Operation, Tree, about, attributes, hash, look, open_file};
 
 const PLAIN: RenameFlags = RenameFlags::RENAME_NOREPLACE;

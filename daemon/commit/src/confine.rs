@@ -15,9 +15,9 @@ use seccompiler::{
 /// Those of the largest plan, if each of its paths is in a directory of its own.
 const DESCRIPTORS: u64 = 5 * remit_plan::ENTRIES as u64 + 256;
 
-/// CHOWN, DAC_OVERRIDE, FOWNER, FSETID, LEASE. SYS_ADMIN: the kernel wants it for a label of a security module that is
+/// CHOWN, DAC_OVERRIDE, FOWNER, FSETID, LEASE, SETFCAP. SYS_ADMIN: the kernel wants it for a label of a security module that is
 /// switched off, and no other call of the filter uses it. capabilities(7).
-const CAPABILITIES: u64 = 1 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 28 | 1 << 21;
+const CAPABILITIES: u64 = 1 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 28 | 1 << 31 | 1 << 21;
 
 const ALLOWED: &[c_long] = &[
     libc::SYS_read,
@@ -43,6 +43,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_renameat2,
     libc::SYS_fchown,
     libc::SYS_fchmod,
+    libc::SYS_utimensat,
     libc::SYS_flistxattr,
     libc::SYS_fgetxattr,
     libc::SYS_fsetxattr,

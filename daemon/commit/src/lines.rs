@@ -87,6 +87,8 @@ fn set(change: &mut Change, bytes: &[u8]) {
             size: bytes.len() as u64,
             sha256: sha256(bytes),
             source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
         };
     }
 }

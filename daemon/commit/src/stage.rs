@@ -2,45 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
-use nix::unistd::{Gid, Uid, fchown};
-use remit_plan::{Change, Content, Direction, Kind, Metadata, Movement, New};
+use remit_plan::{Change, Direction, Kind, Movement, New};
 use remit_sys::sys;
-use sha2::{Digest, Sha256};
 
 use crate::failure::Failure;
 use crate::journal::count;
 use crate::link;
-use crate::tree::{Attributes, Look, Operation, about, attributes, hash, look, open_file};
+use crate::new_file;
+use crate::tree::{Look, Operation, about, attributes, hash, look, open_file};
 
 const IMMUTABLE: u64 = libc::STATX_ATTR_IMMUTABLE as u64 | libc::STATX_ATTR_APPEND as u64;
 /// Bytes of the largest file that is compared by hash.
 const COMPARED: u64 = 1 << 30;
 const MOUNT_POINT: u64 = libc::STATX_ATTR_MOUNT_ROOT as u64;
-
-/// What a new file takes over from the one that it replaces.
-const COPIED: [&[u8]; 4] = [
-    b"user.",
-    b"system.posix_acl_access",
-    b"security.selinux",
-    b"security.SMACK64",
-];
-/// ACLs.
-const LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
-/// What is bound to the old bytes, so that the kernel drops it at a write, or to the old inode.
-const DROPPED: [&[u8]; 4] = [
-    b"security.capability",
-    b"security.ima",
-    b"security.evm",
-    b"trusted.overlay.",
-];
 
 /// Compares a path with what the direction expects there, and takes a lease of a file that will leave it.
 pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), Failure> {
@@ -75,6 +55,13 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         return Err(Failure::changed(entry, "it is another file"));
     }
     operation.attributes = attributes(&file).map_err(fail)?;
+    let own = operation
+        .attributes
+        .get(new_file::CAPABILITY)
+        .map(Vec::as_slice);
+    if !entry.change.leaving_capabilities(direction).fits(own) {
+        return Err(Failure::changed(entry, "its capabilities have changed"));
+    }
     if found.stat.kind == Kind::File && (is_bound || !is_mode) {
         lease(&file).map_err(|why| Failure::changed(entry, why))?;
     }
@@ -107,7 +94,7 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
             .change
             .meta()
             .is_some_and(|meta| (meta.uid, meta.gid) != (found.stat.meta.uid, found.stat.meta.gid))
-        && operation.attributes.contains_key(c"security.capability");
+        && operation.attributes.contains_key(new_file::CAPABILITY);
     if drops_capability {
         return Err(Failure::changed(
             entry,
@@ -250,8 +237,8 @@ pub fn stage(
             mkdirat(beside, slot.as_c_str(), Mode::S_IRWXU).map_err(|error| fail(error.into()))?;
             let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
             let made = sys::open_plain(beside.as_fd(), &slot, flags).map_err(fail)?;
-            set_metadata(&made, meta).map_err(fail)?;
-            remove_lists(operation, &made, meta).map_err(fail)?;
+            new_file::set_metadata(&made, meta).map_err(fail)?;
+            new_file::remove_lists(operation, &made, meta).map_err(fail)?;
             operation.inode = sys::stat_of(made.as_fd()).map_err(fail)?.st_ino;
             return Ok(Some(made));
         }
@@ -264,121 +251,21 @@ pub fn stage(
     };
     let taken = match entry.change {
         Change::Replace { .. } => {
-            Some(copied(&operation.attributes).map_err(|why| about(entry, why))?)
+            Some(new_file::copied(&operation.attributes).map_err(|why| about(entry, why))?)
         }
         _ => None,
     };
     let beside = operation.anchor.make_beside().map_err(fail)?;
-    write(
-        beside,
-        &slot,
-        contents,
-        range,
-        content,
-        meta,
-        taken.as_ref(),
-    )
-    .map_err(fail)?;
+    let bytes = (contents, range);
+    new_file::write(operation, beside, bytes, (content, meta), taken.as_ref()).map_err(fail)?;
     let file = open_file(beside, &slot).map_err(fail)?;
     if taken.is_none() {
-        remove_lists(operation, &file, meta).map_err(fail)?;
+        new_file::remove_lists(operation, &file, meta).map_err(fail)?;
     }
     lease(&file).map_err(|why| about(entry, why))?;
     operation.inode = sys::stat_of(file.as_fd()).map_err(fail)?.st_ino;
     operation.staged = Some(file);
     Ok(None)
-}
-
-/// Removes the ACLs that a new file or directory has from the directory that it is made in. They stay if root or the
-/// new owner owns that: anybody else would decide who reads and writes what an approver saw with its mode alone.
-fn remove_lists(operation: &Operation<'_>, made: impl AsFd, meta: Metadata) -> io::Result<()> {
-    let owner = sys::stat_of(operation.anchor.fd.as_fd())?.st_uid;
-    if owner == 0 || owner == meta.uid {
-        return Ok(());
-    }
-    let names = attributes(&made)?;
-    let lists = names.keys().filter(|name| is_any(name, &LISTS));
-    lists
-        .into_iter()
-        .try_for_each(|name| sys::remove_xattr(&made, name))
-}
-
-fn write(
-    beside: impl AsFd,
-    slot: &std::ffi::CStr,
-    contents: &File,
-    range: Range<u64>,
-    content: Content,
-    meta: Metadata,
-    taken: Option<&Attributes>,
-) -> io::Result<()> {
-    let flags =
-        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut file = File::from(openat(beside, slot, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
-    let (mut hash, mut buffer, mut at) = (Sha256::new(), vec![0; 1 << 16], range.start);
-    while at < range.end {
-        let length = usize::try_from(range.end - at)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
-        let part = buffer.get_mut(..length).unwrap_or_default();
-        contents.read_exact_at(part, at)?;
-        hash.update(&*part);
-        file.write_all(part)?;
-        at += length as u64;
-    }
-    if <[u8; 32]>::from(hash.finalize()) != content.sha256 {
-        return Err(io::Error::other("its bytes are not those of the plan"));
-    }
-    if let Some(taken) = taken {
-        let own = attributes(&file)?;
-        for name in own
-            .keys()
-            .filter(|name| !taken.contains_key(*name) && !is_any(name, &DROPPED))
-        {
-            sys::remove_xattr(&file, name)?;
-        }
-        for (name, value) in taken
-            .iter()
-            .filter(|(name, value)| own.get(*name) != Some(value))
-        {
-            sys::set_xattr(&file, name, value)?;
-        }
-    }
-    set_metadata(&file, meta)
-}
-
-/// Sets the owner if it differs, because that clears set-id bits and capabilities, and then the mode.
-pub fn set_metadata(file: impl AsFd, meta: Metadata) -> io::Result<()> {
-    let now = sys::stat_of(file.as_fd())?;
-    if (now.st_uid, now.st_gid) != (meta.uid, meta.gid) {
-        fchown(
-            &file,
-            Some(Uid::from_raw(meta.uid)),
-            Some(Gid::from_raw(meta.gid)),
-        )?;
-    }
-    Ok(fchmod(file, Mode::from_bits_truncate(meta.mode))?)
-}
-
-fn is_any(name: &std::ffi::CStr, list: &[&[u8]]) -> bool {
-    list.iter().any(|start| name.to_bytes().starts_with(start))
-}
-
-fn copied(attributes: &Attributes) -> Result<Attributes, String> {
-    let unknown = attributes
-        .keys()
-        .find(|name| !is_any(name, &COPIED) && !is_any(name, &DROPPED));
-    if let Some(name) = unknown {
-        let name = name.to_string_lossy();
-        return Err(format!(
-            "it has the attribute '{}', which cannot be kept",
-            name.escape_debug()
-        ));
-    }
-    let kept = attributes.iter().filter(|(name, _)| is_any(name, &COPIED));
-    Ok(kept
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect())
 }
 
 /// Returns true if the new file in its slot is what was planned, and nobody waits to write it.

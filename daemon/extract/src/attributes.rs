@@ -6,16 +6,20 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
+use remit_plan::FileCapabilities;
 use remit_sys::sys;
 
 use crate::bounds::ATTRIBUTES;
+use crate::node::{Node, NodeKind};
 use crate::refusal::RefusalReason;
 
 /// Of the overlay itself, seen by root alone, and set by the policy of the host.
 const IGNORED: [&[u8]; 2] = [b"trusted.overlay.", b"security.selinux"];
 const OVERLAY: &[u8] = b"user.overlay.";
+/// Of a file, the plan has its value.
+const CAPABILITY: &CStr = c"security.capability";
 /// Bound to the old bytes. The kernel and `remit-commit` remove them with those.
-const BOUND_TO_BYTES: [&[u8]; 3] = [b"security.capability", b"security.ima", b"security.evm"];
+const BOUND_TO_BYTES: [&[u8]; 2] = [b"security.ima", b"security.evm"];
 
 /// The old file or directory, and what becomes of it.
 #[derive(Clone, Copy)]
@@ -35,6 +39,10 @@ pub fn check(new: BorrowedFd<'_>, old: Option<OldAttributes<'_>>) -> Result<bool
     if old.is_some_and(|old| old.has_new_bytes) {
         expected.retain(|name| !starts_with_any(name, &BOUND_TO_BYTES));
     }
+    if Node::from_fd(new)?.kind == NodeKind::File {
+        names.remove(CAPABILITY);
+        expected.remove(CAPABILITY);
+    }
     for name in names.union(&expected) {
         let is_same = match old {
             Some(old) if names.contains(name) && expected.contains(name) => {
@@ -47,6 +55,22 @@ pub fn check(new: BorrowedFd<'_>, old: Option<OldAttributes<'_>>) -> Result<bool
         }
     }
     Ok(has_overlay)
+}
+
+/// Reads the capabilities of a file. In the namespace of a copy the kernel shows those of its root as version 2.
+pub fn capabilities(file: BorrowedFd<'_>) -> Result<Option<FileCapabilities>, RefusalReason> {
+    let refused = || RefusalReason::Attribute(CAPABILITY.to_bytes().to_vec());
+    match sys::xattr(file, CAPABILITY) {
+        Ok(value) => FileCapabilities::decode(&value)
+            .ok_or_else(refused)
+            .map(Some),
+        Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(None),
+            // They are of another root.
+            Some(Errno::EOVERFLOW) => Err(refused()),
+            _ => Err(unreadable(&error)),
+        },
+    }
 }
 
 fn names(fd: BorrowedFd<'_>) -> Result<BTreeSet<CString>, RefusalReason> {

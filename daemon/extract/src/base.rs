@@ -7,8 +7,9 @@ use std::os::unix::ffi::OsStringExt;
 
 use nix::errno::Errno;
 use nix::fcntl::readlinkat;
-use remit_plan::Base;
+use remit_plan::{Base, FileCapabilities, OldCapabilities};
 
+use crate::attributes;
 use crate::content::{ContentError, read_pieces};
 use crate::extraction::Collector;
 use crate::node::{Node, NodeKind, open_file};
@@ -19,6 +20,7 @@ pub struct HashedFile {
     pub file: File,
     pub node: Node,
     pub sha256: [u8; 32],
+    pub capabilities: Option<FileCapabilities>,
 }
 
 pub struct ReadLink {
@@ -56,14 +58,23 @@ impl HashedFile {
                 .into(),
             ContentError::Changed | ContentError::Outside => RefusalReason::ChangedOnHost,
         })?;
+        let capabilities = attributes::capabilities(file.as_fd())?;
         if Node::from_fd(&file)? != node {
             return Err(RefusalReason::ChangedOnHost);
         }
-        Ok(Self { file, node, sha256 })
+        Ok(Self {
+            file,
+            node,
+            sha256,
+            capabilities,
+        })
     }
 
     pub const fn base(&self) -> Base {
-        with_hash(&self.node, Some(self.sha256))
+        Base {
+            capabilities: OldCapabilities::Read(self.capabilities),
+            ..with_hash(&self.node, Some(self.sha256))
+        }
     }
 }
 
@@ -97,5 +108,6 @@ const fn with_hash(node: &Node, sha256: Option<[u8; 32]>) -> Base {
     Base {
         stat: node.stat,
         sha256,
+        capabilities: OldCapabilities::Unread,
     }
 }

@@ -99,7 +99,7 @@ impl UpperStep<'_> {
         }
         self.check_attributes(&path, &file.file, None)?;
         self.note_links(&path, &file.node);
-        let new = New::File(content(file.node.stat.size, file.sha256));
+        let new = New::File(content_of(&file));
         let meta = file.node.stat.meta;
         self.found.change(path, Change::Create { new, meta })
     }
@@ -136,7 +136,13 @@ impl UpperStep<'_> {
         }
         let old = HashedFile::old(self.found, &old.lower, name)?;
         let (old_meta, meta) = (old.node.stat.meta, new.node.stat.meta);
-        let found = difference((old_meta, old.sha256), (meta, new.sha256));
+        let sets_capabilities = old.capabilities != new.capabilities
+            || new.capabilities.is_some() && owner(old_meta) != owner(meta);
+        // Capabilities are those of a new file: a new owner takes them away.
+        let found = match difference((old_meta, old.sha256), (meta, new.sha256)) {
+            _ if sets_capabilities => NodeDifference::Content,
+            found => found,
+        };
         let old_attributes = OldAttributes {
             fd: old.file.as_fd(),
             has_new_bytes: found == NodeDifference::Content,
@@ -152,7 +158,7 @@ impl UpperStep<'_> {
             return self.found.change(path, Change::SetMetadata { base, meta });
         }
         self.note_links(&path, &new.node);
-        let content = content(new.node.stat.size, new.sha256);
+        let content = content_of(&new);
         let change = Change::Replace {
             base,
             content,
@@ -174,6 +180,9 @@ impl UpperStep<'_> {
         } = table::changes(&old.file, &new.file)?;
         if (old_sha256, new_sha256) != (old.sha256, new.sha256) {
             return Err(RefusalReason::ChangedOnHost);
+        }
+        if new.capabilities.is_some() {
+            return Err(RefusalReason::Attribute(b"security.capability".to_vec()));
         }
         let meta = new.node.stat.meta;
         match (text.is_empty(), old.node.stat.meta == meta) {
@@ -327,11 +336,25 @@ fn find(upper: &OwnedFd, name: &CStr) -> Result<Node, RefusalReason> {
     Node::find(upper, name)?.ok_or(RefusalReason::Unreadable(Errno::ENOENT))
 }
 
+fn content_of(file: &HashedFile) -> Content {
+    Content {
+        capabilities: file.capabilities,
+        mtime: i64::try_from(file.node.mtime_ns).ok(),
+        ..content(file.node.stat.size, file.sha256)
+    }
+}
+
+const fn owner(meta: Metadata) -> (u32, u32) {
+    (meta.uid, meta.gid)
+}
+
 const fn content(size: u64, sha256: [u8; 32]) -> Content {
     Content {
         size,
         sha256,
         source: Source::Bundle,
+        capabilities: None,
+        mtime: None,
     }
 }
 

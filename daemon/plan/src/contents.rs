@@ -124,6 +124,8 @@ impl Upload {
             size: self.size,
             sha256: self.sha256,
             source: Source::Upload,
+            capabilities: None,
+            mtime: None,
         }
     }
 }

@@ -1,21 +1,23 @@
-//! The bytes that a plan's digest is of. They begin with the line `remit plan digest 1`. A part is a value, `NAME SP
+//! The bytes that a plan's digest is of. They begin with the line `remit plan digest 2`. A part is a value, `NAME SP
 //! LENGTH LF BYTES LF`, or a list, `NAME SP "x" COUNT LF` and its items, as in the digest of an approval.
 //!
 //! | part | value |
 //! |------|-------|
 //! | `entries` | list of `path`, `what` (`create`, `replace`, `metadata`, `remove`), `base`, `new`, `meta`, sorted by path |
-//! | `base` | list of none or one: `kind`, `dev`, `ino`, `ctime-ns`, `size`, `mode`, `uid`, `gid`, then the list `sha256` |
-//! | `new` | list of none or one: `kind` (`file`, `upload`, `directory`, `symlink`), but for a directory then `size`, `sha256` |
+//! | `base` | list of none or one: `kind`, `dev`, `ino`, `ctime-ns`, `size`, `mode`, `uid`, `gid`, the list `sha256`, `read` (0 or 1), the list `capabilities` |
+//! | `new` | list of none or one: `kind` (`file`, `upload`, `directory`, `symlink`), but for a directory then `size`, `sha256`, the lists `capabilities`, `mtime-ns` |
+//! | `capabilities` | list of none or one: `permitted`, `inheritable`, `effective` (0 or 1); bits by number |
 //! | `meta` | list of none or one: `mode`, `uid`, `gid` |
 //! | `pack` | only if the uploaded contents are one upload: its name |
 //!
 //! Numbers are decimal, a mode is octal, a hash has 64 lower-case hexadecimal digits. No two plans have the same bytes:
 //! only one name is possible at each position, and each length says where its value ends.
 
+use crate::capabilities::{FileCapabilities, OldCapabilities};
 use crate::plan::{Base, Change, Content, Kind, Metadata, New, Plan, Source};
 use crate::{Entry, hex, sha256};
 
-const VERSION: &[u8] = b"remit plan digest 1\n";
+const VERSION: &[u8] = b"remit plan digest 2\n";
 
 /// Returns the bytes that the digest is of.
 #[must_use]
@@ -96,6 +98,11 @@ impl Parts {
         self.list("sha256", base.sha256, |out, sha| {
             out.value("sha256", hex(&sha))
         });
+        self.number(
+            "read",
+            u8::from(base.capabilities != OldCapabilities::Unread),
+        );
+        self.capabilities(base.capabilities.known());
     }
 
     fn made(&mut self, new: New) {
@@ -114,6 +121,18 @@ impl Parts {
         self.value("kind", kind);
         self.number("size", content.size);
         self.value("sha256", hex(&content.sha256));
+        self.capabilities(content.capabilities);
+        self.list("mtime-ns", content.mtime, |out, time| {
+            out.number("mtime-ns", time)
+        });
+    }
+
+    fn capabilities(&mut self, capabilities: Option<FileCapabilities>) {
+        self.list("capabilities", capabilities, |out, own| {
+            out.number("permitted", own.permitted);
+            out.number("inheritable", own.inheritable);
+            out.number("effective", u8::from(own.is_effective));
+        });
     }
 
     fn metadata(&mut self, meta: Metadata) {

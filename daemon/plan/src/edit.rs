@@ -301,6 +301,8 @@ fn content(bytes: &[u8]) -> Result<Content, Problem> {
         size: bytes.len() as u64,
         sha256: sha256(bytes),
         source: Source::Bundle,
+        capabilities: None,
+        mtime: None,
     })
 }
 

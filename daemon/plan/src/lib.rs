@@ -7,6 +7,7 @@
 
 mod accounts;
 mod bundle;
+mod capabilities;
 mod codec;
 mod conflict;
 mod contents;
@@ -33,6 +34,7 @@ mod view;
 
 pub use accounts::{is_of_accounts, is_table};
 pub use bundle::Bundle;
+pub use capabilities::{FileCapabilities, OldCapabilities};
 pub use codec::PlanError;
 pub use conflict::Conflict;
 pub use diff::{Tabs, diff, show};

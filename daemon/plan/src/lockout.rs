@@ -91,6 +91,7 @@ const fn is_of_logins(risk: &Risk) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::OldCapabilities;
     use crate::PlanPath;
     use crate::plan::{Base, Content, Kind, Metadata, New, Source, Stat};
 
@@ -113,6 +114,8 @@ mod tests {
             size: 0,
             sha256: [0; 32],
             source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
         };
         let new = New::File(content);
         for (path, why) in [
@@ -164,7 +167,11 @@ mod tests {
             size: 0,
             meta: META,
         };
-        let base = Base { stat, sha256: None };
+        let base = Base {
+            stat,
+            sha256: None,
+            capabilities: OldCapabilities::Unread,
+        };
         let meta = Metadata { mode: 0, ..META };
         let closed = |path: &str| lines_of(path, Change::SetMetadata { base, meta });
         for path in ["/etc", "/home", "/home/bob", "/root", "/var/spool", "/lib"] {

@@ -218,6 +218,8 @@ mod tests {
                 true => Source::Upload,
                 false => Source::Bundle,
             },
+            capabilities: None,
+            mtime: None,
         }
     }
 

@@ -9,13 +9,14 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::is_table;
+use crate::capabilities::{FileCapabilities, OldCapabilities};
 use crate::codec::{self, PlanError};
 use crate::upload::Upload;
 use crate::{CONTENT_BYTES, ENTRIES, FILE_BYTES, OLD_BYTES, PLAN_BYTES, PlanPath};
 
-const MAGIC: &[u8] = b"remit plan 2\n";
+const MAGIC: &[u8] = b"remit plan 4\n";
 /// Of a plan whose uploaded contents are one upload.
-const PACKED: &[u8] = b"remit plan 3\n";
+const PACKED: &[u8] = b"remit plan 5\n";
 /// Bytes of a link's target: symlink(2).
 pub const LINK_BYTES: Range<u64> = 1..4096;
 
@@ -53,6 +54,8 @@ pub struct Base {
     pub stat: Stat,
     /// Of a file's bytes or a link's target, if they were read. A base of another kind has none.
     pub sha256: Option<[u8; 32]>,
+    /// Of a file.
+    pub capabilities: OldCapabilities,
 }
 
 /// The bytes of a new file, or the target of a link.
@@ -61,6 +64,10 @@ pub struct Content {
     pub size: u64,
     pub sha256: [u8; 32],
     pub source: Source,
+    /// Of the new file. The kernel takes those of a file away with its bytes or its owner, and so does a plan that says none.
+    pub capabilities: Option<FileCapabilities>,
+    /// Time of the last write, in nanoseconds since 1970. `None`: that of the commit.
+    pub mtime: Option<i64>,
 }
 
 /// Where the bytes are, and what they are.
@@ -235,6 +242,26 @@ impl Change {
         if matches!(self.makes(), Some(New::Link(target)) if target.source != Source::Bundle) {
             return Err("the target of a link is in the plan, and not uploaded");
         }
+        if base.is_some_and(|base| {
+            base.stat.kind != Kind::File && base.capabilities != OldCapabilities::Unread
+        }) {
+            return Err("its base has capabilities and is no file");
+        }
+        let old = base.and_then(|base| base.capabilities.known());
+        let new = self.content().and_then(|content| content.capabilities);
+        if !old
+            .into_iter()
+            .chain(new)
+            .all(FileCapabilities::is_possible)
+        {
+            return Err("its capabilities have no names, or are none");
+        }
+        let has_time = self
+            .content()
+            .is_some_and(|content| content.mtime.is_some());
+        if (new.is_some() || has_time) && !self.is_of_file() {
+            return Err("only a new file of its own bytes gets capabilities or a time");
+        }
         if let Some(meta) = self.meta()
             && (meta.mode > 0o7777 || meta.uid == u32::MAX || meta.gid == u32::MAX)
         {
@@ -252,6 +279,10 @@ impl Change {
             (Self::Remove { .. }, Some(Kind::File | Kind::Directory | Kind::Symlink)) => Ok(()),
             _ => Err("it is a link, a device, a FIFO or a socket, which a plan cannot change so"),
         }
+    }
+
+    fn is_of_file(&self) -> bool {
+        matches!(self.makes(), Some(New::File(content)) if content.source != Source::Lines)
     }
 
     /// Fails for changes of lines, but for those of a table of passwords whose bytes the planner has not read.

@@ -88,6 +88,10 @@ impl Protected {
         {
             return Some("its owner and group stay, and its mode gets no more bits");
         }
+        let content = view.entry.change.content();
+        if content.is_some_and(|content| content.capabilities.is_some()) {
+            return Some("nobody executes it, so it gets no capabilities");
+        }
         match view.entry.change {
             Change::SetMetadata { .. } => return None,
             Change::Remove { .. } => return Some("the machine's accounts are defined in it"),

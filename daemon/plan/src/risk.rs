@@ -18,6 +18,8 @@ use crate::view::View;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Risk {
     SetId,
+    /// Of a file, which it has from then on.
+    Capabilities(String),
     WorldWritable,
     SetGidDirectory,
     GroupWritable,
@@ -90,6 +92,10 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
         risks.insert(Risk::Loader);
     }
     risks.extend(rights(&view.entry.change));
+    let content = view.entry.change.content();
+    if let Some(own) = content.and_then(|content| content.capabilities) {
+        risks.insert(Risk::Capabilities(own.names()));
+    }
     if let Some(New::Link(_)) = view.entry.change.makes() {
         let target = view.new.map(|target| escape::in_quotes(target, SHOWN));
         risks.insert(Risk::Link(target.unwrap_or_default()));
@@ -327,6 +333,9 @@ fn root_accounts(view: &View<'_>) -> Vec<Risk> {
 impl fmt::Display for Risk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
+            Self::Capabilities(names) => {
+                return write!(f, "who executes it gets capabilities: {names}");
+            }
             Self::SetId => "it runs with its owner's or group's rights (set-id)",
             Self::WorldWritable => "every user can write it",
             Self::SetGidDirectory => "new files in it get its group (set-gid)",

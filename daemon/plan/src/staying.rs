@@ -56,6 +56,8 @@ mod tests {
                         size: 1,
                         sha256: [1; 32],
                         source: Source::Bundle,
+                        capabilities: None,
+                        mtime: None,
                     }),
                 },
                 meta: Metadata {

@@ -1,5 +1,6 @@
 //! What an operation does with its path, in both directions, and how it is taken back. `remit-commit` acts on it.
 
+use crate::capabilities::OldCapabilities;
 use crate::plan::{Change, Kind, Metadata, New, Stat};
 
 const SET_ID: u32 = 0o6000;
@@ -150,6 +151,19 @@ impl Change {
                 ..side
             }),
             (Direction::Undo, _) => new,
+        }
+    }
+
+    /// Returns the capabilities of the file that leaves the path.
+    #[must_use]
+    pub fn leaving_capabilities(&self, direction: Direction) -> OldCapabilities {
+        let base = self.base().map(|base| base.capabilities);
+        match (direction, self.makes()) {
+            (Direction::Commit, _) => base.unwrap_or_default(),
+            (Direction::Undo, Some(New::File(content))) => {
+                OldCapabilities::Read(content.capabilities)
+            }
+            (Direction::Undo, _) => OldCapabilities::Unread,
         }
     }
 

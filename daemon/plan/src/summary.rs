@@ -91,6 +91,13 @@ fn of_entry(entry: &Entry) -> String {
     if let Some(meta) = entry.change.meta() {
         let _ = write!(one, ", {}", metadata(meta));
     }
+    if let Some(own) = entry
+        .change
+        .content()
+        .and_then(|content| content.capabilities)
+    {
+        let _ = write!(one, ", capabilities {own}");
+    }
     if let Some(upload) = entry.change.upload() {
         let _ = write!(one, ", upload {upload}");
     }
@@ -111,6 +118,8 @@ mod tests {
                 true => Source::Upload,
                 false => Source::Bundle,
             },
+            capabilities: None,
+            mtime: None,
         };
         let (uid, gid) = (0, 0);
         Entry {

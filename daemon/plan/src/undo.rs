@@ -6,6 +6,7 @@ use std::fmt::Write;
 use remit_common::escape;
 
 use crate::accounts::{account_id, account_lines};
+use crate::capabilities::{FileCapabilities, OldCapabilities};
 use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};
 use crate::{View, hex, risk_sentences, sha256, staying};
 
@@ -210,7 +211,7 @@ fn quoted(line: &str) -> Option<usize> {
 impl Entry {
     /// Returns what its undo does with the path, as far as a risk depends on it.
     fn reversed(&self) -> Self {
-        let now = |kind, size, sha256, meta| Base {
+        let now = |kind, size, sha256, meta, capabilities| Base {
             stat: Stat {
                 kind,
                 dev: 0,
@@ -220,16 +221,31 @@ impl Entry {
                 meta,
             },
             sha256,
+            capabilities,
         };
         let is = |new: New, meta| match new {
-            New::File(content) => now(Kind::File, content.size, Some(content.sha256), meta),
-            New::Link(target) => now(Kind::Symlink, target.size, Some(target.sha256), meta),
-            New::Directory => now(Kind::Directory, 0, None, meta),
+            New::File(content) => {
+                let capabilities = OldCapabilities::Read(content.capabilities);
+                now(
+                    Kind::File,
+                    content.size,
+                    Some(content.sha256),
+                    meta,
+                    capabilities,
+                )
+            }
+            New::Link(target) => {
+                let none = OldCapabilities::Unread;
+                now(Kind::Symlink, target.size, Some(target.sha256), meta, none)
+            }
+            New::Directory => now(Kind::Directory, 0, None, meta, OldCapabilities::Unread),
         };
         let again = |base: Base| Content {
             size: base.stat.size,
             sha256: base.sha256.unwrap_or_default(),
             source: Source::Bundle,
+            capabilities: base.capabilities.known(),
+            mtime: None,
         };
         let change = match self.change {
             Change::Create { new, meta } => Change::Remove {
@@ -248,6 +264,7 @@ impl Entry {
                 base: Base {
                     stat: Stat { meta, ..base.stat },
                     sha256: Some([0; 32]),
+                    capabilities: base.capabilities,
                 },
                 meta: base.stat.meta,
             },
@@ -283,7 +300,10 @@ fn ids(table: &[u8]) -> BTreeSet<u32> {
 fn made(new: New, target: &Option<Vec<u8>>, meta: Metadata) -> String {
     match new {
         New::Directory => kept(Kind::Directory, 0, None, meta),
-        New::File(content) => kept(Kind::File, content.size, Some(content.sha256), meta),
+        New::File(content) => {
+            kept(Kind::File, content.size, Some(content.sha256), meta)
+                + &capabilities(content.capabilities)
+        }
         New::Link(content) => link(target, Some(content.sha256), meta),
     }
 }
@@ -294,7 +314,7 @@ fn old(base: &Base, target: &Option<Vec<u8>>) -> String {
     } = base.stat;
     match kind {
         Kind::Symlink => link(target, base.sha256, meta),
-        _ => kept(kind, size, base.sha256, meta),
+        _ => kept(kind, size, base.sha256, meta) + &capabilities(base.capabilities.known()),
     }
 }
 
@@ -321,6 +341,10 @@ fn kept(kind: Kind, size: u64, sha: Option<[u8; 32]>, meta: Metadata) -> String 
         let _ = write!(text, ", sha256 {}", hex(&sha));
     }
     text + ", " + &owner(meta)
+}
+
+fn capabilities(own: Option<FileCapabilities>) -> String {
+    own.map_or_else(String::new, |own| format!(", capabilities {own}"))
 }
 
 fn owner(meta: Metadata) -> String {
@@ -408,6 +432,7 @@ mod tests {
                 meta: META,
             },
             sha256,
+            capabilities: OldCapabilities::Unread,
         }
     }
 
@@ -425,6 +450,8 @@ mod tests {
             size: 7,
             sha256: [0xab; 32],
             source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
         };
         let meta = Metadata {
             mode: 0o4755,
@@ -484,6 +511,8 @@ mod tests {
             size: bytes.len() as u64,
             sha256: sha256(bytes),
             source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
         };
         let old_link = Base {
             stat: Stat {
@@ -492,6 +521,7 @@ mod tests {
                 ..base(None).stat
             },
             sha256: Some(sha256(b"it's")),
+            capabilities: OldCapabilities::Unread,
         };
         let link = |change| plan(vec![("/a".to_owned(), change)]);
         let read = &Links(b"new", b"it's");
@@ -571,6 +601,8 @@ mod tests {
                 size: 7,
                 sha256: [0xab; 32],
                 source: Source::Bundle,
+                capabilities: None,
+                mtime: None,
             },
             meta: META,
         };
@@ -629,11 +661,14 @@ mod tests {
                 ..base(Some([0; 32])).stat
             },
             sha256: Some([0; 32]),
+            capabilities: OldCapabilities::Unread,
         };
         let content = Content {
             size: 7,
             sha256: [0xab; 32],
             source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
         };
         let mode = |mode| Metadata {
             mode,

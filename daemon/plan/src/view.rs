@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::capabilities::FileCapabilities;
 use crate::diff::{Tabs, diff, show};
 use crate::lines::TableChange;
 use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Source};
@@ -45,7 +46,8 @@ impl View<'_> {
                 meta,
             } => {
                 let size = new_bytes(content);
-                format!("new file of {size}, {}", metadata(meta))
+                let gets = capabilities(None, content.capabilities);
+                format!("new file of {size}, {}{gets}", metadata(meta))
             }
             Change::Create {
                 new: New::Directory,
@@ -73,9 +75,12 @@ impl View<'_> {
                 meta,
             } => {
                 let old = bytes(base.stat.size);
-                let mut text = format!("{old} become {}", new_bytes(content));
+                let mut text = match base.sha256 == Some(content.sha256) {
+                    true => format!("the same {old}"),
+                    false => format!("{old} become {}", new_bytes(content)),
+                };
                 text.push_str(&difference(base.stat.meta, meta));
-                text
+                text + &capabilities(base.capabilities.known(), content.capabilities)
             }
             Change::SetMetadata { base, meta } => {
                 let change = difference(base.stat.meta, meta);
@@ -234,6 +239,16 @@ pub(crate) fn metadata(meta: Metadata) -> String {
     format!("mode {:04o}, owner {}:{}", meta.mode, meta.uid, meta.gid)
 }
 
+fn capabilities(old: Option<FileCapabilities>, new: Option<FileCapabilities>) -> String {
+    match (old, new) {
+        (None, None) => String::new(),
+        (old, Some(new)) if old == Some(new) => format!(", keeps capabilities {new}"),
+        (None, Some(new)) => format!(", gets capabilities {new}"),
+        (Some(old), None) => format!(", loses capabilities {old}"),
+        (Some(old), Some(new)) => format!(", capabilities {old} become {new}"),
+    }
+}
+
 fn difference(old: Metadata, new: Metadata) -> String {
     let mut text = String::new();
     if old.mode != new.mode {
@@ -253,6 +268,7 @@ fn difference(old: Metadata, new: Metadata) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::OldCapabilities;
     use crate::PlanPath;
     use crate::plan::{Content, Source, Stat};
 
@@ -273,6 +289,7 @@ mod tests {
                 meta: META,
             },
             sha256: (kind == Kind::File).then(|| sha256(bytes)),
+            capabilities: OldCapabilities::Unread,
         }
     }
 
@@ -282,6 +299,8 @@ mod tests {
             size: 1,
             sha256: sha256(b"y"),
             source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
         };
         let other = Metadata {
             mode: 0o4755,
@@ -350,6 +369,8 @@ mod tests {
             size: new.len() as u64,
             sha256: sha256(new),
             source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
         };
         let base = base(Kind::File, old);
         Entry {
@@ -417,6 +438,8 @@ mod tests {
                 size: 2,
                 sha256: sha256(b"y\n"),
                 source: Source::Bundle,
+                capabilities: None,
+                mtime: None,
             },
             meta: META,
         };

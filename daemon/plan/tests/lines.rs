@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use remit_plan::{
-    Base, Bundle, Change, Content, Entry, Kind, Metadata, Plan, PlanPath, Protected, Source, Stat,
-    Tabs, View, canonical, risks, sha256,
+    Base, Bundle, Change, Content, Entry, Kind, Metadata, OldCapabilities, Plan, PlanPath,
+    Protected, Source, Stat, Tabs, View, canonical, risks, sha256,
 };
 
 const META: Metadata = Metadata {
@@ -26,8 +26,14 @@ fn of_lines(at: &str, text: &[u8], read: Option<[u8; 32]>) -> Entry {
         size: text.len() as u64,
         sha256: sha256(text),
         source: Source::Lines,
+        capabilities: None,
+        mtime: None,
     };
-    let base = Base { stat, sha256: read };
+    let base = Base {
+        stat,
+        sha256: read,
+        capabilities: OldCapabilities::Unread,
+    };
     let change = Change::Replace {
         base,
         content,

@@ -13,10 +13,10 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use remit_plan::{
-    Action, BUNDLE_BYTES, Base, Bundle, Change, Content, Direction, Edit, Edits, Entry, Found,
-    Journal, Kind, Metadata, New, OLD_BYTES, Plan, PlanError, PlanPath, Problem, Protected,
-    Replacement, Reversal, Risk, Source, Stat, Tabs, UndoMark, View, canonical, diff,
-    needs_approval, patch, risks, sha256,
+    Action, BUNDLE_BYTES, Base, Bundle, Change, Content, Direction, Edit, Edits, Entry,
+    FileCapabilities, Found, Journal, Kind, Metadata, New, OLD_BYTES, OldCapabilities, Plan,
+    PlanError, PlanPath, Problem, Protected, Replacement, Reversal, Risk, Source, Stat, Tabs,
+    UndoMark, View, canonical, diff, needs_approval, patch, risks, sha256,
 };
 
 const META: Metadata = Metadata {
@@ -25,6 +25,12 @@ const META: Metadata = Metadata {
     gid: 42,
 };
 
+/// The mode of a link.
+const OF_LINKS: Metadata = Metadata {
+    mode: 0o777,
+    uid: 0,
+    gid: 0,
+};
 const ROOT: Metadata = Metadata {
     mode: 0o644,
     uid: 0,
@@ -46,6 +52,7 @@ fn base(kind: Kind, bytes: &[u8]) -> Base {
             meta: META,
         },
         sha256: (kind == Kind::File).then(|| sha256(bytes)),
+        capabilities: OldCapabilities::Unread,
     }
 }
 
@@ -81,6 +88,8 @@ fn content(bytes: &[u8]) -> Content {
         size: bytes.len() as u64,
         sha256: sha256(bytes),
         source: Source::Bundle,
+        capabilities: None,
+        mtime: None,
     }
 }
 
@@ -125,6 +134,17 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(lines, end)| [lines.concat(), end].concat())
 }
 
+fn capabilities() -> impl Strategy<Value = Option<FileCapabilities>> + Clone {
+    let some = (1..1_u64 << 41, 0..1_u64 << 41, any::<bool>());
+    prop::option::of(
+        some.prop_map(|(permitted, inheritable, is_effective)| FileCapabilities {
+            permitted,
+            inheritable,
+            is_effective,
+        }),
+    )
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let meta = (0..0o10000_u32, any::<u16>(), any::<u16>()).prop_map(|(mode, uid, gid)| Metadata {
         mode,
@@ -138,8 +158,8 @@ fn change() -> impl Strategy<Value = Change> {
         any::<u64>(),
         meta.clone(),
     );
-    let base = (stat, any::<[u8; 32]>(), 0..3_usize).prop_map(
-        |((dev, ino, ctime, size, meta), sha256, kind)| {
+    let base = (stat, any::<[u8; 32]>(), 0..3_usize, capabilities()).prop_map(
+        |((dev, ino, ctime, size, meta), sha256, kind, own)| {
             let kind = [Kind::File, Kind::Directory, Kind::Symlink][kind];
             let ctime_ns = i128::from(ctime) * 1000;
             let stat = Stat {
@@ -155,6 +175,10 @@ fn change() -> impl Strategy<Value = Change> {
                 // Of a link, not all planners read the target.
                 sha256: (kind == Kind::File || kind == Kind::Symlink && ino % 2 == 0)
                     .then_some(sha256),
+                capabilities: match kind {
+                    Kind::File if ino % 3 != 0 => OldCapabilities::Read(own),
+                    _ => OldCapabilities::Unread,
+                },
             }
         },
     );
@@ -162,16 +186,26 @@ fn change() -> impl Strategy<Value = Change> {
         size,
         sha256,
         source: Source::Bundle,
+        capabilities: None,
+        mtime: None,
     });
     let owner = (any::<u16>(), any::<u16>()).prop_map(|(uid, gid)| Metadata {
         mode: 0o777,
         uid: uid.into(),
         gid: gid.into(),
     });
-    let content = (0..1000_u64, any::<[u8; 32]>()).prop_map(|(size, sha256)| Content {
+    let content = (
+        0..1000_u64,
+        any::<[u8; 32]>(),
+        capabilities(),
+        any::<Option<i64>>(),
+    );
+    let content = content.prop_map(|(size, sha256, capabilities, mtime)| Content {
         size,
         sha256,
         source: Source::Bundle,
+        capabilities,
+        mtime,
     });
     let is = |kind: Kind| move |base: &Base| base.stat.kind == kind;
     prop_oneof![
@@ -740,6 +774,8 @@ fn plan_with_conflicting_entries_is_refused() {
         size: 200 << 20,
         sha256: [0; 32],
         source: Source::Bundle,
+        capabilities: None,
+        mtime: None,
     };
     let large = |at: &str| {
         entry(
@@ -762,12 +798,201 @@ fn plan_with_conflicting_entries_is_refused() {
     assert!(refused(vec![entry("/a", hashed)]));
 }
 
+const RAW: FileCapabilities = FileCapabilities {
+    permitted: 1 << 13,
+    inheritable: 0,
+    is_effective: true,
+};
+
+fn capable(own: FileCapabilities) -> Content {
+    Content {
+        capabilities: Some(own),
+        ..content(b"y")
+    }
+}
+
+#[test]
+fn only_a_new_file_gets_capabilities_and_a_time() {
+    let known = OldCapabilities::Read(Some(RAW));
+    let none = FileCapabilities {
+        permitted: 0,
+        ..RAW
+    };
+    let create = |new| Change::Create { new, meta: ROOT };
+    let replace = |base, content| Change::Replace {
+        base,
+        content,
+        meta: ROOT,
+    };
+    let base_of = |kind, capabilities| Base {
+        capabilities,
+        ..base(kind, b"x")
+    };
+    let lines = Content {
+        source: Source::Lines,
+        ..capable(RAW)
+    };
+    let of_time = Content {
+        mtime: Some(-1),
+        ..content(b"y")
+    };
+    let unread = Base {
+        sha256: None,
+        ..base(Kind::File, b"x")
+    };
+    let link = Base {
+        stat: Stat {
+            meta: OF_LINKS,
+            ..base(Kind::Symlink, b"x").stat
+        },
+        ..base(Kind::Symlink, b"x")
+    };
+    for (at, change, is_plan) in [
+        ("/a", create(New::File(capable(RAW))), true),
+        (
+            "/a",
+            replace(base_of(Kind::File, known), content(b"y")),
+            true,
+        ),
+        ("/a", replace(base(Kind::File, b"x"), capable(RAW)), true),
+        ("/a", create(New::Link(capable(RAW))), false),
+        ("/a", create(New::File(of_time)), true),
+        ("/a", create(New::Link(of_time)), false),
+        ("/a", create(New::File(capable(none))), false),
+        ("/etc/shadow", replace(unread, lines), false),
+        (
+            "/a",
+            Change::Replace {
+                base: link,
+                content: capable(RAW),
+                meta: OF_LINKS,
+            },
+            false,
+        ),
+        (
+            "/a",
+            Change::Remove {
+                base: base_of(Kind::File, known),
+            },
+            true,
+        ),
+        (
+            "/a",
+            Change::Remove {
+                base: base_of(Kind::Directory, known),
+            },
+            false,
+        ),
+        (
+            "/a",
+            Change::Remove {
+                base: base_of(Kind::File, OldCapabilities::Read(Some(none))),
+            },
+            false,
+        ),
+    ] {
+        let found = Plan::new(vec![entry(at, change)]);
+        assert_eq!(found.is_ok(), is_plan, "{change:?} {found:?}");
+    }
+}
+
+/// As a set-id bit: an approver is shown them, nobody is spared an approval, and the digest is of them.
+#[test]
+fn capabilities_are_a_risk_that_asks_a_person() {
+    let replaced = |old, new| {
+        let base = Base {
+            capabilities: old,
+            ..base(Kind::File, b"y")
+        };
+        let content = Content {
+            capabilities: new,
+            ..content(b"y")
+        };
+        entry(
+            "/srv/x",
+            Change::Replace {
+                base,
+                content,
+                meta: META,
+            },
+        )
+    };
+    let bind = FileCapabilities {
+        permitted: 1 << 10,
+        inheritable: 1 << 10,
+        is_effective: false,
+    };
+    let (none, raw) = (
+        OldCapabilities::Read(None),
+        OldCapabilities::Read(Some(RAW)),
+    );
+    let mut digests = BTreeSet::new();
+    for (old, new, what, risk) in [
+        (
+            none,
+            Some(RAW),
+            "the same 1 byte, gets capabilities cap_net_raw+ep",
+            Some("who executes it gets capabilities: cap_net_raw"),
+        ),
+        (
+            raw,
+            Some(bind),
+            "the same 1 byte, capabilities cap_net_raw+ep become cap_net_bind_service+ip",
+            Some("who executes it gets capabilities: cap_net_bind_service"),
+        ),
+        (
+            raw,
+            Some(RAW),
+            "the same 1 byte, keeps capabilities cap_net_raw+ep",
+            Some("who executes it gets capabilities: cap_net_raw"),
+        ),
+        (
+            raw,
+            None,
+            "the same 1 byte, loses capabilities cap_net_raw+ep",
+            None,
+        ),
+        (none, None, "the same 1 byte", None),
+        (OldCapabilities::Unread, None, "the same 1 byte", None),
+    ] {
+        let entry = replaced(old, new);
+        let view = View {
+            entry: &entry,
+            old: Some(b"y"),
+            new: Some(b"y"),
+        };
+        assert_eq!(view.what(), what);
+        let found: Vec<String> = risks(&view).iter().map(Risk::to_string).collect();
+        assert_eq!(found, risk.into_iter().collect::<Vec<_>>(), "{what}");
+        assert_eq!(needs_approval(&view, &[path("/srv")]).as_deref(), risk);
+        assert!(
+            digests.insert(Plan::new(vec![entry]).unwrap().digest()),
+            "{what}"
+        );
+    }
+    // Files of accounts get none, whoever approves.
+    let group = entry(
+        "/etc/group",
+        Change::Create {
+            new: New::File(capable(RAW)),
+            meta: ROOT,
+        },
+    );
+    let view = View {
+        entry: &group,
+        old: None,
+        new: Some(b"y"),
+    };
+    let why = Protected::default().refuses(&view);
+    assert_eq!(why, Some("nobody executes it, so it gets no capabilities"));
+}
+
 #[test]
 fn hostile_encodings_take_no_memory() {
     // A length of 2^56 entries, and of 2^56 bytes in a path.
     let length = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
     for body in [&length[..], &[&[1][..], &length].concat()] {
-        let bytes = [b"remit plan 1\n", body].concat();
+        let bytes = [b"remit plan 4\n", body].concat();
         assert!(matches!(Plan::decode(&bytes), Err(PlanError::Format(_))));
     }
     assert!(matches!(

@@ -12,8 +12,8 @@ mod common;
 use common::{accounts, policy, source};
 use proptest::prelude::*;
 use remit_plan::{
-    Action, Base, Bundle, Change, Content, Edit, Entry, Kind, Metadata, Plan, PlanPath, Source,
-    Stat, sha256,
+    Action, Base, Bundle, Change, Content, Edit, Entry, Kind, Metadata, OldCapabilities, Plan,
+    PlanPath, Source, Stat, sha256,
 };
 use remit_policy::{Ask, Basis, CallerIds, Consent, PlanWithin, Policy, Verdict};
 use remit_policy_compile::load;
@@ -903,6 +903,7 @@ fn hashed(change: fn(Base) -> Change, mode: u32, uid: u32, gid: u32) -> Bundle {
     let change = change(Base {
         stat,
         sha256: Some(sha256(old)),
+        capabilities: OldCapabilities::Unread,
     });
     let new = change.content().map_or(&b""[..], |_| b"new");
     let path = PlanPath::new("/srv/pin").unwrap();
@@ -933,6 +934,8 @@ fn hash_of_unreadable_bytes_needs_an_approval() {
                 size: 3,
                 sha256: sha256(b"new"),
                 source: Source::Bundle,
+                capabilities: None,
+                mtime: None,
             },
             meta: base.stat.meta,
         },

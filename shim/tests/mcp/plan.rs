@@ -17,6 +17,8 @@ fn bundle() -> Vec<u8> {
         size: NEW.len() as u64,
         sha256: sha256(NEW),
         source: Source::Bundle,
+        capabilities: None,
+        mtime: None,
     };
     let entry = Entry {
         path: PlanPath::new("/etc/nginx/nginx.conf").unwrap(),

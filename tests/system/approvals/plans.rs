@@ -10,7 +10,9 @@ use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest, Grantee, NewGrant};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{Action, Base, Bundle, Edit, Found, Kind, Metadata, PlanPath, Stat, sha256};
+use remit_plan::{
+    Action, Base, Bundle, Edit, Found, Kind, Metadata, OldCapabilities, PlanPath, Stat, sha256,
+};
 use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, at_once, cause, change, stdout};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b, user_m};
@@ -218,7 +220,11 @@ fn found(path: &Path) -> Option<Found> {
     let stat = stat(path)?;
     let bytes = (stat.kind == Kind::File).then(|| fs::read(path).expect("it is readable"));
     let sha256 = bytes.as_deref().map(sha256);
-    let base = Base { stat, sha256 };
+    let base = Base {
+        stat,
+        sha256,
+        capabilities: OldCapabilities::Unread,
+    };
     Some(Found { base, bytes })
 }
 
@@ -672,7 +678,11 @@ fn nothing_of_remit_or_its_approvers_is_changed() {
             ..stat
         };
         let sha256 = Some(sha256(old.as_bytes()));
-        let base = Base { stat, sha256 };
+        let base = Base {
+            stat,
+            sha256,
+            capabilities: OldCapabilities::Unread,
+        };
         let bytes = Some(old.as_bytes().to_vec());
         let planned = text(path, new).apply(Some(&Found { base, bytes })).unwrap();
         Bundle::from_planned(vec![planned.unwrap()]).unwrap()

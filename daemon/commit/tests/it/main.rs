@@ -8,6 +8,7 @@
 
 mod attacks;
 mod bound;
+mod capabilities;
 mod forgotten;
 mod interrupted;
 mod operations;

@@ -485,7 +485,7 @@ fn process_has_its_sandbox_while_it_works() {
         ("2".into(), "1".into(), "1".into())
     );
     for set in ["CapEff:", "CapPrm:", "CapBnd:"] {
-        assert_eq!(field(set), "000000001020001b", "{set}");
+        assert_eq!(field(set), "000000009020001b", "{set}");
     }
     end(child).is_done();
 }

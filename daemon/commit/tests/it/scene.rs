@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use remit_plan::{Action, Base, Bundle, Edit, Found, Kind, Metadata, PlanPath, Stat, sha256};
+use remit_plan::{
+    Action, Base, Bundle, Edit, Found, Kind, Metadata, OldCapabilities, PlanPath, Stat, sha256,
+};
 use remit_sys::sys;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_remit-commit");
@@ -168,7 +170,11 @@ pub fn found(relative: &str) -> Option<Found> {
     };
     let sha256 = bytes.as_deref().map(sha256);
     Some(Found {
-        base: Base { stat, sha256 },
+        base: Base {
+            stat,
+            sha256,
+            capabilities: OldCapabilities::Unread,
+        },
         bytes,
     })
 }

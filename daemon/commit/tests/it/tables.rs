@@ -31,6 +31,8 @@ fn lines(text: &[u8]) -> Vec<u8> {
         size: text.len() as u64,
         sha256: sha256(text),
         source: Source::Lines,
+        capabilities: None,
+        mtime: None,
     };
     let change = Change::Replace {
         base,

@@ -8,6 +8,7 @@
 )]
 
 mod bounds;
+mod capabilities;
 mod changes;
 mod emptied;
 mod left_out;

@@ -8,16 +8,25 @@ use std::path::{Path, PathBuf};
 
 use remit_extract::{ContentSource, Extraction, NoPlan};
 use remit_plan::{
-    BUNDLE_BYTES, Base, Bundle, Change, Entry, Kind, Metadata, New, PlanError, sha256,
+    BUNDLE_BYTES, Base, Bundle, Change, Entry, Kind, Metadata, New, OldCapabilities, PlanError,
+    sha256,
 };
+use remit_sys::sys;
 
-use crate::scene::{Scene, at, chmod, run};
+use crate::scene::{Scene, at, chmod, run, set_attribute};
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Facts {
     mode: u32,
     owner: (u32, u32),
     bytes: Vec<u8>,
+    capabilities: Option<Vec<u8>>,
+}
+
+/// Returns the attribute of a file.
+pub fn capabilities(path: &Path) -> Option<Vec<u8>> {
+    let file = fs::File::open(path).unwrap();
+    sys::xattr(&file, c"security.capability").ok()
 }
 
 /// Extracts, and fails unless the entries make the tree that the overlay shows.
@@ -104,9 +113,20 @@ fn apply(entry: &Entry, source: &ContentSource<'_>) {
             } else {
                 fs::write(&target, bytes).unwrap();
                 set_metadata(&target, meta);
+                let content = entry.change.content().unwrap();
+                if let Some(own) = content.capabilities {
+                    set_attribute(&target, "security.capability", &own.encode());
+                }
             }
         }
-        Change::SetMetadata { meta, .. } => set_metadata(&target, meta),
+        Change::SetMetadata { meta, .. } => {
+            let is_file = fs::symlink_metadata(&target).unwrap().is_file();
+            let own = is_file.then(|| capabilities(&target)).flatten();
+            set_metadata(&target, meta);
+            if let Some(own) = own {
+                set_attribute(&target, "security.capability", &own);
+            }
+        }
         Change::Remove { base } if base.stat.kind == Kind::Directory => {
             fs::remove_dir(&target).unwrap();
         }
@@ -135,6 +155,10 @@ fn check_base(base: &Base, path: &Path) {
         Kind::Directory | Kind::Special => None,
     };
     assert_eq!(base.sha256, bytes.as_deref().map(sha256));
+    if stat.kind == Kind::File {
+        assert_ne!(base.capabilities, OldCapabilities::Unread);
+        assert!(base.capabilities.fits(capabilities(path).as_deref()));
+    }
 }
 
 fn tree(root: &Path) -> BTreeMap<PathBuf, Facts> {
@@ -150,10 +174,12 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, Facts> {
             }
             _ => fs::read(&path).unwrap(),
         };
+        let capabilities = seen.is_file().then(|| capabilities(&path)).flatten();
         let facts = Facts {
             mode: seen.mode(),
             owner: (seen.uid(), seen.gid()),
             bytes,
+            capabilities,
         };
         tree.insert(path.strip_prefix(root).unwrap().to_owned(), facts);
     }

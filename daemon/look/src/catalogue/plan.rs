@@ -20,8 +20,8 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statvfs::{FsFlags, fstatvfs, statvfs};
 use remit_common::caps;
 use remit_plan::{
-    Action, BUNDLE_BYTES, Base, Bundle, Edit, Edits, Found, Kind, Metadata, OLD_BYTES, PlanPath,
-    Planned, Problem, Stat,
+    Action, BUNDLE_BYTES, Base, Bundle, Edit, Edits, Found, Kind, Metadata, OLD_BYTES,
+    OldCapabilities, PlanPath, Planned, Problem, Stat,
 };
 use sha2::{Digest, Sha256};
 
@@ -227,6 +227,7 @@ impl<'a> Finder<'a> {
                 let base = Base {
                     stat: stat(&before),
                     sha256: Some(sha256),
+                    capabilities: OldCapabilities::Unread,
                 };
                 return Ok(Found { base, bytes });
             }
@@ -254,7 +255,14 @@ fn linked(name: &OsStr, parent: &OwnedFd, seen: &FileStat) -> Result<Found, Stri
     let target = target.map_err(|errno| format!("cannot read where it leads: {errno}"))?;
     let (bytes, stat) = (target.into_vec(), stat(seen));
     let sha256 = Some(remit_plan::sha256(&bytes));
-    let (base, bytes) = (Base { stat, sha256 }, Some(bytes));
+    let (base, bytes) = (
+        Base {
+            stat,
+            sha256,
+            capabilities: OldCapabilities::Unread,
+        },
+        Some(bytes),
+    );
     Ok(Found { base, bytes })
 }
 
@@ -369,6 +377,7 @@ const fn without_bytes(seen: &FileStat) -> Found {
         base: Base {
             stat: stat(seen),
             sha256: None,
+            capabilities: OldCapabilities::Unread,
         },
         bytes: None,
     }

@@ -194,8 +194,8 @@ mod tests {
     use remit_approval::ActContext;
     use remit_common::wire::Bytes;
     use remit_plan::{
-        Action, Base, Change, Content, Edit, Edits, Entry, Kind, Metadata, Plan, PlanPath, Source,
-        Stat, sha256,
+        Action, Base, Change, Content, Edit, Edits, Entry, Kind, Metadata, OldCapabilities, Plan,
+        PlanPath, Source, Stat, sha256,
     };
     use remit_policy::Profile;
 
@@ -472,7 +472,11 @@ mod tests {
             size: size as u64,
             meta,
         };
-        Base { stat, sha256 }
+        Base {
+            stat,
+            sha256,
+            capabilities: OldCapabilities::Unread,
+        }
     }
 
     fn bundle_of(path: &str, change: Change, new: &[u8]) -> Bundle {
@@ -487,6 +491,8 @@ mod tests {
             size: new.len() as u64,
             sha256: sha256(new),
             source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
         };
         let meta = base.stat.meta;
         let change = Change::Replace {

@@ -209,7 +209,9 @@ impl BeforeUndo for Machine<'_> {
 
 #[cfg(test)]
 mod tests {
-    use remit_plan::{Base, Change, Content, Entry, Kind, Metadata, Plan, Source, Stat, sha256};
+    use remit_plan::{
+        Base, Change, Content, Entry, Kind, Metadata, OldCapabilities, Plan, Source, Stat, sha256,
+    };
 
     use super::*;
 
@@ -237,11 +239,14 @@ mod tests {
                 base: Base {
                     stat,
                     sha256: Some(sha256(b"old")),
+                    capabilities: OldCapabilities::Unread,
                 },
                 content: Content {
                     size: 3,
                     sha256: sha256(b"new"),
                     source: Source::Bundle,
+                    capabilities: None,
+                    mtime: None,
                 },
                 meta,
             },

@@ -1,0 +1,148 @@
+//! A new file in its slot: its bytes, attributes, owner, mode, capabilities and time. It is not at its path yet.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fchmod, futimens};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, fchown};
+use remit_plan::{Content, Metadata};
+use remit_sys::sys;
+use sha2::{Digest, Sha256};
+
+use crate::tree::{Attributes, Operation, attributes};
+
+pub const CAPABILITY: &CStr = c"security.capability";
+/// In nanoseconds.
+const SECOND: i64 = 1_000_000_000;
+
+/// What a new file takes over from the one that it replaces.
+const COPIED: [&[u8]; 4] = [
+    b"user.",
+    b"system.posix_acl_access",
+    b"security.selinux",
+    b"security.SMACK64",
+];
+/// ACLs.
+const LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+/// What is bound to the old bytes, so that the kernel drops it at a write, or to the old inode.
+const DROPPED: [&[u8]; 4] = [
+    b"security.capability",
+    b"security.ima",
+    b"security.evm",
+    b"trusted.overlay.",
+];
+
+/// Writes the file of an operation in its slot. `contents` has its bytes at `range`; `taken` are attributes of the old file.
+pub fn write(
+    operation: &Operation<'_>,
+    beside: impl AsFd,
+    (contents, range): (&File, Range<u64>),
+    (content, meta): (Content, Metadata),
+    taken: Option<&Attributes>,
+) -> io::Result<()> {
+    let slot = operation.slot.as_c_str();
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut file = File::from(openat(beside, slot, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+    let (mut hash, mut buffer, mut at) = (Sha256::new(), vec![0; 1 << 16], range.start);
+    while at < range.end {
+        let length = usize::try_from(range.end - at)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let part = buffer.get_mut(..length).unwrap_or_default();
+        contents.read_exact_at(part, at)?;
+        hash.update(&*part);
+        file.write_all(part)?;
+        at += length as u64;
+    }
+    if <[u8; 32]>::from(hash.finalize()) != content.sha256 {
+        return Err(io::Error::other("its bytes are not those of the plan"));
+    }
+    if let Some(taken) = taken {
+        let own = attributes(&file)?;
+        for name in own
+            .keys()
+            .filter(|name| !taken.contains_key(*name) && !is_any(name, &DROPPED))
+        {
+            sys::remove_xattr(&file, name)?;
+        }
+        for (name, value) in taken
+            .iter()
+            .filter(|(name, value)| own.get(*name) != Some(value))
+        {
+            sys::set_xattr(&file, name, value)?;
+        }
+    }
+    set_metadata(&file, meta)?;
+    // A new owner takes them away.
+    if let Some(own) = content.capabilities {
+        sys::set_xattr(&file, CAPABILITY, &own.encode())?;
+    }
+    // A program that looks at times, as cron does, has to see that it is another file.
+    let old = operation.held.as_ref().map(File::metadata).transpose()?;
+    let old = old.map(|old| {
+        old.mtime()
+            .saturating_mul(SECOND)
+            .saturating_add(old.mtime_nsec())
+    });
+    if let Some(time) = content.mtime.filter(|time| old != Some(*time)) {
+        let (seconds, rest) = (time.div_euclid(SECOND), time.rem_euclid(SECOND));
+        futimens(&file, &TimeSpec::UTIME_OMIT, &TimeSpec::new(seconds, rest))?;
+    }
+    Ok(())
+}
+
+/// Removes the ACLs that a new file or directory has from the directory that it is made in. They stay if root or the
+/// new owner owns that: anybody else would decide who reads and writes what an approver saw with its mode alone.
+pub fn remove_lists(operation: &Operation<'_>, made: impl AsFd, meta: Metadata) -> io::Result<()> {
+    let owner = sys::stat_of(operation.anchor.fd.as_fd())?.st_uid;
+    if owner == 0 || owner == meta.uid {
+        return Ok(());
+    }
+    let names = attributes(&made)?;
+    let lists = names.keys().filter(|name| is_any(name, &LISTS));
+    lists
+        .into_iter()
+        .try_for_each(|name| sys::remove_xattr(&made, name))
+}
+
+/// Sets the owner if it differs, because that clears set-id bits and capabilities, and then the mode.
+pub fn set_metadata(file: impl AsFd, meta: Metadata) -> io::Result<()> {
+    let now = sys::stat_of(file.as_fd())?;
+    if (now.st_uid, now.st_gid) != (meta.uid, meta.gid) {
+        fchown(
+            &file,
+            Some(Uid::from_raw(meta.uid)),
+            Some(Gid::from_raw(meta.gid)),
+        )?;
+    }
+    Ok(fchmod(file, Mode::from_bits_truncate(meta.mode))?)
+}
+
+fn is_any(name: &CStr, list: &[&[u8]]) -> bool {
+    list.iter().any(|start| name.to_bytes().starts_with(start))
+}
+
+/// Returns the attributes that a new file takes over. Errors: one that cannot be kept.
+pub fn copied(attributes: &Attributes) -> Result<Attributes, String> {
+    let unknown = attributes
+        .keys()
+        .find(|name| !is_any(name, &COPIED) && !is_any(name, &DROPPED));
+    if let Some(name) = unknown {
+        let name = name.to_string_lossy();
+        return Err(format!(
+            "it has the attribute '{}', which cannot be kept",
+            name.escape_debug()
+        ));
+    }
+    let kept = attributes.iter().filter(|(name, _)| is_any(name, &COPIED));
+    Ok(kept
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect())
+}

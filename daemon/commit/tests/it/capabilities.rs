@@ -1,0 +1,238 @@
+//! Capabilities and times of files: with the content of a plan, in its base, after an undo and after a kill.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use nix::sys::stat::futimens;
+use nix::sys::time::TimeSpec;
+use remit_plan::{Bundle, Change, Edit, Entry, FileCapabilities, New, OldCapabilities, Plan};
+use remit_sys::sys;
+
+use crate::interrupted::{calls, injected};
+use crate::scene::*;
+
+const NAME: &str = "security.capability";
+const RAW: FileCapabilities = FileCapabilities {
+    permitted: 1 << 13,
+    inheritable: 0,
+    is_effective: true,
+};
+const BIND: FileCapabilities = FileCapabilities {
+    permitted: 1 << 10,
+    inheritable: 1 << 10,
+    is_effective: false,
+};
+/// In 1969.
+const TIME: i64 = -1_500_000_000;
+const MEMORY: Disk = Disk::Memory("size=64m,mode=755");
+
+fn give(relative: &str, own: FileCapabilities) {
+    set_attribute(relative, NAME, &own.encode());
+}
+
+fn take(relative: &str) {
+    let file = fs::File::open(at(relative)).unwrap();
+    sys::remove_xattr(&file, c"security.capability").unwrap();
+}
+
+fn own(relative: &str) -> Option<FileCapabilities> {
+    let value = attributes(&at(relative)).remove(NAME.as_bytes());
+    value.map(|value| FileCapabilities::decode(&value).unwrap())
+}
+
+/// Makes the bundle of these edits, with capabilities as an extraction reads them: of each base, and `new` for new files.
+fn planned(edits: &[Edit], new: Option<FileCapabilities>) -> Vec<u8> {
+    let bundle = Bundle::decode(plan(edits)).unwrap();
+    let entry = |entry: &Entry| {
+        let mut change = entry.change;
+        if let Change::Create {
+            new: New::File(content),
+            ..
+        }
+        | Change::Replace { content, .. } = &mut change
+        {
+            content.capabilities = new;
+            content.mtime = Some(TIME);
+        }
+        if let Change::Replace { base, .. }
+        | Change::Remove { base }
+        | Change::SetMetadata { base, .. } = &mut change
+        {
+            let path = String::from_utf8(entry.path.as_bytes().to_vec()).unwrap();
+            base.capabilities = OldCapabilities::Read(own(path.strip_prefix("/mnt/").unwrap()));
+        }
+        Entry {
+            path: entry.path.clone(),
+            change,
+        }
+    };
+    let entries = bundle.plan().entries().iter().map(entry).collect();
+    let (mut new, mut old) = (Vec::new(), Vec::new());
+    for view in bundle.views() {
+        new.extend_from_slice(view.new.unwrap_or_default());
+        old.extend_from_slice(view.old.unwrap_or_default());
+    }
+    let plan = Plan::new(entries).unwrap();
+    Bundle::new(&plan, &new, &old).unwrap().as_bytes().to_vec()
+}
+
+fn edits() -> Vec<Edit> {
+    let program = |name: &str, text: &str, uid| Edit {
+        mode: Some(0o755),
+        uid: Some(uid),
+        ..write(name, text)
+    };
+    vec![
+        program("etc/new", "new", 5),
+        program("etc/given", "new", 0),
+        program("etc/owned", "new", 5),
+    ]
+}
+
+fn prepare() {
+    for directory in ["etc", "state"] {
+        let _ = fs::remove_dir_all(at(directory));
+        fs::create_dir(at(directory)).unwrap();
+    }
+    put("etc/given", b"old", 0o755, 0);
+    put("etc/owned", b"old", 0o755, 0);
+    give("etc/owned", BIND);
+}
+
+#[test]
+fn content_has_its_capabilities_and_an_undo_gives_the_old_ones_back() {
+    for disk in [MEMORY, Disk::Ext4] {
+        for new in [Some(RAW), None] {
+            let _scene = Scene::new(disk);
+            prepare();
+            let old = tree();
+            let input = planned(&edits(), new);
+            commit(&input).is_done();
+            for name in ["etc/new", "etc/given", "etc/owned"] {
+                assert_eq!(own(name), new, "{disk:?} {name}");
+                let seen = fs::metadata(at(name)).unwrap();
+                assert_eq!((seen.mtime(), seen.mtime_nsec()), (-2, 500_000_000));
+            }
+            undo(&id_of(&input)).is_done();
+            assert_eq!(tree(), old);
+            assert_eq!(own("etc/owned"), Some(BIND));
+        }
+    }
+}
+
+/// A program that looks at times, as cron does, would not see a new file with the time of the old one.
+#[test]
+fn time_of_the_old_file_is_not_that_of_the_new_one() {
+    let _scene = Scene::new(MEMORY);
+    prepare();
+    let time = TimeSpec::new(-2, 500_000_000);
+    let file = fs::File::open(at("etc/given")).unwrap();
+    futimens(&file, &time, &time).unwrap();
+    let input = planned(&edits(), None);
+    commit(&input).is_done();
+    let seconds = |name: &str| fs::metadata(at(name)).unwrap().mtime();
+    assert_eq!((seconds("etc/new"), seconds("etc/owned")), (-2, -2));
+    assert!(seconds("etc/given") > 0);
+    undo(&id_of(&input)).is_done();
+    assert_eq!(seconds("etc/given"), -2);
+}
+
+#[test]
+fn kill_at_each_step_leaves_old_or_new_capabilities() {
+    let _scene = Scene::new(MEMORY);
+    prepare();
+    let calls = calls(&["commit", &state()], Some(&planned(&edits(), Some(RAW))));
+    let new = content(&tree());
+    assert!(
+        calls.iter().any(|(name, _)| name == "fsetxattr"),
+        "{calls:?}"
+    );
+    for call in &calls {
+        prepare();
+        let old = tree();
+        let input = planned(&edits(), Some(RAW));
+        let arguments = ["commit", &state()];
+        end(start(
+            &injected(call, "signal=SIGKILL"),
+            &arguments,
+            Some(&input),
+        ));
+        recover().is_done();
+        if tree() != old {
+            assert_eq!(content(&tree()), new, "{call:?}");
+            undo(&id_of(&input)).is_done();
+            assert_eq!(tree(), old, "{call:?}");
+        }
+    }
+}
+
+#[test]
+fn other_capabilities_than_planned_are_a_conflict() {
+    let changes: [(&str, &dyn Fn()); 4] = [
+        ("etc/given", &|| give("etc/given", RAW)),
+        ("etc/owned", &|| give("etc/owned", RAW)),
+        ("etc/owned", &|| take("etc/owned")),
+        ("etc/kept", &|| give("etc/kept", RAW)),
+    ];
+    for (name, change) in changes {
+        let _scene = Scene::new(MEMORY);
+        prepare();
+        put("etc/kept", b"old", 0o755, 0);
+        let all = [edits(), vec![mode("etc/kept", 0o700)]].concat();
+        let input = planned(&all, Some(RAW));
+        // Its time of change is the same: the base is compared by the attribute, too.
+        let input = at_this_time(&input, change);
+        let old = tree();
+        commit(&input).is_refused(&format!("{name}': its capabilities have changed"));
+        assert_eq!(tree(), old);
+    }
+}
+
+/// Returns the plan with the times that its bases have after `change`.
+fn at_this_time(input: &[u8], change: &dyn Fn()) -> Vec<u8> {
+    change();
+    let bundle = Bundle::decode(input.to_vec()).unwrap();
+    let mut entries = bundle.plan().entries().to_vec();
+    for entry in &mut entries {
+        let path = String::from_utf8(entry.path.as_bytes().to_vec()).unwrap();
+        if let Change::Replace { base, .. } | Change::SetMetadata { base, .. } = &mut entry.change {
+            base.stat = found(path.strip_prefix("/mnt/").unwrap())
+                .unwrap()
+                .base
+                .stat;
+        }
+    }
+    let (mut new, mut old) = (Vec::new(), Vec::new());
+    for view in bundle.views() {
+        new.extend_from_slice(view.new.unwrap_or_default());
+        old.extend_from_slice(view.old.unwrap_or_default());
+    }
+    let plan = Plan::new(entries).unwrap();
+    Bundle::new(&plan, &new, &old).unwrap().as_bytes().to_vec()
+}
+
+#[test]
+fn capabilities_that_somebody_changed_since_are_in_the_way_of_an_undo() {
+    for change in [&(|| take("etc/new")) as &dyn Fn(), &|| {
+        give("etc/new", BIND)
+    }] {
+        let _scene = Scene::new(MEMORY);
+        prepare();
+        let input = planned(&edits(), Some(RAW));
+        commit(&input).is_done();
+        change();
+        let new = tree();
+        undo(&id_of(&input)).is_refused("etc/new': its capabilities have changed");
+        assert_eq!(tree(), new);
+        let undone = undo_partly(&id_of(&input));
+        undone.is_done();
+        assert!(
+            undone
+                .text
+                .contains("etc/new': its capabilities have changed"),
+            "{}",
+            undone.text
+        );
+        assert_eq!((own("etc/given"), own("etc/owned")), (None, Some(BIND)));
+    }
+}
