@@ -126,7 +126,7 @@ fn capabilities_of_a_copy_are_approved_committed_and_undone() {
     };
     for file in ["ping", "written", "touched"] {
         let path = fixture.file(file, "old\n");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
         let file = fs::File::open(&path).unwrap();
         sys::set_xattr(&file, name, &RAW).unwrap();
     }
