@@ -160,7 +160,7 @@ fn capabilities_of_a_copy_are_approved_committed_and_undone() {
         .remit(&admin(), &["show", &request.to_string()]);
     let page = String::from_utf8_lossy(&page.stdout).into_owned();
     assert!(
-        page.contains("who executes it gets capabilities: cap_net_raw"),
+        page.contains("who executes it gets capabilities:") && page.contains("+ cap_net_raw"),
         "{page}"
     );
     assert!(fixture.approve(request).status.success());

@@ -105,9 +105,5 @@ pub const fn without_hash(node: &Node) -> Base {
 }
 
 const fn with_hash(node: &Node, sha256: Option<[u8; 32]>) -> Base {
-    Base {
-        stat: node.stat,
-        sha256,
-        capabilities: OldCapabilities::Unread,
-    }
+    Base::new(node.stat, sha256)
 }

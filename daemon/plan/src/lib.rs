@@ -25,6 +25,7 @@ mod path;
 mod plan;
 mod protected;
 mod risk;
+mod stat;
 mod staying;
 mod step;
 mod summary;

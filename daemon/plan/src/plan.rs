@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::is_table;
 use crate::capabilities::{FileCapabilities, OldCapabilities};
 use crate::codec::{self, PlanError};
+pub use crate::stat::{Kind, Metadata, Stat};
 use crate::upload::Upload;
 use crate::{CONTENT_BYTES, ENTRIES, FILE_BYTES, OLD_BYTES, PLAN_BYTES, PlanPath};
 
@@ -19,34 +20,6 @@ const MAGIC: &[u8] = b"remit plan 4\n";
 const PACKED: &[u8] = b"remit plan 5\n";
 /// Bytes of a link's target: symlink(2).
 pub const LINK_BYTES: Range<u64> = 1..4096;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
-    File,
-    Directory,
-    Symlink,
-    /// A device, a FIFO or a socket.
-    Special,
-}
-
-/// What stat(2) says of a path, as far as a plan compares it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stat {
-    pub kind: Kind,
-    pub dev: u64,
-    pub ino: u64,
-    pub ctime_ns: i128,
-    pub size: u64,
-    pub meta: Metadata,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Metadata {
-    /// Permission bits with set-id and sticky bits.
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
-}
 
 /// What a path was when the plan was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,40 +97,17 @@ pub struct Plan {
 #[derive(Deserialize)]
 struct Entries(#[serde(deserialize_with = "codec::at_most_entries")] Vec<Entry>);
 
-impl Stat {
-    /// Returns what differs in `now`, or `None`. A rename changes ctime, and entries change the size of a directory.
+impl Base {
+    /// Of a planner that cannot read capabilities.
     #[must_use]
-    pub fn difference(&self, now: &Self, with_ctime: bool) -> Option<&'static str> {
-        let is_directory = self.kind == Kind::Directory;
-        match () {
-            () if self.kind != now.kind => Some("it is of another kind"),
-            () if (self.dev, self.ino) != (now.dev, now.ino) => Some("it is another file"),
-            () if !is_directory && self.size != now.size => Some("its size has changed"),
-            () if self.meta.mode != now.meta.mode => Some("its mode has changed"),
-            () if self.meta != now.meta => Some("its owner has changed"),
-            () if with_ctime && !is_directory && self.ctime_ns != now.ctime_ns => {
-                Some("it has changed")
-            }
-            () => None,
+    pub const fn new(stat: Stat, sha256: Option<[u8; 32]>) -> Self {
+        Self {
+            stat,
+            sha256,
+            capabilities: OldCapabilities::Unread,
         }
     }
-}
 
-impl Metadata {
-    /// Returns true if a file with this mode and owner lets a process with these ids read it. Root may read all.
-    #[must_use]
-    pub fn lets_read(&self, uid: u32, gids: &[u32]) -> bool {
-        let needed = match () {
-            () if uid == 0 => return true,
-            () if uid == self.uid => 0o400,
-            () if gids.contains(&self.gid) => 0o040,
-            () => 0o004,
-        };
-        self.mode & needed != 0
-    }
-}
-
-impl Base {
     /// Returns true if it is a file whose bytes were not read: it is compared by its stat alone.
     #[must_use]
     pub const fn is_unread(&self) -> bool {

@@ -20,8 +20,8 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statvfs::{FsFlags, fstatvfs, statvfs};
 use remit_common::caps;
 use remit_plan::{
-    Action, BUNDLE_BYTES, Base, Bundle, Edit, Edits, Found, Kind, Metadata, OLD_BYTES,
-    OldCapabilities, PlanPath, Planned, Problem, Stat,
+    Action, BUNDLE_BYTES, Base, Bundle, Edit, Edits, Found, Kind, Metadata, OLD_BYTES, PlanPath,
+    Planned, Problem, Stat,
 };
 use sha2::{Digest, Sha256};
 
@@ -224,11 +224,7 @@ impl<'a> Finder<'a> {
             let (sha256, bytes) = read(&mut file, size, size <= most)?;
             let after = fstat(&file).map_err(|errno| format!("cannot look at it: {errno}"))?;
             if stat(&before) == stat(&after) {
-                let base = Base {
-                    stat: stat(&before),
-                    sha256: Some(sha256),
-                    capabilities: OldCapabilities::Unread,
-                };
+                let base = Base::new(stat(&before), Some(sha256));
                 return Ok(Found { base, bytes });
             }
         }
@@ -255,14 +251,7 @@ fn linked(name: &OsStr, parent: &OwnedFd, seen: &FileStat) -> Result<Found, Stri
     let target = target.map_err(|errno| format!("cannot read where it leads: {errno}"))?;
     let (bytes, stat) = (target.into_vec(), stat(seen));
     let sha256 = Some(remit_plan::sha256(&bytes));
-    let (base, bytes) = (
-        Base {
-            stat,
-            sha256,
-            capabilities: OldCapabilities::Unread,
-        },
-        Some(bytes),
-    );
+    let (base, bytes) = (Base::new(stat, sha256), Some(bytes));
     Ok(Found { base, bytes })
 }
 
@@ -374,11 +363,7 @@ fn read(file: &mut File, size: u64, is_kept: bool) -> Result<([u8; 32], Option<V
 
 const fn without_bytes(seen: &FileStat) -> Found {
     Found {
-        base: Base {
-            stat: stat(seen),
-            sha256: None,
-            capabilities: OldCapabilities::Unread,
-        },
+        base: Base::new(stat(seen), None),
         bytes: None,
     }
 }
