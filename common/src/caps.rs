@@ -89,7 +89,7 @@ pub const WHY: usize = 1000;
 pub const FIRSTS: usize = 64;
 /// Queued jobs, with script and stdin, and changes that wait for an approval, with copies and signed bytes: of each kind, a
 /// quarter for one uid. Users without any share as much again.
-pub const QUEUED_BYTES: usize = 48 << 20;
+pub const QUEUED_BYTES: usize = 32 << 20;
 /// One file copied for an approval; the program gets the copy through a descriptor.
 pub const COPIED_FILE: usize = 8 << 20;
 /// Remembered ended jobs of one uid.

@@ -378,18 +378,21 @@ fn write_only_new() -> Action {
 }
 
 #[test]
-fn plan_of_ten_thousand_paths_is_made_and_more_are_refused() {
+fn plan_of_many_paths_is_made_and_more_than_20_000_are_refused() {
     let fixture = PlanFixture::lay();
     let list = |count: u32| -> Vec<Edit> {
         let edit = |number| fixture.edit(format!("{number}"), Action::Write(b"x".to_vec()));
         (0..count).map(edit).collect()
     };
-    let bundle = fixture.bundle(list(10_000));
-    assert_eq!(bundle.plan().entries().len(), 10_000);
-    let (report, bytes) = fixture.plan(list(16_000));
+    let bundle = fixture.bundle(list(16_000));
+    assert_eq!(bundle.plan().entries().len(), 16_000);
+    assert!(bundle.as_bytes().len() > 1 << 20);
+    let (report, bytes) = fixture.plan(list(20_001));
     let said = String::from_utf8_lossy(&report.stderr.head).into_owned();
-    let expect = "the plan and its old and new bytes are more than 1048576; split it";
-    assert!(said.contains(expect) && bytes.is_empty(), "{said}");
+    assert!(
+        said.contains("cannot read the edits") && bytes.is_empty(),
+        "{said}"
+    );
 }
 
 #[test]

@@ -2,11 +2,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
+use nix::errno::Errno;
+use remit_link::foreign::Unread;
 use remit_link::{ForeignPipe, ForeignSocket};
-use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 
 #[allow(unsafe_code)]
 pub fn watch<T: Watchable>(fd: Arc<T>, interest: Interest) -> io::Result<AsyncFd<Arc<T>>> {
@@ -52,5 +57,35 @@ impl<T: Watchable> Socket<T> {
 impl<T: Watchable> AsFd for Socket<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.events.get_ref().as_fd()
+    }
+}
+
+/// Reads only bytes. File descriptors are an error; the close of the socket releases them.
+pub struct Reader(pub Rc<Socket<ForeignSocket>>);
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut ready = ready!(self.0.events().poll_read_ready(context))?;
+            let unfilled = into.initialize_unfilled();
+            match self.0.events().get_ref().recv(unfilled) {
+                Ok(piece) => {
+                    let read = piece.length;
+                    // A short read means that the socket is empty.
+                    if (1..unfilled.len()).contains(&read) {
+                        ready.clear_ready();
+                    }
+                    into.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(Unread::Errno(Errno::EAGAIN)) => ready.clear_ready(),
+                Err(Unread::Errno(Errno::EINTR)) => {}
+                Err(unread) => return Poll::Ready(Err(unread.into())),
+            }
+        }
     }
 }

@@ -2,11 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -15,14 +12,13 @@ use remit_common::caps;
 use remit_common::frame::{self, FrameError};
 use remit_common::refusal::{Code, Refusal};
 use remit_link::ForeignSocket;
-use remit_link::foreign::Unread;
 use remit_wire::ToClient;
-use tokio::io::{AsyncRead, AsyncReadExt, BufReader, ReadBuf};
+use tokio::io::{AsyncReadExt, BufReader};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::SessionEnd;
-use crate::runtime::async_fd::Socket;
+use crate::runtime::async_fd::{Reader, Socket};
 use crate::session::usage::{Account, Buffered};
 
 const BUFFER: usize = 4 << 10;
@@ -108,36 +104,6 @@ fn refused(error: FrameError) -> SessionEnd {
         }
         FrameError::Malformed | FrameError::Closed | FrameError::Io(_) => {
             SessionEnd::Refused(Refusal::new(Code::InvalidArgs, error.to_string()))
-        }
-    }
-}
-
-/// Reads only bytes. File descriptors end the session; the close of the socket releases them.
-pub struct Reader(pub Rc<Socket<ForeignSocket>>);
-
-impl AsyncRead for Reader {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            let mut ready = ready!(self.0.events().poll_read_ready(context))?;
-            let unfilled = into.initialize_unfilled();
-            match self.0.events().get_ref().recv(unfilled) {
-                Ok(piece) => {
-                    let read = piece.length;
-                    // A short read means that the socket is empty.
-                    if (1..unfilled.len()).contains(&read) {
-                        ready.clear_ready();
-                    }
-                    into.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(Unread::Errno(Errno::EAGAIN)) => ready.clear_ready(),
-                Err(Unread::Errno(Errno::EINTR)) => {}
-                Err(unread) => return Poll::Ready(Err(unread.into())),
-            }
         }
     }
 }

@@ -20,8 +20,8 @@ use tokio::task::{AbortHandle, JoinSet, coop, yield_now};
 use tokio::time::{sleep, timeout};
 
 use crate::call::{Call, CallRefusal};
-use crate::runtime::async_fd::Socket;
-use crate::session::frames::{Frames, Reader};
+use crate::runtime::async_fd::{Reader, Socket};
+use crate::session::frames::Frames;
 use crate::session::usage::{Account, Buffered};
 use crate::state::Broker;
 

@@ -399,21 +399,21 @@ mod tests {
     async fn the_oldest_whole_upload_makes_space() {
         let scratch = Scratch::new();
         let store = store(&scratch);
-        let keys = [1, 2].map(|number| key(8, number, 200 << 20));
-        let other = key(9, 3, 200 << 20);
+        let keys = [1, 2].map(|number| key(8, number, 400 << 20));
+        let other = key(9, 3, 400 << 20);
         for key in [other, keys[0], keys[1]] {
             whole(&store, &scratch, key);
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        let new = key(8, 4, 120 << 20);
+        let new = key(8, 4, 240 << 20);
         store.begin(new).unwrap();
         let left = [other, keys[0], keys[1], new].map(|key| store.received(&key).is_some());
         assert_eq!(left, [true, false, true, true]);
         assert!(!scratch.path.join(keys[0].name()).exists());
-        // Unfinished ones are not removed: 120 and 200 MiB are claimed, and 200 more do not fit.
-        store.begin(key(8, 5, 200 << 20)).unwrap();
-        store.begin(key(8, 6, 200 << 20)).unwrap_err();
-        store.begin(key(9, 6, 200 << 20)).unwrap();
+        // Unfinished ones are not removed: 240 and 400 MiB are claimed, and 400 more do not fit.
+        store.begin(key(8, 5, 400 << 20)).unwrap();
+        store.begin(key(8, 6, 400 << 20)).unwrap_err();
+        store.begin(key(9, 6, 400 << 20)).unwrap();
     }
 
     #[tokio::test(start_paused = true)]

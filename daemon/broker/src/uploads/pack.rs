@@ -13,8 +13,7 @@ use remit_wire::{CONTENT_BYTES, Upload};
 use tokio::io::{AsyncReadExt, BufReader};
 
 use super::{UploadKey, UploadState, UploadStore};
-use crate::runtime::async_fd::Socket;
-use crate::session::frames::Reader;
+use crate::runtime::async_fd::{Reader, Socket};
 
 /// Bytes that are read before they are written: of each job this much is in memory.
 const PART: u64 = 256 << 10;
@@ -205,7 +204,10 @@ mod tests {
         assert_eq!(refused, "a plan has 1 to 1073741824 bytes of new files\n");
         let none = UploadStore::open(None).unwrap();
         let refused = handed(&none, long(9), b"").await;
-        assert!(refused.starts_with("cannot keep uploads"), "{refused}");
+        assert!(
+            refused.starts_with("there is too little space"),
+            "{refused}"
+        );
         assert_eq!(caps::UPLOADS_PER_UID, CONTENT_BYTES);
     }
 }

@@ -20,7 +20,8 @@ use crate::request::Call;
 
 pub fn check(call: &Call, command: Option<&Command>, protected: &Protected) -> Result<(), Refusal> {
     if command.is_none_or(|command| command.stdin != Stdin::Plan) {
-        return remit_policy::check_stdin_size(call.stdin_size());
+        let size = call.stdin.as_ref().map_or(0, |part| part.size);
+        return remit_policy::check_stdin_size(size);
     }
     let wrong = |why: &str| {
         let text = format!("standard input is not a plan: {why}");

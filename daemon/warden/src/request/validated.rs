@@ -251,10 +251,6 @@ impl Call {
     pub(super) fn stdin(&self) -> Option<BorrowedFd<'_>> {
         self.stdin.as_ref().map(|part| part.fd.as_fd())
     }
-
-    pub(super) fn stdin_size(&self) -> usize {
-        self.stdin.as_ref().map_or(0, |part| part.size)
-    }
 }
 
 /// Input of the hash that compares two requests: all but the id, the client's name and the trace.
