@@ -92,10 +92,8 @@ impl Call {
         };
         remit_policy::check_env_count(spec.env.len())?;
         // `file_change::check` has the bound of commands that take no plan.
-        let most_stdin = match what {
-            What::Named { .. } => caps::BUNDLE,
-            What::Program(_) => caps::STDIN,
-        };
+        let is_named = matches!(what, What::Named { .. });
+        let most_stdin = if is_named { caps::BUNDLE } else { caps::STDIN };
         let stdin = match spec.stdin {
             true => Some(sealed(fds.next(), "stdin", most_stdin)?),
             false => None,
