@@ -10,7 +10,7 @@ use nix::sys::stat::Mode;
 use remit_common::view::{ACTS, ASKED};
 
 /// Bytes that are read, and acts that are shown.
-const BYTES: u64 = 64 << 10;
+const BYTES: usize = 64 << 10;
 const SHOWN: usize = 32;
 const UNIT: usize = 255;
 
@@ -43,8 +43,10 @@ pub fn acts(tree: impl AsFd) -> Vec<String> {
     };
     let mut bytes = Vec::new();
     match file.metadata() {
-        Ok(found) if found.is_file() && file.take(BYTES).read_to_end(&mut bytes).is_ok() => {
-            sentences(&bytes)
+        Ok(found) if found.is_file() => {
+            let mut some = file.take(BYTES as u64 + 1);
+            let is_read = some.read_to_end(&mut bytes).is_ok();
+            is_read.then(|| sentences(&bytes)).unwrap_or_default()
         }
         _ => Vec::new(),
     }
@@ -52,6 +54,8 @@ pub fn acts(tree: impl AsFd) -> Vec<String> {
 
 fn sentences(bytes: &[u8]) -> Vec<String> {
     let mut seen = BTreeSet::new();
+    let is_cut = bytes.len() > BYTES;
+    let bytes = if is_cut { whole_lines(bytes) } else { bytes };
     let lines = bytes.split(|byte| *byte == b'\n');
     let lines = lines.filter(|line| !line.is_empty() && seen.insert(*line));
     let all: Vec<Option<String>> = lines.map(act).collect();
@@ -63,7 +67,19 @@ fn sentences(bytes: &[u8]) -> Vec<String> {
             "{more} more acts were asked of the service manager: of other names, or too many"
         ));
     }
+    if is_cut {
+        acts.push(format!(
+            "more than {BYTES} bytes of acts were asked of the service manager: the rest was not read"
+        ));
+    }
     acts
+}
+
+/// Returns the whole lines of what was read. A line that is cut can name another unit.
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    let read = bytes.get(..BYTES).unwrap_or(bytes);
+    let end = read.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+    read.get(..end).unwrap_or_default()
 }
 
 fn act(line: &[u8]) -> Option<String> {
@@ -126,6 +142,29 @@ mod tests {
         std::fs::rename(&other, &at).unwrap();
         assert_eq!(said(), 1);
         std::fs::remove_dir_all(&top).unwrap();
+    }
+
+    #[test]
+    fn line_that_is_cut_names_no_unit() {
+        let rest = "start other-unit\n";
+        // All but the first bytes of the last line are read.
+        let line = format!("boil {}\n", "x".repeat(BYTES - 6 - "start other".len()));
+        let said = sentences(format!("{line}{rest}").as_bytes());
+        assert_eq!(
+            said,
+            [
+                "1 more acts were asked of the service manager: of other names, or too many",
+                "more than 65536 bytes of acts were asked of the service manager: the rest was not read",
+            ]
+        );
+        let whole = format!("{}\n{rest}", "x".repeat(BYTES - rest.len() - 1));
+        assert_eq!(whole.len(), BYTES);
+        let said = sentences(whole.as_bytes());
+        assert!(
+            said[0].contains("'systemctl start other-unit.service'"),
+            "{said:?}"
+        );
+        assert_eq!(said.len(), 2);
     }
 
     #[test]

@@ -249,7 +249,7 @@ fn of_lines(view: &View<'_>) -> Vec<Risk> {
         let account = name(change.account());
         if is_of_groups {
             let group = &account;
-            let own = |names: Vec<&[u8]>, risk: fn(String, String) -> Risk| -> Vec<Risk> {
+            let own = |names: BTreeSet<&[u8]>, risk: fn(String, String) -> Risk| -> Vec<Risk> {
                 let names = names.into_iter().map(name);
                 names.map(|member| risk(group.clone(), member)).collect()
             };

@@ -10,7 +10,7 @@ use crate::{Plan, hex, sha256};
 
 /// Who may read them sees them on the page.
 const UNREAD: &str = "were not read for this plan; to see them: sudo remit show";
-/// Before the changes of lines, as [`crate::LineChange`] has them.
+/// Before the changes of lines, as [`TableChange`] has them.
 const ONLY_LINES: &str =
     "only these lines change (+ new, - removed, < before, > after; passwords stay):\n";
 /// Most bytes of content that is not text in a diff of escapes.
