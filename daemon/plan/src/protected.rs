@@ -97,12 +97,10 @@ impl Protected {
             Change::Remove { .. } => return Some("the machine's accounts are defined in it"),
             Change::Create { .. } | Change::Replace { .. } => {}
         }
+        if self.has_unknown_homes {
+            return Some("whose lines these are is not known: the user database did not answer");
+        }
         if view.entry.change.is_of_lines() {
-            if self.has_unknown_homes {
-                return Some(
-                    "whose lines these are is not known: the user database did not answer",
-                );
-            }
             let changes = TableChange::decode(view.new.unwrap_or_default());
             let takes = |change: &TableChange<'_>| self.names.contains(change.account());
             return match changes {

@@ -1651,6 +1651,49 @@ fn approvers_are_protected_from_other_spellings_and_owners() {
     assert!(passes(&chown(closed), "x", "x"));
 }
 
+/// The names of approvers may be missing then, so no table is compared by them.
+#[test]
+fn unknown_approvers_refuse_each_change_of_lines() {
+    let known = Protected {
+        names: [b"boss".to_vec()].into(),
+        ..Protected::default()
+    };
+    let unknown = Protected {
+        has_unknown_homes: true,
+        ..known.clone()
+    };
+    for at in ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"] {
+        let change = Change::Replace {
+            base: base(Kind::File, b"x"),
+            content: content(b"y"),
+            meta: META,
+        };
+        let entry = entry(at, change);
+        let view = View {
+            entry: &entry,
+            old: Some(b"ann:x:5:5\n"),
+            new: Some(b"ann:x:6:6\n"),
+        };
+        assert_eq!(known.refuses(&view), None, "{at}");
+        assert!(unknown.refuses(&view).is_some(), "{at}");
+    }
+    let kept = Change::SetMetadata {
+        base: base(Kind::File, b"x"),
+        meta: Metadata {
+            mode: 0o600,
+            ..META
+        },
+    };
+    let kept = entry("/etc/passwd", kept);
+    let (old, new) = (None, None);
+    let view = View {
+        entry: &kept,
+        old,
+        new,
+    };
+    assert_eq!(unknown.refuses(&view), None);
+}
+
 /// Without an approval a plan may give no more than its own bytes: a plan with a risk is refused.
 #[test]
 fn what_gives_root_or_a_secret_is_a_risk_that_asks_a_person() {
