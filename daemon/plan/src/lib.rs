@@ -15,6 +15,7 @@ mod deciding;
 mod diff;
 mod digest;
 mod edit;
+mod facts;
 mod journal;
 mod lines;
 mod lockout;

@@ -1,18 +1,16 @@
 //! What a change of a path can mean for the machine, as true sentences for an approver. They come from the path and the
 //! bytes. They refuse nothing that somebody approves: [`crate::Protected`] does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::mem::{Discriminant, discriminant};
 
-use remit_common::accounts::PASSWORD;
 use remit_common::escape;
 
 use crate::PlanPath;
-use crate::accounts::{account_id, account_name, field};
 use crate::deciding::{WHERE, is_hidden_in_home, is_startup};
-use crate::lines::TableChange;
+use crate::facts::{Subject, account_facts, group_names};
 use crate::plan::{Change, Kind, Metadata, New};
-
 use crate::view::View;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,20 +40,45 @@ pub enum Risk {
     Unread,
     /// Its new bytes are not on the page.
     Uploaded,
-    PasswordSet(String),
-    NoPassword(String),
-    PasswordRemoved(String),
-    LineRemoved(String),
-    LineChanged(String),
-    RootAccount(String),
+    RootAccount(Subject),
+    NoPassword(Subject),
+    PasswordSet(Subject),
+    SameUser {
+        account: Subject,
+        other: Subject,
+    },
+    SameGroup {
+        group: Subject,
+        other: Subject,
+    },
+    GroupPassword(Subject),
     MemberAdded {
-        group: String,
+        group: Subject,
         member: String,
     },
+    MoreMembers {
+        group: Subject,
+        count: usize,
+    },
     GroupAdmin {
-        group: String,
+        group: Subject,
         admin: String,
     },
+    MoreAdmins {
+        group: Subject,
+        count: usize,
+    },
+    FirstGroup {
+        account: Subject,
+        gid: u32,
+        /// If the plan has the table of groups.
+        group: Option<String>,
+    },
+    Renumbered(Subject),
+    LoginChanged(Subject),
+    LineChanged(Subject),
+    PasswordRemoved(Subject),
+    LineRemoved(Subject),
     /// A new file that others may not read, and its bytes come from the requester or from a job of theirs.
     Known,
     /// Facts of one file beyond the bound.
@@ -64,8 +87,6 @@ pub enum Risk {
     Link(String),
 }
 
-/// Facts of one file.
-const MOST: usize = 64;
 /// Sentences of a plan, and paths in one.
 const SENTENCES: usize = 32;
 const PATHS: usize = 4;
@@ -109,19 +130,7 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     if is_known(view) {
         risks.insert(Risk::Known);
     }
-    let mut facts = match path.as_bytes() {
-        _ if view.entry.change.is_of_lines() => of_lines(view),
-        b"/etc/shadow" => passwords(view),
-        b"/etc/group" | b"/etc/gshadow" => members(view),
-        b"/etc/passwd" => root_accounts(view),
-        _ => Vec::new(),
-    };
-    if facts.len() > MOST {
-        let more = facts.len() - MOST;
-        facts.truncate(MOST);
-        facts.push(Risk::More(more));
-    }
-    risks.extend(facts);
+    risks.extend(account_facts(view));
     risks
 }
 
@@ -142,20 +151,51 @@ fn is_known(view: &View<'_>) -> bool {
 
 /// Returns a sentence for each risk, the worst first; more paths are counted.
 pub fn risk_sentences<'a>(views: impl Iterator<Item = View<'a>>) -> Vec<String> {
+    let views: Vec<View<'_>> = views.collect();
+    let is_group = |view: &&View<'_>| view.entry.path.as_bytes() == b"/etc/group";
+    let table = views.iter().find(is_group).and_then(|view| view.new);
+    let groups = group_names(table.unwrap_or_default());
     let mut paths: BTreeMap<Risk, Vec<&PlanPath>> = BTreeMap::new();
-    for view in views {
-        for risk in risks(&view) {
+    for view in &views {
+        for mut risk in risks(view) {
+            if let Risk::FirstGroup { gid, group, .. } = &mut risk {
+                *group = groups.get(gid).cloned();
+            }
             paths.entry(risk).or_default().push(&view.entry.path);
         }
     }
     let sentence = |(risk, paths): (Risk, Vec<&PlanPath>)| format!("{}: {risk}", names(&paths));
-    let mut all: Vec<String> = paths.into_iter().map(sentence).collect();
-    let more = all.len().saturating_sub(SENTENCES);
-    all.truncate(SENTENCES);
+    let (worst, more) = worst(paths, SENTENCES, |(risk, _)| risk);
+    let mut all: Vec<String> = worst.into_iter().map(sentence).collect();
     if more > 0 {
         all.push(format!("{more} more such facts about the paths"));
     }
     all
+}
+
+/// Returns the worst of all, but some of each kind: many of one kind hide none of another. Also how many are left out.
+pub fn worst<T: Ord>(
+    all: impl IntoIterator<Item = T>,
+    most: usize,
+    risk: impl Fn(&T) -> &Risk,
+) -> (Vec<T>, usize) {
+    let mut count: HashMap<Discriminant<Risk>, usize> = HashMap::new();
+    let mut all: Vec<T> = all.into_iter().collect();
+    all.sort();
+    let mut ranked: Vec<(usize, T)> = all
+        .into_iter()
+        .map(|one| {
+            let nth = count.entry(discriminant(risk(&one))).or_default();
+            *nth += 1;
+            (*nth, one)
+        })
+        .collect();
+    ranked.sort();
+    let more = ranked.len().saturating_sub(most);
+    ranked.truncate(most);
+    let mut kept: Vec<T> = ranked.into_iter().map(|(_, one)| one).collect();
+    kept.sort();
+    (kept, more)
 }
 
 /// Returns as many paths as fit before the words of a risk, and at least one.
@@ -216,120 +256,6 @@ fn rights(change: &Change) -> impl Iterator<Item = Risk> {
     found.filter_map(|(is_there, risk)| is_there.then_some(risk))
 }
 
-/// Returns the fields of each line by its name. Of two lines with a name, glibc takes the first.
-fn table(bytes: Option<&[u8]>) -> BTreeMap<&[u8], Vec<&[u8]>> {
-    let lines = bytes.unwrap_or_default().split(|byte| *byte == b'\n');
-    let mut table = BTreeMap::new();
-    for line in lines {
-        let name = account_name(line);
-        if !name.is_empty() {
-            let fields = || line.split(|byte| *byte == b':').collect();
-            table.entry(name).or_insert_with(fields);
-        }
-    }
-    table
-}
-
-fn name(bytes: &[u8]) -> String {
-    escape::in_quotes(bytes, 64)
-}
-
-/// Returns true for a password with which somebody gets in. What begins with '!' or '*' is no hash; an empty field lets
-/// everyone in.
-fn opens(password: &[u8]) -> bool {
-    !password.starts_with(b"!") && !password.starts_with(b"*")
-}
-
-/// From the changed lines: the commit finds those of before in the table.
-fn of_lines(view: &View<'_>) -> Vec<Risk> {
-    let changes = TableChange::decode(view.new.unwrap_or_default()).unwrap_or_default();
-    let is_of_groups = view.entry.path.as_bytes() == b"/etc/gshadow";
-    let mut found = Vec::new();
-    for change in &changes {
-        let account = name(change.account());
-        if is_of_groups {
-            let group = &account;
-            let own = |names: BTreeSet<&[u8]>, risk: fn(String, String) -> Risk| -> Vec<Risk> {
-                let names = names.into_iter().map(name);
-                names.map(|member| risk(group.clone(), member)).collect()
-            };
-            found.extend(own(change.listed(2), |group, admin| Risk::GroupAdmin {
-                group,
-                admin,
-            }));
-            found.extend(own(change.listed(3), |group, member| Risk::MemberAdded {
-                group,
-                member,
-            }));
-        }
-        found.extend(match change {
-            TableChange::Add(line) => match field(line, PASSWORD) {
-                Some(b"") => Some(Risk::NoPassword(account)),
-                password => password
-                    .filter(|password| opens(password))
-                    .map(|_| Risk::PasswordSet(account)),
-            },
-            TableChange::Remove(_) => Some(Risk::LineRemoved(account)),
-            TableChange::Set { .. } if is_of_groups => None,
-            TableChange::Set { .. } => Some(Risk::LineChanged(account)),
-        });
-    }
-    found
-}
-
-fn passwords(view: &View<'_>) -> Vec<Risk> {
-    let (old, new) = (table(view.old), table(view.new));
-    let opens = |fields: Option<&Vec<&[u8]>>| {
-        let hash = fields.and_then(|fields| fields.get(PASSWORD)).copied();
-        hash.filter(|hash| opens(hash)).map(<[u8]>::to_vec)
-    };
-    let names: BTreeSet<&[u8]> = old.keys().chain(new.keys()).copied().collect();
-    let change = |account: &[u8]| match (opens(old.get(account)), opens(new.get(account))) {
-        (before, Some(now)) if before.as_ref() != Some(&now) => {
-            Some(Risk::PasswordSet(name(account)))
-        }
-        (Some(_), None) => Some(Risk::PasswordRemoved(name(account))),
-        _ => None,
-    };
-    names.into_iter().filter_map(change).collect()
-}
-
-fn members(view: &View<'_>) -> Vec<Risk> {
-    fn list<'a>(fields: Option<&Vec<&'a [u8]>>) -> BTreeSet<&'a [u8]> {
-        let last = fields
-            .and_then(|fields| fields.get(3))
-            .copied()
-            .unwrap_or_default();
-        last.split(|byte| *byte == b',')
-            .filter(|member| !member.is_empty())
-            .collect()
-    }
-    let (old, new) = (table(view.old), table(view.new));
-    let added = new.iter().flat_map(|(group, fields)| {
-        let before = list(old.get(group));
-        let added = list(Some(fields))
-            .into_iter()
-            .filter(move |member| !before.contains(member));
-        added.map(|member| Risk::MemberAdded {
-            group: name(group),
-            member: name(member),
-        })
-    });
-    added.collect()
-}
-
-fn root_accounts(view: &View<'_>) -> Vec<Risk> {
-    fn roots(bytes: Option<&[u8]>) -> BTreeSet<&[u8]> {
-        let lines = bytes.unwrap_or_default().split(|byte| *byte == b'\n');
-        let roots = lines.filter(|line| account_id(line, 2) == Some(0));
-        roots.map(account_name).collect()
-    }
-    let (old, new) = (roots(view.old), roots(view.new));
-    let made = new.difference(&old);
-    made.map(|account| Risk::RootAccount(name(account)))
-        .collect()
-}
-
 impl fmt::Display for Risk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
@@ -368,27 +294,60 @@ impl fmt::Display for Risk {
                     "it is a link: whoever can change '{target}' changes what is read or written here"
                 );
             }
-            Self::PasswordSet(account) => return write!(f, "account '{account}' gets a password"),
+            Self::RootAccount(account) => return write!(f, "account '{account}' is root (uid 0)"),
             Self::NoPassword(account) => {
                 return write!(f, "nobody needs a password for account '{account}'");
             }
-            Self::LineRemoved(account) => return write!(f, "'{account}' loses its line"),
+            Self::PasswordSet(account) => return write!(f, "account '{account}' gets a password"),
+            Self::SameUser { account, other } => {
+                return write!(f, "account '{account}' has the number of account '{other}'");
+            }
+            Self::SameGroup { group, other } => {
+                return write!(f, "group '{group}' has the number of group '{other}'");
+            }
+            Self::GroupPassword(group) => {
+                return write!(
+                    f,
+                    "group '{group}' gets a password: whoever knows it joins the group"
+                );
+            }
+            Self::MemberAdded { group, member } => {
+                return write!(f, "'{member}' becomes a member of group '{group}'");
+            }
+            Self::MoreMembers { group, count } => {
+                return write!(f, "and {count} more become members of group '{group}'");
+            }
+            Self::GroupAdmin { group, admin } => {
+                return write!(f, "'{admin}' may add members to group '{group}'");
+            }
+            Self::MoreAdmins { group, count } => {
+                return write!(f, "and {count} more may add members to group '{group}'");
+            }
+            Self::FirstGroup {
+                account,
+                gid,
+                group,
+            } => {
+                write!(f, "the first group of account '{account}' becomes {gid}")?;
+                return match group {
+                    Some(group) => write!(f, " ('{group}')"),
+                    None => Ok(()),
+                };
+            }
+            Self::Renumbered(name) => return write!(f, "'{name}' gets another number"),
+            Self::LoginChanged(account) => {
+                return write!(f, "shell or home of account '{account}' changes");
+            }
             Self::LineChanged(account) => {
                 return write!(
                     f,
                     "when account '{account}' or its password ends is changed"
                 );
             }
-            Self::GroupAdmin { group, admin } => {
-                return write!(f, "'{admin}' may add members to group '{group}'");
-            }
             Self::PasswordRemoved(account) => {
                 return write!(f, "account '{account}' loses its password");
             }
-            Self::RootAccount(account) => return write!(f, "account '{account}' is root (uid 0)"),
-            Self::MemberAdded { group, member } => {
-                return write!(f, "'{member}' becomes a member of group '{group}'");
-            }
+            Self::LineRemoved(account) => return write!(f, "'{account}' loses its line"),
             Self::Known => {
                 "it is closed to others, but the requester of this change can know its content"
             }

@@ -128,6 +128,11 @@ fn the_page_has_the_lines_and_new_passwords() {
         ),
         ("/etc/shadow", b"-eve::2\n", &["'eve' loses its line"]),
         (
+            "/etc/gshadow",
+            b"+new:$6$x::\n+open:::\n",
+            &["group 'new' gets a password: whoever knows it joins the group"],
+        ),
+        (
             "/etc/shadow",
             b"<eve::2:::::0:\n>eve::2::::::\n",
             &["when account 'eve' or its password ends is changed"],
@@ -136,8 +141,8 @@ fn the_page_has_the_lines_and_new_passwords() {
             "/etc/gshadow",
             b"<sudo::root:ann\n>sudo::root,eve:ann,eve\n+new:!::bob\n",
             &[
-                "'bob' becomes a member of group 'new'",
                 "'eve' becomes a member of group 'sudo'",
+                "'bob' becomes a member of group 'new'",
                 "'eve' may add members to group 'sudo'",
             ],
         ),

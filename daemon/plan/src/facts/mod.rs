@@ -1,0 +1,206 @@
+//! What a change of a file of accounts gives somebody, by its lines. It compares all lines of a name: of two, glibc takes the
+//! first for an account, and each one for the members of a group (initgroups). It never has a password.
+
+mod tables;
+
+use std::collections::BTreeSet;
+
+use remit_common::accounts::PASSWORD;
+
+use self::tables::{Numbers, Renewed, by_name, shown};
+pub use self::tables::{Subject, group_names};
+use crate::accounts::{account_id, field};
+use crate::lines::TableChange;
+use crate::risk::{Risk, worst};
+use crate::view::View;
+
+/// Facts of one file, and members of one group in them.
+const MOST: usize = 64;
+const MEMBERS: usize = 4;
+/// Numbers that the distribution gives, to groups with rights: login.defs(5), SYS_GID_MIN.
+const FIXED: u32 = 100;
+
+/// Returns the facts of a file of accounts, the worst of each kind; more are counted.
+pub fn account_facts(view: &View<'_>) -> BTreeSet<Risk> {
+    let (old, new) = (by_name(view.old), by_name(view.new));
+    let mut facts = BTreeSet::new();
+    match view.entry.path.as_bytes() {
+        _ if view.entry.change.is_of_lines() => of_lines(view, &mut facts),
+        b"/etc/shadow" => {
+            Renewed::all(&old, &new).for_each(|account| password(&account, &mut facts));
+        }
+        b"/etc/passwd" => {
+            let numbers = Numbers::new(&old, &new);
+            Renewed::all(&old, &new).for_each(|found| account(&found, &numbers, &mut facts));
+        }
+        b"/etc/group" => {
+            let numbers = Numbers::new(&old, &new);
+            Renewed::all(&old, &new).for_each(|found| group(&found, &numbers, &mut facts));
+        }
+        b"/etc/gshadow" => Renewed::all(&old, &new).for_each(|group| {
+            let subject = group.subject();
+            group_password(&group, &mut facts);
+            added(&subject, group.listed(2), Listed::Admin, &mut facts);
+            added(&subject, group.listed(3), Listed::Member, &mut facts);
+        }),
+        _ => {}
+    }
+    let (mut worst, more) = worst(facts, MOST, |risk| risk);
+    if more > 0 {
+        worst.push(Risk::More(more));
+    }
+    worst.into_iter().collect()
+}
+
+/// Returns true for a password with which somebody gets in. What begins with '!' or '*' is no hash; an empty field lets
+/// everyone in.
+fn opens(password: &[u8]) -> bool {
+    !password.starts_with(b"!") && !password.starts_with(b"*")
+}
+
+fn password(account: &Renewed<'_>, facts: &mut BTreeSet<Risk>) {
+    let was = account.was(PASSWORD).filter(|password| opens(password));
+    let is = account.after.iter().map(|line| field(line, PASSWORD));
+    let is: Vec<Option<&[u8]>> = is
+        .map(|password| password.filter(|password| opens(password)))
+        .collect();
+    for password in is.iter().flatten().filter(|now| was != Some(**now)) {
+        facts.insert(set(account.subject(), password));
+    }
+    if was.is_some() && is.first().copied().flatten().is_none() {
+        facts.insert(Risk::PasswordRemoved(account.subject()));
+    }
+}
+
+const fn set(account: Subject, password: &[u8]) -> Risk {
+    match password.is_empty() {
+        true => Risk::NoPassword(account),
+        false => Risk::PasswordSet(account),
+    }
+}
+
+fn account(account: &Renewed<'_>, numbers: &Numbers<'_>, facts: &mut BTreeSet<Risk>) {
+    let subject = || account.subject();
+    for line in account.after {
+        let (uid, gid) = (account_id(line, 2), account_id(line, 3));
+        if uid == Some(0) {
+            facts.insert(Risk::RootAccount(subject()));
+        }
+        // pam_unix(8) takes what is here, unless it is an 'x'.
+        let password =
+            field(line, PASSWORD).filter(|password| *password != b"x" && opens(password));
+        if let Some(password) = password.filter(|password| account.was(PASSWORD) != Some(password))
+        {
+            facts.insert(set(subject(), password));
+        }
+        if let Some(other) = uid.and_then(|uid| numbers.other(uid, account.name)) {
+            let account = subject();
+            facts.insert(Risk::SameUser { account, other });
+        }
+        let is_first = match account.had_id(3) {
+            Some(before) => Some(before) != gid,
+            None => gid != uid && gid.is_some_and(|gid| gid < FIXED),
+        };
+        if let Some(gid) = gid.filter(|_| is_first) {
+            facts.insert(Risk::FirstGroup {
+                account: subject(),
+                gid,
+                group: None,
+            });
+        }
+        let is_old = !account.before.is_empty();
+        let differs = |number| {
+            account.was(number).unwrap_or_default() != field(line, number).unwrap_or_default()
+        };
+        if is_old && account.had_id(2) != uid {
+            facts.insert(Risk::Renumbered(subject()));
+        }
+        if is_old && (differs(5) || differs(6)) {
+            facts.insert(Risk::LoginChanged(subject()));
+        }
+    }
+}
+
+fn group(group: &Renewed<'_>, numbers: &Numbers<'_>, facts: &mut BTreeSet<Risk>) {
+    let subject = || group.subject();
+    group_password(group, facts);
+    added(&subject(), group.listed(3), Listed::Member, facts);
+    for gid in group.after.iter().map(|line| account_id(line, 2)) {
+        if let Some(other) = gid.and_then(|gid| numbers.other(gid, group.name)) {
+            let group = subject();
+            facts.insert(Risk::SameGroup { group, other });
+        }
+        if !group.before.is_empty() && group.had_id(2) != gid {
+            facts.insert(Risk::Renumbered(subject()));
+        }
+    }
+}
+
+/// With an empty field only members have the group's rights (gshadow(5)).
+fn group_password(group: &Renewed<'_>, facts: &mut BTreeSet<Risk>) {
+    let now = group.after.iter().filter_map(|line| field(line, PASSWORD));
+    let mut set = now.filter(|password| group.was(PASSWORD) != Some(password));
+    if set.any(opens_group) {
+        facts.insert(Risk::GroupPassword(group.subject()));
+    }
+}
+
+fn opens_group(password: &[u8]) -> bool {
+    !password.is_empty() && password != b"x" && opens(password)
+}
+
+#[derive(Clone, Copy)]
+enum Listed {
+    Admin,
+    Member,
+}
+
+fn added(group: &Subject, names: BTreeSet<&[u8]>, which: Listed, facts: &mut BTreeSet<Risk>) {
+    let count = names.len();
+    let risk = |name: &[u8]| {
+        let (group, name) = (group.clone(), shown(name));
+        match which {
+            Listed::Admin => Risk::GroupAdmin { group, admin: name },
+            Listed::Member => Risk::MemberAdded {
+                group,
+                member: name,
+            },
+        }
+    };
+    facts.extend(names.into_iter().take(MEMBERS).map(risk));
+    if let Some(count @ 1..) = count.checked_sub(MEMBERS) {
+        let group = group.clone();
+        facts.insert(match which {
+            Listed::Admin => Risk::MoreAdmins { group, count },
+            Listed::Member => Risk::MoreMembers { group, count },
+        });
+    }
+}
+
+/// From the changed lines: the commit finds those of before in the table.
+fn of_lines(view: &View<'_>, facts: &mut BTreeSet<Risk>) {
+    let changes = TableChange::decode(view.new.unwrap_or_default()).unwrap_or_default();
+    let is_of_groups = view.entry.path.as_bytes() == b"/etc/gshadow";
+    for change in &changes {
+        let is_old = !matches!(change, TableChange::Add(_));
+        let subject = Subject::new(change.account(), is_old);
+        if is_of_groups {
+            added(&subject, change.listed(2), Listed::Admin, facts);
+            added(&subject, change.listed(3), Listed::Member, facts);
+        }
+        facts.extend(match change {
+            TableChange::Add(line) => {
+                let password = field(line, PASSWORD).filter(|password| opens(password));
+                match is_of_groups {
+                    true => password
+                        .filter(|password| opens_group(password))
+                        .map(|_| Risk::GroupPassword(subject)),
+                    false => password.map(|password| set(subject, password)),
+                }
+            }
+            TableChange::Remove(_) => Some(Risk::LineRemoved(subject)),
+            TableChange::Set { .. } if is_of_groups => None,
+            TableChange::Set { .. } => Some(Risk::LineChanged(subject)),
+        });
+    }
+}

@@ -1,0 +1,143 @@
+//! Tables of accounts by the names of their lines, as they were and as they become.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use remit_common::accounts::ROOT_GROUPS;
+use remit_common::escape;
+
+use crate::accounts::{account_id, account_name, field};
+
+/// An account or a group. The ones that can do more come first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject {
+    standing: Standing,
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Root,
+    Old,
+    New,
+}
+
+impl Subject {
+    pub fn new(bytes: &[u8], is_old: bool) -> Self {
+        let mut root = ROOT_GROUPS.iter();
+        let standing = match root.any(|(name, _)| bytes == name.as_bytes()) {
+            true => Standing::Root,
+            false if is_old => Standing::Old,
+            false => Standing::New,
+        };
+        Self {
+            standing,
+            name: shown(bytes),
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// The lines of one name, as they were and as they become.
+pub struct Renewed<'a> {
+    pub name: &'a [u8],
+    pub before: &'a [&'a [u8]],
+    pub after: &'a [&'a [u8]],
+}
+
+pub type Lines<'a> = BTreeMap<&'a [u8], Vec<&'a [u8]>>;
+
+impl<'a> Renewed<'a> {
+    /// Returns the names whose lines differ, or their order.
+    pub fn all(old: &'a Lines<'a>, new: &'a Lines<'a>) -> impl Iterator<Item = Self> {
+        let names: BTreeSet<&[u8]> = old.keys().chain(new.keys()).copied().collect();
+        let all = names.into_iter().map(|name| Self {
+            name,
+            before: old.get(name).map(Vec::as_slice).unwrap_or_default(),
+            after: new.get(name).map(Vec::as_slice).unwrap_or_default(),
+        });
+        all.filter(|one| one.before != one.after)
+    }
+
+    pub fn subject(&self) -> Subject {
+        Subject::new(self.name, !self.before.is_empty())
+    }
+
+    /// Returns a field as it was for whoever asked for the name.
+    pub fn was(&self, number: usize) -> Option<&'a [u8]> {
+        self.before.first().and_then(|line| field(line, number))
+    }
+
+    pub fn had_id(&self, number: usize) -> Option<u32> {
+        self.before
+            .first()
+            .and_then(|line| account_id(line, number))
+    }
+
+    /// Returns what a list of any line has now, and had in none before.
+    pub fn listed(&self, number: usize) -> BTreeSet<&'a [u8]> {
+        let list = |lines: &[&'a [u8]]| -> BTreeSet<&'a [u8]> {
+            let lists = lines.iter().filter_map(|line| field(line, number));
+            let names = lists.flat_map(|list| list.split(|byte| *byte == b','));
+            names.filter(|name| !name.is_empty()).collect()
+        };
+        &list(self.after) - &list(self.before)
+    }
+}
+
+/// The names of each number.
+pub struct Numbers<'a>(BTreeMap<u32, BTreeSet<(Standing, &'a [u8])>>);
+
+impl<'a> Numbers<'a> {
+    pub fn new(old: &Lines<'a>, new: &Lines<'a>) -> Self {
+        let mut numbers: BTreeMap<u32, BTreeSet<(Standing, &[u8])>> = BTreeMap::new();
+        for (name, lines) in old.iter().chain(new) {
+            let standing = Subject::new(name, old.contains_key(name)).standing;
+            for id in lines.iter().filter_map(|line| account_id(line, 2)) {
+                numbers.entry(id).or_default().insert((standing, name));
+            }
+        }
+        Self(numbers)
+    }
+
+    /// Returns another name that has or had this number.
+    pub fn other(&self, id: u32, name: &[u8]) -> Option<Subject> {
+        let mut all = self.0.get(&id)?.iter();
+        let (standing, other) = all.find(|(_, other)| *other != name)?;
+        Some(Subject {
+            standing: *standing,
+            name: shown(other),
+        })
+    }
+}
+
+pub fn shown(name: &[u8]) -> String {
+    escape::in_quotes(name, 64)
+}
+
+pub fn by_name(bytes: Option<&[u8]>) -> Lines<'_> {
+    let lines = bytes.unwrap_or_default().split(|byte| *byte == b'\n');
+    let mut table = Lines::new();
+    for line in lines.filter(|line| line.contains(&b':')) {
+        table.entry(account_name(line)).or_default().push(line);
+    }
+    table
+}
+
+/// Returns the names of the numbers in a table of groups.
+pub fn group_names(table: &[u8]) -> BTreeMap<u32, String> {
+    let mut names = BTreeMap::new();
+    for line in table.split(|byte| *byte == b'\n') {
+        if let Some(gid) = account_id(line, 2) {
+            names
+                .entry(gid)
+                .or_insert_with(|| shown(account_name(line)));
+        }
+    }
+    names
+}

@@ -1,0 +1,304 @@
+//! What people read of a change of files of accounts: who gets what by it.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use remit_plan::{
+    Base, Change, Content, Entry, Kind, Metadata, PlanPath, Source, Stat, View, risk_sentences,
+    risks, sha256,
+};
+
+const META: Metadata = Metadata {
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+};
+
+fn replaced(at: &str, old: &str, new: &str) -> Entry {
+    let stat = Stat {
+        kind: Kind::File,
+        dev: 1,
+        ino: 2,
+        ctime_ns: 3,
+        size: old.len() as u64,
+        meta: META,
+    };
+    let content = Content {
+        size: new.len() as u64,
+        sha256: sha256(new.as_bytes()),
+        source: Source::Bundle,
+    };
+    let change = Change::Replace {
+        base: Base {
+            stat,
+            sha256: Some(sha256(old.as_bytes())),
+        },
+        content,
+        meta: META,
+    };
+    Entry {
+        path: PlanPath::new(at).unwrap(),
+        change,
+    }
+}
+
+/// Without the one that the path has.
+fn facts(at: &str, old: &str, new: &str) -> Vec<String> {
+    let entry = replaced(at, old, new);
+    let view = View {
+        entry: &entry,
+        old: Some(old.as_bytes()),
+        new: Some(new.as_bytes()),
+    };
+    let all = risks(&view);
+    all.iter().skip(1).map(ToString::to_string).collect()
+}
+
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nbot:x:1001:1001::/home/bot:/bin/sh\n";
+const GROUP: &str = "root:x:0:\nsudo:x:27:ann\nbots:x:5000:\n";
+
+#[test]
+fn lines_that_give_root_are_facts() {
+    let root_twice = format!("root::0:0::/:/bin/sh\n{PASSWD}");
+    let changed = |from: &str, to: &str| {
+        assert!(PASSWD.contains(from));
+        PASSWD.replace(from, to)
+    };
+    for (new, expect) in [
+        // a) pam_unix takes the second field, unless it is 'x'.
+        (
+            changed("bot:x", "bot:$6$a$b"),
+            &["account 'bot' gets a password"][..],
+        ),
+        (
+            changed("bot:x", "bot:"),
+            &["nobody needs a password for account 'bot'"],
+        ),
+        (changed("bot:x", "bot:!"), &[]),
+        (changed("bot:x", "bot:*"), &[]),
+        (
+            format!("{PASSWD}toor:x:0:0::/root:/bin/sh\n"),
+            &[
+                "account 'toor' is root (uid 0)",
+                "account 'toor' has the number of account 'root'",
+                // What its home was is not known.
+            ],
+        ),
+        (
+            root_twice,
+            &[
+                "account 'root' is root (uid 0)",
+                "nobody needs a password for account 'root'",
+                "shell or home of account 'root' changes",
+            ],
+        ),
+        (
+            changed("bot:x:1001", "bot:x:0"),
+            &[
+                "account 'bot' is root (uid 0)",
+                "account 'bot' has the number of account 'root'",
+                "'bot' gets another number",
+            ],
+        ),
+        // d) the first group, the shell, the home.
+        (
+            changed("1001:1001", "1001:27"),
+            &["the first group of account 'bot' becomes 27"],
+        ),
+        (
+            changed("/bin/sh", "/bin/bash"),
+            &["shell or home of account 'bot' changes"],
+        ),
+        (
+            changed("/root", "/home/bot"),
+            &[
+                "account 'root' is root (uid 0)",
+                "shell or home of account 'root' changes",
+            ],
+        ),
+        (
+            format!("{PASSWD}eve:x:1002:27::/home/eve:/bin/sh\n"),
+            &["the first group of account 'eve' becomes 27"],
+        ),
+        (
+            format!("{PASSWD}eve:x:1001:1002::/home/eve:/bin/sh\n"),
+            &["account 'eve' has the number of account 'bot'"],
+        ),
+        // useradd, useradd -r
+        (format!("{PASSWD}eve:x:1002:1002::/home/eve:/bin/sh\n"), &[]),
+        (
+            format!("{PASSWD}svc:x:998:994::/nonexistent:/usr/sbin/nologin\n"),
+            &[],
+        ),
+        (
+            format!("{PASSWD}_apt:x:42:65534::/nonexistent:/usr/sbin/nologin\n"),
+            &[],
+        ),
+        (
+            changed(":root:", ":The Root:"),
+            &["account 'root' is root (uid 0)"],
+        ),
+        (changed(":1001::/", ":1001:a bot:/"), &[]),
+        (PASSWD.to_owned(), &[]),
+    ] {
+        assert_eq!(facts("/etc/passwd", PASSWD, &new), expect, "{new}");
+    }
+}
+
+#[test]
+fn the_order_of_lines_of_an_account_counts() {
+    let two = "bot:x:1001:5::/:/bin/sh\nbot:x:0:5::/:/bin/sh\n";
+    let turned = "bot:x:0:5::/:/bin/sh\nbot:x:1001:5::/:/bin/sh\n";
+    for new in [turned, "bot:x:0:5::/:/bin/sh\n"] {
+        let found = facts("/etc/passwd", two, new);
+        assert_eq!(found[0], "account 'bot' is root (uid 0)", "{found:?}");
+    }
+    let two = "bob:!:1::::::\nbob:$6$a:1::::::\n";
+    let turned = "bob:$6$a:1::::::\nbob:!:1::::::\n";
+    let password = "account 'bob' gets a password";
+    for new in [turned, "bob:$6$a:1::::::\n"] {
+        assert_eq!(facts("/etc/shadow", two, new), [password]);
+    }
+    let removed = facts("/etc/shadow", "bob:$6$a:1::::::\n", "bob:!:1::::::\n");
+    assert_eq!(removed, ["account 'bob' loses its password"]);
+}
+
+#[test]
+fn members_of_every_line_and_of_each_number_are_facts() {
+    for (new, expect) in [
+        // b) initgroups reads all lines.
+        (
+            format!("{GROUP}sudo:x:27:bot\n"),
+            &["'bot' becomes a member of group 'sudo'"][..],
+        ),
+        (
+            format!("sudo:x:27:\n{GROUP}sudo:x:27:bot\n"),
+            &["'bot' becomes a member of group 'sudo'"],
+        ),
+        // c) the kernel knows numbers.
+        (
+            format!("{GROUP}games:x:27:bot\n"),
+            &[
+                "group 'games' has the number of group 'sudo'",
+                "'bot' becomes a member of group 'games'",
+            ],
+        ),
+        (
+            GROUP.replace(":5000", ":27"),
+            &[
+                "group 'bots' has the number of group 'sudo'",
+                "'bots' gets another number",
+            ],
+        ),
+        (
+            GROUP.replace(":27", ":5000"),
+            &[
+                "group 'sudo' has the number of group 'bots'",
+                "'sudo' gets another number",
+            ],
+        ),
+        (GROUP.replace(":27", ":28"), &["'sudo' gets another number"]),
+        // e) newgrp(1) asks for it.
+        (
+            GROUP.replace("sudo:x", "sudo:$6$a"),
+            &["group 'sudo' gets a password: whoever knows it joins the group"],
+        ),
+        (GROUP.replace("sudo:x", "sudo:!"), &[]),
+        (GROUP.replace("sudo:x", "sudo:"), &[]),
+        // groupadd
+        (format!("{GROUP}eve:x:1002:\n"), &[]),
+        (GROUP.replace(":ann", ":"), &[]),
+        (GROUP.to_owned(), &[]),
+    ] {
+        assert_eq!(facts("/etc/group", GROUP, &new), expect, "{new}");
+    }
+    let old = "sudo:*::ann\n";
+    for (new, expect) in [
+        (
+            "sudo:$6$a::ann\n",
+            &["group 'sudo' gets a password: whoever knows it joins the group"][..],
+        ),
+        (
+            "sudo:*:eve:ann\nsudo:*::bot\n",
+            &[
+                "'bot' becomes a member of group 'sudo'",
+                "'eve' may add members to group 'sudo'",
+            ],
+        ),
+        ("sudo:*::ann\neve:!::\n", &[]),
+    ] {
+        assert_eq!(facts("/etc/gshadow", old, new), expect, "{new}");
+    }
+}
+
+/// The page has so many facts, and many that nobody needs do not hide the one that counts.
+#[test]
+fn a_flood_hides_no_fact() {
+    let list = |first: &str, count: usize| {
+        let names: Vec<String> = (1..=count).map(|at| format!("{first}{at}")).collect();
+        names.join(",")
+    };
+    let sentences = |all: &[(&str, &str, &str)]| {
+        let entries: Vec<Entry> = all
+            .iter()
+            .map(|(at, old, new)| replaced(at, old, new))
+            .collect();
+        let views = entries.iter().zip(all);
+        risk_sentences(views.map(|(entry, (_, old, new))| View {
+            entry,
+            old: Some(old.as_bytes()),
+            new: Some(new.as_bytes()),
+        }))
+    };
+    let sudo = "/etc/group: 'bot' becomes a member of group 'sudo'".to_owned();
+    let plain = "adm:x:4:\nsudo:x:27:\n";
+    let one = format!("aaa:x:5000:{}\nadm:x:4:\nsudo:x:27:bot\n", list("m", 64));
+    let found = sentences(&[("/etc/group", plain, &one)]);
+    assert_eq!(found[1], sudo, "{found:?}");
+    let more = "/etc/group: and 60 more become members of group 'aaa'".to_owned();
+    assert!(found.contains(&more), "{found:?}");
+    // Many new groups, many old ones, and many new accounts.
+    let new: String = (0..200)
+        .map(|at| format!("a{at}:x:{}:m\n", 5000 + at))
+        .collect();
+    let many = format!("{new}adm:x:4:\nsudo:x:27:bot\n");
+    let old: String = (0..200)
+        .map(|at| format!("a{at}:x:{}:\n", 5000 + at))
+        .collect();
+    let passwords: String = (0..200).map(|at| format!("a{at}:$6$x:1::::::\n")).collect();
+    for before in [plain.to_owned(), format!("{old}{plain}")] {
+        let all = [
+            ("/etc/group", before.as_str(), many.as_str()),
+            ("/etc/shadow", "", &passwords),
+        ];
+        let found = sentences(&all);
+        assert!(found.contains(&sudo), "{found:?}");
+        assert!(found.len() <= 33, "{found:?}");
+    }
+    let roots: String = (0..200)
+        .map(|at| format!("r{at}:x:0:0::/:/bin/sh\n"))
+        .collect();
+    let all = [
+        ("/etc/group", plain, many.as_str()),
+        ("/etc/passwd", "", &roots),
+    ];
+    assert!(sentences(&all).contains(&sudo));
+}
+
+#[test]
+fn the_first_group_has_its_name_if_the_plan_knows_it() {
+    let new = PASSWD.replace("1001:1001", "1001:27");
+    let entries = [
+        replaced("/etc/group", GROUP, GROUP),
+        replaced("/etc/passwd", PASSWD, &new),
+    ];
+    let texts = [(GROUP, GROUP), (PASSWD, &new)];
+    let views = entries.iter().zip(texts).map(|(entry, (old, new))| View {
+        entry,
+        old: Some(old.as_bytes()),
+        new: Some(new.as_bytes()),
+    });
+    let expect = "/etc/passwd: the first group of account 'bot' becomes 27 ('sudo')";
+    assert_eq!(
+        risk_sentences(views).last().map(String::as_str),
+        Some(expect)
+    );
+}
