@@ -1,19 +1,47 @@
-//! Files in which each line is an account or a group, as glibc reads passwd(5), shadow(5), group(5) and gshadow(5).
+//! Files in which each line is an account or a group, as glibc reads passwd(5), shadow(5), group(5) and gshadow(5), and
+//! those of newuidmap(1).
 
-/// Tables of passwords.
-const PASSWORDS: [&[u8]; 2] = [b"/etc/shadow", b"/etc/gshadow"];
-const NAMES: [&[u8]; 2] = [b"/etc/passwd", b"/etc/group"];
+/// What the lines of a file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountFile {
+    Passwd,
+    Group,
+    Shadow,
+    Gshadow,
+    /// Ranges of users and of groups as which an account may act: subuid(5), subgid(5).
+    Subuid,
+    Subgid,
+}
+
+impl AccountFile {
+    /// Returns what the file at a path is.
+    pub fn at(path: &[u8]) -> Option<Self> {
+        match path.strip_prefix(b"/etc/")? {
+            b"passwd" => Some(Self::Passwd),
+            b"group" => Some(Self::Group),
+            b"shadow" => Some(Self::Shadow),
+            b"gshadow" => Some(Self::Gshadow),
+            b"subuid" => Some(Self::Subuid),
+            b"subgid" => Some(Self::Subgid),
+            _ => None,
+        }
+    }
+
+    pub const fn is_of_ranges(self) -> bool {
+        matches!(self, Self::Subuid | Self::Subgid)
+    }
+}
 
 /// Returns true for a table of passwords, which a plan can change by its lines.
 #[must_use]
 pub fn is_table(path: &[u8]) -> bool {
-    PASSWORDS.contains(&path)
+    [&b"/etc/shadow"[..], b"/etc/gshadow"].contains(&path)
 }
 
-/// Returns true for a file in which each line is an account or a group.
+/// Returns true for a file in which each line is an account or a group, or says as whom an account may act.
 #[must_use]
 pub fn is_of_accounts(path: &[u8]) -> bool {
-    is_table(path) || NAMES.contains(&path)
+    AccountFile::at(path).is_some()
 }
 
 /// Lines of one file; more are refused.

@@ -25,6 +25,7 @@ mod patch;
 mod path;
 mod plan;
 mod protected;
+mod ranges;
 mod risk;
 mod stat;
 mod staying;

@@ -43,6 +43,14 @@ pub enum Risk {
     RootAccount(Subject),
     NoPassword(Subject),
     PasswordSet(Subject),
+    /// By newuidmap(1). Low numbers are of root and of accounts.
+    ActsAs {
+        is_high: bool,
+        account: String,
+        is_of_groups: bool,
+        first: u32,
+        last: u32,
+    },
     SameUser {
         account: Subject,
         other: Subject,
@@ -299,6 +307,23 @@ impl fmt::Display for Risk {
                 return write!(f, "nobody needs a password for account '{account}'");
             }
             Self::PasswordSet(account) => return write!(f, "account '{account}' gets a password"),
+            Self::ActsAs {
+                is_high,
+                account,
+                is_of_groups,
+                first,
+                last,
+            } => {
+                let what = if *is_of_groups { "groups" } else { "users" };
+                let low = match is_high {
+                    true => "",
+                    false => ", with numbers of root or of accounts",
+                };
+                return write!(
+                    f,
+                    "account '{account}' may act as {what} {first} to {last}{low}"
+                );
+            }
             Self::SameUser { account, other } => {
                 return write!(f, "account '{account}' has the number of account '{other}'");
             }

@@ -229,6 +229,24 @@ fn members_of_every_line_and_of_each_number_are_facts() {
     }
 }
 
+#[test]
+fn each_new_range_is_a_fact_and_low_ones_come_first() {
+    let old = "ann:100000:65536\nold:0:1\n";
+    let new = format!("{old}bot:165536:65536\n1002:65535:2\nbob:0:1\nbad:x:1\n");
+    for (at, what) in [("/etc/subuid", "users"), ("/etc/subgid", "groups")] {
+        let low = "with numbers of root or of accounts";
+        assert_eq!(
+            facts(at, old, &new),
+            [
+                format!("account '1002' may act as {what} 65535 to 65536, {low}"),
+                format!("account 'bob' may act as {what} 0 to 0, {low}"),
+                format!("account 'bot' may act as {what} 165536 to 231071"),
+            ]
+        );
+        assert!(facts(at, &new, old).is_empty());
+    }
+}
+
 /// The page has so many facts, and many that nobody needs do not hide the one that counts.
 #[test]
 fn a_flood_hides_no_fact() {

@@ -9,8 +9,9 @@ use remit_common::accounts::PASSWORD;
 
 use self::tables::{Numbers, Renewed, by_name, shown};
 pub use self::tables::{Subject, group_names};
-use crate::accounts::{account_id, field};
+use crate::accounts::{AccountFile, account_id, account_name, field};
 use crate::lines::TableChange;
+use crate::ranges::IdRange;
 use crate::risk::{Risk, worst};
 use crate::view::View;
 
@@ -19,31 +20,36 @@ const MOST: usize = 64;
 const MEMBERS: usize = 4;
 /// Numbers that the distribution gives, to groups with rights: login.defs(5), SYS_GID_MIN.
 const FIXED: u32 = 100;
+/// Numbers below are those of root and of accounts. useradd(8) gives ranges above: login.defs(5), SUB_UID_MIN.
+const HIGH: u32 = 1 << 16;
 
 /// Returns the facts of a file of accounts, the worst of each kind; more are counted.
 pub fn account_facts(view: &View<'_>) -> BTreeSet<Risk> {
     let (old, new) = (by_name(view.old), by_name(view.new));
     let mut facts = BTreeSet::new();
-    match view.entry.path.as_bytes() {
+    match AccountFile::at(view.entry.path.as_bytes()) {
         _ if view.entry.change.is_of_lines() => of_lines(view, &mut facts),
-        b"/etc/shadow" => {
+        Some(AccountFile::Shadow) => {
             Renewed::all(&old, &new).for_each(|account| password(&account, &mut facts));
         }
-        b"/etc/passwd" => {
+        Some(AccountFile::Passwd) => {
             let numbers = Numbers::new(&old, &new);
             Renewed::all(&old, &new).for_each(|found| account(&found, &numbers, &mut facts));
         }
-        b"/etc/group" => {
+        Some(AccountFile::Group) => {
             let numbers = Numbers::new(&old, &new);
             Renewed::all(&old, &new).for_each(|found| group(&found, &numbers, &mut facts));
         }
-        b"/etc/gshadow" => Renewed::all(&old, &new).for_each(|group| {
+        Some(AccountFile::Gshadow) => Renewed::all(&old, &new).for_each(|group| {
             let subject = group.subject();
             group_password(&group, &mut facts);
             added(&subject, group.listed(2), Listed::Admin, &mut facts);
             added(&subject, group.listed(3), Listed::Member, &mut facts);
         }),
-        _ => {}
+        Some(file @ (AccountFile::Subuid | AccountFile::Subgid)) => {
+            ranges(view, file == AccountFile::Subgid, &mut facts);
+        }
+        None => {}
     }
     let (mut worst, more) = worst(facts, MOST, |risk| risk);
     if more > 0 {
@@ -177,10 +183,27 @@ fn added(group: &Subject, names: BTreeSet<&[u8]>, which: Listed, facts: &mut BTr
     }
 }
 
+fn ranges(view: &View<'_>, is_of_groups: bool, facts: &mut BTreeSet<Risk>) {
+    let lines = |bytes: Option<_>| <[u8]>::split(bytes.unwrap_or_default(), |byte| *byte == b'\n');
+    let old: BTreeSet<&[u8]> = lines(view.old).collect();
+    for line in lines(view.new).filter(|line| !old.contains(line)) {
+        if let Ok(Some(range)) = IdRange::read(line) {
+            facts.insert(Risk::ActsAs {
+                is_high: range.first() >= HIGH,
+                account: shown(account_name(line)),
+                is_of_groups,
+                first: range.first(),
+                last: range.last(),
+            });
+        }
+    }
+}
+
 /// From the changed lines: the commit finds those of before in the table.
 fn of_lines(view: &View<'_>, facts: &mut BTreeSet<Risk>) {
     let changes = TableChange::decode(view.new.unwrap_or_default()).unwrap_or_default();
-    let is_of_groups = view.entry.path.as_bytes() == b"/etc/gshadow";
+    let file = AccountFile::at(view.entry.path.as_bytes());
+    let is_of_groups = file == Some(AccountFile::Gshadow);
     for change in &changes {
         let is_old = !matches!(change, TableChange::Add(_));
         let subject = Subject::new(change.account(), is_old);

@@ -1,0 +1,141 @@
+//! Files of accounts: what approvers have there stays theirs, and nobody else gets it.
+
+use std::collections::HashSet;
+
+use super::Protected;
+use crate::accounts::{AccountFile, account_id, account_lines, account_name};
+use crate::lines::TableChange;
+use crate::plan::{Change, Kind, Metadata, New};
+use crate::ranges::IdRange;
+use crate::view::View;
+
+const OF_APPROVER: &str = "it changes the account or the group of somebody who approves";
+const UNKNOWN: &str = "its lines cannot be compared: not known, too many, or with a NUL";
+
+impl Protected {
+    pub(super) fn refuses_accounts(
+        &self,
+        file: AccountFile,
+        view: &View<'_>,
+    ) -> Option<&'static str> {
+        let change = &view.entry.change;
+        if !stays_file(change) {
+            return Some("programs read accounts in it, so it is a file and no link");
+        }
+        if let Some(meta) = change.meta()
+            && !keeps_rights(change.base().map(|base| base.stat.meta), meta)
+        {
+            return Some("its owner and group stay, and its mode gets no more bits");
+        }
+        let content = change.content();
+        if content.is_some_and(|content| content.capabilities.is_some()) {
+            return Some("nobody executes it, so it gets no capabilities");
+        }
+        let new = match change {
+            Change::SetMetadata { .. } => return None,
+            // An undo removes what a package has made.
+            Change::Remove { .. } if file.is_of_ranges() => Some(&b""[..]),
+            Change::Remove { .. } => return Some("the machine's accounts are defined in it"),
+            Change::Create { .. } | Change::Replace { .. } => view.new,
+        };
+        if self.has_unknown_homes {
+            return Some("whose lines these are is not known: the user database did not answer");
+        }
+        if change.is_of_lines() {
+            let changes = TableChange::decode(new.unwrap_or_default());
+            let takes = |change: &TableChange<'_>| self.names.contains(change.account());
+            return match changes {
+                Ok(changes) if !changes.iter().any(takes) => None,
+                Ok(_) => Some(OF_APPROVER),
+                Err(why) => Some(why),
+            };
+        }
+        let is_new = matches!(change, Change::Create { .. });
+        let old = view.old.or(is_new.then_some(b""));
+        let (Some(old), Some(new)) = (old.and_then(account_lines), new.and_then(account_lines))
+        else {
+            return Some(UNKNOWN);
+        };
+        let is_owner = |line: &[u8]| {
+            self.names.contains(account_name(line))
+                || file.is_of_ranges()
+                    && account_id(line, 0).is_some_and(|uid| self.uids.contains(&uid))
+        };
+        let named = |line: &&[u8]| is_owner(line);
+        if !old.clone().filter(named).eq(new.clone().filter(named)) {
+            return Some(OF_APPROVER);
+        }
+        let known: HashSet<&[u8]> = old.clone().collect();
+        let added = new.filter(|line| !known.contains(line));
+        match file {
+            AccountFile::Subuid | AccountFile::Subgid => {
+                self.refuses_ranges(file, old.filter(named), added)
+            }
+            _ => self.refuses_numbers(file, added),
+        }
+    }
+
+    fn refuses_numbers<'a>(
+        &self,
+        file: AccountFile,
+        mut added: impl Iterator<Item = &'a [u8]>,
+    ) -> Option<&'static str> {
+        let (is_passwd, is_group) = (file == AccountFile::Passwd, file == AccountFile::Group);
+        let takes = |line: &[u8]| {
+            let uid = account_id(line, 2).filter(|_| is_passwd);
+            let gid = account_id(line, 3)
+                .filter(|_| is_passwd)
+                .or(account_id(line, 2).filter(|_| is_group));
+            uid.is_some_and(|uid| self.uids.contains(&uid))
+                || gid.is_some_and(|gid| self.gids.contains(&gid))
+        };
+        added
+            .any(takes)
+            .then_some("it gives the uid or the group of somebody who approves to another account")
+    }
+
+    /// newuidmap(1) takes each range of the file, whatever is in it. `own` are the lines of approvers.
+    fn refuses_ranges<'a>(
+        &self,
+        file: AccountFile,
+        own: impl Iterator<Item = &'a [u8]>,
+        added: impl Iterator<Item = &'a [u8]>,
+    ) -> Option<&'static str> {
+        let ids = match file {
+            AccountFile::Subuid => &self.uids,
+            _ => &self.gids,
+        };
+        let own: Vec<IdRange> = own
+            .filter_map(|line| IdRange::read(line).ok().flatten())
+            .collect();
+        for line in added {
+            let Ok(range) = IdRange::read(line) else {
+                return Some("a range that it adds is none of plain numbers");
+            };
+            let Some(range) = range else { continue };
+            if range.contains(0) || ids.range(range.first()..=range.last()).next().is_some() {
+                return Some("it lets an account act as root, or as somebody who approves");
+            }
+            if own.iter().any(|own| own.overlaps(range)) {
+                return Some("it lets an account act as users of somebody who approves");
+            }
+        }
+        None
+    }
+}
+
+fn stays_file(change: &Change) -> bool {
+    let is_file = change
+        .base()
+        .is_none_or(|base| base.stat.kind == Kind::File);
+    is_file && change.makes().is_none_or(|new| matches!(new, New::File(_)))
+}
+
+/// Who owns a file of accounts, or may write it, has every account.
+fn keeps_rights(base: Option<Metadata>, meta: Metadata) -> bool {
+    let is_kept = |base: Metadata| {
+        let is_group = meta.gid == 0 || meta.gid == base.gid;
+        is_group && meta.mode & !base.mode == 0
+    };
+    meta.uid == 0 && base.map_or(meta.mode & !0o644 == 0, is_kept)
+}

@@ -1,0 +1,140 @@
+//! Files of accounts that no plan may change so that an approver is somebody else.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use remit_plan::{
+    Base, Change, Content, Entry, Kind, Metadata, New, PlanPath, Protected, Source, Stat, View,
+    sha256,
+};
+
+const META: Metadata = Metadata {
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+};
+
+fn protected() -> Protected {
+    Protected {
+        paths: vec![PlanPath::new("/etc/remit").unwrap()],
+        names: [b"boss".to_vec(), b"remit-admin".to_vec()].into(),
+        uids: [1000].into(),
+        gids: [900].into(),
+        has_unknown_homes: false,
+    }
+}
+
+fn content(bytes: &str) -> Content {
+    Content {
+        size: bytes.len() as u64,
+        sha256: sha256(bytes.as_bytes()),
+        source: Source::Bundle,
+    }
+}
+
+fn base(kind: Kind, bytes: &str) -> Base {
+    Base {
+        stat: Stat {
+            kind,
+            dev: 1,
+            ino: 2,
+            ctime_ns: 3,
+            size: bytes.len() as u64,
+            meta: META,
+        },
+        sha256: (kind != Kind::Directory).then(|| sha256(bytes.as_bytes())),
+    }
+}
+
+fn refusal(at: &str, change: Change, old: Option<&str>, new: Option<&str>) -> Option<&'static str> {
+    let entry = Entry {
+        path: PlanPath::new(at).unwrap(),
+        change,
+    };
+    protected().refuses(&View {
+        entry: &entry,
+        old: old.map(str::as_bytes),
+        new: new.map(str::as_bytes),
+    })
+}
+
+fn replaced(at: &str, old: &str, new: &str) -> Option<&'static str> {
+    let change = Change::Replace {
+        base: base(Kind::File, old),
+        content: content(new),
+        meta: META,
+    };
+    refusal(at, change, Some(old), Some(new))
+}
+
+fn created(at: &str, new: &str) -> Option<&'static str> {
+    let change = Change::Create {
+        new: New::File(content(new)),
+        meta: META,
+    };
+    refusal(at, change, None, Some(new))
+}
+
+fn removed(at: &str, old: Option<&str>) -> Option<&'static str> {
+    let base = base(Kind::File, old.unwrap_or_default());
+    refusal(at, Change::Remove { base }, old, None)
+}
+
+fn linked(at: &str, to: &str) -> Option<&'static str> {
+    let change = Change::Create {
+        new: New::Link(content(to)),
+        meta: META,
+    };
+    refusal(at, change, None, Some(to))
+}
+
+#[test]
+fn no_range_has_root_or_an_approver() {
+    let old = "boss:100000:65536\n1000:400000:10\n";
+    let root = "it lets an account act as root, or as somebody who approves";
+    let plain = "a range that it adds is none of plain numbers";
+    let own = "it lets an account act as users of somebody who approves";
+    let account = "it changes the account or the group of somebody who approves";
+    for (at, id) in [("/etc/subuid", 1000), ("/etc/subgid", 900)] {
+        for (line, expect) in [
+            // What useradd(8) adds.
+            ("bot:165536:65536".to_owned(), None),
+            ("bot:1:499".to_owned(), None),
+            ("# a comment: of ranges".to_owned(), None),
+            ("bot:0:1".to_owned(), Some(root)),
+            ("bot:0:4294967295".to_owned(), Some(root)),
+            (format!("bot:{id}:1"), Some(root)),
+            (format!("bot:{}:100", id - 99), Some(root)),
+            (format!("bot:{}:99", id - 99), None),
+            ("bot:0x0:1".to_owned(), Some(plain)),
+            ("bot:4294967296:1".to_owned(), Some(plain)),
+            ("bot:165535:1".to_owned(), Some(own)),
+            ("bot:300000:100001".to_owned(), Some(own)),
+            ("boss:165536:65536".to_owned(), Some(account)),
+            ("1000:165536:65536".to_owned(), Some(account)),
+            (" boss:165536:65536".to_owned(), Some(account)),
+        ] {
+            assert_eq!(
+                replaced(at, old, &format!("{old}{line}\n")),
+                expect,
+                "{at} {line}"
+            );
+        }
+        assert_eq!(replaced(at, old, "boss:100000:65536\n"), Some(account));
+        // Not what it adds.
+        assert_eq!(replaced(at, "x:0:1\n", "x:0:1\ny:65536:5\n"), None);
+    }
+}
+
+/// uidmap makes the files, so its undo removes them.
+#[test]
+fn files_of_ranges_come_and_go_without_those_of_approvers() {
+    for at in ["/etc/subuid", "/etc/subgid"] {
+        assert_eq!(created(at, "bot:165536:65536\n"), None);
+        assert!(created(at, "bot:0:1\n").is_some());
+        assert_eq!(removed(at, Some("bot:165536:65536\n")), None);
+        assert!(removed(at, Some("boss:165536:65536\n")).is_some());
+        assert!(removed(at, None).is_some());
+        assert!(linked(at, "/tmp/x").is_some());
+    }
+    assert!(linked("/etc/passwd", "/tmp/x").is_some());
+    assert!(removed("/etc/passwd", Some("")).is_some());
+}
