@@ -16,7 +16,8 @@ pub enum AccountFile {
 impl AccountFile {
     /// Returns what the file at a path is.
     pub fn at(path: &[u8]) -> Option<Self> {
-        match path.strip_prefix(b"/etc/")? {
+        let name = path.strip_prefix(b"/etc/");
+        match name.or_else(|| path.strip_prefix(b"/var/lib/extrausers/"))? {
             b"passwd" => Some(Self::Passwd),
             b"group" => Some(Self::Group),
             b"shadow" => Some(Self::Shadow),
@@ -31,6 +32,48 @@ impl AccountFile {
         matches!(self, Self::Subuid | Self::Subgid)
     }
 }
+
+/// Directories in which nss-systemd(8) finds accounts, and one file is one. /run has none of a plan.
+const USERDB: [&[u8]; 4] = [
+    b"/etc/userdb",
+    b"/usr/local/lib/userdb",
+    b"/usr/lib/userdb",
+    b"/lib/userdb",
+];
+
+/// A path that systemd-userdbd(8) reads, or that has such paths beneath it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserRecord<'a> {
+    Directory,
+    /// `USER:GROUP.membership`
+    Membership {
+        user: &'a [u8],
+        group: &'a [u8],
+    },
+    Other,
+}
+
+impl<'a> UserRecord<'a> {
+    pub fn at(path: &'a [u8]) -> Option<Self> {
+        let mut beneath = USERDB.iter().filter_map(|dir| path.strip_prefix(*dir));
+        let name = match beneath.find(|rest| rest.is_empty() || rest.starts_with(b"/"))? {
+            b"" => return Some(Self::Directory),
+            rest => rest.get(1..).unwrap_or_default(),
+        };
+        let pair = name.strip_suffix(b".membership");
+        let colon = pair.and_then(|pair| pair.iter().position(|byte| *byte == b':'));
+        let split = pair.zip(colon).map(|(pair, at)| pair.split_at(at));
+        Some(match split {
+            Some((user, [_, group @ ..])) if !name.contains(&b'/') => {
+                Self::Membership { user, group }
+            }
+            _ => Self::Other,
+        })
+    }
+}
+
+/// The directory of libnss-extrausers.
+pub const EXTRAUSERS: &[u8] = b"/var/lib/extrausers";
 
 /// Returns true for a table of passwords, which a plan can change by its lines.
 #[must_use]

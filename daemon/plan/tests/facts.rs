@@ -247,6 +247,30 @@ fn each_new_range_is_a_fact_and_low_ones_come_first() {
     }
 }
 
+#[test]
+fn accounts_elsewhere_have_the_same_facts() {
+    let found = facts("/var/lib/extrausers/passwd", "", "toor:x:0:0::/:/bin/sh\n");
+    assert_eq!(found, ["account 'toor' is root (uid 0)"]);
+    let entry = replaced("/etc/userdb/bot:sudo.membership", "", "");
+    let change = Change::Create {
+        new: entry.change.makes().unwrap(),
+        meta: META,
+    };
+    let view = View {
+        entry: &Entry { change, ..entry },
+        old: None,
+        new: Some(b""),
+    };
+    let all: Vec<String> = risks(&view).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        all,
+        [
+            "it defines accounts and groups",
+            "'bot' becomes a member of group 'sudo'"
+        ]
+    );
+}
+
 /// The page has so many facts, and many that nobody needs do not hide the one that counts.
 #[test]
 fn a_flood_hides_no_fact() {

@@ -138,3 +138,111 @@ fn files_of_ranges_come_and_go_without_those_of_approvers() {
     assert!(linked("/etc/passwd", "/tmp/x").is_some());
     assert!(removed("/etc/passwd", Some("")).is_some());
 }
+
+const DIRECTORIES: [&str; 4] = [
+    "/etc/userdb",
+    "/usr/lib/userdb",
+    "/usr/local/lib/userdb",
+    "/lib/userdb",
+];
+
+/// nss-systemd(8) reads an account from each.
+#[test]
+fn user_records_are_refused_but_memberships_of_others() {
+    for dir in DIRECTORIES {
+        for (name, is_refused) in [
+            ("bot.user", true),
+            ("1001.user", true),
+            ("bot.user-privileged", true),
+            ("sudo.group", true),
+            ("27.group", true),
+            ("sudo.group-privileged", true),
+            ("bot:boss.membership", true),
+            ("boss:sudo.membership", true),
+            ("bot:remit-admin.membership", true),
+            ("1000:sudo.membership", true),
+            ("bot:900.membership", true),
+            ("bot.membership", true),
+            ("x/bot:sudo.membership", true),
+            ("README", true),
+            ("bot:sudo.membership", false),
+        ] {
+            let at = format!("{dir}/{name}");
+            assert_eq!(created(&at, "").is_some(), is_refused, "{at}");
+            assert_eq!(removed(&at, Some("")).is_some(), is_refused, "{at}");
+        }
+        let unknown = Protected {
+            has_unknown_homes: true,
+            ..protected()
+        };
+        let change = Change::Create {
+            new: New::File(content("")),
+            meta: META,
+        };
+        let entry = Entry {
+            path: PlanPath::new(format!("{dir}/bot:sudo.membership")).unwrap(),
+            change,
+        };
+        let view = View {
+            entry: &entry,
+            old: None,
+            new: Some(b""),
+        };
+        assert!(unknown.refuses(&view).is_some());
+    }
+    assert_eq!(created("/etc/userdb2/bot.user", ""), None);
+}
+
+#[test]
+fn directories_of_accounts_stay_those_of_root() {
+    for at in DIRECTORIES.into_iter().chain(["/var/lib/extrausers"]) {
+        for (mode, uid, is_refused) in [
+            (0o755, 0, false),
+            (0o700, 0, false),
+            (0o775, 0, true),
+            (0o757, 0, true),
+            (0o755, 1001, true),
+        ] {
+            let meta = Metadata { mode, uid, gid: 0 };
+            let made = Change::Create {
+                new: New::Directory,
+                meta,
+            };
+            let moded = Change::SetMetadata {
+                base: base(Kind::Directory, ""),
+                meta,
+            };
+            for change in [made, moded] {
+                let found = refusal(at, change, None, None).is_some();
+                assert_eq!(found, is_refused, "{at} {change:?}");
+            }
+        }
+        assert!(linked(at, "/home/bot/users").is_some());
+        assert!(created(at, "").is_some());
+        let base = base(Kind::Directory, "");
+        assert_eq!(refusal(at, Change::Remove { base }, None, None), None);
+    }
+}
+
+/// libnss-extrausers reads them as those of /etc.
+#[test]
+fn tables_of_extra_users_are_judged_as_those_of_the_machine() {
+    let at = |name: &str| format!("/var/lib/extrausers/{name}");
+    for (name, good, bad) in [
+        (
+            "passwd",
+            "bot:x:1001:1001::/:/bin/sh\n",
+            "boss:x:1001:1001::/:/bin/sh\n",
+        ),
+        ("passwd", "", "bot:x:1000:1001::/:/bin/sh\n"),
+        ("group", "bots:x:1001:bot\n", "remit-admin:x:1001:bot\n"),
+        ("group", "", "bots:x:900:bot\n"),
+        ("shadow", "bot:!:1::::::\n", "boss:$6$a:1::::::\n"),
+    ] {
+        assert_eq!(created(&at(name), good), None, "{good}");
+        assert!(created(&at(name), bad).is_some(), "{bad}");
+        assert_eq!(removed(&at(name), Some(good)), None, "{good}");
+    }
+    assert!(removed(&at("passwd"), Some("boss:x:5:5::/:\n")).is_some());
+    assert!(created(&at("other"), "").is_some());
+}

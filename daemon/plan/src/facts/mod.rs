@@ -9,8 +9,9 @@ use remit_common::accounts::PASSWORD;
 
 use self::tables::{Numbers, Renewed, by_name, shown};
 pub use self::tables::{Subject, group_names};
-use crate::accounts::{AccountFile, account_id, account_name, field};
+use crate::accounts::{AccountFile, UserRecord, account_id, account_name, field};
 use crate::lines::TableChange;
+use crate::plan::Change;
 use crate::ranges::IdRange;
 use crate::risk::{Risk, worst};
 use crate::view::View;
@@ -50,6 +51,13 @@ pub fn account_facts(view: &View<'_>) -> BTreeSet<Risk> {
             ranges(view, file == AccountFile::Subgid, &mut facts);
         }
         None => {}
+    }
+    if let (Some(UserRecord::Membership { user, group }), Change::Create { .. }) = (
+        UserRecord::at(view.entry.path.as_bytes()),
+        view.entry.change,
+    ) {
+        let (group, member) = (Subject::new(group, true), shown(user));
+        facts.insert(Risk::MemberAdded { group, member });
     }
     let (mut worst, more) = worst(facts, MOST, |risk| risk);
     if more > 0 {

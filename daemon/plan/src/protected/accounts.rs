@@ -1,15 +1,19 @@
 //! Files of accounts: what approvers have there stays theirs, and nobody else gets it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::Protected;
-use crate::accounts::{AccountFile, account_id, account_lines, account_name};
+use crate::accounts::{
+    AccountFile, EXTRAUSERS, UserRecord, account_id, account_lines, account_name,
+};
 use crate::lines::TableChange;
 use crate::plan::{Change, Kind, Metadata, New};
 use crate::ranges::IdRange;
 use crate::view::View;
 
 const OF_APPROVER: &str = "it changes the account or the group of somebody who approves";
+const UNKNOWN_APPROVERS: &str =
+    "whose lines these are is not known: the user database did not answer";
 const UNKNOWN: &str = "its lines cannot be compared: not known, too many, or with a NUL";
 
 impl Protected {
@@ -34,12 +38,12 @@ impl Protected {
         let new = match change {
             Change::SetMetadata { .. } => return None,
             // An undo removes what a package has made.
-            Change::Remove { .. } if file.is_of_ranges() => Some(&b""[..]),
+            Change::Remove { .. } if may_go(file, view) => Some(&b""[..]),
             Change::Remove { .. } => return Some("the machine's accounts are defined in it"),
             Change::Create { .. } | Change::Replace { .. } => view.new,
         };
         if self.has_unknown_homes {
-            return Some("whose lines these are is not known: the user database did not answer");
+            return Some(UNKNOWN_APPROVERS);
         }
         if change.is_of_lines() {
             let changes = TableChange::decode(new.unwrap_or_default());
@@ -73,6 +77,31 @@ impl Protected {
             }
             _ => self.refuses_numbers(file, added),
         }
+    }
+
+    /// Records are JSON, which is not compared; a membership has its name alone.
+    pub(super) fn refuses_record(
+        &self,
+        record: UserRecord<'_>,
+        view: &View<'_>,
+    ) -> Option<&'static str> {
+        let (user, group) = match record {
+            UserRecord::Directory => return refuses_directory(view),
+            UserRecord::Other => {
+                return Some(
+                    "it can be a record of an account or a group, and those are not compared",
+                );
+            }
+            UserRecord::Membership { user, group } => (user, group),
+        };
+        if self.has_unknown_homes {
+            return Some(UNKNOWN_APPROVERS);
+        }
+        let has = |name: &[u8], ids: &BTreeSet<u32>| {
+            self.names.contains(account_name(name))
+                || account_id(name, 0).is_some_and(|id| ids.contains(&id))
+        };
+        (has(user, &self.uids) || has(group, &self.gids)).then_some(OF_APPROVER)
     }
 
     fn refuses_numbers<'a>(
@@ -122,6 +151,30 @@ impl Protected {
         }
         None
     }
+}
+
+/// Returns true for a file without which the machine has its accounts.
+fn may_go(file: AccountFile, view: &View<'_>) -> bool {
+    file.is_of_ranges() || view.entry.path.is_in(EXTRAUSERS)
+}
+
+/// Who may write a directory puts other files into it.
+pub(super) fn refuses_directory(view: &View<'_>) -> Option<&'static str> {
+    let change = &view.entry.change;
+    let is_directory = match change {
+        Change::Create { new, .. } => *new == New::Directory,
+        _ => change
+            .base()
+            .is_some_and(|base| base.stat.kind == Kind::Directory),
+    };
+    if !is_directory {
+        return Some("programs look for accounts there, so it is a directory of known files");
+    }
+    let opens = |meta: Metadata| meta.uid != 0 || meta.mode & 0o022 != 0;
+    change
+        .meta()
+        .is_some_and(opens)
+        .then_some("programs look for accounts there, so only root may write it")
 }
 
 fn stays_file(change: &Change) -> bool {

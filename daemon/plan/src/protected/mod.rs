@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::AccountFile;
+use self::accounts::refuses_directory;
+use crate::accounts::{AccountFile, EXTRAUSERS, UserRecord};
 use crate::risk::Risk;
 use crate::{PlanPath, View, risks};
 
@@ -73,8 +74,15 @@ impl Protected {
                 "whose login keys these are is not known: the user database did not answer",
             );
         }
-        let file = AccountFile::at(path.as_bytes())?;
-        self.refuses_accounts(file, view)
+        match (
+            AccountFile::at(path.as_bytes()),
+            UserRecord::at(path.as_bytes()),
+        ) {
+            (Some(file), _) => self.refuses_accounts(file, view),
+            (_, Some(record)) => self.refuses_record(record, view),
+            _ if path.is_in(EXTRAUSERS) => refuses_directory(view),
+            _ => None,
+        }
     }
 }
 
