@@ -209,8 +209,9 @@ fn quoted(line: &str) -> Option<usize> {
 }
 
 impl Entry {
-    /// Returns what its undo does with the path, as far as a risk depends on it.
-    fn reversed(&self) -> Self {
+    /// Returns what its undo does with the path, as far as a risk or a refusal depends on it.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
         let now = |kind, size, sha256, meta, capabilities| Base {
             stat: Stat {
                 kind,

@@ -246,3 +246,64 @@ fn tables_of_extra_users_are_judged_as_those_of_the_machine() {
     assert!(removed(&at("passwd"), Some("boss:x:5:5::/:\n")).is_some());
     assert!(created(&at("other"), "").is_some());
 }
+
+/// What a commit takes away from a mode does not come again, and what it adds to no range goes.
+#[test]
+fn undo_is_judged_by_what_it_makes() {
+    let meta = |mode, gid| Metadata { mode, uid: 0, gid };
+    let based = |meta| {
+        let mut base = base(Kind::File, "x:!:1::::::\n");
+        base.stat.meta = meta;
+        base
+    };
+    let refuses = |at: &str, change: Change, now: &str, again: &str| {
+        let entry = Entry {
+            path: PlanPath::new(at).unwrap(),
+            change,
+        };
+        protected().refuses(&View {
+            entry: &entry.reversed(),
+            old: Some(now.as_bytes()),
+            new: Some(again.as_bytes()),
+        })
+    };
+    for (before, after, is_refused) in [
+        (meta(0o640, 42), meta(0o640, 42), false),
+        (meta(0o640, 42), meta(0o644, 42), false),
+        (meta(0o644, 42), meta(0o640, 42), true),
+        (meta(0o640, 42), meta(0o640, 0), true),
+        (meta(0o640, 0), meta(0o640, 42), false),
+    ] {
+        let base = based(before);
+        let set = Change::SetMetadata { base, meta: after };
+        let replaced = Change::Replace {
+            base,
+            content: content("y:!:1::::::\n"),
+            meta: after,
+        };
+        for change in [set, replaced] {
+            let found = refuses("/etc/shadow", change, "y:!:1::::::\n", "x:!:1::::::\n");
+            assert_eq!(found.is_some(), is_refused, "{change:?}");
+        }
+    }
+    let of_ranges = Change::Replace {
+        base: base(Kind::File, ""),
+        content: content(""),
+        meta: META,
+    };
+    for (now, again, is_refused) in [
+        ("bot:0:1\n", "", false),
+        ("", "bot:0:1\n", true),
+        ("", "bot:165536:65536\n", false),
+        ("boss:165536:65536\n", "", true),
+    ] {
+        let found = refuses("/etc/subuid", of_ranges, now, again);
+        assert_eq!(found.is_some(), is_refused, "{now} {again}");
+    }
+    let made = Change::Create {
+        new: New::File(content("")),
+        meta: META,
+    };
+    assert_eq!(refuses("/etc/subuid", made, "bot:165536:65536\n", ""), None);
+    assert!(refuses("/etc/subuid", made, "boss:165536:65536\n", "").is_some());
+}

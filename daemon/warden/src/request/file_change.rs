@@ -11,8 +11,8 @@ use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{
-    BeforeUndo, Bundle, Change, ENTRIES, Journal, Phase, PlanPath, Protected, TABLE_BYTES, View,
-    is_of_accounts, sha256,
+    BeforeUndo, Bundle, Change, ENTRIES, Journal, New, Phase, Plan, PlanPath, Protected, TABLE_BYTES,
+    View, is_of_accounts, sha256,
 };
 use remit_policy::{Command, CommitUse, Stdin, Terms};
 
@@ -126,11 +126,7 @@ impl Undo {
     /// commit left: then the undo is refused, too.
     fn accounts(&self, journal: &Journal, at: usize) -> Option<[Vec<u8>; 2]> {
         let entry = journal.plan.entries().get(at)?;
-        let Change::Replace { base, content, .. } = entry.change else {
-            return None;
-        };
         let path = Path::new(OsStr::from_bytes(entry.path.as_bytes()));
-        let kept = self.kept(path, at)?;
         let read = |path: &Path| {
             let (mut bytes, file) = (Vec::new(), File::open(path).ok()?);
             let inode = file.metadata().ok()?.ino();
@@ -138,11 +134,24 @@ impl Undo {
             some.read_to_end(&mut bytes).ok()?;
             Some((bytes, inode))
         };
-        let ((now, _), (again, inode)) = (read(path)?, read(&kept)?);
-        // The plan of a copy has no hash of a table of passwords, and only root may write what is kept.
-        let old = base.sha256.or(journal.hashes.get(at).copied().flatten());
-        let is_old = inode == base.stat.ino && old.is_none_or(|old| old == sha256(&again));
-        (is_old && sha256(&now) == content.sha256).then_some([now, again])
+        let now = match entry.change.makes() {
+            Some(New::File(content)) => {
+                let (now, _) = read(path)?;
+                (sha256(&now) == content.sha256).then_some(now)?
+            }
+            _ => Vec::new(),
+        };
+        let again = match entry.change.base() {
+            Some(base) => {
+                let (again, inode) = read(&self.kept(path, at)?)?;
+                // The plan of a copy has no hash of a table of passwords, and only root may write what is kept.
+                let old = base.sha256.or(journal.hashes.get(at).copied().flatten());
+                let is_old = inode == base.stat.ino && old.is_none_or(|old| old == sha256(&again));
+                is_old.then_some(again)?
+            }
+            None => Vec::new(),
+        };
+        Some([now, again])
     }
 
     /// Checks its paths, and the lines of files of accounts. Other bytes are not here.
@@ -158,7 +167,8 @@ impl Undo {
         let entries = plan.entries().iter().enumerate();
         let read = entries.map(|(at, entry)| {
             let is_read = is_of_accounts(entry.path.as_bytes());
-            (entry, is_read.then(|| self.accounts(journal, at)).flatten())
+            let lines = is_read.then(|| self.accounts(journal, at)).flatten();
+            (entry.reversed(), lines)
         });
         let read: Vec<_> = read.collect();
         let views = read.iter().map(|(entry, lines)| View {
@@ -276,5 +286,80 @@ mod tests {
             ];
             assert!(words.iter().all(|word| lines.contains(word)), "{lines}");
         }
+    }
+
+    /// Returns what the page of an undo says: `/etc/group` is as a commit left it, and was `again` before, with this mode.
+    fn undo_of_groups(name: &str, again: &[u8], mode: u32) -> Result<Vec<String>, String> {
+        let name = format!("remit-undo-{name}-{}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir_all(&dir).unwrap();
+        let now = fs::read("/etc/group").unwrap();
+        fs::write(dir.join("0"), again).unwrap();
+        let meta = Metadata {
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        };
+        let stat = Stat {
+            kind: Kind::File,
+            dev: 1,
+            ino: fs::metadata(dir.join("0")).unwrap().ino(),
+            ctime_ns: 3,
+            size: again.len() as u64,
+            meta: Metadata { mode, ..meta },
+        };
+        let entry = Entry {
+            path: PlanPath::new("/etc/group").unwrap(),
+            change: Change::Replace {
+                base: Base {
+                    stat,
+                    sha256: Some(sha256(again)),
+                },
+                content: Content {
+                    size: now.len() as u64,
+                    sha256: sha256(&now),
+                    source: Source::Bundle,
+                },
+                meta,
+            },
+        };
+        let plan = Plan::new(vec![entry]).unwrap();
+        let (mut journal, _) = Journal::begin(&plan);
+        journal[usize::try_from(Journal::PHASE).unwrap()] = Phase::Kept as u8;
+        let id = plan.id();
+        fs::create_dir_all(dir.join(&id)).unwrap();
+        fs::write(dir.join(&id).join("journal"), &journal).unwrap();
+        fs::rename(dir.join("0"), dir.join(&id).join("0")).unwrap();
+        let protected = Protected {
+            names: [b"boss".to_vec()].into(),
+            gids: [900].into(),
+            ..Protected::default()
+        };
+        let undo = Undo {
+            directory: dir.clone(),
+            id,
+            allowed: vec![vec![PlanPath::new("/etc").unwrap()]],
+            protected: Rc::new(protected),
+        };
+        let lines = undo.lines();
+        fs::remove_dir_all(&dir).unwrap();
+        lines
+    }
+
+    #[test]
+    fn undo_gives_an_account_file_no_mode_again() {
+        let now = fs::read("/etc/group").unwrap();
+        let same = undo_of_groups("same", &now, 0o644);
+        assert!(same.is_ok(), "{same:?}");
+        let wider = undo_of_groups("wider", &now, 0o664);
+        assert!(
+            wider.clone().is_err_and(|why| why.contains("no more bits")),
+            "{wider:?}"
+        );
+        let own = undo_of_groups("own", &[&now[..], b"evil:x:900:bot\n"].concat(), 0o644);
+        assert!(
+            own.clone().is_err_and(|why| why.contains("approves")),
+            "{own:?}"
+        );
     }
 }
