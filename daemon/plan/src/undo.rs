@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use remit_common::escape;
 
-use crate::accounts::{account_id, account_lines};
+use crate::accounts::{account_id, account_lines, is_of_accounts};
 use crate::capabilities::{FileCapabilities, OldCapabilities};
 use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};
 use crate::{View, hex, risk_sentences, sha256, staying};
@@ -18,6 +18,7 @@ pub const UNDO_RISK: &str = "RISK: ";
 /// Of a new directory. What is in it may change until the undo runs.
 const GOES: &str = "is removed unless something else is in it then";
 const STAYS: &str = "stays, as something else is in it; it is removed if that is gone then";
+const LINES_UNREAD: &str = "its bytes were not read: whom it gives what is not known";
 /// How long an undo is kept, and how many bytes all of them may have.
 const KEPT_SECONDS: u64 = 30 * 24 * 3600;
 const KEPT_BYTES: u64 = 2 << 30;
@@ -59,21 +60,36 @@ impl Plan {
     }
 
     /// Returns the risks of an undo: those of what it puts back, of what it removes, and of the owners and modes that
-    /// come again. The files are not read for it.
-    fn undo_risks(&self, links: &[LinkTargets]) -> Vec<String> {
+    /// come again. Of files it reads those of accounts alone: as they are, and as they will be.
+    fn undo_risks(
+        &self,
+        links: &[LinkTargets],
+        accounts: impl Fn(usize) -> Option<[Vec<u8>; 2]>,
+    ) -> Vec<String> {
         let reversed: Vec<Entry> = self.entries().iter().map(Entry::reversed).collect();
-        let views = reversed.iter().zip(links).map(|(entry, (_, again))| View {
+        let has_lines = |entry: &Entry| {
+            let is_set = matches!(entry.change, Change::SetMetadata { .. });
+            !is_set && is_of_accounts(entry.path.as_bytes())
+        };
+        let all = reversed.iter().enumerate();
+        let tables = all.map(|(at, entry)| has_lines(entry).then(|| accounts(at)).flatten());
+        let tables: Vec<Option<[Vec<u8>; 2]>> = tables.collect();
+        let known = || reversed.iter().zip(&tables);
+        let views = known().zip(links).map(|((entry, table), (_, again))| View {
             entry,
-            old: None,
-            new: again.as_deref(),
+            old: table.as_ref().map(|[now, _]| now.as_slice()),
+            new: match table {
+                Some([_, again]) => Some(again),
+                None => again.as_deref(),
+            },
         });
-        let all = risk_sentences(views);
-        all.iter()
-            .map(|risk| format!("{UNDO_RISK}{risk}"))
-            .collect()
+        let unread = known().filter(|(entry, table)| table.is_none() && has_lines(entry));
+        let unread = unread.map(|(entry, _)| format!("{}: {LINES_UNREAD}", entry.path));
+        let all = risk_sentences(views).into_iter().chain(unread);
+        all.map(|risk| format!("{UNDO_RISK}{risk}")).collect()
     }
 
-    fn link_targets(&self, read: impl Fn(usize, bool) -> Option<Vec<u8>>) -> Vec<LinkTargets> {
+    fn link_targets(&self, read: &impl Fn(usize, bool) -> Option<Vec<u8>>) -> Vec<LinkTargets> {
         let all = self.entries().iter().enumerate();
         all.map(|(at, Entry { change, .. })| {
             let known = |is_old, sha: Option<[u8; 32]>| {
@@ -148,7 +164,7 @@ impl Plan {
                 format!("'{path}' {}", line(at, entry, links))
             })
             .collect();
-        let mut lines = self.undo_risks(&links);
+        let mut lines = self.undo_risks(&links, |at| before.accounts(at));
         lines.extend(self.staying_risks(&staying, before));
         let mut left = lines.iter().fold(TEXT, |left: usize, line| {
             left.saturating_sub(line.len() + 1)

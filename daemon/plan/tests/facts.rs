@@ -325,6 +325,37 @@ fn a_flood_hides_no_fact() {
     assert!(sentences(&all).contains(&sudo));
 }
 
+/// A stranger sends plans, and the daemon reads them before it decides anything.
+#[test]
+fn time_grows_with_the_tables_and_no_faster() {
+    // proc(5), "schedstat": nanoseconds on the processor.
+    let used = || -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        text.split(' ').next().unwrap().parse().unwrap()
+    };
+    let cost = |lines: usize, times: usize| {
+        let long = "x".repeat(lines * 4);
+        let numbers = |range: std::ops::Range<usize>| -> String {
+            range.map(|at| format!("n{at}:x:7:\n")).collect()
+        };
+        let old = format!("a:{long}:1:{long}:{long}:{long}:{long}\nb:x:7:\n");
+        let new = "a:y:7:5:c:d:e\nb:x:7:m\n".repeat(lines) + &numbers(0..lines);
+        let start = used();
+        for at in ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"] {
+            let entry = replaced(at, &old, &new);
+            let (old, new) = (Some(old.as_bytes()), Some(new.as_bytes()));
+            let entry = &entry;
+            for _ in 0..times {
+                assert!(!risks(&View { entry, old, new }).is_empty());
+            }
+        }
+        used() - start
+    };
+    // The same bytes: the kernel counts by ticks.
+    let (few, many) = (cost(125, 32), cost(4000, 1));
+    assert!(many < few * 6, "32 times the lines: {few} ns, {many} ns");
+}
+
 #[test]
 fn the_first_group_has_its_name_if_the_plan_knows_it() {
     let new = PASSWD.replace("1001:1001", "1001:27");

@@ -95,6 +95,16 @@ const fn set(account: Subject, password: &[u8]) -> Risk {
 
 fn account(account: &Renewed<'_>, numbers: &Numbers<'_>, facts: &mut BTreeSet<Risk>) {
     let subject = || account.subject();
+    // Of a line that can be long.
+    let (password_was, had_uid, had_gid) =
+        (account.was(PASSWORD), account.had_id(2), account.had_id(3));
+    let login = |line| {
+        (
+            field(line, 5).unwrap_or_default(),
+            field(line, 6).unwrap_or_default(),
+        )
+    };
+    let had_login = account.before.first().map(|line| login(line));
     for line in account.after {
         let (uid, gid) = (account_id(line, 2), account_id(line, 3));
         if uid == Some(0) {
@@ -103,15 +113,14 @@ fn account(account: &Renewed<'_>, numbers: &Numbers<'_>, facts: &mut BTreeSet<Ri
         // pam_unix(8) takes what is here, unless it is an 'x'.
         let password =
             field(line, PASSWORD).filter(|password| *password != b"x" && opens(password));
-        if let Some(password) = password.filter(|password| account.was(PASSWORD) != Some(password))
-        {
+        if let Some(password) = password.filter(|password| password_was != Some(password)) {
             facts.insert(set(subject(), password));
         }
-        if let Some(other) = uid.and_then(|uid| numbers.other(uid, account.name)) {
+        if let Some(other) = uid.and_then(|uid| numbers.other(uid, account)) {
             let account = subject();
             facts.insert(Risk::SameUser { account, other });
         }
-        let is_first = match account.had_id(3) {
+        let is_first = match had_gid {
             Some(before) => Some(before) != gid,
             None => gid != uid && gid.is_some_and(|gid| gid < FIXED),
         };
@@ -122,14 +131,10 @@ fn account(account: &Renewed<'_>, numbers: &Numbers<'_>, facts: &mut BTreeSet<Ri
                 group: None,
             });
         }
-        let is_old = !account.before.is_empty();
-        let differs = |number| {
-            account.was(number).unwrap_or_default() != field(line, number).unwrap_or_default()
-        };
-        if is_old && account.had_id(2) != uid {
+        if had_login.is_some() && had_uid != uid {
             facts.insert(Risk::Renumbered(subject()));
         }
-        if is_old && (differs(5) || differs(6)) {
+        if had_login.is_some_and(|had| had != login(line)) {
             facts.insert(Risk::LoginChanged(subject()));
         }
     }
@@ -139,12 +144,13 @@ fn group(group: &Renewed<'_>, numbers: &Numbers<'_>, facts: &mut BTreeSet<Risk>)
     let subject = || group.subject();
     group_password(group, facts);
     added(&subject(), group.listed(3), Listed::Member, facts);
+    let had_gid = group.had_id(2);
     for gid in group.after.iter().map(|line| account_id(line, 2)) {
-        if let Some(other) = gid.and_then(|gid| numbers.other(gid, group.name)) {
+        if let Some(other) = gid.and_then(|gid| numbers.other(gid, group)) {
             let group = subject();
             facts.insert(Risk::SameGroup { group, other });
         }
-        if !group.before.is_empty() && group.had_id(2) != gid {
+        if !group.before.is_empty() && had_gid != gid {
             facts.insert(Risk::Renumbered(subject()));
         }
     }
@@ -152,8 +158,9 @@ fn group(group: &Renewed<'_>, numbers: &Numbers<'_>, facts: &mut BTreeSet<Risk>)
 
 /// With an empty field only members have the group's rights (gshadow(5)).
 fn group_password(group: &Renewed<'_>, facts: &mut BTreeSet<Risk>) {
+    let was = group.was(PASSWORD);
     let now = group.after.iter().filter_map(|line| field(line, PASSWORD));
-    let mut set = now.filter(|password| group.was(PASSWORD) != Some(password));
+    let mut set = now.filter(|password| was != Some(password));
     if set.any(opens_group) {
         facts.insert(Risk::GroupPassword(group.subject()));
     }

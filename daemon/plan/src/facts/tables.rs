@@ -105,10 +105,13 @@ impl<'a> Numbers<'a> {
         Self(numbers)
     }
 
-    /// Returns another name that has or had this number.
-    pub fn other(&self, id: u32, name: &[u8]) -> Option<Subject> {
-        let mut all = self.0.get(&id)?.iter();
-        let (standing, other) = all.find(|(_, other)| *other != name)?;
+    /// Returns another name that has or had this number. A new one is not that of an old one: its own line says so.
+    pub fn other(&self, id: u32, of: &Renewed<'_>) -> Option<Subject> {
+        let is_known = |standing| of.before.is_empty() || standing != Standing::New;
+        let known = self.0.get(&id)?.iter();
+        // Those that are new come last.
+        let mut known = known.take_while(|(standing, _)| is_known(*standing));
+        let (standing, other) = known.find(|(_, other)| *other != of.name)?;
         Some(Subject {
             standing: *standing,
             name: shown(other),

@@ -346,6 +346,26 @@ mod tests {
         lines
     }
 
+    /// A commit has taken bot out of its groups.
+    #[test]
+    fn page_of_an_undo_says_who_gets_what() {
+        let now = String::from_utf8(fs::read("/etc/group").unwrap()).unwrap();
+        let again = now.replace("\ndisk:x:6:", "\ndisk:x:6:bot") + "new:x:6:\n";
+        let lines = undo_of_groups("members", again.as_bytes(), 0o644).unwrap();
+        let risks: Vec<&String> = lines
+            .iter()
+            .filter(|line| line.starts_with("RISK"))
+            .collect();
+        assert_eq!(
+            risks,
+            [
+                "RISK: /etc/group: it defines accounts and groups",
+                "RISK: /etc/group: group 'new' has the number of group 'disk'",
+                "RISK: /etc/group: 'bot' becomes a member of group 'disk'",
+            ]
+        );
+    }
+
     #[test]
     fn undo_gives_an_account_file_no_mode_again() {
         let now = fs::read("/etc/group").unwrap();
