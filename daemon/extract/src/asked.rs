@@ -45,8 +45,10 @@ pub fn acts(tree: impl AsFd) -> Vec<String> {
     match file.metadata() {
         Ok(found) if found.is_file() => {
             let mut some = file.take(BYTES as u64 + 1);
-            let is_read = some.read_to_end(&mut bytes).is_ok();
-            is_read.then(|| sentences(&bytes)).unwrap_or_default()
+            match some.read_to_end(&mut bytes) {
+                Ok(_) => sentences(&bytes),
+                Err(_) => Vec::new(),
+            }
         }
         _ => Vec::new(),
     }

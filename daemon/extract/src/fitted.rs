@@ -81,6 +81,8 @@ mod tests {
             size,
             sha256: [size as u8; 32],
             source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
         }
     }
 
@@ -100,8 +102,7 @@ mod tests {
             size,
             meta: META,
         };
-        let sha256 = Some([1; 32]);
-        Base { stat, sha256 }
+        Base::new(stat, Some([1; 32]))
     }
 
     fn bytes(entries: Vec<Entry>) -> (u64, usize) {

@@ -131,6 +131,8 @@ mod tests {
             size: bytes.len() as u64,
             sha256: sha256(bytes),
             source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
         }
     }
 
@@ -143,7 +145,7 @@ mod tests {
             size: 1,
             meta: META,
         };
-        Base { stat, sha256: None }
+        Base::new(stat, None)
     }
 
     #[test]

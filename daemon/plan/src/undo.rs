@@ -132,7 +132,7 @@ impl Plan {
     /// planned is not shown.
     #[must_use]
     pub fn undo_lines(&self, before: &impl BeforeUndo) -> Vec<String> {
-        let links = self.link_targets(|at, is_old| before.link_target(at, is_old));
+        let links = self.link_targets(&|at, is_old| before.link_target(at, is_old));
         let staying = staying(self.entries().iter().enumerate(), |at| before.names(at));
         let line = |at: usize, entry: &Entry, (now, again): &LinkTargets| match &entry.change {
             Change::Create { new, meta } => {

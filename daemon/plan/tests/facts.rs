@@ -25,12 +25,11 @@ fn replaced(at: &str, old: &str, new: &str) -> Entry {
         size: new.len() as u64,
         sha256: sha256(new.as_bytes()),
         source: Source::Bundle,
+        capabilities: None,
+        mtime: None,
     };
     let change = Change::Replace {
-        base: Base {
-            stat,
-            sha256: Some(sha256(old.as_bytes())),
-        },
+        base: Base::new(stat, Some(sha256(old.as_bytes()))),
         content,
         meta: META,
     };
@@ -248,7 +247,7 @@ fn each_new_range_is_a_fact_and_low_ones_come_first() {
 }
 
 #[test]
-fn accounts_elsewhere_have_the_same_facts() {
+fn accounts_of_other_directories_have_the_same_facts() {
     let found = facts("/var/lib/extrausers/passwd", "", "toor:x:0:0::/:/bin/sh\n");
     assert_eq!(found, ["account 'toor' is root (uid 0)"]);
     let entry = replaced("/etc/userdb/bot:sudo.membership", "", "");

@@ -27,21 +27,22 @@ fn content(bytes: &str) -> Content {
         size: bytes.len() as u64,
         sha256: sha256(bytes.as_bytes()),
         source: Source::Bundle,
+        capabilities: None,
+        mtime: None,
     }
 }
 
 fn base(kind: Kind, bytes: &str) -> Base {
-    Base {
-        stat: Stat {
-            kind,
-            dev: 1,
-            ino: 2,
-            ctime_ns: 3,
-            size: bytes.len() as u64,
-            meta: META,
-        },
-        sha256: (kind != Kind::Directory).then(|| sha256(bytes.as_bytes())),
-    }
+    let stat = Stat {
+        kind,
+        dev: 1,
+        ino: 2,
+        ctime_ns: 3,
+        size: bytes.len() as u64,
+        meta: META,
+    };
+    let sha256 = (kind != Kind::Directory).then(|| sha256(bytes.as_bytes()));
+    Base::new(stat, sha256)
 }
 
 fn refusal(at: &str, change: Change, old: Option<&str>, new: Option<&str>) -> Option<&'static str> {

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use remit_plan::{
-    Base, Change, Content, Entry, Kind, Metadata, New, Plan, PlanPath, Source, Stat, sha256,
+    Base, BeforeUndo, Change, Content, Entry, Kind, Metadata, New, Plan, PlanPath, Source, Stat,
+    sha256,
 };
 
 const META: Metadata = Metadata {
@@ -16,20 +17,37 @@ fn content(bytes: &str) -> Content {
         size: bytes.len() as u64,
         sha256: sha256(bytes.as_bytes()),
         source: Source::Bundle,
+        capabilities: None,
+        mtime: None,
     }
 }
 
 fn base(bytes: &str, is_read: bool) -> Base {
-    Base {
-        stat: Stat {
-            kind: Kind::File,
-            dev: 1,
-            ino: 2,
-            ctime_ns: 3,
-            size: bytes.len() as u64,
-            meta: META,
-        },
-        sha256: is_read.then(|| sha256(bytes.as_bytes())),
+    let stat = Stat {
+        kind: Kind::File,
+        dev: 1,
+        ino: 2,
+        ctime_ns: 3,
+        size: bytes.len() as u64,
+        meta: META,
+    };
+    Base::new(stat, is_read.then(|| sha256(bytes.as_bytes())))
+}
+
+/// A table as it is and as it will be again.
+struct Tables<'a>(Option<(&'a str, &'a str)>);
+
+impl BeforeUndo for Tables<'_> {
+    fn link_target(&self, _: usize, _: bool) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn names(&self, _: usize) -> Option<usize> {
+        None
+    }
+
+    fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
+        self.0.map(|(now, again)| [now.into(), again.into()])
     }
 }
 
@@ -37,10 +55,7 @@ fn base(bytes: &str, is_read: bool) -> Base {
 fn risks(at: &str, change: Change, tables: Option<(&str, &str)>) -> Vec<String> {
     let path = PlanPath::new(at).unwrap();
     let plan = Plan::new(vec![Entry { path, change }]).unwrap();
-    let lines = plan.undo_lines(|_, is_old| {
-        let (now, again) = tables?;
-        Some(if is_old { again } else { now }.into())
-    });
+    let lines = plan.undo_lines(&Tables(tables));
     let risks = lines.iter().filter_map(|line| line.strip_prefix("RISK: "));
     let risks = risks.map(|risk| risk.strip_prefix(at).unwrap_or(risk));
     // The first is that of the path.
@@ -48,7 +63,7 @@ fn risks(at: &str, change: Change, tables: Option<(&str, &str)>) -> Vec<String> 
 }
 
 #[test]
-fn undo_names_who_gets_what() {
+fn undo_names_what_accounts_get() {
     let root = "root:x:0:0::/root:/bin/bash\n";
     let user = "root2:x:0:0::/root:/bin/bash\n";
     for (at, now, again, expect) in [
@@ -110,7 +125,7 @@ fn undo_names_who_gets_what() {
 }
 
 #[test]
-fn undo_of_new_and_of_removed_tables_names_who_gets_what() {
+fn undo_of_new_and_of_removed_tables_names_what_accounts_get() {
     let line = "bot:165536:65536\n";
     let removed = Change::Remove {
         base: base(line, true),

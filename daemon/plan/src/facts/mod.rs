@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 
 use remit_common::accounts::PASSWORD;
 
-use self::tables::{Numbers, Renewed, by_name, shown};
-pub use self::tables::{Subject, group_names};
+pub use self::tables::group_names;
+use self::tables::{Numbers, Renewed, by_name};
 use crate::accounts::{AccountFile, UserRecord, account_id, account_name, field};
 use crate::lines::TableChange;
 use crate::plan::Change;
 use crate::ranges::IdRange;
 use crate::risk::{Risk, worst};
+use crate::subject::{Subject, shown};
 use crate::view::View;
 
 /// Facts of one file, and members of one group in them.
@@ -96,15 +97,15 @@ const fn set(account: Subject, password: &[u8]) -> Risk {
 fn account(account: &Renewed<'_>, numbers: &Numbers<'_>, facts: &mut BTreeSet<Risk>) {
     let subject = || account.subject();
     // Of a line that can be long.
-    let (password_was, had_uid, had_gid) =
-        (account.was(PASSWORD), account.had_id(2), account.had_id(3));
+    let (old_password, old_uid, old_gid) =
+        (account.was(PASSWORD), account.old_id(2), account.old_id(3));
     let login = |line| {
         (
             field(line, 5).unwrap_or_default(),
             field(line, 6).unwrap_or_default(),
         )
     };
-    let had_login = account.before.first().map(|line| login(line));
+    let old_login = account.before.first().map(|line| login(line));
     for line in account.after {
         let (uid, gid) = (account_id(line, 2), account_id(line, 3));
         if uid == Some(0) {
@@ -113,14 +114,14 @@ fn account(account: &Renewed<'_>, numbers: &Numbers<'_>, facts: &mut BTreeSet<Ri
         // pam_unix(8) takes what is here, unless it is an 'x'.
         let password =
             field(line, PASSWORD).filter(|password| *password != b"x" && opens(password));
-        if let Some(password) = password.filter(|password| password_was != Some(password)) {
+        if let Some(password) = password.filter(|password| old_password != Some(password)) {
             facts.insert(set(subject(), password));
         }
         if let Some(other) = uid.and_then(|uid| numbers.other(uid, account)) {
             let account = subject();
             facts.insert(Risk::SameUser { account, other });
         }
-        let is_first = match had_gid {
+        let is_first = match old_gid {
             Some(before) => Some(before) != gid,
             None => gid != uid && gid.is_some_and(|gid| gid < FIXED),
         };
@@ -131,10 +132,10 @@ fn account(account: &Renewed<'_>, numbers: &Numbers<'_>, facts: &mut BTreeSet<Ri
                 group: None,
             });
         }
-        if had_login.is_some() && had_uid != uid {
+        if old_login.is_some() && old_uid != uid {
             facts.insert(Risk::Renumbered(subject()));
         }
-        if had_login.is_some_and(|had| had != login(line)) {
+        if old_login.is_some_and(|old| old != login(line)) {
             facts.insert(Risk::LoginChanged(subject()));
         }
     }
@@ -144,13 +145,13 @@ fn group(group: &Renewed<'_>, numbers: &Numbers<'_>, facts: &mut BTreeSet<Risk>)
     let subject = || group.subject();
     group_password(group, facts);
     added(&subject(), group.listed(3), Listed::Member, facts);
-    let had_gid = group.had_id(2);
+    let old_gid = group.old_id(2);
     for gid in group.after.iter().map(|line| account_id(line, 2)) {
         if let Some(other) = gid.and_then(|gid| numbers.other(gid, group)) {
             let group = subject();
             facts.insert(Risk::SameGroup { group, other });
         }
-        if !group.before.is_empty() && had_gid != gid {
+        if !group.before.is_empty() && old_gid != gid {
             facts.insert(Risk::Renumbered(subject()));
         }
     }

@@ -1,47 +1,9 @@
 //! Tables of accounts by the names of their lines, as they were and as they become.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-
-use remit_common::accounts::ROOT_GROUPS;
-use remit_common::escape;
 
 use crate::accounts::{account_id, account_name, field};
-
-/// An account or a group. The ones that can do more come first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Subject {
-    standing: Standing,
-    name: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
-    Root,
-    Old,
-    New,
-}
-
-impl Subject {
-    pub fn new(bytes: &[u8], is_old: bool) -> Self {
-        let mut root = ROOT_GROUPS.iter();
-        let standing = match root.any(|(name, _)| bytes == name.as_bytes()) {
-            true => Standing::Root,
-            false if is_old => Standing::Old,
-            false => Standing::New,
-        };
-        Self {
-            standing,
-            name: shown(bytes),
-        }
-    }
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
-    }
-}
+use crate::subject::{Standing, Subject, shown};
 
 /// The lines of one name, as they were and as they become.
 pub struct Renewed<'a> {
@@ -73,7 +35,7 @@ impl<'a> Renewed<'a> {
         self.before.first().and_then(|line| field(line, number))
     }
 
-    pub fn had_id(&self, number: usize) -> Option<u32> {
+    pub fn old_id(&self, number: usize) -> Option<u32> {
         self.before
             .first()
             .and_then(|line| account_id(line, number))
@@ -117,10 +79,6 @@ impl<'a> Numbers<'a> {
             name: shown(other),
         })
     }
-}
-
-pub fn shown(name: &[u8]) -> String {
-    escape::in_quotes(name, 64)
 }
 
 pub fn by_name(bytes: Option<&[u8]>) -> Lines<'_> {

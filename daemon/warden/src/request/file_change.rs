@@ -11,8 +11,8 @@ use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{
-    BeforeUndo, Bundle, Change, ENTRIES, Journal, New, Phase, Plan, PlanPath, Protected, TABLE_BYTES,
-    View, is_of_accounts, sha256,
+    BeforeUndo, Bundle, ENTRIES, Journal, New, Phase, PlanPath, Protected, TABLE_BYTES, View,
+    is_of_accounts, sha256,
 };
 use remit_policy::{Command, CommitUse, Stdin, Terms};
 
@@ -311,14 +311,13 @@ mod tests {
         let entry = Entry {
             path: PlanPath::new("/etc/group").unwrap(),
             change: Change::Replace {
-                base: Base {
-                    stat,
-                    sha256: Some(sha256(again)),
-                },
+                base: Base::new(stat, Some(sha256(again))),
                 content: Content {
                     size: now.len() as u64,
                     sha256: sha256(&now),
                     source: Source::Bundle,
+                    capabilities: None,
+                    mtime: None,
                 },
                 meta,
             },
@@ -348,7 +347,7 @@ mod tests {
 
     /// A commit has taken bot out of its groups.
     #[test]
-    fn page_of_an_undo_says_who_gets_what() {
+    fn page_of_an_undo_says_what_accounts_get() {
         let now = String::from_utf8(fs::read("/etc/group").unwrap()).unwrap();
         let again = now.replace("\ndisk:x:6:", "\ndisk:x:6:bot") + "new:x:6:\n";
         let lines = undo_of_groups("members", again.as_bytes(), 0o644).unwrap();

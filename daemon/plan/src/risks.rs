@@ -1,0 +1,157 @@
+//! What a change of a path can mean for the machine, as true sentences for an approver. They come from the path and the
+//! bytes. They refuse nothing that somebody approves: [`crate::Protected`] does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use remit_common::escape;
+
+use crate::PlanPath;
+use crate::deciding::{WHERE, is_hidden_in_home, is_startup};
+use crate::facts::{account_facts, group_names};
+use crate::plan::{Change, Kind, Metadata, New};
+use crate::risk::{Risk, worst};
+use crate::view::View;
+
+/// Sentences of a plan, and paths in one.
+const SENTENCES: usize = 32;
+const PATHS: usize = 4;
+/// Bytes of all of them, and of a link's target: a long page begins with two lines of the worst risk, and words follow.
+const SHOWN: usize = 54;
+
+#[must_use]
+pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
+    let path = &view.entry.path;
+    let by_path = WHERE.iter().filter(|(at, _)| path.is_in(at.as_bytes()));
+    let mut risks: BTreeSet<Risk> = by_path.map(|(_, risk)| risk.clone()).collect();
+    if path.holds_login_keys() {
+        risks.insert(Risk::LoginKeys);
+    } else if is_startup(path) || is_hidden_in_home(path) {
+        risks.insert(Risk::Home);
+    }
+    let is_library =
+        path.name().ends_with(b".so") || path.name().windows(4).any(|part| part == b".so.");
+    if is_library
+        && [&b"/lib"[..], b"/lib64", b"/usr", b"/opt"]
+            .iter()
+            .any(|dir| path.is_in(dir))
+    {
+        risks.insert(Risk::Loader);
+    }
+    risks.extend(rights(&view.entry.change));
+    let content = view.entry.change.content();
+    if let Some(own) = content.and_then(|content| content.capabilities) {
+        risks.insert(Risk::Capabilities(own.names()));
+    }
+    if let Some(New::Link(_)) = view.entry.change.makes() {
+        let target = view.new.map(|target| escape::in_quotes(target, SHOWN));
+        risks.insert(Risk::Link(target.unwrap_or_default()));
+    }
+    if view.is_unread() {
+        risks.insert(Risk::Unread);
+    }
+    if view.entry.change.uploaded().is_some() {
+        risks.insert(Risk::Uploaded);
+    }
+    if is_known(view) {
+        risks.insert(Risk::Known);
+    }
+    risks.extend(account_facts(view));
+    risks
+}
+
+/// Returns true for a new file with content that is closed to others: a key, mostly. The mode decides, because it is what the
+/// file is made to keep. Who replaces such a file could read it before, or its old content is a risk of its own. An undo
+/// puts back bytes that nobody knows from it: it has none.
+fn is_known(view: &View<'_>) -> bool {
+    let Change::Create {
+        new: New::File(content),
+        meta,
+    } = view.entry.change
+    else {
+        return false;
+    };
+    let has_bytes = view.new.is_some() || view.entry.change.uploaded().is_some();
+    has_bytes && content.size > 0 && meta.mode & 0o004 == 0
+}
+
+/// Returns a sentence for each risk, the worst first; more paths are counted.
+pub fn risk_sentences<'a>(views: impl Iterator<Item = View<'a>>) -> Vec<String> {
+    let views: Vec<View<'_>> = views.collect();
+    let is_group = |view: &&View<'_>| view.entry.path.as_bytes() == b"/etc/group";
+    let table = views.iter().find(is_group).and_then(|view| view.new);
+    let groups = group_names(table.unwrap_or_default());
+    let mut paths: BTreeMap<Risk, Vec<&PlanPath>> = BTreeMap::new();
+    for view in &views {
+        for mut risk in risks(view) {
+            if let Risk::FirstGroup { gid, group, .. } = &mut risk {
+                *group = groups.get(gid).cloned();
+            }
+            paths.entry(risk).or_default().push(&view.entry.path);
+        }
+    }
+    let sentence = |(risk, paths): (Risk, Vec<&PlanPath>)| format!("{}: {risk}", names(&paths));
+    let (worst, more) = worst(paths, SENTENCES, |(risk, _)| risk);
+    let mut all: Vec<String> = worst.into_iter().map(sentence).collect();
+    if more > 0 {
+        all.push(format!("{more} more such facts about the paths"));
+    }
+    all
+}
+
+/// Returns as many paths as fit before the words of a risk, and at least one.
+fn names(paths: &[&PlanPath]) -> String {
+    let first = |count: usize, most: usize| {
+        let first = paths.iter().take(count);
+        let first: Vec<String> = first
+            .map(|path| escape::middle(path.as_bytes(), most))
+            .collect();
+        let more = match paths.len().saturating_sub(count) {
+            0 => String::new(),
+            more => format!(", [… {more} more …]"),
+        };
+        (first.join(", "), more)
+    };
+    let fits = |(names, more): &(String, String)| names.len() + more.len() <= SHOWN;
+    let mut counts = (1..=PATHS).rev();
+    let (names, more) = counts
+        .find_map(|count| Some(first(count, SHOWN)).filter(fits))
+        .unwrap_or_else(|| {
+            let (_, more) = first(1, SHOWN);
+            first(1, SHOWN.saturating_sub(more.len()))
+        });
+    names + &more
+}
+
+fn rights(change: &Change) -> impl Iterator<Item = Risk> {
+    let base = change.base().map(|base| base.stat);
+    let is_link = matches!(change.makes(), Some(New::Link(_)));
+    let is_directory = match change {
+        Change::Create { new, .. } => *new == New::Directory,
+        _ => base.is_some_and(|base| base.kind == Kind::Directory),
+    };
+    let of = |meta: Metadata| {
+        let before = base.map(|base| base.meta);
+        let old = before.map_or(0, |old| old.mode);
+        let gained = meta.mode & !old;
+        let is_new = before.is_none();
+        let is_owner_kept = match before {
+            Some(old) => (old.uid, old.gid) == (meta.uid, meta.gid),
+            None => (meta.uid, meta.gid) == (0, 0),
+        };
+        // Without the sticky bit everybody who may write a directory removes the files of others.
+        let is_unstuck = old & !meta.mode & 0o1000 != 0 && meta.mode & 0o022 != 0;
+        let is_opened = !is_new && (gained & 0o077 != 0 || is_unstuck);
+        [
+            (!is_directory && meta.mode & 0o6000 != 0, Risk::SetId),
+            (meta.mode & 0o002 != 0, Risk::WorldWritable),
+            (is_directory && gained & 0o2000 != 0, Risk::SetGidDirectory),
+            (is_new && meta.mode & 0o022 == 0o020, Risk::GroupWritable),
+            (is_opened, Risk::Opened),
+            (!is_owner_kept, Risk::Owner),
+            (!is_directory && gained & 0o111 != 0, Risk::Executable),
+        ]
+    };
+    let found = change.meta().map(of).into_iter().flatten();
+    let found = found.filter(move |(_, risk)| !is_link || *risk == Risk::Owner);
+    found.filter_map(|(is_there, risk)| is_there.then_some(risk))
+}
